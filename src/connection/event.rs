@@ -1,0 +1,169 @@
+//! What a host reports to the machine, and what is refused.
+
+use super::Actions;
+use core::fmt;
+
+/// Something that happened. All sizes are bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Event {
+    /// The connection starts, with `capacity` 0 for no buffer, else with a buffer that already holds `level` bytes.
+    Attach {
+        /// Bytes in the buffer.
+        level: u32,
+        /// Size of the buffer; 0 for none.
+        capacity: u32,
+    },
+    /// The transport has bytes, an end of stream or an error to report. Begins a new turn, as `Wake` does.
+    Readable,
+    /// A buffer was handed over; or, if one of a smaller capacity was held, its content is now in this one.
+    BufferGranted {
+        /// Size of the buffer.
+        capacity: u32,
+    },
+    /// No buffer could be had: the request is queued.
+    BufferDenied,
+    /// What is buffered is now in a slot of this capacity, and the buffer was given back; or, while waiting with
+    /// nothing held, a slot was lent so that little may be received (the lifeline).
+    BufferParked {
+        /// Size of the slot.
+        capacity: u32,
+    },
+    /// The buffer is no longer held: given back, or handed to somebody else with what was in it.
+    BufferReleased,
+    /// One receive brought so many bytes.
+    Received {
+        /// Bytes received, at least 1.
+        bytes: u32,
+    },
+    /// One receive found nothing.
+    WouldBlock,
+    /// The peer will send no more.
+    EndOfStream,
+    /// The transport failed.
+    TransportError,
+    /// The decoder took so many bytes from the front; 0 is harmless.
+    Consumed {
+        /// Bytes consumed.
+        bytes: u32,
+    },
+    /// The decoder cannot go on until at least so many more bytes have arrived.
+    NeedMore {
+        /// Bytes still missing, at least 1.
+        bytes: u32,
+    },
+    /// Decoding cannot go on for these reasons of the host's; they add up.
+    Block {
+        /// Mask of reasons, not 0.
+        reasons: u32,
+    },
+    /// These reasons are gone. Ending a reason that was not set is harmless.
+    Unblock {
+        /// Mask of reasons, not 0.
+        reasons: u32,
+    },
+    /// The host stopped decoding for its own budget; bytes are left and nothing is wrong.
+    Yield,
+    /// A new turn of the host's loop begins for this connection: budgets start again.
+    Wake,
+    /// The host wants no reading for reasons of its own.
+    PauseRecv,
+    /// The host's reasons for `PauseRecv` are gone.
+    ResumeRecv,
+    /// The decoder found a fatal error: from now on what arrives is discarded.
+    Fail,
+    /// The host's own buffer and flags are the truth.
+    Sync {
+        /// Bytes in the host's buffer.
+        level: u32,
+        /// Size of the host's buffer; 0 for none.
+        capacity: u32,
+        /// All reasons why decoding cannot go on.
+        blocked: u32,
+        /// The decoder cannot go on before more bytes arrive.
+        short: bool,
+        /// The host's subscription for readability is on.
+        armed: bool,
+    },
+    /// The pool is short: park as soon as possible.
+    ReclaimRequested,
+    /// The lease's deadline passed without progress.
+    LeaseExpired,
+    /// These pending actions are done. Only those of [`Actions::ACKNOWLEDGED`] are reported this way.
+    Done {
+        /// Bits of [`Actions`].
+        actions: u32,
+    },
+    /// The connection is going away.
+    Close,
+}
+
+impl Event {
+    /// `Done` for a set of actions.
+    pub fn done(actions: impl Into<Actions>) -> Event {
+        Event::Done { actions: actions.into().bits() }
+    }
+}
+
+/// Why an event was refused. The connection is as it was before. The numbers are part of the C ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum EventError {
+    /// The connection was never attached.
+    NotAttached = -1,
+    /// `Attach` for a connection that is attached or not finished yet.
+    AlreadyAttached = -2,
+    /// The connection was closed; this event would have needed it open.
+    Closed = -3,
+    /// The event speaks of a buffer and none is held.
+    NoBuffer = -4,
+    /// A buffer is held already.
+    AlreadyHeld = -5,
+    /// The connection is queued already.
+    AlreadyWaiting = -6,
+    /// A capacity of 0, or less than what is buffered.
+    CapacityTooSmall = -7,
+    /// More bytes than there was room for, or than were buffered.
+    TooManyBytes = -8,
+    /// 0 bytes where at least 1 is needed.
+    ZeroBytes = -9,
+    /// An empty mask of reasons.
+    NoReasons = -10,
+    /// Bytes after the end of the stream.
+    AfterEnd = -11,
+    /// `Done` for an action that is not pending or is not reported this way.
+    NotPending = -12,
+}
+
+impl EventError {
+    /// The number C sees; below 0.
+    pub const fn code(self) -> i32 {
+        self as i32
+    }
+
+    /// What is wrong, in words.
+    pub const fn message(self) -> &'static str {
+        match self {
+            EventError::NotAttached => "the connection was never attached",
+            EventError::AlreadyAttached => "the connection is attached already",
+            EventError::Closed => "the connection is closed",
+            EventError::NoBuffer => "no buffer is held",
+            EventError::AlreadyHeld => "a buffer is held already",
+            EventError::AlreadyWaiting => "the connection is queued already",
+            EventError::CapacityTooSmall => "the capacity is 0 or below what is buffered",
+            EventError::TooManyBytes => "more bytes than there was room for, or than were buffered",
+            EventError::ZeroBytes => "0 bytes where at least 1 is needed",
+            EventError::NoReasons => "the mask of reasons is empty",
+            EventError::AfterEnd => "bytes after the end of the stream",
+            EventError::NotPending => "an action was reported done that is not pending",
+        }
+    }
+}
+
+impl fmt::Display for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl core::error::Error for EventError {}

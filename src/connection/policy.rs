@@ -1,0 +1,56 @@
+//! How one connection's host receives.
+
+/// How the host learns that it may receive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[repr(u8)]
+pub enum Mode {
+    /// Level-triggered watch (`poll`, `epoll` without flags): told again for as long as there is something.
+    #[default]
+    Level = 0,
+    /// Edge-triggered watch (`EPOLLET`), registered once: told once for each change, so readiness is remembered
+    /// until a receive finds nothing.
+    Edge = 1,
+    /// A subscription that is over with the first report (`EPOLLONESHOT`, or a lower layer that wakes once), and
+    /// whose renewal looks again.
+    OneShot = 2,
+    /// As `OneShot`, but receives before it subscribes: `WantRecv` comes only after `WouldBlock`.
+    Optimistic = 3,
+    /// Receives are submitted and complete later: `Recv` whenever bytes could be taken, never a watch.
+    Completion = 4,
+}
+
+impl Mode {
+    /// The mode with this number, if there is one.
+    pub const fn from_number(number: u8) -> Option<Mode> {
+        Some(match number {
+            0 => Mode::Level,
+            1 => Mode::Edge,
+            2 => Mode::OneShot,
+            3 => Mode::Optimistic,
+            4 => Mode::Completion,
+            _ => return None,
+        })
+    }
+}
+
+/// The settings of one connection; all-zero is the default of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct Policy {
+    /// How the host learns that it may receive.
+    pub mode: Mode,
+    /// Receives in one turn before the machine yields; 0 for [`Policy::READS_PER_WAKE_DEFAULT`].
+    pub reads_per_wake: u8,
+    /// Residues of at most so many bytes are parked as soon as their receive ran dry; 0 for never.
+    pub park_bytes: u16,
+    /// A full buffer receives again once so many bytes are free (or all of them, if it is smaller); 0 for any room.
+    pub resume_at: u32,
+    /// Stop receiving while decoding is blocked, instead of when the buffer is full.
+    pub pause_when_blocked: bool,
+}
+
+impl Policy {
+    /// Receives in one turn if the policy does not say: enough for one large record and its end.
+    pub const READS_PER_WAKE_DEFAULT: u8 = 4;
+}

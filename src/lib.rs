@@ -1,0 +1,10 @@
+//! Demux buffers for multiplexing proxies.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod connection;
+pub mod framing;
+pub mod memory;
+pub mod pool;

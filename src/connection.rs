@@ -127,6 +127,7 @@ mod flag {
     pub(super) const RECLAIM: u32 = 1 << 16;
     pub(super) const EXPIRED: u32 = 1 << 17;
     pub(super) const PAUSE_WHEN_BLOCKED: u32 = 1 << 18;
+    pub(super) const POISONED: u32 = 1 << 19;
     pub(super) const MODE_SHIFT: u32 = 24;
     pub(super) const HELD: u32 = BUFFER | SLOT;
     pub(super) const OVER: u32 = ENDED | BROKEN;
@@ -168,6 +169,17 @@ impl Connection {
             reads: 0,
             reads_per_wake: policy.reads_per_wake,
         }
+    }
+
+    /// What is left of a connection whose state cannot be trusted: it refuses every event.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn poisoned() -> Connection {
+        Connection { flags: flag::POISONED, ..Connection::default() }
+    }
+
+    /// Whether a panic inside the library left the connection's state unknown.
+    pub const fn is_poisoned(&self) -> bool {
+        self.has(flag::POISONED)
     }
 
     /// Reports what happened; returns what is to be done now, as [`Connection::pending`] does.
@@ -315,6 +327,7 @@ impl Connection {
 impl Connection {
     /// Refuses what makes no sense. Looks only, so that a refused event changes nothing.
     fn admit(&self, event: Event) -> Result<(), EventError> {
+        refuse_if(self.is_poisoned(), EventError::Poisoned)?;
         if let Event::Attach { level, capacity } = event {
             return self.admit_attach(level, capacity);
         }

@@ -8,3 +8,6 @@ pub mod connection;
 pub mod framing;
 pub mod memory;
 pub mod pool;
+
+#[cfg(feature = "ffi")]
+pub mod ffi;

@@ -133,6 +133,8 @@ pub enum EventError {
     AfterEnd = -11,
     /// `Done` for an action that is not pending or is not reported this way.
     NotPending = -12,
+    /// A panic inside the library left the connection's state unknown.
+    Poisoned = -35,
 }
 
 impl EventError {
@@ -155,6 +157,7 @@ impl EventError {
             EventError::ZeroBytes => "0 bytes where at least 1 is needed",
             EventError::NoReasons => "the mask of reasons is empty",
             EventError::AfterEnd => "bytes after the end of the stream",
+            EventError::Poisoned => "the object is poisoned by an earlier panic",
             EventError::NotPending => "an action was reported done that is not pending",
         }
     }

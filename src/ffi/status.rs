@@ -1,0 +1,145 @@
+//! The numbers every C function returns, and their words.
+
+use core::ffi::{CStr, c_char};
+
+/// Done.
+pub const DEMUXBUF_OK: i32 = 0;
+/// Not granted at once: queued, and served later through `demuxbuf_pool_poll_grant`.
+pub const DEMUXBUF_QUEUED: i32 = 1;
+/// There is nothing to report.
+pub const DEMUXBUF_NONE: i32 = 2;
+/// The connection was never attached.
+pub const DEMUXBUF_ERR_NOT_ATTACHED: i32 = -1;
+/// The connection is attached already, or not finished yet.
+pub const DEMUXBUF_ERR_ALREADY_ATTACHED: i32 = -2;
+/// The connection is closed.
+pub const DEMUXBUF_ERR_CLOSED: i32 = -3;
+/// No buffer is held.
+pub const DEMUXBUF_ERR_NO_BUFFER: i32 = -4;
+/// A buffer is held already.
+pub const DEMUXBUF_ERR_ALREADY_HELD: i32 = -5;
+/// The connection is queued already.
+pub const DEMUXBUF_ERR_ALREADY_WAITING: i32 = -6;
+/// The capacity is 0, or below what is buffered.
+pub const DEMUXBUF_ERR_CAPACITY_TOO_SMALL: i32 = -7;
+/// More bytes than there was room for, or than were buffered.
+pub const DEMUXBUF_ERR_TOO_MANY_BYTES: i32 = -8;
+/// 0 bytes where at least 1 is needed.
+pub const DEMUXBUF_ERR_ZERO_BYTES: i32 = -9;
+/// The mask of reasons is empty.
+pub const DEMUXBUF_ERR_NO_REASONS: i32 = -10;
+/// Bytes after the end of the stream.
+pub const DEMUXBUF_ERR_AFTER_END: i32 = -11;
+/// An action was reported done that is not pending, or is not reported this way.
+pub const DEMUXBUF_ERR_NOT_PENDING: i32 = -12;
+/// A pointer is NULL that must not be.
+pub const DEMUXBUF_ERR_NULL: i32 = -32;
+/// A configuration is not allowed; the message names the field, the value and what is allowed.
+pub const DEMUXBUF_ERR_CONFIG: i32 = -33;
+/// Memory could not be reserved.
+pub const DEMUXBUF_ERR_NO_MEMORY: i32 = -34;
+/// A call inside the library panicked before: the object is poisoned and can only be freed.
+pub const DEMUXBUF_ERR_POISONED: i32 = -35;
+/// The handle is stale, was given back already, or belongs to another pool.
+pub const DEMUXBUF_ERR_STALE: i32 = -36;
+/// The class does not exist.
+pub const DEMUXBUF_ERR_CLASS: i32 = -37;
+/// The table of waiters or of receivers is full.
+pub const DEMUXBUF_ERR_TABLE_FULL: i32 = -38;
+/// No buffer is free, and this call does not queue.
+pub const DEMUXBUF_ERR_NO_BUFFER_FREE: i32 = -39;
+/// The receiver drives this by itself; the host does not report it.
+pub const DEMUXBUF_ERR_INTERNAL_EVENT: i32 = -40;
+/// The bytes break a rule of the framed protocol; see the outputs.
+pub const DEMUXBUF_ERR_PROTOCOL: i32 = -41;
+/// A number is outside what is allowed.
+pub const DEMUXBUF_ERR_RANGE: i32 = -42;
+
+/// Says in words what a status means.
+///
+/// Returns a string that lives for ever; never NULL, also for numbers that mean nothing.
+/// Thread rule: any thread, any time.
+#[unsafe(no_mangle)]
+pub extern "C" fn demuxbuf_strerror(status: i32) -> *const c_char {
+    message(status).as_ptr()
+}
+
+fn message(status: i32) -> &'static CStr {
+    match status {
+        DEMUXBUF_OK => c"done",
+        DEMUXBUF_QUEUED => c"queued for a buffer",
+        DEMUXBUF_NONE => c"nothing to report",
+        DEMUXBUF_ERR_NOT_ATTACHED => c"the connection was never attached",
+        DEMUXBUF_ERR_ALREADY_ATTACHED => c"the connection is attached already",
+        DEMUXBUF_ERR_CLOSED => c"the connection is closed",
+        DEMUXBUF_ERR_NO_BUFFER => c"no buffer is held",
+        DEMUXBUF_ERR_ALREADY_HELD => c"a buffer is held already",
+        DEMUXBUF_ERR_ALREADY_WAITING => c"the connection is queued already",
+        DEMUXBUF_ERR_CAPACITY_TOO_SMALL => c"the capacity is 0 or below what is buffered",
+        DEMUXBUF_ERR_TOO_MANY_BYTES => c"more bytes than there was room for, or than were buffered",
+        DEMUXBUF_ERR_ZERO_BYTES => c"0 bytes where at least 1 is needed",
+        DEMUXBUF_ERR_NO_REASONS => c"the mask of reasons is empty",
+        DEMUXBUF_ERR_AFTER_END => c"bytes after the end of the stream",
+        DEMUXBUF_ERR_NOT_PENDING => c"an action was reported done that is not pending",
+        DEMUXBUF_ERR_NULL => c"a pointer is NULL that must not be",
+        DEMUXBUF_ERR_CONFIG => c"a configuration value is not allowed",
+        DEMUXBUF_ERR_NO_MEMORY => c"memory could not be reserved",
+        DEMUXBUF_ERR_POISONED => c"the object is poisoned by an earlier panic",
+        DEMUXBUF_ERR_STALE => c"the handle is stale or foreign",
+        DEMUXBUF_ERR_CLASS => c"the class does not exist",
+        DEMUXBUF_ERR_TABLE_FULL => c"the table is full",
+        DEMUXBUF_ERR_NO_BUFFER_FREE => c"no buffer is free",
+        DEMUXBUF_ERR_INTERNAL_EVENT => c"the receiver drives this by itself",
+        DEMUXBUF_ERR_PROTOCOL => c"the bytes break a rule of the protocol",
+        DEMUXBUF_ERR_RANGE => c"a number is out of range",
+        _ => c"unknown status",
+    }
+}
+
+/// Version of the library in use, as `(major << 16) | (minor << 8) | patch`; compare with `DEMUXBUF_VERSION`.
+/// Thread rule: any thread, any time.
+#[unsafe(no_mangle)]
+pub extern "C" fn demuxbuf_version() -> u32 {
+    (DEMUXBUF_VERSION_MAJOR << 16) | (DEMUXBUF_VERSION_MINOR << 8) | DEMUXBUF_VERSION_PATCH
+}
+
+/// Major version of the header.
+pub const DEMUXBUF_VERSION_MAJOR: u32 = 0;
+/// Minor version of the header.
+pub const DEMUXBUF_VERSION_MINOR: u32 = 1;
+/// Patch version of the header.
+pub const DEMUXBUF_VERSION_PATCH: u32 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::EventError;
+
+    #[test]
+    fn the_version_is_the_package_version() {
+        let text = format!("{DEMUXBUF_VERSION_MAJOR}.{DEMUXBUF_VERSION_MINOR}.{DEMUXBUF_VERSION_PATCH}");
+        assert_eq!(text, env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn every_event_error_has_the_same_number_and_words_in_c() {
+        for (error, status) in [
+            (EventError::NotAttached, DEMUXBUF_ERR_NOT_ATTACHED),
+            (EventError::AlreadyAttached, DEMUXBUF_ERR_ALREADY_ATTACHED),
+            (EventError::Closed, DEMUXBUF_ERR_CLOSED),
+            (EventError::NoBuffer, DEMUXBUF_ERR_NO_BUFFER),
+            (EventError::AlreadyHeld, DEMUXBUF_ERR_ALREADY_HELD),
+            (EventError::AlreadyWaiting, DEMUXBUF_ERR_ALREADY_WAITING),
+            (EventError::CapacityTooSmall, DEMUXBUF_ERR_CAPACITY_TOO_SMALL),
+            (EventError::TooManyBytes, DEMUXBUF_ERR_TOO_MANY_BYTES),
+            (EventError::ZeroBytes, DEMUXBUF_ERR_ZERO_BYTES),
+            (EventError::NoReasons, DEMUXBUF_ERR_NO_REASONS),
+            (EventError::AfterEnd, DEMUXBUF_ERR_AFTER_END),
+            (EventError::NotPending, DEMUXBUF_ERR_NOT_PENDING),
+            (EventError::Poisoned, DEMUXBUF_ERR_POISONED),
+        ] {
+            assert_eq!(error.code(), status);
+            assert_eq!(message(status).to_str(), Ok(error.message()));
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `include/demuxbuf.h` is what cbindgen makes of `src/ffi` today.
+
+use std::path::{Path, PathBuf};
+
+const RENEW: &str = "DEMUXBUF_RENEW_HEADER=1 cargo test --test header";
+
+fn generate(root: &Path) -> String {
+    let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is readable");
+    // File by file: what the core exports to Rust is none of C's business.
+    let mut files: Vec<PathBuf> = std::fs::read_dir(root.join("src/ffi"))
+        .expect("src/ffi is readable")
+        .map(|entry| entry.expect("src/ffi is readable").path())
+        .collect();
+    files.sort();
+    let builder = files.into_iter().fold(cbindgen::Builder::new(), |builder, file| builder.with_src(file));
+    let bindings = builder.with_config(config).generate().expect("src/ffi parses");
+    let mut text = Vec::new();
+    bindings.write(&mut text);
+    String::from_utf8(text).expect("cbindgen writes UTF-8")
+}
+
+#[test]
+fn the_committed_header_is_up_to_date() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("include/demuxbuf.h");
+    let fresh = generate(root);
+    if std::env::var_os("DEMUXBUF_RENEW_HEADER").is_some() {
+        std::fs::write(&path, &fresh).expect("include/ is writable");
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == fresh, "include/demuxbuf.h is out of date; renew it with: {RENEW}");
+}
+
+#[test]
+fn every_function_is_documented() {
+    let header = generate(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let lines: Vec<&str> = header.lines().collect();
+    let mut functions = 0;
+    for (at, line) in lines.iter().enumerate() {
+        let declares = line.contains(" demuxbuf_") && line.contains('(') && !line.trim_start().starts_with("//");
+        let declares = declares && !line.starts_with(' ') && !line.starts_with('#');
+        if declares {
+            functions += 1;
+            let documented = lines[at - 1].starts_with("//") || lines[at - 1].starts_with("/*");
+            assert!(documented, "no documentation above: {line}");
+        }
+    }
+    assert!(functions > 40, "only {functions} functions were found: the test looks at the wrong lines");
+}

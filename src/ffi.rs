@@ -14,14 +14,14 @@
 
 mod connection;
 //mod framing;
-//mod pool;
-//mod receiver;
+mod pool;
+mod receiver;
 mod status;
 
 pub use connection::*;
 //pub use framing::*;
-//pub use pool::*;
-//pub use receiver::*;
+pub use pool::*;
+pub use receiver::*;
 pub use status::*;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -8,6 +8,7 @@ pub mod connection;
 pub mod framing;
 pub mod memory;
 pub mod pool;
+pub mod receiver;
 
 #[cfg(feature = "ffi")]
 pub mod ffi;

@@ -1,1 +1,150 @@
+//! The memory behind the pool's ids: one arena of buffers, and small parking slots. No policy, no I/O.
+//!
+//! Everything is reserved at start and nothing afterwards. The arena is page aligned and zeroed by the operating system
+//! on first touch, so a buffer that was never used costs address space only.
 
+#![deny(unsafe_code)]
+
+mod arena;
+#[cfg(feature = "bytes")]
+mod lease;
+mod slots;
+
+pub use arena::Arena;
+#[cfg(feature = "bytes")]
+pub use lease::Lease;
+pub use slots::{SLOT_BYTES, SlotError, SlotIndex, Slots};
+
+use core::fmt;
+use core::ops::Range;
+
+/// Size of a buffer if the configuration does not say: the largest HTTP/2 frame payload that every peer must accept.
+pub const BUFFER_BYTES_DEFAULT: u32 = 16_384;
+/// The smallest size of a buffer: one parking slot.
+pub const BUFFER_BYTES_MIN: u32 = 64;
+/// The largest size of a buffer: the largest HTTP/2 frame (RFC 9113 section 4.2), rounded up.
+pub const BUFFER_BYTES_MAX: u32 = 16 << 20;
+
+/// How much memory is reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryConfig {
+    /// Buffers, at least 1.
+    pub buffers: u32,
+    /// Size of each, in bytes: a multiple of 64 from [`BUFFER_BYTES_MIN`] to [`BUFFER_BYTES_MAX`].
+    pub buffer_bytes: u32,
+    /// Parking slots of [`SLOT_BYTES`] bytes.
+    pub slots: u32,
+}
+
+/// Why memory could not be reserved. What had been is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryError {
+    /// No buffers were asked for.
+    NoBuffers,
+    /// The size of a buffer is not allowed.
+    BufferBytes {
+        /// The size that was asked for, in bytes.
+        value: u32,
+    },
+    /// The sizes cannot be added up on this machine.
+    TooLarge {
+        /// Name of the field that counts.
+        field: &'static str,
+        /// Its value.
+        count: u32,
+    },
+    /// The allocator had no such memory.
+    AllocationFailed {
+        /// Name of the field that counts.
+        field: &'static str,
+        /// Bytes wanted.
+        bytes: usize,
+    },
+}
+
+impl fmt::Display for MemoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MemoryError::NoBuffers => write!(f, "buffers is 0; allowed is 1 or more"),
+            MemoryError::BufferBytes { value } => write!(
+                f,
+                "buffer_bytes is {value}; allowed is a multiple of 64 from {BUFFER_BYTES_MIN} to {BUFFER_BYTES_MAX}"
+            ),
+            MemoryError::TooLarge { field, count } => {
+                write!(f, "{field} is {count}; the bytes of so many cannot be counted on this machine")
+            }
+            MemoryError::AllocationFailed { field, bytes } => write!(f, "{field}: no memory for {bytes} bytes"),
+        }
+    }
+}
+
+impl core::error::Error for MemoryError {}
+
+/// The arena and the slots of one pool.
+#[derive(Debug)]
+pub struct Memory {
+    arena: Arena,
+    slots: Slots,
+}
+
+impl Memory {
+    /// Reserves everything.
+    ///
+    /// # Errors
+    ///
+    /// A size is not allowed, or the allocator has no such memory; what had been reserved is given back.
+    pub fn new(config: &MemoryConfig) -> Result<Memory, MemoryError> {
+        Ok(Memory { arena: Arena::new(config.buffers, config.buffer_bytes)?, slots: Slots::new(config.slots)? })
+    }
+
+    /// The buffers.
+    pub fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// The buffers, for writing.
+    pub fn arena_mut(&mut self) -> &mut Arena {
+        &mut self.arena
+    }
+
+    /// The parking slots.
+    pub fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// The parking slots, for writing.
+    pub fn slots_mut(&mut self) -> &mut Slots {
+        &mut self.slots
+    }
+
+    /// Copies a residue from a buffer to the front of a slot. Cost: the copy.
+    ///
+    /// # Panics
+    ///
+    /// The range is not inside the buffer, or longer than a slot: a bug of the caller.
+    pub fn park(&mut self, buffer: u32, residue: Range<usize>, slot: SlotIndex) {
+        let level = residue.len();
+        self.slots.slot_mut(slot)[..level].copy_from_slice(&self.arena.buffer(buffer)[residue]);
+    }
+
+    /// Copies a residue from a slot to the front of a buffer. Cost: the copy.
+    ///
+    /// # Panics
+    ///
+    /// The range is not inside the slot: a bug of the caller.
+    pub fn unpark(&mut self, slot: SlotIndex, residue: Range<usize>, buffer: u32) {
+        let level = residue.len();
+        self.arena.buffer_mut(buffer)[..level].copy_from_slice(&self.slots.slot(slot)[residue]);
+    }
+
+    /// Gives the pages of these buffers, which nobody holds, back to the operating system; returns how many bytes.
+    /// See [`Arena::give_back_pages`].
+    pub fn give_back_pages(&mut self, free: impl Iterator<Item = u32>) -> usize {
+        self.arena.give_back_pages(free)
+    }
+
+    /// Bytes reserved for buffers and slots.
+    pub fn reserved_bytes(&self) -> usize {
+        self.arena.bytes() + self.slots.bytes()
+    }
+}

@@ -190,6 +190,17 @@ pub unsafe extern "C" fn demuxbuf_connection_init(
 }
 
 impl demuxbuf_policy {
+    pub(super) fn from_policy(policy: Policy) -> demuxbuf_policy {
+        demuxbuf_policy {
+            struct_size: size_of::<demuxbuf_policy>() as u32,
+            resume_at: policy.resume_at,
+            park_bytes: policy.park_bytes,
+            mode: policy.mode as u8,
+            reads_per_wake: policy.reads_per_wake,
+            pause_when_blocked: policy.pause_when_blocked.into(),
+        }
+    }
+
     pub(super) fn to_policy(&self) -> Option<Policy> {
         if self.struct_size as usize != size_of::<demuxbuf_policy>() {
             return None;

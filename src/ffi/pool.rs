@@ -1,0 +1,583 @@
+//! The pool with its memory, for hosts that have no allocator of their own.
+
+use super::connection::demuxbuf_policy;
+use super::guarded;
+use super::receiver::demuxbuf_step;
+use super::status::*;
+use crate::connection::Policy;
+use crate::pool::{CLASSES_MAX, LeaseId, Outcome, PoolConfig, WaitId};
+use crate::receiver::{ConfigError, Granted, ReceiverError, Receivers, ReceiversConfig};
+use core::ffi::c_char;
+use core::fmt::Write;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new`. One thread at
+/// a time.
+#[allow(non_camel_case_types)]
+pub struct demuxbuf_pool {
+    receivers: Receivers,
+    poisoned: bool,
+}
+
+/// Classes of requests there can be.
+pub const DEMUXBUF_CLASSES_MAX: usize = 8;
+const _: () = assert!(DEMUXBUF_CLASSES_MAX == CLASSES_MAX);
+
+/// The settings of a pool. Fill it with `demuxbuf_pool_config_init`, then change what you want otherwise.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct demuxbuf_pool_config {
+    /// `sizeof(demuxbuf_pool_config)`.
+    pub struct_size: u32,
+    /// Buffers in the pool: the hard cap.
+    pub buffers: u32,
+    /// Size of each, in bytes: a multiple of 64, from 64 to 16777216.
+    pub buffer_bytes: u32,
+    /// The most receivers at once.
+    pub receivers_max: u32,
+    /// The most waits at once: at least `receivers_max`, and what the host requests for itself.
+    pub waiters_max: u32,
+    /// Parking slots of 64 bytes.
+    pub slots: u32,
+    /// Classes in use, from 1 to 8; class 0 is the most critical.
+    pub classes: u32,
+    /// Grants of other classes that a class lets pass before it goes first; at least 1.
+    pub class_burst: u32,
+    /// A class may take a buffer only while more than its reserve are free.
+    pub reserves: [u32; DEMUXBUF_CLASSES_MAX],
+    /// The most buffers a class may hold; UINT32_MAX for no cap.
+    pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],
+    /// Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
+    pub lifeline: u32,
+    /// How receivers receive and what is parked (at most 64 bytes).
+    pub policy: demuxbuf_policy,
+}
+
+/// What a pool counts. Sizes in bytes, times in nanoseconds.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct demuxbuf_pool_stats {
+    /// Buffers in the pool.
+    pub buffers: u32,
+    /// Buffers nobody holds.
+    pub free: u32,
+    /// Buffers held.
+    pub leased: u32,
+    /// Buffers handed over and not picked up yet.
+    pub assigned: u32,
+    /// Waits queued.
+    pub waiting: u32,
+    /// The most buffers that were out at once.
+    pub leased_peak: u32,
+    /// The most waits that were queued at once.
+    pub waiting_peak: u32,
+    /// Receivers attached.
+    pub receivers: u32,
+    /// Parking slots.
+    pub slots: u32,
+    /// Parking slots in use.
+    pub slots_in_use: u32,
+    /// Requests granted at once.
+    pub granted_at_once: u64,
+    /// Requests granted by hand-over.
+    pub granted_by_hand_over: u64,
+    /// Waits that were cancelled.
+    pub cancelled: u64,
+    /// Times a clock went backwards.
+    pub clock_backwards: u64,
+    /// Residues moved from a buffer to a slot.
+    pub parked: u64,
+    /// Residues moved from a slot to a buffer.
+    pub unparked: u64,
+    /// Slots lent to receive without a buffer.
+    pub lifelines: u64,
+    /// Residues that could not be parked because no slot was free.
+    pub park_refused: u64,
+    /// Times a content was moved to the front of its buffer.
+    pub compactions: u64,
+    /// Bytes moved by that.
+    pub compacted_bytes: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Bytes thrown away after a failure, after the end, or at close.
+    pub dropped_bytes: u64,
+    /// Bytes that left with a buffer the host took.
+    pub handed_over_bytes: u64,
+    /// Bytes reserved at start for buffers and slots.
+    pub memory_bytes: u64,
+}
+
+/// A buffer that was handed over to somebody who had waited.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct demuxbuf_grant {
+    /// What the host gave at attach or at request.
+    pub token: u64,
+    /// The receiver that got it; 0 if a request of the host's own was served.
+    pub receiver: u64,
+    /// The host's own buffer; 0 if a receiver got it.
+    pub lease: u64,
+    /// The host's own wait that ended; 0 if a receiver got it.
+    pub wait: u64,
+    /// What the receiver is to do now.
+    pub step: demuxbuf_step,
+}
+
+/// Runs `body` on the receivers of a pool that is neither NULL nor poisoned.
+pub(super) fn with_pool<T>(
+    pool: *mut demuxbuf_pool,
+    body: impl FnOnce(&mut Receivers) -> Result<T, i32>,
+) -> Result<T, i32> {
+    // SAFETY: NULL or valid and not shared, as the module asks.
+    let pool = unsafe { pool.as_mut() }.ok_or(DEMUXBUF_ERR_NULL)?;
+    if pool.poisoned {
+        return Err(DEMUXBUF_ERR_POISONED);
+    }
+    let receivers = &mut pool.receivers;
+    match guarded(|| body(receivers)) {
+        Some(result) => result,
+        None => {
+            pool.poisoned = true;
+            Err(DEMUXBUF_ERR_POISONED)
+        }
+    }
+}
+
+/// The number of a refusal.
+pub(super) fn status_of(error: ReceiverError) -> i32 {
+    match error {
+        ReceiverError::Stale => DEMUXBUF_ERR_STALE,
+        ReceiverError::UnknownClass => DEMUXBUF_ERR_CLASS,
+        ReceiverError::TableFull => DEMUXBUF_ERR_TABLE_FULL,
+        ReceiverError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
+        ReceiverError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
+        ReceiverError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
+        ReceiverError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
+        ReceiverError::Event(error) => error.code(),
+    }
+}
+
+/// A class as C passes it, or the error for one that cannot exist.
+pub(super) fn class_of(class: u32) -> Result<u8, i32> {
+    u8::try_from(class).map_err(|_| DEMUXBUF_ERR_CLASS)
+}
+
+fn status(result: Result<(), i32>) -> i32 {
+    result.err().unwrap_or(DEMUXBUF_OK)
+}
+
+/// Fills a configuration: `buffers` of 16384 bytes, `receivers_max` receivers with a parking slot each and as many
+/// waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered.
+///
+/// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_config_init(
+    config: *mut demuxbuf_pool_config,
+    buffers: u32,
+    receivers_max: u32,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(config) = (unsafe { config.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let default = ReceiversConfig::new(buffers, receivers_max);
+    *config = demuxbuf_pool_config {
+        struct_size: size_of::<demuxbuf_pool_config>() as u32,
+        buffers,
+        buffer_bytes: default.buffer_bytes,
+        receivers_max,
+        waiters_max: default.pool.waiters_max,
+        slots: default.slots,
+        classes: default.pool.classes.into(),
+        class_burst: default.pool.class_burst,
+        reserves: default.pool.reserves,
+        class_caps: default.pool.class_caps,
+        lifeline: default.lifeline.into(),
+        policy: demuxbuf_policy::from_policy(default.policy),
+    };
+    DEMUXBUF_OK
+}
+
+/// Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
+///
+/// If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
+/// is allowed: at most `message_bytes` bytes with the closing 0.
+/// Thread rule: any thread; the pool is then for one thread at a time.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; everything is given
+/// back then and `*pool` is not written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_new(
+    config: *const demuxbuf_pool_config,
+    pool: *mut *mut demuxbuf_pool,
+    message: *mut c_char,
+    message_bytes: size_t,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let (Some(config), Some(pool)) = (unsafe { config.as_ref() }, unsafe { pool.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let mut text = Message { at: message.cast(), left: if message.is_null() { 0 } else { message_bytes } };
+    match guarded(|| make(config, &mut text)) {
+        Some(Ok(made)) => {
+            *pool = made;
+            DEMUXBUF_OK
+        }
+        Some(Err(status)) => status,
+        None => DEMUXBUF_ERR_POISONED,
+    }
+}
+
+#[allow(non_camel_case_types)]
+type size_t = usize;
+
+fn make(config: &demuxbuf_pool_config, text: &mut Message) -> Result<*mut demuxbuf_pool, i32> {
+    let refuse = |text: &mut Message, error: &dyn core::fmt::Display| {
+        // A message that is cut short is still a message.
+        let _ = write!(text, "{error}");
+    };
+    let receivers = to_rust(config).map_err(|wrong| refuse(text, &wrong)).map_err(|()| DEMUXBUF_ERR_CONFIG)?;
+    let receivers = Receivers::new(&receivers).map_err(|error| {
+        refuse(text, &error);
+        if error.is_out_of_memory() { DEMUXBUF_ERR_NO_MEMORY } else { DEMUXBUF_ERR_CONFIG }
+    })?;
+    try_box(demuxbuf_pool { receivers, poisoned: false }).ok_or_else(|| {
+        refuse(text, &"no memory for the pool itself");
+        DEMUXBUF_ERR_NO_MEMORY
+    })
+}
+
+/// `Box::new` that reports a failed allocation; the value is dropped then.
+fn try_box<T>(value: T) -> Option<*mut T> {
+    const { assert!(size_of::<T>() > 0) };
+    // SAFETY: the size is not zero.
+    let place = unsafe { std::alloc::alloc(std::alloc::Layout::new::<T>()) }.cast::<T>();
+    if place.is_null() {
+        return None;
+    }
+    // SAFETY: freshly allocated for a `T`. The caller owns it as it would a `Box`.
+    unsafe { place.write(value) };
+    Some(place)
+}
+
+/// The sentence of a refused configuration, cut at the end of the host's array.
+struct Message {
+    at: *mut u8,
+    left: usize,
+}
+
+impl Write for Message {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let count = text.len().min(self.left.saturating_sub(1));
+        if self.left == 0 {
+            return Ok(());
+        }
+        // SAFETY: `left` bytes at `at` are the host's array, and `count + 1` is at most that.
+        unsafe {
+            core::ptr::copy_nonoverlapping(text.as_ptr(), self.at, count);
+            self.at = self.at.add(count);
+            self.at.write(0);
+        }
+        self.left -= count;
+        Ok(())
+    }
+}
+
+fn to_rust(config: &demuxbuf_pool_config) -> Result<ReceiversConfig, ConfigError> {
+    let wrong =
+        |field, value: u32, min: u64, max: u64| ConfigError::OutOfRange { field, value: value.into(), min, max };
+    let size = size_of::<demuxbuf_pool_config>() as u64;
+    if u64::from(config.struct_size) != size {
+        return Err(wrong("struct_size", config.struct_size, size, size));
+    }
+    let size = size_of::<demuxbuf_policy>() as u64;
+    if u64::from(config.policy.struct_size) != size {
+        return Err(wrong("policy.struct_size", config.policy.struct_size, size, size));
+    }
+    let policy: Policy =
+        config.policy.to_policy().ok_or_else(|| wrong("policy.mode", config.policy.mode.into(), 0, 4))?;
+    let classes = u8::try_from(config.classes).map_err(|_| wrong("classes", config.classes, 1, 8))?;
+    Ok(ReceiversConfig {
+        pool: PoolConfig {
+            buffers: config.buffers,
+            waiters_max: config.waiters_max,
+            classes,
+            reserves: config.reserves,
+            class_caps: config.class_caps,
+            class_burst: config.class_burst,
+            tag: next_tag(),
+        },
+        buffer_bytes: config.buffer_bytes,
+        receivers_max: config.receivers_max,
+        slots: config.slots,
+        lifeline: config.lifeline != 0,
+        policy,
+    })
+}
+
+/// Each pool of a process gets a tag of its own, so that it refuses the handles of another. After 255 pools the tags
+/// start again. 0 is never a tag: a handle of all zero is nobody's.
+fn next_tag() -> u8 {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed) % 255 + 1
+}
+
+/// Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
+///
+/// Thread rule: no other call on the pool at the same time or after.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
+    if !pool.is_null() {
+        // SAFETY: made by `try_box` with the layout of a `Box`, and not freed before, as the module asks.
+        drop(unsafe { Box::from_raw(pool) });
+    }
+}
+
+/// Asks for a buffer of the host's own (transmit, stream ...). `token` comes back with the grant.
+///
+/// Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_QUEUED` and `*handle` is the wait; the
+/// lease comes from `demuxbuf_pool_poll_grant`. Thread rule: one thread at a time per pool. Cost: O(1).
+/// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_request(
+    pool: *mut demuxbuf_pool,
+    class_index: u32,
+    token: u64,
+    handle: *mut u64,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(handle) = (unsafe { handle.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let asked = with_pool(pool, |receivers| receivers.request(class_of(class_index)?, token).map_err(status_of));
+    match asked {
+        Ok(Outcome::Granted(lease)) => {
+            *handle = lease.to_bits();
+            DEMUXBUF_OK
+        }
+        Ok(Outcome::Queued(wait)) => {
+            *handle = wait.to_bits();
+            DEMUXBUF_QUEUED
+        }
+        Err(status) => status,
+    }
+}
+
+/// Gives back a buffer of the host's own; the next waiter has it in the same step.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1).
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (given back already, of
+/// another pool, or a receiver's).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_release(pool: *mut demuxbuf_pool, lease: u64) -> i32 {
+    status(with_pool(pool, |receivers| receivers.release(LeaseId::from_bits(lease)).map_err(status_of)))
+}
+
+/// Ends a wait of the host's own; a buffer assigned to it goes to the next waiter in the same step.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1).
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (granted or cancelled
+/// already, of another pool, or a receiver's).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_cancel(pool: *mut demuxbuf_pool, wait: u64) -> i32 {
+    status(with_pool(pool, |receivers| receivers.cancel(WaitId::from_bits(wait)).map_err(status_of)))
+}
+
+/// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size.
+///
+/// Thread rule: one thread at a time per pool.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_buffer(
+    pool: *mut demuxbuf_pool,
+    lease: u64,
+    data: *mut *mut u8,
+    bytes: *mut u32,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let (Some(data), Some(bytes)) = (unsafe { data.as_mut() }, unsafe { bytes.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let found = with_pool(pool, |receivers| {
+        let memory = receivers.buffer(LeaseId::from_bits(lease)).map_err(status_of)?;
+        Ok((memory.as_mut_ptr(), memory.len() as u32))
+    });
+    match found {
+        Ok((at, length)) => {
+            (*data, *bytes) = (at, length);
+            DEMUXBUF_OK
+        }
+        Err(status) => status,
+    }
+}
+
+/// The next one who had waited and now has a buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
+/// loop; nobody is called back.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1).
+/// Returns `DEMUXBUF_OK` and writes `*grant`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_poll_grant(pool: *mut demuxbuf_pool, grant: *mut demuxbuf_grant) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(grant) = (unsafe { grant.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let polled = with_pool(pool, |receivers| {
+        let Some(granted) = receivers.poll_grant() else {
+            return Ok(None);
+        };
+        Ok(Some(match granted {
+            Granted::Receiver { id, token, actions } => demuxbuf_grant {
+                token,
+                receiver: id.to_bits(),
+                lease: 0,
+                wait: 0,
+                step: demuxbuf_step::of(receivers, id, actions),
+            },
+            Granted::Lease { wait, token, lease } => demuxbuf_grant {
+                token,
+                receiver: 0,
+                lease: lease.to_bits(),
+                wait: wait.to_bits(),
+                step: demuxbuf_step::status(DEMUXBUF_OK),
+            },
+        }))
+    });
+    match polled {
+        Ok(Some(granted)) => {
+            *grant = granted;
+            DEMUXBUF_OK
+        }
+        Ok(None) => DEMUXBUF_NONE,
+        Err(status) => status,
+    }
+}
+
+/// Tells the pool the time, in monotonic nanoseconds; once in each turn of the loop is enough. Early, late and
+/// repeated calls are harmless; a clock that goes backwards is held and counted.
+///
+/// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_handle_timeout(pool: *mut demuxbuf_pool, now_ns: u64) -> i32 {
+    status(with_pool(pool, |receivers| {
+        receivers.handle_timeout(now_ns);
+        Ok(())
+    }))
+}
+
+/// When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
+/// NULL or a poisoned pool. Thread rule: one thread at a time per pool.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *mut demuxbuf_pool) -> u64 {
+    with_pool(pool, |receivers| Ok(receivers.poll_timeout())).unwrap_or(u64::MAX)
+}
+
+/// The published bound: the most grants that pass a waiter of this class before it is served.
+///
+/// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_CLASS`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_passed_max(pool: *mut demuxbuf_pool, class_index: u32, grants: *mut u64) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(grants) = (unsafe { grants.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    status(with_pool(pool, |receivers| {
+        *grants = receivers.passed_max(class_of(class_index)?).map_err(status_of)?;
+        Ok(())
+    }))
+}
+
+/// Gives the pages of free buffers back to the operating system and writes how many bytes. For quiet times: it costs
+/// a system call for each free buffer.
+///
+/// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_give_back_pages(pool: *mut demuxbuf_pool, bytes: *mut u64) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(bytes) = (unsafe { bytes.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    status(with_pool(pool, |receivers| {
+        *bytes = receivers.give_back_pages() as u64;
+        Ok(())
+    }))
+}
+
+/// Writes everything there is to print about a pool. Needs no buffer, lock or allocation.
+///
+/// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_get_stats(pool: *mut demuxbuf_pool, stats: *mut demuxbuf_pool_stats) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(stats) = (unsafe { stats.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    status(with_pool(pool, |receivers| {
+        *stats = demuxbuf_pool_stats::of(receivers);
+        Ok(())
+    }))
+}
+
+impl demuxbuf_pool_stats {
+    fn of(receivers: &Receivers) -> demuxbuf_pool_stats {
+        let stats = receivers.stats();
+        demuxbuf_pool_stats {
+            buffers: stats.pool.capacity,
+            free: stats.pool.free,
+            leased: stats.pool.leased,
+            assigned: stats.pool.assigned,
+            waiting: stats.pool.waiting,
+            leased_peak: stats.pool.leased_peak,
+            waiting_peak: stats.pool.waiting_peak,
+            receivers: stats.receivers,
+            slots: stats.slots,
+            slots_in_use: stats.slots_in_use,
+            granted_at_once: stats.pool.granted_at_once,
+            granted_by_hand_over: stats.pool.granted_by_hand_over,
+            cancelled: stats.pool.cancelled,
+            clock_backwards: stats.pool.clock_backwards,
+            parked: stats.parked,
+            unparked: stats.unparked,
+            lifelines: stats.lifelines,
+            park_refused: stats.park_refused,
+            compactions: stats.compactions,
+            compacted_bytes: stats.compacted_bytes,
+            received_bytes: stats.received_bytes,
+            dropped_bytes: stats.dropped_bytes,
+            handed_over_bytes: stats.handed_over_bytes,
+            memory_bytes: stats.memory_bytes,
+        }
+    }
+}
+
+/// Checks everything that must always hold, walking all tables: for tests, not for the receive path.
+///
+/// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_NONE` if a rule is broken (a defect
+/// of the library); `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_check(pool: *mut demuxbuf_pool) -> i32 {
+    status(with_pool(pool, |receivers| receivers.check_invariants().map_err(|_| DEMUXBUF_NONE)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_poisons_the_pool_and_it_can_still_be_freed() {
+        let receivers = Receivers::new(&ReceiversConfig::new(1, 1)).expect("the defaults are allowed");
+        let pool = try_box(demuxbuf_pool { receivers, poisoned: false }).expect("there is memory");
+        assert_eq!(
+            with_pool(pool, |_| -> Result<(), i32> { panic!("caught by the guard") }),
+            Err(DEMUXBUF_ERR_POISONED)
+        );
+        // SAFETY: the pointer is the pool made above.
+        unsafe {
+            assert_eq!(demuxbuf_pool_handle_timeout(pool, 1), DEMUXBUF_ERR_POISONED);
+            demuxbuf_pool_free(pool);
+        }
+    }
+}

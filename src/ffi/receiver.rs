@@ -1,0 +1,401 @@
+//! One connection bound to a pool: the convenient way in for C.
+
+use super::connection::{demuxbuf_connection_info, mask_error};
+use super::pool::{class_of, demuxbuf_pool, status_of, with_pool};
+use super::status::*;
+use crate::connection::{Action, Actions, Event};
+use crate::pool::LeaseId;
+use crate::receiver::{Handover, ReceiverId, Receivers};
+
+/// What is to be done now, and where. Returned by value.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct demuxbuf_step {
+    /// With `DEMUXBUF_RECV`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DEMUX` and
+    /// as the residue of `DEMUXBUF_END`; NULL if nothing is. Valid until the next call for this receiver, or until
+    /// `demuxbuf_pool_poll_grant` names it.
+    pub data: *mut u8,
+    /// Bytes at `data`: the room to receive into, or what is buffered.
+    pub bytes: u32,
+    /// Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DEMUX, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE. With
+    /// `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_status`), and nothing is changed.
+    pub actions: u32,
+}
+
+impl demuxbuf_step {
+    pub(super) fn of(receivers: &mut Receivers, id: ReceiverId, actions: Actions) -> demuxbuf_step {
+        let area: &mut [u8] = if actions.has(Action::Recv) {
+            receivers.receive_area(id).unwrap_or_default()
+        } else {
+            receivers.data_mut(id).unwrap_or_default()
+        };
+        let data = if area.is_empty() { core::ptr::null_mut() } else { area.as_mut_ptr() };
+        demuxbuf_step { data, bytes: area.len() as u32, actions: actions.bits() }
+    }
+
+    pub(super) const fn status(status: i32) -> demuxbuf_step {
+        demuxbuf_step { data: core::ptr::null_mut(), bytes: 0, actions: mask_error(status) }
+    }
+}
+
+/// Everything there is to print about a receiver.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct demuxbuf_receiver_info {
+    /// What the host gave at attach.
+    pub token: u64,
+    /// How long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
+    pub wait_age_ns: u64,
+    /// Grants that passed it while it is queued; 0 if it is not.
+    pub grants_passed: u64,
+    /// Class of its requests.
+    pub class_index: u32,
+    /// The connection's state.
+    pub connection: demuxbuf_connection_info,
+}
+
+/// A buffer that leaves or enters a receiver with what is in it.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct demuxbuf_handover {
+    /// The buffer; give it back with `demuxbuf_pool_release`.
+    pub lease: u64,
+    /// Where the content starts in the buffer, in bytes.
+    pub offset: u32,
+    /// Length of the content, in bytes.
+    pub level: u32,
+}
+
+fn step(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    body: impl FnOnce(&mut Receivers, ReceiverId) -> Result<Actions, i32>,
+) -> demuxbuf_step {
+    let id = ReceiverId::from_bits(receiver);
+    let result = with_pool(pool, |receivers| {
+        let actions = body(receivers, id)?;
+        Ok(demuxbuf_step::of(receivers, id, actions))
+    });
+    result.unwrap_or_else(demuxbuf_step::status)
+}
+
+fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demuxbuf_step {
+    step(pool, receiver, |receivers, id| receivers.handle(id, event).map_err(status_of))
+}
+
+/// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
+/// are copied. `class_index` is that of its requests; `token` comes back with grants. `*receiver` is its handle until
+/// `demuxbuf_receiver_close`; call `demuxbuf_receiver_pending` next.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1), and the copy.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
+/// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now); nothing is changed then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_attach(
+    pool: *mut demuxbuf_pool,
+    class_index: u32,
+    token: u64,
+    bytes: *const u8,
+    length: size_t,
+    receiver: *mut u64,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(receiver) = (unsafe { receiver.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    if length > isize::MAX as usize {
+        return DEMUXBUF_ERR_TOO_MANY_BYTES;
+    }
+    let bytes = match (bytes.is_null(), length) {
+        (_, 0) => &[],
+        (true, _) => return DEMUXBUF_ERR_NULL,
+        // SAFETY: not NULL, so valid for `length` bytes, as the module asks; the length was checked above.
+        (false, _) => unsafe { core::slice::from_raw_parts(bytes, length) },
+    };
+    let attached =
+        with_pool(pool, |receivers| receivers.attach_with(class_of(class_index)?, token, bytes).map_err(status_of));
+    match attached {
+        Ok(id) => {
+            *receiver = id.to_bits();
+            DEMUXBUF_OK
+        }
+        Err(status) => status,
+    }
+}
+
+#[allow(non_camel_case_types)]
+type size_t = usize;
+
+/// Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
+/// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1).
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`,
+/// `DEMUXBUF_ERR_STALE` (not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer);
+/// nothing is changed then and the lease stays the host's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_adopt(
+    pool: *mut demuxbuf_pool,
+    class_index: u32,
+    token: u64,
+    content: *const demuxbuf_handover,
+    receiver: *mut u64,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let (Some(content), Some(receiver)) = (unsafe { content.as_ref() }, unsafe { receiver.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let content = Handover { lease: LeaseId::from_bits(content.lease), offset: content.offset, level: content.level };
+    let adopted =
+        with_pool(pool, |receivers| receivers.adopt(class_of(class_index)?, token, content).map_err(status_of));
+    match adopted {
+        Ok(id) => {
+            *receiver = id.to_bits();
+            DEMUXBUF_OK
+        }
+        Err(status) => status,
+    }
+}
+
+/// Takes the buffer away from a receiver with what is in it: the lease is the host's, reading goes on into another.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Call `demuxbuf_receiver_pending` next.
+/// Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_take(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    content: *mut demuxbuf_handover,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(content) = (unsafe { content.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let taken = with_pool(pool, |receivers| receivers.take(ReceiverId::from_bits(receiver)).map_err(status_of));
+    match taken {
+        Ok(Handover { lease, offset, level }) => {
+            *content = demuxbuf_handover { lease: lease.to_bits(), offset, level };
+            DEMUXBUF_OK
+        }
+        Err(status) => status,
+    }
+}
+
+/// The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before so many more
+/// have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set a
+/// status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_TOO_MANY_BYTES`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_decoded(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    consumed: u32,
+    need_more: u32,
+) -> demuxbuf_step {
+    step(pool, receiver, |receivers, id| receivers.decoded(id, consumed, need_more).map_err(status_of))
+}
+
+/// What is to be done now, without reporting anything.
+///
+/// Thread rule: one thread at a time per pool. Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status:
+/// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_pending(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    step(pool, receiver, |receivers, id| receivers.pending(id).map_err(status_of))
+}
+
+/// Writes everything there is to print about a receiver.
+///
+/// Thread rule: one thread at a time per pool.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, and nothing is written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_describe(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    info: *mut demuxbuf_receiver_info,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(info) = (unsafe { info.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    match with_pool(pool, |receivers| receivers.describe(ReceiverId::from_bits(receiver)).map_err(status_of)) {
+        Ok(found) => {
+            *info = demuxbuf_receiver_info {
+                token: found.token,
+                wait_age_ns: found.wait_age_ns,
+                grants_passed: found.grants_passed,
+                class_index: found.class.into(),
+                connection: demuxbuf_connection_info::of(&found.connection),
+            };
+            DEMUXBUF_OK
+        }
+        Err(status) => status,
+    }
+}
+
+/// The transport has bytes, an end of stream or an error to report. Begins a new turn. Repeats are harmless.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::Readable)
+}
+
+/// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_received(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    bytes: u32,
+) -> demuxbuf_step {
+    report(pool, receiver, Event::Received { bytes })
+}
+
+/// One receive found nothing.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_would_block(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::WouldBlock)
+}
+
+/// The peer will send no more. In any state, with or without a receive.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_end_of_stream(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::EndOfStream)
+}
+
+/// The transport failed. In any state, with or without a receive.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_transport_error(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::TransportError)
+}
+
+/// Decoding cannot go on for these reasons of the host's. They add up.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_REASONS`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_block(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    reasons: u32,
+) -> demuxbuf_step {
+    report(pool, receiver, Event::Block { reasons })
+}
+
+/// These reasons are gone; decoding resumes when none is left.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_REASONS`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_unblock(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    reasons: u32,
+) -> demuxbuf_step {
+    report(pool, receiver, Event::Unblock { reasons })
+}
+
+/// The host stopped decoding for its own budget; bytes are left and nothing is wrong.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_yield(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::Yield)
+}
+
+/// A new turn of the host's loop begins for this connection.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_wake(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::Wake)
+}
+
+/// The host wants no reading for reasons of its own.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_pause_recv(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::PauseRecv)
+}
+
+/// The host's reasons for pausing are gone.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_resume_recv(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::ResumeRecv)
+}
+
+/// The decoder found a fatal error: from now on what arrives is discarded, by the receiver itself.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_fail(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::Fail)
+}
+
+/// Memory is short: park as soon as possible.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_reclaim_requested(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::ReclaimRequested)
+}
+
+/// The buffer is held for too long without progress: park, or else shed.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_lease_expired(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::LeaseExpired)
+}
+
+/// These pending actions are done: any of want_recv, stop_recv, shed, end, cannot_fit, reschedule.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NOT_PENDING`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_done(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    actions: u32,
+) -> demuxbuf_step {
+    report(pool, receiver, Event::Done { actions })
+}
+
+/// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what was buffered is counted as dropped, and the handle ends.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_close(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    report(pool, receiver, Event::Close)
+}

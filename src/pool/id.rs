@@ -1,0 +1,70 @@
+//! Handles: an index and a generation, so that a stale one is refused.
+
+/// A connection's hold on one buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseId(u64);
+
+/// A place in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WaitId(u64);
+
+macro_rules! handle {
+    ($name:ident) => {
+        impl $name {
+            pub(super) const fn new(index: u32, generation: Generation) -> $name {
+                $name((generation.0 as u64) << 32 | index as u64)
+            }
+
+            /// The handle as a number, for C and for logs.
+            pub const fn to_bits(self) -> u64 {
+                self.0
+            }
+
+            /// The handle with this number. Any number is allowed; one that is nobody's is refused where it is used.
+            pub const fn from_bits(bits: u64) -> $name {
+                $name(bits)
+            }
+
+            /// Index of the entry; a lease's is that of its buffer.
+            pub const fn index(self) -> u32 {
+                self.0 as u32
+            }
+
+            pub(super) const fn generation(self) -> Generation {
+                Generation((self.0 >> 32) as u32)
+            }
+        }
+    };
+}
+
+handle!(LeaseId);
+handle!(WaitId);
+
+/// How often an entry was used, in its low 24 bits, and the pool's tag above. After 2^24 uses of one entry its numbers
+/// start again: a handle kept for that long could be taken for a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Generation(u32);
+
+const USES: u32 = 0x00ff_ffff;
+
+impl Generation {
+    pub(super) const fn first(tag: u8) -> Generation {
+        Generation((tag as u32) << 24 | 1)
+    }
+
+    pub(super) const fn next(self) -> Generation {
+        Generation((self.0 & !USES) | (self.0.wrapping_add(1) & USES))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_keeps_its_tag_when_it_wraps() {
+        let last = Generation(0xab << 24 | USES);
+        assert_eq!(last.next(), Generation(0xab << 24));
+        assert_eq!(last.next().next(), Generation::first(0xab));
+    }
+}

@@ -76,6 +76,18 @@
 // Set in a mask of actions that is an error instead: cast it to `int32_t` for the status.
 #define DEMUXBUF_ERROR 2147483648
 
+// What is decoded is sent by a client: a preface first.
+#define DEMUXBUF_H2_CLIENT 0
+
+// What is decoded is sent by a server.
+#define DEMUXBUF_H2_SERVER 1
+
+// The length that stands for the preface in `demuxbuf_h2_next.frame_bytes`.
+#define DEMUXBUF_H2_PREFACE_BYTES 24
+
+// Classes of requests there can be.
+#define DEMUXBUF_CLASSES_MAX 8
+
 // Done.
 #define DEMUXBUF_OK 0
 
@@ -163,6 +175,10 @@
 // Patch version of the header.
 #define DEMUXBUF_VERSION_PATCH 0
 
+// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new`. One thread at
+// a time.
+typedef struct demuxbuf_pool demuxbuf_pool;
+
 // One connection's receive state: a plain value that the host embeds in its own struct. All-zero is not attached. It
 // may be moved with memcpy while it is not queued, and needs no destructor unless it holds or waits for something.
 // The fields are private to the library; the header's inline tests read them.
@@ -219,6 +235,165 @@ typedef struct {
   // One of `DEMUXBUF_MODE_*`.
   uint8_t mode;
 } demuxbuf_connection_info;
+
+// How far one side's frames have come: a plain value, all-zero is a client's at its first byte. Private to the library.
+typedef struct {
+  uint32_t side;
+  uint32_t stage;
+  uint32_t max_frame_size;
+  uint32_t block_of;
+} demuxbuf_h2_decoder;
+
+// What stands at the front.
+typedef struct {
+  // Not 0: nothing can be told before at least so many more bytes have arrived.
+  uint32_t need_more;
+  // Length of the whole preface or frame, with the frame's header, in bytes; 0 with `need_more`.
+  uint32_t frame_bytes;
+  // Length of the frame's payload, in bytes.
+  uint32_t length;
+  // Stream of the frame; 0 for the connection. With `DEMUXBUF_ERR_PROTOCOL`: the stream it is an error of.
+  uint32_t stream_id;
+  // With `DEMUXBUF_ERR_PROTOCOL`: the error code to send (RFC 9113 section 7).
+  uint32_t error_code;
+  // Type of the frame (RFC 9113 section 6).
+  uint8_t kind;
+  // Flags of the frame.
+  uint8_t flags;
+  // Not 0: it is the preface, not a frame.
+  uint8_t is_preface;
+} demuxbuf_h2_next;
+
+// The settings of a pool. Fill it with `demuxbuf_pool_config_init`, then change what you want otherwise.
+typedef struct {
+  // `sizeof(demuxbuf_pool_config)`.
+  uint32_t struct_size;
+  // Buffers in the pool: the hard cap.
+  uint32_t buffers;
+  // Size of each, in bytes: a multiple of 64, from 64 to 16777216.
+  uint32_t buffer_bytes;
+  // The most receivers at once.
+  uint32_t receivers_max;
+  // The most waits at once: at least `receivers_max`, and what the host requests for itself.
+  uint32_t waiters_max;
+  // Parking slots of 64 bytes.
+  uint32_t slots;
+  // Classes in use, from 1 to 8; class 0 is the most critical.
+  uint32_t classes;
+  // Grants of other classes that a class lets pass before it goes first; at least 1.
+  uint32_t class_burst;
+  // A class may take a buffer only while more than its reserve are free.
+  uint32_t reserves[DEMUXBUF_CLASSES_MAX];
+  // The most buffers a class may hold; UINT32_MAX for no cap.
+  uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
+  // Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
+  uint32_t lifeline;
+  // How receivers receive and what is parked (at most 64 bytes).
+  demuxbuf_policy policy;
+} demuxbuf_pool_config;
+
+// What is to be done now, and where. Returned by value.
+typedef struct {
+  // With `DEMUXBUF_RECV`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DEMUX` and
+  // as the residue of `DEMUXBUF_END`; NULL if nothing is. Valid until the next call for this receiver, or until
+  // `demuxbuf_pool_poll_grant` names it.
+  uint8_t *data;
+  // Bytes at `data`: the room to receive into, or what is buffered.
+  uint32_t bytes;
+  // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DEMUX, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE. With
+  // `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_status`), and nothing is changed.
+  uint32_t actions;
+} demuxbuf_step;
+
+// A buffer that was handed over to somebody who had waited.
+typedef struct {
+  // What the host gave at attach or at request.
+  uint64_t token;
+  // The receiver that got it; 0 if a request of the host's own was served.
+  uint64_t receiver;
+  // The host's own buffer; 0 if a receiver got it.
+  uint64_t lease;
+  // The host's own wait that ended; 0 if a receiver got it.
+  uint64_t wait;
+  // What the receiver is to do now.
+  demuxbuf_step step;
+} demuxbuf_grant;
+
+// What a pool counts. Sizes in bytes, times in nanoseconds.
+typedef struct {
+  // Buffers in the pool.
+  uint32_t buffers;
+  // Buffers nobody holds.
+  uint32_t free;
+  // Buffers held.
+  uint32_t leased;
+  // Buffers handed over and not picked up yet.
+  uint32_t assigned;
+  // Waits queued.
+  uint32_t waiting;
+  // The most buffers that were out at once.
+  uint32_t leased_peak;
+  // The most waits that were queued at once.
+  uint32_t waiting_peak;
+  // Receivers attached.
+  uint32_t receivers;
+  // Parking slots.
+  uint32_t slots;
+  // Parking slots in use.
+  uint32_t slots_in_use;
+  // Requests granted at once.
+  uint64_t granted_at_once;
+  // Requests granted by hand-over.
+  uint64_t granted_by_hand_over;
+  // Waits that were cancelled.
+  uint64_t cancelled;
+  // Times a clock went backwards.
+  uint64_t clock_backwards;
+  // Residues moved from a buffer to a slot.
+  uint64_t parked;
+  // Residues moved from a slot to a buffer.
+  uint64_t unparked;
+  // Slots lent to receive without a buffer.
+  uint64_t lifelines;
+  // Residues that could not be parked because no slot was free.
+  uint64_t park_refused;
+  // Times a content was moved to the front of its buffer.
+  uint64_t compactions;
+  // Bytes moved by that.
+  uint64_t compacted_bytes;
+  // Bytes received.
+  uint64_t received_bytes;
+  // Bytes thrown away after a failure, after the end, or at close.
+  uint64_t dropped_bytes;
+  // Bytes that left with a buffer the host took.
+  uint64_t handed_over_bytes;
+  // Bytes reserved at start for buffers and slots.
+  uint64_t memory_bytes;
+} demuxbuf_pool_stats;
+
+// A buffer that leaves or enters a receiver with what is in it.
+typedef struct {
+  // The buffer; give it back with `demuxbuf_pool_release`.
+  uint64_t lease;
+  // Where the content starts in the buffer, in bytes.
+  uint32_t offset;
+  // Length of the content, in bytes.
+  uint32_t level;
+} demuxbuf_handover;
+
+// Everything there is to print about a receiver.
+typedef struct {
+  // What the host gave at attach.
+  uint64_t token;
+  // How long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
+  uint64_t wait_age_ns;
+  // Grants that passed it while it is queued; 0 if it is not.
+  uint64_t grants_passed;
+  // Class of its requests.
+  uint32_t class_index;
+  // The connection's state.
+  demuxbuf_connection_info connection;
+} demuxbuf_receiver_info;
 
 #ifdef __cplusplus
 extern "C" {
@@ -424,6 +599,320 @@ int32_t demuxbuf_actions_status(uint32_t actions);
 // Thread rule: one thread at a time per connection.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, and nothing is written.
 int32_t demuxbuf_connection_describe(const demuxbuf_connection *connection, demuxbuf_connection_info *info);
+
+// Prepares a decoder for what `side` (`DEMUXBUF_H2_CLIENT` or `DEMUXBUF_H2_SERVER`) sends, from its first byte on.
+//
+// Thread rule: one thread at a time per decoder.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` for another side.
+int32_t demuxbuf_h2_init(demuxbuf_h2_decoder *decoder,
+                         uint32_t side);
+
+// Sets the largest payload, in bytes, that the receiver of these frames has announced and seen acknowledged: 16384
+// to 16777215 (RFC 9113 section 6.5.2); 16384 at the start.
+//
+// Thread rule: one thread at a time per decoder.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE`, and nothing is changed.
+int32_t demuxbuf_h2_set_max_frame_size(demuxbuf_h2_decoder *decoder,
+                                       uint32_t bytes);
+
+// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). Changes nothing; a header
+// is judged as soon as its nine bytes are there.
+//
+// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
+// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `stream_id` and `error_code` of
+// `*next`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's).
+int32_t demuxbuf_h2_peek(const demuxbuf_h2_decoder *decoder,
+                         const uint8_t *data,
+                         uint32_t bytes,
+                         demuxbuf_h2_next *next);
+
+// Moves on behind what `demuxbuf_h2_peek` wrote to `*next`: the next look is behind that frame.
+//
+// Thread rule: one thread at a time per decoder.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE`, and nothing is changed.
+int32_t demuxbuf_h2_accept(demuxbuf_h2_decoder *decoder, const demuxbuf_h2_next *next);
+
+// Fills a configuration: `buffers` of 16384 bytes, `receivers_max` receivers with a parking slot each and as many
+// waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered.
+//
+// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`.
+int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
+                                  uint32_t buffers,
+                                  uint32_t receivers_max);
+
+// Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
+//
+// If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
+// is allowed: at most `message_bytes` bytes with the closing 0.
+// Thread rule: any thread; the pool is then for one thread at a time.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; everything is given
+// back then and `*pool` is not written.
+int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
+                          demuxbuf_pool **pool,
+                          char *message,
+                          size_t message_bytes);
+
+// Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
+//
+// Thread rule: no other call on the pool at the same time or after.
+void demuxbuf_pool_free(demuxbuf_pool *pool);
+
+// Asks for a buffer of the host's own (transmit, stream ...). `token` comes back with the grant.
+//
+// Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_QUEUED` and `*handle` is the wait; the
+// lease comes from `demuxbuf_pool_poll_grant`. Thread rule: one thread at a time per pool. Cost: O(1).
+// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`.
+int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
+                              uint32_t class_index,
+                              uint64_t token,
+                              uint64_t *handle);
+
+// Gives back a buffer of the host's own; the next waiter has it in the same step.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1).
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (given back already, of
+// another pool, or a receiver's).
+int32_t demuxbuf_pool_release(demuxbuf_pool *pool,
+                              uint64_t lease);
+
+// Ends a wait of the host's own; a buffer assigned to it goes to the next waiter in the same step.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1).
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (granted or cancelled
+// already, of another pool, or a receiver's).
+int32_t demuxbuf_pool_cancel(demuxbuf_pool *pool,
+                             uint64_t wait);
+
+// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size.
+//
+// Thread rule: one thread at a time per pool.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool, uint64_t lease, uint8_t **data, uint32_t *bytes);
+
+// The next one who had waited and now has a buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
+// loop; nobody is called back.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1).
+// Returns `DEMUXBUF_OK` and writes `*grant`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_pool_poll_grant(demuxbuf_pool *pool,
+                                 demuxbuf_grant *grant);
+
+// Tells the pool the time, in monotonic nanoseconds; once in each turn of the loop is enough. Early, late and
+// repeated calls are harmless; a clock that goes backwards is held and counted.
+//
+// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
+                                     uint64_t now_ns);
+
+// When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
+// NULL or a poisoned pool. Thread rule: one thread at a time per pool.
+uint64_t demuxbuf_pool_poll_timeout(demuxbuf_pool *pool);
+
+// The published bound: the most grants that pass a waiter of this class before it is served.
+//
+// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CLASS`.
+int32_t demuxbuf_pool_passed_max(demuxbuf_pool *pool,
+                                 uint32_t class_index,
+                                 uint64_t *grants);
+
+// Gives the pages of free buffers back to the operating system and writes how many bytes. For quiet times: it costs
+// a system call for each free buffer.
+//
+// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_pool_give_back_pages(demuxbuf_pool *pool,
+                                      uint64_t *bytes);
+
+// Writes everything there is to print about a pool. Needs no buffer, lock or allocation.
+//
+// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_pool_get_stats(demuxbuf_pool *pool,
+                                demuxbuf_pool_stats *stats);
+
+// Checks everything that must always hold, walking all tables: for tests, not for the receive path.
+//
+// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_NONE` if a rule is broken (a defect
+// of the library); `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_pool_check(demuxbuf_pool *pool);
+
+// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
+// are copied. `class_index` is that of its requests; `token` comes back with grants. `*receiver` is its handle until
+// `demuxbuf_receiver_close`; call `demuxbuf_receiver_pending` next.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1), and the copy.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
+// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now); nothing is changed then.
+int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
+                                 uint32_t class_index,
+                                 uint64_t token,
+                                 const uint8_t *bytes,
+                                 size_t length,
+                                 uint64_t *receiver);
+
+// Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
+// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1).
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`,
+// `DEMUXBUF_ERR_STALE` (not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer);
+// nothing is changed then and the lease stays the host's.
+int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
+                                uint32_t class_index,
+                                uint64_t token,
+                                const demuxbuf_handover *content,
+                                uint64_t *receiver);
+
+// Takes the buffer away from a receiver with what is in it: the lease is the host's, reading goes on into another.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Call `demuxbuf_receiver_pending` next.
+// Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot).
+int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
+                               uint64_t receiver,
+                               demuxbuf_handover *content);
+
+// The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before so many more
+// have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set a
+// status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_TOO_MANY_BYTES`.
+demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
+                                        uint64_t receiver,
+                                        uint32_t consumed,
+                                        uint32_t need_more);
+
+// What is to be done now, without reporting anything.
+//
+// Thread rule: one thread at a time per pool. Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status:
+// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_pending(demuxbuf_pool *pool,
+                                        uint64_t receiver);
+
+// Writes everything there is to print about a receiver.
+//
+// Thread rule: one thread at a time per pool.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, and nothing is written.
+int32_t demuxbuf_receiver_describe(demuxbuf_pool *pool,
+                                   uint64_t receiver,
+                                   demuxbuf_receiver_info *info);
+
+// The transport has bytes, an end of stream or an error to report. Begins a new turn. Repeats are harmless.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_readable(demuxbuf_pool *pool,
+                                         uint64_t receiver);
+
+// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`.
+demuxbuf_step demuxbuf_receiver_received(demuxbuf_pool *pool,
+                                         uint64_t receiver,
+                                         uint32_t bytes);
+
+// One receive found nothing.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_would_block(demuxbuf_pool *pool,
+                                            uint64_t receiver);
+
+// The peer will send no more. In any state, with or without a receive.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_end_of_stream(demuxbuf_pool *pool,
+                                              uint64_t receiver);
+
+// The transport failed. In any state, with or without a receive.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_transport_error(demuxbuf_pool *pool,
+                                                uint64_t receiver);
+
+// Decoding cannot go on for these reasons of the host's. They add up.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_REASONS`.
+demuxbuf_step demuxbuf_receiver_block(demuxbuf_pool *pool,
+                                      uint64_t receiver,
+                                      uint32_t reasons);
+
+// These reasons are gone; decoding resumes when none is left.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_REASONS`.
+demuxbuf_step demuxbuf_receiver_unblock(demuxbuf_pool *pool,
+                                        uint64_t receiver,
+                                        uint32_t reasons);
+
+// The host stopped decoding for its own budget; bytes are left and nothing is wrong.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_yield(demuxbuf_pool *pool,
+                                      uint64_t receiver);
+
+// A new turn of the host's loop begins for this connection.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_wake(demuxbuf_pool *pool,
+                                     uint64_t receiver);
+
+// The host wants no reading for reasons of its own.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_pause_recv(demuxbuf_pool *pool,
+                                           uint64_t receiver);
+
+// The host's reasons for pausing are gone.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_resume_recv(demuxbuf_pool *pool,
+                                            uint64_t receiver);
+
+// The decoder found a fatal error: from now on what arrives is discarded, by the receiver itself.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_fail(demuxbuf_pool *pool,
+                                     uint64_t receiver);
+
+// Memory is short: park as soon as possible.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_reclaim_requested(demuxbuf_pool *pool,
+                                                  uint64_t receiver);
+
+// The buffer is held for too long without progress: park, or else shed.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_lease_expired(demuxbuf_pool *pool,
+                                              uint64_t receiver);
+
+// These pending actions are done: any of want_recv, stop_recv, shed, end, cannot_fit, reschedule.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NOT_PENDING`.
+demuxbuf_step demuxbuf_receiver_done(demuxbuf_pool *pool,
+                                     uint64_t receiver,
+                                     uint32_t actions);
+
+// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what was buffered is counted as dropped, and the handle ends.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
+                                      uint64_t receiver);
 
 // Says in words what a status means.
 //

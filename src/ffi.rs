@@ -13,13 +13,13 @@
 #![allow(clippy::missing_safety_doc, reason = "one rule for all, stated above")]
 
 mod connection;
-//mod framing;
+mod framing;
 mod pool;
 mod receiver;
 mod status;
 
 pub use connection::*;
-//pub use framing::*;
+pub use framing::*;
 pub use pool::*;
 pub use receiver::*;
 pub use status::*;

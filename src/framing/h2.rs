@@ -1,1 +1,333 @@
+//! HTTP/2 frames: preface, frame header, and the rules of RFC 9113 that a frame's header alone can break.
+//!
+//! [`Decoder::peek`] looks; [`Decoder::accept`] moves on. A header is judged as soon as its nine bytes are there, so
+//! that a frame that is too long or out of place never makes anybody wait for its payload. What is checked, and where
+//! the rule stands:
+//!
+//! | rule | error | RFC 9113 |
+//! |---|---|---|
+//! | a client starts with the 24 bytes of the preface | PROTOCOL_ERROR | 3.4 |
+//! | the first frame of either side is SETTINGS, and not its acknowledgement | PROTOCOL_ERROR | 3.4 |
+//! | a frame is not longer than the announced size | FRAME_SIZE_ERROR | 4.2 |
+//! | nothing stands between the frames of one header block | PROTOCOL_ERROR | 4.3, 6.10 |
+//! | DATA, HEADERS, PRIORITY, RST_STREAM, PUSH_PROMISE, CONTINUATION belong to a stream | PROTOCOL_ERROR | 6.1 to 6.4, 6.6, 6.10 |
+//! | SETTINGS, PING, GOAWAY belong to the connection | PROTOCOL_ERROR | 6.5, 6.7, 6.8 |
+//! | a padded frame is long enough for its pad length, a HEADERS frame for its priority, a PUSH_PROMISE for its stream | FRAME_SIZE_ERROR | 4.2, 6.1, 6.2, 6.6 |
+//! | PRIORITY is 5 bytes long (an error of the stream) | FRAME_SIZE_ERROR | 6.3 |
+//! | RST_STREAM and WINDOW_UPDATE are 4, PING 8, GOAWAY at least 8 bytes long | FRAME_SIZE_ERROR | 6.4, 6.7 to 6.9 |
+//! | SETTINGS is a multiple of 6 bytes long, its acknowledgement empty | FRAME_SIZE_ERROR | 6.5 |
+//! | a client does not promise | PROTOCOL_ERROR | 8.4 |
+//! | padding is shorter than the payload ([`Head::check_padding`]) | PROTOCOL_ERROR | 6.1, 6.2, 6.6 |
+//!
+//! Frames of an unknown type are let through, except inside a header block (sections 4.1 and 5.5).
 
+use core::fmt;
+
+/// What a client sends first (RFC 9113 section 3.4).
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Length of a frame's header (RFC 9113 section 4.1).
+pub const HEAD_BYTES: u32 = 9;
+/// The smallest limit on payloads that may be announced, and the one at the start (RFC 9113 section 6.5.2).
+pub const MAX_FRAME_SIZE_MIN: u32 = 1 << 14;
+/// The largest limit on payloads that may be announced (RFC 9113 section 6.5.2).
+pub const MAX_FRAME_SIZE_MAX: u32 = (1 << 24) - 1;
+
+/// Types of frames (RFC 9113 section 6).
+pub mod kind {
+    #![allow(missing_docs, reason = "the names are the RFC's")]
+    pub const DATA: u8 = 0;
+    pub const HEADERS: u8 = 1;
+    pub const PRIORITY: u8 = 2;
+    pub const RST_STREAM: u8 = 3;
+    pub const SETTINGS: u8 = 4;
+    pub const PUSH_PROMISE: u8 = 5;
+    pub const PING: u8 = 6;
+    pub const GOAWAY: u8 = 7;
+    pub const WINDOW_UPDATE: u8 = 8;
+    pub const CONTINUATION: u8 = 9;
+}
+
+/// Flags that the frame layer looks at (RFC 9113 section 6).
+pub mod flags {
+    #![allow(missing_docs, reason = "the names are the RFC's")]
+    pub const ACK: u8 = 0x1;
+    pub const END_HEADERS: u8 = 0x4;
+    pub const PADDED: u8 = 0x8;
+    pub const PRIORITY: u8 = 0x20;
+}
+
+/// The error codes a frame's header can cause (RFC 9113 section 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ErrorCode {
+    /// PROTOCOL_ERROR.
+    Protocol = 0x1,
+    /// FRAME_SIZE_ERROR.
+    FrameSize = 0x6,
+}
+
+/// A rule that was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// What to send the peer, in GOAWAY or RST_STREAM.
+    pub code: ErrorCode,
+    /// The stream it is an error of; 0 for the whole connection.
+    pub stream_id: u32,
+    /// The rule, with its section.
+    pub rule: &'static str,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.rule)
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Who sends what is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client: a preface first, no promises.
+    Client,
+    /// The server.
+    Server,
+}
+
+/// The header of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Length of the payload, in bytes.
+    pub length: u32,
+    /// Stream, without the reserved bit; 0 for the connection.
+    pub stream_id: u32,
+    /// Type; see [`kind`].
+    pub kind: u8,
+    /// Flags; see [`flags`].
+    pub flags: u8,
+}
+
+/// What stands at the front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Not enough to tell: at least so many more bytes must arrive.
+    NeedMore(u32),
+    /// The preface, whole: 24 bytes.
+    Preface,
+    /// A frame that may stand here; at least its header has arrived.
+    Frame(Head),
+}
+
+/// How far one side's frames have come: a small value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoder {
+    side: Side,
+    stage: Stage,
+    max_frame_size: u32,
+    /// The stream whose header block is open; 0 for none.
+    block_of: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Preface,
+    FirstSettings,
+    Frames,
+}
+
+impl Head {
+    /// The header of these nine bytes. The reserved bit is ignored, as it must be (RFC 9113 section 4.1).
+    pub const fn decode(bytes: &[u8; 9]) -> Head {
+        let [a, b, c, kind, flags, s0, s1, s2, s3] = *bytes;
+        Head {
+            length: u32::from_be_bytes([0, a, b, c]),
+            stream_id: u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff,
+            kind,
+            flags,
+        }
+    }
+
+    /// The nine bytes of this header. The length is 24 bits and the stream 31; what is above is cut off.
+    pub const fn encode(&self) -> [u8; 9] {
+        let [_, a, b, c] = self.length.to_be_bytes();
+        let [s0, s1, s2, s3] = (self.stream_id & 0x7fff_ffff).to_be_bytes();
+        [a, b, c, self.kind, self.flags, s0, s1, s2, s3]
+    }
+
+    /// Length of the whole frame with its header, in bytes.
+    pub const fn frame_bytes(&self) -> u32 {
+        HEAD_BYTES + self.length
+    }
+
+    /// Whether the payload starts with a pad length.
+    pub const fn is_padded(&self) -> bool {
+        matches!(self.kind, kind::DATA | kind::HEADERS | kind::PUSH_PROMISE) && self.flags & flags::PADDED != 0
+    }
+
+    /// Checks the pad length, the first byte of the payload of a padded frame.
+    ///
+    /// # Errors
+    ///
+    /// The padding does not leave room for what the frame must carry (RFC 9113 sections 6.1, 6.2, 6.6).
+    pub fn check_padding(&self, pad_length: u8) -> Result<(), Error> {
+        let fits = self.fixed_bytes() + u32::from(pad_length) <= self.length;
+        connection_rule(
+            !self.is_padded() || fits,
+            ErrorCode::Protocol,
+            "padding is longer than its frame (6.1, 6.2, 6.6)",
+        )
+    }
+
+    /// Bytes of the payload that its flags and type ask for: pad length, priority, promised stream.
+    const fn fixed_bytes(&self) -> u32 {
+        let pad = if self.is_padded() { 1 } else { 0 };
+        match self.kind {
+            kind::HEADERS if self.flags & flags::PRIORITY != 0 => pad + 5,
+            kind::PUSH_PROMISE => pad + 4,
+            _ => pad,
+        }
+    }
+}
+
+impl Decoder {
+    /// A decoder for what this side sends, from its first byte on.
+    pub const fn new(side: Side) -> Decoder {
+        let stage = match side {
+            Side::Client => Stage::Preface,
+            Side::Server => Stage::FirstSettings,
+        };
+        Decoder { side, stage, max_frame_size: MAX_FRAME_SIZE_MIN, block_of: 0 }
+    }
+
+    /// Sets the largest payload, in bytes, that the receiver of these frames has announced and seen acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// Outside what may be announced (RFC 9113 section 6.5.2); nothing is changed.
+    pub fn set_max_frame_size(&mut self, bytes: u32) -> Result<(), Error> {
+        let allowed = (MAX_FRAME_SIZE_MIN..=MAX_FRAME_SIZE_MAX).contains(&bytes);
+        connection_rule(allowed, ErrorCode::Protocol, "SETTINGS_MAX_FRAME_SIZE is 16384 to 16777215 (6.5.2)")?;
+        self.max_frame_size = bytes;
+        Ok(())
+    }
+
+    /// Looks at the front of what is buffered. Changes nothing, so it may be asked again with more.
+    ///
+    /// # Errors
+    ///
+    /// What stands there breaks a rule; the module's table says which are checked.
+    pub fn peek(&self, data: &[u8]) -> Result<Next, Error> {
+        if self.stage == Stage::Preface {
+            return peek_preface(data);
+        }
+        match data.first_chunk::<9>() {
+            None => Ok(Next::NeedMore(HEAD_BYTES - data.len() as u32)),
+            Some(bytes) => {
+                let head = Head::decode(bytes);
+                self.check(&head)?;
+                Ok(Next::Frame(head))
+            }
+        }
+    }
+
+    /// Moves on behind what [`Decoder::peek`] found. `NeedMore` changes nothing.
+    pub fn accept(&mut self, next: &Next) {
+        match next {
+            Next::NeedMore(_) => {}
+            Next::Preface => self.stage = Stage::FirstSettings,
+            Next::Frame(head) => {
+                self.stage = Stage::Frames;
+                let opens = matches!(head.kind, kind::HEADERS | kind::PUSH_PROMISE | kind::CONTINUATION);
+                self.block_of = if opens && head.flags & flags::END_HEADERS == 0 { head.stream_id } else { 0 };
+            }
+        }
+    }
+
+    /// The decoder as four numbers, for C: all zero is a client's at its first byte.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn to_words(self) -> [u32; 4] {
+        let stage = match self.stage {
+            Stage::Preface => 0,
+            Stage::FirstSettings => 1,
+            Stage::Frames => 2,
+        };
+        [u32::from(self.side == Side::Server), stage, self.max_frame_size - MAX_FRAME_SIZE_MIN, self.block_of]
+    }
+
+    /// The decoder of four numbers; `None` if they are nobody's.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn from_words([side, stage, above_min, block_of]: [u32; 4]) -> Option<Decoder> {
+        let side = [Side::Client, Side::Server].get(side as usize).copied()?;
+        let stage = [Stage::Preface, Stage::FirstSettings, Stage::Frames].get(stage as usize).copied()?;
+        let max_frame_size = MAX_FRAME_SIZE_MIN.checked_add(above_min)?;
+        let sane = max_frame_size <= MAX_FRAME_SIZE_MAX && !(side == Side::Server && stage == Stage::Preface);
+        sane.then_some(Decoder { side, stage, max_frame_size, block_of })
+    }
+
+    fn check(&self, head: &Head) -> Result<(), Error> {
+        let is_settings = head.kind == kind::SETTINGS && head.flags & flags::ACK == 0;
+        let started = self.stage == Stage::Frames || is_settings;
+        connection_rule(started, ErrorCode::Protocol, "the first frame is SETTINGS (3.4)")?;
+        let short_enough = head.length <= self.max_frame_size;
+        connection_rule(short_enough, ErrorCode::FrameSize, "a frame is longer than was announced (4.2)")?;
+        self.check_block(head)?;
+        self.check_stream(head)?;
+        check_length(head)
+    }
+
+    fn check_block(&self, head: &Head) -> Result<(), Error> {
+        let continues = head.kind == kind::CONTINUATION;
+        let in_place = if self.block_of == 0 { !continues } else { continues && head.stream_id == self.block_of };
+        connection_rule(in_place, ErrorCode::Protocol, "a header block is one piece (4.3, 6.10)")
+    }
+
+    fn check_stream(&self, head: &Head) -> Result<(), Error> {
+        let (in_place, rule) = match head.kind {
+            kind::DATA
+            | kind::HEADERS
+            | kind::PRIORITY
+            | kind::RST_STREAM
+            | kind::PUSH_PROMISE
+            | kind::CONTINUATION => (head.stream_id != 0, "the frame belongs to a stream (6.1 to 6.4, 6.6, 6.10)"),
+            kind::SETTINGS | kind::PING | kind::GOAWAY => {
+                (head.stream_id == 0, "the frame belongs to the connection (6.5, 6.7, 6.8)")
+            }
+            _ => (true, ""),
+        };
+        connection_rule(in_place, ErrorCode::Protocol, rule)?;
+        let promises = head.kind == kind::PUSH_PROMISE && self.side == Side::Client;
+        connection_rule(!promises, ErrorCode::Protocol, "a client does not promise (8.4)")
+    }
+}
+
+fn peek_preface(data: &[u8]) -> Result<Next, Error> {
+    let have = data.len().min(PREFACE.len());
+    let alike = data[..have] == PREFACE[..have];
+    connection_rule(alike, ErrorCode::Protocol, "a client starts with the preface (3.4)")?;
+    match PREFACE.len() - have {
+        0 => Ok(Next::Preface),
+        missing => Ok(Next::NeedMore(missing as u32)),
+    }
+}
+
+fn check_length(head: &Head) -> Result<(), Error> {
+    let length = head.length;
+    let (fits, rule) = match head.kind {
+        kind::PRIORITY if length != 5 => {
+            let rule = "PRIORITY is 5 bytes long (6.3)";
+            return Err(Error { code: ErrorCode::FrameSize, stream_id: head.stream_id, rule });
+        }
+        kind::RST_STREAM => (length == 4, "RST_STREAM is 4 bytes long (6.4)"),
+        kind::SETTINGS if head.flags & flags::ACK != 0 => (length == 0, "an acknowledgement is empty (6.5)"),
+        kind::SETTINGS => (length.is_multiple_of(6), "SETTINGS is a multiple of 6 bytes long (6.5)"),
+        kind::PING => (length == 8, "PING is 8 bytes long (6.7)"),
+        kind::GOAWAY => (length >= 8, "GOAWAY is at least 8 bytes long (6.8)"),
+        kind::WINDOW_UPDATE => (length == 4, "WINDOW_UPDATE is 4 bytes long (6.9)"),
+        _ => (length >= head.fixed_bytes(), "the frame is too short for its flags (4.2, 6.1, 6.2, 6.6)"),
+    };
+    connection_rule(fits, ErrorCode::FrameSize, rule)
+}
+
+fn connection_rule(holds: bool, code: ErrorCode, rule: &'static str) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error { code, stream_id: 0, rule }) }
+}

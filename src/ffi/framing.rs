@@ -1,0 +1,192 @@
+//! HTTP/2 frames for C.
+
+use super::guarded;
+use super::status::*;
+use crate::framing::h2::{Decoder, Head, Next, PREFACE, Side};
+
+/// What is decoded is sent by a client: a preface first.
+pub const DEMUXBUF_H2_CLIENT: u32 = 0;
+/// What is decoded is sent by a server.
+pub const DEMUXBUF_H2_SERVER: u32 = 1;
+
+/// The length that stands for the preface in `demuxbuf_h2_next.frame_bytes`.
+pub const DEMUXBUF_H2_PREFACE_BYTES: u32 = 24;
+const _: () = assert!(DEMUXBUF_H2_PREFACE_BYTES as usize == PREFACE.len());
+
+/// How far one side's frames have come: a plain value, all-zero is a client's at its first byte. Private to the library.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct demuxbuf_h2_decoder {
+    side: u32,
+    stage: u32,
+    max_frame_size: u32,
+    block_of: u32,
+}
+
+/// What stands at the front.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct demuxbuf_h2_next {
+    /// Not 0: nothing can be told before at least so many more bytes have arrived.
+    pub need_more: u32,
+    /// Length of the whole preface or frame, with the frame's header, in bytes; 0 with `need_more`.
+    pub frame_bytes: u32,
+    /// Length of the frame's payload, in bytes.
+    pub length: u32,
+    /// Stream of the frame; 0 for the connection. With `DEMUXBUF_ERR_PROTOCOL`: the stream it is an error of.
+    pub stream_id: u32,
+    /// With `DEMUXBUF_ERR_PROTOCOL`: the error code to send (RFC 9113 section 7).
+    pub error_code: u32,
+    /// Type of the frame (RFC 9113 section 6).
+    pub kind: u8,
+    /// Flags of the frame.
+    pub flags: u8,
+    /// Not 0: it is the preface, not a frame.
+    pub is_preface: u8,
+}
+
+impl demuxbuf_h2_decoder {
+    fn load(&self) -> Result<Decoder, i32> {
+        let words = [self.side, self.stage, self.max_frame_size, self.block_of];
+        Decoder::from_words(words).ok_or(DEMUXBUF_ERR_RANGE)
+    }
+
+    fn store(&mut self, decoder: Decoder) {
+        [self.side, self.stage, self.max_frame_size, self.block_of] = decoder.to_words();
+    }
+}
+
+/// Prepares a decoder for what `side` (`DEMUXBUF_H2_CLIENT` or `DEMUXBUF_H2_SERVER`) sends, from its first byte on.
+///
+/// Thread rule: one thread at a time per decoder.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` for another side.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_h2_init(decoder: *mut demuxbuf_h2_decoder, side: u32) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(decoder) = (unsafe { decoder.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let side = match side {
+        DEMUXBUF_H2_CLIENT => Side::Client,
+        DEMUXBUF_H2_SERVER => Side::Server,
+        _ => return DEMUXBUF_ERR_RANGE,
+    };
+    decoder.store(Decoder::new(side));
+    DEMUXBUF_OK
+}
+
+/// Sets the largest payload, in bytes, that the receiver of these frames has announced and seen acknowledged: 16384
+/// to 16777215 (RFC 9113 section 6.5.2); 16384 at the start.
+///
+/// Thread rule: one thread at a time per decoder.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE`, and nothing is changed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_h2_set_max_frame_size(decoder: *mut demuxbuf_h2_decoder, bytes: u32) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(decoder) = (unsafe { decoder.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let changed = decoder.load().and_then(|mut rust| {
+        rust.set_max_frame_size(bytes).map_err(|_| DEMUXBUF_ERR_RANGE)?;
+        Ok(rust)
+    });
+    match changed {
+        Ok(rust) => {
+            decoder.store(rust);
+            DEMUXBUF_OK
+        }
+        Err(status) => status,
+    }
+}
+
+/// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). Changes nothing; a header
+/// is judged as soon as its nine bytes are there.
+///
+/// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
+/// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `stream_id` and `error_code` of
+/// `*next`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_h2_peek(
+    decoder: *const demuxbuf_h2_decoder,
+    data: *const u8,
+    bytes: u32,
+    next: *mut demuxbuf_h2_next,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let (Some(decoder), Some(next)) = (unsafe { decoder.as_ref() }, unsafe { next.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let data = match (data.is_null(), bytes) {
+        (_, 0) => &[],
+        (true, _) => return DEMUXBUF_ERR_NULL,
+        // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks.
+        (false, _) => unsafe { core::slice::from_raw_parts(data, bytes as usize) },
+    };
+    let decoder = match decoder.load() {
+        Ok(decoder) => decoder,
+        Err(status) => return status,
+    };
+    match guarded(|| decoder.peek(data)) {
+        Some(Ok(found)) => {
+            *next = demuxbuf_h2_next::of(&found);
+            DEMUXBUF_OK
+        }
+        Some(Err(error)) => {
+            let (stream_id, error_code) = (error.stream_id, error.code as u32);
+            *next = demuxbuf_h2_next { stream_id, error_code, ..demuxbuf_h2_next::default() };
+            DEMUXBUF_ERR_PROTOCOL
+        }
+        None => DEMUXBUF_ERR_POISONED,
+    }
+}
+
+/// Moves on behind what `demuxbuf_h2_peek` wrote to `*next`: the next look is behind that frame.
+///
+/// Thread rule: one thread at a time per decoder.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE`, and nothing is changed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_h2_accept(decoder: *mut demuxbuf_h2_decoder, next: *const demuxbuf_h2_next) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let (Some(decoder), Some(next)) = (unsafe { decoder.as_mut() }, unsafe { next.as_ref() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    match decoder.load() {
+        Ok(mut rust) => {
+            rust.accept(&next.found());
+            decoder.store(rust);
+            DEMUXBUF_OK
+        }
+        Err(status) => status,
+    }
+}
+
+impl demuxbuf_h2_next {
+    fn of(found: &Next) -> demuxbuf_h2_next {
+        match *found {
+            Next::NeedMore(need_more) => demuxbuf_h2_next { need_more, ..Default::default() },
+            Next::Preface => {
+                demuxbuf_h2_next { frame_bytes: DEMUXBUF_H2_PREFACE_BYTES, is_preface: 1, ..Default::default() }
+            }
+            Next::Frame(head) => demuxbuf_h2_next {
+                frame_bytes: head.frame_bytes(),
+                length: head.length,
+                stream_id: head.stream_id,
+                kind: head.kind,
+                flags: head.flags,
+                ..Default::default()
+            },
+        }
+    }
+
+    fn found(&self) -> Next {
+        if self.need_more != 0 {
+            Next::NeedMore(self.need_more)
+        } else if self.is_preface != 0 {
+            Next::Preface
+        } else {
+            Next::Frame(Head { length: self.length, stream_id: self.stream_id, kind: self.kind, flags: self.flags })
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Builds the C library and C programs with cargo and the system's C compiler, for tests, the demo and benchmarks.
+//!
+//! `CC`, `CXX` and `CFLAGS` are honoured, so that the same tests run under other compilers and sanitizers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// How a program gets the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linking {
+    /// `libdemuxbuf.a`.
+    Static,
+    /// `libdemuxbuf.so`, found at run time beside where it was built.
+    Shared,
+}
+
+/// The top of the source tree.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in a folder of the source tree")
+}
+
+/// Where cargo builds.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
+/// Builds `libdemuxbuf.a` and `libdemuxbuf.so` once, as the README says (`cargo capi`); returns their folder.
+///
+/// # Panics
+///
+/// The build fails.
+pub fn library() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        run(Command::new(cargo).args(["capi", "--quiet"]).current_dir(root()));
+        target().join("release")
+    })
+}
+
+/// A program to build.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its name; it is built as `target/c/NAME`.
+    pub name: String,
+    /// Sources, from the top of the source tree. One ending in `.cc` makes it C++17, else it is C11.
+    pub sources: Vec<PathBuf>,
+    /// How it gets the library.
+    pub linking: Linking,
+    /// Further flags for the compiler.
+    pub flags: Vec<String>,
+}
+
+impl Program {
+    /// A program of these sources, linked statically, without further flags.
+    pub fn new(name: &str, sources: &[&str]) -> Program {
+        let sources = sources.iter().map(PathBuf::from).collect();
+        Program { name: name.into(), sources, linking: Linking::Static, flags: Vec::new() }
+    }
+
+    /// Builds it with every warning an error; returns where it is.
+    ///
+    /// # Panics
+    ///
+    /// The compiler refuses it.
+    pub fn build(&self) -> PathBuf {
+        let is_cxx = self.sources.iter().any(|source| source.extension().is_some_and(|ending| ending == "cc"));
+        let (variable, default, standard) =
+            if is_cxx { ("CXX", "g++", "-std=c++17") } else { ("CC", "gcc", "-std=c11") };
+        let compiler = std::env::var(variable).unwrap_or_else(|_| default.into());
+        let folder = target().join("c");
+        std::fs::create_dir_all(&folder).expect("target/ is writable");
+        let program = folder.join(&self.name);
+        let library = library();
+        let mut command = Command::new(compiler);
+        command.arg(standard).args(["-O2", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Iinclude"]);
+        command.args(std::env::var("CFLAGS").unwrap_or_default().split_whitespace()).args(&self.flags);
+        command.args(&self.sources).arg("-o").arg(&program);
+        match self.linking {
+            Linking::Static => command.arg(library.join("libdemuxbuf.a")),
+            Linking::Shared => {
+                command.arg(library.join("libdemuxbuf.so")).arg(format!("-Wl,-rpath,{}", library.display()))
+            }
+        };
+        command.args(["-lpthread", "-ldl", "-lm"]);
+        run(command.current_dir(root()));
+        program
+    }
+}
+
+/// Runs a command to its end; returns what it printed.
+///
+/// # Panics
+///
+/// It cannot be started, or fails; its output is in the message.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
+    out.into_owned()
+}

@@ -59,6 +59,14 @@ impl Program {
         Program { name: name.into(), sources, linking: Linking::Static, flags: Vec::new() }
     }
 
+    /// The frame relay of `examples/c/h2relay`, an example of both halves of the C API.
+    pub fn h2relay() -> Program {
+        let sources =
+            ["main", "options", "loop", "relay", "transfer", "frames", "buffers_pool", "buffers_static", "stats"];
+        let sources = sources.iter().map(|name| PathBuf::from(format!("examples/c/h2relay/{name}.c"))).collect();
+        Program { name: "h2relay".into(), sources, linking: Linking::Static, flags: Vec::new() }
+    }
+
     /// Builds it with every warning an error; returns where it is.
     ///
     /// # Panics

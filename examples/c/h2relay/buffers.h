@@ -1,0 +1,88 @@
+/*
+ * Where received bytes go. The relay knows one interface; behind it is either the library's pool (buffers_pool.c), or
+ * a buffer for each connection and direction (buffers_static.c) that only the library's state machine watches over.
+ */
+#ifndef H2RELAY_BUFFERS_H
+#define H2RELAY_BUFFERS_H
+
+#include "demuxbuf.h"
+#include "options.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Responses come before new work: what a backend sends frees memory, what a client sends asks for more. */
+enum { CLASS_BACKEND = 0, CLASS_CLIENT = 1, CLASSES = 2 };
+
+struct buffers;
+
+/* The receiving half of one socket. */
+struct inlet {
+    struct buffers *buffers;
+    union {
+        uint64_t receiver; /* of the pool */
+        struct {
+            demuxbuf_connection machine;
+            uint8_t *memory;
+            uint32_t start; /* of what is buffered, in bytes */
+        } own;
+    };
+};
+
+/* What is reported to an inlet. */
+enum inlet_event {
+    INLET_PENDING, /* nothing; what is to be done is asked again */
+    INLET_READABLE,
+    INLET_RECEIVED, /* value: bytes */
+    INLET_WOULD_BLOCK,
+    INLET_END_OF_STREAM,
+    INLET_TRANSPORT_ERROR,
+    INLET_DECODED, /* value: bytes consumed; need_more: bytes that must arrive before the decoder can go on, or 0 */
+    INLET_BLOCK,   /* value: reasons */
+    INLET_UNBLOCK, /* value: reasons */
+    INLET_PAUSE,
+    INLET_RESUME,
+    INLET_WAKE,
+    INLET_FAIL,
+    INLET_DONE, /* value: actions */
+    INLET_CLOSE,
+};
+
+/* What a kind of buffers can do. */
+struct buffers_kind {
+    /* False if there is no memory or no place for one more. The token comes back with grants. */
+    bool (*attach)(struct inlet *inlet, uint32_t class_index, void *token);
+    demuxbuf_step (*report)(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more);
+    /* True if somebody who had waited now has a buffer: writes its token, and what it is to do. */
+    bool (*poll_grant)(struct buffers *buffers, void **token, demuxbuf_step *step);
+    void (*handle_timeout)(struct buffers *buffers, uint64_t now_ns);
+    uint64_t (*poll_timeout)(struct buffers *buffers);
+    void (*describe)(struct inlet *inlet, demuxbuf_connection_info *info);
+    void (*get_stats)(struct buffers *buffers, demuxbuf_pool_stats *stats);
+    void (*close)(struct buffers *buffers);
+};
+
+struct buffers {
+    const struct buffers_kind *kind;
+    demuxbuf_pool *pool;       /* only for the pool */
+    demuxbuf_policy policy;    /* only for static buffers, as all below */
+    uint32_t buffer_bytes;
+    demuxbuf_pool_stats stats;
+};
+
+/* Both write a sentence to `message` and return false if there is no memory or the options do not fit together. */
+bool buffers_open_pool(struct buffers *buffers, const struct options *options, char *message, size_t message_bytes);
+bool buffers_open_static(struct buffers *buffers, const struct options *options, char *message, size_t message_bytes);
+
+static inline demuxbuf_step inlet_report(struct inlet *inlet, enum inlet_event event, uint32_t value)
+{
+    return inlet->buffers->kind->report(inlet, event, value, 0);
+}
+
+static inline demuxbuf_step inlet_decoded(struct inlet *inlet, uint32_t consumed, uint32_t need_more)
+{
+    return inlet->buffers->kind->report(inlet, INLET_DECODED, consumed, need_more);
+}
+
+#endif

@@ -1,0 +1,200 @@
+#include "buffers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The buffer stays with its connection, so every wish of the machine about it is granted at once. */
+static uint32_t serve_buffer_wishes(struct inlet *inlet, uint32_t actions)
+{
+    struct buffers *buffers = inlet->buffers;
+    demuxbuf_connection *machine = &inlet->own.machine;
+    for (;;) {
+        if ((actions & DEMUXBUF_ERROR) != 0) {
+            return actions;
+        }
+        if ((actions & DEMUXBUF_DISCARD) != 0) {
+            uint32_t level = demuxbuf_level(machine);
+            buffers->stats.dropped_bytes += level;
+            inlet->own.start = 0;
+            actions = demuxbuf_connection_consumed(machine, level);
+        } else if ((actions & DEMUXBUF_RELEASE_BUFFER) != 0) {
+            actions = demuxbuf_connection_buffer_released(machine);
+        } else if ((actions & DEMUXBUF_REQUEST_BUFFER) != 0) {
+            inlet->own.start = 0;
+            actions = demuxbuf_connection_buffer_granted(machine, buffers->buffer_bytes);
+        } else {
+            return actions;
+        }
+    }
+}
+
+/* What is buffered moves to the front only when there is something to receive behind it. */
+static demuxbuf_step step_of(struct inlet *inlet, uint32_t actions)
+{
+    actions = serve_buffer_wishes(inlet, actions);
+    uint32_t level = demuxbuf_level(&inlet->own.machine);
+    demuxbuf_step step = {.data = inlet->own.memory + inlet->own.start, .bytes = level, .actions = actions};
+    if ((actions & (DEMUXBUF_ERROR | DEMUXBUF_RECV)) == DEMUXBUF_RECV) {
+        if (inlet->own.start > 0) {
+            memmove(inlet->own.memory, step.data, level);
+            inlet->own.start = 0;
+            inlet->buffers->stats.compactions++;
+            inlet->buffers->stats.compacted_bytes += level;
+        }
+        step.data = inlet->own.memory + level;
+        step.bytes = demuxbuf_connection_recv_max(&inlet->own.machine);
+    }
+    return step;
+}
+
+static bool attach(struct inlet *inlet, uint32_t class_index, void *token)
+{
+    (void)class_index;
+    (void)token;
+    struct buffers *buffers = inlet->buffers;
+    inlet->own.memory = malloc(buffers->buffer_bytes);
+    if (inlet->own.memory == NULL) {
+        return false;
+    }
+    inlet->own.start = 0;
+    demuxbuf_connection_init(&inlet->own.machine, &buffers->policy);
+    demuxbuf_connection_attach(&inlet->own.machine, 0, 0);
+    demuxbuf_pool_stats *stats = &buffers->stats;
+    stats->receivers++;
+    stats->buffers++;
+    stats->leased++;
+    stats->granted_at_once++;
+    stats->leased_peak = stats->leased > stats->leased_peak ? stats->leased : stats->leased_peak;
+    stats->memory_bytes += buffers->buffer_bytes;
+    return true;
+}
+
+static uint32_t received(struct inlet *inlet, uint32_t bytes)
+{
+    uint32_t actions = demuxbuf_connection_received(&inlet->own.machine, bytes);
+    if ((actions & DEMUXBUF_ERROR) == 0) {
+        inlet->buffers->stats.received_bytes += bytes;
+    }
+    return actions;
+}
+
+static uint32_t decoded(struct inlet *inlet, uint32_t consumed, uint32_t need_more)
+{
+    uint32_t actions = demuxbuf_connection_consumed(&inlet->own.machine, consumed);
+    if ((actions & DEMUXBUF_ERROR) != 0) {
+        return actions;
+    }
+    inlet->own.start = demuxbuf_level(&inlet->own.machine) == 0 ? 0 : inlet->own.start + consumed;
+    if (need_more > 0) {
+        actions = demuxbuf_connection_need_more(&inlet->own.machine, need_more);
+    }
+    return actions;
+}
+
+static uint32_t close_machine(struct inlet *inlet)
+{
+    demuxbuf_connection *machine = &inlet->own.machine;
+    demuxbuf_pool_stats *stats = &inlet->buffers->stats;
+    stats->dropped_bytes += demuxbuf_level(machine);
+    uint32_t actions = demuxbuf_connection_close(machine);
+    actions = serve_buffer_wishes(inlet, actions);
+    free(inlet->own.memory);
+    inlet->own.memory = NULL;
+    inlet->own.start = 0;
+    stats->receivers--;
+    stats->buffers--;
+    stats->leased--;
+    stats->memory_bytes -= inlet->buffers->buffer_bytes;
+    return actions;
+}
+
+static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more)
+{
+    demuxbuf_connection *machine = &inlet->own.machine;
+    switch (event) {
+    case INLET_PENDING:
+        break;
+    case INLET_READABLE:
+        return step_of(inlet, demuxbuf_connection_readable(machine));
+    case INLET_RECEIVED:
+        return step_of(inlet, received(inlet, value));
+    case INLET_WOULD_BLOCK:
+        return step_of(inlet, demuxbuf_connection_would_block(machine));
+    case INLET_END_OF_STREAM:
+        return step_of(inlet, demuxbuf_connection_end_of_stream(machine));
+    case INLET_TRANSPORT_ERROR:
+        return step_of(inlet, demuxbuf_connection_transport_error(machine));
+    case INLET_DECODED:
+        return step_of(inlet, decoded(inlet, value, need_more));
+    case INLET_BLOCK:
+        return step_of(inlet, demuxbuf_connection_block(machine, value));
+    case INLET_UNBLOCK:
+        return step_of(inlet, demuxbuf_connection_unblock(machine, value));
+    case INLET_PAUSE:
+        return step_of(inlet, demuxbuf_connection_pause_recv(machine));
+    case INLET_RESUME:
+        return step_of(inlet, demuxbuf_connection_resume_recv(machine));
+    case INLET_WAKE:
+        return step_of(inlet, demuxbuf_connection_wake(machine));
+    case INLET_FAIL:
+        return step_of(inlet, demuxbuf_connection_fail(machine));
+    case INLET_DONE:
+        return step_of(inlet, demuxbuf_connection_done(machine, value));
+    case INLET_CLOSE:
+        return (demuxbuf_step){.actions = close_machine(inlet)};
+    }
+    return step_of(inlet, demuxbuf_connection_pending(machine));
+}
+
+static bool poll_grant(struct buffers *buffers, void **token, demuxbuf_step *step)
+{
+    (void)buffers;
+    (void)token;
+    (void)step;
+    return false;
+}
+
+static void handle_timeout(struct buffers *buffers, uint64_t now_ns)
+{
+    (void)buffers;
+    (void)now_ns;
+}
+
+static uint64_t poll_timeout(struct buffers *buffers)
+{
+    (void)buffers;
+    return UINT64_MAX;
+}
+
+static void describe(struct inlet *inlet, demuxbuf_connection_info *info)
+{
+    demuxbuf_connection_describe(&inlet->own.machine, info);
+    /* The machine gives an empty buffer back; the memory stays here all the same. */
+    info->hold = 2;
+    info->capacity = inlet->buffers->buffer_bytes;
+}
+
+static void get_stats(struct buffers *buffers, demuxbuf_pool_stats *stats)
+{
+    *stats = buffers->stats;
+}
+
+static void close_static(struct buffers *buffers)
+{
+    (void)buffers;
+}
+
+static const struct buffers_kind STATIC = {attach,       report,   poll_grant, handle_timeout,
+                                           poll_timeout, describe, get_stats,  close_static};
+
+bool buffers_open_static(struct buffers *buffers, const struct options *options, char *message, size_t message_bytes)
+{
+    (void)message;
+    (void)message_bytes;
+    *buffers = (struct buffers){.kind = &STATIC, .buffer_bytes = options->buffer_bytes};
+    buffers->policy = (demuxbuf_policy){
+        .struct_size = sizeof(demuxbuf_policy),
+        .mode = options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL,
+    };
+    return true;
+}

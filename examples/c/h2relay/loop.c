@@ -1,0 +1,84 @@
+#define _GNU_SOURCE
+#include "loop.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EVENTS_PER_TURN = 256 };
+
+uint64_t loop_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+bool loop_open(struct loop *loop)
+{
+    *loop = (struct loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
+    return loop->epoll_fd >= 0;
+}
+
+void loop_close(struct loop *loop)
+{
+    close(loop->epoll_fd);
+}
+
+bool loop_set(struct loop *loop, struct watch *watch, uint32_t interest)
+{
+    if (watch->is_added && watch->interest == interest) {
+        return true;
+    }
+    struct epoll_event event = {.events = interest, .data = {.ptr = watch}};
+    loop->ctl_calls++;
+    if (epoll_ctl(loop->epoll_fd, watch->is_added ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, watch->fd, &event) != 0) {
+        return false;
+    }
+    watch->is_added = true;
+    watch->interest = interest;
+    return true;
+}
+
+void loop_remove(struct loop *loop, struct watch *watch)
+{
+    if (watch->is_added) {
+        loop->ctl_calls++;
+        epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+        watch->is_added = false;
+    }
+}
+
+void loop_close_fd(struct watch *watch)
+{
+    close(watch->fd);
+    watch->fd = -1;
+    watch->is_added = false;
+}
+
+static int timeout_ms(uint64_t deadline_ns)
+{
+    if (deadline_ns == UINT64_MAX) {
+        return -1;
+    }
+    uint64_t now_ns = loop_now_ns();
+    if (deadline_ns <= now_ns) {
+        return 0;
+    }
+    /* Rounded up, or the last fraction of a millisecond would be spent spinning. */
+    uint64_t ms = (deadline_ns - now_ns + 999999u) / 1000000u;
+    return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+void loop_wait(struct loop *loop, uint64_t deadline_ns)
+{
+    struct epoll_event events[EVENTS_PER_TURN];
+    int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, timeout_ms(deadline_ns));
+    for (int index = 0; index < count; index++) {
+        struct watch *watch = events[index].data.ptr;
+        if (watch->fd >= 0) {
+            watch->on_events(watch, events[index].events);
+        }
+    }
+}

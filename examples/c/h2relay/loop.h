@@ -1,0 +1,42 @@
+/* What epoll is told, and as rarely as possible. */
+#ifndef H2RELAY_LOOP_H
+#define H2RELAY_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+/* A file descriptor in the set, embedded in what it belongs to. */
+struct watch {
+    int fd; /* -1 once closed: events of the same turn that are still to come are ignored */
+    uint32_t interest;
+    bool is_added;
+    void (*on_events)(struct watch *watch, uint32_t events);
+};
+
+struct loop {
+    int epoll_fd;
+    uint64_t ctl_calls;
+};
+
+/* False if there is no epoll to be had; errno says why. */
+bool loop_open(struct loop *loop);
+
+void loop_close(struct loop *loop);
+
+/* Makes the interest what is given, with a system call only if it is not that yet. False if the kernel refuses. */
+bool loop_set(struct loop *loop, struct watch *watch, uint32_t interest);
+
+/* Takes a descriptor out of the set without closing it. */
+void loop_remove(struct loop *loop, struct watch *watch);
+
+/* Takes a descriptor out of the set by closing it. */
+void loop_close_fd(struct watch *watch);
+
+/* Waits for events until the deadline (UINT64_MAX for ever, anything in the past not at all) and hands them out. */
+void loop_wait(struct loop *loop, uint64_t deadline_ns);
+
+/* Monotonic time, in nanoseconds. */
+uint64_t loop_now_ns(void);
+
+#endif

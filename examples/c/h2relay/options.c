@@ -1,0 +1,162 @@
+#define _GNU_SOURCE
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char USAGE[] =
+    "Usage: h2relay --backend HOST:PORT [OPTION]...\n"
+    "Relays HTTP/2 connections (without TLS) to a backend, one to one, receiving into a bounded pool of buffers.\n"
+    "\n"
+    "  --listen HOST:PORT    where to listen; port 0 takes a free one (default 127.0.0.1:0)\n"
+    "  --backend HOST:PORT   where to connect to\n"
+    "  --buffers N           receive buffers in the pool, 1 to 1000000 (default 64)\n"
+    "  --buffer-size BYTES   size of each: a multiple of 64, 64 to 16777216 (default 16384)\n"
+    "  --park BYTES          largest residue to park, 0 to 64; 0 turns parking and lifeline off (default 64)\n"
+    "  --static-buffers      no pool: a buffer for each connection and direction\n"
+    "  --edge-triggered      watch sockets with EPOLLET\n"
+    "  --connections N       most clients at once, 1 to 1000000; more are closed at once (default 4096)\n"
+    "  --json FILE           write statistics there on SIGUSR1 and at exit\n"
+    "  --quiet               print no statistics\n"
+    "  --help                print this and exit\n";
+
+enum { LISTEN = 1, BACKEND, BUFFERS, BUFFER_SIZE, PARK, STATIC_BUFFERS, EDGE_TRIGGERED, CONNECTIONS, JSON, QUIET, HELP };
+
+static const struct option LONG_OPTIONS[] = {
+    {"listen", required_argument, NULL, LISTEN},
+    {"backend", required_argument, NULL, BACKEND},
+    {"buffers", required_argument, NULL, BUFFERS},
+    {"buffer-size", required_argument, NULL, BUFFER_SIZE},
+    {"park", required_argument, NULL, PARK},
+    {"static-buffers", no_argument, NULL, STATIC_BUFFERS},
+    {"edge-triggered", no_argument, NULL, EDGE_TRIGGERED},
+    {"connections", required_argument, NULL, CONNECTIONS},
+    {"json", required_argument, NULL, JSON},
+    {"quiet", no_argument, NULL, QUIET},
+    {"help", no_argument, NULL, HELP},
+    {NULL, 0, NULL, 0},
+};
+
+_Noreturn static void refuse(const char *name, const char *value, const char *allowed)
+{
+    fprintf(stderr, "h2relay: --%s is \"%s\"; allowed is %s\n", name, value, allowed);
+    exit(2);
+}
+
+static uint32_t parse_number(const char *name, const char *value, uint32_t min, uint32_t max, uint32_t multiple_of)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long number = strtoull(value, &end, 10);
+    /* strtoull takes a sign and blanks, which are no numbers here. */
+    bool is_number = value[0] >= '0' && value[0] <= '9' && *end == '\0' && errno == 0;
+    if (!is_number || number < min || number > max || number % multiple_of != 0) {
+        char allowed[80];
+        if (multiple_of > 1) {
+            snprintf(allowed, sizeof allowed, "a multiple of %u from %u to %u", multiple_of, min, max);
+        } else {
+            snprintf(allowed, sizeof allowed, "a number from %u to %u", min, max);
+        }
+        refuse(name, value, allowed);
+    }
+    return (uint32_t)number;
+}
+
+static void parse_address(struct address *address, const char *name, const char *value)
+{
+    static const char ALLOWED[] = "HOST:PORT, an IPv6 address in brackets";
+    const char *colon = strrchr(value, ':');
+    if (colon == NULL || colon == value) {
+        refuse(name, value, ALLOWED);
+    }
+    const char *start = value;
+    size_t length = (size_t)(colon - value);
+    if (value[0] == '[' && colon[-1] == ']') {
+        start += 1;
+        length -= 2;
+    }
+    char host[256];
+    if (length == 0 || length >= sizeof host) {
+        refuse(name, value, ALLOWED);
+    }
+    memcpy(host, start, length);
+    host[length] = '\0';
+    parse_number(name, colon + 1, 0, 65535, 1);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int status = getaddrinfo(host, colon + 1, &hints, &found);
+    if (status != 0) {
+        fprintf(stderr, "h2relay: --%s is \"%s\": %s\n", name, value, gai_strerror(status));
+        exit(2);
+    }
+    memcpy(&address->storage, found->ai_addr, found->ai_addrlen);
+    address->bytes = found->ai_addrlen;
+    freeaddrinfo(found);
+}
+
+static void parse_option(struct options *options, int option, const char *value)
+{
+    switch (option) {
+    case LISTEN:
+        parse_address(&options->listen, "listen", value);
+        break;
+    case BACKEND:
+        parse_address(&options->backend, "backend", value);
+        break;
+    case BUFFERS:
+        options->buffers = parse_number("buffers", value, 1, 1000000, 1);
+        break;
+    case BUFFER_SIZE:
+        options->buffer_bytes = parse_number("buffer-size", value, 64, 16777216, 64);
+        break;
+    case PARK:
+        options->park_bytes = (uint16_t)parse_number("park", value, 0, 64, 1);
+        break;
+    case STATIC_BUFFERS:
+        options->static_buffers = true;
+        break;
+    case EDGE_TRIGGERED:
+        options->edge_triggered = true;
+        break;
+    case CONNECTIONS:
+        options->connections_max = parse_number("connections", value, 1, 1000000, 1);
+        break;
+    case JSON:
+        options->json = value;
+        break;
+    case QUIET:
+        options->quiet = true;
+        break;
+    case HELP:
+        fputs(USAGE, stdout);
+        exit(0);
+    default:
+        /* getopt_long has said what is wrong. */
+        fputs("h2relay: --help lists the options\n", stderr);
+        exit(2);
+    }
+}
+
+void options_parse(struct options *options, int argc, char **argv)
+{
+    *options = (struct options){.buffers = 64, .buffer_bytes = 16384, .park_bytes = 64, .connections_max = 4096};
+    int option;
+    while ((option = getopt_long(argc, argv, "", LONG_OPTIONS, NULL)) != -1) {
+        parse_option(options, option, optarg);
+    }
+    if (optind < argc) {
+        fprintf(stderr, "h2relay: \"%s\" is not an option; --help lists them\n", argv[optind]);
+        exit(2);
+    }
+    if (options->backend.bytes == 0) {
+        fputs("h2relay: --backend is missing; allowed is HOST:PORT\n", stderr);
+        exit(2);
+    }
+    if (options->listen.bytes == 0) {
+        parse_address(&options->listen, "listen", "127.0.0.1:0");
+    }
+}

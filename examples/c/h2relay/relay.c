@@ -1,0 +1,357 @@
+#define _GNU_SOURCE
+#include "relay.h"
+#include "transfer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { ACCEPTS_PER_TURN = 64, GRANTS_PER_TURN = 1024 };
+
+/* How long a dismissed side may take to read its farewell. */
+static const uint64_t LINGER_NS = 1000000000u;
+
+static void endpoint_close(struct endpoint *endpoint)
+{
+    if (endpoint->watch.fd >= 0) {
+        inlet_report(&endpoint->inlet, INLET_CLOSE, 0);
+        loop_close_fd(&endpoint->watch);
+        list_remove(&endpoint->run);
+    }
+}
+
+void pair_close(struct pair *pair)
+{
+    struct relay *relay = pair->relay;
+    if (!pair->is_closed) {
+        pair->is_closed = true;
+        endpoint_close(&pair->client);
+        endpoint_close(&pair->backend);
+        list_remove(&pair->linger);
+        list_append(&relay->closed, &pair->link);
+        relay->counts.connections--;
+    }
+}
+
+static void say_farewell(struct endpoint *endpoint, uint32_t error_code)
+{
+    struct endpoint *peer = endpoint->peer;
+    /* Inside a frame a farewell would be read as its payload. */
+    if (endpoint->output_over || peer->gate.cleared > 0) {
+        return;
+    }
+    uint8_t bytes[FAREWELL_BYTES_MAX];
+    size_t length = farewell_write(bytes, &peer->gate, &endpoint->gate, error_code);
+    if (send(endpoint->watch.fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)length) {
+        endpoint->pair->relay->counts.goaway_sent++;
+    }
+}
+
+void pair_dismiss(struct pair *pair, struct endpoint *endpoint, uint32_t error_code)
+{
+    say_farewell(endpoint, error_code);
+    if (endpoint->input_over) {
+        pair_close(pair);
+        return;
+    }
+    endpoint_close(endpoint->peer);
+    shutdown(endpoint->watch.fd, SHUT_WR);
+    endpoint->output_over = true;
+    endpoint->wants_send = false;
+    pair->is_lingering = true;
+    pair->linger_until_ns = loop_now_ns() + LINGER_NS;
+    list_append(&pair->relay->lingering, &pair->linger);
+    transfer_report(endpoint, INLET_FAIL, 0);
+    transfer_report(endpoint, INLET_RESUME, 0);
+}
+
+/* The attempt to connect to the backend is over. */
+static void backend_answered(struct pair *pair, bool is_connected)
+{
+    pair->is_connecting = false;
+    if (!is_connected) {
+        pair->relay->counts.backends_lost++;
+        pair_dismiss(pair, &pair->client, H2_INTERNAL_ERROR);
+        return;
+    }
+    pair->backend.wants_send = false;
+    transfer_watch(&pair->backend);
+    transfer_report(&pair->client, INLET_RESUME, 0);
+}
+
+static void on_socket(struct watch *watch, uint32_t events)
+{
+    struct endpoint *endpoint = (struct endpoint *)(void *)watch;
+    struct pair *pair = endpoint->pair;
+    if (endpoint == &pair->backend && pair->is_connecting) {
+        if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
+            backend_answered(pair, (events & (EPOLLERR | EPOLLHUP)) == 0);
+        }
+    } else if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
+        transfer_room(endpoint);
+    }
+    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) {
+        transfer_input(endpoint, events);
+    }
+}
+
+static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, struct pair *pair, int fd)
+{
+    struct relay *relay = pair->relay;
+    bool is_backend = endpoint == &pair->backend;
+    endpoint->pair = pair;
+    endpoint->peer = peer;
+    endpoint->inlet.buffers = &relay->buffers;
+    list_init(&endpoint->run);
+    gate_open(&endpoint->gate, &peer->gate, is_backend ? &relay->counts.backend_frames : &relay->counts.client_frames,
+              is_backend);
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    endpoint->watch = (struct watch){.fd = -1, .on_events = on_socket};
+    if (!relay->buffers.kind->attach(&endpoint->inlet, is_backend ? CLASS_BACKEND : CLASS_CLIENT, endpoint)) {
+        return false;
+    }
+    endpoint->watch.fd = fd;
+    return true;
+}
+
+/* A socket that is connecting to the backend, is connected, or was refused, which epoll will tell; -1 if there is none
+   to be had. */
+static int backend_connect(const struct address *backend)
+{
+    int fd = socket(backend->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&backend->storage, backend->bytes) != 0 &&
+        errno != EINPROGRESS && errno != ECONNREFUSED) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* Both directions start at once, but nothing is taken from the client before there is somewhere to send it. */
+static void pair_start(struct pair *pair)
+{
+    struct relay *relay = pair->relay;
+    relay->counts.connections_total++;
+    relay->counts.connections++;
+    if (relay->counts.connections > relay->counts.connections_peak) {
+        relay->counts.connections_peak = relay->counts.connections;
+    }
+    list_append(&relay->pairs, &pair->link);
+    pair->is_connecting = true;
+    pair->backend.wants_send = true;
+    transfer_report(&pair->client, INLET_PAUSE, 0);
+    transfer_report(&pair->backend, INLET_PENDING, 0);
+}
+
+/* Takes over the client's descriptor. */
+static void pair_open(struct relay *relay, int client_fd)
+{
+    struct pair *pair = NULL;
+    int backend_fd = -1;
+    if (relay->counts.connections < relay->options->connections_max) {
+        backend_fd = backend_connect(&relay->options->backend);
+        pair = backend_fd >= 0 ? calloc(1, sizeof *pair) : NULL;
+    }
+    if (pair == NULL) {
+        relay->counts.refused++;
+        close(client_fd);
+        if (backend_fd >= 0) {
+            close(backend_fd);
+        }
+        return;
+    }
+    pair->relay = relay;
+    list_init(&pair->link);
+    list_init(&pair->linger);
+    bool is_attached = endpoint_attach(&pair->client, &pair->backend, pair, client_fd);
+    if (is_attached && endpoint_attach(&pair->backend, &pair->client, pair, backend_fd)) {
+        pair_start(pair);
+        return;
+    }
+    relay->counts.refused++;
+    if (is_attached) {
+        endpoint_close(&pair->client);
+    } else {
+        close(client_fd);
+    }
+    close(backend_fd);
+    free(pair);
+}
+
+/* Descriptors ran out. A client left in the queue would wake the loop for ever, so it is taken and let go. */
+static void refuse_without_descriptor(struct relay *relay)
+{
+    close(relay->spare_fd);
+    int fd = accept4(relay->listener.fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0) {
+        relay->counts.refused++;
+        close(fd);
+    }
+    relay->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void on_listener(struct watch *watch, uint32_t events)
+{
+    struct relay *relay = LIST_OWNER(watch, struct relay, listener);
+    (void)events;
+    for (int count = 0; count < ACCEPTS_PER_TURN; count++) {
+        int fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            pair_open(relay, fd);
+        } else if (errno == EMFILE || errno == ENFILE) {
+            refuse_without_descriptor(relay);
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return;
+        }
+        /* Every other error is that of a client that left already. */
+    }
+}
+
+bool relay_listen(struct relay *relay)
+{
+    const struct address *address = &relay->options->listen;
+    int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int on = 1;
+    struct address bound = {.bytes = sizeof bound.storage};
+    char host[NI_MAXHOST];
+    char port[NI_MAXSERV];
+    relay->listener = (struct watch){.fd = fd, .on_events = on_listener};
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(fd, (const struct sockaddr *)&address->storage, address->bytes) != 0 || listen(fd, SOMAXCONN) != 0 ||
+        getsockname(fd, (struct sockaddr *)&bound.storage, &bound.bytes) != 0 ||
+        !loop_set(&relay->loop, &relay->listener, EPOLLIN)) {
+        fprintf(stderr, "h2relay: cannot listen: %s\n", strerror(errno));
+        return false;
+    }
+    getnameinfo((const struct sockaddr *)&bound.storage, bound.bytes, host, sizeof host, port, sizeof port,
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    bool is_v6 = bound.storage.ss_family == AF_INET6;
+    printf("h2relay: listening on %s%s%s:%s\n", is_v6 ? "[" : "", host, is_v6 ? "]" : "", port);
+    fflush(stdout);
+    return true;
+}
+
+bool relay_open(struct relay *relay, const struct options *options)
+{
+    char message[256] = "no memory";
+    *relay = (struct relay){.options = options, .listener = {.fd = -1}, .spare_fd = -1, .loop = {.epoll_fd = -1}};
+    list_init(&relay->pairs);
+    list_init(&relay->run);
+    list_init(&relay->lingering);
+    list_init(&relay->closed);
+    bool is_open = options->static_buffers ? buffers_open_static(&relay->buffers, options, message, sizeof message)
+                                           : buffers_open_pool(&relay->buffers, options, message, sizeof message);
+    if (!is_open) {
+        fprintf(stderr, "h2relay: %s\n", message);
+        return false;
+    }
+    relay->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (relay->spare_fd < 0 || !loop_open(&relay->loop)) {
+        fprintf(stderr, "h2relay: %s\n", strerror(errno));
+        relay_close(relay);
+        return false;
+    }
+    return true;
+}
+
+static void free_closed(struct relay *relay)
+{
+    while (!list_is_empty(&relay->closed)) {
+        struct pair *pair = LIST_OWNER(relay->closed.next, struct pair, link);
+        list_remove(&pair->link);
+        free(pair);
+    }
+}
+
+void relay_close_all(struct relay *relay)
+{
+    while (!list_is_empty(&relay->pairs)) {
+        pair_close(LIST_OWNER(relay->pairs.next, struct pair, link));
+    }
+    free_closed(relay);
+}
+
+void relay_close(struct relay *relay)
+{
+    relay->buffers.kind->close(&relay->buffers);
+    if (relay->listener.fd >= 0) {
+        loop_close_fd(&relay->listener);
+    }
+    if (relay->spare_fd >= 0) {
+        close(relay->spare_fd);
+    }
+    if (relay->loop.epoll_fd >= 0) {
+        loop_close(&relay->loop);
+    }
+}
+
+/* When there is something to do at the latest. */
+static uint64_t deadline_ns(struct relay *relay)
+{
+    if (!list_is_empty(&relay->run) || relay->grants_left) {
+        return 0;
+    }
+    uint64_t deadline = relay->buffers.kind->poll_timeout(&relay->buffers);
+    if (!list_is_empty(&relay->lingering)) {
+        uint64_t linger = LIST_OWNER(relay->lingering.next, struct pair, linger)->linger_until_ns;
+        deadline = linger < deadline ? linger : deadline;
+    }
+    return deadline;
+}
+
+static void run_scheduled(struct relay *relay)
+{
+    struct list now;
+    list_init(&now);
+    list_take(&relay->run, &now);
+    while (!list_is_empty(&now)) {
+        struct endpoint *endpoint = LIST_OWNER(now.next, struct endpoint, run);
+        list_remove(&endpoint->run);
+        transfer_run(endpoint);
+    }
+}
+
+/* Buffers handed over to those who had waited. A bounded number, so that they cannot keep the sockets waiting. */
+static void drain_grants(struct relay *relay)
+{
+    void *token;
+    demuxbuf_step step;
+    for (int count = 0; count < GRANTS_PER_TURN; count++) {
+        if (!relay->buffers.kind->poll_grant(&relay->buffers, &token, &step)) {
+            relay->grants_left = false;
+            return;
+        }
+        transfer_drive(token, step);
+    }
+    relay->grants_left = true;
+}
+
+static void end_lingering(struct relay *relay, uint64_t now_ns)
+{
+    while (!list_is_empty(&relay->lingering)) {
+        struct pair *pair = LIST_OWNER(relay->lingering.next, struct pair, linger);
+        if (pair->linger_until_ns > now_ns) {
+            return;
+        }
+        pair_close(pair);
+    }
+}
+
+void relay_turn(struct relay *relay)
+{
+    loop_wait(&relay->loop, deadline_ns(relay));
+    uint64_t now_ns = loop_now_ns();
+    relay->buffers.kind->handle_timeout(&relay->buffers, now_ns);
+    run_scheduled(relay);
+    drain_grants(relay);
+    end_lingering(relay, now_ns);
+    free_closed(relay);
+}

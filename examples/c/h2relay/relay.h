@@ -1,0 +1,101 @@
+/* Clients and backends, one to one: accepting, connecting, and the end of a pair. */
+#ifndef H2RELAY_RELAY_H
+#define H2RELAY_RELAY_H
+
+#include "buffers.h"
+#include "frames.h"
+#include "list.h"
+#include "loop.h"
+#include "options.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct relay;
+struct pair;
+
+/* One socket: what it receives goes through its inlet and its gate to the peer's socket. */
+struct endpoint {
+    struct watch watch; /* first: the loop's pointer to it is one to the endpoint */
+    struct pair *pair;
+    struct endpoint *peer;
+    struct inlet inlet;
+    struct gate gate;
+    struct list run;   /* on relay->run: has work for the next turn */
+    bool wants_recv;   /* the inlet wants to be told when there is something to receive */
+    bool wants_send;   /* the peer's inlet is blocked until there is room to send here */
+    bool end_near;     /* the other side will send no more; bytes may still be on the way */
+    bool hung_up;      /* nothing will ever happen to this socket that epoll could tell */
+    bool is_broken;    /* failed, as opposed to ended */
+    bool input_over;   /* everything it sent was passed on */
+    bool output_over;  /* nothing is sent to it any more */
+};
+
+/* A client, and the backend connection opened for it. */
+struct pair {
+    struct relay *relay;
+    struct endpoint client;
+    struct endpoint backend;
+    struct list link;   /* on relay->pairs, then on relay->closed */
+    struct list linger; /* on relay->lingering: waits for one side to read its farewell and leave */
+    uint64_t linger_until_ns;
+    bool is_connecting;
+    bool is_lingering;
+    bool is_closed;
+};
+
+/* What is counted beside the buffers and the loop. */
+struct relay_counts {
+    uint64_t connections;
+    uint64_t connections_peak;
+    uint64_t connections_total;
+    uint64_t refused;
+    uint64_t shed;
+    uint64_t goaway_sent;
+    uint64_t protocol_errors;
+    uint64_t backends_lost;
+    uint64_t truncated_frames;
+    uint64_t misuses; /* calls the library refused: a defect of this program */
+    uint64_t recv_calls;
+    uint64_t send_calls;
+    uint64_t relayed_bytes;
+    struct frame_counts client_frames;
+    struct frame_counts backend_frames;
+};
+
+struct relay {
+    const struct options *options;
+    struct loop loop;
+    struct buffers buffers;
+    struct watch listener;
+    int spare_fd; /* given up to refuse a client when descriptors run out */
+    struct list pairs;
+    struct list run;
+    struct list lingering; /* ordered by deadline, as all linger equally long */
+    struct list closed;    /* freed at the end of the turn, when no event can name them any more */
+    bool grants_left;
+    struct relay_counts counts;
+};
+
+/* Reserves what is needed; false after a message on stderr, and nothing is held. */
+bool relay_open(struct relay *relay, const struct options *options);
+
+/* Starts to listen and says so on stdout; false after a message on stderr. */
+bool relay_listen(struct relay *relay);
+
+/* Closes every connection; the statistics stay readable. */
+void relay_close_all(struct relay *relay);
+
+void relay_close(struct relay *relay);
+
+/* Waits for something to happen and does what is to be done then. */
+void relay_turn(struct relay *relay);
+
+/* For the transfer. Both close what they are given for good; only its memory lives until the end of the turn. */
+void pair_close(struct pair *pair);
+
+/* Says an error to one side and closes the other. The side said to is closed too once it has left, or after a short
+   while: closed at once, it might lose the farewell. */
+void pair_dismiss(struct pair *pair, struct endpoint *endpoint, uint32_t error_code);
+
+#endif

@@ -1,0 +1,187 @@
+#define _GNU_SOURCE
+#include "stats.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FIGURES_MAX = 96, NAME_BYTES = 40 };
+
+struct figure {
+    char name[NAME_BYTES];
+    uint64_t value;
+};
+
+/* Filled once, printed in two ways. */
+struct figures {
+    struct figure list[FIGURES_MAX];
+    uint32_t count;
+};
+
+/* What is held right now, by the side that sent it. */
+struct held {
+    uint64_t client_buffers;
+    uint64_t backend_buffers;
+    uint64_t bytes;
+};
+
+static void add(struct figures *figures, const char *name, uint64_t value)
+{
+    struct figure *figure = &figures->list[figures->count++];
+    snprintf(figure->name, sizeof figure->name, "%s", name);
+    figure->value = value;
+}
+
+static void add_frames(struct figures *figures, const char *side, const struct frame_counts *counts)
+{
+    for (uint32_t kind = 0; kind < FRAME_KINDS; kind++) {
+        char name[NAME_BYTES];
+        snprintf(name, sizeof name, "frames_%s_%s", side, FRAME_NAMES[kind]);
+        add(figures, name, counts->by_kind[kind]);
+    }
+}
+
+static uint64_t look_at(struct endpoint *endpoint, struct held *held)
+{
+    demuxbuf_connection_info info = {0};
+    if (endpoint->watch.fd < 0) {
+        return 0;
+    }
+    endpoint->inlet.buffers->kind->describe(&endpoint->inlet, &info);
+    held->bytes += info.level;
+    return info.hold == 2 ? 1 : 0;
+}
+
+static struct held held_now(struct relay *relay)
+{
+    struct held held = {0};
+    for (struct list *link = relay->pairs.next; link != &relay->pairs; link = link->next) {
+        struct pair *pair = LIST_OWNER(link, struct pair, link);
+        held.client_buffers += look_at(&pair->client, &held);
+        held.backend_buffers += look_at(&pair->backend, &held);
+    }
+    return held;
+}
+
+static uint64_t rss_bytes(void)
+{
+    unsigned long long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    if (statm != NULL) {
+        if (fscanf(statm, "%*u %llu", &pages) != 1) {
+            pages = 0;
+        }
+        fclose(statm);
+    }
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void add_buffers(struct figures *figures, struct relay *relay)
+{
+    demuxbuf_pool_stats stats = {0};
+    relay->buffers.kind->get_stats(&relay->buffers, &stats);
+    struct held held = held_now(relay);
+    add(figures, "receivers", stats.receivers);
+    add(figures, "buffers", stats.buffers);
+    add(figures, "buffer_bytes", relay->options->buffer_bytes);
+    add(figures, "free", stats.free);
+    add(figures, "leased", stats.leased);
+    add(figures, "assigned", stats.assigned);
+    add(figures, "waiting", stats.waiting);
+    add(figures, "leased_peak", stats.leased_peak);
+    add(figures, "waiting_peak", stats.waiting_peak);
+    add(figures, "slots", stats.slots);
+    add(figures, "slots_in_use", stats.slots_in_use);
+    add(figures, "parked", stats.parked);
+    add(figures, "unparked", stats.unparked);
+    add(figures, "park_refused", stats.park_refused);
+    add(figures, "lifelines", stats.lifelines);
+    add(figures, "granted_at_once", stats.granted_at_once);
+    add(figures, "granted_by_hand_over", stats.granted_by_hand_over);
+    add(figures, "cancelled", stats.cancelled);
+    add(figures, "compactions", stats.compactions);
+    add(figures, "compacted_bytes", stats.compacted_bytes);
+    add(figures, "received_bytes", stats.received_bytes);
+    add(figures, "dropped_bytes", stats.dropped_bytes);
+    add(figures, "memory_bytes", stats.memory_bytes);
+    add(figures, "receive_bytes_used", held.bytes);
+    add(figures, "client_buffers_held", held.client_buffers);
+    add(figures, "backend_buffers_held", held.backend_buffers);
+}
+
+static void collect(struct figures *figures, struct relay *relay, uint64_t started_ns)
+{
+    const struct relay_counts *counts = &relay->counts;
+    figures->count = 0;
+    add(figures, "uptime_ns", loop_now_ns() - started_ns);
+    add(figures, "connections", counts->connections);
+    add(figures, "connections_peak", counts->connections_peak);
+    add(figures, "connections_total", counts->connections_total);
+    add(figures, "refused", counts->refused);
+    add_buffers(figures, relay);
+    add(figures, "relayed_bytes", counts->relayed_bytes);
+    add(figures, "shed", counts->shed);
+    add(figures, "goaway_sent", counts->goaway_sent);
+    add(figures, "protocol_errors", counts->protocol_errors);
+    add(figures, "backends_lost", counts->backends_lost);
+    add(figures, "truncated_frames", counts->truncated_frames);
+    add(figures, "misuses", counts->misuses);
+    add(figures, "oversized_headers", counts->client_frames.oversized + counts->backend_frames.oversized);
+    add(figures, "requests", counts->client_frames.streams_opened);
+    add(figures, "responses_ended", counts->backend_frames.streams_ended);
+    add_frames(figures, "client", &counts->client_frames);
+    add_frames(figures, "backend", &counts->backend_frames);
+    add(figures, "epoll_ctl_calls", relay->loop.ctl_calls);
+    add(figures, "recv_calls", counts->recv_calls);
+    add(figures, "send_calls", counts->send_calls);
+    add(figures, "rss_bytes", rss_bytes());
+}
+
+static void print_text(const struct figures *figures, FILE *out)
+{
+    for (uint32_t index = 0; index < figures->count; index++) {
+        const struct figure *figure = &figures->list[index];
+        fprintf(out, "%-32s%20llu\n", figure->name, (unsigned long long)figure->value);
+    }
+    fflush(out);
+}
+
+static void print_json(const struct figures *figures, FILE *out)
+{
+    for (uint32_t index = 0; index < figures->count; index++) {
+        const struct figure *figure = &figures->list[index];
+        fprintf(out, "%s\"%s\": %llu", index == 0 ? "{" : ", ", figure->name, (unsigned long long)figure->value);
+    }
+    fputs("}\n", out);
+}
+
+static void write_json(const struct figures *figures, const char *path)
+{
+    char temporary[4096];
+    int length = snprintf(temporary, sizeof temporary, "%s.new", path);
+    FILE *out = length > 0 && (size_t)length < sizeof temporary ? fopen(temporary, "we") : NULL;
+    if (out == NULL) {
+        fprintf(stderr, "h2relay: --json \"%s\": %s\n", path, strerror(errno));
+        return;
+    }
+    print_json(figures, out);
+    bool is_written = ferror(out) == 0;
+    is_written = fclose(out) == 0 && is_written;
+    if (!is_written || rename(temporary, path) != 0) {
+        fprintf(stderr, "h2relay: --json \"%s\": %s\n", path, strerror(errno));
+        unlink(temporary);
+    }
+}
+
+void stats_report(struct relay *relay, uint64_t started_ns)
+{
+    struct figures figures;
+    collect(&figures, relay, started_ns);
+    if (!relay->options->quiet) {
+        print_text(&figures, stderr);
+    }
+    if (relay->options->json != NULL) {
+        write_json(&figures, relay->options->json);
+    }
+}

@@ -25,7 +25,7 @@
 //! |---|---|---|
 //! | `Attach` | open, closing; level > capacity | open; holds the buffer if capacity > 0 |
 //! | `Readable` | detached | ready, new turn; one-shot watches are off; nothing after the end or `Close` |
-//! | `BufferGranted` | capacity 0 or < level; a buffer as large is held; closed and not queued | holds it, no longer queued, new turn |
+//! | `BufferGranted` | capacity 0 or < level; a buffer as large is held; closed and not queued | holds it, no longer queued; new turn if it was |
 //! | `BufferDenied` | queued; a buffer is held; closed | queued |
 //! | `BufferParked` | capacity 0 or < level; closed | holds a slot |
 //! | `BufferReleased` | nothing is held | holds nothing, buffers nothing |
@@ -130,6 +130,7 @@ mod flag {
     pub(super) const POISONED: u32 = 1 << 19;
     pub(super) const MODE_SHIFT: u32 = 24;
     pub(super) const HELD: u32 = BUFFER | SLOT;
+    pub(super) const ASKED: u32 = RECLAIM | EXPIRED;
     pub(super) const OVER: u32 = ENDED | BROKEN;
 }
 
@@ -406,11 +407,7 @@ impl Connection {
         match event {
             Event::Attach { level, capacity } => self.attach(level, capacity),
             Event::Readable => self.readable(),
-            Event::BufferGranted { capacity } => {
-                self.clear(flag::WAITING);
-                self.hold_as(flag::BUFFER, capacity);
-                self.begin_turn();
-            }
+            Event::BufferGranted { capacity } => self.granted(capacity),
             Event::BufferDenied => self.set(flag::WAITING),
             Event::BufferParked { capacity } => self.hold_as(flag::SLOT, capacity),
             Event::BufferReleased => self.drop_hold(),
@@ -459,6 +456,16 @@ impl Connection {
         self.begin_turn();
     }
 
+    fn granted(&mut self, capacity: u32) {
+        // What is granted at once belongs to the turn that asked for it, or a host that hands each buffer on would
+        // never come to the end of its budget.
+        if self.has(flag::WAITING) {
+            self.clear(flag::WAITING);
+            self.begin_turn();
+        }
+        self.hold_as(flag::BUFFER, capacity);
+    }
+
     /// The budgets of the turn start again.
     fn begin_turn(&mut self) {
         self.reads = 0;
@@ -499,7 +506,7 @@ impl Connection {
             return;
         }
         self.level -= bytes;
-        self.clear(flag::RECLAIM | flag::EXPIRED);
+        self.clear(flag::ASKED);
         if self.level == 0 {
             self.clear(flag::YIELDED);
         }
@@ -512,19 +519,21 @@ impl Connection {
         }
         self.short = bytes;
         self.clear(flag::YIELDED | flag::MISFIT_SEEN);
+        self.update_room();
     }
 
     fn fail(&mut self) {
         self.set(flag::FAILED);
-        self.clear(flag::YIELDED | flag::RECLAIM | flag::EXPIRED);
+        self.clear(flag::YIELDED | flag::ASKED);
         self.short = 0;
         self.blocked = 0;
     }
 
     fn sync(&mut self, level: u32, capacity: u32, blocked: u32, short: bool, armed: bool) {
-        if level < self.level {
-            self.clear(flag::RECLAIM | flag::EXPIRED);
-        } else if level > self.level {
+        // As with `Consumed`, only progress or another buffer ends what the pool asked for.
+        let same_buffer = self.has(flag::BUFFER) && capacity > 0;
+        let asked = if same_buffer && level >= self.level { self.flags & flag::ASKED } else { 0 };
+        if level > self.level {
             self.reads = self.reads.saturating_add(1);
         }
         self.level = level;
@@ -542,6 +551,7 @@ impl Connection {
             0 => self.drop_hold_empty(),
             _ => self.hold_as(flag::BUFFER, capacity),
         }
+        self.set(asked);
     }
 
     fn reclaim(&mut self) {
@@ -579,7 +589,7 @@ impl Connection {
 
     /// What is held is now a buffer or slot of this capacity, with the same content.
     fn hold_as(&mut self, kind: u32, capacity: u32) {
-        self.clear(flag::HELD | flag::RECLAIM | flag::EXPIRED);
+        self.clear(flag::HELD | flag::ASKED);
         self.set(kind);
         self.capacity = capacity;
         self.update_room();
@@ -596,14 +606,16 @@ impl Connection {
 
     fn drop_hold_empty(&mut self) {
         self.capacity = 0;
-        self.clear(flag::HELD | flag::RECLAIM | flag::EXPIRED | flag::YIELDED);
+        self.clear(flag::HELD | flag::ASKED | flag::YIELDED);
         self.update_room();
     }
 
     /// The one place where level and capacity decide over full and misfit.
     fn update_room(&mut self) {
         let room = self.room();
-        let enough = self.resume_at.max(1).min(self.capacity);
+        // A decoder that is short of data frees nothing before it has been given more.
+        let resume_at = if self.short > 0 { 1 } else { self.resume_at.max(1) };
+        let enough = resume_at.min(self.capacity);
         if self.has(flag::HELD) && room == 0 {
             self.set(flag::FULL);
         } else if room >= enough {
@@ -669,12 +681,13 @@ impl Connection {
         }
     }
 
+    /// Neither the receives of this turn are used up, nor the host's own budget.
     fn is_within_budget(&self) -> bool {
         let allowed = match self.reads_per_wake {
             0 => Policy::READS_PER_WAKE_DEFAULT,
             allowed => allowed,
         };
-        self.reads < allowed
+        self.reads < allowed && !self.has(flag::YIELDED)
     }
 
     /// A place in the queue is kept across turns; a new request waits for the next turn's budget.
@@ -706,13 +719,13 @@ impl Connection {
         let held = self.has(flag::BUFFER) || (self.has(flag::SLOT) && self.has(flag::WAITING));
         held && self.may_read()
             && self.has(flag::READY)
-            && !self.has(flag::FULL | flag::YIELDED)
+            && !self.has(flag::FULL)
             && !self.can_decode()
             && !self.must_discard()
     }
 
     fn should_receive(&self) -> bool {
-        self.could_receive() && self.is_within_budget() && !self.should_park()
+        self.could_receive() && self.is_within_budget()
     }
 
     fn end_is_due(&self) -> bool {

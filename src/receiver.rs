@@ -34,7 +34,7 @@ pub use config::{ConfigError, ReceiversConfig};
 pub use error::ReceiverError;
 
 use crate::connection::{Action, Actions, Connection, Event, Hold};
-use crate::memory::{Memory, SLOT_BYTES};
+use crate::memory::{Memory, SLOT_BYTES, SlotIndex};
 use crate::pool::{LeaseId, Outcome, Pool, PoolStats, WaitId};
 use alloc::vec::Vec;
 use entry::{Entry, Place, Table};
@@ -142,6 +142,8 @@ pub struct Receivers {
     table: Table,
     /// By the index of the pool's wait entry.
     owners: Vec<Owner>,
+    /// Waits of the host's own; the table keeps one entry for each receiver besides.
+    host_waits: u32,
     config: ReceiversConfig,
     counts: ReceiverStats,
 }
@@ -163,6 +165,7 @@ impl Receivers {
             memory: Memory::new(&config.memory())?,
             table: Table::new(config.receivers_max, config.pool.buffers, config.pool.tag)?,
             owners,
+            host_waits: 0,
             config: *config,
             counts: ReceiverStats::default(),
         })
@@ -180,7 +183,7 @@ impl Receivers {
     }
 
     /// Attaches a connection with bytes that are there already (a protocol upgrade): they are copied, into a slot if
-    /// they fit, else into a buffer. Call [`pending`](Receivers::pending) next: it will say `Demux`.
+    /// they fit and one is free, else into a buffer. Call [`pending`](Receivers::pending) next: it will say `Demux`.
     ///
     /// # Errors
     ///
@@ -193,7 +196,12 @@ impl Receivers {
         if level > self.config.buffer_bytes {
             return Err(ReceiverError::TooManyBytes);
         }
-        self.table.check_free()?;
+        self.check_attach(class)?;
+        if bytes.len() <= SLOT_BYTES {
+            if let Some(slot) = self.memory.slots_mut().take() {
+                return Ok(self.attach_slot(class, token, slot, bytes));
+            }
+        }
         let lease = match self.pool.request(class, token)? {
             Outcome::Granted(lease) => lease,
             Outcome::Queued(wait) => {
@@ -353,6 +361,7 @@ impl Receivers {
         loop {
             let grant = self.pool.poll_grant()?;
             let Owner::Receiver(index) = self.owners[grant.wait.index() as usize] else {
+                self.host_waits -= 1;
                 return Some(Granted::Lease { wait: grant.wait, token: grant.token, lease: grant.lease });
             };
             self.owners[grant.wait.index() as usize] = Owner::Host;
@@ -369,9 +378,17 @@ impl Receivers {
     ///
     /// # Errors
     ///
-    /// The class does not exist; the table of waits is full.
+    /// The class does not exist; all waits but those kept for the receivers (`receivers_max`) are in use.
     pub fn request(&mut self, class: u8, token: u64) -> Result<Outcome, ReceiverError> {
-        Ok(self.pool.request(class, token)?)
+        let outcome = self.pool.request(class, token)?;
+        if let Outcome::Queued(wait) = outcome {
+            if self.host_waits == self.config.pool.waiters_max - self.config.receivers_max {
+                self.pool.cancel(wait)?;
+                return Err(ReceiverError::TableFull);
+            }
+            self.host_waits += 1;
+        }
+        Ok(outcome)
     }
 
     /// Gives back a buffer of the host's own. It is handed to the next waiter in the same step.
@@ -392,7 +409,10 @@ impl Receivers {
     pub fn cancel(&mut self, wait: WaitId) -> Result<(), ReceiverError> {
         self.pool.describe_wait(wait)?;
         match self.owners[wait.index() as usize] {
-            Owner::Host => Ok(self.pool.cancel(wait)?),
+            Owner::Host => {
+                self.host_waits -= 1;
+                Ok(self.pool.cancel(wait)?)
+            }
             Owner::Receiver(_) => Err(ReceiverError::Stale),
         }
     }
@@ -518,11 +538,27 @@ impl Receivers {
 
 /// What happens inside a step.
 impl Receivers {
-    fn insert(&mut self, class: u8, token: u64) -> Result<u32, ReceiverError> {
+    fn check_attach(&self, class: u8) -> Result<(), ReceiverError> {
         if class >= self.config.pool.classes {
             return Err(ReceiverError::UnknownClass);
         }
+        self.table.check_free()
+    }
+
+    fn insert(&mut self, class: u8, token: u64) -> Result<u32, ReceiverError> {
+        self.check_attach(class)?;
         self.table.insert(Entry::new(Connection::new(self.config.policy), class, token))
+    }
+
+    /// A receiver that starts with these bytes in a slot; there is room for it in the table.
+    fn attach_slot(&mut self, class: u8, token: u64, slot: SlotIndex, bytes: &[u8]) -> ReceiverId {
+        self.memory.slots_mut().slot_mut(slot)[..bytes.len()].copy_from_slice(bytes);
+        let index = self.insert(class, token).expect("class and table were checked before the slot was taken");
+        self.table.entry_mut(index).place = Place::Slot(slot);
+        let capacity = SLOT_BYTES as u32;
+        self.tell(index, Event::Attach { level: bytes.len() as u32, capacity });
+        self.tell(index, Event::BufferParked { capacity });
+        self.table.id(index)
     }
 
     fn report(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {

@@ -154,9 +154,9 @@ impl Head {
         [a, b, c, self.kind, self.flags, s0, s1, s2, s3]
     }
 
-    /// Length of the whole frame with its header, in bytes.
+    /// Length of the whole frame with its header, in bytes. As in [`Head::encode`], the length is 24 bits.
     pub const fn frame_bytes(&self) -> u32 {
-        HEAD_BYTES + self.length
+        HEAD_BYTES + (self.length & MAX_FRAME_SIZE_MAX)
     }
 
     /// Whether the payload starts with a pad length.

@@ -659,9 +659,8 @@ impl Connection {
     }
 
     fn may_read(&self) -> bool {
-        !self.has(flag::OVER | flag::PAUSED)
-            && !self.is_misfit()
-            && !(self.has(flag::PAUSE_WHEN_BLOCKED) && self.is_blocked())
+        let pauses = self.has(flag::PAUSE_WHEN_BLOCKED) && self.is_blocked();
+        !self.has(flag::OVER | flag::PAUSED) && !self.is_misfit() && !pauses
     }
 
     fn has_room(&self) -> bool {

@@ -182,7 +182,7 @@ pub unsafe extern "C" fn demuxbuf_connection_init(
     let (Some(connection), policy) = (connection_mut(connection), unsafe { policy.as_ref() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let Some(policy) = policy.map_or(Some(Policy::default()), demuxbuf_policy::to_policy) else {
+    let Some(policy) = policy.map_or(Some(Policy::default()), |policy| policy.to_policy()) else {
         return DEMUXBUF_ERR_CONFIG;
     };
     *connection = Connection::new(policy);
@@ -201,7 +201,7 @@ impl demuxbuf_policy {
         }
     }
 
-    pub(super) fn to_policy(&self) -> Option<Policy> {
+    pub(super) fn to_policy(self) -> Option<Policy> {
         if self.struct_size as usize != size_of::<demuxbuf_policy>() {
             return None;
         }

@@ -319,7 +319,7 @@ fn check_length(head: &Head) -> Result<(), Error> {
         }
         kind::RST_STREAM => (length == 4, "RST_STREAM is 4 bytes long (6.4)"),
         kind::SETTINGS if head.flags & flags::ACK != 0 => (length == 0, "an acknowledgement is empty (6.5)"),
-        kind::SETTINGS => (length.is_multiple_of(6), "SETTINGS is a multiple of 6 bytes long (6.5)"),
+        kind::SETTINGS => (length % 6 == 0, "SETTINGS is a multiple of 6 bytes long (6.5)"),
         kind::PING => (length == 8, "PING is 8 bytes long (6.7)"),
         kind::GOAWAY => (length >= 8, "GOAWAY is at least 8 bytes long (6.8)"),
         kind::WINDOW_UPDATE => (length == 4, "WINDOW_UPDATE is 4 bytes long (6.9)"),

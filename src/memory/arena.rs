@@ -35,7 +35,7 @@ impl Arena {
         if buffers == 0 {
             return Err(MemoryError::NoBuffers);
         }
-        if !(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&buffer_bytes) || !buffer_bytes.is_multiple_of(64) {
+        if !(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&buffer_bytes) || buffer_bytes % 64 != 0 {
             return Err(MemoryError::BufferBytes { value: buffer_bytes });
         }
         let too_large = MemoryError::TooLarge { field: "buffers", count: buffers };

@@ -1,0 +1,258 @@
+//! What the hosts run on: the library's receivers, or the machine with the host's own buffers.
+
+use super::{BUFFER_BYTES, CONNECTIONS, STEPS_PER_TURN_MAX, Settings};
+use demuxbuf::connection::{Action, Actions, Connection, Event, Hold};
+use demuxbuf::receiver::{Granted, ReceiverId, Receivers, ReceiversConfig};
+use std::collections::VecDeque;
+
+const SLOT_BYTES: u32 = 64;
+
+/// What a host needs of what it runs on; buffers are no concern of its event loop.
+pub(super) trait Side {
+    fn handle(&mut self, at: usize, event: Event) -> Actions;
+    fn pending(&self, at: usize) -> Actions;
+    fn connection(&self, at: usize) -> &Connection;
+    fn data(&self, at: usize) -> Vec<u8>;
+    fn receive_area(&mut self, at: usize) -> &mut [u8];
+    fn next_grant(&mut self) -> Option<usize>;
+    fn take(&mut self, at: usize) -> Option<Vec<u8>>;
+    fn close(&mut self, at: usize);
+    fn check(&self);
+    fn held(&self) -> u32;
+}
+
+/// The library does everything about buffers.
+pub(super) struct Convenient {
+    receivers: Receivers,
+    ids: Vec<ReceiverId>,
+}
+
+impl Convenient {
+    pub(super) fn new(settings: &Settings) -> Convenient {
+        let config = ReceiversConfig {
+            buffer_bytes: BUFFER_BYTES,
+            slots: settings.slots,
+            lifeline: settings.lifeline,
+            policy: settings.policy,
+            ..ReceiversConfig::new(settings.buffers, CONNECTIONS as u32)
+        };
+        let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+        let ids = (0..CONNECTIONS).map(|at| receivers.attach(0, at as u64).expect("the table has room")).collect();
+        Convenient { receivers, ids }
+    }
+}
+
+impl Side for Convenient {
+    fn handle(&mut self, at: usize, event: Event) -> Actions {
+        self.receivers.handle(self.ids[at], event).unwrap_or_else(|error| panic!("{event:?}: {error}"))
+    }
+
+    fn pending(&self, at: usize) -> Actions {
+        self.receivers.pending(self.ids[at]).expect("attached")
+    }
+
+    fn connection(&self, at: usize) -> &Connection {
+        self.receivers.connection(self.ids[at]).expect("attached")
+    }
+
+    fn data(&self, at: usize) -> Vec<u8> {
+        self.receivers.data(self.ids[at]).expect("attached").to_vec()
+    }
+
+    fn receive_area(&mut self, at: usize) -> &mut [u8] {
+        self.receivers.receive_area(self.ids[at]).expect("attached")
+    }
+
+    fn next_grant(&mut self) -> Option<usize> {
+        match self.receivers.poll_grant()? {
+            Granted::Receiver { token, .. } => Some(token as usize),
+            Granted::Lease { .. } => unreachable!("this host requests nothing for itself"),
+        }
+    }
+
+    fn take(&mut self, at: usize) -> Option<Vec<u8>> {
+        let content = self.receivers.take(self.ids[at]).ok()?;
+        let range = content.offset as usize..(content.offset + content.level) as usize;
+        let bytes = self.receivers.buffer(content.lease).expect("the lease is the host's")[range].to_vec();
+        self.receivers.release(content.lease).expect("the lease is the host's");
+        Some(bytes)
+    }
+
+    fn close(&mut self, at: usize) {
+        assert_eq!(self.handle(at, Event::Close), Action::Finished.into());
+    }
+
+    fn check(&self) {
+        self.receivers.check_invariants().expect("the invariants hold");
+    }
+
+    fn held(&self) -> u32 {
+        let stats = self.receivers.stats();
+        stats.pool.leased + stats.pool.assigned + stats.slots_in_use
+    }
+}
+
+/// The machine alone; the host has its own buffers, slots and queue.
+pub(super) struct Plain {
+    connections: Vec<Connection>,
+    contents: Vec<Vec<u8>>,
+    areas: Vec<u8>,
+    buffers_free: u32,
+    slots_free: u32,
+    queue: VecDeque<usize>,
+    granted: VecDeque<usize>,
+    held_max: u32,
+}
+
+impl Plain {
+    pub(super) fn new(settings: &Settings) -> Plain {
+        let mut side = Plain {
+            connections: vec![Connection::new(settings.policy); CONNECTIONS],
+            contents: vec![Vec::new(); CONNECTIONS],
+            areas: vec![0; BUFFER_BYTES as usize],
+            buffers_free: settings.buffers,
+            slots_free: settings.slots,
+            queue: VecDeque::new(),
+            granted: VecDeque::new(),
+            held_max: settings.buffers + settings.slots,
+        };
+        for at in 0..CONNECTIONS {
+            side.handle(at, Event::Attach { level: 0, capacity: 0 });
+        }
+        side
+    }
+
+    fn tell(&mut self, at: usize, event: Event) -> Actions {
+        let told = self.connections[at].handle(event);
+        match (event, told) {
+            (Event::Consumed { bytes }, Ok(_)) => drop(self.contents[at].drain(..bytes as usize)),
+            (Event::Received { bytes }, Ok(_)) => self.contents[at].extend_from_slice(&self.areas[..bytes as usize]),
+            _ => {}
+        }
+        told.unwrap_or_else(|error| panic!("{event:?}: {error}"))
+    }
+
+    fn give_buffer(&mut self) {
+        match self.queue.pop_front() {
+            Some(waiter) => self.granted.push_back(waiter),
+            None => self.buffers_free += 1,
+        }
+    }
+
+    fn release(&mut self, at: usize) {
+        match self.connections[at].hold() {
+            Hold::Buffer => self.give_buffer(),
+            Hold::Slot => self.slots_free += 1,
+            Hold::None => panic!("nothing is held that could be released"),
+        }
+        self.tell(at, Event::BufferReleased);
+        self.contents[at].clear();
+    }
+
+    fn request(&mut self, at: usize) {
+        if self.buffers_free == 0 {
+            self.queue.push_back(at);
+            self.tell(at, Event::BufferDenied);
+            return;
+        }
+        self.buffers_free -= 1;
+        self.enter_buffer(at);
+    }
+
+    fn enter_buffer(&mut self, at: usize) {
+        self.slots_free += u32::from(self.connections[at].hold() == Hold::Slot);
+        self.tell(at, Event::BufferGranted { capacity: BUFFER_BYTES });
+    }
+
+    fn cancel(&mut self, at: usize) {
+        self.queue.retain(|&waiter| waiter != at);
+        if let Some(place) = self.granted.iter().position(|&waiter| waiter == at) {
+            self.granted.remove(place);
+            self.give_buffer();
+        }
+        self.tell(at, Event::done(Action::CancelRequest));
+    }
+
+    /// Does what is asked about buffers; a residue is parked when a slot is free.
+    fn settle(&mut self, at: usize) -> Actions {
+        for _ in 0..STEPS_PER_TURN_MAX {
+            let actions = self.connections[at].pending();
+            if actions.has(Action::Discard) {
+                let bytes = self.connections[at].level();
+                self.tell(at, Event::Consumed { bytes });
+            } else if actions.has(Action::CancelRequest) {
+                self.cancel(at);
+            } else if actions.has(Action::ReleaseBuffer) {
+                self.release(at);
+            } else if actions.has(Action::RequestBuffer) {
+                self.request(at);
+            } else if actions.has(Action::Park) && self.slots_free > 0 {
+                self.slots_free -= 1;
+                self.give_buffer();
+                self.tell(at, Event::BufferParked { capacity: SLOT_BYTES });
+            } else {
+                return actions.without(Action::Park.into());
+            }
+        }
+        panic!("the machine never comes to rest: {:?}", self.connections[at]);
+    }
+}
+
+impl Side for Plain {
+    fn handle(&mut self, at: usize, event: Event) -> Actions {
+        self.tell(at, event);
+        self.settle(at)
+    }
+
+    fn pending(&self, at: usize) -> Actions {
+        self.connections[at].pending().without(Action::Park.into())
+    }
+
+    fn connection(&self, at: usize) -> &Connection {
+        &self.connections[at]
+    }
+
+    fn data(&self, at: usize) -> Vec<u8> {
+        self.contents[at].clone()
+    }
+
+    fn receive_area(&mut self, at: usize) -> &mut [u8] {
+        &mut self.areas[..self.connections[at].recv_max() as usize]
+    }
+
+    fn next_grant(&mut self) -> Option<usize> {
+        let at = self.granted.pop_front()?;
+        self.enter_buffer(at);
+        self.settle(at);
+        Some(at)
+    }
+
+    fn take(&mut self, at: usize) -> Option<Vec<u8>> {
+        if self.connections[at].hold() != Hold::Buffer {
+            return None;
+        }
+        let bytes = self.contents[at].clone();
+        self.release(at);
+        self.settle(at);
+        Some(bytes)
+    }
+
+    fn close(&mut self, at: usize) {
+        assert_eq!(self.handle(at, Event::Close), Action::Finished.into());
+    }
+
+    fn check(&self) {
+        assert!(self.buffers_free == 0 || self.queue.is_empty(), "a buffer is free and somebody waits");
+        let assigned = self.granted.len() as u32;
+        let held = self.connections.iter().filter(|connection| connection.hold() != Hold::None).count() as u32;
+        assert_eq!(
+            self.buffers_free + self.slots_free + held + assigned,
+            self.held_max,
+            "every place is accounted for"
+        );
+    }
+
+    fn held(&self) -> u32 {
+        self.held_max - self.buffers_free - self.slots_free
+    }
+}

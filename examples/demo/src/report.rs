@@ -1,0 +1,237 @@
+//! What was seen, as figures: the report in JSON, and what all of it says about the honest clients.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use crate::honest::{Attempt, CLIENTS, Outcome, PATIENCE};
+use crate::options::Options;
+use crate::run::{Run, Sample, name};
+
+/// The report, as written to `report.json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// All requests of the second run were served, with all attackers in place.
+    pub(crate) passed: bool,
+    pub(crate) verdict: String,
+    pub(crate) connections: usize,
+    pub(crate) buffers: usize,
+    pub(crate) buffer_bytes: u64,
+    pub(crate) seconds: f64,
+    pub(crate) honest_clients: usize,
+    pub(crate) request_time_limit_ms: f64,
+    /// Parking off, then on.
+    pub(crate) runs: [RunReport; 2],
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct RunReport {
+    pub(crate) name: &'static str,
+    pub(crate) park_bytes: u32,
+    pub(crate) attack_began_s: f64,
+    pub(crate) attack_complete_s: f64,
+    /// Requests begun before the first attacker came.
+    pub(crate) before_attack: Requests,
+    /// Requests begun while the attackers were coming.
+    pub(crate) attackers_coming: Requests,
+    /// Requests begun with all attackers in place.
+    pub(crate) under_attack: Requests,
+    /// With the honest clients gone and the attackers still there.
+    pub(crate) attackers_alone: AttackersAlone,
+    pub(crate) memory: Memory,
+    /// The relay's own statistics, of the same moment as `attackers_alone`.
+    pub(crate) relay: Map<String, Value>,
+    pub(crate) samples: Vec<Point>,
+}
+
+/// Requests of one part of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Requests {
+    pub(crate) sent: u64,
+    pub(crate) served: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) failed: u64,
+    /// Over all requests; one that was not served counts as the time limit, else starved clients would not show.
+    pub(crate) median_ms: Option<f64>,
+    pub(crate) p99_ms: Option<f64>,
+    pub(crate) first_failure: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct AttackersAlone {
+    /// Attackers that the relay has not closed.
+    pub(crate) connected: usize,
+    pub(crate) buffers_held: u64,
+    pub(crate) buffers_in_use: u64,
+    pub(crate) slots_in_use: u64,
+    pub(crate) waiting: u64,
+    pub(crate) waiting_peak: u64,
+    pub(crate) shed: u64,
+}
+
+/// The relay's memory with the attackers connected.
+#[derive(Debug, Serialize)]
+pub(crate) struct Memory {
+    pub(crate) connections: u64,
+    /// As the kernel counts it.
+    pub(crate) resident_bytes: u64,
+    pub(crate) resident_bytes_per_connection: f64,
+    /// Reserved by the library for buffers and parking slots; touched only as far as it was ever used.
+    pub(crate) reserved_bytes: u64,
+}
+
+/// One sample, for whoever draws another picture.
+#[derive(Debug, Serialize)]
+pub(crate) struct Point {
+    pub(crate) time_s: f64,
+    pub(crate) connections: u64,
+    pub(crate) buffers_in_use: u64,
+    pub(crate) slots_in_use: u64,
+    pub(crate) waiting: u64,
+    pub(crate) served: u64,
+    pub(crate) unserved: u64,
+    pub(crate) resident_bytes: u64,
+}
+
+impl Report {
+    pub(crate) fn new(options: &Options, runs: [Run; 2]) -> Report {
+        let buffer_bytes = runs[1].settled.relay.buffer_bytes;
+        let runs = runs.map(RunReport::new);
+        let (passed, verdict) = judge(&runs[1]);
+        Report {
+            passed,
+            verdict,
+            connections: options.connections,
+            buffers: options.buffers,
+            buffer_bytes,
+            seconds: options.length().as_secs_f64(),
+            honest_clients: CLIENTS,
+            request_time_limit_ms: milliseconds(PATIENCE),
+            runs,
+        }
+    }
+}
+
+impl RunReport {
+    fn new(run: Run) -> RunReport {
+        let (began, complete) = (run.attack.began, run.attack.complete);
+        let since_begin = |moment: Instant| (moment - run.began).as_secs_f64();
+        let requests = |from: Option<Instant>, until: Option<Instant>| {
+            let is_inside = |attempt: &&Attempt| {
+                from.is_none_or(|from| attempt.began >= from) && until.is_none_or(|until| attempt.began < until)
+            };
+            Requests::new(run.attempts.iter().filter(is_inside))
+        };
+        let settled = &run.settled.relay;
+        RunReport {
+            name: name(run.park_bytes),
+            park_bytes: run.park_bytes,
+            attack_began_s: since_begin(began),
+            attack_complete_s: since_begin(complete),
+            before_attack: requests(None, Some(began)),
+            attackers_coming: requests(Some(began), Some(complete)),
+            under_attack: requests(Some(complete), None),
+            attackers_alone: AttackersAlone {
+                connected: run.attackers_connected,
+                buffers_held: settled.client_buffers_held,
+                buffers_in_use: settled.buffers - settled.free,
+                slots_in_use: settled.slots_in_use,
+                waiting: settled.waiting,
+                waiting_peak: settled.waiting_peak,
+                shed: settled.shed,
+            },
+            memory: Memory {
+                connections: settled.connections,
+                resident_bytes: run.settled.resident_bytes,
+                resident_bytes_per_connection: run.settled.resident_bytes as f64 / settled.connections.max(1) as f64,
+                reserved_bytes: settled.memory_bytes,
+            },
+            samples: run.samples.iter().map(Point::new).collect(),
+            relay: run.relay,
+        }
+    }
+}
+
+impl Requests {
+    fn new<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> Requests {
+        let mut latency = Histogram::<u64>::new(3).expect("three digits are allowed");
+        let (mut served, mut timed_out, mut failed, mut first_failure) = (0, 0, 0, None);
+        for attempt in attempts {
+            let counts_as = match &attempt.outcome {
+                Outcome::Served => {
+                    served += 1;
+                    attempt.lasted
+                }
+                Outcome::TimedOut => {
+                    timed_out += 1;
+                    PATIENCE
+                }
+                Outcome::Failed(why) => {
+                    failed += 1;
+                    first_failure.get_or_insert_with(|| why.clone());
+                    PATIENCE
+                }
+            };
+            latency.record(counts_as.as_micros() as u64).expect("the histogram grows as needed");
+        }
+        let quantile = |part| (!latency.is_empty()).then(|| latency.value_at_quantile(part) as f64 / 1e3);
+        let (median_ms, p99_ms) = (quantile(0.5), quantile(0.99));
+        Requests { sent: latency.len(), served, timed_out, failed, median_ms, p99_ms, first_failure }
+    }
+}
+
+impl Point {
+    fn new(sample: &Sample) -> Point {
+        Point {
+            time_s: sample.at.as_secs_f64(),
+            connections: sample.relay.connections,
+            buffers_in_use: sample.relay.buffers - sample.relay.free,
+            slots_in_use: sample.relay.slots_in_use,
+            waiting: sample.relay.waiting,
+            served: sample.served,
+            unserved: sample.unserved,
+            resident_bytes: sample.resident_bytes,
+        }
+    }
+}
+
+/// Whether all honest clients were served although all attackers were there, and a sentence that says so or why not.
+fn judge(run: &RunReport) -> (bool, String) {
+    let parts = [&run.before_attack, &run.attackers_coming, &run.under_attack];
+    let [sent, served, timed_out, failed] = [
+        parts.map(|part| part.sent),
+        parts.map(|part| part.served),
+        parts.map(|part| part.timed_out),
+        parts.map(|part| part.failed),
+    ]
+    .map(|counts| counts.iter().sum::<u64>());
+    if run.under_attack.sent == 0 {
+        let complete = run.attack_complete_s;
+        return (
+            false,
+            format!(
+                "Not shown: the attackers were all connected only after {complete:.1} s, when the honest clients had ended; use more --seconds."
+            ),
+        );
+    }
+    if served == sent {
+        return (true, format!("With parking on, all {sent} honest requests were served."));
+    }
+    let first = parts.iter().find_map(|part| part.first_failure.as_ref());
+    let first = first.map_or(String::new(), |why| format!(" The first failure: {why}."));
+    let limit = PATIENCE.as_secs();
+    (
+        false,
+        format!(
+            "With parking on, {} of {sent} honest requests were not served: {timed_out} had no answer within {limit} s, {failed} failed.{first}",
+            sent - served
+        ),
+    )
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

@@ -1,0 +1,159 @@
+//! One run: a server, a relay, honest clients from begin to end, and from a fifth of it on the attackers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::attackers::Attackers;
+use crate::honest::{self, Attempt, CLIENTS, Log, Outcome};
+use crate::options::Options;
+use crate::progress::Progress;
+use crate::relay::{Relay, Statistics};
+use crate::server::Server;
+
+/// How often the relay is sampled.
+const SAMPLE_EVERY: Duration = Duration::from_millis(200);
+
+/// Once the honest clients are gone, the relay has this long to see it; what is held then is held by the attackers.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// One look at the relay and at the clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// Since the run's begin.
+    pub(crate) at: Duration,
+    pub(crate) relay: Statistics,
+    pub(crate) resident_bytes: u64,
+    pub(crate) served: u64,
+    pub(crate) unserved: u64,
+}
+
+/// When the attackers came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attack {
+    pub(crate) began: Instant,
+    /// All of them are connected and have sent what they send.
+    pub(crate) complete: Instant,
+}
+
+/// All that was seen in one run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) park_bytes: u32,
+    pub(crate) began: Instant,
+    pub(crate) attack: Attack,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) samples: Vec<Sample>,
+    /// With the honest clients gone and the attackers still there.
+    pub(crate) settled: Sample,
+    /// The relay's statistics of the same moment, all of them.
+    pub(crate) relay: Map<String, Value>,
+    pub(crate) attackers_connected: usize,
+}
+
+/// What a run is called, on the screen and in the picture.
+pub(crate) fn name(park_bytes: u32) -> &'static str {
+    if park_bytes == 0 { "parking off" } else { "parking on" }
+}
+
+/// Carries out one run; everything that it started has ended when it returns, whether in an error or not.
+pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> Result<Run, String> {
+    let server = Server::start().map_err(|error| format!("the server cannot start: {error}"))?;
+    let relay = Relay::start(program, server.address, options.buffers, park_bytes, options.connections).await?;
+    let began = Instant::now();
+    let log = Log::default();
+    let mut clients = JoinSet::new();
+    clients.spawn(honest::work(relay.address, began + options.length(), log.clone()));
+
+    let (mut attackers, address) = (Attackers::default(), relay.address);
+    let attack = async {
+        sleep(options.calm()).await;
+        let attack_began = Instant::now();
+        for _ in 0..options.connections {
+            attackers.add(address).await.map_err(|error| error.to_string())?;
+        }
+        let complete = Instant::now();
+        while let Some(ended) = clients.join_next().await {
+            ended.map_err(|error| format!("the honest clients: {error}"))?;
+        }
+        sleep(SETTLE).await;
+        Ok::<_, String>(Attack { began: attack_began, complete })
+    };
+    let mut watch = Watch { options, park_bytes, began, relay, log, samples: Vec::new(), progress: Progress::new() };
+    let attack = tokio::select! {
+        attack = attack => attack?,
+        error = watch.sample_on() => return Err(error),
+    };
+    let (relay_text, settled) = watch.sample().await?;
+    let relay = serde_json::from_str(&relay_text).map_err(|error| format!("the relay's statistics: {error}"))?;
+    let attackers_connected = attackers.still_connected();
+    let Watch { relay: process, log, samples, .. } = watch;
+    process.stop().await?;
+    let attempts = std::mem::take(&mut *log.lock().expect("no client panics"));
+    Ok(Run { park_bytes, began, attack, attempts, samples, settled, relay, attackers_connected })
+}
+
+/// Looks at a run while it goes on.
+struct Watch<'a> {
+    options: &'a Options,
+    park_bytes: u32,
+    began: Instant,
+    relay: Relay,
+    log: Log,
+    samples: Vec<Sample>,
+    progress: Progress,
+}
+
+impl Watch<'_> {
+    /// Samples and shows progress until an error ends it.
+    async fn sample_on(&mut self) -> String {
+        let mut ticks = interval(SAMPLE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            match self.sample().await {
+                Ok((_, sample)) => {
+                    self.samples.push(sample);
+                    self.progress.show(sample.at, &self.line(&sample));
+                }
+                Err(error) => return error,
+            }
+        }
+    }
+
+    async fn sample(&mut self) -> Result<(String, Sample), String> {
+        let (text, relay) = self.relay.statistics().await?;
+        let (served, unserved) = self.count();
+        let sample =
+            Sample { at: self.began.elapsed(), relay, resident_bytes: self.relay.resident_bytes()?, served, unserved };
+        Ok((text, sample))
+    }
+
+    /// Requests served and not served so far.
+    fn count(&self) -> (u64, u64) {
+        let log = self.log.lock().expect("no client panics");
+        let served = log.iter().filter(|attempt| attempt.outcome == Outcome::Served).count();
+        (served as u64, (log.len() - served) as u64)
+    }
+
+    fn line(&self, sample: &Sample) -> String {
+        let relay = &sample.relay;
+        format!(
+            "run {} of 2, {}: {:4.1} of {} s | {} connections | {} of {} buffers in use | {} waiting | {} clients: {} served, {} not",
+            if self.park_bytes == 0 { 1 } else { 2 },
+            name(self.park_bytes),
+            sample.at.as_secs_f64(),
+            self.options.length().as_secs(),
+            relay.connections,
+            relay.buffers - relay.free,
+            relay.buffers,
+            relay.waiting,
+            CLIENTS,
+            sample.served,
+            sample.unserved,
+        )
+    }
+}

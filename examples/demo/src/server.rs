@@ -1,0 +1,95 @@
+//! The server behind the relay: it echoes what is posted, and serves bodies of a size that the path names.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Method, Request, Response, StatusCode};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+/// As many connections may wait to be accepted, since they all come at once.
+const BACKLOG: u32 = 4096;
+
+/// The largest body that is read or served.
+const LARGEST_BODY_BYTES: usize = 1 << 20;
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    _accepting: JoinSet<()>,
+}
+
+impl Server {
+    pub(crate) fn start() -> io::Result<Server> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener));
+        Ok(Server { address, _accepting: accepting })
+    }
+}
+
+/// The connections belong to this task, so that they end with it.
+async fn accept(listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        // A failed accept is a client that left early; the relay's statistics show it.
+        if let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(serve(stream));
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Serves one connection to its end. Its errors are its client's: the client sees them and counts them.
+async fn serve(stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
+        return;
+    };
+    let mut requests = JoinSet::new();
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        requests.spawn(answer(request, respond));
+        while requests.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let size = request.uri().path().strip_prefix("/bytes/").and_then(|size| size.parse::<usize>().ok());
+    let (status, body) = match (request.method(), size) {
+        (&Method::GET, Some(size)) if size <= LARGEST_BODY_BYTES => (StatusCode::OK, pattern(size)),
+        (&Method::POST, None) => match read_body(request.into_body(), LARGEST_BODY_BYTES).await? {
+            Some(body) => (StatusCode::OK, body),
+            None => (StatusCode::PAYLOAD_TOO_LARGE, Bytes::new()),
+        },
+        _ => (StatusCode::BAD_REQUEST, Bytes::new()),
+    };
+    let mut head = Response::new(());
+    *head.status_mut() = status;
+    respond.send_response(head, false)?.send_data(body, true)
+}
+
+/// Reads a body to its end; `None` if it is longer than allowed.
+pub(crate) async fn read_body(mut stream: RecvStream, largest: usize) -> Result<Option<Bytes>, h2::Error> {
+    let mut body = BytesMut::new();
+    while let Some(piece) = stream.data().await {
+        let piece = piece?;
+        stream.flow_control().release_capacity(piece.len())?;
+        if body.len() + piece.len() > largest {
+            return Ok(None);
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(Some(body.freeze()))
+}
+
+/// Bytes that show where a piece is missing, doubled or in the wrong place: the period is no divisor of any buffer's size.
+pub(crate) fn pattern(size: usize) -> Bytes {
+    (0..size).map(|position| (position % 251) as u8).collect()
+}

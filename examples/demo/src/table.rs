@@ -1,0 +1,91 @@
+//! The figures of both runs side by side, for a terminal.
+
+use std::fmt::Write;
+
+use crate::report::{Report, Requests, RunReport};
+
+const LABEL_COLUMNS: usize = 46;
+const VALUE_COLUMNS: usize = 18;
+
+/// The table; its last line has no line end.
+pub(crate) fn table(report: &Report) -> String {
+    let mut table = format!(
+        "{} connections send part of a frame and stay; {} honest clients; {} receive buffers of {} bytes\n\n",
+        thousands(report.connections as u64),
+        report.honest_clients,
+        thousands(report.buffers as u64),
+        thousands(report.buffer_bytes)
+    );
+    let mut row = |label: &str, value: &dyn Fn(&RunReport) -> String| {
+        let [off, on] = report.runs.each_ref().map(value);
+        let _ = writeln!(table, "{label:<LABEL_COLUMNS$}{off:>VALUE_COLUMNS$}{on:>VALUE_COLUMNS$}");
+    };
+    row("", &|run| run.name.into());
+    row("", &|_| "-".repeat(VALUE_COLUMNS - 2));
+    row("honest requests served, before the attack", &|run| of(run.before_attack.served, run.before_attack.sent));
+    row("                        while attackers come", &|run| {
+        of(run.attackers_coming.served, run.attackers_coming.sent)
+    });
+    row("                        under attack", &|run| of(run.under_attack.served, run.under_attack.sent));
+    row("latency under attack *, median", &|run| latency(&run.under_attack, run.under_attack.median_ms, report));
+    row("                        99th percentile", &|run| latency(&run.under_attack, run.under_attack.p99_ms, report));
+    row("attackers still connected", &|run| thousands(run.attackers_alone.connected as u64));
+    row("buffers held by the attackers", &|run| of(run.attackers_alone.buffers_held, report.buffers as u64));
+    row("parking slots in use", &|run| thousands(run.attackers_alone.slots_in_use));
+    row("connections that wait for a buffer", &|run| thousands(run.attackers_alone.waiting));
+    row("relay's resident memory (kernel)", &|run| bytes(run.memory.resident_bytes as f64));
+    row("                        per connection", &|run| bytes(run.memory.resident_bytes_per_connection));
+    row("receive memory reserved by the library", &|run| bytes(run.memory.reserved_bytes as f64));
+    let _ = write!(
+        table,
+        "\n* a request that was not served counts as its time limit, {:.1} s",
+        report.request_time_limit_ms / 1e3
+    );
+    table
+}
+
+fn of(part: u64, whole: u64) -> String {
+    format!("{} of {}", thousands(part), thousands(whole))
+}
+
+fn latency(requests: &Requests, milliseconds: Option<f64>, report: &Report) -> String {
+    match milliseconds {
+        None => "-".into(),
+        Some(value) if requests.served < requests.sent && value >= 0.99 * report.request_time_limit_ms => {
+            "not served".into()
+        }
+        Some(value) => format!("{value:.1} ms"),
+    }
+}
+
+fn bytes(count: f64) -> String {
+    match count {
+        count if count >= 1e6 => format!("{:.1} MB", count / 1e6),
+        count => format!("{:.1} kB", count / 1e3),
+    }
+}
+
+/// A number with a comma between each three digits.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_from_the_right() {
+        for (number, grouped) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")] {
+            assert_eq!(thousands(number), grouped);
+        }
+    }
+}

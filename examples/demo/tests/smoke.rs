@@ -1,0 +1,117 @@
+//! The demo in small: what it writes, how it ends, and that nothing of it stays behind.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+
+fn demo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demuxbuf-demo"));
+    command.args(arguments);
+    command
+}
+
+fn number(value: &Value, path: &str) -> u64 {
+    value.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path} is a number in {value:#}"))
+}
+
+#[test]
+fn honest_clients_are_starved_without_parking_and_all_served_with_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = folder.path().join("figures.json");
+    let output = demo(&["--connections", "50", "--buffers", "4", "--seconds", "2", "--json"])
+        .arg(&report)
+        .output()
+        .expect("the demo starts");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
+    assert!(out.contains("With parking on, all"), "{out}");
+    assert!(err.contains("run 1 of 2, parking off") && err.contains("run 2 of 2, parking on"), "{err}");
+
+    let text = fs::read_to_string(&report).expect("the report is where --json says");
+    let report: Value = serde_json::from_str(&text).expect("the report is JSON");
+    assert_eq!(report["passed"], true);
+    assert_eq!([number(&report, "/connections"), number(&report, "/buffers")], [50, 4]);
+    let [off, on] = [&report["runs"][0], &report["runs"][1]];
+    assert_eq!([number(off, "/park_bytes"), number(on, "/park_bytes")], [0, 64]);
+
+    for part in ["before_attack", "attackers_coming", "under_attack"] {
+        let requests = &on[part];
+        assert_eq!(requests["served"], requests["sent"], "{part}: {requests}");
+    }
+    assert!(number(on, "/under_attack/sent") > 100, "16 clients at 50 requests a second: {}", on["under_attack"]);
+    assert!(on["under_attack"]["median_ms"].as_f64() <= on["under_attack"]["p99_ms"].as_f64());
+    assert!(number(off, "/before_attack/served") > 0, "{}", off["before_attack"]);
+    assert!(number(off, "/under_attack/served") < number(off, "/under_attack/sent"), "{}", off["under_attack"]);
+
+    assert_eq!(number(off, "/attackers_alone/buffers_held"), 4, "{}", off["attackers_alone"]);
+    assert!(number(off, "/attackers_alone/waiting") >= 46, "{}", off["attackers_alone"]);
+    assert_eq!(number(on, "/attackers_alone/buffers_held"), 0, "{}", on["attackers_alone"]);
+    assert_eq!(number(on, "/attackers_alone/waiting"), 0, "{}", on["attackers_alone"]);
+    for run in [off, on] {
+        assert_eq!(number(run, "/attackers_alone/connected"), 50);
+        assert_eq!(number(run, "/relay/buffers"), 4);
+        assert!(number(run, "/memory/reserved_bytes") >= 4 * number(&report, "/buffer_bytes"));
+        assert!(number(run, "/memory/resident_bytes") > 0);
+        let samples = run["samples"].as_array().expect("samples");
+        assert!(samples.len() >= 5, "{} samples in 2 s", samples.len());
+        assert!(samples.windows(2).all(|pair| pair[0]["time_s"].as_f64() < pair[1]["time_s"].as_f64()));
+    }
+
+    let picture = fs::read_to_string(folder.path().join("figures.svg")).expect("the picture lies beside the report");
+    for words in ["50 half-sent frames on 4 receive buffers", "parking off", "parking on", "Honest requests served"] {
+        assert!(picture.contains(words), "{words:?} is in the picture");
+    }
+}
+
+#[test]
+fn bad_values_end_it_before_anything_is_started() {
+    for (arguments, code, error) in [
+        (["--buffers", "none"], 2, "invalid value 'none' for '--buffers <N>'"),
+        (["--seconds", "0"], 2, "0 is not in 1..=600"),
+        (["--json", "/proc/no/report.json"], 1, "demo: /proc/no"),
+        (["--json", "/"], 2, "it must name a file"),
+    ] {
+        let output = demo(&arguments).output().expect("the demo starts");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {err}");
+        assert!(err.contains(error), "{arguments:?}: {err}");
+        assert!(!err.contains("building"), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_the_relay_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut process = demo(&["--connections", "5", "--buffers", "2", "--seconds", "600", "--json"])
+        .arg(folder.path().join("report.json"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the demo starts");
+    let lines = BufReader::new(process.stderr.take().expect("piped")).lines();
+    let running = lines.map_while(Result::ok).find(|line| line.starts_with("run 1 of 2"));
+    let children = children(process.id());
+    kill_process(Pid::from_child(&process), Signal::TERM).expect("the demo runs");
+    let status = process.wait().expect("the demo ends");
+
+    assert!(running.is_some(), "the first run began");
+    assert_eq!(status.code(), Some(130));
+    let [relay] = children[..] else { panic!("one relay: {children:?}") };
+    // A killed process stays in the table until its new parent has waited for it.
+    let is_gone = |relay| test_kill_process(relay).is_err() || is_dead(relay);
+    assert!(is_gone(relay), "the relay has ended");
+}
+
+fn children(parent: u32) -> Vec<Pid> {
+    let text = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("the demo runs");
+    text.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().expect("ids are numbers"))).collect()
+}
+
+fn is_dead(process: Pid) -> bool {
+    let path = format!("/proc/{}/stat", process.as_raw_nonzero());
+    fs::read_to_string(Path::new(&path)).map_or(true, |stat| stat.contains(") Z "))
+}

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How a program gets the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +81,15 @@ impl Program {
         let folder = target().join("c");
         std::fs::create_dir_all(&folder).expect("target/ is writable");
         let program = folder.join(&self.name);
+        // Tests and the demo build the same programs at the same time, and run them: each finds the old one or the new, never half of one.
+        static BUILDS: AtomicU32 = AtomicU32::new(0);
+        let build = BUILDS.fetch_add(1, Ordering::Relaxed);
+        let unfinished = folder.join(format!("{}.{}.{build}", self.name, std::process::id()));
         let library = library();
         let mut command = Command::new(compiler);
         command.arg(standard).args(["-O2", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Iinclude"]);
         command.args(std::env::var("CFLAGS").unwrap_or_default().split_whitespace()).args(&self.flags);
-        command.args(&self.sources).arg("-o").arg(&program);
+        command.args(&self.sources).arg("-o").arg(&unfinished);
         match self.linking {
             Linking::Static => command.arg(library.join("libdemuxbuf.a")),
             Linking::Shared => {
@@ -93,6 +98,7 @@ impl Program {
         };
         command.args(["-lpthread", "-ldl", "-lm"]);
         run(command.current_dir(root()));
+        std::fs::rename(&unfinished, &program).expect("target/ is writable");
         program
     }
 }

@@ -14,8 +14,8 @@ const SIDE_PIXELS: i32 = 30;
 const FONT: &str = "sans-serif";
 const TEXT: RGBColor = RGBColor(34, 34, 34);
 const FAINT_TEXT: RGBColor = RGBColor(96, 96, 96);
-const GRID: RGBColor = RGBColor(226, 226, 226);
-const SHADE: RGBColor = RGBColor(244, 243, 238);
+const GRID: RGBColor = RGBColor(222, 222, 222);
+const SHADE: RGBColor = RGBColor(241, 239, 232);
 
 /// Vermilion and blue of the palette of Okabe and Ito are told apart with every kind of colour blindness, and in grey by their width: the
 /// first run is drawn broad and the second narrow on top of it, so that both show where they coincide.
@@ -65,11 +65,14 @@ fn panels(report: &Report) -> [Panel; 3] {
             title: "Receive buffers in use".into(),
             unit: "buffers",
             least_top: buffers,
-            bound: Some((buffers, format!("all {}", thousands(report.buffers as u64)))),
+            bound: Some((
+                buffers,
+                format!("all {}; the relay keeps some for what the server sends", thousands(report.buffers as u64)),
+            )),
             lines: lines(&|run| run.samples.iter().map(|point| (point.time_s, point.buffers_in_use as f64)).collect()),
         },
         Panel {
-            title: "Connections that wait for a buffer".into(),
+            title: "Connections that wait for a buffer, attackers and honest clients".into(),
             unit: "connections",
             least_top: 10.0,
             bound: None,
@@ -133,7 +136,7 @@ fn draw_panel(area: &Area, panel: &Panel, report: &Report, is_last: bool) -> Dra
         .margin_top(30)
         .margin_bottom(8)
         .margin_right(10)
-        .x_label_area_size(if is_last { 58 } else { 28 })
+        .x_label_area_size(if is_last { 48 } else { 28 })
         .y_label_area_size(86)
         .build_cartesian_2d(0.0..end, 0.0..top)?;
     // The earlier of the two begins; they differ by a few milliseconds.

@@ -50,7 +50,7 @@ pub(crate) struct Relay {
 
 /// Builds the library and the relay.
 pub(crate) fn build() -> PathBuf {
-    Program::new("h2relay", &["examples/c/h2relay.c"]).build()
+    Program::h2relay().build()
 }
 
 impl Relay {

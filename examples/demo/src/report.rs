@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::honest::{Attempt, CLIENTS, Outcome, PATIENCE};
 use crate::options::Options;
 use crate::run::{Run, Sample, name};
+use crate::table::thousands;
 
 /// The report, as written to `report.json`.
 #[derive(Debug, Serialize)]
@@ -201,35 +202,23 @@ impl Point {
 /// Whether all honest clients were served although all attackers were there, and a sentence that says so or why not.
 fn judge(run: &RunReport) -> (bool, String) {
     let parts = [&run.before_attack, &run.attackers_coming, &run.under_attack];
-    let [sent, served, timed_out, failed] = [
-        parts.map(|part| part.sent),
-        parts.map(|part| part.served),
-        parts.map(|part| part.timed_out),
-        parts.map(|part| part.failed),
-    ]
-    .map(|counts| counts.iter().sum::<u64>());
+    let sum = |count: fn(&Requests) -> u64| parts.iter().map(|part| count(part)).sum::<u64>();
+    let (sent, served) = (sum(|part| part.sent), sum(|part| part.served));
     if run.under_attack.sent == 0 {
         let complete = run.attack_complete_s;
-        return (
-            false,
-            format!(
-                "Not shown: the attackers were all connected only after {complete:.1} s, when the honest clients had ended; use more --seconds."
-            ),
-        );
+        let why =
+            format!("the attackers were all connected only after {complete:.1} s, when the honest clients had ended");
+        return (false, format!("Nothing is shown: {why}; use more --seconds."));
     }
     if served == sent {
-        return (true, format!("With parking on, all {sent} honest requests were served."));
+        return (true, format!("With parking on, all {} honest requests were served.", thousands(sent)));
     }
+    let (timed_out, failed) = (thousands(sum(|part| part.timed_out)), thousands(sum(|part| part.failed)));
+    let why = format!("{timed_out} had no answer within {} s, {failed} failed", PATIENCE.as_secs());
     let first = parts.iter().find_map(|part| part.first_failure.as_ref());
-    let first = first.map_or(String::new(), |why| format!(" The first failure: {why}."));
-    let limit = PATIENCE.as_secs();
-    (
-        false,
-        format!(
-            "With parking on, {} of {sent} honest requests were not served: {timed_out} had no answer within {limit} s, {failed} failed.{first}",
-            sent - served
-        ),
-    )
+    let first = first.map_or(String::new(), |first| format!(" (the first: {first})"));
+    let (unserved, sent) = (thousands(sent - served), thousands(sent));
+    (false, format!("With parking on, {unserved} of {sent} honest requests were not served: {why}{first}."))
 }
 
 fn milliseconds(time: Duration) -> f64 {

@@ -141,19 +141,17 @@ impl Watch<'_> {
 
     fn line(&self, sample: &Sample) -> String {
         let relay = &sample.relay;
+        let (run, name) = (if self.park_bytes == 0 { 1 } else { 2 }, name(self.park_bytes));
+        let time = match self.options.length() {
+            length if sample.at <= length => format!("{:.1} of {} s", sample.at.as_secs_f64(), length.as_secs()),
+            _ => "last answers".into(),
+        };
+        let (connections, in_use) = (relay.connections, relay.buffers - relay.free);
+        let (waiting, served, unserved) = (relay.waiting, sample.served, sample.unserved);
         format!(
-            "run {} of 2, {}: {:4.1} of {} s | {} connections | {} of {} buffers in use | {} waiting | {} clients: {} served, {} not",
-            if self.park_bytes == 0 { 1 } else { 2 },
-            name(self.park_bytes),
-            sample.at.as_secs_f64(),
-            self.options.length().as_secs(),
-            relay.connections,
-            relay.buffers - relay.free,
-            relay.buffers,
-            relay.waiting,
-            CLIENTS,
-            sample.served,
-            sample.unserved,
+            "run {run} of 2, {name}: {time} | {connections} connections | {in_use} of {} buffers in use | {waiting} waiting | \
+             {CLIENTS} clients: {served} served, {unserved} not",
+            relay.buffers
         )
     }
 }

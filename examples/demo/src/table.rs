@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::report::{Report, Requests, RunReport};
 
-const LABEL_COLUMNS: usize = 46;
+const LABEL_COLUMNS: usize = 48;
 const VALUE_COLUMNS: usize = 18;
 
 /// The table; its last line has no line end.
@@ -31,6 +31,9 @@ pub(crate) fn table(report: &Report) -> String {
     row("                        99th percentile", &|run| latency(&run.under_attack, run.under_attack.p99_ms, report));
     row("attackers still connected", &|run| thousands(run.attackers_alone.connected as u64));
     row("buffers held by the attackers", &|run| of(run.attackers_alone.buffers_held, report.buffers as u64));
+    row("buffers free, some kept for the server's side", &|run| {
+        of(report.buffers as u64 - run.attackers_alone.buffers_in_use, report.buffers as u64)
+    });
     row("parking slots in use", &|run| thousands(run.attackers_alone.slots_in_use));
     row("connections that wait for a buffer", &|run| thousands(run.attackers_alone.waiting));
     row("relay's resident memory (kernel)", &|run| bytes(run.memory.resident_bytes as f64));

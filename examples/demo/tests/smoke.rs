@@ -47,8 +47,9 @@ fn honest_clients_are_starved_without_parking_and_all_served_with_it() {
     assert!(number(off, "/before_attack/served") > 0, "{}", off["before_attack"]);
     assert!(number(off, "/under_attack/served") < number(off, "/under_attack/sent"), "{}", off["under_attack"]);
 
-    assert_eq!(number(off, "/attackers_alone/buffers_held"), 4, "{}", off["attackers_alone"]);
-    assert!(number(off, "/attackers_alone/waiting") >= 46, "{}", off["attackers_alone"]);
+    // The relay keeps some of the four for what the server sends; every attacker has one of the others or waits.
+    let (held, waiting) = (number(off, "/attackers_alone/buffers_held"), number(off, "/attackers_alone/waiting"));
+    assert!((1..=4).contains(&held) && held + waiting >= 50, "{}", off["attackers_alone"]);
     assert_eq!(number(on, "/attackers_alone/buffers_held"), 0, "{}", on["attackers_alone"]);
     assert_eq!(number(on, "/attackers_alone/waiting"), 0, "{}", on["attackers_alone"]);
     for run in [off, on] {
@@ -92,8 +93,8 @@ fn an_interrupt_ends_the_relay_too() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the demo starts");
-    let lines = BufReader::new(process.stderr.take().expect("piped")).lines();
-    let running = lines.map_while(Result::ok).find(|line| line.starts_with("run 1 of 2"));
+    let mut lines = BufReader::new(process.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let running = lines.by_ref().find(|line| line.starts_with("run 1 of 2"));
     let children = children(process.id());
     kill_process(Pid::from_child(&process), Signal::TERM).expect("the demo runs");
     let status = process.wait().expect("the demo ends");

@@ -1,0 +1,419 @@
+#include "mux.h"
+
+#include "check.h"
+
+#include <string.h>
+
+/* A run that goes on for longer than this never ends. */
+enum { ACTIONS_PER_RUN_MAX = 1000, RUNS_PER_SETTLE_MAX = 100000 };
+
+void world_open(struct world *world, uint32_t buffers, uint32_t buffer_bytes) {
+    memset(world, 0, sizeof *world);
+    pool_open(&world->pool, &world->sched, buffers, buffer_bytes);
+}
+
+void world_close(struct world *world) {
+    CHECK(world->sched.first == NULL);
+    pool_close(&world->pool);
+}
+
+uint32_t world_settle(struct world *world) {
+    uint32_t runs = 0;
+    while (sched_run(&world->sched)) {
+        runs++;
+        CHECK(runs < RUNS_PER_SETTLE_MAX);
+    }
+    return runs;
+}
+
+uint32_t mux_pending(const struct mux *mux) {
+    return demuxbuf_connection_pending(&mux->connection);
+}
+
+demuxbuf_connection_info mux_info(const struct mux *mux) {
+    demuxbuf_connection_info info;
+    CHECK_EQ(demuxbuf_connection_describe(&mux->connection, &info), DEMUXBUF_OK);
+    return info;
+}
+
+/* The subscription is on, or its report is on its way: either will bring a wake-up. */
+static bool is_armed(const struct mux *mux) {
+    return mux->lower.subscribed || (mux->tasklet.reasons & WAKE_READABLE) != 0;
+}
+
+static bool is_waiting(const struct waiter *waiter) {
+    return waiter->state == WAITER_QUEUED || waiter->state == WAITER_ASSIGNED;
+}
+
+void mux_check(const struct mux *mux) {
+    demuxbuf_connection_info info = mux_info(mux);
+    CHECK_EQ(info.level, mux->ring.data);
+    CHECK_EQ(info.capacity, mux->ring.size);
+    CHECK_EQ(info.hold, mux->ring.area != NULL ? 2 : 0);
+    CHECK_EQ(info.waiting, is_waiting(&mux->waits[NEED_RECEIVE]));
+    CHECK_EQ(info.open, !mux->closed);
+    CHECK(mux->ring.data <= mux->ring.size);
+    if (!mux->closed) {
+        CHECK_EQ(info.armed, is_armed(mux));
+        CHECK_EQ(info.blocked, mux->blocked);
+        CHECK_EQ(info.short_bytes > 0, mux->short_of_data);
+        CHECK_EQ(info.failed, mux->failed);
+    }
+}
+
+static void told(struct mux *mux, uint32_t actions) {
+    CHECK_EQ(demuxbuf_status(actions), DEMUXBUF_OK);
+    mux_check(mux);
+}
+
+/* The ring and the flags are the truth. */
+static void sync(struct mux *mux) {
+    told(mux, demuxbuf_connection_sync(&mux->connection, mux->ring.data, mux->ring.size, mux->blocked,
+                                       mux->short_of_data, is_armed(mux)));
+}
+
+static void tell_done(struct mux *mux, uint32_t action) {
+    told(mux, demuxbuf_connection_done(&mux->connection, action));
+}
+
+bool mux_obtain(struct mux *mux, struct ring *ring, enum need need, uint32_t reason) {
+    if (ring->area != NULL) {
+        return true;
+    }
+    uint8_t *area;
+    if (pool_request(&mux->world->pool, &mux->waits[need], &area) == POOL_GRANTED) {
+        *ring = ring_over(area, mux->world->pool.buffer_bytes, false);
+        return true;
+    }
+    mux->blocked |= reason;
+    return false;
+}
+
+void mux_give_back(struct mux *mux, struct ring *ring) {
+    if (ring->area == NULL) {
+        return;
+    }
+    if (ring->foreign) {
+        free(ring->area);
+    } else {
+        CHECK(pool_release(&mux->world->pool, ring->area));
+    }
+    memset(ring, 0, sizeof *ring);
+}
+
+static void request_buffer(struct mux *mux) {
+    uint8_t *area;
+    switch (pool_request(&mux->world->pool, &mux->waits[NEED_RECEIVE], &area)) {
+    case POOL_GRANTED:
+        mux->ring = ring_over(area, mux->world->pool.buffer_bytes, false);
+        told(mux, demuxbuf_connection_buffer_granted(&mux->connection, mux->ring.size));
+        break;
+    case POOL_QUEUED: told(mux, demuxbuf_connection_buffer_denied(&mux->connection)); break;
+    case POOL_REFUSED: CHECK(!"asked for a buffer while waiting for one");
+    }
+}
+
+static void release_buffer(struct mux *mux) {
+    mux_give_back(mux, &mux->ring);
+    told(mux, demuxbuf_connection_buffer_released(&mux->connection));
+}
+
+static void receive(struct mux *mux) {
+    uint32_t contiguous;
+    uint8_t *tail = ring_tail(&mux->ring, &contiguous);
+    CHECK_EQ(demuxbuf_connection_recv_max(&mux->connection), ring_room(&mux->ring));
+    CHECK(contiguous > 0);
+    bool ended;
+    int32_t received = lower_receive(&mux->lower, tail, contiguous, &ended);
+    if (received > 0) {
+        mux->ring.data += (uint32_t)received;
+        mux->short_of_data = false;
+        sync(mux);
+        if (ended) {
+            told(mux, demuxbuf_connection_end_of_stream(&mux->connection));
+        } else if ((uint32_t)received < contiguous) {
+            /* It ran dry, and the next subscription looks again. */
+            told(mux, demuxbuf_connection_would_block(&mux->connection));
+        }
+    } else if (received == 0) {
+        told(mux, demuxbuf_connection_end_of_stream(&mux->connection));
+    } else if (received == LOWER_AGAIN) {
+        told(mux, demuxbuf_connection_would_block(&mux->connection));
+    } else {
+        told(mux, demuxbuf_connection_transport_error(&mux->connection));
+    }
+}
+
+/* After a fatal error nothing is decoded any more, and nothing is waited for but the receive buffer. */
+static void fail(struct mux *mux) {
+    mux->failed = true;
+    mux->blocked = 0;
+    mux->short_of_data = false;
+    pool_cancel(&mux->world->pool, &mux->waits[NEED_STREAM]);
+    told(mux, demuxbuf_connection_fail(&mux->connection));
+}
+
+static void decode(struct mux *mux) {
+    bool out_of_budget = mux_decode(mux);
+    if (mux->failed) {
+        mux->failed = false;
+        sync(mux);
+        fail(mux);
+        return;
+    }
+    sync(mux);
+    if (out_of_budget) {
+        told(mux, demuxbuf_connection_yield(&mux->connection));
+    }
+}
+
+static void discard(struct mux *mux) {
+    mux->discarded += mux->ring.data;
+    ring_cut(&mux->ring, mux->ring.data);
+    sync(mux);
+}
+
+static void note_end(struct mux *mux) {
+    demuxbuf_connection_info info = mux_info(mux);
+    mux->ends++;
+    mux->end_kind = info.end;
+    mux->residue = info.residue;
+    tell_done(mux, DEMUXBUF_END);
+}
+
+/* A larger ring takes the content over, or the connection is given up. */
+static void cope_with_misfit(struct mux *mux) {
+    mux->misfits++;
+    tell_done(mux, DEMUXBUF_CANNOT_FIT);
+    if (mux->misfit == MISFIT_FAIL) {
+        fail(mux);
+        return;
+    }
+    struct ring larger = ring_over(must_have(malloc(2 * mux->ring.size)), 2 * mux->ring.size, true);
+    ring_move(&larger, &mux->ring, mux->ring.data);
+    mux_give_back(mux, &mux->ring);
+    mux->ring = larger;
+    sync(mux);
+}
+
+static void subscribe(struct mux *mux) {
+    lower_subscribe(&mux->lower);
+    tell_done(mux, DEMUXBUF_WANT_RECV);
+}
+
+static void unsubscribe(struct mux *mux) {
+    lower_unsubscribe(&mux->lower);
+    tell_done(mux, DEMUXBUF_STOP_RECV);
+}
+
+static void schedule(struct mux *mux) {
+    sched_wake(&mux->world->sched, &mux->tasklet, WAKE_RESUME);
+    tell_done(mux, DEMUXBUF_RESCHEDULE);
+}
+
+static void cancel_request(struct mux *mux) {
+    pool_cancel(&mux->world->pool, &mux->waits[NEED_RECEIVE]);
+    tell_done(mux, DEMUXBUF_CANCEL_REQUEST);
+}
+
+static void shed(struct mux *mux) {
+    mux->sheds = true;
+    mux->sheds_seen++;
+    tell_done(mux, DEMUXBUF_SHED);
+}
+
+/* Each action, in the order in which a host wants them done: what frees or fills a buffer before what sleeps. */
+static const struct {
+    uint32_t action;
+    void (*obey)(struct mux *mux);
+} ORDERS[] = {
+    {DEMUXBUF_SHED, shed},
+    {DEMUXBUF_CANCEL_REQUEST, cancel_request},
+    {DEMUXBUF_DEMUX, decode},
+    {DEMUXBUF_DISCARD, discard},
+    {DEMUXBUF_CANNOT_FIT, cope_with_misfit},
+    {DEMUXBUF_RECV, receive},
+    {DEMUXBUF_RELEASE_BUFFER, release_buffer},
+    {DEMUXBUF_REQUEST_BUFFER, request_buffer},
+    {DEMUXBUF_END, note_end},
+    {DEMUXBUF_RESCHEDULE, schedule},
+    {DEMUXBUF_STOP_RECV, unsubscribe},
+    {DEMUXBUF_WANT_RECV, subscribe},
+};
+
+/* Does what is to be done until nothing is; true if there was anything but subscriptions. */
+static bool obey(struct mux *mux) {
+    bool worked = false;
+    for (uint32_t done = 0;; done++) {
+        uint32_t pending = mux_pending(mux);
+        CHECK_EQ(demuxbuf_status(pending), DEMUXBUF_OK);
+        CHECK(done < ACTIONS_PER_RUN_MAX);
+        if (pending == 0 || pending == DEMUXBUF_FINISHED) {
+            return worked;
+        }
+        size_t order = 0;
+        while (!(pending & ORDERS[order].action)) {
+            order++;
+            CHECK(order < sizeof ORDERS / sizeof *ORDERS);
+        }
+        worked |= !(ORDERS[order].action & (DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV));
+        ORDERS[order].obey(mux);
+    }
+}
+
+static void write_responses(struct mux *mux) {
+    const uint8_t response[ACK_BYTES] = "answer";
+    uint8_t *area;
+    if (mux->responses_owed > 0 && mux->transmit.area == NULL &&
+        pool_request(&mux->world->pool, &mux->waits[NEED_TRANSMIT], &area) == POOL_GRANTED) {
+        mux->transmit = ring_over(area, mux->world->pool.buffer_bytes, false);
+    }
+    for (; mux->responses_owed > 0 && ring_room(&mux->transmit) >= ACK_BYTES; mux->responses_owed--) {
+        ring_put(&mux->transmit, response, ACK_BYTES);
+    }
+}
+
+/* Picks up what the pool handed over, for each need of its own. */
+static void take_grants(struct mux *mux) {
+    struct pool *pool = &mux->world->pool;
+    struct ring *rings[NEEDS] = {&mux->transmit, &mux->streams[mux->stream], &mux->ring};
+    const uint32_t reasons[NEEDS] = {BLOCK_TRANSMIT_BUFFER, BLOCK_STREAM_BUFFER, 0};
+    for (int need = 0; need < NEEDS; need++) {
+        if (mux->waits[need].state != WAITER_ASSIGNED) {
+            continue;
+        }
+        CHECK(rings[need]->area == NULL);
+        *rings[need] = ring_over(pool_take(pool, &mux->waits[need]), pool->buffer_bytes, false);
+        mux->blocked &= ~reasons[need];
+        if (need == NEED_RECEIVE) {
+            told(mux, demuxbuf_connection_buffer_granted(&mux->connection, mux->ring.size));
+        } else {
+            sync(mux);
+        }
+    }
+    write_responses(mux);
+}
+
+static void tell_hang_up(struct mux *mux) {
+    if (mux->lower.end == LOWER_BROKEN) {
+        told(mux, demuxbuf_connection_transport_error(&mux->connection));
+    } else if (mux->lower.end == LOWER_ENDED) {
+        told(mux, demuxbuf_connection_end_of_stream(&mux->connection));
+    }
+}
+
+static void run(void *context, uint32_t reasons) {
+    struct mux *mux = context;
+    mux->runs++;
+    uint32_t receives = mux->lower.receives;
+    mux->turn_frames = 0;
+    if (reasons & WAKE_READABLE) {
+        told(mux, demuxbuf_connection_readable(&mux->connection));
+    }
+    if (reasons & WAKE_HANG_UP) {
+        tell_hang_up(mux);
+    }
+    if (reasons & WAKE_GRANTED) {
+        take_grants(mux);
+    }
+    if (reasons & WAKE_RESUME) {
+        told(mux, demuxbuf_connection_wake(&mux->connection));
+    }
+    bool worked = obey(mux);
+    mux->turn_receives_max = most(mux->turn_receives_max, mux->lower.receives - receives);
+    mux->turn_frames_max = most(mux->turn_frames_max, mux->turn_frames);
+    mux->idle_runs += !worked && !(reasons & (WAKE_GRANTED | WAKE_HANG_UP));
+    if (mux->sheds) {
+        mux_close(mux);
+    }
+}
+
+void mux_open(struct mux *mux, struct world *world, uint8_t mode, int fd) {
+    memset(mux, 0, sizeof *mux);
+    mux->world = world;
+    mux->tasklet = (struct tasklet){.run = run, .context = mux};
+    for (int need = 0; need < NEEDS; need++) {
+        mux->waits[need] = (struct waiter){.tasklet = &mux->tasklet, .need = (enum need)need};
+    }
+    lower_open(&mux->lower, &world->sched, &mux->tasklet, fd);
+    const demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = mode};
+    CHECK_EQ(demuxbuf_connection_init(&mux->connection, &policy), DEMUXBUF_OK);
+}
+
+void mux_attach(struct mux *mux, struct ring ring) {
+    mux->ring = ring;
+    told(mux, demuxbuf_connection_attach(&mux->connection, ring.data, ring.size));
+    obey(mux);
+}
+
+void mux_close(struct mux *mux) {
+    mux->closed = true;
+    told(mux, demuxbuf_connection_close(&mux->connection));
+    obey(mux);
+    mux->finishes += mux_pending(mux) == DEMUXBUF_FINISHED;
+    sched_remove(&mux->world->sched, &mux->tasklet);
+    for (int need = 0; need < NEEDS; need++) {
+        pool_retire(&mux->world->pool, &mux->waits[need]);
+    }
+    for (int stream = 0; stream < STREAMS; stream++) {
+        mux_give_back(mux, &mux->streams[stream]);
+    }
+    mux_give_back(mux, &mux->transmit);
+    lower_close(&mux->lower);
+}
+
+void mux_nudge(struct mux *mux) {
+    mux->useless_max++;
+    sched_wake(&mux->world->sched, &mux->tasklet, WAKE_NUDGE);
+}
+
+void mux_block(struct mux *mux, uint32_t reasons) {
+    mux->blocked |= reasons;
+    sync(mux);
+}
+
+void mux_unblock(struct mux *mux, uint32_t reasons) {
+    if (mux->blocked & reasons) {
+        mux->blocked &= ~reasons;
+        mux->useless_max++;
+        sync(mux);
+        sched_wake(&mux->world->sched, &mux->tasklet, WAKE_UNBLOCKED);
+    }
+}
+
+uint32_t mux_read_stream(struct mux *mux, uint32_t stream, uint32_t bytes_max) {
+    struct ring *ring = &mux->streams[stream];
+    uint32_t bytes = least(bytes_max, ring->data);
+    for (uint32_t at = 0; at < bytes; at++) {
+        CHECK_EQ(ring_at(ring, at), pattern(stream + 1, mux->delivered[stream] + at));
+    }
+    mux->delivered[stream] += bytes;
+    if (bytes > 0) {
+        ring_cut(ring, bytes);
+    }
+    if (ring->data == 0) {
+        mux_give_back(mux, ring);
+    }
+    if (bytes > 0 && stream == mux->stream) {
+        mux_unblock(mux, BLOCK_STREAM_FULL);
+    }
+    return bytes;
+}
+
+uint32_t mux_drain_transmit(struct mux *mux) {
+    uint32_t bytes = mux->transmit.data;
+    mux_give_back(mux, &mux->transmit);
+    mux_unblock(mux, BLOCK_TRANSMIT_FULL);
+    write_responses(mux);
+    return bytes;
+}
+
+void mux_respond(struct mux *mux) {
+    mux->responses_owed++;
+    write_responses(mux);
+}
+
+void mux_expire(struct mux *mux) {
+    told(mux, demuxbuf_connection_lease_expired(&mux->connection));
+    mux_nudge(mux);
+}

@@ -21,7 +21,7 @@ int main(int count, char **arguments) {
     play(DECODE_SCENARIOS);
     play(END_SCENARIOS);
     check_scenario = "soak";
-    soak(seed, 200000);
+    soak(seed, 1000000);
     check_scenario = "sockets";
     sockets(seed);
     return 0;

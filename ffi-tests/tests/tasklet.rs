@@ -15,8 +15,10 @@ const PLAYED: [&str; 37] = [
 fn sources() -> Vec<String> {
     let folder = "ffi-tests/c/tasklet";
     let files = std::fs::read_dir(root().join(folder)).expect("the folder of the host exists");
-    let names = files.map(|file| file.expect("a folder can be read").file_name().into_string().expect("names are ASCII"));
-    let mut sources: Vec<_> = names.filter(|name| name.ends_with(".c")).map(|name| format!("{folder}/{name}")).collect();
+    let names =
+        files.map(|file| file.expect("a folder can be read").file_name().into_string().expect("names are ASCII"));
+    let mut sources: Vec<_> =
+        names.filter(|name| name.ends_with(".c")).map(|name| format!("{folder}/{name}")).collect();
     sources.sort();
     sources
 }

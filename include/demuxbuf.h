@@ -74,7 +74,7 @@
 #define DEMUXBUF_RESCHEDULE 8192
 
 // Set in a mask of actions that is an error instead: cast it to `int32_t` for the status.
-#define DEMUXBUF_ERROR 2147483648
+#define DEMUXBUF_ERROR 2147483648u
 
 // What is decoded is sent by a client: a preface first.
 #define DEMUXBUF_H2_CLIENT 0
@@ -98,73 +98,76 @@
 #define DEMUXBUF_NONE 2
 
 // The connection was never attached.
-#define DEMUXBUF_ERR_NOT_ATTACHED -1
+#define DEMUXBUF_ERR_NOT_ATTACHED (-1)
 
 // The connection is attached already, or not finished yet.
-#define DEMUXBUF_ERR_ALREADY_ATTACHED -2
+#define DEMUXBUF_ERR_ALREADY_ATTACHED (-2)
 
 // The connection is closed.
-#define DEMUXBUF_ERR_CLOSED -3
+#define DEMUXBUF_ERR_CLOSED (-3)
 
 // No buffer is held.
-#define DEMUXBUF_ERR_NO_BUFFER -4
+#define DEMUXBUF_ERR_NO_BUFFER (-4)
 
 // A buffer is held already.
-#define DEMUXBUF_ERR_ALREADY_HELD -5
+#define DEMUXBUF_ERR_ALREADY_HELD (-5)
 
 // The connection is queued already.
-#define DEMUXBUF_ERR_ALREADY_WAITING -6
+#define DEMUXBUF_ERR_ALREADY_WAITING (-6)
 
 // The capacity is 0, or below what is buffered.
-#define DEMUXBUF_ERR_CAPACITY_TOO_SMALL -7
+#define DEMUXBUF_ERR_CAPACITY_TOO_SMALL (-7)
 
 // More bytes than there was room for, or than were buffered.
-#define DEMUXBUF_ERR_TOO_MANY_BYTES -8
+#define DEMUXBUF_ERR_TOO_MANY_BYTES (-8)
 
 // 0 bytes where at least 1 is needed.
-#define DEMUXBUF_ERR_ZERO_BYTES -9
+#define DEMUXBUF_ERR_ZERO_BYTES (-9)
 
 // The mask of reasons is empty.
-#define DEMUXBUF_ERR_NO_REASONS -10
+#define DEMUXBUF_ERR_NO_REASONS (-10)
 
 // Bytes after the end of the stream.
-#define DEMUXBUF_ERR_AFTER_END -11
+#define DEMUXBUF_ERR_AFTER_END (-11)
 
 // An action was reported done that is not pending, or is not reported this way.
-#define DEMUXBUF_ERR_NOT_PENDING -12
+#define DEMUXBUF_ERR_NOT_PENDING (-12)
 
 // A pointer is NULL that must not be.
-#define DEMUXBUF_ERR_NULL -32
+#define DEMUXBUF_ERR_NULL (-32)
 
 // A configuration is not allowed; the message names the field, the value and what is allowed.
-#define DEMUXBUF_ERR_CONFIG -33
+#define DEMUXBUF_ERR_CONFIG (-33)
 
 // Memory could not be reserved.
-#define DEMUXBUF_ERR_NO_MEMORY -34
+#define DEMUXBUF_ERR_NO_MEMORY (-34)
 
 // A call inside the library panicked before: the object is poisoned and can only be freed.
-#define DEMUXBUF_ERR_POISONED -35
+#define DEMUXBUF_ERR_POISONED (-35)
 
 // The handle is stale, was given back already, or belongs to another pool.
-#define DEMUXBUF_ERR_STALE -36
+#define DEMUXBUF_ERR_STALE (-36)
 
 // The class does not exist.
-#define DEMUXBUF_ERR_CLASS -37
+#define DEMUXBUF_ERR_CLASS (-37)
 
 // The table of waiters or of receivers is full.
-#define DEMUXBUF_ERR_TABLE_FULL -38
+#define DEMUXBUF_ERR_TABLE_FULL (-38)
 
 // No buffer is free, and this call does not queue.
-#define DEMUXBUF_ERR_NO_BUFFER_FREE -39
+#define DEMUXBUF_ERR_NO_BUFFER_FREE (-39)
 
 // The receiver drives this by itself; the host does not report it.
-#define DEMUXBUF_ERR_INTERNAL_EVENT -40
+#define DEMUXBUF_ERR_INTERNAL_EVENT (-40)
 
 // The bytes break a rule of the framed protocol; see the outputs.
-#define DEMUXBUF_ERR_PROTOCOL -41
+#define DEMUXBUF_ERR_PROTOCOL (-41)
 
 // A number is outside what is allowed.
-#define DEMUXBUF_ERR_RANGE -42
+#define DEMUXBUF_ERR_RANGE (-42)
+
+// A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check`.
+#define DEMUXBUF_ERR_INVARIANT (-43)
 
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
@@ -731,8 +734,8 @@ int32_t demuxbuf_pool_get_stats(demuxbuf_pool *pool,
 
 // Checks everything that must always hold, walking all tables: for tests, not for the receive path.
 //
-// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_NONE` if a rule is broken (a defect
-// of the library); `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_INVARIANT` (a defect of the library).
 int32_t demuxbuf_pool_check(demuxbuf_pool *pool);
 
 // Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which

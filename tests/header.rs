@@ -16,7 +16,19 @@ fn generate(root: &Path) -> String {
     let bindings = builder.with_config(config).generate().expect("src/ffi parses");
     let mut text = Vec::new();
     bindings.write(&mut text);
-    String::from_utf8(text).expect("cbindgen writes UTF-8")
+    let text = String::from_utf8(text).expect("cbindgen writes UTF-8");
+    text.lines().map(|line| safe_number(line) + "\n").collect()
+}
+
+/// A number below 0 stands in parentheses, so that `-NAME` is no `--`; one above `INT32_MAX` is unsigned, so that masks
+/// stay 32 bits wide.
+fn safe_number(line: &str) -> String {
+    let defined = line.strip_prefix("#define ").and_then(|rest| rest.split_once(' '));
+    match defined.map(|(name, value)| (name, value.parse::<i64>())) {
+        Some((name, Ok(value))) if value < 0 => format!("#define {name} ({value})"),
+        Some((name, Ok(value))) if value > i32::MAX.into() => format!("#define {name} {value}u"),
+        _ => line.into(),
+    }
 }
 
 #[test]

@@ -555,11 +555,11 @@ impl demuxbuf_pool_stats {
 
 /// Checks everything that must always hold, walking all tables: for tests, not for the receive path.
 ///
-/// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_NONE` if a rule is broken (a defect
-/// of the library); `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+/// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_INVARIANT` (a defect of the library).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_check(pool: *mut demuxbuf_pool) -> i32 {
-    status(with_pool(pool, |receivers| receivers.check_invariants().map_err(|_| DEMUXBUF_NONE)))
+    status(with_pool(pool, |receivers| receivers.check_invariants().map_err(|_| DEMUXBUF_ERR_INVARIANT)))
 }
 
 #[cfg(test)]

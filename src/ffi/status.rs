@@ -54,6 +54,8 @@ pub const DEMUXBUF_ERR_INTERNAL_EVENT: i32 = -40;
 pub const DEMUXBUF_ERR_PROTOCOL: i32 = -41;
 /// A number is outside what is allowed.
 pub const DEMUXBUF_ERR_RANGE: i32 = -42;
+/// A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check`.
+pub const DEMUXBUF_ERR_INVARIANT: i32 = -43;
 
 /// Says in words what a status means.
 ///
@@ -92,6 +94,7 @@ fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_INTERNAL_EVENT => c"the receiver drives this by itself",
         DEMUXBUF_ERR_PROTOCOL => c"the bytes break a rule of the protocol",
         DEMUXBUF_ERR_RANGE => c"a number is out of range",
+        DEMUXBUF_ERR_INVARIANT => c"a rule that must always hold is broken",
         _ => c"unknown status",
     }
 }

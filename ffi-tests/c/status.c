@@ -1,0 +1,147 @@
+/* Statuses, their words, the version, and the inline twin of demuxbuf_actions_status. */
+#include "check.h"
+
+static const struct {
+  int32_t status;
+  const char *words;
+} known[] = {
+    {DEMUXBUF_OK, "done"},
+    {DEMUXBUF_QUEUED, "queued"},
+    {DEMUXBUF_NONE, "nothing"},
+    {DEMUXBUF_ERR_NOT_ATTACHED, "never attached"},
+    {DEMUXBUF_ERR_ALREADY_ATTACHED, "attached already"},
+    {DEMUXBUF_ERR_CLOSED, "closed"},
+    {DEMUXBUF_ERR_NO_BUFFER, "no buffer is held"},
+    {DEMUXBUF_ERR_ALREADY_HELD, "held already"},
+    {DEMUXBUF_ERR_ALREADY_WAITING, "queued already"},
+    {DEMUXBUF_ERR_CAPACITY_TOO_SMALL, "capacity"},
+    {DEMUXBUF_ERR_TOO_MANY_BYTES, "more bytes"},
+    {DEMUXBUF_ERR_ZERO_BYTES, "0 bytes"},
+    {DEMUXBUF_ERR_NO_REASONS, "reasons is empty"},
+    {DEMUXBUF_ERR_AFTER_END, "after the end"},
+    {DEMUXBUF_ERR_NOT_PENDING, "not pending"},
+    {DEMUXBUF_ERR_NULL, "NULL"},
+    {DEMUXBUF_ERR_CONFIG, "configuration"},
+    {DEMUXBUF_ERR_NO_MEMORY, "memory"},
+    {DEMUXBUF_ERR_POISONED, "poisoned"},
+    {DEMUXBUF_ERR_STALE, "stale"},
+    {DEMUXBUF_ERR_CLASS, "class"},
+    {DEMUXBUF_ERR_TABLE_FULL, "table is full"},
+    {DEMUXBUF_ERR_NO_BUFFER_FREE, "no buffer is free"},
+    {DEMUXBUF_ERR_INTERNAL_EVENT, "by itself"},
+    {DEMUXBUF_ERR_PROTOCOL, "protocol"},
+    {DEMUXBUF_ERR_RANGE, "out of range"},
+    {DEMUXBUF_ERR_INVARIANT, "always hold"},
+};
+enum { KNOWN = sizeof known / sizeof known[0] };
+
+static int is_known(int32_t status) {
+  for (int at = 0; at < KNOWN; at++) {
+    if (known[at].status == status) {
+      return 1;
+    }
+  }
+  return 0;
+}
+
+static void every_status_has_words_of_its_own(void) {
+  const char *unknown = demuxbuf_strerror(INT32_MIN);
+  for (int at = 0; at < KNOWN; at++) {
+    const char *words = demuxbuf_strerror(known[at].status);
+    CHECK(strstr(words, known[at].words) != NULL);
+    CHECK(strcmp(words, unknown) != 0);
+    for (int other = 0; other < at; other++) {
+      CHECK(known[at].status != known[other].status);
+      CHECK(strcmp(words, demuxbuf_strerror(known[other].status)) != 0);
+    }
+  }
+}
+
+static void every_other_number_has_the_same_words(void) {
+  const char *unknown = demuxbuf_strerror(INT32_MIN);
+  CHECK(unknown != NULL);
+  for (int32_t status = -2000; status <= 2000; status++) {
+    if (!is_known(status)) {
+      CHECK(strcmp(demuxbuf_strerror(status), unknown) == 0);
+    }
+  }
+  for (int bit = 0; bit < 32; bit++) {
+    int32_t status = (int32_t)(UINT32_C(1) << bit);
+    CHECK(is_known(status) || strcmp(demuxbuf_strerror(status), unknown) == 0);
+    status = -(int32_t)((UINT32_C(1) << bit) >> 1) - 1;
+    CHECK(is_known(status) || strcmp(demuxbuf_strerror(status), unknown) == 0);
+  }
+  CHECK(strcmp(demuxbuf_strerror(INT32_MAX), unknown) == 0);
+}
+
+static void compare_status(uint32_t actions) {
+  int32_t twin = demuxbuf_actions_status(actions);
+  CHECK_NUMBER(demuxbuf_status(actions), twin);
+  CHECK((actions & DEMUXBUF_ERROR) != 0 ? twin < 0 && (uint32_t)twin == actions : twin == DEMUXBUF_OK);
+}
+
+static void the_inline_status_is_its_twin(void) {
+  /* The low and the high half meet in every pattern of one, two and three bits; the stride is coprime to 2^32, so that
+     the samples fall on all residues; both ends, where a wrong sign would show, are walked one by one. */
+  for (int first = 0; first < 32; first++) {
+    for (int second = 0; second < 32; second++) {
+      for (int third = 0; third < 32; third++) {
+        uint32_t bits = (UINT32_C(1) << first) | (UINT32_C(1) << second) | (UINT32_C(1) << third);
+        compare_status(bits);
+        compare_status(~bits);
+      }
+    }
+  }
+  for (uint64_t sample = 0; sample <= UINT32_MAX; sample += 4099) {
+    compare_status((uint32_t)sample);
+  }
+  for (uint32_t near = 0; near < 100000; near++) {
+    compare_status(near);
+    compare_status(UINT32_MAX - near);
+    compare_status(DEMUXBUF_ERROR - 50000u + near);
+  }
+  for (int at = 0; at < KNOWN; at++) {
+    if (known[at].status < 0) {
+      CHECK_NUMBER(demuxbuf_status((uint32_t)known[at].status), known[at].status);
+    }
+  }
+}
+
+/* The masks of all actions and the error bit never overlap. */
+static void every_action_is_a_bit_of_its_own(void) {
+  const uint32_t actions[] = {
+      DEMUXBUF_WANT_RECV, DEMUXBUF_STOP_RECV,      DEMUXBUF_REQUEST_BUFFER, DEMUXBUF_CANCEL_REQUEST,
+      DEMUXBUF_RECV,      DEMUXBUF_RELEASE_BUFFER, DEMUXBUF_DEMUX,          DEMUXBUF_DISCARD,
+      DEMUXBUF_PARK,      DEMUXBUF_SHED,           DEMUXBUF_END,            DEMUXBUF_FINISHED,
+      DEMUXBUF_ERROR,     DEMUXBUF_CANNOT_FIT,     DEMUXBUF_RESCHEDULE,
+  };
+  uint32_t seen = 0;
+  for (size_t at = 0; at < sizeof actions / sizeof actions[0]; at++) {
+    CHECK(actions[at] != 0 && (actions[at] & (actions[at] - 1)) == 0);
+    CHECK((seen & actions[at]) == 0);
+    seen |= actions[at];
+  }
+}
+
+/* Negative numbers are in parentheses, or this would not compile. */
+static void numbers_can_be_negated(void) {
+  CHECK_NUMBER(-DEMUXBUF_ERR_NULL, 32);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_INVARIANT, 43);
+}
+
+static void the_header_is_the_library_s(void) {
+  CHECK_NUMBER(demuxbuf_version(), DEMUXBUF_VERSION);
+  CHECK_NUMBER(DEMUXBUF_VERSION >> 16, DEMUXBUF_VERSION_MAJOR);
+  CHECK_NUMBER((DEMUXBUF_VERSION >> 8) & 0xff, DEMUXBUF_VERSION_MINOR);
+  CHECK_NUMBER(DEMUXBUF_VERSION & 0xff, DEMUXBUF_VERSION_PATCH);
+}
+
+int main(void) {
+  every_status_has_words_of_its_own();
+  every_other_number_has_the_same_words();
+  the_inline_status_is_its_twin();
+  every_action_is_a_bit_of_its_own();
+  numbers_can_be_negated();
+  the_header_is_the_library_s();
+  return check_end();
+}

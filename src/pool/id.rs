@@ -9,20 +9,24 @@ pub struct LeaseId(u64);
 pub struct WaitId(u64);
 
 macro_rules! handle {
-    ($name:ident) => {
+    ($name:ident, $kind:expr) => {
         impl $name {
+            /// Changes the number so that it is nobody's if it is taken for a handle of another kind: entry and use
+            /// alone would often name one of each.
+            const KIND: u64 = $kind << 54;
+
             pub(super) const fn new(index: u32, generation: Generation) -> $name {
                 $name((generation.0 as u64) << 32 | index as u64)
             }
 
             /// The handle as a number, for C and for logs.
             pub const fn to_bits(self) -> u64 {
-                self.0
+                self.0 ^ Self::KIND
             }
 
             /// The handle with this number. Any number is allowed; one that is nobody's is refused where it is used.
             pub const fn from_bits(bits: u64) -> $name {
-                $name(bits)
+                $name(bits ^ Self::KIND)
             }
 
             /// Index of the entry; a lease's is that of its buffer.
@@ -37,8 +41,8 @@ macro_rules! handle {
     };
 }
 
-handle!(LeaseId);
-handle!(WaitId);
+handle!(LeaseId, 0);
+handle!(WaitId, 1);
 
 /// How often an entry was used, in its low 24 bits, and the pool's tag above. After 2^24 uses of one entry its numbers
 /// start again: a handle kept for that long could be taken for a new one.
@@ -60,6 +64,16 @@ impl Generation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_handle_is_nobody_s_as_another_kind() {
+        let (index, generation) = (7, Generation::first(3).next());
+        let (lease, wait) = (LeaseId::new(index, generation), WaitId::new(index, generation));
+        assert_ne!(lease.to_bits(), wait.to_bits());
+        assert_ne!(WaitId::from_bits(lease.to_bits()).generation(), generation);
+        assert_eq!(WaitId::from_bits(wait.to_bits()), wait);
+        assert_eq!(WaitId::from_bits(wait.to_bits()).index(), index);
+    }
 
     #[test]
     fn a_generation_keeps_its_tag_when_it_wraps() {

@@ -15,13 +15,17 @@ pub struct ReceiverId {
 }
 
 impl ReceiverId {
+    /// Changes the number so that it is nobody's if it is taken for a lease or a wait.
+    const KIND: u64 = 3 << 54;
+
     /// The handle as a number.
     pub const fn to_bits(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
+        ((self.generation as u64) << 32 | self.index as u64) ^ Self::KIND
     }
 
     /// The handle with this number; any number is allowed, and refused where it is used if it is nobody's.
     pub const fn from_bits(bits: u64) -> ReceiverId {
+        let bits = bits ^ Self::KIND;
         ReceiverId { index: bits as u32, generation: (bits >> 32) as u32 }
     }
 }

@@ -144,22 +144,25 @@ pub unsafe extern "C" fn demuxbuf_h2_peek(
 
 /// Moves on behind what `demuxbuf_h2_peek` wrote to `*next`: the next look is behind that frame.
 ///
-/// Thread rule: one thread at a time per decoder.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE`, and nothing is changed.
+/// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's, or no look of
+/// this decoder can have written `*next`), and nothing is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_accept(decoder: *mut demuxbuf_h2_decoder, next: *const demuxbuf_h2_next) -> i32 {
     // SAFETY: NULL or valid, as the module asks.
     let (Some(decoder), Some(next)) = (unsafe { decoder.as_mut() }, unsafe { next.as_ref() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    match decoder.load() {
-        Ok(mut rust) => {
-            rust.accept(&next.found());
-            decoder.store(rust);
-            DEMUXBUF_OK
-        }
-        Err(status) => status,
+    let (mut rust, found) = match decoder.load() {
+        Ok(rust) => (rust, next.found()),
+        Err(status) => return status,
+    };
+    if !rust.could_find(&found) {
+        return DEMUXBUF_ERR_RANGE;
     }
+    rust.accept(&found);
+    decoder.store(rust);
+    DEMUXBUF_OK
 }
 
 impl demuxbuf_h2_next {

@@ -7,6 +7,7 @@ use super::status::*;
 use crate::connection::Policy;
 use crate::pool::{CLASSES_MAX, LeaseId, Outcome, PoolConfig, WaitId};
 use crate::receiver::{ConfigError, Granted, ReceiverError, Receivers, ReceiversConfig};
+use core::cell::Cell;
 use core::ffi::c_char;
 use core::fmt::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -16,7 +17,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[allow(non_camel_case_types)]
 pub struct demuxbuf_pool {
     receivers: Receivers,
-    poisoned: bool,
+    /// A call that only looks may find out.
+    poisoned: Cell<bool>,
 }
 
 /// Classes of requests there can be.
@@ -133,17 +135,28 @@ pub(super) fn with_pool<T>(
 ) -> Result<T, i32> {
     // SAFETY: NULL or valid and not shared, as the module asks.
     let pool = unsafe { pool.as_mut() }.ok_or(DEMUXBUF_ERR_NULL)?;
-    if pool.poisoned {
+    let receivers = &mut pool.receivers;
+    unless_poisoned(&pool.poisoned, || body(receivers))
+}
+
+/// As `with_pool`, for calls that only look.
+pub(super) fn with_pool_ref<T>(
+    pool: *const demuxbuf_pool,
+    body: impl FnOnce(&Receivers) -> Result<T, i32>,
+) -> Result<T, i32> {
+    // SAFETY: NULL or valid and not shared, as the module asks.
+    let pool = unsafe { pool.as_ref() }.ok_or(DEMUXBUF_ERR_NULL)?;
+    unless_poisoned(&pool.poisoned, || body(&pool.receivers))
+}
+
+fn unless_poisoned<T>(poisoned: &Cell<bool>, body: impl FnOnce() -> Result<T, i32>) -> Result<T, i32> {
+    if poisoned.get() {
         return Err(DEMUXBUF_ERR_POISONED);
     }
-    let receivers = &mut pool.receivers;
-    match guarded(|| body(receivers)) {
-        Some(result) => result,
-        None => {
-            pool.poisoned = true;
-            Err(DEMUXBUF_ERR_POISONED)
-        }
-    }
+    guarded(body).unwrap_or_else(|| {
+        poisoned.set(true);
+        Err(DEMUXBUF_ERR_POISONED)
+    })
 }
 
 /// The number of a refusal.
@@ -243,7 +256,7 @@ fn make(config: &demuxbuf_pool_config, text: &mut Message) -> Result<*mut demuxb
         refuse(text, &error);
         if error.is_out_of_memory() { DEMUXBUF_ERR_NO_MEMORY } else { DEMUXBUF_ERR_CONFIG }
     })?;
-    try_box(demuxbuf_pool { receivers, poisoned: false }).ok_or_else(|| {
+    try_box(demuxbuf_pool { receivers, poisoned: Cell::new(false) }).ok_or_else(|| {
         refuse(text, &"no memory for the pool itself");
         DEMUXBUF_ERR_NO_MEMORY
     })
@@ -470,8 +483,8 @@ pub unsafe extern "C" fn demuxbuf_pool_handle_timeout(pool: *mut demuxbuf_pool, 
 /// When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
 /// NULL or a poisoned pool. Thread rule: one thread at a time per pool.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *mut demuxbuf_pool) -> u64 {
-    with_pool(pool, |receivers| Ok(receivers.poll_timeout())).unwrap_or(u64::MAX)
+pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *const demuxbuf_pool) -> u64 {
+    with_pool_ref(pool, |receivers| Ok(receivers.poll_timeout())).unwrap_or(u64::MAX)
 }
 
 /// The published bound: the most grants that pass a waiter of this class before it is served.
@@ -479,12 +492,16 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *mut demuxbuf_pool) ->
 /// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_CLASS`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_passed_max(pool: *mut demuxbuf_pool, class_index: u32, grants: *mut u64) -> i32 {
+pub unsafe extern "C" fn demuxbuf_pool_passed_max(
+    pool: *const demuxbuf_pool,
+    class_index: u32,
+    grants: *mut u64,
+) -> i32 {
     // SAFETY: NULL or valid, as the module asks.
     let Some(grants) = (unsafe { grants.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    status(with_pool(pool, |receivers| {
+    status(with_pool_ref(pool, |receivers| {
         *grants = receivers.passed_max(class_of(class_index)?).map_err(status_of)?;
         Ok(())
     }))
@@ -510,12 +527,12 @@ pub unsafe extern "C" fn demuxbuf_pool_give_back_pages(pool: *mut demuxbuf_pool,
 ///
 /// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_get_stats(pool: *mut demuxbuf_pool, stats: *mut demuxbuf_pool_stats) -> i32 {
+pub unsafe extern "C" fn demuxbuf_pool_get_stats(pool: *const demuxbuf_pool, stats: *mut demuxbuf_pool_stats) -> i32 {
     // SAFETY: NULL or valid, as the module asks.
     let Some(stats) = (unsafe { stats.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    status(with_pool(pool, |receivers| {
+    status(with_pool_ref(pool, |receivers| {
         *stats = demuxbuf_pool_stats::of(receivers);
         Ok(())
     }))
@@ -558,8 +575,8 @@ impl demuxbuf_pool_stats {
 /// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_INVARIANT` (a defect of the library).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_check(pool: *mut demuxbuf_pool) -> i32 {
-    status(with_pool(pool, |receivers| receivers.check_invariants().map_err(|_| DEMUXBUF_ERR_INVARIANT)))
+pub unsafe extern "C" fn demuxbuf_pool_check(pool: *const demuxbuf_pool) -> i32 {
+    status(with_pool_ref(pool, |receivers| receivers.check_invariants().map_err(|_| DEMUXBUF_ERR_INVARIANT)))
 }
 
 #[cfg(test)]
@@ -569,7 +586,7 @@ mod tests {
     #[test]
     fn a_panic_poisons_the_pool_and_it_can_still_be_freed() {
         let receivers = Receivers::new(&ReceiversConfig::new(1, 1)).expect("the defaults are allowed");
-        let pool = try_box(demuxbuf_pool { receivers, poisoned: false }).expect("there is memory");
+        let pool = try_box(demuxbuf_pool { receivers, poisoned: Cell::new(false) }).expect("there is memory");
         assert_eq!(
             with_pool(pool, |_| -> Result<(), i32> { panic!("caught by the guard") }),
             Err(DEMUXBUF_ERR_POISONED)

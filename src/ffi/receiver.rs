@@ -1,7 +1,7 @@
 //! One connection bound to a pool: the convenient way in for C.
 
 use super::connection::{demuxbuf_connection_info, mask_error};
-use super::pool::{class_of, demuxbuf_pool, status_of, with_pool};
+use super::pool::{class_of, demuxbuf_pool, status_of, with_pool, with_pool_ref};
 use super::status::*;
 use crate::connection::{Action, Actions, Event};
 use crate::pool::LeaseId;
@@ -217,7 +217,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_pending(pool: *mut demuxbuf_pool, rec
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, and nothing is written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_describe(
-    pool: *mut demuxbuf_pool,
+    pool: *const demuxbuf_pool,
     receiver: u64,
     info: *mut demuxbuf_receiver_info,
 ) -> i32 {
@@ -225,7 +225,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_describe(
     let Some(info) = (unsafe { info.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    match with_pool(pool, |receivers| receivers.describe(ReceiverId::from_bits(receiver)).map_err(status_of)) {
+    match with_pool_ref(pool, |receivers| receivers.describe(ReceiverId::from_bits(receiver)).map_err(status_of)) {
         Ok(found) => {
             *info = demuxbuf_receiver_info {
                 token: found.token,

@@ -243,6 +243,16 @@ impl Decoder {
         }
     }
 
+    /// Whether [`Decoder::peek`] could have found this here.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn could_find(&self, next: &Next) -> bool {
+        match next {
+            Next::NeedMore(_) => true,
+            Next::Preface => self.stage == Stage::Preface,
+            Next::Frame(head) => self.stage != Stage::Preface && self.check(head).is_ok(),
+        }
+    }
+
     /// The decoder as four numbers, for C: all zero is a client's at its first byte.
     #[cfg(feature = "ffi")]
     pub(crate) fn to_words(self) -> [u32; 4] {

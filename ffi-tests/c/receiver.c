@@ -1,0 +1,355 @@
+/* Receivers: every function, right and wrong. Each refusal leaves the receiver and the pool's counts as they were. */
+#include "check.h"
+
+typedef demuxbuf_step plain_event(demuxbuf_pool *, uint64_t);
+typedef demuxbuf_step number_event(demuxbuf_pool *, uint64_t, uint32_t);
+
+static plain_event *const plain_events[] = {
+    demuxbuf_receiver_readable,      demuxbuf_receiver_would_block, demuxbuf_receiver_end_of_stream,
+    demuxbuf_receiver_transport_error, demuxbuf_receiver_yield,     demuxbuf_receiver_wake,
+    demuxbuf_receiver_pause_recv,    demuxbuf_receiver_resume_recv, demuxbuf_receiver_fail,
+    demuxbuf_receiver_reclaim_requested, demuxbuf_receiver_lease_expired, demuxbuf_receiver_close,
+    demuxbuf_receiver_pending,
+};
+static number_event *const number_events[] = {
+    demuxbuf_receiver_received,
+    demuxbuf_receiver_block,
+    demuxbuf_receiver_unblock,
+    demuxbuf_receiver_done,
+};
+enum {
+  PLAIN = sizeof plain_events / sizeof plain_events[0],
+  NUMBER = sizeof number_events / sizeof number_events[0],
+};
+
+static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t receivers, uint32_t buffer_bytes, uint16_t park_bytes) {
+  demuxbuf_pool_config config;
+  demuxbuf_pool *pool;
+  CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
+  config.buffer_bytes = buffer_bytes;
+  config.policy.park_bytes = park_bytes;
+  config.lifeline = park_bytes != 0;
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+  return pool;
+}
+
+static uint64_t attach(demuxbuf_pool *pool, uint64_t token) {
+  uint64_t receiver;
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver), DEMUXBUF_OK);
+  return receiver;
+}
+
+static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
+  demuxbuf_pool_stats stats;
+  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  return stats;
+}
+
+static demuxbuf_receiver_info describe(const demuxbuf_pool *pool, uint64_t receiver) {
+  demuxbuf_receiver_info info;
+  memset(&info, 0, sizeof info);
+  CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info), DEMUXBUF_OK);
+  return info;
+}
+
+static void check_error(demuxbuf_step step, int32_t status) {
+  CHECK_REFUSED(step.actions, status);
+  CHECK(step.data == NULL && step.bytes == 0);
+}
+
+/* A step with exactly these actions and so many bytes behind its pointer. */
+static uint8_t *check_step(demuxbuf_step step, uint32_t actions, uint32_t bytes) {
+  CHECK_NUMBER(step.actions, actions);
+  CHECK_NUMBER(step.bytes, bytes);
+  CHECK((step.data == NULL) == (bytes == 0));
+  return step.data;
+}
+
+/* The call is refused with this status; neither the receiver nor any count of the pool has changed. */
+#define REFUSED(call, pool, receiver, status)                          \
+  do {                                                                 \
+    const demuxbuf_pool_stats before_ = stats_of(pool);                \
+    const demuxbuf_receiver_info info_ = describe(pool, receiver);     \
+    check_error(call, status);                                         \
+    const demuxbuf_pool_stats after_ = stats_of(pool);                 \
+    const demuxbuf_receiver_info now_ = describe(pool, receiver);      \
+    CHECK_SAME(&after_, &before_, sizeof before_);                     \
+    CHECK_SAME(&now_.connection, &info_.connection, sizeof info_.connection); \
+    CHECK(now_.token == info_.token && now_.class_index == info_.class_index); \
+  } while (0)
+
+static void every_call_refuses(demuxbuf_pool *pool, uint64_t receiver, int32_t status) {
+  for (int at = 0; at < PLAIN; at++) {
+    check_error(plain_events[at](pool, receiver), status);
+  }
+  for (int at = 0; at < NUMBER; at++) {
+    check_error(number_events[at](pool, receiver, 1), status);
+  }
+  check_error(demuxbuf_receiver_decoded(pool, receiver, 0, 0), status);
+  check_error(demuxbuf_receiver_decoded(pool, receiver, UINT32_MAX, UINT32_MAX), status);
+  demuxbuf_receiver_info info;
+  demuxbuf_handover content;
+  FILL(info), FILL(content);
+  CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info), status);
+  CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), status);
+  CHECK_UNTOUCHED(info);
+  CHECK_UNTOUCHED(content);
+}
+
+static void null_is_refused_everywhere(void) {
+  demuxbuf_pool *pool = new_pool(1, 1, 64, 64);
+  uint64_t receiver = attach(pool, 0), made;
+  FILL(made);
+  every_call_refuses(NULL, receiver, DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_receiver_attach(NULL, 0, 0, NULL, 0, &made), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, NULL), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 1, &made), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, NULL), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, NULL), DEMUXBUF_ERR_NULL);
+  CHECK_UNTOUCHED(made);
+  CHECK_NUMBER(stats_of(pool).receivers, 1);
+  demuxbuf_pool_free(pool);
+}
+
+static void handles_that_are_nobody_s_are_refused(void) {
+  demuxbuf_pool *pool = new_pool(2, 3, 64, 64), *other = new_pool(2, 3, 64, 64);
+  uint64_t closed = attach(pool, 1), kept = attach(pool, 2), foreign = attach(other, 3);
+  uint64_t lease;
+  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+  check_step(demuxbuf_receiver_close(pool, closed), DEMUXBUF_FINISHED, 0);
+  const demuxbuf_pool_stats before = stats_of(pool);
+  const uint64_t nobodys[] = {0, 1, UINT32_MAX, UINT64_MAX, closed, foreign, lease, kept ^ (UINT64_C(1) << 31)};
+  for (size_t at = 0; at < sizeof nobodys / sizeof nobodys[0]; at++) {
+    every_call_refuses(pool, nobodys[at], DEMUXBUF_ERR_STALE);
+  }
+  /* The row is used again; the old handle still is nobody's. */
+  uint64_t again = attach(pool, 4);
+  CHECK(again != closed);
+  every_call_refuses(pool, closed, DEMUXBUF_ERR_STALE);
+  check_step(demuxbuf_receiver_close(pool, again), DEMUXBUF_FINISHED, 0);
+  const demuxbuf_pool_stats after = stats_of(pool);
+  CHECK_SAME(&after, &before, sizeof before);
+  CHECK_NUMBER(describe(pool, kept).token, 2);
+  demuxbuf_pool_free(pool);
+  demuxbuf_pool_free(other);
+}
+
+static void attaching_is_checked(void) {
+  demuxbuf_pool *pool = new_pool(1, 2, 64, 0);
+  const uint8_t bytes[65] = {1, 2, 3};
+  uint64_t receiver;
+  FILL(receiver);
+  const uint32_t wrong_classes[] = {1, 8, 255, 256, UINT32_MAX};
+  for (size_t at = 0; at < sizeof wrong_classes / sizeof wrong_classes[0]; at++) {
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, wrong_classes[at], 0, NULL, 0, &receiver), DEMUXBUF_ERR_CLASS);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, wrong_classes[at], 0, bytes, 3, &receiver), DEMUXBUF_ERR_CLASS);
+  }
+  const size_t too_many[] = {65, UINT32_MAX, (size_t)PTRDIFF_MAX + 1, SIZE_MAX};
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, too_many[0], &receiver), DEMUXBUF_ERR_TOO_MANY_BYTES);
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, too_many[2], &receiver), DEMUXBUF_ERR_TOO_MANY_BYTES);
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, too_many[3], &receiver), DEMUXBUF_ERR_TOO_MANY_BYTES);
+  CHECK_UNTOUCHED(receiver);
+  CHECK_NUMBER(stats_of(pool).receivers, 0);
+  /* An address is not looked at if there are no bytes. */
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes + 65, 0, &receiver), DEMUXBUF_OK);
+  uint64_t second = attach(pool, 0);
+  uint64_t third;
+  FILL(third);
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &third), DEMUXBUF_ERR_TABLE_FULL);
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 3, &third), DEMUXBUF_ERR_TABLE_FULL);
+  check_step(demuxbuf_receiver_close(pool, second), DEMUXBUF_FINISHED, 0);
+  uint64_t lease;
+  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 3, &third), DEMUXBUF_ERR_NO_BUFFER_FREE);
+  CHECK_UNTOUCHED(third);
+  demuxbuf_pool_stats stats = stats_of(pool);
+  CHECK(stats.receivers == 1 && stats.waiting == 0 && stats.leased == 1);
+  demuxbuf_pool_free(pool);
+}
+
+static void a_receive_cycle_is_three_calls(void) {
+  demuxbuf_pool *pool = new_pool(1, 1, 128, 0);
+  uint64_t receiver = attach(pool, 11);
+  check_step(demuxbuf_receiver_pending(pool, receiver), DEMUXBUF_WANT_RECV, 0);
+  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV), 0, 0);
+  uint8_t *room = check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV, 128);
+  memcpy(room, "hello", 5);
+  uint8_t *content = check_step(demuxbuf_receiver_received(pool, receiver, 5), DEMUXBUF_DEMUX, 5);
+  CHECK_SAME(content, "hello", 5);
+  check_step(demuxbuf_receiver_decoded(pool, receiver, 5, 0), 0, 0);
+  demuxbuf_pool_stats stats = stats_of(pool);
+  CHECK(stats.leased == 0 && stats.received_bytes == 5 && stats.leased_peak == 1);
+  demuxbuf_pool_free(pool);
+}
+
+static void a_residue_moves_to_the_front_only_to_make_room(void) {
+  demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
+  uint64_t receiver = attach(pool, 0);
+  uint8_t *room = check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
+  for (int at = 0; at < 64; at++) {
+    room[at] = (uint8_t)at;
+  }
+  check_step(demuxbuf_receiver_received(pool, receiver, 64), DEMUXBUF_DEMUX, 64);
+  uint8_t *content = check_step(demuxbuf_receiver_decoded(pool, receiver, 60, 0), DEMUXBUF_WANT_RECV | DEMUXBUF_DEMUX, 4);
+  CHECK(content == room + 60 && content[0] == 60);
+  CHECK_NUMBER(stats_of(pool).compactions, 0);
+  /* Nothing was offered to receive into, so nothing can have been received there. */
+  REFUSED(demuxbuf_receiver_received(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+  REFUSED(demuxbuf_receiver_received(pool, receiver, 40), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+  room = check_step(demuxbuf_receiver_decoded(pool, receiver, 0, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 60);
+  CHECK(room[-4] == 60 && room[-1] == 63);
+  demuxbuf_pool_stats stats = stats_of(pool);
+  CHECK(stats.compactions == 1 && stats.compacted_bytes == 4);
+  room[0] = 64;
+  content = check_step(demuxbuf_receiver_received(pool, receiver, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_DEMUX, 5);
+  CHECK(content[0] == 60 && content[4] == 64);
+  demuxbuf_pool_free(pool);
+}
+
+static void what_makes_no_sense_is_refused(void) {
+  demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
+  uint64_t receiver = attach(pool, 0);
+  REFUSED(demuxbuf_receiver_received(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_NO_BUFFER);
+  REFUSED(demuxbuf_receiver_received(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_ZERO_BYTES);
+  REFUSED(demuxbuf_receiver_decoded(pool, receiver, 1, 0), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+  REFUSED(demuxbuf_receiver_decoded(pool, receiver, UINT32_MAX, 1), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+  REFUSED(demuxbuf_receiver_block(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_NO_REASONS);
+  REFUSED(demuxbuf_receiver_unblock(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_NO_REASONS);
+  REFUSED(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_END), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
+  REFUSED(demuxbuf_receiver_done(pool, receiver, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
+  demuxbuf_handover content;
+  FILL(content);
+  CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), DEMUXBUF_ERR_NO_BUFFER);
+  CHECK_UNTOUCHED(content);
+  check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
+  REFUSED(demuxbuf_receiver_received(pool, receiver, 65), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+  REFUSED(demuxbuf_receiver_received(pool, receiver, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+  REFUSED(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
+  demuxbuf_step step = demuxbuf_receiver_received(pool, receiver, 10);
+  CHECK_NUMBER(step.actions & DEMUXBUF_DEMUX, DEMUXBUF_DEMUX);
+  /* Both halves or none: the 10 are there, but the second number cannot be counted. */
+  REFUSED(demuxbuf_receiver_decoded(pool, receiver, 5, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+  REFUSED(demuxbuf_receiver_decoded(pool, receiver, 11, 0), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+  step = demuxbuf_receiver_end_of_stream(pool, receiver);
+  CHECK_NUMBER(step.actions & DEMUXBUF_DEMUX, DEMUXBUF_DEMUX);
+  REFUSED(demuxbuf_receiver_received(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_AFTER_END);
+  demuxbuf_pool_free(pool);
+}
+
+static void short_blocked_full_and_ended(void) {
+  demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
+  uint64_t receiver = attach(pool, 0);
+  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV), 0, 0);
+  check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV, 64);
+  memset(demuxbuf_receiver_pending(pool, receiver).data, 7, 64);
+  check_step(demuxbuf_receiver_received(pool, receiver, 64), DEMUXBUF_STOP_RECV | DEMUXBUF_DEMUX, 64);
+  check_step(demuxbuf_receiver_block(pool, receiver, 1), DEMUXBUF_STOP_RECV, 64);
+  check_step(demuxbuf_receiver_unblock(pool, receiver, UINT32_MAX), DEMUXBUF_STOP_RECV | DEMUXBUF_DEMUX, 64);
+  check_step(demuxbuf_receiver_yield(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE, 64);
+  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RESCHEDULE), DEMUXBUF_STOP_RECV, 64);
+  check_step(demuxbuf_receiver_wake(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_DEMUX, 64);
+  check_step(demuxbuf_receiver_decoded(pool, receiver, 0, 1), DEMUXBUF_STOP_RECV | DEMUXBUF_CANNOT_FIT, 64);
+  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_STOP_RECV | DEMUXBUF_CANNOT_FIT), 0, 64);
+  check_step(demuxbuf_receiver_decoded(pool, receiver, 30, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 30);
+  check_step(demuxbuf_receiver_pause_recv(pool, receiver), 0, 34);
+  check_step(demuxbuf_receiver_resume_recv(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 30);
+  check_step(demuxbuf_receiver_would_block(pool, receiver), DEMUXBUF_WANT_RECV, 34);
+  check_step(demuxbuf_receiver_lease_expired(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_SHED, 34);
+  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV | DEMUXBUF_SHED), 0, 34);
+  /* The residue can never become a frame: it comes with the end. */
+  uint8_t *residue = check_step(demuxbuf_receiver_end_of_stream(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_END, 34);
+  CHECK(residue[0] == 7 && residue[33] == 7);
+  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_END), DEMUXBUF_STOP_RECV, 0);
+  demuxbuf_pool_stats stats = stats_of(pool);
+  CHECK(stats.dropped_bytes == 34 && stats.leased == 0);
+  check_step(demuxbuf_receiver_close(pool, receiver), DEMUXBUF_FINISHED, 0);
+  demuxbuf_pool_free(pool);
+}
+
+static void a_failure_discards_and_an_error_ends(void) {
+  demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
+  uint64_t receiver = attach(pool, 0);
+  demuxbuf_receiver_readable(pool, receiver);
+  demuxbuf_receiver_received(pool, receiver, 10);
+  check_step(demuxbuf_receiver_fail(pool, receiver), DEMUXBUF_WANT_RECV, 0);
+  CHECK_NUMBER(describe(pool, receiver).connection.failed, 1);
+  CHECK_NUMBER(stats_of(pool).dropped_bytes, 10);
+  /* What arrives later is discarded by the receiver itself. */
+  check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
+  CHECK_NUMBER(demuxbuf_receiver_received(pool, receiver, 20).bytes, 0);
+  CHECK_NUMBER(stats_of(pool).dropped_bytes, 30);
+  check_step(demuxbuf_receiver_transport_error(pool, receiver), DEMUXBUF_END, 0);
+  CHECK_NUMBER(describe(pool, receiver).connection.end, 2);
+  check_step(demuxbuf_receiver_close(pool, receiver), DEMUXBUF_FINISHED, 0);
+  CHECK_NUMBER(stats_of(pool).dropped_bytes, 30);
+  demuxbuf_pool_free(pool);
+}
+
+static void a_small_residue_is_parked_and_comes_back(void) {
+  demuxbuf_pool *pool = new_pool(1, 2, 128, 64);
+  uint64_t first = attach(pool, 1), second = attach(pool, 2);
+  memcpy(demuxbuf_receiver_readable(pool, first).data, "half a frame", 12);
+  demuxbuf_receiver_received(pool, first, 12);
+  uint8_t *content = check_step(demuxbuf_receiver_decoded(pool, first, 5, 3), DEMUXBUF_WANT_RECV, 7);
+  CHECK_SAME(content, "a frame", 7);
+  demuxbuf_pool_stats stats = stats_of(pool);
+  CHECK(stats.leased == 0 && stats.parked == 1 && stats.slots_in_use == 1);
+  CHECK_NUMBER(describe(pool, first).connection.hold, 1);
+  demuxbuf_handover taken;
+  FILL(taken);
+  CHECK_NUMBER(demuxbuf_receiver_take(pool, first, &taken), DEMUXBUF_ERR_NO_BUFFER);
+  CHECK_UNTOUCHED(taken);
+
+  uint8_t *room = check_step(demuxbuf_receiver_readable(pool, first), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 121);
+  CHECK_SAME(room - 7, "a frame", 7);
+  stats = stats_of(pool);
+  CHECK(stats.leased == 1 && stats.unparked == 1 && stats.slots_in_use == 0);
+  check_step(demuxbuf_receiver_reclaim_requested(pool, first), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 121);
+
+  /* With none free, the second receives into a slot; then it is handed the buffer, with what came meanwhile. */
+  room = check_step(demuxbuf_receiver_readable(pool, second), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
+  memcpy(room, "ping", 4);
+  content = check_step(demuxbuf_receiver_received(pool, second, 4), DEMUXBUF_WANT_RECV | DEMUXBUF_DEMUX, 4);
+  CHECK_SAME(content, "ping", 4);
+  CHECK_NUMBER(stats_of(pool).lifelines, 1);
+  demuxbuf_pool_free(pool);
+}
+
+static void a_waiter_is_granted_what_another_gives_back(void) {
+  demuxbuf_pool *pool = new_pool(1, 3, 64, 0);
+  uint64_t holder = attach(pool, 1), waiter = attach(pool, 22), dying = attach(pool, 3);
+  demuxbuf_grant grant;
+  demuxbuf_receiver_readable(pool, holder);
+  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1000), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_receiver_readable(pool, dying).actions & DEMUXBUF_RECV, 0);
+  CHECK_NUMBER(demuxbuf_receiver_readable(pool, waiter).actions & DEMUXBUF_RECV, 0);
+  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1500), DEMUXBUF_OK);
+  CHECK_NUMBER(describe(pool, waiter).wait_age_ns, 500);
+  CHECK_NUMBER(describe(pool, waiter).connection.waiting, 1);
+  CHECK_NUMBER(describe(pool, holder).wait_age_ns, 0);
+  check_step(demuxbuf_receiver_close(pool, holder), DEMUXBUF_FINISHED, 0);
+  /* Assigned to one that dies before it has picked it up: it goes on in that step. */
+  CHECK_NUMBER(stats_of(pool).assigned, 1);
+  check_step(demuxbuf_receiver_close(pool, dying), DEMUXBUF_FINISHED, 0);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
+  CHECK(grant.token == 22 && grant.receiver == waiter && grant.lease == 0 && grant.wait == 0);
+  CHECK_NUMBER(grant.step.actions & DEMUXBUF_RECV, DEMUXBUF_RECV);
+  CHECK(grant.step.bytes == 64 && grant.step.data != NULL);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
+  demuxbuf_pool_free(pool);
+}
+
+int main(void) {
+  null_is_refused_everywhere();
+  handles_that_are_nobody_s_are_refused();
+  attaching_is_checked();
+  a_receive_cycle_is_three_calls();
+  a_residue_moves_to_the_front_only_to_make_room();
+  what_makes_no_sense_is_refused();
+  short_blocked_full_and_ended();
+  a_failure_discards_and_an_error_ends();
+  a_small_residue_is_parked_and_comes_back();
+  a_waiter_is_granted_what_another_gives_back();
+  return check_end();
+}

@@ -1,0 +1,233 @@
+/*
+ * Nothing is allocated after demuxbuf_pool_new: a random host makes every call there is, right and wrong, while what the
+ * library asks of the C library is counted. Linked statically with `--wrap` for each allocator function, so that only
+ * calls of the library and of this file are counted.
+ */
+#include "check.h"
+
+#include <sys/types.h>
+
+static unsigned long allocations, frees;
+
+void *__real_malloc(size_t);
+void *__real_calloc(size_t, size_t);
+void *__real_realloc(void *, size_t);
+int __real_posix_memalign(void **, size_t, size_t);
+void *__real_aligned_alloc(size_t, size_t);
+void *__real_mmap(void *, size_t, int, int, int, off_t);
+void *__real_mmap64(void *, size_t, int, int, int, off_t);
+void __real_free(void *);
+
+void *__wrap_malloc(size_t bytes) {
+  allocations++;
+  return __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t count, size_t bytes) {
+  allocations++;
+  return __real_calloc(count, bytes);
+}
+
+void *__wrap_realloc(void *place, size_t bytes) {
+  allocations++;
+  return __real_realloc(place, bytes);
+}
+
+int __wrap_posix_memalign(void **place, size_t alignment, size_t bytes) {
+  allocations++;
+  return __real_posix_memalign(place, alignment, bytes);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
+  allocations++;
+  return __real_aligned_alloc(alignment, bytes);
+}
+
+void *__wrap_mmap(void *place, size_t bytes, int protection, int flags, int file, off_t offset) {
+  allocations++;
+  return __real_mmap(place, bytes, protection, flags, file, offset);
+}
+
+void *__wrap_mmap64(void *place, size_t bytes, int protection, int flags, int file, off_t offset) {
+  allocations++;
+  return __real_mmap64(place, bytes, protection, flags, file, offset);
+}
+
+void __wrap_free(void *place) {
+  frees += place != NULL;
+  __real_free(place);
+}
+
+enum { RECEIVERS = 24, LEASES = 4, WAITS = 8, STEPS = 400000 };
+
+/* What the host remembers. Handles stay in their arrays after they ended, so that stale ones are used too. */
+static uint64_t receivers[RECEIVERS], leases[LEASES], waits[WAITS];
+static demuxbuf_handover content;
+static uint64_t seed = 88172645463325252u;
+static unsigned long done, refused;
+
+static uint32_t below(uint32_t limit) {
+  return check_random(&seed) % limit;
+}
+
+static void count(int32_t status) {
+  if (status < 0) {
+    refused++;
+  } else {
+    done++;
+  }
+}
+
+/* Does what the step says, now and then something else. */
+static void obey(demuxbuf_pool *pool, uint64_t receiver, demuxbuf_step step) {
+  count(demuxbuf_status(step.actions));
+  if (demuxbuf_status(step.actions) != DEMUXBUF_OK) {
+    return;
+  }
+  if ((step.actions & DEMUXBUF_RECV) != 0) {
+    uint32_t bytes = 1 + below(step.bytes);
+    memset(step.data, 1, bytes);
+    step = below(8) == 0 ? demuxbuf_receiver_would_block(pool, receiver)
+                         : demuxbuf_receiver_received(pool, receiver, bytes);
+  } else if ((step.actions & DEMUXBUF_DEMUX) != 0) {
+    step = demuxbuf_receiver_decoded(pool, receiver, 1 + below(step.bytes), below(3) * 7);
+  }
+  uint32_t reported = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_END | DEMUXBUF_SHED | DEMUXBUF_RESCHEDULE |
+                      DEMUXBUF_CANNOT_FIT;
+  step = demuxbuf_receiver_done(pool, receiver, step.actions & reported);
+  count(demuxbuf_status(step.actions));
+}
+
+static void call_receiver(demuxbuf_pool *pool) {
+  static const uint8_t upgrade[100] = {0};
+  uint32_t slot = below(RECEIVERS);
+  uint64_t receiver = receivers[slot];
+  demuxbuf_receiver_info info;
+  switch (below(26)) {
+    case 0: count(demuxbuf_receiver_attach(pool, below(3), slot, upgrade, below(2) * below(100), &receivers[slot])); break;
+    case 1: count(demuxbuf_receiver_adopt(pool, 0, slot, &content, &receivers[slot])); break;
+    case 2: count(demuxbuf_receiver_take(pool, receiver, &content)); break;
+    case 3: count(demuxbuf_receiver_describe(pool, receiver, &info)); break;
+    case 4: obey(pool, receiver, demuxbuf_receiver_decoded(pool, receiver, below(100), below(100))); break;
+    case 5: obey(pool, receiver, demuxbuf_receiver_received(pool, receiver, below(300))); break;
+    case 6: obey(pool, receiver, demuxbuf_receiver_would_block(pool, receiver)); break;
+    case 7: obey(pool, receiver, demuxbuf_receiver_end_of_stream(pool, receiver)); break;
+    case 8: obey(pool, receiver, demuxbuf_receiver_transport_error(pool, receiver)); break;
+    case 9: obey(pool, receiver, demuxbuf_receiver_block(pool, receiver, below(4))); break;
+    case 10: obey(pool, receiver, demuxbuf_receiver_unblock(pool, receiver, 7)); break;
+    case 11: obey(pool, receiver, demuxbuf_receiver_yield(pool, receiver)); break;
+    case 12: obey(pool, receiver, demuxbuf_receiver_wake(pool, receiver)); break;
+    case 13: obey(pool, receiver, demuxbuf_receiver_pause_recv(pool, receiver)); break;
+    case 14: obey(pool, receiver, demuxbuf_receiver_resume_recv(pool, receiver)); break;
+    case 15: obey(pool, receiver, demuxbuf_receiver_fail(pool, receiver)); break;
+    case 16: obey(pool, receiver, demuxbuf_receiver_reclaim_requested(pool, receiver)); break;
+    case 17: obey(pool, receiver, demuxbuf_receiver_lease_expired(pool, receiver)); break;
+    case 18: obey(pool, receiver, demuxbuf_receiver_done(pool, receiver, check_random(&seed))); break;
+    case 19: obey(pool, receiver, demuxbuf_receiver_close(pool, receiver)); break;
+    case 20: obey(pool, receiver, demuxbuf_receiver_pending(pool, receiver)); break;
+    default: obey(pool, receiver, demuxbuf_receiver_readable(pool, receiver)); break;
+  }
+}
+
+static void call_pool(demuxbuf_pool *pool) {
+  demuxbuf_pool_stats stats;
+  demuxbuf_grant grant;
+  uint64_t handle, number;
+  uint8_t *data;
+  uint32_t bytes;
+  switch (below(12)) {
+    case 0: {
+      int32_t status = demuxbuf_pool_request(pool, below(3), 0, &handle);
+      count(status);
+      *(status == DEMUXBUF_OK ? &leases[below(LEASES)] : &waits[below(WAITS)]) = status >= 0 ? handle : 0;
+      break;
+    }
+    case 1: count(demuxbuf_pool_release(pool, leases[below(LEASES)])); break;
+    case 2: count(demuxbuf_pool_cancel(pool, waits[below(WAITS)])); break;
+    case 3: count(demuxbuf_pool_buffer(pool, leases[below(LEASES)], &data, &bytes)); break;
+    case 4: count(demuxbuf_pool_handle_timeout(pool, below(1000000))); break;
+    case 5: count(demuxbuf_pool_poll_timeout(pool) > 0 ? DEMUXBUF_OK : DEMUXBUF_ERR_RANGE); break;
+    case 6: count(demuxbuf_pool_passed_max(pool, below(3), &number)); break;
+    case 7: count(demuxbuf_pool_get_stats(pool, &stats)); break;
+    case 8: count(demuxbuf_pool_give_back_pages(pool, &number)); break;
+    case 9: count(demuxbuf_pool_release(pool, content.lease)); break;
+    default:
+      while (demuxbuf_pool_poll_grant(pool, &grant) == DEMUXBUF_OK) {
+        if (grant.receiver != 0) {
+          obey(pool, grant.receiver, grant.step);
+        } else {
+          count(demuxbuf_pool_release(pool, grant.lease));
+        }
+      }
+  }
+}
+
+static void call_the_rest(void) {
+  static const uint8_t head[9] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
+  static demuxbuf_h2_decoder decoder;
+  static demuxbuf_connection connection;
+  demuxbuf_connection_info info;
+  demuxbuf_h2_next next;
+  count(demuxbuf_h2_init(&decoder, below(3)));
+  count(demuxbuf_h2_set_max_frame_size(&decoder, below(40000)));
+  if (demuxbuf_h2_peek(&decoder, head, below(10), &next) == DEMUXBUF_OK) {
+    count(demuxbuf_h2_accept(&decoder, &next));
+  }
+  count(demuxbuf_connection_init(&connection, NULL));
+  count(demuxbuf_status(demuxbuf_connection_attach(&connection, below(70), 64)));
+  count(demuxbuf_status(demuxbuf_connection_readable(&connection)));
+  count(demuxbuf_status(demuxbuf_connection_sync(&connection, below(70), 64, 0, 0, 0)));
+  count(demuxbuf_status(demuxbuf_connection_close(&connection)));
+  count(demuxbuf_connection_describe(&connection, &info));
+  CHECK(demuxbuf_strerror(-(int32_t)below(50)) != NULL);
+}
+
+int main(void) {
+  demuxbuf_pool_config config;
+  demuxbuf_pool *pool;
+  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 6, RECEIVERS), DEMUXBUF_OK);
+  config.buffer_bytes = 4096;
+  config.classes = 2;
+  config.reserves[1] = 1;
+  config.slots = RECEIVERS / 2;
+  config.waiters_max = RECEIVERS + WAITS;
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+  /* The counters count: a pool is several pieces. */
+  CHECK(allocations >= 3);
+  const unsigned long allocated = allocations, freed = frees;
+
+  for (int step = 0; step < STEPS; step++) {
+    switch (below(16)) {
+      case 0: call_the_rest(); break;
+      case 1: case 2: case 3: call_pool(pool); break;
+      default: call_receiver(pool);
+    }
+    if (step % 64 == 0) {
+      CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+    }
+  }
+  CHECK_NUMBER(allocations, allocated);
+  CHECK_NUMBER(frees, freed);
+
+  /* The run went everywhere, or it shows nothing. */
+  demuxbuf_pool_stats stats;
+  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+  CHECK(stats.granted_at_once > 100 && stats.granted_by_hand_over > 100 && stats.cancelled > 100);
+  CHECK(stats.parked > 100 && stats.unparked > 100 && stats.lifelines > 100 && stats.compactions > 100);
+  CHECK(stats.received_bytes > 100 && stats.dropped_bytes > 100 && stats.handed_over_bytes > 100);
+  CHECK(stats.waiting_peak > 5 && stats.leased_peak == 6 && done > 100000 && refused > 10000);
+
+  demuxbuf_pool_free(pool);
+  CHECK_NUMBER(allocations, allocated);
+  /* All of it is given back, piece by piece. */
+  CHECK_NUMBER(frees - freed, allocated);
+
+  /* So it is if the pool cannot be made. */
+  demuxbuf_pool_config_init(&config, 1u << 23, 1);
+  config.buffer_bytes = 1u << 24;
+  const unsigned long before = allocations, released = frees;
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_ERR_NO_MEMORY);
+  /* The last allocation was the one that failed. */
+  CHECK_NUMBER(frees - released, allocations - before - 1);
+  return check_end();
+}

@@ -277,7 +277,7 @@ typedef struct {
   uint32_t buffer_bytes;
   // The most receivers at once.
   uint32_t receivers_max;
-  // The most waits at once: at least `receivers_max`, and what the host requests for itself.
+  // The most waits at once: one for each of `receivers_max`, and what is above is for the host's own requests.
   uint32_t waiters_max;
   // Parking slots of 64 bytes.
   uint32_t slots;
@@ -666,7 +666,8 @@ void demuxbuf_pool_free(demuxbuf_pool *pool);
 //
 // Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_QUEUED` and `*handle` is the wait; the
 // lease comes from `demuxbuf_pool_poll_grant`. Thread rule: one thread at a time per pool. Cost: O(1).
-// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`.
+// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (as many of
+// the host's requests wait as `waiters_max` is above `receivers_max`); nothing is changed then.
 int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
                               uint32_t class_index,
                               uint64_t token,

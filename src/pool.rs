@@ -219,7 +219,7 @@ impl Pool {
         if class >= self.classes_used {
             return self.refuse(PoolError::UnknownClass { class, classes: self.classes_used });
         }
-        if self.classes[usize::from(class)].queue.is_empty() && self.is_eligible(usize::from(class)) {
+        if self.would_grant(class) {
             let lease = self.take_buffer(class, LeaseState::Leased);
             self.stats.granted_at_once += 1;
             return Ok(Outcome::Granted(lease));
@@ -229,6 +229,12 @@ impl Pool {
             return self.refuse(PoolError::WaitersFull { waiters_max });
         }
         Ok(Outcome::Queued(self.enqueue(class, token)))
+    }
+
+    /// Whether a request of this class would be granted at once; never for a class that does not exist.
+    pub fn would_grant(&self, class: u8) -> bool {
+        let class = usize::from(class);
+        class < usize::from(self.classes_used) && self.classes[class].queue.is_empty() && self.is_eligible(class)
     }
 
     /// Gives a buffer back. If somebody waits who may take it, it is assigned to him in this step.

@@ -202,12 +202,11 @@ impl Receivers {
                 return Ok(self.attach_slot(class, token, slot, bytes));
             }
         }
-        let lease = match self.pool.request(class, token)? {
-            Outcome::Granted(lease) => lease,
-            Outcome::Queued(wait) => {
-                self.pool.cancel(wait)?;
-                return Err(ReceiverError::NoBufferFree);
-            }
+        if !self.pool.would_grant(class) {
+            return Err(ReceiverError::NoBufferFree);
+        }
+        let Outcome::Granted(lease) = self.pool.request(class, token)? else {
+            unreachable!("the pool would grant this request");
         };
         self.buffer_mut(lease)[..bytes.len()].copy_from_slice(bytes);
         self.adopt(class, token, Handover { lease, offset: 0, level })
@@ -384,14 +383,13 @@ impl Receivers {
     ///
     /// The class does not exist; all waits but those kept for the receivers (`receivers_max`) are in use.
     pub fn request(&mut self, class: u8, token: u64) -> Result<Outcome, ReceiverError> {
-        let outcome = self.pool.request(class, token)?;
-        if let Outcome::Queued(wait) = outcome {
-            if self.host_waits == self.config.pool.waiters_max - self.config.receivers_max {
-                self.pool.cancel(wait)?;
-                return Err(ReceiverError::TableFull);
-            }
-            self.host_waits += 1;
+        self.check_class(class)?;
+        let full = self.host_waits == self.config.pool.waiters_max - self.config.receivers_max;
+        if full && !self.pool.would_grant(class) {
+            return Err(ReceiverError::TableFull);
         }
+        let outcome = self.pool.request(class, token)?;
+        self.host_waits += u32::from(matches!(outcome, Outcome::Queued(_)));
         Ok(outcome)
     }
 
@@ -484,9 +482,7 @@ impl Receivers {
     ///
     /// The class does not exist.
     pub fn passed_max(&self, class: u8) -> Result<u64, ReceiverError> {
-        if class >= self.config.pool.classes {
-            return Err(ReceiverError::UnknownClass);
-        }
+        self.check_class(class)?;
         Ok(self.pool.passed_max(class))
     }
 
@@ -533,8 +529,8 @@ impl Receivers {
         if in_slots != stats.slots_in_use || in_buffers > stats.pool.leased {
             return Err("I1: every slot and every buffer in use has a holder");
         }
-        if waiting > stats.pool.waiting + stats.pool.assigned {
-            return Err("I2: every waiting receiver is in the pool's queue");
+        if waiting + self.host_waits != stats.pool.waiting + stats.pool.assigned {
+            return Err("I2: every wait is a receiver's or the host's own");
         }
         Ok(())
     }
@@ -542,10 +538,12 @@ impl Receivers {
 
 /// What happens inside a step.
 impl Receivers {
+    fn check_class(&self, class: u8) -> Result<(), ReceiverError> {
+        if class < self.config.pool.classes { Ok(()) } else { Err(ReceiverError::UnknownClass) }
+    }
+
     fn check_attach(&self, class: u8) -> Result<(), ReceiverError> {
-        if class >= self.config.pool.classes {
-            return Err(ReceiverError::UnknownClass);
-        }
+        self.check_class(class)?;
         self.table.check_free()
     }
 

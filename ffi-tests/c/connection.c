@@ -222,7 +222,7 @@ static void parking(void) {
   CHECK_NUMBER(describe(&connection).hold, 1);
   CHECK_NUMBER(demuxbuf_connection_readable(&connection), DEMUXBUF_REQUEST_BUFFER);
   CHECK_NUMBER(demuxbuf_connection_buffer_granted(&connection, 1000), DEMUXBUF_RECV);
-  CHECK_NUMBER(demuxbuf_connection_reclaim_requested(&connection), DEMUXBUF_PARK);
+  CHECK_NUMBER(demuxbuf_connection_reclaim_requested(&connection), DEMUXBUF_PARK | DEMUXBUF_RECV);
   CHECK_NUMBER(demuxbuf_connection_buffer_parked(&connection, 64), DEMUXBUF_REQUEST_BUFFER);
   CHECK_NUMBER(demuxbuf_level(&connection), 10);
 }

@@ -38,7 +38,7 @@ pub struct demuxbuf_pool_config {
     pub buffer_bytes: u32,
     /// The most receivers at once.
     pub receivers_max: u32,
-    /// The most waits at once: at least `receivers_max`, and what the host requests for itself.
+    /// The most waits at once: one for each of `receivers_max`, and what is above is for the host's own requests.
     pub waiters_max: u32,
     /// Parking slots of 64 bytes.
     pub slots: u32,
@@ -352,7 +352,8 @@ pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
 ///
 /// Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_QUEUED` and `*handle` is the wait; the
 /// lease comes from `demuxbuf_pool_poll_grant`. Thread rule: one thread at a time per pool. Cost: O(1).
-/// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`.
+/// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (as many of
+/// the host's requests wait as `waiters_max` is above `receivers_max`); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_request(
     pool: *mut demuxbuf_pool,

@@ -1,0 +1,28 @@
+// The second translation unit of cxx.cc. The header is included twice here, which must be harmless.
+#include <demuxbuf.h>
+
+#include <cstring>
+
+#include <demuxbuf.h>
+
+int32_t other_status(uint32_t actions) {
+  return demuxbuf_status(actions);
+}
+
+uint32_t other_level(const demuxbuf_connection *connection) {
+  return demuxbuf_level(connection);
+}
+
+uint32_t other_capacity(const demuxbuf_connection *connection) {
+  return demuxbuf_capacity(connection);
+}
+
+demuxbuf_step other_receive(demuxbuf_pool *pool, uint64_t receiver) {
+  const demuxbuf_step step = demuxbuf_receiver_readable(pool, receiver);
+  std::memcpy(step.data, "bytes", 5);
+  return demuxbuf_receiver_received(pool, receiver, 5);
+}
+
+uint32_t other_version() {
+  return demuxbuf_version();
+}

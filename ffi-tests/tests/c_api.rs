@@ -1,0 +1,160 @@
+//! The C API from C and C++: every program of `ffi-tests/c`, linked statically and against the shared library.
+//!
+//! `RUNNER` is put before each program, so that the same tests run under valgrind; see `ffi-tests/sanitize.sh`.
+
+use demuxbuf_ffi_tests::{Linking, Program, library, root, run};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+/// Allocator functions that `allocations.c` counts the calls of.
+const WRAPPED: [&str; 8] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "mmap", "mmap64", "free"];
+
+fn sources(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| format!("ffi-tests/c/{name}")).collect()
+}
+
+/// Builds a program of these sources and runs it; it must have checked something.
+fn passes(names: &[&str], linking: Linking, flags: Vec<String>) {
+    let sources = sources(names);
+    let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+    let stem = Path::new(names[0]).file_stem().expect("a source has a name").to_string_lossy();
+    let name = format!("{stem}_{linking:?}").to_lowercase();
+    let program = Program { linking, flags, ..Program::new(&name, &sources) }.build();
+    let runner = std::env::var("RUNNER").unwrap_or_default();
+    let mut words: Vec<&str> = runner.split_whitespace().collect();
+    let program = program.to_string_lossy();
+    words.push(&program);
+    let printed = run(Command::new(words[0]).args(&words[1..]));
+    let passed = printed.trim().strip_suffix(" checks passed").and_then(|count| count.parse::<u64>().ok());
+    assert!(passed.is_some_and(|count| count > 0), "{name} printed: {printed}");
+    println!("{name}: {}", printed.trim());
+}
+
+fn passes_linked_both_ways(names: &[&str]) {
+    passes(names, Linking::Static, Vec::new());
+    passes(names, Linking::Shared, Vec::new());
+}
+
+#[test]
+fn statuses_and_versions() {
+    passes_linked_both_ways(&["status.c"]);
+}
+
+#[test]
+fn the_connection() {
+    passes_linked_both_ways(&["connection.c"]);
+}
+
+#[test]
+fn the_pool() {
+    passes_linked_both_ways(&["pool.c"]);
+}
+
+#[test]
+fn receivers() {
+    passes_linked_both_ways(&["receiver.c"]);
+}
+
+#[test]
+fn handover() {
+    passes_linked_both_ways(&["handover.c"]);
+}
+
+#[test]
+fn h2_frames() {
+    passes_linked_both_ways(&["h2.c"]);
+}
+
+#[test]
+fn two_translation_units_of_cxx() {
+    passes_linked_both_ways(&["cxx.cc", "cxx_other.cc"]);
+}
+
+#[test]
+fn no_call_allocates() {
+    // Only in an executable can the calls of the library be counted apart from all others.
+    passes(&["allocations.c"], Linking::Static, WRAPPED.map(|name| format!("-Wl,--wrap={name}")).to_vec());
+}
+
+/// C source without comments and string literals.
+fn code(source: &str) -> String {
+    let mut code = String::new();
+    let mut rest = source;
+    while let Some(at) = rest.find(['/', '"']) {
+        code.push_str(&rest[..at]);
+        rest = &rest[at..];
+        rest = if rest.starts_with("//") {
+            rest.find('\n').map_or("", |end| &rest[end..])
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or("", |end| &rest[end + 2..])
+        } else if let Some(text) = rest.strip_prefix('"') {
+            let end = text.char_indices().find(|&(end, c)| c == '"' && !text[..end].ends_with('\\'));
+            end.map_or("", |(end, _)| &text[end + 1..])
+        } else {
+            code.push('/');
+            &rest[1..]
+        };
+    }
+    code + rest
+}
+
+fn identifiers(code: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_part = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    code.split(move |c| !is_part(c)).filter(|word| !word.is_empty()).map(move |word| {
+        let end = word.as_ptr() as usize + word.len() - code.as_ptr() as usize;
+        (end, word)
+    })
+}
+
+/// The functions of the header: those of the library, and those that are inline.
+fn functions() -> (BTreeSet<String>, BTreeSet<String>) {
+    let header = code(&std::fs::read_to_string(root().join("include/demuxbuf.h")).expect("the header is readable"));
+    let mut exported = BTreeSet::new();
+    let mut inline = BTreeSet::new();
+    for (end, name) in identifiers(&header) {
+        if name.starts_with("demuxbuf_") && header[end..].starts_with('(') {
+            let line = header[..end].lines().last().unwrap_or_default();
+            let set = if line.starts_with("static inline") { &mut inline } else { &mut exported };
+            set.insert(name.to_owned());
+        }
+    }
+    (exported, inline)
+}
+
+#[test]
+fn every_function_is_called_from_c() {
+    let mut used = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join("ffi-tests/c")).expect("ffi-tests/c is readable") {
+        let path = entry.expect("ffi-tests/c is readable").path();
+        if path.is_file() {
+            let source = code(&std::fs::read_to_string(&path).expect("a source is text"));
+            used.extend(identifiers(&source).map(|(_, word)| word.to_owned()));
+        }
+    }
+    let (exported, inline) = functions();
+    assert!(exported.len() > 60 && inline.len() >= 3, "the header was misread: {exported:?} {inline:?}");
+    let missing: Vec<&String> = exported.union(&inline).filter(|&name| !used.contains(name)).collect();
+    assert!(missing.is_empty(), "no program in ffi-tests/c calls {missing:?}");
+}
+
+#[test]
+fn the_library_exports_what_the_header_declares_and_nothing_else() {
+    if Command::new("nm").arg("--version").output().is_err() {
+        println!("skipped: there is no nm");
+        return;
+    }
+    let listed = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library().join("libdemuxbuf.so")));
+    // Symbols of the linker and of the language run-time, if a platform's linker exports any, are not the library's own.
+    let exported: BTreeSet<String> = listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .filter(|name| !matches!(*name, "_init" | "_fini" | "_edata" | "_end" | "__bss_start" | "rust_eh_personality"))
+        .map(str::to_owned)
+        .collect();
+    let (declared, _) = functions();
+    let undeclared: Vec<&String> = exported.difference(&declared).collect();
+    let undefined: Vec<&String> = declared.difference(&exported).collect();
+    assert!(undeclared.is_empty(), "exported and not declared: {undeclared:?}");
+    assert!(undefined.is_empty(), "declared and not exported: {undefined:?}");
+}

@@ -186,16 +186,29 @@ static void pair_open(struct relay *relay, int client_fd)
     free(pair);
 }
 
+void relay_free_descriptor(struct relay *relay)
+{
+    if (relay->spare_fd >= 0) {
+        close(relay->spare_fd);
+        relay->spare_fd = -1;
+    }
+}
+
+void relay_keep_descriptor(struct relay *relay)
+{
+    relay->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 /* Descriptors ran out. A client left in the queue would wake the loop for ever, so it is taken and let go. */
 static void refuse_without_descriptor(struct relay *relay)
 {
-    close(relay->spare_fd);
+    relay_free_descriptor(relay);
     int fd = accept4(relay->listener.fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0) {
         relay->counts.refused++;
         close(fd);
     }
-    relay->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    relay_keep_descriptor(relay);
 }
 
 static void on_listener(struct watch *watch, uint32_t events)
@@ -253,7 +266,7 @@ bool relay_open(struct relay *relay, const struct options *options)
         fprintf(stderr, "h2relay: %s\n", message);
         return false;
     }
-    relay->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    relay_keep_descriptor(relay);
     if (relay->spare_fd < 0 || !loop_open(&relay->loop)) {
         fprintf(stderr, "h2relay: %s\n", strerror(errno));
         relay_close(relay);
@@ -285,9 +298,7 @@ void relay_close(struct relay *relay)
     if (relay->listener.fd >= 0) {
         loop_close_fd(&relay->listener);
     }
-    if (relay->spare_fd >= 0) {
-        close(relay->spare_fd);
-    }
+    relay_free_descriptor(relay);
     if (relay->loop.epoll_fd >= 0) {
         loop_close(&relay->loop);
     }

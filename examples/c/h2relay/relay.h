@@ -68,7 +68,7 @@ struct relay {
     struct loop loop;
     struct buffers buffers;
     struct watch listener;
-    int spare_fd; /* given up to refuse a client when descriptors run out */
+    int spare_fd; /* given up for a moment when descriptors ran out: to refuse a client, to write statistics */
     struct list pairs;
     struct list run;
     struct list lingering; /* ordered by deadline, as all linger equally long */
@@ -90,6 +90,10 @@ void relay_close(struct relay *relay);
 
 /* Waits for something to happen and does what is to be done then. */
 void relay_turn(struct relay *relay);
+
+/* Gives the spare descriptor up, and takes it back. */
+void relay_free_descriptor(struct relay *relay);
+void relay_keep_descriptor(struct relay *relay);
 
 /* For the transfer. Both close what they are given for good; only its memory lives until the end of the turn. */
 void pair_close(struct pair *pair);

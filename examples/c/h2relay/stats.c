@@ -177,6 +177,8 @@ static void write_json(const struct figures *figures, const char *path)
 void stats_report(struct relay *relay, uint64_t started_ns)
 {
     struct figures figures;
+    /* The files below are open one at a time. */
+    relay_free_descriptor(relay);
     collect(&figures, relay, started_ns);
     if (!relay->options->quiet) {
         print_text(&figures, stderr);
@@ -184,4 +186,5 @@ void stats_report(struct relay *relay, uint64_t started_ns)
     if (relay->options->json != NULL) {
         write_json(&figures, relay->options->json);
     }
+    relay_keep_descriptor(relay);
 }

@@ -1,0 +1,478 @@
+//! The relay of `examples/c/h2relay` over real sockets: a test plays the clients and the backend.
+
+#![allow(clippy::disallowed_methods, reason = "sockets take their time; the core has none")]
+
+#[path = "relay/crowd.rs"]
+mod crowd;
+#[path = "relay/frames.rs"]
+mod frames;
+#[path = "relay/harness.rs"]
+mod harness;
+
+use frames::*;
+use harness::*;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Output;
+use std::time::Duration;
+
+#[test]
+fn frames_pass_unchanged_wherever_they_are_split() {
+    let (from_client, from_backend) = ([PREFACE, &one_of_each()].concat(), one_of_each());
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let mut pairs: Vec<_> = (1..from_client.len()).map(|split| (split, bench.pair())).collect();
+        for (split, (client, backend)) in &mut pairs {
+            client.write_all(&from_client[..*split]).expect("the relay reads");
+            backend.write_all(&from_backend[..(*split).min(from_backend.len())]).expect("the relay reads");
+        }
+        let first_halves: u64 = pairs.iter().map(|(split, _)| (split + from_backend.len().min(*split)) as u64).sum();
+        bench.relay.wait_for("the first halves", |stats| stats.get("received_bytes") == first_halves);
+        for (split, (client, backend)) in &mut pairs {
+            client.write_all(&from_client[*split..]).expect("the relay reads");
+            backend.write_all(&from_backend[(*split).min(from_backend.len())..]).expect("the relay reads");
+        }
+        for (_, (client, backend)) in &mut pairs {
+            expect(backend, &from_client);
+            expect(client, &from_backend);
+        }
+        let count = pairs.len() as u64;
+        drop(pairs);
+        let stats = bench.relay.stop();
+        assert_eq!(stats.get("relayed_bytes"), count * (from_client.len() + from_backend.len()) as u64);
+        for (kind, each) in [("settings", 2), ("headers", 2), ("continuation", 2), ("data", 3), ("priority", 1)] {
+            assert_eq!(stats.get(&format!("frames_client_{kind}")), count * each, "{kind}");
+            assert_eq!(stats.get(&format!("frames_backend_{kind}")), count * each, "{kind}");
+        }
+        for kind in ["ping", "window_update", "other", "rst_stream", "goaway"] {
+            assert_eq!(stats.get(&format!("frames_client_{kind}")), count, "{kind}");
+        }
+        assert_eq!(stats.get("requests"), count * 2);
+        assert_eq!(stats.get("responses_ended"), count * 2);
+        assert_eq!(stats.get("protocol_errors"), 0);
+    }
+}
+
+#[test]
+fn single_bytes_pass() {
+    let bytes = [PREFACE, &one_of_each()].concat();
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let (mut client, mut backend) = bench.pair();
+        for byte in &bytes {
+            client.write_all(std::slice::from_ref(byte)).expect("the relay reads");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        expect(&mut backend, &bytes);
+        bench.relay.stop();
+    }
+}
+
+/// DATA frames of many sizes, also the largest, and a small frame between them.
+fn large_body(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut body = Vec::new();
+    while body.len() < bytes {
+        let length = [random.usize(0..200), random.usize(0..16384), 16384][random.usize(0..3)];
+        let payload: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
+        body.extend(frame(DATA, 0, 1, &payload));
+        body.extend(frame(PING, 0, 0, b"8 bytes."));
+    }
+    body
+}
+
+#[test]
+fn large_bodies_pass_in_both_directions_at_once() {
+    let (up, down) = (large_body(1, 6_000_000), large_body(2, 6_000_000));
+    let more: [&[&str]; 3] = [&["--buffers", "2"], &["--buffers", "2", "--park", "0"], &["--buffer-size", "192"]];
+    for mode in MODES.into_iter().chain(more) {
+        let bench = Bench::start(mode);
+        let (client, backend) = bench.open_pair();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (&client).write_all(&up).expect("the relay reads"));
+            scope.spawn(|| (&backend).write_all(&down).expect("the relay reads"));
+            scope.spawn(|| expect(&mut client.try_clone().expect("a descriptor"), &down));
+            // The sockets between fill up while nobody reads.
+            std::thread::sleep(Duration::from_millis(50));
+            expect(&mut backend.try_clone().expect("a descriptor"), &up);
+        });
+        let stats = bench.relay.stop();
+        assert_eq!(stats.get("dropped_bytes"), 0);
+        assert_eq!(stats.get("protocol_errors"), 0);
+        assert!(stats.get("epoll_ctl_calls") <= stats.get("recv_calls") + stats.get("send_calls") + 16, "{stats:?}");
+    }
+}
+
+#[test]
+fn half_closed_connections_go_on_in_the_other_direction() {
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let (mut client, mut backend) = bench.open_pair();
+        let (up, down) = (large_body(3, 400_000), large_body(4, 400_000));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                (&client).write_all(&up).expect("the relay reads");
+                finish(&client);
+            });
+            assert!(read_all(&mut backend.try_clone().expect("a descriptor")) == up);
+        });
+        bench.relay.wait_for("the pair that goes on", |stats| stats.get("connections") == 1);
+        pass(&mut backend, &mut client, &down);
+        finish(&backend);
+        expect_end(&mut client);
+        bench.relay.wait_for("the end of the pair", |stats| stats.get("connections") == 0);
+
+        let (mut client, mut backend) = bench.open_pair();
+        finish(&backend);
+        expect_end(&mut client);
+        pass(&mut client, &mut backend, &request(1));
+        drop(client);
+        expect_end(&mut backend);
+        bench.relay.wait_for("the end of the pair", |stats| stats.get("connections") == 0);
+        assert_eq!(bench.relay.stop().get("goaway_sent"), 0);
+    }
+}
+
+#[test]
+fn a_frame_cut_off_by_the_end_is_not_passed_on() {
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let (mut client, mut backend) = bench.open_pair();
+        let cut = frame(HEADERS, END_HEADERS, 1, &[1; 100]);
+        client.write_all(&[frame(PING, 0, 0, b"8 bytes."), cut[..50].to_vec()].concat()).expect("the relay reads");
+        finish(&client);
+        assert_eq!(read_all(&mut backend), frame(PING, 0, 0, b"8 bytes."));
+        finish(&backend);
+        expect_end(&mut client);
+        let stats = bench.relay.stop();
+        assert_eq!((stats.get("truncated_frames"), stats.get("dropped_bytes")), (1, 50));
+    }
+}
+
+/// Reads what an offender is told; returns the GOAWAY's last stream and code.
+fn read_farewell(from: &mut TcpStream) -> (u32, u32) {
+    let farewell = std::iter::from_fn(|| Frame::read(from)).find_map(|frame| frame.goaway());
+    let farewell = farewell.expect("a GOAWAY before the end");
+    expect_end(from);
+    farewell
+}
+
+const PROTOCOL_ERROR: u32 = 1;
+const INTERNAL_ERROR: u32 = 2;
+const FRAME_SIZE_ERROR: u32 = 6;
+
+/// What neither side may say once the connection is open, and the code it gets.
+fn offences() -> Vec<(&'static str, Vec<u8>, u32)> {
+    vec![
+        ("DATA on stream 0", frame(DATA, 0, 0, b"x"), PROTOCOL_ERROR),
+        ("a frame above the limit", frame(DATA, 0, 1, &[0; 16385]), FRAME_SIZE_ERROR),
+        ("a short PING", frame(PING, 0, 0, &[0; 7]), FRAME_SIZE_ERROR),
+        ("PING on a stream", frame(PING, 0, 1, &[0; 8]), PROTOCOL_ERROR),
+        ("a crooked SETTINGS", frame(SETTINGS, 0, 0, &[0; 5]), FRAME_SIZE_ERROR),
+        ("a limit that is not allowed", max_frame_size(16383), PROTOCOL_ERROR),
+        ("a short WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 1, &[0; 3]), FRAME_SIZE_ERROR),
+        ("a stray CONTINUATION", frame(CONTINUATION, END_HEADERS, 1, &[]), PROTOCOL_ERROR),
+        ("a broken header block", [frame(HEADERS, 0, 3, b"x"), frame(PING, 0, 0, &[0; 8])].concat(), PROTOCOL_ERROR),
+    ]
+}
+
+#[test]
+fn a_client_that_breaks_the_rules_is_told_why() {
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let mut told = 0;
+        for (what, bytes, code) in offences() {
+            let (mut client, mut backend) = bench.open_pair();
+            pass(&mut client, &mut backend, &request(1));
+            // What follows an offence is read and thrown away, so that the farewell survives.
+            client.write_all(&[bytes.clone(), vec![0xff; 70_000]].concat()).expect("the relay reads");
+            let (last_stream, told_code) = read_farewell(&mut client);
+            assert_eq!(told_code, code, "{what}");
+            let passed = read_all(&mut backend);
+            assert!(bytes.starts_with(&passed) && passed.len() < bytes.len(), "{what}");
+            assert_eq!(last_stream, if passed.is_empty() { 1 } else { 3 }, "{what}");
+            told += 1;
+        }
+        for opening in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), [PREFACE, &request(1)].concat(), b"P!".to_vec()] {
+            let mut client = bench.client();
+            client.write_all(&opening).expect("the relay reads");
+            assert_eq!(read_farewell(&mut client), (0, PROTOCOL_ERROR));
+            told += 1;
+            bench.accept();
+        }
+        let stats = bench.relay.stop();
+        assert_eq!((stats.get("protocol_errors"), stats.get("goaway_sent")), (told, told));
+    }
+}
+
+#[test]
+fn a_backend_that_breaks_the_rules_is_told_why() {
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        for (what, bytes, code) in offences() {
+            let (mut client, mut backend) = bench.open_pair();
+            backend.write_all(&bytes).expect("the relay reads");
+            assert_eq!(read_farewell(&mut backend).1, code, "{what}");
+            let passed = read_all(&mut client);
+            assert!(bytes.starts_with(&passed) && passed.len() < bytes.len(), "{what}");
+        }
+        // Before the client has said anything, the relay says what must come first.
+        let (mut client, mut backend) = bench.pair();
+        backend.write_all(&request(1)).expect("the relay reads");
+        expect(&mut backend, PREFACE);
+        assert_eq!(Frame::read(&mut backend).map(|frame| frame.kind), Some(SETTINGS));
+        assert_eq!(read_farewell(&mut backend), (0, PROTOCOL_ERROR));
+        expect_end(&mut client);
+        bench.relay.stop();
+    }
+}
+
+#[test]
+fn no_farewell_inside_a_frame() {
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let (mut client, mut backend) = bench.open_pair();
+        let half = &frame(DATA, 0, 1, &[5; 1000])[..500];
+        pass(&mut backend, &mut client, half);
+        client.write_all(&frame(PING, 0, 0, &[0; 7])).expect("the relay reads");
+        expect_end(&mut client);
+        let stats = bench.relay.stop();
+        assert_eq!((stats.get("protocol_errors"), stats.get("goaway_sent")), (1, 0));
+    }
+}
+
+#[test]
+fn each_side_keeps_to_the_limit_the_other_announced() {
+    let long = frame(DATA, 0, 1, &[7; 20_000]);
+    let ack = frame(SETTINGS, ACK, 0, &[]);
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let (mut client, mut backend) = bench.open_pair();
+        pass(&mut client, &mut backend, &ack);
+        pass(&mut backend, &mut client, &max_frame_size(20_000));
+        pass(&mut client, &mut backend, &long);
+        // A lower limit holds once it is acknowledged, and not before.
+        pass(&mut backend, &mut client, &max_frame_size(16_384));
+        pass(&mut client, &mut backend, &[long.clone(), ack.clone()].concat());
+        pass(&mut client, &mut backend, &[long.clone(), ack.clone()].concat());
+        client.write_all(&long).expect("the relay reads");
+        assert_eq!(read_farewell(&mut client).1, FRAME_SIZE_ERROR);
+
+        let (mut client, mut backend) = bench.open_pair();
+        pass(&mut client, &mut backend, &max_frame_size(20_000));
+        pass(&mut backend, &mut client, &long);
+        client.write_all(&long).expect("the relay reads");
+        assert_eq!(read_farewell(&mut client).1, FRAME_SIZE_ERROR);
+        bench.relay.stop();
+    }
+}
+
+#[test]
+fn headers_that_never_fit_pass_in_pieces() {
+    let largest = frame(HEADERS, 0, 1, &[3; 16384]);
+    let rest = frame(CONTINUATION, END_HEADERS, 1, &[4; 16384]);
+    let fits = frame(HEADERS, END_HEADERS, 3, &[5; 16384 - 9]);
+    let bytes = [largest, rest, fits, frame(PING, 0, 0, b"8 bytes.")].concat();
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let (mut client, mut backend) = bench.open_pair();
+        pass(&mut client, &mut backend, &bytes);
+        // Also when the other side stops reading in between, and when it arrives in small pieces.
+        std::thread::scope(|scope| {
+            scope.spawn(|| bytes.chunks(1009).for_each(|piece| (&backend).write_all(piece).expect("the relay reads")));
+            expect(&mut client.try_clone().expect("a descriptor"), &bytes);
+        });
+        let stats = bench.relay.stop();
+        assert_eq!(stats.get("oversized_headers"), 4);
+        assert_eq!((stats.get("protocol_errors"), stats.get("dropped_bytes")), (0, 0));
+
+        let bench = Bench::start(&[mode, &["--buffer-size", "64"]].concat());
+        let (mut client, mut backend) = bench.open_pair();
+        let many = [one_of_each(), bytes.clone(), frame(SETTINGS, 0, 0, &[0; 600])].concat();
+        pass(&mut client, &mut backend, &many);
+        // What settings that were not read may have announced is allowed to the other side.
+        pass(&mut backend, &mut client, &frame(DATA, 0, 1, &[1; 100_000]));
+        assert_eq!(bench.relay.stop().get("oversized_headers"), 4);
+    }
+}
+
+#[test]
+fn an_oversized_header_waits_for_a_peer_that_does_not_read() {
+    let header = [frame(HEADERS, 0, 1, &[3; 16384]), frame(CONTINUATION, END_HEADERS, 1, &[4; 16384])].concat();
+    let bytes = header.repeat(400);
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let (client, mut backend) = bench.open_pair();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (&client).write_all(&bytes).expect("the relay reads"));
+            std::thread::sleep(Duration::from_millis(100));
+            expect(&mut backend, &bytes);
+        });
+        assert_eq!(bench.relay.stop().get("oversized_headers"), 800);
+    }
+}
+
+#[test]
+fn a_backend_that_refuses_or_breaks_is_reported_to_the_client() {
+    for mode in MODES {
+        let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
+        let relay = Relay::start(nobody, mode);
+        let mut client = TcpStream::connect(relay.address()).expect("the relay listens");
+        client.write_all(&client_opening()).expect("the relay reads");
+        assert_eq!(Frame::read(&mut client).map(|frame| frame.kind), Some(SETTINGS), "a server says it first");
+        assert_eq!(read_farewell(&mut client), (0, INTERNAL_ERROR));
+        drop(client);
+        assert_eq!(relay.stop().get("backends_lost"), 1);
+
+        let bench = Bench::start(mode);
+        let (mut client, mut backend) = bench.open_pair();
+        pass(&mut client, &mut backend, &request(1));
+        pass(&mut backend, &mut client, &frame(DATA, 0, 1, &[5; 1000]));
+        reset(backend);
+        assert_eq!(read_farewell(&mut client), (1, INTERNAL_ERROR));
+
+        let (mut client, mut backend) = bench.open_pair();
+        pass(&mut backend, &mut client, &frame(DATA, 0, 1, &[5; 1000])[..500]);
+        reset(backend);
+        // Inside a frame there is nothing to say.
+        expect_end(&mut client);
+        let stats = bench.relay.stop();
+        assert_eq!((stats.get("backends_lost"), stats.get("goaway_sent")), (2, 1));
+    }
+}
+
+#[test]
+fn a_client_that_resets_takes_its_backend_connection_with_it() {
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let (mut client, mut backend) = bench.open_pair();
+        client.write_all(&frame(HEADERS, 0, 1, &[1; 500])[..300]).expect("the relay reads");
+        bench.relay.wait_for("half a frame", |stats| stats.get("receive_bytes_used") == 300);
+        reset(client);
+        expect_end(&mut backend);
+        bench.relay.wait_for("the end of the pair", |stats| stats.get("connections") == 0);
+        bench.relay.stop();
+    }
+}
+
+#[test]
+fn clients_above_the_limit_are_let_go() {
+    let bench = Bench::start(&["--connections", "2"]);
+    let (mut first, mut first_backend) = bench.open_pair();
+    let second = bench.open_pair();
+    expect_end(&mut bench.client());
+    pass(&mut first, &mut first_backend, &request(1));
+    drop(second);
+    bench.relay.wait_for("one place", |stats| stats.get("connections") == 1);
+    bench.open_pair();
+    let stats = bench.relay.stop();
+    assert_eq!((stats.get("refused"), stats.get("connections_peak"), stats.get("connections_total")), (1, 2, 3));
+}
+
+#[test]
+fn clients_without_descriptors_are_let_go() {
+    let mut few = std::process::Command::new("sh");
+    few.args(["-c", "ulimit -n 24; exec \"$0\" \"$@\""]).arg(program());
+    let bench = Bench::start_as(few, &[]);
+    let (mut first, mut first_backend) = bench.open_pair();
+    let crowd: Vec<_> = (0..40).map(|_| bench.client()).collect();
+    let taken = |stats: &Stats| stats.get("refused") + stats.get("connections_total") == 41;
+    let stats = bench.relay.wait_for("all of them", taken);
+    assert!(stats.get("refused") > 0, "descriptors never ran out");
+    pass(&mut first, &mut first_backend, &request(1));
+    drop(crowd);
+    for _ in 1..stats.get("connections_total") {
+        bench.accept();
+    }
+    bench.relay.wait_for("room", |stats| stats.get("connections") == 1);
+    bench.open_pair();
+    bench.relay.stop();
+}
+
+#[test]
+fn statistics_have_every_key_at_any_time() {
+    let keys = "uptime_ns connections connections_peak connections_total refused receivers buffers buffer_bytes free \
+        leased assigned waiting leased_peak waiting_peak slots slots_in_use parked unparked lifelines granted_at_once \
+        granted_by_hand_over cancelled received_bytes dropped_bytes memory_bytes receive_bytes_used \
+        client_buffers_held backend_buffers_held shed goaway_sent protocol_errors oversized_headers requests \
+        responses_ended frames_client_data frames_client_headers frames_client_priority frames_client_rst_stream \
+        frames_client_settings frames_client_push_promise frames_client_ping frames_client_goaway \
+        frames_client_window_update frames_client_continuation frames_client_other frames_backend_data \
+        frames_backend_headers frames_backend_priority frames_backend_rst_stream frames_backend_settings \
+        frames_backend_push_promise frames_backend_ping frames_backend_goaway frames_backend_window_update \
+        frames_backend_continuation frames_backend_other epoll_ctl_calls recv_calls send_calls rss_bytes";
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let (mut client, _backend) = bench.open_pair();
+        client.write_all(&frame(HEADERS, 0, 1, &[1; 500])[..300]).expect("the relay reads");
+        let stats = bench.relay.wait_for("half a frame", |stats| stats.get("receive_bytes_used") == 300);
+        for key in keys.split_whitespace() {
+            stats.get(key);
+        }
+        let is_static = mode.contains(&"--static-buffers");
+        assert_eq!(stats.get("client_buffers_held"), 1);
+        assert_eq!(stats.get("backend_buffers_held"), u64::from(is_static));
+        assert_eq!(stats.get("leased"), if is_static { 2 } else { 1 });
+        let slots = stats.get("slots") * 64;
+        assert_eq!(stats.get("memory_bytes"), stats.get("buffers") * stats.get("buffer_bytes") + slots);
+        assert!(stats.get("rss_bytes") > 0 && stats.get("uptime_ns") > 0);
+        // An end in the middle of everything is orderly too.
+        assert_eq!(bench.relay.stop().get("dropped_bytes"), 300);
+    }
+}
+
+#[test]
+fn the_text_says_the_same_as_the_json() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("stats.json");
+    let mut child = command()
+        .args(["--backend", "127.0.0.1:1", "--json"])
+        .arg(&path)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the relay starts");
+    let mut line = [0; 10];
+    child.stdout.as_mut().expect("stdout is a pipe").read_exact(&mut line).expect("it listens");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success());
+    let json = std::fs::read_to_string(&path).expect("statistics at exit");
+    let json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&json).expect("JSON");
+    let text = String::from_utf8(output.stderr).expect("text");
+    for (key, value) in json {
+        let is_there = |line: &str| line.split_whitespace().eq([key.as_str(), value.to_string().as_str()]);
+        assert!(text.lines().any(is_there), "{key} {value} is not in:\n{text}");
+    }
+}
+
+fn refused_with(arguments: &[&str]) -> String {
+    let Output { status, stderr, .. } = command().args(arguments).output().expect("the relay starts");
+    assert_eq!(status.code(), Some(2), "{arguments:?}");
+    String::from_utf8(stderr).expect("text")
+}
+
+#[test]
+fn a_wrong_command_line_is_refused_with_what_is_allowed() {
+    let backend = ["--backend", "127.0.0.1:1"];
+    for (option, value, allowed) in [
+        ("--buffers", "0", "from 1 to 1000000"),
+        ("--buffers", "-1", "from 1 to 1000000"),
+        ("--buffers", "many", "from 1 to 1000000"),
+        ("--buffer-size", "100", "a multiple of 64 from 64 to 16777216"),
+        ("--park", "65", "from 0 to 64"),
+        ("--connections", "99999999999999999999", "from 1 to 1000000"),
+        ("--listen", "nowhere", "HOST:PORT"),
+        ("--backend", "127.0.0.1:65536", "from 0 to 65535"),
+    ] {
+        let message = refused_with(&[&backend[..], &[option, value]].concat());
+        let named = value.rsplit(':').next().expect("at least one part");
+        assert!([option, named, allowed].iter().all(|part| message.contains(part)), "{option} {value}: {message}");
+    }
+    assert!(refused_with(&[]).contains("--backend"));
+    assert!(refused_with(&["--what"]).contains("--what"));
+    assert!(refused_with(&[&backend[..], &["what"]].concat()).contains("what"));
+    let help = command().arg("--help").output().expect("the relay starts");
+    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("--static-buffers"));
+}

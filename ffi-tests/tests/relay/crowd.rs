@@ -1,0 +1,195 @@
+//! Many clients at once, most of them up to no good.
+
+use super::frames::*;
+use super::harness::*;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+/// One request and its response.
+fn serve_once((client, backend): &mut (TcpStream, TcpStream), stream: u32) {
+    pass(client, backend, &request(stream));
+    let response = [frame(HEADERS, END_HEADERS, stream, b"fine"), frame(DATA, END_STREAM, stream, &[1; 3000])];
+    pass(backend, client, &response.concat());
+}
+
+/// Clients that each send part of a frame's header and stay.
+fn hold_on(bench: &Bench, count: usize, bytes: usize) -> Vec<(TcpStream, TcpStream)> {
+    let mut pairs: Vec<_> = (0..count).map(|_| bench.pair()).collect();
+    let part = [client_opening(), frame(HEADERS, 0, 1, &[1; 500])[..bytes].to_vec()].concat();
+    for (client, _) in &mut pairs {
+        client.write_all(&part).expect("the relay, or the kernel, takes it");
+    }
+    pairs
+}
+
+#[test]
+fn parked_partial_frames_hold_no_buffer() {
+    for mode in [&[][..], &["--edge-triggered"]] {
+        let bench = Bench::start(&[mode, &["--buffers", "4"]].concat());
+        let mut attackers = hold_on(&bench, 200, 8);
+        bench.relay.wait_for("parked residues", |stats| stats.get("receive_bytes_used") == 200 * 8);
+        let mut honest = bench.open_pair();
+        for stream in 0..50 {
+            serve_once(&mut honest, stream * 2 + 1);
+        }
+        let stats = bench.relay.stats();
+        assert_eq!((stats.get("client_buffers_held"), stats.get("waiting")), (0, 0));
+        assert_eq!((stats.get("slots_in_use"), stats.get("connections")), (200, 201));
+        assert_eq!((stats.get("requests"), stats.get("responses_ended")), (50, 50));
+        // Parked bytes are not lost: each frame goes on where it stopped.
+        for (client, backend) in &mut attackers {
+            expect(backend, &client_opening());
+            client.write_all(&frame(HEADERS, 0, 1, &[1; 500])[8..]).expect("the relay reads");
+            expect(backend, &frame(HEADERS, 0, 1, &[1; 500]));
+        }
+        let stats = bench.relay.stop();
+        assert!(stats.get("parked") >= 200 && stats.get("leased_peak") <= 4, "{stats:?}");
+    }
+}
+
+#[test]
+fn without_parking_partial_frames_hold_every_buffer_until_they_leave() {
+    for mode in [&[][..], &["--edge-triggered"]] {
+        let bench = Bench::start(&[mode, &["--buffers", "4", "--park", "0"]].concat());
+        let attackers = hold_on(&bench, 200, 8);
+        // The fourth buffer is kept for what backends send.
+        bench.relay.wait_for("the hold", |stats| stats.get("client_buffers_held") == 3 && stats.get("waiting") == 197);
+        let (mut client, mut backend) = bench.pair();
+        client.write_all(&client_opening()).expect("the kernel takes it");
+        backend.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout above 0");
+        backend.read_exact(&mut [0]).expect_err("nothing gets through");
+        pass(&mut backend, &mut client, &settings());
+        drop(attackers);
+        backend.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout above 0");
+        expect(&mut backend, &client_opening());
+        serve_once(&mut (client, backend), 1);
+        let stats = bench.relay.stop();
+        assert_eq!((stats.get("leased_peak"), stats.get("waiting_peak")), (4, 198));
+        assert!(stats.get("granted_by_hand_over") > 0, "{stats:?}");
+    }
+}
+
+#[test]
+fn waiting_clients_that_leave_are_seen_without_a_buffer() {
+    for mode in [&[][..], &["--edge-triggered"]] {
+        let bench = Bench::start(&[mode, &["--buffers", "2", "--park", "0"]].concat());
+        let holder = hold_on(&bench, 1, 8);
+        bench.relay.wait_for("the hold", |stats| stats.get("client_buffers_held") == 1);
+        let waiting = hold_on(&bench, 20, 8);
+        bench.relay.wait_for("waiters", |stats| stats.get("waiting") == 20);
+        for (client, _) in waiting {
+            reset(client);
+        }
+        bench.relay.wait_for("their end", |stats| stats.get("connections") == 1 && stats.get("waiting") == 0);
+        drop(holder);
+        bench.relay.stop();
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_nobody_else() {
+    let body = frame(DATA, 0, 1, &[6; 16384]).repeat(600);
+    for mode in MODES {
+        let bench = Bench::start(&[mode, &["--buffers", "4"]].concat());
+        let (mut slow, backend) = bench.open_pair();
+        let mut honest = bench.open_pair();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (&backend).write_all(&body).expect("the relay reads"));
+            std::thread::sleep(Duration::from_millis(100));
+            for stream in 0..50 {
+                serve_once(&mut honest, stream * 2 + 1);
+            }
+            let before = bench.relay.stats().get("relayed_bytes");
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(bench.relay.stats().get("relayed_bytes"), before, "the relay waits for the slow client");
+            assert!(before < body.len() as u64, "the body was too short to fill the sockets");
+            expect(&mut slow, &body);
+        });
+        bench.relay.stop();
+    }
+}
+
+#[test]
+fn an_idle_relay_does_nothing() {
+    for mode in MODES {
+        let bench = Bench::start(&[mode, &["--buffers", "2"]].concat());
+        let mut pairs: Vec<_> = (0..10).map(|_| bench.open_pair()).collect();
+        // Some ended one way, some hold parts of frames, some wait.
+        for (client, _) in &mut pairs[..4] {
+            finish(client);
+        }
+        for (index, (client, _)) in pairs[4..].iter_mut().enumerate() {
+            client.write_all(&frame(HEADERS, 0, 1, &[1; 500])[..20 * (index + 1)]).expect("the relay reads");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        let calls = || {
+            let stats = bench.relay.stats();
+            ["recv_calls", "send_calls", "epoll_ctl_calls"].map(|key| stats.get(key))
+        };
+        let before = calls();
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(calls(), before, "{mode:?}");
+        drop(pairs);
+        bench.relay.stop();
+    }
+}
+
+/// One of many ways to misbehave; what is left of the socket goes away with it.
+fn misbehave(random: &mut fastrand::Rng, mut socket: TcpStream, opening: &[u8]) -> Option<TcpStream> {
+    let mut bytes = match random.u8(0..4) {
+        0 => Vec::new(),
+        1 => (0..random.usize(0..3000)).map(|_| random.u8(..)).collect(),
+        _ => [opening, &one_of_each(), &large(random)].concat(),
+    };
+    if !bytes.is_empty() && random.bool() {
+        let at = random.usize(0..bytes.len());
+        bytes[at] ^= 1 << random.u8(0..8);
+    }
+    bytes.truncate(random.usize(0..bytes.len() + 1));
+    socket.set_write_timeout(Some(Duration::from_millis(20))).expect("a timeout above 0");
+    // Nobody may be reading at the other side; that is part of it.
+    let _ = socket.write_all(&bytes);
+    match random.u8(0..5) {
+        0 => reset(socket),
+        1 => {
+            let _ = socket.shutdown(Shutdown::Write);
+        }
+        2 => {
+            socket.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout above 0");
+            let _ = socket.read(&mut [0; 100]);
+            return Some(socket);
+        }
+        3 => return Some(socket),
+        _ => {}
+    }
+    None
+}
+
+fn large(random: &mut fastrand::Rng) -> Vec<u8> {
+    let kind = [DATA, HEADERS, PUSH_PROMISE, 0x99][random.usize(0..4)];
+    frame(kind, END_HEADERS, 5, &vec![1; random.usize(4..16385)])
+}
+
+#[test]
+fn whatever_both_sides_do_the_relay_goes_on() {
+    let more: [&[&str]; 2] = [&["--buffers", "2"], &["--buffers", "3", "--park", "0", "--buffer-size", "256"]];
+    for (seed, mode) in (1..).zip(MODES.into_iter().chain(more)) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let bench = Bench::start(mode);
+        let mut left = Vec::new();
+        for _ in 0..150 {
+            let (client, backend) = bench.pair();
+            left.extend(misbehave(&mut random, client, &client_opening()));
+            left.extend(misbehave(&mut random, backend, &[]));
+            if random.u8(0..4) == 0 && !left.is_empty() {
+                left.swap_remove(random.usize(0..left.len()));
+            }
+        }
+        drop(left);
+        serve_once(&mut bench.open_pair(), 1);
+        let stats = bench.relay.wait_for("the end of all", |stats| stats.get("connections") == 0);
+        assert!(stats.get("protocol_errors") > 0, "{stats:?}");
+        bench.relay.stop();
+    }
+}

@@ -1,0 +1,234 @@
+//! A relay that runs, and a backend that a test plays itself.
+
+use demuxbuf_ffi_tests::Program;
+use rustix::net::sockopt;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Both kinds of watch on both kinds of buffers.
+pub(crate) const MODES: [&[&str]; 4] =
+    [&[], &["--edge-triggered"], &["--static-buffers"], &["--static-buffers", "--edge-triggered"]];
+
+/// Nothing in these tests takes that long; what does is stuck.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The relay's statistics.
+#[derive(Debug)]
+pub(crate) struct Stats(serde_json::Map<String, serde_json::Value>);
+
+impl Stats {
+    /// A number, by its key.
+    pub(crate) fn get(&self, key: &str) -> u64 {
+        let value = self.0.get(key).unwrap_or_else(|| panic!("statistics have no {key}"));
+        value.as_u64().unwrap_or_else(|| panic!("{key} is {value}"))
+    }
+
+    /// What holds whenever nobody is connected.
+    fn check_rest(&self) {
+        let at_rest = ["connections", "receivers", "leased", "assigned", "waiting", "slots_in_use"];
+        let at_rest = at_rest.into_iter().chain(["receive_bytes_used", "client_buffers_held", "backend_buffers_held"]);
+        for key in at_rest.chain(["misuses"]) {
+            assert_eq!(self.get(key), 0, "{key} at rest: {self:?}");
+        }
+        assert_eq!(self.get("received_bytes"), self.get("relayed_bytes") + self.get("dropped_bytes"), "{self:?}");
+        assert_eq!(self.get("free"), self.get("buffers"), "{self:?}");
+    }
+}
+
+/// A relay in a process of its own.
+pub(crate) struct Relay {
+    child: Child,
+    address: SocketAddr,
+    folder: tempfile::TempDir,
+}
+
+/// The relay's program, built once.
+pub(crate) fn program() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| Program::h2relay().build())
+}
+
+/// The command that starts the relay: under what `DEMUXBUF_RUNNER` says (valgrind), if it says anything.
+pub(crate) fn command() -> Command {
+    let runner = std::env::var("DEMUXBUF_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    match words.next() {
+        None => Command::new(program()),
+        Some(first) => {
+            let mut command = Command::new(first);
+            command.args(words).arg(program());
+            command
+        }
+    }
+}
+
+impl Relay {
+    /// Starts a relay before this backend.
+    pub(crate) fn start(backend: SocketAddr, options: &[&str]) -> Relay {
+        Relay::start_as(command(), backend, options)
+    }
+
+    pub(crate) fn start_as(mut command: Command, backend: SocketAddr, options: &[&str]) -> Relay {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        command.args(["--quiet", "--backend", &backend.to_string(), "--json"]).arg(folder.path().join("stats.json"));
+        let mut child = command.args(options).stdout(Stdio::piped()).spawn().expect("the relay starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("stdout is a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("the relay says where it listens");
+        let address = line.trim_end().strip_prefix("h2relay: listening on ").expect("the line is as documented");
+        let address = address.parse().expect("an address");
+        Relay { child, address, folder }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the relay runs");
+    }
+
+    /// Statistics as of now.
+    pub(crate) fn stats(&self) -> Stats {
+        let path = self.folder.path().join("stats.json");
+        // A file can only be new if the old one is gone.
+        let _ = std::fs::remove_file(&path);
+        self.signal(Signal::USR1);
+        let start = Instant::now();
+        loop {
+            if let Ok(text) = std::fs::read_to_string(&path) {
+                return Stats(serde_json::from_str(&text).expect("the file is whole"));
+            }
+            assert!(start.elapsed() < PATIENCE, "no statistics");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until the statistics are as wanted; returns them.
+    pub(crate) fn wait_for(&self, what: &str, is_there: impl Fn(&Stats) -> bool) -> Stats {
+        let start = Instant::now();
+        loop {
+            let stats = self.stats();
+            if is_there(&stats) {
+                return stats;
+            }
+            assert!(start.elapsed() < PATIENCE, "never saw {what}: {stats:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Ends the relay; checks that it ended in order and held nothing. Returns its last statistics.
+    pub(crate) fn stop(mut self) -> Stats {
+        let path = self.folder.path().join("stats.json");
+        let _ = std::fs::remove_file(&path);
+        self.signal(Signal::TERM);
+        let status = self.child.wait().expect("the relay is a child");
+        assert_eq!(status.code(), Some(0), "exit status");
+        let text = std::fs::read_to_string(&path).expect("statistics at exit");
+        let stats = Stats(serde_json::from_str(&text).expect("the file is whole"));
+        stats.check_rest();
+        stats
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // Only a test that failed leaves one behind.
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A relay, and the backend that the test plays.
+pub(crate) struct Bench {
+    pub(crate) relay: Relay,
+    backend: TcpListener,
+}
+
+impl Bench {
+    pub(crate) fn start(options: &[&str]) -> Bench {
+        Bench::start_as(command(), options)
+    }
+
+    pub(crate) fn start_as(command: Command, options: &[&str]) -> Bench {
+        let backend = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let relay = Relay::start_as(command, backend.local_addr().expect("it is bound"), options);
+        Bench { relay, backend }
+    }
+
+    /// A client's socket.
+    pub(crate) fn client(&self) -> TcpStream {
+        patient(TcpStream::connect(self.relay.address()).expect("the relay listens"))
+    }
+
+    /// The backend's socket of the client that connected first and has none yet.
+    pub(crate) fn accept(&self) -> TcpStream {
+        patient(self.backend.accept().expect("the relay connects").0)
+    }
+
+    /// A client's socket and the backend's.
+    pub(crate) fn pair(&self) -> (TcpStream, TcpStream) {
+        let client = self.client();
+        (client, self.accept())
+    }
+
+    /// A pair that has exchanged its first frames.
+    pub(crate) fn open_pair(&self) -> (TcpStream, TcpStream) {
+        let (mut client, mut backend) = self.pair();
+        let (hello, answer) = (super::frames::client_opening(), super::frames::settings());
+        pass(&mut client, &mut backend, &hello);
+        pass(&mut backend, &mut client, &answer);
+        (client, backend)
+    }
+}
+
+fn patient(socket: TcpStream) -> TcpStream {
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout above 0");
+    socket.set_write_timeout(Some(PATIENCE)).expect("a timeout above 0");
+    socket.set_nodelay(true).expect("a TCP socket");
+    socket
+}
+
+/// Sends bytes and sees them come out at the other side, unchanged.
+pub(crate) fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
+    from.write_all(bytes).expect("the relay reads");
+    expect(to, bytes);
+}
+
+/// Sees exactly these bytes come next.
+pub(crate) fn expect(from: &mut TcpStream, bytes: &[u8]) {
+    let mut seen = vec![0; bytes.len()];
+    from.read_exact(&mut seen).expect("the bytes come");
+    assert!(seen == bytes, "bytes changed on their way");
+}
+
+/// Everything until the end.
+pub(crate) fn read_all(from: &mut TcpStream) -> Vec<u8> {
+    let mut seen = Vec::new();
+    from.read_to_end(&mut seen).expect("it ends without an error");
+    seen
+}
+
+/// Sees the end come next.
+pub(crate) fn expect_end(from: &mut TcpStream) {
+    let seen = read_all(from);
+    assert!(seen.is_empty(), "{} bytes before the end: {:?}", seen.len(), &seen[..seen.len().min(64)]);
+}
+
+/// Says that nothing more will come.
+pub(crate) fn finish(socket: &TcpStream) {
+    socket.shutdown(Shutdown::Write).expect("the socket is connected");
+}
+
+/// Closes with a reset instead of an orderly end.
+pub(crate) fn reset(socket: TcpStream) {
+    sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).expect("a TCP socket");
+}

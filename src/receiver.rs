@@ -565,6 +565,9 @@ impl Receivers {
 
     fn report(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
         let entry = self.table.entry_mut(index);
+        if let Event::Received { bytes } = event {
+            entry.check_behind(bytes)?;
+        }
         entry.connection.handle(event)?;
         match event {
             Event::Received { bytes } => self.counts.received_bytes += u64::from(bytes),

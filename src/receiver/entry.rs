@@ -63,6 +63,13 @@ impl Entry {
         self.start = if self.connection.level() == 0 { 0 } else { self.start + bytes };
     }
 
+    /// Refuses received bytes that cannot lie behind the content, because nobody asked for the area that the content
+    /// is moved to the front for. Where it is at the front, the machine knows the room.
+    pub(super) fn check_behind(&self, bytes: u32) -> Result<(), ReceiverError> {
+        let behind = self.connection.capacity() - self.start - self.connection.level();
+        if self.start > 0 && bytes > behind { Err(ReceiverError::TooManyBytes) } else { Ok(()) }
+    }
+
     /// Holds nothing any more; returns what was held.
     pub(super) fn leave(&mut self) -> Place {
         self.start = 0;

@@ -1,0 +1,172 @@
+//! The library as a C host sees it: handles are numbers, results are statuses and masks.
+#![allow(unsafe_code, reason = "the C functions are unsafe to call")]
+
+use demuxbuf::ffi::*;
+
+/// A pool made and freed through the C API.
+pub(crate) struct Pool(*mut demuxbuf_pool);
+
+impl Pool {
+    /// A pool with these changes to the defaults.
+    pub(crate) fn new(buffers: u32, receivers: u32, change: impl Fn(&mut demuxbuf_pool_config)) -> Pool {
+        let mut pool = std::ptr::null_mut();
+        // SAFETY: all-zero is a configuration, and every pointer is to a live local.
+        unsafe {
+            let mut config = std::mem::zeroed::<demuxbuf_pool_config>();
+            assert_eq!(demuxbuf_pool_config_init(&mut config, buffers, receivers), DEMUXBUF_OK);
+            change(&mut config);
+            assert_eq!(demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), 0), DEMUXBUF_OK);
+        }
+        Pool(pool)
+    }
+
+    /// The lease or the wait, with the status.
+    pub(crate) fn request(&self, class: u32, token: u64) -> (i32, u64) {
+        let mut handle = 0;
+        // SAFETY: the pool is live, as in every function here, and the output is a live local.
+        let status = unsafe { demuxbuf_pool_request(self.0, class, token, &mut handle) };
+        self.check();
+        (status, handle)
+    }
+
+    pub(crate) fn release(&self, lease: u64) -> i32 {
+        // SAFETY: as in `request`.
+        let status = unsafe { demuxbuf_pool_release(self.0, lease) };
+        self.check();
+        status
+    }
+
+    pub(crate) fn cancel(&self, wait: u64) -> i32 {
+        // SAFETY: as in `request`.
+        let status = unsafe { demuxbuf_pool_cancel(self.0, wait) };
+        self.check();
+        status
+    }
+
+    pub(crate) fn poll_grant(&self) -> Option<demuxbuf_grant> {
+        // SAFETY: as in `request`; all-zero is a grant.
+        let (status, grant) = unsafe {
+            let mut grant = std::mem::zeroed::<demuxbuf_grant>();
+            (demuxbuf_pool_poll_grant(self.0, &mut grant), grant)
+        };
+        self.check();
+        assert!(status == DEMUXBUF_OK || status == DEMUXBUF_NONE);
+        (status == DEMUXBUF_OK).then_some(grant)
+    }
+
+    pub(crate) fn attach(&self, token: u64, bytes: &[u8]) -> u64 {
+        let mut receiver = 0;
+        // SAFETY: as in `request`; the bytes are a live slice.
+        let status = unsafe { demuxbuf_receiver_attach(self.0, 0, token, bytes.as_ptr(), bytes.len(), &mut receiver) };
+        assert_eq!(status, DEMUXBUF_OK);
+        self.check();
+        receiver
+    }
+
+    /// One call that names a receiver: the mask of actions, or an error in place of it.
+    pub(crate) fn step(
+        &self,
+        call: unsafe extern "C" fn(*mut demuxbuf_pool, u64) -> demuxbuf_step,
+        receiver: u64,
+    ) -> Result<u32, i32> {
+        // SAFETY: as in `request`.
+        let step = unsafe { call(self.0, receiver) };
+        self.check();
+        result_of(step.actions)
+    }
+
+    /// Copies bytes to where the pending receive wants them, and reports them.
+    pub(crate) fn receive(&self, receiver: u64, bytes: &[u8]) -> Result<u32, i32> {
+        // SAFETY: as in `request`; the step says where there is room and for how much.
+        let step = unsafe {
+            let step = demuxbuf_receiver_pending(self.0, receiver);
+            assert!(step.actions & DEMUXBUF_RECV != 0 && step.bytes as usize >= bytes.len());
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), step.data, bytes.len());
+            demuxbuf_receiver_received(self.0, receiver, bytes.len() as u32)
+        };
+        self.check();
+        result_of(step.actions)
+    }
+
+    /// Reports bytes that nobody copied.
+    pub(crate) fn received(&self, receiver: u64, bytes: u32) -> Result<u32, i32> {
+        // SAFETY: as in `request`.
+        let step = unsafe { demuxbuf_receiver_received(self.0, receiver, bytes) };
+        self.check();
+        result_of(step.actions)
+    }
+
+    pub(crate) fn decoded(&self, receiver: u64, consumed: u32, need_more: u32) -> Result<u32, i32> {
+        // SAFETY: as in `request`.
+        let step = unsafe { demuxbuf_receiver_decoded(self.0, receiver, consumed, need_more) };
+        self.check();
+        result_of(step.actions)
+    }
+
+    pub(crate) fn block(&self, receiver: u64, reasons: u32) -> Result<u32, i32> {
+        // SAFETY: as in `request`.
+        let step = unsafe { demuxbuf_receiver_block(self.0, receiver, reasons) };
+        self.check();
+        result_of(step.actions)
+    }
+
+    pub(crate) fn stats(&self) -> demuxbuf_pool_stats {
+        let mut stats = demuxbuf_pool_stats::default();
+        // SAFETY: as in `request`.
+        assert_eq!(unsafe { demuxbuf_pool_get_stats(self.0, &mut stats) }, DEMUXBUF_OK);
+        stats
+    }
+
+    fn check(&self) {
+        // SAFETY: as in `request`.
+        assert_eq!(unsafe { demuxbuf_pool_check(self.0) }, DEMUXBUF_OK, "the invariants hold");
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: made in `new` and freed once.
+        unsafe { demuxbuf_pool_free(self.0) };
+    }
+}
+
+/// A bare connection, embedded as C hosts do.
+#[derive(Default)]
+pub(crate) struct Connection(demuxbuf_connection);
+
+impl Connection {
+    /// Attached with so many bytes in a buffer of this capacity; 0 for none.
+    pub(crate) fn attached(level: u32, capacity: u32) -> (Connection, u32) {
+        let mut connection = Connection::default();
+        // SAFETY: a live local, as in every function here.
+        let mask = unsafe { demuxbuf_connection_attach(&mut connection.0, level, capacity) };
+        (connection, result_of(mask).expect("a fresh connection attaches"))
+    }
+
+    /// One call without a parameter.
+    pub(crate) fn call(&mut self, call: unsafe extern "C" fn(*mut demuxbuf_connection) -> u32) -> Result<u32, i32> {
+        // SAFETY: as in `attached`.
+        result_of(unsafe { call(&mut self.0) })
+    }
+
+    /// One call with a number.
+    pub(crate) fn call_with(
+        &mut self,
+        call: unsafe extern "C" fn(*mut demuxbuf_connection, u32) -> u32,
+        number: u32,
+    ) -> Result<u32, i32> {
+        // SAFETY: as in `attached`.
+        result_of(unsafe { call(&mut self.0, number) })
+    }
+
+    pub(crate) fn describe(&self) -> demuxbuf_connection_info {
+        let mut info = demuxbuf_connection_info::default();
+        // SAFETY: as in `attached`.
+        assert_eq!(unsafe { demuxbuf_connection_describe(&self.0, &mut info) }, DEMUXBUF_OK);
+        info
+    }
+}
+
+fn result_of(mask: u32) -> Result<u32, i32> {
+    if mask & DEMUXBUF_ERROR == 0 { Ok(mask) } else { Err(mask as i32) }
+}

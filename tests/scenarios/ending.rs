@@ -1,0 +1,464 @@
+//! Scenarios of the end of a connection.
+
+use crate::c;
+use crate::host::{Host, STREAM_FULL, bare_config, config, data_frame, frame, window_update};
+use crate::machine::{MODES, Machine, in_all_modes};
+use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, EventError, Hold, Mode, Policy};
+use demuxbuf::ffi::*;
+use demuxbuf::framing::h2::{Decoder, PREFACE, Side, flags, kind};
+use demuxbuf::receiver::ReceiverError;
+use std::collections::HashSet;
+
+const ENDS: [EndKind; 2] = [EndKind::Stream, EndKind::Error];
+
+fn event_of(end: EndKind) -> Event {
+    match end {
+        EndKind::Stream => Event::EndOfStream,
+        EndKind::Error => Event::TransportError,
+    }
+}
+
+/// What a client may send from its first byte on, with the length of each element.
+fn client_stream() -> (Vec<u8>, Vec<usize>) {
+    let elements = [
+        PREFACE.to_vec(),
+        frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 255, 255]),
+        frame(kind::HEADERS, flags::PADDED, 1, &[2, 0x82, 0x86, 0, 0]),
+        frame(kind::CONTINUATION, flags::END_HEADERS, 1, &[0x84; 40]),
+        frame(kind::DATA, flags::PADDED, 1, &[[3].as_slice(), &[1; 90], &[0; 3]].concat()),
+        window_update(),
+    ];
+    let lengths = elements.iter().map(Vec::len).collect();
+    (elements.concat(), lengths)
+}
+
+#[test]
+fn s34_whole_frames_are_decoded_before_the_end() {
+    for end in ENDS {
+        in_all_modes(|mode| {
+            let mut host = Host::new(&config(mode, 2, 2));
+            let peer = host.attach();
+            // More than one buffer, in one go with the end behind it.
+            for _ in 0..30 {
+                host.send(peer, &data_frame(100));
+            }
+            host.finish(peer, end);
+            host.settle();
+            assert_eq!(host.peers[peer].frames.len(), 30, "nothing is cut off");
+            assert_eq!(host.peers[peer].ends, [(end, 0)], "then the end, once");
+            host.tell(peer, Event::Readable);
+            host.tell(peer, event_of(end));
+            host.settle();
+            assert_eq!(host.peers[peer].ends.len(), 1);
+            assert_eq!(host.held(), (0, 0, 0));
+        });
+    }
+
+    in_all_modes(|mode| {
+        let mut machine = Machine::reading(Policy { mode, ..Policy::default() }, 1024);
+        machine.on(Event::Received { bytes: 200 });
+        let actions = machine.on(Event::EndOfStream);
+        assert!(actions.has(Action::Demux) && !actions.has(Action::End) && !actions.has(Action::Recv));
+        let actions = machine.on(Event::Consumed { bytes: 100 });
+        assert!(actions.has(Action::Demux) && !actions.has(Action::End));
+        assert!(machine.on(Event::Consumed { bytes: 100 }).has(Action::End));
+        assert_eq!(machine.refuses(Event::Received { bytes: 1 }), EventError::AfterEnd);
+        assert!(!machine.on(Event::done(Action::End)).has(Action::End));
+    });
+}
+
+#[test]
+fn s35_an_end_inside_an_element_is_reported_with_its_residue() {
+    let (stream, lengths) = client_stream();
+    for end in ENDS {
+        in_all_modes(|mode| {
+            // Cut everywhere: in the preface, in heads, before and after a pad length, in payloads, between the pieces
+            // of a header block.
+            for cut in 0..=stream.len() {
+                let mut host = Host::new(&config(mode, 1, 1));
+                let peer = host.attach();
+                host.peers[peer].decoder = Decoder::new(Side::Client);
+                host.send(peer, &stream[..cut]);
+                host.settle();
+                host.finish(peer, end);
+                host.settle();
+                let mut whole = 0;
+                for length in &lengths {
+                    whole += if whole + length <= cut { *length } else { break };
+                }
+                assert_eq!(host.peers[peer].ends, [(end, (cut - whole) as u32)], "cut at {cut}");
+                assert_eq!(host.receivers.stats().dropped_bytes, (cut - whole) as u64, "dropped once it was seen");
+                assert_eq!(host.held(), (0, 0, 0));
+            }
+        });
+    }
+}
+
+#[test]
+fn s36_an_end_that_comes_with_data_is_seen() {
+    for end in ENDS {
+        in_all_modes(|mode| {
+            // On a frame boundary, with the last free byte of the buffer, and around it; whole and broken off.
+            for (sent, whole) in [(13, 13), (1024, 1024), (1023, 1023), (1024, 1025), (1023, 1024), (700, 900)] {
+                for together in [true, false] {
+                    let mut host = Host::new(&bare_config(mode, 1, 1));
+                    let peer = host.attach();
+                    host.send(peer, &data_frame(whole)[..sent]);
+                    if !together {
+                        host.settle();
+                    }
+                    host.finish(peer, end);
+                    host.settle();
+                    if whole > 1024 {
+                        // It can never fit, so nothing more is read: the host's answer is to fail or to close.
+                        assert_eq!((host.peers[peer].misfits, host.level(peer)), (1, 1024));
+                        host.tell(peer, Event::Fail);
+                        host.settle();
+                    }
+                    let residue = if sent == whole || whole > 1024 { 0 } else { sent as u32 };
+                    assert_eq!(host.peers[peer].ends, [(end, residue)]);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn s37_an_end_is_seen_without_a_buffer() {
+    for end in ENDS {
+        // By an event of its own while it waits, with and without a lifeline.
+        in_all_modes(|mode| {
+            for lifeline in [false, true] {
+                let mut settings = config(mode, 1, 2);
+                settings.lifeline = lifeline;
+                let mut host = Host::new(&settings);
+                let leases = host.take_all_buffers(0);
+                let peer = host.attach();
+                host.send(peer, &data_frame(500));
+                host.settle();
+                host.tell(peer, Event::Readable);
+                host.settle();
+                assert!(host.is_waiting(peer));
+                let actions = host.hang_up(peer, end);
+                assert!(!host.is_waiting(peer), "it leaves the queue at once");
+                assert!(actions.has(Action::End), "and the end is seen at once");
+                host.resume(peer);
+                assert_eq!(host.peers[peer].ends.len(), 1);
+                host.release(leases[0]);
+                assert_eq!(host.receivers.stats().pool.free, 1, "nothing was assigned to it");
+            }
+        });
+
+        // By a receive through the lifeline, which is all that some loops have.
+        in_all_modes(|mode| {
+            let mut host = Host::new(&config(mode, 1, 2));
+            host.take_all_buffers(0);
+            let peer = host.attach();
+            host.send(peer, &window_update());
+            host.finish(peer, end);
+            host.settle();
+            assert_eq!((host.peers[peer].frames.len(), host.peers[peer].ends.as_slice()), (1, [(end, 0)].as_slice()));
+            assert_eq!(host.held(), (1, 0, 0));
+        });
+
+        // While parked, with no buffer free any more.
+        in_all_modes(|mode| {
+            let mut host = Host::new(&config(mode, 1, 2));
+            let peer = host.attach();
+            host.send(peer, &data_frame(100)[..40]);
+            host.settle();
+            host.cancel_idle_receives();
+            assert_eq!(host.held(), (0, 0, 1));
+            host.take_all_buffers(0);
+            host.finish(peer, end);
+            host.settle();
+            assert_eq!(host.peers[peer].ends, [(end, 40)]);
+            assert_eq!(host.held(), (1, 0, 0), "it waits for nothing, and the residue is gone once it was seen");
+        });
+    }
+}
+
+#[test]
+fn s38_an_error_is_final_after_what_can_be_decoded() {
+    in_all_modes(|mode| {
+        let mut host = Host::new(&config(mode, 2, 2));
+        let peer = host.attach();
+        host.block(peer);
+        host.send(peer, &data_frame(100));
+        host.send(peer, &data_frame(300)[..200]);
+        host.settle();
+        host.hang_up(peer, EndKind::Error);
+        host.resume(peer);
+        assert!(host.peers[peer].ends.is_empty(), "decodable bytes first");
+        host.unblock(peer);
+        host.resume(peer);
+        assert_eq!(
+            (host.peers[peer].frames.len(), host.peers[peer].ends.as_slice()),
+            (1, [(EndKind::Error, 200)].as_slice())
+        );
+        let decodes = host.peers[peer].decodes;
+        for event in [Event::Wake, Event::Readable, Event::TransportError, Event::EndOfStream] {
+            host.tell(peer, event);
+            host.settle();
+        }
+        assert_eq!((host.peers[peer].decodes, host.peers[peer].ends.len()), (decodes, 1), "final: no loop");
+    });
+
+    // An error outweighs an end that nobody has seen, and comes too late after one that was.
+    in_all_modes(|mode| {
+        let mut machine = Machine::attached(mode);
+        machine.on(Event::EndOfStream);
+        machine.on(Event::TransportError);
+        assert_eq!(machine.connection.end(), Some(EndKind::Error));
+        let mut machine = Machine::attached(mode);
+        machine.on(Event::EndOfStream);
+        machine.on(Event::done(Action::End));
+        assert!(!machine.on(Event::TransportError).has(Action::End));
+        assert_eq!(machine.connection.end(), Some(EndKind::Stream));
+    });
+}
+
+#[test]
+fn s39_an_end_during_a_block_waits_for_the_frames() {
+    for end in ENDS {
+        // Whole frames only, or with a part behind them; small enough to be parked, and not.
+        for (frames, part) in [(1, 0), (3, 0), (8, 0), (1, 5), (8, 150)] {
+            in_all_modes(|mode| {
+                let mut host = Host::new(&config(mode, 2, 2));
+                let peer = host.attach();
+                host.block(peer);
+                for _ in 0..frames {
+                    host.send(peer, &window_update());
+                }
+                host.send(peer, &data_frame(200)[..part]);
+                host.settle();
+                host.finish(peer, end);
+                host.settle();
+                assert!(host.peers[peer].ends.is_empty(), "not early");
+                assert!(host.unblock(peer).has(Action::Demux));
+                host.resume(peer);
+                host.settle();
+                assert_eq!(host.peers[peer].frames.len(), frames, "not lost");
+                assert_eq!(host.peers[peer].ends, [(end, part as u32)]);
+            });
+        }
+    }
+
+    // Short of data and blocked, with an end: the last reason is what it waits for.
+    in_all_modes(|mode| {
+        let mut machine = Machine::reading(Policy { mode, ..Policy::default() }, 1024);
+        machine.on(Event::Received { bytes: 20 });
+        machine.on(Event::NeedMore { bytes: 7 });
+        machine.on(Event::Block { reasons: 3 });
+        assert!(!machine.on(Event::EndOfStream).has(Action::End));
+        assert!(!machine.on(Event::Unblock { reasons: 1 }).has(Action::End));
+        assert!(machine.on(Event::Unblock { reasons: 2 }).has(Action::End));
+        assert_eq!(machine.connection.residue(), 20);
+    });
+}
+
+/// Every event with small numbers, to wander through the states.
+fn some_events() -> Vec<Event> {
+    let mut events = vec![
+        Event::Readable,
+        Event::BufferGranted { capacity: 8 },
+        Event::BufferDenied,
+        Event::BufferParked { capacity: 4 },
+        Event::BufferReleased,
+        Event::WouldBlock,
+        Event::EndOfStream,
+        Event::TransportError,
+        Event::Yield,
+        Event::Wake,
+        Event::PauseRecv,
+        Event::ResumeRecv,
+        Event::Fail,
+        Event::ReclaimRequested,
+        Event::LeaseExpired,
+        Event::Sync { level: 2, capacity: 8, blocked: 0, short: true, armed: true },
+    ];
+    for bytes in [1, 4] {
+        events.extend([Event::Received { bytes }, Event::Consumed { bytes }, Event::NeedMore { bytes }]);
+        events.extend([Event::Block { reasons: bytes }, Event::Unblock { reasons: bytes }]);
+    }
+    events.extend(Actions::ACKNOWLEDGED.iter().map(Event::done));
+    events
+}
+
+/// Closes a connection in this state and does what is left: only the hold and the wait, and then nothing ever again.
+fn close_and_finish(state: &Connection, events: &[Event]) {
+    let mut machine = Machine { connection: state.clone() };
+    let (holds, waits) = (state.hold() != Hold::None, state.is_waiting());
+    let actions = machine.on(Event::Close);
+    assert_eq!(actions.has(Action::ReleaseBuffer), holds);
+    assert_eq!(actions.has(Action::CancelRequest), waits);
+    assert_eq!(actions.has(Action::Finished), !holds && !waits);
+    let allowed = (Action::ReleaseBuffer | Action::CancelRequest) | Action::Finished;
+    assert!(allowed.contains(actions), "no other action after the close: {actions:?}");
+    if waits {
+        machine.on(Event::done(Action::CancelRequest));
+    }
+    if holds {
+        machine.on(Event::BufferReleased);
+    }
+    assert_eq!(machine.pending(), Action::Finished.into());
+    for &event in events {
+        let mut late = machine.connection.clone();
+        let late = late.handle(event).unwrap_or(Action::Finished.into());
+        assert_eq!(late, Action::Finished.into(), "{event:?} brings nothing back");
+    }
+}
+
+#[test]
+fn s40_close_in_every_state_finishes() {
+    let events = some_events();
+    for mode in MODES {
+        let mut seen = HashSet::new();
+        let policy = Policy { mode, park_bytes: 4, reads_per_wake: 2, ..Policy::default() };
+        let mut edge = vec![Machine::with_policy(policy).connection];
+        for _ in 0..6 {
+            let mut next = Vec::new();
+            for state in &edge {
+                for &event in &events {
+                    let mut successor = state.clone();
+                    if successor.handle(event).is_ok() && seen.insert(successor.clone()) {
+                        close_and_finish(&successor, &events);
+                        next.push(successor);
+                    }
+                }
+            }
+            edge = next;
+        }
+        assert!(seen.len() > 10_000, "{} states are not many", seen.len());
+    }
+    every_combination_through_the_receivers();
+    every_combination_through_c();
+}
+
+/// How a receiver stands when it is closed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stand {
+    Idle,
+    Holding,
+    Waiting,
+    WaitingWithResidue,
+    Assigned,
+    Parked,
+}
+
+const STANDS: [Stand; 6] =
+    [Stand::Idle, Stand::Holding, Stand::Waiting, Stand::WaitingWithResidue, Stand::Assigned, Stand::Parked];
+
+fn every_combination_through_the_receivers() {
+    let twists = [
+        Event::Block { reasons: STREAM_FULL },
+        Event::PauseRecv,
+        Event::Fail,
+        Event::EndOfStream,
+        Event::TransportError,
+        Event::ReclaimRequested,
+        Event::LeaseExpired,
+        Event::Wake,
+    ];
+    in_all_modes(|mode| {
+        for stand in STANDS {
+            for first in twists {
+                for second in twists {
+                    let (mut host, peer) = stand_as(mode, stand);
+                    host.report(peer, first);
+                    host.report(peer, second);
+                    let id = host.peers[peer].id;
+                    host.close(peer);
+                    assert_eq!(host.receivers.handle(id, Event::Close), Err(ReceiverError::Stale));
+                    assert_eq!(host.receivers.poll_grant(), None, "{stand:?}: no grant to the dead");
+                    let stats = host.receivers.stats();
+                    assert_eq!((stats.slots_in_use, stats.pool.waiting, stats.receivers), (0, 0, 0));
+                    let by_host = if matches!(stand, Stand::Waiting | Stand::WaitingWithResidue) { 1 } else { 0 };
+                    assert_eq!((stats.pool.leased, stats.pool.assigned), (by_host, 0), "{stand:?}: nothing leaks");
+                    assert_eq!(stats.received_bytes, stats.dropped_bytes, "every byte is accounted for");
+                }
+            }
+        }
+    });
+}
+
+/// A host with one buffer and one peer that stands like this.
+fn stand_as(mode: Mode, stand: Stand) -> (Host, usize) {
+    let mut host = Host::new(&config(mode, 1, 1));
+    let peer = host.attach();
+    let leases = match stand {
+        Stand::Waiting | Stand::Assigned => host.take_after_idling(),
+        _ => Vec::new(),
+    };
+    match stand {
+        Stand::Idle => {}
+        Stand::Holding => host.send(peer, &data_frame(300)[..200]),
+        Stand::Waiting | Stand::Assigned => host.send(peer, &data_frame(300)),
+        Stand::WaitingWithResidue | Stand::Parked => host.send(peer, &data_frame(300)[..30]),
+    }
+    host.settle();
+    if stand == Stand::Parked || stand == Stand::WaitingWithResidue {
+        host.cancel_idle_receives();
+        assert_eq!(host.held(), (0, 0, 1));
+    }
+    if stand == Stand::WaitingWithResidue {
+        host.take_all_buffers(0);
+        host.send(peer, &data_frame(300)[30..]);
+        host.settle();
+    }
+    if stand == Stand::Assigned {
+        host.release(leases[0]);
+    }
+    let info = host.receivers.connection(host.peers[peer].id).expect("the handle is live");
+    let waits = matches!(stand, Stand::Waiting | Stand::WaitingWithResidue | Stand::Assigned);
+    assert_eq!(info.is_waiting(), waits, "{stand:?}");
+    if stand == Stand::Holding {
+        assert_eq!(info.hold(), Hold::Buffer);
+    }
+    (host, peer)
+}
+
+fn every_combination_through_c() {
+    for stand in STANDS {
+        for blocked in [false, true] {
+            let pool = c::Pool::new(1, 1, |_| {});
+            let receiver = pool.attach(1, &[]);
+            let waits = matches!(stand, Stand::Waiting | Stand::Assigned);
+            let lease = if waits { pool.request(0, 2).1 } else { 0 };
+            if stand != Stand::Idle {
+                pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
+                let bytes = if stand == Stand::Holding { 200 } else { 30 };
+                pool.receive(receiver, &data_frame(300)[..bytes]).expect("there is room");
+                pool.decoded(receiver, 0, 300 - bytes as u32).expect("it is short of data");
+            }
+            let mut held_by_host = u32::from(stand == Stand::Waiting);
+            if stand == Stand::WaitingWithResidue {
+                assert_eq!(pool.request(0, 2).0, DEMUXBUF_OK);
+                held_by_host = 1;
+                pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
+            }
+            if stand == Stand::Assigned {
+                // Level-triggered: there is more, so it still waits.
+                pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
+                assert_eq!(pool.release(lease), DEMUXBUF_OK);
+                assert_eq!(pool.stats().assigned, 1);
+            }
+            if blocked {
+                pool.block(receiver, 1).expect("the handle is live");
+            }
+            assert_eq!(pool.step(demuxbuf_receiver_close, receiver), Ok(DEMUXBUF_FINISHED), "{stand:?}");
+            assert_eq!(pool.step(demuxbuf_receiver_close, receiver), Err(DEMUXBUF_ERR_STALE));
+            let stats = pool.stats();
+            assert_eq!((stats.leased, stats.assigned), (held_by_host, 0), "{stand:?}");
+            assert_eq!((stats.waiting, stats.slots_in_use, stats.receivers), (0, 0, 0), "{stand:?}");
+        }
+    }
+
+    // The bare machine: close, give back, finished; then it may be attached again.
+    let (mut connection, _) = c::Connection::attached(3, 5);
+    let mask = connection.call(demuxbuf_connection_close);
+    assert_eq!(mask, Ok(DEMUXBUF_RELEASE_BUFFER));
+    assert_eq!(connection.call_with(demuxbuf_connection_received, 1), Err(DEMUXBUF_ERR_CLOSED));
+    assert_eq!(connection.call(demuxbuf_connection_buffer_released), Ok(DEMUXBUF_FINISHED));
+    assert_eq!(connection.call(demuxbuf_connection_readable), Ok(DEMUXBUF_FINISHED));
+}

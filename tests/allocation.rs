@@ -1,0 +1,397 @@
+//! What is allocated, and when: everything at the start, or a clear error and nothing; afterwards never again.
+#![allow(unsafe_code, reason = "an allocator is unsafe to write, and the C functions to call")]
+
+use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
+use demuxbuf::ffi::*;
+use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
+use demuxbuf::memory::{Memory, MemoryConfig};
+use demuxbuf::pool::{Outcome, Pool, PoolConfig};
+use demuxbuf::receiver::{Granted, Handover, ReceiverId, Receivers, ReceiversConfig};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// The system's allocator, which counts for each thread and can be told to fail.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
+    /// Allocations that still succeed; the next one, or all that follow, fail.
+    static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+    static FAILS_FOR_EVER: Cell<bool> = const { Cell::new(false) };
+    static FAILED: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Counting {
+    fn allows(&self) -> bool {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        match LEFT.get() {
+            None => true,
+            Some(0) => {
+                LEFT.set(FAILS_FOR_EVER.get().then_some(0));
+                FAILED.set(FAILED.get() + 1);
+                false
+            }
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                true
+            }
+        }
+    }
+
+    fn counted(&self, at: *mut u8, grown: usize, shrunk: usize) -> *mut u8 {
+        if !at.is_null() {
+            LIVE_BYTES.set(LIVE_BYTES.get() + grown as i64 - shrunk as i64);
+        }
+        at
+    }
+}
+
+// SAFETY: everything is passed on to the system's allocator; a refusal is a null pointer, as the trait allows.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !self.allows() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise is passed on.
+        self.counted(unsafe { System.alloc(layout) }, layout.size(), 0)
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if !self.allows() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise is passed on.
+        self.counted(unsafe { System.alloc_zeroed(layout) }, layout.size(), 0)
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        if !self.allows() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise is passed on.
+        self.counted(unsafe { System.realloc(at, layout, bytes) }, bytes, layout.size())
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE_BYTES.set(LIVE_BYTES.get() - layout.size() as i64);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+/// Runs `call` with the allocation number `succeed` failing, alone or with all after it; says whether one failed.
+fn with_failure<T>(succeed: u64, for_ever: bool, call: impl FnOnce() -> T) -> (T, bool) {
+    FAILED.set(0);
+    FAILS_FOR_EVER.set(for_ever);
+    LEFT.set(Some(succeed));
+    let result = call();
+    LEFT.set(None);
+    (result, FAILED.get() > 0)
+}
+
+/// Fails each allocation of `make` in turn. Each time the error must name one of these fields, and each field must be
+/// named by some failure; nothing may stay allocated, not after a failure and not after what was made is dropped.
+fn each_allocation_fails_in_turn<T, E: std::fmt::Display>(fields: &[&str], make: impl Fn() -> Result<T, E>) {
+    for for_ever in [false, true] {
+        let mut named = Vec::new();
+        for succeed in 0.. {
+            let live = LIVE_BYTES.get();
+            let (made, failed) = with_failure(succeed, for_ever, &make);
+            match made {
+                Ok(made) => {
+                    assert!(!failed, "a failed allocation is an error");
+                    assert!(LIVE_BYTES.get() > live, "everything is reserved at the start");
+                    drop(made);
+                    assert_eq!(LIVE_BYTES.get(), live, "dropping gives everything back");
+                    break;
+                }
+                Err(error) => {
+                    assert!(failed, "only a failed allocation is an error here: {error}");
+                    assert_eq!(LIVE_BYTES.get(), live, "a half-made one gives everything back: {error}");
+                    named.push(error.to_string());
+                }
+            }
+        }
+        let field_of = |message: &String| fields.iter().position(|field| message.starts_with(field));
+        let missed = named.iter().find(|message| field_of(message).is_none());
+        assert_eq!(missed, None, "every error names a field");
+        for (index, field) in fields.iter().enumerate() {
+            assert!(named.iter().any(|message| field_of(message) == Some(index)), "{field} is named: {named:?}");
+        }
+    }
+}
+
+fn config(mode: Mode) -> ReceiversConfig {
+    let mut config = ReceiversConfig::new(3, 8);
+    config.buffer_bytes = 256;
+    config.slots = 6;
+    config.policy.mode = mode;
+    config
+}
+
+#[test]
+fn s50_an_allocation_that_fails_at_the_start_is_a_clear_error() {
+    each_allocation_fails_in_turn(&["buffers:", "waiters_max:"], || Pool::new(&PoolConfig::new(5, 7)));
+    let memory = MemoryConfig { buffers: 5, buffer_bytes: 64, slots: 7 };
+    each_allocation_fails_in_turn(&["buffers:", "slots:"], || Memory::new(&memory));
+    let fields = ["pool.waiters_max:", "buffers:", "waiters_max:", "slots:", "receivers_max:", "pool.buffers:"];
+    each_allocation_fails_in_turn(&fields, || Receivers::new(&config(Mode::Level)));
+}
+
+#[test]
+fn s50_the_same_for_c() {
+    // SAFETY: all-zero is a configuration that the call fills in; every pointer is to a live local.
+    let config = unsafe {
+        let mut config = std::mem::zeroed::<demuxbuf_pool_config>();
+        assert_eq!(demuxbuf_pool_config_init(&mut config, 3, 8), DEMUXBUF_OK);
+        config
+    };
+    for for_ever in [false, true] {
+        let live = LIVE_BYTES.get();
+        let nothing = std::ptr::dangling_mut();
+        for succeed in 0.. {
+            let mut pool: *mut demuxbuf_pool = nothing;
+            let mut message = [0_u8; 80];
+            let at = message.as_mut_ptr().cast();
+            // SAFETY: the pointers are to live locals.
+            let call = || unsafe { demuxbuf_pool_new(&config, &mut pool, at, message.len()) };
+            let (status, failed) = with_failure(succeed, for_ever, call);
+            if status == DEMUXBUF_OK {
+                assert!(!failed && succeed > 5);
+                // SAFETY: made above, freed once.
+                unsafe { demuxbuf_pool_free(pool) };
+                assert_eq!(LIVE_BYTES.get(), live, "freeing gives everything back");
+                break;
+            }
+            assert!(failed);
+            assert_eq!((status, pool), (DEMUXBUF_ERR_NO_MEMORY, nothing), "nothing is written");
+            assert_eq!(LIVE_BYTES.get(), live, "everything is given back");
+            let text = std::ffi::CStr::from_bytes_until_nul(&message).expect("a closing 0").to_string_lossy();
+            let named =
+                ["buffers", "waiters_max", "slots", "receivers_max", "pool"].iter().any(|name| text.contains(name));
+            assert!(named && text.contains("no memory"), "{text}");
+        }
+    }
+}
+
+/// Runs one call of the library and counts: it must not allocate.
+fn unallocating<T>(call: impl FnOnce() -> T) -> T {
+    let before = (ALLOCATIONS.get(), LIVE_BYTES.get());
+    let result = call();
+    assert_eq!((ALLOCATIONS.get(), LIVE_BYTES.get()), before, "no event allocates, and none frees");
+    result
+}
+
+/// A small generator of numbers, the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as u32 % sides
+    }
+
+    /// Any event, sensible or not.
+    fn event(&mut self) -> Event {
+        let bytes = self.roll(40);
+        let reasons = self.roll(3);
+        match self.roll(24) {
+            0..=5 => Event::Readable,
+            6 => Event::WouldBlock,
+            7 if self.roll(20) == 0 => Event::EndOfStream,
+            8 if self.roll(20) == 0 => Event::TransportError,
+            9 | 10 => Event::Consumed { bytes },
+            11 => Event::NeedMore { bytes },
+            12 => Event::Block { reasons },
+            13 | 14 => Event::Unblock { reasons },
+            15 => Event::Yield,
+            16 => Event::PauseRecv,
+            17 => Event::ResumeRecv,
+            18 if self.roll(20) == 0 => Event::Fail,
+            19 => Event::ReclaimRequested,
+            20 => Event::LeaseExpired,
+            21 if self.roll(20) == 0 => Event::Close,
+            22 => Event::Received { bytes },
+            _ => Event::Wake,
+        }
+    }
+}
+
+/// The receivers under test, and what the host has in its hands.
+struct Busy {
+    receivers: Receivers,
+    ids: Vec<ReceiverId>,
+    host: Vec<Outcome>,
+    dice: Dice,
+}
+
+impl Busy {
+    /// One call of any kind.
+    fn step(&mut self) {
+        let Busy { receivers, ids, host, dice } = self;
+        let id = ids[dice.roll(ids.len() as u32) as usize];
+        match dice.roll(12) {
+            0 => self.replace(id),
+            1 if host.len() < 3 => {
+                let asked = unallocating(|| receivers.request(0, 99));
+                host.extend(asked);
+            }
+            2 => match host.pop() {
+                Some(Outcome::Granted(lease)) => {
+                    assert!(unallocating(|| receivers.buffer(lease)).is_ok());
+                    assert_eq!(unallocating(|| receivers.release(lease)), Ok(()));
+                    assert!(unallocating(|| receivers.release(lease)).is_err());
+                }
+                Some(Outcome::Queued(wait)) => assert_eq!(unallocating(|| receivers.cancel(wait)), Ok(())),
+                None => {}
+            },
+            3 => {
+                if let Ok(Handover { lease, .. }) = unallocating(|| receivers.take(id)) {
+                    host.push(Outcome::Granted(lease));
+                }
+            }
+            4 => {
+                let (consumed, need_more) = (dice.roll(30), dice.roll(60));
+                let _ = unallocating(|| receivers.decoded(id, consumed, need_more));
+            }
+            5..=8 => self.receive(id),
+            _ => {
+                let event = dice.event();
+                let answer = unallocating(|| receivers.handle(id, event));
+                if event == Event::Close && answer.is_ok() {
+                    self.replace(id);
+                }
+            }
+        }
+        self.look();
+    }
+
+    /// Another connection in place of this one, sometimes with bytes that are there already.
+    fn replace(&mut self, id: ReceiverId) {
+        let Busy { receivers, ids, dice, .. } = self;
+        let at = ids.iter().position(|&known| known == id).expect("the handle is one of ours");
+        let _ = unallocating(|| receivers.handle(id, Event::Close));
+        let bytes = [7; 100];
+        let there = dice.roll(100) as usize;
+        let attached = unallocating(|| receivers.attach_with(0, at as u64, &bytes[..there]));
+        ids[at] = attached
+            .unwrap_or_else(|_| unallocating(|| receivers.attach(0, at as u64)).expect("its row of the table is free"));
+    }
+
+    /// Does what is acknowledged, and receives if there is room.
+    fn receive(&mut self, id: ReceiverId) {
+        let Busy { receivers, dice, .. } = self;
+        let Ok(actions) = unallocating(|| receivers.pending(id)) else { return };
+        let notices = actions.intersection(Actions::ACKNOWLEDGED);
+        let _ = unallocating(|| receivers.handle(id, Event::done(notices)));
+        let room = unallocating(|| receivers.receive_area(id).map(|area| area.len())).unwrap_or(0);
+        if room > 0 {
+            let bytes = 1 + dice.roll(room as u32);
+            assert!(unallocating(|| receivers.handle(id, Event::Received { bytes })).is_ok());
+        }
+        let _ = unallocating(|| receivers.data(id).map(<[u8]>::len));
+    }
+
+    /// Picks up grants and asks everything there is to ask.
+    fn look(&mut self) {
+        let Busy { receivers, host, .. } = self;
+        while let Some(granted) = unallocating(|| receivers.poll_grant()) {
+            if let Granted::Lease { wait, lease, .. } = granted {
+                let waiting = host.iter().position(|&asked| asked == Outcome::Queued(wait));
+                host[waiting.expect("the host asked")] = Outcome::Granted(lease);
+            }
+        }
+        let now_ns = u64::from(self.dice.roll(1_000_000));
+        unallocating(|| receivers.handle_timeout(now_ns));
+        let _ = unallocating(|| receivers.describe(self.ids[0]));
+        unallocating(|| receivers.check_invariants()).expect("the invariants hold");
+    }
+}
+
+#[test]
+fn nothing_is_allocated_after_the_start() {
+    for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion] {
+        let before = LIVE_BYTES.get();
+        let receivers = Receivers::new(&config(mode)).expect("the configuration is allowed");
+        let reserved = LIVE_BYTES.get() - before;
+        let mut busy =
+            Busy { receivers, ids: Vec::with_capacity(8), host: Vec::with_capacity(16), dice: Dice(mode as u64) };
+        for at in 0..8 {
+            busy.ids.push(unallocating(|| busy.receivers.attach(0, at)).expect("the table has room"));
+        }
+        for _ in 0..20_000 {
+            busy.step();
+        }
+        unallocating(|| busy.receivers.give_back_pages());
+
+        let stats = unallocating(|| busy.receivers.stats());
+        let all = [stats.parked, stats.unparked, stats.lifelines, stats.compactions, stats.pool.granted_by_hand_over];
+        assert!(all.iter().all(|&times| times > 20), "it was busy: {all:?}");
+        assert!(stats.pool.cancelled > 20 && stats.dropped_bytes > 0 && stats.handed_over_bytes > 0);
+
+        // The memory theorem: what holds received bytes is the pool, the slots, and 32 bytes for each connection.
+        let MemoryConfig { buffers, buffer_bytes, slots } = MemoryConfig { buffers: 3, buffer_bytes: 256, slots: 6 };
+        assert_eq!(stats.memory_bytes, u64::from(buffers * buffer_bytes + slots * 64));
+        assert!(size_of::<Connection>() <= 32);
+        assert!(reserved as u64 >= stats.memory_bytes);
+        drop(busy);
+        assert_eq!(LIVE_BYTES.get(), before);
+    }
+}
+
+#[test]
+fn the_parts_alone_allocate_nothing_either() {
+    let mut pool = Pool::new(&PoolConfig::new(1, 2)).expect("the configuration is allowed");
+    unallocating(|| {
+        let Ok(Outcome::Granted(lease)) = pool.request(0, 1) else { panic!("a buffer is free") };
+        let Ok(Outcome::Queued(_)) = pool.request(0, 2) else { panic!("none is free") };
+        pool.release(lease).expect("the lease is held");
+        assert!(pool.poll_grant().is_some() && pool.stats().free == 0);
+    });
+    unallocating(|| {
+        let mut connection = Connection::new(Policy::default());
+        let mut dice = Dice(5);
+        let _ = connection.handle(Event::Attach { level: 0, capacity: 64 });
+        for _ in 0..10_000 {
+            let _ = connection.handle(dice.event());
+        }
+        let decoder = Decoder::new(Side::Client);
+        assert!(decoder.peek(PREFACE).is_ok() && decoder.peek(b"GET").is_err());
+    });
+}
+
+#[test]
+fn c_calls_allocate_nothing_either() {
+    // SAFETY: as in the tests above: live locals, and a pool that lives until the end.
+    unsafe {
+        let mut config = std::mem::zeroed::<demuxbuf_pool_config>();
+        demuxbuf_pool_config_init(&mut config, 2, 4);
+        let mut pool = std::ptr::null_mut();
+        assert_eq!(demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), 0), DEMUXBUF_OK);
+        unallocating(|| {
+            let mut receiver = 0;
+            assert_eq!(demuxbuf_receiver_attach(pool, 0, 1, std::ptr::null(), 0, &mut receiver), DEMUXBUF_OK);
+            for _ in 0..100 {
+                let step = demuxbuf_receiver_readable(pool, receiver);
+                assert!(step.actions & DEMUXBUF_RECV != 0 && step.bytes > 13);
+                let step = demuxbuf_receiver_received(pool, receiver, 13);
+                assert!(step.actions & Action::Demux as u32 != 0);
+                assert_eq!(demuxbuf_receiver_decoded(pool, receiver, 10, 4).actions & DEMUXBUF_ERROR, 0);
+                demuxbuf_receiver_readable(pool, receiver);
+                demuxbuf_receiver_received(pool, receiver, 4);
+                demuxbuf_receiver_decoded(pool, receiver, 7, 0);
+                demuxbuf_receiver_would_block(pool, receiver);
+                assert_ne!(demuxbuf_receiver_received(pool, receiver, 1).actions & DEMUXBUF_ERROR, 0);
+            }
+            let mut stats = demuxbuf_pool_stats::default();
+            assert_eq!(demuxbuf_pool_get_stats(pool, &mut stats), DEMUXBUF_OK);
+            assert_eq!(demuxbuf_receiver_close(pool, receiver).actions, DEMUXBUF_FINISHED);
+            assert_ne!(demuxbuf_receiver_close(pool, receiver).actions & DEMUXBUF_ERROR, 0);
+        });
+        demuxbuf_pool_free(pool);
+    }
+}

@@ -61,7 +61,7 @@
 //! | `Recv` | may read, ready, within budget, a buffer with room (or a slot with room while queued), nothing to decode first |
 //! | `CannotFit` | short of more than the buffer has room for; until seen |
 //! | `End` | ended; nothing is buffered, or what is buffered is short; not blocked; until seen |
-//! | `ReleaseBuffer` | a buffer or slot is held, empty, and nothing is to be received into it now |
+//! | `ReleaseBuffer` | a buffer or slot is held, empty, not too small, and nothing is to be received into it now |
 //! | `Park` | a residue of at most `park_bytes` in a buffer that cannot be decoded, and its receive ran dry or the pool asks |
 //! | `Shed` | the lease expired with more than can be parked; until progress or seen |
 //! | `Reschedule` | the turn's budget is used up and there is work that no watch would wake for; until seen |
@@ -224,7 +224,8 @@ impl Connection {
         actions.set_if(self.end_is_due(), Action::End);
         actions.set_if(self.is_misfit() && !self.has(flag::MISFIT_SEEN), Action::CannotFit);
         actions.set_if(self.has(flag::EXPIRED), Action::Shed);
-        let empty = self.has(flag::HELD) && self.level == 0;
+        // An empty buffer that is too small stays until the host has seen to it: the next would be no larger.
+        let empty = self.has(flag::HELD) && self.level == 0 && !self.is_misfit();
         actions.set_if(empty && !receive && !self.keeps_lifeline(), Action::ReleaseBuffer);
         actions.set_if(!self.has(flag::SCHEDULED) && self.has_work_for_next_turn(), Action::Reschedule);
         actions
@@ -591,6 +592,10 @@ impl Connection {
     fn hold_as(&mut self, kind: u32, capacity: u32) {
         self.clear(flag::HELD | flag::ASKED);
         self.set(kind);
+        if capacity != self.capacity {
+            // Another place was never full itself, so it need not be drained first.
+            self.clear(flag::FULL);
+        }
         self.capacity = capacity;
         self.update_room();
     }

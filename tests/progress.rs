@@ -35,6 +35,16 @@ fn a_decoder_short_of_data_is_fed_below_the_mark_at_which_a_full_buffer_resumes(
 }
 
 #[test]
+fn a_larger_place_for_what_is_buffered_is_not_full() {
+    let policy = Policy { resume_at: 1000, ..Policy::default() };
+    let mut connection = receiving(policy, 100);
+    tell(&mut connection, Event::Block { reasons: 1 });
+    assert!(!connection.is_accepting());
+    let actions = tell(&mut connection, Event::BufferGranted { capacity: 200 });
+    assert!(actions.has(Action::Recv), "{actions:?}");
+}
+
+#[test]
 fn a_yield_while_short_of_data_or_blocked_ends_with_the_turn() {
     for mode in [Mode::Edge, Mode::Optimistic, Mode::Completion] {
         for reason in [Event::NeedMore { bytes: 10 }, Event::Block { reasons: 1 }] {
@@ -64,6 +74,26 @@ fn a_residue_that_cannot_be_parked_is_received_for() {
         let actions = receivers.handle(id, Event::Readable).expect("attached");
         assert!(actions.has(Action::Recv), "{mode:?}: {actions:?}");
         assert_eq!(receivers.receive_area(id).map(|area| area.len()), Ok(16_384 - 9));
+    }
+}
+
+#[test]
+fn an_element_too_large_for_any_buffer_is_reported_although_nothing_of_it_is_left() {
+    for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion] {
+        let mut config = ReceiversConfig::new(1, 1);
+        config.policy.mode = mode;
+        let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+        let id = receivers.attach(0, 0).expect("the table has room");
+        receivers.handle(id, Event::Readable).expect("attached");
+        receivers.handle(id, Event::Received { bytes: 9 }).expect("there is room");
+        let actions = receivers.decoded(id, 9, 16_385).expect("as many are buffered");
+        assert!(actions.has(Action::CannotFit), "{mode:?}: {actions:?}");
+        receivers.handle(id, Event::done(Action::CannotFit)).expect("it is pending");
+        assert!(!receivers.handle(id, Event::Readable).expect("attached").has(Action::CannotFit), "{mode:?}: once");
+        let actions = receivers.handle(id, Event::Fail).expect("attached");
+        assert!(actions.has(Action::Recv), "{mode:?}: what follows is received to be discarded: {actions:?}");
+        receivers.handle(id, Event::Close).expect("attached");
+        assert_eq!(receivers.stats().pool.leased, 0);
     }
 }
 

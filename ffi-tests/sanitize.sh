@@ -1,0 +1,43 @@
+#!/bin/sh
+# Runs the C and C++ tests under what finds errors that no assertion sees, and says what ran and what was skipped:
+# AddressSanitizer with its leak check and UndefinedBehaviorSanitizer, then valgrind's memcheck.
+#
+#   ffi-tests/sanitize.sh [TEST ...]      the tests of ffi-tests/tests to run; c_api if none is named
+#
+# The archive itself is not instrumented: its reads and writes are seen where they go through the C library's functions
+# and by valgrind, which sees all.
+set -eu
+
+cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- c_api
+tests=""
+for test in "$@"; do
+  tests="$tests --test $test"
+done
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# Runs the tests named on the command line, with the environment that the caller set for this one command.
+run_tests() {
+  # shellcheck disable=SC2086 # one word for each flag
+  cargo test --quiet -p demuxbuf-ffi-tests $tests -- --nocapture
+}
+
+echo 'int main(void) { return 0; }' >"$work/empty.c"
+if "${CC:-gcc}" -fsanitize=address,undefined "$work/empty.c" -o "$work/empty" 2>/dev/null && "$work/empty"; then
+  echo "AddressSanitizer, LeakSanitizer, UndefinedBehaviorSanitizer:"
+  # A request for more memory than there is has to be refused as the C library would, not ended.
+  CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
+    ASAN_OPTIONS="allocator_may_return_null=1:detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1" \
+    UBSAN_OPTIONS="print_stacktrace=1" run_tests
+else
+  echo "AddressSanitizer, UndefinedBehaviorSanitizer: skipped, ${CC:-gcc} has none"
+fi
+
+if command -v valgrind >/dev/null; then
+  echo "valgrind memcheck:"
+  RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all" \
+    run_tests
+else
+  echo "valgrind memcheck: skipped, it is not installed"
+fi

@@ -1,0 +1,101 @@
+//! What the documentation shows is what is compiled and run, and what it lists is what the header says.
+//!
+//! In a Markdown file, `<!-- file: PATH -->` promises that the code block below it is the text of that file.
+
+use demuxbuf_ffi_tests::{Program, root};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const MINIMAL: &str = "examples/c/minimal.c";
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The paths that a text promises to show and the code blocks below them.
+fn shown(text: &str) -> Vec<(&str, &str)> {
+    let parts = text.split("<!-- file: ").skip(1);
+    let block = |part: &'_ str| -> Option<(usize, usize, usize)> {
+        let path = part.find(" -->\n```")?;
+        let start = path + part[path + 5..].find('\n')? + 6;
+        Some((path, start, start + part[start..].find("```\n")?))
+    };
+    let pair = |part| block(part).map(|(path, start, end): (usize, usize, usize)| (&part[..path], &part[start..end]));
+    parts.map(|part: &str| pair(part).unwrap_or_else(|| panic!("no code block below: {part:.60}"))).collect()
+}
+
+#[test]
+fn code_that_is_shown_is_the_file_s() {
+    let mut pages: Vec<PathBuf> = std::fs::read_dir(root().join("docs"))
+        .expect("docs/ is readable")
+        .map(|entry| entry.expect("docs/ is readable").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "md"))
+        .collect();
+    let readme = root().join("README.md");
+    if readme.exists() {
+        assert!(read(&readme).contains(&format!("<!-- file: {MINIMAL} -->\n")), "the README shows {MINIMAL}");
+        pages.push(readme);
+    }
+    let mut blocks = 0;
+    for page in pages {
+        for (path, block) in shown(&read(&page)) {
+            assert_eq!(block, read(path), "{} does not show {path} as it is", page.display());
+            blocks += 1;
+        }
+    }
+    assert!(blocks > 0, "docs/c-api.md shows {MINIMAL}");
+}
+
+#[test]
+fn the_minimal_host_decodes_what_arrives_in_pieces() {
+    let program = Program::new("minimal", &[MINIMAL]).build();
+    let mut host = Command::new(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program that was just built starts");
+    let mut input = host.stdin.take().expect("standard input is a pipe");
+    // A length of 255 is the largest frame; 300 frames go through the four buffers many times.
+    let mut expected = String::new();
+    let mut sent = Vec::new();
+    for frame in 0..300_u32 {
+        let payload = char::from(b'a' + (frame % 26) as u8).to_string().repeat((frame % 256) as usize);
+        sent.push((frame % 256) as u8);
+        sent.extend_from_slice(payload.as_bytes());
+        expected += &format!("{payload}\n");
+    }
+    sent.extend_from_slice(b"\x09half");
+    expected += "end, 5 bytes of half a frame\n";
+    for piece in sent.chunks(977) {
+        input.write_all(piece).expect("the program reads");
+    }
+    drop(input);
+    let output = host.wait_with_output().expect("the program ends");
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+}
+
+#[test]
+fn the_table_of_statuses_is_the_header_s() {
+    let header = read("include/demuxbuf.h");
+    let lines: Vec<&str> = header.lines().collect();
+    let is_status = |name: &str| {
+        matches!(name, "DEMUXBUF_OK" | "DEMUXBUF_QUEUED" | "DEMUXBUF_NONE") || name.starts_with("DEMUXBUF_ERR_")
+    };
+    let mut expected = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some((name, number)) = line.strip_prefix("#define ").and_then(|rest| rest.split_once(' ')) else {
+            continue;
+        };
+        if is_status(name) {
+            let meaning = lines[at - 1].trim_start_matches("// ");
+            expected.push(format!("| `{name}` | {} | {meaning} |", number.trim_matches(['(', ')'])));
+        }
+    }
+    assert!(expected.len() > 20, "the header was misread: {expected:?}");
+    let page = read("docs/c-api.md");
+    let table: Vec<&str> = page.lines().filter(|line| line.starts_with("| `DEMUXBUF_")).collect();
+    assert_eq!(table, expected, "docs/c-api.md lists other statuses than the header");
+}

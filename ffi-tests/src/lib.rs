@@ -32,12 +32,18 @@ pub fn target() -> PathBuf {
 ///
 /// The build fails.
 pub fn library() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
+    try_library().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Like [`library`]; the error says what failed and has all output.
+pub fn try_library() -> Result<&'static Path, String> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let build = || {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        run(Command::new(cargo).args(["capi", "--quiet"]).current_dir(root()));
-        target().join("release")
-    })
+        try_run(Command::new(cargo).args(["capi", "--quiet"]).current_dir(root()))?;
+        Ok(target().join("release"))
+    };
+    FOLDER.get_or_init(build).as_deref().map_err(Clone::clone)
 }
 
 /// A program to build.
@@ -74,18 +80,23 @@ impl Program {
     ///
     /// The compiler refuses it.
     pub fn build(&self) -> PathBuf {
+        self.try_build().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Like [`Program::build`]; the error says what failed and has all output.
+    pub fn try_build(&self) -> Result<PathBuf, String> {
         let is_cxx = self.sources.iter().any(|source| source.extension().is_some_and(|ending| ending == "cc"));
         let (variable, default, standard) =
             if is_cxx { ("CXX", "g++", "-std=c++17") } else { ("CC", "gcc", "-std=c11") };
         let compiler = std::env::var(variable).unwrap_or_else(|_| default.into());
         let folder = target().join("c");
-        std::fs::create_dir_all(&folder).expect("target/ is writable");
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let program = folder.join(&self.name);
         // Tests and the demo build the same programs at the same time, and run them: each finds the old one or the new, never half of one.
         static BUILDS: AtomicU32 = AtomicU32::new(0);
         let build = BUILDS.fetch_add(1, Ordering::Relaxed);
         let unfinished = folder.join(format!("{}.{}.{build}", self.name, std::process::id()));
-        let library = library();
+        let library = try_library()?;
         let mut command = Command::new(compiler);
         command.arg(standard).args(["-O2", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Iinclude"]);
         command.args(std::env::var("CFLAGS").unwrap_or_default().split_whitespace()).args(&self.flags);
@@ -97,9 +108,9 @@ impl Program {
             }
         };
         command.args(["-lpthread", "-ldl", "-lm"]);
-        run(command.current_dir(root()));
-        std::fs::rename(&unfinished, &program).expect("target/ is writable");
-        program
+        try_run(command.current_dir(root()))?;
+        std::fs::rename(&unfinished, &program).map_err(|error| format!("{}: {error}", program.display()))?;
+        Ok(program)
     }
 }
 
@@ -109,8 +120,16 @@ impl Program {
 ///
 /// It cannot be started, or fails; its output is in the message.
 pub fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    try_run(command).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Like [`run`]; the error has the command and its output.
+pub fn try_run(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
-    out.into_owned()
+    if output.status.success() {
+        Ok(out.into_owned())
+    } else {
+        Err(format!("{command:?}: {}\n{out}{err}", output.status))
+    }
 }

@@ -53,7 +53,7 @@ fn demonstrate(options: &Options) -> Result<ExitCode, String> {
         opened.map_err(|error| format!("{}: {error}", path.display()))?;
     }
     eprintln!("building the library and h2relay");
-    let program = relay::build();
+    let program = relay::build()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no event loop: {error}"))?;
     // An interrupt drops both runs, and with them all that they started.

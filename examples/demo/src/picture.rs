@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::report::{Report, RunReport};
-use crate::table::thousands;
+use crate::table::{counted, thousands};
 
 const SIZE: (u32, u32) = (1200, 1080);
 const HEAD_PIXELS: u32 = 130;
@@ -72,8 +72,9 @@ fn panels(report: &Report) -> [Panel; 3] {
             lines: lines(&|run| run.samples.iter().map(|point| (point.time_s, point.buffers_in_use as f64)).collect()),
         },
         Panel {
-            title: "Connections that wait for a buffer, attackers and honest clients".into(),
-            unit: "connections",
+            title: "Waiting for a buffer, attackers and honest clients (a connection can wait in both directions)"
+                .into(),
+            unit: "waiters",
             least_top: 10.0,
             bound: None,
             lines: lines(&|run| run.samples.iter().map(|point| (point.time_s, point.waiting as f64)).collect()),
@@ -99,11 +100,8 @@ fn served_per_second(run: &RunReport) -> Vec<(f64, f64)> {
 }
 
 fn draw_head(area: &Area, report: &Report) -> Drawn {
-    let title = format!(
-        "{} half-sent frames on {} receive buffers",
-        thousands(report.connections as u64),
-        thousands(report.buffers as u64)
-    );
+    let title =
+        format!("{} on {}", counted(report.connections, "half-sent frame"), counted(report.buffers, "receive buffer"));
     area.draw_text(&title, &style(30, &TEXT, HPos::Left), (SIDE_PIXELS, 34))?;
     let subtitle = format!(
         "Each attacker sends part of a frame and stays. Served under attack: {}.",

@@ -49,8 +49,8 @@ pub(crate) struct Relay {
 }
 
 /// Builds the library and the relay.
-pub(crate) fn build() -> PathBuf {
-    Program::h2relay().build()
+pub(crate) fn build() -> Result<PathBuf, String> {
+    Program::h2relay().try_build()
 }
 
 impl Relay {
@@ -122,11 +122,17 @@ impl Relay {
         }
     }
 
+    /// An error if the relay has ended, which explains other errors.
+    pub(crate) fn check(&mut self) -> Result<(), String> {
+        match self.process.try_wait().map_err(|error| format!("the relay's state: {error}"))? {
+            Some(status) => Err(format!("the relay has ended by itself: {status}")),
+            None => Ok(()),
+        }
+    }
+
     fn signal(&mut self, signal: Signal) -> Result<(), String> {
         // A process that has ended is seen here, before its id can be given to another.
-        if let Some(status) = self.process.try_wait().map_err(|error| format!("the relay's state: {error}"))? {
-            return Err(format!("the relay has ended by itself: {status}"));
-        }
+        self.check()?;
         kill_process(self.id()?, signal).map_err(|error| format!("the relay cannot be signalled: {error}"))
     }
 

@@ -224,3 +224,78 @@ fn judge(run: &RunReport) -> (bool, String) {
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempts(count: usize, lasted: Duration, outcome: &Outcome) -> Vec<Attempt> {
+        vec![Attempt { began: Instant::now(), lasted, outcome: outcome.clone() }; count]
+    }
+
+    fn run(under_attack: &[Attempt]) -> RunReport {
+        let calm = attempts(100, Duration::from_millis(1), &Outcome::Served);
+        RunReport {
+            name: name(64),
+            park_bytes: 64,
+            attack_began_s: 0.2,
+            attack_complete_s: 0.3,
+            before_attack: Requests::new(calm.iter()),
+            attackers_coming: Requests::new([].iter()),
+            under_attack: Requests::new(under_attack.iter()),
+            attackers_alone: AttackersAlone {
+                connected: 50,
+                buffers_held: 0,
+                buffers_in_use: 0,
+                slots_in_use: 50,
+                waiting: 0,
+                waiting_peak: 0,
+                shed: 0,
+            },
+            memory: Memory {
+                connections: 50,
+                resident_bytes: 0,
+                resident_bytes_per_connection: 0.0,
+                reserved_bytes: 0,
+            },
+            relay: Map::new(),
+            samples: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn one_request_that_is_not_served_fails_the_demo() {
+        let mut under_attack = attempts(900, Duration::from_millis(1), &Outcome::Served);
+        assert_eq!(
+            judge(&run(&under_attack)),
+            (true, "With parking on, all 1,000 honest requests were served.".into())
+        );
+
+        under_attack.extend(attempts(1, PATIENCE, &Outcome::TimedOut));
+        let (passed, verdict) = judge(&run(&under_attack));
+        assert!(
+            !passed && verdict.contains("1 of 1,001 honest requests were not served: 1 had no answer"),
+            "{verdict}"
+        );
+
+        under_attack.extend(attempts(1, Duration::ZERO, &Outcome::Failed("connect: refused".into())));
+        let (passed, verdict) = judge(&run(&under_attack));
+        assert!(!passed && verdict.contains("1 failed (the first: connect: refused)"), "{verdict}");
+    }
+
+    #[test]
+    fn a_run_without_a_request_under_attack_shows_nothing() {
+        let (passed, verdict) = judge(&run(&[]));
+        assert!(!passed && verdict.contains("use more --seconds"), "{verdict}");
+    }
+
+    #[test]
+    fn requests_that_are_not_served_count_as_the_time_limit() {
+        let mut all = attempts(60, Duration::from_millis(10), &Outcome::Served);
+        all.extend(attempts(40, Duration::ZERO, &Outcome::Failed("reset".into())));
+        let requests = Requests::new(all.iter());
+        assert_eq!([requests.sent, requests.served, requests.timed_out, requests.failed], [100, 60, 0, 40]);
+        let near = |value: Option<f64>, expected: f64| (value.expect("measured") - expected).abs() < expected / 500.0;
+        assert!(near(requests.median_ms, 10.0) && near(requests.p99_ms, milliseconds(PATIENCE)), "{requests:?}");
+    }
+}

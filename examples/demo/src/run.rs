@@ -84,7 +84,7 @@ pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> R
     };
     let mut watch = Watch { options, park_bytes, began, relay, log, samples: Vec::new(), progress: Progress::new() };
     let attack = tokio::select! {
-        attack = attack => attack?,
+        attack = attack => attack.map_err(|error| watch.relay.check().err().unwrap_or(error))?,
         error = watch.sample_on() => return Err(error),
     };
     let (relay_text, settled) = watch.sample().await?;

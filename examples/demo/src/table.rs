@@ -10,10 +10,10 @@ const VALUE_COLUMNS: usize = 18;
 /// The table; its last line has no line end.
 pub(crate) fn table(report: &Report) -> String {
     let mut table = format!(
-        "{} connections send part of a frame and stay; {} honest clients; {} receive buffers of {} bytes\n\n",
-        thousands(report.connections as u64),
+        "{} that send part of a frame and stay; {} honest clients; {} of {} bytes\n\n",
+        counted(report.connections, "connection"),
         report.honest_clients,
-        thousands(report.buffers as u64),
+        counted(report.buffers, "receive buffer"),
         thousands(report.buffer_bytes)
     );
     let mut row = |label: &str, value: &dyn Fn(&RunReport) -> String| {
@@ -35,13 +35,13 @@ pub(crate) fn table(report: &Report) -> String {
         of(report.buffers as u64 - run.attackers_alone.buffers_in_use, report.buffers as u64)
     });
     row("parking slots in use", &|run| thousands(run.attackers_alone.slots_in_use));
-    row("connections that wait for a buffer", &|run| thousands(run.attackers_alone.waiting));
+    row("waiting for a buffer **", &|run| thousands(run.attackers_alone.waiting));
     row("relay's resident memory (kernel)", &|run| bytes(run.memory.resident_bytes as f64));
     row("                        per connection", &|run| bytes(run.memory.resident_bytes_per_connection));
     row("receive memory reserved by the library", &|run| bytes(run.memory.reserved_bytes as f64));
     let _ = write!(
         table,
-        "\n* a request that was not served counts as its time limit, {:.1} s",
+        "\n * a request that was not served counts as its time limit, {:.1} s\n** a connection can wait in both directions",
         report.request_time_limit_ms / 1e3
     );
     table
@@ -81,6 +81,11 @@ pub(crate) fn thousands(number: u64) -> String {
     grouped
 }
 
+/// A number with its noun.
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(number as u64), if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +95,7 @@ mod tests {
         for (number, grouped) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")] {
             assert_eq!(thousands(number), grouped);
         }
+        assert_eq!(counted(1, "buffer"), "1 buffer");
+        assert_eq!(counted(2_000, "buffer"), "2,000 buffers");
     }
 }

@@ -87,6 +87,16 @@ fn bad_values_end_it_before_anything_is_started() {
 }
 
 #[test]
+fn a_missing_compiler_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = folder.path().join("report.json");
+    let output = demo(&["--json"]).arg(&report).env("CC", "no-such-compiler").output().expect("the demo starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("\"no-such-compiler\"") && err.contains("No such file") && !err.contains("panicked"), "{err}");
+}
+
+#[test]
 fn an_interrupt_ends_the_relay_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut process = demo(&["--connections", "5", "--buffers", "2", "--seconds", "600", "--json"])

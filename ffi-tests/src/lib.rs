@@ -92,7 +92,8 @@ impl Program {
         let folder = target().join("c");
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let program = folder.join(&self.name);
-        // Tests and the demo build the same programs at the same time, and run them: each finds the old one or the new, never half of one.
+        // Tests and the demo build the same programs at the same time, and run them: each finds the old one or the
+        // new, never half of one.
         static BUILDS: AtomicU32 = AtomicU32::new(0);
         let build = BUILDS.fetch_add(1, Ordering::Relaxed);
         let unfinished = folder.join(format!("{}.{}.{build}", self.name, std::process::id()));

@@ -24,10 +24,11 @@ struct Half {
     sent_bytes: usize,
 }
 
-/// Every kind of frame that a relay keeps whole before it passes it on, cut inside its payload. All of them fit a parking slot of 64 bytes.
+/// Frames that a relay keeps whole before it passes them on, cut inside their payload. All of them fit a parking slot
+/// of 64 bytes.
 const HALVES: [Half; 7] = [
     Half { kind: 0x1, flags: 0x5, stream: 1, payload_bytes: 40, sent_bytes: 29 }, // HEADERS that would open a stream
-    Half { kind: 0x1, flags: 0x5, stream: 1, payload_bytes: 55, sent_bytes: 63 }, // HEADERS of which one byte is missing
+    Half { kind: 0x1, flags: 0x5, stream: 1, payload_bytes: 55, sent_bytes: 63 }, // HEADERS less one byte
     Half { kind: 0x2, flags: 0x0, stream: 1, payload_bytes: 5, sent_bytes: 13 },  // PRIORITY
     Half { kind: 0x4, flags: 0x0, stream: 0, payload_bytes: 36, sent_bytes: 39 }, // SETTINGS with six entries
     Half { kind: 0x6, flags: 0x0, stream: 0, payload_bytes: 8, sent_bytes: 12 },  // PING

@@ -15,7 +15,7 @@ pub(crate) fn allow(connections: usize) -> Result<(), String> {
     if let Some(maximum) = limit.maximum.filter(|maximum| *maximum < needed) {
         let possible = maximum.saturating_sub(SPARE) / 2;
         return Err(format!(
-            "{connections} connections need {needed} open files, and this system allows a process {maximum} (`ulimit -Hn`): \
+            "{connections} connections need {needed} open files, and this system allows {maximum} (`ulimit -Hn`): \
              use --connections with at most {possible}"
         ));
     }

@@ -1,4 +1,5 @@
-//! Clients that do what clients do: connect, send request after request, check every byte of the answers, and sometimes connect anew.
+//! Clients that do what clients do: connect, send request after request, check every byte of the answers, and now and
+//! then connect anew.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -16,14 +17,15 @@ use crate::server::{pattern, read_body};
 /// Clients at work at the same time, each on one connection.
 pub(crate) const CLIENTS: usize = 16;
 
-/// Each client begins a request this often, or when the one before has ended. A given rate makes the two runs comparable, and leaves the
-/// processor to the relay.
+/// Each client begins a request this often, or when the one before has ended. A given rate makes the two runs
+/// comparable, and leaves the processor to the relay.
 const PACE: Duration = Duration::from_millis(20);
 
 /// After this time a client gives a request up, and its connection with it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Real clients come and go: after so many requests a client opens a new connection, which must be served under attack too.
+/// Real clients come and go: after so many requests a client opens a new connection, which must be served under attack
+/// too.
 const REQUESTS_PER_CONNECTION: u64 = 50;
 
 /// More than two receive buffers of the usual size, less than a client's first flow-control window.

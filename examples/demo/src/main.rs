@@ -1,7 +1,8 @@
 //! `cargo demo`: what half-sent frames do to a relay with few receive buffers, without and with parking.
 //!
-//! Builds the library and `h2relay`, lets honest HTTP/2 clients work through it beside connections that send part of a frame and stay, twice,
-//! and prints, writes and draws what happened. It exits with 0 only if all honest requests of the second run were served.
+//! Builds the library and `h2relay`, lets honest HTTP/2 clients work through it beside connections that send part of
+//! a frame and stay, twice, and prints, writes and draws what happened. It exits with 0 only if all honest requests
+//! of the second run were served.
 
 mod attackers;
 mod descriptors;

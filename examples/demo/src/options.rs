@@ -6,15 +6,16 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 
-/// Honest HTTP/2 clients beside connections that send part of a frame and stay, through `h2relay`: first with parking off, then on.
+/// Honest HTTP/2 clients beside connections that send part of a frame and stay, through `h2relay`: first with parking
+/// off, then on
 #[derive(Clone, Debug, Parser)]
 #[command(name = "cargo demo", bin_name = "cargo demo", version)]
 pub(crate) struct Options {
     /// Connections that each send part of a frame and stay
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = count(100_000))]
     pub(crate) connections: usize,
     /// Receive buffers in the relay's pool
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(65_536))]
     pub(crate) buffers: usize,
     /// Length of each of the two runs; the honest clients are alone for the first fifth of it
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -42,6 +43,10 @@ impl Options {
     pub(crate) fn picture(&self) -> PathBuf {
         self.report().with_extension("svg")
     }
+}
+
+fn count(largest: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=largest)
 }
 
 /// The picture is named after the report, so a report that ends in `.svg` would be overwritten by it.

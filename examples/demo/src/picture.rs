@@ -17,8 +17,9 @@ const FAINT_TEXT: RGBColor = RGBColor(96, 96, 96);
 const GRID: RGBColor = RGBColor(222, 222, 222);
 const SHADE: RGBColor = RGBColor(241, 239, 232);
 
-/// Vermilion and blue of the palette of Okabe and Ito are told apart with every kind of colour blindness, and in grey by their width: the
-/// first run is drawn broad and the second narrow on top of it, so that both show where they coincide.
+/// Vermilion and blue of the palette of Okabe and Ito are told apart with every kind of colour blindness, and in grey
+/// by their width: the first run is drawn broad and the second narrow on top of it, so that both show where they
+/// coincide.
 const COLOURS: [RGBColor; 2] = [RGBColor(213, 94, 0), RGBColor(0, 114, 178)];
 const WIDTHS: [u32; 2] = [6, 3];
 

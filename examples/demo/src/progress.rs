@@ -3,7 +3,8 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
-/// Where progress is shown; the line ends when this is dropped, so that what is printed next begins on a line of its own.
+/// Where progress is shown; the line ends when this is dropped, so that what is printed next begins on a line of its
+/// own.
 #[derive(Debug)]
 pub(crate) struct Progress {
     is_terminal: bool,

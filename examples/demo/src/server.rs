@@ -89,7 +89,8 @@ pub(crate) async fn read_body(mut stream: RecvStream, largest: usize) -> Result<
     Ok(Some(body.freeze()))
 }
 
-/// Bytes that show where a piece is missing, doubled or in the wrong place: the period is no divisor of any buffer's size.
+/// Bytes that show where a piece is missing, doubled or in the wrong place: the period is no divisor of any buffer's
+/// size.
 pub(crate) fn pattern(size: usize) -> Bytes {
     (0..size).map(|position| (position % 251) as u8).collect()
 }

@@ -45,7 +45,8 @@ fn honest_clients_are_starved_without_parking_and_all_served_with_it() {
     assert!(number(on, "/under_attack/sent") > 100, "16 clients at 50 requests a second: {}", on["under_attack"]);
     assert!(on["under_attack"]["median_ms"].as_f64() <= on["under_attack"]["p99_ms"].as_f64());
     assert!(number(off, "/before_attack/served") > 0, "{}", off["before_attack"]);
-    // Each client is starved at the latest in the first request that it begins with all attackers in place, until the end of so short a run.
+    // Each client is starved at the latest in the first request that it begins with all attackers in place, until the
+    // end of so short a run.
     let starved = ["before_attack", "attackers_coming", "under_attack"].map(|part| number(&off[part], "/timed_out"));
     assert!(starved.iter().sum::<u64>() >= 16, "every client: {starved:?}");
 

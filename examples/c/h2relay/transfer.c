@@ -67,7 +67,8 @@ static demuxbuf_step block(struct endpoint *endpoint)
 {
     endpoint->peer->wants_send = true;
     transfer_watch(endpoint->peer);
-    return inlet_report(&endpoint->inlet, INLET_BLOCK, PEER_IS_FULL);
+    /* Closed if epoll has no memory left for the watch. */
+    return is_closed(endpoint) ? NOTHING : inlet_report(&endpoint->inlet, INLET_BLOCK, PEER_IS_FULL);
 }
 
 /* Sends what may be passed on from the front of what is buffered. */

@@ -53,9 +53,9 @@ pub(crate) fn program() -> &'static PathBuf {
     PROGRAM.get_or_init(|| Program::h2relay().build())
 }
 
-/// The command that starts the relay: under what `DEMUXBUF_RUNNER` says (valgrind), if it says anything.
+/// The command that starts the relay: under what `RUNNER` says (valgrind), if it says anything.
 pub(crate) fn command() -> Command {
-    let runner = std::env::var("DEMUXBUF_RUNNER").unwrap_or_default();
+    let runner = std::env::var("RUNNER").unwrap_or_default();
     let mut words = runner.split_whitespace();
     match words.next() {
         None => Command::new(program()),

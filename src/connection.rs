@@ -14,7 +14,7 @@
 //! | life | detached, open, failed, closing, finished | `Attach`, `Fail`, `Close` |
 //! | hold | none, slot, buffer (with capacity and level) | `BufferGranted`, `BufferParked`, `BufferReleased`, `Sync` |
 //! | wait | no, queued | `BufferDenied`, `BufferGranted`, `Done(CancelRequest)` |
-//! | readiness | unknown, ready | `Readable`, `Received`, `WouldBlock` |
+//! | readiness | unknown, ready | `Readable`, `Received`, `WouldBlock`, `Sync` (one-shot) |
 //! | watch | off, armed | `Done(WantRecv)`, `Done(StopRecv)`, `Readable` (one-shot), `Sync` |
 //! | end | open, ended, broken; then reported | `EndOfStream`, `TransportError`, `Done(End)` |
 //! | decoder | free, short of n bytes, blocked by reasons, yielded | `NeedMore`, `Received`, `Block`, `Unblock`, `Yield`, `Wake` |
@@ -39,7 +39,7 @@
 //! | `Wake` | detached | new turn |
 //! | `PauseRecv`, `ResumeRecv` | detached | reading is (not) wanted by the host |
 //! | `Fail` | closed | failed: nothing is short, blocked or yielded any more, all is discarded |
-//! | `Sync` | level > capacity; closed | buffer, level, reasons, shortness, watch as given |
+//! | `Sync` | level > capacity; closed | buffer (or slot, if its capacity is given), level, reasons, shortness, watch as given; a one-shot watch that is on will report, so not ready |
 //! | `ReclaimRequested` | detached | parks what can be parked, ready or not |
 //! | `LeaseExpired` | detached | as `ReclaimRequested`, or to be shed |
 //! | `Done` | not pending | watch changed, wait ended, or notice seen |
@@ -547,12 +547,22 @@ impl Connection {
         self.clear(flag::ARMED);
         if armed {
             self.set(flag::ARMED);
+            self.expect_report();
         }
         match capacity {
             0 => self.drop_hold_empty(),
+            _ if self.has(flag::SLOT) && capacity == self.capacity => self.hold_as(flag::SLOT, capacity),
             _ => self.hold_as(flag::BUFFER, capacity),
         }
         self.set(asked);
+    }
+
+    /// A one-shot subscription that is on looks again, so there is nothing to receive before it reports. A place in the
+    /// queue is not given up for that.
+    fn expect_report(&mut self) {
+        if matches!(self.mode(), Mode::OneShot | Mode::Optimistic) && !self.has(flag::WAITING) {
+            self.clear(flag::READY);
+        }
     }
 
     fn reclaim(&mut self) {

@@ -72,17 +72,17 @@ pub enum Event {
     ResumeRecv,
     /// The decoder found a fatal error: from now on what arrives is discarded.
     Fail,
-    /// The host's own buffer and flags are the truth.
+    /// The host's own buffer and flags are the truth, after each receive and after each run of the decoder.
     Sync {
-        /// Bytes in the host's buffer.
+        /// Bytes in the host's buffer, or parked in its slot.
         level: u32,
-        /// Size of the host's buffer; 0 for none.
+        /// Size of the host's buffer; 0 for none. The capacity of the slot as long as the content is parked.
         capacity: u32,
         /// All reasons why decoding cannot go on.
         blocked: u32,
-        /// The decoder cannot go on before more bytes arrive.
+        /// The decoder cannot go on before more bytes arrive; so not after a receive.
         short: bool,
-        /// The host's subscription for readability is on.
+        /// The host's subscription for readability is on, or its report is on its way.
         armed: bool,
     },
     /// The pool is short: park as soon as possible.

@@ -1,0 +1,59 @@
+//! What a host relies on that keeps its own buffer and flags, and tells the machine with `Sync`.
+
+use demuxbuf::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
+
+fn tell(connection: &mut Connection, event: Event) -> Actions {
+    connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"))
+}
+
+fn sync(level: u32, capacity: u32, blocked: u32, short: bool, armed: bool) -> Event {
+    Event::Sync { level, capacity, blocked, short, armed }
+}
+
+/// A connection that is told to receive into a buffer of 100 bytes.
+fn receiving(mode: Mode) -> Connection {
+    let mut connection = Connection::new(Policy { mode, park_bytes: 16, ..Policy::default() });
+    tell(&mut connection, Event::Attach { level: 0, capacity: 0 });
+    tell(&mut connection, Event::Readable);
+    assert!(tell(&mut connection, Event::BufferGranted { capacity: 100 }).has(Action::Recv));
+    connection
+}
+
+#[test]
+fn a_one_shot_subscription_that_is_on_ends_the_receiving() {
+    for mode in [Mode::OneShot, Mode::Optimistic] {
+        let mut connection = receiving(mode);
+        assert_eq!(tell(&mut connection, sync(10, 100, 0, false, false)), Action::Demux.into());
+        assert_eq!(tell(&mut connection, sync(5, 100, 0, true, true)), Action::Park.into(), "{mode:?}");
+        assert_eq!(tell(&mut connection, sync(0, 0, 0, false, true)), Actions::NONE, "{mode:?}");
+        assert_eq!(tell(&mut connection, Event::Readable), Action::RequestBuffer.into(), "{mode:?}: it reported");
+    }
+}
+
+#[test]
+fn a_subscription_does_not_cost_the_place_in_the_queue() {
+    let mut connection = Connection::new(Policy { mode: Mode::OneShot, ..Policy::default() });
+    tell(&mut connection, Event::Attach { level: 0, capacity: 0 });
+    assert!(tell(&mut connection, Event::Readable).has(Action::RequestBuffer));
+    tell(&mut connection, Event::BufferDenied);
+    let actions = tell(&mut connection, sync(0, 0, 0, false, true));
+    assert!(!actions.has(Action::CancelRequest), "{actions:?}");
+}
+
+#[test]
+fn a_level_watch_that_is_on_says_nothing_of_what_is_ready() {
+    let mut connection = receiving(Mode::Level);
+    assert!(tell(&mut connection, sync(10, 100, 0, true, true)).has(Action::Recv));
+}
+
+#[test]
+fn what_is_parked_stays_parked() {
+    let mut connection = receiving(Mode::OneShot);
+    assert!(tell(&mut connection, sync(5, 100, 0, true, true)).has(Action::Park));
+    tell(&mut connection, Event::BufferParked { capacity: 16 });
+    tell(&mut connection, sync(5, 16, 1, true, true));
+    assert_eq!(connection.hold(), Hold::Slot);
+    assert_eq!(tell(&mut connection, Event::Readable), Action::RequestBuffer.into());
+    tell(&mut connection, sync(5, 100, 0, true, false));
+    assert_eq!(connection.hold(), Hold::Buffer, "its content is in a buffer of the host's again");
+}

@@ -547,7 +547,6 @@ impl Connection {
         self.clear(flag::ARMED);
         if armed {
             self.set(flag::ARMED);
-            self.expect_report();
         }
         match capacity {
             0 => self.drop_hold_empty(),
@@ -555,12 +554,10 @@ impl Connection {
             _ => self.hold_as(flag::BUFFER, capacity),
         }
         self.set(asked);
-    }
-
-    /// A one-shot subscription that is on looks again, so there is nothing to receive before it reports. A place in the
-    /// queue is not given up for that.
-    fn expect_report(&mut self) {
-        if matches!(self.mode(), Mode::OneShot | Mode::Optimistic) && !self.has(flag::WAITING) {
+        // A one-shot subscription that is on looks again, so there is nothing to receive before it reports. A place in
+        // the queue, with no room to have received into, is not given up for that.
+        let looks_again = armed && matches!(self.mode(), Mode::OneShot | Mode::Optimistic);
+        if looks_again && (self.has_room() || !self.has(flag::WAITING)) {
             self.clear(flag::READY);
         }
     }

@@ -41,6 +41,19 @@ fn a_subscription_does_not_cost_the_place_in_the_queue() {
 }
 
 #[test]
+fn a_slot_that_is_received_into_while_waiting_runs_dry_too() {
+    let mut connection = receiving(Mode::OneShot);
+    tell(&mut connection, sync(5, 100, 0, true, true));
+    tell(&mut connection, Event::BufferParked { capacity: 16 });
+    tell(&mut connection, Event::Readable);
+    assert!(tell(&mut connection, Event::BufferDenied).has(Action::Recv));
+    let actions = tell(&mut connection, sync(5, 16, 0, true, true));
+    assert!(!actions.has(Action::Recv), "{actions:?}");
+    let actions = tell(&mut connection, sync(16, 16, 0, true, false));
+    assert!(!actions.has(Action::Recv), "{actions:?}");
+}
+
+#[test]
 fn a_level_watch_that_is_on_says_nothing_of_what_is_ready() {
     let mut connection = receiving(Mode::Level);
     assert!(tell(&mut connection, sync(10, 100, 0, true, true)).has(Action::Recv));

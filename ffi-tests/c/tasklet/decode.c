@@ -53,7 +53,7 @@ static enum verdict decode_payload(struct mux *mux) {
         return SHORT;
     }
     bool is_all_payload = ring->data <= mux->payload_left;
-    if (stream->area == NULL && is_all_payload && ring->data > ring->size / 2) {
+    if (stream->area == NULL && ring->owner != RING_OF_SLOT && is_all_payload && ring->data > ring->size / 2) {
         /* Nothing but this stream's bytes: the whole ring changes hands, and no byte is copied. */
         mux->payload_left -= ring->data;
         *stream = *ring;

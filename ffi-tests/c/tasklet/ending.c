@@ -1,4 +1,4 @@
-/* S34 to S41: the end of a connection, and the attack that a host without parking slots can answer. */
+/* S34 to S44: the end of a connection, and half frames that stay. */
 
 #include "scenarios.h"
 
@@ -122,7 +122,7 @@ static void s36(struct stage *stage) {
     CHECK_EQ(actor->mux.misfits, 0);
 }
 
-/* The end while no buffer can be had: it is seen at once, and the queue is left. */
+/* The end while no buffer can be had, or while parked: it is seen at once, and the queue is left. */
 static void s37(struct stage *stage) {
     stage_open(stage, 1, BUFFER_BYTES);
     struct actor *holder = join_holding(stage, ONE_SHOT);
@@ -136,8 +136,19 @@ static void s37(struct stage *stage) {
     world_settle(&stage->world);
     check_end(waiting, END_ERROR, 0);
     CHECK_EQ(wait_state(waiting), WAITER_IDLE);
+    struct actor *parked = join_parking(stage, ONE_SHOT);
     deliver(stage, holder);
     CHECK(is_holding(next));
+    deliver(stage, next);
+    peer_block(&parked->peer, 30, 1);
+    peer_send(&parked->peer, &parked->mux.lower, 7);
+    world_settle(&stage->world);
+    CHECK(!is_holding(parked) && parked->mux.ring.data == 7);
+    holder = join_holding(stage, ONE_SHOT);
+    mux_block(&parked->mux, BLOCK_STREAMS_MAX);
+    mux_unblock(&parked->mux, BLOCK_STREAMS_MAX);
+    finish(stage, parked);
+    check_end(parked, END_STREAM, 7);
 }
 
 static void s38(struct stage *stage) {
@@ -200,6 +211,16 @@ static bool bring_into(struct stage *stage, struct actor *actor, int state) {
         peer_data(&actor->peer, 1, BUFFER_BYTES, 0);
         peer_send_all(&actor->peer, &mux->lower);
         return true;
+    case 10: /* half a frame is parked, and the rest waits for a buffer */
+        join_holding(stage, ONE_SHOT);
+        peer_block(&actor->peer, 40, 1);
+        peer_send(&actor->peer, &mux->lower, 7);
+        world_settle(&stage->world);
+        if (mux->parkings > 0) {
+            join_holding(stage, ONE_SHOT);
+        }
+        peer_send_all(&actor->peer, &mux->lower);
+        return true;
     default: return false;
     }
 }
@@ -209,10 +230,10 @@ static void s40(struct stage *stage) {
     stage_open(stage, 2, BUFFER_BYTES);
     bool is_state = true;
     for (int state = 0; is_state; state++) {
-        for (int which = 0; which < 4; which++) {
-            struct actor *actor = join(stage, MODES[which & 1]);
+        for (int which = 0; which < 8; which++) {
+            struct actor *actor = (which & 2 ? join_parking : join)(stage, MODES[which & 1]);
             is_state = bring_into(stage, actor, state);
-            if (which & 2) {
+            if (which & 4) {
                 world_settle(&stage->world);
             }
             mux_close(&actor->mux);
@@ -234,16 +255,13 @@ static void s40(struct stage *stage) {
     CHECK(is_holding(second));
 }
 
-/*
- * Ten times as many clients as buffers send the beginning of a frame header and stay. Without parking slots they hold
- * what they got. What a host can do is to end leases that make no progress: each round of that sheds exactly the
- * holders, the next in the queue follow, and whoever is honest is served in its turn and never shed.
- */
-static void s41(struct stage *stage) {
-    enum { BUFFERS = 4, ATTACKERS = 10 * BUFFERS };
+enum { BUFFERS = 4, ATTACKERS = 10 * BUFFERS };
+
+/* Ten times as many clients as buffers send the beginning of a frame header and stay; then an honest one comes. */
+static struct actor *attack(struct stage *stage, struct actor *(*join_as)(struct stage *, uint8_t)) {
     stage_open(stage, BUFFERS, BUFFER_BYTES);
     for (uint32_t at = 0; at < ATTACKERS; at++) {
-        struct actor *attacker = join(stage, ONE_SHOT);
+        struct actor *attacker = join_as(stage, ONE_SHOT);
         peer_block(&attacker->peer, 30, 1);
         peer_send(&attacker->peer, &attacker->mux.lower, 1 + at % (HEADER_BYTES - 1));
         world_settle(&stage->world);
@@ -251,28 +269,65 @@ static void s41(struct stage *stage) {
     struct actor *honest = join(stage, ONE_SHOT);
     peer_block(&honest->peer, 30, 1);
     deliver(stage, honest);
-    CHECK_EQ(wait_state(honest), WAITER_QUEUED);
+    return honest;
+}
+
+/* Every lease that is held now runs out; returns how many connections have been shed so far. */
+static uint32_t expire_all(struct stage *stage) {
+    for (uint32_t at = 0; at < stage->count; at++) {
+        if (is_holding(&stage->cast[at])) {
+            mux_expire(&stage->cast[at].mux);
+        }
+    }
+    world_settle(&stage->world);
+    uint32_t shed = 0;
+    for (uint32_t at = 0; at < stage->count; at++) {
+        shed += stage->cast[at].mux.sheds_seen;
+    }
+    return shed;
+}
+
+/*
+ * With slots of the host's own nobody but the honest gets a buffer. Without them the attackers hold what they got, and
+ * the host ends the leases that make no progress: each time exactly the holders are shed, the next in the queue follow,
+ * and the honest one is served in its turn and never shed.
+ */
+static void s41(struct stage *stage) {
+    struct actor *honest = attack(stage, join_parking);
+    CHECK_EQ(honest->mux.frames, 1);
+    CHECK_EQ(stage->world.pool.free, BUFFERS);
+    CHECK_EQ(stage->world.pool.hand_overs, 0);
+    for (uint32_t at = 0; at < ATTACKERS; at++) {
+        CHECK_EQ(stage->cast[at].mux.parkings, 1);
+        deliver(stage, &stage->cast[at]);
+        CHECK_EQ(stage->cast[at].mux.frames, 1);
+    }
+    stage_close(stage);
+
+    honest = attack(stage, join);
     for (uint32_t round = 1; round <= ATTACKERS / BUFFERS; round++) {
         CHECK_EQ(honest->mux.frames, 0);
-        for (uint32_t at = 0; at < stage->count; at++) {
-            if (is_holding(&stage->cast[at])) {
-                mux_expire(&stage->cast[at].mux);
-            }
-        }
-        world_settle(&stage->world);
-        uint32_t shed = 0;
-        for (uint32_t at = 0; at < ATTACKERS; at++) {
-            shed += stage->cast[at].mux.sheds_seen;
-            CHECK_EQ(stage->cast[at].mux.closed, stage->cast[at].mux.sheds_seen);
-        }
-        CHECK_EQ(shed, round * BUFFERS);
+        CHECK_EQ(expire_all(stage), round * BUFFERS);
     }
     CHECK_EQ(honest->mux.frames, 1);
     CHECK_EQ(honest->mux.sheds_seen, 0);
     CHECK_EQ(stage->world.pool.free, BUFFERS);
 }
 
+/* All attackers leave at once: the last of them hands its buffer to the honest one in that step. */
+static void s44(struct stage *stage) {
+    struct actor *honest = attack(stage, join);
+    CHECK_EQ(wait_state(honest), WAITER_QUEUED);
+    for (uint32_t at = ATTACKERS; at-- > 0;) {
+        mux_close(&stage->cast[at].mux);
+    }
+    CHECK_EQ(wait_state(honest), WAITER_ASSIGNED);
+    CHECK_EQ(stage->world.pool.free, BUFFERS - 1);
+    CHECK_EQ(world_settle(&stage->world), 1);
+    CHECK_EQ(honest->mux.frames, 1);
+}
+
 const struct scenario END_SCENARIOS[] = {
     {"s34", s34}, {"s35", s35}, {"s36", s36}, {"s37", s37}, {"s38", s38},
-    {"s39", s39}, {"s40", s40}, {"s41", s41}, {NULL, NULL},
+    {"s39", s39}, {"s40", s40}, {"s41", s41}, {"s44", s44}, {NULL, NULL},
 };

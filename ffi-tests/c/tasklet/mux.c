@@ -49,7 +49,7 @@ void mux_check(const struct mux *mux) {
     demuxbuf_connection_info info = mux_info(mux);
     CHECK_EQ(info.level, mux->ring.data);
     CHECK_EQ(info.capacity, mux->ring.size);
-    CHECK_EQ(info.hold, mux->ring.area != NULL ? 2 : 0);
+    CHECK_EQ(info.hold, mux->ring.area == NULL ? 0 : mux->ring.owner == RING_OF_SLOT ? 1 : 2);
     CHECK_EQ(info.waiting, is_waiting(&mux->waits[NEED_RECEIVE]));
     CHECK_EQ(info.open, !mux->closed);
     CHECK(mux->ring.data <= mux->ring.size);
@@ -82,7 +82,7 @@ bool mux_obtain(struct mux *mux, struct ring *ring, enum need need, uint32_t rea
     }
     uint8_t *area;
     if (pool_request(&mux->world->pool, &mux->waits[need], &area) == POOL_GRANTED) {
-        *ring = ring_over(area, mux->world->pool.buffer_bytes, false);
+        *ring = ring_over(area, mux->world->pool.buffer_bytes, RING_OF_POOL);
         return true;
     }
     mux->blocked |= reason;
@@ -93,21 +93,36 @@ void mux_give_back(struct mux *mux, struct ring *ring) {
     if (ring->area == NULL) {
         return;
     }
-    if (ring->foreign) {
+    if (ring->owner == RING_OF_MALLOC) {
         free(ring->area);
-    } else {
+    } else if (ring->owner == RING_OF_POOL) {
         CHECK(pool_release(&mux->world->pool, ring->area));
     }
     memset(ring, 0, sizeof *ring);
 }
 
+/* What is buffered or parked goes on in another ring. */
+static void move_to(struct mux *mux, struct ring ring) {
+    ring_move(&ring, &mux->ring, mux->ring.data);
+    mux_give_back(mux, &mux->ring);
+    mux->ring = ring;
+}
+
+static void accept_buffer(struct mux *mux, uint8_t *area) {
+    move_to(mux, ring_over(area, mux->world->pool.buffer_bytes, RING_OF_POOL));
+    told(mux, demuxbuf_connection_buffer_granted(&mux->connection, mux->ring.size));
+}
+
+static void park(struct mux *mux) {
+    move_to(mux, ring_over(mux->slot, SLOT_BYTES, RING_OF_SLOT));
+    mux->parkings++;
+    told(mux, demuxbuf_connection_buffer_parked(&mux->connection, SLOT_BYTES));
+}
+
 static void request_buffer(struct mux *mux) {
     uint8_t *area;
     switch (pool_request(&mux->world->pool, &mux->waits[NEED_RECEIVE], &area)) {
-    case POOL_GRANTED:
-        mux->ring = ring_over(area, mux->world->pool.buffer_bytes, false);
-        told(mux, demuxbuf_connection_buffer_granted(&mux->connection, mux->ring.size));
-        break;
+    case POOL_GRANTED: accept_buffer(mux, area); break;
     case POOL_QUEUED: told(mux, demuxbuf_connection_buffer_denied(&mux->connection)); break;
     case POOL_REFUSED: CHECK(!"asked for a buffer while waiting for one");
     }
@@ -116,6 +131,16 @@ static void request_buffer(struct mux *mux) {
 static void release_buffer(struct mux *mux) {
     mux_give_back(mux, &mux->ring);
     told(mux, demuxbuf_connection_buffer_released(&mux->connection));
+}
+
+/* The transport ran dry. A one-shot host subscribes right there and lets the next sync say so; the other one is told. */
+static void run_dry(struct mux *mux) {
+    if (mux->is_optimistic) {
+        told(mux, demuxbuf_connection_would_block(&mux->connection));
+    } else {
+        lower_subscribe(&mux->lower);
+        sync(mux);
+    }
 }
 
 static void receive(struct mux *mux) {
@@ -132,13 +157,12 @@ static void receive(struct mux *mux) {
         if (ended) {
             told(mux, demuxbuf_connection_end_of_stream(&mux->connection));
         } else if ((uint32_t)received < contiguous) {
-            /* It ran dry, and the next subscription looks again. */
-            told(mux, demuxbuf_connection_would_block(&mux->connection));
+            run_dry(mux);
         }
     } else if (received == 0) {
         told(mux, demuxbuf_connection_end_of_stream(&mux->connection));
     } else if (received == LOWER_AGAIN) {
-        told(mux, demuxbuf_connection_would_block(&mux->connection));
+        run_dry(mux);
     } else {
         told(mux, demuxbuf_connection_transport_error(&mux->connection));
     }
@@ -189,10 +213,8 @@ static void cope_with_misfit(struct mux *mux) {
         fail(mux);
         return;
     }
-    struct ring larger = ring_over(must_have(malloc(2 * mux->ring.size)), 2 * mux->ring.size, true);
-    ring_move(&larger, &mux->ring, mux->ring.data);
-    mux_give_back(mux, &mux->ring);
-    mux->ring = larger;
+    uint32_t size = 2 * mux->ring.size;
+    move_to(mux, ring_over(must_have(malloc(size)), size, RING_OF_MALLOC));
     sync(mux);
 }
 
@@ -232,6 +254,7 @@ static const struct {
     {DEMUXBUF_DEMUX, decode},
     {DEMUXBUF_DISCARD, discard},
     {DEMUXBUF_CANNOT_FIT, cope_with_misfit},
+    {DEMUXBUF_PARK, park},
     {DEMUXBUF_RECV, receive},
     {DEMUXBUF_RELEASE_BUFFER, release_buffer},
     {DEMUXBUF_REQUEST_BUFFER, request_buffer},
@@ -266,7 +289,7 @@ static void write_responses(struct mux *mux) {
     uint8_t *area;
     if (mux->responses_owed > 0 && mux->transmit.area == NULL &&
         pool_request(&mux->world->pool, &mux->waits[NEED_TRANSMIT], &area) == POOL_GRANTED) {
-        mux->transmit = ring_over(area, mux->world->pool.buffer_bytes, false);
+        mux->transmit = ring_over(area, mux->world->pool.buffer_bytes, RING_OF_POOL);
     }
     for (; mux->responses_owed > 0 && ring_room(&mux->transmit) >= ACK_BYTES; mux->responses_owed--) {
         ring_put(&mux->transmit, response, ACK_BYTES);
@@ -276,20 +299,21 @@ static void write_responses(struct mux *mux) {
 /* Picks up what the pool handed over, for each need of its own. */
 static void take_grants(struct mux *mux) {
     struct pool *pool = &mux->world->pool;
-    struct ring *rings[NEEDS] = {&mux->transmit, &mux->streams[mux->stream], &mux->ring};
-    const uint32_t reasons[NEEDS] = {BLOCK_TRANSMIT_BUFFER, BLOCK_STREAM_BUFFER, 0};
+    struct ring *rings[] = {&mux->transmit, &mux->streams[mux->stream]};
+    const uint32_t reasons[] = {BLOCK_TRANSMIT_BUFFER, BLOCK_STREAM_BUFFER};
     for (int need = 0; need < NEEDS; need++) {
         if (mux->waits[need].state != WAITER_ASSIGNED) {
             continue;
         }
-        CHECK(rings[need]->area == NULL);
-        *rings[need] = ring_over(pool_take(pool, &mux->waits[need]), pool->buffer_bytes, false);
-        mux->blocked &= ~reasons[need];
+        uint8_t *area = pool_take(pool, &mux->waits[need]);
         if (need == NEED_RECEIVE) {
-            told(mux, demuxbuf_connection_buffer_granted(&mux->connection, mux->ring.size));
-        } else {
-            sync(mux);
+            accept_buffer(mux, area);
+            continue;
         }
+        CHECK(rings[need]->area == NULL);
+        *rings[need] = ring_over(area, pool->buffer_bytes, RING_OF_POOL);
+        mux->blocked &= ~reasons[need];
+        sync(mux);
     }
     write_responses(mux);
 }
@@ -328,15 +352,17 @@ static void run(void *context, uint32_t reasons) {
     }
 }
 
-void mux_open(struct mux *mux, struct world *world, uint8_t mode, int fd) {
+void mux_open(struct mux *mux, struct world *world, uint8_t mode, uint16_t park_bytes, int fd) {
+    CHECK(park_bytes <= SLOT_BYTES);
     memset(mux, 0, sizeof *mux);
+    mux->is_optimistic = mode == DEMUXBUF_MODE_OPTIMISTIC;
     mux->world = world;
     mux->tasklet = (struct tasklet){.run = run, .context = mux};
     for (int need = 0; need < NEEDS; need++) {
         mux->waits[need] = (struct waiter){.tasklet = &mux->tasklet, .need = (enum need)need};
     }
     lower_open(&mux->lower, &world->sched, &mux->tasklet, fd);
-    const demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = mode};
+    const demuxbuf_policy policy = {.struct_size = sizeof policy, .park_bytes = park_bytes, .mode = mode};
     CHECK_EQ(demuxbuf_connection_init(&mux->connection, &policy), DEMUXBUF_OK);
 }
 

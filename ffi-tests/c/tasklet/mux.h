@@ -23,7 +23,7 @@ enum block_reason {
     BLOCK_STREAMS_MAX = 16, /* too many streams: the test decides */
 };
 
-enum { ACK_BYTES = 8, FRAMES_PER_TURN = 16 };
+enum { ACK_BYTES = 8, FRAMES_PER_TURN = 16, SLOT_BYTES = 16 };
 
 /* The run queue and the buffers that connections share. */
 struct world {
@@ -39,11 +39,13 @@ struct mux {
     struct world *world;
     struct tasklet tasklet;
     struct lower lower;
-    struct ring ring;
+    struct ring ring; /* the demux buffer; or what is parked, in `slot` */
+    uint8_t slot[SLOT_BYTES];
     struct waiter waits[NEEDS];
     struct ring transmit;
     struct ring streams[STREAMS];
     uint32_t blocked;
+    bool is_optimistic;
     bool short_of_data;
     bool failed;
     bool closed;
@@ -77,6 +79,7 @@ struct mux {
     uint32_t folds;
     uint32_t wraps; /* headers read across the wrap */
     uint32_t swaps;
+    uint32_t parkings;
 };
 
 void world_open(struct world *world, uint32_t buffers, uint32_t buffer_bytes);
@@ -84,8 +87,8 @@ void world_close(struct world *world);
 /* Runs tasklets until none is left; returns how many ran. That it ends at all is checked. */
 uint32_t world_settle(struct world *world);
 
-/* Opens a connection over the simulated transport, or over a socket. */
-void mux_open(struct mux *mux, struct world *world, uint8_t mode, int fd);
+/* Opens a connection over the simulated transport, or over a socket; it parks residues of at most so many bytes. */
+void mux_open(struct mux *mux, struct world *world, uint8_t mode, uint16_t park_bytes, int fd);
 /* Then starts it: with no buffer, or with a ring that already holds bytes. */
 void mux_attach(struct mux *mux, struct ring ring);
 /* Ends it in whatever state it is; everything it holds goes back. */

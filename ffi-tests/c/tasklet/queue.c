@@ -42,7 +42,7 @@ static void s03(struct stage *stage) {
     CHECK(sched_run(&stage->world.sched));
     struct actor *newcomer = &stage->cast[stage->count++];
     memset(newcomer, 0, sizeof *newcomer);
-    mux_open(&newcomer->mux, &stage->world, OPTIMISTIC, -1);
+    mux_open(&newcomer->mux, &stage->world, OPTIMISTIC, 0, -1);
     mux_attach(&newcomer->mux, (struct ring){0});
     CHECK_EQ(wait_state(newcomer), WAITER_QUEUED);
     CHECK_EQ(wait_state(waiter), WAITER_ASSIGNED);

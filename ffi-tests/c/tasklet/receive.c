@@ -264,11 +264,11 @@ static void s33(struct stage *stage) {
     for (int at = 0; at < 2; at++) {
         struct actor *actor = &stage->cast[stage->count++];
         memset(actor, 0, sizeof *actor);
-        mux_open(&actor->mux, &stage->world, MODES[at], -1);
+        mux_open(&actor->mux, &stage->world, MODES[at], 0, -1);
         peer_preface(&actor->peer);
         peer_block(&actor->peer, 40, 1);
         peer_block(&actor->peer, 20, 1);
-        struct ring ring = ring_over(must_have(malloc(ODD_BYTES)), ODD_BYTES, true);
+        struct ring ring = ring_over(must_have(malloc(ODD_BYTES)), ODD_BYTES, RING_OF_MALLOC);
         ring.data = PREFACE_BYTES + HEADER_BYTES + 40 + 5;
         peer_take(&actor->peer, ring.area, ring.data);
         mux_attach(&actor->mux, ring);

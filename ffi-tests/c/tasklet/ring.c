@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-struct ring ring_over(uint8_t *area, uint32_t size, bool foreign) {
-    return (struct ring){.area = area, .size = size, .foreign = foreign};
+struct ring ring_over(uint8_t *area, uint32_t size, enum ring_owner owner) {
+    return (struct ring){.area = area, .size = size, .owner = owner};
 }
 
 uint8_t *ring_tail(struct ring *ring, uint32_t *contiguous) {

@@ -8,12 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Where the area belongs to. */
+enum ring_owner { RING_OF_POOL, RING_OF_MALLOC, RING_OF_SLOT };
+
 struct ring {
     uint8_t *area; /* NULL: no memory, and size is 0 */
     uint32_t size;
     uint32_t head;
     uint32_t data;
-    bool foreign; /* the area is from malloc, not from the pool */
+    enum ring_owner owner;
 };
 
 static inline uint32_t ring_room(const struct ring *ring) {
@@ -21,7 +24,7 @@ static inline uint32_t ring_room(const struct ring *ring) {
 }
 
 /* An empty ring over this memory. */
-struct ring ring_over(uint8_t *area, uint32_t size, bool foreign);
+struct ring ring_over(uint8_t *area, uint32_t size, enum ring_owner owner);
 
 /* Where the next byte goes, and how many fit there in one piece. */
 uint8_t *ring_tail(struct ring *ring, uint32_t *contiguous);

@@ -31,6 +31,8 @@ void stage_close(struct stage *stage);
 
 /* A connection that is past its preface, attached without a buffer, and settled. */
 struct actor *join(struct stage *stage, uint8_t mode);
+/* As `join`, and it parks small residues. */
+struct actor *join_parking(struct stage *stage, uint8_t mode);
 /* As `join`, and it holds a buffer with half a header block. */
 struct actor *join_holding(struct stage *stage, uint8_t mode);
 /* As `join`, and half a header block waits for it to get a buffer; none must be free. */
@@ -42,7 +44,7 @@ void send_rest(struct actor *actor);
 void deliver(struct stage *stage, struct actor *actor);
 
 static inline bool is_holding(const struct actor *actor) {
-    return actor->mux.ring.area != NULL;
+    return actor->mux.ring.area != NULL && actor->mux.ring.owner != RING_OF_SLOT;
 }
 
 static inline enum waiter_state wait_state(const struct actor *actor) {

@@ -28,7 +28,7 @@ struct client {
 };
 
 struct totals {
-    uint64_t connections, frames, bytes, runs, swaps, folds, wraps, misfits, sheds, ends, upgrades;
+    uint64_t connections, frames, bytes, runs, swaps, folds, wraps, misfits, sheds, ends, upgrades, parkings;
 };
 
 struct soak {
@@ -44,14 +44,14 @@ static uint32_t below(struct soak *soak, uint32_t limit) {
 
 static void open_client(struct soak *soak, struct client *client) {
     memset(client, 0, sizeof *client);
-    mux_open(&client->mux, &soak->world, below(soak, 2) ? ONE_SHOT : OPTIMISTIC, -1);
+    mux_open(&client->mux, &soak->world, below(soak, 2) ? ONE_SHOT : OPTIMISTIC, below(soak, 2) ? SLOT_BYTES : 0, -1);
     client->mux.misfit = MISFIT_GROW;
     client->mux.lower.joins_end = below(soak, 2);
     peer_preface(&client->peer);
     struct ring ring = {0};
     if (below(soak, 3) == 0) {
         peer_block(&client->peer, below(soak, BLOCK_BYTES_MAX), 1 + below(soak, 3));
-        ring = ring_over(must_have(malloc(UPGRADE_BYTES)), UPGRADE_BYTES, true);
+        ring = ring_over(must_have(malloc(UPGRADE_BYTES)), UPGRADE_BYTES, RING_OF_MALLOC);
         ring.head = below(soak, UPGRADE_BYTES);
         uint8_t bytes[UPGRADE_BYTES];
         uint32_t count = least(below(soak, UPGRADE_BYTES + 1), client->peer.level);
@@ -82,6 +82,7 @@ static void close_client(struct soak *soak, struct client *client) {
     totals->folds += mux->folds;
     totals->wraps += mux->wraps;
     totals->misfits += mux->misfits;
+    totals->parkings += mux->parkings;
     totals->sheds += mux->sheds_seen;
     totals->ends += mux->ends;
     peer_close(&client->peer);
@@ -246,15 +247,16 @@ void soak(uint64_t seed, uint32_t steps) {
     }
     const struct totals *totals = &soak.totals;
     CHECK(totals->swaps > 0 && totals->folds > 0 && totals->wraps > 0 && totals->misfits > 0 && totals->sheds > 0);
-    CHECK(totals->ends > 0 && totals->upgrades > 0 && soak.world.pool.hand_overs > 0);
+    CHECK(totals->ends > 0 && totals->upgrades > 0 && totals->parkings > 0 && soak.world.pool.hand_overs > 0);
     world_close(&soak.world);
     printf("soak ok\n");
     fprintf(stderr,
             "soak: %llu connections, %llu frames, %llu bytes, %llu runs, %llu hand-overs, %llu rings swapped, "
-            "%llu folded, %llu headers across the wrap, %llu misfits, %llu shed\n",
+            "%llu folded, %llu headers across the wrap, %llu misfits, %llu parked, %llu shed\n",
             (unsigned long long)totals->connections, (unsigned long long)totals->frames,
             (unsigned long long)totals->bytes, (unsigned long long)totals->runs,
             (unsigned long long)soak.world.pool.hand_overs, (unsigned long long)totals->swaps,
             (unsigned long long)totals->folds, (unsigned long long)totals->wraps,
-            (unsigned long long)totals->misfits, (unsigned long long)totals->sheds);
+            (unsigned long long)totals->misfits, (unsigned long long)totals->parkings,
+            (unsigned long long)totals->sheds);
 }

@@ -24,7 +24,7 @@ static void open_pair(struct pair *pair, struct world *world, int index) {
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     CHECK_EQ(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
     pair->peer_fd = fds[1];
-    mux_open(&pair->actor.mux, world, index % 2 ? OPTIMISTIC : ONE_SHOT, fds[0]);
+    mux_open(&pair->actor.mux, world, index % 2 ? OPTIMISTIC : ONE_SHOT, index % 3 ? SLOT_BYTES : 0, fds[0]);
     struct peer *peer = &pair->actor.peer;
     peer_preface(peer);
     for (uint32_t frame = 0; frame < FRAMES_EACH; frame++) {

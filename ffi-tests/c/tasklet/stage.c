@@ -22,15 +22,23 @@ void stage_close(struct stage *stage) {
     world_close(&stage->world);
 }
 
-struct actor *join(struct stage *stage, uint8_t mode) {
+static struct actor *join_with(struct stage *stage, uint8_t mode, uint16_t park_bytes) {
     CHECK(stage->count < CAST_MAX);
     struct actor *actor = &stage->cast[stage->count++];
     memset(&actor->peer, 0, sizeof actor->peer);
-    mux_open(&actor->mux, &stage->world, mode, -1);
+    mux_open(&actor->mux, &stage->world, mode, park_bytes, -1);
     actor->mux.preface_seen = true;
     mux_attach(&actor->mux, (struct ring){0});
     world_settle(&stage->world);
     return actor;
+}
+
+struct actor *join(struct stage *stage, uint8_t mode) {
+    return join_with(stage, mode, 0);
+}
+
+struct actor *join_parking(struct stage *stage, uint8_t mode) {
+    return join_with(stage, mode, SLOT_BYTES);
 }
 
 static struct actor *join_with_half(struct stage *stage, uint8_t mode) {

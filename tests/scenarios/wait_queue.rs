@@ -432,6 +432,18 @@ fn s17_a_waiter_that_gives_up_needs_no_buffer_for_it() {
         host.settle();
         assert_eq!((host.peers[1].frames.len(), host.peers[2].frames.len()), (0, 1));
 
+        // What it received through the lifeline is no lease either.
+        let mut settings = config(mode, 1, 1);
+        settings.policy.park_bytes = 0;
+        let mut host = Host::new(&settings);
+        host.take_all_buffers(0);
+        let peer = host.attach();
+        host.send(peer, &data_frame(500));
+        host.settle();
+        assert_eq!((host.level(peer), host.is_waiting(peer)), (64, true));
+        let before = host.receivers.pending(host.peers[peer].id);
+        assert_eq!(Ok(host.report(peer, Event::LeaseExpired)), before, "nobody is shed for a buffer he does not have");
+
         let mut machine = Machine::attached(mode);
         machine.watch();
         machine.on(Event::Readable);

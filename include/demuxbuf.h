@@ -239,7 +239,8 @@ typedef struct {
   uint8_t mode;
 } demuxbuf_connection_info;
 
-// How far one side's frames have come: a plain value, all-zero is a client's at its first byte. Private to the library.
+// How far one side's frames have come: a plain value, all-zero is a client's at its first byte. Private to the
+// library.
 typedef struct {
   uint32_t side;
   uint32_t stage;
@@ -303,8 +304,8 @@ typedef struct {
   uint8_t *data;
   // Bytes at `data`: the room to receive into, or what is buffered.
   uint32_t bytes;
-  // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DEMUX, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE. With
-  // `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_status`), and nothing is changed.
+  // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DEMUX, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
+  // With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_status`), and nothing is changed.
   uint32_t actions;
 } demuxbuf_step;
 
@@ -410,10 +411,12 @@ extern "C" {
 int32_t demuxbuf_connection_init(demuxbuf_connection *connection,
                                  const demuxbuf_policy *policy);
 
-// The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds `level` bytes.
+// The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds `level`
+// bytes.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ALREADY_ATTACHED`, `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ALREADY_ATTACHED`,
+// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`.
 uint32_t demuxbuf_connection_attach(demuxbuf_connection *connection,
                                     uint32_t level,
                                     uint32_t capacity);
@@ -427,33 +430,40 @@ uint32_t demuxbuf_connection_readable(demuxbuf_connection *connection);
 // The host has a buffer of `capacity` bytes for this connection; or a larger one, which now holds what was buffered.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
 uint32_t demuxbuf_connection_buffer_granted(demuxbuf_connection *connection,
                                             uint32_t capacity);
 
 // No buffer could be had; the host has queued the connection. It must not be moved until granted or cancelled.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
 uint32_t demuxbuf_connection_buffer_denied(demuxbuf_connection *connection);
 
-// What was buffered is now in a slot of `capacity` bytes and the buffer was given back; or a slot was lent while waiting.
+// What was buffered is now in a slot of `capacity` bytes and the buffer was given back; or a slot was lent while
+// waiting.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_CLOSED`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_CLOSED`.
 uint32_t demuxbuf_connection_buffer_parked(demuxbuf_connection *connection,
                                            uint32_t capacity);
 
 // The buffer is no longer held: given back, or handed to somebody else with what was in it.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_NO_BUFFER`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_NO_BUFFER`.
 uint32_t demuxbuf_connection_buffer_released(demuxbuf_connection *connection);
 
 // One receive brought `bytes` bytes, at most `demuxbuf_connection_recv_max`.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_CLOSED`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_CLOSED`.
 uint32_t demuxbuf_connection_received(demuxbuf_connection *connection,
                                       uint32_t bytes);
 
@@ -478,28 +488,33 @@ uint32_t demuxbuf_connection_transport_error(demuxbuf_connection *connection);
 // The decoder took `bytes` bytes from the front; 0 is harmless.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_TOO_MANY_BYTES`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_TOO_MANY_BYTES`.
 uint32_t demuxbuf_connection_consumed(demuxbuf_connection *connection,
                                       uint32_t bytes);
 
-// The decoder cannot go on until at least `bytes` more bytes have arrived. `DEMUXBUF_CANNOT_FIT` if there is no room for them.
+// The decoder cannot go on until at least `bytes` more bytes have arrived. `DEMUXBUF_CANNOT_FIT` if there is no room
+// for them.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_CLOSED`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_CLOSED`.
 uint32_t demuxbuf_connection_need_more(demuxbuf_connection *connection,
                                        uint32_t bytes);
 
 // Decoding cannot go on for these reasons of the host's. They add up.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_NO_REASONS`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_NO_REASONS`.
 uint32_t demuxbuf_connection_block(demuxbuf_connection *connection,
                                    uint32_t reasons);
 
 // These reasons are gone; decoding resumes when none is left.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_NO_REASONS`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_NO_REASONS`.
 uint32_t demuxbuf_connection_unblock(demuxbuf_connection *connection,
                                      uint32_t reasons);
 
@@ -530,7 +545,8 @@ uint32_t demuxbuf_connection_resume_recv(demuxbuf_connection *connection);
 // The decoder found a fatal error: from now on what arrives is discarded.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLOSED`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CLOSED`.
 uint32_t demuxbuf_connection_fail(demuxbuf_connection *connection);
 
 // The host's allocator is short: park as soon as possible.
@@ -548,7 +564,8 @@ uint32_t demuxbuf_connection_lease_expired(demuxbuf_connection *connection);
 // These pending actions are done: any of want_recv, stop_recv, cancel_request, shed, end, cannot_fit, reschedule.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_NOT_PENDING`.
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_NOT_PENDING`.
 uint32_t demuxbuf_connection_done(demuxbuf_connection *connection,
                                   uint32_t actions);
 
@@ -626,7 +643,8 @@ int32_t demuxbuf_h2_set_max_frame_size(demuxbuf_h2_decoder *decoder,
 //
 // Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
 // Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `stream_id` and `error_code` of
-// `*next`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's).
+// `*next`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's),
+// `DEMUXBUF_ERR_POISONED` (a defect of the library).
 int32_t demuxbuf_h2_peek(const demuxbuf_h2_decoder *decoder,
                          const uint8_t *data,
                          uint32_t bytes,
@@ -653,8 +671,8 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
 // If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
 // is allowed: at most `message_bytes` bytes with the closing 0.
 // Thread rule: any thread; the pool is then for one thread at a time.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; everything is given
-// back then and `*pool` is not written.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_POISONED`
+// (a defect of the library); everything is given back then and `*pool` is not written.
 int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
                           demuxbuf_pool **pool,
                           char *message,
@@ -762,10 +780,10 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
 // Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
 // receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next.
 //
-// Thread rule: one thread at a time per pool. Cost: O(1).
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`,
-// `DEMUXBUF_ERR_STALE` (not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer);
-// nothing is changed then and the lease stays the host's.
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (not a lease of the
+// host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer); nothing is changed then and the lease stays the
+// host's.
 int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
                                 uint32_t class_index,
                                 uint64_t token,
@@ -784,8 +802,8 @@ int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
 // The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before so many more
 // have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
 //
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set a
-// status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_TOO_MANY_BYTES`.
 demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
                                         uint64_t receiver,
@@ -817,7 +835,9 @@ demuxbuf_step demuxbuf_receiver_readable(demuxbuf_pool *pool,
 // One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`.
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`.
 demuxbuf_step demuxbuf_receiver_received(demuxbuf_pool *pool,
                                          uint64_t receiver,
                                          uint32_t bytes);
@@ -846,7 +866,8 @@ demuxbuf_step demuxbuf_receiver_transport_error(demuxbuf_pool *pool,
 // Decoding cannot go on for these reasons of the host's. They add up.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_REASONS`.
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_NO_REASONS`.
 demuxbuf_step demuxbuf_receiver_block(demuxbuf_pool *pool,
                                       uint64_t receiver,
                                       uint32_t reasons);
@@ -854,7 +875,8 @@ demuxbuf_step demuxbuf_receiver_block(demuxbuf_pool *pool,
 // These reasons are gone; decoding resumes when none is left.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_REASONS`.
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_NO_REASONS`.
 demuxbuf_step demuxbuf_receiver_unblock(demuxbuf_pool *pool,
                                         uint64_t receiver,
                                         uint32_t reasons);
@@ -911,12 +933,14 @@ demuxbuf_step demuxbuf_receiver_lease_expired(demuxbuf_pool *pool,
 // These pending actions are done: any of want_recv, stop_recv, shed, end, cannot_fit, reschedule.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NOT_PENDING`.
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_NOT_PENDING`.
 demuxbuf_step demuxbuf_receiver_done(demuxbuf_pool *pool,
                                      uint64_t receiver,
                                      uint32_t actions);
 
-// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what was buffered is counted as dropped, and the handle ends.
+// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what
+// was buffered is counted as dropped, and the handle ends.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.

@@ -250,10 +250,6 @@ impl Receivers {
             | Event::BufferParked { .. }
             | Event::BufferReleased
             | Event::Sync { .. } => Err(ReceiverError::InternalEvent),
-            Event::Received { bytes } => {
-                self.check_behind(index, bytes)?;
-                self.report(index, event)
-            }
             Event::Close => self.close(index),
             _ => self.report(index, event),
         }
@@ -731,17 +727,6 @@ impl Receivers {
 
     fn buffer_mut(&mut self, lease: LeaseId) -> &mut [u8] {
         self.memory.arena_mut().buffer_mut(lease.index())
-    }
-
-    /// What is received lies behind the content. The machine counts the room in front of it too, but that can be
-    /// received into only once [`Receivers::receive_area`] has moved the content there.
-    fn check_behind(&self, index: u32, bytes: u32) -> Result<(), ReceiverError> {
-        let entry = self.table.entry(index);
-        let end = u64::from(entry.start) + u64::from(entry.connection.level()) + u64::from(bytes);
-        if entry.start > 0 && end > entry.connection.capacity().into() {
-            return Err(ReceiverError::TooManyBytes);
-        }
-        Ok(())
     }
 
     fn check_host_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {

@@ -3,7 +3,7 @@
 //! `RUNNER` is put before each program, so that the same tests run under valgrind; see `ffi-tests/sanitize.sh`.
 
 use demuxbuf_ffi_tests::{Linking, Program, library, root, run};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -14,8 +14,8 @@ fn sources(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| format!("ffi-tests/c/{name}")).collect()
 }
 
-/// Builds a program of these sources and runs it; it must have checked something.
-fn passes(names: &[&str], linking: Linking, flags: Vec<String>) {
+/// Builds a program of these sources and runs it; it must have checked something. Returns what it printed before.
+fn passes(names: &[&str], linking: Linking, flags: Vec<String>) -> String {
     let sources = sources(names);
     let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
     let stem = Path::new(names[0]).file_stem().expect("a source has a name").to_string_lossy();
@@ -26,9 +26,11 @@ fn passes(names: &[&str], linking: Linking, flags: Vec<String>) {
     let program = program.to_string_lossy();
     words.push(&program);
     let printed = run(Command::new(words[0]).args(&words[1..]));
-    let passed = printed.trim().strip_suffix(" checks passed").and_then(|count| count.parse::<u64>().ok());
+    let (before, last) = printed.trim().rsplit_once('\n').unwrap_or(("", printed.trim()));
+    let passed = last.strip_suffix(" checks passed").and_then(|count| count.parse::<u64>().ok());
     assert!(passed.is_some_and(|count| count > 0), "{name} printed: {printed}");
-    println!("{name}: {}", printed.trim());
+    println!("{name}: {last}");
+    before.to_owned()
 }
 
 fn passes_linked_both_ways(names: &[&str]) {
@@ -75,6 +77,51 @@ fn two_translation_units_of_cxx() {
 fn no_call_allocates() {
     // Only in an executable can the calls of the library be counted apart from all others.
     passes(&["allocations.c"], Linking::Static, WRAPPED.map(|name| format!("-Wl,--wrap={name}")).to_vec());
+}
+
+/// The errors that the header documents for each function, by function.
+fn documented_errors() -> BTreeMap<String, BTreeSet<String>> {
+    let header = std::fs::read_to_string(root().join("include/demuxbuf.h")).expect("the header is readable");
+    let mut documented = BTreeMap::new();
+    let mut errors = BTreeSet::new();
+    for line in header.lines() {
+        if line.starts_with("//") {
+            errors
+                .extend(identifiers(line).map(|(_, word)| word.to_owned()).filter(|w| w.starts_with("DEMUXBUF_ERR_")));
+        } else if let Some((_, name)) = identifiers(line).find(|&(end, _)| line[end..].starts_with('(')) {
+            documented.insert(name.to_owned(), std::mem::take(&mut errors));
+        } else {
+            errors.clear();
+        }
+    }
+    documented
+}
+
+#[test]
+fn events_return_the_errors_that_are_documented_and_no_others() {
+    let header = std::fs::read_to_string(root().join("include/demuxbuf.h")).expect("the header is readable");
+    let name_of = |number: &str| {
+        let defined = header.lines().filter_map(|line| line.strip_prefix("#define ")?.split_once(' '));
+        let mut named = defined.filter(|(_, value)| value.trim_matches(['(', ')']) == number);
+        named.next().unwrap_or_else(|| panic!("{number} has no name")).0.to_owned()
+    };
+    let mut seen = BTreeMap::<&str, BTreeSet<String>>::new();
+    let printed = passes(&["returns.c"], Linking::Static, Vec::new());
+    for line in printed.lines() {
+        let (function, number) = line.split_once(' ').expect("a function and a number");
+        seen.entry(function).or_default().insert(name_of(number));
+    }
+    let documented = documented_errors();
+    assert!(seen.len() > 35, "hardly any function was called: {seen:?}");
+    for (function, seen) in seen {
+        let mut expected = documented[function].clone();
+        // The walks pass no NULL, and nothing they do can poison a pool.
+        expected.remove("DEMUXBUF_ERR_NULL");
+        if function.starts_with("demuxbuf_receiver_") {
+            expected.remove("DEMUXBUF_ERR_POISONED");
+        }
+        assert_eq!(seen, expected, "errors of {function}, seen and documented");
+    }
 }
 
 /// C source without comments and string literals.

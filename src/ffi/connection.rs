@@ -215,10 +215,12 @@ impl demuxbuf_policy {
     }
 }
 
-/// The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds `level` bytes.
+/// The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds `level`
+/// bytes.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ALREADY_ATTACHED`, `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ALREADY_ATTACHED`,
+/// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_attach(
     connection: *mut demuxbuf_connection,
@@ -240,7 +242,8 @@ pub unsafe extern "C" fn demuxbuf_connection_readable(connection: *mut demuxbuf_
 /// The host has a buffer of `capacity` bytes for this connection; or a larger one, which now holds what was buffered.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_buffer_granted(
     connection: *mut demuxbuf_connection,
@@ -252,16 +255,19 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_granted(
 /// No buffer could be had; the host has queued the connection. It must not be moved until granted or cancelled.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_buffer_denied(connection: *mut demuxbuf_connection) -> u32 {
     handle(connection, Event::BufferDenied)
 }
 
-/// What was buffered is now in a slot of `capacity` bytes and the buffer was given back; or a slot was lent while waiting.
+/// What was buffered is now in a slot of `capacity` bytes and the buffer was given back; or a slot was lent while
+/// waiting.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_CLOSED`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_buffer_parked(connection: *mut demuxbuf_connection, capacity: u32) -> u32 {
     handle(connection, Event::BufferParked { capacity })
@@ -270,7 +276,8 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_parked(connection: *mut demu
 /// The buffer is no longer held: given back, or handed to somebody else with what was in it.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_NO_BUFFER`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_NO_BUFFER`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_buffer_released(connection: *mut demuxbuf_connection) -> u32 {
     handle(connection, Event::BufferReleased)
@@ -279,7 +286,9 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_released(connection: *mut de
 /// One receive brought `bytes` bytes, at most `demuxbuf_connection_recv_max`.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_CLOSED`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+/// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_received(connection: *mut demuxbuf_connection, bytes: u32) -> u32 {
     handle(connection, Event::Received { bytes })
@@ -315,16 +324,19 @@ pub unsafe extern "C" fn demuxbuf_connection_transport_error(connection: *mut de
 /// The decoder took `bytes` bytes from the front; 0 is harmless.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_TOO_MANY_BYTES`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_TOO_MANY_BYTES`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_consumed(connection: *mut demuxbuf_connection, bytes: u32) -> u32 {
     handle(connection, Event::Consumed { bytes })
 }
 
-/// The decoder cannot go on until at least `bytes` more bytes have arrived. `DEMUXBUF_CANNOT_FIT` if there is no room for them.
+/// The decoder cannot go on until at least `bytes` more bytes have arrived. `DEMUXBUF_CANNOT_FIT` if there is no room
+/// for them.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_CLOSED`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_need_more(connection: *mut demuxbuf_connection, bytes: u32) -> u32 {
     handle(connection, Event::NeedMore { bytes })
@@ -333,7 +345,8 @@ pub unsafe extern "C" fn demuxbuf_connection_need_more(connection: *mut demuxbuf
 /// Decoding cannot go on for these reasons of the host's. They add up.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_NO_REASONS`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_NO_REASONS`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_block(connection: *mut demuxbuf_connection, reasons: u32) -> u32 {
     handle(connection, Event::Block { reasons })
@@ -342,7 +355,8 @@ pub unsafe extern "C" fn demuxbuf_connection_block(connection: *mut demuxbuf_con
 /// These reasons are gone; decoding resumes when none is left.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_NO_REASONS`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_NO_REASONS`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_unblock(connection: *mut demuxbuf_connection, reasons: u32) -> u32 {
     handle(connection, Event::Unblock { reasons })
@@ -387,7 +401,8 @@ pub unsafe extern "C" fn demuxbuf_connection_resume_recv(connection: *mut demuxb
 /// The decoder found a fatal error: from now on what arrives is discarded.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLOSED`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_fail(connection: *mut demuxbuf_connection) -> u32 {
     handle(connection, Event::Fail)
@@ -414,7 +429,8 @@ pub unsafe extern "C" fn demuxbuf_connection_lease_expired(connection: *mut demu
 /// These pending actions are done: any of want_recv, stop_recv, cancel_request, shed, end, cannot_fit, reschedule.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_NOT_PENDING`.
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_NOT_PENDING`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_done(connection: *mut demuxbuf_connection, actions: u32) -> u32 {
     handle(connection, Event::Done { actions })

@@ -13,7 +13,8 @@ pub const DEMUXBUF_H2_SERVER: u32 = 1;
 pub const DEMUXBUF_H2_PREFACE_BYTES: u32 = 24;
 const _: () = assert!(DEMUXBUF_H2_PREFACE_BYTES as usize == PREFACE.len());
 
-/// How far one side's frames have come: a plain value, all-zero is a client's at its first byte. Private to the library.
+/// How far one side's frames have come: a plain value, all-zero is a client's at its first byte. Private to the
+/// library.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -106,7 +107,8 @@ pub unsafe extern "C" fn demuxbuf_h2_set_max_frame_size(decoder: *mut demuxbuf_h
 ///
 /// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
 /// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `stream_id` and `error_code` of
-/// `*next`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's).
+/// `*next`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's),
+/// `DEMUXBUF_ERR_POISONED` (a defect of the library).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_peek(
     decoder: *const demuxbuf_h2_decoder,

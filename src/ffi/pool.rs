@@ -219,8 +219,8 @@ pub unsafe extern "C" fn demuxbuf_pool_config_init(
 /// If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
 /// is allowed: at most `message_bytes` bytes with the closing 0.
 /// Thread rule: any thread; the pool is then for one thread at a time.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; everything is given
-/// back then and `*pool` is not written.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_POISONED`
+/// (a defect of the library); everything is given back then and `*pool` is not written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_new(
     config: *const demuxbuf_pool_config,

@@ -18,8 +18,8 @@ pub struct demuxbuf_step {
     pub data: *mut u8,
     /// Bytes at `data`: the room to receive into, or what is buffered.
     pub bytes: u32,
-    /// Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DEMUX, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE. With
-    /// `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_status`), and nothing is changed.
+    /// Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DEMUX, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
+    /// With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_status`), and nothing is changed.
     pub actions: u32,
 }
 
@@ -133,10 +133,10 @@ type size_t = usize;
 /// Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
 /// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next.
 ///
-/// Thread rule: one thread at a time per pool. Cost: O(1).
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`,
-/// `DEMUXBUF_ERR_STALE` (not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer);
-/// nothing is changed then and the lease stays the host's.
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
+/// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (not a lease of the
+/// host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer); nothing is changed then and the lease stays the
+/// host's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_adopt(
     pool: *mut demuxbuf_pool,
@@ -189,8 +189,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_take(
 /// The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before so many more
 /// have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
 ///
-/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set a
-/// status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_TOO_MANY_BYTES`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_decoded(
@@ -252,7 +252,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_readable(pool: *mut demuxbuf_pool, re
 /// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`.
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+/// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_received(
     pool: *mut demuxbuf_pool,
@@ -292,7 +294,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_transport_error(pool: *mut demuxbuf_p
 /// Decoding cannot go on for these reasons of the host's. They add up.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_REASONS`.
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_NO_REASONS`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_block(
     pool: *mut demuxbuf_pool,
@@ -305,7 +308,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_block(
 /// These reasons are gone; decoding resumes when none is left.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_REASONS`.
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_NO_REASONS`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_unblock(
     pool: *mut demuxbuf_pool,
@@ -381,7 +385,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_lease_expired(pool: *mut demuxbuf_poo
 /// These pending actions are done: any of want_recv, stop_recv, shed, end, cannot_fit, reschedule.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NOT_PENDING`.
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_NOT_PENDING`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_done(
     pool: *mut demuxbuf_pool,
@@ -391,7 +396,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
     report(pool, receiver, Event::Done { actions })
 }
 
-/// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what was buffered is counted as dropped, and the handle ends.
+/// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what
+/// was buffered is counted as dropped, and the handle ends.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.

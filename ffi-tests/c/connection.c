@@ -235,12 +235,13 @@ static void the_host_s_own_state_is_taken_over(void) {
   CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 0, 0, 0), DEMUXBUF_DEMUX);
   CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 0, 7, 0), DEMUXBUF_RECV);
   CHECK_NUMBER(describe(&connection).short_bytes, 1);
+  /* A subscription that is on says that there was nothing to receive. */
   CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 1, 0, 1) & DEMUXBUF_DEMUX, 0);
   CHECK_NUMBER(describe(&connection).armed, 1);
   REFUSED(demuxbuf_connection_sync(&connection, 101, 100, 0, 0, 0), &connection, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
   REFUSED(demuxbuf_connection_sync(&connection, UINT32_MAX, 0, 0, 0, 0), &connection, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
   CHECK_NUMBER(demuxbuf_connection_sync(&connection, UINT32_MAX, UINT32_MAX, 0, 0, 0) & DEMUXBUF_RECV, 0);
-  CHECK_NUMBER(demuxbuf_connection_sync(&connection, 0, 0, 0, 0, 0), DEMUXBUF_REQUEST_BUFFER);
+  CHECK_NUMBER(demuxbuf_connection_sync(&connection, 0, 0, 0, 0, 0), DEMUXBUF_WANT_RECV);
   demuxbuf_connection_close(&connection);
   REFUSED(demuxbuf_connection_sync(&connection, 0, 0, 0, 0, 0), &connection, DEMUXBUF_ERR_CLOSED);
 }

@@ -447,11 +447,11 @@ pub unsafe extern "C" fn demuxbuf_connection_close(connection: *mut demuxbuf_con
 
 /// The host's own buffer and flags are the truth: one call beside the decoder replaces counting at every site.
 ///
-/// `level` and `capacity` describe the buffer (capacity 0: none), or the slot as long as its content is parked; `blocked`
-/// is the whole mask of reasons; `short_of_data` not 0: the decoder cannot go on before more bytes arrive, so 0 after a
-/// receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that replaces `would_block`
-/// and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the decoder: a receive whose
-/// bytes are decoded before the machine is told is not counted against the turn.
+/// `level` and `capacity` describe the buffer (capacity 0: none), or the slot as long as its content is parked;
+/// `blocked` is the whole mask of reasons; `short_of_data` not 0: the decoder cannot go on before more bytes arrive, so
+/// 0 after a receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that replaces
+/// `would_block` and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the decoder:
+/// a receive whose bytes are decoded before the machine is told is not counted against the turn.
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`.

@@ -1,0 +1,195 @@
+//! Plays the same operations on the model and on a subject, and compares.
+
+use crate::model::ModelReceivers;
+use crate::player::{Player, Reply, What};
+use crate::subject::{Counts, Subject};
+use crate::{Facts, Op, Which, check_facts};
+use demuxbuf::connection::{Action, Actions, Event};
+
+/// A model and a subject that are given the same operations.
+#[derive(Debug)]
+pub struct Duel<M, S> {
+    /// The model.
+    pub model: Player<M>,
+    /// The subject.
+    pub subject: Player<S>,
+}
+
+impl<M: Subject, S: Subject> Duel<M, S> {
+    /// A duel of two that nobody has used yet.
+    pub fn new(model: M, subject: S) -> Duel<M, S> {
+        Duel { model: Player::new(model), subject: Player::new(subject) }
+    }
+
+    /// Plays one operation on both; compares the answers, then everything that can be seen, and checks the invariants.
+    ///
+    /// # Errors
+    ///
+    /// The two differ, or a rule is broken.
+    pub fn play(&mut self, op: Op) -> Result<Reply, String> {
+        let before = self.subject.subject.counts();
+        let expected = self.model.play(op);
+        let seen = self.subject.play(op);
+        if !expected.agrees_with(&seen) {
+            return Err(format!("{op:?}: the model answers {expected:?}, the subject {seen:?}"));
+        }
+        self.compare().map_err(|difference| format!("after {op:?}: {difference}"))?;
+        if let What::Refused(_) = seen.what {
+            check_refusal(before, self.subject.subject.counts()).map_err(|change| format!("{op:?}: {change}"))?;
+        }
+        Ok(expected)
+    }
+
+    /// Compares everything that can be seen, and checks the invariants of both.
+    ///
+    /// # Errors
+    ///
+    /// The two differ, or a rule is broken.
+    pub fn compare(&mut self) -> Result<(), String> {
+        self.compare_receivers()?;
+        for (model, subject) in self.model.waits().into_iter().zip(self.subject.waits()) {
+            let expected = self.model.subject.describe_wait(model);
+            if let Some(seen) = self.subject.subject.describe_wait(subject) {
+                ensure_equal("a wait", &expected, &Some(seen))?;
+            }
+        }
+        for (model, subject) in self.model.leases().into_iter().zip(self.subject.leases()) {
+            let (Ok(expected), Ok(seen)) = (self.model.subject.content(model), self.subject.subject.content(subject))
+            else {
+                continue;
+            };
+            let differs = expected.iter().zip(&seen).any(|(known, seen)| known.is_some() && known != seen);
+            if differs || expected.len() != seen.len() {
+                return Err(format!("a buffer of the host's: the model has {expected:?}, the subject {seen:?}"));
+            }
+        }
+        let (expected, seen) = (self.model.subject.counts(), self.subject.subject.counts());
+        let known: Counts = seen.keys().filter_map(|&name| Some((name, *expected.get(name)?))).collect();
+        let others = seen.iter().filter(|(name, _)| !expected.contains_key(*name));
+        if let Some((name, count)) = others.clone().find(|(_, count)| **count != 0) {
+            return Err(format!("the model does not know {name}, and the subject counts {count}"));
+        }
+        let seen: Counts =
+            seen.iter().filter(|(name, _)| expected.contains_key(*name)).map(|(&n, &c)| (n, c)).collect();
+        ensure_equal("statistics", &known, &seen)?;
+        self.model.subject.check_invariants().map_err(|rule| format!("the model breaks {rule}"))?;
+        self.subject.subject.check_invariants().map_err(|rule| format!("the subject breaks {rule}"))
+    }
+
+    fn compare_receivers(&mut self) -> Result<(), String> {
+        let pairs: Vec<_> = self.model.receivers().into_iter().zip(self.subject.receivers()).collect();
+        for (model, subject) in pairs {
+            let expected = self.model.subject.describe(model);
+            let seen = self.subject.subject.describe(subject);
+            ensure_equal("a receiver", &expected, &seen)?;
+            if let Ok(seen) = seen {
+                check_facts(&seen.facts)?;
+                let bound = self.subject.subject.passed_max(seen.class);
+                ensure_equal("the bound", &self.model.subject.passed_max(seen.class), &bound)?;
+                if bound.is_ok_and(|bound| seen.passed > bound) {
+                    return Err(format!("I6: {} grants passed a waiter, {bound:?} may", seen.passed));
+                }
+            }
+            // Asking changes nothing, and says the same again.
+            let expected = self.model.subject.pending(model).map(Reply::from);
+            for _ in 0..2 {
+                let seen = self.subject.subject.pending(subject).map(Reply::from);
+                match (&expected, &seen) {
+                    (Ok(expected), Ok(seen)) if expected.agrees_with(seen) => {}
+                    _ => return Err(format!("what is pending: expected {expected:?}, seen {seen:?}")),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Subject> Duel<ModelReceivers, S> {
+    /// Plays hosts and peers that behave from now on: blocks end, what decoders are short of arrives, what can never be
+    /// decoded is closed, and the host gives its buffers back. Then everybody who waits must be served.
+    ///
+    /// # Errors
+    ///
+    /// As [`play`](Duel::play), or somebody is never served.
+    pub fn drain(&mut self) -> Result<(), String> {
+        // Each round serves at least the one at the head of each queue, or ends a receiver.
+        let rounds = 8 + 2 * (self.model.waits().len() + self.model.receivers().len());
+        for _ in 0..rounds {
+            while self.play(Op::PollGrant)?.what != What::Nothing {}
+            while !self.model.leases().is_empty() {
+                self.play(Op::Release { lease: Which::Live(0) })?;
+            }
+            let mut at = 0;
+            while at < self.model.receivers().len() {
+                at += usize::from(self.behave(at)?);
+            }
+            let counts = self.subject.subject.counts();
+            if ["leased", "assigned", "waiting"].into_iter().all(|name| counts[name] == 0) {
+                return Ok(());
+            }
+        }
+        Err(format!("I6: not everybody was served after {rounds} rounds: {:?}", self.subject.subject.counts()))
+    }
+
+    /// One turn of a receiver; says whether it is still there.
+    fn behave(&mut self, at: usize) -> Result<bool, String> {
+        let facts = self.facts(at)?;
+        if facts.blocked != 0 {
+            self.play(Op::report(at, Event::Unblock { reasons: u32::MAX }))?;
+        }
+        self.play(Op::report(at, Event::ResumeRecv))?;
+        self.play(Op::report(at, Event::Wake))?;
+        let mut told = false;
+        for _ in 0..32 {
+            let facts = self.facts(at)?;
+            let pending = Actions::from_bits(facts.pending).unwrap_or_default();
+            let over = [Action::End, Action::Shed].into_iter().any(|action| pending.has(action));
+            let too_small = facts.hold == 2 && facts.short > facts.capacity - facts.level;
+            let event = if over || too_small {
+                Event::Close
+            } else if pending.has(Action::Demux) {
+                Event::Consumed { bytes: facts.level }
+            } else if pending.has(Action::Recv) && facts.short > 0 {
+                Event::Received { bytes: facts.short.min(facts.capacity - facts.level) }
+            } else if pending.has(Action::Recv) {
+                Event::WouldBlock
+            } else if pending.has(Action::Reschedule) {
+                Event::Wake
+            } else if pending.has(Action::WantRecv) {
+                Event::done(Action::WantRecv)
+            } else if pending.has(Action::StopRecv) {
+                Event::done(Action::StopRecv)
+            } else if facts.short > 0 && !facts.waiting && !told {
+                told = true;
+                Event::Readable
+            } else {
+                return Ok(true);
+            };
+            self.play(Op::report(at, event))?;
+            if event == Event::Close {
+                return Ok(false);
+            }
+        }
+        Err(format!("a receiver is never done: {:?}", self.facts(at)?))
+    }
+
+    fn facts(&mut self, at: usize) -> Result<Facts, String> {
+        let id = self.model.receivers()[at];
+        self.model.subject.describe(id).map(|info| info.facts).map_err(|status| format!("described with {status}"))
+    }
+}
+
+/// Checks that a refused call changed nothing but the count of refusals.
+///
+/// # Errors
+///
+/// Says what it changed.
+pub fn check_refusal(mut before: Counts, mut after: Counts) -> Result<(), String> {
+    before.remove("refused");
+    after.remove("refused");
+    ensure_equal("I9: statistics before and after a refusal", &before, &after)
+}
+
+fn ensure_equal<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, seen: &T) -> Result<(), String> {
+    if expected == seen { Ok(()) } else { Err(format!("{what}: expected {expected:?}, seen {seen:?}")) }
+}

@@ -1,0 +1,163 @@
+//! What can be seen of a connection from outside, and what must always hold of it.
+
+use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, Mode};
+use demuxbuf::ffi::demuxbuf_connection_info;
+
+/// What `describe` says of a connection, in Rust and in C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of `demuxbuf_connection_info`")]
+pub struct Facts {
+    pub level: u32,
+    pub capacity: u32,
+    pub short: u32,
+    pub blocked: u32,
+    pub pending: u32,
+    pub residue: u32,
+    pub hold: u8,
+    pub end: u8,
+    pub waiting: bool,
+    pub armed: bool,
+    pub ready: bool,
+    pub failed: bool,
+    pub open: bool,
+    pub mode: u8,
+}
+
+impl From<&Connection> for Facts {
+    fn from(connection: &Connection) -> Facts {
+        Facts {
+            level: connection.level(),
+            capacity: connection.capacity(),
+            short: connection.short(),
+            blocked: connection.blocked(),
+            pending: connection.pending().bits(),
+            residue: connection.residue(),
+            hold: connection.hold() as u8,
+            end: match connection.end() {
+                None => 0,
+                Some(EndKind::Stream) => 1,
+                Some(EndKind::Error) => 2,
+            },
+            waiting: connection.is_waiting(),
+            armed: connection.is_armed(),
+            ready: connection.is_ready(),
+            failed: connection.is_failed(),
+            open: connection.is_open(),
+            mode: connection.policy().mode as u8,
+        }
+    }
+}
+
+impl From<&demuxbuf_connection_info> for Facts {
+    fn from(info: &demuxbuf_connection_info) -> Facts {
+        Facts {
+            level: info.level,
+            capacity: info.capacity,
+            short: info.short_bytes,
+            blocked: info.blocked,
+            pending: info.pending,
+            residue: info.residue,
+            hold: info.hold,
+            end: info.end,
+            waiting: info.waiting != 0,
+            armed: info.armed != 0,
+            ready: info.ready != 0,
+            failed: info.failed != 0,
+            open: info.open != 0,
+            mode: info.mode,
+        }
+    }
+}
+
+/// Checks what must hold of every connection after every event, by what can be seen of it alone.
+///
+/// # Errors
+///
+/// Names the rule that is broken.
+pub fn check_facts(facts: &Facts) -> Result<(), String> {
+    let has = |action: Action| facts.pending & action as u32 != 0;
+    let excluded = |a: Action, b: Action| !(has(a) && has(b));
+    let rules = [
+        ("I2: what is held has a capacity, and nothing held has none", (facts.hold == 0) == (facts.capacity == 0)),
+        (
+            "I2: who holds a buffer does not go on waiting",
+            !(facts.hold == 2 && facts.waiting) || has(Action::CancelRequest),
+        ),
+        ("I2: no request while one is queued", !(has(Action::RequestBuffer) && facts.waiting)),
+        ("I2: no request while a buffer is held", !(has(Action::RequestBuffer) && facts.hold == 2)),
+        ("I4: the watch is turned on only while it is off", !(has(Action::WantRecv) && facts.armed)),
+        ("I4: the watch is turned off only while it is on", !has(Action::StopRecv) || facts.armed),
+        ("I4: nothing is received after the end", !(has(Action::Recv) && facts.end != 0)),
+        ("I4: a receive has room", !has(Action::Recv) || facts.level < facts.capacity),
+        ("I5: what is buffered lies inside what is held", facts.level <= facts.capacity),
+        (
+            "I5: only what is there is decoded or discarded",
+            facts.level > 0 || !(has(Action::Demux) || has(Action::Discard)),
+        ),
+        ("what is decoded is not discarded", excluded(Action::Demux, Action::Discard)),
+        ("what can be decoded is decoded before more is received", excluded(Action::Demux, Action::Recv)),
+        ("what is received into is not given back", excluded(Action::Recv, Action::ReleaseBuffer)),
+        ("a blocked or short decoder is not run", !has(Action::Demux) || (facts.blocked == 0 && facts.short == 0)),
+        ("the end is not told while blocked", !has(Action::End) || facts.failed || facts.blocked == 0),
+        ("I8: an empty hold is given back, received into, or too small", holds_for_a_reason(facts)),
+        ("I7: nothing but giving back is left after `Close`", is_quiet_when_closed(facts)),
+    ];
+    match rules.iter().find(|(_, holds)| !holds) {
+        Some((rule, _)) => Err(format!("{rule}: {facts:?}")),
+        None => Ok(()),
+    }
+}
+
+fn holds_for_a_reason(facts: &Facts) -> bool {
+    let given_back_or_used = Action::ReleaseBuffer as u32 | Action::Recv as u32;
+    let lifeline = facts.hold == 1 && facts.waiting;
+    let too_small = facts.hold == 2 && facts.short > facts.capacity;
+    !facts.open
+        || facts.hold == 0
+        || facts.level > 0
+        || lifeline
+        || too_small
+        || facts.pending & given_back_or_used != 0
+}
+
+fn is_quiet_when_closed(facts: &Facts) -> bool {
+    let allowed = match (facts.waiting, facts.hold) {
+        (false, 0) => Action::Finished as u32,
+        (true, 0) => Action::CancelRequest as u32,
+        (false, _) => Action::ReleaseBuffer as u32,
+        (true, _) => Action::CancelRequest as u32 | Action::ReleaseBuffer as u32,
+    };
+    facts.open || facts.pending == allowed || facts.pending == 0
+}
+
+impl Facts {
+    /// How one of the pending actions may come out; `None` if nothing is pending.
+    pub fn outcome(&self, choice: u8, amount: u32) -> Option<Event> {
+        let pending: Vec<Action> = Actions::from_bits(self.pending)?.iter().collect();
+        let action = *pending.get(usize::from(choice).checked_rem(pending.len())?)?;
+        let room = self.capacity.saturating_sub(self.level).max(1);
+        Some(match (action, amount % 4) {
+            (Action::RequestBuffer, 0 | 1) => Event::BufferDenied,
+            (Action::RequestBuffer, _) => Event::BufferGranted { capacity: 64.max(self.level) },
+            (Action::ReleaseBuffer, _) => Event::BufferReleased,
+            (Action::Recv, 0) => Event::WouldBlock,
+            (Action::Recv, 1) => Event::Received { bytes: room },
+            (Action::Recv, _) => Event::Received { bytes: 1 + amount / 4 % room },
+            (Action::Demux, 0) => Event::NeedMore { bytes: 1 + amount / 4 % 70 },
+            (Action::Demux, 1) => Event::Block { reasons: 1 },
+            (Action::Demux, 2) => Event::Consumed { bytes: self.level },
+            (Action::Demux, _) => Event::Consumed { bytes: 1 + amount / 4 % self.level.max(1) },
+            (Action::Discard, _) => Event::Consumed { bytes: self.level },
+            (Action::Park, _) => Event::BufferParked { capacity: 64.max(self.level) },
+            (Action::Finished, _) => Event::Attach { level: 0, capacity: 0 },
+            (acknowledged, _) => Event::done(acknowledged),
+        })
+    }
+
+    /// Whether nothing would ever wake a connection that could go on: it could accept bytes, no watch is on, nothing is
+    /// to be done, and neither the pool nor the host's decoder owes it anything.
+    pub fn is_lost(&self, accepting: bool) -> bool {
+        let watched = self.armed || self.mode == Mode::Completion as u8;
+        self.open && accepting && !watched && self.pending == 0 && !self.waiting
+    }
+}

@@ -1,0 +1,492 @@
+//! The connection machine, as the tables in the docs of `demuxbuf::connection` have it.
+
+use crate::Facts;
+use crate::subject::Cell;
+use demuxbuf::connection::{Action, Actions, EndKind, Event, EventError, Hold, Mode, Policy};
+use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
+
+/// Where a connection is in its life. Finished is `Closed` with nothing held and nothing waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Life {
+    Detached,
+    Open,
+    Closed,
+}
+
+/// One connection, with the bytes that it buffers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelConnection {
+    policy: Policy,
+    life: Life,
+    failed: bool,
+    hold: Hold,
+    capacity: u32,
+    content: VecDeque<Cell>,
+    /// What is held was filled, and not enough of it is free again.
+    full: bool,
+    waiting: bool,
+    ready: bool,
+    armed: bool,
+    paused: bool,
+    end: Option<EndKind>,
+    end_seen: bool,
+    short: u32,
+    blocked: u32,
+    yielded: bool,
+    /// Receives in this turn.
+    reads: u32,
+    reschedule_seen: bool,
+    misfit_seen: bool,
+    /// The pool asked to park.
+    reclaim: bool,
+    /// The lease expired with more than can be parked.
+    expired: bool,
+}
+
+impl ModelConnection {
+    /// A connection with this policy, not attached yet.
+    pub fn new(policy: Policy) -> ModelConnection {
+        ModelConnection {
+            policy,
+            life: Life::Detached,
+            failed: false,
+            hold: Hold::None,
+            capacity: 0,
+            content: VecDeque::new(),
+            full: false,
+            waiting: false,
+            ready: false,
+            armed: false,
+            paused: false,
+            end: None,
+            end_seen: false,
+            short: 0,
+            blocked: 0,
+            yielded: false,
+            reads: 0,
+            reschedule_seen: false,
+            misfit_seen: false,
+            reclaim: false,
+            expired: false,
+        }
+    }
+
+    /// Takes an event. `arrived` are the bytes of `Attach`, `Received` and `Sync`, as far as they are known.
+    ///
+    /// # Errors
+    ///
+    /// The table of events refuses it; nothing is changed.
+    pub fn handle(&mut self, event: Event, arrived: &[Cell]) -> Result<Actions, EventError> {
+        if let Some(refusal) = self.refusal(event) {
+            return Err(refusal);
+        }
+        self.change(event, arrived);
+        Ok(self.pending())
+    }
+
+    fn refusal(&self, event: Event) -> Option<EventError> {
+        use EventError::*;
+        let (level, closed) = (self.level(), self.life == Life::Closed);
+        let first_of = |reasons: &[(bool, EventError)]| reasons.iter().find(|reason| reason.0).map(|reason| reason.1);
+        if let Event::Attach { level, capacity } = event {
+            let finished = closed && self.hold == Hold::None && !self.waiting;
+            let in_use = self.life != Life::Detached && !finished;
+            return first_of(&[(in_use, AlreadyAttached), (level > capacity, CapacityTooSmall)]);
+        }
+        if self.life == Life::Detached {
+            return Some(NotAttached);
+        }
+        match event {
+            Event::BufferGranted { capacity } => first_of(&[
+                (closed && !self.waiting, Closed),
+                (capacity == 0 || capacity < level, CapacityTooSmall),
+                (self.hold == Hold::Buffer && self.capacity >= capacity, AlreadyHeld),
+            ]),
+            Event::BufferDenied => {
+                first_of(&[(closed, Closed), (self.waiting, AlreadyWaiting), (self.hold == Hold::Buffer, AlreadyHeld)])
+            }
+            Event::BufferParked { capacity } => {
+                first_of(&[(closed, Closed), (capacity == 0 || capacity < level, CapacityTooSmall)])
+            }
+            Event::BufferReleased => first_of(&[(self.hold == Hold::None, NoBuffer)]),
+            Event::Received { bytes } => first_of(&[
+                (closed, Closed),
+                (bytes == 0, ZeroBytes),
+                (self.end.is_some(), AfterEnd),
+                (self.hold == Hold::None, NoBuffer),
+                (bytes > self.room(), TooManyBytes),
+            ]),
+            Event::Consumed { bytes } => first_of(&[(bytes > level, TooManyBytes)]),
+            Event::NeedMore { bytes } => {
+                let uncountable = u64::from(level) + u64::from(bytes) > u64::from(u32::MAX);
+                first_of(&[(closed, Closed), (bytes == 0, ZeroBytes), (uncountable, TooManyBytes)])
+            }
+            Event::Block { reasons } | Event::Unblock { reasons } => first_of(&[(reasons == 0, NoReasons)]),
+            Event::Fail => first_of(&[(closed, Closed)]),
+            Event::Sync { level, capacity, .. } => first_of(&[(closed, Closed), (level > capacity, CapacityTooSmall)]),
+            Event::Done { actions } => {
+                let acknowledged = self.pending().bits() & Actions::ACKNOWLEDGED.bits();
+                first_of(&[(actions | acknowledged != acknowledged, NotPending)])
+            }
+            _ => None,
+        }
+    }
+
+    fn change(&mut self, event: Event, arrived: &[Cell]) {
+        let noise_when_closed = !matches!(
+            event,
+            Event::Attach { .. }
+                | Event::BufferGranted { .. }
+                | Event::BufferReleased
+                | Event::Consumed { .. }
+                | Event::Done { .. }
+        );
+        if self.life == Life::Closed && noise_when_closed {
+            return;
+        }
+        match event {
+            Event::Attach { level, capacity } => {
+                *self = ModelConnection { life: Life::Open, ..ModelConnection::new(self.policy) };
+                self.ready = matches!(self.policy.mode, Mode::Optimistic | Mode::Completion);
+                self.arrive(level, arrived);
+                if capacity > 0 {
+                    self.hold_anew(Hold::Buffer, capacity);
+                }
+            }
+            Event::Readable if self.end.is_some() => {}
+            Event::Readable => {
+                self.ready = true;
+                self.armed &= !matches!(self.policy.mode, Mode::OneShot | Mode::Optimistic);
+                self.new_turn();
+            }
+            Event::BufferGranted { capacity } => {
+                if self.waiting {
+                    self.new_turn();
+                }
+                self.waiting = false;
+                self.hold_anew(Hold::Buffer, capacity);
+            }
+            Event::BufferDenied => self.waiting = true,
+            Event::BufferParked { capacity } => self.hold_anew(Hold::Slot, capacity),
+            Event::BufferReleased => self.lose_hold(),
+            Event::Received { bytes } => self.receive(bytes, arrived),
+            Event::WouldBlock => self.ready = false,
+            Event::EndOfStream => self.finish(EndKind::Stream),
+            Event::TransportError => self.finish(EndKind::Error),
+            Event::Consumed { bytes } => self.consume(bytes),
+            Event::NeedMore { .. } if self.failed => {}
+            Event::NeedMore { bytes } => {
+                self.short = bytes;
+                (self.yielded, self.misfit_seen) = (false, false);
+                self.refill();
+            }
+            Event::Block { reasons } => self.blocked |= reasons,
+            Event::Unblock { reasons } => self.blocked &= !reasons,
+            Event::Yield => self.yielded |= !self.content.is_empty() && !self.failed,
+            Event::Wake => self.new_turn(),
+            Event::PauseRecv => self.paused = true,
+            Event::ResumeRecv => self.paused = false,
+            Event::Fail => {
+                self.failed = true;
+                (self.short, self.blocked, self.yielded) = (0, 0, false);
+                (self.reclaim, self.expired) = (false, false);
+            }
+            Event::Sync { level, capacity, blocked, short, armed } => {
+                self.blocked = blocked;
+                self.short = u32::from(short && !self.failed);
+                self.armed = armed;
+                self.take_over(level, capacity, arrived);
+            }
+            Event::ReclaimRequested => self.reclaim |= self.hold == Hold::Buffer,
+            Event::LeaseExpired => self.expire(),
+            Event::Done { actions } => self.acknowledge(actions),
+            Event::Close => self.life = Life::Closed,
+        }
+    }
+
+    fn receive(&mut self, bytes: u32, arrived: &[Cell]) {
+        let filled = bytes == self.room();
+        self.arrive(bytes, arrived);
+        self.short = self.short.saturating_sub(bytes);
+        self.reads += 1;
+        // A level watch and a renewed subscription look again by themselves; the others must ask until told no.
+        self.ready = filled || !matches!(self.policy.mode, Mode::Level | Mode::OneShot);
+        self.refill();
+    }
+
+    fn consume(&mut self, bytes: u32) {
+        if bytes > 0 {
+            self.content.drain(..bytes as usize);
+            (self.reclaim, self.expired) = (false, false);
+            self.yielded &= !self.content.is_empty();
+            self.refill();
+        }
+    }
+
+    /// The host's own buffer is the truth.
+    fn take_over(&mut self, level: u32, capacity: u32, arrived: &[Cell]) {
+        let before = self.level();
+        if level > before {
+            self.reads += 1;
+            self.arrive(level - before, arrived);
+        } else {
+            self.content.drain(..(before - level) as usize);
+        }
+        if level < before || capacity == 0 || self.hold != Hold::Buffer {
+            (self.reclaim, self.expired) = (false, false);
+        }
+        let same_size = capacity == self.capacity;
+        self.full &= same_size;
+        self.hold = match self.hold {
+            _ if capacity == 0 => Hold::None,
+            Hold::Slot if same_size => Hold::Slot,
+            _ => Hold::Buffer,
+        };
+        self.capacity = capacity;
+        self.yielded &= level > 0;
+        self.refill();
+        // A subscription that is on will report what there is, unless it waits with no room to have received into.
+        let reports = self.armed && matches!(self.policy.mode, Mode::OneShot | Mode::Optimistic);
+        self.ready &= !(reports && (self.has_room() || !self.waiting));
+    }
+
+    fn lose_hold(&mut self) {
+        if !self.content.is_empty() {
+            self.short = 0;
+        }
+        self.content.clear();
+        (self.hold, self.capacity) = (Hold::None, 0);
+        (self.reclaim, self.expired, self.yielded) = (false, false, false);
+        self.refill();
+    }
+
+    fn finish(&mut self, kind: EndKind) {
+        if !self.end_seen && self.end != Some(EndKind::Error) {
+            self.end = Some(kind);
+        }
+        self.ready = false;
+    }
+
+    fn expire(&mut self) {
+        if self.hold == Hold::Buffer && !self.content.is_empty() {
+            let parkable = self.level() <= self.policy.park_bytes.into();
+            (self.reclaim, self.expired) = (self.reclaim || parkable, self.expired || !parkable);
+        }
+    }
+
+    fn acknowledge(&mut self, actions: u32) {
+        let is_done = |action: Action| actions & action as u32 != 0;
+        self.armed = (self.armed || is_done(Action::WantRecv)) && !is_done(Action::StopRecv);
+        self.waiting &= !is_done(Action::CancelRequest);
+        self.end_seen |= is_done(Action::End);
+        self.misfit_seen |= is_done(Action::CannotFit);
+        self.expired &= !is_done(Action::Shed);
+        self.reschedule_seen |= is_done(Action::Reschedule);
+    }
+
+    fn new_turn(&mut self) {
+        (self.reads, self.yielded, self.reschedule_seen) = (0, false, false);
+    }
+
+    fn hold_anew(&mut self, hold: Hold, capacity: u32) {
+        // A place of another size was never full itself.
+        self.full &= capacity == self.capacity;
+        (self.hold, self.capacity) = (hold, capacity);
+        (self.reclaim, self.expired) = (false, false);
+        self.refill();
+    }
+
+    fn arrive(&mut self, bytes: u32, arrived: &[Cell]) {
+        let known = arrived.iter().copied().chain(std::iter::repeat(None));
+        self.content.extend(known.take(bytes as usize));
+    }
+
+    /// Full from the last free byte on, until `resume_at` bytes are free; any room will do for a decoder that cannot
+    /// free more before it is given more.
+    fn refill(&mut self) {
+        let resume = if self.short > 0 { 1 } else { self.policy.resume_at.max(1) }.min(self.capacity);
+        self.full = self.hold != Hold::None && (self.room() == 0 || (self.full && self.room() < resume));
+        self.misfit_seen &= self.is_misfit();
+    }
+}
+
+/// The table of actions.
+impl ModelConnection {
+    /// What is to be done now.
+    pub fn pending(&self) -> Actions {
+        let wanted = match self.life {
+            Life::Detached => vec![],
+            Life::Closed => vec![
+                (Action::CancelRequest, self.waiting),
+                (Action::ReleaseBuffer, self.hold != Hold::None),
+                (Action::Finished, !self.waiting && self.hold == Hold::None),
+            ],
+            Life::Open => vec![
+                (Action::WantRecv, !self.armed && self.wants_watch()),
+                (Action::StopRecv, self.armed && !self.wants_watch()),
+                (Action::RequestBuffer, !self.waiting && self.lacks_buffer() && self.in_budget() && !self.has_work()),
+                (Action::CancelRequest, self.waiting && !self.lacks_buffer()),
+                (Action::ReleaseBuffer, self.holds_empty() && !self.keeps_empty()),
+                (Action::Recv, self.receives()),
+                (Action::Demux, self.decodes()),
+                (Action::Discard, self.discards()),
+                (Action::Park, self.parks()),
+                (Action::Shed, self.expired),
+                (Action::End, self.end_due()),
+                (Action::CannotFit, self.is_misfit() && !self.misfit_seen),
+                (Action::Reschedule, !self.reschedule_seen && self.waits_for_turn()),
+            ],
+        };
+        let bits =
+            wanted.into_iter().filter(|&(_, is_wanted)| is_wanted).fold(0, |bits, (action, _)| bits | action as u32);
+        Actions::from_bits(bits).expect("every bit is an action's")
+    }
+
+    /// Bytes buffered.
+    pub fn level(&self) -> u32 {
+        self.content.len() as u32
+    }
+
+    /// The bytes buffered, as far as they are known.
+    pub fn content(&self) -> Vec<Cell> {
+        self.content.iter().copied().collect()
+    }
+
+    /// What is held.
+    pub fn hold(&self) -> Hold {
+        self.hold
+    }
+
+    /// The most bytes one receive may bring now.
+    pub fn recv_max(&self) -> u32 {
+        if self.life == Life::Open && self.receives() { self.room() } else { 0 }
+    }
+
+    /// Whether reading could be accepted now.
+    pub fn is_accepting(&self) -> bool {
+        self.may_read() && self.has_room()
+    }
+
+    /// Everything that can be seen from outside.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            level: self.level(),
+            capacity: self.capacity,
+            short: self.short,
+            blocked: self.blocked,
+            pending: self.pending().bits(),
+            residue: if self.end.is_some() { self.level() } else { 0 },
+            hold: self.hold as u8,
+            end: self.end.map_or(0, |end| if end == EndKind::Stream { 1 } else { 2 }),
+            waiting: self.waiting,
+            armed: self.armed,
+            ready: self.ready,
+            failed: self.failed,
+            open: self.life == Life::Open,
+            mode: self.policy.mode as u8,
+        }
+    }
+
+    /// Feeds a hasher with all that the future depends on: everything but the values of the bytes.
+    pub fn hash_shape(&self, hasher: &mut impl Hasher) {
+        (self.life, self.failed, self.hold, self.capacity, self.level(), self.full, self.waiting).hash(hasher);
+        (self.ready, self.armed, self.paused, self.end, self.end_seen, self.short, self.blocked).hash(hasher);
+        (self.yielded, self.reads, self.reschedule_seen, self.misfit_seen, self.reclaim, self.expired).hash(hasher);
+    }
+
+    fn room(&self) -> u32 {
+        self.capacity - self.level()
+    }
+
+    /// A buffer that is not full; a slot that is not full, or nothing, unless a buffer is waited for in vain.
+    fn has_room(&self) -> bool {
+        match self.hold {
+            Hold::None => !self.waiting,
+            Hold::Slot => !(self.waiting && self.full),
+            Hold::Buffer => !self.full,
+        }
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.blocked != 0 && !self.failed
+    }
+
+    fn is_misfit(&self) -> bool {
+        self.hold == Hold::Buffer && self.end.is_none() && !self.failed && self.short > self.room()
+    }
+
+    fn may_read(&self) -> bool {
+        let stopped = self.policy.pause_when_blocked && self.is_blocked();
+        self.end.is_none() && !self.paused && !self.is_misfit() && !stopped
+    }
+
+    fn wants_watch(&self) -> bool {
+        match self.policy.mode {
+            Mode::Level => self.is_accepting(),
+            Mode::OneShot | Mode::Optimistic => self.is_accepting() && !self.ready,
+            Mode::Edge => self.end.is_none(),
+            Mode::Completion => false,
+        }
+    }
+
+    fn in_budget(&self) -> bool {
+        let allowed = if self.policy.reads_per_wake == 0 { 4 } else { self.policy.reads_per_wake };
+        self.reads < allowed.into() && !self.yielded
+    }
+
+    fn decodes(&self) -> bool {
+        let free = self.short == 0 && self.blocked == 0 && !self.yielded && !self.failed && !self.end_seen;
+        free && !self.content.is_empty()
+    }
+
+    fn discards(&self) -> bool {
+        !self.content.is_empty() && (self.failed || self.end_seen)
+    }
+
+    fn has_work(&self) -> bool {
+        self.decodes() || self.discards()
+    }
+
+    fn lacks_buffer(&self) -> bool {
+        self.may_read() && self.ready && self.hold != Hold::Buffer
+    }
+
+    /// A receive, but for the budget.
+    fn has_unread(&self) -> bool {
+        let place = self.hold == Hold::Buffer || (self.hold == Hold::Slot && self.waiting);
+        self.may_read() && self.ready && place && !self.full && !self.has_work()
+    }
+
+    fn receives(&self) -> bool {
+        self.has_unread() && self.in_budget()
+    }
+
+    fn parks(&self) -> bool {
+        let small = !self.content.is_empty() && self.level() <= self.policy.park_bytes.into();
+        let stuck = self.short > 0 || self.is_blocked();
+        let dry = !self.ready || !self.may_read() || self.reclaim;
+        let over = self.failed || self.end_seen || self.is_misfit() || self.end_due();
+        self.hold == Hold::Buffer && small && stuck && dry && !over
+    }
+
+    fn end_due(&self) -> bool {
+        let nothing_left = self.content.is_empty() || (self.short > 0 && !self.failed);
+        self.end.is_some() && !self.end_seen && !self.is_blocked() && nothing_left
+    }
+
+    fn holds_empty(&self) -> bool {
+        self.hold != Hold::None && self.content.is_empty()
+    }
+
+    /// An empty hold is kept only to receive into it, or because the next would be too small as well.
+    fn keeps_empty(&self) -> bool {
+        self.is_misfit() || self.receives() || (self.hold == Hold::Slot && self.waiting && self.lacks_buffer())
+    }
+
+    fn waits_for_turn(&self) -> bool {
+        let decode = self.yielded && self.short == 0 && !self.is_blocked();
+        let receive = self.has_unread() || (self.lacks_buffer() && !self.waiting && !self.has_work());
+        decode || (self.policy.mode != Mode::Level && !self.in_budget() && receive)
+    }
+}

@@ -1,0 +1,100 @@
+//! What a host may do.
+
+use demuxbuf::connection::Event;
+
+/// Which of the handles of a kind that were given out so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Which {
+    /// One of those in force, counted from the oldest and around.
+    Live(u8),
+    /// One of those that are over.
+    Dead(u8),
+    /// A number that was never given out.
+    Nobody,
+}
+
+/// One thing that a host may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Op {
+    /// Attach a connection, with so many bytes that are there already.
+    Attach {
+        /// Class of its requests.
+        class: u8,
+        /// Bytes that are there already.
+        bytes: u16,
+    },
+    /// Attach a connection to a buffer of the host's own.
+    Adopt {
+        /// Class of its requests.
+        class: u8,
+        /// The buffer.
+        lease: Which,
+        /// Where the content starts.
+        offset: u32,
+        /// Length of the content.
+        level: u32,
+    },
+    /// Report an event; for `Received`, the bytes are written first to where they belong.
+    Report {
+        /// The receiver. A connection alone ignores it.
+        receiver: Which,
+        /// The event.
+        event: Event,
+    },
+    /// Do one of the actions that are pending, and report how it came out.
+    Obey {
+        /// The receiver. A connection alone ignores it.
+        receiver: Which,
+        /// Which of the pending actions.
+        choice: u8,
+        /// Decides how it comes out.
+        amount: u32,
+    },
+    /// Report what the decoder took and lacks.
+    Decoded {
+        /// The receiver.
+        receiver: Which,
+        /// Bytes taken.
+        consumed: u32,
+        /// Bytes lacking.
+        need_more: u32,
+    },
+    /// Take the buffer away from a receiver.
+    Take {
+        /// The receiver.
+        receiver: Which,
+    },
+    /// Ask for a buffer of the host's own.
+    Request {
+        /// Class of the request.
+        class: u8,
+    },
+    /// Give a buffer of the host's own back.
+    Release {
+        /// The buffer.
+        lease: Which,
+    },
+    /// End a wait of the host's own.
+    Cancel {
+        /// The wait.
+        wait: Which,
+    },
+    /// Ask who has a buffer now.
+    PollGrant,
+    /// Tell the time.
+    Tick {
+        /// Nanoseconds.
+        now_ns: u64,
+    },
+    /// Give the pages of free buffers back.
+    GiveBackPages,
+}
+
+impl Op {
+    /// `Report` for the receiver at this place of those in force.
+    pub fn report(receiver: usize, event: Event) -> Op {
+        Op::Report { receiver: Which::Live(receiver as u8), event }
+    }
+}

@@ -1,0 +1,369 @@
+//! The C API, called as C calls it.
+#![allow(unsafe_code)]
+
+use super::{Asked, Cell, Counts, Granted, Info, Step, Subject, Taken};
+use crate::Facts;
+use demuxbuf::connection::{Event, Policy};
+use demuxbuf::ffi::*;
+use demuxbuf::receiver::ReceiversConfig;
+use std::ptr::{null, null_mut};
+
+/// A connection in the host's own struct.
+#[derive(Debug)]
+pub struct CConnection(demuxbuf_connection);
+
+fn c_policy(policy: Policy) -> demuxbuf_policy {
+    demuxbuf_policy {
+        struct_size: size_of::<demuxbuf_policy>() as u32,
+        resume_at: policy.resume_at,
+        park_bytes: policy.park_bytes,
+        mode: policy.mode as u8,
+        reads_per_wake: policy.reads_per_wake,
+        pause_when_blocked: policy.pause_when_blocked.into(),
+    }
+}
+
+/// The status inside a mask, or the mask.
+fn mask(actions: u32) -> Result<u32, i32> {
+    if actions & DEMUXBUF_ERROR == 0 { Ok(actions) } else { Err(actions as i32) }
+}
+
+fn outcome(status: i32) -> Result<(), i32> {
+    if status == DEMUXBUF_OK { Ok(()) } else { Err(status) }
+}
+
+impl CConnection {
+    /// A connection with this policy, not attached yet.
+    pub fn new(policy: Policy) -> CConnection {
+        let mut connection = demuxbuf_connection::default();
+        // SAFETY: pointers to locals.
+        let status = unsafe { demuxbuf_connection_init(&mut connection, &c_policy(policy)) };
+        assert_eq!(status, DEMUXBUF_OK);
+        CConnection(connection)
+    }
+
+    /// Reports an event.
+    ///
+    /// # Errors
+    ///
+    /// The status of the refusal.
+    pub fn handle(&mut self, event: Event) -> Result<u32, i32> {
+        let it = &raw mut self.0;
+        // SAFETY: the pointer is to our own connection.
+        mask(unsafe {
+            match event {
+                Event::Attach { level, capacity } => demuxbuf_connection_attach(it, level, capacity),
+                Event::Readable => demuxbuf_connection_readable(it),
+                Event::BufferGranted { capacity } => demuxbuf_connection_buffer_granted(it, capacity),
+                Event::BufferDenied => demuxbuf_connection_buffer_denied(it),
+                Event::BufferParked { capacity } => demuxbuf_connection_buffer_parked(it, capacity),
+                Event::BufferReleased => demuxbuf_connection_buffer_released(it),
+                Event::Received { bytes } => demuxbuf_connection_received(it, bytes),
+                Event::WouldBlock => demuxbuf_connection_would_block(it),
+                Event::EndOfStream => demuxbuf_connection_end_of_stream(it),
+                Event::TransportError => demuxbuf_connection_transport_error(it),
+                Event::Consumed { bytes } => demuxbuf_connection_consumed(it, bytes),
+                Event::NeedMore { bytes } => demuxbuf_connection_need_more(it, bytes),
+                Event::Block { reasons } => demuxbuf_connection_block(it, reasons),
+                Event::Unblock { reasons } => demuxbuf_connection_unblock(it, reasons),
+                Event::Yield => demuxbuf_connection_yield(it),
+                Event::Wake => demuxbuf_connection_wake(it),
+                Event::PauseRecv => demuxbuf_connection_pause_recv(it),
+                Event::ResumeRecv => demuxbuf_connection_resume_recv(it),
+                Event::Fail => demuxbuf_connection_fail(it),
+                Event::Sync { level, capacity, blocked, short, armed } => {
+                    demuxbuf_connection_sync(it, level, capacity, blocked, short.into(), armed.into())
+                }
+                Event::ReclaimRequested => demuxbuf_connection_reclaim_requested(it),
+                Event::LeaseExpired => demuxbuf_connection_lease_expired(it),
+                Event::Done { actions } => demuxbuf_connection_done(it, actions),
+                Event::Close => demuxbuf_connection_close(it),
+            }
+        })
+    }
+
+    /// What is to be done now.
+    pub fn pending(&self) -> u32 {
+        // SAFETY: the pointer is to our own connection.
+        unsafe { demuxbuf_connection_pending(&self.0) }
+    }
+
+    /// The most bytes one receive may bring now.
+    pub fn recv_max(&self) -> u32 {
+        // SAFETY: the pointer is to our own connection.
+        unsafe { demuxbuf_connection_recv_max(&self.0) }
+    }
+
+    /// Everything that can be seen from outside.
+    pub fn facts(&self) -> Facts {
+        let mut info = demuxbuf_connection_info::default();
+        // SAFETY: pointers to our own connection and to a local.
+        let status = unsafe { demuxbuf_connection_describe(&self.0, &mut info) };
+        assert_eq!(status, DEMUXBUF_OK);
+        Facts::from(&info)
+    }
+
+    /// The connection's bytes.
+    pub fn image(&self) -> [u8; size_of::<demuxbuf_connection>()] {
+        // SAFETY: the struct is integers without padding, so every byte of it is initialised.
+        unsafe { std::ptr::read((&raw const self.0).cast()) }
+    }
+}
+
+/// A pool and its receivers, behind the pointer that C has.
+#[derive(Debug)]
+pub struct CReceivers(*mut demuxbuf_pool);
+
+impl CReceivers {
+    /// Receivers with this configuration, which is allowed.
+    pub fn new(config: &ReceiversConfig) -> CReceivers {
+        let config = demuxbuf_pool_config {
+            struct_size: size_of::<demuxbuf_pool_config>() as u32,
+            buffers: config.pool.buffers,
+            buffer_bytes: config.buffer_bytes,
+            receivers_max: config.receivers_max,
+            waiters_max: config.pool.waiters_max,
+            slots: config.slots,
+            classes: config.pool.classes.into(),
+            class_burst: config.pool.class_burst,
+            reserves: config.pool.reserves,
+            class_caps: config.pool.class_caps,
+            lifeline: config.lifeline.into(),
+            policy: c_policy(config.policy),
+        };
+        let mut pool = null_mut();
+        // SAFETY: pointers to locals; no message is asked for.
+        let status = unsafe { demuxbuf_pool_new(&config, &mut pool, null_mut(), 0) };
+        assert_eq!(status, DEMUXBUF_OK, "an allowed configuration");
+        CReceivers(pool)
+    }
+}
+
+impl Drop for CReceivers {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, and nobody has it but us.
+        unsafe { demuxbuf_pool_free(self.0) };
+    }
+}
+
+/// Reads what C shows.
+fn cells(data: *const u8, bytes: u32) -> Vec<Cell> {
+    if data.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the library shows `bytes` bytes there until the next call, and none is made meanwhile.
+    unsafe { std::slice::from_raw_parts(data, bytes as usize) }.iter().copied().map(Some).collect()
+}
+
+fn step(step: demuxbuf_step) -> Result<Step, i32> {
+    let actions = mask(step.actions)?;
+    if actions & DEMUXBUF_RECV != 0 {
+        return Ok(Step { actions, area: step.bytes, data: Vec::new() });
+    }
+    Ok(Step { actions, area: 0, data: cells(step.data, step.bytes) })
+}
+
+/// What C has no function for, because it is a mistake by itself.
+fn refuse_for_c(pool: *mut demuxbuf_pool, it: u64, refusal: i32) -> i32 {
+    // SAFETY: as in `report`.
+    let known = step(unsafe { demuxbuf_receiver_pending(pool, it) });
+    known.err().unwrap_or(refusal)
+}
+
+fn report(pool: *mut demuxbuf_pool, it: u64, event: Event) -> Result<Step, i32> {
+    let is_needless = matches!(event, Event::NeedMore { .. });
+    let refusal = if is_needless { DEMUXBUF_ERR_ZERO_BYTES } else { DEMUXBUF_ERR_INTERNAL_EVENT };
+    // SAFETY: the caller's pool; handles are checked by the library.
+    step(unsafe {
+        match event {
+            Event::Readable => demuxbuf_receiver_readable(pool, it),
+            Event::Received { bytes } => demuxbuf_receiver_received(pool, it, bytes),
+            Event::WouldBlock => demuxbuf_receiver_would_block(pool, it),
+            Event::EndOfStream => demuxbuf_receiver_end_of_stream(pool, it),
+            Event::TransportError => demuxbuf_receiver_transport_error(pool, it),
+            Event::Consumed { bytes } => demuxbuf_receiver_decoded(pool, it, bytes, 0),
+            Event::NeedMore { bytes } if bytes > 0 => demuxbuf_receiver_decoded(pool, it, 0, bytes),
+            Event::Block { reasons } => demuxbuf_receiver_block(pool, it, reasons),
+            Event::Unblock { reasons } => demuxbuf_receiver_unblock(pool, it, reasons),
+            Event::Yield => demuxbuf_receiver_yield(pool, it),
+            Event::Wake => demuxbuf_receiver_wake(pool, it),
+            Event::PauseRecv => demuxbuf_receiver_pause_recv(pool, it),
+            Event::ResumeRecv => demuxbuf_receiver_resume_recv(pool, it),
+            Event::Fail => demuxbuf_receiver_fail(pool, it),
+            Event::ReclaimRequested => demuxbuf_receiver_reclaim_requested(pool, it),
+            Event::LeaseExpired => demuxbuf_receiver_lease_expired(pool, it),
+            Event::Done { actions } => demuxbuf_receiver_done(pool, it, actions),
+            Event::Close => demuxbuf_receiver_close(pool, it),
+            _ => demuxbuf_step { data: null_mut(), bytes: 0, actions: refuse_for_c(pool, it, refusal) as u32 },
+        }
+    })
+}
+
+impl Subject for CReceivers {
+    fn attach(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<u64, i32> {
+        let mut id = 0;
+        let data = if bytes.is_empty() { null() } else { bytes.as_ptr() };
+        // SAFETY: our own pool; pointers to live data.
+        outcome(unsafe { demuxbuf_receiver_attach(self.0, class.into(), token, data, bytes.len(), &mut id) })?;
+        Ok(id)
+    }
+
+    fn adopt(&mut self, class: u8, token: u64, content: Taken) -> Result<u64, i32> {
+        let Taken { lease, offset, level } = content;
+        let (content, mut id) = (demuxbuf_handover { lease, offset, level }, 0);
+        // SAFETY: our own pool; pointers to locals.
+        outcome(unsafe { demuxbuf_receiver_adopt(self.0, class.into(), token, &content, &mut id) })?;
+        Ok(id)
+    }
+
+    fn write(&mut self, receiver: u64, bytes: &[u8]) {
+        // SAFETY: our own pool.
+        let shown = unsafe { demuxbuf_receiver_pending(self.0, receiver) };
+        if mask(shown.actions).is_ok_and(|actions| actions & DEMUXBUF_RECV != 0) {
+            // SAFETY: with `DEMUXBUF_RECV` there are `bytes` bytes to write to, until the next call.
+            let area = unsafe { std::slice::from_raw_parts_mut(shown.data, shown.bytes as usize) };
+            area.iter_mut().zip(bytes).for_each(|(place, &byte)| *place = byte);
+        }
+    }
+
+    fn report(&mut self, receiver: u64, event: Event) -> Result<Step, i32> {
+        report(self.0, receiver, event)
+    }
+
+    fn decoded(&mut self, receiver: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {
+        // SAFETY: our own pool.
+        step(unsafe { demuxbuf_receiver_decoded(self.0, receiver, consumed, need_more) })
+    }
+
+    fn pending(&mut self, receiver: u64) -> Result<Step, i32> {
+        // SAFETY: our own pool.
+        step(unsafe { demuxbuf_receiver_pending(self.0, receiver) })
+    }
+
+    fn take(&mut self, receiver: u64) -> Result<Taken, i32> {
+        let mut content = demuxbuf_handover::default();
+        // SAFETY: our own pool; a pointer to a local.
+        outcome(unsafe { demuxbuf_receiver_take(self.0, receiver, &mut content) })?;
+        Ok(Taken { lease: content.lease, offset: content.offset, level: content.level })
+    }
+
+    fn content(&mut self, lease: u64) -> Result<Vec<Cell>, i32> {
+        let (mut data, mut bytes) = (null_mut(), 0);
+        // SAFETY: our own pool; pointers to locals.
+        outcome(unsafe { demuxbuf_pool_buffer(self.0, lease, &mut data, &mut bytes) })?;
+        Ok(cells(data, bytes))
+    }
+
+    fn describe(&mut self, receiver: u64) -> Result<Info, i32> {
+        let connection = demuxbuf_connection_info::default();
+        let mut info =
+            demuxbuf_receiver_info { token: 0, wait_age_ns: 0, grants_passed: 0, class_index: 0, connection };
+        // SAFETY: our own pool; a pointer to a local.
+        outcome(unsafe { demuxbuf_receiver_describe(self.0, receiver, &mut info) })?;
+        Ok(Info {
+            facts: Facts::from(&info.connection),
+            token: info.token,
+            class: u8::try_from(info.class_index).expect("a class below 8"),
+            age_ns: info.wait_age_ns,
+            passed: info.grants_passed,
+        })
+    }
+
+    fn give_back_pages(&mut self) {
+        let mut bytes = 0;
+        // SAFETY: our own pool; a pointer to a local.
+        assert_eq!(unsafe { demuxbuf_pool_give_back_pages(self.0, &mut bytes) }, DEMUXBUF_OK);
+    }
+
+    fn request(&mut self, class: u8, token: u64) -> Result<Asked, i32> {
+        let mut handle = 0;
+        // SAFETY: our own pool; a pointer to a local.
+        match unsafe { demuxbuf_pool_request(self.0, class.into(), token, &mut handle) } {
+            DEMUXBUF_OK => Ok(Asked::Lease(handle)),
+            DEMUXBUF_QUEUED => Ok(Asked::Wait(handle)),
+            status => Err(status),
+        }
+    }
+
+    fn release(&mut self, lease: u64) -> Result<(), i32> {
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_pool_release(self.0, lease) })
+    }
+
+    fn cancel(&mut self, wait: u64) -> Result<(), i32> {
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_pool_cancel(self.0, wait) })
+    }
+
+    fn poll_grant(&mut self) -> Option<Granted> {
+        let nothing = demuxbuf_step { data: null_mut(), bytes: 0, actions: 0 };
+        let mut grant = demuxbuf_grant { token: 0, receiver: 0, lease: 0, wait: 0, step: nothing };
+        // SAFETY: our own pool; a pointer to a local.
+        let status = unsafe { demuxbuf_pool_poll_grant(self.0, &mut grant) };
+        if status == DEMUXBUF_NONE {
+            return None;
+        }
+        assert_eq!(status, DEMUXBUF_OK);
+        let demuxbuf_grant { token, receiver, lease, wait, step: shown } = grant;
+        if receiver == 0 {
+            return Some(Granted::Lease { wait, token, lease });
+        }
+        Some(Granted::Receiver { id: receiver, token, step: step(shown).expect("a grant carries actions") })
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        // SAFETY: our own pool.
+        assert_eq!(unsafe { demuxbuf_pool_handle_timeout(self.0, now_ns) }, DEMUXBUF_OK);
+    }
+
+    fn describe_wait(&self, _wait: u64) -> Option<Result<(u64, u64, bool), i32>> {
+        None
+    }
+
+    fn passed_max(&mut self, class: u8) -> Result<u64, i32> {
+        let mut grants = 0;
+        // SAFETY: our own pool; a pointer to a local.
+        outcome(unsafe { demuxbuf_pool_passed_max(self.0, class.into(), &mut grants) })?;
+        Ok(grants)
+    }
+
+    fn counts(&mut self) -> Counts {
+        let mut stats = demuxbuf_pool_stats::default();
+        // SAFETY: our own pool; a pointer to a local.
+        assert_eq!(unsafe { demuxbuf_pool_get_stats(self.0, &mut stats) }, DEMUXBUF_OK);
+        Counts::from([
+            ("buffers", stats.buffers.into()),
+            ("free", stats.free.into()),
+            ("leased", stats.leased.into()),
+            ("assigned", stats.assigned.into()),
+            ("waiting", stats.waiting.into()),
+            ("leased_peak", stats.leased_peak.into()),
+            ("waiting_peak", stats.waiting_peak.into()),
+            ("granted_at_once", stats.granted_at_once),
+            ("granted_by_hand_over", stats.granted_by_hand_over),
+            ("cancelled", stats.cancelled),
+            ("clock_backwards", stats.clock_backwards),
+            ("receivers", stats.receivers.into()),
+            ("slots", stats.slots.into()),
+            ("slots_in_use", stats.slots_in_use.into()),
+            ("parked", stats.parked),
+            ("unparked", stats.unparked),
+            ("lifelines", stats.lifelines),
+            ("park_refused", stats.park_refused),
+            ("compactions", stats.compactions),
+            ("compacted_bytes", stats.compacted_bytes),
+            ("received_bytes", stats.received_bytes),
+            ("dropped_bytes", stats.dropped_bytes),
+            ("handed_over_bytes", stats.handed_over_bytes),
+            ("memory_bytes", stats.memory_bytes),
+        ])
+    }
+
+    fn check_invariants(&mut self) -> Result<(), String> {
+        // SAFETY: our own pool.
+        match unsafe { demuxbuf_pool_check(self.0) } {
+            DEMUXBUF_OK => Ok(()),
+            status => Err(format!("demuxbuf_pool_check says {status}")),
+        }
+    }
+}

@@ -359,6 +359,7 @@ static void end_lingering(struct relay *relay, uint64_t now_ns)
 void relay_turn(struct relay *relay)
 {
     loop_wait(&relay->loop, deadline_ns(relay));
+    relay->counts.turns++;
     uint64_t now_ns = loop_now_ns();
     relay->buffers.kind->handle_timeout(&relay->buffers, now_ns);
     run_scheduled(relay);

@@ -56,6 +56,7 @@ struct relay_counts {
     uint64_t backends_lost;
     uint64_t truncated_frames;
     uint64_t misuses; /* calls the library refused: a defect of this program */
+    uint64_t turns;
     uint64_t recv_calls;
     uint64_t send_calls;
     uint64_t relayed_bytes;

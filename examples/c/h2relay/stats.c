@@ -132,6 +132,7 @@ static void collect(struct figures *figures, struct relay *relay, uint64_t start
     add(figures, "responses_ended", counts->backend_frames.streams_ended);
     add_frames(figures, "client", &counts->client_frames);
     add_frames(figures, "backend", &counts->backend_frames);
+    add(figures, "turns", counts->turns);
     add(figures, "epoll_ctl_calls", relay->loop.ctl_calls);
     add(figures, "recv_calls", counts->recv_calls);
     add(figures, "send_calls", counts->send_calls);

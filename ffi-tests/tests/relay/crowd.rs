@@ -110,8 +110,23 @@ fn a_client_that_does_not_read_holds_up_nobody_else() {
     }
 }
 
+/// Sees that the relay sleeps. Asking it wakes it up, once.
+fn check_asleep(bench: &Bench) {
+    let figures = || {
+        let stats = bench.relay.stats();
+        ["turns", "recv_calls", "send_calls", "epoll_ctl_calls"].map(|key| stats.get(key))
+    };
+    // What is still on its way on loopback arrives meanwhile.
+    std::thread::sleep(Duration::from_millis(100));
+    let [turns, calls @ ..] = figures();
+    std::thread::sleep(Duration::from_millis(100));
+    let [turns_later, calls_later @ ..] = figures();
+    assert_eq!(calls_later, calls);
+    assert!(turns_later <= turns + 2, "{} turns in the meantime", turns_later - turns);
+}
+
 #[test]
-fn an_idle_relay_does_nothing() {
+fn an_idle_relay_sleeps() {
     for mode in MODES {
         let bench = Bench::start(&[mode, &["--buffers", "2"]].concat());
         let mut pairs: Vec<_> = (0..10).map(|_| bench.open_pair()).collect();
@@ -122,15 +137,40 @@ fn an_idle_relay_does_nothing() {
         for (index, (client, _)) in pairs[4..].iter_mut().enumerate() {
             client.write_all(&frame(HEADERS, 0, 1, &[1; 500])[..20 * (index + 1)]).expect("the relay reads");
         }
-        std::thread::sleep(Duration::from_millis(50));
-        let calls = || {
-            let stats = bench.relay.stats();
-            ["recv_calls", "send_calls", "epoll_ctl_calls"].map(|key| stats.get(key))
-        };
-        let before = calls();
-        std::thread::sleep(Duration::from_millis(100));
-        assert_eq!(calls(), before, "{mode:?}");
+        check_asleep(&bench);
         drop(pairs);
+        bench.relay.stop();
+    }
+}
+
+#[test]
+fn a_connection_that_hung_up_waits_for_its_peer_in_peace() {
+    let chunk = frame(DATA, 0, 1, &[6; 16384]).repeat(4);
+    for mode in MODES {
+        let bench = Bench::start(mode);
+        let (mut client, mut backend) = bench.open_pair();
+        finish(&backend);
+        expect_end(&mut client);
+        // More than the backend's sockets take, then the end: both directions of the client's socket are over then,
+        // and its last bytes lie before the relay.
+        let mut sent = 0;
+        let passed = |stats: &Stats| stats.get("frames_client_data") * (16384 + 9);
+        loop {
+            client.write_all(&chunk).expect("the kernel takes it");
+            sent += chunk.len() as u64;
+            std::thread::sleep(Duration::from_millis(2));
+            if passed(&bench.relay.stats()) < sent {
+                std::thread::sleep(Duration::from_millis(50));
+                if passed(&bench.relay.stats()) < sent {
+                    break;
+                }
+            }
+        }
+        finish(&client);
+        check_asleep(&bench);
+        let seen = read_all(&mut backend);
+        assert!(seen.len() as u64 == sent && seen.chunks(chunk.len()).all(|seen| seen == chunk));
+        bench.relay.wait_for("the end of the pair", |stats| stats.get("connections") == 0);
         bench.relay.stop();
     }
 }

@@ -88,6 +88,12 @@
 // Classes of requests there can be.
 #define DEMUXBUF_CLASSES_MAX 8
 
+// Sizes of buffers there can be beside the default.
+#define DEMUXBUF_OTHER_SIZES_MAX 3
+
+// In place of a class: none.
+#define DEMUXBUF_NO_CLASS UINT32_MAX
+
 // Done.
 #define DEMUXBUF_OK 0
 
@@ -169,6 +175,15 @@
 // A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check`.
 #define DEMUXBUF_ERR_INVARIANT (-43)
 
+// The pool has no buffers of this size.
+#define DEMUXBUF_ERR_SIZE (-44)
+
+// It could never be granted: a reserve or a cap leaves less.
+#define DEMUXBUF_ERR_TOO_LARGE (-45)
+
+// The buffer held is as large already.
+#define DEMUXBUF_ERR_NOT_LARGER (-46)
+
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
 
@@ -188,7 +203,7 @@ typedef struct demuxbuf_pool demuxbuf_pool;
 typedef struct {
   uint32_t capacity;
   uint32_t level;
-  uint32_t state[5];
+  uint32_t state[6];
 } demuxbuf_connection;
 
 // The settings of one connection. All-zero is the default of each, but for `struct_size`.
@@ -199,6 +214,8 @@ typedef struct {
   uint32_t resume_at;
   // Residues of at most so many bytes are parked as soon as their receive ran dry; 0 for never.
   uint16_t park_bytes;
+  // Residues of at most so many bytes are parked when the pool asks; below `park_bytes` it means that.
+  uint16_t reclaim_bytes;
   // One of `DEMUXBUF_MODE_*`.
   uint8_t mode;
   // Receives in one turn before the machine yields; 0 for 4.
@@ -274,14 +291,24 @@ typedef struct {
   uint32_t struct_size;
   // Buffers in the pool: the hard cap.
   uint32_t buffers;
-  // Size of each, in bytes: a multiple of 64, from 64 to 16777216.
+  // Size of each, in bytes: a multiple of 64, from 64 to 16777216. This is size 0, the default.
   uint32_t buffer_bytes;
+  // Sizes 1 to 3: further sizes of buffers out of the same budget of bytes; 0 for no such size.
+  uint32_t other_buffer_bytes[DEMUXBUF_OTHER_SIZES_MAX];
+  // Which size a receiver asks for first.
+  uint32_t first_size;
   // The most receivers at once.
   uint32_t receivers_max;
   // The most waits at once: one for each of `receivers_max`, and what is above is for the host's own requests.
   uint32_t waiters_max;
   // Parking slots of 64 bytes.
   uint32_t slots;
+  // Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait.
+  uint32_t large_slots[3];
+  // The most tenants at once.
+  uint32_t tenants_max;
+  // Class of requests for the rest of a frame that has begun to arrive; `DEMUXBUF_NO_CLASS` for the receiver's own.
+  uint32_t continuation_class;
   // Classes in use, from 1 to 8; class 0 is the most critical.
   uint32_t classes;
   // Grants of other classes that a class lets pass before it goes first; at least 1.
@@ -292,9 +319,54 @@ typedef struct {
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
   // Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
   uint32_t lifeline;
-  // How receivers receive and what is parked (at most 64 bytes).
+  // While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds.
+  uint64_t park_ns;
+  // While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds; UINT64_MAX for never.
+  uint64_t lease_ns;
+  // How receivers receive and what is parked (at most 64 bytes unasked, 4096 when asked).
   demuxbuf_policy policy;
 } demuxbuf_pool_config;
+
+// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one of the default size, in nobody's
+// name, in class 0.
+typedef struct {
+  // `sizeof(demuxbuf_request)`.
+  uint32_t struct_size;
+  // Its class.
+  uint32_t class_index;
+  // Which of the pool's sizes; 0 is the default.
+  uint32_t size_index;
+  // Comes back with the grant.
+  uint64_t token;
+  // In whose name; 0 for nobody's.
+  uint64_t tenant;
+} demuxbuf_request;
+
+// What a tenant may have. Counts are buffers of the default size.
+typedef struct {
+  // `sizeof(demuxbuf_share)`.
+  uint32_t struct_size;
+  // Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
+  uint32_t weight;
+  // Buffers it gets before those who have their guaranteed share already; others borrow them meanwhile.
+  uint32_t guaranteed;
+  // The most buffers it may have; UINT32_MAX for no cap.
+  uint32_t cap;
+} demuxbuf_share;
+
+// How a tenant stands.
+typedef struct {
+  // Grants it got.
+  uint64_t granted;
+  // Its weight.
+  uint32_t weight;
+  // What it has out, in units of the pool's budget: buffers, if there is one size.
+  uint32_t out_units;
+  // Its requests that wait.
+  uint32_t waiting;
+  // Not 0: it is removed, and goes away with its last buffer, wait and receiver.
+  uint32_t retiring;
+} demuxbuf_tenant_info;
 
 // What is to be done now, and where. Returned by value.
 typedef struct {
@@ -309,11 +381,11 @@ typedef struct {
   uint32_t actions;
 } demuxbuf_step;
 
-// A buffer that was handed over to somebody who had waited.
+// Something that came of others' doings: a buffer was handed over to somebody who had waited, or a receiver is to be shed.
 typedef struct {
   // What the host gave at attach or at request.
   uint64_t token;
-  // The receiver that got it; 0 if a request of the host's own was served.
+  // The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 if a request of the host's own was served.
   uint64_t receiver;
   // The host's own buffer; 0 if a receiver got it.
   uint64_t lease;
@@ -325,9 +397,9 @@ typedef struct {
 
 // What a pool counts. Sizes in bytes, times in nanoseconds.
 typedef struct {
-  // Buffers in the pool.
+  // The budget, in units: buffers, if there is one size.
   uint32_t buffers;
-  // Buffers nobody holds.
+  // Units nobody holds.
   uint32_t free;
   // Buffers held.
   uint32_t leased;
@@ -345,16 +417,30 @@ typedef struct {
   uint32_t slots;
   // Parking slots in use.
   uint32_t slots_in_use;
+  // The same by size: 64, 256, 1024 and 4096 bytes.
+  uint32_t slots_in_use_by_size[4];
   // Requests granted at once.
   uint64_t granted_at_once;
   // Requests granted by hand-over.
   uint64_t granted_by_hand_over;
   // Waits that were cancelled.
   uint64_t cancelled;
+  // The most grants that passed a waiter until it was served; `demuxbuf_pool_passed_max` is the bound.
+  uint64_t passed_peak;
+  // Times a receiver was asked to park.
+  uint64_t parks_asked;
+  // Times a receiver was asked to close.
+  uint64_t sheds_asked;
   // Times a clock went backwards.
   uint64_t clock_backwards;
   // Residues moved from a buffer to a slot.
   uint64_t parked;
+  // Those of them that were moved because others waited.
+  uint64_t parked_on_demand;
+  // Receivers that were told to shed.
+  uint64_t shed;
+  // Contents moved to a larger buffer.
+  uint64_t grown;
   // Residues moved from a slot to a buffer.
   uint64_t unparked;
   // Slots lent to receive without a buffer.
@@ -393,6 +479,12 @@ typedef struct {
   uint64_t wait_age_ns;
   // Grants that passed it while it is queued; 0 if it is not.
   uint64_t grants_passed;
+  // For how long it has held its buffer, in nanoseconds; 0 if it holds none or leases have no deadline.
+  uint64_t held_ns;
+  // For how long it has made no progress with it, in nanoseconds.
+  uint64_t idle_ns;
+  // Bytes it has consumed from it.
+  uint64_t progress_bytes;
   // Class of its requests.
   uint32_t class_index;
   // The connection's state.
@@ -694,6 +786,42 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
                               uint64_t token,
                               uint64_t *handle);
 
+// Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1).
+// Returns `DEMUXBUF_OK` or `DEMUXBUF_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`,
+// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
+int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
+                                  const demuxbuf_request *request,
+                                  uint64_t *handle);
+
+// Takes a tenant in: somebody the host trusts to be one party (a listener, a customer, an address prefix).
+//
+// Thread rule: one thread at a time per pool. Cost: O(1), no allocation.
+// Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
+// `DEMUXBUF_ERR_TABLE_FULL`.
+int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
+                                    const demuxbuf_share *share,
+                                    uint64_t *tenant);
+
+// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with its
+// last buffer and wait.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1).
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+int32_t demuxbuf_pool_remove_tenant(demuxbuf_pool *pool,
+                                    uint64_t tenant);
+
+// Writes how a tenant stands, also while it is going away.
+//
+// Thread rule: one thread at a time per pool.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, and nothing is written.
+int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool,
+                                      uint64_t tenant,
+                                      demuxbuf_tenant_info *info);
+
 // Gives back a buffer of the host's own; the next waiter has it in the same step.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1).
@@ -716,7 +844,8 @@ int32_t demuxbuf_pool_cancel(demuxbuf_pool *pool,
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool, uint64_t lease, uint8_t **data, uint32_t *bytes);
 
-// The next one who had waited and now has a buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
+// The next one who had waited and now has a buffer; then the next receiver that is to be shed, so that somebody who
+// waits may have its buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
 // loop; nobody is called back.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1).
@@ -789,6 +918,26 @@ int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
                                 uint64_t token,
                                 const demuxbuf_handover *content,
                                 uint64_t *receiver);
+
+// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If none
+// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
+// or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_NOT_LARGER`,
+// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`.
+demuxbuf_step demuxbuf_receiver_grow(demuxbuf_pool *pool,
+                                     uint64_t receiver,
+                                     uint32_t size_index);
+
+// Requests in the name of `tenant` from now on, or with 0 in nobody's. What is held or waited for stays as it is.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1).
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant); nothing
+// is changed then.
+int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
+                                     uint64_t receiver,
+                                     uint64_t tenant);
 
 // Takes the buffer away from a receiver with what is in it: the lease is the host's, reading goes on into another.
 //

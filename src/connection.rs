@@ -41,7 +41,7 @@
 //! | `Fail` | closed | failed: nothing is short, blocked or yielded any more, all is discarded |
 //! | `Sync` | level > capacity; closed | buffer (or slot, if its capacity is given), level, reasons, shortness, watch as given; a one-shot watch that is on will report, so not ready |
 //! | `ReclaimRequested` | detached | parks what can be parked, ready or not |
-//! | `LeaseExpired` | detached | as `ReclaimRequested`, or to be shed |
+//! | `LeaseExpired` | detached | as `ReclaimRequested`; to be shed if that was asked before or cannot be |
 //! | `Done` | not pending | watch changed, wait ended, or notice seen |
 //! | `Close` | detached | closing |
 //!
@@ -62,8 +62,8 @@
 //! | `CannotFit` | short of more than the buffer has room for; until seen |
 //! | `End` | ended; nothing is buffered, or what is buffered is short; not blocked; until seen |
 //! | `ReleaseBuffer` | a buffer or slot is held, empty, not too small, and nothing is to be received into it now |
-//! | `Park` | a residue of at most `park_bytes` in a buffer that cannot be decoded, and its receive ran dry or the pool asks |
-//! | `Shed` | the lease expired with more than can be parked; until progress or seen |
+//! | `Park` | a residue in a buffer that cannot be decoded: of at most `park_bytes` and its receive ran dry, or of at most `reclaim_bytes` and the pool asks |
+//! | `Shed` | the lease expired with what cannot be parked; until progress or seen |
 //! | `Reschedule` | the turn's budget is used up and there is work that no watch would wake for; until seen |
 //! | `Finished` | closed, nothing held, not queued |
 
@@ -96,12 +96,16 @@ pub struct Connection {
     resume_at: u32,
     /// One bit for each fact of `flag`, and the mode.
     flags: u32,
-    /// Largest residue to park, in bytes.
+    /// Largest residue to park unasked, in bytes.
     park_bytes: u16,
+    /// Largest residue to park when asked, in bytes.
+    reclaim_bytes: u16,
     /// Receives in this turn.
     reads: u8,
     /// Receives allowed in one turn; 0 for the default.
     reads_per_wake: u8,
+    /// Always 0: hosts compare connections byte for byte.
+    padding: [u8; 2],
 }
 
 const _: () = assert!(core::mem::size_of::<Connection>() <= 32);
@@ -167,8 +171,10 @@ impl Connection {
             resume_at: policy.resume_at,
             flags: pause | (policy.mode as u32) << flag::MODE_SHIFT,
             park_bytes: policy.park_bytes,
+            reclaim_bytes: policy.reclaim_bytes,
             reads: 0,
             reads_per_wake: policy.reads_per_wake,
+            padding: [0; 2],
         }
     }
 
@@ -287,6 +293,11 @@ impl Connection {
         self.has(flag::READY)
     }
 
+    /// Whether the connection was attached; it stays so when it is closed.
+    pub(crate) const fn is_attached(&self) -> bool {
+        self.has(flag::ATTACHED)
+    }
+
     /// Whether the connection is attached and not closed.
     pub const fn is_open(&self) -> bool {
         self.has(flag::ATTACHED) && !self.has(flag::CLOSED)
@@ -314,6 +325,7 @@ impl Connection {
             mode: self.mode(),
             reads_per_wake: self.reads_per_wake,
             park_bytes: self.park_bytes,
+            reclaim_bytes: self.reclaim_bytes,
             resume_at: self.resume_at,
             pause_when_blocked: self.has(flag::PAUSE_WHEN_BLOCKED),
         }
@@ -572,11 +584,9 @@ impl Connection {
         if !self.has(flag::BUFFER) || self.level == 0 {
             return;
         }
-        if self.level <= u32::from(self.park_bytes) {
-            self.set(flag::RECLAIM);
-        } else {
-            self.set(flag::EXPIRED);
-        }
+        // Who was asked to park and still holds it could not.
+        let could_park = self.level <= self.reclaim_max() && !self.has(flag::RECLAIM);
+        self.set(if could_park { flag::RECLAIM } else { flag::EXPIRED });
     }
 
     fn done(&mut self, actions: Actions) {
@@ -746,8 +756,13 @@ impl Connection {
             && (self.level == 0 || (self.short > 0 && !self.has(flag::FAILED)))
     }
 
+    fn reclaim_max(&self) -> u32 {
+        u32::from(self.park_bytes.max(self.reclaim_bytes))
+    }
+
     fn should_park(&self) -> bool {
-        let fits = 0 < self.level && self.level <= u32::from(self.park_bytes);
+        let limit = if self.has(flag::RECLAIM) { self.reclaim_max() } else { u32::from(self.park_bytes) };
+        let fits = 0 < self.level && self.level <= limit;
         let dry = !self.has(flag::READY) || !self.may_read();
         fits && self.has(flag::BUFFER)
             && (dry || self.has(flag::RECLAIM))

@@ -13,7 +13,7 @@ mod slots;
 pub use arena::Arena;
 #[cfg(feature = "bytes")]
 pub use lease::Lease;
-pub use slots::{SLOT_BYTES, SlotError, SlotIndex, Slots};
+pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX, SlotError, SlotIndex, Slots};
 
 use core::fmt;
 use core::ops::Range;
@@ -25,15 +25,19 @@ pub const BUFFER_BYTES_MIN: u32 = 64;
 /// The largest size of a buffer: the largest HTTP/2 frame (RFC 9113 section 4.2), rounded up.
 pub const BUFFER_BYTES_MAX: u32 = 16 << 20;
 
+/// The most sizes of buffers there can be.
+pub const BUFFER_SIZES_MAX: usize = 4;
+
 /// How much memory is reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryConfig {
-    /// Buffers, at least 1.
+    /// Buffers of the default size, at least 1: the budget that all sizes share.
     pub buffers: u32,
-    /// Size of each, in bytes: a multiple of 64 from [`BUFFER_BYTES_MIN`] to [`BUFFER_BYTES_MAX`].
-    pub buffer_bytes: u32,
-    /// Parking slots of [`SLOT_BYTES`] bytes.
-    pub slots: u32,
+    /// Size of each kind of buffer, in bytes: a multiple of 64 from [`BUFFER_BYTES_MIN`] to [`BUFFER_BYTES_MAX`]. The
+    /// first is the default; 0 for no such kind.
+    pub buffer_bytes: [u32; BUFFER_SIZES_MAX],
+    /// Parking slots of each of the [`SLOT_SIZES`].
+    pub slots: [u32; SLOT_SIZES.len()],
 }
 
 /// Why memory could not be reserved. What had been is given back.
@@ -43,6 +47,8 @@ pub enum MemoryError {
     NoBuffers,
     /// The size of a buffer is not allowed.
     BufferBytes {
+        /// Which of the sizes.
+        index: usize,
         /// The size that was asked for, in bytes.
         value: u32,
     },
@@ -66,9 +72,9 @@ impl fmt::Display for MemoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MemoryError::NoBuffers => write!(f, "buffers is 0; allowed is 1 or more"),
-            MemoryError::BufferBytes { value } => write!(
+            MemoryError::BufferBytes { index, value } => write!(
                 f,
-                "buffer_bytes is {value}; allowed is a multiple of 64 from {BUFFER_BYTES_MIN} to {BUFFER_BYTES_MAX}"
+                "buffer_bytes[{index}] is {value}; allowed is a multiple of 64 from {BUFFER_BYTES_MIN} to {BUFFER_BYTES_MAX}"
             ),
             MemoryError::TooLarge { field, count } => {
                 write!(f, "{field} is {count}; the bytes of so many cannot be counted on this machine")
@@ -94,7 +100,7 @@ impl Memory {
     ///
     /// A size is not allowed, or the allocator has no such memory; what had been reserved is given back.
     pub fn new(config: &MemoryConfig) -> Result<Memory, MemoryError> {
-        Ok(Memory { arena: Arena::new(config.buffers, config.buffer_bytes)?, slots: Slots::new(config.slots)? })
+        Ok(Memory { arena: Arena::new(config.buffers, &config.buffer_bytes)?, slots: Slots::new(config.slots)? })
     }
 
     /// The buffers.
@@ -135,12 +141,6 @@ impl Memory {
     pub fn unpark(&mut self, slot: SlotIndex, residue: Range<usize>, buffer: u32) {
         let level = residue.len();
         self.arena.buffer_mut(buffer)[..level].copy_from_slice(&self.slots.slot(slot)[residue]);
-    }
-
-    /// Gives the pages of these buffers, which nobody holds, back to the operating system; returns how many bytes.
-    /// See [`Arena::give_back_pages`].
-    pub fn give_back_pages(&mut self, free: impl Iterator<Item = u32>) -> usize {
-        self.arena.give_back_pages(free)
     }
 
     /// Bytes reserved for buffers and slots.

@@ -1,49 +1,95 @@
-//! Who gets a buffer next? Leases, waits and classes; ids only, no memory.
+//! Who gets a buffer next? Leases, waits, classes, tenants and deadlines; ids only, no memory.
 //!
 //! A released buffer is **handed over**: inside [`Pool::release`] it is assigned to the next waiter, before any newcomer
 //! can see it. The waiter learns of it from [`Pool::poll_grant`], and owns the buffer by then. A waiter that dies in
 //! between passes it on in the same step ([`Pool::cancel`]).
 //!
+//! The methods sort into inputs ([`request`](Pool::request), [`release`](Pool::release), [`cancel`](Pool::cancel),
+//! [`progress`](Pool::progress), [`handle_timeout`](Pool::handle_timeout), the tenants'), outputs
+//! ([`poll_grant`](Pool::poll_grant), [`poll_reclaim`](Pool::poll_reclaim), [`poll_timeout`](Pool::poll_timeout)) and
+//! queries.
+//!
 //! # Who is next
 //!
 //! Class *c* is *eligible* while more than `reserves[c]` buffers are free and it has fewer than `class_caps[c]` out.
-//! Within a class it is first in, first out, and a newcomer never overtakes. Among classes with waiters that are
-//! eligible the most critical goes first, but none is passed for ever: a class counts the hand-overs to others that it
-//! was eligible for, and from `class_burst` on the class with the largest count goes first; its count then starts again.
+//! Inside a class the tenants take turns (see [`TenantConfig`]); what one tenant waits for in one class is served first
+//! in, first out, and a newcomer never overtakes. Among classes with waiters that are eligible the most critical goes
+//! first, but none is passed for ever: a class counts the hand-overs to others that it was eligible for, and from
+//! `class_burst` on the class with the largest count goes first; its count then starts again.
+//!
+//! Buffers of several sizes come out of one budget. Where the next of a class needs more than is free, it keeps its
+//! turn: its class and the less critical ones wait until enough came back. The more critical ones go on.
 //!
 //! # The bound
 //!
-//! *W* is the most grants that pass a waiter which it could have had, [`Pool::passed_max`]. With one class it is
-//! `waiters_max - 1`: those ahead of it. With *C* classes the head of a class is passed `class_burst` times until it is
-//! overdue, then at most once by each of the *C - 1* others (whoever goes first starts to count from 0, behind it), then
-//! it is served; so a waiter with *q* ahead is passed by `(q + 1) (class_burst + C - 1) + q`, and with `q` at most
-//! `waiters_max - 1` this is `waiters_max (class_burst + C) - 1`. Buffers that its reserve or its cap keeps it from are
-//! not its own and are not counted.
+//! *W* is the most grants that pass a waiter which it could have had, [`Pool::passed_max`]. A wait with *q* ahead of it
+//! in its flow is served in its flow's turn number *q + 1*, at the latest. In between, each of the *T* other tenants has
+//! at most one turn of *w* buffers, *w* its weight (times the ratio of the largest size to the smallest, and one, if
+//! there are several), and each grant of a turn lets `class_burst` pass to tenants below their guaranteed share. So with
+//! `K = (q + 1) (T w + 1) (class_burst + 1)`, and `K = q + 1` without other tenants, it is served by the *K*-th grant of
+//! its class. With *C* classes each of these has the class passed `class_burst` times until it is overdue, then at most
+//! once by each of the *C - 1* others (whoever goes first starts to count from 0, behind it): `K (class_burst + C) - 1`
+//! in all; `K - 1` with one class. *q* is at most `waiters_max - 1`. Buffers that a reserve or a cap keeps a waiter from
+//! are not its own and are not counted; when its tenant's cap has kept it back, counting starts again.
 //!
-//! At rest no buffer is free that some waiter may take. Every operation costs O(classes), at most 8, and allocates
-//! nothing.
+//! # Deadlines
+//!
+//! While somebody waits, [`Pool::poll_reclaim`] names the holders that should give back: those without progress for
+//! `park_ns` are asked to park; those for whom that was not enough and who are without progress for `lease_ns` are to be
+//! shed, one at a time, the costliest first: units held times time held by bytes consumed, to the power of two below.
+//! Nobody who made progress within `lease_ns` is ever shed, and while nobody waits nobody is disturbed.
+//!
+//! At rest no buffer is free that the next waiter of some class may take. Every operation costs O(classes), at most 8,
+//! however many buffers, waiters and tenants there are, and allocates nothing.
 
 #![forbid(unsafe_code)]
 
+mod buffers;
 mod config;
+mod deadlines;
+mod error;
 mod id;
-mod queue;
+mod list;
 mod stats;
+mod tenants;
+mod waits;
 
-pub use config::{ConfigError, PoolConfig};
-pub use id::{LeaseId, WaitId};
+pub use config::{CLASSES_MAX, ConfigError, PoolConfig, SIZES_MAX};
+pub use deadlines::Idleness;
+pub use error::PoolError;
+pub use id::{LeaseId, TenantId, WaitId};
 pub use stats::PoolStats;
+pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
 
 use alloc::vec::Vec;
-use core::fmt;
+use buffers::{Buffers, Lease, LeaseState};
+use deadlines::{Deadlines, Demand};
 use id::Generation;
-use queue::{NIL, Queue, Wait, WaitState};
+use list::{Links, List, NIL};
+use tenants::Tenants;
+use waits::{Wait, WaitState, Waits};
 
-/// The most classes there can be.
-pub const CLASSES_MAX: usize = 8;
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Comes back with the grant.
+    pub token: u64,
+    /// In whose name; `None` for nobody's.
+    pub tenant: Option<TenantId>,
+    /// How critical it is; 0 is the most.
+    pub class: u8,
+    /// Which of the pool's sizes; 0 is the default.
+    pub size: u8,
+    /// The lease has a deadline: its holder reports progress, and may be asked to give back.
+    pub is_timed: bool,
+}
 
-/// The most entries of a table; the number above means none.
-const INDEX_MAX: u32 = u32::MAX - 1;
+impl Request {
+    /// A buffer of the default size, in nobody's name, without a deadline.
+    pub const fn new(class: u8, token: u64) -> Request {
+        Request { token, tenant: None, class, size: 0, is_timed: false }
+    }
+}
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,43 +111,31 @@ pub struct Grant {
     pub class: u8,
     /// The buffer, held now.
     pub lease: LeaseId,
+    /// Whether the lease has a deadline.
+    pub is_timed: bool,
 }
 
-/// Why a call was refused. Nothing is changed.
+/// What a holder should do for those who wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolError {
-    /// The class does not exist.
-    UnknownClass {
-        /// The class that was named.
-        class: u8,
-        /// Classes in use.
-        classes: u8,
-    },
-    /// The request would have to wait, and the table of waits is full.
-    WaitersFull {
-        /// Entries of the table.
-        waiters_max: u32,
-    },
-    /// The lease was released already, was never granted, or belongs to another pool.
-    StaleLease,
-    /// The wait was served or cancelled already, never was, or belongs to another pool.
-    StaleWait,
+pub enum ReclaimKind {
+    /// Park, if it can.
+    Park,
+    /// Close.
+    Shed,
 }
 
-impl fmt::Display for PoolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PoolError::UnknownClass { class, classes } => {
-                write!(f, "class is {class}; allowed is 0 to {}", classes - 1)
-            }
-            PoolError::WaitersFull { waiters_max } => write!(f, "all {waiters_max} waits are in use"),
-            PoolError::StaleLease => f.write_str("the lease is stale or foreign"),
-            PoolError::StaleWait => f.write_str("the wait is stale or foreign"),
-        }
-    }
+/// A holder that should give its buffer back, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reclaim {
+    /// The buffer.
+    pub lease: LeaseId,
+    /// What was given with the request.
+    pub token: u64,
+    /// What it should do.
+    pub kind: ReclaimKind,
+    /// The reason.
+    pub idleness: Idleness,
 }
-
-impl core::error::Error for PoolError {}
 
 /// How a wait stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,55 +148,44 @@ pub struct WaitInfo {
     pub age_ns: u64,
     /// Grants that passed it which it could have had.
     pub grants_passed: u64,
+    /// Whether the lease will have a deadline.
+    pub is_timed: bool,
     /// A buffer is assigned to it already.
     pub is_assigned: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LeaseState {
-    Free,
-    Leased,
-    Assigned,
-}
-
-/// One buffer, or a link of the free list.
-#[derive(Clone, Copy, Debug)]
-struct Lease {
-    generation: Generation,
-    next: u32,
-    class: u8,
-    state: LeaseState,
-}
-
-const _: () = assert!(size_of::<Lease>() <= 12);
-const _: () = assert!(size_of::<Wait>() <= 48);
-
-/// What is known of one class.
+/// What is known of one class. Counts are units.
 #[derive(Clone, Copy, Debug)]
 struct Class {
-    queue: Queue,
+    waiting: u32,
     reserve: u32,
     cap: u32,
-    /// Buffers out: leased or assigned.
     out: u32,
     /// Hand-overs to other classes since this one was served, that it waited for and was eligible for.
     bypassed: u64,
-    /// Hand-overs that this class waited for and was eligible for, in all.
-    eligible_grants: u64,
+}
+
+/// Whether a class may take so many units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Fits,
+    /// Some units are free for it, but not enough for this size.
+    Short,
+    /// Its reserve or its cap keeps it back.
+    Kept,
 }
 
 /// Buffers, by id, and those who wait for one. For one thread at a time.
 #[derive(Debug)]
 pub struct Pool {
-    leases: Vec<Lease>,
-    waits: Vec<Wait>,
-    free_lease: u32,
-    free_wait: u32,
-    free: u32,
+    buffers: Buffers,
+    waits: Waits,
+    tenants: Tenants,
+    deadlines: Deadlines,
     classes: [Class; CLASSES_MAX],
     classes_used: u8,
     class_burst: u32,
-    assigned: Queue,
+    assigned: List,
     now_ns: u64,
     stats: PoolStats,
 }
@@ -175,66 +198,84 @@ impl Pool {
     /// A field is out of range, or a table could not be reserved; what had been is given back.
     pub fn new(config: &PoolConfig) -> Result<Pool, ConfigError> {
         config.check()?;
-        let link = |index: u32, count: u32| if index + 1 < count { index + 1 } else { NIL };
-        let mut leases = Vec::new();
-        reserve(&mut leases, "buffers", config.buffers)?;
-        leases.extend((0..config.buffers).map(|index| Lease {
-            generation: Generation::first(config.tag),
-            next: link(index, config.buffers),
-            class: 0,
-            state: LeaseState::Free,
-        }));
-        let mut waits = Vec::new();
-        reserve(&mut waits, "waiters_max", config.waiters_max)?;
-        waits.extend((0..config.waiters_max).map(|index| Wait::unused(link(index, config.waiters_max), config.tag)));
+        let units = config.units();
+        let buffers = Buffers::entries(units, &config.sizes).expect("`check` counted them");
+        let timed = if config.lease_ns == u64::MAX { 0 } else { buffers };
+        let tenants = config.tenants_max + 1;
         let class = |class: usize| Class {
-            queue: Queue::EMPTY,
-            reserve: config.reserves[class],
-            cap: config.class_caps[class],
+            waiting: 0,
+            reserve: config.in_units(config.reserves[class]),
+            cap: config.in_units(config.class_caps[class]),
             out: 0,
             bypassed: 0,
-            eligible_grants: 0,
         };
         Ok(Pool {
-            leases,
-            waits,
-            free_lease: 0,
-            free_wait: if config.waiters_max > 0 { 0 } else { NIL },
-            free: config.buffers,
+            buffers: Buffers::new(reserve("buffers", buffers)?, units, &config.sizes, config.tag),
+            waits: Waits::new(reserve("waiters_max", config.waiters_max)?, config.waiters_max, config.tag),
+            tenants: Tenants::new(
+                config,
+                reserve("tenants_max", tenants)?,
+                reserve("tenants_max", tenants * u32::from(config.classes))?,
+            ),
+            deadlines: Deadlines::new(reserve("buffers", timed)?, timed, config.park_ns, config.lease_ns),
             classes: core::array::from_fn(class),
             classes_used: config.classes,
             class_burst: config.class_burst,
-            assigned: Queue::EMPTY,
+            assigned: List::EMPTY,
             now_ns: 0,
             stats: PoolStats::default(),
         })
     }
 
-    /// Asks for a buffer: granted at once, or queued. `token` comes back with the grant.
+    /// Asks for a buffer of the default size, in nobody's name: granted at once, or queued. `token` comes back with the
+    /// grant.
     ///
     /// # Errors
     ///
-    /// The class does not exist; it would have to wait and all waits are in use.
+    /// As [`request_for`](Pool::request_for).
     pub fn request(&mut self, class: u8, token: u64) -> Result<Outcome, PoolError> {
-        if class >= self.classes_used {
-            return self.refuse(PoolError::UnknownClass { class, classes: self.classes_used });
-        }
-        if self.would_grant(class) {
-            let lease = self.take_buffer(class, LeaseState::Leased);
-            self.stats.granted_at_once += 1;
-            return Ok(Outcome::Granted(lease));
-        }
-        if self.free_wait == NIL {
-            let waiters_max = self.waits.len() as u32;
-            return self.refuse(PoolError::WaitersFull { waiters_max });
-        }
-        Ok(Outcome::Queued(self.enqueue(class, token)))
+        self.request_for(&Request::new(class, token))
     }
 
-    /// Whether a request of this class would be granted at once; never for a class that does not exist.
+    /// Asks for a buffer: granted at once, or queued.
+    ///
+    /// # Errors
+    ///
+    /// The class, the size or the tenant does not exist; it could never be granted; it would have to wait and all waits
+    /// are in use.
+    pub fn request_for(&mut self, request: &Request) -> Result<Outcome, PoolError> {
+        match request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant)) {
+            Some(tenant) => self.request_in(request, tenant),
+            None => self.refuse(PoolError::StaleTenant),
+        }
+    }
+
+    /// Whether a request of this class, of the default size and in nobody's name, would be granted at once; never for a
+    /// class that does not exist.
     pub fn would_grant(&self, class: u8) -> bool {
-        let class = usize::from(class);
-        class < usize::from(self.classes_used) && self.classes[class].queue.is_empty() && self.is_eligible(class)
+        self.would_grant_in(&Request::new(class, 0), 0).is_ok_and(|granted| granted)
+    }
+
+    /// As `would_grant`, for any request in the name of the tenant at this index of the table.
+    fn would_grant_in(&self, request: &Request, tenant: u32) -> Result<bool, PoolError> {
+        let units = self.admit(request, tenant)?;
+        Ok(self.may_have_now(request.class.into(), tenant, units))
+    }
+
+    /// As `request_for`, in the name of the tenant at this index of the table.
+    pub(crate) fn request_in(&mut self, request: &Request, tenant: u32) -> Result<Outcome, PoolError> {
+        let units = match self.admit(request, tenant) {
+            Ok(units) => units,
+            Err(error) => return self.refuse(error),
+        };
+        if self.may_have_now(request.class.into(), tenant, units) {
+            self.stats.granted_at_once += 1;
+            return Ok(Outcome::Granted(self.take_buffer(request, tenant, LeaseState::Leased)));
+        }
+        if !self.waits.has_room() {
+            return self.refuse(PoolError::WaitersFull { waiters_max: self.waits.max() });
+        }
+        Ok(Outcome::Queued(self.enqueue(request, tenant)))
     }
 
     /// Gives a buffer back. If somebody waits who may take it, it is assigned to him in this step.
@@ -258,24 +299,35 @@ impl Pool {
     ///
     /// The wait is stale or foreign.
     pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
-        let Some(&Wait { class, state, buffer, .. }) = self.find_wait(wait) else {
+        let Some(&Wait { class, state, buffer, .. }) = self.waits.find(wait) else {
             return self.refuse(PoolError::StaleWait);
         };
         self.stats.cancelled += 1;
         if state == WaitState::Assigned {
-            self.assigned.unlink(&mut self.waits, wait.index());
-            self.free_wait_entry(wait.index());
+            self.assigned.unlink(self.waits.table_mut(), wait.index());
+            self.waits.remove(wait.index());
             self.put_buffer(buffer);
-            self.settle();
         } else {
-            let class = &mut self.classes[usize::from(class)];
-            class.queue.unlink(&mut self.waits, wait.index());
-            if class.queue.is_empty() {
-                class.bypassed = 0;
+            self.tenants.unlink(self.waits.table_mut(), wait.index());
+            self.waits.remove(wait.index());
+            self.leave_class(class.into());
+            if !self.tenants.is_ready(class.into()) {
+                self.classes[usize::from(class)].bypassed = 0;
             }
-            self.stats.waiting -= 1;
-            self.free_wait_entry(wait.index());
         }
+        // One that needed much may have kept others from what is free.
+        self.settle();
+        Ok(())
+    }
+
+    /// The holder of a timed lease consumed bytes: its deadline starts again. Cost: O(1).
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign.
+    pub fn progress(&mut self, lease: LeaseId, bytes: u64) -> Result<(), PoolError> {
+        self.check_lease(lease)?;
+        self.deadlines.progress(lease.index(), bytes, self.now_ns);
         Ok(())
     }
 
@@ -285,24 +337,89 @@ impl Pool {
         if index == NIL {
             return None;
         }
-        self.assigned.unlink(&mut self.waits, index);
-        let wait = self.waits[index as usize];
-        self.free_wait_entry(index);
-        let lease = &mut self.leases[wait.buffer as usize];
+        self.assigned.unlink(self.waits.table_mut(), index);
+        let wait = self.waits.table()[index as usize];
+        self.waits.remove(index);
+        let lease = self.buffers.lease_mut(wait.buffer);
         lease.state = LeaseState::Leased;
         let lease = LeaseId::new(wait.buffer, lease.generation);
-        Some(Grant { wait: wait.id(index), token: wait.token, class: wait.class, lease })
+        Some(Grant { wait: wait.id(index), token: wait.token, class: wait.class, lease, is_timed: wait.is_timed })
     }
 
-    /// Tells the time, in monotonic nanoseconds; it dates waits. A time before the last one is counted and not taken.
+    /// The next holder that should give its buffer back, `None` while nobody waits whom that could help. Call it, after
+    /// the grants, until `None` in each turn.
+    pub fn poll_reclaim(&mut self) -> Option<Reclaim> {
+        if !self.is_short() {
+            return None;
+        }
+        let (index, kind) = match self.deadlines.poll(self.now_ns)? {
+            Demand::Park(index) => (index, ReclaimKind::Park),
+            Demand::Shed(index) => (index, ReclaimKind::Shed),
+        };
+        match kind {
+            ReclaimKind::Park => self.stats.parks_asked += 1,
+            ReclaimKind::Shed => self.stats.sheds_asked += 1,
+        }
+        let Lease { generation, token, .. } = self.buffers.table()[index as usize];
+        let idleness = self.deadlines.describe(index, self.now_ns).expect("the deadlines name timed leases only");
+        Some(Reclaim { lease: LeaseId::new(index, generation), token, kind, idleness })
+    }
+
+    /// Tells the time, in monotonic nanoseconds. A time before the last one is counted and not taken.
     pub fn handle_timeout(&mut self, now_ns: u64) {
         self.stats.clock_backwards += u64::from(now_ns < self.now_ns);
         self.now_ns = self.now_ns.max(now_ns);
     }
 
-    /// When `handle_timeout` is to be called at the latest, in nanoseconds: never (`u64::MAX`), nothing is timed.
+    /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `u64::MAX` for never, a time in the past
+    /// for at once.
     pub fn poll_timeout(&self) -> u64 {
-        u64::MAX
+        if self.is_short() { self.deadlines.next_ns() } else { u64::MAX }
+    }
+
+    /// Takes a tenant in. Cost: O(1).
+    ///
+    /// # Errors
+    ///
+    /// A field is out of range; the guarantees would be more than the pool; the table is full.
+    pub fn create_tenant(&mut self, share: &TenantConfig) -> Result<TenantId, PoolError> {
+        let default = self.buffers.units_of(0);
+        let left = (self.buffers.units() - self.tenants.guaranteed()) / default;
+        let created = in_range("weight", share.weight, 1, WEIGHT_MAX)
+            .and_then(|()| in_range("cap", share.cap, 1, u32::MAX))
+            .and_then(|()| in_range("guaranteed", share.guaranteed, 0, left.min(share.cap)));
+        if let Err(error) = created {
+            return self.refuse(error);
+        }
+        let in_units = |buffers: u32| buffers.saturating_mul(default);
+        let share =
+            TenantConfig { guaranteed: in_units(share.guaranteed), cap: in_units(share.cap), weight: share.weight };
+        match self.tenants.create(share) {
+            Some(tenant) => Ok(tenant),
+            None => self.refuse(PoolError::TenantsFull { tenants_max: self.tenants.max() }),
+        }
+    }
+
+    /// Removes a tenant: it takes no more requests and goes away with its last lease and wait. Cost: O(1).
+    ///
+    /// # Errors
+    ///
+    /// The tenant is stale or foreign.
+    pub fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), PoolError> {
+        let Some(index) = self.tenants.find(tenant) else {
+            return self.refuse(PoolError::StaleTenant);
+        };
+        self.tenants.remove(self.waits.table(), index);
+        Ok(())
+    }
+
+    /// How a tenant stands, also while it is going away.
+    ///
+    /// # Errors
+    ///
+    /// The tenant is stale or foreign.
+    pub fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, PoolError> {
+        self.tenants.describe(tenant).ok_or(PoolError::StaleTenant)
     }
 
     /// How a wait stands.
@@ -311,14 +428,25 @@ impl Pool {
     ///
     /// The wait is stale or foreign.
     pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError> {
-        let entry = self.find_wait(wait).ok_or(PoolError::StaleWait)?;
+        let entry = self.waits.find(wait).ok_or(PoolError::StaleWait)?;
         Ok(WaitInfo {
             token: entry.token,
             class: entry.class,
             age_ns: self.now_ns - entry.since_ns,
             grants_passed: self.passed(entry),
+            is_timed: entry.is_timed,
             is_assigned: entry.state == WaitState::Assigned,
         })
+    }
+
+    /// How the holder of a lease gets on; `None` if the lease is not timed.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign.
+    pub fn describe_lease(&self, lease: LeaseId) -> Result<Option<Idleness>, PoolError> {
+        self.check_lease(lease)?;
+        Ok(self.deadlines.describe(lease.index(), self.now_ns))
     }
 
     /// Whether a lease is held.
@@ -327,37 +455,43 @@ impl Pool {
     ///
     /// The lease is stale or foreign.
     pub fn check_lease(&self, lease: LeaseId) -> Result<(), PoolError> {
-        match self.leases.get(lease.index() as usize) {
-            Some(entry) if entry.generation == lease.generation() && entry.state == LeaseState::Leased => Ok(()),
-            _ => Err(PoolError::StaleLease),
-        }
+        self.buffers.find(lease).map(|_| ()).ok_or(PoolError::StaleLease)
+    }
+
+    /// The size of a lease's buffer.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign.
+    pub fn size_of(&self, lease: LeaseId) -> Result<u8, PoolError> {
+        self.buffers.find(lease).map(|lease| lease.size).ok_or(PoolError::StaleLease)
     }
 
     /// The published bound *W* (see the module's docs): the most grants that pass a waiter of this class which it could
-    /// have had. It is the same for all classes.
+    /// have had. It is the same for all classes, and grows with the largest weight of a tenant.
     pub fn passed_max(&self, _class: u8) -> u64 {
         let others = u64::from(self.classes_used) - 1;
         let for_others = if others == 0 { 0 } else { u64::from(self.class_burst) + others };
-        ((self.waits.len() as u64) * (1 + for_others)).saturating_sub(1)
+        let turns = u64::from(self.waits.max()).saturating_mul(self.tenants.rounds_max(self.waits.max()));
+        turns.saturating_mul(1 + for_others).saturating_sub(1)
     }
 
     /// Counts. Costs a copy.
     pub fn stats(&self) -> PoolStats {
         PoolStats {
-            capacity: self.leases.len() as u32,
-            free: self.free,
+            capacity: self.buffers.units(),
+            free: self.buffers.free_units(),
             leased: self.stats.out() - self.assigned.len,
             assigned: self.assigned.len,
-            waiting_by_class: self.classes.map(|class| class.queue.len),
+            waiting_by_class: self.classes.map(|class| class.waiting),
             out_by_class: self.classes.map(|class| class.out),
             ..self.stats
         }
     }
 
-    /// The buffers that nobody holds, in no order.
-    pub fn free_indexes(&self) -> impl Iterator<Item = u32> {
-        let link = |index: u32| (index != NIL).then_some(index);
-        core::iter::successors(link(self.free_lease), move |&index| link(self.leases[index as usize].next))
+    /// The buffers of one size that nobody holds, the one used last first.
+    pub fn free_indexes(&self, size: u8) -> impl Iterator<Item = u32> {
+        self.buffers.free_of(size)
     }
 
     /// Checks what must always hold, walking everything: for tests.
@@ -366,38 +500,181 @@ impl Pool {
     ///
     /// Names the rule that is broken.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
-        let count = |state| self.leases.iter().filter(|lease| lease.state == state).count() as u32;
-        let (free, assigned) = (count(LeaseState::Free), count(LeaseState::Assigned));
-        ensure(free == self.free, "I1: as many buffers are free as are counted")?;
-        ensure(self.free_indexes().count() as u32 == self.free, "I1: every free buffer is in the free list")?;
-        ensure(assigned == self.assigned.len, "I1: every assigned buffer has a waiter")?;
-        ensure(self.assigned.is_sound(&self.waits, WaitState::Assigned), "I2: the list of grants is sound")?;
-        let mut waiting = 0;
+        self.check_buffers()?;
+        let queued = |wait: &&Wait| wait.state == WaitState::Queued;
+        let assigned = |_, wait: &Wait| wait.state == WaitState::Assigned;
+        ensure(self.assigned.is_sound(self.waits.table(), assigned), "I2: the list of grants is sound")?;
         for (index, class) in self.classes.iter().enumerate() {
-            let out = |lease: &&Lease| lease.state != LeaseState::Free && usize::from(lease.class) == index;
-            ensure(self.leases.iter().filter(out).count() as u32 == class.out, "I1: a class has out what is counted")?;
+            let of_class = |wait: &&Wait| usize::from(wait.class) == index;
+            let waiting = self.waits.table().iter().filter(queued).filter(of_class).count();
+            ensure(waiting == class.waiting as usize, "I2: as many wait as are counted")?;
             ensure(class.out <= class.cap, "a class never has more out than its cap")?;
-            ensure(class.queue.is_sound(&self.waits, WaitState::Queued), "I2: a queue is sound")?;
-            ensure(class.queue.is_empty() || !self.is_eligible(index), "I3: no buffer is free that a waiter may take")?;
-            waiting += class.queue.len;
+            let next = self.next_of(index);
+            let idle = next.is_some_and(|units| self.verdict(index, units) == Verdict::Fits);
+            ensure(!idle || self.is_behind_larger(index), "I3: no buffer is free that a waiter may take")?;
         }
+        let waiting = self.classes.iter().map(|class| class.waiting).sum::<u32>();
         ensure(waiting == self.stats.waiting, "I2: as many wait as are counted")?;
-        for wait in self.waits.iter().filter(|wait| wait.state != WaitState::Free) {
+        for wait in self.waits.table().iter().filter(|wait| wait.state != WaitState::Free) {
             ensure(self.passed(wait) <= self.passed_max(wait.class), "I6: at most W grants pass a waiter")?;
         }
-        Ok(())
+        let held = |lease: &&Lease| lease.state != LeaseState::Free;
+        let out = |tenant: u32| {
+            let leases = self.buffers.table().iter().filter(held).filter(|lease| lease.tenant == tenant);
+            leases.map(|lease| self.buffers.units_of(lease.size)).sum()
+        };
+        let waiting =
+            |tenant: u32| self.waits.table().iter().filter(queued).filter(|wait| wait.tenant == tenant).count() as u32;
+        self.tenants.check(self.waits.table(), out, waiting)
+    }
+}
+
+/// For the layer above, which knows its indexes to be right.
+impl Pool {
+    /// Whether a request is one that would have to wait.
+    pub(crate) fn would_queue(&self, request: &Request) -> bool {
+        let tenant = request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant));
+        tenant.is_some_and(|tenant| self.would_grant_in(request, tenant) == Ok(false))
+    }
+
+    /// Entries of a table by buffer index.
+    pub(crate) fn buffers_max(&self) -> u32 {
+        self.buffers.table().len() as u32
+    }
+
+    /// The lease that holds this buffer.
+    pub(crate) fn lease_at(&self, buffer: u32) -> LeaseId {
+        LeaseId::new(buffer, self.buffers.table()[buffer as usize].generation)
+    }
+
+    /// The wait at this index.
+    pub(crate) fn wait_at(&self, index: u32) -> WaitId {
+        self.waits.table()[index as usize].id(index)
+    }
+
+    /// As `progress`, by buffer.
+    pub(crate) fn progress_at(&mut self, buffer: u32, bytes: u64) {
+        self.deadlines.progress(buffer, bytes, self.now_ns);
+    }
+
+    /// A lease without a deadline gets one.
+    pub(crate) fn start_timing(&mut self, lease: LeaseId) {
+        let entry = self.buffers.lease_mut(lease.index());
+        if !core::mem::replace(&mut entry.is_timed, true) {
+            let units = self.buffers.units_of(self.buffers.table()[lease.index() as usize].size);
+            self.deadlines.start(lease.index(), units, self.now_ns);
+        }
+    }
+
+    /// A lease loses its deadline.
+    pub(crate) fn stop_timing(&mut self, lease: LeaseId) {
+        self.buffers.lease_mut(lease.index()).is_timed = false;
+        self.deadlines.stop(lease.index());
+    }
+
+    /// Keeps a tenant while somebody may request in its name; returns its index. `None` is nobody's.
+    pub(crate) fn pin_tenant(&mut self, tenant: Option<TenantId>) -> Result<u32, PoolError> {
+        let Some(tenant) = tenant else {
+            return Ok(0);
+        };
+        let index = self.tenants.find(tenant).ok_or(PoolError::StaleTenant)?;
+        self.tenants.pin(index);
+        Ok(index)
+    }
+
+    /// Undoes one `pin_tenant`.
+    pub(crate) fn unpin_tenant(&mut self, index: u32) {
+        if index != 0 {
+            self.tenants.unpin(index);
+        }
     }
 }
 
 impl Pool {
-    fn is_eligible(&self, class: usize) -> bool {
+    fn check_buffers(&self) -> Result<(), &'static str> {
+        let leases = self.buffers.table();
+        let count = |state| leases.iter().filter(|lease| lease.state == state).count();
+        let units = |lease: &Lease| self.buffers.units_of(lease.size);
+        let out = leases.iter().filter(|lease| lease.state != LeaseState::Free).map(units).sum::<u32>();
+        ensure(out + self.buffers.free_units() == self.buffers.units(), "I1: what is out and what is free is all")?;
+        let listed = (0..SIZES_MAX as u8).map(|size| self.buffers.free_of(size).count()).sum::<usize>();
+        ensure(listed == count(LeaseState::Free), "I1: every free buffer is in a free list")?;
+        ensure(count(LeaseState::Assigned) == self.assigned.len as usize, "I1: every assigned buffer has a waiter")?;
+        for (index, class) in self.classes.iter().enumerate() {
+            let of_class = |lease: &&Lease| lease.state != LeaseState::Free && usize::from(lease.class) == index;
+            let out = leases.iter().filter(of_class).map(units).sum::<u32>();
+            ensure(out == class.out, "I1: a class has out what is counted")?;
+        }
+        let is_timed = |index: u32| {
+            let lease = &leases[index as usize];
+            lease.state != LeaseState::Free && lease.is_timed
+        };
+        ensure(self.deadlines.is_sound(is_timed), "every timed lease has its deadline")
+    }
+
+    /// Refuses a request that names what is not there, or could never be granted. Returns what it needs, in units.
+    fn admit(&self, request: &Request, tenant: u32) -> Result<u32, PoolError> {
+        let Request { class, size, .. } = *request;
+        if class >= self.classes_used {
+            return Err(PoolError::UnknownClass { class, classes: self.classes_used });
+        }
+        let units = self.buffers.units_of(size);
+        if units == 0 {
+            return Err(PoolError::UnknownSize { size });
+        }
+        let Class { reserve, cap, .. } = self.classes[usize::from(class)];
+        let possible = units <= self.buffers.units() - reserve && units <= cap;
+        if !possible || !self.tenants.could_take(tenant, units) {
+            return Err(PoolError::TooLarge { units });
+        }
+        Ok(units)
+    }
+
+    /// Whether a newcomer is granted at once: nobody waits before it, and it may take what is free.
+    fn may_have_now(&self, class: usize, tenant: u32, units: u32) -> bool {
+        self.verdict(class, units) == Verdict::Fits
+            && !self.tenants.is_ready(class)
+            && !self.tenants.is_waiting(class, tenant)
+            && self.tenants.may_take(tenant, units)
+            && !self.is_behind_larger(class)
+    }
+
+    fn verdict(&self, class: usize, units: u32) -> Verdict {
         let class = &self.classes[class];
-        self.free > class.reserve && class.out < class.cap
+        let free = self.buffers.free_units().saturating_sub(class.reserve);
+        if free == 0 || units > class.cap - class.out {
+            Verdict::Kept
+        } else if free < units {
+            Verdict::Short
+        } else {
+            Verdict::Fits
+        }
+    }
+
+    /// Units that the next waiter of a class needs, if somebody waits whom no cap of his own keeps back.
+    fn next_of(&self, class: usize) -> Option<u32> {
+        let index = self.tenants.next(self.waits.table(), class)?;
+        Some(self.buffers.units_of(self.waits.table()[index as usize].size))
+    }
+
+    /// Whether a more critical class keeps its turn for a buffer that is larger than what is free.
+    fn is_behind_larger(&self, class: usize) -> bool {
+        self.stats.waiting > 0
+            && (0..class)
+                .any(|other| self.next_of(other).is_some_and(|units| self.verdict(other, units) == Verdict::Short))
+    }
+
+    /// Whether somebody waits whom a released buffer could help.
+    fn is_short(&self) -> bool {
+        self.stats.waiting > 0 && (0..usize::from(self.classes_used)).any(|class| self.tenants.is_ready(class))
     }
 
     /// Assigns free buffers for as long as somebody waits who may take one.
     fn settle(&mut self) {
-        while let Some(class) = self.next_class() {
+        while self.stats.waiting > 0 {
+            let Some(class) = self.next_class() else {
+                return;
+            };
             self.hand_over(class);
         }
     }
@@ -407,8 +684,10 @@ impl Pool {
         let mut first = None;
         let mut overdue = None;
         for class in 0..usize::from(self.classes_used) {
-            if self.classes[class].queue.is_empty() || !self.is_eligible(class) {
-                continue;
+            match self.next_of(class).map(|units| self.verdict(class, units)) {
+                None | Some(Verdict::Kept) => continue,
+                Some(Verdict::Short) => break,
+                Some(Verdict::Fits) => {}
             }
             first = first.or(Some(class));
             let bypassed = self.classes[class].bypassed;
@@ -422,85 +701,90 @@ impl Pool {
 
     fn hand_over(&mut self, chosen: usize) {
         for class in 0..usize::from(self.classes_used) {
-            if !self.classes[class].queue.is_empty() && self.is_eligible(class) {
-                self.classes[class].eligible_grants += 1;
-                self.classes[class].bypassed += 1;
+            match self.next_of(class).map(|units| self.verdict(class, units)) {
+                None | Some(Verdict::Kept) => {}
+                Some(Verdict::Short) => break,
+                Some(Verdict::Fits) => {
+                    self.tenants.count_grant(class);
+                    self.classes[class].bypassed += 1;
+                }
             }
         }
         self.classes[chosen].bypassed = 0;
-        let index = self.classes[chosen].queue.head;
-        self.classes[chosen].queue.unlink(&mut self.waits, index);
-        let lease = self.take_buffer(chosen as u8, LeaseState::Assigned);
+        let index = self.tenants.next(self.waits.table(), chosen).expect("a class is chosen for its next waiter");
         // Its own grant is among those counted.
-        let passed = self.passed(&self.waits[index as usize]) - 1;
-        let wait = &mut self.waits[index as usize];
-        wait.passed = passed;
-        wait.state = WaitState::Assigned;
-        wait.buffer = lease.index();
-        self.assigned.push_back(&mut self.waits, index);
-        self.stats.waiting -= 1;
+        let passed = self.tenants.passed(&self.waits.table()[index as usize]) - 1;
+        self.tenants.serve(self.waits.table_mut(), chosen);
+        self.leave_class(chosen);
+        let Wait { token, tenant, class, size, is_timed, .. } = self.waits.table()[index as usize];
+        let request = Request { token, tenant: None, class, size, is_timed };
+        let lease = self.take_buffer(&request, tenant, LeaseState::Assigned);
+        let wait = &mut self.waits.table_mut()[index as usize];
+        (wait.passed, wait.state, wait.buffer) = (passed, WaitState::Assigned, lease.index());
+        self.assigned.push_back(self.waits.table_mut(), index);
         self.stats.granted_by_hand_over += 1;
+        self.stats.passed_peak = self.stats.passed_peak.max(passed);
     }
 
-    fn enqueue(&mut self, class: u8, token: u64) -> WaitId {
-        let index = self.free_wait;
-        let passed = self.classes[usize::from(class)].eligible_grants;
-        let wait = &mut self.waits[index as usize];
-        self.free_wait = wait.next;
-        wait.token = token;
-        wait.since_ns = self.now_ns;
-        wait.passed = passed;
-        wait.class = class;
-        wait.state = WaitState::Queued;
-        let id = wait.id(index);
-        self.classes[usize::from(class)].queue.push_back(&mut self.waits, index);
+    fn enqueue(&mut self, request: &Request, tenant: u32) -> WaitId {
+        let Request { token, class, size, is_timed, .. } = *request;
+        let index = self.waits.add(Wait {
+            token,
+            since_ns: self.now_ns,
+            passed: self.tenants.grants(class.into()),
+            links: Links::NONE,
+            tenant,
+            buffer: NIL,
+            generation: Generation::first(0),
+            class,
+            size,
+            is_timed,
+            state: WaitState::Queued,
+        });
+        self.tenants.push(self.waits.table_mut(), index);
+        self.classes[usize::from(class)].waiting += 1;
         self.stats.queued += 1;
         self.stats.waiting += 1;
         self.stats.waiting_peak = self.stats.waiting_peak.max(self.stats.waiting);
-        id
+        self.waits.table()[index as usize].id(index)
     }
 
-    fn free_wait_entry(&mut self, index: u32) {
-        let wait = &mut self.waits[index as usize];
-        wait.state = WaitState::Free;
-        wait.generation = wait.generation.next();
-        wait.next = self.free_wait;
-        self.free_wait = index;
+    /// One waits less in a class.
+    fn leave_class(&mut self, class: usize) {
+        self.classes[class].waiting -= 1;
+        self.stats.waiting -= 1;
     }
 
-    /// The buffer used last: its memory is the most likely to be in a cache.
-    fn take_buffer(&mut self, class: u8, state: LeaseState) -> LeaseId {
-        let index = self.free_lease;
-        let lease = &mut self.leases[index as usize];
-        self.free_lease = lease.next;
-        lease.state = state;
-        lease.class = class;
-        let id = LeaseId::new(index, lease.generation);
-        self.free -= 1;
-        self.classes[usize::from(class)].out += 1;
+    fn take_buffer(&mut self, request: &Request, tenant: u32, state: LeaseState) -> LeaseId {
+        let Request { token, class, size, is_timed, .. } = *request;
+        let lease = self.buffers.take(size, |lease| {
+            (lease.token, lease.tenant, lease.class) = (token, tenant, class);
+            (lease.state, lease.is_timed) = (state, is_timed);
+        });
+        let units = self.buffers.units_of(size);
+        self.classes[usize::from(class)].out += units;
+        self.tenants.took(self.waits.table(), tenant, units);
+        if is_timed {
+            self.deadlines.start(lease.index(), units, self.now_ns);
+        }
         self.stats.took();
-        id
+        lease
     }
 
     fn put_buffer(&mut self, index: u32) {
-        let lease = &mut self.leases[index as usize];
-        lease.state = LeaseState::Free;
-        lease.generation = lease.generation.next();
-        lease.next = self.free_lease;
-        self.classes[usize::from(lease.class)].out -= 1;
-        self.free_lease = index;
-        self.free += 1;
+        let Lease { tenant, class, is_timed, .. } = self.buffers.table()[index as usize];
+        let units = self.buffers.put(index);
+        self.classes[usize::from(class)].out -= units;
+        self.tenants.gave(self.waits.table(), tenant, units);
+        if is_timed {
+            self.deadlines.stop(index);
+        }
         self.stats.gave();
-    }
-
-    fn find_wait(&self, wait: WaitId) -> Option<&Wait> {
-        let entry = self.waits.get(wait.index() as usize)?;
-        (entry.generation == wait.generation() && entry.state != WaitState::Free).then_some(entry)
     }
 
     fn passed(&self, wait: &Wait) -> u64 {
         match wait.state {
-            WaitState::Queued => self.classes[usize::from(wait.class)].eligible_grants - wait.passed,
+            WaitState::Queued => self.tenants.passed(wait),
             WaitState::Assigned | WaitState::Free => wait.passed,
         }
     }
@@ -511,8 +795,14 @@ impl Pool {
     }
 }
 
-fn reserve<T>(table: &mut Vec<T>, field: &'static str, entries: u32) -> Result<(), ConfigError> {
-    table.try_reserve_exact(entries as usize).map_err(|_| ConfigError::AllocationFailed { field, entries })
+fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
+    let mut table = Vec::new();
+    table.try_reserve_exact(entries as usize).map_err(|_| ConfigError::AllocationFailed { field, entries })?;
+    Ok(table)
+}
+
+fn in_range(field: &'static str, value: u32, min: u32, max: u32) -> Result<(), PoolError> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(PoolError::Share { field, value, min, max }) }
 }
 
 fn ensure(holds: bool, rule: &'static str) -> Result<(), &'static str> {

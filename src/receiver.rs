@@ -22,7 +22,10 @@
 //! ```
 //!
 //! The methods sort into inputs ([`attach`](Receivers::attach), [`handle`](Receivers::handle), ...), outputs
-//! ([`poll_grant`](Receivers::poll_grant)) and queries. After each turn of the host's loop the grants are drained.
+//! ([`poll_grant`](Receivers::poll_grant), [`poll_timeout`](Receivers::poll_timeout)) and queries. In each turn of the
+//! host's loop the time is told ([`handle_timeout`](Receivers::handle_timeout)) and the grants are drained.
+//!
+//! While somebody waits, `poll_grant` also parks what idle receivers hold, and names those that are to be shed.
 
 #![forbid(unsafe_code)]
 
@@ -34,26 +37,20 @@ pub use config::{ConfigError, ReceiversConfig};
 pub use error::ReceiverError;
 
 use crate::connection::{Action, Actions, Connection, Event, Hold};
-use crate::memory::{Memory, SLOT_BYTES, SlotIndex};
-use crate::pool::{LeaseId, Outcome, Pool, PoolStats, WaitId};
-use alloc::vec::Vec;
-use entry::{Entry, Place, Table};
+use crate::memory::{Memory, SLOT_BYTES, SLOT_SIZES, SlotIndex};
+use crate::pool::{
+    Grant, Idleness, LeaseId, Outcome, Pool, PoolStats, ReclaimKind, Request, TenantConfig, TenantId, TenantInfo,
+    WaitId,
+};
+use core::ops::Range;
+use entry::{Place, Table};
 
 pub use entry::ReceiverId;
 
-/// Who owns a wait of the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    /// The host: it asked for a buffer of its own.
-    Host,
-    /// The receiver at this index of the table.
-    Receiver(u32),
-}
-
-/// A buffer that was handed over to somebody who had waited.
+/// Something that came of others' doings: a buffer was handed over to somebody who had waited, or somebody is to be shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Granted {
-    /// A receiver got it; these actions are to be done.
+    /// A receiver got its buffer, or is to be shed; these actions are to be done.
     Receiver {
         /// The receiver.
         id: ReceiverId,
@@ -95,10 +92,18 @@ pub struct ReceiverStats {
     pub slots: u32,
     /// Parking slots that hold a residue or lend a lifeline.
     pub slots_in_use: u32,
+    /// The same by size: 64, 256, 1024 and 4096 bytes.
+    pub slots_in_use_by_size: [u32; SLOT_SIZES.len()],
     /// The most slots that were in use at once.
     pub slots_in_use_peak: u32,
     /// Residues moved from a buffer to a slot.
     pub parked: u64,
+    /// Those of them that were moved because the pool asked.
+    pub parked_on_demand: u64,
+    /// Receivers that were told to shed.
+    pub shed: u64,
+    /// Contents moved to a larger buffer.
+    pub grown: u64,
     /// Residues moved from a slot to a buffer.
     pub unparked: u64,
     /// Slots lent to receive without a buffer.
@@ -132,6 +137,8 @@ pub struct ReceiverInfo {
     pub wait_age_ns: u64,
     /// Grants that passed it while it is queued; 0 if it is not.
     pub grants_passed: u64,
+    /// How it gets on with the buffer it holds; `None` if it holds none or leases have no deadline.
+    pub idleness: Option<Idleness>,
 }
 
 /// A pool, its memory and the connections that receive into it. For one thread at a time.
@@ -140,9 +147,7 @@ pub struct Receivers {
     pool: Pool,
     memory: Memory,
     table: Table,
-    /// By the index of the pool's wait entry.
-    owners: Vec<Owner>,
-    /// Waits of the host's own; the table keeps one entry for each receiver besides.
+    /// Waits of the host's own.
     host_waits: u32,
     config: ReceiversConfig,
     counts: ReceiverStats,
@@ -156,15 +161,11 @@ impl Receivers {
     /// A field is out of range, or memory could not be reserved; everything is given back.
     pub fn new(config: &ReceiversConfig) -> Result<Receivers, ConfigError> {
         config.check()?;
-        let waiters = config.pool.waiters_max as usize;
-        let mut owners = Vec::new();
-        owners.try_reserve_exact(waiters).map_err(|_| config::no_memory("pool.waiters_max", waiters))?;
-        owners.resize(waiters, Owner::Host);
+        let pool = Pool::new(&config.pool)?;
         Ok(Receivers {
-            pool: Pool::new(&config.pool)?,
             memory: Memory::new(&config.memory())?,
-            table: Table::new(config.receivers_max, config.pool.buffers, config.pool.tag)?,
-            owners,
+            table: Table::new(config.receivers_max, pool.buffers_max(), config.pool.tag)?,
+            pool,
             host_waits: 0,
             config: *config,
             counts: ReceiverStats::default(),
@@ -187,19 +188,21 @@ impl Receivers {
     ///
     /// # Errors
     ///
-    /// As [`attach`](Receivers::attach); the bytes do not fit into a buffer; none is free at once. Nothing is changed.
+    /// As [`attach`](Receivers::attach); the bytes do not fit into a buffer; neither slot nor buffer is free at once.
+    /// Nothing is changed.
     pub fn attach_with(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<ReceiverId, ReceiverError> {
         if bytes.is_empty() {
             return self.attach(class, token);
         }
         let level = u32::try_from(bytes.len()).map_err(|_| ReceiverError::TooManyBytes)?;
-        if level > self.config.buffer_bytes {
+        if level > self.memory.arena().buffer_bytes(0) {
             return Err(ReceiverError::TooManyBytes);
         }
-        self.check_attach(class)?;
+        self.check_class(class)?;
+        self.table.check_free()?;
         if bytes.len() <= SLOT_BYTES {
-            if let Some(slot) = self.memory.slots_mut().take() {
-                return Ok(self.attach_slot(class, token, slot, bytes));
+            if let Some(slot) = self.memory.slots_mut().take_smallest() {
+                return self.attach_in_slot(class, token, slot, bytes);
             }
         }
         if !self.pool.would_grant(class) {
@@ -208,7 +211,8 @@ impl Receivers {
         let Outcome::Granted(lease) = self.pool.request(class, token)? else {
             unreachable!("the pool would grant this request");
         };
-        self.buffer_mut(lease)[..bytes.len()].copy_from_slice(bytes);
+        self.touch(lease);
+        self.memory.arena_mut().buffer_mut(lease.index())[..bytes.len()].copy_from_slice(bytes);
         self.adopt(class, token, Handover { lease, offset: 0, level })
     }
 
@@ -220,16 +224,17 @@ impl Receivers {
     /// [`attach`](Receivers::attach). The lease stays the host's then.
     pub fn adopt(&mut self, class: u8, token: u64, content: Handover) -> Result<ReceiverId, ReceiverError> {
         self.check_host_lease(content.lease)?;
+        let buffer = content.lease.index();
+        let capacity = self.memory.arena().bytes_of(buffer);
         let end = content.offset.checked_add(content.level).ok_or(ReceiverError::TooManyBytes)?;
-        if end > self.config.buffer_bytes {
+        if end > capacity {
             return Err(ReceiverError::TooManyBytes);
         }
         let index = self.insert(class, token)?;
-        self.table.set_holder(content.lease.index(), Some(index));
-        let entry = self.table.entry_mut(index);
-        entry.place = Place::Buffer(content.lease);
-        entry.start = content.offset;
-        self.report(index, Event::Attach { level: content.level, capacity: self.config.buffer_bytes })?;
+        self.pool.start_timing(content.lease);
+        self.table.set_place(index, Place::Buffer(buffer));
+        self.table.set_start(buffer, content.offset);
+        self.report(index, Event::Attach { level: content.level, capacity })?;
         Ok(self.table.id(index))
     }
 
@@ -266,13 +271,12 @@ impl Receivers {
             return self.report(index, Event::Consumed { bytes: consumed });
         }
         // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
-        let mut trial = self.table.entry(index).connection.clone();
+        let mut trial = self.table.connection(index).clone();
         trial.handle(Event::Consumed { bytes: consumed })?;
-        trial.handle(Event::NeedMore { bytes: need_more })?;
-        let entry = self.table.entry_mut(index);
-        entry.connection = trial;
-        entry.advance(consumed);
-        Ok(self.settle(index))
+        let actions = trial.handle(Event::NeedMore { bytes: need_more })?;
+        *self.table.connection_mut(index) = trial;
+        self.advance(index, consumed);
+        Ok(self.settle(index, actions))
     }
 
     /// What the host is to do now.
@@ -281,7 +285,7 @@ impl Receivers {
     ///
     /// The handle is stale or foreign.
     pub fn pending(&self, id: ReceiverId) -> Result<Actions, ReceiverError> {
-        Ok(host_actions(self.table.entry(self.table.find(id)?).connection.pending()))
+        Ok(host_actions(self.table.connection(self.table.find(id)?).pending()))
     }
 
     /// The connection's state.
@@ -290,7 +294,7 @@ impl Receivers {
     ///
     /// The handle is stale or foreign.
     pub fn connection(&self, id: ReceiverId) -> Result<&Connection, ReceiverError> {
-        Ok(&self.table.entry(self.table.find(id)?).connection)
+        Ok(self.table.connection(self.table.find(id)?))
     }
 
     /// What is buffered: one contiguous slice, empty if nothing is.
@@ -299,9 +303,8 @@ impl Receivers {
     ///
     /// The handle is stale or foreign.
     pub fn data(&self, id: ReceiverId) -> Result<&[u8], ReceiverError> {
-        let entry = self.table.entry(self.table.find(id)?);
-        let (start, level) = (entry.start as usize, entry.connection.level() as usize);
-        Ok(&self.held(entry)[start..start + level])
+        let index = self.table.find(id)?;
+        Ok(&self.held(index)[self.content(index)])
     }
 
     /// As [`data`](Receivers::data), for decoders that work in place.
@@ -311,9 +314,8 @@ impl Receivers {
     /// The handle is stale or foreign.
     pub fn data_mut(&mut self, id: ReceiverId) -> Result<&mut [u8], ReceiverError> {
         let index = self.table.find(id)?;
-        let entry = self.table.entry(index);
-        let (start, level) = (entry.start as usize, entry.connection.level() as usize);
-        Ok(&mut self.held_mut(index)[start..start + level])
+        let content = self.content(index);
+        Ok(&mut self.held_mut(index)[content])
     }
 
     /// Where to receive now: exactly `recv_max()` bytes, none unless `Recv` is pending.
@@ -326,12 +328,12 @@ impl Receivers {
     /// The handle is stale or foreign.
     pub fn receive_area(&mut self, id: ReceiverId) -> Result<&mut [u8], ReceiverError> {
         let index = self.table.find(id)?;
-        let room = self.table.entry(index).connection.recv_max() as usize;
+        let room = self.table.connection(index).recv_max() as usize;
         if room == 0 {
             return Ok(&mut []);
         }
         self.compact(index);
-        let level = self.table.entry(index).connection.level() as usize;
+        let level = self.table.connection(index).level() as usize;
         Ok(&mut self.held_mut(index)[level..level + room])
     }
 
@@ -343,49 +345,146 @@ impl Receivers {
     /// The handle is stale or foreign; no buffer is held (a parked residue is read with `data`).
     pub fn take(&mut self, id: ReceiverId) -> Result<Handover, ReceiverError> {
         let index = self.table.find(id)?;
-        let entry = self.table.entry_mut(index);
-        let Place::Buffer(lease) = entry.place else {
+        let Place::Buffer(buffer) = self.table.place(index) else {
             return Err(ReceiverError::NoBuffer);
         };
-        let content = Handover { lease, offset: entry.start, level: entry.connection.level() };
-        entry.leave();
-        self.table.set_holder(lease.index(), None);
+        let lease = self.pool.lease_at(buffer);
+        let content = Handover { lease, offset: self.table.start(index), level: self.table.connection(index).level() };
+        self.cancel_wait(index);
+        self.pool.stop_timing(lease);
+        self.table.set_place(index, Place::Nowhere);
         self.counts.handed_over_bytes += u64::from(content.level);
         self.report(index, Event::BufferReleased)?;
         Ok(content)
     }
 
-    /// The next one who had waited and now has a buffer. Call it until `None` in each turn of the loop.
+    /// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`CannotFit`); when it lets
+    /// go of that one the next is of the usual size again. If none is free the receiver waits for it, and goes on with
+    /// what it holds meanwhile.
+    ///
+    /// Cost: O(1), and a copy of what is buffered.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign; no buffer is held; the size does not exist, is not larger, or could never be
+    /// granted; a buffer is waited for already; the table of waits is full. Nothing is changed.
+    pub fn grow(&mut self, id: ReceiverId, size: u8) -> Result<Actions, ReceiverError> {
+        let index = self.table.find(id)?;
+        let capacity = self.memory.arena().buffer_bytes(size);
+        if capacity == 0 {
+            return Err(ReceiverError::UnknownSize);
+        }
+        let Place::Buffer(held) = self.table.place(index) else {
+            return Err(ReceiverError::NoBuffer);
+        };
+        if capacity <= self.memory.arena().bytes_of(held) {
+            return Err(ReceiverError::NotLarger);
+        }
+        if self.table.wait(index).is_some() {
+            return Err(ReceiverError::AlreadyWaiting);
+        }
+        match self.request_as(index, size)? {
+            Outcome::Granted(lease) => self.enter_buffer(index, lease),
+            Outcome::Queued(wait) => self.table.set_wait(index, Some(wait.index())),
+        }
+        let actions = self.table.connection(index).pending();
+        Ok(self.settle(index, actions))
+    }
+
+    /// Requests in the name of a tenant from now on, or in nobody's. What is held or waited for stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// The receiver or the tenant is stale or foreign. Nothing is changed.
+    pub fn set_tenant(&mut self, id: ReceiverId, tenant: Option<TenantId>) -> Result<(), ReceiverError> {
+        let index = self.table.find(id)?;
+        let next = self.pool.pin_tenant(tenant)?;
+        self.pool.unpin_tenant(self.table.tenant(index));
+        self.table.set_tenant(index, next);
+        Ok(())
+    }
+
+    /// Takes a tenant in. Cost: O(1).
+    ///
+    /// # Errors
+    ///
+    /// A field of the share is out of range; the table of tenants is full.
+    pub fn create_tenant(&mut self, share: &TenantConfig) -> Result<TenantId, ReceiverError> {
+        Ok(self.pool.create_tenant(share)?)
+    }
+
+    /// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them.
+    ///
+    /// # Errors
+    ///
+    /// The tenant is stale or foreign.
+    pub fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), ReceiverError> {
+        Ok(self.pool.remove_tenant(tenant)?)
+    }
+
+    /// How a tenant stands, also while it is going away.
+    ///
+    /// # Errors
+    ///
+    /// The tenant is stale or foreign.
+    pub fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, ReceiverError> {
+        Ok(self.pool.describe_tenant(tenant)?)
+    }
+
+    /// The next one who had waited and now has a buffer; then the next one that is to be shed, so that somebody who
+    /// waits may have its buffer. Call it until `None` in each turn of the loop.
     pub fn poll_grant(&mut self) -> Option<Granted> {
         loop {
-            let grant = self.pool.poll_grant()?;
-            let Owner::Receiver(index) = self.owners[grant.wait.index() as usize] else {
-                self.host_waits -= 1;
-                return Some(Granted::Lease { wait: grant.wait, token: grant.token, lease: grant.lease });
-            };
-            self.owners[grant.wait.index() as usize] = Owner::Host;
-            self.table.entry_mut(index).wait = None;
-            self.enter_buffer(index, grant.lease);
-            let actions = self.settle(index);
-            if !actions.is_empty() {
-                return Some(Granted::Receiver { id: self.table.id(index), token: grant.token, actions });
+            if let Some(grant) = self.pool.poll_grant() {
+                self.touch(grant.lease);
+                if let Some(granted) = self.pass_on(grant) {
+                    return Some(granted);
+                }
+            } else {
+                let reclaim = self.pool.poll_reclaim()?;
+                let asked = self.table.holder(reclaim.lease.index());
+                let index = asked.expect("only receivers have leases with deadlines");
+                if let Some(granted) = self.reclaim(index, reclaim.kind) {
+                    return Some(granted);
+                }
             }
         }
     }
 
-    /// Asks for a buffer of the host's own (transmit, stream ...), with its own place in the queue.
+    /// Asks for a buffer of the host's own (transmit, stream ...), with its own place in the queue: of the default size,
+    /// in nobody's name.
     ///
     /// # Errors
     ///
-    /// The class does not exist; all waits but those kept for the receivers (`receivers_max`) are in use.
+    /// As [`request_for`](Receivers::request_for).
     pub fn request(&mut self, class: u8, token: u64) -> Result<Outcome, ReceiverError> {
-        self.check_class(class)?;
-        let full = self.host_waits == self.config.pool.waiters_max - self.config.receivers_max;
-        if full && !self.pool.would_grant(class) {
+        self.request_for(class, 0, None, token)
+    }
+
+    /// Asks for a buffer of the host's own, of any size and in the name of any tenant. It has no deadline.
+    ///
+    /// # Errors
+    ///
+    /// The class, the size or the tenant does not exist; it could never be granted; it would have to wait, and as many of
+    /// the host's wait already as the configuration has room for beside the receivers.
+    pub fn request_for(
+        &mut self,
+        class: u8,
+        size: u8,
+        tenant: Option<TenantId>,
+        token: u64,
+    ) -> Result<Outcome, ReceiverError> {
+        let request = Request { token, tenant, class, size, is_timed: false };
+        // The receivers' places in the table are theirs: each of them may have to wait at any time.
+        let host_waits_max = self.config.pool.waiters_max - self.config.receivers_max;
+        if self.host_waits == host_waits_max && self.pool.would_queue(&request) {
             return Err(ReceiverError::TableFull);
         }
-        let outcome = self.pool.request(class, token)?;
-        self.host_waits += u32::from(matches!(outcome, Outcome::Queued(_)));
+        let outcome = self.pool.request_for(&request)?;
+        match outcome {
+            Outcome::Granted(lease) => self.touch(lease),
+            Outcome::Queued(_) => self.host_waits += 1,
+        }
         Ok(outcome)
     }
 
@@ -405,14 +504,12 @@ impl Receivers {
     ///
     /// The wait is stale, foreign, or a receiver's; nothing is changed.
     pub fn cancel(&mut self, wait: WaitId) -> Result<(), ReceiverError> {
-        self.pool.describe_wait(wait)?;
-        match self.owners[wait.index() as usize] {
-            Owner::Host => {
-                self.host_waits -= 1;
-                Ok(self.pool.cancel(wait)?)
-            }
-            Owner::Receiver(_) => Err(ReceiverError::Stale),
+        if self.pool.describe_wait(wait)?.is_timed {
+            return Err(ReceiverError::Stale);
         }
+        self.pool.cancel(wait)?;
+        self.host_waits -= 1;
+        Ok(())
     }
 
     /// The memory of a buffer of the host's own.
@@ -422,7 +519,7 @@ impl Receivers {
     /// The lease is stale, foreign, or a receiver's.
     pub fn buffer(&mut self, lease: LeaseId) -> Result<&mut [u8], ReceiverError> {
         self.check_host_lease(lease)?;
-        Ok(self.buffer_mut(lease))
+        Ok(self.memory.arena_mut().buffer_mut(lease.index()))
     }
 
     /// Tells the time: monotonic nanoseconds. Early, late and repeated calls are harmless; backwards is counted.
@@ -439,7 +536,8 @@ impl Receivers {
     ///
     /// Cost: a system call for each free buffer. For quiet times, not for the receive path.
     pub fn give_back_pages(&mut self) -> usize {
-        self.memory.give_back_pages(self.pool.free_indexes())
+        let sizes = 0..crate::memory::BUFFER_SIZES_MAX as u8;
+        sizes.map(|size| self.memory.arena_mut().give_back_pages(self.pool.free_indexes(size))).sum()
     }
 
     /// Counts. Needs no buffer, lock or allocation.
@@ -449,6 +547,7 @@ impl Receivers {
             receivers: self.table.len(),
             slots: self.memory.slots().count(),
             slots_in_use: self.memory.slots().in_use(),
+            slots_in_use_by_size: self.memory.slots().in_use_by_size(),
             slots_in_use_peak: self.memory.slots().in_use_peak(),
             memory_bytes: self.memory.reserved_bytes() as u64,
             ..self.counts
@@ -461,14 +560,19 @@ impl Receivers {
     ///
     /// The handle is stale or foreign.
     pub fn describe(&self, id: ReceiverId) -> Result<ReceiverInfo, ReceiverError> {
-        let entry = self.table.entry(self.table.find(id)?);
-        let wait = entry.wait.and_then(|wait| self.pool.describe_wait(wait).ok());
+        let index = self.table.find(id)?;
+        let wait = self.table.wait(index).and_then(|wait| self.pool.describe_wait(self.pool.wait_at(wait)).ok());
+        let idleness = match self.table.place(index) {
+            Place::Buffer(buffer) => self.pool.describe_lease(self.pool.lease_at(buffer)).unwrap_or_default(),
+            Place::Slot(_) | Place::Nowhere => None,
+        };
         Ok(ReceiverInfo {
-            connection: entry.connection.clone(),
-            token: entry.token,
-            class: entry.class,
+            connection: self.table.connection(index).clone(),
+            token: self.table.token(index),
+            class: self.table.class(index),
             wait_age_ns: wait.map_or(0, |wait| wait.age_ns),
             grants_passed: wait.map_or(0, |wait| wait.grants_passed),
+            idleness,
         })
     }
 
@@ -495,25 +599,26 @@ impl Receivers {
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         self.pool.check_invariants()?;
         let (mut waiting, mut in_buffers, mut in_slots) = (0, 0, 0);
-        for (index, entry) in self.table.iter() {
-            waiting += u32::from(entry.wait.is_some());
-            let connection = &entry.connection;
-            if connection.is_waiting() != entry.wait.is_some() {
+        for index in self.table.iter() {
+            let (connection, place) = (self.table.connection(index), self.table.place(index));
+            let waits = self.table.wait(index).is_some();
+            waiting += u32::from(waits);
+            // One that holds a buffer and waits is waiting for a larger one.
+            let grows = waits && matches!(place, Place::Buffer(_));
+            if connection.is_waiting() != (waits && !grows) {
                 return Err("I2: a receiver waits exactly when its connection does");
             }
-            let agrees = match entry.place {
+            let agrees = match place {
                 Place::Nowhere => connection.hold() == Hold::None,
                 Place::Slot(_) => connection.hold() == Hold::Slot,
-                Place::Buffer(lease) => {
-                    connection.hold() == Hold::Buffer && self.table.holder(lease.index()) == Some(index)
-                }
+                Place::Buffer(buffer) => connection.hold() == Hold::Buffer && self.table.holder(buffer) == Some(index),
             };
             if !agrees {
                 return Err("I2: a receiver holds exactly what its connection does");
             }
-            in_slots += u32::from(matches!(entry.place, Place::Slot(_)));
-            in_buffers += u32::from(matches!(entry.place, Place::Buffer(_)));
-            if entry.start + connection.level() > connection.capacity() {
+            in_slots += u32::from(matches!(place, Place::Slot(_)));
+            in_buffers += u32::from(matches!(place, Place::Buffer(_)));
+            if self.table.start(index) + connection.level() > connection.capacity() {
                 return Err("I5: the content lies inside what is held");
             }
             let undone = connection.pending().without(host_actions(connection.pending()));
@@ -526,7 +631,7 @@ impl Receivers {
             return Err("I1: every slot and every buffer in use has a holder");
         }
         if waiting + self.host_waits != stats.pool.waiting + stats.pool.assigned {
-            return Err("I2: every wait is a receiver's or the host's own");
+            return Err("I2: every waiting receiver is in the pool's queue");
         }
         Ok(())
     }
@@ -538,45 +643,45 @@ impl Receivers {
         if class < self.config.pool.classes { Ok(()) } else { Err(ReceiverError::UnknownClass) }
     }
 
-    fn check_attach(&self, class: u8) -> Result<(), ReceiverError> {
-        self.check_class(class)?;
-        self.table.check_free()
-    }
-
     fn insert(&mut self, class: u8, token: u64) -> Result<u32, ReceiverError> {
-        self.check_attach(class)?;
-        self.table.insert(Entry::new(Connection::new(self.config.policy), class, token))
+        self.check_class(class)?;
+        self.table.insert(Connection::new(self.config.policy), class, token)
     }
 
-    /// A receiver that starts with these bytes in a slot; there is room for it in the table.
-    fn attach_slot(&mut self, class: u8, token: u64, slot: SlotIndex, bytes: &[u8]) -> ReceiverId {
-        self.memory.slots_mut().slot_mut(slot)[..bytes.len()].copy_from_slice(bytes);
-        let index = self.insert(class, token).expect("class and table were checked before the slot was taken");
-        self.table.entry_mut(index).place = Place::Slot(slot);
-        let capacity = SLOT_BYTES as u32;
+    fn attach_in_slot(
+        &mut self,
+        class: u8,
+        token: u64,
+        slot: SlotIndex,
+        bytes: &[u8],
+    ) -> Result<ReceiverId, ReceiverError> {
+        let memory = self.memory.slots_mut().slot_mut(slot);
+        memory[..bytes.len()].copy_from_slice(bytes);
+        let capacity = memory.len() as u32;
+        let index = self.insert(class, token)?;
+        self.table.set_place(index, Place::Slot(slot));
         self.tell(index, Event::Attach { level: bytes.len() as u32, capacity });
         self.tell(index, Event::BufferParked { capacity });
-        self.table.id(index)
+        Ok(self.table.id(index))
     }
 
     fn report(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
-        let entry = self.table.entry_mut(index);
         if let Event::Received { bytes } = event {
-            entry.check_behind(bytes)?;
+            self.check_behind(index, bytes)?;
         }
-        entry.connection.handle(event)?;
+        let actions = self.table.connection_mut(index).handle(event)?;
         match event {
             Event::Received { bytes } => self.counts.received_bytes += u64::from(bytes),
-            Event::Consumed { bytes } => entry.advance(bytes),
+            Event::Consumed { bytes } => self.advance(index, bytes),
             _ => {}
         }
-        Ok(self.settle(index))
+        Ok(self.settle(index, actions))
     }
 
     /// Does what the machine asks about buffers, until only the host's actions are left.
-    fn settle(&mut self, index: u32) -> Actions {
-        loop {
-            let actions = self.table.entry(index).connection.pending();
+    fn settle(&mut self, index: u32, pending: Actions) -> Actions {
+        let mut actions = pending;
+        while !actions.intersection(OWN_ACTIONS).is_empty() {
             if actions.has(Action::Discard) {
                 self.discard(index);
             } else if actions.has(Action::CancelRequest) {
@@ -585,53 +690,112 @@ impl Receivers {
                 self.release_held(index);
             } else if actions.has(Action::RequestBuffer) {
                 self.request_buffer(index);
-            } else if !(actions.has(Action::Park) && self.park(index)) {
-                return host_actions(actions);
+            } else if !self.park(index) {
+                break;
             }
+            actions = self.table.connection(index).pending();
         }
+        host_actions(actions)
     }
 
     fn close(&mut self, index: u32) -> Result<Actions, ReceiverError> {
-        self.counts.dropped_bytes += u64::from(self.table.entry(index).connection.level());
+        self.counts.dropped_bytes += u64::from(self.table.connection(index).level());
         let actions = self.report(index, Event::Close)?;
+        self.pool.unpin_tenant(self.table.tenant(index));
         self.table.remove(index);
         Ok(actions)
     }
 
     fn discard(&mut self, index: u32) {
-        let bytes = self.table.entry(index).connection.level();
+        let bytes = self.table.connection(index).level();
         self.counts.dropped_bytes += u64::from(bytes);
         self.tell(index, Event::Consumed { bytes });
-        self.table.entry_mut(index).advance(bytes);
+        self.advance(index, bytes);
+    }
+
+    /// Somebody who waited has its buffer; what it is to do, if anything.
+    fn pass_on(&mut self, grant: Grant) -> Option<Granted> {
+        if !grant.is_timed {
+            self.host_waits -= 1;
+            return Some(Granted::Lease { wait: grant.wait, token: grant.token, lease: grant.lease });
+        }
+        let index = grant.token as u32;
+        self.table.set_wait(index, None);
+        self.enter_buffer(index, grant.lease);
+        self.granted(index)
+    }
+
+    fn granted(&mut self, index: u32) -> Option<Granted> {
+        let pending = self.table.connection(index).pending();
+        let actions = self.settle(index, pending);
+        let granted = Granted::Receiver { id: self.table.id(index), token: self.table.token(index), actions };
+        (!actions.is_empty()).then_some(granted)
+    }
+
+    /// Asks a receiver to give its buffer back; what it is to do, if that is something new.
+    fn reclaim(&mut self, index: u32, kind: ReclaimKind) -> Option<Granted> {
+        let before = host_actions(self.table.connection(index).pending());
+        let parked = self.counts.parked;
+        match kind {
+            ReclaimKind::Park => self.tell(index, Event::ReclaimRequested),
+            ReclaimKind::Shed => self.tell(index, Event::LeaseExpired),
+        }
+        let granted = self.granted(index);
+        self.counts.parked_on_demand += self.counts.parked - parked;
+        let after = host_actions(self.table.connection(index).pending());
+        self.counts.shed += u64::from(after.without(before).has(Action::Shed));
+        granted.filter(|_| !after.without(before).is_empty())
     }
 
     fn cancel_request(&mut self, index: u32) {
-        if let Some(wait) = self.table.entry_mut(index).wait.take() {
-            self.pool.cancel(wait).expect("a receiver's wait is live until it is granted or cancelled here");
-            self.owners[wait.index() as usize] = Owner::Host;
-        }
+        self.cancel_wait(index);
         self.tell(index, Event::done(Action::CancelRequest));
     }
 
+    /// Ends the wait, if there is one: for a first buffer, or for a larger one than that which is given up.
+    fn cancel_wait(&mut self, index: u32) {
+        if let Some(wait) = self.table.wait(index) {
+            self.table.set_wait(index, None);
+            let wait = self.pool.wait_at(wait);
+            self.pool.cancel(wait).expect("a receiver's wait is live until it is granted or cancelled here");
+        }
+    }
+
     fn release_held(&mut self, index: u32) {
-        match self.table.entry_mut(index).leave() {
+        match self.table.set_place(index, Place::Nowhere) {
             Place::Nowhere => {}
-            Place::Slot(slot) => self.memory.slots_mut().give(slot).expect("a receiver's slot is taken"),
-            Place::Buffer(lease) => {
-                self.table.set_holder(lease.index(), None);
-                self.pool.release(lease).expect("a receiver's lease is live until it is released here");
-            }
+            Place::Slot(slot) => self.give_slot(slot),
+            Place::Buffer(buffer) => self.leave_buffer(index, buffer),
         }
         self.tell(index, Event::BufferReleased);
     }
 
+    fn give_slot(&mut self, slot: SlotIndex) {
+        self.memory.slots_mut().give(slot).expect("a receiver's slot is taken");
+    }
+
+    /// Gives back a buffer that the receiver holds no more; whoever waits for a larger one does not need it now.
+    fn leave_buffer(&mut self, index: u32, buffer: u32) {
+        if !self.table.connection(index).is_waiting() {
+            self.cancel_wait(index);
+        }
+        let lease = self.pool.lease_at(buffer);
+        self.pool.release(lease).expect("a receiver's lease is live until it is released here");
+    }
+
+    fn request_as(&mut self, index: u32, size: u8) -> Result<Outcome, ReceiverError> {
+        let continues = self.table.connection(index).level() > 0;
+        let class = self.config.continuation_class.filter(|_| continues).unwrap_or(self.table.class(index));
+        let request = Request { token: index.into(), tenant: None, class, size, is_timed: true };
+        Ok(self.pool.request_in(&request, self.table.tenant(index))?)
+    }
+
     fn request_buffer(&mut self, index: u32) {
-        let (class, token) = (self.table.entry(index).class, self.table.entry(index).token);
-        match self.pool.request(class, token).expect("the table of waits has an entry for each receiver") {
+        let asked = self.request_as(index, self.config.first_size);
+        match asked.expect("the table of waits has an entry for each receiver, and any class may have a first buffer") {
             Outcome::Granted(lease) => self.enter_buffer(index, lease),
             Outcome::Queued(wait) => {
-                self.owners[wait.index() as usize] = Owner::Receiver(index);
-                self.table.entry_mut(index).wait = Some(wait);
+                self.table.set_wait(index, Some(wait.index()));
                 self.tell(index, Event::BufferDenied);
                 self.lend_lifeline(index);
             }
@@ -640,93 +804,132 @@ impl Receivers {
 
     /// Somebody who waits with nothing held gets a slot to receive into meanwhile.
     fn lend_lifeline(&mut self, index: u32) {
-        if !self.config.lifeline || self.table.entry(index).place != Place::Nowhere {
+        if !self.config.lifeline || self.table.place(index) != Place::Nowhere {
             return;
         }
-        if let Some(slot) = self.memory.slots_mut().take() {
-            self.table.entry_mut(index).place = Place::Slot(slot);
+        if let Some(slot) = self.memory.slots_mut().take_smallest() {
+            self.table.set_place(index, Place::Slot(slot));
             self.counts.lifelines += 1;
-            self.tell(index, Event::BufferParked { capacity: SLOT_BYTES as u32 });
+            let capacity = self.memory.slots().slot(slot).len() as u32;
+            self.tell(index, Event::BufferParked { capacity });
         }
     }
 
-    /// The buffer becomes what the receiver holds; what a slot held comes back at its front.
+    /// The buffer becomes what the receiver holds; what a slot or a smaller buffer held comes to its front.
     fn enter_buffer(&mut self, index: u32, lease: LeaseId) {
-        let entry = self.table.entry(index);
-        let (place, start, level) = (entry.place, entry.start as usize, entry.connection.level() as usize);
-        if let Place::Slot(slot) = place {
-            if level > 0 {
-                self.memory.unpark(slot, start..start + level, lease.index());
-                self.counts.unparked += 1;
+        self.touch(lease);
+        let content = self.content(index);
+        let buffer = lease.index();
+        match self.table.set_place(index, Place::Buffer(buffer)) {
+            Place::Nowhere => {}
+            Place::Slot(slot) => {
+                self.counts.unparked += u64::from(!content.is_empty());
+                self.memory.unpark(slot, content, buffer);
+                self.give_slot(slot);
             }
-            self.memory.slots_mut().give(slot).expect("a receiver's slot is taken");
+            Place::Buffer(smaller) => {
+                self.counts.grown += 1;
+                self.memory.arena_mut().copy(smaller, content, buffer);
+                let smaller = self.pool.lease_at(smaller);
+                self.pool.release(smaller).expect("a receiver's lease is live until it is released here");
+            }
         }
-        let entry = self.table.entry_mut(index);
-        entry.place = Place::Buffer(lease);
-        entry.start = 0;
-        self.table.set_holder(lease.index(), Some(index));
-        self.tell(index, Event::BufferGranted { capacity: self.config.buffer_bytes });
+        self.tell(index, Event::BufferGranted { capacity: self.memory.arena().bytes_of(buffer) });
     }
 
     /// Moves the residue into a slot; says whether there was one.
     fn park(&mut self, index: u32) -> bool {
-        let entry = self.table.entry(index);
-        let Place::Buffer(lease) = entry.place else {
+        let Place::Buffer(buffer) = self.table.place(index) else {
             return false;
         };
-        let (start, level) = (entry.start as usize, entry.connection.level() as usize);
-        let Some(slot) = self.memory.slots_mut().take() else {
+        let content = self.content(index);
+        let Some(slot) = self.memory.slots_mut().take(content.len()) else {
             self.counts.park_refused += 1;
             return false;
         };
-        self.memory.park(lease.index(), start..start + level, slot);
+        self.memory.park(buffer, content, slot);
         self.counts.parked += 1;
-        let entry = self.table.entry_mut(index);
-        entry.place = Place::Slot(slot);
-        entry.start = 0;
-        self.table.set_holder(lease.index(), None);
-        self.pool.release(lease).expect("a receiver's lease is live until it is released here");
-        self.tell(index, Event::BufferParked { capacity: SLOT_BYTES as u32 });
+        self.table.set_place(index, Place::Slot(slot));
+        self.leave_buffer(index, buffer);
+        let capacity = self.memory.slots().slot(slot).len() as u32;
+        self.tell(index, Event::BufferParked { capacity });
         true
     }
 
+    /// The decoder took bytes from the front. In a buffer nothing is moved, and an empty one starts at the front again;
+    /// a slot is so small that what is left is moved to its front at once.
+    fn advance(&mut self, index: u32, bytes: u32) {
+        let level = self.table.connection(index).level();
+        match self.table.place(index) {
+            Place::Buffer(buffer) => {
+                let start = if level == 0 { 0 } else { self.table.start(index) + bytes };
+                self.table.set_start(buffer, start);
+                if bytes > 0 {
+                    self.pool.progress_at(buffer, bytes.into());
+                }
+            }
+            Place::Slot(slot) => {
+                let rest = bytes as usize..(bytes + level) as usize;
+                self.memory.slots_mut().slot_mut(slot).copy_within(rest, 0);
+            }
+            Place::Nowhere => {}
+        }
+    }
+
     fn compact(&mut self, index: u32) {
-        let entry = self.table.entry_mut(index);
-        let (start, level) = (entry.start as usize, entry.connection.level() as usize);
-        if start == 0 {
+        let content = self.content(index);
+        let Place::Buffer(buffer) = self.table.place(index) else {
+            return;
+        };
+        if content.start == 0 {
             return;
         }
-        entry.start = 0;
-        if level > 0 {
-            self.held_mut(index).copy_within(start..start + level, 0);
+        self.table.set_start(buffer, 0);
+        if !content.is_empty() {
             self.counts.compactions += 1;
-            self.counts.compacted_bytes += level as u64;
+            self.counts.compacted_bytes += content.len() as u64;
+            self.memory.arena_mut().buffer_mut(buffer).copy_within(content, 0);
         }
     }
 
     fn tell(&mut self, index: u32, event: Event) {
-        let told = self.table.entry_mut(index).connection.handle(event);
+        let told = self.table.connection_mut(index).handle(event);
         told.expect("the connection asked for what is reported to it");
     }
 
-    fn held(&self, entry: &Entry) -> &[u8] {
-        match entry.place {
+    /// Where the content lies inside what is held.
+    fn content(&self, index: u32) -> Range<usize> {
+        let start = self.table.start(index) as usize;
+        start..start + self.table.connection(index).level() as usize
+    }
+
+    fn held(&self, index: u32) -> &[u8] {
+        match self.table.place(index) {
             Place::Nowhere => &[],
             Place::Slot(slot) => self.memory.slots().slot(slot),
-            Place::Buffer(lease) => self.memory.arena().buffer(lease.index()),
+            Place::Buffer(buffer) => self.memory.arena().buffer(buffer),
         }
     }
 
     fn held_mut(&mut self, index: u32) -> &mut [u8] {
-        match self.table.entry(index).place {
+        match self.table.place(index) {
             Place::Nowhere => &mut [],
             Place::Slot(slot) => self.memory.slots_mut().slot_mut(slot),
-            Place::Buffer(lease) => self.buffer_mut(lease),
+            Place::Buffer(buffer) => self.memory.arena_mut().buffer_mut(buffer),
         }
     }
 
-    fn buffer_mut(&mut self, lease: LeaseId) -> &mut [u8] {
-        self.memory.arena_mut().buffer_mut(lease.index())
+    /// A buffer was obtained and is about to be written.
+    fn touch(&mut self, lease: LeaseId) {
+        self.memory.arena_mut().touch(lease.index(), |size| self.pool.free_indexes(size));
+    }
+
+    /// Refuses received bytes that cannot lie behind the content, because nobody asked for the area that the content
+    /// is moved to the front for. Where it is at the front, the machine knows the room.
+    fn check_behind(&self, index: u32, bytes: u32) -> Result<(), ReceiverError> {
+        let (start, connection) = (self.table.start(index), self.table.connection(index));
+        let behind = connection.capacity() - start - connection.level();
+        if start > 0 && bytes > behind { Err(ReceiverError::TooManyBytes) } else { Ok(()) }
     }
 
     fn check_host_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
@@ -738,9 +941,11 @@ impl Receivers {
     }
 }
 
+/// What the receiver does by itself.
+const OWN_ACTIONS: Actions =
+    Actions::of(&[Action::RequestBuffer, Action::CancelRequest, Action::ReleaseBuffer, Action::Park, Action::Discard]);
+
 /// What is left for the host.
 fn host_actions(actions: Actions) -> Actions {
-    const OWN: [Action; 5] =
-        [Action::RequestBuffer, Action::CancelRequest, Action::ReleaseBuffer, Action::Park, Action::Discard];
-    OWN.into_iter().fold(actions, |actions, own| actions.without(own.into()))
+    actions.without(OWN_ACTIONS)
 }

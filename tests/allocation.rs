@@ -135,10 +135,11 @@ fn config(mode: Mode) -> ReceiversConfig {
 
 #[test]
 fn s50_an_allocation_that_fails_at_the_start_is_a_clear_error() {
-    each_allocation_fails_in_turn(&["buffers:", "waiters_max:"], || Pool::new(&PoolConfig::new(5, 7)));
-    let memory = MemoryConfig { buffers: 5, buffer_bytes: 64, slots: 7 };
+    let pool = PoolConfig { tenants_max: 3, lease_ns: 1, park_ns: 1, ..PoolConfig::new(5, 7) };
+    each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:"], || Pool::new(&pool));
+    let memory = MemoryConfig { buffers: 5, buffer_bytes: [128, 64, 0, 0], slots: [7, 0, 3, 1] };
     each_allocation_fails_in_turn(&["buffers:", "slots:"], || Memory::new(&memory));
-    let fields = ["pool.waiters_max:", "buffers:", "waiters_max:", "slots:", "receivers_max:", "pool.buffers:"];
+    let fields = ["buffers:", "waiters_max:", "tenants_max:", "slots:", "receivers_max:", "pool.buffers:"];
     each_allocation_fails_in_turn(&fields, || Receivers::new(&config(Mode::Level)));
 }
 
@@ -171,8 +172,9 @@ fn s50_the_same_for_c() {
             assert_eq!((status, pool), (DEMUXBUF_ERR_NO_MEMORY, nothing), "nothing is written");
             assert_eq!(LIVE_BYTES.get(), live, "everything is given back");
             let text = std::ffi::CStr::from_bytes_until_nul(&message).expect("a closing 0").to_string_lossy();
-            let named =
-                ["buffers", "waiters_max", "slots", "receivers_max", "pool"].iter().any(|name| text.contains(name));
+            let named = ["buffers", "waiters_max", "tenants_max", "slots", "receivers_max", "pool"]
+                .iter()
+                .any(|name| text.contains(name));
             assert!(named && text.contains("no memory"), "{text}");
         }
     }
@@ -334,8 +336,7 @@ fn nothing_is_allocated_after_the_start() {
         assert!(stats.pool.cancelled > 20 && stats.dropped_bytes > 0 && stats.handed_over_bytes > 0);
 
         // The memory theorem: what holds received bytes is the pool, the slots, and 32 bytes for each connection.
-        let MemoryConfig { buffers, buffer_bytes, slots } = MemoryConfig { buffers: 3, buffer_bytes: 256, slots: 6 };
-        assert_eq!(stats.memory_bytes, u64::from(buffers * buffer_bytes + slots * 64));
+        assert_eq!(stats.memory_bytes, 3 * 256 + 6 * 64);
         assert!(size_of::<Connection>() <= 32);
         assert!(reserved as u64 >= stats.memory_bytes);
         drop(busy);

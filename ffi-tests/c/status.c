@@ -32,6 +32,9 @@ static const struct {
     {DEMUXBUF_ERR_PROTOCOL, "protocol"},
     {DEMUXBUF_ERR_RANGE, "out of range"},
     {DEMUXBUF_ERR_INVARIANT, "always hold"},
+    {DEMUXBUF_ERR_SIZE, "size does not exist"},
+    {DEMUXBUF_ERR_TOO_LARGE, "could never be granted"},
+    {DEMUXBUF_ERR_NOT_LARGER, "as large already"},
 };
 enum { KNOWN = sizeof known / sizeof known[0] };
 
@@ -127,6 +130,9 @@ static void every_action_is_a_bit_of_its_own(void) {
 static void numbers_can_be_negated(void) {
   CHECK_NUMBER(-DEMUXBUF_ERR_NULL, 32);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_INVARIANT, 43);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_SIZE, 44);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_TOO_LARGE, 45);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_NOT_LARGER, 46);
 }
 
 static void the_header_is_the_library_s(void) {

@@ -59,6 +59,11 @@ fn receivers() {
 }
 
 #[test]
+fn overload() {
+    passes_linked_both_ways(&["overload.c"]);
+}
+
+#[test]
 fn handover() {
     passes_linked_both_ways(&["handover.c"]);
 }

@@ -83,6 +83,16 @@ impl Actions {
         (bits & !known == 0).then_some(Actions(bits))
     }
 
+    /// The set of these actions.
+    pub(crate) const fn of(actions: &[Action]) -> Actions {
+        let (mut bits, mut at) = (0, 0);
+        while at < actions.len() {
+            bits |= actions[at] as u32;
+            at += 1;
+        }
+        Actions(bits)
+    }
+
     /// The bits, as C sees them.
     pub const fn bits(self) -> u32 {
         self.0

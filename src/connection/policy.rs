@@ -44,6 +44,8 @@ pub struct Policy {
     pub reads_per_wake: u8,
     /// Residues of at most so many bytes are parked as soon as their receive ran dry; 0 for never.
     pub park_bytes: u16,
+    /// Residues of at most so many bytes are parked when the pool asks for it; below `park_bytes` it means that.
+    pub reclaim_bytes: u16,
     /// A full buffer receives again once so many bytes are free (or all of them, if it is smaller); 0 for any room.
     pub resume_at: u32,
     /// Stop receiving while decoding is blocked, instead of when the buffer is full.

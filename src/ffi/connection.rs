@@ -55,7 +55,7 @@ pub const DEMUXBUF_ERROR: u32 = 0x8000_0000;
 pub struct demuxbuf_connection {
     capacity: u32,
     level: u32,
-    state: [u32; 5],
+    state: [u32; 6],
 }
 
 const _: () = assert!(size_of::<demuxbuf_connection>() == size_of::<Connection>());
@@ -85,6 +85,8 @@ pub struct demuxbuf_policy {
     pub resume_at: u32,
     /// Residues of at most so many bytes are parked as soon as their receive ran dry; 0 for never.
     pub park_bytes: u16,
+    /// Residues of at most so many bytes are parked when the pool asks; below `park_bytes` it means that.
+    pub reclaim_bytes: u16,
     /// One of `DEMUXBUF_MODE_*`.
     pub mode: u8,
     /// Receives in one turn before the machine yields; 0 for 4.
@@ -195,6 +197,7 @@ impl demuxbuf_policy {
             struct_size: size_of::<demuxbuf_policy>() as u32,
             resume_at: policy.resume_at,
             park_bytes: policy.park_bytes,
+            reclaim_bytes: policy.reclaim_bytes,
             mode: policy.mode as u8,
             reads_per_wake: policy.reads_per_wake,
             pause_when_blocked: policy.pause_when_blocked.into(),
@@ -209,6 +212,7 @@ impl demuxbuf_policy {
             mode: Mode::from_number(self.mode)?,
             reads_per_wake: self.reads_per_wake,
             park_bytes: self.park_bytes,
+            reclaim_bytes: self.reclaim_bytes,
             resume_at: self.resume_at,
             pause_when_blocked: self.pause_when_blocked != 0,
         })

@@ -5,7 +5,7 @@ use super::guarded;
 use super::receiver::demuxbuf_step;
 use super::status::*;
 use crate::connection::Policy;
-use crate::pool::{CLASSES_MAX, LeaseId, Outcome, PoolConfig, WaitId};
+use crate::pool::{CLASSES_MAX, LeaseId, Outcome, PoolConfig, SIZES_MAX, TenantConfig, TenantId, WaitId};
 use crate::receiver::{ConfigError, Granted, ReceiverError, Receivers, ReceiversConfig};
 use core::cell::Cell;
 use core::ffi::c_char;
@@ -25,6 +25,12 @@ pub struct demuxbuf_pool {
 pub const DEMUXBUF_CLASSES_MAX: usize = 8;
 const _: () = assert!(DEMUXBUF_CLASSES_MAX == CLASSES_MAX);
 
+/// Sizes of buffers there can be beside the default.
+pub const DEMUXBUF_OTHER_SIZES_MAX: usize = 3;
+const _: () = assert!(DEMUXBUF_OTHER_SIZES_MAX == SIZES_MAX - 1);
+/// In place of a class: none.
+pub const DEMUXBUF_NO_CLASS: u32 = u32::MAX;
+
 /// The settings of a pool. Fill it with `demuxbuf_pool_config_init`, then change what you want otherwise.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
@@ -34,14 +40,24 @@ pub struct demuxbuf_pool_config {
     pub struct_size: u32,
     /// Buffers in the pool: the hard cap.
     pub buffers: u32,
-    /// Size of each, in bytes: a multiple of 64, from 64 to 16777216.
+    /// Size of each, in bytes: a multiple of 64, from 64 to 16777216. This is size 0, the default.
     pub buffer_bytes: u32,
+    /// Sizes 1 to 3: further sizes of buffers out of the same budget of bytes; 0 for no such size.
+    pub other_buffer_bytes: [u32; DEMUXBUF_OTHER_SIZES_MAX],
+    /// Which size a receiver asks for first.
+    pub first_size: u32,
     /// The most receivers at once.
     pub receivers_max: u32,
     /// The most waits at once: one for each of `receivers_max`, and what is above is for the host's own requests.
     pub waiters_max: u32,
     /// Parking slots of 64 bytes.
     pub slots: u32,
+    /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait.
+    pub large_slots: [u32; 3],
+    /// The most tenants at once.
+    pub tenants_max: u32,
+    /// Class of requests for the rest of a frame that has begun to arrive; `DEMUXBUF_NO_CLASS` for the receiver's own.
+    pub continuation_class: u32,
     /// Classes in use, from 1 to 8; class 0 is the most critical.
     pub classes: u32,
     /// Grants of other classes that a class lets pass before it goes first; at least 1.
@@ -52,7 +68,11 @@ pub struct demuxbuf_pool_config {
     pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],
     /// Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
     pub lifeline: u32,
-    /// How receivers receive and what is parked (at most 64 bytes).
+    /// While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds.
+    pub park_ns: u64,
+    /// While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds; UINT64_MAX for never.
+    pub lease_ns: u64,
+    /// How receivers receive and what is parked (at most 64 bytes unasked, 4096 when asked).
     pub policy: demuxbuf_policy,
 }
 
@@ -61,9 +81,9 @@ pub struct demuxbuf_pool_config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct demuxbuf_pool_stats {
-    /// Buffers in the pool.
+    /// The budget, in units: buffers, if there is one size.
     pub buffers: u32,
-    /// Buffers nobody holds.
+    /// Units nobody holds.
     pub free: u32,
     /// Buffers held.
     pub leased: u32,
@@ -81,16 +101,30 @@ pub struct demuxbuf_pool_stats {
     pub slots: u32,
     /// Parking slots in use.
     pub slots_in_use: u32,
+    /// The same by size: 64, 256, 1024 and 4096 bytes.
+    pub slots_in_use_by_size: [u32; 4],
     /// Requests granted at once.
     pub granted_at_once: u64,
     /// Requests granted by hand-over.
     pub granted_by_hand_over: u64,
     /// Waits that were cancelled.
     pub cancelled: u64,
+    /// The most grants that passed a waiter until it was served; `demuxbuf_pool_passed_max` is the bound.
+    pub passed_peak: u64,
+    /// Times a receiver was asked to park.
+    pub parks_asked: u64,
+    /// Times a receiver was asked to close.
+    pub sheds_asked: u64,
     /// Times a clock went backwards.
     pub clock_backwards: u64,
     /// Residues moved from a buffer to a slot.
     pub parked: u64,
+    /// Those of them that were moved because others waited.
+    pub parked_on_demand: u64,
+    /// Receivers that were told to shed.
+    pub shed: u64,
+    /// Contents moved to a larger buffer.
+    pub grown: u64,
     /// Residues moved from a slot to a buffer.
     pub unparked: u64,
     /// Slots lent to receive without a buffer.
@@ -111,14 +145,64 @@ pub struct demuxbuf_pool_stats {
     pub memory_bytes: u64,
 }
 
-/// A buffer that was handed over to somebody who had waited.
+/// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one of the default size, in nobody's
+/// name, in class 0.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct demuxbuf_request {
+    /// `sizeof(demuxbuf_request)`.
+    pub struct_size: u32,
+    /// Its class.
+    pub class_index: u32,
+    /// Which of the pool's sizes; 0 is the default.
+    pub size_index: u32,
+    /// Comes back with the grant.
+    pub token: u64,
+    /// In whose name; 0 for nobody's.
+    pub tenant: u64,
+}
+
+/// What a tenant may have. Counts are buffers of the default size.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct demuxbuf_share {
+    /// `sizeof(demuxbuf_share)`.
+    pub struct_size: u32,
+    /// Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
+    pub weight: u32,
+    /// Buffers it gets before those who have their guaranteed share already; others borrow them meanwhile.
+    pub guaranteed: u32,
+    /// The most buffers it may have; UINT32_MAX for no cap.
+    pub cap: u32,
+}
+
+/// How a tenant stands.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct demuxbuf_tenant_info {
+    /// Grants it got.
+    pub granted: u64,
+    /// Its weight.
+    pub weight: u32,
+    /// What it has out, in units of the pool's budget: buffers, if there is one size.
+    pub out_units: u32,
+    /// Its requests that wait.
+    pub waiting: u32,
+    /// Not 0: it is removed, and goes away with its last buffer, wait and receiver.
+    pub retiring: u32,
+}
+
+/// Something that came of others' doings: a buffer was handed over to somebody who had waited, or a receiver is to be shed.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct demuxbuf_grant {
     /// What the host gave at attach or at request.
     pub token: u64,
-    /// The receiver that got it; 0 if a request of the host's own was served.
+    /// The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 if a request of the host's own was served.
     pub receiver: u64,
     /// The host's own buffer; 0 if a receiver got it.
     pub lease: u64,
@@ -164,6 +248,11 @@ pub(super) fn status_of(error: ReceiverError) -> i32 {
     match error {
         ReceiverError::Stale => DEMUXBUF_ERR_STALE,
         ReceiverError::UnknownClass => DEMUXBUF_ERR_CLASS,
+        ReceiverError::UnknownSize => DEMUXBUF_ERR_SIZE,
+        ReceiverError::TooLarge => DEMUXBUF_ERR_TOO_LARGE,
+        ReceiverError::NotLarger => DEMUXBUF_ERR_NOT_LARGER,
+        ReceiverError::Share(_) => DEMUXBUF_ERR_RANGE,
+        ReceiverError::AlreadyWaiting => DEMUXBUF_ERR_ALREADY_WAITING,
         ReceiverError::TableFull => DEMUXBUF_ERR_TABLE_FULL,
         ReceiverError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
         ReceiverError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
@@ -176,6 +265,16 @@ pub(super) fn status_of(error: ReceiverError) -> i32 {
 /// A class as C passes it, or the error for one that cannot exist.
 pub(super) fn class_of(class: u32) -> Result<u8, i32> {
     u8::try_from(class).map_err(|_| DEMUXBUF_ERR_CLASS)
+}
+
+/// A size as C passes it, or the error for one that cannot exist.
+pub(super) fn size_of_index(size: u32) -> Result<u8, i32> {
+    u8::try_from(size).map_err(|_| DEMUXBUF_ERR_SIZE)
+}
+
+/// A tenant as C passes it: 0 for nobody.
+pub(super) fn tenant_of(tenant: u64) -> Option<TenantId> {
+    (tenant != 0).then_some(TenantId::from_bits(tenant))
 }
 
 fn status(result: Result<(), i32>) -> i32 {
@@ -201,14 +300,21 @@ pub unsafe extern "C" fn demuxbuf_pool_config_init(
         struct_size: size_of::<demuxbuf_pool_config>() as u32,
         buffers,
         buffer_bytes: default.buffer_bytes,
+        other_buffer_bytes: [0; DEMUXBUF_OTHER_SIZES_MAX],
+        first_size: default.first_size.into(),
         receivers_max,
         waiters_max: default.pool.waiters_max,
         slots: default.slots,
+        large_slots: default.large_slots,
+        tenants_max: default.pool.tenants_max,
+        continuation_class: DEMUXBUF_NO_CLASS,
         classes: default.pool.classes.into(),
         class_burst: default.pool.class_burst,
         reserves: default.pool.reserves,
         class_caps: default.pool.class_caps,
         lifeline: default.lifeline.into(),
+        park_ns: default.pool.park_ns,
+        lease_ns: default.pool.lease_ns,
         policy: demuxbuf_policy::from_policy(default.policy),
     };
     DEMUXBUF_OK
@@ -312,22 +418,43 @@ fn to_rust(config: &demuxbuf_pool_config) -> Result<ReceiversConfig, ConfigError
     let policy: Policy =
         config.policy.to_policy().ok_or_else(|| wrong("policy.mode", config.policy.mode.into(), 0, 4))?;
     let classes = u8::try_from(config.classes).map_err(|_| wrong("classes", config.classes, 1, 8))?;
-    Ok(ReceiversConfig {
+    let last = |count: usize| count as u64 - 1;
+    let first_size =
+        u8::try_from(config.first_size).map_err(|_| wrong("first_size", config.first_size, 0, last(SIZES_MAX)))?;
+    let continuation_class = match config.continuation_class {
+        DEMUXBUF_NO_CLASS => None,
+        class => {
+            let allowed = u8::try_from(class);
+            Some(allowed.map_err(|_| wrong("continuation_class", class, 0, last(CLASSES_MAX)))?)
+        }
+    };
+    let mut receivers = ReceiversConfig {
         pool: PoolConfig {
-            buffers: config.buffers,
-            waiters_max: config.waiters_max,
             classes,
             reserves: config.reserves,
             class_caps: config.class_caps,
             class_burst: config.class_burst,
+            tenants_max: config.tenants_max,
+            park_ns: config.park_ns,
+            lease_ns: config.lease_ns,
             tag: next_tag(),
+            ..PoolConfig::new(config.buffers, config.waiters_max)
         },
         buffer_bytes: config.buffer_bytes,
+        first_size,
         receivers_max: config.receivers_max,
         slots: config.slots,
+        large_slots: config.large_slots,
+        continuation_class,
         lifeline: config.lifeline != 0,
         policy,
-    })
+    };
+    if config.other_buffer_bytes.iter().any(|&bytes| bytes != 0) {
+        // A size of 0 in the middle keeps the numbers of those behind it.
+        let [a, b, c] = config.other_buffer_bytes;
+        receivers.set_buffer_sizes(&[config.buffer_bytes, a, b, c])?;
+    }
+    Ok(receivers)
 }
 
 /// Each pool of a process gets a tag of its own, so that it refuses the handles of another. After 255 pools the tags
@@ -366,7 +493,11 @@ pub unsafe extern "C" fn demuxbuf_pool_request(
         return DEMUXBUF_ERR_NULL;
     };
     let asked = with_pool(pool, |receivers| receivers.request(class_of(class_index)?, token).map_err(status_of));
-    match asked {
+    write_outcome(asked, handle)
+}
+
+fn write_outcome(outcome: Result<Outcome, i32>, handle: &mut u64) -> i32 {
+    match outcome {
         Ok(Outcome::Granted(lease)) => {
             *handle = lease.to_bits();
             DEMUXBUF_OK
@@ -377,6 +508,98 @@ pub unsafe extern "C" fn demuxbuf_pool_request(
         }
         Err(status) => status,
     }
+}
+
+/// Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1).
+/// Returns `DEMUXBUF_OK` or `DEMUXBUF_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
+/// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`,
+/// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_request_for(
+    pool: *mut demuxbuf_pool,
+    request: *const demuxbuf_request,
+    handle: *mut u64,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let (Some(request), Some(handle)) = (unsafe { request.as_ref() }, unsafe { handle.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    if request.struct_size as usize != size_of::<demuxbuf_request>() {
+        return DEMUXBUF_ERR_CONFIG;
+    }
+    let outcome = with_pool(pool, |receivers| {
+        let (class, size) = (class_of(request.class_index)?, size_of_index(request.size_index)?);
+        receivers.request_for(class, size, tenant_of(request.tenant), request.token).map_err(status_of)
+    });
+    write_outcome(outcome, handle)
+}
+
+/// Takes a tenant in: somebody the host trusts to be one party (a listener, a customer, an address prefix).
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1), no allocation.
+/// Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
+/// `DEMUXBUF_ERR_TABLE_FULL`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
+    pool: *mut demuxbuf_pool,
+    share: *const demuxbuf_share,
+    tenant: *mut u64,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let (Some(share), Some(tenant)) = (unsafe { share.as_ref() }, unsafe { tenant.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    if share.struct_size as usize != size_of::<demuxbuf_share>() {
+        return DEMUXBUF_ERR_CONFIG;
+    }
+    let share = TenantConfig { weight: share.weight, guaranteed: share.guaranteed, cap: share.cap };
+    match with_pool(pool, |receivers| receivers.create_tenant(&share).map_err(status_of)) {
+        Ok(created) => {
+            *tenant = created.to_bits();
+            DEMUXBUF_OK
+        }
+        Err(status) => status,
+    }
+}
+
+/// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with its
+/// last buffer and wait.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1).
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_remove_tenant(pool: *mut demuxbuf_pool, tenant: u64) -> i32 {
+    status(with_pool(pool, |receivers| receivers.remove_tenant(TenantId::from_bits(tenant)).map_err(status_of)))
+}
+
+/// Writes how a tenant stands, also while it is going away.
+///
+/// Thread rule: one thread at a time per pool.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, and nothing is written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_describe_tenant(
+    pool: *const demuxbuf_pool,
+    tenant: u64,
+    info: *mut demuxbuf_tenant_info,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(info) = (unsafe { info.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    status(with_pool_ref(pool, |receivers| {
+        let found = receivers.describe_tenant(TenantId::from_bits(tenant)).map_err(status_of)?;
+        *info = demuxbuf_tenant_info {
+            granted: found.granted,
+            weight: found.weight,
+            out_units: found.out_units,
+            waiting: found.waiting,
+            retiring: found.is_retiring.into(),
+        };
+        Ok(())
+    }))
 }
 
 /// Gives back a buffer of the host's own; the next waiter has it in the same step.
@@ -427,7 +650,8 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
     }
 }
 
-/// The next one who had waited and now has a buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
+/// The next one who had waited and now has a buffer; then the next receiver that is to be shed, so that somebody who
+/// waits may have its buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
 /// loop; nobody is called back.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1).
@@ -553,11 +777,18 @@ impl demuxbuf_pool_stats {
             receivers: stats.receivers,
             slots: stats.slots,
             slots_in_use: stats.slots_in_use,
+            slots_in_use_by_size: stats.slots_in_use_by_size,
             granted_at_once: stats.pool.granted_at_once,
             granted_by_hand_over: stats.pool.granted_by_hand_over,
             cancelled: stats.pool.cancelled,
+            passed_peak: stats.pool.passed_peak,
+            parks_asked: stats.pool.parks_asked,
+            sheds_asked: stats.pool.sheds_asked,
             clock_backwards: stats.pool.clock_backwards,
             parked: stats.parked,
+            parked_on_demand: stats.parked_on_demand,
+            shed: stats.shed,
+            grown: stats.grown,
             unparked: stats.unparked,
             lifelines: stats.lifelines,
             park_refused: stats.park_refused,

@@ -1,7 +1,7 @@
 //! One connection bound to a pool: the convenient way in for C.
 
 use super::connection::{demuxbuf_connection_info, mask_error};
-use super::pool::{class_of, demuxbuf_pool, status_of, with_pool, with_pool_ref};
+use super::pool::{class_of, demuxbuf_pool, size_of_index, status_of, tenant_of, with_pool, with_pool_ref};
 use super::status::*;
 use crate::connection::{Action, Actions, Event};
 use crate::pool::LeaseId;
@@ -50,6 +50,12 @@ pub struct demuxbuf_receiver_info {
     pub wait_age_ns: u64,
     /// Grants that passed it while it is queued; 0 if it is not.
     pub grants_passed: u64,
+    /// For how long it has held its buffer, in nanoseconds; 0 if it holds none or leases have no deadline.
+    pub held_ns: u64,
+    /// For how long it has made no progress with it, in nanoseconds.
+    pub idle_ns: u64,
+    /// Bytes it has consumed from it.
+    pub progress_bytes: u64,
     /// Class of its requests.
     pub class_index: u32,
     /// The connection's state.
@@ -161,6 +167,34 @@ pub unsafe extern "C" fn demuxbuf_receiver_adopt(
     }
 }
 
+/// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If none
+/// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
+/// or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_NOT_LARGER`,
+/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_grow(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    size_index: u32,
+) -> demuxbuf_step {
+    step(pool, receiver, |receivers, id| receivers.grow(id, size_of_index(size_index)?).map_err(status_of))
+}
+
+/// Requests in the name of `tenant` from now on, or with 0 in nobody's. What is held or waited for stays as it is.
+///
+/// Thread rule: one thread at a time per pool. Cost: O(1).
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant); nothing
+/// is changed then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, receiver: u64, tenant: u64) -> i32 {
+    let id = ReceiverId::from_bits(receiver);
+    let set = with_pool(pool, |receivers| receivers.set_tenant(id, tenant_of(tenant)).map_err(status_of));
+    set.err().unwrap_or(DEMUXBUF_OK)
+}
+
 /// Takes the buffer away from a receiver with what is in it: the lease is the host's, reading goes on into another.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1). Call `demuxbuf_receiver_pending` next.
@@ -227,7 +261,11 @@ pub unsafe extern "C" fn demuxbuf_receiver_describe(
     };
     match with_pool_ref(pool, |receivers| receivers.describe(ReceiverId::from_bits(receiver)).map_err(status_of)) {
         Ok(found) => {
+            let idleness = found.idleness.unwrap_or_default();
             *info = demuxbuf_receiver_info {
+                held_ns: idleness.held_ns,
+                idle_ns: idleness.idle_ns,
+                progress_bytes: idleness.progress_bytes,
                 token: found.token,
                 wait_age_ns: found.wait_age_ns,
                 grants_passed: found.grants_passed,

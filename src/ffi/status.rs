@@ -56,6 +56,12 @@ pub const DEMUXBUF_ERR_PROTOCOL: i32 = -41;
 pub const DEMUXBUF_ERR_RANGE: i32 = -42;
 /// A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check`.
 pub const DEMUXBUF_ERR_INVARIANT: i32 = -43;
+/// The pool has no buffers of this size.
+pub const DEMUXBUF_ERR_SIZE: i32 = -44;
+/// It could never be granted: a reserve or a cap leaves less.
+pub const DEMUXBUF_ERR_TOO_LARGE: i32 = -45;
+/// The buffer held is as large already.
+pub const DEMUXBUF_ERR_NOT_LARGER: i32 = -46;
 
 /// Says in words what a status means.
 ///
@@ -94,6 +100,9 @@ fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_INTERNAL_EVENT => c"the receiver drives this by itself",
         DEMUXBUF_ERR_PROTOCOL => c"the bytes break a rule of the protocol",
         DEMUXBUF_ERR_RANGE => c"a number is out of range",
+        DEMUXBUF_ERR_SIZE => c"the size does not exist",
+        DEMUXBUF_ERR_TOO_LARGE => c"it could never be granted: a reserve or a cap leaves less",
+        DEMUXBUF_ERR_NOT_LARGER => c"the buffer held is as large already",
         DEMUXBUF_ERR_INVARIANT => c"a rule that must always hold is broken",
         _ => c"unknown status",
     }

@@ -1,14 +1,27 @@
-//! Parking slots: 64 bytes for a residue, or to receive into without a buffer.
+//! Parking slots: small pieces for a residue, or to receive into without a buffer.
+//!
+//! Slots of 64, 256, 1024 and 4096 bytes, each size with a budget of its own that is reserved at start. They are not cut
+//! out of the pool's buffers: those are short exactly when something is parked, and a buffer that was cut up comes back
+//! only when its last piece does.
 
 use super::MemoryError;
 use alloc::vec::Vec;
 
-/// Size of a parking slot, in bytes.
+/// Size of the smallest parking slot, in bytes: also the most that is received without a buffer.
 pub const SLOT_BYTES: usize = 64;
 
-/// The index of a slot that was taken.
+/// Sizes of the parking slots, in bytes.
+pub const SLOT_SIZES: [usize; 4] = [SLOT_BYTES, 256, 1024, 4096];
+
+/// A slot that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotIndex(u32);
+
+/// The bits of a [`SlotIndex`] below its size.
+const INDEX_BITS: u32 = 28;
+
+/// The most slots of one size.
+pub const SLOTS_MAX: u32 = (1 << INDEX_BITS) - 1;
 
 /// Why a slot was not taken back. Nothing is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,54 +30,86 @@ pub enum SlotError {
     NotTaken,
 }
 
+impl SlotIndex {
+    fn new(size: usize, index: u32) -> SlotIndex {
+        SlotIndex((size as u32) << INDEX_BITS | index)
+    }
+
+    fn size(self) -> usize {
+        (self.0 >> INDEX_BITS) as usize % SLOT_SIZES.len()
+    }
+
+    fn index(self) -> usize {
+        (self.0 & SLOTS_MAX) as usize
+    }
+
+    /// The slot as a number below 2^30, for compact tables.
+    pub(crate) const fn to_number(self) -> u32 {
+        self.0
+    }
+
+    /// The slot with this number.
+    pub(crate) const fn from_number(number: u32) -> SlotIndex {
+        SlotIndex(number)
+    }
+}
+
 /// All parking slots of a pool.
 #[derive(Debug)]
 pub struct Slots {
-    memory: Vec<[u8; SLOT_BYTES]>,
-    links: Vec<Link>,
-    free: Option<u32>,
-    in_use: u32,
+    sizes: [Size; SLOT_SIZES.len()],
     in_use_peak: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
-    Taken,
-    Free { next: Option<u32> },
+/// The slots of one size. They are touched in the order of their first use, so that those never used cost address
+/// space only. The free ones are linked through their own memory: its first four bytes are the next one's index.
+#[derive(Debug)]
+struct Size {
+    bytes: usize,
+    memory: Vec<u8>,
+    /// One bit for each slot: taken.
+    taken: Vec<u64>,
+    /// First free slot among those used before.
+    free: Option<u32>,
+    count: u32,
+    in_use: u32,
 }
 
 impl Slots {
-    /// Reserves `count` slots; 0 for none.
+    /// Reserves `counts[i]` slots of `SLOT_SIZES[i]` bytes; 0 for none.
     ///
     /// # Errors
     ///
-    /// The allocator has no such memory.
-    pub fn new(count: u32) -> Result<Slots, MemoryError> {
-        let failed = |bytes| MemoryError::AllocationFailed { field: "slots", bytes };
-        let entries = count as usize;
-        let mut memory = Vec::new();
-        memory.try_reserve_exact(entries).map_err(|_| failed(entries.saturating_mul(SLOT_BYTES)))?;
-        let mut links = Vec::new();
-        links.try_reserve_exact(entries).map_err(|_| failed(entries.saturating_mul(size_of::<Link>())))?;
-        links.extend((1..=count).map(|next| Link::Free { next: (next < count).then_some(next) }));
-        Ok(Slots { memory, links, free: (count > 0).then_some(0), in_use: 0, in_use_peak: 0 })
+    /// More than [`SLOTS_MAX`] of one size; the allocator has no such memory.
+    pub fn new(counts: [u32; SLOT_SIZES.len()]) -> Result<Slots, MemoryError> {
+        Ok(Slots {
+            sizes: [
+                Size::new(SLOT_SIZES[0], counts[0])?,
+                Size::new(SLOT_SIZES[1], counts[1])?,
+                Size::new(SLOT_SIZES[2], counts[2])?,
+                Size::new(SLOT_SIZES[3], counts[3])?,
+            ],
+            in_use_peak: 0,
+        })
     }
 
-    /// Takes a slot, if one is free. Cost: O(1).
-    pub fn take(&mut self) -> Option<SlotIndex> {
-        let index = self.free?;
-        let Link::Free { next } = self.links[index as usize] else {
-            unreachable!("the free list links free slots only");
-        };
-        // The slots are touched in order of first use, so that those never used cost address space only.
-        if self.memory.len() <= index as usize {
-            self.memory.resize(index as usize + 1, [0; SLOT_BYTES]);
+    /// Takes the smallest slot that is free and has room for so many bytes. Cost: O(1).
+    pub fn take(&mut self, bytes: usize) -> Option<SlotIndex> {
+        let fitting = self.sizes.iter_mut().enumerate().filter(|(_, size)| size.bytes >= bytes);
+        for (at, size) in fitting {
+            if let Some(index) = size.take() {
+                self.in_use_peak = self.in_use_peak.max(self.in_use());
+                return Some(SlotIndex::new(at, index));
+            }
         }
-        self.free = next;
-        self.links[index as usize] = Link::Taken;
-        self.in_use += 1;
-        self.in_use_peak = self.in_use_peak.max(self.in_use);
-        Some(SlotIndex(index))
+        None
+    }
+
+    /// Takes a slot of the smallest size, to receive into. Cost: O(1).
+    pub fn take_smallest(&mut self) -> Option<SlotIndex> {
+        let index = self.sizes[0].take()?;
+        self.in_use_peak = self.in_use_peak.max(self.in_use());
+        Some(SlotIndex::new(0, index))
     }
 
     /// Gives a slot back. Cost: O(1).
@@ -73,13 +118,7 @@ impl Slots {
     ///
     /// The slot is not taken, or of another pool; nothing is changed.
     pub fn give(&mut self, slot: SlotIndex) -> Result<(), SlotError> {
-        match self.links.get_mut(slot.0 as usize) {
-            Some(link @ Link::Taken) => *link = Link::Free { next: self.free },
-            _ => return Err(SlotError::NotTaken),
-        }
-        self.free = Some(slot.0);
-        self.in_use -= 1;
-        Ok(())
+        self.sizes[slot.size()].give(slot.index())
     }
 
     /// The memory of a slot that is taken.
@@ -88,7 +127,8 @@ impl Slots {
     ///
     /// The slot was never taken: a bug of the caller.
     pub fn slot(&self, slot: SlotIndex) -> &[u8] {
-        &self.memory[slot.0 as usize]
+        let size = &self.sizes[slot.size()];
+        &size.memory[slot.index() * size.bytes..][..size.bytes]
     }
 
     /// As [`slot`](Slots::slot), for writing.
@@ -97,17 +137,23 @@ impl Slots {
     ///
     /// The slot was never taken: a bug of the caller.
     pub fn slot_mut(&mut self, slot: SlotIndex) -> &mut [u8] {
-        &mut self.memory[slot.0 as usize]
+        let size = &mut self.sizes[slot.size()];
+        &mut size.memory[slot.index() * size.bytes..][..size.bytes]
     }
 
-    /// Number of slots.
+    /// Number of slots, of all sizes.
     pub fn count(&self) -> u32 {
-        self.links.len() as u32
+        self.sizes.iter().map(|size| size.count).sum()
     }
 
-    /// Slots that are taken.
+    /// Slots that are taken, of all sizes.
     pub fn in_use(&self) -> u32 {
-        self.in_use
+        self.sizes.iter().map(|size| size.in_use).sum()
+    }
+
+    /// Slots that are taken, by size.
+    pub fn in_use_by_size(&self) -> [u32; SLOT_SIZES.len()] {
+        [self.sizes[0].in_use, self.sizes[1].in_use, self.sizes[2].in_use, self.sizes[3].in_use]
     }
 
     /// The most slots that were taken at once.
@@ -117,6 +163,92 @@ impl Slots {
 
     /// Bytes of all slots together.
     pub fn bytes(&self) -> usize {
-        self.links.len() * SLOT_BYTES
+        self.sizes.iter().map(|size| size.count as usize * size.bytes).sum()
+    }
+}
+
+impl Size {
+    fn new(bytes: usize, count: u32) -> Result<Size, MemoryError> {
+        if count > SLOTS_MAX {
+            return Err(MemoryError::TooLarge { field: "slots", count });
+        }
+        let failed = |bytes| MemoryError::AllocationFailed { field: "slots", bytes };
+        let wanted = (count as usize).checked_mul(bytes).ok_or(MemoryError::TooLarge { field: "slots", count })?;
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(wanted).map_err(|_| failed(wanted))?;
+        let words = (count as usize).div_ceil(64);
+        let mut taken = Vec::new();
+        taken.try_reserve_exact(words).map_err(|_| failed(words * 8))?;
+        Ok(Size { bytes, memory, taken, free: None, count, in_use: 0 })
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        let index = match self.free {
+            Some(index) => {
+                let link = &self.memory[index as usize * self.bytes..][..4];
+                let next = u32::from_ne_bytes([link[0], link[1], link[2], link[3]]);
+                self.free = (next != u32::MAX).then_some(next);
+                index
+            }
+            None => self.take_unused()?,
+        };
+        self.taken[index as usize / 64] |= 1 << (index % 64);
+        self.in_use += 1;
+        Some(index)
+    }
+
+    /// One that was never used, inside what was reserved at start.
+    fn take_unused(&mut self) -> Option<u32> {
+        let index = self.memory.len() / self.bytes;
+        if index >= self.count as usize {
+            return None;
+        }
+        self.memory.resize(self.memory.len() + self.bytes, 0);
+        self.taken.resize(index / 64 + 1, 0);
+        Some(index as u32)
+    }
+
+    fn give(&mut self, index: usize) -> Result<(), SlotError> {
+        let word = self.taken.get_mut(index / 64).ok_or(SlotError::NotTaken)?;
+        if *word >> (index % 64) & 1 == 0 {
+            return Err(SlotError::NotTaken);
+        }
+        *word &= !(1 << (index % 64));
+        let next = self.free.unwrap_or(u32::MAX);
+        self.memory[index * self.bytes..][..4].copy_from_slice(&next.to_ne_bytes());
+        self.free = Some(index as u32);
+        self.in_use -= 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_free_slot_that_fits_is_taken() {
+        let mut slots = Slots::new([1, 1, 0, 1]).expect("there is memory");
+        let lengths = [65, 1, 1, 1].map(|bytes| slots.take(bytes).map(|slot| slots.slot(slot).len()));
+        assert_eq!(lengths, [Some(256), Some(64), Some(4096), None]);
+        assert_eq!((slots.in_use(), slots.in_use_peak(), slots.count()), (3, 3, 3));
+    }
+
+    #[test]
+    fn a_slot_is_given_back_once() {
+        let mut slots = Slots::new([2, 0, 0, 0]).expect("there is memory");
+        let (first, second) = (slots.take(64).expect("one is free"), slots.take(64).expect("one is free"));
+        assert_eq!(slots.take(64), None);
+        assert_eq!(slots.give(second), Ok(()));
+        assert_eq!(slots.give(second), Err(SlotError::NotTaken));
+        assert_eq!(slots.give(first), Ok(()));
+        assert_eq!(slots.give(SlotIndex::new(3, 0)), Err(SlotError::NotTaken));
+        assert_eq!((slots.take(1), slots.take(1), slots.take(1)), (Some(first), Some(second), None));
+    }
+
+    #[test]
+    fn more_slots_than_can_be_numbered_are_refused() {
+        let refused = Slots::new([0, SLOTS_MAX + 1, 0, 0]).map(|_| ());
+        assert_eq!(refused, Err(MemoryError::TooLarge { field: "slots", count: SLOTS_MAX + 1 }));
     }
 }

@@ -8,6 +8,10 @@ pub struct LeaseId(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WaitId(u64);
 
+/// Somebody with a fair share of the buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TenantId(u64);
+
 macro_rules! handle {
     ($name:ident, $kind:expr) => {
         impl $name {
@@ -43,6 +47,7 @@ macro_rules! handle {
 
 handle!(LeaseId, 0);
 handle!(WaitId, 1);
+handle!(TenantId, 2);
 
 /// How often an entry was used, in its low 24 bits, and the pool's tag above. After 2^24 uses of one entry its numbers
 /// start again: a handle kept for that long could be taken for a new one.

@@ -5,9 +5,9 @@ use super::CLASSES_MAX;
 /// What a pool counts, and how it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolStats {
-    /// Buffers.
+    /// The budget, in units: buffers, if there is one size.
     pub capacity: u32,
-    /// Buffers nobody holds.
+    /// Units nobody holds.
     pub free: u32,
     /// Buffers held.
     pub leased: u32,
@@ -17,7 +17,7 @@ pub struct PoolStats {
     pub waiting: u32,
     /// Waits queued, by class.
     pub waiting_by_class: [u32; CLASSES_MAX],
-    /// Buffers held or assigned, by class.
+    /// Units held or assigned, by class.
     pub out_by_class: [u32; CLASSES_MAX],
     /// The most buffers that were held or assigned at once.
     pub leased_peak: u32,
@@ -35,6 +35,13 @@ pub struct PoolStats {
     pub released: u64,
     /// Calls that were refused.
     pub refused: u64,
+    /// The most grants that passed a waiter which it could have had, until it was served; at most
+    /// [`Pool::passed_max`](super::Pool::passed_max).
+    pub passed_peak: u64,
+    /// Times a holder was asked to park.
+    pub parks_asked: u64,
+    /// Times a holder was asked to close.
+    pub sheds_asked: u64,
     /// Times before the last one that were told.
     pub clock_backwards: u64,
 }

@@ -1,7 +1,9 @@
 //! What a set of receivers is made with, and what is refused.
 
 use crate::connection::Policy;
-use crate::memory::{BUFFER_BYTES_DEFAULT, MemoryConfig, MemoryError, SLOT_BYTES};
+use crate::memory::{
+    BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_SIZES_MAX, MemoryConfig, MemoryError, SLOT_BYTES, SLOT_SIZES,
+};
 use crate::pool;
 use core::fmt;
 
@@ -10,12 +12,19 @@ use core::fmt;
 pub struct ReceiversConfig {
     /// The pool's: buffers, classes, reserves. `waiters_max` counts the receivers and the host's own waits.
     pub pool: pool::PoolConfig,
-    /// Size of each buffer, in bytes.
+    /// Size of a buffer of the default size, in bytes; the others follow from `pool.sizes`. See
+    /// [`set_buffer_sizes`](ReceiversConfig::set_buffer_sizes).
     pub buffer_bytes: u32,
+    /// Which of the sizes a receiver asks for first; it may [`grow`](super::Receivers::grow).
+    pub first_size: u8,
     /// The most receivers at once.
     pub receivers_max: u32,
     /// Parking slots of 64 bytes. With fewer than `receivers_max`, parking may have to wait.
     pub slots: u32,
+    /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only when the pool asks.
+    pub large_slots: [u32; 3],
+    /// Class of requests for the rest of a frame that has begun to arrive; `None` for the receiver's own.
+    pub continuation_class: Option<u8>,
     /// A receiver that waits for a buffer is lent a slot to receive into meanwhile.
     pub lifeline: bool,
     /// How each receiver's host receives, and what is parked.
@@ -29,24 +38,83 @@ impl ReceiversConfig {
         ReceiversConfig {
             pool: pool::PoolConfig::new(buffers, receivers_max.saturating_mul(2)),
             buffer_bytes: BUFFER_BYTES_DEFAULT,
+            first_size: 0,
             receivers_max,
             slots: receivers_max,
+            large_slots: [0; 3],
+            continuation_class: None,
             lifeline: true,
             policy: Policy { park_bytes: SLOT_BYTES as u16, ..Policy::default() },
         }
     }
 
+    /// Sets the sizes of buffers, in bytes: the default, the one that `pool.buffers` counts, then up to three others, 0
+    /// for none.
+    ///
+    /// # Errors
+    ///
+    /// No default size, or more than four; nothing is changed. Other limits are checked by
+    /// [`Receivers::new`](super::Receivers::new).
+    pub fn set_buffer_sizes(&mut self, sizes_bytes: &[u32]) -> Result<(), ConfigError> {
+        in_range("buffer sizes", sizes_bytes.len() as u64, 1, BUFFER_SIZES_MAX as u64)?;
+        in_range("buffer_bytes", sizes_bytes[0].into(), 1, u32::MAX.into())?;
+        let unit = sizes_bytes.iter().copied().fold(0, greatest_common_divisor);
+        self.buffer_bytes = sizes_bytes[0];
+        self.pool.sizes = [0; BUFFER_SIZES_MAX];
+        for (units, bytes) in self.pool.sizes.iter_mut().zip(sizes_bytes) {
+            *units = bytes / unit;
+        }
+        Ok(())
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.pool.check()?;
         let waiters = u64::from(self.pool.waiters_max);
         let receivers = u64::from(self.receivers_max);
-        in_range("receivers_max", receivers, 1, u64::from(u32::MAX - 1))?;
+        let classes = u64::from(self.pool.classes);
+        in_range("receivers_max", receivers, 1, u64::from(RECEIVERS_MAX))?;
         in_range("pool.waiters_max", waiters, receivers, u64::from(u32::MAX - 1))?;
-        in_range("policy.park_bytes", self.policy.park_bytes.into(), 0, SLOT_BYTES as u64)
+        in_range("policy.park_bytes", self.policy.park_bytes.into(), 0, SLOT_BYTES as u64)?;
+        in_range("policy.reclaim_bytes", self.policy.reclaim_bytes.into(), 0, SLOT_SIZES[3] as u64)?;
+        in_range("continuation_class", self.continuation_class.unwrap_or(0).into(), 0, classes - 1)?;
+        // A receiver that could never be granted what it asks for would wait for ever.
+        let units = self.pool.sizes.get(usize::from(self.first_size)).copied().unwrap_or(0);
+        in_range("first_size", self.first_size.into(), 0, BUFFER_SIZES_MAX as u64 - 1)?;
+        let default = self.pool.sizes[0];
+        in_range("buffer_bytes", self.buffer_bytes.into(), default.into(), BUFFER_BYTES_MAX.into())?;
+        if self.buffer_bytes % default != 0 {
+            return Err(ConfigError::NotDivisible { buffer_bytes: self.buffer_bytes, units: default });
+        }
+        self.check_first_request(units)
+    }
+
+    /// Whether every class can ever be granted a first buffer.
+    fn check_first_request(&self, units: u32) -> Result<(), ConfigError> {
+        let all = u64::from(self.pool.buffers) * u64::from(self.pool.sizes[0]);
+        for class in 0..usize::from(self.pool.classes) {
+            let reserve = u64::from(self.pool.reserves[class]) * u64::from(self.pool.sizes[0]);
+            let cap = u64::from(self.pool.class_caps[class]).saturating_mul(u64::from(self.pool.sizes[0]));
+            in_range("pool.sizes[first_size]", units.into(), 1, (all - reserve).min(cap))?;
+        }
+        Ok(())
     }
 
     pub(super) fn memory(&self) -> MemoryConfig {
-        MemoryConfig { buffers: self.pool.buffers, buffer_bytes: self.buffer_bytes, slots: self.slots }
+        let unit = self.buffer_bytes / self.pool.sizes[0];
+        let [a, b, c] = self.large_slots;
+        MemoryConfig {
+            buffers: self.pool.buffers,
+            buffer_bytes: self.pool.sizes.map(|units| units.saturating_mul(unit)),
+            slots: [self.slots, a, b, c],
+        }
     }
+}
+
+/// The most receivers: the number above and its high bit mean something else in the table.
+const RECEIVERS_MAX: u32 = i32::MAX as u32 - 1;
+
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 /// Why a configuration was refused.
@@ -62,6 +130,13 @@ pub enum ConfigError {
         min: u64,
         /// The most that is allowed.
         max: u64,
+    },
+    /// The default size is not a whole number of units.
+    NotDivisible {
+        /// Value of `buffer_bytes`.
+        buffer_bytes: u32,
+        /// Value of `pool.sizes[0]`.
+        units: u32,
     },
     /// A table could not be reserved.
     NoMemory {
@@ -80,7 +155,7 @@ impl ConfigError {
     /// Whether memory was missing, as opposed to a value that is never allowed.
     pub fn is_out_of_memory(&self) -> bool {
         match self {
-            ConfigError::OutOfRange { .. } => false,
+            ConfigError::OutOfRange { .. } | ConfigError::NotDivisible { .. } => false,
             ConfigError::NoMemory { .. } => true,
             ConfigError::Pool(error) => matches!(error, pool::ConfigError::AllocationFailed { .. }),
             ConfigError::Memory(error) => matches!(error, MemoryError::AllocationFailed { .. }),
@@ -93,6 +168,9 @@ impl fmt::Display for ConfigError {
         match self {
             ConfigError::OutOfRange { field, value, min, max } => {
                 write!(f, "{field} is {value}; allowed is {min} to {max}")
+            }
+            ConfigError::NotDivisible { buffer_bytes, units } => {
+                write!(f, "buffer_bytes is {buffer_bytes}; allowed is a multiple of pool.sizes[0], {units}")
             }
             ConfigError::NoMemory { field, entries } => {
                 write!(f, "{field}: no memory for a table of {entries} entries")

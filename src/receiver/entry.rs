@@ -1,10 +1,13 @@
-//! The table of receivers: generational handles, index-linked free list, nothing allocated after `new`.
+//! The table of receivers: 48 bytes for one that holds nothing, 12 more for one that holds or waits.
+//!
+//! Generational handles, index-linked free lists, rows touched in the order of their first use, nothing allocated after
+//! `new`. What a receiver holds and waits for (its *stake*) is a row of a table of its own, so that the idle ones, which
+//! are nearly all, do not pay for it; where the content starts is kept with the buffer.
 
 use super::config::{ConfigError, no_memory};
 use super::error::ReceiverError;
 use crate::connection::Connection;
 use crate::memory::SlotIndex;
-use crate::pool::{LeaseId, WaitId};
 use alloc::vec::Vec;
 
 /// A receiver of one [`Receivers`](super::Receivers): 64 bits for C, refused once the receiver is closed.
@@ -35,84 +38,80 @@ impl ReceiverId {
 pub(super) enum Place {
     /// There is none.
     Nowhere,
-    /// In a parking slot.
+    /// In a parking slot, at its front.
     Slot(SlotIndex),
-    /// In a buffer.
-    Buffer(LeaseId),
+    /// In the buffer of this index.
+    Buffer(u32),
 }
 
-/// One receiver.
+const NIL: u32 = u32::MAX;
+/// In `Entry::link`: the rest is the index of a stake. In `Stake::place`: the rest is the index of a buffer.
+const HIGH_BIT: u32 = 1 << 31;
+const GENERATION_MASK: u32 = 0x00ff_ffff;
+
+/// One receiver, or a link of the free list.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) connection: Connection,
-    /// Where the content starts inside the place, in bytes.
-    pub(super) start: u32,
-    pub(super) place: Place,
-    pub(super) wait: Option<WaitId>,
-    pub(super) token: u64,
-    pub(super) class: u8,
+struct Entry {
+    connection: Connection,
+    token: [u32; 2],
+    /// How often the row was used, in the low 24 bits; the class of its requests above.
+    key: u32,
+    /// Free: the next free row. Idle: its tenant. Else the index of its stake, with `HIGH_BIT`.
+    link: u32,
 }
 
-impl Entry {
-    pub(super) fn new(connection: Connection, class: u8, token: u64) -> Entry {
-        Entry { connection, start: 0, place: Place::Nowhere, wait: None, token, class }
-    }
+const _: () = assert!(size_of::<Entry>() <= 48);
 
-    /// The front of the content was consumed. Nothing is moved; an empty content starts at the front again.
-    pub(super) fn advance(&mut self, bytes: u32) {
-        self.start = if self.connection.level() == 0 { 0 } else { self.start + bytes };
-    }
-
-    /// Refuses received bytes that cannot lie behind the content, because nobody asked for the area that the content
-    /// is moved to the front for. Where it is at the front, the machine knows the room.
-    pub(super) fn check_behind(&self, bytes: u32) -> Result<(), ReceiverError> {
-        let behind = self.connection.capacity() - self.start - self.connection.level();
-        if self.start > 0 && bytes > behind { Err(ReceiverError::TooManyBytes) } else { Ok(()) }
-    }
-
-    /// Holds nothing any more; returns what was held.
-    pub(super) fn leave(&mut self) -> Place {
-        self.start = 0;
-        core::mem::replace(&mut self.place, Place::Nowhere)
-    }
+/// What a receiver holds and waits for, or a link of the free list (`tenant`).
+#[derive(Clone, Copy, Debug)]
+struct Stake {
+    place: u32,
+    wait: u32,
+    tenant: u32,
 }
 
-/// A row of the table: a receiver, or a link of the free list.
-#[derive(Clone, Debug)]
-enum Row {
-    Used(Entry),
-    Free { next: Option<u32> },
+const _: () = assert!(size_of::<Stake>() <= 12);
+
+/// Who uses a buffer, and where the content starts in it.
+#[derive(Clone, Copy, Debug)]
+struct Usage {
+    receiver: u32,
+    start: u32,
 }
 
 /// All receivers, and who of them holds which buffer.
 #[derive(Debug)]
 pub(super) struct Table {
-    rows: Vec<Row>,
-    generations: Vec<u32>,
-    /// By buffer index: the receiver that holds it; `NOBODY` for free buffers and the host's own.
-    holders: Vec<u32>,
-    free: Option<u32>,
+    entries: Vec<Entry>,
+    stakes: Vec<Stake>,
+    /// By buffer index; `NIL` for free buffers and the host's own.
+    usage: Vec<Usage>,
+    free_entry: u32,
+    free_stake: u32,
     len: u32,
+    max: u32,
+    tag: u8,
 }
-
-const NOBODY: u32 = u32::MAX;
-const GENERATION_MASK: u32 = 0x00ff_ffff;
 
 impl Table {
     pub(super) fn new(receivers: u32, buffers: u32, tag: u8) -> Result<Table, ConfigError> {
-        let count = receivers as usize;
-        let mut rows = Vec::new();
-        rows.try_reserve_exact(count).map_err(|_| no_memory("receivers_max", count))?;
-        let link = |index: u32| if index + 1 < receivers { Some(index + 1) } else { None };
-        rows.extend((0..receivers).map(|index| Row::Free { next: link(index) }));
-        let mut generations = Vec::new();
-        generations.try_reserve_exact(count).map_err(|_| no_memory("receivers_max", count))?;
-        // The pool's tag makes the handles of another pool strangers here.
-        generations.resize(count, u32::from(tag) << 24);
-        let mut holders = Vec::new();
-        holders.try_reserve_exact(buffers as usize).map_err(|_| no_memory("pool.buffers", buffers as usize))?;
-        holders.resize(buffers as usize, NOBODY);
-        Ok(Table { rows, generations, holders, free: (receivers > 0).then_some(0), len: 0 })
+        fn reserve<T>(field: &'static str, count: u32) -> Result<Vec<T>, ConfigError> {
+            let mut table = Vec::new();
+            table.try_reserve_exact(count as usize).map_err(|_| no_memory(field, count as usize))?;
+            Ok(table)
+        }
+        let mut usage = reserve("pool.buffers", buffers)?;
+        usage.resize(buffers as usize, Usage { receiver: NIL, start: 0 });
+        Ok(Table {
+            entries: reserve("receivers_max", receivers)?,
+            stakes: reserve("receivers_max", receivers)?,
+            usage,
+            free_entry: NIL,
+            free_stake: NIL,
+            len: 0,
+            max: receivers,
+            tag,
+        })
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -120,65 +119,167 @@ impl Table {
     }
 
     pub(super) fn check_free(&self) -> Result<(), ReceiverError> {
-        self.free.map(|_| ()).ok_or(ReceiverError::TableFull)
+        if self.len < self.max { Ok(()) } else { Err(ReceiverError::TableFull) }
     }
 
-    pub(super) fn insert(&mut self, entry: Entry) -> Result<u32, ReceiverError> {
-        let index = self.free.ok_or(ReceiverError::TableFull)?;
-        let Row::Free { next } = self.rows[index as usize] else {
-            unreachable!("the free list links free rows only");
-        };
-        self.free = next;
-        self.rows[index as usize] = Row::Used(entry);
+    /// Adds an attached connection.
+    pub(super) fn insert(&mut self, connection: Connection, class: u8, token: u64) -> Result<u32, ReceiverError> {
+        self.check_free()?;
+        let token = [token as u32, (token >> 32) as u32];
+        let class = u32::from(class) << 24;
         self.len += 1;
+        if self.free_entry == NIL {
+            // Inside what was reserved: as many rows as receivers.
+            self.entries.push(Entry { connection, token, key: class, link: 0 });
+            return Ok(self.entries.len() as u32 - 1);
+        }
+        let index = self.free_entry;
+        let entry = &mut self.entries[index as usize];
+        self.free_entry = entry.link;
+        *entry = Entry { connection, token, key: entry.key & GENERATION_MASK | class, link: 0 };
         Ok(index)
     }
 
-    /// Ends the handle. After 2^24 uses of one row its numbers start again.
+    /// Ends the handle of one that holds and waits for nothing. After 2^24 uses of one row its numbers start again.
     pub(super) fn remove(&mut self, index: u32) {
-        let generation = &mut self.generations[index as usize];
-        *generation = (*generation & !GENERATION_MASK) | (generation.wrapping_add(1) & GENERATION_MASK);
-        self.rows[index as usize] = Row::Free { next: self.free };
-        self.free = Some(index);
+        let entry = &mut self.entries[index as usize];
+        entry.connection = Connection::default();
+        entry.key = entry.key.wrapping_add(1) & GENERATION_MASK;
+        entry.link = self.free_entry;
+        self.free_entry = index;
         self.len -= 1;
     }
 
     pub(super) fn id(&self, index: u32) -> ReceiverId {
-        ReceiverId { index, generation: self.generations[index as usize] }
+        // The pool's tag makes the handles of another pool strangers here.
+        let generation = u32::from(self.tag) << 24 | self.entries[index as usize].key & GENERATION_MASK;
+        ReceiverId { index, generation }
     }
 
     pub(super) fn find(&self, id: ReceiverId) -> Result<u32, ReceiverError> {
-        let known = self.generations.get(id.index as usize) == Some(&id.generation);
-        let used = known && matches!(self.rows[id.index as usize], Row::Used(_));
-        if used { Ok(id.index) } else { Err(ReceiverError::Stale) }
+        let entry = self.entries.get(id.index as usize).ok_or(ReceiverError::Stale)?;
+        let known = u32::from(self.tag) << 24 | entry.key & GENERATION_MASK == id.generation;
+        if known && entry.connection.is_attached() { Ok(id.index) } else { Err(ReceiverError::Stale) }
     }
 
-    pub(super) fn entry(&self, index: u32) -> &Entry {
-        match &self.rows[index as usize] {
-            Row::Used(entry) => entry,
-            Row::Free { .. } => unreachable!("an index comes from `find` or `insert` in the same step"),
+    pub(super) fn connection(&self, index: u32) -> &Connection {
+        &self.entries[index as usize].connection
+    }
+
+    pub(super) fn connection_mut(&mut self, index: u32) -> &mut Connection {
+        &mut self.entries[index as usize].connection
+    }
+
+    pub(super) fn token(&self, index: u32) -> u64 {
+        let [low, high] = self.entries[index as usize].token;
+        u64::from(high) << 32 | u64::from(low)
+    }
+
+    pub(super) fn class(&self, index: u32) -> u8 {
+        (self.entries[index as usize].key >> 24) as u8
+    }
+
+    /// Index of the tenant in whose name it requests.
+    pub(super) fn tenant(&self, index: u32) -> u32 {
+        match self.stake(index) {
+            Some(stake) => stake.tenant,
+            None => self.entries[index as usize].link,
         }
     }
 
-    pub(super) fn entry_mut(&mut self, index: u32) -> &mut Entry {
-        match &mut self.rows[index as usize] {
-            Row::Used(entry) => entry,
-            Row::Free { .. } => unreachable!("an index comes from `find` or `insert` in the same step"),
+    pub(super) fn set_tenant(&mut self, index: u32, tenant: u32) {
+        let link = self.entries[index as usize].link;
+        match link & HIGH_BIT {
+            0 => self.entries[index as usize].link = tenant,
+            _ => self.stakes[(link & !HIGH_BIT) as usize].tenant = tenant,
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Entry)> {
-        (0..).zip(&self.rows).filter_map(|(index, row)| match row {
-            Row::Used(entry) => Some((index, entry)),
-            Row::Free { .. } => None,
-        })
+    pub(super) fn place(&self, index: u32) -> Place {
+        match self.stake(index) {
+            None | Some(Stake { place: NIL, .. }) => Place::Nowhere,
+            Some(stake) if stake.place & HIGH_BIT != 0 => Place::Buffer(stake.place & !HIGH_BIT),
+            Some(stake) => Place::Slot(SlotIndex::from_number(stake.place)),
+        }
+    }
+
+    /// Moves a receiver to where its content is now, at the front; returns where it was.
+    pub(super) fn set_place(&mut self, index: u32, place: Place) -> Place {
+        let was = self.place(index);
+        if let Place::Buffer(buffer) = was {
+            self.usage[buffer as usize].receiver = NIL;
+        }
+        let number = match place {
+            Place::Nowhere => NIL,
+            Place::Slot(slot) => slot.to_number(),
+            Place::Buffer(buffer) => {
+                self.usage[buffer as usize] = Usage { receiver: index, start: 0 };
+                buffer | HIGH_BIT
+            }
+        };
+        self.edit_stake(index, |stake| stake.place = number);
+        was
+    }
+
+    /// Index of the wait.
+    pub(super) fn wait(&self, index: u32) -> Option<u32> {
+        self.stake(index).map(|stake| stake.wait).filter(|&wait| wait != NIL)
+    }
+
+    pub(super) fn set_wait(&mut self, index: u32, wait: Option<u32>) {
+        self.edit_stake(index, |stake| stake.wait = wait.unwrap_or(NIL));
+    }
+
+    /// Where the content starts inside the place, in bytes.
+    pub(super) fn start(&self, index: u32) -> u32 {
+        match self.place(index) {
+            Place::Buffer(buffer) => self.usage[buffer as usize].start,
+            Place::Slot(_) | Place::Nowhere => 0,
+        }
+    }
+
+    pub(super) fn set_start(&mut self, buffer: u32, start: u32) {
+        self.usage[buffer as usize].start = start;
     }
 
     pub(super) fn holder(&self, buffer: u32) -> Option<u32> {
-        self.holders.get(buffer as usize).copied().filter(|&holder| holder != NOBODY)
+        self.usage.get(buffer as usize).map(|usage| usage.receiver).filter(|&receiver| receiver != NIL)
     }
 
-    pub(super) fn set_holder(&mut self, buffer: u32, receiver: Option<u32>) {
-        self.holders[buffer as usize] = receiver.unwrap_or(NOBODY);
+    /// Those that are attached.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        (0..self.entries.len() as u32).filter(|&index| self.connection(index).is_attached())
+    }
+
+    fn stake(&self, index: u32) -> Option<&Stake> {
+        let link = self.entries[index as usize].link;
+        (link & HIGH_BIT != 0).then(|| &self.stakes[(link & !HIGH_BIT) as usize])
+    }
+
+    /// Changes the stake; there is none exactly while nothing is held and nothing waited for.
+    fn edit_stake(&mut self, index: u32, edit: impl FnOnce(&mut Stake)) {
+        let link = self.entries[index as usize].link;
+        let at = if link & HIGH_BIT != 0 { link & !HIGH_BIT } else { self.take_stake(link) };
+        let stake = &mut self.stakes[at as usize];
+        edit(stake);
+        if stake.place == NIL && stake.wait == NIL {
+            let tenant = core::mem::replace(&mut stake.tenant, self.free_stake);
+            self.free_stake = at;
+            self.entries[index as usize].link = tenant;
+        } else {
+            self.entries[index as usize].link = at | HIGH_BIT;
+        }
+    }
+
+    fn take_stake(&mut self, tenant: u32) -> u32 {
+        let stake = Stake { place: NIL, wait: NIL, tenant };
+        if self.free_stake == NIL {
+            // Inside what was reserved: each receiver has at most one.
+            self.stakes.push(stake);
+            return self.stakes.len() as u32 - 1;
+        }
+        let at = self.free_stake;
+        self.free_stake = core::mem::replace(&mut self.stakes[at as usize], stake).tenant;
+        at
     }
 }

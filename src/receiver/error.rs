@@ -11,7 +11,17 @@ pub enum ReceiverError {
     Stale,
     /// The class does not exist.
     UnknownClass,
-    /// The table of receivers or of waits is full.
+    /// The size does not exist.
+    UnknownSize,
+    /// A request that could never be granted: a reserve or a cap leaves less.
+    TooLarge,
+    /// The buffer held is as large already.
+    NotLarger,
+    /// A field of a tenant's share is out of range.
+    Share(PoolError),
+    /// A buffer is waited for already.
+    AlreadyWaiting,
+    /// The table of receivers, of waits or of tenants is full.
     TableFull,
     /// No buffer is free, and this call does not queue.
     NoBufferFree,
@@ -30,6 +40,11 @@ impl fmt::Display for ReceiverError {
         match self {
             ReceiverError::Stale => f.write_str("the handle is stale or foreign"),
             ReceiverError::UnknownClass => f.write_str("the class does not exist"),
+            ReceiverError::UnknownSize => f.write_str("the size does not exist"),
+            ReceiverError::TooLarge => f.write_str("it could never be granted: a reserve or a cap leaves less"),
+            ReceiverError::NotLarger => f.write_str("the buffer held is as large already"),
+            ReceiverError::Share(error) => error.fmt(f),
+            ReceiverError::AlreadyWaiting => f.write_str("a buffer is waited for already"),
             ReceiverError::TableFull => f.write_str("the table is full"),
             ReceiverError::NoBufferFree => f.write_str("no buffer is free"),
             ReceiverError::NoBuffer => f.write_str("no buffer is held"),
@@ -52,8 +67,11 @@ impl From<PoolError> for ReceiverError {
     fn from(error: PoolError) -> ReceiverError {
         match error {
             PoolError::UnknownClass { .. } => ReceiverError::UnknownClass,
-            PoolError::WaitersFull { .. } => ReceiverError::TableFull,
-            PoolError::StaleLease | PoolError::StaleWait => ReceiverError::Stale,
+            PoolError::UnknownSize { .. } => ReceiverError::UnknownSize,
+            PoolError::TooLarge { .. } => ReceiverError::TooLarge,
+            PoolError::WaitersFull { .. } | PoolError::TenantsFull { .. } => ReceiverError::TableFull,
+            PoolError::StaleLease | PoolError::StaleWait | PoolError::StaleTenant => ReceiverError::Stale,
+            PoolError::Share { .. } => ReceiverError::Share(error),
         }
     }
 }

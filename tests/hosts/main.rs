@@ -52,6 +52,7 @@ impl Settings {
             mode,
             reads_per_wake: dice.within(0..4) as u8,
             park_bytes: [0, 16, 64][dice.within(0..3)],
+            reclaim_bytes: 0,
             resume_at: [0, 40, 1000][dice.within(0..3)],
             pause_when_blocked: dice.one_in(2),
         };

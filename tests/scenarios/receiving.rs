@@ -312,11 +312,11 @@ fn s30_the_room_test_and_the_offer_are_one_number() {
     assert_eq!(refused, Err(ReceiverError::TooManyBytes));
     assert_eq!(host.receivers.describe(id), before);
     host.check();
-    let pool = c::Pool::new(1, 1, |config| config.buffer_bytes = 64);
-    let receiver = pool.attach(1, &data_frame(64));
+    let pool = c::Pool::new(1, 1, |config| config.buffer_bytes = 128);
+    let receiver = pool.attach(1, &data_frame(128));
     pool.decoded(receiver, 9, 0).expect("9 bytes are there");
     assert_eq!(pool.received(receiver, 9), Err(DEMUXBUF_ERR_TOO_MANY_BYTES));
-    assert!(pool.decoded(receiver, 55, 0).is_ok(), "the pool is as it was");
+    assert!(pool.decoded(receiver, 119, 0).is_ok(), "the pool is as it was");
 
     // Receiving and decoding do not pass one byte to and fro.
     in_all_modes(|mode| {

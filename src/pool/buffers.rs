@@ -1,0 +1,136 @@
+//! Which buffers are free: a free list for each size, and one budget for all of them.
+//!
+//! Each size has as many ids as the whole budget could be spent on, and what is out is counted in units of the
+//! greatest common size. So no buffer of one size is ever kept from being had by pieces of another that lie in its
+//! way: the sizes share a number, not addresses.
+
+use super::config::SIZES_MAX;
+use super::id::{Generation, LeaseId};
+use super::list::NIL;
+use alloc::vec::Vec;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeaseState {
+    Free,
+    Leased,
+    Assigned,
+}
+
+/// One buffer, or a link of its size's free list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub(super) token: u64,
+    pub(super) generation: Generation,
+    next: u32,
+    pub(super) tenant: u32,
+    pub(super) class: u8,
+    pub(super) size: u8,
+    pub(super) state: LeaseState,
+    pub(super) is_timed: bool,
+}
+
+const _: () = assert!(size_of::<Lease>() <= 24);
+
+/// One size of buffers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    units: u32,
+    /// Head of the free list.
+    free: u32,
+}
+
+/// All buffers of a pool.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    table: Vec<Lease>,
+    sizes: [Size; SIZES_MAX],
+    units: u32,
+    free_units: u32,
+}
+
+impl Buffers {
+    /// Entries that a table for these sizes needs; `None` if they cannot be counted.
+    pub(super) fn entries(units: u32, sizes: &[u32; SIZES_MAX]) -> Option<u32> {
+        let counts = sizes.iter().filter(|&&size| size > 0).map(|size| units / size);
+        counts.into_iter().try_fold(0u32, u32::checked_add)
+    }
+
+    /// All buffers free, in memory that was reserved for them.
+    pub(super) fn new(mut table: Vec<Lease>, units: u32, sizes: &[u32; SIZES_MAX], tag: u8) -> Buffers {
+        let mut lists = [Size { units: 0, free: NIL }; SIZES_MAX];
+        for (size, &size_units) in sizes.iter().enumerate().filter(|(_, units)| **units > 0) {
+            let (first, count) = (table.len() as u32, units / size_units);
+            table.extend((first..first + count).map(|index| Lease {
+                token: 0,
+                generation: Generation::first(tag),
+                next: if index + 1 < first + count { index + 1 } else { NIL },
+                tenant: 0,
+                class: 0,
+                size: size as u8,
+                state: LeaseState::Free,
+                is_timed: false,
+            }));
+            lists[size] = Size { units: size_units, free: if count > 0 { first } else { NIL } };
+        }
+        Buffers { table, sizes: lists, units, free_units: units }
+    }
+
+    pub(super) fn table(&self) -> &[Lease] {
+        &self.table
+    }
+
+    pub(super) fn lease_mut(&mut self, index: u32) -> &mut Lease {
+        &mut self.table[index as usize]
+    }
+
+    /// The budget, in units.
+    pub(super) fn units(&self) -> u32 {
+        self.units
+    }
+
+    pub(super) fn free_units(&self) -> u32 {
+        self.free_units
+    }
+
+    /// Units of a buffer of this size; 0 if there is no such size.
+    pub(super) fn units_of(&self, size: u8) -> u32 {
+        self.sizes.get(usize::from(size)).map_or(0, |size| size.units)
+    }
+
+    /// Takes the buffer of this size that was used last: its memory is the most likely to be in a cache. The budget
+    /// has room for it, the caller saw to that; then a free id is left, since there are as many as the budget allows.
+    pub(super) fn take(&mut self, size: u8, fill: impl FnOnce(&mut Lease)) -> LeaseId {
+        let list = &mut self.sizes[usize::from(size)];
+        let index = list.free;
+        let lease = &mut self.table[index as usize];
+        list.free = lease.next;
+        self.free_units -= list.units;
+        fill(lease);
+        LeaseId::new(index, lease.generation)
+    }
+
+    /// Gives a buffer back; returns its units.
+    pub(super) fn put(&mut self, index: u32) -> u32 {
+        let lease = &mut self.table[index as usize];
+        let list = &mut self.sizes[usize::from(lease.size)];
+        lease.state = LeaseState::Free;
+        lease.generation = lease.generation.next();
+        lease.next = list.free;
+        list.free = index;
+        self.free_units += list.units;
+        list.units
+    }
+
+    pub(super) fn find(&self, lease: LeaseId) -> Option<&Lease> {
+        let entry = self.table.get(lease.index() as usize)?;
+        (entry.generation == lease.generation() && entry.state == LeaseState::Leased).then_some(entry)
+    }
+
+    /// The free buffers of one size, the one used last first.
+    pub(super) fn free_of(&self, size: u8) -> impl Iterator<Item = u32> {
+        let link = |index: u32| (index != NIL).then_some(index);
+        core::iter::successors(link(self.sizes[usize::from(size)].free), move |&index| {
+            link(self.table[index as usize].next)
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! Who holds a buffer without making progress, and for how long?
+//!
+//! A lease that is timed stands in one list at a time, ordered by its last progress, so that the one that is idle for
+//! longest is always at the front: *active*; then, once it was asked to park, *asked*; then, once its deadline passed,
+//! *expired*, by what it costs. Progress moves it back to the end of *active*. Each step is O(1), nothing is allocated.
+
+use super::list::{Linked, Links, List};
+use alloc::vec::Vec;
+
+/// Expired leases are told apart by the power of two of their cost.
+const COSTS: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    Out,
+    Active,
+    Asked,
+    Expired { cost: u8 },
+}
+
+/// How long one lease is held and how it gets on; by index of its buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timed {
+    granted_ns: u64,
+    progress_ns: u64,
+    progress_bytes: u64,
+    links: Links,
+    units: u32,
+    stand: Stand,
+}
+
+impl Linked for Timed {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+/// Why a holder is asked to give its buffer back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Idleness {
+    /// For how long it has held the buffer, in nanoseconds.
+    pub held_ns: u64,
+    /// For how long it has made no progress, in nanoseconds.
+    pub idle_ns: u64,
+    /// Bytes it has consumed from this buffer.
+    pub progress_bytes: u64,
+}
+
+/// What a holder is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    Park(u32),
+    Shed(u32),
+}
+
+/// The timed leases of a pool.
+#[derive(Debug)]
+pub(super) struct Deadlines {
+    table: Vec<Timed>,
+    park_ns: u64,
+    lease_ns: u64,
+    active: List,
+    asked: List,
+    expired: [List; COSTS],
+    /// One bit for each list of `expired` that is not empty.
+    costs: u64,
+    /// The lease that is to be shed, and since when: one at a time.
+    shedding: Option<(u32, u64)>,
+}
+
+impl Deadlines {
+    /// Nobody holds anything yet. `table` has memory for `entries`; none are needed if nothing is timed.
+    pub(super) fn new(mut table: Vec<Timed>, entries: u32, park_ns: u64, lease_ns: u64) -> Deadlines {
+        let unused =
+            Timed { granted_ns: 0, progress_ns: 0, progress_bytes: 0, links: Links::NONE, units: 0, stand: Stand::Out };
+        table.resize(entries as usize, unused);
+        Deadlines {
+            table,
+            park_ns,
+            lease_ns,
+            active: List::EMPTY,
+            asked: List::EMPTY,
+            expired: [List::EMPTY; COSTS],
+            costs: 0,
+            shedding: None,
+        }
+    }
+
+    /// A lease begins.
+    pub(super) fn start(&mut self, index: u32, units: u32, now_ns: u64) {
+        let Some(entry) = self.table.get_mut(index as usize) else {
+            return;
+        };
+        (entry.granted_ns, entry.progress_ns, entry.progress_bytes, entry.units) = (now_ns, now_ns, 0, units);
+        self.stand_in(index, Stand::Active);
+    }
+
+    /// Its holder consumed bytes.
+    pub(super) fn progress(&mut self, index: u32, bytes: u64, now_ns: u64) {
+        let Some(entry) = self.table.get_mut(index as usize).filter(|entry| entry.stand != Stand::Out) else {
+            return;
+        };
+        entry.progress_bytes = entry.progress_bytes.saturating_add(bytes);
+        entry.progress_ns = now_ns;
+        self.leave(index);
+        self.stand_in(index, Stand::Active);
+    }
+
+    /// A lease ends.
+    pub(super) fn stop(&mut self, index: u32) {
+        if self.table.get(index as usize).is_some_and(|entry| entry.stand != Stand::Out) {
+            self.leave(index);
+        }
+    }
+
+    /// The next holder to be asked, while somebody waits. First those who could park; then, one at a time, the
+    /// costliest of those whose deadline passed.
+    pub(super) fn poll(&mut self, now_ns: u64) -> Option<Demand> {
+        if let Some(index) = self.due(self.active, self.park_ns, now_ns) {
+            self.leave(index);
+            self.stand_in(index, Stand::Asked);
+            return Some(Demand::Park(index));
+        }
+        while let Some(index) = self.due(self.asked, self.lease_ns, now_ns) {
+            let cost = self.cost(index, now_ns);
+            self.leave(index);
+            self.stand_in(index, Stand::Expired { cost });
+        }
+        if self.shedding.is_some_and(|(_, since_ns)| now_ns - since_ns < self.lease_ns) {
+            return None;
+        }
+        let costliest = self.costs.checked_ilog2()?;
+        let index = self.expired[costliest as usize].head;
+        // Should its host not act on it, others are asked before it is again.
+        self.leave(index);
+        self.stand_in(index, Stand::Expired { cost: 0 });
+        self.shedding = Some((index, now_ns));
+        Some(Demand::Shed(index))
+    }
+
+    /// When `poll` has something to say, if nothing happens until then; in the past if it has now.
+    pub(super) fn next_ns(&self) -> u64 {
+        let due = |list: List, after_ns: u64| match self.table.get(list.head as usize) {
+            Some(entry) => entry.progress_ns.saturating_add(after_ns),
+            None => u64::MAX,
+        };
+        let shed = match (self.costs, self.shedding) {
+            (0, _) => u64::MAX,
+            (_, None) => 0,
+            (_, Some((_, since_ns))) => since_ns.saturating_add(self.lease_ns),
+        };
+        due(self.active, self.park_ns).min(due(self.asked, self.lease_ns)).min(shed)
+    }
+
+    /// How a lease gets on; `None` if it is not timed.
+    pub(super) fn describe(&self, index: u32, now_ns: u64) -> Option<Idleness> {
+        let entry = self.table.get(index as usize).filter(|entry| entry.stand != Stand::Out)?;
+        Some(Idleness {
+            held_ns: now_ns - entry.granted_ns,
+            idle_ns: now_ns - entry.progress_ns,
+            progress_bytes: entry.progress_bytes,
+        })
+    }
+
+    /// Walks everything; for tests. `is_timed` tells of each buffer whether a timed lease holds it.
+    pub(super) fn is_sound(&self, is_timed: impl Fn(u32) -> bool) -> bool {
+        let stands = |stand| move |_, entry: &Timed| entry.stand == stand;
+        let expired = (0..).zip(&self.expired).all(|(cost, list)| {
+            list.is_sound(&self.table, stands(Stand::Expired { cost }))
+                && list.is_empty() == (self.costs >> cost & 1 == 0)
+        });
+        let lists = self.active.is_sound(&self.table, stands(Stand::Active))
+            && self.asked.is_sound(&self.table, stands(Stand::Asked));
+        let ordered = [self.active, self.asked]
+            .into_iter()
+            .all(|list| list.iter(&self.table).map(|index| self.table[index as usize].progress_ns).is_sorted());
+        let timed = (0..).zip(&self.table).all(|(index, entry)| (entry.stand != Stand::Out) == is_timed(index));
+        expired && lists && ordered && timed
+    }
+}
+
+impl Deadlines {
+    /// The front of a list, if its last progress is that long ago.
+    fn due(&self, list: List, after_ns: u64, now_ns: u64) -> Option<u32> {
+        let entry = self.table.get(list.head as usize)?;
+        (now_ns - entry.progress_ns >= after_ns).then_some(list.head)
+    }
+
+    /// Held units times time, by progress: the larger, the more the others lose by this lease. As a power of two.
+    fn cost(&self, index: u32, now_ns: u64) -> u8 {
+        let entry = &self.table[index as usize];
+        let held = u128::from(entry.units) * u128::from(now_ns - entry.granted_ns);
+        let cost = u64::try_from(held / (u128::from(entry.progress_bytes) + 1)).unwrap_or(u64::MAX);
+        cost.checked_ilog2().unwrap_or(0) as u8
+    }
+
+    fn stand_in(&mut self, index: u32, stand: Stand) {
+        self.table[index as usize].stand = stand;
+        match stand {
+            Stand::Out => {}
+            Stand::Active => self.active.push_back(&mut self.table, index),
+            Stand::Asked => self.asked.push_back(&mut self.table, index),
+            Stand::Expired { cost } => {
+                self.expired[usize::from(cost)].push_back(&mut self.table, index);
+                self.costs |= 1 << cost;
+            }
+        }
+    }
+
+    fn leave(&mut self, index: u32) {
+        if self.shedding.is_some_and(|(shed, _)| shed == index) {
+            self.shedding = None;
+        }
+        match self.table[index as usize].stand {
+            Stand::Out => {}
+            Stand::Active => self.active.unlink(&mut self.table, index),
+            Stand::Asked => self.asked.unlink(&mut self.table, index),
+            Stand::Expired { cost } => {
+                let list = &mut self.expired[usize::from(cost)];
+                list.unlink(&mut self.table, index);
+                if list.is_empty() {
+                    self.costs &= !(1 << cost);
+                }
+            }
+        }
+        self.table[index as usize].stand = Stand::Out;
+    }
+}

@@ -159,6 +159,13 @@ static void s38(struct stage *stage) {
 
 static void s39(struct stage *stage) {
     stage_open(stage, 1, BUFFER_BYTES);
+    struct actor *empty = join(stage, ONE_SHOT);
+    mux_block(&empty->mux, BLOCK_STREAMS_MAX);
+    finish(stage, empty);
+    CHECK_EQ(empty->mux.ends, 0);
+    mux_unblock(&empty->mux, BLOCK_STREAMS_MAX);
+    world_settle(&stage->world);
+    check_end(empty, END_STREAM, 0);
     end_behind_frames(stage, ONE_SHOT, lower_finish, END_STREAM);
     end_behind_frames(stage, OPTIMISTIC, lower_finish, END_STREAM);
 }

@@ -274,6 +274,8 @@ static bool obey(struct mux *mux) {
         if (pending == 0 || pending == DEMUXBUF_FINISHED) {
             return worked;
         }
+        /* What can be decoded goes before the end, and before more of it. */
+        CHECK(!(pending & DEMUXBUF_DEMUX) || !(pending & (DEMUXBUF_END | DEMUXBUF_RECV)));
         size_t order = 0;
         while (!(pending & ORDERS[order].action)) {
             order++;

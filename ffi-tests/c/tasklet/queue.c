@@ -34,9 +34,10 @@ static void s02(struct stage *stage) {
     CHECK_EQ(stage->world.pool.free, 1);
 }
 
-/* A newcomer asks after the release and before the one whose turn it is has run. */
+/* A newcomer asks after the release and before the one whose turn it is has run. One buffer is reserved for others. */
 static void s03(struct stage *stage) {
-    stage_open(stage, 1, BUFFER_BYTES);
+    stage_open(stage, 2, BUFFER_BYTES);
+    stage->world.pool.reserves[NEED_RECEIVE] = 1;
     struct actor *holder = join_holding(stage, ONE_SHOT), *waiter = join_waiting(stage, ONE_SHOT);
     send_rest(holder);
     CHECK(sched_run(&stage->world.sched));

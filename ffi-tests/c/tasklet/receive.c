@@ -255,6 +255,29 @@ static void s32(struct stage *stage) {
         CHECK_EQ(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), BUFFER_BYTES);
         CHECK_EQ(actor->mux.frames, 1);
     }
+    /* What is parked is copied: the slot stays with its connection. */
+    struct actor *actor = join_parking(stage, ONE_SHOT);
+    peer_data(&actor->peer, 2, SLOT_BYTES, 0);
+    peer_send(&actor->peer, &actor->mux.lower, HEADER_BYTES);
+    world_settle(&stage->world);
+    mux_block(&actor->mux, BLOCK_STREAMS_MAX);
+    deliver(stage, actor);
+    CHECK_EQ(actor->mux.parkings, 1);
+    mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
+    world_settle(&stage->world);
+    CHECK_EQ(actor->mux.streams[2].owner, RING_OF_POOL);
+    CHECK_EQ(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), SLOT_BYTES);
+}
+
+/* Takes what is written for the content of a ring of just this size, and attaches the connection with it. */
+static void attach_full(struct stage *stage, struct actor *actor) {
+    uint32_t bytes = actor->peer.level;
+    struct ring ring = ring_over(must_have(malloc(bytes)), bytes, RING_OF_MALLOC);
+    ring.data = bytes;
+    peer_take(&actor->peer, ring.area, bytes);
+    mux_open(&actor->mux, &stage->world, ONE_SHOT, 0, -1);
+    actor->mux.preface_seen = true;
+    mux_attach(&actor->mux, ring);
 }
 
 /* Attached with a ring of its own size that holds a preface, a frame and a half. */
@@ -280,6 +303,16 @@ static void s33(struct stage *stage) {
         CHECK(!is_holding(actor));
         CHECK(actor->mux.lower.subscribed);
     }
+    /* Full from the start, and not decodable yet: nobody listens before there is room. */
+    struct actor *holder = join_holding(stage, ONE_SHOT), *full = &stage->cast[stage->count++];
+    memset(full, 0, sizeof *full);
+    peer_ping(&full->peer);
+    attach_full(stage, full);
+    CHECK_EQ(full->mux.waits[NEED_TRANSMIT].state, WAITER_QUEUED);
+    CHECK(!full->mux.lower.subscribed);
+    deliver(stage, holder);
+    CHECK_EQ(full->mux.frames, 1);
+    CHECK(full->mux.lower.subscribed);
 }
 
 const struct scenario DECODE_SCENARIOS[] = {

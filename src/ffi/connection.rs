@@ -289,6 +289,9 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_released(connection: *mut de
 
 /// One receive brought `bytes` bytes, at most `demuxbuf_connection_recv_max`.
 ///
+/// Level-triggered and one-shot, a receive that brought less than that is taken to have run dry. A host that offered less,
+/// such as a ring up to its wrap, reports it with `demuxbuf_connection_sync`, and `would_block` when it did run dry.
+///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`,

@@ -1,6 +1,7 @@
 //! Builds the C library and C programs with cargo and the system's C compiler, for tests, the demo and benchmarks.
 //!
-//! `CC`, `CXX` and `CFLAGS` are honoured, so that the same tests run under other compilers and sanitizers.
+//! `CC`, `CXX` and `CFLAGS` are honoured, so that the same tests run under other compilers and sanitizers; so is
+//! `DEMUXBUF_LIBRARY`, a folder with a library that was built otherwise.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -39,6 +40,9 @@ pub fn library() -> &'static Path {
 pub fn try_library() -> Result<&'static Path, String> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let build = || {
+        if let Some(folder) = std::env::var_os("DEMUXBUF_LIBRARY") {
+            return Ok(root().join(folder));
+        }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         try_run(Command::new(cargo).args(["capi", "--quiet"]).current_dir(root()))?;
         Ok(target().join("release"))

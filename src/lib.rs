@@ -9,6 +9,8 @@ pub mod framing;
 pub mod memory;
 pub mod pool;
 pub mod receiver;
+#[cfg(feature = "std")]
+pub mod shards;
 
 #[cfg(feature = "ffi")]
 pub mod ffi;

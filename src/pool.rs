@@ -49,6 +49,8 @@ mod config;
 mod deadlines;
 mod error;
 mod id;
+#[cfg(feature = "std")]
+mod lending;
 mod list;
 mod stats;
 mod tenants;
@@ -61,10 +63,11 @@ pub use id::{LeaseId, TenantId, WaitId};
 pub use stats::PoolStats;
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
 
+pub(crate) use id::Generation;
+
 use alloc::vec::Vec;
 use buffers::{Buffers, Lease, LeaseState};
 use deadlines::{Deadlines, Demand};
-use id::Generation;
 use list::{Links, List, NIL};
 use tenants::Tenants;
 use waits::{Wait, WaitState, Waits};

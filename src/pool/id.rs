@@ -19,7 +19,7 @@ macro_rules! handle {
             /// alone would often name one of each.
             const KIND: u64 = $kind << 54;
 
-            pub(super) const fn new(index: u32, generation: Generation) -> $name {
+            pub(crate) const fn new(index: u32, generation: Generation) -> $name {
                 $name((generation.0 as u64) << 32 | index as u64)
             }
 
@@ -38,7 +38,7 @@ macro_rules! handle {
                 self.0 as u32
             }
 
-            pub(super) const fn generation(self) -> Generation {
+            pub(crate) const fn generation(self) -> Generation {
                 Generation((self.0 >> 32) as u32)
             }
         }
@@ -52,16 +52,25 @@ handle!(TenantId, 2);
 /// How often an entry was used, in its low 24 bits, and the pool's tag above. After 2^24 uses of one entry its numbers
 /// start again: a handle kept for that long could be taken for a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Generation(u32);
+pub(crate) struct Generation(u32);
 
 const USES: u32 = 0x00ff_ffff;
 
 impl Generation {
-    pub(super) const fn first(tag: u8) -> Generation {
+    pub(crate) const fn first(tag: u8) -> Generation {
         Generation((tag as u32) << 24 | 1)
     }
 
-    pub(super) const fn next(self) -> Generation {
+    /// The generation with this number, as [`Generation::to_bits`] gave it.
+    pub(crate) const fn from_bits(bits: u32) -> Generation {
+        Generation(bits)
+    }
+
+    pub(crate) const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn next(self) -> Generation {
         Generation((self.0 & !USES) | (self.0.wrapping_add(1) & USES))
     }
 }

@@ -1,0 +1,43 @@
+//! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere.
+
+use super::list::NIL;
+use super::{Pool, WaitId};
+
+impl Pool {
+    /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. It may say
+    /// yes needlessly, never no: while it says no, no number of free buffers would change what anybody gets.
+    pub(crate) fn needs_all(&self) -> bool {
+        let is_wanted = |class: usize| {
+            let entry = &self.classes[class];
+            self.next_of(class).is_some_and(|units| units <= entry.cap - entry.out)
+        };
+        let anyone = self.stats.waiting > 0 && (0..usize::from(self.classes_used)).any(is_wanted);
+        anyone || self.buffers.free_units() < self.reserve_max()
+    }
+
+    /// Free buffers of the default size that no reserve holds back and nobody waits for: a request of any class without
+    /// a cap would be granted as many, one after the other.
+    pub(crate) fn surplus(&self) -> u32 {
+        if self.needs_all() { 0 } else { (self.buffers.free_units() - self.reserve_max()) / self.buffers.units_of(0) }
+    }
+
+    /// Free buffers of the default size.
+    pub(crate) fn free_buffers(&self) -> u32 {
+        self.buffers.free_units() / self.buffers.units_of(0)
+    }
+
+    /// Waits queued, by class.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = u32> {
+        self.classes.iter().map(|class| class.waiting)
+    }
+
+    /// The wait that the next `poll_grant` ends.
+    pub(crate) fn next_grant(&self) -> Option<WaitId> {
+        let index = self.assigned.head;
+        (index != NIL).then(|| self.wait_at(index))
+    }
+
+    fn reserve_max(&self) -> u32 {
+        self.classes.iter().map(|class| class.reserve).max().expect("there are classes")
+    }
+}

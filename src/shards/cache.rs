@@ -1,0 +1,147 @@
+//! The lock-free parts: who holds a buffer, and the buffers that a shard keeps at hand.
+
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::pool::{Generation, LeaseId};
+
+/// One buffer: who holds it, and its place in a cache. A cache line each, so that threads whose buffers are neighbours do
+/// not disturb each other.
+#[repr(align(64))]
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// Generation in the upper half; [`HELD`], [`CAPPED`] and the class below. Only who owns the buffer writes it.
+    hold: AtomicU64,
+    /// The link below this one in a cache.
+    below: AtomicU32,
+}
+
+const HELD: u64 = 1 << 31;
+const CAPPED: u64 = 1 << 30;
+const CLASS: u64 = 0xff;
+
+/// What a lease was taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub(super) class: u8,
+    /// Its class has a cap, so it comes back to the pool at once.
+    pub(super) is_capped: bool,
+}
+
+impl Slot {
+    pub(super) fn new(tag: u8) -> Slot {
+        Slot { hold: AtomicU64::new(free(Generation::first(tag))), below: AtomicU32::new(0) }
+    }
+
+    /// Starts a lease; the caller owns the buffer.
+    pub(super) fn hold(&self, index: u32, hold: Hold) -> LeaseId {
+        let word = self.hold.load(Ordering::Relaxed);
+        debug_assert_eq!(word & HELD, 0, "a buffer is leased once");
+        let capped = if hold.is_capped { CAPPED } else { 0 };
+        self.hold.store(word | HELD | capped | u64::from(hold.class), Ordering::Relaxed);
+        LeaseId::new(index, generation(word))
+    }
+
+    /// Ends a lease. Of several threads that try, one succeeds: from then on it owns the buffer.
+    pub(super) fn release(&self, lease: LeaseId) -> Option<Hold> {
+        let word = self.hold.load(Ordering::Relaxed);
+        if generation(word) != lease.generation() || word & HELD == 0 {
+            return None;
+        }
+        let next = free(generation(word).next());
+        self.hold.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        Some(Hold { class: (word & CLASS) as u8, is_capped: word & CAPPED != 0 })
+    }
+
+    pub(super) fn is_held_as(&self, lease: LeaseId) -> bool {
+        let word = self.hold.load(Ordering::Relaxed);
+        generation(word) == lease.generation() && word & HELD != 0
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.hold.load(Ordering::Relaxed) & HELD != 0
+    }
+}
+
+fn free(generation: Generation) -> u64 {
+    u64::from(generation.to_bits()) << 32
+}
+
+fn generation(word: u64) -> Generation {
+    Generation::from_bits((word >> 32) as u32)
+}
+
+/// Free buffers that a shard keeps at hand: a stack linked through the slots.
+///
+/// Its shard pushes and pops; anybody takes everything. Between a shard's look at the top and its exchange, only a taker
+/// can have come, who leaves it empty, so a top that is unchanged is the top of an unchanged stack. The count of pushes
+/// in the upper bits keeps that true for a host that lets two threads use one shard.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    top: AtomicU64,
+}
+
+/// A link: a buffer's index plus 1; 0 for none. Above it 8 bits of depth and 24 bits that count pushes.
+const LINK: u64 = 0xffff_ffff;
+const DEPTH_SHIFT: u32 = 32;
+const DEPTH_MAX: u64 = 0xff;
+const PUSHES_SHIFT: u32 = 40;
+
+impl Cache {
+    /// Puts a buffer on top; returns how many there are now, if they are fewer than 256. It sees all that was done before
+    /// an earlier [`Cache::take`], and a later one sees all that was done before it: the exchange acquires and releases.
+    pub(super) fn push(&self, slots: &[Slot], index: u32) -> u32 {
+        let mut top = self.top.load(Ordering::Relaxed);
+        loop {
+            slots[index as usize].below.store((top & LINK) as u32, Ordering::Relaxed);
+            let depth = (depth(top) + 1).min(DEPTH_MAX);
+            let pushes = (top >> PUSHES_SHIFT).wrapping_add(1);
+            let next = pushes << PUSHES_SHIFT | depth << DEPTH_SHIFT | (u64::from(index) + 1);
+            match self.top.compare_exchange(top, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return depth as u32,
+                Err(seen) => top = seen,
+            }
+        }
+    }
+
+    /// Takes the buffer on top: the one used last, whose memory is the most likely to be near.
+    pub(super) fn pop(&self, slots: &[Slot]) -> Option<u32> {
+        let mut top = self.top.load(Ordering::Acquire);
+        loop {
+            let index = ((top & LINK) as u32).checked_sub(1)?;
+            let below = slots[index as usize].below.load(Ordering::Relaxed);
+            let depth = depth(top).saturating_sub(1);
+            let next = top & !(LINK | DEPTH_MAX << DEPTH_SHIFT) | depth << DEPTH_SHIFT | u64::from(below);
+            match self.top.compare_exchange(top, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(index),
+                Err(seen) => top = seen,
+            }
+        }
+    }
+
+    /// Takes everything.
+    pub(super) fn take(&self, slots: &[Slot]) -> impl Iterator<Item = u32> {
+        let top = self.top.fetch_and(!(LINK | DEPTH_MAX << DEPTH_SHIFT), Ordering::AcqRel);
+        walk(slots, top)
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        depth(self.top.load(Ordering::Relaxed)) as u32
+    }
+
+    /// What lies here; only while nobody uses it.
+    pub(super) fn iter(&self, slots: &[Slot]) -> impl Iterator<Item = u32> {
+        walk(slots, self.top.load(Ordering::Acquire))
+    }
+}
+
+fn depth(top: u64) -> u64 {
+    top >> DEPTH_SHIFT & DEPTH_MAX
+}
+
+fn walk(slots: &[Slot], top: u64) -> impl Iterator<Item = u32> {
+    let mut link = (top & LINK) as u32;
+    core::iter::from_fn(move || {
+        let index = link.checked_sub(1)?;
+        link = slots[index as usize].below.load(Ordering::Relaxed);
+        Some(index)
+    })
+}

@@ -1,0 +1,327 @@
+//! The handle of one thread.
+
+use super::cache::Hold;
+use super::shared::{Central, Lane, Shared};
+use super::sync::Ordering;
+use super::tickets::{State, Ticket, Tickets};
+use super::{AT_HAND_MAX, ShardError, ShardsStats};
+use crate::pool::{Grant, LeaseId, Outcome, PoolError, WaitId, WaitInfo};
+use alloc::sync::Arc;
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::sync::atomic::{self, AtomicUsize};
+
+/// The most free buffers that a shard takes at once.
+const LEND_MAX: u32 = AT_HAND_MAX / 2;
+
+/// One thread's handle.
+#[derive(Debug)]
+pub struct Shard {
+    shared: Arc<Shared>,
+    index: u32,
+    /// The mark of the thread it is bound to; 0 for none.
+    thread: AtomicUsize,
+    is_not_sync: PhantomData<Cell<()>>,
+}
+
+impl Shard {
+    /// Takes the handle of a shard that is not in use.
+    pub(super) fn claim(shared: &Arc<Shared>, index: u32) -> Result<Shard, ShardError> {
+        let shards = shared.lanes.len() as u32;
+        let lane = shared.lanes.get(index as usize).ok_or(ShardError::UnknownShard { index, shards })?;
+        if lane.0.is_in_use.swap(true, Ordering::Acquire) {
+            return Err(ShardError::ShardInUse { index });
+        }
+        let (shared, thread) = (Arc::clone(shared), AtomicUsize::new(0));
+        Ok(Shard { shared, index, thread, is_not_sync: PhantomData })
+    }
+
+    /// Asks for a buffer: granted at once, or queued. `token` comes back with the grant, at this shard.
+    ///
+    /// # Errors
+    ///
+    /// The class does not exist; it would have to wait and all waits are in use; the pool is closed.
+    pub fn request(&self, class: u8, token: u64) -> Result<Outcome, ShardError> {
+        if self.shared.is_uncapped(class) {
+            if let Some(index) = self.lane().cache.pop(&self.shared.slots) {
+                return Ok(Outcome::Granted(self.hold(index, class)));
+            }
+        }
+        let outcome = self.locked(|central| self.request_locked(central, class, token));
+        self.count_refusal(outcome)
+    }
+
+    /// Gives a buffer back, whichever shard it was taken on. If somebody waits who may take it, it is assigned to him in
+    /// this step.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign. Of several threads that release it at once, all but one are told so.
+    pub fn release(&self, lease: LeaseId) -> Result<(), ShardError> {
+        let slot = self.shared.slots.get(lease.index() as usize);
+        let Some(hold) = slot.and_then(|slot| slot.release(lease)) else {
+            return self.count_refusal(Err(PoolError::StaleLease.into()));
+        };
+        let Lane { cache, counts, .. } = self.lane();
+        counts.given_by_class[usize::from(hold.class)].add_one();
+        if hold.is_capped {
+            self.locked(|central| central.take_back(lease.index()));
+            return Ok(());
+        }
+        let at_hand = cache.push(&self.shared.slots, lease.index());
+        // The other side of `collect`: this comes after `push`, so it sees that the pool is short if `take` came before.
+        if at_hand > AT_HAND_MAX || self.shared.is_short.0.load(Ordering::Relaxed) {
+            self.locked(|central| self.shared.take_cached(central, cache));
+        }
+        Ok(())
+    }
+
+    /// Ends a wait, whichever shard it is of. If a buffer was assigned to it, the next waiter has it in this step.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale or foreign.
+    pub fn cancel(&self, wait: WaitId) -> Result<(), ShardError> {
+        let outcome = self.locked(|central| {
+            central.tickets.find(wait).ok_or(PoolError::StaleWait)?;
+            central.end_wait(wait.index());
+            self.lane().counts.cancelled.add_one();
+            Ok(())
+        });
+        self.count_refusal(outcome)
+    }
+
+    /// The next waiter of this shard that has a buffer, in the order in which they were assigned. Call it until `None`.
+    /// While there is nothing to pick up it takes no lock.
+    pub fn poll_grant(&self) -> Option<Grant> {
+        if !self.lane().is_called.load(Ordering::Acquire) {
+            return None;
+        }
+        self.locked(|central| {
+            let Some(wait) = central.tickets.first_grant(self.index) else {
+                self.shared.forget_call(self.index);
+                return None;
+            };
+            let Ticket { token, class, state: State::Assigned { buffer, .. }, .. } =
+                central.tickets.close(wait.index())
+            else {
+                unreachable!("what is among the grants is assigned")
+            };
+            self.lane().counts.picked_up.add_one();
+            Some(Grant { wait, token, class, lease: self.hold(buffer, class), is_timed: false })
+        })
+    }
+
+    /// A shard that has grants to pick up and sleeps, for all that is known; the host tells it, by an eventfd or its like.
+    /// Call it until `None`. It takes no lock.
+    pub fn poll_wake(&self) -> Option<u32> {
+        self.shared.poll_wake(Some(self.index))
+    }
+
+    /// Takes a wait off this shard, for the one that its connection moves to. On the way it keeps its place and is served
+    /// as ever, but no shard picks the buffer up until [`Shard::import_wait`].
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale: if it was served, the grant was picked up here already. Or it is not of this shard.
+    pub fn export_wait(&self, wait: WaitId) -> Result<(), ShardError> {
+        self.move_wait(wait, self.index, Tickets::NOWHERE, ShardError::WaitElsewhere)
+    }
+
+    /// Takes in a wait that another shard has exported. If it was served on the way, the next `poll_grant` has it.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale, or was not exported.
+    pub fn import_wait(&self, wait: WaitId) -> Result<(), ShardError> {
+        self.move_wait(wait, Tickets::NOWHERE, self.index, ShardError::WaitNotExported)
+    }
+
+    /// How a wait stands, whichever shard it is of.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale or foreign.
+    pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, ShardError> {
+        self.locked(|central| {
+            let ticket = central.tickets.find(wait).ok_or(PoolError::StaleWait)?;
+            match ticket.state {
+                State::Queued(wait) => Ok(WaitInfo { token: ticket.token, ..central.pool.describe_wait(wait)? }),
+                State::Assigned { grants_passed, since_ns, .. } => Ok(WaitInfo {
+                    token: ticket.token,
+                    class: ticket.class,
+                    age_ns: central.now_ns - since_ns,
+                    grants_passed,
+                    is_timed: false,
+                    is_assigned: true,
+                }),
+                State::Unused => unreachable!("a ticket that is found is in use"),
+            }
+        })
+    }
+
+    /// Whether a lease is held.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign.
+    pub fn check_lease(&self, lease: LeaseId) -> Result<(), ShardError> {
+        let slot = self.shared.slots.get(lease.index() as usize);
+        if slot.is_some_and(|slot| slot.is_held_as(lease)) { Ok(()) } else { Err(PoolError::StaleLease.into()) }
+    }
+
+    /// Tells this shard the time, in monotonic nanoseconds; it dates waits. A time before the last one is counted and not
+    /// taken.
+    pub fn handle_timeout(&self, now_ns: u64) {
+        let lane = self.lane();
+        if now_ns < lane.now_ns.get() {
+            lane.counts.clock_backwards.add_one();
+        } else {
+            lane.now_ns.set(now_ns);
+        }
+    }
+
+    /// Counts, without a lock.
+    pub fn stats(&self) -> ShardsStats {
+        self.shared.stats()
+    }
+
+    /// Which shard this is.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Binds the shard to the thread that calls, for [`Shard::check_thread`].
+    pub fn bind_thread(&self) {
+        self.thread.store(thread_mark(), atomic::Ordering::Relaxed);
+    }
+
+    /// Whether the thread that calls may use the shard: it is bound to it, or to none. Costs a load and a comparison.
+    ///
+    /// # Errors
+    ///
+    /// The shard is bound to another thread.
+    pub fn check_thread(&self) -> Result<(), ShardError> {
+        let thread = self.thread.load(atomic::Ordering::Relaxed);
+        if thread == 0 || thread == thread_mark() { Ok(()) } else { Err(ShardError::WrongThread) }
+    }
+
+    /// As [`Shards::check_invariants`].
+    ///
+    /// # Errors
+    ///
+    /// Names the rule that is broken.
+    pub fn check_invariants(&self) -> Result<(), &'static str> {
+        self.shared.check_invariants()
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.locked(|central| {
+            self.shared.take_cached(central, &self.lane().cache);
+            let mut from = 0;
+            while let Some(index) = central.tickets.next_of(self.index, from) {
+                central.end_wait(index);
+                self.lane().counts.cancelled.add_one();
+                from = index + 1;
+            }
+            self.shared.forget_call(self.index);
+        });
+        self.lane().is_in_use.store(false, Ordering::Release);
+    }
+}
+
+impl Shard {
+    fn lane(&self) -> &Lane {
+        &self.shared.lanes[self.index as usize].0
+    }
+
+    /// Does something with the pool, and afterwards what follows from it.
+    fn locked<R>(&self, act: impl FnOnce(&mut Central) -> R) -> R {
+        let mut central = self.shared.lock();
+        let Lane { counts, now_ns, .. } = self.lane();
+        counts.locked.add_one();
+        central.tell_time(now_ns.get());
+        let outcome = act(&mut central);
+        counts.wakes.add(self.shared.settle(&mut central, Some(self.index)));
+        outcome
+    }
+
+    fn request_locked(&self, central: &mut Central, class: u8, token: u64) -> Result<Outcome, ShardError> {
+        let classes = self.shared.classes;
+        if class >= classes {
+            return Err(PoolError::UnknownClass { class, classes }.into());
+        }
+        if central.is_closed {
+            return Err(ShardError::Closed);
+        }
+        if !central.pool.would_grant(class) {
+            self.shared.collect(central);
+        }
+        // A ticket must be there before the pool queues the request: a wait without a home could not be served.
+        let Some(ticket) = central.tickets.next_unused().or(central.pool.would_grant(class).then_some(0)) else {
+            let waiters_max = central.tickets.len();
+            return Err(PoolError::WaitersFull { waiters_max }.into());
+        };
+        match central.pool.request(class, ticket.into())? {
+            Outcome::Queued(wait) => {
+                self.lane().counts.queued.add_one();
+                Ok(Outcome::Queued(central.tickets.open(self.index, class, token, wait)))
+            }
+            Outcome::Granted(lease) => {
+                let lease = self.hold(lease.index(), class);
+                if self.shared.is_uncapped(class) {
+                    self.stock_up(central, class);
+                }
+                Ok(Outcome::Granted(lease))
+            }
+        }
+    }
+
+    /// Puts this shard's part of what is left at hand. For the pool it is leased to a class that has no cap, so that it
+    /// makes no difference to which.
+    fn stock_up(&self, central: &mut Central, class: u8) {
+        let part = central.pool.surplus() / self.shared.lanes.len() as u32;
+        for _ in 0..part.min(LEND_MAX) {
+            let Ok(Outcome::Granted(lease)) = central.pool.request(class, 0) else {
+                unreachable!("a part of the surplus is granted at once");
+            };
+            self.lane().cache.push(&self.shared.slots, lease.index());
+        }
+    }
+
+    fn move_wait(&self, wait: WaitId, from: u32, to: u32, refusal: ShardError) -> Result<(), ShardError> {
+        let outcome = self.locked(|central| {
+            let ticket = central.tickets.find(wait).ok_or(PoolError::StaleWait)?;
+            if ticket.home != from {
+                return Err(refusal);
+            }
+            central.tickets.rehome(wait.index(), to);
+            if central.tickets.first_grant(self.index).is_some() {
+                self.lane().is_called.store(true, Ordering::Release);
+            }
+            Ok(())
+        });
+        self.count_refusal(outcome)
+    }
+
+    /// Starts a lease of a buffer that this shard owns by now.
+    fn hold(&self, index: u32, class: u8) -> LeaseId {
+        self.lane().counts.taken_by_class[usize::from(class)].add_one();
+        self.shared.slots[index as usize].hold(index, Hold { class, is_capped: !self.shared.is_uncapped(class) })
+    }
+
+    fn count_refusal<T>(&self, outcome: Result<T, ShardError>) -> Result<T, ShardError> {
+        if outcome.is_err() {
+            self.lane().counts.refused.add_one();
+        }
+        outcome
+    }
+}
+
+/// A number that no other living thread has: an address of its own.
+fn thread_mark() -> usize {
+    std::thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| core::ptr::from_ref(mark).addr())
+}

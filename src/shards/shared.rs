@@ -1,0 +1,232 @@
+//! What all shards share: the lock-free parts of each, and the pool behind a lock.
+
+use super::cache::{Cache, Slot};
+use super::stats::{Board, Count, Counts};
+use super::sync::{Apart, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
+use super::tickets::{State, Tickets};
+use super::{ShardsStats, reserve};
+use crate::pool::{ConfigError, Pool, PoolConfig};
+use alloc::boxed::Box;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) slots: Box<[Slot]>,
+    pub(super) lanes: Box<[Apart<Lane>]>,
+    pub(super) classes: u8,
+    /// A bit for each class that has no cap.
+    pub(super) uncapped: u8,
+    /// A bit for each shard that is to be told and was not named yet.
+    pub(super) wakes: Box<[AtomicU64]>,
+    pub(super) is_short: Apart<AtomicBool>,
+    pub(super) board: Apart<Board>,
+    pub(super) central: Apart<Mutex<Central>>,
+}
+
+/// What one shard has; other threads write here only while the pool is short.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    pub(super) cache: Cache,
+    /// There is a grant to pick up, and no `poll_grant` has returned `None` since.
+    pub(super) is_called: AtomicBool,
+    pub(super) is_in_use: AtomicBool,
+    pub(super) now_ns: Count,
+    pub(super) counts: Counts,
+}
+
+#[derive(Debug)]
+pub(super) struct Central {
+    pub(super) pool: Pool,
+    pub(super) tickets: Tickets,
+    pub(super) now_ns: u64,
+    pub(super) is_closed: bool,
+}
+
+impl Central {
+    /// The shards tell the time one after the other, so only the latest counts.
+    pub(super) fn tell_time(&mut self, now_ns: u64) {
+        if now_ns > self.now_ns {
+            self.now_ns = now_ns;
+            self.pool.handle_timeout(now_ns);
+        }
+    }
+
+    /// For the pool, a buffer that is held or at hand is leased.
+    pub(super) fn take_back(&mut self, index: u32) {
+        self.pool.release(self.pool.lease_at(index)).expect("what is not free there is leased");
+    }
+
+    pub(super) fn end_wait(&mut self, index: u32) {
+        match self.tickets.close(index).state {
+            State::Queued(wait) => self.pool.cancel(wait).expect("what is queued here waits there"),
+            State::Assigned { buffer, .. } => self.take_back(buffer),
+            State::Unused => unreachable!("only a wait is ended"),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(config: &PoolConfig, shards: u32) -> Result<Shared, ConfigError> {
+        let pool = Pool::new(config)?;
+        let tickets = Tickets::new(config.waiters_max, shards, config.tag)?;
+        let mut slots = reserve("buffers", config.buffers)?;
+        slots.extend((0..config.buffers).map(|_| Slot::new(config.tag)));
+        let mut lanes = reserve("shards", shards)?;
+        lanes.extend((0..shards).map(|_| Apart::default()));
+        let mut wakes = reserve("shards", shards.div_ceil(u64::BITS))?;
+        wakes.extend((0..shards.div_ceil(u64::BITS)).map(|_| AtomicU64::new(0)));
+        let is_uncapped = |class: &usize| config.class_caps[*class] >= config.buffers;
+        let uncapped = (0..usize::from(config.classes)).filter(is_uncapped).fold(0, |mask, class| mask | 1 << class);
+        let shared = Shared {
+            slots: slots.into_boxed_slice(),
+            lanes: lanes.into_boxed_slice(),
+            classes: config.classes,
+            uncapped,
+            wakes: wakes.into_boxed_slice(),
+            is_short: Apart(AtomicBool::new(false)),
+            board: Apart::default(),
+            central: Apart(Mutex::new(Central { pool, tickets, now_ns: 0, is_closed: false })),
+        };
+        shared.settle(&mut shared.lock(), None);
+        Ok(shared)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Central> {
+        self.central.0.lock().expect("no thread panics inside the pool")
+    }
+
+    pub(super) fn is_uncapped(&self, class: u8) -> bool {
+        self.uncapped.checked_shr(class.into()).is_some_and(|mask| mask & 1 != 0)
+    }
+
+    pub(super) fn take_cached(&self, central: &mut Central, cache: &Cache) {
+        for index in cache.take(&self.slots) {
+            central.take_back(index);
+        }
+    }
+
+    /// Says that the pool is short, and takes back what the shards have at hand. Once it was said, nothing stays there.
+    pub(super) fn collect(&self, central: &mut Central) {
+        if self.is_short.0.load(Ordering::Relaxed) {
+            return;
+        }
+        // The other side of `Shard::release`: `take` publishes it.
+        self.is_short.0.store(true, Ordering::Relaxed);
+        for lane in &self.lanes {
+            self.take_cached(central, &lane.0.cache);
+        }
+    }
+
+    /// Puts things right after any change: calls in what is at hand if the pool became short, passes grants on to their
+    /// shards, and shows how it stands. Returns how many shards are to be told.
+    pub(super) fn settle(&self, central: &mut Central, here: Option<u32>) -> u64 {
+        if central.pool.needs_all() {
+            self.collect(central);
+        }
+        if !central.is_closed && self.is_short.0.load(Ordering::Relaxed) && !central.pool.needs_all() {
+            self.is_short.0.store(false, Ordering::Relaxed);
+        }
+        let mut calls = 0;
+        while let Some(wait) = central.pool.next_grant() {
+            let info = central.pool.describe_wait(wait).expect("a wait that is to be served is one");
+            let grant = central.pool.poll_grant().expect("what was seen is there");
+            let since_ns = central.now_ns - info.age_ns;
+            let home = central.tickets.assign(grant.token as u32, grant.lease, &info, since_ns);
+            calls += u64::from(home != Tickets::NOWHERE && self.call(home, here));
+        }
+        self.board.0.publish(&central.pool, central.tickets.assigned);
+        calls
+    }
+
+    /// Notes that a shard has something to pick up; returns whether it is to be told.
+    fn call(&self, home: u32, here: Option<u32>) -> bool {
+        let is_called = &self.lanes[home as usize].0.is_called;
+        if is_called.load(Ordering::Relaxed) {
+            return false;
+        }
+        is_called.store(true, Ordering::Release);
+        if here == Some(home) {
+            return false;
+        }
+        let (word, bit) = self.wake_bit(home);
+        word.fetch_or(bit, Ordering::AcqRel);
+        true
+    }
+
+    /// A shard has looked, and there was nothing.
+    pub(super) fn forget_call(&self, home: u32) {
+        self.lanes[home as usize].0.is_called.store(false, Ordering::Relaxed);
+        let (word, bit) = self.wake_bit(home);
+        if word.load(Ordering::Relaxed) & bit != 0 {
+            word.fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+
+    fn wake_bit(&self, index: u32) -> (&AtomicU64, u64) {
+        (&self.wakes[(index / u64::BITS) as usize], 1 << (index % u64::BITS))
+    }
+
+    /// The shard that asks is not named: it is awake.
+    pub(super) fn poll_wake(&self, here: Option<u32>) -> Option<u32> {
+        for (index, word) in (0..).zip(&self.wakes) {
+            let mut bits = word.load(Ordering::Acquire);
+            if let Some(here) = here.filter(|here| here / u64::BITS == index) {
+                bits &= !(1 << (here % u64::BITS));
+            }
+            while bits != 0 {
+                let bit = bits & bits.wrapping_neg();
+                if word.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
+                    return Some(index * u64::BITS + bit.trailing_zeros());
+                }
+                bits &= !bit;
+            }
+        }
+        None
+    }
+
+    /// From now on no request finds a buffer at hand, so each sees that the pool is closed.
+    pub(super) fn close(&self) {
+        let mut central = self.lock();
+        central.is_closed = true;
+        self.collect(&mut central);
+        self.settle(&mut central, None);
+    }
+
+    pub(super) fn stats(&self) -> ShardsStats {
+        let mut stats = ShardsStats { capacity: self.slots.len() as u32, ..ShardsStats::default() };
+        for Apart(lane) in &self.lanes {
+            stats.cached += lane.cache.len();
+            lane.counts.add_to(&mut stats);
+        }
+        stats.free = stats.cached;
+        self.board.0.add_to(&mut stats);
+        stats.finish();
+        stats
+    }
+
+    pub(super) fn check_invariants(&self) -> Result<(), &'static str> {
+        let central = self.lock();
+        let Central { pool, tickets, .. } = &*central;
+        pool.check_invariants()?;
+        let cached: u32 = self.lanes.iter().map(|lane| lane.0.cache.iter(&self.slots).count() as u32).sum();
+        let held = self.slots.iter().filter(|slot| slot.is_held()).count() as u32;
+        let assigned = tickets.iter().filter(|ticket| matches!(ticket.state, State::Assigned { .. })).count() as u32;
+        let queued = tickets.iter().filter(|ticket| matches!(ticket.state, State::Queued(_))).count() as u32;
+        let stats = pool.stats();
+        ensure(
+            pool.free_buffers() + cached + held + assigned == self.slots.len() as u32,
+            "I1: free, at hand, held or assigned is all",
+        )?;
+        ensure(assigned == tickets.assigned, "I1: as many buffers are assigned as are counted")?;
+        ensure(queued == stats.waiting, "I2: what waits here waits in the pool")?;
+        ensure(cached == 0 || !pool.needs_all(), "I3: while the pool is short, nothing is at hand")?;
+        for (home, lane) in (0..).zip(&self.lanes) {
+            let has_grants = tickets.first_grant(home).is_some();
+            ensure(!has_grants || lane.0.is_called.load(Ordering::Relaxed), "a shard with grants is called")?;
+        }
+        Ok(())
+    }
+}
+
+fn ensure(holds: bool, rule: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(rule) }
+}

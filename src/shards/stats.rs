@@ -1,0 +1,137 @@
+//! What the shards count. Reading it needs no lock and disturbs nobody but by the read itself.
+//!
+//! The counts take no part in any decision, so these atomics are never loom's: its models stay small.
+
+use crate::pool::{CLASSES_MAX, Pool};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// What the shards count, and how they stand. While other threads work, the numbers are of slightly different moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardsStats {
+    /// Buffers.
+    pub capacity: u32,
+    /// Buffers nobody holds, wherever they are.
+    pub free: u32,
+    /// Of these, the ones that shards keep at hand.
+    pub cached: u32,
+    /// Buffers held.
+    pub leased: u32,
+    /// Buffers held, by class.
+    pub leased_by_class: [u32; CLASSES_MAX],
+    /// Buffers handed over and not picked up yet.
+    pub assigned: u32,
+    /// Waits queued.
+    pub waiting: u32,
+    /// Waits queued, by class.
+    pub waiting_by_class: [u32; CLASSES_MAX],
+    /// Requests granted at once.
+    pub granted_at_once: u64,
+    /// Requests granted by hand-over, and picked up.
+    pub granted_by_hand_over: u64,
+    /// Requests that had to wait.
+    pub queued: u64,
+    /// Waits ended by those who waited.
+    pub cancelled: u64,
+    /// Buffers given back.
+    pub released: u64,
+    /// Calls that were refused.
+    pub refused: u64,
+    /// Shards that were to be told of a grant.
+    pub wakes: u64,
+    /// Calls that took the lock.
+    pub locked: u64,
+    /// Times before the last one of the same shard that were told.
+    pub clock_backwards: u64,
+}
+
+impl ShardsStats {
+    /// A sum over counts of different moments can be below zero: a buffer seen given and not seen taken.
+    pub(super) fn finish(&mut self) {
+        for leased in &mut self.leased_by_class {
+            *leased = if *leased > self.capacity { 0 } else { *leased };
+        }
+        self.leased = self.leased_by_class.iter().sum();
+    }
+}
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn add_one(&self) {
+        self.add(1);
+    }
+
+    pub(super) fn add(&self, more: u64) {
+        self.set(self.get().wrapping_add(more));
+    }
+
+    pub(super) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one shard counts.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) taken_by_class: [Count; CLASSES_MAX],
+    pub(super) given_by_class: [Count; CLASSES_MAX],
+    pub(super) picked_up: Count,
+    pub(super) queued: Count,
+    pub(super) cancelled: Count,
+    pub(super) refused: Count,
+    pub(super) wakes: Count,
+    pub(super) locked: Count,
+    pub(super) clock_backwards: Count,
+}
+
+impl Counts {
+    pub(super) fn add_to(&self, stats: &mut ShardsStats) {
+        for class in 0..CLASSES_MAX {
+            let (taken, given) = (self.taken_by_class[class].get(), self.given_by_class[class].get());
+            stats.granted_at_once = stats.granted_at_once.wrapping_add(taken);
+            stats.released = stats.released.wrapping_add(given);
+            // A buffer may come back through another shard, so only the sum over all shards means something.
+            let leased = &mut stats.leased_by_class[class];
+            *leased = leased.wrapping_add(taken as u32).wrapping_sub(given as u32);
+        }
+        stats.granted_at_once = stats.granted_at_once.wrapping_sub(self.picked_up.get());
+        stats.granted_by_hand_over += self.picked_up.get();
+        stats.queued += self.queued.get();
+        stats.cancelled += self.cancelled.get();
+        stats.refused += self.refused.get();
+        stats.wakes += self.wakes.get();
+        stats.locked += self.locked.get();
+        stats.clock_backwards += self.clock_backwards.get();
+    }
+}
+
+/// How the pool behind the lock stands, as of the last call that took the lock.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    free: AtomicU32,
+    assigned: AtomicU32,
+    waiting_by_class: [AtomicU32; CLASSES_MAX],
+}
+
+impl Board {
+    pub(super) fn publish(&self, pool: &Pool, assigned: u32) {
+        self.free.store(pool.free_buffers(), Ordering::Relaxed);
+        self.assigned.store(assigned, Ordering::Relaxed);
+        for (shown, waiting) in self.waiting_by_class.iter().zip(pool.waiting()) {
+            shown.store(waiting, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn add_to(&self, stats: &mut ShardsStats) {
+        stats.free += self.free.load(Ordering::Relaxed);
+        stats.assigned = self.assigned.load(Ordering::Relaxed);
+        stats.waiting_by_class = core::array::from_fn(|class| self.waiting_by_class[class].load(Ordering::Relaxed));
+        stats.waiting = stats.waiting_by_class.iter().sum();
+    }
+}

@@ -1,0 +1,168 @@
+//! The waits of all shards: each has a home, the shard that is told when it is served.
+
+use crate::pool::{ConfigError, Generation, LeaseId, WaitId, WaitInfo};
+use alloc::vec::Vec;
+
+const NIL: u32 = u32::MAX;
+
+/// How a wait stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Unused,
+    /// In the pool's queue, as this wait.
+    Queued(WaitId),
+    /// This buffer is its own; it passed so many grants and waited since then.
+    Assigned {
+        buffer: u32,
+        grants_passed: u64,
+        since_ns: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    pub(super) token: u64,
+    pub(super) state: State,
+    pub(super) home: u32,
+    pub(super) class: u8,
+    generation: Generation,
+    next: u32,
+    prev: u32,
+}
+
+/// The grants that a shard has not picked up, first in, first out.
+#[derive(Clone, Copy, Debug)]
+struct Grants {
+    head: u32,
+    tail: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Tickets {
+    table: Vec<Ticket>,
+    unused: u32,
+    grants: Vec<Grants>,
+    pub(super) assigned: u32,
+}
+
+impl Tickets {
+    /// The home of a wait that is on its way from one shard to another.
+    pub(super) const NOWHERE: u32 = NIL;
+
+    pub(super) fn new(waiters_max: u32, shards: u32, tag: u8) -> Result<Tickets, ConfigError> {
+        let mut table = super::reserve("waiters_max", waiters_max)?;
+        table.extend((0..waiters_max).map(|index| Ticket {
+            token: 0,
+            state: State::Unused,
+            home: NIL,
+            class: 0,
+            generation: Generation::first(tag),
+            next: if index + 1 < waiters_max { index + 1 } else { NIL },
+            prev: NIL,
+        }));
+        let mut grants = super::reserve("shards", shards)?;
+        grants.extend((0..shards).map(|_| Grants { head: NIL, tail: NIL }));
+        Ok(Tickets { table, unused: if waiters_max > 0 { 0 } else { NIL }, grants, assigned: 0 })
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.table.len() as u32
+    }
+
+    /// The ticket that the next [`Tickets::open`] uses, or none is left.
+    pub(super) fn next_unused(&self) -> Option<u32> {
+        (self.unused != NIL).then_some(self.unused)
+    }
+
+    pub(super) fn open(&mut self, home: u32, class: u8, token: u64, wait: WaitId) -> WaitId {
+        let index = self.unused;
+        let ticket = &mut self.table[index as usize];
+        self.unused = ticket.next;
+        *ticket = Ticket { token, state: State::Queued(wait), home, class, next: NIL, prev: NIL, ..*ticket };
+        WaitId::new(index, ticket.generation)
+    }
+
+    pub(super) fn find(&self, wait: WaitId) -> Option<&Ticket> {
+        let ticket = self.table.get(wait.index() as usize)?;
+        (ticket.generation == wait.generation() && ticket.state != State::Unused).then_some(ticket)
+    }
+
+    /// Gives a buffer to a waiter; returns its home.
+    pub(super) fn assign(&mut self, index: u32, lease: LeaseId, info: &WaitInfo, since_ns: u64) -> u32 {
+        let ticket = &mut self.table[index as usize];
+        ticket.state = State::Assigned { buffer: lease.index(), grants_passed: info.grants_passed, since_ns };
+        self.assigned += 1;
+        let home = ticket.home;
+        self.link(home, index);
+        home
+    }
+
+    /// The next grant of a shard.
+    pub(super) fn first_grant(&self, home: u32) -> Option<WaitId> {
+        let index = self.grants[home as usize].head;
+        (index != NIL).then(|| WaitId::new(index, self.table[index as usize].generation))
+    }
+
+    /// Gives a wait another home.
+    pub(super) fn rehome(&mut self, index: u32, home: u32) {
+        let Ticket { state, home: old, .. } = self.table[index as usize];
+        self.table[index as usize].home = home;
+        if let State::Assigned { .. } = state {
+            self.unlink(old, index);
+            self.link(home, index);
+        }
+    }
+
+    /// Ends a wait; what it was is returned.
+    pub(super) fn close(&mut self, index: u32) -> Ticket {
+        let ticket = self.table[index as usize];
+        if let State::Assigned { .. } = ticket.state {
+            self.unlink(ticket.home, index);
+            self.assigned -= 1;
+        }
+        let unused = &mut self.table[index as usize];
+        unused.state = State::Unused;
+        unused.generation = unused.generation.next();
+        unused.next = self.unused;
+        self.unused = index;
+        ticket
+    }
+
+    /// The waits of a shard, from this index on.
+    pub(super) fn next_of(&self, home: u32, from: u32) -> Option<u32> {
+        let is_here = |ticket: &Ticket| ticket.home == home && ticket.state != State::Unused;
+        (from..self.table.len() as u32).find(|&index| is_here(&self.table[index as usize]))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Ticket> {
+        self.table.iter().filter(|ticket| ticket.state != State::Unused)
+    }
+
+    fn link(&mut self, home: u32, index: u32) {
+        let Some(grants) = self.grants.get_mut(home as usize) else {
+            return;
+        };
+        let prev = core::mem::replace(&mut grants.tail, index);
+        match prev {
+            NIL => grants.head = index,
+            prev => self.table[prev as usize].next = index,
+        }
+        self.table[index as usize].prev = prev;
+        self.table[index as usize].next = NIL;
+    }
+
+    fn unlink(&mut self, home: u32, index: u32) {
+        let Some(grants) = self.grants.get_mut(home as usize) else {
+            return;
+        };
+        let Ticket { next, prev, .. } = self.table[index as usize];
+        match prev {
+            NIL => grants.head = next,
+            prev => self.table[prev as usize].next = next,
+        }
+        match next {
+            NIL => grants.tail = prev,
+            next => self.table[next as usize].prev = prev,
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Every interleaving of small models of the shards, on the structures that ship:
+//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom`.
+#![cfg(loom)]
+
+use demuxbuf::pool::{Grant, LeaseId, Outcome, PoolConfig};
+use demuxbuf::shards::{Shard, ShardError, Shards};
+use loom::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Who owns each buffer, kept beside the shards: not loom's, so that it adds no interleavings and no synchronisation.
+#[derive(Clone)]
+struct Owners(Arc<[AtomicBool]>);
+
+impl Owners {
+    fn new(buffers: usize) -> Owners {
+        Owners((0..buffers).map(|_| AtomicBool::new(false)).collect())
+    }
+
+    fn take(&self, lease: LeaseId) {
+        let was = self.0[lease.index() as usize].swap(true, Ordering::Relaxed);
+        assert!(!was, "buffer {} was granted twice", lease.index());
+    }
+
+    fn give(&self, shard: &Shard, lease: LeaseId) {
+        self.0[lease.index() as usize].store(false, Ordering::Relaxed);
+        shard.release(lease).unwrap();
+    }
+}
+
+fn shards(buffers: u32, count: u32) -> (Shards, Vec<Shard>) {
+    let shards = Shards::new(&PoolConfig::new(buffers, 4), count).unwrap();
+    let handles = (0..count).map(|index| shards.shard(index).unwrap()).collect();
+    (shards, handles)
+}
+
+fn granted(shard: &Shard) -> LeaseId {
+    match shard.request(0, 0).unwrap() {
+        Outcome::Granted(lease) => lease,
+        Outcome::Queued(_) => panic!("a buffer is free"),
+    }
+}
+
+fn queue(shard: &Shard, token: u64) -> demuxbuf::pool::WaitId {
+    match shard.request(0, token).unwrap() {
+        Outcome::Queued(wait) => wait,
+        Outcome::Granted(_) => panic!("no buffer is free"),
+    }
+}
+
+fn drain(shard: &Shard) -> Vec<Grant> {
+    std::iter::from_fn(|| shard.poll_grant()).collect()
+}
+
+#[test]
+fn s10_a_release_on_one_thread_reaches_a_waiter_of_another() {
+    loom::model(|| {
+        let (shards, mut handles) = shards(1, 2);
+        let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
+        let lease = granted(&a);
+        let releaser = thread::spawn(move || {
+            a.release(lease).unwrap();
+            a.poll_wake()
+        });
+        let outcome = b.request(0, 7).unwrap();
+        let named = releaser.join().unwrap();
+        shards.check_invariants().unwrap();
+        match outcome {
+            Outcome::Granted(_) => assert_eq!(named, None),
+            Outcome::Queued(wait) => {
+                assert_eq!(named, Some(1), "a waiter that was queued is told");
+                assert_eq!(drain(&b).first().map(|grant| (grant.wait, grant.token)), Some((wait, 7)));
+            }
+        }
+        assert_eq!(shards.stats().leased, 1);
+    });
+}
+
+#[test]
+fn what_one_shard_has_at_hand_is_taken_by_another_and_never_granted_twice() {
+    loom::model(|| {
+        let (shards, mut handles) = shards(2, 2);
+        let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
+        // Both lie at hand of the first shard.
+        let leases = [granted(&a), granted(&a)];
+        for lease in leases {
+            a.release(lease).unwrap();
+        }
+        assert_eq!(shards.stats().cached, 2);
+        let owners = Owners::new(2);
+        let other = owners.clone();
+        let first = thread::spawn(move || {
+            let lease = granted(&a);
+            other.take(lease);
+            other.give(&a, lease);
+            a
+        });
+        let lease = granted(&b);
+        owners.take(lease);
+        owners.give(&b, lease);
+        let _a = first.join().unwrap();
+        shards.check_invariants().unwrap();
+        assert_eq!(shards.stats().free, 2);
+    });
+}
+
+#[test]
+fn a_lease_released_by_two_threads_at_once_comes_back_once() {
+    loom::model(|| {
+        let (shards, mut handles) = shards(1, 2);
+        let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
+        let lease = granted(&a);
+        let first = thread::spawn(move || (a.release(lease).is_ok(), a));
+        let by_b = b.release(lease).is_ok();
+        let (by_a, _a) = first.join().unwrap();
+        assert!(by_a != by_b, "exactly one released it");
+        assert_eq!((shards.stats().free, shards.stats().released, shards.stats().refused), (1, 1, 1));
+        shards.check_invariants().unwrap();
+    });
+}
+
+#[test]
+fn s13_two_releases_serve_two_of_three_waiters_and_name_their_shard_once() {
+    loom::model(|| {
+        let (shards, mut handles) = shards(2, 3);
+        let (c, b, a) = (handles.pop().unwrap(), handles.pop().unwrap(), handles.pop().unwrap());
+        let (of_a, of_b) = (granted(&a), granted(&b));
+        for token in 0..3 {
+            queue(&c, token);
+        }
+        let release = |shard: Shard, lease| {
+            move || {
+                shard.release(lease).unwrap();
+                (std::iter::from_fn(|| shard.poll_wake()).count(), shard)
+            }
+        };
+        let first = thread::spawn(release(a, of_a));
+        let (by_b, _b) = release(b, of_b)();
+        let (by_a, _a) = first.join().unwrap();
+        assert_eq!(by_a + by_b, 1, "the shard is named once until it has looked");
+        assert_eq!(drain(&c).iter().map(|grant| grant.token).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(shards.stats().waiting, 1);
+        shards.check_invariants().unwrap();
+    });
+}
+
+#[test]
+fn a_grant_that_comes_while_its_shard_looks_is_seen_or_told() {
+    loom::model(|| {
+        let (shards, mut handles) = shards(2, 2);
+        let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
+        let (first, second) = (granted(&a), granted(&a));
+        queue(&b, 0);
+        queue(&b, 1);
+        a.release(first).unwrap();
+        assert_eq!(a.poll_wake(), Some(1));
+        let releaser = thread::spawn(move || {
+            a.release(second).unwrap();
+            (a.poll_wake(), a)
+        });
+        let seen = drain(&b).len();
+        let (named, a) = releaser.join().unwrap();
+        shards.check_invariants().unwrap();
+        if seen == 1 {
+            assert_eq!(named, Some(1), "the grant came after it had looked, so it is told");
+        }
+        assert_eq!(seen + drain(&b).len(), 2);
+        assert_eq!(a.poll_wake(), None);
+    });
+}
+
+#[test]
+fn a_wait_that_is_cancelled_while_it_is_served_leaves_the_buffer_to_the_next() {
+    loom::model(|| {
+        let (shards, mut handles) = shards(1, 2);
+        let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
+        let lease = granted(&a);
+        let dies = queue(&b, 0);
+        let lives = queue(&b, 1);
+        let releaser = thread::spawn(move || {
+            a.release(lease).unwrap();
+            (a.poll_wake(), a)
+        });
+        b.cancel(dies).unwrap();
+        let (_, _a) = releaser.join().unwrap();
+        shards.check_invariants().unwrap();
+        assert_eq!(drain(&b).iter().map(|grant| grant.wait).collect::<Vec<_>>(), [lives]);
+    });
+}
+
+#[test]
+fn s11_a_wait_that_moves_while_it_is_served_is_granted_on_one_shard_only() {
+    loom::model(|| {
+        let (shards, mut handles) = shards(1, 3);
+        let (c, b, a) = (handles.pop().unwrap(), handles.pop().unwrap(), handles.pop().unwrap());
+        let lease = granted(&a);
+        let wait = queue(&b, 5);
+        let releaser = thread::spawn(move || {
+            a.release(lease).unwrap();
+            (a.poll_wake(), a)
+        });
+        b.export_wait(wait).unwrap();
+        assert_eq!(drain(&b), []);
+        c.import_wait(wait).unwrap();
+        let seen = drain(&c).len();
+        let (named, _a) = releaser.join().unwrap();
+        shards.check_invariants().unwrap();
+        if seen == 0 {
+            assert_eq!(named, Some(2), "the grant came after the move, so the new shard is told");
+        }
+        assert_eq!(seen + drain(&c).len(), 1);
+    });
+}
+
+#[test]
+fn a_pool_that_closes_between_calls_loses_no_buffer_and_grants_nothing_afterwards() {
+    loom::model(|| {
+        let (shards, mut handles) = shards(2, 1);
+        let a = handles.pop().unwrap();
+        let lease = granted(&a);
+        a.release(lease).unwrap();
+        let user = thread::spawn(move || {
+            if let Ok(Outcome::Granted(lease)) = a.request(0, 0) {
+                a.release(lease).unwrap();
+            }
+            a
+        });
+        drop(shards);
+        let a = user.join().unwrap();
+        a.check_invariants().unwrap();
+        assert_eq!(a.request(0, 0), Err(ShardError::Closed));
+        assert_eq!((a.stats().free, a.stats().cached), (2, 0));
+    });
+}
+
+#[test]
+fn a_shard_that_goes_while_its_waiter_is_served_leaves_the_buffer_to_the_others() {
+    loom::model(|| {
+        let (shards, mut handles) = shards(1, 2);
+        let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
+        let lease = granted(&a);
+        queue(&b, 0);
+        let leaver = thread::spawn(move || drop(b));
+        a.release(lease).unwrap();
+        leaver.join().unwrap();
+        shards.check_invariants().unwrap();
+        assert_eq!(shards.stats().free, 1);
+        granted(&a);
+    });
+}

@@ -469,6 +469,7 @@ fn a_wrong_command_line_is_refused_with_what_is_allowed() {
         ("--buffers", "many", "from 1 to 1000000"),
         ("--buffer-size", "100", "a multiple of 64 from 64 to 16777216"),
         ("--park", "65", "from 0 to 64"),
+        ("--lease-ms", "3600001", "from 0 to 3600000"),
         ("--connections", "99999999999999999999", "from 1 to 1000000"),
         ("--listen", "nowhere", "HOST:PORT"),
         ("--backend", "127.0.0.1:65536", "from 0 to 65535"),

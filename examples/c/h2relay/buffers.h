@@ -54,7 +54,7 @@ struct buffers_kind {
     /* False if there is no memory or no place for one more. The token comes back with grants. */
     bool (*attach)(struct inlet *inlet, uint32_t class_index, void *token);
     demuxbuf_step (*report)(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more);
-    /* True if somebody who had waited now has a buffer: writes its token, and what it is to do. */
+    /* True if somebody who had waited now has a buffer, or somebody is to be shed: writes its token, and what to do. */
     bool (*poll_grant)(struct buffers *buffers, void **token, demuxbuf_step *step);
     void (*handle_timeout)(struct buffers *buffers, uint64_t now_ns);
     uint64_t (*poll_timeout)(struct buffers *buffers);
@@ -65,8 +65,8 @@ struct buffers_kind {
 
 struct buffers {
     const struct buffers_kind *kind;
-    demuxbuf_pool *pool;       /* only for the pool */
-    demuxbuf_policy policy;    /* only for static buffers, as all below */
+    demuxbuf_pool *pool;    /* only for the pool */
+    demuxbuf_policy policy; /* only for static buffers, as all below */
     uint32_t buffer_bytes;
     demuxbuf_pool_stats stats;
 };

@@ -83,8 +83,8 @@ static void close_pool(struct buffers *buffers)
     demuxbuf_pool_free(buffers->pool);
 }
 
-static const struct buffers_kind POOL = {attach, report, poll_grant, handle_timeout, poll_timeout, describe, get_stats,
-                                         close_pool};
+static const struct buffers_kind POOL = {attach,       report,   poll_grant, handle_timeout,
+                                         poll_timeout, describe, get_stats,  close_pool};
 
 /* Kept free for responses. */
 static uint32_t reserve_of(uint32_t buffers)
@@ -107,6 +107,10 @@ bool buffers_open_pool(struct buffers *buffers, const struct options *options, c
     if (options->park_bytes == 0) {
         config.lifeline = 0;
         config.slots = 0;
+    }
+    if (options->lease_ms > 0) {
+        config.lease_ns = options->lease_ms * UINT64_C(1000000);
+        config.park_ns = config.lease_ns / 2;
     }
     *buffers = (struct buffers){.kind = &POOL};
     return demuxbuf_pool_new(&config, &buffers->pool, message, message_bytes) == DEMUXBUF_OK;

@@ -17,6 +17,8 @@ static const char USAGE[] =
     "  --buffers N           receive buffers in the pool, 1 to 1000000 (default 64)\n"
     "  --buffer-size BYTES   size of each: a multiple of 64, 64 to 16777216 (default 16384)\n"
     "  --park BYTES          largest residue to park, 0 to 64; 0 turns parking and lifeline off (default 64)\n"
+    "  --lease-ms MS         while others wait, close who holds a buffer for so long without progress, 0 to 3600000;\n"
+    "                        0 is never (default 0)\n"
     "  --static-buffers      no pool: a buffer for each connection and direction\n"
     "  --edge-triggered      watch sockets with EPOLLET\n"
     "  --connections N       most clients at once, 1 to 1000000; more are closed at once (default 4096)\n"
@@ -24,7 +26,20 @@ static const char USAGE[] =
     "  --quiet               print no statistics\n"
     "  --help                print this and exit\n";
 
-enum { LISTEN = 1, BACKEND, BUFFERS, BUFFER_SIZE, PARK, STATIC_BUFFERS, EDGE_TRIGGERED, CONNECTIONS, JSON, QUIET, HELP };
+enum {
+    LISTEN = 1,
+    BACKEND,
+    BUFFERS,
+    BUFFER_SIZE,
+    PARK,
+    LEASE_MS,
+    STATIC_BUFFERS,
+    EDGE_TRIGGERED,
+    CONNECTIONS,
+    JSON,
+    QUIET,
+    HELP,
+};
 
 static const struct option LONG_OPTIONS[] = {
     {"listen", required_argument, NULL, LISTEN},
@@ -32,6 +47,7 @@ static const struct option LONG_OPTIONS[] = {
     {"buffers", required_argument, NULL, BUFFERS},
     {"buffer-size", required_argument, NULL, BUFFER_SIZE},
     {"park", required_argument, NULL, PARK},
+    {"lease-ms", required_argument, NULL, LEASE_MS},
     {"static-buffers", no_argument, NULL, STATIC_BUFFERS},
     {"edge-triggered", no_argument, NULL, EDGE_TRIGGERED},
     {"connections", required_argument, NULL, CONNECTIONS},
@@ -115,6 +131,9 @@ static void parse_option(struct options *options, int option, const char *value)
         break;
     case PARK:
         options->park_bytes = (uint16_t)parse_number("park", value, 0, 64, 1);
+        break;
+    case LEASE_MS:
+        options->lease_ms = parse_number("lease-ms", value, 0, 3600000, 1);
         break;
     case STATIC_BUFFERS:
         options->static_buffers = true;

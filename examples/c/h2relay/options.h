@@ -18,6 +18,7 @@ struct options {
     uint32_t buffers;
     uint32_t buffer_bytes;
     uint16_t park_bytes;
+    uint32_t lease_ms; /* 0 for no deadline */
     uint32_t connections_max;
     bool static_buffers;
     bool edge_triggered;

@@ -330,7 +330,7 @@ static void run_scheduled(struct relay *relay)
     }
 }
 
-/* Buffers handed over to those who had waited. A bounded number, so that they cannot keep the sockets waiting. */
+/* Buffers handed over to those who had waited, and who is to leave for others that wait. A bounded number, so that they cannot keep the sockets waiting. */
 static void drain_grants(struct relay *relay)
 {
     void *token;

@@ -2,7 +2,7 @@
 
 use super::frames::*;
 use super::harness::*;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
@@ -21,6 +21,12 @@ fn hold_on(bench: &Bench, count: usize, bytes: usize) -> Vec<(TcpStream, TcpStre
         client.write_all(&part).expect("the relay, or the kernel, takes it");
     }
     pairs
+}
+
+/// Whether it ends, in order or with a reset.
+fn read_to_any_end(from: &mut TcpStream) -> bool {
+    let mut seen = Vec::new();
+    from.read_to_end(&mut seen).map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true)
 }
 
 #[test]
@@ -106,6 +112,54 @@ fn a_client_that_does_not_read_holds_up_nobody_else() {
             assert!(before < body.len() as u64, "the body was too short to fill the sockets");
             expect(&mut slow, &body);
         });
+        bench.relay.stop();
+    }
+}
+
+#[test]
+fn who_holds_a_buffer_without_progress_is_shed_for_others() {
+    for mode in [&[][..], &["--edge-triggered"]] {
+        let bench = Bench::start(&[mode, &["--buffers", "4", "--lease-ms", "100"]].concat());
+        let mut attackers = hold_on(&bench, 3, 100);
+        for (_, backend) in &mut attackers {
+            expect(backend, &client_opening());
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(bench.relay.stats().get("shed"), 0, "nobody else wants a buffer");
+        attackers.extend(hold_on(&bench, 20, 100));
+        serve_once(&mut bench.open_pair(), 1);
+        let stats = bench.relay.stats();
+        assert!((3..=23).contains(&stats.get("shed")), "{stats:?}");
+        let (client, backend) = &mut attackers[0];
+        assert!(read_to_any_end(client) && read_to_any_end(backend), "both sides of who is shed are closed");
+        bench.relay.stop();
+    }
+}
+
+#[test]
+fn clients_that_do_not_read_are_shed_for_others() {
+    let body = frame(DATA, 0, 1, &[6; 16384]).repeat(600);
+    for mode in [&[][..], &["--edge-triggered"]] {
+        // With a lifeline the small frames of the honest client would get by without a buffer.
+        let bench = Bench::start(&[mode, &["--buffers", "4", "--park", "0", "--lease-ms", "100"]].concat());
+        let slow: Vec<_> = (0..4).map(|_| bench.open_pair()).collect();
+        std::thread::scope(|scope| {
+            for (_, backend) in &slow {
+                let (mut backend, body) = (backend, &body);
+                // Cut short if its client is shed before the sockets have taken everything.
+                scope.spawn(move || backend.write_all(body).unwrap_or_default());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+            bench.relay.wait_for("the hold", |stats| stats.get("backend_buffers_held") == 4);
+            serve_once(&mut bench.open_pair(), 1);
+            let stats = bench.relay.stats();
+            assert!((1..=4).contains(&stats.get("shed")), "{stats:?}");
+            // Ends those who still write; one that was shed is not connected any more.
+            for (client, _) in &slow {
+                client.shutdown(Shutdown::Both).unwrap_or_default();
+            }
+        });
+        drop(slow);
         bench.relay.stop();
     }
 }

@@ -34,7 +34,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
 }
 
 fn small() -> impl Strategy<Value = u32> {
-    prop_oneof![6 => 0..4u32, 3 => 0..70u32, 2 => Just(64), 1 => Just(128), 1 => any::<u32>()]
+    prop_oneof![6 => 0..4u32, 3 => 0..70u32, 2 => Just(64), 1 => Just(128), 1 => Just(u32::MAX), 1 => any::<u32>()]
 }
 
 /// The model keeps every byte, so what can be held is small; what is refused may be of any size.

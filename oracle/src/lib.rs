@@ -11,7 +11,8 @@
 //!
 //! The model is written from the contract: the tables in the docs of `demuxbuf::connection` and the rules in those of
 //! `demuxbuf::pool` and `demuxbuf::receiver`. It shares no code with them but the types that inputs are made of. It
-//! counts in plain queues and keeps the bytes themselves, so that what a receiver shows is compared byte by byte.
+//! counts in plain queues and keeps the bytes themselves, so that what a receiver shows is compared byte by byte. It
+//! knows one size of buffers and of slots, and neither tenants nor deadlines.
 
 mod duel;
 mod facts;

@@ -18,7 +18,8 @@ fn scope(mode: Mode) -> ReceiversConfig {
     // Class 1 leaves the last buffer to class 0.
     pool.reserves[1] = 1;
     let policy = Policy { mode, reads_per_wake: 2, park_bytes: 64, ..Policy::default() };
-    ReceiversConfig { pool, buffer_bytes: 64, receivers_max: CONNECTIONS as u32, slots: 1, lifeline: true, policy }
+    let new = ReceiversConfig::new(2, CONNECTIONS as u32);
+    ReceiversConfig { pool, buffer_bytes: 64, slots: 1, lifeline: true, policy, ..new }
 }
 
 /// The state that a path leads to.

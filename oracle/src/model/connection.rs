@@ -270,7 +270,8 @@ impl ModelConnection {
 
     fn expire(&mut self) {
         if self.hold == Hold::Buffer && !self.content.is_empty() {
-            let parkable = self.level() <= self.policy.park_bytes.into();
+            // Who was asked to park before and still holds it could not.
+            let parkable = self.level() <= self.asked_limit() && !self.reclaim;
             (self.reclaim, self.expired) = (self.reclaim || parkable, self.expired || !parkable);
         }
     }
@@ -462,8 +463,14 @@ impl ModelConnection {
         self.has_unread() && self.in_budget()
     }
 
+    /// The largest residue that is parked when the pool asks.
+    fn asked_limit(&self) -> u32 {
+        self.policy.park_bytes.max(self.policy.reclaim_bytes).into()
+    }
+
     fn parks(&self) -> bool {
-        let small = !self.content.is_empty() && self.level() <= self.policy.park_bytes.into();
+        let limit = if self.reclaim { self.asked_limit() } else { self.policy.park_bytes.into() };
+        let small = !self.content.is_empty() && self.level() <= limit;
         let stuck = self.short > 0 || self.is_blocked();
         let dry = !self.ready || !self.may_read() || self.reclaim;
         let over = self.failed || self.end_seen || self.is_misfit() || self.end_due();

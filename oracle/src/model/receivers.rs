@@ -134,10 +134,11 @@ impl ModelReceivers {
         self.at(id).connection.handle(event, &[]).expect("an event that the connection asked for");
     }
 
-    /// Takes bytes off the front, and remembers where the rest begins.
+    /// Takes bytes off the front, and remembers where the rest begins: in a slot always at the front.
     fn advance(&mut self, id: u64, bytes: u32) {
         let receiver = self.at(id);
-        receiver.start = if receiver.connection.level() == 0 { 0 } else { receiver.start + bytes };
+        let at_front = receiver.connection.level() == 0 || receiver.connection.hold() == Hold::Slot;
+        receiver.start = if at_front { 0 } else { receiver.start + bytes };
     }
 
     /// Does what is asked about buffers, until nothing is left but what the host does.
@@ -375,7 +376,6 @@ impl Subject for ModelReceivers {
     }
 
     fn request(&mut self, class: u8, token: u64) -> Result<Asked, i32> {
-        self.check_class(class)?;
         if let Some(lease) = self.pool.request_now(class)? {
             self.memory.insert(lease, Vec::new());
             return Ok(Asked::Lease(lease));

@@ -17,6 +17,7 @@ fn c_policy(policy: Policy) -> demuxbuf_policy {
         struct_size: size_of::<demuxbuf_policy>() as u32,
         resume_at: policy.resume_at,
         park_bytes: policy.park_bytes,
+        reclaim_bytes: policy.reclaim_bytes,
         mode: policy.mode as u8,
         reads_per_wake: policy.reads_per_wake,
         pause_when_blocked: policy.pause_when_blocked.into(),
@@ -117,23 +118,18 @@ pub struct CReceivers(*mut demuxbuf_pool);
 impl CReceivers {
     /// Receivers with this configuration, which is allowed.
     pub fn new(config: &ReceiversConfig) -> CReceivers {
-        let config = demuxbuf_pool_config {
-            struct_size: size_of::<demuxbuf_pool_config>() as u32,
-            buffers: config.pool.buffers,
-            buffer_bytes: config.buffer_bytes,
-            receivers_max: config.receivers_max,
-            waiters_max: config.pool.waiters_max,
-            slots: config.slots,
-            classes: config.pool.classes.into(),
-            class_burst: config.pool.class_burst,
-            reserves: config.pool.reserves,
-            class_caps: config.pool.class_caps,
-            lifeline: config.lifeline.into(),
-            policy: c_policy(config.policy),
-        };
+        // SAFETY: integers and arrays of them, for which zeros are values.
+        let mut c: demuxbuf_pool_config = unsafe { std::mem::zeroed() };
+        // SAFETY: a pointer to a local.
+        let status = unsafe { demuxbuf_pool_config_init(&mut c, config.pool.buffers, config.receivers_max) };
+        assert_eq!(status, DEMUXBUF_OK);
+        (c.buffer_bytes, c.waiters_max, c.slots) = (config.buffer_bytes, config.pool.waiters_max, config.slots);
+        (c.classes, c.class_burst) = (config.pool.classes.into(), config.pool.class_burst);
+        (c.reserves, c.class_caps) = (config.pool.reserves, config.pool.class_caps);
+        (c.lifeline, c.policy) = (config.lifeline.into(), c_policy(config.policy));
         let mut pool = null_mut();
         // SAFETY: pointers to locals; no message is asked for.
-        let status = unsafe { demuxbuf_pool_new(&config, &mut pool, null_mut(), 0) };
+        let status = unsafe { demuxbuf_pool_new(&c, &mut pool, null_mut(), 0) };
         assert_eq!(status, DEMUXBUF_OK, "an allowed configuration");
         CReceivers(pool)
     }
@@ -255,9 +251,8 @@ impl Subject for CReceivers {
     }
 
     fn describe(&mut self, receiver: u64) -> Result<Info, i32> {
-        let connection = demuxbuf_connection_info::default();
-        let mut info =
-            demuxbuf_receiver_info { token: 0, wait_age_ns: 0, grants_passed: 0, class_index: 0, connection };
+        // SAFETY: integers, for which zeros are values.
+        let mut info: demuxbuf_receiver_info = unsafe { std::mem::zeroed() };
         // SAFETY: our own pool; a pointer to a local.
         outcome(unsafe { demuxbuf_receiver_describe(self.0, receiver, &mut info) })?;
         Ok(Info {

@@ -52,6 +52,7 @@ fn pool_code(error: PoolError) -> i32 {
         PoolError::UnknownClass { .. } => DEMUXBUF_ERR_CLASS,
         PoolError::WaitersFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
         PoolError::StaleLease | PoolError::StaleWait => DEMUXBUF_ERR_STALE,
+        other => unreachable!("no operation leads to {other:?}"),
     }
 }
 
@@ -65,6 +66,7 @@ fn code(error: ReceiverError) -> i32 {
         ReceiverError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         ReceiverError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         ReceiverError::Event(error) => error.code(),
+        other => unreachable!("no operation leads to {other:?}"),
     }
 }
 

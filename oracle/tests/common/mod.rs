@@ -22,11 +22,13 @@ pub fn policy() -> impl Strategy<Value = Policy> {
     let mode = prop::sample::select(vec![Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion]);
     let park_bytes = prop::sample::select(vec![0, 1, 8, 63, 64]);
     let resume_at = prop::sample::select(vec![0, 1, 10, 64, 1000]);
-    (mode, 0..4u8, park_bytes, resume_at, any::<bool>()).prop_map(
-        |(mode, reads_per_wake, park_bytes, resume_at, pause_when_blocked)| Policy {
+    let reclaim_bytes = prop::sample::select(vec![0, 5, 64]);
+    (mode, 0..4u8, park_bytes, reclaim_bytes, resume_at, any::<bool>()).prop_map(
+        |(mode, reads_per_wake, park_bytes, reclaim_bytes, resume_at, pause_when_blocked)| Policy {
             mode,
             reads_per_wake,
             park_bytes,
+            reclaim_bytes,
             resume_at,
             pause_when_blocked,
         },
@@ -151,7 +153,10 @@ pub fn receivers_config() -> impl Strategy<Value = ReceiversConfig> {
     (pool_config(), buffer_bytes, 1..5u32, 0..5u32, any::<bool>(), policy()).prop_map(
         |(mut pool, buffer_bytes, receivers_max, slots, lifeline, policy)| {
             pool.waiters_max += receivers_max;
-            ReceiversConfig { pool, buffer_bytes, receivers_max, slots, lifeline, policy }
+            {
+                let new = ReceiversConfig::new(pool.buffers, receivers_max);
+                ReceiversConfig { pool, buffer_bytes, slots, lifeline, policy, ..new }
+            }
         },
     )
 }

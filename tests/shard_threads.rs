@@ -271,6 +271,42 @@ fn threads_that_release_the_same_leases_at_once_release_each_once() {
 }
 
 #[test]
+fn threads_that_come_and_go_leave_nothing_behind() {
+    let shards = Shards::new(&PoolConfig::new(6, 64), 4).unwrap();
+    let world = World::new(4, 6);
+    thread::scope(|scope| {
+        for index in 0..4 {
+            let (shards, world) = (&shards, &world);
+            scope.spawn(move || {
+                for round in 0..1_000 {
+                    let shard = shards.shard(index).unwrap();
+                    let mut held = Vec::new();
+                    for token in 0..1 + mix(u64::from(index) << 32 | round) % 4 {
+                        if let Outcome::Granted(lease) = shard.request(0, token).unwrap() {
+                            held.push(world.take(lease));
+                        }
+                    }
+                    // Others come, find nothing, and wait.
+                    thread::yield_now();
+                    held.into_iter().for_each(|lease| world.give(&shard, lease));
+                    thread::yield_now();
+                    if let Some(grant) = shard.poll_grant() {
+                        world.give(&shard, world.take(grant.lease));
+                    }
+                    // Some of its waits are served by now, by itself or by others, and some are not.
+                    drop(shard);
+                    assert_ne!(shards.poll_wake(), Some(index), "a shard that is gone is not to be told");
+                }
+            });
+        }
+    });
+    let stats = shards.stats();
+    assert_eq!((stats.free, stats.leased, stats.assigned, stats.waiting), (6, 0, 0, 0), "{stats:?}");
+    assert!(stats.cancelled > 0 && stats.granted_by_hand_over > 0, "both happened: {stats:?}");
+    shards.check_invariants().unwrap();
+}
+
+#[test]
 fn s10_the_last_release_on_one_thread_wakes_the_waiter_of_another_once() {
     let shards = Shards::new(&PoolConfig::new(1, 4), 2).unwrap();
     let world = World::new(2, 1);

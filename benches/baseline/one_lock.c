@@ -42,8 +42,9 @@ static int pool_get(unsigned thread, connection_t *connection)
 		*last_waiter = connection;
 		last_waiter = &connection->next;
 	}
-	pthread_mutex_unlock(&lock);
+	/* Before the lock is free: after it, a waiter may have been served already. */
 	connection->buffer = buffer;
+	pthread_mutex_unlock(&lock);
 	return buffer != NULL;
 }
 

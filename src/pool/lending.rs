@@ -1,17 +1,14 @@
 //! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere.
 
 use super::list::NIL;
-use super::{Pool, WaitId};
+use super::{Class, Pool, WaitId};
 
 impl Pool {
     /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. It may say
     /// yes needlessly, never no: while it says no, no number of free buffers would change what anybody gets.
     pub(crate) fn needs_all(&self) -> bool {
-        let is_wanted = |class: usize| {
-            let entry = &self.classes[class];
-            self.next_of(class).is_some_and(|units| units <= entry.cap - entry.out)
-        };
-        let anyone = self.stats.waiting > 0 && (0..usize::from(self.classes_used)).any(is_wanted);
+        let is_wanted = |class: &Class| class.waiting > 0 && class.out < class.cap;
+        let anyone = self.stats.waiting > 0 && self.classes.iter().any(is_wanted);
         anyone || self.buffers.free_units() < self.reserve_max()
     }
 

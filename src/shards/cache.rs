@@ -145,3 +145,37 @@ fn walk(slots: &[Slot], top: u64) -> impl Iterator<Item = u32> {
         Some(index)
     })
 }
+
+#[cfg(all(test, loom))]
+mod tests {
+    use super::*;
+    use loom::thread;
+    use std::sync::Arc;
+
+    /// What [`Shard`](super::super::Shard) rules out, unless a layer above lets two threads use one.
+    #[test]
+    fn two_threads_that_pop_and_push_share_no_buffer() {
+        loom::model(|| {
+            let shared = Arc::new((Cache::default(), [Slot::new(0), Slot::new(0), Slot::new(0)]));
+            for index in 0..3 {
+                shared.0.push(&shared.1, index);
+            }
+            let other = Arc::clone(&shared);
+            // The top comes back with another below it, while the first thread may be about to exchange it.
+            let second = thread::spawn(move || {
+                let (cache, slots) = &*other;
+                let (top, kept) = (cache.pop(slots), cache.pop(slots));
+                if let Some(index) = top {
+                    cache.push(slots, index);
+                }
+                kept
+            });
+            let (cache, slots) = &*shared;
+            let mut all = vec![cache.pop(slots)];
+            all.push(second.join().unwrap());
+            let mut all: Vec<u32> = all.into_iter().flatten().chain(cache.take(slots)).collect();
+            all.sort_unstable();
+            assert_eq!(all, [0, 1, 2]);
+        });
+    }
+}

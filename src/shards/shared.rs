@@ -119,11 +119,12 @@ impl Shared {
     /// Puts things right after any change: calls in what is at hand if the pool became short, passes grants on to their
     /// shards, and shows how it stands. Returns how many shards are to be told.
     pub(super) fn settle(&self, central: &mut Central, here: Option<u32>) -> u64 {
-        if central.pool.needs_all() {
+        let is_short = central.pool.needs_all();
+        if is_short != self.is_short.0.load(Ordering::Relaxed) {
             self.collect(central);
-        }
-        if !central.is_closed && self.is_short.0.load(Ordering::Relaxed) && !central.pool.needs_all() {
-            self.is_short.0.store(false, Ordering::Relaxed);
+            if !central.is_closed && !central.pool.needs_all() {
+                self.is_short.0.store(false, Ordering::Relaxed);
+            }
         }
         let mut calls = 0;
         while let Some(wait) = central.pool.next_grant() {

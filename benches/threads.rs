@@ -5,6 +5,8 @@
 //! event loop with 32 connections, and there are 8 buffers for each thread: who has one gives it back and wants one again,
 //! who has none sleeps until it is told. There the fairness counts as well: *fewest* is what the thread that got the
 //! least has done, in percent of an even share.
+//!
+//! `cargo bench --bench threads -- exhausted` runs one load alone.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time, on threads")]
 
@@ -62,7 +64,9 @@ fn main() {
     let cores = thread::available_parallelism().map_or(0, usize::from);
     println!("{cores} cores; operations per second, in millions; fewest: the least of a thread, of an even share");
     let mut cases = Vec::new();
-    for load in [Load::Uncontended, Load::Exhausted] {
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let is_wanted = |load: &Load| only.as_ref().is_none_or(|only| only == load.name());
+    for load in [Load::Uncontended, Load::Exhausted].into_iter().filter(is_wanted) {
         for threads in THREADS {
             let mut runs: [Vec<Figures>; 3] = Default::default();
             for _ in 0..RUNS {

@@ -156,17 +156,19 @@ mod tests {
     #[test]
     fn two_threads_that_pop_and_push_share_no_buffer() {
         loom::model(|| {
-            let shared = Arc::new((Cache::default(), [Slot::new(0), Slot::new(0), Slot::new(0)]));
+            let shared = Arc::new((Cache::default(), [(); 4].map(|()| Slot::new(0))));
             for index in 0..3 {
                 shared.0.push(&shared.1, index);
             }
             let other = Arc::clone(&shared);
-            // The top comes back with another below it, while the first thread may be about to exchange it.
+            // The top comes back at the same depth with another below it, while the first thread may be about to exchange
+            // it.
             let second = thread::spawn(move || {
                 let (cache, slots) = &*other;
                 let (top, kept) = (cache.pop(slots), cache.pop(slots));
-                if let Some(index) = top {
-                    cache.push(slots, index);
+                cache.push(slots, 3);
+                if let Some(top) = top {
+                    cache.push(slots, top);
                 }
                 kept
             });
@@ -175,7 +177,7 @@ mod tests {
             all.push(second.join().unwrap());
             let mut all: Vec<u32> = all.into_iter().flatten().chain(cache.take(slots)).collect();
             all.sort_unstable();
-            assert_eq!(all, [0, 1, 2]);
+            assert_eq!(all, [0, 1, 2, 3]);
         });
     }
 }

@@ -321,7 +321,7 @@ typedef struct {
   uint32_t lifeline;
   // While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds.
   uint64_t park_ns;
-  // While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds; UINT64_MAX for never.
+  // While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds: at least 1; UINT64_MAX: never.
   uint64_t lease_ns;
   // How receivers receive and what is parked (at most 64 bytes unasked, 4096 when asked).
   demuxbuf_policy policy;

@@ -70,7 +70,7 @@ pub struct demuxbuf_pool_config {
     pub lifeline: u32,
     /// While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds.
     pub park_ns: u64,
-    /// While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds; UINT64_MAX for never.
+    /// While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds: at least 1; UINT64_MAX: never.
     pub lease_ns: u64,
     /// How receivers receive and what is parked (at most 64 bytes unasked, 4096 when asked).
     pub policy: demuxbuf_policy,

@@ -37,8 +37,8 @@ pub struct PoolConfig {
     pub tenants_max: u32,
     /// While somebody waits, a holder without progress for so long is asked to park, in nanoseconds.
     pub park_ns: u64,
-    /// While somebody waits, a holder without progress for so long is to be shed, in nanoseconds; `u64::MAX` for never,
-    /// then leases are not timed at all.
+    /// While somebody waits, a holder without progress for so long is to be shed, in nanoseconds: at least 1; `u64::MAX`
+    /// for never, then leases are not timed at all.
     pub lease_ns: u64,
     /// Mixed into the handles, so that those of a pool with another tag are refused.
     pub tag: u8,
@@ -82,6 +82,9 @@ impl PoolConfig {
         Buffers::entries(units, &self.sizes).filter(|&entries| entries <= INDEX_MAX).ok_or(too_many)?;
         // Each tenant has a flow for each class.
         in_range("tenants_max", None, self.tenants_max, 0, INDEX_MAX / CLASSES_MAX as u32 - 1)?;
+        if self.lease_ns == 0 {
+            return Err(ConfigError::NoLease);
+        }
         if self.park_ns > self.lease_ns {
             return Err(ConfigError::ParkAfterLease { park_ns: self.park_ns, lease_ns: self.lease_ns });
         }
@@ -122,6 +125,8 @@ pub enum ConfigError {
         /// Value of `sizes[0]`.
         units: u32,
     },
+    /// `lease_ns` is 0: whoever holds a buffer while another waits would have to leave at once.
+    NoLease,
     /// A holder would be asked to park later than to leave.
     ParkAfterLease {
         /// Value of `park_ns`.
@@ -153,6 +158,7 @@ impl fmt::Display for ConfigError {
                     "buffers is {buffers} of sizes[0] = {units} units; allowed is what 32 bits can count, of all sizes"
                 )
             }
+            ConfigError::NoLease => f.write_str("lease_ns is 0; allowed is 1 or more"),
             ConfigError::ParkAfterLease { park_ns, lease_ns } => {
                 write!(f, "park_ns is {park_ns}; allowed is 0 to lease_ns, {lease_ns}")
             }

@@ -209,17 +209,17 @@ impl Tenants {
         TenantId::new(index, self.tenants[index as usize].generation)
     }
 
-    /// The index of a tenant that was created and not removed.
+    /// The index of a tenant that was created and not removed; no handle names the one of those who name none.
     pub(super) fn find(&self, tenant: TenantId) -> Option<u32> {
         let entry = self.tenants.get(tenant.index() as usize)?;
         let live = entry.generation == tenant.generation() && entry.life == Life::Live;
-        live.then_some(tenant.index())
+        (live && tenant.index() != 0).then_some(tenant.index())
     }
 
     /// As `find`, for one that is removed but still in use as well.
     pub(super) fn describe(&self, tenant: TenantId) -> Option<TenantInfo> {
         let entry = self.tenants.get(tenant.index() as usize)?;
-        let known = entry.generation == tenant.generation() && entry.life != Life::Free;
+        let known = entry.generation == tenant.generation() && entry.life != Life::Free && tenant.index() != 0;
         known.then_some(TenantInfo {
             weight: entry.weight,
             out_units: entry.out,

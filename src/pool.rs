@@ -36,7 +36,8 @@
 //!
 //! While somebody waits, [`Pool::poll_reclaim`] names the holders that should give back: those without progress for
 //! `park_ns` are asked to park; those for whom that was not enough and who are without progress for `lease_ns` are to be
-//! shed, one at a time, the costliest first: units held times time held by bytes consumed, to the power of two below.
+//! shed, one at a time, the costliest first: units held times time held by bytes consumed, to the power of two below,
+//! as it stood when the deadline was seen to have passed.
 //! Nobody who made progress within `lease_ns` is ever shed, and while nobody waits nobody is disturbed.
 //!
 //! At rest no buffer is free that the next waiter of some class may take. Every operation costs O(classes), at most 8,
@@ -273,12 +274,18 @@ impl Pool {
         };
         if self.may_have_now(request.class.into(), tenant, units) {
             self.stats.granted_at_once += 1;
-            return Ok(Outcome::Granted(self.take_buffer(request, tenant, LeaseState::Leased)));
+            let lease = self.take_buffer(request, tenant, LeaseState::Leased);
+            // Where one that needs much keeps others from what is free, it may have just reached its tenant's cap.
+            self.settle();
+            return Ok(Outcome::Granted(lease));
         }
         if !self.waits.has_room() {
             return self.refuse(PoolError::WaitersFull { waiters_max: self.waits.max() });
         }
-        Ok(Outcome::Queued(self.enqueue(request, tenant)))
+        let wait = self.enqueue(request, tenant);
+        // Below its guaranteed share it goes before one that needs more than is free.
+        self.settle();
+        Ok(Outcome::Queued(wait))
     }
 
     /// Gives a buffer back. If somebody waits who may take it, it is assigned to him in this step.
@@ -413,6 +420,8 @@ impl Pool {
             return self.refuse(PoolError::StaleTenant);
         };
         self.tenants.remove(self.waits.table(), index);
+        // One that needed much, and was below its guaranteed share, may have kept others from what is free.
+        self.settle();
         Ok(())
     }
 

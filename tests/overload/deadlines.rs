@@ -1,0 +1,359 @@
+//! Who is asked to give back, when, and in which order.
+
+use crate::support::{check, new_pool, queue, release, take};
+use demuxbuf::pool::{ConfigError, Idleness, LeaseId, Pool, PoolConfig, Reclaim, ReclaimKind, Request};
+
+const PARK_NS: u64 = 100;
+const LEASE_NS: u64 = 1_000;
+
+fn config(buffers: u32) -> PoolConfig {
+    PoolConfig { park_ns: PARK_NS, lease_ns: LEASE_NS, ..PoolConfig::new(buffers, 100) }
+}
+
+fn timed(token: u64) -> Request {
+    Request { is_timed: true, ..Request::new(0, token) }
+}
+
+/// All that is asked now: what and of whom.
+fn demands(pool: &mut Pool) -> Vec<(ReclaimKind, u64)> {
+    let asked = std::iter::from_fn(|| pool.poll_reclaim()).map(|reclaim| (reclaim.kind, reclaim.token)).collect();
+    check(pool);
+    asked
+}
+
+fn park(token: u64) -> (ReclaimKind, u64) {
+    (ReclaimKind::Park, token)
+}
+
+fn shed(token: u64) -> (ReclaimKind, u64) {
+    (ReclaimKind::Shed, token)
+}
+
+/// A pool whose buffers were taken one every 10 ns, by the holders 0, 1 ...
+fn held(config: &PoolConfig) -> (Pool, Vec<LeaseId>) {
+    let mut pool = new_pool(config);
+    let leases = (0..config.buffers.into()).map(|token| {
+        pool.handle_timeout(token * 10);
+        take(&mut pool, &timed(token))
+    });
+    let leases = leases.collect();
+    (pool, leases)
+}
+
+#[test]
+fn while_nobody_waits_nobody_is_asked() {
+    let (mut pool, _) = held(&config(3));
+    pool.handle_timeout(50 * LEASE_NS);
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX));
+
+    // Who waits makes all of it due, and who leaves undoes that.
+    let wait = queue(&mut pool, &timed(7));
+    assert!(pool.poll_timeout() <= 50 * LEASE_NS, "it is due at once");
+    assert_eq!(pool.poll_reclaim().map(|reclaim| reclaim.token), Some(0));
+    pool.cancel(wait).expect("the wait is live");
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX));
+
+    // Who has to wait for a cap of his own is helped by nobody else's buffer.
+    let mut pool = new_pool(&PoolConfig { classes: 1, tenants_max: 1, ..config(3) });
+    let share = demuxbuf::pool::TenantConfig { cap: 1, ..Default::default() };
+    let tenant = Some(pool.create_tenant(&share).expect("there is room"));
+    take(&mut pool, &timed(0));
+    take(&mut pool, &Request { tenant, ..timed(1) });
+    queue(&mut pool, &Request { tenant, ..timed(2) });
+    pool.handle_timeout(50 * LEASE_NS);
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX));
+}
+
+#[test]
+fn all_who_are_idle_are_asked_to_park_before_one_is_shed() {
+    let (mut pool, leases) = held(&config(4));
+    queue(&mut pool, &timed(9));
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], PARK_NS));
+    pool.handle_timeout(PARK_NS - 1);
+    assert_eq!(demands(&mut pool), []);
+    pool.handle_timeout(PARK_NS);
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(0)], PARK_NS + 10));
+    // Late is as good, and the one that is idle for longest comes first, whatever it was asked before.
+    pool.handle_timeout(5 * LEASE_NS);
+    let due = [park(1), park(2), park(3), shed(0)];
+    assert_eq!(demands(&mut pool), due);
+    assert_eq!(pool.poll_timeout(), 6 * LEASE_NS, "no other before the first has had the time to leave");
+    assert_eq!(release(&mut pool, leases[0])[0].token, 9);
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX), "nobody waits any more");
+}
+
+#[test]
+fn one_is_shed_at_a_time() {
+    let (mut pool, leases) = held(&config(4));
+    for token in 10..14 {
+        queue(&mut pool, &timed(token));
+    }
+    let mut now = 100_000;
+    pool.handle_timeout(now);
+    assert_eq!(demands(&mut pool), [park(0), park(1), park(2), park(3), shed(0)]);
+    pool.handle_timeout(now + LEASE_NS - 1);
+    assert_eq!(demands(&mut pool), []);
+
+    // The next as soon as the first is gone: at the same time, if others still wait.
+    release(&mut pool, leases[0]);
+    assert!(pool.poll_timeout() <= now, "it is due at once");
+    now += LEASE_NS - 1;
+    assert_eq!(demands(&mut pool), [shed(1)]);
+    pool.handle_timeout(now + PARK_NS);
+    assert_eq!(demands(&mut pool), [park(10)], "the one who got the buffer is idle as well by now");
+    // Or after as long as a lease, if the host did not act; those that were asked are the last then.
+    for token in [2, 3, 10, 1, 2] {
+        now += LEASE_NS;
+        assert_eq!(pool.poll_timeout(), now);
+        pool.handle_timeout(now - 1);
+        assert_eq!(demands(&mut pool), []);
+        pool.handle_timeout(now);
+        assert_eq!(demands(&mut pool), [shed(token)]);
+    }
+    assert_eq!(pool.stats().sheds_asked, 7);
+}
+
+#[test]
+fn progress_is_a_new_beginning() {
+    let (mut pool, leases) = held(&config(2));
+    queue(&mut pool, &timed(9));
+    pool.handle_timeout(LEASE_NS);
+    assert_eq!(demands(&mut pool), [park(0), park(1), shed(0)]);
+    pool.progress(leases[0], 1).expect("the lease is held");
+    // The demand is withdrawn with the progress, and does not keep others from being asked.
+    pool.handle_timeout(LEASE_NS + 10);
+    assert_eq!(demands(&mut pool), [shed(1)]);
+    for &lease in &leases {
+        pool.progress(lease, 1).expect("the lease is held");
+    }
+    for step in 1..50 {
+        pool.handle_timeout(LEASE_NS + 10 + step * (LEASE_NS - 1));
+        let sheds = demands(&mut pool).iter().filter(|demand| demand.0 == ReclaimKind::Shed).count();
+        assert_eq!(sheds, 0, "one byte within each lease is enough");
+        for &lease in &leases {
+            pool.progress(lease, 1).expect("the lease is held");
+        }
+    }
+}
+
+#[test]
+fn the_costliest_is_shed_first() {
+    let mut pool = new_pool(&PoolConfig { sizes: [4, 1, 0, 0], ..config(5) });
+    let small = |token| Request { size: 1, ..timed(token) };
+    // Longest held, most progress; longer held; four times as large; the latest.
+    let long = take(&mut pool, &timed(0));
+    pool.handle_timeout(1_000_000);
+    take(&mut pool, &small(1));
+    pool.handle_timeout(1_500_000);
+    take(&mut pool, &timed(2));
+    pool.handle_timeout(1_600_000);
+    take(&mut pool, &small(3));
+    pool.progress(long, 100).expect("the lease is held");
+    while pool.stats().free >= 4 {
+        take(&mut pool, &Request::new(0, 9));
+    }
+    queue(&mut pool, &timed(8));
+    pool.handle_timeout(2_000_000);
+    let costs: [u64; 4] = [4 * 2_000_000 / 101, 1_000_000, 4 * 500_000, 400_000];
+    let mut order: Vec<u64> = (0..4).collect();
+    order.sort_by_key(|&token| std::cmp::Reverse(costs[token as usize].ilog2()));
+    let mut sheds = Vec::new();
+    for round in 0..4 {
+        pool.handle_timeout(2_000_000 + round * LEASE_NS);
+        sheds.extend(demands(&mut pool).into_iter().filter(|demand| demand.0 == ReclaimKind::Shed));
+    }
+    assert_eq!(order, [2, 1, 3, 0]);
+    assert_eq!(sheds, order.into_iter().map(shed).collect::<Vec<_>>());
+}
+
+#[test]
+fn time_that_goes_backwards_is_counted_and_not_taken() {
+    let (mut pool, leases) = held(&config(1));
+    queue(&mut pool, &timed(9));
+    pool.handle_timeout(PARK_NS);
+    for told in [PARK_NS - 1, 0] {
+        pool.handle_timeout(told);
+        let idleness = pool.describe_lease(leases[0]).expect("the lease is held").expect("it is timed");
+        assert_eq!(idleness, Idleness { held_ns: PARK_NS, idle_ns: PARK_NS, progress_bytes: 0 });
+    }
+    assert_eq!(pool.stats().clock_backwards, 2);
+    assert_eq!(demands(&mut pool), [park(0)]);
+    // The same time again is not backwards; early and repeated calls change nothing.
+    for _ in 0..3 {
+        pool.handle_timeout(PARK_NS);
+        assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], LEASE_NS));
+    }
+    assert_eq!(pool.stats().clock_backwards, 2);
+    pool.handle_timeout(u64::MAX - 1);
+    assert_eq!(demands(&mut pool), [shed(0)], "the end of time is no exception");
+    assert_eq!(pool.poll_timeout(), u64::MAX);
+}
+
+#[test]
+fn a_lease_of_no_time_is_refused() {
+    let refused = Pool::new(&PoolConfig { park_ns: 0, lease_ns: 0, ..config(1) }).map(|_| ());
+    assert_eq!(refused, Err(ConfigError::NoLease), "everybody would be shed again and again");
+    let mut pool = new_pool(&PoolConfig { park_ns: 0, lease_ns: 1, ..config(1) });
+    take(&mut pool, &timed(0));
+    queue(&mut pool, &timed(1));
+    assert_eq!(demands(&mut pool), [park(0)]);
+    pool.handle_timeout(1);
+    assert_eq!(demands(&mut pool), [shed(0)]);
+}
+
+/// What the test knows of one holder.
+#[derive(Clone, Copy)]
+struct Holder {
+    lease: LeaseId,
+    granted_ns: u64,
+    progress_ns: u64,
+    progress_bytes: u64,
+    is_asked: bool,
+    /// The power of two of the cost when the deadline was seen to have passed.
+    expired: Option<u32>,
+}
+
+impl Holder {
+    fn idleness(&self, now_ns: u64) -> Idleness {
+        let (held_ns, idle_ns) = (now_ns - self.granted_ns, now_ns - self.progress_ns);
+        Idleness { held_ns, idle_ns, progress_bytes: self.progress_bytes }
+    }
+
+    fn expire(&mut self, now_ns: u64) {
+        if self.is_asked && self.expired.is_none() && now_ns - self.progress_ns >= LEASE_NS {
+            let cost = (now_ns - self.granted_ns) / (self.progress_bytes + 1);
+            self.expired = Some(cost.checked_ilog2().unwrap_or(0));
+        }
+    }
+}
+
+/// Holders by buffer, and who was to be shed last.
+struct Model {
+    holders: Vec<Holder>,
+    shedding: Option<(usize, u64)>,
+    now_ns: u64,
+}
+
+impl Model {
+    /// Checks one demand against what the test knows.
+    fn expect(&mut self, reclaim: &Reclaim) {
+        let (now_ns, at) = (self.now_ns, reclaim.lease.index() as usize);
+        let unasked = self.holders.iter().filter(|holder| !holder.is_asked);
+        let longest_idle_ns = unasked.map(|holder| holder.idleness(now_ns).idle_ns).max();
+        let holder = self.holders[at];
+        assert_eq!((reclaim.lease, reclaim.idleness), (holder.lease, holder.idleness(now_ns)));
+        match reclaim.kind {
+            ReclaimKind::Park => {
+                assert!(!holder.is_asked, "once between two progresses");
+                assert!(reclaim.idleness.idle_ns >= PARK_NS);
+                assert_eq!(longest_idle_ns, Some(reclaim.idleness.idle_ns), "the one that is idle for longest first");
+                self.holders[at].is_asked = true;
+            }
+            ReclaimKind::Shed => {
+                for holder in &self.holders {
+                    let is_due = !holder.is_asked && now_ns - holder.progress_ns >= PARK_NS;
+                    assert!(!is_due, "parks are asked before sheds");
+                }
+                self.see_expired();
+                assert!(reclaim.idleness.idle_ns >= LEASE_NS, "nobody with progress within its lease is shed");
+                if let Some((_, since_ns)) = self.shedding {
+                    assert!(now_ns - since_ns >= LEASE_NS, "one at a time");
+                }
+                let costliest = self.holders.iter().filter_map(|holder| holder.expired).max();
+                assert_eq!(self.holders[at].expired, costliest, "the costliest first");
+                self.holders[at].expired = Some(0);
+                self.shedding = Some((at, now_ns));
+            }
+        }
+    }
+
+    fn see_expired(&mut self) {
+        self.holders.iter_mut().for_each(|holder| holder.expire(self.now_ns));
+    }
+
+    fn begin(&mut self, at: usize, lease: LeaseId) {
+        let now_ns = self.now_ns;
+        self.forget_shedding(at);
+        self.holders[at] = Holder {
+            lease,
+            granted_ns: now_ns,
+            progress_ns: now_ns,
+            progress_bytes: 0,
+            is_asked: false,
+            expired: None,
+        };
+    }
+
+    fn progress(&mut self, at: usize, bytes: u64) {
+        self.forget_shedding(at);
+        let holder = &mut self.holders[at];
+        (holder.progress_ns, holder.is_asked, holder.expired) = (self.now_ns, false, None);
+        holder.progress_bytes += bytes;
+    }
+
+    fn forget_shedding(&mut self, at: usize) {
+        self.shedding = self.shedding.filter(|&(shed, _)| shed != at);
+    }
+}
+
+#[test]
+fn whatever_happens_the_demands_are_right() {
+    let mut sheds = 0;
+    for seed in 0..30 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let buffers = rng.u32(1..20);
+        let (mut pool, leases) = held(&config(buffers));
+        let holder = |(token, lease): (u64, LeaseId)| {
+            let granted_ns = token * 10;
+            let (is_asked, expired) = (false, None);
+            Holder { lease, granted_ns, progress_ns: granted_ns, progress_bytes: 0, is_asked, expired }
+        };
+        let now_ns = u64::from(buffers - 1) * 10;
+        let mut model = Model { holders: (0..).zip(leases).map(holder).collect(), shedding: None, now_ns };
+        let mut waits = Vec::new();
+        for _ in 0..2_000 {
+            let at = rng.usize(..model.holders.len());
+            match rng.u8(..10) {
+                0..4 => {
+                    model.now_ns += if rng.bool() { rng.u64(..20) } else { rng.u64(..LEASE_NS) };
+                    pool.handle_timeout(model.now_ns);
+                }
+                4..7 => {
+                    let bytes = rng.u64(..50);
+                    pool.progress(model.holders[at].lease, bytes).expect("the lease is held");
+                    model.progress(at, bytes);
+                }
+                7 if waits.len() < 50 => waits.push(queue(&mut pool, &timed(at as u64))),
+                8 if !waits.is_empty() => {
+                    pool.cancel(waits.swap_remove(rng.usize(..waits.len()))).expect("the wait is live");
+                }
+                _ => {
+                    // Its buffer goes to whoever waits; else it takes it back itself.
+                    let granted = release(&mut pool, model.holders[at].lease);
+                    let lease = match granted.first() {
+                        Some(grant) => {
+                            waits.retain(|&wait| wait != grant.wait);
+                            grant.lease
+                        }
+                        None => take(&mut pool, &timed(at as u64)),
+                    };
+                    model.begin(at, lease);
+                }
+            }
+            let was_due_ns = pool.poll_timeout();
+            while let Some(reclaim) = pool.poll_reclaim() {
+                assert!(!waits.is_empty(), "somebody waits");
+                assert!(was_due_ns <= model.now_ns, "what is asked was announced");
+                model.expect(&reclaim);
+                sheds += u32::from(reclaim.kind == ReclaimKind::Shed);
+            }
+            if !waits.is_empty() {
+                model.see_expired();
+            }
+            assert!(pool.poll_timeout() > model.now_ns, "a host that slept until it is due does not spin");
+            assert_eq!(pool.poll_timeout() == u64::MAX, waits.is_empty());
+            check(&pool);
+        }
+    }
+    assert!(sheds > 100, "it came to that: {sheds}");
+}

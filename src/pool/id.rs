@@ -62,10 +62,12 @@ impl Generation {
     }
 
     /// The generation with this number, as [`Generation::to_bits`] gave it.
+    #[cfg(feature = "std")]
     pub(crate) const fn from_bits(bits: u32) -> Generation {
         Generation(bits)
     }
 
+    #[cfg(feature = "std")]
     pub(crate) const fn to_bits(self) -> u32 {
         self.0
     }

@@ -41,7 +41,7 @@
 //!
 //! The host's loop, on each thread, before it sleeps: [`Shard::poll_grant`] until `None`, [`Shard::poll_wake`] until
 //! `None`. Of the shards that have a grant to pick up, each is named once, to whichever thread asks first, until it has
-//! looked (until its `poll_grant` returned `None`). It is named for nothing only if its grants are picked up, cancelled or
+//! looked (until it has picked up all there were). It is named for nothing only if its grants are picked up, cancelled or
 //! exported after it was named and before the host's signal arrives. There are at most as many wakes as hand-overs to
 //! other shards.
 //!

@@ -98,17 +98,11 @@ impl Shard {
             return None;
         }
         self.locked(|central| {
-            let Some(wait) = central.tickets.first_grant(self.index) else {
+            let grant = central.tickets.first_grant(self.index).map(|wait| self.pick_up(central, wait));
+            if central.tickets.first_grant(self.index).is_none() {
                 self.shared.forget_call(self.index);
-                return None;
-            };
-            let Ticket { token, class, state: State::Assigned { buffer, .. }, .. } =
-                central.tickets.close(wait.index())
-            else {
-                unreachable!("what is among the grants is assigned")
-            };
-            self.lane().counts.picked_up.add_one();
-            Some(Grant { wait, token, class, lease: self.hold(buffer, class), is_timed: false })
+            }
+            grant
         })
     }
 
@@ -289,6 +283,15 @@ impl Shard {
             };
             self.lane().cache.push(&self.shared.slots, lease.index());
         }
+    }
+
+    /// Ends the wait that is the first of this shard's grants, and starts its lease.
+    fn pick_up(&self, central: &mut Central, wait: WaitId) -> Grant {
+        let ticket = central.tickets.close(wait.index());
+        let State::Assigned { buffer, .. } = ticket.state else { unreachable!("what is among the grants is assigned") };
+        self.lane().counts.picked_up.add_one();
+        let Ticket { token, class, .. } = ticket;
+        Grant { wait, token, class, lease: self.hold(buffer, class), is_timed: false }
     }
 
     fn move_wait(&self, wait: WaitId, from: u32, to: u32, refusal: ShardError) -> Result<(), ShardError> {

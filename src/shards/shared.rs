@@ -26,7 +26,7 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) cache: Cache,
-    /// There is a grant to pick up, and no `poll_grant` has returned `None` since.
+    /// There is a grant to pick up; or there was one, which somebody cancelled or exported since.
     pub(super) is_called: AtomicBool,
     pub(super) is_in_use: AtomicBool,
     pub(super) now_ns: Count,
@@ -153,7 +153,7 @@ impl Shared {
         true
     }
 
-    /// A shard has looked, and there was nothing.
+    /// A shard has looked, and nothing is left.
     pub(super) fn forget_call(&self, home: u32) {
         self.lanes[home as usize].0.is_called.store(false, Ordering::Relaxed);
         let (word, bit) = self.wake_bit(home);

@@ -139,6 +139,9 @@
 // An action was reported done that is not pending, or is not reported this way.
 #define DEMUXBUF_ERR_NOT_PENDING (-12)
 
+// A receive is in flight into what is held.
+#define DEMUXBUF_ERR_IN_FLIGHT (-13)
+
 // A pointer is NULL that must not be.
 #define DEMUXBUF_ERR_NULL (-32)
 
@@ -254,6 +257,14 @@ typedef struct {
   uint8_t open;
   // One of `DEMUXBUF_MODE_*`.
   uint8_t mode;
+  // Not 0: the host wants no reading.
+  uint8_t paused;
+  // Not 0: what is held was filled, and not enough of it is free again.
+  uint8_t full;
+  // Not 0: the host stopped decoding until its next turn.
+  uint8_t yielded;
+  // Not 0: a receive was submitted and is not complete.
+  uint8_t in_flight;
 } demuxbuf_connection_info;
 
 // How far one side's frames have come: a plain value, all-zero is a client's at its first byte. Private to the
@@ -319,7 +330,8 @@ typedef struct {
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
   // Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
   uint32_t lifeline;
-  // While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds.
+  // While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds; UINT64_MAX
+  // for not before `lease_ns`.
   uint64_t park_ns;
   // While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds: at least 1; UINT64_MAX: never.
   uint64_t lease_ns;
@@ -417,7 +429,11 @@ typedef struct {
   uint32_t slots;
   // Parking slots in use.
   uint32_t slots_in_use;
-  // The same by size: 64, 256, 1024 and 4096 bytes.
+  // Waits queued, by class.
+  uint32_t waiting_by_class[DEMUXBUF_CLASSES_MAX];
+  // Units held or assigned, by class.
+  uint32_t out_by_class[DEMUXBUF_CLASSES_MAX];
+  // Parking slots in use, by size: 64, 256, 1024 and 4096 bytes.
   uint32_t slots_in_use_by_size[4];
   // Requests granted at once.
   uint64_t granted_at_once;
@@ -453,6 +469,8 @@ typedef struct {
   uint64_t compacted_bytes;
   // Bytes received.
   uint64_t received_bytes;
+  // Bytes the decoders took; buffered is what was received, less these three.
+  uint64_t consumed_bytes;
   // Bytes thrown away after a failure, after the end, or at close.
   uint64_t dropped_bytes;
   // Bytes that left with a buffer the host took.
@@ -523,7 +541,8 @@ uint32_t demuxbuf_connection_readable(demuxbuf_connection *connection);
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
+// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_IN_FLIGHT`.
 uint32_t demuxbuf_connection_buffer_granted(demuxbuf_connection *connection,
                                             uint32_t capacity);
 
@@ -539,7 +558,8 @@ uint32_t demuxbuf_connection_buffer_denied(demuxbuf_connection *connection);
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_CLOSED`.
+// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_IN_FLIGHT`.
 uint32_t demuxbuf_connection_buffer_parked(demuxbuf_connection *connection,
                                            uint32_t capacity);
 
@@ -547,7 +567,8 @@ uint32_t demuxbuf_connection_buffer_parked(demuxbuf_connection *connection,
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_NO_BUFFER`.
+// `DEMUXBUF_ERR_NO_BUFFER`,
+// `DEMUXBUF_ERR_IN_FLIGHT`.
 uint32_t demuxbuf_connection_buffer_released(demuxbuf_connection *connection);
 
 // One receive brought `bytes` bytes, at most `demuxbuf_connection_recv_max`.
@@ -584,7 +605,8 @@ uint32_t demuxbuf_connection_transport_error(demuxbuf_connection *connection);
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_TOO_MANY_BYTES`.
+// `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+// `DEMUXBUF_ERR_IN_FLIGHT` (from a slot).
 uint32_t demuxbuf_connection_consumed(demuxbuf_connection *connection,
                                       uint32_t bytes);
 
@@ -656,7 +678,8 @@ uint32_t demuxbuf_connection_reclaim_requested(demuxbuf_connection *connection);
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
 uint32_t demuxbuf_connection_lease_expired(demuxbuf_connection *connection);
 
-// These pending actions are done: any of want_recv, stop_recv, cancel_request, shed, end, cannot_fit, reschedule.
+// These pending actions are done: any of want_recv, stop_recv, cancel_request, shed, end, cannot_fit, reschedule; of a
+// completion host also recv, when the receive is submitted: until its outcome is reported, the buffer stays as it is.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
@@ -679,7 +702,8 @@ uint32_t demuxbuf_connection_close(demuxbuf_connection *connection);
 // a receive whose bytes are decoded before the machine is told is not counted against the turn.
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`.
+// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_IN_FLIGHT`.
 uint32_t demuxbuf_connection_sync(demuxbuf_connection *connection,
                                   uint32_t level,
                                   uint32_t capacity,
@@ -737,8 +761,8 @@ int32_t demuxbuf_h2_set_max_frame_size(demuxbuf_h2_decoder *decoder,
 // is judged as soon as its nine bytes are there.
 //
 // Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
-// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `stream_id` and `error_code` of
-// `*next`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's),
+// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code` of `*next`, and for an error
+// of one stream `stream_id` and `frame_bytes`: behind so many bytes the others go on, without `demuxbuf_h2_accept`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's),
 // `DEMUXBUF_ERR_POISONED` (a defect of the library).
 int32_t demuxbuf_h2_peek(const demuxbuf_h2_decoder *decoder,
                          const uint8_t *data,
@@ -896,7 +920,7 @@ int32_t demuxbuf_pool_check(const demuxbuf_pool *pool);
 
 // Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
 // are copied. `class_index` is that of its requests; `token` comes back with grants. `*receiver` is its handle until
-// `demuxbuf_receiver_close`; call `demuxbuf_receiver_pending` next.
+// `DEMUXBUF_FINISHED`; call `demuxbuf_receiver_pending` next.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1), and the copy.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
@@ -928,7 +952,8 @@ int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
 // Thread rule: one thread at a time per pool. Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
 // or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_NOT_LARGER`,
-// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`.
+// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`,
+// `DEMUXBUF_ERR_IN_FLIGHT`.
 demuxbuf_step demuxbuf_receiver_grow(demuxbuf_pool *pool,
                                      uint64_t receiver,
                                      uint32_t size_index);
@@ -946,7 +971,8 @@ int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
 //
 // Thread rule: one thread at a time per pool. Cost: O(1). Call `demuxbuf_receiver_pending` next.
 // Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot).
+// `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot),
+// `DEMUXBUF_ERR_IN_FLIGHT`.
 int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
                                uint64_t receiver,
                                demuxbuf_handover *content);
@@ -956,7 +982,8 @@ int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
 //
 // Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_TOO_MANY_BYTES`.
+// `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+// `DEMUXBUF_ERR_IN_FLIGHT` (from a parking slot), `DEMUXBUF_ERR_CLOSED`.
 demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
                                         uint64_t receiver,
                                         uint32_t consumed,
@@ -1082,7 +1109,8 @@ demuxbuf_step demuxbuf_receiver_reclaim_requested(demuxbuf_pool *pool,
 demuxbuf_step demuxbuf_receiver_lease_expired(demuxbuf_pool *pool,
                                               uint64_t receiver);
 
-// These pending actions are done: any of want_recv, stop_recv, shed, end, cannot_fit, reschedule.
+// These pending actions are done: any of want_recv, stop_recv, shed, end, cannot_fit, reschedule; of a completion host
+// also recv, when the receive is submitted: until its outcome is reported, what it goes to stays where it is.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
@@ -1092,7 +1120,7 @@ demuxbuf_step demuxbuf_receiver_done(demuxbuf_pool *pool,
                                      uint32_t actions);
 
 // The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what
-// was buffered is counted as dropped, and the handle ends.
+// was buffered is counted as dropped, and the handle ends with `DEMUXBUF_FINISHED`: at once, or if a receive is in flight (completion), with its outcome.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.

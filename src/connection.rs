@@ -15,9 +15,14 @@
 //! | hold | none, slot, buffer (with capacity and level) | `BufferGranted`, `BufferParked`, `BufferReleased`, `Sync` |
 //! | wait | no, queued | `BufferDenied`, `BufferGranted`, `Done(CancelRequest)` |
 //! | readiness | unknown, ready | `Readable`, `Received`, `WouldBlock`, `Sync` (one-shot) |
+//! | receive | none, in flight, taken back (completion) | `Done(Recv)`, `Done(StopRecv)`, `Received`, `WouldBlock`, the end |
 //! | watch | off, armed | `Done(WantRecv)`, `Done(StopRecv)`, `Readable` (one-shot), `Sync` |
 //! | end | open, ended, broken; then reported | `EndOfStream`, `TransportError`, `Done(End)` |
 //! | decoder | free, short of n bytes, blocked by reasons, yielded | `NeedMore`, `Received`, `Block`, `Unblock`, `Yield`, `Wake` |
+//!
+//! A completion host submits a receive and says so (`Done(Recv)`). From then until its outcome the memory it goes to is
+//! in use by the system: it is neither moved, parked nor released, in whatever state the connection is. `StopRecv` asks
+//! for the receive to be taken back; the outcome is reported all the same, `WouldBlock` if it brought nothing.
 //!
 //! # Events
 //!
@@ -25,21 +30,21 @@
 //! |---|---|---|
 //! | `Attach` | open, closing; level > capacity | open; holds the buffer if capacity > 0 |
 //! | `Readable` | detached | ready, new turn; one-shot watches are off; nothing after the end or `Close` |
-//! | `BufferGranted` | capacity 0 or < level; a buffer as large is held; closed and not queued | holds it, no longer queued; new turn if it was |
+//! | `BufferGranted` | capacity 0 or < level; a buffer as large is held; closed and not queued; in flight | holds it, no longer queued; new turn if it was |
 //! | `BufferDenied` | queued; a buffer is held; closed | queued |
-//! | `BufferParked` | capacity 0 or < level; closed | holds a slot |
-//! | `BufferReleased` | nothing is held | holds nothing, buffers nothing |
-//! | `Received` | 0; nothing held; more than the room; after the end; closed | buffered; short by so much less |
+//! | `BufferParked` | capacity 0 or < level; closed; in flight | holds a slot |
+//! | `BufferReleased` | nothing is held; in flight | holds nothing, buffers nothing |
+//! | `Received` | 0; nothing held; more than the room; after the end; closed and not in flight | buffered; short by so much less; after `Close` nothing |
 //! | `WouldBlock` | detached | not ready |
 //! | `EndOfStream`, `TransportError` | detached | ended or broken (an error outweighs an end that is not reported yet) |
-//! | `Consumed` | more than buffered | buffered less; progress ends a request to park or shed |
+//! | `Consumed` | more than buffered; from a slot while in flight | buffered less; progress ends what the decoder was short of, and a request to park or shed |
 //! | `NeedMore` | 0; more than can be counted; closed | short of so many bytes |
 //! | `Block`, `Unblock` | no reasons; detached | reasons added, removed |
 //! | `Yield` | detached | no `Demux` or `Recv` before the next turn |
 //! | `Wake` | detached | new turn |
 //! | `PauseRecv`, `ResumeRecv` | detached | reading is (not) wanted by the host |
 //! | `Fail` | closed | failed: nothing is short, blocked or yielded any more, all is discarded |
-//! | `Sync` | level > capacity; closed | buffer (or slot, if its capacity is given), level, reasons, shortness, watch as given; a one-shot watch that is on will report, so not ready |
+//! | `Sync` | level > capacity; closed; another capacity while in flight | buffer (or slot, if its capacity is given), level, reasons, shortness, watch as given; a one-shot watch that is on will report, so not ready |
 //! | `ReclaimRequested` | detached | parks what can be parked, ready or not |
 //! | `LeaseExpired` | detached | as `ReclaimRequested`; to be shed if that was asked before or cannot be |
 //! | `Done` | not pending | watch changed, wait ended, or notice seen |
@@ -53,16 +58,16 @@
 //!
 //! | action | pending while |
 //! |---|---|
-//! | `WantRecv`, `StopRecv` | the watch differs from what the mode wants: level: may read and room; one-shot, optimistic: that, and not ready; edge: until the end; completion: never |
-//! | `RequestBuffer` | may read, ready, within budget, no buffer held (a slot may be), not queued |
+//! | `WantRecv`, `StopRecv` | the watch differs from what the mode wants: level: may read and room; one-shot, optimistic: that, and not ready; edge: until the end; completion: `WantRecv` never, `StopRecv` while a receive is in flight that should not be, that keeps a slot from being decoded, or whose buffer the pool asks for |
+//! | `RequestBuffer` | may read, ready, within budget, no buffer held (a slot may be), none in flight, not queued |
 //! | `CancelRequest` | queued and `RequestBuffer` would not be wanted |
-//! | `Demux` | bytes are buffered and the decoder is free |
-//! | `Discard` | bytes are buffered and failed, or the end is reported |
-//! | `Recv` | may read, ready, within budget, a buffer with room (or a slot with room while queued), nothing to decode first |
-//! | `CannotFit` | short of more than the buffer has room for; until seen |
+//! | `Demux` | bytes are buffered and the decoder is free; not in a slot while in flight |
+//! | `Discard` | bytes are buffered and failed, or the end is reported; not in a slot while in flight |
+//! | `Recv` | may read, ready, within budget, a buffer with room (or a slot with room while queued), nothing to decode first, none in flight |
+//! | `CannotFit` | short of more than the buffer has room for; not blocked; until seen |
 //! | `End` | ended; nothing is buffered, or what is buffered is short; not blocked; until seen |
-//! | `ReleaseBuffer` | a buffer or slot is held, empty, not too small, and nothing is to be received into it now |
-//! | `Park` | a residue in a buffer that cannot be decoded: of at most `park_bytes` and its receive ran dry, or of at most `reclaim_bytes` and the pool asks |
+//! | `ReleaseBuffer` | a buffer or slot is held, empty, not too small, nothing is to be received into it now or in flight |
+//! | `Park` | a residue in a buffer that cannot be decoded, none in flight: of at most `park_bytes` and its receive ran dry, or of at most `reclaim_bytes` and the pool asks |
 //! | `Shed` | the lease expired with what cannot be parked; until progress or seen |
 //! | `Reschedule` | the turn's budget is used up and there is work that no watch would wake for; until seen |
 //! | `Finished` | closed, nothing held, not queued |
@@ -132,9 +137,14 @@ mod flag {
     pub(super) const EXPIRED: u32 = 1 << 17;
     pub(super) const PAUSE_WHEN_BLOCKED: u32 = 1 << 18;
     pub(super) const POISONED: u32 = 1 << 19;
+    /// A receive was submitted and is not complete.
+    pub(super) const IN_FLIGHT: u32 = 1 << 20;
+    /// The host was asked to take it back.
+    pub(super) const TAKEN_BACK: u32 = 1 << 21;
     pub(super) const MODE_SHIFT: u32 = 24;
     pub(super) const HELD: u32 = BUFFER | SLOT;
     pub(super) const ASKED: u32 = RECLAIM | EXPIRED;
+    pub(super) const FLIGHT: u32 = IN_FLIGHT | TAKEN_BACK;
     pub(super) const OVER: u32 = ENDED | BROKEN;
 }
 
@@ -200,6 +210,9 @@ impl Connection {
         self.admit(event)?;
         if !self.has(flag::CLOSED) || matters_when_closed(event) {
             self.apply(event);
+        } else if is_outcome(event) {
+            // All that is left to know of a receive in flight is that it is over.
+            self.clear(flag::FLIGHT);
         }
         Ok(self.pending())
     }
@@ -212,13 +225,14 @@ impl Connection {
         }
         if self.has(flag::CLOSED) {
             actions.set_if(self.has(flag::WAITING), Action::CancelRequest);
-            actions.set_if(self.has(flag::HELD), Action::ReleaseBuffer);
+            actions.set_if(self.should_take_back(), Action::StopRecv);
+            actions.set_if(self.has(flag::HELD) && !self.is_in_flight(), Action::ReleaseBuffer);
             actions.set_if(!self.has(flag::WAITING | flag::HELD), Action::Finished);
             return actions;
         }
         let (wants_watch, armed) = (self.wants_watch(), self.has(flag::ARMED));
         actions.set_if(wants_watch && !armed, Action::WantRecv);
-        actions.set_if(!wants_watch && armed, Action::StopRecv);
+        actions.set_if((!wants_watch && armed) || self.should_take_back(), Action::StopRecv);
         let (wants_buffer, waiting) = (self.wants_buffer(), self.has(flag::WAITING));
         actions.set_if(wants_buffer && !waiting, Action::RequestBuffer);
         actions.set_if(!wants_buffer && waiting, Action::CancelRequest);
@@ -228,10 +242,11 @@ impl Connection {
         actions.set_if(demux, Action::Demux);
         actions.set_if(self.must_discard(), Action::Discard);
         actions.set_if(self.end_is_due(), Action::End);
-        actions.set_if(self.is_misfit() && !self.has(flag::MISFIT_SEEN), Action::CannotFit);
+        let misfit_is_due = self.is_misfit() && !self.is_blocked() && !self.has(flag::MISFIT_SEEN);
+        actions.set_if(misfit_is_due, Action::CannotFit);
         actions.set_if(self.has(flag::EXPIRED), Action::Shed);
         // An empty buffer that is too small stays until the host has seen to it: the next would be no larger.
-        let empty = self.has(flag::HELD) && self.level == 0 && !self.is_misfit();
+        let empty = self.has(flag::HELD) && self.level == 0 && !self.is_misfit() && !self.is_in_flight();
         actions.set_if(empty && !receive && !self.keeps_lifeline(), Action::ReleaseBuffer);
         actions.set_if(!self.has(flag::SCHEDULED) && self.has_work_for_next_turn(), Action::Reschedule);
         actions
@@ -293,6 +308,26 @@ impl Connection {
         self.has(flag::READY)
     }
 
+    /// Whether a receive was submitted and is not complete: what is held is in use by the system.
+    pub const fn is_in_flight(&self) -> bool {
+        self.has(flag::IN_FLIGHT)
+    }
+
+    /// Whether the host wants no reading for reasons of its own.
+    pub const fn is_paused(&self) -> bool {
+        self.has(flag::PAUSED)
+    }
+
+    /// Whether what is held was filled, and not enough of it is free again.
+    pub const fn is_full(&self) -> bool {
+        self.has(flag::FULL)
+    }
+
+    /// Whether the host stopped decoding for its own budget, until the next turn.
+    pub const fn has_yielded(&self) -> bool {
+        self.has(flag::YIELDED)
+    }
+
     /// Whether the connection was attached; it stays so when it is closed.
     pub(crate) const fn is_attached(&self) -> bool {
         self.has(flag::ATTACHED)
@@ -352,16 +387,23 @@ impl Connection {
             Event::BufferGranted { capacity } => self.admit_grant(capacity),
             Event::BufferParked { capacity } => {
                 self.admit_open()?;
-                self.admit_capacity(capacity)
+                self.admit_capacity(capacity)?;
+                refuse_if(self.is_in_flight(), EventError::InFlight)
             }
             Event::BufferDenied => {
                 self.admit_open()?;
                 refuse_if(self.has(flag::WAITING), EventError::AlreadyWaiting)?;
                 refuse_if(self.has(flag::BUFFER), EventError::AlreadyHeld)
             }
-            Event::BufferReleased => refuse_if(!self.has(flag::HELD), EventError::NoBuffer),
+            Event::BufferReleased => {
+                refuse_if(!self.has(flag::HELD), EventError::NoBuffer)?;
+                refuse_if(self.is_in_flight(), EventError::InFlight)
+            }
             Event::Received { bytes } => self.admit_received(bytes),
-            Event::Consumed { bytes } => refuse_if(bytes > self.level, EventError::TooManyBytes),
+            Event::Consumed { bytes } => {
+                refuse_if(bytes > self.level, EventError::TooManyBytes)?;
+                refuse_if(bytes > 0 && self.is_pinned(), EventError::InFlight)
+            }
             Event::NeedMore { bytes } => {
                 self.admit_open()?;
                 refuse_if(bytes == 0, EventError::ZeroBytes)?;
@@ -371,7 +413,8 @@ impl Connection {
             Event::Fail => self.admit_open(),
             Event::Sync { level, capacity, .. } => {
                 self.admit_open()?;
-                refuse_if(level > capacity, EventError::CapacityTooSmall)
+                refuse_if(level > capacity, EventError::CapacityTooSmall)?;
+                refuse_if(self.is_in_flight() && capacity != self.capacity, EventError::InFlight)
             }
             Event::Done { actions } => self.admit_done(actions),
             _ => Ok(()),
@@ -396,11 +439,12 @@ impl Connection {
     fn admit_grant(&self, capacity: u32) -> Result<(), EventError> {
         refuse_if(self.has(flag::CLOSED) && !self.has(flag::WAITING), EventError::Closed)?;
         self.admit_capacity(capacity)?;
-        refuse_if(self.has(flag::BUFFER) && capacity <= self.capacity, EventError::AlreadyHeld)
+        refuse_if(self.has(flag::BUFFER) && capacity <= self.capacity, EventError::AlreadyHeld)?;
+        refuse_if(self.is_in_flight(), EventError::InFlight)
     }
 
     fn admit_received(&self, bytes: u32) -> Result<(), EventError> {
-        self.admit_open()?;
+        refuse_if(self.has(flag::CLOSED) && !self.is_in_flight(), EventError::Closed)?;
         refuse_if(bytes == 0, EventError::ZeroBytes)?;
         refuse_if(self.has(flag::OVER), EventError::AfterEnd)?;
         refuse_if(!self.has(flag::HELD), EventError::NoBuffer)?;
@@ -409,7 +453,8 @@ impl Connection {
 
     fn admit_done(&self, bits: u32) -> Result<(), EventError> {
         let actions = Actions::from_bits(bits).ok_or(EventError::NotPending)?;
-        let allowed = self.pending().intersection(Actions::ACKNOWLEDGED);
+        let submits = if self.mode() == Mode::Completion { Action::Recv.into() } else { Actions::NONE };
+        let allowed = self.pending().intersection(Actions::ACKNOWLEDGED | submits);
         refuse_if(!allowed.contains(actions), EventError::NotPending)
     }
 }
@@ -425,7 +470,7 @@ impl Connection {
             Event::BufferParked { capacity } => self.hold_as(flag::SLOT, capacity),
             Event::BufferReleased => self.drop_hold(),
             Event::Received { bytes } => self.received(bytes),
-            Event::WouldBlock => self.clear(flag::READY),
+            Event::WouldBlock => self.clear(flag::READY | flag::FLIGHT),
             Event::EndOfStream => self.end_with(flag::ENDED),
             Event::TransportError => self.end_with(flag::BROKEN),
             Event::Consumed { bytes } => self.consumed(bytes),
@@ -492,6 +537,7 @@ impl Connection {
     }
 
     fn received(&mut self, bytes: u32) {
+        self.clear(flag::FLIGHT);
         let filled = bytes == self.room();
         self.level += bytes;
         self.short = self.short.saturating_sub(bytes);
@@ -511,7 +557,7 @@ impl Connection {
         if !self.has(flag::END_SEEN) {
             self.set(kind);
         }
-        self.clear(flag::READY);
+        self.clear(flag::READY | flag::FLIGHT);
     }
 
     fn consumed(&mut self, bytes: u32) {
@@ -519,6 +565,8 @@ impl Connection {
             return;
         }
         self.level -= bytes;
+        // The decoder went on, so what it was short of is behind it.
+        self.short = 0;
         self.clear(flag::ASKED);
         if self.level == 0 {
             self.clear(flag::YIELDED);
@@ -557,7 +605,7 @@ impl Connection {
             self.clear(flag::YIELDED);
         }
         self.clear(flag::ARMED);
-        if armed {
+        if armed && self.mode() != Mode::Completion {
             self.set(flag::ARMED);
         }
         match capacity {
@@ -575,12 +623,16 @@ impl Connection {
     }
 
     fn reclaim(&mut self) {
-        if self.has(flag::BUFFER) {
+        // What a receive is in flight into may be empty, or have to make way for something larger.
+        if (self.has(flag::BUFFER) && self.level > 0) || self.is_in_flight() {
             self.set(flag::RECLAIM);
         }
     }
 
     fn expire(&mut self) {
+        if self.level == 0 {
+            self.reclaim();
+        }
         if !self.has(flag::BUFFER) || self.level == 0 {
             return;
         }
@@ -593,7 +645,9 @@ impl Connection {
         for action in actions.iter() {
             match action {
                 Action::WantRecv => self.set(flag::ARMED),
+                Action::StopRecv if self.is_in_flight() => self.set(flag::TAKEN_BACK),
                 Action::StopRecv => self.clear(flag::ARMED),
+                Action::Recv => self.set(flag::IN_FLIGHT),
                 Action::CancelRequest => self.clear(flag::WAITING),
                 Action::End => self.set(flag::END_SEEN),
                 Action::CannotFit => self.set(flag::MISFIT_SEEN),
@@ -702,6 +756,13 @@ impl Connection {
         }
     }
 
+    /// A receive is in flight that should not be, or whose buffer others wait for.
+    fn should_take_back(&self) -> bool {
+        let in_the_way = self.is_pinned() && (self.is_decodable() || self.is_refuse());
+        let unwanted = self.has(flag::CLOSED | flag::ASKED) || !self.may_read() || in_the_way;
+        self.is_in_flight() && unwanted && !self.has(flag::TAKEN_BACK)
+    }
+
     /// Neither the receives of this turn are used up, nor the host's own budget.
     fn is_within_budget(&self) -> bool {
         let allowed = match self.reads_per_wake {
@@ -721,24 +782,38 @@ impl Connection {
 
     /// What a slot holds is decoded before a buffer is asked for.
     fn may_request(&self) -> bool {
-        self.is_within_budget() && !self.can_decode() && !self.must_discard()
+        self.is_within_budget() && !self.can_decode() && !self.must_discard() && !self.is_in_flight()
     }
 
     fn can_decode(&self) -> bool {
+        self.is_decodable() && !self.is_pinned()
+    }
+
+    fn must_discard(&self) -> bool {
+        self.is_refuse() && !self.is_pinned()
+    }
+
+    fn is_decodable(&self) -> bool {
         self.level > 0
             && self.short == 0
             && self.blocked == 0
             && !self.has(flag::YIELDED | flag::FAILED | flag::END_SEEN)
     }
 
-    fn must_discard(&self) -> bool {
+    fn is_refuse(&self) -> bool {
         self.level > 0 && self.has(flag::FAILED | flag::END_SEEN)
+    }
+
+    /// The content of a slot is moved to its front when bytes leave it, so none may while a receive goes to behind it.
+    fn is_pinned(&self) -> bool {
+        self.is_in_flight() && self.has(flag::SLOT)
     }
 
     /// Everything but the budget speaks for a receive.
     fn could_receive(&self) -> bool {
         let held = self.has(flag::BUFFER) || (self.has(flag::SLOT) && self.has(flag::WAITING));
         held && self.may_read()
+            && !self.is_in_flight()
             && self.has(flag::READY)
             && !self.has(flag::FULL)
             && !self.can_decode()
@@ -765,6 +840,7 @@ impl Connection {
         let fits = 0 < self.level && self.level <= limit;
         let dry = !self.has(flag::READY) || !self.may_read();
         fits && self.has(flag::BUFFER)
+            && !self.is_in_flight()
             && (dry || self.has(flag::RECLAIM))
             && (self.short > 0 || self.is_blocked())
             && !self.has(flag::FAILED | flag::END_SEEN)
@@ -800,6 +876,11 @@ fn matters_when_closed(event: Event) -> bool {
             | Event::Consumed { .. }
             | Event::Done { .. }
     )
+}
+
+/// Whether the event ends a receive.
+fn is_outcome(event: Event) -> bool {
+    matches!(event, Event::Received { .. } | Event::WouldBlock | Event::EndOfStream | Event::TransportError)
 }
 
 fn refuse_if(condition: bool, error: EventError) -> Result<(), EventError> {

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 mod arena;
+mod block;
 #[cfg(feature = "bytes")]
 mod lease;
 mod slots;

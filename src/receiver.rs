@@ -36,13 +36,15 @@ mod error;
 pub use config::{ConfigError, ReceiversConfig};
 pub use error::ReceiverError;
 
-use crate::connection::{Action, Actions, Connection, Event, Hold};
+use crate::connection::{Action, Actions, Connection, Event, EventError, Hold};
 use crate::memory::{Memory, SLOT_BYTES, SLOT_SIZES, SlotIndex};
 use crate::pool::{
     Grant, Idleness, LeaseId, Outcome, Pool, PoolStats, ReclaimKind, Request, TenantConfig, TenantId, TenantInfo,
     WaitId,
 };
 use core::ops::Range;
+#[cfg(feature = "ffi")]
+use core::ptr::NonNull;
 use entry::{Place, Table};
 
 pub use entry::ReceiverId;
@@ -116,6 +118,8 @@ pub struct ReceiverStats {
     pub compacted_bytes: u64,
     /// Bytes received.
     pub received_bytes: u64,
+    /// Bytes the decoders took.
+    pub consumed_bytes: u64,
     /// Bytes thrown away: after `Fail`, after the end, at `Close`.
     pub dropped_bytes: u64,
     /// Bytes that left with a buffer taken by the host.
@@ -238,7 +242,8 @@ impl Receivers {
         Ok(self.table.id(index))
     }
 
-    /// Reports what happened to a connection; returns what the host is to do now. `Close` ends the handle.
+    /// Reports what happened to a connection; returns what the host is to do now. The handle ends with `Finished`, which
+    /// comes with `Close`, or if a receive is in flight then, with its outcome.
     ///
     /// Cost: O(1); no allocation, no system call. A residue of at most 64 bytes may be copied.
     ///
@@ -256,6 +261,7 @@ impl Receivers {
             | Event::BufferReleased
             | Event::Sync { .. } => Err(ReceiverError::InternalEvent),
             Event::Close => self.close(index),
+            Event::Consumed { bytes } => self.decoded(id, bytes, 0),
             _ => self.report(index, event),
         }
     }
@@ -267,6 +273,10 @@ impl Receivers {
     /// As [`handle`](Receivers::handle).
     pub fn decoded(&mut self, id: ReceiverId, consumed: u32, need_more: u32) -> Result<Actions, ReceiverError> {
         let index = self.table.find(id)?;
+        // What was buffered went with `Close`, though its memory may still be in use by a receive in flight.
+        if !self.table.connection(index).is_open() {
+            return Err(EventError::Closed.into());
+        }
         if need_more == 0 {
             return self.report(index, Event::Consumed { bytes: consumed });
         }
@@ -275,7 +285,7 @@ impl Receivers {
         trial.handle(Event::Consumed { bytes: consumed })?;
         let actions = trial.handle(Event::NeedMore { bytes: need_more })?;
         *self.table.connection_mut(index) = trial;
-        self.advance(index, consumed);
+        self.consumed(index, consumed);
         Ok(self.settle(index, actions))
     }
 
@@ -337,17 +347,47 @@ impl Receivers {
         Ok(&mut self.held_mut(index)[level..level + room])
     }
 
+    /// Where the next receive goes, or else what is buffered, for C: an address and a length, borrowed from nobody, so
+    /// that what C holds of other receivers stays valid.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn area(&mut self, id: ReceiverId, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
+        let index = self.table.find(id).ok()?;
+        let room = if is_receive { self.table.connection(index).recv_max() } else { 0 };
+        if room > 0 {
+            self.compact(index);
+        }
+        let content = self.content(index);
+        let (from, bytes) = if room > 0 { (content.end, room) } else { (content.start, content.len() as u32) };
+        let place = match self.table.place(index) {
+            Place::Nowhere => return None,
+            Place::Slot(slot) => self.memory.slots().address(slot),
+            Place::Buffer(buffer) => self.memory.arena().address(buffer),
+        };
+        let start = place.as_ptr().wrapping_add(from);
+        NonNull::new(start).filter(|_| bytes > 0).map(|start| (start, bytes))
+    }
+
+    /// As [`buffer`](Receivers::buffer), for C: borrowed from nobody.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), ReceiverError> {
+        self.check_host_lease(lease)?;
+        let arena = self.memory.arena();
+        Ok((arena.address(lease.index()), arena.bytes_of(lease.index())))
+    }
+
     /// Takes the buffer away from a receiver, with what is in it: the lease is the host's. Reading goes on into
     /// another buffer.
     ///
     /// # Errors
     ///
-    /// The handle is stale or foreign; no buffer is held (a parked residue is read with `data`).
+    /// The handle is stale or foreign; no buffer is held (a parked residue is read with `data`); a receive is
+    /// in flight.
     pub fn take(&mut self, id: ReceiverId) -> Result<Handover, ReceiverError> {
         let index = self.table.find(id)?;
         let Place::Buffer(buffer) = self.table.place(index) else {
             return Err(ReceiverError::NoBuffer);
         };
+        self.check_not_in_flight(index)?;
         let lease = self.pool.lease_at(buffer);
         let content = Handover { lease, offset: self.table.start(index), level: self.table.connection(index).level() };
         self.cancel_wait(index);
@@ -367,7 +407,7 @@ impl Receivers {
     /// # Errors
     ///
     /// The handle is stale or foreign; no buffer is held; the size does not exist, is not larger, or could never be
-    /// granted; a buffer is waited for already; the table of waits is full. Nothing is changed.
+    /// granted; a buffer is waited for already; a receive is in flight; the table of waits is full. Nothing is changed.
     pub fn grow(&mut self, id: ReceiverId, size: u8) -> Result<Actions, ReceiverError> {
         let index = self.table.find(id)?;
         let capacity = self.memory.arena().buffer_bytes(size);
@@ -380,9 +420,10 @@ impl Receivers {
         if capacity <= self.memory.arena().bytes_of(held) {
             return Err(ReceiverError::NotLarger);
         }
-        if self.table.wait(index).is_some() {
+        if self.table.wait(index).or(self.table.granted(index)).is_some() {
             return Err(ReceiverError::AlreadyWaiting);
         }
+        self.check_not_in_flight(index)?;
         match self.request_as(index, size)? {
             Outcome::Granted(lease) => self.enter_buffer(index, lease),
             Outcome::Queued(wait) => self.table.set_wait(index, Some(wait.index())),
@@ -601,8 +642,13 @@ impl Receivers {
         let (mut waiting, mut in_buffers, mut in_slots) = (0, 0, 0);
         for index in self.table.iter() {
             let (connection, place) = (self.table.connection(index), self.table.place(index));
-            let waits = self.table.wait(index).is_some();
-            waiting += u32::from(waits);
+            let granted = self.table.granted(index);
+            let waits = self.table.wait(index).is_some() || granted.is_some();
+            waiting += u32::from(waits && granted.is_none());
+            in_buffers += u32::from(granted.is_some());
+            if granted.is_some_and(|buffer| self.table.holder(buffer) != Some(index) || !connection.is_in_flight()) {
+                return Err("I2: a grant is kept back only while a receive is in flight");
+            }
             // One that holds a buffer and waits is waiting for a larger one.
             let grows = waits && matches!(place, Place::Buffer(_));
             if connection.is_waiting() != (waits && !grows) {
@@ -671,11 +717,37 @@ impl Receivers {
         }
         let actions = self.table.connection_mut(index).handle(event)?;
         match event {
-            Event::Received { bytes } => self.counts.received_bytes += u64::from(bytes),
-            Event::Consumed { bytes } => self.advance(index, bytes),
+            Event::Received { bytes } => self.received(index, bytes),
+            Event::Consumed { bytes } => self.consumed(index, bytes),
             _ => {}
         }
-        Ok(self.settle(index, actions))
+        let actions = self.enter_granted(index).unwrap_or(actions);
+        let actions = self.settle(index, actions);
+        if actions.has(Action::Finished) {
+            self.pool.unpin_tenant(self.table.tenant(index));
+            self.table.remove(index);
+        }
+        Ok(actions)
+    }
+
+    /// A buffer that was granted while a receive was in flight becomes what the receiver holds once that is over.
+    fn enter_granted(&mut self, index: u32) -> Option<Actions> {
+        let connection = self.table.connection(index);
+        if connection.is_in_flight() || !connection.is_open() {
+            return None;
+        }
+        let buffer = self.table.granted(index)?;
+        self.table.set_granted(index, None);
+        self.enter_buffer(index, self.pool.lease_at(buffer));
+        Some(self.table.connection(index).pending())
+    }
+
+    fn received(&mut self, index: u32, bytes: u32) {
+        self.counts.received_bytes += u64::from(bytes);
+        if !self.table.connection(index).is_open() {
+            // A receive in flight has outlived its connection.
+            self.counts.dropped_bytes += u64::from(bytes);
+        }
     }
 
     /// Does what the machine asks about buffers, until only the host's actions are left.
@@ -699,11 +771,15 @@ impl Receivers {
     }
 
     fn close(&mut self, index: u32) -> Result<Actions, ReceiverError> {
-        self.counts.dropped_bytes += u64::from(self.table.connection(index).level());
-        let actions = self.report(index, Event::Close)?;
-        self.pool.unpin_tenant(self.table.tenant(index));
-        self.table.remove(index);
-        Ok(actions)
+        if self.table.connection(index).is_open() {
+            self.counts.dropped_bytes += u64::from(self.table.connection(index).level());
+        }
+        self.report(index, Event::Close)
+    }
+
+    fn check_not_in_flight(&self, index: u32) -> Result<(), ReceiverError> {
+        let in_flight = self.table.connection(index).is_in_flight();
+        if in_flight { Err(EventError::InFlight.into()) } else { Ok(()) }
     }
 
     fn discard(&mut self, index: u32) {
@@ -721,7 +797,13 @@ impl Receivers {
         }
         let index = grant.token as u32;
         self.table.set_wait(index, None);
-        self.enter_buffer(index, grant.lease);
+        if self.table.connection(index).is_in_flight() {
+            // What it receives into cannot be moved now: the host is asked to take the receive back.
+            self.table.set_granted(index, Some(grant.lease.index()));
+            self.tell(index, Event::ReclaimRequested);
+        } else {
+            self.enter_buffer(index, grant.lease);
+        }
         self.granted(index)
     }
 
@@ -754,6 +836,11 @@ impl Receivers {
 
     /// Ends the wait, if there is one: for a first buffer, or for a larger one than that which is given up.
     fn cancel_wait(&mut self, index: u32) {
+        if let Some(buffer) = self.table.granted(index) {
+            self.table.set_granted(index, None);
+            let lease = self.pool.lease_at(buffer);
+            self.pool.release(lease).expect("a receiver's lease is live until it is released here");
+        }
         if let Some(wait) = self.table.wait(index) {
             self.table.set_wait(index, None);
             let wait = self.pool.wait_at(wait);
@@ -856,13 +943,20 @@ impl Receivers {
         true
     }
 
-    /// The decoder took bytes from the front. In a buffer nothing is moved, and an empty one starts at the front again;
+    fn consumed(&mut self, index: u32, bytes: u32) {
+        self.counts.consumed_bytes += u64::from(bytes);
+        self.advance(index, bytes);
+    }
+
+    /// Bytes left from the front. In a buffer nothing is moved, and an empty one starts at the front again;
     /// a slot is so small that what is left is moved to its front at once.
     fn advance(&mut self, index: u32, bytes: u32) {
         let level = self.table.connection(index).level();
         match self.table.place(index) {
             Place::Buffer(buffer) => {
-                let start = if level == 0 { 0 } else { self.table.start(index) + bytes };
+                // A receive in flight goes to behind what was there when it was submitted.
+                let restarts = level == 0 && !self.table.connection(index).is_in_flight();
+                let start = if restarts { 0 } else { self.table.start(index) + bytes };
                 self.table.set_start(buffer, start);
                 if bytes > 0 {
                     self.pool.progress_at(buffer, bytes.into());

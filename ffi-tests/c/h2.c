@@ -196,7 +196,8 @@ static void rules_that_a_header_can_break(void) {
     CHECK_NUMBER(status, DEMUXBUF_ERR_PROTOCOL);
     CHECK_NUMBER(next.error_code, broken[at].error_code);
     CHECK_NUMBER(next.stream_id, broken[at].error_stream);
-    CHECK(next.frame_bytes == 0 && next.need_more == 0);
+    CHECK_NUMBER(next.frame_bytes, broken[at].error_stream != 0 ? 9 + broken[at].length : 0);
+    CHECK_NUMBER(next.need_more, 0);
     CHECK_SAME(&decoder, &before, sizeof before);
   }
 }

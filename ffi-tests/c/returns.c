@@ -57,7 +57,7 @@ static const char *functions[FUNCTIONS];
 static unsigned char seen[FUNCTIONS][ERRORS];
 
 static uint32_t any_number(void) {
-  static const uint32_t numbers[] = {0, 1, 2, 9, 63, 64, 65, 200, UINT32_MAX};
+  static const uint32_t numbers[] = {0, 1, 2, 9, DEMUXBUF_RECV, 63, 64, 65, 200, UINT32_MAX};
   return numbers[check_random(&seed) % LENGTH(numbers)];
 }
 
@@ -95,7 +95,17 @@ static void walk_connection(uint8_t mode) {
     } else {
       note("demuxbuf_connection_attach", demuxbuf_connection_attach(&connection, with, any_number()));
       if ((demuxbuf_connection_pending(&connection) & DEMUXBUF_REQUEST_BUFFER) != 0) {
-        demuxbuf_connection_buffer_granted(&connection, 64);
+        if (check_random(&seed) % 2 == 0) {
+          demuxbuf_connection_buffer_granted(&connection, 64);
+        } else {
+          demuxbuf_connection_buffer_denied(&connection);
+          demuxbuf_connection_buffer_parked(&connection, 64);
+          demuxbuf_connection_received(&connection, 9);
+          demuxbuf_connection_need_more(&connection, 9);
+        }
+      }
+      if ((demuxbuf_connection_pending(&connection) & DEMUXBUF_RECV) != 0 && check_random(&seed) % 2 == 0) {
+        demuxbuf_connection_done(&connection, DEMUXBUF_RECV);
       }
     }
   }
@@ -111,30 +121,38 @@ static void walk_receivers(demuxbuf_pool *pool, uint64_t receivers[8]) {
     chosen -= LENGTH(receiver_plain);
     note(receiver_number[chosen].name, receiver_number[chosen].call(pool, *receiver, any_number()).actions);
   } else if (chosen == LENGTH(receiver_plain) + LENGTH(receiver_number)) {
+    demuxbuf_receiver_done(pool, *receiver, DEMUXBUF_RECV);
     note("demuxbuf_receiver_decoded", demuxbuf_receiver_decoded(pool, *receiver, any_number(), any_number()).actions);
     while (demuxbuf_pool_poll_grant(pool, &grant) == DEMUXBUF_OK) {
     }
   } else {
     demuxbuf_receiver_close(pool, *receiver);
+    demuxbuf_receiver_would_block(pool, *receiver);
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, receiver), DEMUXBUF_OK);
   }
 }
 
-int main(void) {
-  for (int walk = 0; walk < 4000; walk++) {
-    walk_connection((uint8_t)(walk % 5));
-  }
+static void walk_pool(uint8_t mode) {
   demuxbuf_pool_config config;
   demuxbuf_pool *pool;
   uint64_t receivers[8] = {0};
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 3, 8), DEMUXBUF_OK);
   config.buffer_bytes = 64;
+  config.policy.mode = mode;
   CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
   for (int step = 0; step < 200000; step++) {
     walk_receivers(pool, receivers);
     CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
   }
   demuxbuf_pool_free(pool);
+}
+
+int main(void) {
+  for (int walk = 0; walk < 4000; walk++) {
+    walk_connection((uint8_t)(walk % 5));
+  }
+  walk_pool(DEMUXBUF_MODE_LEVEL);
+  walk_pool(DEMUXBUF_MODE_COMPLETION);
   for (int at = 0; at < FUNCTIONS; at++) {
     for (int status = 1; status < ERRORS; status++) {
       if (seen[at][status]) {

@@ -20,6 +20,7 @@ static const struct {
     {DEMUXBUF_ERR_NO_REASONS, "reasons is empty"},
     {DEMUXBUF_ERR_AFTER_END, "after the end"},
     {DEMUXBUF_ERR_NOT_PENDING, "not pending"},
+    {DEMUXBUF_ERR_IN_FLIGHT, "in flight"},
     {DEMUXBUF_ERR_NULL, "NULL"},
     {DEMUXBUF_ERR_CONFIG, "configuration"},
     {DEMUXBUF_ERR_NO_MEMORY, "memory"},
@@ -129,6 +130,7 @@ static void every_action_is_a_bit_of_its_own(void) {
 /* Negative numbers are in parentheses, or this would not compile. */
 static void numbers_can_be_negated(void) {
   CHECK_NUMBER(-DEMUXBUF_ERR_NULL, 32);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_IN_FLIGHT, 13);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_INVARIANT, 43);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_SIZE, 44);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_TOO_LARGE, 45);

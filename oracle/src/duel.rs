@@ -150,7 +150,9 @@ impl<S: Subject> Duel<ModelReceivers, S> {
             let pending = Actions::from_bits(facts.pending).unwrap_or_default();
             let over = [Action::End, Action::Shed].into_iter().any(|action| pending.has(action));
             let too_small = facts.hold == 2 && facts.short > facts.capacity - facts.level;
-            let event = if over || too_small {
+            let event = if facts.in_flight && (!facts.open || pending.is_empty()) {
+                Event::WouldBlock
+            } else if over || too_small {
                 Event::Close
             } else if pending.has(Action::Demux) {
                 Event::Consumed { bytes: facts.level }
@@ -170,8 +172,9 @@ impl<S: Subject> Duel<ModelReceivers, S> {
             } else {
                 return Ok(true);
             };
+            let left = self.model.receivers().len();
             self.play(Op::report(at, event))?;
-            if event == Event::Close {
+            if self.model.receivers().len() < left {
                 return Ok(false);
             }
         }

@@ -21,6 +21,10 @@ pub struct Facts {
     pub failed: bool,
     pub open: bool,
     pub mode: u8,
+    pub paused: bool,
+    pub full: bool,
+    pub yielded: bool,
+    pub in_flight: bool,
 }
 
 impl From<&Connection> for Facts {
@@ -44,6 +48,10 @@ impl From<&Connection> for Facts {
             failed: connection.is_failed(),
             open: connection.is_open(),
             mode: connection.policy().mode as u8,
+            paused: connection.is_paused(),
+            full: connection.is_full(),
+            yielded: connection.has_yielded(),
+            in_flight: connection.is_in_flight(),
         }
     }
 }
@@ -65,6 +73,10 @@ impl From<&demuxbuf_connection_info> for Facts {
             failed: info.failed != 0,
             open: info.open != 0,
             mode: info.mode,
+            paused: info.paused != 0,
+            full: info.full != 0,
+            yielded: info.yielded != 0,
+            in_flight: info.in_flight != 0,
         }
     }
 }
@@ -86,7 +98,11 @@ pub fn check_facts(facts: &Facts) -> Result<(), String> {
         ("I2: no request while one is queued", !(has(Action::RequestBuffer) && facts.waiting)),
         ("I2: no request while a buffer is held", !(has(Action::RequestBuffer) && facts.hold == 2)),
         ("I4: the watch is turned on only while it is off", !(has(Action::WantRecv) && facts.armed)),
-        ("I4: the watch is turned off only while it is on", !has(Action::StopRecv) || facts.armed),
+        (
+            "I4: only a watch that is on, or a receive in flight, is stopped",
+            !has(Action::StopRecv) || facts.armed || facts.in_flight,
+        ),
+        ("memory in flight stays where it is", !facts.in_flight || (facts.hold != 0 && facts.pending & MOVES == 0)),
         ("I4: nothing is received after the end", !(has(Action::Recv) && facts.end != 0)),
         ("I4: a receive has room", !has(Action::Recv) || facts.level < facts.capacity),
         ("I5: what is buffered lies inside what is held", facts.level <= facts.capacity),
@@ -108,6 +124,9 @@ pub fn check_facts(facts: &Facts) -> Result<(), String> {
     }
 }
 
+/// What would take away, move or give to others what a receive goes to.
+const MOVES: u32 = Action::ReleaseBuffer as u32 | Action::Park as u32 | Action::Recv as u32 | Action::Finished as u32;
+
 fn holds_for_a_reason(facts: &Facts) -> bool {
     let given_back_or_used = Action::ReleaseBuffer as u32 | Action::Recv as u32;
     let lifeline = facts.hold == 1 && facts.waiting;
@@ -117,29 +136,36 @@ fn holds_for_a_reason(facts: &Facts) -> bool {
         || facts.level > 0
         || lifeline
         || too_small
+        || facts.in_flight
         || facts.pending & given_back_or_used != 0
 }
 
 fn is_quiet_when_closed(facts: &Facts) -> bool {
-    let allowed = match (facts.waiting, facts.hold) {
-        (false, 0) => Action::Finished as u32,
-        (true, 0) => Action::CancelRequest as u32,
-        (false, _) => Action::ReleaseBuffer as u32,
-        (true, _) => Action::CancelRequest as u32 | Action::ReleaseBuffer as u32,
+    let leave = if facts.waiting { Action::CancelRequest as u32 } else { 0 };
+    let give_back = match (facts.hold, facts.in_flight) {
+        (0, _) if facts.waiting => 0,
+        (0, _) => Action::Finished as u32,
+        (_, false) => Action::ReleaseBuffer as u32,
+        // Asked once to take the receive back.
+        (_, true) => facts.pending & Action::StopRecv as u32,
     };
-    facts.open || facts.pending == allowed || facts.pending == 0
+    facts.open || facts.pending == leave | give_back || facts.pending == 0
 }
 
 impl Facts {
     /// How one of the pending actions may come out; `None` if nothing is pending.
     pub fn outcome(&self, choice: u8, amount: u32) -> Option<Event> {
         let pending: Vec<Action> = Actions::from_bits(self.pending)?.iter().collect();
+        if self.in_flight && amount % 3 == 0 {
+            return Some(self.outcome_of_flight(amount / 3));
+        }
         let action = *pending.get(usize::from(choice).checked_rem(pending.len())?)?;
         let room = self.capacity.saturating_sub(self.level).max(1);
         Some(match (action, amount % 4) {
             (Action::RequestBuffer, 0 | 1) => Event::BufferDenied,
             (Action::RequestBuffer, _) => Event::BufferGranted { capacity: 64.max(self.level) },
             (Action::ReleaseBuffer, _) => Event::BufferReleased,
+            (Action::Recv, _) if self.mode == Mode::Completion as u8 && amount % 8 > 2 => Event::done(Action::Recv),
             (Action::Recv, 0) => Event::WouldBlock,
             (Action::Recv, 1) => Event::Received { bytes: room },
             (Action::Recv, _) => Event::Received { bytes: 1 + amount / 4 % room },
@@ -152,6 +178,16 @@ impl Facts {
             (Action::Finished, _) => Event::Attach { level: 0, capacity: 0 },
             (acknowledged, _) => Event::done(acknowledged),
         })
+    }
+
+    fn outcome_of_flight(&self, amount: u32) -> Event {
+        let room = self.capacity.saturating_sub(self.level).max(1);
+        match amount % 8 {
+            0 | 1 => Event::WouldBlock,
+            2 => Event::EndOfStream,
+            3 => Event::Received { bytes: room },
+            _ => Event::Received { bytes: 1 + amount / 8 % room },
+        }
     }
 
     /// Whether nothing would ever wake a connection that could go on: it could accept bytes, no watch is on, nothing is

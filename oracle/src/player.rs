@@ -2,7 +2,7 @@
 
 use crate::subject::{Asked, Cell, Granted, Step, Subject, Taken};
 use crate::{Op, Which};
-use demuxbuf::connection::Event;
+use demuxbuf::connection::{Action, Event};
 
 /// The number of a handle that is never given out: its index lies outside every table.
 const NOBODY: u64 = u64::MAX;
@@ -263,17 +263,21 @@ impl<S: Subject> Player<S> {
 
     fn report(&mut self, id: u64, event: Event) -> Result<Reply, i32> {
         let serial = self.receivers.find(id);
-        if let (Event::Received { bytes }, Some(serial)) = (event, serial) {
-            let bytes = stream(serial, self.sent[serial], bytes.min(WRITE_BYTES_MAX));
-            self.subject.write(id, &bytes);
+        // What is submitted is written by the system before its outcome is known.
+        let arriving = match event {
+            Event::Received { bytes } => bytes.min(WRITE_BYTES_MAX),
+            Event::Done { actions } if actions & Action::Recv as u32 != 0 => WRITE_BYTES_MAX,
+            _ => 0,
+        };
+        if let Some(serial) = serial.filter(|_| arriving > 0) {
+            self.subject.write(id, &stream(serial, self.sent[serial], arriving));
         }
         let step = self.subject.report(id, event)?;
-        match (event, serial) {
-            (Event::Received { bytes }, Some(serial)) => self.sent[serial] += u64::from(bytes),
-            (Event::Close, _) => {
-                self.receivers.end(id);
-            }
-            _ => {}
+        if let (Event::Received { bytes }, Some(serial)) = (event, serial) {
+            self.sent[serial] += u64::from(bytes);
+        }
+        if step.actions & Action::Finished as u32 != 0 {
+            self.receivers.end(id);
         }
         Ok(Reply::from(step))
     }

@@ -90,7 +90,7 @@ fn check_rest(mut connection: Connection, owes_wake: bool) {
             Event::BufferParked { capacity: facts.level }
         } else if pending.has(Action::RequestBuffer) {
             Event::BufferGranted { capacity: facts.level + 64 }
-        } else if pending.has(Action::Recv) {
+        } else if pending.has(Action::Recv) || connection.is_in_flight() {
             Event::WouldBlock
         } else {
             assert!(!facts.is_lost(connection.is_accepting()), "I4: nothing would ever wake {connection:?}");
@@ -111,8 +111,12 @@ fn check_close(mut connection: Connection) {
     }
     let mut actions = connection.handle(Event::Close).expect("`Close` is never refused while open");
     while !actions.has(Action::Finished) {
-        let event =
-            if actions.has(Action::CancelRequest) { Event::done(Action::CancelRequest) } else { Event::BufferReleased };
+        let event = match () {
+            () if actions.has(Action::CancelRequest) => Event::done(Action::CancelRequest),
+            () if actions.has(Action::ReleaseBuffer) => Event::BufferReleased,
+            () if actions.has(Action::StopRecv) => Event::done(Action::StopRecv),
+            () => Event::WouldBlock,
+        };
         actions = connection.handle(event).expect("what is pending is taken");
     }
     assert_eq!((connection.level(), connection.capacity(), connection.is_waiting()), (0, 0, false), "I7");

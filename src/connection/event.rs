@@ -36,13 +36,14 @@ pub enum Event {
         /// Bytes received, at least 1.
         bytes: u32,
     },
-    /// One receive found nothing.
+    /// One receive found nothing, or was taken back.
     WouldBlock,
-    /// The peer will send no more.
+    /// The peer will send no more, and nothing that it sent is left to receive: a receive brought 0 bytes, or a hang-up
+    /// was reported and nothing is unread. With a receive in flight, this is its outcome.
     EndOfStream,
-    /// The transport failed.
+    /// The transport failed: a receive did, or a reset was reported. With a receive in flight, this is its outcome.
     TransportError,
-    /// The decoder took so many bytes from the front; 0 is harmless.
+    /// The decoder took so many bytes from the front; 0 is harmless. If it cannot go on now, `NeedMore` comes after it.
     Consumed {
         /// Bytes consumed.
         bytes: u32,
@@ -89,7 +90,8 @@ pub enum Event {
     ReclaimRequested,
     /// The lease's deadline passed without progress.
     LeaseExpired,
-    /// These pending actions are done. Only those of [`Actions::ACKNOWLEDGED`] are reported this way.
+    /// These pending actions are done. Only those of [`Actions::ACKNOWLEDGED`] are reported this way; and by completion
+    /// hosts `Recv`, when the receive is submitted, and `StopRecv`, when it is being taken back.
     Done {
         /// Bits of [`Actions`].
         actions: u32,
@@ -133,6 +135,8 @@ pub enum EventError {
     AfterEnd = -11,
     /// `Done` for an action that is not pending or is not reported this way.
     NotPending = -12,
+    /// A receive is in flight: what it goes to can be neither released nor replaced before its outcome.
+    InFlight = -13,
     /// A panic inside the library left the connection's state unknown.
     Poisoned = -35,
 }
@@ -159,6 +163,7 @@ impl EventError {
             EventError::AfterEnd => "bytes after the end of the stream",
             EventError::Poisoned => "the object is poisoned by an earlier panic",
             EventError::NotPending => "an action was reported done that is not pending",
+            EventError::InFlight => "a receive is in flight into what is held",
         }
     }
 }

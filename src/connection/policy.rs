@@ -16,7 +16,9 @@ pub enum Mode {
     OneShot = 2,
     /// As `OneShot`, but receives before it subscribes: `WantRecv` comes only after `WouldBlock`.
     Optimistic = 3,
-    /// Receives are submitted and complete later: `Recv` whenever bytes could be taken, never a watch.
+    /// Receives are submitted (`Done(Recv)`) and complete later: `Recv` whenever bytes could be taken, never a watch. A
+    /// receive in flight holds a buffer; where most connections are idle, submit a poll first: report `WouldBlock` after
+    /// `Attach`, and `Readable` when the poll completes.
     Completion = 4,
 }
 

@@ -128,6 +128,14 @@ pub struct demuxbuf_connection_info {
     pub open: u8,
     /// One of `DEMUXBUF_MODE_*`.
     pub mode: u8,
+    /// Not 0: the host wants no reading.
+    pub paused: u8,
+    /// Not 0: what is held was filled, and not enough of it is free again.
+    pub full: u8,
+    /// Not 0: the host stopped decoding until its next turn.
+    pub yielded: u8,
+    /// Not 0: a receive was submitted and is not complete.
+    pub in_flight: u8,
 }
 
 impl demuxbuf_connection_info {
@@ -147,6 +155,10 @@ impl demuxbuf_connection_info {
             failed: connection.is_failed().into(),
             open: connection.is_open().into(),
             mode: connection.policy().mode as u8,
+            paused: connection.is_paused().into(),
+            full: connection.is_full().into(),
+            yielded: connection.has_yielded().into(),
+            in_flight: connection.is_in_flight().into(),
         }
     }
 }
@@ -247,7 +259,8 @@ pub unsafe extern "C" fn demuxbuf_connection_readable(connection: *mut demuxbuf_
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
+/// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`,
+/// `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_buffer_granted(
     connection: *mut demuxbuf_connection,
@@ -271,7 +284,8 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_denied(connection: *mut demu
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_CLOSED`.
+/// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_CLOSED`,
+/// `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_buffer_parked(connection: *mut demuxbuf_connection, capacity: u32) -> u32 {
     handle(connection, Event::BufferParked { capacity })
@@ -281,7 +295,8 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_parked(connection: *mut demu
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_NO_BUFFER`.
+/// `DEMUXBUF_ERR_NO_BUFFER`,
+/// `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_buffer_released(connection: *mut demuxbuf_connection) -> u32 {
     handle(connection, Event::BufferReleased)
@@ -332,7 +347,8 @@ pub unsafe extern "C" fn demuxbuf_connection_transport_error(connection: *mut de
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_TOO_MANY_BYTES`.
+/// `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+/// `DEMUXBUF_ERR_IN_FLIGHT` (from a slot).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_consumed(connection: *mut demuxbuf_connection, bytes: u32) -> u32 {
     handle(connection, Event::Consumed { bytes })
@@ -433,7 +449,8 @@ pub unsafe extern "C" fn demuxbuf_connection_lease_expired(connection: *mut demu
     handle(connection, Event::LeaseExpired)
 }
 
-/// These pending actions are done: any of want_recv, stop_recv, cancel_request, shed, end, cannot_fit, reschedule.
+/// These pending actions are done: any of want_recv, stop_recv, cancel_request, shed, end, cannot_fit, reschedule; of a
+/// completion host also recv, when the receive is submitted: until its outcome is reported, the buffer stays as it is.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
@@ -461,7 +478,8 @@ pub unsafe extern "C" fn demuxbuf_connection_close(connection: *mut demuxbuf_con
 /// a receive whose bytes are decoded before the machine is told is not counted against the turn.
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`.
+/// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`,
+/// `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_sync(
     connection: *mut demuxbuf_connection,

@@ -106,8 +106,8 @@ pub unsafe extern "C" fn demuxbuf_h2_set_max_frame_size(decoder: *mut demuxbuf_h
 /// is judged as soon as its nine bytes are there.
 ///
 /// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
-/// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `stream_id` and `error_code` of
-/// `*next`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's),
+/// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code` of `*next`, and for an error
+/// of one stream `stream_id` and `frame_bytes`: behind so many bytes the others go on, without `demuxbuf_h2_accept`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's),
 /// `DEMUXBUF_ERR_POISONED` (a defect of the library).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_peek(
@@ -136,8 +136,8 @@ pub unsafe extern "C" fn demuxbuf_h2_peek(
             DEMUXBUF_OK
         }
         Some(Err(error)) => {
-            let (stream_id, error_code) = (error.stream_id, error.code as u32);
-            *next = demuxbuf_h2_next { stream_id, error_code, ..demuxbuf_h2_next::default() };
+            let (stream_id, frame_bytes, error_code) = (error.stream_id, error.frame_bytes, error.code as u32);
+            *next = demuxbuf_h2_next { stream_id, frame_bytes, error_code, ..demuxbuf_h2_next::default() };
             DEMUXBUF_ERR_PROTOCOL
         }
         None => DEMUXBUF_ERR_POISONED,

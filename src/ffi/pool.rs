@@ -68,7 +68,8 @@ pub struct demuxbuf_pool_config {
     pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],
     /// Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
     pub lifeline: u32,
-    /// While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds.
+    /// While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds; UINT64_MAX
+    /// for not before `lease_ns`.
     pub park_ns: u64,
     /// While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds: at least 1; UINT64_MAX: never.
     pub lease_ns: u64,
@@ -101,7 +102,11 @@ pub struct demuxbuf_pool_stats {
     pub slots: u32,
     /// Parking slots in use.
     pub slots_in_use: u32,
-    /// The same by size: 64, 256, 1024 and 4096 bytes.
+    /// Waits queued, by class.
+    pub waiting_by_class: [u32; DEMUXBUF_CLASSES_MAX],
+    /// Units held or assigned, by class.
+    pub out_by_class: [u32; DEMUXBUF_CLASSES_MAX],
+    /// Parking slots in use, by size: 64, 256, 1024 and 4096 bytes.
     pub slots_in_use_by_size: [u32; 4],
     /// Requests granted at once.
     pub granted_at_once: u64,
@@ -137,6 +142,8 @@ pub struct demuxbuf_pool_stats {
     pub compacted_bytes: u64,
     /// Bytes received.
     pub received_bytes: u64,
+    /// Bytes the decoders took; buffered is what was received, less these three.
+    pub consumed_bytes: u64,
     /// Bytes thrown away after a failure, after the end, or at close.
     pub dropped_bytes: u64,
     /// Bytes that left with a buffer the host took.
@@ -637,13 +644,10 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
     let (Some(data), Some(bytes)) = (unsafe { data.as_mut() }, unsafe { bytes.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let found = with_pool(pool, |receivers| {
-        let memory = receivers.buffer(LeaseId::from_bits(lease)).map_err(status_of)?;
-        Ok((memory.as_mut_ptr(), memory.len() as u32))
-    });
+    let found = with_pool_ref(pool, |receivers| receivers.buffer_area(LeaseId::from_bits(lease)).map_err(status_of));
     match found {
         Ok((at, length)) => {
-            (*data, *bytes) = (at, length);
+            (*data, *bytes) = (at.as_ptr(), length);
             DEMUXBUF_OK
         }
         Err(status) => status,
@@ -777,6 +781,8 @@ impl demuxbuf_pool_stats {
             receivers: stats.receivers,
             slots: stats.slots,
             slots_in_use: stats.slots_in_use,
+            waiting_by_class: stats.pool.waiting_by_class,
+            out_by_class: stats.pool.out_by_class,
             slots_in_use_by_size: stats.slots_in_use_by_size,
             granted_at_once: stats.pool.granted_at_once,
             granted_by_hand_over: stats.pool.granted_by_hand_over,
@@ -795,6 +801,7 @@ impl demuxbuf_pool_stats {
             compactions: stats.compactions,
             compacted_bytes: stats.compacted_bytes,
             received_bytes: stats.received_bytes,
+            consumed_bytes: stats.consumed_bytes,
             dropped_bytes: stats.dropped_bytes,
             handed_over_bytes: stats.handed_over_bytes,
             memory_bytes: stats.memory_bytes,

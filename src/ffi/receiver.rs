@@ -25,13 +25,11 @@ pub struct demuxbuf_step {
 
 impl demuxbuf_step {
     pub(super) fn of(receivers: &mut Receivers, id: ReceiverId, actions: Actions) -> demuxbuf_step {
-        let area: &mut [u8] = if actions.has(Action::Recv) {
-            receivers.receive_area(id).unwrap_or_default()
-        } else {
-            receivers.data_mut(id).unwrap_or_default()
+        let (data, bytes) = match receivers.area(id, actions.has(Action::Recv)) {
+            Some((start, bytes)) => (start.as_ptr(), bytes),
+            None => (core::ptr::null_mut(), 0),
         };
-        let data = if area.is_empty() { core::ptr::null_mut() } else { area.as_mut_ptr() };
-        demuxbuf_step { data, bytes: area.len() as u32, actions: actions.bits() }
+        demuxbuf_step { data, bytes, actions: actions.bits() }
     }
 
     pub(super) const fn status(status: i32) -> demuxbuf_step {
@@ -94,7 +92,7 @@ fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demuxbuf_ste
 
 /// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
 /// are copied. `class_index` is that of its requests; `token` comes back with grants. `*receiver` is its handle until
-/// `demuxbuf_receiver_close`; call `demuxbuf_receiver_pending` next.
+/// `DEMUXBUF_FINISHED`; call `demuxbuf_receiver_pending` next.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1), and the copy.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
@@ -173,7 +171,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_adopt(
 /// Thread rule: one thread at a time per pool. Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
 /// or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_NOT_LARGER`,
-/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`.
+/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`,
+/// `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_grow(
     pool: *mut demuxbuf_pool,
@@ -199,7 +198,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, 
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1). Call `demuxbuf_receiver_pending` next.
 /// Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-/// `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot).
+/// `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot),
+/// `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_take(
     pool: *mut demuxbuf_pool,
@@ -225,7 +225,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_take(
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-/// `DEMUXBUF_ERR_TOO_MANY_BYTES`.
+/// `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+/// `DEMUXBUF_ERR_IN_FLIGHT` (from a parking slot), `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     pool: *mut demuxbuf_pool,
@@ -420,7 +421,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_lease_expired(pool: *mut demuxbuf_poo
     report(pool, receiver, Event::LeaseExpired)
 }
 
-/// These pending actions are done: any of want_recv, stop_recv, shed, end, cannot_fit, reschedule.
+/// These pending actions are done: any of want_recv, stop_recv, shed, end, cannot_fit, reschedule; of a completion host
+/// also recv, when the receive is submitted: until its outcome is reported, what it goes to stays where it is.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
@@ -435,7 +437,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
 }
 
 /// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what
-/// was buffered is counted as dropped, and the handle ends.
+/// was buffered is counted as dropped, and the handle ends with `DEMUXBUF_FINISHED`: at once, or if a receive is in flight (completion), with its outcome.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.

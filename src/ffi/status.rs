@@ -32,6 +32,8 @@ pub const DEMUXBUF_ERR_NO_REASONS: i32 = -10;
 pub const DEMUXBUF_ERR_AFTER_END: i32 = -11;
 /// An action was reported done that is not pending, or is not reported this way.
 pub const DEMUXBUF_ERR_NOT_PENDING: i32 = -12;
+/// A receive is in flight into what is held.
+pub const DEMUXBUF_ERR_IN_FLIGHT: i32 = -13;
 /// A pointer is NULL that must not be.
 pub const DEMUXBUF_ERR_NULL: i32 = -32;
 /// A configuration is not allowed; the message names the field, the value and what is allowed.
@@ -89,6 +91,7 @@ fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_NO_REASONS => c"the mask of reasons is empty",
         DEMUXBUF_ERR_AFTER_END => c"bytes after the end of the stream",
         DEMUXBUF_ERR_NOT_PENDING => c"an action was reported done that is not pending",
+        DEMUXBUF_ERR_IN_FLIGHT => c"a receive is in flight into what is held",
         DEMUXBUF_ERR_NULL => c"a pointer is NULL that must not be",
         DEMUXBUF_ERR_CONFIG => c"a configuration value is not allowed",
         DEMUXBUF_ERR_NO_MEMORY => c"memory could not be reserved",
@@ -148,6 +151,7 @@ mod tests {
             (EventError::NoReasons, DEMUXBUF_ERR_NO_REASONS),
             (EventError::AfterEnd, DEMUXBUF_ERR_AFTER_END),
             (EventError::NotPending, DEMUXBUF_ERR_NOT_PENDING),
+            (EventError::InFlight, DEMUXBUF_ERR_IN_FLIGHT),
             (EventError::Poisoned, DEMUXBUF_ERR_POISONED),
         ] {
             assert_eq!(error.code(), status);

@@ -73,6 +73,9 @@ pub struct Error {
     pub code: ErrorCode,
     /// The stream it is an error of; 0 for the whole connection.
     pub stream_id: u32,
+    /// Of an error of one stream: length of the frame with its header, in bytes. The others go on behind it, and the
+    /// decoder is where it must be then. 0 for an error of the whole connection.
+    pub frame_bytes: u32,
     /// The rule, with its section.
     pub rule: &'static str,
 }
@@ -325,7 +328,8 @@ fn check_length(head: &Head) -> Result<(), Error> {
     let (fits, rule) = match head.kind {
         kind::PRIORITY if length != 5 => {
             let rule = "PRIORITY is 5 bytes long (6.3)";
-            return Err(Error { code: ErrorCode::FrameSize, stream_id: head.stream_id, rule });
+            let (stream_id, frame_bytes) = (head.stream_id, head.frame_bytes());
+            return Err(Error { code: ErrorCode::FrameSize, stream_id, frame_bytes, rule });
         }
         kind::RST_STREAM => (length == 4, "RST_STREAM is 4 bytes long (6.4)"),
         kind::SETTINGS if head.flags & flags::ACK != 0 => (length == 0, "an acknowledgement is empty (6.5)"),
@@ -339,5 +343,5 @@ fn check_length(head: &Head) -> Result<(), Error> {
 }
 
 fn connection_rule(holds: bool, code: ErrorCode, rule: &'static str) -> Result<(), Error> {
-    if holds { Ok(()) } else { Err(Error { code, stream_id: 0, rule }) }
+    if holds { Ok(()) } else { Err(Error { code, stream_id: 0, frame_bytes: 0, rule }) }
 }

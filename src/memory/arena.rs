@@ -4,25 +4,17 @@
 //! of which only the pages that were used are there. So that no more than the budget is there at any time, buffers that
 //! are free give their pages back when others are touched for the first time and the budget would be passed
 //! ([`Arena::touch`]). With one size this never happens. Buffers smaller than a page keep theirs.
-#![allow(unsafe_code)]
 
+use super::block::{Block, PAGE_BYTES};
 use super::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, BUFFER_SIZES_MAX, MemoryError};
-use alloc::alloc::{alloc_zeroed, dealloc};
 use alloc::vec::Vec;
-use core::alloc::Layout;
-use core::fmt;
 use core::ops::Range;
 use core::ptr::NonNull;
 
-/// What page alignment means here. Larger pages of the machine only make handing back coarser.
-const PAGE_BYTES: usize = 4096;
-
 /// All buffers of a pool, in one page-aligned piece of memory.
+#[derive(Debug)]
 pub struct Arena {
-    /// Start of the first buffer: the first page boundary in the allocation.
-    base: NonNull<u8>,
-    allocation: NonNull<u8>,
-    layout: Layout,
+    block: Block,
     regions: [Region; BUFFER_SIZES_MAX],
     /// Bytes that all buffers out may have together.
     budget: usize,
@@ -38,14 +30,9 @@ struct Region {
     count: u32,
     /// Size of each, in bytes.
     bytes: u32,
-    /// Where the first one starts, from `base`.
+    /// Where the first one starts in the block.
     offset: usize,
 }
-
-// SAFETY: the arena owns its memory alone, and shares it through `&self` and `&mut self` only.
-unsafe impl Send for Arena {}
-// SAFETY: through `&self` the memory is only read.
-unsafe impl Sync for Arena {}
 
 impl Arena {
     /// Reserves the budget of `buffers` buffers of the first size, for buffers of all these sizes. No page is touched yet.
@@ -65,10 +52,6 @@ impl Arena {
         let too_large = MemoryError::TooLarge { field: "buffers", count: buffers };
         let budget = (buffers as usize).checked_mul(sizes[0] as usize).ok_or(too_large)?;
         let (regions, bytes) = lay_out(budget, sizes).ok_or(too_large)?;
-        let padded = bytes.checked_add(PAGE_BYTES).ok_or(too_large)?;
-        // Aligned by hand inside a little more: allocators zero large pieces for free only at small alignments, with an
-        // aligned request each page would be written, and so touched, at start.
-        let layout = Layout::from_size_align(padded, 16).map_err(|_| too_large)?;
         let mut touched = Vec::new();
         if sizes[1..].iter().any(|&bytes| bytes > 0) {
             let words = regions.iter().map(|region| region.count as usize).sum::<usize>().div_ceil(64);
@@ -76,12 +59,8 @@ impl Arena {
             touched.try_reserve_exact(words).map_err(|_| failed)?;
             touched.resize(words, 0);
         }
-        // SAFETY: the size is not zero.
-        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })
-            .ok_or(MemoryError::AllocationFailed { field: "buffers", bytes: padded })?;
-        // SAFETY: `align_offset` is below one page, which was added to the size.
-        let base = unsafe { allocation.add(allocation.as_ptr().align_offset(PAGE_BYTES)) };
-        Ok(Arena { base, allocation, layout, regions, budget, touched, touched_bytes: 0 })
+        let block = Block::new("buffers", buffers, bytes)?;
+        Ok(Arena { block, regions, budget, touched, touched_bytes: 0 })
     }
 
     /// Size of the buffers of one kind, in bytes; 0 if there are none.
@@ -109,10 +88,7 @@ impl Arena {
     ///
     /// There is no such buffer: a bug of the caller.
     pub fn buffer(&self, index: u32) -> &[u8] {
-        let (at, bytes) = self.at(index);
-        // SAFETY: `at` checks that the buffer lies inside the allocation, which is initialised and lives as long as
-        // `self`; it is not written while `self` is shared.
-        unsafe { core::slice::from_raw_parts(at.as_ptr(), bytes) }
+        self.block.slice(self.range_of(index))
     }
 
     /// As [`buffer`](Arena::buffer), for writing.
@@ -121,10 +97,16 @@ impl Arena {
     ///
     /// There is no such buffer: a bug of the caller.
     pub fn buffer_mut(&mut self, index: u32) -> &mut [u8] {
-        let (at, bytes) = self.at(index);
-        // SAFETY: as in `buffer`; `self` is not shared. The slice covers this buffer only, so that pointers which C
-        // holds into other buffers stay valid.
-        unsafe { core::slice::from_raw_parts_mut(at.as_ptr(), bytes) }
+        self.block.slice_mut(self.range_of(index))
+    }
+
+    /// Where a buffer starts. Nothing is borrowed: pointers from here stay valid until the buffer is used otherwise.
+    ///
+    /// # Panics
+    ///
+    /// There is no such buffer: a bug of the caller.
+    pub fn address(&self, index: u32) -> NonNull<u8> {
+        self.block.address(&self.range_of(index))
     }
 
     /// Copies part of one buffer to the front of another.
@@ -133,12 +115,9 @@ impl Arena {
     ///
     /// It is the same buffer, or the range does not lie inside both: a bug of the caller.
     pub fn copy(&mut self, from: u32, range: Range<usize>, to: u32) {
-        assert_ne!(from, to, "a content is moved to another buffer");
-        let from = self.buffer(from)[range.clone()].as_ptr();
-        let (to, room) = self.at(to);
-        assert!(range.len() <= room, "the content fits into the larger buffer");
-        // SAFETY: both ranges were checked to lie inside buffers of ours, and these do not overlap.
-        unsafe { core::ptr::copy_nonoverlapping(from, to.as_ptr(), range.len()) };
+        let (source, target) = (self.range_of(from), self.range_of(to));
+        assert!(range.len() <= target.len() && range.end <= source.len(), "the content fits into both buffers");
+        self.block.copy(source.start + range.start..source.start + range.end, target.start);
     }
 
     /// A buffer is about to be written. If it was not before, and all that were would be more than the budget, the free
@@ -199,24 +178,8 @@ impl Arena {
         was
     }
 
-    #[cfg(all(target_os = "linux", feature = "std", not(miri)))]
     fn give_back(&mut self, index: u32) -> usize {
-        let (at, bytes) = self.at(index);
-        let start = at.as_ptr();
-        let skip = start.align_offset(PAGE_BYTES);
-        let whole = bytes.saturating_sub(skip) / PAGE_BYTES * PAGE_BYTES;
-        if whole == 0 {
-            return 0;
-        }
-        // SAFETY: whole pages inside one buffer of ours, exclusively borrowed; private memory of the allocator, which
-        // reads as zero afterwards.
-        let refused = unsafe { madvise(start.add(skip).cast(), whole, MADV_DONTNEED) };
-        if refused == 0 { whole } else { 0 }
-    }
-
-    #[cfg(not(all(target_os = "linux", feature = "std", not(miri))))]
-    fn give_back(&mut self, _index: u32) -> usize {
-        0
+        self.block.give_back(self.range_of(index))
     }
 
     fn region_of(&self, index: u32) -> &Region {
@@ -224,12 +187,10 @@ impl Arena {
         self.regions.iter().find(inside).expect("a buffer index comes from the pool of the same sizes")
     }
 
-    fn at(&self, index: u32) -> (NonNull<u8>, usize) {
+    fn range_of(&self, index: u32) -> Range<usize> {
         let region = self.region_of(index);
-        let bytes = region.bytes as usize;
-        // SAFETY: below the number of buffers of its region, so inside the allocation.
-        let at = unsafe { self.base.add(region.offset + (index - region.first) as usize * bytes) };
-        (at, bytes)
+        let start = region.offset + (index - region.first) as usize * region.bytes as usize;
+        start..start + region.bytes as usize
     }
 }
 
@@ -244,24 +205,4 @@ fn lay_out(budget: usize, sizes: &[u32; BUFFER_SIZES_MAX]) -> Option<([Region; B
         offset = offset.checked_add(budget)?.checked_next_multiple_of(PAGE_BYTES)?;
     }
     Some((regions, offset))
-}
-impl Drop for Arena {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.allocation.as_ptr(), self.layout) };
-    }
-}
-
-impl fmt::Debug for Arena {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arena").field("bytes", &self.budget).field("regions", &self.regions).finish()
-    }
-}
-
-#[cfg(all(target_os = "linux", feature = "std", not(miri)))]
-const MADV_DONTNEED: core::ffi::c_int = 4;
-
-#[cfg(all(target_os = "linux", feature = "std", not(miri)))]
-unsafe extern "C" {
-    fn madvise(address: *mut core::ffi::c_void, length: usize, advice: core::ffi::c_int) -> core::ffi::c_int;
 }

@@ -5,7 +5,10 @@
 //! only when its last piece does.
 
 use super::MemoryError;
+use super::block::Block;
 use alloc::vec::Vec;
+use core::ops::Range;
+use core::ptr::NonNull;
 
 /// Size of the smallest parking slot, in bytes: also the most that is received without a buffer.
 pub const SLOT_BYTES: usize = 64;
@@ -66,7 +69,9 @@ pub struct Slots {
 #[derive(Debug)]
 struct Size {
     bytes: usize,
-    memory: Vec<u8>,
+    memory: Block,
+    /// Slots that were taken at least once.
+    used: u32,
     /// One bit for each slot: taken.
     taken: Vec<u64>,
     /// First free slot among those used before.
@@ -116,7 +121,7 @@ impl Slots {
     ///
     /// # Errors
     ///
-    /// The slot is not taken, or of another pool; nothing is changed.
+    /// The slot is not taken; nothing is changed. A slot of another pool of the same sizes cannot be told apart.
     pub fn give(&mut self, slot: SlotIndex) -> Result<(), SlotError> {
         self.sizes[slot.size()].give(slot.index())
     }
@@ -125,20 +130,35 @@ impl Slots {
     ///
     /// # Panics
     ///
-    /// The slot was never taken: a bug of the caller.
+    /// There is no such slot: a bug of the caller.
     pub fn slot(&self, slot: SlotIndex) -> &[u8] {
         let size = &self.sizes[slot.size()];
-        &size.memory[slot.index() * size.bytes..][..size.bytes]
+        size.memory.slice(size.range_of(slot.index()))
     }
 
     /// As [`slot`](Slots::slot), for writing.
     ///
     /// # Panics
     ///
-    /// The slot was never taken: a bug of the caller.
+    /// There is no such slot: a bug of the caller.
     pub fn slot_mut(&mut self, slot: SlotIndex) -> &mut [u8] {
         let size = &mut self.sizes[slot.size()];
-        &mut size.memory[slot.index() * size.bytes..][..size.bytes]
+        size.memory.slice_mut(size.range_of(slot.index()))
+    }
+
+    /// Where a slot starts. Nothing is borrowed: pointers from here stay valid until the slot is used otherwise.
+    ///
+    /// # Panics
+    ///
+    /// There is no such slot: a bug of the caller.
+    pub fn address(&self, slot: SlotIndex) -> NonNull<u8> {
+        let size = &self.sizes[slot.size()];
+        size.memory.address(&size.range_of(slot.index()))
+    }
+
+    /// Size of a slot, in bytes.
+    pub fn bytes_of(&self, slot: SlotIndex) -> usize {
+        self.sizes[slot.size()].bytes
     }
 
     /// Number of slots, of all sizes.
@@ -174,38 +194,41 @@ impl Size {
         }
         let failed = |bytes| MemoryError::AllocationFailed { field: "slots", bytes };
         let wanted = (count as usize).checked_mul(bytes).ok_or(MemoryError::TooLarge { field: "slots", count })?;
-        let mut memory = Vec::new();
-        memory.try_reserve_exact(wanted).map_err(|_| failed(wanted))?;
+        let memory = Block::new("slots", count, wanted)?;
         let words = (count as usize).div_ceil(64);
         let mut taken = Vec::new();
         taken.try_reserve_exact(words).map_err(|_| failed(words * 8))?;
-        Ok(Size { bytes, memory, taken, free: None, count, in_use: 0 })
+        Ok(Size { bytes, memory, used: 0, taken, free: None, count, in_use: 0 })
+    }
+
+    fn range_of(&self, index: usize) -> Range<usize> {
+        index * self.bytes..(index + 1) * self.bytes
+    }
+
+    /// Where the link of a free slot stands.
+    fn link_of(&self, index: usize) -> Range<usize> {
+        index * self.bytes..index * self.bytes + 4
     }
 
     fn take(&mut self) -> Option<u32> {
         let index = match self.free {
             Some(index) => {
-                let link = &self.memory[index as usize * self.bytes..][..4];
+                let link = self.memory.slice(self.link_of(index as usize));
                 let next = u32::from_ne_bytes([link[0], link[1], link[2], link[3]]);
                 self.free = (next != u32::MAX).then_some(next);
                 index
             }
-            None => self.take_unused()?,
+            None if self.used < self.count => {
+                self.used += 1;
+                // Inside what was reserved at start.
+                self.taken.resize((self.used as usize).div_ceil(64), 0);
+                self.used - 1
+            }
+            None => return None,
         };
         self.taken[index as usize / 64] |= 1 << (index % 64);
         self.in_use += 1;
         Some(index)
-    }
-
-    /// One that was never used, inside what was reserved at start.
-    fn take_unused(&mut self) -> Option<u32> {
-        let index = self.memory.len() / self.bytes;
-        if index >= self.count as usize {
-            return None;
-        }
-        self.memory.resize(self.memory.len() + self.bytes, 0);
-        self.taken.resize(index / 64 + 1, 0);
-        Some(index as u32)
     }
 
     fn give(&mut self, index: usize) -> Result<(), SlotError> {
@@ -215,7 +238,7 @@ impl Size {
         }
         *word &= !(1 << (index % 64));
         let next = self.free.unwrap_or(u32::MAX);
-        self.memory[index * self.bytes..][..4].copy_from_slice(&next.to_ne_bytes());
+        self.memory.slice_mut(self.link_of(index)).copy_from_slice(&next.to_ne_bytes());
         self.free = Some(index as u32);
         self.in_use -= 1;
         Ok(())

@@ -35,7 +35,8 @@ pub struct PoolConfig {
     pub sizes: [u32; SIZES_MAX],
     /// The most tenants at once, beside the one of requests that name none.
     pub tenants_max: u32,
-    /// While somebody waits, a holder without progress for so long is asked to park, in nanoseconds.
+    /// While somebody waits, a holder without progress for so long is asked to park, in nanoseconds; `u64::MAX` for not
+    /// before `lease_ns`.
     pub park_ns: u64,
     /// While somebody waits, a holder without progress for so long is to be shed, in nanoseconds: at least 1; `u64::MAX`
     /// for never, then leases are not timed at all.
@@ -85,7 +86,7 @@ impl PoolConfig {
         if self.lease_ns == 0 {
             return Err(ConfigError::NoLease);
         }
-        if self.park_ns > self.lease_ns {
+        if self.park_ns > self.lease_ns && self.park_ns != u64::MAX {
             return Err(ConfigError::ParkAfterLease { park_ns: self.park_ns, lease_ns: self.lease_ns });
         }
         Ok(())

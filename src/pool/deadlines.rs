@@ -80,7 +80,7 @@ impl Deadlines {
         table.resize(entries as usize, unused);
         Deadlines {
             table,
-            park_ns,
+            park_ns: park_ns.min(lease_ns),
             lease_ns,
             active: List::EMPTY,
             asked: List::EMPTY,

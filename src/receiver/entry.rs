@@ -45,7 +45,7 @@ pub(super) enum Place {
 }
 
 const NIL: u32 = u32::MAX;
-/// In `Entry::link`: the rest is the index of a stake. In `Stake::place`: the rest is the index of a buffer.
+/// In `Entry::link`: the rest is the index of a stake. In `Stake`: the rest is the index of a buffer.
 const HIGH_BIT: u32 = 1 << 31;
 const GENERATION_MASK: u32 = 0x00ff_ffff;
 
@@ -66,6 +66,7 @@ const _: () = assert!(size_of::<Entry>() <= 48);
 #[derive(Clone, Copy, Debug)]
 struct Stake {
     place: u32,
+    /// Index of the wait, or of the buffer that was granted and cannot be used yet.
     wait: u32,
     tenant: u32,
 }
@@ -223,11 +224,27 @@ impl Table {
 
     /// Index of the wait.
     pub(super) fn wait(&self, index: u32) -> Option<u32> {
-        self.stake(index).map(|stake| stake.wait).filter(|&wait| wait != NIL)
+        self.stake(index).map(|stake| stake.wait).filter(|&wait| wait & HIGH_BIT == 0)
     }
 
     pub(super) fn set_wait(&mut self, index: u32, wait: Option<u32>) {
         self.edit_stake(index, |stake| stake.wait = wait.unwrap_or(NIL));
+    }
+
+    /// The buffer that was granted and cannot be used yet, in place of a wait.
+    pub(super) fn granted(&self, index: u32) -> Option<u32> {
+        let wait = self.stake(index)?.wait;
+        (wait != NIL && wait & HIGH_BIT != 0).then_some(wait & !HIGH_BIT)
+    }
+
+    pub(super) fn set_granted(&mut self, index: u32, buffer: Option<u32>) {
+        if let Some(was) = self.granted(index) {
+            self.usage[was as usize].receiver = NIL;
+        }
+        if let Some(buffer) = buffer {
+            self.usage[buffer as usize] = Usage { receiver: index, start: 0 };
+        }
+        self.edit_stake(index, |stake| stake.wait = buffer.map_or(NIL, |buffer| buffer | HIGH_BIT));
     }
 
     /// Where the content starts inside the place, in bytes.

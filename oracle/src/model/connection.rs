@@ -14,6 +14,14 @@ enum Life {
     Closed,
 }
 
+/// How a submitted receive stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Flight {
+    None,
+    Under,
+    TakenBack,
+}
+
 /// One connection, with the bytes that it buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelConnection {
@@ -29,6 +37,7 @@ pub struct ModelConnection {
     ready: bool,
     armed: bool,
     paused: bool,
+    flight: Flight,
     end: Option<EndKind>,
     end_seen: bool,
     short: u32,
@@ -59,6 +68,7 @@ impl ModelConnection {
             ready: false,
             armed: false,
             paused: false,
+            flight: Flight::None,
             end: None,
             end_seen: false,
             short: 0,
@@ -102,31 +112,41 @@ impl ModelConnection {
                 (closed && !self.waiting, Closed),
                 (capacity == 0 || capacity < level, CapacityTooSmall),
                 (self.hold == Hold::Buffer && self.capacity >= capacity, AlreadyHeld),
+                (self.in_flight(), InFlight),
             ]),
             Event::BufferDenied => {
                 first_of(&[(closed, Closed), (self.waiting, AlreadyWaiting), (self.hold == Hold::Buffer, AlreadyHeld)])
             }
-            Event::BufferParked { capacity } => {
-                first_of(&[(closed, Closed), (capacity == 0 || capacity < level, CapacityTooSmall)])
-            }
-            Event::BufferReleased => first_of(&[(self.hold == Hold::None, NoBuffer)]),
-            Event::Received { bytes } => first_of(&[
+            Event::BufferParked { capacity } => first_of(&[
                 (closed, Closed),
+                (capacity == 0 || capacity < level, CapacityTooSmall),
+                (self.in_flight(), InFlight),
+            ]),
+            Event::BufferReleased => first_of(&[(self.hold == Hold::None, NoBuffer), (self.in_flight(), InFlight)]),
+            Event::Received { bytes } => first_of(&[
+                (closed && !self.in_flight(), Closed),
                 (bytes == 0, ZeroBytes),
                 (self.end.is_some(), AfterEnd),
                 (self.hold == Hold::None, NoBuffer),
                 (bytes > self.room(), TooManyBytes),
             ]),
-            Event::Consumed { bytes } => first_of(&[(bytes > level, TooManyBytes)]),
+            Event::Consumed { bytes } => {
+                first_of(&[(bytes > level, TooManyBytes), (bytes > 0 && self.slot_in_flight(), InFlight)])
+            }
             Event::NeedMore { bytes } => {
                 let uncountable = u64::from(level) + u64::from(bytes) > u64::from(u32::MAX);
                 first_of(&[(closed, Closed), (bytes == 0, ZeroBytes), (uncountable, TooManyBytes)])
             }
             Event::Block { reasons } | Event::Unblock { reasons } => first_of(&[(reasons == 0, NoReasons)]),
             Event::Fail => first_of(&[(closed, Closed)]),
-            Event::Sync { level, capacity, .. } => first_of(&[(closed, Closed), (level > capacity, CapacityTooSmall)]),
+            Event::Sync { level, capacity, .. } => first_of(&[
+                (closed, Closed),
+                (level > capacity, CapacityTooSmall),
+                (self.in_flight() && capacity != self.capacity, InFlight),
+            ]),
             Event::Done { actions } => {
-                let acknowledged = self.pending().bits() & Actions::ACKNOWLEDGED.bits();
+                let submits = if self.policy.mode == Mode::Completion { Action::Recv as u32 } else { 0 };
+                let acknowledged = self.pending().bits() & (Actions::ACKNOWLEDGED.bits() | submits);
                 first_of(&[(actions | acknowledged != acknowledged, NotPending)])
             }
             _ => None,
@@ -142,6 +162,9 @@ impl ModelConnection {
                 | Event::Consumed { .. }
                 | Event::Done { .. }
         );
+        if let Event::Received { .. } | Event::WouldBlock | Event::EndOfStream | Event::TransportError = event {
+            self.flight = Flight::None;
+        }
         if self.life == Life::Closed && noise_when_closed {
             return;
         }
@@ -195,10 +218,10 @@ impl ModelConnection {
             Event::Sync { level, capacity, blocked, short, armed } => {
                 self.blocked = blocked;
                 self.short = u32::from(short && !self.failed);
-                self.armed = armed;
+                self.armed = armed && self.policy.mode != Mode::Completion;
                 self.take_over(level, capacity, arrived);
             }
-            Event::ReclaimRequested => self.reclaim |= self.hold == Hold::Buffer,
+            Event::ReclaimRequested => self.ask_to_park(),
             Event::LeaseExpired => self.expire(),
             Event::Done { actions } => self.acknowledge(actions),
             Event::Close => self.life = Life::Closed,
@@ -218,6 +241,7 @@ impl ModelConnection {
     fn consume(&mut self, bytes: u32) {
         if bytes > 0 {
             self.content.drain(..bytes as usize);
+            self.short = 0;
             (self.reclaim, self.expired) = (false, false);
             self.yielded &= !self.content.is_empty();
             self.refill();
@@ -268,7 +292,15 @@ impl ModelConnection {
         self.ready = false;
     }
 
+    /// An empty buffer is held for a receive in flight, and a slot may have to make way for a buffer.
+    fn ask_to_park(&mut self) {
+        self.reclaim |= self.in_flight() || (self.hold == Hold::Buffer && !self.content.is_empty());
+    }
+
     fn expire(&mut self) {
+        if self.content.is_empty() {
+            self.ask_to_park();
+        }
         if self.hold == Hold::Buffer && !self.content.is_empty() {
             // Who was asked to park before and still holds it could not.
             let parkable = self.level() <= self.asked_limit() && !self.reclaim;
@@ -278,7 +310,12 @@ impl ModelConnection {
 
     fn acknowledge(&mut self, actions: u32) {
         let is_done = |action: Action| actions & action as u32 != 0;
-        self.armed = (self.armed || is_done(Action::WantRecv)) && !is_done(Action::StopRecv);
+        self.armed |= is_done(Action::WantRecv);
+        match self.flight {
+            Flight::None if is_done(Action::Recv) => self.flight = Flight::Under,
+            Flight::Under if is_done(Action::StopRecv) => self.flight = Flight::TakenBack,
+            _ => self.armed &= !is_done(Action::StopRecv),
+        }
         self.waiting &= !is_done(Action::CancelRequest);
         self.end_seen |= is_done(Action::End);
         self.misfit_seen |= is_done(Action::CannotFit);
@@ -320,13 +357,14 @@ impl ModelConnection {
             Life::Detached => vec![],
             Life::Closed => vec![
                 (Action::CancelRequest, self.waiting),
-                (Action::ReleaseBuffer, self.hold != Hold::None),
+                (Action::ReleaseBuffer, self.hold != Hold::None && !self.in_flight()),
+                (Action::StopRecv, self.flight == Flight::Under),
                 (Action::Finished, !self.waiting && self.hold == Hold::None),
             ],
             Life::Open => vec![
                 (Action::WantRecv, !self.armed && self.wants_watch()),
-                (Action::StopRecv, self.armed && !self.wants_watch()),
-                (Action::RequestBuffer, !self.waiting && self.lacks_buffer() && self.in_budget() && !self.has_work()),
+                (Action::StopRecv, (self.armed && !self.wants_watch()) || self.takes_back()),
+                (Action::RequestBuffer, !self.waiting && self.lacks_buffer() && self.may_ask()),
                 (Action::CancelRequest, self.waiting && !self.lacks_buffer()),
                 (Action::ReleaseBuffer, self.holds_empty() && !self.keeps_empty()),
                 (Action::Recv, self.receives()),
@@ -335,7 +373,7 @@ impl ModelConnection {
                 (Action::Park, self.parks()),
                 (Action::Shed, self.expired),
                 (Action::End, self.end_due()),
-                (Action::CannotFit, self.is_misfit() && !self.misfit_seen),
+                (Action::CannotFit, self.is_misfit() && !self.is_blocked() && !self.misfit_seen),
                 (Action::Reschedule, !self.reschedule_seen && self.waits_for_turn()),
             ],
         };
@@ -386,6 +424,10 @@ impl ModelConnection {
             failed: self.failed,
             open: self.life == Life::Open,
             mode: self.policy.mode as u8,
+            paused: self.paused,
+            full: self.full,
+            yielded: self.yielded,
+            in_flight: self.in_flight(),
         }
     }
 
@@ -393,7 +435,28 @@ impl ModelConnection {
     pub fn hash_shape(&self, hasher: &mut impl Hasher) {
         (self.life, self.failed, self.hold, self.capacity, self.level(), self.full, self.waiting).hash(hasher);
         (self.ready, self.armed, self.paused, self.end, self.end_seen, self.short, self.blocked).hash(hasher);
+        self.flight.hash(hasher);
         (self.yielded, self.reads, self.reschedule_seen, self.misfit_seen, self.reclaim, self.expired).hash(hasher);
+    }
+
+    /// Whether a receive was submitted and has no outcome yet.
+    pub fn in_flight(&self) -> bool {
+        self.flight != Flight::None
+    }
+
+    /// Whether the connection is attached and not closed.
+    pub fn is_open(&self) -> bool {
+        self.life == Life::Open
+    }
+
+    /// A slot's content moves when bytes leave it, so none may leave while a receive goes to behind it.
+    fn slot_in_flight(&self) -> bool {
+        self.in_flight() && self.hold == Hold::Slot
+    }
+
+    fn takes_back(&self) -> bool {
+        let stuck = self.slot_in_flight() && (self.could_decode() || self.is_rubbish());
+        self.flight == Flight::Under && (self.reclaim || self.expired || !self.may_read() || stuck)
     }
 
     fn room(&self) -> u32 {
@@ -436,12 +499,24 @@ impl ModelConnection {
         self.reads < allowed.into() && !self.yielded
     }
 
+    fn may_ask(&self) -> bool {
+        self.in_budget() && !self.has_work() && !self.in_flight()
+    }
+
     fn decodes(&self) -> bool {
+        self.could_decode() && !self.slot_in_flight()
+    }
+
+    fn could_decode(&self) -> bool {
         let free = self.short == 0 && self.blocked == 0 && !self.yielded && !self.failed && !self.end_seen;
         free && !self.content.is_empty()
     }
 
     fn discards(&self) -> bool {
+        self.is_rubbish() && !self.slot_in_flight()
+    }
+
+    fn is_rubbish(&self) -> bool {
         !self.content.is_empty() && (self.failed || self.end_seen)
     }
 
@@ -456,7 +531,7 @@ impl ModelConnection {
     /// A receive, but for the budget.
     fn has_unread(&self) -> bool {
         let place = self.hold == Hold::Buffer || (self.hold == Hold::Slot && self.waiting);
-        self.may_read() && self.ready && place && !self.full && !self.has_work()
+        self.may_read() && self.ready && place && !self.full && !self.has_work() && !self.in_flight()
     }
 
     fn receives(&self) -> bool {
@@ -474,7 +549,7 @@ impl ModelConnection {
         let stuck = self.short > 0 || self.is_blocked();
         let dry = !self.ready || !self.may_read() || self.reclaim;
         let over = self.failed || self.end_seen || self.is_misfit() || self.end_due();
-        self.hold == Hold::Buffer && small && stuck && dry && !over
+        self.hold == Hold::Buffer && !self.in_flight() && small && stuck && dry && !over
     }
 
     fn end_due(&self) -> bool {
@@ -488,7 +563,10 @@ impl ModelConnection {
 
     /// An empty hold is kept only to receive into it, or because the next would be too small as well.
     fn keeps_empty(&self) -> bool {
-        self.is_misfit() || self.receives() || (self.hold == Hold::Slot && self.waiting && self.lacks_buffer())
+        self.is_misfit()
+            || self.in_flight()
+            || self.receives()
+            || (self.hold == Hold::Slot && self.waiting && self.lacks_buffer())
     }
 
     fn waits_for_turn(&self) -> bool {

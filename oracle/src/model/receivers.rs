@@ -21,6 +21,10 @@ struct Receiver {
     start: u32,
     lease: Option<u64>,
     wait: Option<u64>,
+    /// Granted while a receive was in flight, for when that is over.
+    granted: Option<u64>,
+    /// What the system writes for the receive in flight.
+    in_flight: Vec<Cell>,
     token: u64,
     class: u8,
 }
@@ -78,7 +82,9 @@ impl ModelReceivers {
 
     /// What is buffered by all receivers, in bytes.
     pub fn buffered_bytes(&self) -> u64 {
-        self.receivers.values().map(|receiver| u64::from(receiver.connection.level())).sum()
+        let open =
+            self.receivers.values().map(|receiver| &receiver.connection).filter(|connection| connection.is_open());
+        open.map(|connection| u64::from(connection.level())).sum()
     }
 
     fn add(&mut self, name: &'static str, amount: impl Into<u64>) {
@@ -125,8 +131,19 @@ impl ModelReceivers {
         self.check_attach(class)?;
         self.next_receiver += 1;
         let connection = ModelConnection::new(self.config.policy);
-        self.receivers
-            .insert(self.next_receiver, Receiver { connection, start: 0, lease: None, wait: None, token, class });
+        self.receivers.insert(
+            self.next_receiver,
+            Receiver {
+                connection,
+                start: 0,
+                lease: None,
+                wait: None,
+                granted: None,
+                in_flight: Vec::new(),
+                token,
+                class,
+            },
+        );
         Ok(self.next_receiver)
     }
 
@@ -137,7 +154,8 @@ impl ModelReceivers {
     /// Takes bytes off the front, and remembers where the rest begins: in a slot always at the front.
     fn advance(&mut self, id: u64, bytes: u32) {
         let receiver = self.at(id);
-        let at_front = receiver.connection.level() == 0 || receiver.connection.hold() == Hold::Slot;
+        let is_empty = receiver.connection.level() == 0 && !receiver.connection.in_flight();
+        let at_front = is_empty || receiver.connection.hold() == Hold::Slot;
         receiver.start = if at_front { 0 } else { receiver.start + bytes };
     }
 
@@ -168,8 +186,13 @@ impl ModelReceivers {
     }
 
     fn cancel_request(&mut self, id: u64) -> bool {
-        let wait = self.at(id).wait.take().expect("who waits has a wait");
-        self.pool.cancel(wait).expect("a wait in force");
+        match self.at(id).wait.take() {
+            Some(wait) => self.pool.cancel(wait).expect("a wait in force"),
+            None => {
+                let granted = self.at(id).granted.take().expect("who waits has a wait, or a grant kept back");
+                self.pool.release(granted).expect("a lease in force");
+            }
+        }
         self.tell(id, Event::done(Action::CancelRequest));
         true
     }
@@ -251,12 +274,27 @@ impl ModelReceivers {
     }
 
     fn close(&mut self, id: u64) -> Result<Step, i32> {
-        let level = self.find(id)?.connection.level();
-        self.add("dropped_bytes", level);
+        let connection = &self.find(id)?.connection;
+        let lost = if connection.is_open() { connection.level() } else { 0 };
+        self.add("dropped_bytes", lost);
         self.tell(id, Event::Close);
+        Ok(self.conclude(id))
+    }
+
+    /// What is left to do after an event: a grant that was kept back is used, what is the receiver's is done, and one
+    /// that is finished goes.
+    fn conclude(&mut self, id: u64) -> Step {
+        let connection = &self.at(id).connection;
+        if connection.is_open() && !connection.in_flight() {
+            if let Some(lease) = self.at(id).granted.take() {
+                self.enter(id, lease);
+            }
+        }
         let actions = self.settle(id);
-        self.receivers.remove(&id);
-        Ok(self.show(id, actions))
+        if actions.has(Action::Finished) {
+            self.receivers.remove(&id);
+        }
+        self.show(id, actions)
     }
 }
 
@@ -318,6 +356,7 @@ impl Subject for ModelReceivers {
             }
             Event::BufferReleased | Event::Sync { .. } => return Err(DEMUXBUF_ERR_INTERNAL_EVENT),
             Event::Close => return self.close(id),
+            Event::Consumed { .. } if !receiver.connection.is_open() => return Err(DEMUXBUF_ERR_CLOSED),
             _ => {}
         }
         if let Event::Received { bytes } = event {
@@ -327,22 +366,30 @@ impl Subject for ModelReceivers {
             }
         }
         let mut trial = receiver.connection.clone();
-        trial.handle(event, &arrived).map_err(|refusal| refusal.code())?;
+        let was_in_flight = trial.in_flight();
+        let arriving = if was_in_flight { &receiver.in_flight } else { &arrived };
+        trial.handle(event, arriving).map_err(|refusal| refusal.code())?;
+        if trial.in_flight() && !was_in_flight {
+            self.at(id).in_flight = arrived;
+        }
         if let Event::Received { bytes } = event {
             self.add("received_bytes", bytes);
             self.add("entered_bytes", bytes);
+            self.add("dropped_bytes", if trial.is_open() { 0 } else { bytes });
         }
         self.at(id).connection = trial;
         if let Event::Consumed { bytes } = event {
             self.add("consumed_bytes", bytes);
             self.advance(id, bytes);
         }
-        let actions = self.settle(id);
-        Ok(self.show(id, actions))
+        Ok(self.conclude(id))
     }
 
     fn decoded(&mut self, id: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {
         let mut trial = self.find(id)?.connection.clone();
+        if !trial.is_open() {
+            return Err(DEMUXBUF_ERR_CLOSED);
+        }
         trial.handle(Event::Consumed { bytes: consumed }, &[]).map_err(|refusal| refusal.code())?;
         if need_more > 0 {
             trial.handle(Event::NeedMore { bytes: need_more }, &[]).map_err(|refusal| refusal.code())?;
@@ -350,8 +397,7 @@ impl Subject for ModelReceivers {
         self.at(id).connection = trial;
         self.add("consumed_bytes", consumed);
         self.advance(id, consumed);
-        let actions = self.settle(id);
-        Ok(self.show(id, actions))
+        Ok(self.conclude(id))
     }
 
     fn pending(&mut self, id: u64) -> Result<Step, i32> {
@@ -363,6 +409,9 @@ impl Subject for ModelReceivers {
     fn take(&mut self, id: u64) -> Result<Taken, i32> {
         let receiver = self.find(id)?;
         let lease = receiver.lease.ok_or(DEMUXBUF_ERR_NO_BUFFER)?;
+        if receiver.connection.in_flight() {
+            return Err(DEMUXBUF_ERR_IN_FLIGHT);
+        }
         let taken = Taken { lease, offset: receiver.start, level: receiver.connection.level() };
         let mut memory = vec![None; taken.offset as usize];
         memory.extend(receiver.connection.content());
@@ -418,7 +467,12 @@ impl Subject for ModelReceivers {
                 return Some(granted);
             };
             self.at(id).wait = None;
-            self.enter(id, lease);
+            if self.at(id).connection.in_flight() {
+                self.at(id).granted = Some(lease);
+                self.tell(id, Event::ReclaimRequested);
+            } else {
+                self.enter(id, lease);
+            }
             let actions = self.settle(id);
             if !actions.is_empty() {
                 return Some(Granted::Receiver { id, token, step: self.show(id, actions) });
@@ -455,6 +509,7 @@ impl Subject for ModelReceivers {
             "compactions",
             "compacted_bytes",
             "received_bytes",
+            "consumed_bytes",
             "dropped_bytes",
             "handed_over_bytes",
             "slots_in_use_peak",
@@ -470,7 +525,7 @@ impl Subject for ModelReceivers {
 
     fn check_invariants(&mut self) -> Result<(), String> {
         self.pool.check_invariants()?;
-        let leases = self.receivers.values().filter_map(|receiver| receiver.lease);
+        let leases = self.receivers.values().flat_map(|receiver| receiver.lease.into_iter().chain(receiver.granted));
         let owned = leases.clone().count() + self.memory.len();
         let everyone_holds = leases.chain(self.memory.keys().copied()).all(|lease| self.pool.holds(lease));
         let left = self.count("consumed_bytes") + self.count("dropped_bytes") + self.count("handed_over_bytes");
@@ -488,7 +543,10 @@ impl Subject for ModelReceivers {
             let in_buffer = receiver.connection.hold() == Hold::Buffer;
             let left_open = OWN.iter().fold(0, |bits, &own| bits | own as u32) & facts.pending & !(Action::Park as u32);
             rules.push(("I2: a lease is held exactly with a buffer", receiver.lease.is_some() == in_buffer));
-            rules.push(("I2: a wait is there exactly while waiting", receiver.wait.is_some() == facts.waiting));
+            let waits = receiver.wait.is_some() != receiver.granted.is_some();
+            rules.push(("I2: a wait, or a grant kept back, is there exactly while waiting", waits == facts.waiting));
+            let kept_back = receiver.granted.is_none() || facts.in_flight;
+            rules.push(("a grant is kept back only for a receive in flight", kept_back));
             rules.push(("I5: the content lies inside", receiver.start + facts.level <= facts.capacity));
             rules.push(("what is not the host's is done", left_open == 0));
         }

@@ -348,6 +348,7 @@ impl Subject for CReceivers {
             ("compactions", stats.compactions),
             ("compacted_bytes", stats.compacted_bytes),
             ("received_bytes", stats.received_bytes),
+            ("consumed_bytes", stats.consumed_bytes),
             ("dropped_bytes", stats.dropped_bytes),
             ("handed_over_bytes", stats.handed_over_bytes),
             ("memory_bytes", stats.memory_bytes),

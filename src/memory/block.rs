@@ -1,0 +1,118 @@
+//! One piece of zeroed memory that is handed out in ranges.
+//!
+//! The only place that turns addresses into slices. Each slice covers just the range that was asked for, and addresses
+//! are handed out without making one, so that a pointer which C holds into one range stays valid whatever is done with
+//! the others.
+#![allow(unsafe_code)]
+
+use super::MemoryError;
+use alloc::alloc::{alloc_zeroed, dealloc};
+use core::alloc::Layout;
+use core::ops::Range;
+use core::ptr::NonNull;
+
+/// What page alignment means here. Larger pages of the machine only make handing back coarser.
+pub(super) const PAGE_BYTES: usize = 4096;
+
+/// Page-aligned memory of a fixed size. No page is touched before its first use.
+#[derive(Debug)]
+pub(super) struct Block {
+    /// The first page boundary in the allocation; dangling if there are no bytes.
+    base: NonNull<u8>,
+    allocation: Option<(NonNull<u8>, Layout)>,
+    bytes: usize,
+}
+
+// SAFETY: a block owns its memory alone, and shares it through `&self` and `&mut self` only.
+unsafe impl Send for Block {}
+// SAFETY: through `&self` the memory is only read.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// Reserves so many bytes for `field`, of which there are `count`.
+    pub(super) fn new(field: &'static str, count: u32, bytes: usize) -> Result<Block, MemoryError> {
+        if bytes == 0 {
+            return Ok(Block { base: NonNull::dangling(), allocation: None, bytes });
+        }
+        let too_large = MemoryError::TooLarge { field, count };
+        let padded = bytes.checked_add(PAGE_BYTES).ok_or(too_large)?;
+        // Aligned by hand inside a little more: allocators zero large pieces for free only at small alignments, with an
+        // aligned request each page would be written, and so touched, at start.
+        let layout = Layout::from_size_align(padded, 16).map_err(|_| too_large)?;
+        // SAFETY: the size is not zero.
+        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })
+            .ok_or(MemoryError::AllocationFailed { field, bytes: padded })?;
+        // SAFETY: `align_offset` is below one page, which was added to the size.
+        let base = unsafe { allocation.add(allocation.as_ptr().align_offset(PAGE_BYTES)) };
+        Ok(Block { base, allocation: Some((allocation, layout)), bytes })
+    }
+
+    /// The bytes of a range. What nobody has written yet is zero.
+    pub(super) fn slice(&self, range: Range<usize>) -> &[u8] {
+        let at = self.address(&range);
+        // SAFETY: `address` checks that the range lies inside the allocation, which is initialised and lives as long as
+        // `self`; it is not written while `self` is shared.
+        unsafe { core::slice::from_raw_parts(at.as_ptr(), range.len()) }
+    }
+
+    /// As `slice`, for writing.
+    pub(super) fn slice_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        let at = self.address(&range);
+        // SAFETY: as in `slice`; `self` is not shared.
+        unsafe { core::slice::from_raw_parts_mut(at.as_ptr(), range.len()) }
+    }
+
+    /// Where a range starts, without borrowing it.
+    pub(super) fn address(&self, range: &Range<usize>) -> NonNull<u8> {
+        assert!(range.start <= range.end && range.end <= self.bytes, "a range comes from the table of the same size");
+        // SAFETY: inside the allocation, or at the end of it.
+        unsafe { self.base.add(range.start) }
+    }
+
+    /// Copies a range to where it does not overlap.
+    pub(super) fn copy(&mut self, from: Range<usize>, to: usize) {
+        let target = to..to + from.len();
+        assert!(from.end <= target.start || target.end <= from.start, "a content is moved to another place");
+        let (source, target) = (self.address(&from), self.address(&target));
+        // SAFETY: both ranges lie inside the allocation and do not overlap.
+        unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), from.len()) };
+    }
+
+    /// Gives the whole pages inside a range back to the operating system and returns how many bytes; they read as zero
+    /// afterwards (madvise(2), `MADV_DONTNEED`). On other systems than Linux nothing is given back.
+    #[cfg(all(target_os = "linux", feature = "std", not(miri)))]
+    pub(super) fn give_back(&mut self, range: Range<usize>) -> usize {
+        let start = range.start.next_multiple_of(PAGE_BYTES);
+        let end = range.end / PAGE_BYTES * PAGE_BYTES;
+        if start >= end {
+            return 0;
+        }
+        let at = self.address(&(start..end));
+        // SAFETY: whole pages inside the allocation, exclusively borrowed; private memory of the allocator, which reads as
+        // zero afterwards.
+        let refused = unsafe { madvise(at.as_ptr().cast(), end - start, MADV_DONTNEED) };
+        if refused == 0 { end - start } else { 0 }
+    }
+
+    #[cfg(not(all(target_os = "linux", feature = "std", not(miri))))]
+    pub(super) fn give_back(&mut self, _range: Range<usize>) -> usize {
+        0
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let Some((allocation, layout)) = self.allocation {
+            // SAFETY: allocated in `new` with this layout.
+            unsafe { dealloc(allocation.as_ptr(), layout) };
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "std", not(miri)))]
+const MADV_DONTNEED: core::ffi::c_int = 4;
+
+#[cfg(all(target_os = "linux", feature = "std", not(miri)))]
+unsafe extern "C" {
+    fn madvise(address: *mut core::ffi::c_void, length: usize, advice: core::ffi::c_int) -> core::ffi::c_int;
+}

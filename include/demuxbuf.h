@@ -1091,7 +1091,8 @@ demuxbuf_step demuxbuf_receiver_resume_recv(demuxbuf_pool *pool,
 // The decoder found a fatal error: from now on what arrives is discarded, by the receiver itself.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_CLOSED`.
 demuxbuf_step demuxbuf_receiver_fail(demuxbuf_pool *pool,
                                      uint64_t receiver);
 

@@ -132,7 +132,7 @@ static void walk_receivers(demuxbuf_pool *pool, uint64_t receivers[8]) {
   }
 }
 
-static void walk_pool(uint8_t mode) {
+static void walk_pool(uint8_t mode, int steps) {
   demuxbuf_pool_config config;
   demuxbuf_pool *pool;
   uint64_t receivers[8] = {0};
@@ -140,7 +140,7 @@ static void walk_pool(uint8_t mode) {
   config.buffer_bytes = 64;
   config.policy.mode = mode;
   CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-  for (int step = 0; step < 200000; step++) {
+  for (int step = 0; step < steps; step++) {
     walk_receivers(pool, receivers);
     CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
   }
@@ -151,8 +151,8 @@ int main(void) {
   for (int walk = 0; walk < 4000; walk++) {
     walk_connection((uint8_t)(walk % 5));
   }
-  walk_pool(DEMUXBUF_MODE_LEVEL);
-  walk_pool(DEMUXBUF_MODE_COMPLETION);
+  walk_pool(DEMUXBUF_MODE_LEVEL, 200000);
+  walk_pool(DEMUXBUF_MODE_COMPLETION, 2000000);
   for (int at = 0; at < FUNCTIONS; at++) {
     for (int status = 1; status < ERRORS; status++) {
       if (seen[at][status]) {

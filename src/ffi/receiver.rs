@@ -397,7 +397,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_resume_recv(pool: *mut demuxbuf_pool,
 /// The decoder found a fatal error: from now on what arrives is discarded, by the receiver itself.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_fail(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     report(pool, receiver, Event::Fail)

@@ -181,7 +181,7 @@ impl ModelReceivers {
         let bytes = self.at(id).connection.level();
         self.add("dropped_bytes", bytes);
         self.tell(id, Event::Consumed { bytes });
-        self.at(id).start = 0;
+        self.advance(id, bytes);
         true
     }
 

@@ -167,8 +167,12 @@ fn refuse_for_c(pool: *mut demuxbuf_pool, it: u64, refusal: i32) -> i32 {
 }
 
 fn report(pool: *mut demuxbuf_pool, it: u64, event: Event) -> Result<Step, i32> {
-    let is_needless = matches!(event, Event::NeedMore { .. });
-    let refusal = if is_needless { DEMUXBUF_ERR_ZERO_BYTES } else { DEMUXBUF_ERR_INTERNAL_EVENT };
+    // C has no call that says so little; this is what it would be refused with.
+    let refusal = match event {
+        Event::NeedMore { .. } if is_closed(pool, it) => DEMUXBUF_ERR_CLOSED,
+        Event::NeedMore { .. } => DEMUXBUF_ERR_ZERO_BYTES,
+        _ => DEMUXBUF_ERR_INTERNAL_EVENT,
+    };
     // SAFETY: the caller's pool; handles are checked by the library.
     step(unsafe {
         match event {
@@ -193,6 +197,14 @@ fn report(pool: *mut demuxbuf_pool, it: u64, event: Event) -> Result<Step, i32> 
             _ => demuxbuf_step { data: null_mut(), bytes: 0, actions: refuse_for_c(pool, it, refusal) as u32 },
         }
     })
+}
+
+fn is_closed(pool: *mut demuxbuf_pool, it: u64) -> bool {
+    // SAFETY: integers, for which zeros are values.
+    let mut info: demuxbuf_receiver_info = unsafe { std::mem::zeroed() };
+    // SAFETY: the caller's pool; a pointer to a local.
+    let status = unsafe { demuxbuf_receiver_describe(pool, it, &mut info) };
+    status == DEMUXBUF_OK && info.connection.open == 0
 }
 
 impl Subject for CReceivers {

@@ -16,6 +16,15 @@
 #include <stdint.h>
 #include <stddef.h>
 
+// Classes of requests there can be.
+#define DEMUXBUF_CLASSES_MAX 8
+
+// Sizes of buffers there can be beside the default.
+#define DEMUXBUF_OTHER_SIZES_MAX 3
+
+// In place of a class: none.
+#define DEMUXBUF_NO_CLASS UINT32_MAX
+
 // Level-triggered watch: told again for as long as there is something.
 #define DEMUXBUF_MODE_LEVEL 0
 
@@ -84,15 +93,6 @@
 
 // The length that stands for the preface in `demuxbuf_h2_next.frame_bytes`.
 #define DEMUXBUF_H2_PREFACE_BYTES 24
-
-// Classes of requests there can be.
-#define DEMUXBUF_CLASSES_MAX 8
-
-// Sizes of buffers there can be beside the default.
-#define DEMUXBUF_OTHER_SIZES_MAX 3
-
-// In place of a class: none.
-#define DEMUXBUF_NO_CLASS UINT32_MAX
 
 // Done.
 #define DEMUXBUF_OK 0
@@ -200,15 +200,6 @@
 // a time.
 typedef struct demuxbuf_pool demuxbuf_pool;
 
-// One connection's receive state: a plain value that the host embeds in its own struct. All-zero is not attached. It
-// may be moved with memcpy while it is not queued, and needs no destructor unless it holds or waits for something.
-// The fields are private to the library; the header's inline tests read them.
-typedef struct {
-  uint32_t capacity;
-  uint32_t level;
-  uint32_t state[6];
-} demuxbuf_connection;
-
 // The settings of one connection. All-zero is the default of each, but for `struct_size`.
 typedef struct {
   // `sizeof(demuxbuf_policy)`.
@@ -226,6 +217,58 @@ typedef struct {
   // Not 0: stop receiving while decoding is blocked, instead of when the buffer is full.
   uint8_t pause_when_blocked;
 } demuxbuf_policy;
+
+// The settings of a pool. Fill it with `demuxbuf_pool_config_init`, then change what you want otherwise.
+typedef struct {
+  // `sizeof(demuxbuf_pool_config)`.
+  uint32_t struct_size;
+  // Buffers in the pool: the hard cap.
+  uint32_t buffers;
+  // Size of each, in bytes: a multiple of 64, from 64 to 16777216. This is size 0, the default.
+  uint32_t buffer_bytes;
+  // Sizes 1 to 3: further sizes of buffers out of the same budget of bytes; 0 for no such size.
+  uint32_t other_buffer_bytes[DEMUXBUF_OTHER_SIZES_MAX];
+  // Which size a receiver asks for first.
+  uint32_t first_size;
+  // The most receivers at once.
+  uint32_t receivers_max;
+  // The most waits at once: one for each of `receivers_max`, and what is above is for the host's own requests.
+  uint32_t waiters_max;
+  // Parking slots of 64 bytes.
+  uint32_t slots;
+  // Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait.
+  uint32_t large_slots[3];
+  // The most tenants at once.
+  uint32_t tenants_max;
+  // Class of requests for the rest of a frame that has begun to arrive; `DEMUXBUF_NO_CLASS` for the receiver's own.
+  uint32_t continuation_class;
+  // Classes in use, from 1 to 8; class 0 is the most critical.
+  uint32_t classes;
+  // Grants of other classes that a class lets pass before it goes first; at least 1.
+  uint32_t class_burst;
+  // A class may take a buffer only while more than its reserve are free.
+  uint32_t reserves[DEMUXBUF_CLASSES_MAX];
+  // The most buffers a class may hold; UINT32_MAX for no cap.
+  uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
+  // Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
+  uint32_t lifeline;
+  // While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds; UINT64_MAX
+  // for not before `lease_ns`.
+  uint64_t park_ns;
+  // While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds: at least 1; UINT64_MAX: never.
+  uint64_t lease_ns;
+  // How receivers receive and what is parked (at most 64 bytes unasked, 4096 when asked).
+  demuxbuf_policy policy;
+} demuxbuf_pool_config;
+
+// One connection's receive state: a plain value that the host embeds in its own struct. All-zero is not attached. It
+// may be moved with memcpy while it is not queued, and needs no destructor unless it holds or waits for something.
+// The fields are private to the library; the header's inline tests read them.
+typedef struct {
+  uint32_t capacity;
+  uint32_t level;
+  uint32_t state[6];
+} demuxbuf_connection;
 
 // Everything there is to print about a connection.
 typedef struct {
@@ -296,49 +339,6 @@ typedef struct {
   uint8_t is_preface;
 } demuxbuf_h2_next;
 
-// The settings of a pool. Fill it with `demuxbuf_pool_config_init`, then change what you want otherwise.
-typedef struct {
-  // `sizeof(demuxbuf_pool_config)`.
-  uint32_t struct_size;
-  // Buffers in the pool: the hard cap.
-  uint32_t buffers;
-  // Size of each, in bytes: a multiple of 64, from 64 to 16777216. This is size 0, the default.
-  uint32_t buffer_bytes;
-  // Sizes 1 to 3: further sizes of buffers out of the same budget of bytes; 0 for no such size.
-  uint32_t other_buffer_bytes[DEMUXBUF_OTHER_SIZES_MAX];
-  // Which size a receiver asks for first.
-  uint32_t first_size;
-  // The most receivers at once.
-  uint32_t receivers_max;
-  // The most waits at once: one for each of `receivers_max`, and what is above is for the host's own requests.
-  uint32_t waiters_max;
-  // Parking slots of 64 bytes.
-  uint32_t slots;
-  // Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait.
-  uint32_t large_slots[3];
-  // The most tenants at once.
-  uint32_t tenants_max;
-  // Class of requests for the rest of a frame that has begun to arrive; `DEMUXBUF_NO_CLASS` for the receiver's own.
-  uint32_t continuation_class;
-  // Classes in use, from 1 to 8; class 0 is the most critical.
-  uint32_t classes;
-  // Grants of other classes that a class lets pass before it goes first; at least 1.
-  uint32_t class_burst;
-  // A class may take a buffer only while more than its reserve are free.
-  uint32_t reserves[DEMUXBUF_CLASSES_MAX];
-  // The most buffers a class may hold; UINT32_MAX for no cap.
-  uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
-  // Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
-  uint32_t lifeline;
-  // While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds; UINT64_MAX
-  // for not before `lease_ns`.
-  uint64_t park_ns;
-  // While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds: at least 1; UINT64_MAX: never.
-  uint64_t lease_ns;
-  // How receivers receive and what is parked (at most 64 bytes unasked, 4096 when asked).
-  demuxbuf_policy policy;
-} demuxbuf_pool_config;
-
 // A request for a buffer of the host's own. All-zero but for `struct_size` asks for one of the default size, in nobody's
 // name, in class 0.
 typedef struct {
@@ -353,32 +353,6 @@ typedef struct {
   // In whose name; 0 for nobody's.
   uint64_t tenant;
 } demuxbuf_request;
-
-// What a tenant may have. Counts are buffers of the default size.
-typedef struct {
-  // `sizeof(demuxbuf_share)`.
-  uint32_t struct_size;
-  // Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
-  uint32_t weight;
-  // Buffers it gets before those who have their guaranteed share already; others borrow them meanwhile.
-  uint32_t guaranteed;
-  // The most buffers it may have; UINT32_MAX for no cap.
-  uint32_t cap;
-} demuxbuf_share;
-
-// How a tenant stands.
-typedef struct {
-  // Grants it got.
-  uint64_t granted;
-  // Its weight.
-  uint32_t weight;
-  // What it has out, in units of the pool's budget: buffers, if there is one size.
-  uint32_t out_units;
-  // Its requests that wait.
-  uint32_t waiting;
-  // Not 0: it is removed, and goes away with its last buffer, wait and receiver.
-  uint32_t retiring;
-} demuxbuf_tenant_info;
 
 // What is to be done now, and where. Returned by value.
 typedef struct {
@@ -509,9 +483,43 @@ typedef struct {
   demuxbuf_connection_info connection;
 } demuxbuf_receiver_info;
 
+// What a tenant may have. Counts are buffers of the default size.
+typedef struct {
+  // `sizeof(demuxbuf_share)`.
+  uint32_t struct_size;
+  // Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
+  uint32_t weight;
+  // Buffers it gets before those who have their guaranteed share already; others borrow them meanwhile.
+  uint32_t guaranteed;
+  // The most buffers it may have; UINT32_MAX for no cap.
+  uint32_t cap;
+} demuxbuf_share;
+
+// How a tenant stands.
+typedef struct {
+  // Grants it got.
+  uint64_t granted;
+  // Its weight.
+  uint32_t weight;
+  // What it has out, in units of the pool's budget: buffers, if there is one size.
+  uint32_t out_units;
+  // Its requests that wait.
+  uint32_t waiting;
+  // Not 0: it is removed, and goes away with its last buffer, wait and receiver.
+  uint32_t retiring;
+} demuxbuf_tenant_info;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+// Fills a configuration: `buffers` of 16384 bytes, `receivers_max` receivers with a parking slot each and as many
+// waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered.
+//
+// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`.
+int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
+                                  uint32_t buffers,
+                                  uint32_t receivers_max);
 
 // Prepares a connection with a policy. An all-zero connection has the default policy already.
 //
@@ -777,14 +785,6 @@ int32_t demuxbuf_h2_peek(const demuxbuf_h2_decoder *decoder,
 int32_t demuxbuf_h2_accept(demuxbuf_h2_decoder *decoder,
                            const demuxbuf_h2_next *next);
 
-// Fills a configuration: `buffers` of 16384 bytes, `receivers_max` receivers with a parking slot each and as many
-// waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered.
-//
-// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`.
-int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
-                                  uint32_t buffers,
-                                  uint32_t receivers_max);
-
 // Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
 //
 // If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
@@ -822,32 +822,6 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *handle);
-
-// Takes a tenant in: somebody the host trusts to be one party (a listener, a customer, an address prefix).
-//
-// Thread rule: one thread at a time per pool. Cost: O(1), no allocation.
-// Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
-// `DEMUXBUF_ERR_TABLE_FULL`.
-int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
-                                    const demuxbuf_share *share,
-                                    uint64_t *tenant);
-
-// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with its
-// last buffer and wait.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1).
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-int32_t demuxbuf_pool_remove_tenant(demuxbuf_pool *pool,
-                                    uint64_t tenant);
-
-// Writes how a tenant stands, also while it is going away.
-//
-// Thread rule: one thread at a time per pool.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, and nothing is written.
-int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool,
-                                      uint64_t tenant,
-                                      demuxbuf_tenant_info *info);
 
 // Gives back a buffer of the host's own; the next waiter has it in the same step.
 //
@@ -1137,6 +1111,32 @@ const char *demuxbuf_strerror(int32_t status);
 // Version of the library in use, as `(major << 16) | (minor << 8) | patch`; compare with `DEMUXBUF_VERSION`.
 // Thread rule: any thread, any time.
 uint32_t demuxbuf_version(void);
+
+// Takes a tenant in: somebody the host trusts to be one party (a listener, a customer, an address prefix).
+//
+// Thread rule: one thread at a time per pool. Cost: O(1), no allocation.
+// Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
+// `DEMUXBUF_ERR_TABLE_FULL`.
+int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
+                                    const demuxbuf_share *share,
+                                    uint64_t *tenant);
+
+// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with its
+// last buffer and wait.
+//
+// Thread rule: one thread at a time per pool. Cost: O(1).
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+int32_t demuxbuf_pool_remove_tenant(demuxbuf_pool *pool,
+                                    uint64_t tenant);
+
+// Writes how a tenant stands, also while it is going away.
+//
+// Thread rule: one thread at a time per pool.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, and nothing is written.
+int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool,
+                                      uint64_t tenant,
+                                      demuxbuf_tenant_info *info);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -12,17 +12,21 @@
 #![allow(unsafe_code)]
 #![allow(clippy::missing_safety_doc, reason = "one rule for all, stated above")]
 
+mod config;
 mod connection;
 mod framing;
 mod pool;
 mod receiver;
 mod status;
+mod tenant;
 
+pub use config::*;
 pub use connection::*;
 pub use framing::*;
 pub use pool::*;
 pub use receiver::*;
 pub use status::*;
+pub use tenant::*;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

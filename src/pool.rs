@@ -46,6 +46,7 @@
 #![forbid(unsafe_code)]
 
 mod buffers;
+mod check;
 mod config;
 mod deadlines;
 mod error;
@@ -53,8 +54,10 @@ mod id;
 #[cfg(feature = "std")]
 mod lending;
 mod list;
+mod serve;
 mod stats;
 mod tenants;
+mod types;
 mod waits;
 
 pub use config::{CLASSES_MAX, ConfigError, PoolConfig, SIZES_MAX};
@@ -63,100 +66,16 @@ pub use error::PoolError;
 pub use id::{LeaseId, TenantId, WaitId};
 pub use stats::PoolStats;
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
+pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 
 pub(crate) use id::Generation;
 
 use alloc::vec::Vec;
 use buffers::{Buffers, Lease, LeaseState};
 use deadlines::{Deadlines, Demand};
-use list::{Links, List, NIL};
+use list::{List, NIL};
 use tenants::Tenants;
 use waits::{Wait, WaitState, Waits};
-
-/// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Comes back with the grant.
-    pub token: u64,
-    /// In whose name; `None` for nobody's.
-    pub tenant: Option<TenantId>,
-    /// How critical it is; 0 is the most.
-    pub class: u8,
-    /// Which of the pool's sizes; 0 is the default.
-    pub size: u8,
-    /// The lease has a deadline: its holder reports progress, and may be asked to give back.
-    pub is_timed: bool,
-}
-
-impl Request {
-    /// A buffer of the default size, in nobody's name, without a deadline.
-    pub const fn new(class: u8, token: u64) -> Request {
-        Request { token, tenant: None, class, size: 0, is_timed: false }
-    }
-}
-
-/// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// A buffer is held.
-    Granted(LeaseId),
-    /// The request waits; [`Pool::poll_grant`] tells when it is served.
-    Queued(WaitId),
-}
-
-/// A hand-over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The wait that ended; stale now.
-    pub wait: WaitId,
-    /// What was given with the request.
-    pub token: u64,
-    /// Class of the request.
-    pub class: u8,
-    /// The buffer, held now.
-    pub lease: LeaseId,
-    /// Whether the lease has a deadline.
-    pub is_timed: bool,
-}
-
-/// What a holder should do for those who wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReclaimKind {
-    /// Park, if it can.
-    Park,
-    /// Close.
-    Shed,
-}
-
-/// A holder that should give its buffer back, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reclaim {
-    /// The buffer.
-    pub lease: LeaseId,
-    /// What was given with the request.
-    pub token: u64,
-    /// What it should do.
-    pub kind: ReclaimKind,
-    /// The reason.
-    pub idleness: Idleness,
-}
-
-/// How a wait stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WaitInfo {
-    /// What was given with the request.
-    pub token: u64,
-    /// Class of the request.
-    pub class: u8,
-    /// How long it has waited, in nanoseconds.
-    pub age_ns: u64,
-    /// Grants that passed it which it could have had.
-    pub grants_passed: u64,
-    /// Whether the lease will have a deadline.
-    pub is_timed: bool,
-    /// A buffer is assigned to it already.
-    pub is_assigned: bool,
-}
 
 /// What is known of one class. Counts are units.
 #[derive(Clone, Copy, Debug)]
@@ -167,16 +86,6 @@ struct Class {
     out: u32,
     /// Hand-overs to other classes since this one was served, that it waited for and was eligible for.
     bypassed: u64,
-}
-
-/// Whether a class may take so many units.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Fits,
-    /// Some units are free for it, but not enough for this size.
-    Short,
-    /// Its reserve or its cap keeps it back.
-    Kept,
 }
 
 /// Buffers, by id, and those who wait for one. For one thread at a time.
@@ -505,40 +414,6 @@ impl Pool {
     pub fn free_indexes(&self, size: u8) -> impl Iterator<Item = u32> {
         self.buffers.free_of(size)
     }
-
-    /// Checks what must always hold, walking everything: for tests.
-    ///
-    /// # Errors
-    ///
-    /// Names the rule that is broken.
-    pub fn check_invariants(&self) -> Result<(), &'static str> {
-        self.check_buffers()?;
-        let queued = |wait: &&Wait| wait.state == WaitState::Queued;
-        let assigned = |_, wait: &Wait| wait.state == WaitState::Assigned;
-        ensure(self.assigned.is_sound(self.waits.table(), assigned), "I2: the list of grants is sound")?;
-        for (index, class) in self.classes.iter().enumerate() {
-            let of_class = |wait: &&Wait| usize::from(wait.class) == index;
-            let waiting = self.waits.table().iter().filter(queued).filter(of_class).count();
-            ensure(waiting == class.waiting as usize, "I2: as many wait as are counted")?;
-            ensure(class.out <= class.cap, "a class never has more out than its cap")?;
-            let next = self.next_of(index);
-            let idle = next.is_some_and(|units| self.verdict(index, units) == Verdict::Fits);
-            ensure(!idle || self.is_behind_larger(index), "I3: no buffer is free that a waiter may take")?;
-        }
-        let waiting = self.classes.iter().map(|class| class.waiting).sum::<u32>();
-        ensure(waiting == self.stats.waiting, "I2: as many wait as are counted")?;
-        for wait in self.waits.table().iter().filter(|wait| wait.state != WaitState::Free) {
-            ensure(self.passed(wait) <= self.passed_max(wait.class), "I6: at most W grants pass a waiter")?;
-        }
-        let held = |lease: &&Lease| lease.state != LeaseState::Free;
-        let out = |tenant: u32| {
-            let leases = self.buffers.table().iter().filter(held).filter(|lease| lease.tenant == tenant);
-            leases.map(|lease| self.buffers.units_of(lease.size)).sum()
-        };
-        let waiting =
-            |tenant: u32| self.waits.table().iter().filter(queued).filter(|wait| wait.tenant == tenant).count() as u32;
-        self.tenants.check(self.waits.table(), out, waiting)
-    }
 }
 
 /// For the layer above, which knows its indexes to be right.
@@ -599,211 +474,6 @@ impl Pool {
         if index != 0 {
             self.tenants.unpin(index);
         }
-    }
-}
-
-impl Pool {
-    fn check_buffers(&self) -> Result<(), &'static str> {
-        let leases = self.buffers.table();
-        let count = |state| leases.iter().filter(|lease| lease.state == state).count();
-        let units = |lease: &Lease| self.buffers.units_of(lease.size);
-        let out = leases.iter().filter(|lease| lease.state != LeaseState::Free).map(units).sum::<u32>();
-        ensure(out + self.buffers.free_units() == self.buffers.units(), "I1: what is out and what is free is all")?;
-        let listed = (0..SIZES_MAX as u8).map(|size| self.buffers.free_of(size).count()).sum::<usize>();
-        ensure(listed == count(LeaseState::Free), "I1: every free buffer is in a free list")?;
-        ensure(count(LeaseState::Assigned) == self.assigned.len as usize, "I1: every assigned buffer has a waiter")?;
-        for (index, class) in self.classes.iter().enumerate() {
-            let of_class = |lease: &&Lease| lease.state != LeaseState::Free && usize::from(lease.class) == index;
-            let out = leases.iter().filter(of_class).map(units).sum::<u32>();
-            ensure(out == class.out, "I1: a class has out what is counted")?;
-        }
-        let is_timed = |index: u32| {
-            let lease = &leases[index as usize];
-            lease.state != LeaseState::Free && lease.is_timed
-        };
-        ensure(self.deadlines.is_sound(is_timed), "every timed lease has its deadline")
-    }
-
-    /// Refuses a request that names what is not there, or could never be granted. Returns what it needs, in units.
-    fn admit(&self, request: &Request, tenant: u32) -> Result<u32, PoolError> {
-        let Request { class, size, .. } = *request;
-        if class >= self.classes_used {
-            return Err(PoolError::UnknownClass { class, classes: self.classes_used });
-        }
-        let units = self.buffers.units_of(size);
-        if units == 0 {
-            return Err(PoolError::UnknownSize { size });
-        }
-        let Class { reserve, cap, .. } = self.classes[usize::from(class)];
-        let possible = units <= self.buffers.units() - reserve && units <= cap;
-        if !possible || !self.tenants.could_take(tenant, units) {
-            return Err(PoolError::TooLarge { units });
-        }
-        Ok(units)
-    }
-
-    /// Whether a newcomer is granted at once: nobody waits before it, and it may take what is free.
-    fn may_have_now(&self, class: usize, tenant: u32, units: u32) -> bool {
-        self.verdict(class, units) == Verdict::Fits
-            && !self.tenants.is_ready(class)
-            && !self.tenants.is_waiting(class, tenant)
-            && self.tenants.may_take(tenant, units)
-            && !self.is_behind_larger(class)
-    }
-
-    fn verdict(&self, class: usize, units: u32) -> Verdict {
-        let class = &self.classes[class];
-        let free = self.buffers.free_units().saturating_sub(class.reserve);
-        if free == 0 || units > class.cap - class.out {
-            Verdict::Kept
-        } else if free < units {
-            Verdict::Short
-        } else {
-            Verdict::Fits
-        }
-    }
-
-    /// Units that the next waiter of a class needs, if somebody waits whom no cap of his own keeps back.
-    fn next_of(&self, class: usize) -> Option<u32> {
-        let index = self.tenants.next(self.waits.table(), class)?;
-        Some(self.buffers.units_of(self.waits.table()[index as usize].size))
-    }
-
-    /// Whether a more critical class keeps its turn for a buffer that is larger than what is free.
-    fn is_behind_larger(&self, class: usize) -> bool {
-        self.stats.waiting > 0
-            && (0..class)
-                .any(|other| self.next_of(other).is_some_and(|units| self.verdict(other, units) == Verdict::Short))
-    }
-
-    /// Whether somebody waits whom a released buffer could help.
-    fn is_short(&self) -> bool {
-        self.stats.waiting > 0 && (0..usize::from(self.classes_used)).any(|class| self.tenants.is_ready(class))
-    }
-
-    /// Assigns free buffers for as long as somebody waits who may take one.
-    fn settle(&mut self) {
-        while self.stats.waiting > 0 {
-            let Some(class) = self.next_class() else {
-                return;
-            };
-            self.hand_over(class);
-        }
-    }
-
-    /// Of the classes with waiters that are eligible: the one passed most often, if that is too often; else the first.
-    fn next_class(&self) -> Option<usize> {
-        let mut first = None;
-        let mut overdue = None;
-        for class in 0..usize::from(self.classes_used) {
-            match self.next_of(class).map(|units| self.verdict(class, units)) {
-                None | Some(Verdict::Kept) => continue,
-                Some(Verdict::Short) => break,
-                Some(Verdict::Fits) => {}
-            }
-            first = first.or(Some(class));
-            let bypassed = self.classes[class].bypassed;
-            let most = overdue.map_or(0, |most: usize| self.classes[most].bypassed + 1);
-            if bypassed >= u64::from(self.class_burst).max(most) {
-                overdue = Some(class);
-            }
-        }
-        overdue.or(first)
-    }
-
-    fn hand_over(&mut self, chosen: usize) {
-        for class in 0..usize::from(self.classes_used) {
-            match self.next_of(class).map(|units| self.verdict(class, units)) {
-                None | Some(Verdict::Kept) => {}
-                Some(Verdict::Short) => break,
-                Some(Verdict::Fits) => {
-                    self.tenants.count_grant(class);
-                    self.classes[class].bypassed += 1;
-                }
-            }
-        }
-        self.classes[chosen].bypassed = 0;
-        let index = self.tenants.next(self.waits.table(), chosen).expect("a class is chosen for its next waiter");
-        // Its own grant is among those counted.
-        let passed = self.tenants.passed(&self.waits.table()[index as usize]) - 1;
-        self.tenants.serve(self.waits.table_mut(), chosen);
-        self.leave_class(chosen);
-        let Wait { token, tenant, class, size, is_timed, .. } = self.waits.table()[index as usize];
-        let request = Request { token, tenant: None, class, size, is_timed };
-        let lease = self.take_buffer(&request, tenant, LeaseState::Assigned);
-        let wait = &mut self.waits.table_mut()[index as usize];
-        (wait.passed, wait.state, wait.buffer) = (passed, WaitState::Assigned, lease.index());
-        self.assigned.push_back(self.waits.table_mut(), index);
-        self.stats.granted_by_hand_over += 1;
-        self.stats.passed_peak = self.stats.passed_peak.max(passed);
-    }
-
-    fn enqueue(&mut self, request: &Request, tenant: u32) -> WaitId {
-        let Request { token, class, size, is_timed, .. } = *request;
-        let index = self.waits.add(Wait {
-            token,
-            since_ns: self.now_ns,
-            passed: self.tenants.grants(class.into()),
-            links: Links::NONE,
-            tenant,
-            buffer: NIL,
-            generation: Generation::first(0),
-            class,
-            size,
-            is_timed,
-            state: WaitState::Queued,
-        });
-        self.tenants.push(self.waits.table_mut(), index);
-        self.classes[usize::from(class)].waiting += 1;
-        self.stats.queued += 1;
-        self.stats.waiting += 1;
-        self.stats.waiting_peak = self.stats.waiting_peak.max(self.stats.waiting);
-        self.waits.table()[index as usize].id(index)
-    }
-
-    /// One waits less in a class.
-    fn leave_class(&mut self, class: usize) {
-        self.classes[class].waiting -= 1;
-        self.stats.waiting -= 1;
-    }
-
-    fn take_buffer(&mut self, request: &Request, tenant: u32, state: LeaseState) -> LeaseId {
-        let Request { token, class, size, is_timed, .. } = *request;
-        let lease = self.buffers.take(size, |lease| {
-            (lease.token, lease.tenant, lease.class) = (token, tenant, class);
-            (lease.state, lease.is_timed) = (state, is_timed);
-        });
-        let units = self.buffers.units_of(size);
-        self.classes[usize::from(class)].out += units;
-        self.tenants.took(self.waits.table(), tenant, units);
-        if is_timed {
-            self.deadlines.start(lease.index(), units, self.now_ns);
-        }
-        self.stats.took();
-        lease
-    }
-
-    fn put_buffer(&mut self, index: u32) {
-        let Lease { tenant, class, is_timed, .. } = self.buffers.table()[index as usize];
-        let units = self.buffers.put(index);
-        self.classes[usize::from(class)].out -= units;
-        self.tenants.gave(self.waits.table(), tenant, units);
-        if is_timed {
-            self.deadlines.stop(index);
-        }
-        self.stats.gave();
-    }
-
-    fn passed(&self, wait: &Wait) -> u64 {
-        match wait.state {
-            WaitState::Queued => self.tenants.passed(wait),
-            WaitState::Assigned | WaitState::Free => wait.passed,
-        }
-    }
-
-    fn refuse<T>(&mut self, error: PoolError) -> Result<T, PoolError> {
-        self.stats.refused += 1;
-        Err(error)
     }
 }
 

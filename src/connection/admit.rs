@@ -1,0 +1,93 @@
+//! Which events are let through: the column "refused when" of the table of events.
+
+use super::{Action, Actions, Connection, Event, EventError, Mode, flag};
+
+impl Connection {
+    /// Refuses what makes no sense. Looks only, so that a refused event changes nothing.
+    pub(super) fn admit(&self, event: Event) -> Result<(), EventError> {
+        refuse_if(self.is_poisoned(), EventError::Poisoned)?;
+        if let Event::Attach { level, capacity } = event {
+            return self.admit_attach(level, capacity);
+        }
+        if !self.has(flag::ATTACHED) {
+            return Err(EventError::NotAttached);
+        }
+        match event {
+            Event::BufferGranted { capacity } => self.admit_grant(capacity),
+            Event::BufferParked { capacity } => {
+                self.admit_open()?;
+                self.admit_capacity(capacity)?;
+                refuse_if(self.is_in_flight(), EventError::InFlight)
+            }
+            Event::BufferDenied => {
+                self.admit_open()?;
+                refuse_if(self.has(flag::WAITING), EventError::AlreadyWaiting)?;
+                refuse_if(self.has(flag::BUFFER), EventError::AlreadyHeld)
+            }
+            Event::BufferReleased => {
+                refuse_if(!self.has(flag::HELD), EventError::NoBuffer)?;
+                refuse_if(self.is_in_flight(), EventError::InFlight)
+            }
+            Event::Received { bytes } => self.admit_received(bytes),
+            Event::Consumed { bytes } => {
+                refuse_if(bytes > self.level, EventError::TooManyBytes)?;
+                refuse_if(bytes > 0 && self.is_pinned(), EventError::InFlight)
+            }
+            Event::NeedMore { bytes } => {
+                self.admit_open()?;
+                refuse_if(bytes == 0, EventError::ZeroBytes)?;
+                refuse_if(self.level.checked_add(bytes).is_none(), EventError::TooManyBytes)
+            }
+            Event::Block { reasons } | Event::Unblock { reasons } => refuse_if(reasons == 0, EventError::NoReasons),
+            Event::Fail => self.admit_open(),
+            Event::Sync { level, capacity, .. } => {
+                self.admit_open()?;
+                refuse_if(level > capacity, EventError::CapacityTooSmall)?;
+                refuse_if(self.is_in_flight() && capacity != self.capacity, EventError::InFlight)
+            }
+            Event::Done { actions } => self.admit_done(actions),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn admit_attach(&self, level: u32, capacity: u32) -> Result<(), EventError> {
+        let finished = self.has(flag::CLOSED) && !self.has(flag::HELD | flag::WAITING);
+        refuse_if(self.has(flag::ATTACHED) && !finished, EventError::AlreadyAttached)?;
+        refuse_if(level > capacity, EventError::CapacityTooSmall)
+    }
+
+    pub(super) fn admit_open(&self) -> Result<(), EventError> {
+        refuse_if(self.has(flag::CLOSED), EventError::Closed)
+    }
+
+    pub(super) fn admit_capacity(&self, capacity: u32) -> Result<(), EventError> {
+        refuse_if(capacity == 0 || capacity < self.level, EventError::CapacityTooSmall)
+    }
+
+    /// A grant that crosses a `Close` is normal; one that nobody waited for after it is not.
+    pub(super) fn admit_grant(&self, capacity: u32) -> Result<(), EventError> {
+        refuse_if(self.has(flag::CLOSED) && !self.has(flag::WAITING), EventError::Closed)?;
+        self.admit_capacity(capacity)?;
+        refuse_if(self.has(flag::BUFFER) && capacity <= self.capacity, EventError::AlreadyHeld)?;
+        refuse_if(self.is_in_flight(), EventError::InFlight)
+    }
+
+    pub(super) fn admit_received(&self, bytes: u32) -> Result<(), EventError> {
+        refuse_if(self.has(flag::CLOSED) && !self.is_in_flight(), EventError::Closed)?;
+        refuse_if(bytes == 0, EventError::ZeroBytes)?;
+        refuse_if(self.has(flag::OVER), EventError::AfterEnd)?;
+        refuse_if(!self.has(flag::HELD), EventError::NoBuffer)?;
+        refuse_if(bytes > self.room(), EventError::TooManyBytes)
+    }
+
+    pub(super) fn admit_done(&self, bits: u32) -> Result<(), EventError> {
+        let actions = Actions::from_bits(bits).ok_or(EventError::NotPending)?;
+        let submits = if self.mode() == Mode::Completion { Action::Recv.into() } else { Actions::NONE };
+        let allowed = self.pending().intersection(Actions::ACKNOWLEDGED | submits);
+        refuse_if(!allowed.contains(actions), EventError::NotPending)
+    }
+}
+
+fn refuse_if(condition: bool, error: EventError) -> Result<(), EventError> {
+    if condition { Err(error) } else { Ok(()) }
+}

@@ -1,0 +1,246 @@
+//! What an admitted event changes: the column "effect" of the table of events.
+
+use super::{Action, Actions, Connection, Event, Mode, flag};
+
+impl Connection {
+    pub(super) fn apply(&mut self, event: Event) {
+        match event {
+            Event::Attach { level, capacity } => self.attach(level, capacity),
+            Event::Readable => self.readable(),
+            Event::BufferGranted { capacity } => self.granted(capacity),
+            Event::BufferDenied => self.set(flag::WAITING),
+            Event::BufferParked { capacity } => self.hold_as(flag::SLOT, capacity),
+            Event::BufferReleased => self.drop_hold(),
+            Event::Received { bytes } => self.received(bytes),
+            Event::WouldBlock => self.clear(flag::READY | flag::FLIGHT),
+            Event::EndOfStream => self.end_with(flag::ENDED),
+            Event::TransportError => self.end_with(flag::BROKEN),
+            Event::Consumed { bytes } => self.consumed(bytes),
+            Event::NeedMore { bytes } => self.need_more(bytes),
+            Event::Block { reasons } => self.blocked |= reasons,
+            Event::Unblock { reasons } => self.blocked &= !reasons,
+            Event::Yield => self.yield_turn(),
+            Event::Wake => self.begin_turn(),
+            Event::PauseRecv => self.set(flag::PAUSED),
+            Event::ResumeRecv => self.clear(flag::PAUSED),
+            Event::Fail => self.fail(),
+            Event::Sync { level, capacity, blocked, short, armed } => self.sync(level, capacity, blocked, short, armed),
+            Event::ReclaimRequested => self.reclaim(),
+            Event::LeaseExpired => self.expire(),
+            Event::Done { actions } => self.done(Actions::from_bits(actions).unwrap_or_default()),
+            Event::Close => self.set(flag::CLOSED),
+        }
+    }
+
+    pub(super) fn attach(&mut self, level: u32, capacity: u32) {
+        *self = Connection::new(self.policy());
+        self.set(flag::ATTACHED);
+        // These hosts receive first and ask later.
+        if matches!(self.mode(), Mode::Optimistic | Mode::Completion) {
+            self.set(flag::READY);
+        }
+        self.level = level;
+        if capacity > 0 {
+            self.hold_as(flag::BUFFER, capacity);
+        }
+    }
+
+    pub(super) fn readable(&mut self) {
+        if self.has(flag::OVER) {
+            return;
+        }
+        self.set(flag::READY);
+        if matches!(self.mode(), Mode::OneShot | Mode::Optimistic) {
+            self.clear(flag::ARMED);
+        }
+        self.begin_turn();
+    }
+
+    pub(super) fn granted(&mut self, capacity: u32) {
+        // What is granted at once belongs to the turn that asked for it, or a host that hands each buffer on would
+        // never come to the end of its budget.
+        if self.has(flag::WAITING) {
+            self.clear(flag::WAITING);
+            self.begin_turn();
+        }
+        self.hold_as(flag::BUFFER, capacity);
+    }
+
+    /// The budgets of the turn start again.
+    pub(super) fn begin_turn(&mut self) {
+        self.reads = 0;
+        self.clear(flag::YIELDED | flag::SCHEDULED);
+    }
+
+    pub(super) fn yield_turn(&mut self) {
+        if self.level > 0 && !self.has(flag::FAILED) {
+            self.set(flag::YIELDED);
+        }
+    }
+
+    pub(super) fn received(&mut self, bytes: u32) {
+        self.clear(flag::FLIGHT);
+        let filled = bytes == self.room();
+        self.level += bytes;
+        self.short = self.short.saturating_sub(bytes);
+        self.reads = self.reads.saturating_add(1);
+        match self.mode() {
+            // A receive that filled what was offered may have left more behind. One that did not ran dry, and
+            // these watches report again whatever came since.
+            Mode::Level | Mode::OneShot if filled => self.set(flag::READY),
+            Mode::Level | Mode::OneShot => self.clear(flag::READY),
+            // These are told of a change only once, and an end that came with the bytes is one: ask again.
+            Mode::Edge | Mode::Optimistic | Mode::Completion => self.set(flag::READY),
+        }
+        self.update_room();
+    }
+
+    pub(super) fn end_with(&mut self, kind: u32) {
+        if !self.has(flag::END_SEEN) {
+            self.set(kind);
+        }
+        self.clear(flag::READY | flag::FLIGHT);
+    }
+
+    pub(super) fn consumed(&mut self, bytes: u32) {
+        if bytes == 0 {
+            return;
+        }
+        self.level -= bytes;
+        // The decoder went on, so what it was short of is behind it.
+        self.short = 0;
+        self.clear(flag::ASKED);
+        if self.level == 0 {
+            self.clear(flag::YIELDED);
+        }
+        self.update_room();
+    }
+
+    pub(super) fn need_more(&mut self, bytes: u32) {
+        if self.has(flag::FAILED) {
+            return;
+        }
+        self.short = bytes;
+        self.clear(flag::YIELDED | flag::MISFIT_SEEN);
+        self.update_room();
+    }
+
+    pub(super) fn fail(&mut self) {
+        self.set(flag::FAILED);
+        self.clear(flag::YIELDED | flag::ASKED);
+        self.short = 0;
+        self.blocked = 0;
+    }
+
+    pub(super) fn sync(&mut self, level: u32, capacity: u32, blocked: u32, short: bool, armed: bool) {
+        // As with `Consumed`, only progress or another buffer ends what the pool asked for.
+        let same_buffer = self.has(flag::BUFFER) && capacity > 0;
+        let asked = if same_buffer && level >= self.level { self.flags & flag::ASKED } else { 0 };
+        if level > self.level {
+            self.reads = self.reads.saturating_add(1);
+        }
+        self.level = level;
+        self.blocked = blocked;
+        // "Short" without a number is short of at least one byte.
+        self.short = u32::from(short && !self.has(flag::FAILED));
+        if level == 0 {
+            self.clear(flag::YIELDED);
+        }
+        self.clear(flag::ARMED);
+        if armed && self.mode() != Mode::Completion {
+            self.set(flag::ARMED);
+        }
+        match capacity {
+            0 => self.drop_hold_empty(),
+            _ if self.has(flag::SLOT) && capacity == self.capacity => self.hold_as(flag::SLOT, capacity),
+            _ => self.hold_as(flag::BUFFER, capacity),
+        }
+        self.set(asked);
+        // A one-shot subscription that is on looks again, so there is nothing to receive before it reports. A place in
+        // the queue, with no room to have received into, is not given up for that.
+        let looks_again = armed && matches!(self.mode(), Mode::OneShot | Mode::Optimistic);
+        if looks_again && (self.has_room() || !self.has(flag::WAITING)) {
+            self.clear(flag::READY);
+        }
+    }
+
+    pub(super) fn reclaim(&mut self) {
+        // What a receive is in flight into may be empty, or have to make way for something larger.
+        if (self.has(flag::BUFFER) && self.level > 0) || self.is_in_flight() {
+            self.set(flag::RECLAIM);
+        }
+    }
+
+    pub(super) fn expire(&mut self) {
+        if self.level == 0 {
+            self.reclaim();
+        }
+        if !self.has(flag::BUFFER) || self.level == 0 {
+            return;
+        }
+        // Who was asked to park and still holds it could not.
+        let could_park = self.level <= self.reclaim_max() && !self.has(flag::RECLAIM);
+        self.set(if could_park { flag::RECLAIM } else { flag::EXPIRED });
+    }
+
+    pub(super) fn done(&mut self, actions: Actions) {
+        for action in actions.iter() {
+            match action {
+                Action::WantRecv => self.set(flag::ARMED),
+                Action::StopRecv if self.is_in_flight() => self.set(flag::TAKEN_BACK),
+                Action::StopRecv => self.clear(flag::ARMED),
+                Action::Recv => self.set(flag::IN_FLIGHT),
+                Action::CancelRequest => self.clear(flag::WAITING),
+                Action::End => self.set(flag::END_SEEN),
+                Action::CannotFit => self.set(flag::MISFIT_SEEN),
+                Action::Shed => self.clear(flag::EXPIRED),
+                Action::Reschedule => self.set(flag::SCHEDULED),
+                // `admit_done` let none of the others through.
+                _ => {}
+            }
+        }
+    }
+
+    /// What is held is now a buffer or slot of this capacity, with the same content.
+    pub(super) fn hold_as(&mut self, kind: u32, capacity: u32) {
+        self.clear(flag::HELD | flag::ASKED);
+        self.set(kind);
+        if capacity != self.capacity {
+            // Another place was never full itself, so it need not be drained first.
+            self.clear(flag::FULL);
+        }
+        self.capacity = capacity;
+        self.update_room();
+    }
+
+    pub(super) fn drop_hold(&mut self) {
+        if self.level > 0 {
+            // What the decoder was short of left with the content.
+            self.short = 0;
+        }
+        self.level = 0;
+        self.drop_hold_empty();
+    }
+
+    pub(super) fn drop_hold_empty(&mut self) {
+        self.capacity = 0;
+        self.clear(flag::HELD | flag::ASKED | flag::YIELDED);
+        self.update_room();
+    }
+
+    /// The one place where level and capacity decide over full and misfit.
+    pub(super) fn update_room(&mut self) {
+        let room = self.room();
+        // A decoder that is short of data frees nothing before it has been given more.
+        let resume_at = if self.short > 0 { 1 } else { self.resume_at.max(1) };
+        let enough = resume_at.min(self.capacity);
+        if self.has(flag::HELD) && room == 0 {
+            self.set(flag::FULL);
+        } else if room >= enough {
+            self.clear(flag::FULL);
+        }
+        if !self.is_misfit() {
+            self.clear(flag::MISFIT_SEEN);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What must always hold of a pool.
+
+use super::buffers::{Lease, LeaseState};
+use super::config::SIZES_MAX;
+use super::serve::Verdict;
+use super::waits::{Wait, WaitState};
+use super::{Pool, ensure};
+
+impl Pool {
+    /// Checks what must always hold, walking everything: for tests.
+    ///
+    /// # Errors
+    ///
+    /// Names the rule that is broken.
+    pub fn check_invariants(&self) -> Result<(), &'static str> {
+        self.check_buffers()?;
+        let queued = |wait: &&Wait| wait.state == WaitState::Queued;
+        let assigned = |_, wait: &Wait| wait.state == WaitState::Assigned;
+        ensure(self.assigned.is_sound(self.waits.table(), assigned), "I2: the list of grants is sound")?;
+        for (index, class) in self.classes.iter().enumerate() {
+            let of_class = |wait: &&Wait| usize::from(wait.class) == index;
+            let waiting = self.waits.table().iter().filter(queued).filter(of_class).count();
+            ensure(waiting == class.waiting as usize, "I2: as many wait as are counted")?;
+            ensure(class.out <= class.cap, "a class never has more out than its cap")?;
+            let next = self.next_of(index);
+            let idle = next.is_some_and(|units| self.verdict(index, units) == Verdict::Fits);
+            ensure(!idle || self.is_behind_larger(index), "I3: no buffer is free that a waiter may take")?;
+        }
+        let waiting = self.classes.iter().map(|class| class.waiting).sum::<u32>();
+        ensure(waiting == self.stats.waiting, "I2: as many wait as are counted")?;
+        for wait in self.waits.table().iter().filter(|wait| wait.state != WaitState::Free) {
+            ensure(self.passed(wait) <= self.passed_max(wait.class), "I6: at most W grants pass a waiter")?;
+        }
+        let held = |lease: &&Lease| lease.state != LeaseState::Free;
+        let out = |tenant: u32| {
+            let leases = self.buffers.table().iter().filter(held).filter(|lease| lease.tenant == tenant);
+            leases.map(|lease| self.buffers.units_of(lease.size)).sum()
+        };
+        let waiting =
+            |tenant: u32| self.waits.table().iter().filter(queued).filter(|wait| wait.tenant == tenant).count() as u32;
+        self.tenants.check(self.waits.table(), out, waiting)
+    }
+
+    fn check_buffers(&self) -> Result<(), &'static str> {
+        let leases = self.buffers.table();
+        let count = |state| leases.iter().filter(|lease| lease.state == state).count();
+        let units = |lease: &Lease| self.buffers.units_of(lease.size);
+        let out = leases.iter().filter(|lease| lease.state != LeaseState::Free).map(units).sum::<u32>();
+        ensure(out + self.buffers.free_units() == self.buffers.units(), "I1: what is out and what is free is all")?;
+        let listed = (0..SIZES_MAX as u8).map(|size| self.buffers.free_of(size).count()).sum::<usize>();
+        ensure(listed == count(LeaseState::Free), "I1: every free buffer is in a free list")?;
+        ensure(count(LeaseState::Assigned) == self.assigned.len as usize, "I1: every assigned buffer has a waiter")?;
+        for (index, class) in self.classes.iter().enumerate() {
+            let of_class = |lease: &&Lease| lease.state != LeaseState::Free && usize::from(lease.class) == index;
+            let out = leases.iter().filter(of_class).map(units).sum::<u32>();
+            ensure(out == class.out, "I1: a class has out what is counted")?;
+        }
+        let is_timed = |index: u32| {
+            let lease = &leases[index as usize];
+            lease.state != LeaseState::Free && lease.is_timed
+        };
+        ensure(self.deadlines.is_sound(is_timed), "every timed lease has its deadline")
+    }
+}

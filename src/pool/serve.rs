@@ -1,0 +1,201 @@
+//! Who is served: whether a newcomer may have a buffer at once, and to whom one that became free goes.
+
+use super::buffers::{Lease, LeaseState};
+use super::id::{Generation, LeaseId, WaitId};
+use super::list::{Links, NIL};
+use super::waits::{Wait, WaitState};
+use super::{Class, Pool, PoolError, Request};
+
+/// Whether a class may take so many units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Fits,
+    /// Some units are free for it, but not enough for this size.
+    Short,
+    /// Its reserve or its cap keeps it back.
+    Kept,
+}
+
+impl Pool {
+    /// Refuses a request that names what is not there, or could never be granted. Returns what it needs, in units.
+    pub(super) fn admit(&self, request: &Request, tenant: u32) -> Result<u32, PoolError> {
+        let Request { class, size, .. } = *request;
+        if class >= self.classes_used {
+            return Err(PoolError::UnknownClass { class, classes: self.classes_used });
+        }
+        let units = self.buffers.units_of(size);
+        if units == 0 {
+            return Err(PoolError::UnknownSize { size });
+        }
+        let Class { reserve, cap, .. } = self.classes[usize::from(class)];
+        let possible = units <= self.buffers.units() - reserve && units <= cap;
+        if !possible || !self.tenants.could_take(tenant, units) {
+            return Err(PoolError::TooLarge { units });
+        }
+        Ok(units)
+    }
+
+    /// Whether a newcomer is granted at once: nobody waits before it, and it may take what is free.
+    pub(super) fn may_have_now(&self, class: usize, tenant: u32, units: u32) -> bool {
+        self.verdict(class, units) == Verdict::Fits
+            && !self.tenants.is_ready(class)
+            && !self.tenants.is_waiting(class, tenant)
+            && self.tenants.may_take(tenant, units)
+            && !self.is_behind_larger(class)
+    }
+
+    pub(super) fn verdict(&self, class: usize, units: u32) -> Verdict {
+        let class = &self.classes[class];
+        let free = self.buffers.free_units().saturating_sub(class.reserve);
+        if free == 0 || units > class.cap - class.out {
+            Verdict::Kept
+        } else if free < units {
+            Verdict::Short
+        } else {
+            Verdict::Fits
+        }
+    }
+
+    /// Units that the next waiter of a class needs, if somebody waits whom no cap of his own keeps back.
+    pub(super) fn next_of(&self, class: usize) -> Option<u32> {
+        let index = self.tenants.next(self.waits.table(), class)?;
+        Some(self.buffers.units_of(self.waits.table()[index as usize].size))
+    }
+
+    /// Whether a more critical class keeps its turn for a buffer that is larger than what is free.
+    pub(super) fn is_behind_larger(&self, class: usize) -> bool {
+        self.stats.waiting > 0
+            && (0..class)
+                .any(|other| self.next_of(other).is_some_and(|units| self.verdict(other, units) == Verdict::Short))
+    }
+
+    /// Whether somebody waits whom a released buffer could help.
+    pub(super) fn is_short(&self) -> bool {
+        self.stats.waiting > 0 && (0..usize::from(self.classes_used)).any(|class| self.tenants.is_ready(class))
+    }
+
+    /// Assigns free buffers for as long as somebody waits who may take one.
+    pub(super) fn settle(&mut self) {
+        while self.stats.waiting > 0 {
+            let Some(class) = self.next_class() else {
+                return;
+            };
+            self.hand_over(class);
+        }
+    }
+
+    /// Of the classes with waiters that are eligible: the one passed most often, if that is too often; else the first.
+    pub(super) fn next_class(&self) -> Option<usize> {
+        let mut first = None;
+        let mut overdue = None;
+        for class in 0..usize::from(self.classes_used) {
+            match self.next_of(class).map(|units| self.verdict(class, units)) {
+                None | Some(Verdict::Kept) => continue,
+                Some(Verdict::Short) => break,
+                Some(Verdict::Fits) => {}
+            }
+            first = first.or(Some(class));
+            let bypassed = self.classes[class].bypassed;
+            let most = overdue.map_or(0, |most: usize| self.classes[most].bypassed + 1);
+            if bypassed >= u64::from(self.class_burst).max(most) {
+                overdue = Some(class);
+            }
+        }
+        overdue.or(first)
+    }
+
+    pub(super) fn hand_over(&mut self, chosen: usize) {
+        for class in 0..usize::from(self.classes_used) {
+            match self.next_of(class).map(|units| self.verdict(class, units)) {
+                None | Some(Verdict::Kept) => {}
+                Some(Verdict::Short) => break,
+                Some(Verdict::Fits) => {
+                    self.tenants.count_grant(class);
+                    self.classes[class].bypassed += 1;
+                }
+            }
+        }
+        self.classes[chosen].bypassed = 0;
+        let index = self.tenants.next(self.waits.table(), chosen).expect("a class is chosen for its next waiter");
+        // Its own grant is among those counted.
+        let passed = self.tenants.passed(&self.waits.table()[index as usize]) - 1;
+        self.tenants.serve(self.waits.table_mut(), chosen);
+        self.leave_class(chosen);
+        let Wait { token, tenant, class, size, is_timed, .. } = self.waits.table()[index as usize];
+        let request = Request { token, tenant: None, class, size, is_timed };
+        let lease = self.take_buffer(&request, tenant, LeaseState::Assigned);
+        let wait = &mut self.waits.table_mut()[index as usize];
+        (wait.passed, wait.state, wait.buffer) = (passed, WaitState::Assigned, lease.index());
+        self.assigned.push_back(self.waits.table_mut(), index);
+        self.stats.granted_by_hand_over += 1;
+        self.stats.passed_peak = self.stats.passed_peak.max(passed);
+    }
+
+    pub(super) fn enqueue(&mut self, request: &Request, tenant: u32) -> WaitId {
+        let Request { token, class, size, is_timed, .. } = *request;
+        let index = self.waits.add(Wait {
+            token,
+            since_ns: self.now_ns,
+            passed: self.tenants.grants(class.into()),
+            links: Links::NONE,
+            tenant,
+            buffer: NIL,
+            generation: Generation::first(0),
+            class,
+            size,
+            is_timed,
+            state: WaitState::Queued,
+        });
+        self.tenants.push(self.waits.table_mut(), index);
+        self.classes[usize::from(class)].waiting += 1;
+        self.stats.queued += 1;
+        self.stats.waiting += 1;
+        self.stats.waiting_peak = self.stats.waiting_peak.max(self.stats.waiting);
+        self.waits.table()[index as usize].id(index)
+    }
+
+    /// One waits less in a class.
+    pub(super) fn leave_class(&mut self, class: usize) {
+        self.classes[class].waiting -= 1;
+        self.stats.waiting -= 1;
+    }
+
+    pub(super) fn take_buffer(&mut self, request: &Request, tenant: u32, state: LeaseState) -> LeaseId {
+        let Request { token, class, size, is_timed, .. } = *request;
+        let lease = self.buffers.take(size, |lease| {
+            (lease.token, lease.tenant, lease.class) = (token, tenant, class);
+            (lease.state, lease.is_timed) = (state, is_timed);
+        });
+        let units = self.buffers.units_of(size);
+        self.classes[usize::from(class)].out += units;
+        self.tenants.took(self.waits.table(), tenant, units);
+        if is_timed {
+            self.deadlines.start(lease.index(), units, self.now_ns);
+        }
+        self.stats.took();
+        lease
+    }
+
+    pub(super) fn put_buffer(&mut self, index: u32) {
+        let Lease { tenant, class, is_timed, .. } = self.buffers.table()[index as usize];
+        let units = self.buffers.put(index);
+        self.classes[usize::from(class)].out -= units;
+        self.tenants.gave(self.waits.table(), tenant, units);
+        if is_timed {
+            self.deadlines.stop(index);
+        }
+        self.stats.gave();
+    }
+
+    pub(super) fn passed(&self, wait: &Wait) -> u64 {
+        match wait.state {
+            WaitState::Queued => self.tenants.passed(wait),
+            WaitState::Assigned | WaitState::Free => wait.passed,
+        }
+    }
+
+    pub(super) fn refuse<T>(&mut self, error: PoolError) -> Result<T, PoolError> {
+        self.stats.refused += 1;
+        Err(error)
+    }
+}

@@ -1,0 +1,369 @@
+//! What happens inside a step: the receiver does what the machine asks about buffers, until only the host's actions are
+//! left.
+
+use super::entry::Place;
+use super::{Granted, ReceiverError, ReceiverId, Receivers};
+use crate::connection::{Action, Actions, Connection, Event, EventError};
+use crate::memory::SlotIndex;
+use crate::pool::{Grant, LeaseId, Outcome, ReclaimKind, Request};
+use core::ops::Range;
+
+impl Receivers {
+    pub(super) fn check_class(&self, class: u8) -> Result<(), ReceiverError> {
+        if class < self.config.pool.classes { Ok(()) } else { Err(ReceiverError::UnknownClass) }
+    }
+
+    pub(super) fn insert(&mut self, class: u8, token: u64) -> Result<u32, ReceiverError> {
+        self.check_class(class)?;
+        self.table.insert(Connection::new(self.config.policy), class, token)
+    }
+
+    pub(super) fn attach_in_slot(
+        &mut self,
+        class: u8,
+        token: u64,
+        slot: SlotIndex,
+        bytes: &[u8],
+    ) -> Result<ReceiverId, ReceiverError> {
+        let memory = self.memory.slots_mut().slot_mut(slot);
+        memory[..bytes.len()].copy_from_slice(bytes);
+        let capacity = memory.len() as u32;
+        let index = self.insert(class, token)?;
+        self.table.set_place(index, Place::Slot(slot));
+        self.tell(index, Event::Attach { level: bytes.len() as u32, capacity });
+        self.tell(index, Event::BufferParked { capacity });
+        Ok(self.table.id(index))
+    }
+
+    pub(super) fn report(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
+        if let Event::Received { bytes } = event {
+            self.check_behind(index, bytes)?;
+        }
+        let actions = self.table.connection_mut(index).handle(event)?;
+        match event {
+            Event::Received { bytes } => self.received(index, bytes),
+            Event::Consumed { bytes } => self.consumed(index, bytes),
+            _ => {}
+        }
+        let actions = self.enter_granted(index).unwrap_or(actions);
+        let actions = self.settle(index, actions);
+        if actions.has(Action::Finished) {
+            self.pool.unpin_tenant(self.table.tenant(index));
+            self.table.remove(index);
+        }
+        Ok(actions)
+    }
+
+    /// A buffer that was granted while a receive was in flight becomes what the receiver holds once that is over.
+    pub(super) fn enter_granted(&mut self, index: u32) -> Option<Actions> {
+        let connection = self.table.connection(index);
+        if connection.is_in_flight() || !connection.is_open() {
+            return None;
+        }
+        let buffer = self.table.granted(index)?;
+        self.table.set_granted(index, None);
+        self.enter_buffer(index, self.pool.lease_at(buffer));
+        Some(self.table.connection(index).pending())
+    }
+
+    pub(super) fn received(&mut self, index: u32, bytes: u32) {
+        self.counts.received_bytes += u64::from(bytes);
+        if !self.table.connection(index).is_open() {
+            // A receive in flight has outlived its connection.
+            self.counts.dropped_bytes += u64::from(bytes);
+        }
+    }
+
+    /// Does what the machine asks about buffers, until only the host's actions are left.
+    pub(super) fn settle(&mut self, index: u32, pending: Actions) -> Actions {
+        let mut actions = pending;
+        while !actions.intersection(OWN_ACTIONS).is_empty() {
+            if actions.has(Action::Discard) {
+                self.discard(index);
+            } else if actions.has(Action::CancelRequest) {
+                self.cancel_request(index);
+            } else if actions.has(Action::ReleaseBuffer) {
+                self.release_held(index);
+            } else if actions.has(Action::RequestBuffer) {
+                self.request_buffer(index);
+            } else if !self.park(index) {
+                break;
+            }
+            actions = self.table.connection(index).pending();
+        }
+        host_actions(actions)
+    }
+
+    pub(super) fn close(&mut self, index: u32) -> Result<Actions, ReceiverError> {
+        if self.table.connection(index).is_open() {
+            self.counts.dropped_bytes += u64::from(self.table.connection(index).level());
+        }
+        self.report(index, Event::Close)
+    }
+
+    pub(super) fn check_not_in_flight(&self, index: u32) -> Result<(), ReceiverError> {
+        let in_flight = self.table.connection(index).is_in_flight();
+        if in_flight { Err(EventError::InFlight.into()) } else { Ok(()) }
+    }
+
+    pub(super) fn discard(&mut self, index: u32) {
+        let bytes = self.table.connection(index).level();
+        self.counts.dropped_bytes += u64::from(bytes);
+        self.tell(index, Event::Consumed { bytes });
+        self.advance(index, bytes);
+    }
+
+    /// Somebody who waited has its buffer; what it is to do, if anything.
+    pub(super) fn pass_on(&mut self, grant: Grant) -> Option<Granted> {
+        if !grant.is_timed {
+            self.host_waits -= 1;
+            return Some(Granted::Lease { wait: grant.wait, token: grant.token, lease: grant.lease });
+        }
+        let index = grant.token as u32;
+        self.table.set_wait(index, None);
+        if self.table.connection(index).is_in_flight() {
+            // What it receives into cannot be moved now: the host is asked to take the receive back.
+            self.table.set_granted(index, Some(grant.lease.index()));
+            self.tell(index, Event::ReclaimRequested);
+        } else {
+            self.enter_buffer(index, grant.lease);
+        }
+        self.granted(index)
+    }
+
+    pub(super) fn granted(&mut self, index: u32) -> Option<Granted> {
+        let pending = self.table.connection(index).pending();
+        let actions = self.settle(index, pending);
+        let granted = Granted::Receiver { id: self.table.id(index), token: self.table.token(index), actions };
+        (!actions.is_empty()).then_some(granted)
+    }
+
+    /// Asks a receiver to give its buffer back; what it is to do, if that is something new.
+    pub(super) fn reclaim(&mut self, index: u32, kind: ReclaimKind) -> Option<Granted> {
+        let before = host_actions(self.table.connection(index).pending());
+        let parked = self.counts.parked;
+        match kind {
+            ReclaimKind::Park => self.tell(index, Event::ReclaimRequested),
+            ReclaimKind::Shed => self.tell(index, Event::LeaseExpired),
+        }
+        let granted = self.granted(index);
+        self.counts.parked_on_demand += self.counts.parked - parked;
+        let after = host_actions(self.table.connection(index).pending());
+        self.counts.shed += u64::from(after.without(before).has(Action::Shed));
+        granted.filter(|_| !after.without(before).is_empty())
+    }
+
+    pub(super) fn cancel_request(&mut self, index: u32) {
+        self.cancel_wait(index);
+        self.tell(index, Event::done(Action::CancelRequest));
+    }
+
+    /// Ends the wait, if there is one: for a first buffer, or for a larger one than that which is given up.
+    pub(super) fn cancel_wait(&mut self, index: u32) {
+        if let Some(buffer) = self.table.granted(index) {
+            self.table.set_granted(index, None);
+            let lease = self.pool.lease_at(buffer);
+            self.pool.release(lease).expect("a receiver's lease is live until it is released here");
+        }
+        if let Some(wait) = self.table.wait(index) {
+            self.table.set_wait(index, None);
+            let wait = self.pool.wait_at(wait);
+            self.pool.cancel(wait).expect("a receiver's wait is live until it is granted or cancelled here");
+        }
+    }
+
+    pub(super) fn release_held(&mut self, index: u32) {
+        match self.table.set_place(index, Place::Nowhere) {
+            Place::Nowhere => {}
+            Place::Slot(slot) => self.give_slot(slot),
+            Place::Buffer(buffer) => self.leave_buffer(index, buffer),
+        }
+        self.tell(index, Event::BufferReleased);
+    }
+
+    pub(super) fn give_slot(&mut self, slot: SlotIndex) {
+        self.memory.slots_mut().give(slot).expect("a receiver's slot is taken");
+    }
+
+    /// Gives back a buffer that the receiver holds no more; whoever waits for a larger one does not need it now.
+    pub(super) fn leave_buffer(&mut self, index: u32, buffer: u32) {
+        if !self.table.connection(index).is_waiting() {
+            self.cancel_wait(index);
+        }
+        let lease = self.pool.lease_at(buffer);
+        self.pool.release(lease).expect("a receiver's lease is live until it is released here");
+    }
+
+    pub(super) fn request_as(&mut self, index: u32, size: u8) -> Result<Outcome, ReceiverError> {
+        let continues = self.table.connection(index).level() > 0;
+        let class = self.config.continuation_class.filter(|_| continues).unwrap_or(self.table.class(index));
+        let request = Request { token: index.into(), tenant: None, class, size, is_timed: true };
+        Ok(self.pool.request_in(&request, self.table.tenant(index))?)
+    }
+
+    pub(super) fn request_buffer(&mut self, index: u32) {
+        let asked = self.request_as(index, self.config.first_size);
+        match asked.expect("the table of waits has an entry for each receiver, and any class may have a first buffer") {
+            Outcome::Granted(lease) => self.enter_buffer(index, lease),
+            Outcome::Queued(wait) => {
+                self.table.set_wait(index, Some(wait.index()));
+                self.tell(index, Event::BufferDenied);
+                self.lend_lifeline(index);
+            }
+        }
+    }
+
+    /// Somebody who waits with nothing held gets a slot to receive into meanwhile.
+    pub(super) fn lend_lifeline(&mut self, index: u32) {
+        if !self.config.lifeline || self.table.place(index) != Place::Nowhere {
+            return;
+        }
+        if let Some(slot) = self.memory.slots_mut().take_smallest() {
+            self.table.set_place(index, Place::Slot(slot));
+            self.counts.lifelines += 1;
+            let capacity = self.memory.slots().slot(slot).len() as u32;
+            self.tell(index, Event::BufferParked { capacity });
+        }
+    }
+
+    /// The buffer becomes what the receiver holds; what a slot or a smaller buffer held comes to its front.
+    pub(super) fn enter_buffer(&mut self, index: u32, lease: LeaseId) {
+        self.touch(lease);
+        let content = self.content(index);
+        let buffer = lease.index();
+        match self.table.set_place(index, Place::Buffer(buffer)) {
+            Place::Nowhere => {}
+            Place::Slot(slot) => {
+                self.counts.unparked += u64::from(!content.is_empty());
+                self.memory.unpark(slot, content, buffer);
+                self.give_slot(slot);
+            }
+            Place::Buffer(smaller) => {
+                self.counts.grown += 1;
+                self.memory.arena_mut().copy(smaller, content, buffer);
+                let smaller = self.pool.lease_at(smaller);
+                self.pool.release(smaller).expect("a receiver's lease is live until it is released here");
+            }
+        }
+        self.tell(index, Event::BufferGranted { capacity: self.memory.arena().bytes_of(buffer) });
+    }
+
+    /// Moves the residue into a slot; says whether there was one.
+    pub(super) fn park(&mut self, index: u32) -> bool {
+        let Place::Buffer(buffer) = self.table.place(index) else {
+            return false;
+        };
+        let content = self.content(index);
+        let Some(slot) = self.memory.slots_mut().take(content.len()) else {
+            self.counts.park_refused += 1;
+            return false;
+        };
+        self.memory.park(buffer, content, slot);
+        self.counts.parked += 1;
+        self.table.set_place(index, Place::Slot(slot));
+        self.leave_buffer(index, buffer);
+        let capacity = self.memory.slots().slot(slot).len() as u32;
+        self.tell(index, Event::BufferParked { capacity });
+        true
+    }
+
+    pub(super) fn consumed(&mut self, index: u32, bytes: u32) {
+        self.counts.consumed_bytes += u64::from(bytes);
+        self.advance(index, bytes);
+    }
+
+    /// Bytes left from the front. In a buffer nothing is moved, and an empty one starts at the front again;
+    /// a slot is so small that what is left is moved to its front at once.
+    pub(super) fn advance(&mut self, index: u32, bytes: u32) {
+        let level = self.table.connection(index).level();
+        match self.table.place(index) {
+            Place::Buffer(buffer) => {
+                // A receive in flight goes to behind what was there when it was submitted.
+                let restarts = level == 0 && !self.table.connection(index).is_in_flight();
+                let start = if restarts { 0 } else { self.table.start(index) + bytes };
+                self.table.set_start(buffer, start);
+                if bytes > 0 {
+                    self.pool.progress_at(buffer, bytes.into());
+                }
+            }
+            Place::Slot(slot) => {
+                let rest = bytes as usize..(bytes + level) as usize;
+                self.memory.slots_mut().slot_mut(slot).copy_within(rest, 0);
+            }
+            Place::Nowhere => {}
+        }
+    }
+
+    pub(super) fn compact(&mut self, index: u32) {
+        let content = self.content(index);
+        let Place::Buffer(buffer) = self.table.place(index) else {
+            return;
+        };
+        if content.start == 0 {
+            return;
+        }
+        self.table.set_start(buffer, 0);
+        if !content.is_empty() {
+            self.counts.compactions += 1;
+            self.counts.compacted_bytes += content.len() as u64;
+            self.memory.arena_mut().buffer_mut(buffer).copy_within(content, 0);
+        }
+    }
+
+    pub(super) fn tell(&mut self, index: u32, event: Event) {
+        let told = self.table.connection_mut(index).handle(event);
+        told.expect("the connection asked for what is reported to it");
+    }
+
+    /// Where the content lies inside what is held.
+    pub(super) fn content(&self, index: u32) -> Range<usize> {
+        let start = self.table.start(index) as usize;
+        start..start + self.table.connection(index).level() as usize
+    }
+
+    pub(super) fn held(&self, index: u32) -> &[u8] {
+        match self.table.place(index) {
+            Place::Nowhere => &[],
+            Place::Slot(slot) => self.memory.slots().slot(slot),
+            Place::Buffer(buffer) => self.memory.arena().buffer(buffer),
+        }
+    }
+
+    pub(super) fn held_mut(&mut self, index: u32) -> &mut [u8] {
+        match self.table.place(index) {
+            Place::Nowhere => &mut [],
+            Place::Slot(slot) => self.memory.slots_mut().slot_mut(slot),
+            Place::Buffer(buffer) => self.memory.arena_mut().buffer_mut(buffer),
+        }
+    }
+
+    /// A buffer was obtained and is about to be written.
+    pub(super) fn touch(&mut self, lease: LeaseId) {
+        self.memory.arena_mut().touch(lease.index(), |size| self.pool.free_indexes(size));
+    }
+
+    /// Refuses received bytes that cannot lie behind the content, because nobody asked for the area that the content
+    /// is moved to the front for. Where it is at the front, the machine knows the room.
+    pub(super) fn check_behind(&self, index: u32, bytes: u32) -> Result<(), ReceiverError> {
+        let (start, connection) = (self.table.start(index), self.table.connection(index));
+        let behind = connection.capacity() - start - connection.level();
+        if start > 0 && bytes > behind { Err(ReceiverError::TooManyBytes) } else { Ok(()) }
+    }
+
+    pub(super) fn check_host_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
+        self.pool.check_lease(lease)?;
+        match self.table.holder(lease.index()) {
+            None => Ok(()),
+            Some(_) => Err(ReceiverError::Stale),
+        }
+    }
+}
+
+/// What the receiver does by itself.
+const OWN_ACTIONS: Actions =
+    Actions::of(&[Action::RequestBuffer, Action::CancelRequest, Action::ReleaseBuffer, Action::Park, Action::Discard]);
+
+/// What is left for the host.
+pub(super) fn host_actions(actions: Actions) -> Actions {
+    actions.without(OWN_ACTIONS)
+}

@@ -1,0 +1,102 @@
+//! What a set of receivers tells its host.
+
+use super::ReceiverId;
+use crate::connection::{Actions, Connection};
+use crate::memory::SLOT_SIZES;
+use crate::pool::{Idleness, LeaseId, PoolStats, WaitId};
+
+/// Something that came of others' doings: a buffer was handed over to somebody who had waited, or somebody is to be shed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// A receiver got its buffer, or is to be shed; these actions are to be done.
+    Receiver {
+        /// The receiver.
+        id: ReceiverId,
+        /// What the host gave at `attach`.
+        token: u64,
+        /// What is to be done now.
+        actions: Actions,
+    },
+    /// A request of the host's own was served.
+    Lease {
+        /// The wait that ended; stale now.
+        wait: WaitId,
+        /// What the host gave at `request`.
+        token: u64,
+        /// The buffer.
+        lease: LeaseId,
+    },
+}
+
+/// A buffer that left a receiver with what was in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// The buffer, held by the host now.
+    pub lease: LeaseId,
+    /// Where the content starts, in bytes.
+    pub offset: u32,
+    /// Length of the content, in bytes.
+    pub level: u32,
+}
+
+/// Counts of the receive side; see [`PoolStats`] for the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiverStats {
+    /// The pool's.
+    pub pool: PoolStats,
+    /// Receivers attached.
+    pub receivers: u32,
+    /// Parking slots in all.
+    pub slots: u32,
+    /// Parking slots that hold a residue or lend a lifeline.
+    pub slots_in_use: u32,
+    /// The same by size: 64, 256, 1024 and 4096 bytes.
+    pub slots_in_use_by_size: [u32; SLOT_SIZES.len()],
+    /// The most slots that were in use at once.
+    pub slots_in_use_peak: u32,
+    /// Residues moved from a buffer to a slot.
+    pub parked: u64,
+    /// Those of them that were moved because the pool asked.
+    pub parked_on_demand: u64,
+    /// Receivers that were told to shed.
+    pub shed: u64,
+    /// Contents moved to a larger buffer.
+    pub grown: u64,
+    /// Residues moved from a slot to a buffer.
+    pub unparked: u64,
+    /// Slots lent to receive without a buffer.
+    pub lifelines: u64,
+    /// Residues that could not be parked because no slot was free.
+    pub park_refused: u64,
+    /// Times a content was moved to the front of its buffer to make room.
+    pub compactions: u64,
+    /// Bytes moved by compactions.
+    pub compacted_bytes: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Bytes the decoders took.
+    pub consumed_bytes: u64,
+    /// Bytes thrown away: after `Fail`, after the end, at `Close`.
+    pub dropped_bytes: u64,
+    /// Bytes that left with a buffer taken by the host.
+    pub handed_over_bytes: u64,
+    /// Bytes reserved at start for buffers and slots.
+    pub memory_bytes: u64,
+}
+
+/// Everything there is to print about a receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiverInfo {
+    /// The connection's state.
+    pub connection: Connection,
+    /// What the host gave at `attach`.
+    pub token: u64,
+    /// Class of its requests.
+    pub class: u8,
+    /// How long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
+    pub wait_age_ns: u64,
+    /// Grants that passed it while it is queued; 0 if it is not.
+    pub grants_passed: u64,
+    /// How it gets on with the buffer it holds; `None` if it holds none or leases have no deadline.
+    pub idleness: Option<Idleness>,
+}

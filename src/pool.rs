@@ -68,6 +68,7 @@ pub use stats::PoolStats;
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 
+#[cfg(feature = "std")]
 pub(crate) use id::Generation;
 
 use alloc::vec::Vec;

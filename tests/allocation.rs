@@ -344,6 +344,33 @@ fn nothing_is_allocated_after_the_start() {
     }
 }
 
+/// The published figures: what one more of each takes, with all tables.
+#[test]
+fn memory_is_what_each_part_costs() {
+    const MORE: u32 = 64_000;
+    let reserved = |config: &ReceiversConfig| {
+        let before = LIVE_BYTES.get();
+        let receivers = Receivers::new(config).expect("the configuration is allowed");
+        (LIVE_BYTES.get() - before, receivers.stats().memory_bytes)
+    };
+    let few = ReceiversConfig { buffer_bytes: 64, slots: 0, ..config(Mode::Level) };
+    let few = ReceiversConfig { pool: PoolConfig { waiters_max: 2 * MORE, ..few.pool }, ..few };
+    let mut many = [few; 4];
+    many[0].receivers_max += MORE;
+    many[1].pool.waiters_max += MORE;
+    many[2].slots += MORE;
+    many[3].pool.buffers += MORE;
+    // A receiver; a wait; a slot, which is 64 bytes and a bit; a buffer, here of 64 bytes.
+    let costs = [48.0 + 12.0, 48.0, 64.125, 64.0 + 24.0 + 8.0].map(|bytes: f64| (bytes * f64::from(MORE)) as i64);
+    let holding = [0, 0, 64, 64].map(|bytes| bytes * u64::from(MORE));
+    let (before, memory_bytes) = reserved(&few);
+    for ((config, cost), held) in many.iter().zip(costs).zip(holding) {
+        let (after, memory_bytes_after) = reserved(config);
+        assert!(after - before <= cost, "{} bytes for each are more than was published", (after - before) / 64_000);
+        assert_eq!(memory_bytes_after - memory_bytes, held, "what holds received bytes");
+    }
+}
+
 #[test]
 fn the_parts_alone_allocate_nothing_either() {
     let mut pool = Pool::new(&PoolConfig::new(1, 2)).expect("the configuration is allowed");

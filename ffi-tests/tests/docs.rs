@@ -33,11 +33,8 @@ fn code_that_is_shown_is_the_file_s() {
         .map(|entry| entry.expect("docs/ is readable").path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "md"))
         .collect();
-    let readme = root().join("README.md");
-    if readme.exists() {
-        assert!(read(&readme).contains(&format!("<!-- file: {MINIMAL} -->\n")), "the README shows {MINIMAL}");
-        pages.push(readme);
-    }
+    assert!(read("README.md").contains(&format!("<!-- file: {MINIMAL} -->\n")), "the README shows {MINIMAL}");
+    pages.push(root().join("README.md"));
     let mut blocks = 0;
     for page in pages {
         for (path, block) in shown(&read(&page)) {
@@ -98,4 +95,55 @@ fn the_table_of_statuses_is_the_header_s() {
     let page = read("docs/c-api.md");
     let table: Vec<&str> = page.lines().filter(|line| line.starts_with("| `DEMUXBUF_")).collect();
     assert_eq!(table, expected, "docs/c-api.md lists other statuses than the header");
+}
+
+/// Every name of a variant of an enumeration in a source file.
+fn variants(path: &str, name: &str) -> Vec<String> {
+    let source = read(path);
+    let start = source.find(&format!("pub enum {name} {{\n")).unwrap_or_else(|| panic!("{path} has {name}"));
+    let body = &source[start..start + source[start..].find("\n}\n").expect("the enumeration ends")];
+    let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
+    let lines = lines.filter(|line| line.starts_with(|first: char| first.is_ascii_uppercase()));
+    lines.map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned()).collect()
+}
+
+/// The part of the README below this heading.
+fn part(heading: &str) -> String {
+    let readme = read("README.md");
+    let found = readme.split("\n## ").find(|part| part.starts_with(heading));
+    found.unwrap_or_else(|| panic!("the README has a part named {heading}")).to_owned()
+}
+
+#[test]
+fn the_readme_says_what_becomes_each_event_and_each_action() {
+    let part = part("Into an existing proxy");
+    let named: Vec<&str> = part.split('`').skip(1).step_by(2).collect();
+    let mut expected = variants("src/connection/event.rs", "Event");
+    expected.extend(variants("src/connection/action.rs", "Action"));
+    assert!(expected.len() > 30, "the sources were misread: {expected:?}");
+    let missing: Vec<_> = expected.iter().filter(|name| !named.contains(&name.as_str())).collect();
+    assert!(missing.is_empty(), "the README does not say what becomes {missing:?}");
+}
+
+/// A file in backticks is followed by the names of tests in it, with nothing but space in between.
+#[test]
+fn the_tests_that_the_readme_names_exist() {
+    let part = part("Guarantees");
+    let pieces: Vec<&str> = part.split('`').collect();
+    let mut file = None;
+    let mut tests = 0;
+    for pair in pieces.chunks_exact(2) {
+        let (between, word) = (pair[0], pair[1]);
+        if word.ends_with(".rs") {
+            file = Some(word);
+        } else if let (true, Some(path)) = (between.trim().is_empty(), file) {
+            let source = read(path);
+            let is_test = source.split("#[test]\n").skip(1).any(|test| test.trim().starts_with(&format!("fn {word}(")));
+            assert!(is_test, "{path} has no test {word}");
+            tests += 1;
+        } else {
+            file = None;
+        }
+    }
+    assert!(tests > 20, "the README was misread: {tests} tests");
 }

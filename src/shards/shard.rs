@@ -200,7 +200,7 @@ impl Shard {
         if thread == 0 || thread == thread_mark() { Ok(()) } else { Err(ShardError::WrongThread) }
     }
 
-    /// As [`Shards::check_invariants`].
+    /// As [`Shards::check_invariants`](super::Shards::check_invariants).
     ///
     /// # Errors
     ///

@@ -353,7 +353,7 @@ fn memory_is_what_each_part_costs() {
         let receivers = Receivers::new(config).expect("the configuration is allowed");
         (LIVE_BYTES.get() - before, receivers.stats().memory_bytes)
     };
-    let few = ReceiversConfig { buffer_bytes: 64, slots: 0, ..config(Mode::Level) };
+    let few = ReceiversConfig { buffer_bytes: 64, ..config(Mode::Level) };
     let few = ReceiversConfig { pool: PoolConfig { waiters_max: 2 * MORE, ..few.pool }, ..few };
     let mut many = [few; 4];
     many[0].receivers_max += MORE;

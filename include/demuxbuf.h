@@ -785,6 +785,15 @@ int32_t demuxbuf_h2_peek(const demuxbuf_h2_decoder *decoder,
 int32_t demuxbuf_h2_accept(demuxbuf_h2_decoder *decoder,
                            const demuxbuf_h2_next *next);
 
+// Checks the pad length of a frame with the padded flag: the first byte of its payload. Other frames have none, and pass.
+//
+// Thread rule: any thread. Cost: O(1), no allocation.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_PROTOCOL` if the padding does not leave room for what the frame must carry (RFC
+// 9113 sections 6.1, 6.2, 6.6), a PROTOCOL_ERROR of the connection; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` if `*next`
+// is not a frame.
+int32_t demuxbuf_h2_check_padding(const demuxbuf_h2_next *next,
+                                  uint8_t pad_length);
+
 // Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
 //
 // If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what

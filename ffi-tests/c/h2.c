@@ -202,6 +202,27 @@ static void rules_that_a_header_can_break(void) {
   }
 }
 
+static void padding_leaves_room_for_what_must_be_there(void) {
+  demuxbuf_h2_decoder decoder = started(DEMUXBUF_H2_SERVER);
+  const struct {
+    uint32_t length;
+    uint8_t kind, flags, longest;
+  } frames[] = {{10, DATA, PADDED, 9}, {10, HEADERS, PADDED, 9}, {10, HEADERS, PADDED | 0x20, 4}, {10, PUSH_PROMISE, PADDED, 5}};
+  demuxbuf_h2_next next;
+  for (size_t at = 0; at < sizeof frames / sizeof frames[0]; at++) {
+    CHECK_NUMBER(peek_head(&decoder, frames[at].length, frames[at].kind, frames[at].flags, 1, &next), DEMUXBUF_OK);
+    for (uint32_t pad_length = 0; pad_length < 256; pad_length++) {
+      int32_t expected = pad_length <= frames[at].longest ? DEMUXBUF_OK : DEMUXBUF_ERR_PROTOCOL;
+      CHECK_NUMBER(demuxbuf_h2_check_padding(&next, (uint8_t)pad_length), expected);
+    }
+  }
+  CHECK_NUMBER(peek_head(&decoder, 10, DATA, 0, 1, &next), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_h2_check_padding(&next, 255), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_h2_check_padding(NULL, 0), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_h2_peek(&decoder, NULL, 0, &next), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_h2_check_padding(&next, 0), DEMUXBUF_ERR_RANGE);
+}
+
 static void a_header_block_is_one_piece(void) {
   demuxbuf_h2_decoder decoder = started(DEMUXBUF_H2_SERVER);
   demuxbuf_h2_next next;
@@ -246,6 +267,7 @@ int main(void) {
   the_preface_comes_first();
   a_header_needs_nine_bytes();
   rules_that_a_header_can_break();
+  padding_leaves_room_for_what_must_be_there();
   a_header_block_is_one_piece();
   accepting_out_of_order_is_refused();
   return check_end();

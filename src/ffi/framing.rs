@@ -167,6 +167,25 @@ pub unsafe extern "C" fn demuxbuf_h2_accept(decoder: *mut demuxbuf_h2_decoder, n
     DEMUXBUF_OK
 }
 
+/// Checks the pad length of a frame with the padded flag: the first byte of its payload. Other frames have none, and pass.
+///
+/// Thread rule: any thread. Cost: O(1), no allocation.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_PROTOCOL` if the padding does not leave room for what the frame must carry (RFC
+/// 9113 sections 6.1, 6.2, 6.6), a PROTOCOL_ERROR of the connection; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` if `*next`
+/// is not a frame.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_h2_check_padding(next: *const demuxbuf_h2_next, pad_length: u8) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(next) = (unsafe { next.as_ref() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    match next.found() {
+        Next::Frame(head) if head.check_padding(pad_length).is_ok() => DEMUXBUF_OK,
+        Next::Frame(_) => DEMUXBUF_ERR_PROTOCOL,
+        Next::NeedMore(_) | Next::Preface => DEMUXBUF_ERR_RANGE,
+    }
+}
+
 impl demuxbuf_h2_next {
     fn of(found: &Next) -> demuxbuf_h2_next {
         match *found {

@@ -38,7 +38,8 @@ impl Pool {
         };
         let waiting =
             |tenant: u32| self.waits.table().iter().filter(queued).filter(|wait| wait.tenant == tenant).count() as u32;
-        self.tenants.check(self.waits.table(), out, waiting)
+        let all_out = self.buffers.units() - self.buffers.free_units();
+        self.tenants.check(self.waits.table(), out, waiting, (all_out, self.stats.waiting))
     }
 
     fn check_buffers(&self) -> Result<(), &'static str> {

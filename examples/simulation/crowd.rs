@@ -1,0 +1,80 @@
+//! Who comes, and how each behaves.
+
+use crate::world::{FRAME_BYTES_MAX, MS};
+
+/// How a peer behaves. Times are spans to choose from, at random.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habit {
+    /// Size of each frame, with its header.
+    pub(crate) frame_bytes: (u32, u32),
+    /// How much of a frame it sends before it falls silent.
+    pub(crate) sends_bytes: u32,
+    /// Size of each piece that it sends, and the time between two.
+    pub(crate) piece_bytes: (u32, u32),
+    pub(crate) pause_ns: (u64, u64),
+    /// How long the host has to keep a frame before it is served: what a slow reader of its answer makes long.
+    pub(crate) service_ns: u64,
+    /// From one frame that was served to the next that it sends.
+    pub(crate) think_ns: (u64, u64),
+    /// After how long it leaves by itself, and after how long it comes back, by itself or shed.
+    pub(crate) stays_ns: u64,
+    pub(crate) returns_ns: (u64, u64),
+}
+
+/// Peers of one habit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crowd {
+    pub(crate) name: &'static str,
+    pub(crate) habit: Habit,
+    pub(crate) peers: u32,
+    /// Tenants of their own that they are spread over; 0 for nobody's.
+    pub(crate) tenants: u32,
+    /// When they come, one after the other for so long, and when those who are there leave for good.
+    pub(crate) from_ns: u64,
+    pub(crate) gather_ns: u64,
+    pub(crate) until_ns: u64,
+}
+
+impl Crowd {
+    /// So many peers, each a tenant, there from the start to the end.
+    pub(crate) fn new(name: &'static str, habit: Habit, peers: u32) -> Crowd {
+        Crowd { name, habit, peers, tenants: peers, from_ns: 0, gather_ns: 100 * MS, until_ns: u64::MAX }
+    }
+}
+
+/// Sends requests of up to 12 KiB in pieces, waits for each answer, thinks, and stays.
+pub(crate) const HONEST: Habit = Habit {
+    frame_bytes: (100, 12_000),
+    sends_bytes: u32::MAX,
+    piece_bytes: (1_000, 6_000),
+    pause_ns: (0, 5 * MS),
+    service_ns: MS,
+    think_ns: (50 * MS, 150 * MS),
+    stays_ns: u64::MAX,
+    returns_ns: (MS, MS),
+};
+
+/// The largest frame, a few bytes at a time, for ever.
+pub(crate) const DRIP: Habit = Habit {
+    frame_bytes: (FRAME_BYTES_MAX, FRAME_BYTES_MAX),
+    piece_bytes: (1, 8),
+    pause_ns: (10 * MS, 50 * MS),
+    returns_ns: (500 * MS, 1_000 * MS),
+    ..HONEST
+};
+
+/// So much of the largest frame, and then nothing.
+pub(crate) const fn partial(bytes: u32) -> Habit {
+    Habit { sends_bytes: bytes, piece_bytes: (bytes, bytes), ..DRIP }
+}
+
+/// Requests whose answers it does not take.
+pub(crate) const SLOW_READER: Habit =
+    Habit { frame_bytes: (8_000, 8_000), service_ns: 60_000 * MS, returns_ns: (500 * MS, 1_000 * MS), ..HONEST };
+
+/// Whole requests, one after the other, as fast as they are served.
+pub(crate) const FLOOD: Habit =
+    Habit { frame_bytes: (12_000, 12_000), piece_bytes: (12_000, 12_000), think_ns: (0, 0), ..HONEST };
+
+/// Comes, sends part of a frame, and leaves.
+pub(crate) const LEAVER: Habit = Habit { stays_ns: 30 * MS, returns_ns: (0, 20 * MS), ..partial(3_000) };

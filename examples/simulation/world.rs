@@ -1,0 +1,427 @@
+//! A proxy on the pure core, its peers and their transports, in virtual time: no sockets, no threads, no real clock.
+//!
+//! One seed is one run. The host does what the machine says and nothing else, in the level-triggered way; each byte that
+//! is decoded is compared with the one that was sent, and the invariants are checked as it goes.
+
+use crate::crowd::{Crowd, Habit};
+use demuxbuf::connection::{Action, Actions, Event};
+use demuxbuf::framing::h2::{Head, kind};
+use demuxbuf::pool::{TenantConfig, TenantId};
+use demuxbuf::receiver::{Granted, ReceiverId, ReceiverStats, Receivers, ReceiversConfig};
+use hdrhistogram::Histogram;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// A millisecond.
+pub(crate) const MS: u64 = 1_000_000;
+/// The largest frame that fits into a buffer.
+pub(crate) const FRAME_BYTES_MAX: u32 = 16_384;
+
+const HEAD_BYTES: usize = 9;
+/// Why the decoder of a peer is blocked: its frame is being worked on.
+const IN_SERVICE: u32 = 1;
+/// Far more than one event can cause: beyond this the host spins.
+const STEPS_PER_EVENT_MAX: u64 = 10_000_000;
+
+/// Something that happens at a time to a peer in its life of this number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Happening {
+    Connect,
+    Send,
+    Served,
+    Leave,
+}
+
+/// One peer and its transport.
+struct Peer {
+    crowd: usize,
+    /// How often it connected: what was meant for an earlier life is void.
+    life: u32,
+    id: Option<ReceiverId>,
+    tenant: Option<TenantId>,
+    /// What it sent and nobody consumed; the last `unread` bytes of it are not received yet.
+    stream: VecDeque<u8>,
+    unread: usize,
+    /// The rest of the frame that it is sending, and how much of that it will ever send.
+    unsent: Vec<u8>,
+    sends: u32,
+    /// When the last byte of each frame that is complete was sent.
+    complete_ns: VecDeque<u64>,
+    is_served: bool,
+    is_watched: bool,
+    is_queued: bool,
+}
+
+/// What became of one crowd.
+pub(crate) struct CrowdReport {
+    pub(crate) name: &'static str,
+    pub(crate) peers: u32,
+    /// Frames that were served.
+    pub(crate) served: u64,
+    /// Peers that were shed.
+    pub(crate) shed: u64,
+    /// From the arrival of the last byte of a frame until it was served, in microseconds.
+    pub(crate) latency_us: Histogram<u64>,
+}
+
+/// What became of a run.
+pub(crate) struct Report {
+    pub(crate) crowds: Vec<CrowdReport>,
+    pub(crate) stats: ReceiverStats,
+    pub(crate) passed_max: u64,
+    /// Events that the core was told.
+    pub(crate) steps: u64,
+    /// Of all that was told and answered, in order.
+    pub(crate) trace: u64,
+    /// From the moment at which a crowd left for good until nobody waited any more.
+    pub(crate) recovery_ns: Option<u64>,
+    /// Frames that were sent completely and are not served yet, at the end.
+    pub(crate) unserved: u64,
+}
+
+/// The proxy and everybody it serves.
+pub(crate) struct World {
+    receivers: Receivers,
+    lease_ns: u64,
+    peers: Vec<Peer>,
+    crowds: Vec<Crowd>,
+    reports: Vec<CrowdReport>,
+    /// Time, order, peer, its life.
+    agenda: BinaryHeap<Reverse<(u64, u64, usize, u32, Happening)>>,
+    planned: u64,
+    ready: VecDeque<usize>,
+    now_ns: u64,
+    /// Steps from one check of the invariants to the next.
+    check_steps: u64,
+    steps: u64,
+    trace: DefaultHasher,
+    rng: fastrand::Rng,
+    left_ns: Option<u64>,
+    recovery_ns: Option<u64>,
+}
+
+impl World {
+    /// Everybody of every crowd, who connects at some time in the first `gather_ns` of his crowd's stay.
+    pub(crate) fn new(config: &ReceiversConfig, share: &TenantConfig, crowds: Vec<Crowd>, seed: u64) -> World {
+        let mut world = World {
+            receivers: Receivers::new(config).expect("the configuration is allowed"),
+            lease_ns: config.pool.lease_ns,
+            peers: Vec::new(),
+            reports: crowds.iter().map(report_on).collect(),
+            crowds,
+            agenda: BinaryHeap::new(),
+            planned: 0,
+            ready: VecDeque::new(),
+            now_ns: 0,
+            // Each walks everything.
+            check_steps: if config.receivers_max <= 300 { 1 } else { 20 * u64::from(config.receivers_max) },
+            steps: 0,
+            trace: DefaultHasher::new(),
+            rng: fastrand::Rng::with_seed(seed),
+            left_ns: None,
+            recovery_ns: None,
+        };
+        for crowd in 0..world.crowds.len() {
+            let Crowd { peers, tenants, from_ns, gather_ns, .. } = world.crowds[crowd];
+            let create = |_| world.receivers.create_tenant(share).expect("there is room for each tenant");
+            let tenants: Vec<TenantId> = (0..tenants).map(create).collect();
+            for at in 0..peers as usize {
+                let tenant = (!tenants.is_empty()).then(|| tenants[at % tenants.len()]);
+                world.peers.push(Peer::new(crowd, tenant));
+                let connects_ns = from_ns + world.rng.u64(0..=gather_ns);
+                world.plan(world.peers.len() - 1, connects_ns, Happening::Connect);
+            }
+        }
+        world
+    }
+
+    /// Lets time pass until then.
+    pub(crate) fn run_until(&mut self, end_ns: u64) {
+        loop {
+            let due_ns = self.receivers.poll_timeout();
+            let planned_ns = self.agenda.peek().map_or(u64::MAX, |Reverse(next)| next.0);
+            if due_ns.min(planned_ns) > end_ns {
+                break;
+            }
+            self.now_ns = self.now_ns.max(due_ns.min(planned_ns));
+            self.receivers.handle_timeout(self.now_ns);
+            if planned_ns <= self.now_ns {
+                let Reverse((_, _, at, life, happening)) = self.agenda.pop().expect("it was seen");
+                self.happen(at, life, happening);
+            }
+            self.turn();
+            assert!(self.receivers.poll_timeout() > self.now_ns, "what was due is done: the host does not spin");
+        }
+        self.now_ns = end_ns;
+        self.check();
+    }
+
+    /// How it went until now.
+    pub(crate) fn report(self) -> Report {
+        Report {
+            stats: self.receivers.stats(),
+            passed_max: self.receivers.passed_max(0).expect("there is a first class"),
+            crowds: self.reports,
+            steps: self.steps,
+            trace: self.trace.finish(),
+            recovery_ns: self.recovery_ns,
+            unserved: self.peers.iter().map(|peer| peer.complete_ns.len() as u64).sum(),
+        }
+    }
+
+    fn plan(&mut self, at: usize, time_ns: u64, happening: Happening) {
+        // The order of planning decides between equals.
+        self.planned += 1;
+        self.agenda.push(Reverse((time_ns, self.planned, at, self.peers[at].life, happening)));
+    }
+
+    fn plan_in(&mut self, at: usize, range_ns: (u64, u64), happening: Happening) {
+        let after_ns = self.rng.u64(range_ns.0..=range_ns.1);
+        self.plan(at, self.now_ns.saturating_add(after_ns), happening);
+    }
+
+    fn habit(&self, at: usize) -> Habit {
+        self.crowds[self.peers[at].crowd].habit
+    }
+
+    fn happen(&mut self, at: usize, life: u32, happening: Happening) {
+        if life != self.peers[at].life {
+            return;
+        }
+        match happening {
+            Happening::Connect => self.connect(at),
+            Happening::Send => self.send(at),
+            Happening::Served => {
+                self.peers[at].is_served = true;
+                self.tell(at, Event::Unblock { reasons: IN_SERVICE });
+                self.act(at);
+            }
+            Happening::Leave => self.leave(at),
+        }
+    }
+
+    fn connect(&mut self, at: usize) {
+        if self.now_ns >= self.crowds[self.peers[at].crowd].until_ns {
+            return;
+        }
+        let id = self.receivers.attach(0, at as u64).expect("the table has room for everybody");
+        self.receivers.set_tenant(id, self.peers[at].tenant).expect("tenants stay");
+        self.peers[at].id = Some(id);
+        let Habit { stays_ns, think_ns, .. } = self.habit(at);
+        let crowd = &self.crowds[self.peers[at].crowd];
+        self.plan(at, (self.now_ns.saturating_add(stays_ns)).min(crowd.until_ns), Happening::Leave);
+        self.plan_in(at, (0, think_ns.1), Happening::Send);
+        self.act(at);
+    }
+
+    /// Sends the next piece of a frame.
+    fn send(&mut self, at: usize) {
+        let habit = self.habit(at);
+        if self.peers[at].unsent.is_empty() {
+            let frame_bytes = self.rng.u32(habit.frame_bytes.0..=habit.frame_bytes.1);
+            let filler = self.rng.u8(..);
+            self.peers[at].unsent = frame(frame_bytes, filler);
+            self.peers[at].sends = habit.sends_bytes.min(frame_bytes);
+        }
+        let piece_bytes = self.rng.u32(habit.piece_bytes.0..=habit.piece_bytes.1);
+        let peer = &mut self.peers[at];
+        let piece_bytes = piece_bytes.min(peer.sends);
+        peer.sends -= piece_bytes;
+        peer.unread += piece_bytes as usize;
+        peer.stream.extend(peer.unsent.drain(..piece_bytes as usize));
+        let (is_complete, goes_on) = (peer.unsent.is_empty(), peer.sends > 0);
+        if is_complete {
+            peer.complete_ns.push_back(self.now_ns);
+        }
+        if goes_on {
+            self.plan_in(at, habit.pause_ns, Happening::Send);
+        }
+        self.look(at);
+    }
+
+    /// The peer goes: its connection is closed with whatever it holds.
+    fn leave(&mut self, at: usize) {
+        let Habit { returns_ns, .. } = self.habit(at);
+        let Crowd { until_ns, .. } = self.crowds[self.peers[at].crowd];
+        let peer = &mut self.peers[at];
+        let (crowd, tenant, is_queued) = (peer.crowd, peer.tenant, peer.is_queued);
+        let life = peer.life + 1;
+        let id = peer.id.take().expect("who leaves had come");
+        *peer = Peer { life, is_queued, ..Peer::new(crowd, tenant) };
+        let actions = self.receivers.handle(id, Event::Close);
+        assert_eq!(actions, Ok(Action::Finished.into()), "closing ends everything");
+        self.count_step(at, Event::Close, Actions::NONE);
+        if self.now_ns.saturating_add(returns_ns.0) < until_ns {
+            self.plan_in(at, returns_ns, Happening::Connect);
+        } else {
+            self.left_ns = Some(self.now_ns);
+            self.recovery_ns = None;
+        }
+    }
+
+    /// All that can be done now.
+    fn turn(&mut self) {
+        let first_step = self.steps;
+        loop {
+            if let Some(at) = self.ready.pop_front() {
+                self.peers[at].is_queued = false;
+                if self.peers[at].id.is_some() && self.peers[at].is_watched && self.peers[at].unread > 0 {
+                    self.tell(at, Event::Readable);
+                    self.act(at);
+                }
+            } else if let Some(granted) = self.receivers.poll_grant() {
+                let Granted::Receiver { id, token, .. } = granted else {
+                    panic!("the host asks for no buffers of its own");
+                };
+                assert_eq!(self.peers[token as usize].id, Some(id), "a grant names a live receiver");
+                self.act(token as usize);
+            } else {
+                break;
+            }
+            assert!(self.steps - first_step < STEPS_PER_EVENT_MAX, "the host comes to rest");
+        }
+        if self.left_ns.is_some() && self.recovery_ns.is_none() && self.receivers.pool().stats().waiting == 0 {
+            self.recovery_ns = self.left_ns.map(|left_ns| self.now_ns - left_ns);
+        }
+    }
+
+    /// A level-triggered watch: told for as long as there is something.
+    fn look(&mut self, at: usize) {
+        let peer = &mut self.peers[at];
+        if peer.is_watched && peer.unread > 0 && !peer.is_queued {
+            peer.is_queued = true;
+            self.ready.push_back(at);
+        }
+    }
+
+    /// Does what is to be done for one peer.
+    fn act(&mut self, at: usize) {
+        while let Some(id) = self.peers[at].id {
+            let actions = self.receivers.pending(id).expect("the handle is live");
+            if actions.has(Action::Shed) {
+                return self.shed(at);
+            }
+            assert!(!actions.has(Action::CannotFit), "each frame fits");
+            let acknowledged = actions.intersection(Actions::ACKNOWLEDGED);
+            if !acknowledged.is_empty() {
+                let peer = &mut self.peers[at];
+                peer.is_watched |= acknowledged.has(Action::WantRecv);
+                peer.is_watched &= !acknowledged.has(Action::StopRecv);
+                self.tell(at, Event::done(acknowledged));
+            } else if actions.has(Action::Demux) {
+                self.decode(at);
+            } else if actions.has(Action::Recv) {
+                self.receive(at);
+            } else {
+                break;
+            }
+        }
+        self.look(at);
+    }
+
+    fn receive(&mut self, at: usize) {
+        let peer = &mut self.peers[at];
+        let area = self.receivers.receive_area(peer.id.expect("it is connected")).expect("the handle is live");
+        let bytes = area.len().min(peer.unread);
+        if bytes == 0 {
+            return self.tell(at, Event::WouldBlock);
+        }
+        let start = peer.stream.len() - peer.unread;
+        for (to, from) in area.iter_mut().zip(peer.stream.range(start..start + bytes)) {
+            *to = *from;
+        }
+        peer.unread -= bytes;
+        self.tell(at, Event::Received { bytes: bytes as u32 });
+    }
+
+    /// Decodes one frame, if it is there and was worked on.
+    fn decode(&mut self, at: usize) {
+        let peer = &mut self.peers[at];
+        let data = self.receivers.data(peer.id.expect("it is connected")).expect("the handle is live");
+        assert_eq!(data.len(), peer.stream.len() - peer.unread, "all that was received is there");
+        let frame_bytes = match data.first_chunk() {
+            Some(head) => Head::decode(head).frame_bytes() as usize,
+            None => HEAD_BYTES,
+        };
+        if data.len() < frame_bytes {
+            return self.tell(at, Event::NeedMore { bytes: (frame_bytes - data.len()) as u32 });
+        }
+        if !peer.is_served {
+            let service_ns = self.habit(at).service_ns;
+            self.tell(at, Event::Block { reasons: IN_SERVICE });
+            return self.plan(at, self.now_ns + service_ns, Happening::Served);
+        }
+        assert!(peer.stream.iter().zip(data).take(frame_bytes).all(|(sent, got)| sent == got), "order and content");
+        peer.is_served = false;
+        peer.stream.drain(..frame_bytes);
+        let complete_ns = peer.complete_ns.pop_front().expect("the frame is complete");
+        let report = &mut self.reports[peer.crowd];
+        report.served += 1;
+        report.latency_us.record((self.now_ns - complete_ns) / 1_000).expect("it grows with what is recorded");
+        self.tell(at, Event::Consumed { bytes: frame_bytes as u32 });
+        let think_ns = self.habit(at).think_ns;
+        self.plan_in(at, think_ns, Happening::Send);
+    }
+
+    /// The pool asks to close this one; never one that made progress within its lease, or while nobody waits.
+    fn shed(&mut self, at: usize) {
+        let id = self.peers[at].id.expect("it is connected");
+        let info = self.receivers.describe(id).expect("the handle is live");
+        let idle_ns = info.idleness.expect("it holds a buffer").idle_ns;
+        assert!(idle_ns >= self.lease_ns, "{idle_ns} ns without progress are not a whole lease");
+        assert!(self.receivers.pool().stats().waiting > 0, "somebody waits");
+        self.reports[self.peers[at].crowd].shed += 1;
+        self.leave(at);
+    }
+
+    fn tell(&mut self, at: usize, event: Event) {
+        let id = self.peers[at].id.expect("it is connected");
+        let told = self.receivers.handle(id, event);
+        let actions = told.unwrap_or_else(|error| panic!("{event:?} is refused: {error}"));
+        self.count_step(at, event, actions);
+    }
+
+    fn count_step(&mut self, at: usize, event: Event, actions: Actions) {
+        self.steps += 1;
+        (self.now_ns, at, event, actions).hash(&mut self.trace);
+        if self.steps % self.check_steps == 0 {
+            self.check();
+        }
+    }
+
+    fn check(&self) {
+        self.receivers.check_invariants().expect("the invariants hold");
+    }
+}
+
+impl Peer {
+    fn new(crowd: usize, tenant: Option<TenantId>) -> Peer {
+        Peer {
+            crowd,
+            life: 0,
+            id: None,
+            tenant,
+            stream: VecDeque::new(),
+            unread: 0,
+            unsent: Vec::new(),
+            sends: 0,
+            complete_ns: VecDeque::new(),
+            is_served: false,
+            is_watched: false,
+            is_queued: false,
+        }
+    }
+}
+
+/// A frame of so many bytes in all.
+fn frame(frame_bytes: u32, filler: u8) -> Vec<u8> {
+    let head = Head { length: frame_bytes - HEAD_BYTES as u32, stream_id: 1, kind: kind::DATA, flags: 0 };
+    let payload = (HEAD_BYTES..frame_bytes as usize).map(|at| filler.wrapping_add((at * 31) as u8));
+    head.encode().into_iter().chain(payload).collect()
+}
+
+fn report_on(crowd: &Crowd) -> CrowdReport {
+    let latency_us = Histogram::new(3).expect("three digits are allowed");
+    CrowdReport { name: crowd.name, peers: crowd.peers, served: 0, shed: 0, latency_us }
+}

@@ -1,0 +1,154 @@
+//! The hostile populations of the simulation against the honest ones, small: what is promised to the honest.
+
+use crate::crowd::{Crowd, DRIP, FLOOD, HONEST, Habit, LEAVER, SLOW_READER, partial};
+use crate::world::{CrowdReport, MS, Report, World};
+use demuxbuf::pool::TenantConfig;
+use demuxbuf::receiver::ReceiversConfig;
+
+const BUFFERS: u32 = 4;
+const PARK_NS: u64 = 20 * MS;
+const LEASE_NS: u64 = 100 * MS;
+
+/// Slots for everybody, deadlines, and a tenant for each peer.
+fn config(crowds: &[Crowd]) -> ReceiversConfig {
+    let peers = crowds.iter().map(|crowd| crowd.peers).sum();
+    let mut config = ReceiversConfig::new(BUFFERS, peers);
+    config.pool.tenants_max = crowds.iter().map(|crowd| crowd.tenants).sum();
+    (config.pool.park_ns, config.pool.lease_ns) = (PARK_NS, LEASE_NS);
+    config.policy.reclaim_bytes = 4_096;
+    config.large_slots = [peers; 3];
+    config
+}
+
+fn run(crowds: &[Crowd], seconds: u64, seed: u64) -> Report {
+    let mut world = World::new(&config(crowds), &TenantConfig::default(), crowds.to_vec(), seed);
+    world.run_until(seconds * 1_000 * MS);
+    world.report()
+}
+
+fn max_us(crowd: &CrowdReport) -> u64 {
+    crowd.latency_us.max()
+}
+
+/// Ten attackers for each buffer.
+const ATTACKERS: u32 = 10 * BUFFERS;
+
+/// Honest ones, and attackers from so many addresses that come a second later and leave after four.
+fn against(habit: Habit, tenants: u32, seed: u64) -> Report {
+    let attackers = Crowd {
+        tenants,
+        from_ns: 1_000 * MS,
+        until_ns: 4_000 * MS,
+        gather_ns: 10 * MS,
+        ..Crowd::new("attackers", habit, ATTACKERS)
+    };
+    run(&[Crowd::new("honest", HONEST, 8), attackers], 5, seed)
+}
+
+/// What the honest are promised, whatever the others do: none is shed, and each is served in time.
+fn honest_are_served(report: &Report, within_ns: u64) {
+    let honest = &report.crowds[0];
+    assert_eq!(honest.shed, 0);
+    assert!(honest.served > 15 * u64::from(honest.peers), "{} in five seconds", honest.served);
+    assert!(max_us(honest) * 1_000 <= within_ns, "{} us", max_us(honest));
+    assert!(report.unserved <= 8, "all but what has just come is served");
+    assert!(report.stats.pool.passed_peak <= report.passed_max);
+}
+
+#[test]
+fn s41_a_few_bytes_of_a_header_hold_no_buffer() {
+    let report = against(Habit { piece_bytes: (1, 8), sends_bytes: 8, ..partial(8) }, ATTACKERS, 1);
+    honest_are_served(&report, LEASE_NS);
+    assert_eq!((report.crowds[1].shed, report.stats.parked_on_demand), (0, 0), "they hold nothing that is needed");
+}
+
+#[test]
+fn s42_a_hundred_bytes_of_the_largest_frame_are_parked() {
+    for (tenants, seed) in [(1, 1), (ATTACKERS, 2)] {
+        let report = against(partial(100), tenants, seed);
+        honest_are_served(&report, LEASE_NS);
+        assert_eq!(report.crowds[1].shed, 0, "parking is enough");
+        assert!(report.stats.parked_on_demand > 0, "it came to that");
+    }
+}
+
+#[test]
+fn s43_just_over_what_can_be_parked_is_shed() {
+    for habit in [partial(4_097), SLOW_READER] {
+        let report = against(habit, 1, 1);
+        honest_are_served(&report, LEASE_NS + 20 * MS);
+        assert!(report.crowds[1].shed > u64::from(ATTACKERS), "and again whenever they are back");
+        // From an address each they are as good as anybody until a lease has passed, and each has its turn before it
+        // is shed: all of them once, a lease for as many as there are buffers.
+        let report = against(habit, ATTACKERS, 1);
+        honest_are_served(&report, u64::from(ATTACKERS / BUFFERS + 1) * LEASE_NS);
+    }
+}
+
+#[test]
+fn s43_just_over_each_parking_class_and_drop_by_drop() {
+    for habit in [partial(65), partial(257), partial(1_025), DRIP, LEAVER] {
+        honest_are_served(&against(habit, 1, 1), LEASE_NS + 20 * MS);
+    }
+}
+
+#[test]
+fn s44_service_is_back_when_the_attackers_have_left() {
+    for habit in [partial(100), partial(4_097), DRIP, SLOW_READER] {
+        let report = against(habit, ATTACKERS, 2);
+        // In the step of the release whoever waited has a buffer; then as long as the honest use theirs.
+        assert!(report.recovery_ns.is_some_and(|recovery_ns| recovery_ns <= 20 * MS), "{:?}", report.recovery_ns);
+    }
+}
+
+#[test]
+fn s45_throughput_stays_when_more_come_than_there_are_buffers_for() {
+    // Whole requests without a pause: one buffer serves a request each millisecond.
+    let busy = Habit { think_ns: (0, 2 * MS), ..FLOOD };
+    let served = |peers| {
+        let report = run(&[Crowd { gather_ns: 0, ..Crowd::new("honest", busy, peers) }], 1, 1);
+        let honest = &report.crowds[0];
+        assert_eq!(honest.shed, 0);
+        // Nobody starves: each waits for the others once, at most.
+        assert!(max_us(honest) <= 1_000 * u64::from(peers.div_ceil(BUFFERS) + 2), "{peers}: {}", max_us(honest));
+        honest.served
+    };
+    // With a time to think of one service on average, twice as many peers as buffers are enough for all of them.
+    let enough = served(2 * BUFFERS);
+    for peers in [12 * BUFFERS / 5, 4 * BUFFERS, 10 * BUFFERS] {
+        let loaded = served(peers);
+        assert!(loaded >= enough, "{peers} peers: {loaded}, {enough} before");
+    }
+}
+
+#[test]
+fn s46_the_flood_of_one_tenant_leaves_the_others_their_share() {
+    let honest = Crowd::new("honest", Habit { think_ns: (20 * MS, 60 * MS), ..HONEST }, 10);
+    let flood = |tenants| Crowd { tenants, ..Crowd::new("flood", FLOOD, 30) };
+    let alone = run(&[honest], 2, 1);
+    let beside = run(&[honest, flood(1)], 2, 1);
+    let drowned = run(&[Crowd { tenants: 0, ..honest }, flood(0)], 2, 1);
+    let [alone, beside, drowned] = [alone, beside, drowned].map(|report| {
+        assert_eq!(report.crowds[0].shed, 0);
+        let latency = &report.crowds[0].latency_us;
+        (report.crowds[0].served, latency.value_at_quantile(0.99))
+    });
+    assert!(10 * beside.0 >= 9 * alone.0, "nearly all that they had alone: {beside:?} of {alone:?}");
+    assert!(2 * beside.1 < drowned.1, "the flood waits behind them: {beside:?}, {drowned:?} without tenants");
+}
+
+/// What became of each crowd.
+fn told(report: &Report) -> Vec<(&'static str, u64, u64)> {
+    report.crowds.iter().map(|crowd| (crowd.name, crowd.served, crowd.shed)).collect()
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let crowds = [Crowd::new("honest", HONEST, 8), Crowd::new("drip", DRIP, 8), Crowd::new("slow", SLOW_READER, 8)];
+    let runs = [1, 2, 1].map(|seed| {
+        let report = run(&crowds, 2, seed);
+        (report.steps, report.trace, told(&report))
+    });
+    assert_eq!(runs[0], runs[2]);
+    assert_ne!(runs[0].1, runs[1].1);
+}

@@ -1,0 +1,297 @@
+//! Buffers that are needed to get buffers back: every order of events, with the reserve rule and without it.
+
+use crate::support::{check, new_pool};
+use demuxbuf::connection::{Action, Event};
+use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, Request};
+use demuxbuf::receiver::{Granted, ReceiverId, Receivers, ReceiversConfig};
+
+/// How a job gets what it needs: a buffer of the least critical class first, then one of each more critical class.
+#[derive(Clone, Copy)]
+enum Order {
+    /// All are held to the end, then given back together.
+    HoldAll,
+    /// The last one, for the answer, is given back first, and only then what the request held.
+    AnswerFirst,
+}
+
+/// What happens next: a new job begins, or a job takes its next step.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Begin,
+    Ask(usize),
+    Answer(usize),
+    Finish(usize),
+}
+
+/// A pool and the jobs that use it.
+struct Jobs {
+    pool: Pool,
+    classes: u8,
+    order: Order,
+    jobs: Vec<Job>,
+    finished: usize,
+}
+
+#[derive(Default)]
+struct Job {
+    held: Vec<LeaseId>,
+    waits: bool,
+    is_answered: bool,
+    is_finished: bool,
+}
+
+impl Jobs {
+    fn new(buffers: u32, reserves: &[u32], order: Order) -> Jobs {
+        let classes = reserves.len() as u8;
+        let mut config = PoolConfig { classes, ..PoolConfig::new(buffers, 16) };
+        config.reserves[..reserves.len()].copy_from_slice(reserves);
+        Jobs { pool: new_pool(&config), classes, order, jobs: Vec::new(), finished: 0 }
+    }
+
+    /// What may happen now; that a job gets its buffer is no step, it follows at once.
+    fn steps(&self, jobs_max: usize) -> Vec<Step> {
+        let mut steps = Vec::new();
+        // Jobs are all alike, so it does not matter which one begins.
+        if self.jobs.len() < jobs_max {
+            steps.push(Step::Begin);
+        }
+        for (at, job) in self.jobs.iter().enumerate().filter(|(_, job)| !job.waits && !job.is_finished) {
+            steps.push(match (job.held.len() < self.classes.into(), self.order) {
+                (true, _) if !job.is_answered => Step::Ask(at),
+                (false, Order::AnswerFirst) => Step::Answer(at),
+                _ => Step::Finish(at),
+            });
+        }
+        steps
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Begin => {
+                self.jobs.push(Job::default());
+                self.ask(self.jobs.len() - 1);
+            }
+            Step::Ask(at) => self.ask(at),
+            Step::Answer(at) => {
+                self.jobs[at].is_answered = true;
+                let answer = self.jobs[at].held.pop().expect("it holds one of each class");
+                self.pool.release(answer).expect("the lease is held");
+            }
+            Step::Finish(at) => {
+                self.jobs[at].is_finished = true;
+                self.finished += 1;
+                for lease in std::mem::take(&mut self.jobs[at].held) {
+                    self.pool.release(lease).expect("the lease is held");
+                }
+            }
+        }
+        check(&self.pool);
+        while let Some(grant) = self.pool.poll_grant() {
+            let job = &mut self.jobs[grant.token as usize];
+            job.held.push(grant.lease);
+            job.waits = false;
+        }
+    }
+
+    fn ask(&mut self, at: usize) {
+        let class = self.classes - 1 - self.jobs[at].held.len() as u8;
+        match self.pool.request_for(&Request::new(class, at as u64)).expect("waits are free") {
+            Outcome::Granted(lease) => self.jobs[at].held.push(lease),
+            Outcome::Queued(_) => self.jobs[at].waits = true,
+        }
+    }
+}
+
+/// Plays every order of all steps; returns how many orders there are, and how many of them end in a deadlock.
+fn explore(jobs_max: usize, new: &dyn Fn() -> Jobs) -> (u64, u64) {
+    let (mut orders, mut deadlocks) = (0, 0);
+    let mut path: Vec<usize> = Vec::new();
+    loop {
+        let mut jobs = new();
+        let mut choices = Vec::new();
+        for depth in 0.. {
+            let steps = jobs.steps(jobs_max);
+            if steps.is_empty() {
+                break;
+            }
+            let choice = path.get(depth).copied().unwrap_or(0);
+            choices.push((choice, steps.len()));
+            jobs.take(steps[choice]);
+        }
+        orders += 1;
+        deadlocks += u64::from(jobs.finished < jobs_max);
+        // The next order: the last choice that has another one.
+        while choices.last().is_some_and(|(choice, of)| choice + 1 == *of) {
+            choices.pop();
+        }
+        let Some((choice, _)) = choices.last_mut() else {
+            return (orders, deadlocks);
+        };
+        *choice += 1;
+        path = choices.into_iter().map(|(choice, _)| choice).collect();
+    }
+}
+
+#[test]
+fn s14_in_no_order_do_jobs_that_need_a_second_buffer_lock_each_other_out() {
+    for (jobs, buffers) in [(2, 2), (3, 2), (4, 2), (4, 3)] {
+        let (orders, deadlocks) = explore(jobs, &|| Jobs::new(buffers, &[0, 1], Order::HoldAll));
+        assert_eq!(deadlocks, 0, "{jobs} jobs, {buffers} buffers, {orders} orders");
+        let (orders, deadlocks) = explore(jobs, &|| Jobs::new(buffers, &[0, 0], Order::HoldAll));
+        assert!(deadlocks > 0, "without the reserve the same {orders} orders find it");
+        println!("{jobs} jobs, {buffers} buffers: {deadlocks} of {orders} orders without a reserve are deadlocks");
+    }
+    // Three buffers each: each class needs one more in reserve than the next more critical one.
+    for (reserves, is_enough) in [([0, 1, 2], true), ([0, 1, 1], false), ([0, 0, 1], false), ([0, 0, 2], true)] {
+        let (orders, deadlocks) = explore(3, &|| Jobs::new(3, &reserves, Order::HoldAll));
+        println!("reserves {reserves:?}: {deadlocks} of {orders} orders are deadlocks");
+        assert_eq!(deadlocks == 0, is_enough, "{reserves:?}");
+    }
+}
+
+#[test]
+fn s15_in_no_order_do_requests_that_wait_for_their_answer_freeze() {
+    for (jobs, buffers) in [(2, 2), (3, 2), (3, 3)] {
+        let (_, deadlocks) = explore(jobs, &|| Jobs::new(buffers, &[0, 1], Order::AnswerFirst));
+        assert_eq!(deadlocks, 0, "{jobs} jobs, {buffers} buffers");
+        let (orders, deadlocks) = explore(jobs, &|| Jobs::new(buffers, &[0, 0], Order::AnswerFirst));
+        println!("{jobs} requests, {buffers} buffers: {deadlocks} of {orders} orders without a reserve freeze");
+        assert!(deadlocks > 0);
+    }
+}
+
+/// Receivers of requests (class 1), each blocked for want of transmit memory, and one backend (class 0) whose window
+/// update frees it.
+struct Windows {
+    receivers: Receivers,
+    ids: Vec<ReceiverId>,
+    /// Credit for answers; each takes one, a window update brings one.
+    credit: u32,
+    served: Vec<bool>,
+    /// Bytes on the wire.
+    unread: Vec<u32>,
+}
+
+const REQUEST_BYTES: u32 = 500;
+const UPDATE_BYTES: u32 = 13;
+
+impl Windows {
+    fn new(buffers: u32, requests: usize, reserve: u32, lifeline: bool) -> Windows {
+        let mut config = ReceiversConfig::new(buffers, requests as u32 + 1);
+        config.pool.classes = 2;
+        config.pool.reserves[1] = reserve;
+        config.lifeline = lifeline;
+        config.slots = if lifeline { requests as u32 + 1 } else { 0 };
+        config.policy.park_bytes = if lifeline { 64 } else { 0 };
+        let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+        let mut attach = |at: usize| receivers.attach(u8::from(at > 0), at as u64).expect("the table has room");
+        let ids = (0..=requests).map(&mut attach).collect();
+        Windows { receivers, ids, credit: 0, served: vec![false; requests + 1], unread: vec![0; requests + 1] }
+    }
+
+    /// Somebody's bytes arrive, all that he will send.
+    fn arrive(&mut self, at: usize) {
+        self.unread[at] = if at == 0 { UPDATE_BYTES * (self.ids.len() as u32 - 1) } else { REQUEST_BYTES };
+        self.tell(at, Event::Readable);
+        self.settle();
+    }
+
+    fn tell(&mut self, at: usize, event: Event) {
+        self.receivers.handle(self.ids[at], event).expect("it makes sense");
+        self.receivers.check_invariants().expect("the invariants hold");
+    }
+
+    fn settle(&mut self) {
+        loop {
+            let before = (self.credit, self.served.clone(), self.unread.clone());
+            for at in 0..self.ids.len() {
+                self.act(at);
+            }
+            let mut grants = 0;
+            while let Some(granted) = self.receivers.poll_grant() {
+                assert!(matches!(granted, Granted::Receiver { .. }));
+                grants += 1;
+            }
+            if grants == 0 && before == (self.credit, self.served.clone(), self.unread.clone()) {
+                return;
+            }
+        }
+    }
+
+    fn act(&mut self, at: usize) {
+        let actions = self.receivers.pending(self.ids[at]).expect("the handle is live");
+        if self.unread[at] > 0 && !actions.has(Action::Recv) && !actions.has(Action::Demux) {
+            self.tell(at, Event::Readable);
+        }
+        if actions.has(Action::Recv) && self.unread[at] == 0 {
+            self.tell(at, Event::WouldBlock);
+        } else if actions.has(Action::Recv) {
+            let room = self.receivers.receive_area(self.ids[at]).expect("the handle is live").len() as u32;
+            let bytes = room.min(self.unread[at]);
+            self.unread[at] -= bytes;
+            self.tell(at, Event::Received { bytes });
+        }
+        if self.credit > 0 && at > 0 && !self.served[at] {
+            self.tell(at, Event::Unblock { reasons: 1 });
+        }
+        let actions = self.receivers.pending(self.ids[at]).expect("the handle is live");
+        if actions.has(Action::Demux) {
+            self.decode(at);
+        }
+    }
+
+    fn decode(&mut self, at: usize) {
+        let level = self.receivers.data(self.ids[at]).expect("the handle is live").len() as u32;
+        let frame = if at == 0 { UPDATE_BYTES } else { REQUEST_BYTES };
+        if level < frame {
+            self.tell(at, Event::NeedMore { bytes: frame - level });
+        } else if at == 0 {
+            self.credit += 1;
+            self.tell(at, Event::Consumed { bytes: frame });
+        } else if self.credit == 0 {
+            self.tell(at, Event::Block { reasons: 1 });
+        } else {
+            self.credit -= 1;
+            self.served[at] = true;
+            self.tell(at, Event::Consumed { bytes: frame });
+        }
+    }
+}
+
+/// Lets everybody's bytes arrive in every order; returns how many orders there are and in how many somebody is stuck.
+fn stuck(buffers: u32, requests: usize, reserve: u32, lifeline: bool) -> (u64, u64) {
+    let (mut orders, mut stuck) = (0, 0);
+    permute(&mut (0..=requests).collect(), 0, &mut |order| {
+        let mut windows = Windows::new(buffers, requests, reserve, lifeline);
+        for &at in order {
+            windows.arrive(at);
+        }
+        orders += 1;
+        stuck += u64::from(windows.served[1..].contains(&false));
+    });
+    (orders, stuck)
+}
+
+fn permute(items: &mut Vec<usize>, from: usize, see: &mut impl FnMut(&[usize])) {
+    if from == items.len() {
+        return see(items);
+    }
+    for at in from..items.len() {
+        items.swap(from, at);
+        permute(items, from + 1, see);
+        items.swap(from, at);
+    }
+}
+
+#[test]
+fn s47_in_no_order_are_the_frames_that_free_memory_kept_out() {
+    for (buffers, requests) in [(2, 2), (2, 4), (3, 4)] {
+        for (reserve, lifeline) in [(1, false), (0, true), (1, true)] {
+            let (orders, stuck) = stuck(buffers, requests, reserve, lifeline);
+            assert_eq!(stuck, 0, "of {orders} orders with a reserve of {reserve}, lifeline: {lifeline}");
+        }
+        let (orders, stuck) = stuck(buffers, requests, 0, false);
+        println!("{buffers} buffers, {requests} requests: {stuck} of {orders} orders are stuck with neither");
+        assert!(stuck > 0, "without reserve and lifeline it is there");
+    }
+}

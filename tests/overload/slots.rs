@@ -1,0 +1,93 @@
+//! Parking slots of four sizes, each with its own budget.
+
+use demuxbuf::connection::{Action, Event};
+use demuxbuf::memory::{SLOT_SIZES, Slots};
+use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
+
+#[test]
+fn each_size_has_its_own_budget_and_the_next_larger_one_helps_out() {
+    let counts = [3, 2, 2, 1];
+    for (size, &bytes) in SLOT_SIZES.iter().enumerate() {
+        let mut slots = Slots::new(counts).expect("there is memory");
+        let smaller = if size == 0 { 1 } else { SLOT_SIZES[size - 1] + 1 };
+        for residue in [smaller, bytes] {
+            let mut taken = Vec::new();
+            while let Some(slot) = slots.take(residue) {
+                taken.push(slot);
+            }
+            // Its own first, then those of the larger sizes, one after the other; never a smaller one.
+            let lengths: Vec<usize> = taken.iter().map(|&slot| slots.slot(slot).len()).collect();
+            let expected = (size..4).flat_map(|larger| vec![SLOT_SIZES[larger]; counts[larger] as usize]);
+            assert_eq!(lengths, expected.collect::<Vec<_>>(), "{residue} bytes");
+            let mut used = counts;
+            used[..size].fill(0);
+            assert_eq!(slots.in_use_by_size(), used);
+            taken.into_iter().for_each(|slot| slots.give(slot).expect("it is taken"));
+            assert_eq!(slots.in_use(), 0);
+        }
+        assert_eq!(slots.take(4_097), None);
+    }
+}
+
+/// Receivers that are asked to park after 1 ns, with so many slots of each size.
+fn receivers(slots: [u32; 4]) -> Receivers {
+    let mut config = ReceiversConfig::new(4, 7);
+    config.slots = slots[0];
+    config.large_slots = [slots[1], slots[2], slots[3]];
+    config.lifeline = false;
+    config.policy.reclaim_bytes = 4_096;
+    (config.pool.park_ns, config.pool.lease_ns) = (1, 1_000);
+    Receivers::new(&config).expect("the configuration is allowed")
+}
+
+/// Four that hold so many bytes each, and so many that wait.
+fn pressed(receivers: &mut Receivers, bytes: [usize; 4], waiters: u32) -> Vec<ReceiverId> {
+    let attach = |token| receivers.attach(0, token).expect("the table has room");
+    let ids: Vec<ReceiverId> = (0..4 + u64::from(waiters)).map(attach).collect();
+    for (&id, bytes) in ids.iter().zip(bytes) {
+        receivers.handle(id, Event::Readable).expect("the handle is live");
+        receivers.receive_area(id).expect("the handle is live")[..bytes].fill(bytes as u8);
+        receivers.handle(id, Event::Received { bytes: bytes as u32 }).expect("there is room");
+        receivers.handle(id, Event::NeedMore { bytes: 10_000 }).expect("it is short");
+    }
+    for &id in &ids[4..] {
+        receivers.handle(id, Event::Readable).expect("the handle is live");
+    }
+    assert_eq!(receivers.stats().pool.waiting, waiters);
+    receivers.handle_timeout(1);
+    ids
+}
+
+#[test]
+fn what_the_pool_asks_for_is_parked_in_the_size_it_needs() {
+    for (at, bytes) in [65, 256, 257, 1_024, 1_025, 4_096].into_iter().enumerate() {
+        let mut receivers = receivers([9, 1, 1, 1]);
+        let ids = pressed(&mut receivers, [bytes, 5_000, 5_000, 5_000], 1);
+        receivers.poll_grant().expect("the one who waited has the buffer");
+        receivers.check_invariants().expect("the invariants hold");
+        let mut expected = [0; 4];
+        expected[1 + at / 2] = 1;
+        assert_eq!(receivers.stats().slots_in_use_by_size, expected, "{bytes} bytes");
+        assert!(receivers.data(ids[0]).expect("the handle is live").iter().all(|&byte| byte == bytes as u8));
+        assert_eq!(receivers.data(ids[0]).expect("the handle is live").len(), bytes);
+    }
+}
+
+#[test]
+fn who_finds_no_slot_keeps_the_buffer_and_is_shed_when_its_time_has_come() {
+    // One of 200 bytes has a slot of its size, one that of the next; the third would need one of 4096, and there is none.
+    let mut receivers = receivers([9, 1, 1, 0]);
+    let ids = pressed(&mut receivers, [200, 200, 200, 5_000], 3);
+    let granted: Vec<_> = std::iter::from_fn(|| receivers.poll_grant()).collect();
+    receivers.check_invariants().expect("the invariants hold");
+    let stats = receivers.stats();
+    assert_eq!((granted.len(), stats.parked, stats.slots_in_use_by_size), (2, 2, [0, 1, 1, 0]));
+    assert_eq!((stats.park_refused, stats.shed, stats.pool.waiting), (1, 0, 1));
+    assert_eq!(receivers.data(ids[2]).expect("the handle is live"), [200; 200]);
+
+    receivers.handle_timeout(1_001);
+    while receivers.poll_grant().is_some() {}
+    receivers.check_invariants().expect("the invariants hold");
+    let shed = |&&id: &&ReceiverId| receivers.pending(id).expect("the handle is live").has(Action::Shed);
+    assert_eq!((ids.iter().filter(shed).count(), receivers.stats().shed), (1, 1), "one at a time");
+}

@@ -33,6 +33,9 @@ enum Happening {
     Leave,
 }
 
+/// When something happens, in which order among equals, to which peer in which of its lives, and what.
+type Planned = (u64, u64, usize, u32, Happening);
+
 /// One peer and its transport.
 struct Peer {
     crowd: usize,
@@ -87,8 +90,7 @@ pub(crate) struct World {
     peers: Vec<Peer>,
     crowds: Vec<Crowd>,
     reports: Vec<CrowdReport>,
-    /// Time, order, peer, its life.
-    agenda: BinaryHeap<Reverse<(u64, u64, usize, u32, Happening)>>,
+    agenda: BinaryHeap<Reverse<Planned>>,
     planned: u64,
     ready: VecDeque<usize>,
     now_ns: u64,

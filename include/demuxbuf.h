@@ -240,7 +240,8 @@ typedef struct {
   uint32_t large_slots[3];
   // The most tenants at once.
   uint32_t tenants_max;
-  // Class of requests for the rest of a frame that has begun to arrive; `DEMUXBUF_NO_CLASS` for the receiver's own.
+  // Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
+  // own; `DEMUXBUF_NO_CLASS` for always the receiver's own.
   uint32_t continuation_class;
   // Classes in use, from 1 to 8; class 0 is the most critical.
   uint32_t classes;

@@ -44,7 +44,8 @@ pub struct demuxbuf_pool_config {
     pub large_slots: [u32; 3],
     /// The most tenants at once.
     pub tenants_max: u32,
-    /// Class of requests for the rest of a frame that has begun to arrive; `DEMUXBUF_NO_CLASS` for the receiver's own.
+    /// Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
+    /// own; `DEMUXBUF_NO_CLASS` for always the receiver's own.
     pub continuation_class: u32,
     /// Classes in use, from 1 to 8; class 0 is the most critical.
     pub classes: u32,

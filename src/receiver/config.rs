@@ -23,7 +23,8 @@ pub struct ReceiversConfig {
     pub slots: u32,
     /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only when the pool asks.
     pub large_slots: [u32; 3],
-    /// Class of requests for the rest of a frame that has begun to arrive; `None` for the receiver's own.
+    /// Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
+    /// own; `None` for always the receiver's own.
     pub continuation_class: Option<u8>,
     /// A receiver that waits for a buffer is lent a slot to receive into meanwhile.
     pub lifeline: bool,

@@ -196,7 +196,9 @@ impl Receivers {
 
     pub(super) fn request_as(&mut self, index: u32, size: u8) -> Result<Outcome, ReceiverError> {
         let continues = self.table.connection(index).level() > 0;
-        let class = self.config.continuation_class.filter(|_| continues).unwrap_or(self.table.class(index));
+        // What has begun is never less critical than what has not.
+        let own = self.table.class(index);
+        let class = self.config.continuation_class.filter(|_| continues).map_or(own, |class| class.min(own));
         let request = Request { token: index.into(), tenant: None, class, size, is_timed: true };
         Ok(self.pool.request_in(&request, self.table.tenant(index))?)
     }

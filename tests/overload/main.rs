@@ -3,6 +3,7 @@
 
 mod attack;
 mod bound;
+mod classes;
 #[path = "../../examples/simulation/crowd.rs"]
 mod crowd;
 mod deadlines;

@@ -72,8 +72,18 @@ impl Program {
 
     /// The frame relay of `examples/c/h2relay`, an example of both halves of the C API.
     pub fn h2relay() -> Program {
-        let sources =
-            ["main", "options", "loop", "relay", "transfer", "frames", "buffers_pool", "buffers_static", "stats"];
+        let sources = [
+            "main",
+            "options",
+            "loop",
+            "relay",
+            "transfer",
+            "frames",
+            "tenants",
+            "buffers_pool",
+            "buffers_static",
+            "stats",
+        ];
         let sources = sources.iter().map(|name| PathBuf::from(format!("examples/c/h2relay/{name}.c"))).collect();
         Program { name: "h2relay".into(), sources, linking: Linking::Static, flags: Vec::new() }
     }

@@ -8,6 +8,8 @@ mod crowd;
 mod frames;
 #[path = "relay/harness.rs"]
 mod harness;
+#[path = "relay/overload.rs"]
+mod overload;
 
 use frames::*;
 use harness::*;
@@ -401,7 +403,8 @@ fn statistics_have_every_key_at_any_time() {
     let keys = "uptime_ns connections connections_peak connections_total refused receivers buffers buffer_bytes free \
         leased assigned waiting leased_peak waiting_peak slots slots_in_use parked unparked lifelines granted_at_once \
         granted_by_hand_over cancelled received_bytes dropped_bytes memory_bytes receive_bytes_used \
-        client_buffers_held backend_buffers_held shed goaway_sent protocol_errors oversized_headers requests \
+        client_buffers_held backend_buffers_held shed parked_on_demand parks_asked sheds_asked passed_peak passed_max \
+        tenants slots_in_use_64 slots_in_use_256 slots_in_use_1024 slots_in_use_4096 lease_ms goaway_sent protocol_errors oversized_headers requests \
         responses_ended frames_client_data frames_client_headers frames_client_priority frames_client_rst_stream \
         frames_client_settings frames_client_push_promise frames_client_ping frames_client_goaway \
         frames_client_window_update frames_client_continuation frames_client_other frames_backend_data \
@@ -409,7 +412,7 @@ fn statistics_have_every_key_at_any_time() {
         frames_backend_push_promise frames_backend_ping frames_backend_goaway frames_backend_window_update \
         frames_backend_continuation frames_backend_other epoll_ctl_calls recv_calls send_calls rss_bytes";
     for mode in MODES {
-        let bench = Bench::start(mode);
+        let bench = Bench::start(&[mode, &["--park", "64"]].concat());
         let (mut client, _backend) = bench.open_pair();
         client.write_all(&frame(HEADERS, 0, 1, &[1; 500])[..300]).expect("the relay reads");
         let stats = bench.relay.wait_for("half a frame", |stats| stats.get("receive_bytes_used") == 300);
@@ -468,7 +471,10 @@ fn a_wrong_command_line_is_refused_with_what_is_allowed() {
         ("--buffers", "-1", "from 1 to 1000000"),
         ("--buffers", "many", "from 1 to 1000000"),
         ("--buffer-size", "100", "a multiple of 64 from 64 to 16777216"),
-        ("--park", "65", "from 0 to 64"),
+        ("--park", "4097", "from 0 to 4096"),
+        ("--tenant", "port", "none, listener or address"),
+        ("--tenants", "0", "from 1 to 1000000"),
+        ("--class-reserve", "64", "from 0 to 63"),
         ("--lease-ms", "3600001", "from 0 to 3600000"),
         ("--connections", "99999999999999999999", "from 1 to 1000000"),
         ("--listen", "nowhere", "HOST:PORT"),

@@ -12,8 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Responses come before new work: what a backend sends frees memory, what a client sends asks for more. */
-enum { CLASS_BACKEND = 0, CLASS_CLIENT = 1, CLASSES = 2 };
+/* Responses come before new work: what a backend sends frees memory, what a client sends asks for more. In between is
+   the rest of a frame that has begun, since only the whole of it frees what its beginning holds. */
+enum { CLASS_BACKEND = 0, CLASS_BEGUN = 1, CLASS_CLIENT = 2, CLASSES = 3 };
 
 struct buffers;
 
@@ -53,13 +54,20 @@ enum inlet_event {
 struct buffers_kind {
     /* False if there is no memory or no place for one more. The token comes back with grants. */
     bool (*attach)(struct inlet *inlet, uint32_t class_index, void *token);
+    /* Asks in the name of this tenant from now on; 0 for nobody's. */
+    void (*set_tenant)(struct inlet *inlet, uint64_t tenant);
+    /* The tenant's number, or 0 if there is no place for one more. */
+    uint64_t (*create_tenant)(struct buffers *buffers);
+    void (*remove_tenant)(struct buffers *buffers, uint64_t tenant);
     demuxbuf_step (*report)(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more);
     /* True if somebody who had waited now has a buffer, or somebody is to be shed: writes its token, and what to do. */
     bool (*poll_grant)(struct buffers *buffers, void **token, demuxbuf_step *step);
     void (*handle_timeout)(struct buffers *buffers, uint64_t now_ns);
     uint64_t (*poll_timeout)(struct buffers *buffers);
-    void (*describe)(struct inlet *inlet, demuxbuf_connection_info *info);
+    void (*describe)(struct inlet *inlet, demuxbuf_receiver_info *info);
     void (*get_stats)(struct buffers *buffers, demuxbuf_pool_stats *stats);
+    /* The most grants that may pass one that waits. */
+    uint64_t (*passed_max)(struct buffers *buffers);
     void (*close)(struct buffers *buffers);
 };
 

@@ -66,11 +66,35 @@ static uint64_t poll_timeout(struct buffers *buffers)
     return demuxbuf_pool_poll_timeout(buffers->pool);
 }
 
-static void describe(struct inlet *inlet, demuxbuf_connection_info *info)
+static void describe(struct inlet *inlet, demuxbuf_receiver_info *info)
 {
-    demuxbuf_receiver_info receiver = {0};
-    demuxbuf_receiver_describe(inlet->buffers->pool, inlet->receiver, &receiver);
-    *info = receiver.connection;
+    demuxbuf_receiver_describe(inlet->buffers->pool, inlet->receiver, info);
+}
+
+static void set_tenant(struct inlet *inlet, uint64_t tenant)
+{
+    demuxbuf_receiver_set_tenant(inlet->buffers->pool, inlet->receiver, tenant);
+}
+
+/* All weigh the same, and may have what the others do not want. */
+static uint64_t create_tenant(struct buffers *buffers)
+{
+    const demuxbuf_share share = {.struct_size = sizeof share, .weight = 1, .cap = UINT32_MAX};
+    uint64_t tenant = 0;
+    demuxbuf_pool_create_tenant(buffers->pool, &share, &tenant);
+    return tenant;
+}
+
+static void remove_tenant(struct buffers *buffers, uint64_t tenant)
+{
+    demuxbuf_pool_remove_tenant(buffers->pool, tenant);
+}
+
+static uint64_t passed_max(struct buffers *buffers)
+{
+    uint64_t grants = 0;
+    demuxbuf_pool_passed_max(buffers->pool, CLASS_CLIENT, &grants);
+    return grants;
 }
 
 static void get_stats(struct buffers *buffers, demuxbuf_pool_stats *stats)
@@ -83,16 +107,38 @@ static void close_pool(struct buffers *buffers)
     demuxbuf_pool_free(buffers->pool);
 }
 
-static const struct buffers_kind POOL = {attach,       report,   poll_grant, handle_timeout,
-                                         poll_timeout, describe, get_stats,  close_pool};
+static const struct buffers_kind POOL = {
+    .attach = attach,
+    .set_tenant = set_tenant,
+    .create_tenant = create_tenant,
+    .remove_tenant = remove_tenant,
+    .report = report,
+    .poll_grant = poll_grant,
+    .handle_timeout = handle_timeout,
+    .poll_timeout = poll_timeout,
+    .describe = describe,
+    .get_stats = get_stats,
+    .passed_max = passed_max,
+    .close = close_pool,
+};
 
-/* Kept free for responses. */
-static uint32_t reserve_of(uint32_t buffers)
+/* Each size of slot that is needed for the largest residue may take as much memory as the buffers do: what is parked
+   when all are full finds a slot, and memory stays within a small multiple of the buffers'. */
+static void set_parking(demuxbuf_pool_config *config, const struct options *options)
 {
-    if (buffers < 2) {
-        return 0;
+    static const uint32_t SLOT_BYTES[] = {256, 1024, 4096};
+    uint32_t smaller_bytes = 64;
+    if (options->park_bytes == 0) {
+        config->lifeline = 0;
+        config->slots = 0;
     }
-    return buffers < 16 ? 1 : buffers / 16;
+    config->policy.park_bytes = options->park_bytes < 64 ? options->park_bytes : 64;
+    config->policy.reclaim_bytes = options->park_bytes;
+    for (uint32_t size = 0; size < 3 && options->park_bytes > smaller_bytes; size++) {
+        uint64_t slots = (uint64_t)options->buffers * options->buffer_bytes / SLOT_BYTES[size];
+        config->large_slots[size] = slots < config->receivers_max ? (uint32_t)slots : config->receivers_max;
+        smaller_bytes = SLOT_BYTES[size];
+    }
 }
 
 bool buffers_open_pool(struct buffers *buffers, const struct options *options, char *message, size_t message_bytes)
@@ -101,16 +147,17 @@ bool buffers_open_pool(struct buffers *buffers, const struct options *options, c
     demuxbuf_pool_config_init(&config, options->buffers, 2 * options->connections_max);
     config.buffer_bytes = options->buffer_bytes;
     config.classes = CLASSES;
-    config.reserves[CLASS_CLIENT] = reserve_of(options->buffers);
+    config.continuation_class = CLASS_BEGUN;
+    config.reserves[CLASS_BEGUN] = (options->class_reserve + 1) / 2;
+    config.reserves[CLASS_CLIENT] = options->class_reserve;
     config.policy.mode = options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL;
-    config.policy.park_bytes = options->park_bytes;
-    if (options->park_bytes == 0) {
-        config.lifeline = 0;
-        config.slots = 0;
-    }
+    set_parking(&config, options);
     if (options->lease_ms > 0) {
         config.lease_ns = options->lease_ms * UINT64_C(1000000);
-        config.park_ns = config.lease_ns / 2;
+        config.park_ns = config.lease_ns / 4;
+    }
+    if (options->tenant != TENANT_NONE) {
+        config.tenants_max = options->tenants_max;
     }
     *buffers = (struct buffers){.kind = &POOL};
     return demuxbuf_pool_new(&config, &buffers->pool, message, message_bytes) == DEMUXBUF_OK;

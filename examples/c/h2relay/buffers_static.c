@@ -166,12 +166,37 @@ static uint64_t poll_timeout(struct buffers *buffers)
     return UINT64_MAX;
 }
 
-static void describe(struct inlet *inlet, demuxbuf_connection_info *info)
+static void describe(struct inlet *inlet, demuxbuf_receiver_info *info)
 {
-    demuxbuf_connection_describe(&inlet->own.machine, info);
+    demuxbuf_connection_describe(&inlet->own.machine, &info->connection);
     /* The machine gives an empty buffer back; the memory stays here all the same. */
-    info->hold = 2;
-    info->capacity = inlet->buffers->buffer_bytes;
+    info->connection.hold = 2;
+    info->connection.capacity = inlet->buffers->buffer_bytes;
+}
+
+/* Nobody waits, so nobody has a share. */
+static void set_tenant(struct inlet *inlet, uint64_t tenant)
+{
+    (void)inlet;
+    (void)tenant;
+}
+
+static uint64_t create_tenant(struct buffers *buffers)
+{
+    (void)buffers;
+    return 0;
+}
+
+static void remove_tenant(struct buffers *buffers, uint64_t tenant)
+{
+    (void)buffers;
+    (void)tenant;
+}
+
+static uint64_t passed_max(struct buffers *buffers)
+{
+    (void)buffers;
+    return 0;
 }
 
 static void get_stats(struct buffers *buffers, demuxbuf_pool_stats *stats)
@@ -184,8 +209,20 @@ static void close_static(struct buffers *buffers)
     (void)buffers;
 }
 
-static const struct buffers_kind STATIC = {attach,       report,   poll_grant, handle_timeout,
-                                           poll_timeout, describe, get_stats,  close_static};
+static const struct buffers_kind STATIC = {
+    .attach = attach,
+    .set_tenant = set_tenant,
+    .create_tenant = create_tenant,
+    .remove_tenant = remove_tenant,
+    .report = report,
+    .poll_grant = poll_grant,
+    .handle_timeout = handle_timeout,
+    .poll_timeout = poll_timeout,
+    .describe = describe,
+    .get_stats = get_stats,
+    .passed_max = passed_max,
+    .close = close_static,
+};
 
 bool buffers_open_static(struct buffers *buffers, const struct options *options, char *message, size_t message_bytes)
 {

@@ -23,7 +23,7 @@ struct frame_counts {
 extern const char *const FRAME_NAMES[FRAME_KINDS];
 
 /* Error codes the relay sends by itself (RFC 9113 section 7). */
-enum { H2_PROTOCOL_ERROR = 1, H2_INTERNAL_ERROR = 2 };
+enum { H2_PROTOCOL_ERROR = 1, H2_INTERNAL_ERROR = 2, H2_ENHANCE_YOUR_CALM = 11 };
 
 /* What one side of one connection sends. Each of two gates knows the other, whose frames its settings limit. */
 struct gate {

@@ -6,8 +6,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS_PER_TURN = 256 };
-
 uint64_t loop_now_ns(void)
 {
     struct timespec now;
@@ -73,12 +71,15 @@ static int timeout_ms(uint64_t deadline_ns)
 
 void loop_wait(struct loop *loop, uint64_t deadline_ns)
 {
-    struct epoll_event events[EVENTS_PER_TURN];
-    int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, timeout_ms(deadline_ns));
-    for (int index = 0; index < count; index++) {
-        struct watch *watch = events[index].data.ptr;
+    loop->events_count = epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_TURN, timeout_ms(deadline_ns));
+}
+
+void loop_dispatch(struct loop *loop)
+{
+    for (int index = 0; index < loop->events_count; index++) {
+        struct watch *watch = loop->events[index].data.ptr;
         if (watch->fd >= 0) {
-            watch->on_events(watch, events[index].events);
+            watch->on_events(watch, loop->events[index].events);
         }
     }
 }

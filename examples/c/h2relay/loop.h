@@ -14,9 +14,13 @@ struct watch {
     void (*on_events)(struct watch *watch, uint32_t events);
 };
 
+enum { EVENTS_PER_TURN = 256 };
+
 struct loop {
     int epoll_fd;
     uint64_t ctl_calls;
+    int events_count; /* of this turn */
+    struct epoll_event events[EVENTS_PER_TURN];
 };
 
 /* False if there is no epoll to be had; errno says why. */
@@ -33,8 +37,11 @@ void loop_remove(struct loop *loop, struct watch *watch);
 /* Takes a descriptor out of the set by closing it. */
 void loop_close_fd(struct watch *watch);
 
-/* Waits for events until the deadline (UINT64_MAX for ever, anything in the past not at all) and hands them out. */
+/* Waits for events until the deadline (UINT64_MAX for ever, anything in the past not at all). */
 void loop_wait(struct loop *loop, uint64_t deadline_ns);
+
+/* Hands out the events that were waited for. */
+void loop_dispatch(struct loop *loop);
 
 /* Monotonic time, in nanoseconds. */
 uint64_t loop_now_ns(void);

@@ -12,13 +12,19 @@ static const char USAGE[] =
     "Usage: h2relay --backend HOST:PORT [OPTION]...\n"
     "Relays HTTP/2 connections (without TLS) to a backend, one to one, receiving into a bounded pool of buffers.\n"
     "\n"
-    "  --listen HOST:PORT    where to listen; port 0 takes a free one (default 127.0.0.1:0)\n"
+    "  --listen HOST:PORT    where to listen; port 0 takes a free one; up to 16 times (default 127.0.0.1:0)\n"
     "  --backend HOST:PORT   where to connect to\n"
     "  --buffers N           receive buffers in the pool, 1 to 1000000 (default 64)\n"
     "  --buffer-size BYTES   size of each: a multiple of 64, 64 to 16777216 (default 16384)\n"
-    "  --park BYTES          largest residue to park, 0 to 64; 0 turns parking and lifeline off (default 64)\n"
+    "  --park BYTES          largest residue to park, 0 to 4096; up to 64 at once, more only while others wait; 0 turns\n"
+    "                        parking and lifeline off (default 4096)\n"
     "  --lease-ms MS         while others wait, close who holds a buffer for so long without progress, 0 to 3600000;\n"
-    "                        0 is never (default 0)\n"
+    "                        who cannot go on is asked to park after a quarter of it; 0 is never (default 2000)\n"
+    "  --tenant KIND         who shares fairly: none, listener (who connects to the same), address (who comes from the\n"
+    "                        same /24 of IPv4 or /48 of IPv6) (default none)\n"
+    "  --tenants N           most tenants at once, 1 to 1000000; who comes then shares with all such (default 1024)\n"
+    "  --class-reserve N     buffers that new requests leave free for responses and for the rest of frames that have\n"
+    "                        begun, 0 to one less than --buffers (default an eighth of --buffers)\n"
     "  --static-buffers      no pool: a buffer for each connection and direction\n"
     "  --edge-triggered      watch sockets with EPOLLET\n"
     "  --connections N       most clients at once, 1 to 1000000; more are closed at once (default 4096)\n"
@@ -33,6 +39,9 @@ enum {
     BUFFER_SIZE,
     PARK,
     LEASE_MS,
+    TENANT,
+    TENANTS,
+    CLASS_RESERVE,
     STATIC_BUFFERS,
     EDGE_TRIGGERED,
     CONNECTIONS,
@@ -48,6 +57,9 @@ static const struct option LONG_OPTIONS[] = {
     {"buffer-size", required_argument, NULL, BUFFER_SIZE},
     {"park", required_argument, NULL, PARK},
     {"lease-ms", required_argument, NULL, LEASE_MS},
+    {"tenant", required_argument, NULL, TENANT},
+    {"tenants", required_argument, NULL, TENANTS},
+    {"class-reserve", required_argument, NULL, CLASS_RESERVE},
     {"static-buffers", no_argument, NULL, STATIC_BUFFERS},
     {"edge-triggered", no_argument, NULL, EDGE_TRIGGERED},
     {"connections", required_argument, NULL, CONNECTIONS},
@@ -114,11 +126,31 @@ static void parse_address(struct address *address, const char *name, const char 
     freeaddrinfo(found);
 }
 
+static void add_listener(struct options *options, const char *value)
+{
+    if (options->listeners == LISTENERS_MAX) {
+        fprintf(stderr, "h2relay: --listen is given more than %d times\n", LISTENERS_MAX);
+        exit(2);
+    }
+    parse_address(&options->listen[options->listeners++], "listen", value);
+}
+
+static enum tenant_kind parse_tenant(const char *value)
+{
+    static const char *const NAMES[] = {"none", "listener", "address"};
+    for (int kind = TENANT_NONE; kind <= TENANT_ADDRESS; kind++) {
+        if (strcmp(value, NAMES[kind]) == 0) {
+            return (enum tenant_kind)kind;
+        }
+    }
+    refuse("tenant", value, "none, listener or address");
+}
+
 static void parse_option(struct options *options, int option, const char *value)
 {
     switch (option) {
     case LISTEN:
-        parse_address(&options->listen, "listen", value);
+        add_listener(options, value);
         break;
     case BACKEND:
         parse_address(&options->backend, "backend", value);
@@ -130,10 +162,19 @@ static void parse_option(struct options *options, int option, const char *value)
         options->buffer_bytes = parse_number("buffer-size", value, 64, 16777216, 64);
         break;
     case PARK:
-        options->park_bytes = (uint16_t)parse_number("park", value, 0, 64, 1);
+        options->park_bytes = (uint16_t)parse_number("park", value, 0, 4096, 1);
         break;
     case LEASE_MS:
         options->lease_ms = parse_number("lease-ms", value, 0, 3600000, 1);
+        break;
+    case TENANT:
+        options->tenant = parse_tenant(value);
+        break;
+    case TENANTS:
+        options->tenants_max = parse_number("tenants", value, 1, 1000000, 1);
+        break;
+    case CLASS_RESERVE:
+        options->class_reserve = parse_number("class-reserve", value, 0, 999999, 1);
         break;
     case STATIC_BUFFERS:
         options->static_buffers = true;
@@ -160,9 +201,30 @@ static void parse_option(struct options *options, int option, const char *value)
     }
 }
 
+/* What is given must leave new work something; what is not given follows from the buffers. */
+static void set_reserve(struct options *options)
+{
+    if (options->class_reserve == UINT32_MAX) {
+        uint32_t eighth = options->buffers / 8;
+        options->class_reserve = options->buffers < 2 ? 0 : eighth == 0 ? 1 : eighth;
+    } else if (options->class_reserve >= options->buffers) {
+        fprintf(stderr, "h2relay: --class-reserve is \"%u\"; allowed is a number from 0 to %u with --buffers %u\n",
+                options->class_reserve, options->buffers - 1, options->buffers);
+        exit(2);
+    }
+}
+
 void options_parse(struct options *options, int argc, char **argv)
 {
-    *options = (struct options){.buffers = 64, .buffer_bytes = 16384, .park_bytes = 64, .connections_max = 4096};
+    *options = (struct options){
+        .buffers = 64,
+        .buffer_bytes = 16384,
+        .park_bytes = 4096,
+        .lease_ms = 2000,
+        .tenants_max = 1024,
+        .class_reserve = UINT32_MAX,
+        .connections_max = 4096,
+    };
     int option;
     while ((option = getopt_long(argc, argv, "", LONG_OPTIONS, NULL)) != -1) {
         parse_option(options, option, optarg);
@@ -175,7 +237,8 @@ void options_parse(struct options *options, int argc, char **argv)
         fputs("h2relay: --backend is missing; allowed is HOST:PORT\n", stderr);
         exit(2);
     }
-    if (options->listen.bytes == 0) {
-        parse_address(&options->listen, "listen", "127.0.0.1:0");
+    if (options->listeners == 0) {
+        add_listener(options, "127.0.0.1:0");
     }
+    set_reserve(options);
 }

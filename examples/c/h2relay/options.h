@@ -12,13 +12,26 @@ struct address {
     socklen_t bytes;
 };
 
+/* In whose name a connection asks for buffers. */
+enum tenant_kind {
+    TENANT_NONE,     /* nobody's: all are served alike */
+    TENANT_LISTENER, /* that of the address it connected to */
+    TENANT_ADDRESS,  /* that of the network it came from: /24 of IPv4, /48 of IPv6 */
+};
+
+enum { LISTENERS_MAX = 16 };
+
 struct options {
-    struct address listen;
+    struct address listen[LISTENERS_MAX];
+    uint32_t listeners;
     struct address backend;
     uint32_t buffers;
     uint32_t buffer_bytes;
     uint16_t park_bytes;
     uint32_t lease_ms; /* 0 for no deadline */
+    enum tenant_kind tenant;
+    uint32_t tenants_max;
+    uint32_t class_reserve; /* buffers that new work leaves free */
     uint32_t connections_max;
     bool static_buffers;
     bool edge_triggered;

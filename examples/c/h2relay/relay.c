@@ -36,6 +36,7 @@ void pair_close(struct pair *pair)
         endpoint_close(&pair->backend);
         list_remove(&pair->linger);
         list_append(&relay->closed, &pair->link);
+        tenants_leave(&relay->tenants, pair->tenant);
         relay->counts.connections--;
     }
 }
@@ -52,6 +53,47 @@ static void say_farewell(struct endpoint *endpoint, uint32_t error_code)
     if (send(endpoint->watch.fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)length) {
         endpoint->pair->relay->counts.goaway_sent++;
     }
+}
+
+static void log_shed(struct relay *relay, struct endpoint *endpoint)
+{
+    enum { LINES_PER_SECOND = 10 };
+    struct shed_log *log = &relay->shed_log;
+    uint64_t now_ns = loop_now_ns();
+    if (now_ns - log->since_ns >= 1000000000u) {
+        log->since_ns = now_ns;
+        log->lines = 0;
+    }
+    if (log->lines == LINES_PER_SECOND) {
+        log->suppressed++;
+        return;
+    }
+    log->lines++;
+    demuxbuf_receiver_info info = {0};
+    relay->buffers.kind->describe(&endpoint->inlet, &info);
+    struct address client = {.bytes = sizeof client.storage};
+    char host[NI_MAXHOST] = "?";
+    char port[NI_MAXSERV] = "?";
+    if (getpeername(endpoint->pair->client.watch.fd, (struct sockaddr *)&client.storage, &client.bytes) == 0) {
+        getnameinfo((const struct sockaddr *)&client.storage, client.bytes, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV);
+    }
+    fprintf(stderr,
+            "h2relay: shed client %s port %s: what its %s sent holds a buffer for %llu ms, %llu ms without progress; "
+            "%u bytes buffered, %llu passed on; %llu not logged since the last line\n",
+            host, port, endpoint == &endpoint->pair->client ? "side" : "backend",
+            (unsigned long long)(info.held_ns / 1000000u), (unsigned long long)(info.idle_ns / 1000000u),
+            info.connection.level, (unsigned long long)info.progress_bytes, (unsigned long long)log->suppressed);
+    log->suppressed = 0;
+}
+
+void pair_shed(struct pair *pair, struct endpoint *endpoint)
+{
+    pair->relay->counts.shed++;
+    log_shed(pair->relay, endpoint);
+    say_farewell(&pair->client, H2_ENHANCE_YOUR_CALM);
+    /* At once, not lingering: it would go on asking for what it is shed for. */
+    pair_close(pair);
 }
 
 void pair_dismiss(struct pair *pair, struct endpoint *endpoint, uint32_t error_code)
@@ -118,6 +160,7 @@ static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, st
     if (!relay->buffers.kind->attach(&endpoint->inlet, is_backend ? CLASS_BACKEND : CLASS_CLIENT, endpoint)) {
         return false;
     }
+    relay->buffers.kind->set_tenant(&endpoint->inlet, tenant_number(pair->tenant));
     endpoint->watch.fd = fd;
     return true;
 }
@@ -152,8 +195,9 @@ static void pair_start(struct pair *pair)
 }
 
 /* Takes over the client's descriptor. */
-static void pair_open(struct relay *relay, int client_fd)
+static void pair_open(struct listener *listener, int client_fd, const struct address *address)
 {
+    struct relay *relay = listener->relay;
     struct pair *pair = NULL;
     int backend_fd = -1;
     if (relay->counts.connections < relay->options->connections_max) {
@@ -169,6 +213,7 @@ static void pair_open(struct relay *relay, int client_fd)
         return;
     }
     pair->relay = relay;
+    pair->tenant = tenants_enter(&relay->tenants, address, (uint32_t)(listener - relay->listeners));
     list_init(&pair->link);
     list_init(&pair->linger);
     bool is_attached = endpoint_attach(&pair->client, &pair->backend, pair, client_fd);
@@ -183,6 +228,7 @@ static void pair_open(struct relay *relay, int client_fd)
         close(client_fd);
     }
     close(backend_fd);
+    tenants_leave(&relay->tenants, pair->tenant);
     free(pair);
 }
 
@@ -200,10 +246,11 @@ void relay_keep_descriptor(struct relay *relay)
 }
 
 /* Descriptors ran out. A client left in the queue would wake the loop for ever, so it is taken and let go. */
-static void refuse_without_descriptor(struct relay *relay)
+static void refuse_without_descriptor(struct listener *listener)
 {
+    struct relay *relay = listener->relay;
     relay_free_descriptor(relay);
-    int fd = accept4(relay->listener.fd, NULL, NULL, SOCK_CLOEXEC);
+    int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0) {
         relay->counts.refused++;
         close(fd);
@@ -213,14 +260,15 @@ static void refuse_without_descriptor(struct relay *relay)
 
 static void on_listener(struct watch *watch, uint32_t events)
 {
-    struct relay *relay = LIST_OWNER(watch, struct relay, listener);
+    struct listener *listener = (struct listener *)(void *)watch;
     (void)events;
     for (int count = 0; count < ACCEPTS_PER_TURN; count++) {
-        int fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct address client = {.bytes = sizeof client.storage};
+        int fd = accept4(watch->fd, (struct sockaddr *)&client.storage, &client.bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            pair_open(relay, fd);
+            pair_open(listener, fd, &client);
         } else if (errno == EMFILE || errno == ENFILE) {
-            refuse_without_descriptor(relay);
+            refuse_without_descriptor(listener);
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return;
         }
@@ -228,19 +276,18 @@ static void on_listener(struct watch *watch, uint32_t events)
     }
 }
 
-bool relay_listen(struct relay *relay)
+static bool listen_to(struct relay *relay, struct listener *listener, const struct address *address)
 {
-    const struct address *address = &relay->options->listen;
     int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int on = 1;
     struct address bound = {.bytes = sizeof bound.storage};
     char host[NI_MAXHOST];
     char port[NI_MAXSERV];
-    relay->listener = (struct watch){.fd = fd, .on_events = on_listener};
+    *listener = (struct listener){.watch = {.fd = fd, .on_events = on_listener}, .relay = relay};
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
         bind(fd, (const struct sockaddr *)&address->storage, address->bytes) != 0 || listen(fd, SOMAXCONN) != 0 ||
         getsockname(fd, (struct sockaddr *)&bound.storage, &bound.bytes) != 0 ||
-        !loop_set(&relay->loop, &relay->listener, EPOLLIN)) {
+        !loop_set(&relay->loop, &listener->watch, EPOLLIN)) {
         fprintf(stderr, "h2relay: cannot listen: %s\n", strerror(errno));
         return false;
     }
@@ -252,10 +299,23 @@ bool relay_listen(struct relay *relay)
     return true;
 }
 
+bool relay_listen(struct relay *relay)
+{
+    for (uint32_t index = 0; index < relay->options->listeners; index++) {
+        if (!listen_to(relay, &relay->listeners[index], &relay->options->listen[index])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool relay_open(struct relay *relay, const struct options *options)
 {
     char message[256] = "no memory";
-    *relay = (struct relay){.options = options, .listener = {.fd = -1}, .spare_fd = -1, .loop = {.epoll_fd = -1}};
+    *relay = (struct relay){.options = options, .spare_fd = -1, .loop = {.epoll_fd = -1}};
+    for (uint32_t index = 0; index < LISTENERS_MAX; index++) {
+        relay->listeners[index].watch.fd = -1;
+    }
     list_init(&relay->pairs);
     list_init(&relay->run);
     list_init(&relay->lingering);
@@ -267,7 +327,8 @@ bool relay_open(struct relay *relay, const struct options *options)
         return false;
     }
     relay_keep_descriptor(relay);
-    if (relay->spare_fd < 0 || !loop_open(&relay->loop)) {
+    if (relay->spare_fd < 0 || !loop_open(&relay->loop) ||
+        !tenants_open(&relay->tenants, &relay->buffers, options)) {
         fprintf(stderr, "h2relay: %s\n", strerror(errno));
         relay_close(relay);
         return false;
@@ -294,9 +355,12 @@ void relay_close_all(struct relay *relay)
 
 void relay_close(struct relay *relay)
 {
+    tenants_close(&relay->tenants);
     relay->buffers.kind->close(&relay->buffers);
-    if (relay->listener.fd >= 0) {
-        loop_close_fd(&relay->listener);
+    for (uint32_t index = 0; index < LISTENERS_MAX; index++) {
+        if (relay->listeners[index].watch.fd >= 0) {
+            loop_close_fd(&relay->listeners[index].watch);
+        }
     }
     relay_free_descriptor(relay);
     if (relay->loop.epoll_fd >= 0) {
@@ -361,7 +425,9 @@ void relay_turn(struct relay *relay)
     loop_wait(&relay->loop, deadline_ns(relay));
     relay->counts.turns++;
     uint64_t now_ns = loop_now_ns();
+    /* Before anything is granted: a lease that began at the time of the last turn would look as old as the wait. */
     relay->buffers.kind->handle_timeout(&relay->buffers, now_ns);
+    loop_dispatch(&relay->loop);
     run_scheduled(relay);
     drain_grants(relay);
     end_lingering(relay, now_ns);

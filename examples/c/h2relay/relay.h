@@ -7,6 +7,7 @@
 #include "list.h"
 #include "loop.h"
 #include "options.h"
+#include "tenants.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +35,7 @@ struct endpoint {
 /* A client, and the backend connection opened for it. */
 struct pair {
     struct relay *relay;
+    struct tenant *tenant; /* NULL for nobody's */
     struct endpoint client;
     struct endpoint backend;
     struct list link;   /* on relay->pairs, then on relay->closed */
@@ -64,11 +66,26 @@ struct relay_counts {
     struct frame_counts backend_frames;
 };
 
+/* One address that clients connect to. */
+struct listener {
+    struct watch watch; /* first: the loop's pointer to it is one to the listener */
+    struct relay *relay;
+};
+
+/* Says of who is shed why, but not so often that the log is an attack itself. */
+struct shed_log {
+    uint64_t since_ns; /* the second that is counted */
+    uint32_t lines;    /* written in it */
+    uint64_t suppressed;
+};
+
 struct relay {
     const struct options *options;
     struct loop loop;
     struct buffers buffers;
-    struct watch listener;
+    struct tenants tenants;
+    struct listener listeners[LISTENERS_MAX];
+    struct shed_log shed_log;
     int spare_fd; /* given up for a moment when descriptors ran out: to refuse a client, to write statistics */
     struct list pairs;
     struct list run;
@@ -98,6 +115,9 @@ void relay_keep_descriptor(struct relay *relay);
 
 /* For the transfer. Both close what they are given for good; only its memory lives until the end of the turn. */
 void pair_close(struct pair *pair);
+
+/* Closes a pair because this endpoint holds a buffer that others wait for. The client is told, if it can be. */
+void pair_shed(struct pair *pair, struct endpoint *endpoint);
 
 /* Says an error to one side and closes the other. The side said to is closed too once it has left, or after a short
    while: closed at once, it might lose the farewell. */

@@ -44,13 +44,13 @@ static void add_frames(struct figures *figures, const char *side, const struct f
 
 static uint64_t look_at(struct endpoint *endpoint, struct held *held)
 {
-    demuxbuf_connection_info info = {0};
+    demuxbuf_receiver_info info = {0};
     if (endpoint->watch.fd < 0) {
         return 0;
     }
     endpoint->inlet.buffers->kind->describe(&endpoint->inlet, &info);
-    held->bytes += info.level;
-    return info.hold == 2 ? 1 : 0;
+    held->bytes += info.connection.level;
+    return info.connection.hold == 2 ? 1 : 0;
 }
 
 static struct held held_now(struct relay *relay)
@@ -93,7 +93,17 @@ static void add_buffers(struct figures *figures, struct relay *relay)
     add(figures, "waiting_peak", stats.waiting_peak);
     add(figures, "slots", stats.slots);
     add(figures, "slots_in_use", stats.slots_in_use);
+    add(figures, "slots_in_use_64", stats.slots_in_use_by_size[0]);
+    add(figures, "slots_in_use_256", stats.slots_in_use_by_size[1]);
+    add(figures, "slots_in_use_1024", stats.slots_in_use_by_size[2]);
+    add(figures, "slots_in_use_4096", stats.slots_in_use_by_size[3]);
+    add(figures, "lease_ms", relay->options->lease_ms);
+    add(figures, "passed_peak", stats.passed_peak);
+    add(figures, "passed_max", relay->buffers.kind->passed_max(&relay->buffers));
+    add(figures, "parks_asked", stats.parks_asked);
+    add(figures, "sheds_asked", stats.sheds_asked);
     add(figures, "parked", stats.parked);
+    add(figures, "parked_on_demand", stats.parked_on_demand);
     add(figures, "unparked", stats.unparked);
     add(figures, "park_refused", stats.park_refused);
     add(figures, "lifelines", stats.lifelines);
@@ -120,6 +130,7 @@ static void collect(struct figures *figures, struct relay *relay, uint64_t start
     add(figures, "connections_total", counts->connections_total);
     add(figures, "refused", counts->refused);
     add_buffers(figures, relay);
+    add(figures, "tenants", relay->tenants.count);
     add(figures, "relayed_bytes", counts->relayed_bytes);
     add(figures, "shed", counts->shed);
     add(figures, "goaway_sent", counts->goaway_sent);

@@ -152,8 +152,7 @@ void transfer_drive(struct endpoint *endpoint, demuxbuf_step step)
             counts_of(endpoint)->misuses++;
             pair_close(endpoint->pair);
         } else if ((actions & DEMUXBUF_SHED) != 0) {
-            counts_of(endpoint)->shed++;
-            pair_close(endpoint->pair);
+            pair_shed(endpoint->pair, endpoint);
         } else if ((actions & NOTICES) != 0) {
             step = take_notice(endpoint, actions & NOTICES);
         } else if ((actions & DEMUXBUF_RECV) != 0) {

@@ -66,7 +66,7 @@ impl Relay {
         let statistics = folder.path().join("statistics.json");
         let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0", "--backend", &backend.to_string(), "--quiet"]);
-        command.args(["--buffers", &buffers.to_string(), "--park", &park_bytes.to_string()]);
+        command.args(["--buffers", &buffers.to_string(), "--park", &park_bytes.to_string(), "--lease-ms", "0"]);
         command.args(["--connections", &(attackers + SPARE_CONNECTIONS).to_string()]);
         command.arg("--json").arg(&statistics).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;

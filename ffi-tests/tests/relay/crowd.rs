@@ -7,14 +7,14 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 /// One request and its response.
-fn serve_once((client, backend): &mut (TcpStream, TcpStream), stream: u32) {
+pub(crate) fn serve_once((client, backend): &mut (TcpStream, TcpStream), stream: u32) {
     pass(client, backend, &request(stream));
     let response = [frame(HEADERS, END_HEADERS, stream, b"fine"), frame(DATA, END_STREAM, stream, &[1; 3000])];
     pass(backend, client, &response.concat());
 }
 
 /// Clients that each send part of a frame's header and stay.
-fn hold_on(bench: &Bench, count: usize, bytes: usize) -> Vec<(TcpStream, TcpStream)> {
+pub(crate) fn hold_on(bench: &Bench, count: usize, bytes: usize) -> Vec<(TcpStream, TcpStream)> {
     let mut pairs: Vec<_> = (0..count).map(|_| bench.pair()).collect();
     let part = [client_opening(), frame(HEADERS, 0, 1, &[1; 500])[..bytes].to_vec()].concat();
     for (client, _) in &mut pairs {
@@ -24,7 +24,7 @@ fn hold_on(bench: &Bench, count: usize, bytes: usize) -> Vec<(TcpStream, TcpStre
 }
 
 /// Whether it ends, in order or with a reset.
-fn read_to_any_end(from: &mut TcpStream) -> bool {
+pub(crate) fn read_to_any_end(from: &mut TcpStream) -> bool {
     let mut seen = Vec::new();
     from.read_to_end(&mut seen).map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true)
 }
@@ -119,7 +119,7 @@ fn a_client_that_does_not_read_holds_up_nobody_else() {
 #[test]
 fn who_holds_a_buffer_without_progress_is_shed_for_others() {
     for mode in [&[][..], &["--edge-triggered"]] {
-        let bench = Bench::start(&[mode, &["--buffers", "4", "--lease-ms", "100"]].concat());
+        let bench = Bench::start(&[mode, &["--buffers", "4", "--park", "64", "--lease-ms", "100"]].concat());
         let mut attackers = hold_on(&bench, 3, 100);
         for (_, backend) in &mut attackers {
             expect(backend, &client_opening());

@@ -1,12 +1,12 @@
 //! A relay that runs, and a backend that a test plays itself.
 
 use demuxbuf_ffi_tests::Program;
-use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,7 @@ impl Stats {
 /// A relay in a process of its own.
 pub(crate) struct Relay {
     child: Child,
+    stdout: BufReader<ChildStdout>,
     address: SocketAddr,
     folder: tempfile::TempDir,
 }
@@ -77,12 +78,14 @@ impl Relay {
         let folder = tempfile::tempdir().expect("a temporary folder");
         command.args(["--quiet", "--backend", &backend.to_string(), "--json"]).arg(folder.path().join("stats.json"));
         let mut child = command.args(options).stdout(Stdio::piped()).spawn().expect("the relay starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("stdout is a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("the relay says where it listens");
-        let address = line.trim_end().strip_prefix("h2relay: listening on ").expect("the line is as documented");
-        let address = address.parse().expect("an address");
-        Relay { child, address, folder }
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        let address = next_address(&mut stdout);
+        Relay { child, stdout, address, folder }
+    }
+
+    /// Goes on with the next address that it listens to.
+    pub(crate) fn turn_to_next_address(&mut self) {
+        self.address = next_address(&mut self.stdout);
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -137,6 +140,13 @@ impl Relay {
     }
 }
 
+fn next_address(stdout: &mut impl BufRead) -> SocketAddr {
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("the relay says where it listens");
+    let address = line.trim_end().strip_prefix("h2relay: listening on ").expect("the line is as documented");
+    address.parse().expect("an address")
+}
+
 impl Drop for Relay {
     fn drop(&mut self) {
         // Only a test that failed leaves one behind.
@@ -167,6 +177,14 @@ impl Bench {
     /// A client's socket.
     pub(crate) fn client(&self) -> TcpStream {
         patient(TcpStream::connect(self.relay.address()).expect("the relay listens"))
+    }
+
+    /// As [`Bench::pair`], for a client with this address.
+    pub(crate) fn pair_from(&self, source: [u8; 4]) -> (TcpStream, TcpStream) {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a descriptor");
+        bind(&socket, &SocketAddr::from((source, 0))).expect("all of 127.0.0.0/8 is ours");
+        connect(&socket, &self.relay.address()).expect("the relay listens");
+        (patient(TcpStream::from(socket)), self.accept())
     }
 
     /// The backend's socket of the client that connected first and has none yet.

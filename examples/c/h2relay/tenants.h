@@ -1,0 +1,37 @@
+/* In whose name connections ask for buffers: a tenant is made with its first connection and goes with its last. */
+#ifndef H2RELAY_TENANTS_H
+#define H2RELAY_TENANTS_H
+
+#include "buffers.h"
+#include "options.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct tenant;
+
+/* The tenants that have connections, found by what their connections have in common. */
+struct tenants {
+    enum tenant_kind kind;
+    struct buffers *buffers;
+    struct tenant **table; /* chains, by hash; NULL if there are no tenants */
+    uint32_t chains;       /* a power of two */
+    uint32_t count;
+};
+
+/* False if there is no memory. */
+bool tenants_open(struct tenants *tenants, struct buffers *buffers, const struct options *options);
+
+void tenants_close(struct tenants *tenants);
+
+/* The tenant of a connection that came from `address` to this listener, with one connection more; NULL for nobody:
+   there are no tenants, or as many as there may be. */
+struct tenant *tenants_enter(struct tenants *tenants, const struct address *address, uint32_t listener);
+
+/* One connection less. Harmless for NULL. */
+void tenants_leave(struct tenants *tenants, struct tenant *tenant);
+
+/* Its number for the buffers; 0 for NULL. */
+uint64_t tenant_number(const struct tenant *tenant);
+
+#endif

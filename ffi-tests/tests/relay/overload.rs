@@ -1,0 +1,190 @@
+//! Too few buffers for all: who parks, who is shed, who has a share.
+
+use super::crowd::{hold_on, read_to_any_end, serve_once};
+use super::frames::*;
+use super::harness::*;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// A frame of which clients send a part and stay.
+fn begun() -> Vec<u8> {
+    frame(HEADERS, 0, 1, &[1; 8000])
+}
+
+/// A client of each of these pairs sends the beginning of a frame.
+fn begin(pairs: &mut [(TcpStream, TcpStream)], bytes: usize) {
+    for (client, backend) in pairs {
+        pass(client, backend, &client_opening());
+        client.write_all(&begun()[..bytes]).expect("the relay, or the kernel, takes it");
+    }
+}
+
+#[test]
+fn who_is_shed_is_told_and_why_is_logged() {
+    for mode in [&[][..], &["--edge-triggered"]] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = folder.path().join("log");
+        let mut command = command();
+        command.stderr(File::create(&log).expect("a file"));
+        let bench = Bench::start_as(command, &[mode, &["--buffers", "4", "--lease-ms", "100"]].concat());
+        let mut attackers: Vec<_> = (0..30).map(|_| bench.pair()).collect();
+        begin(&mut attackers, 5000);
+        let stats = bench.relay.wait_for("the last three, whom nobody waits for", |stats| stats.get("waiting") == 0);
+        let shed = stats.get("shed");
+        assert_eq!((shed, stats.get("sheds_asked"), stats.get("goaway_sent")), (27, 27, 27));
+        assert_eq!((stats.get("connections"), stats.get("client_buffers_held"), stats.get("lease_ms")), (3, 3, 100));
+        serve_once(&mut bench.open_pair(), 1);
+        let mut told = 0;
+        for (client, backend) in &mut attackers {
+            // Three have nothing to read.
+            client.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout above 0");
+            if Frame::read(client) == Some(Frame { kind: SETTINGS, flags: 0, stream: 0, payload: vec![] }) {
+                let farewell = Frame::read(client).expect("a second frame");
+                assert_eq!(farewell.goaway(), Some((0, ENHANCE_YOUR_CALM)), "{farewell:?}");
+                assert!(read_to_any_end(client) && read_to_any_end(backend), "both sides are closed");
+                told += 1;
+            }
+        }
+        assert!(told >= shed, "{told} of {shed} were told");
+        bench.relay.stop();
+        let log = std::fs::read_to_string(&log).expect("text");
+        // At most ten lines a second; the first of the next one would say how many are missing.
+        let lines = log.lines().filter(|line| line.contains("shed client 127.0.0.1 port ")).count();
+        assert!((10..=27).contains(&lines), "{log}");
+        assert!(log.contains("without progress; 5000 bytes buffered"), "{log}");
+    }
+}
+
+#[test]
+fn what_fits_a_slot_is_parked_only_while_others_wait() {
+    for (bytes, slots) in [(257, "slots_in_use_1024"), (1025, "slots_in_use_4096"), (4096, "slots_in_use_4096")] {
+        let bench = Bench::start(&["--buffers", "16", "--lease-ms", "400"]);
+        let mut attackers: Vec<_> = (0..14).map(|_| bench.pair()).collect();
+        begin(&mut attackers, bytes);
+        bench.relay.wait_for("the hold", |stats| stats.get("client_buffers_held") == 14);
+        std::thread::sleep(Duration::from_millis(450));
+        let stats = bench.relay.stats();
+        assert_eq!((stats.get("parks_asked"), stats.get("parked_on_demand")), (0, 0), "nobody waits");
+        let mut more: Vec<_> = (0..20).map(|_| bench.pair()).collect();
+        begin(&mut more, bytes);
+        let stats = bench.relay.wait_for("all that may be parked", |stats| stats.get("waiting") == 0);
+        assert_eq!((stats.get("shed"), stats.get("connections")), (0, 34), "{bytes}");
+        assert!(stats.get("parked_on_demand") >= 20 && stats.get(slots) >= 20, "{bytes}: {stats:?}");
+        // Nothing is lost: each frame goes on where it stopped.
+        for (client, backend) in attackers.iter_mut().chain(&mut more) {
+            client.write_all(&begun()[bytes..]).expect("the relay reads");
+            expect(backend, &begun());
+        }
+        bench.relay.stop();
+    }
+}
+
+#[test]
+fn a_pause_is_not_held_against_who_comes_after_it() {
+    let bench = Bench::start(&["--buffers", "4", "--lease-ms", "1000", "--park", "64"]);
+    let mut crowd: Vec<_> = (0..10).map(|_| bench.open_pair()).collect();
+    std::thread::sleep(Duration::from_millis(1100));
+    for (client, _) in &mut crowd {
+        client.write_all(&begun()[..100]).expect("the relay, or the kernel, takes it");
+    }
+    bench.relay.wait_for("those who wait", |stats| stats.get("waiting") == 7);
+    // The turn in which they came is over by the next look.
+    let stats = bench.relay.stats();
+    assert_eq!((stats.get("parks_asked"), stats.get("shed")), (0, 0), "none has held anything for long: {stats:?}");
+    drop(crowd);
+    bench.relay.stop();
+}
+
+#[test]
+fn new_requests_leave_the_reserve_to_what_has_begun() {
+    // The lifeline and slots would keep them from asking for buffers.
+    let bench = Bench::start(&["--buffers", "8", "--class-reserve", "6", "--park", "0", "--lease-ms", "0"]);
+    let holders = hold_on(&bench, 5, 100);
+    let stats = bench.relay.wait_for("the hold", |stats| stats.get("waiting") == 3);
+    assert_eq!((stats.get("client_buffers_held"), stats.get("free")), (2, 6));
+    drop(holders);
+    bench.relay.stop();
+}
+
+#[test]
+fn tenants_come_with_their_first_connection_and_go_with_their_last() {
+    for kind in ["address", "none"] {
+        let bench = Bench::start(&["--tenant", kind, "--tenants", "3"]);
+        let first = [bench.pair_from([127, 0, 1, 1]), bench.pair_from([127, 0, 1, 200])];
+        let others: Vec<_> = (2..7).map(|net| bench.pair_from([127, 0, net, 1])).collect();
+        let expected = |count| if kind == "none" { 0 } else { count };
+        bench.relay.wait_for("as many as there may be", |stats| stats.get("tenants") == expected(3));
+        // Those who come when there is no place for their tenant are served in nobody's name.
+        for (mut client, mut backend) in others {
+            pass(&mut client, &mut backend, &client_opening());
+        }
+        let alone = |stats: &Stats| stats.get("connections") == 2;
+        assert_eq!(bench.relay.wait_for("the first", alone).get("tenants"), expected(1));
+        let [first, second] = first;
+        drop(first);
+        bench.relay.wait_for("one connection", |stats| stats.get("connections") == 1);
+        assert_eq!(bench.relay.stats().get("tenants"), expected(1));
+        drop(second);
+        assert_eq!(bench.relay.wait_for("nobody", |stats| stats.get("connections") == 0).get("tenants"), 0);
+        bench.relay.stop();
+    }
+}
+
+/// How many of those who hold buffers must go before this client is served.
+fn releases_needed(bench: &Bench, flood: &mut [(TcpStream, TcpStream)], honest: (TcpStream, TcpStream)) -> usize {
+    begin_all(bench, flood);
+    let (mut client, mut backend) = honest;
+    client.write_all(&client_opening()).expect("the kernel takes it");
+    bench.relay.wait_for("the last one", |stats| stats.get("waiting") == flood.len() as u64 - 3 + 1);
+    backend.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout above 0");
+    for (released, (client, backend_of_flood)) in flood.iter_mut().enumerate() {
+        match backend.read_exact(&mut vec![0; client_opening().len()]) {
+            Ok(()) => return released,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        client.write_all(&begun()[100..]).expect("the relay reads");
+        expect(backend_of_flood, &[client_opening(), begun()].concat());
+    }
+    flood.len()
+}
+
+fn begin_all(bench: &Bench, flood: &mut [(TcpStream, TcpStream)]) {
+    for (index, (client, _)) in (1..).zip(flood.iter_mut()) {
+        client.write_all(&[&client_opening(), &begun()[..100]].concat()).expect("the kernel takes it");
+        // One after the other, so that they are served in this order.
+        bench.relay.wait_for("its place", |stats| stats.get("client_buffers_held") + stats.get("waiting") == index);
+    }
+}
+
+#[test]
+fn one_tenants_flood_does_not_delay_another_tenant() {
+    for (kind, most, least) in [("none", 20, 18), ("address", 2, 1)] {
+        let options = ["--buffers", "4", "--class-reserve", "1", "--park", "0", "--lease-ms", "0", "--tenant", kind];
+        let bench = Bench::start(&options);
+        let mut flood: Vec<_> = (1..=20).map(|host| bench.pair_from([127, 0, 1, host])).collect();
+        let honest = bench.pair_from([127, 0, 2, 1]);
+        let releases = releases_needed(&bench, &mut flood, honest);
+        assert!((least..=most).contains(&releases), "tenant {kind}: {releases}");
+        drop(flood);
+        bench.relay.stop();
+    }
+}
+
+#[test]
+fn listeners_are_tenants_too() {
+    let mut bench = Bench::start(&["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--tenant", "listener"]);
+    let first = [bench.pair(), bench.pair_from([127, 0, 9, 1])];
+    assert_eq!(bench.relay.stats().get("tenants"), 1);
+    bench.relay.turn_to_next_address();
+    let second = bench.open_pair();
+    assert_eq!(bench.relay.stats().get("tenants"), 2);
+    drop(first);
+    bench.relay.wait_for("one listener's end", |stats| stats.get("tenants") == 1);
+    drop(second);
+    bench.relay.wait_for("the other's end", |stats| stats.get("tenants") == 0);
+    bench.relay.stop();
+}

@@ -7,7 +7,7 @@
  * Conventions: self first, then inputs, then outputs; outputs are written only on success. int32_t results are a
  * status: 0 done, above 0 an outcome, below 0 an error (demuxbuf_strerror). Functions for events return a mask of
  * actions; with DEMUXBUF_ERROR set it is a status instead (demuxbuf_status). NULL is an error, never a crash. No call
- * calls back into the host, blocks, or (after demuxbuf_pool_new) allocates. Pointers are NULL or valid, as ever in C.
+ * calls back into the host or (after demuxbuf_pool_new) allocates. Pointers are NULL or valid, as ever in C.
  */
 
 #ifndef DEMUXBUF_H
@@ -93,6 +93,9 @@
 
 // The length that stands for the preface in `demuxbuf_h2_next.frame_bytes`.
 #define DEMUXBUF_H2_PREFACE_BYTES 24
+
+// Bytes that a receiver may have parked when it moves.
+#define DEMUXBUF_MOVING_BYTES 64
 
 // Done.
 #define DEMUXBUF_OK 0
@@ -187,6 +190,18 @@
 // The buffer held is as large already.
 #define DEMUXBUF_ERR_NOT_LARGER (-46)
 
+// The pool is another thread's.
+#define DEMUXBUF_ERR_WRONG_THREAD (-47)
+
+// The thread has its pool already.
+#define DEMUXBUF_ERR_IN_USE (-48)
+
+// The shared pool was freed: it takes nobody in.
+#define DEMUXBUF_ERR_POOL_CLOSED (-49)
+
+// The pool is of one thread, so nothing can move.
+#define DEMUXBUF_ERR_NOT_SHARED (-50)
+
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
 
@@ -196,9 +211,13 @@
 // Patch version of the header.
 #define DEMUXBUF_VERSION_PATCH 0
 
-// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new`. One thread at
-// a time.
+// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
+// a time, or by `demuxbuf_shards_pool` for one of the threads that share its buffers.
 typedef struct demuxbuf_pool demuxbuf_pool;
+
+// A pool that several threads share. Made by `demuxbuf_shards_new`; each thread uses it through a `demuxbuf_pool` of its
+// own.
+typedef struct demuxbuf_shards demuxbuf_shards;
 
 // The settings of one connection. All-zero is the default of each, but for `struct_size`.
 typedef struct {
@@ -483,6 +502,18 @@ typedef struct {
   // The connection's state.
   demuxbuf_connection_info connection;
 } demuxbuf_receiver_info;
+
+// A receiver on its way from one thread to another, with all that it holds and waits for: a plain value that the host
+// hands over as it likes. The fields are private to the library. All-zero is no receiver.
+typedef struct {
+  demuxbuf_connection connection;
+  uint64_t token;
+  uint64_t lease;
+  uint64_t wait;
+  uint32_t offset;
+  uint32_t class_index;
+  uint8_t residue[DEMUXBUF_MOVING_BYTES];
+} demuxbuf_moving;
 
 // What a tenant may have. Counts are buffers of the default size.
 typedef struct {
@@ -808,8 +839,9 @@ int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
                           size_t message_bytes);
 
 // Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
+// What a thread's pool of a shared one held is the others' then: call `demuxbuf_shards_poll_wake` next.
 //
-// Thread rule: no other call on the pool at the same time or after.
+// Thread rule: no other call on the pool at the same time or after; any thread.
 void demuxbuf_pool_free(demuxbuf_pool *pool);
 
 // Asks for a buffer of the host's own (transmit, stream ...). `token` comes back with the grant.
@@ -1111,6 +1143,84 @@ demuxbuf_step demuxbuf_receiver_done(demuxbuf_pool *pool,
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
                                       uint64_t receiver);
+
+// Makes a pool that `threads` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shards_free`.
+//
+// `config` is as for `demuxbuf_pool_new`: `buffers`, reserves and caps are for all threads together; `receivers_max`,
+// `waiters_max` and the parking slots are for each. There can be no other sizes than the default and no tenants. The
+// buffers are reserved here, what is a thread's own by `demuxbuf_shards_pool`.
+// If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
+// is allowed: at most `message_bytes` bytes with the closing 0.
+// Thread rule: any thread.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_POISONED`
+// (a defect of the library); everything is given back then and `*shards` is not written.
+int32_t demuxbuf_shards_new(const demuxbuf_pool_config *config,
+                            uint32_t threads,
+                            demuxbuf_shards **shards,
+                            char *message,
+                            size_t message_bytes);
+
+// Makes the pool of one thread: a handle for all `demuxbuf_pool_*` and `demuxbuf_receiver_*` functions, for this thread
+// alone. `index` is which of the threads, from 0. The host owns it and frees it with `demuxbuf_pool_free`; then this
+// can be called for `index` again. A receiver's handle is for the pool that attached or imported it.
+//
+// Thread rule: the thread that will use the pool; others may call it for their own at the same time.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` (no such thread), `DEMUXBUF_ERR_IN_USE` (it has its
+// pool), `DEMUXBUF_ERR_NO_MEMORY`, `DEMUXBUF_ERR_POISONED` (a defect of the library); `*pool` is not written then.
+int32_t demuxbuf_shards_pool(const demuxbuf_shards *shards,
+                             uint32_t index,
+                             demuxbuf_pool **pool);
+
+// As `demuxbuf_pool_poll_wake`, for a thread without a pool: call it after `demuxbuf_pool_free`, which may have handed what
+// the pool held to other threads.
+//
+// Thread rule: any thread, any time before `demuxbuf_shards_free`. Cost: O(threads / 64), no lock.
+// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`.
+int32_t demuxbuf_shards_poll_wake(const demuxbuf_shards *shards,
+                                  uint32_t *index);
+
+// Frees a shared pool, before the pools of its threads or after them; its memory goes with the last of them. NULL is
+// harmless. Pools that are still there take nobody in from now on: attaching, adopting and requests of the host's own are
+// `DEMUXBUF_ERR_POOL_CLOSED`. The receivers that are there go on to their end.
+//
+// Thread rule: no other call with this pointer at the same time or after; the threads may use their pools meanwhile.
+void demuxbuf_shards_free(demuxbuf_shards *shards);
+
+// A thread that has something to pick up, or deadlines to watch, and sleeps for all that is known. Call it until it
+// returns `DEMUXBUF_NONE`, before this thread sleeps, and tell each thread that it names, by an eventfd or its like; that
+// one then drains `demuxbuf_pool_poll_grant`. Each is named once until it has looked.
+//
+// Thread rule: the pool's thread; another is refused. Cost: O(threads / 64), no lock.
+// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_NONE`, always so for a pool of one thread; `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
+int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
+                                uint32_t *index);
+
+// Takes a receiver off this thread, in whatever state: idle, waiting, served and not told yet, holding a buffer, parked.
+// Its handle ends; `*moving` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again.
+// Meanwhile it keeps its place in the queue. Who forgets it loses its buffer until the pool is gone; who has no use for
+// it imports and closes it.
+//
+// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
+// Returns `DEMUXBUF_OK` and writes `*moving`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_TOO_MANY_BYTES` (it is parked in more than 64 bytes; it can move
+// once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way); nothing is changed then.
+int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
+                                 uint64_t receiver,
+                                 demuxbuf_moving *moving);
+
+// Takes in a receiver that was exported, with its token. `*moving` is all-zero then, and `*receiver` its handle here; call
+// `demuxbuf_receiver_pending` next. If it was served on the way, `demuxbuf_pool_poll_grant` says so.
+//
+// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
+// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, of another pool, or changed),
+// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it has a parking slot,
+// and none of 64 bytes is free here); nothing is changed then, and it can be tried again, here or elsewhere.
+int32_t demuxbuf_receiver_import(demuxbuf_pool *pool,
+                                 demuxbuf_moving *moving,
+                                 uint64_t *receiver);
 
 // Says in words what a status means.
 //

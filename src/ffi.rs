@@ -17,6 +17,7 @@ mod connection;
 mod framing;
 mod pool;
 mod receiver;
+mod shards;
 mod status;
 mod tenant;
 
@@ -25,6 +26,7 @@ pub use connection::*;
 pub use framing::*;
 pub use pool::*;
 pub use receiver::*;
+pub use shards::*;
 pub use status::*;
 pub use tenant::*;
 

@@ -104,6 +104,12 @@ impl Memory {
         Ok(Memory { arena: Arena::new(config.buffers, &config.buffer_bytes)?, slots: Slots::new(config.slots)? })
     }
 
+    /// Reserves slots only, beside buffers that are there.
+    #[cfg(feature = "std")]
+    pub(crate) fn with_arena(arena: Arena, config: &MemoryConfig) -> Result<Memory, MemoryError> {
+        Ok(Memory { arena, slots: Slots::new(config.slots)? })
+    }
+
     /// The buffers.
     pub fn arena(&self) -> &Arena {
         &self.arena

@@ -68,12 +68,14 @@ pub use stats::PoolStats;
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 
+pub(crate) use deadlines::{Deadlines, Demand};
 #[cfg(feature = "std")]
 pub(crate) use id::Generation;
+#[cfg(feature = "std")]
+pub(crate) use lending::deadlines as deadlines_of;
 
 use alloc::vec::Vec;
 use buffers::{Buffers, Lease, LeaseState};
-use deadlines::{Deadlines, Demand};
 use list::{List, NIL};
 use tenants::Tenants;
 use waits::{Wait, WaitState, Waits};

@@ -33,7 +33,14 @@ mod check;
 mod config;
 mod entry;
 mod error;
+#[cfg(feature = "std")]
+mod moving;
+#[cfg(feature = "std")]
+mod sharded;
+mod source;
 mod step;
+#[cfg(feature = "std")]
+mod threads;
 mod types;
 
 pub use config::{ConfigError, ReceiversConfig};
@@ -42,18 +49,23 @@ pub use types::{Granted, Handover, ReceiverInfo, ReceiverStats};
 
 use crate::connection::{Actions, Connection, Event, EventError};
 use crate::memory::{Memory, SLOT_BYTES};
-use crate::pool::{LeaseId, Outcome, Pool, Request, TenantConfig, TenantId, TenantInfo, WaitId};
+use crate::pool::{LeaseId, Outcome, Pool, Request, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo};
 #[cfg(feature = "ffi")]
 use core::ptr::NonNull;
 use entry::{Place, Table};
+use source::Source;
 use step::host_actions;
 
 pub use entry::ReceiverId;
+#[cfg(feature = "std")]
+pub use moving::Moving;
+#[cfg(feature = "std")]
+pub use threads::{ReceiverThreads, ThreadError};
 
 /// A pool, its memory and the connections that receive into it. For one thread at a time.
 #[derive(Debug)]
 pub struct Receivers {
-    pool: Pool,
+    pool: Source,
     memory: Memory,
     table: Table,
     /// Waits of the host's own.
@@ -71,9 +83,21 @@ impl Receivers {
     pub fn new(config: &ReceiversConfig) -> Result<Receivers, ConfigError> {
         config.check()?;
         let pool = Pool::new(&config.pool)?;
+        let buffers = pool.buffers_max();
+        Receivers::with(Source::Pool(pool), Memory::new(&config.memory())?, config, buffers, config.pool.tag)
+    }
+
+    /// Reserves the tables of receivers, for so many buffers; `tag` is that of their handles.
+    fn with(
+        pool: Source,
+        memory: Memory,
+        config: &ReceiversConfig,
+        buffers: u32,
+        tag: u8,
+    ) -> Result<Receivers, ConfigError> {
         Ok(Receivers {
-            memory: Memory::new(&config.memory())?,
-            table: Table::new(config.receivers_max, pool.buffers_max(), config.pool.tag)?,
+            memory,
+            table: Table::new(config.receivers_max, buffers, tag)?,
             pool,
             host_waits: 0,
             config: *config,
@@ -87,6 +111,7 @@ impl Receivers {
     ///
     /// The class does not exist; the table is full.
     pub fn attach(&mut self, class: u8, token: u64) -> Result<ReceiverId, ReceiverError> {
+        self.pool.check_open()?;
         let index = self.insert(class, token)?;
         self.report(index, Event::Attach { level: 0, capacity: 0 })?;
         Ok(self.table.id(index))
@@ -109,20 +134,16 @@ impl Receivers {
         }
         self.check_class(class)?;
         self.table.check_free()?;
+        self.pool.check_open()?;
         if bytes.len() <= SLOT_BYTES {
             if let Some(slot) = self.memory.slots_mut().take_smallest() {
                 return self.attach_in_slot(class, token, slot, bytes);
             }
         }
-        if !self.pool.would_grant(class) {
-            return Err(ReceiverError::NoBufferFree);
-        }
-        let Outcome::Granted(lease) = self.pool.request(class, token)? else {
-            unreachable!("the pool would grant this request");
-        };
+        let lease = self.pool.request_now(&Request::new(class, token))?.ok_or(ReceiverError::NoBufferFree)?;
         self.touch(lease);
         self.memory.arena_mut().buffer_mut(lease.index())[..bytes.len()].copy_from_slice(bytes);
-        self.adopt(class, token, Handover { lease, offset: 0, level })
+        self.adopt_lease(class, token, Handover { lease, offset: 0, level })
     }
 
     /// Attaches a connection to a leased buffer and the content in it, without copying. The lease is the receiver's.
@@ -133,6 +154,11 @@ impl Receivers {
     /// [`attach`](Receivers::attach). The lease stays the host's then.
     pub fn adopt(&mut self, class: u8, token: u64, content: Handover) -> Result<ReceiverId, ReceiverError> {
         self.check_host_lease(content.lease)?;
+        self.pool.check_open()?;
+        self.adopt_lease(class, token, content)
+    }
+
+    fn adopt_lease(&mut self, class: u8, token: u64, content: Handover) -> Result<ReceiverId, ReceiverError> {
         let buffer = content.lease.index();
         let capacity = self.memory.arena().bytes_of(buffer);
         let end = content.offset.checked_add(content.level).ok_or(ReceiverError::TooManyBytes)?;
@@ -356,7 +382,7 @@ impl Receivers {
     ///
     /// A field of the share is out of range; the table of tenants is full.
     pub fn create_tenant(&mut self, share: &TenantConfig) -> Result<TenantId, ReceiverError> {
-        Ok(self.pool.create_tenant(share)?)
+        self.pool.create_tenant(share)
     }
 
     /// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them.
@@ -365,7 +391,7 @@ impl Receivers {
     ///
     /// The tenant is stale or foreign.
     pub fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), ReceiverError> {
-        Ok(self.pool.remove_tenant(tenant)?)
+        self.pool.remove_tenant(tenant)
     }
 
     /// How a tenant stands, also while it is going away.
@@ -374,7 +400,7 @@ impl Receivers {
     ///
     /// The tenant is stale or foreign.
     pub fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, ReceiverError> {
-        Ok(self.pool.describe_tenant(tenant)?)
+        self.pool.describe_tenant(tenant)
     }
 
     /// The next one who had waited and now has a buffer; then the next one that is to be shed, so that somebody who
@@ -423,10 +449,11 @@ impl Receivers {
         let request = Request { token, tenant, class, size, is_timed: false };
         // The receivers' places in the table are theirs: each of them may have to wait at any time.
         let host_waits_max = self.config.pool.waiters_max - self.config.receivers_max;
-        if self.host_waits == host_waits_max && self.pool.would_queue(&request) {
-            return Err(ReceiverError::TableFull);
-        }
-        let outcome = self.pool.request_for(&request)?;
+        let outcome = if self.host_waits == host_waits_max {
+            Outcome::Granted(self.pool.request_now(&request)?.ok_or(ReceiverError::TableFull)?)
+        } else {
+            self.pool.request_for(&request)?
+        };
         match outcome {
             Outcome::Granted(lease) => self.touch(lease),
             Outcome::Queued(_) => self.host_waits += 1,
@@ -441,7 +468,7 @@ impl Receivers {
     /// The lease is stale, foreign, or a receiver's; nothing is changed.
     pub fn release(&mut self, lease: LeaseId) -> Result<(), ReceiverError> {
         self.check_host_lease(lease)?;
-        Ok(self.pool.release(lease)?)
+        self.pool.release(lease)
     }
 
     /// Ends a wait of the host's own. If a buffer was assigned to it, the next waiter has it in the same step.
@@ -482,8 +509,7 @@ impl Receivers {
     ///
     /// Cost: a system call for each free buffer. For quiet times, not for the receive path.
     pub fn give_back_pages(&mut self) -> usize {
-        let sizes = 0..crate::memory::BUFFER_SIZES_MAX as u8;
-        sizes.map(|size| self.memory.arena_mut().give_back_pages(self.pool.free_indexes(size))).sum()
+        self.pool.give_back_pages(self.memory.arena_mut())
     }
 
     /// Counts. Needs no buffer, lock or allocation.
@@ -509,7 +535,7 @@ impl Receivers {
         let index = self.table.find(id)?;
         let wait = self.table.wait(index).and_then(|wait| self.pool.describe_wait(self.pool.wait_at(wait)).ok());
         let idleness = match self.table.place(index) {
-            Place::Buffer(buffer) => self.pool.describe_lease(self.pool.lease_at(buffer)).unwrap_or_default(),
+            Place::Buffer(buffer) => self.pool.describe_lease(self.pool.lease_at(buffer)),
             Place::Slot(_) | Place::Nowhere => None,
         };
         Ok(ReceiverInfo {
@@ -532,8 +558,12 @@ impl Receivers {
         Ok(self.pool.passed_max(class))
     }
 
-    /// The pool: who waits, who holds.
-    pub fn pool(&self) -> &Pool {
-        &self.pool
+    /// How a wait stands: the host's own, or a receiver's.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale, foreign, or of another thread.
+    pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, ReceiverError> {
+        self.pool.describe_wait(wait)
     }
 }

@@ -36,14 +36,15 @@
 //!
 //! A shard belongs to one thread at a time; it can be sent to another, and is not shared (`Send`, not `Sync`). A lease is
 //! of the pool, not of the shard: any shard releases it. A wait is of the shard that requested it until it is moved
-//! ([`Shard::export_wait`]). A layer that lends a shard out without Rust's checks uses [`Shard::check_thread`]; what slips
+//! ([`Shard::export_wait`]). Sizes other than the default and tenants are refused: buffers at hand are all alike. A layer that lends a shard out without Rust's checks uses [`Shard::check_thread`]; what slips
 //! through loses no buffer and grants none twice, but may overtake a waiter and miscount.
 //!
 //! The host's loop, on each thread, before it sleeps: [`Shard::poll_grant`] until `None`, [`Shard::poll_wake`] until
 //! `None`. Of the shards that have a grant to pick up, each is named once, to whichever thread asks first, until it has
 //! looked (until it has picked up all there were). It is named for nothing only if its grants are picked up, cancelled or
 //! exported after it was named and before the host's signal arrives. There are at most as many wakes as hand-overs to
-//! other shards.
+//! other shards; and if leases have deadlines, one for each shard whenever somebody begins to wait while nobody did, so
+//! that each watches those of its own.
 //!
 //! # The end
 //!
@@ -54,6 +55,7 @@
 
 #![forbid(unsafe_code)]
 
+mod binding;
 mod cache;
 mod error;
 mod shard;
@@ -75,6 +77,9 @@ use shared::Shared;
 
 /// The most shards there can be.
 pub const SHARDS_MAX: u32 = 1024;
+
+/// The most waits that are on their way from one shard to another at once.
+pub const TRAVELLING_MAX: u32 = 256;
 
 /// The most free buffers that a shard keeps at hand.
 pub const AT_HAND_MAX: u32 = 64;

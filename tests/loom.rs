@@ -202,7 +202,7 @@ fn s11_a_wait_that_moves_while_it_is_served_is_granted_on_one_shard_only() {
         });
         b.export_wait(wait).unwrap();
         assert_eq!(drain(&b), []);
-        c.import_wait(wait).unwrap();
+        c.import_wait(wait, 0).unwrap();
         let seen = drain(&c).len();
         let (named, _a) = releaser.join().unwrap();
         shards.check_invariants().unwrap();

@@ -3,7 +3,7 @@
 
 use demuxbuf::pool::{Grant, LeaseId, Outcome, PoolConfig, PoolError, WaitId};
 use demuxbuf::shards::Shard;
-use demuxbuf::shards::{AT_HAND_MAX, ShardError, Shards};
+use demuxbuf::shards::{AT_HAND_MAX, ShardError, Shards, TRAVELLING_MAX};
 
 fn granted(shard: &Shard, class: u8) -> LeaseId {
     match shard.request(class, 0).expect("the request is in order") {
@@ -204,33 +204,33 @@ fn s11_a_wait_moves_queued_or_assigned_and_a_lease_needs_no_move() {
     let lease = granted(&a, 0);
     let wait = queued(&a, 0, 7);
     assert_eq!(b.export_wait(wait), Err(ShardError::WaitElsewhere));
-    assert_eq!(b.import_wait(wait), Err(ShardError::WaitNotExported));
+    assert_eq!(b.import_wait(wait, 0), Err(ShardError::WaitNotExported));
     // Moved while queued.
     a.export_wait(wait).unwrap();
     assert_eq!(a.export_wait(wait), Err(ShardError::WaitElsewhere));
-    b.import_wait(wait).unwrap();
-    assert_eq!(b.import_wait(wait), Err(ShardError::WaitNotExported));
+    b.import_wait(wait, 0).unwrap();
+    assert_eq!(b.import_wait(wait, 0), Err(ShardError::WaitNotExported));
     b.release(lease).unwrap();
     // Moved back while assigned.
     b.export_wait(wait).unwrap();
     assert_eq!((a.poll_grant(), b.poll_grant()), (None, None));
     shards.check_invariants().unwrap();
-    a.import_wait(wait).unwrap();
+    a.import_wait(wait, 17).unwrap();
     let grant = a.poll_grant().unwrap();
-    assert_eq!((grant.token, grant.wait), (7, wait));
+    assert_eq!((grant.token, grant.wait), (17, wait), "it goes by the token of its last shard");
     assert_eq!(a.export_wait(wait), Err(ShardError::Pool(PoolError::StaleWait)), "it was picked up");
     // Served on the way.
     let wait = queued(&a, 0, 8);
     a.export_wait(wait).unwrap();
     a.release(grant.lease).unwrap();
     assert_eq!((a.poll_wake(), a.poll_grant()), (None, None));
-    b.import_wait(wait).unwrap();
-    assert_eq!(b.poll_grant().unwrap().token, 8);
+    b.import_wait(wait, 18).unwrap();
+    assert_eq!(b.poll_grant().unwrap().token, 18);
     // Cancelled on the way.
     let wait = queued(&a, 0, 9);
     a.export_wait(wait).unwrap();
     b.cancel(wait).unwrap();
-    assert_eq!(b.import_wait(wait), Err(ShardError::Pool(PoolError::StaleWait)));
+    assert_eq!(b.import_wait(wait, 0), Err(ShardError::Pool(PoolError::StaleWait)));
     shards.check_invariants().unwrap();
 }
 
@@ -341,4 +341,35 @@ fn a_shard_bound_to_another_thread_says_so() {
     })
     .join()
     .unwrap();
+}
+
+#[test]
+fn what_only_one_thread_can_have_is_refused_by_the_name_of_its_field() {
+    let mut config = PoolConfig { tenants_max: 4, ..PoolConfig::new(4, 8) };
+    let refused = Shards::new(&config, 2).map(|_| ()).unwrap_err();
+    assert_eq!(refused.to_string(), "tenants_max is 4; allowed is 0 to 0");
+    (config.tenants_max, config.sizes) = (0, [2, 0, 1, 0]);
+    let refused = Shards::new(&config, 2).map(|_| ()).unwrap_err();
+    assert_eq!(refused.to_string(), "sizes[2] is 1; allowed is 0 to 0");
+}
+
+#[test]
+fn no_more_waits_than_stated_are_on_their_way_at_once() {
+    let shards = Shards::new(&PoolConfig::new(1, TRAVELLING_MAX + 1), 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    let lease = granted(&a, 0);
+    let waits: Vec<_> = (0..=TRAVELLING_MAX).map(|token| queued(&a, 0, token.into())).collect();
+    let (last, others) = waits.split_last().unwrap();
+    for &wait in others {
+        a.export_wait(wait).unwrap();
+    }
+    assert_eq!(a.export_wait(*last), Err(ShardError::TooManyOnTheWay));
+    b.import_wait(others[0], 0).unwrap();
+    a.export_wait(*last).unwrap();
+    assert_eq!(a.export_wait(*last), Err(ShardError::WaitElsewhere));
+    // One that is cancelled on the way is there no more.
+    b.cancel(*last).unwrap();
+    b.export_wait(others[0]).unwrap();
+    b.release(lease).unwrap();
+    shards.check_invariants().unwrap();
 }

@@ -283,7 +283,7 @@ impl World {
             }
             assert!(self.steps - first_step < STEPS_PER_EVENT_MAX, "the host comes to rest");
         }
-        if self.left_ns.is_some() && self.recovery_ns.is_none() && self.receivers.pool().stats().waiting == 0 {
+        if self.left_ns.is_some() && self.recovery_ns.is_none() && self.receivers.stats().pool.waiting == 0 {
             self.recovery_ns = self.left_ns.map(|left_ns| self.now_ns - left_ns);
         }
     }
@@ -372,7 +372,7 @@ impl World {
         let info = self.receivers.describe(id).expect("the handle is live");
         let idle_ns = info.idleness.expect("it holds a buffer").idle_ns;
         assert!(idle_ns >= self.lease_ns, "{idle_ns} ns without progress are not a whole lease");
-        assert!(self.receivers.pool().stats().waiting > 0, "somebody waits");
+        assert!(self.receivers.stats().pool.waiting > 0, "somebody waits");
         self.reports[self.peers[at].crowd].shed += 1;
         self.leave(at);
     }

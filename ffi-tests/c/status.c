@@ -36,6 +36,10 @@ static const struct {
     {DEMUXBUF_ERR_SIZE, "size does not exist"},
     {DEMUXBUF_ERR_TOO_LARGE, "could never be granted"},
     {DEMUXBUF_ERR_NOT_LARGER, "as large already"},
+    {DEMUXBUF_ERR_WRONG_THREAD, "another thread's"},
+    {DEMUXBUF_ERR_IN_USE, "has its pool already"},
+    {DEMUXBUF_ERR_POOL_CLOSED, "was freed"},
+    {DEMUXBUF_ERR_NOT_SHARED, "of one thread"},
 };
 enum { KNOWN = sizeof known / sizeof known[0] };
 
@@ -135,6 +139,10 @@ static void numbers_can_be_negated(void) {
   CHECK_NUMBER(0 - DEMUXBUF_ERR_SIZE, 44);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_TOO_LARGE, 45);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_NOT_LARGER, 46);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_WRONG_THREAD, 47);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_IN_USE, 48);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_POOL_CLOSED, 49);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_NOT_SHARED, 50);
 }
 
 static void the_header_is_the_library_s(void) {

@@ -161,7 +161,7 @@ pub(super) fn to_rust(config: &demuxbuf_pool_config) -> Result<ReceiversConfig, 
 
 /// Each pool of a process gets a tag of its own, so that it refuses the handles of another. After 255 pools the tags
 /// start again. 0 is never a tag: a handle of all zero is nobody's.
-fn next_tag() -> u8 {
+pub(super) fn next_tag() -> u8 {
     static NEXT: AtomicU8 = AtomicU8::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed) % 255 + 1
 }

@@ -62,14 +62,14 @@ const _: () = assert!(size_of::<demuxbuf_connection>() == size_of::<Connection>(
 const _: () = assert!(align_of::<demuxbuf_connection>() == align_of::<Connection>());
 
 /// The connection behind the host's pointer, if it is not NULL.
-fn connection_mut<'a>(connection: *mut demuxbuf_connection) -> Option<&'a mut Connection> {
+pub(super) fn connection_mut<'a>(connection: *mut demuxbuf_connection) -> Option<&'a mut Connection> {
     // SAFETY: NULL or valid and not shared, as the module asks. The two types have one size and alignment, and every
     // bit pattern is a `Connection`, since its fields are integers.
     unsafe { connection.cast::<Connection>().as_mut() }
 }
 
 /// As `connection_mut`, for reading.
-fn connection_ref<'a>(connection: *const demuxbuf_connection) -> Option<&'a Connection> {
+pub(super) fn connection_ref<'a>(connection: *const demuxbuf_connection) -> Option<&'a Connection> {
     // SAFETY: as in `connection_mut`.
     unsafe { connection.cast::<Connection>().as_ref() }
 }

@@ -5,13 +5,13 @@ use super::guarded;
 use super::receiver::demuxbuf_step;
 use super::status::*;
 use crate::pool::{LeaseId, Outcome, TenantId, WaitId};
-use crate::receiver::{Granted, ReceiverError, Receivers};
+use crate::receiver::{ConfigError, Granted, ReceiverError, Receivers};
 use core::cell::Cell;
 use core::ffi::c_char;
 use core::fmt::Write;
 
-/// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new`. One thread at
-/// a time.
+/// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
+/// a time, or by `demuxbuf_shards_pool` for one of the threads that share its buffers.
 #[allow(non_camel_case_types)]
 pub struct demuxbuf_pool {
     receivers: Receivers,
@@ -134,6 +134,9 @@ pub(super) fn with_pool<T>(
     pool: *mut demuxbuf_pool,
     body: impl FnOnce(&mut Receivers) -> Result<T, i32>,
 ) -> Result<T, i32> {
+    if cfg!(debug_assertions) {
+        check_thread(pool)?;
+    }
     // SAFETY: NULL or valid and not shared, as the module asks.
     let pool = unsafe { pool.as_mut() }.ok_or(DEMUXBUF_ERR_NULL)?;
     let receivers = &mut pool.receivers;
@@ -145,9 +148,28 @@ pub(super) fn with_pool_ref<T>(
     pool: *const demuxbuf_pool,
     body: impl FnOnce(&Receivers) -> Result<T, i32>,
 ) -> Result<T, i32> {
+    if cfg!(debug_assertions) {
+        check_thread(pool)?;
+    }
     // SAFETY: NULL or valid and not shared, as the module asks.
     let pool = unsafe { pool.as_ref() }.ok_or(DEMUXBUF_ERR_NULL)?;
     unless_poisoned(&pool.poisoned, || body(&pool.receivers))
+}
+
+/// As `with_pool`, for calls that are so rare that a look at the thread costs nothing.
+pub(super) fn with_own_pool<T>(
+    pool: *mut demuxbuf_pool,
+    body: impl FnOnce(&mut Receivers) -> Result<T, i32>,
+) -> Result<T, i32> {
+    check_thread(pool)?;
+    with_pool(pool, body)
+}
+
+/// Refuses a call from another thread than that which a shared pool's handle is bound to.
+fn check_thread(pool: *const demuxbuf_pool) -> Result<(), i32> {
+    // SAFETY: NULL or valid, as the module asks. What is read is set once, before another thread can have the pointer.
+    let pool = unsafe { pool.as_ref() }.ok_or(DEMUXBUF_ERR_NULL)?;
+    pool.receivers.check_thread().map_err(status_of)
 }
 
 fn unless_poisoned<T>(poisoned: &Cell<bool>, body: impl FnOnce() -> Result<T, i32>) -> Result<T, i32> {
@@ -175,6 +197,9 @@ pub(super) fn status_of(error: ReceiverError) -> i32 {
         ReceiverError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
         ReceiverError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         ReceiverError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
+        ReceiverError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
+        ReceiverError::WrongThread => DEMUXBUF_ERR_WRONG_THREAD,
+        ReceiverError::NotShared => DEMUXBUF_ERR_NOT_SHARED,
         ReceiverError::Event(error) => error.code(),
     }
 }
@@ -216,10 +241,42 @@ pub unsafe extern "C" fn demuxbuf_pool_new(
     let (Some(config), Some(pool)) = (unsafe { config.as_ref() }, unsafe { pool.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let mut text = Message::new(message, message_bytes);
-    match guarded(|| make(config, &mut text)) {
+    let make = || Ok(demuxbuf_pool::new(Receivers::new(&to_rust(config)?)?));
+    new_object(make, pool, Message::new(message, message_bytes))
+}
+
+#[allow(non_camel_case_types)]
+type size_t = usize;
+
+impl demuxbuf_pool {
+    pub(super) fn new(receivers: Receivers) -> demuxbuf_pool {
+        demuxbuf_pool { receivers, poisoned: Cell::new(false) }
+    }
+}
+
+/// Makes an object for the host, or says in `text` why it is refused.
+pub(super) fn new_object<T>(
+    make: impl FnOnce() -> Result<T, ConfigError>,
+    place: &mut *mut T,
+    mut text: Message,
+) -> i32 {
+    let mut refuse = |error: &dyn core::fmt::Display| {
+        // A message that is cut short is still a message.
+        let _ = write!(text, "{error}");
+    };
+    let made = guarded(|| match make() {
+        Ok(object) => boxed(object).ok_or_else(|| {
+            refuse(&"no memory for the pool itself");
+            DEMUXBUF_ERR_NO_MEMORY
+        }),
+        Err(error) => {
+            refuse(&error);
+            Err(if error.is_out_of_memory() { DEMUXBUF_ERR_NO_MEMORY } else { DEMUXBUF_ERR_CONFIG })
+        }
+    });
+    match made {
         Some(Ok(made)) => {
-            *pool = made;
+            *place = made;
             DEMUXBUF_OK
         }
         Some(Err(status)) => status,
@@ -227,27 +284,8 @@ pub unsafe extern "C" fn demuxbuf_pool_new(
     }
 }
 
-#[allow(non_camel_case_types)]
-type size_t = usize;
-
-fn make(config: &demuxbuf_pool_config, text: &mut Message) -> Result<*mut demuxbuf_pool, i32> {
-    let refuse = |text: &mut Message, error: &dyn core::fmt::Display| {
-        // A message that is cut short is still a message.
-        let _ = write!(text, "{error}");
-    };
-    let receivers = to_rust(config).map_err(|wrong| refuse(text, &wrong)).map_err(|()| DEMUXBUF_ERR_CONFIG)?;
-    let receivers = Receivers::new(&receivers).map_err(|error| {
-        refuse(text, &error);
-        if error.is_out_of_memory() { DEMUXBUF_ERR_NO_MEMORY } else { DEMUXBUF_ERR_CONFIG }
-    })?;
-    try_box(demuxbuf_pool { receivers, poisoned: Cell::new(false) }).ok_or_else(|| {
-        refuse(text, &"no memory for the pool itself");
-        DEMUXBUF_ERR_NO_MEMORY
-    })
-}
-
 /// `Box::new` that reports a failed allocation; the value is dropped then.
-fn try_box<T>(value: T) -> Option<*mut T> {
+pub(super) fn boxed<T>(value: T) -> Option<*mut T> {
     const { assert!(size_of::<T>() > 0) };
     // SAFETY: the size is not zero.
     let place = unsafe { std::alloc::alloc(std::alloc::Layout::new::<T>()) }.cast::<T>();
@@ -260,12 +298,13 @@ fn try_box<T>(value: T) -> Option<*mut T> {
 }
 
 /// Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
+/// What a thread's pool of a shared one held is the others' then: call `demuxbuf_shards_poll_wake` next.
 ///
-/// Thread rule: no other call on the pool at the same time or after.
+/// Thread rule: no other call on the pool at the same time or after; any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
     if !pool.is_null() {
-        // SAFETY: made by `try_box` with the layout of a `Box`, and not freed before, as the module asks.
+        // SAFETY: made by `boxed` with the layout of a `Box`, and not freed before, as the module asks.
         drop(unsafe { Box::from_raw(pool) });
     }
 }
@@ -338,7 +377,10 @@ pub unsafe extern "C" fn demuxbuf_pool_request_for(
 /// another pool, or a receiver's).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_release(pool: *mut demuxbuf_pool, lease: u64) -> i32 {
-    status(with_pool(pool, |receivers| receivers.release(LeaseId::from_bits(lease)).map_err(status_of)))
+    status(with_pool(pool, |receivers| {
+        let lease = LeaseId::from_bits(lease);
+        receivers.claim_lease(lease).and_then(|()| receivers.release(lease)).map_err(status_of)
+    }))
 }
 
 /// Ends a wait of the host's own; a buffer assigned to it goes to the next waiter in the same step.
@@ -366,7 +408,10 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
     let (Some(data), Some(bytes)) = (unsafe { data.as_mut() }, unsafe { bytes.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let found = with_pool_ref(pool, |receivers| receivers.buffer_area(LeaseId::from_bits(lease)).map_err(status_of));
+    let found = with_pool_ref(pool, |receivers| {
+        let lease = LeaseId::from_bits(lease);
+        receivers.claim_lease(lease).and_then(|()| receivers.buffer_area(lease)).map_err(status_of)
+    });
     match found {
         Ok((at, length)) => {
             (*data, *bytes) = (at.as_ptr(), length);
@@ -425,7 +470,7 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_grant(pool: *mut demuxbuf_pool, gran
 /// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_handle_timeout(pool: *mut demuxbuf_pool, now_ns: u64) -> i32 {
-    status(with_pool(pool, |receivers| {
+    status(with_own_pool(pool, |receivers| {
         receivers.handle_timeout(now_ns);
         Ok(())
     }))
@@ -548,7 +593,7 @@ mod tests {
     #[test]
     fn a_panic_poisons_the_pool_and_it_can_still_be_freed() {
         let receivers = Receivers::new(&ReceiversConfig::new(1, 1)).expect("the defaults are allowed");
-        let pool = try_box(demuxbuf_pool { receivers, poisoned: Cell::new(false) }).expect("there is memory");
+        let pool = boxed(demuxbuf_pool::new(receivers)).expect("there is memory");
         assert_eq!(
             with_pool(pool, |_| -> Result<(), i32> { panic!("caught by the guard") }),
             Err(DEMUXBUF_ERR_POISONED)

@@ -1,7 +1,9 @@
 //! One connection bound to a pool: the convenient way in for C.
 
 use super::connection::{demuxbuf_connection_info, mask_error};
-use super::pool::{class_of, demuxbuf_pool, size_of_index, status_of, tenant_of, with_pool, with_pool_ref};
+use super::pool::{
+    class_of, demuxbuf_pool, size_of_index, status_of, tenant_of, with_own_pool, with_pool, with_pool_ref,
+};
 use super::status::*;
 use crate::connection::{Action, Actions, Event};
 use crate::pool::LeaseId;
@@ -121,7 +123,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_attach(
         (false, _) => unsafe { core::slice::from_raw_parts(bytes, length) },
     };
     let attached =
-        with_pool(pool, |receivers| receivers.attach_with(class_of(class_index)?, token, bytes).map_err(status_of));
+        with_own_pool(pool, |receivers| receivers.attach_with(class_of(class_index)?, token, bytes).map_err(status_of));
     match attached {
         Ok(id) => {
             *receiver = id.to_bits();
@@ -154,8 +156,10 @@ pub unsafe extern "C" fn demuxbuf_receiver_adopt(
         return DEMUXBUF_ERR_NULL;
     };
     let content = Handover { lease: LeaseId::from_bits(content.lease), offset: content.offset, level: content.level };
-    let adopted =
-        with_pool(pool, |receivers| receivers.adopt(class_of(class_index)?, token, content).map_err(status_of));
+    let adopted = with_own_pool(pool, |receivers| {
+        let class = class_of(class_index)?;
+        receivers.claim_lease(content.lease).and_then(|()| receivers.adopt(class, token, content)).map_err(status_of)
+    });
     match adopted {
         Ok(id) => {
             *receiver = id.to_bits();

@@ -64,6 +64,14 @@ pub const DEMUXBUF_ERR_SIZE: i32 = -44;
 pub const DEMUXBUF_ERR_TOO_LARGE: i32 = -45;
 /// The buffer held is as large already.
 pub const DEMUXBUF_ERR_NOT_LARGER: i32 = -46;
+/// The pool is another thread's.
+pub const DEMUXBUF_ERR_WRONG_THREAD: i32 = -47;
+/// The thread has its pool already.
+pub const DEMUXBUF_ERR_IN_USE: i32 = -48;
+/// The shared pool was freed: it takes nobody in.
+pub const DEMUXBUF_ERR_POOL_CLOSED: i32 = -49;
+/// The pool is of one thread, so nothing can move.
+pub const DEMUXBUF_ERR_NOT_SHARED: i32 = -50;
 
 /// Says in words what a status means.
 ///
@@ -106,6 +114,10 @@ fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_SIZE => c"the size does not exist",
         DEMUXBUF_ERR_TOO_LARGE => c"it could never be granted: a reserve or a cap leaves less",
         DEMUXBUF_ERR_NOT_LARGER => c"the buffer held is as large already",
+        DEMUXBUF_ERR_WRONG_THREAD => c"the pool is another thread's",
+        DEMUXBUF_ERR_IN_USE => c"the thread has its pool already",
+        DEMUXBUF_ERR_POOL_CLOSED => c"the shared pool was freed",
+        DEMUXBUF_ERR_NOT_SHARED => c"the pool is of one thread",
         DEMUXBUF_ERR_INVARIANT => c"a rule that must always hold is broken",
         _ => c"unknown status",
     }

@@ -63,6 +63,23 @@ impl Arena {
         Ok(Arena { block, regions, budget, touched, touched_bytes: 0 })
     }
 
+    /// The same buffers once more, for the receivers of another thread; `None` with several sizes, of which it would have
+    /// to be known in one place which pages are there.
+    ///
+    /// It is safe only as the receivers use it, which is why nobody else can: whoever has an alias keeps the arena alive,
+    /// and touches a buffer only between being granted its lease and giving it back, both of which order what the
+    /// threads do (`shards`).
+    #[cfg(feature = "std")]
+    #[allow(unsafe_code)]
+    pub(crate) fn alias(&self) -> Option<Arena> {
+        if !self.touched.is_empty() {
+            return None;
+        }
+        // SAFETY: see above. A buffer has one lease at a time.
+        let block = unsafe { self.block.alias() };
+        Some(Arena { block, regions: self.regions, budget: self.budget, touched: Vec::new(), touched_bytes: 0 })
+    }
+
     /// Size of the buffers of one kind, in bytes; 0 if there are none.
     pub fn buffer_bytes(&self, size: u8) -> u32 {
         self.regions.get(usize::from(size)).map_or(0, |region| region.bytes)

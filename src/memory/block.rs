@@ -23,7 +23,8 @@ pub(super) struct Block {
     bytes: usize,
 }
 
-// SAFETY: a block owns its memory alone, and shares it through `&self` and `&mut self` only.
+// SAFETY: a block owns its memory alone, and shares it through `&self` and `&mut self` only; what an alias changes about
+// that, whoever makes it answers for.
 unsafe impl Send for Block {}
 // SAFETY: through `&self` the memory is only read.
 unsafe impl Sync for Block {}
@@ -45,6 +46,17 @@ impl Block {
         // SAFETY: `align_offset` is below one page, which was added to the size.
         let base = unsafe { allocation.add(allocation.as_ptr().align_offset(PAGE_BYTES)) };
         Ok(Block { base, allocation: Some((allocation, layout)), bytes })
+    }
+
+    /// The same memory once more, for another thread.
+    ///
+    /// # Safety
+    ///
+    /// The block outlives its aliases; no range is used through two of them, or through one and the block, at once, and
+    /// its uses by two are ordered.
+    #[cfg(feature = "std")]
+    pub(super) unsafe fn alias(&self) -> Block {
+        Block { base: self.base, allocation: None, bytes: self.bytes }
     }
 
     /// The bytes of a range. What nobody has written yet is zero.

@@ -52,14 +52,14 @@ pub struct Idleness {
 
 /// What a holder is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Demand {
+pub(crate) enum Demand {
     Park(u32),
     Shed(u32),
 }
 
 /// The timed leases of a pool.
 #[derive(Debug)]
-pub(super) struct Deadlines {
+pub(crate) struct Deadlines {
     table: Vec<Timed>,
     park_ns: u64,
     lease_ns: u64,
@@ -91,7 +91,7 @@ impl Deadlines {
     }
 
     /// A lease begins.
-    pub(super) fn start(&mut self, index: u32, units: u32, now_ns: u64) {
+    pub(crate) fn start(&mut self, index: u32, units: u32, now_ns: u64) {
         let Some(entry) = self.table.get_mut(index as usize) else {
             return;
         };
@@ -100,7 +100,7 @@ impl Deadlines {
     }
 
     /// Its holder consumed bytes.
-    pub(super) fn progress(&mut self, index: u32, bytes: u64, now_ns: u64) {
+    pub(crate) fn progress(&mut self, index: u32, bytes: u64, now_ns: u64) {
         let Some(entry) = self.table.get_mut(index as usize).filter(|entry| entry.stand != Stand::Out) else {
             return;
         };
@@ -111,7 +111,7 @@ impl Deadlines {
     }
 
     /// A lease ends.
-    pub(super) fn stop(&mut self, index: u32) {
+    pub(crate) fn stop(&mut self, index: u32) {
         if self.table.get(index as usize).is_some_and(|entry| entry.stand != Stand::Out) {
             self.leave(index);
         }
@@ -119,7 +119,7 @@ impl Deadlines {
 
     /// The next holder to be asked, while somebody waits. First those who could park; then, one at a time, the
     /// costliest of those whose deadline passed.
-    pub(super) fn poll(&mut self, now_ns: u64) -> Option<Demand> {
+    pub(crate) fn poll(&mut self, now_ns: u64) -> Option<Demand> {
         if let Some(index) = self.due(self.active, self.park_ns, now_ns) {
             self.leave(index);
             self.stand_in(index, Stand::Asked);
@@ -143,7 +143,7 @@ impl Deadlines {
     }
 
     /// When `poll` has something to say, if nothing happens until then; in the past if it has now.
-    pub(super) fn next_ns(&self) -> u64 {
+    pub(crate) fn next_ns(&self) -> u64 {
         let due = |list: List, after_ns: u64| match self.table.get(list.head as usize) {
             Some(entry) => entry.progress_ns.saturating_add(after_ns),
             None => u64::MAX,
@@ -157,7 +157,7 @@ impl Deadlines {
     }
 
     /// How a lease gets on; `None` if it is not timed.
-    pub(super) fn describe(&self, index: u32, now_ns: u64) -> Option<Idleness> {
+    pub(crate) fn describe(&self, index: u32, now_ns: u64) -> Option<Idleness> {
         let entry = self.table.get(index as usize).filter(|entry| entry.stand != Stand::Out)?;
         Some(Idleness {
             held_ns: now_ns - entry.granted_ns,

@@ -1,7 +1,8 @@
-//! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere.
+//! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere, and deadlines of
+//! their own.
 
 use super::list::NIL;
-use super::{Class, Pool, WaitId};
+use super::{Class, ConfigError, Deadlines, Pool, PoolConfig, WaitId, reserve};
 
 impl Pool {
     /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. It may say
@@ -28,6 +29,16 @@ impl Pool {
         self.classes.iter().map(|class| class.waiting)
     }
 
+    /// The most waits that were queued at once.
+    pub(crate) fn waiting_peak(&self) -> u32 {
+        self.stats.waiting_peak
+    }
+
+    /// The most grants that passed a waiter.
+    pub(crate) fn passed_peak(&self) -> u64 {
+        self.stats.passed_peak
+    }
+
     /// The wait that the next `poll_grant` ends.
     pub(crate) fn next_grant(&self) -> Option<WaitId> {
         let index = self.assigned.head;
@@ -37,4 +48,10 @@ impl Pool {
     fn reserve_max(&self) -> u32 {
         self.classes.iter().map(|class| class.reserve).max().expect("there are classes")
     }
+}
+
+/// The deadlines of those leases of a pool that one shard watches.
+pub(crate) fn deadlines(config: &PoolConfig) -> Result<Deadlines, ConfigError> {
+    let timed = if config.lease_ns == u64::MAX { 0 } else { config.buffers };
+    Ok(Deadlines::new(reserve("buffers", timed)?, timed, config.park_ns, config.lease_ns))
 }

@@ -50,7 +50,7 @@ impl Receivers {
         if in_slots != stats.slots_in_use || in_buffers > stats.pool.leased {
             return Err("I1: every slot and every buffer in use has a holder");
         }
-        if waiting + self.host_waits != stats.pool.waiting + stats.pool.assigned {
+        if waiting + self.host_waits != self.pool.waits() {
             return Err("I2: every waiting receiver is in the pool's queue");
         }
         Ok(())

@@ -31,6 +31,12 @@ pub enum ReceiverError {
     TooManyBytes,
     /// An event that the receiver reports by itself.
     InternalEvent,
+    /// The pool is shared and closed: it takes nobody in.
+    PoolClosed,
+    /// The receivers are bound to another thread.
+    WrongThread,
+    /// The pool is not shared, so that there is no thread to move to.
+    NotShared,
     /// The event makes no sense in the connection's state.
     Event(EventError),
 }
@@ -50,6 +56,9 @@ impl fmt::Display for ReceiverError {
             ReceiverError::NoBuffer => f.write_str("no buffer is held"),
             ReceiverError::TooManyBytes => f.write_str("more bytes than fit"),
             ReceiverError::InternalEvent => f.write_str("the receiver drives this by itself"),
+            ReceiverError::PoolClosed => f.write_str("the shared pool is closed"),
+            ReceiverError::WrongThread => f.write_str("this is another thread's"),
+            ReceiverError::NotShared => f.write_str("the pool is not shared by threads"),
             ReceiverError::Event(error) => error.fmt(f),
         }
     }

@@ -167,8 +167,7 @@ impl Receivers {
         }
         if let Some(wait) = self.table.wait(index) {
             self.table.set_wait(index, None);
-            let wait = self.pool.wait_at(wait);
-            self.pool.cancel(wait).expect("a receiver's wait is live until it is granted or cancelled here");
+            self.pool.cancel_at(wait);
         }
     }
 
@@ -200,7 +199,7 @@ impl Receivers {
         let own = self.table.class(index);
         let class = self.config.continuation_class.filter(|_| continues).map_or(own, |class| class.min(own));
         let request = Request { token: index.into(), tenant: None, class, size, is_timed: true };
-        Ok(self.pool.request_in(&request, self.table.tenant(index))?)
+        self.pool.request_in(&request, self.table.tenant(index))
     }
 
     pub(super) fn request_buffer(&mut self, index: u32) {
@@ -341,7 +340,7 @@ impl Receivers {
 
     /// A buffer was obtained and is about to be written.
     pub(super) fn touch(&mut self, lease: LeaseId) {
-        self.memory.arena_mut().touch(lease.index(), |size| self.pool.free_indexes(size));
+        self.pool.touch(self.memory.arena_mut(), lease.index());
     }
 
     /// Refuses received bytes that cannot lie behind the content, because nobody asked for the area that the content

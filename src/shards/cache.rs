@@ -8,7 +8,8 @@ use crate::pool::{Generation, LeaseId};
 #[repr(align(64))]
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// Generation in the upper half; [`HELD`], [`CAPPED`] and the class below. Only who owns the buffer writes it.
+    /// Generation in the upper half; [`HELD`], [`CAPPED`], [`TIMED`], the shard and the class below. Only who owns the
+    /// buffer writes it.
     hold: AtomicU64,
     /// The link below this one in a cache.
     below: AtomicU32,
@@ -16,7 +17,13 @@ pub(super) struct Slot {
 
 const HELD: u64 = 1 << 31;
 const CAPPED: u64 = 1 << 30;
+const TIMED: u64 = 1 << 29;
+const SHARD_SHIFT: u32 = 8;
+const SHARD: u64 = 0xffff << SHARD_SHIFT;
 const CLASS: u64 = 0xff;
+
+/// In place of a shard: the lease is on its way from one to another.
+pub(super) const ON_ITS_WAY: u32 = 0xffff;
 
 /// What a lease was taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +31,27 @@ pub(super) struct Hold {
     pub(super) class: u8,
     /// Its class has a cap, so it comes back to the pool at once.
     pub(super) is_capped: bool,
+    /// It is a receiver's, whose deadline its shard watches.
+    pub(super) is_timed: bool,
+    /// Whose it is, or [`ON_ITS_WAY`].
+    pub(super) shard: u32,
+}
+
+impl Hold {
+    fn of(word: u64) -> Hold {
+        Hold {
+            class: (word & CLASS) as u8,
+            is_capped: word & CAPPED != 0,
+            is_timed: word & TIMED != 0,
+            shard: ((word & SHARD) >> SHARD_SHIFT) as u32,
+        }
+    }
+
+    fn bits(self) -> u64 {
+        let capped = if self.is_capped { CAPPED } else { 0 };
+        let timed = if self.is_timed { TIMED } else { 0 };
+        HELD | capped | timed | u64::from(self.shard) << SHARD_SHIFT | u64::from(self.class)
+    }
 }
 
 impl Slot {
@@ -35,25 +63,40 @@ impl Slot {
     pub(super) fn hold(&self, index: u32, hold: Hold) -> LeaseId {
         let word = self.hold.load(Ordering::Relaxed);
         debug_assert_eq!(word & HELD, 0, "a buffer is leased once");
-        let capped = if hold.is_capped { CAPPED } else { 0 };
-        self.hold.store(word | HELD | capped | u64::from(hold.class), Ordering::Relaxed);
+        self.hold.store(word | hold.bits(), Ordering::Relaxed);
         LeaseId::new(index, generation(word))
     }
 
     /// Ends a lease. Of several threads that try, one succeeds: from then on it owns the buffer.
     pub(super) fn release(&self, lease: LeaseId) -> Option<Hold> {
-        let word = self.hold.load(Ordering::Relaxed);
-        if generation(word) != lease.generation() || word & HELD == 0 {
-            return None;
-        }
+        let word = self.held(lease)?;
         let next = free(generation(word).next());
         self.hold.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed).ok()?;
-        Some(Hold { class: (word & CLASS) as u8, is_capped: word & CAPPED != 0 })
+        Some(Hold::of(word))
     }
 
-    pub(super) fn is_held_as(&self, lease: LeaseId) -> bool {
+    /// How a lease is held, if it is.
+    pub(super) fn held_as(&self, lease: LeaseId) -> Option<Hold> {
+        self.held(lease).map(Hold::of)
+    }
+
+    /// Changes how a lease is held. Of several threads that change or end it, one succeeds.
+    pub(super) fn change(&self, lease: LeaseId, change: impl FnOnce(Hold) -> Option<Hold>) -> Option<Hold> {
+        let word = self.held(lease)?;
+        let next = change(Hold::of(word))?;
+        let bits = u64::from(lease.generation().to_bits()) << 32 | next.bits();
+        self.hold.compare_exchange(word, bits, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        Some(next)
+    }
+
+    /// The lease that holds this buffer, if one does; it is the caller's, or the answer is old by now.
+    pub(super) fn lease(&self, index: u32) -> LeaseId {
+        LeaseId::new(index, generation(self.hold.load(Ordering::Relaxed)))
+    }
+
+    fn held(&self, lease: LeaseId) -> Option<u64> {
         let word = self.hold.load(Ordering::Relaxed);
-        generation(word) == lease.generation() && word & HELD != 0
+        (generation(word) == lease.generation() && word & HELD != 0).then_some(word)
     }
 
     pub(super) fn is_held(&self) -> bool {

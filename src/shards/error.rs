@@ -24,6 +24,8 @@ pub enum ShardError {
     WaitElsewhere,
     /// The wait was not exported, so it cannot be imported.
     WaitNotExported,
+    /// As many waits as may be are on their way from one shard to another.
+    TooManyOnTheWay,
     /// The shard is bound to another thread.
     WrongThread,
     /// The pool is closed.
@@ -40,6 +42,7 @@ impl fmt::Display for ShardError {
             ShardError::ShardInUse { index } => write!(f, "the handle of shard {index} is in use"),
             ShardError::WaitElsewhere => f.write_str("the wait is of another shard"),
             ShardError::WaitNotExported => f.write_str("the wait was not exported by its shard"),
+            ShardError::TooManyOnTheWay => f.write_str("too many waits are on their way between shards"),
             ShardError::WrongThread => f.write_str("the shard is bound to another thread"),
             ShardError::Closed => f.write_str("the pool is closed"),
         }

@@ -4,8 +4,8 @@ use super::cache::Hold;
 use super::shared::{Central, Lane, Shared};
 use super::sync::Ordering;
 use super::tickets::{State, Ticket, Tickets};
-use super::{AT_HAND_MAX, ShardError, ShardsStats};
-use crate::pool::{Grant, LeaseId, Outcome, PoolError, WaitId, WaitInfo};
+use super::{AT_HAND_MAX, ShardError, ShardsStats, TRAVELLING_MAX};
+use crate::pool::{Grant, LeaseId, Outcome, PoolError, Request, WaitId, WaitInfo};
 use alloc::sync::Arc;
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -17,8 +17,8 @@ const LEND_MAX: u32 = AT_HAND_MAX / 2;
 /// One thread's handle.
 #[derive(Debug)]
 pub struct Shard {
-    shared: Arc<Shared>,
-    index: u32,
+    pub(super) shared: Arc<Shared>,
+    pub(super) index: u32,
     /// The mark of the thread it is bound to; 0 for none.
     thread: AtomicUsize,
     is_not_sync: PhantomData<Cell<()>>,
@@ -42,12 +42,15 @@ impl Shard {
     ///
     /// The class does not exist; it would have to wait and all waits are in use; the pool is closed.
     pub fn request(&self, class: u8, token: u64) -> Result<Outcome, ShardError> {
-        if self.shared.is_uncapped(class) {
-            if let Some(index) = self.lane().cache.pop(&self.shared.slots) {
-                return Ok(Outcome::Granted(self.hold(index, class)));
-            }
+        self.request_for(&Request::new(class, token))
+    }
+
+    /// As `request`, also for a lease with a deadline; size and tenant are the default.
+    pub(crate) fn request_for(&self, request: &Request) -> Result<Outcome, ShardError> {
+        if let Some(lease) = self.take_at_hand(request) {
+            return Ok(Outcome::Granted(lease));
         }
-        let outcome = self.locked(|central| self.request_locked(central, class, token));
+        let outcome = self.locked(|central| self.request_locked(central, request));
         self.count_refusal(outcome)
     }
 
@@ -117,18 +120,39 @@ impl Shard {
     ///
     /// # Errors
     ///
-    /// The wait is stale: if it was served, the grant was picked up here already. Or it is not of this shard.
+    /// The wait is stale: if it was served, the grant was picked up here already. Or it is not of this shard; or
+    /// [`TRAVELLING_MAX`] are on their way already.
     pub fn export_wait(&self, wait: WaitId) -> Result<(), ShardError> {
-        self.move_wait(wait, self.index, Tickets::NOWHERE, ShardError::WaitElsewhere)
+        let outcome = self.locked(|central| {
+            let token = self.find_wait(central, wait)?.token;
+            if central.tickets.travelling == TRAVELLING_MAX {
+                return Err(ShardError::TooManyOnTheWay);
+            }
+            central.tickets.rehome(wait.index(), Tickets::NOWHERE, token);
+            Ok(())
+        });
+        self.count_refusal(outcome)
     }
 
-    /// Takes in a wait that another shard has exported. If it was served on the way, the next `poll_grant` has it.
+    /// Takes in a wait that another shard has exported; `token` comes back with the grant from now on. If it was served
+    /// on the way, the next `poll_grant` has it.
     ///
     /// # Errors
     ///
     /// The wait is stale, or was not exported.
-    pub fn import_wait(&self, wait: WaitId) -> Result<(), ShardError> {
-        self.move_wait(wait, Tickets::NOWHERE, self.index, ShardError::WaitNotExported)
+    pub fn import_wait(&self, wait: WaitId, token: u64) -> Result<(), ShardError> {
+        let outcome = self.locked(|central| {
+            let ticket = central.tickets.find(wait).ok_or(PoolError::StaleWait)?;
+            if ticket.home != Tickets::NOWHERE {
+                return Err(ShardError::WaitNotExported);
+            }
+            central.tickets.rehome(wait.index(), self.index, token);
+            if central.tickets.first_grant(self.index).is_some() {
+                self.lane().is_called.store(true, Ordering::Release);
+            }
+            Ok(())
+        });
+        self.count_refusal(outcome)
     }
 
     /// How a wait stands, whichever shard it is of.
@@ -140,13 +164,16 @@ impl Shard {
         self.locked(|central| {
             let ticket = central.tickets.find(wait).ok_or(PoolError::StaleWait)?;
             match ticket.state {
-                State::Queued(wait) => Ok(WaitInfo { token: ticket.token, ..central.pool.describe_wait(wait)? }),
+                State::Queued(wait) => {
+                    let info = central.pool.describe_wait(wait)?;
+                    Ok(WaitInfo { token: ticket.token, is_timed: ticket.is_timed, ..info })
+                }
                 State::Assigned { grants_passed, since_ns, .. } => Ok(WaitInfo {
                     token: ticket.token,
                     class: ticket.class,
                     age_ns: central.now_ns - since_ns,
                     grants_passed,
-                    is_timed: false,
+                    is_timed: ticket.is_timed,
                     is_assigned: true,
                 }),
                 State::Unused => unreachable!("a ticket that is found is in use"),
@@ -161,7 +188,7 @@ impl Shard {
     /// The lease is stale or foreign.
     pub fn check_lease(&self, lease: LeaseId) -> Result<(), ShardError> {
         let slot = self.shared.slots.get(lease.index() as usize);
-        if slot.is_some_and(|slot| slot.is_held_as(lease)) { Ok(()) } else { Err(PoolError::StaleLease.into()) }
+        if slot.is_some_and(|slot| slot.held_as(lease).is_some()) { Ok(()) } else { Err(PoolError::StaleLease.into()) }
     }
 
     /// Tells this shard the time, in monotonic nanoseconds; it dates waits. A time before the last one is counted and not
@@ -227,12 +254,12 @@ impl Drop for Shard {
 }
 
 impl Shard {
-    fn lane(&self) -> &Lane {
+    pub(super) fn lane(&self) -> &Lane {
         &self.shared.lanes[self.index as usize].0
     }
 
     /// Does something with the pool, and afterwards what follows from it.
-    fn locked<R>(&self, act: impl FnOnce(&mut Central) -> R) -> R {
+    pub(super) fn locked<R>(&self, act: impl FnOnce(&mut Central) -> R) -> R {
         let mut central = self.shared.lock();
         let Lane { counts, now_ns, .. } = self.lane();
         counts.locked.add_one();
@@ -242,12 +269,13 @@ impl Shard {
         outcome
     }
 
-    fn request_locked(&self, central: &mut Central, class: u8, token: u64) -> Result<Outcome, ShardError> {
-        let classes = self.shared.classes;
+    pub(super) fn request_locked(&self, central: &mut Central, request: &Request) -> Result<Outcome, ShardError> {
+        let (class, classes) = (request.class, self.shared.classes);
         if class >= classes {
             return Err(PoolError::UnknownClass { class, classes }.into());
         }
-        if central.is_closed {
+        // The receivers that are there may end what they have begun.
+        if self.shared.is_closed() && !request.is_timed {
             return Err(ShardError::Closed);
         }
         if !central.pool.would_grant(class) {
@@ -261,10 +289,10 @@ impl Shard {
         match central.pool.request(class, ticket.into())? {
             Outcome::Queued(wait) => {
                 self.lane().counts.queued.add_one();
-                Ok(Outcome::Queued(central.tickets.open(self.index, class, token, wait)))
+                Ok(Outcome::Queued(central.tickets.open(self.index, request, wait)))
             }
             Outcome::Granted(lease) => {
-                let lease = self.hold(lease.index(), class);
+                let lease = self.hold(lease.index(), class, request.is_timed);
                 if self.shared.is_uncapped(class) {
                     self.stock_up(central, class);
                 }
@@ -290,32 +318,32 @@ impl Shard {
         let ticket = central.tickets.close(wait.index());
         let State::Assigned { buffer, .. } = ticket.state else { unreachable!("what is among the grants is assigned") };
         self.lane().counts.picked_up.add_one();
-        let Ticket { token, class, .. } = ticket;
-        Grant { wait, token, class, lease: self.hold(buffer, class), is_timed: false }
+        let Ticket { token, class, is_timed, .. } = ticket;
+        Grant { wait, token, class, lease: self.hold(buffer, class, is_timed), is_timed }
     }
 
-    fn move_wait(&self, wait: WaitId, from: u32, to: u32, refusal: ShardError) -> Result<(), ShardError> {
-        let outcome = self.locked(|central| {
-            let ticket = central.tickets.find(wait).ok_or(PoolError::StaleWait)?;
-            if ticket.home != from {
-                return Err(refusal);
-            }
-            central.tickets.rehome(wait.index(), to);
-            if central.tickets.first_grant(self.index).is_some() {
-                self.lane().is_called.store(true, Ordering::Release);
-            }
-            Ok(())
-        });
-        self.count_refusal(outcome)
+    /// A wait of this shard.
+    pub(super) fn find_wait<'a>(&self, central: &'a Central, wait: WaitId) -> Result<&'a Ticket, ShardError> {
+        let ticket = central.tickets.find(wait).ok_or(PoolError::StaleWait)?;
+        if ticket.home == self.index { Ok(ticket) } else { Err(ShardError::WaitElsewhere) }
     }
 
     /// Starts a lease of a buffer that this shard owns by now.
-    fn hold(&self, index: u32, class: u8) -> LeaseId {
+    fn hold(&self, index: u32, class: u8, is_timed: bool) -> LeaseId {
         self.lane().counts.taken_by_class[usize::from(class)].add_one();
-        self.shared.slots[index as usize].hold(index, Hold { class, is_capped: !self.shared.is_uncapped(class) })
+        let is_capped = !self.shared.is_uncapped(class);
+        self.shared.slots[index as usize].hold(index, Hold { class, is_capped, is_timed, shard: self.index })
     }
 
-    fn count_refusal<T>(&self, outcome: Result<T, ShardError>) -> Result<T, ShardError> {
+    pub(super) fn take_at_hand(&self, request: &Request) -> Option<LeaseId> {
+        if !self.shared.is_uncapped(request.class) {
+            return None;
+        }
+        let index = self.lane().cache.pop(&self.shared.slots)?;
+        Some(self.hold(index, request.class, request.is_timed))
+    }
+
+    pub(super) fn count_refusal<T>(&self, outcome: Result<T, ShardError>) -> Result<T, ShardError> {
         if outcome.is_err() {
             self.lane().counts.refused.add_one();
         }

@@ -5,7 +5,7 @@ use super::stats::{Board, Count, Counts};
 use super::sync::{Apart, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::tickets::{State, Tickets};
 use super::{ShardsStats, reserve};
-use crate::pool::{ConfigError, Pool, PoolConfig};
+use crate::pool::{ConfigError, Pool, PoolConfig, SIZES_MAX};
 use alloc::boxed::Box;
 
 #[derive(Debug)]
@@ -18,6 +18,11 @@ pub(super) struct Shared {
     /// A bit for each shard that is to be told and was not named yet.
     pub(super) wakes: Box<[AtomicU64]>,
     pub(super) is_short: Apart<AtomicBool>,
+    pub(super) is_closed: AtomicBool,
+    /// Leases have deadlines, so that each shard must hear of the first one that waits.
+    has_deadlines: bool,
+    /// The pool's bound *W*.
+    pub(super) passed_max: u64,
     pub(super) board: Apart<Board>,
     pub(super) central: Apart<Mutex<Central>>,
 }
@@ -26,7 +31,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) cache: Cache,
-    /// There is a grant to pick up; or there was one, which somebody cancelled or exported since.
+    /// There is a grant to pick up, or deadlines are to be watched from now on; or there was, and somebody cancelled or
+    /// exported it since.
     pub(super) is_called: AtomicBool,
     pub(super) is_in_use: AtomicBool,
     pub(super) now_ns: Count,
@@ -38,7 +44,8 @@ pub(super) struct Central {
     pub(super) pool: Pool,
     pub(super) tickets: Tickets,
     pub(super) now_ns: u64,
-    pub(super) is_closed: bool,
+    /// Somebody waited when the lock was given back last.
+    has_waiters: bool,
 }
 
 impl Central {
@@ -66,7 +73,9 @@ impl Central {
 
 impl Shared {
     pub(super) fn new(config: &PoolConfig, shards: u32) -> Result<Shared, ConfigError> {
-        let pool = Pool::new(config)?;
+        check(config)?;
+        // A deadline is watched by the shard whose lease it is.
+        let pool = Pool::new(&PoolConfig { park_ns: u64::MAX, lease_ns: u64::MAX, ..*config })?;
         let tickets = Tickets::new(config.waiters_max, shards, config.tag)?;
         let mut slots = reserve("buffers", config.buffers)?;
         slots.extend((0..config.buffers).map(|_| Slot::new(config.tag)));
@@ -83,8 +92,11 @@ impl Shared {
             uncapped,
             wakes: wakes.into_boxed_slice(),
             is_short: Apart(AtomicBool::new(false)),
+            is_closed: AtomicBool::new(false),
+            has_deadlines: config.lease_ns != u64::MAX,
+            passed_max: pool.passed_max(0),
             board: Apart::default(),
-            central: Apart(Mutex::new(Central { pool, tickets, now_ns: 0, is_closed: false })),
+            central: Apart(Mutex::new(Central { pool, tickets, now_ns: 0, has_waiters: false })),
         };
         shared.settle(&mut shared.lock(), None);
         Ok(shared)
@@ -122,7 +134,7 @@ impl Shared {
         let is_short = central.pool.needs_all();
         if is_short != self.is_short.0.load(Ordering::Relaxed) {
             self.collect(central);
-            if !central.is_closed && !central.pool.needs_all() {
+            if !self.is_closed() && !central.pool.needs_all() {
                 self.is_short.0.store(false, Ordering::Relaxed);
             }
         }
@@ -134,8 +146,24 @@ impl Shared {
             let home = central.tickets.assign(grant.token as u32, grant.lease, &info, since_ns);
             calls += u64::from(home != Tickets::NOWHERE && self.call(home, here));
         }
+        calls += self.call_all_to_watch(central, here);
         self.board.0.publish(&central.pool, central.tickets.assigned);
         calls
+    }
+
+    /// While nobody waits no shard watches its deadlines; when somebody begins to, all others are to look.
+    fn call_all_to_watch(&self, central: &mut Central, here: Option<u32>) -> u64 {
+        let had_waiters = core::mem::replace(&mut central.has_waiters, central.pool.waiting().any(|count| count > 0));
+        if !self.has_deadlines || had_waiters || !central.has_waiters {
+            return 0;
+        }
+        let others = (0..).zip(&self.lanes).filter(|&(index, _)| Some(index) != here);
+        let awake = others.filter(|(_, lane)| lane.0.is_in_use.load(Ordering::Relaxed));
+        awake.map(|(index, _)| u64::from(self.call(index, here))).sum()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
     }
 
     /// Notes that a shard has something to pick up; returns whether it is to be told.
@@ -187,7 +215,7 @@ impl Shared {
     /// From now on no request finds a buffer at hand, so each sees that the pool is closed.
     pub(super) fn close(&self) {
         let mut central = self.lock();
-        central.is_closed = true;
+        self.is_closed.store(true, Ordering::Relaxed);
         self.collect(&mut central);
         self.settle(&mut central, None);
     }
@@ -226,6 +254,16 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// What only one thread can have, for now: a buffer at hand is of the default size and in nobody's name.
+fn check(config: &PoolConfig) -> Result<(), ConfigError> {
+    config.check()?;
+    let refuse = |field, index, value| Err(ConfigError::OutOfRange { field, index, value, min: 0, max: 0 });
+    if let Some(other) = (1..SIZES_MAX).find(|&size| config.sizes[size] != 0) {
+        return refuse("sizes", Some(other), config.sizes[other]);
+    }
+    if config.tenants_max != 0 { refuse("tenants_max", None, config.tenants_max) } else { Ok(()) }
 }
 
 fn ensure(holds: bool, rule: &'static str) -> Result<(), &'static str> {

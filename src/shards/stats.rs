@@ -24,6 +24,10 @@ pub struct ShardsStats {
     pub waiting: u32,
     /// Waits queued, by class.
     pub waiting_by_class: [u32; CLASSES_MAX],
+    /// The most waits that were queued at once.
+    pub waiting_peak: u32,
+    /// The most grants that passed a waiter which it could have had, until it was served.
+    pub passed_peak: u64,
     /// Requests granted at once.
     pub granted_at_once: u64,
     /// Requests granted by hand-over, and picked up.
@@ -117,12 +121,16 @@ pub(super) struct Board {
     free: AtomicU32,
     assigned: AtomicU32,
     waiting_by_class: [AtomicU32; CLASSES_MAX],
+    waiting_peak: AtomicU32,
+    passed_peak: AtomicU64,
 }
 
 impl Board {
     pub(super) fn publish(&self, pool: &Pool, assigned: u32) {
         self.free.store(pool.free_buffers(), Ordering::Relaxed);
         self.assigned.store(assigned, Ordering::Relaxed);
+        self.waiting_peak.store(pool.waiting_peak(), Ordering::Relaxed);
+        self.passed_peak.store(pool.passed_peak(), Ordering::Relaxed);
         for (shown, waiting) in self.waiting_by_class.iter().zip(pool.waiting()) {
             shown.store(waiting, Ordering::Relaxed);
         }
@@ -133,5 +141,11 @@ impl Board {
         stats.assigned = self.assigned.load(Ordering::Relaxed);
         stats.waiting_by_class = core::array::from_fn(|class| self.waiting_by_class[class].load(Ordering::Relaxed));
         stats.waiting = stats.waiting_by_class.iter().sum();
+        stats.waiting_peak = self.waiting_peak.load(Ordering::Relaxed);
+        stats.passed_peak = self.passed_peak.load(Ordering::Relaxed);
+    }
+
+    pub(super) fn waiting(&self) -> u32 {
+        self.waiting_by_class.iter().map(|waiting| waiting.load(Ordering::Relaxed)).sum()
     }
 }

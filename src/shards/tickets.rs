@@ -1,6 +1,6 @@
 //! The waits of all shards: each has a home, the shard that is told when it is served.
 
-use crate::pool::{ConfigError, Generation, LeaseId, WaitId, WaitInfo};
+use crate::pool::{ConfigError, Generation, LeaseId, Request, WaitId, WaitInfo};
 use alloc::vec::Vec;
 
 const NIL: u32 = u32::MAX;
@@ -25,6 +25,7 @@ pub(super) struct Ticket {
     pub(super) state: State,
     pub(super) home: u32,
     pub(super) class: u8,
+    pub(super) is_timed: bool,
     generation: Generation,
     next: u32,
     prev: u32,
@@ -43,6 +44,8 @@ pub(super) struct Tickets {
     unused: u32,
     grants: Vec<Grants>,
     pub(super) assigned: u32,
+    /// Waits on their way from one shard to another.
+    pub(super) travelling: u32,
 }
 
 impl Tickets {
@@ -56,13 +59,14 @@ impl Tickets {
             state: State::Unused,
             home: NIL,
             class: 0,
+            is_timed: false,
             generation: Generation::first(tag),
             next: if index + 1 < waiters_max { index + 1 } else { NIL },
             prev: NIL,
         }));
         let mut grants = super::reserve("shards", shards)?;
         grants.extend((0..shards).map(|_| Grants { head: NIL, tail: NIL }));
-        Ok(Tickets { table, unused: if waiters_max > 0 { 0 } else { NIL }, grants, assigned: 0 })
+        Ok(Tickets { table, unused: if waiters_max > 0 { 0 } else { NIL }, grants, assigned: 0, travelling: 0 })
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -74,11 +78,14 @@ impl Tickets {
         (self.unused != NIL).then_some(self.unused)
     }
 
-    pub(super) fn open(&mut self, home: u32, class: u8, token: u64, wait: WaitId) -> WaitId {
+    /// Gives the request that waits in the pool as `wait` a home.
+    pub(super) fn open(&mut self, home: u32, request: &Request, wait: WaitId) -> WaitId {
         let index = self.unused;
         let ticket = &mut self.table[index as usize];
         self.unused = ticket.next;
-        *ticket = Ticket { token, state: State::Queued(wait), home, class, next: NIL, prev: NIL, ..*ticket };
+        let Request { token, class, is_timed, .. } = *request;
+        let state = State::Queued(wait);
+        *ticket = Ticket { token, state, home, class, is_timed, next: NIL, prev: NIL, ..*ticket };
         WaitId::new(index, ticket.generation)
     }
 
@@ -97,16 +104,24 @@ impl Tickets {
         home
     }
 
+    /// The wait at this index, which is one.
+    pub(super) fn wait_at(&self, index: u32) -> WaitId {
+        WaitId::new(index, self.table[index as usize].generation)
+    }
+
     /// The next grant of a shard.
     pub(super) fn first_grant(&self, home: u32) -> Option<WaitId> {
         let index = self.grants[home as usize].head;
-        (index != NIL).then(|| WaitId::new(index, self.table[index as usize].generation))
+        (index != NIL).then(|| self.wait_at(index))
     }
 
-    /// Gives a wait another home.
-    pub(super) fn rehome(&mut self, index: u32, home: u32) {
+    /// Gives a wait another home, where it goes by this token.
+    pub(super) fn rehome(&mut self, index: u32, home: u32, token: u64) {
         let Ticket { state, home: old, .. } = self.table[index as usize];
+        self.travelling -= u32::from(old == Tickets::NOWHERE);
+        self.travelling += u32::from(home == Tickets::NOWHERE);
         self.table[index as usize].home = home;
+        self.table[index as usize].token = token;
         if let State::Assigned { .. } = state {
             self.unlink(old, index);
             self.link(home, index);
@@ -120,6 +135,7 @@ impl Tickets {
             self.unlink(ticket.home, index);
             self.assigned -= 1;
         }
+        self.travelling -= u32::from(ticket.home == Tickets::NOWHERE);
         let unused = &mut self.table[index as usize];
         unused.state = State::Unused;
         unused.generation = unused.generation.next();

@@ -5,7 +5,7 @@ use crate::Facts;
 use crate::model::{OUT_BY_CLASS, WAITING_BY_CLASS};
 use demuxbuf::connection::{Action, Actions, Event};
 use demuxbuf::ffi::*;
-use demuxbuf::pool::{self, LeaseId, Outcome, Pool, PoolConfig, PoolError, PoolStats, WaitId};
+use demuxbuf::pool::{self, LeaseId, Outcome, Pool, PoolConfig, PoolError, PoolStats, WaitId, WaitInfo};
 use demuxbuf::receiver::{self, Handover, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -77,9 +77,8 @@ fn asked(outcome: Outcome) -> Asked {
     }
 }
 
-fn wait_facts(pool: &Pool, wait: u64) -> Result<(u64, u64, bool), i32> {
-    let info = pool.describe_wait(WaitId::from_bits(wait)).map_err(pool_code)?;
-    Ok((info.age_ns, info.grants_passed, info.is_assigned))
+fn wait_facts(info: WaitInfo) -> (u64, u64, bool) {
+    (info.age_ns, info.grants_passed, info.is_assigned)
 }
 
 fn pool_counts(stats: &PoolStats, classes: usize) -> Counts {
@@ -134,7 +133,7 @@ impl Subject for RustPool {
     }
 
     fn describe_wait(&self, wait: u64) -> Option<Result<(u64, u64, bool), i32>> {
-        Some(wait_facts(&self.0, wait))
+        Some(self.0.describe_wait(WaitId::from_bits(wait)).map(wait_facts).map_err(pool_code))
     }
 
     fn passed_max(&mut self, class: u8) -> Result<u64, i32> {
@@ -239,7 +238,7 @@ impl Subject for RustReceivers {
     }
 
     fn describe_wait(&self, wait: u64) -> Option<Result<(u64, u64, bool), i32>> {
-        Some(wait_facts(self.0.pool(), wait))
+        Some(self.0.describe_wait(WaitId::from_bits(wait)).map(wait_facts).map_err(code))
     }
 
     fn passed_max(&mut self, class: u8) -> Result<u64, i32> {

@@ -1,0 +1,182 @@
+//! What only receivers of a shared pool do: wake other threads, and move between them.
+
+use super::entry::Place;
+use super::source::Source;
+use super::{ReceiverError, ReceiverId, Receivers};
+use crate::connection::{Connection, Event, EventError, Hold};
+use crate::memory::SLOT_BYTES;
+use crate::pool::{LeaseId, WaitId};
+use crate::receiver::sharded::Sharded;
+
+/// A receiver on its way from one thread to another, with all that it holds and waits for. It is nobody's: whoever loses it
+/// loses its buffer until the pool is gone.
+#[derive(Debug)]
+#[must_use = "its buffer and its wait are lost with it"]
+pub struct Moving {
+    pub(crate) connection: Connection,
+    pub(crate) token: u64,
+    pub(crate) class: u8,
+    pub(crate) lease: Option<LeaseId>,
+    /// Where the content starts in the buffer, in bytes.
+    pub(crate) offset: u32,
+    pub(crate) wait: Option<WaitId>,
+    /// What the parking slot held.
+    pub(crate) residue: [u8; SLOT_BYTES],
+}
+
+impl Receivers {
+    /// A thread that has something to do, and sleeps for all that is known: it is to call
+    /// [`poll_grant`](Receivers::poll_grant). The host tells it, by an eventfd or its like. Call it until `None`, before this
+    /// thread sleeps. Takes no lock. `None` for a pool that is not shared.
+    pub fn poll_wake(&mut self) -> Option<u32> {
+        self.sharded().ok()?.shard.poll_wake()
+    }
+
+    /// Whether the calling thread is the one that these receivers are bound to, if they are. Costs a load and a
+    /// comparison.
+    ///
+    /// # Errors
+    ///
+    /// They are another thread's.
+    pub fn check_thread(&self) -> Result<(), ReceiverError> {
+        match &self.pool {
+            Source::Pool(_) => Ok(()),
+            Source::Shard(sharded) => Ok(sharded.shard.check_thread()?),
+        }
+    }
+
+    /// Takes a receiver off this thread, in whatever state: idle, waiting, served and not told yet, holding a buffer,
+    /// parked. Its handle ends; it goes on as another one's after [`import`](Receivers::import). Meanwhile it keeps its
+    /// place in the queue. Cost: O(1), a copy of at most 64 bytes, and the pool's lock if it waits.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign; the receiver is closed; a receive is in flight; it is parked in a slot of more than
+    /// 64 bytes (it can move once it holds a buffer again); so many that wait are on their way that no more can be; the
+    /// pool is not shared. Nothing is changed.
+    pub fn export(&mut self, id: ReceiverId) -> Result<Moving, ReceiverError> {
+        self.sharded()?;
+        let index = self.table.find(id)?;
+        let connection = self.table.connection(index).clone();
+        if !connection.is_open() {
+            return Err(EventError::Closed.into());
+        }
+        self.check_not_in_flight(index)?;
+        let place = self.table.place(index);
+        if matches!(place, Place::Slot(slot) if self.memory.slots().bytes_of(slot) > SLOT_BYTES) {
+            return Err(ReceiverError::TooManyBytes);
+        }
+        let wait = self.table.wait(index).map(|wait| self.pool.wait_at(wait));
+        let sharded = self.sharded()?;
+        if let Some(wait) = wait {
+            sharded.shard.export_wait(wait)?;
+        }
+        let mut moving = Moving {
+            connection,
+            token: self.table.token(index),
+            class: self.table.class(index),
+            lease: None,
+            offset: self.table.start(index),
+            wait,
+            residue: [0; SLOT_BYTES],
+        };
+        match place {
+            Place::Nowhere => {}
+            Place::Slot(slot) => {
+                let level = moving.connection.level() as usize;
+                moving.residue[..level].copy_from_slice(&self.memory.slots().slot(slot)[..level]);
+                self.give_slot(slot);
+            }
+            Place::Buffer(buffer) => {
+                let lease = self.pool.lease_at(buffer);
+                self.sharded()?.export_lease(lease);
+                moving.lease = Some(lease);
+            }
+        }
+        self.table.set_place(index, Place::Nowhere);
+        self.table.set_wait(index, None);
+        self.table.remove(index);
+        Ok(moving)
+    }
+
+    /// Takes in a receiver that another thread has exported; `moving` is empty then. Call
+    /// [`pending`](Receivers::pending) next: if it was served on the way, `poll_grant` says so.
+    ///
+    /// # Errors
+    ///
+    /// It is empty, of another pool, or was changed; its class does not exist; the table is full; it holds a parking slot
+    /// and none of 64 bytes is free here; the pool is not shared. Nothing is changed, it can be tried again, here or
+    /// elsewhere.
+    pub fn import(&mut self, moving: &mut Moving) -> Result<ReceiverId, ReceiverError> {
+        self.sharded()?;
+        self.check_class(moving.class)?;
+        self.table.check_free()?;
+        self.check_moving(moving)?;
+        let place = match (moving.connection.hold(), moving.lease) {
+            (Hold::Slot, None) => {
+                Place::Slot(self.memory.slots_mut().take_smallest().ok_or(ReceiverError::NoBufferFree)?)
+            }
+            (Hold::Buffer, Some(lease)) => {
+                self.sharded()?.import_lease(lease)?;
+                Place::Buffer(lease.index())
+            }
+            _ => Place::Nowhere,
+        };
+        let index = self.table.insert(moving.connection.clone(), moving.class, moving.token)?;
+        if let Some(wait) = moving.wait {
+            if let Err(error) = self.sharded()?.shard.import_wait(wait, index.into()) {
+                self.table.remove(index);
+                if let Place::Slot(slot) = place {
+                    self.give_slot(slot);
+                }
+                return Err(error.into());
+            }
+            self.table.set_wait(index, Some(wait.index()));
+        }
+        self.table.set_place(index, place);
+        match place {
+            Place::Nowhere => {}
+            Place::Slot(slot) => self.memory.slots_mut().slot_mut(slot).copy_from_slice(&moving.residue),
+            Place::Buffer(buffer) => self.table.set_start(buffer, moving.offset),
+        }
+        moving.connection = Connection::default();
+        (moving.lease, moving.wait) = (None, None);
+        Ok(self.table.id(index))
+    }
+
+    /// A lease of the host's own was taken on another thread, whose host vouches that it uses the buffer no more.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn claim_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
+        match &self.pool {
+            Source::Pool(_) => Ok(()),
+            Source::Shard(sharded) if sharded.check_lease(lease).is_ok() => Ok(()),
+            Source::Shard(sharded) => Ok(sharded.shard.claim_lease(lease)?),
+        }
+    }
+
+    fn sharded(&mut self) -> Result<&mut Sharded, ReceiverError> {
+        match &mut self.pool {
+            Source::Pool(_) => Err(ReceiverError::NotShared),
+            Source::Shard(sharded) => Ok(sharded),
+        }
+    }
+
+    /// C hands the value over as it likes, so nothing in it is taken on trust.
+    fn check_moving(&self, moving: &Moving) -> Result<(), ReceiverError> {
+        let Moving { connection, lease, offset, wait, .. } = moving;
+        let (level, capacity) = (connection.level(), connection.capacity());
+        let is_held = match connection.hold() {
+            Hold::None => lease.is_none() && level == 0 && capacity == 0,
+            Hold::Slot => lease.is_none() && capacity as usize == SLOT_BYTES && level <= capacity,
+            Hold::Buffer => {
+                let inside = offset.checked_add(level).is_some_and(|end| end <= capacity);
+                inside && capacity == self.config.buffer_bytes && lease.is_some() && wait.is_none()
+            }
+        };
+        // A poisoned one refuses every event.
+        let answers = connection.clone().handle(Event::Wake).is_ok();
+        let is_sound = answers && connection.is_open() && !connection.is_in_flight();
+        let waits = connection.is_waiting() == wait.is_some();
+        if is_held && is_sound && waits { Ok(()) } else { Err(ReceiverError::Stale) }
+    }
+}

@@ -1,0 +1,192 @@
+//! One thread's shard of a shared pool, with what is the thread's own: its clock and the deadlines of its leases.
+
+use super::ReceiverError;
+use super::threads::Common;
+use crate::pool::{
+    Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reclaim, ReclaimKind, Request, TenantId, WaitId,
+    WaitInfo,
+};
+use crate::shards::{Shard, ShardError};
+use alloc::sync::Arc;
+
+#[derive(Debug)]
+pub(super) struct Sharded {
+    pub(super) shard: Shard,
+    /// Watched while somebody waits, on whichever thread. Each thread asks its own holders.
+    deadlines: Deadlines,
+    now_ns: u64,
+    parks_asked: u64,
+    sheds_asked: u64,
+    /// Keeps the memory of the buffers alive.
+    _common: Arc<Common>,
+}
+
+impl Sharded {
+    pub(super) fn new(shard: Shard, deadlines: Deadlines, common: Arc<Common>) -> Sharded {
+        Sharded { shard, deadlines, now_ns: 0, parks_asked: 0, sheds_asked: 0, _common: common }
+    }
+
+    pub(super) fn request_for(&mut self, request: &Request) -> Result<Outcome, ReceiverError> {
+        let outcome = self.shard.request_for(request)?;
+        if let Outcome::Granted(lease) = outcome {
+            self.start(lease, request.is_timed);
+        }
+        Ok(outcome)
+    }
+
+    pub(super) fn request_now(&mut self, request: &Request) -> Result<Option<LeaseId>, ReceiverError> {
+        let lease = self.shard.request_now(request)?;
+        if let Some(lease) = lease {
+            self.start(lease, request.is_timed);
+        }
+        Ok(lease)
+    }
+
+    pub(super) fn poll_grant(&mut self) -> Option<Grant> {
+        let grant = self.shard.poll_grant()?;
+        self.start(grant.lease, grant.is_timed);
+        Some(grant)
+    }
+
+    pub(super) fn release(&mut self, lease: LeaseId) -> Result<(), ReceiverError> {
+        self.shard.check_own_lease(lease)?;
+        self.deadlines.stop(lease.index());
+        Ok(self.shard.release(lease)?)
+    }
+
+    pub(super) fn start_timing(&mut self, lease: LeaseId) {
+        self.shard.set_timed(lease, true);
+        self.start(lease, true);
+    }
+
+    pub(super) fn stop_timing(&mut self, lease: LeaseId) {
+        self.shard.set_timed(lease, false);
+        self.deadlines.stop(lease.index());
+    }
+
+    pub(super) fn export_lease(&mut self, lease: LeaseId) {
+        self.deadlines.stop(lease.index());
+        self.shard.export_lease(lease);
+    }
+
+    pub(super) fn import_lease(&mut self, lease: LeaseId) -> Result<(), ReceiverError> {
+        self.shard.import_lease(lease)?;
+        self.start(lease, true);
+        Ok(())
+    }
+
+    fn start(&mut self, lease: LeaseId, is_timed: bool) {
+        if is_timed {
+            self.deadlines.start(lease.index(), 1, self.now_ns);
+        }
+    }
+
+    pub(super) fn lease_at(&self, buffer: u32) -> LeaseId {
+        self.shard.lease_at(buffer)
+    }
+
+    pub(super) fn check_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
+        Ok(self.shard.check_own_lease(lease)?)
+    }
+
+    pub(super) fn describe_lease(&self, lease: LeaseId) -> Option<Idleness> {
+        self.deadlines.describe(lease.index(), self.now_ns)
+    }
+
+    pub(super) fn progress_at(&mut self, buffer: u32, bytes: u64) {
+        self.deadlines.progress(buffer, bytes, self.now_ns);
+    }
+
+    pub(super) fn poll_reclaim(&mut self) -> Option<Reclaim> {
+        if !self.shard.has_waiters() {
+            return None;
+        }
+        let (index, kind) = match self.deadlines.poll(self.now_ns)? {
+            Demand::Park(index) => (index, ReclaimKind::Park),
+            Demand::Shed(index) => (index, ReclaimKind::Shed),
+        };
+        match kind {
+            ReclaimKind::Park => self.parks_asked += 1,
+            ReclaimKind::Shed => self.sheds_asked += 1,
+        }
+        let idleness = self.deadlines.describe(index, self.now_ns).expect("the deadlines name timed leases only");
+        Some(Reclaim { lease: self.lease_at(index), token: 0, kind, idleness })
+    }
+
+    pub(super) fn cancel(&mut self, wait: WaitId) -> Result<(), ReceiverError> {
+        Ok(self.shard.cancel(wait)?)
+    }
+
+    pub(super) fn cancel_at(&mut self, wait: u32) {
+        self.shard.cancel_at(wait);
+    }
+
+    pub(super) fn wait_at(&self, wait: u32) -> WaitId {
+        self.shard.wait_at(wait)
+    }
+
+    pub(super) fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, ReceiverError> {
+        Ok(self.shard.describe_own_wait(wait)?)
+    }
+
+    pub(super) fn waits(&self) -> u32 {
+        self.shard.waits()
+    }
+
+    /// There are none.
+    pub(super) fn check_tenant(&self, tenant: Option<TenantId>) -> Result<(), ReceiverError> {
+        tenant.map_or(Ok(()), |_| Err(ReceiverError::Stale))
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), ReceiverError> {
+        if self.shard.is_closed() { Err(ReceiverError::PoolClosed) } else { Ok(()) }
+    }
+
+    pub(super) fn with_free<R>(&self, act: impl FnOnce(&mut dyn Iterator<Item = u32>) -> R) -> R {
+        self.shard.with_free(act)
+    }
+
+    pub(super) fn handle_timeout(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
+        self.shard.handle_timeout(now_ns);
+    }
+
+    pub(super) fn poll_timeout(&self) -> u64 {
+        if self.shard.has_waiters() { self.deadlines.next_ns() } else { u64::MAX }
+    }
+
+    pub(super) fn passed_max(&self) -> u64 {
+        self.shard.passed_max()
+    }
+
+    pub(super) fn stats(&self) -> PoolStats {
+        let (parks_asked, sheds_asked) = (self.parks_asked, self.sheds_asked);
+        PoolStats { parks_asked, sheds_asked, ..self.shard.pool_stats() }
+    }
+
+    pub(super) fn check_invariants(&self) -> Result<(), &'static str> {
+        self.shard.check_invariants()
+    }
+}
+
+/// What the receivers of this thread held goes to the others.
+impl Drop for Sharded {
+    fn drop(&mut self) {
+        self.shard.release_own();
+    }
+}
+
+impl From<ShardError> for ReceiverError {
+    fn from(error: ShardError) -> ReceiverError {
+        match error {
+            ShardError::Pool(error) => error.into(),
+            ShardError::Closed => ReceiverError::PoolClosed,
+            ShardError::TooManyOnTheWay => ReceiverError::TableFull,
+            ShardError::WrongThread => ReceiverError::WrongThread,
+            ShardError::WaitElsewhere
+            | ShardError::WaitNotExported
+            | ShardError::UnknownShard { .. }
+            | ShardError::ShardInUse { .. } => ReceiverError::Stale,
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Where receivers get their buffers: from a pool of their own, or from their thread's shard of one that is shared.
+
+use super::ReceiverError;
+#[cfg(feature = "std")]
+use super::sharded::Sharded;
+use crate::memory::Arena;
+use crate::pool::{
+    Grant, Idleness, LeaseId, Outcome, Pool, PoolStats, Reclaim, Request, TenantConfig, TenantId, TenantInfo, WaitId,
+    WaitInfo,
+};
+
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each set of receivers, and it is never moved")]
+pub(super) enum Source {
+    Pool(Pool),
+    #[cfg(feature = "std")]
+    Shard(Sharded),
+}
+
+/// Calls the same of whichever it is.
+macro_rules! either {
+    ($source:expr, $from:ident => $call:expr) => {
+        match $source {
+            Source::Pool($from) => $call,
+            #[cfg(feature = "std")]
+            Source::Shard($from) => $call,
+        }
+    };
+}
+
+/// Requests and waits.
+impl Source {
+    /// Asks for a buffer in the name of the tenant at this index of the table: granted at once, or queued.
+    #[inline]
+    pub(super) fn request_in(&mut self, request: &Request, tenant: u32) -> Result<Outcome, ReceiverError> {
+        match self {
+            Source::Pool(pool) => Ok(pool.request_in(request, tenant)?),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.request_for(request),
+        }
+    }
+
+    /// As `request_in`, in the name of the tenant that the request names.
+    pub(super) fn request_for(&mut self, request: &Request) -> Result<Outcome, ReceiverError> {
+        match self {
+            Source::Pool(pool) => Ok(pool.request_for(request)?),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.check_tenant(request.tenant).and_then(|()| shard.request_for(request)),
+        }
+    }
+
+    /// As `request_for`; `None` if it would have to wait.
+    pub(super) fn request_now(&mut self, request: &Request) -> Result<Option<LeaseId>, ReceiverError> {
+        match self {
+            Source::Pool(pool) if pool.would_queue(request) => Ok(None),
+            Source::Pool(pool) => match pool.request_for(request)? {
+                Outcome::Granted(lease) => Ok(Some(lease)),
+                Outcome::Queued(_) => unreachable!("the pool would grant this request"),
+            },
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.check_tenant(request.tenant).and_then(|()| shard.request_now(request)),
+        }
+    }
+
+    /// Whether newcomers are taken in.
+    pub(super) fn check_open(&self) -> Result<(), ReceiverError> {
+        match self {
+            Source::Pool(_) => Ok(()),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.check_open(),
+        }
+    }
+
+    /// Ends a wait.
+    pub(super) fn cancel(&mut self, wait: WaitId) -> Result<(), ReceiverError> {
+        match self {
+            Source::Pool(pool) => Ok(pool.cancel(wait)?),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.cancel(wait),
+        }
+    }
+
+    /// Ends the wait at this index, which is one.
+    pub(super) fn cancel_at(&mut self, wait: u32) {
+        match self {
+            Source::Pool(pool) => pool.cancel(pool.wait_at(wait)).expect("a wait is live until it is ended"),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.cancel_at(wait),
+        }
+    }
+
+    pub(super) fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, ReceiverError> {
+        match self {
+            Source::Pool(pool) => Ok(pool.describe_wait(wait)?),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.describe_wait(wait),
+        }
+    }
+
+    /// The wait at this index, which is one.
+    pub(super) fn wait_at(&self, wait: u32) -> WaitId {
+        either!(self, from => from.wait_at(wait))
+    }
+
+    #[inline]
+    pub(super) fn poll_grant(&mut self) -> Option<Grant> {
+        either!(self, from => from.poll_grant())
+    }
+}
+
+/// Leases.
+impl Source {
+    #[inline]
+    pub(super) fn release(&mut self, lease: LeaseId) -> Result<(), ReceiverError> {
+        match self {
+            Source::Pool(pool) => Ok(pool.release(lease)?),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.release(lease),
+        }
+    }
+
+    /// The lease that holds this buffer.
+    #[inline]
+    pub(super) fn lease_at(&self, buffer: u32) -> LeaseId {
+        either!(self, from => from.lease_at(buffer))
+    }
+
+    /// Refuses a lease that is not held, or not by this thread.
+    pub(super) fn check_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
+        match self {
+            Source::Pool(pool) => Ok(pool.check_lease(lease)?),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.check_lease(lease),
+        }
+    }
+
+    pub(super) fn describe_lease(&self, lease: LeaseId) -> Option<Idleness> {
+        match self {
+            Source::Pool(pool) => pool.describe_lease(lease).unwrap_or_default(),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.describe_lease(lease),
+        }
+    }
+
+    pub(super) fn start_timing(&mut self, lease: LeaseId) {
+        either!(self, from => from.start_timing(lease));
+    }
+
+    pub(super) fn stop_timing(&mut self, lease: LeaseId) {
+        either!(self, from => from.stop_timing(lease));
+    }
+
+    /// The holder of this buffer consumed bytes.
+    #[inline]
+    pub(super) fn progress_at(&mut self, buffer: u32, bytes: u64) {
+        either!(self, from => from.progress_at(buffer, bytes));
+    }
+
+    #[inline]
+    pub(super) fn poll_reclaim(&mut self) -> Option<Reclaim> {
+        either!(self, from => from.poll_reclaim())
+    }
+
+    /// A buffer was obtained and is about to be written. Buffers of a shared pool have one size.
+    #[inline]
+    pub(super) fn touch(&self, arena: &mut Arena, buffer: u32) {
+        match self {
+            Source::Pool(pool) => arena.touch(buffer, |size| pool.free_indexes(size)),
+            #[cfg(feature = "std")]
+            Source::Shard(_) => {}
+        }
+    }
+
+    pub(super) fn give_back_pages(&self, arena: &mut Arena) -> usize {
+        match self {
+            Source::Pool(pool) => {
+                let sizes = 0..crate::memory::BUFFER_SIZES_MAX as u8;
+                sizes.map(|size| arena.give_back_pages(pool.free_indexes(size))).sum()
+            }
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.with_free(|free| arena.give_back_pages(free)),
+        }
+    }
+}
+
+/// Tenants: only a pool of one thread has them.
+impl Source {
+    pub(super) fn create_tenant(&mut self, share: &TenantConfig) -> Result<TenantId, ReceiverError> {
+        match self {
+            Source::Pool(pool) => Ok(pool.create_tenant(share)?),
+            #[cfg(feature = "std")]
+            Source::Shard(_) => Err(ReceiverError::TableFull),
+        }
+    }
+
+    pub(super) fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), ReceiverError> {
+        match self {
+            Source::Pool(pool) => Ok(pool.remove_tenant(tenant)?),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.check_tenant(Some(tenant)),
+        }
+    }
+
+    pub(super) fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, ReceiverError> {
+        match self {
+            Source::Pool(pool) => Ok(pool.describe_tenant(tenant)?),
+            #[cfg(feature = "std")]
+            Source::Shard(_) => Err(ReceiverError::Stale),
+        }
+    }
+
+    /// Keeps a tenant while somebody may request in its name; returns its index.
+    pub(super) fn pin_tenant(&mut self, tenant: Option<TenantId>) -> Result<u32, ReceiverError> {
+        match self {
+            Source::Pool(pool) => Ok(pool.pin_tenant(tenant)?),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.check_tenant(tenant).map(|()| 0),
+        }
+    }
+
+    pub(super) fn unpin_tenant(&mut self, index: u32) {
+        match self {
+            Source::Pool(pool) => pool.unpin_tenant(index),
+            #[cfg(feature = "std")]
+            Source::Shard(_) => {}
+        }
+    }
+}
+
+/// Time, counts and checks.
+impl Source {
+    pub(super) fn handle_timeout(&mut self, now_ns: u64) {
+        either!(self, from => from.handle_timeout(now_ns));
+    }
+
+    pub(super) fn poll_timeout(&self) -> u64 {
+        either!(self, from => from.poll_timeout())
+    }
+
+    pub(super) fn stats(&self) -> PoolStats {
+        either!(self, from => from.stats())
+    }
+
+    pub(super) fn passed_max(&self, class: u8) -> u64 {
+        match self {
+            Source::Pool(pool) => pool.passed_max(class),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.passed_max(),
+        }
+    }
+
+    /// Waits of this thread, queued or assigned; it walks them all.
+    pub(super) fn waits(&self) -> u32 {
+        match self {
+            Source::Pool(pool) => {
+                let stats = pool.stats();
+                stats.waiting + stats.assigned
+            }
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.waits(),
+        }
+    }
+
+    pub(super) fn check_invariants(&self) -> Result<(), &'static str> {
+        either!(self, from => from.check_invariants())
+    }
+}

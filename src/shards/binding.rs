@@ -1,0 +1,169 @@
+//! What the receivers of one thread need of their shard beside its calls. They know their indexes to be right.
+
+use super::cache::{Hold, ON_ITS_WAY};
+use super::sync::Ordering;
+use super::{Shard, ShardError};
+use crate::pool::{LeaseId, Outcome, PoolError, PoolStats, Request, WaitId, WaitInfo};
+
+impl Shard {
+    /// Asks for a buffer that is granted at once, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shard::request`], but for the table of waits.
+    pub(crate) fn request_now(&self, request: &Request) -> Result<Option<LeaseId>, ShardError> {
+        if let Some(lease) = self.take_at_hand(request) {
+            return Ok(Some(lease));
+        }
+        let outcome = self.locked(|central| {
+            let known = request.class < self.shared.classes;
+            if known && !central.pool.would_grant(request.class) {
+                self.shared.collect(central);
+            }
+            if known && !central.pool.would_grant(request.class) {
+                return Ok(None);
+            }
+            match self.request_locked(central, request)? {
+                Outcome::Granted(lease) => Ok(Some(lease)),
+                Outcome::Queued(_) => unreachable!("the pool would grant this request"),
+            }
+        });
+        self.count_refusal(outcome)
+    }
+
+    /// The lease that holds this buffer, which is this shard's.
+    pub(crate) fn lease_at(&self, buffer: u32) -> LeaseId {
+        self.shared.slots[buffer as usize].lease(buffer)
+    }
+
+    /// Whether a lease is held, and this shard's.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, or another shard's.
+    pub(crate) fn check_own_lease(&self, lease: LeaseId) -> Result<(), ShardError> {
+        let hold = self.shared.slots.get(lease.index() as usize).and_then(|slot| slot.held_as(lease));
+        if hold.is_some_and(|hold| hold.shard == self.index) { Ok(()) } else { Err(PoolError::StaleLease.into()) }
+    }
+
+    /// Makes a lease of the host's own this shard's, whosever it was.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, or a receiver's.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn claim_lease(&self, lease: LeaseId) -> Result<(), ShardError> {
+        self.change_lease(lease, |hold| (!hold.is_timed).then_some(Hold { shard: self.index, ..hold }))
+    }
+
+    /// Whether the lease is a receiver's from now on.
+    pub(crate) fn set_timed(&self, lease: LeaseId, is_timed: bool) {
+        self.change_lease(lease, |hold| Some(Hold { is_timed, ..hold })).expect("the lease is the caller's");
+    }
+
+    /// Takes a lease of a receiver off this shard, for the one that its connection moves to.
+    pub(crate) fn export_lease(&self, lease: LeaseId) {
+        let hand_over = |hold| Some(Hold { shard: ON_ITS_WAY, ..hold });
+        self.change_lease(lease, hand_over).expect("the lease is the caller's");
+    }
+
+    /// Takes in a lease that another shard has exported.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, or was not exported.
+    pub(crate) fn import_lease(&self, lease: LeaseId) -> Result<(), ShardError> {
+        self.change_lease(lease, |hold| (hold.shard == ON_ITS_WAY).then_some(Hold { shard: self.index, ..hold }))
+    }
+
+    /// Ends the wait at this index, which is this shard's.
+    pub(crate) fn cancel_at(&self, index: u32) {
+        self.locked(|central| {
+            central.end_wait(index);
+            self.lane().counts.cancelled.add_one();
+        });
+    }
+
+    /// As `describe_wait`, of this shard's waits only.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale, foreign, or another shard's.
+    pub(crate) fn describe_own_wait(&self, wait: WaitId) -> Result<WaitInfo, ShardError> {
+        self.locked(|central| self.find_wait(central, wait).map(|_| ()))?;
+        self.describe_wait(wait)
+    }
+
+    /// The wait at this index, which is one.
+    pub(crate) fn wait_at(&self, index: u32) -> WaitId {
+        self.locked(|central| central.tickets.wait_at(index))
+    }
+
+    /// Waits of this shard.
+    pub(crate) fn waits(&self) -> u32 {
+        self.locked(|central| central.tickets.iter().filter(|ticket| ticket.home == self.index).count() as u32)
+    }
+
+    /// Whether somebody waits, on any shard. It takes no lock, and while the pool is not short it reads nothing that
+    /// others write.
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.shared.is_short.0.load(Ordering::Relaxed) && self.shared.board.0.waiting() > 0
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.is_closed()
+    }
+
+    /// The pool's bound *W*, for all shards together.
+    pub(crate) fn passed_max(&self) -> u64 {
+        self.shared.passed_max
+    }
+
+    /// Gives back all that this shard holds.
+    pub(crate) fn release_own(&self) {
+        for (index, slot) in (0..).zip(&self.shared.slots) {
+            let lease = slot.lease(index);
+            if slot.held_as(lease).is_some_and(|hold| hold.shard == self.index) {
+                self.release(lease).expect("the lease is this shard's");
+            }
+        }
+    }
+
+    /// Runs `act` on the buffers that are free and at nobody's hand, which nobody can take meanwhile.
+    pub(crate) fn with_free<R>(&self, act: impl FnOnce(&mut dyn Iterator<Item = u32>) -> R) -> R {
+        self.locked(|central| act(&mut central.pool.free_indexes(0)))
+    }
+
+    /// The counts of all shards, as a pool's.
+    pub(crate) fn pool_stats(&self) -> PoolStats {
+        let stats = self.stats();
+        PoolStats {
+            capacity: stats.capacity,
+            free: stats.free,
+            leased: stats.leased,
+            assigned: stats.assigned,
+            waiting: stats.waiting,
+            waiting_by_class: stats.waiting_by_class,
+            out_by_class: stats.leased_by_class,
+            waiting_peak: stats.waiting_peak,
+            granted_at_once: stats.granted_at_once,
+            granted_by_hand_over: stats.granted_by_hand_over,
+            queued: stats.queued,
+            cancelled: stats.cancelled,
+            released: stats.released,
+            refused: stats.refused,
+            passed_peak: stats.passed_peak,
+            clock_backwards: stats.clock_backwards,
+            // Nobody counts these together: leases come and go without a lock, and each shard asks its own holders.
+            leased_peak: 0,
+            parks_asked: 0,
+            sheds_asked: 0,
+        }
+    }
+
+    fn change_lease(&self, lease: LeaseId, change: impl FnOnce(Hold) -> Option<Hold>) -> Result<(), ShardError> {
+        let slot = self.shared.slots.get(lease.index() as usize);
+        let changed = slot.and_then(|slot| slot.change(lease, change));
+        changed.map(|_| ()).ok_or(PoolError::StaleLease.into())
+    }
+}

@@ -1,0 +1,458 @@
+//! Receivers of several threads on one pool: what each call does, on one thread; then threads against each other.
+#![allow(clippy::disallowed_methods, reason = "a test may start threads")]
+
+use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
+use demuxbuf::pool::{LeaseId, Outcome, WaitId};
+use demuxbuf::receiver::{
+    Granted, Moving, ReceiverError, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig, ThreadError,
+};
+use demuxbuf::shards::ShardError;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+fn config(buffers: u32) -> ReceiversConfig {
+    let mut config = ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(buffers, 8) };
+    config.pool.tag = 5;
+    config
+}
+
+fn two(config: &ReceiversConfig) -> (ReceiverThreads, Receivers, Receivers) {
+    let threads = ReceiverThreads::new(config, 2).unwrap();
+    let (a, b) = (threads.receivers(0).unwrap(), threads.receivers(1).unwrap());
+    (threads, a, b)
+}
+
+/// Everything must hold on both threads.
+fn check(a: &Receivers, b: &Receivers) {
+    a.check_invariants().unwrap();
+    b.check_invariants().unwrap();
+}
+
+/// Attaches one that holds a buffer with these bytes in it.
+fn holding(receivers: &mut Receivers, token: u64, bytes: &[u8]) -> ReceiverId {
+    let id = receivers.attach(0, token).unwrap();
+    assert!(receivers.handle(id, Event::Readable).unwrap().has(Action::Recv));
+    receive(receivers, id, bytes);
+    id
+}
+
+fn receive(receivers: &mut Receivers, id: ReceiverId, bytes: &[u8]) -> Actions {
+    receivers.receive_area(id).unwrap()[..bytes.len()].copy_from_slice(bytes);
+    receivers.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap()
+}
+
+/// Attaches one that waits.
+fn waiting(receivers: &mut Receivers, token: u64) -> ReceiverId {
+    let id = receivers.attach(0, token).unwrap();
+    receivers.handle(id, Event::Readable).unwrap();
+    assert!(receivers.connection(id).unwrap().is_waiting());
+    id
+}
+
+fn granted_to(receivers: &mut Receivers) -> Option<u64> {
+    match receivers.poll_grant()? {
+        Granted::Receiver { token, .. } | Granted::Lease { token, .. } => Some(token),
+    }
+}
+
+fn moves(from: &mut Receivers, id: ReceiverId, to: &mut Receivers) -> ReceiverId {
+    let mut moving = from.export(id).unwrap();
+    assert_eq!(from.handle(id, Event::Wake), Err(ReceiverError::Stale), "the handle has ended");
+    to.import(&mut moving).unwrap()
+}
+
+#[test]
+fn s10_a_buffer_given_back_on_one_thread_reaches_the_waiter_of_another_with_its_content() {
+    let (_threads, mut a, mut b) = two(&ReceiversConfig { lifeline: false, ..config(1) });
+    let holder = holding(&mut a, 1, &[1; 200]);
+    let waiter = waiting(&mut b, 2);
+    assert_eq!((a.poll_wake(), b.poll_grant()), (None, None));
+    a.handle(holder, Event::Consumed { bytes: 200 }).unwrap();
+    assert_eq!((a.poll_wake(), a.poll_wake()), (Some(1), None), "the other thread is told once");
+    assert_eq!(granted_to(&mut b), Some(2));
+    receive(&mut b, waiter, &[2; 256]);
+    assert_eq!(b.data(waiter).unwrap(), [2; 256]);
+    check(&a, &b);
+}
+
+#[test]
+fn the_hard_cap_and_the_statistics_are_of_all_threads_together() {
+    let (threads, mut a, mut b) = two(&config(4));
+    for token in 0..2 {
+        holding(&mut a, token, &[1; 100]);
+        holding(&mut b, token, &[2; 100]);
+    }
+    waiting(&mut a, 3);
+    for stats in [a.stats().pool, b.stats().pool] {
+        assert_eq!((stats.capacity, stats.leased, stats.free, stats.waiting), (4, 4, 0, 1));
+        assert_eq!((stats.waiting_peak, stats.waiting_by_class[0], stats.out_by_class[0]), (1, 1, 4));
+    }
+    assert_eq!((a.stats().receivers, b.stats().receivers, threads.stats().leased), (3, 2, 4));
+    check(&a, &b);
+}
+
+#[test]
+fn no_thread_gets_at_what_another_one_holds() {
+    let (_threads, mut a, mut b) = two(&config(3));
+    let id = holding(&mut a, 1, &[1; 100]);
+    let Ok(Outcome::Granted(lease)) = a.request(0, 7) else { panic!("a buffer is free") };
+    a.buffer(lease).unwrap()[0] = 1;
+    assert_eq!(b.buffer(lease).unwrap_err(), ReceiverError::Stale);
+    assert_eq!(b.release(lease), Err(ReceiverError::Stale));
+    assert_eq!(b.data(id).unwrap_err(), ReceiverError::Stale, "a handle of another thread is foreign");
+    holding(&mut b, 2, &[2; 100]);
+    let Ok(Outcome::Queued(wait)) = b.request(0, 8) else { panic!("no buffer is free") };
+    assert_eq!(a.cancel(wait), Err(ReceiverError::Stale));
+    assert_eq!(a.describe_wait(wait).unwrap_err(), ReceiverError::Stale);
+    b.cancel(wait).unwrap();
+    a.release(lease).unwrap();
+    for bits in [0, 1, u64::MAX] {
+        assert_eq!(a.release(LeaseId::from_bits(bits)), Err(ReceiverError::Stale));
+        assert_eq!(a.cancel(WaitId::from_bits(bits)), Err(ReceiverError::Stale));
+    }
+    check(&a, &b);
+}
+
+#[test]
+fn s11_a_receiver_moves_in_any_state_with_all_that_it_has() {
+    let (_threads, mut a, mut b) = two(&config(1));
+    // Idle, then parked.
+    let idle = a.attach(0, 1).unwrap();
+    let id = moves(&mut a, idle, &mut b);
+    b.handle(id, Event::Readable).unwrap();
+    receive(&mut b, id, b"half a frame");
+    b.decoded(id, 0, 100).unwrap();
+    assert_eq!((b.stats().parked, b.stats().pool.leased), (1, 0));
+    let id = moves(&mut b, id, &mut a);
+    assert_eq!(a.data(id).unwrap(), b"half a frame");
+    assert_eq!((a.stats().slots_in_use, b.stats().slots_in_use), (1, 0));
+    check(&a, &b);
+    // With a buffer whose content does not start at its front.
+    a.handle(id, Event::Readable).unwrap();
+    receive(&mut a, id, &[7; 100]);
+    a.handle(id, Event::Consumed { bytes: 12 }).unwrap();
+    let id = moves(&mut a, id, &mut b);
+    assert_eq!(b.data(id).unwrap(), [7; 100]);
+    check(&a, &b);
+    // Waiting, with a lifeline that holds something, then served on the way.
+    let other = waiting(&mut a, 2);
+    receive(&mut a, other, &[9; 64]);
+    let mut moving = a.export(other).unwrap();
+    b.handle(id, Event::Consumed { bytes: 100 }).unwrap();
+    assert_eq!((a.poll_wake(), b.poll_wake(), a.poll_grant()), (None, None, None), "nobody has it yet");
+    let other = b.import(&mut moving).unwrap();
+    assert_eq!((granted_to(&mut b), b.data(other).unwrap()), (Some(2), &[9; 64][..]));
+    // Served, and moved before it was told.
+    let third = waiting(&mut a, 3);
+    b.handle(other, Event::Close).unwrap();
+    let third = moves(&mut a, third, &mut b);
+    assert_eq!((granted_to(&mut a), granted_to(&mut b)), (None, Some(3)));
+    assert!(b.pending(third).unwrap().has(Action::Recv));
+    check(&a, &b);
+}
+
+#[test]
+fn what_cannot_move_says_why_and_stays_as_it_is() {
+    let policy = Policy { mode: Mode::Completion, ..Policy::default() };
+    let (_threads, mut a, mut b) = two(&ReceiversConfig { policy, ..config(1) });
+    let id = a.attach(0, 1).unwrap();
+    assert!(a.pending(id).unwrap().has(Action::Recv));
+    a.receive_area(id).unwrap()[..100].fill(1);
+    a.handle(id, Event::done(Action::Recv)).unwrap();
+    assert_eq!(a.export(id).unwrap_err(), ReceiverError::Event(EventError::InFlight));
+    a.handle(id, Event::Received { bytes: 100 }).unwrap();
+    let id = moves(&mut a, id, &mut b);
+    assert_eq!(b.data(id).unwrap(), [1; 100]);
+    let policy = Policy { reclaim_bytes: 256, park_bytes: 64, ..Policy::default() };
+    let (_threads, mut a, mut b) = two(&ReceiversConfig { policy, large_slots: [4, 0, 0], ..config(1) });
+    let id = holding(&mut a, 1, &[1; 100]);
+    a.decoded(id, 0, 100).unwrap();
+    a.handle(id, Event::ReclaimRequested).unwrap();
+    assert_eq!((a.stats().slots_in_use_by_size, a.stats().pool.leased), ([0, 1, 0, 0], 0));
+    assert_eq!(a.export(id).unwrap_err(), ReceiverError::TooManyBytes);
+    assert_eq!(a.connection(id).unwrap().level(), 100);
+    let mut alone = Receivers::new(&config(1)).unwrap();
+    let id = alone.attach(0, 1).unwrap();
+    assert_eq!(alone.export(id).unwrap_err(), ReceiverError::NotShared);
+    assert_eq!(alone.poll_wake(), None);
+    // An import that is refused can be tried again; one that was done cannot.
+    let id = b.attach(0, 2).unwrap();
+    let mut moving = b.export(id).unwrap();
+    assert_eq!(b.export(id).unwrap_err(), ReceiverError::Stale);
+    assert_eq!(alone.import(&mut moving).unwrap_err(), ReceiverError::NotShared);
+    while a.attach(0, 0).is_ok() {}
+    assert_eq!(a.import(&mut moving).unwrap_err(), ReceiverError::TableFull);
+    b.import(&mut moving).unwrap();
+    assert_eq!(b.import(&mut moving).unwrap_err(), ReceiverError::Stale);
+    check(&a, &b);
+}
+
+#[test]
+fn a_parked_receiver_needs_a_slot_where_it_goes() {
+    let (_threads, mut a, mut b) = two(&ReceiversConfig { slots: 1, ..config(4) });
+    let park = |receivers: &mut Receivers, bytes: &[u8]| {
+        let id = holding(receivers, 0, bytes);
+        receivers.decoded(id, 0, 100).unwrap();
+        id
+    };
+    let (first, second) = (park(&mut a, b"first"), park(&mut b, b"second"));
+    let mut moving = a.export(first).unwrap();
+    assert_eq!(b.import(&mut moving).unwrap_err(), ReceiverError::NoBufferFree);
+    b.handle(second, Event::Close).unwrap();
+    let first = b.import(&mut moving).unwrap();
+    assert_eq!(b.data(first).unwrap(), b"first");
+    check(&a, &b);
+}
+
+#[test]
+fn s44_one_waiter_anywhere_makes_every_thread_watch_its_deadlines() {
+    let policy = Policy { park_bytes: 64, reclaim_bytes: 256, ..Policy::default() };
+    let mut config = ReceiversConfig { lifeline: false, policy, large_slots: [1, 0, 0], ..config(2) };
+    (config.pool.park_ns, config.pool.lease_ns) = (1_000, 10_000);
+    let (_threads, mut a, mut b) = two(&config);
+    let residue = holding(&mut a, 1, &[1; 100]);
+    a.decoded(residue, 0, 100).unwrap();
+    let idle = holding(&mut a, 2, &[2; 200]);
+    a.handle_timeout(50_000);
+    assert_eq!((a.poll_timeout(), a.poll_grant()), (u64::MAX, None), "nobody waits, so nobody is disturbed");
+    waiting(&mut b, 3);
+    waiting(&mut b, 4);
+    assert_eq!((b.poll_wake(), b.poll_wake()), (Some(0), None), "the other is told once, that it may look");
+    assert!(a.poll_timeout() <= 50_000);
+    let Some(Granted::Receiver { id, actions, .. }) = a.poll_grant() else { panic!("one holds on for too long") };
+    assert!(id == idle && actions.has(Action::Shed));
+    assert_eq!((a.stats().parked_on_demand, a.stats().shed), (1, 1), "what can be parked is");
+    assert_eq!(granted_to(&mut b), Some(3));
+    a.handle(idle, Event::Close).unwrap();
+    assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(4)));
+    assert_eq!((a.poll_timeout(), a.poll_grant()), (u64::MAX, None));
+    check(&a, &b);
+}
+
+#[test]
+fn s44_who_makes_progress_or_has_just_arrived_is_not_asked_to_leave() {
+    let mut config = ReceiversConfig { lifeline: false, ..config(1) };
+    (config.pool.park_ns, config.pool.lease_ns) = (1_000, 10_000);
+    let (_threads, mut a, mut b) = two(&config);
+    let id = holding(&mut a, 1, &[1; 200]);
+    waiting(&mut b, 2);
+    a.handle_timeout(9_000);
+    a.handle(id, Event::Consumed { bytes: 1 }).unwrap();
+    a.handle_timeout(18_999);
+    assert_eq!(a.poll_grant(), None);
+    assert_eq!(a.describe(id).unwrap().idleness.map(|idleness| idleness.idle_ns), Some(9_999));
+    b.handle_timeout(50_000);
+    let id = moves(&mut a, id, &mut b);
+    b.handle_timeout(59_999);
+    assert_eq!(b.poll_grant(), None);
+    b.handle_timeout(60_000);
+    assert!(matches!(b.poll_grant(), Some(Granted::Receiver { id: shed, .. }) if shed == id));
+    check(&a, &b);
+}
+
+#[test]
+fn a_reserve_that_is_not_whole_disturbs_nobody_while_nobody_waits() {
+    let mut config = config(2);
+    (config.pool.classes, config.pool.reserves[1]) = (2, 1);
+    (config.pool.park_ns, config.pool.lease_ns) = (1_000, 10_000);
+    let (_threads, mut a, mut b) = two(&config);
+    holding(&mut a, 1, &[1; 200]);
+    holding(&mut b, 1, &[1; 200]);
+    a.handle_timeout(50_000);
+    assert_eq!((a.poll_grant(), a.poll_timeout(), a.poll_wake()), (None, u64::MAX, None));
+    check(&a, &b);
+}
+
+#[test]
+fn what_a_thread_held_and_waited_for_is_everybody_s_once_it_is_gone() {
+    let (threads, mut a, mut b) = two(&config(3));
+    holding(&mut a, 1, &[1; 100]);
+    let Ok(Outcome::Granted(_)) = a.request(0, 2) else { panic!("a buffer is free") };
+    let kept = holding(&mut b, 3, &[3; 100]);
+    waiting(&mut a, 4);
+    waiting(&mut b, 5);
+    assert_eq!(threads.receivers(0).unwrap_err(), ThreadError::Shard(ShardError::ShardInUse { index: 0 }));
+    drop(a);
+    assert_eq!((threads.poll_wake(), granted_to(&mut b), granted_to(&mut b)), (Some(1), Some(5), None));
+    assert_eq!((threads.stats().free, threads.stats().waiting), (1, 0));
+    assert_eq!(b.data(kept).unwrap(), [3; 100]);
+    // It comes back as another.
+    let mut a = threads.receivers(0).unwrap();
+    holding(&mut a, 6, &[6; 100]);
+    check(&a, &b);
+    assert_eq!(threads.receivers(2).unwrap_err(), ThreadError::Shard(ShardError::UnknownShard { index: 2, shards: 2 }));
+}
+
+#[test]
+fn a_closed_pool_takes_nobody_in_and_serves_those_who_are_there() {
+    let (threads, mut a, mut b) = two(&config(1));
+    let first = holding(&mut a, 1, &[1; 100]);
+    let second = waiting(&mut b, 2);
+    let third = b.attach(0, 3).unwrap();
+    drop(threads);
+    assert_eq!(a.attach(0, 4), Err(ReceiverError::PoolClosed));
+    assert_eq!(a.attach_with(0, 4, b"hello"), Err(ReceiverError::PoolClosed));
+    assert_eq!(a.attach_with(0, 4, &[4; 100]), Err(ReceiverError::PoolClosed));
+    assert_eq!(a.request(0, 4), Err(ReceiverError::PoolClosed));
+    let content = a.take(first).unwrap();
+    assert_eq!(a.adopt(0, 4, content), Err(ReceiverError::PoolClosed));
+    a.release(content.lease).unwrap();
+    assert_eq!(granted_to(&mut b), Some(2));
+    receive(&mut b, second, &[2; 100]);
+    b.handle(second, Event::Consumed { bytes: 100 }).unwrap();
+    assert!(b.handle(third, Event::Readable).unwrap().has(Action::Recv));
+    let third = moves(&mut b, third, &mut a);
+    receive(&mut a, third, b"bye");
+    check(&a, &b);
+    drop(a);
+    assert_eq!(b.stats().pool.free, 1);
+}
+
+#[test]
+fn the_configuration_of_several_threads_is_checked() {
+    let mut config = config(4);
+    config.pool.tenants_max = 1;
+    assert!(ReceiverThreads::new(&config, 2).unwrap_err().to_string().starts_with("tenants_max is 1;"));
+    config.pool.tenants_max = 0;
+    config.set_buffer_sizes(&[256, 512]).unwrap();
+    assert!(ReceiverThreads::new(&config, 2).unwrap_err().to_string().starts_with("sizes[1] is 2;"));
+    config.set_buffer_sizes(&[256]).unwrap();
+    for threads in [0, demuxbuf::shards::SHARDS_MAX + 1] {
+        let refused = ReceiverThreads::new(&config, threads).unwrap_err();
+        assert_eq!(refused.to_string(), format!("shards is {threads}; allowed is 1 to 1024"));
+    }
+}
+
+#[test]
+fn another_thread_is_told_that_it_is_the_wrong_one() {
+    let (_threads, a, b) = two(&config(1));
+    assert_eq!((a.check_thread(), b.check_thread()), (Ok(()), Ok(())));
+    let refused = std::thread::scope(|scope| scope.spawn(move || a.check_thread()).join().unwrap());
+    assert_eq!(refused, Err(ReceiverError::WrongThread));
+}
+
+/// What the threads of the last test share.
+struct World {
+    inboxes: [Mutex<Vec<Moving>>; 3],
+    signals: [AtomicU64; 3],
+    finished: AtomicU64,
+}
+
+const CONNECTIONS: u64 = 60;
+const BYTES: u64 = 3_000;
+
+/// One thread of it.
+struct Worker<'a> {
+    world: &'a World,
+    receivers: Receivers,
+    index: usize,
+    random: fastrand::Rng,
+    /// Bytes received, by connection; it is here or nowhere.
+    received: &'a [AtomicU64],
+    decoded: &'a [AtomicU64],
+}
+
+fn byte(connection: u64, at: u64) -> u8 {
+    (connection.wrapping_mul(31) ^ at.wrapping_mul(7)) as u8
+}
+
+impl Worker<'_> {
+    fn run(&mut self, mine: &mut Vec<(ReceiverId, u64)>) {
+        while self.world.finished.load(Ordering::Relaxed) < CONNECTIONS {
+            for mut moving in std::mem::take(&mut *self.world.inboxes[self.index].lock().unwrap()) {
+                let id = self.receivers.import(&mut moving).expect("there is room for all");
+                mine.push((id, self.receivers.describe(id).unwrap().token));
+            }
+            while let Some(granted) = self.receivers.poll_grant() {
+                assert!(matches!(granted, Granted::Receiver { .. }));
+            }
+            for _ in 0..mine.len().min(4) {
+                let at = self.random.usize(..mine.len());
+                let (id, connection) = mine[at];
+                if self.random.u8(..) < 40 {
+                    mine.swap_remove(at);
+                    let to = (self.index + self.random.usize(1..3)) % 3;
+                    let moving = self.receivers.export(id).expect("it can move in every state that it comes to here");
+                    self.world.inboxes[to].lock().unwrap().push(moving);
+                    self.world.signals[to].fetch_add(1, Ordering::Relaxed);
+                } else if self.step(id, connection) {
+                    mine.swap_remove(at);
+                }
+            }
+            while let Some(thread) = self.receivers.poll_wake() {
+                self.world.signals[thread as usize].fetch_add(1, Ordering::Relaxed);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Goes on with one connection; returns whether it has ended.
+    fn step(&mut self, id: ReceiverId, connection: u64) -> bool {
+        let (received, decoded) = (&self.received[connection as usize], &self.decoded[connection as usize]);
+        let mut actions = self.receivers.handle(id, Event::Readable).unwrap();
+        if actions.has(Action::Recv) {
+            let at = received.load(Ordering::Relaxed);
+            let area = self.receivers.receive_area(id).unwrap();
+            let count = area.len().min((BYTES - at) as usize).min(1 + at as usize % 150);
+            for (offset, place) in (0..).zip(&mut area[..count]) {
+                *place = byte(connection, at + offset);
+            }
+            if count > 0 {
+                actions = self.receivers.handle(id, Event::Received { bytes: count as u32 }).unwrap();
+                received.store(at + count as u64, Ordering::Relaxed);
+            }
+        }
+        if actions.has(Action::Demux) {
+            let at = decoded.load(Ordering::Relaxed);
+            let data = self.receivers.data(id).unwrap();
+            let content: Vec<u8> = (0..data.len() as u64).map(|offset| byte(connection, at + offset)).collect();
+            assert_eq!(data, content, "I5: order and content never change");
+            let all = data.len() as u32;
+            let left = (BYTES - at) as u32 - all;
+            // What is left over is often too long to be parked, so that the others have to wait.
+            let consumed = if left == 0 { all } else { all - all % 128 };
+            let need_more = if consumed < all { left.min(128 - all % 128) } else { 0 };
+            self.receivers.decoded(id, consumed, need_more).unwrap();
+            decoded.store(at + u64::from(consumed), Ordering::Relaxed);
+        }
+        if decoded.load(Ordering::Relaxed) < BYTES {
+            return false;
+        }
+        assert!(self.receivers.handle(id, Event::Close).unwrap().has(Action::Finished));
+        self.world.finished.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+}
+
+#[test]
+fn s13_connections_that_wander_between_threads_lose_no_byte_and_all_come_to_their_end() {
+    let config = ReceiversConfig { receivers_max: CONNECTIONS as u32, slots: CONNECTIONS as u32, ..config(3) };
+    let config = ReceiversConfig {
+        pool: demuxbuf::pool::PoolConfig { waiters_max: CONNECTIONS as u32, ..config.pool },
+        ..config
+    };
+    let threads = ReceiverThreads::new(&config, 3).unwrap();
+    let world = World { inboxes: Default::default(), signals: Default::default(), finished: AtomicU64::new(0) };
+    let count = || (0..CONNECTIONS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
+    let (received, decoded) = (count(), count());
+    std::thread::scope(|scope| {
+        for index in 0..3 {
+            let (world, threads, received, decoded) = (&world, &threads, &received[..], &decoded[..]);
+            scope.spawn(move || {
+                let mut receivers = threads.receivers(index).unwrap();
+                let mut mine = Vec::new();
+                for connection in (u64::from(index)..CONNECTIONS).step_by(3) {
+                    mine.push((receivers.attach(0, connection).unwrap(), connection));
+                }
+                let random = fastrand::Rng::with_seed(index.into());
+                let index = index as usize;
+                Worker { world, receivers, index, random, received, decoded }.run(&mut mine);
+                assert!(mine.is_empty());
+            });
+        }
+    });
+    let stats = threads.stats();
+    assert_eq!((stats.free, stats.waiting, stats.leased), (3, 0, 0));
+    assert!(stats.queued > 0 && stats.granted_by_hand_over > 0, "nobody ever waited: {stats:?}");
+    threads.check_invariants().unwrap();
+}

@@ -85,6 +85,8 @@ pub use action::{Action, Actions};
 pub use event::{Event, EventError};
 pub use policy::{Mode, Policy};
 
+use conditions::Conditions;
+
 /// One connection's receive state. All-zero ([`Connection::default`]) is not attached.
 ///
 /// A plain value: it may be moved and copied as bytes while it is not queued, and needs no destructor unless it holds
@@ -210,6 +212,12 @@ impl Connection {
     ///
     /// The event makes no sense in this state; nothing is changed.
     pub fn handle(&mut self, event: Event) -> Result<Actions, EventError> {
+        self.take_in(event)?;
+        Ok(self.pending())
+    }
+
+    /// As `handle`, for who does not ask what is to be done.
+    pub(crate) fn take_in(&mut self, event: Event) -> Result<(), EventError> {
         self.admit(event)?;
         if !self.has(flag::CLOSED) || matters_when_closed(event) {
             self.apply(event);
@@ -217,7 +225,7 @@ impl Connection {
             // All that is left to know of a receive in flight is that it is over.
             self.clear(flag::FLIGHT);
         }
-        Ok(self.pending())
+        Ok(())
     }
 
     /// What is to be done now.
@@ -226,38 +234,34 @@ impl Connection {
         if !self.has(flag::ATTACHED) {
             return actions;
         }
+        let now = Conditions::of(self);
+        let (armed, waiting) = (self.has(flag::ARMED), self.has(flag::WAITING));
         if self.has(flag::CLOSED) {
-            actions.set_if(self.has(flag::WAITING), Action::CancelRequest);
-            actions.set_if(self.should_take_back(), Action::StopRecv);
+            actions.set_if(waiting, Action::CancelRequest);
+            actions.set_if(now.take_back, Action::StopRecv);
             actions.set_if(self.has(flag::HELD) && !self.is_in_flight(), Action::ReleaseBuffer);
             actions.set_if(!self.has(flag::WAITING | flag::HELD), Action::Finished);
             return actions;
         }
-        let (wants_watch, armed) = (self.wants_watch(), self.has(flag::ARMED));
-        actions.set_if(wants_watch && !armed, Action::WantRecv);
-        actions.set_if((!wants_watch && armed) || self.should_take_back(), Action::StopRecv);
-        let (wants_buffer, waiting) = (self.wants_buffer(), self.has(flag::WAITING));
-        actions.set_if(wants_buffer && !waiting, Action::RequestBuffer);
-        actions.set_if(!wants_buffer && waiting, Action::CancelRequest);
-        let (park, receive, demux) = (self.should_park(), self.should_receive(), self.can_decode());
-        actions.set_if(park, Action::Park);
-        actions.set_if(receive, Action::Recv);
-        actions.set_if(demux, Action::Demux);
-        actions.set_if(self.must_discard(), Action::Discard);
-        actions.set_if(self.end_is_due(), Action::End);
-        let misfit_is_due = self.is_misfit() && !self.is_blocked() && !self.has(flag::MISFIT_SEEN);
-        actions.set_if(misfit_is_due, Action::CannotFit);
+        actions.set_if(now.watch & !armed, Action::WantRecv);
+        actions.set_if((!now.watch & armed) | now.take_back, Action::StopRecv);
+        actions.set_if(now.buffer & !waiting, Action::RequestBuffer);
+        actions.set_if(!now.buffer & waiting, Action::CancelRequest);
+        actions.set_if(now.release, Action::ReleaseBuffer);
+        actions.set_if(now.receive, Action::Recv);
+        actions.set_if(now.decode, Action::Demux);
+        actions.set_if(now.discard, Action::Discard);
+        actions.set_if(now.park, Action::Park);
         actions.set_if(self.has(flag::EXPIRED), Action::Shed);
-        // An empty buffer that is too small stays until the host has seen to it: the next would be no larger.
-        let empty = self.has(flag::HELD) && self.level == 0 && !self.is_misfit() && !self.is_in_flight();
-        actions.set_if(empty && !receive && !self.keeps_lifeline(), Action::ReleaseBuffer);
-        actions.set_if(!self.has(flag::SCHEDULED) && self.has_work_for_next_turn(), Action::Reschedule);
+        actions.set_if(now.end, Action::End);
+        actions.set_if(now.cannot_fit, Action::CannotFit);
+        actions.set_if(now.next_turn & !self.has(flag::SCHEDULED), Action::Reschedule);
         actions
     }
 
     /// The most bytes one receive may bring now: the room of what is held while `Recv` is pending, else 0.
     pub fn recv_max(&self) -> u32 {
-        if self.is_open() && self.should_receive() { self.room() } else { 0 }
+        if self.is_open() && Conditions::of(self).receive { self.room() } else { 0 }
     }
 
     /// Bytes buffered.
@@ -371,7 +375,7 @@ impl Connection {
 
     /// Whether reading could be accepted now, were there something to read: what the watch follows.
     pub fn is_accepting(&self) -> bool {
-        self.may_read() && self.has_room()
+        Conditions::of(self).accepts
     }
 }
 

@@ -213,7 +213,7 @@ impl Receivers {
         }
         // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
         let mut trial = self.table.connection(index).clone();
-        trial.handle(Event::Consumed { bytes: consumed })?;
+        trial.take_in(Event::Consumed { bytes: consumed })?;
         let actions = trial.handle(Event::NeedMore { bytes: need_more })?;
         *self.table.connection_mut(index) = trial;
         self.consumed(index, consumed);

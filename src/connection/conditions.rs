@@ -23,18 +23,9 @@ impl Connection {
         self.capacity.saturating_sub(self.level)
     }
 
-    pub(super) fn is_blocked(&self) -> bool {
-        self.blocked != 0 && !self.has(flag::FAILED)
-    }
-
     /// What the decoder is short of has no room in the buffer. A slot is only a stand-in for a buffer.
     pub(super) fn is_misfit(&self) -> bool {
         self.has(flag::BUFFER) && self.short > self.room() && !self.has(flag::OVER | flag::FAILED)
-    }
-
-    pub(super) fn may_read(&self) -> bool {
-        let pauses = self.has(flag::PAUSE_WHEN_BLOCKED) && self.is_blocked();
-        !self.has(flag::OVER | flag::PAUSED) && !self.is_misfit() && !pauses
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -45,121 +36,110 @@ impl Connection {
         }
     }
 
-    pub(super) fn wants_watch(&self) -> bool {
-        match self.mode() {
-            Mode::Level => self.is_accepting(),
-            Mode::OneShot | Mode::Optimistic => self.is_accepting() && !self.has(flag::READY),
-            Mode::Edge => !self.has(flag::OVER),
-            Mode::Completion => false,
-        }
-    }
-
-    /// A receive is in flight that should not be, or whose buffer others wait for.
-    pub(super) fn should_take_back(&self) -> bool {
-        let in_the_way = self.is_pinned() && (self.is_decodable() || self.is_refuse());
-        let unwanted = self.has(flag::CLOSED | flag::ASKED) || !self.may_read() || in_the_way;
-        self.is_in_flight() && unwanted && !self.has(flag::TAKEN_BACK)
-    }
-
-    /// Neither the receives of this turn are used up, nor the host's own budget.
-    pub(super) fn is_within_budget(&self) -> bool {
-        let allowed = match self.reads_per_wake {
-            0 => Policy::READS_PER_WAKE_DEFAULT,
-            allowed => allowed,
-        };
-        self.reads < allowed && !self.has(flag::YIELDED)
-    }
-
-    /// A place in the queue is kept across turns; a new request waits for the next turn's budget.
-    pub(super) fn wants_buffer(&self) -> bool {
-        self.may_read()
-            && self.has(flag::READY)
-            && !self.has(flag::BUFFER)
-            && (self.has(flag::WAITING) || self.may_request())
-    }
-
-    /// What a slot holds is decoded before a buffer is asked for.
-    pub(super) fn may_request(&self) -> bool {
-        self.is_within_budget() && !self.can_decode() && !self.must_discard() && !self.is_in_flight()
-    }
-
-    pub(super) fn can_decode(&self) -> bool {
-        self.is_decodable() && !self.is_pinned()
-    }
-
-    pub(super) fn must_discard(&self) -> bool {
-        self.is_refuse() && !self.is_pinned()
-    }
-
-    pub(super) fn is_decodable(&self) -> bool {
-        self.level > 0
-            && self.short == 0
-            && self.blocked == 0
-            && !self.has(flag::YIELDED | flag::FAILED | flag::END_SEEN)
-    }
-
-    pub(super) fn is_refuse(&self) -> bool {
-        self.level > 0 && self.has(flag::FAILED | flag::END_SEEN)
-    }
-
     /// The content of a slot is moved to its front when bytes leave it, so none may while a receive goes to behind it.
     pub(super) fn is_pinned(&self) -> bool {
         self.is_in_flight() && self.has(flag::SLOT)
-    }
-
-    /// Everything but the budget speaks for a receive.
-    pub(super) fn could_receive(&self) -> bool {
-        let held = self.has(flag::BUFFER) || (self.has(flag::SLOT) && self.has(flag::WAITING));
-        held && self.may_read()
-            && !self.is_in_flight()
-            && self.has(flag::READY)
-            && !self.has(flag::FULL)
-            && !self.can_decode()
-            && !self.must_discard()
-    }
-
-    pub(super) fn should_receive(&self) -> bool {
-        self.could_receive() && self.is_within_budget()
-    }
-
-    pub(super) fn end_is_due(&self) -> bool {
-        self.has(flag::OVER)
-            && !self.has(flag::END_SEEN)
-            && !self.is_blocked()
-            && (self.level == 0 || (self.short > 0 && !self.has(flag::FAILED)))
     }
 
     pub(super) fn reclaim_max(&self) -> u32 {
         u32::from(self.park_bytes.max(self.reclaim_bytes))
     }
 
-    pub(super) fn should_park(&self) -> bool {
-        let limit = if self.has(flag::RECLAIM) { self.reclaim_max() } else { u32::from(self.park_bytes) };
+    /// Neither the receives of this turn are used up, nor the host's own budget.
+    fn is_within_budget(&self) -> bool {
+        let allowed = match self.reads_per_wake {
+            0 => Policy::READS_PER_WAKE_DEFAULT,
+            allowed => allowed,
+        };
+        self.reads < allowed && !self.has(flag::YIELDED)
+    }
+}
+
+/// All of the conditions. Each is computed once, without branches, because every event asks for nearly all of them.
+pub(super) struct Conditions {
+    /// Bytes could be accepted now.
+    pub(super) accepts: bool,
+    /// The watch is wanted.
+    pub(super) watch: bool,
+    /// A receive is in flight that should not be, that keeps a slot from being decoded, or whose buffer others wait for.
+    pub(super) take_back: bool,
+    /// A buffer is wanted, or goes on being waited for.
+    pub(super) buffer: bool,
+    pub(super) decode: bool,
+    pub(super) discard: bool,
+    pub(super) receive: bool,
+    pub(super) end: bool,
+    pub(super) cannot_fit: bool,
+    pub(super) park: bool,
+    /// What is held is empty, and nothing speaks for keeping it.
+    pub(super) release: bool,
+    /// There is work that waits for the next turn, and no watch would wake for it.
+    pub(super) next_turn: bool,
+}
+
+impl Conditions {
+    #[inline(always)] // so that who asks for one of them computes no other
+    pub(super) fn of(c: &Connection) -> Conditions {
+        let (has_buffer, has_slot, waiting) = (c.has(flag::BUFFER), c.has(flag::SLOT), c.has(flag::WAITING));
+        let (ready, over, failed) = (c.has(flag::READY), c.has(flag::OVER), c.has(flag::FAILED));
+        let (empty, short, in_flight) = (c.level == 0, c.short > 0, c.is_in_flight());
+        let blocked = (c.blocked != 0) & !failed;
+        let misfit = c.is_misfit();
+        let paused = c.has(flag::PAUSED) | (c.has(flag::PAUSE_WHEN_BLOCKED) & blocked);
+        let may_read = !over & !paused & !misfit;
+        let in_budget = c.is_within_budget();
+
+        let stopped = short | (c.blocked != 0) | c.has(flag::YIELDED | flag::FAILED | flag::END_SEEN);
+        let (decodable, refuse) = (!empty & !stopped, !empty & c.has(flag::FAILED | flag::END_SEEN));
+        let pinned = c.is_pinned();
+        let (decode, discard) = (decodable & !pinned, refuse & !pinned);
+        let has_work = decode | discard;
+
+        // What a slot holds is decoded before a buffer is asked for. A place in the queue is kept across turns; a new
+        // request waits for the next turn's budget.
+        let lacks_buffer = may_read & ready & !has_buffer;
+        let buffer = lacks_buffer & (waiting | (in_budget & !has_work & !in_flight));
+        let receivable = has_buffer | (has_slot & waiting);
+        let unread = receivable & may_read & ready & !in_flight & !c.has(flag::FULL) & !has_work;
+        let receive = unread & in_budget;
+
+        let end = over & !c.has(flag::END_SEEN) & !blocked & (empty | (short & !failed));
+        let accepts = may_read & c.has_room();
+        let (watch, told_again) = match c.mode() {
+            Mode::Level => (accepts, true),
+            Mode::OneShot | Mode::Optimistic => (accepts & !ready, false),
+            Mode::Edge => (!over, false),
+            Mode::Completion => (false, false),
+        };
+        // An empty slot is worth keeping while a buffer is waited for: the next bytes go there. An empty buffer that is
+        // too small stays until the host has seen to it: the next would be no larger.
+        let lifeline = has_slot & waiting & buffer;
+        let wants_room = unread | (lacks_buffer & !waiting & !has_work);
+        Conditions {
+            accepts,
+            watch,
+            take_back: in_flight
+                & !c.has(flag::TAKEN_BACK)
+                & (c.has(flag::CLOSED | flag::ASKED) | !may_read | (pinned & (decodable | refuse))),
+            buffer,
+            decode,
+            discard,
+            receive,
+            end,
+            cannot_fit: misfit & !blocked & !c.has(flag::MISFIT_SEEN),
+            park: has_buffer & !in_flight & (short | blocked) & !misfit & !end && c.may_park(ready & may_read),
+            release: (has_buffer | has_slot) & empty & !misfit & !in_flight & !receive & !lifeline,
+            next_turn: (c.has(flag::YIELDED) & !short & !blocked) | (!told_again & !in_budget & wants_room),
+        }
+    }
+}
+
+impl Connection {
+    /// Whether what is buffered is little enough to be parked, and now is the time.
+    fn may_park(&self, is_receiving: bool) -> bool {
+        let asked = self.has(flag::RECLAIM);
+        let limit = if asked { self.reclaim_max() } else { u32::from(self.park_bytes) };
         let fits = 0 < self.level && self.level <= limit;
-        let dry = !self.has(flag::READY) || !self.may_read();
-        fits && self.has(flag::BUFFER)
-            && !self.is_in_flight()
-            && (dry || self.has(flag::RECLAIM))
-            && (self.short > 0 || self.is_blocked())
-            && !self.has(flag::FAILED | flag::END_SEEN)
-            && !self.is_misfit()
-            && !self.end_is_due()
-    }
-
-    /// An empty slot is worth keeping while a buffer is waited for: the next bytes go there.
-    pub(super) fn keeps_lifeline(&self) -> bool {
-        self.has(flag::SLOT) && self.has(flag::WAITING) && self.wants_buffer()
-    }
-
-    pub(super) fn has_work_for_next_turn(&self) -> bool {
-        let decode = self.has(flag::YIELDED) && self.short == 0 && !self.is_blocked();
-        // A level watch reports again by itself.
-        let receive = self.mode() != Mode::Level && !self.is_within_budget() && self.has_unread();
-        decode || receive
-    }
-
-    pub(super) fn has_unread(&self) -> bool {
-        let lacks_buffer = !self.has(flag::BUFFER | flag::WAITING) && self.may_read() && self.has(flag::READY);
-        self.could_receive() || (lacks_buffer && !self.can_decode() && !self.must_discard())
+        fits && (asked || !is_receiving) && !self.has(flag::FAILED | flag::END_SEEN)
     }
 }

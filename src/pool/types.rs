@@ -29,7 +29,7 @@ impl Request {
 pub enum Outcome {
     /// A buffer is held.
     Granted(LeaseId),
-    /// The request waits; [`Pool::poll_grant`] tells when it is served.
+    /// The request waits; [`Pool::poll_grant`](super::Pool::poll_grant) tells when it is served.
     Queued(WaitId),
 }
 

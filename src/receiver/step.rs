@@ -312,7 +312,7 @@ impl Receivers {
     }
 
     pub(super) fn tell(&mut self, index: u32, event: Event) {
-        let told = self.table.connection_mut(index).handle(event);
+        let told = self.table.connection_mut(index).take_in(event);
         told.expect("the connection asked for what is reported to it");
     }
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the C and C++ tests under what finds errors that no assertion sees, and says what ran and what was skipped:
-# AddressSanitizer with its leak check and UndefinedBehaviorSanitizer, then valgrind's memcheck.
+# AddressSanitizer with its leak check and UndefinedBehaviorSanitizer, then valgrind's memcheck; and ThreadSanitizer for the
+# programs with threads, where a nightly toolchain with rust-src can build the library for it too.
 #
 #   ffi-tests/sanitize.sh [TEST ...]      the tests of ffi-tests/tests to run; c_api if none is named
 #
@@ -50,4 +51,16 @@ if command -v valgrind >/dev/null; then
     run_tests
 else
   echo "valgrind memcheck: skipped, it is not installed"
+fi
+
+machine=$(rustc -vV | sed -n 's/^host: //p')
+if RUSTFLAGS="-Zsanitizer=thread" \
+  cargo +nightly capi --quiet -Zbuild-std --target "$machine" --target-dir target/tsan 2>"$work/nightly"; then
+  echo "ThreadSanitizer (programs, library and its run-time):"
+  # Addresses must not be random: the run-time wants some of them for itself.
+  CFLAGS="-fsanitize=thread ffi-tests/c/tsan/memory.c" DEMUXBUF_LIBRARY="target/tsan/$machine/release" \
+    RUNNER="setarch -R" TSAN_OPTIONS="halt_on_error=1" \
+    cargo test --quiet -p demuxbuf-ffi-tests --test c_api -- --nocapture --exact threads shards
+else
+  echo "ThreadSanitizer: skipped, $(tail -n 1 "$work/nightly")"
 fi

@@ -74,6 +74,12 @@ fn shards() {
 }
 
 #[test]
+fn threads() {
+    let printed = passes(&["threads.c"], Linking::Static, Vec::new());
+    println!("threads: {printed}");
+}
+
+#[test]
 fn h2_frames() {
     passes_linked_both_ways(&["h2.c"]);
 }

@@ -8,6 +8,7 @@
 //! | [`Player`] | plays operations on one subject and says what it answered, free of the subject's own handle numbers |
 //! | [`Duel`] | plays on the model and on a subject at once, and compares everything that can be seen after each step |
 //! | [`ModelConnection`] | the model of the connection machine alone |
+//! | [`targets`] | what the fuzzers run, and the tests replay |
 //!
 //! The model is written from the contract: the tables in the docs of `demuxbuf::connection` and the rules in those of
 //! `demuxbuf::pool` and `demuxbuf::receiver`. It shares no code with them but the types that inputs are made of. It
@@ -20,6 +21,7 @@ mod model;
 mod op;
 mod player;
 mod subject;
+pub mod targets;
 
 pub use duel::{Duel, check_refusal};
 pub use facts::{Facts, check_facts};

@@ -133,6 +133,11 @@ impl CReceivers {
         assert_eq!(status, DEMUXBUF_OK, "an allowed configuration");
         CReceivers(pool)
     }
+
+    /// The pointer that C has, valid as long as this is.
+    pub fn as_ptr(&self) -> *mut demuxbuf_pool {
+        self.0
+    }
 }
 
 impl Drop for CReceivers {

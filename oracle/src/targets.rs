@@ -1,0 +1,34 @@
+//! What the fuzzers run, as plain functions of a text: one operation per line, a word and numbers behind it.
+//!
+//! A text that a person can read is the input itself, so a seed needs no description, and what a fuzzer finds can be
+//! read and cut down by hand. A line that means nothing is skipped, so every text is an input.
+
+mod config;
+mod ffi_ops;
+mod h2_frames;
+mod ops;
+mod reference;
+mod shards;
+mod text;
+
+pub use text::{Line, lines};
+
+/// A target: what it is called, what it runs, and examples of the lines that it knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name, and that of its folder of seeds.
+    pub name: &'static str,
+    /// Runs a text.
+    pub run: fn(&[u8]) -> Result<(), String>,
+    /// A line of each kind, for a fuzzer to start from.
+    pub examples: &'static [&'static str],
+}
+
+/// All targets.
+pub const TARGETS: [Target; 5] = [
+    Target { name: "ops", run: ops::run, examples: ops::EXAMPLES },
+    Target { name: "ffi_ops", run: ffi_ops::run, examples: ffi_ops::EXAMPLES },
+    Target { name: "shards", run: shards::run, examples: shards::EXAMPLES },
+    Target { name: "h2_frames", run: h2_frames::run, examples: h2_frames::EXAMPLES },
+    Target { name: "config", run: config::run, examples: config::EXAMPLES },
+];

@@ -1,0 +1,179 @@
+//! Any configuration: it is allowed and works, or it is refused with the field named.
+
+use super::text::{Line, lines};
+use demuxbuf::connection::{Action, Event, Mode};
+use demuxbuf::memory::{Memory, MemoryConfig, SLOT_SIZES};
+use demuxbuf::pool::{CLASSES_MAX, Outcome, Pool, SIZES_MAX};
+use demuxbuf::receiver::{Receivers, ReceiversConfig};
+
+/// A line for each field. What is not set is small and allowed.
+pub(super) const EXAMPLES: &[&str] = &[
+    "buffers 3",
+    "waiters_max 4",
+    "classes 8",
+    "reserves 1 1",
+    "class_caps 1 1",
+    "class_burst max",
+    "sizes 1 4",
+    "tenants_max 3",
+    "park_ns 5",
+    "lease_ns 10",
+    "tag 7",
+    "buffer_bytes 16384",
+    "first_size 1",
+    "receivers_max 4",
+    "slots 9",
+    "large_slots 2 3",
+    "continuation_class 1",
+    "lifeline 0",
+    "park_bytes 64",
+    "reclaim_bytes 4096",
+    "mode 4",
+    "reads_per_wake 1",
+    "resume_at max",
+    "pause_when_blocked 1",
+];
+
+/// What a run may reserve. What would need more is not made here: whether a machine has it is not what is asked.
+const RESERVED_MAX: u128 = 16 << 20;
+const RECEIVERS_PLAYED: usize = 8;
+
+pub(super) fn run(text: &[u8]) -> Result<(), String> {
+    let mut config = ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(2, 2) };
+    for line in lines(text) {
+        set(&mut config, line);
+    }
+    if reserved_bytes(&config) > RESERVED_MAX {
+        return Ok(());
+    }
+    pool_alone(&config)?;
+    memory_alone(&config)?;
+    match Receivers::new(&config) {
+        Ok(receivers) => busy(receivers, &config),
+        Err(error) if error.is_out_of_memory() => Err(format!("{config:?}: {error}")),
+        Err(error) => names_a_field(&error.to_string()),
+    }
+}
+
+fn set(config: &mut ReceiversConfig, line: Line<'_>) {
+    let (number, value) = (line.short(0), line.short(1));
+    let ReceiversConfig { pool, policy, .. } = config;
+    let class = number as usize % CLASSES_MAX;
+    match line.word {
+        "buffers" => pool.buffers = number,
+        "waiters_max" => pool.waiters_max = number,
+        "classes" => pool.classes = number as u8,
+        "reserves" => pool.reserves[class] = value,
+        "class_caps" => pool.class_caps[class] = value,
+        "class_burst" => pool.class_burst = number,
+        "sizes" => pool.sizes[number as usize % SIZES_MAX] = value,
+        "tenants_max" => pool.tenants_max = number,
+        "park_ns" => pool.park_ns = line.number(0),
+        "lease_ns" => pool.lease_ns = line.number(0),
+        "tag" => pool.tag = number as u8,
+        "buffer_bytes" => config.buffer_bytes = number,
+        "first_size" => config.first_size = number as u8,
+        "receivers_max" => config.receivers_max = number,
+        "slots" => config.slots = number,
+        "large_slots" => config.large_slots[number as usize % 3] = value,
+        "continuation_class" => config.continuation_class = Some(number as u8),
+        "lifeline" => config.lifeline = number != 0,
+        "park_bytes" => policy.park_bytes = number as u16,
+        "reclaim_bytes" => policy.reclaim_bytes = number as u16,
+        "mode" => policy.mode = Mode::from_number(number as u8).unwrap_or_default(),
+        "reads_per_wake" => policy.reads_per_wake = number as u8,
+        "resume_at" => policy.resume_at = number,
+        "pause_when_blocked" => policy.pause_when_blocked = number != 0,
+        _ => {}
+    }
+}
+
+/// At least what a configuration makes the library reserve, were it allowed; generous where tables have entries.
+fn reserved_bytes(config: &ReceiversConfig) -> u128 {
+    const ENTRY: u128 = 128;
+    let wide = |number: u32| u128::from(number);
+    let pool = &config.pool;
+    let units = wide(pool.buffers) * wide(pool.sizes[0]);
+    let smallest = pool.sizes.iter().copied().filter(|&units| units > 0).min().unwrap_or(1);
+    let entries = units / wide(smallest) * SIZES_MAX as u128;
+    let tenants = (wide(pool.tenants_max) + 1) * CLASSES_MAX as u128;
+    let tables = entries + wide(pool.waiters_max) + tenants + wide(config.receivers_max) + wide(config.slots);
+    let large: u128 =
+        SLOT_SIZES[1..].iter().zip(config.large_slots).map(|(&size, count)| size as u128 * wide(count)).sum();
+    let unit = wide(config.buffer_bytes) / wide(pool.sizes[0].max(1)) + 1;
+    // Buffers of all sizes lie in one arena of the size of the budget.
+    units * unit + large + tables * ENTRY
+}
+
+fn names_a_field(message: &str) -> Result<(), String> {
+    let words = || message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let is_named =
+        EXAMPLES.iter().filter_map(|line| line.split(' ').next()).any(|field| words().any(|word| word == field));
+    if is_named { Ok(()) } else { Err(format!("refused without a field: {message}")) }
+}
+
+fn pool_alone(config: &ReceiversConfig) -> Result<(), String> {
+    let mut pool = match Pool::new(&config.pool) {
+        Ok(pool) => pool,
+        Err(error) => return names_a_field(&error.to_string()),
+    };
+    let mut held = Vec::new();
+    for turn in 0..16 {
+        let class = turn as u8 % config.pool.classes;
+        if let Ok(Outcome::Granted(lease)) = pool.request(class, turn) {
+            held.push(lease);
+        }
+        pool.handle_timeout(turn * 3);
+        pool.check_invariants()?;
+    }
+    while let Some(lease) = held.pop() {
+        pool.release(lease).map_err(|error| error.to_string())?;
+        held.extend(std::iter::from_fn(|| pool.poll_grant()).map(|grant| grant.lease));
+        pool.check_invariants()?;
+    }
+    let stats = pool.stats();
+    if stats.waiting + stats.leased + stats.assigned == 0 { Ok(()) } else { Err(format!("not all served: {stats:?}")) }
+}
+
+fn memory_alone(config: &ReceiversConfig) -> Result<(), String> {
+    let [a, b, c] = config.large_slots;
+    let (buffers, buffer_bytes) = (config.pool.buffers, [config.buffer_bytes, 0, 0, 0]);
+    match Memory::new(&MemoryConfig { buffers, buffer_bytes, slots: [config.slots, a, b, c] }) {
+        Ok(_) => Ok(()),
+        Err(error) => names_a_field(&error.to_string()),
+    }
+}
+
+/// Receivers that all get bytes, and decode all but one of them; then they decode the rest and leave.
+fn busy(mut receivers: Receivers, config: &ReceiversConfig) -> Result<(), String> {
+    let count = (config.receivers_max as usize).min(RECEIVERS_PLAYED);
+    let attached: Result<Vec<_>, _> =
+        (0..count).map(|nth| receivers.attach(nth as u8 % config.pool.classes, nth as u64)).collect();
+    let attached = attached.map_err(|error| error.to_string())?;
+    for turn in 0..3 {
+        receivers.handle_timeout(turn * 7);
+        while receivers.poll_grant().is_some() {}
+        for &id in &attached {
+            let mut actions = receivers.handle(id, Event::Readable).map_err(|error| error.to_string())?;
+            for _ in 0..12 {
+                let event = if actions.has(Action::Recv) {
+                    receivers.receive_area(id).map_err(|error| error.to_string())?[0] = 7;
+                    Event::Received { bytes: 1 }
+                } else if actions.has(Action::Demux) {
+                    Event::Consumed { bytes: 1 }
+                } else {
+                    break;
+                };
+                actions = receivers.handle(id, event).map_err(|error| error.to_string())?;
+                receivers.check_invariants()?;
+            }
+        }
+    }
+    for &id in &attached {
+        receivers.handle(id, Event::Close).map_err(|error| error.to_string())?;
+        while receivers.poll_grant().is_some() {}
+        receivers.check_invariants()?;
+    }
+    let stats = receivers.stats();
+    if stats.pool.free == stats.pool.capacity { Ok(()) } else { Err(format!("not all is back: {stats:?}")) }
+}

@@ -1,0 +1,148 @@
+//! As `ops`, through the C functions, with calls mixed in that no correct host makes.
+#![allow(unsafe_code)]
+
+use super::ops;
+use super::text::Line;
+use crate::{CReceivers, Duel, ModelReceivers, Subject, check_refusal};
+use demuxbuf::ffi::*;
+use std::mem::zeroed;
+use std::ptr::{null, null_mut};
+
+pub(super) const EXAMPLES: &[&str] = &[
+    "null 0",
+    "no-output 0",
+    "forged 5",
+    "config 1 99",
+    "buffers 1",
+    "attach 0 0",
+    "attach 0 70",
+    "readable 0",
+    "received 0 5",
+    "obey 0 0 2",
+    "decoded 0 1 2",
+    "take 0",
+    "adopt 0 0 0 10",
+    "request 0",
+    "release 0",
+    "release 100",
+    "cancel 0",
+    "cancel 200",
+    "poll",
+    "mode 4",
+    "end 0",
+    "close 0",
+];
+
+pub(super) fn run(text: &[u8]) -> Result<(), String> {
+    let config = ops::config(text);
+    let mut duel = Duel::new(ModelReceivers::new(&config), CReceivers::new(&config));
+    ops::play(&mut duel, text, misuse)
+}
+
+/// A call that is a mistake: it is refused with the right error and changes nothing that can be seen.
+fn misuse(duel: &mut Duel<ModelReceivers, CReceivers>, line: Line<'_>) -> Result<(), String> {
+    let pool = duel.subject.subject.as_ptr();
+    let before = duel.subject.subject.counts();
+    let (expected, seen) = match line.word {
+        "null" => (DEMUXBUF_ERR_NULL, without_pool(line.number(0))),
+        "no-output" => (DEMUXBUF_ERR_NULL, without_output(pool, line.number(0))),
+        "forged" => {
+            let known = [duel.subject.receivers(), duel.subject.leases(), duel.subject.waits()].concat();
+            if known.contains(&line.number(0)) {
+                return Ok(());
+            }
+            (DEMUXBUF_ERR_STALE, with_forged(pool, line.number(0), line.number(1)))
+        }
+        "config" => return with_config(line),
+        _ => return Ok(()),
+    };
+    if seen != expected {
+        return Err(format!("{line:?}: expected {expected}, seen {seen}"));
+    }
+    check_refusal(before, duel.subject.subject.counts())?;
+    duel.subject.subject.check_invariants()
+}
+
+fn without_pool(choice: u64) -> i32 {
+    let (mut handle, mut bytes) = (0, 0);
+    // SAFETY: pointers to locals, or NULL, which every function allows.
+    unsafe {
+        match choice % 12 {
+            0 => demuxbuf_pool_request(null_mut(), 0, 0, &mut handle),
+            1 => demuxbuf_pool_release(null_mut(), 1),
+            2 => demuxbuf_pool_cancel(null_mut(), 1),
+            3 => demuxbuf_pool_poll_grant(null_mut(), &mut zeroed()),
+            4 => demuxbuf_pool_handle_timeout(null_mut(), 5),
+            5 => demuxbuf_pool_get_stats(null(), &mut zeroed()),
+            6 => demuxbuf_pool_check(null()),
+            7 => demuxbuf_receiver_readable(null_mut(), 1).actions as i32,
+            8 => demuxbuf_receiver_received(null_mut(), 1, 5).actions as i32,
+            9 => demuxbuf_receiver_take(null_mut(), 1, &mut zeroed()),
+            10 => demuxbuf_receiver_describe(null(), 1, &mut zeroed()),
+            _ => demuxbuf_pool_give_back_pages(null_mut(), &mut bytes),
+        }
+    }
+}
+
+fn without_output(pool: *mut demuxbuf_pool, choice: u64) -> i32 {
+    // SAFETY: a pool that is alive; NULL is allowed everywhere.
+    unsafe {
+        match choice % 8 {
+            0 => demuxbuf_pool_request(pool, 0, 0, null_mut()),
+            1 => demuxbuf_pool_poll_grant(pool, null_mut()),
+            2 => demuxbuf_pool_get_stats(pool, null_mut()),
+            3 => demuxbuf_pool_buffer(pool, 1, null_mut(), null_mut()),
+            4 => demuxbuf_receiver_describe(pool, 1, null_mut()),
+            5 => demuxbuf_receiver_take(pool, 1, null_mut()),
+            6 => demuxbuf_pool_passed_max(pool, 0, null_mut()),
+            _ => demuxbuf_pool_give_back_pages(pool, null_mut()),
+        }
+    }
+}
+
+/// A handle of any bits. Kinds of handles are told apart by what they name, so all are tried that name nobody.
+fn with_forged(pool: *mut demuxbuf_pool, handle: u64, choice: u64) -> i32 {
+    let (mut data, mut bytes) = (null_mut(), 0);
+    // SAFETY: a pool that is alive, and pointers to locals.
+    unsafe {
+        match choice % 8 {
+            0 => demuxbuf_pool_release(pool, handle),
+            1 => demuxbuf_pool_cancel(pool, handle),
+            2 => demuxbuf_pool_buffer(pool, handle, &mut data, &mut bytes),
+            3 => demuxbuf_receiver_take(pool, handle, &mut zeroed()),
+            4 => demuxbuf_receiver_describe(pool, handle, &mut zeroed()),
+            5 => demuxbuf_receiver_decoded(pool, handle, 1, 0).actions as i32,
+            6 => demuxbuf_receiver_close(pool, handle).actions as i32,
+            _ => demuxbuf_receiver_received(pool, handle, 7).actions as i32,
+        }
+    }
+}
+
+/// A configuration with one field that is not allowed is refused, with a message, and gives out no pool.
+fn with_config(line: Line<'_>) -> Result<(), String> {
+    // SAFETY: integers and arrays of them, for which zeros are values.
+    let mut config: demuxbuf_pool_config = unsafe { zeroed() };
+    // SAFETY: a pointer to a local.
+    unsafe { demuxbuf_pool_config_init(&mut config, 1, 1) };
+    let value = line.short(1);
+    match line.number(0) % 6 {
+        0 => config.struct_size = value % 8,
+        1 => config.classes = 9 + value % 1000,
+        2 => config.buffer_bytes = 64 * (value % 1000) + 1,
+        3 => config.buffers = 0,
+        4 => config.policy.mode = 5 + (value % 100) as u8,
+        _ => config.class_burst = 0,
+    }
+    let mut pool = null_mut();
+    let mut message = [0x7f_u8; 80];
+    let room = value as usize % message.len();
+    // SAFETY: pointers to locals, and the room that there is.
+    let status = unsafe { demuxbuf_pool_new(&config, &mut pool, message.as_mut_ptr().cast(), room) };
+    if !(status < 0 && pool.is_null()) {
+        return Err(format!("{line:?}: taken, with status {status}"));
+    }
+    if room > 0 && !message[..room].contains(&0) || message[room..].iter().any(|&byte| byte != 0x7f) {
+        return Err(format!("{line:?}: the message is not ended in its {room} bytes, or goes on behind them"));
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Receivers with their pool, memory and time against the model, then a drain that serves everybody.
+
+use super::text::{Line, lines};
+use crate::{Duel, ModelReceivers, Op, RustReceivers, Subject, Which};
+use demuxbuf::connection::{Event, Mode};
+use demuxbuf::pool::CLASSES_MAX;
+use demuxbuf::receiver::ReceiversConfig;
+
+/// Lines of the configuration, which count as long as nothing was done; then operations.
+pub(super) const EXAMPLES: &[&str] = &[
+    "buffers 2",
+    "bytes 128",
+    "receivers 4",
+    "waits 3",
+    "slots 2",
+    "no-lifeline",
+    "mode 1",
+    "reads 1",
+    "park 64",
+    "reclaim 64",
+    "resume 10",
+    "pause-when-blocked",
+    "classes 3",
+    "burst 1",
+    "reserve 1 1",
+    "cap 2 1",
+    "attach 0 0",
+    "adopt 0 0 0 10",
+    "obey 0 0 2",
+    "decoded 0 1 2",
+    "take 0",
+    "request 0",
+    "release 0",
+    "cancel 0",
+    "poll",
+    "tick 5",
+    "pages",
+    "readable 0",
+    "received 0 5",
+    "would-block 0",
+    "end 0",
+    "error 0",
+    "consumed 0 5",
+    "need-more 0 5",
+    "block 0 1",
+    "unblock 0 1",
+    "yield 0",
+    "wake 0",
+    "pause 0",
+    "continue 0",
+    "fail 0",
+    "reclaim-requested 0",
+    "lease-expired 0",
+    "done 0 1",
+    "close 0",
+    "granted 0 64",
+    "denied 0",
+    "parked 0 64",
+    "released 0",
+    "sync 0 5 64 0 0 0",
+    "attach-again 0 0 0",
+];
+
+/// The operations of a text, played on Rust.
+pub(super) fn run(text: &[u8]) -> Result<(), String> {
+    let config = config(text);
+    let mut duel = Duel::new(ModelReceivers::new(&config), RustReceivers::new(&config));
+    play(&mut duel, text, |_, _| Ok(()))
+}
+
+/// Plays all operations, then drains. `other` does what is no operation.
+pub(super) fn play<S: Subject>(
+    duel: &mut Duel<ModelReceivers, S>,
+    text: &[u8],
+    mut other: impl FnMut(&mut Duel<ModelReceivers, S>, Line<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    for line in lines(text) {
+        match op(line) {
+            Some(op) => drop(duel.play(op)?),
+            None => other(duel, line)?,
+        }
+    }
+    duel.drain()
+}
+
+/// An allowed configuration, small enough that a few lines exhaust it.
+pub(super) fn config(text: &[u8]) -> ReceiversConfig {
+    let mut config = ReceiversConfig { buffer_bytes: 64, ..ReceiversConfig::new(2, 4) };
+    for line in lines(text).take_while(|line| op(*line).is_none()) {
+        let ReceiversConfig { pool, policy, .. } = &mut config;
+        let number = line.short(0);
+        let class = number as usize % CLASSES_MAX;
+        match line.word {
+            "buffers" => pool.buffers = 1 + number.wrapping_sub(1) % 4,
+            "bytes" => config.buffer_bytes = 64 * (1 + (number / 64).wrapping_sub(1) % 3),
+            "receivers" => config.receivers_max = 1 + number.wrapping_sub(1) % 5,
+            "waits" => pool.waiters_max = number % 8,
+            "slots" => config.slots = number % 5,
+            "no-lifeline" => config.lifeline = false,
+            "mode" => policy.mode = Mode::from_number((number % 5) as u8).unwrap_or_default(),
+            "reads" => policy.reads_per_wake = number as u8 % 4,
+            "park" => policy.park_bytes = number as u16 % 65,
+            "reclaim" => policy.reclaim_bytes = number as u16 % 65,
+            "resume" => policy.resume_at = number,
+            "pause-when-blocked" => policy.pause_when_blocked = true,
+            "classes" => pool.classes = 1 + number.wrapping_sub(1) as u8 % 8,
+            "burst" => pool.class_burst = number.max(1),
+            "reserve" => pool.reserves[class] = line.short(1),
+            "cap" => pool.class_caps[class] = line.short(1).max(1),
+            _ => {}
+        }
+    }
+    let pool = &mut config.pool;
+    // One wait for each receiver, and those of the host's own above them.
+    pool.waiters_max = pool.waiters_max % 8 + config.receivers_max;
+    for class in 0..CLASSES_MAX {
+        let reserve_max = if class < usize::from(pool.classes) { pool.buffers - 1 } else { 0 };
+        pool.reserves[class] = pool.reserves[class].min(reserve_max);
+    }
+    config
+}
+
+/// Handles below 100 are in force, those below 200 are over, the others are nobody's.
+fn which(number: u64) -> Which {
+    match number {
+        0..100 => Which::Live(number as u8),
+        100..200 => Which::Dead(number as u8 - 100),
+        _ => Which::Nobody,
+    }
+}
+
+fn op(line: Line<'_>) -> Option<Op> {
+    let (first, second, third) = (which(line.number(0)), line.short(1), line.short(2));
+    Some(match line.word {
+        "attach" => Op::Attach { class: line.short(0) as u8, bytes: second as u16 % 256 },
+        "adopt" => {
+            let (class, lease) = (line.short(0) as u8, which(line.number(1)));
+            Op::Adopt { class, lease, offset: third, level: line.short(3) }
+        }
+        "obey" => Op::Obey { receiver: first, choice: second as u8, amount: third },
+        "decoded" => Op::Decoded { receiver: first, consumed: second, need_more: third },
+        "take" => Op::Take { receiver: first },
+        "request" => Op::Request { class: line.short(0) as u8 },
+        "release" => Op::Release { lease: first },
+        "cancel" => Op::Cancel { wait: first },
+        "poll" => Op::PollGrant,
+        "tick" => Op::Tick { now_ns: line.number(0) },
+        "pages" => Op::GiveBackPages,
+        _ => Op::Report { receiver: first, event: event(line)? },
+    })
+}
+
+fn event(line: Line<'_>) -> Option<Event> {
+    let (first, second) = (line.short(1), line.short(2));
+    Some(match line.word {
+        "readable" => Event::Readable,
+        "received" => Event::Received { bytes: first },
+        "would-block" => Event::WouldBlock,
+        "end" => Event::EndOfStream,
+        "error" => Event::TransportError,
+        "consumed" => Event::Consumed { bytes: first },
+        "need-more" => Event::NeedMore { bytes: first },
+        "block" => Event::Block { reasons: first },
+        "unblock" => Event::Unblock { reasons: first },
+        "yield" => Event::Yield,
+        "wake" => Event::Wake,
+        "pause" => Event::PauseRecv,
+        "continue" => Event::ResumeRecv,
+        "fail" => Event::Fail,
+        "reclaim-requested" => Event::ReclaimRequested,
+        "lease-expired" => Event::LeaseExpired,
+        "done" => Event::Done { actions: first },
+        "close" => Event::Close,
+        "granted" => Event::BufferGranted { capacity: first },
+        "denied" => Event::BufferDenied,
+        "parked" => Event::BufferParked { capacity: first },
+        "released" => Event::BufferReleased,
+        "sync" => {
+            let (blocked, short, armed) = (line.short(3), line.number(4) != 0, line.number(5) != 0);
+            Event::Sync { level: first, capacity: second, blocked, short, armed }
+        }
+        "attach-again" => Event::Attach { level: first, capacity: second },
+        _ => return None,
+    })
+}

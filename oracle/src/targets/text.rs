@@ -1,0 +1,46 @@
+//! The text that all targets read.
+
+/// More lines than this are not read: a run stays short.
+const LINES_MAX: usize = 400;
+
+/// A line: a word, and the numbers behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// What it says to do.
+    pub word: &'a str,
+    rest: &'a str,
+}
+
+impl Line<'_> {
+    /// The number at this place, 0 if there is none; `max` is the largest of 32 bits.
+    pub fn number(&self, at: usize) -> u64 {
+        self.numbers().nth(at).unwrap_or(0)
+    }
+
+    /// As [`number`](Line::number), its low 32 bits.
+    pub fn short(&self, at: usize) -> u32 {
+        self.number(at) as u32
+    }
+
+    /// All numbers.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.rest.split_ascii_whitespace().map(|number| match number {
+            "max" => u32::MAX.into(),
+            _ => number.parse().unwrap_or(0),
+        })
+    }
+}
+
+/// The lines of a text. What stands behind `#` is a comment; bytes that are no text end it.
+pub fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    let text = match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&text[..error.valid_up_to()]).expect("it is valid up to there"),
+    };
+    let said = text.lines().filter_map(|line| {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        (!word.is_empty()).then_some(Line { word, rest })
+    });
+    said.take(LINES_MAX)
+}

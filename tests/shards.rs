@@ -148,6 +148,19 @@ fn a_capped_class_is_counted_in_one_place_and_does_not_slow_the_others_down() {
 }
 
 #[test]
+fn a_cap_of_all_buffers_keeps_no_waiter_from_what_is_released() {
+    let mut config = PoolConfig::new(1, 8);
+    config.class_caps[0] = 1;
+    let shards = Shards::new(&config, 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    let lease = granted(&a, 0);
+    queued(&b, 0, 9);
+    a.release(lease).unwrap();
+    assert_eq!(b.poll_grant().map(|grant| grant.token), Some(9));
+    shards.check_invariants().unwrap();
+}
+
+#[test]
 fn a_shard_is_named_once_until_it_has_looked() {
     let (shards, a, b) = two(3);
     let leases: Vec<_> = (0..3).map(|_| granted(&a, 0)).collect();

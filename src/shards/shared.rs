@@ -83,7 +83,9 @@ impl Shared {
         lanes.extend((0..shards).map(|_| Apart::default()));
         let mut wakes = reserve("shards", shards.div_ceil(u64::BITS))?;
         wakes.extend((0..shards.div_ceil(u64::BITS)).map(|_| AtomicU64::new(0)));
-        let is_uncapped = |class: &usize| config.class_caps[*class] >= config.buffers;
+        // With all buffers out, a class whose cap is all of them is at its cap for the pool: it would not be short, and
+        // what is released then would stay at hand while somebody waits.
+        let is_uncapped = |class: &usize| config.class_caps[*class] > config.buffers;
         let uncapped = (0..usize::from(config.classes)).filter(is_uncapped).fold(0, |mask, class| mask | 1 << class);
         let shared = Shared {
             slots: slots.into_boxed_slice(),

@@ -144,11 +144,12 @@ impl Play {
     fn import(&mut self, at: usize, nth: usize) -> Result<(), String> {
         let Some(nth) = nth.checked_rem(self.waits.len()) else { return Ok(()) };
         self.awake.insert(at);
-        let outcome = self.handles[at].import_wait(self.waits[nth].id);
+        self.tokens += 1;
+        let outcome = self.handles[at].import_wait(self.waits[nth].id, self.tokens);
         if self.waits[nth].home.is_some() {
             return refused(outcome);
         }
-        self.waits[nth].home = Some(at);
+        (self.waits[nth].home, self.waits[nth].token) = (Some(at), self.tokens);
         outcome.map_err(|error| error.to_string())
     }
 

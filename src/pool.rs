@@ -24,8 +24,8 @@
 //!
 //! *W* is the most grants that pass a waiter which it could have had, [`Pool::passed_max`]. A wait with *q* ahead of it
 //! in its flow is served in its flow's turn number *q + 1*, at the latest. In between, each of the *T* other tenants has
-//! at most one turn of *w* buffers, *w* its weight (times the ratio of the largest size to the smallest, and one, if
-//! there are several), and each grant of a turn lets `class_burst` pass to tenants below their guaranteed share. So with
+//! at most one turn of *w* buffers, *w* its weight (if there are several sizes one more, for what a turn left over, times
+//! the ratio of the largest size to the smallest), and each grant of a turn lets `class_burst` pass to tenants below their guaranteed share. So with
 //! `K = (q + 1) (T w + 1) (class_burst + 1)`, and `K = q + 1` without other tenants, it is served by the *K*-th grant of
 //! its class. With *C* classes each of these has the class passed `class_burst` times until it is overdue, then at most
 //! once by each of the *C - 1* others (whoever goes first starts to count from 0, behind it): `K (class_burst + C) - 1`

@@ -258,7 +258,9 @@ impl Tenants {
             return 1;
         }
         let smallest = self.sizes.iter().copied().filter(|&units| units > 0).min().unwrap_or(1);
-        let a_turn = u64::from(self.weight_peak) * u64::from(self.quantum() / smallest + 1);
+        // With several sizes, what a turn left over because the next one was large may go to small ones later.
+        let left_over = u64::from(self.quantum() > smallest);
+        let a_turn = (u64::from(self.weight_peak) + left_over) * u64::from(self.quantum().div_ceil(smallest));
         let open = others.saturating_mul(a_turn).saturating_add(1);
         open.saturating_mul(u64::from(self.burst) + 1)
     }

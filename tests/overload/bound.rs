@@ -37,8 +37,8 @@ impl Setting {
         let sizes = self.config.sizes.iter().copied().filter(|&units| units > 0);
         let (largest, smallest) = (sizes.clone().max().unwrap_or(1), sizes.min().unwrap_or(1));
         let weight = u64::from(self.shares.iter().map(|share| share.weight).max().unwrap_or(1));
-        let ratio = u64::from(largest / smallest);
-        let turn = if ratio == 1 { weight } else { weight * (ratio + 1) };
+        let ratio = u64::from(largest.div_ceil(smallest));
+        let turn = if ratio == 1 { weight } else { (weight + 1) * ratio };
         let burst = u64::from(self.config.class_burst);
         let own = (ahead + 1) * if others == 0 { 1 } else { (others * turn + 1) * (burst + 1) };
         let classes = u64::from(self.config.classes);

@@ -101,8 +101,10 @@ fn reserved_bytes(config: &ReceiversConfig) -> u128 {
     let large: u128 =
         SLOT_SIZES[1..].iter().zip(config.large_slots).map(|(&size, count)| size as u128 * wide(count)).sum();
     let unit = wide(config.buffer_bytes) / wide(pool.sizes[0].max(1)) + 1;
-    // Buffers of all sizes lie in one arena of the size of the budget.
-    units * unit + large + tables * ENTRY
+    // The memory alone is asked for `buffers` of `buffer_bytes`, whatever `sizes` says, also that there are none.
+    let budget = (units * unit).max(wide(pool.buffers) * wide(config.buffer_bytes));
+    // Each size has a region as large as the whole budget.
+    budget * SIZES_MAX as u128 + large + tables * ENTRY
 }
 
 fn names_a_field(message: &str) -> Result<(), String> {

@@ -419,10 +419,14 @@ typedef struct {
   uint32_t waiting_peak;
   // Receivers attached.
   uint32_t receivers;
+  // The most receivers that can be attached at once.
+  uint32_t receivers_max;
   // Parking slots.
   uint32_t slots;
   // Parking slots in use.
   uint32_t slots_in_use;
+  // The most parking slots that were in use at once.
+  uint32_t slots_in_use_peak;
   // Waits queued, by class.
   uint32_t waiting_by_class[DEMUXBUF_CLASSES_MAX];
   // Units held or assigned, by class.
@@ -433,8 +437,12 @@ typedef struct {
   uint64_t granted_at_once;
   // Requests granted by hand-over.
   uint64_t granted_by_hand_over;
+  // Requests that had to wait.
+  uint64_t queued;
   // Waits that were cancelled.
   uint64_t cancelled;
+  // Buffers given back.
+  uint64_t released;
   // The most grants that passed a waiter until it was served; `demuxbuf_pool_passed_max` is the bound.
   uint64_t passed_peak;
   // Times a receiver was asked to park.

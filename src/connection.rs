@@ -206,7 +206,7 @@ impl Connection {
 
     /// Reports what happened; returns what is to be done now, as [`Connection::pending`] does.
     ///
-    /// Cost: a few dozen instructions, no memory but the connection's own.
+    /// Cost: O(1), a few hundred instructions, no memory but the connection's own.
     ///
     /// # Errors
     ///

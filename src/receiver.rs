@@ -517,6 +517,7 @@ impl Receivers {
         ReceiverStats {
             pool: self.pool.stats(),
             receivers: self.table.len(),
+            receivers_max: self.config.receivers_max,
             slots: self.memory.slots().count(),
             slots_in_use: self.memory.slots().in_use(),
             slots_in_use_by_size: self.memory.slots().in_use_by_size(),

@@ -40,10 +40,14 @@ pub struct demuxbuf_pool_stats {
     pub waiting_peak: u32,
     /// Receivers attached.
     pub receivers: u32,
+    /// The most receivers that can be attached at once.
+    pub receivers_max: u32,
     /// Parking slots.
     pub slots: u32,
     /// Parking slots in use.
     pub slots_in_use: u32,
+    /// The most parking slots that were in use at once.
+    pub slots_in_use_peak: u32,
     /// Waits queued, by class.
     pub waiting_by_class: [u32; DEMUXBUF_CLASSES_MAX],
     /// Units held or assigned, by class.
@@ -54,8 +58,12 @@ pub struct demuxbuf_pool_stats {
     pub granted_at_once: u64,
     /// Requests granted by hand-over.
     pub granted_by_hand_over: u64,
+    /// Requests that had to wait.
+    pub queued: u64,
     /// Waits that were cancelled.
     pub cancelled: u64,
+    /// Buffers given back.
+    pub released: u64,
     /// The most grants that passed a waiter until it was served; `demuxbuf_pool_passed_max` is the bound.
     pub passed_peak: u64,
     /// Times a receiver was asked to park.
@@ -546,14 +554,18 @@ impl demuxbuf_pool_stats {
             leased_peak: stats.pool.leased_peak,
             waiting_peak: stats.pool.waiting_peak,
             receivers: stats.receivers,
+            receivers_max: stats.receivers_max,
             slots: stats.slots,
             slots_in_use: stats.slots_in_use,
+            slots_in_use_peak: stats.slots_in_use_peak,
             waiting_by_class: stats.pool.waiting_by_class,
             out_by_class: stats.pool.out_by_class,
             slots_in_use_by_size: stats.slots_in_use_by_size,
             granted_at_once: stats.pool.granted_at_once,
             granted_by_hand_over: stats.pool.granted_by_hand_over,
+            queued: stats.pool.queued,
             cancelled: stats.pool.cancelled,
+            released: stats.pool.released,
             passed_peak: stats.pool.passed_peak,
             parks_asked: stats.pool.parks_asked,
             sheds_asked: stats.pool.sheds_asked,

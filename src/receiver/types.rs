@@ -46,6 +46,8 @@ pub struct ReceiverStats {
     pub pool: PoolStats,
     /// Receivers attached.
     pub receivers: u32,
+    /// The most receivers that can be attached at once.
+    pub receivers_max: u32,
     /// Parking slots in all.
     pub slots: u32,
     /// Parking slots that hold a residue or lend a lifeline.

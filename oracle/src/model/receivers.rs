@@ -518,6 +518,7 @@ impl Subject for ModelReceivers {
         let memory = u64::from(self.config.pool.buffers) * u64::from(self.config.buffer_bytes);
         counts.insert("memory_bytes", memory + u64::from(self.config.slots) * SLOT_BYTES as u64);
         counts.insert("receivers", self.receivers.len() as u64);
+        counts.insert("receivers_max", self.config.receivers_max.into());
         counts.insert("slots", self.config.slots.into());
         counts.insert("slots_in_use", self.slots_in_use().into());
         counts

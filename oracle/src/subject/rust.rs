@@ -250,6 +250,7 @@ impl Subject for RustReceivers {
         let mut counts = pool_counts(&stats.pool, classes(|class| self.0.passed_max(class).is_ok()));
         counts.extend([
             ("receivers", stats.receivers.into()),
+            ("receivers_max", stats.receivers_max.into()),
             ("slots", stats.slots.into()),
             ("slots_in_use", stats.slots_in_use.into()),
             ("slots_in_use_peak", stats.slots_in_use_peak.into()),

@@ -1,27 +1,30 @@
-//! Every connection takes two descriptors in the relay and two here; the usual limit of 1,024 is too low for that.
+//! Every connection takes two descriptors in the relay and two in those that it stands between; the usual limit of 1,024
+//! is too low for that.
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What the processes need beside their connections: listeners, files, the honest clients and their successors.
-const SPARE: u64 = 1024;
-
-/// Raises the limit for this process and for the relay, which inherits it.
-pub(crate) fn allow(connections: usize) -> Result<(), String> {
-    let needed = 2 * connections as u64 + SPARE;
-    let mut limit = getrlimit(Resource::Nofile);
+/// Raises the limit for this process and for those that it starts, which inherit it. `spare` is what they need beside
+/// their connections: listeners, files, successors of connections that are not seen closed yet.
+///
+/// # Errors
+///
+/// The system allows fewer: how many connections it has room for.
+pub fn allow(connections: usize, spare: u64) -> Result<(), String> {
+    let needed = (2 * connections as u64).saturating_add(spare);
+    let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());
     }
-    if let Some(maximum) = limit.maximum.filter(|maximum| *maximum < needed) {
-        let possible = maximum.saturating_sub(SPARE) / 2;
-        return Err(format!(
-            "{connections} connections need {needed} open files, and this system allows {maximum} (`ulimit -Hn`): \
+    // Who has the right to may raise the upper limit too.
+    let raised = Rlimit { current: Some(needed), maximum: limit.maximum.map(|maximum| maximum.max(needed)) };
+    setrlimit(Resource::Nofile, raised).map_err(|error| {
+        let maximum = limit.maximum.unwrap_or(needed);
+        let possible = maximum.saturating_sub(spare) / 2;
+        format!(
+            "{connections} connections need {needed} open files, and this system allows {maximum} (`ulimit -Hn`; {error}): \
              use --connections with at most {possible}"
-        ));
-    }
-    limit.current = Some(needed);
-    setrlimit(Resource::Nofile, limit)
-        .map_err(|error| format!("the limit of open files cannot be raised to {needed}: {error}"))
+        )
+    })
 }
 
 #[cfg(test)]
@@ -29,11 +32,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_many_connections_for_the_system_are_refused_with_what_is_possible() {
+    fn too_many_connections_for_any_system_are_refused_with_what_is_possible() {
         let Some(maximum) = getrlimit(Resource::Nofile).maximum else {
             return;
         };
-        let error = allow(maximum as usize).expect_err("two descriptors for each do not fit");
-        assert!(error.contains(&format!("at most {}", maximum.saturating_sub(SPARE) / 2)), "{error}");
+        let error = allow(1 << 40, 100).expect_err("no system has so many");
+        assert!(error.contains(&format!("at most {}", maximum.saturating_sub(100) / 2)), "{error}");
     }
 }

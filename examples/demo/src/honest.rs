@@ -1,28 +1,23 @@
 //! Clients that do what clients do: connect, send request after request, check every byte of the answers, and now and
 //! then connect anew.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::Reason;
 use h2::client::SendRequest;
 use http::{Method, Request, StatusCode};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::server::{pattern, read_body};
-
-/// Clients at work at the same time, each on one connection.
-pub(crate) const CLIENTS: usize = 16;
-
-/// Each client begins a request this often, or when the one before has ended. A given rate makes the two runs
-/// comparable, and leaves the processor to the relay.
-const PACE: Duration = Duration::from_millis(20);
+use crate::server::{LARGEST_BODY_BYTES, pattern, read_body};
 
 /// After this time a client gives a request up, and its connection with it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Real clients come and go: after so many requests a client opens a new connection, which must be served under attack
 /// too.
@@ -32,108 +27,188 @@ const REQUESTS_PER_CONNECTION: u64 = 50;
 const LARGE_BODY_BYTES: usize = 40_000;
 const SMALL_BODY_BYTES: usize = 100;
 
+/// Why a connection ended is known once its driver has seen it, which is at once or never.
+const EXPLANATION_LIMIT: Duration = Duration::from_millis(100);
+
+/// Who the clients are, and what they do.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// Clients at work at the same time, each on one connection.
+    pub count: usize,
+    /// Where they connect to.
+    pub target: SocketAddr,
+    /// Where the client of each number connects from; by default the system chooses.
+    pub source: Option<fn(usize) -> Ipv4Addr>,
+    /// Each client begins a request this often, or when the one before has ended. A given rate makes runs comparable,
+    /// and leaves the processor to who serves them.
+    pub pace: Duration,
+    /// What they ask for.
+    pub asks: Asks,
+}
+
+/// What the clients ask for.
+#[derive(Clone, Debug)]
+pub enum Asks {
+    /// Bodies of [`Server`](crate::server::Server), small and large, in both directions, and check every byte.
+    Bodies,
+    /// This path of some other server; whatever it answers completely is an answer.
+    Path(String),
+}
+
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// With the answer that was to be expected.
     Served,
     /// No complete answer within the client's patience.
     TimedOut,
+    /// The connection was closed with the reason that the client asks for too much.
+    Shed,
     /// The connection or the answer was wrong; why.
     Failed(String),
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Outcome::Served => text.write_str("served"),
+            Outcome::TimedOut => write!(text, "no answer within {} s", PATIENCE.as_secs()),
+            Outcome::Shed => text.write_str("the connection was shed"),
+            Outcome::Failed(why) => text.write_str(why),
+        }
+    }
+}
+
 /// One request, from when its client began it; connecting is part of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Attempt {
-    pub(crate) began: Instant,
-    pub(crate) lasted: Duration,
-    pub(crate) outcome: Outcome,
+pub struct Attempt {
+    /// The client's number.
+    pub client: usize,
+    /// When it was begun.
+    pub began: Instant,
+    /// For how long it went on.
+    pub lasted: Duration,
+    /// What became of it.
+    pub outcome: Outcome,
 }
 
 /// All requests of all clients so far.
-pub(crate) type Log = Arc<Mutex<Vec<Attempt>>>;
+pub type Log = Arc<Mutex<Vec<Attempt>>>;
 
-/// Runs all clients; each begins its last request before `end`.
-pub(crate) async fn work(relay: SocketAddr, end: Instant, log: Log) {
-    let mut clients = JoinSet::new();
-    for number in 0..CLIENTS {
-        clients.spawn(client(relay, number, end, log.clone()));
+/// Runs all clients; each begins its last request before it is over.
+pub async fn work(clients: Clients, log: Log, is_over: impl Fn() -> bool + Clone + Send + 'static) {
+    let mut tasks = JoinSet::new();
+    for number in 0..clients.count {
+        tasks.spawn(client(clients.clone(), number, log.clone(), is_over.clone()));
     }
-    while let Some(ended) = clients.join_next().await {
+    while let Some(ended) = tasks.join_next().await {
         ended.expect("no client panics");
     }
 }
 
-async fn client(relay: SocketAddr, number: usize, end: Instant, log: Log) {
+async fn client(clients: Clients, number: usize, log: Log, is_over: impl Fn() -> bool) {
     // The clients begin evenly spread over the pace, not all in the same instant.
-    tokio::time::sleep(PACE * number as u32 / CLIENTS as u32).await;
-    let mut pace = interval(PACE);
+    tokio::time::sleep(clients.pace * number as u32 / clients.count as u32).await;
+    let mut pace = interval(clients.pace);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut session = None;
     for request in 0.. {
         pace.tick().await;
         let began = Instant::now();
-        if began >= end {
+        if is_over() {
             break;
         }
         if request % REQUESTS_PER_CONNECTION == 0 {
             session = None;
         }
-        let outcome = match timeout(PATIENCE, attempt(&mut session, relay, request + number as u64)).await {
+        let attempt = attempt(&mut session, &clients, number, request);
+        let mut outcome = match timeout(PATIENCE, attempt).await {
             Ok(Ok(())) => Outcome::Served,
             Ok(Err(why)) => Outcome::Failed(why),
             Err(_) => Outcome::TimedOut,
         };
+        let lasted = began.elapsed();
         if outcome != Outcome::Served {
-            session = None;
+            if let Some(session) = session.take() {
+                outcome = session.explain(outcome).await;
+            }
         }
-        log.lock().expect("no client panics").push(Attempt { began, lasted: began.elapsed(), outcome });
+        log.lock().expect("no client panics").push(Attempt { client: number, began, lasted, outcome });
     }
 }
 
 /// One HTTP/2 connection; dropping it closes it.
 struct Session {
     requests: SendRequest<Bytes>,
-    _driver: JoinSet<()>,
+    /// Ends with the connection; its error says more than those of the requests.
+    driver: JoinSet<Result<(), h2::Error>>,
 }
 
 impl Session {
-    async fn open(relay: SocketAddr) -> Result<Session, String> {
-        let stream = TcpStream::connect(relay).await.map_err(|error| format!("connect: {error}"))?;
-        stream.set_nodelay(true).map_err(|error| format!("connect: {error}"))?;
+    async fn open(clients: &Clients, number: usize) -> Result<Session, String> {
+        let stream = connect(clients.target, clients.source.map(|source| source(number)));
+        let stream = stream.await.map_err(|error| format!("connect: {error}"))?;
         let (requests, connection) =
             h2::client::handshake(stream).await.map_err(|error| format!("handshake: {error}"))?;
         let mut driver = JoinSet::new();
-        driver.spawn(async move {
-            // The requests on the connection get its error too, and report it.
-            let _ = connection.await;
-        });
-        Ok(Session { requests, _driver: driver })
+        driver.spawn(connection);
+        Ok(Session { requests, driver })
+    }
+
+    /// The outcome of a request that was not served, once it is known how its connection ended, if it did.
+    async fn explain(mut self, outcome: Outcome) -> Outcome {
+        match timeout(EXPLANATION_LIMIT, self.driver.join_next()).await {
+            Ok(Some(Ok(Err(error)))) if error.is_remote() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
+                Outcome::Shed
+            }
+            _ => outcome,
+        }
     }
 }
 
-/// One request and its answer, on a new connection if there is none.
-async fn attempt(session: &mut Option<Session>, relay: SocketAddr, kind: u64) -> Result<(), String> {
-    let session = match session {
-        Some(session) => session,
-        None => session.insert(Session::open(relay).await?),
+/// Connects from this address, or from whichever the system chooses.
+pub async fn connect(target: SocketAddr, source: Option<Ipv4Addr>) -> std::io::Result<TcpStream> {
+    let stream = match source {
+        Some(source) => {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((source, 0).into())?;
+            socket.connect(target).await?
+        }
+        None => TcpStream::connect(target).await?,
     };
-    let (method, path, sent, expected) = match kind % 4 {
-        0 => (Method::GET, format!("/bytes/{SMALL_BODY_BYTES}"), None, SMALL_BODY_BYTES),
-        1 => (Method::POST, "/echo".into(), Some(SMALL_BODY_BYTES), SMALL_BODY_BYTES),
-        2 => (Method::GET, format!("/bytes/{LARGE_BODY_BYTES}"), None, LARGE_BODY_BYTES),
-        _ => (Method::POST, "/echo".into(), Some(LARGE_BODY_BYTES), LARGE_BODY_BYTES),
-    };
-    let uri = format!("http://{relay}{path}");
-    let request = Request::builder().method(method).uri(uri).body(()).map_err(|error| error.to_string())?;
-    exchange(session, request, sent.map(pattern), expected).await
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
+/// One request and its answer, on a new connection if there is none.
+async fn attempt(session: &mut Option<Session>, clients: &Clients, number: usize, request: u64) -> Result<(), String> {
+    let session = match session {
+        Some(session) => session,
+        None => session.insert(Session::open(clients, number).await?),
+    };
+    let build = |method, path: &str| {
+        let uri = format!("http://{}{path}", clients.target);
+        Request::builder().method(method).uri(uri).body(()).map_err(|error| error.to_string())
+    };
+    if let Asks::Path(path) = &clients.asks {
+        return exchange(session, build(Method::GET, path)?, None, None).await;
+    }
+    let kind = request + number as u64;
+    let body = pattern(if kind % 4 < 2 { SMALL_BODY_BYTES } else { LARGE_BODY_BYTES });
+    if kind % 2 == 0 {
+        let request = build(Method::GET, &format!("/bytes/{}", body.len()))?;
+        exchange(session, request, None, Some(body)).await
+    } else {
+        exchange(session, build(Method::POST, "/echo")?, Some(body.clone()), Some(body)).await
+    }
+}
+
+/// Sends a request, with a body if there is one, and reads the answer to its end; `expected` is what it must be.
 async fn exchange(
     session: &mut Session,
     request: Request<()>,
     sent: Option<Bytes>,
-    expected: usize,
+    expected: Option<Bytes>,
 ) -> Result<(), String> {
     let explain = |error: h2::Error| format!("{} {}: {error}", request.method(), request.uri().path());
     let mut requests = session.requests.clone().ready().await.map_err(explain)?;
@@ -143,11 +218,14 @@ async fn exchange(
     }
     let response = response.await.map_err(explain)?;
     let status = response.status();
+    let body = read_body(response.into_body(), LARGEST_BODY_BYTES).await.map_err(explain)?;
+    let Some(expected) = expected else {
+        return Ok(());
+    };
     if status != StatusCode::OK {
         return Err(format!("{} {}: status {status}", request.method(), request.uri().path()));
     }
-    let body = read_body(response.into_body(), expected).await.map_err(explain)?;
-    if body != Some(pattern(expected)) {
+    if body != Some(expected) {
         return Err(format!("{} {}: the body is not the one expected", request.method(), request.uri().path()));
     }
     Ok(())

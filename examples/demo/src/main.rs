@@ -5,15 +5,10 @@
 //! of the second run were served.
 
 mod attackers;
-mod descriptors;
-mod honest;
 mod options;
 mod picture;
-mod progress;
-mod relay;
 mod report;
 mod run;
-mod server;
 mod table;
 
 use std::fs::OpenOptions;
@@ -21,6 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use demuxbuf_demo::{descriptors, relay};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::Options;
@@ -44,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn demonstrate(options: &Options) -> Result<ExitCode, String> {
-    descriptors::allow(options.connections)?;
+    descriptors::allow(options.connections, run::SPARE_CONNECTIONS as u64)?;
     // A place that cannot be written is better found before the runs than after them.
     if let Some(folder) = options.report().parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;

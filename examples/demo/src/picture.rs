@@ -1,11 +1,11 @@
 //! The picture: buffers in use, waiters and requests served over time, both runs on the same scales.
 
+use demuxbuf_demo::text::{counted, thousands};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::report::{Report, RunReport};
-use crate::table::{counted, thousands};
 
 const SIZE: (u32, u32) = (1200, 1080);
 const HEAD_PIXELS: u32 = 130;

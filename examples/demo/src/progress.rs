@@ -6,18 +6,20 @@ use std::time::Duration;
 /// Where progress is shown; the line ends when this is dropped, so that what is printed next begins on a line of its
 /// own.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub struct Progress {
     is_terminal: bool,
     last_second: Option<u64>,
 }
 
-impl Progress {
-    pub(crate) fn new() -> Progress {
+impl Default for Progress {
+    fn default() -> Progress {
         Progress { is_terminal: stderr().is_terminal(), last_second: None }
     }
+}
 
+impl Progress {
     /// Shows the line that is true `elapsed` after the run's begin.
-    pub(crate) fn show(&mut self, elapsed: Duration, line: &str) {
+    pub fn show(&mut self, elapsed: Duration, line: &str) {
         let second = Some(elapsed.as_secs());
         // A closed standard error stops nobody from finishing the demo.
         if self.is_terminal {

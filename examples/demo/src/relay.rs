@@ -19,56 +19,74 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How often its answer is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Connections beyond the attackers: the honest clients', and those that the relay has not yet seen closed.
-const SPARE_CONNECTIONS: usize = 1024;
-
-/// What the demo reads of the relay's statistics; the report has them all.
+/// Some of the relay's statistics, by the names that it gives them.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct Statistics {
-    pub(crate) uptime_ns: u64,
-    pub(crate) connections: u64,
-    pub(crate) buffers: u64,
-    pub(crate) buffer_bytes: u64,
-    pub(crate) free: u64,
-    pub(crate) waiting: u64,
-    pub(crate) waiting_peak: u64,
-    pub(crate) slots_in_use: u64,
-    pub(crate) client_buffers_held: u64,
-    pub(crate) memory_bytes: u64,
-    pub(crate) shed: u64,
+pub struct Statistics {
+    /// Since it began.
+    pub uptime_ns: u64,
+    /// Clients that are connected.
+    pub connections: u64,
+    /// Clients that were closed at once, because there were too many.
+    pub refused: u64,
+    /// Receive buffers, in use or not.
+    pub buffers: u64,
+    /// Size of each.
+    pub buffer_bytes: u64,
+    /// Buffers not in use.
+    pub free: u64,
+    /// Waits for a buffer.
+    pub waiting: u64,
+    /// The most waits at once.
+    pub waiting_peak: u64,
+    /// Parking slots in use.
+    pub slots_in_use: u64,
+    /// Residues that were parked because others waited.
+    pub parked_on_demand: u64,
+    /// Buffers that hold what clients sent.
+    pub client_buffers_held: u64,
+    /// Reserved by the library for buffers and slots.
+    pub memory_bytes: u64,
+    /// The most grants that passed one waiter.
+    pub passed_peak: u64,
+    /// The most that ever may, *W*.
+    pub passed_max: u64,
+    /// Connections that were closed because others waited for their buffer.
+    pub shed: u64,
 }
 
 /// A running relay; dropping it ends it.
 #[derive(Debug)]
-pub(crate) struct Relay {
+pub struct Relay {
     process: Child,
-    pub(crate) address: SocketAddr,
+    /// Where it listens.
+    pub address: SocketAddr,
     statistics: PathBuf,
     last_uptime_ns: u64,
     _folder: TempDir,
 }
 
 /// Builds the library and the relay.
-pub(crate) fn build() -> Result<PathBuf, String> {
+///
+/// # Errors
+///
+/// What the compiler says.
+pub fn build() -> Result<PathBuf, String> {
     Program::h2relay().try_build()
 }
 
 impl Relay {
-    /// Starts the relay in front of `backend`; it is ready when this returns.
-    pub(crate) async fn start(
-        program: &Path,
-        backend: SocketAddr,
-        buffers: usize,
-        park_bytes: u32,
-        attackers: usize,
-    ) -> Result<Relay, String> {
+    /// Starts the relay in front of `backend`, with these further arguments; it is ready when this returns.
+    ///
+    /// # Errors
+    ///
+    /// It does not start, or says something else than where it listens.
+    pub async fn start(program: &Path, backend: SocketAddr, arguments: &[String]) -> Result<Relay, String> {
         let folder = tempfile::tempdir().map_err(|error| format!("no folder for the relay's statistics: {error}"))?;
         let statistics = folder.path().join("statistics.json");
         let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0", "--backend", &backend.to_string(), "--quiet"]);
-        command.args(["--buffers", &buffers.to_string(), "--park", &park_bytes.to_string(), "--lease-ms", "0"]);
-        command.args(["--connections", &(attackers + SPARE_CONNECTIONS).to_string()]);
-        command.arg("--json").arg(&statistics).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.arg("--json").arg(&statistics).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
         let mut output = BufReader::new(process.stdout.take().expect("its output is piped"));
         let mut line = String::new();
@@ -84,8 +102,12 @@ impl Relay {
         Ok(Relay { process, address, statistics, last_uptime_ns: 0, _folder: folder })
     }
 
-    /// Asks for statistics and waits for them: the text that the relay wrote, and what the demo reads of it.
-    pub(crate) async fn statistics(&mut self) -> Result<(String, Statistics), String> {
+    /// Asks for statistics and waits for them: the text that the relay wrote, and some of what it says.
+    ///
+    /// # Errors
+    ///
+    /// It has ended, or does not answer.
+    pub async fn statistics(&mut self) -> Result<(String, Statistics), String> {
         let asked = Instant::now();
         self.signal(Signal::USR1)?;
         while asked.elapsed() < ANSWER_LIMIT {
@@ -104,14 +126,22 @@ impl Relay {
     }
 
     /// The relay's resident memory, as the kernel counts it.
-    pub(crate) fn resident_bytes(&self) -> Result<u64, String> {
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub fn resident_bytes(&self) -> Result<u64, String> {
         let path = format!("/proc/{}/status", self.id()?.as_raw_nonzero());
         let status = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
         resident_bytes(&status).ok_or_else(|| format!("{path} has no VmRSS"))
     }
 
-    /// Asks the relay to end, and waits for it; an error if it does not end orderly.
-    pub(crate) async fn stop(mut self) -> Result<(), String> {
+    /// Asks the relay to end, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// It does not end, or not with 0.
+    pub async fn stop(mut self) -> Result<(), String> {
         self.signal(Signal::TERM)?;
         let ended = timeout(ANSWER_LIMIT, self.process.wait())
             .await
@@ -123,7 +153,7 @@ impl Relay {
     }
 
     /// An error if the relay has ended, which explains other errors.
-    pub(crate) fn check(&mut self) -> Result<(), String> {
+    pub fn check(&mut self) -> Result<(), String> {
         match self.process.try_wait().map_err(|error| format!("the relay's state: {error}"))? {
             Some(status) => Err(format!("the relay has ended by itself: {status}")),
             None => Ok(()),

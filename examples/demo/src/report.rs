@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use demuxbuf_demo::honest::{Attempt, Outcome, PATIENCE};
+use demuxbuf_demo::text::thousands;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::honest::{Attempt, CLIENTS, Outcome, PATIENCE};
 use crate::options::Options;
-use crate::run::{Run, Sample, name};
-use crate::table::thousands;
+use crate::run::{CLIENTS, Run, Sample, name};
 
 /// The report, as written to `report.json`.
 #[derive(Debug, Serialize)]
@@ -170,9 +170,9 @@ impl Requests {
                     timed_out += 1;
                     PATIENCE
                 }
-                Outcome::Failed(why) => {
+                Outcome::Shed | Outcome::Failed(_) => {
                     failed += 1;
-                    first_failure.get_or_insert_with(|| why.clone());
+                    first_failure.get_or_insert_with(|| attempt.outcome.to_string());
                     PATIENCE
                 }
             };
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     fn attempts(count: usize, lasted: Duration, outcome: &Outcome) -> Vec<Attempt> {
-        vec![Attempt { began: Instant::now(), lasted, outcome: outcome.clone() }; count]
+        vec![Attempt { client: 0, began: Instant::now(), lasted, outcome: outcome.clone() }; count]
     }
 
     fn run(under_attack: &[Attempt]) -> RunReport {

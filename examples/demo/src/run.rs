@@ -3,19 +3,28 @@
 use std::path::Path;
 use std::time::Duration;
 
+use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome};
+use demuxbuf_demo::progress::Progress;
+use demuxbuf_demo::relay::{Relay, Statistics};
+use demuxbuf_demo::server::Server;
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::attackers::Attackers;
-use crate::honest::{self, Attempt, CLIENTS, Log, Outcome};
 use crate::options::Options;
-use crate::progress::Progress;
-use crate::relay::{Relay, Statistics};
-use crate::server::Server;
+
+/// Honest clients at work at the same time.
+pub(crate) const CLIENTS: usize = 16;
+
+/// How often each of them begins a request.
+const PACE: Duration = Duration::from_millis(20);
 
 /// How often the relay is sampled.
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
+
+/// Connections beyond the attackers: the honest clients', and those that the relay has not yet seen closed.
+pub(crate) const SPARE_CONNECTIONS: usize = 1024;
 
 /// Once the honest clients are gone, the relay has this long to see it; what is held then is held by the attackers.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -62,11 +71,12 @@ pub(crate) fn name(park_bytes: u32) -> &'static str {
 /// Carries out one run; everything that it started has ended when it returns, whether in an error or not.
 pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> Result<Run, String> {
     let server = Server::start().map_err(|error| format!("the server cannot start: {error}"))?;
-    let relay = Relay::start(program, server.address, options.buffers, park_bytes, options.connections).await?;
+    let relay = Relay::start(program, server.address, &arguments(options, park_bytes)).await?;
     let began = Instant::now();
     let log = Log::default();
-    let mut clients = JoinSet::new();
-    clients.spawn(honest::work(relay.address, began + options.length(), log.clone()));
+    let honest = Clients { count: CLIENTS, target: relay.address, source: None, pace: PACE, asks: Asks::Bodies };
+    let (end, mut clients) = (began + options.length(), JoinSet::new());
+    clients.spawn(honest::work(honest, log.clone(), move || Instant::now() >= end));
 
     let (mut attackers, address) = (Attackers::default(), relay.address);
     let attack = async {
@@ -82,7 +92,8 @@ pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> R
         sleep(SETTLE).await;
         Ok::<_, String>(Attack { began: attack_began, complete })
     };
-    let mut watch = Watch { options, park_bytes, began, relay, log, samples: Vec::new(), progress: Progress::new() };
+    let mut watch =
+        Watch { options, park_bytes, began, relay, log, samples: Vec::new(), progress: Progress::default() };
     let attack = tokio::select! {
         attack = attack => attack.map_err(|error| watch.relay.check().err().unwrap_or(error))?,
         error = watch.sample_on() => return Err(error),
@@ -94,6 +105,13 @@ pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> R
     process.stop().await?;
     let attempts = std::mem::take(&mut *log.lock().expect("no client panics"));
     Ok(Run { park_bytes, began, attack, attempts, samples, settled, relay, attackers_connected })
+}
+
+/// Nobody is shed, so that only parking makes the difference.
+fn arguments(options: &Options, park_bytes: u32) -> [String; 8] {
+    let connections = (options.connections + SPARE_CONNECTIONS).to_string();
+    let (buffers, park_bytes) = (options.buffers.to_string(), park_bytes.to_string());
+    ["--buffers", &buffers, "--park", &park_bytes, "--lease-ms", "0", "--connections", &connections].map(String::from)
 }
 
 /// Looks at a run while it goes on.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
@@ -14,17 +15,23 @@ use tokio::task::JoinSet;
 const BACKLOG: u32 = 4096;
 
 /// The largest body that is read or served.
-const LARGEST_BODY_BYTES: usize = 1 << 20;
+pub const LARGEST_BODY_BYTES: usize = 1 << 20;
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
     _accepting: JoinSet<()>,
 }
 
 impl Server {
-    pub(crate) fn start() -> io::Result<Server> {
+    /// Starts it on a free port of this machine.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sockets.
+    pub fn start() -> io::Result<Server> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let listener = socket.listen(BACKLOG)?;
@@ -76,7 +83,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
 }
 
 /// Reads a body to its end; `None` if it is longer than allowed.
-pub(crate) async fn read_body(mut stream: RecvStream, largest: usize) -> Result<Option<Bytes>, h2::Error> {
+pub async fn read_body(mut stream: RecvStream, largest: usize) -> Result<Option<Bytes>, h2::Error> {
     let mut body = BytesMut::new();
     while let Some(piece) = stream.data().await {
         let piece = piece?;
@@ -91,6 +98,13 @@ pub(crate) async fn read_body(mut stream: RecvStream, largest: usize) -> Result<
 
 /// Bytes that show where a piece is missing, doubled or in the wrong place: the period is no divisor of any buffer's
 /// size.
-pub(crate) fn pattern(size: usize) -> Bytes {
-    (0..size).map(|position| (position % 251) as u8).collect()
+///
+/// # Panics
+///
+/// More than [`LARGEST_BODY_BYTES`] are asked for.
+pub fn pattern(size: usize) -> Bytes {
+    // Who does not read its answers would otherwise have them all in memory, once each.
+    static LARGEST: LazyLock<Bytes> =
+        LazyLock::new(|| (0..LARGEST_BODY_BYTES).map(|position| (position % 251) as u8).collect());
+    LARGEST.slice(..size)
 }

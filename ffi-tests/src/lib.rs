@@ -3,6 +3,7 @@
 //! `CC`, `CXX` and `CFLAGS` are honoured, so that the same tests run under other compilers and sanitizers; so is
 //! `DEMUXBUF_LIBRARY`, a folder with a library that was built otherwise.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -127,6 +128,29 @@ impl Program {
         std::fs::rename(&unfinished, &program).map_err(|error| format!("{}: {error}", program.display()))?;
         Ok(program)
     }
+}
+
+/// Runs a program that says in its last line how many checks passed; returns what it printed before. The words of
+/// `RUNNER` are put before it, so that the same tests run under valgrind.
+///
+/// # Panics
+///
+/// It fails, or checked nothing.
+pub fn run_checks(program: &Path, arguments: &[&str]) -> String {
+    let runner = std::env::var("RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace().chain(program.to_str()).chain(arguments.iter().copied());
+    let printed = run(Command::new(words.next().expect("the program's path is text")).args(words));
+    let (before, last) = printed.trim().rsplit_once('\n').unwrap_or(("", printed.trim()));
+    let passed = last.strip_suffix(" checks passed").and_then(|count| count.parse::<u64>().ok());
+    assert!(passed.is_some_and(|count| count > 0), "{} printed: {printed}", program.display());
+    println!("{}: {last}", program.display());
+    before.to_owned()
+}
+
+/// Says what this machine cannot run, past the test harness, which keeps what a test prints to itself.
+pub fn skip(what: &str) {
+    // Nothing is to be done for who does not listen.
+    let _ = writeln!(std::io::stderr(), "skipped: {what}");
 }
 
 /// Runs a command to its end; returns what it printed.

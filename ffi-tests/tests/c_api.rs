@@ -1,8 +1,7 @@
 //! The C API from C and C++: every program of `ffi-tests/c`, linked statically and against the shared library.
-//!
-//! `RUNNER` is put before each program, so that the same tests run under valgrind; see `ffi-tests/sanitize.sh`.
+//! `ffi-tests/sanitize.sh` runs the same under valgrind and the sanitizers.
 
-use demuxbuf_ffi_tests::{Linking, Program, library, root, run};
+use demuxbuf_ffi_tests::{Linking, Program, library, root, run, run_checks, skip};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
@@ -20,17 +19,7 @@ fn passes(names: &[&str], linking: Linking, flags: Vec<String>) -> String {
     let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
     let stem = Path::new(names[0]).file_stem().expect("a source has a name").to_string_lossy();
     let name = format!("{stem}_{linking:?}").to_lowercase();
-    let program = Program { linking, flags, ..Program::new(&name, &sources) }.build();
-    let runner = std::env::var("RUNNER").unwrap_or_default();
-    let mut words: Vec<&str> = runner.split_whitespace().collect();
-    let program = program.to_string_lossy();
-    words.push(&program);
-    let printed = run(Command::new(words[0]).args(&words[1..]));
-    let (before, last) = printed.trim().rsplit_once('\n').unwrap_or(("", printed.trim()));
-    let passed = last.strip_suffix(" checks passed").and_then(|count| count.parse::<u64>().ok());
-    assert!(passed.is_some_and(|count| count > 0), "{name} printed: {printed}");
-    println!("{name}: {last}");
-    before.to_owned()
+    run_checks(&Program { linking, flags, ..Program::new(&name, &sources) }.build(), &[])
 }
 
 fn passes_linked_both_ways(names: &[&str]) {
@@ -207,7 +196,7 @@ fn every_function_is_called_from_c() {
 #[test]
 fn the_library_exports_what_the_header_declares_and_nothing_else() {
     if Command::new("nm").arg("--version").output().is_err() {
-        println!("skipped: there is no nm");
+        skip("the list of exported symbols: there is no nm");
         return;
     }
     let listed = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library().join("libdemuxbuf.so")));

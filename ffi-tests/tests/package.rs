@@ -1,6 +1,6 @@
 //! What `packaging/install.sh` installs is all that a C program needs.
 
-use demuxbuf_ffi_tests::{root, run, target};
+use demuxbuf_ffi_tests::{root, run, skip, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -88,7 +88,7 @@ fn soname(lib: &Path) -> String {
 #[test]
 fn a_program_is_built_with_pkg_config_alone() {
     if is_missing("pkg-config") {
-        println!("skipped: there is no pkg-config");
+        skip("building with pkg-config, which is not installed");
         return;
     }
     let installed = Installed::new();
@@ -112,7 +112,7 @@ fn a_program_is_built_with_pkg_config_alone() {
         let all = installed.compile("static", &[vec!["-static".to_owned()], private].concat());
         assert_eq!(run(Command::new(&all).env_remove("LD_LIBRARY_PATH")).trim(), version);
     } else {
-        println!("skipped: there is no C library to link statically");
+        skip("a program without shared libraries: there is no C library to link statically");
     }
 }
 

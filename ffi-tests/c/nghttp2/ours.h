@@ -1,0 +1,25 @@
+/* What `demuxbuf_h2_peek` and its sisters make of a stream. */
+#ifndef OURS_H
+#define OURS_H
+
+#include "log.h"
+
+struct ours {
+  const struct stream *stream;
+  demuxbuf_h2_decoder decoder;
+  /* Where the front of what is not accepted yet lies in the stream. */
+  uint32_t front;
+  uint32_t given;
+  /* The frame at the front, if its head was seen. */
+  demuxbuf_h2_next next;
+  int has_head;
+  uint32_t sizes_acknowledged;
+  struct log log;
+};
+
+void ours_start(struct ours *ours, const struct stream *stream);
+
+/* So many more bytes of the stream have arrived. */
+void ours_feed(struct ours *ours, uint32_t count);
+
+#endif /* OURS_H */

@@ -1,0 +1,22 @@
+/* What libnghttp2 makes of a stream. */
+#ifndef THEIRS_H
+#define THEIRS_H
+
+#include "log.h"
+
+#include <nghttp2/nghttp2.h>
+
+struct theirs {
+  nghttp2_session *session;
+  uint32_t given;
+  /* It wants no more: GOAWAY came while no stream was open. */
+  int is_done;
+  struct log log;
+};
+
+/* Makes a session that receives this stream: it announces the same sizes, and has requested what a server answers. */
+void theirs_start(struct theirs *theirs, const struct stream *stream);
+void theirs_feed(struct theirs *theirs, const uint8_t *bytes, uint32_t count);
+void theirs_end(struct theirs *theirs);
+
+#endif /* THEIRS_H */

@@ -229,8 +229,7 @@ enum { PROTOCOL = PROTOCOL_ERROR, SIZE = FRAME_SIZE_ERROR };
 
 /* Why they differ. */
 static const char unchecked[] = "4.2: a frame that is too long is a FRAME_SIZE_ERROR; it does not look at CONTINUATION";
-static const char too_small[] = "4.2: a frame too small for what it must contain is a FRAME_SIZE_ERROR,
-    not a PROTOCOL_ERROR";
+static const char too_small[] = "4.2: a frame too small for what it must contain is a FRAME_SIZE_ERROR";
 static const char of_stream[] = "6.3: only an error of the stream, not of the connection";
 
 const struct rule rules[] = {

@@ -79,6 +79,7 @@ mod admit;
 mod apply;
 mod conditions;
 mod event;
+mod plain;
 mod policy;
 
 pub use action::{Action, Actions};
@@ -151,6 +152,9 @@ mod flag {
     pub(super) const ASKED: u32 = RECLAIM | EXPIRED;
     pub(super) const FLIGHT: u32 = IN_FLIGHT | TAKEN_BACK;
     pub(super) const OVER: u32 = ENDED | BROKEN;
+    /// What a connection can be without being in any of the states that few ever are in.
+    pub(super) const PLAIN: u32 = ATTACHED | BUFFER | READY | ARMED | PAUSE_WHEN_BLOCKED | MODE;
+    pub(super) const MODE: u32 = 0xff << MODE_SHIFT;
 }
 
 /// How the byte stream ended.
@@ -211,12 +215,14 @@ impl Connection {
     /// # Errors
     ///
     /// The event makes no sense in this state; nothing is changed.
+    #[inline]
     pub fn handle(&mut self, event: Event) -> Result<Actions, EventError> {
         self.take_in(event)?;
         Ok(self.pending())
     }
 
     /// As `handle`, for who does not ask what is to be done.
+    #[inline(always)] // so that who reports one kind of event has the code for that one
     pub(crate) fn take_in(&mut self, event: Event) -> Result<(), EventError> {
         self.admit(event)?;
         if !self.has(flag::CLOSED) || matters_when_closed(event) {
@@ -229,7 +235,14 @@ impl Connection {
     }
 
     /// What is to be done now.
+    #[inline(always)] // so that the short way is short
     pub fn pending(&self) -> Actions {
+        if self.is_plain() { self.pending_if_plain() } else { self.pending_in_any_state() }
+    }
+
+    /// The table of actions.
+    #[inline(never)]
+    fn pending_in_any_state(&self) -> Actions {
         let mut actions = Actions::NONE;
         if !self.has(flag::ATTACHED) {
             return actions;

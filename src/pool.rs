@@ -174,22 +174,36 @@ impl Pool {
 
     /// As `would_grant`, for any request in the name of the tenant at this index of the table.
     fn would_grant_in(&self, request: &Request, tenant: u32) -> Result<bool, PoolError> {
-        let units = self.admit(request, tenant)?;
-        Ok(self.may_have_now(request.class.into(), tenant, units))
+        self.admit(request, tenant)?;
+        Ok(self.may_have_now(request, tenant))
     }
 
     /// As `request_for`, in the name of the tenant at this index of the table.
+    #[inline]
     pub(crate) fn request_in(&mut self, request: &Request, tenant: u32) -> Result<Outcome, PoolError> {
-        let units = match self.admit(request, tenant) {
-            Ok(units) => units,
-            Err(error) => return self.refuse(error),
-        };
-        if self.may_have_now(request.class.into(), tenant, units) {
-            self.stats.granted_at_once += 1;
-            let lease = self.take_buffer(request, tenant, LeaseState::Leased);
-            // Where one that needs much keeps others from what is free, it may have just reached its tenant's cap.
-            self.settle();
-            return Ok(Outcome::Granted(lease));
+        match self.grant_at_once(request, tenant) {
+            Some(lease) => Ok(Outcome::Granted(lease)),
+            None => self.queue(request, tenant),
+        }
+    }
+
+    /// As `request_in`, if the buffer may be had now; else nothing is changed.
+    #[inline(always)] // it is the way of nearly all requests
+    pub(crate) fn grant_at_once(&mut self, request: &Request, tenant: u32) -> Option<LeaseId> {
+        if !self.may_have_now(request, tenant) {
+            return None;
+        }
+        self.stats.granted_at_once += 1;
+        let lease = self.take_buffer(request, tenant, LeaseState::Leased);
+        // Where one that needs much keeps others from what is free, it may have just reached its tenant's cap.
+        self.settle();
+        Some(lease)
+    }
+
+    /// Queues a request that may not be had now.
+    fn queue(&mut self, request: &Request, tenant: u32) -> Result<Outcome, PoolError> {
+        if let Err(error) = self.admit(request, tenant) {
+            return self.refuse(error);
         }
         if !self.waits.has_room() {
             return self.refuse(PoolError::WaitersFull { waiters_max: self.waits.max() });
@@ -209,9 +223,7 @@ impl Pool {
         if let Err(error) = self.check_lease(lease) {
             return self.refuse(error);
         }
-        self.stats.released += 1;
-        self.put_buffer(lease.index());
-        self.settle();
+        self.release_at(lease.index());
         Ok(())
     }
 
@@ -435,6 +447,13 @@ impl Pool {
     /// The lease that holds this buffer.
     pub(crate) fn lease_at(&self, buffer: u32) -> LeaseId {
         LeaseId::new(buffer, self.buffers.table()[buffer as usize].generation)
+    }
+
+    /// As `release`, of the lease that holds this buffer.
+    pub(crate) fn release_at(&mut self, buffer: u32) {
+        self.stats.released += 1;
+        self.put_buffer(buffer);
+        self.settle();
     }
 
     /// The wait at this index.

@@ -35,6 +35,7 @@ mod entry;
 mod error;
 #[cfg(feature = "std")]
 mod moving;
+mod plain;
 #[cfg(feature = "std")]
 mod sharded;
 mod source;
@@ -47,14 +48,13 @@ pub use config::{ConfigError, ReceiversConfig};
 pub use error::ReceiverError;
 pub use types::{Granted, Handover, ReceiverInfo, ReceiverStats};
 
-use crate::connection::{Actions, Connection, Event, EventError};
+use crate::connection::{Actions, Connection, Event};
 use crate::memory::{Memory, SLOT_BYTES};
 use crate::pool::{LeaseId, Outcome, Pool, Request, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo};
 #[cfg(feature = "ffi")]
 use core::ptr::NonNull;
 use entry::{Place, Table};
 use source::Source;
-use step::host_actions;
 
 pub use entry::ReceiverId;
 #[cfg(feature = "std")]
@@ -182,19 +182,9 @@ impl Receivers {
     ///
     /// The handle is stale or foreign; the event makes no sense, or is one that `Receivers` reports by itself
     /// (`Attach`, `BufferGranted`, `BufferDenied`, `BufferParked`, `BufferReleased`, `Sync`). Nothing is changed.
+    #[inline]
     pub fn handle(&mut self, id: ReceiverId, event: Event) -> Result<Actions, ReceiverError> {
-        let index = self.table.find(id)?;
-        match event {
-            Event::Attach { .. }
-            | Event::BufferGranted { .. }
-            | Event::BufferDenied
-            | Event::BufferParked { .. }
-            | Event::BufferReleased
-            | Event::Sync { .. } => Err(ReceiverError::InternalEvent),
-            Event::Close => self.close(index),
-            Event::Consumed { bytes } => self.decoded(id, bytes, 0),
-            _ => self.report(index, event),
-        }
+        self.handle_at(self.table.find(id)?, event)
     }
 
     /// `Consumed`, and `NeedMore` if `need_more` is not 0, in one step: either both are taken or none.
@@ -202,22 +192,10 @@ impl Receivers {
     /// # Errors
     ///
     /// As [`handle`](Receivers::handle).
+    #[inline]
     pub fn decoded(&mut self, id: ReceiverId, consumed: u32, need_more: u32) -> Result<Actions, ReceiverError> {
         let index = self.table.find(id)?;
-        // What was buffered went with `Close`, though its memory may still be in use by a receive in flight.
-        if !self.table.connection(index).is_open() {
-            return Err(EventError::Closed.into());
-        }
-        if need_more == 0 {
-            return self.report(index, Event::Consumed { bytes: consumed });
-        }
-        // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
-        let mut trial = self.table.connection(index).clone();
-        trial.take_in(Event::Consumed { bytes: consumed })?;
-        let actions = trial.handle(Event::NeedMore { bytes: need_more })?;
-        *self.table.connection_mut(index) = trial;
-        self.consumed(index, consumed);
-        Ok(self.settle(index, actions))
+        self.consumed(index, consumed, need_more)
     }
 
     /// What the host is to do now.
@@ -226,7 +204,7 @@ impl Receivers {
     ///
     /// The handle is stale or foreign.
     pub fn pending(&self, id: ReceiverId) -> Result<Actions, ReceiverError> {
-        Ok(host_actions(self.table.connection(self.table.find(id)?).pending()))
+        Ok(self.pending_at(self.table.find(id)?))
     }
 
     /// The connection's state.
@@ -273,29 +251,41 @@ impl Receivers {
         if room == 0 {
             return Ok(&mut []);
         }
-        self.compact(index);
+        if let Place::Buffer(buffer) = self.table.place(index) {
+            self.compact(index, buffer);
+        }
         let level = self.table.connection(index).level() as usize;
         Ok(&mut self.held_mut(index)[level..level + room])
     }
 
-    /// Where the next receive goes, or else what is buffered, for C: an address and a length, borrowed from nobody, so
-    /// that what C holds of other receivers stays valid.
+    /// Where the next receive goes, if `Recv` is pending, or else what is buffered, for C: an address and a length,
+    /// borrowed from nobody, so that what C holds of other receivers stays valid.
     #[cfg(feature = "ffi")]
-    pub(crate) fn area(&mut self, id: ReceiverId, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
-        let index = self.table.find(id).ok()?;
-        let room = if is_receive { self.table.connection(index).recv_max() } else { 0 };
-        if room > 0 {
-            self.compact(index);
-        }
-        let content = self.content(index);
-        let (from, bytes) = if room > 0 { (content.end, room) } else { (content.start, content.len() as u32) };
-        let place = match self.table.place(index) {
+    #[inline(always)] // what it looks at was just looked at
+    pub(crate) fn area(&mut self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
+        let (place, start) = match self.table.place(index) {
             Place::Nowhere => return None,
-            Place::Slot(slot) => self.memory.slots().address(slot),
-            Place::Buffer(buffer) => self.memory.arena().address(buffer),
+            Place::Slot(slot) => (self.memory.slots().address(slot), 0),
+            Place::Buffer(buffer) => {
+                if is_receive {
+                    self.compact(index, buffer);
+                }
+                (self.memory.arena().address(buffer), self.table.start_in(buffer))
+            }
         };
-        let start = place.as_ptr().wrapping_add(from);
-        NonNull::new(start).filter(|_| bytes > 0).map(|start| (start, bytes))
+        let connection = self.table.connection(index);
+        let (from, bytes) = match is_receive {
+            true => (start + connection.level(), connection.capacity() - connection.level()),
+            false => (start, connection.level()),
+        };
+        NonNull::new(place.as_ptr().wrapping_add(from as usize)).filter(|_| bytes > 0).map(|start| (start, bytes))
+    }
+
+    /// The row of a receiver, for the calls that are told it.
+    #[cfg(feature = "ffi")]
+    #[inline]
+    pub(crate) fn find(&self, id: ReceiverId) -> Result<u32, ReceiverError> {
+        self.table.find(id)
     }
 
     /// As [`buffer`](Receivers::buffer), for C: borrowed from nobody.
@@ -340,27 +330,7 @@ impl Receivers {
     /// The handle is stale or foreign; no buffer is held; the size does not exist, is not larger, or could never be
     /// granted; a buffer is waited for already; a receive is in flight; the table of waits is full. Nothing is changed.
     pub fn grow(&mut self, id: ReceiverId, size: u8) -> Result<Actions, ReceiverError> {
-        let index = self.table.find(id)?;
-        let capacity = self.memory.arena().buffer_bytes(size);
-        if capacity == 0 {
-            return Err(ReceiverError::UnknownSize);
-        }
-        let Place::Buffer(held) = self.table.place(index) else {
-            return Err(ReceiverError::NoBuffer);
-        };
-        if capacity <= self.memory.arena().bytes_of(held) {
-            return Err(ReceiverError::NotLarger);
-        }
-        if self.table.wait(index).or(self.table.granted(index)).is_some() {
-            return Err(ReceiverError::AlreadyWaiting);
-        }
-        self.check_not_in_flight(index)?;
-        match self.request_as(index, size)? {
-            Outcome::Granted(lease) => self.enter_buffer(index, lease),
-            Outcome::Queued(wait) => self.table.set_wait(index, Some(wait.index())),
-        }
-        let actions = self.table.connection(index).pending();
-        Ok(self.settle(index, actions))
+        self.grow_at(self.table.find(id)?, size)
     }
 
     /// Requests in the name of a tenant from now on, or in nobody's. What is held or waited for stays as it is.

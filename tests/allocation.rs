@@ -361,7 +361,7 @@ fn memory_is_what_each_part_costs() {
     many[2].slots += MORE;
     many[3].pool.buffers += MORE;
     // A receiver; a wait; a slot, which is 64 bytes and a bit; a buffer, here of 64 bytes.
-    let costs = [48.0 + 12.0, 48.0, 64.125, 64.0 + 24.0 + 8.0].map(|bytes: f64| (bytes * f64::from(MORE)) as i64);
+    let costs = [48.0 + 12.0, 48.0, 64.125, 64.0 + 24.0 + 16.0].map(|bytes: f64| (bytes * f64::from(MORE)) as i64);
     let holding = [0, 0, 64, 64].map(|bytes| bytes * u64::from(MORE));
     let (before, memory_bytes) = reserved(&few);
     for ((config, cost), held) in many.iter().zip(costs).zip(holding) {

@@ -4,6 +4,7 @@ use super::{Action, Actions, Connection, Event, EventError, Mode, flag};
 
 impl Connection {
     /// Refuses what makes no sense. Looks only, so that a refused event changes nothing.
+    #[inline(always)] // see `take_in`
     pub(super) fn admit(&self, event: Event) -> Result<(), EventError> {
         refuse_if(self.is_poisoned(), EventError::Poisoned)?;
         if let Event::Attach { level, capacity } = event {
@@ -65,6 +66,7 @@ impl Connection {
     }
 
     /// A grant that crosses a `Close` is normal; one that nobody waited for after it is not.
+    #[inline]
     pub(super) fn admit_grant(&self, capacity: u32) -> Result<(), EventError> {
         refuse_if(self.has(flag::CLOSED) && !self.has(flag::WAITING), EventError::Closed)?;
         self.admit_capacity(capacity)?;
@@ -72,6 +74,7 @@ impl Connection {
         refuse_if(self.is_in_flight(), EventError::InFlight)
     }
 
+    #[inline]
     pub(super) fn admit_received(&self, bytes: u32) -> Result<(), EventError> {
         refuse_if(self.has(flag::CLOSED) && !self.is_in_flight(), EventError::Closed)?;
         refuse_if(bytes == 0, EventError::ZeroBytes)?;

@@ -3,6 +3,7 @@
 use super::{Action, Actions, Connection, Event, Mode, flag};
 
 impl Connection {
+    #[inline(always)] // see `take_in`
     pub(super) fn apply(&mut self, event: Event) {
         match event {
             Event::Attach { level, capacity } => self.attach(level, capacity),
@@ -45,6 +46,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     pub(super) fn readable(&mut self) {
         if self.has(flag::OVER) {
             return;
@@ -56,6 +58,7 @@ impl Connection {
         self.begin_turn();
     }
 
+    #[inline]
     pub(super) fn granted(&mut self, capacity: u32) {
         // What is granted at once belongs to the turn that asked for it, or a host that hands each buffer on would
         // never come to the end of its budget.
@@ -67,6 +70,7 @@ impl Connection {
     }
 
     /// The budgets of the turn start again.
+    #[inline]
     pub(super) fn begin_turn(&mut self) {
         self.reads = 0;
         self.clear(flag::YIELDED | flag::SCHEDULED);
@@ -78,6 +82,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     pub(super) fn received(&mut self, bytes: u32) {
         self.clear(flag::FLIGHT);
         let filled = bytes == self.room();
@@ -102,6 +107,7 @@ impl Connection {
         self.clear(flag::READY | flag::FLIGHT);
     }
 
+    #[inline]
     pub(super) fn consumed(&mut self, bytes: u32) {
         if bytes == 0 {
             return;
@@ -202,6 +208,7 @@ impl Connection {
     }
 
     /// What is held is now a buffer or slot of this capacity, with the same content.
+    #[inline]
     pub(super) fn hold_as(&mut self, kind: u32, capacity: u32) {
         self.clear(flag::HELD | flag::ASKED);
         self.set(kind);
@@ -213,6 +220,7 @@ impl Connection {
         self.update_room();
     }
 
+    #[inline]
     pub(super) fn drop_hold(&mut self) {
         if self.level > 0 {
             // What the decoder was short of left with the content.
@@ -222,6 +230,7 @@ impl Connection {
         self.drop_hold_empty();
     }
 
+    #[inline]
     pub(super) fn drop_hold_empty(&mut self) {
         self.capacity = 0;
         self.clear(flag::HELD | flag::ASKED | flag::YIELDED);
@@ -229,8 +238,12 @@ impl Connection {
     }
 
     /// The one place where level and capacity decide over full and misfit.
+    #[inline]
     pub(super) fn update_room(&mut self) {
         let room = self.room();
+        if room > 0 && !self.has(flag::FULL | flag::MISFIT_SEEN) {
+            return; // There is nothing to take back.
+        }
         // A decoder that is short of data frees nothing before it has been given more.
         let resume_at = if self.short > 0 { 1 } else { self.resume_at.max(1) };
         let enough = resume_at.min(self.capacity);

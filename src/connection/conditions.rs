@@ -46,7 +46,7 @@ impl Connection {
     }
 
     /// Neither the receives of this turn are used up, nor the host's own budget.
-    fn is_within_budget(&self) -> bool {
+    pub(super) fn is_within_budget(&self) -> bool {
         let allowed = match self.reads_per_wake {
             0 => Policy::READS_PER_WAKE_DEFAULT,
             allowed => allowed,

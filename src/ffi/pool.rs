@@ -138,6 +138,7 @@ pub struct demuxbuf_grant {
 }
 
 /// Runs `body` on the receivers of a pool that is neither NULL nor poisoned.
+#[inline(always)]
 pub(super) fn with_pool<T>(
     pool: *mut demuxbuf_pool,
     body: impl FnOnce(&mut Receivers) -> Result<T, i32>,
@@ -180,6 +181,7 @@ fn check_thread(pool: *const demuxbuf_pool) -> Result<(), i32> {
     pool.receivers.check_thread().map_err(status_of)
 }
 
+#[inline(always)]
 fn unless_poisoned<T>(poisoned: &Cell<bool>, body: impl FnOnce() -> Result<T, i32>) -> Result<T, i32> {
     if poisoned.get() {
         return Err(DEMUXBUF_ERR_POISONED);
@@ -446,13 +448,16 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_grant(pool: *mut demuxbuf_pool, gran
             return Ok(None);
         };
         Ok(Some(match granted {
-            Granted::Receiver { id, token, actions } => demuxbuf_grant {
-                token,
-                receiver: id.to_bits(),
-                lease: 0,
-                wait: 0,
-                step: demuxbuf_step::of(receivers, id, actions),
-            },
+            Granted::Receiver { id, token, actions } => {
+                let index = receivers.find(id).expect("a receiver that was granted something is attached");
+                demuxbuf_grant {
+                    token,
+                    receiver: id.to_bits(),
+                    lease: 0,
+                    wait: 0,
+                    step: demuxbuf_step::of(receivers, index, actions),
+                }
+            }
             Granted::Lease { wait, token, lease } => demuxbuf_grant {
                 token,
                 receiver: 0,

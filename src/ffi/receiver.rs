@@ -26,8 +26,9 @@ pub struct demuxbuf_step {
 }
 
 impl demuxbuf_step {
-    pub(super) fn of(receivers: &mut Receivers, id: ReceiverId, actions: Actions) -> demuxbuf_step {
-        let (data, bytes) = match receivers.area(id, actions.has(Action::Recv)) {
+    #[inline]
+    pub(super) fn of(receivers: &mut Receivers, index: u32, actions: Actions) -> demuxbuf_step {
+        let (data, bytes) = match receivers.area(index, actions.has(Action::Recv)) {
             Some((start, bytes)) => (start.as_ptr(), bytes),
             None => (core::ptr::null_mut(), 0),
         };
@@ -75,21 +76,23 @@ pub struct demuxbuf_handover {
     pub level: u32,
 }
 
+#[inline(always)]
 fn step(
     pool: *mut demuxbuf_pool,
     receiver: u64,
-    body: impl FnOnce(&mut Receivers, ReceiverId) -> Result<Actions, i32>,
+    body: impl FnOnce(&mut Receivers, u32) -> Result<Actions, i32>,
 ) -> demuxbuf_step {
-    let id = ReceiverId::from_bits(receiver);
     let result = with_pool(pool, |receivers| {
-        let actions = body(receivers, id)?;
-        Ok(demuxbuf_step::of(receivers, id, actions))
+        let index = receivers.find(ReceiverId::from_bits(receiver)).map_err(status_of)?;
+        let actions = body(receivers, index)?;
+        Ok(demuxbuf_step::of(receivers, index, actions))
     });
     result.unwrap_or_else(demuxbuf_step::status)
 }
 
+/// For all events but the three of every receive, which have code of their own.
 fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demuxbuf_step {
-    step(pool, receiver, |receivers, id| receivers.handle(id, event).map_err(status_of))
+    step(pool, receiver, |receivers, index| receivers.handle_at(index, event).map_err(status_of))
 }
 
 /// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
@@ -183,7 +186,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_grow(
     receiver: u64,
     size_index: u32,
 ) -> demuxbuf_step {
-    step(pool, receiver, |receivers, id| receivers.grow(id, size_of_index(size_index)?).map_err(status_of))
+    step(pool, receiver, |receivers, index| receivers.grow_at(index, size_of_index(size_index)?).map_err(status_of))
 }
 
 /// Requests in the name of `tenant` from now on, or with 0 in nobody's. What is held or waited for stays as it is.
@@ -238,7 +241,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     consumed: u32,
     need_more: u32,
 ) -> demuxbuf_step {
-    step(pool, receiver, |receivers, id| receivers.decoded(id, consumed, need_more).map_err(status_of))
+    step(pool, receiver, |receivers, index| receivers.consumed(index, consumed, need_more).map_err(status_of))
 }
 
 /// What is to be done now, without reporting anything.
@@ -247,7 +250,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
 /// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_pending(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    step(pool, receiver, |receivers, id| receivers.pending(id).map_err(status_of))
+    step(pool, receiver, |receivers, index| Ok(receivers.pending_at(index)))
 }
 
 /// Writes everything there is to print about a receiver.
@@ -289,7 +292,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_describe(
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    report(pool, receiver, Event::Readable)
+    step(pool, receiver, |receivers, index| receivers.readable(index).map_err(status_of))
 }
 
 /// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
@@ -304,7 +307,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_received(
     receiver: u64,
     bytes: u32,
 ) -> demuxbuf_step {
-    report(pool, receiver, Event::Received { bytes })
+    step(pool, receiver, |receivers, index| receivers.received(index, bytes).map_err(status_of))
 }
 
 /// One receive found nothing.

@@ -90,6 +90,7 @@ impl Arena {
     /// # Panics
     ///
     /// There is no such buffer: a bug of the caller.
+    #[inline]
     pub fn bytes_of(&self, index: u32) -> u32 {
         self.region_of(index).bytes
     }
@@ -122,6 +123,7 @@ impl Arena {
     /// # Panics
     ///
     /// There is no such buffer: a bug of the caller.
+    #[inline]
     pub fn address(&self, index: u32) -> NonNull<u8> {
         self.block.address(&self.range_of(index))
     }
@@ -141,10 +143,14 @@ impl Arena {
     /// buffers that `free` names for each size, those used last first, give their pages back.
     ///
     /// Cost: nothing with one size. Else O(1), and one system call for each buffer that gives back; it was touched first.
+    #[inline(always)] // it is nothing with one size
     pub fn touch<F: Iterator<Item = u32>>(&mut self, index: u32, free: impl Fn(u8) -> F) {
-        if self.touched.is_empty() || self.is_touched(index) {
-            return;
+        if !self.touched.is_empty() && !self.is_touched(index) {
+            self.touch_first(index, free);
         }
+    }
+
+    fn touch_first<F: Iterator<Item = u32>>(&mut self, index: u32, free: impl Fn(u8) -> F) {
         self.touched[index as usize / 64] |= 1 << (index % 64);
         self.touched_bytes += self.bytes_of(index) as usize;
         for size in 0..BUFFER_SIZES_MAX {
@@ -199,11 +205,16 @@ impl Arena {
         self.block.give_back(self.range_of(index))
     }
 
+    #[inline]
     fn region_of(&self, index: u32) -> &Region {
+        if index < self.regions[0].count {
+            return &self.regions[0];
+        }
         let inside = |region: &&Region| index.wrapping_sub(region.first) < region.count;
         self.regions.iter().find(inside).expect("a buffer index comes from the pool of the same sizes")
     }
 
+    #[inline]
     fn range_of(&self, index: u32) -> Range<usize> {
         let region = self.region_of(index);
         let start = region.offset + (index - region.first) as usize * region.bytes as usize;

@@ -75,6 +75,7 @@ impl Block {
     }
 
     /// Where a range starts, without borrowing it.
+    #[inline]
     pub(super) fn address(&self, range: &Range<usize>) -> NonNull<u8> {
         assert!(range.start <= range.end && range.end <= self.bytes, "a range comes from the table of the same size");
         // SAFETY: inside the allocation, or at the end of it.

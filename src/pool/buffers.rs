@@ -4,6 +4,7 @@
 //! greatest common size. So no buffer of one size is ever kept from being had by pieces of another that lie in its
 //! way: the sizes share a number, not addresses.
 
+use super::Request;
 use super::config::SIZES_MAX;
 use super::id::{Generation, LeaseId};
 use super::list::NIL;
@@ -99,17 +100,22 @@ impl Buffers {
 
     /// Takes the buffer of this size that was used last: its memory is the most likely to be in a cache. The budget
     /// has room for it, the caller saw to that; then a free id is left, since there are as many as the budget allows.
-    pub(super) fn take(&mut self, size: u8, fill: impl FnOnce(&mut Lease)) -> LeaseId {
+    /// Returns its units too.
+    #[inline]
+    pub(super) fn take(&mut self, request: &Request, tenant: u32, state: LeaseState) -> (LeaseId, u32) {
+        let Request { token, class, size, is_timed, .. } = *request;
         let list = &mut self.sizes[usize::from(size)];
         let index = list.free;
         let lease = &mut self.table[index as usize];
-        list.free = lease.next;
+        let Lease { generation, next, .. } = *lease;
+        *lease = Lease { token, generation, next, tenant, class, size, state, is_timed };
+        list.free = next;
         self.free_units -= list.units;
-        fill(lease);
-        LeaseId::new(index, lease.generation)
+        (LeaseId::new(index, generation), list.units)
     }
 
     /// Gives a buffer back; returns its units.
+    #[inline]
     pub(super) fn put(&mut self, index: u32) -> u32 {
         let lease = &mut self.table[index as usize];
         let list = &mut self.sizes[usize::from(lease.size)];

@@ -91,6 +91,7 @@ impl Deadlines {
     }
 
     /// A lease begins.
+    #[inline]
     pub(crate) fn start(&mut self, index: u32, units: u32, now_ns: u64) {
         let Some(entry) = self.table.get_mut(index as usize) else {
             return;
@@ -100,6 +101,7 @@ impl Deadlines {
     }
 
     /// Its holder consumed bytes.
+    #[inline]
     pub(crate) fn progress(&mut self, index: u32, bytes: u64, now_ns: u64) {
         let Some(entry) = self.table.get_mut(index as usize).filter(|entry| entry.stand != Stand::Out) else {
             return;
@@ -111,6 +113,7 @@ impl Deadlines {
     }
 
     /// A lease ends.
+    #[inline]
     pub(crate) fn stop(&mut self, index: u32) {
         if self.table.get(index as usize).is_some_and(|entry| entry.stand != Stand::Out) {
             self.leave(index);

@@ -17,8 +17,8 @@ pub(super) enum Verdict {
 }
 
 impl Pool {
-    /// Refuses a request that names what is not there, or could never be granted. Returns what it needs, in units.
-    pub(super) fn admit(&self, request: &Request, tenant: u32) -> Result<u32, PoolError> {
+    /// Refuses a request that names what is not there, or could never be granted.
+    pub(super) fn admit(&self, request: &Request, tenant: u32) -> Result<(), PoolError> {
         let Request { class, size, .. } = *request;
         if class >= self.classes_used {
             return Err(PoolError::UnknownClass { class, classes: self.classes_used });
@@ -32,18 +32,27 @@ impl Pool {
         if !possible || !self.tenants.could_take(tenant, units) {
             return Err(PoolError::TooLarge { units });
         }
-        Ok(units)
+        Ok(())
     }
 
-    /// Whether a newcomer is granted at once: nobody waits before it, and it may take what is free.
-    pub(super) fn may_have_now(&self, class: usize, tenant: u32, units: u32) -> bool {
-        self.verdict(class, units) == Verdict::Fits
-            && !self.tenants.is_ready(class)
-            && !self.tenants.is_waiting(class, tenant)
+    /// Whether a newcomer is granted at once: what it names exists, it may take what is free, and nobody waits before
+    /// it.
+    #[inline(always)] // see `grant_at_once`
+    pub(super) fn may_have_now(&self, request: &Request, tenant: u32) -> bool {
+        let (class, units) = (usize::from(request.class), self.buffers.units_of(request.size));
+        request.class < self.classes_used
+            && units > 0
+            && self.verdict(class, units) == Verdict::Fits
             && self.tenants.may_take(tenant, units)
-            && !self.is_behind_larger(class)
+            && (self.stats.waiting == 0 || !self.is_behind(class, tenant))
     }
 
+    /// Whether a newcomer has to stand behind somebody who waits.
+    fn is_behind(&self, class: usize, tenant: u32) -> bool {
+        self.tenants.is_ready(class) || self.tenants.is_waiting(class, tenant) || self.is_behind_larger(class)
+    }
+
+    #[inline(always)]
     pub(super) fn verdict(&self, class: usize, units: u32) -> Verdict {
         let class = &self.classes[class];
         let free = self.buffers.free_units().saturating_sub(class.reserve);
@@ -64,9 +73,7 @@ impl Pool {
 
     /// Whether a more critical class keeps its turn for a buffer that is larger than what is free.
     pub(super) fn is_behind_larger(&self, class: usize) -> bool {
-        self.stats.waiting > 0
-            && (0..class)
-                .any(|other| self.next_of(other).is_some_and(|units| self.verdict(other, units) == Verdict::Short))
+        (0..class).any(|other| self.next_of(other).is_some_and(|units| self.verdict(other, units) == Verdict::Short))
     }
 
     /// Whether somebody waits whom a released buffer could help.
@@ -75,11 +82,15 @@ impl Pool {
     }
 
     /// Assigns free buffers for as long as somebody waits who may take one.
+    #[inline]
     pub(super) fn settle(&mut self) {
-        while self.stats.waiting > 0 {
-            let Some(class) = self.next_class() else {
-                return;
-            };
+        if self.stats.waiting > 0 {
+            self.serve_waiters();
+        }
+    }
+
+    fn serve_waiters(&mut self) {
+        while let Some(class) = self.next_class() {
             self.hand_over(class);
         }
     }
@@ -160,22 +171,19 @@ impl Pool {
         self.stats.waiting -= 1;
     }
 
+    #[inline(always)]
     pub(super) fn take_buffer(&mut self, request: &Request, tenant: u32, state: LeaseState) -> LeaseId {
-        let Request { token, class, size, is_timed, .. } = *request;
-        let lease = self.buffers.take(size, |lease| {
-            (lease.token, lease.tenant, lease.class) = (token, tenant, class);
-            (lease.state, lease.is_timed) = (state, is_timed);
-        });
-        let units = self.buffers.units_of(size);
-        self.classes[usize::from(class)].out += units;
+        let (lease, units) = self.buffers.take(request, tenant, state);
+        self.classes[usize::from(request.class)].out += units;
         self.tenants.took(self.waits.table(), tenant, units);
-        if is_timed {
+        if request.is_timed {
             self.deadlines.start(lease.index(), units, self.now_ns);
         }
         self.stats.took();
         lease
     }
 
+    #[inline(always)]
     pub(super) fn put_buffer(&mut self, index: u32) {
         let Lease { tenant, class, is_timed, .. } = self.buffers.table()[index as usize];
         let units = self.buffers.put(index);

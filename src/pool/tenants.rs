@@ -266,12 +266,14 @@ impl Tenants {
     }
 
     /// Whether the tenant's cap lets it take so many more units.
+    #[inline]
     pub(super) fn may_take(&self, tenant: u32, units: u32) -> bool {
         let tenant = &self.tenants[tenant as usize];
         units <= tenant.cap.saturating_sub(tenant.out)
     }
 
     /// Whether the tenant's cap is above so many units, so that it may take them one day.
+    #[inline]
     pub(super) fn could_take(&self, tenant: u32, units: u32) -> bool {
         units <= self.tenants[tenant as usize].cap
     }
@@ -344,18 +346,26 @@ impl Tenants {
     }
 
     /// A tenant has so many units more out.
+    #[inline(always)]
     pub(super) fn took(&mut self, waits: &[Wait], tenant: u32, units: u32) {
         let entry = &mut self.tenants[tenant as usize];
         entry.out += units;
         entry.granted += 1;
-        self.place_all(waits, tenant);
+        if entry.waiting > 0 {
+            self.place_all(waits, tenant);
+        }
     }
 
     /// A tenant has so many units less out.
+    #[inline(always)]
     pub(super) fn gave(&mut self, waits: &[Wait], tenant: u32, units: u32) {
-        self.tenants[tenant as usize].out -= units;
-        self.place_all(waits, tenant);
-        self.free_if_done(tenant);
+        let entry = &mut self.tenants[tenant as usize];
+        entry.out -= units;
+        if entry.waiting > 0 {
+            self.place_all(waits, tenant);
+        } else if entry.life == Life::Retiring {
+            self.free_if_done(tenant);
+        }
     }
 
     /// Walks everything; for tests. `out` and `waiting` count a tenant's units and waits independently,
@@ -457,9 +467,6 @@ impl Tenants {
     }
 
     fn place_all(&mut self, waits: &[Wait], tenant: u32) {
-        if self.tenants[tenant as usize].waiting == 0 {
-            return;
-        }
         for class in 0..self.classes {
             self.place(waits, self.flow(class, tenant));
         }

@@ -1,8 +1,9 @@
-//! The table of receivers: 48 bytes for one that holds nothing, 12 more for one that holds or waits.
+//! The table of receivers: 48 bytes for one that holds nothing, 12 more for one that waits or holds a slot; and 16 bytes
+//! for each buffer.
 //!
 //! Generational handles, index-linked free lists, rows touched in the order of their first use, nothing allocated after
-//! `new`. What a receiver holds and waits for (its *stake*) is a row of a table of its own, so that the idle ones, which
-//! are nearly all, do not pay for it; where the content starts is kept with the buffer.
+//! `new`. What a receiver holds and waits for (its *stake*) is kept outside its row, so that the idle ones, which are
+//! nearly all, do not pay for it: with the buffer if it holds one, else in a table of its own.
 
 use super::config::{ConfigError, no_memory};
 use super::error::ReceiverError;
@@ -45,39 +46,59 @@ pub(super) enum Place {
 }
 
 const NIL: u32 = u32::MAX;
-/// In `Entry::link`: the rest is the index of a stake. In `Stake`: the rest is the index of a buffer.
+/// In `Stake::wait`: the rest is the index of a buffer.
 const HIGH_BIT: u32 = 1 << 31;
 const GENERATION_MASK: u32 = 0x00ff_ffff;
+const CLASS_SHIFT: u32 = 24;
+const CLASS_MASK: u32 = 0xf << CLASS_SHIFT;
 
 /// One receiver, or a link of the free list.
 #[derive(Clone, Debug)]
 struct Entry {
     connection: Connection,
     token: [u32; 2],
-    /// How often the row was used, in the low 24 bits; the class of its requests above.
+    /// How often the row was used, in the low 24 bits; above the class of its requests, and what `link` is.
     key: u32,
-    /// Free: the next free row. Idle: its tenant. Else the index of its stake, with `HIGH_BIT`.
+    /// As a link of the free list: the next free row. Else what `key` says.
     link: u32,
 }
 
 const _: () = assert!(size_of::<Entry>() <= 48);
 
-/// What a receiver holds and waits for, or a link of the free list (`tenant`).
+/// What `Entry::link` is.
+mod link {
+    /// The tenant: nothing is held, nothing waited for.
+    pub(super) const TENANT: u32 = 0;
+    /// The buffer that is held; its row has the stake.
+    pub(super) const BUFFER: u32 = 1 << 30;
+    /// The row of the stake.
+    pub(super) const STAKE: u32 = 2 << 30;
+    pub(super) const MASK: u32 = 3 << 30;
+}
+
+/// What a receiver waits for and in whose name, and which slot it holds; or a link of the free list (`tenant`).
 #[derive(Clone, Copy, Debug)]
 struct Stake {
-    place: u32,
+    tenant: u32,
     /// Index of the wait, or of the buffer that was granted and cannot be used yet.
     wait: u32,
-    tenant: u32,
+    /// Number of the slot.
+    slot: u32,
 }
 
 const _: () = assert!(size_of::<Stake>() <= 12);
 
-/// Who uses a buffer, and where the content starts in it.
+/// Who uses a buffer, and where the content starts in it; with the rest of the holder's stake.
 #[derive(Clone, Copy, Debug)]
 struct Usage {
     receiver: u32,
     start: u32,
+    tenant: u32,
+    wait: u32,
+}
+
+impl Usage {
+    const NONE: Usage = Usage { receiver: NIL, start: 0, tenant: 0, wait: NIL };
 }
 
 /// All receivers, and who of them holds which buffer.
@@ -102,7 +123,7 @@ impl Table {
             Ok(table)
         }
         let mut usage = reserve("pool.buffers", buffers)?;
-        usage.resize(buffers as usize, Usage { receiver: NIL, start: 0 });
+        usage.resize(buffers as usize, Usage::NONE);
         Ok(Table {
             entries: reserve("receivers_max", receivers)?,
             stakes: reserve("receivers_max", receivers)?,
@@ -127,7 +148,7 @@ impl Table {
     pub(super) fn insert(&mut self, connection: Connection, class: u8, token: u64) -> Result<u32, ReceiverError> {
         self.check_free()?;
         let token = [token as u32, (token >> 32) as u32];
-        let class = u32::from(class) << 24;
+        let class = u32::from(class) << CLASS_SHIFT;
         self.len += 1;
         if self.free_entry == NIL {
             // Inside what was reserved: as many rows as receivers.
@@ -157,16 +178,19 @@ impl Table {
         ReceiverId { index, generation }
     }
 
+    #[inline]
     pub(super) fn find(&self, id: ReceiverId) -> Result<u32, ReceiverError> {
         let entry = self.entries.get(id.index as usize).ok_or(ReceiverError::Stale)?;
         let known = u32::from(self.tag) << 24 | entry.key & GENERATION_MASK == id.generation;
         if known && entry.connection.is_attached() { Ok(id.index) } else { Err(ReceiverError::Stale) }
     }
 
+    #[inline]
     pub(super) fn connection(&self, index: u32) -> &Connection {
         &self.entries[index as usize].connection
     }
 
+    #[inline]
     pub(super) fn connection_mut(&mut self, index: u32) -> &mut Connection {
         &mut self.entries[index as usize].connection
     }
@@ -177,82 +201,120 @@ impl Table {
     }
 
     pub(super) fn class(&self, index: u32) -> u8 {
-        (self.entries[index as usize].key >> 24) as u8
+        ((self.entries[index as usize].key & CLASS_MASK) >> CLASS_SHIFT) as u8
     }
 
     /// Index of the tenant in whose name it requests.
+    #[inline]
     pub(super) fn tenant(&self, index: u32) -> u32 {
-        match self.stake(index) {
-            Some(stake) => stake.tenant,
-            None => self.entries[index as usize].link,
+        let Entry { key, link, .. } = self.entries[index as usize];
+        match key & link::MASK {
+            link::TENANT => link,
+            link::BUFFER => self.usage[link as usize].tenant,
+            _ => self.stakes[link as usize].tenant,
         }
     }
 
     pub(super) fn set_tenant(&mut self, index: u32, tenant: u32) {
-        let link = self.entries[index as usize].link;
-        match link & HIGH_BIT {
-            0 => self.entries[index as usize].link = tenant,
-            _ => self.stakes[(link & !HIGH_BIT) as usize].tenant = tenant,
+        let Entry { key, link, .. } = &mut self.entries[index as usize];
+        match *key & link::MASK {
+            link::TENANT => *link = tenant,
+            link::BUFFER => self.usage[*link as usize].tenant = tenant,
+            _ => self.stakes[*link as usize].tenant = tenant,
         }
     }
 
+    #[inline]
     pub(super) fn place(&self, index: u32) -> Place {
-        match self.stake(index) {
-            None | Some(Stake { place: NIL, .. }) => Place::Nowhere,
-            Some(stake) if stake.place & HIGH_BIT != 0 => Place::Buffer(stake.place & !HIGH_BIT),
-            Some(stake) => Place::Slot(SlotIndex::from_number(stake.place)),
+        let Entry { key, link, .. } = self.entries[index as usize];
+        match key & link::MASK {
+            link::TENANT => Place::Nowhere,
+            link::BUFFER => Place::Buffer(link),
+            _ => match self.stakes[link as usize].slot {
+                NIL => Place::Nowhere,
+                slot => Place::Slot(SlotIndex::from_number(slot)),
+            },
         }
     }
 
     /// Moves a receiver to where its content is now, at the front; returns where it was.
+    #[inline]
     pub(super) fn set_place(&mut self, index: u32, place: Place) -> Place {
-        let was = self.place(index);
-        if let Place::Buffer(buffer) = was {
-            self.usage[buffer as usize].receiver = NIL;
-        }
-        let number = match place {
-            Place::Nowhere => NIL,
-            Place::Slot(slot) => slot.to_number(),
-            Place::Buffer(buffer) => {
-                self.usage[buffer as usize] = Usage { receiver: index, start: 0 };
-                buffer | HIGH_BIT
-            }
-        };
-        self.edit_stake(index, |stake| stake.place = number);
+        let (was, stake) = self.leave(index);
+        self.stand(index, place, stake);
         was
     }
 
+    /// The tenant of a receiver that holds and waits for nothing.
+    #[inline]
+    pub(super) fn idle_tenant(&self, index: u32) -> Option<u32> {
+        let Entry { key, link, .. } = self.entries[index as usize];
+        (key & link::MASK == link::TENANT).then_some(link)
+    }
+
+    /// Gives a buffer to a receiver that holds and waits for nothing.
+    #[inline]
+    pub(super) fn hold_buffer(&mut self, index: u32, buffer: u32, tenant: u32) {
+        self.stand(index, Place::Buffer(buffer), Stake { tenant, wait: NIL, slot: NIL });
+    }
+
+    /// Whether a receiver holds a buffer and waits for nothing.
+    #[inline]
+    pub(super) fn holds_only_buffer(&self, index: u32) -> bool {
+        let Entry { key, link, .. } = self.entries[index as usize];
+        key & link::MASK == link::BUFFER && self.usage[link as usize].wait == NIL
+    }
+
+    /// Takes its buffer from a receiver that holds one and waits for nothing.
+    #[inline]
+    pub(super) fn drop_buffer(&mut self, index: u32) -> u32 {
+        let entry = &mut self.entries[index as usize];
+        entry.key &= !link::MASK;
+        let buffer = entry.link;
+        entry.link = core::mem::replace(&mut self.usage[buffer as usize], Usage::NONE).tenant;
+        buffer
+    }
+
     /// Index of the wait.
+    #[inline]
     pub(super) fn wait(&self, index: u32) -> Option<u32> {
-        self.stake(index).map(|stake| stake.wait).filter(|&wait| wait & HIGH_BIT == 0)
+        Some(self.wait_word(index)).filter(|&wait| wait & HIGH_BIT == 0)
     }
 
     pub(super) fn set_wait(&mut self, index: u32, wait: Option<u32>) {
-        self.edit_stake(index, |stake| stake.wait = wait.unwrap_or(NIL));
+        self.set_wait_word(index, wait.unwrap_or(NIL));
     }
 
     /// The buffer that was granted and cannot be used yet, in place of a wait.
+    #[inline]
     pub(super) fn granted(&self, index: u32) -> Option<u32> {
-        let wait = self.stake(index)?.wait;
+        let wait = self.wait_word(index);
         (wait != NIL && wait & HIGH_BIT != 0).then_some(wait & !HIGH_BIT)
     }
 
     pub(super) fn set_granted(&mut self, index: u32, buffer: Option<u32>) {
         if let Some(was) = self.granted(index) {
-            self.usage[was as usize].receiver = NIL;
+            self.usage[was as usize] = Usage::NONE;
         }
         if let Some(buffer) = buffer {
-            self.usage[buffer as usize] = Usage { receiver: index, start: 0 };
+            self.usage[buffer as usize] = Usage { receiver: index, ..Usage::NONE };
         }
-        self.edit_stake(index, |stake| stake.wait = buffer.map_or(NIL, |buffer| buffer | HIGH_BIT));
+        self.set_wait_word(index, buffer.map_or(NIL, |buffer| buffer | HIGH_BIT));
     }
 
     /// Where the content starts inside the place, in bytes.
+    #[inline]
     pub(super) fn start(&self, index: u32) -> u32 {
         match self.place(index) {
-            Place::Buffer(buffer) => self.usage[buffer as usize].start,
+            Place::Buffer(buffer) => self.start_in(buffer),
             Place::Slot(_) | Place::Nowhere => 0,
         }
+    }
+
+    /// Where the content of a buffer starts in it.
+    #[inline]
+    pub(super) fn start_in(&self, buffer: u32) -> u32 {
+        self.usage[buffer as usize].start
     }
 
     pub(super) fn set_start(&mut self, buffer: u32, start: u32) {
@@ -268,28 +330,60 @@ impl Table {
         (0..self.entries.len() as u32).filter(|&index| self.connection(index).is_attached())
     }
 
-    fn stake(&self, index: u32) -> Option<&Stake> {
-        let link = self.entries[index as usize].link;
-        (link & HIGH_BIT != 0).then(|| &self.stakes[(link & !HIGH_BIT) as usize])
-    }
-
-    /// Changes the stake; there is none exactly while nothing is held and nothing waited for.
-    fn edit_stake(&mut self, index: u32, edit: impl FnOnce(&mut Stake)) {
-        let link = self.entries[index as usize].link;
-        let at = if link & HIGH_BIT != 0 { link & !HIGH_BIT } else { self.take_stake(link) };
-        let stake = &mut self.stakes[at as usize];
-        edit(stake);
-        if stake.place == NIL && stake.wait == NIL {
-            let tenant = core::mem::replace(&mut stake.tenant, self.free_stake);
-            self.free_stake = at;
-            self.entries[index as usize].link = tenant;
-        } else {
-            self.entries[index as usize].link = at | HIGH_BIT;
+    #[inline]
+    fn wait_word(&self, index: u32) -> u32 {
+        let Entry { key, link, .. } = self.entries[index as usize];
+        match key & link::MASK {
+            link::TENANT => NIL,
+            link::BUFFER => self.usage[link as usize].wait,
+            _ => self.stakes[link as usize].wait,
         }
     }
 
-    fn take_stake(&mut self, tenant: u32) -> u32 {
-        let stake = Stake { place: NIL, wait: NIL, tenant };
+    fn set_wait_word(&mut self, index: u32, wait: u32) {
+        if let Place::Buffer(buffer) = self.place(index) {
+            self.usage[buffer as usize].wait = wait;
+        } else {
+            let (place, stake) = self.leave(index);
+            self.stand(index, place, Stake { wait, ..stake });
+        }
+    }
+
+    /// Takes a receiver's stake from where it is kept; returns that too. It must `stand` somewhere next.
+    #[inline]
+    fn leave(&mut self, index: u32) -> (Place, Stake) {
+        let Entry { key, link, .. } = self.entries[index as usize];
+        match key & link::MASK {
+            link::TENANT => (Place::Nowhere, Stake { tenant: link, wait: NIL, slot: NIL }),
+            link::BUFFER => {
+                let Usage { tenant, wait, .. } = core::mem::replace(&mut self.usage[link as usize], Usage::NONE);
+                (Place::Buffer(link), Stake { tenant, wait, slot: NIL })
+            }
+            _ => {
+                let place = self.place(index);
+                (place, self.give_stake(link))
+            }
+        }
+    }
+
+    /// Keeps a stake where it belongs for a receiver at this place.
+    #[inline(always)] // its place is mostly known where it is called
+    fn stand(&mut self, index: u32, place: Place, stake: Stake) {
+        let Stake { tenant, wait, .. } = stake;
+        let (kind, link) = match place {
+            Place::Buffer(buffer) => {
+                self.usage[buffer as usize] = Usage { receiver: index, start: 0, tenant, wait };
+                (link::BUFFER, buffer)
+            }
+            Place::Nowhere if wait == NIL => (link::TENANT, tenant),
+            Place::Nowhere => (link::STAKE, self.take_stake(Stake { tenant, wait, slot: NIL })),
+            Place::Slot(slot) => (link::STAKE, self.take_stake(Stake { tenant, wait, slot: slot.to_number() })),
+        };
+        let entry = &mut self.entries[index as usize];
+        (entry.key, entry.link) = (entry.key & !link::MASK | kind, link);
+    }
+
+    fn take_stake(&mut self, stake: Stake) -> u32 {
         if self.free_stake == NIL {
             // Inside what was reserved: each receiver has at most one.
             self.stakes.push(stake);
@@ -298,5 +392,12 @@ impl Table {
         let at = self.free_stake;
         self.free_stake = core::mem::replace(&mut self.stakes[at as usize], stake).tenant;
         at
+    }
+
+    fn give_stake(&mut self, at: u32) -> Stake {
+        let stake = self.stakes[at as usize];
+        self.stakes[at as usize].tenant = self.free_stake;
+        self.free_stake = at;
+        stake
     }
 }

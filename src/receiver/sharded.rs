@@ -54,6 +54,10 @@ impl Sharded {
         Ok(self.shard.release(lease)?)
     }
 
+    pub(super) fn release_at(&mut self, buffer: u32) {
+        self.release(self.lease_at(buffer)).expect("a receiver's lease is live until it is released here");
+    }
+
     pub(super) fn start_timing(&mut self, lease: LeaseId) {
         self.shard.set_timed(lease, true);
         self.start(lease, true);

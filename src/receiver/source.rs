@@ -119,6 +119,12 @@ impl Source {
         }
     }
 
+    /// As `release`, of the lease that holds this buffer.
+    #[inline]
+    pub(super) fn release_at(&mut self, buffer: u32) {
+        either!(self, from => from.release_at(buffer));
+    }
+
     /// The lease that holds this buffer.
     #[inline]
     pub(super) fn lease_at(&self, buffer: u32) -> LeaseId {
@@ -162,7 +168,7 @@ impl Source {
     }
 
     /// A buffer was obtained and is about to be written. Buffers of a shared pool have one size.
-    #[inline]
+    #[inline(always)]
     pub(super) fn touch(&self, arena: &mut Arena, buffer: u32) {
         match self {
             Source::Pool(pool) => arena.touch(buffer, |size| pool.free_indexes(size)),

@@ -3,7 +3,7 @@
 
 use super::entry::Place;
 use super::{Granted, ReceiverError, ReceiverId, Receivers};
-use crate::connection::{Action, Actions, Connection, Event, EventError};
+use crate::connection::{Action, Actions, Connection, Event, EventError, Mode};
 use crate::memory::SlotIndex;
 use crate::pool::{Grant, LeaseId, Outcome, ReclaimKind, Request};
 use core::ops::Range;
@@ -35,23 +35,73 @@ impl Receivers {
         Ok(self.table.id(index))
     }
 
-    pub(super) fn report(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
-        if let Event::Received { bytes } = event {
-            self.check_behind(index, bytes)?;
-        }
-        let actions = self.table.connection_mut(index).handle(event)?;
+    /// As `handle`, of the receiver in this row.
+    #[inline]
+    pub(crate) fn handle_at(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
         match event {
+            Event::Readable => self.readable(index),
             Event::Received { bytes } => self.received(index, bytes),
-            Event::Consumed { bytes } => self.consumed(index, bytes),
-            _ => {}
+            Event::Consumed { bytes } => self.consumed(index, bytes, 0),
+            _ => self.handle_rarer(index, event),
         }
-        let actions = self.enter_granted(index).unwrap_or(actions);
-        let actions = self.settle(index, actions);
-        if actions.has(Action::Finished) {
-            self.pool.unpin_tenant(self.table.tenant(index));
-            self.table.remove(index);
+    }
+
+    /// As `pending`, of the receiver in this row.
+    #[inline]
+    pub(crate) fn pending_at(&self, index: u32) -> Actions {
+        host_actions(self.table.connection(index).pending())
+    }
+
+    pub(super) fn receive(&mut self, index: u32, bytes: u32) -> Result<Actions, ReceiverError> {
+        let dropped = !self.table.connection(index).is_open();
+        let actions = self.report(index, Event::Received { bytes })?;
+        self.counts.received_bytes += u64::from(bytes);
+        if dropped {
+            // A receive in flight has outlived its connection.
+            self.counts.dropped_bytes += u64::from(bytes);
         }
         Ok(actions)
+    }
+
+    pub(super) fn consume(&mut self, index: u32, bytes: u32, need_more: u32) -> Result<Actions, ReceiverError> {
+        // What was buffered went with `Close`, though its memory may still be in use by a receive in flight.
+        if !self.table.connection(index).is_open() {
+            return Err(EventError::Closed.into());
+        }
+        // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
+        let mut trial = self.table.connection(index).clone();
+        trial.take_in(Event::Consumed { bytes })?;
+        if need_more > 0 {
+            trial.take_in(Event::NeedMore { bytes: need_more })?;
+        }
+        let actions = trial.pending();
+        *self.table.connection_mut(index) = trial;
+        self.counts.consumed_bytes += u64::from(bytes);
+        self.advance(index, bytes);
+        Ok(self.settle(index, actions))
+    }
+
+    pub(super) fn handle_rarer(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
+        match event {
+            Event::Attach { .. }
+            | Event::BufferGranted { .. }
+            | Event::BufferDenied
+            | Event::BufferParked { .. }
+            | Event::BufferReleased
+            | Event::Sync { .. } => Err(ReceiverError::InternalEvent),
+            Event::Close => self.close(index),
+            _ => self.report(index, event),
+        }
+    }
+
+    #[inline(always)] // so that the events of a plain receive have code for each of them alone
+    pub(super) fn report(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
+        let connection = self.table.connection_mut(index);
+        connection.take_in(event)?;
+        let actions = connection.pending();
+        // Only completion hosts have receives in flight.
+        let entered = if self.config.policy.mode == Mode::Completion { self.enter_granted(index) } else { None };
+        Ok(self.settle(index, entered.unwrap_or(actions)))
     }
 
     /// A buffer that was granted while a receive was in flight becomes what the receiver holds once that is over.
@@ -66,16 +116,16 @@ impl Receivers {
         Some(self.table.connection(index).pending())
     }
 
-    pub(super) fn received(&mut self, index: u32, bytes: u32) {
-        self.counts.received_bytes += u64::from(bytes);
-        if !self.table.connection(index).is_open() {
-            // A receive in flight has outlived its connection.
-            self.counts.dropped_bytes += u64::from(bytes);
+    /// Does what the machine asks about buffers, until only the host's actions are left. The handle ends with `Finished`.
+    #[inline(always)]
+    pub(super) fn settle(&mut self, index: u32, pending: Actions) -> Actions {
+        if pending.intersection(OWN_ACTIONS | Action::Finished).is_empty() {
+            return pending;
         }
+        self.settle_own(index, pending)
     }
 
-    /// Does what the machine asks about buffers, until only the host's actions are left.
-    pub(super) fn settle(&mut self, index: u32, pending: Actions) -> Actions {
+    fn settle_own(&mut self, index: u32, pending: Actions) -> Actions {
         let mut actions = pending;
         while !actions.intersection(OWN_ACTIONS).is_empty() {
             if actions.has(Action::Discard) {
@@ -91,6 +141,10 @@ impl Receivers {
             }
             actions = self.table.connection(index).pending();
         }
+        if actions.has(Action::Finished) {
+            self.pool.unpin_tenant(self.table.tenant(index));
+            self.table.remove(index);
+        }
         host_actions(actions)
     }
 
@@ -99,6 +153,30 @@ impl Receivers {
             self.counts.dropped_bytes += u64::from(self.table.connection(index).level());
         }
         self.report(index, Event::Close)
+    }
+
+    /// As `grow`, of the receiver in this row.
+    pub(crate) fn grow_at(&mut self, index: u32, size: u8) -> Result<Actions, ReceiverError> {
+        let capacity = self.memory.arena().buffer_bytes(size);
+        if capacity == 0 {
+            return Err(ReceiverError::UnknownSize);
+        }
+        let Place::Buffer(held) = self.table.place(index) else {
+            return Err(ReceiverError::NoBuffer);
+        };
+        if capacity <= self.memory.arena().bytes_of(held) {
+            return Err(ReceiverError::NotLarger);
+        }
+        if self.table.wait(index).or(self.table.granted(index)).is_some() {
+            return Err(ReceiverError::AlreadyWaiting);
+        }
+        self.check_not_in_flight(index)?;
+        match self.request_as(index, size)? {
+            Outcome::Granted(lease) => self.enter_buffer(index, lease),
+            Outcome::Queued(wait) => self.table.set_wait(index, Some(wait.index())),
+        }
+        let actions = self.table.connection(index).pending();
+        Ok(self.settle(index, actions))
     }
 
     pub(super) fn check_not_in_flight(&self, index: u32) -> Result<(), ReceiverError> {
@@ -162,8 +240,7 @@ impl Receivers {
     pub(super) fn cancel_wait(&mut self, index: u32) {
         if let Some(buffer) = self.table.granted(index) {
             self.table.set_granted(index, None);
-            let lease = self.pool.lease_at(buffer);
-            self.pool.release(lease).expect("a receiver's lease is live until it is released here");
+            self.pool.release_at(buffer);
         }
         if let Some(wait) = self.table.wait(index) {
             self.table.set_wait(index, None);
@@ -189,8 +266,7 @@ impl Receivers {
         if !self.table.connection(index).is_waiting() {
             self.cancel_wait(index);
         }
-        let lease = self.pool.lease_at(buffer);
-        self.pool.release(lease).expect("a receiver's lease is live until it is released here");
+        self.pool.release_at(buffer);
     }
 
     pub(super) fn request_as(&mut self, index: u32, size: u8) -> Result<Outcome, ReceiverError> {
@@ -230,8 +306,8 @@ impl Receivers {
     /// The buffer becomes what the receiver holds; what a slot or a smaller buffer held comes to its front.
     pub(super) fn enter_buffer(&mut self, index: u32, lease: LeaseId) {
         self.touch(lease);
-        let content = self.content(index);
         let buffer = lease.index();
+        let content = self.content(index);
         match self.table.set_place(index, Place::Buffer(buffer)) {
             Place::Nowhere => {}
             Place::Slot(slot) => {
@@ -242,8 +318,7 @@ impl Receivers {
             Place::Buffer(smaller) => {
                 self.counts.grown += 1;
                 self.memory.arena_mut().copy(smaller, content, buffer);
-                let smaller = self.pool.lease_at(smaller);
-                self.pool.release(smaller).expect("a receiver's lease is live until it is released here");
+                self.pool.release_at(smaller);
             }
         }
         self.tell(index, Event::BufferGranted { capacity: self.memory.arena().bytes_of(buffer) });
@@ -268,11 +343,6 @@ impl Receivers {
         true
     }
 
-    pub(super) fn consumed(&mut self, index: u32, bytes: u32) {
-        self.counts.consumed_bytes += u64::from(bytes);
-        self.advance(index, bytes);
-    }
-
     /// Bytes left from the front. In a buffer nothing is moved, and an empty one starts at the front again;
     /// a slot is so small that what is left is moved to its front at once.
     pub(super) fn advance(&mut self, index: u32, bytes: u32) {
@@ -281,7 +351,7 @@ impl Receivers {
             Place::Buffer(buffer) => {
                 // A receive in flight goes to behind what was there when it was submitted.
                 let restarts = level == 0 && !self.table.connection(index).is_in_flight();
-                let start = if restarts { 0 } else { self.table.start(index) + bytes };
+                let start = if restarts { 0 } else { self.table.start_in(buffer) + bytes };
                 self.table.set_start(buffer, start);
                 if bytes > 0 {
                     self.pool.progress_at(buffer, bytes.into());
@@ -295,14 +365,17 @@ impl Receivers {
         }
     }
 
-    pub(super) fn compact(&mut self, index: u32) {
-        let content = self.content(index);
-        let Place::Buffer(buffer) = self.table.place(index) else {
-            return;
-        };
-        if content.start == 0 {
-            return;
+    /// Moves what is buffered to the front.
+    #[inline]
+    pub(super) fn compact(&mut self, index: u32, buffer: u32) {
+        if self.table.start_in(buffer) > 0 {
+            self.move_to_front(index, buffer);
         }
+    }
+
+    #[cold]
+    fn move_to_front(&mut self, index: u32, buffer: u32) {
+        let content = self.content(index);
         self.table.set_start(buffer, 0);
         if !content.is_empty() {
             self.counts.compactions += 1;
@@ -311,6 +384,7 @@ impl Receivers {
         }
     }
 
+    #[inline(always)] // see `report`
     pub(super) fn tell(&mut self, index: u32, event: Event) {
         let told = self.table.connection_mut(index).take_in(event);
         told.expect("the connection asked for what is reported to it");
@@ -339,6 +413,7 @@ impl Receivers {
     }
 
     /// A buffer was obtained and is about to be written.
+    #[inline(always)]
     pub(super) fn touch(&mut self, lease: LeaseId) {
         self.pool.touch(self.memory.arena_mut(), lease.index());
     }

@@ -9,11 +9,17 @@ mod arena;
 mod block;
 #[cfg(feature = "bytes")]
 mod lease;
+#[cfg(feature = "std")]
+mod owned;
 mod slots;
 
 pub use arena::Arena;
 #[cfg(feature = "bytes")]
 pub use lease::Lease;
+#[cfg(feature = "std")]
+pub(crate) use owned::Counted;
+#[cfg(feature = "ffi")]
+pub(crate) use owned::try_box;
 pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX, SlotError, SlotIndex, Slots};
 
 use core::fmt;

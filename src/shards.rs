@@ -68,10 +68,10 @@ pub use error::ShardError;
 pub use shard::Shard;
 pub use stats::ShardsStats;
 
+use crate::memory::Counted;
 #[cfg(doc)]
 use crate::pool::Pool;
 use crate::pool::{ConfigError, PoolConfig};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use shared::Shared;
 
@@ -87,7 +87,7 @@ pub const AT_HAND_MAX: u32 = 64;
 /// The pool of all threads.
 #[derive(Debug)]
 pub struct Shards {
-    shared: Arc<Shared>,
+    shared: Counted<Shared>,
 }
 
 impl Shards {
@@ -101,7 +101,8 @@ impl Shards {
             let (field, index) = ("shards", None);
             return Err(ConfigError::OutOfRange { field, index, value: shards, min: 1, max: SHARDS_MAX });
         }
-        Ok(Shards { shared: Arc::new(Shared::new(config, shards)?) })
+        let no_memory = ConfigError::AllocationFailed { field: "shards", entries: shards };
+        Ok(Shards { shared: Counted::try_new(Shared::new(config, shards)?).ok_or(no_memory)? })
     }
 
     /// The handle of one shard; when it is dropped, it can be had again.

@@ -6,7 +6,8 @@ use demuxbuf::ffi::*;
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
 use demuxbuf::memory::{Memory, MemoryConfig};
 use demuxbuf::pool::{Outcome, Pool, PoolConfig};
-use demuxbuf::receiver::{Granted, Handover, ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::receiver::{Granted, Handover, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
+use demuxbuf::shards::Shards;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -144,6 +145,48 @@ fn s50_an_allocation_that_fails_at_the_start_is_a_clear_error() {
 }
 
 #[test]
+fn s50_the_same_for_what_threads_share() {
+    let pool = PoolConfig { lease_ns: 1, park_ns: 1, ..PoolConfig::new(5, 7) };
+    each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:", "shards:"], || Shards::new(&pool, 3));
+    let config = ReceiversConfig { pool, receivers_max: 7, ..config(Mode::Level) };
+    let fields = ["buffers:", "waiters_max:", "tenants_max:", "shards:", "threads:"];
+    each_allocation_fails_in_turn(&fields, || ReceiverThreads::new(&config, 3));
+    let threads = ReceiverThreads::new(&config, 3).expect("the configuration is allowed");
+    // Each failure leaves the thread without its receivers, so that it can ask again.
+    let fields = ["buffers:", "slots:", "receivers_max:", "pool.buffers:"];
+    each_allocation_fails_in_turn(&fields, || threads.receivers(1));
+}
+
+type Sentence = [u8; 80];
+
+/// As `each_allocation_fails_in_turn`, of a call that makes a `T` for C and says in a sentence why not.
+fn each_fails_in_turn_for_c<T>(make: impl Fn(&mut *mut T, &mut Sentence) -> i32, free: unsafe extern "C" fn(*mut T)) {
+    for for_ever in [false, true] {
+        let live = LIVE_BYTES.get();
+        let nothing = std::ptr::dangling_mut();
+        for succeed in 0.. {
+            let (mut made, mut message) = (nothing, [0; 80]);
+            let (status, failed) = with_failure(succeed, for_ever, || make(&mut made, &mut message));
+            if status == DEMUXBUF_OK {
+                assert!(!failed && succeed > 5);
+                // SAFETY: made above, freed once.
+                unsafe { free(made) };
+                assert_eq!(LIVE_BYTES.get(), live, "freeing gives everything back");
+                break;
+            }
+            assert!(failed);
+            assert_eq!((status, made), (DEMUXBUF_ERR_NO_MEMORY, nothing), "nothing is written");
+            assert_eq!(LIVE_BYTES.get(), live, "everything is given back");
+            let text = std::ffi::CStr::from_bytes_until_nul(&message).expect("a closing 0").to_string_lossy();
+            let fields =
+                ["buffers", "waiters_max", "tenants_max", "slots", "receivers_max", "shards", "threads", "itself"];
+            let named = fields.iter().any(|name| text.contains(name));
+            assert!(named && text.contains("no memory"), "{text}");
+        }
+    }
+}
+
+#[test]
 fn s50_the_same_for_c() {
     // SAFETY: all-zero is a configuration that the call fills in; every pointer is to a live local.
     let config = unsafe {
@@ -151,33 +194,27 @@ fn s50_the_same_for_c() {
         assert_eq!(demuxbuf_pool_config_init(&mut config, 3, 8), DEMUXBUF_OK);
         config
     };
-    for for_ever in [false, true] {
-        let live = LIVE_BYTES.get();
-        let nothing = std::ptr::dangling_mut();
-        for succeed in 0.. {
-            let mut pool: *mut demuxbuf_pool = nothing;
-            let mut message = [0_u8; 80];
-            let at = message.as_mut_ptr().cast();
-            // SAFETY: the pointers are to live locals.
-            let call = || unsafe { demuxbuf_pool_new(&config, &mut pool, at, message.len()) };
-            let (status, failed) = with_failure(succeed, for_ever, call);
-            if status == DEMUXBUF_OK {
-                assert!(!failed && succeed > 5);
-                // SAFETY: made above, freed once.
-                unsafe { demuxbuf_pool_free(pool) };
-                assert_eq!(LIVE_BYTES.get(), live, "freeing gives everything back");
-                break;
-            }
-            assert!(failed);
-            assert_eq!((status, pool), (DEMUXBUF_ERR_NO_MEMORY, nothing), "nothing is written");
-            assert_eq!(LIVE_BYTES.get(), live, "everything is given back");
-            let text = std::ffi::CStr::from_bytes_until_nul(&message).expect("a closing 0").to_string_lossy();
-            let named = ["buffers", "waiters_max", "tenants_max", "slots", "receivers_max", "pool"]
-                .iter()
-                .any(|name| text.contains(name));
-            assert!(named && text.contains("no memory"), "{text}");
-        }
-    }
+    each_fails_in_turn_for_c(
+        // SAFETY: as above.
+        |pool, message| unsafe { demuxbuf_pool_new(&config, pool, message.as_mut_ptr().cast(), message.len()) },
+        demuxbuf_pool_free,
+    );
+    let new = |shards: &mut *mut demuxbuf_shards, message: &mut Sentence| {
+        // SAFETY: as above.
+        unsafe { demuxbuf_shards_new(&config, 2, shards, message.as_mut_ptr().cast(), message.len()) }
+    };
+    each_fails_in_turn_for_c(new, demuxbuf_shards_free);
+    let mut shards = std::ptr::null_mut();
+    assert_eq!(new(&mut shards, &mut [0; 80]), DEMUXBUF_OK);
+    let thread = |pool: &mut *mut demuxbuf_pool, message: &mut Sentence| {
+        // This call has no sentence, only its status.
+        message[..16].copy_from_slice(b"no memory: slots");
+        // SAFETY: as above.
+        unsafe { demuxbuf_shards_pool(shards, 1, pool) }
+    };
+    each_fails_in_turn_for_c(thread, demuxbuf_pool_free);
+    // SAFETY: made above, freed once.
+    unsafe { demuxbuf_shards_free(shards) };
 }
 
 /// Runs one call of the library and counts: it must not allocate.

@@ -4,6 +4,7 @@ use super::config::{DEMUXBUF_CLASSES_MAX, Message, demuxbuf_pool_config, to_rust
 use super::guarded;
 use super::receiver::demuxbuf_step;
 use super::status::*;
+use crate::memory::try_box;
 use crate::pool::{LeaseId, Outcome, TenantId, WaitId};
 use crate::receiver::{ConfigError, Granted, ReceiverError, Receivers};
 use core::cell::Cell;
@@ -275,7 +276,7 @@ pub(super) fn new_object<T>(
         let _ = write!(text, "{error}");
     };
     let made = guarded(|| match make() {
-        Ok(object) => boxed(object).ok_or_else(|| {
+        Ok(object) => try_box(object).map(Box::into_raw).ok_or_else(|| {
             refuse(&"no memory for the pool itself");
             DEMUXBUF_ERR_NO_MEMORY
         }),
@@ -294,19 +295,6 @@ pub(super) fn new_object<T>(
     }
 }
 
-/// `Box::new` that reports a failed allocation; the value is dropped then.
-pub(super) fn boxed<T>(value: T) -> Option<*mut T> {
-    const { assert!(size_of::<T>() > 0) };
-    // SAFETY: the size is not zero.
-    let place = unsafe { std::alloc::alloc(std::alloc::Layout::new::<T>()) }.cast::<T>();
-    if place.is_null() {
-        return None;
-    }
-    // SAFETY: freshly allocated for a `T`. The caller owns it as it would a `Box`.
-    unsafe { place.write(value) };
-    Some(place)
-}
-
 /// Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
 /// What a thread's pool of a shared one held is the others' then: call `demuxbuf_shards_poll_wake` next.
 ///
@@ -314,7 +302,7 @@ pub(super) fn boxed<T>(value: T) -> Option<*mut T> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
     if !pool.is_null() {
-        // SAFETY: made by `boxed` with the layout of a `Box`, and not freed before, as the module asks.
+        // SAFETY: made from a `Box`, and not freed before, as the module asks.
         drop(unsafe { Box::from_raw(pool) });
     }
 }
@@ -610,7 +598,7 @@ mod tests {
     #[test]
     fn a_panic_poisons_the_pool_and_it_can_still_be_freed() {
         let receivers = Receivers::new(&ReceiversConfig::new(1, 1)).expect("the defaults are allowed");
-        let pool = boxed(demuxbuf_pool::new(receivers)).expect("there is memory");
+        let pool = Box::into_raw(Box::new(demuxbuf_pool::new(receivers)));
         assert_eq!(
             with_pool(pool, |_| -> Result<(), i32> { panic!("caught by the guard") }),
             Err(DEMUXBUF_ERR_POISONED)

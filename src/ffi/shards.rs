@@ -3,9 +3,9 @@
 use super::config::{Message, demuxbuf_pool_config, next_tag, to_rust};
 use super::connection::{connection_mut, connection_ref, demuxbuf_connection};
 use super::guarded;
-use super::pool::{boxed, demuxbuf_pool, new_object, status, status_of, with_own_pool};
+use super::pool::{demuxbuf_pool, new_object, status, status_of, with_own_pool};
 use super::status::*;
-use crate::memory::SLOT_BYTES;
+use crate::memory::{SLOT_BYTES, try_box};
 use crate::pool::{LeaseId, WaitId};
 use crate::receiver::{ConfigError, Moving, ReceiverId, ReceiverThreads, ThreadError};
 use crate::shards::ShardError;
@@ -119,9 +119,9 @@ pub unsafe extern "C" fn demuxbuf_shards_pool(
     };
     let made = guarded(|| shards.threads.receivers_tagged(index, next_tag()));
     match made {
-        Some(Ok(receivers)) => match boxed(demuxbuf_pool::new(receivers)) {
+        Some(Ok(receivers)) => match try_box(demuxbuf_pool::new(receivers)) {
             Some(made) => {
-                *pool = made;
+                *pool = Box::into_raw(made);
                 DEMUXBUF_OK
             }
             None => DEMUXBUF_ERR_NO_MEMORY,
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn demuxbuf_shards_poll_wake(shards: *const demuxbuf_shard
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_shards_free(shards: *mut demuxbuf_shards) {
     if !shards.is_null() {
-        // SAFETY: made by `boxed` with the layout of a `Box`, and not freed before, as the module asks.
+        // SAFETY: made from a `Box`, and not freed before, as the module asks.
         drop(unsafe { Box::from_raw(shards) });
     }
 }

@@ -2,12 +2,12 @@
 
 use super::ReceiverError;
 use super::threads::Common;
+use crate::memory::Counted;
 use crate::pool::{
     Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reclaim, ReclaimKind, Request, TenantId, WaitId,
     WaitInfo,
 };
 use crate::shards::{Shard, ShardError};
-use alloc::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Sharded {
@@ -18,11 +18,11 @@ pub(super) struct Sharded {
     parks_asked: u64,
     sheds_asked: u64,
     /// Keeps the memory of the buffers alive.
-    _common: Arc<Common>,
+    _common: Counted<Common>,
 }
 
 impl Sharded {
-    pub(super) fn new(shard: Shard, deadlines: Deadlines, common: Arc<Common>) -> Sharded {
+    pub(super) fn new(shard: Shard, deadlines: Deadlines, common: Counted<Common>) -> Sharded {
         Sharded { shard, deadlines, now_ns: 0, parks_asked: 0, sheds_asked: 0, _common: common }
     }
 

@@ -3,10 +3,9 @@
 use super::sharded::Sharded;
 use super::source::Source;
 use super::{ConfigError, Receivers, ReceiversConfig};
-use crate::memory::{Arena, Memory};
+use crate::memory::{Arena, Counted, Memory, MemoryError};
 use crate::pool::{self, PoolConfig};
 use crate::shards::{ShardError, Shards, ShardsStats, TRAVELLING_MAX};
-use alloc::sync::Arc;
 use core::fmt;
 
 /// A pool that several threads share, each through [`Receivers`] of its own: the same calls, and
@@ -39,7 +38,7 @@ use core::fmt;
 /// ```
 #[derive(Debug)]
 pub struct ReceiverThreads {
-    common: Arc<Common>,
+    common: Counted<Common>,
 }
 
 #[derive(Debug)]
@@ -71,7 +70,9 @@ impl ReceiverThreads {
         let shards = Shards::new(&PoolConfig { waiters_max, ..config.pool }, threads)?;
         let memory = config.memory();
         let arena = Arena::new(memory.buffers, &memory.buffer_bytes)?;
-        Ok(ReceiverThreads { common: Arc::new(Common { shards, arena, config: *config }) })
+        let bytes = size_of::<Common>();
+        let common = Counted::try_new(Common { shards, arena, config: *config });
+        Ok(ReceiverThreads { common: common.ok_or(MemoryError::AllocationFailed { field: "threads", bytes })? })
     }
 
     /// The receivers of one thread; its tables and slots are reserved now, and nothing afterwards. They are bound to the
@@ -97,7 +98,7 @@ impl ReceiverThreads {
         let arena = arena.alias().expect("buffers of shards have one size");
         let memory = Memory::with_arena(arena, &config.memory()).map_err(ConfigError::from)?;
         let deadlines = pool::deadlines_of(&config.pool).map_err(ConfigError::from)?;
-        let source = Source::Shard(Sharded::new(shard, deadlines, Arc::clone(&self.common)));
+        let source = Source::Shard(Sharded::new(shard, deadlines, self.common.clone()));
         Ok(Receivers::with(source, memory, config, config.pool.buffers, tag)?)
     }
 

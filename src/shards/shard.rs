@@ -5,8 +5,8 @@ use super::shared::{Central, Lane, Shared};
 use super::sync::Ordering;
 use super::tickets::{State, Ticket, Tickets};
 use super::{AT_HAND_MAX, ShardError, ShardsStats, TRAVELLING_MAX};
+use crate::memory::Counted;
 use crate::pool::{Grant, LeaseId, Outcome, PoolError, Request, WaitId, WaitInfo};
-use alloc::sync::Arc;
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::sync::atomic::{self, AtomicUsize};
@@ -17,7 +17,7 @@ const LEND_MAX: u32 = AT_HAND_MAX / 2;
 /// One thread's handle.
 #[derive(Debug)]
 pub struct Shard {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Counted<Shared>,
     pub(super) index: u32,
     /// The mark of the thread it is bound to; 0 for none.
     thread: AtomicUsize,
@@ -26,13 +26,13 @@ pub struct Shard {
 
 impl Shard {
     /// Takes the handle of a shard that is not in use.
-    pub(super) fn claim(shared: &Arc<Shared>, index: u32) -> Result<Shard, ShardError> {
+    pub(super) fn claim(shared: &Counted<Shared>, index: u32) -> Result<Shard, ShardError> {
         let shards = shared.lanes.len() as u32;
         let lane = shared.lanes.get(index as usize).ok_or(ShardError::UnknownShard { index, shards })?;
         if lane.0.is_in_use.swap(true, Ordering::Acquire) {
             return Err(ShardError::ShardInUse { index });
         }
-        let (shared, thread) = (Arc::clone(shared), AtomicUsize::new(0));
+        let (shared, thread) = (shared.clone(), AtomicUsize::new(0));
         Ok(Shard { shared, index, thread, is_not_sync: PhantomData })
     }
 

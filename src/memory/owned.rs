@@ -1,0 +1,122 @@
+//! `Box` and `Arc` for the start: where those end the process, these say that there is no memory.
+#![allow(unsafe_code)]
+
+use alloc::alloc::alloc;
+use alloc::boxed::Box;
+use core::alloc::Layout;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// `Box::new`; `None` if there is no memory, and the value is dropped.
+pub(crate) fn try_box<T>(value: T) -> Option<Box<T>> {
+    const { assert!(size_of::<T>() > 0) };
+    // SAFETY: the size is not zero.
+    let place = unsafe { alloc(Layout::new::<T>()) }.cast::<T>();
+    if place.is_null() {
+        return None;
+    }
+    // SAFETY: freshly allocated for a `T`, by the allocator and with the layout of a `Box`.
+    unsafe {
+        place.write(value);
+        Some(Box::from_raw(place))
+    }
+}
+
+/// A value with several owners, who may be of different threads: the last one drops it.
+#[derive(Debug)]
+pub(crate) struct Counted<T> {
+    inner: NonNull<Inner<T>>,
+    owns: PhantomData<Inner<T>>,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    owners: AtomicUsize,
+    value: T,
+}
+
+// SAFETY: the owners share the value as references do, and any one may be the last, which drops it.
+unsafe impl<T: Send + Sync> Send for Counted<T> {}
+// SAFETY: through `&Counted` there is only `&T`, and another owner to be had.
+unsafe impl<T: Send + Sync> Sync for Counted<T> {}
+
+impl<T> Counted<T> {
+    /// Its first owner; `None` if there is no memory, and the value is dropped.
+    pub(crate) fn try_new(value: T) -> Option<Counted<T>> {
+        let inner = try_box(Inner { owners: AtomicUsize::new(1), value })?;
+        Some(Counted { inner: NonNull::from(Box::leak(inner)), owns: PhantomData })
+    }
+
+    fn inner(&self) -> &Inner<T> {
+        // SAFETY: it lives as long as any owner, and is only shared until the last is gone.
+        unsafe { self.inner.as_ref() }
+    }
+}
+
+impl<T> Clone for Counted<T> {
+    /// One more owner. Cost: one atomic addition.
+    fn clone(&self) -> Counted<T> {
+        // Whoever has an owner keeps the value alive meanwhile, so the order of these does not matter.
+        let before = self.inner().owners.fetch_add(1, Ordering::Relaxed);
+        assert!(before < usize::MAX / 2, "there are fewer owners than bytes of memory");
+        Counted { inner: self.inner, owns: PhantomData }
+    }
+}
+
+impl<T> Deref for Counted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.inner().value
+    }
+}
+
+impl<T> Drop for Counted<T> {
+    fn drop(&mut self) {
+        // What the others did with the value comes before its end.
+        if self.inner().owners.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: leaked by `try_new`, and this was the last owner.
+            drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+
+    #[test]
+    fn the_last_owner_drops_the_value_once() {
+        struct Dropped<'a>(&'a Cell<u32>);
+        impl Drop for Dropped<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() + 1);
+            }
+        }
+        let drops = Cell::new(0);
+        let first = Counted::try_new(Dropped(&drops)).expect("there is memory");
+        let second = first.clone();
+        assert!(core::ptr::eq(&*first, &*second), "both own the same");
+        drop(first);
+        assert_eq!((drops.get(), second.0.get()), (0, 0));
+        drop(second);
+        assert_eq!(drops.get(), 1);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test may start threads")]
+    fn owners_of_other_threads_see_one_value() {
+        let sum = Counted::try_new(AtomicUsize::new(0)).expect("there is memory");
+        let threads = [1, 2, 3].map(|number| {
+            let sum = sum.clone();
+            std::thread::spawn(move || sum.fetch_add(number, Ordering::Relaxed))
+        });
+        for thread in threads {
+            thread.join().expect("it only adds");
+        }
+        assert_eq!(sum.load(Ordering::Relaxed), 6);
+    }
+}

@@ -215,14 +215,19 @@ impl Connection {
     /// # Errors
     ///
     /// The event makes no sense in this state; nothing is changed.
-    #[inline]
     pub fn handle(&mut self, event: Event) -> Result<Actions, EventError> {
+        self.handle_known(event)
+    }
+
+    /// As `handle`, where the kind of the event is known: the code is for that kind alone.
+    #[inline(always)]
+    pub(crate) fn handle_known(&mut self, event: Event) -> Result<Actions, EventError> {
         self.take_in(event)?;
         Ok(self.pending())
     }
 
     /// As `handle`, for who does not ask what is to be done.
-    #[inline(always)] // so that who reports one kind of event has the code for that one
+    #[inline(always)] // see `handle_known`
     pub(crate) fn take_in(&mut self, event: Event) -> Result<(), EventError> {
         self.admit(event)?;
         if !self.has(flag::CLOSED) || matters_when_closed(event) {
@@ -274,7 +279,7 @@ impl Connection {
 
     /// The most bytes one receive may bring now: the room of what is held while `Recv` is pending, else 0.
     pub fn recv_max(&self) -> u32 {
-        if self.is_open() && Conditions::of(self).receive { self.room() } else { 0 }
+        if self.pending().has(Action::Recv) { self.room() } else { 0 }
     }
 
     /// Bytes buffered.

@@ -450,6 +450,7 @@ impl Pool {
     }
 
     /// As `release`, of the lease that holds this buffer.
+    #[inline]
     pub(crate) fn release_at(&mut self, buffer: u32) {
         self.stats.released += 1;
         self.put_buffer(buffer);

@@ -221,6 +221,7 @@ impl Receivers {
     /// # Errors
     ///
     /// The handle is stale or foreign.
+    #[inline]
     pub fn data(&self, id: ReceiverId) -> Result<&[u8], ReceiverError> {
         let index = self.table.find(id)?;
         Ok(&self.held(index)[self.content(index)])
@@ -245,6 +246,7 @@ impl Receivers {
     /// # Errors
     ///
     /// The handle is stale or foreign.
+    #[inline]
     pub fn receive_area(&mut self, id: ReceiverId) -> Result<&mut [u8], ReceiverError> {
         let index = self.table.find(id)?;
         let room = self.table.connection(index).recv_max() as usize;

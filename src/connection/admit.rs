@@ -4,7 +4,7 @@ use super::{Action, Actions, Connection, Event, EventError, Mode, flag};
 
 impl Connection {
     /// Refuses what makes no sense. Looks only, so that a refused event changes nothing.
-    #[inline(always)] // see `take_in`
+    #[inline(always)] // see `handle_known`
     pub(super) fn admit(&self, event: Event) -> Result<(), EventError> {
         refuse_if(self.is_poisoned(), EventError::Poisoned)?;
         if let Event::Attach { level, capacity } = event {

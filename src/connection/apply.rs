@@ -3,7 +3,7 @@
 use super::{Action, Actions, Connection, Event, Mode, flag};
 
 impl Connection {
-    #[inline(always)] // see `take_in`
+    #[inline(always)] // see `handle_known`
     pub(super) fn apply(&mut self, event: Event) {
         match event {
             Event::Attach { level, capacity } => self.attach(level, capacity),

@@ -61,7 +61,8 @@ impl Connection {
             Mode::Level | Mode::OneShot => self.clear(flag::READY),
             Mode::Edge | Mode::Optimistic | Mode::Completion => self.set(flag::READY),
         }
-        Some(self.pending())
+        // Only its budget can have made it another than a plain one.
+        Some(if self.is_within_budget() { self.pending_if_plain() } else { self.pending_in_any_state() })
     }
 
     /// `Consumed` of all that is buffered, and `BufferReleased` at once, for a plain connection to which nothing is left

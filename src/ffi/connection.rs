@@ -2,7 +2,7 @@
 
 use super::guarded;
 use super::status::*;
-use crate::connection::{Connection, Event, Mode, Policy};
+use crate::connection::{Actions, Connection, Event, EventError, Mode, Policy};
 
 /// Level-triggered watch: told again for as long as there is something.
 pub const DEMUXBUF_MODE_LEVEL: u8 = 0;
@@ -168,11 +168,20 @@ pub(super) const fn mask_error(status: i32) -> u32 {
     status as u32
 }
 
+/// For all events but those of every receive, which have code of their own.
 fn handle(connection: *mut demuxbuf_connection, event: Event) -> u32 {
+    step(connection, |connection| connection.handle(event))
+}
+
+#[inline(always)]
+fn step(
+    connection: *mut demuxbuf_connection,
+    body: impl FnOnce(&mut Connection) -> Result<Actions, EventError>,
+) -> u32 {
     let Some(connection) = connection_mut(connection) else {
         return mask_error(DEMUXBUF_ERR_NULL);
     };
-    match guarded(|| connection.handle(event)) {
+    match guarded(|| body(connection)) {
         Some(Ok(actions)) => actions.bits(),
         Some(Err(error)) => mask_error(error.code()),
         None => {
@@ -252,7 +261,7 @@ pub unsafe extern "C" fn demuxbuf_connection_attach(
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_readable(connection: *mut demuxbuf_connection) -> u32 {
-    handle(connection, Event::Readable)
+    step(connection, |connection| connection.handle_known(Event::Readable))
 }
 
 /// The host has a buffer of `capacity` bytes for this connection; or a larger one, which now holds what was buffered.
@@ -266,7 +275,7 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_granted(
     connection: *mut demuxbuf_connection,
     capacity: u32,
 ) -> u32 {
-    handle(connection, Event::BufferGranted { capacity })
+    step(connection, |connection| connection.handle_known(Event::BufferGranted { capacity }))
 }
 
 /// No buffer could be had; the host has queued the connection. It must not be moved until granted or cancelled.
@@ -299,7 +308,7 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_parked(connection: *mut demu
 /// `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_buffer_released(connection: *mut demuxbuf_connection) -> u32 {
-    handle(connection, Event::BufferReleased)
+    step(connection, |connection| connection.handle_known(Event::BufferReleased))
 }
 
 /// One receive brought `bytes` bytes, at most `demuxbuf_connection_recv_max`.
@@ -313,7 +322,7 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_released(connection: *mut de
 /// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_received(connection: *mut demuxbuf_connection, bytes: u32) -> u32 {
-    handle(connection, Event::Received { bytes })
+    step(connection, |connection| connection.handle_known(Event::Received { bytes }))
 }
 
 /// One receive found nothing.
@@ -351,7 +360,7 @@ pub unsafe extern "C" fn demuxbuf_connection_transport_error(connection: *mut de
 /// `DEMUXBUF_ERR_IN_FLIGHT` (from a slot).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_consumed(connection: *mut demuxbuf_connection, bytes: u32) -> u32 {
-    handle(connection, Event::Consumed { bytes })
+    step(connection, |connection| connection.handle_known(Event::Consumed { bytes }))
 }
 
 /// The decoder cannot go on until at least `bytes` more bytes have arrived. `DEMUXBUF_CANNOT_FIT` if there is no room

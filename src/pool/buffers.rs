@@ -89,11 +89,13 @@ impl Buffers {
         self.units
     }
 
+    #[inline]
     pub(super) fn free_units(&self) -> u32 {
         self.free_units
     }
 
     /// Units of a buffer of this size; 0 if there is no such size.
+    #[inline]
     pub(super) fn units_of(&self, size: u8) -> u32 {
         self.sizes.get(usize::from(size)).map_or(0, |size| size.units)
     }

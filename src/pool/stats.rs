@@ -47,11 +47,13 @@ pub struct PoolStats {
 }
 
 impl PoolStats {
+    #[inline]
     pub(super) fn took(&mut self) {
         self.leased += 1;
         self.leased_peak = self.leased_peak.max(self.leased);
     }
 
+    #[inline]
     pub(super) fn gave(&mut self) {
         self.leased -= 1;
     }

@@ -9,7 +9,7 @@ use crate::pool::Request;
 
 impl Receivers {
     /// As `handle` of `Readable`, of the receiver in this row.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn readable(&mut self, index: u32) -> Result<Actions, ReceiverError> {
         match self.begin_plainly(index) {
             Some(actions) => Ok(actions),
@@ -18,7 +18,7 @@ impl Receivers {
     }
 
     /// As `handle` of `Received`, of the receiver in this row.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn received(&mut self, index: u32, bytes: u32) -> Result<Actions, ReceiverError> {
         self.check_behind(index, bytes)?;
         match self.table.connection_mut(index).receive_plainly(bytes) {
@@ -32,7 +32,7 @@ impl Receivers {
     }
 
     /// As `decoded`, of the receiver in this row.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn consumed(&mut self, index: u32, bytes: u32, need_more: u32) -> Result<Actions, ReceiverError> {
         match self.finish_plainly(index, bytes, need_more) {
             Some(actions) => Ok(actions),

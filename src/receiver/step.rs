@@ -94,11 +94,8 @@ impl Receivers {
         }
     }
 
-    #[inline(always)] // so that the events of a plain receive have code for each of them alone
     pub(super) fn report(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
-        let connection = self.table.connection_mut(index);
-        connection.take_in(event)?;
-        let actions = connection.pending();
+        let actions = self.table.connection_mut(index).handle(event)?;
         // Only completion hosts have receives in flight.
         let entered = if self.config.policy.mode == Mode::Completion { self.enter_granted(index) } else { None };
         Ok(self.settle(index, entered.unwrap_or(actions)))
@@ -384,18 +381,19 @@ impl Receivers {
         }
     }
 
-    #[inline(always)] // see `report`
     pub(super) fn tell(&mut self, index: u32, event: Event) {
         let told = self.table.connection_mut(index).take_in(event);
         told.expect("the connection asked for what is reported to it");
     }
 
     /// Where the content lies inside what is held.
+    #[inline]
     pub(super) fn content(&self, index: u32) -> Range<usize> {
         let start = self.table.start(index) as usize;
         start..start + self.table.connection(index).level() as usize
     }
 
+    #[inline]
     pub(super) fn held(&self, index: u32) -> &[u8] {
         match self.table.place(index) {
             Place::Nowhere => &[],
@@ -404,6 +402,7 @@ impl Receivers {
         }
     }
 
+    #[inline]
     pub(super) fn held_mut(&mut self, index: u32) -> &mut [u8] {
         match self.table.place(index) {
             Place::Nowhere => &mut [],
@@ -420,6 +419,7 @@ impl Receivers {
 
     /// Refuses received bytes that cannot lie behind the content, because nobody asked for the area that the content
     /// is moved to the front for. Where it is at the front, the machine knows the room.
+    #[inline]
     pub(super) fn check_behind(&self, index: u32, bytes: u32) -> Result<(), ReceiverError> {
         let (start, connection) = (self.table.start(index), self.table.connection(index));
         let behind = connection.capacity() - start - connection.level();

@@ -89,6 +89,21 @@ impl Program {
         Program { name: "h2relay".into(), sources, linking: Linking::Static, flags: Vec::new() }
     }
 
+    /// Of a program in C that is linked statically: the same, watched by `ffi-tests/c/counted.c`. It ends with an error if
+    /// the library allocates outside of the calls that make pools, or does not give everything back.
+    pub fn counted(mut self) -> Program {
+        const ALLOCATOR: [&str; 9] =
+            ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "mmap", "mmap64", "munmap", "free"];
+        const MAKERS: [&str; 5] = ["pool_new", "pool_free", "shards_new", "shards_pool", "shards_free"];
+        let makers = MAKERS.iter().map(|name| format!("demuxbuf_{name}"));
+        let wrapped = ALLOCATOR.iter().map(|name| (*name).to_owned()).chain(makers);
+        self.flags.extend(wrapped.map(|name| format!("-Wl,--wrap={name}")));
+        // The program's own calls go by the wrappers: only the library's are watched.
+        self.flags.extend(["malloc", "calloc", "realloc", "free"].map(|name| format!("-D{name}=__real_{name}")));
+        self.sources.push("ffi-tests/c/counted.c".into());
+        self
+    }
+
     /// Builds it with every warning an error; returns where it is.
     ///
     /// # Panics

@@ -27,7 +27,7 @@ fn sources() -> Vec<String> {
 fn every_scenario_plays_through_sync() {
     let sources = sources();
     let sources: Vec<_> = sources.iter().map(String::as_str).collect();
-    let program = Program::new("tasklet", &sources).build();
+    let program = Program::new("tasklet", &sources).counted().build();
     for seed in ["0", "1"] {
         let printed = run(Command::new(&program).arg(seed));
         let played: Vec<_> = printed.lines().map(|line| line.strip_suffix(" ok").expect("NAME ok")).collect();

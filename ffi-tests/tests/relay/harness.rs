@@ -51,7 +51,7 @@ pub(crate) struct Relay {
 /// The relay's program, built once.
 pub(crate) fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| Program::h2relay().build())
+    PROGRAM.get_or_init(|| Program { name: "h2relay_counted".into(), ..Program::h2relay() }.counted().build())
 }
 
 /// The command that starts the relay: under what `RUNNER` says (valgrind), if it says anything.

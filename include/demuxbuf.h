@@ -255,7 +255,8 @@ typedef struct {
   uint32_t waiters_max;
   // Parking slots of 64 bytes.
   uint32_t slots;
-  // Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait.
+  // Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait. None may be larger than the
+  // first buffer, into which what was parked has to come back.
   uint32_t large_slots[3];
   // The most tenants at once.
   uint32_t tenants_max;
@@ -985,8 +986,8 @@ demuxbuf_step demuxbuf_receiver_grow(demuxbuf_pool *pool,
 // Requests in the name of `tenant` from now on, or with 0 in nobody's. What is held or waited for stays as it is.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1).
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant); nothing
-// is changed then.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
+// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
 int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
                                      uint64_t receiver,
                                      uint64_t tenant);

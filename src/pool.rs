@@ -482,12 +482,16 @@ impl Pool {
         self.deadlines.stop(lease.index());
     }
 
-    /// Keeps a tenant while somebody may request in its name; returns its index. `None` is nobody's.
-    pub(crate) fn pin_tenant(&mut self, tenant: Option<TenantId>) -> Result<u32, PoolError> {
+    /// Keeps a tenant while somebody may request buffers of this size in its name; returns its index. `None` is nobody's.
+    pub(crate) fn pin_tenant(&mut self, tenant: Option<TenantId>, size: u8) -> Result<u32, PoolError> {
         let Some(tenant) = tenant else {
             return Ok(0);
         };
         let index = self.tenants.find(tenant).ok_or(PoolError::StaleTenant)?;
+        let units = self.buffers.units_of(size);
+        if !self.tenants.could_take(index, units) {
+            return Err(PoolError::TooLarge { units });
+        }
         self.tenants.pin(index);
         Ok(index)
     }

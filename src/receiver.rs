@@ -339,10 +339,11 @@ impl Receivers {
     ///
     /// # Errors
     ///
-    /// The receiver or the tenant is stale or foreign. Nothing is changed.
+    /// The receiver or the tenant is stale or foreign; its cap is below a receiver's first buffer, which it could
+    /// therefore never have. Nothing is changed.
     pub fn set_tenant(&mut self, id: ReceiverId, tenant: Option<TenantId>) -> Result<(), ReceiverError> {
         let index = self.table.find(id)?;
-        let next = self.pool.pin_tenant(tenant)?;
+        let next = self.pool.pin_tenant(tenant, self.config.first_size)?;
         self.pool.unpin_tenant(self.table.tenant(index));
         self.table.set_tenant(index, next);
         Ok(())

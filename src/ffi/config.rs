@@ -40,7 +40,8 @@ pub struct demuxbuf_pool_config {
     pub waiters_max: u32,
     /// Parking slots of 64 bytes.
     pub slots: u32,
-    /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait.
+    /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait. None may be larger than the
+    /// first buffer, into which what was parked has to come back.
     pub large_slots: [u32; 3],
     /// The most tenants at once.
     pub tenants_max: u32,

@@ -192,8 +192,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_grow(
 /// Requests in the name of `tenant` from now on, or with 0 in nobody's. What is held or waited for stays as it is.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1).
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant); nothing
-/// is changed then.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
+/// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, receiver: u64, tenant: u64) -> i32 {
     let id = ReceiverId::from_bits(receiver);

@@ -21,7 +21,8 @@ pub struct ReceiversConfig {
     pub receivers_max: u32,
     /// Parking slots of 64 bytes. With fewer than `receivers_max`, parking may have to wait.
     pub slots: u32,
-    /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only when the pool asks.
+    /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only when the pool asks. None may be larger than the
+    /// first buffer, into which what was parked has to come back.
     pub large_slots: [u32; 3],
     /// Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
     /// own; `None` for always the receiver's own.
@@ -86,7 +87,17 @@ impl ReceiversConfig {
         if self.buffer_bytes % default != 0 {
             return Err(ConfigError::NotDivisible { buffer_bytes: self.buffer_bytes, units: default });
         }
-        self.check_first_request(units)
+        self.check_first_request(units)?;
+        self.check_slots(units * (self.buffer_bytes / default))
+    }
+
+    /// Whether what fits into a slot fits into a first buffer: a slot may be full when the buffer is granted.
+    fn check_slots(&self, first_bytes: u32) -> Result<(), ConfigError> {
+        let used = self.large_slots.iter().zip(&SLOT_SIZES[1..]).filter(|(count, _)| **count > 0);
+        match used.map(|(_, &bytes)| bytes as u32).max() {
+            Some(slot_bytes) if slot_bytes > first_bytes => Err(ConfigError::SlotTooLarge { slot_bytes, first_bytes }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether every class can ever be granted a first buffer.
@@ -139,6 +150,13 @@ pub enum ConfigError {
         /// Value of `pool.sizes[0]`.
         units: u32,
     },
+    /// A parking slot is larger than a receiver's first buffer.
+    SlotTooLarge {
+        /// Bytes of the largest of `large_slots`.
+        slot_bytes: u32,
+        /// Bytes of a buffer of `first_size`.
+        first_bytes: u32,
+    },
     /// A table could not be reserved.
     NoMemory {
         /// The field that sets its size.
@@ -156,7 +174,7 @@ impl ConfigError {
     /// Whether memory was missing, as opposed to a value that is never allowed.
     pub fn is_out_of_memory(&self) -> bool {
         match self {
-            ConfigError::OutOfRange { .. } | ConfigError::NotDivisible { .. } => false,
+            ConfigError::OutOfRange { .. } | ConfigError::NotDivisible { .. } | ConfigError::SlotTooLarge { .. } => false,
             ConfigError::NoMemory { .. } => true,
             ConfigError::Pool(error) => matches!(error, pool::ConfigError::AllocationFailed { .. }),
             ConfigError::Memory(error) => matches!(error, MemoryError::AllocationFailed { .. }),
@@ -176,6 +194,11 @@ impl fmt::Display for ConfigError {
             ConfigError::NoMemory { field, entries } => {
                 write!(f, "{field}: no memory for a table of {entries} entries")
             }
+            ConfigError::SlotTooLarge { slot_bytes, first_bytes } => write!(
+                f,
+                "large_slots has slots of {slot_bytes} bytes and a buffer of first_size has {first_bytes}; allowed are \
+                 slots that are no larger"
+            ),
             ConfigError::Pool(error) => error.fmt(f),
             ConfigError::Memory(error) => error.fmt(f),
         }

@@ -215,10 +215,10 @@ impl Source {
         }
     }
 
-    /// Keeps a tenant while somebody may request in its name; returns its index.
-    pub(super) fn pin_tenant(&mut self, tenant: Option<TenantId>) -> Result<u32, ReceiverError> {
+    /// Keeps a tenant while somebody may request buffers of this size in its name; returns its index.
+    pub(super) fn pin_tenant(&mut self, tenant: Option<TenantId>, size: u8) -> Result<u32, ReceiverError> {
         match self {
-            Source::Pool(pool) => Ok(pool.pin_tenant(tenant)?),
+            Source::Pool(pool) => Ok(pool.pin_tenant(tenant, size)?),
             #[cfg(feature = "std")]
             Source::Shard(shard) => shard.check_tenant(tenant).map(|()| 0),
         }

@@ -91,3 +91,22 @@ fn who_finds_no_slot_keeps_the_buffer_and_is_shed_when_its_time_has_come() {
     let shed = |&&id: &&ReceiverId| receivers.pending(id).expect("the handle is live").has(Action::Shed);
     assert_eq!((ids.iter().filter(shed).count(), receivers.stats().shed), (1, 1), "one at a time");
 }
+
+/// A slot is received into while a buffer is waited for, so it may be full when the buffer is granted.
+#[test]
+fn a_slot_larger_than_the_buffer_it_comes_back_into_is_refused() {
+    let mut config = ReceiversConfig::new(4, 4);
+    config.buffer_bytes = 192;
+    config.large_slots = [1, 0, 0];
+    let refused = Receivers::new(&config).expect_err("256 bytes do not fit into 192");
+    assert_eq!(
+        refused.to_string(),
+        "large_slots has slots of 256 bytes and a buffer of first_size has 192; allowed are slots that are no larger"
+    );
+    // A residue is grown before it is parked: it is the first size that counts, not the largest.
+    config.set_buffer_sizes(&[4_096, 1_024]).expect("two sizes");
+    (config.first_size, config.large_slots) = (1, [0, 0, 1]);
+    Receivers::new(&config).expect_err("4096 bytes do not fit into 1024");
+    config.large_slots = [1, 1, 0];
+    Receivers::new(&config).expect("1024 bytes fit into 1024");
+}

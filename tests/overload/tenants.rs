@@ -296,6 +296,23 @@ fn a_tenant_stays_while_receivers_request_in_its_name() {
 }
 
 #[test]
+fn a_cap_below_the_first_buffer_is_refused_before_anybody_asks_for_one() {
+    let mut config = ReceiversConfig::new(4, 1);
+    config.set_buffer_sizes(&[1_024, 4_096]).expect("two sizes");
+    (config.first_size, config.pool.tenants_max) = (1, 2);
+    let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+    let [small, large] = [3, 4].map(|cap| receivers.create_tenant(&capped(cap)).expect("there is room"));
+    let id = receivers.attach(0, 0).expect("the table has room");
+    assert_eq!(receivers.set_tenant(id, Some(small)), Err(ReceiverError::TooLarge));
+    receivers.remove_tenant(small).expect("it is known");
+    assert_eq!(receivers.describe_tenant(small), Err(ReceiverError::Stale), "nobody requests in its name");
+    receivers.set_tenant(id, Some(large)).expect("its cap leaves one");
+    let actions = receivers.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
+    assert!(actions.has(demuxbuf::connection::Action::Recv), "{actions:?}");
+    assert_eq!(receivers.describe_tenant(large).expect("it is known").out_units, 4);
+}
+
+#[test]
 fn a_hundred_thousand_tenants_take_turns() {
     const TENANTS: u32 = 100_000;
     let mut pool = new_pool(&PoolConfig { tenants_max: TENANTS, ..PoolConfig::new(10, 2 * TENANTS) });

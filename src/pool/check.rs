@@ -23,7 +23,7 @@ impl Pool {
             ensure(waiting == class.waiting as usize, "I2: as many wait as are counted")?;
             ensure(class.out <= class.cap, "a class never has more out than its cap")?;
             let next = self.next_of(index);
-            let idle = next.is_some_and(|units| self.verdict(index, units) == Verdict::Fits);
+            let idle = next.is_some_and(|(_, units)| self.verdict(index, units) == Verdict::Fits);
             ensure(!idle || self.is_behind_larger(index), "I3: no buffer is free that a waiter may take")?;
         }
         let waiting = self.classes.iter().map(|class| class.waiting).sum::<u32>();

@@ -3,6 +3,7 @@
 use super::buffers::{Lease, LeaseState};
 use super::id::{Generation, LeaseId, WaitId};
 use super::list::{Links, NIL};
+use super::tenants::Turn;
 use super::waits::{Wait, WaitState};
 use super::{Class, Pool, PoolError, Request};
 
@@ -14,6 +15,15 @@ pub(super) enum Verdict {
     Short,
     /// Its reserve or its cap keeps it back.
     Kept,
+}
+
+/// Who is served next.
+#[derive(Clone, Copy)]
+struct Served {
+    class: usize,
+    turn: Turn,
+    /// A bit for each class that could have been.
+    eligible: u8,
 }
 
 impl Pool {
@@ -65,15 +75,18 @@ impl Pool {
         }
     }
 
-    /// Units that the next waiter of a class needs, if somebody waits whom no cap of his own keeps back.
-    pub(super) fn next_of(&self, class: usize) -> Option<u32> {
-        let index = self.tenants.next(self.waits.table(), class)?;
-        Some(self.buffers.units_of(self.waits.table()[index as usize].size))
+    /// Whose turn it is in a class, and how many units that takes; `None` if nobody waits whom no cap of his own keeps
+    /// back.
+    #[inline]
+    pub(super) fn next_of(&self, class: usize) -> Option<(Turn, u32)> {
+        let turn = self.tenants.next(self.waits.table(), class)?;
+        Some((turn, self.buffers.units_of(self.waits.table()[turn.wait as usize].size)))
     }
 
     /// Whether a more critical class keeps its turn for a buffer that is larger than what is free.
     pub(super) fn is_behind_larger(&self, class: usize) -> bool {
-        (0..class).any(|other| self.next_of(other).is_some_and(|units| self.verdict(other, units) == Verdict::Short))
+        (0..class)
+            .any(|other| self.next_of(other).is_some_and(|(_, units)| self.verdict(other, units) == Verdict::Short))
     }
 
     /// Whether somebody waits whom a released buffer could help.
@@ -90,54 +103,53 @@ impl Pool {
     }
 
     fn serve_waiters(&mut self) {
-        while let Some(class) = self.next_class() {
-            self.hand_over(class);
+        while self.stats.waiting > 0 && self.buffers.free_units() > 0 {
+            let Some(next) = self.next_served() else {
+                return;
+            };
+            self.hand_over(next);
         }
     }
 
     /// Of the classes with waiters that are eligible: the one passed most often, if that is too often; else the first.
-    pub(super) fn next_class(&self) -> Option<usize> {
-        let mut first = None;
-        let mut overdue = None;
+    fn next_served(&self) -> Option<Served> {
+        let mut served: Option<Served> = None;
+        let (mut eligible, mut too_often) = (0, u64::from(self.class_burst));
         for class in 0..usize::from(self.classes_used) {
-            match self.next_of(class).map(|units| self.verdict(class, units)) {
-                None | Some(Verdict::Kept) => continue,
-                Some(Verdict::Short) => break,
-                Some(Verdict::Fits) => {}
+            let Some((turn, units)) = self.next_of(class) else {
+                continue;
+            };
+            match self.verdict(class, units) {
+                Verdict::Kept => continue,
+                Verdict::Short => break,
+                Verdict::Fits => eligible |= 1 << class,
             }
-            first = first.or(Some(class));
             let bypassed = self.classes[class].bypassed;
-            let most = overdue.map_or(0, |most: usize| self.classes[most].bypassed + 1);
-            if bypassed >= u64::from(self.class_burst).max(most) {
-                overdue = Some(class);
+            if served.is_none() || bypassed >= too_often {
+                too_often = too_often.max(bypassed + 1);
+                served = Some(Served { class, turn, eligible });
             }
         }
-        overdue.or(first)
+        served.map(|served| Served { eligible, ..served })
     }
 
-    pub(super) fn hand_over(&mut self, chosen: usize) {
-        for class in 0..usize::from(self.classes_used) {
-            match self.next_of(class).map(|units| self.verdict(class, units)) {
-                None | Some(Verdict::Kept) => {}
-                Some(Verdict::Short) => break,
-                Some(Verdict::Fits) => {
-                    self.tenants.count_grant(class);
-                    self.classes[class].bypassed += 1;
-                }
-            }
+    fn hand_over(&mut self, next: Served) {
+        let Served { class: chosen, turn, eligible } = next;
+        for class in (0..usize::from(self.classes_used)).filter(|class| eligible >> class & 1 == 1) {
+            self.tenants.count_grant(class);
+            self.classes[class].bypassed += 1;
         }
         self.classes[chosen].bypassed = 0;
-        let index = self.tenants.next(self.waits.table(), chosen).expect("a class is chosen for its next waiter");
         // Its own grant is among those counted.
-        let passed = self.tenants.passed(&self.waits.table()[index as usize]) - 1;
-        self.tenants.serve(self.waits.table_mut(), chosen);
+        let passed = self.tenants.passed(&self.waits.table()[turn.wait as usize]) - 1;
+        self.tenants.serve(self.waits.table_mut(), chosen, turn);
         self.leave_class(chosen);
-        let Wait { token, tenant, class, size, is_timed, .. } = self.waits.table()[index as usize];
+        let Wait { token, tenant, class, size, is_timed, .. } = self.waits.table()[turn.wait as usize];
         let request = Request { token, tenant: None, class, size, is_timed };
         let lease = self.take_buffer(&request, tenant, LeaseState::Assigned);
-        let wait = &mut self.waits.table_mut()[index as usize];
+        let wait = &mut self.waits.table_mut()[turn.wait as usize];
         (wait.passed, wait.state, wait.buffer) = (passed, WaitState::Assigned, lease.index());
-        self.assigned.push_back(self.waits.table_mut(), index);
+        self.assigned.push_back(self.waits.table_mut(), turn.wait);
         self.stats.granted_by_hand_over += 1;
         self.stats.passed_peak = self.stats.passed_peak.max(passed);
     }

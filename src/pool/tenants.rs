@@ -110,6 +110,15 @@ impl Linked<ENTITLED> for Flow {
     }
 }
 
+/// Whose turn it is.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    flow: u32,
+    is_entitled: bool,
+    /// The wait at the front of the flow.
+    pub(super) wait: u32,
+}
+
 /// The rings of one class.
 #[derive(Clone, Copy, Debug)]
 struct Rings {
@@ -321,28 +330,25 @@ impl Tenants {
         self.free_if_done(tenant);
     }
 
-    /// The wait of this class that is to be served next.
-    pub(super) fn next(&self, waits: &[Wait], class: usize) -> Option<u32> {
-        let (flow, _) = self.choose(waits, class)?;
-        Some(self.flows[flow as usize].queue.head)
+    /// Whose turn it is in this class.
+    #[inline]
+    pub(super) fn next(&self, waits: &[Wait], class: usize) -> Option<Turn> {
+        let (flow, is_entitled) = self.choose(waits, class)?;
+        Some(Turn { flow, is_entitled, wait: self.flows[flow as usize].queue.head })
     }
 
-    /// Takes the wait that `next` names out of its queue and moves the rings on. Its tenant `took` a buffer next.
-    pub(super) fn serve(&mut self, waits: &mut [Wait], class: usize) {
-        let Some((chosen, is_entitled)) = self.choose(waits, class) else {
-            return;
-        };
-        let index = self.flows[chosen as usize].queue.head;
-        if is_entitled {
+    /// Takes the wait that `next` named out of its queue and moves the rings on. Its tenant `took` a buffer next.
+    pub(super) fn serve(&mut self, waits: &mut [Wait], class: usize, turn: Turn) {
+        if turn.is_entitled {
             let rings = &mut self.rings[class];
             rings.entitled_run += 1;
-            rings.entitled.unlink(&mut self.flows, chosen);
-            rings.entitled.push_back(&mut self.flows, chosen);
+            rings.entitled.unlink(&mut self.flows, turn.flow);
+            rings.entitled.push_back(&mut self.flows, turn.flow);
         } else {
             self.rings[class].entitled_run = 0;
-            self.move_on(waits, class, chosen);
+            self.move_on(waits, class, turn.flow);
         }
-        self.leave_queue(waits, index);
+        self.leave_queue(waits, turn.wait);
     }
 
     /// A tenant has so many units more out.
@@ -351,7 +357,7 @@ impl Tenants {
         let entry = &mut self.tenants[tenant as usize];
         entry.out += units;
         entry.granted += 1;
-        if entry.waiting > 0 {
+        if entry.waiting > 0 && entry.is_limited() {
             self.place_all(waits, tenant);
         }
     }
@@ -361,7 +367,7 @@ impl Tenants {
     pub(super) fn gave(&mut self, waits: &[Wait], tenant: u32, units: u32) {
         let entry = &mut self.tenants[tenant as usize];
         entry.out -= units;
-        if entry.waiting > 0 {
+        if entry.waiting > 0 && entry.is_limited() {
             self.place_all(waits, tenant);
         } else if entry.life == Life::Retiring {
             self.free_if_done(tenant);
@@ -478,6 +484,9 @@ impl Tenants {
             return (false, false);
         }
         let tenant = &self.tenants[flow / self.classes];
+        if !tenant.is_limited() {
+            return (true, false);
+        }
         let open = self.need(waits, flow as u32) <= tenant.cap.saturating_sub(tenant.out);
         (open, open && tenant.out < tenant.guaranteed)
     }
@@ -488,6 +497,9 @@ impl Tenants {
         let rings = &mut self.rings[index % self.classes];
         let flow = &mut self.flows[index];
         let (was_open, was_entitled) = (flow.in_open, flow.in_entitled);
+        if (open, entitled) == (was_open, was_entitled) {
+            return;
+        }
         (flow.in_open, flow.in_entitled) = (open, entitled);
         if open != was_open {
             (flow.deficit, flow.in_turn, flow.free_since) = (0, false, rings.grants);
@@ -506,6 +518,11 @@ impl Tenants {
 }
 
 impl Tenant {
+    /// Whether it matters how much it has out.
+    fn is_limited(&self) -> bool {
+        self.cap != u32::MAX || self.guaranteed > 0
+    }
+
     fn new(share: TenantConfig, generation: Generation) -> Tenant {
         Tenant {
             granted: 0,

@@ -17,22 +17,27 @@ impl Connection {
     /// The table of actions, for a plain connection.
     #[inline(always)]
     pub(super) fn pending_if_plain(&self) -> Actions {
-        let action = match (self.level, self.has(flag::READY), self.has(flag::BUFFER)) {
+        self.with_watch(match (self.level, self.has(flag::READY), self.has(flag::BUFFER)) {
             (1.., _, _) => Action::Demux.into(),
             (0, true, true) => Action::Recv.into(),
             (0, true, false) => Action::RequestBuffer.into(),
             (0, false, true) => Action::ReleaseBuffer.into(),
             (0, false, false) => Actions::NONE,
-        };
+        })
+    }
+
+    /// With what the watch of a plain connection needs.
+    #[inline(always)]
+    fn with_watch(&self, actions: Actions) -> Actions {
         let watch = match self.mode() {
             Mode::Level | Mode::Edge => true,
             Mode::OneShot | Mode::Optimistic => !self.has(flag::READY),
             Mode::Completion => false,
         };
         match (watch, self.has(flag::ARMED)) {
-            (true, false) => action | Action::WantRecv,
-            (false, true) => action | Action::StopRecv,
-            _ => action,
+            (true, false) => actions | Action::WantRecv,
+            (false, true) => actions | Action::StopRecv,
+            _ => actions,
         }
     }
 
@@ -45,7 +50,7 @@ impl Connection {
         }
         self.reads = 0;
         self.capacity = capacity;
-        self.pending_if_plain()
+        self.with_watch(Action::Recv.into())
     }
 
     /// `Received` for a plain connection that has room left afterwards; `None`, and nothing is changed, for another.
@@ -62,7 +67,7 @@ impl Connection {
             Mode::Edge | Mode::Optimistic | Mode::Completion => self.set(flag::READY),
         }
         // Only its budget can have made it another than a plain one.
-        Some(if self.is_within_budget() { self.pending_if_plain() } else { self.pending_in_any_state() })
+        Some(if self.is_within_budget() { self.with_watch(Action::Demux.into()) } else { self.pending_in_any_state() })
     }
 
     /// `Consumed` of all that is buffered, and `BufferReleased` at once, for a plain connection to which nothing is left
@@ -76,7 +81,7 @@ impl Connection {
         self.level = 0;
         self.capacity = 0;
         self.clear(flag::BUFFER);
-        Some(self.pending_if_plain())
+        Some(self.with_watch(Actions::NONE))
     }
 }
 

@@ -174,7 +174,9 @@ impl ConfigError {
     /// Whether memory was missing, as opposed to a value that is never allowed.
     pub fn is_out_of_memory(&self) -> bool {
         match self {
-            ConfigError::OutOfRange { .. } | ConfigError::NotDivisible { .. } | ConfigError::SlotTooLarge { .. } => false,
+            ConfigError::OutOfRange { .. } | ConfigError::NotDivisible { .. } | ConfigError::SlotTooLarge { .. } => {
+                false
+            }
             ConfigError::NoMemory { .. } => true,
             ConfigError::Pool(error) => matches!(error, pool::ConfigError::AllocationFailed { .. }),
             ConfigError::Memory(error) => matches!(error, MemoryError::AllocationFailed { .. }),

@@ -123,7 +123,8 @@ static const struct buffers_kind POOL = {
 };
 
 /* Each size of slot that is needed for the largest residue may take as much memory as the buffers do: what is parked
-   when all are full finds a slot, and memory stays within a small multiple of the buffers'. */
+   when all are full finds a slot, and memory stays within a small multiple of the buffers'. None is larger than a buffer,
+   which has to take back what a slot holds. */
 static void set_parking(demuxbuf_pool_config *config, const struct options *options)
 {
     static const uint32_t SLOT_BYTES[] = {256, 1024, 4096};
@@ -135,6 +136,9 @@ static void set_parking(demuxbuf_pool_config *config, const struct options *opti
     config->policy.park_bytes = options->park_bytes < 64 ? options->park_bytes : 64;
     config->policy.reclaim_bytes = options->park_bytes;
     for (uint32_t size = 0; size < 3 && options->park_bytes > smaller_bytes; size++) {
+        if (SLOT_BYTES[size] > options->buffer_bytes) {
+            break;
+        }
         uint64_t slots = (uint64_t)options->buffers * options->buffer_bytes / SLOT_BYTES[size];
         config->large_slots[size] = slots < config->receivers_max ? (uint32_t)slots : config->receivers_max;
         smaller_bytes = SLOT_BYTES[size];

@@ -1,0 +1,268 @@
+//! The cost of one receive cycle, uncontended: readable, a buffer, bytes, all of them decoded, the buffer given back. In
+//! Rust and through both kinds of C library, beside what proxies write by hand in C (`baseline/cycle`).
+//!
+//! Instructions are counted by callgrind: the difference of two runs, so that start and end are left out. Time is taken in
+//! rounds in which every program has its turn, so that a busy moment of the machine hits all alike; a harness that
+//! measures one function after the other could not do that, nor measure what is linked in three ways. Ratios of times are
+//! the median of the rounds' ratios.
+//!
+//! The transport and the decoder are empty. In the columns with a size, each cycle receives so many bytes by `recv(2)`
+//! from a socket of `socketpair(2)`, the cheapest one there is: with one connection busy, whose buffer stays in the
+//! processor's cache whoever keeps it; and with 64 busy in turn.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
+mod support;
+
+use demuxbuf::connection::{Action, Event};
+use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf_ffi_tests::{Linking, Program, run};
+use serde_json::json;
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::{Options, Report, Samples, has_valgrind, instructions, ratio};
+
+type Error = Box<dyn std::error::Error>;
+
+// The same as in `baseline/cycle/host.h`.
+const CONNECTIONS: usize = 64;
+const BUFFERS: u32 = 8;
+const RECEIVED_BYTES: u32 = 100;
+
+/// What is received from sockets: bytes, and how many connections are busy. The larger leaves a byte of the buffer free,
+/// so that one receive runs dry.
+const RECEIVES: [(u32, u32); 4] = [(1024, 1), (1024, 64), (16383, 1), (16383, 64)];
+
+/// A way to manage receive buffers.
+struct Way {
+    title: &'static str,
+    /// Calls of the library.
+    calls: Option<u32>,
+    code: Code,
+}
+
+enum Code {
+    /// This program.
+    Rust,
+    C {
+        source: &'static str,
+        linking: Linking,
+    },
+}
+
+/// Ratios are to these.
+const PER_THREAD: usize = 0;
+const OWN: usize = 3;
+
+const fn by_hand(title: &'static str, source: &'static str) -> Way {
+    Way { title, calls: None, code: Code::C { source, linking: Linking::Static } }
+}
+
+const fn through_c(title: &'static str, calls: u32, source: &'static str, linking: Linking) -> Way {
+    Way { title, calls: Some(calls), code: Code::C { source, linking } }
+}
+
+const WAYS: [Way; 9] = [
+    by_hand("(a) C, list and queues of each thread", "per_thread"),
+    by_hand("(b) C, one lock", "one_lock"),
+    by_hand("(c) C, malloc and free", "malloc"),
+    by_hand("(d) C, a buffer for each connection", "own"),
+    Way { title: "receivers, Rust", calls: Some(3), code: Code::Rust },
+    through_c("receivers, C, static library", 3, "receiver", Linking::Static),
+    through_c("receivers, C, shared library", 3, "receiver", Linking::Shared),
+    through_c("state machine alone, C, static library", 2, "machine", Linking::Static),
+    through_c("state machine alone, C, shared library", 2, "machine", Linking::Shared),
+];
+
+fn main() -> Result<(), Error> {
+    let options = Options::read();
+    if let [name, cycles, bytes, busy] = options.child.as_slice() {
+        assert_eq!(name, "receivers");
+        return receivers(cycles.parse()?, bytes.parse()?, busy.parse()?);
+    }
+    let programs: Vec<Programs> = WAYS.iter().map(Programs::build).collect();
+    let counts: Vec<Option<f64>> = if options.smoke {
+        // One is enough to see that it works.
+        let last = programs.len() - 1;
+        (0..=last).map(|way| (way == last && has_valgrind()).then(|| count(&programs[way]))).collect()
+    } else if has_valgrind() {
+        programs.iter().map(|programs| Some(count(programs))).collect()
+    } else {
+        vec![None; programs.len()]
+    };
+
+    let rounds = options.pick(1, 25, 250);
+    let cycles = options.pick(640, 640_000, 640_000);
+    let empty = measure(rounds, PER_THREAD, &programs, |programs| programs.run(cycles, 0, 64));
+    let cycles = options.pick(640, 12_800, 12_800);
+    let received =
+        RECEIVES.map(|(bytes, busy)| measure(rounds, OWN, &programs, |programs| programs.run(cycles, bytes, busy)));
+
+    let columns = [
+        "one cycle",
+        "calls",
+        "instructions",
+        "to (a)",
+        "ns",
+        "ns to (a)",
+        "1 KiB, 1 busy",
+        "to (d)",
+        "1 KiB, 64 busy",
+        "to (d) ",
+        "16 KiB, 1 busy",
+        " to (d)",
+        "16 KiB, 64 busy",
+        " to (d) ",
+    ];
+    let mut report = Report::new("cycle", &columns, &options);
+    report.fact("rounds", rounds);
+    for (way, of) in WAYS.iter().enumerate() {
+        let mut cells = vec![json!(of.title), json!(of.calls), json!(counts[way].map(|count| count.round() as u64))];
+        cells.push(ratio(counts[way], counts[PER_THREAD]));
+        for (time, ratio) in std::iter::once(&empty).chain(&received).map(|all| &all[way]) {
+            cells.extend([json!(time.median()), json!(ratio.median())]);
+        }
+        report.row(cells);
+    }
+    report.finish();
+    Ok(())
+}
+
+/// What a way is built to: without a system call, and with.
+struct Programs {
+    empty: Command,
+    receiving: Command,
+}
+
+impl Programs {
+    fn build(way: &Way) -> Programs {
+        let Code::C { source, linking } = way.code else {
+            let this = || support::child("receivers", &[]);
+            return Programs { empty: this(), receiving: this() };
+        };
+        let linked = if way.calls.is_some() { format!("-{linking:?}").to_lowercase() } else { String::new() };
+        let program = |name: &str, flags: &[&str]| {
+            let flags = ["-D_GNU_SOURCE"].iter().chain(flags).map(ToString::to_string).collect();
+            let sources = vec![PathBuf::from(format!("benches/baseline/cycle/{source}.c"))];
+            let name = format!("cycle-{source}{linked}{name}");
+            Command::new(Program { name, sources, linking, flags }.build())
+        };
+        Programs { empty: program("", &[]), receiving: program("-recv", &["-DRECV"]) }
+    }
+
+    /// Nanoseconds of one cycle; with 0 bytes none are received.
+    fn run(&self, cycles: u32, bytes: u32, busy: u32) -> f64 {
+        let spent = run(&mut self.command(cycles, bytes, busy));
+        let spent: f64 = spent.trim().parse().expect("it prints nanoseconds");
+        spent / f64::from(cycles)
+    }
+
+    fn command(&self, cycles: u32, bytes: u32, busy: u32) -> Command {
+        let of = if bytes == 0 { &self.empty } else { &self.receiving };
+        let mut command = Command::new(of.get_program());
+        command.args(of.get_args()).args([cycles, bytes, busy].map(|number| number.to_string()));
+        command
+    }
+}
+
+fn count(programs: &Programs) -> f64 {
+    let (few, many) = (6_400, 25_600);
+    let [few_counted, many_counted] = [few, many].map(|cycles| instructions(&programs.command(cycles, 0, 64)));
+    (many_counted - few_counted) as f64 / f64::from(many - few)
+}
+
+/// Of each program the times, and their ratios to those of one of them in the same round.
+fn measure(rounds: u32, to: usize, programs: &[Programs], time: impl Fn(&Programs) -> f64) -> Vec<(Samples, Samples)> {
+    let mut samples: Vec<_> = programs.iter().map(|_| (Samples::new(), Samples::new())).collect();
+    for _ in 0..rounds {
+        let times: Vec<f64> = programs.iter().map(&time).collect();
+        for ((all, ratios), &time) in samples.iter_mut().zip(&times) {
+            all.record(time);
+            ratios.record(time / times[to]);
+        }
+    }
+    samples
+}
+
+/// The same loop as `baseline/cycle/receiver.c`; prints the same.
+fn receivers(cycles: u64, bytes: usize, busy: usize) -> Result<(), Error> {
+    let mut receivers = Receivers::new(&ReceiversConfig::new(BUFFERS, CONNECTIONS as u32))?;
+    let mut ids = [ReceiverId::from_bits(0); CONNECTIONS];
+    for (token, id) in ids.iter_mut().enumerate() {
+        *id = receivers.attach(0, token as u64)?;
+        receivers.handle(*id, Event::done(Action::WantRecv))?;
+    }
+    let turns = cycles / busy as u64;
+    let spent = if bytes == 0 {
+        let begin = Instant::now();
+        for _ in 0..turns {
+            turn(&mut receivers, &ids, |_, area| {
+                black_box(area.as_mut_ptr());
+                Ok(black_box(RECEIVED_BYTES))
+            })?;
+        }
+        begin.elapsed()
+    } else {
+        let content = vec![0; bytes];
+        let mut sockets = open_sockets()?;
+        let mut spent = Duration::ZERO;
+        for _ in 0..turns {
+            for (_, peer) in &mut sockets[..busy] {
+                peer.write_all(&content)?;
+            }
+            let begin = Instant::now();
+            turn(&mut receivers, &ids[..busy], |index, area| Ok(sockets[index].0.read(area)? as u32))?;
+            spent += begin.elapsed();
+        }
+        spent
+    };
+    let pool = receivers.stats().pool;
+    let all = turns * busy as u64;
+    assert_eq!((pool.granted_at_once, pool.released, pool.leased), (all, all, 0), "each cycle takes and gives back");
+    println!("{}", spent.as_nanos());
+    Ok(())
+}
+
+fn open_sockets() -> Result<Vec<(UnixStream, UnixStream)>, Error> {
+    let open = |_| {
+        let pair = UnixStream::pair()?;
+        pair.0.set_nonblocking(true)?;
+        Ok(pair)
+    };
+    (0..CONNECTIONS).map(open).collect()
+}
+
+/// What the event loop does when all are readable.
+#[inline(always)]
+fn turn(
+    receivers: &mut Receivers,
+    ids: &[ReceiverId],
+    mut receive: impl FnMut(usize, &mut [u8]) -> Result<u32, Error>,
+) -> Result<(), Error> {
+    for (index, &id) in ids.iter().enumerate() {
+        let mut actions = receivers.handle(id, Event::Readable)?;
+        while actions.has(Action::Recv) || actions.has(Action::Demux) {
+            actions = if actions.has(Action::Recv) {
+                let bytes = receive(index, receivers.receive_area(id)?)?;
+                receivers.handle(id, Event::Received { bytes })?
+            } else {
+                let data = receivers.data(id)?;
+                black_box(data.as_ptr());
+                let bytes = black_box(data.len() as u32);
+                receivers.decoded(id, bytes, 0)?
+            };
+        }
+        if !actions.is_empty() {
+            return Err(format!("there is something else to do: {actions:?}").into());
+        }
+    }
+    receivers.handle_timeout(0);
+    match receivers.poll_grant() {
+        None => Ok(()),
+        Some(granted) => Err(format!("nobody waits: {granted:?}").into()),
+    }
+}

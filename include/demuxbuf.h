@@ -414,7 +414,7 @@ typedef struct {
   uint32_t assigned;
   // Waits queued.
   uint32_t waiting;
-  // The most buffers that were out at once.
+  // The most buffers that were out at once; of a shared pool a number that is never too low.
   uint32_t leased_peak;
   // The most waits that were queued at once.
   uint32_t waiting_peak;

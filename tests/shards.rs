@@ -87,6 +87,34 @@ fn the_common_path_takes_no_lock() {
 }
 
 #[test]
+fn the_peak_of_leases_is_exact_for_one_shard_and_when_buffers_are_short_and_never_too_low() {
+    let shards = Shards::new(&PoolConfig::new(64, 8), 1).unwrap();
+    let a = shards.shard(0).unwrap();
+    for (count, peak) in [(3, 3), (2, 3), (40, 40), (39, 40)] {
+        let leases: Vec<_> = (0..count).map(|_| granted(&a, 0)).collect();
+        assert_eq!(shards.stats().leased_peak, peak);
+        leases.into_iter().for_each(|lease| a.release(lease).unwrap());
+    }
+    // Both have some at hand, and nobody says in which order they take them.
+    let (shards, a, b) = two(64);
+    for shard in [&a, &b] {
+        let leases: Vec<_> = (0..10).map(|_| granted(shard, 0)).collect();
+        leases.into_iter().for_each(|lease| shard.release(lease).unwrap());
+    }
+    assert_eq!((shards.stats().leased_peak, shards.stats().leased), (20, 0));
+    let (shards, a, b) = two(8);
+    let held: Vec<_> = (0..7).map(|_| granted(&a, 0)).collect();
+    a.release(held[0]).unwrap();
+    b.release(held[1]).unwrap();
+    assert_eq!(shards.stats().leased_peak, 7);
+    for _ in 0..3 {
+        granted(&b, 0);
+    }
+    queued(&b, 0, 1);
+    assert_eq!(shards.stats().leased_peak, 8);
+}
+
+#[test]
 fn a_shard_that_only_releases_keeps_a_bounded_number_at_hand() {
     let (shards, a, b) = two(300);
     let leases: Vec<_> = (0..300).map(|_| granted(&a, 0)).collect();

@@ -35,7 +35,7 @@ pub struct demuxbuf_pool_stats {
     pub assigned: u32,
     /// Waits queued.
     pub waiting: u32,
-    /// The most buffers that were out at once.
+    /// The most buffers that were out at once; of a shared pool a number that is never too low.
     pub leased_peak: u32,
     /// The most waits that were queued at once.
     pub waiting_peak: u32,

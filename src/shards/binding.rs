@@ -154,8 +154,8 @@ impl Shard {
             refused: stats.refused,
             passed_peak: stats.passed_peak,
             clock_backwards: stats.clock_backwards,
-            // Nobody counts these together: leases come and go without a lock, and each shard asks its own holders.
-            leased_peak: 0,
+            leased_peak: stats.leased_peak,
+            // Each shard asks its own holders.
             parks_asked: 0,
             sheds_asked: 0,
         }

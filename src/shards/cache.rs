@@ -1,6 +1,7 @@
 //! The lock-free parts: who holds a buffer, and the buffers that a shard keeps at hand.
 
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::stats::Lowest;
+use super::sync::{Apart, AtomicU32, AtomicU64, Ordering};
 use crate::pool::{Generation, LeaseId};
 
 /// One buffer: who holds it, and its place in a cache. A cache line each, so that threads whose buffers are neighbours do
@@ -120,6 +121,7 @@ fn generation(word: u64) -> Generation {
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     top: AtomicU64,
+    lowest: Apart<Lowest>,
 }
 
 /// A link: a buffer's index plus 1; 0 for none. Above it 8 bits of depth and 24 bits that count pushes.
@@ -152,6 +154,8 @@ impl Cache {
             let index = ((top & LINK) as u32).checked_sub(1)?;
             let below = slots[index as usize].below.load(Ordering::Relaxed);
             let depth = depth(top).saturating_sub(1);
+            // Before the buffer is held: who sees it held sees this.
+            self.lowest.0.reach(depth as u32);
             let next = top & !(LINK | DEPTH_MAX << DEPTH_SHIFT) | depth << DEPTH_SHIFT | u64::from(below);
             match self.top.compare_exchange(top, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Some(index),
@@ -163,7 +167,18 @@ impl Cache {
     /// Takes everything.
     pub(super) fn take(&self, slots: &[Slot]) -> impl Iterator<Item = u32> {
         let top = self.top.fetch_and(!(LINK | DEPTH_MAX << DEPTH_SHIFT), Ordering::AcqRel);
+        self.lowest.0.reach(0);
         walk(slots, top)
+    }
+
+    /// The fewest buffers that lay here at once, since the last [`Cache::forget_lowest`].
+    pub(super) fn lowest(&self) -> u32 {
+        self.lowest.0.get()
+    }
+
+    /// Counts from what lies here now. For the shard itself, while nobody takes.
+    pub(super) fn forget_lowest(&self) {
+        self.lowest.0.set(self.len());
     }
 
     pub(super) fn len(&self) -> u32 {

@@ -261,10 +261,12 @@ impl Shard {
     /// Does something with the pool, and afterwards what follows from it.
     pub(super) fn locked<R>(&self, act: impl FnOnce(&mut Central) -> R) -> R {
         let mut central = self.shared.lock();
-        let Lane { counts, now_ns, .. } = self.lane();
+        let Lane { cache, counts, now_ns, .. } = self.lane();
         counts.locked.add_one();
         central.tell_time(now_ns.get());
+        self.shared.note_peak(&central);
         let outcome = act(&mut central);
+        cache.forget_lowest();
         counts.wakes.add(self.shared.settle(&mut central, Some(self.index)));
         outcome
     }

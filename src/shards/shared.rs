@@ -149,8 +149,22 @@ impl Shared {
             calls += u64::from(home != Tickets::NOWHERE && self.call(home, here));
         }
         calls += self.call_all_to_watch(central, here);
+        self.note_peak(central);
         self.board.0.publish(&central.pool, central.tickets.assigned);
         calls
+    }
+
+    /// Counts the most that can have been out since this was called last. A shard takes from what it has at hand without a
+    /// word, so all that it ever took since it was here counts as out.
+    pub(super) fn note_peak(&self, central: &Central) {
+        let kept = if self.is_short.0.load(Ordering::Relaxed) { 0 } else { self.kept() };
+        let leased = self.slots.len() as u32 - central.pool.free_buffers();
+        self.board.0.note_out(leased.saturating_sub(kept));
+    }
+
+    /// Buffers that were at hand of a shard all the time since it took the lock last.
+    fn kept(&self) -> u32 {
+        self.lanes.iter().map(|lane| lane.0.cache.lowest()).sum()
     }
 
     /// While nobody waits no shard watches its deadlines; when somebody begins to, all others are to look.
@@ -229,7 +243,7 @@ impl Shared {
             lane.counts.add_to(&mut stats);
         }
         stats.free = stats.cached;
-        self.board.0.add_to(&mut stats);
+        self.board.0.add_to(&mut stats, self.kept());
         stats.finish();
         stats
     }

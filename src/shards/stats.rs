@@ -18,6 +18,10 @@ pub struct ShardsStats {
     pub leased: u32,
     /// Buffers held, by class.
     pub leased_by_class: [u32; CLASSES_MAX],
+    /// No more buffers than this were ever held or assigned at once. It is exact for one shard, and as of any moment when
+    /// somebody waited or a reserve was not whole. Else it may be more than there were: what happened on two shards since
+    /// each of them took the lock last is taken to have happened together, as nobody knows which was first.
+    pub leased_peak: u32,
     /// Buffers handed over and not picked up yet.
     pub assigned: u32,
     /// Waits queued.
@@ -55,6 +59,7 @@ impl ShardsStats {
             *leased = if *leased > self.capacity { 0 } else { *leased };
         }
         self.leased = self.leased_by_class.iter().sum();
+        self.leased_peak = self.leased_peak.max(self.leased + self.assigned).min(self.capacity);
     }
 }
 
@@ -76,6 +81,26 @@ impl Count {
     }
 
     pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The lowest number since it was set. Written only when it gets lower, so that who reads it disturbs nobody.
+#[derive(Debug, Default)]
+pub(super) struct Lowest(AtomicU32);
+
+impl Lowest {
+    pub(super) fn reach(&self, value: u32) {
+        if value < self.get() {
+            self.0.fetch_min(value, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn set(&self, value: u32) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -121,11 +146,19 @@ pub(super) struct Board {
     free: AtomicU32,
     assigned: AtomicU32,
     waiting_by_class: [AtomicU32; CLASSES_MAX],
+    leased_peak: AtomicU32,
     waiting_peak: AtomicU32,
     passed_peak: AtomicU64,
 }
 
 impl Board {
+    /// At most so many were out at once, of late.
+    pub(super) fn note_out(&self, out: u32) {
+        if out > self.leased_peak.load(Ordering::Relaxed) {
+            self.leased_peak.store(out, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn publish(&self, pool: &Pool, assigned: u32) {
         self.free.store(pool.free_buffers(), Ordering::Relaxed);
         self.assigned.store(assigned, Ordering::Relaxed);
@@ -136,8 +169,12 @@ impl Board {
         }
     }
 
-    pub(super) fn add_to(&self, stats: &mut ShardsStats) {
-        stats.free += self.free.load(Ordering::Relaxed);
+    /// `kept` buffers were at hand of a shard all the time.
+    pub(super) fn add_to(&self, stats: &mut ShardsStats, kept: u32) {
+        let free = self.free.load(Ordering::Relaxed);
+        let out = stats.capacity.saturating_sub(free + kept);
+        stats.leased_peak = self.leased_peak.load(Ordering::Relaxed).max(out);
+        stats.free += free;
         stats.assigned = self.assigned.load(Ordering::Relaxed);
         stats.waiting_by_class = core::array::from_fn(|class| self.waiting_by_class[class].load(Ordering::Relaxed));
         stats.waiting = stats.waiting_by_class.iter().sum();

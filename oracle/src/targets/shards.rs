@@ -52,6 +52,8 @@ struct Play {
     /// Shards that have a reason to look: they were named, or they called by themselves since they last looked.
     awake: BTreeSet<usize>,
     tokens: u64,
+    /// The most that was held or assigned at once.
+    out_peak: u32,
 }
 
 impl Play {
@@ -61,7 +63,7 @@ impl Play {
         let handles: Result<Vec<_>, _> = (0..count).map(|index| shards.shard(index)).collect();
         let handles = handles.map_err(|error| error.to_string())?;
         let (held, released, waits) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Play { config, shards, handles, held, released, waits, awake: BTreeSet::new(), tokens: 0 })
+        Ok(Play { config, shards, handles, held, released, waits, awake: BTreeSet::new(), tokens: 0, out_peak: 0 })
     }
 
     fn step(&mut self, line: Line<'_>) -> Result<(), String> {
@@ -177,7 +179,7 @@ impl Play {
     }
 
     /// Conservation, and the rest property by our own count.
-    fn check(&self) -> Result<(), String> {
+    fn check(&mut self) -> Result<(), String> {
         self.shards.check_invariants()?;
         let mut out: BTreeMap<u8, u32> = BTreeMap::new();
         let (mut assigned, mut unserved) = (0, BTreeSet::new());
@@ -198,6 +200,11 @@ impl Play {
         let stats = self.shards.stats();
         if (stats.free, stats.leased, stats.assigned) != (free, held, assigned) {
             return Err(format!("free, held and assigned are {free}, {held}, {assigned}; seen {stats:?}"));
+        }
+        self.out_peak = self.out_peak.max(held + assigned);
+        let is_exact = self.handles.len() == 1;
+        if stats.leased_peak < self.out_peak || is_exact && stats.leased_peak > self.out_peak {
+            return Err(format!("at most {} were out at once; seen {stats:?}", self.out_peak));
         }
         for class in unserved {
             let at = usize::from(class);
@@ -244,7 +251,7 @@ fn config(text: &[u8]) -> (PoolConfig, u32) {
     for line in lines(text) {
         let (number, class) = (line.short(0), line.short(0) as usize % CLASSES_MAX);
         match line.word {
-            "shards" => shards = 2 + number.wrapping_sub(2) % 3,
+            "shards" => shards = 1 + number.wrapping_sub(1) % 4,
             "buffers" => config.buffers = 1 + number.wrapping_sub(1) % 200,
             "waits" => config.waiters_max = number % 16,
             "classes" => config.classes = 1 + number.wrapping_sub(1) as u8 % 8,

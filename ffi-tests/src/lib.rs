@@ -75,6 +75,7 @@ impl Program {
     pub fn h2relay() -> Program {
         let sources = [
             "main",
+            "crew",
             "options",
             "loop",
             "relay",

@@ -10,6 +10,8 @@ mod frames;
 mod harness;
 #[path = "relay/overload.rs"]
 mod overload;
+#[path = "relay/threads.rs"]
+mod threads;
 
 use frames::*;
 use harness::*;
@@ -366,16 +368,18 @@ fn a_client_that_resets_takes_its_backend_connection_with_it() {
 
 #[test]
 fn clients_above_the_limit_are_let_go() {
-    let bench = Bench::start(&["--connections", "2"]);
-    let (mut first, mut first_backend) = bench.open_pair();
-    let second = bench.open_pair();
-    expect_end(&mut bench.client());
-    pass(&mut first, &mut first_backend, &request(1));
-    drop(second);
-    bench.relay.wait_for("one place", |stats| stats.get("connections") == 1);
-    bench.open_pair();
-    let stats = bench.relay.stop();
-    assert_eq!((stats.get("refused"), stats.get("connections_peak"), stats.get("connections_total")), (1, 2, 3));
+    for mode in POOLS {
+        let bench = Bench::start(&[mode, &["--connections", "2"]].concat());
+        let (mut first, mut first_backend) = bench.open_pair();
+        let second = bench.open_pair();
+        expect_end(&mut bench.client());
+        pass(&mut first, &mut first_backend, &request(1));
+        drop(second);
+        bench.relay.wait_for("one place", |stats| stats.get("connections") == 1);
+        bench.open_pair();
+        let stats = bench.relay.stop();
+        assert_eq!((stats.get("refused"), stats.get("connections_peak"), stats.get("connections_total")), (1, 2, 3));
+    }
 }
 
 #[test]
@@ -410,7 +414,7 @@ fn statistics_have_every_key_at_any_time() {
         frames_client_window_update frames_client_continuation frames_client_other frames_backend_data \
         frames_backend_headers frames_backend_priority frames_backend_rst_stream frames_backend_settings \
         frames_backend_push_promise frames_backend_ping frames_backend_goaway frames_backend_window_update \
-        frames_backend_continuation frames_backend_other epoll_ctl_calls recv_calls send_calls rss_bytes";
+        frames_backend_continuation frames_backend_other threads wakes turns epoll_ctl_calls recv_calls send_calls rss_bytes";
     for mode in MODES {
         let bench = Bench::start(&[mode, &["--park", "64"]].concat());
         let (mut client, _backend) = bench.open_pair();
@@ -477,6 +481,7 @@ fn a_wrong_command_line_is_refused_with_what_is_allowed() {
         ("--class-reserve", "64", "from 0 to 63"),
         ("--lease-ms", "3600001", "from 0 to 3600000"),
         ("--connections", "99999999999999999999", "from 1 to 1000000"),
+        ("--threads", "257", "from 1 to 256"),
         ("--listen", "nowhere", "HOST:PORT"),
         ("--backend", "127.0.0.1:65536", "from 0 to 65535"),
     ] {

@@ -68,6 +68,8 @@ struct buffers_kind {
     void (*get_stats)(struct buffers *buffers, demuxbuf_pool_stats *stats);
     /* The most grants that may pass one that waits. */
     uint64_t (*passed_max)(struct buffers *buffers);
+    /* True if another thread is to be woken, which has something to pick up: writes which one. */
+    bool (*poll_wake)(struct buffers *buffers, uint32_t *thread);
     void (*close)(struct buffers *buffers);
 };
 
@@ -79,9 +81,15 @@ struct buffers {
     demuxbuf_pool_stats stats;
 };
 
-/* Both write a sentence to `message` and return false if there is no memory or the options do not fit together. */
-bool buffers_open_pool(struct buffers *buffers, const struct options *options, char *message, size_t message_bytes);
-bool buffers_open_static(struct buffers *buffers, const struct options *options, char *message, size_t message_bytes);
+/* A pool for all threads. It writes a sentence to `message` and returns false if there is no memory or the options do not
+   fit together, as the next does. */
+bool buffers_open_shards(demuxbuf_shards **shards, const struct options *options, char *message, size_t message_bytes);
+
+/* The pool of a thread: its part of `shards`, or one of its own if that is NULL. */
+bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shards *shards, uint32_t thread,
+                       char *message, size_t message_bytes);
+
+void buffers_open_static(struct buffers *buffers, const struct options *options);
 
 static inline demuxbuf_step inlet_report(struct inlet *inlet, enum inlet_event event, uint32_t value)
 {

@@ -1,5 +1,7 @@
 #include "buffers.h"
 
+#include <stdio.h>
+
 static bool attach(struct inlet *inlet, uint32_t class_index, void *token)
 {
     uint64_t number = (uint64_t)(uintptr_t)token;
@@ -97,6 +99,11 @@ static uint64_t passed_max(struct buffers *buffers)
     return grants;
 }
 
+static bool poll_wake(struct buffers *buffers, uint32_t *thread)
+{
+    return demuxbuf_pool_poll_wake(buffers->pool, thread) == DEMUXBUF_OK;
+}
+
 static void get_stats(struct buffers *buffers, demuxbuf_pool_stats *stats)
 {
     demuxbuf_pool_get_stats(buffers->pool, stats);
@@ -119,12 +126,13 @@ static const struct buffers_kind POOL = {
     .describe = describe,
     .get_stats = get_stats,
     .passed_max = passed_max,
+    .poll_wake = poll_wake,
     .close = close_pool,
 };
 
-/* Each size of slot that is needed for the largest residue may take as much memory as the buffers do: what is parked
-   when all are full finds a slot, and memory stays within a small multiple of the buffers'. None is larger than a buffer,
-   which has to take back what a slot holds. */
+/* Each size of slot that is needed for the largest residue may take as much memory as the buffers do, over all threads:
+   what is parked when all are full finds a slot, if the threads have about as much to park, and memory stays within a
+   small multiple of the buffers'. None is larger than a buffer, which has to take back what a slot holds. */
 static void set_parking(demuxbuf_pool_config *config, const struct options *options)
 {
     static const uint32_t SLOT_BYTES[] = {256, 1024, 4096};
@@ -139,13 +147,14 @@ static void set_parking(demuxbuf_pool_config *config, const struct options *opti
         if (SLOT_BYTES[size] > options->buffer_bytes) {
             break;
         }
-        uint64_t slots = (uint64_t)options->buffers * options->buffer_bytes / SLOT_BYTES[size];
+        uint64_t bytes = ((uint64_t)options->buffers * options->buffer_bytes + options->threads - 1) / options->threads;
+        uint64_t slots = bytes / SLOT_BYTES[size];
         config->large_slots[size] = slots < config->receivers_max ? (uint32_t)slots : config->receivers_max;
         smaller_bytes = SLOT_BYTES[size];
     }
 }
 
-bool buffers_open_pool(struct buffers *buffers, const struct options *options, char *message, size_t message_bytes)
+static demuxbuf_pool_config config_of(const struct options *options)
 {
     demuxbuf_pool_config config;
     demuxbuf_pool_config_init(&config, options->buffers, 2 * options->connections_max);
@@ -163,6 +172,24 @@ bool buffers_open_pool(struct buffers *buffers, const struct options *options, c
     if (options->tenant != TENANT_NONE) {
         config.tenants_max = options->tenants_max;
     }
+    return config;
+}
+
+bool buffers_open_shards(demuxbuf_shards **shards, const struct options *options, char *message, size_t message_bytes)
+{
+    demuxbuf_pool_config config = config_of(options);
+    return demuxbuf_shards_new(&config, options->threads, shards, message, message_bytes) == DEMUXBUF_OK;
+}
+
+bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shards *shards, uint32_t thread,
+                       char *message, size_t message_bytes)
+{
     *buffers = (struct buffers){.kind = &POOL};
-    return demuxbuf_pool_new(&config, &buffers->pool, message, message_bytes) == DEMUXBUF_OK;
+    if (shards == NULL) {
+        demuxbuf_pool_config config = config_of(options);
+        return demuxbuf_pool_new(&config, &buffers->pool, message, message_bytes) == DEMUXBUF_OK;
+    }
+    int32_t status = demuxbuf_shards_pool(shards, thread, &buffers->pool);
+    snprintf(message, message_bytes, "%s", demuxbuf_strerror(status));
+    return status == DEMUXBUF_OK;
 }

@@ -199,6 +199,13 @@ static uint64_t passed_max(struct buffers *buffers)
     return 0;
 }
 
+static bool poll_wake(struct buffers *buffers, uint32_t *thread)
+{
+    (void)buffers;
+    (void)thread;
+    return false;
+}
+
 static void get_stats(struct buffers *buffers, demuxbuf_pool_stats *stats)
 {
     *stats = buffers->stats;
@@ -221,17 +228,15 @@ static const struct buffers_kind STATIC = {
     .describe = describe,
     .get_stats = get_stats,
     .passed_max = passed_max,
+    .poll_wake = poll_wake,
     .close = close_static,
 };
 
-bool buffers_open_static(struct buffers *buffers, const struct options *options, char *message, size_t message_bytes)
+void buffers_open_static(struct buffers *buffers, const struct options *options)
 {
-    (void)message;
-    (void)message_bytes;
     *buffers = (struct buffers){.kind = &STATIC, .buffer_bytes = options->buffer_bytes};
     buffers->policy = (demuxbuf_policy){
         .struct_size = sizeof(demuxbuf_policy),
         .mode = options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL,
     };
-    return true;
 }

@@ -7,9 +7,8 @@
  * in transfer.c; start reading there.
  */
 #define _GNU_SOURCE
+#include "crew.h"
 #include "options.h"
-#include "relay.h"
-#include "stats.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -19,11 +18,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-/* Signals as one more descriptor, so that they come between turns and never inside one. */
+/* Signals as one more descriptor of the first loop, so that they come between turns and never inside one. */
 struct signals {
     struct watch watch; /* first: the loop's pointer to it is one to the signals */
-    struct relay *relay;
-    uint64_t started_ns;
+    struct crew *crew;
     bool is_over;
 };
 
@@ -36,13 +34,14 @@ static void on_signal(struct watch *watch, uint32_t events)
         return;
     }
     if (info.ssi_signo == SIGUSR1) {
-        stats_report(signals->relay, signals->started_ns);
+        crew_ask(signals->crew);
     } else {
         signals->is_over = true;
     }
 }
 
-static bool signals_open(struct signals *signals, struct relay *relay)
+/* Before there are threads, which have them blocked too then. */
+static bool signals_open(struct signals *signals, struct crew *crew)
 {
     sigset_t set;
     sigemptyset(&set);
@@ -53,9 +52,9 @@ static bool signals_open(struct signals *signals, struct relay *relay)
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) {
         return false;
     }
-    *signals = (struct signals){.relay = relay, .started_ns = loop_now_ns()};
+    *signals = (struct signals){.crew = crew};
     signals->watch = (struct watch){.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), .on_events = on_signal};
-    return signals->watch.fd >= 0 && loop_set(&relay->loop, &signals->watch, EPOLLIN);
+    return signals->watch.fd >= 0;
 }
 
 /* Two descriptors for each client: as many as are allowed without asking anybody. */
@@ -71,27 +70,21 @@ static void raise_descriptor_limit(void)
 int main(int argc, char **argv)
 {
     struct options options;
-    struct relay relay;
+    struct crew crew;
     struct signals signals;
     options_parse(&options, argc, argv);
     raise_descriptor_limit();
-    if (!relay_open(&relay, &options)) {
-        return 1;
-    }
-    if (!signals_open(&signals, &relay)) {
+    if (!signals_open(&signals, &crew)) {
         fprintf(stderr, "h2relay: %s\n", strerror(errno));
-        relay_close(&relay);
         return 1;
     }
-    bool is_listening = relay_listen(&relay);
-    while (is_listening && !signals.is_over) {
-        relay_turn(&relay);
-    }
-    if (is_listening) {
-        relay_close_all(&relay);
-        stats_report(&relay, signals.started_ns);
+    bool is_sound = crew_open(&crew, &options, &signals.watch);
+    if (is_sound) {
+        while (!signals.is_over) {
+            crew_turn(&crew);
+        }
+        is_sound = crew_close(&crew);
     }
     loop_close_fd(&signals.watch);
-    relay_close(&relay);
-    return is_listening && relay.counts.misuses == 0 ? 0 : 1;
+    return is_sound ? 0 : 1;
 }

@@ -28,6 +28,8 @@ static const char USAGE[] =
     "  --static-buffers      no pool: a buffer for each connection and direction\n"
     "  --edge-triggered      watch sockets with EPOLLET\n"
     "  --connections N       most clients at once, 1 to 1000000; more are closed at once (default 4096)\n"
+    "  --threads N           event loops, 1 to 256, each with a listener of its own (SO_REUSEPORT); all share the pool;\n"
+    "                        several allow no tenants (default 1)\n"
     "  --json FILE           write statistics there on SIGUSR1 and at exit\n"
     "  --quiet               print no statistics\n"
     "  --help                print this and exit\n";
@@ -45,6 +47,7 @@ enum {
     STATIC_BUFFERS,
     EDGE_TRIGGERED,
     CONNECTIONS,
+    THREADS,
     JSON,
     QUIET,
     HELP,
@@ -63,6 +66,7 @@ static const struct option LONG_OPTIONS[] = {
     {"static-buffers", no_argument, NULL, STATIC_BUFFERS},
     {"edge-triggered", no_argument, NULL, EDGE_TRIGGERED},
     {"connections", required_argument, NULL, CONNECTIONS},
+    {"threads", required_argument, NULL, THREADS},
     {"json", required_argument, NULL, JSON},
     {"quiet", no_argument, NULL, QUIET},
     {"help", no_argument, NULL, HELP},
@@ -135,11 +139,12 @@ static void add_listener(struct options *options, const char *value)
     parse_address(&options->listen[options->listeners++], "listen", value);
 }
 
+static const char *const TENANT_NAMES[] = {"none", "listener", "address"};
+
 static enum tenant_kind parse_tenant(const char *value)
 {
-    static const char *const NAMES[] = {"none", "listener", "address"};
     for (int kind = TENANT_NONE; kind <= TENANT_ADDRESS; kind++) {
-        if (strcmp(value, NAMES[kind]) == 0) {
+        if (strcmp(value, TENANT_NAMES[kind]) == 0) {
             return (enum tenant_kind)kind;
         }
     }
@@ -185,6 +190,9 @@ static void parse_option(struct options *options, int option, const char *value)
     case CONNECTIONS:
         options->connections_max = parse_number("connections", value, 1, 1000000, 1);
         break;
+    case THREADS:
+        options->threads = parse_number("threads", value, 1, THREADS_MAX, 1);
+        break;
     case JSON:
         options->json = value;
         break;
@@ -214,6 +222,16 @@ static void set_reserve(struct options *options)
     }
 }
 
+/* Whose turn it is among tenants is decided in one place, which a pool that threads share does without. */
+static void check_tenant(const struct options *options)
+{
+    if (options->threads > 1 && options->tenant != TENANT_NONE) {
+        fprintf(stderr, "h2relay: --tenant is \"%s\"; allowed is none with --threads %u\n",
+                TENANT_NAMES[options->tenant], options->threads);
+        exit(2);
+    }
+}
+
 void options_parse(struct options *options, int argc, char **argv)
 {
     *options = (struct options){
@@ -224,6 +242,7 @@ void options_parse(struct options *options, int argc, char **argv)
         .tenants_max = 1024,
         .class_reserve = UINT32_MAX,
         .connections_max = 4096,
+        .threads = 1,
     };
     int option;
     while ((option = getopt_long(argc, argv, "", LONG_OPTIONS, NULL)) != -1) {
@@ -241,4 +260,5 @@ void options_parse(struct options *options, int argc, char **argv)
         add_listener(options, "127.0.0.1:0");
     }
     set_reserve(options);
+    check_tenant(options);
 }

@@ -19,7 +19,7 @@ enum tenant_kind {
     TENANT_ADDRESS,  /* that of the network it came from: /24 of IPv4, /48 of IPv6 */
 };
 
-enum { LISTENERS_MAX = 16 };
+enum { LISTENERS_MAX = 16, THREADS_MAX = 256 };
 
 struct options {
     struct address listen[LISTENERS_MAX];
@@ -33,6 +33,7 @@ struct options {
     uint32_t tenants_max;
     uint32_t class_reserve; /* buffers that new work leaves free */
     uint32_t connections_max;
+    uint32_t threads;
     bool static_buffers;
     bool edge_triggered;
     bool quiet;

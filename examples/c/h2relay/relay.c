@@ -27,6 +27,26 @@ static void endpoint_close(struct endpoint *endpoint)
     }
 }
 
+/* One client more on whichever thread, if there is a place for it. */
+static bool enter(struct common *common)
+{
+    uint64_t connections = atomic_load(&common->connections);
+    do {
+        if (connections >= common->options->connections_max) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak(&common->connections, &connections, connections + 1));
+    uint64_t peak = atomic_load(&common->connections_peak);
+    while (peak < connections + 1 && !atomic_compare_exchange_weak(&common->connections_peak, &peak, connections + 1)) {
+    }
+    return true;
+}
+
+static void leave(struct common *common)
+{
+    atomic_fetch_sub(&common->connections, 1);
+}
+
 void pair_close(struct pair *pair)
 {
     struct relay *relay = pair->relay;
@@ -37,7 +57,7 @@ void pair_close(struct pair *pair)
         list_remove(&pair->linger);
         list_append(&relay->closed, &pair->link);
         tenants_leave(&relay->tenants, pair->tenant);
-        relay->counts.connections--;
+        leave(relay->common);
     }
 }
 
@@ -183,10 +203,6 @@ static void pair_start(struct pair *pair)
 {
     struct relay *relay = pair->relay;
     relay->counts.connections_total++;
-    relay->counts.connections++;
-    if (relay->counts.connections > relay->counts.connections_peak) {
-        relay->counts.connections_peak = relay->counts.connections;
-    }
     list_append(&relay->pairs, &pair->link);
     pair->is_connecting = true;
     pair->backend.wants_send = true;
@@ -200,7 +216,8 @@ static void pair_open(struct listener *listener, int client_fd, const struct add
     struct relay *relay = listener->relay;
     struct pair *pair = NULL;
     int backend_fd = -1;
-    if (relay->counts.connections < relay->options->connections_max) {
+    bool has_place = enter(relay->common);
+    if (has_place) {
         backend_fd = backend_connect(&relay->options->backend);
         pair = backend_fd >= 0 ? calloc(1, sizeof *pair) : NULL;
     }
@@ -209,6 +226,9 @@ static void pair_open(struct listener *listener, int client_fd, const struct add
         close(client_fd);
         if (backend_fd >= 0) {
             close(backend_fd);
+        }
+        if (has_place) {
+            leave(relay->common);
         }
         return;
     }
@@ -229,6 +249,7 @@ static void pair_open(struct listener *listener, int client_fd, const struct add
     }
     close(backend_fd);
     tenants_leave(&relay->tenants, pair->tenant);
+    leave(relay->common);
     free(pair);
 }
 
@@ -276,43 +297,97 @@ static void on_listener(struct watch *watch, uint32_t events)
     }
 }
 
-static bool listen_to(struct relay *relay, struct listener *listener, const struct address *address)
+/* A socket that listens at this address, which gets the port that the kernel chose; -1 if there is none to be had. */
+static int listen_at(struct address *address, bool is_shared)
 {
     int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int on = 1;
+    int shared = is_shared;
     struct address bound = {.bytes = sizeof bound.storage};
-    char host[NI_MAXHOST];
-    char port[NI_MAXSERV];
-    *listener = (struct listener){.watch = {.fd = fd, .on_events = on_listener}, .relay = relay};
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &shared, sizeof shared) != 0 ||
         bind(fd, (const struct sockaddr *)&address->storage, address->bytes) != 0 || listen(fd, SOMAXCONN) != 0 ||
-        getsockname(fd, (struct sockaddr *)&bound.storage, &bound.bytes) != 0 ||
-        !loop_set(&relay->loop, &listener->watch, EPOLLIN)) {
-        fprintf(stderr, "h2relay: cannot listen: %s\n", strerror(errno));
-        return false;
+        getsockname(fd, (struct sockaddr *)&bound.storage, &bound.bytes) != 0) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return -1;
     }
-    getnameinfo((const struct sockaddr *)&bound.storage, bound.bytes, host, sizeof host, port, sizeof port,
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    bool is_v6 = bound.storage.ss_family == AF_INET6;
-    printf("h2relay: listening on %s%s%s:%s\n", is_v6 ? "[" : "", host, is_v6 ? "]" : "", port);
-    fflush(stdout);
-    return true;
+    *address = bound;
+    return fd;
 }
 
 bool relay_listen(struct relay *relay)
 {
     for (uint32_t index = 0; index < relay->options->listeners; index++) {
-        if (!listen_to(relay, &relay->listeners[index], &relay->options->listen[index])) {
+        struct listener *listener = &relay->listeners[index];
+        struct address *address = &relay->common->listen[index];
+        if (relay->thread == 0) {
+            *address = relay->options->listen[index];
+        }
+        /* Alone, it would be a mistake to share a port: with another relay that was left running. */
+        int fd = listen_at(address, relay->options->threads > 1);
+        *listener = (struct listener){.watch = {.fd = fd, .on_events = on_listener}, .relay = relay};
+        if (fd < 0 || !loop_set(&relay->loop, &listener->watch, EPOLLIN)) {
+            fprintf(stderr, "h2relay: cannot listen: %s\n", strerror(errno));
             return false;
         }
     }
     return true;
 }
 
-bool relay_open(struct relay *relay, const struct options *options)
+void relay_announce(const struct common *common)
+{
+    for (uint32_t index = 0; index < common->options->listeners; index++) {
+        const struct address *address = &common->listen[index];
+        char host[NI_MAXHOST] = "?";
+        char port[NI_MAXSERV] = "?";
+        getnameinfo((const struct sockaddr *)&address->storage, address->bytes, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV);
+        bool is_v6 = address->storage.ss_family == AF_INET6;
+        printf("h2relay: listening on %s%s%s:%s\n", is_v6 ? "[" : "", host, is_v6 ? "]" : "", port);
+    }
+    fflush(stdout);
+}
+
+void relay_wake(const struct common *common, uint32_t thread)
+{
+    uint64_t one = 1;
+    /* It cannot fail but by an overflow: then it is awake already, for a long time. */
+    (void)!write(common->wake_fds[thread], &one, sizeof one);
+}
+
+/* There is nothing to do but to be awake. */
+static void on_wake(struct watch *watch, uint32_t events)
+{
+    uint64_t count;
+    (void)events;
+    (void)!read(watch->fd, &count, sizeof count);
+}
+
+static bool open_buffers(struct relay *relay)
 {
     char message[256] = "no memory";
-    *relay = (struct relay){.options = options, .spare_fd = -1, .loop = {.epoll_fd = -1}};
+    if (relay->options->static_buffers) {
+        buffers_open_static(&relay->buffers, relay->options);
+        return true;
+    }
+    bool is_open = buffers_open_pool(&relay->buffers, relay->options, relay->common->shards, relay->thread, message,
+                                     sizeof message);
+    if (!is_open) {
+        fprintf(stderr, "h2relay: %s\n", message);
+    }
+    return is_open;
+}
+
+bool relay_open(struct relay *relay, struct common *common, uint32_t thread)
+{
+    *relay = (struct relay){.common = common,
+                            .options = common->options,
+                            .thread = thread,
+                            .wake = {.fd = common->wake_fds[thread], .on_events = on_wake},
+                            .loop = {.epoll_fd = -1},
+                            .spare_fd = -1};
     for (uint32_t index = 0; index < LISTENERS_MAX; index++) {
         relay->listeners[index].watch.fd = -1;
     }
@@ -320,15 +395,12 @@ bool relay_open(struct relay *relay, const struct options *options)
     list_init(&relay->run);
     list_init(&relay->lingering);
     list_init(&relay->closed);
-    bool is_open = options->static_buffers ? buffers_open_static(&relay->buffers, options, message, sizeof message)
-                                           : buffers_open_pool(&relay->buffers, options, message, sizeof message);
-    if (!is_open) {
-        fprintf(stderr, "h2relay: %s\n", message);
+    if (!open_buffers(relay)) {
         return false;
     }
     relay_keep_descriptor(relay);
-    if (relay->spare_fd < 0 || !loop_open(&relay->loop) ||
-        !tenants_open(&relay->tenants, &relay->buffers, options)) {
+    if (relay->spare_fd < 0 || !loop_open(&relay->loop) || !loop_set(&relay->loop, &relay->wake, EPOLLIN) ||
+        !tenants_open(&relay->tenants, &relay->buffers, relay->options)) {
         fprintf(stderr, "h2relay: %s\n", strerror(errno));
         relay_close(relay);
         return false;
@@ -345,12 +417,23 @@ static void free_closed(struct relay *relay)
     }
 }
 
+/* Those who sleep and have something to pick up. */
+static void wake_others(struct relay *relay)
+{
+    uint32_t thread;
+    while (relay->buffers.kind->poll_wake(&relay->buffers, &thread)) {
+        relay->counts.wakes++;
+        relay_wake(relay->common, thread);
+    }
+}
+
 void relay_close_all(struct relay *relay)
 {
     while (!list_is_empty(&relay->pairs)) {
         pair_close(LIST_OWNER(relay->pairs.next, struct pair, link));
     }
     free_closed(relay);
+    wake_others(relay);
 }
 
 void relay_close(struct relay *relay)
@@ -394,7 +477,8 @@ static void run_scheduled(struct relay *relay)
     }
 }
 
-/* Buffers handed over to those who had waited, and who is to leave for others that wait. A bounded number, so that they cannot keep the sockets waiting. */
+/* Buffers handed over to those who had waited, and who is to leave for others that wait. A bounded number, so that they
+   cannot keep the sockets waiting. */
 static void drain_grants(struct relay *relay)
 {
     void *token;
@@ -432,4 +516,5 @@ void relay_turn(struct relay *relay)
     drain_grants(relay);
     end_lingering(relay, now_ns);
     free_closed(relay);
+    wake_others(relay);
 }

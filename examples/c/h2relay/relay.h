@@ -9,6 +9,7 @@
 #include "options.h"
 #include "tenants.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -48,8 +49,6 @@ struct pair {
 
 /* What is counted beside the buffers and the loop. */
 struct relay_counts {
-    uint64_t connections;
-    uint64_t connections_peak;
     uint64_t connections_total;
     uint64_t refused;
     uint64_t shed;
@@ -62,6 +61,7 @@ struct relay_counts {
     uint64_t recv_calls;
     uint64_t send_calls;
     uint64_t relayed_bytes;
+    uint64_t wakes; /* of other threads, for what they have to pick up */
     struct frame_counts client_frames;
     struct frame_counts backend_frames;
 };
@@ -79,8 +79,23 @@ struct shed_log {
     uint64_t suppressed;
 };
 
-struct relay {
+/* What all threads share. */
+struct common {
     const struct options *options;
+    demuxbuf_shards *shards; /* the pool of several threads; NULL for one, and for static buffers */
+    struct address listen[LISTENERS_MAX]; /* with the ports that the first thread got */
+    int wake_fds[THREADS_MAX];            /* of each thread: its sleep ends when something is written there */
+    uint64_t started_ns;
+    _Atomic uint64_t connections;
+    _Atomic uint64_t connections_peak;
+};
+
+/* One event loop, on a thread of its own. */
+struct relay {
+    struct common *common;
+    const struct options *options;
+    uint32_t thread; /* which one */
+    struct watch wake;
     struct loop loop;
     struct buffers buffers;
     struct tenants tenants;
@@ -95,11 +110,18 @@ struct relay {
     struct relay_counts counts;
 };
 
-/* Reserves what is needed; false after a message on stderr, and nothing is held. */
-bool relay_open(struct relay *relay, const struct options *options);
+/* Reserves what this thread needs; false after a message on stderr, and nothing is held. The thread that calls is the one
+   that uses it. */
+bool relay_open(struct relay *relay, struct common *common, uint32_t thread);
 
-/* Starts to listen and says so on stdout; false after a message on stderr. */
+/* Starts to listen: the first thread where the options say, the others to the same. False after a message on stderr. */
 bool relay_listen(struct relay *relay);
+
+/* Says on stdout where the relay listens. */
+void relay_announce(const struct common *common);
+
+/* Ends the sleep of a thread. */
+void relay_wake(const struct common *common, uint32_t thread);
 
 /* Closes every connection; the statistics stay readable. */
 void relay_close_all(struct relay *relay);

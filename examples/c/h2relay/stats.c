@@ -6,19 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FIGURES_MAX = 96, NAME_BYTES = 40 };
-
-struct figure {
-    char name[NAME_BYTES];
-    uint64_t value;
-};
-
-/* Filled once, printed in two ways. */
-struct figures {
-    struct figure list[FIGURES_MAX];
-    uint32_t count;
-};
-
 /* What is held right now, by the side that sent it. */
 struct held {
     uint64_t client_buffers;
@@ -31,6 +18,18 @@ static void add(struct figures *figures, const char *name, uint64_t value)
     struct figure *figure = &figures->list[figures->count++];
     snprintf(figure->name, sizeof figure->name, "%s", name);
     figure->value = value;
+}
+
+/* What all threads have in common is told by the first, so that the sum is right. */
+static void add_once(struct figures *figures, const struct relay *relay, const char *name, uint64_t value)
+{
+    add(figures, name, relay->thread == 0 ? value : 0);
+}
+
+/* A pool is common to all threads, static buffers are each thread's own. */
+static void add_pool(struct figures *figures, const struct relay *relay, const char *name, uint64_t value)
+{
+    add(figures, name, relay->thread == 0 || relay->options->static_buffers ? value : 0);
 }
 
 static void add_frames(struct figures *figures, const char *side, const struct frame_counts *counts)
@@ -82,24 +81,27 @@ static void add_buffers(struct figures *figures, struct relay *relay)
     demuxbuf_pool_stats stats = {0};
     relay->buffers.kind->get_stats(&relay->buffers, &stats);
     struct held held = held_now(relay);
+    /* Each thread counts the buffers of a pool that they share. */
+    bool is_counted = relay->thread == 0 || relay->options->static_buffers;
+    uint64_t counted_bytes = is_counted ? 0 : (uint64_t)stats.buffers * relay->options->buffer_bytes;
     add(figures, "receivers", stats.receivers);
-    add(figures, "buffers", stats.buffers);
-    add(figures, "buffer_bytes", relay->options->buffer_bytes);
-    add(figures, "free", stats.free);
-    add(figures, "leased", stats.leased);
-    add(figures, "assigned", stats.assigned);
-    add(figures, "waiting", stats.waiting);
-    add(figures, "leased_peak", stats.leased_peak);
-    add(figures, "waiting_peak", stats.waiting_peak);
+    add_pool(figures, relay, "buffers", stats.buffers);
+    add_once(figures, relay, "buffer_bytes", relay->options->buffer_bytes);
+    add_pool(figures, relay, "free", stats.free);
+    add_pool(figures, relay, "leased", stats.leased);
+    add_pool(figures, relay, "assigned", stats.assigned);
+    add_pool(figures, relay, "waiting", stats.waiting);
+    add_pool(figures, relay, "leased_peak", stats.leased_peak);
+    add_pool(figures, relay, "waiting_peak", stats.waiting_peak);
     add(figures, "slots", stats.slots);
     add(figures, "slots_in_use", stats.slots_in_use);
     add(figures, "slots_in_use_64", stats.slots_in_use_by_size[0]);
     add(figures, "slots_in_use_256", stats.slots_in_use_by_size[1]);
     add(figures, "slots_in_use_1024", stats.slots_in_use_by_size[2]);
     add(figures, "slots_in_use_4096", stats.slots_in_use_by_size[3]);
-    add(figures, "lease_ms", relay->options->lease_ms);
-    add(figures, "passed_peak", stats.passed_peak);
-    add(figures, "passed_max", relay->buffers.kind->passed_max(&relay->buffers));
+    add_once(figures, relay, "lease_ms", relay->options->lease_ms);
+    add_pool(figures, relay, "passed_peak", stats.passed_peak);
+    add_pool(figures, relay, "passed_max", relay->buffers.kind->passed_max(&relay->buffers));
     add(figures, "parks_asked", stats.parks_asked);
     add(figures, "sheds_asked", stats.sheds_asked);
     add(figures, "parked", stats.parked);
@@ -107,26 +109,26 @@ static void add_buffers(struct figures *figures, struct relay *relay)
     add(figures, "unparked", stats.unparked);
     add(figures, "park_refused", stats.park_refused);
     add(figures, "lifelines", stats.lifelines);
-    add(figures, "granted_at_once", stats.granted_at_once);
-    add(figures, "granted_by_hand_over", stats.granted_by_hand_over);
-    add(figures, "cancelled", stats.cancelled);
+    add_pool(figures, relay, "granted_at_once", stats.granted_at_once);
+    add_pool(figures, relay, "granted_by_hand_over", stats.granted_by_hand_over);
+    add_pool(figures, relay, "cancelled", stats.cancelled);
     add(figures, "compactions", stats.compactions);
     add(figures, "compacted_bytes", stats.compacted_bytes);
     add(figures, "received_bytes", stats.received_bytes);
     add(figures, "dropped_bytes", stats.dropped_bytes);
-    add(figures, "memory_bytes", stats.memory_bytes);
+    add(figures, "memory_bytes", stats.memory_bytes - counted_bytes);
     add(figures, "receive_bytes_used", held.bytes);
     add(figures, "client_buffers_held", held.client_buffers);
     add(figures, "backend_buffers_held", held.backend_buffers);
 }
 
-static void collect(struct figures *figures, struct relay *relay, uint64_t started_ns)
+void stats_collect(struct figures *figures, struct relay *relay)
 {
     const struct relay_counts *counts = &relay->counts;
     figures->count = 0;
-    add(figures, "uptime_ns", loop_now_ns() - started_ns);
-    add(figures, "connections", counts->connections);
-    add(figures, "connections_peak", counts->connections_peak);
+    add_once(figures, relay, "uptime_ns", loop_now_ns() - relay->common->started_ns);
+    add_once(figures, relay, "connections", atomic_load(&relay->common->connections));
+    add_once(figures, relay, "connections_peak", atomic_load(&relay->common->connections_peak));
     add(figures, "connections_total", counts->connections_total);
     add(figures, "refused", counts->refused);
     add_buffers(figures, relay);
@@ -143,11 +145,13 @@ static void collect(struct figures *figures, struct relay *relay, uint64_t start
     add(figures, "responses_ended", counts->backend_frames.streams_ended);
     add_frames(figures, "client", &counts->client_frames);
     add_frames(figures, "backend", &counts->backend_frames);
+    add(figures, "threads", 1);
+    add(figures, "wakes", counts->wakes);
     add(figures, "turns", counts->turns);
     add(figures, "epoll_ctl_calls", relay->loop.ctl_calls);
     add(figures, "recv_calls", counts->recv_calls);
     add(figures, "send_calls", counts->send_calls);
-    add(figures, "rss_bytes", rss_bytes());
+    add_once(figures, relay, "rss_bytes", rss_bytes());
 }
 
 static void print_text(const struct figures *figures, FILE *out)
@@ -186,17 +190,19 @@ static void write_json(const struct figures *figures, const char *path)
     }
 }
 
-void stats_report(struct relay *relay, uint64_t started_ns)
+void stats_add(struct figures *sum, const struct figures *figures)
 {
-    struct figures figures;
-    /* The files below are open one at a time. */
-    relay_free_descriptor(relay);
-    collect(&figures, relay, started_ns);
-    if (!relay->options->quiet) {
-        print_text(&figures, stderr);
+    for (uint32_t index = 0; index < sum->count; index++) {
+        sum->list[index].value += figures->list[index].value;
     }
-    if (relay->options->json != NULL) {
-        write_json(&figures, relay->options->json);
+}
+
+void stats_report(const struct figures *figures, const struct options *options)
+{
+    if (!options->quiet) {
+        print_text(figures, stderr);
     }
-    relay_keep_descriptor(relay);
+    if (options->json != NULL) {
+        write_json(figures, options->json);
+    }
 }

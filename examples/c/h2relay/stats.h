@@ -6,8 +6,27 @@
 
 #include <stdint.h>
 
+enum { FIGURES_MAX = 96, NAME_BYTES = 40 };
+
+struct figure {
+    char name[NAME_BYTES];
+    uint64_t value;
+};
+
+/* The same for each thread, so that they can be added up, and printed in two ways. */
+struct figures {
+    struct figure list[FIGURES_MAX];
+    uint32_t count;
+};
+
+/* How a thread stands; called on that thread. */
+void stats_collect(struct figures *figures, struct relay *relay);
+
+/* Adds those of one more thread. */
+void stats_add(struct figures *sum, const struct figures *figures);
+
 /* Prints to stderr (unless quiet) and writes the JSON file (if there is one), so that a reader of the file finds
-   either the old statistics or the new ones, whole. */
-void stats_report(struct relay *relay, uint64_t started_ns);
+   either the old statistics or the new ones, whole. Two files are open, one after the other. */
+void stats_report(const struct figures *figures, const struct options *options);
 
 #endif

@@ -10,9 +10,12 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Both kinds of watch on both kinds of buffers.
-pub(crate) const MODES: [&[&str]; 4] =
-    [&[], &["--edge-triggered"], &["--static-buffers"], &["--static-buffers", "--edge-triggered"]];
+/// A pool with both kinds of watch, and one that threads share.
+pub(crate) const POOLS: [&[&str]; 3] = [&[], &["--edge-triggered"], &["--threads", "2"]];
+
+/// The same, and buffers without a pool.
+pub(crate) const MODES: [&[&str]; 5] =
+    [POOLS[0], POOLS[1], POOLS[2], &["--static-buffers"], &["--static-buffers", "--edge-triggered"]];
 
 /// Nothing in these tests takes that long; what does is stuck.
 const PATIENCE: Duration = Duration::from_secs(20);

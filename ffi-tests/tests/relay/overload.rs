@@ -25,7 +25,7 @@ fn begin(pairs: &mut [(TcpStream, TcpStream)], bytes: usize) {
 
 #[test]
 fn who_is_shed_is_told_and_why_is_logged() {
-    for mode in [&[][..], &["--edge-triggered"]] {
+    for mode in POOLS {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = folder.path().join("log");
         let mut command = command();

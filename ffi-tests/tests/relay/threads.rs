@@ -1,0 +1,102 @@
+//! Several event loops on one pool.
+
+use super::crowd::{hold_on, serve_once};
+use super::frames::*;
+use super::harness::*;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+#[test]
+fn a_buffer_given_back_on_one_thread_reaches_those_who_wait_on_others() {
+    let bench = Bench::start(&["--threads", "3", "--buffers", "4", "--park", "0", "--lease-ms", "0"]);
+    let mut pairs = hold_on(&bench, 60, 8);
+    bench.relay.wait_for("the hold", |stats| stats.get("client_buffers_held") == 3 && stats.get("waiting") == 57);
+    // Whoever has a buffer now gives it back, and so on: each is served, whichever thread it is on.
+    let whole = frame(HEADERS, 0, 1, &[1; 500]);
+    for (client, _) in &mut pairs {
+        client.write_all(&whole[8..]).expect("the relay, or the kernel, takes it");
+    }
+    for (_, backend) in &mut pairs {
+        expect(backend, &[client_opening(), whole.clone()].concat());
+    }
+    let stats = bench.relay.wait_for("the end of all waits", |stats| stats.get("leased") == 0);
+    assert!(stats.get("wakes") > 0, "all were on one thread: {stats:?}");
+    assert!(stats.get("wakes") <= stats.get("granted_by_hand_over"), "{stats:?}");
+    // The fourth buffer is kept for what backends send, which is nothing.
+    assert_eq!((stats.get("threads"), stats.get("leased_peak"), stats.get("requests")), (3, 3, 60));
+    bench.relay.stop();
+}
+
+#[test]
+fn under_load_every_thread_serves_and_the_statistics_are_of_all() {
+    const CLIENTS: usize = 16;
+    const ROUNDS: u32 = 40;
+    let bench = Bench::start(&["--threads", "4", "--buffers", "5"]);
+    let mut pairs: Vec<_> = (0..CLIENTS).map(|_| bench.open_pair()).collect();
+    std::thread::scope(|scope| {
+        for (seed, pair) in pairs.iter_mut().enumerate() {
+            scope.spawn(move || {
+                let body = super::large_body(seed as u64, 50_000);
+                for stream in 0..ROUNDS {
+                    serve_once(pair, 3 + stream * 2);
+                    let (client, backend) = pair;
+                    pass(client, backend, &body);
+                    pass(backend, client, &body);
+                }
+            });
+        }
+        // Meanwhile others come and go, and the statistics are asked for.
+        for _ in 0..20 {
+            serve_once(&mut bench.open_pair(), 1);
+            let stats = bench.relay.stats();
+            assert!(stats.get("leased") + stats.get("assigned") <= 5, "{stats:?}");
+        }
+    });
+    drop(pairs);
+    let stats = bench.relay.stop();
+    assert_eq!(stats.get("connections_total"), CLIENTS as u64 + 20);
+    assert_eq!(stats.get("requests"), (CLIENTS as u64 * u64::from(ROUNDS)) + 20);
+    assert_eq!((stats.get("dropped_bytes"), stats.get("protocol_errors"), stats.get("shed")), (0, 0, 0));
+    assert!((2..=5).contains(&stats.get("leased_peak")), "{stats:?}");
+}
+
+#[test]
+fn one_thread_does_not_share_its_port_and_several_take_no_tenants() {
+    let bench = Bench::start(&[]);
+    let taken = bench.relay.address().to_string();
+    let output = command().args(["--backend", "127.0.0.1:1", "--listen", &taken]).output().expect("the relay starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot listen"), "{output:?}");
+    bench.relay.stop();
+    let message = super::refused_with(&["--backend", "127.0.0.1:1", "--threads", "2", "--tenant", "address"]);
+    assert!(message.contains("--tenant is \"address\"; allowed is none with --threads 2"), "{message}");
+}
+
+#[test]
+fn a_relay_that_cannot_start_all_its_threads_says_why_and_ends() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // From too few descriptors for anything to just enough for the last thread.
+    for (refusals, descriptors) in (8..100).enumerate() {
+        let log = folder.path().join(descriptors.to_string());
+        let mut few = Command::new("sh");
+        few.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]).arg(program());
+        few.args(["--quiet", "--backend", "127.0.0.1:1", "--threads", "8"]);
+        let mut child =
+            few.stdout(Stdio::piped()).stderr(File::create(&log).expect("a file")).spawn().expect("sh starts");
+        let mut said = String::new();
+        let stdout = child.stdout.take().expect("stdout is a pipe");
+        BufReader::new(stdout).read_line(&mut said).expect("it says where it listens, or ends");
+        if !said.is_empty() {
+            kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+            assert_eq!(child.wait().expect("it ends").code(), Some(0), "{descriptors}");
+            assert!(refusals > 16, "the last threads were never without a descriptor");
+            return;
+        }
+        assert_eq!(child.wait().expect("it ends").code(), Some(1), "{descriptors}");
+        let message = std::fs::read_to_string(&log).expect("text");
+        assert!(message.contains("h2relay: ") && message.contains("Too many open files"), "{descriptors}: {message}");
+    }
+    panic!("it never started");
+}

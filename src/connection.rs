@@ -153,7 +153,7 @@ mod flag {
     pub(super) const FLIGHT: u32 = IN_FLIGHT | TAKEN_BACK;
     pub(super) const OVER: u32 = ENDED | BROKEN;
     /// What a connection can be without being in any of the states that few ever are in.
-    pub(super) const PLAIN: u32 = ATTACHED | BUFFER | READY | ARMED | PAUSE_WHEN_BLOCKED | MODE;
+    pub(super) const PLAIN: u32 = ATTACHED | HELD | READY | ARMED | PAUSE_WHEN_BLOCKED | MODE;
     pub(super) const MODE: u32 = 0xff << MODE_SHIFT;
 }
 

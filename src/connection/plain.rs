@@ -1,5 +1,6 @@
 //! The short way through the tables for a *plain* connection: one in none of the states that few ever are in. It waits
-//! for nothing, nobody asks it for anything, nothing ended, and neither bytes, room nor budget are short.
+//! for nothing, nobody asks it for anything, nothing ended, nothing is blocked or full, and its budget is not used up. It
+//! may hold a buffer or a slot, be ready, and be short of bytes that the buffer has room for.
 //!
 //! Nearly every receive begins and ends plain. What the tables of events and actions come to for it is written out here;
 //! the tests compare the two for all plain connections.
@@ -7,23 +8,34 @@
 use super::{Action, Actions, Connection, Mode, flag};
 
 impl Connection {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
         self.flags & (flag::ATTACHED | !flag::PLAIN) == flag::ATTACHED
-            && self.short | self.blocked == 0
+            && self.blocked == 0
+            && (self.short == 0 || !self.is_misfit())
             && self.is_within_budget()
     }
 
     /// The table of actions, for a plain connection.
     #[inline(always)]
     pub(super) fn pending_if_plain(&self) -> Actions {
-        self.with_watch(match (self.level, self.has(flag::READY), self.has(flag::BUFFER)) {
-            (1.., _, _) => Action::Demux.into(),
-            (0, true, true) => Action::Recv.into(),
-            (0, true, false) => Action::RequestBuffer.into(),
-            (0, false, true) => Action::ReleaseBuffer.into(),
-            (0, false, false) => Actions::NONE,
-        })
+        let (holds_buffer, empty) = (self.has(flag::BUFFER), self.level == 0);
+        let action = if !empty && self.short == 0 {
+            Action::Demux.into()
+        } else if self.has(flag::READY) {
+            match (holds_buffer, empty && self.has(flag::SLOT)) {
+                (true, _) => Action::Recv.into(),
+                (false, true) => Action::RequestBuffer | Action::ReleaseBuffer,
+                (false, false) => Action::RequestBuffer.into(),
+            }
+        } else if empty && self.has(flag::HELD) {
+            Action::ReleaseBuffer.into()
+        } else if !empty && holds_buffer && self.level <= u32::from(self.park_bytes) {
+            Action::Park.into()
+        } else {
+            Actions::NONE
+        };
+        self.with_watch(action)
     }
 
     /// With what the watch of a plain connection needs.
@@ -41,7 +53,8 @@ impl Connection {
         }
     }
 
-    /// `Readable`, and `BufferGranted` at once, for a plain connection that holds nothing.
+    /// `Readable`, and `BufferGranted` at once, for a plain connection that holds nothing. Nothing is left to be done
+    /// about buffers.
     #[inline(always)]
     pub(crate) fn begin_plainly(&mut self, capacity: u32) -> Actions {
         self.set(flag::READY | flag::BUFFER);
@@ -50,7 +63,8 @@ impl Connection {
         }
         self.reads = 0;
         self.capacity = capacity;
-        self.with_watch(Action::Recv.into())
+        // Only what it is short of can have made it another than a plain one.
+        if self.short <= capacity { self.with_watch(Action::Recv.into()) } else { self.pending_in_any_state() }
     }
 
     /// `Received` for a plain connection that has room left afterwards; `None`, and nothing is changed, for another.
@@ -61,26 +75,26 @@ impl Connection {
             return None;
         }
         self.level += bytes;
+        self.short = self.short.saturating_sub(bytes);
         self.reads += 1;
         match self.mode() {
             Mode::Level | Mode::OneShot => self.clear(flag::READY),
             Mode::Edge | Mode::Optimistic | Mode::Completion => self.set(flag::READY),
         }
         // Only its budget can have made it another than a plain one.
-        Some(if self.is_within_budget() { self.with_watch(Action::Demux.into()) } else { self.pending_in_any_state() })
+        Some(if self.is_within_budget() { self.pending_if_plain() } else { self.pending_in_any_state() })
     }
 
     /// `Consumed` of all that is buffered, and `BufferReleased` at once, for a plain connection to which nothing is left
-    /// to be received; `None`, and nothing is changed, for another.
+    /// to be received; `None`, and nothing is changed, for another. Nothing is left to be done about buffers.
     #[inline(always)]
     pub(crate) fn finish_plainly(&mut self, bytes: u32) -> Option<Actions> {
         let finishes = bytes == self.level && bytes > 0 && !self.has(flag::READY) && self.has(flag::BUFFER);
         if !finishes || !self.is_plain() {
             return None;
         }
-        self.level = 0;
-        self.capacity = 0;
-        self.clear(flag::BUFFER);
+        (self.level, self.short, self.capacity) = (0, 0, 0);
+        self.clear(flag::HELD);
         Some(self.with_watch(Actions::NONE))
     }
 }
@@ -92,19 +106,26 @@ mod tests {
 
     const CAPACITY: u32 = 9;
 
-    /// Calls `look` with every plain connection: all flag words, also those that no events lead to. Too many for Miri.
+    /// Calls `look` with every plain connection of small numbers: all flag words, also those that no events lead to. Too
+    /// many for Miri.
     fn for_each_plain(mut look: impl FnMut(&Connection)) {
         for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion] {
             for word in 0..1 << 22 {
                 let flags = word | (mode as u32) << flag::MODE_SHIFT;
-                let empty = Connection { flags, ..Connection::default() };
+                let empty = Connection { flags, park_bytes: 3, reclaim_bytes: 5, ..Connection::default() };
                 if !empty.is_plain() {
                     continue;
                 }
+                let (capacity, levels) = if empty.has(flag::HELD) { (CAPACITY, 0..CAPACITY) } else { (0, 0..1) };
                 for reads in [0, 1, Policy::READS_PER_WAKE_DEFAULT - 1] {
-                    let levels = if empty.has(flag::BUFFER) { 0..CAPACITY } else { 0..1 };
-                    let capacity = levels.end - u32::from(!empty.has(flag::BUFFER));
-                    levels.for_each(|level| look(&Connection { level, capacity, reads, ..empty.clone() }));
+                    for (level, short) in levels.clone().flat_map(|level| (0..CAPACITY + 2).map(move |n| (level, n))) {
+                        let connection = Connection { level, capacity, short, reads, ..empty.clone() };
+                        if connection.is_plain() {
+                            look(&connection);
+                        } else {
+                            assert!(connection.is_misfit(), "{connection:?}");
+                        }
+                    }
                 }
             }
         }
@@ -116,12 +137,15 @@ mod tests {
         let mut count = 0;
         for_each_plain(|plain| {
             count += 1;
-            for (short, blocked, reads) in [(1, 0, 0), (0, 1, 0), (0, 0, Policy::READS_PER_WAKE_DEFAULT)] {
-                assert!(!Connection { short, blocked, reads, ..plain.clone() }.is_plain(), "{plain:?}");
+            for (blocked, reads) in [(1, 0), (0, Policy::READS_PER_WAKE_DEFAULT)] {
+                assert!(!Connection { blocked, reads, ..plain.clone() }.is_plain(), "{plain:?}");
             }
         });
-        // Ready or not, armed or not, pausing when blocked or not; holding nothing, or a buffer with 0 to 8 bytes in it.
-        assert_eq!(count, 5 * 3 * 8 * (1 + 9));
+        // What it may be short of: anything without a buffer, else what there is room for; for each level.
+        let (in_buffer, in_slot) =
+            ((0..CAPACITY).map(|level| CAPACITY - level + 1).sum::<u32>(), CAPACITY * (CAPACITY + 2));
+        // Ready or not, armed or not, pausing when blocked or not; holding nothing, a slot, a buffer, or both.
+        assert_eq!(count, 5 * 3 * 8 * ((CAPACITY + 2) + in_slot + 2 * in_buffer));
     }
 
     #[test]
@@ -129,6 +153,9 @@ mod tests {
     fn their_actions_are_those_of_the_table() {
         for_each_plain(|plain| assert_eq!(plain.pending_if_plain(), plain.pending_in_any_state(), "{plain:?}"));
     }
+
+    const ABOUT_BUFFERS: [Action; 4] =
+        [Action::RequestBuffer, Action::CancelRequest, Action::ReleaseBuffer, Action::Park];
 
     #[test]
     #[cfg_attr(miri, ignore)]
@@ -140,12 +167,15 @@ mod tests {
         };
         let mut taken = [0; 3];
         for_each_plain(|plain| {
-            if plain.capacity == 0 {
-                let mut connection = plain.clone();
-                let actions = connection.begin_plainly(CAPACITY);
-                let events = [Event::Readable, Event::BufferGranted { capacity: CAPACITY }];
-                assert_eq!((actions, connection), by_table(plain, &events), "{plain:?}");
-                taken[0] += 1;
+            if !plain.has(flag::HELD) {
+                for capacity in 1..=CAPACITY {
+                    let mut connection = plain.clone();
+                    let actions = connection.begin_plainly(capacity);
+                    let events = [Event::Readable, Event::BufferGranted { capacity }];
+                    assert_eq!((actions, connection), by_table(plain, &events), "{plain:?} {capacity}");
+                    assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{plain:?} {capacity}");
+                    taken[0] += 1;
+                }
             }
             for bytes in 0..=CAPACITY + 1 {
                 let mut connection = plain.clone();
@@ -165,14 +195,17 @@ mod tests {
                         assert!(asked.has(Action::ReleaseBuffer), "{plain:?}");
                         let events = [Event::Consumed { bytes }, Event::BufferReleased];
                         assert_eq!((actions, connection), by_table(plain, &events), "{plain:?}");
+                        assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{plain:?}");
                         taken[2] += 1;
                     }
                 }
             }
         });
-        // Of each mode, number of reads, and watch (and readiness): all that hold nothing; for each level what leaves
-        // room; each level above 0.
-        assert_eq!(taken, [5 * 3 * 8, 5 * 3 * 8 * (8 + 7 + 6 + 5 + 4 + 3 + 2 + 1), 5 * 3 * 4 * 8]);
+        // Of each mode, number of reads, and watch (and readiness), whatever it is short of.
+        let shorts = |level| CAPACITY - level + 1;
+        let received = (0..CAPACITY).map(|level| shorts(level) * (CAPACITY - level - 1)).sum::<u32>();
+        let finished = (1..CAPACITY).map(shorts).sum::<u32>();
+        assert_eq!(taken, [5 * 3 * 8 * (CAPACITY + 2) * CAPACITY, 5 * 3 * 8 * 2 * received, 5 * 3 * 4 * 2 * finished]);
     }
 
     #[test]

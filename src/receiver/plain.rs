@@ -22,10 +22,9 @@ impl Receivers {
     pub(crate) fn received(&mut self, index: u32, bytes: u32) -> Result<Actions, ReceiverError> {
         self.check_behind(index, bytes)?;
         match self.table.connection_mut(index).receive_plainly(bytes) {
-            // It is to be decoded: the receiver has nothing to do by itself.
             Some(actions) => {
                 self.counts.received_bytes += u64::from(bytes);
-                Ok(actions)
+                Ok(self.settle(index, actions))
             }
             None => self.receive(index, bytes),
         }

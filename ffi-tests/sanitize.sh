@@ -1,27 +1,34 @@
 #!/bin/sh
 # Runs the C and C++ tests under what finds errors that no assertion sees, and says what ran and what was skipped:
-# AddressSanitizer with its leak check and UndefinedBehaviorSanitizer, then valgrind's memcheck; and ThreadSanitizer for the
-# programs with threads, where a nightly toolchain with rust-src can build the library for it too.
+# AddressSanitizer with its leak check and UndefinedBehaviorSanitizer, then valgrind's memcheck, then ThreadSanitizer where
+# a nightly toolchain with rust-src can build the library for it.
 #
-#   ffi-tests/sanitize.sh [TEST ...]      the tests of ffi-tests/tests to run; c_api if none is named
+#   ffi-tests/sanitize.sh [TEST ...]      only these of ffi-tests/tests; without any, those that each can run in time
 #
 # With a nightly toolchain the library is built for AddressSanitizer too. Without one, its own reads and writes are seen
 # only where they go through the C library's functions, and by valgrind, which sees all.
 set -eu
 
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- c_api
-tests=""
-for test in "$@"; do
-  tests="$tests --test $test"
-done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+named=$*
 
-# Runs the tests named on the command line, with the environment that the caller set for this one command.
+# Runs the tests named on the command line, or else these, with the environment that the caller set for this one command.
+# The words behind -- are for the tests.
 run_tests() {
+  tests=
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    tests="$tests $1"
+    shift
+  done
+  [ $# -eq 0 ] || shift
+  flags=
+  for test in ${named:-$tests}; do
+    flags="$flags --test $test"
+  done
   # shellcheck disable=SC2086 # one word for each flag
-  cargo test --quiet -p demuxbuf-ffi-tests $tests -- --nocapture
+  cargo test --quiet -p demuxbuf-ffi-tests $flags -- --nocapture "$@"
 }
 
 echo 'int main(void) { return 0; }' >"$work/empty.c"
@@ -39,16 +46,18 @@ if "${CC:-gcc}" -fsanitize=address,undefined "$work/empty.c" -o "$work/empty" 2>
   # A request for more memory than there is has to be refused as the C library would, not ended.
   CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
     ASAN_OPTIONS="allocator_may_return_null=1:detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1" \
-    UBSAN_OPTIONS="print_stacktrace=1" run_tests
+    UBSAN_OPTIONS="print_stacktrace=1" run_tests c_api frames tasklet relay
   unset DEMUXBUF_LIBRARY
 else
   echo "AddressSanitizer, UndefinedBehaviorSanitizer: skipped, ${CC:-gcc} has none"
 fi
 
+# The relay runs under valgrind with real clients, in relay-clients.sh. The tasklet host and the walk that looks for every
+# documented error take minutes there; neither has memory of the library's own that others have not.
 if command -v valgrind >/dev/null; then
   echo "valgrind memcheck:"
   RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all" \
-    run_tests
+    run_tests c_api frames -- --skip events_return_the_errors_that_are_documented_and_no_others
 else
   echo "valgrind memcheck: skipped, it is not installed"
 fi
@@ -57,10 +66,12 @@ machine=$(rustc -vV | sed -n 's/^host: //p')
 if RUSTFLAGS="-Zsanitizer=thread" \
   cargo +nightly capi --quiet -Zbuild-std --target "$machine" --target-dir target/tsan 2>"$work/nightly"; then
   echo "ThreadSanitizer (programs, library and its run-time):"
-  # Addresses must not be random: the run-time wants some of them for itself.
+  # Addresses must not be random: the run-time wants some of them for itself. C++ has no other threads than C.
   CFLAGS="-fsanitize=thread ffi-tests/c/tsan/memory.c" DEMUXBUF_LIBRARY="target/tsan/$machine/release" \
-    RUNNER="setarch -R" TSAN_OPTIONS="halt_on_error=1" \
-    cargo test --quiet -p demuxbuf-ffi-tests --test c_api -- --nocapture --exact threads shards
+    RUNNER="setarch -R" TSAN_OPTIONS="halt_on_error=1:allocator_may_return_null=1" \
+    run_tests c_api relay -- --skip two_translation_units_of_cxx \
+    --skip the_library_exports_what_the_header_declares_and_nothing_else \
+    --skip events_return_the_errors_that_are_documented_and_no_others
 else
   echo "ThreadSanitizer: skipped, $(tail -n 1 "$work/nightly")"
 fi

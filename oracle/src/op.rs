@@ -4,7 +4,6 @@ use demuxbuf::connection::Event;
 
 /// Which of the handles of a kind that were given out so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Which {
     /// One of those in force, counted from the oldest and around.
     Live(u8),
@@ -16,7 +15,6 @@ pub enum Which {
 
 /// One thing that a host may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Op {
     /// Attach a connection, with so many bytes that are there already.
     Attach {

@@ -1,0 +1,94 @@
+//! What connections cost in memory: resident bytes of a process before and after they are there, as the system counts them
+//! (`/proc/self/smaps_rollup`), each case in a process of its own. All of the library is in it: the connection's state, the
+//! tables of receivers, waits, leases and slots. *Reserved* is what the process may come to use (`VmSize`).
+//!
+//! *Idle* has never received; *idle again* has received and decoded once; *dripping* has received a part of a frame, which
+//! is parked; *waiting* wants a buffer and none is free.
+
+mod support;
+
+use demuxbuf::connection::{Action, Event};
+use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf_ffi_tests::run;
+use serde_json::json;
+use support::{Options, Report, child};
+
+const BUFFERS: u32 = 1024;
+const CASES: [(&str, u32); 4] =
+    [("idle", 10_000_000), ("idle again", 10_000_000), ("dripping", 1_000_000), ("waiting", 1_000_000)];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::read();
+    if let [case, connections] = options.child.as_slice() {
+        return measure(case, connections.parse()?);
+    }
+    let columns = ["connections", "count", "resident MiB", "bytes each", "reserved MiB", "reserved each"];
+    let mut report = Report::new("memory", &columns, &options);
+    report.fact("bytes of the connection's state alone", size_of::<demuxbuf::connection::Connection>());
+    for (case, connections) in CASES {
+        let connections = options.pick(connections / 1000, connections, connections);
+        let printed = run(&mut child(case, &[connections.to_string()]));
+        let numbers: Vec<f64> = printed.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        let [resident, reserved] = numbers[..] else { return Err(format!("two numbers: {printed}").into()) };
+        let (mib, each) = (f64::from(1 << 20), f64::from(connections));
+        let cells = [resident / mib, resident / each, reserved / mib, reserved / each].map(|figure| json!(figure));
+        report.row([json!(case), json!(connections)].into_iter().chain(cells).collect());
+    }
+    report.finish();
+    Ok(())
+}
+
+/// Prints by how many bytes the process has grown: resident and reserved.
+fn measure(case: &str, connections: u32) -> Result<(), Box<dyn std::error::Error>> {
+    let before = [resident_bytes()?, reserved_bytes()?];
+    let mut receivers = Receivers::new(&ReceiversConfig::new(BUFFERS, connections))?;
+    for token in 0..connections {
+        let id = receivers.attach(0, token.into())?;
+        receivers.handle(id, Event::done(Action::WantRecv))?;
+        match case {
+            "idle" => {}
+            "idle again" => receive(&mut receivers, id, 100, 100)?,
+            "dripping" => receive(&mut receivers, id, 5, 0)?,
+            "waiting" => {
+                receivers.handle(id, Event::Readable)?;
+            }
+            other => return Err(format!("no such case: {other}").into()),
+        }
+    }
+    let stats = receivers.stats();
+    let expected = match case {
+        "dripping" => stats.pool.leased == 0 && stats.parked == u64::from(connections),
+        "waiting" => stats.pool.leased == BUFFERS.min(connections),
+        _ => stats.pool.leased == 0,
+    };
+    assert!(expected, "it is not as the case wants it: {stats:?}");
+    println!("{} {}", resident_bytes()? - before[0], reserved_bytes()? - before[1]);
+    Ok(())
+}
+
+fn receive(
+    receivers: &mut Receivers,
+    id: ReceiverId,
+    bytes: u32,
+    consumed: u32,
+) -> Result<(), Box<dyn std::error::Error>> {
+    receivers.handle(id, Event::Readable)?;
+    receivers.receive_area(id)?[..bytes as usize].fill(1);
+    receivers.handle(id, Event::Received { bytes })?;
+    receivers.decoded(id, consumed, u32::from(consumed < bytes) * 20)?;
+    Ok(())
+}
+
+fn resident_bytes() -> Result<u64, Box<dyn std::error::Error>> {
+    kilobytes("/proc/self/smaps_rollup", "Rss:")
+}
+
+fn reserved_bytes() -> Result<u64, Box<dyn std::error::Error>> {
+    kilobytes("/proc/self/status", "VmSize:")
+}
+
+fn kilobytes(file: &str, field: &str) -> Result<u64, Box<dyn std::error::Error>> {
+    let all = std::fs::read_to_string(file)?;
+    let line = all.lines().find_map(|line| line.strip_prefix(field)).ok_or("the system does not say")?;
+    Ok(1024 * line.trim().trim_end_matches(" kB").parse::<u64>()?)
+}

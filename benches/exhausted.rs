@@ -127,9 +127,10 @@ impl Queue {
     fn play(&mut self) -> [Duration; 4] {
         let mut chosen = [0; TOGETHER];
         self.choose(&mut chosen);
+        let leaving = chosen.map(|token| self.waits[token]);
         let cancelled = timed(|| {
-            for &token in &chosen {
-                self.pool.cancel(self.waits[token]).expect("it waits");
+            for wait in leaving {
+                self.pool.cancel(wait).expect("it waits");
             }
         });
         let unlinked = timed(|| {

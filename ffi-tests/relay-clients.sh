@@ -163,6 +163,7 @@ start_server
 run_relay "pool, level-triggered" "" 20000
 run_relay "pool, edge-triggered" "" 20000 --edge-triggered
 run_relay "pool of 4 buffers" "" 20000 --buffers 4
+run_relay "pool of 4 buffers, 2 threads" "" 20000 --buffers 4 --threads 2
 run_relay "pool of 4 buffers without parking, edge-triggered" "" 20000 --buffers 4 --park 0 --edge-triggered
 run_relay "static buffers, level-triggered" "" 20000 --static-buffers
 run_relay "static buffers, edge-triggered" "" 20000 --static-buffers --edge-triggered

@@ -17,6 +17,9 @@ pub(crate) struct Options {
     /// Receive buffers in the relay's pool
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(65_536))]
     pub(crate) buffers: usize,
+    /// The relay's event-loop threads, which share the pool
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(256))]
+    pub(crate) threads: usize,
     /// Length of each of the two runs; the honest clients are alone for the first fifth of it
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -76,6 +79,7 @@ mod tests {
         for (option, value, allowed) in [
             ("--connections", "0", "1..=100000"),
             ("--buffers", "65537", "1..=65536"),
+            ("--threads", "0", "1..=256"),
             ("--seconds", "0", "1..=600"),
             ("--json", "report.svg", "must not end in .svg"),
             ("--json", "..", "must name a file"),

@@ -30,6 +30,8 @@ pub struct Statistics {
     pub refused: u64,
     /// Receive buffers, in use or not.
     pub buffers: u64,
+    /// Event loops, which share them.
+    pub threads: u64,
     /// Size of each.
     pub buffer_bytes: u64,
     /// Buffers not in use.

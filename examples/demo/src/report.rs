@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::options::Options;
+use crate::relay::Statistics;
 use crate::run::{CLIENTS, Run, Sample, name};
 
 /// The report, as written to `report.json`.
@@ -20,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) verdict: String,
     pub(crate) connections: usize,
     pub(crate) buffers: usize,
+    /// Of the relay, as its statistics say.
+    pub(crate) threads: u64,
     pub(crate) buffer_bytes: u64,
     pub(crate) seconds: f64,
     pub(crate) honest_clients: usize,
@@ -99,7 +102,7 @@ pub(crate) struct Point {
 
 impl Report {
     pub(crate) fn new(options: &Options, runs: [Run; 2]) -> Report {
-        let buffer_bytes = runs[1].settled.relay.buffer_bytes;
+        let Statistics { threads, buffer_bytes, .. } = runs[1].settled.relay;
         let runs = runs.map(RunReport::new);
         let (passed, verdict) = judge(&runs[1]);
         Report {
@@ -107,6 +110,7 @@ impl Report {
             verdict,
             connections: options.connections,
             buffers: options.buffers,
+            threads,
             buffer_bytes,
             seconds: options.length().as_secs_f64(),
             honest_clients: CLIENTS,

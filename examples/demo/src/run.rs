@@ -108,10 +108,13 @@ pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> R
 }
 
 /// Nobody is shed, so that only parking makes the difference.
-fn arguments(options: &Options, park_bytes: u32) -> [String; 8] {
+fn arguments(options: &Options, park_bytes: u32) -> Vec<String> {
     let connections = (options.connections + SPARE_CONNECTIONS).to_string();
     let (buffers, park_bytes) = (options.buffers.to_string(), park_bytes.to_string());
-    ["--buffers", &buffers, "--park", &park_bytes, "--lease-ms", "0", "--connections", &connections].map(String::from)
+    let threads = options.threads.to_string();
+    let values = [("buffers", buffers.as_str()), ("park", &park_bytes), ("lease-ms", "0")];
+    let values = values.into_iter().chain([("connections", connections.as_str()), ("threads", &threads)]);
+    values.flat_map(|(option, value)| [format!("--{option}"), value.into()]).collect()
 }
 
 /// Looks at a run while it goes on.

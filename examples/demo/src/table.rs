@@ -11,8 +11,12 @@ const VALUE_COLUMNS: usize = 18;
 
 /// The table; its last line has no line end.
 pub(crate) fn table(report: &Report) -> String {
+    let shared = match report.threads {
+        1 => String::new(),
+        threads => format!(", shared by {threads} threads"),
+    };
     let mut table = format!(
-        "{} that send part of a frame and stay; {} honest clients; {} of {} bytes\n\n",
+        "{} that send part of a frame and stay; {} honest clients; {} of {} bytes{shared}\n\n",
         counted(report.connections, "connection"),
         report.honest_clients,
         counted(report.buffers, "receive buffer"),

@@ -20,9 +20,20 @@ fn number(value: &Value, path: &str) -> u64 {
 
 #[test]
 fn honest_clients_are_starved_without_parking_and_all_served_with_it() {
+    starve_and_serve(1);
+}
+
+#[test]
+fn honest_clients_are_starved_and_served_by_two_threads_as_by_one() {
+    assert!(starve_and_serve(2).contains("16,384 bytes, shared by 2 threads"));
+}
+
+/// Runs the demo on so many threads; returns what it printed.
+fn starve_and_serve(threads: u64) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let report = folder.path().join("figures.json");
-    let output = demo(&["--connections", "50", "--buffers", "4", "--seconds", "2", "--json"])
+    let output = demo(&["--connections", "50", "--buffers", "4", "--seconds", "2", "--threads"])
+        .args([&threads.to_string(), "--json"])
         .arg(&report)
         .output()
         .expect("the demo starts");
@@ -34,7 +45,7 @@ fn honest_clients_are_starved_without_parking_and_all_served_with_it() {
     let text = fs::read_to_string(&report).expect("the report is where --json says");
     let report: Value = serde_json::from_str(&text).expect("the report is JSON");
     assert_eq!(report["passed"], true);
-    assert_eq!([number(&report, "/connections"), number(&report, "/buffers")], [50, 4]);
+    assert_eq!(["/connections", "/buffers", "/threads"].map(|path| number(&report, path)), [50, 4, threads]);
     let [off, on] = [&report["runs"][0], &report["runs"][1]];
     assert_eq!([number(off, "/park_bytes"), number(on, "/park_bytes")], [0, 64]);
 
@@ -69,6 +80,7 @@ fn honest_clients_are_starved_without_parking_and_all_served_with_it() {
     for words in ["50 half-sent frames on 4 receive buffers", "parking off", "parking on", "Honest requests served"] {
         assert!(picture.contains(words), "{words:?} is in the picture");
     }
+    out.into_owned()
 }
 
 #[test]

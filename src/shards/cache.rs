@@ -100,8 +100,10 @@ impl Slot {
         (generation(word) == lease.generation() && word & HELD != 0).then_some(word)
     }
 
-    pub(super) fn is_held(&self) -> bool {
-        self.hold.load(Ordering::Relaxed) & HELD != 0
+    /// How it is held, if it is; only while nobody uses it.
+    pub(super) fn any_hold(&self) -> Option<Hold> {
+        let word = self.hold.load(Ordering::Relaxed);
+        (word & HELD != 0).then(|| Hold::of(word))
     }
 }
 

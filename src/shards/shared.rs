@@ -5,7 +5,7 @@ use super::stats::{Board, Count, Counts};
 use super::sync::{Apart, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::tickets::{State, Tickets};
 use super::{ShardsStats, reserve};
-use crate::pool::{ConfigError, Pool, PoolConfig, SIZES_MAX};
+use crate::pool::{CLASSES_MAX, ConfigError, Pool, PoolConfig, SIZES_MAX};
 use alloc::boxed::Box;
 
 #[derive(Debug)]
@@ -15,6 +15,9 @@ pub(super) struct Shared {
     pub(super) classes: u8,
     /// A bit for each class that has no cap.
     pub(super) uncapped: u8,
+    /// For the check of invariants, which does not ask the pool.
+    reserves: [u32; CLASSES_MAX],
+    class_caps: [u32; CLASSES_MAX],
     /// A bit for each shard that is to be told and was not named yet.
     pub(super) wakes: Box<[AtomicU64]>,
     pub(super) is_short: Apart<AtomicBool>,
@@ -92,6 +95,8 @@ impl Shared {
             lanes: lanes.into_boxed_slice(),
             classes: config.classes,
             uncapped,
+            reserves: config.reserves,
+            class_caps: config.class_caps,
             wakes: wakes.into_boxed_slice(),
             is_short: Apart(AtomicBool::new(false)),
             is_closed: AtomicBool::new(false),
@@ -253,7 +258,7 @@ impl Shared {
         let Central { pool, tickets, .. } = &*central;
         pool.check_invariants()?;
         let cached: u32 = self.lanes.iter().map(|lane| lane.0.cache.iter(&self.slots).count() as u32).sum();
-        let held = self.slots.iter().filter(|slot| slot.is_held()).count() as u32;
+        let held = self.slots.iter().filter_map(Slot::any_hold).count() as u32;
         let assigned = tickets.iter().filter(|ticket| matches!(ticket.state, State::Assigned { .. })).count() as u32;
         let queued = tickets.iter().filter(|ticket| matches!(ticket.state, State::Queued(_))).count() as u32;
         let stats = pool.stats();
@@ -263,10 +268,26 @@ impl Shared {
         )?;
         ensure(assigned == tickets.assigned, "I1: as many buffers are assigned as are counted")?;
         ensure(queued == stats.waiting, "I2: what waits here waits in the pool")?;
-        ensure(cached == 0 || !pool.needs_all(), "I3: while the pool is short, nothing is at hand")?;
+        self.check_rest(tickets, pool.free_buffers() + cached)?;
         for (home, lane) in (0..).zip(&self.lanes) {
             let has_grants = tickets.first_grant(home).is_some();
             ensure(!has_grants || lane.0.is_called.load(Ordering::Relaxed), "a shard with grants is called")?;
+        }
+        Ok(())
+    }
+
+    /// The rest property, from what each class holds and waits for: it asks nothing that decides who is served.
+    fn check_rest(&self, tickets: &Tickets, free: u32) -> Result<(), &'static str> {
+        for class in 0..self.classes {
+            let of_class = |state: fn(&State) -> bool| {
+                tickets.iter().filter(|ticket| ticket.class == class && state(&ticket.state)).count() as u32
+            };
+            let waits = of_class(|state| matches!(state, State::Queued(_))) > 0;
+            let assigned = of_class(|state| matches!(state, State::Assigned { .. }));
+            let held = self.slots.iter().filter_map(Slot::any_hold).filter(|hold| hold.class == class).count() as u32;
+            let (reserve, cap) = (self.reserves[usize::from(class)], self.class_caps[usize::from(class)]);
+            let may_have = free > reserve && held + assigned < cap;
+            ensure(!(waits && may_have), "I3: no buffer is free anywhere that a waiter may take")?;
         }
         Ok(())
     }

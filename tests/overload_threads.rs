@@ -1,0 +1,170 @@
+//! S45 with several threads: more connections than buffers, then as many again.
+#![allow(clippy::disallowed_methods, reason = "event loops are threads, and a test that waits needs a clock")]
+
+use demuxbuf::connection::{Action, Event};
+use demuxbuf::receiver::{Granted, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, OnceLock};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+const THREADS: usize = 4;
+const BUFFERS: u32 = 20;
+/// Connections of each thread: 1.0, 1.2, 2 and 5 times the buffers there are, then 1.0 again.
+const PHASES: [u64; 5] = [5, 6, 10, 25, 5];
+/// More than can be parked, so that each request needs a buffer.
+const REQUEST_BYTES: u32 = 200;
+
+fn pool() -> ReceiverThreads {
+    let config = ReceiversConfig { buffer_bytes: 256, lifeline: false, ..ReceiversConfig::new(BUFFERS, 25) };
+    ReceiverThreads::new(&config, THREADS as u32).unwrap()
+}
+
+/// An event loop with connections that each always have a request to be read.
+struct Loop {
+    receivers: Receivers,
+    /// Requests that each connection still makes.
+    left: HashMap<ReceiverId, u64>,
+    holding: Vec<ReceiverId>,
+    served: u64,
+}
+
+impl Loop {
+    fn new(receivers: Receivers, connections: u64, requests: u64) -> Loop {
+        let mut this = Loop { receivers, left: HashMap::new(), holding: Vec::new(), served: 0 };
+        for token in 0..connections {
+            let id = this.receivers.attach(0, token).unwrap();
+            this.left.insert(id, requests);
+        }
+        this
+    }
+
+    fn start(&mut self) {
+        for id in self.left.keys().copied().collect::<Vec<_>>() {
+            self.read(id);
+        }
+    }
+
+    /// Reads a request, if there is a buffer for it.
+    fn read(&mut self, id: ReceiverId) {
+        if self.receivers.handle(id, Event::Readable).unwrap().has(Action::Recv) {
+            self.fill(id);
+        }
+    }
+
+    fn fill(&mut self, id: ReceiverId) {
+        self.receivers.receive_area(id).unwrap()[..REQUEST_BYTES as usize].fill(1);
+        self.receivers.handle(id, Event::Received { bytes: REQUEST_BYTES }).unwrap();
+        self.holding.push(id);
+    }
+
+    /// Serves whoever holds a buffer; returns how many.
+    fn turn(&mut self) -> u64 {
+        self.pick_up();
+        let serve = std::mem::take(&mut self.holding);
+        let count = serve.len() as u64;
+        for id in serve {
+            self.receivers.handle(id, Event::Consumed { bytes: REQUEST_BYTES }).unwrap();
+            let left = self.left.get_mut(&id).expect("it is one of them");
+            *left -= 1;
+            if *left > 0 {
+                self.read(id);
+            } else {
+                self.left.remove(&id);
+                assert!(self.receivers.handle(id, Event::Close).unwrap().has(Action::Finished));
+            }
+        }
+        self.served += count;
+        // What came back in this turn may be its own, and nobody names who is awake.
+        self.pick_up();
+        count
+    }
+
+    fn pick_up(&mut self) {
+        while let Some(granted) = self.receivers.poll_grant() {
+            let Granted::Receiver { id, actions, .. } = granted else { panic!("only receivers ask") };
+            assert!(actions.has(Action::Recv), "who is told has a buffer");
+            self.fill(id);
+        }
+    }
+}
+
+/// In turns on one thread, where each loop has a turn only if it holds something or was named.
+#[test]
+fn s45_at_any_load_all_buffers_work_all_the_time_and_nobody_starves() {
+    let threads = pool();
+    for connections in PHASES {
+        let receivers = (0..THREADS).map(|index| threads.receivers(index as u32).unwrap());
+        let mut loops: Vec<_> = receivers.map(|receivers| Loop::new(receivers, connections, u64::MAX)).collect();
+        let mut is_named = [true; THREADS];
+        loops.iter_mut().for_each(Loop::start);
+        for sweep in 0..300 {
+            let mut served = 0;
+            for index in 0..THREADS {
+                if !std::mem::take(&mut is_named[index]) && loops[index].holding.is_empty() {
+                    continue;
+                }
+                served += loops[index].turn();
+                while let Some(named) = loops[index].receivers.poll_wake() {
+                    is_named[named as usize] = true;
+                }
+            }
+            assert!(served >= u64::from(BUFFERS), "sweep {sweep}: {served} served by {BUFFERS} buffers");
+            threads.check_invariants().unwrap();
+        }
+        let served: u64 = loops.iter().map(|one| one.served).sum();
+        let least = loops.iter().flat_map(|one| one.left.values()).map(|left| u64::MAX - left).min();
+        let share = served / (connections * THREADS as u64);
+        assert!(least.is_some_and(|least| least * 2 >= share), "{least:?} for the least, {share} for each on average");
+        drop(loops);
+        assert_eq!((threads.stats().free, threads.stats().waiting), (BUFFERS, 0), "nothing is left of it");
+    }
+}
+
+#[test]
+fn s45_threads_that_sleep_until_they_are_told_serve_all_requests_at_any_load() {
+    const REQUESTS: u64 = 200;
+    let pool = pool();
+    for connections in PHASES {
+        let all = connections * THREADS as u64 * REQUESTS;
+        let (served, start) = (AtomicU64::new(0), Barrier::new(THREADS));
+        let threads: [OnceLock<Thread>; THREADS] = Default::default();
+        let before = pool.stats();
+        std::thread::scope(|scope| {
+            for index in 0..THREADS {
+                let (pool, served, start, threads) = (&pool, &served, &start, &threads);
+                scope.spawn(move || {
+                    let mut one = Loop::new(pool.receivers(index as u32).unwrap(), connections, REQUESTS);
+                    threads[index].get_or_init(std::thread::current);
+                    start.wait();
+                    one.start();
+                    let mut since = Instant::now();
+                    while served.load(Ordering::Relaxed) < all {
+                        let done = one.turn();
+                        served.fetch_add(done, Ordering::Relaxed);
+                        while let Some(named) = one.receivers.poll_wake() {
+                            threads[named as usize].get().expect("all have started").unpark();
+                        }
+                        if done > 0 || !one.holding.is_empty() {
+                            since = Instant::now();
+                        } else {
+                            std::thread::park_timeout(Duration::from_millis(100));
+                            assert!(since.elapsed() < Duration::from_secs(20), "{:?}", one.receivers.stats());
+                        }
+                    }
+                    threads.iter().for_each(|thread| thread.get().expect("all have started").unpark());
+                    // Nobody's receivers go while another may still name them.
+                    start.wait();
+                    assert!(one.left.is_empty() && one.holding.is_empty());
+                });
+            }
+        });
+        let stats = pool.stats();
+        let granted = |stats: &demuxbuf::shards::ShardsStats| stats.granted_at_once + stats.granted_by_hand_over;
+        assert_eq!(granted(&stats) - granted(&before), all, "one grant for each request, none in vain");
+        assert_eq!((stats.free, stats.leased, stats.waiting), (BUFFERS, 0, 0));
+        assert!(stats.wakes - before.wakes <= stats.granted_by_hand_over - before.granted_by_hand_over);
+        pool.check_invariants().unwrap();
+    }
+}

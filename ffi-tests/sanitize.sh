@@ -58,9 +58,9 @@ if command -v valgrind >/dev/null; then
   echo "valgrind memcheck:"
   RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all" \
     run_tests c_api frames -- --skip events_return_the_errors_that_are_documented_and_no_others
-  echo "valgrind memcheck of the relay under load, with several event loops:"
+  echo "valgrind memcheck of the relay with several event loops:"
   RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all" \
-    run_tests relay -- threads::a_buffer threads::under_load
+    run_tests relay -- threads::a_buffer
 else
   echo "valgrind memcheck: skipped, it is not installed"
 fi

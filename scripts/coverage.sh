@@ -1,11 +1,19 @@
 #!/bin/sh
-# The lines of src/ that the tests reach, by file: Rust tests and C programs together, without the demo. Needs the
-# compiler's own llvm-tools, which rustup installs.
+# The lines and branches of src/ that the tests reach, by file: Rust tests and C programs together, without the demo.
+# Needs the compiler's own llvm-tools, which rustup installs. Branches are counted by a nightly toolchain only; without one
+# it is the lines. A branch is one outcome, true or false, of one condition.
 #
-#   scripts/coverage.sh [FILE]      with FILE, such as src/pool.rs: its lines that were not reached, below the table
+#   scripts/coverage.sh [FILE]      with FILE, such as src/pool.rs: what was not reached of it, below the table
 set -eu
 cd "$(dirname "$0")/.."
 
+flags="-C instrument-coverage"
+if cargo +nightly --version >/dev/null 2>&1; then
+    export RUSTUP_TOOLCHAIN=nightly
+    flags="$flags -Z coverage-options=branch"
+else
+    echo "skipped: branches, for which a nightly toolchain is not installed"
+fi
 machine=$(rustc -vV | sed -n 's/^host: //p')
 tools=$(rustc --print sysroot)/lib/rustlib/$machine/bin
 [ -x "$tools/llvm-cov" ] || rustup component add llvm-tools || {
@@ -17,7 +25,7 @@ folder=$PWD/target/coverage
 rm -rf "$folder/profiles" "$folder/c"
 export CARGO_TARGET_DIR="$folder"
 export LLVM_PROFILE_FILE="$folder/profiles/%p-%m.profraw"
-export RUSTFLAGS="-C instrument-coverage"
+export RUSTFLAGS="$flags"
 packages="--workspace --exclude demuxbuf-demo"
 
 # What counts the lines is exported beside the functions of the header, so this one test cannot hold.
@@ -38,18 +46,28 @@ for object in $objects "$folder/release/libdemuxbuf.so"; do
 done
 
 awk -v root="$PWD/" -v wanted="${1:-}" -F '[:,]' '
-    $1 == "SF" { file = index($2, root "src/") == 1 ? substr($2, length(root) + 1) : "" }
-    $1 == "DA" && file != "" {
-        line = file ":" $2
-        if (!(line in seen)) { seen[line] = 1; lines[file]++ }
-        if ($3 > 0 && !(line in reached)) { reached[line] = 1; hits[file]++ }
+    function note(what, at, count) {
+        at = file ":" at
+        if (!((what, at) in seen)) { seen[what, at] = 1; all[what, file]++; all[what]++ }
+        if (count > 0 && !((what, at) in reached)) { reached[what, at] = 1; hits[what, file]++; hits[what]++ }
     }
-    function row(name, all, hit) {
-        return sprintf("%-28s %6d lines, %4d not reached, %6.2f %%", name, all, all - hit, 100 * hit / all)
+    $1 == "SF" { file = index($2, root "src/") == 1 ? substr($2, length(root) + 1) : ""; files[file] = 1 }
+    $1 == "DA" && file != "" { note("line", $2, $3) }
+    $1 == "BRDA" && file != "" { note("branch", $2 ":" $3 ":" $4, $5) }
+    function cell(whole, hit) {
+        return sprintf("%6d, %4d not reached, %6.2f %%", whole, whole - hit, whole ? 100 * hit / whole : 100)
+    }
+    function row(name, key) {
+        return sprintf("%-28s lines %s; branches %s", name, cell(all["line" key], hits["line" key]),
+                       cell(all["branch" key], hits["branch" key]))
     }
     END {
-        for (file in lines) { print row(file, lines[file], hits[file]) | "sort"; all += lines[file]; hit += hits[file] }
+        for (file in files) if (file != "") print row(file, SUBSEP file) | "sort"
         close("sort")
-        print row("all", all, hit)
-        for (line in seen) if (!(line in reached) && index(line, wanted ":") == 1) print line | "sort -t : -k 2 -n"
+        print row("all", "")
+        for (key in seen) {
+            split(key, parts, SUBSEP)
+            split(parts[2], place, ":")
+            if (!(key in reached) && place[1] == wanted) print place[1] ":" place[2], parts[1] | "sort -t : -k 2 -n"
+        }
     }' "$folder/lines"

@@ -30,6 +30,7 @@ fn accepts(decoder: &Decoder, head: Head) {
 fn refuses(decoder: &Decoder, head: Head, code: ErrorCode) {
     let error = decoder.peek(&head.encode()).expect_err("the frame breaks a rule");
     assert_eq!((error.code, error.stream_id), (code, 0), "{head:?}: {error}");
+    assert_eq!(error.to_string(), error.rule);
 }
 
 #[test]
@@ -445,4 +446,27 @@ fn c_accepts_only_what_a_look_can_have_found() {
     assert_eq!(accept(&frame(kind::SETTINGS, 0, 0)), DEMUXBUF_OK);
     assert_eq!(accept(&frame(kind::PING, 0, 7)), DEMUXBUF_ERR_RANGE);
     assert_eq!(accept(&frame(kind::PING, 0, 8)), DEMUXBUF_OK);
+}
+
+#[test]
+fn numbers_that_are_no_decoders_are_refused_in_c() {
+    let decoder = |side: u32, stage: u32, above_min: u32| {
+        // SAFETY: the struct is four integers, of which C can make any.
+        unsafe { core::mem::transmute::<[u32; 4], demuxbuf_h2_decoder>([side, stage, above_min, 0]) }
+    };
+    let above_min = MAX_FRAME_SIZE_MAX - MAX_FRAME_SIZE_MIN;
+    for (mut decoder, status) in [
+        (decoder(0, 0, above_min), DEMUXBUF_OK),
+        (decoder(0, 0, above_min + 1), DEMUXBUF_ERR_RANGE),
+        (decoder(1, 1, 0), DEMUXBUF_OK),
+        (decoder(1, 2, 0), DEMUXBUF_OK),
+        // Only a client sends a preface.
+        (decoder(1, 0, 0), DEMUXBUF_ERR_RANGE),
+        (decoder(1, 1, above_min + 1), DEMUXBUF_ERR_RANGE),
+        (decoder(2, 1, 0), DEMUXBUF_ERR_RANGE),
+        (decoder(0, 3, 0), DEMUXBUF_ERR_RANGE),
+    ] {
+        // SAFETY: the decoder is valid for the call.
+        assert_eq!(unsafe { demuxbuf_h2_set_max_frame_size(&mut decoder, MAX_FRAME_SIZE_MIN) }, status);
+    }
 }

@@ -1,7 +1,7 @@
-//! Which class a receiver's requests are of.
+//! Which class a receiver's requests are of, and which classes, reserves and tenants a pool may be configured with.
 
 use demuxbuf::connection::Event;
-use demuxbuf::pool::PoolConfig;
+use demuxbuf::pool::{Pool, PoolConfig, PoolError};
 use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
 
 const BEGUN: u8 = 1;
@@ -28,4 +28,28 @@ fn the_rest_of_a_frame_is_asked_for_in_the_more_critical_class() {
             assert_eq!(receivers.stats().pool.leased, 0, "what has begun is parked");
         }
     }
+}
+
+#[test]
+fn a_configuration_outside_its_limits_is_refused_with_what_is_allowed() {
+    let reserve = |class: usize, buffers| {
+        let mut config = PoolConfig { classes: 2, ..PoolConfig::new(5, 10) };
+        config.reserves[class] = buffers;
+        config
+    };
+    Pool::new(&reserve(1, 4)).expect("one is left");
+    let many_tenants = PoolConfig { tenants_max: 0x0fff_ffff, ..PoolConfig::new(5, 10) };
+    for (config, text) in [
+        (reserve(1, 5), "reserves[1] is 5; allowed is 0 to 4"),
+        (reserve(2, 1), "reserves[2] is 1; allowed is 0 to 0"),
+        (many_tenants, "tenants_max is 268435455; allowed is 0 to 268435454"),
+    ] {
+        assert_eq!(Pool::new(&config).expect_err("it is outside").to_string(), text);
+    }
+}
+
+#[test]
+fn an_error_of_the_pool_says_what_was_asked_for_and_what_there_is() {
+    let text = PoolError::UnknownClass { class: 5, classes: 3 }.to_string();
+    assert_eq!(text, "class is 5; allowed is 0 to 2");
 }

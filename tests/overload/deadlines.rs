@@ -167,6 +167,27 @@ fn the_costliest_is_shed_first() {
 }
 
 #[test]
+fn what_is_asked_is_counted() {
+    let (mut pool, _) = held(&config(3));
+    queue(&mut pool, &timed(9));
+    pool.handle_timeout(50 * LEASE_NS);
+    let asked = demands(&mut pool);
+    let of = |kind| asked.iter().filter(|demand| demand.0 == kind).count() as u64;
+    assert_eq!((of(ReclaimKind::Park), of(ReclaimKind::Shed)), (3, 1));
+    assert_eq!((pool.stats().parks_asked, pool.stats().sheds_asked), (3, 1));
+}
+
+#[test]
+fn idleness_counts_from_the_grant_and_from_the_last_progress() {
+    let (mut pool, leases) = held(&config(2));
+    pool.handle_timeout(50);
+    pool.progress(leases[1], 7).expect("the lease is held");
+    pool.handle_timeout(80);
+    let idleness = pool.describe_lease(leases[1]).expect("the lease is held").expect("it is timed");
+    assert_eq!(idleness, Idleness { held_ns: 70, idle_ns: 30, progress_bytes: 7 });
+}
+
+#[test]
 fn time_that_goes_backwards_is_counted_and_not_taken() {
     let (mut pool, leases) = held(&config(1));
     queue(&mut pool, &timed(9));

@@ -38,6 +38,33 @@ fn one_budget_of_bytes_for_all_sizes() {
 }
 
 #[test]
+fn a_size_that_a_reserve_or_a_cap_keeps_out_for_ever_is_refused() {
+    let mut config = PoolConfig { classes: 2, tenants_max: 1, sizes: [1, 4, 0, 0], ..PoolConfig::new(5, 10) };
+    config.reserves[1] = 2;
+    let mut pool = new_pool(&config);
+    let large = |class| Request { size: 1, ..Request::new(class, 0) };
+    let too_large = Err(PoolError::TooLarge { units: 4 });
+    assert_eq!(pool.request_for(&large(1)), too_large, "3 are left beside the reserve");
+    let share = TenantConfig { cap: 3, ..TenantConfig::default() };
+    let tenant = Some(pool.create_tenant(&share).expect("there is room"));
+    assert_eq!(pool.request_for(&Request { tenant, ..large(0) }), too_large, "its cap is 3");
+    take(&mut pool, &large(0));
+}
+
+#[test]
+fn a_newcomer_stands_behind_one_whom_only_the_cap_of_both_keeps_back() {
+    let mut pool = new_pool(&PoolConfig { tenants_max: 1, sizes: [1, 4, 0, 0], ..PoolConfig::new(10, 10) });
+    let share = TenantConfig { cap: 5, ..TenantConfig::default() };
+    let tenant = Some(pool.create_tenant(&share).expect("there is room"));
+    let request = |size, token| Request { tenant, size, ..Request::new(0, token) };
+    let held = [take(&mut pool, &request(0, 0)), take(&mut pool, &request(0, 1))];
+    queue(&mut pool, &request(1, 2));
+    queue(&mut pool, &request(0, 3));
+    let granted: Vec<u64> = release(&mut pool, held[0]).iter().map(|grant| grant.token).collect();
+    assert_eq!(granted, [2], "first in, first out, and the cap is reached");
+}
+
+#[test]
 fn the_cap_in_bytes_is_never_passed() {
     for seed in 0..20 {
         let mut rng = fastrand::Rng::with_seed(seed);

@@ -137,6 +137,15 @@ fn a_guaranteed_share_comes_first() {
 }
 
 #[test]
+fn guarantees_are_refused_beyond_the_whole_pool() {
+    let mut pool = new_pool(&PoolConfig { sizes: [4, 1, 0, 0], ..config(5, 2) });
+    create(&mut pool, guaranteed(3));
+    let refused = pool.create_tenant(&guaranteed(3));
+    assert_eq!(refused, Err(PoolError::Share { field: "guaranteed", value: 3, min: 0, max: 2 }));
+    create(&mut pool, guaranteed(2));
+}
+
+#[test]
 fn guarantees_let_the_others_through_after_a_burst() {
     // Those below their share come for ever; the rest is not starved by them.
     let mut pool = new_pool(&PoolConfig { class_burst: 3, ..config(6, 7) });

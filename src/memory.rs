@@ -94,6 +94,7 @@ impl fmt::Display for MemoryError {
 impl core::error::Error for MemoryError {}
 
 /// The arena and the slots of one pool.
+#[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 pub struct Memory {
     arena: Arena,

@@ -50,6 +50,8 @@ mod check;
 mod config;
 mod deadlines;
 mod error;
+#[cfg(feature = "explore")]
+mod explore;
 mod id;
 #[cfg(feature = "std")]
 mod lending;
@@ -92,6 +94,7 @@ struct Class {
 }
 
 /// Buffers, by id, and those who wait for one. For one thread at a time.
+#[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 pub struct Pool {
     buffers: Buffers,

@@ -33,6 +33,8 @@ mod check;
 mod config;
 mod entry;
 mod error;
+#[cfg(feature = "explore")]
+mod explore;
 #[cfg(feature = "std")]
 mod moving;
 mod plain;

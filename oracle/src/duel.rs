@@ -2,12 +2,13 @@
 
 use crate::model::ModelReceivers;
 use crate::player::{Player, Reply, What};
-use crate::subject::{Counts, Subject};
+use crate::subject::Subject;
 use crate::{Facts, Op, Which, check_facts};
 use demuxbuf::connection::{Action, Actions, Event};
+use demuxbuf::receiver::ReceiverStats;
 
 /// A model and a subject that are given the same operations.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Duel<M, S> {
     /// The model.
     pub model: Player<M>,
@@ -29,7 +30,7 @@ impl<M: Subject, S: Subject> Duel<M, S> {
     ///
     /// The two differ, or a rule is broken.
     pub fn play(&mut self, op: Op) -> Result<Reply, String> {
-        let before = if self.answers_only { Counts::new() } else { self.subject.subject.counts() };
+        let before = self.subject.subject.stats();
         let expected = self.model.play(op);
         let seen = self.subject.play(op);
         if !expected.agrees_with(&seen) {
@@ -40,7 +41,7 @@ impl<M: Subject, S: Subject> Duel<M, S> {
         }
         self.compare().map_err(|difference| format!("after {op:?}: {difference}"))?;
         if let What::Refused(_) = seen.what {
-            check_refusal(before, self.subject.subject.counts()).map_err(|change| format!("{op:?}: {change}"))?;
+            check_refusal(before, self.subject.subject.stats()).map_err(|change| format!("{op:?}: {change}"))?;
         }
         Ok(expected)
     }
@@ -52,13 +53,29 @@ impl<M: Subject, S: Subject> Duel<M, S> {
     /// The two differ, or a rule is broken.
     pub fn compare(&mut self) -> Result<(), String> {
         self.compare_receivers()?;
+        self.compare_handles()?;
+        let (mut expected, seen) = (self.model.subject.stats(), self.subject.subject.stats());
+        if !S::COUNTS_REFUSALS {
+            expected.pool.refused = seen.pool.refused;
+        }
+        ensure_equal("statistics", &expected, &seen)?;
+        let (expected, seen) = (self.model.subject.poll_timeout(), self.subject.subject.poll_timeout());
+        ensure_equal("when to tell the time", &expected, &seen)?;
+        self.model.subject.check_invariants().map_err(|rule| format!("the model breaks {rule}"))?;
+        self.subject.subject.check_invariants().map_err(|rule| format!("the subject breaks {rule}"))
+    }
+
+    /// What is told of waits, leases and tenants.
+    fn compare_handles(&mut self) -> Result<(), String> {
         for (model, subject) in self.model.waits().into_iter().zip(self.subject.waits()) {
-            let expected = self.model.subject.describe_wait(model);
             if let Some(seen) = self.subject.subject.describe_wait(subject) {
-                ensure_equal("a wait", &expected, &Some(seen))?;
+                ensure_equal("a wait", &self.model.subject.describe_wait(model), &Some(seen))?;
             }
         }
         for (model, subject) in self.model.leases().into_iter().zip(self.subject.leases()) {
+            if let Some(seen) = self.subject.subject.describe_lease(subject) {
+                ensure_equal("a lease", &self.model.subject.describe_lease(model), &Some(seen))?;
+            }
             let (Ok(expected), Ok(seen)) = (self.model.subject.content(model), self.subject.subject.content(subject))
             else {
                 continue;
@@ -68,17 +85,12 @@ impl<M: Subject, S: Subject> Duel<M, S> {
                 return Err(format!("a buffer of the host's: the model has {expected:?}, the subject {seen:?}"));
             }
         }
-        let (expected, seen) = (self.model.subject.counts(), self.subject.subject.counts());
-        let known: Counts = seen.keys().filter_map(|&name| Some((name, *expected.get(name)?))).collect();
-        let others = seen.iter().filter(|(name, _)| !expected.contains_key(*name));
-        if let Some((name, count)) = others.clone().find(|(_, count)| **count != 0) {
-            return Err(format!("the model does not know {name}, and the subject counts {count}"));
+        for (model, subject) in self.model.tenants().into_iter().zip(self.subject.tenants()) {
+            let (expected, seen) =
+                (self.model.subject.describe_tenant(model), self.subject.subject.describe_tenant(subject));
+            ensure_equal("a tenant", &expected, &seen)?;
         }
-        let seen: Counts =
-            seen.iter().filter(|(name, _)| expected.contains_key(*name)).map(|(&n, &c)| (n, c)).collect();
-        ensure_equal("statistics", &known, &seen)?;
-        self.model.subject.check_invariants().map_err(|rule| format!("the model breaks {rule}"))?;
-        self.subject.subject.check_invariants().map_err(|rule| format!("the subject breaks {rule}"))
+        Ok(())
     }
 
     fn compare_receivers(&mut self) -> Result<(), String> {
@@ -128,12 +140,12 @@ impl<S: Subject> Duel<ModelReceivers, S> {
             while at < self.model.receivers().len() {
                 at += usize::from(self.behave(at)?);
             }
-            let counts = self.subject.subject.counts();
-            if ["leased", "assigned", "waiting"].into_iter().all(|name| counts[name] == 0) {
+            let pool = self.subject.subject.stats().pool;
+            if pool.leased + pool.assigned + pool.waiting == 0 {
                 return Ok(());
             }
         }
-        Err(format!("I6: not everybody was served after {rounds} rounds: {:?}", self.subject.subject.counts()))
+        Err(format!("I6: not everybody was served after {rounds} rounds: {:?}", self.subject.subject.stats()))
     }
 
     /// One turn of a receiver; says whether it is still there.
@@ -192,9 +204,8 @@ impl<S: Subject> Duel<ModelReceivers, S> {
 /// # Errors
 ///
 /// Says what it changed.
-pub fn check_refusal(mut before: Counts, mut after: Counts) -> Result<(), String> {
-    before.remove("refused");
-    after.remove("refused");
+pub fn check_refusal(mut before: ReceiverStats, after: ReceiverStats) -> Result<(), String> {
+    before.pool.refused = after.pool.refused;
     ensure_equal("I9: statistics before and after a refusal", &before, &after)
 }
 

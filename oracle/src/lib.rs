@@ -8,18 +8,19 @@
 //! | [`Player`] | plays operations on one subject and says what it answered, free of the subject's own handle numbers |
 //! | [`Duel`] | plays on the model and on a subject at once, and compares everything that can be seen after each step |
 //! | [`ModelConnection`] | the model of the connection machine alone |
+//! | [`explore`] | visits every state of a small [`World`] until no new one appears |
 //! | [`targets`] | what the fuzzers run, and the tests replay |
 //!
 //! The model is written from the contract: the tables in the docs of `demuxbuf::connection` and the rules in those of
 //! `demuxbuf::pool` and `demuxbuf::receiver`. It shares no code with them but the types that inputs are made of. It
-//! counts in plain queues and keeps the bytes themselves, so that what a receiver shows is compared byte by byte. It
-//! knows one size of buffers and of slots, and neither tenants nor deadlines.
+//! counts in plain queues and keeps the bytes themselves, so that what a receiver shows is compared byte by byte.
 
 mod duel;
 mod facts;
 mod model;
 mod op;
 mod player;
+mod search;
 mod subject;
 pub mod targets;
 
@@ -28,6 +29,7 @@ pub use facts::{Facts, check_facts};
 pub use model::{ModelConnection, ModelPool, ModelReceivers};
 pub use op::{Op, Which};
 pub use player::{Player, Reply, What};
+pub use search::{Explored, World, explore};
 pub use subject::{
-    Asked, CConnection, CReceivers, Cell, Counts, Granted, Info, RustPool, RustReceivers, Step, Subject, Taken,
+    Ask, Asked, CConnection, CReceivers, Cell, Demand, Granted, Info, RustPool, RustReceivers, Step, Subject, Taken,
 };

@@ -64,10 +64,28 @@ pub enum Op {
         /// The receiver.
         receiver: Which,
     },
+    /// Move what a receiver holds to a larger buffer.
+    Grow {
+        /// The receiver.
+        receiver: Which,
+        /// Which of the pool's sizes.
+        size: u8,
+    },
+    /// Request in the name of a tenant from now on.
+    SetTenant {
+        /// The receiver.
+        receiver: Which,
+        /// The tenant; nothing for nobody's name.
+        tenant: Option<Which>,
+    },
     /// Ask for a buffer of the host's own.
     Request {
         /// Class of the request.
         class: u8,
+        /// Which of the pool's sizes.
+        size: u8,
+        /// The tenant; nothing for nobody's name.
+        tenant: Option<Which>,
     },
     /// Give a buffer of the host's own back.
     Release {
@@ -81,16 +99,49 @@ pub enum Op {
     },
     /// Ask who has a buffer now.
     PollGrant,
+    /// The holder of a buffer of the host's own consumed bytes. Receivers tell this by themselves.
+    Progress {
+        /// The buffer.
+        lease: Which,
+        /// Bytes consumed.
+        bytes: u64,
+    },
+    /// Ask who is to give back now. Receivers ask this by themselves.
+    PollReclaim,
+    /// Take a tenant in.
+    CreateTenant {
+        /// Its share of the grants.
+        weight: u32,
+        /// Buffers it gets before others.
+        guaranteed: u32,
+        /// The most buffers it may have.
+        cap: u32,
+    },
+    /// Remove a tenant.
+    RemoveTenant {
+        /// The tenant.
+        tenant: Which,
+    },
     /// Tell the time.
     Tick {
         /// Nanoseconds.
         now_ns: u64,
+    },
+    /// Tell a time so much later than the latest.
+    Later {
+        /// Nanoseconds.
+        ns: u64,
     },
     /// Give the pages of free buffers back.
     GiveBackPages,
 }
 
 impl Op {
+    /// `Request` for a buffer of the default size in nobody's name.
+    pub fn request(class: u8) -> Op {
+        Op::Request { class, size: 0, tenant: None }
+    }
+
     /// `Report` for the receiver at this place of those in force.
     pub fn report(receiver: usize, event: Event) -> Op {
         Op::Report { receiver: Which::Live(receiver as u8), event }

@@ -1,8 +1,9 @@
 //! Plays operations on one subject.
 
-use crate::subject::{Asked, Cell, Granted, Step, Subject, Taken};
+use crate::subject::{Ask, Asked, Cell, Demand, Granted, Step, Subject, Taken};
 use crate::{Op, Which};
 use demuxbuf::connection::{Action, Event};
+use demuxbuf::pool::{Idleness, ReclaimKind, TenantConfig};
 
 /// The number of a handle that is never given out: its index lies outside every table.
 const NOBODY: u64 = u64::MAX;
@@ -59,6 +60,19 @@ pub enum What {
         actions: u32,
         /// Bytes that may be received.
         area: u32,
+    },
+    /// A tenant was taken in.
+    Tenant(usize),
+    /// Somebody is to give back.
+    Demand {
+        /// The buffer; nothing if it was handed over and is not picked up.
+        lease: Option<usize>,
+        /// What was given with the request.
+        token: u64,
+        /// What is to be done.
+        kind: ReclaimKind,
+        /// The reason.
+        idleness: Idleness,
     },
     /// The host has a buffer it had waited for.
     GrantedLease {
@@ -155,6 +169,9 @@ pub struct Player<S> {
     receivers: Handles,
     leases: Handles,
     waits: Handles,
+    tenants: Handles,
+    /// The latest time that was told.
+    now_ns: u64,
     /// By receiver, in the order of attachment: bytes that its peer sent.
     sent: Vec<u64>,
     tokens: u64,
@@ -168,6 +185,8 @@ impl<S: Subject> Player<S> {
             receivers: Handles::default(),
             leases: Handles::default(),
             waits: Handles::default(),
+            tenants: Handles::default(),
+            now_ns: 0,
             sent: Vec::new(),
             tokens: 0,
         }
@@ -188,9 +207,19 @@ impl<S: Subject> Player<S> {
         self.leases.live_numbers().collect()
     }
 
+    /// The subject's handle of a buffer, by the number that answers have for it.
+    pub fn lease_number(&self, serial: usize) -> u64 {
+        self.leases.numbers[serial]
+    }
+
     /// The subject's handles of the host's own waits, oldest first.
     pub fn waits(&self) -> Vec<u64> {
         self.waits.live_numbers().collect()
+    }
+
+    /// The subject's handles of all tenants there ever were, oldest first.
+    pub fn tenants(&self) -> Vec<u64> {
+        self.tenants.numbers.clone()
     }
 
     fn try_play(&mut self, op: Op) -> Result<Reply, i32> {
@@ -218,35 +247,74 @@ impl<S: Subject> Player<S> {
                 self.subject.decoded(self.receivers.choose(receiver), consumed, need_more).map(Reply::from)
             }
             Op::Take { receiver } => self.take(self.receivers.choose(receiver)),
-            Op::Request { class } => {
-                let token = self.next_token();
-                Ok(Reply::of(match self.subject.request(class, token)? {
+            Op::Grow { receiver, size } => self.subject.grow(self.receivers.choose(receiver), size).map(Reply::from),
+            Op::SetTenant { receiver, tenant } => {
+                let tenant = tenant.map(|tenant| self.tenants.choose(tenant));
+                self.subject.set_tenant(self.receivers.choose(receiver), tenant).map(|()| Reply::of(What::Done))
+            }
+            host => self.try_as_host(host),
+        }
+    }
+
+    /// What is not about a receiver.
+    fn try_as_host(&mut self, op: Op) -> Result<Reply, i32> {
+        let what = match op {
+            Op::Request { class, size, tenant } => {
+                let tenant = tenant.map(|tenant| self.tenants.choose(tenant));
+                let ask = Ask { class, size, tenant, token: self.next_token() };
+                match self.subject.request(ask)? {
                     Asked::Lease(lease) => What::Lease(self.leases.add(lease)),
                     Asked::Wait(wait) => What::Wait(self.waits.add(wait)),
-                }))
+                }
             }
             Op::Release { lease } => {
                 let lease = self.leases.choose(lease);
                 self.subject.release(lease)?;
                 self.leases.end(lease);
-                Ok(Reply::of(What::Done))
+                What::Done
             }
             Op::Cancel { wait } => {
                 let wait = self.waits.choose(wait);
                 self.subject.cancel(wait)?;
                 self.waits.end(wait);
-                Ok(Reply::of(What::Done))
+                What::Done
             }
-            Op::PollGrant => Ok(self.poll_grant()),
-            Op::Tick { now_ns } => {
-                self.subject.tick(now_ns);
-                Ok(Reply::of(What::Done))
+            Op::PollGrant => return Ok(self.poll_grant()),
+            Op::Progress { lease, bytes } => {
+                self.subject.progress(self.leases.choose(lease), bytes)?;
+                What::Done
             }
+            Op::PollReclaim => match self.subject.poll_reclaim() {
+                None => What::Nothing,
+                Some(Demand { lease, token, kind, idleness }) => {
+                    What::Demand { lease: self.leases.find(lease), token, kind, idleness }
+                }
+            },
+            Op::CreateTenant { weight, guaranteed, cap } => {
+                let tenant = self.subject.create_tenant(TenantConfig { weight, guaranteed, cap })?;
+                What::Tenant(self.tenants.add(tenant))
+            }
+            Op::RemoveTenant { tenant } => {
+                let tenant = self.tenants.choose(tenant);
+                self.subject.remove_tenant(tenant)?;
+                self.tenants.end(tenant);
+                What::Done
+            }
+            Op::Tick { now_ns } => self.tick(now_ns),
+            Op::Later { ns } => self.tick(self.now_ns.saturating_add(ns)),
             Op::GiveBackPages => {
                 self.subject.give_back_pages();
-                Ok(Reply::of(What::Done))
+                What::Done
             }
-        }
+            _ => unreachable!("the others are a receiver's"),
+        };
+        Ok(Reply::of(what))
+    }
+
+    fn tick(&mut self, now_ns: u64) -> What {
+        self.now_ns = self.now_ns.max(now_ns);
+        self.subject.tick(now_ns);
+        What::Done
     }
 
     fn next_token(&mut self) -> u64 {

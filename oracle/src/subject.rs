@@ -9,13 +9,11 @@ pub use rust::{RustPool, RustReceivers};
 use crate::Facts;
 use demuxbuf::connection::Event;
 use demuxbuf::ffi::{DEMUXBUF_ERR_NULL, DEMUXBUF_ERR_STALE};
-use std::collections::BTreeMap;
+use demuxbuf::pool::{Idleness, ReclaimKind, TenantConfig, TenantInfo, WaitInfo};
+use demuxbuf::receiver::ReceiverStats;
 
 /// A byte; `None` if nobody can know it, because the host claimed to have received it without writing it.
 pub type Cell = Option<u8>;
-
-/// Statistics by name. A subject names what it has.
-pub type Counts = BTreeMap<&'static str, u64>;
 
 /// What is to be done, and what is shown with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +24,39 @@ pub struct Step {
     pub area: u32,
     /// What is buffered, if nothing may be received now.
     pub data: Vec<Cell>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Class of the request.
+    pub class: u8,
+    /// Which of the pool's sizes.
+    pub size: u8,
+    /// In whose name; nothing for nobody's.
+    pub tenant: Option<u64>,
+    /// Comes back with the grant.
+    pub token: u64,
+}
+
+impl Ask {
+    /// A buffer of the default size, in nobody's name.
+    pub fn new(class: u8, token: u64) -> Ask {
+        Ask { class, size: 0, tenant: None, token }
+    }
+}
+
+/// A holder that should give its buffer back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// The buffer.
+    pub lease: u64,
+    /// What was given with the request.
+    pub token: u64,
+    /// What it should do.
+    pub kind: ReclaimKind,
+    /// The reason.
+    pub idleness: Idleness,
 }
 
 /// What became of a request.
@@ -84,10 +115,16 @@ pub struct Info {
     pub age_ns: u64,
     /// Grants that passed its wait.
     pub passed: u64,
+    /// How it gets on with its buffer; all 0 if it holds none or leases have no deadline.
+    pub idleness: Idleness,
 }
 
-/// What can be played on. Errors are the numbers of the C API. A pool alone has no receivers and refuses their calls.
+/// What can be played on. Errors are the numbers of the C API. A pool alone has no receivers and refuses their calls, and
+/// what is requested of it has a deadline; receivers watch the deadlines of a pool themselves.
 pub trait Subject {
+    /// Whether the calls that are refused are counted.
+    const COUNTS_REFUSALS: bool = true;
+
     /// Attaches a connection with bytes that are there already; returns its handle.
     fn attach(&mut self, _class: u8, _token: u64, _bytes: &[u8]) -> Result<u64, i32> {
         Err(DEMUXBUF_ERR_NULL)
@@ -114,6 +151,14 @@ pub trait Subject {
     fn take(&mut self, _receiver: u64) -> Result<Taken, i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
+    /// Moves what a receiver holds to a buffer of a larger size.
+    fn grow(&mut self, _receiver: u64, _size: u8) -> Result<Step, i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// In whose name a receiver requests from now on.
+    fn set_tenant(&mut self, _receiver: u64, _tenant: Option<u64>) -> Result<(), i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
     /// The memory of a buffer of the host's own.
     fn content(&mut self, _lease: u64) -> Result<Vec<Cell>, i32> {
         Err(DEMUXBUF_ERR_STALE)
@@ -124,8 +169,16 @@ pub trait Subject {
     }
     /// Gives free pages back.
     fn give_back_pages(&mut self) {}
+    /// The holder of a buffer consumed bytes.
+    fn progress(&mut self, _lease: u64, _bytes: u64) -> Result<(), i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// Who is to give back now.
+    fn poll_reclaim(&mut self) -> Option<Demand> {
+        None
+    }
     /// Asks for a buffer of the host's own.
-    fn request(&mut self, class: u8, token: u64) -> Result<Asked, i32>;
+    fn request(&mut self, ask: Ask) -> Result<Asked, i32>;
     /// Gives a buffer of the host's own back.
     fn release(&mut self, lease: u64) -> Result<(), i32>;
     /// Ends a wait of the host's own.
@@ -134,12 +187,26 @@ pub trait Subject {
     fn poll_grant(&mut self) -> Option<Granted>;
     /// Tells the time.
     fn tick(&mut self, now_ns: u64);
-    /// Age in nanoseconds, grants that passed and whether a buffer is assigned; `None` if the subject does not tell.
-    fn describe_wait(&self, wait: u64) -> Option<Result<(u64, u64, bool), i32>>;
+    /// When the time is to be told at the latest.
+    fn poll_timeout(&mut self) -> u64;
+    /// Takes a tenant in; returns its handle.
+    fn create_tenant(&mut self, share: TenantConfig) -> Result<u64, i32>;
+    /// Removes a tenant.
+    fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32>;
+    /// Tells of a tenant.
+    fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32>;
+    /// Tells of a wait; `None` if the subject does not.
+    fn describe_wait(&self, _wait: u64) -> Option<Result<WaitInfo, i32>> {
+        None
+    }
+    /// Tells of a lease; `None` if the subject does not.
+    fn describe_lease(&self, _lease: u64) -> Option<Result<Option<Idleness>, i32>> {
+        None
+    }
     /// The published bound.
     fn passed_max(&mut self, class: u8) -> Result<u64, i32>;
     /// Statistics.
-    fn counts(&mut self) -> Counts;
+    fn stats(&mut self) -> ReceiverStats;
     /// Checks what must always hold.
     fn check_invariants(&mut self) -> Result<(), String>;
 }

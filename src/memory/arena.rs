@@ -12,6 +12,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 /// All buffers of a pool, in one page-aligned piece of memory.
+#[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 pub struct Arena {
     block: Block,

@@ -113,6 +113,16 @@ impl Block {
     }
 }
 
+/// Memory of its own with the same bytes.
+#[cfg(feature = "explore")]
+impl Clone for Block {
+    fn clone(&self) -> Block {
+        let mut copy = Block::new("copy", 0, self.bytes).expect("there is memory for the copy of a small block");
+        copy.slice_mut(0..self.bytes).copy_from_slice(self.slice(0..self.bytes));
+        copy
+    }
+}
+
 impl Drop for Block {
     fn drop(&mut self) {
         if let Some((allocation, layout)) = self.allocation {

@@ -58,6 +58,7 @@ impl SlotIndex {
 }
 
 /// All parking slots of a pool.
+#[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 pub struct Slots {
     sizes: [Size; SLOT_SIZES.len()],
@@ -66,6 +67,7 @@ pub struct Slots {
 
 /// The slots of one size. They are touched in the order of their first use, so that those never used cost address
 /// space only. The free ones are linked through their own memory: its first four bytes are the next one's index.
+#[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 struct Size {
     bytes: usize,

@@ -41,6 +41,7 @@ struct Size {
 }
 
 /// All buffers of a pool.
+#[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Buffers {
     table: Vec<Lease>,

@@ -58,6 +58,7 @@ pub(crate) enum Demand {
 }
 
 /// The timed leases of a pool.
+#[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     table: Vec<Timed>,
@@ -231,5 +232,27 @@ impl Deadlines {
             }
         }
         self.table[index as usize].stand = Stand::Out;
+    }
+}
+
+/// For model checkers: where a lease stands, and its ages.
+#[cfg(feature = "explore")]
+impl Deadlines {
+    /// In which list it stands and at which place, its ages, what it consumed, and for how long it has been shed.
+    pub(super) fn describe_fully(&self, index: u32, now_ns: u64, bytes_max: u64) -> [u64; 6] {
+        use super::explore::place_in;
+        let Some(idle) = self.describe(index, now_ns) else {
+            return [0; 6];
+        };
+        let (list, of) = match self.table[index as usize].stand {
+            Stand::Out => unreachable!("one that is described stands somewhere"),
+            Stand::Active => (self.active, 0),
+            Stand::Asked => (self.asked, 1),
+            Stand::Expired { cost } => (self.expired[usize::from(cost)], 2 + u64::from(cost)),
+        };
+        let shed = self.shedding.filter(|&(shed, _)| shed == index);
+        let shed_ns = shed.map_or(0, |(_, since_ns)| now_ns - since_ns + 1);
+        let place = place_in(list, &self.table, index);
+        [of, place, idle.held_ns, idle.idle_ns, idle.progress_bytes.min(bytes_max), shed_ns]
     }
 }

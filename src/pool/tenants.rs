@@ -131,6 +131,7 @@ struct Rings {
 }
 
 /// All tenants of a pool. Tenant 0 is that of requests that name none.
+#[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Tenants {
     tenants: Vec<Tenant>,
@@ -513,6 +514,31 @@ impl Tenants {
             (false, true) => rings.entitled.push_back(&mut self.flows, index as u32),
             (true, false) => rings.entitled.unlink(&mut self.flows, index as u32),
             _ => {}
+        }
+    }
+}
+
+/// For model checkers: the tenants, and the order of turns.
+#[cfg(feature = "explore")]
+impl Tenants {
+    pub(super) fn write_state(&self, state: &mut Vec<u64>, waits: &[Wait], write_wait: &dyn Fn(&mut Vec<u64>, u32)) {
+        for tenant in &self.tenants {
+            let Tenant { weight, guaranteed, cap, out, pinned, life, .. } = *tenant;
+            state.extend([weight, guaranteed, cap, out, pinned, life as u32].map(u64::from));
+        }
+        for (class, rings) in self.rings.iter().enumerate().take(self.classes) {
+            state.extend([class as u64, rings.entitled_run.into()]);
+            for flow in rings.open.iter(&self.flows) {
+                let Flow { deficit, in_turn, .. } = self.flows[flow as usize];
+                state.extend([flow, deficit, in_turn.into()].map(u64::from));
+            }
+            state.push(u64::MAX);
+            state.extend(rings.entitled.iter(&self.flows).map(u64::from));
+            state.push(u64::MAX);
+        }
+        for flow in &self.flows {
+            flow.queue.iter(waits).for_each(|wait| write_wait(state, wait));
+            state.push(u64::MAX);
         }
     }
 }

@@ -49,6 +49,7 @@ impl Wait {
 }
 
 /// All waits of a pool.
+#[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Waits {
     table: Vec<Wait>,

@@ -102,6 +102,7 @@ impl Usage {
 }
 
 /// All receivers, and who of them holds which buffer.
+#[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Table {
     entries: Vec<Entry>,

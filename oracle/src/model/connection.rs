@@ -4,7 +4,6 @@ use crate::Facts;
 use crate::subject::Cell;
 use demuxbuf::connection::{Action, Actions, EndKind, Event, EventError, Hold, Mode, Policy};
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
 
 /// Where a connection is in its life. Finished is `Closed` with nothing held and nothing waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -429,14 +428,6 @@ impl ModelConnection {
             yielded: self.yielded,
             in_flight: self.in_flight(),
         }
-    }
-
-    /// Feeds a hasher with all that the future depends on: everything but the values of the bytes.
-    pub fn hash_shape(&self, hasher: &mut impl Hasher) {
-        (self.life, self.failed, self.hold, self.capacity, self.level(), self.full, self.waiting).hash(hasher);
-        (self.ready, self.armed, self.paused, self.end, self.end_seen, self.short, self.blocked).hash(hasher);
-        self.flight.hash(hasher);
-        (self.yielded, self.reads, self.reschedule_seen, self.misfit_seen, self.reclaim, self.expired).hash(hasher);
     }
 
     /// Whether a receive was submitted and has no outcome yet.

@@ -1,19 +1,30 @@
 //! The pool, as the docs of `demuxbuf::pool` have it.
 
-use crate::subject::{Asked, Counts, Granted, Subject};
-use demuxbuf::ffi::{DEMUXBUF_ERR_CLASS, DEMUXBUF_ERR_STALE, DEMUXBUF_ERR_TABLE_FULL};
-use demuxbuf::pool::PoolConfig;
-use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
+mod deadlines;
+mod turns;
+
+use crate::subject::{Ask, Asked, Demand, Granted, Subject};
+use deadlines::{Stand, Timed};
+use demuxbuf::ffi::*;
+use demuxbuf::pool::{CLASSES_MAX, Idleness, PoolConfig, TenantConfig, TenantInfo, WEIGHT_MAX, WaitInfo};
+use demuxbuf::receiver::ReceiverStats;
+use std::collections::{BTreeMap, VecDeque};
+use turns::Class;
+
+/// In whose name those request that name nobody.
+pub(super) const NOBODY: u64 = 0;
 
 /// A request that waits, or that was served and does not know yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Wait {
     id: u64,
     token: u64,
     class: usize,
+    tenant: u64,
+    size: u8,
+    is_timed: bool,
     since_ns: u64,
-    /// Grants that passed it which it could have had.
+    /// Grants that passed it which it could have had, since its tenant's cap last kept it back.
     passed: u64,
 }
 
@@ -21,7 +32,34 @@ struct Wait {
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     id: u64,
+    token: u64,
     class: usize,
+    tenant: u64,
+    units: u32,
+    /// Nothing for a lease without a deadline.
+    timed: Option<Timed>,
+}
+
+/// Somebody with a fair share; counts are units.
+#[derive(Clone, Copy, Debug)]
+struct Tenant {
+    weight: u32,
+    guaranteed: u32,
+    cap: u32,
+    granted: u64,
+    /// Receivers that request in its name.
+    pinned: u32,
+    is_retiring: bool,
+}
+
+/// Whether a class may take what its next waiter needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Fits,
+    /// Some is free for it, but not enough.
+    Short,
+    /// Its reserve or its cap keeps it back.
+    Kept,
 }
 
 /// Who holds and who waits, in the order of events.
@@ -31,62 +69,114 @@ pub struct ModelPool {
     held: Vec<Lease>,
     /// Handed over and not picked up, oldest first.
     assigned: VecDeque<(Wait, Lease)>,
-    /// By class, oldest first.
-    queues: Vec<VecDeque<Wait>>,
-    /// By class: hand-overs to others while it waited and was eligible, since it was served or began to wait.
-    bypassed: Vec<u64>,
+    /// Oldest first.
+    queued: Vec<Wait>,
+    classes: Vec<Class>,
+    /// Those in use, `NOBODY` first.
+    tenants: BTreeMap<u64, Tenant>,
+    /// The largest weight that a tenant ever had.
+    weight_peak: u32,
+    /// The lease whose holder is to be shed, and since when.
+    shedding: Option<(u64, u64)>,
     now_ns: u64,
     next_id: u64,
-    leased_peak: usize,
-    waiting_peak: usize,
-    granted_at_once: u64,
-    granted_by_hand_over: u64,
-    queued: u64,
-    cancelled: u64,
-    released: u64,
-    refused: u64,
-    clock_backwards: u64,
+    /// What is counted and not seen from who holds and who waits.
+    pub(super) stats: ReceiverStats,
 }
 
 impl ModelPool {
     /// A pool with this configuration.
     pub fn new(config: &PoolConfig) -> ModelPool {
-        let classes = usize::from(config.classes);
+        let nobody = Tenant::new(TenantConfig::default());
         ModelPool {
             config: *config,
             held: Vec::new(),
             assigned: VecDeque::new(),
-            queues: vec![VecDeque::new(); classes],
-            bypassed: vec![0; classes],
+            queued: Vec::new(),
+            classes: vec![Class::default(); config.classes.into()],
+            tenants: BTreeMap::from([(NOBODY, nobody)]),
+            weight_peak: 1,
+            shedding: None,
             now_ns: 0,
-            next_id: 1,
-            leased_peak: 0,
-            waiting_peak: 0,
-            granted_at_once: 0,
-            granted_by_hand_over: 0,
-            queued: 0,
-            cancelled: 0,
-            released: 0,
-            refused: 0,
-            clock_backwards: 0,
+            next_id: NOBODY,
+            stats: ReceiverStats::default(),
         }
     }
 
+    /// For how long the oldest of the leases with a deadline has been out.
+    pub fn oldest_ns(&self) -> u64 {
+        let timed = self.leases().filter_map(|lease| lease.timed);
+        timed.map(|timed| timed.idleness(self.now_ns).held_ns).max().unwrap_or(0)
+    }
+
     /// A buffer, if one may be had without waiting.
-    pub(super) fn request_now(&mut self, class: u8) -> Result<Option<u64>, i32> {
-        let class = usize::from(class);
-        if class >= self.queues.len() {
-            self.refused += 1;
-            return Err(DEMUXBUF_ERR_CLASS);
+    pub(super) fn request_now(&mut self, ask: Ask, is_timed: bool) -> Result<Option<u64>, i32> {
+        let tenant = self.resolve(ask.tenant)?;
+        self.request_now_as(ask, tenant, is_timed)
+    }
+
+    pub(super) fn request_timed(&mut self, ask: Ask, is_timed: bool) -> Result<Asked, i32> {
+        let tenant = self.resolve(ask.tenant)?;
+        self.request_as(ask, tenant, is_timed)
+    }
+
+    /// In the name of a tenant that may be removed already.
+    pub(super) fn request_as(&mut self, ask: Ask, tenant: u64, is_timed: bool) -> Result<Asked, i32> {
+        if let Some(lease) = self.request_now_as(ask, tenant, is_timed)? {
+            return Ok(Asked::Lease(lease));
         }
-        if !self.queues[class].is_empty() || !self.is_eligible(class) {
+        if self.waits() == self.config.waiters_max as usize {
+            return self.refuse(DEMUXBUF_ERR_TABLE_FULL);
+        }
+        let Ask { token, size, .. } = ask;
+        let class = usize::from(ask.class);
+        let id = self.new_id();
+        self.queued.push(Wait { id, token, class, tenant, size, is_timed, since_ns: self.now_ns, passed: 0 });
+        self.place(tenant);
+        self.stats.pool.queued += 1;
+        self.stats.pool.waiting_peak = self.stats.pool.waiting_peak.max(self.queued.len() as u32);
+        self.hand_over();
+        Ok(Asked::Wait(id))
+    }
+
+    fn request_now_as(&mut self, ask: Ask, tenant: u64, is_timed: bool) -> Result<Option<u64>, i32> {
+        let units = self.admit(ask, tenant)?;
+        let class = usize::from(ask.class);
+        let waits_already = self.queued.iter().any(|wait| wait.class == class && wait.tenant == tenant);
+        let is_first = self.next_of(class).is_none() && !waits_already && !self.is_behind_larger(class);
+        if !is_first || self.verdict(class, units) != Verdict::Fits || units > self.left_of(tenant) {
             return Ok(None);
         }
-        let lease = self.lease(class);
+        let lease = self.lease(ask.token, class, tenant, units, is_timed);
         self.held.push(lease);
-        self.note_peak();
-        self.granted_at_once += 1;
+        self.take(tenant);
+        self.stats.pool.granted_at_once += 1;
+        self.hand_over();
         Ok(Some(lease.id))
+    }
+
+    fn resolve(&mut self, tenant: Option<u64>) -> Result<u64, i32> {
+        let found = tenant.map_or(Some(NOBODY), |tenant| self.find(tenant));
+        found.map_or_else(|| self.refuse(DEMUXBUF_ERR_STALE), Ok)
+    }
+
+    /// What is asked for in units, unless it names what is not there or could never be granted.
+    fn admit(&mut self, ask: Ask, tenant: u64) -> Result<u32, i32> {
+        let class = usize::from(ask.class);
+        if class >= self.classes.len() {
+            return self.refuse(DEMUXBUF_ERR_CLASS);
+        }
+        let units = self.units_of(ask.size);
+        if units == 0 {
+            return self.refuse(DEMUXBUF_ERR_SIZE);
+        }
+        let possible = (self.all() - self.reserve_of(class)).min(self.cap_of(class)).min(self.tenants[&tenant].cap);
+        if units > possible { self.refuse(DEMUXBUF_ERR_TOO_LARGE) } else { Ok(units) }
+    }
+
+    fn refuse<T>(&mut self, status: i32) -> Result<T, i32> {
+        self.stats.pool.refused += 1;
+        Err(status)
     }
 
     pub(super) fn holds(&self, lease: u64) -> bool {
@@ -94,67 +184,64 @@ impl ModelPool {
     }
 
     pub(super) fn classes(&self) -> usize {
-        self.queues.len()
+        self.classes.len()
     }
 
     /// Waits that are not over: queued, or assigned and not picked up.
     pub(super) fn waits(&self) -> usize {
-        self.waiting() + self.assigned.len()
+        self.queued.len() + self.assigned.len()
     }
 
-    /// Age in nanoseconds, grants that passed, and whether a buffer is assigned to it.
-    pub(super) fn wait(&self, wait: u64) -> Option<(u64, u64, bool)> {
-        let queued = self.queues.iter().flatten().map(|entry| (entry, false));
+    pub(super) fn wait(&self, wait: u64) -> Option<WaitInfo> {
+        let queued = self.queued.iter().map(|entry| (entry, false));
         let mut all = queued.chain(self.assigned.iter().map(|(entry, _)| (entry, true)));
         let (entry, is_assigned) = all.find(|(entry, _)| entry.id == wait)?;
-        Some((self.now_ns - entry.since_ns, entry.passed, is_assigned))
+        Some(WaitInfo {
+            token: entry.token,
+            class: entry.class as u8,
+            age_ns: self.now_ns - entry.since_ns,
+            grants_passed: entry.passed,
+            is_timed: entry.is_timed,
+            is_assigned,
+        })
     }
 
-    /// Where a wait stands: its class (or the number of classes, once a buffer is assigned) and its place there.
-    pub(super) fn place(&self, wait: u64) -> Option<(usize, usize)> {
-        let find = |queue: &VecDeque<Wait>| queue.iter().position(|entry| entry.id == wait);
-        let queued = self.queues.iter().enumerate().find_map(|(class, queue)| Some((class, find(queue)?)));
-        let position = || self.assigned.iter().position(|(entry, _)| entry.id == wait);
-        queued.or_else(|| Some((self.queues.len(), position()?)))
+    /// Units of a buffer of this size; 0 if there is no such size.
+    pub(super) fn units_of(&self, size: u8) -> u32 {
+        self.config.sizes.get(usize::from(size)).copied().unwrap_or(0)
     }
 
-    pub(super) fn class_of(&self, lease: u64) -> Option<usize> {
-        self.held.iter().find(|held| held.id == lease).map(|held| held.class)
+    pub(super) fn units_held(&self, lease: u64) -> Option<u32> {
+        self.held.iter().find(|held| held.id == lease).map(|held| held.units)
     }
 
-    /// Feeds a hasher with what the future depends on, but for who holds and who waits.
-    pub(super) fn hash_shape(&self, hasher: &mut impl Hasher) {
-        self.bypassed.hash(hasher);
-        for queue in &self.queues {
-            queue.iter().map(|wait| wait.passed).collect::<Vec<_>>().hash(hasher);
-        }
-        self.assigned.iter().map(|(_, lease)| lease.class).collect::<Vec<_>>().hash(hasher);
+    fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.held.iter().chain(self.assigned.iter().map(|(_, lease)| lease))
     }
 
-    fn free(&self) -> usize {
-        self.config.buffers as usize - self.out()
+    fn out_of(&self, mut belongs: impl FnMut(&Lease) -> bool) -> u32 {
+        self.leases().filter(|lease| belongs(lease)).map(|lease| lease.units).sum()
     }
 
-    fn out(&self) -> usize {
-        self.held.len() + self.assigned.len()
+    fn all(&self) -> u32 {
+        self.config.buffers * self.config.sizes[0]
     }
 
-    fn out_of(&self, class: usize) -> usize {
-        let all = self.held.iter().chain(self.assigned.iter().map(|(_, lease)| lease));
-        all.filter(|lease| lease.class == class).count()
+    fn free(&self) -> u32 {
+        self.all() - self.out_of(|_| true)
     }
 
-    fn waiting(&self) -> usize {
-        self.queues.iter().map(VecDeque::len).sum()
+    fn reserve_of(&self, class: usize) -> u32 {
+        self.config.reserves[class].saturating_mul(self.config.sizes[0])
     }
 
-    fn is_eligible(&self, class: usize) -> bool {
-        let (reserve, cap) = (self.config.reserves[class] as usize, self.config.class_caps[class] as usize);
-        self.free() > reserve && self.out_of(class) < cap
+    fn cap_of(&self, class: usize) -> u32 {
+        self.config.class_caps[class].saturating_mul(self.config.sizes[0])
     }
 
-    fn note_peak(&mut self) {
-        self.leased_peak = self.leased_peak.max(self.out());
+    /// Units a tenant may still take.
+    fn left_of(&self, tenant: u64) -> u32 {
+        self.tenants[&tenant].cap.saturating_sub(self.out_of(|lease| lease.tenant == tenant))
     }
 
     fn new_id(&mut self) -> u64 {
@@ -162,86 +249,94 @@ impl ModelPool {
         self.next_id
     }
 
-    fn lease(&mut self, class: usize) -> Lease {
-        Lease { id: self.new_id(), class }
+    fn lease(&mut self, token: u64, class: usize, tenant: u64, units: u32, is_timed: bool) -> Lease {
+        let timed = if is_timed { self.timed() } else { None };
+        Lease { id: self.new_id(), token, class, tenant, units, timed }
     }
 
-    /// Hands free buffers over for as long as somebody waits who may take one.
-    fn hand_over(&mut self) {
-        loop {
-            let could: Vec<usize> = (0..self.classes())
-                .filter(|&class| !self.queues[class].is_empty() && self.is_eligible(class))
-                .collect();
-            let overdue = could.iter().filter(|&&class| self.bypassed[class] >= self.config.class_burst.into());
-            // The one passed most often; of equals the most critical.
-            let overdue = overdue.max_by_key(|&&class| (self.bypassed[class], std::cmp::Reverse(class)));
-            let Some(&winner) = overdue.or(could.first()) else {
-                return;
-            };
-            let lease = self.lease(winner);
-            let wait = self.queues[winner].pop_front().expect("the winner waits");
-            for &class in &could {
-                self.bypassed[class] = if class == winner { 0 } else { self.bypassed[class] + 1 };
-                self.queues[class].iter_mut().for_each(|passed_by| passed_by.passed += 1);
-            }
-            self.assigned.push_back((wait, lease));
-            self.note_peak();
-            self.granted_by_hand_over += 1;
+    /// A buffer has just gone out to a tenant.
+    fn take(&mut self, tenant: u64) {
+        self.tenants.get_mut(&tenant).expect("a tenant in use").granted += 1;
+        self.place(tenant);
+        let out = self.leases().count() as u32;
+        self.stats.pool.leased_peak = self.stats.pool.leased_peak.max(out);
+    }
+
+    /// A tenant that is removed goes with its last lease, wait and receiver.
+    fn forget_if_done(&mut self, tenant: u64) {
+        let Tenant { is_retiring, pinned, .. } = self.tenants[&tenant];
+        let has_out = self.leases().any(|lease| lease.tenant == tenant);
+        if is_retiring && pinned == 0 && !has_out && self.queued.iter().all(|wait| wait.tenant != tenant) {
+            self.tenants.remove(&tenant);
         }
     }
 
-    /// The published bound, from the formula in the docs.
-    fn bound(&self) -> u64 {
-        let (waiters, classes) = (u64::from(self.config.waiters_max), self.classes() as u64);
-        let passes = if classes == 1 { 1 } else { u64::from(self.config.class_burst) + classes };
-        (waiters * passes).saturating_sub(1)
+    /// A tenant that may be named.
+    fn find(&self, tenant: u64) -> Option<u64> {
+        let live = self.tenants.get(&tenant).is_some_and(|entry| !entry.is_retiring);
+        (live && tenant != NOBODY).then_some(tenant)
+    }
+
+    /// Keeps a tenant while a receiver requests buffers of this size in its name.
+    pub(super) fn pin(&mut self, tenant: Option<u64>, size: u8) -> Result<u64, i32> {
+        let Some(tenant) = tenant else {
+            return Ok(NOBODY);
+        };
+        let tenant = self.find(tenant).ok_or(DEMUXBUF_ERR_STALE)?;
+        if self.units_of(size) > self.tenants[&tenant].cap {
+            return Err(DEMUXBUF_ERR_TOO_LARGE);
+        }
+        self.tenants.get_mut(&tenant).expect("it was found").pinned += 1;
+        Ok(tenant)
+    }
+
+    pub(super) fn unpin(&mut self, tenant: u64) {
+        if tenant != NOBODY {
+            self.tenants.get_mut(&tenant).expect("a tenant that is pinned").pinned -= 1;
+            self.forget_if_done(tenant);
+        }
+    }
+}
+
+impl Tenant {
+    fn new(share: TenantConfig) -> Tenant {
+        let TenantConfig { weight, guaranteed, cap } = share;
+        Tenant { weight, guaranteed, cap, granted: 0, pinned: 0, is_retiring: false }
     }
 }
 
 impl Subject for ModelPool {
-    fn request(&mut self, class: u8, token: u64) -> Result<Asked, i32> {
-        if let Some(lease) = self.request_now(class)? {
-            return Ok(Asked::Lease(lease));
-        }
-        if self.waits() == self.config.waiters_max as usize {
-            self.refused += 1;
-            return Err(DEMUXBUF_ERR_TABLE_FULL);
-        }
-        let class = usize::from(class);
-        let wait = Wait { id: self.new_id(), token, class, since_ns: self.now_ns, passed: 0 };
-        let id = wait.id;
-        self.queues[class].push_back(wait);
-        self.queued += 1;
-        self.waiting_peak = self.waiting_peak.max(self.waiting());
-        Ok(Asked::Wait(id))
+    fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
+        self.request_timed(ask, true)
     }
 
     fn release(&mut self, lease: u64) -> Result<(), i32> {
         let Some(at) = self.held.iter().position(|held| held.id == lease) else {
-            self.refused += 1;
-            return Err(DEMUXBUF_ERR_STALE);
+            return self.refuse(DEMUXBUF_ERR_STALE);
         };
-        self.held.remove(at);
-        self.released += 1;
+        let Lease { tenant, .. } = self.held.remove(at);
+        self.stats.pool.released += 1;
+        self.gave(lease, tenant);
         self.hand_over();
         Ok(())
     }
 
     fn cancel(&mut self, wait: u64) -> Result<(), i32> {
-        let Some((place, at)) = self.place(wait) else {
-            self.refused += 1;
-            return Err(DEMUXBUF_ERR_STALE);
-        };
-        self.cancelled += 1;
-        if place == self.queues.len() {
-            self.assigned.remove(at);
-            self.hand_over();
-        } else {
-            self.queues[place].remove(at);
-            if self.queues[place].is_empty() {
-                self.bypassed[place] = 0;
+        if let Some(at) = self.assigned.iter().position(|(entry, _)| entry.id == wait) {
+            let (_, lease) = self.assigned.remove(at).expect("it was found");
+            self.gave(lease.id, lease.tenant);
+        } else if let Some(at) = self.queued.iter().position(|entry| entry.id == wait) {
+            let Wait { class, tenant, .. } = self.queued.remove(at);
+            self.place(tenant);
+            self.forget_if_done(tenant);
+            if self.next_of(class).is_none() {
+                self.classes[class].bypassed = 0;
             }
+        } else {
+            return self.refuse(DEMUXBUF_ERR_STALE);
         }
+        self.stats.pool.cancelled += 1;
+        self.hand_over();
         Ok(())
     }
 
@@ -252,68 +347,156 @@ impl Subject for ModelPool {
     }
 
     fn tick(&mut self, now_ns: u64) {
-        self.clock_backwards += u64::from(now_ns < self.now_ns);
+        self.stats.pool.clock_backwards += u64::from(now_ns < self.now_ns);
         self.now_ns = self.now_ns.max(now_ns);
     }
 
-    fn describe_wait(&self, wait: u64) -> Option<Result<(u64, u64, bool), i32>> {
+    fn poll_timeout(&mut self) -> u64 {
+        self.next_demand_ns()
+    }
+
+    fn progress(&mut self, lease: u64, bytes: u64) -> Result<(), i32> {
+        if !self.holds(lease) {
+            return Err(DEMUXBUF_ERR_STALE);
+        }
+        self.progressed(lease, bytes);
+        Ok(())
+    }
+
+    fn poll_reclaim(&mut self) -> Option<Demand> {
+        self.demand()
+    }
+
+    fn create_tenant(&mut self, share: TenantConfig) -> Result<u64, i32> {
+        let default = self.config.sizes[0];
+        let guaranteed: u32 = self.tenants.values().map(|tenant| tenant.guaranteed).sum();
+        let left = (self.all() - guaranteed) / default;
+        let allowed =
+            (1..=WEIGHT_MAX).contains(&share.weight) && share.cap > 0 && share.guaranteed <= left.min(share.cap);
+        if !allowed {
+            return self.refuse(DEMUXBUF_ERR_RANGE);
+        }
+        if self.tenants.len() as u32 > self.config.tenants_max {
+            return self.refuse(DEMUXBUF_ERR_TABLE_FULL);
+        }
+        let in_units = |buffers: u32| buffers.saturating_mul(default);
+        let share = TenantConfig { guaranteed: in_units(share.guaranteed), cap: in_units(share.cap), ..share };
+        let id = self.new_id();
+        self.tenants.insert(id, Tenant::new(share));
+        self.weight_peak = self.weight_peak.max(share.weight);
+        Ok(id)
+    }
+
+    fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32> {
+        let Some(tenant) = self.find(tenant) else {
+            return self.refuse(DEMUXBUF_ERR_STALE);
+        };
+        let entry = self.tenants.get_mut(&tenant).expect("it was found");
+        (entry.is_retiring, entry.guaranteed) = (true, 0);
+        self.place(tenant);
+        self.forget_if_done(tenant);
+        self.hand_over();
+        Ok(())
+    }
+
+    fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32> {
+        let entry = self.tenants.get(&tenant).filter(|_| tenant != NOBODY).ok_or(DEMUXBUF_ERR_STALE)?;
+        Ok(TenantInfo {
+            weight: entry.weight,
+            out_units: self.out_of(|lease| lease.tenant == tenant),
+            waiting: self.queued.iter().filter(|wait| wait.tenant == tenant).count() as u32,
+            granted: entry.granted,
+            is_retiring: entry.is_retiring,
+        })
+    }
+
+    fn describe_wait(&self, wait: u64) -> Option<Result<WaitInfo, i32>> {
         Some(self.wait(wait).ok_or(DEMUXBUF_ERR_STALE))
+    }
+
+    fn describe_lease(&self, lease: u64) -> Option<Result<Option<Idleness>, i32>> {
+        let held = self.held.iter().find(|held| held.id == lease);
+        Some(held.map(|held| held.timed.map(|timed| timed.idleness(self.now_ns))).ok_or(DEMUXBUF_ERR_STALE))
     }
 
     fn passed_max(&mut self, class: u8) -> Result<u64, i32> {
         if usize::from(class) < self.classes() { Ok(self.bound()) } else { Err(DEMUXBUF_ERR_CLASS) }
     }
 
-    fn counts(&mut self) -> Counts {
-        let mut counts = Counts::from([
-            ("buffers", self.config.buffers.into()),
-            ("free", self.free() as u64),
-            ("leased", self.held.len() as u64),
-            ("assigned", self.assigned.len() as u64),
-            ("waiting", self.waiting() as u64),
-            ("leased_peak", self.leased_peak as u64),
-            ("waiting_peak", self.waiting_peak as u64),
-            ("granted_at_once", self.granted_at_once),
-            ("granted_by_hand_over", self.granted_by_hand_over),
-            ("queued", self.queued),
-            ("cancelled", self.cancelled),
-            ("released", self.released),
-            ("refused", self.refused),
-            ("clock_backwards", self.clock_backwards),
-        ]);
-        for class in 0..self.classes() {
-            counts.insert(super::WAITING_BY_CLASS[class], self.queues[class].len() as u64);
-            counts.insert(super::OUT_BY_CLASS[class], self.out_of(class) as u64);
+    fn stats(&mut self) -> ReceiverStats {
+        let mut stats = self.stats;
+        let pool = &mut stats.pool;
+        (pool.capacity, pool.free) = (self.all(), self.free());
+        (pool.leased, pool.assigned) = (self.held.len() as u32, self.assigned.len() as u32);
+        pool.waiting = self.queued.len() as u32;
+        for class in 0..CLASSES_MAX {
+            pool.waiting_by_class[class] = self.queued.iter().filter(|wait| wait.class == class).count() as u32;
+            pool.out_by_class[class] = self.out_of(|lease| lease.class == class);
         }
-        counts
+        stats
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {
-        let mut ids: Vec<u64> =
-            self.held.iter().chain(self.assigned.iter().map(|(_, lease)| lease)).map(|lease| lease.id).collect();
-        let waits = self.queues.iter().flatten().chain(self.assigned.iter().map(|(wait, _)| wait));
-        ids.extend(waits.clone().map(|wait| wait.id));
+        let mut ids: Vec<u64> = self.leases().map(|lease| lease.id).collect();
+        let waits = || self.queued.iter().chain(self.assigned.iter().map(|(wait, _)| wait));
+        ids.extend(waits().map(|wait| wait.id));
         let count = ids.len();
         ids.sort_unstable();
         ids.dedup();
-        let within_cap = |class: usize| self.out_of(class) <= self.config.class_caps[class] as usize;
-        let served = |class: usize| self.queues[class].is_empty() || !self.is_eligible(class);
-        let in_order = |queue: &VecDeque<Wait>| {
-            queue.iter().zip(queue.iter().skip(1)).all(|(a, b)| a.id < b.id && a.passed >= b.passed)
+        let within_cap = |class: usize| self.out_of(|lease| lease.class == class) <= self.cap_of(class);
+        let is_idle =
+            |class: usize| self.next_of(class).is_some_and(|units| self.verdict(class, units) == Verdict::Fits);
+        let in_order = |(at, wait): (usize, &Wait)| {
+            let later =
+                self.queued[at + 1..].iter().filter(|other| (other.class, other.tenant) == (wait.class, wait.tenant));
+            later.clone().all(|other| wait.id < other.id && wait.passed >= other.passed)
         };
-        let in_its_class = |(class, queue): (usize, &VecDeque<Wait>)| queue.iter().all(|wait| wait.class == class);
+        let knows = |tenant: u64| self.tenants.contains_key(&tenant);
         let rules = [
-            ("I1: no more buffers are out than there are", self.out() <= self.config.buffers as usize),
+            ("I1: no more is out than there is", self.out_of(|_| true) <= self.all()),
             ("I1: no class has more out than its cap", (0..self.classes()).all(within_cap)),
+            (
+                "I1: no tenant has more out than its cap",
+                self.tenants.iter().all(|(&id, tenant)| self.out_of(|lease| lease.tenant == id) <= tenant.cap),
+            ),
+            (
+                "I1: no more is guaranteed than there is",
+                self.tenants.values().map(|tenant| tenant.guaranteed).sum::<u32>() <= self.all(),
+            ),
             ("I2: everybody is in one place", ids.len() == count),
-            ("I2: everybody waits in his class", self.queues.iter().enumerate().all(in_its_class)),
-            ("I3: no buffer is free that a waiter may take", (0..self.classes()).all(served)),
-            ("I6: first in, first out", self.queues.iter().all(in_order)),
-            ("I6: at most W grants pass a waiter", waits.clone().all(|wait| wait.passed <= self.bound())),
+            (
+                "I2: a tenant in use is not gone",
+                self.leases().map(|lease| lease.tenant).chain(waits().map(|wait| wait.tenant)).all(knows),
+            ),
+            (
+                "I3: no buffer is free that a waiter may take",
+                !(0..self.classes()).any(|class| is_idle(class) && !self.is_behind_larger(class)),
+            ),
+            ("I6: first in, first out", self.queued.iter().enumerate().all(in_order)),
+            ("I6: at most W grants pass a waiter", waits().all(|wait| wait.passed <= self.bound())),
+            ("one lease at a time is being shed", self.is_shedding_sound()),
         ];
         match rules.iter().find(|(_, holds)| !holds) {
             Some((rule, _)) => Err(format!("{rule}: {self:?}")),
             None => Ok(()),
         }
+    }
+}
+
+impl ModelPool {
+    /// A lease is over.
+    fn gave(&mut self, lease: u64, tenant: u64) {
+        self.shedding = self.shedding.filter(|&(shed, _)| shed != lease);
+        self.place(tenant);
+        self.forget_if_done(tenant);
+    }
+
+    fn is_shedding_sound(&self) -> bool {
+        let is_expired = |id: u64| {
+            self.leases().any(|lease| {
+                lease.id == id && lease.timed.is_some_and(|timed| matches!(timed.stand, Stand::Expired { .. }))
+            })
+        };
+        self.shedding.is_none_or(|(lease, since_ns)| since_ns <= self.now_ns && is_expired(lease))
     }
 }

@@ -1,16 +1,24 @@
 //! The C API, called as C calls it.
 #![allow(unsafe_code)]
 
-use super::{Asked, Cell, Counts, Granted, Info, Step, Subject, Taken};
+use super::{Ask, Asked, Cell, Granted, Info, Step, Subject, Taken};
 use crate::Facts;
 use demuxbuf::connection::{Event, Policy};
 use demuxbuf::ffi::*;
-use demuxbuf::receiver::ReceiversConfig;
+use demuxbuf::pool::{Idleness, PoolStats, TenantConfig, TenantInfo};
+use demuxbuf::receiver::{ReceiverStats, ReceiversConfig};
 use std::ptr::{null, null_mut};
 
 /// A connection in the host's own struct.
 #[derive(Debug)]
 pub struct CConnection(demuxbuf_connection);
+
+impl Clone for CConnection {
+    fn clone(&self) -> CConnection {
+        // SAFETY: a connection is a plain value, which C copies as bytes too.
+        CConnection(unsafe { std::ptr::read(&raw const self.0) })
+    }
+}
 
 fn c_policy(policy: Policy) -> demuxbuf_policy {
     demuxbuf_policy {
@@ -126,6 +134,13 @@ impl CReceivers {
         (c.buffer_bytes, c.waiters_max, c.slots) = (config.buffer_bytes, config.pool.waiters_max, config.slots);
         (c.classes, c.class_burst) = (config.pool.classes.into(), config.pool.class_burst);
         (c.reserves, c.class_caps) = (config.pool.reserves, config.pool.class_caps);
+        let unit_bytes = config.buffer_bytes / config.pool.sizes[0];
+        for (bytes, units) in c.other_buffer_bytes.iter_mut().zip(&config.pool.sizes[1..]) {
+            *bytes = units * unit_bytes;
+        }
+        (c.first_size, c.large_slots) = (config.first_size.into(), config.large_slots);
+        c.continuation_class = config.continuation_class.map_or(DEMUXBUF_NO_CLASS, u32::from);
+        (c.tenants_max, c.park_ns, c.lease_ns) = (config.pool.tenants_max, config.pool.park_ns, config.pool.lease_ns);
         (c.lifeline, c.policy) = (config.lifeline.into(), c_policy(config.policy));
         let mut pool = null_mut();
         // SAFETY: pointers to locals; no message is asked for.
@@ -213,6 +228,8 @@ fn is_closed(pool: *mut demuxbuf_pool, it: u64) -> bool {
 }
 
 impl Subject for CReceivers {
+    const COUNTS_REFUSALS: bool = false;
+
     fn attach(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<u64, i32> {
         let mut id = 0;
         let data = if bytes.is_empty() { null() } else { bytes.as_ptr() };
@@ -278,6 +295,7 @@ impl Subject for CReceivers {
             class: u8::try_from(info.class_index).expect("a class below 8"),
             age_ns: info.wait_age_ns,
             passed: info.grants_passed,
+            idleness: Idleness { held_ns: info.held_ns, idle_ns: info.idle_ns, progress_bytes: info.progress_bytes },
         })
     }
 
@@ -287,10 +305,35 @@ impl Subject for CReceivers {
         assert_eq!(unsafe { demuxbuf_pool_give_back_pages(self.0, &mut bytes) }, DEMUXBUF_OK);
     }
 
-    fn request(&mut self, class: u8, token: u64) -> Result<Asked, i32> {
+    fn grow(&mut self, receiver: u64, size: u8) -> Result<Step, i32> {
+        // SAFETY: our own pool.
+        step(unsafe { demuxbuf_receiver_grow(self.0, receiver, size.into()) })
+    }
+
+    fn set_tenant(&mut self, receiver: u64, tenant: Option<u64>) -> Result<(), i32> {
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_receiver_set_tenant(self.0, receiver, tenant.unwrap_or(0)) })
+    }
+
+    fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
+        let request = demuxbuf_request {
+            struct_size: size_of::<demuxbuf_request>() as u32,
+            class_index: ask.class.into(),
+            size_index: ask.size.into(),
+            token: ask.token,
+            tenant: ask.tenant.unwrap_or(0),
+        };
         let mut handle = 0;
-        // SAFETY: our own pool; a pointer to a local.
-        match unsafe { demuxbuf_pool_request(self.0, class.into(), token, &mut handle) } {
+        // The shorter of the two calls is used where it says all.
+        let is_plain = ask.size == 0 && ask.tenant.is_none();
+        // SAFETY: our own pool; pointers to locals.
+        let status = unsafe {
+            match is_plain {
+                true => demuxbuf_pool_request(self.0, ask.class.into(), ask.token, &mut handle),
+                false => demuxbuf_pool_request_for(self.0, &request, &mut handle),
+            }
+        };
+        match status {
             DEMUXBUF_OK => Ok(Asked::Lease(handle)),
             DEMUXBUF_QUEUED => Ok(Asked::Wait(handle)),
             status => Err(status),
@@ -328,8 +371,36 @@ impl Subject for CReceivers {
         assert_eq!(unsafe { demuxbuf_pool_handle_timeout(self.0, now_ns) }, DEMUXBUF_OK);
     }
 
-    fn describe_wait(&self, _wait: u64) -> Option<Result<(u64, u64, bool), i32>> {
-        None
+    fn poll_timeout(&mut self) -> u64 {
+        // SAFETY: our own pool.
+        unsafe { demuxbuf_pool_poll_timeout(self.0) }
+    }
+
+    fn create_tenant(&mut self, share: TenantConfig) -> Result<u64, i32> {
+        let TenantConfig { weight, guaranteed, cap } = share;
+        let share = demuxbuf_share { struct_size: size_of::<demuxbuf_share>() as u32, weight, guaranteed, cap };
+        let mut tenant = 0;
+        // SAFETY: our own pool; pointers to locals.
+        outcome(unsafe { demuxbuf_pool_create_tenant(self.0, &share, &mut tenant) })?;
+        Ok(tenant)
+    }
+
+    fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32> {
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_pool_remove_tenant(self.0, tenant) })
+    }
+
+    fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32> {
+        let mut info = demuxbuf_tenant_info::default();
+        // SAFETY: our own pool; a pointer to a local.
+        outcome(unsafe { demuxbuf_pool_describe_tenant(self.0, tenant, &mut info) })?;
+        Ok(TenantInfo {
+            weight: info.weight,
+            out_units: info.out_units,
+            waiting: info.waiting,
+            granted: info.granted,
+            is_retiring: info.retiring != 0,
+        })
     }
 
     fn passed_max(&mut self, class: u8) -> Result<u64, i32> {
@@ -339,41 +410,53 @@ impl Subject for CReceivers {
         Ok(grants)
     }
 
-    fn counts(&mut self) -> Counts {
+    fn stats(&mut self) -> ReceiverStats {
         let mut stats = demuxbuf_pool_stats::default();
         // SAFETY: our own pool; a pointer to a local.
         assert_eq!(unsafe { demuxbuf_pool_get_stats(self.0, &mut stats) }, DEMUXBUF_OK);
-        Counts::from([
-            ("buffers", stats.buffers.into()),
-            ("free", stats.free.into()),
-            ("leased", stats.leased.into()),
-            ("assigned", stats.assigned.into()),
-            ("waiting", stats.waiting.into()),
-            ("leased_peak", stats.leased_peak.into()),
-            ("waiting_peak", stats.waiting_peak.into()),
-            ("granted_at_once", stats.granted_at_once),
-            ("queued", stats.queued),
-            ("released", stats.released),
-            ("granted_by_hand_over", stats.granted_by_hand_over),
-            ("cancelled", stats.cancelled),
-            ("clock_backwards", stats.clock_backwards),
-            ("receivers", stats.receivers.into()),
-            ("receivers_max", stats.receivers_max.into()),
-            ("slots", stats.slots.into()),
-            ("slots_in_use", stats.slots_in_use.into()),
-            ("slots_in_use_peak", stats.slots_in_use_peak.into()),
-            ("parked", stats.parked),
-            ("unparked", stats.unparked),
-            ("lifelines", stats.lifelines),
-            ("park_refused", stats.park_refused),
-            ("compactions", stats.compactions),
-            ("compacted_bytes", stats.compacted_bytes),
-            ("received_bytes", stats.received_bytes),
-            ("consumed_bytes", stats.consumed_bytes),
-            ("dropped_bytes", stats.dropped_bytes),
-            ("handed_over_bytes", stats.handed_over_bytes),
-            ("memory_bytes", stats.memory_bytes),
-        ])
+        ReceiverStats {
+            pool: PoolStats {
+                capacity: stats.buffers,
+                free: stats.free,
+                leased: stats.leased,
+                assigned: stats.assigned,
+                waiting: stats.waiting,
+                waiting_by_class: stats.waiting_by_class,
+                out_by_class: stats.out_by_class,
+                leased_peak: stats.leased_peak,
+                waiting_peak: stats.waiting_peak,
+                granted_at_once: stats.granted_at_once,
+                granted_by_hand_over: stats.granted_by_hand_over,
+                queued: stats.queued,
+                cancelled: stats.cancelled,
+                released: stats.released,
+                refused: 0,
+                passed_peak: stats.passed_peak,
+                parks_asked: stats.parks_asked,
+                sheds_asked: stats.sheds_asked,
+                clock_backwards: stats.clock_backwards,
+            },
+            receivers: stats.receivers,
+            receivers_max: stats.receivers_max,
+            slots: stats.slots,
+            slots_in_use: stats.slots_in_use,
+            slots_in_use_by_size: stats.slots_in_use_by_size,
+            slots_in_use_peak: stats.slots_in_use_peak,
+            parked: stats.parked,
+            parked_on_demand: stats.parked_on_demand,
+            shed: stats.shed,
+            grown: stats.grown,
+            unparked: stats.unparked,
+            lifelines: stats.lifelines,
+            park_refused: stats.park_refused,
+            compactions: stats.compactions,
+            compacted_bytes: stats.compacted_bytes,
+            received_bytes: stats.received_bytes,
+            consumed_bytes: stats.consumed_bytes,
+            dropped_bytes: stats.dropped_bytes,
+            handed_over_bytes: stats.handed_over_bytes,
+            memory_bytes: stats.memory_bytes,
+        }
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {

@@ -1,16 +1,15 @@
 //! The Rust API.
 
-use super::{Asked, Cell, Counts, Granted, Info, Step, Subject, Taken};
+use super::{Ask, Asked, Cell, Demand, Granted, Info, Step, Subject, Taken};
 use crate::Facts;
-use crate::model::{OUT_BY_CLASS, WAITING_BY_CLASS};
 use demuxbuf::connection::{Action, Actions, Event};
 use demuxbuf::ffi::*;
-use demuxbuf::pool::{self, LeaseId, Outcome, Pool, PoolConfig, PoolError, PoolStats, WaitId, WaitInfo};
-use demuxbuf::receiver::{self, Handover, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use demuxbuf::pool::{self, Idleness, LeaseId, Outcome, Pool, PoolConfig, PoolError, Request, WaitId, WaitInfo};
+use demuxbuf::pool::{TenantConfig, TenantId, TenantInfo};
+use demuxbuf::receiver::{self, Handover, ReceiverError, ReceiverId, ReceiverStats, Receivers, ReceiversConfig};
 
 /// A pool alone.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RustPool(Pool);
 
 /// Receivers.
@@ -22,6 +21,17 @@ impl RustPool {
     pub fn new(config: &PoolConfig) -> RustPool {
         RustPool(Pool::new(config).expect("an allowed configuration"))
     }
+
+    /// Writes down all that the future depends on; nobody is told apart.
+    pub fn write_state(&self, state: &mut Vec<u64>, bytes_max: u64) {
+        self.0.write_state(state, bytes_max, &|_| 0, &|_| 0);
+    }
+}
+
+impl Clone for RustReceivers {
+    fn clone(&self) -> RustReceivers {
+        RustReceivers(self.0.fork().expect("the pool is not shared"))
+    }
 }
 
 impl RustReceivers {
@@ -30,11 +40,9 @@ impl RustReceivers {
         RustReceivers(Receivers::new(config).expect("an allowed configuration"))
     }
 
-    /// A number for the whole state of a receiver's connection, also for what no query shows.
-    pub fn fingerprint(&self, receiver: u64) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.0.connection(ReceiverId::from_bits(receiver)).ok().hash(&mut hasher);
-        hasher.finish()
+    /// Writes down all that the future depends on, by the caller's numbers for the receivers.
+    pub fn write_state(&self, state: &mut Vec<u64>, bytes_max: u64, receiver: &dyn Fn(u64) -> u64) {
+        self.0.write_state(state, bytes_max, &|id| receiver(id.to_bits()));
     }
 
     fn show(&mut self, id: ReceiverId, actions: Actions) -> Step {
@@ -48,18 +56,18 @@ impl RustReceivers {
 }
 
 fn pool_code(error: PoolError) -> i32 {
-    match error {
-        PoolError::UnknownClass { .. } => DEMUXBUF_ERR_CLASS,
-        PoolError::WaitersFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
-        PoolError::StaleLease | PoolError::StaleWait => DEMUXBUF_ERR_STALE,
-        other => unreachable!("no operation leads to {other:?}"),
-    }
+    code(error.into())
 }
 
 fn code(error: ReceiverError) -> i32 {
     match error {
         ReceiverError::Stale => DEMUXBUF_ERR_STALE,
         ReceiverError::UnknownClass => DEMUXBUF_ERR_CLASS,
+        ReceiverError::UnknownSize => DEMUXBUF_ERR_SIZE,
+        ReceiverError::TooLarge => DEMUXBUF_ERR_TOO_LARGE,
+        ReceiverError::NotLarger => DEMUXBUF_ERR_NOT_LARGER,
+        ReceiverError::Share(_) => DEMUXBUF_ERR_RANGE,
+        ReceiverError::AlreadyWaiting => DEMUXBUF_ERR_ALREADY_WAITING,
         ReceiverError::TableFull => DEMUXBUF_ERR_TABLE_FULL,
         ReceiverError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
         ReceiverError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
@@ -77,42 +85,11 @@ fn asked(outcome: Outcome) -> Asked {
     }
 }
 
-fn wait_facts(info: WaitInfo) -> (u64, u64, bool) {
-    (info.age_ns, info.grants_passed, info.is_assigned)
-}
-
-fn pool_counts(stats: &PoolStats, classes: usize) -> Counts {
-    let mut counts = Counts::from([
-        ("buffers", stats.capacity.into()),
-        ("free", stats.free.into()),
-        ("leased", stats.leased.into()),
-        ("assigned", stats.assigned.into()),
-        ("waiting", stats.waiting.into()),
-        ("leased_peak", stats.leased_peak.into()),
-        ("waiting_peak", stats.waiting_peak.into()),
-        ("granted_at_once", stats.granted_at_once),
-        ("granted_by_hand_over", stats.granted_by_hand_over),
-        ("queued", stats.queued),
-        ("cancelled", stats.cancelled),
-        ("released", stats.released),
-        ("refused", stats.refused),
-        ("clock_backwards", stats.clock_backwards),
-    ]);
-    for class in 0..classes {
-        counts.insert(WAITING_BY_CLASS[class], stats.waiting_by_class[class].into());
-        counts.insert(OUT_BY_CLASS[class], stats.out_by_class[class].into());
-    }
-    counts
-}
-
-/// As many classes as there are, asked from outside.
-fn classes(mut exists: impl FnMut(u8) -> bool) -> usize {
-    (0..pool::CLASSES_MAX as u8).take_while(|&class| exists(class)).count()
-}
-
 impl Subject for RustPool {
-    fn request(&mut self, class: u8, token: u64) -> Result<Asked, i32> {
-        self.0.request(class, token).map(asked).map_err(pool_code)
+    fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
+        let Ask { class, size, tenant, token } = ask;
+        let request = Request { token, tenant: tenant.map(TenantId::from_bits), class, size, is_timed: true };
+        self.0.request_for(&request).map(asked).map_err(pool_code)
     }
 
     fn release(&mut self, lease: u64) -> Result<(), i32> {
@@ -132,17 +109,45 @@ impl Subject for RustPool {
         self.0.handle_timeout(now_ns);
     }
 
-    fn describe_wait(&self, wait: u64) -> Option<Result<(u64, u64, bool), i32>> {
-        Some(self.0.describe_wait(WaitId::from_bits(wait)).map(wait_facts).map_err(pool_code))
+    fn poll_timeout(&mut self) -> u64 {
+        self.0.poll_timeout()
+    }
+
+    fn progress(&mut self, lease: u64, bytes: u64) -> Result<(), i32> {
+        self.0.progress(LeaseId::from_bits(lease), bytes).map_err(pool_code)
+    }
+
+    fn poll_reclaim(&mut self) -> Option<Demand> {
+        let pool::Reclaim { lease, token, kind, idleness } = self.0.poll_reclaim()?;
+        Some(Demand { lease: lease.to_bits(), token, kind, idleness })
+    }
+
+    fn create_tenant(&mut self, share: TenantConfig) -> Result<u64, i32> {
+        self.0.create_tenant(&share).map(TenantId::to_bits).map_err(pool_code)
+    }
+
+    fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32> {
+        self.0.remove_tenant(TenantId::from_bits(tenant)).map_err(pool_code)
+    }
+
+    fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32> {
+        self.0.describe_tenant(TenantId::from_bits(tenant)).map_err(pool_code)
+    }
+
+    fn describe_wait(&self, wait: u64) -> Option<Result<WaitInfo, i32>> {
+        Some(self.0.describe_wait(WaitId::from_bits(wait)).map_err(pool_code))
+    }
+
+    fn describe_lease(&self, lease: u64) -> Option<Result<Option<Idleness>, i32>> {
+        Some(self.0.describe_lease(LeaseId::from_bits(lease)).map_err(pool_code))
     }
 
     fn passed_max(&mut self, class: u8) -> Result<u64, i32> {
         Ok(self.0.passed_max(class))
     }
 
-    fn counts(&mut self) -> Counts {
-        // A pool alone does not say how many classes it has; those it has not stay at 0.
-        pool_counts(&self.0.stats(), pool::CLASSES_MAX)
+    fn stats(&mut self) -> ReceiverStats {
+        ReceiverStats { pool: self.0.stats(), ..ReceiverStats::default() }
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {
@@ -203,6 +208,7 @@ impl Subject for RustReceivers {
             class: info.class,
             age_ns: info.wait_age_ns,
             passed: info.grants_passed,
+            idleness: info.idleness.unwrap_or_default(),
         })
     }
 
@@ -210,8 +216,19 @@ impl Subject for RustReceivers {
         self.0.give_back_pages();
     }
 
-    fn request(&mut self, class: u8, token: u64) -> Result<Asked, i32> {
-        self.0.request(class, token).map(asked).map_err(code)
+    fn grow(&mut self, receiver: u64, size: u8) -> Result<Step, i32> {
+        let id = ReceiverId::from_bits(receiver);
+        let actions = self.0.grow(id, size).map_err(code)?;
+        Ok(self.show(id, actions))
+    }
+
+    fn set_tenant(&mut self, receiver: u64, tenant: Option<u64>) -> Result<(), i32> {
+        self.0.set_tenant(ReceiverId::from_bits(receiver), tenant.map(TenantId::from_bits)).map_err(code)
+    }
+
+    fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
+        let Ask { class, size, tenant, token } = ask;
+        self.0.request_for(class, size, tenant.map(TenantId::from_bits), token).map(asked).map_err(code)
     }
 
     fn release(&mut self, lease: u64) -> Result<(), i32> {
@@ -237,36 +254,32 @@ impl Subject for RustReceivers {
         self.0.handle_timeout(now_ns);
     }
 
-    fn describe_wait(&self, wait: u64) -> Option<Result<(u64, u64, bool), i32>> {
-        Some(self.0.describe_wait(WaitId::from_bits(wait)).map(wait_facts).map_err(code))
+    fn poll_timeout(&mut self) -> u64 {
+        self.0.poll_timeout()
+    }
+
+    fn create_tenant(&mut self, share: TenantConfig) -> Result<u64, i32> {
+        self.0.create_tenant(&share).map(TenantId::to_bits).map_err(code)
+    }
+
+    fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32> {
+        self.0.remove_tenant(TenantId::from_bits(tenant)).map_err(code)
+    }
+
+    fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32> {
+        self.0.describe_tenant(TenantId::from_bits(tenant)).map_err(code)
+    }
+
+    fn describe_wait(&self, wait: u64) -> Option<Result<WaitInfo, i32>> {
+        Some(self.0.describe_wait(WaitId::from_bits(wait)).map_err(code))
     }
 
     fn passed_max(&mut self, class: u8) -> Result<u64, i32> {
         self.0.passed_max(class).map_err(code)
     }
 
-    fn counts(&mut self) -> Counts {
-        let stats = self.0.stats();
-        let mut counts = pool_counts(&stats.pool, classes(|class| self.0.passed_max(class).is_ok()));
-        counts.extend([
-            ("receivers", stats.receivers.into()),
-            ("receivers_max", stats.receivers_max.into()),
-            ("slots", stats.slots.into()),
-            ("slots_in_use", stats.slots_in_use.into()),
-            ("slots_in_use_peak", stats.slots_in_use_peak.into()),
-            ("parked", stats.parked),
-            ("unparked", stats.unparked),
-            ("lifelines", stats.lifelines),
-            ("park_refused", stats.park_refused),
-            ("compactions", stats.compactions),
-            ("compacted_bytes", stats.compacted_bytes),
-            ("received_bytes", stats.received_bytes),
-            ("consumed_bytes", stats.consumed_bytes),
-            ("dropped_bytes", stats.dropped_bytes),
-            ("handed_over_bytes", stats.handed_over_bytes),
-            ("memory_bytes", stats.memory_bytes),
-        ]);
-        counts
+    fn stats(&mut self) -> ReceiverStats {
+        self.0.stats()
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {

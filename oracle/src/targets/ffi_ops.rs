@@ -42,7 +42,7 @@ pub(super) fn run(text: &[u8]) -> Result<(), String> {
 /// A call that is a mistake: it is refused with the right error and changes nothing that can be seen.
 fn misuse(duel: &mut Duel<ModelReceivers, CReceivers>, line: Line<'_>) -> Result<(), String> {
     let pool = duel.subject.subject.as_ptr();
-    let before = duel.subject.subject.counts();
+    let before = duel.subject.subject.stats();
     let (expected, seen) = match line.word {
         "null" => (DEMUXBUF_ERR_NULL, without_pool(line.number(0))),
         "no-output" => (DEMUXBUF_ERR_NULL, without_output(pool, line.number(0))),
@@ -59,7 +59,7 @@ fn misuse(duel: &mut Duel<ModelReceivers, CReceivers>, line: Line<'_>) -> Result
     if seen != expected {
         return Err(format!("{line:?}: expected {expected}, seen {seen}"));
     }
-    check_refusal(before, duel.subject.subject.counts())?;
+    check_refusal(before, duel.subject.subject.stats())?;
     duel.subject.subject.check_invariants()
 }
 

@@ -4,7 +4,7 @@ use super::text::{Line, lines};
 use crate::{Duel, ModelReceivers, Op, RustReceivers, Subject, Which};
 use demuxbuf::connection::{Event, Mode};
 use demuxbuf::pool::CLASSES_MAX;
-use demuxbuf::receiver::ReceiversConfig;
+use demuxbuf::receiver::{Receivers, ReceiversConfig};
 
 /// Lines of the configuration, which count as long as nothing was done; then operations.
 pub(super) const EXAMPLES: &[&str] = &[
@@ -24,16 +24,30 @@ pub(super) const EXAMPLES: &[&str] = &[
     "burst 1",
     "reserve 1 1",
     "cap 2 1",
+    "sizes 2 1",
+    "first-size 1",
+    "large-slots 1",
+    "continuation 0",
+    "tenants 2",
+    "park-ns 5",
+    "lease-ns 10",
     "attach 0 0",
     "adopt 0 0 0 10",
     "obey 0 0 2",
     "decoded 0 1 2",
     "take 0",
+    "grow 0 1",
+    "tenant 2 1 3",
+    "remove-tenant 0",
+    "in-name-of 0 1",
     "request 0",
+    "request 0 1",
+    "request 1 0 1",
     "release 0",
     "cancel 0",
     "poll",
     "tick 5",
+    "later 5",
     "pages",
     "readable 0",
     "received 0 5",
@@ -86,6 +100,7 @@ pub(super) fn play<S: Subject>(
 /// An allowed configuration, small enough that a few lines exhaust it.
 pub(super) fn config(text: &[u8]) -> ReceiversConfig {
     let mut config = ReceiversConfig { buffer_bytes: 64, ..ReceiversConfig::new(2, 4) };
+    let mut sizes = [0, 0];
     for line in lines(text).take_while(|line| op(*line).is_none()) {
         let ReceiversConfig { pool, policy, .. } = &mut config;
         let number = line.short(0);
@@ -107,8 +122,25 @@ pub(super) fn config(text: &[u8]) -> ReceiversConfig {
             "burst" => pool.class_burst = number.max(1),
             "reserve" => pool.reserves[class] = line.short(1),
             "cap" => pool.class_caps[class] = line.short(1).max(1),
+            "sizes" => sizes = [line.short(0) % 7, line.short(1) % 7],
+            "first-size" => config.first_size = number as u8 % 3,
+            "large-slots" => config.large_slots[0] = number % 3,
+            "continuation" => config.continuation_class = Some(number as u8 % 8),
+            "tenants" => pool.tenants_max = number % 4,
+            "park-ns" => pool.park_ns = number.into(),
+            "lease-ns" => pool.lease_ns = u64::from(number).max(1),
             _ => {}
         }
+    }
+    allow(&mut config, sizes);
+    config
+}
+
+/// Changes what is not allowed. The sizes of buffers beside the default are units of 64 bytes.
+fn allow(config: &mut ReceiversConfig, sizes: [u32; 2]) {
+    let sizes = sizes.map(|units| 64 * units);
+    if sizes != [0, 0] {
+        config.set_buffer_sizes(&[config.buffer_bytes, sizes[0], sizes[1]]).expect("there is a default size");
     }
     let pool = &mut config.pool;
     // One wait for each receiver, and those of the host's own above them.
@@ -117,7 +149,17 @@ pub(super) fn config(text: &[u8]) -> ReceiversConfig {
         let reserve_max = if class < usize::from(pool.classes) { pool.buffers - 1 } else { 0 };
         pool.reserves[class] = pool.reserves[class].min(reserve_max);
     }
-    config
+    if pool.park_ns != u64::MAX {
+        pool.park_ns = pool.park_ns.min(pool.lease_ns);
+    }
+    config.continuation_class = config.continuation_class.map(|class| class % pool.classes);
+    if Receivers::new(config).is_err() {
+        // There is no such size, or some class may never have one, or a slot is larger.
+        config.first_size = 0;
+    }
+    if Receivers::new(config).is_err() {
+        config.large_slots = [0; 3];
+    }
 }
 
 /// Handles below 100 are in force, those below 200 are over, the others are nobody's.
@@ -127,6 +169,11 @@ fn which(number: u64) -> Which {
         100..200 => Which::Dead(number as u8 - 100),
         _ => Which::Nobody,
     }
+}
+
+/// In whose name: 0 for nobody's, else one more than the tenant's handle.
+fn named(number: u64) -> Option<Which> {
+    number.checked_sub(1).map(which)
 }
 
 fn op(line: Line<'_>) -> Option<Op> {
@@ -140,11 +187,16 @@ fn op(line: Line<'_>) -> Option<Op> {
         "obey" => Op::Obey { receiver: first, choice: second as u8, amount: third },
         "decoded" => Op::Decoded { receiver: first, consumed: second, need_more: third },
         "take" => Op::Take { receiver: first },
-        "request" => Op::Request { class: line.short(0) as u8 },
+        "grow" => Op::Grow { receiver: first, size: second as u8 },
+        "in-name-of" => Op::SetTenant { receiver: first, tenant: named(line.number(1)) },
+        "tenant" => Op::CreateTenant { weight: line.short(0), guaranteed: second, cap: third },
+        "remove-tenant" => Op::RemoveTenant { tenant: first },
+        "request" => Op::Request { class: line.short(0) as u8, size: second as u8, tenant: named(line.number(2)) },
         "release" => Op::Release { lease: first },
         "cancel" => Op::Cancel { wait: first },
         "poll" => Op::PollGrant,
         "tick" => Op::Tick { now_ns: line.number(0) },
+        "later" => Op::Later { ns: line.number(0) },
         "pages" => Op::GiveBackPages,
         _ => Op::Report { receiver: first, event: event(line)? },
     })

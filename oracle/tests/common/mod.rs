@@ -1,9 +1,11 @@
 //! What the tests draw from.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
+pub mod trio;
+
 use demuxbuf::connection::{Action, Event, Mode, Policy};
 use demuxbuf::pool::PoolConfig;
-use demuxbuf::receiver::ReceiversConfig;
+use demuxbuf::receiver::{Receivers, ReceiversConfig};
 use demuxbuf_oracle::{Op, Which};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -22,7 +24,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
     let mode = prop::sample::select(vec![Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion]);
     let park_bytes = prop::sample::select(vec![0, 1, 8, 63, 64]);
     let resume_at = prop::sample::select(vec![0, 1, 10, 64, 1000]);
-    let reclaim_bytes = prop::sample::select(vec![0, 5, 64]);
+    let reclaim_bytes = prop::sample::select(vec![0, 5, 64, 200]);
     (mode, 0..4u8, park_bytes, reclaim_bytes, resume_at, any::<bool>()).prop_map(
         |(mode, reads_per_wake, park_bytes, reclaim_bytes, resume_at, pause_when_blocked)| Policy {
             mode,
@@ -41,7 +43,7 @@ fn small() -> impl Strategy<Value = u32> {
 
 /// The model keeps every byte, so what can be held is small; what is refused may be of any size.
 fn capacity() -> impl Strategy<Value = u32> {
-    prop_oneof![3 => 0..70u32, 3 => Just(64), 1 => Just(128)]
+    prop_oneof![3 => 0..70u32, 3 => Just(64), 1 => Just(128), 1 => Just(256)]
 }
 
 pub fn event() -> impl Strategy<Value = Event> {
@@ -97,14 +99,40 @@ fn class() -> impl Strategy<Value = u8> {
     prop_oneof![20 => 0..3u8, 1 => 0..10u8]
 }
 
-/// What a pool alone is asked.
-pub fn pool_op() -> impl Strategy<Value = Op> {
+fn size() -> impl Strategy<Value = u8> {
+    prop_oneof![6 => Just(0), 2 => Just(1), 2 => Just(2), 1 => 0..6u8]
+}
+
+fn tenant() -> impl Strategy<Value = Option<Which>> {
+    prop_oneof![2 => Just(None), 3 => which().prop_map(Some)]
+}
+
+fn share() -> impl Strategy<Value = Op> {
+    let weight = prop_oneof![8 => 1..4u32, 1 => Just(0), 1 => Just(1001)];
+    let cap = prop_oneof![4 => Just(u32::MAX), 4 => 1..4u32, 1 => Just(0)];
+    (weight, 0..3u32, cap).prop_map(|(weight, guaranteed, cap)| Op::CreateTenant { weight, guaranteed, cap })
+}
+
+/// What the host of a pool asks, with or without receivers.
+fn host_op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        8 => class().prop_map(|class| Op::Request { class }),
+        8 => (class(), size(), tenant()).prop_map(|(class, size, tenant)| Op::Request { class, size, tenant }),
         6 => which().prop_map(|lease| Op::Release { lease }),
         3 => which().prop_map(|wait| Op::Cancel { wait }),
         6 => Just(Op::PollGrant),
+        2 => share(),
+        1 => which().prop_map(|tenant| Op::RemoveTenant { tenant }),
         1 => (0..100u64).prop_map(|now_ns| Op::Tick { now_ns }),
+        2 => (0..12u64).prop_map(|ns| Op::Later { ns }),
+    ]
+}
+
+/// What a pool alone is asked.
+pub fn pool_op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        25 => host_op(),
+        4 => Just(Op::PollReclaim),
+        3 => (which(), 0..100u64).prop_map(|(lease, bytes)| Op::Progress { lease, bytes }),
     ]
 }
 
@@ -130,16 +158,36 @@ pub fn receivers_op() -> impl Strategy<Value = Op> {
             .prop_map(|(receiver, consumed, need_more)| Op::Decoded { receiver, consumed, need_more }),
         20 => obey(),
         2 => which().prop_map(|receiver| Op::Take { receiver }),
+        2 => (which(), size()).prop_map(|(receiver, size)| Op::Grow { receiver, size }),
+        2 => (which(), tenant()).prop_map(|(receiver, tenant)| Op::SetTenant { receiver, tenant }),
         1 => Just(Op::GiveBackPages),
-        12 => pool_op(),
+        12 => host_op(),
     ]
+}
+
+/// Deadlines, as `park_ns` and `lease_ns`.
+fn deadlines() -> impl Strategy<Value = (u64, u64)> {
+    let park_ns = prop_oneof![1 => Just(u64::MAX), 3 => 0..10u64];
+    prop_oneof![
+        1 => Just((u64::MAX, u64::MAX)),
+        4 => (park_ns, 1..20u64)
+            .prop_map(|(park_ns, lease_ns)| (if park_ns > lease_ns { u64::MAX } else { park_ns }, lease_ns)),
+    ]
+}
+
+/// Sizes in units, the default first.
+fn sizes() -> impl Strategy<Value = [u32; 4]> {
+    prop_oneof![2 => Just([1, 0, 0, 0]), 3 => (1..4u32, 0..5u32, 0..5u32).prop_map(|(a, b, c)| [a, b, c, 0]), 1 => Just([4, 1, 0, 0])]
 }
 
 pub fn pool_config() -> impl Strategy<Value = PoolConfig> {
     let class = (0..3u32, prop_oneof![2 => Just(u32::MAX), 1 => 1..3u32]);
     let (classes, table) = (prop_oneof![8 => 1..4u8, 1 => Just(8u8)], prop::array::uniform8(class));
-    (1..5u32, 0..8u32, classes, table, 1..4u32).prop_map(|(buffers, waiters_max, classes, table, class_burst)| {
-        let mut config = PoolConfig { classes, class_burst, ..PoolConfig::new(buffers, waiters_max) };
+    let counts = (1..5u32, 0..8u32, 1..4u32, 0..4u32);
+    (counts, classes, table, sizes(), deadlines()).prop_map(|(counts, classes, table, sizes, (park_ns, lease_ns))| {
+        let (buffers, waiters_max, class_burst, tenants_max) = counts;
+        let new = PoolConfig::new(buffers, waiters_max);
+        let mut config = PoolConfig { classes, class_burst, sizes, tenants_max, park_ns, lease_ns, ..new };
         for (class, (reserve, cap)) in table.into_iter().take(classes.into()).enumerate() {
             config.reserves[class] = reserve.min(buffers - 1);
             config.class_caps[class] = cap;
@@ -148,15 +196,27 @@ pub fn pool_config() -> impl Strategy<Value = PoolConfig> {
     })
 }
 
+/// With buffers of 64 bytes for each unit.
 pub fn receivers_config() -> impl Strategy<Value = ReceiversConfig> {
-    let buffer_bytes = prop::sample::select(vec![64, 128, 192]);
-    (pool_config(), buffer_bytes, 1..5u32, 0..5u32, any::<bool>(), policy()).prop_map(
-        |(mut pool, buffer_bytes, receivers_max, slots, lifeline, policy)| {
+    let slots = (0..5u32, prop_oneof![1 => Just(0), 1 => 1..3u32]);
+    let first = (any::<bool>(), 0..3u8, prop_oneof![1 => Just(None), 1 => (0..8u8).prop_map(Some)]);
+    (pool_config(), first, 1..5u32, slots, policy()).prop_map(
+        |(mut pool, (lifeline, first_size, continuation), receivers_max, (slots, large), policy)| {
             pool.waiters_max += receivers_max;
-            {
-                let new = ReceiversConfig::new(pool.buffers, receivers_max);
-                ReceiversConfig { pool, buffer_bytes, slots, lifeline, policy, ..new }
+            let continuation_class = continuation.map(|class| class % pool.classes);
+            let large_slots = [large, 0, 0];
+            let new = ReceiversConfig { large_slots, continuation_class, ..ReceiversConfig::new(1, receivers_max) };
+            let sizes_bytes = pool.sizes.map(|units| 64 * units);
+            let mut config = ReceiversConfig { pool, slots, lifeline, first_size, policy, ..new };
+            config.set_buffer_sizes(&sizes_bytes).expect("there is a default size");
+            // A size that there is not, or that some class may never have, cannot be the first; and no slot is larger.
+            if Receivers::new(&config).is_err() {
+                config.first_size = 0;
             }
+            if config.pool.sizes[usize::from(config.first_size)] < 4 {
+                config.large_slots = [0; 3];
+            }
+            config
         },
     )
 }

@@ -1,0 +1,216 @@
+//! What a receiver does by itself, and what is shown of it.
+
+use super::{ModelReceivers, OWN};
+use crate::subject::{Ask, Asked, Demand, Granted, Step, Subject};
+use demuxbuf::connection::{Action, Actions, Event, Hold};
+use demuxbuf::memory::SLOT_SIZES;
+use demuxbuf::pool::ReclaimKind;
+
+impl ModelReceivers {
+    pub(super) fn tell(&mut self, id: u64, event: Event) {
+        self.at(id).connection.handle(event, &[]).expect("an event that the connection asked for");
+    }
+
+    /// Takes bytes off the front, and remembers where the rest begins: in a slot always at the front.
+    pub(super) fn advance(&mut self, id: u64, bytes: u32) {
+        let receiver = self.at(id);
+        let is_empty = receiver.connection.level() == 0 && !receiver.connection.in_flight();
+        let at_front = is_empty || receiver.connection.hold() == Hold::Slot;
+        receiver.start = if at_front { 0 } else { receiver.start + bytes };
+        if let Some(lease) = receiver.lease.filter(|_| bytes > 0) {
+            self.pool.progress(lease, bytes.into()).expect("a lease in force");
+        }
+    }
+
+    /// Does what is asked about buffers, until nothing is left but what the host does.
+    pub(super) fn settle(&mut self, id: u64) -> Actions {
+        loop {
+            let pending = self.at(id).connection.pending();
+            let done = match OWN.into_iter().find(|&action| pending.has(action)) {
+                Some(Action::Discard) => self.discard(id),
+                Some(Action::CancelRequest) => self.cancel_request(id),
+                Some(Action::ReleaseBuffer) => self.release_held(id),
+                Some(Action::RequestBuffer) => self.request_buffer(id),
+                Some(Action::Park) => self.park(id),
+                _ => false,
+            };
+            if !done {
+                return OWN.into_iter().fold(pending, |left, own| left.without(own.into()));
+            }
+        }
+    }
+
+    fn discard(&mut self, id: u64) -> bool {
+        let bytes = self.at(id).connection.level();
+        self.counts.dropped_bytes += u64::from(bytes);
+        self.tell(id, Event::Consumed { bytes });
+        self.advance(id, bytes);
+        true
+    }
+
+    fn cancel_request(&mut self, id: u64) -> bool {
+        self.cancel_wait(id);
+        self.tell(id, Event::done(Action::CancelRequest));
+        true
+    }
+
+    /// Ends the wait, if there is one, or gives back what was granted and not used.
+    pub(super) fn cancel_wait(&mut self, id: u64) {
+        if let Some(wait) = self.at(id).wait.take() {
+            self.pool.cancel(wait).expect("a wait in force");
+        }
+        if let Some(granted) = self.at(id).granted.take() {
+            self.pool.release(granted).expect("a lease in force");
+        }
+    }
+
+    fn release_held(&mut self, id: u64) -> bool {
+        (self.at(id).start, self.at(id).slot) = (0, None);
+        if let Some(lease) = self.at(id).lease.take() {
+            self.leave(id, lease);
+        }
+        self.tell(id, Event::BufferReleased);
+        true
+    }
+
+    /// Gives a buffer back. Who waits for a larger one in its place needs that no more.
+    fn leave(&mut self, id: u64, lease: u64) {
+        if !self.at(id).connection.facts().waiting {
+            self.cancel_wait(id);
+        }
+        self.pool.release(lease).expect("a lease in force");
+    }
+
+    /// What a receiver asks for. What has begun is never less critical than what has not.
+    pub(super) fn ask(&mut self, id: u64, size: u8) -> Ask {
+        let continuation = self.config.continuation_class;
+        let receiver = self.at(id);
+        let continues = continuation.filter(|_| receiver.connection.level() > 0);
+        let class = continues.map_or(receiver.class, |class| class.min(receiver.class));
+        Ask { class, size, tenant: None, token: receiver.token }
+    }
+
+    fn request_buffer(&mut self, id: u64) -> bool {
+        let ask = self.ask(id, self.config.first_size);
+        let tenant = self.at(id).tenant;
+        match self.pool.request_as(ask, tenant, true).expect("there is a wait for each receiver") {
+            Asked::Lease(lease) => self.enter(id, lease),
+            Asked::Wait(wait) => {
+                self.at(id).wait = Some(wait);
+                self.tell(id, Event::BufferDenied);
+                let lifeline = self.smallest_slot().filter(|_| self.config.lifeline);
+                if let Some(slot) = lifeline.filter(|_| self.at(id).connection.hold() == Hold::None) {
+                    self.counts.lifelines += 1;
+                    self.enter_slot(id, slot);
+                }
+            }
+        }
+        true
+    }
+
+    pub(super) fn enter_slot(&mut self, id: u64, size: usize) {
+        (self.at(id).start, self.at(id).slot) = (0, Some(size));
+        self.tell(id, Event::BufferParked { capacity: SLOT_SIZES[size] as u32 });
+        let in_use = (0..SLOT_SIZES.len()).map(|size| self.slots_in_use(size)).sum();
+        self.counts.slots_in_use_peak = self.counts.slots_in_use_peak.max(in_use);
+    }
+
+    /// What a slot or a smaller buffer held comes to the front of the buffer.
+    pub(super) fn enter(&mut self, id: u64, lease: u64) {
+        let level = self.at(id).connection.level();
+        self.counts.unparked += u64::from(self.at(id).slot.take().is_some() && level > 0);
+        self.at(id).start = 0;
+        if let Some(smaller) = self.at(id).lease.replace(lease) {
+            self.counts.grown += 1;
+            self.pool.release(smaller).expect("a lease in force");
+        }
+        let capacity = self.capacity_of(lease);
+        self.tell(id, Event::BufferGranted { capacity });
+    }
+
+    fn park(&mut self, id: u64) -> bool {
+        let level = self.at(id).connection.level();
+        let Some(slot) = self.free_slot(level as usize) else {
+            self.counts.park_refused += 1;
+            return false;
+        };
+        self.counts.parked += 1;
+        let lease = self.at(id).lease.take().expect("what is parked was in a buffer");
+        self.enter_slot(id, slot);
+        self.leave(id, lease);
+        true
+    }
+
+    /// Asks a receiver to give its buffer back; says what it is to do, if that is something new.
+    pub(super) fn reclaim(&mut self, demand: Demand) -> Option<Granted> {
+        let holds = |lease: Option<u64>| lease == Some(demand.lease);
+        let mut all = self.receivers.iter();
+        let (&id, _) = all.find(|(_, receiver)| holds(receiver.lease) || holds(receiver.granted)).expect("its holder");
+        let before = self.host_actions(id);
+        let parked = self.counts.parked;
+        match demand.kind {
+            ReclaimKind::Park => self.tell(id, Event::ReclaimRequested),
+            ReclaimKind::Shed => self.tell(id, Event::LeaseExpired),
+        }
+        let told = self.told(id);
+        self.counts.parked_on_demand += self.counts.parked - parked;
+        let new = self.host_actions(id).without(before);
+        self.counts.shed += u64::from(new.has(Action::Shed));
+        told.filter(|_| !new.is_empty())
+    }
+
+    fn host_actions(&mut self, id: u64) -> Actions {
+        let pending = self.at(id).connection.pending();
+        OWN.into_iter().fold(pending, |left, own| left.without(own.into()))
+    }
+
+    /// What a receiver is told after others did something for it, if it is to do anything.
+    pub(super) fn told(&mut self, id: u64) -> Option<Granted> {
+        let actions = self.settle(id);
+        let token = self.at(id).token;
+        (!actions.is_empty()).then(|| Granted::Receiver { id, token, step: self.show(id, actions) })
+    }
+
+    /// What a step shows: where to receive, or what is buffered.
+    pub(super) fn show(&mut self, id: u64, actions: Actions) -> Step {
+        let Some(receiver) = self.receivers.get_mut(&id) else {
+            return Step { actions: actions.bits(), area: 0, data: Vec::new() };
+        };
+        let (area, start, level) = (receiver.connection.recv_max(), receiver.start, receiver.connection.level());
+        if area == 0 {
+            return Step { actions: actions.bits(), area, data: receiver.connection.content() };
+        }
+        receiver.start = 0;
+        if start > 0 && level > 0 {
+            self.counts.compactions += 1;
+            self.counts.compacted_bytes += u64::from(level);
+        }
+        Step { actions: actions.bits(), area, data: Vec::new() }
+    }
+
+    pub(super) fn close(&mut self, id: u64) -> Result<Step, i32> {
+        let connection = &self.find(id)?.connection;
+        let lost = if connection.is_open() { connection.level() } else { 0 };
+        self.counts.dropped_bytes += u64::from(lost);
+        self.tell(id, Event::Close);
+        Ok(self.conclude(id))
+    }
+
+    /// What is left to do after an event: a grant that was kept back is used, what is the receiver's is done, and one
+    /// that is finished goes.
+    pub(super) fn conclude(&mut self, id: u64) -> Step {
+        let connection = &self.at(id).connection;
+        if connection.is_open() && !connection.in_flight() {
+            if let Some(lease) = self.at(id).granted.take() {
+                self.enter(id, lease);
+            }
+        }
+        let actions = self.settle(id);
+        if actions.has(Action::Finished) {
+            let tenant = self.at(id).tenant;
+            self.pool.unpin(tenant);
+            self.receivers.remove(&id);
+        }
+        self.show(id, actions)
+    }
+}

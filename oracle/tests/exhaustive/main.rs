@@ -1,0 +1,31 @@
+//! Every order of events, in small worlds, until no new state appears. Each world is played on the model and on the real
+//! thing at once, compared in everything that can be seen after each step; from each state everybody who waits is served.
+//!
+//! States are told apart by all that the real thing knows and its future depends on. Left out are counts, the values of
+//! bytes, the ages of waits, and who is who among those who are alike.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod connection;
+mod pool;
+mod receivers;
+
+use demuxbuf_oracle::{World, explore};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// 128 bits of hash.
+fn hash_of(state: &impl Hash) -> u128 {
+    let half = |salt: u64| {
+        let mut hasher = DefaultHasher::new();
+        (salt, state).hash(&mut hasher);
+        u128::from(hasher.finish())
+    };
+    half(1) << 64 | half(2)
+}
+
+/// Explores a world to its end, prints what it was, and demands that all of these were seen.
+fn close<W: World>(title: &str, start: &W, sometimes: &[&'static str]) {
+    let explored = explore(start, 5_000_000).unwrap_or_else(|broken| panic!("{title}: {broken}"));
+    println!("{title}: {explored}");
+    explored.has_seen(sometimes).unwrap_or_else(|missing| panic!("{title}: {missing}"));
+}

@@ -1,0 +1,57 @@
+//! Numbers for all that the future of a pool depends on, for model checkers: two pools with the same numbers answer
+//! alike, whatever is asked of them.
+
+use super::buffers::{Lease, LeaseState};
+use super::list::{Linked, List};
+use super::waits::Wait;
+use super::{LeaseId, Pool, WaitId};
+use alloc::vec::Vec;
+
+impl Pool {
+    /// Writes down who waits and who holds, in which order, and how they stand; times as ages. Handles are told by the
+    /// numbers that the caller has for them: the same for all whom it does not tell apart. What only tells of the past is
+    /// left out: counts, ages of waits, and how often an entry of a table was used. A lease that consumed more than
+    /// `bytes_max` counts as one that consumed so many; if no lease is held for longer, this makes no difference.
+    pub fn write_state(
+        &self,
+        state: &mut Vec<u64>,
+        bytes_max: u64,
+        wait: &dyn Fn(WaitId) -> u64,
+        lease: &dyn Fn(LeaseId) -> u64,
+    ) {
+        state.extend(self.classes[..self.classes_used.into()].iter().map(|class| class.bypassed));
+        let write_wait = |state: &mut Vec<u64>, index: u32| {
+            let Wait { class, size, tenant, is_timed, .. } = self.waits.table()[index as usize];
+            state.extend([class.into(), size.into(), tenant, is_timed.into()].map(u64::from));
+            state.extend([wait(self.wait_at(index)), self.passed(&self.waits.table()[index as usize])]);
+        };
+        for index in self.assigned.iter(self.waits.table()) {
+            write_wait(state, index);
+            state.extend(self.deadlines.describe_fully(
+                self.waits.table()[index as usize].buffer,
+                self.now_ns,
+                bytes_max,
+            ));
+        }
+        state.push(u64::MAX);
+        self.tenants.write_state(state, self.waits.table(), &write_wait);
+        let leased = (0..).zip(self.buffers.table()).filter(|(_, entry)| entry.state == LeaseState::Leased);
+        let written = leased.map(|(buffer, &Lease { class, size, tenant, is_timed, .. })| {
+            let name = lease(self.lease_at(buffer));
+            let age = self.deadlines.describe_fully(buffer, self.now_ns, bytes_max);
+            (name, [class.into(), size.into(), tenant, is_timed.into()], age)
+        });
+        let mut leased: Vec<_> = written.collect();
+        leased.sort_unstable();
+        for (name, kind, age) in leased {
+            state.push(name);
+            state.extend(kind.map(u64::from));
+            state.extend(age);
+        }
+    }
+}
+
+/// Where an entry stands in a list, from 1; 0 if it does not.
+pub(super) fn place_in<const RING: usize, T: Linked<RING>>(list: List<RING>, table: &[T], index: u32) -> u64 {
+    list.iter(table).position(|entry| entry == index).map_or(0, |at| at as u64 + 1)
+}

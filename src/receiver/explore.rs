@@ -1,0 +1,52 @@
+//! Copies, and numbers for all that the future depends on, for model checkers.
+
+use super::entry::Place;
+use super::source::Source;
+use super::{ReceiverId, Receivers};
+use crate::pool::{LeaseId, WaitId};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+impl Receivers {
+    /// The same once more, with memory of its own, in which the same handles name the same; `None` for a pool that is
+    /// shared with other threads.
+    pub fn fork(&self) -> Option<Receivers> {
+        let pool = match &self.pool {
+            Source::Pool(pool) => Source::Pool(pool.clone()),
+            Source::Shard(_) => return None,
+        };
+        let (memory, table, config) = (self.memory.clone(), self.table.clone(), self.config);
+        Some(Receivers { pool, memory, table, host_waits: self.host_waits, config, counts: self.counts })
+    }
+
+    /// Writes down how each receiver and the pool stand (see [`Pool::write_state`](crate::pool::Pool::write_state)).
+    /// Receivers are told by the numbers that the caller has for them, all different and below `u64::MAX - 1`, and in
+    /// their order. The values of bytes are left out. Nothing is written for a pool that is shared with other threads.
+    pub fn write_state(&self, state: &mut Vec<u64>, bytes_max: u64, receiver: &dyn Fn(ReceiverId) -> u64) {
+        let Source::Pool(pool) = &self.pool else {
+            return;
+        };
+        const HOST: u64 = u64::MAX - 1;
+        let name = |index: u32| receiver(self.table.id(index));
+        let mut all: Vec<(u64, u32)> = self.table.iter().map(|index| (name(index), index)).collect();
+        all.sort_unstable();
+        for &(name, index) in &all {
+            let mut hasher = DefaultHasher::new();
+            self.table.connection(index).hash(&mut hasher);
+            let place = match self.table.place(index) {
+                Place::Nowhere => 0,
+                Place::Slot(slot) => 1 + self.memory.slots().bytes_of(slot) as u64,
+                Place::Buffer(_) => 1,
+            };
+            let (class, tenant) = (self.table.class(index).into(), self.table.tenant(index).into());
+            let granted = self.table.granted(index).is_some();
+            state.extend([name, hasher.finish(), place, self.table.start(index).into(), class, tenant, granted.into()]);
+        }
+        state.push(u64::MAX);
+        let waits = |wait: WaitId| {
+            let waits = |&&(_, index): &&(u64, u32)| self.table.wait(index) == Some(wait.index());
+            all.iter().find(waits).map_or(HOST, |&(name, _)| name)
+        };
+        let leases = |lease: LeaseId| self.table.holder(lease.index()).map_or(HOST, name);
+        pool.write_state(state, bytes_max, &waits, &leases);
+    }
+}

@@ -97,6 +97,8 @@ struct Usage {
     wait: u32,
 }
 
+const _: () = assert!(size_of::<Usage>() <= 16);
+
 impl Usage {
     const NONE: Usage = Usage { receiver: NIL, start: 0, tenant: 0, wait: NIL };
 }

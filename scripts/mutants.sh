@@ -1,0 +1,42 @@
+#!/bin/sh
+# Changes the code of each file in every way that cargo-mutants knows, one at a time, and looks whether a test notices:
+# first the fast tests, then, for what these missed, all of them. The results lie in target/mutants/FILE; what was caught
+# is not tried again, so that a run that was stopped goes on where it was. docs/mutants.md judges what survives.
+#
+#   scripts/mutants.sh [FILES]      without FILES: connection, pool, receiver and framing, which takes hours
+#
+# Needs cargo-mutants: cargo install --locked cargo-mutants
+set -eu
+cd "$(dirname "$0")/.."
+
+cargo mutants --version >/dev/null 2>&1 || {
+    echo "cargo-mutants is missing: cargo install --locked cargo-mutants" >&2
+    exit 1
+}
+if [ $# -eq 0 ]; then
+    set -- $(find src/connection* src/pool* src/receiver* src/framing* -name '*.rs' | sort)
+fi
+
+# Builds are most of the time: without debug information, and with what is not ours built once.
+export CARGO_PROFILE_DEV_DEBUG=0
+export CARGO_TARGET_DIR="$PWD/target/mutants/build"
+
+# 2 and 3 mean that mutants were missed or ran out of time, which is a result.
+try() { # FILE OPTIONS...
+    file=$1
+    shift
+    mkdir -p "target/mutants/$file"
+    cargo mutants --iterate --jobs 1 --output "target/mutants/$file" --file "$file" --cargo-arg=--locked "$@" ||
+        case $? in 2 | 3) ;; *) exit 1 ;; esac
+}
+
+for file; do
+    # The random runs are the slowest tests; the second round has them.
+    try "$file" --timeout 60 -- --test completion --test framing_h2 --test overload --test progress --test scenarios \
+        --test shards --test sync -- --skip attack:: --skip bound:: --skip s40_ --skip s41_ --skip whatever_ \
+        --skip the_cap_in_bytes --skip come_and_go
+    try "$file" --timeout 1200 --test-workspace true
+done
+
+echo "missed:"
+find target/mutants -path '*/mutants.out/missed.txt' -exec cat {} + | sort

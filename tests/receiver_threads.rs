@@ -62,6 +62,40 @@ fn moves(from: &mut Receivers, id: ReceiverId, to: &mut Receivers) -> ReceiverId
 }
 
 #[test]
+fn pages_in_use_on_another_thread_are_kept_and_the_bound_is_one_for_all() {
+    let (_threads, mut a, mut b) = two(&ReceiversConfig { buffer_bytes: 8192, ..config(2) });
+    assert_eq!(a.passed_max(0), b.passed_max(0));
+    assert!(a.passed_max(1).is_err());
+    let pages = |buffers: usize| if cfg!(target_os = "linux") { buffers * 8192 } else { 0 };
+    assert_eq!(b.give_back_pages(), pages(2));
+    let held = holding(&mut a, 1, b"x");
+    assert_eq!(b.give_back_pages(), pages(1));
+    assert_eq!(a.data(held).unwrap(), b"x");
+    check(&a, &b);
+}
+
+#[test]
+fn bytes_that_are_there_take_a_free_buffer_whichever_thread_has_it_at_hand() {
+    let (_threads, mut a, mut b) = two(&config(2));
+    let bytes = |byte| [byte; 100];
+    let first = a.attach_with(0, 1, &bytes(1)).unwrap();
+    // What thread 0 has at hand is called in.
+    let second = b.attach_with(0, 2, &bytes(2)).unwrap();
+    check(&a, &b);
+    assert_eq!((a.data(first).unwrap(), b.data(second).unwrap()), (&bytes(1)[..], &bytes(2)[..]));
+    // It does not wait: nobody is queued, and nobody is attached.
+    for receivers in [&mut a, &mut b] {
+        assert_eq!(receivers.attach_with(0, 3, &bytes(3)), Err(ReceiverError::NoBufferFree));
+        assert_eq!((receivers.stats().receivers, receivers.stats().pool.waiting), (1, 0));
+    }
+    check(&a, &b);
+    a.handle(first, Event::Close).unwrap();
+    let third = b.attach_with(0, 3, &bytes(3)).unwrap();
+    assert_eq!(b.data(third).unwrap(), bytes(3));
+    check(&a, &b);
+}
+
+#[test]
 fn s10_a_buffer_given_back_on_one_thread_reaches_the_waiter_of_another_with_its_content() {
     let (_threads, mut a, mut b) = two(&ReceiversConfig { lifeline: false, ..config(1) });
     let holder = holding(&mut a, 1, &[1; 200]);

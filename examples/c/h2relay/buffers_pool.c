@@ -78,12 +78,16 @@ static void set_tenant(struct inlet *inlet, uint64_t tenant)
     demuxbuf_receiver_set_tenant(inlet->buffers->pool, inlet->receiver, tenant);
 }
 
-/* All weigh the same, and may have what the others do not want. */
+/* All weigh the same, and may have what the others do not want. For as long as there is a buffer for each, one is
+   guaranteed to each: who has none comes before those who have some and keep them. */
 static uint64_t create_tenant(struct buffers *buffers)
 {
-    const demuxbuf_share share = {.struct_size = sizeof share, .weight = 1, .cap = UINT32_MAX};
+    demuxbuf_share share = {.struct_size = sizeof share, .weight = 1, .guaranteed = 1, .cap = UINT32_MAX};
     uint64_t tenant = 0;
-    demuxbuf_pool_create_tenant(buffers->pool, &share, &tenant);
+    if (demuxbuf_pool_create_tenant(buffers->pool, &share, &tenant) != DEMUXBUF_OK) {
+        share.guaranteed = 0;
+        demuxbuf_pool_create_tenant(buffers->pool, &share, &tenant);
+    }
     return tenant;
 }
 

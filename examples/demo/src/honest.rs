@@ -167,7 +167,7 @@ impl Session {
 }
 
 /// Connects from this address, or from whichever the system chooses.
-pub async fn connect(target: SocketAddr, source: Option<Ipv4Addr>) -> std::io::Result<TcpStream> {
+async fn connect(target: SocketAddr, source: Option<Ipv4Addr>) -> std::io::Result<TcpStream> {
     let stream = match source {
         Some(source) => {
             let socket = TcpSocket::new_v4()?;

@@ -20,6 +20,9 @@ pub(crate) const CLIENTS: usize = 16;
 /// How often each of them begins a request.
 const PACE: Duration = Duration::from_millis(20);
 
+/// The largest frame that the server takes: what HTTP/2 has without being asked.
+const MAX_FRAME_BYTES: u32 = 1 << 14;
+
 /// How often the relay is sampled.
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 
@@ -70,7 +73,7 @@ pub(crate) fn name(park_bytes: u32) -> &'static str {
 
 /// Carries out one run; everything that it started has ended when it returns, whether in an error or not.
 pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> Result<Run, String> {
-    let server = Server::start().map_err(|error| format!("the server cannot start: {error}"))?;
+    let server = Server::start(MAX_FRAME_BYTES).map_err(|error| format!("the server cannot start: {error}"))?;
     let relay = Relay::start(program, server.address, &arguments(options, park_bytes)).await?;
     let began = Instant::now();
     let log = Log::default();

@@ -26,38 +26,38 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it on a free port of this machine.
+    /// Starts it on a free port of this machine; frames of up to so many bytes may be sent to it.
     ///
     /// # Errors
     ///
     /// Those of the sockets.
-    pub fn start() -> io::Result<Server> {
+    pub fn start(max_frame_bytes: u32) -> io::Result<Server> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener));
+        accepting.spawn(accept(listener, max_frame_bytes));
         Ok(Server { address, _accepting: accepting })
     }
 }
 
 /// The connections belong to this task, so that they end with it.
-async fn accept(listener: TcpListener) {
+async fn accept(listener: TcpListener, max_frame_bytes: u32) {
     let mut connections = JoinSet::new();
     loop {
         // A failed accept is a client that left early; the relay's statistics show it.
         if let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(serve(stream));
+            connections.spawn(serve(stream, max_frame_bytes));
         }
         while connections.try_join_next().is_some() {}
     }
 }
 
 /// Serves one connection to its end. Its errors are its client's: the client sees them and counts them.
-async fn serve(stream: TcpStream) {
+async fn serve(stream: TcpStream, max_frame_bytes: u32) {
     let _ = stream.set_nodelay(true);
-    let Ok(mut connection) = h2::server::handshake(stream).await else {
+    let Ok(mut connection) = h2::server::Builder::new().max_frame_size(max_frame_bytes).handshake(stream).await else {
         return;
     };
     let mut requests = JoinSet::new();

@@ -1,0 +1,201 @@
+//! Attackers on a thread of their own, so that what they do is not in the way of those who measure.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::habits::{self, Ended};
+use crate::plan::{Band, Habit};
+
+/// So many are on their way at the same time: it is not the queue of connections to accept that is attacked.
+const CONNECTING_MAX: usize = 64;
+
+/// Who has no connection after this time tries again.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Who was closed is back after up to so long.
+const RETURN_MAX: Duration = Duration::from_millis(500);
+
+/// What a socket takes in whose owner does not read, and the segments of a usual network. With those of a loopback
+/// interface the kernel takes megabytes off the other side before it makes it wait.
+const SLOW_SOCKET_BYTES: u32 = 4096;
+const SEGMENT_BYTES: u32 = 1460;
+
+/// Whom all of this is aimed at, and what is asked of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Aim {
+    pub(crate) target: SocketAddr,
+    /// What a request asks for, and what a slow reader does.
+    pub(crate) small: String,
+    pub(crate) large: String,
+}
+
+/// What has become of all attackers so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Attackers that have had a connection.
+    pub(crate) arrived: AtomicU64,
+    /// Those that have one now.
+    pub(crate) connected: AtomicU64,
+    /// Connections that ended with the reason that too much was asked for.
+    pub(crate) told_shed: AtomicU64,
+    /// Connections that the other side ended otherwise.
+    pub(crate) closed: AtomicU64,
+    /// Connections that could not be made.
+    pub(crate) refused: AtomicU64,
+    /// Of each request that was answered, how long it took; none yet is no histogram.
+    served_us: Mutex<Option<Histogram<u64>>>,
+}
+
+impl Tally {
+    pub(crate) fn count_served(&self, lasted: Duration) {
+        let mut served_us = self.served_us.lock().expect("no attacker panics");
+        let served_us = served_us.get_or_insert_with(empty);
+        served_us.record(lasted.as_micros() as u64).expect("it grows with what is recorded");
+    }
+
+    /// What was counted since it was last taken, in microseconds.
+    pub(crate) fn take_served(&self) -> Histogram<u64> {
+        self.served_us.lock().expect("no attacker panics").take().unwrap_or_else(empty)
+    }
+}
+
+fn empty() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits are allowed")
+}
+
+/// All of them, until they are told to leave.
+#[derive(Debug)]
+pub(crate) struct Attackers {
+    tally: Arc<Tally>,
+    /// So many have arrived when all of them have.
+    arrivals: u64,
+    /// Dropping it makes them leave.
+    leave: oneshot::Sender<()>,
+    left: oneshot::Receiver<Instant>,
+}
+
+impl Attackers {
+    /// They come, from addresses of their own if the target is on this machine.
+    pub(crate) fn start(aim: &Aim, bands: Vec<Band>, tally: &Arc<Tally>) -> Result<Attackers, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("no event loop for the attackers: {error}"))?;
+        let count: u64 = bands.iter().map(|band| band.count as u64).sum();
+        let arrivals = tally.arrived.load(Relaxed) + count;
+        let ((leave, leaving), (gone, left)) = (oneshot::channel::<()>(), oneshot::channel());
+        let (aim, doors) = (Arc::new(aim.clone()), Arc::new(Semaphore::new(CONNECTING_MAX)));
+        let attacker = move |tally: &Arc<Tally>, band, number| {
+            Attacker { band, number, aim: aim.clone(), tally: tally.clone(), doors: doors.clone() }.live()
+        };
+        let shared = tally.clone();
+        #[allow(clippy::disallowed_methods, reason = "only the core starts no threads")]
+        std::thread::spawn(move || {
+            let mut tasks = JoinSet::new();
+            runtime.block_on(async {
+                for band in bands {
+                    (0..band.count).for_each(|number| drop(tasks.spawn(attacker(&shared, band, number))));
+                }
+                let _ = leaving.await;
+            });
+            // With the tasks go their connections, all at once.
+            drop((tasks, runtime));
+            let _ = gone.send(Instant::now());
+        });
+        Ok(Attackers { tally: tally.clone(), arrivals, leave, left })
+    }
+
+    pub(crate) fn have_arrived(&self) -> bool {
+        self.tally.arrived.load(Relaxed) >= self.arrivals
+    }
+
+    /// They all leave at once; returns when the last had left.
+    pub(crate) async fn leave(self) -> Result<Instant, String> {
+        drop(self.leave);
+        self.left.await.map_err(|_| "the attackers' thread has ended by itself".into())
+    }
+}
+
+/// One of them.
+struct Attacker {
+    band: Band,
+    number: usize,
+    aim: Arc<Aim>,
+    tally: Arc<Tally>,
+    doors: Arc<Semaphore>,
+}
+
+impl Attacker {
+    /// Comes, attacks, and comes back when it was closed, until its task ends.
+    async fn live(self) {
+        let mut is_new = true;
+        loop {
+            match self.enter().await {
+                Ok(stream) => {
+                    if std::mem::take(&mut is_new) {
+                        self.tally.arrived.fetch_add(1, Relaxed);
+                    }
+                    let _presence = Presence::of_one(&self.tally);
+                    match habits::attack(stream, self.band.habit, &self.aim, &self.tally).await {
+                        Ended::Shed => drop(self.tally.told_shed.fetch_add(1, Relaxed)),
+                        Ended::Closed => drop(self.tally.closed.fetch_add(1, Relaxed)),
+                        Ended::Left => {}
+                    }
+                }
+                Err(_) => drop(self.tally.refused.fetch_add(1, Relaxed)),
+            }
+            let away_max = match self.band.habit {
+                Habit::Leaver { pause } => 2 * pause,
+                _ => RETURN_MAX,
+            };
+            sleep(habits::up_to(away_max)).await;
+        }
+    }
+
+    async fn enter(&self) -> io::Result<TcpStream> {
+        let _door = self.doors.acquire().await.expect("they stay open");
+        let connected = timeout(CONNECT_LIMIT, self.connect()).await;
+        connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let target = self.aim.target;
+        let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if target.is_ipv4() && target.ip().is_loopback() {
+            socket.bind((self.band.source(self.number), 0).into())?;
+        }
+        if self.band.habit == Habit::SlowReader {
+            socket.set_recv_buffer_size(SLOW_SOCKET_BYTES)?;
+            SockRef::from(&socket).set_tcp_mss(SEGMENT_BYTES)?;
+        }
+        let stream = socket.connect(target).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// Counts a connection for as long as there is one, also when its task is ended.
+struct Presence<'a> {
+    tally: &'a Tally,
+}
+
+impl Presence<'_> {
+    fn of_one(tally: &Tally) -> Presence<'_> {
+        tally.connected.fetch_add(1, Relaxed);
+        Presence { tally }
+    }
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        self.tally.connected.fetch_sub(1, Relaxed);
+    }
+}

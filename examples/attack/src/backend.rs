@@ -1,0 +1,53 @@
+//! The server behind the relay, as a process of its own: each process has its own limit of descriptors, and its own
+//! share of the processor.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::process::Stdio;
+
+use demuxbuf::framing::h2::MAX_FRAME_SIZE_MAX;
+use demuxbuf_demo::server::Server;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+
+/// A running server; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    _process: Child,
+}
+
+impl Backend {
+    pub(crate) async fn start() -> Result<Backend, String> {
+        let explain = |error: std::io::Error| format!("the server: {error}");
+        let program = std::env::current_exe().map_err(explain)?;
+        let mut command = Command::new(program);
+        command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().map_err(explain)?;
+        let mut line = String::new();
+        let mut output = BufReader::new(process.stdout.take().expect("its output is piped"));
+        output.read_line(&mut line).await.map_err(explain)?;
+        let address = line.trim_end().parse();
+        let address = address.map_err(|_| format!("the server did not say where it listens, but {line:?}"))?;
+        Ok(Backend { address, _process: process })
+    }
+}
+
+/// Serves until standard input ends, which it does at the latest with who started this. The largest frames there are
+/// may be sent to it, so that to announce one is no error.
+pub(crate) fn serve() -> Result<(), String> {
+    let explain = |error: std::io::Error| format!("the server: {error}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(explain)?;
+    runtime.block_on(async {
+        let server = Server::start(MAX_FRAME_SIZE_MAX).map_err(explain)?;
+        let mut output = std::io::stdout();
+        writeln!(output, "{}", server.address).and_then(|()| output.flush()).map_err(explain)?;
+        let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(explain)?;
+        let mut input = pipe::Receiver::from_owned_fd(input).map_err(explain)?;
+        let mut nothing = [0; 1];
+        input.read(&mut nothing).await.map_err(explain)?;
+        Ok(())
+    })
+}

@@ -1,0 +1,110 @@
+//! `cargo run --release -p attack`: hostile connections of every kind against `h2relay`, or another HTTP/2 server, and
+//! what honest clients get meanwhile.
+//!
+//! It prints, writes and draws what happened, and ends with 0 only if every honest request was served and no honest
+//! connection was shed.
+
+mod attackers;
+mod backend;
+mod habits;
+mod options;
+mod picture;
+mod plan;
+mod report;
+mod scene;
+mod table;
+mod wire;
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use demuxbuf_demo::{descriptors, relay};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::options::{Command, Options};
+use crate::report::Report;
+use crate::scene::Scene;
+
+/// Descriptors beside those of the attackers, for each honest client and for everything else.
+const DESCRIPTORS_PER_CLIENT: usize = 4;
+const SPARE_DESCRIPTORS: usize = 64;
+
+/// What a shell reports for a program that was interrupted.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let done = match options.command {
+        Some(Command::Serve) => backend::serve().map(|()| ExitCode::SUCCESS),
+        None => attack(&options),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("attack: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn attack(options: &Options) -> Result<ExitCode, String> {
+    let spare = options.honest * DESCRIPTORS_PER_CLIENT + SPARE_DESCRIPTORS;
+    descriptors::allow(options.connections, spare as u64)?;
+    // A place that cannot be written is better found before the attacks than after them.
+    for path in [options.report(), options.picture()] {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        opened.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let program = if options.target.is_none() {
+        eprintln!("building the library and h2relay");
+        Some(relay::build()?)
+    } else {
+        None
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("no event loop: {error}"))?;
+    // An interrupt drops the attack, and with it all that it started.
+    let Some(scenes) = runtime.block_on(async {
+        tokio::select! {
+            scenes = all(options, program.as_deref()) => scenes.map(Some),
+            interrupted = interrupt() => interrupted.map(|()| None),
+        }
+    })?
+    else {
+        eprintln!("attack: interrupted");
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    let report = Report::new(options, scenes);
+    let text = serde_json::to_string(&report).map_err(|error| format!("the report: {error}"))?;
+    write(&options.report(), &text)?;
+    write(&options.picture(), &picture::draw(&report)?)?;
+    println!("{}\n\n{}", table::table(&report), report.verdict.join("\n"));
+    println!("report: {}\npicture: {}", options.report().display(), options.picture().display());
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn all(options: &Options, program: Option<&Path>) -> Result<Vec<Scene>, String> {
+    let mut scenes = Vec::new();
+    for name in options.attacks() {
+        let scene = scene::run(options, program, name).await;
+        scenes.push(scene.map_err(|error| format!("{}: {error}", name.text()))?);
+    }
+    Ok(scenes)
+}
+
+/// Waits for Ctrl-C or a request to end.
+async fn interrupt() -> Result<(), String> {
+    let handler = |kind| signal(kind).map_err(|error| format!("signals: {error}"));
+    let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,120 @@
+//! The command line.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Parser, Subcommand};
+
+use crate::plan::Name;
+
+/// Hostile connections of every kind against `h2relay` or another HTTP/2 server, and what honest clients get meanwhile.
+/// Ends with 0 only if every honest request was served and no honest connection was shed
+#[derive(Clone, Debug, Parser)]
+#[command(name = "attack", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Options {
+    /// Hostile connections
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = count(1_000_000))]
+    pub(crate) connections: usize,
+    /// Networks (/24) that they come from, which are tenants for the relay; a flood comes from one
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(30_000))]
+    pub(crate) networks: usize,
+    /// Honest clients, each from a network of its own
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = count(250))]
+    pub(crate) honest: usize,
+    /// Receive buffers in the relay's pool
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(65_536))]
+    pub(crate) buffers: usize,
+    /// Without progress for so long, a holder of a buffer is closed while others wait
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub(crate) lease_ms: u64,
+    /// For how long each attack lasts once all attackers are there
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Only this attack; may be given more than once [default: each of them]
+    #[arg(long = "attack", value_name = "NAME")]
+    attacks: Vec<Name>,
+    /// Another server to attack instead of the relay; it must answer GET without TLS
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    pub(crate) target: Option<SocketAddr>,
+    /// What honest clients, floods and slow readers ask of the target
+    #[arg(long, default_value = "/", requires = "target")]
+    pub(crate) path: String,
+    /// Where the report goes [default: target/attack/report.json]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the picture goes [default: target/attack/report.svg]
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Further arguments for the relay
+    #[arg(last = true, value_name = "RELAY ARGUMENT", conflicts_with = "target")]
+    pub(crate) relay_arguments: Vec<String>,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What the program does for itself.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The server behind the relay: says where it listens, and ends with its standard input
+    #[command(hide = true)]
+    Serve,
+}
+
+impl Options {
+    pub(crate) fn length(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    pub(crate) fn attacks(&self) -> Vec<Name> {
+        if self.attacks.is_empty() { Name::ALL.to_vec() } else { self.attacks.clone() }
+    }
+
+    pub(crate) fn report(&self) -> PathBuf {
+        self.json.clone().unwrap_or_else(|| default_place("report.json"))
+    }
+
+    pub(crate) fn picture(&self) -> PathBuf {
+        self.svg.clone().unwrap_or_else(|| default_place("report.svg"))
+    }
+}
+
+fn default_place(name: &str) -> PathBuf {
+    demuxbuf_ffi_tests::target().join("attack").join(name)
+}
+
+fn count(largest: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=largest)
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| error.to_string())?;
+    found.next().ok_or_else(|| "it has no address".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_the_option_and_what_is_allowed() {
+        for (option, value, allowed) in [
+            ("--connections", "0", "1..=1000000"),
+            ("--honest", "251", "1..=250"),
+            ("--lease-ms", "0", "1..=60000"),
+            ("--attack", "bribery", "slow-readers"),
+            ("--target", "nowhere", "socket address"),
+            ("--path", "/", "--target"),
+        ] {
+            let error = Options::try_parse_from(["attack", option, value]).expect_err(value).to_string();
+            assert!(error.contains(option) && error.contains(allowed), "{error}");
+        }
+    }
+}

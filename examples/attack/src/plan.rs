@@ -1,0 +1,203 @@
+//! Which attacks there are, who takes part in each and how he behaves.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::options::Options;
+
+/// Kernel memory is pinned by each who does not read, on both sides of the relay; more of them would attack the machine
+/// instead of the relay.
+const SLOW_READERS_MAX: usize = 1000;
+
+/// All drops of a drip together, and all connections of those who leave together, are so many each second: it is not
+/// the processor that is attacked.
+const DROPS_PER_SECOND: usize = 4000;
+const CONNECTS_PER_SECOND: usize = 500;
+
+/// A header block that with its head just fits a buffer of the usual size, so that it is kept until it is whole; and the
+/// largest frame that HTTP/2 has.
+pub(crate) const LARGE_FRAME: u32 = 16_000;
+const LARGEST_FRAME: u32 = (1 << 24) - 1;
+
+/// How long a request that comes in two pieces is on its way, and with that a buffer in use.
+pub(crate) const REQUEST_LASTS: Duration = Duration::from_millis(20);
+
+/// The attacks, by the names that the command line has for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// A frame, a few bytes at a time
+    Drip,
+    /// 65 bytes of a large frame
+    #[value(name = "partial-65")]
+    Partial65,
+    /// 257 bytes of a large frame
+    #[value(name = "partial-257")]
+    Partial257,
+    /// 1025 bytes of a large frame
+    #[value(name = "partial-1025")]
+    Partial1025,
+    /// 4097 bytes of a large frame, more than can be parked
+    #[value(name = "partial-4097")]
+    Partial4097,
+    /// 100 bytes of a frame of 16 MiB
+    Announce,
+    /// Requests whose answers are not read
+    SlowReaders,
+    /// Whole requests without a pause, from one network
+    Flood,
+    /// Connections that send part of a frame and leave
+    Leave,
+    /// More honest requests than there are buffers for, by a factor of 1.2, 2 and 5, and back
+    Overload,
+    /// All of them at once, but for the overload
+    All,
+}
+
+/// What an attacker does on its connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Habit {
+    /// Sends 1 to 8 bytes of a frame after each such time.
+    Drip { pause: Duration },
+    /// Sends so much of a header block that is said to be so long, and stays.
+    Partial { bytes: usize, length: u32 },
+    /// Asks for more than the sockets hold, and reads nothing.
+    SlowReader,
+    /// Sends a request in two pieces and waits for the answer, again and again, with a pause of up to so long.
+    Requests { pause_max: Duration },
+    /// Sends part of a frame, leaves soon, and is back after about so long.
+    Leaver { pause: Duration },
+}
+
+/// Attackers of one habit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Band {
+    pub(crate) habit: Habit,
+    pub(crate) count: usize,
+    /// Networks that they come from.
+    pub(crate) networks: usize,
+}
+
+impl Name {
+    pub(crate) const ALL: [Name; 11] = [
+        Name::Drip,
+        Name::Partial65,
+        Name::Partial257,
+        Name::Partial1025,
+        Name::Partial4097,
+        Name::Announce,
+        Name::SlowReaders,
+        Name::Flood,
+        Name::Leave,
+        Name::Overload,
+        Name::All,
+    ];
+
+    pub(crate) fn text(self) -> String {
+        self.to_possible_value().expect("none is hidden").get_name().into()
+    }
+
+    /// Who takes part.
+    pub(crate) fn bands(self, options: &Options) -> Vec<Band> {
+        match self {
+            Name::Overload => Vec::new(),
+            Name::All => all(options),
+            name => vec![band(name, options.connections, options)],
+        }
+    }
+}
+
+fn all(options: &Options) -> Vec<Band> {
+    let names = Name::ALL.into_iter().filter(|name| !matches!(name, Name::Overload | Name::All));
+    let share = options.connections / names.clone().count();
+    names.map(|name| band(name, share.max(1), options)).collect()
+}
+
+fn band(name: Name, count: usize, options: &Options) -> Band {
+    let partial = |bytes| Habit::Partial { bytes, length: LARGE_FRAME };
+    let habit = match name {
+        Name::Drip => Habit::Drip { pause: each(count, DROPS_PER_SECOND) },
+        Name::Partial65 => partial(65),
+        Name::Partial257 => partial(257),
+        Name::Partial1025 => partial(1025),
+        Name::Partial4097 => partial(4097),
+        Name::Announce => Habit::Partial { bytes: 100, length: LARGEST_FRAME },
+        Name::SlowReaders => Habit::SlowReader,
+        Name::Flood | Name::Overload | Name::All => Habit::Requests { pause_max: Duration::ZERO },
+        Name::Leave => Habit::Leaver { pause: each(count, CONNECTS_PER_SECOND) },
+    };
+    let count = if habit == Habit::SlowReader { count.min(SLOW_READERS_MAX) } else { count };
+    let networks = if name == Name::Flood { 1 } else { options.networks };
+    Band { habit, count, networks }
+}
+
+/// How often each of so many may do something that all of them together may do so often.
+fn each(count: usize, per_second: usize) -> Duration {
+    Duration::from_secs_f64(count as f64 / per_second as f64)
+}
+
+/// Honest clients whose requests are so many times what the relay's buffers are enough for, each from a network of its
+/// own: each has a buffer in use half of the time.
+pub(crate) fn load(factor: f64, options: &Options) -> Band {
+    let count = (factor * 2.0 * options.buffers as f64).round() as usize;
+    Band { habit: Habit::Requests { pause_max: 2 * REQUEST_LASTS }, count, networks: count }
+}
+
+impl Band {
+    /// Where its attacker of this number comes from: many addresses of each network.
+    pub(crate) fn source(&self, number: usize) -> Ipv4Addr {
+        let (network, host) = (number % self.networks, number / self.networks % 250);
+        Ipv4Addr::new(127, 1 + (network / 256) as u8, (network % 256) as u8, 1 + host as u8)
+    }
+}
+
+/// Where the honest client of this number comes from.
+pub(crate) fn honest_source(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 1 + number as u8, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::collections::BTreeSet;
+
+    fn networks(sources: impl Iterator<Item = Ipv4Addr>) -> BTreeSet<[u8; 3]> {
+        sources.map(|source| source.octets()).map(|[a, b, c, _]| [a, b, c]).collect()
+    }
+
+    #[test]
+    fn the_honest_come_from_networks_of_their_own() {
+        let options = Options::parse_from(["attack", "--connections", "9000", "--networks", "1000"]);
+        let mut seen = networks((0..250).map(honest_source));
+        assert_eq!(seen.len(), 250);
+        for band in all(&options) {
+            let expected = if band.networks == 1 { 1 } else { 1000 };
+            let hostile = networks((0..band.count).map(|number| band.source(number)));
+            assert_eq!(hostile.len(), expected, "{band:?}");
+            assert!(seen.is_disjoint(&hostile), "{band:?}");
+        }
+        let load = load(5.0, &options);
+        seen.extend(networks((0..load.count).map(|number| load.source(number))));
+        assert_eq!(seen.len(), 250 + 640);
+    }
+
+    #[test]
+    fn nobody_attacks_the_machine() {
+        for connections in ["10", "2000", "100000"] {
+            let options = Options::parse_from(["attack", "--connections", connections]);
+            for name in Name::ALL {
+                for band in name.bands(&options) {
+                    let per_second = |pause: Duration| band.count as f64 / pause.as_secs_f64();
+                    match band.habit {
+                        Habit::Drip { pause } => assert!(per_second(pause) < 4001.0),
+                        Habit::Leaver { pause } => assert!(per_second(pause) < 501.0),
+                        Habit::SlowReader => assert!(band.count <= 1000),
+                        Habit::Partial { .. } | Habit::Requests { .. } => {}
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! What was seen, as figures, and what all of it says about the honest clients.
+
+use std::time::Duration;
+
+use demuxbuf_demo::honest::{Attempt, Outcome, PATIENCE};
+use demuxbuf_demo::text::{counted, thousands};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::options::Options;
+use crate::scene::{self, Load, Sample, Scene};
+
+/// Under overload at least so much of what was served before must go on; less is a cliff.
+const THROUGHPUT_MIN: f64 = 0.5;
+
+/// The report, as written in JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// All honest requests were served, and no honest connection was shed.
+    pub(crate) passed: bool,
+    pub(crate) verdict: Vec<String>,
+    /// Who was attacked.
+    pub(crate) target: String,
+    pub(crate) connections: usize,
+    pub(crate) networks: usize,
+    pub(crate) honest_clients: usize,
+    pub(crate) buffers: usize,
+    pub(crate) lease_ms: u64,
+    pub(crate) request_time_limit_ms: f64,
+    pub(crate) attacks: Vec<Attack>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Attack {
+    pub(crate) name: String,
+    pub(crate) attackers: u64,
+    /// Since the first honest client came.
+    pub(crate) attacked_s: f64,
+    pub(crate) complete_s: f64,
+    pub(crate) left_s: f64,
+    pub(crate) ended_s: f64,
+    /// Honest requests begun before the first attacker came.
+    pub(crate) before: Requests,
+    /// Begun while attackers were coming.
+    pub(crate) coming: Requests,
+    /// Begun with all attackers in place.
+    pub(crate) during: Requests,
+    /// Begun after the last attacker had left.
+    pub(crate) after: Requests,
+    /// More honest clients than there are buffers for, step by step.
+    pub(crate) loads: Vec<LoadStep>,
+    pub(crate) attackers_shed: u64,
+    /// Connections of attackers that were closed without that reason, or without any.
+    pub(crate) attackers_closed: u64,
+    /// From when the last attacker had left until each honest client was served with what it asked for after that.
+    pub(crate) full_service_after_ms: Option<f64>,
+    pub(crate) relay: Option<Relay>,
+    pub(crate) samples: Vec<Point>,
+    /// Every honest request: when it was begun and how long it took, in seconds and milliseconds.
+    pub(crate) requests: Vec<(f64, f64)>,
+}
+
+/// Requests of one part of an attack.
+#[derive(Debug, Serialize)]
+pub(crate) struct Requests {
+    pub(crate) sent: u64,
+    pub(crate) served: u64,
+    pub(crate) timed_out: u64,
+    /// Their connection was closed with the reason that too much was asked for.
+    pub(crate) shed: u64,
+    /// Their connection was closed otherwise, or the answer was wrong.
+    pub(crate) lost: u64,
+    /// Over all requests; one that was not served counts as the time limit, else starved clients would not show.
+    pub(crate) p50_ms: f64,
+    pub(crate) p90_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) max_ms: f64,
+    pub(crate) first_failure: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct LoadStep {
+    /// Requests of so many times what the buffers are enough for.
+    pub(crate) factor: f64,
+    pub(crate) clients: u64,
+    pub(crate) served_per_second: f64,
+    pub(crate) slowest_ms: f64,
+    pub(crate) shed: u64,
+    pub(crate) lost: u64,
+}
+
+/// The relay at the end of an attack.
+#[derive(Debug, Serialize)]
+pub(crate) struct Relay {
+    /// Grants that passed one waiter, and the most that ever may.
+    pub(crate) passed_peak: u64,
+    pub(crate) passed_max: u64,
+    pub(crate) waiting_peak: u64,
+    pub(crate) parked_on_demand: u64,
+    pub(crate) shed: u64,
+    pub(crate) refused: u64,
+    /// Reserved by the library at its start.
+    pub(crate) reserved_bytes: u64,
+    /// The most that was resident, as the kernel counts it.
+    pub(crate) resident_bytes_peak: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Point {
+    pub(crate) time_s: f64,
+    pub(crate) attackers: u64,
+    pub(crate) buffers_in_use: Option<u64>,
+    pub(crate) waiting: Option<u64>,
+}
+
+impl Report {
+    pub(crate) fn new(options: &Options, scenes: Vec<Scene>) -> Report {
+        let attacks: Vec<Attack> = scenes.into_iter().map(|scene| Attack::new(options, scene)).collect();
+        let complaints: Vec<String> = attacks.iter().flat_map(Attack::complaints).collect();
+        let sent = attacks.iter().flat_map(Attack::parts).map(|part| part.sent).sum();
+        let all = format!("All {} honest requests were served; no honest connection was shed.", thousands(sent));
+        Report {
+            passed: complaints.is_empty(),
+            verdict: if complaints.is_empty() { vec![all] } else { complaints },
+            target: options.target.map_or("h2relay".into(), |target| target.to_string()),
+            connections: options.connections,
+            networks: options.networks,
+            honest_clients: options.honest,
+            buffers: options.buffers,
+            lease_ms: options.lease_ms,
+            request_time_limit_ms: milliseconds(PATIENCE),
+            attacks,
+        }
+    }
+}
+
+impl Attack {
+    fn new(options: &Options, scene: Scene) -> Attack {
+        let times = scene.times;
+        let since = |moment: Instant| (moment - times.began).as_secs_f64();
+        let requests = |from: Instant, until: Instant| {
+            let is_inside = |attempt: &&Attempt| (from..until).contains(&attempt.began);
+            Requests::new(scene.attempts.iter().filter(is_inside))
+        };
+        let recovered = scene::recovered(&scene.attempts, options.honest, times.left);
+        let [before, coming] = [requests(times.began, times.attacked), requests(times.attacked, times.complete)];
+        let [during, after] = [requests(times.complete, times.left), requests(times.left, times.ended)];
+        let honest_shed = [&before, &coming, &during, &after].map(|part| part.shed).iter().sum::<u64>();
+        let attackers_shed = match scene.relay {
+            _ if !scene.loads.is_empty() => 0,
+            Some(relay) => relay.shed - honest_shed.min(relay.shed),
+            None => scene.told_shed,
+        };
+        Attack {
+            name: scene.name.text(),
+            attackers: scene.attackers,
+            attacked_s: since(times.attacked),
+            complete_s: since(times.complete),
+            left_s: since(times.left),
+            ended_s: since(times.ended),
+            before,
+            coming,
+            during,
+            after,
+            attackers_closed: (scene.told_shed + scene.closed).saturating_sub(attackers_shed),
+            attackers_shed,
+            full_service_after_ms: recovered.map(milliseconds),
+            relay: Relay::new(&scene),
+            loads: scene.loads.iter().map(LoadStep::new).collect(),
+            samples: scene.samples.iter().map(|sample| Point::new(sample, since(sample.at))).collect(),
+            requests: scene.attempts.iter().map(|one| (since(one.began), milliseconds(counts_as(one)))).collect(),
+        }
+    }
+
+    pub(crate) fn parts(&self) -> [&Requests; 4] {
+        [&self.before, &self.coming, &self.during, &self.after]
+    }
+
+    pub(crate) fn sum(&self, count: impl Fn(&Requests) -> u64) -> u64 {
+        self.parts().into_iter().map(count).sum()
+    }
+
+    /// Honest connections that were shed, those of an overload among them.
+    pub(crate) fn honest_shed(&self) -> u64 {
+        self.sum(|part| part.shed) + self.loads.iter().map(|load| load.shed).sum::<u64>()
+    }
+
+    /// As [`honest_shed`](Attack::honest_shed), for those that were closed otherwise.
+    pub(crate) fn honest_lost(&self) -> u64 {
+        self.sum(|part| part.lost) + self.loads.iter().map(|load| load.lost).sum::<u64>()
+    }
+
+    /// What is wrong with what the honest got, a sentence for each.
+    fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let mut complain = |is_wrong: bool, what: String| {
+            if is_wrong {
+                complaints.push(format!("{}: {what}.", self.name));
+            }
+        };
+        let connections = |count: u64, what: &str| format!("{} {what}", counted(count as usize, "honest connection"));
+        complain(self.honest_shed() > 0, connections(self.honest_shed(), "shed"));
+        let first = self.parts().into_iter().find_map(|part| part.first_failure.as_deref()).unwrap_or("closed");
+        complain(self.honest_lost() > 0, connections(self.honest_lost(), &format!("lost (the first: {first})")));
+        let timed_out = self.sum(|part| part.timed_out);
+        let within = PATIENCE.as_secs();
+        complain(
+            timed_out > 0,
+            format!("{} not answered within {within} s", counted(timed_out as usize, "honest request")),
+        );
+        complain(self.during.sent == 0, "no honest request was begun under attack; use more --seconds".into());
+        complain(self.full_service_after_ms.is_none(), "service did not come back".into());
+        if let Some(relay) = &self.relay {
+            let (peak, max) = (relay.passed_peak, relay.passed_max);
+            complain(peak > max, format!("{peak} grants passed a waiter, and {max} may"));
+        }
+        if let [enough, more @ ..] = &self.loads[..] {
+            let least = more.iter().map(|load| load.served_per_second).fold(f64::INFINITY, f64::min);
+            let before = enough.served_per_second;
+            complain(
+                least < THROUGHPUT_MIN * before,
+                format!("only {least:.0} requests a second of {before:.0} before"),
+            );
+        }
+        complaints
+    }
+}
+
+/// How long a request took; one that was not served counts as the time limit.
+fn counts_as(attempt: &Attempt) -> Duration {
+    if attempt.outcome == Outcome::Served { attempt.lasted } else { PATIENCE }
+}
+
+impl Requests {
+    fn new<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> Requests {
+        let mut latency_us = Histogram::<u64>::new(3).expect("three digits are allowed");
+        let (mut served, mut timed_out, mut shed, mut lost, mut first_failure) = (0, 0, 0, 0, None);
+        for attempt in attempts {
+            latency_us.record(counts_as(attempt).as_micros() as u64).expect("it grows with what is recorded");
+            match &attempt.outcome {
+                Outcome::Served => served += 1,
+                Outcome::TimedOut => timed_out += 1,
+                Outcome::Shed => shed += 1,
+                Outcome::Failed(why) => {
+                    lost += 1;
+                    first_failure.get_or_insert_with(|| why.clone());
+                }
+            }
+        }
+        let quantile_ms = |part| latency_us.value_at_quantile(part) as f64 / 1e3;
+        let [p50_ms, p90_ms, p99_ms, max_ms] = [0.5, 0.9, 0.99, 1.0].map(quantile_ms);
+        Requests {
+            sent: latency_us.len(),
+            served,
+            timed_out,
+            shed,
+            lost,
+            p50_ms,
+            p90_ms,
+            p99_ms,
+            max_ms,
+            first_failure,
+        }
+    }
+}
+
+impl LoadStep {
+    fn new(load: &Load) -> LoadStep {
+        LoadStep {
+            factor: load.factor,
+            clients: load.clients,
+            served_per_second: load.served as f64 / load.lasted.as_secs_f64(),
+            slowest_ms: milliseconds(load.slowest),
+            shed: load.shed,
+            lost: load.lost,
+        }
+    }
+}
+
+impl Relay {
+    fn new(scene: &Scene) -> Option<Relay> {
+        let relay = scene.relay?;
+        let resident = scene.samples.iter().filter_map(|sample| sample.relay.map(|(_, bytes)| bytes)).max();
+        Some(Relay {
+            passed_peak: relay.passed_peak,
+            passed_max: relay.passed_max,
+            waiting_peak: relay.waiting_peak,
+            parked_on_demand: relay.parked_on_demand,
+            shed: relay.shed,
+            refused: relay.refused,
+            reserved_bytes: relay.memory_bytes,
+            resident_bytes_peak: resident.unwrap_or(0),
+        })
+    }
+}
+
+impl Point {
+    fn new(sample: &Sample, time_s: f64) -> Point {
+        let relay = sample.relay.map(|(relay, _)| relay);
+        Point {
+            time_s,
+            attackers: sample.attackers,
+            buffers_in_use: relay.map(|relay| relay.buffers - relay.free),
+            waiting: relay.map(|relay| relay.waiting),
+        }
+    }
+}
+
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

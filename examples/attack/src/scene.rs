@@ -1,0 +1,318 @@
+//! One attack: honest clients alone, then with all attackers in place, then alone again.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome};
+use demuxbuf_demo::progress::Progress;
+use demuxbuf_demo::relay::{Relay, Statistics};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::attackers::{Aim, Attackers, Tally};
+use crate::backend::Backend;
+use crate::options::Options;
+use crate::plan::{Band, Name, honest_source, load};
+
+/// How often each honest client begins a request.
+const PACE: Duration = Duration::from_millis(40);
+
+/// For how long the honest clients are alone before the attack, and at least after it.
+const CALM: Duration = Duration::from_secs(1);
+
+/// All attackers come within this time, and full service is back within this time after they have left.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(120);
+const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
+
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+
+/// Bodies that the server behind the relay is asked for: what answers a request, and what more than fills the sockets
+/// of who does not read.
+const SMALL: &str = "/bytes/100";
+const LARGE: &str = "/bytes/65536";
+
+/// Overload comes in these steps, each with so many times the requests that the buffers are enough for.
+const LOADS: [f64; 5] = [1.0, 1.2, 2.0, LOAD_MAX, 1.0];
+const LOAD_MAX: f64 = 5.0;
+
+/// Connections of the relay beyond the attackers' and the honest clients': those that it has not yet seen closed.
+const SPARE_CONNECTIONS: usize = 8000;
+
+/// When what happened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) began: Instant,
+    /// The first attacker came.
+    pub(crate) attacked: Instant,
+    /// All attackers were there.
+    pub(crate) complete: Instant,
+    /// The last of them had left.
+    pub(crate) left: Instant,
+    pub(crate) ended: Instant,
+}
+
+/// One look at everything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) at: Instant,
+    /// The relay's figures, and its resident memory.
+    pub(crate) relay: Option<(Statistics, u64)>,
+    /// Attackers that have a connection.
+    pub(crate) attackers: u64,
+}
+
+/// One step of an overload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) factor: f64,
+    pub(crate) clients: u64,
+    pub(crate) served: u64,
+    pub(crate) lasted: Duration,
+    pub(crate) slowest: Duration,
+    /// Connections that were shed, and that were closed otherwise.
+    pub(crate) shed: u64,
+    pub(crate) lost: u64,
+}
+
+/// All that was seen of one attack.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    pub(crate) name: Name,
+    pub(crate) attackers: u64,
+    pub(crate) times: Times,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) loads: Vec<Load>,
+    /// Connections of attackers that ended with the reason that too much was asked for, and otherwise.
+    pub(crate) told_shed: u64,
+    pub(crate) closed: u64,
+    /// The relay's figures at the end.
+    pub(crate) relay: Option<Statistics>,
+}
+
+/// Carries out one attack; all that it started has ended when this returns, whether in an error or not.
+pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -> Result<Scene, String> {
+    let (mut relay, mut backend) = (None, None);
+    if let Some(program) = program {
+        let server = backend.insert(Backend::start().await?);
+        relay = Some(Relay::start(program, server.address, &relay_arguments(options)).await?);
+    }
+    let target = relay.as_ref().map(|relay| relay.address).or(options.target).expect("there is one of them");
+    let mut stage = Stage::new(options, name, target);
+    let mut watch =
+        Watch { name, relay, tally: stage.tally.clone(), samples: Vec::new(), progress: Progress::default() };
+    let began = Instant::now();
+    let played = tokio::select! {
+        played = stage.play(began) => played,
+        error = watch.sample_on() => Err(error),
+    };
+    // Why the relay has ended explains other errors.
+    let Played { times, loads, attempts } = match (played, watch.relay.as_mut().map(Relay::check)) {
+        (Err(_), Some(Err(error))) => return Err(error),
+        (played, _) => played?,
+    };
+    watch.sample().await?;
+    let last = watch.samples.last().and_then(|sample| sample.relay);
+    if let Some(relay) = watch.relay {
+        relay.stop().await?;
+    }
+    Ok(Scene {
+        name,
+        attackers: stage.attackers(),
+        times,
+        attempts,
+        samples: watch.samples,
+        loads,
+        told_shed: stage.tally.told_shed.load(Relaxed),
+        closed: stage.tally.closed.load(Relaxed),
+        relay: last.map(|(statistics, _)| statistics),
+    })
+}
+
+/// Who takes part in an attack.
+struct Stage<'a> {
+    options: &'a Options,
+    name: Name,
+    aim: Aim,
+    tally: Arc<Tally>,
+    log: Log,
+    is_over: Arc<AtomicBool>,
+    clients: JoinSet<()>,
+}
+
+/// What the stage has seen.
+struct Played {
+    times: Times,
+    loads: Vec<Load>,
+    attempts: Vec<Attempt>,
+}
+
+impl Stage<'_> {
+    fn new(options: &Options, name: Name, target: SocketAddr) -> Stage<'_> {
+        let [small, large] =
+            if options.target.is_some() { [&options.path; 2].map(String::as_str) } else { [SMALL, LARGE] };
+        let aim = Aim { target, small: small.into(), large: large.into() };
+        let (log, is_over) = (Log::default(), Arc::new(AtomicBool::new(false)));
+        Stage { options, name, aim, tally: Arc::default(), log, is_over, clients: JoinSet::new() }
+    }
+
+    fn attackers(&self) -> u64 {
+        self.name.bands(self.options).iter().map(|band| band.count as u64).sum()
+    }
+
+    async fn play(&mut self, began: Instant) -> Result<Played, String> {
+        let Aim { target, small, .. } = &self.aim;
+        let asks = if self.options.target.is_some() { Asks::Path(small.clone()) } else { Asks::Bodies };
+        let is_here = target.is_ipv4() && target.ip().is_loopback();
+        let source = is_here.then_some(honest_source as fn(usize) -> Ipv4Addr);
+        let clients = Clients { count: self.options.honest, target: *target, source, pace: PACE, asks };
+        let is_over = self.is_over.clone();
+        self.clients.spawn(honest::work(clients, self.log.clone(), move || is_over.load(Relaxed)));
+
+        sleep(CALM).await;
+        let (attacked, mut loads) = (Instant::now(), Vec::new());
+        let (complete, left) = if self.name == Name::Overload {
+            for factor in LOADS {
+                loads.push(self.overload(factor).await?);
+            }
+            (attacked, Instant::now())
+        } else {
+            self.attack().await?
+        };
+        while left.elapsed() < CALM || (self.recovered(left).is_none() && left.elapsed() < RECOVERY_LIMIT) {
+            sleep(LOOK_EVERY).await;
+        }
+        self.is_over.store(true, Relaxed);
+        while let Some(ended) = self.clients.join_next().await {
+            ended.map_err(|error| format!("the honest clients: {error}"))?;
+        }
+        let times = Times { began, attacked, complete, left, ended: Instant::now() };
+        let attempts = std::mem::take(&mut *self.log.lock().expect("no client panics"));
+        Ok(Played { times, loads, attempts })
+    }
+
+    /// Returns when all attackers were there, and when they had left.
+    async fn attack(&self) -> Result<(Instant, Instant), String> {
+        let attackers = self.gather(self.name.bands(self.options)).await?;
+        let complete = Instant::now();
+        sleep(self.options.length()).await;
+        Ok((complete, attackers.leave().await?))
+    }
+
+    async fn gather(&self, bands: Vec<Band>) -> Result<Attackers, String> {
+        let began = Instant::now();
+        let attackers = Attackers::start(&self.aim, bands, &self.tally)?;
+        while !attackers.have_arrived() {
+            if began.elapsed() >= ARRIVAL_LIMIT {
+                let (arrived, limit) = (self.tally.arrived.load(Relaxed), ARRIVAL_LIMIT.as_secs());
+                return Err(format!("only {arrived} attackers could connect within {limit} s"));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(attackers)
+    }
+
+    /// One step of an overload.
+    async fn overload(&self, factor: f64) -> Result<Load, String> {
+        let band = load(factor, self.options);
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        let (shed, lost) = (count(&self.tally.told_shed), count(&self.tally.closed));
+        let clients = self.gather(vec![band]).await?;
+        self.tally.take_served();
+        let began = Instant::now();
+        sleep(self.options.length() / 2).await;
+        let (served_us, lasted) = (self.tally.take_served(), began.elapsed());
+        clients.leave().await?;
+        Ok(Load {
+            factor,
+            clients: band.count as u64,
+            served: served_us.len(),
+            lasted,
+            slowest: Duration::from_micros(served_us.max()),
+            shed: count(&self.tally.told_shed) - shed,
+            lost: count(&self.tally.closed) - lost,
+        })
+    }
+
+    fn recovered(&self, left: Instant) -> Option<Duration> {
+        recovered(&self.log.lock().expect("no client panics"), self.options.honest, left)
+    }
+}
+
+/// The time from when the last attacker had left until each honest client was served with what it asked for after that.
+pub(crate) fn recovered(attempts: &[Attempt], clients: usize, left: Instant) -> Option<Duration> {
+    let mut waiting: BTreeSet<usize> = (0..clients).collect();
+    let is_after = |attempt: &&Attempt| attempt.began >= left && attempt.outcome == Outcome::Served;
+    for attempt in attempts.iter().filter(is_after) {
+        waiting.remove(&attempt.client);
+        if waiting.is_empty() {
+            // They are in the order in which they ended.
+            return Some(attempt.began + attempt.lasted - left);
+        }
+    }
+    None
+}
+
+/// Looks at an attack while it goes on.
+struct Watch {
+    name: Name,
+    relay: Option<Relay>,
+    tally: Arc<Tally>,
+    samples: Vec<Sample>,
+    progress: Progress,
+}
+
+impl Watch {
+    /// Samples and shows progress until an error ends it.
+    async fn sample_on(&mut self) -> String {
+        let began = Instant::now();
+        let mut ticks = interval(SAMPLE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.sample().await {
+                return error;
+            }
+            let line = self.line();
+            self.progress.show(began.elapsed(), &line);
+        }
+    }
+
+    async fn sample(&mut self) -> Result<(), String> {
+        let relay = match &mut self.relay {
+            Some(relay) => Some((relay.statistics().await?.1, relay.resident_bytes()?)),
+            None => None,
+        };
+        self.samples.push(Sample { at: Instant::now(), relay, attackers: self.tally.connected.load(Relaxed) });
+        Ok(())
+    }
+
+    fn line(&self) -> String {
+        let sample = self.samples.last().expect("one was taken");
+        let relay = sample.relay.map_or(String::new(), |(relay, _)| {
+            let (in_use, waiting, shed) = (relay.buffers - relay.free, relay.waiting, relay.shed);
+            format!(" | {in_use} of {} buffers in use | {waiting} waiting | {shed} shed", relay.buffers)
+        });
+        format!("{}: {} attackers connected{relay}", self.name.text(), sample.attackers)
+    }
+}
+
+/// Tenants for all networks, and descriptors for all connections.
+fn relay_arguments(options: &Options) -> Vec<String> {
+    let connections = options.connections + options.honest + SPARE_CONNECTIONS;
+    let tenants = options.honest + options.networks.max(load(LOAD_MAX, options).count);
+    let numbers = [
+        ("--buffers", options.buffers.to_string()),
+        ("--lease-ms", options.lease_ms.to_string()),
+        ("--connections", connections.to_string()),
+        ("--tenant", "address".into()),
+        ("--tenants", tenants.to_string()),
+    ];
+    let arguments = numbers.into_iter().flat_map(|(option, value)| [option.into(), value]);
+    arguments.chain(options.relay_arguments.iter().cloned()).collect()
+}

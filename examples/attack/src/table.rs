@@ -1,0 +1,59 @@
+//! The figures of all attacks, for a terminal.
+
+use std::fmt::Write;
+
+use demuxbuf_demo::text::{counted, thousands};
+
+use crate::report::{Attack, Report, Requests};
+
+/// The table; its last line has no line end.
+pub(crate) fn table(report: &Report) -> String {
+    let mut table = format!(
+        "{} from {} against {}; {}\n",
+        counted(report.connections, "hostile connection"),
+        counted(report.networks, "network"),
+        report.target,
+        counted(report.honest_clients, "honest client")
+    );
+    if report.attacks.iter().any(|attack| attack.relay.is_some()) {
+        let _ = writeln!(table, "{}; a lease of {} ms", counted(report.buffers, "receive buffer"), report.lease_ms);
+    }
+    table.push_str(
+        "
+                        | honest requests under attack, latency in ms    | honest     | attackers    | full    | passed a waiter
+                        | served of sent       p50     p99         max   | shed  lost | shed  closed | service |  peak of W
+",
+    );
+    for attack in &report.attacks {
+        let _ = writeln!(table, "{}", line(attack));
+    }
+    for attack in &report.attacks {
+        for load in &attack.loads {
+            let _ = write!(
+                table,
+                "\noverload x {:3.1}: {:>4} clients, {:>6.0} requests a second, the slowest {:>6.1} ms",
+                load.factor, load.clients, load.served_per_second, load.slowest_ms
+            );
+        }
+    }
+    table
+}
+
+fn line(attack: &Attack) -> String {
+    let Requests { served, sent, p50_ms, p99_ms, max_ms, .. } = attack.during;
+    let after = attack.full_service_after_ms.map_or("never".into(), |after| format!("{after:.0} ms"));
+    let passed = attack.relay.as_ref();
+    let passed =
+        passed.map_or("-".into(), |relay| format!("{:>5} of {}", relay.passed_peak, thousands(relay.passed_max)));
+    format!(
+        "{:<12} {:>6}      | {:>6} of {:<6}  {p50_ms:>8.1} {p99_ms:>8.1} {max_ms:>8.1}   | {:>4} {:>5} | {:>6} {:>5} | {after:>7} | {passed}",
+        attack.name,
+        thousands(attack.attackers),
+        thousands(served),
+        thousands(sent),
+        attack.honest_shed(),
+        attack.honest_lost(),
+        thousands(attack.attackers_shed),
+        thousands(attack.attackers_closed),
+    )
+}

@@ -1,0 +1,74 @@
+//! The attack in small: what it writes, and that it fails when honest clients are not served.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Runs it in a folder of its own; what it printed, and its report.
+fn attack(folder: &Path, arguments: &[&str]) -> (Output, Value) {
+    let report = folder.join("report.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_attack"));
+    command.args(["--connections", "60", "--honest", "8", "--buffers", "8", "--networks", "4"]);
+    command.arg("--json").arg(&report).arg("--svg").arg(folder.join("report.svg")).args(arguments);
+    let output = command.output().expect("the attack starts");
+    let text = std::fs::read_to_string(&report).expect("the report is where --json says");
+    let explain = |error| panic!("{error}: {text:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    let report = serde_json::from_str(&text).unwrap_or_else(explain);
+    (output, report)
+}
+
+fn number(value: &Value, path: &str) -> u64 {
+    value.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path} is a number in {value:#}"))
+}
+
+#[test]
+fn honest_clients_are_served_and_never_shed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (output, report) =
+        attack(folder.path(), &["--seconds", "1", "--attack", "partial-4097", "--attack", "overload"]);
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{out}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert_eq!(report["passed"], true);
+    let [held, overload] = [&report["attacks"][0], &report["attacks"][1]];
+    for part in ["before", "coming", "during", "after"] {
+        for attack in [held, overload] {
+            assert_eq!(attack[part]["served"], attack[part]["sent"], "{part}: {:#}", attack[part]);
+        }
+    }
+    assert!(number(held, "/during/sent") > 8 && number(held, "/attackers_shed") > 0, "{:#}", held["relay"]);
+    assert_eq!((number(held, "/during/shed"), number(overload, "/attackers_shed")), (0, 0));
+    assert!(held["full_service_after_ms"].as_f64().expect("it is back") < 5_000.0);
+    assert!(number(held, "/relay/passed_peak") <= number(held, "/relay/passed_max"));
+    let loads = overload["loads"].as_array().expect("steps");
+    assert!(loads.len() == 5 && loads.iter().all(|load| load["served_per_second"].as_f64() > Some(10.0)), "{loads:?}");
+    let picture = std::fs::read_to_string(folder.path().join("report.svg")).expect("the picture is where --svg says");
+    for words in ["60 hostile connections against h2relay", "partial-4097", "overload", "Receive buffers in use"] {
+        assert!(picture.contains(words), "{words:?} is in the picture");
+    }
+}
+
+#[test]
+fn honest_clients_that_get_nothing_fail_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Neither slots nor deadlines: who came first keeps all buffers.
+    let relay = ["--park", "0", "--lease-ms", "0", "--tenant", "none"];
+    let arguments = [&["--seconds", "4", "--attack", "partial-65", "--"], &relay[..]].concat();
+    let (output, report) = attack(folder.path(), &arguments);
+    assert_eq!((output.status.code(), &report["passed"]), (Some(1), &Value::Bool(false)));
+    assert!(number(&report, "/attacks/0/during/timed_out") >= 8, "{:#}", report["attacks"][0]["during"]);
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(out.contains("partial-65: ") && out.contains("honest requests not answered within 3 s"), "{out}");
+    assert!(report["attacks"][0]["full_service_after_ms"].is_number(), "service is back when they have left");
+}
+
+#[test]
+fn a_target_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_attack"));
+    command.args(["--target", "nowhere", "--json"]).arg(folder.path().join("report.json"));
+    let output = command.output().expect("the attack starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("'nowhere' for '--target <HOST:PORT>'"), "{err}");
+}

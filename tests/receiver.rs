@@ -1,7 +1,8 @@
 //! What a receiver keeps for its host and its decoder.
 
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::receiver::{Receivers, ReceiversConfig};
+use demuxbuf::pool::Outcome;
+use demuxbuf::receiver::{Handover, Receivers, ReceiversConfig};
 
 fn receivers() -> Receivers {
     Receivers::new(&ReceiversConfig::new(1, 4)).expect("the configuration is allowed")
@@ -33,4 +34,29 @@ fn two_actions_are_a_set_of_both() {
     assert_eq!(both.iter().collect::<Vec<_>>().len(), 2);
     assert!(both.has(Action::Recv) && both.has(Action::Demux));
     assert_eq!(both, Actions::from(Action::Demux) | Action::Recv);
+}
+
+/// A lease has a deadline while it is a receiver's, and none while it is the host's.
+#[test]
+fn a_deadline_comes_and_goes_with_the_buffer() {
+    let mut config = ReceiversConfig::new(1, 4);
+    (config.pool.park_ns, config.pool.lease_ns) = (10, 20);
+    let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+    let Ok(Outcome::Granted(lease)) = receivers.request(0, 0) else { panic!("a buffer is free") };
+    receivers.handle_timeout(5);
+    let id = receivers.adopt(0, 0, Handover { lease, offset: 0, level: 8 }).expect("the lease is the host's");
+    receivers.handle_timeout(12);
+    let idleness = |receivers: &Receivers| receivers.describe(id).expect("it is attached").idleness;
+    let adopted = idleness(&receivers).expect("it has a deadline");
+    assert_eq!((adopted.held_ns, adopted.idle_ns, adopted.progress_bytes), (7, 7, 0));
+    receivers.decoded(id, 3, 0).expect("so much is buffered");
+    let progressed = idleness(&receivers).expect("it has a deadline");
+    assert_eq!((progressed.held_ns, progressed.idle_ns, progressed.progress_bytes), (7, 0, 3));
+
+    // Somebody waits from here on; the host's own lease is nobody to be asked.
+    let waiting = receivers.attach(0, 1).expect("there is room");
+    receivers.handle(waiting, Event::Readable).expect("it is attached");
+    assert_ne!(receivers.poll_timeout(), u64::MAX);
+    receivers.take(id).expect("it holds a buffer");
+    assert_eq!((idleness(&receivers), receivers.poll_timeout()), (None, u64::MAX));
 }

@@ -254,3 +254,28 @@ fn a_scheduler_with_a_victim_passes_it_as_often_as_allowed() {
         assert!(4 * seen >= allowed, "what is allowed is not far from what happens: {closest:?}");
     }
 }
+
+/// The formula of the module's docs, worked out by hand.
+#[test]
+fn the_published_bound_is_the_formula() {
+    let one_class = |waiters_max| PoolConfig { class_burst: 4, ..PoolConfig::new(2, waiters_max) };
+    let passed_max = |config: &PoolConfig, weight: Option<u32>| {
+        let mut pool = new_pool(config);
+        if let Some(weight) = weight {
+            pool.create_tenant(&TenantConfig { weight, ..TenantConfig::default() }).expect("the table has room");
+        }
+        pool.passed_max(0)
+    };
+    // K = q + 1 = 10.
+    assert_eq!(passed_max(&one_class(10), None), 10 - 1);
+    // K = 10 (3 x 1 + 1) (4 + 1); with a weight of 5, 10 (3 x 5 + 1) (4 + 1).
+    let tenants = PoolConfig { tenants_max: 3, ..one_class(10) };
+    assert_eq!(passed_max(&tenants, None), 200 - 1);
+    assert_eq!(passed_max(&tenants, Some(5)), 800 - 1);
+    // No more than 3 others can wait beside one of 4.
+    assert_eq!(passed_max(&PoolConfig { tenants_max: 100, ..one_class(4) }, None), 4 * 4 * 5 - 1);
+    // Sizes of 4 and 1: a turn of 1 + 1 buffers, times 4.
+    assert_eq!(passed_max(&PoolConfig { sizes: [4, 1, 0, 0], ..tenants }, None), 10 * (3 * 8 + 1) * 5 - 1);
+    // Two classes: K (4 + 2).
+    assert_eq!(passed_max(&PoolConfig { classes: 2, ..tenants }, None), 200 * 6 - 1);
+}

@@ -497,6 +497,8 @@ fn s19_a_release_of_what_is_not_held_changes_nothing() {
     other.tag = 1;
     let mut other = Buffers::new(&other);
     let foreign = other.granted(0, 0);
+    other.granted(0, 0);
+    let foreign_wait = other.queued(0, 0);
     let mut pool = Buffers::new(&PoolConfig::new(2, 2));
     let (first, second) = (pool.granted(0, 1), pool.granted(0, 2));
     let wait = pool.queued(0, 3);
@@ -508,7 +510,8 @@ fn s19_a_release_of_what_is_not_held_changes_nothing() {
         pool.check();
         assert_eq!((pool.0.stats().leased, pool.0.stats().assigned, pool.0.stats().free), unchanged);
     }
-    assert!(pool.is_assigned(wait));
+    assert!(pool.is_assigned(wait) && other.0.describe_wait(foreign_wait).is_ok());
+    assert_eq!(pool.0.cancel(foreign_wait), Err(PoolError::StaleWait));
     assert_eq!(tokens(&pool.grants()), [3]);
     assert_eq!(pool.0.cancel(wait), Err(PoolError::StaleWait));
 

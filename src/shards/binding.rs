@@ -167,3 +167,76 @@ impl Shard {
         changed.map(|_| ()).ok_or(PoolError::StaleLease.into())
     }
 }
+
+#[cfg(all(test, loom))]
+mod tests {
+    use super::super::Shards;
+    use super::*;
+    use crate::pool::PoolConfig;
+    use loom::thread;
+
+    /// Two shards of a pool with deadlines, and a receiver's lease of its one buffer.
+    fn two_and_a_lease() -> (Shards, Shard, Shard, LeaseId) {
+        let shards = Shards::new(&PoolConfig { lease_ns: 1, ..PoolConfig::new(1, 4) }, 2).unwrap();
+        let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+        let Ok(Some(lease)) = a.request_now(&Request { is_timed: true, ..Request::new(0, 7) }) else {
+            panic!("a buffer is free");
+        };
+        (shards, a, b, lease)
+    }
+
+    #[test]
+    fn of_two_shards_that_import_a_lease_one_has_it() {
+        loom::model(|| {
+            let (shards, a, b, lease) = two_and_a_lease();
+            a.export_lease(lease);
+            let other = thread::spawn(move || (b.import_lease(lease).is_ok(), b));
+            let here = a.import_lease(lease).is_ok();
+            let (there, b) = other.join().unwrap();
+            assert!(here != there, "exactly one imported it");
+            let (owner, stranger) = if here { (&a, &b) } else { (&b, &a) };
+            assert_eq!((owner.check_own_lease(lease).is_ok(), stranger.check_own_lease(lease).is_ok()), (true, false));
+            owner.release(lease).unwrap();
+            shards.check_invariants().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_lease_that_ends_while_it_changes_comes_back_once() {
+        loom::model(|| {
+            let (shards, a, b, lease) = two_and_a_lease();
+            a.set_timed(lease, false);
+            let other = thread::spawn(move || (b.claim_lease(lease).is_ok(), b));
+            // Refused only if the other changed it in between; then it is the other's to end.
+            let ended = a.release(lease).is_ok();
+            let (claimed, b) = other.join().unwrap();
+            assert!(ended || claimed, "one of two always gets its way");
+            if !ended {
+                b.release(lease).unwrap();
+            }
+            assert!(b.release(lease).is_err() && a.check_lease(lease).is_err());
+            assert_eq!(shards.stats().free, 1);
+            shards.check_invariants().unwrap();
+        });
+    }
+
+    #[test]
+    fn who_holds_is_told_of_the_first_that_waits_or_has_seen_it() {
+        loom::model(|| {
+            let (shards, a, b, lease) = two_and_a_lease();
+            let waiter = thread::spawn(move || {
+                b.request_for(&Request { is_timed: true, ..Request::new(0, 8) }).unwrap();
+                (b.poll_wake(), b)
+            });
+            // As it does before it sleeps: its grants, then whether deadlines are to be watched.
+            assert_eq!(a.poll_grant(), None);
+            let seen = a.has_waiters();
+            let (named, b) = waiter.join().unwrap();
+            assert!(seen || named == Some(0), "it would sleep with a deadline that nobody watches");
+            a.release(lease).unwrap();
+            assert_eq!(a.poll_wake(), Some(1));
+            assert_eq!(b.poll_grant().map(|grant| grant.token), Some(8));
+            shards.check_invariants().unwrap();
+        });
+    }
+}

@@ -39,6 +39,8 @@
 //! shed, one at a time, the costliest first: units held times time held by bytes consumed, to the power of two below,
 //! as it stood when the deadline was seen to have passed.
 //! Nobody who made progress within `lease_ns` is ever shed, and while nobody waits nobody is disturbed.
+//! Those whom only their tenant's cap keeps back do not count as waiting here: the buffers of others would not help them,
+//! and the tenant's own idle holders are not looked for.
 //!
 //! At rest no buffer is free that the next waiter of some class may take. Every operation costs O(classes), at most 8,
 //! however many buffers, waiters and tenants there are, and allocates nothing.

@@ -2,7 +2,6 @@
 //!
 //! What `step` does for these in several rounds is done here in one; whatever is not that simple is left to it, unchanged.
 
-use super::source::Source;
 use super::{ReceiverError, Receivers};
 use crate::connection::{Actions, Event};
 use crate::pool::Request;
@@ -43,9 +42,7 @@ impl Receivers {
     #[inline(always)]
     fn begin_plainly(&mut self, index: u32) -> Option<Actions> {
         let tenant = self.table.idle_tenant(index)?;
-        let Source::Pool(pool) = &mut self.pool else {
-            return None;
-        };
+        let pool = self.pool.own()?;
         if !self.table.connection(index).is_plain() {
             return None;
         }
@@ -61,9 +58,7 @@ impl Receivers {
     /// All that a connection holds is decoded, nothing more is there to be received, and it gives its buffer back.
     #[inline(always)]
     fn finish_plainly(&mut self, index: u32, bytes: u32, need_more: u32) -> Option<Actions> {
-        let Source::Pool(pool) = &mut self.pool else {
-            return None;
-        };
+        let pool = self.pool.own()?;
         if need_more > 0 || !self.table.holds_only_buffer(index) {
             return None;
         }

@@ -30,6 +30,16 @@ macro_rules! either {
 
 /// Requests and waits.
 impl Source {
+    /// The pool that is not shared, if it is one.
+    #[inline(always)]
+    pub(super) fn own(&mut self) -> Option<&mut Pool> {
+        match self {
+            Source::Pool(pool) => Some(pool),
+            #[cfg(feature = "std")]
+            Source::Shard(_) => None,
+        }
+    }
+
     /// Asks for a buffer in the name of the tenant at this index of the table: granted at once, or queued.
     #[inline]
     pub(super) fn request_in(&mut self, request: &Request, tenant: u32) -> Result<Outcome, ReceiverError> {

@@ -264,6 +264,21 @@ fn s44_one_waiter_anywhere_makes_every_thread_watch_its_deadlines() {
 }
 
 #[test]
+fn s44_who_waits_behind_the_cap_of_its_class_makes_them_watch_too() {
+    let mut config = ReceiversConfig { lifeline: false, ..config(4) };
+    (config.pool.park_ns, config.pool.lease_ns, config.pool.class_caps[0]) = (1_000, 10_000, 1);
+    let (_threads, mut a, mut b) = two(&config);
+    let idle = holding(&mut a, 1, &[1; 200]);
+    waiting(&mut b, 2);
+    assert_eq!((b.stats().pool.free, b.poll_wake()), (3, Some(0)), "buffers are free, and not for this class");
+    a.handle_timeout(50_000);
+    assert!(matches!(a.poll_grant(), Some(Granted::Receiver { id, .. }) if id == idle));
+    a.handle(idle, Event::Close).unwrap();
+    assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(2)));
+    check(&a, &b);
+}
+
+#[test]
 fn s44_who_makes_progress_or_has_just_arrived_is_not_asked_to_leave() {
     let mut config = ReceiversConfig { lifeline: false, ..config(1) };
     (config.pool.park_ns, config.pool.lease_ns) = (1_000, 10_000);

@@ -104,10 +104,9 @@ impl Shard {
         self.locked(|central| central.tickets.iter().filter(|ticket| ticket.home == self.index).count() as u32)
     }
 
-    /// Whether somebody waits, on any shard. It takes no lock, and while the pool is not short it reads nothing that
-    /// others write.
+    /// Whether somebody waits, on any shard. It takes no lock, and reads what others write only when that changes.
     pub(crate) fn has_waiters(&self) -> bool {
-        self.shared.is_short.0.load(Ordering::Relaxed) && self.shared.board.0.waiting() > 0
+        self.shared.has_waiters.0.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -21,6 +21,8 @@ pub(super) struct Shared {
     /// A bit for each shard that is to be told and was not named yet.
     pub(super) wakes: Box<[AtomicU64]>,
     pub(super) is_short: Apart<AtomicBool>,
+    /// Somebody waited when the lock was given back last; also while the pool is not short, behind a class's cap.
+    pub(super) has_waiters: Apart<AtomicBool>,
     pub(super) is_closed: AtomicBool,
     /// Leases have deadlines, so that each shard must hear of the first one that waits.
     has_deadlines: bool,
@@ -47,8 +49,6 @@ pub(super) struct Central {
     pub(super) pool: Pool,
     pub(super) tickets: Tickets,
     pub(super) now_ns: u64,
-    /// Somebody waited when the lock was given back last.
-    has_waiters: bool,
 }
 
 impl Central {
@@ -99,11 +99,12 @@ impl Shared {
             class_caps: config.class_caps,
             wakes: wakes.into_boxed_slice(),
             is_short: Apart(AtomicBool::new(false)),
+            has_waiters: Apart(AtomicBool::new(false)),
             is_closed: AtomicBool::new(false),
             has_deadlines: config.lease_ns != u64::MAX,
             passed_max: pool.passed_max(0),
             board: Apart::default(),
-            central: Apart(Mutex::new(Central { pool, tickets, now_ns: 0, has_waiters: false })),
+            central: Apart(Mutex::new(Central { pool, tickets, now_ns: 0 })),
         };
         shared.settle(&mut shared.lock(), None);
         Ok(shared)
@@ -173,9 +174,13 @@ impl Shared {
     }
 
     /// While nobody waits no shard watches its deadlines; when somebody begins to, all others are to look.
-    fn call_all_to_watch(&self, central: &mut Central, here: Option<u32>) -> u64 {
-        let had_waiters = core::mem::replace(&mut central.has_waiters, central.pool.waiting().any(|count| count > 0));
-        if !self.has_deadlines || had_waiters || !central.has_waiters {
+    fn call_all_to_watch(&self, central: &Central, here: Option<u32>) -> u64 {
+        let has_waiters = central.pool.waiting().any(|count| count > 0);
+        if has_waiters == self.has_waiters.0.load(Ordering::Relaxed) {
+            return 0;
+        }
+        self.has_waiters.0.store(has_waiters, Ordering::Relaxed);
+        if !self.has_deadlines || !has_waiters {
             return 0;
         }
         let others = (0..).zip(&self.lanes).filter(|&(index, _)| Some(index) != here);

@@ -181,8 +181,4 @@ impl Board {
         stats.waiting_peak = self.waiting_peak.load(Ordering::Relaxed);
         stats.passed_peak = self.passed_peak.load(Ordering::Relaxed);
     }
-
-    pub(super) fn waiting(&self) -> u32 {
-        self.waiting_by_class.iter().map(|waiting| waiting.load(Ordering::Relaxed)).sum()
-    }
 }

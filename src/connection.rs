@@ -210,7 +210,7 @@ impl Connection {
 
     /// Reports what happened; returns what is to be done now, as [`Connection::pending`] does.
     ///
-    /// Cost: O(1), a few hundred instructions, no memory but the connection's own.
+    /// Cost: O(1), for most events some dozens of instructions, at most a few hundred; no memory but the connection's own.
     ///
     /// # Errors
     ///

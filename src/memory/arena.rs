@@ -208,9 +208,6 @@ impl Arena {
 
     #[inline]
     fn region_of(&self, index: u32) -> &Region {
-        if index < self.regions[0].count {
-            return &self.regions[0];
-        }
         let inside = |region: &&Region| index.wrapping_sub(region.first) < region.count;
         self.regions.iter().find(inside).expect("a buffer index comes from the pool of the same sizes")
     }

@@ -18,7 +18,6 @@ pub(super) enum Verdict {
 }
 
 /// Who is served next.
-#[derive(Clone, Copy)]
 struct Served {
     class: usize,
     turn: Turn,
@@ -113,8 +112,7 @@ impl Pool {
 
     /// Of the classes with waiters that are eligible: the one passed most often, if that is too often; else the first.
     fn next_served(&self) -> Option<Served> {
-        let mut served: Option<Served> = None;
-        let (mut eligible, mut too_often) = (0, u64::from(self.class_burst));
+        let (mut next, mut eligible, mut too_often) = (None, 0, u64::from(self.class_burst));
         for class in 0..usize::from(self.classes_used) {
             let Some((turn, units)) = self.next_of(class) else {
                 continue;
@@ -125,12 +123,12 @@ impl Pool {
                 Verdict::Fits => eligible |= 1 << class,
             }
             let bypassed = self.classes[class].bypassed;
-            if served.is_none() || bypassed >= too_often {
+            if next.is_none() || bypassed >= too_often {
                 too_often = too_often.max(bypassed + 1);
-                served = Some(Served { class, turn, eligible });
+                next = Some((class, turn));
             }
         }
-        served.map(|served| Served { eligible, ..served })
+        next.map(|(class, turn)| Served { class, turn, eligible })
     }
 
     fn hand_over(&mut self, next: Served) {

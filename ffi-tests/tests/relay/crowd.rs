@@ -150,10 +150,13 @@ fn clients_that_do_not_read_are_shed_for_others() {
                 scope.spawn(move || backend.write_all(body).unwrap_or_default());
             }
             std::thread::sleep(Duration::from_millis(200));
-            bench.relay.wait_for("the hold", |stats| stats.get("backend_buffers_held") == 4);
+            // Of four buffers one is left free for begun frames and backends, and one is kept from backends for requests. So
+            // two of the four make room for the others, and for somebody who reads one of those.
+            let are_held = |stats: &Stats| stats.get("backend_buffers_held") == 2 && stats.get("waiting") == 0;
+            assert_eq!(bench.relay.wait_for("the hold", are_held).get("shed"), 2);
             serve_once(&mut bench.open_pair(), 1);
             let stats = bench.relay.stats();
-            assert!((1..=4).contains(&stats.get("shed")), "{stats:?}");
+            assert!((3..=4).contains(&stats.get("shed")), "{stats:?}");
             // Ends those who still write; one that was shed is not connected any more.
             for (client, _) in &slow {
                 client.shutdown(Shutdown::Both).unwrap_or_default();

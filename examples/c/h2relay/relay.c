@@ -84,7 +84,8 @@ static void log_shed(struct relay *relay, struct endpoint *endpoint)
         log->since_ns = now_ns;
         log->lines = 0;
     }
-    if (log->lines == LINES_PER_SECOND) {
+    uint32_t threads = relay->options->threads;
+    if (log->lines >= (LINES_PER_SECOND > threads ? LINES_PER_SECOND / threads : 1)) {
         log->suppressed++;
         return;
     }
@@ -266,17 +267,38 @@ void relay_keep_descriptor(struct relay *relay)
     relay->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* Descriptors ran out. A client left in the queue would wake the loop for ever, so it is taken and let go. */
-static void refuse_without_descriptor(struct listener *listener)
+/* Descriptors ran out. A client left in the queue would wake the loop for ever, so it is taken and let go. Where another
+   thread was quicker to use the descriptor that was kept for this, it is left there, and looked for again a little later. */
+static bool refuse_without_descriptor(struct listener *listener)
 {
+    enum { PAUSE_NS = 100000000 };
     struct relay *relay = listener->relay;
     relay_free_descriptor(relay);
     int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC);
-    if (fd >= 0) {
+    bool is_taken = fd >= 0;
+    if (is_taken) {
         relay->counts.refused++;
         close(fd);
+    } else if (errno == EMFILE || errno == ENFILE) {
+        loop_set(&relay->loop, &listener->watch, 0);
+        relay->listen_again_ns = loop_now_ns() + PAUSE_NS;
     }
     relay_keep_descriptor(relay);
+    return is_taken;
+}
+
+static void listen_again(struct relay *relay, uint64_t now_ns)
+{
+    if (now_ns < relay->listen_again_ns) {
+        return;
+    }
+    relay->listen_again_ns = UINT64_MAX;
+    if (relay->spare_fd < 0) {
+        relay_keep_descriptor(relay);
+    }
+    for (uint32_t index = 0; index < relay->options->listeners; index++) {
+        loop_set(&relay->loop, &relay->listeners[index].watch, EPOLLIN);
+    }
 }
 
 static void on_listener(struct watch *watch, uint32_t events)
@@ -289,7 +311,9 @@ static void on_listener(struct watch *watch, uint32_t events)
         if (fd >= 0) {
             pair_open(listener, fd, &client);
         } else if (errno == EMFILE || errno == ENFILE) {
-            refuse_without_descriptor(listener);
+            if (!refuse_without_descriptor(listener)) {
+                return;
+            }
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return;
         }
@@ -387,6 +411,7 @@ bool relay_open(struct relay *relay, struct common *common, uint32_t thread)
                             .thread = thread,
                             .wake = {.fd = common->wake_fds[thread], .on_events = on_wake},
                             .loop = {.epoll_fd = -1},
+                            .listen_again_ns = UINT64_MAX,
                             .spare_fd = -1};
     for (uint32_t index = 0; index < LISTENERS_MAX; index++) {
         relay->listeners[index].watch.fd = -1;
@@ -462,7 +487,7 @@ static uint64_t deadline_ns(struct relay *relay)
         uint64_t linger = LIST_OWNER(relay->lingering.next, struct pair, linger)->linger_until_ns;
         deadline = linger < deadline ? linger : deadline;
     }
-    return deadline;
+    return relay->listen_again_ns < deadline ? relay->listen_again_ns : deadline;
 }
 
 static void run_scheduled(struct relay *relay)
@@ -511,6 +536,7 @@ void relay_turn(struct relay *relay)
     uint64_t now_ns = loop_now_ns();
     /* Before anything is granted: a lease that began at the time of the last turn would look as old as the wait. */
     relay->buffers.kind->handle_timeout(&relay->buffers, now_ns);
+    listen_again(relay, now_ns);
     loop_dispatch(&relay->loop);
     run_scheduled(relay);
     drain_grants(relay);

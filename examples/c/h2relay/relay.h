@@ -101,6 +101,7 @@ struct relay {
     struct tenants tenants;
     struct listener listeners[LISTENERS_MAX];
     struct shed_log shed_log;
+    uint64_t listen_again_ns; /* UINT64_MAX while it listens */
     int spare_fd; /* given up for a moment when descriptors ran out: to refuse a client, to write statistics */
     struct list pairs;
     struct list run;

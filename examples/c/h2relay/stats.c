@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "stats.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,7 @@ struct held {
 
 static void add(struct figures *figures, const char *name, uint64_t value)
 {
+    assert(figures->count < FIGURES_MAX);
     struct figure *figure = &figures->list[figures->count++];
     snprintf(figure->name, sizeof figure->name, "%s", name);
     figure->value = value;
@@ -26,10 +28,15 @@ static void add_once(struct figures *figures, const struct relay *relay, const c
     add(figures, name, relay->thread == 0 ? value : 0);
 }
 
-/* A pool is common to all threads, static buffers are each thread's own. */
+/* A pool is common to all threads, so that the first tells of it; static buffers are each thread's own. */
+static bool tells_of_pool(const struct relay *relay)
+{
+    return relay->thread == 0 || relay->options->static_buffers;
+}
+
 static void add_pool(struct figures *figures, const struct relay *relay, const char *name, uint64_t value)
 {
-    add(figures, name, relay->thread == 0 || relay->options->static_buffers ? value : 0);
+    add(figures, name, tells_of_pool(relay) ? value : 0);
 }
 
 static void add_frames(struct figures *figures, const char *side, const struct frame_counts *counts)
@@ -82,8 +89,7 @@ static void add_buffers(struct figures *figures, struct relay *relay)
     relay->buffers.kind->get_stats(&relay->buffers, &stats);
     struct held held = held_now(relay);
     /* Each thread counts the buffers of a pool that they share. */
-    bool is_counted = relay->thread == 0 || relay->options->static_buffers;
-    uint64_t counted_bytes = is_counted ? 0 : (uint64_t)stats.buffers * relay->options->buffer_bytes;
+    uint64_t counted_bytes = tells_of_pool(relay) ? 0 : (uint64_t)stats.buffers * relay->options->buffer_bytes;
     add(figures, "receivers", stats.receivers);
     add_pool(figures, relay, "buffers", stats.buffers);
     add_once(figures, relay, "buffer_bytes", relay->options->buffer_bytes);
@@ -151,7 +157,7 @@ void stats_collect(struct figures *figures, struct relay *relay)
     add(figures, "epoll_ctl_calls", relay->loop.ctl_calls);
     add(figures, "recv_calls", counts->recv_calls);
     add(figures, "send_calls", counts->send_calls);
-    add_once(figures, relay, "rss_bytes", rss_bytes());
+    add_once(figures, relay, "rss_bytes", relay->thread == 0 ? rss_bytes() : 0);
 }
 
 static void print_text(const struct figures *figures, FILE *out)

@@ -13,6 +13,9 @@ const THREADS: usize = 4;
 const BUFFERS: u32 = 20;
 /// Connections of each thread: 1.0, 1.2, 2 and 5 times the buffers there are, then 1.0 again.
 const PHASES: [u64; 5] = [5, 6, 10, 25, 5];
+/// Far longer than any of this takes: who sleeps for so long was not told. Nobody wakes before by himself, or he would
+/// find what he was not told of.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// More than can be parked, so that each request needs a buffer.
 const REQUEST_BYTES: u32 = 200;
 
@@ -139,18 +142,16 @@ fn s45_threads_that_sleep_until_they_are_told_serve_all_requests_at_any_load() {
                     threads[index].get_or_init(std::thread::current);
                     start.wait();
                     one.start();
-                    let mut since = Instant::now();
                     while served.load(Ordering::Relaxed) < all {
                         let done = one.turn();
                         served.fetch_add(done, Ordering::Relaxed);
                         while let Some(named) = one.receivers.poll_wake() {
                             threads[named as usize].get().expect("all have started").unpark();
                         }
-                        if done > 0 || !one.holding.is_empty() {
-                            since = Instant::now();
-                        } else {
-                            std::thread::park_timeout(Duration::from_millis(100));
-                            assert!(since.elapsed() < Duration::from_secs(20), "{:?}", one.receivers.stats());
+                        if done == 0 && one.holding.is_empty() {
+                            let since = Instant::now();
+                            std::thread::park_timeout(PATIENCE);
+                            assert!(since.elapsed() < PATIENCE, "{index} was not told: {:?}", one.receivers.stats());
                         }
                     }
                     threads.iter().for_each(|thread| thread.get().expect("all have started").unpark());

@@ -24,6 +24,7 @@ use demuxbuf_demo::{descriptors, relay};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::{Command, Options};
+use crate::plan::Name;
 use crate::report::Report;
 use crate::scene::Scene;
 
@@ -47,8 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn attack(options: &Options) -> Result<ExitCode, String> {
-    let spare = options.honest * DESCRIPTORS_PER_CLIENT + SPARE_DESCRIPTORS;
-    descriptors::allow(options.connections, spare as u64)?;
+    allow_descriptors(options)?;
     // A place that cannot be written is better found before the attacks than after them.
     for path in [options.report(), options.picture()] {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -83,6 +83,18 @@ fn attack(options: &Options) -> Result<ExitCode, String> {
     println!("{}\n\n{}", table::table(&report), report.verdict.join("\n"));
     println!("report: {}\npicture: {}", options.report().display(), options.picture().display());
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn allow_descriptors(options: &Options) -> Result<(), String> {
+    let spare = (options.honest * DESCRIPTORS_PER_CLIENT + SPARE_DESCRIPTORS) as u64;
+    for name in options.attacks() {
+        let connections = plan::connections(&name.bands(options));
+        descriptors::allow(connections, spare).map_err(|error| {
+            let option = if name == Name::Overload { "--buffers, with ten clients for each" } else { "--connections" };
+            format!("{} and {option}: {error}", name.text())
+        })?;
+    }
+    Ok(())
 }
 
 async fn all(options: &Options, program: Option<&Path>) -> Result<Vec<Scene>, String> {

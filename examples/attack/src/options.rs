@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
 
-use crate::plan::Name;
+use crate::plan::{BUFFERS_MAX, NETWORKS_MAX, Name};
 
 /// Hostile connections of every kind against `h2relay` or another HTTP/2 server, and what honest clients get meanwhile.
 /// Ends with 0 only if every honest request was served and no honest connection was shed
@@ -15,16 +15,16 @@ use crate::plan::Name;
 #[command(name = "attack", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
     /// Hostile connections
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = count(1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = count(100_000))]
     pub(crate) connections: usize,
     /// Networks (/24) that they come from, which are tenants for the relay; a flood comes from one
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(30_000))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(NETWORKS_MAX as u64))]
     pub(crate) networks: usize,
     /// Honest clients, each from a network of its own
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = count(250))]
     pub(crate) honest: usize,
-    /// Receive buffers in the relay's pool
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(65_536))]
+    /// Receive buffers in the relay's pool; `overload` has up to ten clients for each
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(BUFFERS_MAX as u64))]
     pub(crate) buffers: usize,
     /// Without progress for so long, a holder of a buffer is closed while others wait
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=60_000))]
@@ -106,7 +106,9 @@ mod tests {
     #[test]
     fn bad_values_are_refused_with_the_option_and_what_is_allowed() {
         for (option, value, allowed) in [
-            ("--connections", "0", "1..=1000000"),
+            ("--connections", "100001", "1..=100000"),
+            ("--buffers", "6501", "1..=6500"),
+            ("--networks", "65025", "1..=65024"),
             ("--honest", "251", "1..=250"),
             ("--lease-ms", "0", "1..=60000"),
             ("--attack", "bribery", "slow-readers"),

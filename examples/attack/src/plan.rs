@@ -21,6 +21,18 @@ const CONNECTS_PER_SECOND: usize = 500;
 pub(crate) const LARGE_FRAME: u32 = 16_000;
 const LARGEST_FRAME: u32 = (1 << 24) - 1;
 
+/// Overload comes in these steps, each with so many times the requests that the buffers are enough for.
+pub(crate) const LOADS: [f64; 5] = [1.0, 1.2, 2.0, LOAD_MAX, 1.0];
+const LOAD_MAX: f64 = 5.0;
+
+/// Each client of an overload has a buffer in use half of the time.
+const CLIENTS_PER_BUFFER: f64 = 2.0;
+
+/// From 127.1.0 on there are so many networks, and from each of them comes one client of the largest overload.
+pub(crate) const NETWORKS_MAX: usize = 254 * 256;
+pub(crate) const BUFFERS_MAX: usize = 6500;
+const _: () = assert!(BUFFERS_MAX as f64 * CLIENTS_PER_BUFFER * LOAD_MAX <= NETWORKS_MAX as f64);
+
 /// How long a request that comes in two pieces is on its way, and with that a buffer in use.
 pub(crate) const REQUEST_LASTS: Duration = Duration::from_millis(20);
 
@@ -98,14 +110,19 @@ impl Name {
         self.to_possible_value().expect("none is hidden").get_name().into()
     }
 
-    /// Who takes part.
+    /// Who comes, beside the honest clients; of an overload those of the largest step.
     pub(crate) fn bands(self, options: &Options) -> Vec<Band> {
         match self {
-            Name::Overload => Vec::new(),
+            Name::Overload => vec![load(LOAD_MAX, options)],
             Name::All => all(options),
             name => vec![band(name, options.connections, options)],
         }
     }
+}
+
+/// The most connections at once, in this attack, beside those of the honest clients.
+pub(crate) fn connections(bands: &[Band]) -> usize {
+    bands.iter().map(|band| band.count).sum()
 }
 
 fn all(options: &Options) -> Vec<Band> {
@@ -138,9 +155,9 @@ fn each(count: usize, per_second: usize) -> Duration {
 }
 
 /// Honest clients whose requests are so many times what the relay's buffers are enough for, each from a network of its
-/// own: each has a buffer in use half of the time.
+/// own.
 pub(crate) fn load(factor: f64, options: &Options) -> Band {
-    let count = (factor * 2.0 * options.buffers as f64).round() as usize;
+    let count = (factor * CLIENTS_PER_BUFFER * options.buffers as f64).round() as usize;
     Band { habit: Habit::Requests { pause_max: 2 * REQUEST_LASTS }, count, networks: count }
 }
 
@@ -148,7 +165,9 @@ impl Band {
     /// Where its attacker of this number comes from: many addresses of each network.
     pub(crate) fn source(&self, number: usize) -> Ipv4Addr {
         let (network, host) = (number % self.networks, number / self.networks % 250);
-        Ipv4Addr::new(127, 1 + (network / 256) as u8, (network % 256) as u8, 1 + host as u8)
+        let network = u16::try_from(256 + network).expect("there are at most NETWORKS_MAX");
+        let [high, low] = network.to_be_bytes();
+        Ipv4Addr::new(127, high, low, 1 + host as u8)
     }
 }
 
@@ -178,9 +197,26 @@ mod tests {
             assert_eq!(hostile.len(), expected, "{band:?}");
             assert!(seen.is_disjoint(&hostile), "{band:?}");
         }
-        let load = load(5.0, &options);
+        let load = load(LOAD_MAX, &options);
         seen.extend(networks((0..load.count).map(|number| load.source(number))));
         assert_eq!(seen.len(), 250 + 640);
+    }
+
+    #[test]
+    fn every_client_of_the_largest_overload_comes_from_a_network_of_its_own() {
+        let options = Options::parse_from(["attack", "--buffers", &BUFFERS_MAX.to_string()]);
+        let load = load(LOAD_MAX, &options);
+        let honest = networks((0..250).map(honest_source));
+        let crowd = networks((0..load.count).map(|number| load.source(number)));
+        assert_eq!((load.count, crowd.len()), (65_000, 65_000));
+        assert!(honest.is_disjoint(&crowd));
+    }
+
+    #[test]
+    fn the_crowd_of_an_overload_is_counted() {
+        let options = Options::parse_from(["attack", "--connections", "50", "--buffers", "300"]);
+        let counts = [Name::Drip, Name::Overload, Name::All].map(|name| connections(&name.bands(&options)));
+        assert_eq!(counts, [50, 3000, 45]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use crate::attackers::{Aim, Attackers, Tally};
 use crate::backend::Backend;
 use crate::options::Options;
-use crate::plan::{Band, Name, honest_source, load};
+use crate::plan::{self, Band, LOADS, Name, honest_source, load};
 
 /// How often each honest client begins a request.
 const PACE: Duration = Duration::from_millis(40);
@@ -35,10 +35,6 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// of who does not read.
 const SMALL: &str = "/bytes/100";
 const LARGE: &str = "/bytes/65536";
-
-/// Overload comes in these steps, each with so many times the requests that the buffers are enough for.
-const LOADS: [f64; 5] = [1.0, 1.2, 2.0, LOAD_MAX, 1.0];
-const LOAD_MAX: f64 = 5.0;
 
 /// Connections of the relay beyond the attackers' and the honest clients': those that it has not yet seen closed.
 const SPARE_CONNECTIONS: usize = 8000;
@@ -100,7 +96,7 @@ pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -
     let (mut relay, mut backend) = (None, None);
     if let Some(program) = program {
         let server = backend.insert(Backend::start().await?);
-        relay = Some(Relay::start(program, server.address, &relay_arguments(options)).await?);
+        relay = Some(Relay::start(program, server.address, &relay_arguments(options, name)).await?);
     }
     let target = relay.as_ref().map(|relay| relay.address).or(options.target).expect("there is one of them");
     let mut stage = Stage::new(options, name, target);
@@ -162,7 +158,8 @@ impl Stage<'_> {
     }
 
     fn attackers(&self) -> u64 {
-        self.name.bands(self.options).iter().map(|band| band.count as u64).sum()
+        // Nobody is hostile in an overload.
+        if self.name == Name::Overload { 0 } else { plan::connections(&self.name.bands(self.options)) as u64 }
     }
 
     async fn play(&mut self, began: Instant) -> Result<Played, String> {
@@ -303,9 +300,10 @@ impl Watch {
 }
 
 /// Tenants for all networks, and descriptors for all connections.
-fn relay_arguments(options: &Options) -> Vec<String> {
-    let connections = options.connections + options.honest + SPARE_CONNECTIONS;
-    let tenants = options.honest + options.networks.max(load(LOAD_MAX, options).count);
+fn relay_arguments(options: &Options, name: Name) -> Vec<String> {
+    let bands = name.bands(options);
+    let connections = options.honest + plan::connections(&bands) + SPARE_CONNECTIONS;
+    let tenants = options.honest + bands.iter().map(|band| band.networks).max().expect("somebody comes");
     let numbers = [
         ("--buffers", options.buffers.to_string()),
         ("--lease-ms", options.lease_ms.to_string()),

@@ -22,7 +22,7 @@ pub fn allow(connections: usize, spare: u64) -> Result<(), String> {
         let possible = maximum.saturating_sub(spare) / 2;
         format!(
             "{connections} connections need {needed} open files, and this system allows {maximum} (`ulimit -Hn`; {error}): \
-             use --connections with at most {possible}"
+             there is room for {possible}"
         )
     })
 }
@@ -37,6 +37,6 @@ mod tests {
             return;
         };
         let error = allow(1 << 40, 100).expect_err("no system has so many");
-        assert!(error.contains(&format!("at most {}", maximum.saturating_sub(100) / 2)), "{error}");
+        assert!(error.contains(&format!("there is room for {}", maximum.saturating_sub(100) / 2)), "{error}");
     }
 }

@@ -40,7 +40,8 @@ fn main() -> ExitCode {
 }
 
 fn demonstrate(options: &Options) -> Result<ExitCode, String> {
-    descriptors::allow(options.connections, run::SPARE_CONNECTIONS as u64)?;
+    descriptors::allow(options.connections, run::SPARE_CONNECTIONS as u64)
+        .map_err(|error| format!("--connections: {error}"))?;
     // A place that cannot be written is better found before the runs than after them.
     if let Some(folder) = options.report().parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;

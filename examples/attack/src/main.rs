@@ -15,7 +15,6 @@ mod scene;
 mod table;
 mod wire;
 
-use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -49,14 +48,8 @@ fn main() -> ExitCode {
 
 fn attack(options: &Options) -> Result<ExitCode, String> {
     allow_descriptors(options)?;
-    // A place that cannot be written is better found before the attacks than after them.
-    for path in [options.report(), options.picture()] {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        }
-        let opened = OpenOptions::new().create(true).append(true).open(&path);
-        opened.map_err(|error| format!("{}: {error}", path.display()))?;
-    }
+    let output = options.output();
+    output.prepare()?;
     let program = if options.target.is_none() {
         eprintln!("building the library and h2relay");
         Some(relay::build()?)
@@ -77,11 +70,8 @@ fn attack(options: &Options) -> Result<ExitCode, String> {
         return Ok(ExitCode::from(INTERRUPTED));
     };
     let report = Report::new(options, scenes);
-    let text = serde_json::to_string(&report).map_err(|error| format!("the report: {error}"))?;
-    write(&options.report(), &text)?;
-    write(&options.picture(), &picture::draw(&report)?)?;
-    println!("{}\n\n{}", table::table(&report), report.verdict.join("\n"));
-    println!("report: {}\npicture: {}", options.report().display(), options.picture().display());
+    let places = output.write(&report, &picture::draw(&report)?)?;
+    println!("{}\n\n{}\n{places}", table::table(&report), report.verdict.join("\n"));
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -115,8 +105,4 @@ async fn interrupt() -> Result<(), String> {
         _ = terminate.recv() => {}
     }
     Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -1,11 +1,11 @@
 //! The command line.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
+use demuxbuf_demo::output::Output;
 
 use crate::plan::{BUFFERS_MAX, NETWORKS_MAX, Name};
 
@@ -41,12 +41,9 @@ pub(crate) struct Options {
     /// What honest clients, floods and slow readers ask of the target
     #[arg(long, default_value = "/", requires = "target")]
     pub(crate) path: String,
-    /// Where the report goes [default: target/attack/report.json]
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Where the picture goes [default: target/attack/report.svg]
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    /// Where the report goes; the picture lies beside it and ends in .svg [default: target/attack/report.json]
+    #[arg(long, value_name = "FILE", value_parser = Output::parse)]
+    json: Option<Output>,
     /// Further arguments for the relay
     #[arg(last = true, value_name = "RELAY ARGUMENT", conflicts_with = "target")]
     pub(crate) relay_arguments: Vec<String>,
@@ -71,17 +68,9 @@ impl Options {
         if self.attacks.is_empty() { Name::ALL.to_vec() } else { self.attacks.clone() }
     }
 
-    pub(crate) fn report(&self) -> PathBuf {
-        self.json.clone().unwrap_or_else(|| default_place("report.json"))
+    pub(crate) fn output(&self) -> Output {
+        self.json.clone().unwrap_or_else(|| Output::usual("attack"))
     }
-
-    pub(crate) fn picture(&self) -> PathBuf {
-        self.svg.clone().unwrap_or_else(|| default_place("report.svg"))
-    }
-}
-
-fn default_place(name: &str) -> PathBuf {
-    demuxbuf_ffi_tests::target().join("attack").join(name)
 }
 
 fn count(largest: u64) -> RangedU64ValueParser<usize> {
@@ -114,6 +103,7 @@ mod tests {
             ("--attack", "bribery", "slow-readers"),
             ("--target", "nowhere", "socket address"),
             ("--path", "/", "--target"),
+            ("--json", "report.svg", "must not end in .svg"),
         ] {
             let error = Options::try_parse_from(["attack", option, value]).expect_err(value).to_string();
             assert!(error.contains(option) && error.contains(allowed), "{error}");

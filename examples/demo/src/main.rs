@@ -11,7 +11,6 @@ mod report;
 mod run;
 mod table;
 
-use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -42,14 +41,8 @@ fn main() -> ExitCode {
 fn demonstrate(options: &Options) -> Result<ExitCode, String> {
     descriptors::allow(options.connections, run::SPARE_CONNECTIONS as u64)
         .map_err(|error| format!("--connections: {error}"))?;
-    // A place that cannot be written is better found before the runs than after them.
-    if let Some(folder) = options.report().parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    }
-    for path in [options.report(), options.picture()] {
-        let opened = OpenOptions::new().create(true).append(true).open(&path);
-        opened.map_err(|error| format!("{}: {error}", path.display()))?;
-    }
+    let output = options.output();
+    output.prepare()?;
     eprintln!("building the library and h2relay");
     let program = relay::build()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -66,11 +59,8 @@ fn demonstrate(options: &Options) -> Result<ExitCode, String> {
         return Ok(ExitCode::from(INTERRUPTED));
     };
     let report = Report::new(options, runs);
-    let text = serde_json::to_string_pretty(&report).map_err(|error| format!("the report: {error}"))?;
-    write(&options.report(), &text)?;
-    write(&options.picture(), &picture::draw(&report)?)?;
-    println!("{}\n\n{}", table::table(&report), report.verdict);
-    println!("report: {}\npicture: {}", options.report().display(), options.picture().display());
+    let places = output.write(&report, &picture::draw(&report)?)?;
+    println!("{}\n\n{}\n{places}", table::table(&report), report.verdict);
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -89,8 +79,4 @@ async fn interrupt() -> Result<(), String> {
         _ = terminate.recv() => {}
     }
     Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
+use demuxbuf_demo::output::Output;
 
 /// Honest HTTP/2 clients beside connections that send part of a frame and stay, through `h2relay`: first with parking
 /// off, then on
@@ -24,8 +24,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// Where the report goes; the picture lies beside it and ends in .svg [default: target/demo/report.json]
-    #[arg(long, value_name = "FILE", value_parser = report_path)]
-    json: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = Output::parse)]
+    json: Option<Output>,
 }
 
 impl Options {
@@ -39,29 +39,13 @@ impl Options {
         self.length() / 5
     }
 
-    pub(crate) fn report(&self) -> PathBuf {
-        self.json.clone().unwrap_or_else(|| demuxbuf_ffi_tests::target().join("demo").join("report.json"))
-    }
-
-    pub(crate) fn picture(&self) -> PathBuf {
-        self.report().with_extension("svg")
+    pub(crate) fn output(&self) -> Output {
+        self.json.clone().unwrap_or_else(|| Output::usual("demo"))
     }
 }
 
 fn count(largest: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=largest)
-}
-
-/// The picture is named after the report, so a report that ends in `.svg` would be overwritten by it.
-fn report_path(text: &str) -> Result<PathBuf, String> {
-    let path = Path::new(text);
-    if path.file_name().is_none() {
-        return Err("it must name a file".into());
-    }
-    if path.extension().is_some_and(|ending| ending == "svg") {
-        return Err("it must not end in .svg: the picture is written beside it under that name".into());
-    }
-    Ok(path.into())
 }
 
 #[cfg(test)]

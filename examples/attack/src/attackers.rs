@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::habits::{self, Ended};
-use crate::plan::{Band, Habit};
+use crate::plan::{self, Band, Habit};
 
 /// So many are on their way at the same time: it is not the queue of connections to accept that is attacked.
 const CONNECTING_MAX: usize = 64;
@@ -39,10 +39,10 @@ pub(crate) struct Aim {
     pub(crate) large: String,
 }
 
-/// What has become of all attackers so far.
+/// What has become so far of all who came together.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Attackers that have had a connection.
+    /// Those that have had a connection.
     pub(crate) arrived: AtomicU64,
     /// Those that have one now.
     pub(crate) connected: AtomicU64,
@@ -77,8 +77,7 @@ fn empty() -> Histogram<u64> {
 #[derive(Debug)]
 pub(crate) struct Attackers {
     tally: Arc<Tally>,
-    /// So many have arrived when all of them have.
-    arrivals: u64,
+    count: u64,
     /// Dropping it makes them leave.
     leave: oneshot::Sender<()>,
     left: oneshot::Receiver<Instant>,
@@ -89,8 +88,7 @@ impl Attackers {
     pub(crate) fn start(aim: &Aim, bands: Vec<Band>, tally: &Arc<Tally>) -> Result<Attackers, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("no event loop for the attackers: {error}"))?;
-        let count: u64 = bands.iter().map(|band| band.count as u64).sum();
-        let arrivals = tally.arrived.load(Relaxed) + count;
+        let count = plan::connections(&bands) as u64;
         let ((leave, leaving), (gone, left)) = (oneshot::channel::<()>(), oneshot::channel());
         let (aim, doors) = (Arc::new(aim.clone()), Arc::new(Semaphore::new(CONNECTING_MAX)));
         let attacker = move |tally: &Arc<Tally>, band, number| {
@@ -110,11 +108,11 @@ impl Attackers {
             drop((tasks, runtime));
             let _ = gone.send(Instant::now());
         });
-        Ok(Attackers { tally: tally.clone(), arrivals, leave, left })
+        Ok(Attackers { tally: tally.clone(), count, leave, left })
     }
 
     pub(crate) fn have_arrived(&self) -> bool {
-        self.tally.arrived.load(Relaxed) >= self.arrivals
+        self.tally.arrived.load(Relaxed) == self.count
     }
 
     /// They all leave at once; returns when the last had left.

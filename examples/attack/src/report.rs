@@ -148,7 +148,7 @@ impl Attack {
         let [during, after] = [requests(times.complete, times.left), requests(times.left, times.ended)];
         let honest_shed = [&before, &coming, &during, &after].map(|part| part.shed).iter().sum::<u64>();
         let attackers_shed = match scene.relay {
-            _ if !scene.loads.is_empty() => 0,
+            _ if scene.attackers == 0 => 0,
             Some(relay) => relay.shed - honest_shed.min(relay.shed),
             None => scene.told_shed,
         };

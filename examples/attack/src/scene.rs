@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome};
@@ -70,7 +70,7 @@ pub(crate) struct Load {
     pub(crate) served: u64,
     pub(crate) lasted: Duration,
     pub(crate) slowest: Duration,
-    /// Connections that were shed, and that were closed otherwise.
+    /// Connections of its clients that were shed, and that were closed otherwise.
     pub(crate) shed: u64,
     pub(crate) lost: u64,
 }
@@ -195,18 +195,18 @@ impl Stage<'_> {
 
     /// Returns when all attackers were there, and when they had left.
     async fn attack(&self) -> Result<(Instant, Instant), String> {
-        let attackers = self.gather(self.name.bands(self.options)).await?;
+        let attackers = self.gather(self.name.bands(self.options), &self.tally).await?;
         let complete = Instant::now();
         sleep(self.options.length()).await;
         Ok((complete, attackers.leave().await?))
     }
 
-    async fn gather(&self, bands: Vec<Band>) -> Result<Attackers, String> {
+    async fn gather(&self, bands: Vec<Band>, tally: &Arc<Tally>) -> Result<Attackers, String> {
         let began = Instant::now();
-        let attackers = Attackers::start(&self.aim, bands, &self.tally)?;
+        let attackers = Attackers::start(&self.aim, bands, tally)?;
         while !attackers.have_arrived() {
             if began.elapsed() >= ARRIVAL_LIMIT {
-                let (arrived, limit) = (self.tally.arrived.load(Relaxed), ARRIVAL_LIMIT.as_secs());
+                let (arrived, limit) = (tally.arrived.load(Relaxed), ARRIVAL_LIMIT.as_secs());
                 return Err(format!("only {arrived} attackers could connect within {limit} s"));
             }
             sleep(LOOK_EVERY).await;
@@ -214,16 +214,14 @@ impl Stage<'_> {
         Ok(attackers)
     }
 
-    /// One step of an overload.
+    /// One step of an overload; those who come are no attackers and are counted for themselves.
     async fn overload(&self, factor: f64) -> Result<Load, String> {
-        let band = load(factor, self.options);
-        let count = |counter: &AtomicU64| counter.load(Relaxed);
-        let (shed, lost) = (count(&self.tally.told_shed), count(&self.tally.closed));
-        let clients = self.gather(vec![band]).await?;
-        self.tally.take_served();
+        let (band, tally) = (load(factor, self.options), Arc::default());
+        let clients = self.gather(vec![band], &tally).await?;
+        tally.take_served();
         let began = Instant::now();
         sleep(self.options.length() / 2).await;
-        let (served_us, lasted) = (self.tally.take_served(), began.elapsed());
+        let (served_us, lasted) = (tally.take_served(), began.elapsed());
         clients.leave().await?;
         Ok(Load {
             factor,
@@ -231,8 +229,8 @@ impl Stage<'_> {
             served: served_us.len(),
             lasted,
             slowest: Duration::from_micros(served_us.max()),
-            shed: count(&self.tally.told_shed) - shed,
-            lost: count(&self.tally.closed) - lost,
+            shed: tally.told_shed.load(Relaxed),
+            lost: tally.closed.load(Relaxed),
         })
     }
 

@@ -60,6 +60,18 @@ fn honest_clients_that_get_nothing_fail_it() {
 }
 
 #[test]
+fn nobody_is_an_attacker_in_an_overload() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Most of the 80 clients of the largest step are closed at once.
+    let (output, report) =
+        attack(folder.path(), &["--seconds", "1", "--attack", "overload", "--", "--connections", "20"]);
+    let overload = &report["attacks"][0];
+    assert_eq!(["/attackers", "/attackers_shed", "/attackers_closed"].map(|path| number(overload, path)), [0; 3]);
+    assert!(number(overload, "/loads/3/lost") > 0, "{:#}", overload["loads"]);
+    assert_eq!((output.status.code(), &report["passed"]), (Some(1), &Value::Bool(false)));
+}
+
+#[test]
 fn a_target_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_attack"));

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -50,8 +50,8 @@ pub(crate) struct Tally {
     pub(crate) told_shed: AtomicU64,
     /// Connections that the other side ended otherwise.
     pub(crate) closed: AtomicU64,
-    /// Connections that could not be made.
-    pub(crate) refused: AtomicU64,
+    /// Why the first connection that could not be made was not.
+    pub(crate) first_failure: OnceLock<io::Error>,
     /// Of each request that was answered, how long it took; none yet is no histogram.
     served_us: Mutex<Option<Histogram<u64>>>,
 }
@@ -148,7 +148,7 @@ impl Attacker {
                         Ended::Left => {}
                     }
                 }
-                Err(_) => drop(self.tally.refused.fetch_add(1, Relaxed)),
+                Err(error) => drop(self.tally.first_failure.set(error)),
             }
             let away_max = match self.band.habit {
                 Habit::Leaver { pause } => 2 * pause,

@@ -207,7 +207,8 @@ impl Stage<'_> {
         while !attackers.have_arrived() {
             if began.elapsed() >= ARRIVAL_LIMIT {
                 let (arrived, limit) = (tally.arrived.load(Relaxed), ARRIVAL_LIMIT.as_secs());
-                return Err(format!("only {arrived} attackers could connect within {limit} s"));
+                let why = tally.first_failure.get().map_or(String::new(), |error| format!(": {error}"));
+                return Err(format!("only {arrived} could connect within {limit} s{why}"));
             }
             sleep(LOOK_EVERY).await;
         }

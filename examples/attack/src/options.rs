@@ -23,11 +23,12 @@ pub(crate) struct Options {
     /// Honest clients, each from a network of its own
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = count(250))]
     pub(crate) honest: usize,
-    /// Receive buffers in the relay's pool; `overload` has up to ten clients for each
+    /// Receive buffers in the relay's pool; `overload` has up to ten clients for each, also against another target
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(BUFFERS_MAX as u64))]
     pub(crate) buffers: usize,
-    /// Without progress for so long, a holder of a buffer is closed while others wait
-    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    /// Without progress for so long, a holder of one of the relay's buffers is closed while others wait
+    #[arg(long, value_name = "MS", default_value_t = 500, conflicts_with = "target")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(crate) lease_ms: u64,
     /// For how long each attack lasts once all attackers are there
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -108,5 +109,17 @@ mod tests {
             let error = Options::try_parse_from(["attack", option, value]).expect_err(value).to_string();
             assert!(error.contains(option) && error.contains(allowed), "{error}");
         }
+    }
+
+    #[test]
+    fn what_only_the_relay_can_do_is_refused_for_another_target() {
+        let parse = |arguments: &[&str]| {
+            Options::try_parse_from(["attack", "--target", "127.0.0.1:8080"].iter().chain(arguments))
+        };
+        for (arguments, named) in [(&["--lease-ms", "100"], "--lease-ms"), (&["--", "--quiet"], "RELAY ARGUMENT")] {
+            let error = parse(arguments).expect_err(named).to_string();
+            assert!(error.contains("--target") && error.contains(named), "{error}");
+        }
+        parse(&["--buffers", "8", "--networks", "4", "--path", "/index.html"]).expect("they are for any target");
     }
 }

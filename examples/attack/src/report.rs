@@ -25,8 +25,10 @@ pub(crate) struct Report {
     pub(crate) connections: usize,
     pub(crate) networks: usize,
     pub(crate) honest_clients: usize,
+    /// The relay's, or what an overload of another target reckons with.
     pub(crate) buffers: usize,
-    pub(crate) lease_ms: u64,
+    /// The relay's.
+    pub(crate) lease_ms: Option<u64>,
     pub(crate) request_time_limit_ms: f64,
     pub(crate) attacks: Vec<Attack>,
 }
@@ -128,7 +130,7 @@ impl Report {
             networks: options.networks,
             honest_clients: options.honest,
             buffers: options.buffers,
-            lease_ms: options.lease_ms,
+            lease_ms: options.target.is_none().then_some(options.lease_ms),
             request_time_limit_ms: milliseconds(PATIENCE),
             attacks,
         }

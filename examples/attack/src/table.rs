@@ -15,8 +15,8 @@ pub(crate) fn table(report: &Report) -> String {
         report.target,
         counted(report.honest_clients, "honest client")
     );
-    if report.attacks.iter().any(|attack| attack.relay.is_some()) {
-        let _ = writeln!(table, "{}; a lease of {} ms", counted(report.buffers, "receive buffer"), report.lease_ms);
+    if let Some(lease_ms) = report.lease_ms {
+        let _ = writeln!(table, "{}; a lease of {lease_ms} ms", counted(report.buffers, "receive buffer"));
     }
     table.push_str(
         "

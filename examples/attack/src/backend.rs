@@ -12,6 +12,13 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
+/// The largest frame that may be sent to it is the largest that HTTP/2 has, so that to announce one is no error.
+pub(crate) const LARGEST_FRAME: u32 = MAX_FRAME_SIZE_MAX;
+
+/// What it is asked for: bodies that answer a request, and that more than fill the sockets of who does not read.
+pub(crate) const SMALL: &str = "/bytes/100";
+pub(crate) const LARGE: &str = "/bytes/65536";
+
 /// A running server; dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Backend {
@@ -35,13 +42,12 @@ impl Backend {
     }
 }
 
-/// Serves until standard input ends, which it does at the latest with who started this. The largest frames there are
-/// may be sent to it, so that to announce one is no error.
+/// Serves until standard input ends, which it does at the latest with who started this.
 pub(crate) fn serve() -> Result<(), String> {
     let explain = |error: std::io::Error| format!("the server: {error}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(explain)?;
     runtime.block_on(async {
-        let server = Server::start(MAX_FRAME_SIZE_MAX).map_err(explain)?;
+        let server = Server::start(LARGEST_FRAME).map_err(explain)?;
         let mut output = std::io::stdout();
         writeln!(output, "{}", server.address).and_then(|()| output.flush()).map_err(explain)?;
         let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(explain)?;

@@ -11,9 +11,9 @@ const SIZE: (u32, u32) = (1600, 1060);
 const HEAD_PIXELS: u32 = 110;
 const SIDE_PIXELS: i32 = 30;
 
-/// Each dot stands for the slowest request that was begun in so many seconds, each line for what was served in them.
+/// Each dot stands for the slowest request that was begun in so many seconds, each line for how many were.
 const SLOWEST_OF_S: f64 = 0.1;
-const SERVED_OF_S: f64 = 0.25;
+const BEGUN_OF_S: f64 = 0.25;
 
 const FONT: &str = "sans-serif";
 const TEXT: RGBColor = RGBColor(34, 34, 34);
@@ -75,12 +75,12 @@ fn panels(report: &Report) -> Vec<Panel> {
     let slowest = attacks().flat_map(|(begin, attack)| shift(*begin, by_time(attack, SLOWEST_OF_S, f64::max)));
     // Where none was begun there is nothing to see.
     let slowest = slowest.filter(|dot| dot.1 > 0.0);
-    let served = |(begin, attack): (&f64, &Attack)| {
-        let count = by_time(attack, SERVED_OF_S, |count, _| count + 1.0 / SERVED_OF_S);
+    let begun = |(begin, attack): (&f64, &Attack)| {
+        let count = by_time(attack, BEGUN_OF_S, |count, _| count + 1.0 / BEGUN_OF_S);
         (BLUE, shift(*begin, count))
     };
     let mut panels = vec![
-        panel("Honest requests begun", "per second", attacks().map(served).collect(), Vec::new()),
+        panel("Honest requests begun", "per second", attacks().map(begun).collect(), Vec::new()),
         panel("Latency of the slowest honest request", "ms", Vec::new(), slowest.collect()),
     ];
     if report.attacks.iter().any(|attack| attack.relay.is_some()) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::backend;
 use crate::options::Options;
 
 /// Kernel memory is pinned by each who does not read, on both sides of the relay; more of them would attack the machine
@@ -16,10 +17,8 @@ const SLOW_READERS_MAX: usize = 1000;
 const DROPS_PER_SECOND: usize = 4000;
 const CONNECTS_PER_SECOND: usize = 500;
 
-/// A header block that with its head just fits a buffer of the usual size, so that it is kept until it is whole; and the
-/// largest frame that HTTP/2 has.
+/// A header block that with its head just fits a buffer of the usual size, so that it is kept until it is whole.
 pub(crate) const LARGE_FRAME: u32 = 16_000;
-const LARGEST_FRAME: u32 = (1 << 24) - 1;
 
 /// Overload comes in these steps, each with so many times the requests that the buffers are enough for.
 pub(crate) const LOADS: [f64; 5] = [1.0, 1.2, 2.0, LOAD_MAX, 1.0];
@@ -139,7 +138,7 @@ fn band(name: Name, count: usize, options: &Options) -> Band {
         Name::Partial257 => partial(257),
         Name::Partial1025 => partial(1025),
         Name::Partial4097 => partial(4097),
-        Name::Announce => Habit::Partial { bytes: 100, length: LARGEST_FRAME },
+        Name::Announce => Habit::Partial { bytes: 100, length: backend::LARGEST_FRAME },
         Name::SlowReaders => Habit::SlowReader,
         Name::Flood | Name::Overload | Name::All => Habit::Requests { pause_max: Duration::ZERO },
         Name::Leave => Habit::Leaver { pause: each(count, CONNECTS_PER_SECOND) },

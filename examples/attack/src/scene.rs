@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::attackers::{Aim, Attackers, Tally};
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::options::Options;
 use crate::plan::{self, Band, LOADS, Name, honest_source, load};
 
@@ -30,11 +30,6 @@ const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
-
-/// Bodies that the server behind the relay is asked for: what answers a request, and what more than fills the sockets
-/// of who does not read.
-const SMALL: &str = "/bytes/100";
-const LARGE: &str = "/bytes/65536";
 
 /// Connections of the relay beyond the attackers' and the honest clients': those that it has not yet seen closed.
 const SPARE_CONNECTIONS: usize = 8000;
@@ -150,8 +145,11 @@ struct Played {
 
 impl Stage<'_> {
     fn new(options: &Options, name: Name, target: SocketAddr) -> Stage<'_> {
-        let [small, large] =
-            if options.target.is_some() { [&options.path; 2].map(String::as_str) } else { [SMALL, LARGE] };
+        let [small, large] = if options.target.is_some() {
+            [&options.path; 2].map(String::as_str)
+        } else {
+            [backend::SMALL, backend::LARGE]
+        };
         let aim = Aim { target, small: small.into(), large: large.into() };
         let (log, is_over) = (Log::default(), Arc::new(AtomicBool::new(false)));
         Stage { options, name, aim, tally: Arc::default(), log, is_over, clients: JoinSet::new() }

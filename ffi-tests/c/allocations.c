@@ -166,6 +166,7 @@ int main(void) {
     }
   }
   CHECK_NUMBER(counted_allocations(), allocated);
+  CHECK_NUMBER(counted_refused(), 0);
   CHECK_NUMBER(counted_frees(), 0);
 
   /* The run went everywhere, or it shows nothing. */
@@ -181,10 +182,12 @@ int main(void) {
   /* All of it is given back, piece by piece. */
   CHECK_NUMBER(counted_frees(), allocated);
 
-  /* So it is if there is no such memory. */
-  demuxbuf_pool_config_init(&config, 1u << 23, 1);
+  /* So it is if there is no such memory: the system has refused the arena, and what was had besides is given back. */
+  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1u << 23, 1), DEMUXBUF_OK);
   config.buffer_bytes = 1u << 24;
   CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_ERR_NO_MEMORY);
+  CHECK_NUMBER(counted_refused(), 1);
+  CHECK(counted_allocations() > allocated);
   CHECK_NUMBER(counted_frees(), counted_allocations());
   return check_end();
 }

@@ -25,11 +25,14 @@ void __real_demuxbuf_pool_free(demuxbuf_pool *);
 void __real_demuxbuf_shards_free(demuxbuf_shards *);
 
 static atomic_ulong allocations, frees;
+static atomic_ulong refused;
 /* This thread is inside a call that makes or frees. */
 static _Thread_local int is_allowed;
+/* What this thread had. */
+static _Thread_local unsigned long own;
 /* For the one thread of a test that refuses. */
 static int refuses, refuses_for_ever;
-static unsigned long succeed_left, refused;
+static unsigned long succeed_left;
 
 unsigned long counted_allocations(void) {
   return allocations;
@@ -43,12 +46,11 @@ void counted_refuse(unsigned long succeed, int for_ever) {
   refuses = 1;
   refuses_for_ever = for_ever;
   succeed_left = succeed;
-  refused = 0;
 }
 
 unsigned long counted_refused(void) {
   refuses = 0;
-  return refused;
+  return atomic_exchange(&refused, 0);
 }
 
 static void must_be_allowed(const char *function) {
@@ -74,8 +76,17 @@ static int is_refused(const char *function) {
   return 1;
 }
 
+static void count(int is_had) {
+  if (is_had) {
+    allocations++;
+    own++;
+  } else {
+    refused++;
+  }
+}
+
 static void *had(void *place) {
-  allocations += place != NULL;
+  count(place != NULL);
   return place;
 }
 
@@ -92,7 +103,9 @@ void *__wrap_realloc(void *place, size_t bytes) {
     return NULL;
   }
   void *moved = __real_realloc(place, bytes);
-  allocations += place == NULL && moved != NULL;
+  if (place == NULL || moved == NULL) {
+    count(moved != NULL);
+  }
   return moved;
 }
 
@@ -101,7 +114,7 @@ int __wrap_posix_memalign(void **place, size_t alignment, size_t bytes) {
     return ENOMEM;
   }
   int status = __real_posix_memalign(place, alignment, bytes);
-  allocations += status == 0;
+  count(status == 0);
   return status;
 }
 
@@ -113,7 +126,7 @@ void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
 #define NO_MAPPING ((void *)-1)
 
 static void *mapped(void *place) {
-  allocations += place != NO_MAPPING;
+  count(place != NO_MAPPING);
   return place;
 }
 
@@ -137,26 +150,36 @@ void __wrap_free(void *place) {
   __real_free(place);
 }
 
-int32_t __wrap_demuxbuf_pool_new(const demuxbuf_pool_config *config, demuxbuf_pool **pool, char *message, size_t bytes) {
+/* Begins a call that makes a pool; returns what this thread had before. */
+static unsigned long begin_making(void) {
   is_allowed++;
-  int32_t status = __real_demuxbuf_pool_new(config, pool, message, bytes);
+  return own;
+}
+
+/* Ends it. A pool is never made of nothing: if none of it was seen, nor would be what other calls ask. */
+static int32_t end_making(int32_t status, unsigned long before) {
   is_allowed--;
+  if (status == DEMUXBUF_OK && own == before) {
+    fprintf(stderr, "the library made a pool, and none of its allocations was seen\n");
+    abort();
+  }
   return status;
+}
+
+int32_t __wrap_demuxbuf_pool_new(const demuxbuf_pool_config *config, demuxbuf_pool **pool, char *message, size_t bytes) {
+  const unsigned long before = begin_making();
+  return end_making(__real_demuxbuf_pool_new(config, pool, message, bytes), before);
 }
 
 int32_t __wrap_demuxbuf_shards_new(const demuxbuf_pool_config *config, uint32_t threads, demuxbuf_shards **shards,
                                    char *message, size_t bytes) {
-  is_allowed++;
-  int32_t status = __real_demuxbuf_shards_new(config, threads, shards, message, bytes);
-  is_allowed--;
-  return status;
+  const unsigned long before = begin_making();
+  return end_making(__real_demuxbuf_shards_new(config, threads, shards, message, bytes), before);
 }
 
 int32_t __wrap_demuxbuf_shards_pool(const demuxbuf_shards *shards, uint32_t index, demuxbuf_pool **pool) {
-  is_allowed++;
-  int32_t status = __real_demuxbuf_shards_pool(shards, index, pool);
-  is_allowed--;
-  return status;
+  const unsigned long before = begin_making();
+  return end_making(__real_demuxbuf_shards_pool(shards, index, pool), before);
 }
 
 void __wrap_demuxbuf_pool_free(demuxbuf_pool *pool) {

@@ -3,6 +3,7 @@
 use demuxbuf_ffi_tests::Program;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -93,6 +94,13 @@ impl Relay {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The file descriptors that it has open.
+    pub(crate) fn descriptors(&self) -> BTreeSet<usize> {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the relay runs");
+        let names = entries.map(|entry| entry.expect("the relay runs").file_name());
+        names.map(|name| name.to_str().and_then(|name| name.parse().ok()).expect("a number")).collect()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

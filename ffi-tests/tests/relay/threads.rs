@@ -4,8 +4,10 @@ use super::crowd::{hold_on, serve_once};
 use super::frames::*;
 use super::harness::*;
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -74,15 +76,23 @@ fn one_thread_does_not_share_its_port_and_several_take_no_tenants() {
     assert!(message.contains("--tenant is \"address\"; allowed is none with --threads 2"), "{message}");
 }
 
-#[test]
-fn a_relay_that_cannot_start_all_its_threads_says_why_and_ends() {
+/// The descriptors that a relay with so many threads has, once it listens.
+fn descriptors_of(threads: usize) -> BTreeSet<usize> {
+    let nobody = "127.0.0.1:1".parse().expect("an address");
+    let relay = Relay::start_as(Command::new(program()), nobody, &["--threads", &threads.to_string()]);
+    let descriptors = relay.descriptors();
+    relay.stop();
+    descriptors
+}
+
+/// The first of these limits with which a relay with so many threads starts; it says why it does not with those before.
+fn enough_descriptors(threads: usize, limits: Range<usize>) -> usize {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    // From too few descriptors for anything to just enough for the last thread.
-    for (refusals, descriptors) in (8..100).enumerate() {
-        let log = folder.path().join(descriptors.to_string());
+    for limit in limits {
+        let log = folder.path().join(limit.to_string());
         let mut few = Command::new("sh");
-        few.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]).arg(program());
-        few.args(["--quiet", "--backend", "127.0.0.1:1", "--threads", "8"]);
+        few.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(program());
+        few.args(["--quiet", "--backend", "127.0.0.1:1", "--threads", &threads.to_string()]);
         let mut child =
             few.stdout(Stdio::piped()).stderr(File::create(&log).expect("a file")).spawn().expect("sh starts");
         let mut said = String::new();
@@ -90,13 +100,26 @@ fn a_relay_that_cannot_start_all_its_threads_says_why_and_ends() {
         BufReader::new(stdout).read_line(&mut said).expect("it says where it listens, or ends");
         if !said.is_empty() {
             kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
-            assert_eq!(child.wait().expect("it ends").code(), Some(0), "{descriptors}");
-            assert!(refusals > 16, "the last threads were never without a descriptor");
-            return;
+            assert_eq!(child.wait().expect("it ends").code(), Some(0), "{limit}");
+            return limit;
         }
-        assert_eq!(child.wait().expect("it ends").code(), Some(1), "{descriptors}");
+        assert_eq!(child.wait().expect("it ends").code(), Some(1), "{limit}");
         let message = std::fs::read_to_string(&log).expect("text");
-        assert!(message.contains("h2relay: ") && message.contains("Too many open files"), "{descriptors}: {message}");
+        assert!(message.contains("h2relay: ") && message.contains("Too many open files"), "{limit}: {message}");
     }
     panic!("it never started");
+}
+
+#[test]
+fn a_relay_that_cannot_start_all_its_threads_says_why_and_ends() {
+    const THREADS: usize = 8;
+    // Those of all threads but the first. Some numbers in between may belong to who started this test.
+    let (first, all) = (descriptors_of(1), descriptors_of(THREADS));
+    let more: BTreeSet<_> = all.difference(&first).collect();
+    assert!(more.len() >= 2 * (THREADS - 1), "each thread has a loop and a socket of its own: {first:?} {all:?}");
+    let last = **more.last().expect("they have some");
+    // From just enough for one thread on, each of these is missing once.
+    let enough = enough_descriptors(1, 6..last);
+    assert!((7..=last - more.len() + 1).contains(&enough), "{enough} are enough for one thread: {first:?} {all:?}");
+    assert_eq!(enough_descriptors(THREADS, enough..100), last + 1, "{all:?}");
 }

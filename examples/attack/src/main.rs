@@ -19,8 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use demuxbuf_demo::{descriptors, relay};
-use tokio::signal::unix::{SignalKind, signal};
+use demuxbuf_demo::{descriptors, interruptible, relay};
 
 use crate::options::{Command, Options};
 use crate::plan::Name;
@@ -30,9 +29,6 @@ use crate::scene::Scene;
 /// Descriptors beside those of the attackers, for each honest client and for everything else.
 const DESCRIPTORS_PER_CLIENT: usize = 4;
 const SPARE_DESCRIPTORS: usize = 64;
-
-/// What a shell reports for a program that was interrupted.
-const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -56,18 +52,9 @@ fn attack(options: &Options) -> Result<ExitCode, String> {
     } else {
         None
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("no event loop: {error}"))?;
-    // An interrupt drops the attack, and with it all that it started.
-    let Some(scenes) = runtime.block_on(async {
-        tokio::select! {
-            scenes = all(options, program.as_deref()) => scenes.map(Some),
-            interrupted = interrupt() => interrupted.map(|()| None),
-        }
-    })?
-    else {
+    let Some(scenes) = interruptible::run(all(options, program.as_deref()))? else {
         eprintln!("attack: interrupted");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(ExitCode::from(interruptible::INTERRUPTED));
     };
     let report = Report::new(options, scenes);
     let places = output.write(&report, &picture::draw(&report)?)?;
@@ -94,15 +81,4 @@ async fn all(options: &Options, program: Option<&Path>) -> Result<Vec<Scene>, St
         scenes.push(scene.map_err(|error| format!("{}: {error}", name.text()))?);
     }
     Ok(scenes)
-}
-
-/// Waits for Ctrl-C or a request to end.
-async fn interrupt() -> Result<(), String> {
-    let handler = |kind| signal(kind).map_err(|error| format!("signals: {error}"));
-    let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
 }

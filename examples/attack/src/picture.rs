@@ -1,32 +1,19 @@
 //! The picture: one attack after the other on one axis of time, with what honest clients get and what the relay holds.
 
+use demuxbuf_demo::drawing::{
+    self, Area, BLUE, Drawn, FAINT_TEXT, SHADE, SIDE_PIXELS, TEXT, VERMILION, draw_grid, letters,
+};
 use demuxbuf_demo::text::{counted, thousands};
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::report::{Attack, Report};
 
 const SIZE: (u32, u32) = (1600, 1060);
 const HEAD_PIXELS: u32 = 110;
-const SIDE_PIXELS: i32 = 30;
 
 /// Each dot stands for the slowest request that was begun in so many seconds, each line for how many were.
 const SLOWEST_OF_S: f64 = 0.1;
 const BEGUN_OF_S: f64 = 0.25;
-
-const FONT: &str = "sans-serif";
-const TEXT: RGBColor = RGBColor(34, 34, 34);
-const FAINT_TEXT: RGBColor = RGBColor(96, 96, 96);
-const GRID: RGBColor = RGBColor(222, 222, 222);
-const SHADE: RGBColor = RGBColor(241, 239, 232);
-
-/// Of the palette of Okabe and Ito, told apart with every kind of colour blindness.
-const BLUE: RGBColor = RGBColor(0, 114, 178);
-const VERMILION: RGBColor = RGBColor(213, 94, 0);
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// One of the diagrams; each line is drawn for one attack.
 struct Panel {
@@ -39,22 +26,24 @@ struct Panel {
 
 /// The picture as SVG.
 pub(crate) fn draw(report: &Report) -> Result<String, String> {
-    let mut picture = String::new();
-    draw_into(&mut picture, report).map_err(|error| format!("the picture cannot be drawn: {error}"))?;
-    Ok(picture)
-}
-
-fn draw_into(picture: &mut String, report: &Report) -> Drawn {
-    let root = SVGBackend::with_string(picture, SIZE).into_drawing_area();
-    root.fill(&WHITE)?;
-    let (head, diagrams) = root.split_vertically(HEAD_PIXELS);
-    draw_head(&head, report)?;
-    let panels = panels(report);
-    for (position, (area, panel)) in diagrams.split_evenly((panels.len(), 1)).iter().zip(&panels).enumerate() {
-        draw_panel(area, panel, report, position)?;
-    }
-    root.present()?;
-    Ok(())
+    let title = format!("{} against {}", counted(report.connections, "hostile connection"), report.target);
+    let served: u64 = report.attacks.iter().map(|attack| attack.sum(|part| part.served)).sum();
+    let sent: u64 = report.attacks.iter().map(|attack| attack.sum(|part| part.sent)).sum();
+    let shed: u64 = report.attacks.iter().map(Attack::honest_shed).sum();
+    let subtitle = format!(
+        "{}: {} of {} requests served, {} shed. Time in seconds; shaded: all attackers are there.",
+        counted(report.honest_clients, "honest client"),
+        thousands(served),
+        thousands(sent),
+        counted(shed as usize, "connection")
+    );
+    drawing::draw(SIZE, HEAD_PIXELS, [&title, &subtitle], |_, diagrams| {
+        let panels = panels(report);
+        for (position, (area, panel)) in diagrams.split_evenly((panels.len(), 1)).iter().zip(&panels).enumerate() {
+            draw_panel(area, panel, report, position)?;
+        }
+        Ok(())
+    })
 }
 
 /// When each attack begins on the common axis, and when the last one ends.
@@ -125,26 +114,9 @@ fn shift(begin: f64, line: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     line.into_iter().map(|(time_s, value)| (begin + time_s, value)).collect()
 }
 
-fn draw_head(area: &Area, report: &Report) -> Drawn {
-    let title = format!("{} against {}", counted(report.connections, "hostile connection"), report.target);
-    area.draw_text(&title, &style(30, &TEXT, HPos::Left), (SIDE_PIXELS, 34))?;
-    let served: u64 = report.attacks.iter().map(|attack| attack.sum(|part| part.served)).sum();
-    let sent: u64 = report.attacks.iter().map(|attack| attack.sum(|part| part.sent)).sum();
-    let shed: u64 = report.attacks.iter().map(Attack::honest_shed).sum();
-    let subtitle = format!(
-        "{}: {} of {} requests served, {} shed. Time in seconds; shaded: all attackers are there.",
-        counted(report.honest_clients, "honest client"),
-        thousands(served),
-        thousands(sent),
-        counted(shed as usize, "connection")
-    );
-    area.draw_text(&subtitle, &style(19, &FAINT_TEXT, HPos::Left), (SIDE_PIXELS, 74))?;
-    Ok(())
-}
-
 fn draw_panel(area: &Area, panel: &Panel, report: &Report, position: usize) -> Drawn {
     let area = area.margin(0, 0, SIDE_PIXELS, SIDE_PIXELS);
-    area.draw_text(panel.title, &style(20, &TEXT, HPos::Left), (0, 10))?;
+    area.draw_text(panel.title, &letters(20, &TEXT), (0, 10))?;
     let (begins, end) = begins(report);
     let mut chart = ChartBuilder::on(&area)
         .margin_top(44)
@@ -156,17 +128,13 @@ fn draw_panel(area: &Area, panel: &Panel, report: &Report, position: usize) -> D
         Rectangle::new([(begin + attack.complete_s, 0.0), (begin + attack.left_s, panel.top)], SHADE.filled())
     });
     chart.draw_series(shades)?;
-    let mut mesh = chart.configure_mesh();
-    mesh.light_line_style(TRANSPARENT).bold_line_style(GRID).axis_style(FAINT_TEXT);
-    mesh.x_labels(20).y_labels(5).x_label_formatter(&label).y_label_formatter(&label).disable_x_mesh();
-    mesh.label_style((FONT, 15, &TEXT)).axis_desc_style((FONT, 16, &FAINT_TEXT)).y_desc(panel.unit);
-    mesh.draw()?;
+    draw_grid(&mut chart, panel.unit, None)?;
     for (begin, attack) in begins.iter().zip(&report.attacks) {
         chart.draw_series(LineSeries::new([(*begin, 0.0), (*begin, panel.top)], FAINT_TEXT.stroke_width(1)))?;
         if position == 0 {
             let above = (begin + 0.1, panel.top);
             chart.draw_series([
-                EmptyElement::at(above) + Text::new(attack.name.clone(), (0, -10), style(15, &TEXT, HPos::Left))
+                EmptyElement::at(above) + Text::new(attack.name.clone(), (0, -10), letters(15, &TEXT))
             ])?;
         }
     }
@@ -175,13 +143,4 @@ fn draw_panel(area: &Area, panel: &Panel, report: &Report, position: usize) -> D
     }
     chart.draw_series(panel.dots.iter().map(|dot| Circle::new(*dot, 2, VERMILION.filled())))?;
     Ok(())
-}
-
-/// Ticks between whole numbers get no label.
-fn label(value: &f64) -> String {
-    if value.fract().abs() < 1e-9 { thousands(*value as u64) } else { String::new() }
-}
-
-fn style(size: u32, colour: &RGBColor, horizontal: HPos) -> TextStyle<'static> {
-    (FONT, size).into_font().color(colour).pos(Pos::new(horizontal, VPos::Center))
 }

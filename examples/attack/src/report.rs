@@ -1,10 +1,8 @@
 //! What was seen, as figures, and what all of it says about the honest clients.
 
-use std::time::Duration;
-
-use demuxbuf_demo::honest::{Attempt, Outcome, PATIENCE};
+use demuxbuf_demo::honest::{Attempt, PATIENCE};
+use demuxbuf_demo::requests::{Requests, milliseconds};
 use demuxbuf_demo::text::{counted, thousands};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -61,24 +59,6 @@ pub(crate) struct Attack {
     pub(crate) samples: Vec<Point>,
     /// Every honest request: when it was begun and how long it took, in seconds and milliseconds.
     pub(crate) requests: Vec<(f64, f64)>,
-}
-
-/// Requests of one part of an attack.
-#[derive(Debug, Serialize)]
-pub(crate) struct Requests {
-    pub(crate) sent: u64,
-    pub(crate) served: u64,
-    pub(crate) timed_out: u64,
-    /// Their connection was closed with the reason that too much was asked for.
-    pub(crate) shed: u64,
-    /// Their connection was closed otherwise, or the answer was wrong.
-    pub(crate) lost: u64,
-    /// Over all requests; one that was not served counts as the time limit, else starved clients would not show.
-    pub(crate) p50_ms: f64,
-    pub(crate) p90_ms: f64,
-    pub(crate) p99_ms: f64,
-    pub(crate) max_ms: f64,
-    pub(crate) first_failure: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -143,7 +123,7 @@ impl Attack {
         let since = |moment: Instant| (moment - times.began).as_secs_f64();
         let requests = |from: Instant, until: Instant| {
             let is_inside = |attempt: &&Attempt| (from..until).contains(&attempt.began);
-            Requests::new(scene.attempts.iter().filter(is_inside))
+            Requests::count(scene.attempts.iter().filter(is_inside))
         };
         let recovered = scene::recovered(&scene.attempts, options.honest, times.left);
         let [before, coming] = [requests(times.began, times.attacked), requests(times.attacked, times.complete)];
@@ -171,7 +151,7 @@ impl Attack {
             relay: Relay::new(&scene),
             loads: scene.loads.iter().map(LoadStep::new).collect(),
             samples: scene.samples.iter().map(|sample| Point::new(sample, since(sample.at))).collect(),
-            requests: scene.attempts.iter().map(|one| (since(one.began), milliseconds(counts_as(one)))).collect(),
+            requests: scene.attempts.iter().map(|one| (since(one.began), milliseconds(one.counts_as()))).collect(),
         }
     }
 
@@ -190,7 +170,7 @@ impl Attack {
 
     /// As [`honest_shed`](Attack::honest_shed), for those that were closed otherwise.
     pub(crate) fn honest_lost(&self) -> u64 {
-        self.sum(|part| part.lost) + self.loads.iter().map(|load| load.lost).sum::<u64>()
+        self.sum(|part| part.failed) + self.loads.iter().map(|load| load.lost).sum::<u64>()
     }
 
     /// What is wrong with what the honest got, a sentence for each.
@@ -226,44 +206,6 @@ impl Attack {
             );
         }
         complaints
-    }
-}
-
-/// How long a request took; one that was not served counts as the time limit.
-fn counts_as(attempt: &Attempt) -> Duration {
-    if attempt.outcome == Outcome::Served { attempt.lasted } else { PATIENCE }
-}
-
-impl Requests {
-    fn new<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> Requests {
-        let mut latency_us = Histogram::<u64>::new(3).expect("three digits are allowed");
-        let (mut served, mut timed_out, mut shed, mut lost, mut first_failure) = (0, 0, 0, 0, None);
-        for attempt in attempts {
-            latency_us.record(counts_as(attempt).as_micros() as u64).expect("it grows with what is recorded");
-            match &attempt.outcome {
-                Outcome::Served => served += 1,
-                Outcome::TimedOut => timed_out += 1,
-                Outcome::Shed => shed += 1,
-                Outcome::Failed(why) => {
-                    lost += 1;
-                    first_failure.get_or_insert_with(|| why.clone());
-                }
-            }
-        }
-        let quantile_ms = |part| latency_us.value_at_quantile(part) as f64 / 1e3;
-        let [p50_ms, p90_ms, p99_ms, max_ms] = [0.5, 0.9, 0.99, 1.0].map(quantile_ms);
-        Requests {
-            sent: latency_us.len(),
-            served,
-            timed_out,
-            shed,
-            lost,
-            p50_ms,
-            p90_ms,
-            p99_ms,
-            max_ms,
-            first_failure,
-        }
     }
 }
 
@@ -303,12 +245,8 @@ impl Point {
         Point {
             time_s,
             attackers: sample.attackers,
-            buffers_in_use: relay.map(|relay| relay.buffers - relay.free),
+            buffers_in_use: relay.map(|relay| relay.in_use()),
             waiting: relay.map(|relay| relay.waiting),
         }
     }
-}
-
-pub(crate) fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }

@@ -289,7 +289,7 @@ impl Watch {
     fn line(&self) -> String {
         let sample = self.samples.last().expect("one was taken");
         let relay = sample.relay.map_or(String::new(), |(relay, _)| {
-            let (in_use, waiting, shed) = (relay.buffers - relay.free, relay.waiting, relay.shed);
+            let (in_use, waiting, shed) = (relay.in_use(), relay.waiting, relay.shed);
             format!(" | {in_use} of {} buffers in use | {waiting} waiting | {shed} shed", relay.buffers)
         });
         format!("{}: {} attackers connected{relay}", self.name.text(), sample.attackers)

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use demuxbuf_demo::requests::Requests;
 use demuxbuf_demo::text::{counted, thousands};
 
-use crate::report::{Attack, Report, Requests};
+use crate::report::{Attack, Report};
 
 /// The table; its last line has no line end.
 pub(crate) fn table(report: &Report) -> String {
@@ -41,12 +42,13 @@ pub(crate) fn table(report: &Report) -> String {
 
 fn line(attack: &Attack) -> String {
     let Requests { served, sent, p50_ms, p99_ms, max_ms, .. } = attack.during;
+    let [p50, p99, max] = [p50_ms, p99_ms, max_ms].map(|time| time.map_or("-".into(), |time| format!("{time:.1}")));
     let after = attack.full_service_after_ms.map_or("never".into(), |after| format!("{after:.0} ms"));
     let passed = attack.relay.as_ref();
     let passed =
         passed.map_or("-".into(), |relay| format!("{:>5} of {}", relay.passed_peak, thousands(relay.passed_max)));
     format!(
-        "{:<12} {:>6}      | {:>6} of {:<6}  {p50_ms:>8.1} {p99_ms:>8.1} {max_ms:>8.1}   | {:>4} {:>5} | {:>6} {:>5} | {after:>7} | {passed}",
+        "{:<12} {:>6}      | {:>6} of {:<6}  {p50:>8} {p99:>8} {max:>8}   | {:>4} {:>5} | {:>6} {:>5} | {after:>7} | {passed}",
         attack.name,
         thousands(attack.attackers),
         thousands(served),

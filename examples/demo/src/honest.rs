@@ -1,7 +1,6 @@
 //! Clients that do what clients do: connect, send request after request, check every byte of the answers, and now and
 //! then connect anew.
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -68,17 +67,6 @@ pub enum Outcome {
     Failed(String),
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Outcome::Served => text.write_str("served"),
-            Outcome::TimedOut => write!(text, "no answer within {} s", PATIENCE.as_secs()),
-            Outcome::Shed => text.write_str("the connection was shed"),
-            Outcome::Failed(why) => text.write_str(why),
-        }
-    }
-}
-
 /// One request, from when its client began it; connecting is part of it.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -90,6 +78,13 @@ pub struct Attempt {
     pub lasted: Duration,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+impl Attempt {
+    /// How long it took; one that was not served counts as the client's patience, else starved clients would not show.
+    pub fn counts_as(&self) -> Duration {
+        if self.outcome == Outcome::Served { self.lasted } else { PATIENCE }
+    }
 }
 
 /// All requests of all clients so far.

@@ -2,9 +2,12 @@
 //! answer, the descriptors that so many connections take, and how it is told what happened.
 
 pub mod descriptors;
+pub mod drawing;
 pub mod honest;
+pub mod interruptible;
 pub mod output;
 pub mod progress;
 pub mod relay;
+pub mod requests;
 pub mod server;
 pub mod text;

@@ -15,17 +15,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use demuxbuf_demo::{descriptors, relay};
-use tokio::signal::unix::{SignalKind, signal};
+use demuxbuf_demo::{descriptors, interruptible, relay};
 
 use crate::options::Options;
 use crate::report::Report;
 
-/// The largest residue that the second run parks, and the most that the relay allows.
+/// The largest residue that the second run parks; every attacker leaves less.
 const PARK_BYTES: u32 = 64;
-
-/// What a shell reports for a program that was interrupted.
-const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -45,18 +41,9 @@ fn demonstrate(options: &Options) -> Result<ExitCode, String> {
     output.prepare()?;
     eprintln!("building the library and h2relay");
     let program = relay::build()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("no event loop: {error}"))?;
-    // An interrupt drops both runs, and with them all that they started.
-    let Some(runs) = runtime.block_on(async {
-        tokio::select! {
-            runs = both(options, &program) => runs.map(Some),
-            interrupted = interrupt() => interrupted.map(|()| None),
-        }
-    })?
-    else {
+    let Some(runs) = interruptible::run(both(options, &program))? else {
         eprintln!("demo: interrupted");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(ExitCode::from(interruptible::INTERRUPTED));
     };
     let report = Report::new(options, runs);
     let places = output.write(&report, &picture::draw(&report)?)?;
@@ -68,15 +55,4 @@ async fn both(options: &Options, program: &Path) -> Result<[run::Run; 2], String
     let off = run::run(options, program, 0).await.map_err(|error| format!("parking off: {error}"))?;
     let on = run::run(options, program, PARK_BYTES).await.map_err(|error| format!("parking on: {error}"))?;
     Ok([off, on])
-}
-
-/// Waits for Ctrl-C or a request to end.
-async fn interrupt() -> Result<(), String> {
-    let handler = |kind| signal(kind).map_err(|error| format!("signals: {error}"));
-    let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
 }

@@ -1,30 +1,20 @@
 //! The picture: buffers in use, waiters and requests served over time, both runs on the same scales.
 
+use demuxbuf_demo::drawing::{
+    self, Area, BLUE, Drawn, FAINT_TEXT, GRID, SHADE, SIDE_PIXELS, TEXT, VERMILION, draw_grid, letters,
+};
 use demuxbuf_demo::text::{counted, thousands};
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::report::{Report, RunReport};
 
 const SIZE: (u32, u32) = (1200, 1080);
 const HEAD_PIXELS: u32 = 130;
-const SIDE_PIXELS: i32 = 30;
 
-const FONT: &str = "sans-serif";
-const TEXT: RGBColor = RGBColor(34, 34, 34);
-const FAINT_TEXT: RGBColor = RGBColor(96, 96, 96);
-const GRID: RGBColor = RGBColor(222, 222, 222);
-const SHADE: RGBColor = RGBColor(241, 239, 232);
-
-/// Vermilion and blue of the palette of Okabe and Ito are told apart with every kind of colour blindness, and in grey
-/// by their width: the first run is drawn broad and the second narrow on top of it, so that both show where they
-/// coincide.
-const COLOURS: [RGBColor; 2] = [RGBColor(213, 94, 0), RGBColor(0, 114, 178)];
+/// In grey they are told apart by their width: the first run is drawn broad and the second narrow on top of it, so that
+/// both show where they coincide.
+const COLOURS: [RGBColor; 2] = [VERMILION, BLUE];
 const WIDTHS: [u32; 2] = [6, 3];
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// One of the three diagrams.
 struct Panel {
@@ -39,23 +29,21 @@ struct Panel {
 
 /// The picture as SVG.
 pub(crate) fn draw(report: &Report) -> Result<String, String> {
-    let mut picture = String::new();
-    draw_into(&mut picture, report).map_err(|error| format!("the picture cannot be drawn: {error}"))?;
-    Ok(picture)
-}
-
-fn draw_into(picture: &mut String, report: &Report) -> Drawn {
-    let root = SVGBackend::with_string(picture, SIZE).into_drawing_area();
-    root.fill(&WHITE)?;
-    let (head, diagrams) = root.split_vertically(HEAD_PIXELS);
-    draw_head(&head, report)?;
-    let panels = panels(report);
-    let last = panels.len() - 1;
-    for (position, (area, panel)) in diagrams.split_evenly((panels.len(), 1)).iter().zip(&panels).enumerate() {
-        draw_panel(area, panel, report, position == last)?;
-    }
-    root.present()?;
-    Ok(())
+    let title =
+        format!("{} on {}", counted(report.connections, "half-sent frame"), counted(report.buffers, "receive buffer"));
+    let subtitle = format!(
+        "Each attacker sends part of a frame and stays. Served under attack: {}.",
+        report.runs.each_ref().map(served_under_attack).join(", ")
+    );
+    drawing::draw(SIZE, HEAD_PIXELS, [&title, &subtitle], |head, diagrams| {
+        draw_legend(head, report)?;
+        let panels = panels(report);
+        let last = panels.len() - 1;
+        for (position, (area, panel)) in diagrams.split_evenly((panels.len(), 1)).iter().zip(&panels).enumerate() {
+            draw_panel(area, panel, report, position == last)?;
+        }
+        Ok(())
+    })
 }
 
 fn panels(report: &Report) -> [Panel; 3] {
@@ -100,24 +88,16 @@ fn served_per_second(run: &RunReport) -> Vec<(f64, f64)> {
     run.samples.windows(2).map(rate).collect()
 }
 
-fn draw_head(area: &Area, report: &Report) -> Drawn {
-    let title =
-        format!("{} on {}", counted(report.connections, "half-sent frame"), counted(report.buffers, "receive buffer"));
-    area.draw_text(&title, &style(30, &TEXT, HPos::Left), (SIDE_PIXELS, 34))?;
-    let subtitle = format!(
-        "Each attacker sends part of a frame and stays. Served under attack: {}.",
-        report.runs.each_ref().map(served_under_attack).join(", ")
-    );
-    area.draw_text(&subtitle, &style(18, &FAINT_TEXT, HPos::Left), (SIDE_PIXELS, 70))?;
+fn draw_legend(area: &Area, report: &Report) -> Drawn {
     let mut left = SIDE_PIXELS;
     for (run, (colour, width)) in report.runs.iter().zip(COLOURS.iter().zip(WIDTHS)) {
         area.draw(&PathElement::new([(left, 106), (left + 44, 106)], colour.stroke_width(width)))?;
-        area.draw_text(run.name, &style(18, &TEXT, HPos::Left), (left + 54, 106))?;
+        area.draw_text(run.name, &letters(18, &TEXT), (left + 54, 106))?;
         left += 190;
     }
     area.draw(&Rectangle::new([(left, 96), (left + 44, 116)], SHADE.filled()))?;
     area.draw(&Rectangle::new([(left, 96), (left + 44, 116)], GRID.stroke_width(1)))?;
-    area.draw_text("attackers connected", &style(18, &TEXT, HPos::Left), (left + 54, 106))?;
+    area.draw_text("attackers connected", &letters(18, &TEXT), (left + 54, 106))?;
     Ok(())
 }
 
@@ -128,7 +108,7 @@ fn served_under_attack(run: &RunReport) -> String {
 
 fn draw_panel(area: &Area, panel: &Panel, report: &Report, is_last: bool) -> Drawn {
     let area = area.margin(0, 0, SIDE_PIXELS, SIDE_PIXELS);
-    area.draw_text(&panel.title, &style(20, &TEXT, HPos::Left), (0, 12))?;
+    area.draw_text(&panel.title, &letters(20, &TEXT), (0, 12))?;
     let highest = panel.lines.iter().flatten().map(|point| point.1).fold(panel.least_top, f64::max);
     let (end, top) = (report.seconds, highest * 1.12);
     let mut chart = ChartBuilder::on(&area)
@@ -141,18 +121,10 @@ fn draw_panel(area: &Area, panel: &Panel, report: &Report, is_last: bool) -> Dra
     // The earlier of the two begins; they differ by a few milliseconds.
     let attack = report.runs.iter().map(|run| run.attack_began_s).fold(end, f64::min);
     chart.draw_series([Rectangle::new([(attack, 0.0), (end, top)], SHADE.filled())])?;
-    let mut mesh = chart.configure_mesh();
-    mesh.light_line_style(TRANSPARENT).bold_line_style(GRID).axis_style(FAINT_TEXT);
-    mesh.x_labels(16).y_labels(6).x_label_formatter(&label).y_label_formatter(&label);
-    mesh.label_style((FONT, 16, &TEXT)).axis_desc_style((FONT, 17, &FAINT_TEXT)).y_desc(panel.unit);
-    if is_last {
-        mesh.x_desc("seconds since the run began");
-    }
-    mesh.draw()?;
+    draw_grid(&mut chart, panel.unit, is_last.then_some("seconds since the run began"))?;
     if let Some((height, name)) = &panel.bound {
         chart.draw_series(DashedLineSeries::new([(0.0, *height), (end, *height)], 6, 5, FAINT_TEXT.stroke_width(1)))?;
-        let above =
-            EmptyElement::at((0.0, *height)) + Text::new(name.clone(), (8, -11), style(15, &FAINT_TEXT, HPos::Left));
+        let above = EmptyElement::at((0.0, *height)) + Text::new(name.clone(), (8, -11), letters(15, &FAINT_TEXT));
         chart.draw_series([above])?;
     }
     for (line, (colour, width)) in panel.lines.iter().zip(COLOURS.iter().zip(WIDTHS)) {
@@ -160,13 +132,4 @@ fn draw_panel(area: &Area, panel: &Panel, report: &Report, is_last: bool) -> Dra
         chart.draw_series(LineSeries::new(inside, colour.stroke_width(width)))?;
     }
     Ok(())
-}
-
-/// Ticks between whole numbers of buffers, connections or requests get no label.
-fn label(value: &f64) -> String {
-    if value.fract().abs() < 1e-9 { thousands(*value as u64) } else { String::new() }
-}
-
-fn style(size: u32, colour: &RGBColor, horizontal: HPos) -> TextStyle<'static> {
-    (FONT, size).into_font().color(colour).pos(Pos::new(horizontal, VPos::Center))
 }

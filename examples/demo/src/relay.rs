@@ -56,6 +56,13 @@ pub struct Statistics {
     pub shed: u64,
 }
 
+impl Statistics {
+    /// Buffers in use.
+    pub fn in_use(&self) -> u64 {
+        self.buffers - self.free
+    }
+}
+
 /// A running relay; dropping it ends it.
 #[derive(Debug)]
 pub struct Relay {

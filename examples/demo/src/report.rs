@@ -1,16 +1,14 @@
 //! What was seen, as figures: the report in JSON, and what all of it says about the honest clients.
 
-use std::time::Duration;
-
-use demuxbuf_demo::honest::{Attempt, Outcome, PATIENCE};
+use demuxbuf_demo::honest::{Attempt, PATIENCE};
+use demuxbuf_demo::relay::Statistics;
+use demuxbuf_demo::requests::{Requests, milliseconds};
 use demuxbuf_demo::text::thousands;
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::options::Options;
-use crate::relay::Statistics;
 use crate::run::{CLIENTS, Run, Sample, name};
 
 /// The report, as written to `report.json`.
@@ -49,19 +47,6 @@ pub(crate) struct RunReport {
     /// The relay's own statistics, of the same moment as `attackers_alone`.
     pub(crate) relay: Map<String, Value>,
     pub(crate) samples: Vec<Point>,
-}
-
-/// Requests of one part of a run.
-#[derive(Debug, Serialize)]
-pub(crate) struct Requests {
-    pub(crate) sent: u64,
-    pub(crate) served: u64,
-    pub(crate) timed_out: u64,
-    pub(crate) failed: u64,
-    /// Over all requests; one that was not served counts as the time limit, else starved clients would not show.
-    pub(crate) median_ms: Option<f64>,
-    pub(crate) p99_ms: Option<f64>,
-    pub(crate) first_failure: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,7 +113,7 @@ impl RunReport {
             let is_inside = |attempt: &&Attempt| {
                 from.is_none_or(|from| attempt.began >= from) && until.is_none_or(|until| attempt.began < until)
             };
-            Requests::new(run.attempts.iter().filter(is_inside))
+            Requests::count(run.attempts.iter().filter(is_inside))
         };
         let settled = &run.settled.relay;
         RunReport {
@@ -142,7 +127,7 @@ impl RunReport {
             attackers_alone: AttackersAlone {
                 connected: run.attackers_connected,
                 buffers_held: settled.client_buffers_held,
-                buffers_in_use: settled.buffers - settled.free,
+                buffers_in_use: settled.in_use(),
                 slots_in_use: settled.slots_in_use,
                 waiting: settled.waiting,
                 waiting_peak: settled.waiting_peak,
@@ -160,40 +145,12 @@ impl RunReport {
     }
 }
 
-impl Requests {
-    fn new<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> Requests {
-        let mut latency = Histogram::<u64>::new(3).expect("three digits are allowed");
-        let (mut served, mut timed_out, mut failed, mut first_failure) = (0, 0, 0, None);
-        for attempt in attempts {
-            let counts_as = match &attempt.outcome {
-                Outcome::Served => {
-                    served += 1;
-                    attempt.lasted
-                }
-                Outcome::TimedOut => {
-                    timed_out += 1;
-                    PATIENCE
-                }
-                Outcome::Shed | Outcome::Failed(_) => {
-                    failed += 1;
-                    first_failure.get_or_insert_with(|| attempt.outcome.to_string());
-                    PATIENCE
-                }
-            };
-            latency.record(counts_as.as_micros() as u64).expect("the histogram grows as needed");
-        }
-        let quantile = |part| (!latency.is_empty()).then(|| latency.value_at_quantile(part) as f64 / 1e3);
-        let (median_ms, p99_ms) = (quantile(0.5), quantile(0.99));
-        Requests { sent: latency.len(), served, timed_out, failed, median_ms, p99_ms, first_failure }
-    }
-}
-
 impl Point {
     fn new(sample: &Sample) -> Point {
         Point {
             time_s: sample.at.as_secs_f64(),
             connections: sample.relay.connections,
-            buffers_in_use: sample.relay.buffers - sample.relay.free,
+            buffers_in_use: sample.relay.in_use(),
             slots_in_use: sample.relay.slots_in_use,
             waiting: sample.relay.waiting,
             served: sample.served,
@@ -217,7 +174,7 @@ fn judge(run: &RunReport) -> (bool, String) {
     if served == sent {
         return (true, format!("With parking on, all {} honest requests were served.", thousands(sent)));
     }
-    let (timed_out, failed) = (thousands(sum(|part| part.timed_out)), thousands(sum(|part| part.failed)));
+    let (timed_out, failed) = (thousands(sum(|part| part.timed_out)), thousands(sum(|part| part.failed + part.shed)));
     let why = format!("{timed_out} had no answer within {} s, {failed} failed", PATIENCE.as_secs());
     let first = parts.iter().find_map(|part| part.first_failure.as_ref());
     let first = first.map_or(String::new(), |first| format!(" (the first: {first})"));
@@ -225,13 +182,11 @@ fn judge(run: &RunReport) -> (bool, String) {
     (false, format!("With parking on, {unserved} of {sent} honest requests were not served: {why}{first}."))
 }
 
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use demuxbuf_demo::honest::Outcome;
+    use std::time::Duration;
 
     fn attempts(count: usize, lasted: Duration, outcome: &Outcome) -> Vec<Attempt> {
         vec![Attempt { client: 0, began: Instant::now(), lasted, outcome: outcome.clone() }; count]
@@ -244,9 +199,9 @@ mod tests {
             park_bytes: 64,
             attack_began_s: 0.2,
             attack_complete_s: 0.3,
-            before_attack: Requests::new(calm.iter()),
-            attackers_coming: Requests::new([].iter()),
-            under_attack: Requests::new(under_attack.iter()),
+            before_attack: Requests::count(calm.iter()),
+            attackers_coming: Requests::count([].iter()),
+            under_attack: Requests::count(under_attack.iter()),
             attackers_alone: AttackersAlone {
                 connected: 50,
                 buffers_held: 0,
@@ -291,15 +246,5 @@ mod tests {
     fn a_run_without_a_request_under_attack_shows_nothing() {
         let (passed, verdict) = judge(&run(&[]));
         assert!(!passed && verdict.contains("use more --seconds"), "{verdict}");
-    }
-
-    #[test]
-    fn requests_that_are_not_served_count_as_the_time_limit() {
-        let mut all = attempts(60, Duration::from_millis(10), &Outcome::Served);
-        all.extend(attempts(40, Duration::ZERO, &Outcome::Failed("reset".into())));
-        let requests = Requests::new(all.iter());
-        assert_eq!([requests.sent, requests.served, requests.timed_out, requests.failed], [100, 60, 0, 40]);
-        let near = |value: Option<f64>, expected: f64| (value.expect("measured") - expected).abs() < expected / 500.0;
-        assert!(near(requests.median_ms, 10.0) && near(requests.p99_ms, milliseconds(PATIENCE)), "{requests:?}");
     }
 }

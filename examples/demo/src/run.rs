@@ -170,7 +170,7 @@ impl Watch<'_> {
             length if sample.at <= length => format!("{:.1} of {} s", sample.at.as_secs_f64(), length.as_secs()),
             _ => "last answers".into(),
         };
-        let (connections, in_use) = (relay.connections, relay.buffers - relay.free);
+        let (connections, in_use) = (relay.connections, relay.in_use());
         let (waiting, served, unserved) = (relay.waiting, sample.served, sample.unserved);
         format!(
             "run {run} of 2, {name}: {time} | {connections} connections | {in_use} of {} buffers in use | {waiting} waiting | \

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use demuxbuf_demo::requests::Requests;
 use demuxbuf_demo::text::{counted, thousands};
 
-use crate::report::{Report, Requests, RunReport};
+use crate::report::{Report, RunReport};
 
 const LABEL_COLUMNS: usize = 48;
 const VALUE_COLUMNS: usize = 18;
@@ -33,7 +34,7 @@ pub(crate) fn table(report: &Report) -> String {
         of(run.attackers_coming.served, run.attackers_coming.sent)
     });
     row("                        under attack", &|run| of(run.under_attack.served, run.under_attack.sent));
-    row("latency under attack *, median", &|run| latency(&run.under_attack, run.under_attack.median_ms, report));
+    row("latency under attack *, median", &|run| latency(&run.under_attack, run.under_attack.p50_ms, report));
     row("                        99th percentile", &|run| latency(&run.under_attack, run.under_attack.p99_ms, report));
     row("attackers still connected", &|run| thousands(run.attackers_alone.connected as u64));
     row("buffers held by the attackers", &|run| of(run.attackers_alone.buffers_held, report.buffers as u64));

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use demuxbuf::framing::h2::{Head, PREFACE, flags, kind};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -11,29 +12,22 @@ use tokio::time::timeout;
 /// A connection that cannot be made in this time says that the relay accepts no more.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// A request without a body.
+const HEADERS: Head = Head { length: 40, stream_id: 1, kind: kind::HEADERS, flags: flags::END_HEADERS | END_STREAM };
+const END_STREAM: u8 = 0x1;
 
-/// What a connection leaves unfinished: a frame with this payload, of which only so many bytes are sent.
-#[derive(Clone, Copy, Debug)]
-struct Half {
-    kind: u8,
-    flags: u8,
-    stream: u8,
-    payload_bytes: u8,
-    sent_bytes: usize,
-}
+const SETTINGS: Head = Head { length: 0, stream_id: 0, kind: kind::SETTINGS, flags: 0 };
 
-/// Frames that a relay keeps whole before it passes them on, cut inside their payload. All of them fit a parking slot
-/// of 64 bytes.
-const HALVES: [Half; 7] = [
-    Half { kind: 0x1, flags: 0x5, stream: 1, payload_bytes: 40, sent_bytes: 29 }, // HEADERS that would open a stream
-    Half { kind: 0x1, flags: 0x5, stream: 1, payload_bytes: 55, sent_bytes: 63 }, // HEADERS less one byte
-    Half { kind: 0x2, flags: 0x0, stream: 1, payload_bytes: 5, sent_bytes: 13 },  // PRIORITY
-    Half { kind: 0x4, flags: 0x0, stream: 0, payload_bytes: 36, sent_bytes: 39 }, // SETTINGS with six entries
-    Half { kind: 0x6, flags: 0x0, stream: 0, payload_bytes: 8, sent_bytes: 12 },  // PING
-    Half { kind: 0x7, flags: 0x0, stream: 0, payload_bytes: 24, sent_bytes: 20 }, // GOAWAY with a reason
-    Half { kind: 0x8, flags: 0x0, stream: 0, payload_bytes: 4, sent_bytes: 11 },  // WINDOW_UPDATE
+/// Frames that a relay keeps whole before it passes them on, and how many bytes of each are sent, heads included, so that
+/// they stop inside the payload. All of them fit a parking slot of 64 bytes.
+const HALVES: [(Head, usize); 7] = [
+    (HEADERS, 29),
+    (Head { length: 55, ..HEADERS }, 63),
+    (Head { length: 5, stream_id: 1, kind: kind::PRIORITY, flags: 0 }, 13),
+    (Head { length: 36, ..SETTINGS }, 39),
+    (Head { length: 8, stream_id: 0, kind: kind::PING, flags: 0 }, 12),
+    (Head { length: 24, stream_id: 0, kind: kind::GOAWAY, flags: 0 }, 20),
+    (Head { length: 4, stream_id: 0, kind: kind::WINDOW_UPDATE, flags: 0 }, 11),
 ];
 
 /// Ways to stop in the middle of a frame header.
@@ -82,32 +76,27 @@ fn is_open(stream: &TcpStream) -> bool {
 
 /// The correct beginning, then 1 to 8 bytes of a frame header or part of a small frame, by the attacker's number.
 fn beginning(number: usize) -> Vec<u8> {
-    let mut bytes = [PREFACE, &EMPTY_SETTINGS].concat();
     let way = number % (HEADER_CUTS + HALVES.len());
-    match way.checked_sub(HEADER_CUTS) {
-        None => bytes.extend_from_slice(&frame(&HALVES[0])[..way + 1]),
-        Some(half) => bytes.extend_from_slice(&frame(&HALVES[half])[..HALVES[half].sent_bytes]),
-    }
-    bytes
-}
-
-fn frame(half: &Half) -> Vec<u8> {
-    let mut bytes = vec![0, 0, half.payload_bytes, half.kind, half.flags, 0, 0, 0, half.stream];
-    bytes.resize(bytes.len() + usize::from(half.payload_bytes), 0);
-    bytes
+    let (head, sent_bytes) = way.checked_sub(HEADER_CUTS).map_or((HEADERS, way + 1), |half| HALVES[half]);
+    let mut half = head.encode().to_vec();
+    half.resize(head.frame_bytes() as usize, 0);
+    half.truncate(sent_bytes);
+    [&PREFACE[..], &SETTINGS.encode(), &half].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use demuxbuf::framing::h2::HEAD_BYTES;
 
     #[test]
     fn every_attacker_stops_inside_a_frame_that_fits_a_slot() {
-        let correct = PREFACE.len() + EMPTY_SETTINGS.len();
+        let correct = PREFACE.len() + SETTINGS.frame_bytes() as usize;
         let ways = HEADER_CUTS + HALVES.len();
         for number in 0..ways {
             let sent = beginning(number).len() - correct;
-            let whole = if number < HEADER_CUTS { 9 } else { frame(&HALVES[number - HEADER_CUTS]).len() };
+            let whole =
+                if number < HEADER_CUTS { HEAD_BYTES } else { HALVES[number - HEADER_CUTS].0.frame_bytes() } as usize;
             assert!(0 < sent && sent < whole && whole <= 64, "attacker {number} sends {sent} of {whole} bytes");
         }
         assert_eq!(beginning(0), beginning(ways), "the ways repeat");

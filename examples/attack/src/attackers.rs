@@ -20,7 +20,7 @@ use crate::plan::{self, Band, Habit};
 const CONNECTING_MAX: usize = 64;
 
 /// Who has no connection after this time tries again.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Who was closed is back after up to so long.
 const RETURN_MAX: Duration = Duration::from_millis(500);

@@ -15,12 +15,14 @@ mod scene;
 mod table;
 mod wire;
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use demuxbuf_demo::{descriptors, interruptible, relay};
 
+use crate::attackers::CONNECT_LIMIT;
 use crate::options::{Command, Options};
 use crate::plan::Name;
 use crate::report::Report;
@@ -46,11 +48,16 @@ fn attack(options: &Options) -> Result<ExitCode, String> {
     allow_descriptors(options)?;
     let output = options.output();
     output.prepare()?;
-    let program = if options.target.is_none() {
-        eprintln!("building the library and h2relay");
-        Some(relay::build()?)
-    } else {
-        None
+    let program = match options.target {
+        Some(target) => {
+            let reached = TcpStream::connect_timeout(&target, CONNECT_LIMIT);
+            reached.map_err(|error| format!("{target}: {error}"))?;
+            None
+        }
+        None => {
+            eprintln!("building the library and h2relay");
+            Some(relay::build()?)
+        }
     };
     let Some(scenes) = interruptible::run(all(options, program.as_deref()))? else {
         eprintln!("attack: interrupted");

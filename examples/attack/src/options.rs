@@ -36,11 +36,12 @@ pub(crate) struct Options {
     /// Only this attack; may be given more than once [default: each of them]
     #[arg(long = "attack", value_name = "NAME")]
     attacks: Vec<Name>,
-    /// Another server to attack instead of the relay; it must answer GET without TLS
+    /// Another server to attack instead of the relay, which must speak HTTP/2 from the first byte, without TLS. All come
+    /// from one address unless it is on this machine, at an address of IPv4
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) target: Option<SocketAddr>,
-    /// What honest clients, floods and slow readers ask of the target
-    #[arg(long, default_value = "/", requires = "target")]
+    /// What honest clients, floods and slow readers ask of the target; any answer to its end counts as served
+    #[arg(long, default_value = "/", requires = "target", value_parser = path)]
     pub(crate) path: String,
     /// Where the report goes; the picture lies beside it and ends in .svg [default: target/attack/report.json]
     #[arg(long, value_name = "FILE", value_parser = Output::parse)]
@@ -83,6 +84,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| "it has no address".into())
 }
 
+fn path(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_path { Ok(text.into()) } else { Err("it must begin with / and have no blanks".into()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +110,7 @@ mod tests {
             ("--attack", "bribery", "slow-readers"),
             ("--target", "nowhere", "socket address"),
             ("--path", "/", "--target"),
+            ("--path", "index.html", "must begin with /"),
             ("--json", "report.svg", "must not end in .svg"),
         ] {
             let error = Options::try_parse_from(["attack", option, value]).expect_err(value).to_string();

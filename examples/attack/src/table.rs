@@ -18,6 +18,10 @@ pub(crate) fn table(report: &Report) -> String {
     );
     if let Some(lease_ms) = report.lease_ms {
         let _ = writeln!(table, "{}; a lease of {lease_ms} ms", counted(report.buffers, "receive buffer"));
+    } else {
+        table.push_str(
+            "what it holds and who waits is not known; shed are those whom it told that they ask for too much\n",
+        );
     }
     table.push_str(
         "

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use demuxbuf_demo::relay::{self, Relay};
+use demuxbuf_demo::server::Server;
 use serde_json::Value;
+use tokio::task::spawn_blocking;
 
 /// Runs it in a folder of its own; what it printed, and its report.
 fn attack(folder: &Path, arguments: &[&str]) -> (Output, Value) {
@@ -71,13 +74,44 @@ fn nobody_is_an_attacker_in_an_overload() {
     assert_eq!((output.status.code(), &report["passed"]), (Some(1), &Value::Bool(false)));
 }
 
+#[tokio::test]
+async fn another_server_is_attacked_of_which_only_what_clients_see_is_known() {
+    let server = Server::start(1 << 14).expect("the server starts");
+    let program = relay::build().expect("the relay is built");
+    let arguments = ["--buffers", "8", "--lease-ms", "100", "--tenant", "address"].map(String::from);
+    let mut relay = Relay::start(&program, server.address, &arguments).await.expect("the relay starts");
+    let target = relay.address.to_string();
+    let attacked = spawn_blocking(move || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = ["--target", &target, "--path", "/bytes/100"];
+        attack(folder.path(), &[&target[..], &["--seconds", "1", "--attack", "partial-4097"]].concat())
+    });
+    let (output, report) = attacked.await.expect("it does not panic");
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{out}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert_eq!((&report["target"], &report["lease_ms"]), (&Value::from(relay.address.to_string()), &Value::Null));
+    assert!(out.contains("not known"), "{out}");
+    let held = &report["attacks"][0];
+    assert_eq!((&held["relay"], &held["samples"][0]["buffers_in_use"]), (&Value::Null, &Value::Null));
+    assert!(number(held, "/during/sent") > 8 && held["during"]["served"] == held["during"]["sent"], "{held:#}");
+    // Some are shed and leave before they are told.
+    let (_, statistics) = relay.statistics().await.expect("the relay answers");
+    let told = number(held, "/attackers_shed");
+    assert!(0 < told && told <= statistics.shed, "{told} of {} were told", statistics.shed);
+}
+
 #[test]
 fn a_target_that_is_not_there_is_named() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_attack"));
-    command.args(["--target", "nowhere", "--json"]).arg(folder.path().join("report.json"));
-    let output = command.output().expect("the attack starts");
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{err}");
-    assert!(err.contains("'nowhere' for '--target <HOST:PORT>'"), "{err}");
+    for (target, code, error) in [
+        ("nowhere", 2, "'nowhere' for '--target <HOST:PORT>'"),
+        ("127.0.0.1:1", 1, "attack: 127.0.0.1:1: Connection refused"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_attack"));
+        command.args(["--target", target, "--json"]).arg(folder.path().join("report.json"));
+        let output = command.output().expect("the attack starts");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{err}");
+        assert!(err.contains(error), "{err}");
+    }
 }

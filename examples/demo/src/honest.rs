@@ -214,14 +214,11 @@ async fn exchange(
     let response = response.await.map_err(explain)?;
     let status = response.status();
     let body = read_body(response.into_body(), LARGEST_BODY_BYTES).await.map_err(explain)?;
-    let Some(expected) = expected else {
-        return Ok(());
+    let wrong = match (body, expected) {
+        (None, _) => format!("the body is longer than {LARGEST_BODY_BYTES} bytes"),
+        (Some(_), Some(_)) if status != StatusCode::OK => format!("status {status}"),
+        (Some(body), Some(expected)) if body != expected => "the body is not the one expected".into(),
+        (Some(_), _) => return Ok(()),
     };
-    if status != StatusCode::OK {
-        return Err(format!("{} {}: status {status}", request.method(), request.uri().path()));
-    }
-    if body != Some(expected) {
-        return Err(format!("{} {}: the body is not the one expected", request.method(), request.uri().path()));
-    }
-    Ok(())
+    Err(format!("{} {}: {wrong}", request.method(), request.uri().path()))
 }

@@ -31,6 +31,11 @@ impl Pool {
         for wait in self.waits.table().iter().filter(|wait| wait.state != WaitState::Free) {
             ensure(self.passed(wait) <= self.passed_max(wait.class), "I6: at most W grants pass a waiter")?;
         }
+        self.check_tenants()
+    }
+
+    pub(super) fn check_tenants(&self) -> Result<(), &'static str> {
+        let queued = |wait: &&Wait| wait.state == WaitState::Queued;
         let held = |lease: &&Lease| lease.state != LeaseState::Free;
         let out = |tenant: u32| {
             let leases = self.buffers.table().iter().filter(held).filter(|lease| lease.tenant == tenant);
@@ -61,5 +66,79 @@ impl Pool {
             lease.state != LeaseState::Free && lease.is_timed
         };
         ensure(self.deadlines.is_sound(is_timed), "every timed lease has its deadline")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LeaseId, Outcome, PoolConfig, Request, TenantConfig};
+    use super::*;
+
+    /// A pool of 4 buffers and as many halves of one, the last buffer in reserve. Two buffers are leased, one that came
+    /// back is assigned to the first who waited, and another waits.
+    fn pool() -> Pool {
+        let config = PoolConfig {
+            reserves: [1, 0, 0, 0, 0, 0, 0, 0],
+            sizes: [2, 1, 0, 0],
+            tenants_max: 1,
+            park_ns: 10,
+            lease_ns: 20,
+            ..PoolConfig::new(4, 4)
+        };
+        let mut pool = Pool::new(&config).expect("the configuration is allowed");
+        pool.create_tenant(&TenantConfig::default()).expect("there is room");
+        let request = Request { is_timed: true, ..Request::new(0, 0) };
+        let leases: [LeaseId; 3] = core::array::from_fn(|_| match pool.request_for(&request) {
+            Ok(Outcome::Granted(lease)) => lease,
+            other => panic!("more than the reserve is free: {other:?}"),
+        });
+        for _ in 0..2 {
+            assert!(matches!(pool.request_for(&request), Ok(Outcome::Queued(_))));
+        }
+        pool.release(leases[0]).expect("it is held");
+        assert_eq!(pool.check_invariants(), Ok(()));
+        pool
+    }
+
+    type Broken = (fn(&mut Pool), &'static str);
+
+    fn assert_named(broken: &[Broken]) {
+        for (breaks, rule) in broken {
+            let mut pool = pool();
+            breaks(&mut pool);
+            assert_eq!(pool.check_invariants(), Err(*rule));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_buffers_is_named() {
+        assert_named(&[
+            (|pool| pool.buffers.lease_mut(1).state = LeaseState::Free, "I1: what is out and what is free is all"),
+            (
+                |pool| {
+                    pool.buffers.lease_mut(1).state = LeaseState::Free;
+                    // Two halves.
+                    [4, 5].into_iter().for_each(|half| pool.buffers.lease_mut(half).state = LeaseState::Leased);
+                },
+                "I1: every free buffer is in a free list",
+            ),
+            (|pool| pool.buffers.lease_mut(0).state = LeaseState::Leased, "I1: every assigned buffer has a waiter"),
+            (|pool| pool.classes[0].out += 1, "I1: a class has out what is counted"),
+            (|pool| pool.buffers.lease_mut(1).is_timed = false, "every timed lease has its deadline"),
+        ]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_waits_is_named() {
+        assert_named(&[
+            (|pool| pool.waits.table_mut()[0].state = WaitState::Queued, "I2: the list of grants is sound"),
+            (|pool| pool.classes[0].waiting += 1, "I2: as many wait as are counted"),
+            (|pool| pool.stats.waiting += 1, "I2: as many wait as are counted"),
+            (|pool| pool.classes[0].cap = 5, "a class never has more out than its cap"),
+            (|pool| pool.classes[0].reserve = 0, "I3: no buffer is free that a waiter may take"),
+            (|pool| pool.waits.table_mut()[0].passed = pool.passed_max(0) + 1, "I6: at most W grants pass a waiter"),
+            (|pool| pool.buffers.lease_mut(1).tenant = 1, "I1: a tenant has out what is counted"),
+            (|pool| pool.waits.table_mut()[1].tenant = 1, "I2: a tenant waits for what is counted"),
+        ]);
     }
 }

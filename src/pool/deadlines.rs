@@ -256,3 +256,53 @@ impl Deadlines {
         [of, place, idle.held_ns, idle.idle_ns, idle.progress_bytes.min(bytes_max), shed_ns]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Leases 0 and 1 expired, 2 and 3 are asked, 4 and 5 are active, nobody has 6.
+    fn one_pair_of_each() -> Deadlines {
+        let mut deadlines = Deadlines::new(Vec::new(), 7, 10, 20);
+        for (pair, now_ns) in [([0, 1], 0), ([2, 3], 10), ([4, 5], 20)] {
+            pair.iter().for_each(|&index| deadlines.start(index, 1, now_ns));
+            while deadlines.poll(now_ns).is_some() {}
+        }
+        deadlines
+    }
+
+    #[test]
+    fn a_lease_stands_in_one_list_by_age_and_each_list_is_known() {
+        let is_sound = |deadlines: &Deadlines| deadlines.is_sound(|index| index < 6);
+        let stands = one_pair_of_each().table.into_iter().map(|entry| entry.stand);
+        let expired = |cost| Stand::Expired { cost };
+        assert!(stands.eq([
+            expired(0),
+            expired(4),
+            Stand::Asked,
+            Stand::Asked,
+            Stand::Active,
+            Stand::Active,
+            Stand::Out
+        ]));
+        assert!(is_sound(&one_pair_of_each()));
+        let broken: [fn(&mut Deadlines); 11] = [
+            |deadlines| deadlines.leave(3),
+            |deadlines| deadlines.start(6, 1, 20),
+            |deadlines| deadlines.table[4].progress_ns += 1,
+            |deadlines| deadlines.table[2].progress_ns += 1,
+            |deadlines| deadlines.active.len += 1,
+            |deadlines| deadlines.asked.len += 1,
+            |deadlines| deadlines.expired[4].len += 1,
+            |deadlines| deadlines.costs &= !(1 << 4),
+            |deadlines| deadlines.costs |= 1 << 5,
+            |deadlines| deadlines.table[5].stand = Stand::Asked,
+            |deadlines| deadlines.table[1].stand = Stand::Expired { cost: 5 },
+        ];
+        for (case, breaks) in broken.into_iter().enumerate() {
+            let mut deadlines = one_pair_of_each();
+            breaks(&mut deadlines);
+            assert!(!is_sound(&deadlines), "case {case}");
+        }
+    }
+}

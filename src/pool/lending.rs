@@ -55,3 +55,59 @@ pub(crate) fn deadlines(config: &PoolConfig) -> Result<Deadlines, ConfigError> {
     let timed = if config.lease_ns == u64::MAX { 0 } else { config.buffers };
     Ok(Deadlines::new(reserve("buffers", timed)?, timed, config.park_ns, config.lease_ns))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Outcome, PoolConfig};
+    use super::*;
+
+    /// A pool of 5 buffers of 3 units each, with two classes, of which the second leaves 2 buffers to the first.
+    fn pool() -> Pool {
+        let config =
+            PoolConfig { classes: 2, reserves: [0, 2, 0, 0, 0, 0, 0, 0], sizes: [3, 0, 0, 0], ..PoolConfig::new(5, 4) };
+        Pool::new(&config).expect("the configuration is allowed")
+    }
+
+    #[test]
+    fn what_no_reserve_holds_back_may_be_kept_elsewhere() {
+        let mut pool = pool();
+        for taken in 0..=5 {
+            assert_eq!((pool.free_buffers(), pool.reserve_max()), (5 - taken, 6));
+            assert_eq!((pool.surplus(), pool.needs_all()), (3u32.saturating_sub(taken), taken > 3), "{taken} taken");
+            assert_eq!(matches!(pool.request(0, 0), Ok(Outcome::Granted(_))), taken < 5);
+        }
+    }
+
+    #[test]
+    fn whoever_waits_needs_all_unless_a_cap_keeps_it_back() {
+        let config = PoolConfig { class_caps: [1; 8], ..PoolConfig::new(2, 4) };
+        let mut pool = Pool::new(&config).expect("the configuration is allowed");
+        for token in 0..2 {
+            pool.request(0, token).expect("it is granted, or waits");
+        }
+        assert_eq!((pool.waiting().sum::<u32>(), pool.needs_all(), pool.surplus()), (1, false, 1));
+
+        let mut pool = self::pool();
+        for token in 0..4 {
+            pool.request(1, token).expect("it is granted, or waits");
+        }
+        assert_eq!((pool.waiting().sum::<u32>(), pool.needs_all(), pool.surplus()), (1, true, 0));
+    }
+
+    #[test]
+    fn peaks_stay_when_nobody_waits_any_more() {
+        let mut pool = Pool::new(&PoolConfig::new(1, 4)).expect("the configuration is allowed");
+        assert_eq!((pool.waiting_peak(), pool.passed_peak(), pool.next_grant()), (0, 0, None));
+        let Ok(Outcome::Granted(mut lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
+        let waits = core::array::from_fn::<_, 3, _>(|_| match pool.request(0, 0) {
+            Ok(Outcome::Queued(wait)) => wait,
+            other => panic!("none is free: {other:?}"),
+        });
+        for wait in waits {
+            pool.release(lease).expect("it is held");
+            assert_eq!(pool.next_grant(), Some(wait));
+            lease = pool.poll_grant().expect("it was handed over").lease;
+        }
+        assert_eq!((pool.waiting_peak(), pool.passed_peak(), pool.next_grant()), (3, 2, None));
+    }
+}

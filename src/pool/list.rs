@@ -76,6 +76,59 @@ impl<const RING: usize> List<RING> {
             }
             (prev, at, seen) = (at, entry.links().next, seen + 1);
         }
-        at == NIL && prev == self.tail && seen == self.len
+        prev == self.tail && seen == self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Linked for Links {
+        fn links(&self) -> &Links {
+            self
+        }
+
+        fn links_mut(&mut self) -> &mut Links {
+            self
+        }
+    }
+
+    /// Entries 0, 2 and 1 in this order, and entry 3 in no list.
+    fn three() -> (List, [Links; 4]) {
+        let (mut list, mut table): (List, _) = (List::EMPTY, [Links::NONE; 4]);
+        [0, 2, 1].into_iter().for_each(|index| list.push_back(&mut table, index));
+        (list, table)
+    }
+
+    #[test]
+    fn whoever_leaves_the_others_keep_their_order() {
+        for (leaves, left) in [(0, [2, 1]), (2, [0, 1]), (1, [0, 2])] {
+            let (mut list, mut table) = three();
+            list.unlink(&mut table, leaves);
+            assert!(list.iter(&table).eq(left));
+            assert!(list.is_sound(&table, |index, _| left.contains(&index)));
+        }
+    }
+
+    #[test]
+    fn a_list_with_a_wrong_link_or_count_is_not_sound() {
+        let is_sound = |(list, table): &(List, [Links; 4])| list.is_sound(table, |index, _| index != 3);
+        assert!(is_sound(&three()));
+        let broken: [fn(&mut List, &mut [Links; 4]); 8] = [
+            |list, _| list.len = 2,
+            |list, _| list.len = 4,
+            |list, _| list.tail = 2,
+            |list, _| (list.tail, list.len) = (2, 2),
+            |_, table| table[2].prev = 1,
+            |_, table| table[2].next = 4,
+            |_, table| table[1].next = 0,
+            |list, table| list.push_back(table, 3),
+        ];
+        for (case, breaks) in broken.into_iter().enumerate() {
+            let mut three = three();
+            breaks(&mut three.0, &mut three.1);
+            assert!(!is_sound(&three), "case {case}");
+        }
     }
 }

@@ -577,3 +577,6 @@ impl Flow {
         free_since: 0,
     };
 }
+
+#[cfg(test)]
+mod tests;

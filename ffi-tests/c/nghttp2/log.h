@@ -19,7 +19,7 @@ struct log {
   /* The error of the connection, 0 for none yet, and the bytes that had been given. */
   uint32_t error_code;
   uint32_t error_at;
-  /* The last error of a stream. */
+  /* The last error of a stream, 0 for none yet. */
   uint32_t stream_error_code;
   char reason[80];
 };

@@ -3,6 +3,7 @@
 void ours_start(struct ours *ours, const struct stream *stream) {
   memset(ours, 0, sizeof *ours);
   ours->stream = stream;
+  ours->max_frame_size = 16384;
   CHECK_NUMBER(demuxbuf_h2_init(&ours->decoder, stream->side), DEMUXBUF_OK);
 }
 
@@ -59,9 +60,11 @@ static void move_on(struct ours *ours) {
     return;
   }
   ours->log.complete += (uint32_t)ends_block(next);
+  ours->block_id = ends_block(next) ? 0 : next->stream_id;
   if (next->kind == SETTINGS && (next->flags & ACK) != 0 && ours->sizes_acknowledged < SIZES_MAX) {
     uint32_t size = ours->stream->sizes[ours->sizes_acknowledged++];
     CHECK_NUMBER(demuxbuf_h2_set_max_frame_size(&ours->decoder, size), DEMUXBUF_OK);
+    ours->max_frame_size = size;
   }
 }
 

@@ -14,8 +14,16 @@ struct ours {
   demuxbuf_h2_next next;
   int has_head;
   uint32_t sizes_acknowledged;
+  uint32_t max_frame_size;
+  /* The stream whose header block is not at its end; 0 for none. */
+  uint32_t block_id;
   struct log log;
 };
+
+/* Whether it has refused a frame, with an error of the connection or of a stream. */
+static inline int ours_refuses(const struct ours *ours) {
+  return ours->log.error_code != 0 || ours->log.stream_error_code != 0;
+}
 
 void ours_start(struct ours *ours, const struct stream *stream);
 

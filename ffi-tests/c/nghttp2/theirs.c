@@ -124,6 +124,13 @@ void theirs_feed(struct theirs *theirs, const uint8_t *bytes, uint32_t count) {
   theirs->is_done = theirs->log.error_code == 0 && nghttp2_session_want_read(theirs->session) == 0;
 }
 
+int theirs_has_closed(const struct theirs *theirs, uint32_t stream_id) {
+  nghttp2_stream *stream = stream_id > 0 ? nghttp2_session_find_stream(theirs->session, (int32_t)stream_id) : NULL;
+  /* One that is idle here is known by its priority alone; to take it for one to come would be an error. */
+  return stream_id > 0 && (stream == NULL || nghttp2_stream_get_state(stream) == NGHTTP2_STREAM_STATE_CLOSED ||
+                           nghttp2_stream_get_state(stream) == NGHTTP2_STREAM_STATE_IDLE);
+}
+
 void theirs_end(struct theirs *theirs) {
   nghttp2_session_del(theirs->session);
 }

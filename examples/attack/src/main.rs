@@ -1,8 +1,8 @@
 //! `cargo run --release -p attack`: hostile connections of every kind against `h2relay`, or another HTTP/2 server, and
 //! what honest clients get meanwhile.
 //!
-//! It prints, writes and draws what happened, and ends with 0 only if every honest request was served and no honest
-//! connection was shed.
+//! It prints, writes and draws what happened, and ends with 0 only if the honest got what they should have;
+//! docs/attack.md says what that is.
 
 mod attackers;
 mod backend;

@@ -10,7 +10,7 @@ use demuxbuf_demo::output::Output;
 use crate::plan::{BUFFERS_MAX, NETWORKS_MAX, Name};
 
 /// Hostile connections of every kind against `h2relay` or another HTTP/2 server, and what honest clients get meanwhile.
-/// Ends with 0 only if every honest request was served and no honest connection was shed
+/// Ends with 0 only if the honest got what they should have
 #[derive(Clone, Debug, Parser)]
 #[command(name = "attack", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {

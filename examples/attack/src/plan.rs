@@ -56,7 +56,7 @@ pub(crate) enum Name {
     Announce,
     /// Requests whose answers are not read
     SlowReaders,
-    /// Whole requests without a pause, from one network
+    /// Request after request without a pause, from one network
     Flood,
     /// Connections that send part of a frame and leave
     Leave,

@@ -15,7 +15,7 @@ const THROUGHPUT_MIN: f64 = 0.5;
 /// The report, as written in JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// All honest requests were served, and no honest connection was shed.
+    /// Nothing is wrong with what the honest got.
     pub(crate) passed: bool,
     pub(crate) verdict: Vec<String>,
     /// Who was attacked.

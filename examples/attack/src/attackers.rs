@@ -3,10 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -52,25 +51,21 @@ pub(crate) struct Tally {
     pub(crate) closed: AtomicU64,
     /// Why the first connection that could not be made was not.
     pub(crate) first_failure: OnceLock<io::Error>,
-    /// Of each request that was answered, how long it took; none yet is no histogram.
-    served_us: Mutex<Option<Histogram<u64>>>,
+    /// Requests that were answered, and how long the slowest of them took.
+    served: AtomicU64,
+    slowest_us: AtomicU64,
 }
 
 impl Tally {
     pub(crate) fn count_served(&self, lasted: Duration) {
-        let mut served_us = self.served_us.lock().expect("no attacker panics");
-        let served_us = served_us.get_or_insert_with(empty);
-        served_us.record(lasted.as_micros() as u64).expect("it grows with what is recorded");
+        self.served.fetch_add(1, Relaxed);
+        self.slowest_us.fetch_max(lasted.as_micros() as u64, Relaxed);
     }
 
-    /// What was counted since it was last taken, in microseconds.
-    pub(crate) fn take_served(&self) -> Histogram<u64> {
-        self.served_us.lock().expect("no attacker panics").take().unwrap_or_else(empty)
+    /// What was counted since it was last taken, and the slowest of it.
+    pub(crate) fn take_served(&self) -> (u64, Duration) {
+        (self.served.swap(0, Relaxed), Duration::from_micros(self.slowest_us.swap(0, Relaxed)))
     }
-}
-
-fn empty() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are allowed")
 }
 
 /// All of them, until they are told to leave.

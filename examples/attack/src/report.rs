@@ -1,6 +1,7 @@
 //! What was seen, as figures, and what all of it says about the honest clients.
 
 use demuxbuf_demo::honest::{Attempt, PATIENCE};
+use demuxbuf_demo::relay::Statistics;
 use demuxbuf_demo::requests::{Requests, milliseconds};
 use demuxbuf_demo::text::{counted, thousands};
 use serde::Serialize;
@@ -49,43 +50,19 @@ pub(crate) struct Attack {
     /// Begun after the last attacker had left.
     pub(crate) after: Requests,
     /// More honest clients than there are buffers for, step by step.
-    pub(crate) loads: Vec<LoadStep>,
+    pub(crate) loads: Vec<Load>,
     pub(crate) attackers_shed: u64,
     /// Connections of attackers that were closed without that reason, or without any.
     pub(crate) attackers_closed: u64,
     /// From when the last attacker had left until each honest client was served with what it asked for after that.
     pub(crate) full_service_after_ms: Option<f64>,
-    pub(crate) relay: Option<Relay>,
+    /// The relay at the end of the attack.
+    pub(crate) relay: Option<Statistics>,
+    /// The most of its memory that was resident, as the kernel counts it.
+    pub(crate) resident_bytes_peak: Option<u64>,
     pub(crate) samples: Vec<Point>,
     /// Every honest request: when it was begun and how long it took, in seconds and milliseconds.
     pub(crate) requests: Vec<(f64, f64)>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct LoadStep {
-    /// Requests of so many times what the buffers are enough for.
-    pub(crate) factor: f64,
-    pub(crate) clients: u64,
-    pub(crate) served_per_second: f64,
-    pub(crate) slowest_ms: f64,
-    pub(crate) shed: u64,
-    pub(crate) lost: u64,
-}
-
-/// The relay at the end of an attack.
-#[derive(Debug, Serialize)]
-pub(crate) struct Relay {
-    /// Grants that passed one waiter, and the most that ever may.
-    pub(crate) passed_peak: u64,
-    pub(crate) passed_max: u64,
-    pub(crate) waiting_peak: u64,
-    pub(crate) parked_on_demand: u64,
-    pub(crate) shed: u64,
-    pub(crate) refused: u64,
-    /// Reserved by the library at its start.
-    pub(crate) reserved_bytes: u64,
-    /// The most that was resident, as the kernel counts it.
-    pub(crate) resident_bytes_peak: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -148,8 +125,9 @@ impl Attack {
             attackers_closed: (scene.told_shed + scene.closed).saturating_sub(attackers_shed),
             attackers_shed,
             full_service_after_ms: recovered.map(milliseconds),
-            relay: Relay::new(&scene),
-            loads: scene.loads.iter().map(LoadStep::new).collect(),
+            relay: scene.relay,
+            resident_bytes_peak: scene.samples.iter().filter_map(|sample| sample.relay.map(|(_, bytes)| bytes)).max(),
+            loads: scene.loads,
             samples: scene.samples.iter().map(|sample| Point::new(sample, since(sample.at))).collect(),
             requests: scene.attempts.iter().map(|one| (since(one.began), milliseconds(one.counts_as()))).collect(),
         }
@@ -206,36 +184,6 @@ impl Attack {
             );
         }
         complaints
-    }
-}
-
-impl LoadStep {
-    fn new(load: &Load) -> LoadStep {
-        LoadStep {
-            factor: load.factor,
-            clients: load.clients,
-            served_per_second: load.served as f64 / load.lasted.as_secs_f64(),
-            slowest_ms: milliseconds(load.slowest),
-            shed: load.shed,
-            lost: load.lost,
-        }
-    }
-}
-
-impl Relay {
-    fn new(scene: &Scene) -> Option<Relay> {
-        let relay = scene.relay?;
-        let resident = scene.samples.iter().filter_map(|sample| sample.relay.map(|(_, bytes)| bytes)).max();
-        Some(Relay {
-            passed_peak: relay.passed_peak,
-            passed_max: relay.passed_max,
-            waiting_peak: relay.waiting_peak,
-            parked_on_demand: relay.parked_on_demand,
-            shed: relay.shed,
-            refused: relay.refused,
-            reserved_bytes: relay.memory_bytes,
-            resident_bytes_peak: resident.unwrap_or(0),
-        })
     }
 }
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome};
 use demuxbuf_demo::progress::Progress;
 use demuxbuf_demo::relay::{Relay, Statistics};
+use demuxbuf_demo::requests::milliseconds;
+use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -57,14 +59,14 @@ pub(crate) struct Sample {
     pub(crate) attackers: u64,
 }
 
-/// One step of an overload.
-#[derive(Clone, Copy, Debug)]
+/// One step of an overload, as in the report.
+#[derive(Debug, Serialize)]
 pub(crate) struct Load {
+    /// Requests of so many times what the buffers are enough for.
     pub(crate) factor: f64,
     pub(crate) clients: u64,
-    pub(crate) served: u64,
-    pub(crate) lasted: Duration,
-    pub(crate) slowest: Duration,
+    pub(crate) served_per_second: f64,
+    pub(crate) slowest_ms: f64,
     /// Connections of its clients that were shed, and that were closed otherwise.
     pub(crate) shed: u64,
     pub(crate) lost: u64,
@@ -220,14 +222,13 @@ impl Stage<'_> {
         tally.take_served();
         let began = Instant::now();
         sleep(self.options.length() / 2).await;
-        let (served_us, lasted) = (tally.take_served(), began.elapsed());
+        let ((served, slowest), lasted) = (tally.take_served(), began.elapsed());
         clients.leave().await?;
         Ok(Load {
             factor,
             clients: band.count as u64,
-            served: served_us.len(),
-            lasted,
-            slowest: Duration::from_micros(served_us.max()),
+            served_per_second: served as f64 / lasted.as_secs_f64(),
+            slowest_ms: milliseconds(slowest),
             shed: tally.told_shed.load(Relaxed),
             lost: tally.closed.load(Relaxed),
         })
@@ -279,7 +280,7 @@ impl Watch {
 
     async fn sample(&mut self) -> Result<(), String> {
         let relay = match &mut self.relay {
-            Some(relay) => Some((relay.statistics().await?.1, relay.resident_bytes()?)),
+            Some(relay) => Some((relay.statistics().await?, relay.resident_bytes()?)),
             None => None,
         };
         self.samples.push(Sample { at: Instant::now(), relay, attackers: self.tally.connected.load(Relaxed) });

@@ -21,7 +21,7 @@ impl Progress {
     /// Shows the line that is true `elapsed` after the run's begin.
     pub fn show(&mut self, elapsed: Duration, line: &str) {
         let second = Some(elapsed.as_secs());
-        // A closed standard error stops nobody from finishing the demo.
+        // A closed standard error stops nobody from finishing.
         if self.is_terminal {
             let _ = write!(stderr(), "\r{line}\x1b[K");
         } else if second != self.last_second {

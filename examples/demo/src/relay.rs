@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use demuxbuf_ffi_tests::Program;
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -20,7 +20,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Some of the relay's statistics, by the names that it gives them.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Statistics {
     /// Since it began.
     pub uptime_ns: u64,
@@ -111,12 +111,12 @@ impl Relay {
         Ok(Relay { process, address, statistics, last_uptime_ns: 0, _folder: folder })
     }
 
-    /// Asks for statistics and waits for them: the text that the relay wrote, and some of what it says.
+    /// Asks for statistics and waits for them.
     ///
     /// # Errors
     ///
     /// It has ended, or does not answer.
-    pub async fn statistics(&mut self) -> Result<(String, Statistics), String> {
+    pub async fn statistics(&mut self) -> Result<Statistics, String> {
         let asked = Instant::now();
         self.signal(Signal::USR1)?;
         while asked.elapsed() < ANSWER_LIMIT {
@@ -126,7 +126,7 @@ impl Relay {
                     .map_err(|error| format!("the relay's statistics cannot be read: {error}: {text}"))?;
                 if read.uptime_ns > self.last_uptime_ns {
                     self.last_uptime_ns = read.uptime_ns;
-                    return Ok((text, read));
+                    return Ok(read);
                 }
             }
             sleep(LOOK_EVERY).await;

@@ -5,7 +5,6 @@ use demuxbuf_demo::relay::Statistics;
 use demuxbuf_demo::requests::{Requests, milliseconds};
 use demuxbuf_demo::text::thousands;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::options::Options;
@@ -41,35 +40,13 @@ pub(crate) struct RunReport {
     pub(crate) attackers_coming: Requests,
     /// Requests begun with all attackers in place.
     pub(crate) under_attack: Requests,
-    /// With the honest clients gone and the attackers still there.
-    pub(crate) attackers_alone: AttackersAlone,
-    pub(crate) memory: Memory,
-    /// The relay's own statistics, of the same moment as `attackers_alone`.
-    pub(crate) relay: Map<String, Value>,
-    pub(crate) samples: Vec<Point>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct AttackersAlone {
     /// Attackers that the relay has not closed.
-    pub(crate) connected: usize,
-    pub(crate) buffers_held: u64,
-    pub(crate) buffers_in_use: u64,
-    pub(crate) slots_in_use: u64,
-    pub(crate) waiting: u64,
-    pub(crate) waiting_peak: u64,
-    pub(crate) shed: u64,
-}
-
-/// The relay's memory with the attackers connected.
-#[derive(Debug, Serialize)]
-pub(crate) struct Memory {
-    pub(crate) connections: u64,
-    /// As the kernel counts it.
+    pub(crate) attackers_connected: usize,
+    /// The relay with the honest clients gone and the attackers still there.
+    pub(crate) relay: Statistics,
+    /// Its memory of the same moment, as the kernel counts it.
     pub(crate) resident_bytes: u64,
-    pub(crate) resident_bytes_per_connection: f64,
-    /// Reserved by the library for buffers and parking slots; touched only as far as it was ever used.
-    pub(crate) reserved_bytes: u64,
+    pub(crate) samples: Vec<Point>,
 }
 
 /// One sample, for whoever draws another picture.
@@ -115,7 +92,6 @@ impl RunReport {
             };
             Requests::count(run.attempts.iter().filter(is_inside))
         };
-        let settled = &run.settled.relay;
         RunReport {
             name: name(run.park_bytes),
             park_bytes: run.park_bytes,
@@ -124,23 +100,10 @@ impl RunReport {
             before_attack: requests(None, Some(began)),
             attackers_coming: requests(Some(began), Some(complete)),
             under_attack: requests(Some(complete), None),
-            attackers_alone: AttackersAlone {
-                connected: run.attackers_connected,
-                buffers_held: settled.client_buffers_held,
-                buffers_in_use: settled.in_use(),
-                slots_in_use: settled.slots_in_use,
-                waiting: settled.waiting,
-                waiting_peak: settled.waiting_peak,
-                shed: settled.shed,
-            },
-            memory: Memory {
-                connections: settled.connections,
-                resident_bytes: run.settled.resident_bytes,
-                resident_bytes_per_connection: run.settled.resident_bytes as f64 / settled.connections.max(1) as f64,
-                reserved_bytes: settled.memory_bytes,
-            },
+            attackers_connected: run.attackers_connected,
+            relay: run.settled.relay,
+            resident_bytes: run.settled.resident_bytes,
             samples: run.samples.iter().map(Point::new).collect(),
-            relay: run.relay,
         }
     }
 }
@@ -202,22 +165,9 @@ mod tests {
             before_attack: Requests::count(calm.iter()),
             attackers_coming: Requests::count([].iter()),
             under_attack: Requests::count(under_attack.iter()),
-            attackers_alone: AttackersAlone {
-                connected: 50,
-                buffers_held: 0,
-                buffers_in_use: 0,
-                slots_in_use: 50,
-                waiting: 0,
-                waiting_peak: 0,
-                shed: 0,
-            },
-            memory: Memory {
-                connections: 50,
-                resident_bytes: 0,
-                resident_bytes_per_connection: 0.0,
-                reserved_bytes: 0,
-            },
-            relay: Map::new(),
+            attackers_connected: 50,
+            relay: Statistics::default(),
+            resident_bytes: 0,
             samples: Vec::new(),
         }
     }

@@ -7,7 +7,6 @@ use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome};
 use demuxbuf_demo::progress::Progress;
 use demuxbuf_demo::relay::{Relay, Statistics};
 use demuxbuf_demo::server::Server;
-use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -61,8 +60,6 @@ pub(crate) struct Run {
     pub(crate) samples: Vec<Sample>,
     /// With the honest clients gone and the attackers still there.
     pub(crate) settled: Sample,
-    /// The relay's statistics of the same moment, all of them.
-    pub(crate) relay: Map<String, Value>,
     pub(crate) attackers_connected: usize,
 }
 
@@ -101,13 +98,12 @@ pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> R
         attack = attack => attack.map_err(|error| watch.relay.check().err().unwrap_or(error))?,
         error = watch.sample_on() => return Err(error),
     };
-    let (relay_text, settled) = watch.sample().await?;
-    let relay = serde_json::from_str(&relay_text).map_err(|error| format!("the relay's statistics: {error}"))?;
+    let settled = watch.sample().await?;
     let attackers_connected = attackers.still_connected();
-    let Watch { relay: process, log, samples, .. } = watch;
-    process.stop().await?;
+    let Watch { relay, log, samples, .. } = watch;
+    relay.stop().await?;
     let attempts = std::mem::take(&mut *log.lock().expect("no client panics"));
-    Ok(Run { park_bytes, began, attack, attempts, samples, settled, relay, attackers_connected })
+    Ok(Run { park_bytes, began, attack, attempts, samples, settled, attackers_connected })
 }
 
 /// Nobody is shed, so that only parking makes the difference.
@@ -139,7 +135,7 @@ impl Watch<'_> {
         loop {
             ticks.tick().await;
             match self.sample().await {
-                Ok((_, sample)) => {
+                Ok(sample) => {
                     self.samples.push(sample);
                     self.progress.show(sample.at, &self.line(&sample));
                 }
@@ -148,12 +144,11 @@ impl Watch<'_> {
         }
     }
 
-    async fn sample(&mut self) -> Result<(String, Sample), String> {
-        let (text, relay) = self.relay.statistics().await?;
+    async fn sample(&mut self) -> Result<Sample, String> {
+        let relay = self.relay.statistics().await?;
         let (served, unserved) = self.count();
-        let sample =
-            Sample { at: self.began.elapsed(), relay, resident_bytes: self.relay.resident_bytes()?, served, unserved };
-        Ok((text, sample))
+        let resident_bytes = self.relay.resident_bytes()?;
+        Ok(Sample { at: self.began.elapsed(), relay, resident_bytes, served, unserved })
     }
 
     /// Requests served and not served so far.

@@ -36,16 +36,16 @@ pub(crate) fn table(report: &Report) -> String {
     row("                        under attack", &|run| of(run.under_attack.served, run.under_attack.sent));
     row("latency under attack *, median", &|run| latency(&run.under_attack, run.under_attack.p50_ms, report));
     row("                        99th percentile", &|run| latency(&run.under_attack, run.under_attack.p99_ms, report));
-    row("attackers still connected", &|run| thousands(run.attackers_alone.connected as u64));
-    row("buffers held by the attackers", &|run| of(run.attackers_alone.buffers_held, report.buffers as u64));
-    row("buffers free, some kept for the server's side", &|run| {
-        of(report.buffers as u64 - run.attackers_alone.buffers_in_use, report.buffers as u64)
+    row("attackers still connected", &|run| thousands(run.attackers_connected as u64));
+    row("buffers held by the attackers", &|run| of(run.relay.client_buffers_held, report.buffers as u64));
+    row("buffers free, some kept for the server's side", &|run| of(run.relay.free, report.buffers as u64));
+    row("parking slots in use", &|run| thousands(run.relay.slots_in_use));
+    row("waiting for a buffer **", &|run| thousands(run.relay.waiting));
+    row("relay's resident memory (kernel)", &|run| bytes(run.resident_bytes as f64));
+    row("                        per connection", &|run| {
+        bytes(run.resident_bytes as f64 / run.relay.connections.max(1) as f64)
     });
-    row("parking slots in use", &|run| thousands(run.attackers_alone.slots_in_use));
-    row("waiting for a buffer **", &|run| thousands(run.attackers_alone.waiting));
-    row("relay's resident memory (kernel)", &|run| bytes(run.memory.resident_bytes as f64));
-    row("                        per connection", &|run| bytes(run.memory.resident_bytes_per_connection));
-    row("receive memory reserved by the library", &|run| bytes(run.memory.reserved_bytes as f64));
+    row("receive memory reserved by the library", &|run| bytes(run.relay.memory_bytes as f64));
     let _ = write!(
         table,
         "\n * a request that was not served counts as its time limit, {:.1} s\n** a connection can wait in both directions",

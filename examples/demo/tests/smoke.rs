@@ -62,15 +62,15 @@ fn starve_and_serve(threads: u64) -> String {
     assert!(starved.iter().sum::<u64>() >= 16, "every client: {starved:?}");
 
     // The relay keeps some of the four for what the server sends; every attacker has one of the others or waits.
-    let (held, waiting) = (number(off, "/attackers_alone/buffers_held"), number(off, "/attackers_alone/waiting"));
-    assert!((1..=4).contains(&held) && held + waiting >= 50, "{}", off["attackers_alone"]);
-    assert_eq!(number(on, "/attackers_alone/buffers_held"), 0, "{}", on["attackers_alone"]);
-    assert_eq!(number(on, "/attackers_alone/waiting"), 0, "{}", on["attackers_alone"]);
+    let (held, waiting) = (number(off, "/relay/client_buffers_held"), number(off, "/relay/waiting"));
+    assert!((1..=4).contains(&held) && held + waiting >= 50, "{}", off["relay"]);
+    assert_eq!(number(on, "/relay/client_buffers_held"), 0, "{}", on["relay"]);
+    assert_eq!(number(on, "/relay/waiting"), 0, "{}", on["relay"]);
     for run in [off, on] {
-        assert_eq!(number(run, "/attackers_alone/connected"), 50);
+        assert_eq!(number(run, "/attackers_connected"), 50);
         assert_eq!(number(run, "/relay/buffers"), 4);
-        assert!(number(run, "/memory/reserved_bytes") >= 4 * number(&report, "/buffer_bytes"));
-        assert!(number(run, "/memory/resident_bytes") > 0);
+        assert!(number(run, "/relay/memory_bytes") >= 4 * number(&report, "/buffer_bytes"));
+        assert!(number(run, "/resident_bytes") > 0);
         let samples = run["samples"].as_array().expect("samples");
         assert!(samples.len() >= 5, "{} samples in 2 s", samples.len());
         assert!(samples.windows(2).all(|pair| pair[0]["time_s"].as_f64() < pair[1]["time_s"].as_f64()));

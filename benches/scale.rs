@@ -3,7 +3,7 @@
 //! (one receive, all decoded), two a drip (a part of a frame, the rest of it at the next time), one an upload (three full
 //! buffers and a rest). Seeds are fixed. An event is one report to the library.
 //!
-//! All sizes are there at once and take turns. What is not the same is explained by counts of cachegrind: instructions of an
+//! All sizes are there at once and take turns. What is not the same is explained by counts of callgrind: instructions of an
 //! event, and its misses of the first and the last cache; not for the largest size, which would take it too long.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
@@ -13,9 +13,8 @@ mod support;
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
 use serde_json::{Value, json};
-use std::process::Command;
 use std::time::Instant;
-use support::{Options, Report, Samples, child, has_valgrind};
+use support::{Counted, Options, Report, Samples, child, has_valgrind};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -155,29 +154,13 @@ impl Crowd {
     }
 }
 
-/// Instructions, and misses of the first and the last cache, of one event: the difference of two runs under cachegrind.
+/// Instructions, and misses of the first and the last cache, of one event: the difference of two runs.
 fn counts(connections: u32) -> Result<[f64; 3], Error> {
     let run = |rounds: u32| -> Result<[f64; 4], Error> {
-        let this = child("mix", &[connections.to_string(), rounds.to_string()]);
-        let mut valgrind = Command::new("valgrind");
-        valgrind.args(["--tool=cachegrind", "--cache-sim=yes", "--cachegrind-out-file=/dev/null"]);
-        let output = valgrind.arg(this.get_program()).args(this.get_args()).output()?;
-        let (printed, notes) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
-        let number = |label: &str| -> Result<f64, Error> {
-            let line =
-                notes.lines().find_map(|line| line.split_once(label)).ok_or_else(|| format!("{label}: {notes}"))?;
-            let digits: String = line
-                .1
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take_while(|&c| c != '(')
-                .filter(char::is_ascii_digit)
-                .collect();
-            Ok(digits.parse()?)
-        };
-        Ok([printed.trim().parse()?, number("I   refs:")?, number("D1  misses:")?, number("LLd misses:")?])
+        let mut mix = child("mix", &[connections.to_string(), rounds.to_string()]);
+        let counted = Counted::of(&mix, true);
+        let events: u64 = demuxbuf_ffi_tests::run(&mut mix).trim().parse()?;
+        Ok([events, counted.instructions, counted.first_misses, counted.last_misses].map(|count| count as f64))
     };
     let [few, many] = [run(2)?, run(12)?];
     let events = many[0] - few[0];

@@ -87,9 +87,9 @@ impl Report {
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         println!();
         for row in &table {
-            let cell = |(column, text): (usize, &String)| match column {
-                0 => format!("{text:<0$}", widths[0]),
-                _ => format!("{text:>0$}", widths[column]),
+            let cell = |(column, text): (usize, &String)| {
+                let is_text = column == 0 || self.rows.iter().all(|row| row[column].is_string());
+                if is_text { format!("{text:<0$}", widths[column]) } else { format!("{text:>0$}", widths[column]) }
             };
             println!("{}", row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ").trim_end());
         }
@@ -119,6 +119,11 @@ fn show(value: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// The order in which those that are compared have their turn in a round: each is the first as often as the others.
+pub(crate) fn rotated(round: u32, count: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |at| (at + round as usize) % count)
 }
 
 /// Where results and what is measured are.
@@ -172,16 +177,60 @@ pub(crate) fn has_valgrind() -> bool {
     is_there
 }
 
-/// Instructions of a whole run of a command, counted by callgrind.
-pub(crate) fn instructions(command: &Command) -> u64 {
+/// What callgrind counted of a whole run of a program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    pub(crate) instructions: u64,
+    /// Misses of the first cache for data, and of the last; 0 unless caches were simulated.
+    pub(crate) first_misses: u64,
+    pub(crate) last_misses: u64,
+}
+
+/// The same command under callgrind, without or with simulated caches; what it says in the end goes to
+/// [`Counted::read`].
+pub(crate) fn under_callgrind(command: &Command, caches: bool) -> Command {
     let mut valgrind = Command::new("valgrind");
-    valgrind.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", folder().join("callgrind.out").display()));
+    valgrind.args([
+        "--tool=callgrind",
+        "--callgrind-out-file=/dev/null",
+        if caches { "--cache-sim=yes" } else { "--cache-sim=no" },
+    ]);
     valgrind.arg(command.get_program()).args(command.get_args());
-    let output = valgrind.output().unwrap_or_else(|error| panic!("{valgrind:?}: {error}"));
-    let notes = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{valgrind:?}: {}\n{notes}", output.status);
-    let collected = notes.lines().find_map(|line| line.split_once("Collected :"));
-    collected.and_then(|(_, count)| count.trim().parse().ok()).expect("callgrind says what it counted")
+    valgrind
+}
+
+impl Counted {
+    /// Of a run to its end.
+    pub(crate) fn of(command: &Command, caches: bool) -> Counted {
+        let mut valgrind = under_callgrind(command, caches);
+        let output = valgrind.output().unwrap_or_else(|error| panic!("{valgrind:?}: {error}"));
+        let notes = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{valgrind:?}: {}\n{notes}", output.status);
+        Counted::read(&notes)
+    }
+
+    /// From what callgrind said. The line has instructions, reads and writes; then the misses of each of the three, of the
+    /// first cache and of the last.
+    pub(crate) fn read(notes: &str) -> Counted {
+        let line =
+            notes.lines().find_map(|line| line.split_once("Collected :")).expect("callgrind says what it counted").1;
+        let counts: Vec<u64> =
+            line.split_whitespace().map(|count| count.parse().expect("callgrind prints numbers")).collect();
+        match counts[..] {
+            [instructions] => Counted { instructions, first_misses: 0, last_misses: 0 },
+            [instructions, _, _, _, first_reads, first_writes, _, last_reads, last_writes] => Counted {
+                instructions,
+                first_misses: first_reads + first_writes,
+                last_misses: last_reads + last_writes,
+            },
+            _ => panic!("callgrind prints one number or nine: {line}"),
+        }
+    }
+}
+
+/// Instructions of a whole run of a command.
+pub(crate) fn instructions(command: &Command) -> u64 {
+    Counted::of(command, false).instructions
 }
 
 /// The cell of a ratio, if both are known.

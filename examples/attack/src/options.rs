@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use demuxbuf_demo::output::Output;
 
 use crate::plan::{BUFFERS_MAX, NETWORKS_MAX, Name};
@@ -67,7 +67,7 @@ impl Options {
     }
 
     pub(crate) fn attacks(&self) -> Vec<Name> {
-        if self.attacks.is_empty() { Name::ALL.to_vec() } else { self.attacks.clone() }
+        if self.attacks.is_empty() { Name::value_variants().to_vec() } else { self.attacks.clone() }
     }
 
     pub(crate) fn output(&self) -> Output {

@@ -91,20 +91,6 @@ pub(crate) struct Band {
 }
 
 impl Name {
-    pub(crate) const ALL: [Name; 11] = [
-        Name::Drip,
-        Name::Partial65,
-        Name::Partial257,
-        Name::Partial1025,
-        Name::Partial4097,
-        Name::Announce,
-        Name::SlowReaders,
-        Name::Flood,
-        Name::Leave,
-        Name::Overload,
-        Name::All,
-    ];
-
     pub(crate) fn text(self) -> String {
         self.to_possible_value().expect("none is hidden").get_name().into()
     }
@@ -125,9 +111,9 @@ pub(crate) fn connections(bands: &[Band]) -> usize {
 }
 
 fn all(options: &Options) -> Vec<Band> {
-    let names = Name::ALL.into_iter().filter(|name| !matches!(name, Name::Overload | Name::All));
+    let names = Name::value_variants().iter().filter(|name| !matches!(name, Name::Overload | Name::All));
     let share = options.connections / names.clone().count();
-    names.map(|name| band(name, share.max(1), options)).collect()
+    names.map(|name| band(*name, share.max(1), options)).collect()
 }
 
 fn band(name: Name, count: usize, options: &Options) -> Band {
@@ -222,7 +208,7 @@ mod tests {
     fn nobody_attacks_the_machine() {
         for connections in ["10", "2000", "100000"] {
             let options = Options::parse_from(["attack", "--connections", connections]);
-            for name in Name::ALL {
+            for name in Name::value_variants() {
                 for band in name.bands(&options) {
                     let per_second = |pause: Duration| band.count as f64 / pause.as_secs_f64();
                     match band.habit {

@@ -141,9 +141,12 @@ impl Attack {
         self.parts().into_iter().map(count).sum()
     }
 
-    /// Honest connections that were shed, those of an overload among them.
+    /// Honest connections that were shed, those of an overload among them. There is nobody else then, and the relay knows
+    /// also of those who left before they were told.
     pub(crate) fn honest_shed(&self) -> u64 {
-        self.sum(|part| part.shed) + self.loads.iter().map(|load| load.shed).sum::<u64>()
+        let told = self.sum(|part| part.shed) + self.loads.iter().map(|load| load.shed).sum::<u64>();
+        let relay = self.relay.as_ref().filter(|_| self.attackers == 0);
+        relay.map_or(told, |relay| relay.shed.max(told))
     }
 
     /// As [`honest_shed`](Attack::honest_shed), for those that were closed otherwise.
@@ -195,6 +198,75 @@ impl Point {
             attackers: sample.attackers,
             buffers_in_use: relay.map(|relay| relay.in_use()),
             waiting: relay.map(|relay| relay.waiting),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use demuxbuf_demo::honest::Outcome;
+    use std::time::Duration;
+
+    fn requests(outcome: Outcome) -> Requests {
+        let attempt = Attempt { client: 0, began: Instant::now(), lasted: Duration::from_millis(1), outcome };
+        Requests::count([attempt].iter())
+    }
+
+    fn load(served_per_second: f64) -> Load {
+        Load { factor: 1.0, clients: 128, served_per_second, slowest_ms: 1.0, shed: 0, lost: 0 }
+    }
+
+    /// One about which nobody complains.
+    fn attack() -> Attack {
+        let served = || requests(Outcome::Served);
+        Attack {
+            name: "drip".into(),
+            attackers: 10,
+            attacked_s: 1.0,
+            complete_s: 2.0,
+            left_s: 5.0,
+            ended_s: 6.0,
+            before: served(),
+            coming: served(),
+            during: served(),
+            after: served(),
+            loads: vec![load(1000.0), load(500.0)],
+            attackers_shed: 3,
+            attackers_closed: 2,
+            full_service_after_ms: Some(1.0),
+            relay: Some(Statistics { passed_peak: 7, passed_max: 7, shed: 3, ..Statistics::default() }),
+            resident_bytes_peak: None,
+            samples: Vec::new(),
+            requests: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_thing_that_is_wrong_is_named() {
+        assert_eq!(attack().complaints(), Vec::<String>::new());
+        type Spoil = fn(&mut Attack);
+        let wrongs: [(Spoil, &str); 10] = [
+            (|attack| attack.before = requests(Outcome::TimedOut), "1 honest request not answered within 3 s"),
+            (|attack| attack.after = requests(Outcome::Shed), "1 honest connection shed"),
+            (|attack| attack.coming = requests(Outcome::Failed("reset".into())), "lost (the first: reset)"),
+            (|attack| attack.during = Requests::count([].iter()), "use more --seconds"),
+            (|attack| attack.full_service_after_ms = None, "service did not come back"),
+            (
+                |attack| attack.relay.as_mut().expect("there is one").passed_peak = 8,
+                "8 grants passed a waiter, and 7 may",
+            ),
+            (|attack| attack.loads.push(load(499.0)), "only 499 requests a second of 1000"),
+            (|attack| attack.loads[1].shed = 2, "2 honest connections shed"),
+            (|attack| attack.loads[0].lost = 1, "lost (the first: closed)"),
+            (|attack| attack.attackers = 0, "3 honest connections shed"),
+        ];
+        for (spoil, named) in wrongs {
+            let mut attack = attack();
+            spoil(&mut attack);
+            let complaints = attack.complaints();
+            let [complaint] = &complaints[..] else { panic!("one complaint about {named:?}: {complaints:?}") };
+            assert!(complaint.starts_with("drip: ") && complaint.contains(named), "{complaint}");
         }
     }
 }

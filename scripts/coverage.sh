@@ -1,9 +1,11 @@
 #!/bin/sh
-# The lines and branches of src/ that the tests reach, by file: Rust tests and C programs together, without the demo and the attack.
+# The lines and branches of src/ that the tests reach, by file, and each that they do not: Rust tests and C programs
+# together, without the demo and the attack. The unit tests in src/ are not counted themselves. A branch is one outcome, true
+# or false, of one condition.
 # Needs the compiler's own llvm-tools, which rustup installs. Branches are counted by a nightly toolchain only; without one
-# it is the lines. A branch is one outcome, true or false, of one condition.
+# it is the lines.
 #
-#   scripts/coverage.sh [FILE]      with FILE, such as src/pool.rs: what was not reached of it, below the table
+#   scripts/coverage.sh [FILE]      with FILE, such as src/pool.rs: of what is not reached only what is there
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -45,13 +47,20 @@ for object in $objects "$folder/release/libdemuxbuf.so"; do
         >>"$folder/lines" 2>"$folder/notes" || { cat "$folder/notes" >&2; exit 1; }
 done
 
+# Unit tests are the last module of their file, or a file of that name.
+grep -rn '^mod tests' src >"$folder/unit-tests"
 awk -v root="$PWD/" -v wanted="${1:-}" -F '[:,]' '
+    FILENAME ~ /unit-tests$/ { tests_at[$1] = $2; next }
     function note(what, at, count) {
+        if (file in tests_at && $2 + 0 >= tests_at[file] + 0) return
         at = file ":" at
         if (!((what, at) in seen)) { seen[what, at] = 1; all[what, file]++; all[what]++ }
         if (count > 0 && !((what, at) in reached)) { reached[what, at] = 1; hits[what, file]++; hits[what]++ }
     }
-    $1 == "SF" { file = index($2, root "src/") == 1 ? substr($2, length(root) + 1) : ""; files[file] = 1 }
+    $1 == "SF" {
+        file = index($2, root "src/") == 1 && $2 !~ /\/tests\.rs$/ ? substr($2, length(root) + 1) : ""
+        files[file] = 1
+    }
     $1 == "DA" && file != "" { note("line", $2, $3) }
     $1 == "BRDA" && file != "" { note("branch", $2 ":" $3 ":" $4, $5) }
     function cell(whole, hit) {
@@ -61,13 +70,28 @@ awk -v root="$PWD/" -v wanted="${1:-}" -F '[:,]' '
         return sprintf("%-28s lines %s; branches %s", name, cell(all["line" key], hits["line" key]),
                        cell(all["branch" key], hits["branch" key]))
     }
+    function source(file, wanted_at,    at, text, found) {
+        while ((getline text < file) > 0) if (++at == wanted_at) found = text
+        close(file)
+        gsub(/^ +/, "", found)
+        return found
+    }
+    # A line that is not reached says all of its branches.
+    function list(    key, parts, place, what) {
+        for (key in seen) {
+            split(key, parts, SUBSEP)
+            split(parts[2], place, ":")
+            if (key in reached || (wanted != "" && place[1] != wanted)) continue
+            if (parts[1] == "branch" && ("line", place[1] ":" place[2]) in seen &&
+                !(("line", place[1] ":" place[2]) in reached)) continue
+            what = parts[1] == "line" ? "not reached" : place[4] % 2 ? "never false" : "never true"
+            print place[1] ":" place[2] ": " what ": " source(place[1], place[2]) | "sort -t : -k 1,1 -k 2,2n"
+        }
+        close("sort -t : -k 1,1 -k 2,2n")
+    }
     END {
         for (file in files) if (file != "") print row(file, SUBSEP file) | "sort"
         close("sort")
         print row("all", "")
-        for (key in seen) {
-            split(key, parts, SUBSEP)
-            split(parts[2], place, ":")
-            if (!(key in reached) && place[1] == wanted) print place[1] ":" place[2], parts[1] | "sort -t : -k 2 -n"
-        }
-    }' "$folder/lines"
+        list()
+    }' "$folder/unit-tests" "$folder/lines"

@@ -14,7 +14,8 @@ fn flags() -> Option<Vec<String>> {
 #[test]
 fn heads_ends_and_errors_are_those_of_libnghttp2() {
     let Some(flags) = flags() else { return skip("comparing frames with libnghttp2, which is not installed") };
-    let sources = ["main", "stream", "broken", "judge", "ours", "theirs"].map(|name| format!("ffi-tests/c/nghttp2/{name}.c"));
+    let sources =
+        ["main", "stream", "broken", "judge", "ours", "theirs"].map(|name| format!("ffi-tests/c/nghttp2/{name}.c"));
     let sources = sources.each_ref().map(String::as_str);
     let program = Program { flags, ..Program::new("nghttp2", &sources) }.build();
     // Under valgrind everything takes fifty times as long.

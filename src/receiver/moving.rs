@@ -180,3 +180,73 @@ impl Receivers {
         if is_held && is_sound && waits { Ok(()) } else { Err(ReceiverError::Stale) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::{ReceiverThreads, ReceiversConfig};
+
+    /// One of each kind: it holds nothing, a buffer, a slot, or a full slot while it waits for a buffer.
+    fn some(receivers: &mut Receivers) -> [ReceiverId; 4] {
+        let mut attach = |fill: u32| {
+            let id = receivers.attach(0, 0).expect("there is room");
+            if fill > 0 {
+                receivers.handle(id, Event::Readable).expect("it is attached");
+                receivers.handle(id, Event::Received { bytes: fill }).expect("there is room");
+            }
+            id
+        };
+        [attach(0), attach(200), attach(20), attach(64)]
+    }
+
+    fn foreign_lease() -> LeaseId {
+        LeaseId::from_bits(1 << 40 | 1)
+    }
+
+    fn foreign_wait() -> WaitId {
+        WaitId::from_bits(1 << 40 | 1)
+    }
+
+    fn connection_of(level: u32, capacity: u32) -> Connection {
+        let mut connection = Connection::default();
+        connection.handle(Event::Attach { level, capacity }).expect("it is not attached");
+        connection
+    }
+
+    #[test]
+    fn whatever_was_changed_on_the_way_is_refused_and_can_be_tried_again_as_it_was() {
+        let config = ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(1, 4) };
+        let threads = ReceiverThreads::new(&config, 2).expect("the configuration is allowed");
+        let receivers = |index| threads.receivers(index).expect("nobody has them");
+        let (mut from, mut to) = (receivers(0), receivers(1));
+        for id in some(&mut from) {
+            let mut moving = from.export(id).expect("it can move");
+            let before = (moving.connection.clone(), moving.lease, moving.offset, moving.wait);
+            // Each changes one field, so that it does not fit the others.
+            let changes: [fn(&mut Moving); 8] = [
+                |moving| moving.lease = moving.lease.is_none().then(foreign_lease),
+                |moving| moving.wait = moving.wait.is_none().then(foreign_wait),
+                |moving| moving.lease = Some(foreign_lease()),
+                |moving| moving.wait = Some(foreign_wait()),
+                |moving| moving.offset = if moving.lease.is_some() { 57 } else { 0 },
+                |moving| moving.connection = Connection::default(),
+                |moving| moving.connection = connection_of(10, 100),
+                |moving| moving.connection = connection_of(10, 64),
+            ];
+            for (at, change) in changes.iter().enumerate() {
+                change(&mut moving);
+                let now = (moving.connection.clone(), moving.lease, moving.offset, moving.wait);
+                if now != before {
+                    let refused = to.import(&mut moving);
+                    assert_eq!(refused, Err(ReceiverError::Stale), "change {at}: {moving:?}");
+                }
+                (moving.connection, moving.lease, moving.offset, moving.wait) = before.clone();
+                from.check_invariants().expect("nothing is changed");
+                to.check_invariants().expect("nothing is changed");
+            }
+            let id = to.import(&mut moving).expect("it is as it was");
+            to.handle(id, Event::Close).expect("it is attached");
+        }
+        assert_eq!((to.stats().pool.leased, to.stats().pool.waiting, to.stats().slots_in_use), (0, 0, 0));
+    }
+}

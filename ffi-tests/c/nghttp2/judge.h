@@ -1,6 +1,6 @@
 /*
- * What there is to say of a frame that one of the two refuses: the rules of the frame layer that it breaks, looked at one
- * by one, and the reasons that libnghttp2 may have beyond that layer.
+ * What there is to say of a frame that one of the two refuses: the rules of the frame layer that it breaks, looked at
+ * one by one, and the reasons that libnghttp2 may have beyond that layer.
  */
 #ifndef JUDGE_H
 #define JUDGE_H

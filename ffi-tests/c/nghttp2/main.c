@@ -263,9 +263,9 @@ static void report(const struct endings *endings, unsigned long streams) {
   }
   unsigned long same = endings->both_accept + endings->both_refuse;
   unsigned long listed = endings->too_small + endings->continuation_alone + endings->priority_alone;
-  printf("%lu streams with changed heads: %lu accepted by both, %lu refused by both with the same code, %lu for one rule "
-         "of two; listed: %lu (4.2, too small), %lu (4.2, CONTINUATION), %lu (6.3); %lu refused by libnghttp2 alone, %lu "
-         "not read to their end (6.8); %lu frames passed over (5.1), of which %lu are refused by demuxbuf\n",
+  printf("%lu streams with changed heads: %lu accepted by both, %lu refused by both with the same code, %lu for one "
+         "rule of two; listed: %lu (4.2, too small), %lu (4.2, CONTINUATION), %lu (6.3); %lu refused by libnghttp2 alone, "
+         "%lu not read to their end (6.8); %lu frames passed over (5.1), of which %lu are refused by demuxbuf\n",
          streams, endings->both_accept, endings->both_refuse, endings->two_rules, endings->too_small,
          endings->continuation_alone, endings->priority_alone, by_reason, endings->done, endings->passed_over,
          endings->passed_over_alone);

@@ -2,11 +2,11 @@
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
-use demuxbuf::pool::{LeaseId, Outcome, WaitId};
+use demuxbuf::pool::{LeaseId, Outcome, TenantConfig, TenantId, WaitId};
 use demuxbuf::receiver::{
     Granted, Moving, ReceiverError, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig, ThreadError,
 };
-use demuxbuf::shards::ShardError;
+use demuxbuf::shards::{ShardError, TRAVELLING_MAX};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,7 +76,7 @@ fn pages_in_use_on_another_thread_are_kept_and_the_bound_is_one_for_all() {
 
 #[test]
 fn bytes_that_are_there_take_a_free_buffer_whichever_thread_has_it_at_hand() {
-    let (_threads, mut a, mut b) = two(&config(2));
+    let (threads, mut a, mut b) = two(&config(2));
     let bytes = |byte| [byte; 100];
     let first = a.attach_with(0, 1, &bytes(1)).unwrap();
     // What thread 0 has at hand is called in.
@@ -92,6 +92,12 @@ fn bytes_that_are_there_take_a_free_buffer_whichever_thread_has_it_at_hand() {
     a.handle(first, Event::Close).unwrap();
     let third = b.attach_with(0, 3, &bytes(3)).unwrap();
     assert_eq!(b.data(third).unwrap(), bytes(3));
+    check(&a, &b);
+    // What a thread has at hand itself it takes without the lock.
+    b.handle(third, Event::Close).unwrap();
+    let locked = threads.stats().locked;
+    b.attach_with(0, 4, &bytes(4)).unwrap();
+    assert_eq!(threads.stats().locked, locked);
     check(&a, &b);
 }
 
@@ -218,6 +224,59 @@ fn what_cannot_move_says_why_and_stays_as_it_is() {
     assert_eq!(a.import(&mut moving).unwrap_err(), ReceiverError::TableFull);
     b.import(&mut moving).unwrap();
     assert_eq!(b.import(&mut moving).unwrap_err(), ReceiverError::Stale);
+    check(&a, &b);
+}
+
+#[test]
+fn who_is_closed_while_a_receive_is_in_flight_can_neither_move_nor_decode() {
+    let policy = Policy { mode: Mode::Completion, ..Policy::default() };
+    let (_threads, mut a, b) = two(&ReceiversConfig { policy, ..config(1) });
+    let id = a.attach(0, 1).unwrap();
+    a.handle(id, Event::done(Action::Recv)).unwrap();
+    a.handle(id, Event::Received { bytes: 100 }).unwrap();
+    assert!(a.decoded(id, 0, 100).unwrap().has(Action::Recv));
+    a.handle(id, Event::done(Action::Recv)).unwrap();
+    a.handle(id, Event::Close).unwrap();
+    for again in 0..2 {
+        let closed = ReceiverError::Event(EventError::Closed);
+        assert_eq!(a.export(id).unwrap_err(), closed);
+        assert_eq!(a.decoded(id, 0, 0).unwrap_err(), closed);
+        assert!(!a.handle(id, Event::Close).unwrap().has(Action::Finished), "close {again} waits for the receive");
+    }
+    assert!(a.handle(id, Event::Received { bytes: 9 }).unwrap().has(Action::Finished));
+    assert_eq!((a.stats().dropped_bytes, a.stats().pool.leased), (100 + 9, 0));
+    check(&a, &b);
+}
+
+#[test]
+fn so_many_that_wait_can_be_on_their_way_and_no_more() {
+    let many = TRAVELLING_MAX + 2;
+    let config = ReceiversConfig { lifeline: false, buffer_bytes: 256, ..ReceiversConfig::new(1, many + 1) };
+    let (_threads, mut a, mut b) = two(&config);
+    let holder = holding(&mut a, u64::MAX, &[1; 100]);
+    let waiters: Vec<_> = (0..many).map(|token| waiting(&mut a, token.into())).collect();
+    let mut travelling: Vec<_> = waiters[2..].iter().map(|&id| a.export(id).unwrap()).collect();
+    assert_eq!(a.export(waiters[0]).unwrap_err(), ReceiverError::TableFull);
+    assert!(a.connection(waiters[0]).unwrap().is_waiting(), "it stays, and waits");
+    b.import(&mut travelling[0]).unwrap();
+    let mut first = a.export(waiters[0]).unwrap();
+    b.import(&mut first).unwrap();
+    check(&a, &b);
+    a.handle(holder, Event::Close).unwrap();
+    assert_eq!(granted_to(&mut b), Some(0), "its place in the queue was kept");
+}
+
+#[test]
+fn a_pool_of_several_threads_has_no_tenants() {
+    let (_threads, mut a, b) = two(&config(1));
+    let tenant = TenantId::from_bits(1);
+    assert_eq!(a.create_tenant(&TenantConfig::default()), Err(ReceiverError::TableFull));
+    assert_eq!(a.remove_tenant(tenant), Err(ReceiverError::Stale));
+    assert_eq!(a.describe_tenant(tenant).unwrap_err(), ReceiverError::Stale);
+    let id = a.attach(0, 1).unwrap();
+    assert_eq!(a.set_tenant(id, Some(tenant)), Err(ReceiverError::Stale));
+    a.set_tenant(id, None).unwrap();
+    assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv), "it is nobody's, as before");
     check(&a, &b);
 }
 

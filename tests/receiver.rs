@@ -1,8 +1,8 @@
 //! What a receiver keeps for its host and its decoder.
 
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::Outcome;
-use demuxbuf::receiver::{Handover, Receivers, ReceiversConfig};
+use demuxbuf::pool::{Outcome, WaitId};
+use demuxbuf::receiver::{Granted, Handover, ReceiverError, Receivers, ReceiversConfig};
 
 fn receivers() -> Receivers {
     Receivers::new(&ReceiversConfig::new(1, 4)).expect("the configuration is allowed")
@@ -59,4 +59,21 @@ fn a_deadline_comes_and_goes_with_the_buffer() {
     assert_ne!(receivers.poll_timeout(), u64::MAX);
     receivers.take(id).expect("it holds a buffer");
     assert_eq!((idleness(&receivers), receivers.poll_timeout()), (None, u64::MAX));
+}
+
+#[test]
+fn the_wait_of_a_receiver_is_not_the_hosts_to_end() {
+    let mut receivers = receivers();
+    let Ok(Outcome::Granted(lease)) = receivers.request(0, 0) else { panic!("a buffer is free") };
+    let Ok(Outcome::Queued(own)) = receivers.request(0, 1) else { panic!("none is free") };
+    receivers.cancel(own).expect("it is the host's");
+    let id = receivers.attach(0, 2).expect("there is room");
+    receivers.handle(id, Event::Readable).expect("it is attached");
+    // It waits where the host did before, under a name that can be guessed.
+    let guesses = (1..9).map(|later| WaitId::from_bits(own.to_bits() + (later << 32)));
+    let guess = guesses.into_iter().find(|&wait| receivers.describe_wait(wait).is_ok()).expect("one is right");
+    assert_eq!(receivers.cancel(guess), Err(ReceiverError::Stale));
+    receivers.check_invariants().expect("nothing is changed");
+    receivers.release(lease).expect("it is the host's");
+    assert!(matches!(receivers.poll_grant(), Some(Granted::Receiver { token: 2, .. })), "it waited on");
 }

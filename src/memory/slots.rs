@@ -2,7 +2,10 @@
 //!
 //! Slots of 64, 256, 1024 and 4096 bytes, each size with a budget of its own that is reserved at start. They are not cut
 //! out of the pool's buffers: those are short exactly when something is parked, and a buffer that was cut up comes back
-//! only when its last piece does.
+//! only when its last piece does. `examples/parking.rs` measures it: of 256 buffers of 16 KiB that were full of residues,
+//! when nine of ten had gone, in any order, and the rest came and went, 252, 189, 88 and 39 were still cut up, for pieces
+//! of 64, 256, 1024 and 4096 bytes, though 26 could have held what was left; with one of a hundred left 78, 35, 14 and 6,
+//! where 3 could have (seed 2). Slots of their own cost as much memory as the residues of the peak, and no buffer.
 
 use super::MemoryError;
 use super::block::Block;

@@ -39,8 +39,9 @@
 //! shed, one at a time, the costliest first: units held times time held by bytes consumed, to the power of two below,
 //! as it stood when the deadline was seen to have passed.
 //! Nobody who made progress within `lease_ns` is ever shed, and while nobody waits nobody is disturbed.
-//! Those whom only their tenant's cap keeps back do not count as waiting here: the buffers of others would not help them,
-//! and the tenant's own idle holders are not looked for.
+//! While all who wait are kept back by their tenant's cap, only holders of the same tenant are asked, since the buffers of
+//! others would not help: such tenants take turns, in each the costliest of the tenant is shed. Whoever is asked late,
+//! because nobody whom it could help was waiting before, has no less time to park than those who were asked before it.
 //!
 //! At rest no buffer is free that the next waiter of some class may take. Every operation costs O(classes), at most 8,
 //! however many buffers, waiters and tenants there are, and allocates nothing.
@@ -48,6 +49,7 @@
 #![forbid(unsafe_code)]
 
 mod buffers;
+mod capped;
 mod check;
 mod config;
 mod deadlines;
@@ -72,7 +74,7 @@ pub use stats::PoolStats;
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 
-pub(crate) use deadlines::{Deadlines, Demand};
+pub(crate) use deadlines::{Deadlines, Demand, Shortage};
 #[cfg(feature = "std")]
 pub(crate) use id::Generation;
 #[cfg(feature = "std")]
@@ -121,7 +123,6 @@ impl Pool {
         config.check()?;
         let units = config.units();
         let buffers = Buffers::entries(units, &config.sizes).expect("`check` counted them");
-        let timed = if config.lease_ns == u64::MAX { 0 } else { buffers };
         let tenants = config.tenants_max + 1;
         let class = |class: usize| Class {
             waiting: 0,
@@ -138,7 +139,7 @@ impl Pool {
                 reserve("tenants_max", tenants)?,
                 reserve("tenants_max", tenants * u32::from(config.classes))?,
             ),
-            deadlines: Deadlines::new(reserve("buffers", timed)?, timed, config.park_ns, config.lease_ns),
+            deadlines: Deadlines::new(config, buffers)?,
             classes: core::array::from_fn(class),
             classes_used: config.classes,
             class_burst: config.class_burst,
@@ -238,7 +239,7 @@ impl Pool {
     ///
     /// The wait is stale or foreign.
     pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
-        let Some(&Wait { class, state, buffer, .. }) = self.waits.find(wait) else {
+        let Some(&Wait { class, tenant, state, buffer, .. }) = self.waits.find(wait) else {
             return self.refuse(PoolError::StaleWait);
         };
         self.stats.cancelled += 1;
@@ -248,6 +249,7 @@ impl Pool {
             self.put_buffer(buffer);
         } else {
             self.tenants.unlink(self.waits.table_mut(), wait.index());
+            self.note_kept(tenant);
             self.waits.remove(wait.index());
             self.leave_class(class.into());
             if !self.tenants.is_ready(class.into()) {
@@ -288,10 +290,7 @@ impl Pool {
     /// The next holder that should give its buffer back, `None` while nobody waits whom that could help. Call it, after
     /// the grants, until `None` in each turn.
     pub fn poll_reclaim(&mut self) -> Option<Reclaim> {
-        if !self.is_short() {
-            return None;
-        }
-        let (index, kind) = match self.deadlines.poll(self.now_ns)? {
+        let (index, kind) = match self.deadlines.poll(self.shortage()?, self.now_ns)? {
             Demand::Park(index) => (index, ReclaimKind::Park),
             Demand::Shed(index) => (index, ReclaimKind::Shed),
         };
@@ -313,7 +312,7 @@ impl Pool {
     /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `u64::MAX` for never, a time in the past
     /// for at once.
     pub fn poll_timeout(&self) -> u64 {
-        if self.is_short() { self.deadlines.next_ns() } else { u64::MAX }
+        self.shortage().map_or(u64::MAX, |shortage| self.deadlines.next_ns(shortage))
     }
 
     /// Takes a tenant in. Cost: O(1).
@@ -349,6 +348,7 @@ impl Pool {
             return self.refuse(PoolError::StaleTenant);
         };
         self.tenants.remove(self.waits.table(), index);
+        self.note_kept(index);
         // One that needed much, and was below its guaranteed share, may have kept others from what is free.
         self.settle();
         Ok(())
@@ -476,8 +476,8 @@ impl Pool {
     pub(crate) fn start_timing(&mut self, lease: LeaseId) {
         let entry = self.buffers.lease_mut(lease.index());
         if !core::mem::replace(&mut entry.is_timed, true) {
-            let units = self.buffers.units_of(self.buffers.table()[lease.index() as usize].size);
-            self.deadlines.start(lease.index(), units, self.now_ns);
+            let Lease { tenant, size, .. } = self.buffers.table()[lease.index() as usize];
+            self.deadlines.start(lease.index(), tenant, self.buffers.units_of(size), self.now_ns);
         }
     }
 

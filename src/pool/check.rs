@@ -65,7 +65,7 @@ impl Pool {
             let lease = &leases[index as usize];
             lease.state != LeaseState::Free && lease.is_timed
         };
-        ensure(self.deadlines.is_sound(is_timed), "every timed lease has its deadline")
+        self.deadlines.check(is_timed, |tenant| self.tenants.is_kept(tenant))
     }
 }
 

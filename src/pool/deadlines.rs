@@ -1,10 +1,13 @@
 //! Who holds a buffer without making progress, and for how long?
 //!
 //! A lease that is timed stands in one list at a time, ordered by its last progress, so that the one that is idle for
-//! longest is always at the front: *active*; then, once it was asked to park, *asked*; then, once its deadline passed,
-//! *expired*, by what it costs. Progress moves it back to the end of *active*. Each step is O(1), nothing is allocated.
+//! longest is always at the front: *active*; then, if it could park and nobody it could help waits, *idle*; once it was
+//! asked to park, *asked*; then, once its deadline passed, *expired*, by what it costs. Progress moves it back to the end
+//! of *active*. Each step is O(1), nothing is allocated.
 
+use super::capped::{Capped, Stage};
 use super::list::{Linked, Links, List};
+use super::{ConfigError, PoolConfig, ensure, reserve};
 use alloc::vec::Vec;
 
 /// Expired leases are told apart by the power of two of their cost.
@@ -14,8 +17,29 @@ const COSTS: usize = 64;
 enum Stand {
     Out,
     Active,
+    Idle,
     Asked,
     Expired { cost: u8 },
+}
+
+impl Stand {
+    /// In which list of its tenant a lease stands beside.
+    fn stage(self) -> Option<Stage> {
+        match self {
+            Stand::Out | Stand::Active | Stand::Asked => None,
+            Stand::Idle => Some(Stage::Idle),
+            Stand::Expired { .. } => Some(Stage::Expired),
+        }
+    }
+}
+
+/// Whom it would help if somebody gave back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    /// Somebody waits for whatever becomes free.
+    Common,
+    /// All who wait are kept back by their tenant's cap: only holders of the same tenant could help them.
+    Capped,
 }
 
 /// How long one lease is held and how it gets on; by index of its buffer.
@@ -28,6 +52,8 @@ pub(super) struct Timed {
     units: u32,
     stand: Stand,
 }
+
+const _: () = assert!(size_of::<Timed>() <= 40);
 
 impl Linked for Timed {
     fn links(&self) -> &Links {
@@ -65,38 +91,45 @@ pub(crate) struct Deadlines {
     park_ns: u64,
     lease_ns: u64,
     active: List,
+    idle: List,
     asked: List,
     expired: [List; COSTS],
     /// One bit for each list of `expired` that is not empty.
     costs: u64,
     /// The lease that is to be shed, and since when: one at a time.
     shedding: Option<(u32, u64)>,
+    capped: Capped,
 }
 
 impl Deadlines {
-    /// Nobody holds anything yet. `table` has memory for `entries`; none are needed if nothing is timed.
-    pub(super) fn new(mut table: Vec<Timed>, entries: u32, park_ns: u64, lease_ns: u64) -> Deadlines {
+    /// Reserves the tables for so many buffers; none are needed if leases are not timed. Nobody holds anything yet.
+    pub(super) fn new(config: &PoolConfig, buffers: u32) -> Result<Deadlines, ConfigError> {
+        let entries = if config.lease_ns == u64::MAX { 0 } else { buffers };
         let unused =
             Timed { granted_ns: 0, progress_ns: 0, progress_bytes: 0, links: Links::NONE, units: 0, stand: Stand::Out };
+        let mut table = reserve("buffers", entries)?;
         table.resize(entries as usize, unused);
-        Deadlines {
+        Ok(Deadlines {
             table,
-            park_ns: park_ns.min(lease_ns),
-            lease_ns,
+            park_ns: config.park_ns.min(config.lease_ns),
+            lease_ns: config.lease_ns,
             active: List::EMPTY,
+            idle: List::EMPTY,
             asked: List::EMPTY,
             expired: [List::EMPTY; COSTS],
             costs: 0,
             shedding: None,
-        }
+            capped: Capped::new(config, entries)?,
+        })
     }
 
-    /// A lease begins.
+    /// A lease of a tenant begins.
     #[inline]
-    pub(crate) fn start(&mut self, index: u32, units: u32, now_ns: u64) {
+    pub(crate) fn start(&mut self, index: u32, tenant: u32, units: u32, now_ns: u64) {
         let Some(entry) = self.table.get_mut(index as usize) else {
             return;
         };
+        self.capped.start(index, tenant);
         (entry.granted_ns, entry.progress_ns, entry.progress_bytes, entry.units) = (now_ns, now_ns, 0, units);
         self.stand_in(index, Stand::Active);
     }
@@ -121,10 +154,20 @@ impl Deadlines {
         }
     }
 
+    /// Whether a tenant keeps somebody back by its cap.
+    pub(super) fn set_kept(&mut self, tenant: u32, is_kept: bool) {
+        self.capped.set_kept(tenant, is_kept);
+    }
+
+    /// Whether there may be holders who help somebody whom only his tenant's cap keeps back.
+    pub(super) fn keeps_any(&self) -> bool {
+        self.capped.keeps_any()
+    }
+
     /// The next holder to be asked, while somebody waits. First those who could park; then, one at a time, the
     /// costliest of those whose deadline passed.
-    pub(crate) fn poll(&mut self, now_ns: u64) -> Option<Demand> {
-        if let Some(index) = self.due(self.active, self.park_ns, now_ns) {
+    pub(crate) fn poll(&mut self, shortage: Shortage, now_ns: u64) -> Option<Demand> {
+        if let Some(index) = self.next_to_park(shortage, now_ns) {
             self.leave(index);
             self.stand_in(index, Stand::Asked);
             return Some(Demand::Park(index));
@@ -137,8 +180,10 @@ impl Deadlines {
         if self.shedding.is_some_and(|(_, since_ns)| now_ns - since_ns < self.lease_ns) {
             return None;
         }
-        let costliest = self.costs.checked_ilog2()?;
-        let index = self.expired[costliest as usize].head;
+        let index = match shortage {
+            Shortage::Common => self.expired[self.costs.checked_ilog2()? as usize].head,
+            Shortage::Capped => self.next_to_shed_of_kept()?,
+        };
         // Should its host not act on it, others are asked before it is again.
         self.leave(index);
         self.stand_in(index, Stand::Expired { cost: 0 });
@@ -146,18 +191,49 @@ impl Deadlines {
         Some(Demand::Shed(index))
     }
 
+    fn next_to_park(&mut self, shortage: Shortage, now_ns: u64) -> Option<u32> {
+        if shortage == Shortage::Common {
+            // Those that nobody needed until now are idle for longest.
+            return self.idle.iter(&self.table).next().or_else(|| self.due(self.active, self.park_ns, now_ns));
+        }
+        if let Some(index) = self.capped.next_idle() {
+            return Some(index);
+        }
+        while let Some(index) = self.due(self.active, self.park_ns, now_ns) {
+            if self.capped.is_of_kept(index) {
+                return Some(index);
+            }
+            self.leave(index);
+            self.stand_in(index, Stand::Idle);
+        }
+        None
+    }
+
+    fn next_to_shed_of_kept(&mut self) -> Option<u32> {
+        let (table, capped) = (&self.table, &mut self.capped);
+        capped.take_expired(|index| match table[index as usize].stand {
+            Stand::Expired { cost } => cost,
+            _ => unreachable!("it stands among those whose deadline passed"),
+        })
+    }
+
     /// When `poll` has something to say, if nothing happens until then; in the past if it has now.
-    pub(crate) fn next_ns(&self) -> u64 {
+    pub(crate) fn next_ns(&self, shortage: Shortage) -> u64 {
         let due = |list: List, after_ns: u64| match self.table.get(list.head as usize) {
             Some(entry) => entry.progress_ns.saturating_add(after_ns),
             None => u64::MAX,
         };
-        let shed = match (self.costs, self.shedding) {
-            (0, _) => u64::MAX,
-            (_, None) => 0,
-            (_, Some((_, since_ns))) => since_ns.saturating_add(self.lease_ns),
+        let (is_idle, is_expired) = match shortage {
+            Shortage::Common => (!self.idle.is_empty(), self.costs != 0),
+            Shortage::Capped => (self.capped.next_idle().is_some(), self.capped.has_expired()),
         };
-        due(self.active, self.park_ns).min(due(self.asked, self.lease_ns)).min(shed)
+        let park = if is_idle { 0 } else { due(self.active, self.park_ns) };
+        let shed = match self.shedding {
+            _ if !is_expired => u64::MAX,
+            None => 0,
+            Some((_, since_ns)) => since_ns.saturating_add(self.lease_ns),
+        };
+        park.min(due(self.asked, self.lease_ns)).min(shed)
     }
 
     /// How a lease gets on; `None` if it is not timed.
@@ -170,20 +246,30 @@ impl Deadlines {
         })
     }
 
-    /// Walks everything; for tests. `is_timed` tells of each buffer whether a timed lease holds it.
-    pub(super) fn is_sound(&self, is_timed: impl Fn(u32) -> bool) -> bool {
+    /// Walks everything; for tests. `is_timed` tells of each buffer whether a timed lease holds it, `is_kept` of each
+    /// tenant whether its cap keeps somebody back.
+    pub(super) fn check(
+        &self,
+        is_timed: impl Fn(u32) -> bool,
+        is_kept: impl Fn(u32) -> bool,
+    ) -> Result<(), &'static str> {
         let stands = |stand| move |_, entry: &Timed| entry.stand == stand;
         let expired = (0..).zip(&self.expired).all(|(cost, list)| {
             list.is_sound(&self.table, stands(Stand::Expired { cost }))
                 && list.is_empty() == (self.costs >> cost & 1 == 0)
         });
         let lists = self.active.is_sound(&self.table, stands(Stand::Active))
+            && self.idle.is_sound(&self.table, stands(Stand::Idle))
             && self.asked.is_sound(&self.table, stands(Stand::Asked));
-        let ordered = [self.active, self.asked]
-            .into_iter()
-            .all(|list| list.iter(&self.table).map(|index| self.table[index as usize].progress_ns).is_sorted());
+        ensure(expired && lists, "the lists of timed leases are sound")?;
+        let is_ordered =
+            |list: List| list.iter(&self.table).map(|index| self.table[index as usize].progress_ns).is_sorted();
+        // Where there are tenants, one that nobody needed before may be asked after others that are idle for less long.
+        let asked = !self.capped.is_unused() || is_ordered(self.asked);
+        ensure(is_ordered(self.active) && is_ordered(self.idle) && asked, "who is idle for longest is first")?;
         let timed = (0..).zip(&self.table).all(|(index, entry)| (entry.stand != Stand::Out) == is_timed(index));
-        expired && lists && ordered && timed
+        ensure(timed, "every timed lease has its deadline")?;
+        self.capped.check(|index| self.table[index as usize].stand.stage(), is_kept)
     }
 }
 
@@ -207,11 +293,15 @@ impl Deadlines {
         match stand {
             Stand::Out => {}
             Stand::Active => self.active.push_back(&mut self.table, index),
+            Stand::Idle => self.idle.push_back(&mut self.table, index),
             Stand::Asked => self.asked.push_back(&mut self.table, index),
             Stand::Expired { cost } => {
                 self.expired[usize::from(cost)].push_back(&mut self.table, index);
                 self.costs |= 1 << cost;
             }
+        }
+        if let Some(stage) = stand.stage() {
+            self.capped.enter(index, stage);
         }
     }
 
@@ -219,9 +309,11 @@ impl Deadlines {
         if self.shedding.is_some_and(|(shed, _)| shed == index) {
             self.shedding = None;
         }
-        match self.table[index as usize].stand {
+        let stand = self.table[index as usize].stand;
+        match stand {
             Stand::Out => {}
             Stand::Active => self.active.unlink(&mut self.table, index),
+            Stand::Idle => self.idle.unlink(&mut self.table, index),
             Stand::Asked => self.asked.unlink(&mut self.table, index),
             Stand::Expired { cost } => {
                 let list = &mut self.expired[usize::from(cost)];
@@ -231,6 +323,9 @@ impl Deadlines {
                 }
             }
         }
+        if let Some(stage) = stand.stage() {
+            self.capped.leave(index, stage);
+        }
         self.table[index as usize].stand = Stand::Out;
     }
 }
@@ -238,6 +333,10 @@ impl Deadlines {
 /// For model checkers: where a lease stands, and its ages.
 #[cfg(feature = "explore")]
 impl Deadlines {
+    pub(super) fn write_state(&self, state: &mut Vec<u64>) {
+        self.capped.write_state(state);
+    }
+
     /// In which list it stands and at which place, its ages, what it consumed, and for how long it has been shed.
     pub(super) fn describe_fully(&self, index: u32, now_ns: u64, bytes_max: u64) -> [u64; 6] {
         use super::explore::place_in;
@@ -247,8 +346,9 @@ impl Deadlines {
         let (list, of) = match self.table[index as usize].stand {
             Stand::Out => unreachable!("one that is described stands somewhere"),
             Stand::Active => (self.active, 0),
-            Stand::Asked => (self.asked, 1),
-            Stand::Expired { cost } => (self.expired[usize::from(cost)], 2 + u64::from(cost)),
+            Stand::Idle => (self.idle, 1),
+            Stand::Asked => (self.asked, 2),
+            Stand::Expired { cost } => (self.expired[usize::from(cost)], 3 + u64::from(cost)),
         };
         let shed = self.shedding.filter(|&(shed, _)| shed == index);
         let shed_ns = shed.map_or(0, |(_, since_ns)| now_ns - since_ns + 1);
@@ -263,17 +363,18 @@ mod tests {
 
     /// Leases 0 and 1 expired, 2 and 3 are asked, 4 and 5 are active, nobody has 6.
     fn one_pair_of_each() -> Deadlines {
-        let mut deadlines = Deadlines::new(Vec::new(), 7, 10, 20);
+        let config = PoolConfig { park_ns: 10, lease_ns: 20, ..PoolConfig::new(7, 0) };
+        let mut deadlines = Deadlines::new(&config, 7).expect("there is memory");
         for (pair, now_ns) in [([0, 1], 0), ([2, 3], 10), ([4, 5], 20)] {
-            pair.iter().for_each(|&index| deadlines.start(index, 1, now_ns));
-            while deadlines.poll(now_ns).is_some() {}
+            pair.iter().for_each(|&index| deadlines.start(index, 0, 1, now_ns));
+            while deadlines.poll(Shortage::Common, now_ns).is_some() {}
         }
         deadlines
     }
 
     #[test]
     fn a_lease_stands_in_one_list_by_age_and_each_list_is_known() {
-        let is_sound = |deadlines: &Deadlines| deadlines.is_sound(|index| index < 6);
+        let is_sound = |deadlines: &Deadlines| deadlines.check(|index| index < 6, |_| false).is_ok();
         let stands = one_pair_of_each().table.into_iter().map(|entry| entry.stand);
         let expired = |cost| Stand::Expired { cost };
         assert!(stands.eq([
@@ -288,7 +389,7 @@ mod tests {
         assert!(is_sound(&one_pair_of_each()));
         let broken: [fn(&mut Deadlines); 11] = [
             |deadlines| deadlines.leave(3),
-            |deadlines| deadlines.start(6, 1, 20),
+            |deadlines| deadlines.start(6, 0, 1, 20),
             |deadlines| deadlines.table[4].progress_ns += 1,
             |deadlines| deadlines.table[2].progress_ns += 1,
             |deadlines| deadlines.active.len += 1,

@@ -34,6 +34,7 @@ impl Pool {
             ));
         }
         state.push(u64::MAX);
+        self.deadlines.write_state(state);
         self.tenants.write_state(state, self.waits.table(), &write_wait);
         let leased = (0..).zip(self.buffers.table()).filter(|(_, entry)| entry.state == LeaseState::Leased);
         let written = leased.map(|(buffer, &Lease { class, size, tenant, is_timed, .. })| {

@@ -2,7 +2,7 @@
 //! their own.
 
 use super::list::NIL;
-use super::{Class, ConfigError, Deadlines, Pool, PoolConfig, WaitId, reserve};
+use super::{Class, ConfigError, Deadlines, Pool, PoolConfig, WaitId};
 
 impl Pool {
     /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. It may say
@@ -52,8 +52,7 @@ impl Pool {
 
 /// The deadlines of those leases of a pool that one shard watches.
 pub(crate) fn deadlines(config: &PoolConfig) -> Result<Deadlines, ConfigError> {
-    let timed = if config.lease_ns == u64::MAX { 0 } else { config.buffers };
-    Ok(Deadlines::new(reserve("buffers", timed)?, timed, config.park_ns, config.lease_ns))
+    Deadlines::new(config, config.buffers)
 }
 
 #[cfg(test)]

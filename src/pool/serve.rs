@@ -5,7 +5,7 @@ use super::id::{Generation, LeaseId, WaitId};
 use super::list::{Links, NIL};
 use super::tenants::Turn;
 use super::waits::{Wait, WaitState};
-use super::{Class, Pool, PoolError, Request};
+use super::{Class, Pool, PoolError, Request, Shortage};
 
 /// Whether a class may take so many units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +88,20 @@ impl Pool {
             .any(|other| self.next_of(other).is_some_and(|(_, units)| self.verdict(other, units) == Verdict::Short))
     }
 
-    /// Whether somebody waits whom a released buffer could help.
-    pub(super) fn is_short(&self) -> bool {
-        self.stats.waiting > 0 && (0..usize::from(self.classes_used)).any(|class| self.tenants.is_ready(class))
+    /// Whose buffers would help those who wait; `None` if nobody's.
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        if self.stats.waiting == 0 {
+            None
+        } else if (0..usize::from(self.classes_used)).any(|class| self.tenants.is_ready(class)) {
+            Some(Shortage::Common)
+        } else {
+            self.deadlines.keeps_any().then_some(Shortage::Capped)
+        }
+    }
+
+    /// What a tenant has out or waits for has changed: whether its cap keeps somebody back may have, too.
+    pub(super) fn note_kept(&mut self, tenant: u32) {
+        self.deadlines.set_kept(tenant, self.tenants.is_kept(tenant));
     }
 
     /// Assigns free buffers for as long as somebody waits who may take one.
@@ -168,6 +179,7 @@ impl Pool {
             state: WaitState::Queued,
         });
         self.tenants.push(self.waits.table_mut(), index);
+        self.note_kept(tenant);
         self.classes[usize::from(class)].waiting += 1;
         self.stats.queued += 1;
         self.stats.waiting += 1;
@@ -185,9 +197,11 @@ impl Pool {
     pub(super) fn take_buffer(&mut self, request: &Request, tenant: u32, state: LeaseState) -> LeaseId {
         let (lease, units) = self.buffers.take(request, tenant, state);
         self.classes[usize::from(request.class)].out += units;
-        self.tenants.took(self.waits.table(), tenant, units);
+        if self.tenants.took(self.waits.table(), tenant, units) {
+            self.note_kept(tenant);
+        }
         if request.is_timed {
-            self.deadlines.start(lease.index(), units, self.now_ns);
+            self.deadlines.start(lease.index(), tenant, units, self.now_ns);
         }
         self.stats.took();
         lease
@@ -198,9 +212,11 @@ impl Pool {
         let Lease { tenant, class, is_timed, .. } = self.buffers.table()[index as usize];
         let units = self.buffers.put(index);
         self.classes[usize::from(class)].out -= units;
-        self.tenants.gave(self.waits.table(), tenant, units);
         if is_timed {
             self.deadlines.stop(index);
+        }
+        if self.tenants.gave(self.waits.table(), tenant, units) {
+            self.note_kept(tenant);
         }
         self.stats.gave();
     }

@@ -288,6 +288,15 @@ impl Tenants {
         units <= self.tenants[tenant as usize].cap
     }
 
+    /// Whether its cap keeps somebody of it back. Cost: O(classes).
+    pub(super) fn is_kept(&self, tenant: u32) -> bool {
+        let Some(entry) = self.tenants.get(tenant as usize).filter(|entry| entry.waiting > 0) else {
+            return false;
+        };
+        let flows = self.flow(0, tenant)..self.flow(0, tenant + 1);
+        entry.cap != u32::MAX && self.flows[flows].iter().any(|flow| !flow.queue.is_empty() && !flow.in_open)
+    }
+
     /// Whether it waits for something in this class already.
     pub(super) fn is_waiting(&self, class: usize, tenant: u32) -> bool {
         !self.flows[self.flow(class, tenant)].queue.is_empty()
@@ -352,27 +361,31 @@ impl Tenants {
         self.leave_queue(waits, turn.wait);
     }
 
-    /// A tenant has so many units more out.
+    /// A tenant has so many units more out. Returns whether that may change what its limits mean for those who wait.
     #[inline(always)]
-    pub(super) fn took(&mut self, waits: &[Wait], tenant: u32, units: u32) {
+    pub(super) fn took(&mut self, waits: &[Wait], tenant: u32, units: u32) -> bool {
         let entry = &mut self.tenants[tenant as usize];
         entry.out += units;
         entry.granted += 1;
-        if entry.waiting > 0 && entry.is_limited() {
+        let matters = entry.waiting > 0 && entry.is_limited();
+        if matters {
             self.place_all(waits, tenant);
         }
+        matters
     }
 
-    /// A tenant has so many units less out.
+    /// As `took`, with so many units less out.
     #[inline(always)]
-    pub(super) fn gave(&mut self, waits: &[Wait], tenant: u32, units: u32) {
+    pub(super) fn gave(&mut self, waits: &[Wait], tenant: u32, units: u32) -> bool {
         let entry = &mut self.tenants[tenant as usize];
         entry.out -= units;
-        if entry.waiting > 0 && entry.is_limited() {
+        let matters = entry.waiting > 0 && entry.is_limited();
+        if matters {
             self.place_all(waits, tenant);
         } else if entry.life == Life::Retiring {
             self.free_if_done(tenant);
         }
+        matters
     }
 
     /// Walks everything; for tests. `out` and `waiting` count a tenant's units and waits independently,

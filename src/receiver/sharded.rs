@@ -4,8 +4,8 @@ use super::ReceiverError;
 use super::threads::Common;
 use crate::memory::Counted;
 use crate::pool::{
-    Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reclaim, ReclaimKind, Request, TenantId, WaitId,
-    WaitInfo,
+    Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reclaim, ReclaimKind, Request, Shortage, TenantId,
+    WaitId, WaitInfo,
 };
 use crate::shards::{Shard, ShardError};
 
@@ -81,7 +81,7 @@ impl Sharded {
 
     fn start(&mut self, lease: LeaseId, is_timed: bool) {
         if is_timed {
-            self.deadlines.start(lease.index(), 1, self.now_ns);
+            self.deadlines.start(lease.index(), 0, 1, self.now_ns);
         }
     }
 
@@ -105,7 +105,7 @@ impl Sharded {
         if !self.shard.has_waiters() {
             return None;
         }
-        let (index, kind) = match self.deadlines.poll(self.now_ns)? {
+        let (index, kind) = match self.deadlines.poll(Shortage::Common, self.now_ns)? {
             Demand::Park(index) => (index, ReclaimKind::Park),
             Demand::Shed(index) => (index, ReclaimKind::Shed),
         };
@@ -156,7 +156,7 @@ impl Sharded {
     }
 
     pub(super) fn poll_timeout(&self) -> u64 {
-        if self.shard.has_waiters() { self.deadlines.next_ns() } else { u64::MAX }
+        if self.shard.has_waiters() { self.deadlines.next_ns(Shortage::Common) } else { u64::MAX }
     }
 
     pub(super) fn passed_max(&self) -> u64 {

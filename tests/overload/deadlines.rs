@@ -1,7 +1,9 @@
 //! Who is asked to give back, when, and in which order.
 
 use crate::support::{check, new_pool, queue, release, take};
-use demuxbuf::pool::{ConfigError, Idleness, LeaseId, Pool, PoolConfig, Reclaim, ReclaimKind, Request};
+use demuxbuf::pool::{
+    ConfigError, Idleness, LeaseId, Pool, PoolConfig, Reclaim, ReclaimKind, Request, TenantConfig, TenantId, WaitId,
+};
 
 const PARK_NS: u64 = 100;
 const LEASE_NS: u64 = 1_000;
@@ -52,15 +54,97 @@ fn while_nobody_waits_nobody_is_asked() {
     assert_eq!(pool.poll_reclaim().map(|reclaim| reclaim.token), Some(0));
     pool.cancel(wait).expect("the wait is live");
     assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX));
+}
 
-    // Who has to wait for a cap of his own is helped by nobody else's buffer.
-    let mut pool = new_pool(&PoolConfig { classes: 1, tenants_max: 1, ..config(3) });
-    let share = demuxbuf::pool::TenantConfig { cap: 1, ..Default::default() };
-    let tenant = Some(pool.create_tenant(&share).expect("there is room"));
-    take(&mut pool, &timed(0));
-    take(&mut pool, &Request { tenant, ..timed(1) });
-    queue(&mut pool, &Request { tenant, ..timed(2) });
-    pool.handle_timeout(50 * LEASE_NS);
+/// A pool of 20 buffers and so many tenants that may have 2 each: all have them. Tokens are 10 times the tenant, and 0, 1.
+/// 900 is nobody's, and idle for longest.
+fn capped(tenants: u64) -> (Pool, Vec<TenantId>, Vec<LeaseId>) {
+    let mut pool = new_pool(&PoolConfig { tenants_max: 9, ..config(20) });
+    take(&mut pool, &timed(900));
+    let share = TenantConfig { cap: 2, ..TenantConfig::default() };
+    let all: Vec<TenantId> = (0..tenants).map(|_| pool.create_tenant(&share).expect("there is room")).collect();
+    let leases = (0..2 * tenants).map(|at| {
+        pool.handle_timeout(10 + at);
+        take(&mut pool, &Request { tenant: Some(all[at as usize / 2]), ..timed(10 * (at / 2) + at % 2) })
+    });
+    let leases = leases.collect();
+    (pool, all, leases)
+}
+
+/// One more waits in the name of this tenant.
+fn queue_of(pool: &mut Pool, tenants: &[TenantId], tenant: usize) -> WaitId {
+    queue(pool, &Request { tenant: Some(tenants[tenant]), ..timed(10 * tenant as u64 + 2) })
+}
+
+#[test]
+fn who_waits_for_his_own_cap_is_helped_by_holders_of_his_tenant_alone() {
+    let (mut pool, tenants, leases) = capped(3);
+    for tenant in 0..2 {
+        queue_of(&mut pool, &tenants, tenant);
+    }
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], PARK_NS));
+    pool.handle_timeout(PARK_NS);
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], 10 + PARK_NS), "900 is not asked for anything");
+    pool.handle_timeout(10 + PARK_NS);
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(0)], 11 + PARK_NS));
+
+    // Who parks makes room for the one who waits, and his tenant needs nothing more.
+    assert_eq!(release(&mut pool, leases[0])[0].token, 2);
+    pool.handle_timeout(2 * LEASE_NS);
+    assert_eq!(demands(&mut pool), [park(10), park(11), shed(10)]);
+    assert_eq!(pool.poll_timeout(), 3 * LEASE_NS, "one at a time, however many tenants");
+    assert_eq!(release(&mut pool, leases[2])[0].token, 12);
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX), "the others hold what nobody needs");
+
+    // Once somebody waits whom anybody could help, those count who were idle in vain till then: the longest first.
+    while pool.would_grant(0) {
+        take(&mut pool, &timed(902));
+    }
+    queue(&mut pool, &timed(901));
+    assert!(pool.poll_timeout() <= 2 * LEASE_NS, "it is due at once");
+    assert_eq!(demands(&mut pool), [park(900), park(1), park(20), park(21), park(2), shed(11)]);
+}
+
+#[test]
+fn tenants_at_their_caps_take_turns_and_the_costliest_of_each_is_shed() {
+    let (mut pool, tenants, leases) = capped(3);
+    for tenant in 0..3 {
+        queue_of(&mut pool, &tenants, tenant);
+    }
+    // The second of the second tenant makes progress: it costs the others less for the time that it has held.
+    pool.handle_timeout(50);
+    pool.progress(leases[2], 1 << 20).expect("the lease is held");
+    pool.handle_timeout(5 * LEASE_NS);
+    let parks = [0, 1, 11, 20, 21, 10].map(park);
+    assert_eq!(demands(&mut pool), [&parks[..], &[shed(0)]].concat());
+    for (step, token) in [(6, 11), (7, 20), (8, 1), (9, 10), (10, 21), (11, 0)] {
+        assert_eq!(pool.poll_timeout(), step * LEASE_NS);
+        pool.handle_timeout(step * LEASE_NS);
+        assert_eq!(demands(&mut pool), [shed(token)], "{step}");
+    }
+    // A tenant that nobody waits for any more is left alone.
+    assert_eq!(release(&mut pool, leases[5])[0].token, 22);
+    for step in 12..20 {
+        pool.handle_timeout(step * LEASE_NS);
+        assert!(demands(&mut pool).iter().all(|&(_, token)| token < 20), "{step}");
+    }
+}
+
+#[test]
+fn a_tenant_that_begins_to_keep_somebody_back_asks_at_once_and_one_that_ceases_does_not() {
+    let (mut pool, tenants, _) = capped(2);
+    let first = queue_of(&mut pool, &tenants, 0);
+    pool.handle_timeout(2 * LEASE_NS);
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(0), park(1), shed(0)], 3 * LEASE_NS));
+    let second = queue_of(&mut pool, &tenants, 1);
+    assert!(pool.poll_timeout() <= 2 * LEASE_NS, "its holders are idle already");
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(10), park(11)], 3 * LEASE_NS));
+    pool.handle_timeout(3 * LEASE_NS - 1);
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], 3 * LEASE_NS));
+    pool.cancel(first).expect("the wait is live");
+    pool.handle_timeout(3 * LEASE_NS);
+    assert_eq!(demands(&mut pool), [shed(10)], "not 1, whose tenant needs nothing now");
+    pool.cancel(second).expect("the wait is live");
     assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX));
 }
 

@@ -4,7 +4,7 @@ mod deadlines;
 mod turns;
 
 use crate::subject::{Ask, Asked, Demand, Granted, Subject};
-use deadlines::{Stand, Timed};
+use deadlines::{Stand, Timed, Turns};
 use demuxbuf::ffi::*;
 use demuxbuf::pool::{CLASSES_MAX, Idleness, PoolConfig, TenantConfig, TenantInfo, WEIGHT_MAX, WaitInfo};
 use demuxbuf::receiver::ReceiverStats;
@@ -78,6 +78,7 @@ pub struct ModelPool {
     weight_peak: u32,
     /// The lease whose holder is to be shed, and since when.
     shedding: Option<(u64, u64)>,
+    turns: Turns,
     now_ns: u64,
     next_id: u64,
     /// What is counted and not seen from who holds and who waits.
@@ -97,6 +98,7 @@ impl ModelPool {
             tenants: BTreeMap::from([(NOBODY, nobody)]),
             weight_peak: 1,
             shedding: None,
+            turns: Turns::default(),
             now_ns: 0,
             next_id: NOBODY,
             stats: ReceiverStats::default(),

@@ -9,6 +9,8 @@ use demuxbuf::pool::{Idleness, ReclaimKind};
 pub(super) enum Stand {
     /// Nobody asked it for anything since it last made progress.
     Active,
+    /// It could have been asked to park, but nobody whom that would have helped was waiting.
+    Idle,
     /// It was asked to park.
     Asked,
     /// Its deadline passed, at this cost as a power of two.
@@ -36,6 +38,13 @@ impl Timed {
     }
 }
 
+/// Tenants that keep somebody back by their cap and have holders who could be asked, the next first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns {
+    to_park: Vec<u64>,
+    to_shed: Vec<u64>,
+}
+
 impl ModelPool {
     /// A lease that begins now; nothing if leases have no deadline here.
     pub(super) fn timed(&mut self) -> Option<Timed> {
@@ -58,6 +67,7 @@ impl ModelPool {
         timed.progress_bytes = timed.progress_bytes.saturating_add(bytes);
         (timed.progress_ns, timed.stand, timed.place) = (now_ns, Stand::Active, place);
         self.shedding = self.shedding.filter(|&(shed, _)| shed != lease);
+        self.take_turns();
     }
 
     pub(in crate::model) fn start_timing(&mut self, lease: u64) {
@@ -69,12 +79,45 @@ impl ModelPool {
     pub(in crate::model) fn stop_timing(&mut self, lease: u64) {
         self.lease_mut(lease).expect("a lease in force").timed = None;
         self.shedding = self.shedding.filter(|&(shed, _)| shed != lease);
+        self.take_turns();
     }
 
     fn stand(&mut self, lease: u64, stand: Stand) {
         let place = self.new_id();
         let timed = self.lease_mut(lease).and_then(|lease| lease.timed.as_mut()).expect("it has a deadline");
         (timed.stand, timed.place) = (stand, place);
+        self.take_turns();
+    }
+
+    /// Whether a tenant's cap keeps somebody back.
+    fn is_kept(&self, tenant: u64) -> bool {
+        (0..self.classes()).any(|class| {
+            let need = self.flow(class, tenant).next().map(|wait| self.units_of(wait.size));
+            need.is_some_and(|need| need > self.left_of(tenant))
+        })
+    }
+
+    fn is_of_kept(&self, lease: u64) -> bool {
+        self.leases().any(|held| held.id == lease && self.is_kept(held.tenant))
+    }
+
+    /// Gives a turn, the last, to tenants that have something to ask for now, and takes it from those that no longer do.
+    pub(super) fn take_turns(&mut self) {
+        let tenants: Vec<u64> = self.tenants.keys().copied().collect();
+        let Turns { mut to_park, mut to_shed } = std::mem::take(&mut self.turns);
+        let has = |tenant: u64, is: fn(Stand) -> bool| {
+            let mut timed = self.leases().filter(|lease| lease.tenant == tenant).filter_map(|lease| lease.timed);
+            self.tenants.contains_key(&tenant) && self.is_kept(tenant) && timed.any(|timed| is(timed.stand))
+        };
+        let renew = |turns: &mut Vec<u64>, is: fn(Stand) -> bool| {
+            turns.retain(|&tenant| has(tenant, is));
+            let new = tenants.iter().copied().filter(|&tenant| has(tenant, is));
+            let new: Vec<u64> = new.filter(|tenant| !turns.contains(tenant)).collect();
+            turns.extend(new);
+        };
+        renew(&mut to_park, |stand| stand == Stand::Idle);
+        renew(&mut to_shed, |stand| matches!(stand, Stand::Expired { .. }));
+        self.turns = Turns { to_park, to_shed };
     }
 
     /// Those that stand so, the first first.
@@ -102,21 +145,22 @@ impl ModelPool {
     }
 
     /// The next holder that should give back. First those who could park, the one idle for longest first; then, one at
-    /// a time, the costliest of those whose deadline passed.
+    /// a time, the costliest of those whose deadline passed. Nobody is asked whom nobody needs: where all who wait are
+    /// kept back by their tenant's cap, only its holders are.
     pub(super) fn demand(&mut self) -> Option<Demand> {
-        if !self.is_short() {
+        let is_short = self.is_short();
+        if !is_short && !self.tenants.keys().any(|&tenant| self.is_kept(tenant)) {
             return None;
         }
-        let idle_for = |timed: &Timed, ns: u64| self.now_ns - timed.progress_ns >= ns;
-        let active = self.standing(|stand| stand == Stand::Active);
-        if let Some(&(lease, _)) = active.iter().find(|(_, timed)| idle_for(timed, self.park_ns())) {
+        if let Some(lease) = self.next_to_park(is_short) {
             self.stand(lease, Stand::Asked);
             self.stats.pool.parks_asked += 1;
             return Some(self.ask(lease, ReclaimKind::Park));
         }
+        // One that was asked later has no less time than those before it.
         let asked = self.standing(|stand| stand == Stand::Asked);
-        let expired: Vec<u64> =
-            asked.iter().filter(|(_, timed)| idle_for(timed, self.config.lease_ns)).map(|&(lease, _)| lease).collect();
+        let due = |timed: &Timed| self.now_ns - timed.progress_ns >= self.config.lease_ns;
+        let expired: Vec<u64> = asked.iter().take_while(|(_, timed)| due(timed)).map(|&(lease, _)| lease).collect();
         for lease in expired {
             let cost = self.cost(lease);
             self.stand(lease, Stand::Expired { cost });
@@ -124,15 +168,53 @@ impl ModelPool {
         if self.is_shedding() {
             return None;
         }
-        let cost = |timed: &Timed| if let Stand::Expired { cost } = timed.stand { cost } else { 0 };
-        let expired = self.standing(|stand| matches!(stand, Stand::Expired { .. }));
-        let most = expired.iter().map(|(_, timed)| cost(timed)).max()?;
-        let &(lease, _) = expired.iter().find(|(_, timed)| cost(timed) == most)?;
+        let lease = self.next_to_shed(is_short)?;
         // Should its host not act on it, others are asked before it is again.
         self.stand(lease, Stand::Expired { cost: 0 });
         self.shedding = Some((lease, self.now_ns));
         self.stats.pool.sheds_asked += 1;
         Some(self.ask(lease, ReclaimKind::Shed))
+    }
+
+    fn next_to_park(&mut self, is_short: bool) -> Option<u64> {
+        let idle = self.standing(|stand| stand == Stand::Idle);
+        let tenant_of = |id: u64| self.leases().find(|lease| lease.id == id).map(|lease| lease.tenant);
+        let mut is_next = idle.iter().map(|&(lease, _)| lease);
+        let next = match self.turns.to_park.first() {
+            _ if is_short => is_next.next(),
+            Some(&turn) => is_next.find(|&lease| tenant_of(lease) == Some(turn)),
+            None => None,
+        };
+        if next.is_some() {
+            return next;
+        }
+        for (lease, timed) in self.standing(|stand| stand == Stand::Active) {
+            if self.now_ns - timed.progress_ns < self.park_ns() {
+                return None;
+            }
+            if is_short || self.is_of_kept(lease) {
+                return Some(lease);
+            }
+            self.stand(lease, Stand::Idle);
+        }
+        None
+    }
+
+    /// The costliest, of equals the first; of one tenant whose turn it is if nobody else could help.
+    fn next_to_shed(&mut self, is_short: bool) -> Option<u64> {
+        let turn = self.turns.to_shed.first().copied();
+        let helps = |id: u64| {
+            is_short || self.leases().any(|lease| lease.id == id && Some(lease.tenant) == turn && self.is_of_kept(id))
+        };
+        let cost = |timed: &Timed| if let Stand::Expired { cost } = timed.stand { cost } else { 0 };
+        let expired = self.standing(|stand| matches!(stand, Stand::Expired { .. }));
+        let expired: Vec<_> = expired.into_iter().filter(|&(lease, _)| helps(lease)).collect();
+        let most = expired.iter().map(|(_, timed)| cost(timed)).max()?;
+        let &(lease, _) = expired.iter().find(|(_, timed)| cost(timed) == most)?;
+        if !is_short {
+            self.turns.to_shed.rotate_left(1);
+        }
+        Some(lease)
     }
 
     fn ask(&self, id: u64, kind: ReclaimKind) -> Demand {
@@ -151,19 +233,25 @@ impl ModelPool {
 
     /// When the next one is asked, if nothing happens until then; in the past if one is to be asked now.
     pub(super) fn next_demand_ns(&self) -> u64 {
-        if !self.is_short() {
+        let is_short = self.is_short();
+        if !is_short && !self.tenants.keys().any(|&tenant| self.is_kept(tenant)) {
             return u64::MAX;
         }
         let due = |stand: Stand, ns: u64| {
             let first = self.standing(|other| other == stand).first().map(|(_, timed)| timed.progress_ns);
             first.map_or(u64::MAX, |progress_ns| progress_ns.saturating_add(ns))
         };
-        let has_expired = !self.standing(|stand| matches!(stand, Stand::Expired { .. })).is_empty();
+        let has = |stand: fn(Stand) -> bool| !self.standing(stand).is_empty();
+        let (has_idle, has_expired) = match is_short {
+            true => (has(|stand| stand == Stand::Idle), has(|stand| matches!(stand, Stand::Expired { .. }))),
+            false => (!self.turns.to_park.is_empty(), !self.turns.to_shed.is_empty()),
+        };
+        let park = if has_idle { 0 } else { due(Stand::Active, self.park_ns()) };
         let shed = match self.shedding {
             _ if !has_expired => u64::MAX,
             None => 0,
             Some((_, since_ns)) => since_ns.saturating_add(self.config.lease_ns),
         };
-        due(Stand::Active, self.park_ns()).min(due(Stand::Asked, self.config.lease_ns)).min(shed)
+        park.min(due(Stand::Asked, self.config.lease_ns)).min(shed)
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Class {
 
 impl ModelPool {
     /// What a tenant waits for in a class, the next first.
-    fn flow(&self, class: usize, tenant: u64) -> impl Iterator<Item = &Wait> {
+    pub(super) fn flow(&self, class: usize, tenant: u64) -> impl Iterator<Item = &Wait> {
         self.queued.iter().filter(move |wait| wait.class == class && wait.tenant == tenant)
     }
 
@@ -55,6 +55,7 @@ impl ModelPool {
                 _ => {}
             }
         }
+        self.take_turns();
     }
 
     /// Whom a class serves next, and whether because he is entitled.

@@ -10,6 +10,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep};
 
 use crate::attackers::{Aim, Tally};
+use crate::backend::LARGEST_FRAME;
 use crate::plan::{Habit, LARGE_FRAME, REQUEST_LASTS};
 use crate::wire::{Answers, begun, opening, request};
 
@@ -46,10 +47,11 @@ pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, aim: &Aim, tally
     let (from, mut to) = stream.split();
     let mut answers = Answers::default();
     let done = match habit {
-        Habit::Partial { bytes, length } => {
-            let first = [opening(), begun(bytes, length)].concat();
+        Habit::Partial { bytes } => {
+            let first = [opening(), begun(bytes, LARGE_FRAME)].concat();
             watch(from, &mut answers, send_and_stay(&mut to, &first)).await
         }
+        Habit::Announce { bytes } => announce(from, &mut to, &mut answers, bytes).await,
         Habit::Leaver { .. } => {
             let first = [opening(), begun(LEAVER_BYTES, LARGE_FRAME)].concat();
             watch(from, &mut answers, send_and_leave(&mut to, &first)).await
@@ -102,6 +104,21 @@ async fn send_and_stay(to: &mut WriteHalf<'_>, bytes: &[u8]) -> io::Result<Ended
     // Why it cannot be sent is read.
     let _ = to.write_all(bytes).await;
     pending().await
+}
+
+/// Before it has read the other side's settings, nobody may send a frame so large.
+async fn announce(
+    mut from: ReadHalf<'_>,
+    to: &mut WriteHalf<'_>,
+    answers: &mut Answers,
+    sent_bytes: usize,
+) -> io::Result<Ended> {
+    to.write_all(&opening()).await?;
+    let mut bytes = [0; 512];
+    while !answers.has_settings {
+        read_some(&mut from, answers, &mut bytes).await?;
+    }
+    watch(from, answers, send_and_stay(to, &begun(sent_bytes, LARGEST_FRAME))).await
 }
 
 async fn send_and_leave(to: &mut WriteHalf<'_>, bytes: &[u8]) -> io::Result<Ended> {

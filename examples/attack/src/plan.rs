@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::backend;
 use crate::options::Options;
 
 /// Kernel memory is pinned by each who does not read, on both sides of the relay; more of them would attack the machine
@@ -71,8 +70,10 @@ pub(crate) enum Name {
 pub(crate) enum Habit {
     /// Sends 1 to 8 bytes of a frame after each such time.
     Drip { pause: Duration },
-    /// Sends so much of a header block that is said to be so long, and stays.
-    Partial { bytes: usize, length: u32 },
+    /// Sends so much of a header block, and stays.
+    Partial { bytes: usize },
+    /// Sends so much of the largest header block that there is, once the other side has said how large it may be.
+    Announce { bytes: usize },
     /// Asks for more than the sockets hold, and reads nothing.
     SlowReader,
     /// Sends a request in two pieces and waits for the answer, again and again, with a pause of up to so long.
@@ -117,14 +118,13 @@ fn all(options: &Options) -> Vec<Band> {
 }
 
 fn band(name: Name, count: usize, options: &Options) -> Band {
-    let partial = |bytes| Habit::Partial { bytes, length: LARGE_FRAME };
     let habit = match name {
         Name::Drip => Habit::Drip { pause: each(count, DROPS_PER_SECOND) },
-        Name::Partial65 => partial(65),
-        Name::Partial257 => partial(257),
-        Name::Partial1025 => partial(1025),
-        Name::Partial4097 => partial(4097),
-        Name::Announce => Habit::Partial { bytes: 100, length: backend::LARGEST_FRAME },
+        Name::Partial65 => Habit::Partial { bytes: 65 },
+        Name::Partial257 => Habit::Partial { bytes: 257 },
+        Name::Partial1025 => Habit::Partial { bytes: 1025 },
+        Name::Partial4097 => Habit::Partial { bytes: 4097 },
+        Name::Announce => Habit::Announce { bytes: 100 },
         Name::SlowReaders => Habit::SlowReader,
         Name::Flood | Name::Overload | Name::All => Habit::Requests { pause_max: Duration::ZERO },
         Name::Leave => Habit::Leaver { pause: each(count, CONNECTS_PER_SECOND) },
@@ -215,7 +215,7 @@ mod tests {
                         Habit::Drip { pause } => assert!(per_second(pause) < 4001.0),
                         Habit::Leaver { pause } => assert!(per_second(pause) < 501.0),
                         Habit::SlowReader => assert!(band.count <= 1000),
-                        Habit::Partial { .. } | Habit::Requests { .. } => {}
+                        Habit::Partial { .. } | Habit::Announce { .. } | Habit::Requests { .. } => {}
                     }
                 }
             }

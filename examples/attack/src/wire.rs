@@ -80,6 +80,8 @@ pub(crate) struct Answers {
     skipped: usize,
     /// Streams that the other side has ended.
     pub(crate) ended: u64,
+    /// It has said what it allows.
+    pub(crate) has_settings: bool,
     /// It has said goodbye because too much was asked for.
     pub(crate) is_shed: bool,
 }
@@ -110,6 +112,7 @@ impl Answers {
         match head.kind {
             kind::DATA | kind::HEADERS if head.flags & END_STREAM != 0 => self.ended += 1,
             kind::RST_STREAM => self.ended += 1,
+            kind::SETTINGS if head.flags & flags::ACK == 0 => self.has_settings = true,
             kind::GOAWAY => {
                 let code = self.kept[HEAD_BYTES as usize..].get(4..8);
                 self.is_shed |= code == Some(&ENHANCE_YOUR_CALM.to_be_bytes());
@@ -148,7 +151,7 @@ mod tests {
     fn answers_are_read_however_they_are_cut() {
         let farewell = |code: u32| frame(kind::GOAWAY, 0, 0, &[0u32.to_be_bytes(), code.to_be_bytes()].concat());
         let stream = [
-            frame(kind::SETTINGS, 0, 0, &[0; 6]),
+            frame(kind::SETTINGS, flags::ACK, 0, &[]),
             frame(kind::HEADERS, flags::END_HEADERS, 1, &[0x88]),
             frame(kind::DATA, END_STREAM, 1, &[1; 100]),
             frame(kind::HEADERS, flags::END_HEADERS | END_STREAM, 3, &[0x88]),
@@ -159,7 +162,9 @@ mod tests {
         for piece_bytes in [1, 2, 7, 1000] {
             let mut answers = Answers::default();
             stream.chunks(piece_bytes).for_each(|piece| answers.read(piece));
-            assert_eq!((answers.ended, answers.is_shed), (3, false));
+            assert_eq!((answers.ended, answers.has_settings, answers.is_shed), (3, false, false));
+            frame(kind::SETTINGS, 0, 0, &[0; 6]).chunks(piece_bytes).for_each(|piece| answers.read(piece));
+            assert!(answers.has_settings);
             farewell(ENHANCE_YOUR_CALM).chunks(piece_bytes).for_each(|piece| answers.read(piece));
             assert!(answers.is_shed);
         }

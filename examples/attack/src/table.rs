@@ -41,6 +41,8 @@ pub(crate) fn table(report: &Report) -> String {
             );
         }
     }
+    // Without an overload the last line is that of an attack.
+    table.truncate(table.trim_end().len());
     table
 }
 

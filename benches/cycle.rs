@@ -4,7 +4,10 @@
 //! Instructions are counted by callgrind: the difference of two runs, so that start and end are left out. Time is taken in
 //! rounds in which every program has its turn, so that a busy moment of the machine hits all alike; a harness that
 //! measures one function after the other could not do that, nor measure what is linked in three ways. Ratios of times are
-//! the median of the rounds' ratios.
+//! the median of the rounds' ratios; the program that begins changes from round to round.
+//!
+//! The watch on the transport stays, as with a level-triggered poller; *one-shot* it is over with its first report and asked
+//! for anew in each cycle. Ratios are to those with the same kind of watch.
 //!
 //! The transport and the decoder are empty. In the columns with a size, each cycle receives so many bytes by `recv(2)`
 //! from a socket of `socketpair(2)`, the cheapest one there is: with one connection busy, whose buffer stays in the
@@ -24,7 +27,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{Options, Report, Samples, has_valgrind, instructions, ratio};
+use support::{Options, Report, Samples, has_valgrind, instructions, ratio, rotated};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -42,6 +45,8 @@ struct Way {
     title: &'static str,
     /// Calls of the library.
     calls: Option<u32>,
+    /// Whether the watch is over with its first report.
+    is_one_shot: bool,
     code: Code,
 }
 
@@ -54,29 +59,43 @@ enum Code {
     },
 }
 
-/// Ratios are to these.
-const PER_THREAD: usize = 0;
-const OWN: usize = 3;
-
 const fn by_hand(title: &'static str, source: &'static str) -> Way {
-    Way { title, calls: None, code: Code::C { source, linking: Linking::Static } }
+    Way { title, calls: None, is_one_shot: false, code: Code::C { source, linking: Linking::Static } }
 }
 
 const fn through_c(title: &'static str, calls: u32, source: &'static str, linking: Linking) -> Way {
-    Way { title, calls: Some(calls), code: Code::C { source, linking } }
+    Way { title, calls: Some(calls), is_one_shot: false, code: Code::C { source, linking } }
 }
 
-const WAYS: [Way; 9] = [
+const fn one_shot(way: Way) -> Way {
+    Way { is_one_shot: true, ..way }
+}
+
+const WAYS: [Way; 12] = [
     by_hand("(a) C, list and queues of each thread", "per_thread"),
     by_hand("(b) C, one lock", "one_lock"),
     by_hand("(c) C, malloc and free", "malloc"),
     by_hand("(d) C, a buffer for each connection", "own"),
-    Way { title: "receivers, Rust", calls: Some(3), code: Code::Rust },
+    Way { title: "receivers, Rust", calls: Some(3), is_one_shot: false, code: Code::Rust },
     through_c("receivers, C, static library", 3, "receiver", Linking::Static),
     through_c("receivers, C, shared library", 3, "receiver", Linking::Shared),
-    through_c("state machine alone, C, static library", 2, "machine", Linking::Static),
-    through_c("state machine alone, C, shared library", 2, "machine", Linking::Shared),
+    one_shot(by_hand("(a) one-shot", "per_thread")),
+    one_shot(by_hand("(d) one-shot", "own")),
+    one_shot(through_c("receivers, C, static library, one-shot", 4, "receiver", Linking::Static)),
+    one_shot(through_c("state machine alone, C, static library, one-shot", 2, "machine", Linking::Static)),
+    one_shot(through_c("state machine alone, C, shared library, one-shot", 2, "machine", Linking::Shared)),
 ];
+
+/// That of the source by which others are measured: the one with the same kind of watch.
+fn reference(way: usize, to: &str) -> usize {
+    let is_it = |other: &Way| {
+        other.is_one_shot == WAYS[way].is_one_shot && matches!(other.code, Code::C { source, .. } if source == to)
+    };
+    WAYS.iter().position(is_it).expect("each kind of watch has its own")
+}
+
+const PER_THREAD: &str = "per_thread";
+const OWN: &str = "own";
 
 fn main() -> Result<(), Error> {
     let options = Options::read();
@@ -122,7 +141,7 @@ fn main() -> Result<(), Error> {
     report.fact("rounds", rounds);
     for (way, of) in WAYS.iter().enumerate() {
         let mut cells = vec![json!(of.title), json!(of.calls), json!(counts[way].map(|count| count.round() as u64))];
-        cells.push(ratio(counts[way], counts[PER_THREAD]));
+        cells.push(ratio(counts[way], counts[reference(way, PER_THREAD)]));
         for (time, ratio) in std::iter::once(&empty).chain(&received).map(|all| &all[way]) {
             cells.extend([json!(time.median()), json!(ratio.median())]);
         }
@@ -133,6 +152,7 @@ fn main() -> Result<(), Error> {
 }
 
 /// What a way is built to: without a system call, and with.
+#[derive(Debug)]
 struct Programs {
     empty: Command,
     receiving: Command,
@@ -144,21 +164,25 @@ impl Programs {
             let this = || support::child("receivers", &[]);
             return Programs { empty: this(), receiving: this() };
         };
-        let linked = if way.calls.is_some() { format!("-{linking:?}").to_lowercase() } else { String::new() };
-        let program = |name: &str, flags: &[&str]| {
-            let flags = ["-D_GNU_SOURCE"].iter().chain(flags).map(ToString::to_string).collect();
+        let program = |defines: &[&str]| {
+            let watch = way.is_one_shot.then_some("ONE_SHOT");
+            let defines: Vec<&str> = ["_GNU_SOURCE"].iter().chain(defines).copied().chain(watch).collect();
+            let flags = defines.iter().map(|define| format!("-D{define}")).collect();
             let sources = vec![PathBuf::from(format!("benches/baseline/cycle/{source}.c"))];
-            let name = format!("cycle-{source}{linked}{name}");
+            let name = format!("cycle-{source}-{linking:?}-{}", defines[1..].join("-")).to_lowercase();
             Command::new(Program { name, sources, linking, flags }.build())
         };
-        Programs { empty: program("", &[]), receiving: program("-recv", &["-DRECV"]) }
+        Programs { empty: program(&[]), receiving: program(&["RECV"]) }
     }
 
-    /// Nanoseconds of one cycle; with 0 bytes none are received.
+    /// Nanoseconds of one cycle; with 0 bytes none are received from a socket.
     fn run(&self, cycles: u32, bytes: u32, busy: u32) -> f64 {
-        let spent = run(&mut self.command(cycles, bytes, busy));
-        let spent: f64 = spent.trim().parse().expect("it prints nanoseconds");
-        spent / f64::from(cycles)
+        let printed = run(&mut self.command(cycles, bytes, busy));
+        let numbers: Vec<u64> = printed.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+        let [spent, received, decoded] = numbers[..] else { panic!("it prints three numbers: {printed}") };
+        let all = u64::from(cycles / busy * busy) * u64::from(if bytes == 0 { RECEIVED_BYTES } else { bytes });
+        assert_eq!((received, decoded), (all, all), "every way does the same work: {self:?}");
+        spent as f64 / f64::from(cycles / busy * busy)
     }
 
     fn command(&self, cycles: u32, bytes: u32, busy: u32) -> Command {
@@ -175,14 +199,17 @@ fn count(programs: &Programs) -> f64 {
     (many_counted - few_counted) as f64 / f64::from(many - few)
 }
 
-/// Of each program the times, and their ratios to those of one of them in the same round.
-fn measure(rounds: u32, to: usize, programs: &[Programs], time: impl Fn(&Programs) -> f64) -> Vec<(Samples, Samples)> {
+/// Of each program the times, and their ratios to those of its reference in the same round.
+fn measure(rounds: u32, to: &str, programs: &[Programs], time: impl Fn(&Programs) -> f64) -> Vec<(Samples, Samples)> {
     let mut samples: Vec<_> = programs.iter().map(|_| (Samples::new(), Samples::new())).collect();
-    for _ in 0..rounds {
-        let times: Vec<f64> = programs.iter().map(&time).collect();
-        for ((all, ratios), &time) in samples.iter_mut().zip(&times) {
-            all.record(time);
-            ratios.record(time / times[to]);
+    for round in 0..rounds {
+        let mut times = vec![0.0; programs.len()];
+        for way in rotated(round, programs.len()) {
+            times[way] = time(&programs[way]);
+        }
+        for (way, (all, ratios)) in samples.iter_mut().enumerate() {
+            all.record(times[way]);
+            ratios.record(times[way] / times[reference(way, to)]);
         }
     }
     samples
@@ -197,10 +224,11 @@ fn receivers(cycles: u64, bytes: usize, busy: usize) -> Result<(), Error> {
         receivers.handle(*id, Event::done(Action::WantRecv))?;
     }
     let turns = cycles / busy as u64;
+    let mut work = Work::default();
     let spent = if bytes == 0 {
         let begin = Instant::now();
         for _ in 0..turns {
-            turn(&mut receivers, &ids, |_, area| {
+            turn(&mut receivers, &ids, &mut work, |_, area| {
                 black_box(area.as_mut_ptr());
                 Ok(black_box(RECEIVED_BYTES))
             })?;
@@ -215,7 +243,7 @@ fn receivers(cycles: u64, bytes: usize, busy: usize) -> Result<(), Error> {
                 peer.write_all(&content)?;
             }
             let begin = Instant::now();
-            turn(&mut receivers, &ids[..busy], |index, area| Ok(sockets[index].0.read(area)? as u32))?;
+            turn(&mut receivers, &ids[..busy], &mut work, |index, area| Ok(sockets[index].0.read(area)? as u32))?;
             spent += begin.elapsed();
         }
         spent
@@ -223,7 +251,7 @@ fn receivers(cycles: u64, bytes: usize, busy: usize) -> Result<(), Error> {
     let pool = receivers.stats().pool;
     let all = turns * busy as u64;
     assert_eq!((pool.granted_at_once, pool.released, pool.leased), (all, all, 0), "each cycle takes and gives back");
-    println!("{}", spent.as_nanos());
+    println!("{} {} {}", spent.as_nanos(), work.received_bytes, work.decoded_bytes);
     Ok(())
 }
 
@@ -236,11 +264,19 @@ fn open_sockets() -> Result<Vec<(UnixStream, UnixStream)>, Error> {
     (0..CONNECTIONS).map(open).collect()
 }
 
+/// What shows that each way has done the same.
+#[derive(Default)]
+struct Work {
+    received_bytes: u64,
+    decoded_bytes: u64,
+}
+
 /// What the event loop does when all are readable.
 #[inline(always)]
 fn turn(
     receivers: &mut Receivers,
     ids: &[ReceiverId],
+    work: &mut Work,
     mut receive: impl FnMut(usize, &mut [u8]) -> Result<u32, Error>,
 ) -> Result<(), Error> {
     for (index, &id) in ids.iter().enumerate() {
@@ -248,11 +284,13 @@ fn turn(
         while actions.has(Action::Recv) || actions.has(Action::Demux) {
             actions = if actions.has(Action::Recv) {
                 let bytes = receive(index, receivers.receive_area(id)?)?;
+                work.received_bytes += u64::from(bytes);
                 receivers.handle(id, Event::Received { bytes })?
             } else {
                 let data = receivers.data(id)?;
                 black_box(data.as_ptr());
                 let bytes = black_box(data.len() as u32);
+                work.decoded_bytes += u64::from(bytes);
                 receivers.decoded(id, bytes, 0)?
             };
         }

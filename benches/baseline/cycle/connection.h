@@ -1,6 +1,6 @@
 /* One connection of a multiplexing proxy as such proxies write it by hand: flags, a buffer, a place in a queue, and a
- * subscription to the transport that is over with its first report. How buffers are had is up to the file that
- * includes this one: it defines `get_buffer`, `put_buffer` and `next_woken`. */
+ * subscription to the transport. How buffers are had is up to the file that includes this one: it defines `get_buffer`,
+ * `put_buffer` and `next_woken`. */
 #ifndef CONNECTION_H
 #define CONNECTION_H
 
@@ -58,7 +58,7 @@ static inline bool may_receive(const connection_t *connection)
 static inline void receive(connection_t *connection, unsigned index)
 {
 	buffer_t *buffer = &connection->buffer;
-	if (connection->events != 0 || !may_receive(connection))
+	if (!may_receive(connection))
 		return;
 	if (buffer->size == 0) {
 		buffer->area = get_buffer(connection);
@@ -100,9 +100,10 @@ static inline __attribute__((always_inline)) void run(connection_t *connection, 
 	decode(connection);
 	if (connection->buffer.size != 0 && connection->buffer.level == 0)
 		put_buffer(connection);
-	if (connection->events == 0 && may_receive(connection)) {
-		connection->events = EVENT_RECEIVE;
-		lowers[index].subscriber = connection;
+	uint32_t events = may_receive(connection) ? EVENT_RECEIVE : 0;
+	if (connection->events != events) {
+		connection->events = events;
+		lowers[index].subscriber = events != 0 ? connection : NULL;
 	}
 }
 
@@ -111,8 +112,10 @@ static void cycle(unsigned index)
 	connection_t *connection = lowers[index].subscriber;
 	if (connection == NULL)
 		return;
+#ifdef ONE_SHOT
 	lowers[index].subscriber = NULL;
 	connection->events = 0;
+#endif
 	run(connection, index);
 }
 

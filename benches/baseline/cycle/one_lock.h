@@ -36,9 +36,10 @@ static void pool_start(char *memory, uint32_t buffers, uint32_t buffer_bytes)
 	}
 }
 
-/* A buffer, or NULL and a place in the queue. */
-static inline void *pool_take(waiter_t *waiter)
+/* A buffer, or NULL and a place in the queue, which knows no levels. */
+static inline void *pool_take(waiter_t *waiter, uint32_t level)
 {
+	(void)level;
 	acquire();
 	void **buffer = first_waiter == NULL ? first_free : NULL;
 	if (buffer != NULL) {

@@ -13,7 +13,7 @@ mod support;
 use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, WaitId};
 use serde_json::json;
 use std::time::{Duration, Instant};
-use support::{Options, Report, Samples, child, has_valgrind, instructions, ratio};
+use support::{Options, Report, Samples, child, has_valgrind, instructions, ratio, rotated};
 
 const WAITERS: [u32; 4] = [10, 1_000, 100_000, 1_000_000];
 /// Operations that are timed together: so many of the fewest waiters can be cancelled and queue again.
@@ -29,9 +29,9 @@ fn main() {
     let rounds = options.pick(10, 20_000, 200_000);
     let mut queues = WAITERS.map(Queue::new);
     let mut samples = WAITERS.map(|_| OPERATIONS.map(|_| Samples::new()));
-    for _ in 0..rounds {
-        for (queue, samples) in queues.iter_mut().zip(&mut samples) {
-            for (samples, time) in samples.iter_mut().zip(queue.play()) {
+    for round in 0..rounds {
+        for size in rotated(round, queues.len()) {
+            for (samples, time) in samples[size].iter_mut().zip(queues[size].play()) {
                 samples.record(time.as_nanos() as f64 / TOGETHER as f64);
             }
         }

@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut report = Report::new("memory", &columns, &options);
     report.fact("bytes of the connection's state alone", size_of::<demuxbuf::connection::Connection>());
     for (case, connections) in CASES {
-        let connections = options.pick(connections / 1000, connections, connections);
+        let connections = options.pick(connections / 500, connections, connections);
         let printed = run(&mut child(case, &[connections.to_string()]));
         let numbers: Vec<f64> = printed.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
         let [resident, reserved] = numbers[..] else { return Err(format!("two numbers: {printed}").into()) };
@@ -56,12 +56,16 @@ fn measure(case: &str, connections: u32) -> Result<(), Box<dyn std::error::Error
         }
     }
     let stats = receivers.stats();
-    let expected = match case {
-        "dripping" => stats.pool.leased == 0 && stats.parked == u64::from(connections),
-        "waiting" => stats.pool.leased == BUFFERS.min(connections),
-        _ => stats.pool.leased == 0,
+    let (all, buffers) = (u64::from(connections), BUFFERS.min(connections));
+    let is =
+        [stats.received_bytes, stats.consumed_bytes, stats.parked, stats.pool.leased.into(), stats.pool.waiting.into()];
+    let wanted = match case {
+        "idle again" => [100 * all, 100 * all, 0, 0, 0],
+        "dripping" => [5 * all, 0, all, 0, 0],
+        "waiting" => [0, 0, 0, buffers.into(), (connections - buffers).into()],
+        _ => [0; 5],
     };
-    assert!(expected, "it is not as the case wants it: {stats:?}");
+    assert_eq!((stats.receivers, is), (connections, wanted), "it is as the case wants it");
     println!("{} {}", resident_bytes()? - before[0], reserved_bytes()? - before[1]);
     Ok(())
 }

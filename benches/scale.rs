@@ -14,7 +14,7 @@ use demuxbuf::connection::{Action, Event};
 use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
 use serde_json::{Value, json};
 use std::time::Instant;
-use support::{Counted, Options, Report, Samples, child, has_valgrind};
+use support::{Counted, Options, Report, Samples, child, has_valgrind, rotated};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -28,10 +28,11 @@ fn main() -> Result<(), Error> {
     let options = Options::read();
     if let [name, connections, rounds] = options.child.as_slice() {
         assert_eq!(name, "mix");
-        let mut crowd = Crowd::new(connections.parse()?)?;
-        for _ in 0..rounds.parse()? {
+        let (mut crowd, rounds) = (Crowd::new(connections.parse()?)?, rounds.parse()?);
+        for _ in 0..rounds {
             crowd.play()?;
         }
+        crowd.check(rounds);
         println!("{}", crowd.events);
         return Ok(());
     }
@@ -40,16 +41,18 @@ fn main() -> Result<(), Error> {
     let mut crowds = sizes.into_iter().map(Crowd::new).collect::<Result<Vec<_>, _>>()?;
     let mut samples: Vec<Samples> = sizes.iter().map(|_| Samples::new()).collect();
     for round in 0..=rounds {
-        for (crowd, samples) in crowds.iter_mut().zip(&mut samples) {
+        for size in rotated(round, crowds.len()) {
+            let crowd = &mut crowds[size];
             let (events, begin) = (crowd.events, Instant::now());
             crowd.play()?;
             let time = begin.elapsed().as_nanos() as f64;
             // The first finds nothing in any cache.
             if round > 0 {
-                samples.record(time / (crowd.events - events) as f64);
+                samples[size].record(time / (crowd.events - events) as f64);
             }
         }
     }
+    crowds.iter().for_each(|crowd| crowd.check(rounds + 1));
     let is_counted = !options.smoke && has_valgrind();
     let columns = ["connections", "ns each event", "to fewest", "instructions", "L1 misses", "last-cache misses"];
     let mut report = Report::new("scale", &columns, &options);
@@ -74,6 +77,18 @@ struct Crowd {
     ids: Vec<ReceiverId>,
     random: fastrand::Rng,
     events: u64,
+    work: Work,
+}
+
+/// What was done, as the host counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Work {
+    received_bytes: u64,
+    decoded_bytes: u64,
+    /// First parts of frames.
+    parked: u64,
+    /// All others.
+    received: u64,
 }
 
 impl Crowd {
@@ -85,7 +100,7 @@ impl Crowd {
             receivers.handle(id, Event::done(Action::WantRecv))?;
             ids.push(id);
         }
-        Ok(Crowd { receivers, ids, random: fastrand::Rng::with_seed(1), events: 0 })
+        Ok(Crowd { receivers, ids, random: fastrand::Rng::with_seed(1), events: 0, work: Work::default() })
     }
 
     fn play(&mut self) -> Result<(), Error> {
@@ -109,6 +124,16 @@ impl Crowd {
         }
     }
 
+    /// Ends the program unless the library has counted the same work, and all are at rest.
+    fn check(&self, rounds: u32) {
+        let stats = self.receivers.stats();
+        let Work { received_bytes, decoded_bytes, parked, received } = self.work;
+        let counted = [stats.received_bytes, stats.consumed_bytes, stats.parked, stats.pool.leased.into()];
+        assert_eq!(counted, [received_bytes, decoded_bytes, parked, 0], "the library has done what the host did");
+        assert_eq!(parked + received, u64::from(READABLE) * u64::from(rounds), "each who was readable has received");
+        assert!(parked > 0 && decoded_bytes > received * u64::from(BUFFER_BYTES) / 10, "there are drips and uploads");
+    }
+
     /// Receives, each time at most so many bytes, and decodes all.
     fn receive(&mut self, id: ReceiverId, receives: &[u32]) -> Result<(), Error> {
         let mut actions = self.report(id, Event::Readable)?;
@@ -118,6 +143,7 @@ impl Crowd {
                 match receives.next() {
                     Some(&most) => {
                         let bytes = most.min(self.receivers.receive_area(id)?.len() as u32);
+                        self.work.received_bytes += u64::from(bytes);
                         self.report(id, Event::Received { bytes })?
                     }
                     None => self.report(id, Event::WouldBlock)?,
@@ -125,9 +151,14 @@ impl Crowd {
             } else {
                 let bytes = self.receivers.data(id)?.len() as u32;
                 self.events += 1;
+                self.work.decoded_bytes += u64::from(bytes);
                 self.receivers.decoded(id, bytes, 0)?
             };
         }
+        if receives.next().is_some() {
+            return Err("not all was received".into());
+        }
+        self.work.received += 1;
         if actions.has(Action::Reschedule) {
             self.report(id, Event::done(Action::Reschedule))?;
             self.report(id, Event::Wake)?;
@@ -145,6 +176,8 @@ impl Crowd {
         self.report(id, Event::Received { bytes: 4 })?;
         self.events += 1;
         self.receivers.decoded(id, 0, 20)?;
+        self.work.received_bytes += 4;
+        self.work.parked += 1;
         Ok(())
     }
 

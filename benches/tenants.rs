@@ -11,7 +11,7 @@ use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, Request, TenantConfig, 
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::Instant;
-use support::{Options, Report, Samples, child, has_valgrind, instructions};
+use support::{Options, Report, Samples, child, has_valgrind, instructions, rotated};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -24,21 +24,25 @@ fn main() -> Result<(), Error> {
     let options = Options::read();
     if let [name, tenants, turns] = options.child.as_slice() {
         assert_eq!(name, "turns");
-        return Crowd::new(tenants.parse()?)?.play(turns.parse()?);
+        let (mut crowd, turns) = (Crowd::new(tenants.parse()?)?, turns.parse()?);
+        crowd.play(turns)?;
+        crowd.check(turns.into());
+        return Ok(());
     }
     let (turns, rounds) = (options.pick(100, TURNS, TURNS), options.pick(1, 20, 100));
     let mut crowds = TENANTS.into_iter().map(Crowd::new).collect::<Result<Vec<_>, _>>()?;
     let mut samples = TENANTS.map(|_| Samples::new());
     for round in 0..=rounds {
-        for (crowd, samples) in crowds.iter_mut().zip(&mut samples) {
+        for number in rotated(round, crowds.len()) {
             let begin = Instant::now();
-            crowd.play(turns)?;
+            crowds[number].play(turns)?;
             // The first finds nothing in any cache.
             if round > 0 {
-                samples.record(begin.elapsed().as_nanos() as f64 / f64::from(turns));
+                samples[number].record(begin.elapsed().as_nanos() as f64 / f64::from(turns));
             }
         }
     }
+    crowds.iter().for_each(|crowd| crowd.check(u64::from(turns) * u64::from(rounds + 1)));
     let is_counted = !options.smoke && has_valgrind();
     let columns = ["tenants", "ns each turn", "to fewest", "instructions", "to fewest, instructions"];
     let mut report = Report::new("tenants", &columns, &options);
@@ -107,5 +111,17 @@ impl Crowd {
             self.wait(grant.token as usize)?;
         }
         Ok(())
+    }
+
+    /// Ends the program unless there were so many hand-overs, the tenants took turns, and all wait again.
+    fn check(&self, turns: u64) {
+        let stats = self.pool.stats();
+        let (counts, all) =
+            ([stats.granted_by_hand_over, stats.released, stats.waiting.into()], self.tenants.len() as u64);
+        assert_eq!(counts, [turns, turns, all], "each turn is a hand-over");
+        let granted = |&tenant| self.pool.describe_tenant(tenant).expect("it is not removed").granted;
+        let granted: Vec<u64> = self.tenants.iter().map(granted).collect();
+        assert_eq!(granted.iter().sum::<u64>(), turns, "each grant is in the name of a tenant");
+        assert!(granted.iter().all(|&count| count.abs_diff(turns / all) <= 1), "all had as many turns");
     }
 }

@@ -5,24 +5,24 @@
 //! event loop with 32 connections, and there are 8 buffers for each thread: who has one gives it back and wants one again,
 //! who has none sleeps until it is told. There the fairness counts as well: *fewest* is what the thread that got the
 //! least has done, in percent of an even share.
-//!
-//! `cargo bench --bench threads -- exhausted` runs one load alone.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time, on threads")]
 
+mod support;
+
 use demuxbuf::pool::{LeaseId, Outcome, PoolConfig};
 use demuxbuf::shards::{Shard, Shards};
+use demuxbuf_ffi_tests::{Program, run};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+use support::{Options, Report, Samples, rotated};
 
 const THREADS: [u32; 4] = [1, 2, 4, 8];
-/// Each figure is the median of so many runs, which take turns, so that a busy moment of the machine hits all alike.
-const RUNS: usize = 3;
-const RUN: Duration = Duration::from_millis(300);
 
 // The same as in `baseline/load.h`.
 const ENOUGH: u32 = 16;
@@ -45,6 +45,7 @@ impl Load {
     }
 }
 
+/// What one run has shown.
 #[derive(Clone, Copy)]
 struct Figures {
     per_second: f64,
@@ -54,89 +55,65 @@ struct Figures {
 
 impl Figures {
     fn new(all: u64, fewest: u64, threads: u32, time: Duration) -> Figures {
+        assert!(all > 0, "something is done in so much time");
         let per_second = all as f64 / time.as_secs_f64();
-        Figures { per_second, fewest: 100.0 * fewest as f64 * f64::from(threads) / all.max(1) as f64 }
+        Figures { per_second, fewest: 100.0 * fewest as f64 * f64::from(threads) / all as f64 }
     }
 }
+
+/// Ways to share buffers, and the source of those in C.
+const WAYS: [(&str, Option<&str>); 3] =
+    [("shards", None), ("C, one lock", Some("one_lock")), ("C, list of each thread", Some("per_thread"))];
 
 fn main() {
-    let baselines = ["one_lock", "per_thread"].map(build);
-    let cores = thread::available_parallelism().map_or(0, usize::from);
-    println!("{cores} cores; operations per second, in millions; fewest: the least of a thread, of an even share");
-    let mut cases = Vec::new();
-    let only = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
-    let is_wanted = |load: &Load| only.as_ref().is_none_or(|only| only == load.name());
-    for load in [Load::Uncontended, Load::Exhausted].into_iter().filter(is_wanted) {
+    let options = Options::read();
+    let programs = WAYS.map(|(_, source)| source.map(build));
+    let columns = ["load", "threads", "pool", "millions/s", "least", "most", "to shards", "fewest, %"];
+    let mut report = Report::new("threads", &columns, &options);
+    let (rounds, length) = (options.pick(1, 5, 25), Duration::from_millis(options.pick(10, 300, 300)));
+    report.fact("rounds", rounds);
+    report.fact("ms of each", length.as_millis() as u64);
+    for load in [Load::Uncontended, Load::Exhausted] {
         for threads in THREADS {
-            let mut runs: [Vec<Figures>; 3] = Default::default();
-            for _ in 0..RUNS {
-                runs[0].push(run_shards(load, threads));
-                for (runs, program) in runs[1..].iter_mut().zip(&baselines) {
-                    runs.push(run_baseline(program, load, threads));
+            let mut samples = WAYS.map(|_| [Samples::new(), Samples::new(), Samples::new()]);
+            for round in 0..rounds {
+                let mut figures = [None; WAYS.len()];
+                for way in rotated(round, WAYS.len()) {
+                    figures[way] = Some(match &programs[way] {
+                        None => run_shards(load, threads, length),
+                        Some(program) => run_program(program, load, threads, length),
+                    });
+                }
+                let figures = figures.map(|figures| figures.expect("each had its turn"));
+                for (of, samples) in figures.iter().zip(&mut samples) {
+                    let ratio = of.per_second / figures[0].per_second;
+                    [of.per_second / 1e6, ratio, of.fewest]
+                        .iter()
+                        .zip(samples)
+                        .for_each(|(&figure, all)| all.record(figure));
                 }
             }
-            let [shards, one_lock, per_thread] = runs.map(median);
-            println!(
-                "{:11} {threads} threads: shards {}; one lock {}, ratio {:.2}; per thread {}, ratio {:.2}",
-                load.name(),
-                show(shards),
-                show(one_lock),
-                shards.per_second / one_lock.per_second,
-                show(per_thread),
-                shards.per_second / per_thread.per_second,
-            );
-            cases.push(serde_json::json!({
-                "load": load.name(), "threads": threads, "shards": to_json(shards),
-                "one_lock": to_json(one_lock), "per_thread": to_json(per_thread),
-            }));
+            for ((name, _), [per_second, ratio, fewest]) in WAYS.iter().zip(&samples) {
+                let mut cells = vec![json!(load.name()), json!(threads), json!(name)];
+                cells.extend([0.5, 0.0, 1.0].map(|quantile| json!(per_second.at(quantile))));
+                cells.extend([json!(ratio.median()), json!(fewest.median())]);
+                report.row(cells);
+            }
         }
     }
-    let report = serde_json::json!({ "cores": cores, "runs": RUNS, "run_ms": RUN.as_millis() as u64, "cases": cases });
-    let file = target().join("bench/threads.json");
-    std::fs::create_dir_all(file.parent().expect("it is in a folder")).expect("target/ is writable");
-    std::fs::write(&file, format!("{report:#}\n")).expect("target/ is writable");
-    println!("{}", file.display());
+    report.finish();
 }
 
-fn show(figures: Figures) -> String {
-    format!("{:.2} (fewest {:.0} %)", figures.per_second / 1e6, figures.fewest)
+fn build(source: &str) -> PathBuf {
+    Program::new(&format!("threads-{source}"), &[&format!("benches/baseline/{source}.c")]).build()
 }
 
-fn to_json(figures: Figures) -> serde_json::Value {
-    serde_json::json!({ "per_second": figures.per_second.round(), "fewest_percent": figures.fewest })
-}
-
-fn median(mut runs: Vec<Figures>) -> Figures {
-    runs.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
-    runs[runs.len() / 2]
-}
-
-fn target() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
-}
-
-fn build(name: &str) -> PathBuf {
-    let program = target().join("bench").join(name);
-    std::fs::create_dir_all(program.parent().expect("it is in a folder")).expect("target/ is writable");
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
-    let mut command = Command::new(compiler);
-    command.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-pthread", "-o"]).arg(&program);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("benches/baseline/{name}.c")));
-    let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(status.success(), "{command:?}: {status}");
-    program
-}
-
-fn run_baseline(program: &Path, load: Load, threads: u32) -> Figures {
+fn run_program(program: &Path, load: Load, threads: u32, length: Duration) -> Figures {
     let mut command = Command::new(program);
-    command.arg(load.name()).arg(threads.to_string()).arg(RUN.as_millis().to_string());
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", output.status);
-    let numbers = String::from_utf8_lossy(&output.stdout);
-    let mut numbers = numbers.split_whitespace().map(|number| number.parse::<u64>().expect("it prints numbers"));
-    let mut next = || numbers.next().expect("it prints three numbers");
-    let (all, fewest, nanoseconds) = (next(), next(), next());
+    command.arg(load.name()).arg(threads.to_string()).arg(length.as_millis().to_string());
+    let printed = run(&mut command);
+    let numbers: Vec<u64> = printed.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+    let [all, fewest, nanoseconds] = numbers[..] else { panic!("it prints three numbers: {printed}") };
     Figures::new(all, fewest, threads, Duration::from_nanos(nanoseconds))
 }
 
@@ -147,7 +124,7 @@ struct Run {
     threads: Vec<OnceLock<Thread>>,
 }
 
-fn run_shards(load: Load, threads: u32) -> Figures {
+fn run_shards(load: Load, threads: u32, length: Duration) -> Figures {
     let buffers = match load {
         Load::Uncontended => ENOUGH,
         Load::Exhausted => FEW,
@@ -174,7 +151,7 @@ fn run_shards(load: Load, threads: u32) -> Figures {
             .collect();
         run.start.wait();
         let begin = Instant::now();
-        thread::sleep(RUN);
+        thread::sleep(length);
         run.stop.store(true, Ordering::SeqCst);
         let time = begin.elapsed();
         for thread in &run.threads {
@@ -184,6 +161,7 @@ fn run_shards(load: Load, threads: u32) -> Figures {
         (counts, time)
     });
     shards.check_invariants().unwrap();
+    assert_eq!(shards.stats().released, counts.iter().sum::<u64>(), "an operation ends with a buffer given back");
     let fewest = *counts.iter().min().expect("there is a thread");
     Figures::new(counts.iter().sum(), fewest, threads, time)
 }

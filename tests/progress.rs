@@ -132,14 +132,14 @@ fn a_host_that_hands_each_buffer_on_comes_to_the_end_of_its_turn() {
 
 #[test]
 fn the_waits_of_the_host_leave_one_for_each_receiver() {
-    let mut receivers = Receivers::new(&ReceiversConfig::new(1, 2)).expect("the defaults are allowed");
+    let mut receivers = Receivers::new(&ReceiversConfig::new(1, 3)).expect("the defaults are allowed");
     assert!(matches!(receivers.request(0, 0), Ok(Outcome::Granted(_))));
     let mut waits = Vec::new();
     while let Ok(Outcome::Queued(wait)) = receivers.request(0, 0) {
         waits.push(wait);
     }
-    assert_eq!(receivers.request(0, 0), Err(ReceiverError::TableFull));
-    for token in 0..2 {
+    assert_eq!((waits.len(), receivers.request(0, 0)), (3, Err(ReceiverError::TableFull)));
+    for token in 0..3 {
         let id = receivers.attach(0, token).expect("the table has room");
         receivers.handle(id, Event::Readable).expect("attached");
         assert!(receivers.connection(id).expect("attached").is_waiting());

@@ -1,8 +1,8 @@
-//! What a receiver keeps for its host and its decoder.
+//! What a receiver keeps for its host and its decoder, which handles and configurations are refused, and in which words.
 
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::{Outcome, WaitId};
-use demuxbuf::receiver::{Granted, Handover, ReceiverError, Receivers, ReceiversConfig};
+use demuxbuf::pool::{LeaseId, Outcome, PoolError, TenantId, WaitId};
+use demuxbuf::receiver::{ConfigError, Granted, Handover, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
 
 fn receivers() -> Receivers {
     Receivers::new(&ReceiversConfig::new(1, 4)).expect("the configuration is allowed")
@@ -76,4 +76,160 @@ fn the_wait_of_a_receiver_is_not_the_hosts_to_end() {
     receivers.check_invariants().expect("nothing is changed");
     receivers.release(lease).expect("it is the host's");
     assert!(matches!(receivers.poll_grant(), Some(Granted::Receiver { token: 2, .. })), "it waited on");
+}
+
+#[test]
+fn any_number_comes_back_from_a_handle_of_any_kind() {
+    for bits in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef, 0b11 << 54, 0b10 << 54] {
+        assert_eq!(ReceiverId::from_bits(bits).to_bits(), bits);
+        assert_eq!(LeaseId::from_bits(bits).to_bits(), bits);
+        assert_eq!(WaitId::from_bits(bits).to_bits(), bits);
+        assert_eq!(TenantId::from_bits(bits).to_bits(), bits);
+    }
+}
+
+#[test]
+fn a_handle_is_good_for_one_use_of_its_row() {
+    let new = || Receivers::new(&ReceiversConfig::new(1, 1)).expect("the configuration is allowed");
+    let (mut receivers, mut others) = (new(), new());
+    let mut used = Vec::new();
+    for token in 0..5 {
+        let id = receivers.attach(0, token).expect("the row is free");
+        assert!(!used.contains(&id) && used.iter().all(|&id| receivers.pending(id) == Err(ReceiverError::Stale)));
+        assert!(receivers.pending(id).is_ok());
+        // Nor is it good before its time: the same row of others is free until now.
+        assert_eq!(others.pending(id), Err(ReceiverError::Stale));
+        let same = others.attach(0, token).expect("the row is free");
+        for (receivers, id) in [(&mut receivers, id), (&mut others, same)] {
+            receivers.handle(id, Event::Close).expect("close is always allowed");
+        }
+        used.push(id);
+    }
+}
+
+#[test]
+fn no_more_are_attached_than_there_is_room_for() {
+    let mut receivers = Receivers::new(&ReceiversConfig::new(1, 2)).expect("the configuration is allowed");
+    let Ok(Outcome::Granted(lease)) = receivers.request(0, 0) else { panic!("a buffer is free") };
+    let first = receivers.attach(0, 1).expect("there is room");
+    receivers.attach(0, 2).expect("there is room");
+    let content = Handover { lease, offset: 0, level: 8 };
+    assert_eq!(receivers.attach(0, 3), Err(ReceiverError::TableFull));
+    assert_eq!(receivers.attach_with(0, 3, b"hello"), Err(ReceiverError::TableFull));
+    assert_eq!(receivers.adopt(0, 3, content), Err(ReceiverError::TableFull));
+    assert_eq!(receivers.stats().receivers, 2);
+    receivers.handle(first, Event::Close).expect("close is always allowed");
+    receivers.adopt(0, 3, content).expect("the lease is still the host's");
+    assert_eq!(receivers.check_invariants(), Ok(()));
+}
+
+#[test]
+fn who_waits_for_a_larger_buffer_and_needs_none_leaves_the_queue() {
+    let mut config = ReceiversConfig::new(2, 4);
+    config.set_buffer_sizes(&[256, 512]).expect("there is a default size");
+    let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+    let Ok(Outcome::Granted(lease)) = receivers.request(0, 0) else { panic!("a buffer is free") };
+    let id = receivers.attach(0, 7).expect("there is room");
+    receivers.handle(id, Event::Readable).expect("it is open");
+    receivers.handle(id, Event::Received { bytes: 200 }).expect("there is room");
+    receivers.grow(id, 1).expect("it may wait for one");
+    assert_eq!(receivers.stats().pool.waiting, 1);
+    receivers.decoded(id, 200, 0).expect("so much is buffered");
+    let stats = receivers.stats().pool;
+    assert_eq!((stats.waiting, stats.leased, receivers.check_invariants()), (0, 1, Ok(())));
+    receivers.release(lease).expect("it is the host's");
+    assert_eq!(receivers.poll_grant(), None::<Granted>);
+}
+
+/// One more than the limit, and the limit, of each field that is checked here; the others are the pool's.
+#[test]
+fn a_field_is_refused_just_outside_its_range() {
+    type Set = fn(&mut ReceiversConfig, u32);
+    let fields: [(&str, u32, u32, Set); 6] = [
+        ("receivers_max", 1, i32::MAX as u32 - 1, |config, value| config.receivers_max = value),
+        ("waiters_max", 4, i32::MAX as u32 - 1, |config, value| config.pool.waiters_max = value),
+        ("policy.park_bytes", 0, 64, |config, value| config.policy.park_bytes = value as u16),
+        ("policy.reclaim_bytes", 0, 4096, |config, value| config.policy.reclaim_bytes = value as u16),
+        ("continuation_class", 0, 2, |config, value| config.continuation_class = Some(value as u8)),
+        ("first_size", 0, 3, |config, value| config.first_size = value as u8),
+    ];
+    for (name, least, most, set) in fields {
+        for (value, is_allowed) in [(least.wrapping_sub(1), least == 0), (least, true), (most, true), (most + 1, false)]
+        {
+            let mut config = ReceiversConfig::new(4, 4);
+            (config.pool.classes, config.pool.sizes) = (3, [1, 1, 1, 1]);
+            set(&mut config, value);
+            // Those that are allowed are not all made: a table of so many receivers may not fit into memory.
+            if !is_allowed {
+                let refused = Receivers::new(&config).expect_err("out of range");
+                assert!(refused.to_string().contains(name), "{name} = {value}: {refused}");
+            } else if value < 10_000 {
+                Receivers::new(&config).unwrap_or_else(|error| panic!("{name} = {value}: {error}"));
+            }
+        }
+    }
+}
+
+/// A receiver that could never be granted its first buffer would wait for ever.
+#[test]
+fn every_class_must_be_able_to_have_a_first_buffer() {
+    // 4 buffers of 2 units each, and first ones of 8.
+    let mut config = ReceiversConfig { first_size: 1, ..ReceiversConfig::new(4, 4) };
+    config.pool.sizes = [2, 8, 0, 0];
+    assert!(Receivers::new(&config).is_ok());
+    let refused = |max| Err(ConfigError::OutOfRange { field: "pool.sizes[first_size]", value: 8, min: 1, max });
+    let (mut reserved, mut capped) = (config, config);
+    reserved.pool.reserves[0] = 1;
+    capped.pool.class_caps[0] = 3;
+    assert_eq!(Receivers::new(&reserved).map(|_| ()), refused(6));
+    assert_eq!(Receivers::new(&capped).map(|_| ()), refused(6));
+    // Nothing is said of classes that are not there.
+    capped.pool.class_caps = [4, 3, 0, 0, 0, 0, 0, 0].map(|cap| if cap > 0 { cap } else { u32::MAX });
+    assert!(Receivers::new(&capped).is_ok());
+}
+
+#[test]
+fn only_what_could_not_be_reserved_is_a_lack_of_memory() {
+    let no_memory = [
+        ConfigError::NoMemory { field: "slots", entries: 9 },
+        ConfigError::Pool(demuxbuf::pool::ConfigError::AllocationFailed { field: "buffers", entries: 9 }),
+        ConfigError::Memory(demuxbuf::memory::MemoryError::AllocationFailed { field: "buffers", bytes: 9 }),
+    ];
+    assert!(no_memory.iter().all(ConfigError::is_out_of_memory));
+    let wrong = [
+        ConfigError::OutOfRange { field: "receivers_max", value: 0, min: 1, max: 9 },
+        ConfigError::NotDivisible { buffer_bytes: 256, units: 3 },
+        ConfigError::SlotTooLarge { slot_bytes: 1024, first_bytes: 256 },
+        ConfigError::Pool(demuxbuf::pool::ConfigError::NoLease),
+    ];
+    assert!(!wrong.iter().any(ConfigError::is_out_of_memory));
+    // Each says it in words of its own.
+    let words: std::collections::BTreeSet<_> = no_memory.iter().chain(&wrong).map(ToString::to_string).collect();
+    assert!(words.len() == 7 && words.iter().all(|words| words.len() > 10), "{words:?}");
+}
+
+#[test]
+fn each_refusal_has_words_of_its_own() {
+    let share = PoolError::Share { field: "weight", value: 0, min: 1, max: 9 };
+    let refusals = [
+        ReceiverError::Stale,
+        ReceiverError::UnknownClass,
+        ReceiverError::UnknownSize,
+        ReceiverError::TooLarge,
+        ReceiverError::NotLarger,
+        ReceiverError::Share(share),
+        ReceiverError::AlreadyWaiting,
+        ReceiverError::TableFull,
+        ReceiverError::NoBufferFree,
+        ReceiverError::NoBuffer,
+        ReceiverError::TooManyBytes,
+        ReceiverError::InternalEvent,
+        ReceiverError::PoolClosed,
+        ReceiverError::WrongThread,
+        ReceiverError::NotShared,
+        ReceiverError::Event(demuxbuf::connection::EventError::AfterEnd),
+    ];
+    let words: std::collections::BTreeSet<_> = refusals.iter().map(ToString::to_string).collect();
+    assert!(words.len() == refusals.len() && words.iter().all(|words| words.len() > 10), "{words:?}");
+    assert_eq!(ReceiverError::Share(share).to_string(), "weight is 0; allowed is 1 to 9");
 }

@@ -4,7 +4,7 @@
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
 use demuxbuf::pool::{LeaseId, Outcome, TenantConfig, TenantId, WaitId};
 use demuxbuf::receiver::{
-    Granted, Moving, ReceiverError, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig, ThreadError,
+    Granted, Handover, Moving, ReceiverError, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig, ThreadError,
 };
 use demuxbuf::shards::{ShardError, TRAVELLING_MAX};
 use std::sync::Mutex;
@@ -65,6 +65,7 @@ fn moves(from: &mut Receivers, id: ReceiverId, to: &mut Receivers) -> ReceiverId
 fn pages_in_use_on_another_thread_are_kept_and_the_bound_is_one_for_all() {
     let (_threads, mut a, mut b) = two(&ReceiversConfig { buffer_bytes: 8192, ..config(2) });
     assert_eq!(a.passed_max(0), b.passed_max(0));
+    assert!(a.passed_max(0).unwrap() >= 2 * u64::from(config(2).pool.waiters_max) - 1, "all of both threads may wait");
     assert!(a.passed_max(1).is_err());
     let pages = |buffers: usize| if cfg!(target_os = "linux") { buffers * 8192 } else { 0 };
     assert_eq!(b.give_back_pages(), pages(2));
@@ -315,6 +316,8 @@ fn s44_one_waiter_anywhere_makes_every_thread_watch_its_deadlines() {
     let Some(Granted::Receiver { id, actions, .. }) = a.poll_grant() else { panic!("one holds on for too long") };
     assert!(id == idle && actions.has(Action::Shed));
     assert_eq!((a.stats().parked_on_demand, a.stats().shed), (1, 1), "what can be parked is");
+    // Both were asked to park, and one of them could not.
+    assert_eq!((a.stats().pool.parks_asked, a.stats().pool.sheds_asked), (2, 1));
     assert_eq!(granted_to(&mut b), Some(3));
     a.handle(idle, Event::Close).unwrap();
     assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(4)));
@@ -355,6 +358,27 @@ fn s44_who_makes_progress_or_has_just_arrived_is_not_asked_to_leave() {
     assert_eq!(b.poll_grant(), None);
     b.handle_timeout(60_000);
     assert!(matches!(b.poll_grant(), Some(Granted::Receiver { id: shed, .. }) if shed == id));
+    check(&a, &b);
+}
+
+/// The host's own have none, as where a pool is not shared.
+#[test]
+fn a_deadline_comes_and_goes_with_the_buffer() {
+    let mut config = config(1);
+    (config.pool.park_ns, config.pool.lease_ns) = (1_000, 10_000);
+    let (_threads, mut a, mut b) = two(&config);
+    let Ok(Outcome::Granted(lease)) = a.request(0, 1) else { panic!("a buffer is free") };
+    waiting(&mut b, 2);
+    a.handle_timeout(50);
+    assert_eq!(a.poll_timeout(), u64::MAX);
+    let id = a.adopt(0, 1, Handover { lease, offset: 0, level: 200 }).unwrap();
+    a.handle_timeout(57);
+    let held_ns = |a: &Receivers| a.describe(id).unwrap().idleness.map(|idleness| idleness.held_ns);
+    assert_eq!((held_ns(&a), a.poll_timeout()), (Some(7), 1_050));
+    let content = a.take(id).unwrap();
+    assert_eq!((held_ns(&a), a.poll_timeout()), (None, u64::MAX));
+    a.release(content.lease).unwrap();
+    assert_eq!(granted_to(&mut b), Some(2));
     check(&a, &b);
 }
 

@@ -75,7 +75,8 @@ impl ReceiversConfig {
         let receivers = u64::from(self.receivers_max);
         let classes = u64::from(self.pool.classes);
         in_range("receivers_max", receivers, 1, u64::from(RECEIVERS_MAX))?;
-        in_range("pool.waiters_max", waiters, receivers, u64::from(u32::MAX - 1))?;
+        // The pool has checked that there are not too many.
+        in_range("pool.waiters_max", waiters, receivers, u64::from(RECEIVERS_MAX))?;
         in_range("policy.park_bytes", self.policy.park_bytes.into(), 0, SLOT_BYTES as u64)?;
         in_range("policy.reclaim_bytes", self.policy.reclaim_bytes.into(), 0, SLOT_SIZES[3] as u64)?;
         in_range("continuation_class", self.continuation_class.unwrap_or(0).into(), 0, classes - 1)?;

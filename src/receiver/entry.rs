@@ -57,7 +57,8 @@ const CLASS_MASK: u32 = 0xf << CLASS_SHIFT;
 struct Entry {
     connection: Connection,
     token: [u32; 2],
-    /// How often the row was used, in the low 24 bits; above the class of its requests, and what `link` is.
+    /// How often the row was used, in the low 24 bits; above the class of its requests, and what `link` is. Both are 0 in
+    /// a link of the free list.
     key: u32,
     /// As a link of the free list: the next free row. Else what `key` says.
     link: u32,
@@ -161,7 +162,7 @@ impl Table {
         let index = self.free_entry;
         let entry = &mut self.entries[index as usize];
         self.free_entry = entry.link;
-        *entry = Entry { connection, token, key: entry.key & GENERATION_MASK | class, link: 0 };
+        *entry = Entry { connection, token, key: entry.key | class, link: 0 };
         Ok(index)
     }
 
@@ -402,5 +403,61 @@ impl Table {
         self.stakes[at as usize].tenant = self.free_stake;
         self.free_stake = at;
         stake
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table of two rows in use, in the names of tenants 5 and 6, for as many buffers.
+    fn table() -> Table {
+        let mut table = Table::new(2, 2, 0).expect("there is memory");
+        for (row, tenant) in [(0, 5), (1, 6)] {
+            assert_eq!(table.insert(Connection::default(), 15, 0), Ok(row));
+            table.set_tenant(row, tenant);
+        }
+        table
+    }
+
+    #[test]
+    fn who_holds_and_waits_for_nothing_takes_up_no_more_than_its_row() {
+        let mut table = table();
+        table.hold_buffer(0, 1, 5);
+        table.set_place(1, Place::Buffer(0));
+        assert_eq!(table.drop_buffer(0), 1);
+        assert_eq!(table.set_place(1, Place::Nowhere), Place::Buffer(0));
+        table.set_wait(0, None);
+        assert_eq!((table.idle_tenant(0), table.idle_tenant(1), table.stakes.len()), (Some(5), Some(6), 0));
+        assert_eq!((table.class(0), table.holder(0), table.holder(1)), (15, None, None));
+
+        // With a stake, and without it again.
+        let slot = Place::Slot(SlotIndex::from_number(9));
+        for (wait, place) in [(Some(3), Place::Nowhere), (None, slot), (Some(3), slot)] {
+            table.set_place(0, place);
+            table.set_wait(0, wait);
+            assert_eq!((table.place(0), table.wait(0), table.tenant(0)), (place, wait, 5));
+            assert_eq!((table.idle_tenant(0), table.stakes.len()), (None, 1));
+            table.set_place(0, Place::Nowhere);
+            table.set_wait(0, None);
+            assert_eq!(table.idle_tenant(0), Some(5));
+        }
+    }
+
+    #[test]
+    fn who_holds_a_buffer_and_waits_for_another_does_not_hold_only_one() {
+        let mut table = table();
+        assert!(!table.holds_only_buffer(0));
+        table.hold_buffer(0, 1, 5);
+        assert!(table.holds_only_buffer(0) && table.idle_tenant(0).is_none());
+        table.set_wait(0, Some(3));
+        assert!(!table.holds_only_buffer(0));
+        table.set_wait(0, None);
+        table.set_granted(0, Some(0));
+        assert!(!table.holds_only_buffer(0));
+        table.set_granted(0, None);
+        assert!(table.holds_only_buffer(0));
+        table.set_place(0, Place::Slot(SlotIndex::from_number(9)));
+        assert!(!table.holds_only_buffer(0));
     }
 }

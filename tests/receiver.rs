@@ -1,8 +1,11 @@
 //! What a receiver keeps for its host and its decoder, which handles and configurations are refused, and in which words.
 
-use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::{LeaseId, Outcome, PoolError, TenantId, WaitId};
-use demuxbuf::receiver::{ConfigError, Granted, Handover, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::connection::{Action, Actions, Event, EventError};
+use demuxbuf::pool::{ConfigError::NoLease, LeaseId, Outcome, PoolError, TenantId, WaitId};
+use demuxbuf::receiver::{
+    ConfigError, Granted, Handover, ReceiverError, ReceiverId, Receivers, ReceiversConfig, ThreadError,
+};
+use demuxbuf::shards::ShardError;
 
 fn receivers() -> Receivers {
     Receivers::new(&ReceiversConfig::new(1, 4)).expect("the configuration is allowed")
@@ -44,11 +47,13 @@ fn a_deadline_comes_and_goes_with_the_buffer() {
     let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
     let Ok(Outcome::Granted(lease)) = receivers.request(0, 0) else { panic!("a buffer is free") };
     receivers.handle_timeout(5);
-    let id = receivers.adopt(0, 0, Handover { lease, offset: 0, level: 8 }).expect("the lease is the host's");
+    let id = receivers.adopt(0, 0, Handover { lease, offset: 0, level: 200 }).expect("the lease is the host's");
     receivers.handle_timeout(12);
     let idleness = |receivers: &Receivers| receivers.describe(id).expect("it is attached").idleness;
     let adopted = idleness(&receivers).expect("it has a deadline");
     assert_eq!((adopted.held_ns, adopted.idle_ns, adopted.progress_bytes), (7, 7, 0));
+    receivers.decoded(id, 0, 9).expect("it may be short of so many");
+    assert_eq!(idleness(&receivers), Some(adopted), "to be short of data is no progress");
     receivers.decoded(id, 3, 0).expect("so much is buffered");
     let progressed = idleness(&receivers).expect("it has a deadline");
     assert_eq!((progressed.held_ns, progressed.idle_ns, progressed.progress_bytes), (7, 0, 3));
@@ -162,7 +167,8 @@ fn a_field_is_refused_just_outside_its_range() {
             // Those that are allowed are not all made: a table of so many receivers may not fit into memory.
             if !is_allowed {
                 let refused = Receivers::new(&config).expect_err("out of range");
-                assert!(refused.to_string().contains(name), "{name} = {value}: {refused}");
+                let words = format!("{name} is {value}; allowed is ");
+                assert!(refused.to_string().contains(&words), "{name} = {value}: {refused}");
             } else if value < 10_000 {
                 Receivers::new(&config).unwrap_or_else(|error| panic!("{name} = {value}: {error}"));
             }
@@ -200,7 +206,7 @@ fn only_what_could_not_be_reserved_is_a_lack_of_memory() {
         ConfigError::OutOfRange { field: "receivers_max", value: 0, min: 1, max: 9 },
         ConfigError::NotDivisible { buffer_bytes: 256, units: 3 },
         ConfigError::SlotTooLarge { slot_bytes: 1024, first_bytes: 256 },
-        ConfigError::Pool(demuxbuf::pool::ConfigError::NoLease),
+        ConfigError::Pool(NoLease),
     ];
     assert!(!wrong.iter().any(ConfigError::is_out_of_memory));
     // Each says it in words of its own.
@@ -227,9 +233,75 @@ fn each_refusal_has_words_of_its_own() {
         ReceiverError::PoolClosed,
         ReceiverError::WrongThread,
         ReceiverError::NotShared,
-        ReceiverError::Event(demuxbuf::connection::EventError::AfterEnd),
+        ReceiverError::Event(EventError::AfterEnd),
     ];
     let words: std::collections::BTreeSet<_> = refusals.iter().map(ToString::to_string).collect();
     assert!(words.len() == refusals.len() && words.iter().all(|words| words.len() > 10), "{words:?}");
     assert_eq!(ReceiverError::Share(share).to_string(), "weight is 0; allowed is 1 to 9");
+    assert_eq!(ThreadError::Memory(ConfigError::from(NoLease)).to_string(), NoLease.to_string());
+    assert_eq!(ThreadError::Shard(ShardError::Closed).to_string(), ShardError::Closed.to_string());
+}
+
+#[test]
+fn what_receivers_report_by_themselves_is_refused() {
+    let mut receivers = receivers();
+    let id = receivers.attach(0, 0).expect("there is room");
+    receivers.handle(id, Event::Readable).expect("it is open");
+    let before = receivers.connection(id).expect("it is attached").clone();
+    for event in [
+        Event::Attach { level: 0, capacity: 0 },
+        Event::BufferGranted { capacity: 1 << 20 },
+        Event::BufferDenied,
+        Event::BufferParked { capacity: 64 },
+        Event::BufferReleased,
+        Event::Sync { level: 0, capacity: 0, blocked: 0, short: false, armed: false },
+    ] {
+        assert_eq!(receivers.handle(id, event), Err(ReceiverError::InternalEvent), "{event:?}");
+        assert_eq!(receivers.connection(id), Ok(&before));
+    }
+}
+
+#[test]
+fn received_bytes_are_refused_in_the_machine_s_words_while_nothing_was_decoded() {
+    let mut receivers = receivers();
+    let id = receivers.attach(0, 0).expect("there is room");
+    let received = |receivers: &mut Receivers, bytes| receivers.handle(id, Event::Received { bytes });
+    assert_eq!(received(&mut receivers, 1), Err(EventError::NoBuffer.into()));
+    receivers.handle(id, Event::Readable).expect("it is open");
+    assert_eq!(received(&mut receivers, 16_385), Err(EventError::TooManyBytes.into()));
+    received(&mut receivers, 100).expect("there is room");
+    receivers.decoded(id, 40, 0).expect("so much is buffered");
+    // Nobody asked where to receive since then, so what is left was not moved to the front.
+    assert_eq!(received(&mut receivers, 16_285), Err(ReceiverError::TooManyBytes));
+    received(&mut receivers, 16_284).expect("there is room behind it");
+}
+
+#[test]
+fn what_is_moved_to_make_room_is_counted() {
+    let mut receivers = receivers();
+    let id = receivers.attach(0, 0).expect("there is room");
+    for (moved, consumed) in [(0, 80), (120, 100), (340, 420)] {
+        receivers.handle(id, Event::Readable).expect("it is open");
+        receivers.receive_area(id).expect("it has a buffer");
+        assert_eq!(receivers.stats().compacted_bytes, moved);
+        receivers.handle(id, Event::Received { bytes: 200 }).expect("there is room");
+        receivers.decoded(id, consumed, 1).expect("so much is buffered");
+    }
+    assert_eq!(receivers.stats().compactions, 2);
+}
+
+#[test]
+fn only_the_rest_of_a_frame_may_have_what_is_reserved_for_it() {
+    let mut config = ReceiversConfig { continuation_class: Some(0), ..ReceiversConfig::new(2, 4) };
+    (config.pool.classes, config.pool.reserves[1]) = (2, 1);
+    let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+    let [begun, new] = [7, 8].map(|token| receivers.attach(1, token).expect("there is room"));
+    for event in [Event::Readable, Event::Received { bytes: 9 }, Event::NeedMore { bytes: 100 }] {
+        receivers.handle(begun, event).expect("it is open");
+    }
+    assert!(matches!(receivers.request(0, 0), Ok(Outcome::Granted(_))), "the rest of it is parked");
+    receivers.handle(new, Event::Readable).expect("it is open");
+    assert!(receivers.connection(new).expect("it is attached").is_waiting());
+    receivers.handle(begun, Event::Readable).expect("it is open");
+    assert!(!receivers.connection(begun).expect("it is attached").is_waiting());
 }

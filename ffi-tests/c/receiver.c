@@ -345,6 +345,19 @@ static void a_waiter_is_granted_what_another_gives_back(void) {
   demuxbuf_pool_free(pool);
 }
 
+static void a_receive_in_flight_offers_no_memory_again(void) {
+  demuxbuf_pool_config config;
+  demuxbuf_pool *pool;
+  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
+  config.policy.mode = DEMUXBUF_MODE_COMPLETION;
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+  const uint64_t receiver = attach(pool, 1);
+  check_step(demuxbuf_receiver_pending(pool, receiver), DEMUXBUF_RECV, 16384);
+  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV), 0, 0);
+  check_step(demuxbuf_receiver_received(pool, receiver, 5), DEMUXBUF_DEMUX, 5);
+  demuxbuf_pool_free(pool);
+}
+
 int main(void) {
   null_is_refused_everywhere();
   handles_that_are_nobody_s_are_refused();
@@ -356,5 +369,6 @@ int main(void) {
   a_failure_discards_and_an_error_ends();
   a_small_residue_is_parked_and_comes_back();
   a_waiter_is_granted_what_another_gives_back();
+  a_receive_in_flight_offers_no_memory_again();
   return check_end();
 }

@@ -200,3 +200,34 @@ fn only_completion_hosts_submit() {
         assert_eq!(connection, before);
     }
 }
+
+#[test]
+fn a_slot_is_not_decoded_while_a_receive_goes_to_behind_its_content() {
+    let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
+    for event in [
+        Event::Attach { level: 8, capacity: 64 },
+        Event::NeedMore { bytes: 1 },
+        Event::BufferParked { capacity: 16 },
+        Event::BufferDenied,
+        Event::done(Action::Recv),
+    ] {
+        connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+    }
+    assert_eq!(connection.handle(Event::Consumed { bytes: 1 }), Err(EventError::InFlight));
+    connection.handle(Event::Consumed { bytes: 0 }).expect("nothing moves");
+    connection.handle(Event::Received { bytes: 8 }).expect("there is room");
+    connection.handle(Event::Consumed { bytes: 1 }).expect("it is complete");
+}
+
+#[test]
+fn only_its_outcome_ends_a_receive_of_a_closed_connection() {
+    let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
+    for event in [Event::Attach { level: 0, capacity: 64 }, Event::done(Action::Recv), Event::Close] {
+        connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+    }
+    for event in [Event::Readable, Event::Wake, Event::PauseRecv, Event::ReclaimRequested, Event::Close] {
+        let actions = connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+        assert!(connection.is_in_flight() && !actions.has(Action::ReleaseBuffer), "{event:?}: {actions:?}");
+    }
+    assert!(connection.handle(Event::WouldBlock).expect("the outcome").has(Action::ReleaseBuffer));
+}

@@ -1,11 +1,8 @@
-//! What a receiver keeps for its host and its decoder, which handles and configurations are refused, and in which words.
+//! What a receiver keeps for its host and its decoder, and which handles, events and configurations are refused.
 
 use demuxbuf::connection::{Action, Actions, Event, EventError};
-use demuxbuf::pool::{ConfigError::NoLease, LeaseId, Outcome, PoolError, TenantId, WaitId};
-use demuxbuf::receiver::{
-    ConfigError, Granted, Handover, ReceiverError, ReceiverId, Receivers, ReceiversConfig, ThreadError,
-};
-use demuxbuf::shards::ShardError;
+use demuxbuf::pool::{ConfigError::NoLease, LeaseId, Outcome, TenantId, WaitId};
+use demuxbuf::receiver::{ConfigError, Granted, Handover, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
 
 fn receivers() -> Receivers {
     Receivers::new(&ReceiversConfig::new(1, 4)).expect("the configuration is allowed")
@@ -37,6 +34,7 @@ fn two_actions_are_a_set_of_both() {
     assert_eq!(both.iter().collect::<Vec<_>>().len(), 2);
     assert!(both.has(Action::Recv) && both.has(Action::Demux));
     assert_eq!(both, Actions::from(Action::Demux) | Action::Recv);
+    assert_eq!((both | both, both | Action::Recv, Action::Recv | Action::Recv), (both, both, Action::Recv.into()));
 }
 
 /// A lease has a deadline while it is a receiver's, and none while it is the host's.
@@ -209,37 +207,6 @@ fn only_what_could_not_be_reserved_is_a_lack_of_memory() {
         ConfigError::Pool(NoLease),
     ];
     assert!(!wrong.iter().any(ConfigError::is_out_of_memory));
-    // Each says it in words of its own.
-    let words: std::collections::BTreeSet<_> = no_memory.iter().chain(&wrong).map(ToString::to_string).collect();
-    assert!(words.len() == 7 && words.iter().all(|words| words.len() > 10), "{words:?}");
-}
-
-#[test]
-fn each_refusal_has_words_of_its_own() {
-    let share = PoolError::Share { field: "weight", value: 0, min: 1, max: 9 };
-    let refusals = [
-        ReceiverError::Stale,
-        ReceiverError::UnknownClass,
-        ReceiverError::UnknownSize,
-        ReceiverError::TooLarge,
-        ReceiverError::NotLarger,
-        ReceiverError::Share(share),
-        ReceiverError::AlreadyWaiting,
-        ReceiverError::TableFull,
-        ReceiverError::NoBufferFree,
-        ReceiverError::NoBuffer,
-        ReceiverError::TooManyBytes,
-        ReceiverError::InternalEvent,
-        ReceiverError::PoolClosed,
-        ReceiverError::WrongThread,
-        ReceiverError::NotShared,
-        ReceiverError::Event(EventError::AfterEnd),
-    ];
-    let words: std::collections::BTreeSet<_> = refusals.iter().map(ToString::to_string).collect();
-    assert!(words.len() == refusals.len() && words.iter().all(|words| words.len() > 10), "{words:?}");
-    assert_eq!(ReceiverError::Share(share).to_string(), "weight is 0; allowed is 1 to 9");
-    assert_eq!(ThreadError::Memory(ConfigError::from(NoLease)).to_string(), NoLease.to_string());
-    assert_eq!(ThreadError::Shard(ShardError::Closed).to_string(), ShardError::Closed.to_string());
 }
 
 #[test]

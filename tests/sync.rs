@@ -70,3 +70,41 @@ fn what_is_parked_stays_parked() {
     tell(&mut connection, sync(5, 100, 0, true, false));
     assert_eq!(connection.hold(), Hold::Buffer, "its content is in a buffer of the host's again");
 }
+
+/// As `receiving`, with a receive in flight that the pool asks for, and that brings nothing.
+fn reclaimed(hold: Event, asks: bool) -> Connection {
+    let policy = Policy { mode: Mode::Completion, reclaim_bytes: 16, ..Policy::default() };
+    let mut connection = Connection::new(policy);
+    tell(&mut connection, Event::Attach { level: 0, capacity: 0 });
+    if let Event::BufferParked { .. } = hold {
+        tell(&mut connection, Event::BufferDenied);
+    }
+    assert!(tell(&mut connection, hold).has(Action::Recv));
+    tell(&mut connection, Event::done(Action::Recv));
+    if asks {
+        tell(&mut connection, Event::ReclaimRequested);
+    }
+    tell(&mut connection, Event::WouldBlock);
+    connection
+}
+
+#[test]
+fn what_was_asked_for_goes_with_the_buffer() {
+    let after = |asks| {
+        let mut connection = reclaimed(Event::BufferGranted { capacity: 100 }, asks);
+        tell(&mut connection, sync(0, 0, 0, false, false));
+        connection
+    };
+    assert_eq!(after(true), after(false));
+}
+
+#[test]
+fn what_was_asked_of_a_slot_is_not_asked_of_a_buffer() {
+    let after = |asks| {
+        let mut connection = reclaimed(Event::BufferParked { capacity: 16 }, asks);
+        let actions = tell(&mut connection, sync(5, 100, 0, true, false));
+        assert!(!actions.has(Action::Park), "{actions:?}");
+        connection
+    };
+    assert_eq!(after(true), after(false));
+}

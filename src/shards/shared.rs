@@ -311,3 +311,63 @@ fn check(config: &PoolConfig) -> Result<(), ConfigError> {
 fn ensure(holds: bool, rule: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(rule) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{LeaseId, Outcome};
+    use crate::shards::{Shard, Shards};
+
+    /// Two shards with two buffers: one is held by shard 0, the other one is assigned to its first wait; a second one
+    /// waits.
+    struct World {
+        here: Shard,
+        held: LeaseId,
+        shards: Shards,
+    }
+
+    fn world() -> World {
+        let shards = Shards::new(&PoolConfig::new(2, 4), 2).expect("the configuration is allowed");
+        let (here, there) = (shards.shard(0).expect("nobody has it"), shards.shard(1).expect("nobody has it"));
+        let [held, given] = core::array::from_fn(|_| match here.request(0, 0) {
+            Ok(Outcome::Granted(lease)) => lease,
+            other => panic!("a buffer is free: {other:?}"),
+        });
+        for token in 0..2 {
+            assert!(matches!(here.request(0, token), Ok(Outcome::Queued(_))), "no buffer is free");
+        }
+        there.release(given).expect("it is held");
+        assert_eq!(shards.check_invariants(), Ok(()));
+        World { here, held, shards }
+    }
+
+    #[test]
+    fn each_rule_that_is_broken_is_named() {
+        let cases: [(&str, fn(&World)); 5] = [
+            ("I1: free, at hand, held or assigned is all", |world| {
+                let slot = &world.here.shared.slots[world.held.index() as usize];
+                slot.release(world.held).expect("it is held");
+            }),
+            ("I1: as many buffers are assigned as are counted", |world| {
+                world.here.shared.lock().tickets.assigned += 1;
+            }),
+            ("I2: what waits here waits in the pool", |world| {
+                let asked = world.here.shared.lock().pool.request(0, 0);
+                assert!(matches!(asked, Ok(Outcome::Queued(_))), "no buffer is free");
+            }),
+            ("I3: no buffer is free anywhere that a waiter may take", |world| {
+                let Shared { slots, lanes, .. } = &*world.here.shared;
+                slots[world.held.index() as usize].release(world.held).expect("it is held");
+                lanes[1].0.cache.push(slots, world.held.index());
+            }),
+            ("a shard with grants is called", |world| {
+                world.here.shared.forget_call(0);
+            }),
+        ];
+        for (rule, breaks) in cases {
+            let world = world();
+            breaks(&world);
+            assert_eq!(world.shards.check_invariants(), Err(rule));
+        }
+    }
+}

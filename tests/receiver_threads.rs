@@ -104,6 +104,21 @@ fn bytes_that_are_there_take_a_free_buffer_whichever_thread_has_it_at_hand() {
 }
 
 #[test]
+fn bytes_that_are_there_take_a_buffer_of_a_class_only_up_to_its_cap() {
+    let mut config = config(3);
+    config.pool.class_caps[0] = 2;
+    let (_threads, mut a, mut b) = two(&config);
+    a.attach_with(0, 1, &[1; 100]).unwrap();
+    let second = b.attach_with(0, 2, &[2; 100]).unwrap();
+    assert_eq!(a.attach_with(0, 3, &[3; 100]), Err(ReceiverError::NoBufferFree));
+    assert_eq!(a.attach_with(1, 3, &[3; 100]), Err(ReceiverError::UnknownClass));
+    assert_eq!(a.stats().pool.free, 1);
+    b.handle(second, Event::Close).unwrap();
+    a.attach_with(0, 3, &[3; 100]).unwrap();
+    check(&a, &b);
+}
+
+#[test]
 fn s10_a_buffer_given_back_on_one_thread_reaches_the_waiter_of_another_with_its_content() {
     let (_threads, mut a, mut b) = two(&ReceiversConfig { lifeline: false, ..config(1) });
     let holder = holding(&mut a, 1, &[1; 200]);

@@ -184,19 +184,20 @@ impl Receivers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::Action;
     use crate::receiver::{ReceiverThreads, ReceiversConfig};
 
-    /// One of each kind: it holds nothing, a buffer, a slot, or a full slot while it waits for a buffer.
-    fn some(receivers: &mut Receivers) -> [ReceiverId; 4] {
-        let mut attach = |fill: u32| {
+    /// One of each kind: it holds nothing, a buffer, a slot, a full slot while it waits for a buffer, or nothing while it
+    /// waits, as there are two slots.
+    fn some(receivers: &mut Receivers) -> [ReceiverId; 5] {
+        [0, 200, 20, 64, 1].map(|bytes| {
             let id = receivers.attach(0, 0).expect("there is room");
-            if fill > 0 {
-                receivers.handle(id, Event::Readable).expect("it is attached");
-                receivers.handle(id, Event::Received { bytes: fill }).expect("there is room");
+            let is_readable = bytes > 0;
+            if is_readable && receivers.handle(id, Event::Readable).expect("it is attached").has(Action::Recv) {
+                receivers.handle(id, Event::Received { bytes }).expect("there is room");
             }
             id
-        };
-        [attach(0), attach(200), attach(20), attach(64)]
+        })
     }
 
     fn foreign_lease() -> LeaseId {
@@ -215,7 +216,7 @@ mod tests {
 
     #[test]
     fn whatever_was_changed_on_the_way_is_refused_and_can_be_tried_again_as_it_was() {
-        let config = ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(1, 4) };
+        let config = ReceiversConfig { buffer_bytes: 256, slots: 2, ..ReceiversConfig::new(1, 5) };
         let threads = ReceiverThreads::new(&config, 2).expect("the configuration is allowed");
         let receivers = |index| threads.receivers(index).expect("nobody has them");
         let (mut from, mut to) = (receivers(0), receivers(1));

@@ -417,3 +417,15 @@ fn tenants_come_and_go_in_any_order() {
         }
     }
 }
+
+#[test]
+fn nobody_is_no_tenant_that_can_be_named() {
+    let mut pool = new_pool(&config(1, 1));
+    let tenant = create(&mut pool, TenantConfig::default());
+    // What is taken in nobody's name is in the row before that of the first tenant.
+    let nobody = TenantId::from_bits(tenant.to_bits() - 1);
+    assert_eq!(pool.describe_tenant(nobody).unwrap_err(), PoolError::StaleTenant);
+    assert_eq!(pool.remove_tenant(nobody), Err(PoolError::StaleTenant));
+    assert_eq!(pool.request_for(&of(nobody, 0)), Err(PoolError::StaleTenant));
+    check(&pool);
+}

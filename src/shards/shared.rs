@@ -341,33 +341,30 @@ mod tests {
         World { here, held, shards }
     }
 
+    fn assert_named(rule: &str, breaks: fn(&World)) {
+        let world = world();
+        breaks(&world);
+        assert_eq!(world.shards.check_invariants(), Err(rule));
+    }
+
     #[test]
     fn each_rule_that_is_broken_is_named() {
-        let cases: [(&str, fn(&World)); 5] = [
-            ("I1: free, at hand, held or assigned is all", |world| {
-                let slot = &world.here.shared.slots[world.held.index() as usize];
-                slot.release(world.held).expect("it is held");
-            }),
-            ("I1: as many buffers are assigned as are counted", |world| {
-                world.here.shared.lock().tickets.assigned += 1;
-            }),
-            ("I2: what waits here waits in the pool", |world| {
-                let asked = world.here.shared.lock().pool.request(0, 0);
-                assert!(matches!(asked, Ok(Outcome::Queued(_))), "no buffer is free");
-            }),
-            ("I3: no buffer is free anywhere that a waiter may take", |world| {
-                let Shared { slots, lanes, .. } = &*world.here.shared;
-                slots[world.held.index() as usize].release(world.held).expect("it is held");
-                lanes[1].0.cache.push(slots, world.held.index());
-            }),
-            ("a shard with grants is called", |world| {
-                world.here.shared.forget_call(0);
-            }),
-        ];
-        for (rule, breaks) in cases {
-            let world = world();
-            breaks(&world);
-            assert_eq!(world.shards.check_invariants(), Err(rule));
-        }
+        assert_named("I1: free, at hand, held or assigned is all", |world| {
+            let slot = &world.here.shared.slots[world.held.index() as usize];
+            slot.release(world.held).expect("it is held");
+        });
+        assert_named("I1: as many buffers are assigned as are counted", |world| {
+            world.here.shared.lock().tickets.assigned += 1;
+        });
+        assert_named("I2: what waits here waits in the pool", |world| {
+            let asked = world.here.shared.lock().pool.request(0, 0);
+            assert!(matches!(asked, Ok(Outcome::Queued(_))), "no buffer is free");
+        });
+        assert_named("I3: no buffer is free anywhere that a waiter may take", |world| {
+            let Shared { slots, lanes, .. } = &*world.here.shared;
+            slots[world.held.index() as usize].release(world.held).expect("it is held");
+            lanes[1].0.cache.push(slots, world.held.index());
+        });
+        assert_named("a shard with grants is called", |world| world.here.shared.forget_call(0));
     }
 }

@@ -222,6 +222,14 @@ impl Connection {
     /// As `handle`, where the kind of the event is known: the code is for that kind alone.
     #[inline(always)]
     pub(crate) fn handle_known(&mut self, event: Event) -> Result<Actions, EventError> {
+        let plainly = match event {
+            Event::Readable => self.become_ready_plainly(),
+            Event::Sync { level: 0, capacity: 0, blocked: 0, short: false, armed } => self.sync_plainly(armed),
+            _ => None,
+        };
+        if let Some(actions) = plainly {
+            return Ok(actions);
+        }
         self.take_in(event)?;
         Ok(self.pending())
     }

@@ -53,6 +53,40 @@ impl Connection {
         }
     }
 
+    /// `Readable` for a plain connection, which it stays; `None`, and nothing is changed, for another.
+    #[inline(always)]
+    pub(super) fn become_ready_plainly(&mut self) -> Option<Actions> {
+        if !self.is_plain() {
+            return None;
+        }
+        self.set(flag::READY);
+        if matches!(self.mode(), Mode::OneShot | Mode::Optimistic) {
+            self.clear(flag::ARMED);
+        }
+        self.reads = 0;
+        Some(self.pending_if_plain())
+    }
+
+    /// `Sync` of a plain connection, which it stays, with a host that holds nothing and that nothing stops; `None`, and
+    /// nothing is changed, for another.
+    #[inline(always)]
+    pub(super) fn sync_plainly(&mut self, armed: bool) -> Option<Actions> {
+        if !self.is_plain() {
+            return None;
+        }
+        (self.level, self.short, self.capacity) = (0, 0, 0);
+        self.clear(flag::HELD | flag::ARMED);
+        match self.mode() {
+            Mode::Level | Mode::Edge if armed => self.set(flag::ARMED),
+            Mode::OneShot | Mode::Optimistic if armed => {
+                self.set(flag::ARMED);
+                self.clear(flag::READY);
+            }
+            _ => {}
+        }
+        Some(self.pending_if_plain())
+    }
+
     /// `Readable`, and `BufferGranted` at once, for a plain connection that holds nothing. Nothing is left to be done
     /// about buffers.
     #[inline(always)]
@@ -167,6 +201,15 @@ mod tests {
         };
         let mut taken = [0; 3];
         for_each_plain(|plain| {
+            let mut connection = plain.clone();
+            let actions = connection.become_ready_plainly().expect("it is plain");
+            assert_eq!((actions, connection), by_table(plain, &[Event::Readable]), "{plain:?}");
+            for armed in [false, true] {
+                let mut connection = plain.clone();
+                let actions = connection.sync_plainly(armed).expect("it is plain");
+                let event = Event::Sync { level: 0, capacity: 0, blocked: 0, short: false, armed };
+                assert_eq!((actions, connection), by_table(plain, &[event]), "{plain:?}");
+            }
             if !plain.has(flag::HELD) {
                 for capacity in 1..=CAPACITY {
                     let mut connection = plain.clone();
@@ -214,6 +257,7 @@ mod tests {
             let flags = flag::ATTACHED | flag::BUFFER | rare;
             let mut connection = Connection { flags, level: 1, capacity: CAPACITY, ..Connection::default() };
             assert_eq!((connection.receive_plainly(1), connection.finish_plainly(1)), (None, None));
+            assert_eq!((connection.become_ready_plainly(), connection.sync_plainly(true)), (None, None));
         }
     }
 }

@@ -498,7 +498,8 @@ pub unsafe extern "C" fn demuxbuf_connection_sync(
     short_of_data: u8,
     armed: u8,
 ) -> u32 {
-    handle(connection, Event::Sync { level, capacity, blocked, short: short_of_data != 0, armed: armed != 0 })
+    let event = Event::Sync { level, capacity, blocked, short: short_of_data != 0, armed: armed != 0 };
+    step(connection, |connection| connection.handle_known(event))
 }
 
 /// What is to be done now, without reporting anything.

@@ -158,6 +158,9 @@ static void a_tenant_has_its_share_and_goes_away_with_its_last_receiver(void) {
   const uint64_t receiver = attach(pool, 9);
   CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, receiver, second), DEMUXBUF_OK);
   CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_RECV) != 0);
+  /* And they are asked for nothing, as theirs are of no use to it: whose one is idle is looked at once. */
+  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, demuxbuf_pool_poll_timeout(pool)), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), UINT64_MAX);
   CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);

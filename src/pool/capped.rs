@@ -310,7 +310,7 @@ mod tests {
     fn whoever_stands_where_he_does_not_belong_is_noticed() {
         let check = |capped: &Capped| capped.check(stage, |tenant| tenant > 0 && tenant < 3);
         assert_eq!(check(&three_tenants()), Ok(()));
-        let broken: [fn(&mut Capped); 9] = [
+        let broken: [fn(&mut Capped); 11] = [
             |capped| capped.leave(3, Stage::Expired),
             |capped| capped.members[4].tenant = 0,
             |capped| capped.groups[1].idle.len += 1,
@@ -320,6 +320,15 @@ mod tests {
             |capped| capped.groups[1].in_to_park = false,
             |capped| capped.groups[1].in_to_shed = false,
             |capped| capped.to_shed.len += 1,
+            |capped| {
+                // It stands in no ring, and belongs into one.
+                capped.to_park.unlink(&mut capped.groups, 1);
+                capped.groups[1].in_to_park = false;
+            },
+            |capped| {
+                capped.to_shed.unlink(&mut capped.groups, 1);
+                capped.groups[1].in_to_shed = false;
+            },
         ];
         for (case, breaks) in broken.into_iter().enumerate() {
             let mut capped = three_tenants();

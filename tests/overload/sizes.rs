@@ -426,3 +426,46 @@ fn buffers_smaller_than_a_page_keep_what_they_touched() {
         }
     }
 }
+
+/// Whoever gets a buffer, as much of those of other sizes goes back to the system, and reads as zero from then on.
+#[test]
+#[cfg(target_os = "linux")]
+fn receivers_give_back_what_is_there_of_other_sizes() {
+    const BUFFERS: u32 = 16;
+    let mut config = ReceiversConfig::new(BUFFERS, BUFFERS);
+    config.set_buffer_sizes(&[16_384, 65_536]).expect("there is a default size");
+    let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+    // The host writes all that there can be of one size.
+    let write_all = |receivers: &mut Receivers, size: u8| {
+        let leases: Vec<LeaseId> = std::iter::from_fn(|| {
+            let is_free = receivers.stats().pool.free > 0;
+            match is_free.then(|| receivers.request_for(0, size, None, 0).expect("it is free"))? {
+                Outcome::Granted(lease) => Some(lease),
+                Outcome::Queued(wait) => panic!("{wait:?}"),
+            }
+        })
+        .collect();
+        for &lease in &leases {
+            let buffer = receivers.buffer(lease).expect("it is the host's");
+            assert!(buffer.iter().all(|&byte| byte == 0), "it was given back, or never written");
+            buffer.fill(1);
+        }
+        leases.into_iter().for_each(|lease| receivers.release(lease).expect("it is the host's"));
+    };
+    write_all(&mut receivers, 0);
+    write_all(&mut receivers, 1);
+    let ids: Vec<ReceiverId> = (0..BUFFERS.into())
+        .map(|token| {
+            let id = receivers.attach(0, token).expect("the table has room");
+            receivers.handle(id, Event::Readable).expect("it is attached");
+            let area = receivers.receive_area(id).expect("it has a buffer");
+            assert!(area.len() == 16_384 && area.iter().all(|&byte| byte == 0));
+            area.fill(2);
+            id
+        })
+        .collect();
+    for id in ids {
+        receivers.handle(id, Event::Close).expect("close is always allowed");
+    }
+    write_all(&mut receivers, 1);
+}

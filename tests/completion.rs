@@ -231,3 +231,30 @@ fn only_its_outcome_ends_a_receive_of_a_closed_connection() {
     }
     assert!(connection.handle(Event::WouldBlock).expect("the outcome").has(Action::ReleaseBuffer));
 }
+
+#[test]
+fn two_reasons_to_take_a_receive_back_are_as_good_as_one() {
+    let stops = |events: &[Event]| {
+        let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
+        for &event in events {
+            connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+        }
+        connection.pending().has(Action::StopRecv)
+    };
+    let into_buffer = [Event::Attach { level: 0, capacity: 64 }, Event::done(Action::Recv)];
+    assert!(!stops(&into_buffer));
+    // Others wait for the buffer, and the host wants no reading.
+    assert!(stops(&[&into_buffer[..], &[Event::ReclaimRequested]].concat()));
+    assert!(stops(&[&into_buffer[..], &[Event::PauseRecv, Event::ReclaimRequested]].concat()));
+    let into_slot = [
+        Event::Attach { level: 8, capacity: 64 },
+        Event::Block { reasons: 1 },
+        Event::BufferParked { capacity: 16 },
+        Event::BufferDenied,
+        Event::done(Action::Recv),
+    ];
+    assert!(!stops(&into_slot));
+    // What is in the slot could be decoded, and the host wants no reading.
+    assert!(stops(&[&into_slot[..], &[Event::Unblock { reasons: 1 }]].concat()));
+    assert!(stops(&[&into_slot[..], &[Event::PauseRecv, Event::Unblock { reasons: 1 }]].concat()));
+}

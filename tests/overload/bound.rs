@@ -276,6 +276,9 @@ fn the_published_bound_is_the_formula() {
     assert_eq!(passed_max(&PoolConfig { tenants_max: 100, ..one_class(4) }, None), 4 * 4 * 5 - 1);
     // Sizes of 4 and 1: a turn of 1 + 1 buffers, times 4.
     assert_eq!(passed_max(&PoolConfig { sizes: [4, 1, 0, 0], ..tenants }, None), 10 * (3 * 8 + 1) * 5 - 1);
+    // Sizes of 6 and 4: a turn of 1 + 1 buffers, times 2. One of 3 alone is as one of 1.
+    assert_eq!(passed_max(&PoolConfig { sizes: [6, 4, 0, 0], ..tenants }, None), 10 * (3 * 4 + 1) * 5 - 1);
+    assert_eq!(passed_max(&PoolConfig { sizes: [3, 0, 0, 0], ..tenants }, None), 200 - 1);
     // Two classes: K (4 + 2).
     assert_eq!(passed_max(&PoolConfig { classes: 2, ..tenants }, None), 200 * 6 - 1);
 }

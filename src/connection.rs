@@ -405,6 +405,19 @@ impl Connection {
     }
 }
 
+/// For model checkers.
+#[cfg(feature = "explore")]
+impl Connection {
+    /// Writes down all of it.
+    pub(crate) fn write_state(&self, state: &mut alloc::vec::Vec<u64>) {
+        let Connection { capacity, level, short, blocked, resume_at, flags, .. } = *self;
+        let Connection { park_bytes, reclaim_bytes, reads, reads_per_wake, padding: [a, b], .. } = *self;
+        state.extend([capacity, level, short, blocked, resume_at, flags].map(u64::from));
+        state.extend([park_bytes, reclaim_bytes].map(u64::from));
+        state.extend([reads, reads_per_wake, a, b].map(u64::from));
+    }
+}
+
 /// After `Close` only what ends a hold or a wait has an effect; the rest is normal noise.
 fn matters_when_closed(event: Event) -> bool {
     matches!(

@@ -1,8 +1,8 @@
 //! Plays the same operations on the model and on a subject, and compares.
 
-use crate::model::ModelReceivers;
+use crate::model::{ModelPool, ModelReceivers};
 use crate::player::{Player, Reply, What};
-use crate::subject::Subject;
+use crate::subject::{RustPool, RustReceivers, Subject};
 use crate::{Facts, Op, Which, check_facts};
 use demuxbuf::connection::{Action, Actions, Event};
 use demuxbuf::receiver::ReceiverStats;
@@ -196,6 +196,45 @@ impl<S: Subject> Duel<ModelReceivers, S> {
     fn facts(&mut self, at: usize) -> Result<Facts, String> {
         let id = self.model.receivers()[at];
         self.model.subject.describe(id).map(|info| info.facts).map_err(|status| format!("described with {status}"))
+    }
+}
+
+/// For the search: all that the future of both depends on. Handles are told by the same numbers in the one and in the
+/// other, so that two states are only taken for one if each stands in both as its twin does.
+impl<M: Subject, S: Subject> Duel<M, S> {
+    /// The number for a handle of the subject's, by that for the model's.
+    fn name_twin(&self, subject: u64, name: impl Fn(u64) -> Option<u64>) -> u64 {
+        let waits = || self.subject.waits().into_iter().zip(self.model.waits());
+        let leases = || self.subject.leases().into_iter().zip(self.model.leases());
+        let twin = waits().chain(leases()).find(|&(known, _)| known == subject);
+        // A number that the subject was never given is a defect, which its other answers show.
+        twin.and_then(|(_, model)| name(model)).unwrap_or(u64::MAX)
+    }
+}
+
+impl Duel<ModelPool, RustPool> {
+    /// Writes down how the model stands, then how the subject does.
+    pub fn write_state(&self, state: &mut Vec<u64>) {
+        let names = self.model.subject.write_state(state, &|_| 0);
+        let name = |handle: u64| self.name_twin(handle, |model| names.get(&model).copied());
+        self.subject.subject.write_state(state, &name);
+    }
+}
+
+impl Duel<ModelReceivers, RustReceivers> {
+    /// Writes down how the model stands, then how the subject does. `receiver` has numbers below 2^32 for the receivers in
+    /// force, by their places, the oldest first.
+    pub fn write_state(&self, state: &mut Vec<u64>, receiver: &dyn Fn(usize) -> u64) {
+        const HOST: u64 = 1 << 32;
+        let place = |of: &[u64], handle: u64| of.iter().position(|&known| known == handle);
+        let (models, subjects) = (self.model.receivers(), self.subject.receivers());
+        let names = self.model.subject.write_state(state, &|id| place(&models, id).map_or(u64::MAX, receiver));
+        let of_host = |model: u64| names.get(&model).map(|name| name + HOST);
+        let name = |handle: u64| match place(&subjects, handle) {
+            Some(at) => receiver(at),
+            None => self.name_twin(handle, of_host),
+        };
+        self.subject.subject.write_state(state, &name);
     }
 }
 

@@ -263,6 +263,13 @@ impl Capped {
         state.extend(self.to_shed.iter(&self.groups).map(u64::from));
         state.push(u64::MAX);
     }
+
+    /// Where a lease stands in a list of its tenant, from 1.
+    pub(super) fn place_of(&self, index: u32, stage: Stage) -> u64 {
+        let group = &self.groups[self.members[index as usize].tenant as usize];
+        let list = if stage == Stage::Idle { group.idle } else { group.expired };
+        super::explore::place_in(list, &self.members, index)
+    }
 }
 
 #[cfg(test)]

@@ -337,13 +337,15 @@ impl Deadlines {
         self.capped.write_state(state);
     }
 
-    /// In which list it stands and at which place, its ages, what it consumed, and for how long it has been shed.
-    pub(super) fn describe_fully(&self, index: u32, now_ns: u64, bytes_max: u64) -> [u64; 6] {
+    /// In which list it stands and at which place, and at which of its tenant's, its ages, what it consumed, and for how
+    /// long it has been shed.
+    pub(super) fn describe_fully(&self, index: u32, now_ns: u64) -> [u64; 7] {
         use super::explore::place_in;
         let Some(idle) = self.describe(index, now_ns) else {
-            return [0; 6];
+            return [0; 7];
         };
-        let (list, of) = match self.table[index as usize].stand {
+        let stand = self.table[index as usize].stand;
+        let (list, of) = match stand {
             Stand::Out => unreachable!("one that is described stands somewhere"),
             Stand::Active => (self.active, 0),
             Stand::Idle => (self.idle, 1),
@@ -353,7 +355,8 @@ impl Deadlines {
         let shed = self.shedding.filter(|&(shed, _)| shed == index);
         let shed_ns = shed.map_or(0, |(_, since_ns)| now_ns - since_ns + 1);
         let place = place_in(list, &self.table, index);
-        [of, place, idle.held_ns, idle.idle_ns, idle.progress_bytes.min(bytes_max), shed_ns]
+        let place_of_tenant = stand.stage().map_or(0, |stage| self.capped.place_of(index, stage));
+        [of, place, place_of_tenant, idle.held_ns, idle.idle_ns, idle.progress_bytes, shed_ns]
     }
 }
 

@@ -10,15 +10,8 @@ use alloc::vec::Vec;
 impl Pool {
     /// Writes down who waits and who holds, in which order, and how they stand; times as ages. Handles are told by the
     /// numbers that the caller has for them: the same for all whom it does not tell apart. What only tells of the past is
-    /// left out: counts, ages of waits, and how often an entry of a table was used. A lease that consumed more than
-    /// `bytes_max` counts as one that consumed so many; if no lease is held for longer, this makes no difference.
-    pub fn write_state(
-        &self,
-        state: &mut Vec<u64>,
-        bytes_max: u64,
-        wait: &dyn Fn(WaitId) -> u64,
-        lease: &dyn Fn(LeaseId) -> u64,
-    ) {
+    /// left out: counts, ages of waits, and how often an entry of a table was used.
+    pub fn write_state(&self, state: &mut Vec<u64>, wait: &dyn Fn(WaitId) -> u64, lease: &dyn Fn(LeaseId) -> u64) {
         state.extend(self.classes[..self.classes_used.into()].iter().map(|class| class.bypassed));
         let write_wait = |state: &mut Vec<u64>, index: u32| {
             let Wait { class, size, tenant, is_timed, .. } = self.waits.table()[index as usize];
@@ -27,11 +20,7 @@ impl Pool {
         };
         for index in self.assigned.iter(self.waits.table()) {
             write_wait(state, index);
-            state.extend(self.deadlines.describe_fully(
-                self.waits.table()[index as usize].buffer,
-                self.now_ns,
-                bytes_max,
-            ));
+            state.extend(self.deadlines.describe_fully(self.waits.table()[index as usize].buffer, self.now_ns));
         }
         state.push(u64::MAX);
         self.deadlines.write_state(state);
@@ -39,7 +28,7 @@ impl Pool {
         let leased = (0..).zip(self.buffers.table()).filter(|(_, entry)| entry.state == LeaseState::Leased);
         let written = leased.map(|(buffer, &Lease { class, size, tenant, is_timed, .. })| {
             let name = lease(self.lease_at(buffer));
-            let age = self.deadlines.describe_fully(buffer, self.now_ns, bytes_max);
+            let age = self.deadlines.describe_fully(buffer, self.now_ns);
             (name, [class.into(), size.into(), tenant, is_timed.into()], age)
         });
         let mut leased: Vec<_> = written.collect();

@@ -541,15 +541,13 @@ impl Tenants {
         }
         for (class, rings) in self.rings.iter().enumerate().take(self.classes) {
             state.extend([class as u64, rings.entitled_run.into()]);
-            for flow in rings.open.iter(&self.flows) {
-                let Flow { deficit, in_turn, .. } = self.flows[flow as usize];
-                state.extend([flow, deficit, in_turn.into()].map(u64::from));
-            }
+            state.extend(rings.open.iter(&self.flows).map(u64::from));
             state.push(u64::MAX);
             state.extend(rings.entitled.iter(&self.flows).map(u64::from));
             state.push(u64::MAX);
         }
         for flow in &self.flows {
+            state.extend([flow.deficit, flow.in_turn.into()].map(u64::from));
             flow.queue.iter(waits).for_each(|wait| write_wait(state, wait));
             state.push(u64::MAX);
         }

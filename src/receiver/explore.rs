@@ -4,7 +4,6 @@ use super::entry::Place;
 use super::source::Source;
 use super::{ReceiverId, Receivers};
 use crate::pool::{LeaseId, WaitId};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 impl Receivers {
     /// The same once more, with memory of its own, in which the same handles name the same; `None` for a pool that is
@@ -19,19 +18,23 @@ impl Receivers {
     }
 
     /// Writes down how each receiver and the pool stand (see [`Pool::write_state`](crate::pool::Pool::write_state)).
-    /// Receivers are told by the numbers that the caller has for them, all different and below `u64::MAX - 1`, and in
-    /// their order. The values of bytes are left out. Nothing is written for a pool that is shared with other threads.
-    pub fn write_state(&self, state: &mut Vec<u64>, bytes_max: u64, receiver: &dyn Fn(ReceiverId) -> u64) {
+    /// Receivers are told by the numbers that the caller has for them, all different, and in their order; waits and
+    /// leases of the host's own by the numbers that it has for these, different from those of receivers. The values of
+    /// bytes are left out. Nothing is written for a pool that is shared with other threads.
+    pub fn write_state(
+        &self,
+        state: &mut Vec<u64>,
+        receiver: &dyn Fn(ReceiverId) -> u64,
+        wait: &dyn Fn(WaitId) -> u64,
+        lease: &dyn Fn(LeaseId) -> u64,
+    ) {
         let Source::Pool(pool) = &self.pool else {
             return;
         };
-        const HOST: u64 = u64::MAX - 1;
         let name = |index: u32| receiver(self.table.id(index));
         let mut all: Vec<(u64, u32)> = self.table.iter().map(|index| (name(index), index)).collect();
         all.sort_unstable();
         for &(name, index) in &all {
-            let mut hasher = DefaultHasher::new();
-            self.table.connection(index).hash(&mut hasher);
             let place = match self.table.place(index) {
                 Place::Nowhere => 0,
                 Place::Slot(slot) => 1 + self.memory.slots().bytes_of(slot) as u64,
@@ -39,14 +42,15 @@ impl Receivers {
             };
             let (class, tenant) = (self.table.class(index).into(), self.table.tenant(index).into());
             let granted = self.table.granted(index).is_some();
-            state.extend([name, hasher.finish(), place, self.table.start(index).into(), class, tenant, granted.into()]);
+            state.extend([name, place, self.table.start(index).into(), class, tenant, granted.into()]);
+            self.table.connection(index).write_state(state);
         }
-        state.push(u64::MAX);
-        let waits = |wait: WaitId| {
-            let waits = |&&(_, index): &&(u64, u32)| self.table.wait(index) == Some(wait.index());
-            all.iter().find(waits).map_or(HOST, |&(name, _)| name)
+        state.extend([u64::MAX, self.host_waits.into()]);
+        let waits = |of: WaitId| {
+            let waits = |&&(_, index): &&(u64, u32)| self.table.wait(index) == Some(of.index());
+            all.iter().find(waits).map_or_else(|| wait(of), |&(name, _)| name)
         };
-        let leases = |lease: LeaseId| self.table.holder(lease.index()).map_or(HOST, name);
-        pool.write_state(state, bytes_max, &waits, &leases);
+        let leases = |of: LeaseId| self.table.holder(of.index()).map_or_else(|| lease(of), name);
+        pool.write_state(state, &waits, &leases);
     }
 }

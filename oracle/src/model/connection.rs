@@ -348,6 +348,48 @@ impl ModelConnection {
     }
 }
 
+/// For the search.
+impl ModelConnection {
+    /// Writes down all that the future depends on, but for the values of bytes. Reads above what is allowed in a turn are
+    /// alike.
+    pub fn write_state(&self, state: &mut Vec<u64>) {
+        // Without `..`, so that what is added here is not forgotten there.
+        let ModelConnection {
+            policy: _,
+            life,
+            failed,
+            hold,
+            capacity,
+            content,
+            full,
+            waiting,
+            ready,
+            armed,
+            paused,
+            flight,
+            end,
+            end_seen,
+            short,
+            blocked,
+            yielded,
+            reads,
+            reschedule_seen,
+            misfit_seen,
+            reclaim,
+            expired,
+        } = self;
+        let end = end.map_or(0, |end| 1 + end as u64);
+        let values =
+            [*life as u64, *hold as u64, *flight as u64, end].into_iter().fold(0, |word, value| word << 2 | value);
+        let watch = [failed, full, waiting, ready, armed, paused];
+        let facts = [end_seen, yielded, reschedule_seen, misfit_seen, reclaim, expired];
+        let word = watch.into_iter().chain(facts).fold(values, |word, &fact| word << 1 | u64::from(fact));
+        let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
+        let reads = (*reads).min(self.reads_max());
+        state.extend([word, pair(*capacity, content.len() as u32), pair(*short, *blocked), reads.into()]);
+    }
+}
+
 /// The table of actions.
 impl ModelConnection {
     /// What is to be done now.
@@ -485,9 +527,13 @@ impl ModelConnection {
         }
     }
 
+    /// Receives that are allowed in a turn.
+    fn reads_max(&self) -> u32 {
+        if self.policy.reads_per_wake == 0 { 4 } else { self.policy.reads_per_wake.into() }
+    }
+
     fn in_budget(&self) -> bool {
-        let allowed = if self.policy.reads_per_wake == 0 { 4 } else { self.policy.reads_per_wake };
-        self.reads < allowed.into() && !self.yielded
+        self.reads < self.reads_max() && !self.yielded
     }
 
     fn may_ask(&self) -> bool {

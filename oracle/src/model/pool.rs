@@ -1,6 +1,7 @@
 //! The pool, as the docs of `demuxbuf::pool` have it.
 
 mod deadlines;
+mod state;
 mod turns;
 
 use crate::subject::{Ask, Asked, Demand, Granted, Subject};
@@ -8,6 +9,7 @@ use deadlines::{Stand, Timed, Turns};
 use demuxbuf::ffi::*;
 use demuxbuf::pool::{CLASSES_MAX, Idleness, PoolConfig, TenantConfig, TenantInfo, WEIGHT_MAX, WaitInfo};
 use demuxbuf::receiver::ReceiverStats;
+pub(super) use state::Names;
 use std::collections::{BTreeMap, VecDeque};
 use turns::Class;
 

@@ -1,5 +1,6 @@
 //! A pool, its memory and the connections that receive into it, as the docs of `demuxbuf::receiver` have them.
 
+mod state;
 mod step;
 
 use super::pool::NOBODY;

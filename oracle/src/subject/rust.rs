@@ -22,9 +22,9 @@ impl RustPool {
         RustPool(Pool::new(config).expect("an allowed configuration"))
     }
 
-    /// Writes down all that the future depends on; nobody is told apart.
-    pub fn write_state(&self, state: &mut Vec<u64>, bytes_max: u64) {
-        self.0.write_state(state, bytes_max, &|_| 0, &|_| 0);
+    /// Writes down all that the future depends on, by the caller's numbers for waits and leases.
+    pub fn write_state(&self, state: &mut Vec<u64>, name: &dyn Fn(u64) -> u64) {
+        self.0.write_state(state, &|wait| name(wait.to_bits()), &|lease| name(lease.to_bits()));
     }
 }
 
@@ -40,9 +40,11 @@ impl RustReceivers {
         RustReceivers(Receivers::new(config).expect("an allowed configuration"))
     }
 
-    /// Writes down all that the future depends on, by the caller's numbers for the receivers.
-    pub fn write_state(&self, state: &mut Vec<u64>, bytes_max: u64, receiver: &dyn Fn(u64) -> u64) {
-        self.0.write_state(state, bytes_max, &|id| receiver(id.to_bits()));
+    /// Writes down all that the future depends on, by the caller's numbers for receivers, and for the host's own waits
+    /// and leases.
+    pub fn write_state(&self, state: &mut Vec<u64>, name: &dyn Fn(u64) -> u64) {
+        let (wait, lease) = (|wait: WaitId| name(wait.to_bits()), |lease: LeaseId| name(lease.to_bits()));
+        self.0.write_state(state, &|id| name(id.to_bits()), &wait, &lease);
     }
 
     fn show(&mut self, id: ReceiverId, actions: Actions) -> Step {

@@ -87,7 +87,9 @@ impl World for Alone {
         let mut image = self.trio.c.image();
         // Reads above what is allowed in a turn are alike.
         image[READS] = image[READS].min(self.policy.reads_per_wake);
-        hash_of(&(image, self.trio.owes_wake))
+        let mut model = Vec::with_capacity(4);
+        self.trio.model.write_state(&mut model);
+        hash_of(&(image, model, self.trio.owes_wake))
     }
 
     fn sights(&mut self, see: &mut dyn FnMut(&'static str)) {

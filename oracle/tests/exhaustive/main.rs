@@ -1,8 +1,9 @@
 //! Every order of events, in small worlds, until no new state appears. Each world is played on the model and on the real
 //! thing at once, compared in everything that can be seen after each step; from each state everybody who waits is served.
 //!
-//! States are told apart by all that the real thing knows and its future depends on. Left out are counts, the values of
-//! bytes, the ages of waits, and who is who among those who are alike.
+//! States are told apart by all that the real thing knows and its future depends on, and by all that the model does: of
+//! two ways to where the real thing stands alike, one may be wrong, and the model tells which it should have been. Left
+//! out are counts, the values of bytes, the ages of waits, and who is who among those who are alike.
 
 #[path = "../common/mod.rs"]
 mod common;

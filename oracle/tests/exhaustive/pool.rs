@@ -33,6 +33,13 @@ impl Crowd {
         Ok(self.pair.play(op)?.what)
     }
 
+    /// What the holder of a lease has consumed.
+    fn progress_bytes(&self, at: usize) -> u64 {
+        let lease = self.pair.model.leases()[at];
+        let described = self.pair.model.subject.describe_lease(lease).and_then(Result::ok).flatten();
+        described.map_or(0, |idleness| idleness.progress_bytes)
+    }
+
     /// Time passes and nobody makes progress; hosts close whom they are told to. Then only those wait whom the cap of
     /// their own tenant keeps back.
     fn outlast(&mut self) -> Result<(), String> {
@@ -94,7 +101,10 @@ impl World for Crowd {
         ops.extend((0..leases).map(|at| Op::Release { lease: live(at) }));
         if self.held_max_ns > 0 {
             ops.push(Op::PollReclaim);
-            ops.extend((0..leases).map(|at| Op::Progress { lease: live(at), bytes: 1 }));
+            ops.extend((0..leases).map(|at| {
+                let more = self.progress_bytes(at) < PROGRESS_MAX;
+                Op::Progress { lease: live(at), bytes: more.into() }
+            }));
             if self.pair.model.subject.oldest_ns() < self.held_max_ns {
                 ops.push(Op::Later { ns: 1 });
             }
@@ -114,8 +124,8 @@ impl World for Crowd {
     }
 
     fn key(&self) -> u128 {
-        let mut state = Vec::with_capacity(128);
-        self.pair.subject.subject.write_state(&mut state, self.held_max_ns);
+        let mut state = Vec::with_capacity(256);
+        self.pair.write_state(&mut state);
         hash_of(&state)
     }
 
@@ -150,6 +160,9 @@ impl World for Crowd {
         self.drain()
     }
 }
+
+/// The most that is consumed from one lease; who made progress may then do so again, of no bytes.
+const PROGRESS_MAX: u64 = 2;
 
 const SOMETIMES: [&str; 10] = [
     "granted at once",

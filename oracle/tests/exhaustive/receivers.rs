@@ -5,7 +5,7 @@ use crate::{close, hash_of};
 use demuxbuf::connection::{Action, Actions, Event, Policy};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::receiver::ReceiversConfig;
-use demuxbuf_oracle::{Duel, Facts, ModelReceivers, Op, RustReceivers, Subject, What, Which, World};
+use demuxbuf_oracle::{Duel, Facts, Info, ModelReceivers, Op, RustReceivers, Subject, What, Which, World};
 
 /// How a receiver asks: its class and its tenant.
 type Role = (u8, Option<u8>);
@@ -39,13 +39,18 @@ impl House {
         House { pair, roles: roles.to_vec(), alive, held_max_ns, is_calm, answer: None }
     }
 
-    fn facts(&mut self, at: usize) -> Facts {
+    fn info(&mut self, at: usize) -> Info {
         let id = self.pair.model.receivers()[at];
-        self.pair.model.subject.describe(id).expect("a receiver in force").facts
+        self.pair.model.subject.describe(id).expect("a receiver in force")
+    }
+
+    fn facts(&mut self, at: usize) -> Facts {
+        self.info(at).facts
     }
 
     /// All that the host of a receiver or its peer may do now.
-    fn events(&self, facts: &Facts) -> Vec<Event> {
+    fn events(&self, info: &Info) -> Vec<Event> {
+        let facts = &info.facts;
         let pending = Actions::from_bits(facts.pending).expect("every bit is an action's");
         let mut events = vec![Event::Close];
         events.extend(pending.intersection(Actions::ACKNOWLEDGED).iter().map(Event::done));
@@ -68,7 +73,11 @@ impl House {
             events.push(Event::EndOfStream);
         }
         // Few enough different levels for the world to be small: none, one, two, and all.
-        events.retain(|&event| event != Event::Received { bytes: 1 } || facts.level < 2);
+        let is_worn = info.idleness.progress_bytes >= CONSUMED_MAX;
+        events.retain(|event| match event {
+            Event::Received { bytes } => !is_worn && (*bytes > 1 || facts.level < 2),
+            _ => true,
+        });
         events
     }
 
@@ -134,8 +143,8 @@ impl World for House {
             ops.push(Op::Later { ns: 1 });
         }
         for at in 0..self.alive.len() {
-            let facts = self.facts(at);
-            ops.extend(self.events(&facts).into_iter().map(|event| Op::report(at, event)));
+            let info = self.info(at);
+            ops.extend(self.events(&info).into_iter().map(|event| Op::report(at, event)));
         }
         ops
     }
@@ -161,14 +170,9 @@ impl World for House {
             names.swap(at, other);
             names
         });
-        let receivers = self.pair.subject.receivers();
         let hash = |names: &[usize]| {
-            let name = |id: u64| {
-                let at = receivers.iter().position(|&known| known == id).expect("a receiver in force");
-                names[self.alive[at]] as u64
-            };
-            let mut state = Vec::with_capacity(256);
-            self.pair.subject.subject.write_state(&mut state, self.held_max_ns, &name);
+            let mut state = Vec::with_capacity(512);
+            self.pair.write_state(&mut state, &|at| names[self.alive[at]] as u64);
             hash_of(&state)
         };
         swapped.map(|names| hash(&names)).fold(hash(&straight), u128::min)
@@ -213,6 +217,9 @@ impl World for House {
         self.pair.drain()
     }
 }
+
+/// Nothing is received into a buffer out of which so many bytes were consumed.
+const CONSUMED_MAX: u64 = 3;
 
 const SOMETIMES: [&str; 10] = [
     "one holds a buffer",

@@ -41,8 +41,8 @@ impl Timed {
 /// Tenants that keep somebody back by their cap and have holders who could be asked, the next first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Turns {
-    to_park: Vec<u64>,
-    to_shed: Vec<u64>,
+    pub(super) to_park: Vec<u64>,
+    pub(super) to_shed: Vec<u64>,
 }
 
 impl ModelPool {
@@ -121,7 +121,7 @@ impl ModelPool {
     }
 
     /// Those that stand so, the first first.
-    fn standing(&self, stand: impl Fn(Stand) -> bool) -> Vec<(u64, Timed)> {
+    pub(super) fn standing(&self, stand: impl Fn(Stand) -> bool) -> Vec<(u64, Timed)> {
         let mut all: Vec<(u64, Timed)> = self
             .leases()
             .filter_map(|lease| Some((lease.id, lease.timed?)))

@@ -4,12 +4,12 @@ use super::{Lease, ModelPool, Verdict, Wait};
 
 /// A tenant's place in the round of a class.
 #[derive(Clone, Copy, Debug)]
-struct Turn {
-    tenant: u64,
+pub(super) struct Turn {
+    pub(super) tenant: u64,
     /// Units that are left of what it may take.
-    deficit: u32,
+    pub(super) deficit: u32,
     /// Its turn began, and is not over.
-    is_on: bool,
+    pub(super) is_on: bool,
 }
 
 /// What the future of one class depends on.
@@ -18,11 +18,11 @@ pub(super) struct Class {
     /// Hand-overs to others that it could have had, since it was served.
     pub(super) bypassed: u64,
     /// Tenants that wait here and are below their cap, the next first.
-    round: Vec<Turn>,
+    pub(super) round: Vec<Turn>,
     /// Those of them that are below their guaranteed share, the next first.
-    entitled: Vec<u64>,
+    pub(super) entitled: Vec<u64>,
     /// Grants to the entitled since the last one in turn.
-    entitled_run: u32,
+    pub(super) entitled_run: u32,
 }
 
 impl ModelPool {

@@ -1,0 +1,38 @@
+//! All that the future of the model depends on, as numbers: see the pool's.
+
+use super::{ModelReceivers, Receiver};
+use crate::model::pool::Names;
+
+impl ModelReceivers {
+    /// Writes down how each receiver and the pool stand; receivers by the caller's numbers for them, all different and
+    /// below `u64::MAX`. Returns by which numbers waits and leases stand here.
+    pub(crate) fn write_state(&self, state: &mut Vec<u64>, receiver: &dyn Fn(u64) -> u64) -> Names {
+        const HOST: u64 = u64::MAX;
+        let ModelReceivers {
+            config: _,
+            pool,
+            receivers,
+            memory: _,   // values of bytes
+            arriving: _, // likewise
+            next_receiver: _,
+            entered_bytes: _,
+            counts: _,
+        } = self;
+        let owner = |handle: u64| {
+            let has = |(_, of): &(&u64, &Receiver)| [of.lease, of.wait, of.granted].contains(&Some(handle));
+            receivers.iter().find(has).map_or(HOST, |(&id, _)| receiver(id))
+        };
+        let names = pool.write_state(state, &owner);
+        let mut all: Vec<_> = receivers.iter().map(|(&id, of)| (receiver(id), of)).collect();
+        all.sort_unstable_by_key(|&(name, _)| name);
+        for (name, of) in all {
+            let Receiver { connection, start, lease, slot, wait, granted, in_flight: _, token: _, class, tenant } = of;
+            let place = |handle: Option<u64>| handle.map_or(u64::MAX, |handle| names[&handle]);
+            let slot = slot.map_or(u64::MAX, |size| size as u64);
+            state.extend([name, (*start).into(), place(*lease), slot, place(*wait), place(*granted)]);
+            state.extend([(*class).into(), pool.age_of(*tenant)]);
+            connection.write_state(state);
+        }
+        names
+    }
+}

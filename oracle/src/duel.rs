@@ -123,7 +123,9 @@ impl<M: Subject, S: Subject> Duel<M, S> {
 
 impl<S: Subject> Duel<ModelReceivers, S> {
     /// Plays hosts and peers that behave from now on: blocks end, what decoders are short of arrives, what can never be
-    /// decoded is closed, and the host gives its buffers back. Then everybody who waits must be served.
+    /// decoded is closed, and the host gives its buffers back. Then everybody who waits must be served: who waits for a
+    /// first buffer gets it, or is closed because its peer ended, it is to be shed, or its frame can never fit. Then all
+    /// that can be seen is compared.
     ///
     /// # Errors
     ///
@@ -132,9 +134,9 @@ impl<S: Subject> Duel<ModelReceivers, S> {
         // Each round serves at least the one at the head of each queue, or ends a receiver.
         let rounds = 8 + 2 * (self.model.waits().len() + self.model.receivers().len());
         for _ in 0..rounds {
-            while self.play(Op::PollGrant)?.what != What::Nothing {}
+            while self.play_fairly(Op::PollGrant)?.what != What::Nothing {}
             while !self.model.leases().is_empty() {
-                self.play(Op::Release { lease: Which::Live(0) })?;
+                self.play_fairly(Op::Release { lease: Which::Live(0) })?;
             }
             let mut at = 0;
             while at < self.model.receivers().len() {
@@ -142,35 +144,49 @@ impl<S: Subject> Duel<ModelReceivers, S> {
             }
             let pool = self.subject.subject.stats().pool;
             if pool.leased + pool.assigned + pool.waiting == 0 {
-                return Ok(());
+                return self.compare();
             }
         }
         Err(format!("I6: not everybody was served after {rounds} rounds: {:?}", self.subject.subject.stats()))
     }
 
-    /// One turn of a receiver; says whether it is still there.
+    /// As `play`, after which nobody has lost his place in a queue.
+    fn play_fairly(&mut self, op: Op) -> Result<Reply, String> {
+        let mut waiting = self.model.receivers();
+        waiting.retain(|&id| self.model.subject.waits_for_first(id));
+        let reply = self.play(op)?;
+        let is_fair = |id: &u64| self.model.subject.waits_for_first(*id) || self.model.subject.is_gone_or_served(*id);
+        match waiting.iter().all(is_fair) {
+            true => Ok(reply),
+            false => Err(format!("I6: after {op:?} one waits no more, and has no buffer: {:?}", self.model.subject)),
+        }
+    }
+
+    /// One turn of a receiver; says whether it is still there. One that waits for its first buffer receives nothing
+    /// through its lifeline, which could end its wait.
     fn behave(&mut self, at: usize) -> Result<bool, String> {
         let facts = self.facts(at)?;
         if facts.blocked != 0 {
-            self.play(Op::report(at, Event::Unblock { reasons: u32::MAX }))?;
+            self.play_fairly(Op::report(at, Event::Unblock { reasons: u32::MAX }))?;
         }
-        self.play(Op::report(at, Event::ResumeRecv))?;
-        self.play(Op::report(at, Event::Wake))?;
+        self.play_fairly(Op::report(at, Event::ResumeRecv))?;
+        self.play_fairly(Op::report(at, Event::Wake))?;
         let mut told = false;
         for _ in 0..32 {
             let facts = self.facts(at)?;
             let pending = Actions::from_bits(facts.pending).unwrap_or_default();
             let over = [Action::End, Action::Shed].into_iter().any(|action| pending.has(action));
             let too_small = facts.hold == 2 && facts.short > facts.capacity - facts.level;
-            let event = if facts.in_flight && (!facts.open || pending.is_empty()) {
+            let receives = !self.model.subject.waits_for_first(self.model.receivers()[at]);
+            let event = if facts.in_flight && receives && (!facts.open || pending.is_empty()) {
                 Event::WouldBlock
             } else if over || too_small {
                 Event::Close
             } else if pending.has(Action::Demux) {
                 Event::Consumed { bytes: facts.level }
-            } else if pending.has(Action::Recv) && facts.short > 0 {
+            } else if pending.has(Action::Recv) && receives && facts.short > 0 {
                 Event::Received { bytes: facts.short.min(facts.capacity - facts.level) }
-            } else if pending.has(Action::Recv) {
+            } else if pending.has(Action::Recv) && receives {
                 Event::WouldBlock
             } else if pending.has(Action::Reschedule) {
                 Event::Wake
@@ -185,7 +201,7 @@ impl<S: Subject> Duel<ModelReceivers, S> {
                 return Ok(true);
             };
             let left = self.model.receivers().len();
-            self.play(Op::report(at, event))?;
+            self.play_fairly(Op::report(at, event))?;
             if self.model.receivers().len() < left {
                 return Ok(false);
             }

@@ -477,6 +477,11 @@ impl ModelConnection {
         self.flight != Flight::None
     }
 
+    /// Whether the host was asked to take that receive back, and knows it.
+    pub fn is_taken_back(&self) -> bool {
+        self.flight == Flight::TakenBack
+    }
+
     /// Whether the connection is attached and not closed.
     pub fn is_open(&self) -> bool {
         self.life == Life::Open

@@ -80,6 +80,21 @@ impl ModelReceivers {
         self.pool.oldest_ns()
     }
 
+    /// Whether the host knows that it is to take a receiver's receive back, by place in the order of attachment.
+    pub fn is_taken_back(&self, at: usize) -> bool {
+        self.receivers.values().nth(at).is_some_and(|receiver| receiver.connection.is_taken_back())
+    }
+
+    /// Whether the pool owes a receiver its first buffer.
+    pub(crate) fn waits_for_first(&self, id: u64) -> bool {
+        self.receivers.get(&id).is_some_and(|receiver| receiver.wait.is_some() && receiver.lease.is_none())
+    }
+
+    /// Whether a receiver is gone or has a buffer, be it one that it cannot use yet.
+    pub(crate) fn is_gone_or_served(&self, id: u64) -> bool {
+        self.receivers.get(&id).is_none_or(|receiver| receiver.lease.or(receiver.granted).is_some())
+    }
+
     fn find(&self, id: u64) -> Result<&Receiver, i32> {
         self.receivers.get(&id).ok_or(DEMUXBUF_ERR_STALE)
     }

@@ -40,8 +40,8 @@ impl Crowd {
         described.map_or(0, |idleness| idleness.progress_bytes)
     }
 
-    /// Time passes and nobody makes progress; hosts close whom they are told to. Then only those wait whom the cap of
-    /// their own tenant keeps back.
+    /// Time passes and nobody makes progress; hosts close whom they are told to. When there is no more time to tell,
+    /// nobody waits.
     fn outlast(&mut self) -> Result<(), String> {
         let holders = self.pair.model.leases().len() + self.pair.model.waits().len();
         // Each of them is shed in its turn, after one park and at most two leases' time.
@@ -60,7 +60,8 @@ impl Crowd {
                 }
             }
             match self.pair.model.subject.poll_timeout() {
-                u64::MAX => return Ok(()),
+                u64::MAX if self.pair.subject.subject.stats().pool.waiting == 0 => return self.pair.compare(),
+                u64::MAX => return Err("I6: nobody is to be told the time, and somebody waits".into()),
                 now_ns => self.tell(Op::Tick { now_ns })?,
             };
         }
@@ -77,7 +78,7 @@ impl Crowd {
         }
         let left = self.pair.subject.subject.stats().pool;
         if left.free == left.capacity && left.waiting == 0 {
-            Ok(())
+            self.pair.compare()
         } else {
             Err(format!("I6: not all are served: {left:?}"))
         }
@@ -113,7 +114,11 @@ impl World for Crowd {
     }
 
     fn play(&mut self, op: Op) -> Result<(), String> {
-        self.answer = Some(self.pair.play(op)?.what);
+        let answer = self.pair.play(op)?.what;
+        if let What::Refused(status) = answer {
+            return Err(format!("what is allowed is refused with {status}"));
+        }
+        self.answer = Some(answer);
         Ok(())
     }
 
@@ -136,7 +141,6 @@ impl World for Crowd {
             Some(What::GrantedLease { .. }) => "granted by hand-over",
             Some(What::Demand { kind: ReclaimKind::Park, .. }) => "asked to park",
             Some(What::Demand { kind: ReclaimKind::Shed, .. }) => "to be shed",
-            Some(What::Refused(_)) => "refused",
             _ => "done",
         };
         see(name);

@@ -2,41 +2,58 @@
 //! anything.
 
 use crate::{close, hash_of};
-use demuxbuf::connection::{Action, Actions, Event, Policy};
+use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::receiver::ReceiversConfig;
-use demuxbuf_oracle::{Duel, Facts, Info, ModelReceivers, Op, RustReceivers, Subject, What, Which, World};
+use demuxbuf_oracle::{Duel, Info, ModelReceivers, Op, RustReceivers, Subject, What, Which, World};
 
 /// How a receiver asks: its class and its tenant.
 type Role = (u8, Option<u8>);
 
-#[derive(Clone)]
-struct House {
-    pair: Duel<ModelReceivers, RustReceivers>,
-    /// Of the receivers in the order of their attachment; those of one role are alike.
-    roles: Vec<Role>,
-    /// Which of them are still there.
-    alive: Vec<usize>,
+/// What may happen in a world beside what its receivers are for.
+#[derive(Clone, Copy)]
+struct Scope {
+    /// No lease is held for longer; 0 where time does not pass.
     held_max_ns: u64,
     /// Hosts acknowledge at once, receives bring one byte, decoders take all or ask for one byte more, and peers do not end.
     is_calm: bool,
+    /// The host has a buffer or a wait of its own, takes buffers from receivers and gives them to others, blocks decoders
+    /// and lets them yield; who is gone comes back.
+    has_host: bool,
+}
+
+#[derive(Clone)]
+struct House {
+    pair: Duel<ModelReceivers, RustReceivers>,
+    scope: Scope,
+    is_completion: bool,
+    /// Those of one role are alike.
+    roles: Vec<Role>,
+    /// Whose roles the receivers have that are there, in the order of their attachment.
+    alive: Vec<usize>,
+    /// By role: the host said that it will report `Wake`.
+    owes_wake: Vec<bool>,
     answer: Option<What>,
 }
 
 impl House {
-    fn new(config: &ReceiversConfig, roles: &[Role], held_max_ns: u64, is_calm: bool) -> House {
-        let mut pair = Duel::new(ModelReceivers::new(config), RustReceivers::new(config));
-        let mut setup = |op| pair.play(op).map(drop).expect("it is allowed");
+    fn new(config: &ReceiversConfig, roles: &[Role], scope: Scope) -> House {
+        let mut house = House {
+            pair: Duel::new(ModelReceivers::new(config), RustReceivers::new(config)),
+            scope,
+            is_completion: config.policy.mode == Mode::Completion,
+            roles: roles.to_vec(),
+            alive: Vec::new(),
+            owes_wake: vec![false; roles.len()],
+            answer: None,
+        };
         for (weight, guaranteed, cap) in [(2, 1, u32::MAX), (1, 0, 1)] {
-            setup(Op::CreateTenant { weight, guaranteed, cap });
+            house.pair.play(Op::CreateTenant { weight, guaranteed, cap }).expect("it is allowed");
         }
-        for (at, &(class, tenant)) in roles.iter().enumerate() {
-            setup(Op::Attach { class, bytes: 0 });
-            setup(Op::SetTenant { receiver: Which::Live(at as u8), tenant: tenant.map(Which::Live) });
-            setup(Op::report(at, Event::done(Action::WantRecv)));
+        for &(class, _) in roles {
+            house.tell(Op::Attach { class, bytes: 0 }).expect("it is allowed");
         }
-        let alive = (0..roles.len()).collect();
-        House { pair, roles: roles.to_vec(), alive, held_max_ns, is_calm, answer: None }
+        house
     }
 
     fn info(&mut self, at: usize) -> Info {
@@ -44,89 +61,177 @@ impl House {
         self.pair.model.subject.describe(id).expect("a receiver in force")
     }
 
-    fn facts(&mut self, at: usize) -> Facts {
-        self.info(at).facts
+    fn pending(&mut self, at: usize) -> Actions {
+        Actions::from_bits(self.info(at).facts.pending).expect("every bit is an action's")
     }
 
     /// All that the host of a receiver or its peer may do now.
-    fn events(&self, info: &Info) -> Vec<Event> {
-        let facts = &info.facts;
-        let pending = Actions::from_bits(facts.pending).expect("every bit is an action's");
+    fn events(&mut self, at: usize) -> Vec<Event> {
+        let (pending, Info { facts, idleness, .. }) = (self.pending(at), self.info(at));
+        let Scope { is_calm, has_host, .. } = self.scope;
         let mut events = vec![Event::Close];
         events.extend(pending.intersection(Actions::ACKNOWLEDGED).iter().map(Event::done));
-        if pending.has(Action::Recv) {
-            events.extend([Event::Received { bytes: 1 }, Event::WouldBlock]);
-            if !self.is_calm {
-                events.push(Event::Received { bytes: facts.capacity - facts.level });
-            }
+        if self.owes_wake[self.alive[at]] {
+            events.push(Event::Wake);
+        }
+        if pending.has(Action::Recv) && self.is_completion {
+            events.push(Event::done(Action::Recv));
+        }
+        // Few enough different levels for the world to be small: none, one, two, and all.
+        let receives = facts.in_flight || (pending.has(Action::Recv) && !self.is_completion);
+        if receives {
+            events.push(Event::WouldBlock);
+        }
+        if receives && facts.end == 0 && facts.level < facts.capacity && idleness.progress_bytes < CONSUMED_MAX {
+            events.extend((facts.level < 2).then_some(Event::Received { bytes: 1 }));
+            events.extend((!is_calm).then_some(Event::Received { bytes: facts.capacity - facts.level }));
         }
         if pending.has(Action::Demux) {
             events.extend([Event::Consumed { bytes: facts.level }, Event::NeedMore { bytes: 1 }]);
-            if !self.is_calm {
-                events.push(Event::Fail);
+            events.extend((!is_calm).then_some(Event::Fail));
+            if has_host {
+                events.extend([Event::Block { reasons: 1 }, Event::Yield]);
             }
         }
-        if facts.armed && !facts.ready {
+        if facts.blocked != 0 {
+            events.push(Event::Unblock { reasons: 1 });
+        }
+        // A watch on changes reports each, also those that the host has not come to yet.
+        if facts.armed && (!facts.ready || facts.mode == Mode::Edge as u8) {
             events.push(Event::Readable);
         }
-        if facts.end == 0 && !self.is_calm {
+        if facts.end == 0 && !is_calm {
             events.push(Event::EndOfStream);
         }
-        // Few enough different levels for the world to be small: none, one, two, and all.
-        let is_worn = info.idleness.progress_bytes >= CONSUMED_MAX;
-        events.retain(|event| match event {
-            Event::Received { bytes } => !is_worn && (*bytes > 1 || facts.level < 2),
-            _ => true,
-        });
         events
+    }
+
+    /// What the host does with buffers of its own, of which it has one or waits for one; and who comes back.
+    fn host_ops(&mut self) -> Vec<Op> {
+        let (waits, leases) = (self.pair.model.waits().len(), self.pair.model.leases().len());
+        let first = Which::Live(0);
+        let mut ops = Vec::new();
+        if waits + leases == 0 {
+            ops.extend([0, 1].map(Op::request));
+            for at in 0..self.alive.len() {
+                let facts = self.info(at).facts;
+                ops.extend(
+                    (facts.hold == 2 && !facts.in_flight).then_some(Op::Take { receiver: Which::Live(at as u8) }),
+                );
+            }
+        }
+        ops.extend((waits > 0).then_some(Op::Cancel { wait: first }));
+        ops.extend((leases > 0).then_some(Op::Release { lease: first }));
+        if let Some(role) = self.next_role() {
+            let (class, _) = self.roles[role];
+            ops.push(Op::Attach { class, bytes: 0 });
+            if leases > 0 {
+                ops.extend([0, 1].map(|offset| Op::Adopt { class, lease: first, offset, level: 1 }));
+            }
+        }
+        ops
+    }
+
+    /// The role of who comes next: the first that nobody has.
+    fn next_role(&self) -> Option<usize> {
+        (0..self.roles.len()).find(|role| !self.alive.contains(role))
     }
 
     /// What calm hosts acknowledge at once; that somebody is to be shed they think about.
     fn acknowledge(&mut self) -> Result<(), String> {
         for at in 0..self.alive.len() {
-            let pending = Actions::from_bits(self.facts(at).pending).expect("every bit is an action's");
-            let acknowledged = pending.intersection(Actions::ACKNOWLEDGED).without(Action::Shed.into());
+            let acknowledged = self.pending(at).intersection(Actions::ACKNOWLEDGED).without(Action::Shed.into());
             if !acknowledged.is_empty() {
-                self.pair.play(Op::report(at, Event::done(acknowledged)))?;
+                self.play_one(Op::report(at, Event::done(acknowledged)))?;
             }
         }
         Ok(())
     }
 
     fn tell(&mut self, op: Op) -> Result<What, String> {
-        let before = self.pair.model.receivers();
-        let what = self.pair.play(op)?.what;
-        let after = self.pair.model.receivers();
-        if after.len() < before.len() {
-            let gone = before.iter().position(|id| !after.contains(id)).expect("one is missing");
-            self.alive.remove(gone);
-        }
-        if self.is_calm {
+        let what = self.play_one(op)?;
+        if self.scope.is_calm {
             self.acknowledge()?;
         }
         Ok(what)
     }
 
-    /// Time passes, nothing arrives and no decoder makes progress; hosts close whom they are told to. Then only those wait
-    /// whom the cap of their own tenant keeps back.
+    /// Keeps the books about who is there and who owes a wake.
+    fn play_one(&mut self, op: Op) -> Result<What, String> {
+        let before = self.pair.model.receivers();
+        let what = self.pair.play(op)?.what;
+        if let What::Refused(status) = what {
+            return Err(format!("{op:?}, which is allowed, is refused with {status}"));
+        }
+        if let Op::Report { receiver: Which::Live(at), event } = op {
+            let owes = &mut self.owes_wake[self.alive[usize::from(at)]];
+            match event {
+                Event::Done { actions } => *owes |= actions & Action::Reschedule as u32 != 0,
+                Event::Wake | Event::Close => *owes = false,
+                _ => {}
+            }
+        }
+        let after = self.pair.model.receivers();
+        self.alive =
+            before.iter().zip(&self.alive).filter(|(id, _)| after.contains(id)).map(|(_, &role)| role).collect();
+        if let What::Attached { .. } = what {
+            self.enter()?;
+        }
+        Ok(what)
+    }
+
+    /// The receiver that was attached last takes its role.
+    fn enter(&mut self) -> Result<(), String> {
+        let (at, role) = (self.alive.len(), self.next_role().expect("there is one for each"));
+        self.alive.push(role);
+        let tenant = self.roles[role].1.map(Which::Live);
+        self.pair.play(Op::SetTenant { receiver: Which::Live(at as u8), tenant })?;
+        // In most modes the watch is on before anything else happens.
+        if self.pending(at).has(Action::WantRecv) {
+            self.pair.play(Op::report(at, Event::done(Action::WantRecv)))?;
+        }
+        Ok(())
+    }
+
+    /// Everybody learns of his grant, and the host wants none for itself.
+    fn hand_out(&mut self) -> Result<(), String> {
+        loop {
+            while self.tell(Op::PollGrant)? != What::Nothing {}
+            if self.pair.model.leases().is_empty() {
+                return Ok(());
+            }
+            self.tell(Op::Release { lease: Which::Live(0) })?;
+        }
+    }
+
+    /// Time passes, nothing arrives and no decoder makes progress; the host gives its own buffers back, takes receives
+    /// back if it is asked to, and closes whom it is told to. When there is no more time to tell, nobody waits.
     fn outlast(&mut self) -> Result<(), String> {
         // Each receiver is asked to park, and in its turn to leave.
-        for _ in 0..=6 * self.alive.len() {
-            while self.tell(Op::PollGrant)? != What::Nothing {}
+        for _ in 0..=6 * self.alive.len() + 1 {
+            self.hand_out()?;
             let mut at = 0;
             while at < self.alive.len() {
-                let pending = self.facts(at).pending;
-                if pending & Action::Shed as u32 != 0 {
-                    self.tell(Op::report(at, Event::Close))?;
-                } else if pending & Action::Recv as u32 != 0 {
-                    self.tell(Op::report(at, Event::WouldBlock))?;
+                let (pending, facts) = (self.pending(at), self.info(at).facts);
+                let event = if pending.has(Action::Shed) {
+                    Event::Close
+                } else if pending.has(Action::StopRecv) {
+                    Event::done(Action::StopRecv)
+                } else if facts.in_flight && self.pair.model.subject.is_taken_back(at) {
+                    Event::WouldBlock
+                } else if pending.has(Action::Recv) && facts.hold == 2 {
+                    // With a lifeline it would end its wait.
+                    if self.is_completion { Event::done(Action::Recv) } else { Event::WouldBlock }
                 } else {
                     at += 1;
-                }
+                    continue;
+                };
+                self.tell(Op::report(at, event))?;
             }
-            while self.tell(Op::PollGrant)? != What::Nothing {}
+            self.hand_out()?;
             match self.pair.model.subject.poll_timeout() {
-                u64::MAX => return Ok(()),
+                u64::MAX if self.pair.subject.subject.stats().pool.waiting == 0 => return self.pair.compare(),
+                u64::MAX => return Err("I6: nobody is to be told the time, and somebody waits".into()),
                 now_ns => self.tell(Op::Tick { now_ns })?,
             };
         }
@@ -139,12 +244,14 @@ impl World for House {
 
     fn ops(&mut self) -> Vec<Op> {
         let mut ops = vec![Op::PollGrant];
-        if self.pair.model.subject.oldest_ns() < self.held_max_ns {
+        if self.pair.model.subject.oldest_ns() < self.scope.held_max_ns {
             ops.push(Op::Later { ns: 1 });
         }
         for at in 0..self.alive.len() {
-            let info = self.info(at);
-            ops.extend(self.events(&info).into_iter().map(|event| Op::report(at, event)));
+            ops.extend(self.events(at).into_iter().map(|event| Op::report(at, event)));
+        }
+        if self.scope.has_host {
+            ops.extend(self.host_ops());
         }
         ops
     }
@@ -161,7 +268,7 @@ impl World for House {
     }
 
     fn key(&self) -> u128 {
-        // Two of one role change places: the smaller of the two numbers stands for both.
+        // Two of one role change places: the smallest of the numbers stands for all.
         let twins = |at: usize, other: usize| at < other && self.roles[at] == self.roles[other];
         let pairs = (0..self.roles.len()).flat_map(|at| (0..self.roles.len()).map(move |other| (at, other)));
         let straight: Vec<usize> = (0..self.roles.len()).collect();
@@ -172,6 +279,8 @@ impl World for House {
         });
         let hash = |names: &[usize]| {
             let mut state = Vec::with_capacity(512);
+            let owing = (0..names.len()).filter(|&role| self.owes_wake[role]);
+            state.push(owing.fold(0, |all, role| all | 1 << names[role]));
             self.pair.write_state(&mut state, &|at| names[self.alive[at]] as u64);
             hash_of(&state)
         };
@@ -180,8 +289,7 @@ impl World for House {
 
     fn sights(&mut self, see: &mut dyn FnMut(&'static str)) {
         for at in 0..self.alive.len() {
-            let facts = self.facts(at);
-            let pending = Actions::from_bits(facts.pending).expect("every bit is an action's");
+            let (pending, facts) = (self.pending(at), self.info(at).facts);
             let states = [
                 ("one holds a buffer", facts.hold == 2),
                 ("one holds a slot with a residue", facts.hold == 1 && facts.level > 0),
@@ -194,15 +302,26 @@ impl World for House {
                 ("one is at its end", pending.has(Action::End)),
                 ("one cannot fit", pending.has(Action::CannotFit)),
                 ("one has failed", facts.failed),
+                ("one is in flight", facts.in_flight),
+                ("a receive is taken back", facts.in_flight && self.pair.model.subject.is_taken_back(at)),
+                ("one is blocked", facts.blocked != 0),
+                ("one has yielded", facts.yielded),
             ];
             states.into_iter().filter(|(_, holds)| *holds).for_each(|(name, _)| see(name));
         }
-        if matches!(self.answer, Some(What::GrantedReceiver { .. })) {
-            see("one is told of its grant");
+        match self.answer {
+            Some(What::GrantedReceiver { .. }) => see("one is told of its grant"),
+            Some(What::GrantedLease { .. }) => see("the host is granted a buffer"),
+            Some(What::Taken { .. }) => see("a buffer is taken from a receiver"),
+            Some(What::Attached { actions, .. }) if actions & Action::Demux as u32 != 0 => {
+                see("a buffer is given to a new receiver")
+            }
+            _ => {}
         }
         let stats = self.pair.subject.subject.stats();
         let states = [
             ("all are gone", self.alive.is_empty()),
+            ("the host waits", !self.pair.model.waits().is_empty()),
             ("a buffer is assigned", stats.pool.assigned > 0),
             ("all is out and one waits", stats.pool.free == 0 && stats.pool.waiting > 0),
             ("one was parked on demand", stats.parked_on_demand > 0),
@@ -219,7 +338,7 @@ impl World for House {
 }
 
 /// Nothing is received into a buffer out of which so many bytes were consumed.
-const CONSUMED_MAX: u64 = 3;
+const CONSUMED_MAX: u64 = if cfg!(debug_assertions) { 1 } else { 3 };
 
 const SOMETIMES: [&str; 10] = [
     "one holds a buffer",
@@ -245,15 +364,86 @@ fn config(buffers: u32, receivers: u32) -> ReceiversConfig {
     ReceiversConfig { pool, buffer_bytes: 64, slots: 1, policy, ..ReceiversConfig::new(buffers, receivers) }
 }
 
+const CALM: Scope = Scope { held_max_ns: 0, is_calm: true, has_host: false };
+const IN_TIME: Scope = Scope { held_max_ns: 2, ..CALM };
+
+/// Two with one buffer, in time.
+fn compete(mode: Mode, is_calm: bool) {
+    let mut config = config(1, 2);
+    config.policy.mode = mode;
+    let rare = ["one is at its end", "one cannot fit", "one has failed"].into_iter().filter(|_| !is_calm);
+    let flight = ["one is in flight", "a receive is taken back"];
+    let flight = flight.into_iter().filter(|_| mode == Mode::Completion);
+    let sometimes: Vec<_> = SOMETIMES.into_iter().chain(DEADLINES).chain(rare).chain(flight).collect();
+    let calm = if is_calm { "calm " } else { "" };
+    let house = House::new(&config, &[(1, None); 2], Scope { is_calm, ..IN_TIME });
+    close(&format!("two {calm}receivers, one buffer, in time, {mode:?}"), &house, &sometimes);
+}
+
 #[test]
-fn two_and_one_buffer() {
-    let (roles, sometimes) = ([(1, None); 2], [SOMETIMES.as_slice(), &DEADLINES].concat());
-    if cfg!(debug_assertions) {
-        close("two calm receivers, one buffer, in time", &House::new(&config(1, 2), &roles, 2, true), &sometimes);
-    } else {
-        let sometimes = [sometimes.as_slice(), &["one is at its end", "one cannot fit", "one has failed"]].concat();
-        close("two receivers, one buffer, in time", &House::new(&config(1, 2), &roles, 2, false), &sometimes);
+fn level_triggered() {
+    compete(Mode::Level, cfg!(debug_assertions));
+}
+
+#[test]
+fn edge_triggered() {
+    compete(Mode::Edge, true);
+}
+
+#[test]
+fn one_shot() {
+    compete(Mode::OneShot, true);
+}
+
+#[test]
+fn optimistic() {
+    compete(Mode::Optimistic, true);
+}
+
+#[test]
+fn completion() {
+    compete(Mode::Completion, true);
+}
+
+/// The same in the other modes, with all that `Level` has.
+#[test]
+#[ignore = "takes many minutes"]
+fn every_mode_at_length() {
+    for mode in [Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion] {
+        compete(mode, false);
     }
+}
+
+/// Receivers with one buffer and a host that has business of its own, in time.
+fn share_with_host(receivers: u32, is_calm: bool, sometimes: &[&'static str]) {
+    let mut config = config(1, receivers);
+    config.pool.waiters_max += 1;
+    let roles = vec![(1, None); receivers as usize];
+    let house = House::new(&config, &roles, Scope { has_host: true, is_calm, ..IN_TIME });
+    let calm = if is_calm { "calm " } else { "" };
+    let sometimes = [sometimes, &HOST].concat();
+    close(&format!("{receivers} {calm}receivers, one buffer, in time, and a host with its own"), &house, &sometimes);
+}
+
+const HOST: [&str; 7] = [
+    "one is blocked",
+    "one has yielded",
+    "a buffer is taken from a receiver",
+    "a buffer is given to a new receiver",
+    "the host waits",
+    "the host is granted a buffer",
+    "all is out and one waits",
+];
+
+#[test]
+fn one_and_a_host() {
+    share_with_host(1, cfg!(debug_assertions), &["all are gone", "one waits", "one was parked on demand"]);
+}
+
+#[test]
+#[ignore = "takes many minutes"]
+fn two_and_a_host_at_length() {
+    share_with_host(2, true, &SOMETIMES);
 }
 
 /// Time does not pass, or there would be too many states.
@@ -261,6 +451,6 @@ fn two_and_one_buffer() {
 fn three_and_two_buffers() {
     let mut config = config(2, 3);
     config.policy.park_bytes = 1;
-    let house = House::new(&config, &[(0, Some(0)), (1, Some(1)), (1, Some(1))], 0, true);
+    let house = House::new(&config, &[(0, Some(0)), (1, Some(1)), (1, Some(1))], CALM);
     close("three calm receivers, two buffers, two classes and two tenants", &house, &SOMETIMES);
 }

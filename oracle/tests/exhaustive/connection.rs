@@ -3,7 +3,7 @@
 use crate::common::trio::{Trio, check_close, check_rest};
 use crate::{close, hash_of};
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
-use demuxbuf_oracle::World;
+use demuxbuf_oracle::{CConnection, World};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const SLOT: u32 = 2;
@@ -166,6 +166,28 @@ fn run(mode: Mode) {
     let rare = RARE_STATES.into_iter().filter(|_| !cfg!(debug_assertions));
     let sometimes: Vec<_> = actions.map(name).chain(STATES).chain(rare).chain(flight).collect();
     close(&format!("a connection alone, {mode:?}"), &Alone::new(policy), &sometimes);
+}
+
+/// Else states would be taken for one that differ in something else, and the search would shrink without a word.
+#[test]
+fn reads_are_counted_where_the_key_looks_for_them() {
+    let mut connection = CConnection::new(Policy::default());
+    let mut tell = |event| {
+        connection.handle(event).expect("it makes sense");
+        connection.image()
+    };
+    tell(Event::Attach { level: 0, capacity: 100 });
+    assert_eq!(tell(Event::Readable)[READS], 0);
+    assert_eq!(tell(Event::Received { bytes: 7 })[READS], 1);
+    let before = tell(Event::Received { bytes: 9 });
+    assert_eq!(before[READS], 2);
+    let after = tell(Event::Wake);
+    let differs: Vec<usize> = (0..after.len()).filter(|&at| before[at] != after[at]).collect();
+    assert_eq!(
+        (differs, after[READS]),
+        (vec![READS], 0),
+        "a new turn changes the count of reads and nothing else here"
+    );
 }
 
 #[test]

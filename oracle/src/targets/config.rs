@@ -49,7 +49,10 @@ pub(super) fn run(text: &[u8]) -> Result<(), String> {
     pool_alone(&config)?;
     memory_alone(&config)?;
     match Receivers::new(&config) {
-        Ok(receivers) => busy(receivers, &config),
+        Ok(mut receivers) => {
+            reserved_as_promised(&mut receivers, &config)?;
+            busy(receivers, &config)
+        }
         Err(error) if error.is_out_of_memory() => Err(format!("{config:?}: {error}")),
         Err(error) => names_a_field(&error.to_string()),
     }
@@ -103,8 +106,9 @@ fn reserved_bytes(config: &ReceiversConfig) -> u128 {
     let unit = wide(config.buffer_bytes) / wide(pool.sizes[0].max(1)) + 1;
     // The memory alone is asked for `buffers` of `buffer_bytes`, whatever `sizes` says, also that there are none.
     let budget = (units * unit).max(wide(pool.buffers) * wide(config.buffer_bytes));
-    // Each size has a region as large as the whole budget.
-    budget * SIZES_MAX as u128 + large + tables * ENTRY
+    // Each size in use has a region as large as the whole budget; the memory alone has one.
+    let sizes = pool.sizes.iter().filter(|&&units| units > 0).count().max(1);
+    budget * sizes as u128 + large + tables * ENTRY
 }
 
 fn names_a_field(message: &str) -> Result<(), String> {
@@ -141,9 +145,52 @@ fn memory_alone(config: &ReceiversConfig) -> Result<(), String> {
     let [a, b, c] = config.large_slots;
     let (buffers, buffer_bytes) = (config.pool.buffers, [config.buffer_bytes, 0, 0, 0]);
     match Memory::new(&MemoryConfig { buffers, buffer_bytes, slots: [config.slots, a, b, c] }) {
-        Ok(_) => Ok(()),
+        Ok(memory) => ensure_equal("bytes reserved", memory.reserved_bytes() as u64, promised_bytes(config)),
         Err(error) => names_a_field(&error.to_string()),
     }
+}
+
+/// What a configuration promises: so many buffers of the default size, and each slot.
+fn promised_bytes(config: &ReceiversConfig) -> u64 {
+    let [a, b, c] = config.large_slots;
+    let slots: u64 =
+        [config.slots, a, b, c].into_iter().zip(SLOT_SIZES).map(|(count, bytes)| u64::from(count) * bytes as u64).sum();
+    u64::from(config.pool.buffers) * u64::from(config.buffer_bytes) + slots
+}
+
+/// As much is there as the configuration promises: it is told so, and who asks for buffers until there are no more gets
+/// all that its class may have, of each size as large as that is.
+fn reserved_as_promised(receivers: &mut Receivers, config: &ReceiversConfig) -> Result<(), String> {
+    let (stats, pool) = (receivers.stats(), &config.pool);
+    ensure_equal("bytes reserved", stats.memory_bytes, promised_bytes(config))?;
+    let slots = config.slots + config.large_slots.iter().sum::<u32>();
+    ensure_equal("slots", stats.slots.into(), slots.into())?;
+    ensure_equal("receivers", stats.receivers_max.into(), config.receivers_max.into())?;
+    for (size, units) in (0..).zip(pool.sizes).filter(|&(_, units)| units > 0) {
+        let most = (pool.buffers - pool.reserves[0]).min(pool.class_caps[0]);
+        let most = u64::from(most) * u64::from(pool.sizes[0]) / u64::from(units);
+        let bytes = u64::from(config.buffer_bytes / pool.sizes[0]) * u64::from(units);
+        let mut held = Vec::new();
+        let wait = loop {
+            match receivers.request_for(0, size, None, 0) {
+                Ok(Outcome::Granted(lease)) => held.push(lease),
+                Ok(Outcome::Queued(wait)) => break Some(wait),
+                Err(_) => break None,
+            }
+        };
+        ensure_equal("buffers to be had", held.len() as u64, most)?;
+        wait.map_or(Ok(()), |wait| receivers.cancel(wait)).map_err(|error| error.to_string())?;
+        for lease in held {
+            let memory = receivers.buffer(lease).map_err(|error| error.to_string())?;
+            ensure_equal("bytes of a buffer", memory.len() as u64, bytes)?;
+            receivers.release(lease).map_err(|error| error.to_string())?;
+        }
+    }
+    receivers.check_invariants().map_err(str::to_owned)
+}
+
+fn ensure_equal(what: &str, seen: u64, promised: u64) -> Result<(), String> {
+    if seen == promised { Ok(()) } else { Err(format!("{what}: {promised} are promised, {seen} are there")) }
 }
 
 /// Receivers that all get bytes, and decode all but one of them; then they decode the rest and leave.

@@ -202,6 +202,9 @@ impl Play {
             return Err(format!("free, held and assigned are {free}, {held}, {assigned}; seen {stats:?}"));
         }
         self.out_peak = self.out_peak.max(held + assigned);
+        if stats.leased_peak > self.config.buffers {
+            return Err(format!("at most {} can be out at once; seen {stats:?}", self.config.buffers));
+        }
         let is_exact = self.handles.len() == 1;
         if stats.leased_peak < self.out_peak || is_exact && stats.leased_peak > self.out_peak {
             return Err(format!("at most {} were out at once; seen {stats:?}", self.out_peak));

@@ -11,6 +11,7 @@ mod reference;
 mod shards;
 mod text;
 
+pub use ops::allow_first_buffer;
 pub use text::{Line, lines};
 
 /// A target: what it is called, what it runs, and examples of the lines that it knows.

@@ -3,8 +3,9 @@
 use super::text::{Line, lines};
 use crate::{Duel, ModelReceivers, Op, RustReceivers, Subject, Which};
 use demuxbuf::connection::{Event, Mode};
+use demuxbuf::memory::SLOT_SIZES;
 use demuxbuf::pool::CLASSES_MAX;
-use demuxbuf::receiver::{Receivers, ReceiversConfig};
+use demuxbuf::receiver::ReceiversConfig;
 
 /// Lines of the configuration, which count as long as nothing was done; then operations.
 pub(super) const EXAMPLES: &[&str] = &[
@@ -136,7 +137,9 @@ pub(super) fn config(text: &[u8]) -> ReceiversConfig {
     config
 }
 
-/// Changes what is not allowed. The sizes of buffers beside the default are units of 64 bytes.
+/// Changes what the docs of `PoolConfig` and `ReceiversConfig` do not allow to the nearest that they do, so that no input
+/// is passed over: whether the library allows it is asked of nobody, and a refusal is a finding. What is refused is the
+/// matter of the target `config`. The sizes of buffers beside the default are units of 64 bytes.
 fn allow(config: &mut ReceiversConfig, sizes: [u32; 2]) {
     let sizes = sizes.map(|units| 64 * units);
     if sizes != [0, 0] {
@@ -153,12 +156,28 @@ fn allow(config: &mut ReceiversConfig, sizes: [u32; 2]) {
         pool.park_ns = pool.park_ns.min(pool.lease_ns);
     }
     config.continuation_class = config.continuation_class.map(|class| class % pool.classes);
-    if Receivers::new(config).is_err() {
-        // There is no such size, or some class may never have one, or a slot is larger.
+    allow_first_buffer(config);
+}
+
+/// The first size becomes the default if there is none such, or some class could never have one; and slots that are larger
+/// than a first buffer go. The rest of the configuration is allowed.
+pub fn allow_first_buffer(config: &mut ReceiversConfig) {
+    let pool = &config.pool;
+    let units = pool.sizes[usize::from(config.first_size)];
+    let could_have_one = |class: usize| {
+        let in_units = |buffers: u32| u64::from(buffers) * u64::from(pool.sizes[0]);
+        let most = in_units(pool.buffers - pool.reserves[class]).min(in_units(pool.class_caps[class]));
+        u64::from(units) <= most
+    };
+    if units == 0 || !(0..usize::from(pool.classes)).all(could_have_one) {
         config.first_size = 0;
     }
-    if Receivers::new(config).is_err() {
-        config.large_slots = [0; 3];
+    let unit_bytes = config.buffer_bytes / pool.sizes[0];
+    let first_bytes = pool.sizes[usize::from(config.first_size)] * unit_bytes;
+    for (count, &slot_bytes) in config.large_slots.iter_mut().zip(&SLOT_SIZES[1..]) {
+        if slot_bytes > first_bytes as usize {
+            *count = 0;
+        }
     }
 }
 

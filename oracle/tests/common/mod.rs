@@ -5,7 +5,8 @@ pub mod trio;
 
 use demuxbuf::connection::{Action, Event, Mode, Policy};
 use demuxbuf::pool::PoolConfig;
-use demuxbuf::receiver::{Receivers, ReceiversConfig};
+use demuxbuf::receiver::ReceiversConfig;
+use demuxbuf_oracle::targets::allow_first_buffer;
 use demuxbuf_oracle::{Op, Which};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -209,13 +210,8 @@ pub fn receivers_config() -> impl Strategy<Value = ReceiversConfig> {
             let sizes_bytes = pool.sizes.map(|units| 64 * units);
             let mut config = ReceiversConfig { pool, slots, lifeline, first_size, policy, ..new };
             config.set_buffer_sizes(&sizes_bytes).expect("there is a default size");
-            // A size that there is not, or that some class may never have, cannot be the first; and no slot is larger.
-            if Receivers::new(&config).is_err() {
-                config.first_size = 0;
-            }
-            if config.pool.sizes[usize::from(config.first_size)] < 4 {
-                config.large_slots = [0; 3];
-            }
+            // All else that is drawn is allowed.
+            allow_first_buffer(&mut config);
             config
         },
     )

@@ -2,7 +2,8 @@
 # Builds every fuzzer and runs each for SECONDS (an hour if none is given), one after the other, from the committed seeds
 # and what earlier runs found. Prints executions, coverage and the size of the corpus. Needs a nightly toolchain and
 # cargo-fuzz. With FUZZ_RUNS set, each runs so many inputs from one fixed seed instead, so that the outcome is always the
-# same. What it finds lies in fuzz/artifacts/TARGET: text, to be cut down by hand and committed as a named seed.
+# same. With the time to do it, the worlds that are too large for every submission are searched at the end, for as long as
+# that takes. What a fuzzer finds lies in fuzz/artifacts/TARGET: text, to be cut down by hand and committed as a named seed.
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${1:-3600}
@@ -30,3 +31,6 @@ for target in ops ffi_ops shards h2_frames config; do
     coverage=$(grep -o 'cov: [0-9]*' $log | tail -n 1)
     echo "$target: $runs executions in $title, ${coverage/cov: /} edges covered, $(find corpus/$target -type f | wc -l) texts in the corpus"
 done
+if [ -z "${FUZZ_RUNS:-}" ]; then
+    cargo test --locked --release --manifest-path ../Cargo.toml -p demuxbuf-oracle --test exhaustive -- --ignored --nocapture
+fi

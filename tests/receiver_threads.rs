@@ -489,7 +489,7 @@ struct World {
 
 /// Miri, which looks for races in it too, takes thousands of times as long.
 const CONNECTIONS: u64 = if cfg!(miri) { 6 } else { 60 };
-const BYTES: u64 = if cfg!(miri) { 600 } else { 3_000 };
+const BYTES: u64 = if cfg!(miri) { 300 } else { 3_000 };
 
 /// One thread of it.
 struct Worker<'a> {

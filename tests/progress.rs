@@ -168,3 +168,18 @@ fn the_length_of_a_frame_is_counted_for_any_header() {
     let head = Head { length: u32::MAX, ..Head::default() };
     assert_eq!(head.frame_bytes(), 9 + MAX_FRAME_SIZE_MAX);
 }
+
+#[test]
+fn a_blocked_decoder_stops_the_receiving_only_if_the_policy_says_so() {
+    for pause_when_blocked in [false, true] {
+        let mut connection = receiving(Policy { pause_when_blocked, ..Policy::default() }, 30);
+        tell(&mut connection, Event::Readable);
+        let actions = tell(&mut connection, Event::Block { reasons: 1 });
+        assert_eq!(connection.policy().pause_when_blocked, pause_when_blocked);
+        assert_eq!(
+            (actions.has(Action::Recv), actions.has(Action::StopRecv)),
+            (!pause_when_blocked, pause_when_blocked)
+        );
+        assert!(tell(&mut connection, Event::Unblock { reasons: 1 }).has(Action::Demux));
+    }
+}

@@ -143,11 +143,8 @@ impl Capped {
         self.place(tenant);
     }
 
-    /// Whether a tenant keeps somebody back by its cap.
+    /// Whether a tenant keeps somebody back by its cap. Not where this is unused.
     pub(super) fn set_kept(&mut self, tenant: u32, is_kept: bool) {
-        if self.is_unused() {
-            return;
-        }
         self.reach(tenant);
         let was_kept = core::mem::replace(&mut self.groups[tenant as usize].is_kept, is_kept);
         self.kept = self.kept + u32::from(is_kept) - u32::from(was_kept);

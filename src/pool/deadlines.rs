@@ -154,6 +154,11 @@ impl Deadlines {
         }
     }
 
+    /// Whether it matters whom the cap of a tenant keeps back.
+    pub(super) fn knows_tenants(&self) -> bool {
+        !self.capped.is_unused()
+    }
+
     /// Whether a tenant keeps somebody back by its cap.
     pub(super) fn set_kept(&mut self, tenant: u32, is_kept: bool) {
         self.capped.set_kept(tenant, is_kept);
@@ -265,7 +270,7 @@ impl Deadlines {
         let is_ordered =
             |list: List| list.iter(&self.table).map(|index| self.table[index as usize].progress_ns).is_sorted();
         // Where there are tenants, one that nobody needed before may be asked after others that are idle for less long.
-        let asked = !self.capped.is_unused() || is_ordered(self.asked);
+        let asked = self.knows_tenants() || is_ordered(self.asked);
         ensure(is_ordered(self.active) && is_ordered(self.idle) && asked, "who is idle for longest is first")?;
         let timed = (0..).zip(&self.table).all(|(index, entry)| (entry.stand != Stand::Out) == is_timed(index));
         ensure(timed, "every timed lease has its deadline")?;

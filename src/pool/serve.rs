@@ -101,7 +101,9 @@ impl Pool {
 
     /// What a tenant has out or waits for has changed: whether its cap keeps somebody back may have, too.
     pub(super) fn note_kept(&mut self, tenant: u32) {
-        self.deadlines.set_kept(tenant, self.tenants.is_kept(tenant));
+        if self.deadlines.knows_tenants() {
+            self.deadlines.set_kept(tenant, self.tenants.is_kept(tenant));
+        }
     }
 
     /// Assigns free buffers for as long as somebody waits who may take one.

@@ -266,6 +266,7 @@ fn who_is_closed_while_a_receive_is_in_flight_can_neither_move_nor_decode() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore)] // hundreds of receivers, on one thread
 fn so_many_that_wait_can_be_on_their_way_and_no_more() {
     let many = TRAVELLING_MAX + 2;
     let config = ReceiversConfig { lifeline: false, buffer_bytes: 256, ..ReceiversConfig::new(1, many + 1) };

@@ -422,7 +422,7 @@ fn share_with_host(receivers: u32, is_calm: bool, sometimes: &[&'static str]) {
     let house = House::new(&config, &roles, Scope { has_host: true, is_calm, ..IN_TIME });
     let calm = if is_calm { "calm " } else { "" };
     let sometimes = [sometimes, &HOST].concat();
-    close(&format!("{receivers} {calm}receivers, one buffer, in time, and a host with its own"), &house, &sometimes);
+    close(&format!("{calm}receivers ({receivers}), one buffer, in time, and a host with its own"), &house, &sometimes);
 }
 
 const HOST: [&str; 7] = [

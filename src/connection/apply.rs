@@ -178,14 +178,16 @@ impl Connection {
     }
 
     pub(super) fn expire(&mut self) {
-        if self.level == 0 {
-            self.reclaim();
+        // An empty buffer that is too small for what is to come is held until its host ends that.
+        let is_kept_empty = self.level == 0 && self.is_misfit();
+        if self.level == 0 && !is_kept_empty {
+            return self.reclaim();
         }
-        if !self.has(flag::BUFFER) || self.level == 0 {
+        if !self.has(flag::BUFFER) {
             return;
         }
         // Who was asked to park and still holds it could not.
-        let could_park = self.level <= self.reclaim_max() && !self.has(flag::RECLAIM);
+        let could_park = !is_kept_empty && self.level <= self.reclaim_max() && !self.has(flag::RECLAIM);
         self.set(if could_park { flag::RECLAIM } else { flag::EXPIRED });
     }
 

@@ -297,12 +297,12 @@ impl ModelConnection {
     }
 
     fn expire(&mut self) {
-        if self.content.is_empty() {
+        let keeps_empty = self.content.is_empty() && self.is_misfit();
+        if self.content.is_empty() && !keeps_empty {
             self.ask_to_park();
-        }
-        if self.hold == Hold::Buffer && !self.content.is_empty() {
-            // Who was asked to park before and still holds it could not.
-            let parkable = self.level() <= self.asked_limit() && !self.reclaim;
+        } else if self.hold == Hold::Buffer {
+            // Who was asked to park before and still holds it could not; nor can who holds nothing but the place.
+            let parkable = self.level() <= self.asked_limit() && !self.reclaim && !keeps_empty;
             (self.reclaim, self.expired) = (self.reclaim || parkable, self.expired || !parkable);
         }
     }

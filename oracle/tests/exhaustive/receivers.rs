@@ -111,6 +111,13 @@ impl House {
         let (waits, leases) = (self.pair.model.waits().len(), self.pair.model.leases().len());
         let first = Which::Live(0);
         let mut ops = Vec::new();
+        for at in 0..self.alive.len() {
+            // The decoder takes the head of a frame that can never fit.
+            let (pending, Info { facts, .. }) = (self.pending(at), self.info(at));
+            let receiver = Which::Live(at as u8);
+            let (consumed, need_more) = (facts.level, facts.capacity + 1);
+            ops.extend(pending.has(Action::Demux).then_some(Op::Decoded { receiver, consumed, need_more }));
+        }
         if waits + leases == 0 {
             ops.extend([0, 1].map(Op::request));
             for at in 0..self.alive.len() {

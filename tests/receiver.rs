@@ -272,3 +272,15 @@ fn only_the_rest_of_a_frame_may_have_what_is_reserved_for_it() {
     receivers.handle(begun, Event::Readable).expect("it is open");
     assert!(!receivers.connection(begun).expect("it is attached").is_waiting());
 }
+
+#[test]
+fn a_receiver_s_handle_is_nobody_s_as_that_of_a_lease() {
+    let mut receivers = receivers();
+    let Ok(Outcome::Granted(lease)) = receivers.request(0, 0) else { panic!("a buffer is free") };
+    let first = receivers.attach(0, 0).expect("there is room");
+    receivers.handle(first, Event::Close).expect("close is always allowed");
+    // Row and use are the same as the lease's.
+    let id = receivers.attach(0, 0).expect("there is room");
+    assert_eq!(receivers.release(LeaseId::from_bits(id.to_bits())), Err(ReceiverError::Stale));
+    receivers.release(lease).expect("it is the host's");
+}

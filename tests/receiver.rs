@@ -65,6 +65,28 @@ fn a_deadline_comes_and_goes_with_the_buffer() {
 }
 
 #[test]
+fn who_keeps_an_empty_buffer_for_a_frame_that_can_never_fit_is_shed_for_others() {
+    let mut config = ReceiversConfig::new(1, 2);
+    config.buffer_bytes = 64;
+    (config.pool.park_ns, config.pool.lease_ns) = (10, 20);
+    let mut receivers = Receivers::new(&config).expect("the memory is there");
+    let [holder, other] = [7, 8].map(|token| receivers.attach(0, token).expect("there is room"));
+    receivers.handle(holder, Event::Readable).expect("a buffer is free");
+    receivers.handle(holder, Event::Received { bytes: 9 }).expect("they fit");
+    let actions = receivers.decoded(holder, 9, 65).expect("they are there");
+    assert!(actions.has(Action::CannotFit), "{actions:?}");
+    receivers.handle(other, Event::Readable).expect("it is attached");
+    // It cannot park what is not there, and its host does not act.
+    receivers.handle_timeout(30);
+    let mut asked = std::iter::from_fn(|| receivers.poll_grant());
+    let is_shed =
+        |granted| matches!(granted, Granted::Receiver { id, actions, .. } if id == holder && actions.has(Action::Shed));
+    assert!(asked.any(is_shed));
+    receivers.handle(holder, Event::Close).expect("it is attached");
+    assert!(matches!(receivers.poll_grant(), Some(Granted::Receiver { id, .. }) if id == other));
+}
+
+#[test]
 fn the_wait_of_a_receiver_is_not_the_hosts_to_end() {
     let mut receivers = receivers();
     let Ok(Outcome::Granted(lease)) = receivers.request(0, 0) else { panic!("a buffer is free") };

@@ -273,8 +273,8 @@ typedef struct {
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
   // Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
   uint32_t lifeline;
-  // While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds; UINT64_MAX
-  // for not before `lease_ns`.
+  // While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds: 0 means the
+  // same as 1; UINT64_MAX for not before `lease_ns`.
   uint64_t park_ns;
   // While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds: at least 1; UINT64_MAX: never.
   uint64_t lease_ns;

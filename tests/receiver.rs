@@ -1,6 +1,6 @@
 //! What a receiver keeps for its host and its decoder, and which handles, events and configurations are refused.
 
-use demuxbuf::connection::{Action, Actions, Event, EventError};
+use demuxbuf::connection::{Action, Actions, Event, EventError, Mode};
 use demuxbuf::pool::{ConfigError::NoLease, LeaseId, Outcome, TenantId, WaitId};
 use demuxbuf::receiver::{ConfigError, Granted, Handover, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
 
@@ -84,6 +84,26 @@ fn who_keeps_an_empty_buffer_for_a_frame_that_can_never_fit_is_shed_for_others()
     assert!(asked.any(is_shed));
     receivers.handle(holder, Event::Close).expect("it is attached");
     assert!(matches!(receivers.poll_grant(), Some(Granted::Receiver { id, .. }) if id == other));
+}
+
+/// One that parks, and at once needs a buffer again, is not asked for that one at the same time: the call would never end.
+#[test]
+fn nobody_is_asked_for_what_he_got_just_now() {
+    let mut config = ReceiversConfig::new(3, 3);
+    (config.pool.classes, config.pool.class_caps[1], config.policy.mode) = (2, 1, Mode::Edge);
+    (config.pool.park_ns, config.pool.lease_ns) = (0, 10);
+    let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+    let [holder, other] = [0, 1].map(|class| receivers.attach(class, class.into()).expect("there is room"));
+    receivers.handle(holder, Event::Readable).expect("a buffer is free");
+    receivers.handle(holder, Event::Received { bytes: 9 }).expect("they fit");
+    assert!(receivers.decoded(holder, 0, 9).expect("it is short of so many").has(Action::Recv));
+    // Its class is at its cap, whatever the others give back.
+    receivers.request(1, 0).expect("a buffer is free");
+    receivers.handle(other, Event::Readable).expect("it is attached");
+    assert_eq!((receivers.poll_grant(), receivers.stats().parked_on_demand), (None, 0));
+    assert_eq!(receivers.poll_timeout(), 1);
+    receivers.handle_timeout(1);
+    assert_eq!((receivers.poll_grant(), receivers.stats().parked_on_demand), (None, 1));
 }
 
 #[test]

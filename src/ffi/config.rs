@@ -58,8 +58,8 @@ pub struct demuxbuf_pool_config {
     pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],
     /// Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
     pub lifeline: u32,
-    /// While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds; UINT64_MAX
-    /// for not before `lease_ns`.
+    /// While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds: 0 means the
+    /// same as 1; UINT64_MAX for not before `lease_ns`.
     pub park_ns: u64,
     /// While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds: at least 1; UINT64_MAX: never.
     pub lease_ns: u64,

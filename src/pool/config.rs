@@ -35,8 +35,8 @@ pub struct PoolConfig {
     pub sizes: [u32; SIZES_MAX],
     /// The most tenants at once, beside the one of requests that name none.
     pub tenants_max: u32,
-    /// While somebody waits, a holder without progress for so long is asked to park, in nanoseconds; `u64::MAX` for not
-    /// before `lease_ns`.
+    /// While somebody waits, a holder without progress for so long is asked to park, in nanoseconds: 0 means the same as 1,
+    /// since nobody is asked at the time of his grant; `u64::MAX` for not before `lease_ns`.
     pub park_ns: u64,
     /// While somebody waits, a holder without progress for so long is to be shed, in nanoseconds: at least 1; `u64::MAX`
     /// for never, then leases are not timed at all.

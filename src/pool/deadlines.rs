@@ -111,7 +111,8 @@ impl Deadlines {
         table.resize(entries as usize, unused);
         Ok(Deadlines {
             table,
-            park_ns: config.park_ns.min(config.lease_ns),
+            // Who parks and at once takes a buffer again must not be asked for that one in the same call, without end.
+            park_ns: config.park_ns.min(config.lease_ns).max(1),
             lease_ns: config.lease_ns,
             active: List::EMPTY,
             idle: List::EMPTY,

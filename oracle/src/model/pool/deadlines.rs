@@ -137,7 +137,7 @@ impl ModelPool {
     }
 
     fn park_ns(&self) -> u64 {
-        self.config.park_ns.min(self.config.lease_ns)
+        self.config.park_ns.min(self.config.lease_ns).max(1)
     }
 
     fn is_shedding(&self) -> bool {

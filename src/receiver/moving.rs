@@ -181,7 +181,8 @@ impl Receivers {
     }
 }
 
-#[cfg(test)]
+// Loom's structures may only be made inside a model, and these tests have one thread.
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::connection::Action;

@@ -56,6 +56,8 @@ use crate::pool::{LeaseId, Outcome, Pool, Request, TenantConfig, TenantId, Tenan
 #[cfg(feature = "ffi")]
 use core::ptr::NonNull;
 use entry::{Place, Table};
+#[cfg(feature = "ffi")]
+pub(crate) use plain::Plain;
 use source::Source;
 
 pub use entry::ReceiverId;
@@ -186,7 +188,16 @@ impl Receivers {
     /// (`Attach`, `BufferGranted`, `BufferDenied`, `BufferParked`, `BufferReleased`, `Sync`). Nothing is changed.
     #[inline]
     pub fn handle(&mut self, id: ReceiverId, event: Event) -> Result<Actions, ReceiverError> {
-        self.handle_at(self.table.find(id)?, event)
+        let plain = match event {
+            Event::Readable => self.begin_plainly(id),
+            Event::Received { bytes } => self.receive_plainly(id, bytes),
+            Event::Consumed { bytes } => self.finish_plainly(id, bytes),
+            _ => None,
+        };
+        match plain {
+            Some(plain) => Ok(plain.actions),
+            None => self.handle_at(self.table.find(id)?, event),
+        }
     }
 
     /// `Consumed`, and `NeedMore` if `need_more` is not 0, in one step: either both are taken or none.
@@ -196,8 +207,11 @@ impl Receivers {
     /// As [`handle`](Receivers::handle).
     #[inline]
     pub fn decoded(&mut self, id: ReceiverId, consumed: u32, need_more: u32) -> Result<Actions, ReceiverError> {
-        let index = self.table.find(id)?;
-        self.consumed(index, consumed, need_more)
+        let plain = if need_more == 0 { self.finish_plainly(id, consumed) } else { None };
+        match plain {
+            Some(plain) => Ok(plain.actions),
+            None => self.consume(self.table.find(id)?, consumed, need_more),
+        }
     }
 
     /// What the host is to do now.

@@ -7,13 +7,19 @@
 
 use super::{Action, Actions, Connection, Mode, flag};
 
+/// Where this is not set, the watch follows from something else than whether bytes could be accepted.
+const OTHER_WATCH: u32 = (Mode::OneShot as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
+
 impl Connection {
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
-        self.flags & (flag::ATTACHED | !flag::PLAIN) == flag::ATTACHED
-            && self.blocked == 0
-            && (self.short == 0 || !self.is_misfit())
-            && self.is_within_budget()
+        self.is_undisturbed() && (self.short == 0 || !self.is_misfit()) && self.is_within_budget()
+    }
+
+    /// Whether it is plain, but for what it is short of and what of its budget is left.
+    #[inline(always)]
+    fn is_undisturbed(&self) -> bool {
+        self.flags & (flag::ATTACHED | !flag::PLAIN) == flag::ATTACHED && self.blocked == 0
     }
 
     /// The table of actions, for a plain connection.
@@ -41,6 +47,9 @@ impl Connection {
     /// With what the watch of a plain connection needs.
     #[inline(always)]
     fn with_watch(&self, actions: Actions) -> Actions {
+        if self.flags & (flag::ARMED | OTHER_WATCH) == flag::ARMED {
+            return actions; // It is on and stays on.
+        }
         let watch = match self.mode() {
             Mode::Level | Mode::Edge => true,
             Mode::OneShot | Mode::Optimistic => !self.has(flag::READY),
@@ -53,25 +62,31 @@ impl Connection {
         }
     }
 
-    /// `Readable` for a plain connection, which it stays; `None`, and nothing is changed, for another.
+    /// A new turn begins with something to receive.
     #[inline(always)]
-    pub(super) fn become_ready_plainly(&mut self) -> Option<Actions> {
-        if !self.is_plain() {
-            return None;
-        }
+    fn set_ready(&mut self) {
         self.set(flag::READY);
         if matches!(self.mode(), Mode::OneShot | Mode::Optimistic) {
             self.clear(flag::ARMED);
         }
         self.reads = 0;
+    }
+
+    /// `Readable` for a connection that is plain in a new turn; `None`, and nothing is changed, for another.
+    #[inline(always)]
+    pub(super) fn become_ready_plainly(&mut self) -> Option<Actions> {
+        if !self.is_undisturbed() || (self.short != 0 && self.is_misfit()) {
+            return None;
+        }
+        self.set_ready();
         Some(self.pending_if_plain())
     }
 
-    /// `Sync` of a plain connection, which it stays, with a host that holds nothing and that nothing stops; `None`, and
-    /// nothing is changed, for another.
+    /// `Sync` of an undisturbed connection, with a host that holds nothing and that nothing stops; `None`, and nothing
+    /// is changed, for another.
     #[inline(always)]
     pub(super) fn sync_plainly(&mut self, armed: bool) -> Option<Actions> {
-        if !self.is_plain() {
+        if !self.is_undisturbed() {
             return None;
         }
         (self.level, self.short, self.capacity) = (0, 0, 0);
@@ -84,47 +99,63 @@ impl Connection {
             }
             _ => {}
         }
-        Some(self.pending_if_plain())
+        if !self.has(flag::READY) {
+            Some(self.with_watch(Actions::NONE))
+        } else if self.is_within_budget() {
+            Some(self.with_watch(Action::RequestBuffer.into()))
+        } else {
+            Some(self.pending_in_any_state())
+        }
     }
 
-    /// `Readable`, and `BufferGranted` at once, for a plain connection that holds nothing. Nothing is left to be done
-    /// about buffers.
+    /// `Readable`, and `BufferGranted` at once, for a connection that holds nothing and `may_begin_plainly`. Nothing is
+    /// left to be done about buffers.
     #[inline(always)]
     pub(crate) fn begin_plainly(&mut self, capacity: u32) -> Actions {
-        self.set(flag::READY | flag::BUFFER);
-        if matches!(self.mode(), Mode::OneShot | Mode::Optimistic) {
-            self.clear(flag::ARMED);
-        }
-        self.reads = 0;
+        self.set_ready();
+        self.set(flag::BUFFER);
         self.capacity = capacity;
         // Only what it is short of can have made it another than a plain one.
         if self.short <= capacity { self.with_watch(Action::Recv.into()) } else { self.pending_in_any_state() }
     }
 
-    /// `Received` for a plain connection that has room left afterwards; `None`, and nothing is changed, for another.
+    /// Whether `begin_plainly` does for it what the tables say.
+    #[inline(always)]
+    pub(crate) fn may_begin_plainly(&self) -> bool {
+        self.is_undisturbed()
+    }
+
+    /// `Received` for an undisturbed connection that has room left afterwards; `None`, and nothing is changed, for
+    /// another.
     #[inline(always)]
     pub(crate) fn receive_plainly(&mut self, bytes: u32) -> Option<Actions> {
         let fits = 0 < bytes && bytes < self.room() && self.has(flag::BUFFER);
-        if !fits || !self.is_plain() {
+        if !fits || !self.is_undisturbed() || (self.short != 0 && self.is_misfit()) {
             return None;
         }
         self.level += bytes;
-        self.short = self.short.saturating_sub(bytes);
-        self.reads += 1;
+        self.reads = self.reads.saturating_add(1);
         match self.mode() {
             Mode::Level | Mode::OneShot => self.clear(flag::READY),
             Mode::Edge | Mode::Optimistic | Mode::Completion => self.set(flag::READY),
         }
-        // Only its budget can have made it another than a plain one.
-        Some(if self.is_within_budget() { self.pending_if_plain() } else { self.pending_in_any_state() })
+        self.short = self.short.saturating_sub(bytes);
+        // While there is something to decode, its budget does not matter.
+        if self.short == 0 {
+            Some(self.with_watch(Action::Demux.into()))
+        } else if self.is_within_budget() {
+            Some(self.pending_if_plain())
+        } else {
+            Some(self.pending_in_any_state())
+        }
     }
 
-    /// `Consumed` of all that is buffered, and `BufferReleased` at once, for a plain connection to which nothing is left
-    /// to be received; `None`, and nothing is changed, for another. Nothing is left to be done about buffers.
+    /// `Consumed` of all that is buffered, and `BufferReleased` at once, for an undisturbed connection to which nothing is
+    /// left to be received; `None`, and nothing is changed, for another. Nothing is left to be done about buffers.
     #[inline(always)]
     pub(crate) fn finish_plainly(&mut self, bytes: u32) -> Option<Actions> {
         let finishes = bytes == self.level && bytes > 0 && !self.has(flag::READY) && self.has(flag::BUFFER);
-        if !finishes || !self.is_plain() {
+        if !finishes || !self.is_undisturbed() {
             return None;
         }
         (self.level, self.short, self.capacity) = (0, 0, 0);
@@ -140,29 +171,39 @@ mod tests {
 
     const CAPACITY: u32 = 9;
 
-    /// Calls `look` with every plain connection of small numbers: all flag words, also those that no events lead to. Too
-    /// many for Miri.
-    fn for_each_plain(mut look: impl FnMut(&Connection)) {
+    /// Calls `look` with every undisturbed connection of small numbers: all flag words, also those that no events lead to.
+    /// Too many for Miri.
+    fn for_each_undisturbed(mut look: impl FnMut(&Connection)) {
         for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion] {
             for word in 0..1 << 22 {
                 let flags = word | (mode as u32) << flag::MODE_SHIFT;
                 let empty = Connection { flags, park_bytes: 3, reclaim_bytes: 5, ..Connection::default() };
-                if !empty.is_plain() {
+                if !empty.is_undisturbed() {
                     continue;
                 }
                 let (capacity, levels) = if empty.has(flag::HELD) { (CAPACITY, 0..CAPACITY) } else { (0, 0..1) };
-                for reads in [0, 1, Policy::READS_PER_WAKE_DEFAULT - 1] {
+                for reads in READS {
                     for (level, short) in levels.clone().flat_map(|level| (0..CAPACITY + 2).map(move |n| (level, n))) {
-                        let connection = Connection { level, capacity, short, reads, ..empty.clone() };
-                        if connection.is_plain() {
-                            look(&connection);
-                        } else {
-                            assert!(connection.is_misfit(), "{connection:?}");
-                        }
+                        look(&Connection { level, capacity, short, reads, ..empty.clone() });
                     }
                 }
             }
         }
+    }
+
+    /// Of which the last two leave nothing of the budget.
+    const READS: [u8; 5] =
+        [0, 1, Policy::READS_PER_WAKE_DEFAULT - 1, Policy::READS_PER_WAKE_DEFAULT, u8::MAX];
+
+    /// Those of them that are plain.
+    fn for_each_plain(mut look: impl FnMut(&Connection)) {
+        for_each_undisturbed(|connection| {
+            if connection.is_plain() {
+                look(connection);
+            } else {
+                assert!(connection.is_misfit() || !connection.is_within_budget(), "{connection:?}");
+            }
+        });
     }
 
     #[test]
@@ -199,56 +240,72 @@ mod tests {
             events.iter().for_each(|&event| connection.take_in(event).expect("the event makes sense"));
             (connection.pending_in_any_state(), connection)
         };
-        let mut taken = [0; 3];
-        for_each_plain(|plain| {
-            let mut connection = plain.clone();
-            let actions = connection.become_ready_plainly().expect("it is plain");
-            assert_eq!((actions, connection), by_table(plain, &[Event::Readable]), "{plain:?}");
-            for armed in [false, true] {
-                let mut connection = plain.clone();
-                let actions = connection.sync_plainly(armed).expect("it is plain");
-                let event = Event::Sync { level: 0, capacity: 0, blocked: 0, short: false, armed };
-                assert_eq!((actions, connection), by_table(plain, &[event]), "{plain:?}");
-            }
-            if !plain.has(flag::HELD) {
-                for capacity in 1..=CAPACITY {
-                    let mut connection = plain.clone();
-                    let actions = connection.begin_plainly(capacity);
-                    let events = [Event::Readable, Event::BufferGranted { capacity }];
-                    assert_eq!((actions, connection), by_table(plain, &events), "{plain:?} {capacity}");
-                    assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{plain:?} {capacity}");
+        let mut taken = [0; 5];
+        for_each_undisturbed(|before| {
+            let mut connection = before.clone();
+            match connection.become_ready_plainly() {
+                None => assert!(connection == *before && before.is_misfit(), "{before:?}"),
+                Some(actions) => {
+                    assert_eq!((actions, connection), by_table(before, &[Event::Readable]), "{before:?}");
                     taken[0] += 1;
                 }
             }
+            for armed in [false, true] {
+                let mut connection = before.clone();
+                let actions = connection.sync_plainly(armed).expect("it is undisturbed");
+                let event = Event::Sync { level: 0, capacity: 0, blocked: 0, short: false, armed };
+                assert_eq!((actions, connection), by_table(before, &[event]), "{before:?}");
+                taken[1] += 1;
+            }
+            assert!(before.may_begin_plainly());
+            if !before.has(flag::HELD) {
+                let (asked, _) = by_table(before, &[Event::Readable]);
+                assert!(asked.has(Action::RequestBuffer), "{before:?}");
+                for capacity in 1..=CAPACITY {
+                    let mut connection = before.clone();
+                    let actions = connection.begin_plainly(capacity);
+                    let events = [Event::Readable, Event::BufferGranted { capacity }];
+                    assert_eq!((actions, connection), by_table(before, &events), "{before:?} {capacity}");
+                    assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{before:?} {capacity}");
+                    taken[2] += 1;
+                }
+            }
             for bytes in 0..=CAPACITY + 1 {
-                let mut connection = plain.clone();
+                let mut connection = before.clone();
                 match connection.receive_plainly(bytes) {
-                    None => assert_eq!(&connection, plain),
+                    None => assert_eq!(&connection, before),
                     Some(actions) => {
                         let events = [Event::Received { bytes }];
-                        assert_eq!((actions, connection), by_table(plain, &events), "{plain:?} {bytes}");
-                        taken[1] += 1;
+                        assert_eq!((actions, connection), by_table(before, &events), "{before:?} {bytes}");
+                        taken[3] += 1;
                     }
                 }
-                let mut connection = plain.clone();
+                let mut connection = before.clone();
                 match connection.finish_plainly(bytes) {
-                    None => assert_eq!(&connection, plain),
+                    None => assert_eq!(&connection, before),
                     Some(actions) => {
-                        let (asked, _) = by_table(plain, &[Event::Consumed { bytes }]);
-                        assert!(asked.has(Action::ReleaseBuffer), "{plain:?}");
+                        let (asked, _) = by_table(before, &[Event::Consumed { bytes }]);
+                        assert!(asked.has(Action::ReleaseBuffer), "{before:?}");
                         let events = [Event::Consumed { bytes }, Event::BufferReleased];
-                        assert_eq!((actions, connection), by_table(plain, &events), "{plain:?}");
-                        assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{plain:?}");
-                        taken[2] += 1;
+                        assert_eq!((actions, connection), by_table(before, &events), "{before:?}");
+                        assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{before:?}");
+                        taken[4] += 1;
                     }
                 }
             }
         });
-        // Of each mode, number of reads, and watch (and readiness), whatever it is short of.
+        // Of each mode, number of reads, and watch, pausing when blocked or not, and readiness.
+        let (all, reads) = (CAPACITY + 2, READS.len() as u32);
+        let of_each = 5 * reads * 8;
         let shorts = |level| CAPACITY - level + 1;
+        let fitting = (0..CAPACITY).map(shorts).sum::<u32>();
         let received = (0..CAPACITY).map(|level| shorts(level) * (CAPACITY - level - 1)).sum::<u32>();
-        let finished = (1..CAPACITY).map(shorts).sum::<u32>();
-        assert_eq!(taken, [5 * 3 * 8 * (CAPACITY + 2) * CAPACITY, 5 * 3 * 8 * 2 * received, 5 * 3 * 4 * 2 * finished]);
+        assert_eq!(taken[0], of_each * (all + CAPACITY * all + 2 * fitting));
+        assert_eq!(taken[1], of_each * (all + 3 * CAPACITY * all) * 2);
+        assert_eq!(taken[2], of_each * all * CAPACITY);
+        assert_eq!(taken[3], of_each * 2 * received);
+        // Not ready, and full of anything but nothing.
+        assert_eq!(taken[4], of_each / 2 * 2 * (CAPACITY - 1) * all);
     }
 
     #[test]

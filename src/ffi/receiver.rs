@@ -7,7 +7,8 @@ use super::pool::{
 use super::status::*;
 use crate::connection::{Action, Actions, Event};
 use crate::pool::LeaseId;
-use crate::receiver::{Handover, ReceiverId, Receivers};
+use crate::receiver::{Handover, Plain, ReceiverId, Receivers};
+use core::ptr::NonNull;
 
 /// What is to be done now, and where. Returned by value.
 #[allow(non_camel_case_types)]
@@ -28,10 +29,12 @@ pub struct demuxbuf_step {
 impl demuxbuf_step {
     #[inline]
     pub(super) fn of(receivers: &mut Receivers, index: u32, actions: Actions) -> demuxbuf_step {
-        let (data, bytes) = match receivers.area(index, actions.has(Action::Recv)) {
-            Some((start, bytes)) => (start.as_ptr(), bytes),
-            None => (core::ptr::null_mut(), 0),
-        };
+        demuxbuf_step::at(receivers.area(index, actions.has(Action::Recv)), actions)
+    }
+
+    #[inline(always)]
+    fn at(area: Option<(NonNull<u8>, u32)>, actions: Actions) -> demuxbuf_step {
+        let (data, bytes) = area.map_or((core::ptr::null_mut(), 0), |(start, bytes)| (start.as_ptr(), bytes));
         demuxbuf_step { data, bytes, actions: actions.bits() }
     }
 
@@ -90,9 +93,33 @@ fn step(
     result.unwrap_or_else(demuxbuf_step::status)
 }
 
-/// For all events but the three of every receive, which have code of their own.
+/// The three events of every receive go the short way, if they can.
+#[inline(always)]
+fn step_plainly(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    short: impl FnOnce(&mut Receivers, ReceiverId) -> Option<Plain>,
+    long: impl FnOnce() -> demuxbuf_step,
+) -> demuxbuf_step {
+    let id = ReceiverId::from_bits(receiver);
+    let result = with_pool(pool, |receivers| {
+        Ok(short(receivers, id).map(|plain| demuxbuf_step::at(receivers.area_of(id, &plain), plain.actions)))
+    });
+    match result {
+        Ok(Some(step)) => step,
+        Ok(None) => long(),
+        Err(status) => demuxbuf_step::status(status),
+    }
+}
+
+#[inline(never)]
 fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demuxbuf_step {
     step(pool, receiver, |receivers, index| receivers.handle_at(index, event).map_err(status_of))
+}
+
+#[inline(never)]
+fn report_decoded(pool: *mut demuxbuf_pool, receiver: u64, consumed: u32, need_more: u32) -> demuxbuf_step {
+    step(pool, receiver, |receivers, index| receivers.consume(index, consumed, need_more).map_err(status_of))
 }
 
 /// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
@@ -241,7 +268,11 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     consumed: u32,
     need_more: u32,
 ) -> demuxbuf_step {
-    step(pool, receiver, |receivers, index| receivers.consumed(index, consumed, need_more).map_err(status_of))
+    let finish = |receivers: &mut Receivers, id| match need_more {
+        0 => receivers.finish_plainly(id, consumed),
+        _ => None,
+    };
+    step_plainly(pool, receiver, finish, || report_decoded(pool, receiver, consumed, need_more))
 }
 
 /// What is to be done now, without reporting anything.
@@ -292,7 +323,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_describe(
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    step(pool, receiver, |receivers, index| receivers.readable(index).map_err(status_of))
+    step_plainly(pool, receiver, Receivers::begin_plainly, || report(pool, receiver, Event::Readable))
 }
 
 /// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
@@ -307,7 +338,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_received(
     receiver: u64,
     bytes: u32,
 ) -> demuxbuf_step {
-    step(pool, receiver, |receivers, index| receivers.received(index, bytes).map_err(status_of))
+    let receive = |receivers: &mut Receivers, id| receivers.receive_plainly(id, bytes);
+    step_plainly(pool, receiver, receive, || report(pool, receiver, Event::Received { bytes }))
 }
 
 /// One receive found nothing.

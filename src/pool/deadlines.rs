@@ -6,7 +6,7 @@
 //! of *active*. Each step is O(1), nothing is allocated.
 
 use super::capped::{Capped, Stage};
-use super::list::{Linked, Links, List};
+use super::list::{Linked, Links, List, NIL};
 use super::{ConfigError, PoolConfig, ensure, reserve};
 use alloc::vec::Vec;
 
@@ -90,7 +90,10 @@ pub(crate) struct Deadlines {
     table: Vec<Timed>,
     park_ns: u64,
     lease_ns: u64,
+    /// But for `newest`.
     active: List,
+    /// The last of those that are active, not linked yet: most are over before anybody stands behind them.
+    newest: u32,
     idle: List,
     asked: List,
     expired: [List; COSTS],
@@ -115,6 +118,7 @@ impl Deadlines {
             park_ns: config.park_ns.min(config.lease_ns).max(1),
             lease_ns: config.lease_ns,
             active: List::EMPTY,
+            newest: NIL,
             idle: List::EMPTY,
             asked: List::EMPTY,
             expired: [List::EMPTY; COSTS],
@@ -150,7 +154,10 @@ impl Deadlines {
     /// A lease ends.
     #[inline]
     pub(crate) fn stop(&mut self, index: u32) {
-        if self.table.get(index as usize).is_some_and(|entry| entry.stand != Stand::Out) {
+        if index == self.newest {
+            self.newest = NIL;
+            self.table[index as usize].stand = Stand::Out;
+        } else if self.table.get(index as usize).is_some_and(|entry| entry.stand != Stand::Out) {
             self.leave(index);
         }
     }
@@ -178,7 +185,7 @@ impl Deadlines {
             self.stand_in(index, Stand::Asked);
             return Some(Demand::Park(index));
         }
-        while let Some(index) = self.due(self.asked, self.lease_ns, now_ns) {
+        while let Some(index) = self.due(self.asked.head, self.lease_ns, now_ns) {
             let cost = self.cost(index, now_ns);
             self.leave(index);
             self.stand_in(index, Stand::Expired { cost });
@@ -200,12 +207,12 @@ impl Deadlines {
     fn next_to_park(&mut self, shortage: Shortage, now_ns: u64) -> Option<u32> {
         if shortage == Shortage::Common {
             // Those that nobody needed until now are idle for longest.
-            return self.idle.iter(&self.table).next().or_else(|| self.due(self.active, self.park_ns, now_ns));
+            return self.idle.iter(&self.table).next().or_else(|| self.due(self.first_active(), self.park_ns, now_ns));
         }
         if let Some(index) = self.capped.next_idle() {
             return Some(index);
         }
-        while let Some(index) = self.due(self.active, self.park_ns, now_ns) {
+        while let Some(index) = self.due(self.first_active(), self.park_ns, now_ns) {
             if self.capped.is_of_kept(index) {
                 return Some(index);
             }
@@ -225,7 +232,7 @@ impl Deadlines {
 
     /// When `poll` has something to say, if nothing happens until then; in the past if it has now.
     pub(crate) fn next_ns(&self, shortage: Shortage) -> u64 {
-        let due = |list: List, after_ns: u64| match self.table.get(list.head as usize) {
+        let due = |first: u32, after_ns: u64| match self.table.get(first as usize) {
             Some(entry) => entry.progress_ns.saturating_add(after_ns),
             None => u64::MAX,
         };
@@ -233,13 +240,13 @@ impl Deadlines {
             Shortage::Common => (!self.idle.is_empty(), self.costs != 0),
             Shortage::Capped => (self.capped.next_idle().is_some(), self.capped.has_expired()),
         };
-        let park = if is_idle { 0 } else { due(self.active, self.park_ns) };
+        let park = if is_idle { 0 } else { due(self.first_active(), self.park_ns) };
         let shed = match self.shedding {
             _ if !is_expired => u64::MAX,
             None => 0,
             Some((_, since_ns)) => since_ns.saturating_add(self.lease_ns),
         };
-        park.min(due(self.asked, self.lease_ns)).min(shed)
+        park.min(due(self.asked.head, self.lease_ns)).min(shed)
     }
 
     /// How a lease gets on; `None` if it is not timed.
@@ -264,15 +271,20 @@ impl Deadlines {
             list.is_sound(&self.table, stands(Stand::Expired { cost }))
                 && list.is_empty() == (self.costs >> cost & 1 == 0)
         });
-        let lists = self.active.is_sound(&self.table, stands(Stand::Active))
+        let newest = self.table.get(self.newest as usize);
+        let active = self.table.iter().filter(|entry| entry.stand == Stand::Active).count();
+        let lists = newest.is_none_or(|entry| entry.stand == Stand::Active)
+            && active == self.active.len as usize + newest.iter().len()
+            && self.active.is_sound(&self.table, |index, entry| index != self.newest && entry.stand == Stand::Active)
             && self.idle.is_sound(&self.table, stands(Stand::Idle))
             && self.asked.is_sound(&self.table, stands(Stand::Asked));
         ensure(expired && lists, "the lists of timed leases are sound")?;
-        let is_ordered =
-            |list: List| list.iter(&self.table).map(|index| self.table[index as usize].progress_ns).is_sorted();
+        let ages = |list: List| list.iter(&self.table).map(|index| self.table[index as usize].progress_ns);
+        let is_ordered = |list: List| ages(list).is_sorted();
+        let is_active_ordered = ages(self.active).chain(newest.map(|entry| entry.progress_ns)).is_sorted();
         // Where there are tenants, one that nobody needed before may be asked after others that are idle for less long.
         let asked = self.knows_tenants() || is_ordered(self.asked);
-        ensure(is_ordered(self.active) && is_ordered(self.idle) && asked, "who is idle for longest is first")?;
+        ensure(is_active_ordered && is_ordered(self.idle) && asked, "who is idle for longest is first")?;
         let timed = (0..).zip(&self.table).all(|(index, entry)| (entry.stand != Stand::Out) == is_timed(index));
         ensure(timed, "every timed lease has its deadline")?;
         self.capped.check(|index| self.table[index as usize].stand.stage(), is_kept)
@@ -280,10 +292,15 @@ impl Deadlines {
 }
 
 impl Deadlines {
-    /// The front of a list, if its last progress is that long ago.
-    fn due(&self, list: List, after_ns: u64, now_ns: u64) -> Option<u32> {
-        let entry = self.table.get(list.head as usize)?;
-        (now_ns - entry.progress_ns >= after_ns).then_some(list.head)
+    /// The first of a list, if its last progress is that long ago.
+    fn due(&self, first: u32, after_ns: u64, now_ns: u64) -> Option<u32> {
+        let entry = self.table.get(first as usize)?;
+        (now_ns - entry.progress_ns >= after_ns).then_some(first)
+    }
+
+    /// Of those that are active the one that is idle for longest, or `NIL`.
+    fn first_active(&self) -> u32 {
+        if self.active.is_empty() { self.newest } else { self.active.head }
     }
 
     /// Held units times time, by progress: the larger, the more the others lose by this lease. As a power of two.
@@ -298,7 +315,12 @@ impl Deadlines {
         self.table[index as usize].stand = stand;
         match stand {
             Stand::Out => {}
-            Stand::Active => self.active.push_back(&mut self.table, index),
+            Stand::Active => {
+                let second = core::mem::replace(&mut self.newest, index);
+                if second != NIL {
+                    self.active.push_back(&mut self.table, second);
+                }
+            }
             Stand::Idle => self.idle.push_back(&mut self.table, index),
             Stand::Asked => self.asked.push_back(&mut self.table, index),
             Stand::Expired { cost } => {
@@ -318,6 +340,7 @@ impl Deadlines {
         let stand = self.table[index as usize].stand;
         match stand {
             Stand::Out => {}
+            Stand::Active if index == self.newest => self.newest = NIL,
             Stand::Active => self.active.unlink(&mut self.table, index),
             Stand::Idle => self.idle.unlink(&mut self.table, index),
             Stand::Asked => self.asked.unlink(&mut self.table, index),
@@ -360,7 +383,10 @@ impl Deadlines {
         };
         let shed = self.shedding.filter(|&(shed, _)| shed == index);
         let shed_ns = shed.map_or(0, |(_, since_ns)| now_ns - since_ns + 1);
-        let place = place_in(list, &self.table, index);
+        let place = match index == self.newest {
+            true => u64::from(list.len) + 1,
+            false => place_in(list, &self.table, index),
+        };
         let place_of_tenant = stand.stage().map_or(0, |stage| self.capped.place_of(index, stage));
         [of, place, place_of_tenant, idle.held_ns, idle.idle_ns, idle.progress_bytes, shed_ns]
     }

@@ -32,6 +32,12 @@ impl ReceiverId {
         let bits = bits ^ Self::KIND;
         ReceiverId { index: bits as u32, generation: (bits >> 32) as u32 }
     }
+
+    /// The row in the table.
+    #[inline]
+    pub(super) const fn index(self) -> u32 {
+        self.index
+    }
 }
 
 /// Where a receiver's content is.
@@ -65,6 +71,19 @@ struct Entry {
 }
 
 const _: () = assert!(size_of::<Entry>() <= 48);
+
+impl Entry {
+    /// Whether the handle is that of the receiver which is in this row now, if one is.
+    #[inline(always)]
+    fn is_of(&self, id: ReceiverId, tag: u8) -> bool {
+        u32::from(tag) << 24 | self.key & GENERATION_MASK == id.generation
+    }
+
+    #[inline(always)]
+    fn class(&self) -> u8 {
+        ((self.key & CLASS_MASK) >> CLASS_SHIFT) as u8
+    }
+}
 
 /// What `Entry::link` is.
 mod link {
@@ -102,6 +121,70 @@ const _: () = assert!(size_of::<Usage>() <= 16);
 
 impl Usage {
     const NONE: Usage = Usage { receiver: NIL, start: 0, tenant: 0, wait: NIL };
+}
+
+/// A receiver that holds and waits for nothing.
+pub(super) struct Idle<'a> {
+    entry: &'a mut Entry,
+    usage: &'a mut [Usage],
+    index: u32,
+}
+
+impl<'a> Idle<'a> {
+    #[inline(always)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.entry.connection
+    }
+
+    #[inline(always)]
+    pub(super) fn class(&self) -> u8 {
+        self.entry.class()
+    }
+
+    #[inline(always)]
+    pub(super) fn tenant(&self) -> u32 {
+        self.entry.link
+    }
+
+    /// It holds a buffer from now on.
+    #[inline(always)]
+    pub(super) fn hold(self, buffer: u32) -> &'a mut Connection {
+        self.usage[buffer as usize] = Usage { receiver: self.index, start: 0, tenant: self.tenant(), wait: NIL };
+        self.entry.key |= link::BUFFER;
+        self.entry.link = buffer;
+        &mut self.entry.connection
+    }
+}
+
+/// A receiver that holds a buffer and waits for nothing.
+pub(super) struct Holder<'a> {
+    entry: &'a mut Entry,
+    usage: &'a mut Usage,
+}
+
+impl Holder<'_> {
+    #[inline(always)]
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.entry.connection
+    }
+
+    #[inline(always)]
+    pub(super) fn buffer(&self) -> u32 {
+        self.entry.link
+    }
+
+    /// Where the content starts in the buffer.
+    #[inline(always)]
+    pub(super) fn start(&self) -> u32 {
+        self.usage.start
+    }
+
+    /// It holds nothing from now on.
+    #[inline(always)]
+    pub(super) fn drop_buffer(self) {
+        self.entry.key &= !link::MASK;
+        self.entry.link = core::mem::replace(self.usage, Usage::NONE).tenant;
+    }
 }
 
 /// All receivers, and who of them holds which buffer.
@@ -185,8 +268,7 @@ impl Table {
     #[inline]
     pub(super) fn find(&self, id: ReceiverId) -> Result<u32, ReceiverError> {
         let entry = self.entries.get(id.index as usize).ok_or(ReceiverError::Stale)?;
-        let known = u32::from(self.tag) << 24 | entry.key & GENERATION_MASK == id.generation;
-        if known && entry.connection.is_attached() { Ok(id.index) } else { Err(ReceiverError::Stale) }
+        if entry.is_of(id, self.tag) && entry.connection.is_attached() { Ok(id.index) } else { Err(ReceiverError::Stale) }
     }
 
     #[inline]
@@ -205,7 +287,7 @@ impl Table {
     }
 
     pub(super) fn class(&self, index: u32) -> u8 {
-        ((self.entries[index as usize].key & CLASS_MASK) >> CLASS_SHIFT) as u8
+        self.entries[index as usize].class()
     }
 
     /// Index of the tenant in whose name it requests.
@@ -247,36 +329,6 @@ impl Table {
         let (was, stake) = self.leave(index);
         self.stand(index, place, stake);
         was
-    }
-
-    /// The tenant of a receiver that holds and waits for nothing.
-    #[inline]
-    pub(super) fn idle_tenant(&self, index: u32) -> Option<u32> {
-        let Entry { key, link, .. } = self.entries[index as usize];
-        (key & link::MASK == link::TENANT).then_some(link)
-    }
-
-    /// Gives a buffer to a receiver that holds and waits for nothing.
-    #[inline]
-    pub(super) fn hold_buffer(&mut self, index: u32, buffer: u32, tenant: u32) {
-        self.stand(index, Place::Buffer(buffer), Stake { tenant, wait: NIL, slot: NIL });
-    }
-
-    /// Whether a receiver holds a buffer and waits for nothing.
-    #[inline]
-    pub(super) fn holds_only_buffer(&self, index: u32) -> bool {
-        let Entry { key, link, .. } = self.entries[index as usize];
-        key & link::MASK == link::BUFFER && self.usage[link as usize].wait == NIL
-    }
-
-    /// Takes its buffer from a receiver that holds one and waits for nothing.
-    #[inline]
-    pub(super) fn drop_buffer(&mut self, index: u32) -> u32 {
-        let entry = &mut self.entries[index as usize];
-        entry.key &= !link::MASK;
-        let buffer = entry.link;
-        entry.link = core::mem::replace(&mut self.usage[buffer as usize], Usage::NONE).tenant;
-        buffer
     }
 
     /// Index of the wait.
@@ -327,6 +379,26 @@ impl Table {
 
     pub(super) fn holder(&self, buffer: u32) -> Option<u32> {
         self.usage.get(buffer as usize).map(|usage| usage.receiver).filter(|&receiver| receiver != NIL)
+    }
+
+    /// For who takes the short way: a receiver that holds and waits for nothing, if the handle is one's. Whether it is
+    /// attached is for the connection to say.
+    #[inline(always)]
+    pub(super) fn find_idle(&mut self, id: ReceiverId) -> Option<Idle<'_>> {
+        let entry = self.entries.get_mut(id.index as usize)?;
+        let is_idle = entry.key & link::MASK == link::TENANT;
+        (entry.is_of(id, self.tag) && is_idle).then_some(Idle { entry, usage: &mut self.usage, index: id.index })
+    }
+
+    /// As `find_idle`, one that holds a buffer and waits for nothing.
+    #[inline(always)]
+    pub(super) fn find_holder(&mut self, id: ReceiverId) -> Option<Holder<'_>> {
+        let entry = self.entries.get_mut(id.index as usize)?;
+        if !entry.is_of(id, self.tag) || entry.key & link::MASK != link::BUFFER {
+            return None;
+        }
+        let usage = self.usage.get_mut(entry.link as usize)?;
+        (usage.wait == NIL).then_some(Holder { entry, usage })
     }
 
     /// Those that are attached.

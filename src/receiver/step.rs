@@ -35,14 +35,19 @@ impl Receivers {
         Ok(self.table.id(index))
     }
 
-    /// As `handle`, of the receiver in this row.
-    #[inline]
+    /// As `handle`, of the receiver in this row, the long way.
     pub(crate) fn handle_at(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
         match event {
-            Event::Readable => self.readable(index),
-            Event::Received { bytes } => self.received(index, bytes),
-            Event::Consumed { bytes } => self.consumed(index, bytes, 0),
-            _ => self.handle_rarer(index, event),
+            Event::Attach { .. }
+            | Event::BufferGranted { .. }
+            | Event::BufferDenied
+            | Event::BufferParked { .. }
+            | Event::BufferReleased
+            | Event::Sync { .. } => Err(ReceiverError::InternalEvent),
+            Event::Received { bytes } => self.receive(index, bytes),
+            Event::Consumed { bytes } => self.consume(index, bytes, 0),
+            Event::Close => self.close(index),
+            _ => self.report(index, event),
         }
     }
 
@@ -53,6 +58,7 @@ impl Receivers {
     }
 
     pub(super) fn receive(&mut self, index: u32, bytes: u32) -> Result<Actions, ReceiverError> {
+        self.check_behind(index, bytes)?;
         let dropped = !self.table.connection(index).is_open();
         let actions = self.report(index, Event::Received { bytes })?;
         self.counts.received_bytes += u64::from(bytes);
@@ -63,7 +69,7 @@ impl Receivers {
         Ok(actions)
     }
 
-    pub(super) fn consume(&mut self, index: u32, bytes: u32, need_more: u32) -> Result<Actions, ReceiverError> {
+    pub(crate) fn consume(&mut self, index: u32, bytes: u32, need_more: u32) -> Result<Actions, ReceiverError> {
         // What was buffered went with `Close`, though its memory may still be in use by a receive in flight.
         if !self.table.connection(index).is_open() {
             return Err(EventError::Closed.into());
@@ -79,19 +85,6 @@ impl Receivers {
         self.counts.consumed_bytes += u64::from(bytes);
         self.advance(index, bytes);
         Ok(self.settle(index, actions))
-    }
-
-    pub(super) fn handle_rarer(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
-        match event {
-            Event::Attach { .. }
-            | Event::BufferGranted { .. }
-            | Event::BufferDenied
-            | Event::BufferParked { .. }
-            | Event::BufferReleased
-            | Event::Sync { .. } => Err(ReceiverError::InternalEvent),
-            Event::Close => self.close(index),
-            _ => self.report(index, event),
-        }
     }
 
     pub(super) fn report(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {

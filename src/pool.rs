@@ -185,7 +185,6 @@ impl Pool {
     }
 
     /// As `request_for`, in the name of the tenant at this index of the table.
-    #[inline]
     pub(crate) fn request_in(&mut self, request: &Request, tenant: u32) -> Result<Outcome, PoolError> {
         match self.grant_at_once(request, tenant) {
             Some(lease) => Ok(Outcome::Granted(lease)),
@@ -194,8 +193,7 @@ impl Pool {
     }
 
     /// As `request_in`, if the buffer may be had now; else nothing is changed.
-    #[inline(always)] // it is the way of nearly all requests
-    pub(crate) fn grant_at_once(&mut self, request: &Request, tenant: u32) -> Option<LeaseId> {
+    fn grant_at_once(&mut self, request: &Request, tenant: u32) -> Option<LeaseId> {
         if !self.may_have_now(request, tenant) {
             return None;
         }
@@ -204,6 +202,27 @@ impl Pool {
         // Where one that needs much keeps others from what is free, it may have just reached its tenant's cap.
         self.settle();
         Some(lease)
+    }
+
+    /// As `grant_at_once` while nobody waits, or else nothing; returns the buffer. It is the way of nearly all requests.
+    #[inline(always)]
+    pub(crate) fn grant_plainly(&mut self, request: &Request, tenant: u32) -> Option<u32> {
+        if self.stats.waiting > 0 || !self.may_have_now(request, tenant) {
+            return None;
+        }
+        self.stats.granted_at_once += 1;
+        Some(self.lend(request, tenant, LeaseState::Leased).index())
+    }
+
+    /// As `release_at` while nobody waits and nobody asked for it, or else nothing; says whether it did.
+    #[inline(always)]
+    pub(crate) fn release_plainly(&mut self, buffer: u32) -> bool {
+        let is_plain = self.stats.waiting == 0 && self.deadlines.stop_plainly(buffer);
+        if is_plain {
+            self.stats.released += 1;
+            self.take_back(buffer);
+        }
+        is_plain
     }
 
     /// Queues a request that may not be had now.

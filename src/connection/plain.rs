@@ -7,8 +7,13 @@
 
 use super::{Action, Actions, Connection, Mode, flag};
 
-/// Where this is not set, the watch follows from something else than whether bytes could be accepted.
-const OTHER_WATCH: u32 = (Mode::OneShot as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
+/// Set in the modes whose watch is over with its first report.
+const SUBSCRIPTION: u32 = (Mode::OneShot as u32 & Mode::Optimistic as u32) << flag::MODE_SHIFT;
+/// Set in the mode without a watch.
+const NO_WATCH: u32 = (Mode::Completion as u32) << flag::MODE_SHIFT;
+
+const _: () = assert!((SUBSCRIPTION | NO_WATCH) >> flag::MODE_SHIFT & (Mode::Level as u32 | Mode::Edge as u32) == 0);
+const _: () = assert!(SUBSCRIPTION & NO_WATCH == 0);
 
 impl Connection {
     #[inline(always)]
@@ -47,7 +52,7 @@ impl Connection {
     /// With what the watch of a plain connection needs.
     #[inline(always)]
     fn with_watch(&self, actions: Actions) -> Actions {
-        if self.flags & (flag::ARMED | OTHER_WATCH) == flag::ARMED {
+        if self.flags & (flag::ARMED | SUBSCRIPTION | NO_WATCH) == flag::ARMED {
             return actions; // It is on and stays on.
         }
         let watch = match self.mode() {
@@ -66,7 +71,7 @@ impl Connection {
     #[inline(always)]
     fn set_ready(&mut self) {
         self.set(flag::READY);
-        if matches!(self.mode(), Mode::OneShot | Mode::Optimistic) {
+        if self.has(SUBSCRIPTION) {
             self.clear(flag::ARMED);
         }
         self.reads = 0;
@@ -108,59 +113,69 @@ impl Connection {
         }
     }
 
-    /// `Readable`, and `BufferGranted` at once, for a connection that holds nothing and `may_begin_plainly`. Nothing is
-    /// left to be done about buffers.
+    /// Whether it is one that `begin_plainly` is for: holding nothing, and short of no more than will fit.
+    #[inline(always)]
+    pub(crate) fn may_begin_plainly(&self, capacity: u32) -> bool {
+        self.flags & (flag::ATTACHED | flag::HELD | !flag::PLAIN) == flag::ATTACHED
+            && self.blocked == 0
+            && self.short <= capacity
+    }
+
+    /// `Readable`, and `BufferGranted` at once. Nothing is left to be done about buffers.
     #[inline(always)]
     pub(crate) fn begin_plainly(&mut self, capacity: u32) -> Actions {
         self.set_ready();
         self.set(flag::BUFFER);
         self.capacity = capacity;
-        // Only what it is short of can have made it another than a plain one.
-        if self.short <= capacity { self.with_watch(Action::Recv.into()) } else { self.pending_in_any_state() }
-    }
-
-    /// Whether `begin_plainly` does for it what the tables say.
-    #[inline(always)]
-    pub(crate) fn may_begin_plainly(&self) -> bool {
-        self.is_undisturbed()
+        self.with_watch(Action::Recv.into())
     }
 
     /// `Received` for an undisturbed connection that has room left afterwards; `None`, and nothing is changed, for
-    /// another.
+    /// another. Nothing is left to be done about buffers.
     #[inline(always)]
     pub(crate) fn receive_plainly(&mut self, bytes: u32) -> Option<Actions> {
-        let fits = 0 < bytes && bytes < self.room() && self.has(flag::BUFFER);
-        if !fits || !self.is_undisturbed() || (self.short != 0 && self.is_misfit()) {
+        let level = u64::from(self.level) + u64::from(bytes);
+        let fits = bytes > 0 && level < u64::from(self.capacity);
+        if !fits || !self.has(flag::BUFFER) || !self.is_undisturbed() || (self.short != 0 && self.is_misfit()) {
             return None;
         }
-        self.level += bytes;
-        self.reads = self.reads.saturating_add(1);
-        match self.mode() {
-            Mode::Level | Mode::OneShot => self.clear(flag::READY),
-            Mode::Edge | Mode::Optimistic | Mode::Completion => self.set(flag::READY),
-        }
-        self.short = self.short.saturating_sub(bytes);
-        // While there is something to decode, its budget does not matter.
-        if self.short == 0 {
-            Some(self.with_watch(Action::Demux.into()))
-        } else if self.is_within_budget() {
-            Some(self.pending_if_plain())
+        let (level, short) = (level as u32, self.short.saturating_sub(bytes));
+        let reads = self.reads + u8::from(self.reads < u8::MAX);
+        let is_ready = matches!(self.mode(), Mode::Edge | Mode::Optimistic | Mode::Completion);
+        let action = if short == 0 {
+            Action::Demux.into() // whatever is left of its budget
+        } else if !self.allows(reads) || (!is_ready && level <= u32::from(self.park_bytes)) {
+            return None;
+        } else if is_ready {
+            Action::Recv.into()
         } else {
-            Some(self.pending_in_any_state())
+            Actions::NONE
+        };
+        (self.level, self.short, self.reads) = (level, short, reads);
+        self.clear(flag::READY);
+        if is_ready {
+            self.set(flag::READY);
         }
+        Some(self.with_watch(action))
     }
 
-    /// `Consumed` of all that is buffered, and `BufferReleased` at once, for an undisturbed connection to which nothing is
-    /// left to be received; `None`, and nothing is changed, for another. Nothing is left to be done about buffers.
+    /// Whether it is one that `finish_plainly` is for: this is all it holds, in a buffer, and nothing is left to be
+    /// received.
     #[inline(always)]
-    pub(crate) fn finish_plainly(&mut self, bytes: u32) -> Option<Actions> {
-        let finishes = bytes == self.level && bytes > 0 && !self.has(flag::READY) && self.has(flag::BUFFER);
-        if !finishes || !self.is_undisturbed() {
-            return None;
-        }
+    pub(crate) fn may_finish_plainly(&self, bytes: u32) -> bool {
+        let wanted = flag::ATTACHED | flag::BUFFER;
+        bytes > 0
+            && bytes == self.level
+            && self.flags & (wanted | flag::READY | !flag::PLAIN) == wanted
+            && self.blocked == 0
+    }
+
+    /// `Consumed` of all that is buffered, and `BufferReleased` at once. Nothing is left to be done about buffers.
+    #[inline(always)]
+    pub(crate) fn finish_plainly(&mut self) -> Actions {
         (self.level, self.short, self.capacity) = (0, 0, 0);
         self.clear(flag::HELD);
-        Some(self.with_watch(Actions::NONE))
+        self.with_watch(Actions::NONE)
     }
 }
 
@@ -257,11 +272,10 @@ mod tests {
                 assert_eq!((actions, connection), by_table(before, &[event]), "{before:?}");
                 taken[1] += 1;
             }
-            assert!(before.may_begin_plainly());
-            if !before.has(flag::HELD) {
-                let (asked, _) = by_table(before, &[Event::Readable]);
-                assert!(asked.has(Action::RequestBuffer), "{before:?}");
-                for capacity in 1..=CAPACITY {
+            for capacity in 1..=CAPACITY {
+                if before.may_begin_plainly(capacity) {
+                    let (asked, _) = by_table(before, &[Event::Readable]);
+                    assert!(asked.has(Action::RequestBuffer), "{before:?}");
                     let mut connection = before.clone();
                     let actions = connection.begin_plainly(capacity);
                     let events = [Event::Readable, Event::BufferGranted { capacity }];
@@ -277,20 +291,19 @@ mod tests {
                     Some(actions) => {
                         let events = [Event::Received { bytes }];
                         assert_eq!((actions, connection), by_table(before, &events), "{before:?} {bytes}");
+                        assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{before:?} {bytes}");
                         taken[3] += 1;
                     }
                 }
-                let mut connection = before.clone();
-                match connection.finish_plainly(bytes) {
-                    None => assert_eq!(&connection, before),
-                    Some(actions) => {
-                        let (asked, _) = by_table(before, &[Event::Consumed { bytes }]);
-                        assert!(asked.has(Action::ReleaseBuffer), "{before:?}");
-                        let events = [Event::Consumed { bytes }, Event::BufferReleased];
-                        assert_eq!((actions, connection), by_table(before, &events), "{before:?}");
-                        assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{before:?}");
-                        taken[4] += 1;
-                    }
+                if before.may_finish_plainly(bytes) {
+                    let (asked, _) = by_table(before, &[Event::Consumed { bytes }]);
+                    assert!(asked.has(Action::ReleaseBuffer), "{before:?}");
+                    let mut connection = before.clone();
+                    let actions = connection.finish_plainly();
+                    let events = [Event::Consumed { bytes }, Event::BufferReleased];
+                    assert_eq!((actions, connection), by_table(before, &events), "{before:?}");
+                    assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{before:?}");
+                    taken[4] += 1;
                 }
             }
         });
@@ -313,7 +326,8 @@ mod tests {
         for rare in [flag::CLOSED, flag::WAITING, flag::PAUSED, flag::ENDED, flag::IN_FLIGHT, flag::POISONED] {
             let flags = flag::ATTACHED | flag::BUFFER | rare;
             let mut connection = Connection { flags, level: 1, capacity: CAPACITY, ..Connection::default() };
-            assert_eq!((connection.receive_plainly(1), connection.finish_plainly(1)), (None, None));
+            assert!(connection.receive_plainly(1).is_none() && !connection.may_finish_plainly(1));
+            assert!(!Connection { flags: flags & !flag::BUFFER, ..connection.clone() }.may_begin_plainly(CAPACITY));
             assert_eq!((connection.become_ready_plainly(), connection.sync_plainly(true)), (None, None));
         }
     }

@@ -103,7 +103,7 @@ fn step_plainly(
 ) -> demuxbuf_step {
     let id = ReceiverId::from_bits(receiver);
     let result = with_pool(pool, |receivers| {
-        Ok(short(receivers, id).map(|plain| demuxbuf_step::at(receivers.area_of(id, &plain), plain.actions)))
+        Ok(short(receivers, id).map(|plain| demuxbuf_step::at(receivers.area_of(&plain), plain.actions)))
     });
     match result {
         Ok(Some(step)) => step,

@@ -104,7 +104,7 @@ impl Buffers {
     /// Takes the buffer of this size that was used last: its memory is the most likely to be in a cache. The budget
     /// has room for it, the caller saw to that; then a free id is left, since there are as many as the budget allows.
     /// Returns its units too.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, request: &Request, tenant: u32, state: LeaseState) -> (LeaseId, u32) {
         let Request { token, class, size, is_timed, .. } = *request;
         let list = &mut self.sizes[usize::from(size)];
@@ -117,17 +117,18 @@ impl Buffers {
         (LeaseId::new(index, generation), list.units)
     }
 
-    /// Gives a buffer back; returns its units.
-    #[inline]
-    pub(super) fn put(&mut self, index: u32) -> u32 {
+    /// Gives a buffer back; returns its units, and what was known of it.
+    #[inline(always)]
+    pub(super) fn put(&mut self, index: u32) -> (u32, Lease) {
         let lease = &mut self.table[index as usize];
-        let list = &mut self.sizes[usize::from(lease.size)];
+        let was = *lease;
+        let list = &mut self.sizes[usize::from(was.size)];
         lease.state = LeaseState::Free;
-        lease.generation = lease.generation.next();
+        lease.generation = was.generation.next();
         lease.next = list.free;
         list.free = index;
         self.free_units += list.units;
-        list.units
+        (list.units, was)
     }
 
     pub(super) fn find(&self, lease: LeaseId) -> Option<&Lease> {

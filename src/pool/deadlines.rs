@@ -129,14 +129,15 @@ impl Deadlines {
     }
 
     /// A lease of a tenant begins.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn start(&mut self, index: u32, tenant: u32, units: u32, now_ns: u64) {
         let Some(entry) = self.table.get_mut(index as usize) else {
             return;
         };
-        self.capped.start(index, tenant);
         (entry.granted_ns, entry.progress_ns, entry.progress_bytes, entry.units) = (now_ns, now_ns, 0, units);
-        self.stand_in(index, Stand::Active);
+        entry.stand = Stand::Active;
+        self.capped.start(index, tenant);
+        self.push_active(index);
     }
 
     /// Its holder consumed bytes.
@@ -154,12 +155,23 @@ impl Deadlines {
     /// A lease ends.
     #[inline]
     pub(crate) fn stop(&mut self, index: u32) {
-        if index == self.newest {
-            self.newest = NIL;
-            self.table[index as usize].stand = Stand::Out;
-        } else if self.table.get(index as usize).is_some_and(|entry| entry.stand != Stand::Out) {
+        if self.table.get(index as usize).is_some_and(|entry| entry.stand != Stand::Out) {
             self.leave(index);
         }
+    }
+
+    /// As `stop`, of one that was asked for nothing, or else nothing; says whether it did.
+    #[inline(always)]
+    pub(super) fn stop_plainly(&mut self, index: u32) -> bool {
+        let Some(entry) = self.table.get_mut(index as usize) else {
+            return true;
+        };
+        if entry.stand != Stand::Active {
+            return entry.stand == Stand::Out;
+        }
+        entry.stand = Stand::Out;
+        self.unlink_active(index);
+        true
     }
 
     /// Whether it matters whom the cap of a tenant keeps back.
@@ -298,6 +310,23 @@ impl Deadlines {
         (now_ns - entry.progress_ns >= after_ns).then_some(first)
     }
 
+    #[inline(always)]
+    fn push_active(&mut self, index: u32) {
+        let second = core::mem::replace(&mut self.newest, index);
+        if second != NIL {
+            self.active.push_back(&mut self.table, second);
+        }
+    }
+
+    #[inline(always)]
+    fn unlink_active(&mut self, index: u32) {
+        if index == self.newest {
+            self.newest = NIL;
+        } else {
+            self.active.unlink(&mut self.table, index);
+        }
+    }
+
     /// Of those that are active the one that is idle for longest, or `NIL`.
     fn first_active(&self) -> u32 {
         if self.active.is_empty() { self.newest } else { self.active.head }
@@ -315,12 +344,7 @@ impl Deadlines {
         self.table[index as usize].stand = stand;
         match stand {
             Stand::Out => {}
-            Stand::Active => {
-                let second = core::mem::replace(&mut self.newest, index);
-                if second != NIL {
-                    self.active.push_back(&mut self.table, second);
-                }
-            }
+            Stand::Active => self.push_active(index),
             Stand::Idle => self.idle.push_back(&mut self.table, index),
             Stand::Asked => self.asked.push_back(&mut self.table, index),
             Stand::Expired { cost } => {
@@ -340,8 +364,7 @@ impl Deadlines {
         let stand = self.table[index as usize].stand;
         match stand {
             Stand::Out => {}
-            Stand::Active if index == self.newest => self.newest = NIL,
-            Stand::Active => self.active.unlink(&mut self.table, index),
+            Stand::Active => self.unlink_active(index),
             Stand::Idle => self.idle.unlink(&mut self.table, index),
             Stand::Asked => self.asked.unlink(&mut self.table, index),
             Stand::Expired { cost } => {

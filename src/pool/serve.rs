@@ -195,13 +195,34 @@ impl Pool {
         self.stats.waiting -= 1;
     }
 
-    #[inline(always)]
+    #[inline]
     pub(super) fn take_buffer(&mut self, request: &Request, tenant: u32, state: LeaseState) -> LeaseId {
-        let (lease, units) = self.buffers.take(request, tenant, state);
-        self.classes[usize::from(request.class)].out += units;
-        if self.tenants.took(self.waits.table(), tenant, units) {
+        let lease = self.lend(request, tenant, state);
+        self.limit(tenant);
+        lease
+    }
+
+    #[inline]
+    pub(super) fn put_buffer(&mut self, index: u32) {
+        self.deadlines.stop(index);
+        let tenant = self.take_back(index);
+        self.limit(tenant);
+    }
+
+    /// A tenant has more or less out.
+    #[inline]
+    fn limit(&mut self, tenant: u32) {
+        if self.stats.waiting > 0 && self.tenants.limit(self.waits.table(), tenant) {
             self.note_kept(tenant);
         }
+    }
+
+    /// A buffer is out. Whether that limits those who wait is for the caller to see to.
+    #[inline(always)]
+    pub(super) fn lend(&mut self, request: &Request, tenant: u32, state: LeaseState) -> LeaseId {
+        let (lease, units) = self.buffers.take(request, tenant, state);
+        self.classes[usize::from(request.class)].out += units;
+        self.tenants.took(tenant, units);
         if request.is_timed {
             self.deadlines.start(lease.index(), tenant, units, self.now_ns);
         }
@@ -209,18 +230,14 @@ impl Pool {
         lease
     }
 
+    /// A buffer is back, and its deadline over; returns whose it was. As with `lend`.
     #[inline(always)]
-    pub(super) fn put_buffer(&mut self, index: u32) {
-        let Lease { tenant, class, is_timed, .. } = self.buffers.table()[index as usize];
-        let units = self.buffers.put(index);
+    pub(super) fn take_back(&mut self, index: u32) -> u32 {
+        let (units, Lease { tenant, class, .. }) = self.buffers.put(index);
         self.classes[usize::from(class)].out -= units;
-        if is_timed {
-            self.deadlines.stop(index);
-        }
-        if self.tenants.gave(self.waits.table(), tenant, units) {
-            self.note_kept(tenant);
-        }
+        self.tenants.gave(tenant, units);
         self.stats.gave();
+        tenant
     }
 
     pub(super) fn passed(&self, wait: &Wait) -> u64 {

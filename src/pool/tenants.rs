@@ -130,7 +130,10 @@ struct Rings {
     grants: u64,
 }
 
-/// All tenants of a pool. Tenant 0 is that of requests that name none.
+/// The tenant of requests that name none. What it has out is not counted: nothing limits it.
+const NOBODY: u32 = 0;
+
+/// All tenants of a pool.
 #[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Tenants {
@@ -205,6 +208,7 @@ impl Tenants {
         self.free_if_done(index);
     }
 
+    #[inline]
     fn free_if_done(&mut self, index: u32) {
         let tenant = &mut self.tenants[index as usize];
         if tenant.life == Life::Retiring && tenant.out == 0 && tenant.waiting == 0 && tenant.pinned == 0 {
@@ -276,10 +280,12 @@ impl Tenants {
     }
 
     /// Whether the tenant's cap lets it take so many more units.
-    #[inline]
+    #[inline(always)]
     pub(super) fn may_take(&self, tenant: u32, units: u32) -> bool {
-        let tenant = &self.tenants[tenant as usize];
-        units <= tenant.cap.saturating_sub(tenant.out)
+        tenant == NOBODY || {
+            let tenant = &self.tenants[tenant as usize];
+            units <= tenant.cap.saturating_sub(tenant.out)
+        }
     }
 
     /// Whether the tenant's cap is above so many units, so that it may take them one day.
@@ -361,29 +367,31 @@ impl Tenants {
         self.leave_queue(waits, turn.wait);
     }
 
-    /// A tenant has so many units more out. Returns whether that may change what its limits mean for those who wait.
+    /// A tenant has so many units more out.
     #[inline(always)]
-    pub(super) fn took(&mut self, waits: &[Wait], tenant: u32, units: u32) -> bool {
-        let entry = &mut self.tenants[tenant as usize];
-        entry.out += units;
-        entry.granted += 1;
-        let matters = entry.waiting > 0 && entry.is_limited();
-        if matters {
-            self.place_all(waits, tenant);
+    pub(super) fn took(&mut self, tenant: u32, units: u32) {
+        if tenant != NOBODY {
+            let entry = &mut self.tenants[tenant as usize];
+            entry.out += units;
+            entry.granted += 1;
         }
-        matters
     }
 
-    /// As `took`, with so many units less out.
+    /// A tenant has so many units less out.
     #[inline(always)]
-    pub(super) fn gave(&mut self, waits: &[Wait], tenant: u32, units: u32) -> bool {
-        let entry = &mut self.tenants[tenant as usize];
-        entry.out -= units;
+    pub(super) fn gave(&mut self, tenant: u32, units: u32) {
+        if tenant != NOBODY {
+            self.tenants[tenant as usize].out -= units;
+            self.free_if_done(tenant);
+        }
+    }
+
+    /// What a tenant has out has changed. Returns whether that may change what its limits mean for those who wait.
+    pub(super) fn limit(&mut self, waits: &[Wait], tenant: u32) -> bool {
+        let entry = &self.tenants[tenant as usize];
         let matters = entry.waiting > 0 && entry.is_limited();
         if matters {
             self.place_all(waits, tenant);
-        } else if entry.life == Life::Retiring {
-            self.free_if_done(tenant);
         }
         matters
     }
@@ -398,7 +406,7 @@ impl Tenants {
         in_all: (u32, u32),
     ) -> Result<(), &'static str> {
         // Those who are counted out right and are all that there is leave nothing for the others.
-        let (mut all_out, mut all_waiting) = (0, 0);
+        let (mut all_out, mut all_waiting) = (out(NOBODY), 0);
         for (index, tenant) in (0..).zip(&self.tenants) {
             ensure(tenant.out == 0 || out(index) == tenant.out, "I1: a tenant has out what is counted")?;
             let waits = tenant.waiting == 0 || waiting(index) == tenant.waiting;

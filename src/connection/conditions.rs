@@ -47,16 +47,11 @@ impl Connection {
 
     /// Neither the receives of this turn are used up, nor the host's own budget.
     pub(super) fn is_within_budget(&self) -> bool {
-        self.allows(self.reads) && !self.has(flag::YIELDED)
-    }
-
-    /// Whether so many receives in one turn leave room for another.
-    pub(super) fn allows(&self, reads: u8) -> bool {
         let allowed = match self.reads_per_wake {
             0 => Policy::READS_PER_WAKE_DEFAULT,
             allowed => allowed,
         };
-        reads < allowed
+        self.reads < allowed && !self.has(flag::YIELDED)
     }
 }
 

@@ -9,9 +9,13 @@ use super::{Action, Actions, Connection, Mode, flag};
 
 /// Set in the modes whose watch is over with its first report.
 const SUBSCRIPTION: u32 = (Mode::OneShot as u32 & Mode::Optimistic as u32) << flag::MODE_SHIFT;
+/// Set in the modes that go on receiving until there is nothing.
+const ASKS_AGAIN: u32 = (Mode::Edge as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
 /// Set in the mode without a watch.
 const NO_WATCH: u32 = (Mode::Completion as u32) << flag::MODE_SHIFT;
 
+const _: () = assert!(ASKS_AGAIN & (Mode::Optimistic as u32) << flag::MODE_SHIFT != 0);
+const _: () = assert!(ASKS_AGAIN & (Mode::OneShot as u32) << flag::MODE_SHIFT == 0);
 const _: () = assert!((SUBSCRIPTION | NO_WATCH) >> flag::MODE_SHIFT & (Mode::Level as u32 | Mode::Edge as u32) == 0);
 const _: () = assert!(SUBSCRIPTION & NO_WATCH == 0);
 
@@ -130,33 +134,24 @@ impl Connection {
         self.with_watch(Action::Recv.into())
     }
 
-    /// `Received` for an undisturbed connection that has room left afterwards; `None`, and nothing is changed, for
-    /// another. Nothing is left to be done about buffers.
+    /// `Received` for an undisturbed connection that has room left afterwards and then enough to decode; `None`, and
+    /// nothing is changed, for another. All that is left to do is to decode, whatever is left of its budget.
     #[inline(always)]
     pub(crate) fn receive_plainly(&mut self, bytes: u32) -> Option<Actions> {
+        let wanted = flag::ATTACHED | flag::BUFFER;
+        let is_undisturbed = self.flags & (wanted | !flag::PLAIN) == wanted && self.blocked == 0;
         let level = u64::from(self.level) + u64::from(bytes);
-        let fits = bytes > 0 && level < u64::from(self.capacity);
-        if !fits || !self.has(flag::BUFFER) || !self.is_undisturbed() || (self.short != 0 && self.is_misfit()) {
+        let fits = bytes > 0 && self.short <= bytes && level < u64::from(self.capacity);
+        if !is_undisturbed || !fits {
             return None;
         }
-        let (level, short) = (level as u32, self.short.saturating_sub(bytes));
-        let reads = self.reads + u8::from(self.reads < u8::MAX);
-        let is_ready = matches!(self.mode(), Mode::Edge | Mode::Optimistic | Mode::Completion);
-        let action = if short == 0 {
-            Action::Demux.into() // whatever is left of its budget
-        } else if !self.allows(reads) || (!is_ready && level <= u32::from(self.park_bytes)) {
-            return None;
-        } else if is_ready {
-            Action::Recv.into()
-        } else {
-            Actions::NONE
-        };
-        (self.level, self.short, self.reads) = (level, short, reads);
+        (self.level, self.short) = (level as u32, 0);
+        self.reads += u8::from(self.reads < u8::MAX);
         self.clear(flag::READY);
-        if is_ready {
+        if self.has(ASKS_AGAIN) {
             self.set(flag::READY);
         }
-        Some(self.with_watch(action))
+        Some(self.with_watch(Action::Demux.into()))
     }
 
     /// Whether it is one that `finish_plainly` is for: this is all it holds, in a buffer, and nothing is left to be

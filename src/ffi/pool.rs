@@ -153,6 +153,25 @@ pub(super) fn with_pool<T>(
     unless_poisoned(&pool.poisoned, || body(receivers))
 }
 
+/// As `with_pool`, for who tries another way where it gets nothing: a pool that may not be used is nothing, too.
+#[inline(always)]
+pub(super) fn with_sound_pool<T>(
+    pool: *mut demuxbuf_pool,
+    body: impl FnOnce(&mut Receivers) -> Option<T>,
+) -> Result<Option<T>, i32> {
+    if cfg!(debug_assertions) && check_thread(pool).is_err() {
+        return Ok(None);
+    }
+    // SAFETY: NULL or valid and not shared, as the module asks.
+    match unsafe { pool.as_mut() } {
+        Some(pool) if !pool.poisoned.get() => {
+            let receivers = &mut pool.receivers;
+            unless_poisoned(&pool.poisoned, || Ok(body(receivers)))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// As `with_pool`, for calls that only look.
 pub(super) fn with_pool_ref<T>(
     pool: *const demuxbuf_pool,

@@ -2,7 +2,7 @@
 
 use super::connection::{demuxbuf_connection_info, mask_error};
 use super::pool::{
-    class_of, demuxbuf_pool, size_of_index, status_of, tenant_of, with_own_pool, with_pool, with_pool_ref,
+    class_of, demuxbuf_pool, size_of_index, status_of, tenant_of, with_own_pool, with_pool, with_pool_ref, with_sound_pool,
 };
 use super::status::*;
 use crate::connection::{Action, Actions, Event};
@@ -93,7 +93,7 @@ fn step(
     result.unwrap_or_else(demuxbuf_step::status)
 }
 
-/// The three events of every receive go the short way, if they can.
+/// The three events of every receive go the short way, if they can. The long way says what is wrong, if anything is.
 #[inline(always)]
 fn step_plainly(
     pool: *mut demuxbuf_pool,
@@ -102,10 +102,11 @@ fn step_plainly(
     long: impl FnOnce() -> demuxbuf_step,
 ) -> demuxbuf_step {
     let id = ReceiverId::from_bits(receiver);
-    let result = with_pool(pool, |receivers| {
-        Ok(short(receivers, id).map(|plain| demuxbuf_step::at(receivers.area_of(&plain), plain.actions)))
+    let taken = with_sound_pool(pool, |receivers| {
+        let plain = short(receivers, id)?;
+        Some(demuxbuf_step::at(receivers.area_of(&plain), plain.actions))
     });
-    match result {
+    match taken {
         Ok(Some(step)) => step,
         Ok(None) => long(),
         Err(status) => demuxbuf_step::status(status),

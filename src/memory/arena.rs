@@ -126,16 +126,8 @@ impl Arena {
     /// There is no such buffer: a bug of the caller.
     #[inline]
     pub fn address(&self, index: u32) -> NonNull<u8> {
-        self.block.address(&self.range_of(index))
-    }
-
-    /// As `address`, of the byte at `start` in it.
-    #[cfg(feature = "ffi")]
-    #[inline(always)]
-    pub(crate) fn address_in(&self, index: u32, start: u32) -> NonNull<u8> {
-        let Region { first, bytes, offset, .. } = *self.region_of(index);
-        let at = offset + (index - first) as usize * bytes as usize + start as usize;
-        self.block.address(&(at..at))
+        let start = self.range_of(index).start;
+        self.block.address(&(start..start))
     }
 
     /// Copies part of one buffer to the front of another.

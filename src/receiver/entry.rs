@@ -75,8 +75,8 @@ const _: () = assert!(size_of::<Entry>() <= 48);
 impl Entry {
     /// Whether the handle is that of the receiver which is in this row now, if one is.
     #[inline(always)]
-    fn is_of(&self, id: ReceiverId, tag: u8) -> bool {
-        u32::from(tag) << 24 | self.key & GENERATION_MASK == id.generation
+    fn is_of(&self, id: ReceiverId, tag: u32) -> bool {
+        tag | self.key & GENERATION_MASK == id.generation
     }
 
     #[inline(always)]
@@ -126,7 +126,7 @@ impl Usage {
 /// A receiver that holds and waits for nothing.
 pub(super) struct Idle<'a> {
     entry: &'a mut Entry,
-    usage: &'a mut [Usage],
+    usage: &'a mut Vec<Usage>,
     index: u32,
 }
 
@@ -199,7 +199,8 @@ pub(super) struct Table {
     free_stake: u32,
     len: u32,
     max: u32,
-    tag: u8,
+    /// That of the pool, above the generation of a handle.
+    tag: u32,
 }
 
 impl Table {
@@ -219,7 +220,7 @@ impl Table {
             free_stake: NIL,
             len: 0,
             max: receivers,
-            tag,
+            tag: u32::from(tag) << 24,
         })
     }
 
@@ -261,7 +262,7 @@ impl Table {
 
     pub(super) fn id(&self, index: u32) -> ReceiverId {
         // The pool's tag makes the handles of another pool strangers here.
-        let generation = u32::from(self.tag) << 24 | self.entries[index as usize].key & GENERATION_MASK;
+        let generation = self.tag | self.entries[index as usize].key & GENERATION_MASK;
         ReceiverId { index, generation }
     }
 

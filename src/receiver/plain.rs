@@ -15,10 +15,9 @@ pub(crate) struct Plain {
     area: Area,
 }
 
-/// Part of a buffer; or of none, if it has no bytes.
+/// Where a buffer starts and so many bytes; nowhere, if there are none.
 struct Area {
     buffer: u32,
-    start: u32,
     bytes: u32,
 }
 
@@ -37,10 +36,10 @@ impl Receivers {
         let buffer = pool.grant_plainly(&request, idle.tenant())?;
         let actions = idle.hold(buffer).begin_plainly(bytes);
         self.memory.arena_mut().touch(buffer, |size| pool.free_indexes(size));
-        Some(Plain { actions, area: Area { buffer, start: 0, bytes } })
+        Some(Plain { actions, area: Area { buffer, bytes } })
     }
 
-    /// A connection that holds a buffer has received, and there is room left in it.
+    /// A connection that holds a buffer has received what its decoder can go on with, and there is room left.
     #[inline(always)]
     pub(crate) fn receive_plainly(&mut self, id: ReceiverId, bytes: u32) -> Option<Plain> {
         let mut holder = self.table.find_holder(id)?;
@@ -51,12 +50,7 @@ impl Receivers {
         let (buffer, connection) = (holder.buffer(), holder.connection());
         let actions = connection.receive_plainly(bytes)?;
         self.counts.received_bytes += u64::from(bytes);
-        let level = connection.level();
-        let area = match actions.has(Action::Recv) {
-            true => Area { buffer, start: level, bytes: connection.capacity() - level },
-            false => Area { buffer, start: 0, bytes: level },
-        };
-        Some(Plain { actions, area })
+        Some(Plain { actions, area: Area { buffer, bytes: connection.level() } })
     }
 
     /// All that a connection holds is decoded, nothing more is there to be received, and it gives its buffer back.
@@ -70,14 +64,14 @@ impl Receivers {
         let actions = holder.connection().finish_plainly();
         holder.drop_buffer();
         self.counts.consumed_bytes += u64::from(bytes);
-        Some(Plain { actions, area: Area { buffer: 0, start: 0, bytes: 0 } })
+        Some(Plain { actions, area: Area { buffer: 0, bytes: 0 } })
     }
 
     /// Where the host goes on, for C: an address and a length, as [`area`](Receivers::area).
     #[cfg(feature = "ffi")]
     #[inline(always)]
     pub(crate) fn area_of(&self, plain: &Plain) -> Option<(NonNull<u8>, u32)> {
-        let Area { buffer, start, bytes } = plain.area;
-        (bytes > 0).then(|| (self.memory.arena().address_in(buffer, start), bytes))
+        let Area { buffer, bytes } = plain.area;
+        (bytes > 0).then(|| (self.memory.arena().address(buffer), bytes))
     }
 }

@@ -225,6 +225,7 @@ impl Connection {
         let plainly = match event {
             Event::Readable => self.become_ready_plainly(),
             Event::Sync { level: 0, capacity: 0, blocked: 0, short: false, armed } => self.sync_plainly(armed),
+            Event::Done { actions } if actions == Action::WantRecv as u32 => self.arm_plainly(),
             _ => None,
         };
         if let Some(actions) = plainly {

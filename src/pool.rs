@@ -214,6 +214,12 @@ impl Pool {
         Some(self.lend(request, tenant, LeaseState::Leased).index())
     }
 
+    /// The buffer that the next to be granted one of this size will have.
+    #[inline(always)]
+    pub(crate) fn next_buffer(&self, size: u8) -> Option<u32> {
+        self.buffers.next(size)
+    }
+
     /// As `release_at` while nobody waits and nobody asked for it, or else nothing; says whether it did.
     #[inline(always)]
     pub(crate) fn release_plainly(&mut self, buffer: u32) -> bool {

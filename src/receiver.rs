@@ -50,7 +50,7 @@ pub use config::{ConfigError, ReceiversConfig};
 pub use error::ReceiverError;
 pub use types::{Granted, Handover, ReceiverInfo, ReceiverStats};
 
-use crate::connection::{Actions, Connection, Event};
+use crate::connection::{Action, Actions, Connection, Event};
 use crate::memory::{Memory, SLOT_BYTES};
 use crate::pool::{LeaseId, Outcome, Pool, Request, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo};
 #[cfg(feature = "ffi")]
@@ -192,6 +192,7 @@ impl Receivers {
             Event::Readable => self.begin_plainly(id),
             Event::Received { bytes } => self.receive_plainly(id, bytes),
             Event::Consumed { bytes } => self.finish_plainly(id, bytes),
+            Event::Done { actions } if actions == Action::WantRecv as u32 => self.arm_plainly(id),
             _ => None,
         };
         match plain {

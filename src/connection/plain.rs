@@ -59,11 +59,8 @@ impl Connection {
         if self.flags & (flag::ARMED | SUBSCRIPTION | NO_WATCH) == flag::ARMED {
             return actions; // It is on and stays on.
         }
-        let watch = match self.mode() {
-            Mode::Level | Mode::Edge => true,
-            Mode::OneShot | Mode::Optimistic => !self.has(flag::READY),
-            Mode::Completion => false,
-        };
+        let is_over = self.has(SUBSCRIPTION) && self.has(flag::READY);
+        let watch = !self.has(NO_WATCH) && !is_over;
         match (watch, self.has(flag::ARMED)) {
             (true, false) => actions | Action::WantRecv,
             (false, true) => actions | Action::StopRecv,
@@ -100,13 +97,11 @@ impl Connection {
         }
         (self.level, self.short, self.capacity) = (0, 0, 0);
         self.clear(flag::HELD | flag::ARMED);
-        match self.mode() {
-            Mode::Level | Mode::Edge if armed => self.set(flag::ARMED),
-            Mode::OneShot | Mode::Optimistic if armed => {
-                self.set(flag::ARMED);
+        if armed && !self.has(NO_WATCH) {
+            self.set(flag::ARMED);
+            if self.has(SUBSCRIPTION) {
                 self.clear(flag::READY);
             }
-            _ => {}
         }
         if !self.has(flag::READY) {
             Some(self.with_watch(Actions::NONE))
@@ -115,6 +110,18 @@ impl Connection {
         } else {
             Some(self.pending_in_any_state())
         }
+    }
+
+    /// `Done(WantRecv)` for an undisturbed connection that holds nothing and has nothing to receive, and nothing is left to
+    /// do; `None`, and nothing is changed, for another.
+    #[inline(always)]
+    pub(crate) fn arm_plainly(&mut self) -> Option<Actions> {
+        let others = flag::HELD | flag::READY | flag::ARMED | NO_WATCH | !flag::PLAIN;
+        if self.flags & (flag::ATTACHED | others) != flag::ATTACHED || self.blocked != 0 {
+            return None;
+        }
+        self.set(flag::ARMED);
+        Some(Actions::NONE)
     }
 
     /// Whether it is one that `begin_plainly` is for: holding nothing, and short of no more than will fit.
@@ -202,8 +209,7 @@ mod tests {
     }
 
     /// Of which the last two leave nothing of the budget.
-    const READS: [u8; 5] =
-        [0, 1, Policy::READS_PER_WAKE_DEFAULT - 1, Policy::READS_PER_WAKE_DEFAULT, u8::MAX];
+    const READS: [u8; 5] = [0, 1, Policy::READS_PER_WAKE_DEFAULT - 1, Policy::READS_PER_WAKE_DEFAULT, u8::MAX];
 
     /// Those of them that are plain.
     fn for_each_plain(mut look: impl FnMut(&Connection)) {
@@ -250,7 +256,7 @@ mod tests {
             events.iter().for_each(|&event| connection.take_in(event).expect("the event makes sense"));
             (connection.pending_in_any_state(), connection)
         };
-        let mut taken = [0; 5];
+        let mut taken = [0; 6];
         for_each_undisturbed(|before| {
             let mut connection = before.clone();
             match connection.become_ready_plainly() {
@@ -266,6 +272,17 @@ mod tests {
                 let event = Event::Sync { level: 0, capacity: 0, blocked: 0, short: false, armed };
                 assert_eq!((actions, connection), by_table(before, &[event]), "{before:?}");
                 taken[1] += 1;
+            }
+            let mut connection = before.clone();
+            match connection.arm_plainly() {
+                None => assert_eq!(&connection, before),
+                Some(actions) => {
+                    let (asked, _) = by_table(before, &[]);
+                    assert_eq!(asked, Action::WantRecv.into(), "{before:?}");
+                    let event = Event::done(Action::WantRecv);
+                    assert_eq!((actions, connection), by_table(before, &[event]), "{before:?}");
+                    taken[5] += 1;
+                }
             }
             for capacity in 1..=CAPACITY {
                 if before.may_begin_plainly(capacity) {
@@ -307,13 +324,16 @@ mod tests {
         let of_each = 5 * reads * 8;
         let shorts = |level| CAPACITY - level + 1;
         let fitting = (0..CAPACITY).map(shorts).sum::<u32>();
-        let received = (0..CAPACITY).map(|level| shorts(level) * (CAPACITY - level - 1)).sum::<u32>();
         assert_eq!(taken[0], of_each * (all + CAPACITY * all + 2 * fitting));
         assert_eq!(taken[1], of_each * (all + 3 * CAPACITY * all) * 2);
-        assert_eq!(taken[2], of_each * all * CAPACITY);
-        assert_eq!(taken[3], of_each * 2 * received);
+        assert_eq!(taken[2], of_each * (1..=CAPACITY).map(|capacity| capacity + 1).sum::<u32>());
+        // With a slot beside the buffer or not; short of no more than came.
+        let rooms = (0..CAPACITY).map(|level| 1..CAPACITY - level);
+        assert_eq!(taken[3], of_each * 2 * rooms.flatten().map(|bytes| bytes + 1).sum::<u32>());
         // Not ready, and full of anything but nothing.
         assert_eq!(taken[4], of_each / 2 * 2 * (CAPACITY - 1) * all);
+        // Neither ready nor armed, and not of a completion host.
+        assert_eq!(taken[5], of_each / 4 / 5 * 4 * all);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! One connection bound to a pool: the convenient way in for C.
 
-use super::connection::{demuxbuf_connection_info, mask_error};
+use super::connection::{DEMUXBUF_WANT_RECV, demuxbuf_connection_info, mask_error};
 use super::pool::{
-    class_of, demuxbuf_pool, size_of_index, status_of, tenant_of, with_own_pool, with_pool, with_pool_ref, with_sound_pool,
+    class_of, demuxbuf_pool, size_of_index, status_of, tenant_of, with_own_pool, with_pool, with_pool_ref,
+    with_sound_pool,
 };
 use super::status::*;
 use crate::connection::{Action, Actions, Event};
@@ -474,7 +475,11 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
     receiver: u64,
     actions: u32,
 ) -> demuxbuf_step {
-    report(pool, receiver, Event::Done { actions })
+    let arm = |receivers: &mut Receivers, id| match actions {
+        DEMUXBUF_WANT_RECV => receivers.arm_plainly(id),
+        _ => None,
+    };
+    step_plainly(pool, receiver, arm, || report(pool, receiver, Event::Done { actions }))
 }
 
 /// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what

@@ -145,11 +145,17 @@ impl Arena {
     /// buffers that `free` names for each size, those used last first, give their pages back.
     ///
     /// Cost: nothing with one size. Else O(1), and one system call for each buffer that gives back; it was touched first.
-    #[inline(always)] // it is nothing with one size
+    #[inline] // it is nothing with one size
     pub fn touch<F: Iterator<Item = u32>>(&mut self, index: u32, free: impl Fn(u8) -> F) {
-        if !self.touched.is_empty() && !self.is_touched(index) {
+        if !self.is_there(index) {
             self.touch_first(index, free);
         }
+    }
+
+    /// Whether a buffer's pages count as there already, so that `touch` does nothing.
+    #[inline(always)]
+    pub(crate) fn is_there(&self, index: u32) -> bool {
+        self.touched.is_empty() || self.is_touched(index)
     }
 
     fn touch_first<F: Iterator<Item = u32>>(&mut self, index: u32, free: impl Fn(u8) -> F) {

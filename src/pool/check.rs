@@ -137,7 +137,7 @@ mod tests {
             (|pool| pool.classes[0].cap = 5, "a class never has more out than its cap"),
             (|pool| pool.classes[0].reserve = 0, "I3: no buffer is free that a waiter may take"),
             (|pool| pool.waits.table_mut()[0].passed = pool.passed_max(0) + 1, "I6: at most W grants pass a waiter"),
-            (|pool| pool.buffers.lease_mut(1).tenant = 1, "I1: a tenant has out what is counted"),
+            (|pool| pool.buffers.lease_mut(1).tenant = 1, "what the tenants have out and wait for is all"),
             (|pool| pool.waits.table_mut()[1].tenant = 1, "I2: a tenant waits for what is counted"),
         ]);
     }

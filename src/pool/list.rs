@@ -35,6 +35,7 @@ impl<const RING: usize> List<RING> {
         self.head == NIL
     }
 
+    #[inline]
     pub(super) fn push_back<T: Linked<RING>>(&mut self, table: &mut [T], index: u32) {
         *table[index as usize].links_mut() = Links { next: NIL, prev: self.tail };
         match self.tail {
@@ -45,6 +46,7 @@ impl<const RING: usize> List<RING> {
         self.len += 1;
     }
 
+    #[inline]
     pub(super) fn unlink<T: Linked<RING>>(&mut self, table: &mut [T], index: u32) {
         let Links { next, prev } = *table[index as usize].links();
         match prev {

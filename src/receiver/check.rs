@@ -116,7 +116,7 @@ mod tests {
                 |receivers| tell(receivers, 0, Event::WouldBlock),
                 |receivers| {
                     let granted = receivers.table.granted(0).expect("it was granted one");
-                    receivers.table.hold_buffer(2, granted, 0);
+                    receivers.table.set_place(2, Place::Buffer(granted));
                 },
             ],
         );
@@ -134,7 +134,7 @@ mod tests {
                 |receivers| _ = receivers.table.set_place(0, Place::Nowhere),
                 |receivers| _ = receivers.table.set_place(1, Place::Nowhere),
                 |receivers| _ = receivers.table.set_place(1, receivers.table.place(2)),
-                |receivers| receivers.table.hold_buffer(2, buffer(receivers), 0),
+                |receivers| _ = receivers.table.set_place(2, Place::Buffer(buffer(receivers))),
             ],
         );
     }

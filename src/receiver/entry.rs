@@ -137,6 +137,11 @@ impl<'a> Idle<'a> {
     }
 
     #[inline(always)]
+    pub(super) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.entry.connection
+    }
+
+    #[inline(always)]
     pub(super) fn class(&self) -> u8 {
         self.entry.class()
     }
@@ -269,7 +274,11 @@ impl Table {
     #[inline]
     pub(super) fn find(&self, id: ReceiverId) -> Result<u32, ReceiverError> {
         let entry = self.entries.get(id.index as usize).ok_or(ReceiverError::Stale)?;
-        if entry.is_of(id, self.tag) && entry.connection.is_attached() { Ok(id.index) } else { Err(ReceiverError::Stale) }
+        if entry.is_of(id, self.tag) && entry.connection.is_attached() {
+            Ok(id.index)
+        } else {
+            Err(ReceiverError::Stale)
+        }
     }
 
     #[inline]
@@ -493,16 +502,24 @@ mod tests {
         table
     }
 
+    fn idle_tenant(table: &mut Table, row: u32) -> Option<u32> {
+        let id = table.id(row);
+        table.find_idle(id).map(|idle| idle.tenant())
+    }
+
     #[test]
     fn who_holds_and_waits_for_nothing_takes_up_no_more_than_its_row() {
         let mut table = table();
-        table.hold_buffer(0, 1, 5);
+        let ids = [0, 1].map(|row| table.id(row));
+        table.find_idle(ids[0]).expect("it holds nothing").hold(1);
         table.set_place(1, Place::Buffer(0));
-        assert_eq!(table.drop_buffer(0), 1);
+        let holder = table.find_holder(ids[0]).expect("it holds a buffer");
+        assert_eq!((holder.buffer(), holder.start()), (1, 0));
+        holder.drop_buffer();
         assert_eq!(table.set_place(1, Place::Nowhere), Place::Buffer(0));
         table.set_wait(0, None);
-        assert_eq!((table.idle_tenant(0), table.idle_tenant(1), table.stakes.len()), (Some(5), Some(6), 0));
-        assert_eq!((table.class(0), table.holder(0), table.holder(1)), (15, None, None));
+        assert_eq!([0, 1].map(|row| idle_tenant(&mut table, row)), [Some(5), Some(6)]);
+        assert_eq!((table.stakes.len(), table.class(0), table.holder(0), table.holder(1)), (0, 15, None, None));
 
         // With a stake, and without it again.
         let slot = Place::Slot(SlotIndex::from_number(9));
@@ -510,27 +527,40 @@ mod tests {
             table.set_place(0, place);
             table.set_wait(0, wait);
             assert_eq!((table.place(0), table.wait(0), table.tenant(0)), (place, wait, 5));
-            assert_eq!((table.idle_tenant(0), table.stakes.len()), (None, 1));
+            assert_eq!((idle_tenant(&mut table, 0), table.stakes.len()), (None, 1));
             table.set_place(0, Place::Nowhere);
             table.set_wait(0, None);
-            assert_eq!(table.idle_tenant(0), Some(5));
+            assert_eq!(idle_tenant(&mut table, 0), Some(5));
         }
     }
 
     #[test]
     fn who_holds_a_buffer_and_waits_for_another_does_not_hold_only_one() {
         let mut table = table();
-        assert!(!table.holds_only_buffer(0));
-        table.hold_buffer(0, 1, 5);
-        assert!(table.holds_only_buffer(0) && table.idle_tenant(0).is_none());
+        let id = table.id(0);
+        let holds_only_buffer = |table: &mut Table| table.find_holder(id).is_some();
+        assert!(!holds_only_buffer(&mut table));
+        table.find_idle(id).expect("it holds nothing").hold(1);
+        assert!(holds_only_buffer(&mut table) && idle_tenant(&mut table, 0).is_none());
         table.set_wait(0, Some(3));
-        assert!(!table.holds_only_buffer(0));
+        assert!(!holds_only_buffer(&mut table));
         table.set_wait(0, None);
         table.set_granted(0, Some(0));
-        assert!(!table.holds_only_buffer(0));
+        assert!(!holds_only_buffer(&mut table));
         table.set_granted(0, None);
-        assert!(table.holds_only_buffer(0));
+        assert!(holds_only_buffer(&mut table));
         table.set_place(0, Place::Slot(SlotIndex::from_number(9)));
-        assert!(!table.holds_only_buffer(0));
+        assert!(!holds_only_buffer(&mut table));
+    }
+
+    #[test]
+    fn strangers_are_not_found() {
+        let mut table = Table::new(2, 2, 9).expect("there is memory");
+        assert_eq!(table.insert(Connection::default(), 0, 0), Ok(0));
+        let known = table.id(0);
+        let strangers = [1 << 32, 1 << 55, 1 << 56, 1 << 63, 1].map(|bit| ReceiverId::from_bits(known.to_bits() ^ bit));
+        assert!(table.find_idle(known).is_some() && strangers.iter().all(|&id| table.find_idle(id).is_none()));
+        table.set_place(0, Place::Buffer(1));
+        assert!(table.find_holder(known).is_some() && strangers.iter().all(|&id| table.find_holder(id).is_none()));
     }
 }

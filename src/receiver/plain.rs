@@ -3,7 +3,7 @@
 //! What `step` does for these in several rounds is done here in one; whatever is not that simple is left to it, unchanged.
 
 use super::{ReceiverId, Receivers};
-use crate::connection::{Action, Actions};
+use crate::connection::Actions;
 use crate::pool::Request;
 #[cfg(feature = "ffi")]
 use core::ptr::NonNull;
@@ -12,10 +12,12 @@ use core::ptr::NonNull;
 pub(crate) struct Plain {
     pub(crate) actions: Actions,
     /// Where the host goes on.
+    #[cfg_attr(not(feature = "ffi"), allow(dead_code, reason = "only C is told where"))]
     area: Area,
 }
 
 /// Where a buffer starts and so many bytes; nowhere, if there are none.
+#[cfg_attr(not(feature = "ffi"), allow(dead_code, reason = "only C is told where"))]
 struct Area {
     buffer: u32,
     bytes: u32,
@@ -33,9 +35,11 @@ impl Receivers {
             return None;
         }
         let request = Request { token: id.index().into(), tenant: None, class, size, is_timed: true };
+        if !self.memory.arena().is_there(pool.next_buffer(size)?) {
+            return None;
+        }
         let buffer = pool.grant_plainly(&request, idle.tenant())?;
         let actions = idle.hold(buffer).begin_plainly(bytes);
-        self.memory.arena_mut().touch(buffer, |size| pool.free_indexes(size));
         Some(Plain { actions, area: Area { buffer, bytes } })
     }
 
@@ -64,6 +68,13 @@ impl Receivers {
         let actions = holder.connection().finish_plainly();
         holder.drop_buffer();
         self.counts.consumed_bytes += u64::from(bytes);
+        Some(Plain { actions, area: Area { buffer: 0, bytes: 0 } })
+    }
+
+    /// A connection that holds nothing is watched again.
+    #[inline(always)]
+    pub(crate) fn arm_plainly(&mut self, id: ReceiverId) -> Option<Plain> {
+        let actions = self.table.find_idle(id)?.connection_mut().arm_plainly()?;
         Some(Plain { actions, area: Area { buffer: 0, bytes: 0 } })
     }
 

@@ -287,6 +287,7 @@ impl Connection {
     }
 
     /// The most bytes one receive may bring now: the room of what is held while `Recv` is pending, else 0.
+    #[inline]
     pub fn recv_max(&self) -> u32 {
         if self.pending().has(Action::Recv) { self.room() } else { 0 }
     }

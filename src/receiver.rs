@@ -241,7 +241,8 @@ impl Receivers {
     #[inline]
     pub fn data(&self, id: ReceiverId) -> Result<&[u8], ReceiverError> {
         let index = self.table.find(id)?;
-        Ok(&self.held(index)[self.content(index)])
+        let (level, (held, start)) = (self.table.connection(index).level() as usize, self.held(index));
+        Ok(&held[start..start + level])
     }
 
     /// As [`data`](Receivers::data), for decoders that work in place.
@@ -251,8 +252,9 @@ impl Receivers {
     /// The handle is stale or foreign.
     pub fn data_mut(&mut self, id: ReceiverId) -> Result<&mut [u8], ReceiverError> {
         let index = self.table.find(id)?;
-        let content = self.content(index);
-        Ok(&mut self.held_mut(index)[content])
+        let level = self.table.connection(index).level() as usize;
+        let (held, start) = self.held_mut(index);
+        Ok(&mut held[start..start + level])
     }
 
     /// Where to receive now: exactly `recv_max()` bytes, none unless `Recv` is pending.
@@ -270,11 +272,11 @@ impl Receivers {
         if room == 0 {
             return Ok(&mut []);
         }
-        if let Place::Buffer(buffer) = self.table.place(index) {
-            self.compact(index, buffer);
-        }
         let level = self.table.connection(index).level() as usize;
-        Ok(&mut self.held_mut(index)[level..level + room])
+        if self.table.start(index) > 0 {
+            self.move_to_front(index);
+        }
+        Ok(&mut self.held_mut(index).0[level..level + room])
     }
 
     /// Where the next receive goes, if `Recv` is pending, or else what is buffered, for C: an address and a length,
@@ -286,8 +288,8 @@ impl Receivers {
             Place::Nowhere => return None,
             Place::Slot(slot) => (self.memory.slots().address(slot), 0),
             Place::Buffer(buffer) => {
-                if is_receive {
-                    self.compact(index, buffer);
+                if is_receive && self.table.start_in(buffer) > 0 {
+                    self.move_to_front(index);
                 }
                 (self.memory.arena().address(buffer), self.table.start_in(buffer))
             }

@@ -82,6 +82,7 @@ impl Arena {
     }
 
     /// Size of the buffers of one kind, in bytes; 0 if there are none.
+    #[inline]
     pub fn buffer_bytes(&self, size: u8) -> u32 {
         self.regions.get(usize::from(size)).map_or(0, |region| region.bytes)
     }
@@ -106,6 +107,7 @@ impl Arena {
     /// # Panics
     ///
     /// There is no such buffer: a bug of the caller.
+    #[inline]
     pub fn buffer(&self, index: u32) -> &[u8] {
         self.block.slice(self.range_of(index))
     }
@@ -115,6 +117,7 @@ impl Arena {
     /// # Panics
     ///
     /// There is no such buffer: a bug of the caller.
+    #[inline]
     pub fn buffer_mut(&mut self, index: u32) -> &mut [u8] {
         self.block.slice_mut(self.range_of(index))
     }

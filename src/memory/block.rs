@@ -60,6 +60,7 @@ impl Block {
     }
 
     /// The bytes of a range. What nobody has written yet is zero.
+    #[inline]
     pub(super) fn slice(&self, range: Range<usize>) -> &[u8] {
         let at = self.address(&range);
         // SAFETY: `address` checks that the range lies inside the allocation, which is initialised and lives as long as
@@ -68,6 +69,7 @@ impl Block {
     }
 
     /// As `slice`, for writing.
+    #[inline]
     pub(super) fn slice_mut(&mut self, range: Range<usize>) -> &mut [u8] {
         let at = self.address(&range);
         // SAFETY: as in `slice`; `self` is not shared.

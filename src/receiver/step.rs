@@ -355,16 +355,12 @@ impl Receivers {
         }
     }
 
-    /// Moves what is buffered to the front.
-    #[inline]
-    pub(super) fn compact(&mut self, index: u32, buffer: u32) {
-        if self.table.start_in(buffer) > 0 {
-            self.move_to_front(index, buffer);
-        }
-    }
-
+    /// Moves what a buffer holds to its front.
     #[cold]
-    fn move_to_front(&mut self, index: u32, buffer: u32) {
+    pub(super) fn move_to_front(&mut self, index: u32) {
+        let Place::Buffer(buffer) = self.table.place(index) else {
+            return;
+        };
         let content = self.content(index);
         self.table.set_start(buffer, 0);
         if !content.is_empty() {
@@ -386,21 +382,25 @@ impl Receivers {
         start..start + self.table.connection(index).level() as usize
     }
 
+    /// The memory that is held, and where the content starts in it.
     #[inline]
-    pub(super) fn held(&self, index: u32) -> &[u8] {
+    pub(super) fn held(&self, index: u32) -> (&[u8], usize) {
         match self.table.place(index) {
-            Place::Nowhere => &[],
-            Place::Slot(slot) => self.memory.slots().slot(slot),
-            Place::Buffer(buffer) => self.memory.arena().buffer(buffer),
+            Place::Nowhere => (&[], 0),
+            Place::Slot(slot) => (self.memory.slots().slot(slot), 0),
+            Place::Buffer(buffer) => (self.memory.arena().buffer(buffer), self.table.start_in(buffer) as usize),
         }
     }
 
     #[inline]
-    pub(super) fn held_mut(&mut self, index: u32) -> &mut [u8] {
+    pub(super) fn held_mut(&mut self, index: u32) -> (&mut [u8], usize) {
         match self.table.place(index) {
-            Place::Nowhere => &mut [],
-            Place::Slot(slot) => self.memory.slots_mut().slot_mut(slot),
-            Place::Buffer(buffer) => self.memory.arena_mut().buffer_mut(buffer),
+            Place::Nowhere => (&mut [], 0),
+            Place::Slot(slot) => (self.memory.slots_mut().slot_mut(slot), 0),
+            Place::Buffer(buffer) => {
+                let start = self.table.start_in(buffer) as usize;
+                (self.memory.arena_mut().buffer_mut(buffer), start)
+            }
         }
     }
 

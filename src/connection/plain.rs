@@ -1,9 +1,9 @@
-//! The short way through the tables for a *plain* connection: one in none of the states that few ever are in. It waits
-//! for nothing, nobody asks it for anything, nothing ended, nothing is blocked or full, and its budget is not used up. It
-//! may hold a buffer or a slot, be ready, and be short of bytes that the buffer has room for.
+//! The short way through the tables for an *undisturbed* connection: one in none of the states that few ever are in. It
+//! waits for nothing, nobody asks it for anything, nothing ended, nothing is blocked or full. It may hold a buffer or a
+//! slot, be ready, and be short of bytes. A *plain* one has room for these, and something left of its budget.
 //!
-//! Nearly every receive begins and ends plain. What the tables of events and actions come to for it is written out here;
-//! the tests compare the two for all plain connections.
+//! Nearly every receive begins and ends so. What the tables of events and actions come to for it is written out here;
+//! the tests compare the two for all undisturbed connections.
 
 use super::{Action, Actions, Connection, Mode, flag};
 
@@ -21,7 +21,7 @@ const _: () = assert!(SUBSCRIPTION & NO_WATCH == 0);
 
 impl Connection {
     #[inline(always)]
-    pub(crate) fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.is_undisturbed() && (self.short == 0 || !self.is_misfit()) && self.is_within_budget()
     }
 

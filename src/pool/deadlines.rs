@@ -445,7 +445,10 @@ mod tests {
             Stand::Out
         ]));
         assert!(is_sound(&one_pair_of_each()));
-        let broken: [fn(&mut Deadlines); 11] = [
+        let broken: [fn(&mut Deadlines); 14] = [
+            |deadlines| deadlines.newest = NIL,
+            |deadlines| deadlines.newest = 4,
+            |deadlines| deadlines.newest = 3,
             |deadlines| deadlines.leave(3),
             |deadlines| deadlines.start(6, 0, 1, 20),
             |deadlines| deadlines.table[4].progress_ns += 1,

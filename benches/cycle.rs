@@ -71,11 +71,12 @@ const fn one_shot(way: Way) -> Way {
     Way { is_one_shot: true, ..way }
 }
 
-const WAYS: [Way; 12] = [
+const WAYS: [Way; 13] = [
     by_hand("(a) C, list and queues of each thread", "per_thread"),
     by_hand("(b) C, one lock", "one_lock"),
     by_hand("(c) C, malloc and free", "malloc"),
     by_hand("(d) C, a buffer for each connection", "own"),
+    Way { calls: Some(3), ..by_hand("(e) C, as (d), behind calls that check", "border") },
     Way { title: "receivers, Rust", calls: Some(3), is_one_shot: false, code: Code::Rust },
     through_c("receivers, C, static library", 3, "receiver", Linking::Static),
     through_c("receivers, C, shared library", 3, "receiver", Linking::Shared),

@@ -253,9 +253,7 @@ impl Receivers {
 
     /// Gives back a buffer that the receiver holds no more; whoever waits for a larger one does not need it now.
     pub(super) fn leave_buffer(&mut self, index: u32, buffer: u32) {
-        if !self.table.connection(index).is_waiting() {
-            self.cancel_wait(index);
-        }
+        self.cancel_wait(index);
         self.pool.release_at(buffer);
     }
 

@@ -77,6 +77,7 @@ impl Program {
             "main",
             "crew",
             "options",
+            "budget",
             "loop",
             "relay",
             "transfer",

@@ -461,6 +461,45 @@ fn the_text_says_the_same_as_the_json() {
     }
 }
 
+/// What a relay with these options has reserved: buffers, slots, and the bytes of both.
+fn reserved(options: &[&str]) -> (u64, u64, u64) {
+    let relay = Relay::start("127.0.0.1:1".parse().expect("an address"), options);
+    let stats = relay.stop();
+    (stats.get("buffers"), stats.get("slots"), stats.get("memory_bytes"))
+}
+
+#[test]
+fn memory_is_divided_as_the_options_say() {
+    // As many buffers as fit with their slots, whatever is not needed goes to slots: never more than was allowed.
+    for options in
+        ["", "--threads 3", "--park 64", "--park 0", "--slot-percent 10", "--slot-percent 0 --buffer-size 512"]
+    {
+        let options: Vec<_> = options.split_whitespace().chain(["--connections", "500"]).collect();
+        for kib in [700, 1500, 20_000] {
+            let (buffers, slots, bytes) = reserved(&[&options[..], &["--memory-kib", &kib.to_string()]].concat());
+            let with = |buffers: u64| reserved(&[&options[..], &["--buffers", &buffers.to_string()]].concat());
+            let (_, slots_without, bytes_without) = with(buffers);
+            let (_, _, bytes_of_more) = with(buffers + 1);
+            // A slot of each size on each thread is less than one whole.
+            let room = 3 * (256 + 1024 + 4096);
+            let about = format!("{options:?} of {kib}: {buffers} buffers, {slots} slots, {bytes} bytes");
+            assert!(bytes <= kib * 1024 && bytes_of_more + room > kib * 1024, "{about}, {bytes_of_more} with one more");
+            assert!(slots >= slots_without && bytes >= bytes_without, "{about}, {bytes_without} without");
+        }
+    }
+    // The slots of 64 bytes, one buffer, and two of 256 in what is left.
+    assert_eq!(reserved(&["--connections", "100", "--memory-kib", "29"]), (1, 200 + 2, 64 * 200 + 16384 + 2 * 256));
+    assert_eq!(
+        reserved(&["--connections", "100", "--buffers", "10", "--slot-percent", "5", "--park", "256"]).1,
+        200 + 32
+    );
+    let backend = ["--backend", "127.0.0.1:1", "--connections", "100"];
+    let message = refused_with(&[&backend[..], &["--memory-kib", "28"]].concat());
+    assert!(message.contains("--memory-kib is \"28\"; allowed is a number from 29 on"), "{message}");
+    let message = refused_with(&[&backend[..], &["--memory-kib", "64", "--buffers", "2"]].concat());
+    assert!(message.contains("--buffers is \"2\"; allowed is none with --memory-kib"), "{message}");
+}
+
 fn refused_with(arguments: &[&str]) -> String {
     let Output { status, stderr, .. } = command().args(arguments).output().expect("the relay starts");
     assert_eq!(status.code(), Some(2), "{arguments:?}");
@@ -476,6 +515,8 @@ fn a_wrong_command_line_is_refused_with_what_is_allowed() {
         ("--buffers", "many", "from 1 to 1000000"),
         ("--buffer-size", "100", "a multiple of 64 from 64 to 16777216"),
         ("--park", "4097", "from 0 to 4096"),
+        ("--memory-kib", "0", "from 1 to 4294967295"),
+        ("--slot-percent", "101", "from 0 to 100"),
         ("--tenant", "port", "none, listener or address"),
         ("--tenants", "0", "from 1 to 1000000"),
         ("--class-reserve", "64", "from 0 to 63"),

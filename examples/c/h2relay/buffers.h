@@ -75,7 +75,8 @@ struct buffers_kind {
 
 struct buffers {
     const struct buffers_kind *kind;
-    demuxbuf_pool *pool;    /* only for the pool */
+    demuxbuf_pool *pool;    /* only for the pool, as the next */
+    bool is_shared;         /* by several threads */
     demuxbuf_policy policy; /* only for static buffers, as all below */
     uint32_t buffer_bytes;
     demuxbuf_pool_stats stats;

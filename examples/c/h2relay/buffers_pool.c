@@ -1,6 +1,9 @@
 #include "buffers.h"
 
+#include "budget.h"
+
 #include <stdio.h>
+#include <string.h>
 
 static bool attach(struct inlet *inlet, uint32_t class_index, void *token)
 {
@@ -105,7 +108,8 @@ static uint64_t passed_max(struct buffers *buffers)
 
 static bool poll_wake(struct buffers *buffers, uint32_t *thread)
 {
-    return demuxbuf_pool_poll_wake(buffers->pool, thread) == DEMUXBUF_OK;
+    /* In each turn: not even asked where there is nobody else. */
+    return buffers->is_shared && demuxbuf_pool_poll_wake(buffers->pool, thread) == DEMUXBUF_OK;
 }
 
 static void get_stats(struct buffers *buffers, demuxbuf_pool_stats *stats)
@@ -134,28 +138,14 @@ static const struct buffers_kind POOL = {
     .close = close_pool,
 };
 
-/* Each size of slot that is needed for the largest residue may take as much memory as the buffers do, over all threads:
-   what is parked when all are full finds a slot, if the threads have about as much to park, and memory stays within a
-   small multiple of the buffers'. None is larger than a buffer, which has to take back what a slot holds. */
 static void set_parking(demuxbuf_pool_config *config, const struct options *options)
 {
-    static const uint32_t SLOT_BYTES[] = {256, 1024, 4096};
-    uint32_t smaller_bytes = 64;
-    if (options->park_bytes == 0) {
-        config->lifeline = 0;
-        config->slots = 0;
-    }
+    struct slots slots = budget_slots(options);
+    config->lifeline = options->park_bytes > 0;
+    config->slots = slots.small;
+    memcpy(config->large_slots, slots.large, sizeof config->large_slots);
     config->policy.park_bytes = options->park_bytes < 64 ? options->park_bytes : 64;
     config->policy.reclaim_bytes = options->park_bytes;
-    for (uint32_t size = 0; size < 3 && options->park_bytes > smaller_bytes; size++) {
-        if (SLOT_BYTES[size] > options->buffer_bytes) {
-            break;
-        }
-        uint64_t bytes = ((uint64_t)options->buffers * options->buffer_bytes + options->threads - 1) / options->threads;
-        uint64_t slots = bytes / SLOT_BYTES[size];
-        config->large_slots[size] = slots < config->receivers_max ? (uint32_t)slots : config->receivers_max;
-        smaller_bytes = SLOT_BYTES[size];
-    }
 }
 
 static demuxbuf_pool_config config_of(const struct options *options)
@@ -193,7 +183,7 @@ bool buffers_open_shards(demuxbuf_shards **shards, const struct options *options
 bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shards *shards, uint32_t thread,
                        char *message, size_t message_bytes)
 {
-    *buffers = (struct buffers){.kind = &POOL};
+    *buffers = (struct buffers){.kind = &POOL, .is_shared = shards != NULL};
     if (shards == NULL) {
         demuxbuf_pool_config config = config_of(options);
         return demuxbuf_pool_new(&config, &buffers->pool, message, message_bytes) == DEMUXBUF_OK;

@@ -1,12 +1,16 @@
 #define _GNU_SOURCE
 #include "options.h"
 
+#include "budget.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { BUFFERS_DEFAULT = 64 };
 
 static const char USAGE[] =
     "Usage: h2relay --backend HOST:PORT [OPTION]...\n"
@@ -16,8 +20,13 @@ static const char USAGE[] =
     "  --backend HOST:PORT   where to connect to\n"
     "  --buffers N           receive buffers in the pool, 1 to 1000000 (default 64)\n"
     "  --buffer-size BYTES   size of each: a multiple of 64, 64 to 16777216 (default 16384)\n"
+    "  --memory-kib N        instead of --buffers: as many as fit into so much memory beside the parking slots, which get\n"
+    "                        what is left; 1 to 4294967295\n"
     "  --park BYTES          largest residue to park, 0 to 4096; up to 64 at once, more only while others wait; 0 turns\n"
     "                        parking and lifeline off (default 4096)\n"
+    "  --slot-percent N      memory for slots of each size above 64 bytes (256, 1024, 4096, as --park needs them), in\n"
+    "                        percent of the buffers', 0 to 100; one of 64 bytes is there for each side of each\n"
+    "                        connection (default 100)\n"
     "  --lease-ms MS         while others wait, close who holds a buffer for so long without progress, 0 to 3600000;\n"
     "                        who cannot go on is asked to park after a quarter of it; 0 is never (default 2000)\n"
     "  --tenant KIND         who shares fairly: none, listener (who connects to the same), address (who comes from the\n"
@@ -39,7 +48,9 @@ enum {
     BACKEND,
     BUFFERS,
     BUFFER_SIZE,
+    MEMORY_KIB,
     PARK,
+    SLOT_PERCENT,
     LEASE_MS,
     TENANT,
     TENANTS,
@@ -58,7 +69,9 @@ static const struct option LONG_OPTIONS[] = {
     {"backend", required_argument, NULL, BACKEND},
     {"buffers", required_argument, NULL, BUFFERS},
     {"buffer-size", required_argument, NULL, BUFFER_SIZE},
+    {"memory-kib", required_argument, NULL, MEMORY_KIB},
     {"park", required_argument, NULL, PARK},
+    {"slot-percent", required_argument, NULL, SLOT_PERCENT},
     {"lease-ms", required_argument, NULL, LEASE_MS},
     {"tenant", required_argument, NULL, TENANT},
     {"tenants", required_argument, NULL, TENANTS},
@@ -161,13 +174,19 @@ static void parse_option(struct options *options, int option, const char *value)
         parse_address(&options->backend, "backend", value);
         break;
     case BUFFERS:
-        options->buffers = parse_number("buffers", value, 1, 1000000, 1);
+        options->buffers = parse_number("buffers", value, 1, BUFFERS_MAX, 1);
         break;
     case BUFFER_SIZE:
         options->buffer_bytes = parse_number("buffer-size", value, 64, 16777216, 64);
         break;
+    case MEMORY_KIB:
+        options->memory_kib = parse_number("memory-kib", value, 1, UINT32_MAX, 1);
+        break;
     case PARK:
         options->park_bytes = (uint16_t)parse_number("park", value, 0, 4096, 1);
+        break;
+    case SLOT_PERCENT:
+        options->slot_percent = parse_number("slot-percent", value, 0, 100, 1);
         break;
     case LEASE_MS:
         options->lease_ms = parse_number("lease-ms", value, 0, 3600000, 1);
@@ -209,6 +228,28 @@ static void parse_option(struct options *options, int option, const char *value)
     }
 }
 
+/* Either is given, and the other follows from it. */
+static void set_buffers(struct options *options)
+{
+    if (options->memory_kib == 0) {
+        options->buffers = options->buffers == 0 ? BUFFERS_DEFAULT : options->buffers;
+        return;
+    }
+    if (options->buffers > 0) {
+        fprintf(stderr, "h2relay: --buffers is \"%u\"; allowed is none with --memory-kib\n", options->buffers);
+        exit(2);
+    }
+    options->buffers = budget_buffers(options);
+    if (options->buffers == 0) {
+        fprintf(stderr,
+                "h2relay: --memory-kib is \"%u\"; allowed is a number from %llu on with --connections %u, --threads %u "
+                "and --buffer-size %u\n",
+                options->memory_kib, (unsigned long long)budget_least_kib(options), options->connections_max,
+                options->threads, options->buffer_bytes);
+        exit(2);
+    }
+}
+
 /* What is given must leave new work something; what is not given follows from the buffers. */
 static void set_reserve(struct options *options)
 {
@@ -235,9 +276,9 @@ static void check_tenant(const struct options *options)
 void options_parse(struct options *options, int argc, char **argv)
 {
     *options = (struct options){
-        .buffers = 64,
         .buffer_bytes = 16384,
         .park_bytes = 4096,
+        .slot_percent = 100,
         .lease_ms = 2000,
         .tenants_max = 1024,
         .class_reserve = UINT32_MAX,
@@ -259,6 +300,7 @@ void options_parse(struct options *options, int argc, char **argv)
     if (options->listeners == 0) {
         add_listener(options, "127.0.0.1:0");
     }
+    set_buffers(options);
     set_reserve(options);
     check_tenant(options);
 }

@@ -19,7 +19,7 @@ enum tenant_kind {
     TENANT_ADDRESS,  /* that of the network it came from: /24 of IPv4, /48 of IPv6 */
 };
 
-enum { LISTENERS_MAX = 16, THREADS_MAX = 256 };
+enum { LISTENERS_MAX = 16, THREADS_MAX = 256, BUFFERS_MAX = 1000000 };
 
 struct options {
     struct address listen[LISTENERS_MAX];
@@ -27,6 +27,8 @@ struct options {
     struct address backend;
     uint32_t buffers;
     uint32_t buffer_bytes;
+    uint32_t memory_kib;   /* of buffers and slots; 0: what they need */
+    uint32_t slot_percent; /* memory of each size of larger slots, in percent of the buffers' */
     uint16_t park_bytes;
     uint32_t lease_ms; /* 0 for no deadline */
     enum tenant_kind tenant;

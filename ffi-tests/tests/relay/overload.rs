@@ -84,6 +84,37 @@ fn what_fits_a_slot_is_parked_only_while_others_wait() {
 }
 
 #[test]
+fn who_finds_no_slot_is_shed_and_who_found_one_loses_nothing() {
+    for mode in POOLS {
+        let options = ["--buffers", "8", "--slot-percent", "10", "--lease-ms", "400"];
+        let bench = Bench::start(&[mode, &options].concat());
+        let mut attackers: Vec<_> = (0..60).map(|_| bench.pair()).collect();
+        begin(&mut attackers, 1000);
+        bench.relay.wait_for("the last, whom nobody waits for", |stats| stats.get("waiting") == 0);
+        let mut honest = bench.open_pair();
+        serve_once(&mut honest, 1);
+        drop(honest);
+        let stats = bench.relay.wait_for("their rest", |stats| stats.get("connections") + stats.get("shed") == 60);
+        // A tenth of the buffers' memory has room for 12 of 1024 bytes and for 3 of 4096; a share of it for each thread.
+        let (parked, shed) = (stats.get("parked_on_demand"), stats.get("shed"));
+        assert!((14..=15).contains(&parked) && stats.get("slots_in_use") == parked, "{stats:?}");
+        assert_eq!((stats.get("connections"), parked + stats.get("client_buffers_held")), (60 - shed, 60 - shed));
+        assert!(shed >= 60 - 15 - 7 && stats.get("park_refused") > 0, "{stats:?}");
+        let mut whole = 0;
+        for (client, backend) in &mut attackers {
+            let is_sent = client.write_all(&begun()[1000..]).is_ok();
+            let mut seen = vec![0; begun().len()];
+            whole += u64::from(is_sent && backend.read_exact(&mut seen).is_ok() && seen == begun());
+        }
+        // Who still holds a buffer may have to leave for one that goes on.
+        let shed = bench.relay.stats().get("shed");
+        assert!(whole + shed == 60 && whole >= parked, "{whole} frames went on where they stopped, {shed} were shed");
+        drop(attackers);
+        bench.relay.stop();
+    }
+}
+
+#[test]
 fn a_pause_is_not_held_against_who_comes_after_it() {
     let bench = Bench::start(&["--buffers", "4", "--lease-ms", "1000", "--park", "64"]);
     let mut crowd: Vec<_> = (0..10).map(|_| bench.open_pair()).collect();

@@ -3,13 +3,17 @@
 //!
 //! The two take turns, each run with a relay of its own, and the one that begins changes from round to round. A run is a
 //! fixed number of requests for a file of 1 KiB, by so many connections, each with one request at a time, so that each
-//! request and each answer takes a buffer and gives it back. Setting up the connections is part of the run. The pool has a
-//! buffer for each 160 connections, with slots for parking as the relay has them by default: less than 2 % of what the
-//! other keeps.
+//! request and each answer takes a buffer and gives it back. Setting up the connections is part of the run. The pool is
+//! told to take no more than 2 % of what the other keeps, with a tenth of its buffers' memory for each larger size of slot;
+//! one buffer where that is too little for any.
+//!
+//! Runs are short and many, since a busy machine makes single ones differ by a tenth and more: what a ratio is said to be
+//! is the median of all rounds' ratios, with the interval that the median of any number of rounds lies in, with a
+//! probability of 95 % at least (from order statistics, which assume nothing of how runs scatter).
 //!
 //! All three programs share the machine's processors. Where these are busy, what the relay saves or wastes shows in
 //! requests per second only by its share of the work; its processor time for a request shows it undiluted, most of it in
-//! the system's calls. Instructions are those of the relay itself, without the system's, counted by callgrind.
+//! the system's calls, and is read from the scheduler, to the nanosecond. Instructions are those of the relay itself, without the system's, counted by callgrind.
 //!
 //! Receive memory is what the relay's statistics say: for the pool all buffers and slots, reserved at start; for the other
 //! the most buffers that there were at once.
@@ -33,10 +37,14 @@ use support::{Counted, Options, Report, Samples, folder, has_valgrind, rotated, 
 type Error = Box<dyn std::error::Error>;
 
 /// Connections, and requests of one run.
-const LOADS: [(u32, u32); 4] = [(1, 50_000), (100, 100_000), (1_000, 100_000), (10_000, 100_000)];
+const LOADS: [(u32, u32); 4] = [(1, 20_000), (100, 40_000), (1_000, 40_000), (10_000, 100_000)];
 /// Beside two for each connection: listeners, files, connections that are not seen closed yet.
 const SPARE_DESCRIPTORS: u64 = 100;
-const CONNECTIONS_OF_A_BUFFER: u32 = 160;
+const BUFFER_BYTES: u64 = 16384;
+/// Of the other's receive memory, in percent.
+const MEMORY_PERCENT: u64 = 2;
+/// Memory for each larger size of slot, in percent of the buffers'.
+const SLOT_PERCENT: u32 = 10;
 const FILE_BYTES: usize = 1024;
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// Callgrind is too slow for more.
@@ -65,9 +73,13 @@ fn main() -> Result<(), Error> {
         "least",
         "most",
         "to static",
+        "with 95 %",
         "relay's us each",
         "to static ",
+        "with 95 % ",
         "instructions",
+        "most leased",
+        "waits",
         "receive KiB",
         "% of static",
         "resident KiB",
@@ -76,7 +88,7 @@ fn main() -> Result<(), Error> {
         "h2load",
     ];
     let mut report = Report::new("relay", &columns, &options);
-    let rounds = options.pick(1, 5, 15);
+    let rounds = options.pick(1, 16, 48);
     report.fact("rounds", rounds);
     let most = raise_descriptors();
     if most < LOADS[LOADS.len() - 1].0 {
@@ -124,6 +136,11 @@ struct Run {
     relay_us: f64,
     /// Of the processor time of all three, in percent: relay, server, client.
     shares: [f64; 3],
+    buffers: u64,
+    /// The most buffers that were out at once.
+    leased_peak: u64,
+    /// Grants to those who had to wait.
+    waits: u64,
     receive_bytes: u64,
     resident_bytes: u64,
 }
@@ -144,26 +161,29 @@ impl Series {
         samples
     }
 
-    /// The median of the rounds' ratios.
-    fn ratio(&self, to: &Series, figure: impl Fn(&Run) -> f64) -> f64 {
-        let mut samples = Samples::new();
-        self.runs.iter().zip(&to.runs).for_each(|(run, other)| samples.record(figure(run) / figure(other)));
-        samples.median()
+    /// The rounds' ratios.
+    fn ratio(&self, to: &Series, figure: impl Fn(&Run) -> f64) -> Ratio {
+        let mut ratios: Vec<_> =
+            self.runs.iter().zip(&to.runs).map(|(run, other)| figure(run) / figure(other)).collect();
+        ratios.sort_by(f64::total_cmp);
+        Ratio { ratios }
     }
 
     fn cells(&self, connections: u32, kind: Kind, counted: Option<f64>, to: &Series) -> Vec<Value> {
         let per_second = self.all(|run| run.per_second);
+        let whole = |figure: fn(&Run) -> u64| json!(self.all(|run| figure(run) as f64).median().round() as u64);
         let receive_bytes = |series: &Series| series.all(|run| run.receive_bytes as f64).median();
         let buffers = match kind {
             Kind::Static => "static".into(),
-            Kind::Leased => format!("{} leased", buffers_for(connections)),
+            Kind::Leased => format!("{} leased", self.runs[0].buffers),
         };
         let mut cells = vec![json!(connections), json!(buffers)];
         cells.extend([0.5, 0.0, 1.0].map(|quantile| json!(per_second.at(quantile))));
-        cells.push(json!(self.ratio(to, |run| run.per_second)));
+        cells.extend(self.ratio(to, |run| run.per_second).cells());
         cells.push(json!(self.all(|run| run.relay_us).median()));
-        cells.push(json!(self.ratio(to, |run| run.relay_us)));
+        cells.extend(self.ratio(to, |run| run.relay_us).cells());
         cells.push(json!(counted.map(|count| count.round() as u64)));
+        cells.extend([whole(|run| run.leased_peak), whole(|run| run.waits)]);
         cells.push(json!(receive_bytes(self) / 1024.0));
         cells.push(json!(100.0 * receive_bytes(self) / receive_bytes(to)));
         cells.push(json!(self.all(|run| run.resident_bytes as f64).median() / 1024.0));
@@ -172,8 +192,40 @@ impl Series {
     }
 }
 
-fn buffers_for(connections: u32) -> u32 {
-    (connections / CONNECTIONS_OF_A_BUFFER).max(1)
+/// Ratios of pairs of runs, in ascending order.
+struct Ratio {
+    ratios: Vec<f64>,
+}
+
+impl Ratio {
+    fn median(&self) -> f64 {
+        let (below, above) = ((self.ratios.len() - 1) / 2, self.ratios.len() / 2);
+        f64::midpoint(self.ratios[below], self.ratios[above])
+    }
+
+    /// Where the true median lies, with a probability of 95 % at least. `None` for so few rounds that nothing can be said.
+    fn interval(&self) -> Option<[f64; 2]> {
+        // How likely each number of rounds, and fewer, are to be below the true median: it lies outside of what is left
+        // when as many are taken away at either end.
+        let rounds = self.ratios.len();
+        let mut ways = 1.0;
+        let mut fewer = 0.0;
+        let mut outside = None;
+        for below in 0..rounds / 2 {
+            fewer += ways / 2f64.powi(rounds as i32);
+            if fewer > 0.025 {
+                break;
+            }
+            outside = Some(below);
+            ways *= (rounds - below) as f64 / (below + 1) as f64;
+        }
+        outside.map(|outside| [self.ratios[outside], self.ratios[rounds - 1 - outside]])
+    }
+
+    fn cells(&self) -> [Value; 2] {
+        let interval = self.interval().map(|[from, to]| format!("{from:.3} to {to:.3}"));
+        [json!(self.median()), json!(interval)]
+    }
 }
 
 /// What runs have in common.
@@ -184,13 +236,25 @@ struct Setup<'a> {
 }
 
 impl Setup<'_> {
+    /// What the pool may take; `None` if it is not enough for one buffer and a slot for each direction.
+    fn memory_kib(&self) -> Option<u64> {
+        let directions = 2 * u64::from(self.connections);
+        let allowed = directions * BUFFER_BYTES * MEMORY_PERCENT / 100;
+        (allowed > BUFFER_BYTES + (directions + 2) * 64 + 1024).then_some(allowed / 1024)
+    }
+
     fn command(&self, kind: Kind) -> Command {
         let mut command = Command::new(self.relay);
         command.args(["--quiet", "--backend", &self.backend.address.to_string(), "--json"]).arg(statistics_file());
         command.args(["--connections", &(self.connections + 1).to_string()]);
-        match kind {
-            Kind::Static => command.arg("--static-buffers"),
-            Kind::Leased => command.args(["--buffers", &buffers_for(self.connections).to_string()]),
+        if kind == Kind::Static {
+            command.arg("--static-buffers");
+            return command;
+        }
+        command.args(["--slot-percent", &SLOT_PERCENT.to_string()]);
+        match self.memory_kib() {
+            Some(kib) => command.args(["--memory-kib", &kib.to_string()]),
+            None => command.args(["--buffers", "1"]),
         };
         command
     }
@@ -200,8 +264,7 @@ impl Setup<'_> {
         let backend_before = processor_ticks(&self.backend.process.0)?;
         let load = Load::run(relay.address, self.connections, requests)?;
         let backend_ticks = processor_ticks(&self.backend.process.0)? - backend_before;
-        // What is too short for the clock is not nothing.
-        let relay_ticks = processor_ticks(&relay.process.0)?.max(1);
+        let relay_ns = scheduled_ns(&relay.process.0)?;
         let resident_bytes = resident_peak(&relay.process.0)?;
         let (statistics, _) = relay.stop()?;
         let figure = |name: &str| statistics.get(name).and_then(Value::as_u64).unwrap_or_else(|| panic!("{name}"));
@@ -209,30 +272,35 @@ impl Setup<'_> {
         assert_eq!(counts, [requests, requests, self.connections].map(u64::from), "all went through the relay");
         let faults = ["misuses", "protocol_errors", "shed", "leased"].map(figure);
         assert_eq!(faults, [0; 4], "the relay had nothing to complain about, and holds nothing");
+        let leased_peak = figure("leased_peak");
         let receive_bytes = match kind {
             Kind::Static => {
                 // A client that is through may have left before the last has come.
-                let (peak, all) = (figure("leased_peak"), u64::from(self.connections));
-                assert!(peak > all && peak <= 2 * all, "each has its own, for both directions: {peak}");
-                peak * figure("buffer_bytes")
+                let all = u64::from(self.connections);
+                assert!(
+                    leased_peak > all && leased_peak <= 2 * all,
+                    "each has its own, for both directions: {leased_peak}"
+                );
+                leased_peak * figure("buffer_bytes")
             }
             Kind::Leased => {
-                assert_eq!(
-                    figure("buffers"),
-                    u64::from(buffers_for(self.connections)),
-                    "the pool is what was asked for"
-                );
                 let granted = figure("granted_at_once") + figure("granted_by_hand_over");
                 assert!(granted >= 2 * u64::from(requests), "each request and each answer takes a buffer: {granted}");
-                figure("memory_bytes")
+                let bytes = figure("memory_bytes");
+                assert!(self.memory_kib().is_none_or(|kib| bytes <= 1024 * kib), "it keeps to what it may: {bytes}");
+                bytes
             }
         };
-        let ticks = [relay_ticks, backend_ticks, load.ticks];
-        let all = ticks.iter().sum::<u64>() as f64;
+        let ns_each = 1_000_000_000 / clock_ticks_per_second();
+        let times_ns = [relay_ns, backend_ticks * ns_each, load.ticks * ns_each];
+        let all_ns = times_ns.iter().sum::<u64>() as f64;
         Ok(Run {
             per_second: load.per_second,
-            relay_us: 1e6 * relay_ticks as f64 / clock_ticks_per_second() as f64 / f64::from(requests),
-            shares: ticks.map(|ticks| 100.0 * ticks as f64 / all),
+            relay_us: relay_ns as f64 / 1000.0 / f64::from(requests),
+            shares: times_ns.map(|ns| 100.0 * ns as f64 / all_ns),
+            buffers: figure("buffers"),
+            leased_peak,
+            waits: figure("granted_by_hand_over"),
             receive_bytes,
             resident_bytes,
         })
@@ -364,6 +432,12 @@ fn processor_ticks(process: &Child) -> Result<u64, Error> {
     let (_, behind_name) = all.rsplit_once(')').ok_or("the system names the process")?;
     let fields: Vec<&str> = behind_name.split_whitespace().collect();
     Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+}
+
+/// Processor time of a process of one thread up to now, its own and the system's for it.
+fn scheduled_ns(process: &Child) -> Result<u64, Error> {
+    let all = std::fs::read_to_string(format!("/proc/{}/schedstat", process.id()))?;
+    Ok(all.split(' ').next().ok_or("it has run")?.parse()?)
 }
 
 /// The most memory it had at any time.

@@ -79,7 +79,7 @@ fn main() -> Result<(), Error> {
         "with 95 % ",
         "instructions",
         "most leased",
-        "waits",
+        "most waits",
         "receive KiB",
         "% of static",
         "resident KiB",
@@ -171,7 +171,7 @@ impl Series {
 
     fn cells(&self, connections: u32, kind: Kind, counted: Option<f64>, to: &Series) -> Vec<Value> {
         let per_second = self.all(|run| run.per_second);
-        let whole = |figure: fn(&Run) -> u64| json!(self.all(|run| figure(run) as f64).median().round() as u64);
+        let most = |figure: fn(&Run) -> u64| json!(self.runs.iter().map(figure).max());
         let receive_bytes = |series: &Series| series.all(|run| run.receive_bytes as f64).median();
         let buffers = match kind {
             Kind::Static => "static".into(),
@@ -183,7 +183,7 @@ impl Series {
         cells.push(json!(self.all(|run| run.relay_us).median()));
         cells.extend(self.ratio(to, |run| run.relay_us).cells());
         cells.push(json!(counted.map(|count| count.round() as u64)));
-        cells.extend([whole(|run| run.leased_peak), whole(|run| run.waits)]);
+        cells.extend([most(|run| run.leased_peak), most(|run| run.waits)]);
         cells.push(json!(receive_bytes(self) / 1024.0));
         cells.push(json!(100.0 * receive_bytes(self) / receive_bytes(to)));
         cells.push(json!(self.all(|run| run.resident_bytes as f64).median() / 1024.0));

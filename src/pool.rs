@@ -214,6 +214,12 @@ impl Pool {
         Some(self.lend(request, tenant, LeaseState::Leased).index())
     }
 
+    /// Whether nobody waits, nor has a buffer that he knows nothing of: there is nothing to poll then.
+    #[inline(always)]
+    pub(crate) fn is_calm(&self) -> bool {
+        self.stats.waiting == 0 && self.assigned.is_empty()
+    }
+
     /// The buffer that the next to be granted one of this size will have.
     #[inline(always)]
     pub(crate) fn next_buffer(&self, size: u8) -> Option<u32> {

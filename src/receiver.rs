@@ -397,7 +397,18 @@ impl Receivers {
 
     /// The next one who had waited and now has a buffer; then the next one that is to be shed, so that somebody who
     /// waits may have its buffer. Call it until `None` in each turn of the loop.
+    #[inline]
     pub fn poll_grant(&mut self) -> Option<Granted> {
+        if self.is_calm() { None } else { self.poll_grant_or_reclaim() }
+    }
+
+    /// Whether there is nothing to poll, as far as a short look tells.
+    #[inline(always)]
+    pub(crate) fn is_calm(&self) -> bool {
+        self.pool.is_calm()
+    }
+
+    fn poll_grant_or_reclaim(&mut self) -> Option<Granted> {
         loop {
             if let Some(grant) = self.pool.poll_grant() {
                 self.touch(grant.lease);
@@ -493,8 +504,9 @@ impl Receivers {
     }
 
     /// When `handle_timeout` is to be called, in nanoseconds; `u64::MAX` for never.
+    #[inline]
     pub fn poll_timeout(&self) -> u64 {
-        self.pool.poll_timeout()
+        if self.is_calm() { u64::MAX } else { self.pool.poll_timeout() }
     }
 
     /// Gives the pages of free buffers back to the operating system; returns how many bytes.

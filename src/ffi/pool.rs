@@ -446,6 +446,12 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
 /// Returns `DEMUXBUF_OK` and writes `*grant`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_poll_grant(pool: *mut demuxbuf_pool, grant: *mut demuxbuf_grant) -> i32 {
+    let calm = with_sound_pool(pool, |receivers| receivers.is_calm().then_some(()));
+    if calm == Ok(Some(())) && !grant.is_null() { DEMUXBUF_NONE } else { poll_grant(pool, grant) }
+}
+
+#[inline(never)]
+fn poll_grant(pool: *mut demuxbuf_pool, grant: *mut demuxbuf_grant) -> i32 {
     // SAFETY: NULL or valid, as the module asks.
     let Some(grant) = (unsafe { grant.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;

@@ -112,6 +112,16 @@ impl Source {
         either!(self, from => from.wait_at(wait))
     }
 
+    /// Whether there is nothing to poll; of a shard it is not known without a closer look.
+    #[inline(always)]
+    pub(super) fn is_calm(&self) -> bool {
+        match self {
+            Source::Pool(pool) => pool.is_calm(),
+            #[cfg(feature = "std")]
+            Source::Shard(_) => false,
+        }
+    }
+
     #[inline]
     pub(super) fn poll_grant(&mut self) -> Option<Grant> {
         either!(self, from => from.poll_grant())

@@ -11,7 +11,9 @@ mod block;
 mod lease;
 #[cfg(feature = "std")]
 mod owned;
+mod pages;
 mod slots;
+mod table;
 
 pub use arena::Arena;
 #[cfg(feature = "bytes")]
@@ -21,6 +23,7 @@ pub(crate) use owned::Counted;
 #[cfg(feature = "ffi")]
 pub(crate) use owned::try_box;
 pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX, SlotError, SlotIndex, Slots};
+pub(crate) use table::reserve;
 
 use core::fmt;
 use core::ops::Range;

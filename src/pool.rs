@@ -541,9 +541,7 @@ impl Pool {
 }
 
 fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
-    let mut table = Vec::new();
-    table.try_reserve_exact(entries as usize).map_err(|_| ConfigError::AllocationFailed { field, entries })?;
-    Ok(table)
+    crate::memory::reserve(entries).map_err(|_| ConfigError::AllocationFailed { field, entries })
 }
 
 fn in_range(field: &'static str, value: u32, min: u32, max: u32) -> Result<(), PoolError> {

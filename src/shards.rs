@@ -146,7 +146,5 @@ impl Drop for Shards {
 }
 
 fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
-    let mut table = Vec::new();
-    table.try_reserve_exact(entries as usize).map_err(|_| ConfigError::AllocationFailed { field, entries })?;
-    Ok(table)
+    crate::memory::reserve(entries).map_err(|_| ConfigError::AllocationFailed { field, entries })
 }

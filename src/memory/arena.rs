@@ -5,7 +5,8 @@
 //! are free give their pages back when others are touched for the first time and the budget would be passed
 //! ([`Arena::touch`]). With one size this never happens. Buffers smaller than a page keep theirs.
 
-use super::block::{Block, PAGE_BYTES};
+use super::block::Block;
+use super::pages::PAGE_BYTES;
 use super::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, BUFFER_SIZES_MAX, MemoryError};
 use alloc::vec::Vec;
 use core::ops::Range;

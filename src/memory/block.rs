@@ -6,13 +6,11 @@
 #![allow(unsafe_code)]
 
 use super::MemoryError;
+use super::pages::{self, PAGE_BYTES};
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
 use core::ops::Range;
 use core::ptr::NonNull;
-
-/// What page alignment means here. Larger pages of the machine only make handing back coarser.
-pub(super) const PAGE_BYTES: usize = 4096;
 
 /// Page-aligned memory of a fixed size. No page is touched before its first use.
 #[derive(Debug)]
@@ -95,7 +93,6 @@ impl Block {
 
     /// Gives the whole pages inside a range back to the operating system and returns how many bytes; they read as zero
     /// afterwards (madvise(2), `MADV_DONTNEED`). On other systems than Linux nothing is given back.
-    #[cfg(all(target_os = "linux", feature = "std", not(miri)))]
     pub(super) fn give_back(&mut self, range: Range<usize>) -> usize {
         let start = range.start.next_multiple_of(PAGE_BYTES);
         let end = range.end / PAGE_BYTES * PAGE_BYTES;
@@ -103,15 +100,8 @@ impl Block {
             return 0;
         }
         let at = self.address(&(start..end));
-        // SAFETY: whole pages inside the allocation, exclusively borrowed; private memory of the allocator, which reads as
-        // zero afterwards.
-        let refused = unsafe { madvise(at.as_ptr().cast(), end - start, MADV_DONTNEED) };
-        if refused == 0 { end - start } else { 0 }
-    }
-
-    #[cfg(not(all(target_os = "linux", feature = "std", not(miri))))]
-    pub(super) fn give_back(&mut self, _range: Range<usize>) -> usize {
-        0
+        // SAFETY: whole pages inside the allocation, exclusively borrowed; private memory of the allocator.
+        if unsafe { pages::give_back(at.as_ptr(), end - start) } { end - start } else { 0 }
     }
 }
 
@@ -132,12 +122,4 @@ impl Drop for Block {
             unsafe { dealloc(allocation.as_ptr(), layout) };
         }
     }
-}
-
-#[cfg(all(target_os = "linux", feature = "std", not(miri)))]
-const MADV_DONTNEED: core::ffi::c_int = 4;
-
-#[cfg(all(target_os = "linux", feature = "std", not(miri)))]
-unsafe extern "C" {
-    fn madvise(address: *mut core::ffi::c_void, length: usize, advice: core::ffi::c_int) -> core::ffi::c_int;
 }

@@ -211,9 +211,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(receivers: u32, buffers: u32, tag: u8) -> Result<Table, ConfigError> {
         fn reserve<T>(field: &'static str, count: u32) -> Result<Vec<T>, ConfigError> {
-            let mut table = Vec::new();
-            table.try_reserve_exact(count as usize).map_err(|_| no_memory(field, count as usize))?;
-            Ok(table)
+            crate::memory::reserve(count).map_err(|_| no_memory(field, count as usize))
         }
         let mut usage = reserve("pool.buffers", buffers)?;
         usage.resize(buffers as usize, Usage::NONE);

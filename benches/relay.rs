@@ -309,7 +309,7 @@ impl Setup<'_> {
     /// Instructions of the relay for one request: what more of them cost.
     fn count(&self, kind: Kind) -> Result<f64, Error> {
         let count = |requests: u32| -> Result<u64, Error> {
-            let relay = Relay::start(&mut under_callgrind(&self.command(kind), false))?;
+            let relay = Relay::start(&mut under_callgrind(&self.command(kind), &[]))?;
             Load::run(relay.address, self.connections, requests)?;
             Ok(Counted::read(&relay.stop()?.1).instructions)
         };

@@ -14,7 +14,7 @@ use demuxbuf::connection::{Action, Event};
 use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
 use serde_json::{Value, json};
 use std::time::Instant;
-use support::{Counted, Options, Report, Samples, child, has_valgrind, rotated};
+use support::{Counted, Options, Report, Samples, child, filled, has_valgrind, rotated};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -23,47 +23,76 @@ const BUFFERS: u32 = 64;
 const BUFFER_BYTES: u32 = 16384;
 /// Connections that are readable in one round.
 const READABLE: u32 = 10_000;
+/// Rounds until nearly all of the busy ones of the largest crowd had a turn.
+const WARM_UP: u32 = 60;
+/// Sizes of a last cache for which misses are counted, in bytes: like a second and a third one.
+const LAST_CACHES: [u32; 2] = [1 << 20, 32 << 20];
 
 fn main() -> Result<(), Error> {
     let options = Options::read();
-    if let [name, connections, rounds] = options.child.as_slice() {
+    if let [name, connections] = options.child.as_slice() {
         assert_eq!(name, "mix");
-        let (mut crowd, rounds) = (Crowd::new(connections.parse()?)?, rounds.parse()?);
-        for _ in 0..rounds {
+        let mut crowd = Crowd::new(connections.parse()?)?;
+        for _ in 0..WARM_UP {
             crowd.play()?;
         }
-        crowd.check(rounds);
-        println!("{}", crowd.events);
+        let before = crowd.events;
+        crowd.play_counted()?;
+        crowd.check(2 * WARM_UP);
+        println!("{}", crowd.events - before);
         return Ok(());
     }
-    let rounds = options.pick(2, 100, 1000);
+    let (warm_up, rounds) = (options.pick(1, WARM_UP, WARM_UP), options.pick(2, 300, 3000));
     let sizes = CONNECTIONS.map(|connections| options.pick(connections / 100, connections, connections));
     let mut crowds = sizes.into_iter().map(Crowd::new).collect::<Result<Vec<_>, _>>()?;
-    let mut samples: Vec<Samples> = sizes.iter().map(|_| Samples::new()).collect();
-    for round in 0..=rounds {
-        for size in rotated(round, crowds.len()) {
-            let crowd = &mut crowds[size];
-            let (events, begin) = (crowd.events, Instant::now());
-            crowd.play()?;
-            let time = begin.elapsed().as_nanos() as f64;
-            // The first finds nothing in any cache.
-            if round > 0 {
-                samples[size].record(time / (crowd.events - events) as f64);
+    let mut bare = sizes.map(Bare::new);
+    let mut samples: Vec<[Samples; 3]> = sizes.iter().map(|_| [(); 3].map(|()| Samples::new())).collect();
+    for round in 0..warm_up + rounds {
+        let mut times = [[0.0; 2]; CONNECTIONS.len()];
+        for turn in rotated(round, 2 * crowds.len()) {
+            let (size, is_bare) = (turn / 2, turn % 2 == 1);
+            let begin = Instant::now();
+            if is_bare {
+                bare[size].play()
+            } else {
+                crowds[size].play()?
+            }
+            times[size][usize::from(is_bare)] = begin.elapsed().as_nanos() as f64;
+        }
+        for ((crowd, samples), [time, bare]) in crowds.iter().zip(&mut samples).zip(times) {
+            if round >= warm_up {
+                let events = crowd.events_of_round as f64;
+                samples
+                    .iter_mut()
+                    .zip([time, bare, (time - bare).max(0.0)])
+                    .for_each(|(samples, time)| samples.record(time / events));
             }
         }
     }
-    crowds.iter().for_each(|crowd| crowd.check(rounds + 1));
+    crowds.iter().for_each(|crowd| crowd.check(warm_up + rounds));
+    bare.iter().for_each(|bare| bare.check(warm_up + rounds));
     let is_counted = !options.smoke && has_valgrind();
-    let columns = ["connections", "ns each event", "to fewest", "instructions", "L1 misses", "last-cache misses"];
+    let columns = [
+        "connections",
+        "ns each event",
+        "to fewest",
+        "bare entries: ns",
+        "the rest: ns",
+        "to fewest",
+        "instructions",
+        "misses of 32 KiB",
+        "of 1 MiB",
+        "of 32 MiB",
+    ];
     let mut report = Report::new("scale", &columns, &options);
     report.fact("rounds", rounds);
     for (at, connections) in sizes.into_iter().enumerate() {
-        let time = samples[at].median();
-        let mut cells = vec![json!(connections), json!(time), json!(time / samples[0].median())];
-        if is_counted && connections <= 100_000 {
-            cells.extend(counts(connections)?.map(|count| json!(count)));
-        } else {
-            cells.extend([Value::Null, Value::Null, Value::Null]);
+        let [time, bare, rest] = [0, 1, 2].map(|what| samples[at][what].median());
+        let mut cells = vec![json!(connections), json!(time), json!(time / samples[0][0].median())];
+        cells.extend([json!(bare), json!(rest), json!(rest / samples[0][2].median())]);
+        match is_counted.then(|| counts(connections)).transpose()? {
+            Some(counts) => cells.extend(counts.map(|count| json!(count))),
+            None => cells.extend([(); 4].map(|()| Value::Null)),
         }
         report.row(cells);
     }
@@ -71,12 +100,65 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
+/// Who is readable, and what comes.
+struct Lots {
+    connections: u32,
+    random: fastrand::Rng,
+}
+
+struct Lot {
+    connection: u32,
+    kind: u8,
+    bytes: u32,
+}
+
+impl Lots {
+    fn new(connections: u32) -> Lots {
+        Lots { connections, random: fastrand::Rng::with_seed(1) }
+    }
+
+    fn draw(&mut self) -> Lot {
+        let among = if self.random.bool() { self.connections } else { self.connections / 100 + 1 };
+        Lot { connection: self.random.u32(..among), kind: self.random.u8(..10), bytes: self.random.u32(50..1500) }
+    }
+}
+
+/// What any table of connections comes to: the same lots, and of an entry as large as the library's both ends are read, one
+/// is changed, and that before the next entry is known.
+struct Bare {
+    lots: Lots,
+    entries: Vec<[u32; 12]>,
+}
+
+impl Bare {
+    fn new(connections: u32) -> Bare {
+        Bare { lots: Lots::new(connections), entries: filled(connections as usize, [0; 12]) }
+    }
+
+    fn play(&mut self) {
+        let mut always_0 = 0;
+        for _ in 0..READABLE {
+            let lot = self.lots.draw();
+            let entry = &mut self.entries[(lot.connection + always_0) as usize];
+            always_0 = entry[0];
+            entry[11] += 1;
+        }
+    }
+
+    fn check(&self, rounds: u32) {
+        let changed: u32 = self.entries.iter().map(|entry| entry[11]).sum();
+        assert_eq!(changed, READABLE * rounds, "each lot has changed an entry");
+    }
+}
+
 /// Connections, and what is under way.
 struct Crowd {
     receivers: Receivers,
-    ids: Vec<ReceiverId>,
-    random: fastrand::Rng,
+    lots: Lots,
+    /// The handle of the first; those of the others follow it.
+    first: u64,
     events: u64,
+    events_of_round: u64,
     work: Work,
 }
 
@@ -94,34 +176,47 @@ struct Work {
 impl Crowd {
     fn new(connections: u32) -> Result<Crowd, Error> {
         let mut receivers = Receivers::new(&ReceiversConfig::new(BUFFERS, connections))?;
-        let mut ids = Vec::with_capacity(connections as usize);
-        for token in 0..connections {
-            let id = receivers.attach(0, token.into())?;
+        let mut first = None;
+        for token in 0..u64::from(connections) {
+            let id = receivers.attach(0, token)?;
             receivers.handle(id, Event::done(Action::WantRecv))?;
-            ids.push(id);
+            let first = *first.get_or_insert(id.to_bits());
+            assert_eq!(id.to_bits(), first + token, "rows are used in order");
         }
-        Ok(Crowd { receivers, ids, random: fastrand::Rng::with_seed(1), events: 0, work: Work::default() })
+        let first = first.ok_or("there are some")?;
+        Ok(Crowd {
+            receivers,
+            lots: Lots::new(connections),
+            first,
+            events: 0,
+            events_of_round: 0,
+            work: Work::default(),
+        })
     }
 
     fn play(&mut self) -> Result<(), Error> {
+        let before = self.events;
         for _ in 0..READABLE {
-            let all = self.ids.len();
-            let among = if self.random.bool() { all } else { all / 100 + 1 };
-            let id = self.ids[self.random.usize(..among)];
-            match self.random.u8(..10) {
-                0..7 => {
-                    let bytes = self.random.u32(50..1500);
-                    self.receive(id, &[bytes])?;
-                }
+            let Lot { connection, kind, bytes } = self.lots.draw();
+            let id = ReceiverId::from_bits(self.first + u64::from(connection));
+            match kind {
+                0..7 => self.receive(id, &[bytes])?,
                 7..9 => self.drip(id)?,
                 _ => self.receive(id, &[BUFFER_BYTES, BUFFER_BYTES, BUFFER_BYTES, 700])?,
             }
         }
+        self.events_of_round = self.events - before;
         self.receivers.handle_timeout(0);
         match self.receivers.poll_grant() {
             None => Ok(()),
             Some(granted) => Err(format!("nobody waits: {granted:?}").into()),
         }
+    }
+
+    /// As often as to warm up. Callgrind knows it by its name.
+    #[inline(never)]
+    fn play_counted(&mut self) -> Result<(), Error> {
+        (0..WARM_UP).try_for_each(|_| self.play())
     }
 
     /// Ends the program unless the library has counted the same work, and all are at rest.
@@ -187,15 +282,18 @@ impl Crowd {
     }
 }
 
-/// Instructions, and misses of the first and the last cache, of one event: the difference of two runs.
-fn counts(connections: u32) -> Result<[f64; 3], Error> {
-    let run = |rounds: u32| -> Result<[f64; 4], Error> {
-        let mut mix = child("mix", &[connections.to_string(), rounds.to_string()]);
-        let counted = Counted::of(&mix, true);
-        let events: u64 = demuxbuf_ffi_tests::run(&mut mix).trim().parse()?;
-        Ok([events, counted.instructions, counted.first_misses, counted.last_misses].map(|count| count as f64))
-    };
-    let [few, many] = [run(2)?, run(12)?];
-    let events = many[0] - few[0];
-    Ok([1, 2, 3].map(|at| (many[at] - few[at]) / events))
+/// Of one event: instructions, misses of the first cache, and of each last one. Setting up and warming up are simulated,
+/// too, but not counted.
+fn counts(connections: u32) -> Result<[f64; 4], Error> {
+    let mut counts = [0.0; 4];
+    for (at, bytes) in LAST_CACHES.into_iter().enumerate() {
+        // The machine's own caches callgrind would guess, and not always right.
+        let caches = ["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", &format!("--LL={bytes},16,64")];
+        let options = [&caches[..], &["--toggle-collect=*Crowd*play_counted"]].concat();
+        let (counted, events) = Counted::of(&child("mix", &[connections.to_string()]), &options);
+        let events: f64 = events.trim().parse()?;
+        let each = [counted.instructions, counted.first_misses, counted.last_misses].map(|count| count as f64 / events);
+        (counts[0], counts[1], counts[2 + at]) = (each[0], each[1], each[2]);
+    }
+    Ok(counts)
 }

@@ -6,9 +6,14 @@
 use clap::Parser;
 use demuxbuf_ffi_tests::{root, target, try_run};
 use hdrhistogram::Histogram;
+use rustix::mm::{Advice, madvise};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::process::Command;
+
+/// From here on the library asks for large pages for a table, and how large these are.
+const LARGE_TABLE_BYTES: usize = 32 << 20;
+const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 /// How long to measure. `cargo test --benches` only tries whether everything runs, as `--smoke` does.
 #[derive(Clone, Debug, Parser)]
@@ -147,6 +152,21 @@ fn commit() -> String {
     format!("{}{}", commit.trim(), if changed { ", changed" } else { "" })
 }
 
+/// A table of so many entries, on large pages where the library's own tables would be.
+pub(crate) fn filled<T: Clone>(entries: usize, entry: T) -> Vec<T> {
+    let mut table = Vec::with_capacity(entries);
+    let room = table.spare_capacity_mut();
+    let (start, bytes) = (room.as_mut_ptr().cast::<u8>(), size_of_val(room));
+    if bytes >= LARGE_TABLE_BYTES {
+        let before = start.align_offset(LARGE_PAGE_BYTES);
+        let inside = (bytes - before) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
+        // SAFETY: inside the table's room, of which no content is changed. Refused, it stays on small pages.
+        let _ = unsafe { madvise(start.add(before).cast(), inside, Advice::LinuxHugepage) };
+    }
+    table.resize(entries, entry);
+    table
+}
+
 /// What was measured several times: three significant digits, from a thousandth on.
 pub(crate) struct Samples(Histogram<u64>);
 
@@ -186,51 +206,42 @@ pub(crate) struct Counted {
     pub(crate) last_misses: u64,
 }
 
-/// The same command under callgrind, without or with simulated caches; what it says in the end goes to
-/// [`Counted::read`].
-pub(crate) fn under_callgrind(command: &Command, caches: bool) -> Command {
+/// The same command under callgrind, with these options of its; what it says in the end goes to [`Counted::read`].
+pub(crate) fn under_callgrind(command: &Command, options: &[&str]) -> Command {
     let mut valgrind = Command::new("valgrind");
-    valgrind.args([
-        "--tool=callgrind",
-        "--callgrind-out-file=/dev/null",
-        if caches { "--cache-sim=yes" } else { "--cache-sim=no" },
-    ]);
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).args(options);
     valgrind.arg(command.get_program()).args(command.get_args());
     valgrind
 }
 
 impl Counted {
-    /// Of a run to its end.
-    pub(crate) fn of(command: &Command, caches: bool) -> Counted {
-        let mut valgrind = under_callgrind(command, caches);
+    /// Of a run to its end; with what it printed.
+    pub(crate) fn of(command: &Command, options: &[&str]) -> (Counted, String) {
+        let mut valgrind = under_callgrind(command, options);
         let output = valgrind.output().unwrap_or_else(|error| panic!("{valgrind:?}: {error}"));
         let notes = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{valgrind:?}: {}\n{notes}", output.status);
-        Counted::read(&notes)
+        (Counted::read(&notes), String::from_utf8_lossy(&output.stdout).into())
     }
 
     /// From what callgrind said. The line has instructions, reads and writes; then the misses of each of the three, of the
-    /// first cache and of the last.
+    /// first cache and of the last. It ends with the last that is not zero.
     pub(crate) fn read(notes: &str) -> Counted {
         let line =
             notes.lines().find_map(|line| line.split_once("Collected :")).expect("callgrind says what it counted").1;
-        let counts: Vec<u64> =
-            line.split_whitespace().map(|count| count.parse().expect("callgrind prints numbers")).collect();
-        match counts[..] {
-            [instructions] => Counted { instructions, first_misses: 0, last_misses: 0 },
-            [instructions, _, _, _, first_reads, first_writes, _, last_reads, last_writes] => Counted {
-                instructions,
-                first_misses: first_reads + first_writes,
-                last_misses: last_reads + last_writes,
-            },
-            _ => panic!("callgrind prints one number or nine: {line}"),
+        let mut counts = [0; 9];
+        for (at, count) in line.split_whitespace().enumerate() {
+            counts[at] = count.parse().expect("callgrind prints numbers");
         }
+        let [instructions, _, _, _, first_reads, first_writes, _, last_reads, last_writes] = counts;
+        assert!(instructions > 0, "callgrind counts what it was told to");
+        Counted { instructions, first_misses: first_reads + first_writes, last_misses: last_reads + last_writes }
     }
 }
 
 /// Instructions of a whole run of a command.
 pub(crate) fn instructions(command: &Command) -> u64 {
-    Counted::of(command, false).instructions
+    Counted::of(command, &[]).0.instructions
 }
 
 /// The cell of a ratio, if both are known.

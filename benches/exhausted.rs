@@ -2,9 +2,10 @@
 //! handed over (given back by one, picked up by the next in the queue).
 //!
 //! All pools are there at once and take turns, so that a busy moment of the machine hits all alike. Who cancels is drawn
-//! by lot, so with many waiters it is found nowhere in a cache. What that costs in any queue shows in *list alone*: the same
-//! ones leave a bare doubly linked list of entries as large. Instructions are counted by callgrind, which shows what is work
-//! and what is waiting for memory.
+//! by lot, and before anything is timed all have queued anew in an order that was drawn, as after long use: with many waiters
+//! whatever is touched is found nowhere in a cache. What that costs in any queue shows beside: the same ones join and
+//! leave a bare doubly linked list of entries as large, one after the other. *The rest* is what the pool takes longer than
+//! the list, of the same round. Instructions are counted by callgrind.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
@@ -13,13 +14,12 @@ mod support;
 use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, WaitId};
 use serde_json::json;
 use std::time::{Duration, Instant};
-use support::{Options, Report, Samples, child, has_valgrind, instructions, ratio, rotated};
+use support::{Options, Report, Samples, child, filled, has_valgrind, instructions, ratio, rotated};
 
 const WAITERS: [u32; 4] = [10, 1_000, 100_000, 1_000_000];
 /// Operations that are timed together: so many of the fewest waiters can be cancelled and queue again.
 const TOGETHER: usize = 10;
-const OPERATIONS: [&str; 4] = ["queued", "cancelled", LIST_ALONE, "handed over"];
-const LIST_ALONE: &str = "cancelled, list alone";
+const OPERATIONS: [&str; 3] = ["queued", "cancelled", "handed over"];
 
 fn main() {
     let options = Options::read();
@@ -28,11 +28,13 @@ fn main() {
     }
     let rounds = options.pick(10, 20_000, 200_000);
     let mut queues = WAITERS.map(Queue::new);
-    let mut samples = WAITERS.map(|_| OPERATIONS.map(|_| Samples::new()));
+    let mut samples = WAITERS.map(|_| OPERATIONS.map(|_| [(); 3].map(|()| Samples::new())));
     for round in 0..rounds {
         for size in rotated(round, queues.len()) {
-            for (samples, time) in samples[size].iter_mut().zip(queues[size].play()) {
-                samples.record(time.as_nanos() as f64 / TOGETHER as f64);
+            for (samples, [pool, list]) in samples[size].iter_mut().zip(queues[size].play()) {
+                for (samples, time) in samples.iter_mut().zip([pool, list, pool.saturating_sub(list)]) {
+                    samples.record(time.as_nanos() as f64 / TOGETHER as f64);
+                }
             }
         }
     }
@@ -41,25 +43,38 @@ fn main() {
     }
 
     let is_counted = !options.smoke && has_valgrind();
-    let columns = ["operation", "waiters", "ns", "ns to 10 waiters", "instructions", "to 10 waiters"];
+    let columns = [
+        "operation",
+        "waiters",
+        "ns",
+        "to 10 waiters",
+        "bare list: ns",
+        "to 10 waiters",
+        "the rest: ns",
+        "to 10 waiters",
+        "instructions",
+        "to 10 waiters",
+    ];
     let mut report = Report::new("exhausted", &columns, &options);
     report.fact("rounds", rounds);
     for (operation, name) in OPERATIONS.iter().enumerate() {
         let mut fewest = None;
         for (size, waiters) in WAITERS.into_iter().enumerate() {
-            let time = samples[size][operation].median();
-            let counted = (is_counted && *name != LIST_ALONE).then(|| instructions_of(name, waiters));
-            let (first_time, first_counted) = *fewest.get_or_insert((time, counted));
-            let time_ratio = json!(time / first_time);
-            let counted_ratio = ratio(counted, first_counted);
-            let counted = json!(counted.map(|count| count.round() as u64));
-            report.row(vec![json!(name), json!(waiters), json!(time), time_ratio, counted, counted_ratio]);
+            let times = [0, 1, 2].map(|what| samples[size][operation][what].median());
+            let counted = is_counted.then(|| instructions_of(name, waiters));
+            let (first_times, first_counted) = *fewest.get_or_insert((times, counted));
+            let mut cells = vec![json!(name), json!(waiters)];
+            cells.extend(
+                times.into_iter().zip(first_times).flat_map(|(time, first)| [json!(time), json!(time / first)]),
+            );
+            cells.extend([json!(counted.map(|count| count.round() as u64)), ratio(counted, first_counted)]);
+            report.row(cells);
         }
     }
     report.finish();
 }
 
-/// A pool of one buffer, and a queue for it.
+/// A pool of one buffer, a queue for it, and a list of the same ones in the same order.
 struct Queue {
     pool: Pool,
     held: LeaseId,
@@ -69,40 +84,56 @@ struct Queue {
     random: fastrand::Rng,
 }
 
-/// What every queue that can be left from the middle comes down to.
+/// What every queue that can be left from the middle comes down to. An operation waits for the entry of the one before.
 struct List {
+    /// By token; behind them what is before the first and behind the last.
     entries: Vec<Entry>,
-    /// The entry before the first and behind the last.
-    end: u32,
+    always_0: u32,
 }
 
-#[derive(Clone)]
+/// As large as an entry of the pool's, with the links where that has them.
+#[derive(Clone, Default)]
+#[repr(C)]
 struct Entry {
+    before: [u64; 3],
     next: u32,
     previous: u32,
-    /// As large as an entry of the pool's.
-    _rest: [u64; 5],
+    behind: [u32; 4],
 }
 
 impl List {
     fn new(waiters: u32) -> List {
-        let entries = vec![Entry { next: waiters, previous: waiters, _rest: [1; 5] }; waiters as usize + 1];
-        let mut list = List { entries, end: waiters };
-        (0..waiters).for_each(|entry| list.append(entry));
-        list
+        let mut entries = filled(waiters as usize + 1, Entry::default());
+        (entries[waiters as usize].next, entries[waiters as usize].previous) = (waiters, waiters);
+        List { entries, always_0: 0 }
     }
 
-    fn append(&mut self, entry: u32) {
-        let last = self.entries[self.end as usize].previous;
-        self.entries[last as usize].next = entry;
-        self.entries[self.end as usize].previous = entry;
-        self.entries[entry as usize] = Entry { next: self.end, previous: last, _rest: [1; 5] };
+    fn end(&self) -> u32 {
+        self.entries.len() as u32 - 1
     }
 
-    fn unlink(&mut self, entry: u32) {
-        let Entry { next, previous, .. } = self.entries[entry as usize];
+    fn append(&mut self, token: u32) {
+        let (token, end) = (token + self.always_0, self.end());
+        let last = self.entries[end as usize].previous;
+        self.entries[last as usize].next = token;
+        self.entries[end as usize].previous = token;
+        let entry = &mut self.entries[token as usize];
+        self.always_0 = entry.behind[3];
+        *entry = Entry { next: end, previous: last, ..Entry::default() };
+    }
+
+    fn unlink(&mut self, token: u32) {
+        let Entry { next, previous, behind, .. } = self.entries[(token + self.always_0) as usize];
         self.entries[previous as usize].next = next;
         self.entries[next as usize].previous = previous;
+        self.always_0 = behind[3];
+    }
+
+    /// Unlinks the first.
+    fn shift(&mut self) -> u32 {
+        let first = self.entries[self.end() as usize].next;
+        self.unlink(first);
+        first
     }
 }
 
@@ -113,6 +144,16 @@ impl Queue {
         let mut queue =
             Queue { pool, held, waits: Vec::new(), list: List::new(waiters), random: fastrand::Rng::with_seed(1) };
         queue.waits = (0..waiters).map(|token| queue.request(token.into())).collect();
+        let mut order: Vec<usize> = (0..waiters as usize).collect();
+        queue.random.shuffle(&mut order);
+        for &token in &order {
+            queue.pool.cancel(queue.waits[token]).expect("it waits");
+        }
+        queue.random.shuffle(&mut order);
+        for token in order {
+            queue.waits[token] = queue.request(token as u64);
+            queue.list.append(token as u32);
+        }
         queue
     }
 
@@ -123,38 +164,31 @@ impl Queue {
         }
     }
 
-    /// Cancels some, lets them queue again, and serves some, who queue again. The order is that of `OPERATIONS`.
-    fn play(&mut self) -> [Duration; 4] {
+    /// Cancels some, lets them queue again, and serves some, who queue again. Of each of the `OPERATIONS`, the time of the
+    /// pool and of the list.
+    fn play(&mut self) -> [[Duration; 2]; OPERATIONS.len()] {
         let mut chosen = [0; TOGETHER];
         self.choose(&mut chosen);
         let leaving = chosen.map(|token| self.waits[token]);
-        let cancelled = timed(|| {
-            for wait in leaving {
-                self.pool.cancel(wait).expect("it waits");
-            }
-        });
-        let unlinked = timed(|| {
-            for &token in &chosen {
-                self.list.unlink(token as u32);
-            }
-        });
-        for &token in &chosen {
-            self.list.append(token as u32);
-        }
+        let cancelled = timed(|| leaving.into_iter().for_each(|wait| self.pool.cancel(wait).expect("it waits")));
+        let unlinked = timed(|| chosen.into_iter().for_each(|token| self.list.unlink(token as u32)));
+        let mut joining = leaving;
         let queued = timed(|| {
-            for &token in &chosen {
-                self.waits[token] = self.request(token as u64);
+            for (wait, token) in joining.iter_mut().zip(chosen) {
+                *wait = self.request(token as u64);
             }
         });
-        let handed_over = timed(|| {
-            for token in &mut chosen {
-                *token = self.hand_over();
-            }
-        });
-        for token in chosen {
-            self.waits[token] = self.request(token as u64);
+        let appended = timed(|| chosen.into_iter().for_each(|token| self.list.append(token as u32)));
+        chosen.into_iter().zip(joining).for_each(|(token, wait)| self.waits[token] = wait);
+        let mut served = [[0; TOGETHER]; 2];
+        let handed_over = timed(|| served[0].iter_mut().for_each(|token| *token = self.hand_over() as u32));
+        let shifted = timed(|| served[1].iter_mut().for_each(|token| *token = self.list.shift()));
+        assert_eq!(served[0], served[1], "both have the same order");
+        for token in served[0] {
+            self.waits[token as usize] = self.request(token.into());
+            self.list.append(token);
         }
-        [queued, cancelled, unlinked, handed_over]
+        [[queued, appended], [cancelled, unlinked], [handed_over, shifted]]
     }
 
     /// Different ones.
@@ -170,11 +204,11 @@ impl Queue {
     }
 
     /// Returns the token of who has it now.
-    fn hand_over(&mut self) -> usize {
+    fn hand_over(&mut self) -> u64 {
         self.pool.release(self.held).expect("it is held");
         let grant = self.pool.poll_grant().expect("somebody waits");
         self.held = grant.lease;
-        grant.token as usize
+        grant.token
     }
 }
 

@@ -13,6 +13,7 @@ mod support;
 
 use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, WaitId};
 use serde_json::json;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 use support::{Options, Report, Samples, child, filled, has_valgrind, instructions, ratio, rotated};
 
@@ -95,10 +96,10 @@ struct List {
 #[derive(Clone, Default)]
 #[repr(C)]
 struct Entry {
-    before: [u64; 3],
+    before: [u32; 8],
     next: u32,
     previous: u32,
-    behind: [u32; 4],
+    behind: [u32; 2],
 }
 
 impl List {
@@ -118,15 +119,15 @@ impl List {
         self.entries[last as usize].next = token;
         self.entries[end as usize].previous = token;
         let entry = &mut self.entries[token as usize];
-        self.always_0 = entry.behind[3];
+        self.always_0 = entry.before[0];
         *entry = Entry { next: end, previous: last, ..Entry::default() };
     }
 
     fn unlink(&mut self, token: u32) {
-        let Entry { next, previous, behind, .. } = self.entries[(token + self.always_0) as usize];
+        let Entry { before, next, previous, .. } = self.entries[(token + self.always_0) as usize];
         self.entries[previous as usize].next = next;
         self.entries[next as usize].previous = previous;
-        self.always_0 = behind[3];
+        self.always_0 = before[0];
     }
 
     /// Unlinks the first.
@@ -212,9 +213,12 @@ impl Queue {
     }
 }
 
+/// Until all that it wrote is in the cache, and not what was written before.
 fn timed(work: impl FnOnce()) -> Duration {
+    fence(Ordering::SeqCst);
     let begin = Instant::now();
     work();
+    fence(Ordering::SeqCst);
     begin.elapsed()
 }
 

@@ -12,17 +12,19 @@ pub(super) enum WaitState {
     Assigned,
 }
 
-/// One place in a queue, or a link of the free list.
+/// One place in a queue, or a link of the free list. Of 48 bytes, half lie across two lines of a cache. Whoever ends a wait
+/// looks at both ends, and so fetches both lines at once: who queues next in the same place waits for neither.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(super) struct Wait {
+    pub(super) tenant: u32,
+    /// Index of the buffer that was assigned.
+    pub(super) buffer: u32,
     pub(super) token: u64,
     pub(super) since_ns: u64,
     /// Queued: the class's count of grants at the start. Assigned: the grants that passed.
     pub(super) passed: u64,
     pub(super) links: Links,
-    pub(super) tenant: u32,
-    /// Index of the buffer that was assigned.
-    pub(super) buffer: u32,
     pub(super) generation: Generation,
     pub(super) class: u8,
     pub(super) size: u8,

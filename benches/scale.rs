@@ -26,8 +26,10 @@ type Error = Box<dyn std::error::Error>;
 const CONNECTIONS: [u32; 3] = [1_000, 100_000, 10_000_000];
 const BUFFERS: u32 = 64;
 const BUFFER_BYTES: u32 = 16384;
-/// Connections that are readable in one round.
-const READABLE: u32 = 10_000;
+/// Connections that are readable together: few enough that the system seldom interrupts what is timed.
+const READABLE: u32 = 1_000;
+/// So often in one turn.
+const PLAYS: u32 = 10;
 /// Rounds until nearly all of the busy ones of the largest crowd had a turn.
 const WARM_UP: u32 = 60;
 /// Sizes of a last cache for which misses are counted, in bytes: like a second and a third one.
@@ -38,13 +40,11 @@ fn main() -> Result<(), Error> {
     if let [name, connections] = options.child.as_slice() {
         assert_eq!(name, "mix");
         let mut crowd = Crowd::new(connections.parse()?)?;
-        for _ in 0..WARM_UP {
+        for _ in 0..WARM_UP * PLAYS {
             crowd.play()?;
         }
-        let before = crowd.events;
-        crowd.play_counted()?;
+        println!("{}", crowd.play_counted()?);
         crowd.check(2 * WARM_UP);
-        println!("{}", crowd.events - before);
         return Ok(());
     }
     let (warm_up, rounds) = (options.pick(1, WARM_UP, WARM_UP), options.pick(2, 300, 3000));
@@ -53,24 +53,26 @@ fn main() -> Result<(), Error> {
     let mut bare = sizes.map(Bare::new);
     let mut samples: Vec<[Samples; 3]> = sizes.iter().map(|_| [(); 3].map(|()| Samples::new())).collect();
     for round in 0..warm_up + rounds {
-        let mut times = [[0.0; 2]; CONNECTIONS.len()];
+        let mut times = [[[0.0; 2]; PLAYS as usize]; CONNECTIONS.len()];
+        let mut events = [[0.0; PLAYS as usize]; CONNECTIONS.len()];
         for turn in rotated(round, 2 * crowds.len()) {
             let (size, is_bare) = (turn / 2, turn % 2 == 1);
-            let begin = Instant::now();
-            if is_bare {
-                bare[size].play()
-            } else {
-                crowds[size].play()?
+            for play in 0..PLAYS as usize {
+                let begin = Instant::now();
+                match is_bare {
+                    true => bare[size].play(),
+                    false => events[size][play] = crowds[size].play()? as f64,
+                }
+                times[size][play][usize::from(is_bare)] = begin.elapsed().as_nanos() as f64;
             }
-            times[size][usize::from(is_bare)] = begin.elapsed().as_nanos() as f64;
         }
-        for ((crowd, samples), [time, bare]) in crowds.iter().zip(&mut samples).zip(times) {
-            if round >= warm_up {
-                let events = crowd.events_of_round as f64;
-                samples
-                    .iter_mut()
-                    .zip([time, bare, (time - bare).max(0.0)])
-                    .for_each(|(samples, time)| samples.record(time / events));
+        if round < warm_up {
+            continue;
+        }
+        for (size, samples) in samples.iter_mut().enumerate() {
+            for ([time, bare], events) in times[size].into_iter().zip(events[size]) {
+                let all = samples.iter_mut().zip([time, bare, (time - bare).max(0.0)]);
+                all.for_each(|(samples, time)| samples.record(time / events));
             }
         }
     }
@@ -152,7 +154,7 @@ impl Bare {
 
     fn check(&self, rounds: u32) {
         let changed: u32 = self.entries.iter().map(|entry| entry[11]).sum();
-        assert_eq!(changed, READABLE * rounds, "each lot has changed an entry");
+        assert_eq!(changed, READABLE * PLAYS * rounds, "each lot has changed an entry");
     }
 }
 
@@ -163,7 +165,6 @@ struct Crowd {
     /// The handle of the first; those of the others follow it.
     first: u64,
     events: u64,
-    events_of_round: u64,
     work: Work,
 }
 
@@ -189,17 +190,11 @@ impl Crowd {
             assert_eq!(id.to_bits(), first + token, "rows are used in order");
         }
         let first = first.ok_or("there are some")?;
-        Ok(Crowd {
-            receivers,
-            lots: Lots::new(connections),
-            first,
-            events: 0,
-            events_of_round: 0,
-            work: Work::default(),
-        })
+        Ok(Crowd { receivers, lots: Lots::new(connections), first, events: 0, work: Work::default() })
     }
 
-    fn play(&mut self) -> Result<(), Error> {
+    /// Returns how many events it took.
+    fn play(&mut self) -> Result<u64, Error> {
         let before = self.events;
         for _ in 0..READABLE {
             let Lot { connection, kind, bytes } = self.lots.draw();
@@ -210,18 +205,17 @@ impl Crowd {
                 _ => self.receive(id, &[BUFFER_BYTES, BUFFER_BYTES, BUFFER_BYTES, 700])?,
             }
         }
-        self.events_of_round = self.events - before;
         self.receivers.handle_timeout(0);
         match self.receivers.poll_grant() {
-            None => Ok(()),
+            None => Ok(self.events - before),
             Some(granted) => Err(format!("nobody waits: {granted:?}").into()),
         }
     }
 
     /// As often as to warm up. Callgrind knows it by its name.
     #[inline(never)]
-    fn play_counted(&mut self) -> Result<(), Error> {
-        (0..WARM_UP).try_for_each(|_| self.play())
+    fn play_counted(&mut self) -> Result<u64, Error> {
+        (0..WARM_UP * PLAYS).map(|_| self.play()).sum()
     }
 
     /// Ends the program unless the library has counted the same work, and all are at rest.
@@ -230,7 +224,11 @@ impl Crowd {
         let Work { received_bytes, decoded_bytes, parked, received } = self.work;
         let counted = [stats.received_bytes, stats.consumed_bytes, stats.parked, stats.pool.leased.into()];
         assert_eq!(counted, [received_bytes, decoded_bytes, parked, 0], "the library has done what the host did");
-        assert_eq!(parked + received, u64::from(READABLE) * u64::from(rounds), "each who was readable has received");
+        assert_eq!(
+            parked + received,
+            u64::from(READABLE * PLAYS) * u64::from(rounds),
+            "each who was readable has received"
+        );
         assert!(parked > 0 && decoded_bytes > received * u64::from(BUFFER_BYTES) / 10, "there are drips and uploads");
     }
 

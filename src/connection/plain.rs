@@ -184,7 +184,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{Event, Policy};
+    use crate::connection::{Event, EventError, Policy};
 
     const CAPACITY: u32 = 9;
 
@@ -345,5 +345,9 @@ mod tests {
             assert!(!Connection { flags: flags & !flag::BUFFER, ..connection.clone() }.may_begin_plainly(CAPACITY));
             assert_eq!((connection.become_ready_plainly(), connection.sync_plainly(true)), (None, None));
         }
+        let mut idle = Connection { flags: flag::ATTACHED, ..Connection::default() };
+        assert_eq!(idle.pending(), Action::WantRecv.into());
+        assert_eq!(idle.handle(Event::done(Action::StopRecv)), Err(EventError::NotPending));
+        assert_eq!((idle.handle(Event::done(Action::WantRecv)), idle.is_armed()), (Ok(Actions::NONE), true));
     }
 }

@@ -86,3 +86,113 @@ impl Receivers {
         (bytes > 0).then(|| (self.memory.arena().address(buffer), bytes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Action, Event, Mode};
+    use crate::pool::TenantConfig;
+    use crate::receiver::{ReceiverError, ReceiversConfig};
+
+    const RECEIVERS: usize = 3;
+
+    /// Two buffers of 4096 bytes or four of 2048, of which receivers ask for the smaller ones first; with deadlines. The
+    /// first receiver requests in the name of a tenant.
+    fn receivers(mode: Mode, sizes: &[u32]) -> (Receivers, [ReceiverId; RECEIVERS]) {
+        let mut config = ReceiversConfig::new(2, RECEIVERS as u32);
+        config.set_buffer_sizes(sizes).expect("the sizes are allowed");
+        config.first_size = sizes.len() as u8 - 1;
+        (config.pool.park_ns, config.pool.lease_ns, config.pool.tenants_max) = (10, 20, 1);
+        config.policy.mode = mode;
+        let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+        let share = TenantConfig { cap: 1, ..TenantConfig::default() };
+        let tenant = receivers.create_tenant(&share).expect("there is room");
+        let ids = core::array::from_fn(|token| receivers.attach(0, token as u64).expect("there is room"));
+        receivers.set_tenant(ids[0], Some(tenant)).expect("its cap allows a buffer");
+        (receivers, ids)
+    }
+
+    /// What happens to a receiver, by lot: what it is to do, or anything, also what cannot be.
+    fn draw(random: &mut fastrand::Rng, receivers: &Receivers, id: ReceiverId) -> Event {
+        let level = receivers.connection(id).expect("it is attached").level();
+        if random.bool() {
+            let actions = receivers.pending(id).expect("it is attached");
+            return match random.bool() {
+                true if actions.has(Action::WantRecv) => Event::done(Action::WantRecv),
+                _ if actions.has(Action::Demux) => Event::Consumed { bytes: level },
+                true if actions.has(Action::Recv) => Event::Received { bytes: 100 },
+                false if actions.has(Action::Recv) => Event::WouldBlock,
+                _ => Event::Readable,
+            };
+        }
+        match random.u8(0..10) {
+            0..3 => Event::Readable,
+            3..5 => Event::Received { bytes: [0, 1, 100, 2047, 2048, 4096][random.usize(0..6)] },
+            5..7 => Event::Consumed { bytes: [level, level, level, level / 2, level + 1, 0][random.usize(0..6)] },
+            7 => Event::NeedMore { bytes: random.u32(1..3000) },
+            8 => Event::done([Action::WantRecv, Action::StopRecv, Action::Recv][random.usize(0..3)]),
+            _ => [Event::WouldBlock, Event::Block { reasons: 1 }, Event::Unblock { reasons: 1 }][random.usize(0..3)],
+        }
+    }
+
+    /// The short way where there is one; counts which.
+    fn handle(
+        receivers: &mut Receivers,
+        id: ReceiverId,
+        event: Event,
+        taken: &mut [u32; 4],
+    ) -> Result<Actions, ReceiverError> {
+        let (way, plain) = match event {
+            Event::Readable => (0, receivers.begin_plainly(id)),
+            Event::Received { bytes } => (1, receivers.receive_plainly(id, bytes)),
+            Event::Consumed { bytes } => (2, receivers.finish_plainly(id, bytes)),
+            Event::Done { actions } if actions == Action::WantRecv as u32 => (3, receivers.arm_plainly(id)),
+            _ => (0, None),
+        };
+        let Some(plain) = plain else {
+            return receivers.handle(id, event);
+        };
+        taken[way] += 1;
+        #[cfg(feature = "ffi")]
+        {
+            let area = receivers.area_of(&plain);
+            assert_eq!(area, receivers.area(id.index(), plain.actions.has(Action::Recv)), "{event:?}");
+        }
+        Ok(plain.actions)
+    }
+
+    #[test]
+    fn the_short_way_leads_to_where_the_long_way_does() {
+        let modes = [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion];
+        let sizes: [&[u32]; 2] = [&[4096], &[4096, 2048]];
+        let mut random = fastrand::Rng::with_seed(1);
+        for (mode, sizes) in modes.into_iter().flat_map(|mode| sizes.map(|sizes| (mode, sizes))) {
+            let mut taken = [0; 4];
+            for _ in 0..if cfg!(miri) { 2 } else { 20 } {
+                let [(mut short, ids), (mut long, same_ids)] = [(); 2].map(|()| receivers(mode, sizes));
+                assert_eq!(ids, same_ids);
+                for now_ns in 0..500 {
+                    let id = ids[random.usize(0..RECEIVERS)];
+                    let event = draw(&mut random, &long, id);
+                    let by_table = long.handle_at(id.index(), event);
+                    assert_eq!(handle(&mut short, id, event, &mut taken), by_table, "{event:?}");
+                    if random.u8(0..4) == 0 {
+                        [&mut short, &mut long].into_iter().for_each(|receivers| receivers.handle_timeout(now_ns));
+                        let granted = core::iter::from_fn(|| Some((short.poll_grant(), long.poll_grant_or_reclaim())));
+                        for (granted, by_table) in granted.take_while(|polled| *polled != (None, None)) {
+                            assert_eq!(granted, by_table);
+                        }
+                        assert_eq!(short.poll_timeout(), long.pool.poll_timeout());
+                    }
+                    assert_eq!(short.stats(), long.stats(), "{event:?}");
+                    assert_eq!(short.memory.arena().touched_bytes(), long.memory.arena().touched_bytes());
+                    assert_eq!(ids.map(|id| short.describe(id)), ids.map(|id| long.describe(id)), "{event:?}");
+                    assert_eq!((short.check_invariants(), long.check_invariants()), (Ok(()), Ok(())), "{event:?}");
+                }
+            }
+            // A completion host has no watch.
+            let ways = if mode == Mode::Completion { 3 } else { 4 };
+            assert!(taken[..ways].iter().all(|&taken| taken > 0), "{mode:?} {sizes:?}: {taken:?}");
+        }
+    }
+}

@@ -261,9 +261,12 @@ impl Capped {
         state.push(u64::MAX);
     }
 
-    /// Where a lease stands in a list of its tenant, from 1.
+    /// Where a lease stands in a list of its tenant, from 1; 0 where this is unused.
     pub(super) fn place_of(&self, index: u32, stage: Stage) -> u64 {
-        let group = &self.groups[self.members[index as usize].tenant as usize];
+        let Some(&Member { tenant, .. }) = self.members.get(index as usize) else {
+            return 0;
+        };
+        let group = &self.groups[tenant as usize];
         let list = if stage == Stage::Idle { group.idle } else { group.expired };
         super::explore::place_in(list, &self.members, index)
     }
@@ -308,6 +311,14 @@ mod tests {
         capped.set_kept(1, false);
         capped.set_kept(2, false);
         assert_eq!((capped.take_expired(|_| 3), capped.has_expired(), capped.keeps_any()), (None, false, false));
+    }
+
+    #[cfg(feature = "explore")]
+    #[test]
+    fn each_lease_has_its_place_in_its_list_of_its_tenant() {
+        let capped = three_tenants();
+        let places = [0, 1, 2, 3, 4, 5, 6, 7].map(|index| capped.place_of(index, stage(index).expect("it stands")));
+        assert_eq!(places, [1, 1, 1, 1, 2, 2, 1, 1]);
     }
 
     #[test]

@@ -179,11 +179,11 @@ fn whether_and_for_how_long_somebody_is_to_be_shed_is_told_apart() {
     assert_eq!((long.asked(), short.asked()), (Some((1, ReclaimKind::Shed)), None));
 }
 
-/// One is to be shed. The other made progress a deadline ago, and was noticed so often since.
+/// One was to be shed and gave its buffer back. The other made progress a deadline ago and was noticed so often since.
 fn one_is_late(bytes: u64, noticed: usize) -> Played {
     let mut played = Played::timed(2, 0, 0);
     (0..2).for_each(|token| played.take(&timed(token)));
-    played.wait(&plain(2));
+    (2..4).for_each(|token| played.wait(&plain(token)));
     played.pool.handle_timeout(PARK_NS);
     assert_eq!(played.asked(), Some((0, ReclaimKind::Park)));
     played.pool.progress(played.leases[1], bytes).expect("it is held");
@@ -194,16 +194,21 @@ fn one_is_late(bytes: u64, noticed: usize) -> Played {
     played.pool.handle_timeout(2 * LEASE_NS - 1);
     let asked = [Some((1, ReclaimKind::Park)), None];
     (0..noticed).for_each(|at| assert_eq!(played.asked(), asked[at]));
+    played.pool.release(played.leases[0]).expect("it is held");
+    assert_eq!(played.granted(), Some(2));
     played
 }
 
-/// Who has a deadline, was asked to park, or is to be shed after somebody else, at the same ages.
+/// Who was asked for nothing, was asked to park, or is to be shed, at the same ages.
 #[test]
 fn what_somebody_was_asked_for_is_told_apart_whatever_he_costs() {
     // Who held it for 39 ns and consumed so many costs 1, 2, 5 or 39.
     for bytes in [38, 18, 6, 0] {
-        let [not, parks, sheds] = [0, 1, 2].map(|noticed| one_is_late(bytes, noticed).numbers());
+        let mut late = [0, 1, 2].map(|noticed| one_is_late(bytes, noticed));
+        let [not, parks, sheds] = late.each_ref().map(Played::numbers);
         assert!(not != parks && parks != sheds && sheds != not, "{bytes} bytes");
+        let asked = late.each_mut().map(|played| played.asked().map(|(_, kind)| kind));
+        assert_eq!(asked, [ReclaimKind::Park, ReclaimKind::Shed, ReclaimKind::Shed].map(Some));
     }
 }
 

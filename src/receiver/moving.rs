@@ -185,7 +185,8 @@ impl Receivers {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::connection::Action;
+    use crate::connection::{Action, Mode, Policy};
+    use crate::pool::Outcome;
     use crate::receiver::{ReceiverThreads, ReceiversConfig};
 
     /// One of each kind: it holds nothing, a buffer, a slot, a full slot while it waits for a buffer, or nothing while it
@@ -215,6 +216,30 @@ mod tests {
         connection
     }
 
+    fn connection_in_flight() -> Connection {
+        let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
+        let attach = Event::Attach { level: 10, capacity: 256 };
+        for event in [attach, Event::NeedMore { bytes: 5 }, Event::Readable, Event::done(Action::Recv)] {
+            connection.handle(event).expect("it is to receive");
+        }
+        assert!(connection.is_in_flight());
+        connection
+    }
+
+    #[test]
+    fn a_buffer_of_the_hosts_own_is_used_by_another_thread_once_that_claims_it() {
+        let threads = ReceiverThreads::new(&ReceiversConfig::new(2, 2), 2).expect("the configuration is allowed");
+        let [mut from, mut to] = [0, 1].map(|index| threads.receivers(index).expect("nobody has them"));
+        let Ok(Outcome::Granted(lease)) = from.request(0, 0) else { panic!("one is free") };
+        assert!(to.release(lease).is_err(), "it is the other thread's");
+        to.claim_lease(lease).expect("it is held");
+        to.claim_lease(lease).expect("it is its own");
+        to.release(lease).expect("it is its own");
+        assert!(to.claim_lease(lease).is_err(), "it is stale");
+        assert!(to.claim_lease(foreign_lease()).is_err());
+        assert_eq!((to.check_invariants(), from.check_invariants()), (Ok(()), Ok(())));
+    }
+
     #[test]
     fn whatever_was_changed_on_the_way_is_refused_and_can_be_tried_again_as_it_was() {
         let config = ReceiversConfig { buffer_bytes: 256, slots: 2, ..ReceiversConfig::new(1, 5) };
@@ -225,7 +250,7 @@ mod tests {
             let mut moving = from.export(id).expect("it can move");
             let before = (moving.connection.clone(), moving.lease, moving.offset, moving.wait);
             // Each changes one field, so that it does not fit the others.
-            let changes: [fn(&mut Moving); 8] = [
+            let changes: [fn(&mut Moving); 10] = [
                 |moving| moving.lease = moving.lease.is_none().then(foreign_lease),
                 |moving| moving.wait = moving.wait.is_none().then(foreign_wait),
                 |moving| moving.lease = Some(foreign_lease()),
@@ -234,6 +259,8 @@ mod tests {
                 |moving| moving.connection = Connection::default(),
                 |moving| moving.connection = connection_of(10, 100),
                 |moving| moving.connection = connection_of(10, 64),
+                |moving| moving.connection = connection_in_flight(),
+                |moving| moving.connection = Connection::poisoned(),
             ];
             for (at, change) in changes.iter().enumerate() {
                 change(&mut moving);

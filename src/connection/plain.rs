@@ -338,12 +338,16 @@ mod tests {
 
     #[test]
     fn others_are_left_to_the_table() {
-        for rare in [flag::CLOSED, flag::WAITING, flag::PAUSED, flag::ENDED, flag::IN_FLIGHT, flag::POISONED] {
-            let flags = flag::ATTACHED | flag::BUFFER | rare;
-            let mut connection = Connection { flags, level: 1, capacity: CAPACITY, ..Connection::default() };
-            assert!(connection.receive_plainly(1).is_none() && !connection.may_finish_plainly(1));
-            assert!(!Connection { flags: flags & !flag::BUFFER, ..connection.clone() }.may_begin_plainly(CAPACITY));
-            assert_eq!((connection.become_ready_plainly(), connection.sync_plainly(true)), (None, None));
+        let rare = [flag::CLOSED, flag::WAITING, flag::PAUSED, flag::ENDED, flag::IN_FLIGHT, flag::POISONED];
+        for (rare, blocked) in rare.map(|rare| (rare, 0)).into_iter().chain([(0, 1)]) {
+            let flags = flag::ATTACHED | rare;
+            let mut idle = Connection { flags, blocked, ..Connection::default() };
+            let mut holder = Connection { flags: flags | flag::BUFFER, level: 1, capacity: CAPACITY, ..idle.clone() };
+            assert!(!idle.may_begin_plainly(CAPACITY) && idle.arm_plainly().is_none(), "{idle:?}");
+            assert!(holder.receive_plainly(1).is_none() && !holder.may_finish_plainly(1), "{holder:?}");
+            for mut connection in [idle, holder] {
+                assert_eq!((connection.become_ready_plainly(), connection.sync_plainly(true)), (None, None));
+            }
         }
         let mut idle = Connection { flags: flag::ATTACHED, ..Connection::default() };
         assert_eq!(idle.pending(), Action::WantRecv.into());

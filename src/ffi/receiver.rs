@@ -94,7 +94,8 @@ fn step(
     result.unwrap_or_else(demuxbuf_step::status)
 }
 
-/// The three events of every receive go the short way, if they can. The long way says what is wrong, if anything is.
+/// The events of every receive, and the watch that is asked for anew, go the short way, if they can. The long way says what
+/// is wrong, if anything is.
 #[inline(always)]
 fn step_plainly(
     pool: *mut demuxbuf_pool,

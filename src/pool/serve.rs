@@ -46,7 +46,7 @@ impl Pool {
 
     /// Whether a newcomer is granted at once: what it names exists, it may take what is free, and nobody waits before
     /// it.
-    #[inline(always)] // see `grant_at_once`
+    #[inline(always)] // see `Pool::grant_plainly`
     pub(super) fn may_have_now(&self, request: &Request, tenant: u32) -> bool {
         let (class, units) = (usize::from(request.class), self.buffers.units_of(request.size));
         request.class < self.classes_used

@@ -23,6 +23,10 @@ struct Area {
     bytes: u32,
 }
 
+impl Area {
+    const NONE: Area = Area { buffer: 0, bytes: 0 };
+}
+
 impl Receivers {
     /// A connection that holds nothing is readable and gets a buffer.
     #[inline(always)]
@@ -68,14 +72,14 @@ impl Receivers {
         let actions = holder.connection().finish_plainly();
         holder.drop_buffer();
         self.counts.consumed_bytes += u64::from(bytes);
-        Some(Plain { actions, area: Area { buffer: 0, bytes: 0 } })
+        Some(Plain { actions, area: Area::NONE })
     }
 
     /// A connection that holds nothing is watched again.
     #[inline(always)]
     pub(crate) fn arm_plainly(&mut self, id: ReceiverId) -> Option<Plain> {
         let actions = self.table.find_idle(id)?.connection_mut().arm_plainly()?;
-        Some(Plain { actions, area: Area { buffer: 0, bytes: 0 } })
+        Some(Plain { actions, area: Area::NONE })
     }
 
     /// Where the host goes on, for C: an address and a length, as [`area`](Receivers::area).
@@ -194,5 +198,42 @@ mod tests {
             let ways = if mode == Mode::Completion { 3 } else { 4 };
             assert!(taken[..ways].iter().all(|&taken| taken > 0), "{mode:?} {sizes:?}: {taken:?}");
         }
+    }
+
+    #[test]
+    fn who_was_asked_for_an_empty_buffer_gives_it_back_the_long_way() {
+        let mut config = ReceiversConfig::new(1, 2);
+        (config.pool.park_ns, config.pool.lease_ns) = (10, 20);
+        let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+        let [holder, other] = [7, 8].map(|token| receivers.attach(0, token).expect("there is room"));
+        for id in [holder, other] {
+            receivers.handle(id, Event::Readable).expect("it is attached");
+        }
+        receivers.handle_timeout(10);
+        assert_eq!(receivers.poll_grant(), None, "it holds nothing that could be parked");
+        assert_eq!(receivers.stats().pool.parks_asked, 1);
+        receivers.handle(other, Event::Close).expect("it is attached");
+        receivers.handle(holder, Event::Received { bytes: 5 }).expect("there is room");
+        assert!(receivers.finish_plainly(holder, 5).is_none(), "its deadline knows that it was asked");
+        receivers.handle(holder, Event::Consumed { bytes: 5 }).expect("they are buffered");
+        assert_eq!((receivers.check_invariants(), receivers.stats().pool.leased), (Ok(()), 0));
+    }
+
+    #[test]
+    fn a_buffer_that_limits_who_waits_is_granted_the_long_way() {
+        let mut config = ReceiversConfig::new(2, 2);
+        (config.pool.classes, config.pool.reserves[1], config.pool.tenants_max) = (2, 1, 1);
+        let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+        let share = TenantConfig { cap: 1, ..TenantConfig::default() };
+        let tenant = receivers.create_tenant(&share).expect("there is room");
+        receivers.request(0, 0).expect("a buffer is free");
+        let [critical, other] = [0, 1].map(|class| receivers.attach(class, 0).expect("there is room"));
+        for id in [other, critical] {
+            receivers.set_tenant(id, Some(tenant)).expect("its cap allows a buffer");
+            assert!(receivers.begin_plainly(id).is_none(), "its reserve keeps it back, or somebody waits");
+            receivers.handle(id, Event::Readable).expect("it is attached");
+        }
+        let stats = receivers.stats().pool;
+        assert_eq!((receivers.check_invariants(), stats.leased, stats.waiting), (Ok(()), 2, 1));
     }
 }

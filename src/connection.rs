@@ -363,6 +363,12 @@ impl Connection {
         self.has(flag::YIELDED)
     }
 
+    /// Whether this is its mode, and its number is one that there is.
+    #[cfg(feature = "std")]
+    pub(crate) const fn has_mode(&self, mode: Mode) -> bool {
+        (self.flags & flag::MODE) == (mode as u32) << flag::MODE_SHIFT
+    }
+
     /// Whether the connection was attached; it stays so when it is closed.
     pub(crate) const fn is_attached(&self) -> bool {
         self.has(flag::ATTACHED)

@@ -175,7 +175,10 @@ impl Receivers {
         };
         // A poisoned one refuses every event.
         let answers = connection.clone().handle(Event::Wake).is_ok();
-        let is_sound = answers && connection.is_open() && !connection.is_in_flight();
+        let is_sound = answers
+            && connection.is_open()
+            && !connection.is_in_flight()
+            && connection.has_mode(self.config.policy.mode);
         let waits = connection.is_waiting() == wait.is_some();
         if is_held && is_sound && waits { Ok(()) } else { Err(ReceiverError::Stale) }
     }
@@ -216,6 +219,13 @@ mod tests {
         connection
     }
 
+    fn connection_of_another_mode(like: &Connection) -> Connection {
+        let (level, capacity) = (like.level(), like.capacity());
+        let mut connection = Connection::new(Policy { mode: Mode::Edge, ..like.policy() });
+        connection.handle(Event::Attach { level, capacity }).expect("it is not attached");
+        connection
+    }
+
     fn connection_in_flight() -> Connection {
         let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
         let attach = Event::Attach { level: 10, capacity: 256 };
@@ -250,7 +260,8 @@ mod tests {
             let mut moving = from.export(id).expect("it can move");
             let before = (moving.connection.clone(), moving.lease, moving.offset, moving.wait);
             // Each changes one field, so that it does not fit the others.
-            let changes: [fn(&mut Moving); 10] = [
+            let changes: [fn(&mut Moving); 11] = [
+                |moving| moving.connection = connection_of_another_mode(&moving.connection),
                 |moving| moving.lease = moving.lease.is_none().then(foreign_lease),
                 |moving| moving.wait = moving.wait.is_none().then(foreign_wait),
                 |moving| moving.lease = Some(foreign_lease()),

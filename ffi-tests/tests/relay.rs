@@ -498,6 +498,8 @@ fn memory_is_divided_as_the_options_say() {
     assert!(message.contains("--memory-kib is \"28\"; allowed is a number from 29 on"), "{message}");
     let message = refused_with(&[&backend[..], &["--memory-kib", "64", "--buffers", "2"]].concat());
     assert!(message.contains("--buffers is \"2\"; allowed is none with --memory-kib"), "{message}");
+    let message = refused_with(&[&backend[..], &["--memory-kib", "64", "--static-buffers"]].concat());
+    assert!(message.contains("--memory-kib is \"64\"; allowed is none with --static-buffers"), "{message}");
 }
 
 fn refused_with(arguments: &[&str]) -> String {

@@ -235,6 +235,10 @@ static void set_buffers(struct options *options)
         options->buffers = options->buffers == 0 ? BUFFERS_DEFAULT : options->buffers;
         return;
     }
+    if (options->static_buffers) {
+        fprintf(stderr, "h2relay: --memory-kib is \"%u\"; allowed is none with --static-buffers\n", options->memory_kib);
+        exit(2);
+    }
     if (options->buffers > 0) {
         fprintf(stderr, "h2relay: --buffers is \"%u\"; allowed is none with --memory-kib\n", options->buffers);
         exit(2);

@@ -291,8 +291,11 @@ fn what_is_moved_to_make_room_is_counted() {
     let id = receivers.attach(0, 0).expect("there is room");
     for (moved, consumed) in [(0, 80), (120, 100), (340, 420)] {
         receivers.handle(id, Event::Readable).expect("it is open");
-        receivers.receive_area(id).expect("it has a buffer");
-        assert_eq!(receivers.stats().compacted_bytes, moved);
+        // The second time it is at the front already.
+        for _ in 0..2 {
+            receivers.receive_area(id).expect("it has a buffer");
+            assert_eq!(receivers.stats().compacted_bytes, moved);
+        }
         receivers.handle(id, Event::Received { bytes: 200 }).expect("there is room");
         receivers.decoded(id, consumed, 1).expect("so much is buffered");
     }

@@ -273,9 +273,7 @@ impl Receivers {
             return Ok(&mut []);
         }
         let level = self.table.connection(index).level() as usize;
-        if self.table.start(index) > 0 {
-            self.move_to_front(index);
-        }
+        self.compact(index);
         Ok(&mut self.held_mut(index).0[level..level + room])
     }
 
@@ -288,8 +286,8 @@ impl Receivers {
             Place::Nowhere => return None,
             Place::Slot(slot) => (self.memory.slots().address(slot), 0),
             Place::Buffer(buffer) => {
-                if is_receive && self.table.start_in(buffer) > 0 {
-                    self.move_to_front(index);
+                if is_receive {
+                    self.compact(index);
                 }
                 (self.memory.arena().address(buffer), self.table.start_in(buffer))
             }

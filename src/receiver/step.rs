@@ -353,9 +353,16 @@ impl Receivers {
         }
     }
 
-    /// Moves what a buffer holds to its front.
+    /// Moves what is buffered to the front, if it is not there.
+    #[inline]
+    pub(super) fn compact(&mut self, index: u32) {
+        if self.table.start(index) > 0 {
+            self.move_to_front(index);
+        }
+    }
+
     #[cold]
-    pub(super) fn move_to_front(&mut self, index: u32) {
+    fn move_to_front(&mut self, index: u32) {
         let Place::Buffer(buffer) = self.table.place(index) else {
             return;
         };

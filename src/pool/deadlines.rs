@@ -431,6 +431,17 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "explore")]
+    fn each_lease_is_described_by_its_list_and_its_place_there() {
+        let deadlines = one_pair_of_each();
+        let places = [0, 1, 2, 3, 4, 5, 6].map(|index| {
+            let [list, place, ..] = deadlines.describe_fully(index, 20);
+            (list, place)
+        });
+        assert_eq!(places, [(3, 1), (7, 1), (2, 1), (2, 2), (0, 1), (0, 2), (0, 0)]);
+    }
+
+    #[test]
     fn a_lease_stands_in_one_list_by_age_and_each_list_is_known() {
         let is_sound = |deadlines: &Deadlines| deadlines.check(|index| index < 6, |_| false).is_ok();
         let stands = one_pair_of_each().table.into_iter().map(|entry| entry.stand);

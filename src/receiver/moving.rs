@@ -252,7 +252,8 @@ mod tests {
 
     #[test]
     fn whatever_was_changed_on_the_way_is_refused_and_can_be_tried_again_as_it_was() {
-        let config = ReceiversConfig { buffer_bytes: 256, slots: 2, ..ReceiversConfig::new(1, 5) };
+        let mut config = ReceiversConfig { buffer_bytes: 256, slots: 2, ..ReceiversConfig::new(1, 5) };
+        config.policy.mode = Mode::OneShot;
         let threads = ReceiverThreads::new(&config, 2).expect("the configuration is allowed");
         let receivers = |index| threads.receivers(index).expect("nobody has them");
         let (mut from, mut to) = (receivers(0), receivers(1));

@@ -21,6 +21,7 @@ fn all_of_a_token_comes_back() {
 fn a_decoder_that_works_in_place_changes_what_is_buffered() {
     let mut receivers = receivers();
     let id = receivers.attach(0, 0).expect("there is room");
+    assert_eq!(receivers.data_mut(id), Ok(&mut [][..]), "nothing is held");
     receivers.handle(id, Event::Readable).expect("it is attached");
     receivers.receive_area(id).expect("it has a buffer")[..3].copy_from_slice(&[1, 2, 3]);
     receivers.handle(id, Event::Received { bytes: 3 }).expect("there is room");

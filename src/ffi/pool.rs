@@ -617,6 +617,7 @@ pub unsafe extern "C" fn demuxbuf_pool_check(pool: *const demuxbuf_pool) -> i32 
 
 #[cfg(test)]
 mod tests {
+    use super::super::receiver::demuxbuf_receiver_readable;
     use super::*;
     use crate::receiver::ReceiversConfig;
 
@@ -625,12 +626,19 @@ mod tests {
         let receivers = Receivers::new(&ReceiversConfig::new(1, 1)).expect("the defaults are allowed");
         let pool = Box::into_raw(Box::new(demuxbuf_pool::new(receivers)));
         assert_eq!(
-            with_pool(pool, |_| -> Result<(), i32> { panic!("caught by the guard") }),
+            with_sound_pool(pool, |_| -> Option<()> { panic!("caught by the guard") }),
             Err(DEMUXBUF_ERR_POISONED)
         );
+        assert_eq!(with_sound_pool(pool, |_| Some(())), Ok(None), "the long way says why");
+        assert_eq!(with_pool(pool, |_| Ok(())), Err(DEMUXBUF_ERR_POISONED));
         // SAFETY: the pointer is the pool made above.
         unsafe {
             assert_eq!(demuxbuf_pool_handle_timeout(pool, 1), DEMUXBUF_ERR_POISONED);
+            // These look for a short way first.
+            let mut grant = core::mem::zeroed();
+            assert_eq!(demuxbuf_pool_poll_grant(pool, &mut grant), DEMUXBUF_ERR_POISONED);
+            let step = demuxbuf_receiver_readable(pool, 0);
+            assert_eq!((step.actions, step.bytes, step.data.is_null()), (DEMUXBUF_ERR_POISONED as u32, 0, true));
             demuxbuf_pool_free(pool);
         }
     }

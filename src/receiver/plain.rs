@@ -166,13 +166,14 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore)] // it takes minutes
     fn the_short_way_leads_to_where_the_long_way_does() {
         let modes = [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion];
         let sizes: [&[u32]; 2] = [&[4096], &[4096, 2048]];
         let mut random = fastrand::Rng::with_seed(1);
         for (mode, sizes) in modes.into_iter().flat_map(|mode| sizes.map(|sizes| (mode, sizes))) {
             let mut taken = [0; 4];
-            for _ in 0..if cfg!(miri) { 2 } else { 20 } {
+            for _ in 0..20 {
                 let [(mut short, ids), (mut long, same_ids)] = [(); 2].map(|()| receivers(mode, sizes));
                 assert_eq!(ids, same_ids);
                 for now_ns in 0..500 {

@@ -130,8 +130,7 @@ impl Arena {
     /// There is no such buffer: a bug of the caller.
     #[inline]
     pub fn address(&self, index: u32) -> NonNull<u8> {
-        let start = self.range_of(index).start;
-        self.block.address(&(start..start))
+        self.block.address(&self.range_of(index))
     }
 
     /// Copies part of one buffer to the front of another.

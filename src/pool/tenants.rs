@@ -414,7 +414,8 @@ impl Tenants {
             (all_out, all_waiting) = (all_out + tenant.out, all_waiting + tenant.waiting);
             ensure(tenant.out <= tenant.cap, "a tenant never has more out than its cap")?;
             let gone = tenant.life == Life::Free;
-            ensure(!gone || tenant.out + tenant.waiting + tenant.pinned == 0, "I2: a tenant in use is not gone")?;
+            let is_unused = index != NOBODY && tenant.out + tenant.waiting + tenant.pinned == 0;
+            ensure(!gone || is_unused, "I2: a tenant in use is not gone")?;
         }
         ensure((all_out, all_waiting) == in_all, "what the tenants have out and wait for is all")?;
         for (index, flow) in (0..).zip(&self.flows) {

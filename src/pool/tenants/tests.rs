@@ -52,7 +52,11 @@ fn a_tenant_s_counts_are_compared_with_what_there_is() {
 fn a_tenant_is_not_gone_while_it_holds_or_waits_or_is_pinned() {
     assert_named(
         "I2: a tenant in use is not gone",
-        &[|pool| pool.tenants.tenants[1].life = Life::Free, |pool| pool.tenants.tenants[3].pinned = 1],
+        &[
+            |pool| pool.tenants.tenants[0].life = Life::Free,
+            |pool| pool.tenants.tenants[1].life = Life::Free,
+            |pool| pool.tenants.tenants[3].pinned = 1,
+        ],
     );
 }
 

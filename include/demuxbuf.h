@@ -2,7 +2,7 @@
  * demuxbuf: demux buffers for multiplexing proxies.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Generated from src/ffi by cbindgen; `cargo test --test header` says when it is out of date and how to renew it.
+ * Generated from capi/src by cbindgen; `cargo test --test header` says when it is out of date and how to renew it.
  *
  * Conventions: self first, then inputs, then outputs; outputs are written only on success. int32_t results are a
  * status: 0 done, above 0 an outcome, below 0 an error (demuxbuf_strerror). Functions for events return a mask of

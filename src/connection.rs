@@ -198,8 +198,8 @@ impl Connection {
     }
 
     /// What is left of a connection whose state cannot be trusted: it refuses every event.
-    #[cfg(feature = "ffi")]
-    pub(crate) fn poisoned() -> Connection {
+    #[doc(hidden)]
+    pub fn poisoned() -> Connection {
         Connection { flags: flag::POISONED, ..Connection::default() }
     }
 
@@ -220,8 +220,9 @@ impl Connection {
     }
 
     /// As `handle`, where the kind of the event is known: the code is for that kind alone.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) fn handle_known(&mut self, event: Event) -> Result<Actions, EventError> {
+    pub fn handle_known(&mut self, event: Event) -> Result<Actions, EventError> {
         let plainly = match event {
             Event::Readable => self.become_ready_plainly(),
             Event::Sync { level: 0, capacity: 0, blocked: 0, short: false, armed } => self.sync_plainly(armed),

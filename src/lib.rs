@@ -12,9 +12,6 @@ pub mod receiver;
 #[cfg(feature = "std")]
 pub mod shards;
 
-#[cfg(feature = "ffi")]
-pub mod ffi;
-
 /// The Rust code of the README is compiled and run with that of the docs.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

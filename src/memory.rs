@@ -20,8 +20,9 @@ pub use arena::Arena;
 pub use lease::Lease;
 #[cfg(feature = "std")]
 pub(crate) use owned::Counted;
-#[cfg(feature = "ffi")]
-pub(crate) use owned::try_box;
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub use owned::try_box;
 pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX, SlotError, SlotIndex, Slots};
 pub(crate) use table::reserve;
 

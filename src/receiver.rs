@@ -53,11 +53,10 @@ pub use types::{Granted, Handover, ReceiverInfo, ReceiverStats};
 use crate::connection::{Action, Actions, Connection, Event};
 use crate::memory::{Memory, SLOT_BYTES};
 use crate::pool::{LeaseId, Outcome, Pool, Request, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo};
-#[cfg(feature = "ffi")]
 use core::ptr::NonNull;
 use entry::{Place, Table};
-#[cfg(feature = "ffi")]
-pub(crate) use plain::Plain;
+#[doc(hidden)]
+pub use plain::Plain;
 use source::Source;
 
 pub use entry::ReceiverId;
@@ -279,9 +278,9 @@ impl Receivers {
 
     /// Where the next receive goes, if `Recv` is pending, or else what is buffered, for C: an address and a length,
     /// borrowed from nobody, so that what C holds of other receivers stays valid.
-    #[cfg(feature = "ffi")]
+    #[doc(hidden)]
     #[inline(always)] // what it looks at was just looked at
-    pub(crate) fn area(&mut self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
+    pub fn area(&mut self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
         let (place, start) = match self.table.place(index) {
             Place::Nowhere => return None,
             Place::Slot(slot) => (self.memory.slots().address(slot), 0),
@@ -301,15 +300,15 @@ impl Receivers {
     }
 
     /// The row of a receiver, for the calls that are told it.
-    #[cfg(feature = "ffi")]
+    #[doc(hidden)]
     #[inline]
-    pub(crate) fn find(&self, id: ReceiverId) -> Result<u32, ReceiverError> {
+    pub fn find(&self, id: ReceiverId) -> Result<u32, ReceiverError> {
         self.table.find(id)
     }
 
     /// As [`buffer`](Receivers::buffer), for C: borrowed from nobody.
-    #[cfg(feature = "ffi")]
-    pub(crate) fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), ReceiverError> {
+    #[doc(hidden)]
+    pub fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), ReceiverError> {
         self.check_host_lease(lease)?;
         let arena = self.memory.arena();
         Ok((arena.address(lease.index()), arena.bytes_of(lease.index())))
@@ -401,8 +400,9 @@ impl Receivers {
     }
 
     /// Whether there is nothing to poll, as far as a short look tells.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) fn is_calm(&self) -> bool {
+    pub fn is_calm(&self) -> bool {
         self.pool.is_calm()
     }
 

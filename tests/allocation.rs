@@ -2,12 +2,12 @@
 #![allow(unsafe_code, reason = "an allocator is unsafe to write, and the C functions to call")]
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
-use demuxbuf::ffi::*;
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
 use demuxbuf::memory::{Memory, MemoryConfig};
 use demuxbuf::pool::{Outcome, Pool, PoolConfig};
 use demuxbuf::receiver::{Granted, Handover, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
 use demuxbuf::shards::Shards;
+use demuxbuf_capi::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

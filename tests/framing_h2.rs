@@ -1,8 +1,8 @@
 //! The rules of RFC 9113 that a frame's header alone can break: each kept and broken, in Rust and through C.
 #![allow(unsafe_code, reason = "the C functions are unsafe to call")]
 
-use demuxbuf::ffi::*;
 use demuxbuf::framing::h2::*;
+use demuxbuf_capi::*;
 
 const CLIENT: Side = Side::Client;
 const SERVER: Side = Side::Server;

@@ -1,7 +1,7 @@
 //! What can be seen of a connection from outside, and what must always hold of it.
 
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, Mode};
-use demuxbuf::ffi::demuxbuf_connection_info;
+use demuxbuf_capi::demuxbuf_connection_info;
 
 /// What `describe` says of a connection, in Rust and in C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

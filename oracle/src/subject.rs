@@ -8,9 +8,9 @@ pub use rust::{RustPool, RustReceivers};
 
 use crate::Facts;
 use demuxbuf::connection::Event;
-use demuxbuf::ffi::{DEMUXBUF_ERR_NULL, DEMUXBUF_ERR_STALE};
 use demuxbuf::pool::{Idleness, ReclaimKind, TenantConfig, TenantInfo, WaitInfo};
 use demuxbuf::receiver::ReceiverStats;
+use demuxbuf_capi::{DEMUXBUF_ERR_NULL, DEMUXBUF_ERR_STALE};
 
 /// A byte; `None` if nobody can know it, because the host claimed to have received it without writing it.
 pub type Cell = Option<u8>;

@@ -247,8 +247,8 @@ impl Decoder {
     }
 
     /// Whether [`Decoder::peek`] could have found this here.
-    #[cfg(feature = "ffi")]
-    pub(crate) fn could_find(&self, next: &Next) -> bool {
+    #[doc(hidden)]
+    pub fn could_find(&self, next: &Next) -> bool {
         match next {
             Next::NeedMore(_) => true,
             Next::Preface => self.stage == Stage::Preface,
@@ -257,8 +257,8 @@ impl Decoder {
     }
 
     /// The decoder as four numbers, for C: all zero is a client's at its first byte.
-    #[cfg(feature = "ffi")]
-    pub(crate) fn to_words(self) -> [u32; 4] {
+    #[doc(hidden)]
+    pub fn to_words(self) -> [u32; 4] {
         let stage = match self.stage {
             Stage::Preface => 0,
             Stage::FirstSettings => 1,
@@ -268,8 +268,8 @@ impl Decoder {
     }
 
     /// The decoder of four numbers; `None` if they are nobody's.
-    #[cfg(feature = "ffi")]
-    pub(crate) fn from_words([side, stage, above_min, block_of]: [u32; 4]) -> Option<Decoder> {
+    #[doc(hidden)]
+    pub fn from_words([side, stage, above_min, block_of]: [u32; 4]) -> Option<Decoder> {
         let side = [Side::Client, Side::Server].get(side as usize).copied()?;
         let stage = [Stage::Preface, Stage::FirstSettings, Stage::Frames].get(stage as usize).copied()?;
         let max_frame_size = MAX_FRAME_SIZE_MIN.checked_add(above_min)?;

@@ -13,15 +13,22 @@ use crate::receiver::sharded::Sharded;
 #[derive(Debug)]
 #[must_use = "its buffer and its wait are lost with it"]
 pub struct Moving {
-    pub(crate) connection: Connection,
-    pub(crate) token: u64,
-    pub(crate) class: u8,
-    pub(crate) lease: Option<LeaseId>,
+    #[doc(hidden)]
+    pub connection: Connection,
+    #[doc(hidden)]
+    pub token: u64,
+    #[doc(hidden)]
+    pub class: u8,
+    #[doc(hidden)]
+    pub lease: Option<LeaseId>,
     /// Where the content starts in the buffer, in bytes.
-    pub(crate) offset: u32,
-    pub(crate) wait: Option<WaitId>,
+    #[doc(hidden)]
+    pub offset: u32,
+    #[doc(hidden)]
+    pub wait: Option<WaitId>,
     /// What the parking slot held.
-    pub(crate) residue: [u8; SLOT_BYTES],
+    #[doc(hidden)]
+    pub residue: [u8; SLOT_BYTES],
 }
 
 impl Receivers {
@@ -145,8 +152,8 @@ impl Receivers {
     }
 
     /// A lease of the host's own was taken on another thread, whose host vouches that it uses the buffer no more.
-    #[cfg(feature = "ffi")]
-    pub(crate) fn claim_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
+    #[doc(hidden)]
+    pub fn claim_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
         match &self.pool {
             Source::Pool(_) => Ok(()),
             Source::Shard(sharded) if sharded.check_lease(lease).is_ok() => Ok(()),

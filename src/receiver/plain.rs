@@ -5,19 +5,17 @@
 use super::{ReceiverId, Receivers};
 use crate::connection::Actions;
 use crate::pool::Request;
-#[cfg(feature = "ffi")]
 use core::ptr::NonNull;
 
 /// What came of the short way.
-pub(crate) struct Plain {
-    pub(crate) actions: Actions,
+pub struct Plain {
+    /// What is to be done now.
+    pub actions: Actions,
     /// Where the host goes on.
-    #[cfg_attr(not(feature = "ffi"), allow(dead_code, reason = "only C is told where"))]
     area: Area,
 }
 
 /// Where a buffer starts and so many bytes; nowhere, if there are none.
-#[cfg_attr(not(feature = "ffi"), allow(dead_code, reason = "only C is told where"))]
 struct Area {
     buffer: u32,
     bytes: u32,
@@ -29,8 +27,9 @@ impl Area {
 
 impl Receivers {
     /// A connection that holds nothing is readable and gets a buffer.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) fn begin_plainly(&mut self, id: ReceiverId) -> Option<Plain> {
+    pub fn begin_plainly(&mut self, id: ReceiverId) -> Option<Plain> {
         let pool = self.pool.own()?;
         let idle = self.table.find_idle(id)?;
         let (class, size) = (idle.class(), self.config.first_size);
@@ -48,8 +47,9 @@ impl Receivers {
     }
 
     /// A connection that holds a buffer has received what its decoder can go on with, and there is room left.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) fn receive_plainly(&mut self, id: ReceiverId, bytes: u32) -> Option<Plain> {
+    pub fn receive_plainly(&mut self, id: ReceiverId, bytes: u32) -> Option<Plain> {
         let mut holder = self.table.find_holder(id)?;
         // Else the machine knows not how much room is behind the content.
         if holder.start() > 0 {
@@ -62,8 +62,9 @@ impl Receivers {
     }
 
     /// All that a connection holds is decoded, nothing more is there to be received, and it gives its buffer back.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) fn finish_plainly(&mut self, id: ReceiverId, bytes: u32) -> Option<Plain> {
+    pub fn finish_plainly(&mut self, id: ReceiverId, bytes: u32) -> Option<Plain> {
         let pool = self.pool.own()?;
         let mut holder = self.table.find_holder(id)?;
         if !holder.connection().may_finish_plainly(bytes) || !pool.release_plainly(holder.buffer()) {
@@ -76,16 +77,17 @@ impl Receivers {
     }
 
     /// A connection that holds nothing is watched again.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) fn arm_plainly(&mut self, id: ReceiverId) -> Option<Plain> {
+    pub fn arm_plainly(&mut self, id: ReceiverId) -> Option<Plain> {
         let actions = self.table.find_idle(id)?.connection_mut().arm_plainly()?;
         Some(Plain { actions, area: Area::NONE })
     }
 
     /// Where the host goes on, for C: an address and a length, as [`area`](Receivers::area).
-    #[cfg(feature = "ffi")]
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) fn area_of(&self, plain: &Plain) -> Option<(NonNull<u8>, u32)> {
+    pub fn area_of(&self, plain: &Plain) -> Option<(NonNull<u8>, u32)> {
         let Area { buffer, bytes } = plain.area;
         (bytes > 0).then(|| (self.memory.arena().address(buffer), bytes))
     }
@@ -157,7 +159,6 @@ mod tests {
             return receivers.handle(id, event);
         };
         taken[way] += 1;
-        #[cfg(feature = "ffi")]
         {
             let area = receivers.area_of(&plain);
             assert_eq!(area, receivers.area(id.index(), plain.actions.has(Action::Recv)), "{event:?}");

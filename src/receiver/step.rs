@@ -36,7 +36,8 @@ impl Receivers {
     }
 
     /// As `handle`, of the receiver in this row, the long way.
-    pub(crate) fn handle_at(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
+    #[doc(hidden)]
+    pub fn handle_at(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
         match event {
             Event::Attach { .. }
             | Event::BufferGranted { .. }
@@ -53,7 +54,8 @@ impl Receivers {
 
     /// As `pending`, of the receiver in this row.
     #[inline]
-    pub(crate) fn pending_at(&self, index: u32) -> Actions {
+    #[doc(hidden)]
+    pub fn pending_at(&self, index: u32) -> Actions {
         host_actions(self.table.connection(index).pending())
     }
 
@@ -69,7 +71,8 @@ impl Receivers {
         Ok(actions)
     }
 
-    pub(crate) fn consume(&mut self, index: u32, bytes: u32, need_more: u32) -> Result<Actions, ReceiverError> {
+    #[doc(hidden)]
+    pub fn consume(&mut self, index: u32, bytes: u32, need_more: u32) -> Result<Actions, ReceiverError> {
         // What was buffered went with `Close`, though its memory may still be in use by a receive in flight.
         if !self.table.connection(index).is_open() {
             return Err(EventError::Closed.into());
@@ -146,7 +149,8 @@ impl Receivers {
     }
 
     /// As `grow`, of the receiver in this row.
-    pub(crate) fn grow_at(&mut self, index: u32, size: u8) -> Result<Actions, ReceiverError> {
+    #[doc(hidden)]
+    pub fn grow_at(&mut self, index: u32, size: u8) -> Result<Actions, ReceiverError> {
         let capacity = self.memory.arena().buffer_bytes(size);
         if capacity == 0 {
             return Err(ReceiverError::UnknownSize);

@@ -88,7 +88,8 @@ impl ReceiverThreads {
     }
 
     /// As `receivers`, with a tag of their own for the handles of receivers, so that other threads refuse them.
-    pub(crate) fn receivers_tagged(&self, index: u32, tag: u8) -> Result<Receivers, ThreadError> {
+    #[doc(hidden)]
+    pub fn receivers_tagged(&self, index: u32, tag: u8) -> Result<Receivers, ThreadError> {
         let Common { shards, arena, config } = &*self.common;
         let shard = shards.shard(index).map_err(ThreadError::Shard)?;
         if shard.is_closed() {

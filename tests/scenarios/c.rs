@@ -1,7 +1,7 @@
 //! The library as a C host sees it: handles are numbers, results are statuses and masks.
 #![allow(unsafe_code, reason = "the C functions are unsafe to call")]
 
-use demuxbuf::ffi::*;
+use demuxbuf_capi::*;
 
 /// A pool made and freed through the C API.
 pub(crate) struct Pool(*mut demuxbuf_pool);

@@ -4,9 +4,9 @@ use crate::c;
 use crate::host::{Host, STREAM_FULL, bare_config, config, data_frame, frame, window_update};
 use crate::machine::{MODES, Machine, in_all_modes};
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, EventError, Hold, Mode, Policy};
-use demuxbuf::ffi::*;
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side, flags, kind};
 use demuxbuf::receiver::ReceiverError;
+use demuxbuf_capi::*;
 use std::collections::HashSet;
 
 const ENDS: [EndKind; 2] = [EndKind::Stream, EndKind::Error];

@@ -4,9 +4,9 @@ use crate::c;
 use crate::host::{Host, bare_config, config, data_frame, frame, window_update};
 use crate::machine::in_all_modes;
 use demuxbuf::connection::{Event, Hold, Mode};
-use demuxbuf::ffi::*;
 use demuxbuf::framing::h2::{Head, MAX_FRAME_SIZE_MAX, flags, kind};
 use demuxbuf::receiver::ReceiversConfig;
+use demuxbuf_capi::*;
 
 const CAP: u32 = 4;
 const ATTACKERS: u32 = 10 * CAP;

@@ -4,10 +4,10 @@ use crate::c;
 use crate::host::{Host, STREAM_FULL, bare_config, config, data_frame, frame, window_update};
 use crate::machine::{MODES, Machine, in_all_modes, in_modes};
 use demuxbuf::connection::{Action, Event, EventError, Mode, Policy};
-use demuxbuf::ffi::*;
 use demuxbuf::framing::h2::kind;
 use demuxbuf::pool::Outcome;
 use demuxbuf::receiver::{Handover, ReceiverError};
+use demuxbuf_capi::*;
 
 fn policy(mode: Mode) -> Policy {
     Policy { mode, ..Policy::default() }

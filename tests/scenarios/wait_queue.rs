@@ -4,9 +4,9 @@ use crate::c;
 use crate::host::{Host, bare_config, config, data_frame, window_update};
 use crate::machine::{Machine, in_all_modes};
 use demuxbuf::connection::{Action, EndKind, Event, EventError, Mode};
-use demuxbuf::ffi::*;
 use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, PoolError, WaitId};
 use demuxbuf::receiver::ReceiverError;
+use demuxbuf_capi::*;
 
 /// A pool whose every step is checked.
 struct Buffers(Pool);

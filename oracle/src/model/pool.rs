@@ -6,9 +6,9 @@ mod turns;
 
 use crate::subject::{Ask, Asked, Demand, Granted, Subject};
 use deadlines::{Stand, Timed, Turns};
-use demuxbuf::ffi::*;
 use demuxbuf::pool::{CLASSES_MAX, Idleness, PoolConfig, TenantConfig, TenantInfo, WEIGHT_MAX, WaitInfo};
 use demuxbuf::receiver::ReceiverStats;
+use demuxbuf_capi::*;
 pub(super) use state::Names;
 use std::collections::{BTreeMap, VecDeque};
 use turns::Class;

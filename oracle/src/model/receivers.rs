@@ -8,10 +8,10 @@ use super::{ModelConnection, ModelPool};
 use crate::check_facts;
 use crate::subject::{Ask, Asked, Cell, Granted, Info, Step, Subject, Taken};
 use demuxbuf::connection::{Action, Event, Hold};
-use demuxbuf::ffi::*;
 use demuxbuf::memory::{SLOT_BYTES, SLOT_SIZES};
 use demuxbuf::pool::{TenantConfig, TenantInfo, WaitInfo};
 use demuxbuf::receiver::{ReceiverStats, ReceiversConfig};
+use demuxbuf_capi::*;
 use std::collections::BTreeMap;
 
 const OWN: [Action; 5] =

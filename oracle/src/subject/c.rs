@@ -4,9 +4,9 @@
 use super::{Ask, Asked, Cell, Granted, Info, Step, Subject, Taken};
 use crate::Facts;
 use demuxbuf::connection::{Event, Policy};
-use demuxbuf::ffi::*;
 use demuxbuf::pool::{Idleness, PoolStats, TenantConfig, TenantInfo};
 use demuxbuf::receiver::{ReceiverStats, ReceiversConfig};
+use demuxbuf_capi::*;
 use std::ptr::{null, null_mut};
 
 /// A connection in the host's own struct.

@@ -3,10 +3,10 @@
 use super::{Ask, Asked, Cell, Demand, Granted, Info, Step, Subject, Taken};
 use crate::Facts;
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::ffi::*;
 use demuxbuf::pool::{self, Idleness, LeaseId, Outcome, Pool, PoolConfig, PoolError, Request, WaitId, WaitInfo};
 use demuxbuf::pool::{TenantConfig, TenantId, TenantInfo};
 use demuxbuf::receiver::{self, Handover, ReceiverError, ReceiverId, ReceiverStats, Receivers, ReceiversConfig};
+use demuxbuf_capi::*;
 
 /// A pool alone.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 use super::ops;
 use super::text::Line;
 use crate::{CReceivers, Duel, ModelReceivers, Subject, check_refusal};
-use demuxbuf::ffi::*;
+use demuxbuf_capi::*;
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
 

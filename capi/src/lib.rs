@@ -1,8 +1,8 @@
 //! The `extern "C"` layer: the only one that C sees.
 //!
 //! Every function checks its pointers, keeps panics on this side of the boundary and translates between Rust results
-//! and the numbers of the C API. It holds no rules of its own: those are in [`connection`](crate::connection),
-//! [`pool`](crate::pool) and [`receiver`](crate::receiver). The header `include/demuxbuf.h` is generated from the
+//! and the numbers of the C API. It holds no rules of its own: those are in [`connection`](demuxbuf::connection),
+//! [`pool`](demuxbuf::pool) and [`receiver`](demuxbuf::receiver). The header `include/demuxbuf.h` is generated from the
 //! docs here; a test fails when it is out of date.
 //!
 //! # Safety

@@ -6,10 +6,10 @@ use super::pool::{
     with_sound_pool,
 };
 use super::status::*;
-use crate::connection::{Action, Actions, Event};
-use crate::pool::LeaseId;
-use crate::receiver::{Handover, Plain, ReceiverId, Receivers};
 use core::ptr::NonNull;
+use demuxbuf::connection::{Action, Actions, Event};
+use demuxbuf::pool::LeaseId;
+use demuxbuf::receiver::{Handover, Plain, ReceiverId, Receivers};
 
 /// What is to be done now, and where. Returned by value.
 #[allow(non_camel_case_types)]

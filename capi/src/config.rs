@@ -2,11 +2,11 @@
 
 use super::connection::demuxbuf_policy;
 use super::status::*;
-use crate::connection::Policy;
-use crate::pool::{CLASSES_MAX, PoolConfig, SIZES_MAX};
-use crate::receiver::{ConfigError, ReceiversConfig};
 use core::ffi::c_char;
 use core::fmt::Write;
+use demuxbuf::connection::Policy;
+use demuxbuf::pool::{CLASSES_MAX, PoolConfig, SIZES_MAX};
+use demuxbuf::receiver::{ConfigError, ReceiversConfig};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Classes of requests there can be.

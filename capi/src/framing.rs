@@ -2,7 +2,7 @@
 
 use super::guarded;
 use super::status::*;
-use crate::framing::h2::{Decoder, Head, Next, PREFACE, Side};
+use demuxbuf::framing::h2::{Decoder, Head, Next, PREFACE, Side};
 
 /// What is decoded is sent by a client: a preface first.
 pub const DEMUXBUF_H2_CLIENT: u32 = 0;

@@ -2,7 +2,7 @@
 
 use super::guarded;
 use super::status::*;
-use crate::connection::{Actions, Connection, Event, EventError, Mode, Policy};
+use demuxbuf::connection::{Actions, Connection, Event, EventError, Mode, Policy};
 
 /// Level-triggered watch: told again for as long as there is something.
 pub const DEMUXBUF_MODE_LEVEL: u8 = 0;
@@ -569,7 +569,7 @@ pub unsafe extern "C" fn demuxbuf_connection_describe(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{Action, Actions};
+    use demuxbuf::connection::{Action, Actions};
 
     #[test]
     fn the_masks_of_c_are_the_actions_of_rust() {

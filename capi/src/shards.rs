@@ -5,11 +5,11 @@ use super::connection::{connection_mut, connection_ref, demuxbuf_connection};
 use super::guarded;
 use super::pool::{demuxbuf_pool, new_object, status, status_of, with_own_pool};
 use super::status::*;
-use crate::memory::{SLOT_BYTES, try_box};
-use crate::pool::{LeaseId, WaitId};
-use crate::receiver::{ConfigError, Moving, ReceiverId, ReceiverThreads, ThreadError};
-use crate::shards::ShardError;
 use core::ffi::c_char;
+use demuxbuf::memory::{SLOT_BYTES, try_box};
+use demuxbuf::pool::{LeaseId, WaitId};
+use demuxbuf::receiver::{ConfigError, Moving, ReceiverId, ReceiverThreads, ThreadError};
+use demuxbuf::shards::ShardError;
 
 /// A pool that several threads share. Made by `demuxbuf_shards_new`; each thread uses it through a `demuxbuf_pool` of its
 /// own.

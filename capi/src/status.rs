@@ -140,7 +140,7 @@ pub const DEMUXBUF_VERSION_PATCH: u32 = 0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::EventError;
+    use demuxbuf::connection::EventError;
 
     #[test]
     fn the_version_is_the_package_version() {

@@ -4,12 +4,12 @@ use super::config::{DEMUXBUF_CLASSES_MAX, Message, demuxbuf_pool_config, to_rust
 use super::guarded;
 use super::receiver::demuxbuf_step;
 use super::status::*;
-use crate::memory::try_box;
-use crate::pool::{LeaseId, Outcome, TenantId, WaitId};
-use crate::receiver::{ConfigError, Granted, ReceiverError, Receivers};
 use core::cell::Cell;
 use core::ffi::c_char;
 use core::fmt::Write;
+use demuxbuf::memory::try_box;
+use demuxbuf::pool::{LeaseId, Outcome, TenantId, WaitId};
+use demuxbuf::receiver::{ConfigError, Granted, ReceiverError, Receivers};
 
 /// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
 /// a time, or by `demuxbuf_shards_pool` for one of the threads that share its buffers.
@@ -619,7 +619,7 @@ pub unsafe extern "C" fn demuxbuf_pool_check(pool: *const demuxbuf_pool) -> i32 
 mod tests {
     use super::super::receiver::demuxbuf_receiver_readable;
     use super::*;
-    use crate::receiver::ReceiversConfig;
+    use demuxbuf::receiver::ReceiversConfig;
 
     #[test]
     fn a_panic_poisons_the_pool_and_it_can_still_be_freed() {

@@ -2,7 +2,7 @@
 
 use super::pool::{demuxbuf_pool, status, status_of, with_pool, with_pool_ref};
 use super::status::*;
-use crate::pool::{TenantConfig, TenantId};
+use demuxbuf::pool::{TenantConfig, TenantId};
 
 /// What a tenant may have. Counts are buffers of the default size.
 #[allow(non_camel_case_types)]

@@ -277,12 +277,10 @@ impl LibraryDecoder {
             if self.payload_left > 0 {
                 return Ok(taken);
             }
-            let next = self.decoder.peek(&data[taken..])?;
-            let head = match next {
+            let head = match self.decoder.advance(&data[taken..])? {
                 Next::NeedMore(_) => return Ok(taken),
                 Next::Preface => {
                     taken += PREFACE.len();
-                    self.decoder.accept(&next);
                     continue;
                 }
                 Next::Frame(head) => head,
@@ -294,11 +292,9 @@ impl LibraryDecoder {
                 taken = payload;
             } else {
                 // DATA goes on as it comes, any other frame when it is whole.
-                let Some(payload) = data.get(payload..payload + length) else { return Ok(taken) };
-                self.counts.count(length, content(head.kind, payload));
-                taken += head.frame_bytes() as usize;
+                self.counts.count(length, content(head.kind, &data[payload..payload + length]));
+                taken = payload + length;
             }
-            self.decoder.accept(&next);
         }
     }
 }

@@ -818,6 +818,18 @@ int32_t demuxbuf_h2_peek(const demuxbuf_h2_decoder *decoder,
                          uint32_t bytes,
                          demuxbuf_h2_next *next);
 
+// `demuxbuf_h2_peek` and `demuxbuf_h2_accept` in one call, for hosts that take DATA in pieces and every other frame
+// whole: the frame in `*next` is accepted. DATA is found as soon as its header is there, any other frame once it is
+// whole; `need_more` of `*next` counts the bytes that are missing until then, and nothing is accepted.
+//
+// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
+// Returns the same as `demuxbuf_h2_peek`: `DEMUXBUF_OK`, `DEMUXBUF_ERR_PROTOCOL`, `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_RANGE`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_h2_advance(demuxbuf_h2_decoder *decoder,
+                            const uint8_t *data,
+                            uint32_t bytes,
+                            demuxbuf_h2_next *next);
+
 // Moves on behind what `demuxbuf_h2_peek` wrote to `*next`: the next look is behind that frame.
 //
 // Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.

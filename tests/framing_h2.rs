@@ -380,6 +380,30 @@ fn same_in_c(rust: &Decoder, c: &demuxbuf_h2_decoder, data: &[u8]) -> demuxbuf_h
     next
 }
 
+/// `advance` in Rust and in C does what `peek`, the wait for the whole frame and `accept` do.
+fn advance_is_peek_and_accept(decoder: &Decoder, c: &demuxbuf_h2_decoder, data: &[u8]) {
+    let (mut rust, mut expected, mut c) = (*decoder, *decoder, *c);
+    let found = match decoder.peek(data) {
+        Ok(Next::Frame(head)) if head.kind != kind::DATA && head.frame_bytes() as usize > data.len() => {
+            Ok(Next::NeedMore(head.frame_bytes() - data.len() as u32))
+        }
+        found => found,
+    };
+    if let Ok(next) = found {
+        expected.accept(&next);
+    }
+    assert_eq!((rust.advance(data), rust), (found, expected));
+    let mut next = demuxbuf_h2_next::default();
+    // SAFETY: live locals, and a slice of the length given.
+    let status = unsafe { demuxbuf_h2_advance(&mut c, data.as_ptr(), data.len() as u32, &mut next) };
+    match found {
+        Ok(Next::NeedMore(bytes)) => assert_eq!((status, next.need_more, next.frame_bytes), (DEMUXBUF_OK, bytes, 0)),
+        Ok(_) => assert_eq!((status, next.need_more), (DEMUXBUF_OK, 0)),
+        Err(error) => assert_eq!((status, next.error_code), (DEMUXBUF_ERR_PROTOCOL, error.code as u32)),
+    }
+    same_in_c(&rust, &c, data);
+}
+
 #[test]
 fn rust_and_c_say_the_same() {
     let mut c = demuxbuf_h2_decoder::default();
@@ -393,13 +417,17 @@ fn rust_and_c_say_the_same() {
     while at < stream.len() {
         for arrived in 0..(stream.len() - at).min(40) {
             same_in_c(&rust, &c, &stream[at..at + arrived]);
+            advance_is_peek_and_accept(&rust, &c, &stream[at..at + arrived]);
         }
         // Any header at all, at this point of the stream.
         for kind in 0..=10 {
             for flags in [0, 0x1, 0x4, 0x8, 0x20, 0x28] {
                 for stream_id in [0, 1, 3] {
                     for length in [0, 4, 5, 6, 8, 16_384, 16_385, 0xff_ffff] {
-                        same_in_c(&rust, &c, &head(kind, flags, stream_id, length).encode());
+                        let header = head(kind, flags, stream_id, length).encode();
+                        same_in_c(&rust, &c, &header);
+                        advance_is_peek_and_accept(&rust, &c, &header);
+                        advance_is_peek_and_accept(&rust, &c, &[&header[..], &[0; 8]].concat());
                     }
                 }
             }

@@ -2,7 +2,9 @@
 
 use super::guarded;
 use super::status::*;
-use demuxbuf::framing::h2::{Decoder, Head, Next, PREFACE, Side};
+use demuxbuf::framing::h2::{
+    Decoder, Error, Head, MAX_FRAME_SIZE_MAX, MAX_FRAME_SIZE_MIN, Next, PREFACE, Side, common_frame,
+};
 
 /// What is decoded is sent by a client: a preface first.
 pub const DEMUXBUF_H2_CLIENT: u32 = 0;
@@ -49,6 +51,14 @@ pub struct demuxbuf_h2_next {
 }
 
 impl demuxbuf_h2_decoder {
+    /// Whether it is a decoder that is behind the first frame, and in no header block. A decoder whose numbers are not
+    /// one's is not.
+    #[inline(always)]
+    fn is_among_frames(&self) -> bool {
+        let max_frame_size_is = self.max_frame_size <= MAX_FRAME_SIZE_MAX - MAX_FRAME_SIZE_MIN;
+        (self.side <= DEMUXBUF_H2_SERVER) & (self.stage == 2) & (self.block_of == 0) & max_frame_size_is
+    }
+
     fn load(&self) -> Result<Decoder, i32> {
         let words = [self.side, self.stage, self.max_frame_size, self.block_of];
         Decoder::from_words(words).ok_or(DEMUXBUF_ERR_RANGE)
@@ -130,7 +140,12 @@ pub unsafe extern "C" fn demuxbuf_h2_peek(
         Ok(decoder) => decoder,
         Err(status) => return status,
     };
-    match guarded(|| decoder.peek(data)) {
+    answer(guarded(|| decoder.peek(data)), next)
+}
+
+/// Writes what was found, or the error that it is.
+fn answer(found: Option<Result<Next, Error>>, next: &mut demuxbuf_h2_next) -> i32 {
+    match found {
         Some(Ok(found)) => {
             *next = demuxbuf_h2_next::of(&found);
             DEMUXBUF_OK
@@ -142,6 +157,64 @@ pub unsafe extern "C" fn demuxbuf_h2_peek(
         }
         None => DEMUXBUF_ERR_POISONED,
     }
+}
+
+/// `demuxbuf_h2_peek` and `demuxbuf_h2_accept` in one call, for hosts that take DATA in pieces and every other frame
+/// whole: the frame in `*next` is accepted. DATA is found as soon as its header is there, any other frame once it is
+/// whole; `need_more` of `*next` counts the bytes that are missing until then, and nothing is accepted.
+///
+/// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
+/// Returns the same as `demuxbuf_h2_peek`: `DEMUXBUF_OK`, `DEMUXBUF_ERR_PROTOCOL`, `DEMUXBUF_ERR_NULL`,
+/// `DEMUXBUF_ERR_RANGE`, `DEMUXBUF_ERR_POISONED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_h2_advance(
+    decoder: *mut demuxbuf_h2_decoder,
+    data: *const u8,
+    bytes: u32,
+    next: *mut demuxbuf_h2_next,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    if let (Some(at), Some(next), false) = (unsafe { decoder.as_ref() }, unsafe { next.as_mut() }, data.is_null()) {
+        if at.is_among_frames() {
+            // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks.
+            let data = unsafe { core::slice::from_raw_parts(data, bytes as usize) };
+            if let Some(head) = common_frame(data, at.max_frame_size + MAX_FRAME_SIZE_MIN) {
+                *next = demuxbuf_h2_next::of(&Next::Frame(head));
+                return DEMUXBUF_OK;
+            }
+        }
+    }
+    // SAFETY: the same arguments, of which the module asks the same.
+    unsafe { advance_slowly(decoder, data, bytes, next) }
+}
+
+/// A function of its own with the same arguments, so that the fast path is a leaf and jumps here.
+#[inline(never)]
+unsafe extern "C" fn advance_slowly(
+    decoder: *mut demuxbuf_h2_decoder,
+    data: *const u8,
+    bytes: u32,
+    next: *mut demuxbuf_h2_next,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let (Some(decoder), Some(next)) = (unsafe { decoder.as_mut() }, unsafe { next.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let data = match (data.is_null(), bytes) {
+        (_, 0) => &[],
+        (true, _) => return DEMUXBUF_ERR_NULL,
+        // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks.
+        (false, _) => unsafe { core::slice::from_raw_parts(data, bytes as usize) },
+    };
+    let mut rust = match decoder.load() {
+        Ok(rust) => rust,
+        Err(status) => return status,
+    };
+    let found = guarded(|| rust.advance(data));
+    if let Some(Ok(_)) = found {
+        decoder.store(rust);
+    }
+    answer(found, next)
 }
 
 /// Moves on behind what `demuxbuf_h2_peek` wrote to `*next`: the next look is behind that frame.

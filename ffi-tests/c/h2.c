@@ -46,6 +46,9 @@ static void null_is_refused_everywhere(void) {
   CHECK_NUMBER(demuxbuf_h2_peek(NULL, preface, 24, &next), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_h2_peek(&decoder, NULL, 24, &next), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_h2_peek(&decoder, preface, 24, NULL), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_h2_advance(NULL, preface, 24, &next), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_h2_advance(&decoder, NULL, 24, &next), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_h2_advance(&decoder, preface, 24, NULL), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_h2_accept(NULL, &next), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_h2_accept(&decoder, NULL), DEMUXBUF_ERR_NULL);
   CHECK_UNTOUCHED(next);
@@ -103,6 +106,16 @@ static void garbage_does_no_harm(void) {
     if (status == DEMUXBUF_ERR_RANGE) {
       CHECK_UNTOUCHED(found);
     }
+    demuxbuf_h2_decoder advanced = decoder;
+    FILL(found);
+    status = demuxbuf_h2_advance(&advanced, bytes, count, &found);
+    CHECK(status == DEMUXBUF_OK || status == DEMUXBUF_ERR_PROTOCOL || status == DEMUXBUF_ERR_RANGE);
+    if (status == DEMUXBUF_ERR_RANGE) {
+      CHECK_UNTOUCHED(found);
+    }
+    if (status != DEMUXBUF_OK) {
+      CHECK_SAME(&advanced, &before, sizeof before);
+    }
     status = demuxbuf_h2_accept(&decoder, &next);
     CHECK(status == DEMUXBUF_OK || status == DEMUXBUF_ERR_RANGE);
     if (status != DEMUXBUF_OK) {
@@ -118,6 +131,8 @@ static void garbage_does_no_harm(void) {
   CHECK_NUMBER(demuxbuf_h2_accept(&ones, &next), DEMUXBUF_ERR_RANGE);
   FILL(next);
   CHECK_NUMBER(demuxbuf_h2_peek(&ones, preface, 24, &next), DEMUXBUF_ERR_RANGE);
+  CHECK_UNTOUCHED(next);
+  CHECK_NUMBER(demuxbuf_h2_advance(&ones, preface, 24, &next), DEMUXBUF_ERR_RANGE);
   CHECK_UNTOUCHED(next);
   CHECK_SAME(&ones, &before, sizeof before);
 }
@@ -237,6 +252,27 @@ static void a_header_block_is_one_piece(void) {
   CHECK_NUMBER(peek_head(&decoder, 10, 0xff, 0, 3, &next), DEMUXBUF_OK);
 }
 
+/* DATA is accepted with its header, any other frame once it is whole. */
+static void advance_accepts_data_at_its_header(void) {
+  static const uint8_t ping[17] = {0, 0, 8, 6};
+  static const uint8_t data[9] = {0, 0x40, 0, 0, 0, 0, 0, 0, 1};
+  demuxbuf_h2_decoder decoder = started(DEMUXBUF_H2_SERVER);
+  const demuxbuf_h2_decoder before = decoder;
+  demuxbuf_h2_next next;
+  for (uint32_t bytes = 0; bytes < sizeof ping; bytes++) {
+    CHECK_NUMBER(demuxbuf_h2_advance(&decoder, ping, bytes, &next), DEMUXBUF_OK);
+    CHECK_NUMBER(next.need_more, (bytes < 9 ? 9 : sizeof ping) - bytes);
+    CHECK_NUMBER(next.frame_bytes, 0);
+    CHECK_SAME(&decoder, &before, sizeof before);
+  }
+  CHECK_NUMBER(demuxbuf_h2_advance(&decoder, ping, sizeof ping, &next), DEMUXBUF_OK);
+  CHECK(next.need_more == 0 && next.frame_bytes == 17 && next.length == 8 && next.kind == PING && next.stream_id == 0);
+  CHECK_NUMBER(demuxbuf_h2_advance(&decoder, data, sizeof data, &next), DEMUXBUF_OK);
+  CHECK(next.need_more == 0 && next.frame_bytes == 9 + 16384 && next.kind == DATA && next.stream_id == 1);
+  CHECK_NUMBER(demuxbuf_h2_advance(&decoder, ping, 9, &next), DEMUXBUF_OK);
+  CHECK_NUMBER(next.need_more, 8);
+}
+
 /* Only what a look could have found is accepted. */
 static void accepting_out_of_order_is_refused(void) {
   demuxbuf_h2_decoder decoder = {0};
@@ -269,6 +305,7 @@ int main(void) {
   rules_that_a_header_can_break();
   padding_leaves_room_for_what_must_be_there();
   a_header_block_is_one_piece();
+  advance_accepts_data_at_its_header();
   accepting_out_of_order_is_refused();
   return check_end();
 }

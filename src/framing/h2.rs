@@ -1,6 +1,7 @@
 //! HTTP/2 frames: preface, frame header, and the rules of RFC 9113 that a frame's header alone can break.
 //!
-//! [`Decoder::peek`] looks; [`Decoder::accept`] moves on. A header is judged as soon as its nine bytes are there, so
+//! [`Decoder::peek`] looks; [`Decoder::accept`] moves on; [`Decoder::advance`] does both in one call, for hosts that take
+//! DATA in pieces and every other frame whole. A header is judged as soon as its nine bytes are there, so
 //! that a frame that is too long or out of place never makes anybody wait for its payload. What is checked, and where
 //! the rule stands:
 //!
@@ -277,6 +278,37 @@ impl Decoder {
         sane.then_some(Decoder { side, stage, max_frame_size, block_of })
     }
 
+    /// `peek` and `accept` in one call: the frame that is returned is accepted. DATA is returned as soon as its header
+    /// is there, any other frame once it is whole; `NeedMore` counts the bytes that are missing until then.
+    ///
+    /// Cost: O(1); of a frame without padding or priority, outside of a header block, one look at a table.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decoder::peek`]; nothing is accepted then.
+    #[inline]
+    pub fn advance(&mut self, data: &[u8]) -> Result<Next, Error> {
+        if self.stage == Stage::Frames && self.block_of == 0 {
+            if let Some(head) = common_frame(data, self.max_frame_size) {
+                return Ok(Next::Frame(head));
+            }
+        }
+        self.advance_slowly(data)
+    }
+
+    #[inline(never)]
+    fn advance_slowly(&mut self, data: &[u8]) -> Result<Next, Error> {
+        let next = self.peek(data)?;
+        if let Next::Frame(head) = next {
+            let missing = u64::from(head.frame_bytes()).saturating_sub(data.len() as u64);
+            if head.kind != kind::DATA && missing > 0 {
+                return Ok(Next::NeedMore(missing as u32));
+            }
+        }
+        self.accept(&next);
+        Ok(next)
+    }
+
     fn check(&self, head: &Head) -> Result<(), Error> {
         let is_settings = head.kind == kind::SETTINGS && head.flags & flags::ACK == 0;
         let started = self.stage == Stage::Frames || is_settings;
@@ -313,6 +345,69 @@ impl Decoder {
     }
 }
 
+/// What the header of a common frame of one type looks like. Whatever differs is not wrong, but looked at by `check`.
+#[derive(Clone, Copy)]
+struct CommonFrame {
+    length_min: u32,
+    length_max: u32,
+    /// Bit 0: it may belong to the connection; bit 1: to a stream.
+    belongs_to: u8,
+    /// Of these flags exactly `flags_set` are set.
+    flags_mask: u8,
+    flags_set: u8,
+}
+
+const CONNECTION: u8 = 1;
+const STREAM: u8 = 2;
+
+const fn common(length_min: u32, length_max: u32, belongs_to: u8) -> CommonFrame {
+    CommonFrame { length_min, length_max, belongs_to, flags_mask: 0, flags_set: 0 }
+}
+
+/// A row for each type, and one for all that are unknown.
+const COMMON_FRAMES: [CommonFrame; 11] = {
+    /// It depends on more than its header, or is rare.
+    const NEVER: CommonFrame = common(1, 0, 0);
+    let unpadded = common(0, MAX_FRAME_SIZE_MAX, STREAM);
+    [
+        CommonFrame { flags_mask: flags::PADDED, ..unpadded },
+        // The whole header block, in one frame.
+        CommonFrame {
+            flags_mask: flags::PADDED | flags::PRIORITY | flags::END_HEADERS,
+            flags_set: flags::END_HEADERS,
+            ..unpadded
+        },
+        common(5, 5, STREAM),                      // PRIORITY
+        common(4, 4, STREAM),                      // RST_STREAM
+        NEVER,                                     // SETTINGS
+        NEVER,                                     // PUSH_PROMISE
+        common(8, 8, CONNECTION),                  // PING
+        common(8, MAX_FRAME_SIZE_MAX, CONNECTION), // GOAWAY
+        common(4, 4, CONNECTION | STREAM),         // WINDOW_UPDATE
+        NEVER,                                     // CONTINUATION
+        common(0, MAX_FRAME_SIZE_MAX, CONNECTION | STREAM),
+    ]
+};
+
+/// Fast path of `Decoder::advance`, for a decoder that is among frames and in no header block: the frame at the front if
+/// it is a common one, and whole or DATA. Such a frame breaks no rule, and accepting it does not change the decoder.
+///
+/// Public for the C layer, which keeps the decoder as four numbers.
+#[doc(hidden)]
+#[inline(always)]
+pub fn common_frame(data: &[u8], max_frame_size: u32) -> Option<Head> {
+    let head = Head::decode(data.first_chunk::<9>()?);
+    let common = &COMMON_FRAMES[usize::from(head.kind).min(COMMON_FRAMES.len() - 1)];
+    let length = head.length;
+    // `&` instead of `&&`: the branches cost more than the comparisons.
+    let is_common = (length <= max_frame_size)
+        & (length.wrapping_sub(common.length_min) <= common.length_max.wrapping_sub(common.length_min))
+        & (common.belongs_to >> u8::from(head.stream_id != 0) & 1 != 0)
+        & (head.flags & common.flags_mask == common.flags_set);
+    let is_there = head.kind == kind::DATA || head.frame_bytes() as usize <= data.len();
+    (is_common && is_there).then_some(head)
+}
+
 fn peek_preface(data: &[u8]) -> Result<Next, Error> {
     let have = data.len().min(PREFACE.len());
     let alike = data[..have] == PREFACE[..have];
@@ -344,4 +439,59 @@ fn check_length(head: &Head) -> Result<(), Error> {
 
 fn connection_rule(holds: bool, code: ErrorCode, rule: &'static str) -> Result<(), Error> {
     if holds { Ok(()) } else { Err(Error { code, stream_id: 0, frame_bytes: 0, rule }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every type, every combination of flags, with and without stream, lengths around every limit, whole and in part: a
+    /// common frame is what the rules let through, and `advance` answers as `peek` and `accept` do.
+    #[test]
+    fn common_frame_equals_check() {
+        let lengths = [0, 1, 3, 4, 5, 6, 7, 8, 9, 12, MAX_FRAME_SIZE_MIN, MAX_FRAME_SIZE_MIN + 1, MAX_FRAME_SIZE_MAX];
+        let data = vec![0; HEAD_BYTES as usize + 64];
+        let mut common_frames = 0;
+        for side in [Side::Client, Side::Server] {
+            for (stage, block_of) in
+                [(Stage::Preface, 0), (Stage::FirstSettings, 0), (Stage::Frames, 0), (Stage::Frames, 1)]
+            {
+                let decoder = Decoder { side, stage, max_frame_size: MAX_FRAME_SIZE_MIN, block_of };
+                for (kind, flags, stream_id) in headers() {
+                    for length in lengths {
+                        let head = Head { length, stream_id, kind, flags };
+                        let mut data = data.clone();
+                        data[..9].copy_from_slice(&head.encode());
+                        let whole = data.len().min(head.frame_bytes() as usize);
+                        for arrived in [0, 8, 9, whole - 1, whole] {
+                            common_frames += u32::from(equals_check(decoder, &data[..arrived]));
+                        }
+                    }
+                }
+            }
+        }
+        assert!(common_frames > 10_000, "the fast path was taken {common_frames} times");
+    }
+
+    fn headers() -> impl Iterator<Item = (u8, u8, u32)> {
+        let kinds = (0..=11).chain([u8::MAX]);
+        kinds.flat_map(|kind| (0..=u8::MAX).flat_map(move |flags| [0, 1].map(|stream_id| (kind, flags, stream_id))))
+    }
+
+    fn equals_check(decoder: Decoder, data: &[u8]) -> bool {
+        let mut expected = decoder;
+        let answer = match decoder.peek(data) {
+            Ok(Next::Frame(head)) if head.kind != kind::DATA && (head.frame_bytes() as usize) > data.len() => {
+                Ok(Next::NeedMore(head.frame_bytes() - data.len() as u32))
+            }
+            Ok(next) => {
+                expected.accept(&next);
+                Ok(next)
+            }
+            Err(error) => Err(error),
+        };
+        let mut advanced = decoder;
+        assert_eq!((advanced.advance(data), advanced), (answer, expected), "{decoder:?} {data:?}");
+        decoder.stage == Stage::Frames && decoder.block_of == 0 && common_frame(data, decoder.max_frame_size).is_some()
+    }
 }

@@ -87,13 +87,30 @@ static void count(struct gate *gate, const demuxbuf_h2_next *frame)
     }
 }
 
+/* Accepts the frame at the front although it will never be whole in the buffer. */
+static int32_t pass_in_pieces(struct gate *gate, const uint8_t *front, uint32_t left, demuxbuf_h2_next *next)
+{
+    int32_t status = demuxbuf_h2_peek(&gate->decoder, front, left, next);
+    if (status == DEMUXBUF_OK && next->need_more == 0) {
+        gate->counts->oversized++;
+        status = demuxbuf_h2_accept(&gate->decoder, next);
+    }
+    return status;
+}
+
 struct gate_view gate_look(struct gate *gate, const uint8_t *data, uint32_t bytes, bool cannot_fit)
 {
     while (gate->cleared < bytes) {
         const uint8_t *front = data + gate->cleared;
         uint32_t left = bytes - gate->cleared;
         demuxbuf_h2_next next;
-        int32_t status = demuxbuf_h2_peek(&gate->decoder, front, left, &next);
+        int32_t status = demuxbuf_h2_advance(&gate->decoder, front, left, &next);
+        if (status == DEMUXBUF_OK && next.need_more > 0) {
+            if (!cannot_fit || gate->cleared > 0) {
+                return (struct gate_view){.need_more = next.need_more};
+            }
+            status = pass_in_pieces(gate, front, left, &next);
+        }
         if (status != DEMUXBUF_OK) {
             uint32_t code = status == DEMUXBUF_ERR_PROTOCOL ? next.error_code : H2_INTERNAL_ERROR;
             return (struct gate_view){.error_code = code};
@@ -102,13 +119,6 @@ struct gate_view gate_look(struct gate *gate, const uint8_t *data, uint32_t byte
             return (struct gate_view){.need_more = next.need_more};
         }
         bool is_whole = next.frame_bytes <= left;
-        bool is_data = !next.is_preface && next.kind == DATA;
-        if (!is_whole && !is_data) {
-            if (!cannot_fit || gate->cleared > 0) {
-                return (struct gate_view){.need_more = next.frame_bytes - left};
-            }
-            gate->counts->oversized++;
-        }
         if (next.is_preface) {
             gate->preface_passed = true;
         } else {
@@ -119,7 +129,6 @@ struct gate_view gate_look(struct gate *gate, const uint8_t *data, uint32_t byte
             count(gate, &next);
             gate->frame_passed = true;
         }
-        demuxbuf_h2_accept(&gate->decoder, &next);
         gate->cleared += next.frame_bytes;
     }
     return (struct gate_view){0};

@@ -12,10 +12,25 @@ static void fail(struct ours *ours, uint32_t error_code) {
   ours->log.error_at = ours->given;
 }
 
+/* One call answers as the look did, but that a frame other than DATA is found once it is whole. */
+static void check_advance(const struct ours *ours, const uint8_t *front, uint32_t arrived, int32_t status) {
+  demuxbuf_h2_decoder decoder = ours->decoder;
+  demuxbuf_h2_next next;
+  const demuxbuf_h2_next *seen = &ours->next;
+  CHECK_NUMBER(demuxbuf_h2_advance(&decoder, front, arrived, &next), status);
+  if (status == DEMUXBUF_OK && seen->kind != DATA && seen->frame_bytes > arrived) {
+    CHECK_NUMBER(next.need_more, seen->frame_bytes - arrived);
+  } else {
+    CHECK(next.need_more == seen->need_more && next.frame_bytes == seen->frame_bytes &&
+          next.error_code == seen->error_code && next.stream_id == seen->stream_id);
+  }
+}
+
 /* Looks at the front; returns whether there is a head or an error of a stream to deal with. */
 static int look(struct ours *ours, uint32_t arrived) {
   const uint8_t *front = ours->stream->bytes + ours->front;
   int32_t status = demuxbuf_h2_peek(&ours->decoder, front, arrived, &ours->next);
+  check_advance(ours, front, arrived, status);
   if (status == DEMUXBUF_ERR_PROTOCOL) {
     if (ours->next.stream_id == 0) {
       fail(ours, ours->next.error_code);

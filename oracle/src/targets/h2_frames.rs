@@ -134,6 +134,7 @@ impl Reader {
         if found != self.decoder.peek(&self.held) {
             return Err("asked again, the decoder says something else".into());
         }
+        self.advance_agrees(&found)?;
         match found {
             Ok(Next::NeedMore(missing)) => {
                 (self.missing, self.needs) = (missing, missing);
@@ -158,6 +159,23 @@ impl Reader {
         }
         self.accept(found);
         Ok(self.take())
+    }
+
+    /// Whether one call finds and accepts what two calls do, where the frame is whole or DATA.
+    fn advance_agrees(&self, found: &Result<Next, Error>) -> Result<(), String> {
+        let (mut advanced, mut expected) = (self.decoder, self.decoder);
+        let mut answer = *found;
+        if let Ok(Next::Frame(head)) = found {
+            let missing = (head.frame_bytes() as usize).saturating_sub(self.held.len());
+            if head.kind != 0 && missing > 0 {
+                answer = Ok(Next::NeedMore(missing as u32));
+            }
+        }
+        if let Ok(next) = &answer {
+            expected.accept(next);
+        }
+        let agrees = advanced.advance(&self.held) == answer && advanced == expected;
+        if agrees { Ok(()) } else { Err(format!("advance disagrees with peek and accept: {found:?}")) }
     }
 
     fn accept(&mut self, found: Result<Next, Error>) {

@@ -13,6 +13,7 @@ impl Receivers {
     /// Names the rule that is broken.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         self.pool.check_invariants()?;
+        self.memory.slots().check()?;
         let (mut waiting, mut in_buffers, mut in_slots) = (0, 0, 0);
         for index in self.table.iter() {
             let (connection, place) = (self.table.connection(index), self.table.place(index));
@@ -30,7 +31,7 @@ impl Receivers {
             }
             let agrees = match place {
                 Place::Nowhere => connection.hold() == Hold::None,
-                Place::Slot(_) => connection.hold() == Hold::Slot,
+                Place::Slot(slot) => connection.hold() == Hold::Slot && self.memory.slots().is_taken(slot),
                 Place::Buffer(buffer) => connection.hold() == Hold::Buffer && self.table.holder(buffer) == Some(index),
             };
             if !agrees {
@@ -135,6 +136,10 @@ mod tests {
                 |receivers| _ = receivers.table.set_place(1, Place::Nowhere),
                 |receivers| _ = receivers.table.set_place(1, receivers.table.place(2)),
                 |receivers| _ = receivers.table.set_place(2, Place::Buffer(buffer(receivers))),
+                |receivers| match receivers.table.place(2) {
+                    Place::Slot(slot) => receivers.memory.slots_mut().give(slot).expect("it is taken"),
+                    other => panic!("it has a slot: {other:?}"),
+                },
             ],
         );
     }

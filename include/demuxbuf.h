@@ -470,13 +470,13 @@ typedef struct {
   uint64_t compactions;
   // Bytes moved by that.
   uint64_t compacted_bytes;
-  // Bytes received.
+  // Bytes that came in: received, there at attach or adopt, or with a receiver from another thread.
   uint64_t received_bytes;
-  // Bytes the decoders took; buffered is what was received, less these three.
+  // Bytes the decoders took; buffered is what came in, less these three.
   uint64_t consumed_bytes;
   // Bytes thrown away after a failure, after the end, or at close.
   uint64_t dropped_bytes;
-  // Bytes that left with a buffer the host took.
+  // Bytes that left with a buffer the host took, or with a receiver that went to another thread.
   uint64_t handed_over_bytes;
   // Bytes reserved at start for buffers and slots.
   uint64_t memory_bytes;

@@ -173,6 +173,7 @@ impl Receivers {
         self.pool.start_timing(content.lease);
         self.table.set_place(index, Place::Buffer(buffer));
         self.table.set_start(buffer, content.offset);
+        self.counts.received_bytes += u64::from(content.level);
         self.report(index, Event::Attach { level: content.level, capacity })?;
         Ok(self.table.id(index))
     }

@@ -91,13 +91,13 @@ pub struct demuxbuf_pool_stats {
     pub compactions: u64,
     /// Bytes moved by that.
     pub compacted_bytes: u64,
-    /// Bytes received.
+    /// Bytes that came in: received, there at attach or adopt, or with a receiver from another thread.
     pub received_bytes: u64,
-    /// Bytes the decoders took; buffered is what was received, less these three.
+    /// Bytes the decoders took; buffered is what came in, less these three.
     pub consumed_bytes: u64,
     /// Bytes thrown away after a failure, after the end, or at close.
     pub dropped_bytes: u64,
-    /// Bytes that left with a buffer the host took.
+    /// Bytes that left with a buffer the host took, or with a receiver that went to another thread.
     pub handed_over_bytes: u64,
     /// Bytes reserved at start for buffers and slots.
     pub memory_bytes: u64,

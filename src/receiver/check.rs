@@ -14,7 +14,7 @@ impl Receivers {
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         self.pool.check_invariants()?;
         self.memory.slots().check()?;
-        let (mut waiting, mut in_buffers, mut in_slots) = (0, 0, 0);
+        let (mut waiting, mut in_buffers, mut in_slots, mut buffered_bytes) = (0, 0, 0, 0);
         for index in self.table.iter() {
             let (connection, place) = (self.table.connection(index), self.table.place(index));
             let granted = self.table.granted(index);
@@ -42,6 +42,8 @@ impl Receivers {
             if self.table.start(index) + connection.level() > connection.capacity() {
                 return Err("I5: the content lies inside what is held");
             }
+            // What was buffered went with `Close`, though a receive in flight may go on into its memory.
+            buffered_bytes += if connection.is_open() { u64::from(connection.level()) } else { 0 };
             let undone = connection.pending().without(host_actions(connection.pending()));
             if !undone.is_empty() && undone != Actions::from(Action::Park) {
                 return Err("I4: what the receiver does by itself is done");
@@ -50,6 +52,10 @@ impl Receivers {
         let stats = self.stats();
         if in_slots != stats.slots_in_use || in_buffers > stats.pool.leased {
             return Err("I1: every slot and every buffer in use has a holder");
+        }
+        let gone_bytes = stats.consumed_bytes + stats.dropped_bytes + stats.handed_over_bytes;
+        if stats.received_bytes != gone_bytes + buffered_bytes {
+            return Err("I5: every byte that came in is buffered or was counted");
         }
         if waiting + self.host_waits != self.pool.waits() {
             return Err("I2: every waiting receiver is in the pool's queue");
@@ -171,6 +177,14 @@ mod tests {
                     let lease = receivers.pool.lease_at(buffer(receivers));
                     receivers.pool.release(lease).expect("it is held");
                 },
+            ],
+        );
+        assert_named(
+            "I5: every byte that came in is buffered or was counted",
+            &[
+                |receivers| receivers.counts.received_bytes += 1,
+                |receivers| receivers.counts.dropped_bytes += 1,
+                |receivers| tell(receivers, 1, Event::Consumed { bytes: 1 }),
             ],
         );
         assert_named("I2: every waiting receiver is in the pool's queue", &[|receivers| receivers.host_waits += 1]);

@@ -96,6 +96,7 @@ impl Receivers {
         self.table.set_place(index, Place::Nowhere);
         self.table.set_wait(index, None);
         self.table.remove(index);
+        self.counts.handed_over_bytes += u64::from(moving.connection.level());
         Ok(moving)
     }
 
@@ -139,6 +140,7 @@ impl Receivers {
             Place::Slot(slot) => self.memory.slots_mut().slot_mut(slot).copy_from_slice(&moving.residue),
             Place::Buffer(buffer) => self.table.set_start(buffer, moving.offset),
         }
+        self.counts.received_bytes += u64::from(moving.connection.level());
         moving.connection = Connection::default();
         (moving.lease, moving.wait) = (None, None);
         Ok(self.table.id(index))

@@ -1,0 +1,65 @@
+//! Handles, counters and what the host may do wrong with them: scenarios S84 to S89, as Rust sees them.
+
+use demuxbuf::connection::Event;
+use demuxbuf::pool::Outcome;
+use demuxbuf::receiver::{Handover, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
+
+fn config(buffers: u32, receivers_max: u32) -> ReceiversConfig {
+    ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(buffers, receivers_max) }
+}
+
+/// What is buffered, as the counters say.
+fn buffered(receivers: &Receivers) -> u64 {
+    receivers.check_invariants().expect("nothing is broken");
+    let stats = receivers.stats();
+    stats.received_bytes - stats.consumed_bytes - stats.dropped_bytes - stats.handed_over_bytes
+}
+
+fn receive(receivers: &mut Receivers, id: ReceiverId, bytes: u32) {
+    receivers.handle(id, Event::Readable).expect("it is attached");
+    receivers.handle(id, Event::Received { bytes }).expect("there is room");
+}
+
+/// Whichever way bytes come in, they are counted once, and leave once.
+#[test]
+fn s88_counters_add_up_for_attach_and_adopt() {
+    let mut receivers = Receivers::new(&config(4, 4)).expect("the configuration is allowed");
+    let in_slot = receivers.attach_with(0, 0, &[7; 10]).expect("a slot is free");
+    let in_buffer = receivers.attach_with(0, 0, &[7; 100]).expect("a buffer is free");
+    assert_eq!((buffered(&receivers), receivers.stats().received_bytes), (110, 110));
+    receivers.decoded(in_slot, 10, 0).expect("they are there");
+    receivers.decoded(in_buffer, 30, 0).expect("they are there");
+    let taken = receivers.take(in_buffer).expect("it is in a buffer");
+    assert_eq!((buffered(&receivers), receivers.stats().handed_over_bytes), (0, 70));
+    let adopted = receivers.adopt(0, 0, taken).expect("it is the host's");
+    assert_eq!((buffered(&receivers), receivers.stats().received_bytes), (70, 180));
+    receivers.handle(adopted, Event::Close).expect("it is attached");
+    assert_eq!((buffered(&receivers), receivers.stats().dropped_bytes), (0, 70));
+
+    // A refused call counts nothing.
+    let Ok(Outcome::Granted(lease)) = receivers.request(0, 0) else { panic!("a buffer is free") };
+    receivers.adopt(0, 0, Handover { lease, offset: 200, level: 57 }).expect_err("it is outside");
+    receivers.attach_with(9, 0, &[7; 10]).expect_err("there is no such class");
+    receivers.attach_with(0, 0, &[7; 257]).expect_err("it is more than a buffer");
+    assert_eq!((buffered(&receivers), receivers.stats().received_bytes), (0, 180));
+}
+
+/// A receiver that moves takes its bytes out of the counters of one thread and into those of the other.
+#[test]
+fn s88_counters_add_up_on_both_threads_of_a_move() {
+    let threads = ReceiverThreads::new(&config(4, 4), 2).expect("the configuration is allowed");
+    let [mut from, mut to] = [0, 1].map(|index| threads.receivers(index).expect("it has none"));
+    for bytes in [200, 20, 0] {
+        let id = from.attach(0, 0).expect("there is room");
+        if bytes > 0 {
+            receive(&mut from, id, bytes);
+        }
+        let mut moving = from.export(id).expect("it can move");
+        assert_eq!((buffered(&from), buffered(&to)), (0, 0));
+        let id = to.import(&mut moving).expect("it was exported");
+        assert_eq!((buffered(&from), buffered(&to)), (0, u64::from(bytes)));
+        to.handle(id, Event::Close).expect("it is attached");
+        assert_eq!(buffered(&to), 0);
+    }
+    assert_eq!((from.stats().handed_over_bytes, to.stats().received_bytes, to.stats().dropped_bytes), (220, 220, 220));
+}

@@ -202,6 +202,9 @@
 // The pool is of one thread, so nothing can move.
 #define DEMUXBUF_ERR_NOT_SHARED (-50)
 
+// As many pools are alive in the process as can be told from each other, 1023; a shared pool counts once.
+#define DEMUXBUF_ERR_TOO_MANY_POOLS (-51)
+
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
 
@@ -840,8 +843,9 @@ int32_t demuxbuf_h2_check_padding(const demuxbuf_h2_next *next,
 // If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
 // is allowed: at most `message_bytes` bytes with the closing 0.
 // Thread rule: any thread; the pool is then for one thread at a time.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_POISONED`
-// (a defect of the library); everything is given back then and `*pool` is not written.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
+// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
+// `*pool` is not written.
 int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
                           demuxbuf_pool **pool,
                           char *message,
@@ -1161,8 +1165,9 @@ demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
 // If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
 // is allowed: at most `message_bytes` bytes with the closing 0.
 // Thread rule: any thread.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_POISONED`
-// (a defect of the library); everything is given back then and `*shards` is not written.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
+// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
+// `*shards` is not written.
 int32_t demuxbuf_shards_new(const demuxbuf_pool_config *config,
                             uint32_t threads,
                             demuxbuf_shards **shards,

@@ -55,7 +55,7 @@ use crate::memory::{Memory, SLOT_BYTES};
 use crate::pool::{LeaseId, Outcome, Pool, Request, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo};
 #[cfg(feature = "ffi")]
 use core::ptr::NonNull;
-use entry::{Place, Table};
+use entry::{Place, Stamp, Table};
 #[cfg(feature = "ffi")]
 pub(crate) use plain::Plain;
 use source::Source;
@@ -88,25 +88,44 @@ impl Receivers {
         config.check()?;
         let pool = Pool::new(&config.pool)?;
         let buffers = pool.buffers_max();
-        Receivers::with(Source::Pool(pool), Memory::new(&config.memory())?, config, buffers, config.pool.tag)
+        Receivers::with(
+            Source::Pool(pool),
+            Memory::new(&config.memory())?,
+            config,
+            buffers,
+            Stamp::new(config.pool.tag),
+        )
     }
 
-    /// Reserves the tables of receivers, for so many buffers; `tag` is that of their handles.
+    /// Reserves the tables of receivers, for so many buffers; `stamp` is that of their handles.
     fn with(
         pool: Source,
         memory: Memory,
         config: &ReceiversConfig,
         buffers: u32,
-        tag: u8,
+        stamp: Stamp,
     ) -> Result<Receivers, ConfigError> {
         Ok(Receivers {
             memory,
-            table: Table::new(config.receivers_max, buffers, tag)?,
+            table: Table::new(config.receivers_max, buffers, stamp)?,
             pool,
             host_waits: 0,
             config: *config,
             counts: ReceiverStats::default(),
         })
+    }
+
+    /// Gives all handles these bits, of [`SALT`](crate::pool::SALT), before there are any.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn salt(&mut self, salt: u32) {
+        self.table.salt(salt);
+    }
+
+    /// The number of a lease, wait or tenant as C has it; and of C's, the number here. Those of receivers are the same.
+    #[cfg(feature = "ffi")]
+    #[inline]
+    pub(crate) fn salted(&self, bits: u64) -> u64 {
+        bits ^ self.table.salted()
     }
 
     /// Attaches a connection with nothing buffered. `class` is that of its requests; `token` is given back with grants.

@@ -2,7 +2,7 @@
 
 use demuxbuf::connection::Event;
 use demuxbuf::pool::Outcome;
-use demuxbuf::receiver::{Handover, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
+use demuxbuf::receiver::{Handover, ReceiverError, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
 
 fn config(buffers: u32, receivers_max: u32) -> ReceiversConfig {
     ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(buffers, receivers_max) }
@@ -18,6 +18,36 @@ fn buffered(receivers: &Receivers) -> u64 {
 fn receive(receivers: &mut Receivers, id: ReceiverId, bytes: u32) {
     receivers.handle(id, Event::Readable).expect("it is attached");
     receivers.handle(id, Event::Received { bytes }).expect("there is room");
+}
+
+/// Each of 300 threads has a receiver in its first row; no thread takes the handle of another for its own.
+#[test]
+fn s84_each_of_300_threads_refuses_all_others() {
+    let threads = ReceiverThreads::new(&config(2, 2), 300).expect("the configuration is allowed");
+    let mut all: Vec<Receivers> = (0..300).map(|index| threads.receivers(index).expect("it has none")).collect();
+    let ids: Vec<ReceiverId> = all.iter_mut().map(|receivers| receivers.attach(0, 0).expect("there is room")).collect();
+    for (index, receivers) in all.iter_mut().enumerate() {
+        for (other, &id) in ids.iter().enumerate() {
+            let expected = if other == index { Ok(()) } else { Err(ReceiverError::Stale) };
+            assert_eq!(receivers.handle(id, Event::Wake).map(|_| ()), expected, "thread {index}, receiver of {other}");
+        }
+    }
+}
+
+/// The receivers of a thread are made anew: they refuse the handles of those before.
+#[test]
+fn s84_remade_thread_refuses_handles_of_the_one_before() {
+    let threads = ReceiverThreads::new(&config(2, 2), 2).expect("the configuration is allowed");
+    let mut before: Vec<ReceiverId> = Vec::new();
+    for _ in 0..600 {
+        let mut receivers = threads.receivers(1).expect("it has none");
+        let ids = [0, 1].map(|token| receivers.attach(0, token).expect("there is room"));
+        for &id in &before {
+            assert_eq!(receivers.handle(id, Event::Wake), Err(ReceiverError::Stale));
+        }
+        receivers.handle(ids[0], Event::Close).expect("it is attached");
+        before.extend([ids[0], receivers.attach(0, 2).expect("there is room"), ids[1]]);
+    }
 }
 
 /// Whichever way bytes come in, they are counted once, and leave once.

@@ -1,13 +1,14 @@
 //! One pool for several threads, and receivers that move between them.
 
-use super::config::{Message, demuxbuf_pool_config, next_tag, to_rust};
+use super::config::{Message, demuxbuf_pool_config, to_rust};
 use super::connection::{connection_mut, connection_ref, demuxbuf_connection};
 use super::guarded;
-use super::pool::{demuxbuf_pool, new_object, status, status_of, with_own_pool};
+use super::pool::{Refusal, demuxbuf_pool, new_object, new_tag, status, status_of, with_own_pool};
 use super::status::*;
-use crate::memory::{SLOT_BYTES, try_box};
+use super::tag::Tag;
+use crate::memory::{Counted, SLOT_BYTES, try_box};
 use crate::pool::{LeaseId, WaitId};
-use crate::receiver::{ConfigError, Moving, ReceiverId, ReceiverThreads, ThreadError};
+use crate::receiver::{Moving, ReceiverId, ReceiverThreads, ThreadError};
 use crate::shards::ShardError;
 use core::ffi::c_char;
 
@@ -16,6 +17,8 @@ use core::ffi::c_char;
 #[allow(non_camel_case_types)]
 pub struct demuxbuf_shards {
     threads: ReceiverThreads,
+    /// That of the pools of its threads, too: freed with the last of all.
+    tag: Counted<Tag>,
 }
 
 /// Bytes that a receiver may have parked when it moves.
@@ -75,8 +78,9 @@ impl demuxbuf_moving {
 /// If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
 /// is allowed: at most `message_bytes` bytes with the closing 0.
 /// Thread rule: any thread.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_POISONED`
-/// (a defect of the library); everything is given back then and `*shards` is not written.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
+/// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
+/// `*shards` is not written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_shards_new(
     config: *const demuxbuf_pool_config,
@@ -91,8 +95,9 @@ pub unsafe extern "C" fn demuxbuf_shards_new(
     };
     let text = Message::new(message, message_bytes);
     let make = || {
-        let threads = ReceiverThreads::new(&to_rust(config)?, threads)?;
-        Ok::<_, ConfigError>(demuxbuf_shards { threads })
+        let tag = new_tag()?;
+        let threads = ReceiverThreads::new(&to_rust(config, &tag)?, threads)?;
+        Ok::<_, Refusal>(demuxbuf_shards { threads, tag })
     };
     new_object(make, shards, text)
 }
@@ -117,9 +122,9 @@ pub unsafe extern "C" fn demuxbuf_shards_pool(
     let (Some(shards), Some(pool)) = (unsafe { shards.as_ref() }, unsafe { pool.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let made = guarded(|| shards.threads.receivers_tagged(index, next_tag()));
+    let made = guarded(|| shards.threads.receivers(index));
     match made {
-        Some(Ok(receivers)) => match try_box(demuxbuf_pool::new(receivers)) {
+        Some(Ok(receivers)) => match try_box(demuxbuf_pool::new(receivers, shards.tag.clone())) {
             Some(made) => {
                 *pool = Box::into_raw(made);
                 DEMUXBUF_OK

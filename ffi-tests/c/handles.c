@@ -1,0 +1,236 @@
+/*
+ * Handles of other pools, and what a host may do wrong with memory that it no longer holds: scenarios S84, S86, S87 and
+ * S88 from C.
+ */
+#include "check.h"
+
+enum { POOLS_MAX = 1023, THREADS = 300 };
+
+static demuxbuf_pool_config config_of(uint32_t buffers, uint32_t receivers) {
+  demuxbuf_pool_config config;
+  CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
+  config.buffer_bytes = 256;
+  return config;
+}
+
+static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t receivers) {
+  demuxbuf_pool_config config = config_of(buffers, receivers);
+  demuxbuf_pool *pool;
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+  return pool;
+}
+
+/* A handle of each kind. */
+struct handles {
+  uint64_t receiver, lease, wait, tenant;
+};
+
+/* Of a pool of one buffer. */
+static struct handles handles_of(demuxbuf_pool *pool) {
+  struct handles of;
+  demuxbuf_share share = {.struct_size = sizeof share, .weight = 1, .cap = UINT32_MAX};
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &of.receiver), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 2, &of.lease), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 3, &of.wait), DEMUXBUF_QUEUED);
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &share, &of.tenant), DEMUXBUF_OK);
+  return of;
+}
+
+static void check_all_stale(demuxbuf_pool *pool, struct handles of) {
+  demuxbuf_tenant_info tenant;
+  demuxbuf_handover content = {of.lease, 0, 0};
+  demuxbuf_request request = {.struct_size = sizeof request, .tenant = of.tenant};
+  uint64_t handle;
+  uint8_t *data;
+  uint32_t bytes;
+  CHECK_REFUSED(demuxbuf_receiver_wake(pool, of.receiver).actions, DEMUXBUF_ERR_STALE);
+  CHECK_NUMBER(demuxbuf_pool_buffer(pool, of.lease, &data, &bytes), DEMUXBUF_ERR_STALE);
+  CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &handle), DEMUXBUF_ERR_STALE);
+  CHECK_NUMBER(demuxbuf_pool_release(pool, of.lease), DEMUXBUF_ERR_STALE);
+  CHECK_NUMBER(demuxbuf_pool_cancel(pool, of.wait), DEMUXBUF_ERR_STALE);
+  CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, of.tenant, &tenant), DEMUXBUF_ERR_STALE);
+  CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle), DEMUXBUF_ERR_STALE);
+  CHECK_NUMBER(demuxbuf_pool_remove_tenant(pool, of.tenant), DEMUXBUF_ERR_STALE);
+}
+
+/* The handles work where they are from. */
+static void use_up(demuxbuf_pool *pool, struct handles of) {
+  demuxbuf_grant grant;
+  CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, of.receiver, of.tenant), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_release(pool, of.lease), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
+  CHECK(grant.wait == of.wait && grant.lease != of.lease);
+  CHECK_NUMBER(demuxbuf_pool_release(pool, grant.lease), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+}
+
+/* Every configuration in between is refused, or the call fails. */
+static void fail_in_between(int number) {
+  demuxbuf_pool_config config = config_of(0, 1);
+  demuxbuf_pool *pool = NULL;
+  demuxbuf_shards *shards = NULL;
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_ERR_CONFIG);
+  if (number % 3 == 0) {
+    CHECK_NUMBER(demuxbuf_shards_new(&config, 2, &shards, NULL, 0), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(demuxbuf_shards_new(&config, 0, &shards, NULL, 0), DEMUXBUF_ERR_CONFIG);
+  }
+  CHECK(pool == NULL && shards == NULL);
+}
+
+static void s84_pool_after_pool_refuses_the_one_before(void) {
+  demuxbuf_pool_config config = config_of(1, 1);
+  demuxbuf_pool *before = NULL;
+  struct handles of_before = {0, 0, 0, 0};
+  config.tenants_max = 1;
+  for (int number = 0; number < 3 * POOLS_MAX; number++) {
+    demuxbuf_pool *pool;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    struct handles of = handles_of(pool);
+    fail_in_between(number);
+    if (before) {
+      check_all_stale(pool, of_before);
+      check_all_stale(before, of);
+      use_up(before, of_before);
+      demuxbuf_pool_free(before);
+    }
+    before = pool;
+    of_before = of;
+  }
+  demuxbuf_pool_free(before);
+}
+
+static void s84_pool_without_a_tag_of_its_own_is_refused(void) {
+  static demuxbuf_pool *pools[POOLS_MAX];
+  static uint64_t leases[POOLS_MAX];
+  demuxbuf_pool_config config = config_of(1, 1);
+  demuxbuf_pool *pool = NULL;
+  demuxbuf_shards *shards = NULL;
+  char message[128];
+  for (int at = 0; at < POOLS_MAX; at++) {
+    pools[at] = new_pool(1, 1);
+    CHECK_NUMBER(demuxbuf_pool_request(pools[at], 0, 0, &leases[at]), DEMUXBUF_OK);
+  }
+  for (int at = 0; at < POOLS_MAX; at++) {
+    for (int other = 0; other < POOLS_MAX; other++) {
+      if (other != at && demuxbuf_pool_release(pools[at], leases[other]) != DEMUXBUF_ERR_STALE) {
+        CHECK_NUMBER(other, at);
+      }
+    }
+  }
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, sizeof message), DEMUXBUF_ERR_TOO_MANY_POOLS);
+  CHECK(strcmp(message, "1023 pools are alive in the process; allowed are 1023") == 0);
+  CHECK_NUMBER(demuxbuf_shards_new(&config, 2, &shards, NULL, 0), DEMUXBUF_ERR_TOO_MANY_POOLS);
+  CHECK(pool == NULL && shards == NULL);
+
+  /* The pools of a shared one's threads go by its tag, which it keeps until the last of them is freed. */
+  demuxbuf_pool_free(pools[7]);
+  CHECK_NUMBER(demuxbuf_shards_new(&config, 2, &shards, NULL, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shards_pool(shards, 1, &pools[7]), DEMUXBUF_OK);
+  demuxbuf_shards_free(shards);
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_ERR_TOO_MANY_POOLS);
+  for (int at = 0; at < POOLS_MAX; at++) {
+    demuxbuf_pool_free(pools[at]);
+  }
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+  demuxbuf_pool_free(pool);
+}
+
+static void s84_each_of_300_threads_refuses_all_others(void) {
+  static demuxbuf_pool *pools[THREADS];
+  static uint64_t receivers[THREADS];
+  demuxbuf_pool_config config = config_of(1, 1);
+  demuxbuf_shards *shards;
+  CHECK_NUMBER(demuxbuf_shards_new(&config, THREADS, &shards, NULL, 0), DEMUXBUF_OK);
+  for (uint32_t at = 0; at < THREADS; at++) {
+    CHECK_NUMBER(demuxbuf_shards_pool(shards, at, &pools[at]), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pools[at], 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
+  }
+  for (int at = 0; at < THREADS; at++) {
+    for (int other = 0; other < THREADS; other++) {
+      int32_t status = demuxbuf_status(demuxbuf_receiver_wake(pools[at], receivers[other]).actions);
+      if (status != (other == at ? DEMUXBUF_OK : DEMUXBUF_ERR_STALE)) {
+        CHECK_NUMBER(other, at);
+      }
+    }
+  }
+  /* What a thread's pool leaves behind, the next pool of this thread refuses. */
+  demuxbuf_pool_free(pools[5]);
+  CHECK_NUMBER(demuxbuf_shards_pool(shards, 5, &pools[5]), DEMUXBUF_OK);
+  uint64_t receiver;
+  CHECK_NUMBER(demuxbuf_receiver_attach(pools[5], 0, 0, NULL, 0, &receiver), DEMUXBUF_OK);
+  CHECK_REFUSED(demuxbuf_receiver_wake(pools[5], receivers[5]).actions, DEMUXBUF_ERR_STALE);
+  for (int at = 0; at < THREADS; at++) {
+    demuxbuf_pool_free(pools[at]);
+  }
+  demuxbuf_shards_free(shards);
+}
+
+/* The host writes through an old pointer into slots that it no longer holds; none that is in use is lent again. */
+static void s87_late_write_into_a_slot_is_not_believed(void) {
+  demuxbuf_pool *pool = new_pool(1, 8);
+  uint64_t lease, receivers[6];
+  demuxbuf_step steps[6];
+  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+  for (int at = 0; at < 6; at++) {
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
+    steps[at] = demuxbuf_receiver_readable(pool, receivers[at]);
+    CHECK(steps[at].data != NULL);
+    for (int other = 0; other < at; other++) {
+      CHECK((at > 2 && (other == 1 || other == 2)) || steps[other].data != steps[at].data);
+    }
+    if (at == 2) {
+      CHECK((demuxbuf_receiver_close(pool, receivers[2]).actions & DEMUXBUF_FINISHED) != 0);
+      CHECK((demuxbuf_receiver_close(pool, receivers[1]).actions & DEMUXBUF_FINISHED) != 0);
+      memset(steps[1].data, 0, 64);
+      memset(steps[2].data, 0xff, 64);
+    }
+  }
+  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  demuxbuf_pool_free(pool);
+}
+
+static uint64_t buffered_of(const demuxbuf_pool *pool) {
+  demuxbuf_pool_stats stats;
+  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  return stats.received_bytes - stats.consumed_bytes - stats.dropped_bytes - stats.handed_over_bytes;
+}
+
+static void s88_counters_add_up_for_attach_and_adopt(void) {
+  static const uint8_t bytes[100];
+  demuxbuf_pool *pool = new_pool(2, 2);
+  uint64_t receiver;
+  demuxbuf_handover content;
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 10, &receiver), DEMUXBUF_OK);
+  CHECK_NUMBER(buffered_of(pool), 10);
+  CHECK_NUMBER(demuxbuf_status(demuxbuf_receiver_decoded(pool, receiver, 10, 0).actions), DEMUXBUF_OK);
+  CHECK_NUMBER(buffered_of(pool), 0);
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 100, &receiver), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), DEMUXBUF_OK);
+  CHECK_NUMBER(buffered_of(pool), 0);
+  CHECK((demuxbuf_receiver_close(pool, receiver).actions & DEMUXBUF_FINISHED) != 0);
+  CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &receiver), DEMUXBUF_OK);
+  CHECK_NUMBER(buffered_of(pool), 100);
+  CHECK((demuxbuf_receiver_close(pool, receiver).actions & DEMUXBUF_FINISHED) != 0);
+  CHECK_NUMBER(buffered_of(pool), 0);
+  demuxbuf_pool_free(pool);
+}
+
+static void slots_message_says_what_is_allowed(void) {
+  demuxbuf_pool_config config = config_of(1, 1);
+  demuxbuf_pool *pool;
+  char message[128];
+  config.slots = 1u << 28;
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, sizeof message), DEMUXBUF_ERR_CONFIG);
+  CHECK(strcmp(message, "slots is 268435456; allowed is 0 to 268435455") == 0);
+}
+
+int main(void) {
+  s84_pool_after_pool_refuses_the_one_before();
+  s84_pool_without_a_tag_of_its_own_is_refused();
+  s84_each_of_300_threads_refuses_all_others();
+  s87_late_write_into_a_slot_is_not_believed();
+  s88_counters_add_up_for_attach_and_adopt();
+  slots_message_says_what_is_allowed();
+  return check_end();
+}

@@ -612,4 +612,29 @@ mod tests {
         table.set_place(0, Place::Buffer(1));
         assert!(table.find_holder(known).is_some() && strangers.iter().all(|&id| table.find_holder(id).is_none()));
     }
+
+    /// However many threads there are, and as many rows as they may have: no two of them have a handle in common, nor do
+    /// they use the bits of the salt.
+    #[test]
+    #[cfg(feature = "std")]
+    fn s84_rows_of_threads_are_told_apart() {
+        let row_max = |threads: u32| crate::pool::INDEX_MAX / threads - 1;
+        for threads in [1, 2, 3, 255, 256, 257, 300, 1023, 1024] {
+            let mut seen = std::collections::HashSet::new();
+            for index in 0..threads {
+                let Stamp { mask, first_use } = Stamp::of_thread(0, index, threads, 0);
+                assert_eq!((mask >> 32 << 32, mask as u32 >> 30, first_use), (Stamp::KIND, 0, 0));
+                let mut table = Table::new(1, 1, Stamp { mask, first_use }).expect("there is memory");
+                table.insert(Connection::default(), 0, 0).expect("there is room");
+                assert!(seen.insert(table.id(0)), "thread {index} of {threads}");
+                // The last row that a thread can have, seen by the others.
+                let last = ReceiverId(u64::from(row_max(threads)) ^ mask);
+                let others = (0..threads).filter(|&other| other != index).take(9);
+                for other in others.chain((threads > 1).then_some((index + 1) % threads)) {
+                    table.stamp = Stamp::of_thread(0, other, threads, 0);
+                    assert!(table.row(last) > row_max(threads), "row of {index} for {other} of {threads}");
+                }
+            }
+        }
+    }
 }

@@ -516,12 +516,15 @@ typedef struct {
 } demuxbuf_receiver_info;
 
 // A receiver on its way from one thread to another, with all that it holds and waits for: a plain value that the host
-// hands over as it likes. The fields are private to the library. All-zero is no receiver.
+// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no receiver.
 typedef struct {
   demuxbuf_connection connection;
   uint64_t token;
   uint64_t lease;
   uint64_t wait;
+  uint64_t pool;
+  uint32_t entry;
+  uint32_t uses;
   uint32_t offset;
   uint32_t class_index;
   uint8_t residue[DEMUXBUF_MOVING_BYTES];
@@ -1219,7 +1222,8 @@ int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
 // Returns `DEMUXBUF_OK` and writes `*moving`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
 // `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_TOO_MANY_BYTES` (it is parked in more than 64 bytes; it can move
-// once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way); nothing is changed then.
+// once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way, or of all
+// `receivers_max` for each thread); nothing is changed then.
 int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
                                  uint64_t receiver,
                                  demuxbuf_moving *moving);
@@ -1229,7 +1233,7 @@ int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
-// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, of another pool, or changed),
+// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of another pool, or changed),
 // `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it has a parking slot,
 // and none of 64 bytes is free here); nothing is changed then, and it can be tried again, here or elsewhere.
 int32_t demuxbuf_receiver_import(demuxbuf_pool *pool,

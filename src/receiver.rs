@@ -36,6 +36,8 @@ mod error;
 #[cfg(feature = "explore")]
 mod explore;
 #[cfg(feature = "std")]
+mod exports;
+#[cfg(feature = "std")]
 mod moving;
 mod plain;
 #[cfg(feature = "std")]
@@ -61,6 +63,8 @@ pub(crate) use plain::Plain;
 use source::Source;
 
 pub use entry::ReceiverId;
+#[cfg(feature = "ffi")]
+pub(crate) use exports::Ticket;
 #[cfg(feature = "std")]
 pub use moving::Moving;
 #[cfg(feature = "std")]

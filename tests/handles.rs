@@ -50,6 +50,41 @@ fn s84_remade_thread_refuses_handles_of_the_one_before() {
     }
 }
 
+/// A receiver of another shared pool is refused, also while one with the same numbers is on its way here.
+#[test]
+fn s86_import_of_another_pools_receiver_is_stale() {
+    let made = [(); 2].map(|()| ReceiverThreads::new(&config(2, 2), 2).expect("the configuration is allowed"));
+    let mut all = made.each_ref().map(|threads| [0, 1].map(|index| threads.receivers(index).expect("it has none")));
+    let mut moving = all.each_mut().map(|receivers| {
+        let id = receivers[0].attach(0, 0).expect("there is room");
+        receivers[0].export(id).expect("it can move")
+    });
+    for (at, moving) in moving.iter_mut().enumerate() {
+        assert_eq!(all[1 - at][1].import(moving), Err(ReceiverError::Stale));
+        assert_eq!(all[1 - at][1].stats().receivers, at as u32);
+        all[at][1].import(moving).expect("it is its own");
+        assert_eq!(all[at][1].import(moving), Err(ReceiverError::Stale), "it is empty");
+    }
+}
+
+/// As many receivers may be on their way as all threads can have; then one more stays where it is.
+#[test]
+fn s86_export_is_refused_when_the_table_is_full() {
+    let threads = ReceiverThreads::new(&config(2, 2), 2).expect("the configuration is allowed");
+    let [mut from, mut to] = [0, 1].map(|index| threads.receivers(index).expect("it has none"));
+    let export = |from: &mut Receivers| {
+        let id = from.attach(0, 0).expect("there is room");
+        (id, from.export(id))
+    };
+    let mut moving: Vec<_> = (0..4).map(|_| export(&mut from).1.expect("it can move")).collect();
+    let (id, refused) = export(&mut from);
+    assert_eq!(refused.map(|_| ()), Err(ReceiverError::TableFull));
+    from.handle(id, Event::Wake).expect("it is where it was");
+    to.import(&mut moving[2]).expect("it was exported");
+    let mut last = from.export(id).expect("one is less on its way");
+    to.import(&mut last).expect("it was exported");
+}
+
 /// Whichever way bytes come in, they are counted once, and leave once.
 #[test]
 fn s88_counters_add_up_for_attach_and_adopt() {

@@ -2,7 +2,11 @@
  * Handles of other pools, and what a host may do wrong with memory that it no longer holds: scenarios S84, S86, S87 and
  * S88 from C.
  */
+#define _POSIX_C_SOURCE 200809L
+
 #include "check.h"
+
+#include <pthread.h>
 
 enum { POOLS_MAX = 1023, THREADS = 300 };
 
@@ -165,6 +169,159 @@ static void s84_each_of_300_threads_refuses_all_others(void) {
   demuxbuf_shards_free(shards);
 }
 
+struct two {
+  demuxbuf_shards *shards;
+  demuxbuf_pool *a, *b;
+};
+
+static struct two new_two(void) {
+  demuxbuf_pool_config config = config_of(2, 4);
+  struct two two;
+  CHECK_NUMBER(demuxbuf_shards_new(&config, 2, &two.shards, NULL, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shards_pool(two.shards, 0, &two.a), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shards_pool(two.shards, 1, &two.b), DEMUXBUF_OK);
+  return two;
+}
+
+static void free_two(struct two two) {
+  demuxbuf_pool_free(two.a);
+  demuxbuf_pool_free(two.b);
+  demuxbuf_shards_free(two.shards);
+}
+
+/* The value is refused and stays as it was, and nobody has one receiver or buffer more. */
+static void check_refused(demuxbuf_pool *pool, demuxbuf_moving *moving) {
+  demuxbuf_moving before = *moving;
+  demuxbuf_pool_stats stats, stats_before;
+  uint64_t receiver;
+  FILL(receiver);
+  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats_before), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_receiver_import(pool, moving, &receiver), DEMUXBUF_ERR_STALE);
+  CHECK_UNTOUCHED(receiver);
+  CHECK_SAME(moving, &before, sizeof before);
+  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+  CHECK(stats.receivers == stats_before.receivers && stats.leased == stats_before.leased);
+  CHECK(stats.slots_in_use == stats_before.slots_in_use && stats.received_bytes == stats_before.received_bytes);
+  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+}
+
+/* Attaches a receiver that holds so many bytes: none, in a slot, or in a buffer; or waits for a buffer. */
+static uint64_t new_receiver(demuxbuf_pool *pool, uint32_t bytes, int waits) {
+  static const uint8_t content[200];
+  uint64_t receiver;
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, content, bytes, &receiver), DEMUXBUF_OK);
+  if (waits) {
+    CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_ERROR) == 0);
+  }
+  return receiver;
+}
+
+static void s86_copy_of_an_exported_receiver_is_stale(void) {
+  static const uint32_t bytes[] = {0, 20, 200, 0};
+  struct two two = new_two(), others = new_two();
+  uint64_t leases[2];
+  for (int kind = 0; kind < 4; kind++) {
+    int waits = kind == 3;
+    for (int at = 0; waits && at < 2; at++) {
+      CHECK_NUMBER(demuxbuf_pool_request(two.a, 0, 0, &leases[at]), DEMUXBUF_OK);
+    }
+    for (int round = 0; round < 3; round++) {
+      demuxbuf_moving moving, copy, other;
+      uint64_t receiver = new_receiver(two.a, bytes[kind], waits);
+      uint64_t foreign = new_receiver(others.a, bytes[kind], 0);
+      CHECK_NUMBER(demuxbuf_receiver_export(two.a, receiver, &moving), DEMUXBUF_OK);
+      CHECK_NUMBER(demuxbuf_receiver_export(others.a, foreign, &other), DEMUXBUF_OK);
+      copy = moving;
+      /* Of another shared pool, in which one with the same numbers is on its way. */
+      check_refused(others.b, &moving);
+      check_refused(two.b, &other);
+      /* Once it is taken in, no copy is: not on this thread, nor on the one that it came from, nor once it is closed. */
+      CHECK_NUMBER(demuxbuf_receiver_import(round == 1 ? two.a : two.b, &moving, &receiver), DEMUXBUF_OK);
+      check_refused(two.a, &copy);
+      check_refused(two.b, &copy);
+      CHECK((demuxbuf_receiver_close(round == 1 ? two.a : two.b, receiver).actions & DEMUXBUF_FINISHED) != 0);
+      check_refused(two.b, &copy);
+      /* And not while the next one is on its way. */
+      receiver = new_receiver(two.a, 0, 0);
+      CHECK_NUMBER(demuxbuf_receiver_export(two.a, receiver, &moving), DEMUXBUF_OK);
+      check_refused(two.b, &copy);
+      CHECK_NUMBER(demuxbuf_receiver_import(two.a, &moving, &receiver), DEMUXBUF_OK);
+      CHECK((demuxbuf_receiver_close(two.a, receiver).actions & DEMUXBUF_FINISHED) != 0);
+      CHECK_NUMBER(demuxbuf_receiver_import(others.b, &other, &foreign), DEMUXBUF_OK);
+      CHECK((demuxbuf_receiver_close(others.b, foreign).actions & DEMUXBUF_FINISHED) != 0);
+    }
+    for (int at = 0; waits && at < 2; at++) {
+      CHECK_NUMBER(demuxbuf_pool_release(two.a, leases[at]), DEMUXBUF_OK);
+    }
+  }
+  free_two(two);
+  free_two(others);
+}
+
+enum { ROUNDS = 2000 };
+
+struct importer {
+  demuxbuf_shards *shards;
+  uint32_t index;
+  demuxbuf_moving *moving;
+  pthread_barrier_t *barrier;
+  int32_t status[ROUNDS];
+};
+
+/* Imports a copy of each value at the same time as the other thread. */
+static void *import_copies(void *argument) {
+  struct importer *self = argument;
+  demuxbuf_pool *pool = NULL;
+  if (demuxbuf_shards_pool(self->shards, self->index, &pool)) {
+    return NULL;
+  }
+  for (int round = 0; round < ROUNDS; round++) {
+    demuxbuf_moving copy = self->moving[round];
+    uint64_t receiver;
+    pthread_barrier_wait(self->barrier);
+    self->status[round] = demuxbuf_receiver_import(pool, &copy, &receiver);
+    if (self->status[round] == DEMUXBUF_OK) {
+      demuxbuf_receiver_close(pool, receiver);
+    }
+  }
+  demuxbuf_pool_free(pool);
+  return NULL;
+}
+
+static void s86_of_two_threads_one_takes_a_copy_in(void) {
+  static demuxbuf_moving moving[ROUNDS];
+  static struct importer importers[2];
+  demuxbuf_pool_config config = config_of(2, ROUNDS);
+  demuxbuf_shards *shards;
+  demuxbuf_pool *pool;
+  pthread_barrier_t barrier;
+  pthread_t threads[2];
+  CHECK_NUMBER(demuxbuf_shards_new(&config, 3, &shards, NULL, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shards_pool(shards, 2, &pool), DEMUXBUF_OK);
+  for (int round = 0; round < ROUNDS; round++) {
+    uint64_t receiver = new_receiver(pool, round % 2 ? 20 : 0, 0);
+    CHECK_NUMBER(demuxbuf_receiver_export(pool, receiver, &moving[round]), DEMUXBUF_OK);
+  }
+  CHECK_NUMBER(pthread_barrier_init(&barrier, NULL, 2), 0);
+  for (uint32_t at = 0; at < 2; at++) {
+    importers[at].shards = shards;
+    importers[at].index = at;
+    importers[at].moving = moving;
+    importers[at].barrier = &barrier;
+    CHECK_NUMBER(pthread_create(&threads[at], NULL, import_copies, &importers[at]), 0);
+  }
+  for (int at = 0; at < 2; at++) {
+    CHECK_NUMBER(pthread_join(threads[at], NULL), 0);
+  }
+  for (int round = 0; round < ROUNDS; round++) {
+    CHECK_NUMBER(importers[0].status[round] + importers[1].status[round], DEMUXBUF_ERR_STALE);
+  }
+  pthread_barrier_destroy(&barrier);
+  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  demuxbuf_pool_free(pool);
+  demuxbuf_shards_free(shards);
+}
+
 /* The host writes through an old pointer into slots that it no longer holds; none that is in use is lent again. */
 static void s87_late_write_into_a_slot_is_not_believed(void) {
   demuxbuf_pool *pool = new_pool(1, 8);
@@ -229,6 +386,8 @@ int main(void) {
   s84_pool_after_pool_refuses_the_one_before();
   s84_pool_without_a_tag_of_its_own_is_refused();
   s84_each_of_300_threads_refuses_all_others();
+  s86_copy_of_an_exported_receiver_is_stale();
+  s86_of_two_threads_one_takes_a_copy_in();
   s87_late_write_into_a_slot_is_not_believed();
   s88_counters_add_up_for_attach_and_adopt();
   slots_message_says_what_is_allowed();

@@ -1,6 +1,7 @@
 //! One pool and its buffers for the receivers of several threads.
 
 use super::entry::Stamp;
+use super::exports::Exports;
 use super::sharded::Sharded;
 use super::source::Source;
 use super::{ConfigError, Receivers, ReceiversConfig};
@@ -46,6 +47,7 @@ pub struct ReceiverThreads {
 #[derive(Debug)]
 pub(super) struct Common {
     shards: Shards,
+    pub(super) exports: Exports,
     arena: Arena,
     config: ReceiversConfig,
     threads: u32,
@@ -73,10 +75,13 @@ impl ReceiverThreads {
         // Each thread has so many waits, and more are on their way from one to another.
         let waiters_max = config.pool.waiters_max.saturating_mul(threads).saturating_add(TRAVELLING_MAX);
         let shards = Shards::new(&PoolConfig { waiters_max, ..config.pool }, threads)?;
+        // Where all receivers of all threads are on their way, those that took their rows may not be moved.
+        let exports = Exports::new(config.receivers_max.saturating_mul(threads))?;
         let memory = config.memory();
         let arena = Arena::new(memory.buffers, &memory.buffer_bytes)?;
         let bytes = size_of::<Common>();
-        let common = Counted::try_new(Common { shards, arena, config: *config, threads, made: AtomicU32::new(0) });
+        let common =
+            Counted::try_new(Common { shards, exports, arena, config: *config, threads, made: AtomicU32::new(0) });
         Ok(ReceiverThreads { common: common.ok_or(MemoryError::AllocationFailed { field: "threads", bytes })? })
     }
 
@@ -88,7 +93,7 @@ impl ReceiverThreads {
     ///
     /// There is no such thread, it has its receivers, or the pool is closed; memory could not be reserved.
     pub fn receivers(&self, index: u32) -> Result<Receivers, ThreadError> {
-        let Common { shards, arena, config, threads, made } = &*self.common;
+        let Common { shards, arena, config, threads, made, .. } = &*self.common;
         let shard = shards.shard(index).map_err(ThreadError::Shard)?;
         if shard.is_closed() {
             return Err(ThreadError::Shard(ShardError::Closed));

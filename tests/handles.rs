@@ -1,8 +1,8 @@
 //! Handles, counters and what the host may do wrong with them: scenarios S84 to S89, as Rust sees them.
 
-use demuxbuf::connection::Event;
+use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::Outcome;
-use demuxbuf::receiver::{Handover, ReceiverError, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
+use demuxbuf::receiver::{Granted, Handover, ReceiverError, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
 
 fn config(buffers: u32, receivers_max: u32) -> ReceiversConfig {
     ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(buffers, receivers_max) }
@@ -127,4 +127,82 @@ fn s88_counters_add_up_on_both_threads_of_a_move() {
         assert_eq!(buffered(&to), 0);
     }
     assert_eq!((from.stats().handed_over_bytes, to.stats().received_bytes, to.stats().dropped_bytes), (220, 220, 220));
+}
+
+/// One buffer, with deadlines, for two threads.
+fn two_with_deadlines() -> (ReceiverThreads, [Receivers; 2]) {
+    let mut config = config(1, 4);
+    (config.pool.park_ns, config.pool.lease_ns, config.lifeline, config.policy.park_bytes) = (10, 20, false, 0);
+    let threads = ReceiverThreads::new(&config, 2).expect("the configuration is allowed");
+    let both = [0, 1].map(|index| threads.receivers(index).expect("it has none"));
+    (threads, both)
+}
+
+fn check(both: &[Receivers; 2]) {
+    for (at, receivers) in both.iter().enumerate() {
+        assert_eq!(receivers.check_invariants(), Ok(()), "thread {at}");
+    }
+}
+
+/// A receiver that holds the one buffer, half a frame in it.
+fn holder(receivers: &mut Receivers) -> ReceiverId {
+    let id = receivers.attach(0, 1).expect("there is room");
+    receive(receivers, id, 100);
+    receivers.decoded(id, 0, 100).expect("it is attached");
+    id
+}
+
+/// The deadline of a lease moves with its receiver: the first thread, which uses the memory again, has none left of it,
+/// and the second asks the holder to leave when its time is over.
+#[test]
+fn s89_deadline_moves_with_its_receiver() {
+    let (_threads, mut both) = two_with_deadlines();
+    for round in 0..3 {
+        let id = holder(&mut both[0]);
+        check(&both);
+        let mut moving = both[0].export(id).expect("it can move");
+        check(&both);
+        let id = both[1].import(&mut moving).expect("it was exported");
+        check(&both);
+        assert_eq!(both[0].poll_timeout(), u64::MAX);
+
+        // Another waits on the first thread; only the second has a holder to ask.
+        let waiter = both[0].attach(0, 2).expect("there is room");
+        both[0].handle(waiter, Event::Readable).expect("it is attached");
+        let now_ns = (round + 1) * 1000;
+        both.iter_mut().for_each(|receivers| receivers.handle_timeout(now_ns));
+        assert_eq!(both[0].poll_grant(), None);
+        let asked = std::iter::from_fn(|| both[1].poll_grant()).last();
+        assert!(
+            matches!(asked, Some(Granted::Receiver { id: shed, actions, .. }) if shed == id && actions.has(Action::Shed))
+        );
+        check(&both);
+        both[1].handle(id, Event::Close).expect("it is attached");
+
+        // The memory is used again where it was first.
+        assert!(matches!(both[0].poll_grant(), Some(Granted::Receiver { id, .. }) if id == waiter));
+        both[0].handle(waiter, Event::Received { bytes: 5 }).expect("there is room");
+        check(&both);
+        both[0].handle(waiter, Event::Close).expect("it is attached");
+        check(&both);
+    }
+}
+
+/// A buffer that a receiver gives to the host and gets back has a deadline only while it is a receiver's.
+#[test]
+fn s89_deadline_ends_when_the_host_takes_the_buffer() {
+    let (_threads, mut both) = two_with_deadlines();
+    for from in [0, 1, 0] {
+        let id = holder(&mut both[from]);
+        let taken = both[from].take(id).expect("it is in a buffer");
+        check(&both);
+        both[from].handle(id, Event::Close).expect("it is attached");
+        let id = both[from].adopt(0, 1, taken).expect("it is the host's");
+        check(&both);
+        both[from].handle(id, Event::Close).expect("it is attached");
+        let Ok(Outcome::Granted(lease)) = both[from].request(0, 0) else { panic!("it is free") };
+        check(&both);
+        both[from].release(lease).expect("it is the host's");
+        check(&both);
+    }
 }

@@ -202,6 +202,9 @@
 // The pool is of one thread, so nothing can move.
 #define DEMUXBUF_ERR_NOT_SHARED (-50)
 
+// As many pools are alive in the process as can be told from each other, 1023; a shared pool counts once.
+#define DEMUXBUF_ERR_TOO_MANY_POOLS (-51)
+
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
 
@@ -470,13 +473,13 @@ typedef struct {
   uint64_t compactions;
   // Bytes moved by that.
   uint64_t compacted_bytes;
-  // Bytes received.
+  // Bytes that came in: received, there at attach or adopt, or with a receiver from another thread.
   uint64_t received_bytes;
-  // Bytes the decoders took; buffered is what was received, less these three.
+  // Bytes the decoders took; buffered is what came in, less these three.
   uint64_t consumed_bytes;
   // Bytes thrown away after a failure, after the end, or at close.
   uint64_t dropped_bytes;
-  // Bytes that left with a buffer the host took.
+  // Bytes that left with a buffer the host took, or with a receiver that went to another thread.
   uint64_t handed_over_bytes;
   // Bytes reserved at start for buffers and slots.
   uint64_t memory_bytes;
@@ -513,12 +516,15 @@ typedef struct {
 } demuxbuf_receiver_info;
 
 // A receiver on its way from one thread to another, with all that it holds and waits for: a plain value that the host
-// hands over as it likes. The fields are private to the library. All-zero is no receiver.
+// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no receiver.
 typedef struct {
   demuxbuf_connection connection;
   uint64_t token;
   uint64_t lease;
   uint64_t wait;
+  uint64_t pool;
+  uint32_t entry;
+  uint32_t uses;
   uint32_t offset;
   uint32_t class_index;
   uint8_t residue[DEMUXBUF_MOVING_BYTES];
@@ -852,8 +858,9 @@ int32_t demuxbuf_h2_check_padding(const demuxbuf_h2_next *next,
 // If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
 // is allowed: at most `message_bytes` bytes with the closing 0.
 // Thread rule: any thread; the pool is then for one thread at a time.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_POISONED`
-// (a defect of the library); everything is given back then and `*pool` is not written.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
+// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
+// `*pool` is not written.
 int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
                           demuxbuf_pool **pool,
                           char *message,
@@ -1173,8 +1180,9 @@ demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
 // If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
 // is allowed: at most `message_bytes` bytes with the closing 0.
 // Thread rule: any thread.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_POISONED`
-// (a defect of the library); everything is given back then and `*shards` is not written.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
+// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
+// `*shards` is not written.
 int32_t demuxbuf_shards_new(const demuxbuf_pool_config *config,
                             uint32_t threads,
                             demuxbuf_shards **shards,
@@ -1226,7 +1234,8 @@ int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
 // Returns `DEMUXBUF_OK` and writes `*moving`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
 // `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_TOO_MANY_BYTES` (it is parked in more than 64 bytes; it can move
-// once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way); nothing is changed then.
+// once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way, or of all
+// `receivers_max` for each thread); nothing is changed then.
 int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
                                  uint64_t receiver,
                                  demuxbuf_moving *moving);
@@ -1236,7 +1245,7 @@ int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
-// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, of another pool, or changed),
+// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of another pool, or changed),
 // `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it has a parking slot,
 // and none of 64 bytes is free here); nothing is changed then, and it can be tried again, here or elsewhere.
 int32_t demuxbuf_receiver_import(demuxbuf_pool *pool,

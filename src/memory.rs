@@ -19,10 +19,8 @@ pub use arena::Arena;
 #[cfg(feature = "bytes")]
 pub use lease::Lease;
 #[cfg(feature = "std")]
-pub(crate) use owned::Counted;
-#[cfg(feature = "std")]
 #[doc(hidden)]
-pub use owned::try_box;
+pub use owned::{Counted, try_box};
 pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX, SlotError, SlotIndex, Slots};
 pub(crate) use table::reserve;
 
@@ -63,6 +61,13 @@ pub enum MemoryError {
         /// The size that was asked for, in bytes.
         value: u32,
     },
+    /// More parking slots of one size than can be numbered.
+    TooManySlots {
+        /// Size of these slots, in bytes.
+        bytes: usize,
+        /// How many were asked for.
+        count: u32,
+    },
     /// The sizes cannot be added up on this machine.
     TooLarge {
         /// Name of the field that counts.
@@ -87,8 +92,15 @@ impl fmt::Display for MemoryError {
                 f,
                 "buffer_bytes[{index}] is {value}; allowed is a multiple of 64 from {BUFFER_BYTES_MIN} to {BUFFER_BYTES_MAX}"
             ),
+            MemoryError::TooManySlots { bytes: SLOT_BYTES, count } => {
+                write!(f, "slots is {count}; allowed is 0 to {SLOTS_MAX}")
+            }
+            MemoryError::TooManySlots { bytes, count } => {
+                let index = SLOT_SIZES[1..].iter().position(|size| size == bytes).unwrap_or_default();
+                write!(f, "large_slots[{index}] is {count}; allowed is 0 to {SLOTS_MAX}")
+            }
             MemoryError::TooLarge { field, count } => {
-                write!(f, "{field} is {count}; the bytes of so many cannot be counted on this machine")
+                write!(f, "{field} is {count}; allowed is what fits into {} bytes, all sizes together", isize::MAX)
             }
             MemoryError::AllocationFailed { field, bytes } => write!(f, "{field}: no memory for {bytes} bytes"),
         }

@@ -66,6 +66,9 @@ mod tenants;
 mod types;
 mod waits;
 
+pub(crate) use config::INDEX_MAX;
+#[doc(hidden)]
+pub use config::SALT;
 pub use config::{CLASSES_MAX, ConfigError, PoolConfig, SIZES_MAX};
 pub use deadlines::Idleness;
 pub use error::PoolError;

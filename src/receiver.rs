@@ -36,6 +36,8 @@ mod error;
 #[cfg(feature = "explore")]
 mod explore;
 #[cfg(feature = "std")]
+mod exports;
+#[cfg(feature = "std")]
 mod moving;
 mod plain;
 #[cfg(feature = "std")]
@@ -54,12 +56,15 @@ use crate::connection::{Action, Actions, Connection, Event};
 use crate::memory::{Memory, SLOT_BYTES};
 use crate::pool::{LeaseId, Outcome, Pool, Request, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo};
 use core::ptr::NonNull;
-use entry::{Place, Table};
+use entry::{Place, Stamp, Table};
 #[doc(hidden)]
 pub use plain::Plain;
 use source::Source;
 
 pub use entry::ReceiverId;
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub use exports::Ticket;
 #[cfg(feature = "std")]
 pub use moving::Moving;
 #[cfg(feature = "std")]
@@ -87,25 +92,44 @@ impl Receivers {
         config.check()?;
         let pool = Pool::new(&config.pool)?;
         let buffers = pool.buffers_max();
-        Receivers::with(Source::Pool(pool), Memory::new(&config.memory())?, config, buffers, config.pool.tag)
+        Receivers::with(
+            Source::Pool(pool),
+            Memory::new(&config.memory())?,
+            config,
+            buffers,
+            Stamp::new(config.pool.tag),
+        )
     }
 
-    /// Reserves the tables of receivers, for so many buffers; `tag` is that of their handles.
+    /// Reserves the tables of receivers, for so many buffers; `stamp` is that of their handles.
     fn with(
         pool: Source,
         memory: Memory,
         config: &ReceiversConfig,
         buffers: u32,
-        tag: u8,
+        stamp: Stamp,
     ) -> Result<Receivers, ConfigError> {
         Ok(Receivers {
             memory,
-            table: Table::new(config.receivers_max, buffers, tag)?,
+            table: Table::new(config.receivers_max, buffers, stamp)?,
             pool,
             host_waits: 0,
             config: *config,
             counts: ReceiverStats::default(),
         })
+    }
+
+    /// Gives all handles these bits, of [`SALT`](crate::pool::SALT), before there are any.
+    #[doc(hidden)]
+    pub fn salt(&mut self, salt: u32) {
+        self.table.salt(salt);
+    }
+
+    /// The number of a lease, wait or tenant as C has it; and of C's, the number here. Those of receivers are the same.
+    #[doc(hidden)]
+    #[inline]
+    pub fn salted(&self, bits: u64) -> u64 {
+        bits ^ self.table.salted()
     }
 
     /// Attaches a connection with nothing buffered. `class` is that of its requests; `token` is given back with grants.
@@ -172,6 +196,7 @@ impl Receivers {
         self.pool.start_timing(content.lease);
         self.table.set_place(index, Place::Buffer(buffer));
         self.table.set_start(buffer, content.offset);
+        self.counts.received_bytes += u64::from(content.level);
         self.report(index, Event::Attach { level: content.level, capacity })?;
         Ok(self.table.id(index))
     }

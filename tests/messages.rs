@@ -37,7 +37,16 @@ fn a_refused_configuration_says_which_field_is_what_and_what_is_allowed() {
     sizes[0] = 4096;
     assert_eq!(Arena::new(0, &sizes).unwrap_err().to_string(), "buffers is 0; allowed is 1 or more");
     let too_large = MemoryError::TooLarge { field: "buffers", count: 7 };
-    assert_eq!(too_large.to_string(), "buffers is 7; the bytes of so many cannot be counted on this machine");
+    assert_eq!(
+        too_large.to_string(),
+        format!("buffers is 7; allowed is what fits into {} bytes, all sizes together", isize::MAX)
+    );
+    let slots = |slots, large_slots| {
+        let config = ReceiversConfig { slots, large_slots, ..ReceiversConfig::new(2, 2) };
+        Receivers::new(&config).unwrap_err().to_string()
+    };
+    assert_eq!(slots(1 << 28, [0; 3]), "slots is 268435456; allowed is 0 to 268435455");
+    assert_eq!(slots(0, [0, 1 << 28, 0]), "large_slots[1] is 268435456; allowed is 0 to 268435455");
 }
 
 #[test]

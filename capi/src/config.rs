@@ -2,12 +2,12 @@
 
 use super::connection::demuxbuf_policy;
 use super::status::*;
+use super::tag::Tag;
 use core::ffi::c_char;
 use core::fmt::Write;
 use demuxbuf::connection::Policy;
 use demuxbuf::pool::{CLASSES_MAX, PoolConfig, SIZES_MAX};
 use demuxbuf::receiver::{ConfigError, ReceiversConfig};
-use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Classes of requests there can be.
 pub const DEMUXBUF_CLASSES_MAX: usize = 8;
@@ -106,8 +106,8 @@ pub unsafe extern "C" fn demuxbuf_pool_config_init(
     DEMUXBUF_OK
 }
 
-/// The configuration as the core has it.
-pub(super) fn to_rust(config: &demuxbuf_pool_config) -> Result<ReceiversConfig, ConfigError> {
+/// The configuration as the core has it, for a pool with this tag.
+pub(super) fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<ReceiversConfig, ConfigError> {
     let wrong =
         |field, value: u32, min: u64, max: u64| ConfigError::OutOfRange { field, value: value.into(), min, max };
     let size = size_of::<demuxbuf_pool_config>() as u64;
@@ -140,7 +140,7 @@ pub(super) fn to_rust(config: &demuxbuf_pool_config) -> Result<ReceiversConfig, 
             tenants_max: config.tenants_max,
             park_ns: config.park_ns,
             lease_ns: config.lease_ns,
-            tag: next_tag(),
+            tag: tag.low(),
             ..PoolConfig::new(config.buffers, config.waiters_max)
         },
         buffer_bytes: config.buffer_bytes,
@@ -158,13 +158,6 @@ pub(super) fn to_rust(config: &demuxbuf_pool_config) -> Result<ReceiversConfig, 
         receivers.set_buffer_sizes(&[config.buffer_bytes, a, b, c])?;
     }
     Ok(receivers)
-}
-
-/// Each pool of a process gets a tag of its own, so that it refuses the handles of another. After 255 pools the tags
-/// start again. 0 is never a tag: a handle of all zero is nobody's.
-pub(super) fn next_tag() -> u8 {
-    static NEXT: AtomicU8 = AtomicU8::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed) % 255 + 1
 }
 
 /// The sentence of a refused configuration, cut at the end of the host's array.

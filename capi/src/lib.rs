@@ -19,6 +19,7 @@ mod pool;
 mod receiver;
 mod shards;
 mod status;
+mod tag;
 mod tenant;
 
 pub use config::*;

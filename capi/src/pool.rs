@@ -4,10 +4,11 @@ use super::config::{DEMUXBUF_CLASSES_MAX, Message, demuxbuf_pool_config, to_rust
 use super::guarded;
 use super::receiver::demuxbuf_step;
 use super::status::*;
+use super::tag::{TAGS, Tag};
 use core::cell::Cell;
 use core::ffi::c_char;
-use core::fmt::Write;
-use demuxbuf::memory::try_box;
+use core::fmt::{self, Write};
+use demuxbuf::memory::{Counted, try_box};
 use demuxbuf::pool::{LeaseId, Outcome, TenantId, WaitId};
 use demuxbuf::receiver::{ConfigError, Granted, ReceiverError, Receivers};
 
@@ -18,6 +19,8 @@ pub struct demuxbuf_pool {
     receivers: Receivers,
     /// A call that only looks may find out.
     poisoned: Cell<bool>,
+    /// Dropped last: until then no other pool has it.
+    _tag: Counted<Tag>,
 }
 
 /// What a pool counts. Sizes in bytes, times in nanoseconds.
@@ -91,13 +94,13 @@ pub struct demuxbuf_pool_stats {
     pub compactions: u64,
     /// Bytes moved by that.
     pub compacted_bytes: u64,
-    /// Bytes received.
+    /// Bytes that came in: received, there at attach or adopt, or with a receiver from another thread.
     pub received_bytes: u64,
-    /// Bytes the decoders took; buffered is what was received, less these three.
+    /// Bytes the decoders took; buffered is what came in, less these three.
     pub consumed_bytes: u64,
     /// Bytes thrown away after a failure, after the end, or at close.
     pub dropped_bytes: u64,
-    /// Bytes that left with a buffer the host took.
+    /// Bytes that left with a buffer the host took, or with a receiver that went to another thread.
     pub handed_over_bytes: u64,
     /// Bytes reserved at start for buffers and slots.
     pub memory_bytes: u64,
@@ -245,8 +248,8 @@ pub(super) fn size_of_index(size: u32) -> Result<u8, i32> {
 }
 
 /// A tenant as C passes it: 0 for nobody.
-pub(super) fn tenant_of(tenant: u64) -> Option<TenantId> {
-    (tenant != 0).then_some(TenantId::from_bits(tenant))
+pub(super) fn tenant_of(receivers: &Receivers, tenant: u64) -> Option<TenantId> {
+    (tenant != 0).then_some(TenantId::from_bits(receivers.salted(tenant)))
 }
 
 pub(super) fn status(result: Result<(), i32>) -> i32 {
@@ -258,8 +261,9 @@ pub(super) fn status(result: Result<(), i32>) -> i32 {
 /// If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
 /// is allowed: at most `message_bytes` bytes with the closing 0.
 /// Thread rule: any thread; the pool is then for one thread at a time.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_POISONED`
-/// (a defect of the library); everything is given back then and `*pool` is not written.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
+/// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
+/// `*pool` is not written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_new(
     config: *const demuxbuf_pool_config,
@@ -271,7 +275,10 @@ pub unsafe extern "C" fn demuxbuf_pool_new(
     let (Some(config), Some(pool)) = (unsafe { config.as_ref() }, unsafe { pool.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let make = || Ok(demuxbuf_pool::new(Receivers::new(&to_rust(config)?)?));
+    let make = || {
+        let tag = new_tag()?;
+        Ok(demuxbuf_pool::new(Receivers::new(&to_rust(config, &tag)?)?, tag))
+    };
     new_object(make, pool, Message::new(message, message_bytes))
 }
 
@@ -279,30 +286,61 @@ pub unsafe extern "C" fn demuxbuf_pool_new(
 type size_t = usize;
 
 impl demuxbuf_pool {
-    pub(super) fn new(receivers: Receivers) -> demuxbuf_pool {
-        demuxbuf_pool { receivers, poisoned: Cell::new(false) }
+    /// A pool with this tag, by which no other one goes.
+    pub(super) fn new(mut receivers: Receivers, tag: Counted<Tag>) -> demuxbuf_pool {
+        receivers.salt(tag.salt());
+        demuxbuf_pool { receivers, poisoned: Cell::new(false), _tag: tag }
     }
 }
 
-/// Makes an object for the host, or says in `text` why it is refused.
-pub(super) fn new_object<T>(
-    make: impl FnOnce() -> Result<T, ConfigError>,
-    place: &mut *mut T,
-    mut text: Message,
-) -> i32 {
-    let mut refuse = |error: &dyn core::fmt::Display| {
-        // A message that is cut short is still a message.
-        let _ = write!(text, "{error}");
-    };
-    let made = guarded(|| match make() {
-        Ok(object) => try_box(object).map(Box::into_raw).ok_or_else(|| {
-            refuse(&"no memory for the pool itself");
-            DEMUXBUF_ERR_NO_MEMORY
-        }),
-        Err(error) => {
-            refuse(&error);
-            Err(if error.is_out_of_memory() { DEMUXBUF_ERR_NO_MEMORY } else { DEMUXBUF_ERR_CONFIG })
+/// Why an object is refused.
+pub(super) enum Refusal {
+    Config(ConfigError),
+    NoTag,
+    /// For the object itself, or what it shares.
+    NoMemory,
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Refusal {
+        Refusal::Config(error)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Config(error) => error.fmt(f),
+            Refusal::NoTag => write!(f, "{TAGS} pools are alive in the process; allowed are {TAGS}"),
+            Refusal::NoMemory => f.write_str("no memory for the pool itself"),
         }
+    }
+}
+
+impl Refusal {
+    fn status(&self) -> i32 {
+        match self {
+            Refusal::Config(error) if !error.is_out_of_memory() => DEMUXBUF_ERR_CONFIG,
+            Refusal::NoTag => DEMUXBUF_ERR_TOO_MANY_POOLS,
+            Refusal::Config(_) | Refusal::NoMemory => DEMUXBUF_ERR_NO_MEMORY,
+        }
+    }
+}
+
+/// A tag for a pool, and for the pools of its threads.
+pub(super) fn new_tag() -> Result<Counted<Tag>, Refusal> {
+    Counted::try_new(Tag::take().ok_or(Refusal::NoTag)?).ok_or(Refusal::NoMemory)
+}
+
+/// Makes an object for the host, or says in `text` why it is refused.
+pub(super) fn new_object<T>(make: impl FnOnce() -> Result<T, Refusal>, place: &mut *mut T, mut text: Message) -> i32 {
+    let made = guarded(|| {
+        let object = make().and_then(|object| try_box(object).ok_or(Refusal::NoMemory));
+        object.map(Box::into_raw).map_err(|refusal| {
+            // A message that is cut short is still a message.
+            let _ = write!(text, "{refusal}");
+            refusal.status()
+        })
     });
     match made {
         Some(Ok(made)) => {
@@ -343,19 +381,26 @@ pub unsafe extern "C" fn demuxbuf_pool_request(
     let Some(handle) = (unsafe { handle.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let asked = with_pool(pool, |receivers| receivers.request(class_of(class_index)?, token).map_err(status_of));
+    let asked = with_pool(pool, |receivers| {
+        let outcome = receivers.request(class_of(class_index)?, token).map_err(status_of)?;
+        Ok(outcome_of(receivers, outcome))
+    });
     write_outcome(asked, handle)
 }
 
-fn write_outcome(outcome: Result<Outcome, i32>, handle: &mut u64) -> i32 {
+/// The status of a request that was taken, and its handle.
+fn outcome_of(receivers: &Receivers, outcome: Outcome) -> (i32, u64) {
     match outcome {
-        Ok(Outcome::Granted(lease)) => {
-            *handle = lease.to_bits();
-            DEMUXBUF_OK
-        }
-        Ok(Outcome::Queued(wait)) => {
-            *handle = wait.to_bits();
-            DEMUXBUF_QUEUED
+        Outcome::Granted(lease) => (DEMUXBUF_OK, receivers.salted(lease.to_bits())),
+        Outcome::Queued(wait) => (DEMUXBUF_QUEUED, receivers.salted(wait.to_bits())),
+    }
+}
+
+fn write_outcome(outcome: Result<(i32, u64), i32>, handle: &mut u64) -> i32 {
+    match outcome {
+        Ok((status, bits)) => {
+            *handle = bits;
+            status
         }
         Err(status) => status,
     }
@@ -382,7 +427,9 @@ pub unsafe extern "C" fn demuxbuf_pool_request_for(
     }
     let outcome = with_pool(pool, |receivers| {
         let (class, size) = (class_of(request.class_index)?, size_of_index(request.size_index)?);
-        receivers.request_for(class, size, tenant_of(request.tenant), request.token).map_err(status_of)
+        let tenant = tenant_of(receivers, request.tenant);
+        let outcome = receivers.request_for(class, size, tenant, request.token).map_err(status_of)?;
+        Ok(outcome_of(receivers, outcome))
     });
     write_outcome(outcome, handle)
 }
@@ -395,7 +442,7 @@ pub unsafe extern "C" fn demuxbuf_pool_request_for(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_release(pool: *mut demuxbuf_pool, lease: u64) -> i32 {
     status(with_pool(pool, |receivers| {
-        let lease = LeaseId::from_bits(lease);
+        let lease = LeaseId::from_bits(receivers.salted(lease));
         receivers.claim_lease(lease).and_then(|()| receivers.release(lease)).map_err(status_of)
     }))
 }
@@ -407,7 +454,7 @@ pub unsafe extern "C" fn demuxbuf_pool_release(pool: *mut demuxbuf_pool, lease: 
 /// already, of another pool, or a receiver's).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_cancel(pool: *mut demuxbuf_pool, wait: u64) -> i32 {
-    status(with_pool(pool, |receivers| receivers.cancel(WaitId::from_bits(wait)).map_err(status_of)))
+    status(with_pool(pool, |receivers| receivers.cancel(WaitId::from_bits(receivers.salted(wait))).map_err(status_of)))
 }
 
 /// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size.
@@ -426,7 +473,7 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
         return DEMUXBUF_ERR_NULL;
     };
     let found = with_pool_ref(pool, |receivers| {
-        let lease = LeaseId::from_bits(lease);
+        let lease = LeaseId::from_bits(receivers.salted(lease));
         receivers.claim_lease(lease).and_then(|()| receivers.buffer_area(lease)).map_err(status_of)
     });
     match found {
@@ -474,8 +521,8 @@ fn poll_grant(pool: *mut demuxbuf_pool, grant: *mut demuxbuf_grant) -> i32 {
             Granted::Lease { wait, token, lease } => demuxbuf_grant {
                 token,
                 receiver: 0,
-                lease: lease.to_bits(),
-                wait: wait.to_bits(),
+                lease: receivers.salted(lease.to_bits()),
+                wait: receivers.salted(wait.to_bits()),
                 step: demuxbuf_step::status(DEMUXBUF_OK),
             },
         }))
@@ -624,7 +671,7 @@ mod tests {
     #[test]
     fn a_panic_poisons_the_pool_and_it_can_still_be_freed() {
         let receivers = Receivers::new(&ReceiversConfig::new(1, 1)).expect("the defaults are allowed");
-        let pool = Box::into_raw(Box::new(demuxbuf_pool::new(receivers)));
+        let pool = Box::into_raw(Box::new(demuxbuf_pool::new(receivers, new_tag().ok().expect("there is a tag"))));
         assert_eq!(
             with_sound_pool(pool, |_| -> Option<()> { panic!("caught by the guard") }),
             Err(DEMUXBUF_ERR_POISONED)

@@ -188,8 +188,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_adopt(
     let (Some(content), Some(receiver)) = (unsafe { content.as_ref() }, unsafe { receiver.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let content = Handover { lease: LeaseId::from_bits(content.lease), offset: content.offset, level: content.level };
     let adopted = with_own_pool(pool, |receivers| {
+        let lease = LeaseId::from_bits(receivers.salted(content.lease));
+        let content = Handover { lease, offset: content.offset, level: content.level };
         let class = class_of(class_index)?;
         receivers.claim_lease(content.lease).and_then(|()| receivers.adopt(class, token, content)).map_err(status_of)
     });
@@ -227,7 +228,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_grow(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, receiver: u64, tenant: u64) -> i32 {
     let id = ReceiverId::from_bits(receiver);
-    let set = with_pool(pool, |receivers| receivers.set_tenant(id, tenant_of(tenant)).map_err(status_of));
+    let set = with_pool(pool, |receivers| receivers.set_tenant(id, tenant_of(receivers, tenant)).map_err(status_of));
     set.err().unwrap_or(DEMUXBUF_OK)
 }
 
@@ -247,10 +248,13 @@ pub unsafe extern "C" fn demuxbuf_receiver_take(
     let Some(content) = (unsafe { content.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let taken = with_pool(pool, |receivers| receivers.take(ReceiverId::from_bits(receiver)).map_err(status_of));
+    let taken = with_pool(pool, |receivers| {
+        let Handover { lease, offset, level } = receivers.take(ReceiverId::from_bits(receiver)).map_err(status_of)?;
+        Ok(demuxbuf_handover { lease: receivers.salted(lease.to_bits()), offset, level })
+    });
     match taken {
-        Ok(Handover { lease, offset, level }) => {
-            *content = demuxbuf_handover { lease: lease.to_bits(), offset, level };
+        Ok(taken) => {
+            *content = taken;
             DEMUXBUF_OK
         }
         Err(status) => status,

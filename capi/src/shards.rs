@@ -1,14 +1,15 @@
 //! One pool for several threads, and receivers that move between them.
 
-use super::config::{Message, demuxbuf_pool_config, next_tag, to_rust};
+use super::config::{Message, demuxbuf_pool_config, to_rust};
 use super::connection::{connection_mut, connection_ref, demuxbuf_connection};
 use super::guarded;
-use super::pool::{demuxbuf_pool, new_object, status, status_of, with_own_pool};
+use super::pool::{Refusal, demuxbuf_pool, new_object, new_tag, status, status_of, with_own_pool};
 use super::status::*;
+use super::tag::Tag;
 use core::ffi::c_char;
-use demuxbuf::memory::{SLOT_BYTES, try_box};
+use demuxbuf::memory::{Counted, SLOT_BYTES, try_box};
 use demuxbuf::pool::{LeaseId, WaitId};
-use demuxbuf::receiver::{ConfigError, Moving, ReceiverId, ReceiverThreads, ThreadError};
+use demuxbuf::receiver::{Moving, ReceiverId, ReceiverThreads, ThreadError, Ticket};
 use demuxbuf::shards::ShardError;
 
 /// A pool that several threads share. Made by `demuxbuf_shards_new`; each thread uses it through a `demuxbuf_pool` of its
@@ -16,6 +17,8 @@ use demuxbuf::shards::ShardError;
 #[allow(non_camel_case_types)]
 pub struct demuxbuf_shards {
     threads: ReceiverThreads,
+    /// That of the pools of its threads, too: freed with the last of all.
+    tag: Counted<Tag>,
 }
 
 /// Bytes that a receiver may have parked when it moves.
@@ -23,7 +26,7 @@ pub const DEMUXBUF_MOVING_BYTES: usize = 64;
 const _: () = assert!(DEMUXBUF_MOVING_BYTES == SLOT_BYTES);
 
 /// A receiver on its way from one thread to another, with all that it holds and waits for: a plain value that the host
-/// hands over as it likes. The fields are private to the library. All-zero is no receiver.
+/// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no receiver.
 #[allow(non_camel_case_types)]
 #[derive(Debug)]
 #[repr(C)]
@@ -32,6 +35,9 @@ pub struct demuxbuf_moving {
     token: u64,
     lease: u64,
     wait: u64,
+    pool: u64,
+    entry: u32,
+    uses: u32,
     offset: u32,
     class_index: u32,
     residue: [u8; DEMUXBUF_MOVING_BYTES],
@@ -48,6 +54,9 @@ impl demuxbuf_moving {
             token: moving.token,
             lease: moving.lease.map_or(0, LeaseId::to_bits),
             wait: moving.wait.map_or(0, WaitId::to_bits),
+            pool: moving.ticket.pool,
+            entry: moving.ticket.entry,
+            uses: moving.ticket.uses,
             offset: moving.offset,
             class_index: moving.class.into(),
             residue: moving.residue,
@@ -63,6 +72,7 @@ impl demuxbuf_moving {
             offset: self.offset,
             wait: (self.wait != 0).then_some(WaitId::from_bits(self.wait)),
             residue: self.residue,
+            ticket: Ticket { pool: self.pool, entry: self.entry, uses: self.uses },
         })
     }
 }
@@ -75,8 +85,9 @@ impl demuxbuf_moving {
 /// If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
 /// is allowed: at most `message_bytes` bytes with the closing 0.
 /// Thread rule: any thread.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_POISONED`
-/// (a defect of the library); everything is given back then and `*shards` is not written.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
+/// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
+/// `*shards` is not written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_shards_new(
     config: *const demuxbuf_pool_config,
@@ -91,8 +102,9 @@ pub unsafe extern "C" fn demuxbuf_shards_new(
     };
     let text = Message::new(message, message_bytes);
     let make = || {
-        let threads = ReceiverThreads::new(&to_rust(config)?, threads)?;
-        Ok::<_, ConfigError>(demuxbuf_shards { threads })
+        let tag = new_tag()?;
+        let threads = ReceiverThreads::new(&to_rust(config, &tag)?, threads)?;
+        Ok::<_, Refusal>(demuxbuf_shards { threads, tag })
     };
     new_object(make, shards, text)
 }
@@ -117,9 +129,9 @@ pub unsafe extern "C" fn demuxbuf_shards_pool(
     let (Some(shards), Some(pool)) = (unsafe { shards.as_ref() }, unsafe { pool.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let made = guarded(|| shards.threads.receivers_tagged(index, next_tag()));
+    let made = guarded(|| shards.threads.receivers(index));
     match made {
-        Some(Ok(receivers)) => match try_box(demuxbuf_pool::new(receivers)) {
+        Some(Ok(receivers)) => match try_box(demuxbuf_pool::new(receivers, shards.tag.clone())) {
             Some(made) => {
                 *pool = Box::into_raw(made);
                 DEMUXBUF_OK
@@ -200,7 +212,8 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_wake(pool: *mut demuxbuf_pool, index
 /// Returns `DEMUXBUF_OK` and writes `*moving`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
 /// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_TOO_MANY_BYTES` (it is parked in more than 64 bytes; it can move
-/// once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way); nothing is changed then.
+/// once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way, or of all
+/// `receivers_max` for each thread); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_export(
     pool: *mut demuxbuf_pool,
@@ -223,7 +236,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_export(
 ///
 /// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
-/// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, of another pool, or changed),
+/// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of another pool, or changed),
 /// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it has a parking slot,
 /// and none of 64 bytes is free here); nothing is changed then, and it can be tried again, here or elsewhere.
 #[unsafe(no_mangle)]
@@ -244,6 +257,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_import(
             token: 0,
             lease: 0,
             wait: 0,
+            pool: 0,
+            entry: 0,
+            uses: 0,
             offset: 0,
             class_index: 0,
             residue: [0; DEMUXBUF_MOVING_BYTES],

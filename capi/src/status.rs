@@ -72,6 +72,8 @@ pub const DEMUXBUF_ERR_IN_USE: i32 = -48;
 pub const DEMUXBUF_ERR_POOL_CLOSED: i32 = -49;
 /// The pool is of one thread, so nothing can move.
 pub const DEMUXBUF_ERR_NOT_SHARED: i32 = -50;
+/// As many pools are alive in the process as can be told from each other, 1023; a shared pool counts once.
+pub const DEMUXBUF_ERR_TOO_MANY_POOLS: i32 = -51;
 
 /// Says in words what a status means.
 ///
@@ -118,6 +120,7 @@ fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_IN_USE => c"the thread has its pool already",
         DEMUXBUF_ERR_POOL_CLOSED => c"the shared pool was freed",
         DEMUXBUF_ERR_NOT_SHARED => c"the pool is of one thread",
+        DEMUXBUF_ERR_TOO_MANY_POOLS => c"as many pools are alive as the process can have",
         DEMUXBUF_ERR_INVARIANT => c"a rule that must always hold is broken",
         _ => c"unknown status",
     }

@@ -56,9 +56,12 @@ pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
         return DEMUXBUF_ERR_CONFIG;
     }
     let share = TenantConfig { weight: share.weight, guaranteed: share.guaranteed, cap: share.cap };
-    match with_pool(pool, |receivers| receivers.create_tenant(&share).map_err(status_of)) {
+    match with_pool(pool, |receivers| {
+        let created = receivers.create_tenant(&share).map_err(status_of)?;
+        Ok(receivers.salted(created.to_bits()))
+    }) {
         Ok(created) => {
-            *tenant = created.to_bits();
+            *tenant = created;
             DEMUXBUF_OK
         }
         Err(status) => status,
@@ -72,7 +75,9 @@ pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_remove_tenant(pool: *mut demuxbuf_pool, tenant: u64) -> i32 {
-    status(with_pool(pool, |receivers| receivers.remove_tenant(TenantId::from_bits(tenant)).map_err(status_of)))
+    status(with_pool(pool, |receivers| {
+        receivers.remove_tenant(TenantId::from_bits(receivers.salted(tenant))).map_err(status_of)
+    }))
 }
 
 /// Writes how a tenant stands, also while it is going away.
@@ -90,7 +95,7 @@ pub unsafe extern "C" fn demuxbuf_pool_describe_tenant(
         return DEMUXBUF_ERR_NULL;
     };
     status(with_pool_ref(pool, |receivers| {
-        let found = receivers.describe_tenant(TenantId::from_bits(tenant)).map_err(status_of)?;
+        let found = receivers.describe_tenant(TenantId::from_bits(receivers.salted(tenant))).map_err(status_of)?;
         *info = demuxbuf_tenant_info {
             granted: found.granted,
             weight: found.weight,

@@ -59,6 +59,11 @@ fn handover() {
 }
 
 #[test]
+fn handles() {
+    passes_linked_both_ways(&["handles.c"]);
+}
+
+#[test]
 fn shards() {
     passes_linked_both_ways(&["shards.c"]);
 }

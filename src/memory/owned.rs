@@ -26,7 +26,7 @@ pub fn try_box<T>(value: T) -> Option<Box<T>> {
 
 /// A value with several owners, who may be of different threads: the last one drops it.
 #[derive(Debug)]
-pub(crate) struct Counted<T> {
+pub struct Counted<T> {
     inner: NonNull<Inner<T>>,
     owns: PhantomData<Inner<T>>,
 }
@@ -44,7 +44,7 @@ unsafe impl<T: Send + Sync> Sync for Counted<T> {}
 
 impl<T> Counted<T> {
     /// Its first owner; `None` if there is no memory, and the value is dropped.
-    pub(crate) fn try_new(value: T) -> Option<Counted<T>> {
+    pub fn try_new(value: T) -> Option<Counted<T>> {
         let inner = try_box(Inner { owners: AtomicUsize::new(1), value })?;
         Some(Counted { inner: NonNull::from(Box::leak(inner)), owns: PhantomData })
     }

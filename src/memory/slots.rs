@@ -69,7 +69,8 @@ pub struct Slots {
 }
 
 /// The slots of one size. They are touched in the order of their first use, so that those never used cost address
-/// space only. The free ones are linked through their own memory: its first four bytes are the next one's index.
+/// space only. The free list lies beside the slots: a late write of the host into a slot that it no longer holds must
+/// not decide which slot is lent next.
 #[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 struct Size {
@@ -79,11 +80,16 @@ struct Size {
     used: u32,
     /// One bit for each slot: taken.
     taken: Vec<u64>,
-    /// First free slot among those used before.
-    free: Option<u32>,
+    /// Of each slot that was used: the next one in the free list, or [`NIL`].
+    next: Vec<u32>,
+    /// First free slot among those used before, or [`NIL`].
+    free: u32,
     count: u32,
     in_use: u32,
 }
+
+/// In place of a slot: none.
+const NIL: u32 = u32::MAX;
 
 impl Slots {
     /// Reserves `counts[i]` slots of `SLOT_SIZES[i]` bytes; 0 for none.
@@ -186,6 +192,20 @@ impl Slots {
         self.in_use_peak
     }
 
+    /// Checks what must always hold, walking everything: for tests.
+    ///
+    /// # Errors
+    ///
+    /// Names the rule that is broken.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        self.sizes.iter().try_for_each(Size::check)
+    }
+
+    /// Whether a slot is taken.
+    pub(crate) fn is_taken(&self, slot: SlotIndex) -> bool {
+        self.sizes[slot.size()].is_taken(slot.index())
+    }
+
     /// Bytes of all slots together.
     pub fn bytes(&self) -> usize {
         self.sizes.iter().map(|size| size.count as usize * size.bytes).sum()
@@ -195,7 +215,7 @@ impl Slots {
 impl Size {
     fn new(bytes: usize, count: u32) -> Result<Size, MemoryError> {
         if count > SLOTS_MAX {
-            return Err(MemoryError::TooLarge { field: "slots", count });
+            return Err(MemoryError::TooManySlots { bytes, count });
         }
         let failed = |bytes| MemoryError::AllocationFailed { field: "slots", bytes };
         let wanted = (count as usize).checked_mul(bytes).ok_or(MemoryError::TooLarge { field: "slots", count })?;
@@ -203,33 +223,29 @@ impl Size {
         let words = (count as usize).div_ceil(64);
         let mut taken = Vec::new();
         taken.try_reserve_exact(words).map_err(|_| failed(words * 8))?;
-        Ok(Size { bytes, memory, used: 0, taken, free: None, count, in_use: 0 })
+        let mut next = Vec::new();
+        next.try_reserve_exact(count as usize).map_err(|_| failed(count as usize * 4))?;
+        Ok(Size { bytes, memory, used: 0, taken, next, free: NIL, count, in_use: 0 })
     }
 
     fn range_of(&self, index: usize) -> Range<usize> {
         index * self.bytes..(index + 1) * self.bytes
     }
 
-    /// Where the link of a free slot stands.
-    fn link_of(&self, index: usize) -> Range<usize> {
-        index * self.bytes..index * self.bytes + 4
-    }
-
     fn take(&mut self) -> Option<u32> {
         let index = match self.free {
-            Some(index) => {
-                let link = self.memory.slice(self.link_of(index as usize));
-                let next = u32::from_ne_bytes([link[0], link[1], link[2], link[3]]);
-                self.free = (next != u32::MAX).then_some(next);
-                index
-            }
-            None if self.used < self.count => {
+            NIL if self.used < self.count => {
                 self.used += 1;
                 // Inside what was reserved at start.
                 self.taken.resize((self.used as usize).div_ceil(64), 0);
+                self.next.push(NIL);
                 self.used - 1
             }
-            None => return None,
+            NIL => return None,
+            index => {
+                self.free = self.next[index as usize];
+                index
+            }
         };
         self.taken[index as usize / 64] |= 1 << (index % 64);
         self.in_use += 1;
@@ -237,16 +253,35 @@ impl Size {
     }
 
     fn give(&mut self, index: usize) -> Result<(), SlotError> {
-        let word = self.taken.get_mut(index / 64).ok_or(SlotError::NotTaken)?;
-        if *word >> (index % 64) & 1 == 0 {
+        if !self.is_taken(index) {
             return Err(SlotError::NotTaken);
         }
-        *word &= !(1 << (index % 64));
-        let next = self.free.unwrap_or(u32::MAX);
-        self.memory.slice_mut(self.link_of(index)).copy_from_slice(&next.to_ne_bytes());
-        self.free = Some(index as u32);
+        self.taken[index / 64] &= !(1 << (index % 64));
+        self.next[index] = self.free;
+        self.free = index as u32;
         self.in_use -= 1;
         Ok(())
+    }
+
+    fn is_taken(&self, index: usize) -> bool {
+        self.taken.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let taken = self.taken.iter().map(|word| word.count_ones()).sum::<u32>();
+        if taken != self.in_use {
+            return Err("I1: as many slots are taken as are counted");
+        }
+        let link = |index: u32| (index != NIL).then_some(index);
+        let next = |&index: &u32| self.next.get(index as usize).copied().and_then(link);
+        // One more than there can be ends a list that goes in a circle.
+        let listed = core::iter::successors(link(self.free), next).take(self.used as usize + 1);
+        let (mut free, mut is_free) = (0, true);
+        for index in listed {
+            free += 1;
+            is_free &= index < self.used && !self.is_taken(index as usize);
+        }
+        if is_free && free == self.used - taken { Ok(()) } else { Err("I1: every free slot is in the free list once") }
     }
 }
 
@@ -275,8 +310,42 @@ mod tests {
     }
 
     #[test]
+    fn s87_late_write_into_a_free_slot_is_not_believed() {
+        let mut slots = Slots::new([4, 0, 0, 0]).expect("there is memory");
+        let [first, second, third] = [0, 1, 2].map(|_| slots.take(64).expect("one is free"));
+        slots.give(third).expect("it is taken");
+        slots.give(second).expect("it is taken");
+        // Whatever number the host leaves there, none of the slots in use is lent again.
+        slots.slot_mut(second).fill(0);
+        slots.slot_mut(third).fill(0xff);
+        assert_eq!((slots.take(64), slots.take(64)), (Some(second), Some(third)));
+        assert!(slots.take(64).is_some_and(|last| last != first) && slots.take(64).is_none());
+        assert_eq!(slots.check(), Ok(()));
+    }
+
+    #[test]
+    fn slot_check_names_each_violation() {
+        let broken: [(&str, fn(&mut Size)); 5] = [
+            ("I1: as many slots are taken as are counted", |size| size.in_use -= 1),
+            ("I1: as many slots are taken as are counted", |size| size.taken[0] |= 2),
+            ("I1: every free slot is in the free list once", |size| size.free = NIL),
+            ("I1: every free slot is in the free list once", |size| size.next[2] = 2),
+            ("I1: every free slot is in the free list once", |size| size.next[2] = 0),
+        ];
+        for (case, (rule, breaks)) in broken.into_iter().enumerate() {
+            let mut slots = Slots::new([3, 0, 0, 0]).expect("there is memory");
+            let taken = [0, 1, 2].map(|_| slots.take(64).expect("one is free"));
+            slots.give(taken[1]).expect("it is taken");
+            slots.give(taken[2]).expect("it is taken");
+            assert_eq!(slots.check(), Ok(()));
+            breaks(&mut slots.sizes[0]);
+            assert_eq!(slots.check(), Err(rule), "case {case}");
+        }
+    }
+
+    #[test]
     fn more_slots_than_can_be_numbered_are_refused() {
         let refused = Slots::new([0, SLOTS_MAX + 1, 0, 0]).map(|_| ());
-        assert_eq!(refused, Err(MemoryError::TooLarge { field: "slots", count: SLOTS_MAX + 1 }));
+        assert_eq!(refused, Err(MemoryError::TooManySlots { bytes: 256, count: SLOTS_MAX + 1 }));
     }
 }

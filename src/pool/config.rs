@@ -8,8 +8,10 @@ pub const CLASSES_MAX: usize = 8;
 /// The most sizes of buffers there can be.
 pub const SIZES_MAX: usize = 4;
 
-/// The most entries of a table: tables above this one use the high bit of an index.
-const INDEX_MAX: u32 = i32::MAX as u32 - 1;
+/// The most entries of a table. Tables above this one use the high bit of an index, and handles the bits of [`SALT`].
+pub(crate) const INDEX_MAX: u32 = (1 << 29) - 1;
+/// The bits of a handle that are no entry's, nor say which thread's it is.
+pub const SALT: u32 = 3 << 30;
 /// The most units a buffer may have, so that no sum of turns overflows.
 const SIZE_UNITS_MAX: u32 = 1 << 18;
 
@@ -41,7 +43,9 @@ pub struct PoolConfig {
     /// While somebody waits, a holder without progress for so long is to be shed, in nanoseconds: at least 1; `u64::MAX`
     /// for never, then leases are not timed at all.
     pub lease_ns: u64,
-    /// Mixed into the handles, so that those of a pool with another tag are refused.
+    /// Mixed into the handles, so that those of a pool with another tag are refused. Give pools that exist at the same
+    /// time different tags: two with the same take each other's handles for their own. (The pools of the C API get tags
+    /// that differ by themselves.)
     pub tag: u8,
 }
 

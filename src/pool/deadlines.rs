@@ -273,7 +273,7 @@ impl Deadlines {
 
     /// Walks everything; for tests. `is_timed` tells of each buffer whether a timed lease holds it, `is_kept` of each
     /// tenant whether its cap keeps somebody back.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         is_timed: impl Fn(u32) -> bool,
         is_kept: impl Fn(u32) -> bool,

@@ -13,7 +13,8 @@ impl Receivers {
     /// Names the rule that is broken.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         self.pool.check_invariants()?;
-        let (mut waiting, mut in_buffers, mut in_slots) = (0, 0, 0);
+        self.memory.slots().check()?;
+        let (mut waiting, mut in_buffers, mut in_slots, mut buffered_bytes) = (0, 0, 0, 0);
         for index in self.table.iter() {
             let (connection, place) = (self.table.connection(index), self.table.place(index));
             let granted = self.table.granted(index);
@@ -30,7 +31,7 @@ impl Receivers {
             }
             let agrees = match place {
                 Place::Nowhere => connection.hold() == Hold::None,
-                Place::Slot(_) => connection.hold() == Hold::Slot,
+                Place::Slot(slot) => connection.hold() == Hold::Slot && self.memory.slots().is_taken(slot),
                 Place::Buffer(buffer) => connection.hold() == Hold::Buffer && self.table.holder(buffer) == Some(index),
             };
             if !agrees {
@@ -41,6 +42,8 @@ impl Receivers {
             if self.table.start(index) + connection.level() > connection.capacity() {
                 return Err("I5: the content lies inside what is held");
             }
+            // What was buffered went with `Close`, though a receive in flight may go on into its memory.
+            buffered_bytes += if connection.is_open() { u64::from(connection.level()) } else { 0 };
             let undone = connection.pending().without(host_actions(connection.pending()));
             if !undone.is_empty() && undone != Actions::from(Action::Park) {
                 return Err("I4: what the receiver does by itself is done");
@@ -49,6 +52,10 @@ impl Receivers {
         let stats = self.stats();
         if in_slots != stats.slots_in_use || in_buffers > stats.pool.leased {
             return Err("I1: every slot and every buffer in use has a holder");
+        }
+        let gone_bytes = stats.consumed_bytes + stats.dropped_bytes + stats.handed_over_bytes;
+        if stats.received_bytes != gone_bytes + buffered_bytes {
+            return Err("I5: every byte that came in is buffered or was counted");
         }
         if waiting + self.host_waits != self.pool.waits() {
             return Err("I2: every waiting receiver is in the pool's queue");
@@ -135,6 +142,10 @@ mod tests {
                 |receivers| _ = receivers.table.set_place(1, Place::Nowhere),
                 |receivers| _ = receivers.table.set_place(1, receivers.table.place(2)),
                 |receivers| _ = receivers.table.set_place(2, Place::Buffer(buffer(receivers))),
+                |receivers| match receivers.table.place(2) {
+                    Place::Slot(slot) => receivers.memory.slots_mut().give(slot).expect("it is taken"),
+                    other => panic!("it has a slot: {other:?}"),
+                },
             ],
         );
     }
@@ -166,6 +177,14 @@ mod tests {
                     let lease = receivers.pool.lease_at(buffer(receivers));
                     receivers.pool.release(lease).expect("it is held");
                 },
+            ],
+        );
+        assert_named(
+            "I5: every byte that came in is buffered or was counted",
+            &[
+                |receivers| receivers.counts.received_bytes += 1,
+                |receivers| receivers.counts.dropped_bytes += 1,
+                |receivers| tell(receivers, 1, Event::Consumed { bytes: 1 }),
             ],
         );
         assert_named("I2: every waiting receiver is in the pool's queue", &[|receivers| receivers.host_waits += 1]);

@@ -124,7 +124,7 @@ impl ReceiversConfig {
 }
 
 /// The most receivers: the number above and its high bit mean something else in the table.
-const RECEIVERS_MAX: u32 = i32::MAX as u32 - 1;
+const RECEIVERS_MAX: u32 = pool::INDEX_MAX;
 
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }

@@ -13,30 +13,52 @@ use alloc::vec::Vec;
 
 /// A receiver of one [`Receivers`](super::Receivers): 64 bits for C, refused once the receiver is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ReceiverId {
-    index: u32,
-    generation: u32,
-}
+pub struct ReceiverId(u64);
 
 impl ReceiverId {
+    /// The handle as a number.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The handle with this number; any number is allowed, and refused where it is used if it is not one of a receiver.
+    pub const fn from_bits(bits: u64) -> ReceiverId {
+        ReceiverId(bits)
+    }
+}
+
+/// What tells the handles of one table from all others: changes bits of a row (the low half of a handle) and of its uses
+/// (24 bits above), which come out wrong in any other table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    mask: u64,
+    /// Uses of a row that no receiver had yet.
+    first_use: u32,
+}
+
+impl Stamp {
     /// Changes the number so that it is nobody's if it is taken for a lease or a wait.
     const KIND: u64 = 3 << 54;
 
-    /// The handle as a number.
-    pub const fn to_bits(self) -> u64 {
-        ((self.generation as u64) << 32 | self.index as u64) ^ Self::KIND
+    /// For the one table of a pool with this tag.
+    pub(super) fn new(tag: u8) -> Stamp {
+        Stamp { mask: u64::from(tag) << 56 ^ Stamp::KIND, first_use: 0 }
     }
 
-    /// The handle with this number; any number is allowed, and refused where it is used if it is nobody's.
-    pub const fn from_bits(bits: u64) -> ReceiverId {
-        let bits = bits ^ Self::KIND;
-        ReceiverId { index: bits as u32, generation: (bits >> 32) as u32 }
+    /// For one of the tables of so many threads. The row of a handle that belongs to another thread is above all that
+    /// this one has: of [`INDEX_MAX`](crate::pool::INDEX_MAX) waits there is one for each receiver of each thread.
+    /// `made` counts the tables that this thread had before: a handle of one of these finds a row with other uses.
+    #[cfg(feature = "std")]
+    pub(super) fn of_thread(tag: u8, index: u32, threads: u32, made: u32) -> Stamp {
+        let width = u32::BITS - (threads - 1).leading_zeros();
+        let rows = (crate::pool::INDEX_MAX + 1) >> width << 1;
+        let stamp = Stamp::new(tag);
+        Stamp { mask: stamp.mask ^ u64::from(index * rows), first_use: made.wrapping_mul(0x9e_3779) & USES }
     }
 
-    /// The row in the table.
-    #[inline]
-    pub(super) const fn index(self) -> u32 {
-        self.index
+    /// Changes bits of a row that no table has, [`SALT`](crate::pool::SALT).
+    pub(super) fn salt(&mut self, salt: u32) {
+        self.mask ^= u64::from(salt);
     }
 }
 
@@ -54,7 +76,7 @@ pub(super) enum Place {
 const NIL: u32 = u32::MAX;
 /// In `Stake::wait`: the rest is the index of a buffer.
 const HIGH_BIT: u32 = 1 << 31;
-const GENERATION_MASK: u32 = 0x00ff_ffff;
+const USES: u32 = 0x00ff_ffff;
 const CLASS_SHIFT: u32 = 24;
 const CLASS_MASK: u32 = 0xf << CLASS_SHIFT;
 
@@ -73,10 +95,10 @@ struct Entry {
 const _: () = assert!(size_of::<Entry>() <= 48);
 
 impl Entry {
-    /// Whether the handle is that of the receiver which is in this row now, if one is.
+    /// Whether a handle with these uses is that of the receiver which is in this row now, if one is.
     #[inline(always)]
-    fn is_of(&self, id: ReceiverId, tag: u32) -> bool {
-        tag | self.key & GENERATION_MASK == id.generation
+    fn has_uses(&self, uses: u32) -> bool {
+        self.key & USES == uses
     }
 
     #[inline(always)]
@@ -151,6 +173,12 @@ impl<'a> Idle<'a> {
         self.entry.link
     }
 
+    /// Its row.
+    #[inline(always)]
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
     /// It holds a buffer from now on.
     #[inline(always)]
     pub(super) fn hold(self, buffer: u32) -> &'a mut Connection {
@@ -204,12 +232,11 @@ pub(super) struct Table {
     free_stake: u32,
     len: u32,
     max: u32,
-    /// That of the pool, above the generation of a handle.
-    tag: u32,
+    stamp: Stamp,
 }
 
 impl Table {
-    pub(super) fn new(receivers: u32, buffers: u32, tag: u8) -> Result<Table, ConfigError> {
+    pub(super) fn new(receivers: u32, buffers: u32, stamp: Stamp) -> Result<Table, ConfigError> {
         fn reserve<T>(field: &'static str, count: u32) -> Result<Vec<T>, ConfigError> {
             crate::memory::reserve(count).map_err(|_| no_memory(field, count as usize))
         }
@@ -223,8 +250,31 @@ impl Table {
             free_stake: NIL,
             len: 0,
             max: receivers,
-            tag: u32::from(tag) << 24,
+            stamp,
         })
+    }
+
+    /// The row and the uses in a handle; of a foreign one, the one or the other is no row's.
+    #[inline(always)]
+    fn split(&self, id: ReceiverId) -> (u32, u32) {
+        let bits = id.0 ^ self.stamp.mask;
+        (bits as u32, (bits >> 32) as u32)
+    }
+
+    /// The row that a handle names, though the receiver may be gone.
+    #[cfg(test)]
+    pub(super) fn row(&self, id: ReceiverId) -> u32 {
+        self.split(id).0
+    }
+
+    /// The bits of [`SALT`](crate::pool::SALT) that handles have.
+    pub(super) fn salted(&self) -> u64 {
+        self.stamp.mask & u64::from(crate::pool::SALT)
+    }
+
+    /// As [`Stamp::salt`], before there is any receiver.
+    pub(super) fn salt(&mut self, salt: u32) {
+        self.stamp.salt(salt);
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -243,7 +293,7 @@ impl Table {
         self.len += 1;
         if self.free_entry == NIL {
             // Inside what was reserved: as many rows as receivers.
-            self.entries.push(Entry { connection, token, key: class, link: 0 });
+            self.entries.push(Entry { connection, token, key: self.stamp.first_use | class, link: 0 });
             return Ok(self.entries.len() as u32 - 1);
         }
         let index = self.free_entry;
@@ -257,26 +307,22 @@ impl Table {
     pub(super) fn remove(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         entry.connection = Connection::default();
-        entry.key = entry.key.wrapping_add(1) & GENERATION_MASK;
+        entry.key = entry.key.wrapping_add(1) & USES;
         entry.link = self.free_entry;
         self.free_entry = index;
         self.len -= 1;
     }
 
     pub(super) fn id(&self, index: u32) -> ReceiverId {
-        // The pool's tag makes the handles of another pool strangers here.
-        let generation = self.tag | self.entries[index as usize].key & GENERATION_MASK;
-        ReceiverId { index, generation }
+        let uses = self.entries[index as usize].key & USES;
+        ReceiverId((u64::from(uses) << 32 | u64::from(index)) ^ self.stamp.mask)
     }
 
     #[inline]
     pub(super) fn find(&self, id: ReceiverId) -> Result<u32, ReceiverError> {
-        let entry = self.entries.get(id.index as usize).ok_or(ReceiverError::Stale)?;
-        if entry.is_of(id, self.tag) && entry.connection.is_attached() {
-            Ok(id.index)
-        } else {
-            Err(ReceiverError::Stale)
-        }
+        let (index, uses) = self.split(id);
+        let entry = self.entries.get(index as usize).ok_or(ReceiverError::Stale)?;
+        if entry.has_uses(uses) && entry.connection.is_attached() { Ok(index) } else { Err(ReceiverError::Stale) }
     }
 
     #[inline]
@@ -393,16 +439,18 @@ impl Table {
     /// attached is for the connection to say.
     #[inline(always)]
     pub(super) fn find_idle(&mut self, id: ReceiverId) -> Option<Idle<'_>> {
-        let entry = self.entries.get_mut(id.index as usize)?;
+        let (index, uses) = self.split(id);
+        let entry = self.entries.get_mut(index as usize)?;
         let is_idle = entry.key & link::MASK == link::TENANT;
-        (entry.is_of(id, self.tag) && is_idle).then_some(Idle { entry, usage: &mut self.usage, index: id.index })
+        (entry.has_uses(uses) && is_idle).then_some(Idle { entry, usage: &mut self.usage, index })
     }
 
     /// As `find_idle`, one that holds a buffer and waits for nothing.
     #[inline(always)]
     pub(super) fn find_holder(&mut self, id: ReceiverId) -> Option<Holder<'_>> {
-        let entry = self.entries.get_mut(id.index as usize)?;
-        if !entry.is_of(id, self.tag) || entry.key & link::MASK != link::BUFFER {
+        let (index, uses) = self.split(id);
+        let entry = self.entries.get_mut(index as usize)?;
+        if !entry.has_uses(uses) || entry.key & link::MASK != link::BUFFER {
             return None;
         }
         let usage = self.usage.get_mut(entry.link as usize)?;
@@ -492,7 +540,7 @@ mod tests {
 
     /// A table of two rows in use, in the names of tenants 5 and 6, for as many buffers.
     fn table() -> Table {
-        let mut table = Table::new(2, 2, 0).expect("there is memory");
+        let mut table = Table::new(2, 2, Stamp::new(0)).expect("there is memory");
         for (row, tenant) in [(0, 5), (1, 6)] {
             assert_eq!(table.insert(Connection::default(), 15, 0), Ok(row));
             table.set_tenant(row, tenant);
@@ -553,12 +601,37 @@ mod tests {
 
     #[test]
     fn strangers_are_not_found() {
-        let mut table = Table::new(2, 2, 9).expect("there is memory");
+        let mut table = Table::new(2, 2, Stamp::new(9)).expect("there is memory");
         assert_eq!(table.insert(Connection::default(), 0, 0), Ok(0));
         let known = table.id(0);
         let strangers = [1 << 32, 1 << 55, 1 << 56, 1 << 63, 1].map(|bit| ReceiverId::from_bits(known.to_bits() ^ bit));
         assert!(table.find_idle(known).is_some() && strangers.iter().all(|&id| table.find_idle(id).is_none()));
         table.set_place(0, Place::Buffer(1));
         assert!(table.find_holder(known).is_some() && strangers.iter().all(|&id| table.find_holder(id).is_none()));
+    }
+
+    /// However many threads there are, and as many rows as they may have: no two of them have a handle in common, nor do
+    /// they use the bits of the salt.
+    #[test]
+    #[cfg(feature = "std")]
+    fn s84_rows_of_threads_are_told_apart() {
+        let row_max = |threads: u32| crate::pool::INDEX_MAX / threads - 1;
+        for threads in [1, 2, 3, 255, 256, 257, 300, 1023, 1024] {
+            let mut seen = std::collections::HashSet::new();
+            for index in 0..threads {
+                let Stamp { mask, first_use } = Stamp::of_thread(0, index, threads, 0);
+                assert_eq!((mask >> 32 << 32, mask as u32 >> 30, first_use), (Stamp::KIND, 0, 0));
+                let mut table = Table::new(1, 1, Stamp { mask, first_use }).expect("there is memory");
+                table.insert(Connection::default(), 0, 0).expect("there is room");
+                assert!(seen.insert(table.id(0)), "thread {index} of {threads}");
+                // The last row that a thread can have, seen by the others.
+                let last = ReceiverId(u64::from(row_max(threads)) ^ mask);
+                let others = (0..threads).filter(|&other| other != index).take(9);
+                for other in others.chain((threads > 1).then_some((index + 1) % threads)) {
+                    table.stamp = Stamp::of_thread(0, other, threads, 0);
+                    assert!(table.row(last) > row_max(threads), "row of {index} for {other} of {threads}");
+                }
+            }
+        }
     }
 }

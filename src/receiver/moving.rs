@@ -1,6 +1,7 @@
 //! What only receivers of a shared pool do: wake other threads, and move between them.
 
 use super::entry::Place;
+use super::exports::Ticket;
 use super::source::Source;
 use super::{ReceiverError, ReceiverId, Receivers};
 use crate::connection::{Connection, Event, EventError, Hold};
@@ -29,6 +30,8 @@ pub struct Moving {
     /// What the parking slot held.
     #[doc(hidden)]
     pub residue: [u8; SLOT_BYTES],
+    #[doc(hidden)]
+    pub ticket: Ticket,
 }
 
 impl Receivers {
@@ -54,13 +57,15 @@ impl Receivers {
 
     /// Takes a receiver off this thread, in whatever state: idle, waiting, served and not told yet, holding a buffer,
     /// parked. Its handle ends; it goes on as another one's after [`import`](Receivers::import). Meanwhile it keeps its
-    /// place in the queue. Cost: O(1), a copy of at most 64 bytes, and the pool's lock if it waits.
+    /// place in the queue. Cost: O(1), a copy of at most 64 bytes, a lock of what is on its way, and the pool's lock if it
+    /// waits.
     ///
     /// # Errors
     ///
     /// The handle is stale or foreign; the receiver is closed; a receive is in flight; it is parked in a slot of more than
-    /// 64 bytes (it can move once it holds a buffer again); so many that wait are on their way that no more can be; the
-    /// pool is not shared. Nothing is changed.
+    /// 64 bytes (it can move once it holds a buffer again); so many are on their way that no more can be (of those that
+    /// wait, [`TRAVELLING_MAX`](crate::shards::TRAVELLING_MAX); of all, `receivers_max` for each thread); the pool is not
+    /// shared. Nothing is changed.
     pub fn export(&mut self, id: ReceiverId) -> Result<Moving, ReceiverError> {
         self.sharded()?;
         let index = self.table.find(id)?;
@@ -75,6 +80,9 @@ impl Receivers {
         }
         let wait = self.table.wait(index).map(|wait| self.pool.wait_at(wait));
         let sharded = self.sharded()?;
+        let common = sharded.common.clone();
+        let mut tickets = common.exports.lock();
+        tickets.check_room()?;
         if let Some(wait) = wait {
             sharded.shard.export_wait(wait)?;
         }
@@ -86,6 +94,7 @@ impl Receivers {
             offset: self.table.start(index),
             wait,
             residue: [0; SLOT_BYTES],
+            ticket: common.exports.open(&mut tickets),
         };
         match place {
             Place::Nowhere => {}
@@ -103,6 +112,7 @@ impl Receivers {
         self.table.set_place(index, Place::Nowhere);
         self.table.set_wait(index, None);
         self.table.remove(index);
+        self.counts.handed_over_bytes += u64::from(moving.connection.level());
         Ok(moving)
     }
 
@@ -111,11 +121,13 @@ impl Receivers {
     ///
     /// # Errors
     ///
-    /// It is empty, of another pool, or was changed; its class does not exist; the table is full; it holds a parking slot
+    /// It is empty, of another pool, imported already by way of a copy, or was changed; its class does not exist; the table is full; it holds a parking slot
     /// and none of 64 bytes is free here; the pool is not shared. Nothing is changed, it can be tried again, here or
     /// elsewhere.
     pub fn import(&mut self, moving: &mut Moving) -> Result<ReceiverId, ReceiverError> {
-        self.sharded()?;
+        let common = self.sharded()?.common.clone();
+        let mut tickets = common.exports.lock();
+        common.exports.check(&tickets, moving.ticket)?;
         self.check_class(moving.class)?;
         self.table.check_free()?;
         self.check_moving(moving)?;
@@ -146,8 +158,10 @@ impl Receivers {
             Place::Slot(slot) => self.memory.slots_mut().slot_mut(slot).copy_from_slice(&moving.residue),
             Place::Buffer(buffer) => self.table.set_start(buffer, moving.offset),
         }
+        self.counts.received_bytes += u64::from(moving.connection.level());
+        tickets.close(moving.ticket);
         moving.connection = Connection::default();
-        (moving.lease, moving.wait) = (None, None);
+        (moving.lease, moving.wait, moving.ticket) = (None, None, Ticket::default());
         Ok(self.table.id(index))
     }
 
@@ -266,9 +280,9 @@ mod tests {
         let (mut from, mut to) = (receivers(0), receivers(1));
         for id in some(&mut from) {
             let mut moving = from.export(id).expect("it can move");
-            let before = (moving.connection.clone(), moving.lease, moving.offset, moving.wait);
+            let before = (moving.connection.clone(), moving.lease, moving.offset, moving.wait, moving.ticket);
             // Each changes one field, so that it does not fit the others.
-            let changes: [fn(&mut Moving); 11] = [
+            let changes: [fn(&mut Moving); 14] = [
                 |moving| moving.connection = connection_of_another_mode(&moving.connection),
                 |moving| moving.lease = moving.lease.is_none().then(foreign_lease),
                 |moving| moving.wait = moving.wait.is_none().then(foreign_wait),
@@ -280,15 +294,18 @@ mod tests {
                 |moving| moving.connection = connection_of(10, 64),
                 |moving| moving.connection = connection_in_flight(),
                 |moving| moving.connection = Connection::poisoned(),
+                |moving| moving.ticket.pool += 1,
+                |moving| moving.ticket.entry += 1,
+                |moving| moving.ticket.uses += 1,
             ];
             for (at, change) in changes.iter().enumerate() {
                 change(&mut moving);
-                let now = (moving.connection.clone(), moving.lease, moving.offset, moving.wait);
+                let now = (moving.connection.clone(), moving.lease, moving.offset, moving.wait, moving.ticket);
                 if now != before {
                     let refused = to.import(&mut moving);
                     assert_eq!(refused, Err(ReceiverError::Stale), "change {at}: {moving:?}");
                 }
-                (moving.connection, moving.lease, moving.offset, moving.wait) = before.clone();
+                (moving.connection, moving.lease, moving.offset, moving.wait, moving.ticket) = before.clone();
                 from.check_invariants().expect("nothing is changed");
                 to.check_invariants().expect("nothing is changed");
             }

@@ -37,7 +37,7 @@ impl Receivers {
         if !idle.connection().may_begin_plainly(bytes) {
             return None;
         }
-        let request = Request { token: id.index().into(), tenant: None, class, size, is_timed: true };
+        let request = Request { token: idle.index().into(), tenant: None, class, size, is_timed: true };
         if !self.memory.arena().is_there(pool.next_buffer(size)?) {
             return None;
         }
@@ -161,7 +161,7 @@ mod tests {
         taken[way] += 1;
         {
             let area = receivers.area_of(&plain);
-            assert_eq!(area, receivers.area(id.index(), plain.actions.has(Action::Recv)), "{event:?}");
+            assert_eq!(area, receivers.area(receivers.table.row(id), plain.actions.has(Action::Recv)), "{event:?}");
         }
         Ok(plain.actions)
     }
@@ -180,7 +180,7 @@ mod tests {
                 for now_ns in 0..500 {
                     let id = ids[random.usize(0..RECEIVERS)];
                     let event = draw(&mut random, &long, id);
-                    let by_table = long.handle_at(id.index(), event);
+                    let by_table = long.handle_at(long.table.row(id), event);
                     assert_eq!(handle(&mut short, id, event, &mut taken), by_table, "{event:?}");
                     if random.u8(0..4) == 0 {
                         [&mut short, &mut long].into_iter().for_each(|receivers| receivers.handle_timeout(now_ns));

@@ -18,12 +18,12 @@ pub(super) struct Sharded {
     parks_asked: u64,
     sheds_asked: u64,
     /// Keeps the memory of the buffers alive.
-    _common: Counted<Common>,
+    pub(super) common: Counted<Common>,
 }
 
 impl Sharded {
     pub(super) fn new(shard: Shard, deadlines: Deadlines, common: Counted<Common>) -> Sharded {
-        Sharded { shard, deadlines, now_ns: 0, parks_asked: 0, sheds_asked: 0, _common: common }
+        Sharded { shard, deadlines, now_ns: 0, parks_asked: 0, sheds_asked: 0, common }
     }
 
     pub(super) fn request_for(&mut self, request: &Request) -> Result<Outcome, ReceiverError> {
@@ -169,7 +169,9 @@ impl Sharded {
     }
 
     pub(super) fn check_invariants(&self) -> Result<(), &'static str> {
-        self.shard.check_invariants()
+        self.shard.check_invariants()?;
+        // Where there are no tenants, none is kept.
+        self.deadlines.check(|buffer| self.shard.has_timed(buffer), |_| false)
     }
 }
 

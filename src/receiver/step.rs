@@ -30,6 +30,7 @@ impl Receivers {
         let capacity = memory.len() as u32;
         let index = self.insert(class, token)?;
         self.table.set_place(index, Place::Slot(slot));
+        self.counts.received_bytes += bytes.len() as u64;
         self.tell(index, Event::Attach { level: bytes.len() as u32, capacity });
         self.tell(index, Event::BufferParked { capacity });
         Ok(self.table.id(index))

@@ -1,5 +1,7 @@
 //! One pool and its buffers for the receivers of several threads.
 
+use super::entry::Stamp;
+use super::exports::Exports;
 use super::sharded::Sharded;
 use super::source::Source;
 use super::{ConfigError, Receivers, ReceiversConfig};
@@ -7,6 +9,7 @@ use crate::memory::{Arena, Counted, Memory, MemoryError};
 use crate::pool::{self, PoolConfig};
 use crate::shards::{ShardError, Shards, ShardsStats, TRAVELLING_MAX};
 use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// A pool that several threads share, each through [`Receivers`] of its own: the same calls, and
 /// [`poll_wake`](Receivers::poll_wake).
@@ -44,8 +47,12 @@ pub struct ReceiverThreads {
 #[derive(Debug)]
 pub(super) struct Common {
     shards: Shards,
+    pub(super) exports: Exports,
     arena: Arena,
     config: ReceiversConfig,
+    threads: u32,
+    /// How often the receivers of a thread were made.
+    made: AtomicU32,
 }
 
 /// Why the receivers of a thread are not to be had.
@@ -68,10 +75,13 @@ impl ReceiverThreads {
         // Each thread has so many waits, and more are on their way from one to another.
         let waiters_max = config.pool.waiters_max.saturating_mul(threads).saturating_add(TRAVELLING_MAX);
         let shards = Shards::new(&PoolConfig { waiters_max, ..config.pool }, threads)?;
+        // Where all receivers of all threads are on their way, those that took their rows may not be moved.
+        let exports = Exports::new(config.receivers_max.saturating_mul(threads))?;
         let memory = config.memory();
         let arena = Arena::new(memory.buffers, &memory.buffer_bytes)?;
         let bytes = size_of::<Common>();
-        let common = Counted::try_new(Common { shards, arena, config: *config });
+        let common =
+            Counted::try_new(Common { shards, exports, arena, config: *config, threads, made: AtomicU32::new(0) });
         Ok(ReceiverThreads { common: common.ok_or(MemoryError::AllocationFailed { field: "threads", bytes })? })
     }
 
@@ -83,14 +93,7 @@ impl ReceiverThreads {
     ///
     /// There is no such thread, it has its receivers, or the pool is closed; memory could not be reserved.
     pub fn receivers(&self, index: u32) -> Result<Receivers, ThreadError> {
-        let tag = self.common.config.pool.tag;
-        self.receivers_tagged(index, tag.wrapping_add(index as u8).wrapping_add(1))
-    }
-
-    /// As `receivers`, with a tag of their own for the handles of receivers, so that other threads refuse them.
-    #[doc(hidden)]
-    pub fn receivers_tagged(&self, index: u32, tag: u8) -> Result<Receivers, ThreadError> {
-        let Common { shards, arena, config } = &*self.common;
+        let Common { shards, arena, config, threads, made, .. } = &*self.common;
         let shard = shards.shard(index).map_err(ThreadError::Shard)?;
         if shard.is_closed() {
             return Err(ThreadError::Shard(ShardError::Closed));
@@ -99,8 +102,10 @@ impl ReceiverThreads {
         let arena = arena.alias().expect("buffers of shards have one size");
         let memory = Memory::with_arena(arena, &config.memory()).map_err(ConfigError::from)?;
         let deadlines = pool::deadlines_of(&config.pool).map_err(ConfigError::from)?;
+        let made = made.fetch_add(1, Ordering::Relaxed);
+        let stamp = Stamp::of_thread(config.pool.tag, index, *threads, made);
         let source = Source::Shard(Sharded::new(shard, deadlines, self.common.clone()));
-        Ok(Receivers::with(source, memory, config, config.pool.buffers, tag)?)
+        Ok(Receivers::with(source, memory, config, config.pool.buffers, stamp)?)
     }
 
     /// As [`Receivers::poll_wake`], for a thread that has no receivers: after it dropped them.

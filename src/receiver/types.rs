@@ -74,13 +74,14 @@ pub struct ReceiverStats {
     pub compactions: u64,
     /// Bytes moved by compactions.
     pub compacted_bytes: u64,
-    /// Bytes received.
+    /// Bytes that came in: received, there at `attach_with` or `adopt`, or with a receiver from another thread.
     pub received_bytes: u64,
     /// Bytes the decoders took.
     pub consumed_bytes: u64,
     /// Bytes thrown away: after `Fail`, after the end, at `Close`.
     pub dropped_bytes: u64,
-    /// Bytes that left with a buffer taken by the host.
+    /// Bytes that left with a buffer taken by the host, or with a receiver that went to another thread. What is buffered
+    /// is what came in, less this and the two before.
     pub handed_over_bytes: u64,
     /// Bytes reserved at start for buffers and slots.
     pub memory_bytes: u64,

@@ -46,6 +46,12 @@ impl Shard {
         if hold.is_some_and(|hold| hold.shard == self.index) { Ok(()) } else { Err(PoolError::StaleLease.into()) }
     }
 
+    /// Whether a receiver of this shard holds a buffer, whose deadline the shard watches.
+    pub(crate) fn has_timed(&self, buffer: u32) -> bool {
+        let hold = self.shared.slots[buffer as usize].any_hold();
+        hold.is_some_and(|hold| hold.shard == self.index && hold.is_timed)
+    }
+
     /// Makes a lease of the host's own this shard's, whosever it was.
     ///
     /// # Errors

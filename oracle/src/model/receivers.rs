@@ -48,8 +48,6 @@ pub struct ModelReceivers {
     /// Written by the host for the next `Received`.
     arriving: Vec<Cell>,
     next_receiver: u64,
-    /// Bytes that came in, in whatever way.
-    entered_bytes: u64,
     counts: ReceiverStats,
 }
 
@@ -63,7 +61,6 @@ impl ModelReceivers {
             memory: BTreeMap::new(),
             arriving: Vec::new(),
             next_receiver: 0,
-            entered_bytes: 0,
             counts: ReceiverStats::default(),
         }
     }
@@ -146,7 +143,7 @@ impl ModelReceivers {
     fn attach_in_slot(&mut self, class: u8, token: u64, bytes: &[Cell]) -> Result<u64, i32> {
         let id = self.insert(class, token)?;
         let (level, capacity) = (bytes.len() as u32, SLOT_BYTES as u32);
-        self.entered_bytes += u64::from(level);
+        self.counts.received_bytes += u64::from(level);
         self.at(id).connection.handle(Event::Attach { level, capacity }, bytes).expect("the content lies inside");
         self.enter_slot(id, 0);
         Ok(id)
@@ -210,7 +207,7 @@ impl Subject for ModelReceivers {
             memory.iter().copied().chain(std::iter::repeat(None)).skip(offset as usize).take(level as usize).collect();
         let id = self.insert(class, token)?;
         self.memory.remove(&lease);
-        self.entered_bytes += u64::from(level);
+        self.counts.received_bytes += u64::from(level);
         self.pool.start_timing(lease);
         let receiver = self.at(id);
         (receiver.lease, receiver.start) = (Some(lease), offset);
@@ -253,7 +250,6 @@ impl Subject for ModelReceivers {
         if let Event::Received { bytes } = event {
             let bytes = u64::from(bytes);
             self.counts.received_bytes += bytes;
-            self.entered_bytes += bytes;
             self.counts.dropped_bytes += if trial.is_open() { 0 } else { bytes };
         }
         self.at(id).connection = trial;
@@ -472,7 +468,7 @@ impl Subject for ModelReceivers {
                 everyone_holds && owned == self.pool.stats().pool.leased as usize,
             ),
             ("I1: no more slots are in use than there are", slots),
-            ("I5: every byte is somewhere or was counted", self.entered_bytes == left + self.buffered_bytes()),
+            ("I5: every byte is somewhere or was counted", self.counts.received_bytes == left + self.buffered_bytes()),
         ];
         for receiver in self.receivers.values() {
             let facts = receiver.connection.facts();

@@ -15,7 +15,6 @@ impl ModelReceivers {
             memory: _,   // values of bytes
             arriving: _, // likewise
             next_receiver: _,
-            entered_bytes: _,
             counts: _,
         } = self;
         let owner = |handle: u64| {

@@ -72,6 +72,7 @@ pub use error::PoolError;
 pub use id::{LeaseId, TenantId, WaitId};
 pub use stats::PoolStats;
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
+pub(crate) use types::Reach;
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 
 pub(crate) use deadlines::{Deadlines, Demand, Shortage};

@@ -416,7 +416,7 @@ fn a_reserve_that_is_not_whole_disturbs_nobody_while_nobody_waits() {
 fn what_a_thread_held_and_waited_for_is_everybody_s_once_it_is_gone() {
     let (threads, mut a, mut b) = two(&config(3));
     holding(&mut a, 1, &[1; 100]);
-    let Ok(Outcome::Granted(_)) = a.request(0, 2) else { panic!("a buffer is free") };
+    let Ok(Outcome::Granted(own)) = a.request(0, 2) else { panic!("a buffer is free") };
     let kept = holding(&mut b, 3, &[3; 100]);
     waiting(&mut a, 4);
     waiting(&mut b, 5);
@@ -424,13 +424,59 @@ fn what_a_thread_held_and_waited_for_is_everybody_s_once_it_is_gone() {
     drop(a);
     assert_eq!((threads.poll_wake(), threads.poll_wake()), (Some(1), None), "the other thread is told once");
     assert_eq!((granted_to(&mut b), granted_to(&mut b)), (Some(5), None));
-    assert_eq!((threads.stats().free, threads.stats().waiting), (1, 0));
+    assert_eq!((threads.stats().free, threads.stats().waiting), (0, 0), "a lease of the host's own stays");
+    assert_eq!((b.release(own), threads.stats().free), (Ok(()), 1));
     assert_eq!(b.data(kept).unwrap(), [3; 100]);
     // It comes back as another.
     let mut a = threads.receivers(0).unwrap();
     holding(&mut a, 6, &[6; 100]);
     check(&a, &b);
     assert_eq!(threads.receivers(2).unwrap_err(), ThreadError::Shard(ShardError::UnknownShard { index: 2, shards: 2 }));
+}
+
+/// A lease of the host's own and the content of its buffer outlive the receivers of the thread that took it. Then any one
+/// thread may use it, and the first one that touches the buffer has it.
+#[test]
+fn s82_host_lease_outlives_its_thread() {
+    let (threads, mut a, mut b) = two(&config(1));
+    let Ok(Outcome::Granted(lease)) = a.request(0, 2) else { panic!("a buffer is free") };
+    a.buffer(lease).unwrap().fill(7);
+    let content = Handover { lease, offset: 0, level: 10 };
+    assert_eq!((b.release(lease), b.adopt(0, 1, content)), (Err(ReceiverError::Stale), Err(ReceiverError::Stale)));
+    assert!(b.buffer(lease).is_err(), "another thread may have borrowed it");
+    drop(a);
+    let waiter = waiting(&mut b, 5);
+    let mut a = threads.receivers(0).unwrap();
+    assert_eq!(b.adopt(0, 1, Handover { offset: u32::MAX, ..content }), Err(ReceiverError::TooManyBytes));
+    assert!(a.buffer(lease).unwrap().iter().all(|&byte| byte == 7));
+    assert_eq!((b.release(lease), granted_to(&mut b)), (Err(ReceiverError::Stale), None));
+    drop(a);
+    drop(threads);
+    assert!(b.buffer(lease).unwrap().iter().all(|&byte| byte == 7));
+    assert_eq!((b.release(lease), b.release(lease)), (Ok(()), Err(ReceiverError::Stale)));
+    assert_eq!(granted_to(&mut b), Some(5));
+    receive(&mut b, waiter, &[5; 100]);
+    assert_eq!(b.check_invariants(), Ok(()));
+}
+
+/// A call that is refused leaves the lease where it was.
+#[test]
+fn s85_refused_adopt_moves_nothing() {
+    let config = ReceiversConfig { receivers_max: 1, ..config(2) };
+    let (threads, mut a, mut b) = two(&config);
+    let Ok(Outcome::Granted(lease)) = a.request(0, 2) else { panic!("a buffer is free") };
+    let content = Handover { lease, offset: 0, level: 10 };
+    assert_eq!(a.adopt(9, 1, content), Err(ReceiverError::UnknownClass));
+    assert_eq!(a.adopt(0, 1, Handover { level: u32::MAX, ..content }), Err(ReceiverError::TooManyBytes));
+    drop(a);
+    let other = b.attach(0, 1).unwrap();
+    assert_eq!(b.adopt(0, 1, content), Err(ReceiverError::TableFull));
+    let mut a = threads.receivers(0).unwrap();
+    b.handle(other, Event::Close).unwrap();
+    let id = a.adopt(0, 1, content).unwrap();
+    assert_eq!((b.adopt(0, 1, content), a.release(lease)), (Err(ReceiverError::Stale), Err(ReceiverError::Stale)));
+    assert_eq!(a.data(id).unwrap().len(), 10);
+    check(&a, &b);
 }
 
 #[test]

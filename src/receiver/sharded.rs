@@ -4,8 +4,8 @@ use super::ReceiverError;
 use super::threads::Common;
 use crate::memory::Counted;
 use crate::pool::{
-    Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reclaim, ReclaimKind, Request, Shortage, TenantId,
-    WaitId, WaitInfo,
+    Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reach, Reclaim, ReclaimKind, Request, Shortage,
+    TenantId, WaitId, WaitInfo,
 };
 use crate::shards::{Shard, ShardError};
 
@@ -48,23 +48,31 @@ impl Sharded {
         Some(grant)
     }
 
-    pub(super) fn release(&mut self, lease: LeaseId) -> Result<(), ReceiverError> {
-        self.shard.check_own_lease(lease)?;
-        self.deadlines.stop(lease.index());
-        Ok(self.shard.release(lease)?)
+    pub(super) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
+        Ok(self.shard.check_host_lease(lease, reach)?)
+    }
+
+    pub(super) fn claim_host_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
+        Ok(self.shard.claim_host_lease(lease)?)
+    }
+
+    pub(super) fn adopt_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
+        self.shard.adopt_host_lease(lease, reach)?;
+        self.start(lease, true);
+        Ok(())
+    }
+
+    pub(super) fn release_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
+        Ok(self.shard.release_host_lease(lease, reach)?)
     }
 
     pub(super) fn release_at(&mut self, buffer: u32) {
-        self.release(self.lease_at(buffer)).expect("a receiver's lease is live until it is released here");
-    }
-
-    pub(super) fn start_timing(&mut self, lease: LeaseId) {
-        self.shard.set_timed(lease, true);
-        self.start(lease, true);
+        self.deadlines.stop(buffer);
+        self.shard.release_timed(self.lease_at(buffer)).expect("only this shard ends the leases of its receivers");
     }
 
     pub(super) fn stop_timing(&mut self, lease: LeaseId) {
-        self.shard.set_timed(lease, false);
+        self.shard.hand_over_lease(lease);
         self.deadlines.stop(lease.index());
     }
 
@@ -87,10 +95,6 @@ impl Sharded {
 
     pub(super) fn lease_at(&self, buffer: u32) -> LeaseId {
         self.shard.lease_at(buffer)
-    }
-
-    pub(super) fn check_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
-        Ok(self.shard.check_own_lease(lease)?)
     }
 
     pub(super) fn describe_lease(&self, lease: LeaseId) -> Option<Idleness> {
@@ -173,10 +177,10 @@ impl Sharded {
     }
 }
 
-/// What the receivers of this thread held goes to the others.
+/// What the receivers of this thread held goes to the others; the leases of the host's own stay.
 impl Drop for Sharded {
     fn drop(&mut self) {
-        self.shard.release_own();
+        self.shard.leave_leases();
     }
 }
 

@@ -61,8 +61,14 @@ impl Shard {
     ///
     /// The lease is stale or foreign. Of several threads that release it at once, all but one are told so.
     pub fn release(&self, lease: LeaseId) -> Result<(), ShardError> {
+        self.release_if(lease, |_| true)
+    }
+
+    /// As `release`, of a lease that is held in a way that `may_end` allows; any other is stale.
+    #[inline(always)]
+    pub(super) fn release_if(&self, lease: LeaseId, may_end: impl Fn(Hold) -> bool) -> Result<(), ShardError> {
         let slot = self.shared.slots.get(lease.index() as usize);
-        let Some(hold) = slot.and_then(|slot| slot.release(lease)) else {
+        let Some(hold) = slot.and_then(|slot| slot.release(lease, may_end)) else {
             return self.count_refusal(Err(PoolError::StaleLease.into()));
         };
         let Lane { cache, counts, .. } = self.lane();

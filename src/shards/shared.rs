@@ -352,7 +352,7 @@ mod tests {
     fn each_rule_that_is_broken_is_named() {
         assert_named("I1: free, at hand, held or assigned is all", |world| {
             let slot = &world.here.shared.slots[world.held.index() as usize];
-            slot.release(world.held).expect("it is held");
+            slot.release(world.held, |_| true).expect("it is held");
         });
         assert_named("I1: as many buffers are assigned as are counted", |world| {
             world.here.shared.lock().tickets.assigned += 1;
@@ -363,7 +363,7 @@ mod tests {
         });
         assert_named("I3: no buffer is free anywhere that a waiter may take", |world| {
             let Shared { slots, lanes, .. } = &*world.here.shared;
-            slots[world.held.index() as usize].release(world.held).expect("it is held");
+            slots[world.held.index() as usize].release(world.held, |_| true).expect("it is held");
             lanes[1].0.cache.push(slots, world.held.index());
         });
         assert_named("a shard with grants is called", |world| world.here.shared.forget_call(0));

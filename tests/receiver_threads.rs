@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
-use demuxbuf::pool::{LeaseId, Outcome, TenantConfig, TenantId, WaitId};
+use demuxbuf::pool::{LeaseId, Outcome, PoolConfig, TenantConfig, TenantId, WaitId};
 use demuxbuf::receiver::{
     Granted, Handover, Moving, ReceiverError, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig, ThreadError,
 };
@@ -477,6 +477,63 @@ fn s85_refused_adopt_moves_nothing() {
     assert_eq!((b.adopt(0, 1, content), a.release(lease)), (Err(ReceiverError::Stale), Err(ReceiverError::Stale)));
     assert_eq!(a.data(id).unwrap().len(), 10);
     check(&a, &b);
+}
+
+/// After the shared pool is dropped nothing stays at hand of a thread, so that all who wait are served, by whichever
+/// thread buffers come back.
+#[test]
+fn s83_closed_pool_serves_all_waiters() {
+    let config = ReceiversConfig { slots: 0, ..ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(64, 128) } };
+    let (threads, mut a, mut b) = two(&config);
+    let held: Vec<_> = (0..2).map(|token| a.attach(0, token).unwrap()).collect();
+    let of_b: Vec<_> = (0..128).map(|token| b.attach(0, token).unwrap()).collect();
+    drop(threads);
+    for &id in &held {
+        assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv));
+    }
+    let at_once = of_b.iter().filter(|&&id| b.handle(id, Event::Readable).unwrap().has(Action::Recv)).count();
+    check(&a, &b);
+    assert_eq!((at_once, b.stats().pool.free, b.stats().pool.waiting), (62, 0, 66));
+    let mut served = at_once;
+    for id in held {
+        a.handle(id, Event::Close).unwrap();
+        assert_eq!(a.poll_wake(), Some(1));
+        served += usize::from(granted_to(&mut b).is_some());
+        check(&a, &b);
+    }
+    // Each one that is served leaves its buffer to the next.
+    for &id in of_b.iter().take(64) {
+        b.handle(id, Event::Close).unwrap();
+        served += usize::from(granted_to(&mut b).is_some());
+        check(&a, &b);
+    }
+    assert_eq!((served, b.stats().pool.waiting, granted_to(&mut b)), (128, 0, None));
+}
+
+/// Whatever is free or at hand, and whether a request could wait or not.
+#[test]
+fn s83_requests_after_close_are_refused() {
+    for waiters_max in [8, 9] {
+        let mut config = config(64);
+        config.pool.waiters_max = waiters_max;
+        let (threads, mut a, b) = two(&config);
+        let id = a.attach(0, 1).unwrap();
+        drop(threads);
+        for _ in 0..3 {
+            assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv));
+            assert_eq!(a.request(0, 99), Err(ReceiverError::PoolClosed));
+            a.handle(id, Event::WouldBlock).unwrap();
+            assert_eq!(a.request(0, 99), Err(ReceiverError::PoolClosed));
+        }
+        check(&a, &b);
+        // None is free.
+        let (threads, mut a, b) = two(&ReceiversConfig { pool: PoolConfig { buffers: 1, ..config.pool }, ..config });
+        let holder = holding(&mut a, 1, &[1; 100]);
+        drop(threads);
+        assert_eq!(a.request(0, 99), Err(ReceiverError::PoolClosed));
+        a.handle(holder, Event::Close).unwrap();
+        check(&a, &b);
+    }
 }
 
 #[test]

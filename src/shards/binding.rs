@@ -16,6 +16,7 @@ impl Shard {
             return Ok(Some(lease));
         }
         let outcome = self.locked(|central| {
+            self.check_open_for(request)?;
             let known = request.class < self.shared.classes;
             if known && !central.pool.would_grant(request.class) {
                 self.shared.collect(central);

@@ -282,10 +282,7 @@ impl Shard {
         if class >= classes {
             return Err(PoolError::UnknownClass { class, classes }.into());
         }
-        // The receivers that are there may end what they have begun.
-        if self.shared.is_closed() && !request.is_timed {
-            return Err(ShardError::Closed);
-        }
+        self.check_open_for(request)?;
         if !central.pool.would_grant(class) {
             self.shared.collect(central);
         }
@@ -309,9 +306,19 @@ impl Shard {
         }
     }
 
+    /// Refuses a request of the host's own once the pool is closed. The receivers that are there may end what they have
+    /// begun.
+    pub(super) fn check_open_for(&self, request: &Request) -> Result<(), ShardError> {
+        if self.shared.is_closed() && !request.is_timed { Err(ShardError::Closed) } else { Ok(()) }
+    }
+
     /// Puts this shard's part of what is left at hand. For the pool it is leased to a class that has no cap, so that it
     /// makes no difference to which.
     fn stock_up(&self, central: &mut Central, class: u8) {
+        // A closed pool counts as short: nothing may stay at hand, where no waiter and no check of a request finds it.
+        if self.shared.is_closed() {
+            return;
+        }
         let part = central.pool.surplus() / self.shared.lanes.len() as u32;
         for _ in 0..part.min(LEND_MAX) {
             let Ok(Outcome::Granted(lease)) = central.pool.request(class, 0) else {

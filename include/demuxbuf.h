@@ -936,7 +936,8 @@ int32_t demuxbuf_pool_passed_max(const demuxbuf_pool *pool,
                                  uint64_t *grants);
 
 // Gives the pages of free buffers back to the operating system and writes how many bytes. For quiet times: it costs
-// a system call for each free buffer.
+// a system call for each free buffer. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at
+// most 1 MiB if that is more than one buffer.
 //
 // Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_give_back_pages(demuxbuf_pool *pool,

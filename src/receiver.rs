@@ -532,7 +532,8 @@ impl Receivers {
 
     /// Gives the pages of free buffers back to the operating system; returns how many bytes.
     ///
-    /// Cost: a system call for each free buffer. For quiet times, not for the receive path.
+    /// Cost: a system call for each free buffer. For quiet times, not for the receive path. Other threads of a shared pool
+    /// wait for the pages of at most 16 buffers, and of at most 1 MiB if that is more than one buffer.
     pub fn give_back_pages(&mut self) -> usize {
         self.pool.give_back_pages(self.memory.arena_mut())
     }

@@ -51,7 +51,8 @@
 //! [`Shards`] and its shards may be dropped in any order. Dropping `Shards` closes the pool: requests are refused, all
 //! else still works, so that what is held and what waits can be ended in order. Dropping a shard ends its waits, and what
 //! it has at hand is everybody's; a buffer that was assigned to it goes to the next waiter, whom any thread's `poll_wake`
-//! names. Leases stay: any other shard releases them.
+//! names. Leases stay: any other shard releases them. It ends its waits in pieces, between which other shards get at the
+//! pool.
 
 #![forbid(unsafe_code)]
 

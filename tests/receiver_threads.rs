@@ -76,6 +76,20 @@ fn pages_in_use_on_another_thread_are_kept_and_the_bound_is_one_for_all() {
     check(&a, &b);
 }
 
+/// Other threads get at the pool after each 16 buffers, or each mebibyte of them.
+#[test]
+fn s80_pages_are_given_back_in_pieces() {
+    for (buffers, buffer_bytes, least) in [(100, 4096, 7), (10, 1 << 20, 10), (10, 16 << 20, 10), (20, 256 << 10, 5)] {
+        let (threads, mut a, b) = two(&ReceiversConfig { buffer_bytes, ..ReceiversConfig::new(buffers, 8) });
+        let held = a.attach(0, 0).unwrap();
+        a.handle(held, Event::Readable).unwrap();
+        let locked = threads.stats().locked;
+        a.give_back_pages();
+        assert_eq!(threads.stats().locked - locked, least, "{buffers} buffers of {buffer_bytes} bytes");
+        check(&a, &b);
+    }
+}
+
 #[test]
 fn bytes_that_are_there_take_a_free_buffer_whichever_thread_has_it_at_hand() {
     let (threads, mut a, mut b) = two(&config(2));

@@ -348,6 +348,37 @@ fn a_dropped_shard_leaves_nothing_behind() {
     shards.check_invariants().unwrap();
 }
 
+/// A shard that is dropped ends its waits in pieces, between which other threads get at the pool. It looks for waits only
+/// while it has some, however large the table is.
+#[test]
+fn s80_dropped_shard_ends_waits_in_pieces() {
+    const WAITS: u64 = 500;
+    let shards = Shards::new(&PoolConfig::new(1, 100_000), 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    let lease = granted(&b, 0);
+    let of_b = queued(&b, 0, 7);
+    for token in 0..WAITS {
+        queued(&a, 0, token);
+    }
+    b.cancel(of_b).unwrap();
+    queued(&b, 0, 8);
+    // Assigned to the first wait of the shard that is dropped.
+    b.release(lease).unwrap();
+    let before = shards.stats();
+    drop(a);
+    let after = shards.stats();
+    let pieces = after.locked - before.locked;
+    assert!((WAITS / 64..WAITS).contains(&pieces), "{pieces} pieces for {WAITS} waits");
+    assert_eq!((after.cancelled - before.cancelled, after.waiting), (WAITS, 0));
+    assert_eq!((shards.poll_wake(), b.poll_grant().unwrap().token), (Some(1), 8));
+    shards.check_invariants().unwrap();
+
+    let a = shards.shard(0).unwrap();
+    let before = shards.stats().locked;
+    drop(a);
+    assert_eq!(shards.stats().locked - before, 1);
+}
+
 #[test]
 fn after_the_pool_is_dropped_late_calls_get_errors_and_what_is_held_can_be_ended() {
     let (shards, a, b) = two(4);

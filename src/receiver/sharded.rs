@@ -2,12 +2,18 @@
 
 use super::ReceiverError;
 use super::threads::Common;
-use crate::memory::Counted;
+use crate::memory::{Arena, Counted};
 use crate::pool::{
     Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reach, Reclaim, ReclaimKind, Request, Shortage,
     TenantId, WaitId, WaitInfo,
 };
 use crate::shards::{Shard, ShardError};
+
+/// The most buffers whose pages are given back while other threads wait for the pool.
+const GIVE_BACK_MAX: u32 = 16;
+
+/// The most bytes of such buffers, unless one has more.
+const GIVE_BACK_BYTES_MAX: u32 = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Sharded {
@@ -150,8 +156,10 @@ impl Sharded {
         if self.shard.is_closed() { Err(ReceiverError::PoolClosed) } else { Ok(()) }
     }
 
-    pub(super) fn with_free<R>(&self, act: impl FnOnce(&mut dyn Iterator<Item = u32>) -> R) -> R {
-        self.shard.with_free(act)
+    /// Gives the pages of free buffers back, a few at a time: other threads can wait for the pool meanwhile.
+    pub(super) fn give_back_pages(&self, arena: &mut Arena) -> usize {
+        let rows = (GIVE_BACK_BYTES_MAX / arena.buffer_bytes(0)).clamp(1, GIVE_BACK_MAX);
+        self.shard.with_free(rows, |free| arena.give_back_pages(free))
     }
 
     pub(super) fn handle_timeout(&mut self, now_ns: u64) {

@@ -223,7 +223,7 @@ impl Source {
                 sizes.map(|size| arena.give_back_pages(pool.free_indexes(size))).sum()
             }
             #[cfg(feature = "std")]
-            Source::Shard(shard) => shard.with_free(|free| arena.give_back_pages(free)),
+            Source::Shard(shard) => shard.give_back_pages(arena),
         }
     }
 }

@@ -139,8 +139,10 @@ impl Shard {
     ///
     /// The wait is stale, foreign, or another shard's.
     pub(crate) fn describe_own_wait(&self, wait: WaitId) -> Result<WaitInfo, ShardError> {
-        self.locked(|central| self.find_wait(central, wait).map(|_| ()))?;
-        self.describe_wait(wait)
+        self.locked(|central| {
+            self.find_wait(central, wait)?;
+            central.describe_wait(wait)
+        })
     }
 
     /// The wait at this index, which is one.
@@ -175,6 +177,7 @@ impl Shard {
             match slot.held_as(lease) {
                 Some(hold) if self.is_own_timed(hold) => {
                     self.release_timed(lease).expect("only this shard changes the leases of its receivers");
+                    self.shared.central.0.let_others_in();
                 }
                 Some(hold) if hold.shard == self.index => {
                     // Nothing is left to do if another thread was faster.
@@ -185,9 +188,17 @@ impl Shard {
         }
     }
 
-    /// Runs `act` on the buffers that are free and at nobody's hand, which nobody can take meanwhile.
-    pub(crate) fn with_free<R>(&self, act: impl FnOnce(&mut dyn Iterator<Item = u32>) -> R) -> R {
-        self.locked(|central| act(&mut central.pool.free_indexes(0)))
+    /// Runs `act` on the buffers that are free and at hand of no shard, of at most so many rows at a time, and returns the
+    /// sum. No thread can take those of one call meanwhile; between two calls any thread gets at the pool.
+    pub(crate) fn with_free(&self, rows: u32, mut act: impl FnMut(&mut dyn Iterator<Item = u32>) -> usize) -> usize {
+        let buffers = self.shared.slots.len() as u32;
+        let mut sum = 0;
+        for first in (0..buffers).step_by(rows as usize) {
+            let mut rows = first..buffers.min(first + rows);
+            sum += self.locked(|central| act(&mut rows.by_ref().filter(|&index| central.pool.is_free(index))));
+            self.shared.central.0.let_others_in();
+        }
+        sum
     }
 
     /// The counts of all shards, as a pool's.

@@ -14,6 +14,12 @@ use core::sync::atomic::{self, AtomicUsize};
 /// The most free buffers that a shard takes at once.
 const LEND_MAX: u32 = AT_HAND_MAX / 2;
 
+/// The most rows of the table of waits that a shard which is dropped looks at while it holds the lock.
+const ROWS_AT_ONCE: u32 = 1024;
+
+/// The most waits that it ends meanwhile.
+const ENDS_AT_ONCE: u32 = 32;
+
 /// One thread's handle.
 #[derive(Debug)]
 pub struct Shard {
@@ -167,24 +173,7 @@ impl Shard {
     ///
     /// The wait is stale or foreign.
     pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, ShardError> {
-        self.locked(|central| {
-            let ticket = central.tickets.find(wait).ok_or(PoolError::StaleWait)?;
-            match ticket.state {
-                State::Queued(wait) => {
-                    let info = central.pool.describe_wait(wait)?;
-                    Ok(WaitInfo { token: ticket.token, is_timed: ticket.is_timed, ..info })
-                }
-                State::Assigned { grants_passed, since_ns, .. } => Ok(WaitInfo {
-                    token: ticket.token,
-                    class: ticket.class,
-                    age_ns: central.now_ns - since_ns,
-                    grants_passed,
-                    is_timed: ticket.is_timed,
-                    is_assigned: true,
-                }),
-                State::Unused => unreachable!("a ticket that is found is in use"),
-            }
-        })
+        self.locked(|central| central.describe_wait(wait))
     }
 
     /// Whether a lease is held.
@@ -245,16 +234,18 @@ impl Shard {
 
 impl Drop for Shard {
     fn drop(&mut self) {
-        self.locked(|central| {
-            self.shared.take_cached(central, &self.lane().cache);
-            let mut from = 0;
-            while let Some(index) = central.tickets.next_of(self.index, from) {
-                central.end_wait(index);
-                self.lane().counts.cancelled.add_one();
-                from = index + 1;
-            }
-            self.shared.forget_call(self.index);
-        });
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.locked(|central| {
+                self.shared.take_cached(central, &self.lane().cache);
+                let next = self.end_some_waits(central, from);
+                if next.is_none() {
+                    self.shared.forget_call(self.index);
+                }
+                next
+            });
+            self.shared.central.0.let_others_in();
+        }
         self.lane().is_in_use.store(false, Ordering::Release);
     }
 }
@@ -262,6 +253,27 @@ impl Drop for Shard {
 impl Shard {
     pub(super) fn lane(&self) -> &Lane {
         &self.shared.lanes[self.index as usize].0
+    }
+
+    /// Ends waits of this shard, from this row of the table on: a piece of work that is bounded however many there are.
+    /// Returns the row to go on from, if waits are left.
+    fn end_some_waits(&self, central: &mut Central, from: u32) -> Option<u32> {
+        let (rows, mut ended) = (central.tickets.len(), 0);
+        let end = rows.min(from + ROWS_AT_ONCE);
+        for index in from..end {
+            if central.tickets.waits_of(self.index) == 0 {
+                return None;
+            }
+            if central.tickets.is_of(self.index, index) {
+                central.end_wait(index);
+                self.lane().counts.cancelled.add_one();
+                ended += 1;
+            }
+            if ended == ENDS_AT_ONCE {
+                return Some(index + 1);
+            }
+        }
+        (end < rows).then_some(end)
     }
 
     /// Does something with the pool, and afterwards what follows from it.

@@ -2,10 +2,10 @@
 
 use super::cache::{Cache, Slot};
 use super::stats::{Board, Count, Counts};
-use super::sync::{Apart, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
+use super::sync::{Apart, AtomicBool, AtomicU64, Lock, MutexGuard, Ordering};
 use super::tickets::{State, Tickets};
-use super::{ShardsStats, reserve};
-use crate::pool::{CLASSES_MAX, ConfigError, Pool, PoolConfig, SIZES_MAX};
+use super::{ShardError, ShardsStats, reserve};
+use crate::pool::{CLASSES_MAX, ConfigError, Pool, PoolConfig, PoolError, SIZES_MAX, WaitId, WaitInfo};
 use alloc::boxed::Box;
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Shared {
     /// The pool's bound *W*.
     pub(super) passed_max: u64,
     pub(super) board: Apart<Board>,
-    pub(super) central: Apart<Mutex<Central>>,
+    pub(super) central: Apart<Lock<Central>>,
 }
 
 /// What one shard has; other threads write here only while the pool is short.
@@ -63,6 +63,25 @@ impl Central {
     /// For the pool, a buffer that is held or at hand is leased.
     pub(super) fn take_back(&mut self, index: u32) {
         self.pool.release(self.pool.lease_at(index)).expect("what is not free there is leased");
+    }
+
+    pub(super) fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, ShardError> {
+        let ticket = self.tickets.find(wait).ok_or(PoolError::StaleWait)?;
+        match ticket.state {
+            State::Queued(wait) => {
+                let info = self.pool.describe_wait(wait)?;
+                Ok(WaitInfo { token: ticket.token, is_timed: ticket.is_timed, ..info })
+            }
+            State::Assigned { grants_passed, since_ns, .. } => Ok(WaitInfo {
+                token: ticket.token,
+                class: ticket.class,
+                age_ns: self.now_ns - since_ns,
+                grants_passed,
+                is_timed: ticket.is_timed,
+                is_assigned: true,
+            }),
+            State::Unused => unreachable!("a ticket that is found is in use"),
+        }
     }
 
     pub(super) fn end_wait(&mut self, index: u32) {
@@ -104,14 +123,14 @@ impl Shared {
             has_deadlines: config.lease_ns != u64::MAX,
             passed_max: pool.passed_max(0),
             board: Apart::default(),
-            central: Apart(Mutex::new(Central { pool, tickets, now_ns: 0 })),
+            central: Apart(Lock::new(Central { pool, tickets, now_ns: 0 })),
         };
         shared.settle(&mut shared.lock(), None);
         Ok(shared)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Central> {
-        self.central.0.lock().expect("no thread panics inside the pool")
+        self.central.0.lock()
     }
 
     pub(super) fn is_uncapped(&self, class: u8) -> bool {
@@ -272,6 +291,12 @@ impl Shared {
             "I1: free, at hand, held or assigned is all",
         )?;
         ensure(assigned == tickets.assigned, "I1: as many buffers are assigned as are counted")?;
+        for home in 0..self.lanes.len() as u32 {
+            ensure(
+                tickets.iter().filter(|ticket| ticket.home == home).count() as u32 == tickets.waits_of(home),
+                "I2: a shard has as many waits as are counted",
+            )?;
+        }
         ensure(queued == stats.waiting, "I2: what waits here waits in the pool")?;
         self.check_rest(tickets, pool.free_buffers() + cached)?;
         for (home, lane) in (0..).zip(&self.lanes) {
@@ -356,6 +381,9 @@ mod tests {
         });
         assert_named("I1: as many buffers are assigned as are counted", |world| {
             world.here.shared.lock().tickets.assigned += 1;
+        });
+        assert_named("I2: a shard has as many waits as are counted", |world| {
+            world.here.shared.lock().tickets.miscount(0);
         });
         assert_named("I2: what waits here waits in the pool", |world| {
             let asked = world.here.shared.lock().pool.request(0, 0);

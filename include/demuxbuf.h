@@ -911,6 +911,9 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool,
 // waits may have its buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
 // loop; nobody is called back.
 //
+// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its requests
+// loses that buffer to others that wait. Its requests queue again.
+//
 // Thread rule: one thread at a time per pool. Cost: O(1).
 // Returns `DEMUXBUF_OK` and writes `*grant`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_poll_grant(demuxbuf_pool *pool,

@@ -76,6 +76,26 @@ fn pages_in_use_on_another_thread_are_kept_and_the_bound_is_one_for_all() {
     check(&a, &b);
 }
 
+/// A thread whose request waits sleeps no longer than until another thread has lost what it does not pick up.
+#[test]
+fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
+    let mut config = config(1);
+    (config.pool.park_ns, config.pool.lease_ns) = (1_000, 10_000);
+    let (_threads, mut a, mut b) = two(&config);
+    for receivers in [&mut a, &mut b] {
+        receivers.handle_timeout(500);
+    }
+    let Ok(Outcome::Granted(lease)) = a.request(0, 0) else { panic!("a buffer is free") };
+    waiting(&mut b, 1);
+    waiting(&mut a, 2);
+    assert_eq!(a.poll_timeout(), u64::MAX);
+    a.release(lease).unwrap();
+    assert_eq!(a.poll_timeout(), 10_500);
+    a.handle_timeout(10_500);
+    assert_eq!((granted_to(&mut a), granted_to(&mut b)), (Some(2), None));
+    check(&a, &b);
+}
+
 /// Other threads get at the pool after each 16 buffers, or each mebibyte of them.
 #[test]
 fn s80_pages_are_given_back_in_pieces() {

@@ -168,7 +168,10 @@ impl Sharded {
     }
 
     pub(super) fn poll_timeout(&self) -> u64 {
-        if self.shard.has_waiters() { self.deadlines.next_ns(Shortage::Common) } else { u64::MAX }
+        if !self.shard.has_waiters() {
+            return u64::MAX;
+        }
+        self.deadlines.next_ns(Shortage::Common).min(self.shard.overdue_ns())
     }
 
     pub(super) fn passed_max(&self) -> u64 {

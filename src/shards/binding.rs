@@ -160,6 +160,11 @@ impl Shard {
         self.shared.has_waiters.0.load(Ordering::Relaxed)
     }
 
+    /// When [`Shard::poll_grant`] takes grants from shards that do not look.
+    pub(crate) fn overdue_ns(&self) -> u64 {
+        self.shared.overdue_ns()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.is_closed()
     }

@@ -14,6 +14,9 @@ use core::sync::atomic::{self, AtomicUsize};
 /// The most free buffers that a shard takes at once.
 const LEND_MAX: u32 = AT_HAND_MAX / 2;
 
+/// The most times that grants are taken from shards that do not look, in one call.
+const OVERDUE_ROUNDS_MAX: u32 = 1024;
+
 /// The most rows of the table of waits that a shard which is dropped looks at while it holds the lock.
 const ROWS_AT_ONCE: u32 = 1024;
 
@@ -108,7 +111,13 @@ impl Shard {
 
     /// The next waiter of this shard that has a buffer, in the order in which they were assigned. Call it until `None`.
     /// While there is nothing to pick up it takes no lock.
+    ///
+    /// If leases have deadlines, it first takes grants from shards that were called a lease ago and have not looked since:
+    /// those waits queue again, behind all others of their class.
     pub fn poll_grant(&self) -> Option<Grant> {
+        if self.is_overdue() {
+            self.take_overdue();
+        }
         if !self.lane().is_called.load(Ordering::Acquire) {
             return None;
         }
@@ -117,6 +126,7 @@ impl Shard {
             if central.tickets.first_grant(self.index).is_none() {
                 self.shared.forget_call(self.index);
             }
+            self.lane().called_ns.set(central.now_ns);
             grant
         })
     }
@@ -160,6 +170,7 @@ impl Shard {
             }
             central.tickets.rehome(wait.index(), self.index, token);
             if central.tickets.first_grant(self.index).is_some() {
+                self.lane().called_ns.set(central.now_ns);
                 self.lane().is_called.store(true, Ordering::Release);
             }
             Ok(())
@@ -251,6 +262,26 @@ impl Drop for Shard {
 }
 
 impl Shard {
+    fn is_overdue(&self) -> bool {
+        self.lane().now_ns.get() >= self.shared.overdue_ns() && self.has_waiters()
+    }
+
+    /// Goes on until the grants of shards that do not look are with others, though many waits of such shards may come
+    /// first. What comes back to them every time is for nobody else.
+    fn take_overdue(&self) {
+        for _ in 0..OVERDUE_ROUNDS_MAX {
+            self.locked(|central| {
+                // This shard is looking.
+                self.lane().called_ns.set(central.now_ns);
+                self.shared.take_overdue(central);
+            });
+            if !self.is_overdue() {
+                return;
+            }
+        }
+        self.locked(|central| self.shared.forgive_overdue(central));
+    }
+
     pub(super) fn lane(&self) -> &Lane {
         &self.shared.lanes[self.index as usize].0
     }

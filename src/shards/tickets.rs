@@ -106,6 +106,27 @@ impl Tickets {
         home
     }
 
+    /// The buffer and the class of a wait that has one.
+    pub(super) fn assigned_at(&self, index: u32) -> (u32, u8) {
+        let Ticket { state, class, .. } = self.table[index as usize];
+        let State::Assigned { buffer, .. } = state else { unreachable!("what is among the grants is assigned") };
+        (buffer, class)
+    }
+
+    /// A wait has another buffer.
+    pub(super) fn set_buffer(&mut self, index: u32, other: u32) {
+        if let State::Assigned { buffer, .. } = &mut self.table[index as usize].state {
+            *buffer = other;
+        }
+    }
+
+    /// A wait lost its buffer, and is in the pool's queue again.
+    pub(super) fn queue_again(&mut self, index: u32, wait: WaitId) {
+        self.unlink(self.table[index as usize].home, index);
+        self.assigned -= 1;
+        self.table[index as usize].state = State::Queued(wait);
+    }
+
     /// The wait at this index, which is one.
     pub(super) fn wait_at(&self, index: u32) -> WaitId {
         WaitId::new(index, self.table[index as usize].generation)

@@ -867,9 +867,14 @@ int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
                           size_t message_bytes);
 
 // Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
-// What a thread's pool of a shared one held is the others' then: call `demuxbuf_shards_poll_wake` next.
 //
-// Thread rule: no other call on the pool at the same time or after; any thread.
+// Of a pool of `demuxbuf_shards_pool`, the buffers of the receivers go to the other threads: call
+// `demuxbuf_shards_poll_wake` next. Leases of the host's own stay as they are, with their content and their pointers: any
+// thread releases or adopts them through the pool of its own. If the shared pool and the pools of all other threads are
+// freed already, the memory goes with this one, and such leases with it.
+//
+// Thread rule: no other call on this pool at the same time or after; any thread. Other threads may use their own pools
+// meanwhile, and release leases that came from this one.
 void demuxbuf_pool_free(demuxbuf_pool *pool);
 
 // Asks for a buffer of the host's own (transmit, stream ...). `token` comes back with the grant.
@@ -893,9 +898,11 @@ int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *handle);
 
-// Gives back a buffer of the host's own; the next waiter has it in the same step.
+// Gives back a buffer of the host's own; the next waiter has it in the same step. It may come from any pool of the same
+// `demuxbuf_shards`, also from one that was freed.
 //
-// Thread rule: one thread at a time per pool. Cost: O(1).
+// Thread rule: one thread at a time per pool. Of several threads that release or adopt one lease at once, one succeeds.
+// Cost: O(1).
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (given back already, of
 // another pool, or a receiver's).
 int32_t demuxbuf_pool_release(demuxbuf_pool *pool,
@@ -909,15 +916,22 @@ int32_t demuxbuf_pool_release(demuxbuf_pool *pool,
 int32_t demuxbuf_pool_cancel(demuxbuf_pool *pool,
                              uint64_t wait);
 
-// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size.
+// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size. The lease may come
+// from any pool of the same `demuxbuf_shards`, also from one that was freed.
 //
-// Thread rule: one thread at a time per pool.
+// Thread rule: one thread at a time per pool, and one thread at a time per buffer.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool, uint64_t lease, uint8_t **data, uint32_t *bytes);
+int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool,
+                             uint64_t lease,
+                             uint8_t **data,
+                             uint32_t *bytes);
 
 // The next one who had waited and now has a buffer; then the next receiver that is to be shed, so that somebody who
 // waits may have its buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
 // loop; nobody is called back.
+//
+// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its requests
+// loses that buffer to others that wait. Its requests queue again.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1).
 // Returns `DEMUXBUF_OK` and writes `*grant`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
@@ -944,7 +958,8 @@ int32_t demuxbuf_pool_passed_max(const demuxbuf_pool *pool,
                                  uint64_t *grants);
 
 // Gives the pages of free buffers back to the operating system and writes how many bytes. For quiet times: it costs
-// a system call for each free buffer.
+// a system call for each free buffer. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at
+// most 1 MiB if that is more than one buffer.
 //
 // Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_give_back_pages(demuxbuf_pool *pool,
@@ -978,9 +993,11 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
                                  uint64_t *receiver);
 
 // Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
-// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next.
+// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool of
+// the same `demuxbuf_shards`, also from one that was freed.
 //
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
+// Thread rule: one thread at a time per pool. Of several threads that release or adopt one lease at once, one succeeds.
+// Cost: O(1). Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (not a lease of the
 // host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer); nothing is changed then and the lease stays the
 // host's.
@@ -1208,9 +1225,10 @@ int32_t demuxbuf_shards_pool(const demuxbuf_shards *shards,
 int32_t demuxbuf_shards_poll_wake(const demuxbuf_shards *shards,
                                   uint32_t *index);
 
-// Frees a shared pool, before the pools of its threads or after them; its memory goes with the last of them. NULL is
-// harmless. Pools that are still there take nobody in from now on: attaching, adopting and requests of the host's own are
-// `DEMUXBUF_ERR_POOL_CLOSED`. The receivers that are there go on to their end.
+// Frees a shared pool, before the pools of its threads or after them; its memory goes with the last of them, so release
+// all leases of the host's own before that. NULL is harmless. In pools that are still there, attaching, adopting and
+// requests of the host's own are `DEMUXBUF_ERR_POOL_CLOSED` from now on. The receivers and requests that are there are
+// served to their end.
 //
 // Thread rule: no other call with this pointer at the same time or after; the threads may use their pools meanwhile.
 void demuxbuf_shards_free(demuxbuf_shards *shards);

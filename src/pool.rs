@@ -75,6 +75,8 @@ pub use error::PoolError;
 pub use id::{LeaseId, TenantId, WaitId};
 pub use stats::PoolStats;
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
+#[doc(hidden)]
+pub use types::Reach;
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 
 pub(crate) use deadlines::{Deadlines, Demand, Shortage};

@@ -54,7 +54,7 @@ pub use types::{Granted, Handover, ReceiverInfo, ReceiverStats};
 
 use crate::connection::{Action, Actions, Connection, Event};
 use crate::memory::{Memory, SLOT_BYTES};
-use crate::pool::{LeaseId, Outcome, Pool, Request, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo};
+use crate::pool::{LeaseId, Outcome, Pool, Reach, Request, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo};
 use core::ptr::NonNull;
 use entry::{Place, Stamp, Table};
 #[doc(hidden)]
@@ -167,10 +167,12 @@ impl Receivers {
                 return self.attach_in_slot(class, token, slot, bytes);
             }
         }
-        let lease = self.pool.request_now(&Request::new(class, token))?.ok_or(ReceiverError::NoBufferFree)?;
+        // The receiver's from the start: no thread can use the lease as one of the host's own in between.
+        let request = Request { is_timed: true, ..Request::new(class, token) };
+        let lease = self.pool.request_now(&request)?.ok_or(ReceiverError::NoBufferFree)?;
         self.touch(lease);
         self.memory.arena_mut().buffer_mut(lease.index())[..bytes.len()].copy_from_slice(bytes);
-        self.adopt_lease(class, token, Handover { lease, offset: 0, level })
+        self.attach_in_buffer(class, token, Handover { lease, offset: 0, level })
     }
 
     /// Attaches a connection to a leased buffer and the content in it, without copying. The lease is the receiver's.
@@ -180,20 +182,36 @@ impl Receivers {
     /// The lease is stale or not the host's; the content does not lie inside the buffer; as
     /// [`attach`](Receivers::attach). The lease stays the host's then.
     pub fn adopt(&mut self, class: u8, token: u64, content: Handover) -> Result<ReceiverId, ReceiverError> {
-        self.check_host_lease(content.lease)?;
-        self.pool.check_open()?;
-        self.adopt_lease(class, token, content)
+        self.adopt_within(class, token, content, Reach::Here)
     }
 
-    fn adopt_lease(&mut self, class: u8, token: u64, content: Handover) -> Result<ReceiverId, ReceiverError> {
-        let buffer = content.lease.index();
-        let capacity = self.memory.arena().bytes_of(buffer);
+    /// As `adopt`, of a lease within reach.
+    #[doc(hidden)]
+    pub fn adopt_within(
+        &mut self,
+        class: u8,
+        token: u64,
+        content: Handover,
+        reach: Reach,
+    ) -> Result<ReceiverId, ReceiverError> {
+        self.check_host_lease(content.lease, reach)?;
+        self.pool.check_open()?;
         let end = content.offset.checked_add(content.level).ok_or(ReceiverError::TooManyBytes)?;
-        if end > capacity {
+        if end > self.memory.arena().bytes_of(content.lease.index()) {
             return Err(ReceiverError::TooManyBytes);
         }
+        self.check_class(class)?;
+        self.table.check_free()?;
+        // Last, since nothing undoes it: another thread may have ended or adopted the lease since it was checked.
+        self.pool.adopt_host_lease(content.lease, reach)?;
+        self.attach_in_buffer(class, token, content)
+    }
+
+    /// The class exists, the table has room, and the lease is a receiver's and holds the content.
+    fn attach_in_buffer(&mut self, class: u8, token: u64, content: Handover) -> Result<ReceiverId, ReceiverError> {
+        let buffer = content.lease.index();
+        let capacity = self.memory.arena().bytes_of(buffer);
         let index = self.insert(class, token)?;
-        self.pool.start_timing(content.lease);
         self.table.set_place(index, Place::Buffer(buffer));
         self.table.set_start(buffer, content.offset);
         self.counts.received_bytes += u64::from(content.level);
@@ -331,10 +349,10 @@ impl Receivers {
         self.table.find(id)
     }
 
-    /// As [`buffer`](Receivers::buffer), for C: borrowed from nobody.
+    /// As [`buffer`](Receivers::buffer), for C: borrowed from nobody, and of any thread's lease.
     #[doc(hidden)]
     pub fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), ReceiverError> {
-        self.check_host_lease(lease)?;
+        self.check_host_lease(lease, Reach::Anywhere)?;
         let arena = self.memory.arena();
         Ok((arena.address(lease.index()), arena.bytes_of(lease.index())))
     }
@@ -493,8 +511,14 @@ impl Receivers {
     ///
     /// The lease is stale, foreign, or a receiver's; nothing is changed.
     pub fn release(&mut self, lease: LeaseId) -> Result<(), ReceiverError> {
-        self.check_host_lease(lease)?;
-        self.pool.release(lease)
+        self.release_within(lease, Reach::Here)
+    }
+
+    /// As `release`, of a lease within reach.
+    #[doc(hidden)]
+    pub fn release_within(&mut self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
+        self.check_host_lease(lease, reach)?;
+        self.pool.release_host_lease(lease, reach)
     }
 
     /// Ends a wait of the host's own. If a buffer was assigned to it, the next waiter has it in the same step.
@@ -517,7 +541,8 @@ impl Receivers {
     ///
     /// The lease is stale, foreign, or a receiver's.
     pub fn buffer(&mut self, lease: LeaseId) -> Result<&mut [u8], ReceiverError> {
-        self.check_host_lease(lease)?;
+        self.check_host_lease(lease, Reach::Here)?;
+        self.pool.claim_host_lease(lease)?;
         Ok(self.memory.arena_mut().buffer_mut(lease.index()))
     }
 
@@ -534,7 +559,8 @@ impl Receivers {
 
     /// Gives the pages of free buffers back to the operating system; returns how many bytes.
     ///
-    /// Cost: a system call for each free buffer. For quiet times, not for the receive path.
+    /// Cost: a system call for each free buffer. For quiet times, not for the receive path. Other threads of a shared pool
+    /// wait for the pages of at most 16 buffers, and of at most 1 MiB if that is more than one buffer.
     pub fn give_back_pages(&mut self) -> usize {
         self.pool.give_back_pages(self.memory.arena_mut())
     }

@@ -41,8 +41,10 @@
 //!
 //! The host's loop, on each thread, before it sleeps: [`Shard::poll_grant`] until `None`, [`Shard::poll_wake`] until
 //! `None`. Of the shards that have a grant to pick up, each is named once, to whichever thread asks first, until it has
-//! looked (until it has picked up all there were). It is named for nothing only if its grants are picked up, cancelled or
-//! exported after it was named and before the host's signal arrives. There are at most as many wakes as hand-overs to
+//! looked (until it has picked up all there were). It is named for nothing only if its grants are picked up, cancelled,
+//! exported or taken back after it was named and before the host's signal arrives. If leases have deadlines, a shard that
+//! has not looked for as long as a lease loses its grants to others who wait, and its waits queue again: nobody waits for a
+//! thread that hangs. There are at most as many wakes as hand-overs to
 //! other shards; and if leases have deadlines, one for each shard whenever somebody begins to wait while nobody did, so
 //! that each watches those of its own.
 //!
@@ -51,7 +53,8 @@
 //! [`Shards`] and its shards may be dropped in any order. Dropping `Shards` closes the pool: requests are refused, all
 //! else still works, so that what is held and what waits can be ended in order. Dropping a shard ends its waits, and what
 //! it has at hand is everybody's; a buffer that was assigned to it goes to the next waiter, whom any thread's `poll_wake`
-//! names. Leases stay: any other shard releases them.
+//! names. Leases stay: any other shard releases them. It ends its waits in pieces, between which other shards get at the
+//! pool.
 
 #![forbid(unsafe_code)]
 

@@ -249,3 +249,22 @@ fn a_shard_that_goes_while_its_waiter_is_served_leaves_the_buffer_to_the_others(
         granted(&a);
     });
 }
+
+/// A release beside the end of the pool leaves nothing where a later request would find it.
+#[test]
+fn s83_closed_pool_keeps_nothing_at_hand() {
+    loom::model(|| {
+        let (shards, mut handles) = shards(2, 1);
+        let a = handles.pop().unwrap();
+        let lease = granted(&a);
+        let releaser = thread::spawn(move || {
+            a.release(lease).unwrap();
+            a
+        });
+        shards.close();
+        let a = releaser.join().unwrap();
+        assert_eq!((shards.stats().cached, shards.stats().free), (0, 2));
+        assert_eq!(a.request(0, 1), Err(ShardError::Closed));
+        shards.check_invariants().unwrap();
+    });
+}

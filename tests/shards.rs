@@ -348,6 +348,149 @@ fn a_dropped_shard_leaves_nothing_behind() {
     shards.check_invariants().unwrap();
 }
 
+/// Two shards of a pool whose leases are 1,000 long, that know the time to be 10.
+fn two_with_leases(config: PoolConfig) -> (Shards, Shard, Shard) {
+    let shards = Shards::new(&PoolConfig { park_ns: 250, lease_ns: 1000, ..config }, 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    for shard in [&a, &b] {
+        shard.handle_timeout(10);
+    }
+    (shards, a, b)
+}
+
+/// A buffer that is assigned to a shard which does not look goes to the next waiter after a lease.
+#[test]
+fn s58_grant_goes_on_when_a_shard_does_not_look() {
+    let (shards, a, b) = two_with_leases(PoolConfig::new(1, 8));
+    let lease = granted(&a, 0);
+    let of_b = queued(&b, 0, 1);
+    queued(&a, 0, 2);
+    a.release(lease).unwrap();
+    assert_eq!((a.poll_wake(), a.poll_grant()), (Some(1), None));
+    a.handle_timeout(1009);
+    assert_eq!(a.poll_grant(), None);
+    a.handle_timeout(1010);
+    let grant = a.poll_grant().unwrap();
+    assert_eq!((grant.token, a.poll_grant()), (2, None));
+    shards.check_invariants().unwrap();
+    // The wait queues again, and is served when the shard is back.
+    let info = b.describe_wait(of_b).unwrap();
+    assert_eq!((info.token, info.is_assigned, b.poll_grant()), (1, false, None));
+    a.release(grant.lease).unwrap();
+    let late = b.poll_grant().unwrap();
+    assert_eq!((late.wait, late.token), (of_b, 1));
+    b.release(late.lease).unwrap();
+    assert_eq!((shards.stats().free, shards.stats().queued, shards.stats().granted_by_hand_over), (1, 2, 2));
+    shards.check_invariants().unwrap();
+}
+
+/// However many waits of that shard come first; they keep their order.
+#[test]
+fn s58_many_waits_of_a_shard_that_does_not_look() {
+    let (shards, a, b) = two_with_leases(PoolConfig::new(3, 512));
+    let leases = [granted(&a, 0), granted(&a, 0), granted(&a, 0)];
+    for token in 0..300 {
+        queued(&b, 0, token);
+    }
+    queued(&a, 0, 1000);
+    for lease in leases {
+        a.release(lease).unwrap();
+    }
+    a.handle_timeout(1010);
+    let grant = a.poll_grant().unwrap();
+    assert_eq!((grant.token, a.poll_grant()), (1000, None));
+    shards.check_invariants().unwrap();
+    a.release(grant.lease).unwrap();
+    b.handle_timeout(1010);
+    let mut tokens = Vec::new();
+    while let Some(grant) = b.poll_grant() {
+        tokens.push(grant.token);
+        b.release(grant.lease).unwrap();
+    }
+    tokens.sort_unstable();
+    assert_eq!(tokens, (0..300).collect::<Vec<_>>());
+    shards.check_invariants().unwrap();
+}
+
+/// A shard that looks within a lease loses nothing, nor one whose grants no other waiter may take.
+#[test]
+fn s58_grant_stays_where_it_is_looked_for_or_of_no_use() {
+    let (shards, a, b) = two_with_leases(PoolConfig::new(2, 8));
+    let leases = [granted(&a, 0), granted(&a, 0)];
+    for token in 0..3 {
+        queued(&b, 0, token);
+    }
+    queued(&a, 0, 9);
+    for lease in leases {
+        a.release(lease).unwrap();
+    }
+    for shard in [&a, &b] {
+        shard.handle_timeout(900);
+    }
+    let first = b.poll_grant().unwrap();
+    a.handle_timeout(1800);
+    assert_eq!((first.token, a.poll_grant()), (0, None), "the other looked at 900");
+    assert_eq!(b.poll_grant().unwrap().token, 1);
+
+    // Others wait, but behind the cap of their class.
+    let config = PoolConfig { classes: 2, class_caps: [8, 1, 8, 8, 8, 8, 8, 8], ..PoolConfig::new(2, 8) };
+    let (capped, a, b) = two_with_leases(config);
+    let (held, lease) = (granted(&a, 1), granted(&a, 0));
+    queued(&b, 0, 1);
+    queued(&a, 1, 2);
+    a.release(lease).unwrap();
+    a.handle_timeout(1010);
+    assert_eq!(a.poll_grant(), None);
+    let locked = capped.stats().locked;
+    assert_eq!((a.poll_grant(), capped.stats().locked - locked), (None, 0), "it is asked again after a lease");
+    capped.check_invariants().unwrap();
+    assert_eq!(b.poll_grant().unwrap().token, 1);
+    a.release(held).unwrap();
+    assert_eq!(a.poll_grant().unwrap().token, 2);
+
+    // No other waits.
+    let (alone, a, b) = two_with_leases(PoolConfig::new(1, 8));
+    let lease = granted(&a, 0);
+    let waits = [queued(&b, 0, 1), queued(&b, 0, 2)];
+    a.release(lease).unwrap();
+    a.handle_timeout(5000);
+    assert_eq!((a.poll_grant(), b.describe_wait(waits[0]).unwrap().is_assigned), (None, true));
+    for pool in [&shards, &alone] {
+        pool.check_invariants().unwrap();
+    }
+}
+
+/// A shard that is dropped ends its waits in pieces, between which other threads get at the pool. It looks for waits only
+/// while it has some, however large the table is.
+#[test]
+fn s80_dropped_shard_ends_waits_in_pieces() {
+    const WAITS: u64 = 500;
+    let shards = Shards::new(&PoolConfig::new(1, 100_000), 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    let lease = granted(&b, 0);
+    let of_b = queued(&b, 0, 7);
+    for token in 0..WAITS {
+        queued(&a, 0, token);
+    }
+    b.cancel(of_b).unwrap();
+    queued(&b, 0, 8);
+    // Assigned to the first wait of the shard that is dropped.
+    b.release(lease).unwrap();
+    let before = shards.stats();
+    drop(a);
+    let after = shards.stats();
+    let pieces = after.locked - before.locked;
+    assert!((WAITS / 64..WAITS).contains(&pieces), "{pieces} pieces for {WAITS} waits");
+    assert_eq!((after.cancelled - before.cancelled, after.waiting), (WAITS, 0));
+    assert_eq!((shards.poll_wake(), b.poll_grant().unwrap().token), (Some(1), 8));
+    shards.check_invariants().unwrap();
+
+    let a = shards.shard(0).unwrap();
+    let before = shards.stats().locked;
+    drop(a);
+    assert_eq!(shards.stats().locked - before, 1);
+}
+
 #[test]
 fn after_the_pool_is_dropped_late_calls_get_errors_and_what_is_held_can_be_ended() {
     let (shards, a, b) = two(4);

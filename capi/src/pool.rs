@@ -9,7 +9,7 @@ use core::cell::Cell;
 use core::ffi::c_char;
 use core::fmt::{self, Write};
 use demuxbuf::memory::{Counted, try_box};
-use demuxbuf::pool::{LeaseId, Outcome, TenantId, WaitId};
+use demuxbuf::pool::{LeaseId, Outcome, Reach, TenantId, WaitId};
 use demuxbuf::receiver::{ConfigError, Granted, ReceiverError, Receivers};
 
 /// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
@@ -353,9 +353,14 @@ pub(super) fn new_object<T>(make: impl FnOnce() -> Result<T, Refusal>, place: &m
 }
 
 /// Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
-/// What a thread's pool of a shared one held is the others' then: call `demuxbuf_shards_poll_wake` next.
 ///
-/// Thread rule: no other call on the pool at the same time or after; any thread.
+/// Of a pool of `demuxbuf_shards_pool`, the buffers of the receivers go to the other threads: call
+/// `demuxbuf_shards_poll_wake` next. Leases of the host's own stay as they are, with their content and their pointers: any
+/// thread releases or adopts them through the pool of its own. If the shared pool and the pools of all other threads are
+/// freed already, the memory goes with this one, and such leases with it.
+///
+/// Thread rule: no other call on this pool at the same time or after; any thread. Other threads may use their own pools
+/// meanwhile, and release leases that came from this one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
     if !pool.is_null() {
@@ -434,16 +439,18 @@ pub unsafe extern "C" fn demuxbuf_pool_request_for(
     write_outcome(outcome, handle)
 }
 
-/// Gives back a buffer of the host's own; the next waiter has it in the same step.
+/// Gives back a buffer of the host's own; the next waiter has it in the same step. It may come from any pool of the same
+/// `demuxbuf_shards`, also from one that was freed.
 ///
-/// Thread rule: one thread at a time per pool. Cost: O(1).
+/// Thread rule: one thread at a time per pool. Of several threads that release or adopt one lease at once, one succeeds.
+/// Cost: O(1).
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (given back already, of
 /// another pool, or a receiver's).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_release(pool: *mut demuxbuf_pool, lease: u64) -> i32 {
     status(with_pool(pool, |receivers| {
         let lease = LeaseId::from_bits(receivers.salted(lease));
-        receivers.claim_lease(lease).and_then(|()| receivers.release(lease)).map_err(status_of)
+        receivers.release_within(lease, Reach::Anywhere).map_err(status_of)
     }))
 }
 
@@ -457,9 +464,10 @@ pub unsafe extern "C" fn demuxbuf_pool_cancel(pool: *mut demuxbuf_pool, wait: u6
     status(with_pool(pool, |receivers| receivers.cancel(WaitId::from_bits(receivers.salted(wait))).map_err(status_of)))
 }
 
-/// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size.
+/// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size. The lease may come
+/// from any pool of the same `demuxbuf_shards`, also from one that was freed.
 ///
-/// Thread rule: one thread at a time per pool.
+/// Thread rule: one thread at a time per pool, and one thread at a time per buffer.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_buffer(
@@ -474,7 +482,7 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
     };
     let found = with_pool_ref(pool, |receivers| {
         let lease = LeaseId::from_bits(receivers.salted(lease));
-        receivers.claim_lease(lease).and_then(|()| receivers.buffer_area(lease)).map_err(status_of)
+        receivers.buffer_area(lease).map_err(status_of)
     });
     match found {
         Ok((at, length)) => {
@@ -488,6 +496,9 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
 /// The next one who had waited and now has a buffer; then the next receiver that is to be shed, so that somebody who
 /// waits may have its buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
 /// loop; nobody is called back.
+///
+/// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its requests
+/// loses that buffer to others that wait. Its requests queue again.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1).
 /// Returns `DEMUXBUF_OK` and writes `*grant`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
@@ -577,7 +588,8 @@ pub unsafe extern "C" fn demuxbuf_pool_passed_max(
 }
 
 /// Gives the pages of free buffers back to the operating system and writes how many bytes. For quiet times: it costs
-/// a system call for each free buffer.
+/// a system call for each free buffer. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at
+/// most 1 MiB if that is more than one buffer.
 ///
 /// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]

@@ -8,7 +8,7 @@ use super::pool::{
 use super::status::*;
 use core::ptr::NonNull;
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::LeaseId;
+use demuxbuf::pool::{LeaseId, Reach};
 use demuxbuf::receiver::{Handover, Plain, ReceiverId, Receivers};
 
 /// What is to be done now, and where. Returned by value.
@@ -170,9 +170,11 @@ pub unsafe extern "C" fn demuxbuf_receiver_attach(
 type size_t = usize;
 
 /// Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
-/// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next.
+/// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool of
+/// the same `demuxbuf_shards`, also from one that was freed.
 ///
-/// Thread rule: one thread at a time per pool. Cost: O(1). Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
+/// Thread rule: one thread at a time per pool. Of several threads that release or adopt one lease at once, one succeeds.
+/// Cost: O(1). Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (not a lease of the
 /// host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer); nothing is changed then and the lease stays the
 /// host's.
@@ -192,7 +194,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_adopt(
         let lease = LeaseId::from_bits(receivers.salted(content.lease));
         let content = Handover { lease, offset: content.offset, level: content.level };
         let class = class_of(class_index)?;
-        receivers.claim_lease(content.lease).and_then(|()| receivers.adopt(class, token, content)).map_err(status_of)
+        receivers.adopt_within(class, token, content, Reach::Anywhere).map_err(status_of)
     });
     match adopted {
         Ok(id) => {

@@ -167,9 +167,10 @@ pub unsafe extern "C" fn demuxbuf_shards_poll_wake(shards: *const demuxbuf_shard
     }
 }
 
-/// Frees a shared pool, before the pools of its threads or after them; its memory goes with the last of them. NULL is
-/// harmless. Pools that are still there take nobody in from now on: attaching, adopting and requests of the host's own are
-/// `DEMUXBUF_ERR_POOL_CLOSED`. The receivers that are there go on to their end.
+/// Frees a shared pool, before the pools of its threads or after them; its memory goes with the last of them, so release
+/// all leases of the host's own before that. NULL is harmless. In pools that are still there, attaching, adopting and
+/// requests of the host's own are `DEMUXBUF_ERR_POOL_CLOSED` from now on. The receivers and requests that are there are
+/// served to their end.
 ///
 /// Thread rule: no other call with this pointer at the same time or after; the threads may use their pools meanwhile.
 #[unsafe(no_mangle)]

@@ -69,6 +69,11 @@ fn shards() {
 }
 
 #[test]
+fn lifetimes() {
+    passes(&["lifetimes.c"], Linking::Static, &[]);
+}
+
+#[test]
 fn threads() {
     let printed = passes(&["threads.c"], Linking::Static, &[]);
     println!("threads: {printed}");

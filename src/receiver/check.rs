@@ -174,8 +174,8 @@ mod tests {
             &[
                 |receivers| _ = receivers.memory.slots_mut().take_smallest(),
                 |receivers| {
-                    let lease = receivers.pool.lease_at(buffer(receivers));
-                    receivers.pool.release(lease).expect("it is held");
+                    let buffer = buffer(receivers);
+                    receivers.pool.release_at(buffer);
                 },
             ],
         );

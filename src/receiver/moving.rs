@@ -165,16 +165,6 @@ impl Receivers {
         Ok(self.table.id(index))
     }
 
-    /// A lease of the host's own was taken on another thread, whose host vouches that it uses the buffer no more.
-    #[doc(hidden)]
-    pub fn claim_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
-        match &self.pool {
-            Source::Pool(_) => Ok(()),
-            Source::Shard(sharded) if sharded.check_lease(lease).is_ok() => Ok(()),
-            Source::Shard(sharded) => Ok(sharded.shard.claim_lease(lease)?),
-        }
-    }
-
     fn sharded(&mut self) -> Result<&mut Sharded, ReceiverError> {
         match &mut self.pool {
             Source::Pool(_) => Err(ReceiverError::NotShared),
@@ -210,7 +200,6 @@ impl Receivers {
 mod tests {
     use super::*;
     use crate::connection::{Action, Mode, Policy};
-    use crate::pool::Outcome;
     use crate::receiver::{ReceiverThreads, ReceiversConfig};
 
     /// One of each kind: it holds nothing, a buffer, a slot, a full slot while it waits for a buffer, or nothing while it
@@ -255,20 +244,6 @@ mod tests {
         }
         assert!(connection.is_in_flight());
         connection
-    }
-
-    #[test]
-    fn a_buffer_of_the_hosts_own_is_used_by_another_thread_once_that_claims_it() {
-        let threads = ReceiverThreads::new(&ReceiversConfig::new(2, 2), 2).expect("the configuration is allowed");
-        let [mut from, mut to] = [0, 1].map(|index| threads.receivers(index).expect("nobody has them"));
-        let Ok(Outcome::Granted(lease)) = from.request(0, 0) else { panic!("one is free") };
-        assert!(to.release(lease).is_err(), "it is the other thread's");
-        to.claim_lease(lease).expect("it is held");
-        to.claim_lease(lease).expect("it is its own");
-        to.release(lease).expect("it is its own");
-        assert!(to.claim_lease(lease).is_err(), "it is stale");
-        assert!(to.claim_lease(foreign_lease()).is_err());
-        assert_eq!((to.check_invariants(), from.check_invariants()), (Ok(()), Ok(())));
     }
 
     #[test]

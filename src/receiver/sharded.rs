@@ -2,12 +2,18 @@
 
 use super::ReceiverError;
 use super::threads::Common;
-use crate::memory::Counted;
+use crate::memory::{Arena, Counted};
 use crate::pool::{
-    Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reclaim, ReclaimKind, Request, Shortage, TenantId,
-    WaitId, WaitInfo,
+    Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reach, Reclaim, ReclaimKind, Request, Shortage,
+    TenantId, WaitId, WaitInfo,
 };
 use crate::shards::{Shard, ShardError};
+
+/// The most buffers whose pages are given back while other threads wait for the pool.
+const GIVE_BACK_MAX: u32 = 16;
+
+/// The most bytes of such buffers, unless one has more.
+const GIVE_BACK_BYTES_MAX: u32 = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Sharded {
@@ -48,23 +54,31 @@ impl Sharded {
         Some(grant)
     }
 
-    pub(super) fn release(&mut self, lease: LeaseId) -> Result<(), ReceiverError> {
-        self.shard.check_own_lease(lease)?;
-        self.deadlines.stop(lease.index());
-        Ok(self.shard.release(lease)?)
+    pub(super) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
+        Ok(self.shard.check_host_lease(lease, reach)?)
+    }
+
+    pub(super) fn claim_host_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
+        Ok(self.shard.claim_host_lease(lease)?)
+    }
+
+    pub(super) fn adopt_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
+        self.shard.adopt_host_lease(lease, reach)?;
+        self.start(lease, true);
+        Ok(())
+    }
+
+    pub(super) fn release_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
+        Ok(self.shard.release_host_lease(lease, reach)?)
     }
 
     pub(super) fn release_at(&mut self, buffer: u32) {
-        self.release(self.lease_at(buffer)).expect("a receiver's lease is live until it is released here");
-    }
-
-    pub(super) fn start_timing(&mut self, lease: LeaseId) {
-        self.shard.set_timed(lease, true);
-        self.start(lease, true);
+        self.deadlines.stop(buffer);
+        self.shard.release_timed(self.lease_at(buffer)).expect("only this shard ends the leases of its receivers");
     }
 
     pub(super) fn stop_timing(&mut self, lease: LeaseId) {
-        self.shard.set_timed(lease, false);
+        self.shard.hand_over_lease(lease);
         self.deadlines.stop(lease.index());
     }
 
@@ -87,10 +101,6 @@ impl Sharded {
 
     pub(super) fn lease_at(&self, buffer: u32) -> LeaseId {
         self.shard.lease_at(buffer)
-    }
-
-    pub(super) fn check_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
-        Ok(self.shard.check_own_lease(lease)?)
     }
 
     pub(super) fn describe_lease(&self, lease: LeaseId) -> Option<Idleness> {
@@ -146,8 +156,10 @@ impl Sharded {
         if self.shard.is_closed() { Err(ReceiverError::PoolClosed) } else { Ok(()) }
     }
 
-    pub(super) fn with_free<R>(&self, act: impl FnOnce(&mut dyn Iterator<Item = u32>) -> R) -> R {
-        self.shard.with_free(act)
+    /// Gives the pages of free buffers back, a few at a time: other threads can wait for the pool meanwhile.
+    pub(super) fn give_back_pages(&self, arena: &mut Arena) -> usize {
+        let rows = (GIVE_BACK_BYTES_MAX / arena.buffer_bytes(0)).clamp(1, GIVE_BACK_MAX);
+        self.shard.with_free(rows, |free| arena.give_back_pages(free))
     }
 
     pub(super) fn handle_timeout(&mut self, now_ns: u64) {
@@ -156,7 +168,10 @@ impl Sharded {
     }
 
     pub(super) fn poll_timeout(&self) -> u64 {
-        if self.shard.has_waiters() { self.deadlines.next_ns(Shortage::Common) } else { u64::MAX }
+        if !self.shard.has_waiters() {
+            return u64::MAX;
+        }
+        self.deadlines.next_ns(Shortage::Common).min(self.shard.overdue_ns())
     }
 
     pub(super) fn passed_max(&self) -> u64 {
@@ -175,10 +190,10 @@ impl Sharded {
     }
 }
 
-/// What the receivers of this thread held goes to the others.
+/// What the receivers of this thread held goes to the others; the leases of the host's own stay.
 impl Drop for Sharded {
     fn drop(&mut self) {
-        self.shard.release_own();
+        self.shard.leave_leases();
     }
 }
 

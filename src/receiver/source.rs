@@ -5,8 +5,8 @@ use super::ReceiverError;
 use super::sharded::Sharded;
 use crate::memory::Arena;
 use crate::pool::{
-    Grant, Idleness, LeaseId, Outcome, Pool, PoolStats, Reclaim, Request, TenantConfig, TenantId, TenantInfo, WaitId,
-    WaitInfo,
+    Grant, Idleness, LeaseId, Outcome, Pool, PoolStats, Reach, Reclaim, Request, TenantConfig, TenantId, TenantInfo,
+    WaitId, WaitInfo,
 };
 
 #[derive(Debug)]
@@ -130,16 +130,47 @@ impl Source {
 
 /// Leases.
 impl Source {
-    #[inline]
-    pub(super) fn release(&mut self, lease: LeaseId) -> Result<(), ReceiverError> {
+    /// Refuses a lease that is not held, out of reach, or known to be a receiver's.
+    pub(super) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
         match self {
-            Source::Pool(pool) => Ok(pool.release(lease)?),
+            Source::Pool(pool) => Ok(pool.check_lease(lease)?),
             #[cfg(feature = "std")]
-            Source::Shard(shard) => shard.release(lease),
+            Source::Shard(shard) => shard.check_host_lease(lease, reach),
         }
     }
 
-    /// As `release`, of the lease that holds this buffer.
+    /// Makes a lease that was checked this thread's, if no thread has it.
+    pub(super) fn claim_host_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
+        match self {
+            Source::Pool(_) => Ok(()),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.claim_host_lease(lease),
+        }
+    }
+
+    /// Makes a lease that was checked a receiver's. It is refused if another thread ended or adopted it since.
+    pub(super) fn adopt_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
+        match self {
+            Source::Pool(pool) => {
+                pool.start_timing(lease);
+                Ok(())
+            }
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.adopt_host_lease(lease, reach),
+        }
+    }
+
+    /// Ends a lease that was checked. It is refused if another thread ended or adopted it since.
+    #[inline]
+    pub(super) fn release_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
+        match self {
+            Source::Pool(pool) => Ok(pool.release(lease)?),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.release_host_lease(lease, reach),
+        }
+    }
+
+    /// Ends the lease of a receiver that holds this buffer.
     #[inline]
     pub(super) fn release_at(&mut self, buffer: u32) {
         either!(self, from => from.release_at(buffer));
@@ -151,15 +182,6 @@ impl Source {
         either!(self, from => from.lease_at(buffer))
     }
 
-    /// Refuses a lease that is not held, or not by this thread.
-    pub(super) fn check_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
-        match self {
-            Source::Pool(pool) => Ok(pool.check_lease(lease)?),
-            #[cfg(feature = "std")]
-            Source::Shard(shard) => shard.check_lease(lease),
-        }
-    }
-
     pub(super) fn describe_lease(&self, lease: LeaseId) -> Option<Idleness> {
         match self {
             Source::Pool(pool) => pool.describe_lease(lease).unwrap_or_default(),
@@ -168,10 +190,7 @@ impl Source {
         }
     }
 
-    pub(super) fn start_timing(&mut self, lease: LeaseId) {
-        either!(self, from => from.start_timing(lease));
-    }
-
+    /// Makes a receiver's lease the host's own.
     pub(super) fn stop_timing(&mut self, lease: LeaseId) {
         either!(self, from => from.stop_timing(lease));
     }
@@ -204,7 +223,7 @@ impl Source {
                 sizes.map(|size| arena.give_back_pages(pool.free_indexes(size))).sum()
             }
             #[cfg(feature = "std")]
-            Source::Shard(shard) => shard.with_free(|free| arena.give_back_pages(free)),
+            Source::Shard(shard) => shard.give_back_pages(arena),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::entry::Place;
 use super::{Granted, ReceiverError, ReceiverId, Receivers};
 use crate::connection::{Action, Actions, Connection, Event, EventError, Mode};
 use crate::memory::SlotIndex;
-use crate::pool::{Grant, LeaseId, Outcome, ReclaimKind, Request};
+use crate::pool::{Grant, LeaseId, Outcome, Reach, ReclaimKind, Request};
 use core::ops::Range;
 
 impl Receivers {
@@ -429,8 +429,8 @@ impl Receivers {
         if start > 0 && bytes > behind { Err(ReceiverError::TooManyBytes) } else { Ok(()) }
     }
 
-    pub(super) fn check_host_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
-        self.pool.check_lease(lease)?;
+    pub(super) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
+        self.pool.check_host_lease(lease, reach)?;
         match self.table.holder(lease.index()) {
             None => Ok(()),
             Some(_) => Err(ReceiverError::Stale),

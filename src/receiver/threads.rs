@@ -23,7 +23,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// own first: at most one leaves at a time on each.
 ///
 /// It may be dropped before the receivers of its threads or after them. Then nobody is attached any more and no request of
-/// a host's own is taken, while the receivers that are there go on to their end.
+/// a host's own is taken, while the receivers that are there go on to their end. When the receivers of a thread are dropped,
+/// the leases of the host's own that it had stay: the first thread that uses, adopts or releases one has it.
 ///
 /// ```
 /// use demuxbuf::connection::{Action, Event};
@@ -87,7 +88,7 @@ impl ReceiverThreads {
 
     /// The receivers of one thread; its tables and slots are reserved now, and nothing afterwards. They are bound to the
     /// thread that calls, as far as [`Receivers::check_thread`] is used. When they are dropped, what they hold is
-    /// everybody's, and they can be had again.
+    /// everybody's, and they can be had again; leases of the host's own stay held until any thread releases them.
     ///
     /// # Errors
     ///

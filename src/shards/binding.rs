@@ -1,9 +1,9 @@
 //! What the receivers of one thread need of their shard beside its calls. They know their indexes to be right.
 
-use super::cache::{Hold, ON_ITS_WAY};
+use super::cache::{Hold, NO_SHARD};
 use super::sync::Ordering;
 use super::{Shard, ShardError};
-use crate::pool::{LeaseId, Outcome, PoolError, PoolStats, Request, WaitId, WaitInfo};
+use crate::pool::{LeaseId, Outcome, PoolError, PoolStats, Reach, Request, WaitId, WaitInfo};
 
 impl Shard {
     /// Asks for a buffer that is granted at once, or not at all.
@@ -16,6 +16,7 @@ impl Shard {
             return Ok(Some(lease));
         }
         let outcome = self.locked(|central| {
+            self.check_open_for(request)?;
             let known = request.class < self.shared.classes;
             if known && !central.pool.would_grant(request.class) {
                 self.shared.collect(central);
@@ -36,14 +37,15 @@ impl Shard {
         self.shared.slots[buffer as usize].lease(buffer)
     }
 
-    /// Whether a lease is held, and this shard's.
+    /// Whether a lease is the host's own and within reach.
     ///
     /// # Errors
     ///
-    /// The lease is stale, foreign, or another shard's.
-    pub(crate) fn check_own_lease(&self, lease: LeaseId) -> Result<(), ShardError> {
+    /// The lease is stale, foreign, a receiver's, or out of reach.
+    pub(crate) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), ShardError> {
         let hold = self.shared.slots.get(lease.index() as usize).and_then(|slot| slot.held_as(lease));
-        if hold.is_some_and(|hold| hold.shard == self.index) { Ok(()) } else { Err(PoolError::StaleLease.into()) }
+        let is_usable = hold.is_some_and(|hold| self.is_host_lease(hold, reach));
+        if is_usable { Ok(()) } else { Err(PoolError::StaleLease.into()) }
     }
 
     /// Whether a receiver of this shard holds a buffer, whose deadline the shard watches.
@@ -52,24 +54,70 @@ impl Shard {
         hold.is_some_and(|hold| hold.shard == self.index && hold.is_timed)
     }
 
-    /// Makes a lease of the host's own this shard's, whosever it was.
+    /// Makes a lease of the host's own this shard's. Of several threads that claim, adopt or release one that no shard
+    /// has, one succeeds.
     ///
     /// # Errors
     ///
-    /// The lease is stale, foreign, or a receiver's.
-    pub(crate) fn claim_lease(&self, lease: LeaseId) -> Result<(), ShardError> {
-        self.change_lease(lease, |hold| (!hold.is_timed).then_some(Hold { shard: self.index, ..hold }))
+    /// As [`Shard::check_host_lease`], within [`Reach::Here`].
+    pub(crate) fn claim_host_lease(&self, lease: LeaseId) -> Result<(), ShardError> {
+        let shard = self.index;
+        self.change_lease(lease, |hold| self.is_host_lease(hold, Reach::Here).then_some(Hold { shard, ..hold }))
     }
 
-    /// Whether the lease is a receiver's from now on.
-    pub(crate) fn set_timed(&self, lease: LeaseId, is_timed: bool) {
-        self.change_lease(lease, |hold| Some(Hold { is_timed, ..hold })).expect("the lease is the caller's");
+    /// Makes a lease of the host's own one of this shard's receivers. Of several threads that adopt or release one lease,
+    /// one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shard::check_host_lease`].
+    pub(crate) fn adopt_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), ShardError> {
+        let adopted = |hold| Hold { shard: self.index, is_timed: true, ..hold };
+        self.change_lease(lease, |hold| self.is_host_lease(hold, reach).then(|| adopted(hold)))
+    }
+
+    /// Gives back a buffer of the host's own. Of several threads that adopt or release one lease, one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shard::check_host_lease`].
+    pub(crate) fn release_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), ShardError> {
+        self.release_if(lease, |hold| self.is_host_lease(hold, reach))
+    }
+
+    fn is_host_lease(&self, hold: Hold, reach: Reach) -> bool {
+        let is_near = match reach {
+            Reach::Here => [self.index, NO_SHARD].contains(&hold.shard),
+            Reach::Anywhere => true,
+        };
+        is_near && !hold.is_timed
+    }
+
+    /// Gives back a buffer of one of this shard's receivers. No other thread can end or change its lease meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, or not of a receiver of this shard.
+    #[inline(always)]
+    pub(crate) fn release_timed(&self, lease: LeaseId) -> Result<(), ShardError> {
+        self.release_if(lease, |hold| self.is_own_timed(hold))
+    }
+
+    /// Makes a lease of one of this shard's receivers the host's own.
+    pub(crate) fn hand_over_lease(&self, lease: LeaseId) {
+        let hand_over = |hold| self.is_own_timed(hold).then_some(Hold { is_timed: false, ..hold });
+        self.change_lease(lease, hand_over).expect("only this shard changes the leases of its receivers");
     }
 
     /// Takes a lease of a receiver off this shard, for the one that its connection moves to.
     pub(crate) fn export_lease(&self, lease: LeaseId) {
-        let hand_over = |hold| Some(Hold { shard: ON_ITS_WAY, ..hold });
-        self.change_lease(lease, hand_over).expect("the lease is the caller's");
+        let export = |hold| self.is_own_timed(hold).then_some(Hold { shard: NO_SHARD, ..hold });
+        self.change_lease(lease, export).expect("only this shard changes the leases of its receivers");
+    }
+
+    #[inline(always)]
+    fn is_own_timed(&self, hold: Hold) -> bool {
+        hold.is_timed && hold.shard == self.index
     }
 
     /// Takes in a lease that another shard has exported.
@@ -78,7 +126,8 @@ impl Shard {
     ///
     /// The lease is stale, foreign, or was not exported.
     pub(crate) fn import_lease(&self, lease: LeaseId) -> Result<(), ShardError> {
-        self.change_lease(lease, |hold| (hold.shard == ON_ITS_WAY).then_some(Hold { shard: self.index, ..hold }))
+        let is_exported = |hold: Hold| hold.is_timed && hold.shard == NO_SHARD;
+        self.change_lease(lease, |hold| is_exported(hold).then_some(Hold { shard: self.index, ..hold }))
     }
 
     /// Ends the wait at this index, which is this shard's.
@@ -95,8 +144,10 @@ impl Shard {
     ///
     /// The wait is stale, foreign, or another shard's.
     pub(crate) fn describe_own_wait(&self, wait: WaitId) -> Result<WaitInfo, ShardError> {
-        self.locked(|central| self.find_wait(central, wait).map(|_| ()))?;
-        self.describe_wait(wait)
+        self.locked(|central| {
+            self.find_wait(central, wait)?;
+            central.describe_wait(wait)
+        })
     }
 
     /// The wait at this index, which is one.
@@ -114,6 +165,11 @@ impl Shard {
         self.shared.has_waiters.0.load(Ordering::Relaxed)
     }
 
+    /// When [`Shard::poll_grant`] takes grants from shards that do not look.
+    pub(crate) fn overdue_ns(&self) -> u64 {
+        self.shared.overdue_ns()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.is_closed()
     }
@@ -123,19 +179,36 @@ impl Shard {
         self.shared.passed_max
     }
 
-    /// Gives back all that this shard holds.
-    pub(crate) fn release_own(&self) {
+    /// Gives back what this shard's receivers hold. The leases of the host's own stay as they are, for any shard to use;
+    /// other threads may release and adopt them meanwhile.
+    pub(crate) fn leave_leases(&self) {
         for (index, slot) in (0..).zip(&self.shared.slots) {
             let lease = slot.lease(index);
-            if slot.held_as(lease).is_some_and(|hold| hold.shard == self.index) {
-                self.release(lease).expect("the lease is this shard's");
+            match slot.held_as(lease) {
+                Some(hold) if self.is_own_timed(hold) => {
+                    self.release_timed(lease).expect("only this shard changes the leases of its receivers");
+                    self.shared.central.0.let_others_in();
+                }
+                Some(hold) if hold.shard == self.index => {
+                    // Nothing is left to do if another thread was faster.
+                    slot.change(lease, |hold| (hold.shard == self.index).then_some(Hold { shard: NO_SHARD, ..hold }));
+                }
+                _ => {}
             }
         }
     }
 
-    /// Runs `act` on the buffers that are free and at nobody's hand, which nobody can take meanwhile.
-    pub(crate) fn with_free<R>(&self, act: impl FnOnce(&mut dyn Iterator<Item = u32>) -> R) -> R {
-        self.locked(|central| act(&mut central.pool.free_indexes(0)))
+    /// Runs `act` on the buffers that are free and at hand of no shard, of at most so many rows at a time, and returns the
+    /// sum. No thread can take those of one call meanwhile; between two calls any thread gets at the pool.
+    pub(crate) fn with_free(&self, rows: u32, mut act: impl FnMut(&mut dyn Iterator<Item = u32>) -> usize) -> usize {
+        let buffers = self.shared.slots.len() as u32;
+        let mut sum = 0;
+        for first in (0..buffers).step_by(rows as usize) {
+            let mut rows = first..buffers.min(first + rows);
+            sum += self.locked(|central| act(&mut rows.by_ref().filter(|&index| central.pool.is_free(index))));
+            self.shared.central.0.let_others_in();
+        }
+        sum
     }
 
     /// The counts of all shards, as a pool's.
@@ -165,7 +238,7 @@ impl Shard {
         }
     }
 
-    fn change_lease(&self, lease: LeaseId, change: impl FnOnce(Hold) -> Option<Hold>) -> Result<(), ShardError> {
+    fn change_lease(&self, lease: LeaseId, change: impl Fn(Hold) -> Option<Hold>) -> Result<(), ShardError> {
         let slot = self.shared.slots.get(lease.index() as usize);
         let changed = slot.and_then(|slot| slot.change(lease, change));
         changed.map(|_| ()).ok_or(PoolError::StaleLease.into())
@@ -181,7 +254,7 @@ mod tests {
 
     /// Two shards of a pool with deadlines, and a receiver's lease of its one buffer.
     fn two_and_a_lease() -> (Shards, Shard, Shard, LeaseId) {
-        let shards = Shards::new(&PoolConfig { lease_ns: 1, ..PoolConfig::new(1, 4) }, 2).unwrap();
+        let shards = Shards::new(&PoolConfig { lease_ns: 1, ..PoolConfig::new(1, 4) }, 3).unwrap();
         let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
         let Ok(Some(lease)) = a.request_now(&Request { is_timed: true, ..Request::new(0, 7) }) else {
             panic!("a buffer is free");
@@ -199,27 +272,86 @@ mod tests {
             let (there, b) = other.join().unwrap();
             assert!(here != there, "exactly one imported it");
             let (owner, stranger) = if here { (&a, &b) } else { (&b, &a) };
-            assert_eq!((owner.check_own_lease(lease).is_ok(), stranger.check_own_lease(lease).is_ok()), (true, false));
-            owner.release(lease).unwrap();
+            assert!(stranger.release_timed(lease).is_err());
+            owner.release_timed(lease).unwrap();
+            shards.check_invariants().unwrap();
+        });
+    }
+
+    type Call = fn(&Shard, LeaseId) -> Result<(), ShardError>;
+
+    /// Two threads call with one number of a lease of the host's own, which `reach` gives to both.
+    fn two_calls(calls: [Call; 2], reach: Reach) {
+        loom::model(move || {
+            let (shards, a, b, lease) = two_and_a_lease();
+            a.hand_over_lease(lease);
+            if reach == Reach::Here {
+                a.leave_leases();
+            }
+            let other = thread::spawn(move || (calls[1](&b, lease).is_ok(), b));
+            let here = calls[0](&a, lease).is_ok();
+            let (there, b) = other.join().unwrap();
+            assert!(here != there, "exactly one has its way");
+            let winner = if here { &a } else { &b };
+            if winner.check_lease(lease).is_ok() {
+                assert_eq!(shards.stats().leased, 1);
+                winner.release_timed(lease).unwrap();
+            }
+            assert_eq!((shards.stats().leased, shards.stats().free), (0, 1));
             shards.check_invariants().unwrap();
         });
     }
 
     #[test]
-    fn a_lease_that_ends_while_it_changes_comes_back_once() {
+    fn s85_one_of_two_calls_with_one_lease_succeeds() {
+        let [release, adopt]: [Call; 2] = [
+            |shard, lease| shard.release_host_lease(lease, Reach::Here),
+            |shard, lease| shard.adopt_host_lease(lease, Reach::Here),
+        ];
+        for calls in [[release, release], [release, adopt], [adopt, adopt]] {
+            two_calls(calls, Reach::Here);
+        }
+        let [release, adopt]: [Call; 2] = [
+            |shard, lease| shard.release_host_lease(lease, Reach::Anywhere),
+            |shard, lease| shard.adopt_host_lease(lease, Reach::Anywhere),
+        ];
+        for calls in [[release, release], [release, adopt], [adopt, adopt]] {
+            two_calls(calls, Reach::Anywhere);
+        }
+    }
+
+    /// A thread's pool is freed while another thread releases a lease of the host's own that came from it.
+    #[test]
+    fn s81_lease_is_released_once_while_its_shard_leaves() {
         loom::model(|| {
             let (shards, a, b, lease) = two_and_a_lease();
-            a.set_timed(lease, false);
-            let other = thread::spawn(move || (b.claim_lease(lease).is_ok(), b));
-            // Refused only if the other changed it in between; then it is the other's to end.
-            let ended = a.release(lease).is_ok();
-            let (claimed, b) = other.join().unwrap();
-            assert!(ended || claimed, "one of two always gets its way");
-            if !ended {
-                b.release(lease).unwrap();
-            }
-            assert!(b.release(lease).is_err() && a.check_lease(lease).is_err());
-            assert_eq!(shards.stats().free, 1);
+            a.hand_over_lease(lease);
+            let leaves = thread::spawn(move || {
+                a.leave_leases();
+                drop(a);
+            });
+            b.release_host_lease(lease, Reach::Anywhere).unwrap();
+            leaves.join().unwrap();
+            assert!(b.release_host_lease(lease, Reach::Anywhere).is_err());
+            assert_eq!((shards.stats().free, shards.stats().released), (1, 1));
+            shards.check_invariants().unwrap();
+        });
+    }
+
+    #[test]
+    fn s82_one_of_two_threads_claims_a_lease_that_was_left() {
+        loom::model(|| {
+            let (shards, a, b, lease) = two_and_a_lease();
+            let c = shards.shard(2).unwrap();
+            a.hand_over_lease(lease);
+            a.leave_leases();
+            let other = thread::spawn(move || (b.claim_host_lease(lease).is_ok(), b));
+            let here = c.claim_host_lease(lease).is_ok();
+            let (there, b) = other.join().unwrap();
+            assert!(here != there, "exactly one has it");
+            let (owner, stranger) = if here { (&c, &b) } else { (&b, &c) };
+            assert!(stranger.release_host_lease(lease, Reach::Here).is_err());
+            owner.release_host_lease(lease, Reach::Here).unwrap();
             shards.check_invariants().unwrap();
         });
     }

@@ -23,8 +23,9 @@ const SHARD_SHIFT: u32 = 8;
 const SHARD: u64 = 0xffff << SHARD_SHIFT;
 const CLASS: u64 = 0xff;
 
-/// In place of a shard: the lease is on its way from one to another.
-pub(super) const ON_ITS_WAY: u32 = 0xffff;
+/// In place of a shard. A receiver's lease is on its way from one shard to another; a lease of the host's own outlived the
+/// receivers of the thread that had it.
+pub(super) const NO_SHARD: u32 = 0xffff;
 
 /// What a lease was taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub(super) struct Hold {
     pub(super) is_capped: bool,
     /// It is a receiver's, whose deadline its shard watches.
     pub(super) is_timed: bool,
-    /// Whose it is, or [`ON_ITS_WAY`].
+    /// The shard that has it, or [`NO_SHARD`].
     pub(super) shard: u32,
 }
 
@@ -68,12 +69,11 @@ impl Slot {
         LeaseId::new(index, generation(word))
     }
 
-    /// Ends a lease. Of several threads that try, one succeeds: from then on it owns the buffer.
-    pub(super) fn release(&self, lease: LeaseId) -> Option<Hold> {
-        let word = self.held(lease)?;
-        let next = free(generation(word).next());
-        self.hold.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed).ok()?;
-        Some(Hold::of(word))
+    /// Ends a lease, if it is held in a way that `may_end` allows. Of several threads that end or change one lease in ways
+    /// that exclude each other, one succeeds; a thread that succeeded here owns the buffer.
+    pub(super) fn release(&self, lease: LeaseId, may_end: impl Fn(Hold) -> bool) -> Option<Hold> {
+        let next = free(lease.generation().next());
+        self.replace(lease, |hold| may_end(hold).then_some(next)).map(Hold::of)
     }
 
     /// How a lease is held, if it is.
@@ -81,13 +81,21 @@ impl Slot {
         self.held(lease).map(Hold::of)
     }
 
-    /// Changes how a lease is held. Of several threads that change or end it, one succeeds.
-    pub(super) fn change(&self, lease: LeaseId, change: impl FnOnce(Hold) -> Option<Hold>) -> Option<Hold> {
-        let word = self.held(lease)?;
-        let next = change(Hold::of(word))?;
-        let bits = u64::from(lease.generation().to_bits()) << 32 | next.bits();
-        self.hold.compare_exchange(word, bits, Ordering::AcqRel, Ordering::Relaxed).ok()?;
-        Some(next)
+    /// Changes how a lease is held, if `change` allows it; returns how it was held. Else as `release`.
+    pub(super) fn change(&self, lease: LeaseId, change: impl Fn(Hold) -> Option<Hold>) -> Option<Hold> {
+        let generation = free(lease.generation());
+        self.replace(lease, |hold| change(hold).map(|next| generation | next.bits())).map(Hold::of)
+    }
+
+    /// Decides and writes in one step: what `next` decided on is what is replaced. Returns the word that was replaced.
+    fn replace(&self, lease: LeaseId, next: impl Fn(Hold) -> Option<u64>) -> Option<u64> {
+        loop {
+            let word = self.held(lease)?;
+            let next = next(Hold::of(word))?;
+            if self.hold.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Some(word);
+            }
+        }
     }
 
     /// The lease that holds this buffer, if one does; it is the caller's, or the answer is old by now.

@@ -14,6 +14,15 @@ use core::sync::atomic::{self, AtomicUsize};
 /// The most free buffers that a shard takes at once.
 const LEND_MAX: u32 = AT_HAND_MAX / 2;
 
+/// The most times that grants are taken from shards that do not look, in one call.
+const OVERDUE_ROUNDS_MAX: u32 = 1024;
+
+/// The most rows of the table of waits that a shard which is dropped looks at while it holds the lock.
+const ROWS_AT_ONCE: u32 = 1024;
+
+/// The most waits that it ends meanwhile.
+const ENDS_AT_ONCE: u32 = 32;
+
 /// One thread's handle.
 #[derive(Debug)]
 pub struct Shard {
@@ -61,8 +70,14 @@ impl Shard {
     ///
     /// The lease is stale or foreign. Of several threads that release it at once, all but one are told so.
     pub fn release(&self, lease: LeaseId) -> Result<(), ShardError> {
+        self.release_if(lease, |_| true)
+    }
+
+    /// As `release`, of a lease that is held in a way that `may_end` allows; any other is stale.
+    #[inline(always)]
+    pub(super) fn release_if(&self, lease: LeaseId, may_end: impl Fn(Hold) -> bool) -> Result<(), ShardError> {
         let slot = self.shared.slots.get(lease.index() as usize);
-        let Some(hold) = slot.and_then(|slot| slot.release(lease)) else {
+        let Some(hold) = slot.and_then(|slot| slot.release(lease, may_end)) else {
             return self.count_refusal(Err(PoolError::StaleLease.into()));
         };
         let Lane { cache, counts, .. } = self.lane();
@@ -96,7 +111,13 @@ impl Shard {
 
     /// The next waiter of this shard that has a buffer, in the order in which they were assigned. Call it until `None`.
     /// While there is nothing to pick up it takes no lock.
+    ///
+    /// If leases have deadlines, it first takes grants from shards that were called a lease ago and have not looked since:
+    /// those waits queue again, behind all others of their class.
     pub fn poll_grant(&self) -> Option<Grant> {
+        if self.is_overdue() {
+            self.take_overdue();
+        }
         if !self.lane().is_called.load(Ordering::Acquire) {
             return None;
         }
@@ -105,6 +126,7 @@ impl Shard {
             if central.tickets.first_grant(self.index).is_none() {
                 self.shared.forget_call(self.index);
             }
+            self.lane().called_ns.set(central.now_ns);
             grant
         })
     }
@@ -148,6 +170,7 @@ impl Shard {
             }
             central.tickets.rehome(wait.index(), self.index, token);
             if central.tickets.first_grant(self.index).is_some() {
+                self.lane().called_ns.set(central.now_ns);
                 self.lane().is_called.store(true, Ordering::Release);
             }
             Ok(())
@@ -161,24 +184,7 @@ impl Shard {
     ///
     /// The wait is stale or foreign.
     pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, ShardError> {
-        self.locked(|central| {
-            let ticket = central.tickets.find(wait).ok_or(PoolError::StaleWait)?;
-            match ticket.state {
-                State::Queued(wait) => {
-                    let info = central.pool.describe_wait(wait)?;
-                    Ok(WaitInfo { token: ticket.token, is_timed: ticket.is_timed, ..info })
-                }
-                State::Assigned { grants_passed, since_ns, .. } => Ok(WaitInfo {
-                    token: ticket.token,
-                    class: ticket.class,
-                    age_ns: central.now_ns - since_ns,
-                    grants_passed,
-                    is_timed: ticket.is_timed,
-                    is_assigned: true,
-                }),
-                State::Unused => unreachable!("a ticket that is found is in use"),
-            }
-        })
+        self.locked(|central| central.describe_wait(wait))
     }
 
     /// Whether a lease is held.
@@ -239,23 +245,66 @@ impl Shard {
 
 impl Drop for Shard {
     fn drop(&mut self) {
-        self.locked(|central| {
-            self.shared.take_cached(central, &self.lane().cache);
-            let mut from = 0;
-            while let Some(index) = central.tickets.next_of(self.index, from) {
-                central.end_wait(index);
-                self.lane().counts.cancelled.add_one();
-                from = index + 1;
-            }
-            self.shared.forget_call(self.index);
-        });
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.locked(|central| {
+                self.shared.take_cached(central, &self.lane().cache);
+                let next = self.end_some_waits(central, from);
+                if next.is_none() {
+                    self.shared.forget_call(self.index);
+                }
+                next
+            });
+            self.shared.central.0.let_others_in();
+        }
         self.lane().is_in_use.store(false, Ordering::Release);
     }
 }
 
 impl Shard {
+    fn is_overdue(&self) -> bool {
+        self.lane().now_ns.get() >= self.shared.overdue_ns() && self.has_waiters()
+    }
+
+    /// Goes on until the grants of shards that do not look are with others, though many waits of such shards may come
+    /// first. What comes back to them every time is for nobody else.
+    fn take_overdue(&self) {
+        for _ in 0..OVERDUE_ROUNDS_MAX {
+            self.locked(|central| {
+                // This shard is looking.
+                self.lane().called_ns.set(central.now_ns);
+                self.shared.take_overdue(central);
+            });
+            if !self.is_overdue() {
+                return;
+            }
+        }
+        self.locked(|central| self.shared.forgive_overdue(central));
+    }
+
     pub(super) fn lane(&self) -> &Lane {
         &self.shared.lanes[self.index as usize].0
+    }
+
+    /// Ends waits of this shard, from this row of the table on: a piece of work that is bounded however many there are.
+    /// Returns the row to go on from, if waits are left.
+    fn end_some_waits(&self, central: &mut Central, from: u32) -> Option<u32> {
+        let (rows, mut ended) = (central.tickets.len(), 0);
+        let end = rows.min(from + ROWS_AT_ONCE);
+        for index in from..end {
+            if central.tickets.waits_of(self.index) == 0 {
+                return None;
+            }
+            if central.tickets.is_of(self.index, index) {
+                central.end_wait(index);
+                self.lane().counts.cancelled.add_one();
+                ended += 1;
+            }
+            if ended == ENDS_AT_ONCE {
+                return Some(index + 1);
+            }
+        }
+        (end < rows).then_some(end)
     }
 
     /// Does something with the pool, and afterwards what follows from it.
@@ -276,10 +325,7 @@ impl Shard {
         if class >= classes {
             return Err(PoolError::UnknownClass { class, classes }.into());
         }
-        // The receivers that are there may end what they have begun.
-        if self.shared.is_closed() && !request.is_timed {
-            return Err(ShardError::Closed);
-        }
+        self.check_open_for(request)?;
         if !central.pool.would_grant(class) {
             self.shared.collect(central);
         }
@@ -303,9 +349,19 @@ impl Shard {
         }
     }
 
+    /// Refuses a request of the host's own once the pool is closed. The receivers that are there may end what they have
+    /// begun.
+    pub(super) fn check_open_for(&self, request: &Request) -> Result<(), ShardError> {
+        if self.shared.is_closed() && !request.is_timed { Err(ShardError::Closed) } else { Ok(()) }
+    }
+
     /// Puts this shard's part of what is left at hand. For the pool it is leased to a class that has no cap, so that it
     /// makes no difference to which.
     fn stock_up(&self, central: &mut Central, class: u8) {
+        // A closed pool counts as short: nothing may stay at hand, where no waiter and no check of a request finds it.
+        if self.shared.is_closed() {
+            return;
+        }
         let part = central.pool.surplus() / self.shared.lanes.len() as u32;
         for _ in 0..part.min(LEND_MAX) {
             let Ok(Outcome::Granted(lease)) = central.pool.request(class, 0) else {

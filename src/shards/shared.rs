@@ -2,10 +2,10 @@
 
 use super::cache::{Cache, Slot};
 use super::stats::{Board, Count, Counts};
-use super::sync::{Apart, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
+use super::sync::{Apart, AtomicBool, AtomicU64, Lock, MutexGuard, Ordering};
 use super::tickets::{State, Tickets};
-use super::{ShardsStats, reserve};
-use crate::pool::{CLASSES_MAX, ConfigError, Pool, PoolConfig, SIZES_MAX};
+use super::{ShardError, ShardsStats, reserve};
+use crate::pool::{CLASSES_MAX, ConfigError, Outcome, Pool, PoolConfig, PoolError, SIZES_MAX, WaitId, WaitInfo};
 use alloc::boxed::Box;
 
 #[derive(Debug)]
@@ -24,13 +24,19 @@ pub(super) struct Shared {
     /// Somebody waited when the lock was given back last; also while the pool is not short, behind a class's cap.
     pub(super) has_waiters: Apart<AtomicBool>,
     pub(super) is_closed: AtomicBool,
-    /// Leases have deadlines, so that each shard must hear of the first one that waits.
-    has_deadlines: bool,
+    /// How long a lease may be idle while others wait; also how long a grant stays with a shard that does not look. If it
+    /// is not `u64::MAX`, each shard must hear of the first one that waits.
+    lease_ns: u64,
+    /// No shard that has grants to pick up was called before, and has not looked since. `u64::MAX` if there is none.
+    oldest_call_ns: Apart<Count>,
     /// The pool's bound *W*.
     pub(super) passed_max: u64,
     pub(super) board: Apart<Board>,
-    pub(super) central: Apart<Mutex<Central>>,
+    pub(super) central: Apart<Lock<Central>>,
 }
+
+/// The most grants that are taken at once from shards that do not look.
+const TAKEN_AT_ONCE: u32 = 32;
 
 /// What one shard has; other threads write here only while the pool is short.
 #[derive(Debug, Default)]
@@ -41,6 +47,8 @@ pub(super) struct Lane {
     pub(super) is_called: AtomicBool,
     pub(super) is_in_use: AtomicBool,
     pub(super) now_ns: Count,
+    /// When `is_called` was set, or the shard looked last without picking all up.
+    pub(super) called_ns: Count,
     pub(super) counts: Counts,
 }
 
@@ -63,6 +71,42 @@ impl Central {
     /// For the pool, a buffer that is held or at hand is leased.
     pub(super) fn take_back(&mut self, index: u32) {
         self.pool.release(self.pool.lease_at(index)).expect("what is not free there is leased");
+    }
+
+    /// Whether another shard than this one has waits.
+    fn waits_elsewhere(&self, home: u32) -> bool {
+        let waiting: u32 = self.pool.waiting().sum();
+        waiting + self.tickets.assigned > self.tickets.waits_of(home)
+    }
+
+    /// Takes the buffer of a wait that has one, and queues it behind all others of its class.
+    fn queue_again(&mut self, index: u32) {
+        let (buffer, class) = self.tickets.assigned_at(index);
+        self.take_back(buffer);
+        match self.pool.request(class, index.into()).expect("a wait that was served left room for another") {
+            Outcome::Queued(wait) => self.tickets.queue_again(index, wait),
+            // It is free again: nobody else may take it.
+            Outcome::Granted(lease) => self.tickets.set_buffer(index, lease.index()),
+        }
+    }
+
+    pub(super) fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, ShardError> {
+        let ticket = self.tickets.find(wait).ok_or(PoolError::StaleWait)?;
+        match ticket.state {
+            State::Queued(wait) => {
+                let info = self.pool.describe_wait(wait)?;
+                Ok(WaitInfo { token: ticket.token, is_timed: ticket.is_timed, ..info })
+            }
+            State::Assigned { grants_passed, since_ns, .. } => Ok(WaitInfo {
+                token: ticket.token,
+                class: ticket.class,
+                age_ns: self.now_ns - since_ns,
+                grants_passed,
+                is_timed: ticket.is_timed,
+                is_assigned: true,
+            }),
+            State::Unused => unreachable!("a ticket that is found is in use"),
+        }
     }
 
     pub(super) fn end_wait(&mut self, index: u32) {
@@ -101,17 +145,19 @@ impl Shared {
             is_short: Apart(AtomicBool::new(false)),
             has_waiters: Apart(AtomicBool::new(false)),
             is_closed: AtomicBool::new(false),
-            has_deadlines: config.lease_ns != u64::MAX,
+            lease_ns: config.lease_ns,
+            oldest_call_ns: Apart::default(),
             passed_max: pool.passed_max(0),
             board: Apart::default(),
-            central: Apart(Mutex::new(Central { pool, tickets, now_ns: 0 })),
+            central: Apart(Lock::new(Central { pool, tickets, now_ns: 0 })),
         };
+        shared.oldest_call_ns.0.set(u64::MAX);
         shared.settle(&mut shared.lock(), None);
         Ok(shared)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Central> {
-        self.central.0.lock().expect("no thread panics inside the pool")
+        self.central.0.lock()
     }
 
     pub(super) fn is_uncapped(&self, class: u8) -> bool {
@@ -152,7 +198,11 @@ impl Shared {
             let grant = central.pool.poll_grant().expect("what was seen is there");
             let since_ns = central.now_ns - info.age_ns;
             let home = central.tickets.assign(grant.token as u32, grant.lease, &info, since_ns);
-            calls += u64::from(home != Tickets::NOWHERE && self.call(home, here));
+            if home != Tickets::NOWHERE {
+                calls += u64::from(self.call(central, home, here));
+                let called_ns = self.lanes[home as usize].0.called_ns.get();
+                self.oldest_call_ns.0.set(called_ns.min(self.oldest_call_ns.0.get()));
+            }
         }
         calls += self.call_all_to_watch(central, here);
         self.note_peak(central);
@@ -180,12 +230,12 @@ impl Shared {
             return 0;
         }
         self.has_waiters.0.store(has_waiters, Ordering::Relaxed);
-        if !self.has_deadlines || !has_waiters {
+        if self.lease_ns == u64::MAX || !has_waiters {
             return 0;
         }
         let others = (0..).zip(&self.lanes).filter(|&(index, _)| Some(index) != here);
         let awake = others.filter(|(_, lane)| lane.0.is_in_use.load(Ordering::Relaxed));
-        awake.map(|(index, _)| u64::from(self.call(index, here))).sum()
+        awake.map(|(index, _)| u64::from(self.call(central, index, here))).sum()
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -193,11 +243,12 @@ impl Shared {
     }
 
     /// Notes that a shard has something to pick up; returns whether it is to be told.
-    fn call(&self, home: u32, here: Option<u32>) -> bool {
-        let is_called = &self.lanes[home as usize].0.is_called;
+    fn call(&self, central: &Central, home: u32, here: Option<u32>) -> bool {
+        let Lane { is_called, called_ns, .. } = &self.lanes[home as usize].0;
         if is_called.load(Ordering::Relaxed) {
             return false;
         }
+        called_ns.set(central.now_ns);
         is_called.store(true, Ordering::Release);
         if here == Some(home) {
             return false;
@@ -205,6 +256,49 @@ impl Shared {
         let (word, bit) = self.wake_bit(home);
         word.fetch_or(bit, Ordering::AcqRel);
         true
+    }
+
+    /// When grants go from a shard that does not look to others who wait: not before this time.
+    pub(super) fn overdue_ns(&self) -> u64 {
+        self.oldest_call_ns.0.get().saturating_add(self.lease_ns)
+    }
+
+    /// Takes grants from shards that were called a lease ago and have not looked since: their waits queue again, behind
+    /// all others. A bounded piece of work.
+    pub(super) fn take_overdue(&self, central: &mut Central) {
+        let (now_ns, mut oldest_ns, mut left) = (central.now_ns, u64::MAX, TAKEN_AT_ONCE);
+        for (home, Apart(lane)) in (0..).zip(&self.lanes) {
+            if lane.called_ns.get() == 0 {
+                // It was called before any shard told the time.
+                lane.called_ns.set(now_ns);
+            }
+            let is_overdue = now_ns.saturating_sub(lane.called_ns.get()) >= self.lease_ns;
+            if is_overdue && !central.waits_elsewhere(home) {
+                lane.called_ns.set(now_ns);
+            } else if is_overdue {
+                while let Some(wait) = central.tickets.first_grant(home).filter(|_| left > 0) {
+                    central.queue_again(wait.index());
+                    left -= 1;
+                }
+            }
+            if central.tickets.first_grant(home).is_some() {
+                oldest_ns = oldest_ns.min(lane.called_ns.get());
+            }
+        }
+        self.oldest_call_ns.0.set(oldest_ns);
+    }
+
+    /// Nobody else could use what shards have that do not look: they have another lease.
+    pub(super) fn forgive_overdue(&self, central: &Central) {
+        for Apart(lane) in &self.lanes {
+            let called_ns = lane.called_ns.get();
+            let is_overdue = central.now_ns.saturating_sub(called_ns) >= self.lease_ns;
+            lane.called_ns.set(if is_overdue { central.now_ns } else { called_ns });
+        }
+        let is_expected = |home: &u32| central.tickets.first_grant(*home).is_some();
+        let called_ns = |home: u32| self.lanes[home as usize].0.called_ns.get();
+        let oldest_ns = (0..self.lanes.len() as u32).filter(is_expected).map(called_ns).min();
+        self.oldest_call_ns.0.set(oldest_ns.unwrap_or(u64::MAX));
     }
 
     /// A shard has looked, and nothing is left.
@@ -272,6 +366,12 @@ impl Shared {
             "I1: free, at hand, held or assigned is all",
         )?;
         ensure(assigned == tickets.assigned, "I1: as many buffers are assigned as are counted")?;
+        for home in 0..self.lanes.len() as u32 {
+            ensure(
+                tickets.iter().filter(|ticket| ticket.home == home).count() as u32 == tickets.waits_of(home),
+                "I2: a shard has as many waits as are counted",
+            )?;
+        }
         ensure(queued == stats.waiting, "I2: what waits here waits in the pool")?;
         self.check_rest(tickets, pool.free_buffers() + cached)?;
         for (home, lane) in (0..).zip(&self.lanes) {
@@ -316,7 +416,7 @@ fn ensure(holds: bool, rule: &'static str) -> Result<(), &'static str> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::pool::{LeaseId, Outcome};
+    use crate::pool::LeaseId;
     use crate::shards::{Shard, Shards};
 
     /// Two shards with two buffers: one is held by shard 0, the other one is assigned to its first wait; a second one
@@ -352,10 +452,13 @@ mod tests {
     fn each_rule_that_is_broken_is_named() {
         assert_named("I1: free, at hand, held or assigned is all", |world| {
             let slot = &world.here.shared.slots[world.held.index() as usize];
-            slot.release(world.held).expect("it is held");
+            slot.release(world.held, |_| true).expect("it is held");
         });
         assert_named("I1: as many buffers are assigned as are counted", |world| {
             world.here.shared.lock().tickets.assigned += 1;
+        });
+        assert_named("I2: a shard has as many waits as are counted", |world| {
+            world.here.shared.lock().tickets.miscount(0);
         });
         assert_named("I2: what waits here waits in the pool", |world| {
             let asked = world.here.shared.lock().pool.request(0, 0);
@@ -363,7 +466,7 @@ mod tests {
         });
         assert_named("I3: no buffer is free anywhere that a waiter may take", |world| {
             let Shared { slots, lanes, .. } = &*world.here.shared;
-            slots[world.held.index() as usize].release(world.held).expect("it is held");
+            slots[world.held.index() as usize].release(world.held, |_| true).expect("it is held");
             lanes[1].0.cache.push(slots, world.held.index());
         });
         assert_named("a shard with grants is called", |world| world.here.shared.forget_call(0));

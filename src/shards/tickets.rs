@@ -31,11 +31,12 @@ pub(super) struct Ticket {
     prev: u32,
 }
 
-/// The grants that a shard has not picked up, first in, first out.
+/// The grants that a shard has not picked up, first in, first out; and how many waits it has, queued or assigned.
 #[derive(Clone, Copy, Debug)]
 struct Grants {
     head: u32,
     tail: u32,
+    waits: u32,
 }
 
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl Tickets {
             prev: NIL,
         }));
         let mut grants = super::reserve("shards", shards)?;
-        grants.extend((0..shards).map(|_| Grants { head: NIL, tail: NIL }));
+        grants.extend((0..shards).map(|_| Grants { head: NIL, tail: NIL, waits: 0 }));
         Ok(Tickets { table, unused: if waiters_max > 0 { 0 } else { NIL }, grants, assigned: 0, travelling: 0 })
     }
 
@@ -86,7 +87,8 @@ impl Tickets {
         let Request { token, class, is_timed, .. } = *request;
         let state = State::Queued(wait);
         *ticket = Ticket { token, state, home, class, is_timed, next: NIL, prev: NIL, ..*ticket };
-        WaitId::new(index, ticket.generation)
+        self.grants[home as usize].waits += 1;
+        self.wait_at(index)
     }
 
     pub(super) fn find(&self, wait: WaitId) -> Option<&Ticket> {
@@ -102,6 +104,27 @@ impl Tickets {
         let home = ticket.home;
         self.link(home, index);
         home
+    }
+
+    /// The buffer and the class of a wait that has one.
+    pub(super) fn assigned_at(&self, index: u32) -> (u32, u8) {
+        let Ticket { state, class, .. } = self.table[index as usize];
+        let State::Assigned { buffer, .. } = state else { unreachable!("what is among the grants is assigned") };
+        (buffer, class)
+    }
+
+    /// A wait has another buffer.
+    pub(super) fn set_buffer(&mut self, index: u32, other: u32) {
+        if let State::Assigned { buffer, .. } = &mut self.table[index as usize].state {
+            *buffer = other;
+        }
+    }
+
+    /// A wait lost its buffer, and is in the pool's queue again.
+    pub(super) fn queue_again(&mut self, index: u32, wait: WaitId) {
+        self.unlink(self.table[index as usize].home, index);
+        self.assigned -= 1;
+        self.table[index as usize].state = State::Queued(wait);
     }
 
     /// The wait at this index, which is one.
@@ -120,6 +143,10 @@ impl Tickets {
         let Ticket { state, home: old, .. } = self.table[index as usize];
         self.travelling -= u32::from(old == Tickets::NOWHERE);
         self.travelling += u32::from(home == Tickets::NOWHERE);
+        self.count_out(old);
+        if let Some(grants) = self.grants.get_mut(home as usize) {
+            grants.waits += 1;
+        }
         self.table[index as usize].home = home;
         self.table[index as usize].token = token;
         if let State::Assigned { .. } = state {
@@ -136,6 +163,7 @@ impl Tickets {
             self.assigned -= 1;
         }
         self.travelling -= u32::from(ticket.home == Tickets::NOWHERE);
+        self.count_out(ticket.home);
         let unused = &mut self.table[index as usize];
         unused.state = State::Unused;
         unused.generation = unused.generation.next();
@@ -144,10 +172,27 @@ impl Tickets {
         ticket
     }
 
-    /// The waits of a shard, from this index on.
-    pub(super) fn next_of(&self, home: u32, from: u32) -> Option<u32> {
-        let is_here = |ticket: &Ticket| ticket.home == home && ticket.state != State::Unused;
-        (from..self.table.len() as u32).find(|&index| is_here(&self.table[index as usize]))
+    /// How many waits a shard has.
+    pub(super) fn waits_of(&self, home: u32) -> u32 {
+        self.grants[home as usize].waits
+    }
+
+    /// Whether the ticket at this index is a wait of a shard.
+    pub(super) fn is_of(&self, home: u32, index: u32) -> bool {
+        let ticket = &self.table[index as usize];
+        ticket.home == home && ticket.state != State::Unused
+    }
+
+    /// Breaks the count of waits, for the check of invariants.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn miscount(&mut self, home: u32) {
+        self.grants[home as usize].waits += 1;
+    }
+
+    fn count_out(&mut self, home: u32) {
+        if let Some(grants) = self.grants.get_mut(home as usize) {
+            grants.waits -= 1;
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Ticket> {

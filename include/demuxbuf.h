@@ -452,6 +452,9 @@ typedef struct {
   uint64_t sheds_asked;
   // Times a clock went backwards.
   uint64_t clock_backwards;
+  // Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
+  // In a shared pool, of this thread's clock.
+  uint64_t clock_skipped_ns;
   // Residues moved from a buffer to a slot.
   uint64_t parked;
   // Those of them that were moved because others waited.
@@ -905,15 +908,18 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool, uint64_t lease, uint8_t **data
 int32_t demuxbuf_pool_poll_grant(demuxbuf_pool *pool,
                                  demuxbuf_grant *grant);
 
-// Tells the pool the time, in monotonic nanoseconds; once in each turn of the loop is enough. Early, late and
-// repeated calls are harmless; a clock that goes backwards is held and counted.
+// Advances the pool's clock to this time, in monotonic nanoseconds; once in each turn of the loop, before the events.
+// The first call is the origin: what began before it has its time counted from there. One call is worth at most an eighth
+// of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look idle. A time
+// before the last one is counted and not taken. Early and repeated calls are harmless.
 //
 // Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
                                      uint64_t now_ns);
 
 // When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
-// NULL or a poisoned pool. Thread rule: one thread at a time per pool.
+// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `lease_ns` after the last call, so that the
+// clock follows real time; a time that is not after the last call is for at once. Thread rule: one thread at a time per pool.
 uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
 
 // The published bound: the most grants that pass a waiter of this class before it is served.

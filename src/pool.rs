@@ -34,6 +34,10 @@
 //!
 //! # Deadlines
 //!
+//! Times are those of the pool's clock, which [`Pool::handle_timeout`] advances by at most G, an eighth of `lease_ns`: a
+//! pause of the process makes no holder older than that. It follows real time while the host calls it as often as
+//! [`Pool::poll_timeout`] asks.
+//!
 //! While somebody waits, [`Pool::poll_reclaim`] names the holders that should give back: those without progress for
 //! `park_ns` are asked to park; those for whom that was not enough and who are without progress for `lease_ns` are to be
 //! shed, one at a time, the costliest first: units held times time held by bytes consumed, to the power of two below,
@@ -51,6 +55,7 @@
 mod buffers;
 mod capped;
 mod check;
+mod clock;
 mod config;
 mod deadlines;
 mod error;
@@ -74,6 +79,7 @@ pub use stats::PoolStats;
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 
+pub(crate) use clock::Clock;
 pub(crate) use deadlines::{Deadlines, Demand, Shortage};
 #[cfg(feature = "std")]
 pub(crate) use id::Generation;
@@ -109,7 +115,7 @@ pub struct Pool {
     classes_used: u8,
     class_burst: u32,
     assigned: List,
-    now_ns: u64,
+    clock: Clock,
     stats: PoolStats,
 }
 
@@ -144,7 +150,7 @@ impl Pool {
             classes_used: config.classes,
             class_burst: config.class_burst,
             assigned: List::EMPTY,
-            now_ns: 0,
+            clock: Clock::new(config.lease_ns),
             stats: PoolStats::default(),
         })
     }
@@ -299,7 +305,7 @@ impl Pool {
     /// The lease is stale or foreign.
     pub fn progress(&mut self, lease: LeaseId, bytes: u64) -> Result<(), PoolError> {
         self.check_lease(lease)?;
-        self.deadlines.progress(lease.index(), bytes, self.now_ns);
+        self.deadlines.progress(lease.index(), bytes, self.clock.now_ns());
         Ok(())
     }
 
@@ -321,7 +327,7 @@ impl Pool {
     /// The next holder that should give its buffer back, `None` while nobody waits whom that could help. Call it, after
     /// the grants, until `None` in each turn.
     pub fn poll_reclaim(&mut self) -> Option<Reclaim> {
-        let (index, kind) = match self.deadlines.poll(self.shortage()?, self.now_ns)? {
+        let (index, kind) = match self.deadlines.poll(self.shortage()?, self.clock.now_ns())? {
             Demand::Park(index) => (index, ReclaimKind::Park),
             Demand::Shed(index) => (index, ReclaimKind::Shed),
         };
@@ -330,20 +336,23 @@ impl Pool {
             ReclaimKind::Shed => self.stats.sheds_asked += 1,
         }
         let Lease { generation, token, .. } = self.buffers.table()[index as usize];
-        let idleness = self.deadlines.describe(index, self.now_ns).expect("the deadlines name timed leases only");
+        let idleness =
+            self.deadlines.describe(index, self.clock.now_ns()).expect("the deadlines name timed leases only");
         Some(Reclaim { lease: LeaseId::new(index, generation), token, kind, idleness })
     }
 
-    /// Tells the time, in monotonic nanoseconds. A time before the last one is counted and not taken.
+    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns` (and at least by 1);
+    /// the rest of a longer step does not count and is added to [`PoolStats::clock_skipped_ns`]. The first call is the
+    /// origin: what began before it has its time counted from there. A time before the last one is counted and not taken.
     pub fn handle_timeout(&mut self, now_ns: u64) {
-        self.stats.clock_backwards += u64::from(now_ns < self.now_ns);
-        self.now_ns = self.now_ns.max(now_ns);
+        self.clock.advance(now_ns);
     }
 
-    /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `u64::MAX` for never, a time in the past
-    /// for at once.
+    /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `u64::MAX` for never, a time not after the
+    /// last `handle_timeout` for at once. While a deadline runs it is at most an eighth of `lease_ns` after that, so that
+    /// the clock follows real time.
     pub fn poll_timeout(&self) -> u64 {
-        self.shortage().map_or(u64::MAX, |shortage| self.deadlines.next_ns(shortage))
+        self.clock.host_ns(self.shortage().map_or(u64::MAX, |shortage| self.deadlines.next_ns(shortage)))
     }
 
     /// Takes a tenant in. Cost: O(1).
@@ -404,7 +413,7 @@ impl Pool {
         Ok(WaitInfo {
             token: entry.token,
             class: entry.class,
-            age_ns: self.now_ns - entry.since_ns,
+            age_ns: self.clock.now_ns() - entry.since_ns,
             grants_passed: self.passed(entry),
             is_timed: entry.is_timed,
             is_assigned: entry.state == WaitState::Assigned,
@@ -418,7 +427,7 @@ impl Pool {
     /// The lease is stale or foreign.
     pub fn describe_lease(&self, lease: LeaseId) -> Result<Option<Idleness>, PoolError> {
         self.check_lease(lease)?;
-        Ok(self.deadlines.describe(lease.index(), self.now_ns))
+        Ok(self.deadlines.describe(lease.index(), self.clock.now_ns()))
     }
 
     /// Whether a lease is held.
@@ -455,6 +464,8 @@ impl Pool {
             free: self.buffers.free_units(),
             leased: self.stats.out() - self.assigned.len,
             assigned: self.assigned.len,
+            clock_backwards: self.clock.backwards(),
+            clock_skipped_ns: self.clock.skipped_ns(),
             waiting_by_class: self.classes.map(|class| class.waiting),
             out_by_class: self.classes.map(|class| class.out),
             ..self.stats
@@ -500,7 +511,7 @@ impl Pool {
 
     /// As `progress`, by buffer.
     pub(crate) fn progress_at(&mut self, buffer: u32, bytes: u64) {
-        self.deadlines.progress(buffer, bytes, self.now_ns);
+        self.deadlines.progress(buffer, bytes, self.clock.now_ns());
     }
 
     /// A lease without a deadline gets one.
@@ -508,7 +519,7 @@ impl Pool {
         let entry = self.buffers.lease_mut(lease.index());
         if !core::mem::replace(&mut entry.is_timed, true) {
             let Lease { tenant, size, .. } = self.buffers.table()[lease.index() as usize];
-            self.deadlines.start(lease.index(), tenant, self.buffers.units_of(size), self.now_ns);
+            self.deadlines.start(lease.index(), tenant, self.buffers.units_of(size), self.clock.now_ns());
         }
     }
 

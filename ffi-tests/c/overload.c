@@ -46,6 +46,14 @@ static demuxbuf_step receive(demuxbuf_pool *pool, uint64_t receiver, uint32_t by
   return demuxbuf_receiver_decoded(pool, receiver, 0, need_more);
 }
 
+/* Advances the clock by steps that count. */
+static void advance(demuxbuf_pool *pool, uint64_t now, uint64_t until) {
+  while (now < until) {
+    now = until - now > SECOND / 4 ? now + SECOND / 4 : until;
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now), DEMUXBUF_OK);
+  }
+}
+
 static void refused_configurations_name_the_field(void) {
   const struct {
     const char *field;
@@ -159,7 +167,9 @@ static void a_tenant_has_its_share_and_goes_away_with_its_last_receiver(void) {
   CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, receiver, second), DEMUXBUF_OK);
   CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_RECV) != 0);
   /* And they are asked for nothing, as theirs are of no use to it: whose one is idle is looked at once. */
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, demuxbuf_pool_poll_timeout(pool)), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), SECOND / 4);
+  advance(pool, 0, SECOND);
   CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), UINT64_MAX);
   CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
@@ -222,6 +232,33 @@ static void a_receiver_grows_for_one_frame(void) {
   demuxbuf_pool_free(pool);
 }
 
+/* A process that stands still for hours sheds no receiver for that, and the first time told is the origin of all leases. */
+static void s53_s54_pause_and_time_before_the_first_advance_do_not_count(void) {
+  const uint64_t origin = (uint64_t)864000 * SECOND, pause = (uint64_t)28800 * SECOND, step = SECOND / 4;
+  demuxbuf_pool_config config = usual_config();
+  config.buffers = 1;
+  config.other_buffer_bytes[LARGE - 1] = 0;
+  demuxbuf_pool *pool = new_pool(&config);
+  demuxbuf_receiver_info info;
+  demuxbuf_grant grant;
+  const uint64_t holds = attach(pool, 1), waits = attach(pool, 2);
+  receive(pool, holds, 300, 100);
+  demuxbuf_receiver_readable(pool, waits);
+  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, origin), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), origin + step);
+  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, origin + pause), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), origin + pause + step);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
+  CHECK_NUMBER(demuxbuf_receiver_describe(pool, holds, &info), DEMUXBUF_OK);
+  CHECK(info.held_ns == step && info.idle_ns == step);
+  CHECK_NUMBER(stats_of(pool).clock_skipped_ns, pause - step);
+  /* From here on time counts, and the lease ends as ever. */
+  advance(pool, origin + pause, origin + pause + 2 * SECOND);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
+  CHECK(grant.receiver == holds && (grant.step.actions & DEMUXBUF_SHED) != 0);
+  demuxbuf_pool_free(pool);
+}
+
 static void who_makes_no_progress_parks_or_is_shed(void) {
   demuxbuf_pool_config config = usual_config();
   config.buffers = 2;
@@ -233,7 +270,7 @@ static void who_makes_no_progress_parks_or_is_shed(void) {
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 5), DEMUXBUF_OK);
   receive(pool, parks, 200, 100);
   receive(pool, stays, 300, 100);
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, (uint64_t)10 * SECOND), DEMUXBUF_OK);
+  advance(pool, 5, (uint64_t)10 * SECOND);
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), UINT64_MAX);
   CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
   CHECK_NUMBER(demuxbuf_receiver_describe(pool, stays, &info), DEMUXBUF_OK);
@@ -266,6 +303,7 @@ int main(void) {
   null_and_stale_are_refused();
   a_tenant_has_its_share_and_goes_away_with_its_last_receiver();
   a_receiver_grows_for_one_frame();
+  s53_s54_pause_and_time_before_the_first_advance_do_not_count();
   who_makes_no_progress_parks_or_is_shed();
   return check_end();
 }

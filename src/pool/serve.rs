@@ -169,7 +169,7 @@ impl Pool {
         let Request { token, class, size, is_timed, .. } = *request;
         let index = self.waits.add(Wait {
             token,
-            since_ns: self.now_ns,
+            since_ns: self.clock.now_ns(),
             passed: self.tenants.grants(class.into()),
             links: Links::NONE,
             tenant,
@@ -224,7 +224,7 @@ impl Pool {
         self.classes[usize::from(request.class)].out += units;
         self.tenants.took(tenant, units);
         if request.is_timed {
-            self.deadlines.start(lease.index(), tenant, units, self.now_ns);
+            self.deadlines.start(lease.index(), tenant, units, self.clock.now_ns());
         }
         self.stats.took();
         lease

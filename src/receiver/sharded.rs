@@ -4,8 +4,8 @@ use super::ReceiverError;
 use super::threads::Common;
 use crate::memory::Counted;
 use crate::pool::{
-    Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reclaim, ReclaimKind, Request, Shortage, TenantId,
-    WaitId, WaitInfo,
+    Clock, Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reclaim, ReclaimKind, Request, Shortage,
+    TenantId, WaitId, WaitInfo,
 };
 use crate::shards::{Shard, ShardError};
 
@@ -14,7 +14,7 @@ pub(super) struct Sharded {
     pub(super) shard: Shard,
     /// Watched while somebody waits, on whichever thread. Each thread asks its own holders.
     deadlines: Deadlines,
-    now_ns: u64,
+    clock: Clock,
     parks_asked: u64,
     sheds_asked: u64,
     /// Keeps the memory of the buffers alive.
@@ -22,8 +22,8 @@ pub(super) struct Sharded {
 }
 
 impl Sharded {
-    pub(super) fn new(shard: Shard, deadlines: Deadlines, common: Counted<Common>) -> Sharded {
-        Sharded { shard, deadlines, now_ns: 0, parks_asked: 0, sheds_asked: 0, _common: common }
+    pub(super) fn new(shard: Shard, deadlines: Deadlines, clock: Clock, common: Counted<Common>) -> Sharded {
+        Sharded { shard, deadlines, clock, parks_asked: 0, sheds_asked: 0, _common: common }
     }
 
     pub(super) fn request_for(&mut self, request: &Request) -> Result<Outcome, ReceiverError> {
@@ -81,7 +81,7 @@ impl Sharded {
 
     fn start(&mut self, lease: LeaseId, is_timed: bool) {
         if is_timed {
-            self.deadlines.start(lease.index(), 0, 1, self.now_ns);
+            self.deadlines.start(lease.index(), 0, 1, self.clock.now_ns());
         }
     }
 
@@ -94,18 +94,18 @@ impl Sharded {
     }
 
     pub(super) fn describe_lease(&self, lease: LeaseId) -> Option<Idleness> {
-        self.deadlines.describe(lease.index(), self.now_ns)
+        self.deadlines.describe(lease.index(), self.clock.now_ns())
     }
 
     pub(super) fn progress_at(&mut self, buffer: u32, bytes: u64) {
-        self.deadlines.progress(buffer, bytes, self.now_ns);
+        self.deadlines.progress(buffer, bytes, self.clock.now_ns());
     }
 
     pub(super) fn poll_reclaim(&mut self) -> Option<Reclaim> {
         if !self.shard.has_waiters() {
             return None;
         }
-        let (index, kind) = match self.deadlines.poll(Shortage::Common, self.now_ns)? {
+        let (index, kind) = match self.deadlines.poll(Shortage::Common, self.clock.now_ns())? {
             Demand::Park(index) => (index, ReclaimKind::Park),
             Demand::Shed(index) => (index, ReclaimKind::Shed),
         };
@@ -113,7 +113,8 @@ impl Sharded {
             ReclaimKind::Park => self.parks_asked += 1,
             ReclaimKind::Shed => self.sheds_asked += 1,
         }
-        let idleness = self.deadlines.describe(index, self.now_ns).expect("the deadlines name timed leases only");
+        let idleness =
+            self.deadlines.describe(index, self.clock.now_ns()).expect("the deadlines name timed leases only");
         Some(Reclaim { lease: self.lease_at(index), token: 0, kind, idleness })
     }
 
@@ -151,12 +152,13 @@ impl Sharded {
     }
 
     pub(super) fn handle_timeout(&mut self, now_ns: u64) {
-        self.now_ns = self.now_ns.max(now_ns);
+        self.clock.advance(now_ns);
         self.shard.handle_timeout(now_ns);
     }
 
     pub(super) fn poll_timeout(&self) -> u64 {
-        if self.shard.has_waiters() { self.deadlines.next_ns(Shortage::Common) } else { u64::MAX }
+        let due_ns = if self.shard.has_waiters() { self.deadlines.next_ns(Shortage::Common) } else { u64::MAX };
+        self.clock.host_ns(due_ns)
     }
 
     pub(super) fn passed_max(&self) -> u64 {
@@ -165,7 +167,8 @@ impl Sharded {
 
     pub(super) fn stats(&self) -> PoolStats {
         let (parks_asked, sheds_asked) = (self.parks_asked, self.sheds_asked);
-        PoolStats { parks_asked, sheds_asked, ..self.shard.pool_stats() }
+        let clock_skipped_ns = self.clock.skipped_ns();
+        PoolStats { parks_asked, sheds_asked, clock_skipped_ns, ..self.shard.pool_stats() }
     }
 
     pub(super) fn check_invariants(&self) -> Result<(), &'static str> {

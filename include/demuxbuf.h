@@ -261,7 +261,8 @@ typedef struct {
   // The most tenants at once.
   uint32_t tenants_max;
   // Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
-  // own; `DEMUXBUF_NO_CLASS` for always the receiver's own.
+  // own; `DEMUXBUF_NO_CLASS` for always the receiver's own. A request that waits when the frame begins changes to it,
+  // and is the last there.
   uint32_t continuation_class;
   // Classes in use, from 1 to 8; class 0 is the most critical.
   uint32_t classes;
@@ -978,7 +979,10 @@ int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
                                 uint64_t *receiver);
 
 // Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If none
-// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again.
+// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait ends with
+// its need: when the frame fits after all or a part of it is decoded, when it is blocked, and with the end of the stream,
+// an error, a failure or close. A frame that still does not fit once it is unblocked is reported again
+// (`DEMUXBUF_CANNOT_FIT`).
 //
 // Thread rule: one thread at a time per pool. Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
 // or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,

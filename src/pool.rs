@@ -30,7 +30,8 @@
 //! its class. With *C* classes each of these has the class passed `class_burst` times until it is overdue, then at most
 //! once by each of the *C - 1* others (whoever goes first starts to count from 0, behind it): `K (class_burst + C) - 1`
 //! in all; `K - 1` with one class. *q* is at most `waiters_max - 1`. Buffers that a reserve or a cap keeps a waiter from
-//! are not its own and are not counted; when its tenant's cap has kept it back, counting starts again.
+//! are not its own and are not counted; when its tenant's cap has kept it back, counting starts again, as it does for a
+//! receiver's wait that changes its class because a frame has begun to arrive.
 //!
 //! # Deadlines
 //!
@@ -276,7 +277,7 @@ impl Pool {
     ///
     /// The wait is stale or foreign.
     pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
-        let Some(&Wait { class, tenant, state, buffer, .. }) = self.waits.find(wait) else {
+        let Some(&Wait { state, buffer, .. }) = self.waits.find(wait) else {
             return self.refuse(PoolError::StaleWait);
         };
         self.stats.cancelled += 1;
@@ -285,13 +286,8 @@ impl Pool {
             self.waits.remove(wait.index());
             self.put_buffer(buffer);
         } else {
-            self.tenants.unlink(self.waits.table_mut(), wait.index());
-            self.note_kept(tenant);
+            self.leave_queue(wait.index());
             self.waits.remove(wait.index());
-            self.leave_class(class.into());
-            if !self.tenants.is_ready(class.into()) {
-                self.classes[usize::from(class)].bypassed = 0;
-            }
         }
         // One that needed much may have kept others from what is free.
         self.settle();
@@ -507,6 +503,24 @@ impl Pool {
     /// The wait at this index.
     pub(crate) fn wait_at(&self, index: u32) -> WaitId {
         self.waits.table()[index as usize].id(index)
+    }
+
+    /// A wait that is queued asks in another class from now on, behind those who wait there; says whether it does. It stays
+    /// where it is if it was served already, or could never be granted there.
+    pub(crate) fn reclass_at(&mut self, wait: u32, class: u8) -> bool {
+        let Wait { class: before, tenant, size, state, .. } = self.waits.table()[wait as usize];
+        let request = Request { size, ..Request::new(class, 0) };
+        if state != WaitState::Queued || class == before || self.admit(&request, tenant).is_err() {
+            return false;
+        }
+        // Its tenant may have no other wait, nor lease, and be going away.
+        self.tenants.pin(tenant);
+        self.leave_queue(wait);
+        self.waits.table_mut()[wait as usize].class = class;
+        self.enter_queue(wait);
+        self.tenants.unpin(tenant);
+        self.settle();
+        true
     }
 
     /// As `progress`, by buffer.

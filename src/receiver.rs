@@ -340,7 +340,9 @@ impl Receivers {
 
     /// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`CannotFit`); when it lets
     /// go of that one the next is of the usual size again. If none is free the receiver waits for it, and goes on with
-    /// what it holds meanwhile.
+    /// what it holds meanwhile. The wait ends with its need: when the frame fits after all or a part of it is decoded,
+    /// when it is blocked, and with the end of the stream, an error, `Fail` or `Close`. A frame that still does not fit
+    /// once it is unblocked is reported again (`CannotFit`).
     ///
     /// Cost: O(1), and a copy of what is buffered.
     ///

@@ -259,6 +259,54 @@ static void s53_s54_pause_and_time_before_the_first_advance_do_not_count(void) {
   demuxbuf_pool_free(pool);
 }
 
+/* A receiver that no longer needs a larger buffer waits for none, and does not keep the next from what is free. */
+static void s55_growth_ends_with_its_need(void) {
+  for (int end = 0; end < 5; end++) {
+    demuxbuf_pool_config config = usual_config();
+    config.lifeline = 0;
+    demuxbuf_pool *pool = new_pool(&config);
+    uint64_t lease = 0;
+    demuxbuf_grant grant;
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+    const uint64_t grows = attach(pool, 1), waits = attach(pool, 2);
+    receive(pool, grows, 1000, 5000);
+    CHECK_NUMBER(demuxbuf_receiver_grow(pool, grows, LARGE).actions & DEMUXBUF_ERROR, 0);
+    CHECK((demuxbuf_receiver_readable(pool, waits).actions & DEMUXBUF_RECV) == 0);
+    CHECK_NUMBER(stats_of(pool).waiting, 2);
+    switch (end) {
+      case 0: demuxbuf_receiver_decoded(pool, grows, 1, 0); break;
+      case 1: demuxbuf_receiver_block(pool, grows, 1); break;
+      case 2: demuxbuf_receiver_end_of_stream(pool, grows); break;
+      case 3: demuxbuf_receiver_transport_error(pool, grows); break;
+      default: demuxbuf_receiver_close(pool, grows); break;
+    }
+    CHECK_NUMBER(stats_of(pool).waiting, 0);
+    CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
+    CHECK_NUMBER(grant.receiver, waits);
+    CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+    demuxbuf_pool_free(pool);
+  }
+}
+
+/* A wait that was queued as one of new work becomes one of a frame that has begun. */
+static void s57_wait_follows_the_frame_that_begins(void) {
+  demuxbuf_pool_config config;
+  demuxbuf_grant grant;
+  uint64_t lease;
+  demuxbuf_pool_config_init(&config, 2, 4);
+  config.classes = 2;
+  config.continuation_class = 0;
+  config.reserves[1] = 1;
+  demuxbuf_pool *pool = new_pool(&config);
+  CHECK_NUMBER(demuxbuf_pool_request(pool, 1, 0, &lease), DEMUXBUF_OK);
+  uint64_t receiver;
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 1, 7, NULL, 0, &receiver), DEMUXBUF_OK);
+  receive(pool, receiver, 64, 100);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
+  CHECK(grant.receiver == receiver && stats_of(pool).out_by_class[0] == 1);
+  demuxbuf_pool_free(pool);
+}
+
 static void who_makes_no_progress_parks_or_is_shed(void) {
   demuxbuf_pool_config config = usual_config();
   config.buffers = 2;
@@ -304,6 +352,8 @@ int main(void) {
   a_tenant_has_its_share_and_goes_away_with_its_last_receiver();
   a_receiver_grows_for_one_frame();
   s53_s54_pause_and_time_before_the_first_advance_do_not_count();
+  s55_growth_ends_with_its_need();
+  s57_wait_follows_the_frame_that_begins();
   who_makes_no_progress_parks_or_is_shed();
   return check_end();
 }

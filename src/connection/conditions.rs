@@ -24,7 +24,7 @@ impl Connection {
     }
 
     /// What the decoder is short of has no room in the buffer. A slot is only a stand-in for a buffer.
-    pub(super) fn is_misfit(&self) -> bool {
+    pub(crate) fn is_misfit(&self) -> bool {
         self.has(flag::BUFFER) && self.short > self.room() && !self.has(flag::OVER | flag::FAILED)
     }
 

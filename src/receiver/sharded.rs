@@ -126,6 +126,10 @@ impl Sharded {
         self.shard.cancel_at(wait);
     }
 
+    pub(super) fn reclass_at(&mut self, wait: u32, class: u8) {
+        self.shard.reclass_at(wait, class);
+    }
+
     pub(super) fn wait_at(&self, wait: u32) -> WaitId {
         self.shard.wait_at(wait)
     }

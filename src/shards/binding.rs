@@ -84,6 +84,14 @@ impl Shard {
         });
     }
 
+    /// A wait that is queued asks in another class from now on, behind those who wait there.
+    pub(crate) fn reclass_at(&self, index: u32, class: u8) {
+        self.locked(|central| {
+            let pool = &mut central.pool;
+            central.tickets.reclass(index, class, |wait| pool.reclass_at(wait.index(), class));
+        });
+    }
+
     /// As `describe_wait`, of this shard's waits only.
     ///
     /// # Errors

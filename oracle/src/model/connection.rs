@@ -514,7 +514,7 @@ impl ModelConnection {
         self.blocked != 0 && !self.failed
     }
 
-    fn is_misfit(&self) -> bool {
+    pub(super) fn is_misfit(&self) -> bool {
         self.hold == Hold::Buffer && self.end.is_none() && !self.failed && self.short > self.room()
     }
 

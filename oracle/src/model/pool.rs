@@ -163,6 +163,28 @@ impl ModelPool {
         Ok(Some(lease.id))
     }
 
+    /// A wait that is queued asks in another class, behind those who wait there, unless it could never be granted there.
+    pub(super) fn reclass(&mut self, wait: u64, class: u8) {
+        let Some(at) = self.queued.iter().position(|queued| queued.id == wait) else {
+            return;
+        };
+        let Wait { class: before, tenant, size, .. } = self.queued[at];
+        let (class, refused) = (usize::from(class), self.stats.pool.refused);
+        let could = self.admit(Ask { size, ..Ask::new(class as u8, 0) }, tenant).is_ok();
+        self.stats.pool.refused = refused;
+        if class == before || !could {
+            return;
+        }
+        let wait = self.queued.remove(at);
+        self.place(tenant);
+        if self.next_of(before).is_none() {
+            self.classes[before].bypassed = 0;
+        }
+        self.queued.push(Wait { class, passed: 0, ..wait });
+        self.place(tenant);
+        self.hand_over();
+    }
+
     fn resolve(&mut self, tenant: Option<u64>) -> Result<u64, i32> {
         let found = tenant.map_or(Some(NOBODY), |tenant| self.find(tenant));
         found.map_or_else(|| self.refuse(DEMUXBUF_ERR_STALE), Ok)

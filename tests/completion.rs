@@ -250,13 +250,16 @@ fn two_reasons_to_take_a_receive_back_are_as_good_as_one() {
     assert!(stops(&[&into_buffer[..], &[Event::PauseRecv, Event::ReclaimRequested]].concat()));
     let into_slot = [
         Event::Attach { level: 8, capacity: 64 },
-        Event::Block { reasons: 1 },
+        Event::NeedMore { bytes: 1 },
         Event::BufferParked { capacity: 16 },
         Event::BufferDenied,
         Event::done(Action::Recv),
     ];
     assert!(!stops(&into_slot));
     // What is in the slot could be decoded, and the host wants no reading.
-    assert!(stops(&[&into_slot[..], &[Event::Unblock { reasons: 1 }]].concat()));
-    assert!(stops(&[&into_slot[..], &[Event::PauseRecv, Event::Unblock { reasons: 1 }]].concat()));
+    let decodable = Event::Sync { level: 8, capacity: 16, blocked: 0, short: false, armed: false };
+    assert!(stops(&[&into_slot[..], &[decodable]].concat()));
+    assert!(stops(&[&into_slot[..], &[Event::PauseRecv, decodable]].concat()));
+    // What is in it is blocked, so that no more of it is received.
+    assert!(stops(&[&into_slot[..], &[Event::Block { reasons: 1 }]].concat()));
 }

@@ -178,3 +178,33 @@ fn s57_wait_that_changes_class_is_the_last_there() {
         assert_eq!(served(&mut receivers), [token]);
     }
 }
+
+/// Bytes that are parked with a blocked decoder need no buffer before the decoder may go on.
+#[test]
+fn s62_blocked_receivers_do_not_trade_a_buffer() {
+    for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic] {
+        let mut config = ReceiversConfig::new(1, 10);
+        (config.pool.park_ns, config.pool.lease_ns, config.policy.mode) = (0, 2_000, mode);
+        let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+        let ids = [1, 2].map(|token| {
+            let id = receivers.attach(0, token).expect("there is room");
+            tell(&mut receivers, id, Event::Readable);
+            receive(&mut receivers, id, 10);
+            tell(&mut receivers, id, Event::Block { reasons: 1 });
+            id
+        });
+        let mut grants = 0;
+        for now_ns in 0..1_000 {
+            receivers.handle_timeout(now_ns);
+            grants += served(&mut receivers).len();
+        }
+        let stats = receivers.stats();
+        assert!(grants <= 1 && stats.parked <= 2 && stats.pool.waiting == 0, "{mode:?}: {grants} grants, {stats:?}");
+        // Nothing arrives that could be reported, and no watch stays on that would report it again and again.
+        for id in ids {
+            let connection = receivers.connection(id).expect("the handle is live");
+            assert_eq!((connection.level(), connection.is_accepting()), (10, connection.capacity() > 64), "{mode:?}");
+            assert!(tell(&mut receivers, id, Event::Unblock { reasons: 1 }).has(Action::Demux), "{mode:?}");
+        }
+    }
+}

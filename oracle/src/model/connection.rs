@@ -519,7 +519,8 @@ impl ModelConnection {
     }
 
     fn may_read(&self) -> bool {
-        let stopped = self.policy.pause_when_blocked && self.is_blocked();
+        let is_parked = self.hold == Hold::Slot && !self.content.is_empty();
+        let stopped = (self.policy.pause_when_blocked || is_parked) && self.is_blocked();
         self.end.is_none() && !self.paused && !self.is_misfit() && !stopped
     }
 

@@ -264,7 +264,8 @@ typedef struct {
   // The most tenants at once.
   uint32_t tenants_max;
   // Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
-  // own; `DEMUXBUF_NO_CLASS` for always the receiver's own.
+  // own; `DEMUXBUF_NO_CLASS` for always the receiver's own. A request that waits when the frame begins changes to it,
+  // and is the last there.
   uint32_t continuation_class;
   // Classes in use, from 1 to 8; class 0 is the most critical.
   uint32_t classes;
@@ -455,6 +456,9 @@ typedef struct {
   uint64_t sheds_asked;
   // Times a clock went backwards.
   uint64_t clock_backwards;
+  // Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
+  // In a shared pool, of this thread's clock.
+  uint64_t clock_skipped_ns;
   // Residues moved from a buffer to a slot.
   uint64_t parked;
   // Those of them that were moved because others waited.
@@ -938,15 +942,18 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool,
 int32_t demuxbuf_pool_poll_grant(demuxbuf_pool *pool,
                                  demuxbuf_grant *grant);
 
-// Tells the pool the time, in monotonic nanoseconds; once in each turn of the loop is enough. Early, late and
-// repeated calls are harmless; a clock that goes backwards is held and counted.
+// Advances the pool's clock to this time, in monotonic nanoseconds; once in each turn of the loop, before the events.
+// The first call is the origin: what began before it has its time counted from there. One call is worth at most an eighth
+// of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look idle. A time
+// before the last one is counted and not taken. Early and repeated calls are harmless.
 //
 // Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
                                      uint64_t now_ns);
 
 // When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
-// NULL or a poisoned pool. Thread rule: one thread at a time per pool.
+// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `lease_ns` after the last call, so that the
+// clock follows real time; a time that is not after the last call is for at once. Thread rule: one thread at a time per pool.
 uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
 
 // The published bound: the most grants that pass a waiter of this class before it is served.
@@ -1008,7 +1015,10 @@ int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
                                 uint64_t *receiver);
 
 // Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If none
-// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again.
+// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait ends with
+// its need: when the frame fits after all or a part of it is decoded, when it is blocked, and with the end of the stream,
+// an error, a failure or close. A frame that still does not fit once it is unblocked is reported again
+// (`DEMUXBUF_CANNOT_FIT`).
 //
 // Thread rule: one thread at a time per pool. Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
 // or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,

@@ -52,7 +52,8 @@
 //!
 //! # Actions
 //!
-//! `may read` = open, not ended, not paused, what is buffered can fit, not (blocked and the policy pauses then).
+//! `may read` = open, not ended, not paused, what is buffered can fit, not (blocked, and the policy pauses then or bytes are
+//! in a slot).
 //! `room` = a buffer that is not full, or a slot that is not full, or nothing held; the last two only while a
 //! better buffer is not being waited for in vain (a slot with room is good enough, nothing is not).
 //!

@@ -30,9 +30,14 @@
 //! its class. With *C* classes each of these has the class passed `class_burst` times until it is overdue, then at most
 //! once by each of the *C - 1* others (whoever goes first starts to count from 0, behind it): `K (class_burst + C) - 1`
 //! in all; `K - 1` with one class. *q* is at most `waiters_max - 1`. Buffers that a reserve or a cap keeps a waiter from
-//! are not its own and are not counted; when its tenant's cap has kept it back, counting starts again.
+//! are not its own and are not counted; when its tenant's cap has kept it back, counting starts again, as it does for a
+//! receiver's wait that changes its class because a frame has begun to arrive.
 //!
 //! # Deadlines
+//!
+//! Times are those of the pool's clock, which [`Pool::handle_timeout`] advances by at most G, an eighth of `lease_ns`: a
+//! pause of the process makes no holder older than that. It follows real time while the host calls it as often as
+//! [`Pool::poll_timeout`] asks.
 //!
 //! While somebody waits, [`Pool::poll_reclaim`] names the holders that should give back: those without progress for
 //! `park_ns` are asked to park; those for whom that was not enough and who are without progress for `lease_ns` are to be
@@ -51,6 +56,7 @@
 mod buffers;
 mod capped;
 mod check;
+mod clock;
 mod config;
 mod deadlines;
 mod error;
@@ -79,6 +85,7 @@ pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
 pub use types::Reach;
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 
+pub(crate) use clock::Clock;
 pub(crate) use deadlines::{Deadlines, Demand, Shortage};
 #[cfg(feature = "std")]
 pub(crate) use id::Generation;
@@ -114,7 +121,7 @@ pub struct Pool {
     classes_used: u8,
     class_burst: u32,
     assigned: List,
-    now_ns: u64,
+    clock: Clock,
     stats: PoolStats,
 }
 
@@ -149,7 +156,7 @@ impl Pool {
             classes_used: config.classes,
             class_burst: config.class_burst,
             assigned: List::EMPTY,
-            now_ns: 0,
+            clock: Clock::new(config.lease_ns),
             stats: PoolStats::default(),
         })
     }
@@ -275,7 +282,7 @@ impl Pool {
     ///
     /// The wait is stale or foreign.
     pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
-        let Some(&Wait { class, tenant, state, buffer, .. }) = self.waits.find(wait) else {
+        let Some(&Wait { state, buffer, .. }) = self.waits.find(wait) else {
             return self.refuse(PoolError::StaleWait);
         };
         self.stats.cancelled += 1;
@@ -284,13 +291,8 @@ impl Pool {
             self.waits.remove(wait.index());
             self.put_buffer(buffer);
         } else {
-            self.tenants.unlink(self.waits.table_mut(), wait.index());
-            self.note_kept(tenant);
+            self.leave_queue(wait.index());
             self.waits.remove(wait.index());
-            self.leave_class(class.into());
-            if !self.tenants.is_ready(class.into()) {
-                self.classes[usize::from(class)].bypassed = 0;
-            }
         }
         // One that needed much may have kept others from what is free.
         self.settle();
@@ -304,7 +306,7 @@ impl Pool {
     /// The lease is stale or foreign.
     pub fn progress(&mut self, lease: LeaseId, bytes: u64) -> Result<(), PoolError> {
         self.check_lease(lease)?;
-        self.deadlines.progress(lease.index(), bytes, self.now_ns);
+        self.deadlines.progress(lease.index(), bytes, self.clock.now_ns());
         Ok(())
     }
 
@@ -326,7 +328,7 @@ impl Pool {
     /// The next holder that should give its buffer back, `None` while nobody waits whom that could help. Call it, after
     /// the grants, until `None` in each turn.
     pub fn poll_reclaim(&mut self) -> Option<Reclaim> {
-        let (index, kind) = match self.deadlines.poll(self.shortage()?, self.now_ns)? {
+        let (index, kind) = match self.deadlines.poll(self.shortage()?, self.clock.now_ns())? {
             Demand::Park(index) => (index, ReclaimKind::Park),
             Demand::Shed(index) => (index, ReclaimKind::Shed),
         };
@@ -335,20 +337,23 @@ impl Pool {
             ReclaimKind::Shed => self.stats.sheds_asked += 1,
         }
         let Lease { generation, token, .. } = self.buffers.table()[index as usize];
-        let idleness = self.deadlines.describe(index, self.now_ns).expect("the deadlines name timed leases only");
+        let idleness =
+            self.deadlines.describe(index, self.clock.now_ns()).expect("the deadlines name timed leases only");
         Some(Reclaim { lease: LeaseId::new(index, generation), token, kind, idleness })
     }
 
-    /// Tells the time, in monotonic nanoseconds. A time before the last one is counted and not taken.
+    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns` (and at least by 1);
+    /// the rest of a longer step does not count and is added to [`PoolStats::clock_skipped_ns`]. The first call is the
+    /// origin: what began before it has its time counted from there. A time before the last one is counted and not taken.
     pub fn handle_timeout(&mut self, now_ns: u64) {
-        self.stats.clock_backwards += u64::from(now_ns < self.now_ns);
-        self.now_ns = self.now_ns.max(now_ns);
+        self.clock.advance(now_ns);
     }
 
-    /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `u64::MAX` for never, a time in the past
-    /// for at once.
+    /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `u64::MAX` for never, a time not after the
+    /// last `handle_timeout` for at once. While a deadline runs it is at most an eighth of `lease_ns` after that, so that
+    /// the clock follows real time.
     pub fn poll_timeout(&self) -> u64 {
-        self.shortage().map_or(u64::MAX, |shortage| self.deadlines.next_ns(shortage))
+        self.clock.host_ns(self.shortage().map_or(u64::MAX, |shortage| self.deadlines.next_ns(shortage)))
     }
 
     /// Takes a tenant in. Cost: O(1).
@@ -409,7 +414,7 @@ impl Pool {
         Ok(WaitInfo {
             token: entry.token,
             class: entry.class,
-            age_ns: self.now_ns - entry.since_ns,
+            age_ns: self.clock.now_ns() - entry.since_ns,
             grants_passed: self.passed(entry),
             is_timed: entry.is_timed,
             is_assigned: entry.state == WaitState::Assigned,
@@ -423,7 +428,7 @@ impl Pool {
     /// The lease is stale or foreign.
     pub fn describe_lease(&self, lease: LeaseId) -> Result<Option<Idleness>, PoolError> {
         self.check_lease(lease)?;
-        Ok(self.deadlines.describe(lease.index(), self.now_ns))
+        Ok(self.deadlines.describe(lease.index(), self.clock.now_ns()))
     }
 
     /// Whether a lease is held.
@@ -460,6 +465,8 @@ impl Pool {
             free: self.buffers.free_units(),
             leased: self.stats.out() - self.assigned.len,
             assigned: self.assigned.len,
+            clock_backwards: self.clock.backwards(),
+            clock_skipped_ns: self.clock.skipped_ns(),
             waiting_by_class: self.classes.map(|class| class.waiting),
             out_by_class: self.classes.map(|class| class.out),
             ..self.stats
@@ -503,9 +510,27 @@ impl Pool {
         self.waits.table()[index as usize].id(index)
     }
 
+    /// A wait that is queued asks in another class from now on, behind those who wait there; says whether it does. It stays
+    /// where it is if it was served already, or could never be granted there.
+    pub(crate) fn reclass_at(&mut self, wait: u32, class: u8) -> bool {
+        let Wait { class: before, tenant, size, state, .. } = self.waits.table()[wait as usize];
+        let request = Request { size, ..Request::new(class, 0) };
+        if state != WaitState::Queued || class == before || self.admit(&request, tenant).is_err() {
+            return false;
+        }
+        // Its tenant may have no other wait, nor lease, and be going away.
+        self.tenants.pin(tenant);
+        self.leave_queue(wait);
+        self.waits.table_mut()[wait as usize].class = class;
+        self.enter_queue(wait);
+        self.tenants.unpin(tenant);
+        self.settle();
+        true
+    }
+
     /// As `progress`, by buffer.
     pub(crate) fn progress_at(&mut self, buffer: u32, bytes: u64) {
-        self.deadlines.progress(buffer, bytes, self.now_ns);
+        self.deadlines.progress(buffer, bytes, self.clock.now_ns());
     }
 
     /// A lease without a deadline gets one.
@@ -513,7 +538,7 @@ impl Pool {
         let entry = self.buffers.lease_mut(lease.index());
         if !core::mem::replace(&mut entry.is_timed, true) {
             let Lease { tenant, size, .. } = self.buffers.table()[lease.index() as usize];
-            self.deadlines.start(lease.index(), tenant, self.buffers.units_of(size), self.now_ns);
+            self.deadlines.start(lease.index(), tenant, self.buffers.units_of(size), self.clock.now_ns());
         }
     }
 

@@ -382,7 +382,9 @@ impl Receivers {
 
     /// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`CannotFit`); when it lets
     /// go of that one the next is of the usual size again. If none is free the receiver waits for it, and goes on with
-    /// what it holds meanwhile.
+    /// what it holds meanwhile. The wait ends with its need: when the frame fits after all or a part of it is decoded,
+    /// when it is blocked, and with the end of the stream, an error, `Fail` or `Close`. A frame that still does not fit
+    /// once it is unblocked is reported again (`CannotFit`).
     ///
     /// Cost: O(1), and a copy of what is buffered.
     ///
@@ -546,12 +548,15 @@ impl Receivers {
         Ok(self.memory.arena_mut().buffer_mut(lease.index()))
     }
 
-    /// Tells the time: monotonic nanoseconds. Early, late and repeated calls are harmless; backwards is counted.
+    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns`, so that a pause of the
+    /// process makes no receiver look idle. The first call is the origin. Early and repeated calls are harmless; a time
+    /// before the last one is counted and not taken.
     pub fn handle_timeout(&mut self, now_ns: u64) {
         self.pool.handle_timeout(now_ns);
     }
 
-    /// When `handle_timeout` is to be called, in nanoseconds; `u64::MAX` for never.
+    /// When `handle_timeout` is to be called at the latest, in nanoseconds; `u64::MAX` for never. While a deadline runs it
+    /// is at most an eighth of `lease_ns` after the last call.
     #[inline]
     pub fn poll_timeout(&self) -> u64 {
         if self.is_calm() { u64::MAX } else { self.pool.poll_timeout() }

@@ -165,7 +165,9 @@ fn an_idle_receive_gives_its_buffer_up_while_others_wait() {
     let id = attach(&mut receivers, 1);
     submit(&mut receivers, id);
     let other = attach_waiting(&mut receivers);
-    receivers.handle_timeout(receivers.poll_timeout());
+    // The first advance is the origin.
+    receivers.handle_timeout(0);
+    (0..8).for_each(|_| receivers.handle_timeout(receivers.poll_timeout()));
     assert_eq!(only_granted(&mut receivers), (id, Action::StopRecv.into()));
     receivers.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
     receivers.handle(id, Event::WouldBlock).expect("the outcome");
@@ -248,13 +250,16 @@ fn two_reasons_to_take_a_receive_back_are_as_good_as_one() {
     assert!(stops(&[&into_buffer[..], &[Event::PauseRecv, Event::ReclaimRequested]].concat()));
     let into_slot = [
         Event::Attach { level: 8, capacity: 64 },
-        Event::Block { reasons: 1 },
+        Event::NeedMore { bytes: 1 },
         Event::BufferParked { capacity: 16 },
         Event::BufferDenied,
         Event::done(Action::Recv),
     ];
     assert!(!stops(&into_slot));
     // What is in the slot could be decoded, and the host wants no reading.
-    assert!(stops(&[&into_slot[..], &[Event::Unblock { reasons: 1 }]].concat()));
-    assert!(stops(&[&into_slot[..], &[Event::PauseRecv, Event::Unblock { reasons: 1 }]].concat()));
+    let decodable = Event::Sync { level: 8, capacity: 16, blocked: 0, short: false, armed: false };
+    assert!(stops(&[&into_slot[..], &[decodable]].concat()));
+    assert!(stops(&[&into_slot[..], &[Event::PauseRecv, decodable]].concat()));
+    // What is in it is blocked, so that no more of it is received.
+    assert!(stops(&[&into_slot[..], &[Event::Block { reasons: 1 }]].concat()));
 }

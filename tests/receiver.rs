@@ -47,7 +47,7 @@ fn a_deadline_comes_and_goes_with_the_buffer() {
     let Ok(Outcome::Granted(lease)) = receivers.request(0, 0) else { panic!("a buffer is free") };
     receivers.handle_timeout(5);
     let id = receivers.adopt(0, 0, Handover { lease, offset: 0, level: 200 }).expect("the lease is the host's");
-    receivers.handle_timeout(12);
+    (6..=12).for_each(|now_ns| receivers.handle_timeout(now_ns));
     let idleness = |receivers: &Receivers| receivers.describe(id).expect("it is attached").idleness;
     let adopted = idleness(&receivers).expect("it has a deadline");
     assert_eq!((adopted.held_ns, adopted.idle_ns, adopted.progress_bytes), (7, 7, 0));
@@ -78,7 +78,7 @@ fn who_keeps_an_empty_buffer_for_a_frame_that_can_never_fit_is_shed_for_others()
     assert!(actions.has(Action::CannotFit), "{actions:?}");
     receivers.handle(other, Event::Readable).expect("it is attached");
     // It cannot park what is not there, and its host does not act.
-    receivers.handle_timeout(30);
+    (0..=30).for_each(|now_ns| receivers.handle_timeout(now_ns));
     let mut asked = std::iter::from_fn(|| receivers.poll_grant());
     let is_shed =
         |granted| matches!(granted, Granted::Receiver { id, actions, .. } if id == holder && actions.has(Action::Shed));
@@ -103,7 +103,7 @@ fn nobody_is_asked_for_what_he_got_just_now() {
     receivers.handle(other, Event::Readable).expect("it is attached");
     assert_eq!((receivers.poll_grant(), receivers.stats().parked_on_demand), (None, 0));
     assert_eq!(receivers.poll_timeout(), 1);
-    receivers.handle_timeout(1);
+    (0..=1).for_each(|now_ns| receivers.handle_timeout(now_ns));
     assert_eq!((receivers.poll_grant(), receivers.stats().parked_on_demand), (None, 1));
 }
 

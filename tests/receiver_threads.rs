@@ -90,8 +90,11 @@ fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
     waiting(&mut a, 2);
     assert_eq!(a.poll_timeout(), u64::MAX);
     a.release(lease).unwrap();
-    assert_eq!(a.poll_timeout(), 10_500);
-    a.handle_timeout(10_500);
+    // The clock goes on in steps of an eighth of a lease, as it is asked for.
+    for now_ns in (1_750..=10_500).step_by(1_250) {
+        assert_eq!((granted_to(&mut a), a.poll_timeout()), (None, now_ns));
+        a.handle_timeout(now_ns);
+    }
     assert_eq!((granted_to(&mut a), granted_to(&mut b)), (Some(2), None));
     check(&a, &b);
 }
@@ -349,6 +352,33 @@ fn a_parked_receiver_needs_a_slot_where_it_goes() {
     check(&a, &b);
 }
 
+/// Advances the clock of one thread by steps that count.
+fn advance(receivers: &mut Receivers, from_ns: u64, to_ns: u64) {
+    (from_ns..to_ns).step_by(1_000).chain([to_ns]).for_each(|now_ns| receivers.handle_timeout(now_ns));
+}
+
+#[test]
+fn s53_pause_and_origin_count_on_each_thread_alone() {
+    let mut config = ReceiversConfig { lifeline: false, ..config(2) };
+    (config.pool.park_ns, config.pool.lease_ns) = (1_000, 10_000);
+    let (_threads, mut a, mut b) = two(&config);
+    let [first, second] = [(&mut a, 1), (&mut b, 2)].map(|(thread, token)| holding(thread, token, &[1; 200]));
+    waiting(&mut a, 3);
+    // Ten days after the start of the machine, then a pause of eight hours; the other thread comes later still.
+    const ORIGIN_NS: u64 = 864_000_000_000_000;
+    const PAUSE_NS: u64 = 28_800_000_000_000;
+    a.handle_timeout(ORIGIN_NS);
+    assert_eq!((a.poll_timeout(), a.poll_grant()), (ORIGIN_NS + 1_000, None));
+    a.handle_timeout(ORIGIN_NS + PAUSE_NS);
+    b.handle_timeout(ORIGIN_NS + 2 * PAUSE_NS);
+    let idle_ns = |thread: &Receivers, id| thread.describe(id).unwrap().idleness.map(|idleness| idleness.idle_ns);
+    assert_eq!((idle_ns(&a, first), idle_ns(&b, second)), (Some(1_250), Some(0)));
+    assert_eq!((a.poll_grant(), b.poll_grant()), (None, None), "no holder is shed");
+    assert_eq!((a.stats().pool.clock_skipped_ns, b.stats().pool.clock_skipped_ns), (PAUSE_NS - 1_250, 0));
+    assert_eq!(a.poll_timeout(), ORIGIN_NS + PAUSE_NS + 1_250, "the thread is asked for the next step");
+    check(&a, &b);
+}
+
 #[test]
 fn s44_one_waiter_anywhere_makes_every_thread_watch_its_deadlines() {
     let policy = Policy { park_bytes: 64, reclaim_bytes: 256, ..Policy::default() };
@@ -358,7 +388,7 @@ fn s44_one_waiter_anywhere_makes_every_thread_watch_its_deadlines() {
     let residue = holding(&mut a, 1, &[1; 100]);
     a.decoded(residue, 0, 100).unwrap();
     let idle = holding(&mut a, 2, &[2; 200]);
-    a.handle_timeout(50_000);
+    advance(&mut a, 0, 50_000);
     assert_eq!((a.poll_timeout(), a.poll_grant()), (u64::MAX, None), "nobody waits, so nobody is disturbed");
     waiting(&mut b, 3);
     waiting(&mut b, 4);
@@ -384,7 +414,7 @@ fn s44_who_waits_behind_the_cap_of_its_class_makes_them_watch_too() {
     let idle = holding(&mut a, 1, &[1; 200]);
     waiting(&mut b, 2);
     assert_eq!((b.stats().pool.free, b.poll_wake()), (3, Some(0)), "buffers are free, and not for this class");
-    a.handle_timeout(50_000);
+    advance(&mut a, 0, 50_000);
     assert!(matches!(a.poll_grant(), Some(Granted::Receiver { id, .. }) if id == idle));
     a.handle(idle, Event::Close).unwrap();
     assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(2)));
@@ -398,14 +428,14 @@ fn s44_who_makes_progress_or_has_just_arrived_is_not_asked_to_leave() {
     let (_threads, mut a, mut b) = two(&config);
     let id = holding(&mut a, 1, &[1; 200]);
     waiting(&mut b, 2);
-    a.handle_timeout(9_000);
+    advance(&mut a, 0, 9_000);
     a.handle(id, Event::Consumed { bytes: 1 }).unwrap();
-    a.handle_timeout(18_999);
+    advance(&mut a, 9_000, 18_999);
     assert_eq!(a.poll_grant(), None);
     assert_eq!(a.describe(id).unwrap().idleness.map(|idleness| idleness.idle_ns), Some(9_999));
     b.handle_timeout(50_000);
     let id = moves(&mut a, id, &mut b);
-    b.handle_timeout(59_999);
+    advance(&mut b, 50_000, 59_999);
     assert_eq!(b.poll_grant(), None);
     b.handle_timeout(60_000);
     assert!(matches!(b.poll_grant(), Some(Granted::Receiver { id: shed, .. }) if shed == id));
@@ -441,7 +471,7 @@ fn a_reserve_that_is_not_whole_disturbs_nobody_while_nobody_waits() {
     let (_threads, mut a, mut b) = two(&config);
     holding(&mut a, 1, &[1; 200]);
     holding(&mut b, 1, &[1; 200]);
-    a.handle_timeout(50_000);
+    advance(&mut a, 0, 50_000);
     assert_eq!((a.poll_grant(), a.poll_timeout(), a.poll_wake()), (None, u64::MAX, None));
     check(&a, &b);
 }

@@ -358,6 +358,15 @@ fn two_with_leases(config: PoolConfig) -> (Shards, Shard, Shard) {
     (shards, a, b)
 }
 
+/// A loop iteration of this shard in each eighth of a lease, up to this time.
+fn look_until(shard: &Shard, until_ns: u64) {
+    for now_ns in (10..until_ns).step_by(125) {
+        shard.handle_timeout(now_ns);
+        assert_eq!(shard.poll_grant(), None, "at {now_ns} ns");
+    }
+    shard.handle_timeout(until_ns);
+}
+
 /// A buffer that is assigned to a shard which does not look goes to the next waiter after a lease.
 #[test]
 fn s58_grant_goes_on_when_a_shard_does_not_look() {
@@ -367,7 +376,7 @@ fn s58_grant_goes_on_when_a_shard_does_not_look() {
     queued(&a, 0, 2);
     a.release(lease).unwrap();
     assert_eq!((a.poll_wake(), a.poll_grant()), (Some(1), None));
-    a.handle_timeout(1009);
+    look_until(&a, 1009);
     assert_eq!(a.poll_grant(), None);
     a.handle_timeout(1010);
     let grant = a.poll_grant().unwrap();
@@ -384,6 +393,21 @@ fn s58_grant_goes_on_when_a_shard_does_not_look() {
     shards.check_invariants().unwrap();
 }
 
+/// A pause of the whole process takes nothing from a shard that had no chance to look.
+#[test]
+fn s58_s53_pause_of_the_process_moves_no_grant() {
+    let (shards, a, b) = two_with_leases(PoolConfig::new(1, 8));
+    let lease = granted(&a, 0);
+    queued(&b, 0, 1);
+    queued(&a, 0, 2);
+    a.release(lease).unwrap();
+    for shard in [&a, &b] {
+        shard.handle_timeout(60_000_000_000);
+    }
+    assert_eq!((a.poll_grant(), b.poll_grant().map(|grant| grant.token)), (None, Some(1)));
+    shards.check_invariants().unwrap();
+}
+
 /// However many waits of that shard come first; they keep their order.
 #[test]
 fn s58_many_waits_of_a_shard_that_does_not_look() {
@@ -396,7 +420,7 @@ fn s58_many_waits_of_a_shard_that_does_not_look() {
     for lease in leases {
         a.release(lease).unwrap();
     }
-    a.handle_timeout(1010);
+    look_until(&a, 1010);
     let grant = a.poll_grant().unwrap();
     assert_eq!((grant.token, a.poll_grant()), (1000, None));
     shards.check_invariants().unwrap();
@@ -439,7 +463,7 @@ fn s58_grant_stays_where_it_is_looked_for_or_of_no_use() {
     queued(&b, 0, 1);
     queued(&a, 1, 2);
     a.release(lease).unwrap();
-    a.handle_timeout(1010);
+    look_until(&a, 1010);
     assert_eq!(a.poll_grant(), None);
     let locked = capped.stats().locked;
     assert_eq!((a.poll_grant(), capped.stats().locked - locked), (None, 0), "it is asked again after a lease");

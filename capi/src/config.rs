@@ -46,7 +46,8 @@ pub struct demuxbuf_pool_config {
     /// The most tenants at once.
     pub tenants_max: u32,
     /// Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
-    /// own; `DEMUXBUF_NO_CLASS` for always the receiver's own.
+    /// own; `DEMUXBUF_NO_CLASS` for always the receiver's own. A request that waits when the frame begins changes to it,
+    /// and is the last there.
     pub continuation_class: u32,
     /// Classes in use, from 1 to 8; class 0 is the most critical.
     pub classes: u32,

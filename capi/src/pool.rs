@@ -76,6 +76,9 @@ pub struct demuxbuf_pool_stats {
     pub sheds_asked: u64,
     /// Times a clock went backwards.
     pub clock_backwards: u64,
+    /// Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
+    /// In a shared pool, of this thread's clock.
+    pub clock_skipped_ns: u64,
     /// Residues moved from a buffer to a slot.
     pub parked: u64,
     /// Those of them that were moved because others waited.
@@ -548,8 +551,10 @@ fn poll_grant(pool: *mut demuxbuf_pool, grant: *mut demuxbuf_grant) -> i32 {
     }
 }
 
-/// Tells the pool the time, in monotonic nanoseconds; once in each turn of the loop is enough. Early, late and
-/// repeated calls are harmless; a clock that goes backwards is held and counted.
+/// Advances the pool's clock to this time, in monotonic nanoseconds; once in each turn of the loop, before the events.
+/// The first call is the origin: what began before it has its time counted from there. One call is worth at most an eighth
+/// of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look idle. A time
+/// before the last one is counted and not taken. Early and repeated calls are harmless.
 ///
 /// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
@@ -561,7 +566,8 @@ pub unsafe extern "C" fn demuxbuf_pool_handle_timeout(pool: *mut demuxbuf_pool, 
 }
 
 /// When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
-/// NULL or a poisoned pool. Thread rule: one thread at a time per pool.
+/// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `lease_ns` after the last call, so that the
+/// clock follows real time; a time that is not after the last call is for at once. Thread rule: one thread at a time per pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *const demuxbuf_pool) -> u64 {
     with_pool_ref(pool, |receivers| Ok(receivers.poll_timeout())).unwrap_or(u64::MAX)
@@ -647,6 +653,7 @@ impl demuxbuf_pool_stats {
             parks_asked: stats.pool.parks_asked,
             sheds_asked: stats.pool.sheds_asked,
             clock_backwards: stats.pool.clock_backwards,
+            clock_skipped_ns: stats.pool.clock_skipped_ns,
             parked: stats.parked,
             parked_on_demand: stats.parked_on_demand,
             shed: stats.shed,

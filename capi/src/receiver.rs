@@ -206,7 +206,10 @@ pub unsafe extern "C" fn demuxbuf_receiver_adopt(
 }
 
 /// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If none
-/// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again.
+/// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait ends with
+/// its need: when the frame fits after all or a part of it is decoded, when it is blocked, and with the end of the stream,
+/// an error, a failure or close. A frame that still does not fit once it is unblocked is reported again
+/// (`DEMUXBUF_CANNOT_FIT`).
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
 /// or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,

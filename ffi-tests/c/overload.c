@@ -46,6 +46,14 @@ static demuxbuf_step receive(demuxbuf_pool *pool, uint64_t receiver, uint32_t by
   return demuxbuf_receiver_decoded(pool, receiver, 0, need_more);
 }
 
+/* Advances the clock by steps that count. */
+static void advance(demuxbuf_pool *pool, uint64_t now, uint64_t until) {
+  while (now < until) {
+    now = until - now > SECOND / 4 ? now + SECOND / 4 : until;
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now), DEMUXBUF_OK);
+  }
+}
+
 static void refused_configurations_name_the_field(void) {
   const struct {
     const char *field;
@@ -159,7 +167,9 @@ static void a_tenant_has_its_share_and_goes_away_with_its_last_receiver(void) {
   CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, receiver, second), DEMUXBUF_OK);
   CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_RECV) != 0);
   /* And they are asked for nothing, as theirs are of no use to it: whose one is idle is looked at once. */
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, demuxbuf_pool_poll_timeout(pool)), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), SECOND / 4);
+  advance(pool, 0, SECOND);
   CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), UINT64_MAX);
   CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
@@ -222,6 +232,81 @@ static void a_receiver_grows_for_one_frame(void) {
   demuxbuf_pool_free(pool);
 }
 
+/* A process that stands still for hours sheds no receiver for that, and the first time told is the origin of all leases. */
+static void s53_s54_pause_and_time_before_the_first_advance_do_not_count(void) {
+  const uint64_t origin = (uint64_t)864000 * SECOND, pause = (uint64_t)28800 * SECOND, step = SECOND / 4;
+  demuxbuf_pool_config config = usual_config();
+  config.buffers = 1;
+  config.other_buffer_bytes[LARGE - 1] = 0;
+  demuxbuf_pool *pool = new_pool(&config);
+  demuxbuf_receiver_info info;
+  demuxbuf_grant grant;
+  const uint64_t holds = attach(pool, 1), waits = attach(pool, 2);
+  receive(pool, holds, 300, 100);
+  demuxbuf_receiver_readable(pool, waits);
+  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, origin), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), origin + step);
+  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, origin + pause), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), origin + pause + step);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
+  CHECK_NUMBER(demuxbuf_receiver_describe(pool, holds, &info), DEMUXBUF_OK);
+  CHECK(info.held_ns == step && info.idle_ns == step);
+  CHECK_NUMBER(stats_of(pool).clock_skipped_ns, pause - step);
+  /* From here on time counts, and the lease ends as ever. */
+  advance(pool, origin + pause, origin + pause + 2 * SECOND);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
+  CHECK(grant.receiver == holds && (grant.step.actions & DEMUXBUF_SHED) != 0);
+  demuxbuf_pool_free(pool);
+}
+
+/* A receiver that no longer needs a larger buffer waits for none, and does not keep the next from what is free. */
+static void s55_growth_ends_with_its_need(void) {
+  for (int end = 0; end < 5; end++) {
+    demuxbuf_pool_config config = usual_config();
+    config.lifeline = 0;
+    demuxbuf_pool *pool = new_pool(&config);
+    uint64_t lease = 0;
+    demuxbuf_grant grant;
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+    const uint64_t grows = attach(pool, 1), waits = attach(pool, 2);
+    receive(pool, grows, 1000, 5000);
+    CHECK_NUMBER(demuxbuf_receiver_grow(pool, grows, LARGE).actions & DEMUXBUF_ERROR, 0);
+    CHECK((demuxbuf_receiver_readable(pool, waits).actions & DEMUXBUF_RECV) == 0);
+    CHECK_NUMBER(stats_of(pool).waiting, 2);
+    switch (end) {
+      case 0: demuxbuf_receiver_decoded(pool, grows, 1, 0); break;
+      case 1: demuxbuf_receiver_block(pool, grows, 1); break;
+      case 2: demuxbuf_receiver_end_of_stream(pool, grows); break;
+      case 3: demuxbuf_receiver_transport_error(pool, grows); break;
+      default: demuxbuf_receiver_close(pool, grows); break;
+    }
+    CHECK_NUMBER(stats_of(pool).waiting, 0);
+    CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
+    CHECK_NUMBER(grant.receiver, waits);
+    CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+    demuxbuf_pool_free(pool);
+  }
+}
+
+/* A wait that was queued as one of new work becomes one of a frame that has begun. */
+static void s57_wait_follows_the_frame_that_begins(void) {
+  demuxbuf_pool_config config;
+  demuxbuf_grant grant;
+  uint64_t lease;
+  demuxbuf_pool_config_init(&config, 2, 4);
+  config.classes = 2;
+  config.continuation_class = 0;
+  config.reserves[1] = 1;
+  demuxbuf_pool *pool = new_pool(&config);
+  CHECK_NUMBER(demuxbuf_pool_request(pool, 1, 0, &lease), DEMUXBUF_OK);
+  uint64_t receiver;
+  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 1, 7, NULL, 0, &receiver), DEMUXBUF_OK);
+  receive(pool, receiver, 64, 100);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
+  CHECK(grant.receiver == receiver && stats_of(pool).out_by_class[0] == 1);
+  demuxbuf_pool_free(pool);
+}
+
 static void who_makes_no_progress_parks_or_is_shed(void) {
   demuxbuf_pool_config config = usual_config();
   config.buffers = 2;
@@ -233,7 +318,7 @@ static void who_makes_no_progress_parks_or_is_shed(void) {
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 5), DEMUXBUF_OK);
   receive(pool, parks, 200, 100);
   receive(pool, stays, 300, 100);
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, (uint64_t)10 * SECOND), DEMUXBUF_OK);
+  advance(pool, 5, (uint64_t)10 * SECOND);
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), UINT64_MAX);
   CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
   CHECK_NUMBER(demuxbuf_receiver_describe(pool, stays, &info), DEMUXBUF_OK);
@@ -266,6 +351,9 @@ int main(void) {
   null_and_stale_are_refused();
   a_tenant_has_its_share_and_goes_away_with_its_last_receiver();
   a_receiver_grows_for_one_frame();
+  s53_s54_pause_and_time_before_the_first_advance_do_not_count();
+  s55_growth_ends_with_its_need();
+  s57_wait_follows_the_frame_that_begins();
   who_makes_no_progress_parks_or_is_shed();
   return check_end();
 }

@@ -24,7 +24,7 @@ impl Connection {
     }
 
     /// What the decoder is short of has no room in the buffer. A slot is only a stand-in for a buffer.
-    pub(super) fn is_misfit(&self) -> bool {
+    pub(crate) fn is_misfit(&self) -> bool {
         self.has(flag::BUFFER) && self.short > self.room() && !self.has(flag::OVER | flag::FAILED)
     }
 
@@ -85,7 +85,9 @@ impl Conditions {
         let (empty, short, in_flight) = (c.level == 0, c.short > 0, c.is_in_flight());
         let blocked = (c.blocked != 0) & !failed;
         let misfit = c.is_misfit();
-        let paused = c.has(flag::PAUSED) | (c.has(flag::PAUSE_WHEN_BLOCKED) & blocked);
+        // What is parked with a decoder that is blocked needs no buffer before that ends: two such would trade one forever.
+        let parked = has_slot & !empty;
+        let paused = c.has(flag::PAUSED) | ((c.has(flag::PAUSE_WHEN_BLOCKED) | parked) & blocked);
         let may_read = !over & !paused & !misfit;
         let in_budget = c.is_within_budget();
 

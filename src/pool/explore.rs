@@ -12,6 +12,7 @@ impl Pool {
     /// numbers that the caller has for them: the same for all whom it does not tell apart. What only tells of the past is
     /// left out: counts, ages of waits, and how often an entry of a table was used.
     pub fn write_state(&self, state: &mut Vec<u64>, wait: &dyn Fn(WaitId) -> u64, lease: &dyn Fn(LeaseId) -> u64) {
+        state.push(self.clock.has_begun().into());
         state.extend(self.classes[..self.classes_used.into()].iter().map(|class| class.bypassed));
         let write_wait = |state: &mut Vec<u64>, index: u32| {
             let Wait { class, size, tenant, is_timed, .. } = self.waits.table()[index as usize];
@@ -20,7 +21,7 @@ impl Pool {
         };
         for index in self.assigned.iter(self.waits.table()) {
             write_wait(state, index);
-            state.extend(self.deadlines.describe_fully(self.waits.table()[index as usize].buffer, self.now_ns));
+            state.extend(self.deadlines.describe_fully(self.waits.table()[index as usize].buffer, self.clock.now_ns()));
         }
         state.push(u64::MAX);
         self.deadlines.write_state(state);
@@ -28,7 +29,7 @@ impl Pool {
         let leased = (0..).zip(self.buffers.table()).filter(|(_, entry)| entry.state == LeaseState::Leased);
         let written = leased.map(|(buffer, &Lease { class, size, tenant, is_timed, .. })| {
             let name = lease(self.lease_at(buffer));
-            let age = self.deadlines.describe_fully(buffer, self.now_ns);
+            let age = self.deadlines.describe_fully(buffer, self.clock.now_ns());
             (name, [class.into(), size.into(), tenant, is_timed.into()], age)
         });
         let mut leased: Vec<_> = written.collect();

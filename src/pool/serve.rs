@@ -169,8 +169,8 @@ impl Pool {
         let Request { token, class, size, is_timed, .. } = *request;
         let index = self.waits.add(Wait {
             token,
-            since_ns: self.now_ns,
-            passed: self.tenants.grants(class.into()),
+            since_ns: self.clock.now_ns(),
+            passed: 0,
             links: Links::NONE,
             tenant,
             buffer: NIL,
@@ -180,13 +180,31 @@ impl Pool {
             is_timed,
             state: WaitState::Queued,
         });
+        self.enter_queue(index);
+        self.stats.queued += 1;
+        self.stats.waiting_peak = self.stats.waiting_peak.max(self.stats.waiting);
+        self.waits.table()[index as usize].id(index)
+    }
+
+    /// A wait is the last of its tenant's in its class.
+    pub(super) fn enter_queue(&mut self, index: u32) {
+        let Wait { class, tenant, .. } = self.waits.table()[index as usize];
+        self.waits.table_mut()[index as usize].passed = self.tenants.grants(class.into());
         self.tenants.push(self.waits.table_mut(), index);
         self.note_kept(tenant);
         self.classes[usize::from(class)].waiting += 1;
-        self.stats.queued += 1;
         self.stats.waiting += 1;
-        self.stats.waiting_peak = self.stats.waiting_peak.max(self.stats.waiting);
-        self.waits.table()[index as usize].id(index)
+    }
+
+    /// A wait leaves its queue unserved.
+    pub(super) fn leave_queue(&mut self, index: u32) {
+        let Wait { class, tenant, .. } = self.waits.table()[index as usize];
+        self.tenants.unlink(self.waits.table_mut(), index);
+        self.note_kept(tenant);
+        self.leave_class(class.into());
+        if !self.tenants.is_ready(class.into()) {
+            self.classes[usize::from(class)].bypassed = 0;
+        }
     }
 
     /// One waits less in a class.
@@ -224,7 +242,7 @@ impl Pool {
         self.classes[usize::from(request.class)].out += units;
         self.tenants.took(tenant, units);
         if request.is_timed {
-            self.deadlines.start(lease.index(), tenant, units, self.now_ns);
+            self.deadlines.start(lease.index(), tenant, units, self.clock.now_ns());
         }
         self.stats.took();
         lease

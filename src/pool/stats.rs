@@ -44,6 +44,8 @@ pub struct PoolStats {
     pub sheds_asked: u64,
     /// Times before the last one that were told.
     pub clock_backwards: u64,
+    /// Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
+    pub clock_skipped_ns: u64,
 }
 
 impl PoolStats {

@@ -25,7 +25,8 @@ pub struct ReceiversConfig {
     /// first buffer, into which what was parked has to come back.
     pub large_slots: [u32; 3],
     /// Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
-    /// own; `None` for always the receiver's own.
+    /// own; `None` for always the receiver's own. A request that waits when the frame begins changes to it, and is the
+    /// last there.
     pub continuation_class: Option<u8>,
     /// A receiver that waits for a buffer is lent a slot to receive into meanwhile.
     pub lifeline: bool,

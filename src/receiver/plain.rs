@@ -211,7 +211,7 @@ mod tests {
         for id in [holder, other] {
             receivers.handle(id, Event::Readable).expect("it is attached");
         }
-        receivers.handle_timeout(10);
+        (0..=10).for_each(|now_ns| receivers.handle_timeout(now_ns));
         assert_eq!(receivers.poll_grant(), None, "it holds nothing that could be parked");
         assert_eq!(receivers.stats().pool.parks_asked, 1);
         receivers.handle(other, Event::Close).expect("it is attached");

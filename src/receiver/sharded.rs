@@ -4,8 +4,8 @@ use super::ReceiverError;
 use super::threads::Common;
 use crate::memory::{Arena, Counted};
 use crate::pool::{
-    Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reach, Reclaim, ReclaimKind, Request, Shortage,
-    TenantId, WaitId, WaitInfo,
+    Clock, Deadlines, Demand, Grant, Idleness, LeaseId, Outcome, PoolStats, Reach, Reclaim, ReclaimKind, Request,
+    Shortage, TenantId, WaitId, WaitInfo,
 };
 use crate::shards::{Shard, ShardError};
 
@@ -20,7 +20,7 @@ pub(super) struct Sharded {
     pub(super) shard: Shard,
     /// Watched while somebody waits, on whichever thread. Each thread asks its own holders.
     deadlines: Deadlines,
-    now_ns: u64,
+    clock: Clock,
     parks_asked: u64,
     sheds_asked: u64,
     /// Keeps the memory of the buffers alive.
@@ -28,8 +28,8 @@ pub(super) struct Sharded {
 }
 
 impl Sharded {
-    pub(super) fn new(shard: Shard, deadlines: Deadlines, common: Counted<Common>) -> Sharded {
-        Sharded { shard, deadlines, now_ns: 0, parks_asked: 0, sheds_asked: 0, common }
+    pub(super) fn new(shard: Shard, deadlines: Deadlines, clock: Clock, common: Counted<Common>) -> Sharded {
+        Sharded { shard, deadlines, clock, parks_asked: 0, sheds_asked: 0, common }
     }
 
     pub(super) fn request_for(&mut self, request: &Request) -> Result<Outcome, ReceiverError> {
@@ -95,7 +95,7 @@ impl Sharded {
 
     fn start(&mut self, lease: LeaseId, is_timed: bool) {
         if is_timed {
-            self.deadlines.start(lease.index(), 0, 1, self.now_ns);
+            self.deadlines.start(lease.index(), 0, 1, self.clock.now_ns());
         }
     }
 
@@ -104,18 +104,18 @@ impl Sharded {
     }
 
     pub(super) fn describe_lease(&self, lease: LeaseId) -> Option<Idleness> {
-        self.deadlines.describe(lease.index(), self.now_ns)
+        self.deadlines.describe(lease.index(), self.clock.now_ns())
     }
 
     pub(super) fn progress_at(&mut self, buffer: u32, bytes: u64) {
-        self.deadlines.progress(buffer, bytes, self.now_ns);
+        self.deadlines.progress(buffer, bytes, self.clock.now_ns());
     }
 
     pub(super) fn poll_reclaim(&mut self) -> Option<Reclaim> {
         if !self.shard.has_waiters() {
             return None;
         }
-        let (index, kind) = match self.deadlines.poll(Shortage::Common, self.now_ns)? {
+        let (index, kind) = match self.deadlines.poll(Shortage::Common, self.clock.now_ns())? {
             Demand::Park(index) => (index, ReclaimKind::Park),
             Demand::Shed(index) => (index, ReclaimKind::Shed),
         };
@@ -123,7 +123,8 @@ impl Sharded {
             ReclaimKind::Park => self.parks_asked += 1,
             ReclaimKind::Shed => self.sheds_asked += 1,
         }
-        let idleness = self.deadlines.describe(index, self.now_ns).expect("the deadlines name timed leases only");
+        let idleness =
+            self.deadlines.describe(index, self.clock.now_ns()).expect("the deadlines name timed leases only");
         Some(Reclaim { lease: self.lease_at(index), token: 0, kind, idleness })
     }
 
@@ -133,6 +134,10 @@ impl Sharded {
 
     pub(super) fn cancel_at(&mut self, wait: u32) {
         self.shard.cancel_at(wait);
+    }
+
+    pub(super) fn reclass_at(&mut self, wait: u32, class: u8) {
+        self.shard.reclass_at(wait, class);
     }
 
     pub(super) fn wait_at(&self, wait: u32) -> WaitId {
@@ -163,7 +168,7 @@ impl Sharded {
     }
 
     pub(super) fn handle_timeout(&mut self, now_ns: u64) {
-        self.now_ns = self.now_ns.max(now_ns);
+        self.clock.advance(now_ns);
         self.shard.handle_timeout(now_ns);
     }
 
@@ -171,7 +176,8 @@ impl Sharded {
         if !self.shard.has_waiters() {
             return u64::MAX;
         }
-        self.deadlines.next_ns(Shortage::Common).min(self.shard.overdue_ns())
+        // What others do not pick up is a matter of the common clock, and in the host's time already.
+        self.clock.host_ns(self.deadlines.next_ns(Shortage::Common)).min(self.shard.overdue_ns())
     }
 
     pub(super) fn passed_max(&self) -> u64 {
@@ -180,7 +186,8 @@ impl Sharded {
 
     pub(super) fn stats(&self) -> PoolStats {
         let (parks_asked, sheds_asked) = (self.parks_asked, self.sheds_asked);
-        PoolStats { parks_asked, sheds_asked, ..self.shard.pool_stats() }
+        let clock_skipped_ns = self.clock.skipped_ns();
+        PoolStats { parks_asked, sheds_asked, clock_skipped_ns, ..self.shard.pool_stats() }
     }
 
     pub(super) fn check_invariants(&self) -> Result<(), &'static str> {

@@ -99,6 +99,15 @@ impl Source {
         }
     }
 
+    /// The wait at this index, which is one, asks in another class from now on.
+    pub(super) fn reclass_at(&mut self, wait: u32, class: u8) {
+        match self {
+            Source::Pool(pool) => _ = pool.reclass_at(wait, class),
+            #[cfg(feature = "std")]
+            Source::Shard(shard) => shard.reclass_at(wait, class),
+        }
+    }
+
     pub(super) fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, ReceiverError> {
         match self {
             Source::Pool(pool) => Ok(pool.describe_wait(wait)?),

@@ -80,6 +80,7 @@ impl Receivers {
         }
         // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
         let mut trial = self.table.connection(index).clone();
+        let did_not_fit = trial.is_misfit();
         trial.take_in(Event::Consumed { bytes })?;
         if need_more > 0 {
             trial.take_in(Event::NeedMore { bytes: need_more })?;
@@ -88,14 +89,47 @@ impl Receivers {
         *self.table.connection_mut(index) = trial;
         self.counts.consumed_bytes += u64::from(bytes);
         self.advance(index, bytes);
-        Ok(self.settle(index, actions))
+        let reviewed = self.review_wait(index, did_not_fit || bytes > 0);
+        Ok(self.settle(index, reviewed.unwrap_or(actions)))
     }
 
     pub(super) fn report(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
+        let did_not_fit = self.table.connection(index).is_misfit();
         let actions = self.table.connection_mut(index).handle(event)?;
         // Only completion hosts have receives in flight.
         let entered = if self.config.policy.mode == Mode::Completion { self.enter_granted(index) } else { None };
-        Ok(self.settle(index, entered.unwrap_or(actions)))
+        let reviewed = self.review_wait(index, did_not_fit || may_end_growth(event));
+        Ok(self.settle(index, reviewed.or(entered).unwrap_or(actions)))
+    }
+
+    /// What an event means for the wait of a receiver, if it has one: one for a larger buffer ends with its need, and a
+    /// frame that has begun is waited for in the class of those. Returns what is to be done if that has changed.
+    #[inline]
+    fn review_wait(&mut self, index: u32, may_end_growth: bool) -> Option<Actions> {
+        if self.table.wait(index).or(self.table.granted(index)).is_none() {
+            return None;
+        }
+        let connection = self.table.connection(index);
+        let is_for_larger = !connection.is_waiting();
+        let is_needed = connection.is_open() && connection.is_misfit() && connection.blocked() == 0;
+        if is_for_larger && may_end_growth && !is_needed {
+            self.end_growth(index);
+        } else if let Some(wait) = self.table.wait(index) {
+            let has_begun = connection.is_open() && connection.level() > 0 && !connection.pending().has(Action::Demux);
+            if has_begun && self.request_class(index) != self.table.class(index) {
+                self.pool.reclass_at(wait, self.request_class(index));
+            }
+        }
+        Some(self.table.connection(index).pending())
+    }
+
+    /// The wait for a larger buffer ends, served or not. What is only blocked is told again that it does not fit.
+    fn end_growth(&mut self, index: u32) {
+        self.cancel_wait(index);
+        let connection = self.table.connection(index);
+        if connection.is_open() && connection.is_misfit() {
+            self.tell(index, Event::NeedMore { bytes: self.table.connection(index).short() });
+        }
     }
 
     /// A buffer that was granted while a receive was in flight becomes what the receiver holds once that is over.
@@ -263,12 +297,15 @@ impl Receivers {
     }
 
     pub(super) fn request_as(&mut self, index: u32, size: u8) -> Result<Outcome, ReceiverError> {
-        let continues = self.table.connection(index).level() > 0;
-        // What has begun is never less critical than what has not.
-        let own = self.table.class(index);
-        let class = self.config.continuation_class.filter(|_| continues).map_or(own, |class| class.min(own));
+        let class = self.request_class(index);
         let request = Request { token: index.into(), tenant: None, class, size, is_timed: true };
         self.pool.request_in(&request, self.table.tenant(index))
+    }
+
+    /// What has begun is never less critical than what has not.
+    fn request_class(&self, index: u32) -> u8 {
+        let (own, continues) = (self.table.class(index), self.table.connection(index).level() > 0);
+        self.config.continuation_class.filter(|_| continues).map_or(own, |class| class.min(own))
     }
 
     pub(super) fn request_buffer(&mut self, index: u32) {
@@ -436,6 +473,12 @@ impl Receivers {
             Some(_) => Err(ReceiverError::Stale),
         }
     }
+}
+
+/// Whether a larger buffer may no longer be needed after this event.
+fn may_end_growth(event: Event) -> bool {
+    use Event::{Block, Close, EndOfStream, Fail, TransportError};
+    matches!(event, Block { .. } | Close | EndOfStream | Fail | TransportError)
 }
 
 /// What the receiver does by itself.

@@ -102,10 +102,11 @@ impl ReceiverThreads {
         shard.bind_thread();
         let arena = arena.alias().expect("buffers of shards have one size");
         let memory = Memory::with_arena(arena, &config.memory()).map_err(ConfigError::from)?;
+        let clock = pool::Clock::new(config.pool.lease_ns);
         let deadlines = pool::deadlines_of(&config.pool).map_err(ConfigError::from)?;
         let made = made.fetch_add(1, Ordering::Relaxed);
         let stamp = Stamp::of_thread(config.pool.tag, index, *threads, made);
-        let source = Source::Shard(Sharded::new(shard, deadlines, self.common.clone()));
+        let source = Source::Shard(Sharded::new(shard, deadlines, clock, self.common.clone()));
         Ok(Receivers::with(source, memory, config, config.pool.buffers, stamp)?)
     }
 

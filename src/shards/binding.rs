@@ -138,6 +138,14 @@ impl Shard {
         });
     }
 
+    /// A wait that is queued asks in another class from now on, behind those who wait there.
+    pub(crate) fn reclass_at(&self, index: u32, class: u8) {
+        self.locked(|central| {
+            let pool = &mut central.pool;
+            central.tickets.reclass(index, class, |wait| pool.reclass_at(wait.index(), class));
+        });
+    }
+
     /// As `describe_wait`, of this shard's waits only.
     ///
     /// # Errors
@@ -232,9 +240,10 @@ impl Shard {
             passed_peak: stats.passed_peak,
             clock_backwards: stats.clock_backwards,
             leased_peak: stats.leased_peak,
-            // Each shard asks its own holders.
+            // Each shard asks its own holders, by its own clock.
             parks_asked: 0,
             sheds_asked: 0,
+            clock_skipped_ns: 0,
         }
     }
 

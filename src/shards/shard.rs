@@ -126,7 +126,7 @@ impl Shard {
             if central.tickets.first_grant(self.index).is_none() {
                 self.shared.forget_call(self.index);
             }
-            self.lane().called_ns.set(central.now_ns);
+            self.lane().called_ns.set(central.now_ns());
             grant
         })
     }
@@ -170,7 +170,7 @@ impl Shard {
             }
             central.tickets.rehome(wait.index(), self.index, token);
             if central.tickets.first_grant(self.index).is_some() {
-                self.lane().called_ns.set(central.now_ns);
+                self.lane().called_ns.set(central.now_ns());
                 self.lane().is_called.store(true, Ordering::Release);
             }
             Ok(())
@@ -201,10 +201,8 @@ impl Shard {
     /// taken.
     pub fn handle_timeout(&self, now_ns: u64) {
         let lane = self.lane();
-        if now_ns < lane.now_ns.get() {
+        if lane.note_time(now_ns) {
             lane.counts.clock_backwards.add_one();
-        } else {
-            lane.now_ns.set(now_ns);
         }
     }
 
@@ -263,7 +261,7 @@ impl Drop for Shard {
 
 impl Shard {
     fn is_overdue(&self) -> bool {
-        self.lane().now_ns.get() >= self.shared.overdue_ns() && self.has_waiters()
+        self.lane().told_ns().is_some_and(|now_ns| now_ns >= self.shared.overdue_ns()) && self.has_waiters()
     }
 
     /// Goes on until the grants of shards that do not look are with others, though many waits of such shards may come
@@ -272,7 +270,7 @@ impl Shard {
         for _ in 0..OVERDUE_ROUNDS_MAX {
             self.locked(|central| {
                 // This shard is looking.
-                self.lane().called_ns.set(central.now_ns);
+                self.lane().called_ns.set(central.now_ns());
                 self.shared.take_overdue(central);
             });
             if !self.is_overdue() {
@@ -310,9 +308,10 @@ impl Shard {
     /// Does something with the pool, and afterwards what follows from it.
     pub(super) fn locked<R>(&self, act: impl FnOnce(&mut Central) -> R) -> R {
         let mut central = self.shared.lock();
-        let Lane { cache, counts, now_ns, .. } = self.lane();
+        let lane = self.lane();
+        let Lane { cache, counts, .. } = lane;
         counts.locked.add_one();
-        central.tell_time(now_ns.get());
+        self.shared.advance_clock(&mut central, lane);
         self.shared.note_peak(&central);
         let outcome = act(&mut central);
         cache.forget_lowest();

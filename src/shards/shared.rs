@@ -5,7 +5,7 @@ use super::stats::{Board, Count, Counts};
 use super::sync::{Apart, AtomicBool, AtomicU64, Lock, MutexGuard, Ordering};
 use super::tickets::{State, Tickets};
 use super::{ShardError, ShardsStats, reserve};
-use crate::pool::{CLASSES_MAX, ConfigError, Outcome, Pool, PoolConfig, PoolError, SIZES_MAX, WaitId, WaitInfo};
+use crate::pool::{CLASSES_MAX, Clock, ConfigError, Outcome, Pool, PoolConfig, PoolError, SIZES_MAX, WaitId, WaitInfo};
 use alloc::boxed::Box;
 
 #[derive(Debug)]
@@ -29,6 +29,10 @@ pub(super) struct Shared {
     lease_ns: u64,
     /// No shard that has grants to pick up was called before, and has not looked since. `u64::MAX` if there is none.
     oldest_call_ns: Apart<Count>,
+    /// The host's time less that of the clock, when that was advanced last.
+    lag_ns: Apart<Count>,
+    /// When the clock is to be advanced again, in the host's time, so that it goes as fast.
+    tick_ns: Apart<Count>,
     /// The pool's bound *W*.
     pub(super) passed_max: u64,
     pub(super) board: Apart<Board>,
@@ -46,26 +50,48 @@ pub(super) struct Lane {
     /// exported it since.
     pub(super) is_called: AtomicBool,
     pub(super) is_in_use: AtomicBool,
-    pub(super) now_ns: Count,
+    /// The host's time at the shard's last advance and 1; 0 before the first.
+    told: Count,
     /// When `is_called` was set, or the shard looked last without picking all up.
     pub(super) called_ns: Count,
     pub(super) counts: Counts,
+}
+
+impl Lane {
+    pub(super) fn told_ns(&self) -> Option<u64> {
+        self.told.get().checked_sub(1)
+    }
+
+    /// Notes the host's time; says whether it is before that of the last advance, which then stays.
+    pub(super) fn note_time(&self, now_ns: u64) -> bool {
+        let told = now_ns.saturating_add(1);
+        let is_backwards = told < self.told.get();
+        if !is_backwards {
+            self.told.set(told);
+        }
+        is_backwards
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Central {
     pub(super) pool: Pool,
     pub(super) tickets: Tickets,
-    pub(super) now_ns: u64,
+    clock: Clock,
 }
 
 impl Central {
-    /// The shards tell the time one after the other, so only the latest counts.
-    pub(super) fn tell_time(&mut self, now_ns: u64) {
-        if now_ns > self.now_ns {
-            self.now_ns = now_ns;
-            self.pool.handle_timeout(now_ns);
+    /// The shards advance the clock one after the other, so only the latest counts.
+    fn advance_clock(&mut self, told_ns: u64) {
+        if self.clock.is_behind(told_ns) {
+            self.clock.advance(told_ns);
+            self.pool.handle_timeout(self.clock.now_ns());
         }
+    }
+
+    /// The time of the clock.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
     }
 
     /// For the pool, a buffer that is held or at hand is leased.
@@ -100,7 +126,7 @@ impl Central {
             State::Assigned { grants_passed, since_ns, .. } => Ok(WaitInfo {
                 token: ticket.token,
                 class: ticket.class,
-                age_ns: self.now_ns - since_ns,
+                age_ns: self.clock.now_ns() - since_ns,
                 grants_passed,
                 is_timed: ticket.is_timed,
                 is_assigned: true,
@@ -147,9 +173,11 @@ impl Shared {
             is_closed: AtomicBool::new(false),
             lease_ns: config.lease_ns,
             oldest_call_ns: Apart::default(),
+            lag_ns: Apart::default(),
+            tick_ns: Apart::default(),
             passed_max: pool.passed_max(0),
             board: Apart::default(),
-            central: Apart(Lock::new(Central { pool, tickets, now_ns: 0 })),
+            central: Apart(Lock::new(Central { pool, tickets, clock: Clock::new(config.lease_ns) })),
         };
         shared.oldest_call_ns.0.set(u64::MAX);
         shared.settle(&mut shared.lock(), None);
@@ -196,7 +224,7 @@ impl Shared {
         while let Some(wait) = central.pool.next_grant() {
             let info = central.pool.describe_wait(wait).expect("a wait that is to be served is one");
             let grant = central.pool.poll_grant().expect("what was seen is there");
-            let since_ns = central.now_ns - info.age_ns;
+            let since_ns = central.clock.now_ns() - info.age_ns;
             let home = central.tickets.assign(grant.token as u32, grant.lease, &info, since_ns);
             if home != Tickets::NOWHERE {
                 calls += u64::from(self.call(central, home, here));
@@ -248,7 +276,7 @@ impl Shared {
         if is_called.load(Ordering::Relaxed) {
             return false;
         }
-        called_ns.set(central.now_ns);
+        called_ns.set(central.clock.now_ns());
         is_called.store(true, Ordering::Release);
         if here == Some(home) {
             return false;
@@ -258,20 +286,38 @@ impl Shared {
         true
     }
 
-    /// When grants go from a shard that does not look to others who wait: not before this time.
+    /// When to look whether grants go from a shard that does not look to others that wait, in the host's time: a lease
+    /// after the call, and once in each step of the clock until then, so that it does not stand still.
     pub(super) fn overdue_ns(&self) -> u64 {
-        self.oldest_call_ns.0.get().saturating_add(self.lease_ns)
+        match self.oldest_call_ns.0.get() {
+            u64::MAX => u64::MAX,
+            call_ns => {
+                let due_ns = call_ns.saturating_add(self.lease_ns).saturating_add(self.lag_ns.0.get());
+                due_ns.min(self.tick_ns.0.get())
+            }
+        }
+    }
+
+    /// Advances the clock to the time that a shard was told last, if it was told any.
+    pub(super) fn advance_clock(&self, central: &mut Central, lane: &Lane) {
+        let Some(told_ns) = lane.told_ns() else {
+            return;
+        };
+        central.advance_clock(told_ns);
+        for (shown, ns) in
+            [(&self.lag_ns, central.clock.lag_ns()), (&self.tick_ns, central.clock.host_ns(u64::MAX - 1))]
+        {
+            if shown.0.get() != ns {
+                shown.0.set(ns);
+            }
+        }
     }
 
     /// Takes grants from shards that were called a lease ago and have not looked since: their waits queue again, behind
     /// all others. A bounded piece of work.
     pub(super) fn take_overdue(&self, central: &mut Central) {
-        let (now_ns, mut oldest_ns, mut left) = (central.now_ns, u64::MAX, TAKEN_AT_ONCE);
+        let (now_ns, mut oldest_ns, mut left) = (central.clock.now_ns(), u64::MAX, TAKEN_AT_ONCE);
         for (home, Apart(lane)) in (0..).zip(&self.lanes) {
-            if lane.called_ns.get() == 0 {
-                // It was called before any shard told the time.
-                lane.called_ns.set(now_ns);
-            }
             let is_overdue = now_ns.saturating_sub(lane.called_ns.get()) >= self.lease_ns;
             if is_overdue && !central.waits_elsewhere(home) {
                 lane.called_ns.set(now_ns);
@@ -292,8 +338,8 @@ impl Shared {
     pub(super) fn forgive_overdue(&self, central: &Central) {
         for Apart(lane) in &self.lanes {
             let called_ns = lane.called_ns.get();
-            let is_overdue = central.now_ns.saturating_sub(called_ns) >= self.lease_ns;
-            lane.called_ns.set(if is_overdue { central.now_ns } else { called_ns });
+            let is_overdue = central.clock.now_ns().saturating_sub(called_ns) >= self.lease_ns;
+            lane.called_ns.set(if is_overdue { central.clock.now_ns() } else { called_ns });
         }
         let is_expected = |home: &u32| central.tickets.first_grant(*home).is_some();
         let called_ns = |home: u32| self.lanes[home as usize].0.called_ns.get();

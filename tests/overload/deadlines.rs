@@ -1,6 +1,6 @@
 //! Who is asked to give back, when, and in which order.
 
-use crate::support::{check, new_pool, queue, release, take};
+use crate::support::{Paced, check, new_pool, queue, release, take};
 use demuxbuf::pool::{
     ConfigError, Idleness, LeaseId, Pool, PoolConfig, Reclaim, ReclaimKind, Request, TenantConfig, TenantId, WaitId,
 };
@@ -32,8 +32,8 @@ fn shed(token: u64) -> (ReclaimKind, u64) {
 }
 
 /// A pool whose buffers were taken one every 10 ns, by the holders 0, 1 ...
-fn held(config: &PoolConfig) -> (Pool, Vec<LeaseId>) {
-    let mut pool = new_pool(config);
+fn held(config: &PoolConfig) -> (Paced, Vec<LeaseId>) {
+    let mut pool = Paced::new(config);
     let leases = (0..config.buffers.into()).map(|token| {
         pool.handle_timeout(token * 10);
         take(&mut pool, &timed(token))
@@ -58,8 +58,8 @@ fn while_nobody_waits_nobody_is_asked() {
 
 /// A pool of 20 buffers and so many tenants that may have 2 each: all have them. Tokens are 10 times the tenant, and 0, 1.
 /// 900 is nobody's, and idle for longest.
-fn capped(tenants: u64) -> (Pool, Vec<TenantId>, Vec<LeaseId>) {
-    let mut pool = new_pool(&PoolConfig { tenants_max: 9, ..config(20) });
+fn capped(tenants: u64) -> (Paced, Vec<TenantId>, Vec<LeaseId>) {
+    let mut pool = Paced::new(&PoolConfig { tenants_max: 9, ..config(20) });
     take(&mut pool, &timed(900));
     let share = TenantConfig { cap: 2, ..TenantConfig::default() };
     let all: Vec<TenantId> = (0..tenants).map(|_| pool.create_tenant(&share).expect("there is room")).collect();
@@ -82,17 +82,21 @@ fn who_waits_for_his_own_cap_is_helped_by_holders_of_his_tenant_alone() {
     for tenant in 0..2 {
         queue_of(&mut pool, &tenants, tenant);
     }
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], PARK_NS));
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], pool.or_step(PARK_NS)));
     pool.handle_timeout(PARK_NS);
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], 10 + PARK_NS), "900 is not asked for anything");
+    assert_eq!(
+        (demands(&mut pool), pool.poll_timeout()),
+        (vec![], pool.or_step(10 + PARK_NS)),
+        "900 is not asked for anything"
+    );
     pool.handle_timeout(10 + PARK_NS);
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(0)], 11 + PARK_NS));
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(0)], pool.or_step(11 + PARK_NS)));
 
     // Who parks makes room for the one who waits, and his tenant needs nothing more.
     assert_eq!(release(&mut pool, leases[0])[0].token, 2);
     pool.handle_timeout(2 * LEASE_NS);
     assert_eq!(demands(&mut pool), [park(10), park(11), shed(10)]);
-    assert_eq!(pool.poll_timeout(), 3 * LEASE_NS, "one at a time, however many tenants");
+    assert_eq!(pool.poll_timeout(), pool.or_step(3 * LEASE_NS), "one at a time, however many tenants");
     assert_eq!(release(&mut pool, leases[2])[0].token, 12);
     assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX), "the others hold what nobody needs");
 
@@ -118,7 +122,7 @@ fn tenants_at_their_caps_take_turns_and_the_costliest_of_each_is_shed() {
     let parks = [0, 1, 11, 20, 21, 10].map(park);
     assert_eq!(demands(&mut pool), [&parks[..], &[shed(0)]].concat());
     for (step, token) in [(6, 11), (7, 20), (8, 1), (9, 10), (10, 21), (11, 0)] {
-        assert_eq!(pool.poll_timeout(), step * LEASE_NS);
+        assert_eq!(pool.poll_timeout(), pool.or_step(step * LEASE_NS));
         pool.handle_timeout(step * LEASE_NS);
         assert_eq!(demands(&mut pool), [shed(token)], "{step}");
     }
@@ -135,12 +139,15 @@ fn a_tenant_that_begins_to_keep_somebody_back_asks_at_once_and_one_that_ceases_d
     let (mut pool, tenants, _) = capped(2);
     let first = queue_of(&mut pool, &tenants, 0);
     pool.handle_timeout(2 * LEASE_NS);
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(0), park(1), shed(0)], 3 * LEASE_NS));
+    assert_eq!(
+        (demands(&mut pool), pool.poll_timeout()),
+        (vec![park(0), park(1), shed(0)], pool.or_step(3 * LEASE_NS))
+    );
     let second = queue_of(&mut pool, &tenants, 1);
     assert!(pool.poll_timeout() <= 2 * LEASE_NS, "its holders are idle already");
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(10), park(11)], 3 * LEASE_NS));
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(10), park(11)], pool.or_step(3 * LEASE_NS)));
     pool.handle_timeout(3 * LEASE_NS - 1);
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], 3 * LEASE_NS));
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], pool.or_step(3 * LEASE_NS)));
     pool.cancel(first).expect("the wait is live");
     pool.handle_timeout(3 * LEASE_NS);
     assert_eq!(demands(&mut pool), [shed(10)], "not 1, whose tenant needs nothing now");
@@ -152,16 +159,16 @@ fn a_tenant_that_begins_to_keep_somebody_back_asks_at_once_and_one_that_ceases_d
 fn all_who_are_idle_are_asked_to_park_before_one_is_shed() {
     let (mut pool, leases) = held(&config(4));
     queue(&mut pool, &timed(9));
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], PARK_NS));
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], pool.or_step(PARK_NS)));
     pool.handle_timeout(PARK_NS - 1);
     assert_eq!(demands(&mut pool), []);
     pool.handle_timeout(PARK_NS);
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(0)], PARK_NS + 10));
+    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(0)], pool.or_step(PARK_NS + 10)));
     // Late is as good, and the one that is idle for longest comes first, whatever it was asked before.
     pool.handle_timeout(5 * LEASE_NS);
     let due = [park(1), park(2), park(3), shed(0)];
     assert_eq!(demands(&mut pool), due);
-    assert_eq!(pool.poll_timeout(), 6 * LEASE_NS, "no other before the first has had the time to leave");
+    assert_eq!(pool.poll_timeout(), pool.or_step(6 * LEASE_NS), "no other before the first has had the time to leave");
     assert_eq!(release(&mut pool, leases[0])[0].token, 9);
     assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX), "nobody waits any more");
 }
@@ -180,15 +187,15 @@ fn one_is_shed_at_a_time() {
 
     // The next as soon as the first is gone: at the same time, if others still wait.
     release(&mut pool, leases[0]);
-    assert!(pool.poll_timeout() <= now, "it is due at once");
     now += LEASE_NS - 1;
+    assert!(pool.poll_timeout() <= now, "it is due at once");
     assert_eq!(demands(&mut pool), [shed(1)]);
     pool.handle_timeout(now + PARK_NS);
     assert_eq!(demands(&mut pool), [park(10)], "the one who got the buffer is idle as well by now");
     // Or after as long as a lease, if the host did not act; those that were asked are the last then.
     for token in [2, 3, 10, 1, 2] {
         now += LEASE_NS;
-        assert_eq!(pool.poll_timeout(), now);
+        assert_eq!(pool.poll_timeout(), pool.or_step(now));
         pool.handle_timeout(now - 1);
         assert_eq!(demands(&mut pool), []);
         pool.handle_timeout(now);
@@ -222,7 +229,7 @@ fn progress_is_a_new_beginning() {
 
 #[test]
 fn the_costliest_is_shed_first() {
-    let mut pool = new_pool(&PoolConfig { sizes: [4, 1, 0, 0], ..config(5) });
+    let mut pool = Paced::new(&PoolConfig { sizes: [4, 1, 0, 0], ..config(5) });
     let small = |token| Request { size: 1, ..timed(token) };
     // Longest held, most progress; longer held; four times as large; the latest.
     let long = take(&mut pool, &timed(0));
@@ -272,6 +279,60 @@ fn idleness_counts_from_the_grant_and_from_the_last_progress() {
 }
 
 #[test]
+fn s53_pause_of_any_length_is_worth_one_step() {
+    const STEP_NS: u64 = LEASE_NS / 8;
+    for pause_ns in [STEP_NS, STEP_NS + 1, LEASE_NS, 8 * 3_600_000_000_000, u64::MAX - 3 * LEASE_NS] {
+        let (mut pool, leases) = held(&config(2));
+        queue(&mut pool, &timed(9));
+        let before_ns = PARK_NS / 2;
+        pool.handle_timeout(before_ns);
+        let pool: &mut Pool = &mut pool;
+        pool.handle_timeout(before_ns + pause_ns);
+        let idleness = pool.describe_lease(leases[0]).expect("the lease is held").expect("it is timed");
+        assert_eq!(idleness.idle_ns, before_ns + STEP_NS, "a pause of {pause_ns}");
+        assert_eq!(pool.stats().clock_skipped_ns, pause_ns - STEP_NS);
+        assert_eq!(demands(pool), [park(0), park(1)], "a pause sheds no holder");
+        // From there on the clock follows the host's again, step by step.
+        let mut now_ns = before_ns + pause_ns;
+        while idle_of(pool, leases[0]) < LEASE_NS {
+            assert_eq!(demands(pool), []);
+            let next_ns = pool.poll_timeout();
+            assert!(now_ns < next_ns && next_ns <= now_ns + STEP_NS, "it asks for each step, and for no less than one");
+            now_ns = next_ns;
+            pool.handle_timeout(now_ns);
+        }
+        assert_eq!((demands(pool), now_ns), (vec![shed(0)], pause_ns + LEASE_NS - STEP_NS));
+    }
+}
+
+fn idle_of(pool: &Pool, lease: LeaseId) -> u64 {
+    pool.describe_lease(lease).expect("the lease is held").expect("it is timed").idle_ns
+}
+
+#[test]
+fn s53_pause_while_none_waits_is_lost_as_well() {
+    let (mut pool, leases) = held(&config(1));
+    let pool: &mut Pool = &mut pool;
+    pool.handle_timeout(50 * LEASE_NS);
+    queue(pool, &timed(9));
+    assert_eq!((demands(pool), idle_of(pool, leases[0])), (vec![park(0)], LEASE_NS / 8));
+}
+
+#[test]
+fn s54_first_advance_is_the_origin_of_leases_and_waits() {
+    const DAYS_NS: u64 = 10 * 86_400_000_000_000;
+    let mut pool = new_pool(&config(1));
+    let lease = take(&mut pool, &timed(0));
+    let wait = queue(&mut pool, &timed(9));
+    pool.handle_timeout(DAYS_NS);
+    let age_ns = pool.describe_wait(wait).expect("the wait is live").age_ns;
+    assert_eq!((demands(&mut pool), idle_of(&pool, lease), age_ns), (vec![], 0, 0));
+    assert_eq!((pool.poll_timeout(), pool.stats().clock_skipped_ns), (DAYS_NS + PARK_NS, 0));
+    pool.handle_timeout(DAYS_NS + PARK_NS);
+    assert_eq!((demands(&mut pool), pool.stats().clock_backwards), (vec![park(0)], 0));
+}
+
+#[test]
 fn time_that_goes_backwards_is_counted_and_not_taken() {
     let (mut pool, leases) = held(&config(1));
     queue(&mut pool, &timed(9));
@@ -286,22 +347,25 @@ fn time_that_goes_backwards_is_counted_and_not_taken() {
     // The same time again is not backwards; early and repeated calls change nothing.
     for _ in 0..3 {
         pool.handle_timeout(PARK_NS);
-        assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], LEASE_NS));
+        assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], pool.or_step(LEASE_NS)));
     }
     assert_eq!(pool.stats().clock_backwards, 2);
-    pool.handle_timeout(u64::MAX - 1);
-    assert_eq!(demands(&mut pool), [shed(0)], "the end of time is no exception");
-    assert_eq!(pool.poll_timeout(), u64::MAX);
+    pool.handle_timeout(LEASE_NS);
+    assert_eq!(demands(&mut pool), [shed(0)]);
 }
 
 #[test]
 fn a_lease_of_no_time_is_refused() {
     let refused = Pool::new(&PoolConfig { park_ns: 0, lease_ns: 0, ..config(1) }).map(|_| ());
     assert_eq!(refused, Err(ConfigError::NoLease), "everybody would be shed again and again");
-    let mut pool = new_pool(&PoolConfig { park_ns: 0, lease_ns: 1, ..config(1) });
+    let mut pool = Paced::new(&PoolConfig { park_ns: 0, lease_ns: 1, ..config(1) });
     take(&mut pool, &timed(0));
     queue(&mut pool, &timed(1));
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], 1), "nobody is asked at the time of his grant");
+    assert_eq!(
+        (demands(&mut pool), pool.poll_timeout()),
+        (vec![], pool.or_step(1)),
+        "nobody is asked at the time of his grant"
+    );
     pool.handle_timeout(1);
     assert_eq!(demands(&mut pool), [park(0), shed(0)]);
 }

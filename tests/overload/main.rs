@@ -8,6 +8,7 @@ mod classes;
 mod crowd;
 mod deadlines;
 mod deadlock;
+mod need;
 mod sizes;
 mod slots;
 mod support;

@@ -290,7 +290,7 @@ fn who_lets_go_of_the_small_one_waits_no_more_for_the_large_one() {
         ("park", |receivers, id| {
             // The pool asks, once the element is one that may still be waited for with little.
             tell(receivers, id, Event::NeedMore { bytes: 10 });
-            receivers.handle_timeout(1);
+            (0..=1).for_each(|now_ns| receivers.handle_timeout(now_ns));
             assert_eq!(receivers.poll_grant(), None);
             assert_eq!(receivers.stats().parked_on_demand, 1);
             assert_eq!(receivers.data(id).expect("the handle is live"), stream(0, 200));

@@ -54,7 +54,7 @@ fn pressed(receivers: &mut Receivers, bytes: [usize; 4], waiters: u32) -> Vec<Re
         receivers.handle(id, Event::Readable).expect("the handle is live");
     }
     assert_eq!(receivers.stats().pool.waiting, waiters);
-    receivers.handle_timeout(1);
+    (0..=1).for_each(|now_ns| receivers.handle_timeout(now_ns));
     ids
 }
 
@@ -85,7 +85,7 @@ fn who_finds_no_slot_keeps_the_buffer_and_is_shed_when_its_time_has_come() {
     assert_eq!((stats.park_refused, stats.shed, stats.pool.waiting), (1, 0, 1));
     assert_eq!(receivers.data(ids[2]).expect("the handle is live"), [200; 200]);
 
-    receivers.handle_timeout(1_001);
+    (2..=1_001).for_each(|now_ns| receivers.handle_timeout(now_ns));
     while receivers.poll_grant().is_some() {}
     receivers.check_invariants().expect("the invariants hold");
     let shed = |&&id: &&ReceiverId| receivers.pending(id).expect("the handle is live").has(Action::Shed);

@@ -514,12 +514,13 @@ impl ModelConnection {
         self.blocked != 0 && !self.failed
     }
 
-    fn is_misfit(&self) -> bool {
+    pub(super) fn is_misfit(&self) -> bool {
         self.hold == Hold::Buffer && self.end.is_none() && !self.failed && self.short > self.room()
     }
 
     fn may_read(&self) -> bool {
-        let stopped = self.policy.pause_when_blocked && self.is_blocked();
+        let is_parked = self.hold == Hold::Slot && !self.content.is_empty();
+        let stopped = (self.policy.pause_when_blocked || is_parked) && self.is_blocked();
         self.end.is_none() && !self.paused && !self.is_misfit() && !stopped
     }
 

@@ -240,6 +240,7 @@ impl Subject for ModelReceivers {
                 return Err(DEMUXBUF_ERR_TOO_MANY_BYTES);
             }
         }
+        let did_not_fit = receiver.connection.is_misfit();
         let mut trial = receiver.connection.clone();
         let was_in_flight = trial.in_flight();
         let arriving = if was_in_flight { &receiver.in_flight } else { &arrived };
@@ -257,7 +258,9 @@ impl Subject for ModelReceivers {
             self.counts.consumed_bytes += u64::from(bytes);
             self.advance(id, bytes);
         }
-        Ok(self.conclude(id))
+        let ends = matches!(event, Event::Block { .. } | Event::EndOfStream | Event::TransportError | Event::Fail);
+        let went_on = matches!(event, Event::Consumed { bytes } if bytes > 0);
+        Ok(self.conclude(id, did_not_fit || ends || went_on))
     }
 
     fn decoded(&mut self, id: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {
@@ -265,6 +268,7 @@ impl Subject for ModelReceivers {
         if !trial.is_open() {
             return Err(DEMUXBUF_ERR_CLOSED);
         }
+        let did_not_fit = trial.is_misfit();
         trial.handle(Event::Consumed { bytes: consumed }, &[]).map_err(|refusal| refusal.code())?;
         if need_more > 0 {
             trial.handle(Event::NeedMore { bytes: need_more }, &[]).map_err(|refusal| refusal.code())?;
@@ -272,7 +276,7 @@ impl Subject for ModelReceivers {
         self.at(id).connection = trial;
         self.counts.consumed_bytes += u64::from(consumed);
         self.advance(id, consumed);
-        Ok(self.conclude(id))
+        Ok(self.conclude(id, did_not_fit || consumed > 0))
     }
 
     fn pending(&mut self, id: u64) -> Result<Step, i32> {

@@ -435,6 +435,7 @@ impl Subject for CReceivers {
                 parks_asked: stats.parks_asked,
                 sheds_asked: stats.sheds_asked,
                 clock_backwards: stats.clock_backwards,
+                clock_skipped_ns: stats.clock_skipped_ns,
             },
             receivers: stats.receivers,
             receivers_max: stats.receivers_max,

@@ -159,6 +159,26 @@ impl ModelReceivers {
         told.filter(|_| !new.is_empty())
     }
 
+    /// A wait for a larger buffer ends with its need; a frame that has begun is waited for in the class of those.
+    fn review_wait(&mut self, id: u64, may_end_growth: bool) {
+        let facts = self.at(id).connection.facts();
+        let does_not_fit = self.at(id).connection.is_misfit();
+        let is_needed = facts.open && does_not_fit && facts.blocked == 0;
+        let waits = self.at(id).wait.or(self.at(id).granted).is_some();
+        if waits && !facts.waiting && may_end_growth && !is_needed {
+            self.cancel_wait(id);
+            // It is told again, once it is not blocked any more, that the frame does not fit.
+            if facts.open && does_not_fit {
+                self.tell(id, Event::NeedMore { bytes: facts.short });
+            }
+        } else if facts.open && facts.level > 0 && facts.pending & Action::Demux as u32 == 0 {
+            let Ask { class, .. } = self.ask(id, 0);
+            if let Some(wait) = self.at(id).wait.filter(|_| class != self.receivers[&id].class) {
+                self.pool.reclass(wait, class);
+            }
+        }
+    }
+
     fn host_actions(&mut self, id: u64) -> Actions {
         let pending = self.at(id).connection.pending();
         OWN.into_iter().fold(pending, |left, own| left.without(own.into()))
@@ -193,18 +213,19 @@ impl ModelReceivers {
         let lost = if connection.is_open() { connection.level() } else { 0 };
         self.counts.dropped_bytes += u64::from(lost);
         self.tell(id, Event::Close);
-        Ok(self.conclude(id))
+        Ok(self.conclude(id, true))
     }
 
     /// What is left to do after an event: a grant that was kept back is used, what is the receiver's is done, and one
     /// that is finished goes.
-    pub(super) fn conclude(&mut self, id: u64) -> Step {
+    pub(super) fn conclude(&mut self, id: u64, may_end_growth: bool) -> Step {
         let connection = &self.at(id).connection;
         if connection.is_open() && !connection.in_flight() {
             if let Some(lease) = self.at(id).granted.take() {
                 self.enter(id, lease);
             }
         }
+        self.review_wait(id, may_end_growth);
         let actions = self.settle(id);
         if actions.has(Action::Finished) {
             let tenant = self.at(id).tenant;

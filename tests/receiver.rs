@@ -1,6 +1,7 @@
 //! What a receiver keeps for its host and its decoder, and which handles, events and configurations are refused.
 
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode};
+use demuxbuf::framing::h2;
 use demuxbuf::pool::{ConfigError::NoLease, LeaseId, Outcome, TenantId, WaitId};
 use demuxbuf::receiver::{ConfigError, Granted, Handover, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
 
@@ -329,4 +330,33 @@ fn a_receiver_s_handle_is_nobody_s_as_that_of_a_lease() {
     let id = receivers.attach(0, 0).expect("there is room");
     assert_eq!(receivers.release(LeaseId::from_bits(id.to_bits())), Err(ReceiverError::Stale));
     receivers.release(lease).expect("it is the host's");
+}
+
+/// 16,384 bytes and a header of 9: the largest frame that every HTTP/2 peer may send (RFC 9113 section 4.2).
+#[test]
+fn s65_largest_default_frame_fits_default_buffer() {
+    let head = h2::Head { length: h2::MAX_FRAME_SIZE_MIN, stream_id: 1, kind: h2::kind::DATA, flags: 0 };
+    let frame = [head.encode().as_slice(), &vec![7; h2::MAX_FRAME_SIZE_MIN as usize]].concat();
+    for piece_bytes in [1000, frame.len() - 1, frame.len()] {
+        let mut receivers = Receivers::new(&ReceiversConfig::new(1, 1)).expect("the defaults are allowed");
+        let id = receivers.attach(0, 1).expect("there is room");
+        let mut actions = receivers.handle(id, Event::Readable).expect("it is attached");
+        for piece in frame.chunks(piece_bytes) {
+            if !actions.has(Action::Recv) {
+                actions = receivers.handle(id, Event::Readable).expect("it is attached");
+            }
+            assert!(actions.has(Action::Recv), "{actions:?}");
+            receivers.receive_area(id).expect("it is attached")[..piece.len()].copy_from_slice(piece);
+            receivers.handle(id, Event::Received { bytes: piece.len() as u32 }).expect("there is room");
+            let level = receivers.data(id).expect("it is attached").len();
+            if level < frame.len() {
+                actions = receivers.decoded(id, 0, (frame.len() - level) as u32).expect("it is more");
+                assert!(!actions.has(Action::CannotFit), "{level} bytes of {}", frame.len());
+            }
+        }
+        assert_eq!(receivers.data(id), Ok(frame.as_slice()));
+        assert_eq!(receivers.stats().compacted_bytes, 0, "it stays where it was received");
+        receivers.decoded(id, frame.len() as u32, 0).expect("it is there");
+        assert_eq!(receivers.stats().pool.leased, 0);
+    }
 }

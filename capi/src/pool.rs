@@ -500,6 +500,9 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
 /// waits may have its buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
 /// loop; nobody is called back.
 ///
+/// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `grant->step` says
+/// before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
+///
 /// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its requests
 /// loses that buffer to others that wait. Its requests queue again.
 ///

@@ -419,7 +419,7 @@ fn s13_as_many_are_woken_as_buffers_were_released() {
 fn s17_a_waiter_that_gives_up_needs_no_buffer_for_it() {
     in_all_modes(|mode| {
         let mut host = one_holder(mode, 2);
-        [0, 60_000_000_000].map(|now_ns| host.receivers.handle_timeout(now_ns));
+        [0, 60_000_000_000].into_iter().for_each(|now_ns| host.receivers.handle_timeout(now_ns));
         assert_eq!(host.receivers.describe(host.peers[1].id).map(|info| info.wait_age_ns), Ok(60_000_000_000));
         // Its lease cannot expire, since it has none; the host's own timer closes it.
         let before = host.receivers.pending(host.peers[1].id);

@@ -481,7 +481,8 @@ typedef struct {
   uint64_t dropped_bytes;
   // Bytes that left with a buffer the host took, or with a receiver that went to another thread.
   uint64_t handed_over_bytes;
-  // Bytes reserved at start for buffers and slots.
+  // The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once more
+  // for each further size of which a buffer is not a whole number of pages.
   uint64_t memory_bytes;
 } demuxbuf_pool_stats;
 
@@ -931,8 +932,9 @@ int32_t demuxbuf_pool_passed_max(const demuxbuf_pool *pool,
                                  uint32_t class_index,
                                  uint64_t *grants);
 
-// Gives the pages of free buffers back to the operating system and writes how many bytes. For quiet times: it costs
-// a system call for each free buffer.
+// Gives the pages of free buffers that were used since the last call back to the operating system and writes how many
+// bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a system
+// call for each piece of such pages.
 //
 // Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_give_back_pages(demuxbuf_pool *pool,

@@ -146,7 +146,7 @@ impl Sharded {
         if self.shard.is_closed() { Err(ReceiverError::PoolClosed) } else { Ok(()) }
     }
 
-    pub(super) fn with_free<R>(&self, act: impl FnOnce(&mut dyn Iterator<Item = u32>) -> R) -> R {
+    pub(super) fn with_free<R>(&self, act: impl FnOnce(&mut dyn Iterator<Item = (u32, bool)>) -> R) -> R {
         self.shard.with_free(act)
     }
 

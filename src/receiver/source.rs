@@ -197,12 +197,9 @@ impl Source {
         }
     }
 
-    pub(super) fn give_back_pages(&self, arena: &mut Arena) -> usize {
+    pub(super) fn give_back_pages(&mut self, arena: &mut Arena) -> usize {
         match self {
-            Source::Pool(pool) => {
-                let sizes = 0..crate::memory::BUFFER_SIZES_MAX as u8;
-                sizes.map(|size| arena.give_back_pages(pool.free_indexes(size))).sum()
-            }
+            Source::Pool(pool) => arena.give_back_pages(pool.free_to_give_back()),
             #[cfg(feature = "std")]
             Source::Shard(shard) => shard.with_free(|free| arena.give_back_pages(free)),
         }

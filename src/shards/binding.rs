@@ -134,9 +134,10 @@ impl Shard {
         }
     }
 
-    /// Runs `act` on the buffers that are free and at nobody's hand, which nobody can take meanwhile.
-    pub(crate) fn with_free<R>(&self, act: impl FnOnce(&mut dyn Iterator<Item = u32>) -> R) -> R {
-        self.locked(|central| act(&mut central.pool.free_indexes(0)))
+    /// Runs `act` on the buffers that are free and at nobody's hand, which nobody can take meanwhile; see
+    /// [`Pool::free_to_give_back`](crate::pool::Pool::free_to_give_back).
+    pub(crate) fn with_free<R>(&self, act: impl FnOnce(&mut dyn Iterator<Item = (u32, bool)>) -> R) -> R {
+        self.locked(|central| act(&mut central.pool.free_to_give_back()))
     }
 
     /// The counts of all shards, as a pool's.

@@ -205,7 +205,7 @@
 #define DEMUXBUF_ERR_NOT_SHARED (-50 * 65536)
 
 // As many pools are alive in the process as can be told from each other, 1023; a shared pool counts once.
-#define DEMUXBUF_ERR_TOO_MANY_POOLS (-51)
+#define DEMUXBUF_ERR_TOO_MANY_POOLS (-51 * 65536)
 
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
@@ -495,7 +495,8 @@ typedef struct {
   uint64_t dropped_bytes;
   // Bytes that left with a buffer the host took, or with a receiver that went to another thread.
   uint64_t handed_over_bytes;
-  // Bytes reserved at start for buffers and slots.
+  // The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once more
+  // for each further size of which a buffer is not a whole number of pages.
   uint64_t memory_bytes;
 } demuxbuf_pool_stats;
 
@@ -944,6 +945,9 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool,
 // waits may have its buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
 // loop; nobody is called back.
 //
+// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `grant->step` says
+// before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
+//
 // On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its requests
 // loses that buffer to others that wait. Its requests queue again.
 //
@@ -974,8 +978,9 @@ int32_t demuxbuf_pool_passed_max(const demuxbuf_pool *pool,
                                  uint32_t class_index,
                                  uint64_t *grants);
 
-// Gives the pages of free buffers back to the operating system and writes how many bytes. For quiet times: it costs
-// a system call for each free buffer. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at
+// Gives the pages of free buffers that were used since the last call back to the operating system and writes how many
+// bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a system
+// call for each piece of such pages. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at
 // most 1 MiB if that is more than one buffer.
 //
 // Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.

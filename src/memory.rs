@@ -174,8 +174,14 @@ impl Memory {
         self.arena.buffer_mut(buffer)[..level].copy_from_slice(&self.slots.slot(slot)[residue]);
     }
 
-    /// Bytes reserved for buffers and slots.
+    /// The budget of the buffers, and all slots, in bytes.
     pub fn reserved_bytes(&self) -> usize {
         self.arena.bytes() + self.slots.bytes()
+    }
+
+    /// The most bytes of buffers and slots that can be resident, see [`Arena::resident_bytes_max`]; rounded up to pages
+    /// it is a little more.
+    pub fn resident_bytes_max(&self) -> usize {
+        self.arena.resident_bytes_max() + self.slots.bytes()
     }
 }

@@ -94,6 +94,7 @@ pub(crate) use lending::deadlines as deadlines_of;
 
 use alloc::vec::Vec;
 use buffers::{Buffers, Lease, LeaseState};
+use core::ops::Range;
 use list::{List, NIL};
 use tenants::Tenants;
 use waits::{Wait, WaitState, Waits};
@@ -144,7 +145,13 @@ impl Pool {
             bypassed: 0,
         };
         Ok(Pool {
-            buffers: Buffers::new(reserve("buffers", buffers)?, units, &config.sizes, config.tag),
+            buffers: Buffers::new(
+                reserve("buffers", buffers)?,
+                reserve("buffers", buffers)?,
+                units,
+                &config.sizes,
+                config.tag,
+            ),
             waits: Waits::new(reserve("waiters_max", config.waiters_max)?, config.waiters_max, config.tag),
             tenants: Tenants::new(
                 config,
@@ -485,6 +492,12 @@ impl Pool {
     pub(crate) fn would_queue(&self, request: &Request) -> bool {
         let tenant = request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant));
         tenant.is_some_and(|tenant| self.would_grant_in(request, tenant) == Ok(false))
+    }
+
+    /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
+    /// here last.
+    pub(crate) fn free_to_give_back(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
+        self.buffers.free_to_give_back(rows)
     }
 
     /// Entries of a table by buffer index.

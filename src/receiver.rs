@@ -564,8 +564,9 @@ impl Receivers {
 
     /// Gives the pages of free buffers back to the operating system; returns how many bytes.
     ///
-    /// Cost: a system call for each free buffer. For quiet times, not for the receive path. Other threads of a shared pool
-    /// wait for the pages of at most 16 buffers, and of at most 1 MiB if that is more than one buffer.
+    /// Of buffers that were used since the last call only. Cost: O(buffers), and a system call for each piece of such pages.
+    /// For quiet times, not for the receive path. Other threads of a shared pool wait for the pages of at most 16
+    /// buffers, and of at most 1 MiB if that is more than one buffer.
     pub fn give_back_pages(&mut self) -> usize {
         self.pool.give_back_pages(self.memory.arena_mut())
     }
@@ -580,7 +581,7 @@ impl Receivers {
             slots_in_use: self.memory.slots().in_use(),
             slots_in_use_by_size: self.memory.slots().in_use_by_size(),
             slots_in_use_peak: self.memory.slots().in_use_peak(),
-            memory_bytes: self.memory.reserved_bytes() as u64,
+            memory_bytes: self.memory.resident_bytes_max() as u64,
             ..self.counts
         }
     }

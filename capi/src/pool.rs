@@ -105,7 +105,8 @@ pub struct demuxbuf_pool_stats {
     pub dropped_bytes: u64,
     /// Bytes that left with a buffer the host took, or with a receiver that went to another thread.
     pub handed_over_bytes: u64,
-    /// Bytes reserved at start for buffers and slots.
+    /// The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once more
+    /// for each further size of which a buffer is not a whole number of pages.
     pub memory_bytes: u64,
 }
 
@@ -596,8 +597,9 @@ pub unsafe extern "C" fn demuxbuf_pool_passed_max(
     }))
 }
 
-/// Gives the pages of free buffers back to the operating system and writes how many bytes. For quiet times: it costs
-/// a system call for each free buffer. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at
+/// Gives the pages of free buffers that were used since the last call back to the operating system and writes how many
+/// bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a system
+/// call for each piece of such pages. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at
 /// most 1 MiB if that is more than one buffer.
 ///
 /// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.

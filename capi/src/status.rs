@@ -179,7 +179,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 32] = [
+    const NUMBERS: [(i32, i32); 33] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -212,6 +212,7 @@ mod tests {
         (DEMUXBUF_ERR_IN_USE, 48),
         (DEMUXBUF_ERR_POOL_CLOSED, 49),
         (DEMUXBUF_ERR_NOT_SHARED, 50),
+        (DEMUXBUF_ERR_TOO_MANY_POOLS, 51),
     ];
 
     /// What masks are asked for, and what they may be asked for one day.

@@ -40,6 +40,7 @@ static const struct {
     {DEMUXBUF_ERR_IN_USE, "has its pool already"},
     {DEMUXBUF_ERR_POOL_CLOSED, "was freed"},
     {DEMUXBUF_ERR_NOT_SHARED, "of one thread"},
+    {DEMUXBUF_ERR_TOO_MANY_POOLS, "pools are alive"},
 };
 enum { KNOWN = sizeof known / sizeof known[0] };
 
@@ -162,6 +163,7 @@ static void numbers_can_be_negated(void) {
   CHECK_NUMBER(0 - DEMUXBUF_ERR_IN_USE, 48 * 65536);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_POOL_CLOSED, 49 * 65536);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_NOT_SHARED, 50 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_TOO_MANY_POOLS, 51 * 65536);
 }
 
 static void the_header_is_the_library_s(void) {

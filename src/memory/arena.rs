@@ -6,7 +6,7 @@
 //! ([`Arena::touch`]). With one size this never happens. Buffers smaller than a page keep theirs.
 
 use super::block::Block;
-use super::pages::PAGE_BYTES;
+use super::pages;
 use super::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, BUFFER_SIZES_MAX, MemoryError};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -36,6 +36,15 @@ struct Region {
     offset: usize,
 }
 
+/// Free buffers one behind the other.
+#[derive(Debug, Default)]
+struct Run {
+    /// Where they lie in the block.
+    free: Range<usize>,
+    /// Addresses of pages that some of them were used in and that are not given back yet.
+    pages: Range<usize>,
+}
+
 impl Arena {
     /// Reserves the budget of `buffers` buffers of the first size, for buffers of all these sizes. No page is touched yet.
     ///
@@ -43,6 +52,11 @@ impl Arena {
     ///
     /// A size is not allowed, what is needed cannot be counted, or the allocator has no such memory.
     pub fn new(buffers: u32, sizes: &[u32; BUFFER_SIZES_MAX]) -> Result<Arena, MemoryError> {
+        Arena::with_pages_of(pages::page_bytes(), buffers, sizes)
+    }
+
+    /// As `new`, on a machine with pages of so many bytes.
+    fn with_pages_of(page_bytes: usize, buffers: u32, sizes: &[u32; BUFFER_SIZES_MAX]) -> Result<Arena, MemoryError> {
         if buffers == 0 {
             return Err(MemoryError::NoBuffers);
         }
@@ -53,7 +67,7 @@ impl Arena {
         }
         let too_large = MemoryError::TooLarge { field: "buffers", count: buffers };
         let budget = (buffers as usize).checked_mul(sizes[0] as usize).ok_or(too_large)?;
-        let (regions, bytes) = lay_out(budget, sizes).ok_or(too_large)?;
+        let (regions, bytes) = lay_out(budget, sizes, page_bytes).ok_or(too_large)?;
         let mut touched = Vec::new();
         if sizes[1..].iter().any(|&bytes| bytes > 0) {
             let words = regions.iter().map(|region| region.count as usize).sum::<usize>().div_ceil(64);
@@ -61,7 +75,7 @@ impl Arena {
             touched.try_reserve_exact(words).map_err(|_| failed)?;
             touched.resize(words, 0);
         }
-        let block = Block::new("buffers", buffers, bytes)?;
+        let block = Block::new("buffers", buffers, bytes, page_bytes)?;
         Ok(Arena { block, regions, budget, touched, touched_bytes: 0 })
     }
 
@@ -101,6 +115,15 @@ impl Arena {
     /// The budget: bytes of all buffers that may be out together.
     pub fn bytes(&self) -> usize {
         self.budget
+    }
+
+    /// The most bytes of buffers that can be resident: the budget, and once more for each further size of which a buffer
+    /// is not a whole number of pages, so that some of its pages are never given back.
+    pub fn resident_bytes_max(&self) -> usize {
+        let is_whole = |region: &Region| region.bytes as usize % self.block.page_bytes() == 0;
+        let mut used = self.regions.iter().filter(|region| region.count > 0);
+        let cut = used.clone().filter(|region| !is_whole(region)).count();
+        self.budget * (cut + usize::from(used.any(is_whole)))
     }
 
     /// The memory of one buffer. What nobody has written yet is zero.
@@ -168,22 +191,48 @@ impl Arena {
             if self.touched_bytes <= self.budget {
                 return;
             }
-            if self.regions[size].bytes as usize >= PAGE_BYTES {
+            if self.regions[size].bytes as usize >= self.block.page_bytes() {
                 // Below the first that is not touched none is: the lists are stacks, and this empties them.
                 free(size as u8).take_while(|&index| self.give_back_touched(index)).for_each(drop);
             }
         }
     }
 
-    /// Gives the whole pages inside these buffers back to the operating system and returns how many bytes; they read as
-    /// zero afterwards (madvise(2), `MADV_DONTNEED`). Buffers smaller than a page keep theirs. On other systems than
-    /// Linux nothing is given back. Cost: one system call for each buffer.
-    pub fn give_back_pages(&mut self, free: impl Iterator<Item = u32>) -> usize {
-        free.map(|index| {
-            self.forget_touched(index);
-            self.give_back(index)
-        })
-        .sum()
+    /// Gives pages of free buffers back to the operating system and returns how many bytes; they read as zero afterwards
+    /// (madvise(2), `MADV_DONTNEED`). `free` names buffers that are free, in the order of their numbers, and of each whether
+    /// it was used since it was named here last: pages that nothing was written to since are left alone. A page that a
+    /// buffer in use has a part of stays. On other systems than Linux nothing is given back. Cost: one system call for
+    /// each piece of such pages.
+    pub fn give_back_pages(&mut self, free: impl Iterator<Item = (u32, bool)>) -> usize {
+        let mut run = Run::default();
+        let mut bytes = 0;
+        for (index, is_used) in free {
+            let range = self.range_of(index);
+            if range.start != run.free.end {
+                bytes += self.give_back_rest(&run);
+                run = Run { free: range.start..range.start, ..Run::default() };
+            }
+            run.free.end = range.end;
+            if is_used {
+                self.forget_touched(index);
+                let around = self.block.pages_around(&range);
+                if run.pages.is_empty() || around.start > run.pages.end {
+                    bytes += self.give_back_rest(&run);
+                    run.pages = around;
+                } else {
+                    run.pages.end = around.end;
+                }
+            }
+        }
+        bytes + self.give_back_rest(&run)
+    }
+
+    /// Gives those pages of a run back that lie in it as a whole.
+    fn give_back_rest(&mut self, run: &Run) -> usize {
+        let Run { free, pages } = run;
+        let inside = self.block.pages_inside(free);
+        let pages = pages.start.max(inside.start)..pages.end.min(inside.end);
+        self.block.give_back(pages)
     }
 
     /// Bytes of the buffers whose pages may be there; 0 with one size, where nothing is counted.
@@ -197,7 +246,7 @@ impl Arena {
 
     fn forget_touched(&mut self, index: u32) -> bool {
         let was = self.is_touched(index);
-        if was && self.bytes_of(index) as usize >= PAGE_BYTES {
+        if was && self.bytes_of(index) as usize >= self.block.page_bytes() {
             self.touched[index as usize / 64] &= !(1 << (index % 64));
             self.touched_bytes -= self.bytes_of(index) as usize;
         }
@@ -207,13 +256,10 @@ impl Arena {
     fn give_back_touched(&mut self, index: u32) -> bool {
         let was = self.forget_touched(index);
         if was {
-            self.give_back(index);
+            let pages = self.block.pages_inside(&self.range_of(index));
+            self.block.give_back(pages);
         }
         was
-    }
-
-    fn give_back(&mut self, index: u32) -> usize {
-        self.block.give_back(self.range_of(index))
     }
 
     #[inline]
@@ -231,14 +277,145 @@ impl Arena {
 }
 
 /// A region for each size, page after page; with the bytes of all. `None` if they cannot be counted.
-fn lay_out(budget: usize, sizes: &[u32; BUFFER_SIZES_MAX]) -> Option<([Region; BUFFER_SIZES_MAX], usize)> {
+fn lay_out(
+    budget: usize,
+    sizes: &[u32; BUFFER_SIZES_MAX],
+    page_bytes: usize,
+) -> Option<([Region; BUFFER_SIZES_MAX], usize)> {
     let (mut first, mut offset) = (0u32, 0usize);
     let mut regions = [Region::default(); BUFFER_SIZES_MAX];
     for (region, &bytes) in regions.iter_mut().zip(sizes).filter(|(_, bytes)| **bytes > 0) {
         let count = u32::try_from(budget / bytes as usize).ok()?;
         *region = Region { first, count, bytes, offset };
         first = first.checked_add(count)?;
-        offset = offset.checked_add(budget)?.checked_next_multiple_of(PAGE_BYTES)?;
+        offset = offset.checked_add(budget)?.checked_next_multiple_of(page_bytes)?;
     }
     Some((regions, offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Buffers of one size on a machine with such pages, of which some are free; the pool's part is played by `free`.
+    struct World {
+        arena: Arena,
+        page_bytes: usize,
+        free: Vec<bool>,
+        used: Vec<bool>,
+    }
+
+    impl World {
+        fn new(page_bytes: usize, count: u32, bytes: u32) -> World {
+            let arena = Arena::with_pages_of(page_bytes, count, &[bytes, 0, 0, 0]).expect("there is memory");
+            World { arena, page_bytes, free: vec![true; count as usize], used: vec![false; count as usize] }
+        }
+
+        fn content(index: u32) -> u8 {
+            1 + (index % 251) as u8
+        }
+
+        fn write(&mut self, index: u32) {
+            self.arena.buffer_mut(index).fill(World::content(index));
+            self.used[index as usize] = true;
+        }
+
+        /// Pages by number, counted from the start of the block, which is aligned to them.
+        fn pages_of(&self, index: u32) -> Range<usize> {
+            let range = self.arena.range_of(index);
+            range.start / self.page_bytes..range.end.div_ceil(self.page_bytes)
+        }
+
+        /// What is to be given back: pages of which each byte is a free buffer's and some was used since.
+        fn expected(&self) -> usize {
+            let count = self.free.len() as u32;
+            let end = self.arena.range_of(count - 1).end;
+            let pages = (0..end / self.page_bytes).filter(|page| {
+                let parts = (0..count).filter(|&index| self.pages_of(index).contains(page));
+                parts.clone().all(|index| self.free[index as usize])
+                    && parts.clone().any(|index| self.used[index as usize])
+            });
+            pages.count() * self.page_bytes
+        }
+
+        fn give_back(&mut self) -> usize {
+            let free = (0..).zip(&self.free).filter(|(_, is_free)| **is_free);
+            let named: Vec<(u32, bool)> = free.map(|(index, _)| (index, self.used[index as usize])).collect();
+            let bytes = self.arena.give_back_pages(named.iter().copied());
+            for (index, _) in named {
+                self.used[index as usize] = false;
+            }
+            bytes
+        }
+
+        fn check_contents(&self) {
+            for (index, _) in (0..).zip(&self.free).filter(|(_, is_free)| !**is_free) {
+                let is_kept = self.arena.buffer(index).iter().all(|&byte| byte == World::content(index));
+                assert!(is_kept, "buffer {index} with pages of {}", self.page_bytes);
+            }
+        }
+    }
+
+    /// Whatever the size of a page is, no byte of a buffer in use changes, and all that can be given back is.
+    #[test]
+    #[cfg_attr(miri, ignore)] // it takes minutes, and nothing is given back there
+    fn s78_give_back_leaves_neighbours_alone() {
+        let mut random = fastrand::Rng::with_seed(78);
+        let real = pages::page_bytes();
+        for page_bytes in [4096, 16_384, 65_536].into_iter().filter(|page| page % real == 0) {
+            for bytes in [64, 1024, 4096, 5056, 16_384, 16_448, 65_536, 70_016] {
+                let count = (400_000 / bytes).max(9);
+                let mut world = World::new(page_bytes, count, bytes);
+                assert_eq!(world.arena.address(0).as_ptr().addr() % page_bytes, 0);
+                for share in [10, 50, 90, 100, 0] {
+                    for index in 0..count {
+                        world.free[index as usize] = random.u32(0..100) < share;
+                        // Some stay as they are, used or never used.
+                        if !world.free[index as usize] || random.bool() {
+                            world.write(index);
+                        }
+                    }
+                    let expected =
+                        if cfg!(target_os = "linux") && cfg!(feature = "std") { world.expected() } else { 0 };
+                    assert_eq!(
+                        world.give_back(),
+                        expected,
+                        "{share} of 100 buffers of {bytes} bytes, pages of {page_bytes}"
+                    );
+                    world.check_contents();
+                    assert_eq!(world.give_back(), 0, "nothing was used since");
+                }
+            }
+        }
+    }
+
+    /// Named in any order, and in pieces: never a byte of a buffer that is not named.
+    #[test]
+    #[cfg_attr(miri, ignore)] // nothing is given back there
+    fn s78_give_back_takes_buffers_in_any_order() {
+        let mut random = fastrand::Rng::with_seed(79);
+        let page_bytes = pages::page_bytes();
+        for bytes in [1024, 5056, 16_448] {
+            let mut world = World::new(page_bytes, 50, bytes);
+            for _ in 0..20 {
+                (0..50).for_each(|index| world.write(index));
+                let mut named: Vec<u32> = (0..50).filter(|_| random.bool()).collect();
+                random.shuffle(&mut named);
+                world.free = (0..50).map(|index| named.contains(&index)).collect();
+                world.arena.give_back_pages(named.iter().map(|&index| (index, true)));
+                world.check_contents();
+            }
+        }
+    }
+
+    /// The budget once, and once more for each further size that leaves pages cut.
+    #[test]
+    fn s79_resident_bytes_max_counts_cut_pages() {
+        let most = |sizes| Arena::with_pages_of(4096, 10, &sizes).expect("there is memory").resident_bytes_max();
+        assert_eq!(most([16_384, 0, 0, 0]), 163_840);
+        assert_eq!(most([16_448, 0, 0, 0]), 164_480);
+        assert_eq!(most([16_384, 4096, 8192, 65_536]), 163_840);
+        assert_eq!(most([16_384, 1024, 0, 0]), 2 * 163_840);
+        assert_eq!(most([16_448, 1024, 64, 4096]), 4 * 164_480);
+    }
 }

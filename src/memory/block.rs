@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::MemoryError;
-use super::pages::{self, PAGE_BYTES};
+use super::pages;
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
 use core::ops::Range;
@@ -17,9 +17,24 @@ use core::ptr::NonNull;
 pub(super) struct Block {
     /// The first page boundary in the allocation; dangling if there are no bytes.
     base: NonNull<u8>,
-    allocation: Option<(NonNull<u8>, Layout)>,
+    allocation: Option<Allocation>,
     bytes: usize,
+    /// A power of two.
+    page_bytes: usize,
 }
+
+/// Where the memory is from.
+#[derive(Debug)]
+enum Allocation {
+    /// The allocator.
+    Heap(NonNull<u8>, Layout),
+    /// The system; so many bytes.
+    Map(NonNull<u8>, usize),
+}
+
+/// From so many bytes on, memory is the system's where it can be: what an allocator zeroes by writing is resident before
+/// it is used.
+const MAP_BYTES_MIN: usize = 128 << 10;
 
 // SAFETY: a block owns its memory alone, and shares it through `&self` and `&mut self` only; what an alias changes about
 // that, whoever makes it answers for.
@@ -29,21 +44,27 @@ unsafe impl Sync for Block {}
 
 impl Block {
     /// Reserves so many bytes for `field`, of which there are `count`.
-    pub(super) fn new(field: &'static str, count: u32, bytes: usize) -> Result<Block, MemoryError> {
+    pub(super) fn new(field: &'static str, count: u32, bytes: usize, page_bytes: usize) -> Result<Block, MemoryError> {
         if bytes == 0 {
-            return Ok(Block { base: NonNull::dangling(), allocation: None, bytes });
+            return Ok(Block { base: NonNull::dangling(), allocation: None, bytes, page_bytes });
         }
         let too_large = MemoryError::TooLarge { field, count };
-        let padded = bytes.checked_add(PAGE_BYTES).ok_or(too_large)?;
+        let padded = bytes.checked_add(page_bytes).ok_or(too_large)?;
         // Aligned by hand inside a little more: allocators zero large pieces for free only at small alignments, with an
         // aligned request each page would be written, and so touched, at start.
         let layout = Layout::from_size_align(padded, 16).map_err(|_| too_large)?;
-        // SAFETY: the size is not zero.
-        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })
-            .ok_or(MemoryError::AllocationFailed { field, bytes: padded })?;
+        let failed = MemoryError::AllocationFailed { field, bytes: padded };
+        let (start, allocation) = if pages::HAS_MAPS && padded >= MAP_BYTES_MIN {
+            let start = pages::map(padded).ok_or(failed)?;
+            (start, Allocation::Map(start, padded))
+        } else {
+            // SAFETY: the size is not zero.
+            let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(failed)?;
+            (start, Allocation::Heap(start, layout))
+        };
         // SAFETY: `align_offset` is below one page, which was added to the size.
-        let base = unsafe { allocation.add(allocation.as_ptr().align_offset(PAGE_BYTES)) };
-        Ok(Block { base, allocation: Some((allocation, layout)), bytes })
+        let base = unsafe { start.add(start.as_ptr().align_offset(page_bytes)) };
+        Ok(Block { base, allocation: Some(allocation), bytes, page_bytes })
     }
 
     /// The same memory once more, for another thread.
@@ -54,7 +75,7 @@ impl Block {
     /// its uses by two are ordered.
     #[cfg(feature = "std")]
     pub(super) unsafe fn alias(&self) -> Block {
-        Block { base: self.base, allocation: None, bytes: self.bytes }
+        Block { base: self.base, allocation: None, bytes: self.bytes, page_bytes: self.page_bytes }
     }
 
     /// The bytes of a range. What nobody has written yet is zero.
@@ -91,17 +112,39 @@ impl Block {
         unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), from.len()) };
     }
 
-    /// Gives the whole pages inside a range back to the operating system and returns how many bytes; they read as zero
-    /// afterwards (madvise(2), `MADV_DONTNEED`). On other systems than Linux nothing is given back.
-    pub(super) fn give_back(&mut self, range: Range<usize>) -> usize {
-        let start = range.start.next_multiple_of(PAGE_BYTES);
-        let end = range.end / PAGE_BYTES * PAGE_BYTES;
-        if start >= end {
+    /// Size of the pages that are given back, in bytes.
+    pub(super) fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
+    /// The addresses of all pages that this range has a part of.
+    pub(super) fn pages_around(&self, range: &Range<usize>) -> Range<usize> {
+        let base = self.base.addr().get();
+        let end = (base + range.end).next_multiple_of(self.page_bytes);
+        self.page_of(base + range.start)..end
+    }
+
+    /// The addresses of the pages that lie in this range as a whole; its end is below its start if there are none.
+    pub(super) fn pages_inside(&self, range: &Range<usize>) -> Range<usize> {
+        let base = self.base.addr().get();
+        let start = (base + range.start).next_multiple_of(self.page_bytes);
+        start..self.page_of(base + range.end)
+    }
+
+    fn page_of(&self, address: usize) -> usize {
+        address & !(self.page_bytes - 1)
+    }
+
+    /// Gives pages of this block back to the operating system and returns how many bytes; they read as zero afterwards
+    /// (madvise(2), `MADV_DONTNEED`). On other systems than Linux nothing is given back.
+    pub(super) fn give_back(&mut self, pages: Range<usize>) -> usize {
+        if pages.is_empty() {
             return 0;
         }
-        let at = self.address(&(start..end));
-        // SAFETY: whole pages inside the allocation, exclusively borrowed; private memory of the allocator.
-        if unsafe { pages::give_back(at.as_ptr(), end - start) } { end - start } else { 0 }
+        let base = self.base.addr().get();
+        let at = self.address(&(pages.start - base..pages.end - base));
+        // SAFETY: whole pages inside the allocation, exclusively borrowed; private memory of the process.
+        if unsafe { pages::give_back(at.as_ptr(), pages.len()) } { pages.len() } else { 0 }
     }
 }
 
@@ -109,7 +152,8 @@ impl Block {
 #[cfg(feature = "explore")]
 impl Clone for Block {
     fn clone(&self) -> Block {
-        let mut copy = Block::new("copy", 0, self.bytes).expect("there is memory for the copy of a small block");
+        let mut copy =
+            Block::new("copy", 0, self.bytes, self.page_bytes).expect("there is memory for the copy of a small block");
         copy.slice_mut(0..self.bytes).copy_from_slice(self.slice(0..self.bytes));
         copy
     }
@@ -117,9 +161,12 @@ impl Clone for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if let Some((allocation, layout)) = self.allocation {
+        match self.allocation {
             // SAFETY: allocated in `new` with this layout.
-            unsafe { dealloc(allocation.as_ptr(), layout) };
+            Some(Allocation::Heap(start, layout)) => unsafe { dealloc(start.as_ptr(), layout) },
+            // SAFETY: mapped in `new`, so many bytes.
+            Some(Allocation::Map(start, bytes)) => unsafe { pages::unmap(start, bytes) },
+            None => {}
         }
     }
 }

@@ -1,18 +1,63 @@
-//! What the operating system is asked to do with pages (madvise(2)). On other systems than Linux, and without `std`, it is
-//! asked for nothing.
+//! What the operating system is asked to do with pages. On other systems than Linux, and without `std`, it is asked for
+//! nothing, and memory is the allocator's.
 #![allow(unsafe_code)]
 
 use core::ffi::c_int;
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 
-/// What page alignment means here. Larger pages of the machine only make handing back coarser.
-pub(super) const PAGE_BYTES: usize = 4096;
+/// The size of a page where the system is not asked: only what starts there is aligned to it.
+const PAGE_BYTES: usize = 4096;
 
 /// Size and alignment of the large pages of most machines, in bytes.
 const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 const MADV_DONTNEED: c_int = 4;
 const MADV_HUGEPAGE: c_int = 14;
+
+/// Size of a page of this machine, in bytes: a power of two.
+#[cfg(all(target_os = "linux", feature = "std", not(miri)))]
+pub(super) fn page_bytes() -> usize {
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    const SC_PAGESIZE: c_int = 30;
+    /// What was said; 0 before the first question.
+    static SAID: AtomicUsize = AtomicUsize::new(0);
+    unsafe extern "C" {
+        fn sysconf(name: c_int) -> core::ffi::c_long;
+    }
+    match SAID.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: it takes any number.
+            let said = usize::try_from(unsafe { sysconf(SC_PAGESIZE) }).unwrap_or(0);
+            let bytes = if said.is_power_of_two() { said } else { PAGE_BYTES };
+            SAID.store(bytes, Ordering::Relaxed);
+            bytes
+        }
+        bytes => bytes,
+    }
+}
+
+/// As above; nothing is given back here.
+#[cfg(not(all(target_os = "linux", feature = "std", not(miri))))]
+pub(super) fn page_bytes() -> usize {
+    PAGE_BYTES
+}
+
+/// Zeroed pages that are not there before they are used, whatever the allocator does; `None` if there are none, or if the
+/// allocator is to be asked here.
+pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
+    system::map(bytes)
+}
+
+/// Ends a mapping.
+///
+/// # Safety
+///
+/// It is one of [`map`] with so many bytes, and not used any more.
+pub(super) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
+    // SAFETY: as above.
+    unsafe { system::unmap(pages, bytes) }
+}
 
 /// Gives whole pages back to the operating system; says whether it took them. They read as zero afterwards.
 ///
@@ -34,6 +79,69 @@ pub(super) fn prefer_large_pages<T>(room: &mut [MaybeUninit<T>]) {
         unsafe { advise(start.add(before), inside, MADV_HUGEPAGE) };
     }
 }
+
+/// Where the numbers of mmap(2) are known, and its last argument has the width of a register.
+#[cfg(all(
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64", target_arch = "powerpc64"),
+    target_os = "linux",
+    feature = "std",
+    not(miri)
+))]
+mod system {
+    use core::ffi::{c_int, c_long, c_void};
+    use core::ptr::{NonNull, null_mut};
+
+    const PROT_READ_WRITE: c_int = 1 | 2;
+    const MAP_PRIVATE_ANONYMOUS: c_int = 2 | 0x20;
+
+    unsafe extern "C" {
+        fn mmap(
+            at: *mut c_void,
+            length: usize,
+            rights: c_int,
+            flags: c_int,
+            file: c_int,
+            offset: c_long,
+        ) -> *mut c_void;
+        fn munmap(at: *mut c_void, length: usize) -> c_int;
+    }
+
+    pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
+        // SAFETY: a new mapping of no file; no memory that is used is touched.
+        let at = unsafe { mmap(null_mut(), bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0) };
+        // It fails with an address that no mapping has.
+        if at.addr() == usize::MAX { None } else { NonNull::new(at.cast()) }
+    }
+
+    pub(super) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
+        // SAFETY: the caller's mapping. It can fail only for ranges that are none.
+        unsafe { munmap(pages.as_ptr().cast(), bytes) };
+    }
+}
+
+#[cfg(not(all(
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64", target_arch = "powerpc64"),
+    target_os = "linux",
+    feature = "std",
+    not(miri)
+)))]
+mod system {
+    use core::ptr::NonNull;
+
+    pub(super) fn map(_bytes: usize) -> Option<NonNull<u8>> {
+        None
+    }
+
+    pub(super) unsafe fn unmap(_pages: NonNull<u8>, _bytes: usize) {}
+}
+
+/// Whether memory is mapped here, rather than the allocator's.
+pub(super) const HAS_MAPS: bool = cfg!(all(
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64", target_arch = "powerpc64"),
+    target_os = "linux",
+    feature = "std",
+    not(miri)
+));
 
 #[cfg(all(target_os = "linux", feature = "std", not(miri)))]
 unsafe fn advise(pages: *mut u8, bytes: usize, advice: c_int) -> bool {

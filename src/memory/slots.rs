@@ -9,6 +9,7 @@
 
 use super::MemoryError;
 use super::block::Block;
+use super::pages;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -219,7 +220,7 @@ impl Size {
         }
         let failed = |bytes| MemoryError::AllocationFailed { field: "slots", bytes };
         let wanted = (count as usize).checked_mul(bytes).ok_or(MemoryError::TooLarge { field: "slots", count })?;
-        let memory = Block::new("slots", count, wanted)?;
+        let memory = Block::new("slots", count, wanted, pages::page_bytes())?;
         let words = (count as usize).div_ceil(64);
         let mut taken = Vec::new();
         taken.try_reserve_exact(words).map_err(|_| failed(words * 8))?;

@@ -9,6 +9,7 @@ use super::config::SIZES_MAX;
 use super::id::{Generation, LeaseId};
 use super::list::NIL;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeaseState {
@@ -48,6 +49,8 @@ pub(super) struct Buffers {
     sizes: [Size; SIZES_MAX],
     units: u32,
     free_units: u32,
+    /// Of each buffer, how often it had been taken when its pages were given back last. Empty before that.
+    given_back: Vec<u32>,
 }
 
 impl Buffers {
@@ -58,7 +61,13 @@ impl Buffers {
     }
 
     /// All buffers free, in memory that was reserved for them.
-    pub(super) fn new(mut table: Vec<Lease>, units: u32, sizes: &[u32; SIZES_MAX], tag: u8) -> Buffers {
+    pub(super) fn new(
+        mut table: Vec<Lease>,
+        given_back: Vec<u32>,
+        units: u32,
+        sizes: &[u32; SIZES_MAX],
+        tag: u8,
+    ) -> Buffers {
         let mut lists = [Size { units: 0, free: NIL }; SIZES_MAX];
         for (size, &size_units) in sizes.iter().enumerate().filter(|(_, units)| **units > 0) {
             let (first, count) = (table.len() as u32, units / size_units);
@@ -74,7 +83,7 @@ impl Buffers {
             }));
             lists[size] = Size { units: size_units, free: if count > 0 { first } else { NIL } };
         }
-        Buffers { table, sizes: lists, units, free_units: units }
+        Buffers { table, sizes: lists, units, free_units: units, given_back }
     }
 
     pub(super) fn table(&self) -> &[Lease] {
@@ -141,6 +150,19 @@ impl Buffers {
     pub(super) fn find(&self, lease: LeaseId) -> Option<&Lease> {
         let entry = self.table.get(lease.index() as usize)?;
         (entry.generation == lease.generation() && entry.state == LeaseState::Leased).then_some(entry)
+    }
+
+    /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
+    /// here last.
+    pub(super) fn free_to_give_back(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
+        // Inside what was reserved at start.
+        self.given_back.resize(self.table.len(), 0);
+        let inside = rows.start as usize..rows.end as usize;
+        let free = rows.zip(&self.table[inside.clone()]).zip(&mut self.given_back[inside]);
+        free.filter(|((_, lease), _)| lease.state == LeaseState::Free).map(|((index, lease), given_back)| {
+            let taken = lease.generation.uses_before();
+            (index, core::mem::replace(given_back, taken) != taken)
+        })
     }
 
     /// The free buffers of one size, the one used last first.

@@ -87,7 +87,10 @@ pub(crate) enum Demand {
 #[cfg_attr(feature = "explore", derive(Clone))]
 #[derive(Debug)]
 pub(crate) struct Deadlines {
+    /// By buffer index, touched in the order of first use.
     table: Vec<Timed>,
+    /// The most entries of the table: none if leases are not timed.
+    entries: u32,
     park_ns: u64,
     lease_ns: u64,
     /// But for `newest`.
@@ -108,12 +111,9 @@ impl Deadlines {
     /// Reserves the tables for so many buffers; none are needed if leases are not timed. Nobody holds anything yet.
     pub(super) fn new(config: &PoolConfig, buffers: u32) -> Result<Deadlines, ConfigError> {
         let entries = if config.lease_ns == u64::MAX { 0 } else { buffers };
-        let unused =
-            Timed { granted_ns: 0, progress_ns: 0, progress_bytes: 0, links: Links::NONE, units: 0, stand: Stand::Out };
-        let mut table = reserve("buffers", entries)?;
-        table.resize(entries as usize, unused);
         Ok(Deadlines {
-            table,
+            table: reserve("buffers", entries)?,
+            entries,
             // Who parks and at once takes a buffer again must not be asked for that one in the same call, without end.
             park_ns: config.park_ns.min(config.lease_ns).max(1),
             lease_ns: config.lease_ns,
@@ -131,13 +131,25 @@ impl Deadlines {
     /// A lease of a tenant begins.
     #[inline(always)]
     pub(crate) fn start(&mut self, index: u32, tenant: u32, units: u32, now_ns: u64) {
-        let Some(entry) = self.table.get_mut(index as usize) else {
-            return;
-        };
+        if index as usize >= self.table.len() {
+            if index >= self.entries {
+                return;
+            }
+            self.add_entries(index);
+        }
+        let entry = &mut self.table[index as usize];
         (entry.granted_ns, entry.progress_ns, entry.progress_bytes, entry.units) = (now_ns, now_ns, 0, units);
         entry.stand = Stand::Active;
         self.capped.start(index, tenant);
         self.push_active(index);
+    }
+
+    /// Inside what was reserved at start.
+    #[cold]
+    fn add_entries(&mut self, last: u32) {
+        let unused =
+            Timed { granted_ns: 0, progress_ns: 0, progress_bytes: 0, links: Links::NONE, units: 0, stand: Stand::Out };
+        self.table.resize(last as usize + 1, unused);
     }
 
     /// Its holder consumed bytes.
@@ -297,9 +309,10 @@ impl Deadlines {
         // Where there are tenants, one that nobody needed before may be asked after others that are idle for less long.
         let asked = self.knows_tenants() || is_ordered(self.asked);
         ensure(is_active_ordered && is_ordered(self.idle) && asked, "who is idle for longest is first")?;
-        let timed = (0..).zip(&self.table).all(|(index, entry)| (entry.stand != Stand::Out) == is_timed(index));
+        let stand = |index: u32| self.table.get(index as usize).map_or(Stand::Out, |entry| entry.stand);
+        let timed = (0..self.entries).all(|index| (stand(index) != Stand::Out) == is_timed(index));
         ensure(timed, "every timed lease has its deadline")?;
-        self.capped.check(|index| self.table[index as usize].stand.stage(), is_kept)
+        self.capped.check(|index| stand(index).stage(), is_kept)
     }
 }
 
@@ -446,15 +459,7 @@ mod tests {
         let is_sound = |deadlines: &Deadlines| deadlines.check(|index| index < 6, |_| false).is_ok();
         let stands = one_pair_of_each().table.into_iter().map(|entry| entry.stand);
         let expired = |cost| Stand::Expired { cost };
-        assert!(stands.eq([
-            expired(0),
-            expired(4),
-            Stand::Asked,
-            Stand::Asked,
-            Stand::Active,
-            Stand::Active,
-            Stand::Out
-        ]));
+        assert!(stands.eq([expired(0), expired(4), Stand::Asked, Stand::Asked, Stand::Active, Stand::Active,]));
         assert!(is_sound(&one_pair_of_each()));
         let broken: [fn(&mut Deadlines); 14] = [
             |deadlines| deadlines.newest = NIL,

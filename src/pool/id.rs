@@ -72,6 +72,11 @@ impl Generation {
         self.0
     }
 
+    /// How often the entry was used before: 0 for the first time.
+    pub(crate) const fn uses_before(self) -> u32 {
+        self.0.wrapping_sub(1) & USES
+    }
+
     pub(crate) const fn next(self) -> Generation {
         Generation((self.0 & !USES) | (self.0.wrapping_add(1) & USES))
     }

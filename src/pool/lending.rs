@@ -1,7 +1,6 @@
 //! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere, and deadlines of
 //! their own.
 
-use super::buffers::LeaseState;
 use super::list::NIL;
 use super::{Class, ConfigError, Deadlines, Pool, PoolConfig, WaitId};
 
@@ -23,11 +22,6 @@ impl Pool {
     /// Free buffers of the default size.
     pub(crate) fn free_buffers(&self) -> u32 {
         self.buffers.free_units() / self.buffers.units_of(0)
-    }
-
-    /// Whether this buffer is free.
-    pub(crate) fn is_free(&self, index: u32) -> bool {
-        self.buffers.table()[index as usize].state == LeaseState::Free
     }
 
     /// Waits queued, by class.

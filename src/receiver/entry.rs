@@ -145,6 +145,22 @@ impl Usage {
     const NONE: Usage = Usage { receiver: NIL, start: 0, tenant: 0, wait: NIL };
 }
 
+/// Writes down how a buffer is used; its row is added with its first use.
+#[inline(always)]
+fn set_usage(rows: &mut Vec<Usage>, buffer: u32, usage: Usage) {
+    match rows.get_mut(buffer as usize) {
+        Some(row) => *row = usage,
+        None => add_usage(rows, buffer, usage),
+    }
+}
+
+/// Inside what was reserved: as many rows as buffers.
+#[cold]
+fn add_usage(rows: &mut Vec<Usage>, buffer: u32, usage: Usage) {
+    rows.resize(buffer as usize, Usage::NONE);
+    rows.push(usage);
+}
+
 /// A receiver that holds and waits for nothing.
 pub(super) struct Idle<'a> {
     entry: &'a mut Entry,
@@ -182,7 +198,8 @@ impl<'a> Idle<'a> {
     /// It holds a buffer from now on.
     #[inline(always)]
     pub(super) fn hold(self, buffer: u32) -> &'a mut Connection {
-        self.usage[buffer as usize] = Usage { receiver: self.index, start: 0, tenant: self.tenant(), wait: NIL };
+        let tenant = self.tenant();
+        set_usage(self.usage, buffer, Usage { receiver: self.index, start: 0, tenant, wait: NIL });
         self.entry.key |= link::BUFFER;
         self.entry.link = buffer;
         &mut self.entry.connection
@@ -226,7 +243,7 @@ impl Holder<'_> {
 pub(super) struct Table {
     entries: Vec<Entry>,
     stakes: Vec<Stake>,
-    /// By buffer index; `NIL` for free buffers and the host's own.
+    /// By buffer index, touched in the order of first use; `NIL` for free buffers and the host's own.
     usage: Vec<Usage>,
     free_entry: u32,
     free_stake: u32,
@@ -240,12 +257,10 @@ impl Table {
         fn reserve<T>(field: &'static str, count: u32) -> Result<Vec<T>, ConfigError> {
             crate::memory::reserve(count).map_err(|_| no_memory(field, count as usize))
         }
-        let mut usage = reserve("pool.buffers", buffers)?;
-        usage.resize(buffers as usize, Usage::NONE);
         Ok(Table {
             entries: reserve("receivers_max", receivers)?,
             stakes: reserve("receivers_max", receivers)?,
-            usage,
+            usage: reserve("pool.buffers", buffers)?,
             free_entry: NIL,
             free_stake: NIL,
             len: 0,
@@ -407,7 +422,7 @@ impl Table {
             self.usage[was as usize] = Usage::NONE;
         }
         if let Some(buffer) = buffer {
-            self.usage[buffer as usize] = Usage { receiver: index, ..Usage::NONE };
+            set_usage(&mut self.usage, buffer, Usage { receiver: index, ..Usage::NONE });
         }
         self.set_wait_word(index, buffer.map_or(NIL, |buffer| buffer | HIGH_BIT));
     }
@@ -504,7 +519,7 @@ impl Table {
         let Stake { tenant, wait, .. } = stake;
         let (kind, link) = match place {
             Place::Buffer(buffer) => {
-                self.usage[buffer as usize] = Usage { receiver: index, start: 0, tenant, wait };
+                set_usage(&mut self.usage, buffer, Usage { receiver: index, start: 0, tenant, wait });
                 (link::BUFFER, buffer)
             }
             Place::Nowhere if wait == NIL => (link::TENANT, tenant),

@@ -225,11 +225,11 @@ impl Source {
         }
     }
 
-    pub(super) fn give_back_pages(&self, arena: &mut Arena) -> usize {
+    pub(super) fn give_back_pages(&mut self, arena: &mut Arena) -> usize {
         match self {
             Source::Pool(pool) => {
-                let sizes = 0..crate::memory::BUFFER_SIZES_MAX as u8;
-                sizes.map(|size| arena.give_back_pages(pool.free_indexes(size))).sum()
+                let rows = 0..pool.buffers_max();
+                arena.give_back_pages(pool.free_to_give_back(rows))
             }
             #[cfg(feature = "std")]
             Source::Shard(shard) => shard.give_back_pages(arena),

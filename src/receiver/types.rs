@@ -83,7 +83,7 @@ pub struct ReceiverStats {
     /// Bytes that left with a buffer taken by the host, or with a receiver that went to another thread. What is buffered
     /// is what came in, less this and the two before.
     pub handed_over_bytes: u64,
-    /// Bytes reserved at start for buffers and slots.
+    /// The most bytes of buffers and slots that can be resident, but for rounding up to pages.
     pub memory_bytes: u64,
 }
 

@@ -207,13 +207,18 @@ impl Shard {
     }
 
     /// Runs `act` on the buffers that are free and at hand of no shard, of at most so many rows at a time, and returns the
-    /// sum. No thread can take those of one call meanwhile; between two calls any thread gets at the pool.
-    pub(crate) fn with_free(&self, rows: u32, mut act: impl FnMut(&mut dyn Iterator<Item = u32>) -> usize) -> usize {
+    /// sum; see [`Pool::free_to_give_back`](crate::pool::Pool::free_to_give_back). No thread can take those of one call
+    /// meanwhile; between two calls any thread gets at the pool.
+    pub(crate) fn with_free(
+        &self,
+        rows: u32,
+        mut act: impl FnMut(&mut dyn Iterator<Item = (u32, bool)>) -> usize,
+    ) -> usize {
         let buffers = self.shared.slots.len() as u32;
         let mut sum = 0;
         for first in (0..buffers).step_by(rows as usize) {
-            let mut rows = first..buffers.min(first + rows);
-            sum += self.locked(|central| act(&mut rows.by_ref().filter(|&index| central.pool.is_free(index))));
+            let rows = first..buffers.min(first + rows);
+            sum += self.locked(|central| act(&mut central.pool.free_to_give_back(rows)));
             self.shared.central.0.let_others_in();
         }
         sum

@@ -41,7 +41,10 @@ struct Grants {
 
 #[derive(Debug)]
 pub(super) struct Tickets {
+    /// Touched in the order of first use.
     table: Vec<Ticket>,
+    max: u32,
+    tag: u8,
     unused: u32,
     grants: Vec<Grants>,
     pub(super) assigned: u32,
@@ -54,33 +57,34 @@ impl Tickets {
     pub(super) const NOWHERE: u32 = NIL;
 
     pub(super) fn new(waiters_max: u32, shards: u32, tag: u8) -> Result<Tickets, ConfigError> {
-        let mut table = super::reserve("waiters_max", waiters_max)?;
-        table.extend((0..waiters_max).map(|index| Ticket {
-            token: 0,
-            state: State::Unused,
-            home: NIL,
-            class: 0,
-            is_timed: false,
-            generation: Generation::first(tag),
-            next: if index + 1 < waiters_max { index + 1 } else { NIL },
-            prev: NIL,
-        }));
+        let table = super::reserve("waiters_max", waiters_max)?;
         let mut grants = super::reserve("shards", shards)?;
         grants.extend((0..shards).map(|_| Grants { head: NIL, tail: NIL, waits: 0 }));
-        Ok(Tickets { table, unused: if waiters_max > 0 { 0 } else { NIL }, grants, assigned: 0, travelling: 0 })
+        Ok(Tickets { table, max: waiters_max, tag, unused: NIL, grants, assigned: 0, travelling: 0 })
     }
 
     pub(super) fn len(&self) -> u32 {
+        self.max
+    }
+
+    /// Rows of the table that were used yet.
+    pub(super) fn rows(&self) -> u32 {
         self.table.len() as u32
     }
 
     /// The ticket that the next [`Tickets::open`] uses, or none is left.
     pub(super) fn next_unused(&self) -> Option<u32> {
-        (self.unused != NIL).then_some(self.unused)
+        match self.unused {
+            NIL => Some(self.table.len() as u32).filter(|&fresh| fresh < self.max),
+            unused => Some(unused),
+        }
     }
 
     /// Gives the request that waits in the pool as `wait` a home.
     pub(super) fn open(&mut self, home: u32, request: &Request, wait: WaitId) -> WaitId {
+        if self.unused == NIL {
+            self.add_unused();
+        }
         let index = self.unused;
         let ticket = &mut self.table[index as usize];
         self.unused = ticket.next;
@@ -89,6 +93,14 @@ impl Tickets {
         *ticket = Ticket { token, state, home, class, is_timed, next: NIL, prev: NIL, ..*ticket };
         self.grants[home as usize].waits += 1;
         self.wait_at(index)
+    }
+
+    /// Inside what was reserved at start: as many as `max`.
+    fn add_unused(&mut self) {
+        let (state, generation) = (State::Unused, Generation::first(self.tag));
+        self.unused = self.table.len() as u32;
+        let (token, home, class, is_timed, next, prev) = (0, NIL, 0, false, NIL, NIL);
+        self.table.push(Ticket { token, state, home, class, is_timed, generation, next, prev });
     }
 
     pub(super) fn find(&self, wait: WaitId) -> Option<&Ticket> {

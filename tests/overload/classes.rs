@@ -43,7 +43,7 @@ fn a_configuration_outside_its_limits_is_refused_with_what_is_allowed() {
         (reserve(1, 5), "reserves[1] is 5; allowed is 0 to 4"),
         (reserve(2, 1), "reserves[2] is 1; allowed is 0 to 0"),
         (PoolConfig::new(5, 0x2000_0000), "waiters_max is 536870912; allowed is 0 to 536870911"),
-        (many_tenants, "tenants_max is 268435455; allowed is 0 to 268435454"),
+        (many_tenants, "tenants_max is 268435455; allowed is 0 to 67108862"),
     ] {
         assert_eq!(Pool::new(&config).expect_err("it is outside").to_string(), text);
     }

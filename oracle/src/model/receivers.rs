@@ -140,6 +140,17 @@ impl ModelReceivers {
         if is_full { Err(DEMUXBUF_ERR_TABLE_FULL) } else { Ok(()) }
     }
 
+    /// How often the budget can be resident: once for all sizes of whole pages, and once for each other.
+    fn budgets(&self) -> u64 {
+        // No size that is tried here is a multiple of this and not of the machine's.
+        const PAGE_BYTES: u32 = 4096;
+        let all = self.config.pool.buffers * self.config.pool.sizes[0];
+        let fitting = self.config.pool.sizes.iter().filter(|&&units| units > 0 && units <= all);
+        let sizes = fitting.map(|units| units * self.unit_bytes());
+        let (whole, cut): (Vec<u32>, Vec<u32>) = sizes.partition(|bytes| bytes % PAGE_BYTES == 0);
+        cut.len() as u64 + u64::from(!whole.is_empty())
+    }
+
     fn attach_in_slot(&mut self, class: u8, token: u64, bytes: &[Cell]) -> Result<u64, i32> {
         let id = self.insert(class, token)?;
         let (level, capacity) = (bytes.len() as u32, SLOT_BYTES as u32);
@@ -453,7 +464,7 @@ impl Subject for ModelReceivers {
             slots: self.slots().iter().sum(),
             slots_in_use: (0..SLOT_SIZES.len()).map(|size| self.slots_in_use(size)).sum(),
             slots_in_use_by_size: std::array::from_fn(|size| self.slots_in_use(size)),
-            memory_bytes: buffers + slots.sum::<u64>(),
+            memory_bytes: buffers * self.budgets() + slots.sum::<u64>(),
             ..self.counts
         }
     }

@@ -245,6 +245,9 @@ impl Shard {
 
 impl Drop for Shard {
     fn drop(&mut self) {
+        if self.shared.is_broken() {
+            return;
+        }
         let mut next = Some(0);
         while let Some(from) = next {
             next = self.locked(|central| {
@@ -289,7 +292,7 @@ impl Shard {
     /// Ends waits of this shard, from this row of the table on: a piece of work that is bounded however many there are.
     /// Returns the row to go on from, if waits are left.
     fn end_some_waits(&self, central: &mut Central, from: u32) -> Option<u32> {
-        let (rows, mut ended) = (central.tickets.len(), 0);
+        let (rows, mut ended) = (central.tickets.rows(), 0);
         let end = rows.min(from + ROWS_AT_ONCE);
         for index in from..end {
             if central.tickets.waits_of(self.index) == 0 {

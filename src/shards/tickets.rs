@@ -177,6 +177,11 @@ impl Tickets {
         self.grants[home as usize].waits
     }
 
+    /// Rows of the table that were ever used, or more.
+    pub(super) fn rows(&self) -> u32 {
+        self.table.len() as u32
+    }
+
     /// Whether the ticket at this index is a wait of a shard.
     pub(super) fn is_of(&self, home: u32, index: u32) -> bool {
         let ticket = &self.table[index as usize];

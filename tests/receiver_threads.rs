@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
-use demuxbuf::pool::{LeaseId, Outcome, PoolConfig, TenantConfig, TenantId, WaitId};
+use demuxbuf::pool::{LeaseId, Outcome, TenantConfig, TenantId, WaitId};
 use demuxbuf::receiver::{
     Granted, Handover, Moving, ReceiverError, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig, ThreadError,
 };
@@ -80,43 +80,6 @@ fn pages_in_use_on_another_thread_are_kept_and_the_bound_is_one_for_all() {
     assert_eq!((b.give_back_pages(), b.give_back_pages()), (page_bytes, 0), "the one that was used, once");
     assert_eq!(a.data(held).unwrap(), b"x");
     check(&a, &b);
-}
-
-/// A thread whose request waits sleeps no longer than until another thread has lost what it does not pick up.
-#[test]
-fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
-    let mut config = config(1);
-    (config.pool.park_ns, config.pool.lease_ns) = (1_000, 10_000);
-    let (_threads, mut a, mut b) = two(&config);
-    for receivers in [&mut a, &mut b] {
-        receivers.handle_timeout(500);
-    }
-    let Ok(Outcome::Granted(lease)) = a.request(0, 0) else { panic!("a buffer is free") };
-    waiting(&mut b, 1);
-    waiting(&mut a, 2);
-    assert_eq!(a.poll_timeout(), u64::MAX);
-    a.release(lease).unwrap();
-    // The clock goes on in steps of an eighth of a lease, as it is asked for.
-    for now_ns in (1_750..=10_500).step_by(1_250) {
-        assert_eq!((granted_to(&mut a), a.poll_timeout()), (None, now_ns));
-        a.handle_timeout(now_ns);
-    }
-    assert_eq!((granted_to(&mut a), granted_to(&mut b)), (Some(2), None));
-    check(&a, &b);
-}
-
-/// Other threads get at the pool after each 16 buffers, or each mebibyte of them.
-#[test]
-fn s80_pages_are_given_back_in_pieces() {
-    for (buffers, buffer_bytes, least) in [(100, 4096, 7), (10, 1 << 20, 10), (10, 16 << 20, 10), (20, 256 << 10, 5)] {
-        let (threads, mut a, b) = two(&ReceiversConfig { buffer_bytes, ..ReceiversConfig::new(buffers, 8) });
-        let held = a.attach(0, 0).unwrap();
-        a.handle(held, Event::Readable).unwrap();
-        let locked = threads.stats().locked;
-        a.give_back_pages();
-        assert_eq!(threads.stats().locked - locked, least, "{buffers} buffers of {buffer_bytes} bytes");
-        check(&a, &b);
-    }
 }
 
 #[test]
@@ -502,108 +465,6 @@ fn what_a_thread_held_and_waited_for_is_everybody_s_once_it_is_gone() {
     holding(&mut a, 6, &[6; 100]);
     check(&a, &b);
     assert_eq!(threads.receivers(2).unwrap_err(), ThreadError::Shard(ShardError::UnknownShard { index: 2, shards: 2 }));
-}
-
-/// A lease of the host's own and the content of its buffer outlive the receivers of the thread that took it. Then any one
-/// thread may use it, and the first one that touches the buffer has it.
-#[test]
-fn s82_host_lease_outlives_its_thread() {
-    let (threads, mut a, mut b) = two(&config(1));
-    let Ok(Outcome::Granted(lease)) = a.request(0, 2) else { panic!("a buffer is free") };
-    a.buffer(lease).unwrap().fill(7);
-    let content = Handover { lease, offset: 0, level: 10 };
-    assert_eq!((b.release(lease), b.adopt(0, 1, content)), (Err(ReceiverError::Stale), Err(ReceiverError::Stale)));
-    assert!(b.buffer(lease).is_err(), "another thread may have borrowed it");
-    drop(a);
-    let waiter = waiting(&mut b, 5);
-    let mut a = threads.receivers(0).unwrap();
-    assert_eq!(b.adopt(0, 1, Handover { offset: u32::MAX, ..content }), Err(ReceiverError::TooManyBytes));
-    assert!(a.buffer(lease).unwrap().iter().all(|&byte| byte == 7));
-    assert_eq!((b.release(lease), granted_to(&mut b)), (Err(ReceiverError::Stale), None));
-    drop(a);
-    drop(threads);
-    assert!(b.buffer(lease).unwrap().iter().all(|&byte| byte == 7));
-    assert_eq!((b.release(lease), b.release(lease)), (Ok(()), Err(ReceiverError::Stale)));
-    assert_eq!(granted_to(&mut b), Some(5));
-    receive(&mut b, waiter, &[5; 100]);
-    assert_eq!(b.check_invariants(), Ok(()));
-}
-
-/// A call that is refused leaves the lease where it was.
-#[test]
-fn s85_refused_adopt_moves_nothing() {
-    let config = ReceiversConfig { receivers_max: 1, ..config(2) };
-    let (threads, mut a, mut b) = two(&config);
-    let Ok(Outcome::Granted(lease)) = a.request(0, 2) else { panic!("a buffer is free") };
-    let content = Handover { lease, offset: 0, level: 10 };
-    assert_eq!(a.adopt(9, 1, content), Err(ReceiverError::UnknownClass));
-    assert_eq!(a.adopt(0, 1, Handover { level: u32::MAX, ..content }), Err(ReceiverError::TooManyBytes));
-    drop(a);
-    let other = b.attach(0, 1).unwrap();
-    assert_eq!(b.adopt(0, 1, content), Err(ReceiverError::TableFull));
-    let mut a = threads.receivers(0).unwrap();
-    b.handle(other, Event::Close).unwrap();
-    let id = a.adopt(0, 1, content).unwrap();
-    assert_eq!((b.adopt(0, 1, content), a.release(lease)), (Err(ReceiverError::Stale), Err(ReceiverError::Stale)));
-    assert_eq!(a.data(id).unwrap().len(), 10);
-    check(&a, &b);
-}
-
-/// After the shared pool is dropped nothing stays at hand of a thread, so that all who wait are served, by whichever
-/// thread buffers come back.
-#[test]
-fn s83_closed_pool_serves_all_waiters() {
-    let config = ReceiversConfig { slots: 0, ..ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(64, 128) } };
-    let (threads, mut a, mut b) = two(&config);
-    let held: Vec<_> = (0..2).map(|token| a.attach(0, token).unwrap()).collect();
-    let of_b: Vec<_> = (0..128).map(|token| b.attach(0, token).unwrap()).collect();
-    drop(threads);
-    for &id in &held {
-        assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv));
-    }
-    let at_once = of_b.iter().filter(|&&id| b.handle(id, Event::Readable).unwrap().has(Action::Recv)).count();
-    check(&a, &b);
-    assert_eq!((at_once, b.stats().pool.free, b.stats().pool.waiting), (62, 0, 66));
-    let mut served = at_once;
-    for id in held {
-        a.handle(id, Event::Close).unwrap();
-        assert_eq!(a.poll_wake(), Some(1));
-        served += usize::from(granted_to(&mut b).is_some());
-        check(&a, &b);
-    }
-    // Each one that is served leaves its buffer to the next.
-    for &id in of_b.iter().take(64) {
-        b.handle(id, Event::Close).unwrap();
-        served += usize::from(granted_to(&mut b).is_some());
-        check(&a, &b);
-    }
-    assert_eq!((served, b.stats().pool.waiting, granted_to(&mut b)), (128, 0, None));
-}
-
-/// Whatever is free or at hand, and whether a request could wait or not.
-#[test]
-fn s83_requests_after_close_are_refused() {
-    for waiters_max in [8, 9] {
-        let mut config = config(64);
-        config.pool.waiters_max = waiters_max;
-        let (threads, mut a, b) = two(&config);
-        let id = a.attach(0, 1).unwrap();
-        drop(threads);
-        for _ in 0..3 {
-            assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv));
-            assert_eq!(a.request(0, 99), Err(ReceiverError::PoolClosed));
-            a.handle(id, Event::WouldBlock).unwrap();
-            assert_eq!(a.request(0, 99), Err(ReceiverError::PoolClosed));
-        }
-        check(&a, &b);
-        // None is free.
-        let (threads, mut a, b) = two(&ReceiversConfig { pool: PoolConfig { buffers: 1, ..config.pool }, ..config });
-        let holder = holding(&mut a, 1, &[1; 100]);
-        drop(threads);
-        assert_eq!(a.request(0, 99), Err(ReceiverError::PoolClosed));
-        a.handle(holder, Event::Close).unwrap();
-        check(&a, &b);
-    }
 }
 
 #[test]

@@ -369,7 +369,7 @@ pub(super) fn new_object<T>(make: impl FnOnce() -> Result<T, Refusal>, place: &m
 pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
     if !pool.is_null() {
         // SAFETY: made from a `Box`, and not freed before, as the module asks.
-        drop(unsafe { Box::from_raw(pool) });
+        let _ = guarded(|| drop(unsafe { Box::from_raw(pool) }));
     }
 }
 

@@ -177,7 +177,7 @@ pub unsafe extern "C" fn demuxbuf_shards_poll_wake(shards: *const demuxbuf_shard
 pub unsafe extern "C" fn demuxbuf_shards_free(shards: *mut demuxbuf_shards) {
     if !shards.is_null() {
         // SAFETY: made from a `Box`, and not freed before, as the module asks.
-        drop(unsafe { Box::from_raw(shards) });
+        let _ = guarded(|| drop(unsafe { Box::from_raw(shards) }));
     }
 }
 

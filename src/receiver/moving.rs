@@ -200,6 +200,7 @@ impl Receivers {
 mod tests {
     use super::*;
     use crate::connection::{Action, Mode, Policy};
+    use crate::pool::Outcome;
     use crate::receiver::{ReceiverThreads, ReceiversConfig};
 
     /// One of each kind: it holds nothing, a buffer, a slot, a full slot while it waits for a buffer, or nothing while it
@@ -244,6 +245,24 @@ mod tests {
         }
         assert!(connection.is_in_flight());
         connection
+    }
+
+    /// A lease of the host's own that no thread has is no receiver on its way.
+    #[test]
+    fn s82_lease_that_was_left_is_not_imported() {
+        let config = ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(2, 5) };
+        let threads = ReceiverThreads::new(&config, 2).expect("the configuration is allowed");
+        let [mut from, mut to] = [0, 1].map(|index| threads.receivers(index).expect("no one has them"));
+        let Ok(Outcome::Granted(lease)) = from.request(0, 0) else { panic!("one is free") };
+        drop(from);
+        let [_, id, ..] = some(&mut to);
+        let mut moving = to.export(id).expect("it holds a buffer");
+        let own = moving.lease.replace(lease);
+        assert_eq!(to.import(&mut moving), Err(ReceiverError::Stale));
+        moving.lease = own;
+        to.import(&mut moving).expect("it is as it was");
+        to.release(lease).expect("it is the host's");
+        assert_eq!(to.check_invariants(), Ok(()));
     }
 
     #[test]

@@ -140,6 +140,7 @@ impl Source {
 /// Leases.
 impl Source {
     /// Refuses a lease that is not held, out of reach, or known to be a receiver's.
+    #[cfg_attr(not(feature = "std"), expect(unused_variables, reason = "one thread has all leases"))]
     pub(super) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
         match self {
             Source::Pool(pool) => Ok(pool.check_lease(lease)?),
@@ -149,6 +150,7 @@ impl Source {
     }
 
     /// Makes a lease that was checked this thread's, if no thread has it.
+    #[cfg_attr(not(feature = "std"), expect(unused_variables, reason = "one thread has all leases"))]
     pub(super) fn claim_host_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
         match self {
             Source::Pool(_) => Ok(()),
@@ -158,6 +160,7 @@ impl Source {
     }
 
     /// Makes a lease that was checked a receiver's. It is refused if another thread ended or adopted it since.
+    #[cfg_attr(not(feature = "std"), expect(unused_variables, reason = "one thread has all leases"))]
     pub(super) fn adopt_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
         match self {
             Source::Pool(pool) => {
@@ -171,6 +174,7 @@ impl Source {
 
     /// Ends a lease that was checked. It is refused if another thread ended or adopted it since.
     #[inline]
+    #[cfg_attr(not(feature = "std"), expect(unused_variables, reason = "one thread has all leases"))]
     pub(super) fn release_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), ReceiverError> {
         match self {
             Source::Pool(pool) => Ok(pool.release(lease)?),

@@ -190,6 +190,9 @@ impl Shard {
     /// Gives back what this shard's receivers hold. The leases of the host's own stay as they are, for any shard to use;
     /// other threads may release and adopt them meanwhile.
     pub(crate) fn leave_leases(&self) {
+        if self.shared.is_broken() {
+            return;
+        }
         for (index, slot) in (0..).zip(&self.shared.slots) {
             let lease = slot.lease(index);
             match slot.held_as(lease) {

@@ -243,6 +243,9 @@ impl Shard {
 
 impl Drop for Shard {
     fn drop(&mut self) {
+        if self.shared.is_broken() {
+            return;
+        }
         let mut next = Some(0);
         while let Some(from) = next {
             next = self.locked(|central| {

@@ -188,6 +188,12 @@ impl Shared {
         self.central.0.lock()
     }
 
+    /// Whether the pool was left half changed by a panic. Then it is not put in order any more when it ends: a second panic
+    /// would end the process.
+    pub(super) fn is_broken(&self) -> bool {
+        self.central.0.is_poisoned()
+    }
+
     pub(super) fn is_uncapped(&self, class: u8) -> bool {
         self.uncapped.checked_shr(class.into()).is_some_and(|mask| mask & 1 != 0)
     }
@@ -380,6 +386,9 @@ impl Shared {
 
     /// From now on no request finds a buffer at hand, so each sees that the pool is closed.
     pub(super) fn close(&self) {
+        if self.is_broken() {
+            return;
+        }
         let mut central = self.lock();
         self.is_closed.store(true, Ordering::Relaxed);
         self.collect(&mut central);
@@ -492,6 +501,21 @@ mod tests {
         let world = world();
         breaks(&world);
         assert_eq!(world.shards.check_invariants(), Err(rule));
+    }
+
+    /// After a panic inside the pool, which is a defect, the shards and the pool can still be dropped.
+    #[test]
+    fn s81_drop_does_not_panic_after_a_panic() {
+        let World { here, shards, .. } = world();
+        let shared = here.shared.clone();
+        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _guard = shared.lock();
+            panic!("while it holds the lock");
+        }));
+        assert!(held.is_err() && shared.is_broken());
+        here.leave_leases();
+        drop(here);
+        drop(shards);
     }
 
     #[test]

@@ -41,6 +41,16 @@ impl<T> Lock<T> {
         guard.expect("no thread panics inside the pool")
     }
 
+    /// Whether a thread panicked while it held the lock: a defect, after which nothing in it can be relied on. Loom ends a
+    /// model there.
+    pub(super) fn is_poisoned(&self) -> bool {
+        #[cfg(not(loom))]
+        let is_poisoned = self.mutex.is_poisoned();
+        #[cfg(loom)]
+        let is_poisoned = false;
+        is_poisoned
+    }
+
     /// Waits until the threads that wait for the lock have it, but not for ever. The caller does not hold the lock.
     pub(super) fn let_others_in(&self) {
         #[cfg(not(loom))]

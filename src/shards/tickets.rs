@@ -67,11 +67,6 @@ impl Tickets {
         self.max
     }
 
-    /// Rows of the table that were used yet.
-    pub(super) fn rows(&self) -> u32 {
-        self.table.len() as u32
-    }
-
     /// The ticket that the next [`Tickets::open`] uses, or none is left.
     pub(super) fn next_unused(&self) -> Option<u32> {
         match self.unused {
@@ -195,6 +190,11 @@ impl Tickets {
     /// How many waits a shard has.
     pub(super) fn waits_of(&self, home: u32) -> u32 {
         self.grants[home as usize].waits
+    }
+
+    /// Rows of the table that were ever used, or more.
+    pub(super) fn rows(&self) -> u32 {
+        self.table.len() as u32
     }
 
     /// Whether the ticket at this index is a wait of a shard.

@@ -1,7 +1,7 @@
 //! HTTP/2 frames for C.
 
-use super::guarded;
 use super::status::*;
+use super::{guarded, guarded_or};
 use crate::framing::h2::{Decoder, Head, Next, PREFACE, Side};
 
 /// What is decoded is sent by a client: a preface first.
@@ -65,17 +65,19 @@ impl demuxbuf_h2_decoder {
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` for another side.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_init(decoder: *mut demuxbuf_h2_decoder, side: u32) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let Some(decoder) = (unsafe { decoder.as_mut() }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    let side = match side {
-        DEMUXBUF_H2_CLIENT => Side::Client,
-        DEMUXBUF_H2_SERVER => Side::Server,
-        _ => return DEMUXBUF_ERR_RANGE,
-    };
-    decoder.store(Decoder::new(side));
-    DEMUXBUF_OK
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let Some(decoder) = (unsafe { decoder.as_mut() }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        let side = match side {
+            DEMUXBUF_H2_CLIENT => Side::Client,
+            DEMUXBUF_H2_SERVER => Side::Server,
+            _ => return DEMUXBUF_ERR_RANGE,
+        };
+        decoder.store(Decoder::new(side));
+        DEMUXBUF_OK
+    })
 }
 
 /// Sets the largest payload, in bytes, that the receiver of these frames has announced and seen acknowledged: 16384
@@ -85,21 +87,23 @@ pub unsafe extern "C" fn demuxbuf_h2_init(decoder: *mut demuxbuf_h2_decoder, sid
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE`, and nothing is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_set_max_frame_size(decoder: *mut demuxbuf_h2_decoder, bytes: u32) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let Some(decoder) = (unsafe { decoder.as_mut() }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    let changed = decoder.load().and_then(|mut rust| {
-        rust.set_max_frame_size(bytes).map_err(|_| DEMUXBUF_ERR_RANGE)?;
-        Ok(rust)
-    });
-    match changed {
-        Ok(rust) => {
-            decoder.store(rust);
-            DEMUXBUF_OK
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let Some(decoder) = (unsafe { decoder.as_mut() }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        let changed = decoder.load().and_then(|mut rust| {
+            rust.set_max_frame_size(bytes).map_err(|_| DEMUXBUF_ERR_RANGE)?;
+            Ok(rust)
+        });
+        match changed {
+            Ok(rust) => {
+                decoder.store(rust);
+                DEMUXBUF_OK
+            }
+            Err(status) => status,
         }
-        Err(status) => status,
-    }
+    })
 }
 
 /// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). Changes nothing; a header
@@ -151,20 +155,22 @@ pub unsafe extern "C" fn demuxbuf_h2_peek(
 /// this decoder can have written `*next`), and nothing is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_accept(decoder: *mut demuxbuf_h2_decoder, next: *const demuxbuf_h2_next) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let (Some(decoder), Some(next)) = (unsafe { decoder.as_mut() }, unsafe { next.as_ref() }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    let (mut rust, found) = match decoder.load() {
-        Ok(rust) => (rust, next.found()),
-        Err(status) => return status,
-    };
-    if !rust.could_find(&found) {
-        return DEMUXBUF_ERR_RANGE;
-    }
-    rust.accept(&found);
-    decoder.store(rust);
-    DEMUXBUF_OK
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let (Some(decoder), Some(next)) = (unsafe { decoder.as_mut() }, unsafe { next.as_ref() }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        let (mut rust, found) = match decoder.load() {
+            Ok(rust) => (rust, next.found()),
+            Err(status) => return status,
+        };
+        if !rust.could_find(&found) {
+            return DEMUXBUF_ERR_RANGE;
+        }
+        rust.accept(&found);
+        decoder.store(rust);
+        DEMUXBUF_OK
+    })
 }
 
 /// Checks the pad length of a frame with the padded flag: the first byte of its payload. Other frames have none, and pass.
@@ -175,15 +181,17 @@ pub unsafe extern "C" fn demuxbuf_h2_accept(decoder: *mut demuxbuf_h2_decoder, n
 /// is not a frame.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_check_padding(next: *const demuxbuf_h2_next, pad_length: u8) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let Some(next) = (unsafe { next.as_ref() }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    match next.found() {
-        Next::Frame(head) if head.check_padding(pad_length).is_ok() => DEMUXBUF_OK,
-        Next::Frame(_) => DEMUXBUF_ERR_PROTOCOL,
-        Next::NeedMore(_) | Next::Preface => DEMUXBUF_ERR_RANGE,
-    }
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let Some(next) = (unsafe { next.as_ref() }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        match next.found() {
+            Next::Frame(head) if head.check_padding(pad_length).is_ok() => DEMUXBUF_OK,
+            Next::Frame(_) => DEMUXBUF_ERR_PROTOCOL,
+            Next::NeedMore(_) | Next::Preface => DEMUXBUF_ERR_RANGE,
+        }
+    })
 }
 
 impl demuxbuf_h2_next {

@@ -1,5 +1,6 @@
 //! The numbers every C function returns, and their words.
 
+use super::guarded_or;
 use core::ffi::{CStr, c_char};
 
 /// Done.
@@ -81,7 +82,7 @@ pub const DEMUXBUF_ERR_TOO_MANY_POOLS: i32 = -51;
 /// Thread rule: any thread, any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn demuxbuf_strerror(status: i32) -> *const c_char {
-    message(status).as_ptr()
+    guarded_or(c"unknown status".as_ptr(), || message(status).as_ptr())
 }
 
 fn message(status: i32) -> &'static CStr {
@@ -130,7 +131,7 @@ fn message(status: i32) -> &'static CStr {
 /// Thread rule: any thread, any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn demuxbuf_version() -> u32 {
-    (DEMUXBUF_VERSION_MAJOR << 16) | (DEMUXBUF_VERSION_MINOR << 8) | DEMUXBUF_VERSION_PATCH
+    guarded_or(0, || (DEMUXBUF_VERSION_MAJOR << 16) | (DEMUXBUF_VERSION_MINOR << 8) | DEMUXBUF_VERSION_PATCH)
 }
 
 /// Major version of the header.

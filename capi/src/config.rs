@@ -1,6 +1,7 @@
 //! The configuration of a pool, and what is said of a wrong one.
 
 use super::connection::demuxbuf_policy;
+use super::guarded_or;
 use super::status::*;
 use super::tag::Tag;
 use core::ffi::c_char;
@@ -80,33 +81,35 @@ pub unsafe extern "C" fn demuxbuf_pool_config_init(
     buffers: u32,
     receivers_max: u32,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let Some(config) = (unsafe { config.as_mut() }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    let default = ReceiversConfig::new(buffers, receivers_max);
-    *config = demuxbuf_pool_config {
-        struct_size: size_of::<demuxbuf_pool_config>() as u32,
-        buffers,
-        buffer_bytes: default.buffer_bytes,
-        other_buffer_bytes: [0; DEMUXBUF_OTHER_SIZES_MAX],
-        first_size: default.first_size.into(),
-        receivers_max,
-        waiters_max: default.pool.waiters_max,
-        slots: default.slots,
-        large_slots: default.large_slots,
-        tenants_max: default.pool.tenants_max,
-        continuation_class: DEMUXBUF_NO_CLASS,
-        classes: default.pool.classes.into(),
-        class_burst: default.pool.class_burst,
-        reserves: default.pool.reserves,
-        class_caps: default.pool.class_caps,
-        lifeline: default.lifeline.into(),
-        park_ns: default.pool.park_ns,
-        lease_ns: default.pool.lease_ns,
-        policy: demuxbuf_policy::from_policy(default.policy),
-    };
-    DEMUXBUF_OK
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let Some(config) = (unsafe { config.as_mut() }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        let default = ReceiversConfig::new(buffers, receivers_max);
+        *config = demuxbuf_pool_config {
+            struct_size: size_of::<demuxbuf_pool_config>() as u32,
+            buffers,
+            buffer_bytes: default.buffer_bytes,
+            other_buffer_bytes: [0; DEMUXBUF_OTHER_SIZES_MAX],
+            first_size: default.first_size.into(),
+            receivers_max,
+            waiters_max: default.pool.waiters_max,
+            slots: default.slots,
+            large_slots: default.large_slots,
+            tenants_max: default.pool.tenants_max,
+            continuation_class: DEMUXBUF_NO_CLASS,
+            classes: default.pool.classes.into(),
+            class_burst: default.pool.class_burst,
+            reserves: default.pool.reserves,
+            class_caps: default.pool.class_caps,
+            lifeline: default.lifeline.into(),
+            park_ns: default.pool.park_ns,
+            lease_ns: default.pool.lease_ns,
+            policy: demuxbuf_policy::from_policy(default.policy),
+        };
+        DEMUXBUF_OK
+    })
 }
 
 /// The configuration as the core has it, for a pool with this tag.

@@ -1,7 +1,7 @@
 //! The state machine alone, for hosts with their own buffers.
 
-use super::guarded;
 use super::status::*;
+use super::{guarded, guarded_or};
 use demuxbuf::connection::{Actions, Connection, Event, EventError, Mode, Policy};
 
 /// Level-triggered watch: told again for as long as there is something.
@@ -203,15 +203,17 @@ pub unsafe extern "C" fn demuxbuf_connection_init(
     connection: *mut demuxbuf_connection,
     policy: *const demuxbuf_policy,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let (Some(connection), policy) = (connection_mut(connection), unsafe { policy.as_ref() }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    let Some(policy) = policy.map_or(Some(Policy::default()), |policy| policy.to_policy()) else {
-        return DEMUXBUF_ERR_CONFIG;
-    };
-    *connection = Connection::new(policy);
-    DEMUXBUF_OK
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let (Some(connection), policy) = (connection_mut(connection), unsafe { policy.as_ref() }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        let Some(policy) = policy.map_or(Some(Policy::default()), |policy| policy.to_policy()) else {
+            return DEMUXBUF_ERR_CONFIG;
+        };
+        *connection = Connection::new(policy);
+        DEMUXBUF_OK
+    })
 }
 
 impl demuxbuf_policy {
@@ -510,11 +512,11 @@ pub unsafe extern "C" fn demuxbuf_connection_sync(
 /// attached, or with `DEMUXBUF_ERROR` set `DEMUXBUF_ERR_NULL` or `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_pending(connection: *const demuxbuf_connection) -> u32 {
-    match connection_ref(connection) {
+    guarded_or(mask_error(DEMUXBUF_ERR_POISONED), || match connection_ref(connection) {
         None => mask_error(DEMUXBUF_ERR_NULL),
         Some(connection) if connection.is_poisoned() => mask_error(DEMUXBUF_ERR_POISONED),
         Some(connection) => connection.pending().bits(),
-    }
+    })
 }
 
 /// The most bytes one receive may bring now; 0 unless `DEMUXBUF_RECV` is pending, and for NULL.
@@ -522,7 +524,7 @@ pub unsafe extern "C" fn demuxbuf_connection_pending(connection: *const demuxbuf
 /// Thread rule: one thread at a time per connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_recv_max(connection: *const demuxbuf_connection) -> u32 {
-    connection_ref(connection).map_or(0, Connection::recv_max)
+    guarded_or(0, || connection_ref(connection).map_or(0, Connection::recv_max))
 }
 
 /// Bytes buffered; 0 for NULL. Twin of the header's `demuxbuf_level`.
@@ -530,7 +532,7 @@ pub unsafe extern "C" fn demuxbuf_connection_recv_max(connection: *const demuxbu
 /// Thread rule: one thread at a time per connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_level(connection: *const demuxbuf_connection) -> u32 {
-    connection_ref(connection).map_or(0, Connection::level)
+    guarded_or(0, || connection_ref(connection).map_or(0, Connection::level))
 }
 
 /// Size of what is held, in bytes; 0 if nothing is, and for NULL. Twin of the header's `demuxbuf_capacity`.
@@ -538,14 +540,14 @@ pub unsafe extern "C" fn demuxbuf_connection_level(connection: *const demuxbuf_c
 /// Thread rule: one thread at a time per connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_capacity(connection: *const demuxbuf_connection) -> u32 {
-    connection_ref(connection).map_or(0, Connection::capacity)
+    guarded_or(0, || connection_ref(connection).map_or(0, Connection::capacity))
 }
 
 /// The status inside what an event function returned: `DEMUXBUF_OK` for a mask of actions. Twin of the header's
 /// `demuxbuf_status`. Thread rule: any thread, any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn demuxbuf_actions_status(actions: u32) -> i32 {
-    if actions & DEMUXBUF_ERROR != 0 { actions as i32 } else { DEMUXBUF_OK }
+    guarded_or(DEMUXBUF_ERR_POISONED, || if actions & DEMUXBUF_ERROR != 0 { actions as i32 } else { DEMUXBUF_OK })
 }
 
 /// Writes everything there is to print about a connection.
@@ -557,15 +559,17 @@ pub unsafe extern "C" fn demuxbuf_connection_describe(
     connection: *const demuxbuf_connection,
     info: *mut demuxbuf_connection_info,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let (Some(connection), Some(info)) = (connection_ref(connection), unsafe { info.as_mut() }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    if connection.is_poisoned() {
-        return DEMUXBUF_ERR_POISONED;
-    }
-    *info = demuxbuf_connection_info::of(connection);
-    DEMUXBUF_OK
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let (Some(connection), Some(info)) = (connection_ref(connection), unsafe { info.as_mut() }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        if connection.is_poisoned() {
+            return DEMUXBUF_ERR_POISONED;
+        }
+        *info = demuxbuf_connection_info::of(connection);
+        DEMUXBUF_OK
+    })
 }
 
 #[cfg(test)]

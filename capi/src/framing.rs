@@ -1,7 +1,7 @@
 //! HTTP/2 frames for C.
 
-use super::guarded;
 use super::status::*;
+use super::{guarded, guarded_or};
 use demuxbuf::framing::h2::{
     Decoder, Error, Head, MAX_FRAME_SIZE_MAX, MAX_FRAME_SIZE_MIN, Next, PREFACE, Side, common_frame,
 };
@@ -75,17 +75,19 @@ impl demuxbuf_h2_decoder {
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` for another side.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_init(decoder: *mut demuxbuf_h2_decoder, side: u32) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let Some(decoder) = (unsafe { decoder.as_mut() }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    let side = match side {
-        DEMUXBUF_H2_CLIENT => Side::Client,
-        DEMUXBUF_H2_SERVER => Side::Server,
-        _ => return DEMUXBUF_ERR_RANGE,
-    };
-    decoder.store(Decoder::new(side));
-    DEMUXBUF_OK
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let Some(decoder) = (unsafe { decoder.as_mut() }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        let side = match side {
+            DEMUXBUF_H2_CLIENT => Side::Client,
+            DEMUXBUF_H2_SERVER => Side::Server,
+            _ => return DEMUXBUF_ERR_RANGE,
+        };
+        decoder.store(Decoder::new(side));
+        DEMUXBUF_OK
+    })
 }
 
 /// Sets the largest payload, in bytes, that the receiver of these frames has announced and seen acknowledged: 16384
@@ -95,21 +97,23 @@ pub unsafe extern "C" fn demuxbuf_h2_init(decoder: *mut demuxbuf_h2_decoder, sid
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE`, and nothing is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_set_max_frame_size(decoder: *mut demuxbuf_h2_decoder, bytes: u32) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let Some(decoder) = (unsafe { decoder.as_mut() }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    let changed = decoder.load().and_then(|mut rust| {
-        rust.set_max_frame_size(bytes).map_err(|_| DEMUXBUF_ERR_RANGE)?;
-        Ok(rust)
-    });
-    match changed {
-        Ok(rust) => {
-            decoder.store(rust);
-            DEMUXBUF_OK
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let Some(decoder) = (unsafe { decoder.as_mut() }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        let changed = decoder.load().and_then(|mut rust| {
+            rust.set_max_frame_size(bytes).map_err(|_| DEMUXBUF_ERR_RANGE)?;
+            Ok(rust)
+        });
+        match changed {
+            Ok(rust) => {
+                decoder.store(rust);
+                DEMUXBUF_OK
+            }
+            Err(status) => status,
         }
-        Err(status) => status,
-    }
+    })
 }
 
 /// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). Changes nothing; a header
@@ -173,16 +177,26 @@ pub unsafe extern "C" fn demuxbuf_h2_advance(
     bytes: u32,
     next: *mut demuxbuf_h2_next,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    if let (Some(at), Some(next), false) = (unsafe { decoder.as_ref() }, unsafe { next.as_mut() }, data.is_null()) {
-        if at.is_among_frames() {
-            // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks.
-            let data = unsafe { core::slice::from_raw_parts(data, bytes as usize) };
-            if let Some(head) = common_frame(data, at.max_frame_size + MAX_FRAME_SIZE_MIN) {
-                *next = demuxbuf_h2_next::of(&Next::Frame(head));
-                return DEMUXBUF_OK;
-            }
+    let is_common = guarded_or(false, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let (Some(decoder), Some(next)) = (unsafe { decoder.as_ref() }, unsafe { next.as_mut() }) else {
+            return false;
+        };
+        if data.is_null() || !decoder.is_among_frames() {
+            return false;
         }
+        // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks.
+        let data = unsafe { core::slice::from_raw_parts(data, bytes as usize) };
+        match common_frame(data, decoder.max_frame_size + MAX_FRAME_SIZE_MIN) {
+            Some(head) => {
+                *next = demuxbuf_h2_next::of(&Next::Frame(head));
+                true
+            }
+            None => false,
+        }
+    });
+    if is_common {
+        return DEMUXBUF_OK;
     }
     // SAFETY: the same arguments, of which the module asks the same.
     unsafe { advance_slowly(decoder, data, bytes, next) }
@@ -224,20 +238,22 @@ unsafe extern "C" fn advance_slowly(
 /// this decoder can have written `*next`), and nothing is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_accept(decoder: *mut demuxbuf_h2_decoder, next: *const demuxbuf_h2_next) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let (Some(decoder), Some(next)) = (unsafe { decoder.as_mut() }, unsafe { next.as_ref() }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    let (mut rust, found) = match decoder.load() {
-        Ok(rust) => (rust, next.found()),
-        Err(status) => return status,
-    };
-    if !rust.could_find(&found) {
-        return DEMUXBUF_ERR_RANGE;
-    }
-    rust.accept(&found);
-    decoder.store(rust);
-    DEMUXBUF_OK
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let (Some(decoder), Some(next)) = (unsafe { decoder.as_mut() }, unsafe { next.as_ref() }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        let (mut rust, found) = match decoder.load() {
+            Ok(rust) => (rust, next.found()),
+            Err(status) => return status,
+        };
+        if !rust.could_find(&found) {
+            return DEMUXBUF_ERR_RANGE;
+        }
+        rust.accept(&found);
+        decoder.store(rust);
+        DEMUXBUF_OK
+    })
 }
 
 /// Checks the pad length of a frame with the padded flag: the first byte of its payload. Other frames have none, and pass.
@@ -248,15 +264,17 @@ pub unsafe extern "C" fn demuxbuf_h2_accept(decoder: *mut demuxbuf_h2_decoder, n
 /// is not a frame.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_check_padding(next: *const demuxbuf_h2_next, pad_length: u8) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let Some(next) = (unsafe { next.as_ref() }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    match next.found() {
-        Next::Frame(head) if head.check_padding(pad_length).is_ok() => DEMUXBUF_OK,
-        Next::Frame(_) => DEMUXBUF_ERR_PROTOCOL,
-        Next::NeedMore(_) | Next::Preface => DEMUXBUF_ERR_RANGE,
-    }
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: NULL or valid, as the module asks.
+        let Some(next) = (unsafe { next.as_ref() }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        match next.found() {
+            Next::Frame(head) if head.check_padding(pad_length).is_ok() => DEMUXBUF_OK,
+            Next::Frame(_) => DEMUXBUF_ERR_PROTOCOL,
+            Next::NeedMore(_) | Next::Preface => DEMUXBUF_ERR_RANGE,
+        }
+    })
 }
 
 impl demuxbuf_h2_next {

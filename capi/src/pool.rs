@@ -1,10 +1,10 @@
 //! The pool with its memory, for hosts that have no allocator of their own.
 
 use super::config::{DEMUXBUF_CLASSES_MAX, Message, demuxbuf_pool_config, to_rust};
-use super::guarded;
 use super::receiver::demuxbuf_step;
 use super::status::*;
 use super::tag::{TAGS, Tag};
+use super::{guarded, guarded_or};
 use core::cell::Cell;
 use core::ffi::c_char;
 use core::fmt::{self, Write};
@@ -205,7 +205,7 @@ pub(super) fn with_own_pool<T>(
 fn check_thread(pool: *const demuxbuf_pool) -> Result<(), i32> {
     // SAFETY: NULL or valid, as the module asks. What is read is set once, before another thread can have the pointer.
     let pool = unsafe { pool.as_ref() }.ok_or(DEMUXBUF_ERR_NULL)?;
-    pool.receivers.check_thread().map_err(status_of)
+    guarded_or(Err(DEMUXBUF_ERR_POISONED), || pool.receivers.check_thread().map_err(status_of))
 }
 
 #[inline(always)]
@@ -367,10 +367,12 @@ pub(super) fn new_object<T>(make: impl FnOnce() -> Result<T, Refusal>, place: &m
 /// meanwhile, and release leases that came from this one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
-    if !pool.is_null() {
-        // SAFETY: made from a `Box`, and not freed before, as the module asks.
-        let _ = guarded(|| drop(unsafe { Box::from_raw(pool) }));
-    }
+    guarded_or((), || {
+        if !pool.is_null() {
+            // SAFETY: made from a `Box`, and not freed before, as the module asks.
+            drop(unsafe { Box::from_raw(pool) });
+        }
+    })
 }
 
 /// Asks for a buffer of the host's own (transmit, stream ...). `token` comes back with the grant.

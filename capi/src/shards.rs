@@ -2,10 +2,10 @@
 
 use super::config::{Message, demuxbuf_pool_config, to_rust};
 use super::connection::{connection_mut, connection_ref, demuxbuf_connection};
-use super::guarded;
 use super::pool::{Refusal, demuxbuf_pool, new_object, new_tag, status, status_of, with_own_pool};
 use super::status::*;
 use super::tag::Tag;
+use super::{guarded, guarded_or};
 use core::ffi::c_char;
 use demuxbuf::memory::{Counted, SLOT_BYTES, try_box};
 use demuxbuf::pool::{LeaseId, WaitId};
@@ -129,15 +129,16 @@ pub unsafe extern "C" fn demuxbuf_shards_pool(
     let (Some(shards), Some(pool)) = (unsafe { shards.as_ref() }, unsafe { pool.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let made = guarded(|| shards.threads.receivers(index));
+    let made = guarded(|| {
+        let receivers = shards.threads.receivers(index)?;
+        Ok(try_box(demuxbuf_pool::new(receivers, shards.tag.clone())).map(Box::into_raw))
+    });
     match made {
-        Some(Ok(receivers)) => match try_box(demuxbuf_pool::new(receivers, shards.tag.clone())) {
-            Some(made) => {
-                *pool = Box::into_raw(made);
-                DEMUXBUF_OK
-            }
-            None => DEMUXBUF_ERR_NO_MEMORY,
-        },
+        Some(Ok(Some(made))) => {
+            *pool = made;
+            DEMUXBUF_OK
+        }
+        Some(Ok(None)) => DEMUXBUF_ERR_NO_MEMORY,
         Some(Err(ThreadError::Shard(ShardError::UnknownShard { .. }))) => DEMUXBUF_ERR_RANGE,
         Some(Err(ThreadError::Shard(ShardError::Closed))) => DEMUXBUF_ERR_POOL_CLOSED,
         Some(Err(ThreadError::Shard(_))) => DEMUXBUF_ERR_IN_USE,
@@ -175,10 +176,12 @@ pub unsafe extern "C" fn demuxbuf_shards_poll_wake(shards: *const demuxbuf_shard
 /// Thread rule: no other call with this pointer at the same time or after; the threads may use their pools meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_shards_free(shards: *mut demuxbuf_shards) {
-    if !shards.is_null() {
-        // SAFETY: made from a `Box`, and not freed before, as the module asks.
-        let _ = guarded(|| drop(unsafe { Box::from_raw(shards) }));
-    }
+    guarded_or((), || {
+        if !shards.is_null() {
+            // SAFETY: made from a `Box`, and not freed before, as the module asks.
+            drop(unsafe { Box::from_raw(shards) });
+        }
+    })
 }
 
 /// A thread that has something to pick up, or deadlines to watch, and sleeps for all that is known. Call it until it

@@ -3,6 +3,7 @@
 //! Errors are multiples of 65536: the lower half of the number, where a mask has its actions, is 0. A host that takes an
 //! error for a mask of actions finds nothing to do there, instead of an action that fails again and again.
 
+use super::guarded_or;
 use core::ffi::{CStr, c_char};
 
 /// Done.
@@ -84,7 +85,7 @@ pub const DEMUXBUF_ERR_TOO_MANY_POOLS: i32 = -51 * 65536;
 /// Thread rule: any thread, any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn demuxbuf_strerror(status: i32) -> *const c_char {
-    message(status).as_ptr()
+    guarded_or(c"unknown status".as_ptr(), || message(status).as_ptr())
 }
 
 fn message(status: i32) -> &'static CStr {
@@ -133,7 +134,7 @@ fn message(status: i32) -> &'static CStr {
 /// Thread rule: any thread, any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn demuxbuf_version() -> u32 {
-    (DEMUXBUF_VERSION_MAJOR << 16) | (DEMUXBUF_VERSION_MINOR << 8) | DEMUXBUF_VERSION_PATCH
+    guarded_or(0, || (DEMUXBUF_VERSION_MAJOR << 16) | (DEMUXBUF_VERSION_MINOR << 8) | DEMUXBUF_VERSION_PATCH)
 }
 
 /// Major version of the header.

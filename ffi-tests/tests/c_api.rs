@@ -73,6 +73,20 @@ fn handles() {
     passes_linked_both_ways(&["handles.c"]);
 }
 
+/// With each size of pages that Linux has on common machines. Only where the C library is glibc, and not under a tool that
+/// has an allocator of its own, can a program stand in for these.
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+fn pages() {
+    if std::env::var_os("RUNNER").is_some() || std::env::var_os("CFLAGS").is_some() {
+        return skip("pages of other sizes: a tool has the allocator");
+    }
+    let program = Program::new("pages_static", &["ffi-tests/c/pages.c"]).build();
+    for page_bytes in ["4096", "16384", "65536"] {
+        run_checks(&program, &[page_bytes]);
+    }
+}
+
 #[test]
 fn shards() {
     passes_linked_both_ways(&["shards.c"]);

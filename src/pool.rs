@@ -43,7 +43,9 @@
 //! `park_ns` are asked to park; those for whom that was not enough and who are without progress for `lease_ns` are to be
 //! shed, one at a time, the costliest first: units held times time held by bytes consumed, to the power of two below,
 //! as it stood when the deadline was seen to have passed.
-//! Nobody who made progress within `lease_ns` is ever shed, and while nobody waits nobody is disturbed.
+//! Nobody who made progress within `lease_ns` is ever shed, and while nobody waits nobody is disturbed. What the host
+//! itself blocks is no offence of the peer: a receiver's lease begins anew when it is unblocked, and content that stays
+//! blocked is shed only once four leases have passed without progress.
 //! While all who wait are kept back by their tenant's cap, only holders of the same tenant are asked, since the buffers of
 //! others would not help: such tenants take turns, in each the costliest of the tenant is shed. Whoever is asked late,
 //! because nobody whom it could help was waiting before, has no less time to park than those who were asked before it.
@@ -539,6 +541,14 @@ impl Pool {
         self.tenants.unpin(tenant);
         self.settle();
         true
+    }
+
+    /// A holder that was to be shed is not, since its host blocks what it holds: its lease begins anew, for a few times
+    /// without progress. Says whether it does.
+    pub(crate) fn defer_at(&mut self, buffer: u32) -> bool {
+        let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
+        self.stats.sheds_asked -= u64::from(is_deferred);
+        is_deferred
     }
 
     /// As `progress`, by buffer.

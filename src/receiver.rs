@@ -462,6 +462,9 @@ impl Receivers {
                 let reclaim = self.pool.poll_reclaim()?;
                 let asked = self.table.holder(reclaim.lease.index());
                 let index = asked.expect("only receivers have leases with deadlines");
+                if self.spares(index, &reclaim) {
+                    continue;
+                }
                 if let Some(granted) = self.reclaim(index, reclaim.kind) {
                     return Some(granted);
                 }

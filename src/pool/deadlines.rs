@@ -10,6 +10,9 @@ use super::list::{Linked, Links, List, NIL};
 use super::{ConfigError, PoolConfig, ensure, reserve};
 use alloc::vec::Vec;
 
+/// Leases that content has to go on in while its host blocks it.
+const BLOCKED_LEASES: u8 = 4;
+
 /// Expired leases are told apart by the power of two of their cost.
 const COSTS: usize = 64;
 
@@ -51,6 +54,8 @@ pub(super) struct Timed {
     links: Links,
     units: u32,
     stand: Stand,
+    /// Leases that began anew since the last progress because its host had blocked it.
+    deferred: u8,
 }
 
 const _: () = assert!(size_of::<Timed>() <= 40);
@@ -139,7 +144,7 @@ impl Deadlines {
         }
         let entry = &mut self.table[index as usize];
         (entry.granted_ns, entry.progress_ns, entry.progress_bytes, entry.units) = (now_ns, now_ns, 0, units);
-        entry.stand = Stand::Active;
+        (entry.stand, entry.deferred) = (Stand::Active, 0);
         self.capped.start(index, tenant);
         self.push_active(index);
     }
@@ -147,8 +152,15 @@ impl Deadlines {
     /// Inside what was reserved at start.
     #[cold]
     fn add_entries(&mut self, last: u32) {
-        let unused =
-            Timed { granted_ns: 0, progress_ns: 0, progress_bytes: 0, links: Links::NONE, units: 0, stand: Stand::Out };
+        let unused = Timed {
+            granted_ns: 0,
+            progress_ns: 0,
+            progress_bytes: 0,
+            links: Links::NONE,
+            units: 0,
+            stand: Stand::Out,
+            deferred: 0,
+        };
         self.table.resize(last as usize + 1, unused);
     }
 
@@ -160,8 +172,25 @@ impl Deadlines {
         };
         entry.progress_bytes = entry.progress_bytes.saturating_add(bytes);
         entry.progress_ns = now_ns;
+        if bytes > 0 {
+            entry.deferred = 0;
+        }
         self.leave(index);
         self.stand_in(index, Stand::Active);
+    }
+
+    /// Its holder is not to be shed yet, because its host blocks what it holds: its lease begins anew, unless that has
+    /// happened as often as it may. Says whether it does.
+    pub(crate) fn defer(&mut self, index: u32, now_ns: u64) -> bool {
+        let deferred = &mut self.table[index as usize].deferred;
+        *deferred += 1;
+        let is_deferred = *deferred < BLOCKED_LEASES;
+        if is_deferred {
+            self.progress(index, 0, now_ns);
+        } else {
+            *deferred = 0;
+        }
+        is_deferred
     }
 
     /// A lease ends.
@@ -403,11 +432,11 @@ impl Deadlines {
     }
 
     /// In which list it stands and at which place, and at which of its tenant's, its ages, what it consumed, and for how
-    /// long it has been shed.
-    pub(super) fn describe_fully(&self, index: u32, now_ns: u64) -> [u64; 7] {
+    /// long it has been shed, and how often it was deferred.
+    pub(super) fn describe_fully(&self, index: u32, now_ns: u64) -> [u64; 8] {
         use super::explore::place_in;
         let Some(idle) = self.describe(index, now_ns) else {
-            return [0; 7];
+            return [0; 8];
         };
         let stand = self.table[index as usize].stand;
         let (list, of) = match stand {
@@ -424,7 +453,8 @@ impl Deadlines {
             false => place_in(list, &self.table, index),
         };
         let place_of_tenant = stand.stage().map_or(0, |stage| self.capped.place_of(index, stage));
-        [of, place, place_of_tenant, idle.held_ns, idle.idle_ns, idle.progress_bytes, shed_ns]
+        let deferred = self.table[index as usize].deferred.into();
+        [of, place, place_of_tenant, idle.held_ns, idle.idle_ns, idle.progress_bytes, shed_ns, deferred]
     }
 }
 

@@ -111,6 +111,12 @@ impl Sharded {
         self.deadlines.progress(buffer, bytes, self.clock.now_ns());
     }
 
+    pub(super) fn defer_at(&mut self, buffer: u32) -> bool {
+        let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
+        self.sheds_asked -= u64::from(is_deferred);
+        is_deferred
+    }
+
     pub(super) fn poll_reclaim(&mut self) -> Option<Reclaim> {
         if !self.shard.has_waiters() {
             return None;

@@ -214,6 +214,11 @@ impl Source {
         either!(self, from => from.progress_at(buffer, bytes));
     }
 
+    /// The holder of this buffer is not shed yet, because its host blocks it; says whether that is so.
+    pub(super) fn defer_at(&mut self, buffer: u32) -> bool {
+        either!(self, from => from.defer_at(buffer))
+    }
+
     #[inline]
     pub(super) fn poll_reclaim(&mut self) -> Option<Reclaim> {
         either!(self, from => from.poll_reclaim())

@@ -5,7 +5,7 @@ use super::entry::Place;
 use super::{Granted, ReceiverError, ReceiverId, Receivers};
 use crate::connection::{Action, Actions, Connection, Event, EventError, Mode};
 use crate::memory::SlotIndex;
-use crate::pool::{Grant, LeaseId, Outcome, Reach, ReclaimKind, Request};
+use crate::pool::{Grant, LeaseId, Outcome, Reach, Reclaim, ReclaimKind, Request};
 use core::ops::Range;
 
 impl Receivers {
@@ -94,12 +94,22 @@ impl Receivers {
     }
 
     pub(super) fn report(&mut self, index: u32, event: Event) -> Result<Actions, ReceiverError> {
-        let did_not_fit = self.table.connection(index).is_misfit();
+        let (did_not_fit, blocked) = (self.table.connection(index).is_misfit(), self.table.connection(index).blocked());
         let actions = self.table.connection_mut(index).handle(event)?;
+        if blocked != 0 && self.table.connection(index).blocked() == 0 {
+            self.start_lease_anew(index);
+        }
         // Only completion hosts have receives in flight.
         let entered = if self.config.policy.mode == Mode::Completion { self.enter_granted(index) } else { None };
         let reviewed = self.review_wait(index, did_not_fit || may_end_growth(event));
         Ok(self.settle(index, reviewed.or(entered).unwrap_or(actions)))
+    }
+
+    /// The time in which the host blocked what a receiver holds does not count against its peer.
+    fn start_lease_anew(&mut self, index: u32) {
+        if let Place::Buffer(buffer) = self.table.place(index) {
+            self.pool.progress_at(buffer, 0);
+        }
     }
 
     /// What an event means for the wait of a receiver, if it has one: one for a larger buffer ends with its need, and a
@@ -243,6 +253,12 @@ impl Receivers {
         let actions = self.settle(index, pending);
         let granted = Granted::Receiver { id: self.table.id(index), token: self.table.token(index), actions };
         (!actions.is_empty()).then_some(granted)
+    }
+
+    /// Whether a receiver is not asked after all: what its host blocks has more time before it is shed.
+    pub(super) fn spares(&mut self, index: u32, reclaim: &Reclaim) -> bool {
+        let is_blocked = self.table.connection(index).blocked() != 0;
+        reclaim.kind == ReclaimKind::Shed && is_blocked && self.pool.defer_at(reclaim.lease.index())
     }
 
     /// Asks a receiver to give its buffer back; what it is to do, if that is something new.

@@ -208,3 +208,73 @@ fn s62_blocked_receivers_do_not_trade_a_buffer() {
         }
     }
 }
+
+const LEASE_NS: u64 = 800;
+
+/// Advances the clock by steps that count until a receiver is to be shed; returns when.
+fn shed_at(receivers: &mut Receivers, from_ns: u64, until_ns: u64) -> Option<u64> {
+    (from_ns..=until_ns).find(|&now_ns| {
+        receivers.handle_timeout(now_ns);
+        let mut granted = std::iter::from_fn(|| receivers.poll_grant());
+        granted.any(|granted| matches!(granted, Granted::Receiver { actions, .. } if actions.has(Action::Shed)))
+    })
+}
+
+/// One holds 5,000 bytes that its host blocks at time 0, another one waits.
+fn blocks(receivers: &mut Receivers) -> ReceiverId {
+    receivers.handle_timeout(0);
+    let id = receivers.attach(0, 1).expect("there is room");
+    receive(receivers, id, 5_000);
+    tell(receivers, id, Event::Block { reasons: 1 });
+    let other = receivers.attach(0, 2).expect("there is room");
+    tell(receivers, other, Event::Readable);
+    id
+}
+
+fn short_leases() -> ReceiversConfig {
+    let mut config = ReceiversConfig { lifeline: false, ..ReceiversConfig::new(1, 10) };
+    (config.pool.park_ns, config.pool.lease_ns) = (100, LEASE_NS);
+    config
+}
+
+fn s61_on(make: impl Fn() -> (Receivers, Option<ReceiverThreads>)) {
+    let (mut receivers, _threads) = make();
+    blocks(&mut receivers);
+    assert_eq!(shed_at(&mut receivers, 0, 9 * LEASE_NS), Some(4 * LEASE_NS), "it is not held for ever");
+    assert_eq!((receivers.stats().shed, receivers.stats().pool.sheds_asked), (1, 1));
+
+    // Unblocked, it is the peer's turn, and the whole lease is its.
+    let (mut receivers, _threads) = make();
+    let id = blocks(&mut receivers);
+    assert_eq!(shed_at(&mut receivers, 0, 3 * LEASE_NS - 1), None);
+    tell(&mut receivers, id, Event::Unblock { reasons: 1 });
+    assert_eq!(shed_at(&mut receivers, 3 * LEASE_NS, 9 * LEASE_NS), Some(4 * LEASE_NS - 1));
+
+    // One of several reasons ends: it is blocked still.
+    let (mut receivers, _threads) = make();
+    let id = blocks(&mut receivers);
+    tell(&mut receivers, id, Event::Block { reasons: 2 });
+    assert_eq!(shed_at(&mut receivers, 0, LEASE_NS / 2), None);
+    tell(&mut receivers, id, Event::Unblock { reasons: 1 });
+    assert_eq!(shed_at(&mut receivers, LEASE_NS / 2, 9 * LEASE_NS), Some(4 * LEASE_NS));
+
+    // Each byte that is decoded begins all of it anew.
+    let (mut receivers, _threads) = make();
+    let id = blocks(&mut receivers);
+    assert_eq!(shed_at(&mut receivers, 0, 3 * LEASE_NS), None);
+    tell(&mut receivers, id, Event::Consumed { bytes: 1 });
+    assert_eq!(shed_at(&mut receivers, 3 * LEASE_NS, 9 * LEASE_NS), Some(7 * LEASE_NS));
+}
+
+#[test]
+fn s61_blocked_content_has_four_leases() {
+    s61_on(|| (Receivers::new(&short_leases()).expect("the configuration is allowed"), None));
+}
+
+#[test]
+fn s61_blocked_content_has_four_leases_on_threads() {
+    s61_on(|| {
+        let threads = ReceiverThreads::new(&short_leases(), 1).expect("the configuration is allowed");
+        (threads.receivers(0).expect("it is not in use"), Some(threads))
+    });
+}

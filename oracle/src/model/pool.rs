@@ -26,6 +26,8 @@ struct Wait {
     size: u8,
     is_timed: bool,
     since_ns: u64,
+    /// Of two in one queue that with the smaller number came first.
+    place: u64,
     /// Grants that passed it which it could have had, since its tenant's cap last kept it back.
     passed: u64,
 }
@@ -139,7 +141,17 @@ impl ModelPool {
         let Ask { token, size, .. } = ask;
         let class = usize::from(ask.class);
         let id = self.new_id();
-        self.queued.push(Wait { id, token, class, tenant, size, is_timed, since_ns: self.now_ns, passed: 0 });
+        self.queued.push(Wait {
+            id,
+            token,
+            class,
+            tenant,
+            size,
+            is_timed,
+            since_ns: self.now_ns,
+            place: id,
+            passed: 0,
+        });
         self.place(tenant);
         self.stats.pool.queued += 1;
         self.stats.pool.waiting_peak = self.stats.pool.waiting_peak.max(self.queued.len() as u32);
@@ -180,7 +192,8 @@ impl ModelPool {
         if self.next_of(before).is_none() {
             self.classes[before].bypassed = 0;
         }
-        self.queued.push(Wait { class, passed: 0, ..wait });
+        let place = self.new_id();
+        self.queued.push(Wait { class, place, passed: 0, ..wait });
         self.place(tenant);
         self.hand_over();
     }
@@ -494,7 +507,7 @@ impl Subject for ModelPool {
         let in_order = |(at, wait): (usize, &Wait)| {
             let later =
                 self.queued[at + 1..].iter().filter(|other| (other.class, other.tenant) == (wait.class, wait.tenant));
-            later.clone().all(|other| wait.id < other.id && wait.passed >= other.passed)
+            later.clone().all(|other| wait.place < other.place && wait.passed >= other.passed)
         };
         let knows = |tenant: u64| self.tenants.contains_key(&tenant);
         let rules = [

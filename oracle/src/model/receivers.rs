@@ -264,7 +264,12 @@ impl Subject for ModelReceivers {
             self.counts.received_bytes += bytes;
             self.counts.dropped_bytes += if trial.is_open() { 0 } else { bytes };
         }
-        self.at(id).connection = trial;
+        let was_blocked = std::mem::replace(&mut self.at(id).connection, trial).facts().blocked != 0;
+        if was_blocked && self.at(id).connection.facts().blocked == 0 {
+            if let Some(lease) = self.at(id).lease {
+                self.pool.progressed(lease, 0);
+            }
+        }
         if let Event::Consumed { bytes } = event {
             self.counts.consumed_bytes += u64::from(bytes);
             self.advance(id, bytes);
@@ -386,6 +391,9 @@ impl Subject for ModelReceivers {
         loop {
             let Some(granted) = self.pool.poll_grant() else {
                 let demand = self.pool.poll_reclaim()?;
+                if self.spares(&demand) {
+                    continue;
+                }
                 if let Some(asked) = self.reclaim(demand) {
                     return Some(asked);
                 }

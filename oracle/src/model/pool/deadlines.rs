@@ -23,6 +23,8 @@ pub(super) struct Timed {
     granted_ns: u64,
     progress_ns: u64,
     progress_bytes: u64,
+    /// How often its lease began anew without progress because its host blocks it.
+    pub(super) deferred: u64,
     pub(super) stand: Stand,
     /// Among those that stand alike the smallest is first.
     place: u64,
@@ -50,7 +52,7 @@ impl ModelPool {
     pub(super) fn timed(&mut self) -> Option<Timed> {
         let (granted_ns, progress_ns) = (self.now_ns, self.now_ns);
         let place = self.new_id();
-        let timed = Timed { granted_ns, progress_ns, progress_bytes: 0, stand: Stand::Active, place };
+        let timed = Timed { granted_ns, progress_ns, progress_bytes: 0, deferred: 0, stand: Stand::Active, place };
         (self.config.lease_ns != u64::MAX).then_some(timed)
     }
 
@@ -59,15 +61,29 @@ impl ModelPool {
         self.held.iter_mut().chain(assigned).find(|held| held.id == lease)
     }
 
-    pub(super) fn progressed(&mut self, lease: u64, bytes: u64) {
+    pub(in crate::model) fn progressed(&mut self, lease: u64, bytes: u64) {
         let (now_ns, place) = (self.now_ns, self.new_id());
         let Some(timed) = self.lease_mut(lease).and_then(|lease| lease.timed.as_mut()) else {
             return;
         };
         timed.progress_bytes = timed.progress_bytes.saturating_add(bytes);
         (timed.progress_ns, timed.stand, timed.place) = (now_ns, Stand::Active, place);
+        timed.deferred *= u64::from(bytes == 0);
         self.shedding = self.shedding.filter(|&(shed, _)| shed != lease);
         self.take_turns();
+    }
+
+    /// What its host blocks has four leases before it is shed.
+    pub(in crate::model) fn defer(&mut self, lease: u64) -> bool {
+        let timed = self.lease_mut(lease).and_then(|lease| lease.timed.as_mut()).expect("it has a deadline");
+        if timed.deferred == 3 {
+            timed.deferred = 0;
+            return false;
+        }
+        timed.deferred += 1;
+        self.stats.pool.sheds_asked -= 1;
+        self.progressed(lease, 0);
+        true
     }
 
     pub(in crate::model) fn start_timing(&mut self, lease: u64) {

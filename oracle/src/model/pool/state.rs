@@ -44,7 +44,7 @@ impl ModelPool {
         }
         state.push(u64::MAX);
         let mut write_wait = |state: &mut Vec<u64>, wait: &Wait| {
-            let Wait { id, token: _, class, tenant, size, is_timed, since_ns: _, passed } = *wait;
+            let Wait { id, token: _, class, tenant, size, is_timed, since_ns: _, place: _, passed } = *wait;
             let name = names.len() as u64;
             state.extend([owner(id), class as u64, self.age_of(tenant), size.into(), is_timed.into(), passed]);
             names.insert(id, name);
@@ -89,11 +89,11 @@ impl ModelPool {
     }
 
     /// Whose a lease is, what it is for, how its holder gets on, at which place among those who stand alike, and for how
-    /// long it has been shed.
-    fn describe_fully(&self, lease: &Lease, owner: &dyn Fn(u64) -> u64) -> [u64; 11] {
+    /// long it has been shed, and how often it was deferred.
+    fn describe_fully(&self, lease: &Lease, owner: &dyn Fn(u64) -> u64) -> [u64; 12] {
         let Lease { id, token: _, class, tenant, units, timed } = *lease;
         let known = [owner(id), class as u64, self.age_of(tenant), units.into()];
-        let timed = timed.map_or([0; 7], |timed| {
+        let timed = timed.map_or([0; 8], |timed| {
             let stand = timed.stand;
             let place = self.standing(|other| other == stand).iter().position(|&(other, _)| other == id);
             let stand = match stand {
@@ -106,10 +106,10 @@ impl ModelPool {
             let idle = timed.idleness(self.now_ns);
             let place = place.expect("it stands there") as u64;
             let shed_ns = shed.map_or(0, |(_, since_ns)| self.now_ns - since_ns + 1);
-            [1, stand, place, idle.held_ns, idle.idle_ns, idle.progress_bytes, shed_ns]
+            [1, stand, place, idle.held_ns, idle.idle_ns, idle.progress_bytes, shed_ns, timed.deferred]
         });
         let [a, b, c, d] = known;
-        let [e, f, g, h, i, j, k] = timed;
-        [a, b, c, d, e, f, g, h, i, j, k]
+        let [e, f, g, h, i, j, k, l] = timed;
+        [a, b, c, d, e, f, g, h, i, j, k, l]
     }
 }

@@ -1,6 +1,6 @@
 //! What a receiver does by itself, and what is shown of it.
 
-use super::{ModelReceivers, OWN};
+use super::{ModelReceivers, OWN, Receiver};
 use crate::subject::{Ask, Asked, Demand, Granted, Step, Subject};
 use demuxbuf::connection::{Action, Actions, Event, Hold};
 use demuxbuf::memory::SLOT_SIZES;
@@ -139,6 +139,14 @@ impl ModelReceivers {
         self.enter_slot(id, slot);
         self.leave(id, lease);
         true
+    }
+
+    /// Whether a demand is not passed on: what the host blocks has more time before it is shed.
+    pub(super) fn spares(&mut self, demand: &Demand) -> bool {
+        let holds = |receiver: &&Receiver| [receiver.lease, receiver.granted].contains(&Some(demand.lease));
+        let holder = self.receivers.values().find(holds).expect("its holder");
+        let is_blocked = holder.connection.facts().blocked != 0;
+        demand.kind == ReclaimKind::Shed && is_blocked && self.pool.defer(demand.lease)
     }
 
     /// Asks a receiver to give its buffer back; says what it is to do, if that is something new.

@@ -87,7 +87,7 @@ fn an_element_too_large_for_any_buffer_is_reported_although_nothing_of_it_is_lef
         let id = receivers.attach(0, 0).expect("the table has room");
         receivers.handle(id, Event::Readable).expect("attached");
         receivers.handle(id, Event::Received { bytes: 9 }).expect("there is room");
-        let actions = receivers.decoded(id, 9, 16_385).expect("as many are buffered");
+        let actions = receivers.decoded(id, 9, BUFFER_BYTES_DEFAULT + 1).expect("as many are buffered");
         assert!(actions.has(Action::CannotFit), "{mode:?}: {actions:?}");
         receivers.handle(id, Event::done(Action::CannotFit)).expect("it is pending");
         assert!(!receivers.handle(id, Event::Readable).expect("attached").has(Action::CannotFit), "{mode:?}: once");

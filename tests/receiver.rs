@@ -2,6 +2,7 @@
 
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode};
 use demuxbuf::framing::h2;
+use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
 use demuxbuf::pool::{ConfigError::NoLease, LeaseId, Outcome, TenantId, WaitId};
 use demuxbuf::receiver::{ConfigError, Granted, Handover, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
 
@@ -279,12 +280,12 @@ fn received_bytes_are_refused_in_the_machine_s_words_while_nothing_was_decoded()
     let received = |receivers: &mut Receivers, bytes| receivers.handle(id, Event::Received { bytes });
     assert_eq!(received(&mut receivers, 1), Err(EventError::NoBuffer.into()));
     receivers.handle(id, Event::Readable).expect("it is open");
-    assert_eq!(received(&mut receivers, 16_385), Err(EventError::TooManyBytes.into()));
+    assert_eq!(received(&mut receivers, BUFFER_BYTES_DEFAULT + 1), Err(EventError::TooManyBytes.into()));
     received(&mut receivers, 100).expect("there is room");
     receivers.decoded(id, 40, 0).expect("so much is buffered");
     // Nobody asked where to receive since then, so what is left was not moved to the front.
-    assert_eq!(received(&mut receivers, 16_285), Err(ReceiverError::TooManyBytes));
-    received(&mut receivers, 16_284).expect("there is room behind it");
+    assert_eq!(received(&mut receivers, BUFFER_BYTES_DEFAULT - 99), Err(ReceiverError::TooManyBytes));
+    received(&mut receivers, BUFFER_BYTES_DEFAULT - 100).expect("there is room behind it");
 }
 
 #[test]

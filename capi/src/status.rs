@@ -13,7 +13,7 @@ pub const DEMUXBUF_QUEUED: i32 = 1;
 /// There is nothing to report.
 pub const DEMUXBUF_NONE: i32 = 2;
 /// The connection was never attached.
-pub const DEMUXBUF_ERR_NOT_ATTACHED: i32 = -1 * 65536;
+pub const DEMUXBUF_ERR_NOT_ATTACHED: i32 = -65536;
 /// The connection is attached already, or not finished yet.
 pub const DEMUXBUF_ERR_ALREADY_ATTACHED: i32 = -2 * 65536;
 /// The connection is closed.

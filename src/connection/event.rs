@@ -113,7 +113,7 @@ impl Event {
 #[repr(i32)]
 pub enum EventError {
     /// The connection was never attached.
-    NotAttached = -1 * 65536,
+    NotAttached = -65536,
     /// `Attach` for a connection that is attached or not finished yet.
     AlreadyAttached = -2 * 65536,
     /// The connection was closed; this event would have needed it open.

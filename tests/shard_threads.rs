@@ -274,15 +274,18 @@ fn threads_that_come_and_go_leave_nothing_behind() {
     let shards = Shards::new(&PoolConfig::new(6, 64), 4).unwrap();
     let world = World::new(4, 6);
     // On a busy machine one thread may be through before the next has begun: they go on until they have met.
-    let (start, since) = (Barrier::new(4), Instant::now());
+    let start = Barrier::new(4);
     let have_met = |stats: &ShardsStats| stats.cancelled > 0 && stats.granted_by_hand_over > 0;
     thread::scope(|scope| {
         for index in 0..4 {
             let (shards, world, start) = (&shards, &world, &start);
             scope.spawn(move || {
                 start.wait();
+                let mut since = Instant::now();
                 for round in 0.. {
-                    if round >= 1_000 && have_met(&shards.stats()) {
+                    if round < 1_000 {
+                        since = Instant::now();
+                    } else if have_met(&shards.stats()) {
                         break;
                     }
                     assert!(since.elapsed() < PATIENCE, "both never happened: {:?}", shards.stats());

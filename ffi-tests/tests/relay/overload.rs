@@ -129,9 +129,9 @@ fn who_finds_no_slot_is_shed_and_who_found_one_loses_nothing() {
 fn a_pause_is_not_held_against_who_comes_after_it() {
     let start = Instant::now();
     loop {
-        let bench = Bench::start(&["--buffers", "4", "--lease-ms", "1000", "--park", "64"]);
+        let bench = Bench::start(&["--buffers", "4", "--lease-ms", "4000", "--park", "64"]);
         let mut crowd: Vec<_> = (0..10).map(|_| bench.open_pair()).collect();
-        std::thread::sleep(Duration::from_millis(1100));
+        std::thread::sleep(PARKED_AFTER + Duration::from_millis(100));
         let came = Instant::now();
         for (client, _) in &mut crowd {
             client.write_all(&begun()[..100]).expect("the relay, or the kernel, takes it");
@@ -151,8 +151,8 @@ fn a_pause_is_not_held_against_who_comes_after_it() {
     }
 }
 
-/// A quarter of `--lease-ms 1000`, as the relay's help says.
-const PARKED_AFTER: Duration = Duration::from_millis(250);
+/// A quarter of `--lease-ms 4000`, as the relay's help says.
+const PARKED_AFTER: Duration = Duration::from_millis(1000);
 
 #[test]
 fn new_requests_leave_the_reserve_to_what_has_begun() {

@@ -15,7 +15,7 @@ const BUFFERS: u32 = 20;
 const PHASES: [u64; 5] = [5, 6, 10, 25, 5];
 /// Far longer than any of this takes: who sleeps for so long was not told. Nobody wakes before by himself, or he would
 /// find what he was not told of.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// More than can be parked, so that each request needs a buffer.
 const REQUEST_BYTES: u32 = 200;
 

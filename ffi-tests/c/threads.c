@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-enum { THREADS = 4, BUFFERS = 3, CONNECTIONS = 120, STREAM_BYTES = 4000, BUFFER_BYTES = 256, SLEEP_MAX_S = 20 };
+enum { THREADS = 4, BUFFERS = 3, CONNECTIONS = 120, STREAM_BYTES = 4000, BUFFER_BYTES = 256, SLEEP_MAX_S = 60 };
 
 /* In place of CHECK, whose count is for one thread. */
 #define REQUIRE(condition) require((condition), #condition, __LINE__)

@@ -30,9 +30,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MS", default_value_t = 500, conflicts_with = "target")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(crate) lease_ms: u64,
-    /// For how long each attack lasts once all attackers are there
+    /// For how long each attack lasts once all attackers are there, and longer until each honest client has asked for
+    /// something meanwhile
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// After this many seconds an honest client gives a request up
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    patience: u64,
     /// Only this attack; may be given more than once [default: each of them]
     #[arg(long = "attack", value_name = "NAME")]
     attacks: Vec<Name>,
@@ -64,6 +68,11 @@ pub(crate) enum Command {
 impl Options {
     pub(crate) fn length(&self) -> Duration {
         Duration::from_secs(self.seconds)
+    }
+
+    /// After this time an honest client gives a request up.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience)
     }
 
     pub(crate) fn attacks(&self) -> Vec<Name> {

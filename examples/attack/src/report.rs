@@ -1,6 +1,8 @@
 //! What was seen, as figures, and what all of it says about the honest clients.
 
-use demuxbuf_demo::honest::{Attempt, PATIENCE};
+use std::time::Duration;
+
+use demuxbuf_demo::honest::Attempt;
 use demuxbuf_demo::relay::Statistics;
 use demuxbuf_demo::requests::{Requests, milliseconds};
 use demuxbuf_demo::text::{counted, thousands};
@@ -76,7 +78,7 @@ pub(crate) struct Point {
 impl Report {
     pub(crate) fn new(options: &Options, scenes: Vec<Scene>) -> Report {
         let attacks: Vec<Attack> = scenes.into_iter().map(|scene| Attack::new(options, scene)).collect();
-        let complaints: Vec<String> = attacks.iter().flat_map(Attack::complaints).collect();
+        let complaints: Vec<String> = attacks.iter().flat_map(|attack| attack.complaints(options.patience())).collect();
         let sent = attacks.iter().flat_map(Attack::parts).map(|part| part.sent).sum();
         let all = format!("All {} honest requests were served; no honest connection was shed.", thousands(sent));
         Report {
@@ -88,7 +90,7 @@ impl Report {
             honest_clients: options.honest,
             buffers: options.buffers,
             lease_ms: options.target.is_none().then_some(options.lease_ms),
-            request_time_limit_ms: milliseconds(PATIENCE),
+            request_time_limit_ms: milliseconds(options.patience()),
             attacks,
         }
     }
@@ -155,7 +157,7 @@ impl Attack {
     }
 
     /// What is wrong with what the honest got, a sentence for each.
-    fn complaints(&self) -> Vec<String> {
+    fn complaints(&self, patience: Duration) -> Vec<String> {
         let mut complaints = Vec::new();
         let mut complain = |is_wrong: bool, what: String| {
             if is_wrong {
@@ -167,7 +169,7 @@ impl Attack {
         let first = self.parts().into_iter().find_map(|part| part.first_failure.as_deref()).unwrap_or("closed");
         complain(self.honest_lost() > 0, connections(self.honest_lost(), &format!("lost (the first: {first})")));
         let timed_out = self.sum(|part| part.timed_out);
-        let within = PATIENCE.as_secs();
+        let within = patience.as_secs();
         complain(
             timed_out > 0,
             format!("{} not answered within {within} s", counted(timed_out as usize, "honest request")),
@@ -206,10 +208,12 @@ impl Point {
 mod tests {
     use super::*;
     use demuxbuf_demo::honest::Outcome;
-    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(3);
 
     fn requests(outcome: Outcome) -> Requests {
-        let attempt = Attempt { client: 0, began: Instant::now(), lasted: Duration::from_millis(1), outcome };
+        let (began, lasted) = (Instant::now(), Duration::from_millis(1));
+        let attempt = Attempt { client: 0, began, lasted, patience: PATIENCE, outcome };
         Requests::count([attempt].iter())
     }
 
@@ -244,7 +248,7 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_wrong_is_named() {
-        assert_eq!(attack().complaints(), Vec::<String>::new());
+        assert_eq!(attack().complaints(PATIENCE), Vec::<String>::new());
         type Spoil = fn(&mut Attack);
         let wrongs: [(Spoil, &str); 10] = [
             (|attack| attack.before = requests(Outcome::TimedOut), "1 honest request not answered within 3 s"),
@@ -264,7 +268,7 @@ mod tests {
         for (spoil, named) in wrongs {
             let mut attack = attack();
             spoil(&mut attack);
-            let complaints = attack.complaints();
+            let complaints = attack.complaints(PATIENCE);
             let [complaint] = &complaints[..] else { panic!("one complaint about {named:?}: {complaints:?}") };
             assert!(complaint.starts_with("drip: ") && complaint.contains(named), "{complaint}");
         }

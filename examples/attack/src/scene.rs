@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome};
+use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome, have_all_asked};
 use demuxbuf_demo::progress::Progress;
 use demuxbuf_demo::relay::{Relay, Statistics};
 use demuxbuf_demo::requests::milliseconds;
@@ -167,7 +167,8 @@ impl Stage<'_> {
         let asks = if self.options.target.is_some() { Asks::Path(small.clone()) } else { Asks::Bodies };
         let is_here = target.is_ipv4() && target.ip().is_loopback();
         let source = is_here.then_some(honest_source as fn(usize) -> Ipv4Addr);
-        let clients = Clients { count: self.options.honest, target: *target, source, pace: PACE, asks };
+        let (count, patience) = (self.options.honest, self.options.patience());
+        let clients = Clients { count, target: *target, source, pace: PACE, patience, asks };
         let is_over = self.is_over.clone();
         self.clients.spawn(honest::work(clients, self.log.clone(), move || is_over.load(Relaxed)));
 
@@ -181,7 +182,8 @@ impl Stage<'_> {
         } else {
             self.attack().await?
         };
-        while left.elapsed() < CALM || (self.recovered(left).is_none() && left.elapsed() < RECOVERY_LIMIT) {
+        let recovery_limit = RECOVERY_LIMIT.max(self.options.patience());
+        while left.elapsed() < CALM || (self.recovered(left).is_none() && left.elapsed() < recovery_limit) {
             sleep(LOOK_EVERY).await;
         }
         self.is_over.store(true, Relaxed);
@@ -198,6 +200,9 @@ impl Stage<'_> {
         let attackers = self.gather(self.name.bands(self.options), &self.tally).await?;
         let complete = Instant::now();
         sleep(self.options.length()).await;
+        while !have_all_asked(&self.log, self.options.honest, complete) {
+            sleep(LOOK_EVERY).await;
+        }
         Ok((complete, attackers.leave().await?))
     }
 

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// A connection that cannot be made in this time says that the relay accepts no more.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A request without a body.
 const HEADERS: Head = Head { length: 40, stream_id: 1, kind: kind::HEADERS, flags: flags::END_HEADERS | END_STREAM };

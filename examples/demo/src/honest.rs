@@ -1,6 +1,7 @@
 //! Clients that do what clients do: connect, send request after request, check every byte of the answers, and now and
 //! then connect anew.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,9 +15,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::server::{LARGEST_BODY_BYTES, pattern, read_body};
-
-/// After this time a client gives a request up, and its connection with it.
-pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Real clients come and go: after so many requests a client opens a new connection, which must be served under attack
 /// too.
@@ -41,6 +39,8 @@ pub struct Clients {
     /// Each client begins a request this often, or when the one before has ended. A given rate makes runs comparable,
     /// and leaves the processor to who serves them.
     pub pace: Duration,
+    /// After this time a client gives a request up, and its connection with it.
+    pub patience: Duration,
     /// What they ask for.
     pub asks: Asks,
 }
@@ -76,6 +76,8 @@ pub struct Attempt {
     pub began: Instant,
     /// For how long it went on.
     pub lasted: Duration,
+    /// After how long its client would have given it up.
+    pub patience: Duration,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -83,12 +85,19 @@ pub struct Attempt {
 impl Attempt {
     /// How long it took; one that was not served counts as the client's patience, else starved clients would not show.
     pub fn counts_as(&self) -> Duration {
-        if self.outcome == Outcome::Served { self.lasted } else { PATIENCE }
+        if self.outcome == Outcome::Served { self.lasted } else { self.patience }
     }
 }
 
 /// All requests of all clients so far.
 pub type Log = Arc<Mutex<Vec<Attempt>>>;
+
+/// Whether each client has ended a request that it began at this moment or later.
+pub fn have_all_asked(log: &Log, clients: usize, since: Instant) -> bool {
+    let attempts = log.lock().expect("no client panics");
+    let asked: BTreeSet<_> = attempts.iter().filter(|attempt| attempt.began >= since).map(|one| one.client).collect();
+    asked.len() == clients
+}
 
 /// Runs all clients; each begins its last request before it is over.
 pub async fn work(clients: Clients, log: Log, is_over: impl Fn() -> bool + Clone + Send + 'static) {
@@ -117,7 +126,7 @@ async fn client(clients: Clients, number: usize, log: Log, is_over: impl Fn() ->
             session = None;
         }
         let attempt = attempt(&mut session, &clients, number, request);
-        let mut outcome = match timeout(PATIENCE, attempt).await {
+        let mut outcome = match timeout(clients.patience, attempt).await {
             Ok(Ok(())) => Outcome::Served,
             Ok(Err(why)) => Outcome::Failed(why),
             Err(_) => Outcome::TimedOut,
@@ -128,7 +137,8 @@ async fn client(clients: Clients, number: usize, log: Log, is_over: impl Fn() ->
                 outcome = session.explain(outcome).await;
             }
         }
-        log.lock().expect("no client panics").push(Attempt { client: number, began, lasted, outcome });
+        let patience = clients.patience;
+        log.lock().expect("no client panics").push(Attempt { client: number, began, lasted, patience, outcome });
     }
 }
 

@@ -20,9 +20,13 @@ pub(crate) struct Options {
     /// The relay's event-loop threads, which share the pool
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(256))]
     pub(crate) threads: usize,
-    /// Length of each of the two runs; the honest clients are alone for the first fifth of it
+    /// Length of each of the two runs; the honest clients are alone for the first fifth of it. On a slow machine both go on
+    /// until each honest client has asked for something
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// After this many seconds an honest client gives a request up
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    patience: u64,
     /// Where the report goes; the picture lies beside it and ends in .svg [default: target/demo/report.json]
     #[arg(long, value_name = "FILE", value_parser = Output::parse)]
     json: Option<Output>,
@@ -37,6 +41,11 @@ impl Options {
     /// For how long the honest clients are alone, so that both runs show what the relay does undisturbed.
     pub(crate) fn calm(&self) -> Duration {
         self.length() / 5
+    }
+
+    /// After this time an honest client gives a request up.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience)
     }
 
     pub(crate) fn output(&self) -> Output {
@@ -65,6 +74,7 @@ mod tests {
             ("--buffers", "65537", "1..=65536"),
             ("--threads", "0", "1..=256"),
             ("--seconds", "0", "1..=600"),
+            ("--patience", "0", "1..=600"),
             ("--json", "report.svg", "must not end in .svg"),
             ("--json", "..", "must name a file"),
         ] {

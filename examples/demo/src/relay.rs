@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Time for the relay to start, to answer a signal, and to end.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often its answer is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);

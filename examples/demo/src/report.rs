@@ -1,6 +1,8 @@
 //! What was seen, as figures: the report in JSON, and what all of it says about the honest clients.
 
-use demuxbuf_demo::honest::{Attempt, PATIENCE};
+use std::time::Duration;
+
+use demuxbuf_demo::honest::Attempt;
 use demuxbuf_demo::relay::Statistics;
 use demuxbuf_demo::requests::{Requests, milliseconds};
 use demuxbuf_demo::text::thousands;
@@ -66,7 +68,7 @@ impl Report {
     pub(crate) fn new(options: &Options, runs: [Run; 2]) -> Report {
         let Statistics { threads, buffer_bytes, .. } = runs[1].settled.relay;
         let runs = runs.map(RunReport::new);
-        let (passed, verdict) = judge(&runs[1]);
+        let (passed, verdict) = judge(&runs[1], options.patience());
         Report {
             passed,
             verdict,
@@ -76,7 +78,7 @@ impl Report {
             buffer_bytes,
             seconds: options.length().as_secs_f64(),
             honest_clients: CLIENTS,
-            request_time_limit_ms: milliseconds(PATIENCE),
+            request_time_limit_ms: milliseconds(options.patience()),
             runs,
         }
     }
@@ -124,7 +126,7 @@ impl Point {
 }
 
 /// Whether all honest clients were served although all attackers were there, and a sentence that says so or why not.
-fn judge(run: &RunReport) -> (bool, String) {
+fn judge(run: &RunReport, patience: Duration) -> (bool, String) {
     let parts = [&run.before_attack, &run.attackers_coming, &run.under_attack];
     let sum = |count: fn(&Requests) -> u64| parts.iter().map(|part| count(part)).sum::<u64>();
     let (sent, served) = (sum(|part| part.sent), sum(|part| part.served));
@@ -138,7 +140,7 @@ fn judge(run: &RunReport) -> (bool, String) {
         return (true, format!("With parking on, all {} honest requests were served.", thousands(sent)));
     }
     let (timed_out, failed) = (thousands(sum(|part| part.timed_out)), thousands(sum(|part| part.failed + part.shed)));
-    let why = format!("{timed_out} had no answer within {} s, {failed} failed", PATIENCE.as_secs());
+    let why = format!("{timed_out} had no answer within {} s, {failed} failed", patience.as_secs());
     let first = parts.iter().find_map(|part| part.first_failure.as_ref());
     let first = first.map_or(String::new(), |first| format!(" (the first: {first})"));
     let (unserved, sent) = (thousands(sent - served), thousands(sent));
@@ -149,10 +151,13 @@ fn judge(run: &RunReport) -> (bool, String) {
 mod tests {
     use super::*;
     use demuxbuf_demo::honest::Outcome;
-    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(3);
 
     fn attempts(count: usize, lasted: Duration, outcome: &Outcome) -> Vec<Attempt> {
-        vec![Attempt { client: 0, began: Instant::now(), lasted, outcome: outcome.clone() }; count]
+        let attempt =
+            Attempt { client: 0, began: Instant::now(), lasted, patience: PATIENCE, outcome: outcome.clone() };
+        vec![attempt; count]
     }
 
     fn run(under_attack: &[Attempt]) -> RunReport {
@@ -176,25 +181,25 @@ mod tests {
     fn one_request_that_is_not_served_fails_the_demo() {
         let mut under_attack = attempts(900, Duration::from_millis(1), &Outcome::Served);
         assert_eq!(
-            judge(&run(&under_attack)),
+            judge(&run(&under_attack), PATIENCE),
             (true, "With parking on, all 1,000 honest requests were served.".into())
         );
 
         under_attack.extend(attempts(1, PATIENCE, &Outcome::TimedOut));
-        let (passed, verdict) = judge(&run(&under_attack));
+        let (passed, verdict) = judge(&run(&under_attack), PATIENCE);
         assert!(
             !passed && verdict.contains("1 of 1,001 honest requests were not served: 1 had no answer"),
             "{verdict}"
         );
 
         under_attack.extend(attempts(1, Duration::ZERO, &Outcome::Failed("connect: refused".into())));
-        let (passed, verdict) = judge(&run(&under_attack));
+        let (passed, verdict) = judge(&run(&under_attack), PATIENCE);
         assert!(!passed && verdict.contains("1 failed (the first: connect: refused)"), "{verdict}");
     }
 
     #[test]
     fn a_run_without_a_request_under_attack_shows_nothing() {
-        let (passed, verdict) = judge(&run(&[]));
+        let (passed, verdict) = judge(&run(&[]), PATIENCE);
         assert!(!passed && verdict.contains("use more --seconds"), "{verdict}");
     }
 }

@@ -68,8 +68,10 @@ mod tests {
 
     #[test]
     fn requests_that_are_not_served_count_as_the_time_limit() {
-        let attempts =
-            |count, lasted, outcome| vec![Attempt { client: 0, began: Instant::now(), lasted, outcome }; count];
+        let patience = Duration::from_secs(3);
+        let attempts = |count, lasted, outcome| {
+            vec![Attempt { client: 0, began: Instant::now(), lasted, patience, outcome }; count]
+        };
         let all = [
             attempts(60, Duration::from_millis(10), Outcome::Served),
             attempts(20, Duration::ZERO, Outcome::TimedOut),

@@ -1,9 +1,10 @@
 //! One run: a server, a relay, honest clients from begin to end, and from a fifth of it on the attackers.
 
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome};
+use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome, have_all_asked};
 use demuxbuf_demo::progress::Progress;
 use demuxbuf_demo::relay::{Relay, Statistics};
 use demuxbuf_demo::server::Server;
@@ -29,7 +30,10 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 pub(crate) const SPARE_CONNECTIONS: usize = 1024;
 
 /// Once the honest clients are gone, the relay has this long to see it; what is held then is held by the attackers.
-const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often that, and what the honest clients have done, is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// One look at the relay and at the clients.
 #[derive(Clone, Copy, Debug)]
@@ -74,22 +78,32 @@ pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> R
     let relay = Relay::start(program, server.address, &arguments(options, park_bytes)).await?;
     let began = Instant::now();
     let log = Log::default();
-    let honest = Clients { count: CLIENTS, target: relay.address, source: None, pace: PACE, asks: Asks::Bodies };
-    let (end, mut clients) = (began + options.length(), JoinSet::new());
-    clients.spawn(honest::work(honest, log.clone(), move || Instant::now() >= end));
+    let (target, patience) = (relay.address, options.patience());
+    let honest = Clients { count: CLIENTS, target, source: None, pace: PACE, patience, asks: Asks::Bodies };
+    let (end, is_complete, mut clients) = (began + options.length(), Arc::new(OnceLock::new()), JoinSet::new());
+    let is_over = {
+        let (log, is_complete) = (log.clone(), is_complete.clone());
+        move || {
+            let complete = is_complete.get().filter(|_| Instant::now() >= end);
+            complete.is_some_and(|&complete| have_all_asked(&log, CLIENTS, complete))
+        }
+    };
+    clients.spawn(honest::work(honest, log.clone(), is_over));
 
-    let (mut attackers, address) = (Attackers::default(), relay.address);
+    let (mut attackers, address, seen) = (Attackers::default(), relay.address, log.clone());
     let attack = async {
         sleep(options.calm()).await;
+        while !have_all_asked(&seen, CLIENTS, began) {
+            sleep(LOOK_EVERY).await;
+        }
         let attack_began = Instant::now();
         for _ in 0..options.connections {
             attackers.add(address).await.map_err(|error| error.to_string())?;
         }
-        let complete = Instant::now();
+        let complete = *is_complete.get_or_init(Instant::now);
         while let Some(ended) = clients.join_next().await {
             ended.map_err(|error| format!("the honest clients: {error}"))?;
         }
-        sleep(SETTLE).await;
         Ok::<_, String>(Attack { began: attack_began, complete })
     };
     let mut watch =
@@ -98,8 +112,8 @@ pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> R
         attack = attack => attack.map_err(|error| watch.relay.check().err().unwrap_or(error))?,
         error = watch.sample_on() => return Err(error),
     };
-    let settled = watch.sample().await?;
     let attackers_connected = attackers.still_connected();
+    let settled = watch.settle(attackers_connected as u64).await?;
     let Watch { relay, log, samples, .. } = watch;
     relay.stop().await?;
     let attempts = std::mem::take(&mut *log.lock().expect("no client panics"));
@@ -141,6 +155,20 @@ impl Watch<'_> {
                 }
                 Err(error) => return error,
             }
+        }
+    }
+
+    /// Waits until the relay has seen that nobody but so many attackers is there, and what each of them has sent.
+    async fn settle(&mut self, attackers: u64) -> Result<Sample, String> {
+        let began = Instant::now();
+        loop {
+            let sample = self.sample().await?;
+            let Statistics { connections, client_buffers_held, waiting, slots_in_use, .. } = sample.relay;
+            let is_settled = connections <= attackers && client_buffers_held + waiting + slots_in_use >= attackers;
+            if is_settled || began.elapsed() >= SETTLE_LIMIT {
+                return Ok(sample);
+            }
+            sleep(LOOK_EVERY).await;
         }
     }
 

@@ -17,24 +17,16 @@
 
 mod support;
 
-use demuxbuf::connection::{Action, Event};
-use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::connection::Mode;
 use demuxbuf_ffi_tests::{Linking, Program, run};
 use serde_json::json;
-use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{Options, Report, Samples, has_valgrind, instructions, ratio, rotated};
-
-type Error = Box<dyn std::error::Error>;
-
-// The same as in `baseline/cycle/host.h`.
-const CONNECTIONS: usize = 64;
-const BUFFERS: u32 = 8;
-const RECEIVED_BYTES: u32 = 100;
+use support::host::{self, CONNECTIONS, Host, RECEIVED_BYTES};
+use support::{Error, Options, Report, Samples, has_valgrind, instructions_of_each, ratio, rotated};
 
 /// What is received from sockets: bytes, and how many connections are busy. The larger leaves a byte of the buffer free,
 /// so that one receive runs dry.
@@ -195,9 +187,7 @@ impl Programs {
 }
 
 fn count(programs: &Programs) -> f64 {
-    let (few, many) = (6_400, 25_600);
-    let [few_counted, many_counted] = [few, many].map(|cycles| instructions(&programs.command(cycles, 0, 64)));
-    (many_counted - few_counted) as f64 / f64::from(many - few)
+    instructions_of_each(6_400, 25_600, |cycles| programs.command(cycles, 0, 64))
 }
 
 /// Of each program the times, and their ratios to those of its reference in the same round.
@@ -218,21 +208,12 @@ fn measure(rounds: u32, to: &str, programs: &[Programs], time: impl Fn(&Programs
 
 /// The same loop as `baseline/cycle/receiver.c`; prints the same.
 fn receivers(cycles: u64, bytes: usize, busy: usize) -> Result<(), Error> {
-    let mut receivers = Receivers::new(&ReceiversConfig::new(BUFFERS, CONNECTIONS as u32))?;
-    let mut ids = [ReceiverId::from_bits(0); CONNECTIONS];
-    for (token, id) in ids.iter_mut().enumerate() {
-        *id = receivers.attach(0, token as u64)?;
-        receivers.handle(*id, Event::done(Action::WantRecv))?;
-    }
+    let mut host = Host::<{ Mode::Level as u8 }>::new(false, |_| {})?;
     let turns = cycles / busy as u64;
-    let mut work = Work::default();
     let spent = if bytes == 0 {
         let begin = Instant::now();
         for _ in 0..turns {
-            turn(&mut receivers, &ids, &mut work, |_, area| {
-                black_box(area.as_mut_ptr());
-                Ok(black_box(RECEIVED_BYTES))
-            })?;
+            host.turn(CONNECTIONS, host::receive)?;
         }
         begin.elapsed()
     } else {
@@ -244,15 +225,13 @@ fn receivers(cycles: u64, bytes: usize, busy: usize) -> Result<(), Error> {
                 peer.write_all(&content)?;
             }
             let begin = Instant::now();
-            turn(&mut receivers, &ids[..busy], &mut work, |index, area| Ok(sockets[index].0.read(area)? as u32))?;
+            host.turn(busy, |index, area| Ok(sockets[index].0.read(area)? as u32))?;
             spent += begin.elapsed();
         }
         spent
     };
-    let pool = receivers.stats().pool;
-    let all = turns * busy as u64;
-    assert_eq!((pool.granted_at_once, pool.released, pool.leased), (all, all, 0), "each cycle takes and gives back");
-    println!("{} {} {}", spent.as_nanos(), work.received_bytes, work.decoded_bytes);
+    host.finish(turns * busy as u64)?;
+    println!("{} {} {}", spent.as_nanos(), host.work.received_bytes, host.work.decoded_bytes);
     Ok(())
 }
 
@@ -263,45 +242,4 @@ fn open_sockets() -> Result<Vec<(UnixStream, UnixStream)>, Error> {
         Ok(pair)
     };
     (0..CONNECTIONS).map(open).collect()
-}
-
-/// What shows that each way has done the same.
-#[derive(Default)]
-struct Work {
-    received_bytes: u64,
-    decoded_bytes: u64,
-}
-
-/// What the event loop does when all are readable.
-#[inline(always)]
-fn turn(
-    receivers: &mut Receivers,
-    ids: &[ReceiverId],
-    work: &mut Work,
-    mut receive: impl FnMut(usize, &mut [u8]) -> Result<u32, Error>,
-) -> Result<(), Error> {
-    for (index, &id) in ids.iter().enumerate() {
-        let mut actions = receivers.handle(id, Event::Readable)?;
-        while actions.has(Action::Recv) || actions.has(Action::Demux) {
-            actions = if actions.has(Action::Recv) {
-                let bytes = receive(index, receivers.receive_area(id)?)?;
-                work.received_bytes += u64::from(bytes);
-                receivers.handle(id, Event::Received { bytes })?
-            } else {
-                let data = receivers.data(id)?;
-                black_box(data.as_ptr());
-                let bytes = black_box(data.len() as u32);
-                work.decoded_bytes += u64::from(bytes);
-                receivers.decoded(id, bytes, 0)?
-            };
-        }
-        if !actions.is_empty() {
-            return Err(format!("there is something else to do: {actions:?}").into());
-        }
-    }
-    receivers.handle_timeout(0);
-    match receivers.poll_grant() {
-        None => Ok(()),
-        Some(granted) => Err(format!("nobody waits: {granted:?}").into()),
-    }
 }

@@ -151,7 +151,7 @@ run_valgrind() {
 }
 
 has nghttpd && has nghttp || exit 0
-cargo capi --quiet
+cargo clib --quiet
 program=$folder/h2relay
 "${CC:-gcc}" -std=c11 -O2 -g -Wall -Wextra -Wpedantic -Werror ${CFLAGS:-} -Iinclude examples/c/h2relay/*.c \
     -o "$program" target/release/libdemuxbuf.a -lpthread -ldl -lm

@@ -36,7 +36,7 @@ if "${CC:-gcc}" -fsanitize=address,undefined "$work/empty.c" -o "$work/empty" 2>
   # Naming the target keeps the flags away from build scripts, which run without the sanitizer.
   machine=$(rustc -vV | sed -n 's/^host: //p')
   if RUSTFLAGS="-Zsanitizer=address" \
-    cargo +nightly capi --quiet --target "$machine" --target-dir target/asan 2>"$work/nightly"; then
+    cargo +nightly clib --quiet --target "$machine" --target-dir target/asan 2>"$work/nightly"; then
     export DEMUXBUF_LIBRARY="target/asan/$machine/release"
     echo "AddressSanitizer (programs and library), LeakSanitizer, UndefinedBehaviorSanitizer (programs):"
   else
@@ -67,7 +67,7 @@ fi
 
 machine=$(rustc -vV | sed -n 's/^host: //p')
 if RUSTFLAGS="-Zsanitizer=thread" \
-  cargo +nightly capi --quiet -Zbuild-std --target "$machine" --target-dir target/tsan 2>"$work/nightly"; then
+  cargo +nightly clib --quiet -Zbuild-std --target "$machine" --target-dir target/tsan 2>"$work/nightly"; then
   echo "ThreadSanitizer (programs, library and its run-time):"
   # Addresses must not be random: the run-time wants some of them for itself. C++ has no other threads than C.
   CFLAGS="-fsanitize=thread ffi-tests/c/tsan/memory.c" DEMUXBUF_LIBRARY="target/tsan/$machine/release" \

@@ -26,7 +26,7 @@ soname=libdemuxbuf.so.$abi
 
 # A folder of its own: what is built for tests beside it has no soname, because it is found by its path.
 built=${CARGO_TARGET_DIR:-target}/install
-notes=$(cargo capi --quiet --target-dir "$built" -- -C "link-arg=-Wl,-soname,$soname" --print native-static-libs 2>&1) || {
+notes=$(cargo clib --quiet --target-dir "$built" -- -C "link-arg=-Wl,-soname,$soname" --print native-static-libs 2>&1) || {
   echo "$notes" >&2
   exit 1
 }

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "no benchmark uses all of it")]
 
+pub(crate) mod host;
+
 use clap::Parser;
 use demuxbuf_ffi_tests::{root, target, try_run};
 use hdrhistogram::Histogram;
@@ -10,6 +12,8 @@ use rustix::mm::{Advice, madvise};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::process::Command;
+
+pub(crate) type Error = Box<dyn std::error::Error>;
 
 /// From here on the library asks for large pages for a table, and how large these are.
 const LARGE_TABLE_BYTES: usize = 32 << 20;
@@ -242,6 +246,13 @@ impl Counted {
 /// Instructions of a whole run of a command.
 pub(crate) fn instructions(command: &Command) -> u64 {
     Counted::of(command, &[]).0.instructions
+}
+
+/// Instructions of one cycle of a command that plays so many: the difference of two runs, so that start and end are left
+/// out.
+pub(crate) fn instructions_of_each(few: u32, many: u32, command: impl Fn(u32) -> Command) -> f64 {
+    let [few_counted, many_counted] = [few, many].map(|cycles| instructions(&command(cycles)));
+    (many_counted - few_counted) as f64 / f64::from(many - few)
 }
 
 /// The cell of a ratio, if both are known.

@@ -28,7 +28,7 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
-/// Builds `libdemuxbuf.a` and `libdemuxbuf.so` once, as the README says (`cargo capi`); returns their folder.
+/// Builds `libdemuxbuf.a` and `libdemuxbuf.so` once, as the README says (`cargo clib`); returns their folder.
 ///
 /// # Panics
 ///
@@ -45,7 +45,7 @@ pub fn try_library() -> Result<&'static Path, String> {
             return Ok(root().join(folder));
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        try_run(Command::new(cargo).args(["capi", "--quiet"]).current_dir(root()))?;
+        try_run(Command::new(cargo).args(["clib", "--quiet"]).current_dir(root()))?;
         Ok(target().join("release"))
     };
     FOLDER.get_or_init(build).as_deref().map_err(Clone::clone)

@@ -1,0 +1,301 @@
+//! The library's hosts in Rust, the same as in `baseline/cycle`: an event loop that finds each of a few connections readable
+//! in turn.
+
+use super::Error;
+use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
+use demuxbuf::receiver::{Granted, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
+use std::hint::black_box;
+
+// The same as in `baseline/cycle/host.h`.
+pub(crate) const CONNECTIONS: usize = 64;
+pub(crate) const BUFFERS: u32 = 8;
+pub(crate) const BUFFER_BYTES: u32 = 16384;
+pub(crate) const RECEIVED_BYTES: u32 = 100;
+
+pub(crate) const NOTHING: Actions = Actions::NONE;
+
+/// Ends the program unless exactly these actions are pending.
+#[inline(always)]
+pub(crate) fn expect(pending: Actions, expected: impl Into<Actions>) -> Result<(), Error> {
+    if pending == expected.into() { Ok(()) } else { Err(format!("there is something else to do: {pending:?}").into()) }
+}
+
+/// A receive that brings so many bytes, which the compiler must not know.
+#[inline(always)]
+pub(crate) fn transport_bytes(area: &mut [u8], bytes: u32) -> u32 {
+    black_box(area.as_mut_ptr());
+    black_box(bytes)
+}
+
+/// Returns how many bytes the decoder took: all.
+#[inline(always)]
+pub(crate) fn run_decoder(data: &[u8]) -> u32 {
+    black_box(data.as_ptr());
+    black_box(data.len() as u32)
+}
+
+/// What shows that each way has done the same.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) received_bytes: u64,
+    pub(crate) decoded_bytes: u64,
+}
+
+/// Receivers whose host receives in the mode with this number.
+pub(crate) struct Host<const MODE: u8> {
+    pub(crate) receivers: Receivers,
+    /// Those of the other shard, and what both share.
+    shared: Option<(Receivers, ReceiverThreads)>,
+    pub(crate) ids: [ReceiverId; CONNECTIONS],
+    is_watched: [bool; CONNECTIONS],
+    /// Whether the transport has bytes.
+    has_bytes: [bool; CONNECTIONS],
+    pub(crate) work: Work,
+    granted_at_start: u64,
+}
+
+impl<const MODE: u8> Host<MODE> {
+    /// Whether the read interest stays armed after an event.
+    const IS_PERSISTENT: bool = MODE == Mode::Level as u8 || MODE == Mode::Edge as u8;
+    /// Whether the host receives until the transport is empty.
+    const RECEIVES_UNTIL_EMPTY: bool = !(MODE == Mode::Level as u8 || MODE == Mode::OneShot as u8);
+
+    /// With a pool of its own, or with one of two shards; `configure` changes the default configuration.
+    pub(crate) fn new(is_shared: bool, configure: impl FnOnce(&mut ReceiversConfig)) -> Result<Host<MODE>, Error> {
+        let mut config = ReceiversConfig::new(BUFFERS, CONNECTIONS as u32);
+        config.policy.mode = Mode::from_number(MODE).ok_or("there is no such mode")?;
+        configure(&mut config);
+        let (receivers, shared) = if is_shared {
+            let threads = ReceiverThreads::new(&config, 2)?;
+            (threads.receivers(0)?, Some((threads.receivers(1)?, threads)))
+        } else {
+            (Receivers::new(&config)?, None)
+        };
+        let mut host = Host {
+            receivers,
+            shared,
+            ids: [ReceiverId::from_bits(0); CONNECTIONS],
+            is_watched: [false; CONNECTIONS],
+            has_bytes: [false; CONNECTIONS],
+            work: Work::default(),
+            granted_at_start: 0,
+        };
+        for index in 0..CONNECTIONS {
+            host.attach(index)?;
+        }
+        host.granted_at_start = host.receivers.stats().pool.granted_at_once;
+        Ok(host)
+    }
+
+    #[inline(always)]
+    pub(crate) fn attach(&mut self, index: usize) -> Result<(), Error> {
+        self.ids[index] = self.receivers.attach(0, index as u64)?;
+        let actions = self.receivers.pending(self.ids[index])?;
+        self.run(index, actions, &mut receive)
+    }
+
+    #[inline(always)]
+    pub(crate) fn handle(&mut self, index: usize, event: Event) -> Result<Actions, Error> {
+        Ok(self.receivers.handle(self.ids[index], event)?)
+    }
+
+    #[inline(always)]
+    pub(crate) fn report_readable(&mut self, index: usize) -> Result<Actions, Error> {
+        if !Self::IS_PERSISTENT {
+            self.is_watched[index] = false;
+        }
+        if Self::RECEIVES_UNTIL_EMPTY {
+            self.has_bytes[index] = true;
+        }
+        self.handle(index, Event::Readable)
+    }
+
+    #[inline(always)]
+    pub(crate) fn arm(&mut self, index: usize) -> Result<Actions, Error> {
+        self.is_watched[index] = true;
+        self.handle(index, Event::done(Action::WantRecv))
+    }
+
+    #[inline(always)]
+    pub(crate) fn disarm(&mut self, index: usize) -> Result<Actions, Error> {
+        self.is_watched[index] = false;
+        self.handle(index, Event::done(Action::StopRecv))
+    }
+
+    #[inline(always)]
+    pub(crate) fn receive(&mut self, index: usize, receive: &mut impl Receive) -> Result<Actions, Error> {
+        if Self::RECEIVES_UNTIL_EMPTY {
+            if !self.has_bytes[index] {
+                return self.handle(index, Event::WouldBlock);
+            }
+            self.has_bytes[index] = false;
+        }
+        let id = self.ids[index];
+        let bytes = receive(index, self.receivers.receive_area(id)?)?;
+        if MODE == Mode::Completion as u8 {
+            expect(self.handle(index, Event::done(Action::Recv))?, NOTHING)?;
+        }
+        self.work.received_bytes += u64::from(bytes);
+        self.handle(index, Event::Received { bytes })
+    }
+
+    #[inline(always)]
+    pub(crate) fn decode(&mut self, index: usize) -> Result<Actions, Error> {
+        let id = self.ids[index];
+        let bytes = run_decoder(self.receivers.data(id)?);
+        self.work.decoded_bytes += u64::from(bytes);
+        Ok(self.receivers.decoded(id, bytes, 0)?)
+    }
+
+    /// Receives a part of a frame, so many bytes.
+    #[inline(always)]
+    pub(crate) fn receive_part(&mut self, index: usize, bytes: u32) -> Result<(), Error> {
+        expect(self.report_readable(index)?, Action::Recv)?;
+        let id = self.ids[index];
+        let bytes = transport_bytes(self.receivers.receive_area(id)?, bytes);
+        expect(self.handle(index, Event::Received { bytes })?, Action::Demux)
+    }
+
+    /// Receives, and keeps the buffer: decoding is blocked.
+    #[inline(always)]
+    pub(crate) fn hold(&mut self, index: usize, mut actions: Actions) -> Result<(), Error> {
+        if actions.has(Action::WantRecv) {
+            actions = self.arm(index)?;
+        }
+        expect(actions, Action::Recv)?;
+        expect(self.receive(index, &mut receive)?, Action::Demux)?;
+        expect(self.handle(index, Event::Block { reasons: 1 })?, NOTHING)
+    }
+
+    /// Receives and decodes until nothing is pending.
+    #[inline(always)]
+    pub(crate) fn run(&mut self, index: usize, mut actions: Actions, from: &mut impl Receive) -> Result<(), Error> {
+        while actions.has(Action::Recv) || actions.has(Action::Demux) {
+            actions = if actions.has(Action::Recv) { self.receive(index, from)? } else { self.decode(index)? };
+        }
+        if actions.has(Action::WantRecv) {
+            actions = self.arm(index)?;
+        }
+        // The host's own poll, which it submits where no receive is in flight.
+        if MODE == Mode::Completion as u8 {
+            self.is_watched[index] = true;
+        }
+        expect(actions, NOTHING)
+    }
+
+    /// What the event loop does when so many connections are readable.
+    #[inline(always)]
+    pub(crate) fn turn(&mut self, busy: usize, mut from: impl Receive) -> Result<(), Error> {
+        for index in 0..busy {
+            let actions = self.report_readable(index)?;
+            self.run(index, actions, &mut from)?;
+        }
+        self.end_turn()
+    }
+
+    #[inline(always)]
+    pub(crate) fn end_turn(&mut self) -> Result<(), Error> {
+        self.receivers.handle_timeout(0);
+        match self.receivers.poll_grant() {
+            None => Ok(()),
+            Some(granted) => Err(format!("no connection waits: {granted:?}").into()),
+        }
+    }
+
+    /// The connection that waited moves on to the buffer that was handed to it.
+    #[inline(always)]
+    pub(crate) fn granted(&mut self, index: usize) -> Result<Actions, Error> {
+        match self.receivers.poll_grant() {
+            Some(Granted::Receiver { token, actions, .. }) if token == index as u64 => Ok(actions),
+            other => Err(format!("connection {index} waits: {other:?}").into()),
+        }
+    }
+
+    /// Moves a connection to the shard where it is not; if it has received bytes here, they are decoded there. All
+    /// connections change sides in the same loop iteration.
+    #[inline(always)]
+    pub(crate) fn migrate(&mut self, index: usize, is_back: bool, is_holding: bool) -> Result<(), Error> {
+        let (other, _) = self.shared.as_mut().ok_or("the pool is not shared")?;
+        let (from, to) = if is_back { (other, &mut self.receivers) } else { (&mut self.receivers, other) };
+        let id = self.ids[index];
+        if is_holding {
+            expect(from.handle(id, Event::Readable)?, Action::Recv)?;
+            let bytes = receive(index, from.receive_area(id)?)?;
+            expect(from.handle(id, Event::Received { bytes })?, Action::Demux)?;
+        }
+        let mut moved = from.export(id)?;
+        let id = to.import(&mut moved)?;
+        self.ids[index] = id;
+        let mut actions = to.pending(id)?;
+        if actions.has(Action::Demux) {
+            let bytes = run_decoder(to.data(id)?);
+            actions = to.decoded(id, bytes, 0)?;
+        }
+        expect(actions, NOTHING)
+    }
+
+    /// Ends the program unless each cycle took so many buffers at once, and all is at rest.
+    pub(crate) fn finish(&self, grants: u64) -> Result<(), Error> {
+        let pool = self.receivers.stats().pool;
+        let found = (pool.granted_at_once - self.granted_at_start, pool.granted_at_once - pool.released, pool.leased);
+        if found != (grants, 0, 0) || self.is_watched.contains(&false) {
+            return Err(format!("not each cycle took so many buffers at once, or one is kept: {pool:?}").into());
+        }
+        Ok(())
+    }
+}
+
+/// The transport of a connection, by its index: receives into the area, and returns how many bytes.
+pub(crate) trait Receive: FnMut(usize, &mut [u8]) -> Result<u32, Error> {}
+
+impl<F: FnMut(usize, &mut [u8]) -> Result<u32, Error>> Receive for F {}
+
+/// The empty transport.
+#[inline(always)]
+pub(crate) fn receive(_: usize, area: &mut [u8]) -> Result<u32, Error> {
+    Ok(transport_bytes(area, RECEIVED_BYTES))
+}
+
+/// State machines alone, in a host that has one buffer.
+pub(crate) struct Machines {
+    connections: Vec<Connection>,
+    buffer: Vec<u8>,
+}
+
+impl Machines {
+    pub(crate) fn new(mode: Mode) -> Result<Machines, Error> {
+        let attach = |_| {
+            let mut connection = Connection::new(Policy { mode, ..Policy::default() });
+            expect(connection.handle(Event::Attach { level: 0, capacity: 0 })?, Action::WantRecv)?;
+            expect(connection.handle(Event::done(Action::WantRecv))?, NOTHING)?;
+            Ok(connection)
+        };
+        let connections = (0..CONNECTIONS).map(attach).collect::<Result<_, Error>>()?;
+        Ok(Machines { connections, buffer: vec![0; BUFFER_BYTES as usize] })
+    }
+
+    /// Event by event.
+    #[inline(always)]
+    pub(crate) fn report_events(&mut self, index: usize) -> Result<(), Error> {
+        let connection = &mut self.connections[index];
+        expect(connection.handle(Event::Readable)?, Action::RequestBuffer)?;
+        expect(connection.handle(Event::BufferGranted { capacity: BUFFER_BYTES })?, Action::Recv)?;
+        let bytes = receive(index, &mut self.buffer)?;
+        expect(connection.handle(Event::Received { bytes })?, Action::Demux)?;
+        let bytes = run_decoder(&self.buffer[..bytes as usize]);
+        expect(connection.handle(Event::Consumed { bytes })?, Action::ReleaseBuffer)?;
+        expect(connection.handle(Event::BufferReleased)?, NOTHING)
+    }
+
+    /// The host's own buffer and subscription are reported when the decoder has run.
+    #[inline(always)]
+    pub(crate) fn report_sync(&mut self, index: usize) -> Result<(), Error> {
+        let connection = &mut self.connections[index];
+        expect(connection.handle(Event::Readable)?, Action::RequestBuffer)?;
+        let received = receive(index, &mut self.buffer)?;
+        let level = received - run_decoder(&self.buffer[..received as usize]);
+        let capacity = if level > 0 { BUFFER_BYTES } else { 0 };
+        let sync = Event::Sync { level, capacity, blocked: 0, short: false, armed: true };
+        expect(connection.handle(sync)?, NOTHING)
+    }
+}

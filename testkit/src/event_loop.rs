@@ -20,8 +20,8 @@ pub trait EventLoop {
     /// What is to be done for an open connection.
     fn pending(&self, at: usize) -> Actions;
 
-    /// Reports an event, and checks what must hold afterwards.
-    fn report(&mut self, at: usize, event: Event);
+    /// Reports an event, and checks what must hold afterwards; returns what is to be done now.
+    fn report(&mut self, at: usize, event: Event) -> Actions;
 
     /// Acknowledges actions that have no other outcome: errors and ends are looked at here, before anything else.
     fn acknowledge(&mut self, at: usize, actions: Actions);
@@ -84,7 +84,7 @@ pub trait EventLoop {
             let Some(ready) = self.socket(at).and_then(Socket::poll) else { continue };
             reports += 1;
             match ready {
-                Ready::Readable => self.report(at, Event::Readable),
+                Ready::Readable => drop(self.report(at, Event::Readable)),
                 Ready::Completed => self.receive(at),
             }
             self.run(at);

@@ -82,11 +82,13 @@ pub trait EventLoop {
                 self.report_and_run(at, Event::Wake);
             }
             let Some(ready) = self.socket(at).and_then(Socket::poll) else { continue };
-            reports += 1;
             match ready {
                 Ready::Readable => drop(self.report(at, Event::Readable)),
-                Ready::Completed => self.receive(at),
+                Ready::Completed if self.pending(at).has(Action::Recv) => self.receive(at),
+                // A buffer was assigned meanwhile, and the receive goes on with its notice.
+                Ready::Completed => continue,
             }
+            reports += 1;
             self.run(at);
         }
         reports

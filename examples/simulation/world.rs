@@ -266,7 +266,7 @@ impl World {
         loop {
             if let Some(at) = self.ready.pop_front() {
                 self.peers[at].is_queued = false;
-                if self.peers[at].id.is_some() && self.peers[at].socket.poll().is_some() {
+                if self.peers[at].id.is_some() && self.peers[at].socket.poll() {
                     self.report(at, Event::Readable);
                     self.act(at);
                 }
@@ -285,7 +285,7 @@ impl World {
     /// A level-triggered watch: told for as long as there is something.
     fn look(&mut self, at: usize) {
         let peer = &mut self.peers[at];
-        if !peer.is_queued && peer.socket.poll().is_some() {
+        if !peer.is_queued && peer.socket.poll() {
             peer.is_queued = true;
             self.ready.push_back(at);
         }

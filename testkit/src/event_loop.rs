@@ -1,6 +1,6 @@
 //! The event loop of a host.
 
-use crate::{Ready, Socket};
+use crate::Socket;
 use demuxbuf::connection::{Action, Actions, Event};
 
 /// Far more than any test needs: a loop that goes on beyond this spins.
@@ -81,12 +81,16 @@ pub trait EventLoop {
                 reports += 1;
                 self.report_and_run(at, Event::Wake);
             }
-            let Some(ready) = self.socket(at).and_then(Socket::poll) else { continue };
-            match ready {
-                Ready::Readable => drop(self.report(at, Event::Readable)),
-                Ready::Completed if self.pending(at).has(Action::Recv) => self.receive(at),
+            if !self.socket(at).is_some_and(Socket::poll) {
+                continue;
+            }
+            if !self.socket(at).is_some_and(|socket| socket.is_submitted()) {
+                self.report(at, Event::Readable);
+            } else if self.pending(at).has(Action::Recv) {
+                self.receive(at);
+            } else {
                 // A buffer was assigned meanwhile, and the receive goes on with its notice.
-                Ready::Completed => continue,
+                continue;
             }
             reports += 1;
             self.run(at);

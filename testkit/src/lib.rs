@@ -17,4 +17,4 @@ pub use event_loop::EventLoop;
 pub use fastrand::Rng;
 pub use frames::{data_frame, frame, numbered, window_update};
 pub use modes::{MODES, in_all_modes, in_modes};
-pub use socket::{Ready, Socket};
+pub use socket::Socket;

@@ -2,15 +2,6 @@
 
 use demuxbuf::connection::{Action, Actions, EndKind, Event, Mode};
 
-/// Why a socket needs its host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ready {
-    /// Something can be received.
-    Readable,
-    /// The submitted receive is complete.
-    Completed,
-}
-
 /// The host's end of one connection: what the peer sent, how much of it was received and decoded, and what the poller
 /// knows.
 #[derive(Clone, Debug)]
@@ -120,20 +111,20 @@ impl Socket {
         std::mem::take(&mut self.is_scheduled)
     }
 
-    /// What the poller reports now.
-    pub fn poll(&mut self) -> Option<Ready> {
+    /// The poller reports the socket: as readable, or that the submitted receive is complete.
+    pub fn poll(&mut self) -> bool {
         if !self.is_readable() {
-            return None;
+            return false;
         }
         match self.mode {
             Mode::Level if self.is_armed => {}
             Mode::Edge if self.is_armed && self.has_changed => self.has_changed = false,
             Mode::OneShot | Mode::Optimistic if self.is_armed => self.is_armed = false,
-            Mode::Completion if self.submitted.is_some() => return Some(Ready::Completed),
+            Mode::Completion if self.submitted.is_some() => {}
             Mode::Completion if self.is_polled => self.is_polled = false,
-            _ => return None,
+            _ => return false,
         }
-        Some(Ready::Readable)
+        true
     }
 
     /// Submits a receive into this memory unless it would be complete at once, and unless the mode knows no submission;

@@ -503,6 +503,15 @@ struct Worker<'a> {
     random: Rng,
 }
 
+/// A worker that panics ends the others, which would wait for its connections.
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.world.finished.store(CONNECTIONS, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Worker<'_> {
     fn run(&mut self, mine: &mut Vec<(ReceiverId, Socket)>) {
         while self.world.finished.load(Ordering::Relaxed) < CONNECTIONS {

@@ -1,4 +1,5 @@
-//! The last column of `docs/scenarios.md` names the tests of each scenario that the tree has, and no others.
+//! The last column of `docs/scenarios.md` names the tests of each scenario that the tree has, and no others; the tables
+//! of `docs/testing.md` name every test program, and no others.
 //!
 //! `DEMUXBUF_RENEW_SCENARIOS=1 cargo test --test scenarios_doc` writes the column anew.
 
@@ -85,4 +86,35 @@ fn scenario_table_names_all_tests_of_the_tree() {
     for (line, expected) in text.lines().zip(expected.lines()) {
         assert_eq!(line, expected, "run `DEMUXBUF_RENEW_SCENARIOS=1 cargo test --test scenarios_doc`");
     }
+}
+
+/// Test programs of a package: `name.rs`, or `name/` with a `main.rs`.
+fn programs(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths = entries.map(|entry| entry.expect("the folder can be read").path());
+    let name = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        let is_folder = path.join("main.rs").exists();
+        (is_folder || name.ends_with(".rs")).then(|| if is_folder { name + "/" } else { name })
+    };
+    paths.filter_map(name).collect()
+}
+
+#[test]
+fn testing_page_names_every_test_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/testing.md")).expect("docs/testing.md exists");
+    // The first column of the tables of the first part.
+    let (tables, _) = page.split_once("\n## Running a part").expect("the page has this part");
+    let columns = tables.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
+    let words = columns.flat_map(|(column, _)| column.split('`'));
+    let mut named: Vec<&str> = words.filter(|word| word.ends_with(".rs") || word.ends_with('/')).collect();
+    let folders = ["tests", "oracle/tests", "ffi-tests/tests", "examples/demo/tests", "examples/attack/tests"]
+        .map(|at| root.join(at));
+    let mut programs: Vec<String> = folders.iter().flat_map(|folder| programs(folder)).collect();
+    named.sort_unstable();
+    named.dedup();
+    programs.sort_unstable();
+    programs.dedup();
+    assert_eq!(named, programs);
 }

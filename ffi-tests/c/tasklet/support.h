@@ -17,7 +17,7 @@ static inline uint32_t most(uint32_t left, uint32_t right) {
     return left > right ? left : right;
 }
 
-/* Memory that must be there: a test that has none left cannot say anything. */
+/* Memory that must be there: without it a test proves nothing. */
 static inline void *must_have(void *memory) {
     CHECK(memory != NULL);
     return memory;

@@ -8,6 +8,7 @@ use demuxbuf::pool::{Outcome, Pool, PoolConfig};
 use demuxbuf::receiver::{Granted, Handover, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
 use demuxbuf::shards::Shards;
 use demuxbuf_capi::*;
+use demuxbuf_testkit::{MODES, Rng};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -225,38 +226,28 @@ fn unallocating<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A small generator of numbers, the same in each run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u32) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as u32 % sides
-    }
-
-    /// Any event, sensible or not.
-    fn event(&mut self) -> Event {
-        let bytes = self.roll(40);
-        let reasons = self.roll(3);
-        match self.roll(24) {
-            0..=5 => Event::Readable,
-            6 => Event::WouldBlock,
-            7 if self.roll(20) == 0 => Event::EndOfStream,
-            8 if self.roll(20) == 0 => Event::TransportError,
-            9 | 10 => Event::Consumed { bytes },
-            11 => Event::NeedMore { bytes },
-            12 => Event::Block { reasons },
-            13 | 14 => Event::Unblock { reasons },
-            15 => Event::Yield,
-            16 => Event::PauseRecv,
-            17 => Event::ResumeRecv,
-            18 if self.roll(20) == 0 => Event::Fail,
-            19 => Event::ReclaimRequested,
-            20 => Event::LeaseExpired,
-            21 if self.roll(20) == 0 => Event::Close,
-            22 => Event::Received { bytes },
-            _ => Event::Wake,
-        }
+/// Any event, sensible or not.
+fn any_event(rng: &mut Rng) -> Event {
+    let bytes = rng.u32(..40);
+    let reasons = rng.u32(..3);
+    match rng.u32(..24) {
+        0..=5 => Event::Readable,
+        6 => Event::WouldBlock,
+        7 if rng.u32(..20) == 0 => Event::EndOfStream,
+        8 if rng.u32(..20) == 0 => Event::TransportError,
+        9 | 10 => Event::Consumed { bytes },
+        11 => Event::NeedMore { bytes },
+        12 => Event::Block { reasons },
+        13 | 14 => Event::Unblock { reasons },
+        15 => Event::Yield,
+        16 => Event::PauseRecv,
+        17 => Event::ResumeRecv,
+        18 if rng.u32(..20) == 0 => Event::Fail,
+        19 => Event::ReclaimRequested,
+        20 => Event::LeaseExpired,
+        21 if rng.u32(..20) == 0 => Event::Close,
+        22 => Event::Received { bytes },
+        _ => Event::Wake,
     }
 }
 
@@ -265,15 +256,15 @@ struct Busy {
     receivers: Receivers,
     ids: Vec<ReceiverId>,
     host: Vec<Outcome>,
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Busy {
     /// One call of any kind.
     fn step(&mut self) {
-        let Busy { receivers, ids, host, dice } = self;
-        let id = ids[dice.roll(ids.len() as u32) as usize];
-        match dice.roll(12) {
+        let Busy { receivers, ids, host, rng } = self;
+        let id = ids[rng.usize(..ids.len())];
+        match rng.u32(..12) {
             0 => self.replace(id),
             1 if host.len() < 3 => {
                 let asked = unallocating(|| receivers.request(0, 99));
@@ -294,12 +285,12 @@ impl Busy {
                 }
             }
             4 => {
-                let (consumed, need_more) = (dice.roll(30), dice.roll(60));
+                let (consumed, need_more) = (rng.u32(..30), rng.u32(..60));
                 let _ = unallocating(|| receivers.decoded(id, consumed, need_more));
             }
             5..=8 => self.receive(id),
             _ => {
-                let event = dice.event();
+                let event = any_event(rng);
                 let answer = unallocating(|| receivers.handle(id, event));
                 if event == Event::Close && answer.is_ok() {
                     self.replace(id);
@@ -311,11 +302,11 @@ impl Busy {
 
     /// Another connection in place of this one, sometimes with bytes that are there already.
     fn replace(&mut self, id: ReceiverId) {
-        let Busy { receivers, ids, dice, .. } = self;
+        let Busy { receivers, ids, rng, .. } = self;
         let at = ids.iter().position(|&known| known == id).expect("the handle is one of ours");
         let _ = unallocating(|| receivers.handle(id, Event::Close));
         let bytes = [7; 100];
-        let there = dice.roll(100) as usize;
+        let there = rng.usize(..100);
         let attached = unallocating(|| receivers.attach_with(0, at as u64, &bytes[..there]));
         ids[at] = attached
             .unwrap_or_else(|_| unallocating(|| receivers.attach(0, at as u64)).expect("its row of the table is free"));
@@ -323,13 +314,13 @@ impl Busy {
 
     /// Does what is acknowledged, and receives if there is room.
     fn receive(&mut self, id: ReceiverId) {
-        let Busy { receivers, dice, .. } = self;
+        let Busy { receivers, rng, .. } = self;
         let Ok(actions) = unallocating(|| receivers.pending(id)) else { return };
         let notices = actions.intersection(Actions::ACKNOWLEDGED);
         let _ = unallocating(|| receivers.handle(id, Event::done(notices)));
         let room = unallocating(|| receivers.receive_area(id).map(|area| area.len())).unwrap_or(0);
         if room > 0 {
-            let bytes = 1 + dice.roll(room as u32);
+            let bytes = rng.u32(1..=room as u32);
             assert!(unallocating(|| receivers.handle(id, Event::Received { bytes })).is_ok());
         }
         let _ = unallocating(|| receivers.data(id).map(<[u8]>::len));
@@ -344,7 +335,7 @@ impl Busy {
                 host[waiting.expect("the host asked")] = Outcome::Granted(lease);
             }
         }
-        let now_ns = u64::from(self.dice.roll(1_000_000));
+        let now_ns = u64::from(self.rng.u32(..1_000_000));
         unallocating(|| receivers.handle_timeout(now_ns));
         let _ = unallocating(|| receivers.describe(self.ids[0]));
         unallocating(|| receivers.check_invariants()).expect("the invariants hold");
@@ -353,12 +344,16 @@ impl Busy {
 
 #[test]
 fn nothing_is_allocated_after_the_start() {
-    for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion] {
+    for mode in MODES {
         let before = LIVE_BYTES.get();
         let receivers = Receivers::new(&config(mode)).expect("the configuration is allowed");
         let reserved = LIVE_BYTES.get() - before;
-        let mut busy =
-            Busy { receivers, ids: Vec::with_capacity(8), host: Vec::with_capacity(16), dice: Dice(mode as u64) };
+        let mut busy = Busy {
+            receivers,
+            ids: Vec::with_capacity(8),
+            host: Vec::with_capacity(16),
+            rng: Rng::with_seed(mode as u64),
+        };
         for at in 0..8 {
             busy.ids.push(unallocating(|| busy.receivers.attach(0, at)).expect("the table has room"));
         }
@@ -424,10 +419,10 @@ fn the_parts_alone_allocate_nothing_either() {
     });
     unallocating(|| {
         let mut connection = Connection::new(Policy::default());
-        let mut dice = Dice(5);
+        let mut rng = Rng::with_seed(5);
         let _ = connection.handle(Event::Attach { level: 0, capacity: 64 });
         for _ in 0..10_000 {
-            let _ = connection.handle(dice.event());
+            let _ = connection.handle(any_event(&mut rng));
         }
         let decoder = Decoder::new(Side::Client);
         assert!(decoder.peek(PREFACE).is_ok() && decoder.peek(b"GET").is_err());

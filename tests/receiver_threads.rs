@@ -7,6 +7,7 @@ use demuxbuf::receiver::{
     Granted, Handover, Moving, ReceiverError, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig, ThreadError,
 };
 use demuxbuf::shards::{ShardError, TRAVELLING_MAX};
+use demuxbuf_testkit::{Rng, Socket, numbered};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -517,7 +518,7 @@ fn another_thread_is_told_that_it_is_the_wrong_one() {
 
 /// What the threads of the last test share.
 struct World {
-    inboxes: [Mutex<Vec<Moving>>; 3],
+    inboxes: [Mutex<Vec<(Moving, Socket)>>; 3],
     signals: [AtomicU64; 3],
     finished: AtomicU64,
 }
@@ -533,36 +534,36 @@ struct Worker<'a> {
     world: &'a World,
     receivers: Receivers,
     index: usize,
-    random: fastrand::Rng,
-    /// Bytes received, by connection; it is here or nowhere.
-    received: &'a [AtomicU64],
-    decoded: &'a [AtomicU64],
+    random: Rng,
 }
 
-fn byte(connection: u64, at: u64) -> u8 {
-    (connection.wrapping_mul(31) ^ at.wrapping_mul(7)) as u8
+/// A worker that panics ends the others, which would wait for its connections.
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.world.finished.store(CONNECTIONS, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Worker<'_> {
-    fn run(&mut self, mine: &mut Vec<(ReceiverId, u64)>) {
+    fn run(&mut self, mine: &mut Vec<(ReceiverId, Socket)>) {
         while self.world.finished.load(Ordering::Relaxed) < CONNECTIONS {
-            for mut moving in std::mem::take(&mut *self.world.inboxes[self.index].lock().unwrap()) {
-                let id = self.receivers.import(&mut moving).expect("there is room for all");
-                mine.push((id, self.receivers.describe(id).unwrap().token));
+            for (mut moving, socket) in std::mem::take(&mut *self.world.inboxes[self.index].lock().unwrap()) {
+                mine.push((self.receivers.import(&mut moving).expect("there is room for all"), socket));
             }
             while let Some(granted) = self.receivers.poll_grant() {
                 assert!(matches!(granted, Granted::Receiver { .. }));
             }
             for _ in 0..mine.len().min(4) {
                 let at = self.random.usize(..mine.len());
-                let (id, connection) = mine[at];
                 if self.random.u8(..) < 40 {
-                    mine.swap_remove(at);
+                    let (id, socket) = mine.swap_remove(at);
                     let to = (self.index + self.random.usize(1..3)) % 3;
                     let moving = self.receivers.export(id).expect("it can move in every state that it comes to here");
-                    self.world.inboxes[to].lock().unwrap().push(moving);
+                    self.world.inboxes[to].lock().unwrap().push((moving, socket));
                     self.world.signals[to].fetch_add(1, Ordering::Relaxed);
-                } else if self.step(id, connection) {
+                } else if self.step(&mut mine[at]) {
                     mine.swap_remove(at);
                 }
             }
@@ -574,35 +575,29 @@ impl Worker<'_> {
     }
 
     /// Goes on with one connection; returns whether it has ended.
-    fn step(&mut self, id: ReceiverId, connection: u64) -> bool {
-        let (received, decoded) = (&self.received[connection as usize], &self.decoded[connection as usize]);
+    fn step(&mut self, (id, socket): &mut (ReceiverId, Socket)) -> bool {
+        let id = *id;
         let mut actions = self.receivers.handle(id, Event::Readable).unwrap();
         if actions.has(Action::Recv) {
-            let at = received.load(Ordering::Relaxed);
             let area = self.receivers.receive_area(id).unwrap();
-            let count = area.len().min((BYTES - at) as usize).min(1 + at as usize % 150);
-            for (offset, place) in (0..).zip(&mut area[..count]) {
-                *place = byte(connection, at + offset);
-            }
-            if count > 0 {
-                actions = self.receivers.handle(id, Event::Received { bytes: count as u32 }).unwrap();
-                received.store(at + count as u64, Ordering::Relaxed);
+            let count = area.len().min(1 + self.random.usize(..150));
+            let event = socket.receive(&mut area[..count]);
+            if event != Event::WouldBlock {
+                actions = self.receivers.handle(id, event).unwrap();
             }
         }
         if actions.has(Action::Demux) {
-            let at = decoded.load(Ordering::Relaxed);
             let data = self.receivers.data(id).unwrap();
-            let content: Vec<u8> = (0..data.len() as u64).map(|offset| byte(connection, at + offset)).collect();
-            assert_eq!(data, content, "I5: order and content never change");
+            assert_eq!(data, socket.buffered(), "I5: order and content never change");
             let all = data.len() as u32;
-            let left = (BYTES - at) as u32 - all;
+            let left = socket.unread() as u32;
             // What is left over is often too long to be parked, so that the others have to wait.
             let consumed = if left == 0 { all } else { all - all % 128 };
             let need_more = if consumed < all { left.min(128 - all % 128) } else { 0 };
             self.receivers.decoded(id, consumed, need_more).unwrap();
-            decoded.store(at + u64::from(consumed), Ordering::Relaxed);
+            socket.consume(consumed as usize);
         }
-        if decoded.load(Ordering::Relaxed) < BYTES {
+        if socket.undecoded() > 0 {
             return false;
         }
         assert!(self.receivers.handle(id, Event::Close).unwrap().has(Action::Finished));
@@ -620,20 +615,20 @@ fn s13_connections_that_wander_between_threads_lose_no_byte_and_all_come_to_thei
     };
     let threads = ReceiverThreads::new(&config, 3).unwrap();
     let world = World { inboxes: Default::default(), signals: Default::default(), finished: AtomicU64::new(0) };
-    let count = || (0..CONNECTIONS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
-    let (received, decoded) = (count(), count());
     std::thread::scope(|scope| {
         for index in 0..3 {
-            let (world, threads, received, decoded) = (&world, &threads, &received[..], &decoded[..]);
+            let (world, threads) = (&world, &threads);
             scope.spawn(move || {
                 let mut receivers = threads.receivers(index).unwrap();
                 let mut mine = Vec::new();
                 for connection in (u64::from(index)..CONNECTIONS).step_by(3) {
-                    mine.push((receivers.attach(0, connection).unwrap(), connection));
+                    let mut socket = Socket::new(Mode::Level, &[]);
+                    socket.send(&numbered(connection, 0..BYTES));
+                    mine.push((receivers.attach(0, connection).unwrap(), socket));
                 }
-                let random = fastrand::Rng::with_seed(index.into());
+                let random = Rng::with_seed(index.into());
                 let index = index as usize;
-                Worker { world, receivers, index, random, received, decoded }.run(&mut mine);
+                Worker { world, receivers, index, random }.run(&mut mine);
                 assert!(mine.is_empty());
             });
         }

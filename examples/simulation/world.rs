@@ -4,10 +4,11 @@
 //! is decoded is compared with the one that was sent, and the invariants are checked as it goes.
 
 use crate::crowd::{Crowd, Habit};
-use demuxbuf::connection::{Action, Actions, Event};
+use demuxbuf::connection::{Action, Actions, Event, Mode};
 use demuxbuf::framing::h2::{Head, kind};
 use demuxbuf::pool::{TenantConfig, TenantId};
 use demuxbuf::receiver::{Granted, ReceiverId, ReceiverStats, Receivers, ReceiversConfig};
+use demuxbuf_testkit::{EventLoop, Rng, Socket, frame, numbered};
 use hdrhistogram::Histogram;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -43,16 +44,13 @@ struct Peer {
     life: u32,
     id: Option<ReceiverId>,
     tenant: Option<TenantId>,
-    /// What it sent and nobody consumed; the last `unread` bytes of it are not received yet.
-    stream: VecDeque<u8>,
-    unread: usize,
+    socket: Socket,
     /// The rest of the frame that it is sending, and how much of that it will ever send.
     unsent: Vec<u8>,
     sends: u32,
     /// When the last byte of each frame that is complete was sent.
     complete_ns: VecDeque<u64>,
     is_served: bool,
-    is_watched: bool,
     is_queued: bool,
 }
 
@@ -98,7 +96,7 @@ pub(crate) struct World {
     check_steps: u64,
     steps: u64,
     trace: DefaultHasher,
-    rng: fastrand::Rng,
+    rng: Rng,
     left_ns: Option<u64>,
     recovery_ns: Option<u64>,
 }
@@ -120,7 +118,7 @@ impl World {
             check_steps: if config.receivers_max <= 300 { 1 } else { 20 * u64::from(config.receivers_max) },
             steps: 0,
             trace: DefaultHasher::new(),
-            rng: fastrand::Rng::with_seed(seed),
+            rng: Rng::with_seed(seed),
             left_ns: None,
             recovery_ns: None,
         };
@@ -196,7 +194,7 @@ impl World {
             Happening::Send => self.send(at),
             Happening::Served => {
                 self.peers[at].is_served = true;
-                self.tell(at, Event::Unblock { reasons: IN_SERVICE });
+                self.report(at, Event::Unblock { reasons: IN_SERVICE });
                 self.act(at);
             }
             Happening::Leave => self.leave(at),
@@ -222,16 +220,16 @@ impl World {
         let habit = self.habit(at);
         if self.peers[at].unsent.is_empty() {
             let frame_bytes = self.rng.u32(habit.frame_bytes.0..=habit.frame_bytes.1);
-            let filler = self.rng.u8(..);
-            self.peers[at].unsent = frame(frame_bytes, filler);
+            let payload = numbered(self.rng.u8(..).into(), HEAD_BYTES as u64..frame_bytes.into());
+            self.peers[at].unsent = frame(kind::DATA, 0, 1, &payload);
             self.peers[at].sends = habit.sends_bytes.min(frame_bytes);
         }
         let piece_bytes = self.rng.u32(habit.piece_bytes.0..=habit.piece_bytes.1);
         let peer = &mut self.peers[at];
         let piece_bytes = piece_bytes.min(peer.sends);
         peer.sends -= piece_bytes;
-        peer.unread += piece_bytes as usize;
-        peer.stream.extend(peer.unsent.drain(..piece_bytes as usize));
+        peer.socket.send(&peer.unsent[..piece_bytes as usize]);
+        peer.unsent.drain(..piece_bytes as usize);
         let (is_complete, goes_on) = (peer.unsent.is_empty(), peer.sends > 0);
         if is_complete {
             peer.complete_ns.push_back(self.now_ns);
@@ -268,16 +266,12 @@ impl World {
         loop {
             if let Some(at) = self.ready.pop_front() {
                 self.peers[at].is_queued = false;
-                if self.peers[at].id.is_some() && self.peers[at].is_watched && self.peers[at].unread > 0 {
-                    self.tell(at, Event::Readable);
+                if self.peers[at].id.is_some() && self.peers[at].socket.poll() {
+                    self.report(at, Event::Readable);
                     self.act(at);
                 }
-            } else if let Some(granted) = self.receivers.poll_grant() {
-                let Granted::Receiver { id, token, .. } = granted else {
-                    panic!("the host asks for no buffers of its own");
-                };
-                assert_eq!(self.peers[token as usize].id, Some(id), "a grant names a live receiver");
-                self.act(token as usize);
+            } else if let Some(at) = self.poll_notice() {
+                self.act(at);
             } else {
                 break;
             }
@@ -291,7 +285,7 @@ impl World {
     /// A level-triggered watch: told for as long as there is something.
     fn look(&mut self, at: usize) {
         let peer = &mut self.peers[at];
-        if peer.is_watched && peer.unread > 0 && !peer.is_queued {
+        if !peer.is_queued && peer.socket.poll() {
             peer.is_queued = true;
             self.ready.push_back(at);
         }
@@ -299,71 +293,8 @@ impl World {
 
     /// Does what is to be done for one peer.
     fn act(&mut self, at: usize) {
-        while let Some(id) = self.peers[at].id {
-            let actions = self.receivers.pending(id).expect("the handle is live");
-            if actions.has(Action::Shed) {
-                return self.shed(at);
-            }
-            assert!(!actions.has(Action::CannotFit), "each frame fits");
-            let acknowledged = actions.intersection(Actions::ACKNOWLEDGED);
-            if !acknowledged.is_empty() {
-                let peer = &mut self.peers[at];
-                peer.is_watched |= acknowledged.has(Action::WantRecv);
-                peer.is_watched &= !acknowledged.has(Action::StopRecv);
-                self.tell(at, Event::done(acknowledged));
-            } else if actions.has(Action::Demux) {
-                self.decode(at);
-            } else if actions.has(Action::Recv) {
-                self.receive(at);
-            } else {
-                break;
-            }
-        }
+        self.run(at);
         self.look(at);
-    }
-
-    fn receive(&mut self, at: usize) {
-        let peer = &mut self.peers[at];
-        let area = self.receivers.receive_area(peer.id.expect("it is connected")).expect("the handle is live");
-        let bytes = area.len().min(peer.unread);
-        if bytes == 0 {
-            return self.tell(at, Event::WouldBlock);
-        }
-        let start = peer.stream.len() - peer.unread;
-        for (to, from) in area.iter_mut().zip(peer.stream.range(start..start + bytes)) {
-            *to = *from;
-        }
-        peer.unread -= bytes;
-        self.tell(at, Event::Received { bytes: bytes as u32 });
-    }
-
-    /// Decodes one frame, if it is there and was worked on.
-    fn decode(&mut self, at: usize) {
-        let peer = &mut self.peers[at];
-        let data = self.receivers.data(peer.id.expect("it is connected")).expect("the handle is live");
-        assert_eq!(data.len(), peer.stream.len() - peer.unread, "all that was received is there");
-        let frame_bytes = match data.first_chunk() {
-            Some(head) => Head::decode(head).frame_bytes() as usize,
-            None => HEAD_BYTES,
-        };
-        if data.len() < frame_bytes {
-            return self.tell(at, Event::NeedMore { bytes: (frame_bytes - data.len()) as u32 });
-        }
-        if !peer.is_served {
-            let service_ns = self.habit(at).service_ns;
-            self.tell(at, Event::Block { reasons: IN_SERVICE });
-            return self.plan(at, self.now_ns + service_ns, Happening::Served);
-        }
-        assert!(peer.stream.iter().zip(data).take(frame_bytes).all(|(sent, got)| sent == got), "order and content");
-        peer.is_served = false;
-        peer.stream.drain(..frame_bytes);
-        let complete_ns = peer.complete_ns.pop_front().expect("the frame is complete");
-        let report = &mut self.reports[peer.crowd];
-        report.served += 1;
-        report.latency_us.record((self.now_ns - complete_ns) / 1_000).expect("it grows with what is recorded");
-        self.tell(at, Event::Consumed { bytes: frame_bytes as u32 });
-        let think_ns = self.habit(at).think_ns;
-        self.plan_in(at, think_ns, Happening::Send);
     }
 
     /// The pool asks to close this one; never one that made progress within its lease, or while nobody waits.
@@ -375,13 +306,6 @@ impl World {
         assert!(self.receivers.stats().pool.waiting > 0, "somebody waits");
         self.reports[self.peers[at].crowd].shed += 1;
         self.leave(at);
-    }
-
-    fn tell(&mut self, at: usize, event: Event) {
-        let id = self.peers[at].id.expect("it is connected");
-        let told = self.receivers.handle(id, event);
-        let actions = told.unwrap_or_else(|error| panic!("{event:?} is refused: {error}"));
-        self.count_step(at, event, actions);
     }
 
     fn count_step(&mut self, at: usize, event: Event, actions: Actions) {
@@ -397,6 +321,82 @@ impl World {
     }
 }
 
+impl EventLoop for World {
+    fn connections(&self) -> usize {
+        self.peers.len()
+    }
+
+    fn socket(&mut self, at: usize) -> Option<&mut Socket> {
+        let peer = &mut self.peers[at];
+        peer.id.is_some().then_some(&mut peer.socket)
+    }
+
+    fn socket_and_area(&mut self, at: usize) -> (&mut Socket, &mut [u8]) {
+        let peer = &mut self.peers[at];
+        let id = peer.id.expect("it is connected");
+        (&mut peer.socket, self.receivers.receive_area(id).expect("the handle is live"))
+    }
+
+    fn pending(&self, at: usize) -> Actions {
+        self.receivers.pending(self.peers[at].id.expect("it is connected")).expect("the handle is live")
+    }
+
+    fn report(&mut self, at: usize, event: Event) -> Actions {
+        let peer = &mut self.peers[at];
+        peer.socket.follow(event);
+        let told = self.receivers.handle(peer.id.expect("it is connected"), event);
+        let actions = told.unwrap_or_else(|error| panic!("{event:?} is refused: {error}"));
+        self.count_step(at, event, actions);
+        actions
+    }
+
+    fn acknowledge(&mut self, at: usize, actions: Actions) {
+        assert!(!actions.has(Action::CannotFit), "each frame fits");
+        if actions.has(Action::Shed) {
+            return self.shed(at);
+        }
+        self.peers[at].socket.acknowledge(actions);
+        self.report(at, Event::done(actions));
+    }
+
+    /// Decodes one frame, if it is there and was worked on.
+    fn decode(&mut self, at: usize) {
+        let peer = &mut self.peers[at];
+        let data = self.receivers.data(peer.id.expect("it is connected")).expect("the handle is live");
+        assert!(data == peer.socket.buffered(), "order and content");
+        let frame_bytes = match data.first_chunk() {
+            Some(head) => Head::decode(head).frame_bytes() as usize,
+            None => HEAD_BYTES,
+        };
+        if data.len() < frame_bytes {
+            let bytes = (frame_bytes - data.len()) as u32;
+            self.report(at, Event::NeedMore { bytes });
+            return;
+        }
+        if !peer.is_served {
+            let service_ns = self.habit(at).service_ns;
+            self.report(at, Event::Block { reasons: IN_SERVICE });
+            return self.plan(at, self.now_ns + service_ns, Happening::Served);
+        }
+        peer.is_served = false;
+        let complete_ns = peer.complete_ns.pop_front().expect("the frame is complete");
+        let report = &mut self.reports[peer.crowd];
+        report.served += 1;
+        report.latency_us.record((self.now_ns - complete_ns) / 1_000).expect("it grows with what is recorded");
+        self.report(at, Event::Consumed { bytes: frame_bytes as u32 });
+        let think_ns = self.habit(at).think_ns;
+        self.plan_in(at, think_ns, Happening::Send);
+    }
+
+    fn poll_notice(&mut self) -> Option<usize> {
+        let Granted::Receiver { id, token, .. } = self.receivers.poll_grant()? else {
+            panic!("the host asks for no buffers of its own");
+        };
+        assert_eq!(self.peers[token as usize].id, Some(id), "a grant names a live receiver");
+        Some(token as usize)
+    }
+}
+
 impl Peer {
     fn new(crowd: usize, tenant: Option<TenantId>) -> Peer {
         Peer {
@@ -404,23 +404,14 @@ impl Peer {
             life: 0,
             id: None,
             tenant,
-            stream: VecDeque::new(),
-            unread: 0,
+            socket: Socket::new(Mode::Level, &[]),
             unsent: Vec::new(),
             sends: 0,
             complete_ns: VecDeque::new(),
             is_served: false,
-            is_watched: false,
             is_queued: false,
         }
     }
-}
-
-/// A frame of so many bytes in all.
-fn frame(frame_bytes: u32, filler: u8) -> Vec<u8> {
-    let head = Head { length: frame_bytes - HEAD_BYTES as u32, stream_id: 1, kind: kind::DATA, flags: 0 };
-    let payload = (HEAD_BYTES..frame_bytes as usize).map(|at| filler.wrapping_add((at * 31) as u8));
-    head.encode().into_iter().chain(payload).collect()
 }
 
 fn report_on(crowd: &Crowd) -> CrowdReport {

@@ -17,6 +17,11 @@
 /* What outputs are filled with before a call that must not write them. */
 #define CHECK_PATTERN 0xA5
 
+/* The part of the program that runs now, for messages: a program with several parts defines it before. */
+#ifndef CHECK_PART
+#define CHECK_PART ""
+#endif
+
 static unsigned long checks_passed;
 
 #define CHECK(condition) check_that((condition), #condition, __FILE__, __LINE__)
@@ -35,9 +40,18 @@ static unsigned long checks_passed;
 
 #define CHECK_UNTOUCHED(object) check_pattern(&(object), sizeof(object), #object, __FILE__, __LINE__)
 
+static inline void check_place(const char *file, int line) {
+  fflush(stdout);
+  if (CHECK_PART[0] != 0) {
+    fprintf(stderr, "%s: ", CHECK_PART);
+  }
+  fprintf(stderr, "%s:%d: ", file, line);
+}
+
 static inline void check_that(int holds, const char *what, const char *file, int line) {
   if (!holds) {
-    fprintf(stderr, "%s:%d: does not hold: %s\n", file, line, what);
+    check_place(file, line);
+    fprintf(stderr, "does not hold: %s\n", what);
     exit(1);
   }
   checks_passed++;
@@ -45,7 +59,8 @@ static inline void check_that(int holds, const char *what, const char *file, int
 
 static inline void check_number(int64_t actual, int64_t expected, const char *what, const char *file, int line) {
   if (actual != expected) {
-    fprintf(stderr, "%s:%d: %s is %" PRId64 ", expected %" PRId64 "\n", file, line, what, actual, expected);
+    check_place(file, line);
+    fprintf(stderr, "%s is %" PRId64 ", expected %" PRId64 "\n", what, actual, expected);
     exit(1);
   }
   checks_passed++;
@@ -54,7 +69,8 @@ static inline void check_number(int64_t actual, int64_t expected, const char *wh
 static inline void check_pattern(const void *object, size_t bytes, const char *what, const char *file, int line) {
   for (size_t at = 0; at < bytes; at++) {
     if (((const unsigned char *)object)[at] != CHECK_PATTERN) {
-      fprintf(stderr, "%s:%d: byte %zu of %s was written\n", file, line, at, what);
+      check_place(file, line);
+      fprintf(stderr, "byte %zu of %s was written\n", at, what);
       exit(1);
     }
   }

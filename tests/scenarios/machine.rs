@@ -1,22 +1,7 @@
 //! One bare connection, with its rules checked after each event.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
-
-/// Every style of loop.
-pub(crate) const MODES: [Mode; 5] = [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion];
-
-/// Runs a scenario once for each of these modes; a failure shows the mode in the test's output.
-pub(crate) fn in_modes(modes: &[Mode], scenario: impl Fn(Mode)) {
-    for &mode in modes {
-        println!("mode: {mode:?}");
-        scenario(mode);
-    }
-}
-
-/// As [`in_modes`], for all of them.
-pub(crate) fn in_all_modes(scenario: impl Fn(Mode)) {
-    in_modes(&MODES, scenario);
-}
+pub(crate) use demuxbuf_testkit::{MODES, in_all_modes, in_modes};
 
 /// A connection whose every step is checked.
 pub(crate) struct Machine {

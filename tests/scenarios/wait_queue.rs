@@ -7,6 +7,7 @@ use demuxbuf::connection::{Action, EndKind, Event, EventError, Mode};
 use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, PoolError, WaitId};
 use demuxbuf::receiver::ReceiverError;
 use demuxbuf_capi::*;
+use demuxbuf_testkit::Rng;
 
 /// A pool whose every step is checked.
 struct Buffers(Pool);
@@ -544,15 +545,11 @@ fn s20_an_idle_system_holds_nothing() {
             host.attach();
         }
         // Frames of all sizes, in pieces that fall anywhere, blocks that come and go, and an end now and then.
-        let mut dice = 12_345_u64;
-        let mut roll = move |sides: u64| {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (dice >> 33) % sides
-        };
+        let mut rng = Rng::with_seed(1);
         for _ in 0..60 {
             for peer in 0..12 {
-                match roll(4) {
-                    0 => host.send(peer, &data_frame(9 + roll(900) as usize)),
+                match rng.u32(..4) {
+                    0 => host.send(peer, &data_frame(rng.usize(9..909))),
                     1 => host.send(peer, &window_update()),
                     2 if !host.peers[peer].is_blocked => host.block(peer),
                     _ => {

@@ -13,10 +13,10 @@ static void finish(struct stage *stage, struct actor *actor) {
     world_settle(&stage->world);
 }
 
-static void check_end(const struct actor *actor, uint32_t kind, uint32_t residue) {
-    CHECK_EQ(actor->mux.ends, 1);
-    CHECK_EQ(actor->mux.end_kind, kind);
-    CHECK_EQ(actor->mux.residue, residue);
+static void check_ending(const struct actor *actor, uint32_t kind, uint32_t residue) {
+    CHECK_NUMBER(actor->mux.ends, 1);
+    CHECK_NUMBER(actor->mux.end_kind, kind);
+    CHECK_NUMBER(actor->mux.residue, residue);
     CHECK(!is_holding(actor));
     CHECK(!actor->mux.lower.subscribed);
 }
@@ -32,17 +32,17 @@ static void end_behind_frames(struct stage *stage, uint8_t mode, void (*end)(str
     world_settle(&stage->world);
     end(&actor->mux.lower);
     world_settle(&stage->world);
-    CHECK_EQ(actor->mux.ends, 0);
-    CHECK_EQ(actor->mux.frames, 0);
-    CHECK_EQ(mux_info(&actor->mux).end, kind);
+    CHECK_NUMBER(actor->mux.ends, 0);
+    CHECK_NUMBER(actor->mux.frames, 0);
+    CHECK_NUMBER(mux_info(&actor->mux).end, kind);
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
     world_settle(&stage->world);
-    CHECK_EQ(actor->mux.frames, 2);
-    check_end(actor, kind, 12);
+    CHECK_NUMBER(actor->mux.frames, 2);
+    check_ending(actor, kind, 12);
     mux_nudge(&actor->mux);
     sched_wake(&stage->world.sched, &actor->mux.tasklet, WAKE_HANG_UP | WAKE_READABLE);
     world_settle(&stage->world);
-    check_end(actor, kind, 12);
+    check_ending(actor, kind, 12);
 }
 
 /* The end is already in the transport behind more frames than a buffer holds. */
@@ -56,8 +56,8 @@ static void s34(struct stage *stage) {
         }
         peer_send_all(&actor->peer, &actor->mux.lower);
         finish(stage, actor);
-        CHECK_EQ(actor->mux.frames, FRAMES);
-        check_end(actor, END_STREAM, 0);
+        CHECK_NUMBER(actor->mux.frames, FRAMES);
+        check_ending(actor, END_STREAM, 0);
     }
 }
 
@@ -65,7 +65,7 @@ static void s34(struct stage *stage) {
 static struct actor *cut_short(struct stage *stage, struct actor *actor, uint32_t bytes) {
     peer_send(&actor->peer, &actor->mux.lower, bytes);
     finish(stage, actor);
-    CHECK_EQ(actor->mux.frames, 0);
+    CHECK_NUMBER(actor->mux.frames, 0);
     return actor;
 }
 
@@ -75,25 +75,25 @@ static void s35(struct stage *stage) {
         struct actor *actor = join(stage, MODES[at]);
         actor->mux.preface_seen = false;
         peer_preface(&actor->peer);
-        check_end(cut_short(stage, actor, 10), END_STREAM, 10);
+        check_ending(cut_short(stage, actor, 10), END_STREAM, 10);
 
         actor = join(stage, MODES[at]);
         peer_block(&actor->peer, 30, 1);
-        check_end(cut_short(stage, actor, 5), END_STREAM, 5);
+        check_ending(cut_short(stage, actor, 5), END_STREAM, 5);
 
         actor = join(stage, MODES[at]);
         peer_padded(&actor->peer, 1, 10, 10);
-        check_end(cut_short(stage, actor, HEADER_BYTES), END_STREAM, HEADER_BYTES);
+        check_ending(cut_short(stage, actor, HEADER_BYTES), END_STREAM, HEADER_BYTES);
 
         actor = join(stage, MODES[at]);
         peer_data(&actor->peer, 1, 30, 0);
-        check_end(cut_short(stage, actor, HEADER_BYTES + 12), END_STREAM, 0);
-        CHECK_EQ(actor->mux.payload_left, 18);
-        CHECK_EQ(mux_read_stream(&actor->mux, 1, BUFFER_BYTES), 12);
+        check_ending(cut_short(stage, actor, HEADER_BYTES + 12), END_STREAM, 0);
+        CHECK_NUMBER(actor->mux.payload_left, 18);
+        CHECK_NUMBER(mux_read_stream(&actor->mux, 1, BUFFER_BYTES), 12);
 
         actor = join(stage, MODES[at]);
         peer_block(&actor->peer, 20, 2);
-        check_end(cut_short(stage, actor, 2 * HEADER_BYTES + 10 + 4), END_STREAM, 2 * HEADER_BYTES + 10 + 4);
+        check_ending(cut_short(stage, actor, 2 * HEADER_BYTES + 10 + 4), END_STREAM, 2 * HEADER_BYTES + 10 + 4);
     }
 }
 
@@ -109,8 +109,8 @@ static void s36(struct stage *stage) {
         peer_send(&actor->peer, &actor->mux.lower, sent[which >> 2]);
         finish(stage, actor);
         bool is_whole = sent[which >> 2] == blocks[which >> 2] + HEADER_BYTES;
-        CHECK_EQ(actor->mux.frames, is_whole);
-        check_end(actor, END_STREAM, is_whole ? 0 : sent[which >> 2]);
+        CHECK_NUMBER(actor->mux.frames, is_whole);
+        check_ending(actor, END_STREAM, is_whole ? 0 : sent[which >> 2]);
     }
     /* With the last free byte of a frame that would not have fitted anyway. */
     struct actor *actor = join(stage, ONE_SHOT);
@@ -118,8 +118,8 @@ static void s36(struct stage *stage) {
     peer_block(&actor->peer, BUFFER_BYTES, 1);
     peer_send(&actor->peer, &actor->mux.lower, BUFFER_BYTES);
     finish(stage, actor);
-    check_end(actor, END_STREAM, BUFFER_BYTES);
-    CHECK_EQ(actor->mux.misfits, 0);
+    check_ending(actor, END_STREAM, BUFFER_BYTES);
+    CHECK_NUMBER(actor->mux.misfits, 0);
 }
 
 /* The end while no buffer can be had, or while parked: it is seen at once, and the queue is left. */
@@ -128,14 +128,14 @@ static void s37(struct stage *stage) {
     struct actor *holder = join_holding(stage, ONE_SHOT);
     struct actor *guessing = join(stage, OPTIMISTIC), *waiting = join_waiting(stage, ONE_SHOT);
     struct actor *next = join_waiting(stage, ONE_SHOT);
-    CHECK_EQ(wait_state(guessing), WAITER_QUEUED);
+    CHECK_NUMBER(wait_state(guessing), WAITER_QUEUED);
     finish(stage, guessing);
-    check_end(guessing, END_STREAM, 0);
-    CHECK_EQ(wait_state(guessing), WAITER_IDLE);
+    check_ending(guessing, END_STREAM, 0);
+    CHECK_NUMBER(wait_state(guessing), WAITER_IDLE);
     lower_break(&waiting->mux.lower);
     world_settle(&stage->world);
-    check_end(waiting, END_ERROR, 0);
-    CHECK_EQ(wait_state(waiting), WAITER_IDLE);
+    check_ending(waiting, END_ERROR, 0);
+    CHECK_NUMBER(wait_state(waiting), WAITER_IDLE);
     struct actor *parked = join_parking(stage, ONE_SHOT);
     deliver(stage, holder);
     CHECK(is_holding(next));
@@ -148,7 +148,7 @@ static void s37(struct stage *stage) {
     mux_block(&parked->mux, BLOCK_STREAMS_MAX);
     mux_unblock(&parked->mux, BLOCK_STREAMS_MAX);
     finish(stage, parked);
-    check_end(parked, END_STREAM, 7);
+    check_ending(parked, END_STREAM, 7);
 }
 
 static void s38(struct stage *stage) {
@@ -162,10 +162,10 @@ static void s39(struct stage *stage) {
     struct actor *empty = join(stage, ONE_SHOT);
     mux_block(&empty->mux, BLOCK_STREAMS_MAX);
     finish(stage, empty);
-    CHECK_EQ(empty->mux.ends, 0);
+    CHECK_NUMBER(empty->mux.ends, 0);
     mux_unblock(&empty->mux, BLOCK_STREAMS_MAX);
     world_settle(&stage->world);
-    check_end(empty, END_STREAM, 0);
+    check_ending(empty, END_STREAM, 0);
     end_behind_frames(stage, ONE_SHOT, lower_finish, END_STREAM);
     end_behind_frames(stage, OPTIMISTIC, lower_finish, END_STREAM);
 }
@@ -244,10 +244,10 @@ static void s40(struct stage *stage) {
                 world_settle(&stage->world);
             }
             mux_close(&actor->mux);
-            CHECK_EQ(mux_pending(&actor->mux), DEMUXBUF_FINISHED);
+            CHECK_NUMBER(mux_pending(&actor->mux), DEMUXBUF_FINISHED);
             uint32_t runs = actor->mux.runs;
             stage_close(stage);
-            CHECK_EQ(actor->mux.runs, runs);
+            CHECK_NUMBER(actor->mux.runs, runs);
             stage_open(stage, 2, BUFFER_BYTES);
         }
     }
@@ -256,9 +256,9 @@ static void s40(struct stage *stage) {
     struct actor *assigned = join_waiting(stage, ONE_SHOT);
     send_rest(first);
     CHECK(sched_run(&stage->world.sched));
-    CHECK_EQ(wait_state(assigned), WAITER_ASSIGNED);
+    CHECK_NUMBER(wait_state(assigned), WAITER_ASSIGNED);
     mux_close(&assigned->mux);
-    CHECK_EQ(stage->world.pool.free, 1);
+    CHECK_NUMBER(stage->world.pool.free, 1);
     CHECK(is_holding(second));
 }
 
@@ -301,37 +301,37 @@ static uint32_t expire_all(struct stage *stage) {
  */
 static void s41(struct stage *stage) {
     struct actor *honest = attack(stage, join_parking);
-    CHECK_EQ(honest->mux.frames, 1);
-    CHECK_EQ(stage->world.pool.free, BUFFERS);
-    CHECK_EQ(stage->world.pool.hand_overs, 0);
+    CHECK_NUMBER(honest->mux.frames, 1);
+    CHECK_NUMBER(stage->world.pool.free, BUFFERS);
+    CHECK_NUMBER(stage->world.pool.hand_overs, 0);
     for (uint32_t at = 0; at < ATTACKERS; at++) {
-        CHECK_EQ(stage->cast[at].mux.parkings, 1);
+        CHECK_NUMBER(stage->cast[at].mux.parkings, 1);
         deliver(stage, &stage->cast[at]);
-        CHECK_EQ(stage->cast[at].mux.frames, 1);
+        CHECK_NUMBER(stage->cast[at].mux.frames, 1);
     }
     stage_close(stage);
 
     honest = attack(stage, join);
     for (uint32_t round = 1; round <= ATTACKERS / BUFFERS; round++) {
-        CHECK_EQ(honest->mux.frames, 0);
-        CHECK_EQ(expire_all(stage), round * BUFFERS);
+        CHECK_NUMBER(honest->mux.frames, 0);
+        CHECK_NUMBER(expire_all(stage), round * BUFFERS);
     }
-    CHECK_EQ(honest->mux.frames, 1);
-    CHECK_EQ(honest->mux.sheds_seen, 0);
-    CHECK_EQ(stage->world.pool.free, BUFFERS);
+    CHECK_NUMBER(honest->mux.frames, 1);
+    CHECK_NUMBER(honest->mux.sheds_seen, 0);
+    CHECK_NUMBER(stage->world.pool.free, BUFFERS);
 }
 
 /* All attackers leave at once: the last of them hands its buffer to the honest one in that step. */
 static void s44(struct stage *stage) {
     struct actor *honest = attack(stage, join);
-    CHECK_EQ(wait_state(honest), WAITER_QUEUED);
+    CHECK_NUMBER(wait_state(honest), WAITER_QUEUED);
     for (uint32_t at = ATTACKERS; at-- > 0;) {
         mux_close(&stage->cast[at].mux);
     }
-    CHECK_EQ(wait_state(honest), WAITER_ASSIGNED);
-    CHECK_EQ(stage->world.pool.free, BUFFERS - 1);
-    CHECK_EQ(world_settle(&stage->world), 1);
-    CHECK_EQ(honest->mux.frames, 1);
+    CHECK_NUMBER(wait_state(honest), WAITER_ASSIGNED);
+    CHECK_NUMBER(stage->world.pool.free, BUFFERS - 1);
+    CHECK_NUMBER(world_settle(&stage->world), 1);
+    CHECK_NUMBER(honest->mux.frames, 1);
 }
 
 const struct scenario END_SCENARIOS[] = {

@@ -2,7 +2,7 @@
 
 #include "lower.h"
 
-#include "check.h"
+#include "support.h"
 
 #include <errno.h>
 #include <poll.h>

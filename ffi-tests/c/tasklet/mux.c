@@ -1,6 +1,6 @@
 #include "mux.h"
 
-#include "check.h"
+#include "support.h"
 
 #include <string.h>
 
@@ -32,7 +32,7 @@ uint32_t mux_pending(const struct mux *mux) {
 
 demuxbuf_connection_info mux_info(const struct mux *mux) {
     demuxbuf_connection_info info;
-    CHECK_EQ(demuxbuf_connection_describe(&mux->connection, &info), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_describe(&mux->connection, &info), DEMUXBUF_OK);
     return info;
 }
 
@@ -47,22 +47,22 @@ static bool is_waiting(const struct waiter *waiter) {
 
 void mux_check(const struct mux *mux) {
     demuxbuf_connection_info info = mux_info(mux);
-    CHECK_EQ(info.level, mux->ring.data);
-    CHECK_EQ(info.capacity, mux->ring.size);
-    CHECK_EQ(info.hold, mux->ring.area == NULL ? 0 : mux->ring.owner == RING_OF_SLOT ? 1 : 2);
-    CHECK_EQ(info.waiting, is_waiting(&mux->waits[NEED_RECEIVE]));
-    CHECK_EQ(info.open, !mux->closed);
+    CHECK_NUMBER(info.level, mux->ring.data);
+    CHECK_NUMBER(info.capacity, mux->ring.size);
+    CHECK_NUMBER(info.hold, mux->ring.area == NULL ? 0 : mux->ring.owner == RING_OF_SLOT ? 1 : 2);
+    CHECK_NUMBER(info.waiting, is_waiting(&mux->waits[NEED_RECEIVE]));
+    CHECK_NUMBER(info.open, !mux->closed);
     CHECK(mux->ring.data <= mux->ring.size);
     if (!mux->closed) {
-        CHECK_EQ(info.armed, is_armed(mux));
-        CHECK_EQ(info.blocked, mux->blocked);
-        CHECK_EQ(info.short_bytes > 0, mux->short_of_data);
-        CHECK_EQ(info.failed, mux->failed);
+        CHECK_NUMBER(info.armed, is_armed(mux));
+        CHECK_NUMBER(info.blocked, mux->blocked);
+        CHECK_NUMBER(info.short_bytes > 0, mux->short_of_data);
+        CHECK_NUMBER(info.failed, mux->failed);
     }
 }
 
 static void told(struct mux *mux, uint32_t actions) {
-    CHECK_EQ(demuxbuf_status(actions), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_status(actions), DEMUXBUF_OK);
     mux_check(mux);
 }
 
@@ -146,7 +146,7 @@ static void run_dry(struct mux *mux) {
 static void receive(struct mux *mux) {
     uint32_t contiguous;
     uint8_t *tail = ring_tail(&mux->ring, &contiguous);
-    CHECK_EQ(demuxbuf_connection_recv_max(&mux->connection), ring_room(&mux->ring));
+    CHECK_NUMBER(demuxbuf_connection_recv_max(&mux->connection), ring_room(&mux->ring));
     CHECK(contiguous > 0);
     bool ended;
     int32_t received = lower_receive(&mux->lower, tail, contiguous, &ended);
@@ -269,7 +269,7 @@ static bool obey(struct mux *mux) {
     bool worked = false;
     for (uint32_t done = 0;; done++) {
         uint32_t pending = mux_pending(mux);
-        CHECK_EQ(demuxbuf_status(pending), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_status(pending), DEMUXBUF_OK);
         CHECK(done < ACTIONS_PER_RUN_MAX);
         if (pending == 0 || pending == DEMUXBUF_FINISHED) {
             return worked;
@@ -365,7 +365,7 @@ void mux_open(struct mux *mux, struct world *world, uint8_t mode, uint16_t park_
     }
     lower_open(&mux->lower, &world->sched, &mux->tasklet, fd);
     const demuxbuf_policy policy = {.struct_size = sizeof policy, .park_bytes = park_bytes, .mode = mode};
-    CHECK_EQ(demuxbuf_connection_init(&mux->connection, &policy), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_init(&mux->connection, &policy), DEMUXBUF_OK);
 }
 
 void mux_attach(struct mux *mux, struct ring ring) {
@@ -413,7 +413,7 @@ uint32_t mux_read_stream(struct mux *mux, uint32_t stream, uint32_t bytes_max) {
     struct ring *ring = &mux->streams[stream];
     uint32_t bytes = least(bytes_max, ring->data);
     for (uint32_t at = 0; at < bytes; at++) {
-        CHECK_EQ(ring_at(ring, at), pattern(stream + 1, mux->delivered[stream] + at));
+        CHECK_NUMBER(ring_at(ring, at), pattern(stream + 1, mux->delivered[stream] + at));
     }
     mux->delivered[stream] += bytes;
     if (bytes > 0) {

@@ -1,6 +1,6 @@
 #include "pool.h"
 
-#include "check.h"
+#include "support.h"
 
 #include <string.h>
 
@@ -14,8 +14,8 @@ void pool_open(struct pool *pool, struct sched *sched, uint32_t buffers, uint32_
 }
 
 void pool_close(struct pool *pool) {
-    CHECK_EQ(pool->free, pool->buffers);
-    CHECK_EQ(pool->assigned, 0);
+    CHECK_NUMBER(pool->free, pool->buffers);
+    CHECK_NUMBER(pool->assigned, 0);
     for (int need = 0; need < NEEDS; need++) {
         CHECK(pool->first[need] == NULL && pool->last[need] == NULL);
     }
@@ -82,7 +82,7 @@ bool pool_release(struct pool *pool, uint8_t *area) {
 }
 
 uint8_t *pool_take(struct pool *pool, struct waiter *waiter) {
-    CHECK_EQ(waiter->state, WAITER_ASSIGNED);
+    CHECK_NUMBER(waiter->state, WAITER_ASSIGNED);
     waiter->state = WAITER_IDLE;
     pool->assigned--;
     return waiter->area;

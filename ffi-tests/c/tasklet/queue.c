@@ -11,8 +11,8 @@ static void s01(struct stage *stage) {
     send_rest(holder);
     CHECK(sched_run(&stage->world.sched));
     CHECK(!is_holding(holder));
-    CHECK_EQ(wait_state(waiter), WAITER_ASSIGNED);
-    CHECK_EQ(stage->world.pool.free, 0);
+    CHECK_NUMBER(wait_state(waiter), WAITER_ASSIGNED);
+    CHECK_NUMBER(stage->world.pool.free, 0);
     world_settle(&stage->world);
     CHECK(is_holding(waiter));
 }
@@ -25,13 +25,13 @@ static void s02(struct stage *stage) {
     }
     for (int turn = 0; turn < 4; turn++) {
         for (int at = 0; at < 4; at++) {
-            CHECK_EQ(is_holding(queue[at]), at == turn);
+            CHECK_NUMBER(is_holding(queue[at]), at == turn);
         }
         send_rest(queue[turn]);
         world_settle(&stage->world);
-        CHECK_EQ(queue[turn]->mux.frames, 1);
+        CHECK_NUMBER(queue[turn]->mux.frames, 1);
     }
-    CHECK_EQ(stage->world.pool.free, 1);
+    CHECK_NUMBER(stage->world.pool.free, 1);
 }
 
 /* A newcomer asks after the release and before the one whose turn it is has run. One buffer is reserved for others. */
@@ -45,13 +45,13 @@ static void s03(struct stage *stage) {
     memset(newcomer, 0, sizeof *newcomer);
     mux_open(&newcomer->mux, &stage->world, OPTIMISTIC, 0, -1);
     mux_attach(&newcomer->mux, (struct ring){0});
-    CHECK_EQ(wait_state(newcomer), WAITER_QUEUED);
-    CHECK_EQ(wait_state(waiter), WAITER_ASSIGNED);
+    CHECK_NUMBER(wait_state(newcomer), WAITER_QUEUED);
+    CHECK_NUMBER(wait_state(waiter), WAITER_ASSIGNED);
     world_settle(&stage->world);
     CHECK(is_holding(waiter));
     send_rest(waiter);
     world_settle(&stage->world);
-    CHECK_EQ(wait_state(newcomer), WAITER_IDLE);
+    CHECK_NUMBER(wait_state(newcomer), WAITER_IDLE);
 }
 
 /* One wait for each need of one connection. */
@@ -60,16 +60,16 @@ static void s04(struct stage *stage) {
     struct actor *first = join_holding(stage, ONE_SHOT), *second = join_holding(stage, ONE_SHOT);
     struct actor *needy = join_waiting(stage, ONE_SHOT);
     mux_respond(&needy->mux);
-    CHECK_EQ(needy->mux.waits[NEED_TRANSMIT].state, WAITER_QUEUED);
+    CHECK_NUMBER(needy->mux.waits[NEED_TRANSMIT].state, WAITER_QUEUED);
     send_rest(first);
     world_settle(&stage->world);
-    CHECK_EQ(needy->mux.transmit.data, ACK_BYTES);
-    CHECK_EQ(wait_state(needy), WAITER_QUEUED);
+    CHECK_NUMBER(needy->mux.transmit.data, ACK_BYTES);
+    CHECK_NUMBER(wait_state(needy), WAITER_QUEUED);
     send_rest(second);
     world_settle(&stage->world);
     CHECK(is_holding(needy));
     deliver(stage, needy);
-    CHECK_EQ(needy->mux.frames, 1);
+    CHECK_NUMBER(needy->mux.frames, 1);
 }
 
 /* Who owns a receive buffer goes on while it waits for another kind. */
@@ -82,11 +82,11 @@ static void s05(struct stage *stage) {
         peer_block(&owner->peer, 30, 1);
         peer_send(&owner->peer, &owner->mux.lower, rest + 10);
         world_settle(&stage->world);
-        CHECK_EQ(owner->mux.frames, turn);
-        CHECK_EQ(owner->mux.waits[NEED_TRANSMIT].state, WAITER_QUEUED);
+        CHECK_NUMBER(owner->mux.frames, turn);
+        CHECK_NUMBER(owner->mux.waits[NEED_TRANSMIT].state, WAITER_QUEUED);
     }
     deliver(stage, holder);
-    CHECK_EQ(owner->mux.transmit.data, ACK_BYTES);
+    CHECK_NUMBER(owner->mux.transmit.data, ACK_BYTES);
 }
 
 /* A waiter dies after its turn came and before it used the buffer. */
@@ -96,12 +96,12 @@ static void s06(struct stage *stage) {
     struct actor *next = join_waiting(stage, OPTIMISTIC);
     send_rest(holder);
     CHECK(sched_run(&stage->world.sched));
-    CHECK_EQ(wait_state(dying), WAITER_ASSIGNED);
+    CHECK_NUMBER(wait_state(dying), WAITER_ASSIGNED);
     mux_close(&dying->mux);
-    CHECK_EQ(wait_state(next), WAITER_ASSIGNED);
+    CHECK_NUMBER(wait_state(next), WAITER_ASSIGNED);
     world_settle(&stage->world);
     CHECK(is_holding(next));
-    CHECK_EQ(dying->mux.runs, 1);
+    CHECK_NUMBER(dying->mux.runs, 1);
 }
 
 static void s07(struct stage *stage) {
@@ -117,13 +117,13 @@ static void s07(struct stage *stage) {
     for (int at = 0; at < 2; at++) {
         struct mux *mux = &dead[at]->mux;
         uint8_t *area;
-        CHECK_EQ(pool_request(&stage->world.pool, &mux->waits[NEED_RECEIVE], &area), POOL_REFUSED);
-        CHECK_EQ(demuxbuf_status(demuxbuf_connection_buffer_denied(&mux->connection)), DEMUXBUF_ERR_CLOSED);
-        CHECK_EQ(demuxbuf_status(demuxbuf_connection_buffer_granted(&mux->connection, 1)), DEMUXBUF_ERR_CLOSED);
-        CHECK_EQ(mux_pending(mux), DEMUXBUF_FINISHED);
+        CHECK_NUMBER(pool_request(&stage->world.pool, &mux->waits[NEED_RECEIVE], &area), POOL_REFUSED);
+        CHECK_NUMBER(demuxbuf_status(demuxbuf_connection_buffer_denied(&mux->connection)), DEMUXBUF_ERR_CLOSED);
+        CHECK_NUMBER(demuxbuf_status(demuxbuf_connection_buffer_granted(&mux->connection, 1)), DEMUXBUF_ERR_CLOSED);
+        CHECK_NUMBER(mux_pending(mux), DEMUXBUF_FINISHED);
     }
-    CHECK_EQ(world_settle(&stage->world), 0);
-    CHECK_EQ(stage->world.pool.free, 1);
+    CHECK_NUMBER(world_settle(&stage->world), 0);
+    CHECK_NUMBER(stage->world.pool.free, 1);
 }
 
 /* A waiter whose need goes away: handed over and not picked up yet, and still queued. */
@@ -135,20 +135,20 @@ static void s08(struct stage *stage) {
     CHECK(mux_pending(&paused->mux) & DEMUXBUF_CANCEL_REQUEST);
     mux_nudge(&paused->mux);
     world_settle(&stage->world);
-    CHECK_EQ(wait_state(paused), WAITER_IDLE);
+    CHECK_NUMBER(wait_state(paused), WAITER_IDLE);
     send_rest(holder);
     CHECK(sched_run(&stage->world.sched));
-    CHECK_EQ(wait_state(broken), WAITER_ASSIGNED);
+    CHECK_NUMBER(wait_state(broken), WAITER_ASSIGNED);
     lower_break(&broken->mux.lower);
     CHECK(sched_run(&stage->world.sched));
-    CHECK_EQ(broken->mux.ends, 1);
-    CHECK_EQ(wait_state(next), WAITER_ASSIGNED);
+    CHECK_NUMBER(broken->mux.ends, 1);
+    CHECK_NUMBER(wait_state(next), WAITER_ASSIGNED);
     deliver(stage, next);
-    CHECK_EQ(next->mux.frames, 1);
+    CHECK_NUMBER(next->mux.frames, 1);
     demuxbuf_connection_resume_recv(&paused->mux.connection);
     mux_nudge(&paused->mux);
     deliver(stage, paused);
-    CHECK_EQ(paused->mux.frames, 1);
+    CHECK_NUMBER(paused->mux.frames, 1);
 }
 
 /* A buffer comes back after the request was refused and before the machine is told so. */
@@ -159,13 +159,13 @@ static void s09(struct stage *stage) {
     lower_unsubscribe(&late->mux.lower);
     CHECK(demuxbuf_connection_readable(&late->mux.connection) & DEMUXBUF_REQUEST_BUFFER);
     uint8_t *area;
-    CHECK_EQ(pool_request(&stage->world.pool, &late->mux.waits[NEED_RECEIVE], &area), POOL_QUEUED);
+    CHECK_NUMBER(pool_request(&stage->world.pool, &late->mux.waits[NEED_RECEIVE], &area), POOL_QUEUED);
     CHECK(sched_run(&stage->world.sched));
-    CHECK_EQ(wait_state(late), WAITER_ASSIGNED);
-    CHECK_EQ(demuxbuf_connection_buffer_denied(&late->mux.connection), 0);
+    CHECK_NUMBER(wait_state(late), WAITER_ASSIGNED);
+    CHECK_NUMBER(demuxbuf_connection_buffer_denied(&late->mux.connection), 0);
     peer_block(&late->peer, 30, 1);
     deliver(stage, late);
-    CHECK_EQ(late->mux.frames, 1);
+    CHECK_NUMBER(late->mux.frames, 1);
 }
 
 static void s12(struct stage *stage) {
@@ -173,13 +173,13 @@ static void s12(struct stage *stage) {
     struct actor *holder = join_holding(stage, ONE_SHOT), *waiter = join_waiting(stage, ONE_SHOT);
     demuxbuf_connection before = waiter->mux.connection;
     uint8_t *area;
-    CHECK_EQ(pool_request(&stage->world.pool, &waiter->mux.waits[NEED_RECEIVE], &area), POOL_REFUSED);
-    CHECK_EQ(demuxbuf_status(demuxbuf_connection_buffer_denied(&waiter->mux.connection)),
+    CHECK_NUMBER(pool_request(&stage->world.pool, &waiter->mux.waits[NEED_RECEIVE], &area), POOL_REFUSED);
+    CHECK_NUMBER(demuxbuf_status(demuxbuf_connection_buffer_denied(&waiter->mux.connection)),
              DEMUXBUF_ERR_ALREADY_WAITING);
-    CHECK_EQ(memcmp(&before, &waiter->mux.connection, sizeof before), 0);
+    CHECK_NUMBER(memcmp(&before, &waiter->mux.connection, sizeof before), 0);
     deliver(stage, holder);
     CHECK(is_holding(waiter));
-    CHECK_EQ(stage->world.pool.hand_overs, 1);
+    CHECK_NUMBER(stage->world.pool.hand_overs, 1);
 }
 
 /* N buffers come back, many more wait: N are told. */
@@ -199,10 +199,10 @@ static void s13(struct stage *stage) {
         send_rest(holders[at]);
     }
     world_settle(&stage->world);
-    CHECK_EQ(stage->world.pool.hand_overs, RELEASES);
+    CHECK_NUMBER(stage->world.pool.hand_overs, RELEASES);
     for (int at = 0; at < WAITERS; at++) {
-        CHECK_EQ(is_holding(waiters[at]), at < RELEASES);
-        CHECK_EQ(waiters[at]->mux.runs - runs[at], at < RELEASES ? 1 : 0);
+        CHECK_NUMBER(is_holding(waiters[at]), at < RELEASES);
+        CHECK_NUMBER(waiters[at]->mux.runs - runs[at], at < RELEASES ? 1 : 0);
     }
 }
 
@@ -212,13 +212,13 @@ static void s17(struct stage *stage) {
     struct actor *holder = join_holding(stage, ONE_SHOT), *late = join_waiting(stage, OPTIMISTIC);
     uint32_t runs = late->mux.runs;
     mux_close(&late->mux);
-    CHECK_EQ(wait_state(late), WAITER_RETIRED);
-    CHECK_EQ(late->mux.finishes, 1);
-    CHECK_EQ(demuxbuf_connection_close(&late->mux.connection), DEMUXBUF_FINISHED);
-    CHECK_EQ(world_settle(&stage->world), 0);
+    CHECK_NUMBER(wait_state(late), WAITER_RETIRED);
+    CHECK_NUMBER(late->mux.finishes, 1);
+    CHECK_NUMBER(demuxbuf_connection_close(&late->mux.connection), DEMUXBUF_FINISHED);
+    CHECK_NUMBER(world_settle(&stage->world), 0);
     deliver(stage, holder);
-    CHECK_EQ(late->mux.runs, runs);
-    CHECK_EQ(stage->world.pool.hand_overs, 0);
+    CHECK_NUMBER(late->mux.runs, runs);
+    CHECK_NUMBER(stage->world.pool.hand_overs, 0);
 }
 
 /* Woken again and again, a waiter keeps its place and asks no second time. */
@@ -254,10 +254,10 @@ static void s20(struct stage *stage) {
         world_settle(&stage->world);
         mux_read_stream(&actor->mux, 1, BUFFER_BYTES);
         mux_drain_transmit(&actor->mux);
-        CHECK_EQ(actor->mux.frames, 3);
-        CHECK_EQ(actor->mux.delivered[1], 50);
+        CHECK_NUMBER(actor->mux.frames, 3);
+        CHECK_NUMBER(actor->mux.delivered[1], 50);
     }
-    CHECK_EQ(stage->world.pool.free, 4);
+    CHECK_NUMBER(stage->world.pool.free, 4);
     for (uint32_t at = 0; at < stage->count; at++) {
         CHECK(stage->cast[at].mux.lower.subscribed);
     }

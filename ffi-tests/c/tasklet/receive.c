@@ -12,14 +12,14 @@ static void blocked_with_all_there(struct stage *stage, struct actor *actor) {
     mux_block(&actor->mux, BLOCK_STREAMS_MAX);
     peer_block(&actor->peer, 30, 1);
     deliver(stage, actor);
-    CHECK_EQ(actor->mux.frames, frames);
-    CHECK_EQ(actor->mux.ring.data, HEADER_BYTES + 30);
+    CHECK_NUMBER(actor->mux.frames, frames);
+    CHECK_NUMBER(actor->mux.ring.data, HEADER_BYTES + 30);
     uint32_t receives = actor->mux.lower.receives;
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
     CHECK(mux_pending(&actor->mux) & DEMUXBUF_DEMUX);
     world_settle(&stage->world);
-    CHECK_EQ(actor->mux.frames, frames + 1);
-    CHECK_EQ(actor->mux.lower.receives, receives);
+    CHECK_NUMBER(actor->mux.frames, frames + 1);
+    CHECK_NUMBER(actor->mux.lower.receives, receives);
 }
 
 /* Short of data and already subscribed: it sleeps until bytes arrive. */
@@ -31,11 +31,11 @@ static void short_of_data(struct stage *stage, struct actor *actor) {
     uint32_t receives = actor->mux.lower.receives, subscriptions = actor->mux.lower.subscriptions;
     CHECK(actor->mux.lower.subscribed);
     mux_nudge(&actor->mux);
-    CHECK_EQ(world_settle(&stage->world), 1);
-    CHECK_EQ(actor->mux.lower.receives, receives);
-    CHECK_EQ(actor->mux.lower.subscriptions, subscriptions);
+    CHECK_NUMBER(world_settle(&stage->world), 1);
+    CHECK_NUMBER(actor->mux.lower.receives, receives);
+    CHECK_NUMBER(actor->mux.lower.subscriptions, subscriptions);
     deliver(stage, actor);
-    CHECK_EQ(actor->mux.frames, frames + 1);
+    CHECK_NUMBER(actor->mux.frames, frames + 1);
 }
 
 static void s21(struct stage *stage) {
@@ -68,13 +68,13 @@ static void s24(struct stage *stage) {
         struct actor *actor = join(stage, MODES[at]);
         peer_block(&actor->peer, BUFFER_BYTES - HEADER_BYTES, 1);
         deliver(stage, actor);
-        CHECK_EQ(actor->mux.frames, 1);
+        CHECK_NUMBER(actor->mux.frames, 1);
         for (int frame = 0; frame < 20; frame++) {
             peer_block(&actor->peer, 40, 2);
         }
         deliver(stage, actor);
-        CHECK_EQ(actor->mux.frames, 21);
-        CHECK_EQ(actor->mux.lower.level, 0);
+        CHECK_NUMBER(actor->mux.frames, 21);
+        CHECK_NUMBER(actor->mux.lower.level, 0);
         CHECK(actor->mux.lower.subscribed);
     }
 }
@@ -89,16 +89,16 @@ static void s25(struct stage *stage) {
             peer_block(&actors[which]->peer, BUFFER_BYTES, 1);
             peer_send(&actors[which]->peer, &actors[which]->mux.lower, BUFFER_BYTES - 1);
             world_settle(&stage->world);
-            CHECK_EQ(actors[which]->mux.misfits, 0);
+            CHECK_NUMBER(actors[which]->mux.misfits, 0);
             CHECK(actors[which]->mux.lower.subscribed);
             deliver(stage, actors[which]);
-            CHECK_EQ(actors[which]->mux.misfits, 1);
+            CHECK_NUMBER(actors[which]->mux.misfits, 1);
             CHECK(actors[which]->mux.lower.subscribed);
         }
         CHECK(fails->mux.failed && !grows->mux.failed);
-        CHECK_EQ(fails->mux.frames, 0);
-        CHECK_EQ(grows->mux.frames, 1);
-        CHECK_EQ(stage->world.pool.free, 2);
+        CHECK_NUMBER(fails->mux.frames, 0);
+        CHECK_NUMBER(grows->mux.frames, 1);
+        CHECK_NUMBER(stage->world.pool.free, 2);
     }
 }
 
@@ -110,12 +110,12 @@ static void s26(struct stage *stage) {
     peer_block(&actor->peer, 30, 1);
     peer_send(&actor->peer, &actor->mux.lower, HEADER_BYTES + 1 + 5 + 10);
     world_settle(&stage->world);
-    CHECK_EQ(actor->mux.padding_left, 190);
-    CHECK_EQ(actor->mux.frames, 0);
+    CHECK_NUMBER(actor->mux.padding_left, 190);
+    CHECK_NUMBER(actor->mux.frames, 0);
     CHECK(!is_holding(actor));
     deliver(stage, actor);
-    CHECK_EQ(mux_read_stream(&actor->mux, 1, BUFFER_BYTES), 5);
-    CHECK_EQ(actor->mux.frames, 2);
+    CHECK_NUMBER(mux_read_stream(&actor->mux, 1, BUFFER_BYTES), 5);
+    CHECK_NUMBER(actor->mux.frames, 2);
 }
 
 static void s27(struct stage *stage) {
@@ -128,10 +128,10 @@ static void s27(struct stage *stage) {
     deliver(stage, actor);
     mux_unblock(&actor->mux, BLOCK_STREAM_FULL);
     world_settle(&stage->world);
-    CHECK_EQ(actor->mux.frames, 0);
+    CHECK_NUMBER(actor->mux.frames, 0);
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
     world_settle(&stage->world);
-    CHECK_EQ(actor->mux.frames, 1);
+    CHECK_NUMBER(actor->mux.frames, 1);
 }
 
 /* The content of a full ring is dropped on an error: reading goes on, and the end is seen. */
@@ -144,17 +144,17 @@ static void s28(struct stage *stage) {
         peer_block(&actor->peer, 40, 1);
     }
     deliver(stage, actor);
-    CHECK_EQ(actor->mux.ring.data, BUFFER_BYTES);
+    CHECK_NUMBER(actor->mux.ring.data, BUFFER_BYTES);
     CHECK(!actor->mux.lower.subscribed);
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
     world_settle(&stage->world);
     CHECK(actor->mux.failed);
-    CHECK_EQ(actor->mux.discarded, actor->peer.written);
+    CHECK_NUMBER(actor->mux.discarded, actor->peer.written);
     CHECK(!is_holding(actor));
     CHECK(actor->mux.lower.subscribed);
     lower_finish(&actor->mux.lower);
     world_settle(&stage->world);
-    CHECK_EQ(actor->mux.ends, 1);
+    CHECK_NUMBER(actor->mux.ends, 1);
 }
 
 /* No room to transmit stops the decoder, the ring fills, and the transport takes what was to be sent. */
@@ -167,13 +167,13 @@ static void s29(struct stage *stage) {
             peer_ping(&actor->peer);
         }
         deliver(stage, actor);
-        CHECK_EQ(actor->mux.frames, BUFFER_BYTES / ACK_BYTES);
-        CHECK_EQ(actor->mux.ring.data, BUFFER_BYTES);
+        CHECK_NUMBER(actor->mux.frames, BUFFER_BYTES / ACK_BYTES);
+        CHECK_NUMBER(actor->mux.ring.data, BUFFER_BYTES);
         CHECK(!actor->mux.lower.subscribed);
         mux_drain_transmit(&actor->mux);
         CHECK(mux_pending(&actor->mux) & DEMUXBUF_DEMUX);
         world_settle(&stage->world);
-        CHECK_EQ(actor->mux.frames, PINGS);
+        CHECK_NUMBER(actor->mux.frames, PINGS);
         CHECK(actor->mux.lower.subscribed);
         mux_drain_transmit(&actor->mux);
         world_settle(&stage->world);
@@ -191,10 +191,10 @@ static void s30(struct stage *stage) {
         while (actor->peer.level > 0) {
             uint32_t receives = actor->mux.lower.receives;
             peer_send(&actor->peer, &actor->mux.lower, 1);
-            CHECK_EQ(world_settle(&stage->world), 1);
+            CHECK_NUMBER(world_settle(&stage->world), 1);
             CHECK(actor->mux.lower.receives - receives <= 2);
         }
-        CHECK_EQ(actor->mux.frames, 3);
+        CHECK_NUMBER(actor->mux.frames, 3);
     }
 }
 
@@ -211,21 +211,21 @@ static void s31(struct stage *stage) {
         peer_send_all(&busy->peer, &busy->mux.lower);
         peer_send_all(&neighbour->peer, &neighbour->mux.lower);
         CHECK(sched_run(&stage->world.sched) && sched_run(&stage->world.sched));
-        CHECK_EQ(busy->mux.frames, FRAMES_PER_TURN);
-        CHECK_EQ(neighbour->mux.frames, 1);
+        CHECK_NUMBER(busy->mux.frames, FRAMES_PER_TURN);
+        CHECK_NUMBER(neighbour->mux.frames, 1);
         world_settle(&stage->world);
-        CHECK_EQ(busy->mux.frames, TINY);
-        CHECK_EQ(busy->mux.turn_frames_max, FRAMES_PER_TURN);
+        CHECK_NUMBER(busy->mux.frames, TINY);
+        CHECK_NUMBER(busy->mux.turn_frames_max, FRAMES_PER_TURN);
 
         struct actor *swapper = join(stage, MODES[at]);
         for (uint32_t stream = 0; stream < STREAMS; stream++) {
             peer_data(&swapper->peer, stream, LARGE - HEADER_BYTES, 0);
         }
         deliver(stage, swapper);
-        CHECK_EQ(swapper->mux.swaps, STREAMS);
+        CHECK_NUMBER(swapper->mux.swaps, STREAMS);
         CHECK(swapper->mux.turn_receives_max <= RECEIVES_PER_TURN);
         for (uint32_t stream = 0; stream < STREAMS; stream++) {
-            CHECK_EQ(mux_read_stream(&swapper->mux, stream, LARGE), LARGE - HEADER_BYTES);
+            CHECK_NUMBER(mux_read_stream(&swapper->mux, stream, LARGE), LARGE - HEADER_BYTES);
         }
     }
 }
@@ -241,19 +241,19 @@ static void s32(struct stage *stage) {
         mux_block(&actor->mux, BLOCK_STREAMS_MAX);
         peer_send(&actor->peer, &actor->mux.lower, BUFFER_BYTES);
         world_settle(&stage->world);
-        CHECK_EQ(actor->mux.ring.data, BUFFER_BYTES);
+        CHECK_NUMBER(actor->mux.ring.data, BUFFER_BYTES);
         CHECK(!actor->mux.lower.subscribed);
         const uint8_t *area = actor->mux.ring.area;
         mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
         world_settle(&stage->world);
         CHECK(actor->mux.streams[2].area == area);
-        CHECK_EQ(actor->mux.swaps, 1);
+        CHECK_NUMBER(actor->mux.swaps, 1);
         CHECK(!is_holding(actor));
         CHECK(actor->mux.lower.subscribed);
-        CHECK_EQ(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), BUFFER_BYTES);
+        CHECK_NUMBER(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), BUFFER_BYTES);
         deliver(stage, actor);
-        CHECK_EQ(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), BUFFER_BYTES);
-        CHECK_EQ(actor->mux.frames, 1);
+        CHECK_NUMBER(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), BUFFER_BYTES);
+        CHECK_NUMBER(actor->mux.frames, 1);
     }
     /* What is parked is copied: the slot stays with its connection. */
     struct actor *actor = join_parking(stage, ONE_SHOT);
@@ -262,11 +262,11 @@ static void s32(struct stage *stage) {
     world_settle(&stage->world);
     mux_block(&actor->mux, BLOCK_STREAMS_MAX);
     deliver(stage, actor);
-    CHECK_EQ(actor->mux.parkings, 1);
+    CHECK_NUMBER(actor->mux.parkings, 1);
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
     world_settle(&stage->world);
-    CHECK_EQ(actor->mux.streams[2].owner, RING_OF_POOL);
-    CHECK_EQ(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), SLOT_BYTES);
+    CHECK_NUMBER(actor->mux.streams[2].owner, RING_OF_POOL);
+    CHECK_NUMBER(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), SLOT_BYTES);
 }
 
 /* Takes what is written for the content of a ring of just this size, and attaches the connection with it. */
@@ -295,11 +295,11 @@ static void s33(struct stage *stage) {
         ring.data = PREFACE_BYTES + HEADER_BYTES + 40 + 5;
         peer_take(&actor->peer, ring.area, ring.data);
         mux_attach(&actor->mux, ring);
-        CHECK_EQ(actor->mux.frames, 1);
-        CHECK_EQ(actor->mux.runs, 0);
-        CHECK_EQ(actor->mux.ring.size, ODD_BYTES);
+        CHECK_NUMBER(actor->mux.frames, 1);
+        CHECK_NUMBER(actor->mux.runs, 0);
+        CHECK_NUMBER(actor->mux.ring.size, ODD_BYTES);
         deliver(stage, actor);
-        CHECK_EQ(actor->mux.frames, 2);
+        CHECK_NUMBER(actor->mux.frames, 2);
         CHECK(!is_holding(actor));
         CHECK(actor->mux.lower.subscribed);
     }
@@ -308,10 +308,10 @@ static void s33(struct stage *stage) {
     memset(full, 0, sizeof *full);
     peer_ping(&full->peer);
     attach_full(stage, full);
-    CHECK_EQ(full->mux.waits[NEED_TRANSMIT].state, WAITER_QUEUED);
+    CHECK_NUMBER(full->mux.waits[NEED_TRANSMIT].state, WAITER_QUEUED);
     CHECK(!full->mux.lower.subscribed);
     deliver(stage, holder);
-    CHECK_EQ(full->mux.frames, 1);
+    CHECK_NUMBER(full->mux.frames, 1);
     CHECK(full->mux.lower.subscribed);
 }
 

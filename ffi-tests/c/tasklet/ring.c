@@ -1,6 +1,6 @@
 #include "ring.h"
 
-#include "check.h"
+#include "support.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #ifndef TASKLET_SCENARIOS_H
 #define TASKLET_SCENARIOS_H
 
-#include "check.h"
+#include "support.h"
 #include "mux.h"
 
 enum { CAST_MAX = 48, BUFFER_BYTES = 64, ONE_SHOT = DEMUXBUF_MODE_ONE_SHOT, OPTIMISTIC = DEMUXBUF_MODE_OPTIMISTIC };

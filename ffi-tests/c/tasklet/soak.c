@@ -69,7 +69,7 @@ static void close_client(struct soak *soak, struct client *client) {
     if (!mux->closed) {
         mux_close(mux);
     }
-    CHECK_EQ(mux->finishes, 1);
+    CHECK_NUMBER(mux->finishes, 1);
     CHECK(mux->ends <= 1);
     CHECK(mux->idle_runs <= mux->useless_max);
     CHECK(mux->turn_frames_max <= FRAMES_PER_TURN);
@@ -190,20 +190,20 @@ static void check_at_rest(const struct client *client) {
         return;
     }
     CHECK(!mux->tasklet.queued);
-    CHECK_EQ(mux_pending(mux), 0);
-    CHECK_EQ(mux->blocked, 0);
-    CHECK_EQ(mux->lower.level, 0);
+    CHECK_NUMBER(mux_pending(mux), 0);
+    CHECK_NUMBER(mux->blocked, 0);
+    CHECK_NUMBER(mux->lower.level, 0);
     CHECK(mux->ring.area == NULL);
-    CHECK_EQ(mux->ends, client->is_over);
-    CHECK_EQ(mux->lower.subscribed, !client->is_over);
+    CHECK_NUMBER(mux->ends, client->is_over);
+    CHECK_NUMBER(mux->lower.subscribed, !client->is_over);
     if (!client->is_cut) {
-        CHECK_EQ(mux->frames, client->peer.frames);
-        CHECK_EQ(mux->block_bytes, client->peer.block_bytes);
-        CHECK_EQ(memcmp(mux->delivered, client->peer.sent, sizeof mux->delivered), 0);
-        CHECK_EQ(mux->discarded, 0);
+        CHECK_NUMBER(mux->frames, client->peer.frames);
+        CHECK_NUMBER(mux->block_bytes, client->peer.block_bytes);
+        CHECK_NUMBER(memcmp(mux->delivered, client->peer.sent, sizeof mux->delivered), 0);
+        CHECK_NUMBER(mux->discarded, 0);
     }
     for (int need = 0; need < NEEDS; need++) {
-        CHECK_EQ(mux->waits[need].state, WAITER_IDLE);
+        CHECK_NUMBER(mux->waits[need].state, WAITER_IDLE);
     }
 }
 
@@ -220,7 +220,7 @@ static void come_to_rest(struct soak *soak) {
     for (int at = 0; at < CLIENTS; at++) {
         check_at_rest(&soak->clients[at]);
     }
-    CHECK_EQ(soak->world.pool.free, soak->world.pool.buffers);
+    CHECK_NUMBER(soak->world.pool.free, soak->world.pool.buffers);
 }
 
 void soak(uint64_t seed, uint32_t steps) {

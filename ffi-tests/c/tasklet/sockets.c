@@ -21,8 +21,8 @@ struct pair {
 static void open_pair(struct pair *pair, struct world *world, int index) {
     memset(pair, 0, sizeof *pair);
     int fds[2];
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    CHECK_EQ(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+    CHECK_NUMBER(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    CHECK_NUMBER(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
     pair->peer_fd = fds[1];
     mux_open(&pair->actor.mux, world, index % 2 ? OPTIMISTIC : ONE_SHOT, index % 3 ? SLOT_BYTES : 0, fds[0]);
     struct peer *peer = &pair->actor.peer;
@@ -57,18 +57,18 @@ static void write_some(struct pair *pair, uint32_t bytes, bool closes) {
         close(pair->peer_fd);
         pair->peer_fd = -1;
     } else {
-        CHECK_EQ(shutdown(pair->peer_fd, SHUT_WR), 0);
+        CHECK_NUMBER(shutdown(pair->peer_fd, SHUT_WR), 0);
     }
 }
 
 static void check_pair(const struct pair *pair) {
     const struct mux *mux = &pair->actor.mux;
     const struct peer *peer = &pair->actor.peer;
-    CHECK_EQ(mux->frames, peer->frames);
-    CHECK_EQ(mux->block_bytes, peer->block_bytes);
-    CHECK_EQ(memcmp(mux->delivered, peer->sent, sizeof mux->delivered), 0);
-    CHECK_EQ(mux->end_kind, 1);
-    CHECK_EQ(mux->residue, 0);
+    CHECK_NUMBER(mux->frames, peer->frames);
+    CHECK_NUMBER(mux->block_bytes, peer->block_bytes);
+    CHECK_NUMBER(memcmp(mux->delivered, peer->sent, sizeof mux->delivered), 0);
+    CHECK_NUMBER(mux->end_kind, 1);
+    CHECK_NUMBER(mux->residue, 0);
     CHECK(mux->idle_runs <= mux->useless_max);
 }
 
@@ -100,7 +100,7 @@ void sockets(uint64_t seed) {
     for (int at = 0; at < PAIRS; at++) {
         check_pair(&pairs[at]);
         mux_close(&pairs[at].actor.mux);
-        CHECK_EQ(pairs[at].actor.mux.finishes, 1);
+        CHECK_NUMBER(pairs[at].actor.mux.finishes, 1);
         peer_close(&pairs[at].actor.peer);
         if (pairs[at].peer_fd >= 0) {
             close(pairs[at].peer_fd);

@@ -15,7 +15,7 @@ void stage_close(struct stage *stage) {
         if (!actor->mux.closed) {
             mux_close(&actor->mux);
         }
-        CHECK_EQ(actor->mux.finishes, 1);
+        CHECK_NUMBER(actor->mux.finishes, 1);
         CHECK(actor->mux.idle_runs <= actor->mux.useless_max);
         peer_close(&actor->peer);
     }
@@ -52,13 +52,13 @@ static struct actor *join_with_half(struct stage *stage, uint8_t mode) {
 struct actor *join_holding(struct stage *stage, uint8_t mode) {
     struct actor *actor = join_with_half(stage, mode);
     CHECK(is_holding(actor));
-    CHECK_EQ(actor->mux.ring.data, HALF_BYTES);
+    CHECK_NUMBER(actor->mux.ring.data, HALF_BYTES);
     return actor;
 }
 
 struct actor *join_waiting(struct stage *stage, uint8_t mode) {
     struct actor *actor = join_with_half(stage, mode);
-    CHECK_EQ(wait_state(actor), WAITER_QUEUED);
+    CHECK_NUMBER(wait_state(actor), WAITER_QUEUED);
     return actor;
 }
 

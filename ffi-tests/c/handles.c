@@ -7,6 +7,8 @@
 #include "check.h"
 
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { POOLS_MAX = 1023, THREADS = 300 };
 
@@ -373,6 +375,34 @@ static void s88_counters_add_up_for_attach_and_adopt(void) {
   demuxbuf_pool_free(pool);
 }
 
+/* A pool of one thread works on in the child, on a copy; there a shared pool can be made. */
+static void s90_pool_of_one_thread_works_in_a_child(void) {
+  demuxbuf_pool_config config = config_of(1, 1);
+  demuxbuf_pool *pool;
+  uint8_t *data;
+  uint32_t bytes;
+  config.tenants_max = 1;
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+  struct handles of = handles_of(pool);
+  CHECK_NUMBER(demuxbuf_pool_buffer(pool, of.lease, &data, &bytes), DEMUXBUF_OK);
+  data[0] = 'p';
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    CHECK(data[0] == 'p');
+    data[0] = 'c';
+    use_up(pool, of);
+    demuxbuf_pool_free(pool);
+    free_two(new_two());
+    _exit(0);
+  }
+  int status;
+  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK(data[0] == 'p');
+  use_up(pool, of);
+  demuxbuf_pool_free(pool);
+}
+
 static void slots_message_says_what_is_allowed(void) {
   demuxbuf_pool_config config = config_of(1, 1);
   demuxbuf_pool *pool;
@@ -390,6 +420,7 @@ int main(void) {
   s86_of_two_threads_one_takes_a_copy_in();
   s87_late_write_into_a_slot_is_not_believed();
   s88_counters_add_up_for_attach_and_adopt();
+  s90_pool_of_one_thread_works_in_a_child();
   slots_message_says_what_is_allowed();
   return check_end();
 }

@@ -326,7 +326,8 @@ mod tests {
 
     #[test]
     fn slot_check_names_each_violation() {
-        let broken: [(&str, fn(&mut Size)); 5] = [
+        type Breaks = fn(&mut Size);
+        let broken: [(&str, Breaks); 5] = [
             ("I1: as many slots are taken as are counted", |size| size.in_use -= 1),
             ("I1: as many slots are taken as are counted", |size| size.taken[0] |= 2),
             ("I1: every free slot is in the free list once", |size| size.free = NIL),

@@ -73,6 +73,7 @@ pub(crate) fn serve<T: Read>(
         let actions = receivers.pending(id)?;
         run(&mut receivers, &mut connections[token], actions, &mut |frame| decoded(token, frame))?;
     }
+    #[allow(clippy::disallowed_methods, reason = "the library has no clock, but its host does")]
     let start = Instant::now();
     while connections.iter().any(|connection| connection.is_open) {
         // A poller waits here, at most until `receivers.poll_timeout()`; then the clock, the events, and the notices.

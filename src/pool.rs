@@ -45,7 +45,7 @@
 //! as it stood when the deadline was seen to have passed.
 //! Nobody who made progress within `lease_ns` is ever shed, and while nobody waits nobody is disturbed. What the host
 //! itself blocks is no offence of the peer: a receiver's lease begins anew when it is unblocked, and content that stays
-//! blocked is shed only once four leases have passed without progress.
+//! blocked is shed only once two leases have passed without progress.
 //! While all who wait are kept back by their tenant's cap, only holders of the same tenant are asked, since the buffers of
 //! others would not help: such tenants take turns, in each the costliest of the tenant is shed. Whoever is asked late,
 //! because nobody whom it could help was waiting before, has no less time to park than those who were asked before it.
@@ -543,12 +543,40 @@ impl Pool {
         true
     }
 
-    /// A holder that was to be shed is not, since its host blocks what it holds: its lease begins anew, for a few times
-    /// without progress. Says whether it does.
+    /// A holder that was to be shed is not, since its host blocks what it holds: its lease begins anew, once without
+    /// progress. Says whether it does.
     pub(crate) fn defer_at(&mut self, buffer: u32) -> bool {
         let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
         self.stats.sheds_asked -= u64::from(is_deferred);
         is_deferred
+    }
+
+    /// Whether a wait is queued, and nothing else is that a holder of its tenant could help.
+    pub(crate) fn waits_alone(&self, wait: u32) -> bool {
+        let Wait { tenant, state, .. } = self.waits.table()[wait as usize];
+        let is_only = |shortage| shortage == Shortage::Capped && self.tenants.waiting_of(tenant) == 1;
+        state == WaitState::Queued && (self.stats.waiting == 1 || self.shortage().is_some_and(is_only))
+    }
+
+    /// A holder is not asked after all: its time begins anew.
+    pub(crate) fn spare_at(&mut self, buffer: u32, kind: ReclaimKind) {
+        match kind {
+            ReclaimKind::Park => self.stats.parks_asked -= 1,
+            ReclaimKind::Shed => self.stats.sheds_asked -= 1,
+        }
+        self.progress_at(buffer, 0);
+    }
+
+    /// Refuses a request that could never be granted while its holder keeps this buffer.
+    pub(crate) fn admit_beside(&mut self, buffer: u32, request: &Request, tenant: u32) -> Result<(), PoolError> {
+        let held = self.buffers.table()[buffer as usize];
+        let (units, more) = (self.buffers.units_of(held.size), self.buffers.units_of(request.size));
+        let of_same = |is_same: bool| more + if is_same { units } else { 0 };
+        let Class { reserve, cap, .. } = self.classes[usize::from(request.class)];
+        let is_possible = of_same(true) <= self.buffers.units() - reserve
+            && of_same(held.class == request.class) <= cap
+            && self.tenants.could_take(tenant, of_same(held.tenant == tenant));
+        if is_possible { Ok(()) } else { self.refuse(PoolError::TooLarge { units: more }) }
     }
 
     /// As `progress`, by buffer.

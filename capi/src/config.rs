@@ -66,7 +66,7 @@ pub struct demuxbuf_pool_config {
     /// same as 1; UINT64_MAX for not before `lease_ns`.
     pub park_ns: u64,
     /// While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds: at least 1; UINT64_MAX: never.
-    /// What the host itself blocks has four times as long, and begins anew when it is unblocked. An eighth of it is the most
+    /// What the host itself blocks has twice as long, and begins anew when it is unblocked. An eighth of it is the most
     /// that one advance of the clock counts for.
     pub lease_ns: u64,
     /// How receivers receive and what is parked (at most 64 bytes unasked, 4096 when asked).

@@ -264,9 +264,11 @@ static void s55_growth_ends_with_its_need(void) {
   for (int end = 0; end < 5; end++) {
     demuxbuf_pool_config config = usual_config();
     config.lifeline = 0;
+    config.buffers = 6;
     demuxbuf_pool *pool = new_pool(&config);
     uint64_t lease = 0;
     demuxbuf_grant grant;
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     const uint64_t grows = attach(pool, 1), waits = attach(pool, 2);
     receive(pool, grows, 1000, 5000);

@@ -41,7 +41,7 @@ pub struct PoolConfig {
     /// since nobody is asked at the time of his grant; `u64::MAX` for not before `lease_ns`.
     pub park_ns: u64,
     /// While somebody waits, a holder without progress for so long is to be shed, in nanoseconds: at least 1; `u64::MAX`
-    /// for never, then leases are not timed at all. What the host itself blocks has four times as long. An eighth of it is
+    /// for never, then leases are not timed at all. What the host itself blocks has twice as long. An eighth of it is
     /// the most that one advance of the clock counts for.
     pub lease_ns: u64,
     /// Mixed into the handles, so that those of a pool with another tag are refused. Give pools that exist at the same

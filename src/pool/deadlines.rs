@@ -11,7 +11,7 @@ use super::{ConfigError, PoolConfig, ensure, reserve};
 use alloc::vec::Vec;
 
 /// Leases that content has to go on in while its host blocks it.
-const BLOCKED_LEASES: u8 = 4;
+const BLOCKED_LEASES: u8 = 2;
 
 /// Expired leases are told apart by the power of two of their cost.
 const COSTS: usize = 64;

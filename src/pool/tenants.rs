@@ -279,6 +279,11 @@ impl Tenants {
         open.saturating_mul(u64::from(self.burst) + 1)
     }
 
+    /// Waits queued in the name of a tenant.
+    pub(super) fn waiting_of(&self, tenant: u32) -> u32 {
+        self.tenants[tenant as usize].waiting
+    }
+
     /// Whether the tenant's cap lets it take so many more units.
     #[inline(always)]
     pub(super) fn may_take(&self, tenant: u32, units: u32) -> bool {

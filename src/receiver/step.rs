@@ -210,12 +210,20 @@ impl Receivers {
             return Err(ReceiverError::AlreadyWaiting);
         }
         self.check_not_in_flight(index)?;
+        self.check_growth(index, held, size)?;
         match self.request_as(index, size)? {
             Outcome::Granted(lease) => self.enter_buffer(index, lease),
             Outcome::Queued(wait) => self.table.set_wait(index, Some(wait.index())),
         }
         let actions = self.table.connection(index).pending();
         Ok(self.settle(index, actions))
+    }
+
+    /// Refuses a larger buffer that could never be granted, since the one that is held is given back only then.
+    fn check_growth(&mut self, index: u32, held: u32, size: u8) -> Result<(), ReceiverError> {
+        let request = Request { size, ..Request::new(self.request_class(index), 0) };
+        let tenant = self.table.tenant(index);
+        Ok(self.pool.own().map_or(Ok(()), |pool| pool.admit_beside(held, &request, tenant))?)
     }
 
     pub(super) fn check_not_in_flight(&self, index: u32) -> Result<(), ReceiverError> {
@@ -255,8 +263,17 @@ impl Receivers {
         (!actions.is_empty()).then_some(granted)
     }
 
-    /// Whether a receiver is not asked after all: what its host blocks has more time before it is shed.
+    /// Whether a receiver is not asked after all: no other request waits than its own for a larger buffer, or what its host
+    /// blocks has more time before it is shed.
     pub(super) fn spares(&mut self, index: u32, reclaim: &Reclaim) -> bool {
+        // Only a pool of one thread has larger buffers.
+        let waits = self.table.wait(index);
+        if let (Some(pool), Some(wait)) = (self.pool.own(), waits) {
+            if pool.waits_alone(wait) {
+                pool.spare_at(reclaim.lease.index(), reclaim.kind);
+                return true;
+            }
+        }
         let is_blocked = self.table.connection(index).blocked() != 0;
         reclaim.kind == ReclaimKind::Shed && is_blocked && self.pool.defer_at(reclaim.lease.index())
     }

@@ -1,7 +1,7 @@
 //! A wait lasts as long as its need, and asks in the class of what has arrived by now.
 
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::{Outcome, PoolConfig};
+use demuxbuf::pool::{Outcome, PoolConfig, PoolError, PoolStats};
 use demuxbuf::receiver::{Granted, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
 
 const LARGE: u8 = 1;
@@ -240,15 +240,15 @@ fn short_leases() -> ReceiversConfig {
 fn s61_on(make: impl Fn() -> (Receivers, Option<ReceiverThreads>)) {
     let (mut receivers, _threads) = make();
     blocks(&mut receivers);
-    assert_eq!(shed_at(&mut receivers, 0, 9 * LEASE_NS), Some(4 * LEASE_NS), "it is not held for ever");
+    assert_eq!(shed_at(&mut receivers, 0, 9 * LEASE_NS), Some(2 * LEASE_NS), "it is not held for ever");
     assert_eq!((receivers.stats().shed, receivers.stats().pool.sheds_asked), (1, 1));
 
     // Unblocked, it is the peer's turn, and the whole lease is its.
     let (mut receivers, _threads) = make();
     let id = blocks(&mut receivers);
-    assert_eq!(shed_at(&mut receivers, 0, 3 * LEASE_NS - 1), None);
+    assert_eq!(shed_at(&mut receivers, 0, LEASE_NS + 9), None);
     tell(&mut receivers, id, Event::Unblock { reasons: 1 });
-    assert_eq!(shed_at(&mut receivers, 3 * LEASE_NS, 9 * LEASE_NS), Some(4 * LEASE_NS - 1));
+    assert_eq!(shed_at(&mut receivers, LEASE_NS + 10, 9 * LEASE_NS), Some(2 * LEASE_NS + 9));
 
     // One of several reasons ends: it is blocked still.
     let (mut receivers, _threads) = make();
@@ -256,25 +256,64 @@ fn s61_on(make: impl Fn() -> (Receivers, Option<ReceiverThreads>)) {
     tell(&mut receivers, id, Event::Block { reasons: 2 });
     assert_eq!(shed_at(&mut receivers, 0, LEASE_NS / 2), None);
     tell(&mut receivers, id, Event::Unblock { reasons: 1 });
-    assert_eq!(shed_at(&mut receivers, LEASE_NS / 2, 9 * LEASE_NS), Some(4 * LEASE_NS));
+    assert_eq!(shed_at(&mut receivers, LEASE_NS / 2, 9 * LEASE_NS), Some(2 * LEASE_NS));
 
     // Each byte that is decoded begins all of it anew.
     let (mut receivers, _threads) = make();
     let id = blocks(&mut receivers);
-    assert_eq!(shed_at(&mut receivers, 0, 3 * LEASE_NS), None);
+    assert_eq!(shed_at(&mut receivers, 0, LEASE_NS + 9), None);
     tell(&mut receivers, id, Event::Consumed { bytes: 1 });
-    assert_eq!(shed_at(&mut receivers, 3 * LEASE_NS, 9 * LEASE_NS), Some(7 * LEASE_NS));
+    assert_eq!(shed_at(&mut receivers, LEASE_NS + 10, 9 * LEASE_NS), Some(3 * LEASE_NS + 9));
 }
 
 #[test]
-fn s61_blocked_content_has_four_leases() {
+fn s61_blocked_content_has_two_leases() {
     s61_on(|| (Receivers::new(&short_leases()).expect("the configuration is allowed"), None));
 }
 
 #[test]
-fn s61_blocked_content_has_four_leases_on_threads() {
+fn s61_blocked_content_has_two_leases_on_threads() {
     s61_on(|| {
         let threads = ReceiverThreads::new(&short_leases(), 1).expect("the configuration is allowed");
         (threads.receivers(0).expect("it is not in use"), Some(threads))
     });
+}
+
+/// Receiver 1 holds one unit of `units` with a frame that does not fit, and waits for three; the host holds two.
+fn one_grows_alone(units: u32) -> (Receivers, ReceiverId) {
+    let mut config = ReceiversConfig { lifeline: false, ..ReceiversConfig::new(units, 4) };
+    config.set_buffer_sizes(&[UNIT, 3 * UNIT]).expect("two sizes");
+    (config.pool.park_ns, config.pool.lease_ns) = (100, LEASE_NS);
+    let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
+    for _ in 0..2 {
+        assert!(matches!(receivers.request(0, 50), Ok(Outcome::Granted(_))));
+    }
+    receivers.handle_timeout(0);
+    let id = receivers.attach(0, 1).expect("there is room");
+    receive(&mut receivers, id, UNIT);
+    tell(&mut receivers, id, Event::NeedMore { bytes: 900 });
+    (receivers, id)
+}
+
+#[test]
+fn s56_receiver_is_not_shed_for_its_own_wait() {
+    let (mut receivers, id) = one_grows_alone(4);
+    receivers.grow(id, LARGE).expect("it is queued");
+    assert_eq!(shed_at(&mut receivers, 0, 9 * LEASE_NS), None);
+    assert_eq!((receivers.stats().pool.parks_asked, receivers.stats().pool.sheds_asked), (0, 0));
+    // Once another one waits, its time runs like that of any holder.
+    let other = receivers.attach(0, 2).expect("there is room");
+    tell(&mut receivers, other, Event::Readable);
+    let shed_ns = shed_at(&mut receivers, 9 * LEASE_NS + 1, 12 * LEASE_NS).expect("it makes no progress");
+    assert!((9 * LEASE_NS + 700..10 * LEASE_NS + 1).contains(&shed_ns), "{shed_ns}");
+}
+
+/// It would wait for ever: what it holds is a part of what it needs.
+#[test]
+fn s56_growth_that_needs_what_it_holds_is_refused() {
+    let (mut receivers, id) = one_grows_alone(3);
+    let (before, pending) = (receivers.stats().pool, receivers.pending(id).expect("the handle is live"));
+    assert_eq!(receivers.grow(id, LARGE), Err(PoolError::TooLarge { units: 3 }.into()));
+    assert_eq!(receivers.pending(id), Ok(pending));
+    assert_eq!(receivers.stats().pool, PoolStats { refused: before.refused + 1, ..before });
 }

@@ -257,8 +257,7 @@ fn growing_that_waits_goes_on_with_what_is_held() {
     assert_eq!(receivers.grow(id, LARGE), Err(ReceiverError::AlreadyWaiting));
     // What is held is decoded meanwhile, as far as that goes.
     assert_eq!(receivers.data(id).expect("the handle is live"), stream(0, 700));
-    tell(&mut receivers, id, Event::Consumed { bytes: 300 });
-    tell(&mut receivers, id, Event::NeedMore { bytes: 30_000 });
+    receivers.decoded(id, 300, 30_000).expect("they are buffered");
     assert_eq!(receivers.poll_grant(), None);
     receivers.release(held[0]).expect("the lease is the host's");
     let Some(Granted::Receiver { id: granted, actions, .. }) = receivers.poll_grant() else {
@@ -288,11 +287,11 @@ fn who_lets_go_of_the_small_one_waits_no_more_for_the_large_one() {
             receivers.release(content.lease).expect("it is the host's");
         }),
         ("park", |receivers, id| {
-            // The pool asks, once the element is one that may still be waited for with little.
+            // It fits after all, and is parked when the buffer is asked for.
             tell(receivers, id, Event::NeedMore { bytes: 10 });
-            (0..=1).for_each(|now_ns| receivers.handle_timeout(now_ns));
-            assert_eq!(receivers.poll_grant(), None);
-            assert_eq!(receivers.stats().parked_on_demand, 1);
+            assert_eq!(receivers.stats().pool.waiting, 0);
+            tell(receivers, id, Event::ReclaimRequested);
+            assert_eq!(receivers.stats().parked, 1);
             assert_eq!(receivers.data(id).expect("the handle is live"), stream(0, 200));
         }),
     ];

@@ -175,6 +175,27 @@ impl ModelPool {
         Ok(Some(lease.id))
     }
 
+    /// Whether a wait is queued, and nothing else is that a holder of its tenant could help.
+    pub(super) fn waits_alone(&self, wait: u64) -> bool {
+        let Some(alone) = self.queued.iter().find(|queued| queued.id == wait) else {
+            return false;
+        };
+        let are_kept = (0..self.classes()).all(|class| self.next_of(class).is_none());
+        let others = self.queued.iter().filter(|other| other.id != wait);
+        others.filter(|other| !are_kept || other.tenant == alone.tenant).count() == 0
+    }
+
+    /// What could never be granted while its holder keeps this lease.
+    pub(super) fn admit_beside(&mut self, lease: u64, ask: Ask, tenant: u64) -> Result<(), i32> {
+        let held = *self.held.iter().find(|held| held.id == lease).expect("a lease in force");
+        let (more, class) = (self.units_of(ask.size), usize::from(ask.class));
+        let beside = |is_same: bool| if is_same { held.units } else { 0 };
+        let possible = more + held.units <= self.all() - self.reserve_of(class)
+            && more + beside(held.class == class) <= self.cap_of(class)
+            && more + beside(held.tenant == tenant) <= self.tenants[&tenant].cap;
+        if possible { Ok(()) } else { self.refuse(DEMUXBUF_ERR_TOO_LARGE) }
+    }
+
     /// A wait that is queued asks in another class, behind those who wait there, unless it could never be granted there.
     pub(super) fn reclass(&mut self, wait: u64, class: u8) {
         let Some(at) = self.queued.iter().position(|queued| queued.id == wait) else {

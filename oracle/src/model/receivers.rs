@@ -338,6 +338,7 @@ impl Subject for ModelReceivers {
             return Err(DEMUXBUF_ERR_IN_FLIGHT);
         }
         let (ask, tenant) = (self.ask(id, size), self.at(id).tenant);
+        self.pool.admit_beside(held, ask, tenant)?;
         match self.pool.request_as(ask, tenant, true)? {
             Asked::Lease(lease) => self.enter(id, lease),
             Asked::Wait(wait) => self.at(id).wait = Some(wait),

@@ -73,10 +73,19 @@ impl ModelPool {
         self.take_turns();
     }
 
-    /// What its host blocks has four leases before it is shed.
+    /// A holder is not asked after all: its time begins anew.
+    pub(in crate::model) fn spare(&mut self, lease: u64, kind: ReclaimKind) {
+        match kind {
+            ReclaimKind::Park => self.stats.pool.parks_asked -= 1,
+            ReclaimKind::Shed => self.stats.pool.sheds_asked -= 1,
+        }
+        self.progressed(lease, 0);
+    }
+
+    /// What its host blocks has two leases before it is shed.
     pub(in crate::model) fn defer(&mut self, lease: u64) -> bool {
         let timed = self.lease_mut(lease).and_then(|lease| lease.timed.as_mut()).expect("it has a deadline");
-        if timed.deferred == 3 {
+        if timed.deferred == 1 {
             timed.deferred = 0;
             return false;
         }

@@ -141,11 +141,15 @@ impl ModelReceivers {
         true
     }
 
-    /// Whether a demand is not passed on: what the host blocks has more time before it is shed.
+    /// Whether a demand is not passed on: no other request waits than its own for a larger buffer, or what the host blocks has more time before it is shed.
     pub(super) fn spares(&mut self, demand: &Demand) -> bool {
         let holds = |receiver: &&Receiver| [receiver.lease, receiver.granted].contains(&Some(demand.lease));
         let holder = self.receivers.values().find(holds).expect("its holder");
         let is_blocked = holder.connection.facts().blocked != 0;
+        if holder.wait.is_some_and(|wait| self.pool.waits_alone(wait)) {
+            self.pool.spare(demand.lease, demand.kind);
+            return true;
+        }
         demand.kind == ReclaimKind::Shed && is_blocked && self.pool.defer(demand.lease)
     }
 

@@ -41,8 +41,8 @@ const SLOW: [&str; 16] = [
 const QUICK: Duration = Duration::from_secs(4);
 
 /// A test takes as many times as long as without a mutant before it counts as one that does not end, and so long at least.
-const PATIENCE: u32 = 10;
-const PATIENCE_MIN: Duration = Duration::from_secs(20);
+const PATIENCE: u32 = 3;
+const PATIENCE_MIN: Duration = Duration::from_secs(60);
 
 /// Without a mutant a test has as long.
 const BASELINE_LIMIT: Duration = Duration::from_secs(1200);
@@ -201,22 +201,22 @@ impl<'a> Attempt<'a> {
             if but.contains(&name.as_str()) {
                 continue;
             }
-            let mut test = Test { name, program, arguments: vec!["--quiet".into()], limit: BASELINE_LIMIT };
+            let mut test = Test { name, program, arguments: vec!["--quiet".into()], took: Duration::ZERO };
             let began = Instant::now();
             let ended = test.run(&self.tree, &self.target, 0, BASELINE_LIMIT)?;
             if ended != Ended::Passed {
                 return Err(format!("without a mutant, {} has {ended:?}: {}", test.name, test.program.display()));
             }
-            test.limit = (began.elapsed() * PATIENCE).max(PATIENCE_MIN);
-            tests.push((began.elapsed(), test));
+            test.took = began.elapsed();
+            tests.push(test);
         }
-        tests.sort_by_key(|(took, _)| *took);
-        Ok(tests.into_iter().map(|(_, test)| test).collect())
+        tests.sort_by_key(|test| test.took);
+        Ok(tests)
     }
 
     /// How many of the library's own tests are quick.
     fn quick_count(&self) -> usize {
-        self.quick.iter().filter(|test| test.limit <= QUICK * PATIENCE).count()
+        self.quick.iter().filter(|test| test.took <= QUICK).count()
     }
 
     fn slow(&mut self) -> Result<Vec<Test>, String> {
@@ -371,7 +371,7 @@ impl<'a> Attempt<'a> {
 fn try_one(tree: &Path, target: &Path, number: u32, tests: &[Test]) -> Result<(Outcome, String), String> {
     let mut timed_out = None;
     for test in tests {
-        match test.run(tree, target, number, test.limit)? {
+        match test.run(tree, target, number, (test.took * PATIENCE).max(PATIENCE_MIN))? {
             Ended::Failed => return Ok((Outcome::Caught, test.name.clone())),
             // One more test may say more.
             Ended::TimedOut if timed_out.is_some() => break,

@@ -10,7 +10,8 @@ pub struct Test {
     pub name: String,
     pub program: PathBuf,
     pub arguments: Vec<String>,
-    pub limit: Duration,
+    /// Without a mutant.
+    pub took: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

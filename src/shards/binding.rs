@@ -70,7 +70,7 @@ impl Shard {
         self.change_lease(lease, |hold| self.is_host_lease(hold, reach).then(|| adopted(hold)))
     }
 
-    /// Gives back a buffer of the host's own. Of several threads that adopt or release one lease, one succeeds.
+    /// Releases a buffer of the host's own. Of several threads that adopt or release one lease, one succeeds.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Shard {
         is_near && !hold.is_timed
     }
 
-    /// Gives back a buffer of one of this shard's receivers. No other thread can end or change its lease meanwhile.
+    /// Releases a buffer of one of this shard's receivers. No other thread can end or change its lease meanwhile.
     ///
     /// # Errors
     ///
@@ -174,7 +174,7 @@ impl Shard {
         self.shared.passed_max
     }
 
-    /// Gives back what this shard's receivers hold. The leases of the host's own stay as they are, for any shard to use;
+    /// Releases what this shard's receivers hold. The leases of the host's own stay as they are, for any shard to use;
     /// other threads may release and adopt them meanwhile.
     pub(crate) fn leave_leases(&self) {
         if self.shared.is_broken() {
@@ -196,7 +196,7 @@ impl Shard {
         }
     }
 
-    /// Runs `act` on the buffers that are free and at hand of no shard, of at most so many rows at a time, and returns the
+    /// Runs `act` on the buffers that are free and at hand of no shard, of at most `rows` rows at a time, and returns the
     /// sum. No thread can take those of one call meanwhile; between two calls any thread gets at the pool.
     pub(crate) fn with_free(&self, rows: u32, mut act: impl FnMut(&mut dyn Iterator<Item = u32>) -> usize) -> usize {
         let buffers = self.shared.slots.len() as u32;

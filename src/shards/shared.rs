@@ -85,7 +85,7 @@ impl Central {
         self.take_back(buffer);
         match self.pool.request(class, index.into()).expect("a wait that was served left room for another") {
             Outcome::Queued(wait) => self.tickets.queue_again(index, wait),
-            // It is free again: nobody else may take it.
+            // It is free again: no other wait may take it.
             Outcome::Granted(lease) => self.tickets.set_buffer(index, lease.index()),
         }
     }
@@ -264,7 +264,7 @@ impl Shared {
         true
     }
 
-    /// When grants go from a shard that does not look to others who wait: not before this time.
+    /// The time before which no grant goes from a shard that does not look to other waits.
     pub(super) fn overdue_ns(&self) -> u64 {
         self.oldest_call_ns.0.get().saturating_add(self.lease_ns)
     }
@@ -275,7 +275,7 @@ impl Shared {
         let (now_ns, mut oldest_ns, mut left) = (central.now_ns, u64::MAX, TAKEN_AT_ONCE);
         for (home, Apart(lane)) in (0..).zip(&self.lanes) {
             if lane.called_ns.get() == 0 {
-                // It was called before any shard told the time.
+                // It was called before any shard knew the time.
                 lane.called_ns.set(now_ns);
             }
             let is_overdue = now_ns.saturating_sub(lane.called_ns.get()) >= self.lease_ns;
@@ -294,7 +294,7 @@ impl Shared {
         self.oldest_call_ns.0.set(oldest_ns);
     }
 
-    /// Nobody else could use what shards have that do not look: they have another lease.
+    /// No other wait could use the grants of shards that do not look: they keep them for another lease.
     pub(super) fn forgive_overdue(&self, central: &Central) {
         for Apart(lane) in &self.lanes {
             let called_ns = lane.called_ns.get();

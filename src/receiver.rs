@@ -349,7 +349,7 @@ impl Receivers {
         self.table.find(id)
     }
 
-    /// As [`buffer`](Receivers::buffer), for C: borrowed from nobody, and of any thread's lease.
+    /// As [`buffer`](Receivers::buffer), for C: without a borrow, and of any thread's lease.
     #[doc(hidden)]
     pub fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), ReceiverError> {
         self.check_host_lease(lease, Reach::Anywhere)?;

@@ -43,8 +43,8 @@
 //! `None`. Of the shards that have a grant to pick up, each is named once, to whichever thread asks first, until it has
 //! looked (until it has picked up all there were). It is named for nothing only if its grants are picked up, cancelled,
 //! exported or taken back after it was named and before the host's signal arrives. If leases have deadlines, a shard that
-//! has not looked for as long as a lease loses its grants to others who wait, and its waits queue again: nobody waits for a
-//! thread that hangs. There are at most as many wakes as hand-overs to
+//! has not looked for as long as a lease loses its grants to waits of other shards, and its own waits queue again: no wait
+//! depends on a thread that hangs. There are at most as many wakes as hand-overs to
 //! other shards; and if leases have deadlines, one for each shard whenever somebody begins to wait while nobody did, so
 //! that each watches those of its own.
 //!

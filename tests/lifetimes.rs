@@ -185,7 +185,7 @@ fn s82_host_lease_outlives_its_thread() {
     assert_eq!(b.check_invariants(), Ok(()));
 }
 
-/// After the shared pool is dropped nothing stays at hand of a thread, so that all who wait are served, by whichever
+/// After the shared pool is dropped nothing stays at hand of a thread, so that all waiters are served, by whichever
 /// thread buffers come back.
 #[test]
 fn s83_closed_pool_serves_all_waiters() {

@@ -76,7 +76,7 @@ impl Shard {
         self.change_lease(lease, |hold| self.is_host_lease(hold, reach).then(|| adopted(hold)))
     }
 
-    /// Gives back a buffer of the host's own. Of several threads that adopt or release one lease, one succeeds.
+    /// Releases a buffer of the host's own. Of several threads that adopt or release one lease, one succeeds.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Shard {
         is_near && !hold.is_timed
     }
 
-    /// Gives back a buffer of one of this shard's receivers. No other thread can end or change its lease meanwhile.
+    /// Releases a buffer of one of this shard's receivers. No other thread can end or change its lease meanwhile.
     ///
     /// # Errors
     ///
@@ -187,7 +187,7 @@ impl Shard {
         self.shared.passed_max
     }
 
-    /// Gives back what this shard's receivers hold. The leases of the host's own stay as they are, for any shard to use;
+    /// Releases what this shard's receivers hold. The leases of the host's own stay as they are, for any shard to use;
     /// other threads may release and adopt them meanwhile.
     pub(crate) fn leave_leases(&self) {
         if self.shared.is_broken() {

@@ -268,7 +268,7 @@ impl Shard {
     }
 
     /// Goes on until the grants of shards that do not look are with others, though many waits of such shards may come
-    /// first. What comes back to them every time is for nobody else.
+    /// first. What comes back to them every time is of no use to other shards.
     fn take_overdue(&self) {
         for _ in 0..OVERDUE_ROUNDS_MAX {
             self.locked(|central| {

@@ -111,7 +111,7 @@ impl Central {
         self.take_back(buffer);
         match self.pool.request(class, index.into()).expect("a wait that was served left room for another") {
             Outcome::Queued(wait) => self.tickets.queue_again(index, wait),
-            // It is free again: nobody else may take it.
+            // It is free again: no other wait may take it.
             Outcome::Granted(lease) => self.tickets.set_buffer(index, lease.index()),
         }
     }
@@ -340,7 +340,7 @@ impl Shared {
         self.oldest_call_ns.0.set(oldest_ns);
     }
 
-    /// Nobody else could use what shards have that do not look: they have another lease.
+    /// No other wait could use the grants of shards that do not look: they keep them for another lease.
     pub(super) fn forgive_overdue(&self, central: &Central) {
         for Apart(lane) in &self.lanes {
             let called_ns = lane.called_ns.get();

@@ -40,7 +40,7 @@ static const struct {
     {DEMUXBUF_ERR_IN_USE, "has its pool already"},
     {DEMUXBUF_ERR_POOL_CLOSED, "was freed"},
     {DEMUXBUF_ERR_NOT_SHARED, "of one thread"},
-    {DEMUXBUF_ERR_TOO_MANY_POOLS, "pools are alive"},
+    {DEMUXBUF_ERR_TOO_MANY_POOLS, "many pools are alive"},
 };
 enum { KNOWN = sizeof known / sizeof known[0] };
 

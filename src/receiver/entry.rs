@@ -145,20 +145,18 @@ impl Usage {
     const NONE: Usage = Usage { receiver: NIL, start: 0, tenant: 0, wait: NIL };
 }
 
-/// Writes down how a buffer is used; its row is added with its first use.
+/// The row of a buffer, which is added with its first use.
 #[inline(always)]
-fn set_usage(rows: &mut Vec<Usage>, buffer: u32, usage: Usage) {
-    match rows.get_mut(buffer as usize) {
-        Some(row) => *row = usage,
-        None => add_usage(rows, buffer, usage),
-    }
+fn usage_of(rows: &mut Vec<Usage>, buffer: u32) -> &mut Usage {
+    let at = buffer as usize;
+    if at < rows.len() { &mut rows[at] } else { add_usage(rows, at) }
 }
 
 /// Inside what was reserved: as many rows as buffers.
 #[cold]
-fn add_usage(rows: &mut Vec<Usage>, buffer: u32, usage: Usage) {
-    rows.resize(buffer as usize, Usage::NONE);
-    rows.push(usage);
+fn add_usage(rows: &mut Vec<Usage>, at: usize) -> &mut Usage {
+    rows.resize(at + 1, Usage::NONE);
+    &mut rows[at]
 }
 
 /// A receiver that holds and waits for nothing.
@@ -199,7 +197,7 @@ impl<'a> Idle<'a> {
     #[inline(always)]
     pub(super) fn hold(self, buffer: u32) -> &'a mut Connection {
         let tenant = self.tenant();
-        set_usage(self.usage, buffer, Usage { receiver: self.index, start: 0, tenant, wait: NIL });
+        *usage_of(self.usage, buffer) = Usage { receiver: self.index, start: 0, tenant, wait: NIL };
         self.entry.key |= link::BUFFER;
         self.entry.link = buffer;
         &mut self.entry.connection
@@ -422,7 +420,7 @@ impl Table {
             self.usage[was as usize] = Usage::NONE;
         }
         if let Some(buffer) = buffer {
-            set_usage(&mut self.usage, buffer, Usage { receiver: index, ..Usage::NONE });
+            *usage_of(&mut self.usage, buffer) = Usage { receiver: index, ..Usage::NONE };
         }
         self.set_wait_word(index, buffer.map_or(NIL, |buffer| buffer | HIGH_BIT));
     }
@@ -519,7 +517,7 @@ impl Table {
         let Stake { tenant, wait, .. } = stake;
         let (kind, link) = match place {
             Place::Buffer(buffer) => {
-                set_usage(&mut self.usage, buffer, Usage { receiver: index, start: 0, tenant, wait });
+                *usage_of(&mut self.usage, buffer) = Usage { receiver: index, start: 0, tenant, wait };
                 (link::BUFFER, buffer)
             }
             Place::Nowhere if wait == NIL => (link::TENANT, tenant),

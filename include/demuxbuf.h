@@ -82,7 +82,7 @@
 // Work is left for the next turn: schedule it, report it done, and report wake in that turn.
 #define DEMUXBUF_RESCHEDULE 8192
 
-// Set in a mask of actions that is an error instead: cast it to `int32_t` for the status.
+// Set in a mask of actions that is an error instead: cast it to `int32_t` for the status. No action is set beside it.
 #define DEMUXBUF_ERROR 2147483648u
 
 // What is decoded is sent by a client: a preface first.
@@ -107,100 +107,100 @@
 #define DEMUXBUF_NONE 2
 
 // The connection was never attached.
-#define DEMUXBUF_ERR_NOT_ATTACHED (-1)
+#define DEMUXBUF_ERR_NOT_ATTACHED (-65536)
 
 // The connection is attached already, or not finished yet.
-#define DEMUXBUF_ERR_ALREADY_ATTACHED (-2)
+#define DEMUXBUF_ERR_ALREADY_ATTACHED (-2 * 65536)
 
 // The connection is closed.
-#define DEMUXBUF_ERR_CLOSED (-3)
+#define DEMUXBUF_ERR_CLOSED (-3 * 65536)
 
 // No buffer is held.
-#define DEMUXBUF_ERR_NO_BUFFER (-4)
+#define DEMUXBUF_ERR_NO_BUFFER (-4 * 65536)
 
 // A buffer is held already.
-#define DEMUXBUF_ERR_ALREADY_HELD (-5)
+#define DEMUXBUF_ERR_ALREADY_HELD (-5 * 65536)
 
 // The connection is queued already.
-#define DEMUXBUF_ERR_ALREADY_WAITING (-6)
+#define DEMUXBUF_ERR_ALREADY_WAITING (-6 * 65536)
 
 // The capacity is 0, or below what is buffered.
-#define DEMUXBUF_ERR_CAPACITY_TOO_SMALL (-7)
+#define DEMUXBUF_ERR_CAPACITY_TOO_SMALL (-7 * 65536)
 
 // More bytes than there was room for, or than were buffered.
-#define DEMUXBUF_ERR_TOO_MANY_BYTES (-8)
+#define DEMUXBUF_ERR_TOO_MANY_BYTES (-8 * 65536)
 
 // 0 bytes where at least 1 is needed.
-#define DEMUXBUF_ERR_ZERO_BYTES (-9)
+#define DEMUXBUF_ERR_ZERO_BYTES (-9 * 65536)
 
 // The mask of reasons is empty.
-#define DEMUXBUF_ERR_NO_REASONS (-10)
+#define DEMUXBUF_ERR_NO_REASONS (-10 * 65536)
 
 // Bytes after the end of the stream.
-#define DEMUXBUF_ERR_AFTER_END (-11)
+#define DEMUXBUF_ERR_AFTER_END (-11 * 65536)
 
 // An action was reported done that is not pending, or is not reported this way.
-#define DEMUXBUF_ERR_NOT_PENDING (-12)
+#define DEMUXBUF_ERR_NOT_PENDING (-12 * 65536)
 
 // A receive is in flight into what is held.
-#define DEMUXBUF_ERR_IN_FLIGHT (-13)
+#define DEMUXBUF_ERR_IN_FLIGHT (-13 * 65536)
 
 // A pointer is NULL that must not be.
-#define DEMUXBUF_ERR_NULL (-32)
+#define DEMUXBUF_ERR_NULL (-32 * 65536)
 
 // A configuration is not allowed; the message names the field, the value and what is allowed.
-#define DEMUXBUF_ERR_CONFIG (-33)
+#define DEMUXBUF_ERR_CONFIG (-33 * 65536)
 
 // Memory could not be reserved.
-#define DEMUXBUF_ERR_NO_MEMORY (-34)
+#define DEMUXBUF_ERR_NO_MEMORY (-34 * 65536)
 
 // A call inside the library panicked before: the object is poisoned and can only be freed.
-#define DEMUXBUF_ERR_POISONED (-35)
+#define DEMUXBUF_ERR_POISONED (-35 * 65536)
 
 // The handle is stale, was given back already, or belongs to another pool.
-#define DEMUXBUF_ERR_STALE (-36)
+#define DEMUXBUF_ERR_STALE (-36 * 65536)
 
 // The class does not exist.
-#define DEMUXBUF_ERR_CLASS (-37)
+#define DEMUXBUF_ERR_CLASS (-37 * 65536)
 
 // The table of waiters or of receivers is full.
-#define DEMUXBUF_ERR_TABLE_FULL (-38)
+#define DEMUXBUF_ERR_TABLE_FULL (-38 * 65536)
 
 // No buffer is free, and this call does not queue.
-#define DEMUXBUF_ERR_NO_BUFFER_FREE (-39)
+#define DEMUXBUF_ERR_NO_BUFFER_FREE (-39 * 65536)
 
 // The receiver drives this by itself; the host does not report it.
-#define DEMUXBUF_ERR_INTERNAL_EVENT (-40)
+#define DEMUXBUF_ERR_INTERNAL_EVENT (-40 * 65536)
 
 // The bytes break a rule of the framed protocol; see the outputs.
-#define DEMUXBUF_ERR_PROTOCOL (-41)
+#define DEMUXBUF_ERR_PROTOCOL (-41 * 65536)
 
 // A number is outside what is allowed.
-#define DEMUXBUF_ERR_RANGE (-42)
+#define DEMUXBUF_ERR_RANGE (-42 * 65536)
 
 // A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check`.
-#define DEMUXBUF_ERR_INVARIANT (-43)
+#define DEMUXBUF_ERR_INVARIANT (-43 * 65536)
 
 // The pool has no buffers of this size.
-#define DEMUXBUF_ERR_SIZE (-44)
+#define DEMUXBUF_ERR_SIZE (-44 * 65536)
 
 // It could never be granted: a reserve or a cap leaves less.
-#define DEMUXBUF_ERR_TOO_LARGE (-45)
+#define DEMUXBUF_ERR_TOO_LARGE (-45 * 65536)
 
 // The buffer held is as large already.
-#define DEMUXBUF_ERR_NOT_LARGER (-46)
+#define DEMUXBUF_ERR_NOT_LARGER (-46 * 65536)
 
 // The pool is another thread's.
-#define DEMUXBUF_ERR_WRONG_THREAD (-47)
+#define DEMUXBUF_ERR_WRONG_THREAD (-47 * 65536)
 
 // The thread has its pool already.
-#define DEMUXBUF_ERR_IN_USE (-48)
+#define DEMUXBUF_ERR_IN_USE (-48 * 65536)
 
 // The shared pool was freed: it takes nobody in.
-#define DEMUXBUF_ERR_POOL_CLOSED (-49)
+#define DEMUXBUF_ERR_POOL_CLOSED (-49 * 65536)
 
 // The pool is of one thread, so nothing can move.
-#define DEMUXBUF_ERR_NOT_SHARED (-50)
+#define DEMUXBUF_ERR_NOT_SHARED (-50 * 65536)
 
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
@@ -243,7 +243,9 @@ typedef struct {
   uint32_t struct_size;
   // Buffers in the pool: the hard cap.
   uint32_t buffers;
-  // Size of each, in bytes: a multiple of 64, from 64 to 16777216. This is size 0, the default.
+  // Size of each, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a multiple of
+  // 64; from 64 to 16777216. This is size 0, the default. For HTTP/2 frames of the size that every peer may send, 16384
+  // and 9, it is 16448.
   uint32_t buffer_bytes;
   // Sizes 1 to 3: further sizes of buffers out of the same budget of bytes; 0 for no such size.
   uint32_t other_buffer_bytes[DEMUXBUF_OTHER_SIZES_MAX];

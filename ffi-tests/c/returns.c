@@ -50,7 +50,8 @@ static const struct {
 };
 #define LENGTH(table) (sizeof(table) / sizeof(table)[0])
 
-enum { ERRORS = 64, FUNCTIONS = LENGTH(plain) + LENGTH(number) + LENGTH(receiver_plain) + LENGTH(receiver_number) + 3 };
+/* Errors are multiples of `UNIT`. */
+enum { UNIT = 65536, ERRORS = 64, FUNCTIONS = LENGTH(plain) + LENGTH(number) + LENGTH(receiver_plain) + LENGTH(receiver_number) + 3 };
 
 static uint64_t seed = 7;
 static const char *functions[FUNCTIONS];
@@ -66,13 +67,13 @@ static void note(const char *name, uint32_t actions) {
   if (status == DEMUXBUF_OK) {
     return;
   }
-  CHECK(status < 0 && status > -ERRORS);
+  CHECK(status < 0 && status % UNIT == 0 && status > -ERRORS * UNIT);
   int at = 0;
   while (functions[at] != NULL && strcmp(functions[at], name) != 0) {
     at++;
   }
   functions[at] = name;
-  seen[at][-status] = 1;
+  seen[at][-(status / UNIT)] = 1;
 }
 
 static void walk_connection(uint8_t mode) {
@@ -156,7 +157,7 @@ int main(void) {
   for (int at = 0; at < FUNCTIONS; at++) {
     for (int status = 1; status < ERRORS; status++) {
       if (seen[at][status]) {
-        printf("%s %d\n", functions[at], -status);
+        printf("%s %d\n", functions[at], -status * UNIT);
       }
     }
   }

@@ -43,6 +43,25 @@ static const struct {
 };
 enum { KNOWN = sizeof known / sizeof known[0] };
 
+/* An error that is taken for a mask of actions asks for nothing: its number is a multiple of 65536. */
+static void s66_error_status_has_no_action_bits(void) {
+  static const uint32_t actions = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_REQUEST_BUFFER | DEMUXBUF_CANCEL_REQUEST |
+                                  DEMUXBUF_RELEASE_BUFFER | DEMUXBUF_RECV | DEMUXBUF_DEMUX | DEMUXBUF_DISCARD | DEMUXBUF_PARK |
+                                  DEMUXBUF_SHED | DEMUXBUF_END | DEMUXBUF_FINISHED | DEMUXBUF_CANNOT_FIT | DEMUXBUF_RESCHEDULE;
+  int errors = 0;
+  for (int at = 0; at < KNOWN; at++) {
+    if (known[at].status < 0) {
+      CHECK_NUMBER((uint32_t)known[at].status & actions, 0);
+      CHECK(((uint32_t)known[at].status & DEMUXBUF_ERROR) != 0);
+      CHECK_NUMBER(known[at].status % 65536, 0);
+      errors++;
+    }
+  }
+  CHECK_NUMBER(errors, KNOWN - 3);
+  CHECK_NUMBER(DEMUXBUF_ERR_NOT_ATTACHED, -65536);
+  CHECK_NUMBER(DEMUXBUF_ERR_STALE, -2359296);
+}
+
 static int is_known(int32_t status) {
   for (int at = 0; at < KNOWN; at++) {
     if (known[at].status == status) {
@@ -133,16 +152,16 @@ static void every_action_is_a_bit_of_its_own(void) {
 
 /* Negative numbers are in parentheses, or this would not compile. */
 static void numbers_can_be_negated(void) {
-  CHECK_NUMBER(-DEMUXBUF_ERR_NULL, 32);
-  CHECK_NUMBER(0 - DEMUXBUF_ERR_IN_FLIGHT, 13);
-  CHECK_NUMBER(0 - DEMUXBUF_ERR_INVARIANT, 43);
-  CHECK_NUMBER(0 - DEMUXBUF_ERR_SIZE, 44);
-  CHECK_NUMBER(0 - DEMUXBUF_ERR_TOO_LARGE, 45);
-  CHECK_NUMBER(0 - DEMUXBUF_ERR_NOT_LARGER, 46);
-  CHECK_NUMBER(0 - DEMUXBUF_ERR_WRONG_THREAD, 47);
-  CHECK_NUMBER(0 - DEMUXBUF_ERR_IN_USE, 48);
-  CHECK_NUMBER(0 - DEMUXBUF_ERR_POOL_CLOSED, 49);
-  CHECK_NUMBER(0 - DEMUXBUF_ERR_NOT_SHARED, 50);
+  CHECK_NUMBER(-DEMUXBUF_ERR_NULL, 32 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_IN_FLIGHT, 13 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_INVARIANT, 43 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_SIZE, 44 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_TOO_LARGE, 45 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_NOT_LARGER, 46 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_WRONG_THREAD, 47 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_IN_USE, 48 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_POOL_CLOSED, 49 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_NOT_SHARED, 50 * 65536);
 }
 
 static void the_header_is_the_library_s(void) {
@@ -154,6 +173,7 @@ static void the_header_is_the_library_s(void) {
 
 int main(void) {
   every_status_has_words_of_its_own();
+  s66_error_status_has_no_action_bits();
   every_other_number_has_the_same_words();
   the_inline_status_is_its_twin();
   every_action_is_a_bit_of_its_own();

@@ -114,8 +114,12 @@ fn events_return_the_errors_that_are_documented_and_no_others() {
     let header = std::fs::read_to_string(root().join("include/demuxbuf.h")).expect("the header is readable");
     let name_of = |number: &str| {
         let defined = header.lines().filter_map(|line| line.strip_prefix("#define ")?.split_once(' '));
-        let mut named = defined.filter(|(_, value)| value.trim_matches(['(', ')']) == number);
-        named.next().unwrap_or_else(|| panic!("{number} has no name")).0.to_owned()
+        let value_of = |text: &str| -> Option<i64> {
+            text.trim_matches(['(', ')']).split(" * ").map(|factor| factor.parse::<i64>().ok()).product()
+        };
+        let number: Option<i64> = number.parse().ok();
+        let mut named = defined.filter(|(_, value)| number.is_some() && value_of(value) == number);
+        named.next().unwrap_or_else(|| panic!("{number:?} has no name")).0.to_owned()
     };
     let mut seen = BTreeMap::<&str, BTreeSet<String>>::new();
     let printed = passes(&["returns.c"], Linking::Static, &[]);

@@ -108,37 +108,38 @@ impl Event {
 }
 
 /// Why an event was refused. The connection is as it was before. The numbers are part of the C ABI.
+/// None has a bit of an [`Action`](super::Action): they are multiples of 65536.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum EventError {
     /// The connection was never attached.
-    NotAttached = -1,
+    NotAttached = -65536,
     /// `Attach` for a connection that is attached or not finished yet.
-    AlreadyAttached = -2,
+    AlreadyAttached = -2 * 65536,
     /// The connection was closed; this event would have needed it open.
-    Closed = -3,
+    Closed = -3 * 65536,
     /// The event speaks of a buffer and none is held.
-    NoBuffer = -4,
+    NoBuffer = -4 * 65536,
     /// A buffer is held already.
-    AlreadyHeld = -5,
+    AlreadyHeld = -5 * 65536,
     /// The connection is queued already.
-    AlreadyWaiting = -6,
+    AlreadyWaiting = -6 * 65536,
     /// A capacity of 0, or less than what is buffered.
-    CapacityTooSmall = -7,
+    CapacityTooSmall = -7 * 65536,
     /// More bytes than there was room for, or than were buffered.
-    TooManyBytes = -8,
+    TooManyBytes = -8 * 65536,
     /// 0 bytes where at least 1 is needed.
-    ZeroBytes = -9,
+    ZeroBytes = -9 * 65536,
     /// An empty mask of reasons.
-    NoReasons = -10,
+    NoReasons = -10 * 65536,
     /// Bytes after the end of the stream.
-    AfterEnd = -11,
+    AfterEnd = -11 * 65536,
     /// `Done` for an action that is not pending or is not reported this way.
-    NotPending = -12,
+    NotPending = -12 * 65536,
     /// A receive is in flight: what it goes to can be neither released nor replaced before its outcome.
-    InFlight = -13,
+    InFlight = -13 * 65536,
     /// A panic inside the library left the connection's state unknown.
-    Poisoned = -35,
+    Poisoned = -35 * 65536,
 }
 
 impl EventError {

@@ -43,7 +43,7 @@ pub const DEMUXBUF_FINISHED: u32 = 2048;
 pub const DEMUXBUF_CANNOT_FIT: u32 = 4096;
 /// Work is left for the next turn: schedule it, report it done, and report wake in that turn.
 pub const DEMUXBUF_RESCHEDULE: u32 = 8192;
-/// Set in a mask of actions that is an error instead: cast it to `int32_t` for the status.
+/// Set in a mask of actions that is an error instead: cast it to `int32_t` for the status. No action is set beside it.
 pub const DEMUXBUF_ERROR: u32 = 0x8000_0000;
 
 /// One connection's receive state: a plain value that the host embeds in its own struct. All-zero is not attached. It

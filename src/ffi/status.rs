@@ -1,4 +1,7 @@
 //! The numbers every C function returns, and their words.
+//!
+//! Errors are multiples of 65536: the lower half of the number, where a mask has its actions, is 0. A host that takes an
+//! error for a mask of actions finds nothing to do there, instead of an action that fails again and again.
 
 use core::ffi::{CStr, c_char};
 
@@ -9,69 +12,69 @@ pub const DEMUXBUF_QUEUED: i32 = 1;
 /// There is nothing to report.
 pub const DEMUXBUF_NONE: i32 = 2;
 /// The connection was never attached.
-pub const DEMUXBUF_ERR_NOT_ATTACHED: i32 = -1;
+pub const DEMUXBUF_ERR_NOT_ATTACHED: i32 = -65536;
 /// The connection is attached already, or not finished yet.
-pub const DEMUXBUF_ERR_ALREADY_ATTACHED: i32 = -2;
+pub const DEMUXBUF_ERR_ALREADY_ATTACHED: i32 = -2 * 65536;
 /// The connection is closed.
-pub const DEMUXBUF_ERR_CLOSED: i32 = -3;
+pub const DEMUXBUF_ERR_CLOSED: i32 = -3 * 65536;
 /// No buffer is held.
-pub const DEMUXBUF_ERR_NO_BUFFER: i32 = -4;
+pub const DEMUXBUF_ERR_NO_BUFFER: i32 = -4 * 65536;
 /// A buffer is held already.
-pub const DEMUXBUF_ERR_ALREADY_HELD: i32 = -5;
+pub const DEMUXBUF_ERR_ALREADY_HELD: i32 = -5 * 65536;
 /// The connection is queued already.
-pub const DEMUXBUF_ERR_ALREADY_WAITING: i32 = -6;
+pub const DEMUXBUF_ERR_ALREADY_WAITING: i32 = -6 * 65536;
 /// The capacity is 0, or below what is buffered.
-pub const DEMUXBUF_ERR_CAPACITY_TOO_SMALL: i32 = -7;
+pub const DEMUXBUF_ERR_CAPACITY_TOO_SMALL: i32 = -7 * 65536;
 /// More bytes than there was room for, or than were buffered.
-pub const DEMUXBUF_ERR_TOO_MANY_BYTES: i32 = -8;
+pub const DEMUXBUF_ERR_TOO_MANY_BYTES: i32 = -8 * 65536;
 /// 0 bytes where at least 1 is needed.
-pub const DEMUXBUF_ERR_ZERO_BYTES: i32 = -9;
+pub const DEMUXBUF_ERR_ZERO_BYTES: i32 = -9 * 65536;
 /// The mask of reasons is empty.
-pub const DEMUXBUF_ERR_NO_REASONS: i32 = -10;
+pub const DEMUXBUF_ERR_NO_REASONS: i32 = -10 * 65536;
 /// Bytes after the end of the stream.
-pub const DEMUXBUF_ERR_AFTER_END: i32 = -11;
+pub const DEMUXBUF_ERR_AFTER_END: i32 = -11 * 65536;
 /// An action was reported done that is not pending, or is not reported this way.
-pub const DEMUXBUF_ERR_NOT_PENDING: i32 = -12;
+pub const DEMUXBUF_ERR_NOT_PENDING: i32 = -12 * 65536;
 /// A receive is in flight into what is held.
-pub const DEMUXBUF_ERR_IN_FLIGHT: i32 = -13;
+pub const DEMUXBUF_ERR_IN_FLIGHT: i32 = -13 * 65536;
 /// A pointer is NULL that must not be.
-pub const DEMUXBUF_ERR_NULL: i32 = -32;
+pub const DEMUXBUF_ERR_NULL: i32 = -32 * 65536;
 /// A configuration is not allowed; the message names the field, the value and what is allowed.
-pub const DEMUXBUF_ERR_CONFIG: i32 = -33;
+pub const DEMUXBUF_ERR_CONFIG: i32 = -33 * 65536;
 /// Memory could not be reserved.
-pub const DEMUXBUF_ERR_NO_MEMORY: i32 = -34;
+pub const DEMUXBUF_ERR_NO_MEMORY: i32 = -34 * 65536;
 /// A call inside the library panicked before: the object is poisoned and can only be freed.
-pub const DEMUXBUF_ERR_POISONED: i32 = -35;
+pub const DEMUXBUF_ERR_POISONED: i32 = -35 * 65536;
 /// The handle is stale, was given back already, or belongs to another pool.
-pub const DEMUXBUF_ERR_STALE: i32 = -36;
+pub const DEMUXBUF_ERR_STALE: i32 = -36 * 65536;
 /// The class does not exist.
-pub const DEMUXBUF_ERR_CLASS: i32 = -37;
+pub const DEMUXBUF_ERR_CLASS: i32 = -37 * 65536;
 /// The table of waiters or of receivers is full.
-pub const DEMUXBUF_ERR_TABLE_FULL: i32 = -38;
+pub const DEMUXBUF_ERR_TABLE_FULL: i32 = -38 * 65536;
 /// No buffer is free, and this call does not queue.
-pub const DEMUXBUF_ERR_NO_BUFFER_FREE: i32 = -39;
+pub const DEMUXBUF_ERR_NO_BUFFER_FREE: i32 = -39 * 65536;
 /// The receiver drives this by itself; the host does not report it.
-pub const DEMUXBUF_ERR_INTERNAL_EVENT: i32 = -40;
+pub const DEMUXBUF_ERR_INTERNAL_EVENT: i32 = -40 * 65536;
 /// The bytes break a rule of the framed protocol; see the outputs.
-pub const DEMUXBUF_ERR_PROTOCOL: i32 = -41;
+pub const DEMUXBUF_ERR_PROTOCOL: i32 = -41 * 65536;
 /// A number is outside what is allowed.
-pub const DEMUXBUF_ERR_RANGE: i32 = -42;
+pub const DEMUXBUF_ERR_RANGE: i32 = -42 * 65536;
 /// A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check`.
-pub const DEMUXBUF_ERR_INVARIANT: i32 = -43;
+pub const DEMUXBUF_ERR_INVARIANT: i32 = -43 * 65536;
 /// The pool has no buffers of this size.
-pub const DEMUXBUF_ERR_SIZE: i32 = -44;
+pub const DEMUXBUF_ERR_SIZE: i32 = -44 * 65536;
 /// It could never be granted: a reserve or a cap leaves less.
-pub const DEMUXBUF_ERR_TOO_LARGE: i32 = -45;
+pub const DEMUXBUF_ERR_TOO_LARGE: i32 = -45 * 65536;
 /// The buffer held is as large already.
-pub const DEMUXBUF_ERR_NOT_LARGER: i32 = -46;
+pub const DEMUXBUF_ERR_NOT_LARGER: i32 = -46 * 65536;
 /// The pool is another thread's.
-pub const DEMUXBUF_ERR_WRONG_THREAD: i32 = -47;
+pub const DEMUXBUF_ERR_WRONG_THREAD: i32 = -47 * 65536;
 /// The thread has its pool already.
-pub const DEMUXBUF_ERR_IN_USE: i32 = -48;
+pub const DEMUXBUF_ERR_IN_USE: i32 = -48 * 65536;
 /// The shared pool was freed: it takes nobody in.
-pub const DEMUXBUF_ERR_POOL_CLOSED: i32 = -49;
+pub const DEMUXBUF_ERR_POOL_CLOSED: i32 = -49 * 65536;
 /// The pool is of one thread, so nothing can move.
-pub const DEMUXBUF_ERR_NOT_SHARED: i32 = -50;
+pub const DEMUXBUF_ERR_NOT_SHARED: i32 = -50 * 65536;
 
 /// Says in words what a status means.
 ///
@@ -140,7 +143,8 @@ pub const DEMUXBUF_VERSION_PATCH: u32 = 0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::EventError;
+    use crate::connection::{Action, EventError};
+    use crate::ffi::connection::DEMUXBUF_ERROR;
 
     #[test]
     fn the_version_is_the_package_version() {
@@ -169,5 +173,60 @@ mod tests {
             assert_eq!(error.code(), status);
             assert_eq!(message(status).to_str(), Ok(error.message()));
         }
+    }
+
+    /// The numbers that programs were compiled with, in units of 65536.
+    const NUMBERS: [(i32, i32); 32] = [
+        (DEMUXBUF_ERR_NOT_ATTACHED, 1),
+        (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
+        (DEMUXBUF_ERR_CLOSED, 3),
+        (DEMUXBUF_ERR_NO_BUFFER, 4),
+        (DEMUXBUF_ERR_ALREADY_HELD, 5),
+        (DEMUXBUF_ERR_ALREADY_WAITING, 6),
+        (DEMUXBUF_ERR_CAPACITY_TOO_SMALL, 7),
+        (DEMUXBUF_ERR_TOO_MANY_BYTES, 8),
+        (DEMUXBUF_ERR_ZERO_BYTES, 9),
+        (DEMUXBUF_ERR_NO_REASONS, 10),
+        (DEMUXBUF_ERR_AFTER_END, 11),
+        (DEMUXBUF_ERR_NOT_PENDING, 12),
+        (DEMUXBUF_ERR_IN_FLIGHT, 13),
+        (DEMUXBUF_ERR_NULL, 32),
+        (DEMUXBUF_ERR_CONFIG, 33),
+        (DEMUXBUF_ERR_NO_MEMORY, 34),
+        (DEMUXBUF_ERR_POISONED, 35),
+        (DEMUXBUF_ERR_STALE, 36),
+        (DEMUXBUF_ERR_CLASS, 37),
+        (DEMUXBUF_ERR_TABLE_FULL, 38),
+        (DEMUXBUF_ERR_NO_BUFFER_FREE, 39),
+        (DEMUXBUF_ERR_INTERNAL_EVENT, 40),
+        (DEMUXBUF_ERR_PROTOCOL, 41),
+        (DEMUXBUF_ERR_RANGE, 42),
+        (DEMUXBUF_ERR_INVARIANT, 43),
+        (DEMUXBUF_ERR_SIZE, 44),
+        (DEMUXBUF_ERR_TOO_LARGE, 45),
+        (DEMUXBUF_ERR_NOT_LARGER, 46),
+        (DEMUXBUF_ERR_WRONG_THREAD, 47),
+        (DEMUXBUF_ERR_IN_USE, 48),
+        (DEMUXBUF_ERR_POOL_CLOSED, 49),
+        (DEMUXBUF_ERR_NOT_SHARED, 50),
+    ];
+
+    /// What masks are asked for, and what they may be asked for one day.
+    const OF_ACTIONS: u32 = 0xffff;
+
+    #[test]
+    fn s66_error_status_has_no_action_bits() {
+        let mut count = 0;
+        for (status, number) in NUMBERS {
+            assert_eq!(status, -number * 65_536);
+            assert_eq!(status as u32 & OF_ACTIONS, 0, "{status} as a mask asks for something");
+            assert_eq!(status as u32 & DEMUXBUF_ERROR, DEMUXBUF_ERROR);
+            assert_ne!(message(status), message(i32::MIN));
+            count += 1;
+        }
+        let actions = Action::ALL.iter().fold(0, |mask, &action| mask | action as u32);
+        assert_eq!(actions & !OF_ACTIONS, 0, "an action has a bit of the statuses");
+        let defined = include_str!("status.rs").lines().filter(|line| line.starts_with("pub const DEMUXBUF_ERR_"));
+        assert_eq!(count, defined.count(), "the list of numbers lacks a status");
     }
 }

@@ -37,13 +37,14 @@
 // As one-shot, but receives before it subscribes.
 #define DEMUXBUF_MODE_OPTIMISTIC 3
 
-// Receives are submitted and complete later.
+// Receives (RECV) and polls (WANT_RECV) are submitted and complete later; STOP_RECV cancels what is submitted.
 #define DEMUXBUF_MODE_COMPLETION 4
 
-// Start watching the transport; then report it with `demuxbuf_connection_done`.
+// Start watching the transport (completion: submit a poll); then report it with `demuxbuf_connection_done`.
 #define DEMUXBUF_WANT_RECV 1
 
-// Stop watching the transport; then report it done. A host that cannot ignores it.
+// Stop watching the transport (completion: cancel the receive or poll that is submitted); then report it done. A host
+// that cannot ignores it.
 #define DEMUXBUF_STOP_RECV 2
 
 // Ask for a buffer; report granted or denied.
@@ -55,7 +56,8 @@
 // Give the buffer back; report released.
 #define DEMUXBUF_RELEASE_BUFFER 16
 
-// Receive now; report received, would_block, end_of_stream or transport_error.
+// Receive now; report received, would_block, end_of_stream or transport_error. Completion: submit a receive and report it
+// done, then its outcome; would_block if it was cancelled and brought nothing.
 #define DEMUXBUF_RECV 32
 
 // Run the decoder; report consumed and, if bytes are left, why: need_more, block or yield.

@@ -16,20 +16,22 @@
 //! | wait | no, queued | `BufferDenied`, `BufferGranted`, `Done(CancelRequest)` |
 //! | readiness | unknown, ready | `Readable`, `Received`, `WouldBlock`, `Sync` (one-shot) |
 //! | receive | none, in flight, taken back (completion) | `Done(Recv)`, `Done(StopRecv)`, `Received`, `WouldBlock`, the end |
-//! | watch | off, armed | `Done(WantRecv)`, `Done(StopRecv)`, `Readable` (one-shot), `Sync` |
+//! | watch | off, armed (completion: a poll is submitted) | `Done(WantRecv)`, `Done(StopRecv)`, `Readable` (one-shot), `Sync` |
 //! | end | open, ended, broken; then reported | `EndOfStream`, `TransportError`, `Done(End)` |
 //! | decoder | free, short of n bytes, blocked by reasons, yielded | `NeedMore`, `Received`, `Block`, `Unblock`, `Yield`, `Wake` |
 //!
 //! A completion host submits a receive and says so (`Done(Recv)`). From then until its outcome the memory it goes to is
 //! in use by the system: it is neither moved, parked nor released, in whatever state the connection is. `StopRecv` asks
-//! for the receive to be taken back; the outcome is reported all the same, `WouldBlock` if it brought nothing.
+//! for the receive to be cancelled; the outcome is reported all the same, `WouldBlock` if it brought nothing. Then the
+//! machine is not ready, so `WantRecv` is pending as soon as bytes could be accepted: submit a poll. A poll holds no
+//! buffer. When the poll completes, report `Readable`, and `Recv` asks for the next receive.
 //!
 //! # Events
 //!
 //! | event | refused when | effect |
 //! |---|---|---|
 //! | `Attach` | open, closing; level > capacity | open; holds the buffer if capacity > 0 |
-//! | `Readable` | detached | ready, new turn; one-shot watches are off; nothing after the end or `Close` |
+//! | `Readable` | detached | ready, new turn; one-shot watches (and polls) are off; nothing after the end or `Close` |
 //! | `BufferGranted` | capacity 0 or < level; a buffer as large is held; closed and not queued; in flight | holds it, no longer queued; new turn if it was |
 //! | `BufferDenied` | queued; a buffer is held; closed | queued |
 //! | `BufferParked` | capacity 0 or < level; closed; in flight | holds a slot |
@@ -44,7 +46,7 @@
 //! | `Wake` | detached | new turn |
 //! | `PauseRecv`, `ResumeRecv` | detached | reading is (not) wanted by the host |
 //! | `Fail` | closed | failed: nothing is short, blocked or yielded any more, all is discarded |
-//! | `Sync` | level > capacity; closed; another capacity while in flight | buffer (or slot, if its capacity is given), level, reasons, shortness, watch as given; a one-shot watch that is on will report, so not ready |
+//! | `Sync` | level > capacity; closed; another capacity while in flight | buffer (or slot, if its capacity is given), level, reasons, shortness, watch as given; a one-shot watch (or poll) that is on will report, so not ready |
 //! | `ReclaimRequested` | detached | parks what can be parked, ready or not |
 //! | `LeaseExpired` | detached | as `ReclaimRequested`; to be shed if that was asked before or cannot be |
 //! | `Done` | not pending | watch changed, wait ended, or notice seen |
@@ -58,7 +60,7 @@
 //!
 //! | action | pending while |
 //! |---|---|
-//! | `WantRecv`, `StopRecv` | the watch differs from what the mode wants: level: may read and room; one-shot, optimistic: that, and not ready; edge: until the end; completion: `WantRecv` never, `StopRecv` while a receive is in flight that should not be, that keeps a slot from being decoded, or whose buffer the pool asks for |
+//! | `WantRecv`, `StopRecv` | the watch differs from what the mode wants: level: may read and room; one-shot, optimistic, completion: that, and not ready; edge: until the end. Completion: `StopRecv` also while a receive is in flight that should not be, that keeps a slot from being decoded, or whose buffer the pool asks for |
 //! | `RequestBuffer` | may read, ready, within budget, no buffer held (a slot may be), none in flight, not queued |
 //! | `CancelRequest` | queued and `RequestBuffer` would not be wanted |
 //! | `Demux` | bytes are buffered and the decoder is free; not in a slot while in flight |

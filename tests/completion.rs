@@ -258,3 +258,87 @@ fn two_reasons_to_take_a_receive_back_are_as_good_as_one() {
     assert!(stops(&[&into_slot[..], &[Event::Unblock { reasons: 1 }]].concat()));
     assert!(stops(&[&into_slot[..], &[Event::PauseRecv, Event::Unblock { reasons: 1 }]].concat()));
 }
+
+/// Every way to a receive that was cancelled as asked and brought nothing: the host is asked to submit a poll, at once or as
+/// soon as reading is allowed again.
+#[test]
+fn s68_cancelled_receive_leaves_a_poll_pending() {
+    let into_buffer = [Event::Attach { level: 0, capacity: 64 }, Event::done(Action::Recv)];
+    let pause = Policy { pause_when_blocked: true, ..Policy::default() };
+    let cases: [(Policy, &[Event], Option<Event>); 5] = [
+        (Policy::default(), &[Event::ReclaimRequested], None),
+        (Policy::default(), &[Event::LeaseExpired], None),
+        (Policy::default(), &[Event::PauseRecv], Some(Event::ResumeRecv)),
+        (Policy::default(), &[Event::PauseRecv, Event::ReclaimRequested], Some(Event::ResumeRecv)),
+        (pause, &[Event::Block { reasons: 1 }], Some(Event::Unblock { reasons: 1 })),
+    ];
+    for (policy, reasons, again) in cases {
+        let mut connection = Connection::new(Policy { mode: Mode::Completion, ..policy });
+        for &event in into_buffer.iter().chain(reasons) {
+            connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+        }
+        assert!(connection.pending().has(Action::StopRecv), "{reasons:?}");
+        connection.handle(Event::done(Action::StopRecv)).expect("it is pending");
+        let mut actions = connection.handle(Event::WouldBlock).expect("the outcome");
+        assert!(actions.has(Action::ReleaseBuffer) && !actions.has(Action::Recv), "{reasons:?}: {actions:?}");
+        actions = connection.handle(Event::BufferReleased).expect("it is held");
+        if let Some(again) = again {
+            assert!(actions.is_empty(), "{reasons:?}: {actions:?}");
+            actions = connection.handle(again).expect("it is open");
+        }
+        assert_eq!(actions, Action::WantRecv.into(), "{reasons:?}: submit a poll");
+        // The poll is submitted, completes, and the next receive needs a buffer.
+        actions = connection.handle(Event::done(Action::WantRecv)).expect("it is pending");
+        assert!(actions.is_empty() && connection.is_armed(), "{reasons:?}");
+        actions = connection.handle(Event::Readable).expect("it is open");
+        assert!(actions == Action::RequestBuffer.into() && !connection.is_armed(), "{reasons:?}: {actions:?}");
+    }
+}
+
+#[test]
+fn s68_idle_receivers_poll_and_all_are_served() {
+    let mut receivers = receivers(1);
+    let ids: Vec<ReceiverId> = (0..4).map(|token| attach_idle(&mut receivers, token)).collect();
+    assert_eq!(receivers.stats().pool.leased, 0, "an idle connection that polls holds nothing");
+    for round in 0..3 {
+        for &id in &ids {
+            assert!(receivers.handle(id, Event::Readable).expect("its poll completed").has(Action::Recv));
+            submit(&mut receivers, id);
+            let other = ids.iter().copied().find(|&other| other != id).expect("there are four");
+            receivers.handle(other, Event::Readable).expect("its poll completed");
+            receivers.handle_timeout(receivers.poll_timeout().max(round));
+            assert_eq!(only_granted(&mut receivers), (id, Action::StopRecv.into()));
+            receivers.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
+            let actions = receivers.handle(id, Event::WouldBlock).expect("the outcome");
+            assert_eq!(actions, Action::WantRecv.into(), "submit a poll");
+            receivers.handle(id, Event::done(Action::WantRecv)).expect("it is pending");
+            let (granted, actions) = only_granted(&mut receivers);
+            assert!(granted == other && actions.has(Action::Recv));
+            let actions = receivers.handle(other, Event::WouldBlock).expect("there was nothing");
+            assert_eq!(actions, Action::WantRecv.into());
+            receivers.handle(other, Event::done(Action::WantRecv)).expect("it is pending");
+            assert_eq!(receivers.stats().pool.leased, 0);
+        }
+    }
+    receivers.check_invariants().expect("the invariants hold");
+}
+
+/// Attaches a connection whose host polls before it receives.
+fn attach_idle(receivers: &mut Receivers, token: u64) -> ReceiverId {
+    let id = attach(receivers, token);
+    let actions = receivers.handle(id, Event::WouldBlock).expect("it is live");
+    assert_eq!(actions, Action::WantRecv.into(), "submit a poll");
+    receivers.handle(id, Event::done(Action::WantRecv)).expect("it is pending");
+    id
+}
+
+#[test]
+fn s68_stop_cancels_a_poll_that_is_not_wanted() {
+    let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
+    for event in [Event::Attach { level: 0, capacity: 0 }, Event::WouldBlock, Event::done(Action::WantRecv)] {
+        connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+    }
+    assert_eq!(connection.handle(Event::PauseRecv), Ok(Action::StopRecv.into()));
+    assert_eq!(connection.handle(Event::done(Action::StopRecv)), Ok(Actions::NONE));
+    assert_eq!(connection.handle(Event::ResumeRecv), Ok(Action::WantRecv.into()));
+}

@@ -193,7 +193,7 @@ impl Facts {
     /// Whether nothing would ever wake a connection that could go on: it could accept bytes, no watch is on, nothing is
     /// to be done, and neither the pool nor the host's decoder owes it anything.
     pub fn is_lost(&self, accepting: bool) -> bool {
-        let watched = self.armed || self.mode == Mode::Completion as u8;
+        let watched = self.armed || self.in_flight;
         self.open && accepting && !watched && self.pending == 0 && !self.waiting
     }
 }

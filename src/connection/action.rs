@@ -7,9 +7,11 @@ use core::ops::{BitOr, BitOrAssign};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Action {
-    /// Start watching the transport for readability; report [`Event::Done`](super::Event::Done).
+    /// Start watching the transport for readability (completion: submit a poll); report
+    /// [`Event::Done`](super::Event::Done).
     WantRecv = 1 << 0,
-    /// Stop watching the transport; report [`Event::Done`](super::Event::Done). A host that cannot ignores it.
+    /// Stop watching the transport (completion: cancel the receive or the poll that is submitted); report
+    /// [`Event::Done`](super::Event::Done). A host that cannot ignores it.
     StopRecv = 1 << 1,
     /// Ask for a buffer; report `BufferGranted` or `BufferDenied`.
     RequestBuffer = 1 << 2,

@@ -52,7 +52,7 @@ impl Connection {
             return;
         }
         self.set(flag::READY);
-        if matches!(self.mode(), Mode::OneShot | Mode::Optimistic) {
+        if self.is_subscription() {
             self.clear(flag::ARMED);
         }
         self.begin_turn();
@@ -153,7 +153,7 @@ impl Connection {
             self.clear(flag::YIELDED);
         }
         self.clear(flag::ARMED);
-        if armed && self.mode() != Mode::Completion {
+        if armed {
             self.set(flag::ARMED);
         }
         match capacity {
@@ -164,7 +164,7 @@ impl Connection {
         self.set(asked);
         // A one-shot subscription that is on looks again, so there is nothing to receive before it reports. A place in
         // the queue, with no room to have received into, is not given up for that.
-        let looks_again = armed && matches!(self.mode(), Mode::OneShot | Mode::Optimistic);
+        let looks_again = armed && self.is_subscription();
         if looks_again && (self.has_room() || !self.has(flag::WAITING)) {
             self.clear(flag::READY);
         }
@@ -195,8 +195,10 @@ impl Connection {
         for action in actions.iter() {
             match action {
                 Action::WantRecv => self.set(flag::ARMED),
-                Action::StopRecv if self.is_in_flight() => self.set(flag::TAKEN_BACK),
-                Action::StopRecv => self.clear(flag::ARMED),
+                Action::StopRecv => {
+                    self.clear(flag::ARMED);
+                    self.set(if self.is_in_flight() { flag::TAKEN_BACK } else { 0 });
+                }
                 Action::Recv => self.set(flag::IN_FLIGHT),
                 Action::CancelRequest => self.clear(flag::WAITING),
                 Action::End => self.set(flag::END_SEEN),

@@ -107,9 +107,8 @@ impl Conditions {
         let accepts = may_read & c.has_room();
         let (watch, told_again) = match c.mode() {
             Mode::Level => (accepts, true),
-            Mode::OneShot | Mode::Optimistic => (accepts & !ready, false),
+            Mode::OneShot | Mode::Optimistic | Mode::Completion => (accepts & !ready, false),
             Mode::Edge => (!over, false),
-            Mode::Completion => (false, false),
         };
         // An empty slot is worth keeping while a buffer is waited for: the next bytes go there. An empty buffer that is
         // too small stays until the host has seen to it: the next would be no larger.

@@ -7,19 +7,23 @@
 
 use super::{Action, Actions, Connection, Mode, flag};
 
-/// Set in the modes whose watch is over with its first report.
-const SUBSCRIPTION: u32 = (Mode::OneShot as u32 & Mode::Optimistic as u32) << flag::MODE_SHIFT;
+/// One of these is set in the modes whose watch is over with its first report.
+const SUBSCRIPTION: u32 =
+    (Mode::OneShot as u32 & Mode::Optimistic as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
 /// Set in the modes that go on receiving until there is nothing.
 const ASKS_AGAIN: u32 = (Mode::Edge as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
-/// Set in the mode without a watch.
-const NO_WATCH: u32 = (Mode::Completion as u32) << flag::MODE_SHIFT;
 
 const _: () = assert!(ASKS_AGAIN & (Mode::Optimistic as u32) << flag::MODE_SHIFT != 0);
 const _: () = assert!(ASKS_AGAIN & (Mode::OneShot as u32) << flag::MODE_SHIFT == 0);
-const _: () = assert!((SUBSCRIPTION | NO_WATCH) >> flag::MODE_SHIFT & (Mode::Level as u32 | Mode::Edge as u32) == 0);
-const _: () = assert!(SUBSCRIPTION & NO_WATCH == 0);
+const _: () = assert!(SUBSCRIPTION >> flag::MODE_SHIFT & (Mode::Level as u32 | Mode::Edge as u32) == 0);
 
 impl Connection {
+    /// Whether the mode's watch is over with its first report.
+    #[inline(always)]
+    pub(super) const fn is_subscription(&self) -> bool {
+        self.has(SUBSCRIPTION)
+    }
+
     #[inline(always)]
     pub(super) fn is_plain(&self) -> bool {
         self.is_undisturbed() && (self.short == 0 || !self.is_misfit()) && self.is_within_budget()
@@ -56,12 +60,11 @@ impl Connection {
     /// With what the watch of a plain connection needs.
     #[inline(always)]
     fn with_watch(&self, actions: Actions) -> Actions {
-        if self.flags & (flag::ARMED | SUBSCRIPTION | NO_WATCH) == flag::ARMED {
+        if self.flags & (flag::ARMED | SUBSCRIPTION) == flag::ARMED {
             return actions; // It is on and stays on.
         }
-        let is_over = self.has(SUBSCRIPTION) && self.has(flag::READY);
-        let watch = !self.has(NO_WATCH) && !is_over;
-        match (watch, self.has(flag::ARMED)) {
+        let is_over = self.is_subscription() && self.has(flag::READY);
+        match (!is_over, self.has(flag::ARMED)) {
             (true, false) => actions | Action::WantRecv,
             (false, true) => actions | Action::StopRecv,
             _ => actions,
@@ -72,7 +75,7 @@ impl Connection {
     #[inline(always)]
     fn set_ready(&mut self) {
         self.set(flag::READY);
-        if self.has(SUBSCRIPTION) {
+        if self.is_subscription() {
             self.clear(flag::ARMED);
         }
         self.reads = 0;
@@ -97,9 +100,9 @@ impl Connection {
         }
         (self.level, self.short, self.capacity) = (0, 0, 0);
         self.clear(flag::HELD | flag::ARMED);
-        if armed && !self.has(NO_WATCH) {
+        if armed {
             self.set(flag::ARMED);
-            if self.has(SUBSCRIPTION) {
+            if self.is_subscription() {
                 self.clear(flag::READY);
             }
         }
@@ -116,7 +119,7 @@ impl Connection {
     /// do; `None`, and nothing is changed, for another.
     #[inline(always)]
     pub(crate) fn arm_plainly(&mut self) -> Option<Actions> {
-        let others = flag::HELD | flag::READY | flag::ARMED | NO_WATCH | !flag::PLAIN;
+        let others = flag::HELD | flag::READY | flag::ARMED | !flag::PLAIN;
         if self.flags & (flag::ATTACHED | others) != flag::ATTACHED || self.blocked != 0 {
             return None;
         }
@@ -332,8 +335,8 @@ mod tests {
         assert_eq!(taken[3], of_each * 2 * rooms.flatten().map(|bytes| bytes + 1).sum::<u32>());
         // Not ready, and full of anything but nothing.
         assert_eq!(taken[4], of_each / 2 * 2 * (CAPACITY - 1) * all);
-        // Neither ready nor armed, and not of a completion host.
-        assert_eq!(taken[5], of_each / 4 / 5 * 4 * all);
+        // Neither ready nor armed.
+        assert_eq!(taken[5], of_each / 4 * all);
     }
 
     #[test]

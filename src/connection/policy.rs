@@ -16,9 +16,13 @@ pub enum Mode {
     OneShot = 2,
     /// As `OneShot`, but receives before it subscribes: `WantRecv` comes only after `WouldBlock`.
     Optimistic = 3,
-    /// Receives are submitted (`Done(Recv)`) and complete later: `Recv` whenever bytes could be taken, never a watch. A
-    /// receive in flight holds a buffer; where most connections are idle, submit a poll first: report `WouldBlock` after
-    /// `Attach`, and `Readable` when the poll completes.
+    /// Receives and polls are submitted and complete later. `Recv`: submit a receive and report `Done(Recv)`, then its
+    /// outcome. `WantRecv`, after a receive that brought nothing: submit a poll, report `Done(WantRecv)`, and `Readable`
+    /// when it completes. `StopRecv`: cancel what is submitted, and report `Done(StopRecv)`; then the outcome of the
+    /// receive, `WouldBlock` if it brought nothing. A poll that was cancelled has no outcome to report.
+    ///
+    /// A receive in flight holds a buffer, a poll does not. Where most connections are idle, answer `Recv` with `WouldBlock`
+    /// instead of submitting a receive for which nothing is to be expected, such as the one after `Attach`.
     Completion = 4,
 }
 

@@ -12,12 +12,13 @@ pub const DEMUXBUF_MODE_EDGE: u8 = 1;
 pub const DEMUXBUF_MODE_ONE_SHOT: u8 = 2;
 /// As one-shot, but receives before it subscribes.
 pub const DEMUXBUF_MODE_OPTIMISTIC: u8 = 3;
-/// Receives are submitted and complete later.
+/// Receives (RECV) and polls (WANT_RECV) are submitted and complete later; STOP_RECV cancels what is submitted.
 pub const DEMUXBUF_MODE_COMPLETION: u8 = 4;
 
-/// Start watching the transport; then report it with `demuxbuf_connection_done`.
+/// Start watching the transport (completion: submit a poll); then report it with `demuxbuf_connection_done`.
 pub const DEMUXBUF_WANT_RECV: u32 = 1;
-/// Stop watching the transport; then report it done. A host that cannot ignores it.
+/// Stop watching the transport (completion: cancel the receive or poll that is submitted); then report it done. A host
+/// that cannot ignores it.
 pub const DEMUXBUF_STOP_RECV: u32 = 2;
 /// Ask for a buffer; report granted or denied.
 pub const DEMUXBUF_REQUEST_BUFFER: u32 = 4;
@@ -25,7 +26,8 @@ pub const DEMUXBUF_REQUEST_BUFFER: u32 = 4;
 pub const DEMUXBUF_CANCEL_REQUEST: u32 = 8;
 /// Give the buffer back; report released.
 pub const DEMUXBUF_RELEASE_BUFFER: u32 = 16;
-/// Receive now; report received, would_block, end_of_stream or transport_error.
+/// Receive now; report received, would_block, end_of_stream or transport_error. Completion: submit a receive and report it
+/// done, then its outcome; would_block if it was cancelled and brought nothing.
 pub const DEMUXBUF_RECV: u32 = 32;
 /// Run the decoder; report consumed and, if bytes are left, why: need_more, block or yield.
 pub const DEMUXBUF_DEMUX: u32 = 64;

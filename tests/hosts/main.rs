@@ -77,6 +77,9 @@ struct Stream {
     /// The poller: the watch is on; edge-triggered: something changed since it was reported.
     armed: bool,
     changed: bool,
+    /// Completion: a receive is submitted; and it is being cancelled.
+    submitted: bool,
+    cancelled: bool,
     /// The host's own state.
     scheduled: bool,
     failed: bool,
@@ -217,8 +220,10 @@ impl<S: Side> World<S> {
             Event::ResumeRecv => stream.paused = false,
             Event::Unblock { reasons } => stream.blocked &= !reasons,
             Event::Fail => (stream.failed, stream.blocked) = (true, 0),
+            // The outcome of a receive in flight.
+            Event::EndOfStream | Event::TransportError => (stream.submitted, stream.cancelled) = (false, false),
             // The transport is told of through its watch; a word too many is harmless, but not from a spent one.
-            Event::Readable if matches!(self.settings.policy.mode, Mode::OneShot | Mode::Optimistic) => return false,
+            Event::Readable if !matches!(self.settings.policy.mode, Mode::Level | Mode::Edge) => return false,
             _ => {}
         }
         if matches!(event, Event::Wake | Event::Readable) {
@@ -273,13 +278,15 @@ impl<S: Side> World<S> {
             let reported = match self.settings.policy.mode {
                 Mode::Level => stream.armed && stream.has_something(),
                 Mode::Edge => stream.armed && stream.has_something() && std::mem::take(&mut stream.changed),
-                Mode::OneShot | Mode::Optimistic => {
+                Mode::Completion if stream.submitted => {
+                    moved |= self.complete(at);
+                    continue;
+                }
+                Mode::OneShot | Mode::Optimistic | Mode::Completion => {
                     let reported = stream.armed && stream.has_something();
                     stream.armed &= !reported;
                     reported
                 }
-                // A submitted receive completes: the next turn.
-                Mode::Completion => stream.has_something() && self.side.pending(at).has(Action::Recv),
             };
             if !reported {
                 continue;
@@ -304,7 +311,10 @@ impl<S: Side> World<S> {
                 self.acknowledge(at, reports);
             } else if actions.has(Action::Demux) {
                 self.decode(at);
-            } else if actions.has(Action::Recv) && self.is_receiving(at) {
+            } else if actions.has(Action::Recv) && self.submits(at) {
+                self.side.submit(at);
+                self.streams[at].submitted = true;
+            } else if actions.has(Action::Recv) {
                 self.receive(at);
             } else {
                 return;
@@ -317,9 +327,37 @@ impl<S: Side> World<S> {
         panic!("a turn without end: {}", self.describe());
     }
 
-    /// A submitted receive waits until it can complete; others are tried at once.
-    fn is_receiving(&self, at: usize) -> bool {
-        self.settings.policy.mode != Mode::Completion || self.streams[at].has_something()
+    /// A completion host submits a receive, or tries at once and asks for a poll.
+    fn submits(&mut self, at: usize) -> bool {
+        assert!(!self.streams[at].submitted, "one receive at a time");
+        self.settings.policy.mode == Mode::Completion && self.dice.one_in(2)
+    }
+
+    /// A submitted receive completes, if something came or it was cancelled; says whether it did.
+    fn complete(&mut self, at: usize) -> bool {
+        let stream = &mut self.streams[at];
+        let has_something = stream.has_something();
+        if !has_something && !stream.cancelled {
+            return false;
+        }
+        // A receive that is cancelled may have been complete already.
+        let in_time = has_something && (!stream.cancelled || self.dice.one_in(2));
+        (stream.submitted, stream.cancelled) = (false, false);
+        let there = stream.sent - stream.received;
+        if !in_time {
+            self.side.handle(at, Event::WouldBlock);
+        } else if there > 0 {
+            let bytes = self.side.submitted_bytes(at).min(there);
+            let bytes = if self.dice.one_in(4) { self.dice.within(1..bytes + 1) } else { bytes };
+            let range = stream.received..stream.received + bytes;
+            stream.received = range.end;
+            self.side.complete(at, &stream.script[range]);
+        } else {
+            let event = if stream.peer_fails { Event::TransportError } else { Event::EndOfStream };
+            self.side.handle(at, event);
+        }
+        self.work(at);
+        true
     }
 
     fn acknowledge(&mut self, at: usize, reports: Actions) {
@@ -329,7 +367,8 @@ impl<S: Side> World<S> {
             stream.changed = true;
         }
         if reports.has(Action::StopRecv) {
-            stream.armed = false;
+            assert!(stream.armed || stream.submitted || stream.cancelled, "nothing is there to stop");
+            (stream.armed, stream.cancelled) = (false, stream.submitted);
         }
         stream.scheduled |= reports.has(Action::Reschedule);
         if reports.has(Action::End) {

@@ -14,6 +14,12 @@ pub(super) trait Side {
     fn connection(&self, at: usize) -> &Connection;
     fn data(&self, at: usize) -> Vec<u8>;
     fn receive_area(&mut self, at: usize) -> &mut [u8];
+    /// Submits a receive, which is in flight then.
+    fn submit(&mut self, at: usize);
+    /// The most bytes the receive in flight may bring.
+    fn submitted_bytes(&self, at: usize) -> usize;
+    /// The receive in flight brought these bytes.
+    fn complete(&mut self, at: usize, bytes: &[u8]);
     fn next_grant(&mut self) -> Option<usize>;
     fn take(&mut self, at: usize) -> Option<Vec<u8>>;
     fn close(&mut self, at: usize);
@@ -25,6 +31,8 @@ pub(super) trait Side {
 pub(super) struct Convenient {
     receivers: Receivers,
     ids: Vec<ReceiverId>,
+    /// Where the receives in flight go, as the system would keep it.
+    in_flight: [(*mut u8, usize); CONNECTIONS],
 }
 
 impl Convenient {
@@ -38,7 +46,7 @@ impl Convenient {
         };
         let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
         let ids = (0..CONNECTIONS).map(|at| receivers.attach(0, at as u64).expect("the table has room")).collect();
-        Convenient { receivers, ids }
+        Convenient { receivers, ids, in_flight: [(std::ptr::null_mut(), 0); CONNECTIONS] }
     }
 }
 
@@ -61,6 +69,27 @@ impl Side for Convenient {
 
     fn receive_area(&mut self, at: usize) -> &mut [u8] {
         self.receivers.receive_area(self.ids[at]).expect("attached")
+    }
+
+    fn submit(&mut self, at: usize) {
+        let area = self.receive_area(at);
+        assert!(!area.is_empty(), "a receive of nothing");
+        self.in_flight[at] = (area.as_mut_ptr(), area.len());
+        self.handle(at, Event::done(Action::Recv));
+    }
+
+    fn submitted_bytes(&self, at: usize) -> usize {
+        self.in_flight[at].1
+    }
+
+    fn complete(&mut self, at: usize, bytes: &[u8]) {
+        assert!(bytes.len() <= self.in_flight[at].1);
+        // SAFETY: so many bytes are the receiver's until the outcome of the receive is reported, and nothing borrows them.
+        #[allow(unsafe_code, reason = "the test writes as the system would")]
+        unsafe {
+            self.in_flight[at].0.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+        self.handle(at, Event::Received { bytes: bytes.len() as u32 });
     }
 
     fn next_grant(&mut self) -> Option<usize> {
@@ -101,6 +130,8 @@ pub(super) struct Plain {
     slots_free: u32,
     queue: VecDeque<usize>,
     granted: VecDeque<usize>,
+    /// Granted a buffer that cannot be used before the receive in flight into a slot is over.
+    kept: [bool; CONNECTIONS],
     held_max: u32,
 }
 
@@ -114,6 +145,7 @@ impl Plain {
             slots_free: settings.slots,
             queue: VecDeque::new(),
             granted: VecDeque::new(),
+            kept: [false; CONNECTIONS],
             held_max: settings.buffers + settings.slots,
         };
         for at in 0..CONNECTIONS {
@@ -170,6 +202,9 @@ impl Plain {
             self.granted.remove(place);
             self.give_buffer();
         }
+        if std::mem::take(&mut self.kept[at]) {
+            self.give_buffer();
+        }
         self.tell(at, Event::done(Action::CancelRequest));
     }
 
@@ -201,6 +236,10 @@ impl Plain {
 impl Side for Plain {
     fn handle(&mut self, at: usize, event: Event) -> Actions {
         self.tell(at, event);
+        if self.kept[at] && !self.connections[at].is_in_flight() {
+            self.kept[at] = false;
+            self.enter_buffer(at);
+        }
         self.settle(at)
     }
 
@@ -220,15 +259,34 @@ impl Side for Plain {
         &mut self.areas[..self.connections[at].recv_max() as usize]
     }
 
+    fn submit(&mut self, at: usize) {
+        assert!(self.connections[at].recv_max() > 0, "a receive of nothing");
+        self.handle(at, Event::done(Action::Recv));
+    }
+
+    fn submitted_bytes(&self, at: usize) -> usize {
+        (self.connections[at].capacity() - self.connections[at].level()) as usize
+    }
+
+    fn complete(&mut self, at: usize, bytes: &[u8]) {
+        self.areas[..bytes.len()].copy_from_slice(bytes);
+        self.handle(at, Event::Received { bytes: bytes.len() as u32 });
+    }
+
     fn next_grant(&mut self) -> Option<usize> {
         let at = self.granted.pop_front()?;
-        self.enter_buffer(at);
+        if self.connections[at].is_in_flight() {
+            self.kept[at] = true;
+            self.tell(at, Event::ReclaimRequested);
+        } else {
+            self.enter_buffer(at);
+        }
         self.settle(at);
         Some(at)
     }
 
     fn take(&mut self, at: usize) -> Option<Vec<u8>> {
-        if self.connections[at].hold() != Hold::Buffer {
+        if self.connections[at].hold() != Hold::Buffer || self.connections[at].is_in_flight() {
             return None;
         }
         let bytes = self.contents[at].clone();
@@ -243,7 +301,7 @@ impl Side for Plain {
 
     fn check(&self) {
         assert!(self.buffers_free == 0 || self.queue.is_empty(), "a buffer is free and somebody waits");
-        let assigned = self.granted.len() as u32;
+        let assigned = (self.granted.len() + self.kept.iter().filter(|&&kept| kept).count()) as u32;
         let held = self.connections.iter().filter(|connection| connection.hold() != Hold::None).count() as u32;
         assert_eq!(
             self.buffers_free + self.slots_free + held + assigned,

@@ -63,8 +63,6 @@ pub(crate) struct Peer {
     has_changed: bool,
     /// A receive was submitted, into memory that starts here.
     in_flight: Option<*const u8>,
-    /// The submitted receive was cancelled; the host polls for readiness itself.
-    is_polled: bool,
     is_scheduled: bool,
     is_closed: bool,
     is_failed: bool,
@@ -150,7 +148,6 @@ impl Host {
             is_watched: false,
             has_changed: false,
             in_flight: None,
-            is_polled: false,
             is_scheduled: false,
             is_closed: false,
             is_failed: false,
@@ -337,7 +334,6 @@ impl Host {
         for at in 0..self.peers.len() {
             let peer = &mut self.peers[at];
             if !peer.is_closed && !peer.is_readable() && peer.in_flight.take().is_some() {
-                peer.is_polled = true;
                 cancelled += 1;
                 self.tell(at, Event::WouldBlock);
             }
@@ -352,13 +348,14 @@ impl Host {
         match self.mode {
             Mode::Level if peer.is_watched && readable => {}
             Mode::Edge if peer.is_watched && peer.has_changed => peer.has_changed = false,
-            Mode::OneShot | Mode::Optimistic if peer.is_watched && readable => peer.is_watched = false,
             Mode::Completion if peer.in_flight.is_some() && readable => {
                 let actions = self.receive(at);
                 self.act(at, actions);
                 return true;
             }
-            Mode::Completion if peer.is_polled && readable => peer.is_polled = false,
+            Mode::OneShot | Mode::Optimistic | Mode::Completion if peer.is_watched && readable => {
+                peer.is_watched = false
+            }
             _ => return false,
         }
         self.tell(at, Event::Readable);

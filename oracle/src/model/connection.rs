@@ -179,7 +179,7 @@ impl ModelConnection {
             Event::Readable if self.end.is_some() => {}
             Event::Readable => {
                 self.ready = true;
-                self.armed &= !matches!(self.policy.mode, Mode::OneShot | Mode::Optimistic);
+                self.armed &= !self.is_subscription();
                 self.new_turn();
             }
             Event::BufferGranted { capacity } => {
@@ -217,7 +217,7 @@ impl ModelConnection {
             Event::Sync { level, capacity, blocked, short, armed } => {
                 self.blocked = blocked;
                 self.short = u32::from(short && !self.failed);
-                self.armed = armed && self.policy.mode != Mode::Completion;
+                self.armed = armed;
                 self.take_over(level, capacity, arrived);
             }
             Event::ReclaimRequested => self.ask_to_park(),
@@ -270,7 +270,7 @@ impl ModelConnection {
         self.yielded &= level > 0;
         self.refill();
         // A subscription that is on will report what there is, unless it waits with no room to have received into.
-        let reports = self.armed && matches!(self.policy.mode, Mode::OneShot | Mode::Optimistic);
+        let reports = self.armed && self.is_subscription();
         self.ready &= !(reports && (self.has_room() || !self.waiting));
     }
 
@@ -310,10 +310,12 @@ impl ModelConnection {
     fn acknowledge(&mut self, actions: u32) {
         let is_done = |action: Action| actions & action as u32 != 0;
         self.armed |= is_done(Action::WantRecv);
+        // What a completion host stops is the poll and the receive, whichever it has submitted.
+        self.armed &= !is_done(Action::StopRecv);
         match self.flight {
             Flight::None if is_done(Action::Recv) => self.flight = Flight::Under,
             Flight::Under if is_done(Action::StopRecv) => self.flight = Flight::TakenBack,
-            _ => self.armed &= !is_done(Action::StopRecv),
+            _ => {}
         }
         self.waiting &= !is_done(Action::CancelRequest);
         self.end_seen |= is_done(Action::End);
@@ -526,10 +528,14 @@ impl ModelConnection {
     fn wants_watch(&self) -> bool {
         match self.policy.mode {
             Mode::Level => self.is_accepting(),
-            Mode::OneShot | Mode::Optimistic => self.is_accepting() && !self.ready,
+            Mode::OneShot | Mode::Optimistic | Mode::Completion => self.is_accepting() && !self.ready,
             Mode::Edge => self.end.is_none(),
-            Mode::Completion => false,
         }
+    }
+
+    /// Whether the watch is over with its first report.
+    fn is_subscription(&self) -> bool {
+        matches!(self.policy.mode, Mode::OneShot | Mode::Optimistic | Mode::Completion)
     }
 
     /// Receives that are allowed in a turn.

@@ -160,11 +160,9 @@ const STATES: [&str; 10] = [
 fn run(mode: Mode) {
     let policy =
         Policy { mode, reads_per_wake: 1, park_bytes: 1, reclaim_bytes: 2, resume_at: 2, pause_when_blocked: false };
-    // A completion host has no watch to turn on.
-    let actions = Action::ALL.into_iter().filter(|&action| mode != Mode::Completion || action != Action::WantRecv);
     let flight = (mode == Mode::Completion).then_some("is in flight");
     let rare = RARE_STATES.into_iter().filter(|_| !cfg!(debug_assertions));
-    let sometimes: Vec<_> = actions.map(name).chain(STATES).chain(rare).chain(flight).collect();
+    let sometimes: Vec<_> = Action::ALL.into_iter().map(name).chain(STATES).chain(rare).chain(flight).collect();
     close(&format!("a connection alone, {mode:?}"), &Alone::new(policy), &sometimes);
 }
 

@@ -40,7 +40,7 @@ type Error = Box<dyn std::error::Error>;
 const LOADS: [(u32, u32); 4] = [(1, 20_000), (100, 40_000), (1_000, 40_000), (10_000, 100_000)];
 /// Beside two for each connection: listeners, files, connections that are not seen closed yet.
 const SPARE_DESCRIPTORS: u64 = 100;
-const BUFFER_BYTES: u64 = 16384;
+const BUFFER_BYTES: u64 = 16448;
 /// Of the other's receive memory, in percent.
 const MEMORY_PERCENT: u64 = 2;
 /// Memory for each larger size of slot, in percent of the buffers'.

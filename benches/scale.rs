@@ -25,7 +25,7 @@ type Error = Box<dyn std::error::Error>;
 
 const CONNECTIONS: [u32; 3] = [1_000, 100_000, 10_000_000];
 const BUFFERS: u32 = 64;
-const BUFFER_BYTES: u32 = 16384;
+const BUFFER_BYTES: u32 = 16448;
 /// Connections that are readable together: few enough that the system seldom interrupts what is timed.
 const READABLE: u32 = 1_000;
 /// So often in one turn.

@@ -558,7 +558,7 @@ typedef struct {
 extern "C" {
 #endif // __cplusplus
 
-// Fills a configuration: `buffers` of 16384 bytes, `receivers_max` receivers with a parking slot each and as many
+// Fills a configuration: `buffers` of 16448 bytes, `receivers_max` receivers with a parking slot each and as many
 // waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered.
 //
 // Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`.

@@ -28,8 +28,9 @@ pub(crate) use table::reserve;
 use core::fmt;
 use core::ops::Range;
 
-/// Size of a buffer if the configuration does not say: the largest HTTP/2 frame payload that every peer must accept.
-pub const BUFFER_BYTES_DEFAULT: u32 = 16_384;
+/// Size of a buffer if the configuration does not say: the largest HTTP/2 frame that every peer must accept (16,384 bytes
+/// and a header of 9, RFC 9113 section 4.2), rounded up to a multiple of 64.
+pub const BUFFER_BYTES_DEFAULT: u32 = 16_448;
 /// The smallest size of a buffer: one parking slot.
 pub const BUFFER_BYTES_MIN: u32 = 64;
 /// The largest size of a buffer: the largest HTTP/2 frame (RFC 9113 section 4.2), rounded up.

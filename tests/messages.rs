@@ -31,7 +31,7 @@ fn a_refused_configuration_says_which_field_is_what_and_what_is_allowed() {
     config.pool.sizes[0] = 3;
     assert_eq!(
         Receivers::new(&config).unwrap_err().to_string(),
-        "buffer_bytes is 16384; allowed is a multiple of pool.sizes[0], 3"
+        "buffer_bytes is 16448; allowed is a multiple of pool.sizes[0], 3"
     );
     let mut sizes = [0; BUFFER_SIZES_MAX];
     sizes[0] = 4096;

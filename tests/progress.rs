@@ -2,6 +2,7 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{Head, MAX_FRAME_SIZE_MAX};
+use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
 use demuxbuf::pool::Outcome;
 use demuxbuf::receiver::{ReceiverError, Receivers, ReceiversConfig};
 
@@ -73,7 +74,7 @@ fn a_residue_that_cannot_be_parked_is_received_for() {
         receivers.handle(id, Event::ReclaimRequested).expect("attached");
         let actions = receivers.handle(id, Event::Readable).expect("attached");
         assert!(actions.has(Action::Recv), "{mode:?}: {actions:?}");
-        assert_eq!(receivers.receive_area(id).map(|area| area.len()), Ok(16_384 - 9));
+        assert_eq!(receivers.receive_area(id).map(|area| area.len()), Ok(BUFFER_BYTES_DEFAULT as usize - 9));
     }
 }
 
@@ -86,7 +87,7 @@ fn an_element_too_large_for_any_buffer_is_reported_although_nothing_of_it_is_lef
         let id = receivers.attach(0, 0).expect("the table has room");
         receivers.handle(id, Event::Readable).expect("attached");
         receivers.handle(id, Event::Received { bytes: 9 }).expect("there is room");
-        let actions = receivers.decoded(id, 9, 16_385).expect("as many are buffered");
+        let actions = receivers.decoded(id, 9, BUFFER_BYTES_DEFAULT + 1).expect("as many are buffered");
         assert!(actions.has(Action::CannotFit), "{mode:?}: {actions:?}");
         receivers.handle(id, Event::done(Action::CannotFit)).expect("it is pending");
         assert!(!receivers.handle(id, Event::Readable).expect("attached").has(Action::CannotFit), "{mode:?}: once");
@@ -121,7 +122,7 @@ fn a_host_that_hands_each_buffer_on_comes_to_the_end_of_its_turn() {
     let mut actions = receivers.handle(id, Event::Readable).expect("attached");
     for _ in 0..Policy::READS_PER_WAKE_DEFAULT {
         assert!(actions.has(Action::Recv), "{actions:?}");
-        receivers.handle(id, Event::Received { bytes: 16_384 }).expect("there is room");
+        receivers.handle(id, Event::Received { bytes: BUFFER_BYTES_DEFAULT }).expect("there is room");
         let content = receivers.take(id).expect("a buffer is held");
         receivers.release(content.lease).expect("the lease is the host's");
         actions = receivers.pending(id).expect("attached");

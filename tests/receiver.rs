@@ -1,6 +1,8 @@
 //! What a receiver keeps for its host and its decoder, and which handles, events and configurations are refused.
 
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode};
+use demuxbuf::framing::h2;
+use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
 use demuxbuf::pool::{ConfigError::NoLease, LeaseId, Outcome, TenantId, WaitId};
 use demuxbuf::receiver::{ConfigError, Granted, Handover, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
 
@@ -278,12 +280,12 @@ fn received_bytes_are_refused_in_the_machine_s_words_while_nothing_was_decoded()
     let received = |receivers: &mut Receivers, bytes| receivers.handle(id, Event::Received { bytes });
     assert_eq!(received(&mut receivers, 1), Err(EventError::NoBuffer.into()));
     receivers.handle(id, Event::Readable).expect("it is open");
-    assert_eq!(received(&mut receivers, 16_385), Err(EventError::TooManyBytes.into()));
+    assert_eq!(received(&mut receivers, BUFFER_BYTES_DEFAULT + 1), Err(EventError::TooManyBytes.into()));
     received(&mut receivers, 100).expect("there is room");
     receivers.decoded(id, 40, 0).expect("so much is buffered");
     // Nobody asked where to receive since then, so what is left was not moved to the front.
-    assert_eq!(received(&mut receivers, 16_285), Err(ReceiverError::TooManyBytes));
-    received(&mut receivers, 16_284).expect("there is room behind it");
+    assert_eq!(received(&mut receivers, BUFFER_BYTES_DEFAULT - 99), Err(ReceiverError::TooManyBytes));
+    received(&mut receivers, BUFFER_BYTES_DEFAULT - 100).expect("there is room behind it");
 }
 
 #[test]
@@ -329,4 +331,33 @@ fn a_receiver_s_handle_is_nobody_s_as_that_of_a_lease() {
     let id = receivers.attach(0, 0).expect("there is room");
     assert_eq!(receivers.release(LeaseId::from_bits(id.to_bits())), Err(ReceiverError::Stale));
     receivers.release(lease).expect("it is the host's");
+}
+
+/// 16,384 bytes and a header of 9: the largest frame that every HTTP/2 peer may send (RFC 9113 section 4.2).
+#[test]
+fn s65_largest_default_frame_fits_default_buffer() {
+    let head = h2::Head { length: h2::MAX_FRAME_SIZE_MIN, stream_id: 1, kind: h2::kind::DATA, flags: 0 };
+    let frame = [head.encode().as_slice(), &vec![7; h2::MAX_FRAME_SIZE_MIN as usize]].concat();
+    for piece_bytes in [1000, frame.len() - 1, frame.len()] {
+        let mut receivers = Receivers::new(&ReceiversConfig::new(1, 1)).expect("the defaults are allowed");
+        let id = receivers.attach(0, 1).expect("there is room");
+        let mut actions = receivers.handle(id, Event::Readable).expect("it is attached");
+        for piece in frame.chunks(piece_bytes) {
+            if !actions.has(Action::Recv) {
+                actions = receivers.handle(id, Event::Readable).expect("it is attached");
+            }
+            assert!(actions.has(Action::Recv), "{actions:?}");
+            receivers.receive_area(id).expect("it is attached")[..piece.len()].copy_from_slice(piece);
+            receivers.handle(id, Event::Received { bytes: piece.len() as u32 }).expect("there is room");
+            let level = receivers.data(id).expect("it is attached").len();
+            if level < frame.len() {
+                actions = receivers.decoded(id, 0, (frame.len() - level) as u32).expect("it is more");
+                assert!(!actions.has(Action::CannotFit), "{level} bytes of {}", frame.len());
+            }
+        }
+        assert_eq!(receivers.data(id), Ok(frame.as_slice()));
+        assert_eq!(receivers.stats().compacted_bytes, 0, "it stays where it was received");
+        receivers.decoded(id, frame.len() as u32, 0).expect("it is there");
+        assert_eq!(receivers.stats().pool.leased, 0);
+    }
 }

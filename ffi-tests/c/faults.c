@@ -150,7 +150,7 @@ static void every_mapping_fails_in_turn(const struct maker *maker) {
     CHECK(setrlimit(RLIMIT_AS, &old) == 0);
   }
   /* It takes more than its arena until it can be made; what the C library keeps at hand afterwards is little. */
-  CHECK(refused * 64 * page >= 4096 * 16384ul);
+  CHECK(refused * 64 * page >= 4096 * 16448ul);
   CHECK(mapped_pages() - before < 1024);
 }
 

@@ -79,7 +79,7 @@ static void the_defaults_are_as_documented(void) {
   CHECK_NUMBER(config.struct_size, sizeof config);
   CHECK_NUMBER(config.policy.struct_size, sizeof config.policy);
   CHECK(config.buffers == 3 && config.receivers_max == 100 && config.waiters_max == 200);
-  CHECK(config.buffer_bytes == 16384 && config.slots == 100 && config.classes == 1 && config.class_burst >= 1);
+  CHECK(config.buffer_bytes == 16448 && config.slots == 100 && config.classes == 1 && config.class_burst >= 1);
   CHECK(config.lifeline == 1 && config.policy.park_bytes == 64 && config.policy.mode == DEMUXBUF_MODE_LEVEL);
   for (int at = 0; at < DEMUXBUF_CLASSES_MAX; at++) {
     CHECK(config.reserves[at] == 0 && config.class_caps[at] == UINT32_MAX);
@@ -206,7 +206,7 @@ static void a_buffer_of_the_host_s_own(void) {
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 7, &leases[at]), DEMUXBUF_OK);
     CHECK(leases[at] != 0);
     CHECK_NUMBER(demuxbuf_pool_buffer(pool, leases[at], &data[at], &bytes), DEMUXBUF_OK);
-    CHECK_NUMBER(bytes, 16384);
+    CHECK_NUMBER(bytes, 16448);
     CHECK_NUMBER((uintptr_t)data[at] % 64, 0);
     memset(data[at], at + 1, bytes);
   }
@@ -334,10 +334,15 @@ static void time_and_bounds(void) {
 }
 
 static void pages_of_free_buffers_are_given_back(void) {
-  demuxbuf_pool *pool = new_pool(4, 1);
+  demuxbuf_pool_config config;
+  demuxbuf_pool *pool;
   uint64_t leases[4], bytes;
   uint8_t *data;
   uint32_t size;
+  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 4, 1), DEMUXBUF_OK);
+  config.buffer_bytes = 16384; /* whole pages */
+  config.waiters_max = 2;
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
   for (int at = 0; at < 4; at++) {
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &leases[at]), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_buffer(pool, leases[at], &data, &size), DEMUXBUF_OK);

@@ -352,9 +352,62 @@ static void a_receive_in_flight_offers_no_memory_again(void) {
   config.policy.mode = DEMUXBUF_MODE_COMPLETION;
   CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
   const uint64_t receiver = attach(pool, 1);
-  check_step(demuxbuf_receiver_pending(pool, receiver), DEMUXBUF_RECV, 16384);
+  check_step(demuxbuf_receiver_pending(pool, receiver), DEMUXBUF_RECV, 16448);
   check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV), 0, 0);
   check_step(demuxbuf_receiver_received(pool, receiver, 5), DEMUXBUF_DEMUX, 5);
+  demuxbuf_pool_free(pool);
+}
+
+/* 16384 bytes and a header of 9: the largest frame that every HTTP/2 peer may send. */
+static void s65_largest_default_frame_fits_default_buffer(void) {
+  demuxbuf_pool_config config;
+  demuxbuf_pool *pool;
+  demuxbuf_pool_stats stats;
+  const uint32_t frame = 9 + 16384;
+  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
+  CHECK_NUMBER(config.buffer_bytes, 16448);
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+  const uint64_t receiver = attach(pool, 1);
+  check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 16448);
+  CHECK((demuxbuf_receiver_received(pool, receiver, 9).actions & DEMUXBUF_DEMUX) != 0);
+  CHECK((demuxbuf_receiver_decoded(pool, receiver, 0, 16384).actions & DEMUXBUF_CANNOT_FIT) == 0);
+  CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_RECV) != 0);
+  check_step(demuxbuf_receiver_received(pool, receiver, 16384), DEMUXBUF_WANT_RECV | DEMUXBUF_DEMUX, frame);
+  check_step(demuxbuf_receiver_decoded(pool, receiver, frame, 0), DEMUXBUF_WANT_RECV, 0);
+  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+  CHECK(stats.compacted_bytes == 0 && stats.grown == 0);
+  demuxbuf_pool_free(pool);
+}
+
+/* A receive that was cancelled as asked brought nothing: the host is asked to submit a poll, which holds no buffer. */
+static void s68_cancelled_receive_leaves_a_poll_pending(void) {
+  demuxbuf_pool_config config;
+  demuxbuf_pool *pool;
+  demuxbuf_grant grant;
+  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 2), DEMUXBUF_OK);
+  config.policy.mode = DEMUXBUF_MODE_COMPLETION;
+  config.lifeline = 0;
+  config.lease_ns = 10;
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1), DEMUXBUF_OK);
+  const uint64_t holder = attach(pool, 1);
+  check_step(demuxbuf_receiver_pending(pool, holder), DEMUXBUF_RECV, 16448);
+  check_step(demuxbuf_receiver_done(pool, holder, DEMUXBUF_RECV), 0, 0);
+  const uint64_t waiter = attach(pool, 2);
+  check_step(demuxbuf_receiver_pending(pool, waiter), 0, 0);
+  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 11), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
+  CHECK(grant.token == 1 && grant.step.actions == DEMUXBUF_STOP_RECV);
+  check_step(demuxbuf_receiver_done(pool, holder, DEMUXBUF_STOP_RECV), 0, 0);
+  check_step(demuxbuf_receiver_would_block(pool, holder), DEMUXBUF_WANT_RECV, 0);
+  check_step(demuxbuf_receiver_pending(pool, holder), DEMUXBUF_WANT_RECV, 0);
+  check_step(demuxbuf_receiver_done(pool, holder, DEMUXBUF_WANT_RECV), 0, 0);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
+  CHECK(grant.token == 2 && grant.step.actions == DEMUXBUF_RECV);
+  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
+  check_step(demuxbuf_receiver_would_block(pool, waiter), DEMUXBUF_WANT_RECV, 0);
+  /* The poll completes. */
+  check_step(demuxbuf_receiver_readable(pool, holder), DEMUXBUF_RECV, 16448);
   demuxbuf_pool_free(pool);
 }
 
@@ -370,5 +423,7 @@ int main(void) {
   a_small_residue_is_parked_and_comes_back();
   a_waiter_is_granted_what_another_gives_back();
   a_receive_in_flight_offers_no_memory_again();
+  s65_largest_default_frame_fits_default_buffer();
+  s68_cancelled_receive_leaves_a_poll_pending();
   return check_end();
 }

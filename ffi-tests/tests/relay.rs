@@ -278,7 +278,7 @@ fn headers_that_never_fit_pass_in_pieces() {
     let fits = frame(HEADERS, END_HEADERS, 3, &[5; 16384 - 9]);
     let bytes = [largest, rest, fits, frame(PING, 0, 0, b"8 bytes.")].concat();
     for mode in MODES {
-        let bench = Bench::start(mode);
+        let bench = Bench::start(&[mode, &["--buffer-size", "16384"]].concat());
         let (mut client, mut backend) = bench.open_pair();
         pass(&mut client, &mut backend, &bytes);
         // Also when the other side stops reading in between, and when it arrives in small pieces.
@@ -305,7 +305,7 @@ fn an_oversized_header_waits_for_a_peer_that_does_not_read() {
     let header = [frame(HEADERS, 0, 1, &[3; 16384]), frame(CONTINUATION, END_HEADERS, 1, &[4; 16384])].concat();
     let bytes = header.repeat(400);
     for mode in MODES {
-        let bench = Bench::start(mode);
+        let bench = Bench::start(&[mode, &["--buffer-size", "16384"]].concat());
         let (client, mut backend) = bench.open_pair();
         std::thread::scope(|scope| {
             scope.spawn(|| (&client).write_all(&bytes).expect("the relay reads"));
@@ -487,8 +487,8 @@ fn memory_is_divided_as_the_options_say() {
             assert!(slots >= slots_without && bytes >= bytes_without, "{about}, {bytes_without} without");
         }
     }
-    // The slots of 64 bytes, one buffer, and two of 256 in what is left.
-    assert_eq!(reserved(&["--connections", "100", "--memory-kib", "29"]), (1, 200 + 2, 64 * 200 + 16384 + 2 * 256));
+    // The slots of 64 bytes, one buffer, and one of 256 in what is left.
+    assert_eq!(reserved(&["--connections", "100", "--memory-kib", "29"]), (1, 200 + 1, 64 * 200 + 16448 + 256));
     assert_eq!(
         reserved(&["--connections", "100", "--buffers", "10", "--slot-percent", "5", "--park", "256"]).1,
         200 + 32

@@ -28,7 +28,9 @@ pub struct demuxbuf_pool_config {
     pub struct_size: u32,
     /// Buffers in the pool: the hard cap.
     pub buffers: u32,
-    /// Size of each, in bytes: a multiple of 64, from 64 to 16777216. This is size 0, the default.
+    /// Size of each, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a multiple of
+    /// 64; from 64 to 16777216. This is size 0, the default. For HTTP/2 frames of the size that every peer may send, 16384
+    /// and 9, it is 16448.
     pub buffer_bytes: u32,
     /// Sizes 1 to 3: further sizes of buffers out of the same budget of bytes; 0 for no such size.
     pub other_buffer_bytes: [u32; DEMUXBUF_OTHER_SIZES_MAX],
@@ -67,7 +69,7 @@ pub struct demuxbuf_pool_config {
     pub policy: demuxbuf_policy,
 }
 
-/// Fills a configuration: `buffers` of 16384 bytes, `receivers_max` receivers with a parking slot each and as many
+/// Fills a configuration: `buffers` of 16448 bytes, `receivers_max` receivers with a parking slot each and as many
 /// waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered.
 ///
 /// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`.

@@ -12,7 +12,8 @@ use core::fmt;
 pub struct ReceiversConfig {
     /// The pool's: buffers, classes, reserves. `waiters_max` counts the receivers and the host's own waits.
     pub pool: pool::PoolConfig,
-    /// Size of a buffer of the default size, in bytes; the others follow from `pool.sizes`. See
+    /// Size of a buffer of the default size, in bytes: the largest frame that the decoder needs whole, with its header,
+    /// rounded up to a multiple of 64. The other sizes follow from `pool.sizes`, see
     /// [`set_buffer_sizes`](ReceiversConfig::set_buffer_sizes).
     pub buffer_bytes: u32,
     /// Which of the sizes a receiver asks for first; it may [`grow`](super::Receivers::grow).
@@ -34,7 +35,7 @@ pub struct ReceiversConfig {
 }
 
 impl ReceiversConfig {
-    /// Buffers of 16384 bytes, one class, a slot for each receiver, residues of up to 64 bytes parked, lifeline on,
+    /// Buffers of 16448 bytes, one class, a slot for each receiver, residues of up to 64 bytes parked, lifeline on,
     /// level-triggered; as many waits for the host as for receivers.
     pub fn new(buffers: u32, receivers_max: u32) -> ReceiversConfig {
         ReceiversConfig {

@@ -23,7 +23,7 @@
 
 #define CONNECTIONS 64
 #define BUFFERS 8
-#define BUFFER_BYTES 16384
+#define BUFFER_BYTES 16448
 #define RECEIVED_BYTES 100
 
 static void start(void);

@@ -19,7 +19,7 @@ static const char USAGE[] =
     "  --listen HOST:PORT    where to listen; port 0 takes a free one; up to 16 times (default 127.0.0.1:0)\n"
     "  --backend HOST:PORT   where to connect to\n"
     "  --buffers N           receive buffers in the pool, 1 to 1000000 (default 64)\n"
-    "  --buffer-size BYTES   size of each: a multiple of 64, 64 to 16777216 (default 16384)\n"
+    "  --buffer-size BYTES   size of each: a multiple of 64, 64 to 16777216 (default 16448)\n"
     "  --memory-kib N        instead of --buffers: as many as fit into so much memory beside the parking slots, which get\n"
     "                        what is left; 1 to 4294967295\n"
     "  --park BYTES          largest residue to park, 0 to 4096; up to 64 at once, more only while others wait; 0 turns\n"
@@ -280,7 +280,7 @@ static void check_tenant(const struct options *options)
 void options_parse(struct options *options, int argc, char **argv)
 {
     *options = (struct options){
-        .buffer_bytes = 16384,
+        .buffer_bytes = 16448,
         .park_bytes = 4096,
         .slot_percent = 100,
         .lease_ms = 2000,

@@ -25,7 +25,7 @@ fn honest_clients_are_starved_without_parking_and_all_served_with_it() {
 
 #[test]
 fn honest_clients_are_starved_and_served_by_two_threads_as_by_one() {
-    assert!(starve_and_serve(2).contains("16,384 bytes, shared by 2 threads"));
+    assert!(starve_and_serve(2).contains("16,448 bytes, shared by 2 threads"));
 }
 
 /// Runs the demo on so many threads; returns what it printed.

@@ -19,7 +19,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "park_ns 5",
     "lease_ns 10",
     "tag 7",
-    "buffer_bytes 16384",
+    "buffer_bytes 16448",
     "first_size 1",
     "receivers_max 4",
     "slots 9",

@@ -49,6 +49,11 @@ fn receivers() {
 }
 
 #[test]
+fn completion() {
+    passes_linked_both_ways(&["completion.c"]);
+}
+
+#[test]
 fn overload() {
     passes_linked_both_ways(&["overload.c"]);
 }

@@ -1,0 +1,106 @@
+//! Decodes frames of one length byte and a payload, of many connections, through a pool of four receive buffers.
+
+use demuxbuf::connection::{Action, Actions, Event, Mode};
+use demuxbuf::receiver::{Granted, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
+use std::io::{ErrorKind, Read};
+use std::time::Instant;
+
+struct Connection<T> {
+    id: ReceiverId,
+    transport: T,
+    is_open: bool,
+    is_watched: bool,
+    is_scheduled: bool,
+}
+
+/// Does what there is to do for one connection, until it waits for something or is closed.
+fn run<T: Read>(
+    receivers: &mut Receivers,
+    connection: &mut Connection<T>,
+    mut actions: Actions,
+    decoded: &mut impl FnMut(&[u8]),
+) -> Result<(), ReceiverError> {
+    let id = connection.id;
+    let notices = Action::WantRecv | Action::StopRecv | Action::Reschedule;
+    loop {
+        if !actions.intersection(Action::End | Action::Shed | Action::CannotFit).is_empty() {
+            receivers.handle(id, Event::Close)?;
+            connection.is_open = false;
+            return Ok(());
+        } else if actions.has(Action::Recv) {
+            let event = match connection.transport.read(receivers.receive_area(id)?) {
+                Ok(0) => Event::EndOfStream,
+                Ok(bytes) => Event::Received { bytes: bytes as u32 },
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Event::WouldBlock,
+                Err(_) => Event::TransportError,
+            };
+            actions = receivers.handle(id, event)?;
+        } else if actions.has(Action::Demux) {
+            let data = receivers.data(id)?;
+            let (frame_bytes, level) = (1 + u32::from(data[0]), data.len() as u32);
+            actions = if level < frame_bytes {
+                receivers.decoded(id, 0, frame_bytes - level)?
+            } else {
+                decoded(&data[1..frame_bytes as usize]);
+                receivers.decoded(id, frame_bytes, 0)?
+            };
+        } else if !actions.intersection(notices).is_empty() {
+            connection.is_watched |= actions.has(Action::WantRecv);
+            connection.is_watched &= !actions.has(Action::StopRecv);
+            connection.is_scheduled |= actions.has(Action::Reschedule);
+            actions = receivers.handle(id, Event::done(actions.intersection(notices)))?;
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+/// Serves all until they have ended.
+pub(crate) fn serve<T: Read>(
+    mode: Mode,
+    transports: impl IntoIterator<Item = T>,
+    mut decoded: impl FnMut(usize, &[u8]),
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut config = ReceiversConfig::new(4, 1000); // four buffers for up to 1000 connections
+    config.policy.mode = mode;
+    config.pool.park_ns = 0; // while others wait, a small part of a frame is moved to a slot at once,
+    config.pool.lease_ns = 1_000_000_000; // and who holds a buffer without progress for 1 s is closed
+    let mut receivers = Receivers::new(&config)?;
+    let mut connections = Vec::new();
+    for (token, transport) in transports.into_iter().enumerate() {
+        let id = receivers.attach(0, token as u64)?;
+        connections.push(Connection { id, transport, is_open: true, is_watched: false, is_scheduled: false });
+        let actions = receivers.pending(id)?;
+        run(&mut receivers, &mut connections[token], actions, &mut |frame| decoded(token, frame))?;
+    }
+    #[allow(clippy::disallowed_methods, reason = "the library has no clock, but its host does")]
+    let start = Instant::now();
+    while connections.iter().any(|connection| connection.is_open) {
+        // A poller waits here, at most until `receivers.poll_timeout()`; then the clock, the events, and the notices.
+        receivers.handle_timeout(start.elapsed().as_nanos() as u64);
+        for (token, connection) in connections.iter_mut().enumerate().filter(|(_, connection)| connection.is_open) {
+            let event = if std::mem::take(&mut connection.is_scheduled) {
+                Event::Wake
+            } else if connection.is_watched {
+                connection.is_watched = matches!(mode, Mode::Level | Mode::Edge); // others are watched once
+                Event::Readable
+            } else {
+                continue;
+            };
+            let actions = receivers.handle(connection.id, event)?;
+            run(&mut receivers, connection, actions, &mut |frame| decoded(token, frame))?;
+        }
+        while let Some(granted) = receivers.poll_grant() {
+            if let Granted::Receiver { token, actions, .. } = granted {
+                let token = token as usize;
+                run(&mut receivers, &mut connections[token], actions, &mut |frame| decoded(token, frame))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let transports: [&[u8]; 2] = [b"\x05hello\x05world\x05ha", b"\x03foo\x03bar"];
+    serve(Mode::Level, transports, |token, frame| println!("{token}: {}", String::from_utf8_lossy(frame)))
+}

@@ -382,8 +382,14 @@ typedef struct {
 // What is to be done now, and where. Returned by value.
 typedef struct {
   // With `DEMUXBUF_RECV`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DEMUX` and
-  // as the residue of `DEMUXBUF_END`; NULL if nothing is. Valid until the next call for this receiver, or until
-  // `demuxbuf_pool_poll_grant` names it.
+  // as the residue of `DEMUXBUF_END`; NULL if nothing is.
+  //
+  // Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_grant`: that call may
+  // move the bytes of any receiver of the pool, also of one that it does not name. `demuxbuf_receiver_pending` has the
+  // new place. These calls never move or free it: `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`, calls for
+  // another receiver, calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DEMUX` is pending, pause_recv,
+  // resume_recv and yield do not either, nor does `demuxbuf_pool_poll_grant` unless it names the receiver. Where a
+  // submitted receive goes stays until its outcome.
   uint8_t *data;
   // Bytes at `data`: the room to receive into, or what is buffered.
   uint32_t bytes;
@@ -903,6 +909,9 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool, uint64_t lease, uint8_t **data
 // The next one who had waited and now has a buffer; then the next receiver that is to be shed, so that somebody who
 // waits may have its buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
 // loop; nobody is called back.
+//
+// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `grant->step` says
+// before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
 //
 // Thread rule: one thread at a time per pool. Cost: O(1).
 // Returns `DEMUXBUF_OK` and writes `*grant`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.

@@ -54,6 +54,11 @@ fn completion() {
 }
 
 #[test]
+fn s73_validity_of_data() {
+    passes_linked_both_ways(&["validity.c"]);
+}
+
+#[test]
 fn overload() {
     passes_linked_both_ways(&["overload.c"]);
 }

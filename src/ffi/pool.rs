@@ -442,6 +442,9 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
 /// waits may have its buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
 /// loop; nobody is called back.
 ///
+/// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `grant->step` says
+/// before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
+///
 /// Thread rule: one thread at a time per pool. Cost: O(1).
 /// Returns `DEMUXBUF_OK` and writes `*grant`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]

@@ -25,7 +25,9 @@
 // In place of a class: none.
 #define DEMUXBUF_NO_CLASS UINT32_MAX
 
-// Level-triggered watch: told again for as long as there is something.
+// Level-triggered watch: told again for as long as there is something. As in one-shot mode, a receive that brings less than
+// the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
+// optimistic mode.
 #define DEMUXBUF_MODE_LEVEL 0
 
 // Edge-triggered watch, registered once.

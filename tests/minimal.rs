@@ -56,7 +56,7 @@ fn s67_minimal_example_drains_in_every_mode() {
 
 fn drain(mode: Mode) {
     let frames = |token: usize| -> Vec<Vec<u8>> {
-        (0..token * 20).map(|at| vec![(token + at) as u8; (token * 31 + at * 7) % 256]).collect()
+        (0..token * 5).map(|at| vec![(token + at) as u8; (token * 31 + at * 7) % 256]).collect()
     };
     let transports = (0..CONNECTIONS).map(|token| {
         let mut bytes: Vec<u8> =

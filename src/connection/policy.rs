@@ -5,7 +5,9 @@
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]
 pub enum Mode {
-    /// Level-triggered watch (`poll`, `epoll` without flags): told again for as long as there is something.
+    /// Level-triggered watch (`poll`, `epoll` without flags): told again for as long as there is something. A receive that
+    /// brings less than the room is taken to have emptied the transport, here and in `OneShot`. A layer that reads ahead,
+    /// such as a TLS library, needs `Edge` or `Optimistic`.
     #[default]
     Level = 0,
     /// Edge-triggered watch (`EPOLLET`), registered once: told once for each change, so readiness is remembered

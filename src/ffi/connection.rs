@@ -4,7 +4,9 @@ use super::guarded;
 use super::status::*;
 use crate::connection::{Actions, Connection, Event, EventError, Mode, Policy};
 
-/// Level-triggered watch: told again for as long as there is something.
+/// Level-triggered watch: told again for as long as there is something. As in one-shot mode, a receive that brings less than
+/// the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
+/// optimistic mode.
 pub const DEMUXBUF_MODE_LEVEL: u8 = 0;
 /// Edge-triggered watch, registered once.
 pub const DEMUXBUF_MODE_EDGE: u8 = 1;

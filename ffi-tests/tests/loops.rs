@@ -1,4 +1,5 @@
 //! The loops that the documentation prints, with real sockets: every byte comes back, none stalls, none spins.
+#![allow(clippy::disallowed_methods, reason = "clients wait for the server")]
 
 use demuxbuf_ffi_tests::Program;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -487,8 +487,8 @@ fn memory_is_divided_as_the_options_say() {
             assert!(slots >= slots_without && bytes >= bytes_without, "{about}, {bytes_without} without");
         }
     }
-    // The slots of 64 bytes, one buffer, and two of 256 in what is left.
-    assert_eq!(reserved(&["--connections", "100", "--memory-kib", "29"]), (1, 200 + 2, 64 * 200 + 16448 + 2 * 256));
+    // The slots of 64 bytes, one buffer, and one of 256 in what is left.
+    assert_eq!(reserved(&["--connections", "100", "--memory-kib", "29"]), (1, 200 + 1, 64 * 200 + 16448 + 256));
     assert_eq!(
         reserved(&["--connections", "100", "--buffers", "10", "--slot-percent", "5", "--park", "256"]).1,
         200 + 32

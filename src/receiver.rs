@@ -391,7 +391,7 @@ impl Receivers {
     /// # Errors
     ///
     /// The handle is stale or foreign; no buffer is held; the size does not exist, is not larger, or could never be
-    /// granted; a buffer is waited for already; a receive is in flight; the table of waits is full. Nothing is changed.
+    /// granted beside what is held; a buffer is waited for already; a receive is in flight; the table of waits is full. Nothing is changed.
     pub fn grow(&mut self, id: ReceiverId, size: u8) -> Result<Actions, ReceiverError> {
         self.grow_at(self.table.find(id)?, size)
     }

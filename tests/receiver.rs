@@ -173,7 +173,7 @@ fn no_more_are_attached_than_there_is_room_for() {
 
 #[test]
 fn who_waits_for_a_larger_buffer_and_needs_none_leaves_the_queue() {
-    let mut config = ReceiversConfig::new(2, 4);
+    let mut config = ReceiversConfig::new(3, 4);
     config.set_buffer_sizes(&[256, 512]).expect("there is a default size");
     let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
     let Ok(Outcome::Granted(lease)) = receivers.request(0, 0) else { panic!("a buffer is free") };

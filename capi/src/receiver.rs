@@ -220,7 +220,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_adopt(
 /// Thread rule: one thread at a time per pool. Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
 /// or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_NOT_LARGER`,
-/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`,
+/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted beside what is held), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`,
 /// `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_grow(

@@ -116,9 +116,7 @@ impl Receivers {
     /// frame that has begun is waited for in the class of those. Returns what is to be done if that has changed.
     #[inline]
     fn review_wait(&mut self, index: u32, may_end_growth: bool) -> Option<Actions> {
-        if self.table.wait(index).or(self.table.granted(index)).is_none() {
-            return None;
-        }
+        self.table.wait(index).or(self.table.granted(index))?;
         let connection = self.table.connection(index);
         let is_for_larger = !connection.is_waiting();
         let is_needed = connection.is_open() && connection.is_misfit() && connection.blocked() == 0;

@@ -51,10 +51,33 @@ impl Test {
         };
         if ended == Ended::TimedOut {
             // The group that was made above: the test, and what it has started.
-            let kill = format!("kill -KILL -- -{}", child.id());
-            let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status();
-            let _ = child.wait();
+            let kill = format!("kill -KILL -{}", child.id());
+            let killed = Command::new("sh").args(["-c", &kill]).status().is_ok_and(|status| status.success());
+            if !killed {
+                return Err(format!("{} cannot be ended: process {}", self.name, child.id()));
+            }
+            child.wait().map_err(|error| format!("{}: {error}", self.name))?;
         }
         Ok(ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Test {
+        let arguments = vec!["-c".into(), script.into()];
+        Test { name: "shell".into(), program: "/bin/sh".into(), arguments, took: Duration::ZERO }
+    }
+
+    #[test]
+    fn a_test_passes_fails_or_is_ended() {
+        let here = Path::new(".");
+        let run = |script, limit| shell(script).run(here, here, 7, limit).expect("there is a shell");
+        let long = Duration::from_secs(60);
+        assert_eq!(run("test $DEMUXBUF_MUTANT = 7", long), Ended::Passed);
+        assert_eq!(run("exit 3", long), Ended::Failed);
+        assert_eq!(run("sleep 1000 & wait", Duration::from_millis(100)), Ended::TimedOut);
     }
 }

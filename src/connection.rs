@@ -198,7 +198,7 @@ impl Connection {
     }
 
     /// What is left of a connection whose state cannot be trusted: it refuses every event.
-    #[cfg(feature = "ffi")]
+    #[cfg(any(test, feature = "ffi"))]
     pub(crate) fn poisoned() -> Connection {
         Connection { flags: flag::POISONED, ..Connection::default() }
     }

@@ -145,7 +145,7 @@ impl Receivers {
     }
 
     /// A lease of the host's own was taken on another thread, whose host vouches that it uses the buffer no more.
-    #[cfg(feature = "ffi")]
+    #[cfg(any(test, feature = "ffi"))]
     pub(crate) fn claim_lease(&self, lease: LeaseId) -> Result<(), ReceiverError> {
         match &self.pool {
             Source::Pool(_) => Ok(()),

@@ -51,7 +51,7 @@ impl Shard {
     /// # Errors
     ///
     /// The lease is stale, foreign, or a receiver's.
-    #[cfg(feature = "ffi")]
+    #[cfg(any(test, feature = "ffi"))]
     pub(crate) fn claim_lease(&self, lease: LeaseId) -> Result<(), ShardError> {
         self.change_lease(lease, |hold| (!hold.is_timed).then_some(Hold { shard: self.index, ..hold }))
     }

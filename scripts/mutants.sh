@@ -15,6 +15,7 @@ cargo mutants --version >/dev/null 2>&1 || {
     exit 1
 }
 if [ $# -eq 0 ]; then
+    # shellcheck disable=SC2046 # one word for each file
     set -- $(find src/connection* src/pool* src/receiver* src/framing* -name '*.rs' ! -name tests.rs | sort)
 fi
 

@@ -37,7 +37,7 @@ figure() {
 }
 
 expect() { # KEY TEST VALUE
-    [ "$(figure "$1")" "$2" "$3" ] || fail "$1 is $(figure "$1"), not $2 $3"
+    test "$(figure "$1")" "$2" "$3" || fail "$1 is $(figure "$1"), not $2 $3"
 }
 
 # A free port, from the kernel by way of the relay, which tells it and lets it go.

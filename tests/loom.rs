@@ -1,6 +1,6 @@
 //! Every interleaving of small models of the shards, on the structures that ship:
-//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom`. One more model is beside the code that it is of, and runs with
-//! `--lib`.
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p demuxbuf --features loom --test loom`. One more model is beside the code that
+//! it is of, and runs with `--lib`.
 #![cfg(loom)]
 
 use demuxbuf::pool::{Grant, LeaseId, Outcome, PoolConfig};

@@ -80,13 +80,10 @@ fn reexported(of: &Crate) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for module in of.modules.values().filter(|module| module.is_public) {
         for item in &module.items {
-            if let Item::Use(item) = item
-                && matches!(item.vis, Visibility::Public(_))
-            {
-                let mut names = Vec::new();
-                imports(&item.tree, &mut Vec::new(), &mut names);
-                found.extend(names.into_iter().filter_map(|(_, path)| path.last().cloned()));
-            }
+            let Item::Use(syn::ItemUse { vis: Visibility::Public(_), tree, .. }) = item else { continue };
+            let mut names = Vec::new();
+            imports(tree, &mut Vec::new(), &mut names);
+            found.extend(names.into_iter().filter_map(|(_, path)| path.last().cloned()));
         }
     }
     found

@@ -357,7 +357,7 @@ fn nothing_is_allocated_after_the_start() {
         for at in 0..8 {
             busy.ids.push(unallocating(|| busy.receivers.attach(0, at)).expect("the table has room"));
         }
-        for _ in 0..20_000 {
+        for _ in 0..30_000 {
             busy.step();
         }
         unallocating(|| busy.receivers.give_back_pages());

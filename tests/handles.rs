@@ -169,8 +169,10 @@ fn s89_deadline_moves_with_its_receiver() {
         // Another waits on the first thread; only the second has a holder to ask.
         let waiter = both[0].attach(0, 2).expect("there is room");
         both[0].handle(waiter, Event::Readable).expect("it is attached");
-        let now_ns = (round + 1) * 1000;
-        both.iter_mut().for_each(|receivers| receivers.handle_timeout(now_ns));
+        // Two leases, in steps of an eighth of one at most.
+        for now_ns in (round * 1000..round * 1000 + 40).step_by(2) {
+            both.iter_mut().for_each(|receivers| receivers.handle_timeout(now_ns));
+        }
         assert_eq!(both[0].poll_grant(), None);
         let asked = std::iter::from_fn(|| both[1].poll_grant()).last();
         assert!(

@@ -64,7 +64,7 @@ fn what_is_parked_stays_parked() {
     let mut connection = receiving(Mode::OneShot);
     assert!(tell(&mut connection, sync(5, 100, 0, true, true)).has(Action::Park));
     tell(&mut connection, Event::BufferParked { capacity: 16 });
-    tell(&mut connection, sync(5, 16, 1, true, true));
+    tell(&mut connection, sync(5, 16, 0, true, true));
     assert_eq!(connection.hold(), Hold::Slot);
     assert_eq!(tell(&mut connection, Event::Readable), Action::RequestBuffer.into());
     tell(&mut connection, sync(5, 100, 0, true, false));

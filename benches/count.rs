@@ -164,7 +164,7 @@ fn trickle<const SHARED: bool>(cycles: u64) -> Result<(), Error> {
     play(&mut host, cycles, |host, index| {
         host.receive_part(index, first)?;
         let id = host.ids[index];
-        expect(host.receivers.decoded(id, 0, second)?, NOTHING)?;
+        expect(host.pool.decoded(id, 0, second)?, NOTHING)?;
         host.receive_part(index, second)?;
         expect(host.decode(index)?, NOTHING)
     })?;
@@ -175,7 +175,7 @@ fn blocked<const SHARED: bool>(cycles: u64) -> Result<(), Error> {
     let mut host = Host::<LEVEL>::new(SHARED, |_| {})?;
     play(&mut host, cycles, |host, index| {
         expect(host.report_readable(index)?, Action::Recv)?;
-        expect(host.receive(index, &mut receive)?, Action::Demux)?;
+        expect(host.receive(index, &mut receive)?, Action::Decode)?;
         expect(host.handle(index, Event::Block { reasons: 1 })?, NOTHING)?;
         let actions = host.handle(index, Event::Unblock { reasons: 1 })?;
         host.run(index, actions, &mut receive)
@@ -218,10 +218,10 @@ fn handoff<const SHARED: bool>(cycles: u64) -> Result<(), Error> {
         let actions = host.granted(index)?;
         host.hold(index, actions)
     })?;
-    let pool = host.receivers.stats().pool;
-    let found = (pool.granted_by_hand_over, pool.leased, pool.waiting);
+    let scheduler = host.pool.stats().scheduler;
+    let found = (scheduler.granted_by_handoff, scheduler.leased, scheduler.waiting);
     if found != (cycles - u64::from(BUFFERS), BUFFERS, 0) {
-        return Err(format!("not each cycle hands a buffer to the queued connection: {pool:?}").into());
+        return Err(format!("not each cycle hands a buffer to the queued connection: {scheduler:?}").into());
     }
     Ok(())
 }
@@ -234,7 +234,7 @@ fn migrate<const HOLDING: bool>(cycles: u64) -> Result<(), Error> {
         moves += 1;
         host.migrate(index, is_back, HOLDING)
     })?;
-    match host.receivers.stats().pool.leased {
+    match host.pool.stats().scheduler.leased {
         0 => Ok(()),
         leased => Err(format!("{leased} buffers are kept").into()),
     }

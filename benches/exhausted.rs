@@ -11,7 +11,7 @@
 
 mod support;
 
-use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, WaitId};
+use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig, WaitId};
 use serde_json::json;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
@@ -32,15 +32,15 @@ fn main() {
     let mut samples = WAITERS.map(|_| OPERATIONS.map(|_| [(); 3].map(|()| Samples::new())));
     for round in 0..rounds {
         for size in rotated(round, queues.len()) {
-            for (samples, [pool, list]) in samples[size].iter_mut().zip(queues[size].play()) {
-                for (samples, time) in samples.iter_mut().zip([pool, list, pool.saturating_sub(list)]) {
+            for (samples, [scheduler, list]) in samples[size].iter_mut().zip(queues[size].play()) {
+                for (samples, time) in samples.iter_mut().zip([scheduler, list, scheduler.saturating_sub(list)]) {
                     samples.record(time.as_nanos() as f64 / TOGETHER as f64);
                 }
             }
         }
     }
     for queue in &queues {
-        queue.pool.check_invariants().expect("a pool that was only used keeps its rules");
+        queue.scheduler.check_invariants().expect("a pool that was only used keeps its rules");
     }
 
     let is_counted = !options.smoke && has_valgrind();
@@ -77,7 +77,7 @@ fn main() {
 
 /// A pool of one buffer, a queue for it, and a list of the same ones in the same order.
 struct Queue {
-    pool: Pool,
+    scheduler: Scheduler,
     held: LeaseId,
     /// By token.
     waits: Vec<WaitId>,
@@ -140,15 +140,15 @@ impl List {
 
 impl Queue {
     fn new(waiters: u32) -> Queue {
-        let mut pool = Pool::new(&PoolConfig::new(1, waiters)).expect("the configuration is allowed");
-        let Ok(Outcome::Granted(held)) = pool.request(0, 0) else { panic!("the buffer is free") };
+        let mut scheduler = Scheduler::new(&SchedulerConfig::new(1, waiters)).expect("the configuration is allowed");
+        let Ok(Outcome::Granted(held)) = scheduler.request(0, 0) else { panic!("the buffer is free") };
         let mut queue =
-            Queue { pool, held, waits: Vec::new(), list: List::new(waiters), random: fastrand::Rng::with_seed(1) };
+            Queue { scheduler, held, waits: Vec::new(), list: List::new(waiters), random: fastrand::Rng::with_seed(1) };
         queue.waits = (0..waiters).map(|token| queue.request(token.into())).collect();
         let mut order: Vec<usize> = (0..waiters as usize).collect();
         queue.random.shuffle(&mut order);
         for &token in &order {
-            queue.pool.cancel(queue.waits[token]).expect("it waits");
+            queue.scheduler.cancel(queue.waits[token]).expect("it waits");
         }
         queue.random.shuffle(&mut order);
         for token in order {
@@ -159,7 +159,7 @@ impl Queue {
     }
 
     fn request(&mut self, token: u64) -> WaitId {
-        match self.pool.request(0, token) {
+        match self.scheduler.request(0, token) {
             Ok(Outcome::Queued(wait)) => wait,
             other => panic!("it is exhausted: {other:?}"),
         }
@@ -171,7 +171,7 @@ impl Queue {
         let mut chosen = [0; TOGETHER];
         self.choose(&mut chosen);
         let leaving = chosen.map(|token| self.waits[token]);
-        let cancelled = timed(|| leaving.into_iter().for_each(|wait| self.pool.cancel(wait).expect("it waits")));
+        let cancelled = timed(|| leaving.into_iter().for_each(|wait| self.scheduler.cancel(wait).expect("it waits")));
         let unlinked = timed(|| chosen.into_iter().for_each(|token| self.list.unlink(token as u32)));
         let mut joining = leaving;
         let queued = timed(|| {
@@ -206,8 +206,8 @@ impl Queue {
 
     /// Returns the token of who has it now.
     fn hand_over(&mut self) -> u64 {
-        self.pool.release(self.held).expect("it is held");
-        let grant = self.pool.poll_grant().expect("somebody waits");
+        self.scheduler.release(self.held).expect("it is held");
+        let grant = self.scheduler.poll_grant().expect("somebody waits");
         self.held = grant.lease;
         grant.token
     }
@@ -232,22 +232,23 @@ fn instructions_of(operation: &str, waiters: u32) -> f64 {
 /// Does one operation so many times, at most as many as the fewest waiters.
 fn count(operation: &str, waiters: u32, times: u32) {
     // Room for those that are queued beside the others.
-    let mut pool = Pool::new(&PoolConfig::new(1, waiters + TOGETHER as u32)).expect("the configuration is allowed");
-    let Ok(Outcome::Granted(mut held)) = pool.request(0, 0) else { panic!("the buffer is free") };
+    let mut scheduler =
+        Scheduler::new(&SchedulerConfig::new(1, waiters + TOGETHER as u32)).expect("the configuration is allowed");
+    let Ok(Outcome::Granted(mut held)) = scheduler.request(0, 0) else { panic!("the buffer is free") };
     let mut waits = Vec::with_capacity(waiters as usize);
     for token in 0..waiters {
-        match pool.request(0, token.into()) {
+        match scheduler.request(0, token.into()) {
             Ok(Outcome::Queued(wait)) => waits.push(wait),
             other => panic!("it is exhausted: {other:?}"),
         }
     }
     for turn in 0..times {
         match operation {
-            "queued" => assert!(matches!(pool.request(0, 0), Ok(Outcome::Queued(_)))),
-            "cancelled" => pool.cancel(waits[(waiters / 10 * turn) as usize]).expect("it waits"),
+            "queued" => assert!(matches!(scheduler.request(0, 0), Ok(Outcome::Queued(_)))),
+            "cancelled" => scheduler.cancel(waits[(waiters / 10 * turn) as usize]).expect("it waits"),
             "handed over" => {
-                pool.release(held).expect("it is held");
-                held = pool.poll_grant().expect("somebody waits").lease;
+                scheduler.release(held).expect("it is held");
+                held = scheduler.poll_grant().expect("somebody waits").lease;
             }
             other => panic!("no such operation: {other}"),
         }

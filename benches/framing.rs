@@ -15,7 +15,7 @@
 
 mod support;
 
-use demuxbuf::framing::h2::{Decoder, HEAD_BYTES, Head, Next, PREFACE, Side, flags, kind};
+use demuxbuf::framing::h2::{Decoder, FrameHeader, HEAD_BYTES, Next, PREFACE, Side, flags, kind};
 use demuxbuf_ffi_tests::{Linking, Program, run, try_run};
 use futures_core::Stream;
 use h2::frame::Frame;
@@ -41,7 +41,7 @@ const PROLOGUE_FRAMES: u64 = 2;
 /// Frames that are all alike.
 struct Case {
     title: &'static str,
-    head: Head,
+    head: FrameHeader,
     payload: fn(usize) -> u8,
     /// In one time.
     frames: u32,
@@ -62,7 +62,7 @@ const fn case(title: &'static str, kind: u8, length: u32, payload: fn(usize) -> 
         _ => (0, 0),
     };
     let (frames, times) = if length < 1024 { (TINY, 50) } else { (LARGE, 200) };
-    Case { title, head: Head { length, stream_id, kind, flags }, payload, frames, times }
+    Case { title, head: FrameHeader { length, stream_id, kind, flags }, payload, frames, times }
 }
 
 const CASES: [Case; 6] = [
@@ -110,9 +110,9 @@ impl Case {
     /// Writes the prologue and the frames; returns what a decoder is told about them.
     fn write(&self) -> Result<[String; 2], Error> {
         let mut bytes = PREFACE.to_vec();
-        bytes.extend(Head { kind: kind::SETTINGS, ..Head::default() }.encode());
+        bytes.extend(FrameHeader { kind: kind::SETTINGS, ..FrameHeader::default() }.encode());
         let (length, kind, flags) = (BLOCK.len() as u32, kind::HEADERS, flags::END_HEADERS);
-        bytes.extend(Head { length, kind, flags, stream_id: 1 }.encode());
+        bytes.extend(FrameHeader { length, kind, flags, stream_id: 1 }.encode());
         bytes.extend(BLOCK);
         let prologue = bytes.len();
         let payload = self.payload();

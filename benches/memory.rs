@@ -8,7 +8,7 @@
 mod support;
 
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
 use demuxbuf_ffi_tests::run;
 use serde_json::json;
 use support::{Options, Report, child};
@@ -41,24 +41,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Prints by how many bytes the process has grown: resident and reserved.
 fn measure(case: &str, connections: u32) -> Result<(), Box<dyn std::error::Error>> {
     let before = [resident_bytes()?, reserved_bytes()?];
-    let mut receivers = Receivers::new(&ReceiversConfig::new(BUFFERS, connections))?;
+    let mut pool = Pool::new(&PoolConfig::new(BUFFERS, connections))?;
     for token in 0..connections {
-        let id = receivers.attach(0, token.into())?;
-        receivers.handle(id, Event::done(Action::WantRecv))?;
+        let id = pool.attach(0, token.into())?;
+        pool.handle(id, Event::done(Action::WantRecv))?;
         match case {
             "idle" => {}
-            "idle again" => receive(&mut receivers, id, 100, 100)?,
-            "dripping" => receive(&mut receivers, id, 5, 0)?,
+            "idle again" => receive(&mut pool, id, 100, 100)?,
+            "dripping" => receive(&mut pool, id, 5, 0)?,
             "waiting" => {
-                receivers.handle(id, Event::Readable)?;
+                pool.handle(id, Event::Readable)?;
             }
             other => return Err(format!("no such case: {other}").into()),
         }
     }
-    let stats = receivers.stats();
+    let stats = pool.stats();
     let (all, buffers) = (u64::from(connections), BUFFERS.min(connections));
-    let is =
-        [stats.received_bytes, stats.consumed_bytes, stats.parked, stats.pool.leased.into(), stats.pool.waiting.into()];
+    let is = [
+        stats.received_bytes,
+        stats.consumed_bytes,
+        stats.parked,
+        stats.scheduler.leased.into(),
+        stats.scheduler.waiting.into(),
+    ];
     let wanted = match case {
         "idle again" => [100 * all, 100 * all, 0, 0, 0],
         "dripping" => [5 * all, 0, all, 0, 0],
@@ -70,16 +75,11 @@ fn measure(case: &str, connections: u32) -> Result<(), Box<dyn std::error::Error
     Ok(())
 }
 
-fn receive(
-    receivers: &mut Receivers,
-    id: ReceiverId,
-    bytes: u32,
-    consumed: u32,
-) -> Result<(), Box<dyn std::error::Error>> {
-    receivers.handle(id, Event::Readable)?;
-    receivers.receive_area(id)?[..bytes as usize].fill(1);
-    receivers.handle(id, Event::Received { bytes })?;
-    receivers.decoded(id, consumed, u32::from(consumed < bytes) * 20)?;
+fn receive(pool: &mut Pool, id: ReceiverId, bytes: u32, consumed: u32) -> Result<(), Box<dyn std::error::Error>> {
+    pool.handle(id, Event::Readable)?;
+    pool.receive_area(id)?[..bytes as usize].fill(1);
+    pool.handle(id, Event::Received { bytes })?;
+    pool.decoded(id, consumed, u32::from(consumed < bytes) * 20)?;
     Ok(())
 }
 

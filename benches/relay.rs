@@ -284,7 +284,7 @@ impl Setup<'_> {
                 leased_peak * figure("buffer_bytes")
             }
             Kind::Leased => {
-                let granted = figure("granted_at_once") + figure("granted_by_hand_over");
+                let granted = figure("granted_at_once") + figure("granted_by_handoff");
                 assert!(granted >= 2 * u64::from(requests), "each request and each answer takes a buffer: {granted}");
                 let bytes = figure("memory_bytes");
                 assert!(self.memory_kib().is_none_or(|kib| bytes <= 1024 * kib), "it keeps to what it may: {bytes}");
@@ -300,7 +300,7 @@ impl Setup<'_> {
             shares: times_ns.map(|ns| 100.0 * ns as f64 / all_ns),
             buffers: figure("buffers"),
             leased_peak,
-            waits: figure("granted_by_hand_over"),
+            waits: figure("granted_by_handoff"),
             receive_bytes,
             resident_bytes,
         })

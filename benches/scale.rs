@@ -16,7 +16,7 @@
 mod support;
 
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
 use serde_json::{Value, json};
 use std::time::Instant;
 use support::{Counted, Options, Report, Samples, child, filled, has_valgrind, rotated};
@@ -160,7 +160,7 @@ impl Bare {
 
 /// Connections, and what is under way.
 struct Crowd {
-    receivers: Receivers,
+    pool: Pool,
     lots: Lots,
     /// The handle of the first; those of the others follow it.
     first: u64,
@@ -181,16 +181,16 @@ struct Work {
 
 impl Crowd {
     fn new(connections: u32) -> Result<Crowd, Error> {
-        let mut receivers = Receivers::new(&ReceiversConfig::new(BUFFERS, connections))?;
+        let mut pool = Pool::new(&PoolConfig::new(BUFFERS, connections))?;
         let mut first = None;
         for token in 0..u64::from(connections) {
-            let id = receivers.attach(0, token)?;
-            receivers.handle(id, Event::done(Action::WantRecv))?;
+            let id = pool.attach(0, token)?;
+            pool.handle(id, Event::done(Action::WantRecv))?;
             let first = *first.get_or_insert(id.to_bits());
             assert_eq!(id.to_bits(), first + token, "rows are used in order");
         }
         let first = first.ok_or("there are some")?;
-        Ok(Crowd { receivers, lots: Lots::new(connections), first, events: 0, work: Work::default() })
+        Ok(Crowd { pool, lots: Lots::new(connections), first, events: 0, work: Work::default() })
     }
 
     /// Returns how many events it took.
@@ -205,8 +205,8 @@ impl Crowd {
                 _ => self.receive(id, &[BUFFER_BYTES, BUFFER_BYTES, BUFFER_BYTES, 700])?,
             }
         }
-        self.receivers.handle_timeout(0);
-        match self.receivers.poll_grant() {
+        self.pool.handle_timeout(0);
+        match self.pool.poll_notice() {
             None => Ok(self.events - before),
             Some(granted) => Err(format!("nobody waits: {granted:?}").into()),
         }
@@ -220,9 +220,9 @@ impl Crowd {
 
     /// Ends the program unless the library has counted the same work, and all are at rest.
     fn check(&self, rounds: u32) {
-        let stats = self.receivers.stats();
+        let stats = self.pool.stats();
         let Work { received_bytes, decoded_bytes, parked, received } = self.work;
-        let counted = [stats.received_bytes, stats.consumed_bytes, stats.parked, stats.pool.leased.into()];
+        let counted = [stats.received_bytes, stats.consumed_bytes, stats.parked, stats.scheduler.leased.into()];
         assert_eq!(counted, [received_bytes, decoded_bytes, parked, 0], "the library has done what the host did");
         assert_eq!(
             parked + received,
@@ -236,21 +236,21 @@ impl Crowd {
     fn receive(&mut self, id: ReceiverId, receives: &[u32]) -> Result<(), Error> {
         let mut actions = self.report(id, Event::Readable)?;
         let mut receives = receives.iter();
-        while actions.has(Action::Recv) || actions.has(Action::Demux) {
+        while actions.has(Action::Recv) || actions.has(Action::Decode) {
             actions = if actions.has(Action::Recv) {
                 match receives.next() {
                     Some(&most) => {
-                        let bytes = most.min(self.receivers.receive_area(id)?.len() as u32);
+                        let bytes = most.min(self.pool.receive_area(id)?.len() as u32);
                         self.work.received_bytes += u64::from(bytes);
                         self.report(id, Event::Received { bytes })?
                     }
                     None => self.report(id, Event::WouldBlock)?,
                 }
             } else {
-                let bytes = self.receivers.data(id)?.len() as u32;
+                let bytes = self.pool.data(id)?.len() as u32;
                 self.events += 1;
                 self.work.decoded_bytes += u64::from(bytes);
-                self.receivers.decoded(id, bytes, 0)?
+                self.pool.decoded(id, bytes, 0)?
             };
         }
         if receives.next().is_some() {
@@ -266,14 +266,14 @@ impl Crowd {
 
     /// The first part of a frame of 24 bytes, or its rest.
     fn drip(&mut self, id: ReceiverId) -> Result<(), Error> {
-        if self.receivers.connection(id)?.level() > 0 {
+        if self.pool.connection(id)?.buffered_bytes() > 0 {
             return self.receive(id, &[20]);
         }
         self.report(id, Event::Readable)?;
-        self.receivers.receive_area(id)?[..4].fill(0);
+        self.pool.receive_area(id)?[..4].fill(0);
         self.report(id, Event::Received { bytes: 4 })?;
         self.events += 1;
-        self.receivers.decoded(id, 0, 20)?;
+        self.pool.decoded(id, 0, 20)?;
         self.work.received_bytes += 4;
         self.work.parked += 1;
         Ok(())
@@ -281,7 +281,7 @@ impl Crowd {
 
     fn report(&mut self, id: ReceiverId, event: Event) -> Result<demuxbuf::connection::Actions, Error> {
         self.events += 1;
-        Ok(self.receivers.handle(id, event)?)
+        Ok(self.pool.handle(id, event)?)
     }
 }
 

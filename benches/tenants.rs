@@ -7,7 +7,7 @@
 
 mod support;
 
-use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, Request, TenantConfig, TenantId};
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, Scheduler, SchedulerConfig, TenantConfig, TenantId};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -72,20 +72,20 @@ fn counted(tenants: u32) -> Result<f64, Error> {
 
 /// Tenants that always wait.
 struct Crowd {
-    pool: Pool,
+    scheduler: Scheduler,
     tenants: Vec<TenantId>,
     held: VecDeque<LeaseId>,
 }
 
 impl Crowd {
     fn new(tenants: u32) -> Result<Crowd, Error> {
-        let config = PoolConfig { tenants_max: tenants, ..PoolConfig::new(BUFFERS, tenants) };
-        let mut pool = Pool::new(&config)?;
+        let config = SchedulerConfig { tenants_max: tenants, ..SchedulerConfig::new(BUFFERS, tenants) };
+        let mut scheduler = Scheduler::new(&config)?;
         let tenants: Vec<TenantId> =
-            (0..tenants).map(|_| pool.create_tenant(&TenantConfig::default())).collect::<Result<_, _>>()?;
-        let mut crowd = Crowd { pool, tenants, held: VecDeque::new() };
+            (0..tenants).map(|_| scheduler.create_tenant(&TenantConfig::default())).collect::<Result<_, _>>()?;
+        let mut crowd = Crowd { scheduler, tenants, held: VecDeque::new() };
         for _ in 0..BUFFERS {
-            let Outcome::Granted(lease) = crowd.pool.request(0, 0)? else {
+            let Outcome::Granted(lease) = crowd.scheduler.request(0, 0)? else {
                 return Err("a buffer is free".into());
             };
             crowd.held.push_back(lease);
@@ -96,7 +96,7 @@ impl Crowd {
 
     fn wait(&mut self, token: usize) -> Result<(), Error> {
         let request = Request { tenant: Some(self.tenants[token]), ..Request::new(0, token as u64) };
-        match self.pool.request_for(&request)? {
+        match self.scheduler.request_for(&request)? {
             Outcome::Queued(_) => Ok(()),
             Outcome::Granted(_) => Err("nothing is free while somebody waits".into()),
         }
@@ -105,21 +105,21 @@ impl Crowd {
     fn play(&mut self, turns: u32) -> Result<(), Error> {
         for _ in 0..turns {
             let lease = self.held.pop_front().ok_or("somebody holds a buffer")?;
-            self.pool.release(lease)?;
-            let grant = self.pool.poll_grant().ok_or("somebody waits")?;
+            self.scheduler.release(lease)?;
+            let grant = self.scheduler.poll_grant().ok_or("somebody waits")?;
             self.held.push_back(grant.lease);
             self.wait(grant.token as usize)?;
         }
         Ok(())
     }
 
-    /// Ends the program unless there were so many hand-overs, the tenants took turns, and all wait again.
+    /// Ends the program unless there were so many hand-offs, the tenants took turns, and all wait again.
     fn check(&self, turns: u64) {
-        let stats = self.pool.stats();
+        let stats = self.scheduler.stats();
         let (counts, all) =
-            ([stats.granted_by_hand_over, stats.released, stats.waiting.into()], self.tenants.len() as u64);
-        assert_eq!(counts, [turns, turns, all], "each turn is a hand-over");
-        let granted = |&tenant| self.pool.describe_tenant(tenant).expect("it is not removed").granted;
+            ([stats.granted_by_handoff, stats.released, stats.waiting.into()], self.tenants.len() as u64);
+        assert_eq!(counts, [turns, turns, all], "each turn is a hand-off");
+        let granted = |&tenant| self.scheduler.describe_tenant(tenant).expect("it is not removed").granted;
         let granted: Vec<u64> = self.tenants.iter().map(granted).collect();
         assert_eq!(granted.iter().sum::<u64>(), turns, "each grant is in the name of a tenant");
         assert!(granted.iter().all(|&count| count.abs_diff(turns / all) <= 1), "all had as many turns");

@@ -10,8 +10,8 @@
 
 mod support;
 
-use demuxbuf::pool::{LeaseId, Outcome, PoolConfig};
-use demuxbuf::shards::{Shard, Shards};
+use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig};
+use demuxbuf::shared::{SchedulerShard, SharedScheduler};
 use demuxbuf_ffi_tests::{Program, run};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,8 @@ fn run_shards(load: Load, threads: u32, length: Duration) -> Figures {
         Load::Uncontended => ENOUGH,
         Load::Exhausted => FEW,
     };
-    let shards = Shards::new(&PoolConfig::new(buffers * threads, CONNECTIONS as u32 * threads), threads).unwrap();
+    let shards =
+        SharedScheduler::new(&SchedulerConfig::new(buffers * threads, CONNECTIONS as u32 * threads), threads).unwrap();
     let run = Run {
         stop: AtomicBool::new(false),
         start: Barrier::new(threads as usize + 1),
@@ -166,7 +167,7 @@ fn run_shards(load: Load, threads: u32, length: Duration) -> Figures {
     Figures::new(counts.iter().sum(), fewest, threads, time)
 }
 
-fn uncontended(run: &Run, shard: &Shard) -> u64 {
+fn uncontended(run: &Run, shard: &SchedulerShard) -> u64 {
     let mut operations = 0;
     let mut leases = [LeaseId::from_bits(0); AT_ONCE];
     while !run.stop.load(Ordering::Relaxed) {
@@ -186,7 +187,7 @@ fn uncontended(run: &Run, shard: &Shard) -> u64 {
     operations
 }
 
-fn exhausted(run: &Run, shard: &Shard) -> u64 {
+fn exhausted(run: &Run, shard: &SchedulerShard) -> u64 {
     let mut operations = 0;
     let mut held = Vec::with_capacity(CONNECTIONS as usize);
     let mut turn = Vec::with_capacity(CONNECTIONS as usize);

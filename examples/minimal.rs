@@ -1,7 +1,7 @@
 //! Decodes frames of one length byte and a payload, of many connections, through a pool of four receive buffers.
 
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::receiver::{Granted, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::pool::{Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use std::io::{ErrorKind, Read};
 use std::time::Instant;
 
@@ -15,40 +15,40 @@ struct Connection<T> {
 
 /// Does what there is to do for one connection, until it waits for something or is closed.
 fn run<T: Read>(
-    receivers: &mut Receivers,
+    pool: &mut Pool,
     connection: &mut Connection<T>,
     mut actions: Actions,
     decoded: &mut impl FnMut(&[u8]),
-) -> Result<(), ReceiverError> {
+) -> Result<(), PoolError> {
     let id = connection.id;
     let notices = Action::WantRecv | Action::StopRecv | Action::Reschedule;
     loop {
         if !actions.intersection(Action::End | Action::Shed | Action::CannotFit).is_empty() {
-            receivers.handle(id, Event::Close)?;
+            pool.handle(id, Event::Close)?;
             connection.is_open = false;
             return Ok(());
         } else if actions.has(Action::Recv) {
-            let event = match connection.transport.read(receivers.receive_area(id)?) {
+            let event = match connection.transport.read(pool.receive_area(id)?) {
                 Ok(0) => Event::EndOfStream,
                 Ok(bytes) => Event::Received { bytes: bytes as u32 },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Event::WouldBlock,
                 Err(_) => Event::TransportError,
             };
-            actions = receivers.handle(id, event)?;
-        } else if actions.has(Action::Demux) {
-            let data = receivers.data(id)?;
-            let (frame_bytes, level) = (1 + u32::from(data[0]), data.len() as u32);
-            actions = if level < frame_bytes {
-                receivers.decoded(id, 0, frame_bytes - level)?
+            actions = pool.handle(id, event)?;
+        } else if actions.has(Action::Decode) {
+            let data = pool.data(id)?;
+            let (frame_bytes, buffered_bytes) = (1 + u32::from(data[0]), data.len() as u32);
+            actions = if buffered_bytes < frame_bytes {
+                pool.decoded(id, 0, frame_bytes - buffered_bytes)?
             } else {
                 decoded(&data[1..frame_bytes as usize]);
-                receivers.decoded(id, frame_bytes, 0)?
+                pool.decoded(id, frame_bytes, 0)?
             };
         } else if !actions.intersection(notices).is_empty() {
             connection.is_watched |= actions.has(Action::WantRecv);
             connection.is_watched &= !actions.has(Action::StopRecv);
             connection.is_scheduled |= actions.has(Action::Reschedule);
-            actions = receivers.handle(id, Event::done(actions.intersection(notices)))?;
+            actions = pool.handle(id, Event::done(actions.intersection(notices)))?;
         } else {
             return Ok(());
         }
@@ -61,23 +61,23 @@ pub(crate) fn serve<T: Read>(
     transports: impl IntoIterator<Item = T>,
     mut decoded: impl FnMut(usize, &[u8]),
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut config = ReceiversConfig::new(4, 1000); // four buffers for up to 1000 connections
+    let mut config = PoolConfig::new(4, 1000); // four buffers for up to 1000 connections
     config.policy.mode = mode;
-    config.pool.park_ns = 0; // while others wait, a small part of a frame is moved to a slot at once,
-    config.pool.lease_ns = 1_000_000_000; // and who holds a buffer without progress for 1 s is closed
-    let mut receivers = Receivers::new(&config)?;
+    config.scheduler.park_ns = 0; // while others wait, a small part of a frame is moved to a slot at once,
+    config.scheduler.lease_ns = 1_000_000_000; // and who holds a buffer without progress for 1 s is closed
+    let mut pool = Pool::new(&config)?;
     let mut connections = Vec::new();
     for (token, transport) in transports.into_iter().enumerate() {
-        let id = receivers.attach(0, token as u64)?;
+        let id = pool.attach(0, token as u64)?;
         connections.push(Connection { id, transport, is_open: true, is_watched: false, is_scheduled: false });
-        let actions = receivers.pending(id)?;
-        run(&mut receivers, &mut connections[token], actions, &mut |frame| decoded(token, frame))?;
+        let actions = pool.pending(id)?;
+        run(&mut pool, &mut connections[token], actions, &mut |frame| decoded(token, frame))?;
     }
     #[allow(clippy::disallowed_methods, reason = "the library has no clock, but its host does")]
     let start = Instant::now();
     while connections.iter().any(|connection| connection.is_open) {
         // A poller waits here, at most until `receivers.poll_timeout()`; then the clock, the events, and the notices.
-        receivers.handle_timeout(start.elapsed().as_nanos() as u64);
+        pool.handle_timeout(start.elapsed().as_nanos() as u64);
         for (token, connection) in connections.iter_mut().enumerate().filter(|(_, connection)| connection.is_open) {
             let event = if std::mem::take(&mut connection.is_scheduled) {
                 Event::Wake
@@ -87,13 +87,13 @@ pub(crate) fn serve<T: Read>(
             } else {
                 continue;
             };
-            let actions = receivers.handle(connection.id, event)?;
-            run(&mut receivers, connection, actions, &mut |frame| decoded(token, frame))?;
+            let actions = pool.handle(connection.id, event)?;
+            run(&mut pool, connection, actions, &mut |frame| decoded(token, frame))?;
         }
-        while let Some(granted) = receivers.poll_grant() {
-            if let Granted::Receiver { token, actions, .. } = granted {
+        while let Some(granted) = pool.poll_notice() {
+            if let Notice::Receiver { token, actions, .. } = granted {
                 let token = token as usize;
-                run(&mut receivers, &mut connections[token], actions, &mut |frame| decoded(token, frame))?;
+                run(&mut pool, &mut connections[token], actions, &mut |frame| decoded(token, frame))?;
             }
         }
     }

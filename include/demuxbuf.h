@@ -6,8 +6,9 @@
  *
  * Conventions: self first, then inputs, then outputs; outputs are written only on success. int32_t results are a
  * status: 0 done, above 0 an outcome, below 0 an error (demuxbuf_strerror). Functions for events return a mask of
- * actions; with DEMUXBUF_ERROR set it is a status instead (demuxbuf_status). NULL is an error, never a crash. No call
- * calls back into the host or (after demuxbuf_pool_new) allocates. Pointers are NULL or valid, as ever in C.
+ * actions; with DEMUXBUF_ERROR set it is a status instead (demuxbuf_actions_status_inline). NULL is an error, never a
+ * crash. No call calls back into the host or (after demuxbuf_pool_new) allocates. Pointers are NULL or valid, as ever
+ * in C.
  */
 
 #ifndef DEMUXBUF_H
@@ -63,7 +64,7 @@
 #define DEMUXBUF_RECV 32
 
 // Run the decoder; report consumed and, if bytes are left, why: need_more, block or yield.
-#define DEMUXBUF_DEMUX 64
+#define DEMUXBUF_DECODE 64
 
 // Throw away what is buffered; report it consumed.
 #define DEMUXBUF_DISCARD 128
@@ -99,16 +100,16 @@
 #define DEMUXBUF_H2_PREFACE_BYTES 24
 
 // Bytes that a receiver may have parked when it moves.
-#define DEMUXBUF_MOVING_BYTES 64
+#define DEMUXBUF_EXPORT_BYTES_MAX 64
 
 // Done.
 #define DEMUXBUF_OK 0
 
-// Not granted at once: queued, and served later through `demuxbuf_pool_poll_grant`.
-#define DEMUXBUF_QUEUED 1
+// Not granted at once: queued, and served later through `demuxbuf_pool_poll_notice`.
+#define DEMUXBUF_STATUS_QUEUED 1
 
 // There is nothing to report.
-#define DEMUXBUF_NONE 2
+#define DEMUXBUF_STATUS_NONE 2
 
 // The connection was never attached.
 #define DEMUXBUF_ERR_NOT_ATTACHED (-65536)
@@ -182,7 +183,7 @@
 // A number is outside what is allowed.
 #define DEMUXBUF_ERR_RANGE (-42 * 65536)
 
-// A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check`.
+// A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check_invariants`.
 #define DEMUXBUF_ERR_INVARIANT (-43 * 65536)
 
 // The pool has no buffers of this size.
@@ -219,19 +220,19 @@
 #define DEMUXBUF_VERSION_PATCH 0
 
 // A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
-// a time, or by `demuxbuf_shards_pool` for one of the threads that share its buffers.
+// a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
 typedef struct demuxbuf_pool demuxbuf_pool;
 
-// A pool that several threads share. Made by `demuxbuf_shards_new`; each thread uses it through a `demuxbuf_pool` of its
-// own.
-typedef struct demuxbuf_shards demuxbuf_shards;
+// A pool that several threads share. Made by `demuxbuf_shared_pool_new`; each thread uses it through a `demuxbuf_pool`
+// of its own.
+typedef struct demuxbuf_shared_pool demuxbuf_shared_pool;
 
 // The settings of one connection. All-zero is the default of each, but for `struct_size`.
 typedef struct {
   // `sizeof(demuxbuf_policy)`.
   uint32_t struct_size;
   // A full buffer receives again once so many bytes are free; 0 for any room.
-  uint32_t resume_at;
+  uint32_t resume_free_bytes;
   // Residues of at most so many bytes are parked as soon as their receive ran dry; 0 for never.
   uint16_t park_bytes;
   // Residues of at most so many bytes are parked when the pool asks; below `park_bytes` it means that.
@@ -257,7 +258,7 @@ typedef struct {
   // Sizes 1 to 3: further sizes of buffers out of the same budget of bytes; 0 for no such size.
   uint32_t other_buffer_bytes[DEMUXBUF_OTHER_SIZES_MAX];
   // Which size a receiver asks for first.
-  uint32_t first_size;
+  uint32_t first_size_index;
   // The most receivers at once.
   uint32_t receivers_max;
   // The most waits at once: one for each of `receivers_max`, and what is above is for the host's own requests.
@@ -299,24 +300,24 @@ typedef struct {
 // The fields are private to the library; the header's inline tests read them.
 typedef struct {
   uint32_t capacity;
-  uint32_t level;
+  uint32_t buffered_bytes;
   uint32_t state[6];
 } demuxbuf_connection;
 
 // Everything there is to print about a connection.
 typedef struct {
   // Bytes buffered.
-  uint32_t level;
+  uint32_t buffered_bytes;
   // Size of what is held, in bytes.
   uint32_t capacity;
   // Bytes that must arrive before the decoder can go on.
-  uint32_t short_bytes;
+  uint32_t needed_bytes;
   // The host's reasons why decoding cannot go on.
   uint32_t blocked;
   // What is to be done now: a mask of `DEMUXBUF_*` actions.
   uint32_t pending;
   // Bytes that can never be decoded, once the stream ended.
-  uint32_t residue;
+  uint32_t truncated_bytes;
   // 0 nothing held, 1 a parking slot, 2 a buffer.
   uint8_t hold;
   // 0 open, 1 ended, 2 broken.
@@ -389,20 +390,20 @@ typedef struct {
 
 // What is to be done now, and where. Returned by value.
 typedef struct {
-  // With `DEMUXBUF_RECV`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DEMUX` and
-  // as the residue of `DEMUXBUF_END`; NULL if nothing is.
+  // With `DEMUXBUF_RECV`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE`
+  // and as the residue of `DEMUXBUF_END`; NULL if nothing is.
   //
-  // Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_grant`: that call may
-  // move the bytes of any receiver of the pool, also of one that it does not name. `demuxbuf_receiver_pending` has the
-  // new place. These calls never move or free it: `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`, calls for
-  // another receiver, calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DEMUX` is pending, pause_recv,
-  // resume_recv and yield do not either, nor does `demuxbuf_pool_poll_grant` unless it names the receiver. Where a
-  // submitted receive goes stays until its outcome.
+  // Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that call
+  // may move the bytes of any receiver of the pool, also of one that it does not name. `demuxbuf_receiver_pending`
+  // has the new place. These calls never move or free it: `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`,
+  // calls for another receiver, calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending,
+  // pause_recv, resume_recv and yield do not either, nor does `demuxbuf_pool_poll_notice` unless it names the
+  // receiver. Where a submitted receive goes stays until its outcome.
   uint8_t *data;
   // Bytes at `data`: the room to receive into, or what is buffered.
   uint32_t bytes;
   // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DEMUX, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
-  // With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_status`), and nothing is changed.
+  // With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
   uint32_t actions;
 } demuxbuf_step;
 
@@ -418,7 +419,7 @@ typedef struct {
   uint64_t wait;
   // What the receiver is to do now.
   demuxbuf_step step;
-} demuxbuf_grant;
+} demuxbuf_notice;
 
 // What a pool counts. Sizes in bytes, times in nanoseconds.
 typedef struct {
@@ -449,21 +450,21 @@ typedef struct {
   // Waits queued, by class.
   uint32_t waiting_by_class[DEMUXBUF_CLASSES_MAX];
   // Units held or assigned, by class.
-  uint32_t out_by_class[DEMUXBUF_CLASSES_MAX];
+  uint32_t outstanding_by_class[DEMUXBUF_CLASSES_MAX];
   // Parking slots in use, by size: 64, 256, 1024 and 4096 bytes.
   uint32_t slots_in_use_by_size[4];
   // Requests granted at once.
   uint64_t granted_at_once;
-  // Requests granted by hand-over.
-  uint64_t granted_by_hand_over;
+  // Requests granted by hand-off.
+  uint64_t granted_by_handoff;
   // Requests that had to wait.
   uint64_t queued;
   // Waits that were cancelled.
   uint64_t cancelled;
   // Buffers given back.
   uint64_t released;
-  // The most grants that passed a waiter until it was served; `demuxbuf_pool_passed_max` is the bound.
-  uint64_t passed_peak;
+  // The most grants that passed a waiter until it was served; `demuxbuf_pool_bypass_bound` is the bound.
+  uint64_t bypass_peak;
   // Times a receiver was asked to park.
   uint64_t parks_asked;
   // Times a receiver was asked to close.
@@ -498,7 +499,7 @@ typedef struct {
   // Bytes thrown away after a failure, after the end, or at close.
   uint64_t dropped_bytes;
   // Bytes that left with a buffer the host took, or with a receiver that went to another thread.
-  uint64_t handed_over_bytes;
+  uint64_t taken_bytes;
   // The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once more
   // for each further size of which a buffer is not a whole number of pages.
   uint64_t memory_bytes;
@@ -511,8 +512,8 @@ typedef struct {
   // Where the content starts in the buffer, in bytes.
   uint32_t offset;
   // Length of the content, in bytes.
-  uint32_t level;
-} demuxbuf_handover;
+  uint32_t buffered_bytes;
+} demuxbuf_leased_content;
 
 // Everything there is to print about a receiver.
 typedef struct {
@@ -521,7 +522,7 @@ typedef struct {
   // How long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
   uint64_t wait_age_ns;
   // Grants that passed it while it is queued; 0 if it is not.
-  uint64_t grants_passed;
+  uint64_t bypasses;
   // For how long it has held its buffer, in nanoseconds; 0 if it holds none or leases have no deadline.
   uint64_t held_ns;
   // For how long it has made no progress with it, in nanoseconds.
@@ -546,12 +547,12 @@ typedef struct {
   uint32_t uses;
   uint32_t offset;
   uint32_t class_index;
-  uint8_t residue[DEMUXBUF_MOVING_BYTES];
-} demuxbuf_moving;
+  uint8_t parked[DEMUXBUF_EXPORT_BYTES_MAX];
+} demuxbuf_exported_receiver;
 
 // What a tenant may have. Counts are buffers of the default size.
 typedef struct {
-  // `sizeof(demuxbuf_share)`.
+  // `sizeof(demuxbuf_tenant_config)`.
   uint32_t struct_size;
   // Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
   uint32_t weight;
@@ -559,7 +560,7 @@ typedef struct {
   uint32_t guaranteed;
   // The most buffers it may have; UINT32_MAX for no cap.
   uint32_t cap;
-} demuxbuf_share;
+} demuxbuf_tenant_config;
 
 // How a tenant stands.
 typedef struct {
@@ -568,7 +569,7 @@ typedef struct {
   // Its weight.
   uint32_t weight;
   // What it has out, in units of the pool's budget: buffers, if there is one size.
-  uint32_t out_units;
+  uint32_t outstanding_units;
   // Its requests that wait.
   uint32_t waiting;
   // Not 0: it is removed, and goes away with its last buffer, wait and receiver.
@@ -595,14 +596,14 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
 int32_t demuxbuf_connection_init(demuxbuf_connection *connection,
                                  const demuxbuf_policy *policy);
 
-// The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds `level`
-// bytes.
+// The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds
+// `buffered_bytes` bytes.
 //
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ALREADY_ATTACHED`,
 // `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`.
 uint32_t demuxbuf_connection_attach(demuxbuf_connection *connection,
-                                    uint32_t level,
+                                    uint32_t buffered_bytes,
                                     uint32_t capacity);
 
 // The transport has bytes, an end of stream or an error to report. Begins a new turn. Repeats are harmless.
@@ -769,20 +770,20 @@ uint32_t demuxbuf_connection_close(demuxbuf_connection *connection);
 
 // The host's own buffer and flags are the truth: one call beside the decoder replaces counting at every site.
 //
-// `level` and `capacity` describe the buffer (capacity 0: none), or the slot as long as its content is parked;
-// `blocked` is the whole mask of reasons; `short_of_data` not 0: the decoder cannot go on before more bytes arrive, so
-// 0 after a receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that replaces
-// `would_block` and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the decoder:
-// a receive whose bytes are decoded before the machine is told is not counted against the turn.
+// `buffered_bytes` and `capacity` describe the buffer (capacity 0: none), or the slot as long as its content is
+// parked; `blocked` is the whole mask of reasons; `needed_bytes` not 0: the decoder cannot go on before more bytes
+// arrive, so 0 after a receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that
+// replaces `would_block` and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the
+// decoder: a receive whose bytes are decoded before the machine is told is not counted against the turn.
 // Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`,
 // `DEMUXBUF_ERR_IN_FLIGHT`.
 uint32_t demuxbuf_connection_sync(demuxbuf_connection *connection,
-                                  uint32_t level,
+                                  uint32_t buffered_bytes,
                                   uint32_t capacity,
                                   uint32_t blocked,
-                                  uint8_t short_of_data,
+                                  uint8_t needed_bytes,
                                   uint8_t armed);
 
 // What is to be done now, without reporting anything.
@@ -796,18 +797,19 @@ uint32_t demuxbuf_connection_pending(const demuxbuf_connection *connection);
 // Thread rule: one thread at a time per connection.
 uint32_t demuxbuf_connection_recv_max(const demuxbuf_connection *connection);
 
-// Bytes buffered; 0 for NULL. Twin of the header's `demuxbuf_level`.
+// Bytes buffered; 0 for NULL. Twin of the header's `demuxbuf_connection_buffered_bytes_inline`.
 //
 // Thread rule: one thread at a time per connection.
-uint32_t demuxbuf_connection_level(const demuxbuf_connection *connection);
+uint32_t demuxbuf_connection_buffered_bytes(const demuxbuf_connection *connection);
 
-// Size of what is held, in bytes; 0 if nothing is, and for NULL. Twin of the header's `demuxbuf_capacity`.
+// Size of what is held, in bytes; 0 if nothing is, and for NULL. Twin of the header's
+// `demuxbuf_connection_capacity_inline`.
 //
 // Thread rule: one thread at a time per connection.
 uint32_t demuxbuf_connection_capacity(const demuxbuf_connection *connection);
 
 // The status inside what an event function returned: `DEMUXBUF_OK` for a mask of actions. Twin of the header's
-// `demuxbuf_status`. Thread rule: any thread, any time.
+// `demuxbuf_actions_status_inline`. Thread rule: any thread, any time.
 int32_t demuxbuf_actions_status(uint32_t actions);
 
 // Writes everything there is to print about a connection.
@@ -887,10 +889,10 @@ int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
 
 // Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
 //
-// Of a pool of `demuxbuf_shards_pool`, the buffers of the receivers go to the other threads: call
-// `demuxbuf_shards_poll_wake` next. Leases of the host's own stay as they are, with their content and their pointers: any
-// thread releases or adopts them through the pool of its own. If the shared pool and the pools of all other threads are
-// freed already, the memory goes with this one, and such leases with it.
+// Of a pool of `demuxbuf_shared_pool_shard`, the buffers of the receivers go to the other threads: call
+// `demuxbuf_shared_pool_poll_wake` next. Leases of the host's own stay as they are, with their content and their
+// pointers: any thread releases or adopts them through the pool of its own. If the shared pool and the pools of all
+// other threads are freed already, the memory goes with this one, and such leases with it.
 //
 // Thread rule: no other call on this pool at the same time or after; any thread. Other threads may use their own pools
 // meanwhile, and release leases that came from this one.
@@ -898,8 +900,8 @@ void demuxbuf_pool_free(demuxbuf_pool *pool);
 
 // Asks for a buffer of the host's own (transmit, stream ...). `token` comes back with the grant.
 //
-// Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_QUEUED` and `*handle` is the wait; the
-// lease comes from `demuxbuf_pool_poll_grant`. Thread rule: one thread at a time per pool. Cost: O(1).
+// Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_STATUS_QUEUED` and `*handle` is the
+// wait; the lease comes from `demuxbuf_pool_poll_notice`. Thread rule: one thread at a time per pool. Cost: O(1).
 // Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (as many of
 // the host's requests wait as `waiters_max` is above `receivers_max`); nothing is changed then.
 int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
@@ -910,7 +912,7 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 // Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1).
-// Returns `DEMUXBUF_OK` or `DEMUXBUF_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
+// Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`,
 // `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
@@ -918,7 +920,7 @@ int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   uint64_t *handle);
 
 // Gives back a buffer of the host's own; the next waiter has it in the same step. It may come from any pool of the same
-// `demuxbuf_shards`, also from one that was freed.
+// `demuxbuf_shared_pool`, also from one that was freed.
 //
 // Thread rule: one thread at a time per pool. Of several threads that release or adopt one lease at once, one succeeds.
 // Cost: O(1).
@@ -936,7 +938,7 @@ int32_t demuxbuf_pool_cancel(demuxbuf_pool *pool,
                              uint64_t wait);
 
 // The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size. The lease may come
-// from any pool of the same `demuxbuf_shards`, also from one that was freed.
+// from any pool of the same `demuxbuf_shared_pool`, also from one that was freed.
 //
 // Thread rule: one thread at a time per pool, and one thread at a time per buffer.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -946,7 +948,7 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool,
                              uint32_t *bytes);
 
 // The next one who had waited and now has a buffer; then the next receiver that is to be shed, so that somebody who
-// waits may have its buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
+// waits may have its buffer. Call it until it returns `DEMUXBUF_STATUS_NONE`, in each turn of the
 // loop; nobody is called back.
 //
 // It may move what any receiver of the pool has buffered, also of one that it does not name: do what `grant->step` says
@@ -956,9 +958,9 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool,
 // loses that buffer to others that wait. Its requests queue again.
 //
 // Thread rule: one thread at a time per pool. Cost: O(1).
-// Returns `DEMUXBUF_OK` and writes `*grant`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
-int32_t demuxbuf_pool_poll_grant(demuxbuf_pool *pool,
-                                 demuxbuf_grant *grant);
+// Returns `DEMUXBUF_OK` and writes `*notice`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
+                                  demuxbuf_notice *notice);
 
 // Advances the pool's clock to this time, in monotonic nanoseconds; once in each turn of the loop, before the events.
 // The first call is the origin: what began before it has its time counted from there. One call is worth at most an eighth
@@ -978,9 +980,9 @@ uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
 //
 // Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_CLASS`.
-int32_t demuxbuf_pool_passed_max(const demuxbuf_pool *pool,
-                                 uint32_t class_index,
-                                 uint64_t *grants);
+int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool,
+                                   uint32_t class_index,
+                                   uint64_t *grants);
 
 // Gives the pages of free buffers that were used since the last call back to the operating system and writes how many
 // bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a system
@@ -988,8 +990,8 @@ int32_t demuxbuf_pool_passed_max(const demuxbuf_pool *pool,
 // most 1 MiB if that is more than one buffer.
 //
 // Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
-int32_t demuxbuf_pool_give_back_pages(demuxbuf_pool *pool,
-                                      uint64_t *bytes);
+int32_t demuxbuf_pool_trim(demuxbuf_pool *pool,
+                           uint64_t *bytes);
 
 // Writes everything there is to print about a pool. Needs no buffer, lock or allocation.
 //
@@ -1001,7 +1003,7 @@ int32_t demuxbuf_pool_get_stats(const demuxbuf_pool *pool,
 //
 // Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_INVARIANT` (a defect of the library).
-int32_t demuxbuf_pool_check(const demuxbuf_pool *pool);
+int32_t demuxbuf_pool_check_invariants(const demuxbuf_pool *pool);
 
 // Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
 // are copied. `class_index` is that of its requests; `token` comes back with grants. `*receiver` is its handle until
@@ -1020,7 +1022,7 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
 
 // Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
 // receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool of
-// the same `demuxbuf_shards`, also from one that was freed.
+// the same `demuxbuf_shared_pool`, also from one that was freed.
 //
 // Thread rule: one thread at a time per pool. Of several threads that release or adopt one lease at once, one succeeds.
 // Cost: O(1). Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
@@ -1030,7 +1032,7 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
 int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
                                 uint32_t class_index,
                                 uint64_t token,
-                                const demuxbuf_handover *content,
+                                const demuxbuf_leased_content *content,
                                 uint64_t *receiver);
 
 // Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If none
@@ -1065,7 +1067,7 @@ int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
 // `DEMUXBUF_ERR_IN_FLIGHT`.
 int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
                                uint64_t receiver,
-                               demuxbuf_handover *content);
+                               demuxbuf_leased_content *content);
 
 // The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before so many more
 // have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
@@ -1218,22 +1220,22 @@ demuxbuf_step demuxbuf_receiver_done(demuxbuf_pool *pool,
 demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
                                       uint64_t receiver);
 
-// Makes a pool that `threads` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shards_free`.
+// Makes a pool that `shards` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shared_pool_free`.
 //
 // `config` is as for `demuxbuf_pool_new`: `buffers`, reserves and caps are for all threads together; `receivers_max`,
 // `waiters_max` and the parking slots are for each. There can be no other sizes than the default and no tenants. The
-// buffers are reserved here, what is a thread's own by `demuxbuf_shards_pool`.
+// buffers are reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`.
 // If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
 // is allowed: at most `message_bytes` bytes with the closing 0.
 // Thread rule: any thread.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
 // (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
-// `*shards` is not written.
-int32_t demuxbuf_shards_new(const demuxbuf_pool_config *config,
-                            uint32_t threads,
-                            demuxbuf_shards **shards,
-                            char *message,
-                            size_t message_bytes);
+// `*shared_pool` is not written.
+int32_t demuxbuf_shared_pool_new(const demuxbuf_pool_config *config,
+                                 uint32_t shards,
+                                 demuxbuf_shared_pool **shared_pool,
+                                 char *message,
+                                 size_t message_bytes);
 
 // Makes the pool of one thread: a handle for all `demuxbuf_pool_*` and `demuxbuf_receiver_*` functions, for this thread
 // alone. `index` is which of the threads, from 0. The host owns it and frees it with `demuxbuf_pool_free`; then this
@@ -1242,17 +1244,17 @@ int32_t demuxbuf_shards_new(const demuxbuf_pool_config *config,
 // Thread rule: the thread that will use the pool; others may call it for their own at the same time.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` (no such thread), `DEMUXBUF_ERR_IN_USE` (it has its
 // pool), `DEMUXBUF_ERR_NO_MEMORY`, `DEMUXBUF_ERR_POISONED` (a defect of the library); `*pool` is not written then.
-int32_t demuxbuf_shards_pool(const demuxbuf_shards *shards,
-                             uint32_t index,
-                             demuxbuf_pool **pool);
+int32_t demuxbuf_shared_pool_shard(const demuxbuf_shared_pool *shared_pool,
+                                   uint32_t index,
+                                   demuxbuf_pool **pool);
 
 // As `demuxbuf_pool_poll_wake`, for a thread without a pool: call it after `demuxbuf_pool_free`, which may have handed what
 // the pool held to other threads.
 //
-// Thread rule: any thread, any time before `demuxbuf_shards_free`. Cost: O(threads / 64), no lock.
-// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`.
-int32_t demuxbuf_shards_poll_wake(const demuxbuf_shards *shards,
-                                  uint32_t *index);
+// Thread rule: any thread, any time before `demuxbuf_shared_pool_free`. Cost: O(threads / 64), no lock.
+// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`.
+int32_t demuxbuf_shared_pool_poll_wake(const demuxbuf_shared_pool *shared_pool,
+                                       uint32_t *index);
 
 // Frees a shared pool, before the pools of its threads or after them; its memory goes with the last of them, so release
 // all leases of the host's own before that. NULL is harmless. In pools that are still there, attaching, adopting and
@@ -1260,35 +1262,35 @@ int32_t demuxbuf_shards_poll_wake(const demuxbuf_shards *shards,
 // served to their end.
 //
 // Thread rule: no other call with this pointer at the same time or after; the threads may use their pools meanwhile.
-void demuxbuf_shards_free(demuxbuf_shards *shards);
+void demuxbuf_shared_pool_free(demuxbuf_shared_pool *shared_pool);
 
 // A thread that has something to pick up, or deadlines to watch, and sleeps for all that is known. Call it until it
-// returns `DEMUXBUF_NONE`, before this thread sleeps, and tell each thread that it names, by an eventfd or its like; that
-// one then drains `demuxbuf_pool_poll_grant`. Each is named once until it has looked.
+// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and tell each thread that it names, by an eventfd or its
+// like; that one then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(threads / 64), no lock.
-// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_NONE`, always so for a pool of one thread; `DEMUXBUF_ERR_NULL`,
-// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
+// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`, always so for a pool of one thread;
+// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
 int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
                                 uint32_t *index);
 
 // Takes a receiver off this thread, in whatever state: idle, waiting, served and not told yet, holding a buffer, parked.
-// Its handle ends; `*moving` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again.
+// Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again.
 // Meanwhile it keeps its place in the queue. Who forgets it loses its buffer until the pool is gone; who has no use for
 // it imports and closes it.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
-// Returns `DEMUXBUF_OK` and writes `*moving`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
 // `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_TOO_MANY_BYTES` (it is parked in more than 64 bytes; it can move
 // once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way, or of all
 // `receivers_max` for each thread); nothing is changed then.
 int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
                                  uint64_t receiver,
-                                 demuxbuf_moving *moving);
+                                 demuxbuf_exported_receiver *exported);
 
-// Takes in a receiver that was exported, with its token. `*moving` is all-zero then, and `*receiver` its handle here; call
-// `demuxbuf_receiver_pending` next. If it was served on the way, `demuxbuf_pool_poll_grant` says so.
+// Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
+// here; call `demuxbuf_receiver_pending` next. If it was served on the way, `demuxbuf_pool_poll_notice` says so.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
@@ -1296,7 +1298,7 @@ int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
 // `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it has a parking slot,
 // and none of 64 bytes is free here); nothing is changed then, and it can be tried again, here or elsewhere.
 int32_t demuxbuf_receiver_import(demuxbuf_pool *pool,
-                                 demuxbuf_moving *moving,
+                                 demuxbuf_exported_receiver *exported,
                                  uint64_t *receiver);
 
 // Says in words what a status means.
@@ -1316,7 +1318,7 @@ uint32_t demuxbuf_version(void);
 // `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
 // `DEMUXBUF_ERR_TABLE_FULL`.
 int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
-                                    const demuxbuf_share *share,
+                                    const demuxbuf_tenant_config *tenant_config,
                                     uint64_t *tenant);
 
 // Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with its
@@ -1342,17 +1344,17 @@ int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool,
 /* Hot tests, each with an exported twin of the same meaning. `static inline` needs no symbol of the library. */
 
 /* The status inside what an event function returned: 0 for a mask of actions. Twin: demuxbuf_actions_status. */
-static inline int32_t demuxbuf_status(uint32_t actions) {
+static inline int32_t demuxbuf_actions_status_inline(uint32_t actions) {
   return (actions & DEMUXBUF_ERROR) != 0u ? -(int32_t)(UINT32_MAX - actions) - 1 : DEMUXBUF_OK;
 }
 
-/* Bytes buffered; 0 for NULL. Twin: demuxbuf_connection_level. */
-static inline uint32_t demuxbuf_level(const demuxbuf_connection *connection) {
-  return connection != 0 ? connection->level : 0u;
+/* Bytes buffered; 0 for NULL. Twin: demuxbuf_connection_buffered_bytes. */
+static inline uint32_t demuxbuf_connection_buffered_bytes_inline(const demuxbuf_connection *connection) {
+  return connection != 0 ? connection->buffered_bytes : 0u;
 }
 
 /* Size of what is held, in bytes; 0 if nothing is, and for NULL. Twin: demuxbuf_connection_capacity. */
-static inline uint32_t demuxbuf_capacity(const demuxbuf_connection *connection) {
+static inline uint32_t demuxbuf_connection_capacity_inline(const demuxbuf_connection *connection) {
   return connection != 0 ? connection->capacity : 0u;
 }
 

@@ -5,7 +5,7 @@
 # Needs the compiler's own llvm-tools, which rustup installs. Branches are counted by a nightly toolchain only; without one
 # it is the lines.
 #
-#   scripts/coverage.sh [FILE]      with FILE, such as src/pool.rs: of what is not reached only what is there
+#   scripts/coverage.sh [FILE]      with FILE, such as src/scheduler.rs: of what is not reached only what is there
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -2,7 +2,8 @@
 //!
 //! [`Connection`] knows how much is buffered, whether more may come and whether it can be decoded; it owns no memory
 //! and does no I/O. The host reports what happened with [`Connection::handle`] and does what the returned [`Actions`]
-//! say. **The law of use:** report each outcome, do each action, and after `Demux` say why bytes were left, if any were.
+//! say. **The law of use:** report each outcome, do each action, and after `Decode` say why bytes were left, if any
+//! were.
 //!
 //! Actions are levels: they are a function of the state alone ([`Connection::pending`]), so a lost or repeated call
 //! never loses work. A refused event ([`EventError`]) changes nothing, and no sequence of events panics.
@@ -42,7 +43,7 @@
 //! | `Consumed` | more than buffered; from a slot while in flight | buffered less; progress ends what the decoder was short of, and a request to park or shed |
 //! | `NeedMore` | 0; more than can be counted; closed | short of so many bytes |
 //! | `Block`, `Unblock` | no reasons; detached | reasons added, removed |
-//! | `Yield` | detached | no `Demux` or `Recv` before the next turn |
+//! | `Yield` | detached | no `Decode` or `Recv` before the next turn |
 //! | `Wake` | detached | new turn |
 //! | `PauseRecv`, `ResumeRecv` | detached | reading is (not) wanted by the host |
 //! | `Fail` | closed | failed: nothing is short, blocked or yielded any more, all is discarded |
@@ -64,7 +65,7 @@
 //! | `WantRecv`, `StopRecv` | the watch differs from what the mode wants: level: may read and room; one-shot, optimistic, completion: that, and not ready; edge: until the end. Completion: `StopRecv` also while a receive is in flight that should not be, that keeps a slot from being decoded, or whose buffer the pool asks for |
 //! | `RequestBuffer` | may read, ready, within budget, no buffer held (a slot may be), none in flight, not queued |
 //! | `CancelRequest` | queued and `RequestBuffer` would not be wanted |
-//! | `Demux` | bytes are buffered and the decoder is free; not in a slot while in flight |
+//! | `Decode` | bytes are buffered and the decoder is free; not in a slot while in flight |
 //! | `Discard` | bytes are buffered and failed, or the end is reported; not in a slot while in flight |
 //! | `Recv` | may read, ready, within budget, a buffer with room (or a slot with room while queued), nothing to decode first, none in flight |
 //! | `CannotFit` | short of more than the buffer has room for; not blocked; until seen |
@@ -82,7 +83,7 @@ mod admit;
 mod apply;
 mod conditions;
 mod event;
-mod plain;
+mod fast_path;
 mod policy;
 
 pub use action::{Action, Actions};
@@ -101,13 +102,13 @@ pub struct Connection {
     /// Size of what is held, in bytes; 0 if nothing is.
     capacity: u32,
     /// Bytes buffered.
-    level: u32,
+    buffered_bytes: u32,
     /// Bytes that must arrive before the decoder can go on.
-    short: u32,
+    needed_bytes: u32,
     /// The host's reasons why decoding cannot go on.
     blocked: u32,
     /// Free bytes at which a full buffer receives again; 0 for any.
-    resume_at: u32,
+    resume_free_bytes: u32,
     /// One bit for each fact of `flag`, and the mode.
     flags: u32,
     /// Largest residue to park unasked, in bytes.
@@ -156,7 +157,7 @@ mod flag {
     pub(super) const FLIGHT: u32 = IN_FLIGHT | TAKEN_BACK;
     pub(super) const OVER: u32 = ENDED | BROKEN;
     /// What a connection can be without being in any of the states that few ever are in.
-    pub(super) const PLAIN: u32 = ATTACHED | HELD | READY | ARMED | PAUSE_WHEN_BLOCKED | MODE;
+    pub(super) const COMMON_FLAGS: u32 = ATTACHED | HELD | READY | ARMED | PAUSE_WHEN_BLOCKED | MODE;
     pub(super) const MODE: u32 = 0xff << MODE_SHIFT;
 }
 
@@ -187,10 +188,10 @@ impl Connection {
         let pause = if policy.pause_when_blocked { flag::PAUSE_WHEN_BLOCKED } else { 0 };
         Connection {
             capacity: 0,
-            level: 0,
-            short: 0,
+            buffered_bytes: 0,
+            needed_bytes: 0,
             blocked: 0,
-            resume_at: policy.resume_at,
+            resume_free_bytes: policy.resume_free_bytes,
             flags: pause | (policy.mode as u32) << flag::MODE_SHIFT,
             park_bytes: policy.park_bytes,
             reclaim_bytes: policy.reclaim_bytes,
@@ -219,29 +220,31 @@ impl Connection {
     ///
     /// The event makes no sense in this state; nothing is changed.
     pub fn handle(&mut self, event: Event) -> Result<Actions, EventError> {
-        self.handle_known(event)
+        self.handle_inline(event)
     }
 
     /// As `handle`, where the kind of the event is known: the code is for that kind alone.
     #[doc(hidden)]
     #[inline(always)]
-    pub fn handle_known(&mut self, event: Event) -> Result<Actions, EventError> {
+    pub fn handle_inline(&mut self, event: Event) -> Result<Actions, EventError> {
         let plainly = match event {
-            Event::Readable => self.become_ready_plainly(),
-            Event::Sync { level: 0, capacity: 0, blocked: 0, short: false, armed } => self.sync_plainly(armed),
-            Event::Done { actions } if actions == Action::WantRecv as u32 => self.arm_plainly(),
+            Event::Readable => self.try_fast_become_ready(),
+            Event::Sync { buffered_bytes: 0, capacity: 0, blocked: 0, needed_bytes: false, armed } => {
+                self.try_fast_sync(armed)
+            }
+            Event::Done { actions } if actions == Action::WantRecv as u32 => self.try_fast_arm(),
             _ => None,
         };
         if let Some(actions) = plainly {
             return Ok(actions);
         }
-        self.take_in(event)?;
+        self.apply_event(event)?;
         Ok(self.pending())
     }
 
     /// As `handle`, for who does not ask what is to be done.
-    #[inline(always)] // see `handle_known`
-    pub(crate) fn take_in(&mut self, event: Event) -> Result<(), EventError> {
+    #[inline(always)] // see `handle_inline`
+    pub(crate) fn apply_event(&mut self, event: Event) -> Result<(), EventError> {
         self.admit(event)?;
         if !self.has(flag::CLOSED) || matters_when_closed(event) {
             self.apply(event);
@@ -253,9 +256,9 @@ impl Connection {
     }
 
     /// What is to be done now.
-    #[inline(always)] // so that the short way is short
+    #[inline(always)] // so that the fast path is short
     pub fn pending(&self) -> Actions {
-        if self.is_plain() { self.pending_if_plain() } else { self.pending_in_any_state() }
+        if self.is_fast_path_eligible() { self.pending_if_plain() } else { self.pending_in_any_state() }
     }
 
     /// The table of actions.
@@ -280,7 +283,7 @@ impl Connection {
         actions.set_if(!now.buffer & waiting, Action::CancelRequest);
         actions.set_if(now.release, Action::ReleaseBuffer);
         actions.set_if(now.receive, Action::Recv);
-        actions.set_if(now.decode, Action::Demux);
+        actions.set_if(now.decode, Action::Decode);
         actions.set_if(now.discard, Action::Discard);
         actions.set_if(now.park, Action::Park);
         actions.set_if(self.has(flag::EXPIRED), Action::Shed);
@@ -297,8 +300,8 @@ impl Connection {
     }
 
     /// Bytes buffered.
-    pub const fn level(&self) -> u32 {
-        self.level
+    pub const fn buffered_bytes(&self) -> u32 {
+        self.buffered_bytes
     }
 
     /// Size of what is held, in bytes; 0 if nothing is.
@@ -307,8 +310,8 @@ impl Connection {
     }
 
     /// Bytes that must arrive before the decoder can go on; 0 if it is not short of data.
-    pub const fn short(&self) -> u32 {
-        self.short
+    pub const fn needed_bytes(&self) -> u32 {
+        self.needed_bytes
     }
 
     /// The host's reasons why decoding cannot go on.
@@ -317,8 +320,8 @@ impl Connection {
     }
 
     /// Bytes that can never be decoded, once `End` is pending or was.
-    pub const fn residue(&self) -> u32 {
-        if self.has(flag::OVER) { self.level } else { 0 }
+    pub const fn truncated_bytes(&self) -> u32 {
+        if self.has(flag::OVER) { self.buffered_bytes } else { 0 }
     }
 
     /// What the connection holds.
@@ -406,7 +409,7 @@ impl Connection {
             reads_per_wake: self.reads_per_wake,
             park_bytes: self.park_bytes,
             reclaim_bytes: self.reclaim_bytes,
-            resume_at: self.resume_at,
+            resume_free_bytes: self.resume_free_bytes,
             pause_when_blocked: self.has(flag::PAUSE_WHEN_BLOCKED),
         }
     }
@@ -418,13 +421,13 @@ impl Connection {
 }
 
 /// For model checkers.
-#[cfg(feature = "explore")]
+#[cfg(feature = "model-check")]
 impl Connection {
     /// Writes down all of it.
-    pub(crate) fn write_state(&self, state: &mut alloc::vec::Vec<u64>) {
-        let Connection { capacity, level, short, blocked, resume_at, flags, .. } = *self;
+    pub(crate) fn state_key(&self, state: &mut alloc::vec::Vec<u64>) {
+        let Connection { capacity, buffered_bytes, needed_bytes, blocked, resume_free_bytes, flags, .. } = *self;
         let Connection { park_bytes, reclaim_bytes, reads, reads_per_wake, padding: [a, b], .. } = *self;
-        state.extend([capacity, level, short, blocked, resume_at, flags].map(u64::from));
+        state.extend([capacity, buffered_bytes, needed_bytes, blocked, resume_free_bytes, flags].map(u64::from));
         state.extend([park_bytes, reclaim_bytes].map(u64::from));
         state.extend([reads, reads_per_wake, a, b].map(u64::from));
     }

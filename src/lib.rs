@@ -14,9 +14,9 @@ pub mod connection;
 pub mod framing;
 pub mod memory;
 pub mod pool;
-pub mod receiver;
+pub mod scheduler;
 #[cfg(feature = "std")]
-pub mod shards;
+pub mod shared;
 
 /// The Rust code of the README is compiled and run with that of the docs.
 #[cfg(doctest)]

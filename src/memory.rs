@@ -20,7 +20,7 @@ pub use arena::Arena;
 pub use lease::Lease;
 #[cfg(feature = "std")]
 #[doc(hidden)]
-pub use owned::{Counted, try_box};
+pub use owned::{TryArc, try_box};
 pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX, SlotError, SlotIndex, Slots};
 pub(crate) use table::reserve;
 
@@ -111,7 +111,7 @@ impl fmt::Display for MemoryError {
 impl core::error::Error for MemoryError {}
 
 /// The arena and the slots of one pool.
-#[cfg_attr(feature = "explore", derive(Clone))]
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub struct Memory {
     arena: Arena,
@@ -159,9 +159,9 @@ impl Memory {
     /// # Panics
     ///
     /// The range is not inside the buffer, or longer than a slot: a bug of the caller.
-    pub fn park(&mut self, buffer: u32, residue: Range<usize>, slot: SlotIndex) {
-        let level = residue.len();
-        self.slots.slot_mut(slot)[..level].copy_from_slice(&self.arena.buffer(buffer)[residue]);
+    pub fn park(&mut self, buffer: u32, content: Range<usize>, slot: SlotIndex) {
+        let buffered_bytes = content.len();
+        self.slots.slot_mut(slot)[..buffered_bytes].copy_from_slice(&self.arena.buffer(buffer)[content]);
     }
 
     /// Copies a residue from a slot to the front of a buffer. Cost: the copy.
@@ -169,9 +169,9 @@ impl Memory {
     /// # Panics
     ///
     /// The range is not inside the slot: a bug of the caller.
-    pub fn unpark(&mut self, slot: SlotIndex, residue: Range<usize>, buffer: u32) {
-        let level = residue.len();
-        self.arena.buffer_mut(buffer)[..level].copy_from_slice(&self.slots.slot(slot)[residue]);
+    pub fn unpark(&mut self, slot: SlotIndex, content: Range<usize>, buffer: u32) {
+        let buffered_bytes = content.len();
+        self.arena.buffer_mut(buffer)[..buffered_bytes].copy_from_slice(&self.slots.slot(slot)[content]);
     }
 
     /// The budget of the buffers, and all slots, in bytes.

@@ -1,407 +1,438 @@
-//! Who gets a buffer next? Leases, waits, classes, tenants and deadlines; ids only, no memory.
+//! One connection bound to a pool and its memory: the convenient way in.
 //!
-//! A released buffer is **handed over**: inside [`Pool::release`] it is assigned to the next waiter, before any newcomer
-//! can see it. The waiter learns of it from [`Pool::poll_grant`], and owns the buffer by then. A waiter that dies in
-//! between passes it on in the same step ([`Pool::cancel`]).
+//! [`Pool`] owns a [`Scheduler`], its [`Memory`] and a table of connections. It does by itself what the connection
+//! machine asks about buffers (`RequestBuffer`, `CancelRequest`, `ReleaseBuffer`, `Park`, `Discard`); what is left for
+//! the host is to receive, to decode and to watch. A cycle costs three calls:
 //!
-//! The methods sort into inputs ([`request`](Pool::request), [`release`](Pool::release), [`cancel`](Pool::cancel),
-//! [`progress`](Pool::progress), [`handle_timeout`](Pool::handle_timeout), the tenants'), outputs
-//! ([`poll_grant`](Pool::poll_grant), [`poll_reclaim`](Pool::poll_reclaim), [`poll_timeout`](Pool::poll_timeout)) and
-//! queries.
+//! ```
+//! use demuxbuf::connection::{Action, Event};
+//! use demuxbuf::pool::{Pool, PoolConfig};
 //!
-//! # Who is next
+//! let mut pool = Pool::new(&PoolConfig::new(2, 100))?;
+//! let id = pool.attach(0, 7)?;
+//! let actions = pool.handle(id, Event::Readable)?;
+//! assert!(actions.has(Action::Recv));
+//! pool.receive_area(id)?[..5].copy_from_slice(b"hello");
+//! let actions = pool.handle(id, Event::Received { bytes: 5 })?;
+//! assert!(actions.has(Action::Decode));
+//! assert_eq!(pool.data(id)?, b"hello");
+//! pool.handle(id, Event::Consumed { bytes: 5 })?;
+//! assert_eq!(pool.stats().scheduler.leased, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
-//! Class *c* is *eligible* while more than `reserves[c]` buffers are free and it has fewer than `class_caps[c]` out.
-//! Inside a class the tenants take turns (see [`TenantConfig`]); what one tenant waits for in one class is served first
-//! in, first out, and a newcomer never overtakes. Among classes with waiters that are eligible the most critical goes
-//! first, but none is passed for ever: a class counts the hand-overs to others that it was eligible for, and from
-//! `class_burst` on the class with the largest count goes first; its count then starts again.
+//! The methods sort into inputs ([`attach`](Pool::attach), [`handle`](Pool::handle), ...), outputs
+//! ([`poll_notice`](Pool::poll_notice), [`poll_timeout`](Pool::poll_timeout)) and queries. In each turn of
+//! the host's loop the time is told ([`handle_timeout`](Pool::handle_timeout)) and the grants are drained.
 //!
-//! Buffers of several sizes come out of one budget. Where the next of a class needs more than is free, it keeps its
-//! turn: its class and the less critical ones wait until enough came back. The more critical ones go on.
-//!
-//! # The bound
-//!
-//! *W* is the most grants that pass a waiter which it could have had, [`Pool::passed_max`]. A wait with *q* ahead of it
-//! in its flow is served in its flow's turn number *q + 1*, at the latest. In between, each of the *T* other tenants has
-//! at most one turn of *w* buffers, *w* its weight (if there are several sizes one more, for what a turn left over, times
-//! the ratio of the largest size to the smallest), and each grant of a turn lets `class_burst` pass to tenants below their guaranteed share. So with
-//! `K = (q + 1) (T w + 1) (class_burst + 1)`, and `K = q + 1` without other tenants, it is served by the *K*-th grant of
-//! its class. With *C* classes each of these has the class passed `class_burst` times until it is overdue, then at most
-//! once by each of the *C - 1* others (whoever goes first starts to count from 0, behind it): `K (class_burst + C) - 1`
-//! in all; `K - 1` with one class. *q* is at most `waiters_max - 1`. Buffers that a reserve or a cap keeps a waiter from
-//! are not its own and are not counted; when its tenant's cap has kept it back, counting starts again, as it does for a
-//! receiver's wait that changes its class because a frame has begun to arrive.
-//!
-//! # Deadlines
-//!
-//! Times are those of the pool's clock, which [`Pool::handle_timeout`] advances by at most G, an eighth of `lease_ns`: a
-//! pause of the process makes no holder older than that. It follows real time while the host calls it as often as
-//! [`Pool::poll_timeout`] asks.
-//!
-//! While somebody waits, [`Pool::poll_reclaim`] names the holders that should give back: those without progress for
-//! `park_ns` are asked to park; those for whom that was not enough and who are without progress for `lease_ns` are to be
-//! shed, one at a time, the costliest first: units held times time held by bytes consumed, to the power of two below,
-//! as it stood when the deadline was seen to have passed.
-//! Nobody who made progress within `lease_ns` is ever shed, and while nobody waits nobody is disturbed. What the host
-//! itself blocks is no offence of the peer: a receiver's lease begins anew when it is unblocked, and content that stays
-//! blocked is shed only once two leases have passed without progress.
-//! While all who wait are kept back by their tenant's cap, only holders of the same tenant are asked, since the buffers of
-//! others would not help: such tenants take turns, in each the costliest of the tenant is shed. Whoever is asked late,
-//! because nobody whom it could help was waiting before, has no less time to park than those who were asked before it.
-//!
-//! At rest no buffer is free that the next waiter of some class may take. Every operation costs O(classes), at most 8,
-//! however many buffers, waiters and tenants there are, and allocates nothing.
+//! While somebody waits, `poll_notice` also parks what idle receivers hold, and names those that are to be shed.
 
 #![forbid(unsafe_code)]
 
-mod buffers;
-mod capped;
 mod check;
-mod clock;
 mod config;
-mod deadlines;
 mod error;
-#[cfg(feature = "explore")]
-mod explore;
-mod id;
 #[cfg(feature = "std")]
-mod lending;
-mod list;
-mod serve;
-mod stats;
-mod tenants;
+mod exports;
+mod fast_path;
+#[cfg(feature = "std")]
+mod migration;
+#[cfg(feature = "model-check")]
+mod model_check;
+mod own_actions;
+#[cfg(feature = "std")]
+mod sharded;
+#[cfg(feature = "std")]
+mod shared_pool;
+mod source;
+mod table;
 mod types;
-mod waits;
 
-pub(crate) use config::INDEX_MAX;
-#[doc(hidden)]
-pub use config::SALT;
-pub use config::{CLASSES_MAX, ConfigError, PoolConfig, SIZES_MAX};
-pub use deadlines::Idleness;
+pub use config::{ConfigError, PoolConfig};
 pub use error::PoolError;
-pub use id::{LeaseId, TenantId, WaitId};
-pub use stats::PoolStats;
-pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
+pub use types::{LeasedContent, Notice, PoolStats, ReceiverInfo};
+
+use crate::connection::{Action, Actions, Connection, Event};
+use crate::memory::{Memory, SLOT_BYTES};
+use crate::scheduler::{
+    LeaseId, Outcome, Reach, Request, Scheduler, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
+};
+use core::ptr::NonNull;
 #[doc(hidden)]
-pub use types::Reach;
-pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
+pub use fast_path::Step;
+use source::Source;
+use table::{Place, Stamp, Table};
 
-pub(crate) use clock::Clock;
-pub(crate) use deadlines::{Deadlines, Demand, Shortage};
 #[cfg(feature = "std")]
-pub(crate) use id::Generation;
+#[doc(hidden)]
+pub use exports::Ticket;
 #[cfg(feature = "std")]
-pub(crate) use lending::deadlines as deadlines_of;
+pub use migration::ExportedReceiver;
+#[cfg(feature = "std")]
+pub use shared_pool::{SharedPool, SharedPoolError};
+pub use table::ReceiverId;
 
-use alloc::vec::Vec;
-use buffers::{Buffers, Lease, LeaseState};
-use core::ops::Range;
-use list::{List, NIL};
-use tenants::Tenants;
-use waits::{Wait, WaitState, Waits};
-
-/// What is known of one class. Counts are units.
-#[derive(Clone, Copy, Debug)]
-struct Class {
-    waiting: u32,
-    reserve: u32,
-    cap: u32,
-    out: u32,
-    /// Hand-overs to other classes since this one was served, that it waited for and was eligible for.
-    bypassed: u64,
-}
-
-/// Buffers, by id, and those who wait for one. For one thread at a time.
-#[cfg_attr(feature = "explore", derive(Clone))]
+/// A pool, its memory and the connections that receive into it. For one thread at a time.
 #[derive(Debug)]
 pub struct Pool {
-    buffers: Buffers,
-    waits: Waits,
-    tenants: Tenants,
-    deadlines: Deadlines,
-    classes: [Class; CLASSES_MAX],
-    classes_used: u8,
-    class_burst: u32,
-    assigned: List,
-    clock: Clock,
-    stats: PoolStats,
+    scheduler: Source,
+    memory: Memory,
+    table: Table,
+    /// Waits of the host's own.
+    host_waits: u32,
+    config: PoolConfig,
+    counts: PoolStats,
 }
 
 impl Pool {
-    /// Reserves all tables. Nothing is allocated afterwards.
+    /// Reserves everything: buffers, slots and tables. Nothing is allocated afterwards.
     ///
     /// # Errors
     ///
-    /// A field is out of range, or a table could not be reserved; what had been is given back.
+    /// A field is out of range, or memory could not be reserved; everything is given back.
     pub fn new(config: &PoolConfig) -> Result<Pool, ConfigError> {
         config.check()?;
-        let units = config.units();
-        let buffers = Buffers::entries(units, &config.sizes).expect("`check` counted them");
-        let tenants = config.tenants_max + 1;
-        let class = |class: usize| Class {
-            waiting: 0,
-            reserve: config.in_units(config.reserves[class]),
-            cap: config.in_units(config.class_caps[class]),
-            out: 0,
-            bypassed: 0,
-        };
+        let scheduler = Scheduler::new(&config.scheduler)?;
+        let buffers = scheduler.buffers_max();
+        Pool::with(
+            Source::Scheduler(scheduler),
+            Memory::new(&config.memory())?,
+            config,
+            buffers,
+            Stamp::new(config.scheduler.tag),
+        )
+    }
+
+    /// Reserves the tables of receivers, for so many buffers; `stamp` is that of their handles.
+    fn with(
+        scheduler: Source,
+        memory: Memory,
+        config: &PoolConfig,
+        buffers: u32,
+        stamp: Stamp,
+    ) -> Result<Pool, ConfigError> {
         Ok(Pool {
-            buffers: Buffers::new(
-                reserve("buffers", buffers)?,
-                reserve("buffers", buffers)?,
-                units,
-                &config.sizes,
-                config.tag,
-            ),
-            waits: Waits::new(reserve("waiters_max", config.waiters_max)?, config.waiters_max, config.tag),
-            tenants: Tenants::new(
-                config,
-                reserve("tenants_max", tenants)?,
-                reserve("tenants_max", tenants * u32::from(config.classes))?,
-            ),
-            deadlines: Deadlines::new(config, buffers)?,
-            classes: core::array::from_fn(class),
-            classes_used: config.classes,
-            class_burst: config.class_burst,
-            assigned: List::EMPTY,
-            clock: Clock::new(config.lease_ns),
-            stats: PoolStats::default(),
+            memory,
+            table: Table::new(config.receivers_max, buffers, stamp)?,
+            scheduler,
+            host_waits: 0,
+            config: *config,
+            counts: PoolStats::default(),
         })
     }
 
-    /// Asks for a buffer of the default size, in nobody's name: granted at once, or queued. `token` comes back with the
-    /// grant.
+    /// Gives all handles these bits, of [`SALT`](crate::scheduler::SALT), before there are any.
+    #[doc(hidden)]
+    pub fn salt(&mut self, salt: u32) {
+        self.table.salt(salt);
+    }
+
+    /// The number of a lease, wait or tenant as C has it; and of C's, the number here. Those of receivers are the same.
+    #[doc(hidden)]
+    #[inline]
+    pub fn salted(&self, bits: u64) -> u64 {
+        bits ^ self.table.salted()
+    }
+
+    /// Attaches a connection with nothing buffered. `class` is that of its requests; `token` is given back with grants.
     ///
     /// # Errors
     ///
-    /// As [`request_for`](Pool::request_for).
-    pub fn request(&mut self, class: u8, token: u64) -> Result<Outcome, PoolError> {
-        self.request_for(&Request::new(class, token))
+    /// The class does not exist; the table is full.
+    pub fn attach(&mut self, class: u8, token: u64) -> Result<ReceiverId, PoolError> {
+        self.scheduler.check_open()?;
+        let index = self.insert(class, token)?;
+        self.handle_and_run(index, Event::Attach { buffered_bytes: 0, capacity: 0 })?;
+        Ok(self.table.id(index))
     }
 
-    /// Asks for a buffer: granted at once, or queued.
+    /// Attaches a connection with bytes that are there already (a protocol upgrade): they are copied, into a slot if
+    /// they fit and one is free, else into a buffer. Call [`pending`](Pool::pending) next: it will say `Decode`.
     ///
     /// # Errors
     ///
-    /// The class, the size or the tenant does not exist; it could never be granted; it would have to wait and all waits
-    /// are in use.
-    pub fn request_for(&mut self, request: &Request) -> Result<Outcome, PoolError> {
-        match request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant)) {
-            Some(tenant) => self.request_in(request, tenant),
-            None => self.refuse(PoolError::StaleTenant),
+    /// As [`attach`](Pool::attach); the bytes do not fit into a buffer; neither slot nor buffer is free at once.
+    /// Nothing is changed.
+    pub fn attach_with(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<ReceiverId, PoolError> {
+        if bytes.is_empty() {
+            return self.attach(class, token);
         }
-    }
-
-    /// Whether a request of this class, of the default size and in nobody's name, would be granted at once; never for a
-    /// class that does not exist.
-    pub fn would_grant(&self, class: u8) -> bool {
-        self.would_grant_in(&Request::new(class, 0), 0).is_ok_and(|granted| granted)
-    }
-
-    /// As `would_grant`, for any request in the name of the tenant at this index of the table.
-    fn would_grant_in(&self, request: &Request, tenant: u32) -> Result<bool, PoolError> {
-        self.admit(request, tenant)?;
-        Ok(self.may_have_now(request, tenant))
-    }
-
-    /// As `request_for`, in the name of the tenant at this index of the table.
-    pub(crate) fn request_in(&mut self, request: &Request, tenant: u32) -> Result<Outcome, PoolError> {
-        match self.grant_at_once(request, tenant) {
-            Some(lease) => Ok(Outcome::Granted(lease)),
-            None => self.queue(request, tenant),
+        let buffered_bytes = u32::try_from(bytes.len()).map_err(|_| PoolError::TooManyBytes)?;
+        if buffered_bytes > self.memory.arena().buffer_bytes(0) {
+            return Err(PoolError::TooManyBytes);
         }
-    }
-
-    /// As `request_in`, if the buffer may be had now; else nothing is changed.
-    fn grant_at_once(&mut self, request: &Request, tenant: u32) -> Option<LeaseId> {
-        if !self.may_have_now(request, tenant) {
-            return None;
+        self.check_class(class)?;
+        self.table.check_free()?;
+        self.scheduler.check_open()?;
+        if bytes.len() <= SLOT_BYTES {
+            if let Some(slot) = self.memory.slots_mut().take_smallest() {
+                return self.attach_in_slot(class, token, slot, bytes);
+            }
         }
-        self.stats.granted_at_once += 1;
-        let lease = self.take_buffer(request, tenant, LeaseState::Leased);
-        // Where one that needs much keeps others from what is free, it may have just reached its tenant's cap.
-        self.settle();
-        Some(lease)
+        // The receiver's from the start: no thread can use the lease as one of the host's own in between.
+        let request = Request { has_deadline: true, ..Request::new(class, token) };
+        let lease = self.scheduler.request_now(&request)?.ok_or(PoolError::NoBufferFree)?;
+        self.touch(lease);
+        self.memory.arena_mut().buffer_mut(lease.index())[..bytes.len()].copy_from_slice(bytes);
+        self.attach_in_buffer(class, token, LeasedContent { lease, offset: 0, buffered_bytes })
     }
 
-    /// As `grant_at_once` while nobody waits, or else nothing; returns the buffer. It is the way of nearly all requests.
-    #[inline(always)]
-    pub(crate) fn grant_plainly(&mut self, request: &Request, tenant: u32) -> Option<u32> {
-        if self.stats.waiting > 0 || !self.may_have_now(request, tenant) {
-            return None;
-        }
-        self.stats.granted_at_once += 1;
-        Some(self.lend(request, tenant, LeaseState::Leased).index())
-    }
-
-    /// Whether nobody waits, nor has a buffer that he knows nothing of: there is nothing to poll then.
-    #[inline(always)]
-    pub(crate) fn is_calm(&self) -> bool {
-        self.stats.waiting == 0 && self.assigned.is_empty()
-    }
-
-    /// The buffer that the next to be granted one of this size will have.
-    #[inline(always)]
-    pub(crate) fn next_buffer(&self, size: u8) -> Option<u32> {
-        self.buffers.next(size)
-    }
-
-    /// As `release_at` while nobody waits and nobody asked for it, or else nothing; says whether it did.
-    #[inline(always)]
-    pub(crate) fn release_plainly(&mut self, buffer: u32) -> bool {
-        let is_plain = self.stats.waiting == 0 && self.deadlines.stop_plainly(buffer);
-        if is_plain {
-            self.stats.released += 1;
-            self.take_back(buffer);
-        }
-        is_plain
-    }
-
-    /// Queues a request that may not be had now.
-    fn queue(&mut self, request: &Request, tenant: u32) -> Result<Outcome, PoolError> {
-        if let Err(error) = self.admit(request, tenant) {
-            return self.refuse(error);
-        }
-        if !self.waits.has_room() {
-            return self.refuse(PoolError::WaitersFull { waiters_max: self.waits.max() });
-        }
-        let wait = self.enqueue(request, tenant);
-        // Below its guaranteed share it goes before one that needs more than is free.
-        self.settle();
-        Ok(Outcome::Queued(wait))
-    }
-
-    /// Gives a buffer back. If somebody waits who may take it, it is assigned to him in this step.
+    /// Attaches a connection to a leased buffer and the content in it, without copying. The lease is the receiver's.
     ///
     /// # Errors
     ///
-    /// The lease is stale or foreign.
-    pub fn release(&mut self, lease: LeaseId) -> Result<(), PoolError> {
-        if let Err(error) = self.check_lease(lease) {
-            return self.refuse(error);
-        }
-        self.release_at(lease.index());
-        Ok(())
+    /// The lease is stale or not the host's; the content does not lie inside the buffer; as
+    /// [`attach`](Pool::attach). The lease stays the host's then.
+    pub fn adopt(&mut self, class: u8, token: u64, content: LeasedContent) -> Result<ReceiverId, PoolError> {
+        self.adopt_within(class, token, content, Reach::Here)
     }
 
-    /// Ends a wait. If a buffer was assigned to it, the next waiter has it in this step.
+    /// As `adopt`, of a lease within reach.
+    #[doc(hidden)]
+    pub fn adopt_within(
+        &mut self,
+        class: u8,
+        token: u64,
+        content: LeasedContent,
+        reach: Reach,
+    ) -> Result<ReceiverId, PoolError> {
+        self.check_host_lease(content.lease, reach)?;
+        self.scheduler.check_open()?;
+        let end = content.offset.checked_add(content.buffered_bytes).ok_or(PoolError::TooManyBytes)?;
+        if end > self.memory.arena().bytes_of(content.lease.index()) {
+            return Err(PoolError::TooManyBytes);
+        }
+        self.check_class(class)?;
+        self.table.check_free()?;
+        // Last, since nothing undoes it: another thread may have ended or adopted the lease since it was checked.
+        self.scheduler.adopt_host_lease(content.lease, reach)?;
+        self.attach_in_buffer(class, token, content)
+    }
+
+    /// The class exists, the table has room, and the lease is a receiver's and holds the content.
+    fn attach_in_buffer(&mut self, class: u8, token: u64, content: LeasedContent) -> Result<ReceiverId, PoolError> {
+        let buffer = content.lease.index();
+        let capacity = self.memory.arena().bytes_of(buffer);
+        let index = self.insert(class, token)?;
+        self.table.set_place(index, Place::Buffer(buffer));
+        self.table.set_start(buffer, content.offset);
+        self.counts.received_bytes += u64::from(content.buffered_bytes);
+        self.handle_and_run(index, Event::Attach { buffered_bytes: content.buffered_bytes, capacity })?;
+        Ok(self.table.id(index))
+    }
+
+    /// Reports what happened to a connection; returns what the host is to do now. The handle ends with `Finished`, which
+    /// comes with `Close`, or if a receive is in flight then, with its outcome.
+    ///
+    /// Cost: O(1); no allocation, no system call. A residue of at most 64 bytes may be copied.
     ///
     /// # Errors
     ///
-    /// The wait is stale or foreign.
-    pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
-        let Some(&Wait { state, buffer, .. }) = self.waits.find(wait) else {
-            return self.refuse(PoolError::StaleWait);
+    /// The handle is stale or foreign; the event makes no sense, or is one that `Pool` reports by itself
+    /// (`Attach`, `BufferGranted`, `BufferDenied`, `BufferParked`, `BufferReleased`, `Sync`). Nothing is changed.
+    #[inline]
+    pub fn handle(&mut self, id: ReceiverId, event: Event) -> Result<Actions, PoolError> {
+        let step = match event {
+            Event::Readable => self.try_fast_begin(id),
+            Event::Received { bytes } => self.try_fast_receive(id, bytes),
+            Event::Consumed { bytes } => self.try_fast_finish(id, bytes),
+            Event::Done { actions } if actions == Action::WantRecv as u32 => self.try_fast_arm(id),
+            _ => None,
         };
-        self.stats.cancelled += 1;
-        if state == WaitState::Assigned {
-            self.assigned.unlink(self.waits.table_mut(), wait.index());
-            self.waits.remove(wait.index());
-            self.put_buffer(buffer);
-        } else {
-            self.leave_queue(wait.index());
-            self.waits.remove(wait.index());
+        match step {
+            Some(step) => Ok(step.actions),
+            None => self.handle_row(self.table.find(id)?, event),
         }
-        // One that needed much may have kept others from what is free.
-        self.settle();
-        Ok(())
     }
 
-    /// The holder of a timed lease consumed bytes: its deadline starts again. Cost: O(1).
+    /// `Consumed`, and `NeedMore` if `need_more` is not 0, in one step: either both are taken or none.
     ///
     /// # Errors
     ///
-    /// The lease is stale or foreign.
-    pub fn progress(&mut self, lease: LeaseId, bytes: u64) -> Result<(), PoolError> {
-        self.check_lease(lease)?;
-        self.deadlines.progress(lease.index(), bytes, self.clock.now_ns());
-        Ok(())
-    }
-
-    /// The next waiter that has a buffer, in the order in which they were assigned. Call it until `None`.
-    pub fn poll_grant(&mut self) -> Option<Grant> {
-        let index = self.assigned.head;
-        if index == NIL {
-            return None;
+    /// As [`handle`](Pool::handle).
+    #[inline]
+    pub fn decoded(&mut self, id: ReceiverId, consumed: u32, need_more: u32) -> Result<Actions, PoolError> {
+        let step = if need_more == 0 { self.try_fast_finish(id, consumed) } else { None };
+        match step {
+            Some(step) => Ok(step.actions),
+            None => self.consume(self.table.find(id)?, consumed, need_more),
         }
-        self.assigned.unlink(self.waits.table_mut(), index);
-        let wait = self.waits.table()[index as usize];
-        self.waits.remove(index);
-        let lease = self.buffers.lease_mut(wait.buffer);
-        lease.state = LeaseState::Leased;
-        let lease = LeaseId::new(wait.buffer, lease.generation);
-        Some(Grant { wait: wait.id(index), token: wait.token, class: wait.class, lease, is_timed: wait.is_timed })
     }
 
-    /// The next holder that should give its buffer back, `None` while nobody waits whom that could help. Call it, after
-    /// the grants, until `None` in each turn.
-    pub fn poll_reclaim(&mut self) -> Option<Reclaim> {
-        let (index, kind) = match self.deadlines.poll(self.shortage()?, self.clock.now_ns())? {
-            Demand::Park(index) => (index, ReclaimKind::Park),
-            Demand::Shed(index) => (index, ReclaimKind::Shed),
+    /// What the host is to do now.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn pending(&self, id: ReceiverId) -> Result<Actions, PoolError> {
+        Ok(self.pending_at(self.table.find(id)?))
+    }
+
+    /// The connection's state.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn connection(&self, id: ReceiverId) -> Result<&Connection, PoolError> {
+        Ok(self.table.connection(self.table.find(id)?))
+    }
+
+    /// What is buffered: one contiguous slice, empty if nothing is.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    #[inline]
+    pub fn data(&self, id: ReceiverId) -> Result<&[u8], PoolError> {
+        let index = self.table.find(id)?;
+        let (buffered_bytes, (held, start)) =
+            (self.table.connection(index).buffered_bytes() as usize, self.held(index));
+        Ok(&held[start..start + buffered_bytes])
+    }
+
+    /// As [`data`](Pool::data), for decoders that work in place.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn data_mut(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
+        let index = self.table.find(id)?;
+        let buffered_bytes = self.table.connection(index).buffered_bytes() as usize;
+        let (held, start) = self.held_mut(index);
+        Ok(&mut held[start..start + buffered_bytes])
+    }
+
+    /// Where to receive now: exactly `recv_max()` bytes, none unless `Recv` is pending.
+    ///
+    /// What is buffered is moved to the front first if it is not there; that is counted, and happens only here.
+    /// Cost: O(1), or the length of the undecoded residue when it has to be moved.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    #[inline]
+    pub fn receive_area(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
+        let index = self.table.find(id)?;
+        let room = self.table.connection(index).recv_max() as usize;
+        if room == 0 {
+            return Ok(&mut []);
+        }
+        let buffered_bytes = self.table.connection(index).buffered_bytes() as usize;
+        self.compact(index);
+        Ok(&mut self.held_mut(index).0[buffered_bytes..buffered_bytes + room])
+    }
+
+    /// Where the next receive goes, if `Recv` is pending, or else what is buffered, for C: an address and a length,
+    /// borrowed from nobody, so that what C holds of other receivers stays valid.
+    #[doc(hidden)]
+    #[inline(always)] // what it looks at was just looked at
+    pub fn area(&mut self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
+        let (place, start) = match self.table.place(index) {
+            Place::Nowhere => return None,
+            Place::Slot(slot) => (self.memory.slots().address(slot), 0),
+            Place::Buffer(buffer) => {
+                if is_receive {
+                    self.compact(index);
+                }
+                (self.memory.arena().address(buffer), self.table.start_in(buffer))
+            }
         };
-        match kind {
-            ReclaimKind::Park => self.stats.parks_asked += 1,
-            ReclaimKind::Shed => self.stats.sheds_asked += 1,
-        }
-        let Lease { generation, token, .. } = self.buffers.table()[index as usize];
-        let idleness =
-            self.deadlines.describe(index, self.clock.now_ns()).expect("the deadlines name timed leases only");
-        Some(Reclaim { lease: LeaseId::new(index, generation), token, kind, idleness })
+        let connection = self.table.connection(index);
+        let (from, bytes) = match is_receive {
+            true => (start + connection.buffered_bytes(), connection.capacity() - connection.buffered_bytes()),
+            false => (start, connection.buffered_bytes()),
+        };
+        NonNull::new(place.as_ptr().wrapping_add(from as usize)).filter(|_| bytes > 0).map(|start| (start, bytes))
     }
 
-    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns` (and at least by 1);
-    /// the rest of a longer step does not count and is added to [`PoolStats::clock_skipped_ns`]. The first call is the
-    /// origin: what began before it has its time counted from there. A time before the last one is counted and not taken.
-    pub fn handle_timeout(&mut self, now_ns: u64) {
-        self.clock.advance(now_ns);
+    /// The row of a receiver, for the calls that are told it.
+    #[doc(hidden)]
+    #[inline]
+    pub fn find(&self, id: ReceiverId) -> Result<u32, PoolError> {
+        self.table.find(id)
     }
 
-    /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `u64::MAX` for never, a time not after the
-    /// last `handle_timeout` for at once. While a deadline runs it is at most an eighth of `lease_ns` after that, so that
-    /// the clock follows real time.
-    pub fn poll_timeout(&self) -> u64 {
-        self.clock.host_ns(self.shortage().map_or(u64::MAX, |shortage| self.deadlines.next_ns(shortage)))
+    /// As [`buffer`](Pool::buffer), for C: without a borrow, and of any thread's lease.
+    #[doc(hidden)]
+    pub fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError> {
+        self.check_host_lease(lease, Reach::Anywhere)?;
+        let arena = self.memory.arena();
+        Ok((arena.address(lease.index()), arena.bytes_of(lease.index())))
+    }
+
+    /// Takes the buffer away from a receiver, with what is in it: the lease is the host's. Reading goes on into
+    /// another buffer.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign; no buffer is held (a parked residue is read with `data`); a receive is
+    /// in flight.
+    pub fn take(&mut self, id: ReceiverId) -> Result<LeasedContent, PoolError> {
+        let index = self.table.find(id)?;
+        let Place::Buffer(buffer) = self.table.place(index) else {
+            return Err(PoolError::NoBuffer);
+        };
+        self.check_not_in_flight(index)?;
+        let lease = self.scheduler.lease_at(buffer);
+        let content = LeasedContent {
+            lease,
+            offset: self.table.start(index),
+            buffered_bytes: self.table.connection(index).buffered_bytes(),
+        };
+        self.cancel_wait(index);
+        self.scheduler.stop_timing(lease);
+        self.table.set_place(index, Place::Nowhere);
+        self.counts.taken_bytes += u64::from(content.buffered_bytes);
+        self.handle_and_run(index, Event::BufferReleased)?;
+        Ok(content)
+    }
+
+    /// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`CannotFit`); when it lets
+    /// go of that one the next is of the usual size again. If none is free the receiver waits for it, and goes on with
+    /// what it holds meanwhile. The wait ends with its need: when the frame fits after all or a part of it is decoded,
+    /// when it is blocked, and with the end of the stream, an error, `Fail` or `Close`. A frame that still does not fit
+    /// once it is unblocked is reported again (`CannotFit`).
+    ///
+    /// Cost: O(1), and a copy of what is buffered.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign; no buffer is held; the size does not exist, is not larger, or could never be
+    /// granted beside what is held; a buffer is waited for already; a receive is in flight; the table of waits is full. Nothing is changed.
+    pub fn grow(&mut self, id: ReceiverId, size_index: u8) -> Result<Actions, PoolError> {
+        self.grow_at(self.table.find(id)?, size_index)
+    }
+
+    /// Requests in the name of a tenant from now on, or in nobody's. What is held or waited for stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// The receiver or the tenant is stale or foreign; its cap is below a receiver's first buffer, which it could
+    /// therefore never have. Nothing is changed.
+    pub fn set_tenant(&mut self, id: ReceiverId, tenant: Option<TenantId>) -> Result<(), PoolError> {
+        let index = self.table.find(id)?;
+        let next = self.scheduler.pin_tenant(tenant, self.config.first_size_index)?;
+        self.scheduler.unpin_tenant(self.table.tenant(index));
+        self.table.set_tenant(index, next);
+        Ok(())
     }
 
     /// Takes a tenant in. Cost: O(1).
     ///
     /// # Errors
     ///
-    /// A field is out of range; the guarantees would be more than the pool; the table is full.
-    pub fn create_tenant(&mut self, share: &TenantConfig) -> Result<TenantId, PoolError> {
-        let default = self.buffers.units_of(0);
-        let left = (self.buffers.units() - self.tenants.guaranteed()) / default;
-        let created = in_range("weight", share.weight, 1, WEIGHT_MAX)
-            .and_then(|()| in_range("cap", share.cap, 1, u32::MAX))
-            .and_then(|()| in_range("guaranteed", share.guaranteed, 0, left.min(share.cap)));
-        if let Err(error) = created {
-            return self.refuse(error);
-        }
-        let in_units = |buffers: u32| buffers.saturating_mul(default);
-        let share =
-            TenantConfig { guaranteed: in_units(share.guaranteed), cap: in_units(share.cap), weight: share.weight };
-        match self.tenants.create(share) {
-            Some(tenant) => Ok(tenant),
-            None => self.refuse(PoolError::TenantsFull { tenants_max: self.tenants.max() }),
-        }
+    /// A field of the share is out of range; the table of tenants is full.
+    pub fn create_tenant(&mut self, tenant_config: &TenantConfig) -> Result<TenantId, PoolError> {
+        self.scheduler.create_tenant(tenant_config)
     }
 
-    /// Removes a tenant: it takes no more requests and goes away with its last lease and wait. Cost: O(1).
+    /// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them.
     ///
     /// # Errors
     ///
     /// The tenant is stale or foreign.
     pub fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), PoolError> {
-        let Some(index) = self.tenants.find(tenant) else {
-            return self.refuse(PoolError::StaleTenant);
-        };
-        self.tenants.remove(self.waits.table(), index);
-        self.note_kept(index);
-        // One that needed much, and was below its guaranteed share, may have kept others from what is free.
-        self.settle();
-        Ok(())
+        self.scheduler.remove_tenant(tenant)
     }
 
     /// How a tenant stands, also while it is going away.
@@ -410,225 +441,200 @@ impl Pool {
     ///
     /// The tenant is stale or foreign.
     pub fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, PoolError> {
-        self.tenants.describe(tenant).ok_or(PoolError::StaleTenant)
+        self.scheduler.describe_tenant(tenant)
     }
 
-    /// How a wait stands.
+    /// The next one who had waited and now has a buffer; then the next one that is to be shed, so that somebody who
+    /// waits may have its buffer. Call it until `None` in each turn of the loop.
+    #[inline]
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        if self.nothing_to_poll() { None } else { self.poll_grant_or_reclaim() }
+    }
+
+    /// Whether there is nothing to poll, as far as a short look tells.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn nothing_to_poll(&self) -> bool {
+        self.scheduler.nothing_to_poll()
+    }
+
+    fn poll_grant_or_reclaim(&mut self) -> Option<Notice> {
+        loop {
+            if let Some(grant) = self.scheduler.poll_grant() {
+                self.touch(grant.lease);
+                if let Some(granted) = self.pass_on(grant) {
+                    return Some(granted);
+                }
+            } else {
+                let reclaim = self.scheduler.poll_reclaim()?;
+                let asked = self.table.holder(reclaim.lease.index());
+                let index = asked.expect("only receivers have leases with deadlines");
+                if self.spares(index, &reclaim) {
+                    continue;
+                }
+                if let Some(granted) = self.reclaim(index, reclaim.kind) {
+                    return Some(granted);
+                }
+            }
+        }
+    }
+
+    /// Asks for a buffer of the host's own (transmit, stream ...), with its own place in the queue: of the default size,
+    /// in nobody's name.
     ///
     /// # Errors
     ///
-    /// The wait is stale or foreign.
-    pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError> {
-        let entry = self.waits.find(wait).ok_or(PoolError::StaleWait)?;
-        Ok(WaitInfo {
-            token: entry.token,
-            class: entry.class,
-            age_ns: self.clock.now_ns() - entry.since_ns,
-            grants_passed: self.passed(entry),
-            is_timed: entry.is_timed,
-            is_assigned: entry.state == WaitState::Assigned,
+    /// As [`request_for`](Pool::request_for).
+    pub fn request(&mut self, class: u8, token: u64) -> Result<Outcome, PoolError> {
+        self.request_for(class, 0, None, token)
+    }
+
+    /// Asks for a buffer of the host's own, of any size and in the name of any tenant. It has no deadline.
+    ///
+    /// # Errors
+    ///
+    /// The class, the size or the tenant does not exist; it could never be granted; it would have to wait, and as many of
+    /// the host's wait already as the configuration has room for beside the receivers.
+    pub fn request_for(
+        &mut self,
+        class: u8,
+        size_index: u8,
+        tenant: Option<TenantId>,
+        token: u64,
+    ) -> Result<Outcome, PoolError> {
+        let request = Request { token, tenant, class, size_index, has_deadline: false };
+        // The receivers' places in the table are theirs: each of them may have to wait at any time.
+        let host_waits_max = self.config.scheduler.waiters_max - self.config.receivers_max;
+        let outcome = if self.host_waits == host_waits_max {
+            Outcome::Granted(self.scheduler.request_now(&request)?.ok_or(PoolError::TableFull)?)
+        } else {
+            self.scheduler.request_for(&request)?
+        };
+        match outcome {
+            Outcome::Granted(lease) => self.touch(lease),
+            Outcome::Queued(_) => self.host_waits += 1,
+        }
+        Ok(outcome)
+    }
+
+    /// Gives back a buffer of the host's own. It is handed to the next waiter in the same step.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, or a receiver's; nothing is changed.
+    pub fn release(&mut self, lease: LeaseId) -> Result<(), PoolError> {
+        self.release_within(lease, Reach::Here)
+    }
+
+    /// As `release`, of a lease within reach.
+    #[doc(hidden)]
+    pub fn release_within(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
+        self.check_host_lease(lease, reach)?;
+        self.scheduler.release_host_lease(lease, reach)
+    }
+
+    /// Ends a wait of the host's own. If a buffer was assigned to it, the next waiter has it in the same step.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale, foreign, or a receiver's; nothing is changed.
+    pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
+        if self.scheduler.describe_wait(wait)?.has_deadline {
+            return Err(PoolError::Stale);
+        }
+        self.scheduler.cancel(wait)?;
+        self.host_waits -= 1;
+        Ok(())
+    }
+
+    /// The memory of a buffer of the host's own.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, or a receiver's.
+    pub fn buffer(&mut self, lease: LeaseId) -> Result<&mut [u8], PoolError> {
+        self.check_host_lease(lease, Reach::Here)?;
+        self.scheduler.claim_host_lease(lease)?;
+        Ok(self.memory.arena_mut().buffer_mut(lease.index()))
+    }
+
+    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns`, so that a pause of the
+    /// process makes no receiver look idle. The first call is the origin. Early and repeated calls are harmless; a time
+    /// before the last one is counted and not taken.
+    pub fn handle_timeout(&mut self, now_ns: u64) {
+        self.scheduler.handle_timeout(now_ns);
+    }
+
+    /// When `handle_timeout` is to be called at the latest, in nanoseconds; `u64::MAX` for never. While a deadline runs it
+    /// is at most an eighth of `lease_ns` after the last call.
+    #[inline]
+    pub fn poll_timeout(&self) -> u64 {
+        if self.nothing_to_poll() { u64::MAX } else { self.scheduler.poll_timeout() }
+    }
+
+    /// Gives the pages of free buffers back to the operating system; returns how many bytes.
+    ///
+    /// Of buffers that were used since the last call only. Cost: O(buffers), and a system call for each piece of such pages.
+    /// For quiet times, not for the receive path. Other threads of a shared pool wait for the pages of at most 16
+    /// buffers, and of at most 1 MiB if that is more than one buffer.
+    pub fn trim(&mut self) -> usize {
+        self.scheduler.trim(self.memory.arena_mut())
+    }
+
+    /// Counts. Needs no buffer, lock or allocation.
+    pub fn stats(&self) -> PoolStats {
+        PoolStats {
+            scheduler: self.scheduler.stats(),
+            receivers: self.table.len(),
+            receivers_max: self.config.receivers_max,
+            slots: self.memory.slots().count(),
+            slots_in_use: self.memory.slots().in_use(),
+            slots_in_use_by_size: self.memory.slots().in_use_by_size(),
+            slots_in_use_peak: self.memory.slots().in_use_peak(),
+            memory_bytes: self.memory.resident_bytes_max() as u64,
+            ..self.counts
+        }
+    }
+
+    /// Everything there is to print about a receiver.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn describe(&self, id: ReceiverId) -> Result<ReceiverInfo, PoolError> {
+        let index = self.table.find(id)?;
+        let wait =
+            self.table.wait(index).and_then(|wait| self.scheduler.describe_wait(self.scheduler.wait_at(wait)).ok());
+        let lease_info = match self.table.place(index) {
+            Place::Buffer(buffer) => self.scheduler.describe_lease(self.scheduler.lease_at(buffer)),
+            Place::Slot(_) | Place::Nowhere => None,
+        };
+        Ok(ReceiverInfo {
+            connection: self.table.connection(index).clone(),
+            token: self.table.token(index),
+            class: self.table.class(index),
+            wait_age_ns: wait.map_or(0, |wait| wait.age_ns),
+            bypasses: wait.map_or(0, |wait| wait.bypasses),
+            lease_info,
         })
     }
 
-    /// How the holder of a lease gets on; `None` if the lease is not timed.
+    /// The published bound: the most grants that pass a waiter of this class before it is served.
     ///
     /// # Errors
     ///
-    /// The lease is stale or foreign.
-    pub fn describe_lease(&self, lease: LeaseId) -> Result<Option<Idleness>, PoolError> {
-        self.check_lease(lease)?;
-        Ok(self.deadlines.describe(lease.index(), self.clock.now_ns()))
+    /// The class does not exist.
+    pub fn bypass_bound(&self, class: u8) -> Result<u64, PoolError> {
+        self.check_class(class)?;
+        Ok(self.scheduler.bypass_bound(class))
     }
 
-    /// Whether a lease is held.
+    /// How a wait stands: the host's own, or a receiver's.
     ///
     /// # Errors
     ///
-    /// The lease is stale or foreign.
-    pub fn check_lease(&self, lease: LeaseId) -> Result<(), PoolError> {
-        self.buffers.find(lease).map(|_| ()).ok_or(PoolError::StaleLease)
+    /// The wait is stale, foreign, or of another thread.
+    pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError> {
+        self.scheduler.describe_wait(wait)
     }
-
-    /// The size of a lease's buffer.
-    ///
-    /// # Errors
-    ///
-    /// The lease is stale or foreign.
-    pub fn size_of(&self, lease: LeaseId) -> Result<u8, PoolError> {
-        self.buffers.find(lease).map(|lease| lease.size).ok_or(PoolError::StaleLease)
-    }
-
-    /// The published bound *W* (see the module's docs): the most grants that pass a waiter of this class which it could
-    /// have had. It is the same for all classes, and grows with the largest weight of a tenant.
-    pub fn passed_max(&self, _class: u8) -> u64 {
-        let others = u64::from(self.classes_used) - 1;
-        let for_others = if others == 0 { 0 } else { u64::from(self.class_burst) + others };
-        let turns = u64::from(self.waits.max()).saturating_mul(self.tenants.rounds_max(self.waits.max()));
-        turns.saturating_mul(1 + for_others).saturating_sub(1)
-    }
-
-    /// Counts. Costs a copy.
-    pub fn stats(&self) -> PoolStats {
-        PoolStats {
-            capacity: self.buffers.units(),
-            free: self.buffers.free_units(),
-            leased: self.stats.out() - self.assigned.len,
-            assigned: self.assigned.len,
-            clock_backwards: self.clock.backwards(),
-            clock_skipped_ns: self.clock.skipped_ns(),
-            waiting_by_class: self.classes.map(|class| class.waiting),
-            out_by_class: self.classes.map(|class| class.out),
-            ..self.stats
-        }
-    }
-
-    /// The buffers of one size that nobody holds, the one used last first.
-    pub fn free_indexes(&self, size: u8) -> impl Iterator<Item = u32> {
-        self.buffers.free_of(size)
-    }
-}
-
-/// For the layer above, which knows its indexes to be right.
-impl Pool {
-    /// Whether a request is one that would have to wait.
-    pub(crate) fn would_queue(&self, request: &Request) -> bool {
-        let tenant = request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant));
-        tenant.is_some_and(|tenant| self.would_grant_in(request, tenant) == Ok(false))
-    }
-
-    /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
-    /// here last.
-    pub(crate) fn free_to_give_back(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
-        self.buffers.free_to_give_back(rows)
-    }
-
-    /// Entries of a table by buffer index.
-    pub(crate) fn buffers_max(&self) -> u32 {
-        self.buffers.table().len() as u32
-    }
-
-    /// The lease that holds this buffer.
-    pub(crate) fn lease_at(&self, buffer: u32) -> LeaseId {
-        LeaseId::new(buffer, self.buffers.table()[buffer as usize].generation)
-    }
-
-    /// As `release`, of the lease that holds this buffer.
-    #[inline]
-    pub(crate) fn release_at(&mut self, buffer: u32) {
-        self.stats.released += 1;
-        self.put_buffer(buffer);
-        self.settle();
-    }
-
-    /// The wait at this index.
-    pub(crate) fn wait_at(&self, index: u32) -> WaitId {
-        self.waits.table()[index as usize].id(index)
-    }
-
-    /// A wait that is queued asks in another class from now on, behind those who wait there; says whether it does. It stays
-    /// where it is if it was served already, or could never be granted there.
-    pub(crate) fn reclass_at(&mut self, wait: u32, class: u8) -> bool {
-        let Wait { class: before, tenant, size, state, .. } = self.waits.table()[wait as usize];
-        let request = Request { size, ..Request::new(class, 0) };
-        if state != WaitState::Queued || class == before || self.admit(&request, tenant).is_err() {
-            return false;
-        }
-        // Its tenant may have no other wait, nor lease, and be going away.
-        self.tenants.pin(tenant);
-        self.leave_queue(wait);
-        self.waits.table_mut()[wait as usize].class = class;
-        self.enter_queue(wait);
-        self.tenants.unpin(tenant);
-        self.settle();
-        true
-    }
-
-    /// A holder that was to be shed is not, since its host blocks what it holds: its lease begins anew, once without
-    /// progress. Says whether it does.
-    pub(crate) fn defer_at(&mut self, buffer: u32) -> bool {
-        let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
-        self.stats.sheds_asked -= u64::from(is_deferred);
-        is_deferred
-    }
-
-    /// Whether a wait is queued, and nothing else is that a holder of its tenant could help.
-    pub(crate) fn waits_alone(&self, wait: u32) -> bool {
-        let Wait { tenant, state, .. } = self.waits.table()[wait as usize];
-        let is_only = |shortage| shortage == Shortage::Capped && self.tenants.waiting_of(tenant) == 1;
-        state == WaitState::Queued && (self.stats.waiting == 1 || self.shortage().is_some_and(is_only))
-    }
-
-    /// A holder is not asked after all: its time begins anew.
-    pub(crate) fn spare_at(&mut self, buffer: u32, kind: ReclaimKind) {
-        match kind {
-            ReclaimKind::Park => self.stats.parks_asked -= 1,
-            ReclaimKind::Shed => self.stats.sheds_asked -= 1,
-        }
-        self.progress_at(buffer, 0);
-    }
-
-    /// Refuses a request that could never be granted while its holder keeps this buffer.
-    pub(crate) fn admit_beside(&mut self, buffer: u32, request: &Request, tenant: u32) -> Result<(), PoolError> {
-        let held = self.buffers.table()[buffer as usize];
-        let (units, more) = (self.buffers.units_of(held.size), self.buffers.units_of(request.size));
-        let of_same = |is_same: bool| more + if is_same { units } else { 0 };
-        let Class { reserve, cap, .. } = self.classes[usize::from(request.class)];
-        let is_possible = of_same(true) <= self.buffers.units() - reserve
-            && of_same(held.class == request.class) <= cap
-            && self.tenants.could_take(tenant, of_same(held.tenant == tenant));
-        if is_possible { Ok(()) } else { self.refuse(PoolError::TooLarge { units: more }) }
-    }
-
-    /// As `progress`, by buffer.
-    pub(crate) fn progress_at(&mut self, buffer: u32, bytes: u64) {
-        self.deadlines.progress(buffer, bytes, self.clock.now_ns());
-    }
-
-    /// A lease without a deadline gets one.
-    pub(crate) fn start_timing(&mut self, lease: LeaseId) {
-        let entry = self.buffers.lease_mut(lease.index());
-        if !core::mem::replace(&mut entry.is_timed, true) {
-            let Lease { tenant, size, .. } = self.buffers.table()[lease.index() as usize];
-            self.deadlines.start(lease.index(), tenant, self.buffers.units_of(size), self.clock.now_ns());
-        }
-    }
-
-    /// A lease loses its deadline.
-    pub(crate) fn stop_timing(&mut self, lease: LeaseId) {
-        self.buffers.lease_mut(lease.index()).is_timed = false;
-        self.deadlines.stop(lease.index());
-    }
-
-    /// Keeps a tenant while somebody may request buffers of this size in its name; returns its index. `None` is nobody's.
-    pub(crate) fn pin_tenant(&mut self, tenant: Option<TenantId>, size: u8) -> Result<u32, PoolError> {
-        let Some(tenant) = tenant else {
-            return Ok(0);
-        };
-        let index = self.tenants.find(tenant).ok_or(PoolError::StaleTenant)?;
-        let units = self.buffers.units_of(size);
-        if !self.tenants.could_take(index, units) {
-            return Err(PoolError::TooLarge { units });
-        }
-        self.tenants.pin(index);
-        Ok(index)
-    }
-
-    /// Undoes one `pin_tenant`.
-    pub(crate) fn unpin_tenant(&mut self, index: u32) {
-        if index != 0 {
-            self.tenants.unpin(index);
-        }
-    }
-}
-
-fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
-    crate::memory::reserve(entries).map_err(|_| ConfigError::AllocationFailed { field, entries })
-}
-
-fn in_range(field: &'static str, value: u32, min: u32, max: u32) -> Result<(), PoolError> {
-    if (min..=max).contains(&value) { Ok(()) } else { Err(PoolError::Share { field, value, min, max }) }
-}
-
-fn ensure(holds: bool, rule: &'static str) -> Result<(), &'static str> {
-    if holds { Ok(()) } else { Err(rule) }
 }

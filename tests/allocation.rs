@@ -4,9 +4,9 @@
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
 use demuxbuf::memory::{Memory, MemoryConfig};
-use demuxbuf::pool::{Outcome, Pool, PoolConfig};
-use demuxbuf::receiver::{Granted, Handover, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
-use demuxbuf::shards::Shards;
+use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, ReceiverId, SharedPool};
+use demuxbuf::scheduler::{Outcome, Scheduler, SchedulerConfig};
+use demuxbuf::shared::SharedScheduler;
 use demuxbuf_capi::*;
 use demuxbuf_testkit::{MODES, Rng};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -127,8 +127,8 @@ fn each_allocation_fails_in_turn<T, E: std::fmt::Display>(fields: &[&str], make:
     }
 }
 
-fn config(mode: Mode) -> ReceiversConfig {
-    let mut config = ReceiversConfig::new(3, 8);
+fn config(mode: Mode) -> PoolConfig {
+    let mut config = PoolConfig::new(3, 8);
     config.buffer_bytes = 256;
     config.slots = 6;
     config.policy.mode = mode;
@@ -137,25 +137,27 @@ fn config(mode: Mode) -> ReceiversConfig {
 
 #[test]
 fn s50_an_allocation_that_fails_at_the_start_is_a_clear_error() {
-    let pool = PoolConfig { tenants_max: 3, lease_ns: 1, park_ns: 1, ..PoolConfig::new(5, 7) };
-    each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:"], || Pool::new(&pool));
+    let scheduler = SchedulerConfig { tenants_max: 3, lease_ns: 1, park_ns: 1, ..SchedulerConfig::new(5, 7) };
+    each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:"], || Scheduler::new(&scheduler));
     let memory = MemoryConfig { buffers: 5, buffer_bytes: [128, 64, 0, 0], slots: [7, 0, 3, 1] };
     each_allocation_fails_in_turn(&["buffers:", "slots:"], || Memory::new(&memory));
-    let fields = ["buffers:", "waiters_max:", "tenants_max:", "slots:", "receivers_max:", "pool.buffers:"];
-    each_allocation_fails_in_turn(&fields, || Receivers::new(&config(Mode::Level)));
+    let fields = ["buffers:", "waiters_max:", "tenants_max:", "slots:", "receivers_max:", "scheduler.buffers:"];
+    each_allocation_fails_in_turn(&fields, || Pool::new(&config(Mode::Level)));
 }
 
 #[test]
 fn s50_the_same_for_what_threads_share() {
-    let pool = PoolConfig { lease_ns: 1, park_ns: 1, ..PoolConfig::new(5, 7) };
-    each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:", "shards:"], || Shards::new(&pool, 3));
-    let config = ReceiversConfig { pool, receivers_max: 7, ..config(Mode::Level) };
+    let scheduler = SchedulerConfig { lease_ns: 1, park_ns: 1, ..SchedulerConfig::new(5, 7) };
+    each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:", "shards:"], || {
+        SharedScheduler::new(&scheduler, 3)
+    });
+    let config = PoolConfig { scheduler, receivers_max: 7, ..config(Mode::Level) };
     let fields = ["buffers:", "waiters_max:", "tenants_max:", "shards:", "receivers_max:", "threads:"];
-    each_allocation_fails_in_turn(&fields, || ReceiverThreads::new(&config, 3));
-    let threads = ReceiverThreads::new(&config, 3).expect("the configuration is allowed");
+    each_allocation_fails_in_turn(&fields, || SharedPool::new(&config, 3));
+    let shared_pool = SharedPool::new(&config, 3).expect("the configuration is allowed");
     // Each failure leaves the thread without its receivers, so that it can ask again.
-    let fields = ["buffers:", "slots:", "receivers_max:", "pool.buffers:"];
-    each_allocation_fails_in_turn(&fields, || threads.receivers(1));
+    let fields = ["buffers:", "slots:", "receivers_max:", "scheduler.buffers:"];
+    each_allocation_fails_in_turn(&fields, || shared_pool.shard(1));
 }
 
 type Sentence = [u8; 80];
@@ -200,22 +202,22 @@ fn s50_the_same_for_c() {
         |pool, message| unsafe { demuxbuf_pool_new(&config, pool, message.as_mut_ptr().cast(), message.len()) },
         demuxbuf_pool_free,
     );
-    let new = |shards: &mut *mut demuxbuf_shards, message: &mut Sentence| {
+    let new = |shards: &mut *mut demuxbuf_shared_pool, message: &mut Sentence| {
         // SAFETY: as above.
-        unsafe { demuxbuf_shards_new(&config, 2, shards, message.as_mut_ptr().cast(), message.len()) }
+        unsafe { demuxbuf_shared_pool_new(&config, 2, shards, message.as_mut_ptr().cast(), message.len()) }
     };
-    each_fails_in_turn_for_c(new, demuxbuf_shards_free);
+    each_fails_in_turn_for_c(new, demuxbuf_shared_pool_free);
     let mut shards = std::ptr::null_mut();
     assert_eq!(new(&mut shards, &mut [0; 80]), DEMUXBUF_OK);
     let thread = |pool: &mut *mut demuxbuf_pool, message: &mut Sentence| {
         // This call has no sentence, only its status.
         message[..16].copy_from_slice(b"no memory: slots");
         // SAFETY: as above.
-        unsafe { demuxbuf_shards_pool(shards, 1, pool) }
+        unsafe { demuxbuf_shared_pool_shard(shards, 1, pool) }
     };
     each_fails_in_turn_for_c(thread, demuxbuf_pool_free);
     // SAFETY: made above, freed once.
-    unsafe { demuxbuf_shards_free(shards) };
+    unsafe { demuxbuf_shared_pool_free(shards) };
 }
 
 /// Runs one call of the library and counts: it must not allocate.
@@ -253,7 +255,7 @@ fn any_event(rng: &mut Rng) -> Event {
 
 /// The receivers under test, and what the host has in its hands.
 struct Busy {
-    receivers: Receivers,
+    pool: Pool,
     ids: Vec<ReceiverId>,
     host: Vec<Outcome>,
     rng: Rng,
@@ -262,36 +264,36 @@ struct Busy {
 impl Busy {
     /// One call of any kind.
     fn step(&mut self) {
-        let Busy { receivers, ids, host, rng } = self;
+        let Busy { pool, ids, host, rng } = self;
         let id = ids[rng.usize(..ids.len())];
         match rng.u32(..12) {
             0 => self.replace(id),
             1 if host.len() < 3 => {
-                let asked = unallocating(|| receivers.request(0, 99));
+                let asked = unallocating(|| pool.request(0, 99));
                 host.extend(asked);
             }
             2 => match host.pop() {
                 Some(Outcome::Granted(lease)) => {
-                    assert!(unallocating(|| receivers.buffer(lease)).is_ok());
-                    assert_eq!(unallocating(|| receivers.release(lease)), Ok(()));
-                    assert!(unallocating(|| receivers.release(lease)).is_err());
+                    assert!(unallocating(|| pool.buffer(lease)).is_ok());
+                    assert_eq!(unallocating(|| pool.release(lease)), Ok(()));
+                    assert!(unallocating(|| pool.release(lease)).is_err());
                 }
-                Some(Outcome::Queued(wait)) => assert_eq!(unallocating(|| receivers.cancel(wait)), Ok(())),
+                Some(Outcome::Queued(wait)) => assert_eq!(unallocating(|| pool.cancel(wait)), Ok(())),
                 None => {}
             },
             3 => {
-                if let Ok(Handover { lease, .. }) = unallocating(|| receivers.take(id)) {
+                if let Ok(LeasedContent { lease, .. }) = unallocating(|| pool.take(id)) {
                     host.push(Outcome::Granted(lease));
                 }
             }
             4 => {
                 let (consumed, need_more) = (rng.u32(..30), rng.u32(..60));
-                let _ = unallocating(|| receivers.decoded(id, consumed, need_more));
+                let _ = unallocating(|| pool.decoded(id, consumed, need_more));
             }
             5..=8 => self.receive(id),
             _ => {
                 let event = any_event(rng);
-                let answer = unallocating(|| receivers.handle(id, event));
+                let answer = unallocating(|| pool.handle(id, event));
                 if event == Event::Close && answer.is_ok() {
                     self.replace(id);
                 }
@@ -302,43 +304,43 @@ impl Busy {
 
     /// Another connection in place of this one, sometimes with bytes that are there already.
     fn replace(&mut self, id: ReceiverId) {
-        let Busy { receivers, ids, rng, .. } = self;
+        let Busy { pool, ids, rng, .. } = self;
         let at = ids.iter().position(|&known| known == id).expect("the handle is one of ours");
-        let _ = unallocating(|| receivers.handle(id, Event::Close));
+        let _ = unallocating(|| pool.handle(id, Event::Close));
         let bytes = [7; 100];
         let there = rng.usize(..100);
-        let attached = unallocating(|| receivers.attach_with(0, at as u64, &bytes[..there]));
+        let attached = unallocating(|| pool.attach_with(0, at as u64, &bytes[..there]));
         ids[at] = attached
-            .unwrap_or_else(|_| unallocating(|| receivers.attach(0, at as u64)).expect("its row of the table is free"));
+            .unwrap_or_else(|_| unallocating(|| pool.attach(0, at as u64)).expect("its row of the table is free"));
     }
 
     /// Does what is acknowledged, and receives if there is room.
     fn receive(&mut self, id: ReceiverId) {
-        let Busy { receivers, rng, .. } = self;
-        let Ok(actions) = unallocating(|| receivers.pending(id)) else { return };
+        let Busy { pool, rng, .. } = self;
+        let Ok(actions) = unallocating(|| pool.pending(id)) else { return };
         let notices = actions.intersection(Actions::ACKNOWLEDGED);
-        let _ = unallocating(|| receivers.handle(id, Event::done(notices)));
-        let room = unallocating(|| receivers.receive_area(id).map(|area| area.len())).unwrap_or(0);
+        let _ = unallocating(|| pool.handle(id, Event::done(notices)));
+        let room = unallocating(|| pool.receive_area(id).map(|area| area.len())).unwrap_or(0);
         if room > 0 {
             let bytes = rng.u32(1..=room as u32);
-            assert!(unallocating(|| receivers.handle(id, Event::Received { bytes })).is_ok());
+            assert!(unallocating(|| pool.handle(id, Event::Received { bytes })).is_ok());
         }
-        let _ = unallocating(|| receivers.data(id).map(<[u8]>::len));
+        let _ = unallocating(|| pool.data(id).map(<[u8]>::len));
     }
 
     /// Picks up grants and asks everything there is to ask.
     fn look(&mut self) {
-        let Busy { receivers, host, .. } = self;
-        while let Some(granted) = unallocating(|| receivers.poll_grant()) {
-            if let Granted::Lease { wait, lease, .. } = granted {
+        let Busy { pool, host, .. } = self;
+        while let Some(granted) = unallocating(|| pool.poll_notice()) {
+            if let Notice::Lease { wait, lease, .. } = granted {
                 let waiting = host.iter().position(|&asked| asked == Outcome::Queued(wait));
                 host[waiting.expect("the host asked")] = Outcome::Granted(lease);
             }
         }
         let now_ns = u64::from(self.rng.u32(..1_000_000));
-        unallocating(|| receivers.handle_timeout(now_ns));
-        let _ = unallocating(|| receivers.describe(self.ids[0]));
-        unallocating(|| receivers.check_invariants()).expect("the invariants hold");
+        unallocating(|| pool.handle_timeout(now_ns));
+        let _ = unallocating(|| pool.describe(self.ids[0]));
+        unallocating(|| pool.check_invariants()).expect("the invariants hold");
     }
 }
 
@@ -346,26 +348,23 @@ impl Busy {
 fn nothing_is_allocated_after_the_start() {
     for mode in MODES {
         let before = LIVE_BYTES.get();
-        let receivers = Receivers::new(&config(mode)).expect("the configuration is allowed");
+        let pool = Pool::new(&config(mode)).expect("the configuration is allowed");
         let reserved = LIVE_BYTES.get() - before;
-        let mut busy = Busy {
-            receivers,
-            ids: Vec::with_capacity(8),
-            host: Vec::with_capacity(16),
-            rng: Rng::with_seed(mode as u64),
-        };
+        let mut busy =
+            Busy { pool, ids: Vec::with_capacity(8), host: Vec::with_capacity(16), rng: Rng::with_seed(mode as u64) };
         for at in 0..8 {
-            busy.ids.push(unallocating(|| busy.receivers.attach(0, at)).expect("the table has room"));
+            busy.ids.push(unallocating(|| busy.pool.attach(0, at)).expect("the table has room"));
         }
         for _ in 0..30_000 {
             busy.step();
         }
-        unallocating(|| busy.receivers.give_back_pages());
+        unallocating(|| busy.pool.trim());
 
-        let stats = unallocating(|| busy.receivers.stats());
-        let all = [stats.parked, stats.unparked, stats.lifelines, stats.compactions, stats.pool.granted_by_hand_over];
+        let stats = unallocating(|| busy.pool.stats());
+        let all =
+            [stats.parked, stats.unparked, stats.lifelines, stats.compactions, stats.scheduler.granted_by_handoff];
         assert!(all.iter().all(|&times| times > 20), "it was busy: {all:?}");
-        assert!(stats.pool.cancelled > 20 && stats.dropped_bytes > 0 && stats.handed_over_bytes > 0);
+        assert!(stats.scheduler.cancelled > 20 && stats.dropped_bytes > 0 && stats.taken_bytes > 0);
 
         // The memory theorem: what holds received bytes is the pool, the slots, and 32 bytes for each connection.
         assert_eq!(stats.memory_bytes, 3 * 256 + 6 * 64);
@@ -380,18 +379,18 @@ fn nothing_is_allocated_after_the_start() {
 #[test]
 fn memory_is_what_each_part_costs() {
     const MORE: u32 = 64_000;
-    let reserved = |config: &ReceiversConfig| {
+    let reserved = |config: &PoolConfig| {
         let before = LIVE_BYTES.get();
-        let receivers = Receivers::new(config).expect("the configuration is allowed");
-        (LIVE_BYTES.get() - before, receivers.stats().memory_bytes)
+        let pool = Pool::new(config).expect("the configuration is allowed");
+        (LIVE_BYTES.get() - before, pool.stats().memory_bytes)
     };
-    let few = ReceiversConfig { buffer_bytes: 64, ..config(Mode::Level) };
-    let few = ReceiversConfig { pool: PoolConfig { waiters_max: 2 * MORE, ..few.pool }, ..few };
+    let few = PoolConfig { buffer_bytes: 64, ..config(Mode::Level) };
+    let few = PoolConfig { scheduler: SchedulerConfig { waiters_max: 2 * MORE, ..few.scheduler }, ..few };
     let mut many = [few; 4];
     many[0].receivers_max += MORE;
-    many[1].pool.waiters_max += MORE;
+    many[1].scheduler.waiters_max += MORE;
     many[2].slots += MORE;
-    many[3].pool.buffers += MORE;
+    many[3].scheduler.buffers += MORE;
     // A receiver; a wait; a slot, which is 64 bytes, a link and a bit; a buffer, here of 64 bytes.
     let costs =
         [48.0 + 12.0, 48.0, 64.0 + 4.125, 64.0 + 24.0 + 4.0 + 16.0].map(|bytes: f64| (bytes * f64::from(MORE)) as i64);
@@ -410,17 +409,17 @@ fn memory_is_what_each_part_costs() {
 
 #[test]
 fn the_parts_alone_allocate_nothing_either() {
-    let mut pool = Pool::new(&PoolConfig::new(1, 2)).expect("the configuration is allowed");
+    let mut scheduler = Scheduler::new(&SchedulerConfig::new(1, 2)).expect("the configuration is allowed");
     unallocating(|| {
-        let Ok(Outcome::Granted(lease)) = pool.request(0, 1) else { panic!("a buffer is free") };
-        let Ok(Outcome::Queued(_)) = pool.request(0, 2) else { panic!("none is free") };
-        pool.release(lease).expect("the lease is held");
-        assert!(pool.poll_grant().is_some() && pool.stats().free == 0);
+        let Ok(Outcome::Granted(lease)) = scheduler.request(0, 1) else { panic!("a buffer is free") };
+        let Ok(Outcome::Queued(_)) = scheduler.request(0, 2) else { panic!("none is free") };
+        scheduler.release(lease).expect("the lease is held");
+        assert!(scheduler.poll_grant().is_some() && scheduler.stats().free == 0);
     });
     unallocating(|| {
         let mut connection = Connection::new(Policy::default());
         let mut rng = Rng::with_seed(5);
-        let _ = connection.handle(Event::Attach { level: 0, capacity: 64 });
+        let _ = connection.handle(Event::Attach { buffered_bytes: 0, capacity: 64 });
         for _ in 0..10_000 {
             let _ = connection.handle(any_event(&mut rng));
         }
@@ -444,7 +443,7 @@ fn c_calls_allocate_nothing_either() {
                 let step = demuxbuf_receiver_readable(pool, receiver);
                 assert!(step.actions & DEMUXBUF_RECV != 0 && step.bytes > 13);
                 let step = demuxbuf_receiver_received(pool, receiver, 13);
-                assert!(step.actions & Action::Demux as u32 != 0);
+                assert!(step.actions & Action::Decode as u32 != 0);
                 assert_eq!(demuxbuf_receiver_decoded(pool, receiver, 10, 4).actions & DEMUXBUF_ERROR, 0);
                 demuxbuf_receiver_readable(pool, receiver);
                 demuxbuf_receiver_received(pool, receiver, 4);

@@ -1,195 +1,195 @@
 //! Receives that are submitted and complete later: what they go to is in use until then.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
-use demuxbuf::receiver::{Granted, ReceiverError, ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::pool::{Notice, Pool, PoolConfig, PoolError, ReceiverId};
 
-fn receivers(buffers: u32) -> Receivers {
-    let mut config = ReceiversConfig::new(buffers, 4);
+fn pool(buffers: u32) -> Pool {
+    let mut config = PoolConfig::new(buffers, 4);
     config.buffer_bytes = 256;
     config.policy.mode = Mode::Completion;
-    config.pool.lease_ns = 1_000;
-    Receivers::new(&config).expect("the configuration is allowed")
+    config.scheduler.lease_ns = 1_000;
+    Pool::new(&config).expect("the configuration is allowed")
 }
 
 /// Submits a receive; returns where it goes, as the system would keep it.
-fn submit(receivers: &mut Receivers, id: ReceiverId) -> *mut u8 {
-    let area = receivers.receive_area(id).expect("the handle is live").as_mut_ptr();
-    let actions = receivers.handle(id, Event::done(Action::Recv)).expect("a receive is pending");
+fn submit(pool: &mut Pool, id: ReceiverId) -> *mut u8 {
+    let area = pool.receive_area(id).expect("the handle is live").as_mut_ptr();
+    let actions = pool.handle(id, Event::done(Action::Recv)).expect("a receive is pending");
     assert!(!actions.has(Action::Recv), "one at a time");
-    assert!(receivers.receive_area(id).expect("the handle is live").is_empty(), "nothing more is offered");
+    assert!(pool.receive_area(id).expect("the handle is live").is_empty(), "nothing more is offered");
     area
 }
 
-fn attach(receivers: &mut Receivers, token: u64) -> ReceiverId {
-    let id = receivers.attach(0, token).expect("there is room");
-    assert!(receivers.pending(id).expect("it is live").has(Action::Recv), "completion receives without an event");
+fn attach(pool: &mut Pool, token: u64) -> ReceiverId {
+    let id = pool.attach(0, token).expect("there is room");
+    assert!(pool.pending(id).expect("it is live").has(Action::Recv), "completion receives without an event");
     id
 }
 
-fn only_granted(receivers: &mut Receivers) -> (ReceiverId, Actions) {
-    let Some(Granted::Receiver { id, actions, .. }) = receivers.poll_grant() else {
+fn only_granted(pool: &mut Pool) -> (ReceiverId, Actions) {
+    let Some(Notice::Receiver { id, actions, .. }) = pool.poll_notice() else {
         panic!("somebody is told");
     };
-    assert_eq!(receivers.poll_grant(), None);
-    receivers.check_invariants().expect("the invariants hold");
+    assert_eq!(pool.poll_notice(), None);
+    pool.check_invariants().expect("the invariants hold");
     (id, actions)
 }
 
 #[test]
 fn memory_in_flight_is_not_released_parked_or_lent() {
-    let mut receivers = receivers(2);
-    let id = attach(&mut receivers, 1);
-    submit(&mut receivers, id);
-    let in_flight = |receivers: &Receivers| receivers.connection(id).expect("it is live").is_in_flight();
+    let mut pool = pool(2);
+    let id = attach(&mut pool, 1);
+    submit(&mut pool, id);
+    let in_flight = |pool: &Pool| pool.connection(id).expect("it is live").is_in_flight();
     for event in [Event::PauseRecv, Event::ReclaimRequested, Event::LeaseExpired, Event::Fail, Event::Wake] {
-        let actions = receivers.handle(id, event).expect("the event is allowed");
+        let actions = pool.handle(id, event).expect("the event is allowed");
         assert!(!actions.has(Action::Recv));
-        assert_eq!((receivers.stats().pool.leased, in_flight(&receivers)), (1, true), "{event:?}");
+        assert_eq!((pool.stats().scheduler.leased, in_flight(&pool)), (1, true), "{event:?}");
     }
-    assert_eq!(receivers.take(id), Err(EventError::InFlight.into()));
-    assert_eq!(receivers.grow(id, 1), Err(ReceiverError::UnknownSize));
-    assert!(receivers.pending(id).expect("it is live").has(Action::StopRecv), "the host is asked to take it back");
-    let actions = receivers.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
+    assert_eq!(pool.take(id), Err(EventError::InFlight.into()));
+    assert_eq!(pool.grow(id, 1), Err(PoolError::UnknownSize));
+    assert!(pool.pending(id).expect("it is live").has(Action::StopRecv), "the host is asked to take it back");
+    let actions = pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
     assert!(!actions.has(Action::StopRecv), "and is not asked twice");
-    receivers.handle(id, Event::WouldBlock).expect("the outcome of what was taken back");
-    assert_eq!(receivers.stats().pool.leased, 0, "now it may go");
-    receivers.check_invariants().expect("the invariants hold");
+    pool.handle(id, Event::WouldBlock).expect("the outcome of what was taken back");
+    assert_eq!(pool.stats().scheduler.leased, 0, "now it may go");
+    pool.check_invariants().expect("the invariants hold");
 }
 
 #[test]
 fn a_closed_connection_keeps_its_buffer_until_the_outcome() {
     for outcome in [Event::Received { bytes: 9 }, Event::WouldBlock, Event::EndOfStream, Event::TransportError] {
-        let mut receivers = receivers(1);
-        let id = attach(&mut receivers, 1);
-        submit(&mut receivers, id);
-        let actions = receivers.handle(id, Event::Close).expect("close is always allowed");
+        let mut pool = pool(1);
+        let id = attach(&mut pool, 1);
+        submit(&mut pool, id);
+        let actions = pool.handle(id, Event::Close).expect("close is always allowed");
         assert_eq!(actions, Action::StopRecv.into(), "{outcome:?}");
-        let other = receivers.attach(0, 2).expect("there is room");
-        assert!(!receivers.pending(other).expect("it is live").has(Action::RequestBuffer));
-        assert_eq!((receivers.stats().pool.leased, receivers.stats().pool.waiting), (1, 1));
-        receivers.check_invariants().expect("the invariants hold");
-        let actions = receivers.handle(id, outcome).expect("the outcome is allowed after close");
+        let other = pool.attach(0, 2).expect("there is room");
+        assert!(!pool.pending(other).expect("it is live").has(Action::RequestBuffer));
+        assert_eq!((pool.stats().scheduler.leased, pool.stats().scheduler.waiting), (1, 1));
+        pool.check_invariants().expect("the invariants hold");
+        let actions = pool.handle(id, outcome).expect("the outcome is allowed after close");
         assert!(actions.has(Action::Finished), "{outcome:?}");
-        assert_eq!(receivers.pending(id), Err(ReceiverError::Stale), "the handle has ended");
-        let (granted, actions) = only_granted(&mut receivers);
+        assert_eq!(pool.pending(id), Err(PoolError::Stale), "the handle has ended");
+        let (granted, actions) = only_granted(&mut pool);
         assert!(granted == other && actions.has(Action::Recv), "the next one has it in the same step");
-        let stats = receivers.stats();
+        let stats = pool.stats();
         assert_eq!(stats.received_bytes, stats.dropped_bytes, "what came too late is counted as dropped");
     }
 }
 
 #[test]
 fn bytes_land_behind_what_was_there_when_the_receive_was_submitted() {
-    let mut receivers = receivers(1);
-    let id = attach(&mut receivers, 1);
-    receivers.receive_area(id).expect("it is live")[..100].fill(b'a');
-    receivers.handle(id, Event::Received { bytes: 100 }).expect("there is room");
-    receivers.handle(id, Event::Block { reasons: 1 }).expect("it is open");
-    let area = submit(&mut receivers, id);
-    receivers.handle(id, Event::Unblock { reasons: 1 }).expect("it is open");
+    let mut pool = pool(1);
+    let id = attach(&mut pool, 1);
+    pool.receive_area(id).expect("it is live")[..100].fill(b'a');
+    pool.handle(id, Event::Received { bytes: 100 }).expect("there is room");
+    pool.handle(id, Event::Block { reasons: 1 }).expect("it is open");
+    let area = submit(&mut pool, id);
+    pool.handle(id, Event::Unblock { reasons: 1 }).expect("it is open");
     // All that was there is decoded before the receive is complete.
-    receivers.decoded(id, 60, 0).expect("100 are there");
-    receivers.decoded(id, 40, 0).expect("40 are there");
-    assert_eq!((receivers.stats().pool.leased, receivers.data(id).map(<[u8]>::len)), (1, Ok(0)));
+    pool.decoded(id, 60, 0).expect("100 are there");
+    pool.decoded(id, 40, 0).expect("40 are there");
+    assert_eq!((pool.stats().scheduler.leased, pool.data(id).map(<[u8]>::len)), (1, Ok(0)));
     // SAFETY: the buffer is still the receiver's, and nobody borrows it.
     #[allow(unsafe_code, reason = "the test writes as the system would")]
     unsafe {
         area.copy_from_nonoverlapping(b"later".as_ptr(), 5);
     }
-    receivers.handle(id, Event::Received { bytes: 5 }).expect("there was room for 156");
-    assert_eq!(receivers.data(id), Ok(b"later".as_slice()));
-    receivers.check_invariants().expect("the invariants hold");
+    pool.handle(id, Event::Received { bytes: 5 }).expect("there was room for 156");
+    assert_eq!(pool.data(id), Ok(b"later".as_slice()));
+    pool.check_invariants().expect("the invariants hold");
 }
 
 #[test]
 fn a_grant_waits_for_the_receive_into_a_lifeline() {
     for taken_back in [false, true] {
-        let mut receivers = receivers(1);
-        let holder = receivers.request(0, 9).expect("a buffer is free");
-        let demuxbuf::pool::Outcome::Granted(lease) = holder else { panic!("it is granted at once") };
-        let id = attach(&mut receivers, 1);
-        let area = submit(&mut receivers, id);
-        receivers.release(lease).expect("it is held");
-        let (granted, actions) = only_granted(&mut receivers);
+        let mut pool = pool(1);
+        let holder = pool.request(0, 9).expect("a buffer is free");
+        let demuxbuf::scheduler::Outcome::Granted(lease) = holder else { panic!("it is granted at once") };
+        let id = attach(&mut pool, 1);
+        let area = submit(&mut pool, id);
+        pool.release(lease).expect("it is held");
+        let (granted, actions) = only_granted(&mut pool);
         assert_eq!((granted, actions), (id, Action::StopRecv.into()), "the slot is in use until the outcome");
-        let other = attach_waiting(&mut receivers);
+        let other = attach_waiting(&mut pool);
         if taken_back {
-            receivers.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
-            receivers.handle(id, Event::WouldBlock).expect("the outcome");
-            receivers.handle(id, Event::Readable).expect("it is open");
+            pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
+            pool.handle(id, Event::WouldBlock).expect("the outcome");
+            pool.handle(id, Event::Readable).expect("it is open");
         } else {
             // SAFETY: the slot is still the receiver's, and nobody borrows it.
             #[allow(unsafe_code, reason = "the test writes as the system would")]
             unsafe {
                 area.copy_from_nonoverlapping(b"late".as_ptr(), 4);
             }
-            let actions = receivers.handle(id, Event::Received { bytes: 4 }).expect("a slot has room for 64");
-            assert!(actions.has(Action::Demux));
-            assert_eq!(receivers.data(id), Ok(b"late".as_slice()));
-            assert_eq!(receivers.connection(id).map(Connection::capacity), Ok(256), "it is in the buffer now");
+            let actions = pool.handle(id, Event::Received { bytes: 4 }).expect("a slot has room for 64");
+            assert!(actions.has(Action::Decode));
+            assert_eq!(pool.data(id), Ok(b"late".as_slice()));
+            assert_eq!(pool.connection(id).map(Connection::capacity), Ok(256), "it is in the buffer now");
         }
-        receivers.check_invariants().expect("the invariants hold");
-        receivers.handle(id, Event::Close).expect("close is always allowed");
-        receivers.handle(other, Event::Close).expect("close is always allowed");
-        assert_eq!((receivers.stats().pool.leased, receivers.stats().slots_in_use), (0, 0));
+        pool.check_invariants().expect("the invariants hold");
+        pool.handle(id, Event::Close).expect("close is always allowed");
+        pool.handle(other, Event::Close).expect("close is always allowed");
+        assert_eq!((pool.stats().scheduler.leased, pool.stats().slots_in_use), (0, 0));
     }
 }
 
-fn attach_waiting(receivers: &mut Receivers) -> ReceiverId {
-    let id = receivers.attach(0, 2).expect("there is room");
-    assert!(receivers.connection(id).expect("it is live").is_waiting());
+fn attach_waiting(pool: &mut Pool) -> ReceiverId {
+    let id = pool.attach(0, 2).expect("there is room");
+    assert!(pool.connection(id).expect("it is live").is_waiting());
     id
 }
 
 #[test]
 fn a_grant_that_cannot_be_used_yet_goes_on_when_its_receiver_closes() {
-    let mut receivers = receivers(1);
-    let demuxbuf::pool::Outcome::Granted(lease) = receivers.request(0, 9).expect("a buffer is free") else {
+    let mut pool = pool(1);
+    let demuxbuf::scheduler::Outcome::Granted(lease) = pool.request(0, 9).expect("a buffer is free") else {
         panic!("it is granted at once")
     };
-    let id = attach(&mut receivers, 1);
-    submit(&mut receivers, id);
-    let next = attach_waiting(&mut receivers);
-    receivers.release(lease).expect("it is held");
-    assert_eq!(only_granted(&mut receivers).0, id);
-    let actions = receivers.handle(id, Event::Close).expect("close is always allowed");
+    let id = attach(&mut pool, 1);
+    submit(&mut pool, id);
+    let next = attach_waiting(&mut pool);
+    pool.release(lease).expect("it is held");
+    assert_eq!(only_granted(&mut pool).0, id);
+    let actions = pool.handle(id, Event::Close).expect("close is always allowed");
     assert!(!actions.has(Action::Finished), "its slot is in use");
-    assert_eq!(only_granted(&mut receivers).0, next, "the buffer is not");
-    assert!(receivers.handle(id, Event::WouldBlock).expect("the outcome").has(Action::Finished));
-    receivers.check_invariants().expect("the invariants hold");
+    assert_eq!(only_granted(&mut pool).0, next, "the buffer is not");
+    assert!(pool.handle(id, Event::WouldBlock).expect("the outcome").has(Action::Finished));
+    pool.check_invariants().expect("the invariants hold");
 }
 
 #[test]
 fn an_idle_receive_gives_its_buffer_up_while_others_wait() {
-    let mut receivers = receivers(1);
-    let id = attach(&mut receivers, 1);
-    submit(&mut receivers, id);
-    let other = attach_waiting(&mut receivers);
+    let mut pool = pool(1);
+    let id = attach(&mut pool, 1);
+    submit(&mut pool, id);
+    let other = attach_waiting(&mut pool);
     // The first advance is the origin.
-    receivers.handle_timeout(0);
-    (0..8).for_each(|_| receivers.handle_timeout(receivers.poll_timeout()));
-    assert_eq!(only_granted(&mut receivers), (id, Action::StopRecv.into()));
-    receivers.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
-    receivers.handle(id, Event::WouldBlock).expect("the outcome");
-    assert_eq!(only_granted(&mut receivers).0, other);
-    assert!(!receivers.pending(id).expect("it was not shed").has(Action::Shed));
+    pool.handle_timeout(0);
+    (0..8).for_each(|_| pool.handle_timeout(pool.poll_timeout()));
+    assert_eq!(only_granted(&mut pool), (id, Action::StopRecv.into()));
+    pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
+    pool.handle(id, Event::WouldBlock).expect("the outcome");
+    assert_eq!(only_granted(&mut pool).0, other);
+    assert!(!pool.pending(id).expect("it was not shed").has(Action::Shed));
 }
 
 #[test]
 fn only_completion_hosts_submit() {
     for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic] {
         let mut connection = Connection::new(Policy { mode, ..Policy::default() });
-        connection.handle(Event::Attach { level: 0, capacity: 64 }).expect("it is not attached");
+        connection.handle(Event::Attach { buffered_bytes: 0, capacity: 64 }).expect("it is not attached");
         assert!(connection.handle(Event::Readable).expect("it is open").has(Action::Recv));
         assert_eq!(connection.handle(Event::done(Action::Recv)), Err(EventError::NotPending));
     }
     let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
-    connection.handle(Event::Attach { level: 8, capacity: 64 }).expect("it is not attached");
+    connection.handle(Event::Attach { buffered_bytes: 8, capacity: 64 }).expect("it is not attached");
     assert_eq!(connection.handle(Event::done(Action::Recv)), Err(EventError::NotPending), "decode first");
     connection.handle(Event::NeedMore { bytes: 1 }).expect("it is open");
     connection.handle(Event::done(Action::Recv)).expect("it is pending");
     let before = connection.clone();
-    let sync = Event::Sync { level: 8, capacity: 128, blocked: 0, short: true, armed: false };
+    let sync = Event::Sync { buffered_bytes: 8, capacity: 128, blocked: 0, needed_bytes: true, armed: false };
     for event in [
         Event::BufferReleased,
         Event::BufferParked { capacity: 64 },
@@ -207,7 +207,7 @@ fn only_completion_hosts_submit() {
 fn a_slot_is_not_decoded_while_a_receive_goes_to_behind_its_content() {
     let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
     for event in [
-        Event::Attach { level: 8, capacity: 64 },
+        Event::Attach { buffered_bytes: 8, capacity: 64 },
         Event::NeedMore { bytes: 1 },
         Event::BufferParked { capacity: 16 },
         Event::BufferDenied,
@@ -224,7 +224,7 @@ fn a_slot_is_not_decoded_while_a_receive_goes_to_behind_its_content() {
 #[test]
 fn only_its_outcome_ends_a_receive_of_a_closed_connection() {
     let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
-    for event in [Event::Attach { level: 0, capacity: 64 }, Event::done(Action::Recv), Event::Close] {
+    for event in [Event::Attach { buffered_bytes: 0, capacity: 64 }, Event::done(Action::Recv), Event::Close] {
         connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
     }
     for event in [Event::Readable, Event::Wake, Event::PauseRecv, Event::ReclaimRequested, Event::Close] {
@@ -243,13 +243,13 @@ fn two_reasons_to_take_a_receive_back_are_as_good_as_one() {
         }
         connection.pending().has(Action::StopRecv)
     };
-    let into_buffer = [Event::Attach { level: 0, capacity: 64 }, Event::done(Action::Recv)];
+    let into_buffer = [Event::Attach { buffered_bytes: 0, capacity: 64 }, Event::done(Action::Recv)];
     assert!(!stops(&into_buffer));
     // Others wait for the buffer, and the host wants no reading.
     assert!(stops(&[&into_buffer[..], &[Event::ReclaimRequested]].concat()));
     assert!(stops(&[&into_buffer[..], &[Event::PauseRecv, Event::ReclaimRequested]].concat()));
     let into_slot = [
-        Event::Attach { level: 8, capacity: 64 },
+        Event::Attach { buffered_bytes: 8, capacity: 64 },
         Event::NeedMore { bytes: 1 },
         Event::BufferParked { capacity: 16 },
         Event::BufferDenied,
@@ -257,7 +257,7 @@ fn two_reasons_to_take_a_receive_back_are_as_good_as_one() {
     ];
     assert!(!stops(&into_slot));
     // What is in the slot could be decoded, and the host wants no reading.
-    let decodable = Event::Sync { level: 8, capacity: 16, blocked: 0, short: false, armed: false };
+    let decodable = Event::Sync { buffered_bytes: 8, capacity: 16, blocked: 0, needed_bytes: false, armed: false };
     assert!(stops(&[&into_slot[..], &[decodable]].concat()));
     assert!(stops(&[&into_slot[..], &[Event::PauseRecv, decodable]].concat()));
     // What is in it is blocked, so that no more of it is received.
@@ -268,7 +268,7 @@ fn two_reasons_to_take_a_receive_back_are_as_good_as_one() {
 /// soon as reading is allowed again.
 #[test]
 fn s68_cancelled_receive_leaves_a_poll_pending() {
-    let into_buffer = [Event::Attach { level: 0, capacity: 64 }, Event::done(Action::Recv)];
+    let into_buffer = [Event::Attach { buffered_bytes: 0, capacity: 64 }, Event::done(Action::Recv)];
     let pause = Policy { pause_when_blocked: true, ..Policy::default() };
     let cases: [(Policy, &[Event], Option<Event>); 5] = [
         (Policy::default(), &[Event::ReclaimRequested], None),
@@ -302,49 +302,49 @@ fn s68_cancelled_receive_leaves_a_poll_pending() {
 
 #[test]
 fn s68_idle_receivers_poll_and_all_are_served() {
-    let mut receivers = receivers(1);
-    let ids: Vec<ReceiverId> = (0..4).map(|token| attach_idle(&mut receivers, token)).collect();
-    assert_eq!(receivers.stats().pool.leased, 0, "an idle connection that polls holds nothing");
+    let mut pool = pool(1);
+    let ids: Vec<ReceiverId> = (0..4).map(|token| attach_idle(&mut pool, token)).collect();
+    assert_eq!(pool.stats().scheduler.leased, 0, "an idle connection that polls holds nothing");
     let mut now_ns = 0;
     for _ in 0..3 {
         for &id in &ids {
-            assert!(receivers.handle(id, Event::Readable).expect("its poll completed").has(Action::Recv));
-            submit(&mut receivers, id);
+            assert!(pool.handle(id, Event::Readable).expect("its poll completed").has(Action::Recv));
+            submit(&mut pool, id);
             let other = ids.iter().copied().find(|&other| other != id).expect("there are four");
-            receivers.handle(other, Event::Readable).expect("its poll completed");
-            while receivers.poll_timeout() > now_ns {
-                now_ns = receivers.poll_timeout();
-                receivers.handle_timeout(now_ns);
+            pool.handle(other, Event::Readable).expect("its poll completed");
+            while pool.poll_timeout() > now_ns {
+                now_ns = pool.poll_timeout();
+                pool.handle_timeout(now_ns);
             }
-            assert_eq!(only_granted(&mut receivers), (id, Action::StopRecv.into()));
-            receivers.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
-            let actions = receivers.handle(id, Event::WouldBlock).expect("the outcome");
+            assert_eq!(only_granted(&mut pool), (id, Action::StopRecv.into()));
+            pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
+            let actions = pool.handle(id, Event::WouldBlock).expect("the outcome");
             assert_eq!(actions, Action::WantRecv.into(), "submit a poll");
-            receivers.handle(id, Event::done(Action::WantRecv)).expect("it is pending");
-            let (granted, actions) = only_granted(&mut receivers);
+            pool.handle(id, Event::done(Action::WantRecv)).expect("it is pending");
+            let (granted, actions) = only_granted(&mut pool);
             assert!(granted == other && actions.has(Action::Recv));
-            let actions = receivers.handle(other, Event::WouldBlock).expect("there was nothing");
+            let actions = pool.handle(other, Event::WouldBlock).expect("there was nothing");
             assert_eq!(actions, Action::WantRecv.into());
-            receivers.handle(other, Event::done(Action::WantRecv)).expect("it is pending");
-            assert_eq!(receivers.stats().pool.leased, 0);
+            pool.handle(other, Event::done(Action::WantRecv)).expect("it is pending");
+            assert_eq!(pool.stats().scheduler.leased, 0);
         }
     }
-    receivers.check_invariants().expect("the invariants hold");
+    pool.check_invariants().expect("the invariants hold");
 }
 
 /// Attaches a connection whose host polls before it receives.
-fn attach_idle(receivers: &mut Receivers, token: u64) -> ReceiverId {
-    let id = attach(receivers, token);
-    let actions = receivers.handle(id, Event::WouldBlock).expect("it is live");
+fn attach_idle(pool: &mut Pool, token: u64) -> ReceiverId {
+    let id = attach(pool, token);
+    let actions = pool.handle(id, Event::WouldBlock).expect("it is live");
     assert_eq!(actions, Action::WantRecv.into(), "submit a poll");
-    receivers.handle(id, Event::done(Action::WantRecv)).expect("it is pending");
+    pool.handle(id, Event::done(Action::WantRecv)).expect("it is pending");
     id
 }
 
 #[test]
 fn s68_stop_cancels_a_poll_that_is_not_wanted() {
     let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
-    for event in [Event::Attach { level: 0, capacity: 0 }, Event::WouldBlock, Event::done(Action::WantRecv)] {
+    for event in [Event::Attach { buffered_bytes: 0, capacity: 0 }, Event::WouldBlock, Event::done(Action::WantRecv)] {
         connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
     }
     assert_eq!(connection.handle(Event::PauseRecv), Ok(Action::StopRecv.into()));

@@ -8,8 +8,8 @@ const CLIENT: Side = Side::Client;
 const SERVER: Side = Side::Server;
 const BOTH: [Side; 2] = [CLIENT, SERVER];
 
-fn head(kind: u8, flags: u8, stream_id: u32, length: u32) -> Head {
-    Head { length, stream_id, kind, flags }
+fn head(kind: u8, flags: u8, stream_id: u32, length: u32) -> FrameHeader {
+    FrameHeader { length, stream_id, kind, flags }
 }
 
 /// A decoder that has seen all that comes before the first ordinary frame.
@@ -22,12 +22,12 @@ fn started(side: Side) -> Decoder {
     decoder
 }
 
-fn accepts(decoder: &Decoder, head: Head) {
+fn accepts(decoder: &Decoder, head: FrameHeader) {
     assert_eq!(decoder.peek(&head.encode()), Ok(Next::Frame(head)));
 }
 
 /// The header is refused with this code, for the whole connection.
-fn refuses(decoder: &Decoder, head: Head, code: ErrorCode) {
+fn refuses(decoder: &Decoder, head: FrameHeader, code: ErrorCode) {
     let error = decoder.peek(&head.encode()).expect_err("the frame breaks a rule");
     assert_eq!((error.code, error.stream_id), (code, 0), "{head:?}: {error}");
     assert_eq!(error.to_string(), error.rule);
@@ -43,13 +43,17 @@ fn a_header_is_read_as_it_is_written() {
     for length in [0, 1, 255, 256, 65_536, MAX_FRAME_SIZE_MAX] {
         for stream_id in [0, 1, 0x0102_0304, 0x7fff_ffff] {
             let head = head(0xab, 0xcd, stream_id, length);
-            assert_eq!(Head::decode(&head.encode()), head);
+            assert_eq!(FrameHeader::decode(&head.encode()), head);
             assert_eq!(head.frame_bytes(), length + HEAD_BYTES);
         }
     }
     let bytes = [0x01, 0x02, 0x03, 0x04, 0x05, 0x86, 0x07, 0x08, 0x09];
-    assert_eq!(Head::decode(&bytes), head(4, 5, 0x0607_0809, 0x0001_0203), "big-endian, the reserved bit ignored");
-    assert_eq!(Head::decode(&bytes).encode()[5], 0x06, "and not sent");
+    assert_eq!(
+        FrameHeader::decode(&bytes),
+        head(4, 5, 0x0607_0809, 0x0001_0203),
+        "big-endian, the reserved bit ignored"
+    );
+    assert_eq!(FrameHeader::decode(&bytes).encode()[5], 0x06, "and not sent");
 }
 
 #[test]
@@ -311,7 +315,7 @@ fn unknown_types_are_let_through() {
 
 /// A connection's beginning as a client sends it.
 fn stream() -> Vec<u8> {
-    let frame = |head: Head| [head.encode().to_vec(), vec![0x5a; head.length as usize]].concat();
+    let frame = |head: FrameHeader| [head.encode().to_vec(), vec![0x5a; head.length as usize]].concat();
     [
         PREFACE.to_vec(),
         frame(head(kind::SETTINGS, 0, 0, 18)),

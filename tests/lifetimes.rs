@@ -2,52 +2,52 @@
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{LeaseId, Outcome, PoolConfig};
-use demuxbuf::receiver::{Granted, Handover, ReceiverError, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
+use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId, SharedPool};
+use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig};
 use std::sync::Mutex;
 
-fn config(buffers: u32) -> ReceiversConfig {
-    let mut config = ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(buffers, 8) };
-    config.pool.tag = 5;
+fn config(buffers: u32) -> PoolConfig {
+    let mut config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(buffers, 8) };
+    config.scheduler.tag = 5;
     config
 }
 
-fn two(config: &ReceiversConfig) -> (ReceiverThreads, Receivers, Receivers) {
-    let threads = ReceiverThreads::new(config, 2).unwrap();
-    let (a, b) = (threads.receivers(0).unwrap(), threads.receivers(1).unwrap());
+fn two(config: &PoolConfig) -> (SharedPool, Pool, Pool) {
+    let threads = SharedPool::new(config, 2).unwrap();
+    let (a, b) = (threads.shard(0).unwrap(), threads.shard(1).unwrap());
     (threads, a, b)
 }
 
 /// Everything must hold on both threads.
-fn check(a: &Receivers, b: &Receivers) {
+fn check(a: &Pool, b: &Pool) {
     a.check_invariants().unwrap();
     b.check_invariants().unwrap();
 }
 
 /// Attaches one that holds a buffer with these bytes in it.
-fn holding(receivers: &mut Receivers, token: u64, bytes: &[u8]) -> ReceiverId {
-    let id = receivers.attach(0, token).unwrap();
-    assert!(receivers.handle(id, Event::Readable).unwrap().has(Action::Recv));
-    receive(receivers, id, bytes);
+fn holding(pool: &mut Pool, token: u64, bytes: &[u8]) -> ReceiverId {
+    let id = pool.attach(0, token).unwrap();
+    assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
+    receive(pool, id, bytes);
     id
 }
 
-fn receive(receivers: &mut Receivers, id: ReceiverId, bytes: &[u8]) {
-    receivers.receive_area(id).unwrap()[..bytes.len()].copy_from_slice(bytes);
-    receivers.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap();
+fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) {
+    pool.receive_area(id).unwrap()[..bytes.len()].copy_from_slice(bytes);
+    pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap();
 }
 
 /// Attaches one that waits.
-fn waiting(receivers: &mut Receivers, token: u64) -> ReceiverId {
-    let id = receivers.attach(0, token).unwrap();
-    receivers.handle(id, Event::Readable).unwrap();
-    assert!(receivers.connection(id).unwrap().is_waiting());
+fn waiting(pool: &mut Pool, token: u64) -> ReceiverId {
+    let id = pool.attach(0, token).unwrap();
+    pool.handle(id, Event::Readable).unwrap();
+    assert!(pool.connection(id).unwrap().is_waiting());
     id
 }
 
-fn granted_to(receivers: &mut Receivers) -> Option<u64> {
-    match receivers.poll_grant()? {
-        Granted::Receiver { token, .. } | Granted::Lease { token, .. } => Some(token),
+fn granted_to(pool: &mut Pool) -> Option<u64> {
+    match pool.poll_notice()? {
+        Notice::Receiver { token, .. } | Notice::Lease { token, .. } => Some(token),
     }
 }
 
@@ -55,10 +55,10 @@ fn granted_to(receivers: &mut Receivers) -> Option<u64> {
 #[test]
 fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
     let mut config = config(1);
-    (config.pool.park_ns, config.pool.lease_ns) = (1_000, 10_000);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
     let (_threads, mut a, mut b) = two(&config);
-    for receivers in [&mut a, &mut b] {
-        receivers.handle_timeout(500);
+    for pool in [&mut a, &mut b] {
+        pool.handle_timeout(500);
     }
     let Ok(Outcome::Granted(lease)) = a.request(0, 0) else { panic!("a buffer is free") };
     waiting(&mut b, 1);
@@ -78,56 +78,56 @@ fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
 #[test]
 fn s80_pages_are_given_back_in_pieces() {
     for (buffers, buffer_bytes, least) in [(100, 4096, 7), (10, 1 << 20, 10), (10, 16 << 20, 10), (20, 256 << 10, 5)] {
-        let (threads, mut a, b) = two(&ReceiversConfig { buffer_bytes, ..ReceiversConfig::new(buffers, 8) });
+        let (threads, mut a, b) = two(&PoolConfig { buffer_bytes, ..PoolConfig::new(buffers, 8) });
         let held = a.attach(0, 0).unwrap();
         a.handle(held, Event::Readable).unwrap();
         let locked = threads.stats().locked;
-        a.give_back_pages();
+        a.trim();
         assert_eq!(threads.stats().locked - locked, least, "{buffers} buffers of {buffer_bytes} bytes");
         check(&a, &b);
     }
 }
 
 /// Receivers and requests of one thread that come and go at random until the thread ends with what it has.
-fn live(mut receivers: Receivers, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
+fn live(mut pool: Pool, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
     let (mut ids, mut own, mut now_ns) = (Vec::new(), Vec::new(), 0);
     for _ in 0..200 + random % 200 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         now_ns += random >> 54;
-        receivers.handle_timeout(now_ns);
+        pool.handle_timeout(now_ns);
         match random >> 33 & 7 {
-            0 => ids.extend(receivers.attach(0, 0)),
+            0 => ids.extend(pool.attach(0, 0)),
             1..=3 if !ids.is_empty() => {
                 let id = ids[(random >> 40) as usize % ids.len()];
-                if receivers.handle(id, Event::Readable).unwrap().has(Action::Recv) {
-                    let bytes = receivers.receive_area(id).unwrap().len() as u32;
-                    receivers.handle(id, Event::Received { bytes }).unwrap();
+                if pool.handle(id, Event::Readable).unwrap().has(Action::Recv) {
+                    let bytes = pool.receive_area(id).unwrap().len() as u32;
+                    pool.handle(id, Event::Received { bytes }).unwrap();
                 }
             }
             4 if !ids.is_empty() => {
                 let id = ids.swap_remove((random >> 40) as usize % ids.len());
-                receivers.handle(id, Event::Close).unwrap();
+                pool.handle(id, Event::Close).unwrap();
             }
-            5 => match receivers.request(0, 0) {
+            5 => match pool.request(0, 0) {
                 Ok(Outcome::Granted(lease)) => own.push(lease),
-                Ok(Outcome::Queued(_)) | Err(ReceiverError::TableFull | ReceiverError::PoolClosed) => {}
+                Ok(Outcome::Queued(_)) | Err(PoolError::TableFull | PoolError::PoolClosed) => {}
                 Err(error) => panic!("{error}"),
             },
-            6 if !own.is_empty() => receivers.release(own.swap_remove(0)).unwrap(),
+            6 if !own.is_empty() => pool.release(own.swap_remove(0)).unwrap(),
             _ => {
                 // One that another thread left, or has just taken.
                 let lease = left.lock().unwrap().pop();
-                if let Some(lease) = lease.filter(|&lease| receivers.release(lease).is_err()) {
+                if let Some(lease) = lease.filter(|&lease| pool.release(lease).is_err()) {
                     left.lock().unwrap().push(lease);
                 }
             }
         }
-        while let Some(granted) = receivers.poll_grant() {
-            if let Granted::Lease { lease, .. } = granted {
+        while let Some(granted) = pool.poll_notice() {
+            if let Notice::Lease { lease, .. } = granted {
                 own.push(lease);
             }
         }
-        while receivers.poll_wake().is_some() {}
+        while pool.poll_wake().is_some() {}
     }
     left.lock().unwrap().append(&mut own);
 }
@@ -138,14 +138,14 @@ fn live(mut receivers: Receivers, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
 fn s81_pools_end_in_any_order() {
     for round in 0..60 {
         let mut config = config(5);
-        (config.pool.park_ns, config.pool.lease_ns, config.pool.waiters_max) = (1_000, 4_000, 12);
-        let threads = ReceiverThreads::new(&config, 4).unwrap();
-        let mut last = threads.receivers(3).unwrap();
+        (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.waiters_max) = (1_000, 4_000, 12);
+        let threads = SharedPool::new(&config, 4).unwrap();
+        let mut last = threads.shard(3).unwrap();
         let left = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for index in 0..3 {
-                let (receivers, left) = (threads.receivers(index).unwrap(), &left);
-                scope.spawn(move || live(receivers, round * 3 + u64::from(index), left));
+                let (pool, left) = (threads.shard(index).unwrap(), &left);
+                scope.spawn(move || live(pool, round * 3 + u64::from(index), left));
             }
             if round % 2 == 0 {
                 drop(threads);
@@ -154,7 +154,7 @@ fn s81_pools_end_in_any_order() {
         for lease in left.into_inner().unwrap() {
             last.release(lease).unwrap();
         }
-        let stats = last.stats().pool;
+        let stats = last.stats().scheduler;
         assert_eq!((stats.free, stats.leased, stats.assigned, stats.waiting), (5, 0, 0, 0), "round {round}");
         last.check_invariants().unwrap();
     }
@@ -167,19 +167,19 @@ fn s82_host_lease_outlives_its_thread() {
     let (threads, mut a, mut b) = two(&config(1));
     let Ok(Outcome::Granted(lease)) = a.request(0, 2) else { panic!("a buffer is free") };
     a.buffer(lease).unwrap().fill(7);
-    let content = Handover { lease, offset: 0, level: 10 };
-    assert_eq!((b.release(lease), b.adopt(0, 1, content)), (Err(ReceiverError::Stale), Err(ReceiverError::Stale)));
+    let content = LeasedContent { lease, offset: 0, buffered_bytes: 10 };
+    assert_eq!((b.release(lease), b.adopt(0, 1, content)), (Err(PoolError::Stale), Err(PoolError::Stale)));
     assert!(b.buffer(lease).is_err(), "another thread may have borrowed it");
     drop(a);
     let waiter = waiting(&mut b, 5);
-    let mut a = threads.receivers(0).unwrap();
-    assert_eq!(b.adopt(0, 1, Handover { offset: u32::MAX, ..content }), Err(ReceiverError::TooManyBytes));
+    let mut a = threads.shard(0).unwrap();
+    assert_eq!(b.adopt(0, 1, LeasedContent { offset: u32::MAX, ..content }), Err(PoolError::TooManyBytes));
     assert!(a.buffer(lease).unwrap().iter().all(|&byte| byte == 7));
-    assert_eq!((b.release(lease), granted_to(&mut b)), (Err(ReceiverError::Stale), None));
+    assert_eq!((b.release(lease), granted_to(&mut b)), (Err(PoolError::Stale), None));
     drop(a);
     drop(threads);
     assert!(b.buffer(lease).unwrap().iter().all(|&byte| byte == 7));
-    assert_eq!((b.release(lease), b.release(lease)), (Ok(()), Err(ReceiverError::Stale)));
+    assert_eq!((b.release(lease), b.release(lease)), (Ok(()), Err(PoolError::Stale)));
     assert_eq!(granted_to(&mut b), Some(5));
     receive(&mut b, waiter, &[5; 100]);
     assert_eq!(b.check_invariants(), Ok(()));
@@ -189,7 +189,7 @@ fn s82_host_lease_outlives_its_thread() {
 /// thread buffers come back.
 #[test]
 fn s83_closed_pool_serves_all_waiters() {
-    let config = ReceiversConfig { slots: 0, ..ReceiversConfig { buffer_bytes: 256, ..ReceiversConfig::new(64, 128) } };
+    let config = PoolConfig { slots: 0, ..PoolConfig { buffer_bytes: 256, ..PoolConfig::new(64, 128) } };
     let (threads, mut a, mut b) = two(&config);
     let held: Vec<_> = (0..2).map(|token| a.attach(0, token).unwrap()).collect();
     let of_b: Vec<_> = (0..128).map(|token| b.attach(0, token).unwrap()).collect();
@@ -199,7 +199,7 @@ fn s83_closed_pool_serves_all_waiters() {
     }
     let at_once = of_b.iter().filter(|&&id| b.handle(id, Event::Readable).unwrap().has(Action::Recv)).count();
     check(&a, &b);
-    assert_eq!((at_once, b.stats().pool.free, b.stats().pool.waiting), (62, 0, 66));
+    assert_eq!((at_once, b.stats().scheduler.free, b.stats().scheduler.waiting), (62, 0, 66));
     let mut served = at_once;
     for id in held {
         a.handle(id, Event::Close).unwrap();
@@ -213,7 +213,7 @@ fn s83_closed_pool_serves_all_waiters() {
         served += usize::from(granted_to(&mut b).is_some());
         check(&a, &b);
     }
-    assert_eq!((served, b.stats().pool.waiting, granted_to(&mut b)), (128, 0, None));
+    assert_eq!((served, b.stats().scheduler.waiting, granted_to(&mut b)), (128, 0, None));
 }
 
 /// Whatever is free or at hand, and whether a request could wait or not.
@@ -221,22 +221,23 @@ fn s83_closed_pool_serves_all_waiters() {
 fn s83_requests_after_close_are_refused() {
     for waiters_max in [8, 9] {
         let mut config = config(64);
-        config.pool.waiters_max = waiters_max;
+        config.scheduler.waiters_max = waiters_max;
         let (threads, mut a, b) = two(&config);
         let id = a.attach(0, 1).unwrap();
         drop(threads);
         for _ in 0..3 {
             assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv));
-            assert_eq!(a.request(0, 99), Err(ReceiverError::PoolClosed));
+            assert_eq!(a.request(0, 99), Err(PoolError::PoolClosed));
             a.handle(id, Event::WouldBlock).unwrap();
-            assert_eq!(a.request(0, 99), Err(ReceiverError::PoolClosed));
+            assert_eq!(a.request(0, 99), Err(PoolError::PoolClosed));
         }
         check(&a, &b);
         // None is free.
-        let (threads, mut a, b) = two(&ReceiversConfig { pool: PoolConfig { buffers: 1, ..config.pool }, ..config });
+        let (threads, mut a, b) =
+            two(&PoolConfig { scheduler: SchedulerConfig { buffers: 1, ..config.scheduler }, ..config });
         let holder = holding(&mut a, 1, &[1; 100]);
         drop(threads);
-        assert_eq!(a.request(0, 99), Err(ReceiverError::PoolClosed));
+        assert_eq!(a.request(0, 99), Err(PoolError::PoolClosed));
         a.handle(holder, Event::Close).unwrap();
         check(&a, &b);
     }
@@ -245,19 +246,19 @@ fn s83_requests_after_close_are_refused() {
 /// A call that is refused leaves the lease where it was.
 #[test]
 fn s85_refused_adopt_moves_nothing() {
-    let config = ReceiversConfig { receivers_max: 1, ..config(2) };
+    let config = PoolConfig { receivers_max: 1, ..config(2) };
     let (threads, mut a, mut b) = two(&config);
     let Ok(Outcome::Granted(lease)) = a.request(0, 2) else { panic!("a buffer is free") };
-    let content = Handover { lease, offset: 0, level: 10 };
-    assert_eq!(a.adopt(9, 1, content), Err(ReceiverError::UnknownClass));
-    assert_eq!(a.adopt(0, 1, Handover { level: u32::MAX, ..content }), Err(ReceiverError::TooManyBytes));
+    let content = LeasedContent { lease, offset: 0, buffered_bytes: 10 };
+    assert_eq!(a.adopt(9, 1, content), Err(PoolError::UnknownClass));
+    assert_eq!(a.adopt(0, 1, LeasedContent { buffered_bytes: u32::MAX, ..content }), Err(PoolError::TooManyBytes));
     drop(a);
     let other = b.attach(0, 1).unwrap();
-    assert_eq!(b.adopt(0, 1, content), Err(ReceiverError::TableFull));
-    let mut a = threads.receivers(0).unwrap();
+    assert_eq!(b.adopt(0, 1, content), Err(PoolError::TableFull));
+    let mut a = threads.shard(0).unwrap();
     b.handle(other, Event::Close).unwrap();
     let id = a.adopt(0, 1, content).unwrap();
-    assert_eq!((b.adopt(0, 1, content), a.release(lease)), (Err(ReceiverError::Stale), Err(ReceiverError::Stale)));
+    assert_eq!((b.adopt(0, 1, content), a.release(lease)), (Err(PoolError::Stale), Err(PoolError::Stale)));
     assert_eq!(a.data(id).unwrap().len(), 10);
     check(&a, &b);
 }

@@ -3,8 +3,8 @@
 //! it is of, and runs with `--lib`.
 #![cfg(loom)]
 
-use demuxbuf::pool::{Grant, LeaseId, Outcome, PoolConfig};
-use demuxbuf::shards::{Shard, ShardError, Shards};
+use demuxbuf::scheduler::{Grant, LeaseId, Outcome, SchedulerConfig};
+use demuxbuf::shared::{SchedulerShard, SharedScheduler, SharedSchedulerError};
 use loom::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,33 +23,33 @@ impl Owners {
         assert!(!was, "buffer {} was granted twice", lease.index());
     }
 
-    fn give(&self, shard: &Shard, lease: LeaseId) {
+    fn give(&self, shard: &SchedulerShard, lease: LeaseId) {
         self.0[lease.index() as usize].store(false, Ordering::Relaxed);
         shard.release(lease).unwrap();
     }
 }
 
-fn shards(buffers: u32, count: u32) -> (Shards, Vec<Shard>) {
-    let shards = Shards::new(&PoolConfig::new(buffers, 4), count).unwrap();
+fn shards(buffers: u32, count: u32) -> (SharedScheduler, Vec<SchedulerShard>) {
+    let shards = SharedScheduler::new(&SchedulerConfig::new(buffers, 4), count).unwrap();
     let handles = (0..count).map(|index| shards.shard(index).unwrap()).collect();
     (shards, handles)
 }
 
-fn granted(shard: &Shard) -> LeaseId {
+fn granted(shard: &SchedulerShard) -> LeaseId {
     match shard.request(0, 0).unwrap() {
         Outcome::Granted(lease) => lease,
         Outcome::Queued(_) => panic!("a buffer is free"),
     }
 }
 
-fn queue(shard: &Shard, token: u64) -> demuxbuf::pool::WaitId {
+fn queue(shard: &SchedulerShard, token: u64) -> demuxbuf::scheduler::WaitId {
     match shard.request(0, token).unwrap() {
         Outcome::Queued(wait) => wait,
         Outcome::Granted(_) => panic!("no buffer is free"),
     }
 }
 
-fn drain(shard: &Shard) -> Vec<Grant> {
+fn drain(shard: &SchedulerShard) -> Vec<Grant> {
     std::iter::from_fn(|| shard.poll_grant()).collect()
 }
 
@@ -129,7 +129,7 @@ fn s13_two_releases_serve_two_of_three_waiters_and_name_their_shard_once() {
         for token in 0..3 {
             queue(&c, token);
         }
-        let release = |shard: Shard, lease| {
+        let release = |shard: SchedulerShard, lease| {
             move || {
                 shard.release(lease).unwrap();
                 (std::iter::from_fn(|| shard.poll_wake()).count(), shard)
@@ -229,7 +229,7 @@ fn a_pool_that_closes_between_calls_loses_no_buffer_and_grants_nothing_afterward
         drop(shards);
         let a = user.join().unwrap();
         a.check_invariants().unwrap();
-        assert_eq!(a.request(0, 0), Err(ShardError::Closed));
+        assert_eq!(a.request(0, 0), Err(SharedSchedulerError::Closed));
         assert_eq!((a.stats().free, a.stats().cached), (2, 0));
     });
 }
@@ -264,7 +264,7 @@ fn s83_closed_pool_keeps_nothing_at_hand() {
         shards.close();
         let a = releaser.join().unwrap();
         assert_eq!((shards.stats().cached, shards.stats().free), (0, 2));
-        assert_eq!(a.request(0, 1), Err(ShardError::Closed));
+        assert_eq!(a.request(0, 1), Err(SharedSchedulerError::Closed));
         shards.check_invariants().unwrap();
     });
 }

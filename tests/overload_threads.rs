@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "event loops are threads, and a test that waits needs a clock")]
 
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::receiver::{Granted, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
+use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId, SharedPool};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, OnceLock};
@@ -19,14 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// More than can be parked, so that each request needs a buffer.
 const REQUEST_BYTES: u32 = 200;
 
-fn pool() -> ReceiverThreads {
-    let config = ReceiversConfig { buffer_bytes: 256, lifeline: false, ..ReceiversConfig::new(BUFFERS, 25) };
-    ReceiverThreads::new(&config, THREADS as u32).unwrap()
+fn shared_pool() -> SharedPool {
+    let config = PoolConfig { buffer_bytes: 256, lifeline: false, ..PoolConfig::new(BUFFERS, 25) };
+    SharedPool::new(&config, THREADS as u32).unwrap()
 }
 
 /// An event loop with connections that each always have a request to be read.
 struct Loop {
-    receivers: Receivers,
+    pool: Pool,
     /// Requests that each connection still makes.
     left: HashMap<ReceiverId, u64>,
     holding: Vec<ReceiverId>,
@@ -34,10 +34,10 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(receivers: Receivers, connections: u64, requests: u64) -> Loop {
-        let mut this = Loop { receivers, left: HashMap::new(), holding: Vec::new(), served: 0 };
+    fn new(pool: Pool, connections: u64, requests: u64) -> Loop {
+        let mut this = Loop { pool, left: HashMap::new(), holding: Vec::new(), served: 0 };
         for token in 0..connections {
-            let id = this.receivers.attach(0, token).unwrap();
+            let id = this.pool.attach(0, token).unwrap();
             this.left.insert(id, requests);
         }
         this
@@ -51,14 +51,14 @@ impl Loop {
 
     /// Reads a request, if there is a buffer for it.
     fn read(&mut self, id: ReceiverId) {
-        if self.receivers.handle(id, Event::Readable).unwrap().has(Action::Recv) {
+        if self.pool.handle(id, Event::Readable).unwrap().has(Action::Recv) {
             self.fill(id);
         }
     }
 
     fn fill(&mut self, id: ReceiverId) {
-        self.receivers.receive_area(id).unwrap()[..REQUEST_BYTES as usize].fill(1);
-        self.receivers.handle(id, Event::Received { bytes: REQUEST_BYTES }).unwrap();
+        self.pool.receive_area(id).unwrap()[..REQUEST_BYTES as usize].fill(1);
+        self.pool.handle(id, Event::Received { bytes: REQUEST_BYTES }).unwrap();
         self.holding.push(id);
     }
 
@@ -68,14 +68,14 @@ impl Loop {
         let serve = std::mem::take(&mut self.holding);
         let count = serve.len() as u64;
         for id in serve {
-            self.receivers.handle(id, Event::Consumed { bytes: REQUEST_BYTES }).unwrap();
+            self.pool.handle(id, Event::Consumed { bytes: REQUEST_BYTES }).unwrap();
             let left = self.left.get_mut(&id).expect("it is one of them");
             *left -= 1;
             if *left > 0 {
                 self.read(id);
             } else {
                 self.left.remove(&id);
-                assert!(self.receivers.handle(id, Event::Close).unwrap().has(Action::Finished));
+                assert!(self.pool.handle(id, Event::Close).unwrap().has(Action::Finished));
             }
         }
         self.served += count;
@@ -85,8 +85,8 @@ impl Loop {
     }
 
     fn pick_up(&mut self) {
-        while let Some(granted) = self.receivers.poll_grant() {
-            let Granted::Receiver { id, actions, .. } = granted else { panic!("only receivers ask") };
+        while let Some(granted) = self.pool.poll_notice() {
+            let Notice::Receiver { id, actions, .. } = granted else { panic!("only receivers ask") };
             assert!(actions.has(Action::Recv), "who is told has a buffer");
             self.fill(id);
         }
@@ -96,10 +96,10 @@ impl Loop {
 /// In turns on one thread, where each loop has a turn only if it holds something or was named.
 #[test]
 fn s45_at_any_load_all_buffers_work_all_the_time_and_nobody_starves() {
-    let threads = pool();
+    let shared_pool = shared_pool();
     for connections in PHASES {
-        let receivers = (0..THREADS).map(|index| threads.receivers(index as u32).unwrap());
-        let mut loops: Vec<_> = receivers.map(|receivers| Loop::new(receivers, connections, u64::MAX)).collect();
+        let pool = (0..THREADS).map(|index| shared_pool.shard(index as u32).unwrap());
+        let mut loops: Vec<_> = pool.map(|pool| Loop::new(pool, connections, u64::MAX)).collect();
         let mut is_named = [true; THREADS];
         loops.iter_mut().for_each(Loop::start);
         for sweep in 0..300 {
@@ -109,49 +109,49 @@ fn s45_at_any_load_all_buffers_work_all_the_time_and_nobody_starves() {
                     continue;
                 }
                 served += loops[index].turn();
-                while let Some(named) = loops[index].receivers.poll_wake() {
+                while let Some(named) = loops[index].pool.poll_wake() {
                     is_named[named as usize] = true;
                 }
             }
             assert!(served >= u64::from(BUFFERS), "sweep {sweep}: {served} served by {BUFFERS} buffers");
-            threads.check_invariants().unwrap();
+            shared_pool.check_invariants().unwrap();
         }
         let served: u64 = loops.iter().map(|one| one.served).sum();
         let least = loops.iter().flat_map(|one| one.left.values()).map(|left| u64::MAX - left).min();
         let share = served / (connections * THREADS as u64);
         assert!(least.is_some_and(|least| least * 2 >= share), "{least:?} for the least, {share} for each on average");
         drop(loops);
-        assert_eq!((threads.stats().free, threads.stats().waiting), (BUFFERS, 0), "nothing is left of it");
+        assert_eq!((shared_pool.stats().free, shared_pool.stats().waiting), (BUFFERS, 0), "nothing is left of it");
     }
 }
 
 #[test]
 fn s45_threads_that_sleep_until_they_are_told_serve_all_requests_at_any_load() {
     const REQUESTS: u64 = 200;
-    let pool = pool();
+    let shared_pool = shared_pool();
     for connections in PHASES {
         let all = connections * THREADS as u64 * REQUESTS;
         let (served, start) = (AtomicU64::new(0), Barrier::new(THREADS));
         let threads: [OnceLock<Thread>; THREADS] = Default::default();
-        let before = pool.stats();
+        let before = shared_pool.stats();
         std::thread::scope(|scope| {
             for index in 0..THREADS {
-                let (pool, served, start, threads) = (&pool, &served, &start, &threads);
+                let (shared_pool, served, start, threads) = (&shared_pool, &served, &start, &threads);
                 scope.spawn(move || {
-                    let mut one = Loop::new(pool.receivers(index as u32).unwrap(), connections, REQUESTS);
+                    let mut one = Loop::new(shared_pool.shard(index as u32).unwrap(), connections, REQUESTS);
                     threads[index].get_or_init(std::thread::current);
                     start.wait();
                     one.start();
                     while served.load(Ordering::Relaxed) < all {
                         let done = one.turn();
                         served.fetch_add(done, Ordering::Relaxed);
-                        while let Some(named) = one.receivers.poll_wake() {
+                        while let Some(named) = one.pool.poll_wake() {
                             threads[named as usize].get().expect("all have started").unpark();
                         }
                         if done == 0 && one.holding.is_empty() {
                             let since = Instant::now();
                             std::thread::park_timeout(PATIENCE);
-                            assert!(since.elapsed() < PATIENCE, "{index} was not told: {:?}", one.receivers.stats());
+                            assert!(since.elapsed() < PATIENCE, "{index} was not told: {:?}", one.pool.stats());
                         }
                     }
                     threads.iter().for_each(|thread| thread.get().expect("all have started").unpark());
@@ -161,11 +161,11 @@ fn s45_threads_that_sleep_until_they_are_told_serve_all_requests_at_any_load() {
                 });
             }
         });
-        let stats = pool.stats();
-        let granted = |stats: &demuxbuf::shards::ShardsStats| stats.granted_at_once + stats.granted_by_hand_over;
+        let stats = shared_pool.stats();
+        let granted = |stats: &demuxbuf::shared::SharedSchedulerStats| stats.granted_at_once + stats.granted_by_handoff;
         assert_eq!(granted(&stats) - granted(&before), all, "one grant for each request, none in vain");
         assert_eq!((stats.free, stats.leased, stats.waiting), (BUFFERS, 0, 0));
-        assert!(stats.wakes - before.wakes <= stats.granted_by_hand_over - before.granted_by_hand_over);
-        pool.check_invariants().unwrap();
+        assert!(stats.wakes - before.wakes <= stats.granted_by_handoff - before.granted_by_handoff);
+        shared_pool.check_invariants().unwrap();
     }
 }

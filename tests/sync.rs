@@ -6,14 +6,14 @@ fn tell(connection: &mut Connection, event: Event) -> Actions {
     connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"))
 }
 
-fn sync(level: u32, capacity: u32, blocked: u32, short: bool, armed: bool) -> Event {
-    Event::Sync { level, capacity, blocked, short, armed }
+fn sync(buffered_bytes: u32, capacity: u32, blocked: u32, short: bool, armed: bool) -> Event {
+    Event::Sync { buffered_bytes, capacity, blocked, needed_bytes: short, armed }
 }
 
 /// A connection that is told to receive into a buffer of 100 bytes.
 fn receiving(mode: Mode) -> Connection {
     let mut connection = Connection::new(Policy { mode, park_bytes: 16, ..Policy::default() });
-    tell(&mut connection, Event::Attach { level: 0, capacity: 0 });
+    tell(&mut connection, Event::Attach { buffered_bytes: 0, capacity: 0 });
     tell(&mut connection, Event::Readable);
     assert!(tell(&mut connection, Event::BufferGranted { capacity: 100 }).has(Action::Recv));
     connection
@@ -23,7 +23,7 @@ fn receiving(mode: Mode) -> Connection {
 fn a_one_shot_subscription_that_is_on_ends_the_receiving() {
     for mode in [Mode::OneShot, Mode::Optimistic] {
         let mut connection = receiving(mode);
-        assert_eq!(tell(&mut connection, sync(10, 100, 0, false, false)), Action::Demux.into());
+        assert_eq!(tell(&mut connection, sync(10, 100, 0, false, false)), Action::Decode.into());
         assert_eq!(tell(&mut connection, sync(5, 100, 0, true, true)), Action::Park.into(), "{mode:?}");
         assert_eq!(tell(&mut connection, sync(0, 0, 0, false, true)), Actions::NONE, "{mode:?}");
         assert_eq!(tell(&mut connection, Event::Readable), Action::RequestBuffer.into(), "{mode:?}: it reported");
@@ -33,7 +33,7 @@ fn a_one_shot_subscription_that_is_on_ends_the_receiving() {
 #[test]
 fn a_subscription_does_not_cost_the_place_in_the_queue() {
     let mut connection = Connection::new(Policy { mode: Mode::OneShot, ..Policy::default() });
-    tell(&mut connection, Event::Attach { level: 0, capacity: 0 });
+    tell(&mut connection, Event::Attach { buffered_bytes: 0, capacity: 0 });
     assert!(tell(&mut connection, Event::Readable).has(Action::RequestBuffer));
     tell(&mut connection, Event::BufferDenied);
     let actions = tell(&mut connection, sync(0, 0, 0, false, true));
@@ -75,7 +75,7 @@ fn what_is_parked_stays_parked() {
 fn reclaimed(hold: Event, asks: bool) -> Connection {
     let policy = Policy { mode: Mode::Completion, reclaim_bytes: 16, ..Policy::default() };
     let mut connection = Connection::new(policy);
-    tell(&mut connection, Event::Attach { level: 0, capacity: 0 });
+    tell(&mut connection, Event::Attach { buffered_bytes: 0, capacity: 0 });
     if let Event::BufferParked { .. } = hold {
         tell(&mut connection, Event::BufferDenied);
     }

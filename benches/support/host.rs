@@ -3,7 +3,7 @@
 
 use super::Error;
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
-use demuxbuf::receiver::{Granted, ReceiverId, ReceiverThreads, Receivers, ReceiversConfig};
+use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId, SharedPool};
 use std::hint::black_box;
 
 // The same as in `baseline/cycle/host.h`.
@@ -43,9 +43,9 @@ pub(crate) struct Work {
 
 /// Receivers whose host receives in the mode with this number.
 pub(crate) struct Host<const MODE: u8> {
-    pub(crate) receivers: Receivers,
+    pub(crate) pool: Pool,
     /// Those of the other shard, and what both share.
-    shared: Option<(Receivers, ReceiverThreads)>,
+    shared: Option<(Pool, SharedPool)>,
     pub(crate) ids: [ReceiverId; CONNECTIONS],
     is_watched: [bool; CONNECTIONS],
     /// Whether the transport has bytes.
@@ -61,18 +61,18 @@ impl<const MODE: u8> Host<MODE> {
     const RECEIVES_UNTIL_EMPTY: bool = !(MODE == Mode::Level as u8 || MODE == Mode::OneShot as u8);
 
     /// With a pool of its own, or with one of two shards; `configure` changes the default configuration.
-    pub(crate) fn new(is_shared: bool, configure: impl FnOnce(&mut ReceiversConfig)) -> Result<Host<MODE>, Error> {
-        let mut config = ReceiversConfig::new(BUFFERS, CONNECTIONS as u32);
+    pub(crate) fn new(is_shared: bool, configure: impl FnOnce(&mut PoolConfig)) -> Result<Host<MODE>, Error> {
+        let mut config = PoolConfig::new(BUFFERS, CONNECTIONS as u32);
         config.policy.mode = Mode::from_number(MODE).ok_or("there is no such mode")?;
         configure(&mut config);
-        let (receivers, shared) = if is_shared {
-            let threads = ReceiverThreads::new(&config, 2)?;
-            (threads.receivers(0)?, Some((threads.receivers(1)?, threads)))
+        let (pool, shared) = if is_shared {
+            let threads = SharedPool::new(&config, 2)?;
+            (threads.shard(0)?, Some((threads.shard(1)?, threads)))
         } else {
-            (Receivers::new(&config)?, None)
+            (Pool::new(&config)?, None)
         };
         let mut host = Host {
-            receivers,
+            pool,
             shared,
             ids: [ReceiverId::from_bits(0); CONNECTIONS],
             is_watched: [false; CONNECTIONS],
@@ -83,20 +83,20 @@ impl<const MODE: u8> Host<MODE> {
         for index in 0..CONNECTIONS {
             host.attach(index)?;
         }
-        host.granted_at_start = host.receivers.stats().pool.granted_at_once;
+        host.granted_at_start = host.pool.stats().scheduler.granted_at_once;
         Ok(host)
     }
 
     #[inline(always)]
     pub(crate) fn attach(&mut self, index: usize) -> Result<(), Error> {
-        self.ids[index] = self.receivers.attach(0, index as u64)?;
-        let actions = self.receivers.pending(self.ids[index])?;
+        self.ids[index] = self.pool.attach(0, index as u64)?;
+        let actions = self.pool.pending(self.ids[index])?;
         self.run(index, actions, &mut receive)
     }
 
     #[inline(always)]
     pub(crate) fn handle(&mut self, index: usize, event: Event) -> Result<Actions, Error> {
-        Ok(self.receivers.handle(self.ids[index], event)?)
+        Ok(self.pool.handle(self.ids[index], event)?)
     }
 
     #[inline(always)]
@@ -131,7 +131,7 @@ impl<const MODE: u8> Host<MODE> {
             self.has_bytes[index] = false;
         }
         let id = self.ids[index];
-        let bytes = receive(index, self.receivers.receive_area(id)?)?;
+        let bytes = receive(index, self.pool.receive_area(id)?)?;
         if MODE == Mode::Completion as u8 {
             expect(self.handle(index, Event::done(Action::Recv))?, NOTHING)?;
         }
@@ -142,9 +142,9 @@ impl<const MODE: u8> Host<MODE> {
     #[inline(always)]
     pub(crate) fn decode(&mut self, index: usize) -> Result<Actions, Error> {
         let id = self.ids[index];
-        let bytes = run_decoder(self.receivers.data(id)?);
+        let bytes = run_decoder(self.pool.data(id)?);
         self.work.decoded_bytes += u64::from(bytes);
-        Ok(self.receivers.decoded(id, bytes, 0)?)
+        Ok(self.pool.decoded(id, bytes, 0)?)
     }
 
     /// Receives a part of a frame, so many bytes.
@@ -152,8 +152,8 @@ impl<const MODE: u8> Host<MODE> {
     pub(crate) fn receive_part(&mut self, index: usize, bytes: u32) -> Result<(), Error> {
         expect(self.report_readable(index)?, Action::Recv)?;
         let id = self.ids[index];
-        let bytes = transport_bytes(self.receivers.receive_area(id)?, bytes);
-        expect(self.handle(index, Event::Received { bytes })?, Action::Demux)
+        let bytes = transport_bytes(self.pool.receive_area(id)?, bytes);
+        expect(self.handle(index, Event::Received { bytes })?, Action::Decode)
     }
 
     /// Receives, and keeps the buffer: decoding is blocked.
@@ -163,14 +163,14 @@ impl<const MODE: u8> Host<MODE> {
             actions = self.arm(index)?;
         }
         expect(actions, Action::Recv)?;
-        expect(self.receive(index, &mut receive)?, Action::Demux)?;
+        expect(self.receive(index, &mut receive)?, Action::Decode)?;
         expect(self.handle(index, Event::Block { reasons: 1 })?, NOTHING)
     }
 
     /// Receives and decodes until nothing is pending.
     #[inline(always)]
     pub(crate) fn run(&mut self, index: usize, mut actions: Actions, from: &mut impl Receive) -> Result<(), Error> {
-        while actions.has(Action::Recv) || actions.has(Action::Demux) {
+        while actions.has(Action::Recv) || actions.has(Action::Decode) {
             actions = if actions.has(Action::Recv) { self.receive(index, from)? } else { self.decode(index)? };
         }
         if actions.has(Action::WantRecv) {
@@ -195,8 +195,8 @@ impl<const MODE: u8> Host<MODE> {
 
     #[inline(always)]
     pub(crate) fn end_turn(&mut self) -> Result<(), Error> {
-        self.receivers.handle_timeout(0);
-        match self.receivers.poll_grant() {
+        self.pool.handle_timeout(0);
+        match self.pool.poll_notice() {
             None => Ok(()),
             Some(granted) => Err(format!("no connection waits: {granted:?}").into()),
         }
@@ -205,8 +205,8 @@ impl<const MODE: u8> Host<MODE> {
     /// The connection that waited moves on to the buffer that was handed to it.
     #[inline(always)]
     pub(crate) fn granted(&mut self, index: usize) -> Result<Actions, Error> {
-        match self.receivers.poll_grant() {
-            Some(Granted::Receiver { token, actions, .. }) if token == index as u64 => Ok(actions),
+        match self.pool.poll_notice() {
+            Some(Notice::Receiver { token, actions, .. }) if token == index as u64 => Ok(actions),
             other => Err(format!("connection {index} waits: {other:?}").into()),
         }
     }
@@ -216,18 +216,18 @@ impl<const MODE: u8> Host<MODE> {
     #[inline(always)]
     pub(crate) fn migrate(&mut self, index: usize, is_back: bool, is_holding: bool) -> Result<(), Error> {
         let (other, _) = self.shared.as_mut().ok_or("the pool is not shared")?;
-        let (from, to) = if is_back { (other, &mut self.receivers) } else { (&mut self.receivers, other) };
+        let (from, to) = if is_back { (other, &mut self.pool) } else { (&mut self.pool, other) };
         let id = self.ids[index];
         if is_holding {
             expect(from.handle(id, Event::Readable)?, Action::Recv)?;
             let bytes = receive(index, from.receive_area(id)?)?;
-            expect(from.handle(id, Event::Received { bytes })?, Action::Demux)?;
+            expect(from.handle(id, Event::Received { bytes })?, Action::Decode)?;
         }
         let mut moved = from.export(id)?;
         let id = to.import(&mut moved)?;
         self.ids[index] = id;
         let mut actions = to.pending(id)?;
-        if actions.has(Action::Demux) {
+        if actions.has(Action::Decode) {
             let bytes = run_decoder(to.data(id)?);
             actions = to.decoded(id, bytes, 0)?;
         }
@@ -236,7 +236,7 @@ impl<const MODE: u8> Host<MODE> {
 
     /// Ends the program unless each cycle took so many buffers at once, and all is at rest.
     pub(crate) fn finish(&self, grants: u64) -> Result<(), Error> {
-        let pool = self.receivers.stats().pool;
+        let pool = self.pool.stats().scheduler;
         let found = (pool.granted_at_once - self.granted_at_start, pool.granted_at_once - pool.released, pool.leased);
         if found != (grants, 0, 0) || self.is_watched.contains(&false) {
             return Err(format!("not each cycle took so many buffers at once, or one is kept: {pool:?}").into());
@@ -266,7 +266,7 @@ impl Machines {
     pub(crate) fn new(mode: Mode) -> Result<Machines, Error> {
         let attach = |_| {
             let mut connection = Connection::new(Policy { mode, ..Policy::default() });
-            expect(connection.handle(Event::Attach { level: 0, capacity: 0 })?, Action::WantRecv)?;
+            expect(connection.handle(Event::Attach { buffered_bytes: 0, capacity: 0 })?, Action::WantRecv)?;
             expect(connection.handle(Event::done(Action::WantRecv))?, NOTHING)?;
             Ok(connection)
         };
@@ -281,7 +281,7 @@ impl Machines {
         expect(connection.handle(Event::Readable)?, Action::RequestBuffer)?;
         expect(connection.handle(Event::BufferGranted { capacity: BUFFER_BYTES })?, Action::Recv)?;
         let bytes = receive(index, &mut self.buffer)?;
-        expect(connection.handle(Event::Received { bytes })?, Action::Demux)?;
+        expect(connection.handle(Event::Received { bytes })?, Action::Decode)?;
         let bytes = run_decoder(&self.buffer[..bytes as usize]);
         expect(connection.handle(Event::Consumed { bytes })?, Action::ReleaseBuffer)?;
         expect(connection.handle(Event::BufferReleased)?, NOTHING)
@@ -293,9 +293,9 @@ impl Machines {
         let connection = &mut self.connections[index];
         expect(connection.handle(Event::Readable)?, Action::RequestBuffer)?;
         let received = receive(index, &mut self.buffer)?;
-        let level = received - run_decoder(&self.buffer[..received as usize]);
-        let capacity = if level > 0 { BUFFER_BYTES } else { 0 };
-        let sync = Event::Sync { level, capacity, blocked: 0, short: false, armed: true };
+        let buffered_bytes = received - run_decoder(&self.buffer[..received as usize]);
+        let capacity = if buffered_bytes > 0 { BUFFER_BYTES } else { 0 };
+        let sync = Event::Sync { buffered_bytes, capacity, blocked: 0, needed_bytes: false, armed: true };
         expect(connection.handle(sync)?, NOTHING)
     }
 }

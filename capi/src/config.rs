@@ -7,8 +7,8 @@ use super::tag::Tag;
 use core::ffi::c_char;
 use core::fmt::Write;
 use demuxbuf::connection::Policy;
-use demuxbuf::pool::{CLASSES_MAX, PoolConfig, SIZES_MAX};
-use demuxbuf::receiver::{ConfigError, ReceiversConfig};
+use demuxbuf::pool::{ConfigError, PoolConfig};
+use demuxbuf::scheduler::{CLASSES_MAX, SIZES_MAX, SchedulerConfig};
 
 /// Classes of requests there can be.
 pub const DEMUXBUF_CLASSES_MAX: usize = 8;
@@ -36,7 +36,7 @@ pub struct demuxbuf_pool_config {
     /// Sizes 1 to 3: further sizes of buffers out of the same budget of bytes; 0 for no such size.
     pub other_buffer_bytes: [u32; DEMUXBUF_OTHER_SIZES_MAX],
     /// Which size a receiver asks for first.
-    pub first_size: u32,
+    pub first_size_index: u32,
     /// The most receivers at once.
     pub receivers_max: u32,
     /// The most waits at once: one for each of `receivers_max`, and what is above is for the host's own requests.
@@ -88,26 +88,26 @@ pub unsafe extern "C" fn demuxbuf_pool_config_init(
         let Some(config) = (unsafe { config.as_mut() }) else {
             return DEMUXBUF_ERR_NULL;
         };
-        let default = ReceiversConfig::new(buffers, receivers_max);
+        let default = PoolConfig::new(buffers, receivers_max);
         *config = demuxbuf_pool_config {
             struct_size: size_of::<demuxbuf_pool_config>() as u32,
             buffers,
             buffer_bytes: default.buffer_bytes,
             other_buffer_bytes: [0; DEMUXBUF_OTHER_SIZES_MAX],
-            first_size: default.first_size.into(),
+            first_size_index: default.first_size_index.into(),
             receivers_max,
-            waiters_max: default.pool.waiters_max,
+            waiters_max: default.scheduler.waiters_max,
             slots: default.slots,
             large_slots: default.large_slots,
-            tenants_max: default.pool.tenants_max,
+            tenants_max: default.scheduler.tenants_max,
             continuation_class: DEMUXBUF_NO_CLASS,
-            classes: default.pool.classes.into(),
-            class_burst: default.pool.class_burst,
-            reserves: default.pool.reserves,
-            class_caps: default.pool.class_caps,
+            classes: default.scheduler.classes.into(),
+            class_burst: default.scheduler.class_burst,
+            reserves: default.scheduler.reserves,
+            class_caps: default.scheduler.class_caps,
             lifeline: default.lifeline.into(),
-            park_ns: default.pool.park_ns,
-            lease_ns: default.pool.lease_ns,
+            park_ns: default.scheduler.park_ns,
+            lease_ns: default.scheduler.lease_ns,
             policy: demuxbuf_policy::from_policy(default.policy),
         };
         DEMUXBUF_OK
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn demuxbuf_pool_config_init(
 }
 
 /// The configuration as the core has it, for a pool with this tag.
-pub(super) fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<ReceiversConfig, ConfigError> {
+pub(super) fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, ConfigError> {
     let wrong =
         |field, value: u32, min: u64, max: u64| ConfigError::OutOfRange { field, value: value.into(), min, max };
     let size = size_of::<demuxbuf_pool_config>() as u64;
@@ -130,8 +130,8 @@ pub(super) fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<Receiv
         config.policy.to_policy().ok_or_else(|| wrong("policy.mode", config.policy.mode.into(), 0, 4))?;
     let classes = u8::try_from(config.classes).map_err(|_| wrong("classes", config.classes, 1, 8))?;
     let last = |count: usize| count as u64 - 1;
-    let first_size =
-        u8::try_from(config.first_size).map_err(|_| wrong("first_size", config.first_size, 0, last(SIZES_MAX)))?;
+    let first_size_index = u8::try_from(config.first_size_index)
+        .map_err(|_| wrong("first_size_index", config.first_size_index, 0, last(SIZES_MAX)))?;
     let continuation_class = match config.continuation_class {
         DEMUXBUF_NO_CLASS => None,
         class => {
@@ -139,8 +139,8 @@ pub(super) fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<Receiv
             Some(allowed.map_err(|_| wrong("continuation_class", class, 0, last(CLASSES_MAX)))?)
         }
     };
-    let mut receivers = ReceiversConfig {
-        pool: PoolConfig {
+    let mut pool = PoolConfig {
+        scheduler: SchedulerConfig {
             classes,
             reserves: config.reserves,
             class_caps: config.class_caps,
@@ -149,10 +149,10 @@ pub(super) fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<Receiv
             park_ns: config.park_ns,
             lease_ns: config.lease_ns,
             tag: tag.low(),
-            ..PoolConfig::new(config.buffers, config.waiters_max)
+            ..SchedulerConfig::new(config.buffers, config.waiters_max)
         },
         buffer_bytes: config.buffer_bytes,
-        first_size,
+        first_size_index,
         receivers_max: config.receivers_max,
         slots: config.slots,
         large_slots: config.large_slots,
@@ -163,9 +163,9 @@ pub(super) fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<Receiv
     if config.other_buffer_bytes.iter().any(|&bytes| bytes != 0) {
         // A size of 0 in the middle keeps the numbers of those behind it.
         let [a, b, c] = config.other_buffer_bytes;
-        receivers.set_buffer_sizes(&[config.buffer_bytes, a, b, c])?;
+        pool.set_buffer_sizes(&[config.buffer_bytes, a, b, c])?;
     }
-    Ok(receivers)
+    Ok(pool)
 }
 
 /// The sentence of a refused configuration, cut at the end of the host's array.

@@ -32,7 +32,7 @@ pub const DEMUXBUF_RELEASE_BUFFER: u32 = 16;
 /// done, then its outcome; would_block if it was cancelled and brought nothing.
 pub const DEMUXBUF_RECV: u32 = 32;
 /// Run the decoder; report consumed and, if bytes are left, why: need_more, block or yield.
-pub const DEMUXBUF_DEMUX: u32 = 64;
+pub const DEMUXBUF_DECODE: u32 = 64;
 /// Throw away what is buffered; report it consumed.
 pub const DEMUXBUF_DISCARD: u32 = 128;
 /// Move the residue to a small slot, give the buffer back; report buffer_parked.
@@ -58,7 +58,7 @@ pub const DEMUXBUF_ERROR: u32 = 0x8000_0000;
 #[repr(C)]
 pub struct demuxbuf_connection {
     capacity: u32,
-    level: u32,
+    buffered_bytes: u32,
     state: [u32; 6],
 }
 
@@ -86,7 +86,7 @@ pub struct demuxbuf_policy {
     /// `sizeof(demuxbuf_policy)`.
     pub struct_size: u32,
     /// A full buffer receives again once so many bytes are free; 0 for any room.
-    pub resume_at: u32,
+    pub resume_free_bytes: u32,
     /// Residues of at most so many bytes are parked as soon as their receive ran dry; 0 for never.
     pub park_bytes: u16,
     /// Residues of at most so many bytes are parked when the pool asks; below `park_bytes` it means that.
@@ -105,17 +105,17 @@ pub struct demuxbuf_policy {
 #[repr(C)]
 pub struct demuxbuf_connection_info {
     /// Bytes buffered.
-    pub level: u32,
+    pub buffered_bytes: u32,
     /// Size of what is held, in bytes.
     pub capacity: u32,
     /// Bytes that must arrive before the decoder can go on.
-    pub short_bytes: u32,
+    pub needed_bytes: u32,
     /// The host's reasons why decoding cannot go on.
     pub blocked: u32,
     /// What is to be done now: a mask of `DEMUXBUF_*` actions.
     pub pending: u32,
     /// Bytes that can never be decoded, once the stream ended.
-    pub residue: u32,
+    pub truncated_bytes: u32,
     /// 0 nothing held, 1 a parking slot, 2 a buffer.
     pub hold: u8,
     /// 0 open, 1 ended, 2 broken.
@@ -145,12 +145,12 @@ pub struct demuxbuf_connection_info {
 impl demuxbuf_connection_info {
     pub(super) fn of(connection: &Connection) -> demuxbuf_connection_info {
         demuxbuf_connection_info {
-            level: connection.level(),
+            buffered_bytes: connection.buffered_bytes(),
             capacity: connection.capacity(),
-            short_bytes: connection.short(),
+            needed_bytes: connection.needed_bytes(),
             blocked: connection.blocked(),
             pending: connection.pending().bits(),
-            residue: connection.residue(),
+            truncated_bytes: connection.truncated_bytes(),
             hold: connection.hold() as u8,
             end: connection.end().map_or(0, |end| 1 + end as u8),
             waiting: connection.is_waiting().into(),
@@ -222,7 +222,7 @@ impl demuxbuf_policy {
     pub(super) fn from_policy(policy: Policy) -> demuxbuf_policy {
         demuxbuf_policy {
             struct_size: size_of::<demuxbuf_policy>() as u32,
-            resume_at: policy.resume_at,
+            resume_free_bytes: policy.resume_free_bytes,
             park_bytes: policy.park_bytes,
             reclaim_bytes: policy.reclaim_bytes,
             mode: policy.mode as u8,
@@ -240,14 +240,14 @@ impl demuxbuf_policy {
             reads_per_wake: self.reads_per_wake,
             park_bytes: self.park_bytes,
             reclaim_bytes: self.reclaim_bytes,
-            resume_at: self.resume_at,
+            resume_free_bytes: self.resume_free_bytes,
             pause_when_blocked: self.pause_when_blocked != 0,
         })
     }
 }
 
-/// The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds `level`
-/// bytes.
+/// The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds
+/// `buffered_bytes` bytes.
 ///
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ALREADY_ATTACHED`,
@@ -255,10 +255,10 @@ impl demuxbuf_policy {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_attach(
     connection: *mut demuxbuf_connection,
-    level: u32,
+    buffered_bytes: u32,
     capacity: u32,
 ) -> u32 {
-    handle(connection, Event::Attach { level, capacity })
+    handle(connection, Event::Attach { buffered_bytes, capacity })
 }
 
 /// The transport has bytes, an end of stream or an error to report. Begins a new turn. Repeats are harmless.
@@ -267,7 +267,7 @@ pub unsafe extern "C" fn demuxbuf_connection_attach(
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_readable(connection: *mut demuxbuf_connection) -> u32 {
-    step(connection, |connection| connection.handle_known(Event::Readable))
+    step(connection, |connection| connection.handle_inline(Event::Readable))
 }
 
 /// The host has a buffer of `capacity` bytes for this connection; or a larger one, which now holds what was buffered.
@@ -281,7 +281,7 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_granted(
     connection: *mut demuxbuf_connection,
     capacity: u32,
 ) -> u32 {
-    step(connection, |connection| connection.handle_known(Event::BufferGranted { capacity }))
+    step(connection, |connection| connection.handle_inline(Event::BufferGranted { capacity }))
 }
 
 /// No buffer could be had; the host has queued the connection. It must not be moved until granted or cancelled.
@@ -314,7 +314,7 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_parked(connection: *mut demu
 /// `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_buffer_released(connection: *mut demuxbuf_connection) -> u32 {
-    step(connection, |connection| connection.handle_known(Event::BufferReleased))
+    step(connection, |connection| connection.handle_inline(Event::BufferReleased))
 }
 
 /// One receive brought `bytes` bytes, at most `demuxbuf_connection_recv_max`.
@@ -328,7 +328,7 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_released(connection: *mut de
 /// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_received(connection: *mut demuxbuf_connection, bytes: u32) -> u32 {
-    step(connection, |connection| connection.handle_known(Event::Received { bytes }))
+    step(connection, |connection| connection.handle_inline(Event::Received { bytes }))
 }
 
 /// One receive found nothing.
@@ -366,7 +366,7 @@ pub unsafe extern "C" fn demuxbuf_connection_transport_error(connection: *mut de
 /// `DEMUXBUF_ERR_IN_FLIGHT` (from a slot).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_consumed(connection: *mut demuxbuf_connection, bytes: u32) -> u32 {
-    step(connection, |connection| connection.handle_known(Event::Consumed { bytes }))
+    step(connection, |connection| connection.handle_inline(Event::Consumed { bytes }))
 }
 
 /// The decoder cannot go on until at least `bytes` more bytes have arrived. `DEMUXBUF_CANNOT_FIT` if there is no room
@@ -486,11 +486,11 @@ pub unsafe extern "C" fn demuxbuf_connection_close(connection: *mut demuxbuf_con
 
 /// The host's own buffer and flags are the truth: one call beside the decoder replaces counting at every site.
 ///
-/// `level` and `capacity` describe the buffer (capacity 0: none), or the slot as long as its content is parked;
-/// `blocked` is the whole mask of reasons; `short_of_data` not 0: the decoder cannot go on before more bytes arrive, so
-/// 0 after a receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that replaces
-/// `would_block` and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the decoder:
-/// a receive whose bytes are decoded before the machine is told is not counted against the turn.
+/// `buffered_bytes` and `capacity` describe the buffer (capacity 0: none), or the slot as long as its content is
+/// parked; `blocked` is the whole mask of reasons; `needed_bytes` not 0: the decoder cannot go on before more bytes
+/// arrive, so 0 after a receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that
+/// replaces `would_block` and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the
+/// decoder: a receive whose bytes are decoded before the machine is told is not counted against the turn.
 /// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`,
@@ -498,14 +498,14 @@ pub unsafe extern "C" fn demuxbuf_connection_close(connection: *mut demuxbuf_con
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_sync(
     connection: *mut demuxbuf_connection,
-    level: u32,
+    buffered_bytes: u32,
     capacity: u32,
     blocked: u32,
-    short_of_data: u8,
+    needed_bytes: u8,
     armed: u8,
 ) -> u32 {
-    let event = Event::Sync { level, capacity, blocked, short: short_of_data != 0, armed: armed != 0 };
-    step(connection, |connection| connection.handle_known(event))
+    let event = Event::Sync { buffered_bytes, capacity, blocked, needed_bytes: needed_bytes != 0, armed: armed != 0 };
+    step(connection, |connection| connection.handle_inline(event))
 }
 
 /// What is to be done now, without reporting anything.
@@ -529,15 +529,16 @@ pub unsafe extern "C" fn demuxbuf_connection_recv_max(connection: *const demuxbu
     guarded_or(0, || connection_ref(connection).map_or(0, Connection::recv_max))
 }
 
-/// Bytes buffered; 0 for NULL. Twin of the header's `demuxbuf_level`.
+/// Bytes buffered; 0 for NULL. Twin of the header's `demuxbuf_connection_buffered_bytes_inline`.
 ///
 /// Thread rule: one thread at a time per connection.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_connection_level(connection: *const demuxbuf_connection) -> u32 {
-    guarded_or(0, || connection_ref(connection).map_or(0, Connection::level))
+pub unsafe extern "C" fn demuxbuf_connection_buffered_bytes(connection: *const demuxbuf_connection) -> u32 {
+    guarded_or(0, || connection_ref(connection).map_or(0, Connection::buffered_bytes))
 }
 
-/// Size of what is held, in bytes; 0 if nothing is, and for NULL. Twin of the header's `demuxbuf_capacity`.
+/// Size of what is held, in bytes; 0 if nothing is, and for NULL. Twin of the header's
+/// `demuxbuf_connection_capacity_inline`.
 ///
 /// Thread rule: one thread at a time per connection.
 #[unsafe(no_mangle)]
@@ -546,7 +547,7 @@ pub unsafe extern "C" fn demuxbuf_connection_capacity(connection: *const demuxbu
 }
 
 /// The status inside what an event function returned: `DEMUXBUF_OK` for a mask of actions. Twin of the header's
-/// `demuxbuf_status`. Thread rule: any thread, any time.
+/// `demuxbuf_actions_status_inline`. Thread rule: any thread, any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn demuxbuf_actions_status(actions: u32) -> i32 {
     guarded_or(DEMUXBUF_ERR_POISONED, || if actions & DEMUXBUF_ERROR != 0 { actions as i32 } else { DEMUXBUF_OK })
@@ -588,7 +589,7 @@ mod tests {
             DEMUXBUF_CANCEL_REQUEST,
             DEMUXBUF_RELEASE_BUFFER,
             DEMUXBUF_RECV,
-            DEMUXBUF_DEMUX,
+            DEMUXBUF_DECODE,
             DEMUXBUF_DISCARD,
             DEMUXBUF_PARK,
             DEMUXBUF_SHED,

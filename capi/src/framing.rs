@@ -3,7 +3,7 @@
 use super::status::*;
 use super::{guarded, guarded_or};
 use demuxbuf::framing::h2::{
-    Decoder, Error, Head, MAX_FRAME_SIZE_MAX, MAX_FRAME_SIZE_MIN, Next, PREFACE, Side, common_frame,
+    Decoder, Error, FrameHeader, MAX_FRAME_SIZE_MAX, MAX_FRAME_SIZE_MIN, Next, PREFACE, Side, common_frame,
 };
 
 /// What is decoded is sent by a client: a preface first.
@@ -301,7 +301,12 @@ impl demuxbuf_h2_next {
         } else if self.is_preface != 0 {
             Next::Preface
         } else {
-            Next::Frame(Head { length: self.length, stream_id: self.stream_id, kind: self.kind, flags: self.flags })
+            Next::Frame(FrameHeader {
+                length: self.length,
+                stream_id: self.stream_id,
+                kind: self.kind,
+                flags: self.flags,
+            })
         }
     }
 }

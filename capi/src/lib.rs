@@ -2,7 +2,7 @@
 //!
 //! Every function checks its pointers, keeps panics on this side of the boundary and translates between Rust results
 //! and the numbers of the C API. It holds no rules of its own: those are in [`connection`](demuxbuf::connection),
-//! [`pool`](demuxbuf::pool) and [`receiver`](demuxbuf::receiver). The header `include/demuxbuf.h` is generated from the
+//! [`pool`](demuxbuf::pool) and [`receiver`](demuxbuf::pool). The header `include/demuxbuf.h` is generated from the
 //! docs here; a test fails when it is out of date.
 //!
 //! # Safety
@@ -17,7 +17,7 @@ mod connection;
 mod framing;
 mod pool;
 mod receiver;
-mod shards;
+mod shared_pool;
 mod status;
 mod tag;
 mod tenant;
@@ -27,7 +27,7 @@ pub use connection::*;
 pub use framing::*;
 pub use pool::*;
 pub use receiver::*;
-pub use shards::*;
+pub use shared_pool::*;
 pub use status::*;
 pub use tenant::*;
 
@@ -104,7 +104,7 @@ mod tests {
             "with_own_pool(",
             "with_sound_pool(",
             "new_object(",
-            "step_plainly(",
+            "step_fast(",
             "step(",
             "report(",
             "handle(",
@@ -141,7 +141,7 @@ mod tests {
                 assert_eq!(status, DEMUXBUF_ERR_POISONED);
             }
             assert_eq!(with_panic(|| demuxbuf_connection_recv_max(&connection)), 0);
-            assert_eq!(with_panic(|| demuxbuf_connection_level(&connection)), 0);
+            assert_eq!(with_panic(|| demuxbuf_connection_buffered_bytes(&connection)), 0);
             assert_eq!(with_panic(|| demuxbuf_connection_capacity(&connection)), 0);
             assert_eq!(with_panic(|| demuxbuf_connection_readable(&mut connection)), DEMUXBUF_ERR_POISONED as u32);
         }
@@ -157,15 +157,15 @@ mod tests {
         // freed once after it.
         unsafe {
             assert_eq!(demuxbuf_pool_config_init(config.as_mut_ptr(), 1, 1), DEMUXBUF_OK);
-            let made = || demuxbuf_shards_new(config.as_ptr(), 1, &raw mut shards, null_mut(), 0);
+            let made = || demuxbuf_shared_pool_new(config.as_ptr(), 1, &raw mut shards, null_mut(), 0);
             assert_eq!(with_panic(made), DEMUXBUF_ERR_POISONED);
-            assert_eq!(demuxbuf_shards_new(config.as_ptr(), 1, &raw mut shards, null_mut(), 0), DEMUXBUF_OK);
-            assert_eq!(with_panic(|| demuxbuf_shards_pool(shards, 0, &raw mut pool)), DEMUXBUF_ERR_POISONED);
-            assert_eq!(demuxbuf_shards_pool(shards, 0, &raw mut pool), DEMUXBUF_OK);
+            assert_eq!(demuxbuf_shared_pool_new(config.as_ptr(), 1, &raw mut shards, null_mut(), 0), DEMUXBUF_OK);
+            assert_eq!(with_panic(|| demuxbuf_shared_pool_shard(shards, 0, &raw mut pool)), DEMUXBUF_ERR_POISONED);
+            assert_eq!(demuxbuf_shared_pool_shard(shards, 0, &raw mut pool), DEMUXBUF_OK);
             with_panic(|| demuxbuf_pool_free(pool));
-            with_panic(|| demuxbuf_shards_free(shards));
+            with_panic(|| demuxbuf_shared_pool_free(shards));
             demuxbuf_pool_free(pool);
-            demuxbuf_shards_free(shards);
+            demuxbuf_shared_pool_free(shards);
         }
     }
 }

@@ -8,19 +8,19 @@ use super::{guarded, guarded_or};
 use core::cell::Cell;
 use core::ffi::c_char;
 use core::fmt::{self, Write};
-use demuxbuf::memory::{Counted, try_box};
-use demuxbuf::pool::{LeaseId, Outcome, Reach, TenantId, WaitId};
-use demuxbuf::receiver::{ConfigError, Granted, ReceiverError, Receivers};
+use demuxbuf::memory::{TryArc, try_box};
+use demuxbuf::pool::{ConfigError, Notice, Pool, PoolError};
+use demuxbuf::scheduler::{LeaseId, Outcome, Reach, TenantId, WaitId};
 
 /// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
-/// a time, or by `demuxbuf_shards_pool` for one of the threads that share its buffers.
+/// a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
 #[allow(non_camel_case_types)]
 pub struct demuxbuf_pool {
-    receivers: Receivers,
+    inner: Pool,
     /// A call that only looks may find out.
     poisoned: Cell<bool>,
     /// Dropped last: until then no other pool has it.
-    _tag: Counted<Tag>,
+    _tag: TryArc<Tag>,
 }
 
 /// What a pool counts. Sizes in bytes, times in nanoseconds.
@@ -55,21 +55,21 @@ pub struct demuxbuf_pool_stats {
     /// Waits queued, by class.
     pub waiting_by_class: [u32; DEMUXBUF_CLASSES_MAX],
     /// Units held or assigned, by class.
-    pub out_by_class: [u32; DEMUXBUF_CLASSES_MAX],
+    pub outstanding_by_class: [u32; DEMUXBUF_CLASSES_MAX],
     /// Parking slots in use, by size: 64, 256, 1024 and 4096 bytes.
     pub slots_in_use_by_size: [u32; 4],
     /// Requests granted at once.
     pub granted_at_once: u64,
-    /// Requests granted by hand-over.
-    pub granted_by_hand_over: u64,
+    /// Requests granted by hand-off.
+    pub granted_by_handoff: u64,
     /// Requests that had to wait.
     pub queued: u64,
     /// Waits that were cancelled.
     pub cancelled: u64,
     /// Buffers given back.
     pub released: u64,
-    /// The most grants that passed a waiter until it was served; `demuxbuf_pool_passed_max` is the bound.
-    pub passed_peak: u64,
+    /// The most grants that passed a waiter until it was served; `demuxbuf_pool_bypass_bound` is the bound.
+    pub bypass_peak: u64,
     /// Times a receiver was asked to park.
     pub parks_asked: u64,
     /// Times a receiver was asked to close.
@@ -104,7 +104,7 @@ pub struct demuxbuf_pool_stats {
     /// Bytes thrown away after a failure, after the end, or at close.
     pub dropped_bytes: u64,
     /// Bytes that left with a buffer the host took, or with a receiver that went to another thread.
-    pub handed_over_bytes: u64,
+    pub taken_bytes: u64,
     /// The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once more
     /// for each further size of which a buffer is not a whole number of pages.
     pub memory_bytes: u64,
@@ -132,7 +132,7 @@ pub struct demuxbuf_request {
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct demuxbuf_grant {
+pub struct demuxbuf_notice {
     /// What the host gave at attach or at request.
     pub token: u64,
     /// The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 if a request of the host's own was served.
@@ -147,24 +147,21 @@ pub struct demuxbuf_grant {
 
 /// Runs `body` on the receivers of a pool that is neither NULL nor poisoned.
 #[inline(always)]
-pub(super) fn with_pool<T>(
-    pool: *mut demuxbuf_pool,
-    body: impl FnOnce(&mut Receivers) -> Result<T, i32>,
-) -> Result<T, i32> {
+pub(super) fn with_pool<T>(pool: *mut demuxbuf_pool, body: impl FnOnce(&mut Pool) -> Result<T, i32>) -> Result<T, i32> {
     if cfg!(debug_assertions) {
         check_thread(pool)?;
     }
     // SAFETY: NULL or valid and not shared, as the module asks.
     let pool = unsafe { pool.as_mut() }.ok_or(DEMUXBUF_ERR_NULL)?;
-    let receivers = &mut pool.receivers;
-    unless_poisoned(&pool.poisoned, || body(receivers))
+    let inner = &mut pool.inner;
+    unless_poisoned(&pool.poisoned, || body(inner))
 }
 
 /// As `with_pool`, for who tries another way where it gets nothing: a pool that may not be used is nothing, too.
 #[inline(always)]
 pub(super) fn with_sound_pool<T>(
     pool: *mut demuxbuf_pool,
-    body: impl FnOnce(&mut Receivers) -> Option<T>,
+    body: impl FnOnce(&mut Pool) -> Option<T>,
 ) -> Result<Option<T>, i32> {
     if cfg!(debug_assertions) && check_thread(pool).is_err() {
         return Ok(None);
@@ -172,8 +169,8 @@ pub(super) fn with_sound_pool<T>(
     // SAFETY: NULL or valid and not shared, as the module asks.
     match unsafe { pool.as_mut() } {
         Some(pool) if !pool.poisoned.get() => {
-            let receivers = &mut pool.receivers;
-            unless_poisoned(&pool.poisoned, || Ok(body(receivers)))
+            let inner = &mut pool.inner;
+            unless_poisoned(&pool.poisoned, || Ok(body(inner)))
         }
         _ => Ok(None),
     }
@@ -182,20 +179,20 @@ pub(super) fn with_sound_pool<T>(
 /// As `with_pool`, for calls that only look.
 pub(super) fn with_pool_ref<T>(
     pool: *const demuxbuf_pool,
-    body: impl FnOnce(&Receivers) -> Result<T, i32>,
+    body: impl FnOnce(&Pool) -> Result<T, i32>,
 ) -> Result<T, i32> {
     if cfg!(debug_assertions) {
         check_thread(pool)?;
     }
     // SAFETY: NULL or valid and not shared, as the module asks.
     let pool = unsafe { pool.as_ref() }.ok_or(DEMUXBUF_ERR_NULL)?;
-    unless_poisoned(&pool.poisoned, || body(&pool.receivers))
+    unless_poisoned(&pool.poisoned, || body(&pool.inner))
 }
 
 /// As `with_pool`, for calls that are so rare that a look at the thread costs nothing.
 pub(super) fn with_own_pool<T>(
     pool: *mut demuxbuf_pool,
-    body: impl FnOnce(&mut Receivers) -> Result<T, i32>,
+    body: impl FnOnce(&mut Pool) -> Result<T, i32>,
 ) -> Result<T, i32> {
     check_thread(pool)?;
     with_pool(pool, body)
@@ -205,7 +202,7 @@ pub(super) fn with_own_pool<T>(
 fn check_thread(pool: *const demuxbuf_pool) -> Result<(), i32> {
     // SAFETY: NULL or valid, as the module asks. What is read is set once, before another thread can have the pointer.
     let pool = unsafe { pool.as_ref() }.ok_or(DEMUXBUF_ERR_NULL)?;
-    guarded_or(Err(DEMUXBUF_ERR_POISONED), || pool.receivers.check_thread().map_err(status_of))
+    guarded_or(Err(DEMUXBUF_ERR_POISONED), || pool.inner.check_thread().map_err(status_of))
 }
 
 #[inline(always)]
@@ -220,24 +217,24 @@ fn unless_poisoned<T>(poisoned: &Cell<bool>, body: impl FnOnce() -> Result<T, i3
 }
 
 /// The number of a refusal.
-pub(super) fn status_of(error: ReceiverError) -> i32 {
+pub(super) fn status_of(error: PoolError) -> i32 {
     match error {
-        ReceiverError::Stale => DEMUXBUF_ERR_STALE,
-        ReceiverError::UnknownClass => DEMUXBUF_ERR_CLASS,
-        ReceiverError::UnknownSize => DEMUXBUF_ERR_SIZE,
-        ReceiverError::TooLarge => DEMUXBUF_ERR_TOO_LARGE,
-        ReceiverError::NotLarger => DEMUXBUF_ERR_NOT_LARGER,
-        ReceiverError::Share(_) => DEMUXBUF_ERR_RANGE,
-        ReceiverError::AlreadyWaiting => DEMUXBUF_ERR_ALREADY_WAITING,
-        ReceiverError::TableFull => DEMUXBUF_ERR_TABLE_FULL,
-        ReceiverError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
-        ReceiverError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
-        ReceiverError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
-        ReceiverError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
-        ReceiverError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
-        ReceiverError::WrongThread => DEMUXBUF_ERR_WRONG_THREAD,
-        ReceiverError::NotShared => DEMUXBUF_ERR_NOT_SHARED,
-        ReceiverError::Event(error) => error.code(),
+        PoolError::Stale => DEMUXBUF_ERR_STALE,
+        PoolError::UnknownClass => DEMUXBUF_ERR_CLASS,
+        PoolError::UnknownSize => DEMUXBUF_ERR_SIZE,
+        PoolError::TooLarge => DEMUXBUF_ERR_TOO_LARGE,
+        PoolError::NotLarger => DEMUXBUF_ERR_NOT_LARGER,
+        PoolError::TenantConfig(_) => DEMUXBUF_ERR_RANGE,
+        PoolError::AlreadyWaiting => DEMUXBUF_ERR_ALREADY_WAITING,
+        PoolError::TableFull => DEMUXBUF_ERR_TABLE_FULL,
+        PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
+        PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
+        PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
+        PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
+        PoolError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
+        PoolError::WrongThread => DEMUXBUF_ERR_WRONG_THREAD,
+        PoolError::NotShared => DEMUXBUF_ERR_NOT_SHARED,
+        PoolError::Event(error) => error.code(),
     }
 }
 
@@ -252,8 +249,8 @@ pub(super) fn size_of_index(size: u32) -> Result<u8, i32> {
 }
 
 /// A tenant as C passes it: 0 for nobody.
-pub(super) fn tenant_of(receivers: &Receivers, tenant: u64) -> Option<TenantId> {
-    (tenant != 0).then_some(TenantId::from_bits(receivers.salted(tenant)))
+pub(super) fn tenant_of(pool: &Pool, tenant: u64) -> Option<TenantId> {
+    (tenant != 0).then_some(TenantId::from_bits(pool.salted(tenant)))
 }
 
 pub(super) fn status(result: Result<(), i32>) -> i32 {
@@ -281,7 +278,7 @@ pub unsafe extern "C" fn demuxbuf_pool_new(
     };
     let make = || {
         let tag = new_tag()?;
-        Ok(demuxbuf_pool::new(Receivers::new(&to_rust(config, &tag)?)?, tag))
+        Ok(demuxbuf_pool::new(Pool::new(&to_rust(config, &tag)?)?, tag))
     };
     new_object(make, pool, Message::new(message, message_bytes))
 }
@@ -291,9 +288,9 @@ type size_t = usize;
 
 impl demuxbuf_pool {
     /// A pool with this tag, by which no other one goes.
-    pub(super) fn new(mut receivers: Receivers, tag: Counted<Tag>) -> demuxbuf_pool {
-        receivers.salt(tag.salt());
-        demuxbuf_pool { receivers, poisoned: Cell::new(false), _tag: tag }
+    pub(super) fn new(mut pool: Pool, tag: TryArc<Tag>) -> demuxbuf_pool {
+        pool.salt(tag.salt());
+        demuxbuf_pool { inner: pool, poisoned: Cell::new(false), _tag: tag }
     }
 }
 
@@ -332,8 +329,8 @@ impl Refusal {
 }
 
 /// A tag for a pool, and for the pools of its threads.
-pub(super) fn new_tag() -> Result<Counted<Tag>, Refusal> {
-    Counted::try_new(Tag::take().ok_or(Refusal::NoTag)?).ok_or(Refusal::NoMemory)
+pub(super) fn new_tag() -> Result<TryArc<Tag>, Refusal> {
+    TryArc::try_new(Tag::take().ok_or(Refusal::NoTag)?).ok_or(Refusal::NoMemory)
 }
 
 /// Makes an object for the host, or says in `text` why it is refused.
@@ -358,10 +355,10 @@ pub(super) fn new_object<T>(make: impl FnOnce() -> Result<T, Refusal>, place: &m
 
 /// Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
 ///
-/// Of a pool of `demuxbuf_shards_pool`, the buffers of the receivers go to the other threads: call
-/// `demuxbuf_shards_poll_wake` next. Leases of the host's own stay as they are, with their content and their pointers: any
-/// thread releases or adopts them through the pool of its own. If the shared pool and the pools of all other threads are
-/// freed already, the memory goes with this one, and such leases with it.
+/// Of a pool of `demuxbuf_shared_pool_shard`, the buffers of the receivers go to the other threads: call
+/// `demuxbuf_shared_pool_poll_wake` next. Leases of the host's own stay as they are, with their content and their
+/// pointers: any thread releases or adopts them through the pool of its own. If the shared pool and the pools of all
+/// other threads are freed already, the memory goes with this one, and such leases with it.
 ///
 /// Thread rule: no other call on this pool at the same time or after; any thread. Other threads may use their own pools
 /// meanwhile, and release leases that came from this one.
@@ -377,8 +374,8 @@ pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
 
 /// Asks for a buffer of the host's own (transmit, stream ...). `token` comes back with the grant.
 ///
-/// Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_QUEUED` and `*handle` is the wait; the
-/// lease comes from `demuxbuf_pool_poll_grant`. Thread rule: one thread at a time per pool. Cost: O(1).
+/// Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_STATUS_QUEUED` and `*handle` is the
+/// wait; the lease comes from `demuxbuf_pool_poll_notice`. Thread rule: one thread at a time per pool. Cost: O(1).
 /// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (as many of
 /// the host's requests wait as `waiters_max` is above `receivers_max`); nothing is changed then.
 #[unsafe(no_mangle)]
@@ -392,18 +389,18 @@ pub unsafe extern "C" fn demuxbuf_pool_request(
     let Some(handle) = (unsafe { handle.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let asked = with_pool(pool, |receivers| {
-        let outcome = receivers.request(class_of(class_index)?, token).map_err(status_of)?;
-        Ok(outcome_of(receivers, outcome))
+    let asked = with_pool(pool, |pool| {
+        let outcome = pool.request(class_of(class_index)?, token).map_err(status_of)?;
+        Ok(outcome_of(pool, outcome))
     });
     write_outcome(asked, handle)
 }
 
 /// The status of a request that was taken, and its handle.
-fn outcome_of(receivers: &Receivers, outcome: Outcome) -> (i32, u64) {
+fn outcome_of(pool: &Pool, outcome: Outcome) -> (i32, u64) {
     match outcome {
-        Outcome::Granted(lease) => (DEMUXBUF_OK, receivers.salted(lease.to_bits())),
-        Outcome::Queued(wait) => (DEMUXBUF_QUEUED, receivers.salted(wait.to_bits())),
+        Outcome::Granted(lease) => (DEMUXBUF_OK, pool.salted(lease.to_bits())),
+        Outcome::Queued(wait) => (DEMUXBUF_STATUS_QUEUED, pool.salted(wait.to_bits())),
     }
 }
 
@@ -420,7 +417,7 @@ fn write_outcome(outcome: Result<(i32, u64), i32>, handle: &mut u64) -> i32 {
 /// Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1).
-/// Returns `DEMUXBUF_OK` or `DEMUXBUF_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
+/// Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`,
 /// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
 #[unsafe(no_mangle)]
@@ -436,17 +433,17 @@ pub unsafe extern "C" fn demuxbuf_pool_request_for(
     if request.struct_size as usize != size_of::<demuxbuf_request>() {
         return DEMUXBUF_ERR_CONFIG;
     }
-    let outcome = with_pool(pool, |receivers| {
+    let outcome = with_pool(pool, |pool| {
         let (class, size) = (class_of(request.class_index)?, size_of_index(request.size_index)?);
-        let tenant = tenant_of(receivers, request.tenant);
-        let outcome = receivers.request_for(class, size, tenant, request.token).map_err(status_of)?;
-        Ok(outcome_of(receivers, outcome))
+        let tenant = tenant_of(pool, request.tenant);
+        let outcome = pool.request_for(class, size, tenant, request.token).map_err(status_of)?;
+        Ok(outcome_of(pool, outcome))
     });
     write_outcome(outcome, handle)
 }
 
 /// Gives back a buffer of the host's own; the next waiter has it in the same step. It may come from any pool of the same
-/// `demuxbuf_shards`, also from one that was freed.
+/// `demuxbuf_shared_pool`, also from one that was freed.
 ///
 /// Thread rule: one thread at a time per pool. Of several threads that release or adopt one lease at once, one succeeds.
 /// Cost: O(1).
@@ -454,9 +451,9 @@ pub unsafe extern "C" fn demuxbuf_pool_request_for(
 /// another pool, or a receiver's).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_release(pool: *mut demuxbuf_pool, lease: u64) -> i32 {
-    status(with_pool(pool, |receivers| {
-        let lease = LeaseId::from_bits(receivers.salted(lease));
-        receivers.release_within(lease, Reach::Anywhere).map_err(status_of)
+    status(with_pool(pool, |pool| {
+        let lease = LeaseId::from_bits(pool.salted(lease));
+        pool.release_within(lease, Reach::Anywhere).map_err(status_of)
     }))
 }
 
@@ -467,11 +464,11 @@ pub unsafe extern "C" fn demuxbuf_pool_release(pool: *mut demuxbuf_pool, lease: 
 /// already, of another pool, or a receiver's).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_cancel(pool: *mut demuxbuf_pool, wait: u64) -> i32 {
-    status(with_pool(pool, |receivers| receivers.cancel(WaitId::from_bits(receivers.salted(wait))).map_err(status_of)))
+    status(with_pool(pool, |pool| pool.cancel(WaitId::from_bits(pool.salted(wait))).map_err(status_of)))
 }
 
 /// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size. The lease may come
-/// from any pool of the same `demuxbuf_shards`, also from one that was freed.
+/// from any pool of the same `demuxbuf_shared_pool`, also from one that was freed.
 ///
 /// Thread rule: one thread at a time per pool, and one thread at a time per buffer.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -486,9 +483,9 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
     let (Some(data), Some(bytes)) = (unsafe { data.as_mut() }, unsafe { bytes.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let found = with_pool_ref(pool, |receivers| {
-        let lease = LeaseId::from_bits(receivers.salted(lease));
-        receivers.buffer_area(lease).map_err(status_of)
+    let found = with_pool_ref(pool, |pool| {
+        let lease = LeaseId::from_bits(pool.salted(lease));
+        pool.buffer_area(lease).map_err(status_of)
     });
     match found {
         Ok((at, length)) => {
@@ -500,7 +497,7 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
 }
 
 /// The next one who had waited and now has a buffer; then the next receiver that is to be shed, so that somebody who
-/// waits may have its buffer. Call it until it returns `DEMUXBUF_NONE`, in each turn of the
+/// waits may have its buffer. Call it until it returns `DEMUXBUF_STATUS_NONE`, in each turn of the
 /// loop; nobody is called back.
 ///
 /// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `grant->step` says
@@ -510,49 +507,49 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
 /// loses that buffer to others that wait. Its requests queue again.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1).
-/// Returns `DEMUXBUF_OK` and writes `*grant`; `DEMUXBUF_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+/// Returns `DEMUXBUF_OK` and writes `*notice`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_poll_grant(pool: *mut demuxbuf_pool, grant: *mut demuxbuf_grant) -> i32 {
-    let calm = with_sound_pool(pool, |receivers| receivers.is_calm().then_some(()));
-    if calm == Ok(Some(())) && !grant.is_null() { DEMUXBUF_NONE } else { poll_grant(pool, grant) }
+pub unsafe extern "C" fn demuxbuf_pool_poll_notice(pool: *mut demuxbuf_pool, notice: *mut demuxbuf_notice) -> i32 {
+    let nothing_to_poll = with_sound_pool(pool, |pool| pool.nothing_to_poll().then_some(()));
+    if nothing_to_poll == Ok(Some(())) && !notice.is_null() { DEMUXBUF_STATUS_NONE } else { poll_notice(pool, notice) }
 }
 
 #[inline(never)]
-fn poll_grant(pool: *mut demuxbuf_pool, grant: *mut demuxbuf_grant) -> i32 {
+fn poll_notice(pool: *mut demuxbuf_pool, notice: *mut demuxbuf_notice) -> i32 {
     // SAFETY: NULL or valid, as the module asks.
-    let Some(grant) = (unsafe { grant.as_mut() }) else {
+    let Some(notice) = (unsafe { notice.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let polled = with_pool(pool, |receivers| {
-        let Some(granted) = receivers.poll_grant() else {
+    let polled = with_pool(pool, |pool| {
+        let Some(granted) = pool.poll_notice() else {
             return Ok(None);
         };
         Ok(Some(match granted {
-            Granted::Receiver { id, token, actions } => {
-                let index = receivers.find(id).expect("a receiver that was granted something is attached");
-                demuxbuf_grant {
+            Notice::Receiver { id, token, actions } => {
+                let index = pool.find(id).expect("a receiver that was granted something is attached");
+                demuxbuf_notice {
                     token,
                     receiver: id.to_bits(),
                     lease: 0,
                     wait: 0,
-                    step: demuxbuf_step::of(receivers, index, actions),
+                    step: demuxbuf_step::of(pool, index, actions),
                 }
             }
-            Granted::Lease { wait, token, lease } => demuxbuf_grant {
+            Notice::Lease { wait, token, lease } => demuxbuf_notice {
                 token,
                 receiver: 0,
-                lease: receivers.salted(lease.to_bits()),
-                wait: receivers.salted(wait.to_bits()),
+                lease: pool.salted(lease.to_bits()),
+                wait: pool.salted(wait.to_bits()),
                 step: demuxbuf_step::status(DEMUXBUF_OK),
             },
         }))
     });
     match polled {
         Ok(Some(granted)) => {
-            *grant = granted;
+            *notice = granted;
             DEMUXBUF_OK
         }
-        Ok(None) => DEMUXBUF_NONE,
+        Ok(None) => DEMUXBUF_STATUS_NONE,
         Err(status) => status,
     }
 }
@@ -565,8 +562,8 @@ fn poll_grant(pool: *mut demuxbuf_pool, grant: *mut demuxbuf_grant) -> i32 {
 /// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_handle_timeout(pool: *mut demuxbuf_pool, now_ns: u64) -> i32 {
-    status(with_own_pool(pool, |receivers| {
-        receivers.handle_timeout(now_ns);
+    status(with_own_pool(pool, |pool| {
+        pool.handle_timeout(now_ns);
         Ok(())
     }))
 }
@@ -576,7 +573,7 @@ pub unsafe extern "C" fn demuxbuf_pool_handle_timeout(pool: *mut demuxbuf_pool, 
 /// clock follows real time; a time that is not after the last call is for at once. Thread rule: one thread at a time per pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *const demuxbuf_pool) -> u64 {
-    with_pool_ref(pool, |receivers| Ok(receivers.poll_timeout())).unwrap_or(u64::MAX)
+    with_pool_ref(pool, |pool| Ok(pool.poll_timeout())).unwrap_or(u64::MAX)
 }
 
 /// The published bound: the most grants that pass a waiter of this class before it is served.
@@ -584,7 +581,7 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *const demuxbuf_pool) 
 /// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_CLASS`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_passed_max(
+pub unsafe extern "C" fn demuxbuf_pool_bypass_bound(
     pool: *const demuxbuf_pool,
     class_index: u32,
     grants: *mut u64,
@@ -593,8 +590,8 @@ pub unsafe extern "C" fn demuxbuf_pool_passed_max(
     let Some(grants) = (unsafe { grants.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    status(with_pool_ref(pool, |receivers| {
-        *grants = receivers.passed_max(class_of(class_index)?).map_err(status_of)?;
+    status(with_pool_ref(pool, |pool| {
+        *grants = pool.bypass_bound(class_of(class_index)?).map_err(status_of)?;
         Ok(())
     }))
 }
@@ -606,13 +603,13 @@ pub unsafe extern "C" fn demuxbuf_pool_passed_max(
 ///
 /// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_give_back_pages(pool: *mut demuxbuf_pool, bytes: *mut u64) -> i32 {
+pub unsafe extern "C" fn demuxbuf_pool_trim(pool: *mut demuxbuf_pool, bytes: *mut u64) -> i32 {
     // SAFETY: NULL or valid, as the module asks.
     let Some(bytes) = (unsafe { bytes.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    status(with_pool(pool, |receivers| {
-        *bytes = receivers.give_back_pages() as u64;
+    status(with_pool(pool, |pool| {
+        *bytes = pool.trim() as u64;
         Ok(())
     }))
 }
@@ -626,41 +623,41 @@ pub unsafe extern "C" fn demuxbuf_pool_get_stats(pool: *const demuxbuf_pool, sta
     let Some(stats) = (unsafe { stats.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    status(with_pool_ref(pool, |receivers| {
-        *stats = demuxbuf_pool_stats::of(receivers);
+    status(with_pool_ref(pool, |pool| {
+        *stats = demuxbuf_pool_stats::of(pool);
         Ok(())
     }))
 }
 
 impl demuxbuf_pool_stats {
-    fn of(receivers: &Receivers) -> demuxbuf_pool_stats {
-        let stats = receivers.stats();
+    fn of(pool: &Pool) -> demuxbuf_pool_stats {
+        let stats = pool.stats();
         demuxbuf_pool_stats {
-            buffers: stats.pool.capacity,
-            free: stats.pool.free,
-            leased: stats.pool.leased,
-            assigned: stats.pool.assigned,
-            waiting: stats.pool.waiting,
-            leased_peak: stats.pool.leased_peak,
-            waiting_peak: stats.pool.waiting_peak,
+            buffers: stats.scheduler.capacity,
+            free: stats.scheduler.free,
+            leased: stats.scheduler.leased,
+            assigned: stats.scheduler.assigned,
+            waiting: stats.scheduler.waiting,
+            leased_peak: stats.scheduler.leased_peak,
+            waiting_peak: stats.scheduler.waiting_peak,
             receivers: stats.receivers,
             receivers_max: stats.receivers_max,
             slots: stats.slots,
             slots_in_use: stats.slots_in_use,
             slots_in_use_peak: stats.slots_in_use_peak,
-            waiting_by_class: stats.pool.waiting_by_class,
-            out_by_class: stats.pool.out_by_class,
+            waiting_by_class: stats.scheduler.waiting_by_class,
+            outstanding_by_class: stats.scheduler.outstanding_by_class,
             slots_in_use_by_size: stats.slots_in_use_by_size,
-            granted_at_once: stats.pool.granted_at_once,
-            granted_by_hand_over: stats.pool.granted_by_hand_over,
-            queued: stats.pool.queued,
-            cancelled: stats.pool.cancelled,
-            released: stats.pool.released,
-            passed_peak: stats.pool.passed_peak,
-            parks_asked: stats.pool.parks_asked,
-            sheds_asked: stats.pool.sheds_asked,
-            clock_backwards: stats.pool.clock_backwards,
-            clock_skipped_ns: stats.pool.clock_skipped_ns,
+            granted_at_once: stats.scheduler.granted_at_once,
+            granted_by_handoff: stats.scheduler.granted_by_handoff,
+            queued: stats.scheduler.queued,
+            cancelled: stats.scheduler.cancelled,
+            released: stats.scheduler.released,
+            bypass_peak: stats.scheduler.bypass_peak,
+            parks_asked: stats.scheduler.parks_asked,
+            sheds_asked: stats.scheduler.sheds_asked,
+            clock_backwards: stats.scheduler.clock_backwards,
+            clock_skipped_ns: stats.scheduler.clock_skipped_ns,
             parked: stats.parked,
             parked_on_demand: stats.parked_on_demand,
             shed: stats.shed,
@@ -673,7 +670,7 @@ impl demuxbuf_pool_stats {
             received_bytes: stats.received_bytes,
             consumed_bytes: stats.consumed_bytes,
             dropped_bytes: stats.dropped_bytes,
-            handed_over_bytes: stats.handed_over_bytes,
+            taken_bytes: stats.taken_bytes,
             memory_bytes: stats.memory_bytes,
         }
     }
@@ -684,32 +681,32 @@ impl demuxbuf_pool_stats {
 /// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_INVARIANT` (a defect of the library).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_check(pool: *const demuxbuf_pool) -> i32 {
-    status(with_pool_ref(pool, |receivers| receivers.check_invariants().map_err(|_| DEMUXBUF_ERR_INVARIANT)))
+pub unsafe extern "C" fn demuxbuf_pool_check_invariants(pool: *const demuxbuf_pool) -> i32 {
+    status(with_pool_ref(pool, |pool| pool.check_invariants().map_err(|_| DEMUXBUF_ERR_INVARIANT)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::receiver::demuxbuf_receiver_readable;
     use super::*;
-    use demuxbuf::receiver::ReceiversConfig;
+    use demuxbuf::pool::PoolConfig;
 
     #[test]
     fn a_panic_poisons_the_pool_and_it_can_still_be_freed() {
-        let receivers = Receivers::new(&ReceiversConfig::new(1, 1)).expect("the defaults are allowed");
-        let pool = Box::into_raw(Box::new(demuxbuf_pool::new(receivers, new_tag().ok().expect("there is a tag"))));
+        let pool = Pool::new(&PoolConfig::new(1, 1)).expect("the defaults are allowed");
+        let pool = Box::into_raw(Box::new(demuxbuf_pool::new(pool, new_tag().ok().expect("there is a tag"))));
         assert_eq!(
             with_sound_pool(pool, |_| -> Option<()> { panic!("caught by the guard") }),
             Err(DEMUXBUF_ERR_POISONED)
         );
-        assert_eq!(with_sound_pool(pool, |_| Some(())), Ok(None), "the long way says why");
+        assert_eq!(with_sound_pool(pool, |_| Some(())), Ok(None), "the slow path says why");
         assert_eq!(with_pool(pool, |_| Ok(())), Err(DEMUXBUF_ERR_POISONED));
         // SAFETY: the pointer is the pool made above.
         unsafe {
             assert_eq!(demuxbuf_pool_handle_timeout(pool, 1), DEMUXBUF_ERR_POISONED);
-            // These look for a short way first.
-            let mut grant = core::mem::zeroed();
-            assert_eq!(demuxbuf_pool_poll_grant(pool, &mut grant), DEMUXBUF_ERR_POISONED);
+            // These look for a fast path first.
+            let mut notice = core::mem::zeroed();
+            assert_eq!(demuxbuf_pool_poll_notice(pool, &mut notice), DEMUXBUF_ERR_POISONED);
             let step = demuxbuf_receiver_readable(pool, 0);
             assert_eq!((step.actions, step.bytes, step.data.is_null()), (DEMUXBUF_ERR_POISONED as u32, 0, true));
             demuxbuf_pool_free(pool);

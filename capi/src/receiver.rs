@@ -8,35 +8,35 @@ use super::pool::{
 use super::status::*;
 use core::ptr::NonNull;
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::{LeaseId, Reach};
-use demuxbuf::receiver::{Handover, Plain, ReceiverId, Receivers};
+use demuxbuf::pool::{LeasedContent, Pool, ReceiverId, Step};
+use demuxbuf::scheduler::{LeaseId, Reach};
 
 /// What is to be done now, and where. Returned by value.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct demuxbuf_step {
-    /// With `DEMUXBUF_RECV`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DEMUX` and
-    /// as the residue of `DEMUXBUF_END`; NULL if nothing is.
+    /// With `DEMUXBUF_RECV`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE`
+    /// and as the residue of `DEMUXBUF_END`; NULL if nothing is.
     ///
-    /// Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_grant`: that call may
-    /// move the bytes of any receiver of the pool, also of one that it does not name. `demuxbuf_receiver_pending` has the
-    /// new place. These calls never move or free it: `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`, calls for
-    /// another receiver, calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DEMUX` is pending, pause_recv,
-    /// resume_recv and yield do not either, nor does `demuxbuf_pool_poll_grant` unless it names the receiver. Where a
-    /// submitted receive goes stays until its outcome.
+    /// Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that call
+    /// may move the bytes of any receiver of the pool, also of one that it does not name. `demuxbuf_receiver_pending`
+    /// has the new place. These calls never move or free it: `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`,
+    /// calls for another receiver, calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending,
+    /// pause_recv, resume_recv and yield do not either, nor does `demuxbuf_pool_poll_notice` unless it names the
+    /// receiver. Where a submitted receive goes stays until its outcome.
     pub data: *mut u8,
     /// Bytes at `data`: the room to receive into, or what is buffered.
     pub bytes: u32,
     /// Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DEMUX, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
-    /// With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_status`), and nothing is changed.
+    /// With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
     pub actions: u32,
 }
 
 impl demuxbuf_step {
     #[inline]
-    pub(super) fn of(receivers: &mut Receivers, index: u32, actions: Actions) -> demuxbuf_step {
-        demuxbuf_step::at(receivers.area(index, actions.has(Action::Recv)), actions)
+    pub(super) fn of(pool: &mut Pool, index: u32, actions: Actions) -> demuxbuf_step {
+        demuxbuf_step::at(pool.area(index, actions.has(Action::Recv)), actions)
     }
 
     #[inline(always)]
@@ -60,7 +60,7 @@ pub struct demuxbuf_receiver_info {
     /// How long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
     pub wait_age_ns: u64,
     /// Grants that passed it while it is queued; 0 if it is not.
-    pub grants_passed: u64,
+    pub bypasses: u64,
     /// For how long it has held its buffer, in nanoseconds; 0 if it holds none or leases have no deadline.
     pub held_ns: u64,
     /// For how long it has made no progress with it, in nanoseconds.
@@ -77,58 +77,58 @@ pub struct demuxbuf_receiver_info {
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub struct demuxbuf_handover {
+pub struct demuxbuf_leased_content {
     /// The buffer; give it back with `demuxbuf_pool_release`.
     pub lease: u64,
     /// Where the content starts in the buffer, in bytes.
     pub offset: u32,
     /// Length of the content, in bytes.
-    pub level: u32,
+    pub buffered_bytes: u32,
 }
 
 #[inline(always)]
 fn step(
     pool: *mut demuxbuf_pool,
     receiver: u64,
-    body: impl FnOnce(&mut Receivers, u32) -> Result<Actions, i32>,
+    body: impl FnOnce(&mut Pool, u32) -> Result<Actions, i32>,
 ) -> demuxbuf_step {
-    let result = with_pool(pool, |receivers| {
-        let index = receivers.find(ReceiverId::from_bits(receiver)).map_err(status_of)?;
-        let actions = body(receivers, index)?;
-        Ok(demuxbuf_step::of(receivers, index, actions))
+    let result = with_pool(pool, |pool| {
+        let index = pool.find(ReceiverId::from_bits(receiver)).map_err(status_of)?;
+        let actions = body(pool, index)?;
+        Ok(demuxbuf_step::of(pool, index, actions))
     });
     result.unwrap_or_else(demuxbuf_step::status)
 }
 
-/// The events of every receive, and the watch that is asked for anew, go the short way, if they can. The long way says what
-/// is wrong, if anything is.
+/// The events of every receive, and the watch that is asked for anew, go the fast path, if they can. The slow path says
+/// what is wrong, if anything is.
 #[inline(always)]
-fn step_plainly(
+fn step_fast(
     pool: *mut demuxbuf_pool,
     receiver: u64,
-    short: impl FnOnce(&mut Receivers, ReceiverId) -> Option<Plain>,
-    long: impl FnOnce() -> demuxbuf_step,
+    fast: impl FnOnce(&mut Pool, ReceiverId) -> Option<Step>,
+    slow: impl FnOnce() -> demuxbuf_step,
 ) -> demuxbuf_step {
     let id = ReceiverId::from_bits(receiver);
-    let taken = with_sound_pool(pool, |receivers| {
-        let plain = short(receivers, id)?;
-        Some(demuxbuf_step::at(receivers.area_of(&plain), plain.actions))
+    let taken = with_sound_pool(pool, |pool| {
+        let step = fast(pool, id)?;
+        Some(demuxbuf_step::at(pool.step_memory(&step), step.actions))
     });
     match taken {
         Ok(Some(step)) => step,
-        Ok(None) => long(),
+        Ok(None) => slow(),
         Err(status) => demuxbuf_step::status(status),
     }
 }
 
 #[inline(never)]
 fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demuxbuf_step {
-    step(pool, receiver, |receivers, index| receivers.handle_at(index, event).map_err(status_of))
+    step(pool, receiver, |pool, index| pool.handle_row(index, event).map_err(status_of))
 }
 
 #[inline(never)]
 fn report_decoded(pool: *mut demuxbuf_pool, receiver: u64, consumed: u32, need_more: u32) -> demuxbuf_step {
-    step(pool, receiver, |receivers, index| receivers.consume(index, consumed, need_more).map_err(status_of))
+    step(pool, receiver, |pool, index| pool.consume(index, consumed, need_more).map_err(status_of))
 }
 
 /// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
@@ -162,7 +162,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_attach(
         (false, _) => unsafe { core::slice::from_raw_parts(bytes, length) },
     };
     let attached =
-        with_own_pool(pool, |receivers| receivers.attach_with(class_of(class_index)?, token, bytes).map_err(status_of));
+        with_own_pool(pool, |pool| pool.attach_with(class_of(class_index)?, token, bytes).map_err(status_of));
     match attached {
         Ok(id) => {
             *receiver = id.to_bits();
@@ -177,7 +177,7 @@ type size_t = usize;
 
 /// Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
 /// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool of
-/// the same `demuxbuf_shards`, also from one that was freed.
+/// the same `demuxbuf_shared_pool`, also from one that was freed.
 ///
 /// Thread rule: one thread at a time per pool. Of several threads that release or adopt one lease at once, one succeeds.
 /// Cost: O(1). Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
@@ -189,18 +189,18 @@ pub unsafe extern "C" fn demuxbuf_receiver_adopt(
     pool: *mut demuxbuf_pool,
     class_index: u32,
     token: u64,
-    content: *const demuxbuf_handover,
+    content: *const demuxbuf_leased_content,
     receiver: *mut u64,
 ) -> i32 {
     // SAFETY: NULL or valid, as the module asks.
     let (Some(content), Some(receiver)) = (unsafe { content.as_ref() }, unsafe { receiver.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let adopted = with_own_pool(pool, |receivers| {
-        let lease = LeaseId::from_bits(receivers.salted(content.lease));
-        let content = Handover { lease, offset: content.offset, level: content.level };
+    let adopted = with_own_pool(pool, |pool| {
+        let lease = LeaseId::from_bits(pool.salted(content.lease));
+        let content = LeasedContent { lease, offset: content.offset, buffered_bytes: content.buffered_bytes };
         let class = class_of(class_index)?;
-        receivers.adopt_within(class, token, content, Reach::Anywhere).map_err(status_of)
+        pool.adopt_within(class, token, content, Reach::Anywhere).map_err(status_of)
     });
     match adopted {
         Ok(id) => {
@@ -228,7 +228,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_grow(
     receiver: u64,
     size_index: u32,
 ) -> demuxbuf_step {
-    step(pool, receiver, |receivers, index| receivers.grow_at(index, size_of_index(size_index)?).map_err(status_of))
+    step(pool, receiver, |pool, index| pool.grow_at(index, size_of_index(size_index)?).map_err(status_of))
 }
 
 /// Requests in the name of `tenant` from now on, or with 0 in nobody's. What is held or waited for stays as it is.
@@ -239,7 +239,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_grow(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, receiver: u64, tenant: u64) -> i32 {
     let id = ReceiverId::from_bits(receiver);
-    let set = with_pool(pool, |receivers| receivers.set_tenant(id, tenant_of(receivers, tenant)).map_err(status_of));
+    let set = with_pool(pool, |pool| pool.set_tenant(id, tenant_of(pool, tenant)).map_err(status_of));
     set.err().unwrap_or(DEMUXBUF_OK)
 }
 
@@ -253,15 +253,16 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, 
 pub unsafe extern "C" fn demuxbuf_receiver_take(
     pool: *mut demuxbuf_pool,
     receiver: u64,
-    content: *mut demuxbuf_handover,
+    content: *mut demuxbuf_leased_content,
 ) -> i32 {
     // SAFETY: NULL or valid, as the module asks.
     let Some(content) = (unsafe { content.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let taken = with_pool(pool, |receivers| {
-        let Handover { lease, offset, level } = receivers.take(ReceiverId::from_bits(receiver)).map_err(status_of)?;
-        Ok(demuxbuf_handover { lease: receivers.salted(lease.to_bits()), offset, level })
+    let taken = with_pool(pool, |pool| {
+        let LeasedContent { lease, offset, buffered_bytes } =
+            pool.take(ReceiverId::from_bits(receiver)).map_err(status_of)?;
+        Ok(demuxbuf_leased_content { lease: pool.salted(lease.to_bits()), offset, buffered_bytes })
     });
     match taken {
         Ok(taken) => {
@@ -286,11 +287,11 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     consumed: u32,
     need_more: u32,
 ) -> demuxbuf_step {
-    let finish = |receivers: &mut Receivers, id| match need_more {
-        0 => receivers.finish_plainly(id, consumed),
+    let finish = |pool: &mut Pool, id| match need_more {
+        0 => pool.try_fast_finish(id, consumed),
         _ => None,
     };
-    step_plainly(pool, receiver, finish, || report_decoded(pool, receiver, consumed, need_more))
+    step_fast(pool, receiver, finish, || report_decoded(pool, receiver, consumed, need_more))
 }
 
 /// What is to be done now, without reporting anything.
@@ -299,7 +300,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
 /// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_pending(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    step(pool, receiver, |receivers, index| Ok(receivers.pending_at(index)))
+    step(pool, receiver, |pool, index| Ok(pool.pending_at(index)))
 }
 
 /// Writes everything there is to print about a receiver.
@@ -316,16 +317,16 @@ pub unsafe extern "C" fn demuxbuf_receiver_describe(
     let Some(info) = (unsafe { info.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    match with_pool_ref(pool, |receivers| receivers.describe(ReceiverId::from_bits(receiver)).map_err(status_of)) {
+    match with_pool_ref(pool, |pool| pool.describe(ReceiverId::from_bits(receiver)).map_err(status_of)) {
         Ok(found) => {
-            let idleness = found.idleness.unwrap_or_default();
+            let lease_info = found.lease_info.unwrap_or_default();
             *info = demuxbuf_receiver_info {
-                held_ns: idleness.held_ns,
-                idle_ns: idleness.idle_ns,
-                progress_bytes: idleness.progress_bytes,
+                held_ns: lease_info.held_ns,
+                idle_ns: lease_info.idle_ns,
+                progress_bytes: lease_info.progress_bytes,
                 token: found.token,
                 wait_age_ns: found.wait_age_ns,
-                grants_passed: found.grants_passed,
+                bypasses: found.bypasses,
                 class_index: found.class.into(),
                 connection: demuxbuf_connection_info::of(&found.connection),
             };
@@ -341,7 +342,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_describe(
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    step_plainly(pool, receiver, Receivers::begin_plainly, || report(pool, receiver, Event::Readable))
+    step_fast(pool, receiver, Pool::try_fast_begin, || report(pool, receiver, Event::Readable))
 }
 
 /// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
@@ -356,8 +357,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_received(
     receiver: u64,
     bytes: u32,
 ) -> demuxbuf_step {
-    let receive = |receivers: &mut Receivers, id| receivers.receive_plainly(id, bytes);
-    step_plainly(pool, receiver, receive, || report(pool, receiver, Event::Received { bytes }))
+    let receive = |pool: &mut Pool, id| pool.try_fast_receive(id, bytes);
+    step_fast(pool, receiver, receive, || report(pool, receiver, Event::Received { bytes }))
 }
 
 /// One receive found nothing.
@@ -491,11 +492,11 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
     receiver: u64,
     actions: u32,
 ) -> demuxbuf_step {
-    let arm = |receivers: &mut Receivers, id| match actions {
-        DEMUXBUF_WANT_RECV => receivers.arm_plainly(id),
+    let arm = |pool: &mut Pool, id| match actions {
+        DEMUXBUF_WANT_RECV => pool.try_fast_arm(id),
         _ => None,
     };
-    step_plainly(pool, receiver, arm, || report(pool, receiver, Event::Done { actions }))
+    step_fast(pool, receiver, arm, || report(pool, receiver, Event::Done { actions }))
 }
 
 /// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what

@@ -8,10 +8,10 @@ use core::ffi::{CStr, c_char};
 
 /// Done.
 pub const DEMUXBUF_OK: i32 = 0;
-/// Not granted at once: queued, and served later through `demuxbuf_pool_poll_grant`.
-pub const DEMUXBUF_QUEUED: i32 = 1;
+/// Not granted at once: queued, and served later through `demuxbuf_pool_poll_notice`.
+pub const DEMUXBUF_STATUS_QUEUED: i32 = 1;
 /// There is nothing to report.
-pub const DEMUXBUF_NONE: i32 = 2;
+pub const DEMUXBUF_STATUS_NONE: i32 = 2;
 /// The connection was never attached.
 pub const DEMUXBUF_ERR_NOT_ATTACHED: i32 = -65536;
 /// The connection is attached already, or not finished yet.
@@ -60,7 +60,7 @@ pub const DEMUXBUF_ERR_INTERNAL_EVENT: i32 = -40 * 65536;
 pub const DEMUXBUF_ERR_PROTOCOL: i32 = -41 * 65536;
 /// A number is outside what is allowed.
 pub const DEMUXBUF_ERR_RANGE: i32 = -42 * 65536;
-/// A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check`.
+/// A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check_invariants`.
 pub const DEMUXBUF_ERR_INVARIANT: i32 = -43 * 65536;
 /// The pool has no buffers of this size.
 pub const DEMUXBUF_ERR_SIZE: i32 = -44 * 65536;
@@ -91,8 +91,8 @@ pub extern "C" fn demuxbuf_strerror(status: i32) -> *const c_char {
 fn message(status: i32) -> &'static CStr {
     match status {
         DEMUXBUF_OK => c"done",
-        DEMUXBUF_QUEUED => c"queued for a buffer",
-        DEMUXBUF_NONE => c"nothing to report",
+        DEMUXBUF_STATUS_QUEUED => c"queued for a buffer",
+        DEMUXBUF_STATUS_NONE => c"nothing to report",
         DEMUXBUF_ERR_NOT_ATTACHED => c"the connection was never attached",
         DEMUXBUF_ERR_ALREADY_ATTACHED => c"the connection is attached already",
         DEMUXBUF_ERR_CLOSED => c"the connection is closed",

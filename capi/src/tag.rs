@@ -1,7 +1,7 @@
 //! Tags: each pool that is alive in the process has one of its own, so that it refuses the handles of any other.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use demuxbuf::pool::SALT;
+use demuxbuf::scheduler::SALT;
 
 /// The most pools that can be alive at once, a shared pool counted once. 0 is never a tag: a handle of all zero is
 /// nobody's.

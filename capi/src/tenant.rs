@@ -2,14 +2,14 @@
 
 use super::pool::{demuxbuf_pool, status, status_of, with_pool, with_pool_ref};
 use super::status::*;
-use demuxbuf::pool::{TenantConfig, TenantId};
+use demuxbuf::scheduler::{TenantConfig, TenantId};
 
 /// What a tenant may have. Counts are buffers of the default size.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct demuxbuf_share {
-    /// `sizeof(demuxbuf_share)`.
+pub struct demuxbuf_tenant_config {
+    /// `sizeof(demuxbuf_tenant_config)`.
     pub struct_size: u32,
     /// Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
     pub weight: u32,
@@ -29,7 +29,7 @@ pub struct demuxbuf_tenant_info {
     /// Its weight.
     pub weight: u32,
     /// What it has out, in units of the pool's budget: buffers, if there is one size.
-    pub out_units: u32,
+    pub outstanding_units: u32,
     /// Its requests that wait.
     pub waiting: u32,
     /// Not 0: it is removed, and goes away with its last buffer, wait and receiver.
@@ -45,20 +45,21 @@ pub struct demuxbuf_tenant_info {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
     pool: *mut demuxbuf_pool,
-    share: *const demuxbuf_share,
+    tenant_config: *const demuxbuf_tenant_config,
     tenant: *mut u64,
 ) -> i32 {
     // SAFETY: NULL or valid, as the module asks.
-    let (Some(share), Some(tenant)) = (unsafe { share.as_ref() }, unsafe { tenant.as_mut() }) else {
+    let (Some(tenant_config), Some(tenant)) = (unsafe { tenant_config.as_ref() }, unsafe { tenant.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    if share.struct_size as usize != size_of::<demuxbuf_share>() {
+    if tenant_config.struct_size as usize != size_of::<demuxbuf_tenant_config>() {
         return DEMUXBUF_ERR_CONFIG;
     }
-    let share = TenantConfig { weight: share.weight, guaranteed: share.guaranteed, cap: share.cap };
-    match with_pool(pool, |receivers| {
-        let created = receivers.create_tenant(&share).map_err(status_of)?;
-        Ok(receivers.salted(created.to_bits()))
+    let tenant_config =
+        TenantConfig { weight: tenant_config.weight, guaranteed: tenant_config.guaranteed, cap: tenant_config.cap };
+    match with_pool(pool, |pool| {
+        let created = pool.create_tenant(&tenant_config).map_err(status_of)?;
+        Ok(pool.salted(created.to_bits()))
     }) {
         Ok(created) => {
             *tenant = created;
@@ -75,9 +76,7 @@ pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_remove_tenant(pool: *mut demuxbuf_pool, tenant: u64) -> i32 {
-    status(with_pool(pool, |receivers| {
-        receivers.remove_tenant(TenantId::from_bits(receivers.salted(tenant))).map_err(status_of)
-    }))
+    status(with_pool(pool, |pool| pool.remove_tenant(TenantId::from_bits(pool.salted(tenant))).map_err(status_of)))
 }
 
 /// Writes how a tenant stands, also while it is going away.
@@ -94,12 +93,12 @@ pub unsafe extern "C" fn demuxbuf_pool_describe_tenant(
     let Some(info) = (unsafe { info.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    status(with_pool_ref(pool, |receivers| {
-        let found = receivers.describe_tenant(TenantId::from_bits(receivers.salted(tenant))).map_err(status_of)?;
+    status(with_pool_ref(pool, |pool| {
+        let found = pool.describe_tenant(TenantId::from_bits(pool.salted(tenant))).map_err(status_of)?;
         *info = demuxbuf_tenant_info {
             granted: found.granted,
             weight: found.weight,
-            out_units: found.out_units,
+            outstanding_units: found.outstanding_units,
             waiting: found.waiting,
             retiring: found.is_retiring.into(),
         };

@@ -81,7 +81,7 @@ static void run(struct connection *self, demuxbuf_step step) {
   const uint32_t notices = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE;
   for (;;) {
     if ((step.actions & DEMUXBUF_ERROR) != 0) { /* before all else: the other bits mean nothing then */
-      fprintf(stderr, "%s\n", demuxbuf_strerror(demuxbuf_status(step.actions)));
+      fprintf(stderr, "%s\n", demuxbuf_strerror(demuxbuf_actions_status_inline(step.actions)));
       drop(self);
       return;
     } else if ((step.actions & (DEMUXBUF_END | DEMUXBUF_SHED | DEMUXBUF_CANNOT_FIT)) != 0) {
@@ -89,7 +89,7 @@ static void run(struct connection *self, demuxbuf_step step) {
       return;
     } else if ((step.actions & DEMUXBUF_RECV) != 0) {
       step = receive(self, step);
-    } else if ((step.actions & DEMUXBUF_DEMUX) != 0) {
+    } else if ((step.actions & DEMUXBUF_DECODE) != 0) {
       step = decode(self, step);
     } else if ((step.actions & notices) != 0) {
       if ((step.actions & DEMUXBUF_WANT_RECV) != 0) self->watched |= EPOLLIN;
@@ -139,7 +139,7 @@ static int timeout_ms(void) {
 /* One iteration: wait, clock, events, what was scheduled, notices. */
 static void iterate(int listener) {
   struct epoll_event events[EVENTS];
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   int ready = epoll_wait(poller, events, EVENTS, timeout_ms());
   int due_count = scheduled_count;
   struct connection *due[CONNECTIONS_MAX];
@@ -158,7 +158,7 @@ static void iterate(int listener) {
     due[at]->is_scheduled = 0;
     if (due[at]->fd >= 0) run(due[at], demuxbuf_receiver_wake(pool, due[at]->receiver));
   }
-  while (demuxbuf_pool_poll_grant(pool, &grant) == DEMUXBUF_OK) run(&connections[grant.token], grant.step);
+  while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) run(&connections[notice.token], notice.step);
 }
 
 int main(int argc, char **argv) {

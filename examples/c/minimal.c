@@ -20,7 +20,7 @@ int main(void) {
       step = got > 0    ? demuxbuf_receiver_received(pool, receiver, (uint32_t)got)
              : got == 0 ? demuxbuf_receiver_end_of_stream(pool, receiver)
                         : demuxbuf_receiver_transport_error(pool, receiver);
-    } else if (step.actions & DEMUXBUF_DEMUX) {
+    } else if (step.actions & DEMUXBUF_DECODE) {
       uint32_t frame_bytes = 1u + step.data[0];
       if (step.bytes < frame_bytes) {
         step = demuxbuf_receiver_decoded(pool, receiver, 0, frame_bytes - step.bytes);

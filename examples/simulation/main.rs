@@ -8,8 +8,8 @@ mod world;
 
 use clap::Parser;
 use crowd::{Crowd, DRIP, FLOOD, HONEST, LEAVER, SLOW_READER, partial};
-use demuxbuf::pool::TenantConfig;
-use demuxbuf::receiver::ReceiversConfig;
+use demuxbuf::pool::PoolConfig;
+use demuxbuf::scheduler::TenantConfig;
 use world::{MS, Report, World};
 
 /// Half of the connections are honest, the others attack in all ways at once from the first second to the eighth.
@@ -68,11 +68,11 @@ fn all_at_once(connections: u32) -> Vec<Crowd> {
 }
 
 /// Room for everybody, parking for a few.
-fn config(buffers: u32, crowds: &[Crowd]) -> ReceiversConfig {
+fn config(buffers: u32, crowds: &[Crowd]) -> PoolConfig {
     let peers = crowds.iter().map(|crowd| crowd.peers).sum();
-    let mut config = ReceiversConfig::new(buffers, peers);
-    config.pool.tenants_max = crowds.iter().map(|crowd| crowd.tenants).sum();
-    (config.pool.park_ns, config.pool.lease_ns) = (20 * MS, 100 * MS);
+    let mut config = PoolConfig::new(buffers, peers);
+    config.scheduler.tenants_max = crowds.iter().map(|crowd| crowd.tenants).sum();
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (20 * MS, 100 * MS);
     config.policy.reclaim_bytes = 4_096;
     config.large_slots = [peers / 4, peers / 16, peers / 64];
     config
@@ -95,7 +95,7 @@ fn print(report: &Report) {
     let stats = &report.stats;
     let (parked, asked) = (stats.parked, stats.parked_on_demand);
     println!("parked {parked}, on demand {asked}, slots at once {}", stats.slots_in_use_peak);
-    println!("grants that passed a waiter: {} of W = {}", stats.pool.passed_peak, report.passed_max);
+    println!("grants that passed a waiter: {} of W = {}", stats.scheduler.bypass_peak, report.bypass_bound);
     if let Some(recovery_ns) = report.recovery_ns {
         println!("nobody waited {} us after the attackers had left", recovery_ns / 1_000);
     }

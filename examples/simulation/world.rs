@@ -5,9 +5,9 @@
 
 use crate::crowd::{Crowd, Habit};
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::framing::h2::{Head, kind};
-use demuxbuf::pool::{TenantConfig, TenantId};
-use demuxbuf::receiver::{Granted, ReceiverId, ReceiverStats, Receivers, ReceiversConfig};
+use demuxbuf::framing::h2::{FrameHeader, kind};
+use demuxbuf::pool::{Notice, Pool, PoolConfig, PoolStats, ReceiverId};
+use demuxbuf::scheduler::{TenantConfig, TenantId};
 use demuxbuf_testkit::{EventLoop, Rng, Socket, frame, numbered};
 use hdrhistogram::Histogram;
 use std::cmp::Reverse;
@@ -69,8 +69,8 @@ pub(crate) struct CrowdReport {
 /// What became of a run.
 pub(crate) struct Report {
     pub(crate) crowds: Vec<CrowdReport>,
-    pub(crate) stats: ReceiverStats,
-    pub(crate) passed_max: u64,
+    pub(crate) stats: PoolStats,
+    pub(crate) bypass_bound: u64,
     /// Events that the core was told.
     pub(crate) steps: u64,
     /// Of all that was told and answered, in order.
@@ -83,7 +83,7 @@ pub(crate) struct Report {
 
 /// The proxy and everybody it serves.
 pub(crate) struct World {
-    receivers: Receivers,
+    pool: Pool,
     lease_ns: u64,
     peers: Vec<Peer>,
     crowds: Vec<Crowd>,
@@ -103,10 +103,10 @@ pub(crate) struct World {
 
 impl World {
     /// Everybody of every crowd, who connects at some time in the first `gather_ns` of his crowd's stay.
-    pub(crate) fn new(config: &ReceiversConfig, share: &TenantConfig, crowds: Vec<Crowd>, seed: u64) -> World {
+    pub(crate) fn new(config: &PoolConfig, tenant_config: &TenantConfig, crowds: Vec<Crowd>, seed: u64) -> World {
         let mut world = World {
-            receivers: Receivers::new(config).expect("the configuration is allowed"),
-            lease_ns: config.pool.lease_ns,
+            pool: Pool::new(config).expect("the configuration is allowed"),
+            lease_ns: config.scheduler.lease_ns,
             peers: Vec::new(),
             reports: crowds.iter().map(report_on).collect(),
             crowds,
@@ -124,7 +124,7 @@ impl World {
         };
         for crowd in 0..world.crowds.len() {
             let Crowd { peers, tenants, from_ns, gather_ns, .. } = world.crowds[crowd];
-            let create = |_| world.receivers.create_tenant(share).expect("there is room for each tenant");
+            let create = |_| world.pool.create_tenant(tenant_config).expect("there is room for each tenant");
             let tenants: Vec<TenantId> = (0..tenants).map(create).collect();
             for at in 0..peers as usize {
                 let tenant = (!tenants.is_empty()).then(|| tenants[at % tenants.len()]);
@@ -139,19 +139,19 @@ impl World {
     /// Lets time pass until then.
     pub(crate) fn run_until(&mut self, end_ns: u64) {
         loop {
-            let due_ns = self.receivers.poll_timeout();
+            let due_ns = self.pool.poll_timeout();
             let planned_ns = self.agenda.peek().map_or(u64::MAX, |Reverse(next)| next.0);
             if due_ns.min(planned_ns) > end_ns {
                 break;
             }
             self.now_ns = self.now_ns.max(due_ns.min(planned_ns));
-            self.receivers.handle_timeout(self.now_ns);
+            self.pool.handle_timeout(self.now_ns);
             if planned_ns <= self.now_ns {
                 let Reverse((_, _, at, life, happening)) = self.agenda.pop().expect("it was seen");
                 self.happen(at, life, happening);
             }
             self.turn();
-            assert!(self.receivers.poll_timeout() > self.now_ns, "what was due is done: the host does not spin");
+            assert!(self.pool.poll_timeout() > self.now_ns, "what was due is done: the host does not spin");
         }
         self.now_ns = end_ns;
         self.check();
@@ -160,8 +160,8 @@ impl World {
     /// How it went until now.
     pub(crate) fn report(self) -> Report {
         Report {
-            stats: self.receivers.stats(),
-            passed_max: self.receivers.passed_max(0).expect("there is a first class"),
+            stats: self.pool.stats(),
+            bypass_bound: self.pool.bypass_bound(0).expect("there is a first class"),
             crowds: self.reports,
             steps: self.steps,
             trace: self.trace.finish(),
@@ -205,8 +205,8 @@ impl World {
         if self.now_ns >= self.crowds[self.peers[at].crowd].until_ns {
             return;
         }
-        let id = self.receivers.attach(0, at as u64).expect("the table has room for everybody");
-        self.receivers.set_tenant(id, self.peers[at].tenant).expect("tenants stay");
+        let id = self.pool.attach(0, at as u64).expect("the table has room for everybody");
+        self.pool.set_tenant(id, self.peers[at].tenant).expect("tenants stay");
         self.peers[at].id = Some(id);
         let Habit { stays_ns, think_ns, .. } = self.habit(at);
         let crowd = &self.crowds[self.peers[at].crowd];
@@ -249,7 +249,7 @@ impl World {
         let life = peer.life + 1;
         let id = peer.id.take().expect("who leaves had come");
         *peer = Peer { life, is_queued, ..Peer::new(crowd, tenant) };
-        let actions = self.receivers.handle(id, Event::Close);
+        let actions = self.pool.handle(id, Event::Close);
         assert_eq!(actions, Ok(Action::Finished.into()), "closing ends everything");
         self.count_step(at, Event::Close, Actions::NONE);
         if self.now_ns.saturating_add(returns_ns.0) < until_ns {
@@ -277,7 +277,7 @@ impl World {
             }
             assert!(self.steps - first_step < STEPS_PER_EVENT_MAX, "the host comes to rest");
         }
-        if self.left_ns.is_some() && self.recovery_ns.is_none() && self.receivers.stats().pool.waiting == 0 {
+        if self.left_ns.is_some() && self.recovery_ns.is_none() && self.pool.stats().scheduler.waiting == 0 {
             self.recovery_ns = self.left_ns.map(|left_ns| self.now_ns - left_ns);
         }
     }
@@ -300,10 +300,10 @@ impl World {
     /// The pool asks to close this one; never one that made progress within its lease, or while nobody waits.
     fn shed(&mut self, at: usize) {
         let id = self.peers[at].id.expect("it is connected");
-        let info = self.receivers.describe(id).expect("the handle is live");
-        let idle_ns = info.idleness.expect("it holds a buffer").idle_ns;
+        let info = self.pool.describe(id).expect("the handle is live");
+        let idle_ns = info.lease_info.expect("it holds a buffer").idle_ns;
         assert!(idle_ns >= self.lease_ns, "{idle_ns} ns without progress are not a whole lease");
-        assert!(self.receivers.stats().pool.waiting > 0, "somebody waits");
+        assert!(self.pool.stats().scheduler.waiting > 0, "somebody waits");
         self.reports[self.peers[at].crowd].shed += 1;
         self.leave(at);
     }
@@ -317,7 +317,7 @@ impl World {
     }
 
     fn check(&self) {
-        self.receivers.check_invariants().expect("the invariants hold");
+        self.pool.check_invariants().expect("the invariants hold");
     }
 }
 
@@ -334,17 +334,17 @@ impl EventLoop for World {
     fn socket_and_area(&mut self, at: usize) -> (&mut Socket, &mut [u8]) {
         let peer = &mut self.peers[at];
         let id = peer.id.expect("it is connected");
-        (&mut peer.socket, self.receivers.receive_area(id).expect("the handle is live"))
+        (&mut peer.socket, self.pool.receive_area(id).expect("the handle is live"))
     }
 
     fn pending(&self, at: usize) -> Actions {
-        self.receivers.pending(self.peers[at].id.expect("it is connected")).expect("the handle is live")
+        self.pool.pending(self.peers[at].id.expect("it is connected")).expect("the handle is live")
     }
 
     fn report(&mut self, at: usize, event: Event) -> Actions {
         let peer = &mut self.peers[at];
         peer.socket.follow(event);
-        let told = self.receivers.handle(peer.id.expect("it is connected"), event);
+        let told = self.pool.handle(peer.id.expect("it is connected"), event);
         let actions = told.unwrap_or_else(|error| panic!("{event:?} is refused: {error}"));
         self.count_step(at, event, actions);
         actions
@@ -362,10 +362,10 @@ impl EventLoop for World {
     /// Decodes one frame, if it is there and was worked on.
     fn decode(&mut self, at: usize) {
         let peer = &mut self.peers[at];
-        let data = self.receivers.data(peer.id.expect("it is connected")).expect("the handle is live");
+        let data = self.pool.data(peer.id.expect("it is connected")).expect("the handle is live");
         assert!(data == peer.socket.buffered(), "order and content");
         let frame_bytes = match data.first_chunk() {
-            Some(head) => Head::decode(head).frame_bytes() as usize,
+            Some(head) => FrameHeader::decode(head).frame_bytes() as usize,
             None => HEAD_BYTES,
         };
         if data.len() < frame_bytes {
@@ -389,7 +389,7 @@ impl EventLoop for World {
     }
 
     fn poll_notice(&mut self) -> Option<usize> {
-        let Granted::Receiver { id, token, .. } = self.receivers.poll_grant()? else {
+        let Notice::Receiver { id, token, .. } = self.pool.poll_notice()? else {
             panic!("the host asks for no buffers of its own");
         };
         assert_eq!(self.peers[token as usize].id, Some(id), "a grant names a live receiver");

@@ -9,7 +9,7 @@ enum { RECEIVERS = 24, LEASES = 4, WAITS = 8, STEPS = 400000 };
 
 /* What the host remembers. Handles stay in their arrays after they ended, so that stale ones are used too. */
 static uint64_t receivers[RECEIVERS], leases[LEASES], waits[WAITS];
-static demuxbuf_handover content;
+static demuxbuf_leased_content content;
 static uint64_t seed = 88172645463325252u;
 static unsigned long done, refused;
 
@@ -27,8 +27,8 @@ static void count(int32_t status) {
 
 /* Does what the step says, now and then something else. */
 static void obey(demuxbuf_pool *pool, uint64_t receiver, demuxbuf_step step) {
-  count(demuxbuf_status(step.actions));
-  if (demuxbuf_status(step.actions) != DEMUXBUF_OK) {
+  count(demuxbuf_actions_status_inline(step.actions));
+  if (demuxbuf_actions_status_inline(step.actions) != DEMUXBUF_OK) {
     return;
   }
   if ((step.actions & DEMUXBUF_RECV) != 0) {
@@ -36,13 +36,13 @@ static void obey(demuxbuf_pool *pool, uint64_t receiver, demuxbuf_step step) {
     memset(step.data, 1, bytes);
     step = below(8) == 0 ? demuxbuf_receiver_would_block(pool, receiver)
                          : demuxbuf_receiver_received(pool, receiver, bytes);
-  } else if ((step.actions & DEMUXBUF_DEMUX) != 0) {
+  } else if ((step.actions & DEMUXBUF_DECODE) != 0) {
     step = demuxbuf_receiver_decoded(pool, receiver, 1 + below(step.bytes), below(3) * 7);
   }
   uint32_t reported = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_END | DEMUXBUF_SHED | DEMUXBUF_RESCHEDULE |
                       DEMUXBUF_CANNOT_FIT;
   step = demuxbuf_receiver_done(pool, receiver, step.actions & reported);
-  count(demuxbuf_status(step.actions));
+  count(demuxbuf_actions_status_inline(step.actions));
 }
 
 static void call_receiver(demuxbuf_pool *pool) {
@@ -86,7 +86,7 @@ static void call_receiver(demuxbuf_pool *pool) {
 
 static void call_pool(demuxbuf_pool *pool) {
   demuxbuf_pool_stats stats;
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   uint64_t handle, number;
   uint8_t *data;
   uint32_t bytes;
@@ -106,16 +106,16 @@ static void call_pool(demuxbuf_pool *pool) {
     case 3: count(demuxbuf_pool_buffer(pool, leases[below(LEASES)], &data, &bytes)); break;
     case 4: count(demuxbuf_pool_handle_timeout(pool, below(1000000))); break;
     case 5: count(demuxbuf_pool_poll_timeout(pool) > 0 ? DEMUXBUF_OK : DEMUXBUF_ERR_RANGE); break;
-    case 6: count(demuxbuf_pool_passed_max(pool, below(3), &number)); break;
+    case 6: count(demuxbuf_pool_bypass_bound(pool, below(3), &number)); break;
     case 7: count(demuxbuf_pool_get_stats(pool, &stats)); break;
-    case 8: count(demuxbuf_pool_give_back_pages(pool, &number)); break;
+    case 8: count(demuxbuf_pool_trim(pool, &number)); break;
     case 9: count(demuxbuf_pool_release(pool, content.lease)); break;
     default:
-      while (demuxbuf_pool_poll_grant(pool, &grant) == DEMUXBUF_OK) {
-        if (grant.receiver != 0) {
-          obey(pool, grant.receiver, grant.step);
+      while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
+        if (notice.receiver != 0) {
+          obey(pool, notice.receiver, notice.step);
         } else {
-          count(demuxbuf_pool_release(pool, grant.lease));
+          count(demuxbuf_pool_release(pool, notice.lease));
         }
       }
   }
@@ -133,10 +133,10 @@ static void call_the_rest(void) {
     count(demuxbuf_h2_accept(&decoder, &next));
   }
   count(demuxbuf_connection_init(&connection, NULL));
-  count(demuxbuf_status(demuxbuf_connection_attach(&connection, below(70), 64)));
-  count(demuxbuf_status(demuxbuf_connection_readable(&connection)));
-  count(demuxbuf_status(demuxbuf_connection_sync(&connection, below(70), 64, 0, 0, 0)));
-  count(demuxbuf_status(demuxbuf_connection_close(&connection)));
+  count(demuxbuf_actions_status_inline(demuxbuf_connection_attach(&connection, below(70), 64)));
+  count(demuxbuf_actions_status_inline(demuxbuf_connection_readable(&connection)));
+  count(demuxbuf_actions_status_inline(demuxbuf_connection_sync(&connection, below(70), 64, 0, 0, 0)));
+  count(demuxbuf_actions_status_inline(demuxbuf_connection_close(&connection)));
   count(demuxbuf_connection_describe(&connection, &info));
   CHECK(demuxbuf_strerror(-(int32_t)below(50)) != NULL);
 }
@@ -162,7 +162,7 @@ int main(void) {
       default: call_receiver(pool);
     }
     if (step % 64 == 0) {
-      CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+      CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
     }
   }
   CHECK_NUMBER(counted_allocations(), allocated);
@@ -172,9 +172,9 @@ int main(void) {
   /* The run went everywhere, or it shows nothing. */
   demuxbuf_pool_stats stats;
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
-  CHECK(stats.granted_at_once > 100 && stats.granted_by_hand_over > 100 && stats.cancelled > 100);
+  CHECK(stats.granted_at_once > 100 && stats.granted_by_handoff > 100 && stats.cancelled > 100);
   CHECK(stats.parked > 100 && stats.unparked > 100 && stats.lifelines > 100 && stats.compactions > 100);
-  CHECK(stats.received_bytes > 100 && stats.dropped_bytes > 100 && stats.handed_over_bytes > 100);
+  CHECK(stats.received_bytes > 100 && stats.dropped_bytes > 100 && stats.taken_bytes > 100);
   CHECK(stats.waiting_peak > 5 && stats.leased_peak == 3 && done > 100000 && refused > 10000);
 
   demuxbuf_pool_free(pool);

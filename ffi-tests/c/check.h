@@ -30,7 +30,7 @@ static unsigned long checks_passed;
 #define CHECK_NUMBER(actual, expected) check_number((int64_t)(actual), (int64_t)(expected), #actual, __FILE__, __LINE__)
 
 /* The status inside a mask of actions. */
-#define CHECK_REFUSED(actions, status) CHECK_NUMBER(demuxbuf_status(actions), status)
+#define CHECK_REFUSED(actions, status) CHECK_NUMBER(demuxbuf_actions_status_inline(actions), status)
 
 /* Two objects that are alike byte for byte. */
 #define CHECK_SAME(actual, expected, bytes) check_that(memcmp(actual, expected, bytes) == 0, #actual, __FILE__, __LINE__)

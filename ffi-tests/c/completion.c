@@ -67,14 +67,14 @@ static demuxbuf_step receive(struct connection *self, demuxbuf_step step) {
 static void run(struct connection *self, demuxbuf_step step) {
   const uint32_t notices = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE;
   for (;;) {
-    CHECK_NUMBER(demuxbuf_status(step.actions), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_actions_status_inline(step.actions), DEMUXBUF_OK);
     CHECK((step.actions & (DEMUXBUF_SHED | DEMUXBUF_CANNOT_FIT)) == 0);
     if ((step.actions & DEMUXBUF_END) != 0) {
       finish(self);
       return;
     } else if ((step.actions & DEMUXBUF_RECV) != 0) {
       step = receive(self, step);
-    } else if ((step.actions & DEMUXBUF_DEMUX) != 0) {
+    } else if ((step.actions & DEMUXBUF_DECODE) != 0) {
       step = decode(self, step);
     } else if ((step.actions & notices) != 0) {
       if ((step.actions & DEMUXBUF_WANT_RECV) != 0) {
@@ -165,12 +165,12 @@ static void nobody_is_lost(void) {
       CHECK(self->is_submitted || self->is_polled || self->is_scheduled || info.connection.waiting);
     }
   }
-  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
 }
 
 static void s68_completion_host_submits_and_cancels(int lifeline) {
   demuxbuf_pool_config config;
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   unsigned long iterations = 0;
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, BUFFERS, CONNECTIONS), DEMUXBUF_OK);
   config.policy.mode = DEMUXBUF_MODE_COMPLETION;
@@ -205,8 +205,8 @@ static void s68_completion_host_submits_and_cancels(int lifeline) {
         run(self, demuxbuf_receiver_wake(pool, self->receiver));
       }
     }
-    while (demuxbuf_pool_poll_grant(pool, &grant) == DEMUXBUF_OK) {
-      run(&all[grant.token], grant.step);
+    while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
+      run(&all[notice.token], notice.step);
     }
     nobody_is_lost();
   }

@@ -39,13 +39,13 @@ static demuxbuf_connection_info describe(const demuxbuf_connection *connection) 
 static void compare_views(const demuxbuf_connection *connection) {
   const demuxbuf_connection before = *connection;
   demuxbuf_connection_info info = describe(connection);
-  CHECK_NUMBER(demuxbuf_level(connection), demuxbuf_connection_level(connection));
-  CHECK_NUMBER(demuxbuf_capacity(connection), demuxbuf_connection_capacity(connection));
-  CHECK_NUMBER(info.level, demuxbuf_level(connection));
-  CHECK_NUMBER(info.capacity, demuxbuf_capacity(connection));
+  CHECK_NUMBER(demuxbuf_connection_buffered_bytes_inline(connection), demuxbuf_connection_buffered_bytes(connection));
+  CHECK_NUMBER(demuxbuf_connection_capacity_inline(connection), demuxbuf_connection_capacity(connection));
+  CHECK_NUMBER(info.buffered_bytes, demuxbuf_connection_buffered_bytes_inline(connection));
+  CHECK_NUMBER(info.capacity, demuxbuf_connection_capacity_inline(connection));
   CHECK_NUMBER(info.pending, demuxbuf_connection_pending(connection));
-  CHECK_NUMBER(demuxbuf_status(info.pending), DEMUXBUF_OK);
-  uint32_t room = (info.pending & DEMUXBUF_RECV) != 0 ? info.capacity - info.level : 0;
+  CHECK_NUMBER(demuxbuf_actions_status_inline(info.pending), DEMUXBUF_OK);
+  uint32_t room = (info.pending & DEMUXBUF_RECV) != 0 ? info.capacity - info.buffered_bytes : 0;
   CHECK_NUMBER(demuxbuf_connection_recv_max(connection), room);
   CHECK_SAME(connection, &before, sizeof before);
 }
@@ -63,10 +63,10 @@ static void null_is_refused_everywhere(void) {
   CHECK_REFUSED(demuxbuf_connection_pending(NULL), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_connection_init(NULL, NULL), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_connection_recv_max(NULL), 0);
-  CHECK_NUMBER(demuxbuf_connection_level(NULL), 0);
+  CHECK_NUMBER(demuxbuf_connection_buffered_bytes(NULL), 0);
   CHECK_NUMBER(demuxbuf_connection_capacity(NULL), 0);
-  CHECK_NUMBER(demuxbuf_level(NULL), 0);
-  CHECK_NUMBER(demuxbuf_capacity(NULL), 0);
+  CHECK_NUMBER(demuxbuf_connection_buffered_bytes_inline(NULL), 0);
+  CHECK_NUMBER(demuxbuf_connection_capacity_inline(NULL), 0);
 
   demuxbuf_connection connection = {0};
   demuxbuf_connection_info info;
@@ -115,8 +115,8 @@ static void all_ones_is_poisoned(void) {
   CHECK_NUMBER(demuxbuf_connection_describe(&connection, &info), DEMUXBUF_ERR_POISONED);
   CHECK_UNTOUCHED(info);
   CHECK_NUMBER(demuxbuf_connection_recv_max(&connection), 0);
-  CHECK_NUMBER(demuxbuf_level(&connection), demuxbuf_connection_level(&connection));
-  CHECK_NUMBER(demuxbuf_capacity(&connection), demuxbuf_connection_capacity(&connection));
+  CHECK_NUMBER(demuxbuf_connection_buffered_bytes_inline(&connection), demuxbuf_connection_buffered_bytes(&connection));
+  CHECK_NUMBER(demuxbuf_connection_capacity_inline(&connection), demuxbuf_connection_capacity(&connection));
 
   /* Preparing it anew is the way out. */
   CHECK_NUMBER(demuxbuf_connection_init(&connection, NULL), DEMUXBUF_OK);
@@ -125,7 +125,7 @@ static void all_ones_is_poisoned(void) {
 
 static void policies_are_checked(void) {
   demuxbuf_connection connection = {0};
-  CHECK_NUMBER(demuxbuf_connection_attach(&connection, 3, 64), DEMUXBUF_WANT_RECV | DEMUXBUF_DEMUX);
+  CHECK_NUMBER(demuxbuf_connection_attach(&connection, 3, 64), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE);
   const demuxbuf_connection before = connection;
   const uint32_t wrong_sizes[] = {0, 1, sizeof(demuxbuf_policy) - 1, sizeof(demuxbuf_policy) + 1, UINT32_MAX};
   for (size_t at = 0; at < sizeof wrong_sizes / sizeof wrong_sizes[0]; at++) {
@@ -158,14 +158,14 @@ static void a_receive_cycle(void) {
   CHECK_NUMBER(demuxbuf_connection_readable(&connection), DEMUXBUF_REQUEST_BUFFER);
   CHECK_NUMBER(demuxbuf_connection_buffer_granted(&connection, 100), DEMUXBUF_RECV);
   CHECK_NUMBER(demuxbuf_connection_recv_max(&connection), 100);
-  CHECK_NUMBER(demuxbuf_connection_received(&connection, 60), DEMUXBUF_DEMUX);
+  CHECK_NUMBER(demuxbuf_connection_received(&connection, 60), DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_recv_max(&connection), 0);
-  CHECK_NUMBER(demuxbuf_connection_consumed(&connection, 50), DEMUXBUF_DEMUX);
+  CHECK_NUMBER(demuxbuf_connection_consumed(&connection, 50), DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_need_more(&connection, 5), 0);
-  CHECK_NUMBER(describe(&connection).short_bytes, 5);
+  CHECK_NUMBER(describe(&connection).needed_bytes, 5);
   CHECK_NUMBER(demuxbuf_connection_readable(&connection), DEMUXBUF_RECV);
   CHECK_NUMBER(demuxbuf_connection_recv_max(&connection), 90);
-  CHECK_NUMBER(demuxbuf_connection_received(&connection, 5), DEMUXBUF_DEMUX);
+  CHECK_NUMBER(demuxbuf_connection_received(&connection, 5), DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_consumed(&connection, 15), DEMUXBUF_RELEASE_BUFFER);
   CHECK_NUMBER(demuxbuf_connection_buffer_released(&connection), 0);
   CHECK_NUMBER(demuxbuf_connection_pending(&connection), 0);
@@ -187,15 +187,15 @@ static void waiting_blocking_and_pausing(void) {
   CHECK_NUMBER(demuxbuf_connection_pause_recv(&connection), DEMUXBUF_STOP_RECV | DEMUXBUF_CANCEL_REQUEST);
   CHECK_NUMBER(demuxbuf_connection_resume_recv(&connection), DEMUXBUF_STOP_RECV);
   CHECK_NUMBER(demuxbuf_connection_buffer_granted(&connection, 64), DEMUXBUF_RECV);
-  CHECK_NUMBER(demuxbuf_connection_received(&connection, 64), DEMUXBUF_STOP_RECV | DEMUXBUF_DEMUX);
+  CHECK_NUMBER(demuxbuf_connection_received(&connection, 64), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_block(&connection, 5), DEMUXBUF_STOP_RECV);
   CHECK_NUMBER(demuxbuf_connection_block(&connection, 3), DEMUXBUF_STOP_RECV);
   CHECK_NUMBER(describe(&connection).blocked, 7);
   CHECK_NUMBER(demuxbuf_connection_unblock(&connection, 6), DEMUXBUF_STOP_RECV);
-  CHECK_NUMBER(demuxbuf_connection_unblock(&connection, 9), DEMUXBUF_STOP_RECV | DEMUXBUF_DEMUX);
+  CHECK_NUMBER(demuxbuf_connection_unblock(&connection, 9), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_yield(&connection), DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE);
   CHECK_NUMBER(demuxbuf_connection_done(&connection, DEMUXBUF_RESCHEDULE), DEMUXBUF_STOP_RECV);
-  CHECK_NUMBER(demuxbuf_connection_wake(&connection), DEMUXBUF_STOP_RECV | DEMUXBUF_DEMUX);
+  CHECK_NUMBER(demuxbuf_connection_wake(&connection), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_need_more(&connection, 1), DEMUXBUF_STOP_RECV | DEMUXBUF_CANNOT_FIT);
   /* The host grows the buffer. */
   CHECK_NUMBER(demuxbuf_connection_buffer_granted(&connection, 128), DEMUXBUF_RECV);
@@ -215,8 +215,8 @@ static void parking(void) {
   demuxbuf_connection connection;
   demuxbuf_policy policy = {.struct_size = sizeof policy, .park_bytes = 64};
   CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_connection_attach(&connection, 10, 1000), DEMUXBUF_WANT_RECV | DEMUXBUF_DEMUX);
-  CHECK_NUMBER(demuxbuf_connection_done(&connection, DEMUXBUF_WANT_RECV), DEMUXBUF_DEMUX);
+  CHECK_NUMBER(demuxbuf_connection_attach(&connection, 10, 1000), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE);
+  CHECK_NUMBER(demuxbuf_connection_done(&connection, DEMUXBUF_WANT_RECV), DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_need_more(&connection, 4), DEMUXBUF_PARK);
   CHECK_NUMBER(demuxbuf_connection_buffer_parked(&connection, 64), 0);
   CHECK_NUMBER(describe(&connection).hold, 1);
@@ -224,7 +224,7 @@ static void parking(void) {
   CHECK_NUMBER(demuxbuf_connection_buffer_granted(&connection, 1000), DEMUXBUF_RECV);
   CHECK_NUMBER(demuxbuf_connection_reclaim_requested(&connection), DEMUXBUF_PARK | DEMUXBUF_RECV);
   CHECK_NUMBER(demuxbuf_connection_buffer_parked(&connection, 64), DEMUXBUF_REQUEST_BUFFER);
-  CHECK_NUMBER(demuxbuf_level(&connection), 10);
+  CHECK_NUMBER(demuxbuf_connection_buffered_bytes_inline(&connection), 10);
 }
 
 static void the_host_s_own_state_is_taken_over(void) {
@@ -232,11 +232,11 @@ static void the_host_s_own_state_is_taken_over(void) {
   demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_OPTIMISTIC};
   CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_connection_attach(&connection, 0, 0), DEMUXBUF_REQUEST_BUFFER);
-  CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 0, 0, 0), DEMUXBUF_DEMUX);
+  CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 0, 0, 0), DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 0, 7, 0), DEMUXBUF_RECV);
-  CHECK_NUMBER(describe(&connection).short_bytes, 1);
+  CHECK_NUMBER(describe(&connection).needed_bytes, 1);
   /* A subscription that is on says that there was nothing to receive. */
-  CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 1, 0, 1) & DEMUXBUF_DEMUX, 0);
+  CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 1, 0, 1) & DEMUXBUF_DECODE, 0);
   CHECK_NUMBER(describe(&connection).armed, 1);
   REFUSED(demuxbuf_connection_sync(&connection, 101, 100, 0, 0, 0), &connection, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
   REFUSED(demuxbuf_connection_sync(&connection, UINT32_MAX, 0, 0, 0, 0), &connection, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
@@ -345,8 +345,8 @@ static void one_event(demuxbuf_connection *connection, uint64_t *random) {
               : (pending & DEMUXBUF_RELEASE_BUFFER) != 0 ? demuxbuf_connection_buffer_released(connection)
                                                          : demuxbuf_connection_done(connection, pending & reported);
   }
-  if (demuxbuf_status(actions) != DEMUXBUF_OK) {
-    CHECK(demuxbuf_status(actions) < 0);
+  if (demuxbuf_actions_status_inline(actions) != DEMUXBUF_OK) {
+    CHECK(demuxbuf_actions_status_inline(actions) < 0);
     CHECK_SAME(connection, &before, sizeof before);
   } else {
     CHECK_NUMBER(actions, demuxbuf_connection_pending(connection));
@@ -358,7 +358,7 @@ static void views_agree_on_random_walks(void) {
   for (uint32_t walk = 0; walk < 2000; walk++) {
     demuxbuf_policy policy = {
         .struct_size = sizeof policy,
-        .resume_at = check_random(&random) % 100,
+        .resume_free_bytes = check_random(&random) % 100,
         .park_bytes = (uint16_t)(check_random(&random) % 65),
         .mode = (uint8_t)(walk % 5),
         .reads_per_wake = (uint8_t)(check_random(&random) % 4),
@@ -383,8 +383,9 @@ static void garbage_does_no_harm(void) {
     }
     for (int step = 0; step < 20; step++) {
       one_event(&connection, &random);
-      CHECK_NUMBER(demuxbuf_level(&connection), demuxbuf_connection_level(&connection));
-      CHECK_NUMBER(demuxbuf_capacity(&connection), demuxbuf_connection_capacity(&connection));
+      CHECK_NUMBER(demuxbuf_connection_buffered_bytes_inline(&connection),
+                   demuxbuf_connection_buffered_bytes(&connection));
+      CHECK_NUMBER(demuxbuf_connection_capacity_inline(&connection), demuxbuf_connection_capacity(&connection));
     }
   }
 }

@@ -19,10 +19,11 @@ void *__real_mmap64(void *, size_t, int, int, int, off_t);
 int __real_munmap(void *, size_t);
 void __real_free(void *);
 int32_t __real_demuxbuf_pool_new(const demuxbuf_pool_config *, demuxbuf_pool **, char *, size_t);
-int32_t __real_demuxbuf_shards_new(const demuxbuf_pool_config *, uint32_t, demuxbuf_shards **, char *, size_t);
-int32_t __real_demuxbuf_shards_pool(const demuxbuf_shards *, uint32_t, demuxbuf_pool **);
+int32_t __real_demuxbuf_shared_pool_new(const demuxbuf_pool_config *, uint32_t, demuxbuf_shared_pool **, char *,
+                                        size_t);
+int32_t __real_demuxbuf_shared_pool_shard(const demuxbuf_shared_pool *, uint32_t, demuxbuf_pool **);
 void __real_demuxbuf_pool_free(demuxbuf_pool *);
-void __real_demuxbuf_shards_free(demuxbuf_shards *);
+void __real_demuxbuf_shared_pool_free(demuxbuf_shared_pool *);
 
 static atomic_ulong allocations, frees;
 static atomic_ulong refused;
@@ -171,15 +172,17 @@ int32_t __wrap_demuxbuf_pool_new(const demuxbuf_pool_config *config, demuxbuf_po
   return end_making(__real_demuxbuf_pool_new(config, pool, message, bytes), before);
 }
 
-int32_t __wrap_demuxbuf_shards_new(const demuxbuf_pool_config *config, uint32_t threads, demuxbuf_shards **shards,
-                                   char *message, size_t bytes) {
+int32_t __wrap_demuxbuf_shared_pool_new(const demuxbuf_pool_config *config, uint32_t shards,
+                                        demuxbuf_shared_pool **shared_pool,
+                                        char *message, size_t bytes) {
   const unsigned long before = begin_making();
-  return end_making(__real_demuxbuf_shards_new(config, threads, shards, message, bytes), before);
+  return end_making(__real_demuxbuf_shared_pool_new(config, shards, shared_pool, message, bytes), before);
 }
 
-int32_t __wrap_demuxbuf_shards_pool(const demuxbuf_shards *shards, uint32_t index, demuxbuf_pool **pool) {
+int32_t __wrap_demuxbuf_shared_pool_shard(const demuxbuf_shared_pool *shared_pool, uint32_t index,
+                                          demuxbuf_pool **pool) {
   const unsigned long before = begin_making();
-  return end_making(__real_demuxbuf_shards_pool(shards, index, pool), before);
+  return end_making(__real_demuxbuf_shared_pool_shard(shared_pool, index, pool), before);
 }
 
 void __wrap_demuxbuf_pool_free(demuxbuf_pool *pool) {
@@ -188,9 +191,9 @@ void __wrap_demuxbuf_pool_free(demuxbuf_pool *pool) {
   is_allowed--;
 }
 
-void __wrap_demuxbuf_shards_free(demuxbuf_shards *shards) {
+void __wrap_demuxbuf_shared_pool_free(demuxbuf_shared_pool *shared_pool) {
   is_allowed++;
-  __real_demuxbuf_shards_free(shards);
+  __real_demuxbuf_shared_pool_free(shared_pool);
   is_allowed--;
 }
 

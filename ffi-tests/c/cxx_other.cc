@@ -6,15 +6,15 @@
 #include <demuxbuf.h>
 
 int32_t other_status(uint32_t actions) {
-  return demuxbuf_status(actions);
+  return demuxbuf_actions_status_inline(actions);
 }
 
-uint32_t other_level(const demuxbuf_connection *connection) {
-  return demuxbuf_level(connection);
+uint32_t other_buffered_bytes(const demuxbuf_connection *connection) {
+  return demuxbuf_connection_buffered_bytes_inline(connection);
 }
 
 uint32_t other_capacity(const demuxbuf_connection *connection) {
-  return demuxbuf_capacity(connection);
+  return demuxbuf_connection_capacity_inline(connection);
 }
 
 demuxbuf_step other_receive(demuxbuf_pool *pool, uint64_t receiver) {

@@ -11,7 +11,7 @@
 
 enum { MESSAGE_BYTES = 120, MESSAGES_MAX = 32 };
 
-static demuxbuf_shards *shards;
+static demuxbuf_shared_pool *shared_pool;
 
 /* The different messages of refusals so far. */
 static char messages[MESSAGES_MAX][MESSAGE_BYTES];
@@ -26,18 +26,18 @@ static void free_pool(void *made) {
 }
 
 static int32_t make_shards(const demuxbuf_pool_config *config, void **made, char *message) {
-  return demuxbuf_shards_new(config, 3, (demuxbuf_shards **)made, message, MESSAGE_BYTES);
+  return demuxbuf_shared_pool_new(config, 3, (demuxbuf_shared_pool **)made, message, MESSAGE_BYTES);
 }
 
 static void free_shards(void *made) {
-  demuxbuf_shards_free(made);
+  demuxbuf_shared_pool_free(made);
 }
 
 /* This call has no sentence, only its status. */
 static int32_t make_thread(const demuxbuf_pool_config *config, void **made, char *message) {
   (void)config;
   (void)message;
-  return demuxbuf_shards_pool(shards, 1, (demuxbuf_pool **)made);
+  return demuxbuf_shared_pool_shard(shared_pool, 1, (demuxbuf_pool **)made);
 }
 
 struct maker {
@@ -121,9 +121,9 @@ static void every_allocation_fails_in_turn(void) {
   large.other_buffer_bytes[2] = 65536;
   each_allocation_fails(&pool_maker, &large);
   each_allocation_fails(&shards_maker, &common);
-  CHECK_NUMBER(demuxbuf_shards_new(&common, 3, &shards, NULL, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&common, 3, &shared_pool, NULL, 0), DEMUXBUF_OK);
   each_allocation_fails(&thread_maker, &common);
-  demuxbuf_shards_free(shards);
+  demuxbuf_shared_pool_free(shared_pool);
 }
 
 /* Pages that the process has mapped. */

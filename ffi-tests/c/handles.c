@@ -34,17 +34,17 @@ struct handles {
 /* Of a pool of one buffer. */
 static struct handles handles_of(demuxbuf_pool *pool) {
   struct handles of;
-  demuxbuf_share share = {.struct_size = sizeof share, .weight = 1, .cap = UINT32_MAX};
+  demuxbuf_tenant_config tenant_config = {.struct_size = sizeof tenant_config, .weight = 1, .cap = UINT32_MAX};
   CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &of.receiver), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 2, &of.lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 3, &of.wait), DEMUXBUF_QUEUED);
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &share, &of.tenant), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 3, &of.wait), DEMUXBUF_STATUS_QUEUED);
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &of.tenant), DEMUXBUF_OK);
   return of;
 }
 
 static void check_all_stale(demuxbuf_pool *pool, struct handles of) {
   demuxbuf_tenant_info tenant;
-  demuxbuf_handover content = {of.lease, 0, 0};
+  demuxbuf_leased_content content = {of.lease, 0, 0};
   demuxbuf_request request = {.struct_size = sizeof request, .tenant = of.tenant};
   uint64_t handle;
   uint8_t *data;
@@ -61,26 +61,26 @@ static void check_all_stale(demuxbuf_pool *pool, struct handles of) {
 
 /* The handles work where they are from. */
 static void use_up(demuxbuf_pool *pool, struct handles of) {
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, of.receiver, of.tenant), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_release(pool, of.lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.wait == of.wait && grant.lease != of.lease);
-  CHECK_NUMBER(demuxbuf_pool_release(pool, grant.lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.wait == of.wait && notice.lease != of.lease);
+  CHECK_NUMBER(demuxbuf_pool_release(pool, notice.lease), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
 }
 
 /* Every configuration in between is refused, or the call fails. */
 static void fail_in_between(int number) {
   demuxbuf_pool_config config = config_of(0, 1);
   demuxbuf_pool *pool = NULL;
-  demuxbuf_shards *shards = NULL;
+  demuxbuf_shared_pool *shared_pool = NULL;
   CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_ERR_CONFIG);
   if (number % 3 == 0) {
-    CHECK_NUMBER(demuxbuf_shards_new(&config, 2, &shards, NULL, 0), DEMUXBUF_ERR_CONFIG);
-    CHECK_NUMBER(demuxbuf_shards_new(&config, 0, &shards, NULL, 0), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, NULL, 0), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 0, &shared_pool, NULL, 0), DEMUXBUF_ERR_CONFIG);
   }
-  CHECK(pool == NULL && shards == NULL);
+  CHECK(pool == NULL && shared_pool == NULL);
 }
 
 static void s84_pool_after_pool_refuses_the_one_before(void) {
@@ -110,7 +110,7 @@ static void s84_pool_without_a_tag_of_its_own_is_refused(void) {
   static uint64_t leases[POOLS_MAX];
   demuxbuf_pool_config config = config_of(1, 1);
   demuxbuf_pool *pool = NULL;
-  demuxbuf_shards *shards = NULL;
+  demuxbuf_shared_pool *shared_pool = NULL;
   char message[128];
   for (int at = 0; at < POOLS_MAX; at++) {
     pools[at] = new_pool(1, 1);
@@ -125,14 +125,14 @@ static void s84_pool_without_a_tag_of_its_own_is_refused(void) {
   }
   CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, sizeof message), DEMUXBUF_ERR_TOO_MANY_POOLS);
   CHECK(strcmp(message, "1023 pools are alive in the process; allowed are 1023") == 0);
-  CHECK_NUMBER(demuxbuf_shards_new(&config, 2, &shards, NULL, 0), DEMUXBUF_ERR_TOO_MANY_POOLS);
-  CHECK(pool == NULL && shards == NULL);
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, NULL, 0), DEMUXBUF_ERR_TOO_MANY_POOLS);
+  CHECK(pool == NULL && shared_pool == NULL);
 
   /* The pools of a shared one's threads go by its tag, which it keeps until the last of them is freed. */
   demuxbuf_pool_free(pools[7]);
-  CHECK_NUMBER(demuxbuf_shards_new(&config, 2, &shards, NULL, 0), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_shards_pool(shards, 1, &pools[7]), DEMUXBUF_OK);
-  demuxbuf_shards_free(shards);
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, NULL, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 1, &pools[7]), DEMUXBUF_OK);
+  demuxbuf_shared_pool_free(shared_pool);
   CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_ERR_TOO_MANY_POOLS);
   for (int at = 0; at < POOLS_MAX; at++) {
     demuxbuf_pool_free(pools[at]);
@@ -145,15 +145,15 @@ static void s84_each_of_300_threads_refuses_all_others(void) {
   static demuxbuf_pool *pools[THREADS];
   static uint64_t receivers[THREADS];
   demuxbuf_pool_config config = config_of(1, 1);
-  demuxbuf_shards *shards;
-  CHECK_NUMBER(demuxbuf_shards_new(&config, THREADS, &shards, NULL, 0), DEMUXBUF_OK);
+  demuxbuf_shared_pool *shared_pool;
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, THREADS, &shared_pool, NULL, 0), DEMUXBUF_OK);
   for (uint32_t at = 0; at < THREADS; at++) {
-    CHECK_NUMBER(demuxbuf_shards_pool(shards, at, &pools[at]), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, at, &pools[at]), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_receiver_attach(pools[at], 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
   }
   for (int at = 0; at < THREADS; at++) {
     for (int other = 0; other < THREADS; other++) {
-      int32_t status = demuxbuf_status(demuxbuf_receiver_wake(pools[at], receivers[other]).actions);
+      int32_t status = demuxbuf_actions_status_inline(demuxbuf_receiver_wake(pools[at], receivers[other]).actions);
       if (status != (other == at ? DEMUXBUF_OK : DEMUXBUF_ERR_STALE)) {
         CHECK_NUMBER(other, at);
       }
@@ -161,50 +161,50 @@ static void s84_each_of_300_threads_refuses_all_others(void) {
   }
   /* What a thread's pool leaves behind, the next pool of this thread refuses. */
   demuxbuf_pool_free(pools[5]);
-  CHECK_NUMBER(demuxbuf_shards_pool(shards, 5, &pools[5]), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 5, &pools[5]), DEMUXBUF_OK);
   uint64_t receiver;
   CHECK_NUMBER(demuxbuf_receiver_attach(pools[5], 0, 0, NULL, 0, &receiver), DEMUXBUF_OK);
   CHECK_REFUSED(demuxbuf_receiver_wake(pools[5], receivers[5]).actions, DEMUXBUF_ERR_STALE);
   for (int at = 0; at < THREADS; at++) {
     demuxbuf_pool_free(pools[at]);
   }
-  demuxbuf_shards_free(shards);
+  demuxbuf_shared_pool_free(shared_pool);
 }
 
 struct two {
-  demuxbuf_shards *shards;
+  demuxbuf_shared_pool *shared_pool;
   demuxbuf_pool *a, *b;
 };
 
 static struct two new_two(void) {
   demuxbuf_pool_config config = config_of(2, 4);
   struct two two;
-  CHECK_NUMBER(demuxbuf_shards_new(&config, 2, &two.shards, NULL, 0), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_shards_pool(two.shards, 0, &two.a), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_shards_pool(two.shards, 1, &two.b), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &two.shared_pool, NULL, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_shard(two.shared_pool, 0, &two.a), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_shard(two.shared_pool, 1, &two.b), DEMUXBUF_OK);
   return two;
 }
 
 static void free_two(struct two two) {
   demuxbuf_pool_free(two.a);
   demuxbuf_pool_free(two.b);
-  demuxbuf_shards_free(two.shards);
+  demuxbuf_shared_pool_free(two.shared_pool);
 }
 
 /* The value is refused and stays as it was, and nobody has one receiver or buffer more. */
-static void check_refused(demuxbuf_pool *pool, demuxbuf_moving *moving) {
-  demuxbuf_moving before = *moving;
+static void check_refused(demuxbuf_pool *pool, demuxbuf_exported_receiver *exported) {
+  demuxbuf_exported_receiver before = *exported;
   demuxbuf_pool_stats stats, stats_before;
   uint64_t receiver;
   FILL(receiver);
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats_before), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_receiver_import(pool, moving, &receiver), DEMUXBUF_ERR_STALE);
+  CHECK_NUMBER(demuxbuf_receiver_import(pool, exported, &receiver), DEMUXBUF_ERR_STALE);
   CHECK_UNTOUCHED(receiver);
-  CHECK_SAME(moving, &before, sizeof before);
+  CHECK_SAME(exported, &before, sizeof before);
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
   CHECK(stats.receivers == stats_before.receivers && stats.leased == stats_before.leased);
   CHECK(stats.slots_in_use == stats_before.slots_in_use && stats.received_bytes == stats_before.received_bytes);
-  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
 }
 
 /* Attaches a receiver that holds so many bytes: none, in a slot, or in a buffer; or waits for a buffer. */
@@ -228,26 +228,26 @@ static void s86_copy_of_an_exported_receiver_is_stale(void) {
       CHECK_NUMBER(demuxbuf_pool_request(two.a, 0, 0, &leases[at]), DEMUXBUF_OK);
     }
     for (int round = 0; round < 3; round++) {
-      demuxbuf_moving moving, copy, other;
+      demuxbuf_exported_receiver exported, copy, other;
       uint64_t receiver = new_receiver(two.a, bytes[kind], waits);
       uint64_t foreign = new_receiver(others.a, bytes[kind], 0);
-      CHECK_NUMBER(demuxbuf_receiver_export(two.a, receiver, &moving), DEMUXBUF_OK);
+      CHECK_NUMBER(demuxbuf_receiver_export(two.a, receiver, &exported), DEMUXBUF_OK);
       CHECK_NUMBER(demuxbuf_receiver_export(others.a, foreign, &other), DEMUXBUF_OK);
-      copy = moving;
+      copy = exported;
       /* Of another shared pool, in which one with the same numbers is on its way. */
-      check_refused(others.b, &moving);
+      check_refused(others.b, &exported);
       check_refused(two.b, &other);
       /* Once it is taken in, no copy is: not on this thread, nor on the one that it came from, nor once it is closed. */
-      CHECK_NUMBER(demuxbuf_receiver_import(round == 1 ? two.a : two.b, &moving, &receiver), DEMUXBUF_OK);
+      CHECK_NUMBER(demuxbuf_receiver_import(round == 1 ? two.a : two.b, &exported, &receiver), DEMUXBUF_OK);
       check_refused(two.a, &copy);
       check_refused(two.b, &copy);
       CHECK((demuxbuf_receiver_close(round == 1 ? two.a : two.b, receiver).actions & DEMUXBUF_FINISHED) != 0);
       check_refused(two.b, &copy);
       /* And not while the next one is on its way. */
       receiver = new_receiver(two.a, 0, 0);
-      CHECK_NUMBER(demuxbuf_receiver_export(two.a, receiver, &moving), DEMUXBUF_OK);
+      CHECK_NUMBER(demuxbuf_receiver_export(two.a, receiver, &exported), DEMUXBUF_OK);
       check_refused(two.b, &copy);
-      CHECK_NUMBER(demuxbuf_receiver_import(two.a, &moving, &receiver), DEMUXBUF_OK);
+      CHECK_NUMBER(demuxbuf_receiver_import(two.a, &exported, &receiver), DEMUXBUF_OK);
       CHECK((demuxbuf_receiver_close(two.a, receiver).actions & DEMUXBUF_FINISHED) != 0);
       CHECK_NUMBER(demuxbuf_receiver_import(others.b, &other, &foreign), DEMUXBUF_OK);
       CHECK((demuxbuf_receiver_close(others.b, foreign).actions & DEMUXBUF_FINISHED) != 0);
@@ -263,9 +263,9 @@ static void s86_copy_of_an_exported_receiver_is_stale(void) {
 enum { ROUNDS = 2000 };
 
 struct importer {
-  demuxbuf_shards *shards;
+  demuxbuf_shared_pool *shared_pool;
   uint32_t index;
-  demuxbuf_moving *moving;
+  demuxbuf_exported_receiver *exported;
   pthread_barrier_t *barrier;
   int32_t status[ROUNDS];
 };
@@ -274,11 +274,11 @@ struct importer {
 static void *import_copies(void *argument) {
   struct importer *self = argument;
   demuxbuf_pool *pool = NULL;
-  if (demuxbuf_shards_pool(self->shards, self->index, &pool)) {
+  if (demuxbuf_shared_pool_shard(self->shared_pool, self->index, &pool)) {
     return NULL;
   }
   for (int round = 0; round < ROUNDS; round++) {
-    demuxbuf_moving copy = self->moving[round];
+    demuxbuf_exported_receiver copy = self->exported[round];
     uint64_t receiver;
     pthread_barrier_wait(self->barrier);
     self->status[round] = demuxbuf_receiver_import(pool, &copy, &receiver);
@@ -291,24 +291,24 @@ static void *import_copies(void *argument) {
 }
 
 static void s86_of_two_threads_one_takes_a_copy_in(void) {
-  static demuxbuf_moving moving[ROUNDS];
+  static demuxbuf_exported_receiver exported[ROUNDS];
   static struct importer importers[2];
   demuxbuf_pool_config config = config_of(2, ROUNDS);
-  demuxbuf_shards *shards;
+  demuxbuf_shared_pool *shared_pool;
   demuxbuf_pool *pool;
   pthread_barrier_t barrier;
   pthread_t threads[2];
-  CHECK_NUMBER(demuxbuf_shards_new(&config, 3, &shards, NULL, 0), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_shards_pool(shards, 2, &pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 3, &shared_pool, NULL, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 2, &pool), DEMUXBUF_OK);
   for (int round = 0; round < ROUNDS; round++) {
     uint64_t receiver = new_receiver(pool, round % 2 ? 20 : 0, 0);
-    CHECK_NUMBER(demuxbuf_receiver_export(pool, receiver, &moving[round]), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_export(pool, receiver, &exported[round]), DEMUXBUF_OK);
   }
   CHECK_NUMBER(pthread_barrier_init(&barrier, NULL, 2), 0);
   for (uint32_t at = 0; at < 2; at++) {
-    importers[at].shards = shards;
+    importers[at].shared_pool = shared_pool;
     importers[at].index = at;
-    importers[at].moving = moving;
+    importers[at].exported = exported;
     importers[at].barrier = &barrier;
     CHECK_NUMBER(pthread_create(&threads[at], NULL, import_copies, &importers[at]), 0);
   }
@@ -319,9 +319,9 @@ static void s86_of_two_threads_one_takes_a_copy_in(void) {
     CHECK_NUMBER(importers[0].status[round] + importers[1].status[round], DEMUXBUF_ERR_STALE);
   }
   pthread_barrier_destroy(&barrier);
-  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
   demuxbuf_pool_free(pool);
-  demuxbuf_shards_free(shards);
+  demuxbuf_shared_pool_free(shared_pool);
 }
 
 /* The host writes through an old pointer into slots that it no longer holds; none that is in use is lent again. */
@@ -344,25 +344,25 @@ static void s87_late_write_into_a_slot_is_not_believed(void) {
       memset(steps[2].data, 0xff, 64);
     }
   }
-  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
   demuxbuf_pool_free(pool);
 }
 
 static uint64_t buffered_of(const demuxbuf_pool *pool) {
   demuxbuf_pool_stats stats;
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
-  return stats.received_bytes - stats.consumed_bytes - stats.dropped_bytes - stats.handed_over_bytes;
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
+  return stats.received_bytes - stats.consumed_bytes - stats.dropped_bytes - stats.taken_bytes;
 }
 
 static void s88_counters_add_up_for_attach_and_adopt(void) {
   static const uint8_t bytes[100];
   demuxbuf_pool *pool = new_pool(2, 2);
   uint64_t receiver;
-  demuxbuf_handover content;
+  demuxbuf_leased_content content;
   CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 10, &receiver), DEMUXBUF_OK);
   CHECK_NUMBER(buffered_of(pool), 10);
-  CHECK_NUMBER(demuxbuf_status(demuxbuf_receiver_decoded(pool, receiver, 10, 0).actions), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_receiver_decoded(pool, receiver, 10, 0).actions), DEMUXBUF_OK);
   CHECK_NUMBER(buffered_of(pool), 0);
   CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 100, &receiver), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), DEMUXBUF_OK);

@@ -11,22 +11,22 @@
 
 enum { BUFFER_BYTES = 64, LEASES = 128, FREE_ROUNDS = 400, PAIR_ROUNDS = 400 };
 
-static demuxbuf_shards *shards;
+static demuxbuf_shared_pool *shared_pool;
 
-static demuxbuf_shards *new_shards(uint32_t buffers, uint32_t receivers_max, uint32_t threads) {
+static demuxbuf_shared_pool *new_shards(uint32_t buffers, uint32_t receivers_max, uint32_t threads) {
   demuxbuf_pool_config config;
-  demuxbuf_shards *made;
+  demuxbuf_shared_pool *made;
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers_max), DEMUXBUF_OK);
   config.buffer_bytes = BUFFER_BYTES;
   config.lifeline = 0;
   config.waiters_max = receivers_max + 4;
-  CHECK_NUMBER(demuxbuf_shards_new(&config, threads, &made, NULL, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, threads, &made, NULL, 0), DEMUXBUF_OK);
   return made;
 }
 
 static demuxbuf_pool *pool_of(uint32_t index) {
   demuxbuf_pool *pool;
-  CHECK_NUMBER(demuxbuf_shards_pool(shards, index, &pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, index, &pool), DEMUXBUF_OK);
   return pool;
 }
 
@@ -51,7 +51,7 @@ static int reads(demuxbuf_pool *pool, uint64_t receiver) {
 
 /* S82: a lease of the host's own, and what is in its buffer, survive the pool it was taken on. */
 static void s82_lease_outlives_pools(void) {
-  shards = new_shards(1, 4, 2);
+  shared_pool = new_shards(1, 4, 2);
   demuxbuf_pool *const a = pool_of(0), *b = pool_of(1);
   uint64_t lease;
   uint8_t *data, *same;
@@ -60,33 +60,33 @@ static void s82_lease_outlives_pools(void) {
   CHECK_NUMBER(demuxbuf_pool_buffer(a, lease, &data, &bytes), DEMUXBUF_OK);
   memset(data, 7, bytes);
   demuxbuf_pool_free(a);
-  CHECK_NUMBER(demuxbuf_shards_poll_wake(shards, &index), DEMUXBUF_NONE);
+  CHECK_NUMBER(demuxbuf_shared_pool_poll_wake(shared_pool, &index), DEMUXBUF_STATUS_NONE);
   CHECK_NUMBER(stats_of(b).leased, 1);
   const uint64_t waiter = attached(b, 1);
   CHECK(!reads(b, waiter));
   /* The next pool of that thread does not own it more than another one. */
   demuxbuf_pool *const next = pool_of(0);
-  CHECK_NUMBER(demuxbuf_pool_check(next), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(next), DEMUXBUF_OK);
   demuxbuf_pool_free(next);
-  demuxbuf_shards_free(shards);
+  demuxbuf_shared_pool_free(shared_pool);
   CHECK_NUMBER(demuxbuf_pool_buffer(b, lease, &same, &bytes), DEMUXBUF_OK);
   CHECK(same == data && data[0] == 7 && data[BUFFER_BYTES - 1] == 7);
   CHECK_NUMBER(demuxbuf_pool_release(b, lease), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_release(b, lease), DEMUXBUF_ERR_STALE);
-  demuxbuf_grant grant;
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(b, &grant), DEMUXBUF_OK);
-  CHECK(grant.receiver == waiter);
-  CHECK_NUMBER(demuxbuf_pool_check(b), DEMUXBUF_OK);
+  demuxbuf_notice notice;
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(b, &notice), DEMUXBUF_OK);
+  CHECK(notice.receiver == waiter);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(b), DEMUXBUF_OK);
   demuxbuf_pool_free(b);
 }
 
 /* S82: a receiver of another thread takes such a lease in, with what is in it. */
 static void s82_lease_of_a_freed_pool_is_adopted(void) {
-  shards = new_shards(1, 4, 2);
+  shared_pool = new_shards(1, 4, 2);
   demuxbuf_pool *const a = pool_of(0), *const b = pool_of(1);
   const uint64_t of_a = attached(a, 1);
   uint64_t of_b;
-  demuxbuf_handover content;
+  demuxbuf_leased_content content;
   CHECK(reads(a, of_a));
   memset(demuxbuf_receiver_pending(a, of_a).data, 9, 10);
   CHECK_REFUSED(demuxbuf_receiver_received(a, of_a, 10).actions, DEMUXBUF_OK);
@@ -98,9 +98,9 @@ static void s82_lease_of_a_freed_pool_is_adopted(void) {
   CHECK_NUMBER(demuxbuf_pool_release(b, content.lease), DEMUXBUF_ERR_STALE);
   CHECK_NUMBER(demuxbuf_receiver_close(b, of_b).actions, DEMUXBUF_FINISHED);
   CHECK_NUMBER(stats_of(b).free, 1);
-  CHECK_NUMBER(demuxbuf_pool_check(b), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(b), DEMUXBUF_OK);
   demuxbuf_pool_free(b);
-  demuxbuf_shards_free(shards);
+  demuxbuf_shared_pool_free(shared_pool);
 }
 
 static uint64_t leases[LEASES];
@@ -115,7 +115,7 @@ static void wait_for(int value) {
 /* How many of the leases it released. */
 static void *release_all(void *released) {
   demuxbuf_pool *pool;
-  if (demuxbuf_shards_pool(shards, 1, &pool) != DEMUXBUF_OK) {
+  if (demuxbuf_shared_pool_shard(shared_pool, 1, &pool) != DEMUXBUF_OK) {
     abort();
   }
   atomic_store(&turn, 1);
@@ -130,7 +130,7 @@ static void *release_all(void *released) {
 /* S81: the pool that leases were taken on is freed while another thread releases them; each is released once. */
 static void s81_free_while_leases_are_released(void) {
   for (int round = 0; round < FREE_ROUNDS; round++) {
-    shards = new_shards(LEASES, 4, 2);
+    shared_pool = new_shards(LEASES, 4, 2);
     demuxbuf_pool *const pool = pool_of(0);
     pthread_t thread;
     int released = 0;
@@ -143,16 +143,16 @@ static void s81_free_while_leases_are_released(void) {
     atomic_store(&turn, 2);
     demuxbuf_pool_free(pool);
     if (round % 2 == 0) {
-      demuxbuf_shards_free(shards);
+      demuxbuf_shared_pool_free(shared_pool);
     }
     CHECK_NUMBER(pthread_join(thread, NULL), 0);
     CHECK_NUMBER(released, LEASES);
     if (round % 2 != 0) {
       demuxbuf_pool *const after = pool_of(0);
       CHECK_NUMBER(stats_of(after).free, LEASES);
-      CHECK_NUMBER(demuxbuf_pool_check(after), DEMUXBUF_OK);
+      CHECK_NUMBER(demuxbuf_pool_check_invariants(after), DEMUXBUF_OK);
       demuxbuf_pool_free(after);
-      demuxbuf_shards_free(shards);
+      demuxbuf_shared_pool_free(shared_pool);
     }
   }
 }
@@ -164,13 +164,13 @@ static demuxbuf_pool *pools[2];
 static enum call calls[2];
 static int32_t results[2];
 static uint64_t lease, adopted[2], holder;
-static demuxbuf_moving moving;
+static demuxbuf_exported_receiver exported;
 static atomic_int round_at, arrived;
 
 static int32_t act(int me) {
   demuxbuf_pool *const pool = pools[me];
-  const demuxbuf_handover content = {lease, 0, 4};
-  demuxbuf_handover taken;
+  const demuxbuf_leased_content content = {lease, 0, 4};
+  demuxbuf_leased_content taken;
   demuxbuf_receiver_info info;
   uint8_t *data;
   uint32_t bytes;
@@ -179,9 +179,9 @@ static int32_t act(int me) {
     case ADOPT: return demuxbuf_receiver_adopt(pool, 0, 0, &content, &adopted[me]);
     case BUFFER: return demuxbuf_pool_buffer(pool, lease, &data, &bytes);
     case TAKE: return demuxbuf_receiver_take(pool, holder, &taken);
-    case CLOSE: return demuxbuf_status(demuxbuf_receiver_close(pool, holder).actions);
+    case CLOSE: return demuxbuf_actions_status_inline(demuxbuf_receiver_close(pool, holder).actions);
     case DESCRIBE: return demuxbuf_receiver_describe(pool, holder, &info);
-    default: return demuxbuf_receiver_export(pool, holder, &moving);
+    default: return demuxbuf_receiver_export(pool, holder, &exported);
   }
 }
 
@@ -200,7 +200,7 @@ static void meet(int round) {
 
 /* Checks are counted by the first thread. */
 static void *act_as_second(void *unused) {
-  if (demuxbuf_shards_pool(shards, 1, &pools[1]) != DEMUXBUF_OK) {
+  if (demuxbuf_shared_pool_shard(shared_pool, 1, &pools[1]) != DEMUXBUF_OK) {
     abort();
   }
   for (int round = 1;; round += 4) {
@@ -221,7 +221,7 @@ static void *act_as_second(void *unused) {
 
 static void prepare(int is_held) {
   CHECK_NUMBER(demuxbuf_pool_request(pools[0], 0, 0, &lease), DEMUXBUF_OK);
-  const demuxbuf_handover content = {lease, 0, 4};
+  const demuxbuf_leased_content content = {lease, 0, 4};
   if (is_held) {
     CHECK_NUMBER(demuxbuf_receiver_adopt(pools[0], 0, 0, &content, &holder), DEMUXBUF_OK);
   }
@@ -235,7 +235,7 @@ static void tidy_up(void) {
     CHECK_NUMBER(demuxbuf_pool_release(pools[0], lease), second ? DEMUXBUF_ERR_STALE : DEMUXBUF_OK);
     demuxbuf_receiver_close(pools[0], holder);
   } else if (calls[0] == EXPORT) {
-    CHECK_NUMBER(demuxbuf_receiver_import(pools[0], &moving, &holder), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_import(pools[0], &exported, &holder), DEMUXBUF_OK);
     demuxbuf_receiver_close(pools[0], holder);
   } else if (calls[0] == DESCRIBE) {
     demuxbuf_receiver_close(pools[0], holder);
@@ -250,7 +250,7 @@ static void s85_two_calls_with_one_lease(void) {
   };
   pthread_t thread;
   int round = 1;
-  shards = new_shards(8, 8, 2);
+  shared_pool = new_shards(8, 8, 2);
   pools[0] = pool_of(0);
   atomic_store(&arrived, 0), atomic_store(&round_at, 0);
   CHECK_NUMBER(pthread_create(&thread, NULL, act_as_second, NULL), 0);
@@ -275,16 +275,16 @@ static void s85_two_calls_with_one_lease(void) {
       meet(round + 3);
       tidy_up();
       CHECK_NUMBER(stats_of(pools[0]).free, 8);
-      CHECK_NUMBER(demuxbuf_pool_check(pools[0]), DEMUXBUF_OK);
+      CHECK_NUMBER(demuxbuf_pool_check_invariants(pools[0]), DEMUXBUF_OK);
     }
   }
   lease = 0, calls[0] = calls[1];
   meet(round);
   CHECK_NUMBER(pthread_join(thread, NULL), 0);
-  CHECK_NUMBER(demuxbuf_pool_check(pools[1]), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(pools[1]), DEMUXBUF_OK);
   demuxbuf_pool_free(pools[0]);
   demuxbuf_pool_free(pools[1]);
-  demuxbuf_shards_free(shards);
+  demuxbuf_shared_pool_free(shared_pool);
 }
 
 int main(void) {

@@ -27,7 +27,7 @@ static demuxbuf_pool *new_pool(const demuxbuf_pool_config *config) {
 static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
   demuxbuf_pool_stats stats;
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
   return stats;
 }
 
@@ -42,7 +42,7 @@ static demuxbuf_step receive(demuxbuf_pool *pool, uint64_t receiver, uint32_t by
   demuxbuf_step step = demuxbuf_receiver_readable(pool, receiver);
   CHECK((step.actions & DEMUXBUF_RECV) != 0 && step.bytes >= bytes);
   memset(step.data, 'x', bytes);
-  CHECK((demuxbuf_receiver_received(pool, receiver, bytes).actions & DEMUXBUF_DEMUX) != 0);
+  CHECK((demuxbuf_receiver_received(pool, receiver, bytes).actions & DEMUXBUF_DECODE) != 0);
   return demuxbuf_receiver_decoded(pool, receiver, 0, need_more);
 }
 
@@ -59,7 +59,7 @@ static void refused_configurations_name_the_field(void) {
     const char *field;
     demuxbuf_pool_config config;
   } *wrong, all[] = {
-      {"buffer_bytes", usual_config()}, {"first_size", usual_config()},         {"sizes", usual_config()},
+      {"buffer_bytes", usual_config()}, {"first_size_index", usual_config()},         {"sizes", usual_config()},
       {"park_ns", usual_config()},      {"continuation_class", usual_config()}, {"reclaim_bytes", usual_config()},
   };
   for (wrong = all; wrong < all + sizeof all / sizeof all[0]; wrong++) {
@@ -69,8 +69,8 @@ static void refused_configurations_name_the_field(void) {
     FILL(pool);
     switch (wrong - all) {
       case 0: config.other_buffer_bytes[0] = 96; break;
-      case 1: config.first_size = 256; break;
-      case 2: config.first_size = 3; break;
+      case 1: config.first_size_index = 256; break;
+      case 2: config.first_size_index = 3; break;
       case 3: config.park_ns = config.lease_ns + 1; break;
       case 4: config.continuation_class = 1; break;
       default: config.policy.reclaim_bytes = 4097; break;
@@ -85,17 +85,17 @@ static void null_and_stale_are_refused(void) {
   const demuxbuf_pool_config config = usual_config();
   demuxbuf_pool *pool = new_pool(&config);
   demuxbuf_pool *other = new_pool(&config);
-  demuxbuf_share share = {sizeof share, 1, 0, UINT32_MAX};
+  demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 1, 0, UINT32_MAX};
   demuxbuf_request request = {sizeof request, 0, 0, 0, 0};
   demuxbuf_tenant_info info;
   uint64_t tenant, foreign, handle;
   const uint64_t receiver = attach(pool, 1);
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(other, &share, &foreign), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(other, &tenant_config, &foreign), DEMUXBUF_OK);
   const demuxbuf_pool_stats before = stats_of(pool);
   FILL(tenant), FILL(handle), FILL(info);
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(NULL, &share, &tenant), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(NULL, &tenant_config, &tenant), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, NULL, &tenant), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &share, NULL), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, NULL), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_remove_tenant(NULL, 1), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_describe_tenant(NULL, 1, &info), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, 1, NULL), DEMUXBUF_ERR_NULL);
@@ -124,16 +124,16 @@ static void null_and_stale_are_refused(void) {
   CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle), DEMUXBUF_ERR_CLASS);
   request.class_index = 0, request.size_index = 3;
   CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle), DEMUXBUF_ERR_SIZE);
-  share.struct_size++;
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &share, &tenant), DEMUXBUF_ERR_CONFIG);
-  share.struct_size--, share.weight = 0;
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &share, &tenant), DEMUXBUF_ERR_RANGE);
-  share.weight = 1001;
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &share, &tenant), DEMUXBUF_ERR_RANGE);
-  share.weight = 1, share.guaranteed = 5;
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &share, &tenant), DEMUXBUF_ERR_RANGE);
-  share.guaranteed = 0, share.cap = 0;
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &share, &tenant), DEMUXBUF_ERR_RANGE);
+  tenant_config.struct_size++;
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_ERR_CONFIG);
+  tenant_config.struct_size--, tenant_config.weight = 0;
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_ERR_RANGE);
+  tenant_config.weight = 1001;
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_ERR_RANGE);
+  tenant_config.weight = 1, tenant_config.guaranteed = 5;
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_ERR_RANGE);
+  tenant_config.guaranteed = 0, tenant_config.cap = 0;
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_ERR_RANGE);
   CHECK_UNTOUCHED(tenant);
   CHECK_UNTOUCHED(handle);
   CHECK_UNTOUCHED(info);
@@ -146,10 +146,10 @@ static void null_and_stale_are_refused(void) {
 static void a_tenant_has_its_share_and_goes_away_with_its_last_receiver(void) {
   const demuxbuf_pool_config config = usual_config();
   demuxbuf_pool *pool = new_pool(&config);
-  const demuxbuf_share capped = {sizeof capped, 1, 0, 1};
+  const demuxbuf_tenant_config capped = {sizeof capped, 1, 0, 1};
   demuxbuf_request request = {sizeof request, 0, 0, 7, 0};
   demuxbuf_tenant_info info;
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   uint64_t first, second, third, lease, wait;
   CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &capped, &first), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &capped, &second), DEMUXBUF_OK);
@@ -158,9 +158,9 @@ static void a_tenant_has_its_share_and_goes_away_with_its_last_receiver(void) {
   CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &lease), DEMUXBUF_ERR_TOO_LARGE);
   request.size_index = 0;
   CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &wait), DEMUXBUF_QUEUED);
+  CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &wait), DEMUXBUF_STATUS_QUEUED);
   CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, first, &info), DEMUXBUF_OK);
-  CHECK_NUMBER(info.out_units, 16);
+  CHECK_NUMBER(info.outstanding_units, 16);
   CHECK(info.waiting == 1 && info.granted == 1 && info.weight == 1 && info.retiring == 0);
   /* Its cap is its own: others are served. */
   const uint64_t receiver = attach(pool, 9);
@@ -170,12 +170,12 @@ static void a_tenant_has_its_share_and_goes_away_with_its_last_receiver(void) {
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 0), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), SECOND / 4);
   advance(pool, 0, SECOND);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), UINT64_MAX);
   CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.token == 7 && grant.wait == wait && grant.receiver == 0);
-  CHECK_NUMBER(demuxbuf_pool_release(pool, grant.lease), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.token == 7 && notice.wait == wait && notice.receiver == 0);
+  CHECK_NUMBER(demuxbuf_pool_release(pool, notice.lease), DEMUXBUF_OK);
   /* Removed while a receiver requests in its name. */
   CHECK_NUMBER(demuxbuf_pool_remove_tenant(pool, second), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_remove_tenant(pool, second), DEMUXBUF_ERR_STALE);
@@ -193,7 +193,7 @@ static void a_receiver_grows_for_one_frame(void) {
   config.buffers = 5;
   demuxbuf_pool *pool = new_pool(&config);
   demuxbuf_request request = {sizeof request, 0, SMALL, 0, 0};
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   uint64_t small;
   const uint64_t receiver = attach(pool, 1);
   demuxbuf_step step = receive(pool, receiver, 1000, 2000);
@@ -206,8 +206,8 @@ static void a_receiver_grows_for_one_frame(void) {
   CHECK_REFUSED(demuxbuf_receiver_grow(pool, receiver, LARGE).actions, DEMUXBUF_ERR_ALREADY_WAITING);
   CHECK_NUMBER(stats_of(pool).waiting, 1);
   CHECK_NUMBER(demuxbuf_pool_release(pool, small), DEMUXBUF_OK);
-  while (demuxbuf_pool_poll_grant(pool, &grant) == DEMUXBUF_OK) {
-    CHECK_NUMBER(grant.receiver, receiver);
+  while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
+    CHECK_NUMBER(notice.receiver, receiver);
   }
   CHECK(stats_of(pool).waiting == 0 && stats_of(pool).grown == 1);
   demuxbuf_pool_free(pool);
@@ -233,7 +233,7 @@ static void a_receiver_grows_for_one_frame(void) {
   CHECK_NUMBER(step.bytes, 4096 - 1000);
   memset(step.data, 'y', 2000);
   step = demuxbuf_receiver_received(pool, second, 2000);
-  CHECK((step.actions & DEMUXBUF_DEMUX) != 0 && step.bytes == 3000);
+  CHECK((step.actions & DEMUXBUF_DECODE) != 0 && step.bytes == 3000);
   for (uint32_t at = 0; at < step.bytes; at++) {
     CHECK_NUMBER(step.data[at], at < 1000 ? 'x' : 'y');
   }
@@ -251,7 +251,7 @@ static void s53_s54_pause_and_time_before_the_first_advance_do_not_count(void) {
   config.other_buffer_bytes[LARGE - 1] = 0;
   demuxbuf_pool *pool = new_pool(&config);
   demuxbuf_receiver_info info;
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   const uint64_t holds = attach(pool, 1), waits = attach(pool, 2);
   receive(pool, holds, 300, 100);
   demuxbuf_receiver_readable(pool, waits);
@@ -259,14 +259,14 @@ static void s53_s54_pause_and_time_before_the_first_advance_do_not_count(void) {
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), origin + step);
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, origin + pause), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), origin + pause + step);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
   CHECK_NUMBER(demuxbuf_receiver_describe(pool, holds, &info), DEMUXBUF_OK);
   CHECK(info.held_ns == step && info.idle_ns == step);
   CHECK_NUMBER(stats_of(pool).clock_skipped_ns, pause - step);
   /* From here on time counts, and the lease ends as ever. */
   advance(pool, origin + pause, origin + pause + 2 * SECOND);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.receiver == holds && (grant.step.actions & DEMUXBUF_SHED) != 0);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.receiver == holds && (notice.step.actions & DEMUXBUF_SHED) != 0);
   demuxbuf_pool_free(pool);
 }
 
@@ -278,7 +278,7 @@ static void s55_growth_ends_with_its_need(void) {
     config.buffers = 6;
     demuxbuf_pool *pool = new_pool(&config);
     uint64_t lease = 0;
-    demuxbuf_grant grant;
+    demuxbuf_notice notice;
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     const uint64_t grows = attach(pool, 1), waits = attach(pool, 2);
@@ -294,9 +294,9 @@ static void s55_growth_ends_with_its_need(void) {
       default: demuxbuf_receiver_close(pool, grows); break;
     }
     CHECK_NUMBER(stats_of(pool).waiting, 0);
-    CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-    CHECK_NUMBER(grant.receiver, waits);
-    CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+    CHECK_NUMBER(notice.receiver, waits);
+    CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
     demuxbuf_pool_free(pool);
   }
 }
@@ -304,7 +304,7 @@ static void s55_growth_ends_with_its_need(void) {
 /* A wait that was queued as one of new work becomes one of a frame that has begun. */
 static void s57_wait_follows_the_frame_that_begins(void) {
   demuxbuf_pool_config config;
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   uint64_t lease;
   demuxbuf_pool_config_init(&config, 2, 4);
   config.classes = 2;
@@ -315,8 +315,8 @@ static void s57_wait_follows_the_frame_that_begins(void) {
   uint64_t receiver;
   CHECK_NUMBER(demuxbuf_receiver_attach(pool, 1, 7, NULL, 0, &receiver), DEMUXBUF_OK);
   receive(pool, receiver, 64, 100);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.receiver == receiver && stats_of(pool).out_by_class[0] == 1);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.receiver == receiver && stats_of(pool).outstanding_by_class[0] == 1);
   demuxbuf_pool_free(pool);
 }
 
@@ -326,34 +326,34 @@ static void who_makes_no_progress_parks_or_is_shed(void) {
   config.other_buffer_bytes[LARGE - 1] = 0;
   demuxbuf_pool *pool = new_pool(&config);
   demuxbuf_receiver_info info;
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   const uint64_t parks = attach(pool, 1), stays = attach(pool, 2), waits = attach(pool, 3);
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 5), DEMUXBUF_OK);
   receive(pool, parks, 200, 100);
   receive(pool, stays, 300, 100);
   advance(pool, 5, (uint64_t)10 * SECOND);
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), UINT64_MAX);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
   CHECK_NUMBER(demuxbuf_receiver_describe(pool, stays, &info), DEMUXBUF_OK);
   CHECK(info.held_ns == (uint64_t)10 * SECOND - 5 && info.idle_ns == info.held_ns && info.progress_bytes == 0);
   /* Somebody waits: the one with 200 bytes parks, and its buffer goes on in the same call. */
   demuxbuf_receiver_readable(pool, waits);
   CHECK(demuxbuf_pool_poll_timeout(pool) <= (uint64_t)10 * SECOND);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.receiver == waits && (grant.step.actions & DEMUXBUF_RECV) != 0);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.receiver == waits && (notice.step.actions & DEMUXBUF_RECV) != 0);
   demuxbuf_pool_stats stats = stats_of(pool);
   CHECK(stats.parked_on_demand == 1 && stats.slots_in_use_by_size[1] == 1 && stats.shed == 0);
   /* Another waits, and what is held now cannot be parked: the one that is idle is shed, once. */
   receive(pool, waits, 400, 100);
   demuxbuf_step step = demuxbuf_receiver_readable(pool, parks);
   CHECK((step.actions & DEMUXBUF_RECV) != 0 && step.bytes == 56);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.receiver == stays && (grant.step.actions & DEMUXBUF_SHED) != 0);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.receiver == stays && (notice.step.actions & DEMUXBUF_SHED) != 0);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
   CHECK((demuxbuf_receiver_close(pool, stays).actions & DEMUXBUF_FINISHED) != 0);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.receiver == parks && (grant.step.actions & DEMUXBUF_RECV) != 0);
-  CHECK_NUMBER(grant.step.bytes, 1024 - 200);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.receiver == parks && (notice.step.actions & DEMUXBUF_RECV) != 0);
+  CHECK_NUMBER(notice.step.bytes, 1024 - 200);
   stats = stats_of(pool);
   CHECK(stats.shed == 1 && stats.sheds_asked == 1 && stats.dropped_bytes == 300);
   demuxbuf_pool_free(pool);

@@ -73,7 +73,7 @@ static demuxbuf_pool_config config_of(uint32_t buffers, uint32_t receivers, uint
 
 static uint64_t give_back(demuxbuf_pool *pool) {
   uint64_t bytes;
-  CHECK_NUMBER(demuxbuf_pool_give_back_pages(pool, &bytes), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_trim(pool, &bytes), DEMUXBUF_OK);
   return bytes;
 }
 
@@ -82,13 +82,13 @@ enum { COUNT = 64, SIZES_MAX = 5 };
 /* Each receiver fills half of a buffer, every `step`th is closed, and pages are given back: the others keep their bytes. */
 static void s78_contents_of_buffers_in_use_stay(uint32_t buffer_bytes, int step, int of_shared) {
   demuxbuf_pool_config config = config_of(COUNT, COUNT, buffer_bytes);
-  demuxbuf_shards *shards = NULL;
+  demuxbuf_shared_pool *shared_pool = NULL;
   demuxbuf_pool *pool;
   uint64_t receivers[COUNT];
   uint32_t half = buffer_bytes / 2;
   if (of_shared) {
-    CHECK_NUMBER(demuxbuf_shards_new(&config, 2, &shards, NULL, 0), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_shards_pool(shards, 0, &pool), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, NULL, 0), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 0, &pool), DEMUXBUF_OK);
   } else {
     CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
   }
@@ -98,7 +98,8 @@ static void s78_contents_of_buffers_in_use_stay(uint32_t buffer_bytes, int step,
     CHECK(received.data != NULL && received.bytes >= half);
     memset(received.data, 'A' + at % 26, half);
     demuxbuf_receiver_received(pool, receivers[at], half);
-    CHECK_NUMBER(demuxbuf_status(demuxbuf_receiver_decoded(pool, receivers[at], 0, 1).actions), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_receiver_decoded(pool, receivers[at], 0, 1).actions),
+                 DEMUXBUF_OK);
   }
   for (int at = 0; at < COUNT; at += step) {
     demuxbuf_receiver_close(pool, receivers[at]);
@@ -116,7 +117,7 @@ static void s78_contents_of_buffers_in_use_stay(uint32_t buffer_bytes, int step,
     }
   }
   demuxbuf_pool_free(pool);
-  demuxbuf_shards_free(shards);
+  demuxbuf_shared_pool_free(shared_pool);
 }
 
 /* Several sizes, and an allocator that writes: no more becomes resident than the statistics say there can be, and hardly
@@ -146,19 +147,19 @@ static void s79_nothing_is_resident_before_it_is_used(void) {
 static void s79_tables_of_threads_are_touched_when_they_are_used(void) {
   enum { THREADS = 8 };
   demuxbuf_pool_config config = config_of(10000, 1000000, 16384);
-  demuxbuf_shards *shards;
+  demuxbuf_shared_pool *shared_pool;
   demuxbuf_pool *pools[THREADS];
   config.park_ns = config.lease_ns = 1;
   uint64_t before = resident_bytes();
-  CHECK_NUMBER(demuxbuf_shards_new(&config, THREADS, &shards, NULL, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, THREADS, &shared_pool, NULL, 0), DEMUXBUF_OK);
   for (uint32_t at = 0; at < THREADS; at++) {
-    CHECK_NUMBER(demuxbuf_shards_pool(shards, at, &pools[at]), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, at, &pools[at]), DEMUXBUF_OK);
   }
   CHECK(resident_bytes() - before < 4 << 20);
   for (int at = 0; at < THREADS; at++) {
     demuxbuf_pool_free(pools[at]);
   }
-  demuxbuf_shards_free(shards);
+  demuxbuf_shared_pool_free(shared_pool);
 }
 
 /* What was never used, or not since the last call, is neither named to the system nor counted; neighbours go together. */

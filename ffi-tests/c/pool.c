@@ -1,4 +1,4 @@
-/* The pool: configuration, requests of the host's own, hand-over, statistics; right and wrong. */
+/* The pool: configuration, requests of the host's own, hand-off, statistics; right and wrong. */
 #include "check.h"
 
 /* One class, one receiver, and so many waits of the host's own. */
@@ -14,7 +14,7 @@ static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t waits) {
 static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
   demuxbuf_pool_stats stats;
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
   CHECK_NUMBER(stats.free + stats.leased + stats.assigned, stats.buffers);
   return stats;
 }
@@ -33,12 +33,12 @@ static void null_is_refused_everywhere(void) {
   demuxbuf_pool *pool = new_pool(1, 1);
   demuxbuf_pool *made;
   demuxbuf_pool_stats stats;
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   uint64_t number;
   uint8_t *data;
   uint32_t bytes;
   char message[16];
-  FILL(made), FILL(stats), FILL(grant), FILL(number), FILL(data), FILL(bytes), FILL(message);
+  FILL(made), FILL(stats), FILL(notice), FILL(number), FILL(data), FILL(bytes), FILL(message);
   CHECK_NUMBER(demuxbuf_pool_config_init(NULL, 1, 1), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_new(NULL, &made, message, sizeof message), DEMUXBUF_ERR_NULL);
@@ -50,20 +50,20 @@ static void null_is_refused_everywhere(void) {
   CHECK_NUMBER(demuxbuf_pool_buffer(NULL, 0, &data, &bytes), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_buffer(pool, 0, NULL, &bytes), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_buffer(pool, 0, &data, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(NULL, &grant), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, NULL), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(NULL, &notice), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, NULL), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(NULL, 1), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(NULL), UINT64_MAX);
-  CHECK_NUMBER(demuxbuf_pool_passed_max(NULL, 0, &number), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_passed_max(pool, 0, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_give_back_pages(NULL, &number), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_give_back_pages(pool, NULL), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_pool_bypass_bound(NULL, 0, &number), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_pool_bypass_bound(pool, 0, NULL), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_pool_trim(NULL, &number), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_pool_trim(pool, NULL), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_get_stats(NULL, &stats), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_check(NULL), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(NULL), DEMUXBUF_ERR_NULL);
   CHECK_UNTOUCHED(made);
   CHECK_UNTOUCHED(stats);
-  CHECK_UNTOUCHED(grant);
+  CHECK_UNTOUCHED(notice);
   CHECK_UNTOUCHED(number);
   CHECK_UNTOUCHED(data);
   CHECK_UNTOUCHED(bytes);
@@ -228,10 +228,10 @@ static void handles_that_are_nobody_s_are_refused(void) {
   CHECK_NUMBER(demuxbuf_pool_release(pool, gone), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &lease), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &last), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &wait), DEMUXBUF_QUEUED);
+  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &wait), DEMUXBUF_STATUS_QUEUED);
   CHECK_NUMBER(demuxbuf_pool_request(other, 0, 1, &foreign), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_request(other, 0, 1, &foreign_last), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(other, 0, 1, &foreign_wait), DEMUXBUF_QUEUED);
+  CHECK_NUMBER(demuxbuf_pool_request(other, 0, 1, &foreign_wait), DEMUXBUF_STATUS_QUEUED);
 
   uint64_t nobodys[70] = {0, UINT64_MAX, 1, UINT32_MAX, UINT64_C(1) << 32, gone, foreign, foreign_last, foreign_wait,
                           receiver};
@@ -273,7 +273,7 @@ static void classes_that_do_not_exist_are_refused(void) {
     uint64_t number;
     FILL(number);
     REFUSED(demuxbuf_pool_request(pool, wrong[at], 0, &number), pool, DEMUXBUF_ERR_CLASS);
-    REFUSED(demuxbuf_pool_passed_max(pool, wrong[at], &number), pool, DEMUXBUF_ERR_CLASS);
+    REFUSED(demuxbuf_pool_bypass_bound(pool, wrong[at], &number), pool, DEMUXBUF_ERR_CLASS);
     CHECK_UNTOUCHED(number);
   }
   demuxbuf_pool_free(pool);
@@ -282,16 +282,16 @@ static void classes_that_do_not_exist_are_refused(void) {
 static void waiters_are_served_in_order_and_by_hand_over(void) {
   demuxbuf_pool *pool = new_pool(1, 3);
   uint64_t lease, waits[3], number;
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 99, &lease), DEMUXBUF_OK);
   for (int at = 0; at < 3; at++) {
-    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, UINT64_MAX - (uint64_t)at, &waits[at]), DEMUXBUF_QUEUED);
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, UINT64_MAX - (uint64_t)at, &waits[at]), DEMUXBUF_STATUS_QUEUED);
   }
-  FILL(number), FILL(grant);
+  FILL(number), FILL(notice);
   REFUSED(demuxbuf_pool_request(pool, 0, 5, &number), pool, DEMUXBUF_ERR_TABLE_FULL);
   CHECK_UNTOUCHED(number);
-  REFUSED(demuxbuf_pool_poll_grant(pool, &grant), pool, DEMUXBUF_NONE);
-  CHECK_UNTOUCHED(grant);
+  REFUSED(demuxbuf_pool_poll_notice(pool, &notice), pool, DEMUXBUF_STATUS_NONE);
+  CHECK_UNTOUCHED(notice);
   CHECK_NUMBER(stats_of(pool).waiting, 3);
 
   /* Handed over inside the release; a waiter that dies with the buffer in hand passes it on. */
@@ -302,24 +302,24 @@ static void waiters_are_served_in_order_and_by_hand_over(void) {
   stats = stats_of(pool);
   CHECK(stats.assigned == 1 && stats.waiting == 1 && stats.free == 0 && stats.cancelled == 1);
 
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.token == UINT64_MAX - 1 && grant.wait == waits[1] && grant.receiver == 0 && grant.lease != 0);
-  CHECK(grant.step.actions == 0 && grant.step.data == NULL && grant.step.bytes == 0);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.token == UINT64_MAX - 1 && notice.wait == waits[1] && notice.receiver == 0 && notice.lease != 0);
+  CHECK(notice.step.actions == 0 && notice.step.data == NULL && notice.step.bytes == 0);
   REFUSED(demuxbuf_pool_cancel(pool, waits[1]), pool, DEMUXBUF_ERR_STALE);
   REFUSED(demuxbuf_pool_release(pool, lease), pool, DEMUXBUF_ERR_STALE);
-  CHECK_NUMBER(demuxbuf_pool_release(pool, grant.lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.token == UINT64_MAX - 2 && grant.wait == waits[2]);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
+  CHECK_NUMBER(demuxbuf_pool_release(pool, notice.lease), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.token == UINT64_MAX - 2 && notice.wait == waits[2]);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
   stats = stats_of(pool);
-  CHECK(stats.granted_by_hand_over == 3 && stats.waiting_peak == 3 && stats.granted_at_once == 1);
+  CHECK(stats.granted_by_handoff == 3 && stats.waiting_peak == 3 && stats.granted_at_once == 1);
   demuxbuf_pool_free(pool);
 }
 
 static void time_and_bounds(void) {
   demuxbuf_pool *pool = new_pool(1, 3);
   uint64_t grants;
-  CHECK_NUMBER(demuxbuf_pool_passed_max(pool, 0, &grants), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_bypass_bound(pool, 0, &grants), DEMUXBUF_OK);
   CHECK_NUMBER(grants, 3);
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 10), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 10), DEMUXBUF_OK);
@@ -348,12 +348,12 @@ static void pages_of_free_buffers_are_given_back(void) {
     CHECK_NUMBER(demuxbuf_pool_buffer(pool, leases[at], &data, &size), DEMUXBUF_OK);
     memset(data, 0x77, size);
   }
-  CHECK_NUMBER(demuxbuf_pool_give_back_pages(pool, &bytes), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_trim(pool, &bytes), DEMUXBUF_OK);
   CHECK_NUMBER(bytes, 0);
   for (int at = 0; at < 3; at++) {
     CHECK_NUMBER(demuxbuf_pool_release(pool, leases[at]), DEMUXBUF_OK);
   }
-  CHECK_NUMBER(demuxbuf_pool_give_back_pages(pool, &bytes), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_trim(pool, &bytes), DEMUXBUF_OK);
   CHECK_NUMBER(bytes, 3 * 16384);
   CHECK_NUMBER(demuxbuf_pool_buffer(pool, leases[3], &data, &size), DEMUXBUF_OK);
   CHECK(data[0] == 0x77 && data[size - 1] == 0x77);
@@ -365,9 +365,9 @@ static void a_busy_pool_can_be_freed(void) {
   demuxbuf_pool *pool = new_pool(1, 3);
   uint64_t lease, wait, receiver;
   CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &wait), DEMUXBUF_QUEUED);
+  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &wait), DEMUXBUF_STATUS_QUEUED);
   CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receiver), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_status(demuxbuf_receiver_readable(pool, receiver).actions), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_receiver_readable(pool, receiver).actions), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
   demuxbuf_pool_stats stats = stats_of(pool);
   CHECK(stats.assigned == 1 && stats.waiting == 1 && stats.receivers == 1);

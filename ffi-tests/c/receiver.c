@@ -42,7 +42,7 @@ static uint64_t attach(demuxbuf_pool *pool, uint64_t token) {
 static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
   demuxbuf_pool_stats stats;
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
   return stats;
 }
 
@@ -89,7 +89,7 @@ static void every_call_refuses(demuxbuf_pool *pool, uint64_t receiver, int32_t s
   check_error(demuxbuf_receiver_decoded(pool, receiver, 0, 0), status);
   check_error(demuxbuf_receiver_decoded(pool, receiver, UINT32_MAX, UINT32_MAX), status);
   demuxbuf_receiver_info info;
-  demuxbuf_handover content;
+  demuxbuf_leased_content content;
   FILL(info), FILL(content);
   CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info), status);
   CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), status);
@@ -180,7 +180,7 @@ static void a_receive_cycle_is_three_calls(void) {
   check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV), 0, 0);
   uint8_t *room = check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV, 128);
   memcpy(room, "hello", 5);
-  uint8_t *content = check_step(demuxbuf_receiver_received(pool, receiver, 5), DEMUXBUF_DEMUX, 5);
+  uint8_t *content = check_step(demuxbuf_receiver_received(pool, receiver, 5), DEMUXBUF_DECODE, 5);
   CHECK_SAME(content, "hello", 5);
   check_step(demuxbuf_receiver_decoded(pool, receiver, 5, 0), 0, 0);
   demuxbuf_pool_stats stats = stats_of(pool);
@@ -195,8 +195,9 @@ static void a_residue_moves_to_the_front_only_to_make_room(void) {
   for (int at = 0; at < 64; at++) {
     room[at] = (uint8_t)at;
   }
-  check_step(demuxbuf_receiver_received(pool, receiver, 64), DEMUXBUF_DEMUX, 64);
-  uint8_t *content = check_step(demuxbuf_receiver_decoded(pool, receiver, 60, 0), DEMUXBUF_WANT_RECV | DEMUXBUF_DEMUX, 4);
+  check_step(demuxbuf_receiver_received(pool, receiver, 64), DEMUXBUF_DECODE, 64);
+  uint8_t *content = check_step(demuxbuf_receiver_decoded(pool, receiver, 60, 0), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE,
+                                4);
   CHECK(content == room + 60 && content[0] == 60);
   CHECK_NUMBER(stats_of(pool).compactions, 0);
   /* Nothing was offered to receive into, so nothing can have been received there. */
@@ -207,7 +208,7 @@ static void a_residue_moves_to_the_front_only_to_make_room(void) {
   demuxbuf_pool_stats stats = stats_of(pool);
   CHECK(stats.compactions == 1 && stats.compacted_bytes == 4);
   room[0] = 64;
-  content = check_step(demuxbuf_receiver_received(pool, receiver, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_DEMUX, 5);
+  content = check_step(demuxbuf_receiver_received(pool, receiver, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE, 5);
   CHECK(content[0] == 60 && content[4] == 64);
   demuxbuf_pool_free(pool);
 }
@@ -223,7 +224,7 @@ static void what_makes_no_sense_is_refused(void) {
   REFUSED(demuxbuf_receiver_unblock(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_NO_REASONS);
   REFUSED(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_END), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
   REFUSED(demuxbuf_receiver_done(pool, receiver, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
-  demuxbuf_handover content;
+  demuxbuf_leased_content content;
   FILL(content);
   CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), DEMUXBUF_ERR_NO_BUFFER);
   CHECK_UNTOUCHED(content);
@@ -232,12 +233,12 @@ static void what_makes_no_sense_is_refused(void) {
   REFUSED(demuxbuf_receiver_received(pool, receiver, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
   REFUSED(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
   demuxbuf_step step = demuxbuf_receiver_received(pool, receiver, 10);
-  CHECK_NUMBER(step.actions & DEMUXBUF_DEMUX, DEMUXBUF_DEMUX);
+  CHECK_NUMBER(step.actions & DEMUXBUF_DECODE, DEMUXBUF_DECODE);
   /* Both halves or none: the 10 are there, but the second number cannot be counted. */
   REFUSED(demuxbuf_receiver_decoded(pool, receiver, 5, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
   REFUSED(demuxbuf_receiver_decoded(pool, receiver, 11, 0), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
   step = demuxbuf_receiver_end_of_stream(pool, receiver);
-  CHECK_NUMBER(step.actions & DEMUXBUF_DEMUX, DEMUXBUF_DEMUX);
+  CHECK_NUMBER(step.actions & DEMUXBUF_DECODE, DEMUXBUF_DECODE);
   REFUSED(demuxbuf_receiver_received(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_AFTER_END);
   demuxbuf_pool_free(pool);
 }
@@ -248,12 +249,12 @@ static void short_blocked_full_and_ended(void) {
   check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV), 0, 0);
   check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV, 64);
   memset(demuxbuf_receiver_pending(pool, receiver).data, 7, 64);
-  check_step(demuxbuf_receiver_received(pool, receiver, 64), DEMUXBUF_STOP_RECV | DEMUXBUF_DEMUX, 64);
+  check_step(demuxbuf_receiver_received(pool, receiver, 64), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
   check_step(demuxbuf_receiver_block(pool, receiver, 1), DEMUXBUF_STOP_RECV, 64);
-  check_step(demuxbuf_receiver_unblock(pool, receiver, UINT32_MAX), DEMUXBUF_STOP_RECV | DEMUXBUF_DEMUX, 64);
+  check_step(demuxbuf_receiver_unblock(pool, receiver, UINT32_MAX), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
   check_step(demuxbuf_receiver_yield(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE, 64);
   check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RESCHEDULE), DEMUXBUF_STOP_RECV, 64);
-  check_step(demuxbuf_receiver_wake(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_DEMUX, 64);
+  check_step(demuxbuf_receiver_wake(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
   check_step(demuxbuf_receiver_decoded(pool, receiver, 0, 1), DEMUXBUF_STOP_RECV | DEMUXBUF_CANNOT_FIT, 64);
   check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_STOP_RECV | DEMUXBUF_CANNOT_FIT), 0, 64);
   check_step(demuxbuf_receiver_decoded(pool, receiver, 30, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 30);
@@ -301,7 +302,7 @@ static void a_small_residue_is_parked_and_comes_back(void) {
   demuxbuf_pool_stats stats = stats_of(pool);
   CHECK(stats.leased == 0 && stats.parked == 1 && stats.slots_in_use == 1);
   CHECK_NUMBER(describe(pool, first).connection.hold, 1);
-  demuxbuf_handover taken;
+  demuxbuf_leased_content taken;
   FILL(taken);
   CHECK_NUMBER(demuxbuf_receiver_take(pool, first, &taken), DEMUXBUF_ERR_NO_BUFFER);
   CHECK_UNTOUCHED(taken);
@@ -315,7 +316,7 @@ static void a_small_residue_is_parked_and_comes_back(void) {
   /* With none free, the second receives into a slot; then it is handed the buffer, with what came meanwhile. */
   room = check_step(demuxbuf_receiver_readable(pool, second), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
   memcpy(room, "ping", 4);
-  content = check_step(demuxbuf_receiver_received(pool, second, 4), DEMUXBUF_WANT_RECV | DEMUXBUF_DEMUX, 4);
+  content = check_step(demuxbuf_receiver_received(pool, second, 4), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE, 4);
   CHECK_SAME(content, "ping", 4);
   CHECK_NUMBER(stats_of(pool).lifelines, 1);
   demuxbuf_pool_free(pool);
@@ -324,7 +325,7 @@ static void a_small_residue_is_parked_and_comes_back(void) {
 static void a_waiter_is_granted_what_another_gives_back(void) {
   demuxbuf_pool *pool = new_pool(1, 3, 64, 0);
   uint64_t holder = attach(pool, 1), waiter = attach(pool, 22), dying = attach(pool, 3);
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   demuxbuf_receiver_readable(pool, holder);
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1000), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_receiver_readable(pool, dying).actions & DEMUXBUF_RECV, 0);
@@ -337,11 +338,11 @@ static void a_waiter_is_granted_what_another_gives_back(void) {
   /* Assigned to one that dies before it has picked it up: it goes on in that step. */
   CHECK_NUMBER(stats_of(pool).assigned, 1);
   check_step(demuxbuf_receiver_close(pool, dying), DEMUXBUF_FINISHED, 0);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.token == 22 && grant.receiver == waiter && grant.lease == 0 && grant.wait == 0);
-  CHECK_NUMBER(grant.step.actions & DEMUXBUF_RECV, DEMUXBUF_RECV);
-  CHECK(grant.step.bytes == 64 && grant.step.data != NULL);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.token == 22 && notice.receiver == waiter && notice.lease == 0 && notice.wait == 0);
+  CHECK_NUMBER(notice.step.actions & DEMUXBUF_RECV, DEMUXBUF_RECV);
+  CHECK(notice.step.bytes == 64 && notice.step.data != NULL);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
   demuxbuf_pool_free(pool);
 }
 
@@ -354,7 +355,7 @@ static void a_receive_in_flight_offers_no_memory_again(void) {
   const uint64_t receiver = attach(pool, 1);
   check_step(demuxbuf_receiver_pending(pool, receiver), DEMUXBUF_RECV, 16448);
   check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV), 0, 0);
-  check_step(demuxbuf_receiver_received(pool, receiver, 5), DEMUXBUF_DEMUX, 5);
+  check_step(demuxbuf_receiver_received(pool, receiver, 5), DEMUXBUF_DECODE, 5);
   demuxbuf_pool_free(pool);
 }
 
@@ -369,10 +370,10 @@ static void s65_largest_default_frame_fits_default_buffer(void) {
   CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
   const uint64_t receiver = attach(pool, 1);
   check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 16448);
-  CHECK((demuxbuf_receiver_received(pool, receiver, 9).actions & DEMUXBUF_DEMUX) != 0);
+  CHECK((demuxbuf_receiver_received(pool, receiver, 9).actions & DEMUXBUF_DECODE) != 0);
   CHECK((demuxbuf_receiver_decoded(pool, receiver, 0, 16384).actions & DEMUXBUF_CANNOT_FIT) == 0);
   CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_RECV) != 0);
-  check_step(demuxbuf_receiver_received(pool, receiver, 16384), DEMUXBUF_WANT_RECV | DEMUXBUF_DEMUX, frame);
+  check_step(demuxbuf_receiver_received(pool, receiver, 16384), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE, frame);
   check_step(demuxbuf_receiver_decoded(pool, receiver, frame, 0), DEMUXBUF_WANT_RECV, 0);
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
   CHECK(stats.compacted_bytes == 0 && stats.grown == 0);
@@ -383,7 +384,7 @@ static void s65_largest_default_frame_fits_default_buffer(void) {
 static void s68_cancelled_receive_leaves_a_poll_pending(void) {
   demuxbuf_pool_config config;
   demuxbuf_pool *pool;
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 2), DEMUXBUF_OK);
   config.policy.mode = DEMUXBUF_MODE_COMPLETION;
   config.lifeline = 0;
@@ -396,15 +397,15 @@ static void s68_cancelled_receive_leaves_a_poll_pending(void) {
   const uint64_t waiter = attach(pool, 2);
   check_step(demuxbuf_receiver_pending(pool, waiter), 0, 0);
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 11), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.token == 1 && grant.step.actions == DEMUXBUF_STOP_RECV);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.token == 1 && notice.step.actions == DEMUXBUF_STOP_RECV);
   check_step(demuxbuf_receiver_done(pool, holder, DEMUXBUF_STOP_RECV), 0, 0);
   check_step(demuxbuf_receiver_would_block(pool, holder), DEMUXBUF_WANT_RECV, 0);
   check_step(demuxbuf_receiver_pending(pool, holder), DEMUXBUF_WANT_RECV, 0);
   check_step(demuxbuf_receiver_done(pool, holder, DEMUXBUF_WANT_RECV), 0, 0);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_OK);
-  CHECK(grant.token == 2 && grant.step.actions == DEMUXBUF_RECV);
-  CHECK_NUMBER(demuxbuf_pool_poll_grant(pool, &grant), DEMUXBUF_NONE);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+  CHECK(notice.token == 2 && notice.step.actions == DEMUXBUF_RECV);
+  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
   check_step(demuxbuf_receiver_would_block(pool, waiter), DEMUXBUF_WANT_RECV, 0);
   /* The poll completes. */
   check_step(demuxbuf_receiver_readable(pool, holder), DEMUXBUF_RECV, 16448);

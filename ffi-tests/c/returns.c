@@ -63,7 +63,7 @@ static uint32_t any_number(void) {
 }
 
 static void note(const char *name, uint32_t actions) {
-  int32_t status = demuxbuf_status(actions);
+  int32_t status = demuxbuf_actions_status_inline(actions);
   if (status == DEMUXBUF_OK) {
     return;
   }
@@ -115,7 +115,7 @@ static void walk_connection(uint8_t mode) {
 static void walk_receivers(demuxbuf_pool *pool, uint64_t receivers[8]) {
   uint64_t *receiver = &receivers[check_random(&seed) % 8];
   uint32_t chosen = check_random(&seed) % (LENGTH(receiver_plain) + LENGTH(receiver_number) + 2);
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   if (chosen < LENGTH(receiver_plain)) {
     note(receiver_plain[chosen].name, receiver_plain[chosen].call(pool, *receiver).actions);
   } else if (chosen < LENGTH(receiver_plain) + LENGTH(receiver_number)) {
@@ -124,7 +124,7 @@ static void walk_receivers(demuxbuf_pool *pool, uint64_t receivers[8]) {
   } else if (chosen == LENGTH(receiver_plain) + LENGTH(receiver_number)) {
     demuxbuf_receiver_done(pool, *receiver, DEMUXBUF_RECV);
     note("demuxbuf_receiver_decoded", demuxbuf_receiver_decoded(pool, *receiver, any_number(), any_number()).actions);
-    while (demuxbuf_pool_poll_grant(pool, &grant) == DEMUXBUF_OK) {
+    while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
     }
   } else {
     demuxbuf_receiver_close(pool, *receiver);
@@ -143,7 +143,7 @@ static void walk_pool(uint8_t mode, int steps) {
   CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
   for (int step = 0; step < steps; step++) {
     walk_receivers(pool, receivers);
-    CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
   }
   demuxbuf_pool_free(pool);
 }

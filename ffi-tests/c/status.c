@@ -6,8 +6,8 @@ static const struct {
   const char *words;
 } known[] = {
     {DEMUXBUF_OK, "done"},
-    {DEMUXBUF_QUEUED, "queued"},
-    {DEMUXBUF_NONE, "nothing"},
+    {DEMUXBUF_STATUS_QUEUED, "queued"},
+    {DEMUXBUF_STATUS_NONE, "nothing"},
     {DEMUXBUF_ERR_NOT_ATTACHED, "never attached"},
     {DEMUXBUF_ERR_ALREADY_ATTACHED, "attached already"},
     {DEMUXBUF_ERR_CLOSED, "closed"},
@@ -47,7 +47,7 @@ enum { KNOWN = sizeof known / sizeof known[0] };
 /* An error that is taken for a mask of actions asks for nothing: its number is a multiple of 65536. */
 static void s66_error_status_has_no_action_bits(void) {
   static const uint32_t actions = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_REQUEST_BUFFER | DEMUXBUF_CANCEL_REQUEST |
-                                  DEMUXBUF_RELEASE_BUFFER | DEMUXBUF_RECV | DEMUXBUF_DEMUX | DEMUXBUF_DISCARD | DEMUXBUF_PARK |
+                                  DEMUXBUF_RELEASE_BUFFER | DEMUXBUF_RECV | DEMUXBUF_DECODE | DEMUXBUF_DISCARD | DEMUXBUF_PARK |
                                   DEMUXBUF_SHED | DEMUXBUF_END | DEMUXBUF_FINISHED | DEMUXBUF_CANNOT_FIT | DEMUXBUF_RESCHEDULE;
   int errors = 0;
   for (int at = 0; at < KNOWN; at++) {
@@ -104,7 +104,7 @@ static void every_other_number_has_the_same_words(void) {
 
 static void compare_status(uint32_t actions) {
   int32_t twin = demuxbuf_actions_status(actions);
-  CHECK_NUMBER(demuxbuf_status(actions), twin);
+  CHECK_NUMBER(demuxbuf_actions_status_inline(actions), twin);
   CHECK((actions & DEMUXBUF_ERROR) != 0 ? twin < 0 && (uint32_t)twin == actions : twin == DEMUXBUF_OK);
 }
 
@@ -130,7 +130,7 @@ static void the_inline_status_is_its_twin(void) {
   }
   for (int at = 0; at < KNOWN; at++) {
     if (known[at].status < 0) {
-      CHECK_NUMBER(demuxbuf_status((uint32_t)known[at].status), known[at].status);
+      CHECK_NUMBER(demuxbuf_actions_status_inline((uint32_t)known[at].status), known[at].status);
     }
   }
 }
@@ -139,7 +139,7 @@ static void the_inline_status_is_its_twin(void) {
 static void every_action_is_a_bit_of_its_own(void) {
   const uint32_t actions[] = {
       DEMUXBUF_WANT_RECV, DEMUXBUF_STOP_RECV,      DEMUXBUF_REQUEST_BUFFER, DEMUXBUF_CANCEL_REQUEST,
-      DEMUXBUF_RECV,      DEMUXBUF_RELEASE_BUFFER, DEMUXBUF_DEMUX,          DEMUXBUF_DISCARD,
+      DEMUXBUF_RECV,      DEMUXBUF_RELEASE_BUFFER, DEMUXBUF_DECODE,          DEMUXBUF_DISCARD,
       DEMUXBUF_PARK,      DEMUXBUF_SHED,           DEMUXBUF_END,            DEMUXBUF_FINISHED,
       DEMUXBUF_ERROR,     DEMUXBUF_CANNOT_FIT,     DEMUXBUF_RESCHEDULE,
   };

@@ -31,7 +31,7 @@ struct mailbox {
   pthread_mutex_t mutex;
   pthread_cond_t cond;
   int is_told;
-  demuxbuf_moving moving[CONNECTIONS];
+  demuxbuf_exported_receiver exported[CONNECTIONS];
   int count;
 };
 
@@ -52,7 +52,7 @@ struct thread {
   int count;
 };
 
-static demuxbuf_shards *shards;
+static demuxbuf_shared_pool *shared_pool;
 static struct mailbox mailboxes[THREADS];
 static struct stream streams[CONNECTIONS];
 static atomic_int finished;
@@ -86,12 +86,12 @@ static uint8_t byte_at(uint64_t connection, uint32_t at) {
 /* Another thread's from now on. */
 static void send_away(struct thread *self, int at) {
   const uint32_t to = (self->index + 1 + check_random(&self->random) % (THREADS - 1)) % THREADS;
-  demuxbuf_moving moving;
-  REQUIRE(demuxbuf_receiver_export(self->pool, self->mine[at].receiver, &moving) == DEMUXBUF_OK);
+  demuxbuf_exported_receiver exported;
+  REQUIRE(demuxbuf_receiver_export(self->pool, self->mine[at].receiver, &exported) == DEMUXBUF_OK);
   self->mine[at] = self->mine[--self->count];
   struct mailbox *const box = &mailboxes[to];
   REQUIRE(pthread_mutex_lock(&box->mutex) == 0);
-  box->moving[box->count++] = moving;
+  box->exported[box->count++] = exported;
   REQUIRE(pthread_mutex_unlock(&box->mutex) == 0);
   atomic_fetch_add(&moves, 1);
   tell(to);
@@ -104,7 +104,7 @@ static int take_in(struct thread *self) {
   while (box->count > 0) {
     struct mine *const mine = &self->mine[self->count++];
     demuxbuf_receiver_info info;
-    REQUIRE(demuxbuf_receiver_import(self->pool, &box->moving[--box->count], &mine->receiver) == DEMUXBUF_OK);
+    REQUIRE(demuxbuf_receiver_import(self->pool, &box->exported[--box->count], &mine->receiver) == DEMUXBUF_OK);
     REQUIRE(demuxbuf_receiver_describe(self->pool, mine->receiver, &info) == DEMUXBUF_OK);
     mine->connection = info.token;
     count++;
@@ -143,11 +143,11 @@ static int go_on(struct thread *self, int at) {
     step = demuxbuf_receiver_received(self->pool, mine.receiver, bytes);
     worked = 1;
   }
-  if ((step.actions & DEMUXBUF_DEMUX) != 0 && (step.actions & DEMUXBUF_RECV) == 0) {
+  if ((step.actions & DEMUXBUF_DECODE) != 0 && (step.actions & DEMUXBUF_RECV) == 0) {
     step = decode(self, &mine, step);
     worked = 1;
   }
-  REQUIRE(demuxbuf_status(step.actions) == DEMUXBUF_OK);
+  REQUIRE(demuxbuf_actions_status_inline(step.actions) == DEMUXBUF_OK);
   if (stream->decoded == STREAM_BYTES) {
     REQUIRE(demuxbuf_receiver_close(self->pool, mine.receiver).actions == DEMUXBUF_FINISHED);
     self->mine[at] = self->mine[--self->count];
@@ -166,14 +166,14 @@ static void tell_all(struct thread *self) {
   while ((named = demuxbuf_pool_poll_wake(self->pool, &thread)) == DEMUXBUF_OK) {
     tell(thread);
   }
-  REQUIRE(named == DEMUXBUF_NONE);
+  REQUIRE(named == DEMUXBUF_STATUS_NONE);
 }
 
 static void turn(struct thread *self) {
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   int worked = take_in(self);
-  while (demuxbuf_pool_poll_grant(self->pool, &grant) == DEMUXBUF_OK) {
-    REQUIRE(grant.receiver != 0);
+  while (demuxbuf_pool_poll_notice(self->pool, &notice) == DEMUXBUF_OK) {
+    REQUIRE(notice.receiver != 0);
     worked = 1;
   }
   for (int at = self->count - 1; at >= 0; at--) {
@@ -194,7 +194,7 @@ static void turn(struct thread *self) {
 /* A pool of its own for some turns; then all that it has goes to the others, and it comes again. */
 static void live(struct thread *self, int is_first) {
   uint32_t thread;
-  REQUIRE(demuxbuf_shards_pool(shards, self->index, &self->pool) == DEMUXBUF_OK);
+  REQUIRE(demuxbuf_shared_pool_shard(shared_pool, self->index, &self->pool) == DEMUXBUF_OK);
   for (uint64_t connection = self->index; is_first && connection < CONNECTIONS; connection += THREADS) {
     struct mine *const mine = &self->mine[self->count++];
     mine->connection = connection;
@@ -208,7 +208,7 @@ static void live(struct thread *self, int is_first) {
     send_away(self, self->count - 1);
   }
   demuxbuf_pool_free(self->pool);
-  while (demuxbuf_shards_poll_wake(shards, &thread) == DEMUXBUF_OK) {
+  while (demuxbuf_shared_pool_poll_wake(shared_pool, &thread) == DEMUXBUF_OK) {
     tell(thread);
   }
   atomic_fetch_add(&lives, 1);
@@ -232,7 +232,7 @@ int main(void) {
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, BUFFERS, CONNECTIONS), DEMUXBUF_OK);
   config.buffer_bytes = BUFFER_BYTES;
   config.lifeline = 0;
-  CHECK_NUMBER(demuxbuf_shards_new(&config, THREADS, &shards, NULL, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, THREADS, &shared_pool, NULL, 0), DEMUXBUF_OK);
   for (uint32_t index = 0; index < THREADS; index++) {
     threads[index].index = index;
     threads[index].random = index + 1;
@@ -249,16 +249,16 @@ int main(void) {
   for (uint32_t connection = 0; connection < CONNECTIONS; connection++) {
     CHECK_NUMBER(streams[connection].decoded, STREAM_BYTES);
   }
-  CHECK_NUMBER(demuxbuf_shards_pool(shards, 0, &pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 0, &pool), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
   CHECK_NUMBER(stats.free, BUFFERS);
   CHECK_NUMBER(stats.waiting + stats.assigned + stats.leased, 0);
   /* Else the test was of nothing. */
-  CHECK(stats.granted_by_hand_over > 0 && atomic_load(&lives) > THREADS && atomic_load(&moves) > CONNECTIONS);
-  printf("%lu lives, %lu moves, %lu sleeps, %" PRIu64 " hand-overs\n", atomic_load(&lives), atomic_load(&moves),
-         atomic_load(&sleeps), stats.granted_by_hand_over);
+  CHECK(stats.granted_by_handoff > 0 && atomic_load(&lives) > THREADS && atomic_load(&moves) > CONNECTIONS);
+  printf("%lu lives, %lu moves, %lu sleeps, %" PRIu64 " hand-offs\n", atomic_load(&lives), atomic_load(&moves),
+         atomic_load(&sleeps), stats.granted_by_handoff);
   demuxbuf_pool_free(pool);
-  demuxbuf_shards_free(shards);
+  demuxbuf_shared_pool_free(shared_pool);
   return check_end();
 }

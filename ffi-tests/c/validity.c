@@ -1,6 +1,7 @@
 /*
  * How long `data` of a step is valid: until the next event for its receiver, and no longer than the next
- * demuxbuf_pool_poll_grant, which may move what it does not name. Random calls on receivers that compete for two buffers.
+ * demuxbuf_pool_poll_notice, which may move what it does not name. Random calls on receivers that compete for two
+ * buffers.
  */
 #include "check.h"
 
@@ -24,7 +25,7 @@ static uint32_t below(uint32_t limit) { return check_random(&seed) % limit; }
 /* What is buffered, and where. The room of a receive has no content yet. */
 static void keep(struct kept *self, demuxbuf_step step) {
   int has_content = (step.actions & DEMUXBUF_RECV) == 0 && step.data != NULL;
-  CHECK_NUMBER(demuxbuf_status(step.actions), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_actions_status_inline(step.actions), DEMUXBUF_OK);
   self->data = has_content ? step.data : NULL;
   self->area = (step.actions & DEMUXBUF_RECV) != 0 ? step.data : NULL;
   self->bytes = has_content ? step.bytes : 0;
@@ -54,7 +55,7 @@ static demuxbuf_step any_event(struct kept *self, demuxbuf_step now) {
     }
     return demuxbuf_receiver_received(pool, self->receiver, bytes);
   }
-  if ((now.actions & DEMUXBUF_DEMUX) != 0) {
+  if ((now.actions & DEMUXBUF_DECODE) != 0) {
     uint32_t consumed = below(2) == 0 ? now.bytes : below(now.bytes);
     return below(4) == 0 ? demuxbuf_receiver_block(pool, self->receiver, 1)
                          : demuxbuf_receiver_decoded(pool, self->receiver, consumed, consumed < now.bytes ? 1 + below(20) : 0);
@@ -78,12 +79,12 @@ static void any_harmless_call(void) {
   case 0: CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now_ns += below(200)), DEMUXBUF_OK); break;
   case 1: CHECK_NUMBER(demuxbuf_receiver_describe(pool, self->receiver, &info), DEMUXBUF_OK); break;
   case 2: CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK); break;
-  case 3: CHECK_NUMBER(demuxbuf_pool_check(pool), DEMUXBUF_OK); break;
-  case 4: CHECK_NUMBER(demuxbuf_pool_give_back_pages(pool, &given_back), DEMUXBUF_OK); break;
+  case 3: CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK); break;
+  case 4: CHECK_NUMBER(demuxbuf_pool_trim(pool, &given_back), DEMUXBUF_OK); break;
   default:
     switch (demuxbuf_pool_request(pool, 0, RECEIVERS, &handle)) {
     case DEMUXBUF_OK: CHECK_NUMBER(demuxbuf_pool_release(pool, handle), DEMUXBUF_OK); break;
-    case DEMUXBUF_QUEUED: CHECK_NUMBER(demuxbuf_pool_cancel(pool, handle), DEMUXBUF_OK); break;
+    case DEMUXBUF_STATUS_QUEUED: CHECK_NUMBER(demuxbuf_pool_cancel(pool, handle), DEMUXBUF_OK); break;
     default: CHECK(0);
     }
   }
@@ -94,7 +95,7 @@ static void any_harmless_call(void) {
 
 /* While the decoder may run, these do not move its data either. */
 static void any_call_while_decoding(struct kept *self) {
-  if (self->data == NULL || (self->actions & DEMUXBUF_DEMUX) == 0) {
+  if (self->data == NULL || (self->actions & DEMUXBUF_DECODE) == 0) {
     return;
   }
   uint32_t chosen = below(3);
@@ -109,19 +110,19 @@ static void any_call_while_decoding(struct kept *self) {
 
 /* Afterwards only what could be decoded, and was not named, is where it was; all of the rest has to be asked for again. */
 static void drain(void) {
-  demuxbuf_grant grant;
+  demuxbuf_notice notice;
   int is_named[RECEIVERS + 1] = {0};
-  while (demuxbuf_pool_poll_grant(pool, &grant) == DEMUXBUF_OK) {
-    is_named[grant.token] = 1;
-    if (grant.token == RECEIVERS) {
-      CHECK_NUMBER(demuxbuf_pool_release(pool, grant.lease), DEMUXBUF_OK);
+  while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
+    is_named[notice.token] = 1;
+    if (notice.token == RECEIVERS) {
+      CHECK_NUMBER(demuxbuf_pool_release(pool, notice.lease), DEMUXBUF_OK);
     }
   }
   for (int at = 0; at < RECEIVERS; at++) {
     struct kept *self = &all[at];
     demuxbuf_step step = demuxbuf_receiver_pending(pool, self->receiver);
     if (self->data != NULL && !is_named[at]) {
-      int could_decode = (self->actions & DEMUXBUF_DEMUX) != 0;
+      int could_decode = (self->actions & DEMUXBUF_DECODE) != 0;
       CHECK(!could_decode || step.data == self->data);
       if ((step.actions & DEMUXBUF_RECV) == 0) {
         CHECK_NUMBER(step.bytes, self->bytes);

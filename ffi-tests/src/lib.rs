@@ -96,7 +96,7 @@ impl Program {
     pub fn counted(mut self) -> Program {
         const ALLOCATOR: [&str; 9] =
             ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "mmap", "mmap64", "munmap", "free"];
-        const MAKERS: [&str; 5] = ["pool_new", "pool_free", "shards_new", "shards_pool", "shards_free"];
+        const MAKERS: [&str; 5] = ["pool_new", "pool_free", "shared_pool_new", "shared_pool_shard", "shared_pool_free"];
         let makers = MAKERS.iter().map(|name| format!("demuxbuf_{name}"));
         let wrapped = ALLOCATOR.iter().map(|name| (*name).to_owned()).chain(makers);
         self.flags.extend(wrapped.map(|name| format!("-Wl,--wrap={name}")));

@@ -64,8 +64,8 @@ fn overload() {
 }
 
 #[test]
-fn handover() {
-    passes_linked_both_ways(&["handover.c"]);
+fn leased_content() {
+    passes_linked_both_ways(&["leased_content.c"]);
 }
 
 #[test]
@@ -88,8 +88,8 @@ fn pages() {
 }
 
 #[test]
-fn shards() {
-    passes_linked_both_ways(&["shards.c"]);
+fn shared_pool() {
+    passes_linked_both_ways(&["shared_pool.c"]);
 }
 
 #[test]

@@ -85,7 +85,8 @@ fn the_table_of_statuses_is_the_header_s() {
     let header = read("include/demuxbuf.h");
     let lines: Vec<&str> = header.lines().collect();
     let is_status = |name: &str| {
-        matches!(name, "DEMUXBUF_OK" | "DEMUXBUF_QUEUED" | "DEMUXBUF_NONE") || name.starts_with("DEMUXBUF_ERR_")
+        matches!(name, "DEMUXBUF_OK" | "DEMUXBUF_STATUS_QUEUED" | "DEMUXBUF_STATUS_NONE")
+            || name.starts_with("DEMUXBUF_ERR_")
     };
     let mut expected = Vec::new();
     for (at, line) in lines.iter().enumerate() {

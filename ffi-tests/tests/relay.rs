@@ -406,8 +406,8 @@ fn clients_without_descriptors_are_let_go() {
 fn statistics_have_every_key_at_any_time() {
     let keys = "uptime_ns connections connections_peak connections_total refused receivers buffers buffer_bytes free \
         leased assigned waiting leased_peak waiting_peak slots slots_in_use parked unparked lifelines granted_at_once \
-        granted_by_hand_over cancelled received_bytes dropped_bytes memory_bytes receive_bytes_used \
-        client_buffers_held backend_buffers_held shed parked_on_demand parks_asked sheds_asked passed_peak passed_max \
+        granted_by_handoff cancelled received_bytes dropped_bytes memory_bytes receive_bytes_used \
+        client_buffers_held backend_buffers_held shed parked_on_demand parks_asked sheds_asked bypass_peak bypass_bound \
         tenants slots_in_use_64 slots_in_use_256 slots_in_use_1024 slots_in_use_4096 lease_ms goaway_sent protocol_errors oversized_headers requests \
         responses_ended frames_client_data frames_client_headers frames_client_priority frames_client_rst_stream \
         frames_client_settings frames_client_push_promise frames_client_ping frames_client_goaway \

@@ -7,12 +7,12 @@ use demuxbuf_capi::demuxbuf_connection_info;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of `demuxbuf_connection_info`")]
 pub struct Facts {
-    pub level: u32,
+    pub buffered_bytes: u32,
     pub capacity: u32,
-    pub short: u32,
+    pub needed_bytes: u32,
     pub blocked: u32,
     pub pending: u32,
-    pub residue: u32,
+    pub truncated_bytes: u32,
     pub hold: u8,
     pub end: u8,
     pub waiting: bool,
@@ -30,12 +30,12 @@ pub struct Facts {
 impl From<&Connection> for Facts {
     fn from(connection: &Connection) -> Facts {
         Facts {
-            level: connection.level(),
+            buffered_bytes: connection.buffered_bytes(),
             capacity: connection.capacity(),
-            short: connection.short(),
+            needed_bytes: connection.needed_bytes(),
             blocked: connection.blocked(),
             pending: connection.pending().bits(),
-            residue: connection.residue(),
+            truncated_bytes: connection.truncated_bytes(),
             hold: connection.hold() as u8,
             end: match connection.end() {
                 None => 0,
@@ -59,12 +59,12 @@ impl From<&Connection> for Facts {
 impl From<&demuxbuf_connection_info> for Facts {
     fn from(info: &demuxbuf_connection_info) -> Facts {
         Facts {
-            level: info.level,
+            buffered_bytes: info.buffered_bytes,
             capacity: info.capacity,
-            short: info.short_bytes,
+            needed_bytes: info.needed_bytes,
             blocked: info.blocked,
             pending: info.pending,
-            residue: info.residue,
+            truncated_bytes: info.truncated_bytes,
             hold: info.hold,
             end: info.end,
             waiting: info.waiting != 0,
@@ -104,16 +104,19 @@ pub fn check_facts(facts: &Facts) -> Result<(), String> {
         ),
         ("memory in flight stays where it is", !facts.in_flight || (facts.hold != 0 && facts.pending & MOVES == 0)),
         ("I4: nothing is received after the end", !(has(Action::Recv) && facts.end != 0)),
-        ("I4: a receive has room", !has(Action::Recv) || facts.level < facts.capacity),
-        ("I5: what is buffered lies inside what is held", facts.level <= facts.capacity),
+        ("I4: a receive has room", !has(Action::Recv) || facts.buffered_bytes < facts.capacity),
+        ("I5: what is buffered lies inside what is held", facts.buffered_bytes <= facts.capacity),
         (
             "I5: only what is there is decoded or discarded",
-            facts.level > 0 || !(has(Action::Demux) || has(Action::Discard)),
+            facts.buffered_bytes > 0 || !(has(Action::Decode) || has(Action::Discard)),
         ),
-        ("what is decoded is not discarded", excluded(Action::Demux, Action::Discard)),
-        ("what can be decoded is decoded before more is received", excluded(Action::Demux, Action::Recv)),
+        ("what is decoded is not discarded", excluded(Action::Decode, Action::Discard)),
+        ("what can be decoded is decoded before more is received", excluded(Action::Decode, Action::Recv)),
         ("what is received into is not given back", excluded(Action::Recv, Action::ReleaseBuffer)),
-        ("a blocked or short decoder is not run", !has(Action::Demux) || (facts.blocked == 0 && facts.short == 0)),
+        (
+            "a blocked or short decoder is not run",
+            !has(Action::Decode) || (facts.blocked == 0 && facts.needed_bytes == 0),
+        ),
         ("the end is not told while blocked", !has(Action::End) || facts.failed || facts.blocked == 0),
         ("I8: an empty hold is given back, received into, or too small", holds_for_a_reason(facts)),
         ("I7: nothing but giving back is left after `Close`", is_quiet_when_closed(facts)),
@@ -130,10 +133,10 @@ const MOVES: u32 = Action::ReleaseBuffer as u32 | Action::Park as u32 | Action::
 fn holds_for_a_reason(facts: &Facts) -> bool {
     let given_back_or_used = Action::ReleaseBuffer as u32 | Action::Recv as u32;
     let lifeline = facts.hold == 1 && facts.waiting;
-    let too_small = facts.hold == 2 && facts.short > facts.capacity;
+    let too_small = facts.hold == 2 && facts.needed_bytes > facts.capacity;
     !facts.open
         || facts.hold == 0
-        || facts.level > 0
+        || facts.buffered_bytes > 0
         || lifeline
         || too_small
         || facts.in_flight
@@ -160,28 +163,28 @@ impl Facts {
             return Some(self.outcome_of_flight(amount / 3));
         }
         let action = *pending.get(usize::from(choice).checked_rem(pending.len())?)?;
-        let room = self.capacity.saturating_sub(self.level).max(1);
+        let room = self.capacity.saturating_sub(self.buffered_bytes).max(1);
         Some(match (action, amount % 4) {
             (Action::RequestBuffer, 0 | 1) => Event::BufferDenied,
-            (Action::RequestBuffer, _) => Event::BufferGranted { capacity: 64.max(self.level) },
+            (Action::RequestBuffer, _) => Event::BufferGranted { capacity: 64.max(self.buffered_bytes) },
             (Action::ReleaseBuffer, _) => Event::BufferReleased,
             (Action::Recv, _) if self.mode == Mode::Completion as u8 && amount % 8 > 2 => Event::done(Action::Recv),
             (Action::Recv, 0) => Event::WouldBlock,
             (Action::Recv, 1) => Event::Received { bytes: room },
             (Action::Recv, _) => Event::Received { bytes: 1 + amount / 4 % room },
-            (Action::Demux, 0) => Event::NeedMore { bytes: 1 + amount / 4 % 70 },
-            (Action::Demux, 1) => Event::Block { reasons: 1 },
-            (Action::Demux, 2) => Event::Consumed { bytes: self.level },
-            (Action::Demux, _) => Event::Consumed { bytes: 1 + amount / 4 % self.level.max(1) },
-            (Action::Discard, _) => Event::Consumed { bytes: self.level },
-            (Action::Park, _) => Event::BufferParked { capacity: 64.max(self.level) },
-            (Action::Finished, _) => Event::Attach { level: 0, capacity: 0 },
+            (Action::Decode, 0) => Event::NeedMore { bytes: 1 + amount / 4 % 70 },
+            (Action::Decode, 1) => Event::Block { reasons: 1 },
+            (Action::Decode, 2) => Event::Consumed { bytes: self.buffered_bytes },
+            (Action::Decode, _) => Event::Consumed { bytes: 1 + amount / 4 % self.buffered_bytes.max(1) },
+            (Action::Discard, _) => Event::Consumed { bytes: self.buffered_bytes },
+            (Action::Park, _) => Event::BufferParked { capacity: 64.max(self.buffered_bytes) },
+            (Action::Finished, _) => Event::Attach { buffered_bytes: 0, capacity: 0 },
             (acknowledged, _) => Event::done(acknowledged),
         })
     }
 
     fn outcome_of_flight(&self, amount: u32) -> Event {
-        let room = self.capacity.saturating_sub(self.level).max(1);
+        let room = self.capacity.saturating_sub(self.buffered_bytes).max(1);
         match amount % 8 {
             0 | 1 => Event::WouldBlock,
             2 => Event::EndOfStream,

@@ -2,8 +2,8 @@
 
 mod connection;
 mod pool;
-mod receivers;
+mod scheduler;
 
 pub use connection::ModelConnection;
 pub use pool::ModelPool;
-pub use receivers::ModelReceivers;
+pub use scheduler::ModelScheduler;

@@ -4,7 +4,7 @@ use demuxbuf::connection::Event;
 
 /// Which of the handles of a kind that were given out so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum HandleRef {
     /// One of those in force, counted from the oldest and around.
     Live(u8),
     /// One of those that are over.
@@ -28,23 +28,23 @@ pub enum Op {
         /// Class of its requests.
         class: u8,
         /// The buffer.
-        lease: Which,
+        lease: HandleRef,
         /// Where the content starts.
         offset: u32,
         /// Length of the content.
-        level: u32,
+        buffered_bytes: u32,
     },
     /// Report an event; for `Received`, the bytes are written first to where they belong.
     Report {
         /// The receiver. A connection alone ignores it.
-        receiver: Which,
+        receiver: HandleRef,
         /// The event.
         event: Event,
     },
     /// Do one of the actions that are pending, and report how it came out.
     Obey {
         /// The receiver. A connection alone ignores it.
-        receiver: Which,
+        receiver: HandleRef,
         /// Which of the pending actions.
         choice: u8,
         /// Decides how it comes out.
@@ -53,7 +53,7 @@ pub enum Op {
     /// Report what the decoder took and lacks.
     Decoded {
         /// The receiver.
-        receiver: Which,
+        receiver: HandleRef,
         /// Bytes taken.
         consumed: u32,
         /// Bytes lacking.
@@ -62,47 +62,47 @@ pub enum Op {
     /// Take the buffer away from a receiver.
     Take {
         /// The receiver.
-        receiver: Which,
+        receiver: HandleRef,
     },
     /// Move what a receiver holds to a larger buffer.
     Grow {
         /// The receiver.
-        receiver: Which,
+        receiver: HandleRef,
         /// Which of the pool's sizes.
-        size: u8,
+        size_index: u8,
     },
     /// Request in the name of a tenant from now on.
     SetTenant {
         /// The receiver.
-        receiver: Which,
+        receiver: HandleRef,
         /// The tenant; nothing for nobody's name.
-        tenant: Option<Which>,
+        tenant: Option<HandleRef>,
     },
     /// Ask for a buffer of the host's own.
     Request {
         /// Class of the request.
         class: u8,
         /// Which of the pool's sizes.
-        size: u8,
+        size_index: u8,
         /// The tenant; nothing for nobody's name.
-        tenant: Option<Which>,
+        tenant: Option<HandleRef>,
     },
     /// Give a buffer of the host's own back.
     Release {
         /// The buffer.
-        lease: Which,
+        lease: HandleRef,
     },
     /// End a wait of the host's own.
     Cancel {
         /// The wait.
-        wait: Which,
+        wait: HandleRef,
     },
     /// Ask who has a buffer now.
-    PollGrant,
+    PollNotice,
     /// The holder of a buffer of the host's own consumed bytes. Receivers tell this by themselves.
     Progress {
         /// The buffer.
-        lease: Which,
+        lease: HandleRef,
         /// Bytes consumed.
         bytes: u64,
     },
@@ -120,7 +120,7 @@ pub enum Op {
     /// Remove a tenant.
     RemoveTenant {
         /// The tenant.
-        tenant: Which,
+        tenant: HandleRef,
     },
     /// Tell the time.
     Tick {
@@ -139,11 +139,11 @@ pub enum Op {
 impl Op {
     /// `Request` for a buffer of the default size in nobody's name.
     pub fn request(class: u8) -> Op {
-        Op::Request { class, size: 0, tenant: None }
+        Op::Request { class, size_index: 0, tenant: None }
     }
 
     /// `Report` for the receiver at this place of those in force.
     pub fn report(receiver: usize, event: Event) -> Op {
-        Op::Report { receiver: Which::Live(receiver as u8), event }
+        Op::Report { receiver: HandleRef::Live(receiver as u8), event }
     }
 }

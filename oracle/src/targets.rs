@@ -8,7 +8,7 @@ mod ffi_ops;
 mod h2_frames;
 mod ops;
 mod reference;
-mod shards;
+mod shared_scheduler;
 mod text;
 
 pub use ops::allow_first_buffer;
@@ -29,7 +29,7 @@ pub struct Target {
 pub const TARGETS: [Target; 5] = [
     Target { name: "ops", run: ops::run, examples: ops::EXAMPLES },
     Target { name: "ffi_ops", run: ffi_ops::run, examples: ffi_ops::EXAMPLES },
-    Target { name: "shards", run: shards::run, examples: shards::EXAMPLES },
+    Target { name: "shared_scheduler", run: shared_scheduler::run, examples: shared_scheduler::EXAMPLES },
     Target { name: "h2_frames", run: h2_frames::run, examples: h2_frames::EXAMPLES },
     Target { name: "config", run: config::run, examples: config::EXAMPLES },
 ];

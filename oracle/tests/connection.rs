@@ -14,7 +14,7 @@ proptest! {
     fn a_connection_is_what_the_table_says(policy in policy(), ops in prop::collection::vec(connection_op(), 1..80)) {
         let mut trio = Trio::new(policy);
         trio.compare();
-        trio.report(Event::Attach { level: 0, capacity: 0 });
+        trio.report(Event::Attach { buffered_bytes: 0, capacity: 0 });
         for op in ops {
             if let Some(event) = trio.event(op) {
                 trio.report(event);

@@ -1,25 +1,31 @@
-//! The pool alone: the model and Rust, call by call.
+//! Receivers with their pool and memory: the model against Rust, and the model against C, call by call and byte by byte.
 
 mod common;
 
-use common::{cases, pool_config, pool_op};
-use demuxbuf_oracle::{Duel, ModelPool, Op, RustPool, What, Which};
+use common::{cases, pool_config, receivers_op};
+use demuxbuf_oracle::{CPool, Differential, ModelPool, Op, RustPool, System};
 use proptest::prelude::*;
 
+fn fight<S: System>(mut differential: Differential<ModelPool, S>, ops: &[Op]) -> Result<(), TestCaseError> {
+    for &op in ops {
+        differential.play(op).map_err(TestCaseError::fail)?;
+    }
+    differential.drain().map_err(TestCaseError::fail)
+}
+
 proptest! {
-    #![proptest_config(cases(300, 20_000))]
+    #![proptest_config(cases(200, 5_000))]
 
     #[test]
-    fn a_pool_is_what_its_docs_say(config in pool_config(), ops in prop::collection::vec(pool_op(), 1..150)) {
-        let mut duel = Duel::new(ModelPool::new(&config), RustPool::new(&config));
-        for op in ops {
-            duel.play(op).map_err(TestCaseError::fail)?;
-        }
-        // Hosts that give back everything serve everybody (I6), and everything is there again (I1).
-        while !duel.model.waits().is_empty() || !duel.model.leases().is_empty() {
-            while duel.play(Op::PollGrant).map_err(TestCaseError::fail)?.what != What::Nothing {}
-            let released = duel.play(Op::Release { lease: Which::Live(0) }).map_err(TestCaseError::fail)?;
-            prop_assert_eq!(released.what, What::Done, "I6: who waits is served in the end");
-        }
+    fn receivers_are_what_their_docs_say(
+        config in pool_config(),
+        ops in prop::collection::vec(receivers_op(), 1..150),
+    ) {
+        fight(Differential::new(ModelPool::new(&config), RustPool::new(&config)), &ops)?;
+    }
+
+    #[test]
+    fn c_answers_as_rust_does(config in pool_config(), ops in prop::collection::vec(receivers_op(), 1..150)) {
+        fight(Differential::new(ModelPool::new(&config), CPool::new(&config)), &ops)?;
     }
 }

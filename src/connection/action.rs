@@ -22,7 +22,7 @@ pub enum Action {
     /// Receive now, at most `recv_max()` bytes; report `Received`, `WouldBlock`, `EndOfStream` or `TransportError`.
     Recv = 1 << 5,
     /// Run the decoder; report `Consumed`, and if bytes are left why: `NeedMore`, `Block` or `Yield`.
-    Demux = 1 << 6,
+    Decode = 1 << 6,
     /// Throw away what is buffered; report `Consumed` with the whole level.
     Discard = 1 << 7,
     /// Move the residue to a small slot and give the buffer back; report `BufferParked`.
@@ -48,7 +48,7 @@ impl Action {
         Action::CancelRequest,
         Action::ReleaseBuffer,
         Action::Recv,
-        Action::Demux,
+        Action::Decode,
         Action::Discard,
         Action::Park,
         Action::Shed,

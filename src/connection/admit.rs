@@ -4,11 +4,11 @@ use super::{Action, Actions, Connection, Event, EventError, Mode, flag};
 
 impl Connection {
     /// Refuses what makes no sense. Looks only, so that a refused event changes nothing.
-    #[inline(always)] // see `handle_known`
+    #[inline(always)] // see `handle_inline`
     pub(super) fn admit(&self, event: Event) -> Result<(), EventError> {
         refuse_if(self.is_poisoned(), EventError::Poisoned)?;
-        if let Event::Attach { level, capacity } = event {
-            return self.admit_attach(level, capacity);
+        if let Event::Attach { buffered_bytes, capacity } = event {
+            return self.admit_attach(buffered_bytes, capacity);
         }
         if !self.has(flag::ATTACHED) {
             return Err(EventError::NotAttached);
@@ -31,19 +31,19 @@ impl Connection {
             }
             Event::Received { bytes } => self.admit_received(bytes),
             Event::Consumed { bytes } => {
-                refuse_if(bytes > self.level, EventError::TooManyBytes)?;
+                refuse_if(bytes > self.buffered_bytes, EventError::TooManyBytes)?;
                 refuse_if(bytes > 0 && self.is_pinned(), EventError::InFlight)
             }
             Event::NeedMore { bytes } => {
                 self.admit_open()?;
                 refuse_if(bytes == 0, EventError::ZeroBytes)?;
-                refuse_if(self.level.checked_add(bytes).is_none(), EventError::TooManyBytes)
+                refuse_if(self.buffered_bytes.checked_add(bytes).is_none(), EventError::TooManyBytes)
             }
             Event::Block { reasons } | Event::Unblock { reasons } => refuse_if(reasons == 0, EventError::NoReasons),
             Event::Fail => self.admit_open(),
-            Event::Sync { level, capacity, .. } => {
+            Event::Sync { buffered_bytes, capacity, .. } => {
                 self.admit_open()?;
-                refuse_if(level > capacity, EventError::CapacityTooSmall)?;
+                refuse_if(buffered_bytes > capacity, EventError::CapacityTooSmall)?;
                 refuse_if(self.is_in_flight() && capacity != self.capacity, EventError::InFlight)
             }
             Event::Done { actions } => self.admit_done(actions),
@@ -51,10 +51,10 @@ impl Connection {
         }
     }
 
-    pub(super) fn admit_attach(&self, level: u32, capacity: u32) -> Result<(), EventError> {
+    pub(super) fn admit_attach(&self, buffered_bytes: u32, capacity: u32) -> Result<(), EventError> {
         let finished = self.has(flag::CLOSED) && !self.has(flag::HELD | flag::WAITING);
         refuse_if(self.has(flag::ATTACHED) && !finished, EventError::AlreadyAttached)?;
-        refuse_if(level > capacity, EventError::CapacityTooSmall)
+        refuse_if(buffered_bytes > capacity, EventError::CapacityTooSmall)
     }
 
     pub(super) fn admit_open(&self) -> Result<(), EventError> {
@@ -62,7 +62,7 @@ impl Connection {
     }
 
     pub(super) fn admit_capacity(&self, capacity: u32) -> Result<(), EventError> {
-        refuse_if(capacity == 0 || capacity < self.level, EventError::CapacityTooSmall)
+        refuse_if(capacity == 0 || capacity < self.buffered_bytes, EventError::CapacityTooSmall)
     }
 
     /// A grant that crosses a `Close` is normal; one that nobody waited for after it is not.

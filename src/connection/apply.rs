@@ -3,12 +3,12 @@
 use super::{Action, Actions, Connection, Event, Mode, flag};
 
 impl Connection {
-    #[inline(always)] // see `handle_known`
+    #[inline(always)] // see `handle_inline`
     pub(super) fn apply(&mut self, event: Event) {
         match event {
-            Event::Attach { level, capacity } => self.attach(level, capacity),
+            Event::Attach { buffered_bytes, capacity } => self.attach(buffered_bytes, capacity),
             Event::Readable => self.readable(),
-            Event::BufferGranted { capacity } => self.granted(capacity),
+            Event::BufferGranted { capacity } => self.apply_grant(capacity),
             Event::BufferDenied => self.set(flag::WAITING),
             Event::BufferParked { capacity } => self.hold_as(flag::SLOT, capacity),
             Event::BufferReleased => self.drop_hold(),
@@ -25,7 +25,9 @@ impl Connection {
             Event::PauseRecv => self.set(flag::PAUSED),
             Event::ResumeRecv => self.clear(flag::PAUSED),
             Event::Fail => self.fail(),
-            Event::Sync { level, capacity, blocked, short, armed } => self.sync(level, capacity, blocked, short, armed),
+            Event::Sync { buffered_bytes, capacity, blocked, needed_bytes, armed } => {
+                self.sync(buffered_bytes, capacity, blocked, needed_bytes, armed)
+            }
             Event::ReclaimRequested => self.reclaim(),
             Event::LeaseExpired => self.expire(),
             Event::Done { actions } => self.done(Actions::from_bits(actions).unwrap_or_default()),
@@ -33,14 +35,14 @@ impl Connection {
         }
     }
 
-    pub(super) fn attach(&mut self, level: u32, capacity: u32) {
+    pub(super) fn attach(&mut self, buffered_bytes: u32, capacity: u32) {
         *self = Connection::new(self.policy());
         self.set(flag::ATTACHED);
         // These hosts receive first and ask later.
         if matches!(self.mode(), Mode::Optimistic | Mode::Completion) {
             self.set(flag::READY);
         }
-        self.level = level;
+        self.buffered_bytes = buffered_bytes;
         if capacity > 0 {
             self.hold_as(flag::BUFFER, capacity);
         }
@@ -59,7 +61,7 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn granted(&mut self, capacity: u32) {
+    pub(super) fn apply_grant(&mut self, capacity: u32) {
         // What is granted at once belongs to the turn that asked for it, or a host that hands each buffer on would
         // never come to the end of its budget.
         if self.has(flag::WAITING) {
@@ -77,7 +79,7 @@ impl Connection {
     }
 
     pub(super) fn yield_turn(&mut self) {
-        if self.level > 0 && !self.has(flag::FAILED) {
+        if self.buffered_bytes > 0 && !self.has(flag::FAILED) {
             self.set(flag::YIELDED);
         }
     }
@@ -86,8 +88,8 @@ impl Connection {
     pub(super) fn received(&mut self, bytes: u32) {
         self.clear(flag::FLIGHT);
         let filled = bytes == self.room();
-        self.level += bytes;
-        self.short = self.short.saturating_sub(bytes);
+        self.buffered_bytes += bytes;
+        self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
         self.reads = self.reads.saturating_add(1);
         match self.mode() {
             // A receive that filled what was offered may have left more behind. One that did not ran dry, and
@@ -112,11 +114,11 @@ impl Connection {
         if bytes == 0 {
             return;
         }
-        self.level -= bytes;
+        self.buffered_bytes -= bytes;
         // The decoder went on, so what it was short of is behind it.
-        self.short = 0;
+        self.needed_bytes = 0;
         self.clear(flag::ASKED);
-        if self.level == 0 {
+        if self.buffered_bytes == 0 {
             self.clear(flag::YIELDED);
         }
         self.update_room();
@@ -126,7 +128,7 @@ impl Connection {
         if self.has(flag::FAILED) {
             return;
         }
-        self.short = bytes;
+        self.needed_bytes = bytes;
         self.clear(flag::YIELDED | flag::MISFIT_SEEN);
         self.update_room();
     }
@@ -134,22 +136,22 @@ impl Connection {
     pub(super) fn fail(&mut self) {
         self.set(flag::FAILED);
         self.clear(flag::YIELDED | flag::ASKED);
-        self.short = 0;
+        self.needed_bytes = 0;
         self.blocked = 0;
     }
 
-    pub(super) fn sync(&mut self, level: u32, capacity: u32, blocked: u32, short: bool, armed: bool) {
+    pub(super) fn sync(&mut self, buffered_bytes: u32, capacity: u32, blocked: u32, needed_bytes: bool, armed: bool) {
         // As with `Consumed`, only progress or another buffer ends what the pool asked for.
         let same_buffer = self.has(flag::BUFFER) && capacity > 0;
-        let asked = if same_buffer && level >= self.level { self.flags & flag::ASKED } else { 0 };
-        if level > self.level {
+        let asked = if same_buffer && buffered_bytes >= self.buffered_bytes { self.flags & flag::ASKED } else { 0 };
+        if buffered_bytes > self.buffered_bytes {
             self.reads = self.reads.saturating_add(1);
         }
-        self.level = level;
+        self.buffered_bytes = buffered_bytes;
         self.blocked = blocked;
         // "Short" without a number is short of at least one byte.
-        self.short = u32::from(short && !self.has(flag::FAILED));
-        if level == 0 {
+        self.needed_bytes = u32::from(needed_bytes && !self.has(flag::FAILED));
+        if buffered_bytes == 0 {
             self.clear(flag::YIELDED);
         }
         self.clear(flag::ARMED);
@@ -172,22 +174,22 @@ impl Connection {
 
     pub(super) fn reclaim(&mut self) {
         // What a receive is in flight into may be empty, or have to make way for something larger.
-        if (self.has(flag::BUFFER) && self.level > 0) || self.is_in_flight() {
+        if (self.has(flag::BUFFER) && self.buffered_bytes > 0) || self.is_in_flight() {
             self.set(flag::RECLAIM);
         }
     }
 
     pub(super) fn expire(&mut self) {
         // An empty buffer that is too small for what is to come is held until its host ends that.
-        let is_kept_empty = self.level == 0 && self.is_misfit();
-        if self.level == 0 && !is_kept_empty {
+        let is_kept_empty = self.buffered_bytes == 0 && self.is_misfit();
+        if self.buffered_bytes == 0 && !is_kept_empty {
             return self.reclaim();
         }
         if !self.has(flag::BUFFER) {
             return;
         }
         // Who was asked to park and still holds it could not.
-        let could_park = !is_kept_empty && self.level <= self.reclaim_max() && !self.has(flag::RECLAIM);
+        let could_park = !is_kept_empty && self.buffered_bytes <= self.reclaim_max() && !self.has(flag::RECLAIM);
         self.set(if could_park { flag::RECLAIM } else { flag::EXPIRED });
     }
 
@@ -226,11 +228,11 @@ impl Connection {
 
     #[inline]
     pub(super) fn drop_hold(&mut self) {
-        if self.level > 0 {
+        if self.buffered_bytes > 0 {
             // What the decoder was short of left with the content.
-            self.short = 0;
+            self.needed_bytes = 0;
         }
-        self.level = 0;
+        self.buffered_bytes = 0;
         self.drop_hold_empty();
     }
 
@@ -249,8 +251,8 @@ impl Connection {
             return; // There is nothing to take back.
         }
         // A decoder that is short of data frees nothing before it has been given more.
-        let resume_at = if self.short > 0 { 1 } else { self.resume_at.max(1) };
-        let enough = resume_at.min(self.capacity);
+        let resume_free_bytes = if self.needed_bytes > 0 { 1 } else { self.resume_free_bytes.max(1) };
+        let enough = resume_free_bytes.min(self.capacity);
         if self.has(flag::HELD) && room == 0 {
             self.set(flag::FULL);
         } else if room >= enough {

@@ -20,12 +20,12 @@ impl Connection {
     }
 
     pub(super) const fn room(&self) -> u32 {
-        self.capacity.saturating_sub(self.level)
+        self.capacity.saturating_sub(self.buffered_bytes)
     }
 
     /// What the decoder is short of has no room in the buffer. A slot is only a stand-in for a buffer.
     pub(crate) fn is_misfit(&self) -> bool {
-        self.has(flag::BUFFER) && self.short > self.room() && !self.has(flag::OVER | flag::FAILED)
+        self.has(flag::BUFFER) && self.needed_bytes > self.room() && !self.has(flag::OVER | flag::FAILED)
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -82,7 +82,7 @@ impl Conditions {
     pub(super) fn of(c: &Connection) -> Conditions {
         let (has_buffer, has_slot, waiting) = (c.has(flag::BUFFER), c.has(flag::SLOT), c.has(flag::WAITING));
         let (ready, over, failed) = (c.has(flag::READY), c.has(flag::OVER), c.has(flag::FAILED));
-        let (empty, short, in_flight) = (c.level == 0, c.short > 0, c.is_in_flight());
+        let (empty, short, in_flight) = (c.buffered_bytes == 0, c.needed_bytes > 0, c.is_in_flight());
         let blocked = (c.blocked != 0) & !failed;
         let misfit = c.is_misfit();
         // What is parked with a decoder that is blocked needs no buffer before that ends: two such would trade one forever.
@@ -140,7 +140,7 @@ impl Connection {
     fn may_park(&self, is_receiving: bool) -> bool {
         let asked = self.has(flag::RECLAIM);
         let limit = if asked { self.reclaim_max() } else { u32::from(self.park_bytes) };
-        let fits = 0 < self.level && self.level <= limit;
+        let fits = 0 < self.buffered_bytes && self.buffered_bytes <= limit;
         fits && (asked || !is_receiving) && !self.has(flag::FAILED | flag::END_SEEN)
     }
 }

@@ -7,10 +7,11 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Event {
-    /// The connection starts, with `capacity` 0 for no buffer, else with a buffer that already holds `level` bytes.
+    /// The connection starts, with `capacity` 0 for no buffer, else with a buffer that already holds `buffered_bytes`
+    /// bytes.
     Attach {
         /// Bytes in the buffer.
-        level: u32,
+        buffered_bytes: u32,
         /// Size of the buffer; 0 for none.
         capacity: u32,
     },
@@ -76,13 +77,13 @@ pub enum Event {
     /// The host's own buffer and flags are the truth, after each receive and after each run of the decoder.
     Sync {
         /// Bytes in the host's buffer, or parked in its slot.
-        level: u32,
+        buffered_bytes: u32,
         /// Size of the host's buffer; 0 for none. The capacity of the slot as long as the content is parked.
         capacity: u32,
         /// All reasons why decoding cannot go on.
         blocked: u32,
         /// The decoder cannot go on before more bytes arrive; so not after a receive.
-        short: bool,
+        needed_bytes: bool,
         /// The host's subscription for readability is on, or its report is on its way.
         armed: bool,
     },

@@ -55,7 +55,7 @@ pub struct Policy {
     /// Residues of at most so many bytes are parked when the pool asks for it; below `park_bytes` it means that.
     pub reclaim_bytes: u16,
     /// A full buffer receives again once so many bytes are free (or all of them, if it is smaller); 0 for any room.
-    pub resume_at: u32,
+    pub resume_free_bytes: u32,
     /// Stop receiving while decoding is blocked, instead of when the buffer is full.
     pub pause_when_blocked: bool,
 }

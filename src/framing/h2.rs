@@ -18,7 +18,7 @@
 //! | RST_STREAM and WINDOW_UPDATE are 4, PING 8, GOAWAY at least 8 bytes long | FRAME_SIZE_ERROR | 6.4, 6.7 to 6.9 |
 //! | SETTINGS is a multiple of 6 bytes long, its acknowledgement empty | FRAME_SIZE_ERROR | 6.5 |
 //! | a client does not promise | PROTOCOL_ERROR | 8.4 |
-//! | padding is shorter than the payload ([`Head::check_padding`]) | PROTOCOL_ERROR | 6.1, 6.2, 6.6 |
+//! | padding is shorter than the payload ([`FrameHeader::check_padding`]) | PROTOCOL_ERROR | 6.1, 6.2, 6.6 |
 //!
 //! Frames of an unknown type are let through, except inside a header block (sections 4.1 and 5.5).
 
@@ -100,7 +100,7 @@ pub enum Side {
 
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Head {
+pub struct FrameHeader {
     /// Length of the payload, in bytes.
     pub length: u32,
     /// Stream, without the reserved bit; 0 for the connection.
@@ -119,31 +119,31 @@ pub enum Next {
     /// The preface, whole: 24 bytes.
     Preface,
     /// A frame that may stand here; at least its header has arrived.
-    Frame(Head),
+    Frame(FrameHeader),
 }
 
 /// How far one side's frames have come: a small value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoder {
     side: Side,
-    stage: Stage,
+    phase: Phase,
     max_frame_size: u32,
     /// The stream whose header block is open; 0 for none.
     block_of: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     Preface,
     FirstSettings,
     Frames,
 }
 
-impl Head {
+impl FrameHeader {
     /// The header of these nine bytes. The reserved bit is ignored, as it must be (RFC 9113 section 4.1).
-    pub const fn decode(bytes: &[u8; 9]) -> Head {
+    pub const fn decode(bytes: &[u8; 9]) -> FrameHeader {
         let [a, b, c, kind, flags, s0, s1, s2, s3] = *bytes;
-        Head {
+        FrameHeader {
             length: u32::from_be_bytes([0, a, b, c]),
             stream_id: u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff,
             kind,
@@ -158,7 +158,7 @@ impl Head {
         [a, b, c, self.kind, self.flags, s0, s1, s2, s3]
     }
 
-    /// Length of the whole frame with its header, in bytes. As in [`Head::encode`], the length is 24 bits.
+    /// Length of the whole frame with its header, in bytes. As in [`FrameHeader::encode`], the length is 24 bits.
     pub const fn frame_bytes(&self) -> u32 {
         HEAD_BYTES + (self.length & MAX_FRAME_SIZE_MAX)
     }
@@ -196,11 +196,11 @@ impl Head {
 impl Decoder {
     /// A decoder for what this side sends, from its first byte on.
     pub const fn new(side: Side) -> Decoder {
-        let stage = match side {
-            Side::Client => Stage::Preface,
-            Side::Server => Stage::FirstSettings,
+        let phase = match side {
+            Side::Client => Phase::Preface,
+            Side::Server => Phase::FirstSettings,
         };
-        Decoder { side, stage, max_frame_size: MAX_FRAME_SIZE_MIN, block_of: 0 }
+        Decoder { side, phase, max_frame_size: MAX_FRAME_SIZE_MIN, block_of: 0 }
     }
 
     /// Sets the largest payload, in bytes, that the receiver of these frames has announced and seen acknowledged.
@@ -221,13 +221,13 @@ impl Decoder {
     ///
     /// What stands there breaks a rule; the module's table says which are checked.
     pub fn peek(&self, data: &[u8]) -> Result<Next, Error> {
-        if self.stage == Stage::Preface {
+        if self.phase == Phase::Preface {
             return peek_preface(data);
         }
         match data.first_chunk::<9>() {
             None => Ok(Next::NeedMore(HEAD_BYTES - data.len() as u32)),
             Some(bytes) => {
-                let head = Head::decode(bytes);
+                let head = FrameHeader::decode(bytes);
                 self.check(&head)?;
                 Ok(Next::Frame(head))
             }
@@ -238,9 +238,9 @@ impl Decoder {
     pub fn accept(&mut self, next: &Next) {
         match next {
             Next::NeedMore(_) => {}
-            Next::Preface => self.stage = Stage::FirstSettings,
+            Next::Preface => self.phase = Phase::FirstSettings,
             Next::Frame(head) => {
-                self.stage = Stage::Frames;
+                self.phase = Phase::Frames;
                 let opens = matches!(head.kind, kind::HEADERS | kind::PUSH_PROMISE | kind::CONTINUATION);
                 self.block_of = if opens && head.flags & flags::END_HEADERS == 0 { head.stream_id } else { 0 };
             }
@@ -252,30 +252,30 @@ impl Decoder {
     pub fn could_find(&self, next: &Next) -> bool {
         match next {
             Next::NeedMore(_) => true,
-            Next::Preface => self.stage == Stage::Preface,
-            Next::Frame(head) => self.stage != Stage::Preface && self.check(head).is_ok(),
+            Next::Preface => self.phase == Phase::Preface,
+            Next::Frame(head) => self.phase != Phase::Preface && self.check(head).is_ok(),
         }
     }
 
     /// The decoder as four numbers, for C: all zero is a client's at its first byte.
     #[doc(hidden)]
     pub fn to_words(self) -> [u32; 4] {
-        let stage = match self.stage {
-            Stage::Preface => 0,
-            Stage::FirstSettings => 1,
-            Stage::Frames => 2,
+        let phase = match self.phase {
+            Phase::Preface => 0,
+            Phase::FirstSettings => 1,
+            Phase::Frames => 2,
         };
-        [u32::from(self.side == Side::Server), stage, self.max_frame_size - MAX_FRAME_SIZE_MIN, self.block_of]
+        [u32::from(self.side == Side::Server), phase, self.max_frame_size - MAX_FRAME_SIZE_MIN, self.block_of]
     }
 
     /// The decoder of four numbers; `None` if they are nobody's.
     #[doc(hidden)]
-    pub fn from_words([side, stage, above_min, block_of]: [u32; 4]) -> Option<Decoder> {
+    pub fn from_words([side, phase, above_min, block_of]: [u32; 4]) -> Option<Decoder> {
         let side = [Side::Client, Side::Server].get(side as usize).copied()?;
-        let stage = [Stage::Preface, Stage::FirstSettings, Stage::Frames].get(stage as usize).copied()?;
+        let phase = [Phase::Preface, Phase::FirstSettings, Phase::Frames].get(phase as usize).copied()?;
         let max_frame_size = MAX_FRAME_SIZE_MIN.checked_add(above_min)?;
-        let sane = max_frame_size <= MAX_FRAME_SIZE_MAX && !(side == Side::Server && stage == Stage::Preface);
-        sane.then_some(Decoder { side, stage, max_frame_size, block_of })
+        let sane = max_frame_size <= MAX_FRAME_SIZE_MAX && !(side == Side::Server && phase == Phase::Preface);
+        sane.then_some(Decoder { side, phase, max_frame_size, block_of })
     }
 
     /// `peek` and `accept` in one call: the frame that is returned is accepted. DATA is returned as soon as its header
@@ -288,7 +288,7 @@ impl Decoder {
     /// As [`Decoder::peek`]; nothing is accepted then.
     #[inline]
     pub fn advance(&mut self, data: &[u8]) -> Result<Next, Error> {
-        if self.stage == Stage::Frames && self.block_of == 0 {
+        if self.phase == Phase::Frames && self.block_of == 0 {
             if let Some(head) = common_frame(data, self.max_frame_size) {
                 return Ok(Next::Frame(head));
             }
@@ -309,9 +309,9 @@ impl Decoder {
         Ok(next)
     }
 
-    fn check(&self, head: &Head) -> Result<(), Error> {
+    fn check(&self, head: &FrameHeader) -> Result<(), Error> {
         let is_settings = head.kind == kind::SETTINGS && head.flags & flags::ACK == 0;
-        let started = self.stage == Stage::Frames || is_settings;
+        let started = self.phase == Phase::Frames || is_settings;
         connection_rule(started, ErrorCode::Protocol, "the first frame is SETTINGS (3.4)")?;
         let short_enough = head.length <= self.max_frame_size;
         connection_rule(short_enough, ErrorCode::FrameSize, "a frame is longer than was announced (4.2)")?;
@@ -320,13 +320,13 @@ impl Decoder {
         check_length(head)
     }
 
-    fn check_block(&self, head: &Head) -> Result<(), Error> {
+    fn check_block(&self, head: &FrameHeader) -> Result<(), Error> {
         let continues = head.kind == kind::CONTINUATION;
         let in_place = if self.block_of == 0 { !continues } else { continues && head.stream_id == self.block_of };
         connection_rule(in_place, ErrorCode::Protocol, "a header block is one piece (4.3, 6.10)")
     }
 
-    fn check_stream(&self, head: &Head) -> Result<(), Error> {
+    fn check_stream(&self, head: &FrameHeader) -> Result<(), Error> {
         let (in_place, rule) = match head.kind {
             kind::DATA
             | kind::HEADERS
@@ -395,8 +395,8 @@ const COMMON_FRAMES: [CommonFrame; 11] = {
 /// Public for the C layer, which keeps the decoder as four numbers.
 #[doc(hidden)]
 #[inline(always)]
-pub fn common_frame(data: &[u8], max_frame_size: u32) -> Option<Head> {
-    let head = Head::decode(data.first_chunk::<9>()?);
+pub fn common_frame(data: &[u8], max_frame_size: u32) -> Option<FrameHeader> {
+    let head = FrameHeader::decode(data.first_chunk::<9>()?);
     let common = &COMMON_FRAMES[usize::from(head.kind).min(COMMON_FRAMES.len() - 1)];
     let length = head.length;
     // `&` instead of `&&`: the branches cost more than the comparisons.
@@ -418,7 +418,7 @@ fn peek_preface(data: &[u8]) -> Result<Next, Error> {
     }
 }
 
-fn check_length(head: &Head) -> Result<(), Error> {
+fn check_length(head: &FrameHeader) -> Result<(), Error> {
     let length = head.length;
     let (fits, rule) = match head.kind {
         kind::PRIORITY if length != 5 => {
@@ -453,13 +453,13 @@ mod tests {
         let data = vec![0; HEAD_BYTES as usize + 64];
         let mut common_frames = 0;
         for side in [Side::Client, Side::Server] {
-            for (stage, block_of) in
-                [(Stage::Preface, 0), (Stage::FirstSettings, 0), (Stage::Frames, 0), (Stage::Frames, 1)]
+            for (phase, block_of) in
+                [(Phase::Preface, 0), (Phase::FirstSettings, 0), (Phase::Frames, 0), (Phase::Frames, 1)]
             {
-                let decoder = Decoder { side, stage, max_frame_size: MAX_FRAME_SIZE_MIN, block_of };
+                let decoder = Decoder { side, phase, max_frame_size: MAX_FRAME_SIZE_MIN, block_of };
                 for (kind, flags, stream_id) in headers() {
                     for length in lengths {
-                        let head = Head { length, stream_id, kind, flags };
+                        let head = FrameHeader { length, stream_id, kind, flags };
                         let mut data = data.clone();
                         data[..9].copy_from_slice(&head.encode());
                         let whole = data.len().min(head.frame_bytes() as usize);
@@ -492,6 +492,6 @@ mod tests {
         };
         let mut advanced = decoder;
         assert_eq!((advanced.advance(data), advanced), (answer, expected), "{decoder:?} {data:?}");
-        decoder.stage == Stage::Frames && decoder.block_of == 0 && common_frame(data, decoder.max_frame_size).is_some()
+        decoder.phase == Phase::Frames && decoder.block_of == 0 && common_frame(data, decoder.max_frame_size).is_some()
     }
 }

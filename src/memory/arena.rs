@@ -13,7 +13,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 /// All buffers of a pool, in one page-aligned piece of memory.
-#[cfg_attr(feature = "explore", derive(Clone))]
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub struct Arena {
     block: Block,
@@ -203,7 +203,7 @@ impl Arena {
     /// it was used since it was named here last: pages that nothing was written to since are left alone. A page that a
     /// buffer in use has a part of stays. On other systems than Linux nothing is given back. Cost: one system call for
     /// each piece of such pages.
-    pub fn give_back_pages(&mut self, free: impl Iterator<Item = (u32, bool)>) -> usize {
+    pub fn trim(&mut self, free: impl Iterator<Item = (u32, bool)>) -> usize {
         let mut run = Run::default();
         let mut bytes = 0;
         for (index, is_used) in free {
@@ -341,7 +341,7 @@ mod tests {
         fn give_back(&mut self) -> usize {
             let free = (0..).zip(&self.free).filter(|(_, is_free)| **is_free);
             let named: Vec<(u32, bool)> = free.map(|(index, _)| (index, self.used[index as usize])).collect();
-            let bytes = self.arena.give_back_pages(named.iter().copied());
+            let bytes = self.arena.trim(named.iter().copied());
             for (index, _) in named {
                 self.used[index as usize] = false;
             }
@@ -350,8 +350,8 @@ mod tests {
 
         fn check_contents(&self) {
             for (index, _) in (0..).zip(&self.free).filter(|(_, is_free)| !**is_free) {
-                let is_kept = self.arena.buffer(index).iter().all(|&byte| byte == World::content(index));
-                assert!(is_kept, "buffer {index} with pages of {}", self.page_bytes);
+                let is_cap_blocked = self.arena.buffer(index).iter().all(|&byte| byte == World::content(index));
+                assert!(is_cap_blocked, "buffer {index} with pages of {}", self.page_bytes);
             }
         }
     }
@@ -402,7 +402,7 @@ mod tests {
                 let mut named: Vec<u32> = (0..50).filter(|_| random.bool()).collect();
                 random.shuffle(&mut named);
                 world.free = (0..50).map(|index| named.contains(&index)).collect();
-                world.arena.give_back_pages(named.iter().map(|&index| (index, true)));
+                world.arena.trim(named.iter().map(|&index| (index, true)));
                 world.check_contents();
             }
         }

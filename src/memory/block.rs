@@ -149,7 +149,7 @@ impl Block {
 }
 
 /// Memory of its own with the same bytes.
-#[cfg(feature = "explore")]
+#[cfg(feature = "model-check")]
 impl Clone for Block {
     fn clone(&self) -> Block {
         let mut copy =

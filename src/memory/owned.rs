@@ -26,7 +26,7 @@ pub fn try_box<T>(value: T) -> Option<Box<T>> {
 
 /// A value with several owners, who may be of different threads: the last one drops it.
 #[derive(Debug)]
-pub struct Counted<T> {
+pub struct TryArc<T> {
     inner: NonNull<Inner<T>>,
     owns: PhantomData<Inner<T>>,
 }
@@ -38,15 +38,15 @@ struct Inner<T> {
 }
 
 // SAFETY: the owners share the value as references do, and any one may be the last, which drops it.
-unsafe impl<T: Send + Sync> Send for Counted<T> {}
-// SAFETY: through `&Counted` there is only `&T`, and another owner to be had.
-unsafe impl<T: Send + Sync> Sync for Counted<T> {}
+unsafe impl<T: Send + Sync> Send for TryArc<T> {}
+// SAFETY: through `&TryArc` there is only `&T`, and another owner to be had.
+unsafe impl<T: Send + Sync> Sync for TryArc<T> {}
 
-impl<T> Counted<T> {
+impl<T> TryArc<T> {
     /// Its first owner; `None` if there is no memory, and the value is dropped.
-    pub fn try_new(value: T) -> Option<Counted<T>> {
+    pub fn try_new(value: T) -> Option<TryArc<T>> {
         let inner = try_box(Inner { owners: AtomicUsize::new(1), value })?;
-        Some(Counted { inner: NonNull::from(Box::leak(inner)), owns: PhantomData })
+        Some(TryArc { inner: NonNull::from(Box::leak(inner)), owns: PhantomData })
     }
 
     fn inner(&self) -> &Inner<T> {
@@ -55,17 +55,17 @@ impl<T> Counted<T> {
     }
 }
 
-impl<T> Clone for Counted<T> {
+impl<T> Clone for TryArc<T> {
     /// One more owner. Cost: one atomic addition.
-    fn clone(&self) -> Counted<T> {
+    fn clone(&self) -> TryArc<T> {
         // Whoever has an owner keeps the value alive meanwhile, so the order of these does not matter.
         let before = self.inner().owners.fetch_add(1, Ordering::Relaxed);
         assert!(before < usize::MAX / 2, "there are fewer owners than bytes of memory");
-        Counted { inner: self.inner, owns: PhantomData }
+        TryArc { inner: self.inner, owns: PhantomData }
     }
 }
 
-impl<T> Deref for Counted<T> {
+impl<T> Deref for TryArc<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -73,7 +73,7 @@ impl<T> Deref for Counted<T> {
     }
 }
 
-impl<T> Drop for Counted<T> {
+impl<T> Drop for TryArc<T> {
     fn drop(&mut self) {
         // What the others did with the value comes before its end.
         if self.inner().owners.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -97,7 +97,7 @@ mod tests {
             }
         }
         let drops = Cell::new(0);
-        let first = Counted::try_new(Dropped(&drops)).expect("there is memory");
+        let first = TryArc::try_new(Dropped(&drops)).expect("there is memory");
         let second = first.clone();
         assert!(core::ptr::eq(&*first, &*second), "both own the same");
         drop(first);
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     #[allow(clippy::disallowed_methods, reason = "a test may start threads")]
     fn owners_of_other_threads_see_one_value() {
-        let sum = Counted::try_new(AtomicUsize::new(0)).expect("there is memory");
+        let sum = TryArc::try_new(AtomicUsize::new(0)).expect("there is memory");
         let threads = [1, 2, 3].map(|number| {
             let sum = sum.clone();
             std::thread::spawn(move || sum.fetch_add(number, Ordering::Relaxed))

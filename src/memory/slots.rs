@@ -62,7 +62,7 @@ impl SlotIndex {
 }
 
 /// All parking slots of a pool.
-#[cfg_attr(feature = "explore", derive(Clone))]
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub struct Slots {
     sizes: [Size; SLOT_SIZES.len()],
@@ -72,7 +72,7 @@ pub struct Slots {
 /// The slots of one size. They are touched in the order of their first use, so that those never used cost address
 /// space only. The free list lies beside the slots: a late write of the host into a slot that it no longer holds must
 /// not decide which slot is lent next.
-#[cfg_attr(feature = "explore", derive(Clone))]
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 struct Size {
     bytes: usize,

@@ -1,10 +1,9 @@
-//! What must always hold of a pool.
+//! What must always hold of a set of receivers.
 
-use super::buffers::{Lease, LeaseState};
-use super::config::SIZES_MAX;
-use super::serve::Verdict;
-use super::waits::{Wait, WaitState};
-use super::{Pool, ensure};
+use super::Pool;
+use super::own_actions::host_actions;
+use super::table::Place;
+use crate::connection::{Action, Actions, Hold};
 
 impl Pool {
     /// Checks what must always hold, walking everything: for tests.
@@ -13,132 +12,181 @@ impl Pool {
     ///
     /// Names the rule that is broken.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
-        self.check_buffers()?;
-        let queued = |wait: &&Wait| wait.state == WaitState::Queued;
-        let assigned = |_, wait: &Wait| wait.state == WaitState::Assigned;
-        ensure(self.assigned.is_sound(self.waits.table(), assigned), "I2: the list of grants is sound")?;
-        for (index, class) in self.classes.iter().enumerate() {
-            let of_class = |wait: &&Wait| usize::from(wait.class) == index;
-            let waiting = self.waits.table().iter().filter(queued).filter(of_class).count();
-            ensure(waiting == class.waiting as usize, "I2: as many wait as are counted")?;
-            ensure(class.out <= class.cap, "a class never has more out than its cap")?;
-            let next = self.next_of(index);
-            let idle = next.is_some_and(|(_, units)| self.verdict(index, units) == Verdict::Fits);
-            ensure(!idle || self.is_behind_larger(index), "I3: no buffer is free that a waiter may take")?;
+        self.scheduler.check_invariants()?;
+        self.memory.slots().check()?;
+        let (mut waiting, mut in_buffers, mut in_slots, mut buffered_bytes) = (0, 0, 0, 0);
+        for index in self.table.iter() {
+            let (connection, place) = (self.table.connection(index), self.table.place(index));
+            let granted = self.table.deferred_grant(index);
+            let waits = self.table.wait(index).is_some() || granted.is_some();
+            waiting += u32::from(waits && granted.is_none());
+            in_buffers += u32::from(granted.is_some());
+            if granted.is_some_and(|buffer| self.table.holder(buffer) != Some(index) || !connection.is_in_flight()) {
+                return Err("I2: a grant is kept back only while a receive is in flight");
+            }
+            // One that holds a buffer and waits is waiting for a larger one.
+            let grows = waits && matches!(place, Place::Buffer(_));
+            if connection.is_waiting() != (waits && !grows) {
+                return Err("I2: a receiver waits exactly when its connection does");
+            }
+            let agrees = match place {
+                Place::Nowhere => connection.hold() == Hold::None,
+                Place::Slot(slot) => connection.hold() == Hold::Slot && self.memory.slots().is_taken(slot),
+                Place::Buffer(buffer) => connection.hold() == Hold::Buffer && self.table.holder(buffer) == Some(index),
+            };
+            if !agrees {
+                return Err("I2: a receiver holds exactly what its connection does");
+            }
+            in_slots += u32::from(matches!(place, Place::Slot(_)));
+            in_buffers += u32::from(matches!(place, Place::Buffer(_)));
+            if self.table.start(index) + connection.buffered_bytes() > connection.capacity() {
+                return Err("I5: the content lies inside what is held");
+            }
+            // What was buffered went with `Close`, though a receive in flight may go on into its memory.
+            buffered_bytes += if connection.is_open() { u64::from(connection.buffered_bytes()) } else { 0 };
+            let undone = connection.pending().without(host_actions(connection.pending()));
+            if !undone.is_empty() && undone != Actions::from(Action::Park) {
+                return Err("I4: what the receiver does by itself is done");
+            }
         }
-        let waiting = self.classes.iter().map(|class| class.waiting).sum::<u32>();
-        ensure(waiting == self.stats.waiting, "I2: as many wait as are counted")?;
-        for wait in self.waits.table().iter().filter(|wait| wait.state != WaitState::Free) {
-            ensure(self.passed(wait) <= self.passed_max(wait.class), "I6: at most W grants pass a waiter")?;
+        let stats = self.stats();
+        if in_slots != stats.slots_in_use || in_buffers > stats.scheduler.leased {
+            return Err("I1: every slot and every buffer in use has a holder");
         }
-        self.check_tenants()
-    }
-
-    pub(super) fn check_tenants(&self) -> Result<(), &'static str> {
-        let queued = |wait: &&Wait| wait.state == WaitState::Queued;
-        let held = |lease: &&Lease| lease.state != LeaseState::Free;
-        let out = |tenant: u32| {
-            let leases = self.buffers.table().iter().filter(held).filter(|lease| lease.tenant == tenant);
-            leases.map(|lease| self.buffers.units_of(lease.size)).sum()
-        };
-        let waiting =
-            |tenant: u32| self.waits.table().iter().filter(queued).filter(|wait| wait.tenant == tenant).count() as u32;
-        let all_out = self.buffers.units() - self.buffers.free_units();
-        self.tenants.check(self.waits.table(), out, waiting, (all_out, self.stats.waiting))
-    }
-
-    fn check_buffers(&self) -> Result<(), &'static str> {
-        let leases = self.buffers.table();
-        let count = |state| leases.iter().filter(|lease| lease.state == state).count();
-        let units = |lease: &Lease| self.buffers.units_of(lease.size);
-        let out = leases.iter().filter(|lease| lease.state != LeaseState::Free).map(units).sum::<u32>();
-        ensure(out + self.buffers.free_units() == self.buffers.units(), "I1: what is out and what is free is all")?;
-        let listed = (0..SIZES_MAX as u8).map(|size| self.buffers.free_of(size).count()).sum::<usize>();
-        ensure(listed == count(LeaseState::Free), "I1: every free buffer is in a free list")?;
-        ensure(count(LeaseState::Assigned) == self.assigned.len as usize, "I1: every assigned buffer has a waiter")?;
-        for (index, class) in self.classes.iter().enumerate() {
-            let of_class = |lease: &&Lease| lease.state != LeaseState::Free && usize::from(lease.class) == index;
-            let out = leases.iter().filter(of_class).map(units).sum::<u32>();
-            ensure(out == class.out, "I1: a class has out what is counted")?;
+        let gone_bytes = stats.consumed_bytes + stats.dropped_bytes + stats.taken_bytes;
+        if stats.received_bytes != gone_bytes + buffered_bytes {
+            return Err("I5: every byte that came in is buffered or was counted");
         }
-        let is_timed = |index: u32| {
-            let lease = &leases[index as usize];
-            lease.state != LeaseState::Free && lease.is_timed
-        };
-        self.deadlines.check(is_timed, |tenant| self.tenants.is_kept(tenant))
+        if waiting + self.host_waits != self.scheduler.waits() {
+            return Err("I2: every waiting receiver is in the pool's queue");
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LeaseId, Outcome, PoolConfig, Request, TenantConfig};
+    use super::super::PoolConfig;
     use super::*;
+    use crate::connection::{Event, Mode};
+    use crate::scheduler::{LeaseId, Outcome};
 
-    /// A pool of 4 buffers and as many halves of one, the last buffer in reserve. Two buffers are leased, one that came
-    /// back is assigned to the first who waited, and another waits.
+    /// Row 0 receives into a slot and was granted a buffer meanwhile, row 1 has 5 bytes in a buffer, row 2 waits with a
+    /// slot lent to it.
     fn pool() -> Pool {
-        let config = PoolConfig {
-            reserves: [1, 0, 0, 0, 0, 0, 0, 0],
-            sizes: [2, 1, 0, 0],
-            tenants_max: 1,
-            park_ns: 10,
-            lease_ns: 20,
-            ..PoolConfig::new(4, 4)
-        };
+        let mut config = PoolConfig::new(2, 4);
+        config.policy.mode = Mode::Completion;
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        pool.create_tenant(&TenantConfig::default()).expect("there is room");
-        let request = Request { is_timed: true, ..Request::new(0, 0) };
-        let leases: [LeaseId; 3] = core::array::from_fn(|_| match pool.request_for(&request) {
+        let leases: [LeaseId; 2] = core::array::from_fn(|_| match pool.request(0, 9) {
             Ok(Outcome::Granted(lease)) => lease,
-            other => panic!("more than the reserve is free: {other:?}"),
+            other => panic!("a buffer is free: {other:?}"),
         });
-        for _ in 0..2 {
-            assert!(matches!(pool.request_for(&request), Ok(Outcome::Queued(_))));
+        for (row, lease) in (0..).zip(leases) {
+            let id = pool.attach(0, 0).expect("there is room");
+            pool.handle(id, Event::done(Action::Recv)).expect("it may receive into its slot");
+            pool.release(lease).expect("it is the host's");
+            pool.poll_notice().expect("it was handed over");
+            if row == 1 {
+                pool.handle(id, Event::Received { bytes: 5 }).expect("there is room");
+            }
         }
-        pool.release(leases[0]).expect("it is held");
+        pool.attach(0, 0).expect("there is room");
         assert_eq!(pool.check_invariants(), Ok(()));
         pool
     }
 
-    type Broken = (fn(&mut Pool), &'static str);
+    /// The buffer that row 1 holds.
+    fn buffer(pool: &Pool) -> u32 {
+        match pool.table.place(1) {
+            Place::Buffer(buffer) => buffer,
+            other => panic!("it is in a buffer: {other:?}"),
+        }
+    }
 
-    fn assert_named(broken: &[Broken]) {
-        for (breaks, rule) in broken {
+    fn feed(pool: &mut Pool, row: u32, event: Event) {
+        pool.table.connection_mut(row).apply_event(event).expect("the event makes sense");
+    }
+
+    fn assert_named(rule: &str, broken: &[fn(&mut Pool)]) {
+        for (case, breaks) in broken.iter().enumerate() {
             let mut pool = pool();
             breaks(&mut pool);
-            assert_eq!(pool.check_invariants(), Err(*rule));
+            assert_eq!(pool.check_invariants(), Err(rule), "case {case}");
         }
     }
 
     #[test]
-    fn what_is_wrong_with_the_buffers_is_named() {
-        assert_named(&[
-            (|pool| pool.buffers.lease_mut(1).state = LeaseState::Free, "I1: what is out and what is free is all"),
-            (
+    fn a_row_that_does_not_agree_with_its_connection_is_named() {
+        assert_named(
+            "I2: a grant is kept back only while a receive is in flight",
+            &[
+                |pool| feed(pool, 0, Event::WouldBlock),
                 |pool| {
-                    pool.buffers.lease_mut(1).state = LeaseState::Free;
-                    // Two halves.
-                    [4, 5].into_iter().for_each(|half| pool.buffers.lease_mut(half).state = LeaseState::Leased);
+                    let granted = pool.table.deferred_grant(0).expect("it was granted one");
+                    pool.table.set_place(2, Place::Buffer(granted));
                 },
-                "I1: every free buffer is in a free list",
-            ),
-            (|pool| pool.buffers.lease_mut(0).state = LeaseState::Leased, "I1: every assigned buffer has a waiter"),
-            (|pool| pool.classes[0].out += 1, "I1: a class has out what is counted"),
-            (|pool| pool.buffers.lease_mut(1).is_timed = false, "every timed lease has its deadline"),
-        ]);
+            ],
+        );
+        assert_named(
+            "I2: a receiver waits exactly when its connection does",
+            &[
+                |pool| pool.table.set_wait(2, None),
+                |pool| pool.table.set_deferred_grant(0, None),
+                |pool| feed(pool, 2, Event::BufferGranted { capacity: 64 }),
+            ],
+        );
+        assert_named(
+            "I2: a receiver holds exactly what its connection does",
+            &[
+                |pool| _ = pool.table.set_place(0, Place::Nowhere),
+                |pool| _ = pool.table.set_place(1, Place::Nowhere),
+                |pool| _ = pool.table.set_place(1, pool.table.place(2)),
+                |pool| _ = pool.table.set_place(2, Place::Buffer(buffer(pool))),
+                |pool| match pool.table.place(2) {
+                    Place::Slot(slot) => pool.memory.slots_mut().give(slot).expect("it is taken"),
+                    other => panic!("it has a slot: {other:?}"),
+                },
+            ],
+        );
     }
 
     #[test]
-    fn what_is_wrong_with_the_waits_is_named() {
-        assert_named(&[
-            (|pool| pool.waits.table_mut()[0].state = WaitState::Queued, "I2: the list of grants is sound"),
-            (|pool| pool.classes[0].waiting += 1, "I2: as many wait as are counted"),
-            (|pool| pool.stats.waiting += 1, "I2: as many wait as are counted"),
-            (|pool| pool.classes[0].cap = 5, "a class never has more out than its cap"),
-            (|pool| pool.classes[0].reserve = 0, "I3: no buffer is free that a waiter may take"),
-            (|pool| pool.waits.table_mut()[0].passed = pool.passed_max(0) + 1, "I6: at most W grants pass a waiter"),
-            (|pool| pool.buffers.lease_mut(1).tenant = 1, "what the tenants have out and wait for is all"),
-            (|pool| pool.waits.table_mut()[1].tenant = 1, "I2: a tenant waits for what is counted"),
-        ]);
+    fn content_that_does_not_lie_in_what_is_held_is_named() {
+        let mut pool = pool();
+        let room = pool.table.connection(1).capacity() - 5;
+        pool.table.set_start(buffer(&pool), room);
+        assert_eq!(pool.check_invariants(), Ok(()));
+        pool.table.set_start(buffer(&pool), room + 1);
+        assert_eq!(pool.check_invariants(), Err("I5: the content lies inside what is held"));
+    }
+
+    #[test]
+    fn what_is_not_done_or_has_no_holder_is_named() {
+        assert_named(
+            "I4: what the receiver does by itself is done",
+            &[|pool| {
+                feed(pool, 1, Event::PauseRecv);
+                feed(pool, 1, Event::Consumed { bytes: 5 });
+            }],
+        );
+        assert_named(
+            "I1: every slot and every buffer in use has a holder",
+            &[
+                |pool| _ = pool.memory.slots_mut().take_smallest(),
+                |pool| {
+                    let buffer = buffer(pool);
+                    pool.scheduler.release_at(buffer);
+                },
+            ],
+        );
+        assert_named(
+            "I5: every byte that came in is buffered or was counted",
+            &[
+                |pool| pool.counts.received_bytes += 1,
+                |pool| pool.counts.dropped_bytes += 1,
+                |pool| feed(pool, 1, Event::Consumed { bytes: 1 }),
+            ],
+        );
+        assert_named("I2: every waiting receiver is in the pool's queue", &[|pool| pool.host_waits += 1]);
     }
 }

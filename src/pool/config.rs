@@ -1,182 +1,233 @@
-//! What a pool is made with, and what is refused.
+//! What a set of receivers is made with, and what is refused.
 
-use super::buffers::Buffers;
+use crate::connection::Policy;
+use crate::memory::{
+    BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_SIZES_MAX, MemoryConfig, MemoryError, SLOT_BYTES, SLOT_SIZES,
+};
+use crate::scheduler;
 use core::fmt;
 
-/// The most classes there can be.
-pub const CLASSES_MAX: usize = 8;
-/// The most sizes of buffers there can be.
-pub const SIZES_MAX: usize = 4;
-
-/// The most entries of a table. Tables above this one use the high bit of an index, and handles the bits of [`SALT`].
-pub(crate) const INDEX_MAX: u32 = (1 << 29) - 1;
-/// The bits of a handle that are no entry's, nor say which thread's it is.
-pub const SALT: u32 = 3 << 30;
-/// The most units a buffer may have, so that no sum of turns overflows.
-const SIZE_UNITS_MAX: u32 = 1 << 18;
-
-/// The settings of a pool.
+/// The settings of a set of receivers, its pool and its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct PoolConfig {
-    /// Buffers: the hard cap. At least 1.
-    pub buffers: u32,
-    /// The most waits at once. With 0, what is not granted at once is refused.
-    pub waiters_max: u32,
-    /// Classes in use, 1 to 8. Class 0 is the most critical.
-    pub classes: u8,
-    /// Class *c* may take a buffer only while more than `reserves[c]` are free, counted in buffers of the default size.
-    pub reserves: [u32; CLASSES_MAX],
-    /// The most buffers of the default size a class may have out; `u32::MAX` for no cap.
-    pub class_caps: [u32; CLASSES_MAX],
-    /// Hand-overs to other classes that a waiting class, which could have had them, lets pass before it goes first; and
-    /// grants to tenants below their guaranteed share before one goes to the others of their class.
-    pub class_burst: u32,
-    /// How much a buffer of each size takes of the budget, in units of their greatest common size; 0 for no such size.
-    /// Size 0 is the default, the one that `buffers` counts. One size alone is `[1, 0, 0, 0]`.
-    pub sizes: [u32; SIZES_MAX],
-    /// The most tenants at once, beside the one of requests that name none.
-    pub tenants_max: u32,
-    /// While somebody waits, a holder without progress for so long is asked to park, in nanoseconds: 0 means the same as 1,
-    /// since nobody is asked at the time of his grant; `u64::MAX` for not before `lease_ns`.
-    pub park_ns: u64,
-    /// While somebody waits, a holder without progress for so long is to be shed, in nanoseconds: at least 1; `u64::MAX`
-    /// for never, then leases are not timed at all. What the host itself blocks has twice as long. An eighth of it is
-    /// the most that one advance of the clock counts for.
-    pub lease_ns: u64,
-    /// Mixed into the handles, so that those of a pool with another tag are refused. Give pools that exist at the same
-    /// time different tags: two with the same take each other's handles for their own. (The pools of the C API get tags
-    /// that differ by themselves.)
-    pub tag: u8,
+    /// The pool's: buffers, classes, reserves. `waiters_max` counts the receivers and the host's own waits.
+    pub scheduler: scheduler::SchedulerConfig,
+    /// Size of a buffer of the default size, in bytes: the largest frame that the decoder needs whole, with its header,
+    /// rounded up to a multiple of 64. The other sizes follow from `pool.sizes`, see
+    /// [`set_buffer_sizes`](PoolConfig::set_buffer_sizes).
+    pub buffer_bytes: u32,
+    /// Which of the sizes a receiver asks for first; it may [`grow`](super::Pool::grow).
+    pub first_size_index: u8,
+    /// The most receivers at once.
+    pub receivers_max: u32,
+    /// Parking slots of 64 bytes. With fewer than `receivers_max`, parking may have to wait.
+    pub slots: u32,
+    /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only when the pool asks. None may be larger than the
+    /// first buffer, into which what was parked has to come back.
+    pub large_slots: [u32; 3],
+    /// Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
+    /// own; `None` for always the receiver's own. A request that waits when the frame begins changes to it, and is the
+    /// last there.
+    pub continuation_class: Option<u8>,
+    /// A receiver that waits for a buffer is lent a slot to receive into meanwhile.
+    pub lifeline: bool,
+    /// How each receiver's host receives, and what is parked.
+    pub policy: Policy,
 }
 
 impl PoolConfig {
-    /// One class, one size, no reserve, no cap, no tenants, no deadlines.
-    pub fn new(buffers: u32, waiters_max: u32) -> PoolConfig {
+    /// Buffers of 16448 bytes, one class, a slot for each receiver, residues of up to 64 bytes parked, lifeline on,
+    /// level-triggered; as many waits for the host as for receivers.
+    pub fn new(buffers: u32, receivers_max: u32) -> PoolConfig {
         PoolConfig {
-            buffers,
-            waiters_max,
-            classes: 1,
-            reserves: [0; CLASSES_MAX],
-            class_caps: [u32::MAX; CLASSES_MAX],
-            class_burst: 4,
-            sizes: [1, 0, 0, 0],
-            tenants_max: 0,
-            park_ns: u64::MAX,
-            lease_ns: u64::MAX,
-            tag: 0,
+            scheduler: scheduler::SchedulerConfig::new(buffers, receivers_max.saturating_mul(2)),
+            buffer_bytes: BUFFER_BYTES_DEFAULT,
+            first_size_index: 0,
+            receivers_max,
+            slots: receivers_max,
+            large_slots: [0; 3],
+            continuation_class: None,
+            lifeline: true,
+            policy: Policy { park_bytes: SLOT_BYTES as u16, ..Policy::default() },
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let classes = usize::from(self.classes);
-        in_range("buffers", None, self.buffers, 1, INDEX_MAX)?;
-        in_range("waiters_max", None, self.waiters_max, 0, INDEX_MAX)?;
-        in_range("classes", None, self.classes.into(), 1, CLASSES_MAX as u32)?;
-        in_range("class_burst", None, self.class_burst, 1, u32::MAX)?;
-        for class in 0..CLASSES_MAX {
-            // A reserve of all buffers would lock the class out for ever; one of a class not in use means nothing.
-            let reserve_max = if class < classes { self.buffers - 1 } else { 0 };
-            in_range("reserves", Some(class), self.reserves[class], 0, reserve_max)?;
-            in_range("class_caps", Some(class), self.class_caps[class], 1, u32::MAX)?;
-        }
-        for size in 0..SIZES_MAX {
-            in_range("sizes", Some(size), self.sizes[size], u32::from(size == 0), SIZE_UNITS_MAX)?;
-        }
-        let too_many = ConfigError::TooManyBuffers { buffers: self.buffers, units: self.sizes[0] };
-        let units = self.buffers.checked_mul(self.sizes[0]).ok_or(too_many)?;
-        Buffers::entries(units, &self.sizes).filter(|&entries| entries <= INDEX_MAX).ok_or(too_many)?;
-        // Each tenant has a flow for each class.
-        in_range("tenants_max", None, self.tenants_max, 0, INDEX_MAX / CLASSES_MAX as u32 - 1)?;
-        if self.lease_ns == 0 {
-            return Err(ConfigError::NoLease);
-        }
-        if self.park_ns > self.lease_ns && self.park_ns != u64::MAX {
-            return Err(ConfigError::ParkAfterLease { park_ns: self.park_ns, lease_ns: self.lease_ns });
+    /// Sets the sizes of buffers, in bytes: the default, the one that `pool.buffers` counts, then up to three others, 0
+    /// for none.
+    ///
+    /// # Errors
+    ///
+    /// No default size, or more than four; nothing is changed. Other limits are checked by
+    /// [`Pool::new`](super::Pool::new).
+    pub fn set_buffer_sizes(&mut self, sizes_bytes: &[u32]) -> Result<(), ConfigError> {
+        in_range("buffer sizes", sizes_bytes.len() as u64, 1, BUFFER_SIZES_MAX as u64)?;
+        in_range("buffer_bytes", sizes_bytes[0].into(), 1, u32::MAX.into())?;
+        let unit = sizes_bytes.iter().copied().fold(0, greatest_common_divisor);
+        self.buffer_bytes = sizes_bytes[0];
+        self.scheduler.sizes = [0; BUFFER_SIZES_MAX];
+        for (units, bytes) in self.scheduler.sizes.iter_mut().zip(sizes_bytes) {
+            *units = bytes / unit;
         }
         Ok(())
     }
 
-    /// The budget, in units.
-    pub(super) fn units(&self) -> u32 {
-        self.buffers * self.sizes[0]
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.scheduler.check()?;
+        let waiters = u64::from(self.scheduler.waiters_max);
+        let receivers = u64::from(self.receivers_max);
+        let classes = u64::from(self.scheduler.classes);
+        in_range("receivers_max", receivers, 1, u64::from(RECEIVERS_MAX))?;
+        // The pool has checked that there are not too many.
+        in_range("scheduler.waiters_max", waiters, receivers, u64::from(RECEIVERS_MAX))?;
+        in_range("policy.park_bytes", self.policy.park_bytes.into(), 0, SLOT_BYTES as u64)?;
+        in_range("policy.reclaim_bytes", self.policy.reclaim_bytes.into(), 0, SLOT_SIZES[3] as u64)?;
+        in_range("continuation_class", self.continuation_class.unwrap_or(0).into(), 0, classes - 1)?;
+        // A receiver that could never be granted what it asks for would wait for ever.
+        let units = self.scheduler.sizes.get(usize::from(self.first_size_index)).copied().unwrap_or(0);
+        in_range("first_size_index", self.first_size_index.into(), 0, BUFFER_SIZES_MAX as u64 - 1)?;
+        let default = self.scheduler.sizes[0];
+        in_range("buffer_bytes", self.buffer_bytes.into(), default.into(), BUFFER_BYTES_MAX.into())?;
+        if self.buffer_bytes % default != 0 {
+            return Err(ConfigError::NotDivisible { buffer_bytes: self.buffer_bytes, units: default });
+        }
+        self.check_first_request(units)?;
+        self.check_slots(units * (self.buffer_bytes / default))
     }
 
-    /// A count of buffers of the default size, in units; a count above all is no limit.
-    pub(super) fn in_units(&self, buffers: u32) -> u32 {
-        buffers.saturating_mul(self.sizes[0])
+    /// Whether what fits into a slot fits into a first buffer: a slot may be full when the buffer is granted.
+    fn check_slots(&self, first_bytes: u32) -> Result<(), ConfigError> {
+        let used = self.large_slots.iter().zip(&SLOT_SIZES[1..]).filter(|(count, _)| **count > 0);
+        match used.map(|(_, &bytes)| bytes as u32).max() {
+            Some(slot_bytes) if slot_bytes > first_bytes => Err(ConfigError::SlotTooLarge { slot_bytes, first_bytes }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether every class can ever be granted a first buffer.
+    fn check_first_request(&self, units: u32) -> Result<(), ConfigError> {
+        let all = u64::from(self.scheduler.buffers) * u64::from(self.scheduler.sizes[0]);
+        for class in 0..usize::from(self.scheduler.classes) {
+            let reserve = u64::from(self.scheduler.reserves[class]) * u64::from(self.scheduler.sizes[0]);
+            let cap = u64::from(self.scheduler.class_caps[class]).saturating_mul(u64::from(self.scheduler.sizes[0]));
+            in_range("scheduler.sizes[first_size_index]", units.into(), 1, (all - reserve).min(cap))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn memory(&self) -> MemoryConfig {
+        let unit = self.buffer_bytes / self.scheduler.sizes[0];
+        let [a, b, c] = self.large_slots;
+        MemoryConfig {
+            buffers: self.scheduler.buffers,
+            buffer_bytes: self.scheduler.sizes.map(|units| units.saturating_mul(unit)),
+            slots: [self.slots, a, b, c],
+        }
     }
 }
 
+/// The most receivers: the number above and its high bit mean something else in the table.
+const RECEIVERS_MAX: u32 = scheduler::INDEX_MAX;
+
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
 /// Why a configuration was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {
     /// A field is out of range.
     OutOfRange {
         /// Name of the field.
         field: &'static str,
-        /// Which one, for a field with several values.
-        index: Option<usize>,
         /// Its value.
-        value: u32,
+        value: u64,
         /// The least that is allowed.
-        min: u32,
+        min: u64,
         /// The most that is allowed.
-        max: u32,
+        max: u64,
     },
-    /// The buffers of all sizes cannot be counted.
-    TooManyBuffers {
-        /// Value of `buffers`.
-        buffers: u32,
-        /// Value of `sizes[0]`.
+    /// The default size is not a whole number of units.
+    NotDivisible {
+        /// Value of `buffer_bytes`.
+        buffer_bytes: u32,
+        /// Value of `pool.sizes[0]`.
         units: u32,
     },
-    /// `lease_ns` is 0: whoever holds a buffer while another waits would have to leave at once.
-    NoLease,
-    /// A holder would be asked to park later than to leave.
-    ParkAfterLease {
-        /// Value of `park_ns`.
-        park_ns: u64,
-        /// Value of `lease_ns`.
-        lease_ns: u64,
+    /// A parking slot is larger than a receiver's first buffer.
+    SlotTooLarge {
+        /// Bytes of the largest of `large_slots`.
+        slot_bytes: u32,
+        /// Bytes of a buffer of `first_size_index`.
+        first_bytes: u32,
     },
-    /// A table could not be reserved; what had been is given back.
-    AllocationFailed {
+    /// A table could not be reserved.
+    NoMemory {
         /// The field that sets its size.
         field: &'static str,
         /// Entries wanted.
-        entries: u32,
+        entries: u64,
     },
+    /// The pool refused its part.
+    Scheduler(scheduler::ConfigError),
+    /// The memory refused its part.
+    Memory(MemoryError),
+}
+
+impl ConfigError {
+    /// Whether memory was missing, as opposed to a value that is never allowed.
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            ConfigError::OutOfRange { .. } | ConfigError::NotDivisible { .. } | ConfigError::SlotTooLarge { .. } => {
+                false
+            }
+            ConfigError::NoMemory { .. } => true,
+            ConfigError::Scheduler(error) => matches!(error, scheduler::ConfigError::AllocationFailed { .. }),
+            ConfigError::Memory(error) => matches!(error, MemoryError::AllocationFailed { .. }),
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigError::OutOfRange { field, index: None, value, min, max } => {
+            ConfigError::OutOfRange { field, value, min, max } => {
                 write!(f, "{field} is {value}; allowed is {min} to {max}")
             }
-            ConfigError::OutOfRange { field, index: Some(index), value, min, max } => {
-                write!(f, "{field}[{index}] is {value}; allowed is {min} to {max}")
+            ConfigError::NotDivisible { buffer_bytes, units } => {
+                write!(f, "buffer_bytes is {buffer_bytes}; allowed is a multiple of scheduler.sizes[0], {units}")
             }
-            ConfigError::TooManyBuffers { buffers, units } => {
-                write!(
-                    f,
-                    "buffers is {buffers} of sizes[0] = {units} units; allowed is what 32 bits can count, of all sizes"
-                )
-            }
-            ConfigError::NoLease => f.write_str("lease_ns is 0; allowed is 1 or more"),
-            ConfigError::ParkAfterLease { park_ns, lease_ns } => {
-                write!(f, "park_ns is {park_ns}; allowed is 0 to lease_ns, {lease_ns}")
-            }
-            ConfigError::AllocationFailed { field, entries } => {
+            ConfigError::NoMemory { field, entries } => {
                 write!(f, "{field}: no memory for a table of {entries} entries")
             }
+            ConfigError::SlotTooLarge { slot_bytes, first_bytes } => write!(
+                f,
+                "large_slots has slots of {slot_bytes} bytes and a buffer of first_size_index has {first_bytes}; allowed are \
+                 slots that are no larger"
+            ),
+            ConfigError::Scheduler(error) => error.fmt(f),
+            ConfigError::Memory(error) => error.fmt(f),
         }
     }
 }
 
 impl core::error::Error for ConfigError {}
 
-fn in_range(field: &'static str, index: Option<usize>, value: u32, min: u32, max: u32) -> Result<(), ConfigError> {
-    if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::OutOfRange { field, index, value, min, max }) }
+impl From<scheduler::ConfigError> for ConfigError {
+    fn from(error: scheduler::ConfigError) -> ConfigError {
+        ConfigError::Scheduler(error)
+    }
+}
+
+impl From<MemoryError> for ConfigError {
+    fn from(error: MemoryError) -> ConfigError {
+        ConfigError::Memory(error)
+    }
+}
+
+pub(super) fn no_memory(field: &'static str, entries: usize) -> ConfigError {
+    ConfigError::NoMemory { field, entries: entries as u64 }
+}
+
+fn in_range(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::OutOfRange { field, value, min, max }) }
 }

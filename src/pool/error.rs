@@ -1,74 +1,86 @@
-//! Why the pool refuses a call.
+//! Why a call was refused.
 
+use crate::connection::EventError;
+use crate::scheduler::SchedulerError;
 use core::fmt;
 
 /// Why a call was refused. Nothing is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolError {
+    /// The handle is stale, foreign, or of something that belongs to somebody else.
+    Stale,
     /// The class does not exist.
-    UnknownClass {
-        /// The class that was named.
-        class: u8,
-        /// Classes in use.
-        classes: u8,
-    },
+    UnknownClass,
     /// The size does not exist.
-    UnknownSize {
-        /// The size that was named.
-        size: u8,
-    },
-    /// The request could never be granted: its reserve, its class's cap or its tenant's cap leave less than it needs.
-    TooLarge {
-        /// Units needed.
-        units: u32,
-    },
-    /// The request would have to wait, and the table of waits is full.
-    WaitersFull {
-        /// Entries of the table.
-        waiters_max: u32,
-    },
-    /// The lease was released already, was never granted, or belongs to another pool.
-    StaleLease,
-    /// The wait was served or cancelled already, never was, or belongs to another pool.
-    StaleWait,
-    /// The tenant was removed, never was, or belongs to another pool.
-    StaleTenant,
-    /// The table of tenants is full.
-    TenantsFull {
-        /// Entries of the table.
-        tenants_max: u32,
-    },
+    UnknownSize,
+    /// A request that could never be granted: a reserve or a cap leaves less.
+    TooLarge,
+    /// The buffer held is as large already.
+    NotLarger,
     /// A field of a tenant's share is out of range.
-    Share {
-        /// Name of the field.
-        field: &'static str,
-        /// Its value.
-        value: u32,
-        /// The least that is allowed.
-        min: u32,
-        /// The most that is allowed now.
-        max: u32,
-    },
+    TenantConfig(SchedulerError),
+    /// A buffer is waited for already.
+    AlreadyWaiting,
+    /// The table of receivers, of waits or of tenants is full.
+    TableFull,
+    /// No buffer is free, and this call does not queue.
+    NoBufferFree,
+    /// No buffer is held.
+    NoBuffer,
+    /// More bytes than fit.
+    TooManyBytes,
+    /// An event that the receiver reports by itself.
+    InternalEvent,
+    /// The pool is shared and closed: it takes nobody in.
+    PoolClosed,
+    /// The receivers are bound to another thread.
+    WrongThread,
+    /// The pool is not shared, so that there is no thread to move to.
+    NotShared,
+    /// The event makes no sense in the connection's state.
+    Event(EventError),
 }
 
 impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PoolError::UnknownClass { class, classes } => {
-                write!(f, "class is {class}; allowed is 0 to {}", classes - 1)
-            }
-            PoolError::UnknownSize { size } => write!(f, "size is {size}; the pool has no buffers of that"),
-            PoolError::TooLarge { units } => {
-                write!(f, "{units} units can never be granted: reserve and caps leave less")
-            }
-            PoolError::WaitersFull { waiters_max } => write!(f, "all {waiters_max} waits are in use"),
-            PoolError::StaleLease => f.write_str("the lease is stale or foreign"),
-            PoolError::StaleWait => f.write_str("the wait is stale or foreign"),
-            PoolError::StaleTenant => f.write_str("the tenant is stale or foreign"),
-            PoolError::TenantsFull { tenants_max } => write!(f, "all {tenants_max} tenants are in use"),
-            PoolError::Share { field, value, min, max } => write!(f, "{field} is {value}; allowed is {min} to {max}"),
+            PoolError::Stale => f.write_str("the handle is stale or foreign"),
+            PoolError::UnknownClass => f.write_str("the class does not exist"),
+            PoolError::UnknownSize => f.write_str("the size does not exist"),
+            PoolError::TooLarge => f.write_str("it could never be granted: a reserve or a cap leaves less"),
+            PoolError::NotLarger => f.write_str("the buffer held is as large already"),
+            PoolError::TenantConfig(error) => error.fmt(f),
+            PoolError::AlreadyWaiting => f.write_str("a buffer is waited for already"),
+            PoolError::TableFull => f.write_str("the table is full"),
+            PoolError::NoBufferFree => f.write_str("no buffer is free"),
+            PoolError::NoBuffer => f.write_str("no buffer is held"),
+            PoolError::TooManyBytes => f.write_str("more bytes than fit"),
+            PoolError::InternalEvent => f.write_str("the receiver drives this by itself"),
+            PoolError::PoolClosed => f.write_str("the shared pool is closed"),
+            PoolError::WrongThread => f.write_str("this is another thread's"),
+            PoolError::NotShared => f.write_str("the pool is not shared by threads"),
+            PoolError::Event(error) => error.fmt(f),
         }
     }
 }
 
 impl core::error::Error for PoolError {}
+
+impl From<EventError> for PoolError {
+    fn from(error: EventError) -> PoolError {
+        PoolError::Event(error)
+    }
+}
+
+impl From<SchedulerError> for PoolError {
+    fn from(error: SchedulerError) -> PoolError {
+        match error {
+            SchedulerError::UnknownClass { .. } => PoolError::UnknownClass,
+            SchedulerError::UnknownSize { .. } => PoolError::UnknownSize,
+            SchedulerError::TooLarge { .. } => PoolError::TooLarge,
+            SchedulerError::WaitersFull { .. } | SchedulerError::TenantsFull { .. } => PoolError::TableFull,
+            SchedulerError::StaleLease | SchedulerError::StaleWait | SchedulerError::StaleTenant => PoolError::Stale,
+            SchedulerError::TenantConfig { .. } => PoolError::TenantConfig(error),
+        }
+    }
+}

@@ -1,98 +1,105 @@
-//! What is asked of a pool, and what it answers.
+//! What a set of receivers tells its host.
 
-use super::{Idleness, LeaseId, TenantId, WaitId};
+use super::ReceiverId;
+use crate::connection::{Actions, Connection};
+use crate::memory::SLOT_SIZES;
+use crate::scheduler::{LeaseId, LeaseInfo, SchedulerStats, WaitId};
 
-/// What is asked for.
+/// Something that came of others' doings: a buffer was handed over to somebody who had waited, or somebody is to be shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Comes back with the grant.
-    pub token: u64,
-    /// In whose name; `None` for nobody's.
-    pub tenant: Option<TenantId>,
-    /// How critical it is; 0 is the most.
-    pub class: u8,
-    /// Which of the pool's sizes; 0 is the default.
-    pub size: u8,
-    /// The lease has a deadline: its holder reports progress, and may be asked to give back.
-    pub is_timed: bool,
+pub enum Notice {
+    /// A receiver got its buffer, or is to be shed; these actions are to be done.
+    Receiver {
+        /// The receiver.
+        id: ReceiverId,
+        /// What the host gave at `attach`.
+        token: u64,
+        /// What is to be done now.
+        actions: Actions,
+    },
+    /// A request of the host's own was served.
+    Lease {
+        /// The wait that ended; stale now.
+        wait: WaitId,
+        /// What the host gave at `request`.
+        token: u64,
+        /// The buffer.
+        lease: LeaseId,
+    },
 }
 
-impl Request {
-    /// A buffer of the default size, in nobody's name, without a deadline.
-    pub const fn new(class: u8, token: u64) -> Request {
-        Request { token, tenant: None, class, size: 0, is_timed: false }
-    }
-}
-
-/// What became of a request.
+/// A buffer that left a receiver with what was in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// A buffer is held.
-    Granted(LeaseId),
-    /// The request waits; [`Pool::poll_grant`](super::Pool::poll_grant) tells when it is served.
-    Queued(WaitId),
-}
-
-/// A hand-over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The wait that ended; stale now.
-    pub wait: WaitId,
-    /// What was given with the request.
-    pub token: u64,
-    /// Class of the request.
-    pub class: u8,
-    /// The buffer, held now.
+pub struct LeasedContent {
+    /// The buffer, held by the host now.
     pub lease: LeaseId,
-    /// Whether the lease has a deadline.
-    pub is_timed: bool,
+    /// Where the content starts, in bytes.
+    pub offset: u32,
+    /// Length of the content, in bytes.
+    pub buffered_bytes: u32,
 }
 
-/// What a holder should do for those who wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReclaimKind {
-    /// Park, if it can.
-    Park,
-    /// Close.
-    Shed,
+/// Counts of the receive side; see [`SchedulerStats`] for the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// The pool's.
+    pub scheduler: SchedulerStats,
+    /// Receivers attached.
+    pub receivers: u32,
+    /// The most receivers that can be attached at once.
+    pub receivers_max: u32,
+    /// Parking slots in all.
+    pub slots: u32,
+    /// Parking slots that hold a residue or lend a lifeline.
+    pub slots_in_use: u32,
+    /// The same by size: 64, 256, 1024 and 4096 bytes.
+    pub slots_in_use_by_size: [u32; SLOT_SIZES.len()],
+    /// The most slots that were in use at once.
+    pub slots_in_use_peak: u32,
+    /// Residues moved from a buffer to a slot.
+    pub parked: u64,
+    /// Those of them that were moved because the pool asked.
+    pub parked_on_demand: u64,
+    /// Receivers that were told to shed.
+    pub shed: u64,
+    /// Contents moved to a larger buffer.
+    pub grown: u64,
+    /// Residues moved from a slot to a buffer.
+    pub unparked: u64,
+    /// Slots lent to receive without a buffer.
+    pub lifelines: u64,
+    /// Residues that could not be parked because no slot was free.
+    pub park_refused: u64,
+    /// Times a content was moved to the front of its buffer to make room.
+    pub compactions: u64,
+    /// Bytes moved by compactions.
+    pub compacted_bytes: u64,
+    /// Bytes that came in: received, there at `attach_with` or `adopt`, or with a receiver from another thread.
+    pub received_bytes: u64,
+    /// Bytes the decoders took.
+    pub consumed_bytes: u64,
+    /// Bytes thrown away: after `Fail`, after the end, at `Close`.
+    pub dropped_bytes: u64,
+    /// Bytes that left with a buffer taken by the host, or with a receiver that went to another thread. What is buffered
+    /// is what came in, less this and the two before.
+    pub taken_bytes: u64,
+    /// The most bytes of buffers and slots that can be resident, but for rounding up to pages.
+    pub memory_bytes: u64,
 }
 
-/// A holder that should give its buffer back, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reclaim {
-    /// The buffer.
-    pub lease: LeaseId,
-    /// What was given with the request.
+/// Everything there is to print about a receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiverInfo {
+    /// The connection's state.
+    pub connection: Connection,
+    /// What the host gave at `attach`.
     pub token: u64,
-    /// What it should do.
-    pub kind: ReclaimKind,
-    /// The reason.
-    pub idleness: Idleness,
-}
-
-/// How a wait stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WaitInfo {
-    /// What was given with the request.
-    pub token: u64,
-    /// Class of the request.
+    /// Class of its requests.
     pub class: u8,
-    /// How long it has waited, in nanoseconds.
-    pub age_ns: u64,
-    /// Grants that passed it which it could have had.
-    pub grants_passed: u64,
-    /// Whether the lease will have a deadline.
-    pub is_timed: bool,
-    /// A buffer is assigned to it already.
-    pub is_assigned: bool,
-}
-
-/// Which leases of the host's own a call of one thread may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// Those of this thread, and those that outlived the receivers of theirs: no other thread can have borrowed the
-    /// buffer.
-    Here,
-    /// Those of every thread: the host vouches that no two of them use the buffer at once.
-    Anywhere,
+    /// How long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
+    pub wait_age_ns: u64,
+    /// Grants that passed it while it is queued; 0 if it is not.
+    pub bypasses: u64,
+    /// How it gets on with the buffer it holds; `None` if it holds none or leases have no deadline.
+    pub lease_info: Option<LeaseInfo>,
 }

@@ -50,7 +50,7 @@ pub trait EventLoop {
             let outcomes = pending.intersection(Actions::ACKNOWLEDGED);
             if !outcomes.is_empty() {
                 self.acknowledge(at, outcomes);
-            } else if pending.has(Action::Demux) {
+            } else if pending.has(Action::Decode) {
                 self.decode(at);
             } else if pending.has(Action::Recv) && !self.submits(at) {
                 self.receive(at);

@@ -1,6 +1,6 @@
 //! What peers send.
 
-use demuxbuf::framing::h2::{Head, kind};
+use demuxbuf::framing::h2::{FrameHeader, kind};
 use std::ops::Range;
 
 const HEAD_BYTES: u64 = 9;
@@ -14,7 +14,7 @@ pub fn numbered(stream: u64, places: Range<u64>) -> Vec<u8> {
 
 /// A frame with this payload.
 pub fn frame(kind: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
-    let head = Head { length: payload.len() as u32, stream_id, kind, flags };
+    let head = FrameHeader { length: payload.len() as u32, stream_id, kind, flags };
     [head.encode().as_slice(), payload].concat()
 }
 

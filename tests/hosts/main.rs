@@ -5,7 +5,7 @@
 mod sides;
 
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
-use sides::{Convenient, Plain, Side};
+use sides::{Bare, Convenient, Side};
 use std::ops::Range;
 
 const MODES: [Mode; 5] = [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion];
@@ -53,7 +53,7 @@ impl Settings {
             reads_per_wake: dice.within(0..4) as u8,
             park_bytes: [0, 16, 64][dice.within(0..3)],
             reclaim_bytes: 0,
-            resume_at: [0, 40, 1000][dice.within(0..3)],
+            resume_free_bytes: [0, 40, 1000][dice.within(0..3)],
             pause_when_blocked: dice.one_in(2),
         };
         let (buffers, slots) = (dice.within(1..4) as u32, dice.within(0..CONNECTIONS + 1) as u32);
@@ -309,7 +309,7 @@ impl<S: Side> World<S> {
             let reports = actions.intersection(Actions::ACKNOWLEDGED);
             if !reports.is_empty() {
                 self.acknowledge(at, reports);
-            } else if actions.has(Action::Demux) {
+            } else if actions.has(Action::Decode) {
                 self.decode(at);
             } else if actions.has(Action::Recv) && self.submits(at) {
                 self.side.submit(at);
@@ -372,7 +372,7 @@ impl<S: Side> World<S> {
         }
         stream.scheduled |= reports.has(Action::Reschedule);
         if reports.has(Action::End) {
-            let residue = self.side.connection(at).residue() as usize;
+            let residue = self.side.connection(at).truncated_bytes() as usize;
             let stream = &self.streams[at];
             assert_eq!(stream.blocked, 0, "no end while decoding is blocked");
             if !stream.failed {
@@ -471,5 +471,5 @@ fn every_host_over_receivers_comes_to_its_end() {
 
 #[test]
 fn every_host_with_its_own_buffers_comes_to_its_end() {
-    try_all(|settings| World::run(settings, Plain::new(&settings)));
+    try_all(|settings| World::run(settings, Bare::new(&settings)));
 }

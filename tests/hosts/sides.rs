@@ -2,7 +2,7 @@
 
 use super::{BUFFER_BYTES, CONNECTIONS, STEPS_PER_TURN_MAX, Settings};
 use demuxbuf::connection::{Action, Actions, Connection, Event, Hold};
-use demuxbuf::receiver::{Granted, ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId};
 use std::collections::VecDeque;
 
 const SLOT_BYTES: u32 = 64;
@@ -29,7 +29,7 @@ pub(super) trait Side {
 
 /// The library does everything about buffers.
 pub(super) struct Convenient {
-    receivers: Receivers,
+    pool: Pool,
     ids: Vec<ReceiverId>,
     /// Where the receives in flight go, as the system would keep it.
     in_flight: [(*mut u8, usize); CONNECTIONS],
@@ -37,38 +37,38 @@ pub(super) struct Convenient {
 
 impl Convenient {
     pub(super) fn new(settings: &Settings) -> Convenient {
-        let config = ReceiversConfig {
+        let config = PoolConfig {
             buffer_bytes: BUFFER_BYTES,
             slots: settings.slots,
             lifeline: settings.lifeline,
             policy: settings.policy,
-            ..ReceiversConfig::new(settings.buffers, CONNECTIONS as u32)
+            ..PoolConfig::new(settings.buffers, CONNECTIONS as u32)
         };
-        let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
-        let ids = (0..CONNECTIONS).map(|at| receivers.attach(0, at as u64).expect("the table has room")).collect();
-        Convenient { receivers, ids, in_flight: [(std::ptr::null_mut(), 0); CONNECTIONS] }
+        let mut pool = Pool::new(&config).expect("the configuration is allowed");
+        let ids = (0..CONNECTIONS).map(|at| pool.attach(0, at as u64).expect("the table has room")).collect();
+        Convenient { pool, ids, in_flight: [(std::ptr::null_mut(), 0); CONNECTIONS] }
     }
 }
 
 impl Side for Convenient {
     fn handle(&mut self, at: usize, event: Event) -> Actions {
-        self.receivers.handle(self.ids[at], event).unwrap_or_else(|error| panic!("{event:?}: {error}"))
+        self.pool.handle(self.ids[at], event).unwrap_or_else(|error| panic!("{event:?}: {error}"))
     }
 
     fn pending(&self, at: usize) -> Actions {
-        self.receivers.pending(self.ids[at]).expect("attached")
+        self.pool.pending(self.ids[at]).expect("attached")
     }
 
     fn connection(&self, at: usize) -> &Connection {
-        self.receivers.connection(self.ids[at]).expect("attached")
+        self.pool.connection(self.ids[at]).expect("attached")
     }
 
     fn data(&self, at: usize) -> Vec<u8> {
-        self.receivers.data(self.ids[at]).expect("attached").to_vec()
+        self.pool.data(self.ids[at]).expect("attached").to_vec()
     }
 
     fn receive_area(&mut self, at: usize) -> &mut [u8] {
-        self.receivers.receive_area(self.ids[at]).expect("attached")
+        self.pool.receive_area(self.ids[at]).expect("attached")
     }
 
     fn submit(&mut self, at: usize) {
@@ -93,17 +93,17 @@ impl Side for Convenient {
     }
 
     fn next_grant(&mut self) -> Option<usize> {
-        match self.receivers.poll_grant()? {
-            Granted::Receiver { token, .. } => Some(token as usize),
-            Granted::Lease { .. } => unreachable!("this host requests nothing for itself"),
+        match self.pool.poll_notice()? {
+            Notice::Receiver { token, .. } => Some(token as usize),
+            Notice::Lease { .. } => unreachable!("this host requests nothing for itself"),
         }
     }
 
     fn take(&mut self, at: usize) -> Option<Vec<u8>> {
-        let content = self.receivers.take(self.ids[at]).ok()?;
-        let range = content.offset as usize..(content.offset + content.level) as usize;
-        let bytes = self.receivers.buffer(content.lease).expect("the lease is the host's")[range].to_vec();
-        self.receivers.release(content.lease).expect("the lease is the host's");
+        let content = self.pool.take(self.ids[at]).ok()?;
+        let range = content.offset as usize..(content.offset + content.buffered_bytes) as usize;
+        let bytes = self.pool.buffer(content.lease).expect("the lease is the host's")[range].to_vec();
+        self.pool.release(content.lease).expect("the lease is the host's");
         Some(bytes)
     }
 
@@ -112,17 +112,17 @@ impl Side for Convenient {
     }
 
     fn check(&self) {
-        self.receivers.check_invariants().expect("the invariants hold");
+        self.pool.check_invariants().expect("the invariants hold");
     }
 
     fn held(&self) -> u32 {
-        let stats = self.receivers.stats();
-        stats.pool.leased + stats.pool.assigned + stats.slots_in_use
+        let stats = self.pool.stats();
+        stats.scheduler.leased + stats.scheduler.assigned + stats.slots_in_use
     }
 }
 
 /// The machine alone; the host has its own buffers, slots and queue.
-pub(super) struct Plain {
+pub(super) struct Bare {
     connections: Vec<Connection>,
     contents: Vec<Vec<u8>>,
     areas: Vec<u8>,
@@ -135,9 +135,9 @@ pub(super) struct Plain {
     held_max: u32,
 }
 
-impl Plain {
-    pub(super) fn new(settings: &Settings) -> Plain {
-        let mut side = Plain {
+impl Bare {
+    pub(super) fn new(settings: &Settings) -> Bare {
+        let mut side = Bare {
             connections: vec![Connection::new(settings.policy); CONNECTIONS],
             contents: vec![Vec::new(); CONNECTIONS],
             areas: vec![0; BUFFER_BYTES as usize],
@@ -149,7 +149,7 @@ impl Plain {
             held_max: settings.buffers + settings.slots,
         };
         for at in 0..CONNECTIONS {
-            side.handle(at, Event::Attach { level: 0, capacity: 0 });
+            side.handle(at, Event::Attach { buffered_bytes: 0, capacity: 0 });
         }
         side
     }
@@ -213,7 +213,7 @@ impl Plain {
         for _ in 0..STEPS_PER_TURN_MAX {
             let actions = self.connections[at].pending();
             if actions.has(Action::Discard) {
-                let bytes = self.connections[at].level();
+                let bytes = self.connections[at].buffered_bytes();
                 self.tell(at, Event::Consumed { bytes });
             } else if actions.has(Action::CancelRequest) {
                 self.cancel(at);
@@ -233,7 +233,7 @@ impl Plain {
     }
 }
 
-impl Side for Plain {
+impl Side for Bare {
     fn handle(&mut self, at: usize, event: Event) -> Actions {
         self.tell(at, event);
         if self.kept[at] && !self.connections[at].is_in_flight() {
@@ -265,7 +265,7 @@ impl Side for Plain {
     }
 
     fn submitted_bytes(&self, at: usize) -> usize {
-        (self.connections[at].capacity() - self.connections[at].level()) as usize
+        (self.connections[at].capacity() - self.connections[at].buffered_bytes()) as usize
     }
 
     fn complete(&mut self, at: usize, bytes: &[u8]) {

@@ -2,19 +2,19 @@
 
 use crate::crowd::{Crowd, DRIP, FLOOD, HONEST, Habit, LEAVER, SLOW_READER, partial};
 use crate::world::{CrowdReport, MS, Report, World};
-use demuxbuf::pool::TenantConfig;
-use demuxbuf::receiver::ReceiversConfig;
+use demuxbuf::pool::PoolConfig;
+use demuxbuf::scheduler::TenantConfig;
 
 const BUFFERS: u32 = 4;
 const PARK_NS: u64 = 20 * MS;
 const LEASE_NS: u64 = 100 * MS;
 
 /// Slots for everybody, deadlines, and a tenant for each peer.
-fn config(crowds: &[Crowd]) -> ReceiversConfig {
+fn config(crowds: &[Crowd]) -> PoolConfig {
     let peers = crowds.iter().map(|crowd| crowd.peers).sum();
-    let mut config = ReceiversConfig::new(BUFFERS, peers);
-    config.pool.tenants_max = crowds.iter().map(|crowd| crowd.tenants).sum();
-    (config.pool.park_ns, config.pool.lease_ns) = (PARK_NS, LEASE_NS);
+    let mut config = PoolConfig::new(BUFFERS, peers);
+    config.scheduler.tenants_max = crowds.iter().map(|crowd| crowd.tenants).sum();
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (PARK_NS, LEASE_NS);
     config.policy.reclaim_bytes = 4_096;
     config.large_slots = [peers; 3];
     config
@@ -52,7 +52,7 @@ fn honest_are_served(report: &Report, within_ns: u64) {
     assert!(honest.served > 15 * u64::from(honest.peers), "{} in five seconds", honest.served);
     assert!(max_us(honest) * 1_000 <= within_ns, "{} us", max_us(honest));
     assert!(report.unserved <= 8, "all but what has just come is served");
-    assert!(report.stats.pool.passed_peak <= report.passed_max);
+    assert!(report.stats.scheduler.bypass_peak <= report.bypass_bound);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The bound *W*, against schedulers that try to pass somebody as often as they can.
 
-use crate::support::{check, new_pool, take};
-use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, Request, TenantConfig, TenantId, WaitId};
+use crate::support::{check, new_scheduler, take};
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, Scheduler, SchedulerConfig, TenantConfig, TenantId, WaitId};
 use std::collections::BTreeMap;
 
 /// A pool and its tenants; the first of `requesters` is nobody.
 struct Setting {
-    config: PoolConfig,
+    config: SchedulerConfig,
     shares: Vec<TenantConfig>,
 }
 
@@ -14,29 +14,29 @@ impl Setting {
     fn random(rng: &mut fastrand::Rng) -> Setting {
         let buffers = rng.u32(1..6);
         let tenants = rng.u32(0..4);
-        let mut config = PoolConfig { tenants_max: tenants, ..PoolConfig::new(buffers, 64) };
+        let mut config = SchedulerConfig { tenants_max: tenants, ..SchedulerConfig::new(buffers, 64) };
         config.classes = rng.u8(1..4);
         config.class_burst = rng.u32(1..4);
         if rng.u8(..3) == 0 {
             config.sizes = [[2, 1, 0, 0], [4, 1, 0, 0], [8, 2, 1, 16]][rng.usize(..3)];
         }
         let mut left = buffers;
-        let share = |_| {
+        let tenant_config = |_| {
             let guaranteed = rng.u32(0..=left);
             left -= guaranteed;
             TenantConfig { weight: rng.u32(1..4), guaranteed, cap: u32::MAX }
         };
-        let shares = (0..tenants).map(share).collect();
+        let shares = (0..tenants).map(tenant_config).collect();
         Setting { config, shares }
     }
 
     /// What the module's docs say of one wait: the grants of its class by which it is served, and the grants that pass
     /// it until then, with so many ahead of it in its flow.
-    fn passed_max(&self, ahead: u64) -> u64 {
+    fn bypass_bound(&self, ahead: u64) -> u64 {
         let others = self.shares.len() as u64;
         let sizes = self.config.sizes.iter().copied().filter(|&units| units > 0);
         let (largest, smallest) = (sizes.clone().max().unwrap_or(1), sizes.min().unwrap_or(1));
-        let weight = u64::from(self.shares.iter().map(|share| share.weight).max().unwrap_or(1));
+        let weight = u64::from(self.shares.iter().map(|tenant_config| tenant_config.weight).max().unwrap_or(1));
         let ratio = u64::from(largest.div_ceil(smallest));
         let turn = if ratio == 1 { weight } else { (weight + 1) * ratio };
         let burst = u64::from(self.config.class_burst);
@@ -60,7 +60,7 @@ struct Waiter {
 
 /// A scheduler and all that it has going.
 struct Game {
-    pool: Pool,
+    scheduler: Scheduler,
     setting: Setting,
     tenants: Vec<Option<TenantId>>,
     held: Vec<(LeaseId, Option<Request>)>,
@@ -71,14 +71,14 @@ struct Game {
 
 impl Game {
     fn new(setting: Setting) -> Game {
-        let mut pool = new_pool(&setting.config);
-        let create = |share| Some(pool.create_tenant(share).expect("the share is allowed"));
+        let mut scheduler = new_scheduler(&setting.config);
+        let create = |tenant_config| Some(scheduler.create_tenant(tenant_config).expect("the share is allowed"));
         let tenants = [None].into_iter().chain(setting.shares.iter().map(create)).collect();
         let mut held = Vec::new();
-        while pool.would_grant(0) {
-            held.push((take(&mut pool, &Request::new(0, 0)), None));
+        while scheduler.would_grant(0) {
+            held.push((take(&mut scheduler, &Request::new(0, 0)), None));
         }
-        Game { pool, setting, tenants, held, waiters: Vec::new(), closest: (0, 1) }
+        Game { scheduler, setting, tenants, held, waiters: Vec::new(), closest: (0, 1) }
     }
 
     fn is_same_flow(a: &Request, b: &Request) -> bool {
@@ -90,14 +90,14 @@ impl Game {
     }
 
     fn request(&mut self, request: Request) {
-        let Ok(outcome) = self.pool.request_for(&request) else {
+        let Ok(outcome) = self.scheduler.request_for(&request) else {
             return;
         };
         match outcome {
             Outcome::Granted(lease) => self.held.push((lease, Some(request))),
             Outcome::Queued(wait) => {
                 let ahead = self.waiting_in_flow(&request) as u64;
-                let handed_over = self.pool.stats().granted_by_hand_over;
+                let handed_over = self.scheduler.stats().granted_by_handoff;
                 self.waiters.push(Waiter { wait, request, ahead, handed_over });
             }
         }
@@ -106,32 +106,33 @@ impl Game {
 
     fn release(&mut self, at: usize) {
         let (lease, _) = self.held.remove(at);
-        self.pool.release(lease).expect("the lease is held");
+        self.scheduler.release(lease).expect("the lease is held");
         self.look();
     }
 
     fn cancel(&mut self, at: usize) {
-        self.pool.cancel(self.waiters.remove(at).wait).expect("the wait is live");
+        self.scheduler.cancel(self.waiters.remove(at).wait).expect("the wait is live");
         self.look();
     }
 
     /// Checks each who has a buffer now, and takes it for him.
     fn look(&mut self) {
-        check(&self.pool);
+        check(&self.scheduler);
         let plain = self.setting.sizes() == 1;
-        let mut handed_over = self.pool.stats().granted_by_hand_over - u64::from(self.pool.stats().assigned);
-        while self.pool.stats().assigned > 0 {
-            let is_first = |waiter: &&Waiter| self.pool.describe_wait(waiter.wait).is_ok_and(|info| info.is_assigned);
+        let mut handed_over = self.scheduler.stats().granted_by_handoff - u64::from(self.scheduler.stats().assigned);
+        while self.scheduler.stats().assigned > 0 {
+            let is_first =
+                |waiter: &&Waiter| self.scheduler.describe_wait(waiter.wait).is_ok_and(|info| info.is_assigned);
             let passed: Vec<_> = self.waiters.iter().filter(is_first).map(|waiter| self.passed(waiter)).collect();
-            let grant = self.pool.poll_grant().expect("one is assigned");
+            let grant = self.scheduler.poll_grant().expect("one is assigned");
             handed_over += 1;
             let at = self.waiters.iter().position(|waiter| waiter.wait == grant.wait).expect("it waited");
             let waiter = self.waiters.remove(at);
             let passed = passed.into_iter().find(|&(wait, _)| wait == grant.wait).expect("it was assigned").1;
-            let allowed = self.setting.passed_max(waiter.ahead);
+            let allowed = self.setting.bypass_bound(waiter.ahead);
             assert!(passed <= allowed, "{passed} of {allowed} passed {:?} behind {}", waiter.request, waiter.ahead);
             if plain {
-                assert_eq!(passed, handed_over - waiter.handed_over - 1, "each hand-over meanwhile is counted");
+                assert_eq!(passed, handed_over - waiter.handed_over - 1, "each hand-off meanwhile is counted");
             }
             if passed * self.closest.1 > self.closest.0 * allowed {
                 self.closest = (passed, allowed);
@@ -141,15 +142,15 @@ impl Game {
     }
 
     fn passed(&self, waiter: &Waiter) -> (WaitId, u64) {
-        let info = self.pool.describe_wait(waiter.wait).expect("the wait is live");
-        (waiter.wait, info.grants_passed)
+        let info = self.scheduler.describe_wait(waiter.wait).expect("the wait is live");
+        (waiter.wait, info.bypasses)
     }
 
     fn random_request(&self, rng: &mut fastrand::Rng) -> Request {
         let tenant = self.tenants[rng.usize(..self.tenants.len())];
         Request {
             tenant,
-            size: rng.u8(..self.setting.sizes()),
+            size_index: rng.u8(..self.setting.sizes()),
             ..Request::new(rng.u8(..self.setting.config.classes), 0)
         }
     }
@@ -176,7 +177,7 @@ fn play(seeds: std::ops::Range<u64>, game: impl Fn(&mut fastrand::Rng, &mut Game
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut table = Game::new(Setting::random(&mut rng));
         game(&mut rng, &mut table);
-        let seen = (table.pool.stats().passed_peak, table.pool.passed_max(0));
+        let seen = (table.scheduler.stats().bypass_peak, table.scheduler.bypass_bound(0));
         assert!(seen.0 <= seen.1);
         let kind = [table.setting.config.classes > 1, table.tenants.len() > 1, table.setting.sizes() > 1];
         let kept = closest.entry(kind).or_insert(Closest { to_its_own: (0, 1), to_w: (0, 1) });
@@ -221,7 +222,7 @@ fn a_scheduler_with_a_victim_passes_it_as_often_as_allowed() {
             for other in &others {
                 while table.waiting_in_flow(other) < 2 {
                     let before = table.waiters.len();
-                    table.request(Request { size: rng.u8(..table.setting.sizes()), ..*other });
+                    table.request(Request { size_index: rng.u8(..table.setting.sizes()), ..*other });
                     if table.waiters.len() <= before {
                         return;
                     }
@@ -258,27 +259,27 @@ fn a_scheduler_with_a_victim_passes_it_as_often_as_allowed() {
 /// The formula of the module's docs, worked out by hand.
 #[test]
 fn the_published_bound_is_the_formula() {
-    let one_class = |waiters_max| PoolConfig { class_burst: 4, ..PoolConfig::new(2, waiters_max) };
-    let passed_max = |config: &PoolConfig, weight: Option<u32>| {
-        let mut pool = new_pool(config);
+    let one_class = |waiters_max| SchedulerConfig { class_burst: 4, ..SchedulerConfig::new(2, waiters_max) };
+    let bypass_bound = |config: &SchedulerConfig, weight: Option<u32>| {
+        let mut scheduler = new_scheduler(config);
         if let Some(weight) = weight {
-            pool.create_tenant(&TenantConfig { weight, ..TenantConfig::default() }).expect("the table has room");
+            scheduler.create_tenant(&TenantConfig { weight, ..TenantConfig::default() }).expect("the table has room");
         }
-        pool.passed_max(0)
+        scheduler.bypass_bound(0)
     };
     // K = q + 1 = 10.
-    assert_eq!(passed_max(&one_class(10), None), 10 - 1);
+    assert_eq!(bypass_bound(&one_class(10), None), 10 - 1);
     // K = 10 (3 x 1 + 1) (4 + 1); with a weight of 5, 10 (3 x 5 + 1) (4 + 1).
-    let tenants = PoolConfig { tenants_max: 3, ..one_class(10) };
-    assert_eq!(passed_max(&tenants, None), 200 - 1);
-    assert_eq!(passed_max(&tenants, Some(5)), 800 - 1);
+    let tenants = SchedulerConfig { tenants_max: 3, ..one_class(10) };
+    assert_eq!(bypass_bound(&tenants, None), 200 - 1);
+    assert_eq!(bypass_bound(&tenants, Some(5)), 800 - 1);
     // No more than 3 others can wait beside one of 4.
-    assert_eq!(passed_max(&PoolConfig { tenants_max: 100, ..one_class(4) }, None), 4 * 4 * 5 - 1);
+    assert_eq!(bypass_bound(&SchedulerConfig { tenants_max: 100, ..one_class(4) }, None), 4 * 4 * 5 - 1);
     // Sizes of 4 and 1: a turn of 1 + 1 buffers, times 4.
-    assert_eq!(passed_max(&PoolConfig { sizes: [4, 1, 0, 0], ..tenants }, None), 10 * (3 * 8 + 1) * 5 - 1);
+    assert_eq!(bypass_bound(&SchedulerConfig { sizes: [4, 1, 0, 0], ..tenants }, None), 10 * (3 * 8 + 1) * 5 - 1);
     // Sizes of 6 and 4: a turn of 1 + 1 buffers, times 2. One of 3 alone is as one of 1.
-    assert_eq!(passed_max(&PoolConfig { sizes: [6, 4, 0, 0], ..tenants }, None), 10 * (3 * 4 + 1) * 5 - 1);
-    assert_eq!(passed_max(&PoolConfig { sizes: [3, 0, 0, 0], ..tenants }, None), 200 - 1);
+    assert_eq!(bypass_bound(&SchedulerConfig { sizes: [6, 4, 0, 0], ..tenants }, None), 10 * (3 * 4 + 1) * 5 - 1);
+    assert_eq!(bypass_bound(&SchedulerConfig { sizes: [3, 0, 0, 0], ..tenants }, None), 200 - 1);
     // Two classes: K (4 + 2).
-    assert_eq!(passed_max(&PoolConfig { classes: 2, ..tenants }, None), 200 * 6 - 1);
+    assert_eq!(bypass_bound(&SchedulerConfig { classes: 2, ..tenants }, None), 200 * 6 - 1);
 }

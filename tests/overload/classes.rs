@@ -1,31 +1,31 @@
 //! Which class a receiver's requests are of, and which classes, reserves and tenants a pool may be configured with.
 
 use demuxbuf::connection::Event;
-use demuxbuf::pool::{Pool, PoolConfig, PoolError};
-use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
+use demuxbuf::scheduler::{Scheduler, SchedulerConfig, SchedulerError};
 
 const BEGUN: u8 = 1;
 
-fn handle(receivers: &mut Receivers, id: ReceiverId, events: &[Event]) {
+fn handle(pool: &mut Pool, id: ReceiverId, events: &[Event]) {
     for &event in events {
-        receivers.handle(id, event).expect("the event is allowed");
+        pool.handle(id, event).expect("the event is allowed");
     }
 }
 
 #[test]
 fn the_rest_of_a_frame_is_asked_for_in_the_more_critical_class() {
     for (own, begun) in [(0, 0), (BEGUN, BEGUN), (2, BEGUN)] {
-        let pool = PoolConfig { classes: 3, ..PoolConfig::new(1, 10) };
-        let config = ReceiversConfig { pool, continuation_class: Some(BEGUN), ..ReceiversConfig::new(1, 10) };
-        let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
-        let id = receivers.attach(own, 0).expect("there is room");
+        let scheduler = SchedulerConfig { classes: 3, ..SchedulerConfig::new(1, 10) };
+        let config = PoolConfig { scheduler, continuation_class: Some(BEGUN), ..PoolConfig::new(1, 10) };
+        let mut pool = Pool::new(&config).expect("the configuration is allowed");
+        let id = pool.attach(own, 0).expect("there is room");
         for class in [own, begun] {
-            handle(&mut receivers, id, &[Event::Readable]);
+            handle(&mut pool, id, &[Event::Readable]);
             let mut out = [0; 8];
             out[usize::from(class)] = 1;
-            assert_eq!(receivers.stats().pool.out_by_class, out, "of a receiver of class {own}");
-            handle(&mut receivers, id, &[Event::Received { bytes: 9 }, Event::NeedMore { bytes: 100 }]);
-            assert_eq!(receivers.stats().pool.leased, 0, "what has begun is parked");
+            assert_eq!(pool.stats().scheduler.outstanding_by_class, out, "of a receiver of class {own}");
+            handle(&mut pool, id, &[Event::Received { bytes: 9 }, Event::NeedMore { bytes: 100 }]);
+            assert_eq!(pool.stats().scheduler.leased, 0, "what has begun is parked");
         }
     }
 }
@@ -33,24 +33,24 @@ fn the_rest_of_a_frame_is_asked_for_in_the_more_critical_class() {
 #[test]
 fn a_configuration_outside_its_limits_is_refused_with_what_is_allowed() {
     let reserve = |class: usize, buffers| {
-        let mut config = PoolConfig { classes: 2, ..PoolConfig::new(5, 10) };
+        let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(5, 10) };
         config.reserves[class] = buffers;
         config
     };
-    Pool::new(&reserve(1, 4)).expect("one is left");
-    let many_tenants = PoolConfig { tenants_max: 0x0fff_ffff, ..PoolConfig::new(5, 10) };
+    Scheduler::new(&reserve(1, 4)).expect("one is left");
+    let many_tenants = SchedulerConfig { tenants_max: 0x0fff_ffff, ..SchedulerConfig::new(5, 10) };
     for (config, text) in [
         (reserve(1, 5), "reserves[1] is 5; allowed is 0 to 4"),
         (reserve(2, 1), "reserves[2] is 1; allowed is 0 to 0"),
-        (PoolConfig::new(5, 0x2000_0000), "waiters_max is 536870912; allowed is 0 to 536870911"),
+        (SchedulerConfig::new(5, 0x2000_0000), "waiters_max is 536870912; allowed is 0 to 536870911"),
         (many_tenants, "tenants_max is 268435455; allowed is 0 to 67108862"),
     ] {
-        assert_eq!(Pool::new(&config).expect_err("it is outside").to_string(), text);
+        assert_eq!(Scheduler::new(&config).expect_err("it is outside").to_string(), text);
     }
 }
 
 #[test]
 fn an_error_of_the_pool_says_what_was_asked_for_and_what_there_is() {
-    let text = PoolError::UnknownClass { class: 5, classes: 3 }.to_string();
+    let text = SchedulerError::UnknownClass { class: 5, classes: 3 }.to_string();
     assert_eq!(text, "class is 5; allowed is 0 to 2");
 }

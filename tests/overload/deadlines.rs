@@ -1,25 +1,26 @@
 //! Who is asked to give back, when, and in which order.
 
-use crate::support::{Paced, check, new_pool, queue, release, take};
-use demuxbuf::pool::{
-    ConfigError, Idleness, LeaseId, Pool, PoolConfig, Reclaim, ReclaimKind, Request, TenantConfig, TenantId, WaitId,
+use crate::support::{Paced, check, new_scheduler, queue, release, take};
+use demuxbuf::scheduler::{
+    ConfigError, LeaseId, LeaseInfo, Reclaim, ReclaimKind, Request, Scheduler, SchedulerConfig, TenantConfig, TenantId,
+    WaitId,
 };
 
 const PARK_NS: u64 = 100;
 const LEASE_NS: u64 = 1_000;
 
-fn config(buffers: u32) -> PoolConfig {
-    PoolConfig { park_ns: PARK_NS, lease_ns: LEASE_NS, ..PoolConfig::new(buffers, 100) }
+fn config(buffers: u32) -> SchedulerConfig {
+    SchedulerConfig { park_ns: PARK_NS, lease_ns: LEASE_NS, ..SchedulerConfig::new(buffers, 100) }
 }
 
 fn timed(token: u64) -> Request {
-    Request { is_timed: true, ..Request::new(0, token) }
+    Request { has_deadline: true, ..Request::new(0, token) }
 }
 
 /// All that is asked now: what and of whom.
-fn demands(pool: &mut Pool) -> Vec<(ReclaimKind, u64)> {
-    let asked = std::iter::from_fn(|| pool.poll_reclaim()).map(|reclaim| (reclaim.kind, reclaim.token)).collect();
-    check(pool);
+fn demands(scheduler: &mut Scheduler) -> Vec<(ReclaimKind, u64)> {
+    let asked = std::iter::from_fn(|| scheduler.poll_reclaim()).map(|reclaim| (reclaim.kind, reclaim.token)).collect();
+    check(scheduler);
     asked
 }
 
@@ -32,226 +33,238 @@ fn shed(token: u64) -> (ReclaimKind, u64) {
 }
 
 /// A pool whose buffers were taken one every 10 ns, by the holders 0, 1 ...
-fn held(config: &PoolConfig) -> (Paced, Vec<LeaseId>) {
-    let mut pool = Paced::new(config);
+fn held(config: &SchedulerConfig) -> (Paced, Vec<LeaseId>) {
+    let mut scheduler = Paced::new(config);
     let leases = (0..config.buffers.into()).map(|token| {
-        pool.handle_timeout(token * 10);
-        take(&mut pool, &timed(token))
+        scheduler.handle_timeout(token * 10);
+        take(&mut scheduler, &timed(token))
     });
     let leases = leases.collect();
-    (pool, leases)
+    (scheduler, leases)
 }
 
 #[test]
 fn while_nobody_waits_nobody_is_asked() {
-    let (mut pool, _) = held(&config(3));
-    pool.handle_timeout(50 * LEASE_NS);
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX));
+    let (mut scheduler, _) = held(&config(3));
+    scheduler.handle_timeout(50 * LEASE_NS);
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
 
     // Who waits makes all of it due, and who leaves undoes that.
-    let wait = queue(&mut pool, &timed(7));
-    assert!(pool.poll_timeout() <= 50 * LEASE_NS, "it is due at once");
-    assert_eq!(pool.poll_reclaim().map(|reclaim| reclaim.token), Some(0));
-    pool.cancel(wait).expect("the wait is live");
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX));
+    let wait = queue(&mut scheduler, &timed(7));
+    assert!(scheduler.poll_timeout() <= 50 * LEASE_NS, "it is due at once");
+    assert_eq!(scheduler.poll_reclaim().map(|reclaim| reclaim.token), Some(0));
+    scheduler.cancel(wait).expect("the wait is live");
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
 }
 
 /// A pool of 20 buffers and so many tenants that may have 2 each: all have them. Tokens are 10 times the tenant, and 0, 1.
 /// 900 is nobody's, and idle for longest.
 fn capped(tenants: u64) -> (Paced, Vec<TenantId>, Vec<LeaseId>) {
-    let mut pool = Paced::new(&PoolConfig { tenants_max: 9, ..config(20) });
-    take(&mut pool, &timed(900));
-    let share = TenantConfig { cap: 2, ..TenantConfig::default() };
-    let all: Vec<TenantId> = (0..tenants).map(|_| pool.create_tenant(&share).expect("there is room")).collect();
+    let mut scheduler = Paced::new(&SchedulerConfig { tenants_max: 9, ..config(20) });
+    take(&mut scheduler, &timed(900));
+    let tenant_config = TenantConfig { cap: 2, ..TenantConfig::default() };
+    let all: Vec<TenantId> =
+        (0..tenants).map(|_| scheduler.create_tenant(&tenant_config).expect("there is room")).collect();
     let leases = (0..2 * tenants).map(|at| {
-        pool.handle_timeout(10 + at);
-        take(&mut pool, &Request { tenant: Some(all[at as usize / 2]), ..timed(10 * (at / 2) + at % 2) })
+        scheduler.handle_timeout(10 + at);
+        take(&mut scheduler, &Request { tenant: Some(all[at as usize / 2]), ..timed(10 * (at / 2) + at % 2) })
     });
     let leases = leases.collect();
-    (pool, all, leases)
+    (scheduler, all, leases)
 }
 
 /// One more waits in the name of this tenant.
-fn queue_of(pool: &mut Pool, tenants: &[TenantId], tenant: usize) -> WaitId {
-    queue(pool, &Request { tenant: Some(tenants[tenant]), ..timed(10 * tenant as u64 + 2) })
+fn queue_of(scheduler: &mut Scheduler, tenants: &[TenantId], tenant: usize) -> WaitId {
+    queue(scheduler, &Request { tenant: Some(tenants[tenant]), ..timed(10 * tenant as u64 + 2) })
 }
 
 #[test]
 fn who_waits_for_his_own_cap_is_helped_by_holders_of_his_tenant_alone() {
-    let (mut pool, tenants, leases) = capped(3);
+    let (mut scheduler, tenants, leases) = capped(3);
     for tenant in 0..2 {
-        queue_of(&mut pool, &tenants, tenant);
+        queue_of(&mut scheduler, &tenants, tenant);
     }
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], pool.or_step(PARK_NS)));
-    pool.handle_timeout(PARK_NS);
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], scheduler.or_step(PARK_NS)));
+    scheduler.handle_timeout(PARK_NS);
     assert_eq!(
-        (demands(&mut pool), pool.poll_timeout()),
-        (vec![], pool.or_step(10 + PARK_NS)),
+        (demands(&mut scheduler), scheduler.poll_timeout()),
+        (vec![], scheduler.or_step(10 + PARK_NS)),
         "900 is not asked for anything"
     );
-    pool.handle_timeout(10 + PARK_NS);
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(0)], pool.or_step(11 + PARK_NS)));
+    scheduler.handle_timeout(10 + PARK_NS);
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![park(0)], scheduler.or_step(11 + PARK_NS)));
 
     // Who parks makes room for the one who waits, and his tenant needs nothing more.
-    assert_eq!(release(&mut pool, leases[0])[0].token, 2);
-    pool.handle_timeout(2 * LEASE_NS);
-    assert_eq!(demands(&mut pool), [park(10), park(11), shed(10)]);
-    assert_eq!(pool.poll_timeout(), pool.or_step(3 * LEASE_NS), "one at a time, however many tenants");
-    assert_eq!(release(&mut pool, leases[2])[0].token, 12);
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX), "the others hold what nobody needs");
+    assert_eq!(release(&mut scheduler, leases[0])[0].token, 2);
+    scheduler.handle_timeout(2 * LEASE_NS);
+    assert_eq!(demands(&mut scheduler), [park(10), park(11), shed(10)]);
+    assert_eq!(scheduler.poll_timeout(), scheduler.or_step(3 * LEASE_NS), "one at a time, however many tenants");
+    assert_eq!(release(&mut scheduler, leases[2])[0].token, 12);
+    assert_eq!(
+        (demands(&mut scheduler), scheduler.poll_timeout()),
+        (vec![], u64::MAX),
+        "the others hold what nobody needs"
+    );
 
     // Once somebody waits whom anybody could help, those count who were idle in vain till then: the longest first.
-    while pool.would_grant(0) {
-        take(&mut pool, &timed(902));
+    while scheduler.would_grant(0) {
+        take(&mut scheduler, &timed(902));
     }
-    queue(&mut pool, &timed(901));
-    assert!(pool.poll_timeout() <= 2 * LEASE_NS, "it is due at once");
-    assert_eq!(demands(&mut pool), [park(900), park(1), park(20), park(21), park(2), shed(11)]);
+    queue(&mut scheduler, &timed(901));
+    assert!(scheduler.poll_timeout() <= 2 * LEASE_NS, "it is due at once");
+    assert_eq!(demands(&mut scheduler), [park(900), park(1), park(20), park(21), park(2), shed(11)]);
 }
 
 #[test]
 fn tenants_at_their_caps_take_turns_and_the_costliest_of_each_is_shed() {
-    let (mut pool, tenants, leases) = capped(3);
+    let (mut scheduler, tenants, leases) = capped(3);
     for tenant in 0..3 {
-        queue_of(&mut pool, &tenants, tenant);
+        queue_of(&mut scheduler, &tenants, tenant);
     }
     // The second of the second tenant makes progress: it costs the others less for the time that it has held.
-    pool.handle_timeout(50);
-    pool.progress(leases[2], 1 << 20).expect("the lease is held");
-    pool.handle_timeout(5 * LEASE_NS);
+    scheduler.handle_timeout(50);
+    scheduler.progress(leases[2], 1 << 20).expect("the lease is held");
+    scheduler.handle_timeout(5 * LEASE_NS);
     let parks = [0, 1, 11, 20, 21, 10].map(park);
-    assert_eq!(demands(&mut pool), [&parks[..], &[shed(0)]].concat());
+    assert_eq!(demands(&mut scheduler), [&parks[..], &[shed(0)]].concat());
     for (step, token) in [(6, 11), (7, 20), (8, 1), (9, 10), (10, 21), (11, 0)] {
-        assert_eq!(pool.poll_timeout(), pool.or_step(step * LEASE_NS));
-        pool.handle_timeout(step * LEASE_NS);
-        assert_eq!(demands(&mut pool), [shed(token)], "{step}");
+        assert_eq!(scheduler.poll_timeout(), scheduler.or_step(step * LEASE_NS));
+        scheduler.handle_timeout(step * LEASE_NS);
+        assert_eq!(demands(&mut scheduler), [shed(token)], "{step}");
     }
     // A tenant that nobody waits for any more is left alone.
-    assert_eq!(release(&mut pool, leases[5])[0].token, 22);
+    assert_eq!(release(&mut scheduler, leases[5])[0].token, 22);
     for step in 12..20 {
-        pool.handle_timeout(step * LEASE_NS);
-        assert!(demands(&mut pool).iter().all(|&(_, token)| token < 20), "{step}");
+        scheduler.handle_timeout(step * LEASE_NS);
+        assert!(demands(&mut scheduler).iter().all(|&(_, token)| token < 20), "{step}");
     }
 }
 
 #[test]
 fn a_tenant_that_begins_to_keep_somebody_back_asks_at_once_and_one_that_ceases_does_not() {
-    let (mut pool, tenants, _) = capped(2);
-    let first = queue_of(&mut pool, &tenants, 0);
-    pool.handle_timeout(2 * LEASE_NS);
+    let (mut scheduler, tenants, _) = capped(2);
+    let first = queue_of(&mut scheduler, &tenants, 0);
+    scheduler.handle_timeout(2 * LEASE_NS);
     assert_eq!(
-        (demands(&mut pool), pool.poll_timeout()),
-        (vec![park(0), park(1), shed(0)], pool.or_step(3 * LEASE_NS))
+        (demands(&mut scheduler), scheduler.poll_timeout()),
+        (vec![park(0), park(1), shed(0)], scheduler.or_step(3 * LEASE_NS))
     );
-    let second = queue_of(&mut pool, &tenants, 1);
-    assert!(pool.poll_timeout() <= 2 * LEASE_NS, "its holders are idle already");
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(10), park(11)], pool.or_step(3 * LEASE_NS)));
-    pool.handle_timeout(3 * LEASE_NS - 1);
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], pool.or_step(3 * LEASE_NS)));
-    pool.cancel(first).expect("the wait is live");
-    pool.handle_timeout(3 * LEASE_NS);
-    assert_eq!(demands(&mut pool), [shed(10)], "not 1, whose tenant needs nothing now");
-    pool.cancel(second).expect("the wait is live");
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX));
+    let second = queue_of(&mut scheduler, &tenants, 1);
+    assert!(scheduler.poll_timeout() <= 2 * LEASE_NS, "its holders are idle already");
+    assert_eq!(
+        (demands(&mut scheduler), scheduler.poll_timeout()),
+        (vec![park(10), park(11)], scheduler.or_step(3 * LEASE_NS))
+    );
+    scheduler.handle_timeout(3 * LEASE_NS - 1);
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], scheduler.or_step(3 * LEASE_NS)));
+    scheduler.cancel(first).expect("the wait is live");
+    scheduler.handle_timeout(3 * LEASE_NS);
+    assert_eq!(demands(&mut scheduler), [shed(10)], "not 1, whose tenant needs nothing now");
+    scheduler.cancel(second).expect("the wait is live");
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
 }
 
 #[test]
 fn all_who_are_idle_are_asked_to_park_before_one_is_shed() {
-    let (mut pool, leases) = held(&config(4));
-    queue(&mut pool, &timed(9));
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], pool.or_step(PARK_NS)));
-    pool.handle_timeout(PARK_NS - 1);
-    assert_eq!(demands(&mut pool), []);
-    pool.handle_timeout(PARK_NS);
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![park(0)], pool.or_step(PARK_NS + 10)));
+    let (mut scheduler, leases) = held(&config(4));
+    queue(&mut scheduler, &timed(9));
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], scheduler.or_step(PARK_NS)));
+    scheduler.handle_timeout(PARK_NS - 1);
+    assert_eq!(demands(&mut scheduler), []);
+    scheduler.handle_timeout(PARK_NS);
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![park(0)], scheduler.or_step(PARK_NS + 10)));
     // Late is as good, and the one that is idle for longest comes first, whatever it was asked before.
-    pool.handle_timeout(5 * LEASE_NS);
+    scheduler.handle_timeout(5 * LEASE_NS);
     let due = [park(1), park(2), park(3), shed(0)];
-    assert_eq!(demands(&mut pool), due);
-    assert_eq!(pool.poll_timeout(), pool.or_step(6 * LEASE_NS), "no other before the first has had the time to leave");
-    assert_eq!(release(&mut pool, leases[0])[0].token, 9);
-    assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], u64::MAX), "nobody waits any more");
+    assert_eq!(demands(&mut scheduler), due);
+    assert_eq!(
+        scheduler.poll_timeout(),
+        scheduler.or_step(6 * LEASE_NS),
+        "no other before the first has had the time to leave"
+    );
+    assert_eq!(release(&mut scheduler, leases[0])[0].token, 9);
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX), "nobody waits any more");
 }
 
 #[test]
 fn one_is_shed_at_a_time() {
-    let (mut pool, leases) = held(&config(4));
+    let (mut scheduler, leases) = held(&config(4));
     for token in 10..14 {
-        queue(&mut pool, &timed(token));
+        queue(&mut scheduler, &timed(token));
     }
     let mut now = 100_000;
-    pool.handle_timeout(now);
-    assert_eq!(demands(&mut pool), [park(0), park(1), park(2), park(3), shed(0)]);
-    pool.handle_timeout(now + LEASE_NS - 1);
-    assert_eq!(demands(&mut pool), []);
+    scheduler.handle_timeout(now);
+    assert_eq!(demands(&mut scheduler), [park(0), park(1), park(2), park(3), shed(0)]);
+    scheduler.handle_timeout(now + LEASE_NS - 1);
+    assert_eq!(demands(&mut scheduler), []);
 
     // The next as soon as the first is gone: at the same time, if others still wait.
-    release(&mut pool, leases[0]);
+    release(&mut scheduler, leases[0]);
     now += LEASE_NS - 1;
-    assert!(pool.poll_timeout() <= now, "it is due at once");
-    assert_eq!(demands(&mut pool), [shed(1)]);
-    pool.handle_timeout(now + PARK_NS);
-    assert_eq!(demands(&mut pool), [park(10)], "the one who got the buffer is idle as well by now");
+    assert!(scheduler.poll_timeout() <= now, "it is due at once");
+    assert_eq!(demands(&mut scheduler), [shed(1)]);
+    scheduler.handle_timeout(now + PARK_NS);
+    assert_eq!(demands(&mut scheduler), [park(10)], "the one who got the buffer is idle as well by now");
     // Or after as long as a lease, if the host did not act; those that were asked are the last then.
     for token in [2, 3, 10, 1, 2] {
         now += LEASE_NS;
-        assert_eq!(pool.poll_timeout(), pool.or_step(now));
-        pool.handle_timeout(now - 1);
-        assert_eq!(demands(&mut pool), []);
-        pool.handle_timeout(now);
-        assert_eq!(demands(&mut pool), [shed(token)]);
+        assert_eq!(scheduler.poll_timeout(), scheduler.or_step(now));
+        scheduler.handle_timeout(now - 1);
+        assert_eq!(demands(&mut scheduler), []);
+        scheduler.handle_timeout(now);
+        assert_eq!(demands(&mut scheduler), [shed(token)]);
     }
-    assert_eq!(pool.stats().sheds_asked, 7);
+    assert_eq!(scheduler.stats().sheds_asked, 7);
 }
 
 #[test]
 fn progress_is_a_new_beginning() {
-    let (mut pool, leases) = held(&config(2));
-    queue(&mut pool, &timed(9));
-    pool.handle_timeout(LEASE_NS);
-    assert_eq!(demands(&mut pool), [park(0), park(1), shed(0)]);
-    pool.progress(leases[0], 1).expect("the lease is held");
+    let (mut scheduler, leases) = held(&config(2));
+    queue(&mut scheduler, &timed(9));
+    scheduler.handle_timeout(LEASE_NS);
+    assert_eq!(demands(&mut scheduler), [park(0), park(1), shed(0)]);
+    scheduler.progress(leases[0], 1).expect("the lease is held");
     // The demand is withdrawn with the progress, and does not keep others from being asked.
-    pool.handle_timeout(LEASE_NS + 10);
-    assert_eq!(demands(&mut pool), [shed(1)]);
+    scheduler.handle_timeout(LEASE_NS + 10);
+    assert_eq!(demands(&mut scheduler), [shed(1)]);
     for &lease in &leases {
-        pool.progress(lease, 1).expect("the lease is held");
+        scheduler.progress(lease, 1).expect("the lease is held");
     }
     for step in 1..50 {
-        pool.handle_timeout(LEASE_NS + 10 + step * (LEASE_NS - 1));
-        let sheds = demands(&mut pool).iter().filter(|demand| demand.0 == ReclaimKind::Shed).count();
+        scheduler.handle_timeout(LEASE_NS + 10 + step * (LEASE_NS - 1));
+        let sheds = demands(&mut scheduler).iter().filter(|demand| demand.0 == ReclaimKind::Shed).count();
         assert_eq!(sheds, 0, "one byte within each lease is enough");
         for &lease in &leases {
-            pool.progress(lease, 1).expect("the lease is held");
+            scheduler.progress(lease, 1).expect("the lease is held");
         }
     }
 }
 
 #[test]
 fn the_costliest_is_shed_first() {
-    let mut pool = Paced::new(&PoolConfig { sizes: [4, 1, 0, 0], ..config(5) });
-    let small = |token| Request { size: 1, ..timed(token) };
+    let mut scheduler = Paced::new(&SchedulerConfig { sizes: [4, 1, 0, 0], ..config(5) });
+    let small = |token| Request { size_index: 1, ..timed(token) };
     // Longest held, most progress; longer held; four times as large; the latest.
-    let long = take(&mut pool, &timed(0));
-    pool.handle_timeout(1_000_000);
-    take(&mut pool, &small(1));
-    pool.handle_timeout(1_500_000);
-    take(&mut pool, &timed(2));
-    pool.handle_timeout(1_600_000);
-    take(&mut pool, &small(3));
-    pool.progress(long, 100).expect("the lease is held");
-    while pool.stats().free >= 4 {
-        take(&mut pool, &Request::new(0, 9));
+    let long = take(&mut scheduler, &timed(0));
+    scheduler.handle_timeout(1_000_000);
+    take(&mut scheduler, &small(1));
+    scheduler.handle_timeout(1_500_000);
+    take(&mut scheduler, &timed(2));
+    scheduler.handle_timeout(1_600_000);
+    take(&mut scheduler, &small(3));
+    scheduler.progress(long, 100).expect("the lease is held");
+    while scheduler.stats().free >= 4 {
+        take(&mut scheduler, &Request::new(0, 9));
     }
-    queue(&mut pool, &timed(8));
-    pool.handle_timeout(2_000_000);
+    queue(&mut scheduler, &timed(8));
+    scheduler.handle_timeout(2_000_000);
     let costs: [u64; 4] = [4 * 2_000_000 / 101, 1_000_000, 4 * 500_000, 400_000];
     let mut order: Vec<u64> = (0..4).collect();
     order.sort_by_key(|&token| std::cmp::Reverse(costs[token as usize].ilog2()));
     let mut sheds = Vec::new();
     for round in 0..4 {
-        pool.handle_timeout(2_000_000 + round * LEASE_NS);
-        sheds.extend(demands(&mut pool).into_iter().filter(|demand| demand.0 == ReclaimKind::Shed));
+        scheduler.handle_timeout(2_000_000 + round * LEASE_NS);
+        sheds.extend(demands(&mut scheduler).into_iter().filter(|demand| demand.0 == ReclaimKind::Shed));
     }
     assert_eq!(order, [2, 1, 3, 0]);
     assert_eq!(sheds, order.into_iter().map(shed).collect::<Vec<_>>());
@@ -259,115 +272,115 @@ fn the_costliest_is_shed_first() {
 
 #[test]
 fn what_is_asked_is_counted() {
-    let (mut pool, _) = held(&config(3));
-    queue(&mut pool, &timed(9));
-    pool.handle_timeout(50 * LEASE_NS);
-    let asked = demands(&mut pool);
+    let (mut scheduler, _) = held(&config(3));
+    queue(&mut scheduler, &timed(9));
+    scheduler.handle_timeout(50 * LEASE_NS);
+    let asked = demands(&mut scheduler);
     let of = |kind| asked.iter().filter(|demand| demand.0 == kind).count() as u64;
     assert_eq!((of(ReclaimKind::Park), of(ReclaimKind::Shed)), (3, 1));
-    assert_eq!((pool.stats().parks_asked, pool.stats().sheds_asked), (3, 1));
+    assert_eq!((scheduler.stats().parks_asked, scheduler.stats().sheds_asked), (3, 1));
 }
 
 #[test]
 fn idleness_counts_from_the_grant_and_from_the_last_progress() {
-    let (mut pool, leases) = held(&config(2));
-    pool.handle_timeout(50);
-    pool.progress(leases[1], 7).expect("the lease is held");
-    pool.handle_timeout(80);
-    let idleness = pool.describe_lease(leases[1]).expect("the lease is held").expect("it is timed");
-    assert_eq!(idleness, Idleness { held_ns: 70, idle_ns: 30, progress_bytes: 7 });
+    let (mut scheduler, leases) = held(&config(2));
+    scheduler.handle_timeout(50);
+    scheduler.progress(leases[1], 7).expect("the lease is held");
+    scheduler.handle_timeout(80);
+    let lease_info = scheduler.describe_lease(leases[1]).expect("the lease is held").expect("it is timed");
+    assert_eq!(lease_info, LeaseInfo { held_ns: 70, idle_ns: 30, progress_bytes: 7 });
 }
 
 #[test]
 fn s53_pause_of_any_length_is_worth_one_step() {
     const STEP_NS: u64 = LEASE_NS / 8;
     for pause_ns in [STEP_NS, STEP_NS + 1, LEASE_NS, 8 * 3_600_000_000_000, u64::MAX - 3 * LEASE_NS] {
-        let (mut pool, leases) = held(&config(2));
-        queue(&mut pool, &timed(9));
+        let (mut scheduler, leases) = held(&config(2));
+        queue(&mut scheduler, &timed(9));
         let before_ns = PARK_NS / 2;
-        pool.handle_timeout(before_ns);
-        let pool: &mut Pool = &mut pool;
-        pool.handle_timeout(before_ns + pause_ns);
-        let idleness = pool.describe_lease(leases[0]).expect("the lease is held").expect("it is timed");
-        assert_eq!(idleness.idle_ns, before_ns + STEP_NS, "a pause of {pause_ns}");
-        assert_eq!(pool.stats().clock_skipped_ns, pause_ns - STEP_NS);
-        assert_eq!(demands(pool), [park(0), park(1)], "a pause sheds no holder");
+        scheduler.handle_timeout(before_ns);
+        let scheduler: &mut Scheduler = &mut scheduler;
+        scheduler.handle_timeout(before_ns + pause_ns);
+        let lease_info = scheduler.describe_lease(leases[0]).expect("the lease is held").expect("it is timed");
+        assert_eq!(lease_info.idle_ns, before_ns + STEP_NS, "a pause of {pause_ns}");
+        assert_eq!(scheduler.stats().clock_skipped_ns, pause_ns - STEP_NS);
+        assert_eq!(demands(scheduler), [park(0), park(1)], "a pause sheds no holder");
         // From there on the clock follows the host's again, step by step.
         let mut now_ns = before_ns + pause_ns;
-        while idle_of(pool, leases[0]) < LEASE_NS {
-            assert_eq!(demands(pool), []);
-            let next_ns = pool.poll_timeout();
+        while idle_of(scheduler, leases[0]) < LEASE_NS {
+            assert_eq!(demands(scheduler), []);
+            let next_ns = scheduler.poll_timeout();
             assert!(now_ns < next_ns && next_ns <= now_ns + STEP_NS, "it asks for each step, and for no less than one");
             now_ns = next_ns;
-            pool.handle_timeout(now_ns);
+            scheduler.handle_timeout(now_ns);
         }
-        assert_eq!((demands(pool), now_ns), (vec![shed(0)], pause_ns + LEASE_NS - STEP_NS));
+        assert_eq!((demands(scheduler), now_ns), (vec![shed(0)], pause_ns + LEASE_NS - STEP_NS));
     }
 }
 
-fn idle_of(pool: &Pool, lease: LeaseId) -> u64 {
-    pool.describe_lease(lease).expect("the lease is held").expect("it is timed").idle_ns
+fn idle_of(scheduler: &Scheduler, lease: LeaseId) -> u64 {
+    scheduler.describe_lease(lease).expect("the lease is held").expect("it is timed").idle_ns
 }
 
 #[test]
 fn s53_pause_while_none_waits_is_lost_as_well() {
-    let (mut pool, leases) = held(&config(1));
-    let pool: &mut Pool = &mut pool;
-    pool.handle_timeout(50 * LEASE_NS);
-    queue(pool, &timed(9));
-    assert_eq!((demands(pool), idle_of(pool, leases[0])), (vec![park(0)], LEASE_NS / 8));
+    let (mut scheduler, leases) = held(&config(1));
+    let scheduler: &mut Scheduler = &mut scheduler;
+    scheduler.handle_timeout(50 * LEASE_NS);
+    queue(scheduler, &timed(9));
+    assert_eq!((demands(scheduler), idle_of(scheduler, leases[0])), (vec![park(0)], LEASE_NS / 8));
 }
 
 #[test]
 fn s54_first_advance_is_the_origin_of_leases_and_waits() {
     const DAYS_NS: u64 = 10 * 86_400_000_000_000;
-    let mut pool = new_pool(&config(1));
-    let lease = take(&mut pool, &timed(0));
-    let wait = queue(&mut pool, &timed(9));
-    pool.handle_timeout(DAYS_NS);
-    let age_ns = pool.describe_wait(wait).expect("the wait is live").age_ns;
-    assert_eq!((demands(&mut pool), idle_of(&pool, lease), age_ns), (vec![], 0, 0));
-    assert_eq!((pool.poll_timeout(), pool.stats().clock_skipped_ns), (DAYS_NS + PARK_NS, 0));
-    pool.handle_timeout(DAYS_NS + PARK_NS);
-    assert_eq!((demands(&mut pool), pool.stats().clock_backwards), (vec![park(0)], 0));
+    let mut scheduler = new_scheduler(&config(1));
+    let lease = take(&mut scheduler, &timed(0));
+    let wait = queue(&mut scheduler, &timed(9));
+    scheduler.handle_timeout(DAYS_NS);
+    let age_ns = scheduler.describe_wait(wait).expect("the wait is live").age_ns;
+    assert_eq!((demands(&mut scheduler), idle_of(&scheduler, lease), age_ns), (vec![], 0, 0));
+    assert_eq!((scheduler.poll_timeout(), scheduler.stats().clock_skipped_ns), (DAYS_NS + PARK_NS, 0));
+    scheduler.handle_timeout(DAYS_NS + PARK_NS);
+    assert_eq!((demands(&mut scheduler), scheduler.stats().clock_backwards), (vec![park(0)], 0));
 }
 
 #[test]
 fn time_that_goes_backwards_is_counted_and_not_taken() {
-    let (mut pool, leases) = held(&config(1));
-    queue(&mut pool, &timed(9));
-    pool.handle_timeout(PARK_NS);
+    let (mut scheduler, leases) = held(&config(1));
+    queue(&mut scheduler, &timed(9));
+    scheduler.handle_timeout(PARK_NS);
     for told in [PARK_NS - 1, 0] {
-        pool.handle_timeout(told);
-        let idleness = pool.describe_lease(leases[0]).expect("the lease is held").expect("it is timed");
-        assert_eq!(idleness, Idleness { held_ns: PARK_NS, idle_ns: PARK_NS, progress_bytes: 0 });
+        scheduler.handle_timeout(told);
+        let lease_info = scheduler.describe_lease(leases[0]).expect("the lease is held").expect("it is timed");
+        assert_eq!(lease_info, LeaseInfo { held_ns: PARK_NS, idle_ns: PARK_NS, progress_bytes: 0 });
     }
-    assert_eq!(pool.stats().clock_backwards, 2);
-    assert_eq!(demands(&mut pool), [park(0)]);
+    assert_eq!(scheduler.stats().clock_backwards, 2);
+    assert_eq!(demands(&mut scheduler), [park(0)]);
     // The same time again is not backwards; early and repeated calls change nothing.
     for _ in 0..3 {
-        pool.handle_timeout(PARK_NS);
-        assert_eq!((demands(&mut pool), pool.poll_timeout()), (vec![], pool.or_step(LEASE_NS)));
+        scheduler.handle_timeout(PARK_NS);
+        assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], scheduler.or_step(LEASE_NS)));
     }
-    assert_eq!(pool.stats().clock_backwards, 2);
-    pool.handle_timeout(LEASE_NS);
-    assert_eq!(demands(&mut pool), [shed(0)]);
+    assert_eq!(scheduler.stats().clock_backwards, 2);
+    scheduler.handle_timeout(LEASE_NS);
+    assert_eq!(demands(&mut scheduler), [shed(0)]);
 }
 
 #[test]
 fn a_lease_of_no_time_is_refused() {
-    let refused = Pool::new(&PoolConfig { park_ns: 0, lease_ns: 0, ..config(1) }).map(|_| ());
+    let refused = Scheduler::new(&SchedulerConfig { park_ns: 0, lease_ns: 0, ..config(1) }).map(|_| ());
     assert_eq!(refused, Err(ConfigError::NoLease), "everybody would be shed again and again");
-    let mut pool = Paced::new(&PoolConfig { park_ns: 0, lease_ns: 1, ..config(1) });
-    take(&mut pool, &timed(0));
-    queue(&mut pool, &timed(1));
+    let mut scheduler = Paced::new(&SchedulerConfig { park_ns: 0, lease_ns: 1, ..config(1) });
+    take(&mut scheduler, &timed(0));
+    queue(&mut scheduler, &timed(1));
     assert_eq!(
-        (demands(&mut pool), pool.poll_timeout()),
-        (vec![], pool.or_step(1)),
+        (demands(&mut scheduler), scheduler.poll_timeout()),
+        (vec![], scheduler.or_step(1)),
         "nobody is asked at the time of his grant"
     );
-    pool.handle_timeout(1);
-    assert_eq!(demands(&mut pool), [park(0), shed(0)]);
+    scheduler.handle_timeout(1);
+    assert_eq!(demands(&mut scheduler), [park(0), shed(0)]);
 }
 
 /// What the test knows of one holder.
@@ -383,9 +396,9 @@ struct Holder {
 }
 
 impl Holder {
-    fn idleness(&self, now_ns: u64) -> Idleness {
+    fn lease_info(&self, now_ns: u64) -> LeaseInfo {
         let (held_ns, idle_ns) = (now_ns - self.granted_ns, now_ns - self.progress_ns);
-        Idleness { held_ns, idle_ns, progress_bytes: self.progress_bytes }
+        LeaseInfo { held_ns, idle_ns, progress_bytes: self.progress_bytes }
     }
 
     fn expire(&mut self, now_ns: u64) {
@@ -408,14 +421,14 @@ impl Model {
     fn expect(&mut self, reclaim: &Reclaim) {
         let (now_ns, at) = (self.now_ns, reclaim.lease.index() as usize);
         let unasked = self.holders.iter().filter(|holder| !holder.is_asked);
-        let longest_idle_ns = unasked.map(|holder| holder.idleness(now_ns).idle_ns).max();
+        let longest_idle_ns = unasked.map(|holder| holder.lease_info(now_ns).idle_ns).max();
         let holder = self.holders[at];
-        assert_eq!((reclaim.lease, reclaim.idleness), (holder.lease, holder.idleness(now_ns)));
+        assert_eq!((reclaim.lease, reclaim.lease_info), (holder.lease, holder.lease_info(now_ns)));
         match reclaim.kind {
             ReclaimKind::Park => {
                 assert!(!holder.is_asked, "once between two progresses");
-                assert!(reclaim.idleness.idle_ns >= PARK_NS);
-                assert_eq!(longest_idle_ns, Some(reclaim.idleness.idle_ns), "the one that is idle for longest first");
+                assert!(reclaim.lease_info.idle_ns >= PARK_NS);
+                assert_eq!(longest_idle_ns, Some(reclaim.lease_info.idle_ns), "the one that is idle for longest first");
                 self.holders[at].is_asked = true;
             }
             ReclaimKind::Shed => {
@@ -424,7 +437,7 @@ impl Model {
                     assert!(!is_due, "parks are asked before sheds");
                 }
                 self.see_expired();
-                assert!(reclaim.idleness.idle_ns >= LEASE_NS, "nobody with progress within its lease is shed");
+                assert!(reclaim.lease_info.idle_ns >= LEASE_NS, "nobody with progress within its lease is shed");
                 if let Some((_, since_ns)) = self.shedding {
                     assert!(now_ns - since_ns >= LEASE_NS, "one at a time");
                 }
@@ -471,7 +484,7 @@ fn whatever_happens_the_demands_are_right() {
     for seed in 0..30 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let buffers = rng.u32(1..20);
-        let (mut pool, leases) = held(&config(buffers));
+        let (mut scheduler, leases) = held(&config(buffers));
         let holder = |(token, lease): (u64, LeaseId)| {
             let granted_ns = token * 10;
             let (is_asked, expired) = (false, None);
@@ -485,32 +498,32 @@ fn whatever_happens_the_demands_are_right() {
             match rng.u8(..10) {
                 0..4 => {
                     model.now_ns += if rng.bool() { rng.u64(..20) } else { rng.u64(..LEASE_NS) };
-                    pool.handle_timeout(model.now_ns);
+                    scheduler.handle_timeout(model.now_ns);
                 }
                 4..7 => {
                     let bytes = rng.u64(..50);
-                    pool.progress(model.holders[at].lease, bytes).expect("the lease is held");
+                    scheduler.progress(model.holders[at].lease, bytes).expect("the lease is held");
                     model.progress(at, bytes);
                 }
-                7 if waits.len() < 50 => waits.push(queue(&mut pool, &timed(at as u64))),
+                7 if waits.len() < 50 => waits.push(queue(&mut scheduler, &timed(at as u64))),
                 8 if !waits.is_empty() => {
-                    pool.cancel(waits.swap_remove(rng.usize(..waits.len()))).expect("the wait is live");
+                    scheduler.cancel(waits.swap_remove(rng.usize(..waits.len()))).expect("the wait is live");
                 }
                 _ => {
                     // Its buffer goes to whoever waits; else it takes it back itself.
-                    let granted = release(&mut pool, model.holders[at].lease);
+                    let granted = release(&mut scheduler, model.holders[at].lease);
                     let lease = match granted.first() {
                         Some(grant) => {
                             waits.retain(|&wait| wait != grant.wait);
                             grant.lease
                         }
-                        None => take(&mut pool, &timed(at as u64)),
+                        None => take(&mut scheduler, &timed(at as u64)),
                     };
                     model.begin(at, lease);
                 }
             }
-            let was_due_ns = pool.poll_timeout();
-            while let Some(reclaim) = pool.poll_reclaim() {
+            let was_due_ns = scheduler.poll_timeout();
+            while let Some(reclaim) = scheduler.poll_reclaim() {
                 assert!(!waits.is_empty(), "somebody waits");
                 assert!(was_due_ns <= model.now_ns, "what is asked was announced");
                 model.expect(&reclaim);
@@ -519,9 +532,9 @@ fn whatever_happens_the_demands_are_right() {
             if !waits.is_empty() {
                 model.see_expired();
             }
-            assert!(pool.poll_timeout() > model.now_ns, "a host that slept until it is due does not spin");
-            assert_eq!(pool.poll_timeout() == u64::MAX, waits.is_empty());
-            check(&pool);
+            assert!(scheduler.poll_timeout() > model.now_ns, "a host that slept until it is due does not spin");
+            assert_eq!(scheduler.poll_timeout() == u64::MAX, waits.is_empty());
+            check(&scheduler);
         }
     }
     assert!(sheds > 100, "it came to that: {sheds}");

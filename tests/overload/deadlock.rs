@@ -1,9 +1,9 @@
 //! Buffers that are needed to get buffers back: every order of events, with the reserve rule and without it.
 
-use crate::support::{check, new_pool};
+use crate::support::{check, new_scheduler};
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, Request};
-use demuxbuf::receiver::{Granted, ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, Scheduler, SchedulerConfig};
 
 /// How a job gets what it needs: a buffer of the least critical class first, then one of each more critical class.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ enum Step {
 
 /// A pool and the jobs that use it.
 struct Jobs {
-    pool: Pool,
+    scheduler: Scheduler,
     classes: u8,
     order: Order,
     jobs: Vec<Job>,
@@ -43,9 +43,9 @@ struct Job {
 impl Jobs {
     fn new(buffers: u32, reserves: &[u32], order: Order) -> Jobs {
         let classes = reserves.len() as u8;
-        let mut config = PoolConfig { classes, ..PoolConfig::new(buffers, 16) };
+        let mut config = SchedulerConfig { classes, ..SchedulerConfig::new(buffers, 16) };
         config.reserves[..reserves.len()].copy_from_slice(reserves);
-        Jobs { pool: new_pool(&config), classes, order, jobs: Vec::new(), finished: 0 }
+        Jobs { scheduler: new_scheduler(&config), classes, order, jobs: Vec::new(), finished: 0 }
     }
 
     /// What may happen now; that a job gets its buffer is no step, it follows at once.
@@ -75,18 +75,18 @@ impl Jobs {
             Step::Answer(at) => {
                 self.jobs[at].is_answered = true;
                 let answer = self.jobs[at].held.pop().expect("it holds one of each class");
-                self.pool.release(answer).expect("the lease is held");
+                self.scheduler.release(answer).expect("the lease is held");
             }
             Step::Finish(at) => {
                 self.jobs[at].is_finished = true;
                 self.finished += 1;
                 for lease in std::mem::take(&mut self.jobs[at].held) {
-                    self.pool.release(lease).expect("the lease is held");
+                    self.scheduler.release(lease).expect("the lease is held");
                 }
             }
         }
-        check(&self.pool);
-        while let Some(grant) = self.pool.poll_grant() {
+        check(&self.scheduler);
+        while let Some(grant) = self.scheduler.poll_grant() {
             let job = &mut self.jobs[grant.token as usize];
             job.held.push(grant.lease);
             job.waits = false;
@@ -95,7 +95,7 @@ impl Jobs {
 
     fn ask(&mut self, at: usize) {
         let class = self.classes - 1 - self.jobs[at].held.len() as u8;
-        match self.pool.request_for(&Request::new(class, at as u64)).expect("waits are free") {
+        match self.scheduler.request_for(&Request::new(class, at as u64)).expect("waits are free") {
             Outcome::Granted(lease) => self.jobs[at].held.push(lease),
             Outcome::Queued(_) => self.jobs[at].waits = true,
         }
@@ -163,7 +163,7 @@ fn s15_in_no_order_do_requests_that_wait_for_their_answer_freeze() {
 /// Receivers of requests (class 1), each blocked for want of transmit memory, and one backend (class 0) whose window
 /// update frees it.
 struct Windows {
-    receivers: Receivers,
+    pool: Pool,
     ids: Vec<ReceiverId>,
     /// Credit for answers; each takes one, a window update brings one.
     credit: u32,
@@ -177,16 +177,16 @@ const UPDATE_BYTES: u32 = 13;
 
 impl Windows {
     fn new(buffers: u32, requests: usize, reserve: u32, lifeline: bool) -> Windows {
-        let mut config = ReceiversConfig::new(buffers, requests as u32 + 1);
-        config.pool.classes = 2;
-        config.pool.reserves[1] = reserve;
+        let mut config = PoolConfig::new(buffers, requests as u32 + 1);
+        config.scheduler.classes = 2;
+        config.scheduler.reserves[1] = reserve;
         config.lifeline = lifeline;
         config.slots = if lifeline { requests as u32 + 1 } else { 0 };
         config.policy.park_bytes = if lifeline { 64 } else { 0 };
-        let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
-        let mut attach = |at: usize| receivers.attach(u8::from(at > 0), at as u64).expect("the table has room");
+        let mut pool = Pool::new(&config).expect("the configuration is allowed");
+        let mut attach = |at: usize| pool.attach(u8::from(at > 0), at as u64).expect("the table has room");
         let ids = (0..=requests).map(&mut attach).collect();
-        Windows { receivers, ids, credit: 0, served: vec![false; requests + 1], unread: vec![0; requests + 1] }
+        Windows { pool, ids, credit: 0, served: vec![false; requests + 1], unread: vec![0; requests + 1] }
     }
 
     /// Somebody's bytes arrive, all that he will send.
@@ -197,8 +197,8 @@ impl Windows {
     }
 
     fn tell(&mut self, at: usize, event: Event) {
-        self.receivers.handle(self.ids[at], event).expect("it makes sense");
-        self.receivers.check_invariants().expect("the invariants hold");
+        self.pool.handle(self.ids[at], event).expect("it makes sense");
+        self.pool.check_invariants().expect("the invariants hold");
     }
 
     fn settle(&mut self) {
@@ -208,8 +208,8 @@ impl Windows {
                 self.act(at);
             }
             let mut grants = 0;
-            while let Some(granted) = self.receivers.poll_grant() {
-                assert!(matches!(granted, Granted::Receiver { .. }));
+            while let Some(granted) = self.pool.poll_notice() {
+                assert!(matches!(granted, Notice::Receiver { .. }));
                 grants += 1;
             }
             if grants == 0 && before == (self.credit, self.served.clone(), self.unread.clone()) {
@@ -219,14 +219,14 @@ impl Windows {
     }
 
     fn act(&mut self, at: usize) {
-        let actions = self.receivers.pending(self.ids[at]).expect("the handle is live");
-        if self.unread[at] > 0 && !actions.has(Action::Recv) && !actions.has(Action::Demux) {
+        let actions = self.pool.pending(self.ids[at]).expect("the handle is live");
+        if self.unread[at] > 0 && !actions.has(Action::Recv) && !actions.has(Action::Decode) {
             self.tell(at, Event::Readable);
         }
         if actions.has(Action::Recv) && self.unread[at] == 0 {
             self.tell(at, Event::WouldBlock);
         } else if actions.has(Action::Recv) {
-            let room = self.receivers.receive_area(self.ids[at]).expect("the handle is live").len() as u32;
+            let room = self.pool.receive_area(self.ids[at]).expect("the handle is live").len() as u32;
             let bytes = room.min(self.unread[at]);
             self.unread[at] -= bytes;
             self.tell(at, Event::Received { bytes });
@@ -234,17 +234,17 @@ impl Windows {
         if self.credit > 0 && at > 0 && !self.served[at] {
             self.tell(at, Event::Unblock { reasons: 1 });
         }
-        let actions = self.receivers.pending(self.ids[at]).expect("the handle is live");
-        if actions.has(Action::Demux) {
+        let actions = self.pool.pending(self.ids[at]).expect("the handle is live");
+        if actions.has(Action::Decode) {
             self.decode(at);
         }
     }
 
     fn decode(&mut self, at: usize) {
-        let level = self.receivers.data(self.ids[at]).expect("the handle is live").len() as u32;
+        let buffered_bytes = self.pool.data(self.ids[at]).expect("the handle is live").len() as u32;
         let frame = if at == 0 { UPDATE_BYTES } else { REQUEST_BYTES };
-        if level < frame {
-            self.tell(at, Event::NeedMore { bytes: frame - level });
+        if buffered_bytes < frame {
+            self.tell(at, Event::NeedMore { bytes: frame - buffered_bytes });
         } else if at == 0 {
             self.credit += 1;
             self.tell(at, Event::Consumed { bytes: frame });

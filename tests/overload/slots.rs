@@ -2,7 +2,7 @@
 
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::memory::{SLOT_SIZES, Slots};
-use demuxbuf::receiver::{ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
 
 #[test]
 fn each_size_has_its_own_budget_and_the_next_larger_one_helps_out() {
@@ -30,83 +30,83 @@ fn each_size_has_its_own_budget_and_the_next_larger_one_helps_out() {
 }
 
 /// Receivers that are asked to park after 1 ns, with so many slots of each size.
-fn receivers(slots: [u32; 4]) -> Receivers {
-    let mut config = ReceiversConfig::new(4, 7);
+fn pool(slots: [u32; 4]) -> Pool {
+    let mut config = PoolConfig::new(4, 7);
     config.slots = slots[0];
     config.large_slots = [slots[1], slots[2], slots[3]];
     config.lifeline = false;
     config.policy.reclaim_bytes = 4_096;
-    (config.pool.park_ns, config.pool.lease_ns) = (1, 1_000);
-    Receivers::new(&config).expect("the configuration is allowed")
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1, 1_000);
+    Pool::new(&config).expect("the configuration is allowed")
 }
 
 /// Four that hold so many bytes each, and so many that wait.
-fn pressed(receivers: &mut Receivers, bytes: [usize; 4], waiters: u32) -> Vec<ReceiverId> {
-    let attach = |token| receivers.attach(0, token).expect("the table has room");
+fn pressed(pool: &mut Pool, bytes: [usize; 4], waiters: u32) -> Vec<ReceiverId> {
+    let attach = |token| pool.attach(0, token).expect("the table has room");
     let ids: Vec<ReceiverId> = (0..4 + u64::from(waiters)).map(attach).collect();
     for (&id, bytes) in ids.iter().zip(bytes) {
-        receivers.handle(id, Event::Readable).expect("the handle is live");
-        receivers.receive_area(id).expect("the handle is live")[..bytes].fill(bytes as u8);
-        receivers.handle(id, Event::Received { bytes: bytes as u32 }).expect("there is room");
-        receivers.handle(id, Event::NeedMore { bytes: 10_000 }).expect("it is short");
+        pool.handle(id, Event::Readable).expect("the handle is live");
+        pool.receive_area(id).expect("the handle is live")[..bytes].fill(bytes as u8);
+        pool.handle(id, Event::Received { bytes: bytes as u32 }).expect("there is room");
+        pool.handle(id, Event::NeedMore { bytes: 10_000 }).expect("it is short");
     }
     for &id in &ids[4..] {
-        receivers.handle(id, Event::Readable).expect("the handle is live");
+        pool.handle(id, Event::Readable).expect("the handle is live");
     }
-    assert_eq!(receivers.stats().pool.waiting, waiters);
-    (0..=1).for_each(|now_ns| receivers.handle_timeout(now_ns));
+    assert_eq!(pool.stats().scheduler.waiting, waiters);
+    (0..=1).for_each(|now_ns| pool.handle_timeout(now_ns));
     ids
 }
 
 #[test]
 fn what_the_pool_asks_for_is_parked_in_the_size_it_needs() {
     for (at, bytes) in [65, 256, 257, 1_024, 1_025, 4_096].into_iter().enumerate() {
-        let mut receivers = receivers([9, 1, 1, 1]);
-        let ids = pressed(&mut receivers, [bytes, 5_000, 5_000, 5_000], 1);
-        receivers.poll_grant().expect("the one who waited has the buffer");
-        receivers.check_invariants().expect("the invariants hold");
+        let mut pool = pool([9, 1, 1, 1]);
+        let ids = pressed(&mut pool, [bytes, 5_000, 5_000, 5_000], 1);
+        pool.poll_notice().expect("the one who waited has the buffer");
+        pool.check_invariants().expect("the invariants hold");
         let mut expected = [0; 4];
         expected[1 + at / 2] = 1;
-        assert_eq!(receivers.stats().slots_in_use_by_size, expected, "{bytes} bytes");
-        assert!(receivers.data(ids[0]).expect("the handle is live").iter().all(|&byte| byte == bytes as u8));
-        assert_eq!(receivers.data(ids[0]).expect("the handle is live").len(), bytes);
+        assert_eq!(pool.stats().slots_in_use_by_size, expected, "{bytes} bytes");
+        assert!(pool.data(ids[0]).expect("the handle is live").iter().all(|&byte| byte == bytes as u8));
+        assert_eq!(pool.data(ids[0]).expect("the handle is live").len(), bytes);
     }
 }
 
 #[test]
 fn who_finds_no_slot_keeps_the_buffer_and_is_shed_when_its_time_has_come() {
     // One of 200 bytes has a slot of its size, one that of the next; the third would need one of 4096, and there is none.
-    let mut receivers = receivers([9, 1, 1, 0]);
-    let ids = pressed(&mut receivers, [200, 200, 200, 5_000], 3);
-    let granted: Vec<_> = std::iter::from_fn(|| receivers.poll_grant()).collect();
-    receivers.check_invariants().expect("the invariants hold");
-    let stats = receivers.stats();
+    let mut pool = pool([9, 1, 1, 0]);
+    let ids = pressed(&mut pool, [200, 200, 200, 5_000], 3);
+    let granted: Vec<_> = std::iter::from_fn(|| pool.poll_notice()).collect();
+    pool.check_invariants().expect("the invariants hold");
+    let stats = pool.stats();
     assert_eq!((granted.len(), stats.parked, stats.slots_in_use_by_size), (2, 2, [0, 1, 1, 0]));
-    assert_eq!((stats.park_refused, stats.shed, stats.pool.waiting), (1, 0, 1));
-    assert_eq!(receivers.data(ids[2]).expect("the handle is live"), [200; 200]);
+    assert_eq!((stats.park_refused, stats.shed, stats.scheduler.waiting), (1, 0, 1));
+    assert_eq!(pool.data(ids[2]).expect("the handle is live"), [200; 200]);
 
-    (2..=1_001).for_each(|now_ns| receivers.handle_timeout(now_ns));
-    while receivers.poll_grant().is_some() {}
-    receivers.check_invariants().expect("the invariants hold");
-    let shed = |&&id: &&ReceiverId| receivers.pending(id).expect("the handle is live").has(Action::Shed);
-    assert_eq!((ids.iter().filter(shed).count(), receivers.stats().shed), (1, 1), "one at a time");
+    (2..=1_001).for_each(|now_ns| pool.handle_timeout(now_ns));
+    while pool.poll_notice().is_some() {}
+    pool.check_invariants().expect("the invariants hold");
+    let shed = |&&id: &&ReceiverId| pool.pending(id).expect("the handle is live").has(Action::Shed);
+    assert_eq!((ids.iter().filter(shed).count(), pool.stats().shed), (1, 1), "one at a time");
 }
 
 /// A slot is received into while a buffer is waited for, so it may be full when the buffer is granted.
 #[test]
 fn a_slot_larger_than_the_buffer_it_comes_back_into_is_refused() {
-    let mut config = ReceiversConfig::new(4, 4);
+    let mut config = PoolConfig::new(4, 4);
     config.buffer_bytes = 192;
     config.large_slots = [1, 0, 0];
-    let refused = Receivers::new(&config).expect_err("256 bytes do not fit into 192");
+    let refused = Pool::new(&config).expect_err("256 bytes do not fit into 192");
     assert_eq!(
         refused.to_string(),
-        "large_slots has slots of 256 bytes and a buffer of first_size has 192; allowed are slots that are no larger"
+        "large_slots has slots of 256 bytes and a buffer of first_size_index has 192; allowed are slots that are no larger"
     );
     // A residue is grown before it is parked: it is the first size that counts, not the largest.
     config.set_buffer_sizes(&[4_096, 1_024]).expect("two sizes");
-    (config.first_size, config.large_slots) = (1, [0, 0, 1]);
-    Receivers::new(&config).expect_err("4096 bytes do not fit into 1024");
+    (config.first_size_index, config.large_slots) = (1, [0, 0, 1]);
+    Pool::new(&config).expect_err("4096 bytes do not fit into 1024");
     config.large_slots = [1, 1, 0];
-    Receivers::new(&config).expect("1024 bytes fit into 1024");
+    Pool::new(&config).expect("1024 bytes fit into 1024");
 }

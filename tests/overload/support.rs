@@ -1,34 +1,34 @@
 //! The calls that every module makes.
 
-use demuxbuf::pool::{Grant, LeaseId, Outcome, Pool, PoolConfig, Request, WaitId};
+use demuxbuf::scheduler::{Grant, LeaseId, Outcome, Request, Scheduler, SchedulerConfig, WaitId};
 use std::ops::{Deref, DerefMut};
 
-pub(crate) fn new_pool(config: &PoolConfig) -> Pool {
-    Pool::new(config).expect("the configuration is allowed")
+pub(crate) fn new_scheduler(config: &SchedulerConfig) -> Scheduler {
+    Scheduler::new(config).expect("the configuration is allowed")
 }
 
 /// A pool whose host advances the clock from 0 on as often as `poll_timeout` can ask for, so that its time is the host's.
 pub(crate) struct Paced {
-    pool: Pool,
+    scheduler: Scheduler,
     now_ns: u64,
     step_max_ns: u64,
 }
 
 impl Paced {
-    pub(crate) fn new(config: &PoolConfig) -> Paced {
-        let mut pool = new_pool(config);
-        pool.handle_timeout(0);
-        Paced { pool, now_ns: 0, step_max_ns: (config.lease_ns / 8).max(1) }
+    pub(crate) fn new(config: &SchedulerConfig) -> Paced {
+        let mut scheduler = new_scheduler(config);
+        scheduler.handle_timeout(0);
+        Paced { scheduler, now_ns: 0, step_max_ns: (config.lease_ns / 8).max(1) }
     }
 
     /// Advances the clock in steps that count.
     pub(crate) fn handle_timeout(&mut self, now_ns: u64) {
         while now_ns.saturating_sub(self.now_ns) > self.step_max_ns {
             self.now_ns += self.step_max_ns;
-            self.pool.handle_timeout(self.now_ns);
+            self.scheduler.handle_timeout(self.now_ns);
         }
         self.now_ns = self.now_ns.max(now_ns);
-        self.pool.handle_timeout(now_ns);
+        self.scheduler.handle_timeout(now_ns);
     }
 
     /// When the host is asked for at the latest, if something is due then.
@@ -38,42 +38,42 @@ impl Paced {
 }
 
 impl Deref for Paced {
-    type Target = Pool;
+    type Target = Scheduler;
 
-    fn deref(&self) -> &Pool {
-        &self.pool
+    fn deref(&self) -> &Scheduler {
+        &self.scheduler
     }
 }
 
 impl DerefMut for Paced {
-    fn deref_mut(&mut self) -> &mut Pool {
-        &mut self.pool
+    fn deref_mut(&mut self) -> &mut Scheduler {
+        &mut self.scheduler
     }
 }
 
 /// The buffer that is granted at once.
-pub(crate) fn take(pool: &mut Pool, request: &Request) -> LeaseId {
-    match pool.request_for(request).expect("the request is allowed") {
+pub(crate) fn take(scheduler: &mut Scheduler, request: &Request) -> LeaseId {
+    match scheduler.request_for(request).expect("the request is allowed") {
         Outcome::Granted(lease) => lease,
         Outcome::Queued(_) => panic!("a buffer is free: {request:?}"),
     }
 }
 
 /// The place in the queue of a request that cannot be granted at once.
-pub(crate) fn queue(pool: &mut Pool, request: &Request) -> WaitId {
-    match pool.request_for(request).expect("the request is allowed") {
+pub(crate) fn queue(scheduler: &mut Scheduler, request: &Request) -> WaitId {
+    match scheduler.request_for(request).expect("the request is allowed") {
         Outcome::Granted(_) => panic!("nothing is free: {request:?}"),
         Outcome::Queued(wait) => wait,
     }
 }
 
 /// Gives a buffer back; returns who has one now.
-pub(crate) fn release(pool: &mut Pool, lease: LeaseId) -> Vec<Grant> {
-    pool.release(lease).expect("the lease is held");
-    check(pool);
-    std::iter::from_fn(|| pool.poll_grant()).collect()
+pub(crate) fn release(scheduler: &mut Scheduler, lease: LeaseId) -> Vec<Grant> {
+    scheduler.release(lease).expect("the lease is held");
+    check(scheduler);
+    std::iter::from_fn(|| scheduler.poll_grant()).collect()
 }
 
-pub(crate) fn check(pool: &Pool) {
-    pool.check_invariants().expect("the invariants hold");
+pub(crate) fn check(scheduler: &Scheduler) {
+    scheduler.check_invariants().expect("the invariants hold");
 }

@@ -1,16 +1,18 @@
 //! Fair shares: weights, guarantees, borrowing, caps, and tenants that come and go while they are in use.
 
-use crate::support::{check, new_pool, queue, release, take};
-use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, PoolError, Request, TenantConfig, TenantId, TenantInfo};
-use demuxbuf::receiver::{ReceiverError, Receivers, ReceiversConfig};
+use crate::support::{check, new_scheduler, queue, release, take};
+use demuxbuf::pool::{Pool, PoolConfig, PoolError};
+use demuxbuf::scheduler::{
+    LeaseId, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, TenantId, TenantInfo,
+};
 use std::collections::VecDeque;
 
-fn config(buffers: u32, tenants: u32) -> PoolConfig {
-    PoolConfig { tenants_max: tenants, ..PoolConfig::new(buffers, 10_000) }
+fn config(buffers: u32, tenants: u32) -> SchedulerConfig {
+    SchedulerConfig { tenants_max: tenants, ..SchedulerConfig::new(buffers, 10_000) }
 }
 
-fn create(pool: &mut Pool, share: TenantConfig) -> TenantId {
-    pool.create_tenant(&share).expect("there is room, and the share is allowed")
+fn create(scheduler: &mut Scheduler, tenant_config: TenantConfig) -> TenantId {
+    scheduler.create_tenant(&tenant_config).expect("there is room, and the share is allowed")
 }
 
 fn weighted(weight: u32) -> TenantConfig {
@@ -29,34 +31,34 @@ fn of(tenant: TenantId, token: u64) -> Request {
     Request { tenant: Some(tenant), ..Request::new(0, token) }
 }
 
-fn info(pool: &Pool, tenant: TenantId) -> TenantInfo {
-    pool.describe_tenant(tenant).expect("the tenant is known")
+fn info(scheduler: &Scheduler, tenant: TenantId) -> TenantInfo {
+    scheduler.describe_tenant(tenant).expect("the tenant is known")
 }
 
 /// All buffers, in nobody's name.
-fn take_all(pool: &mut Pool) -> VecDeque<LeaseId> {
+fn take_all(scheduler: &mut Scheduler) -> VecDeque<LeaseId> {
     let mut leases = VecDeque::new();
-    while pool.would_grant(0) {
-        leases.push_back(take(pool, &Request::new(0, u64::MAX)));
+    while scheduler.would_grant(0) {
+        leases.push_back(take(scheduler, &Request::new(0, u64::MAX)));
     }
     leases
 }
 
 /// Whose turn it is, as often as asked, where every tenant (by its token) waits all the time.
-fn turns(pool: &mut Pool, requests: &[Request], count: usize) -> Vec<u64> {
-    let mut held = take_all(pool);
+fn turns(scheduler: &mut Scheduler, requests: &[Request], count: usize) -> Vec<u64> {
+    let mut held = take_all(scheduler);
     for request in requests {
         for _ in 0..8 {
-            queue(pool, request);
+            queue(scheduler, request);
         }
     }
     let mut order = Vec::new();
     while order.len() < count {
         let lease = held.pop_front().expect("somebody holds a buffer");
-        for grant in release(pool, lease) {
+        for grant in release(scheduler, lease) {
             order.push(grant.token);
             held.push_back(grant.lease);
-            queue(pool, requests.iter().find(|request| request.token == grant.token).expect("it waits"));
+            queue(scheduler, requests.iter().find(|request| request.token == grant.token).expect("it waits"));
         }
     }
     order
@@ -66,34 +68,37 @@ fn turns(pool: &mut Pool, requests: &[Request], count: usize) -> Vec<u64> {
 fn grants_follow_the_weights_exactly() {
     let weights = [1, 2, 3, 10];
     for buffers in [1, 3, 16] {
-        let mut pool = new_pool(&config(buffers, 4));
-        let tenants = weights.map(|weight| create(&mut pool, weighted(weight)));
+        let mut scheduler = new_scheduler(&config(buffers, 4));
+        let tenants = weights.map(|weight| create(&mut scheduler, weighted(weight)));
         let requests: Vec<Request> = (0..).zip(tenants).map(|(token, tenant)| of(tenant, token)).collect();
         let round: usize = weights.iter().sum::<u32>() as usize;
-        let order = turns(&mut pool, &requests, 50 * round);
+        let order = turns(&mut scheduler, &requests, 50 * round);
         for round in order.chunks(round) {
             let counts = [0, 1, 2, 3].map(|token| round.iter().filter(|&&served| served == token).count() as u32);
             assert_eq!(counts, weights, "in every round");
         }
-        assert_eq!(tenants.map(|tenant| info(&pool, tenant).granted), weights.map(|weight| 50 * u64::from(weight)));
+        assert_eq!(
+            tenants.map(|tenant| info(&scheduler, tenant).granted),
+            weights.map(|weight| 50 * u64::from(weight))
+        );
     }
 }
 
 #[test]
 fn those_who_name_no_tenant_are_one_of_weight_1() {
-    let mut pool = new_pool(&config(2, 1));
-    let tenant = create(&mut pool, weighted(3));
-    let order = turns(&mut pool, &[of(tenant, 1), Request::new(0, 0)], 40);
+    let mut scheduler = new_scheduler(&config(2, 1));
+    let tenant = create(&mut scheduler, weighted(3));
+    let order = turns(&mut scheduler, &[of(tenant, 1), Request::new(0, 0)], 40);
     assert!(order.chunks(4).all(|round| round.iter().filter(|&&token| token == 1).count() == 3), "{order:?}");
 }
 
 #[test]
 fn shares_are_counted_in_what_was_taken() {
     // One asks for buffers that are four times as large as the other's: it gets a fourth as many.
-    let mut pool = new_pool(&PoolConfig { sizes: [4, 1, 0, 0], ..config(4, 2) });
-    let [large, small] = [(); 2].map(|()| create(&mut pool, TenantConfig::default()));
-    let requests = [of(large, 0), Request { size: 1, ..of(small, 1) }];
-    let order = turns(&mut pool, &requests, 5 * 40);
+    let mut scheduler = new_scheduler(&SchedulerConfig { sizes: [4, 1, 0, 0], ..config(4, 2) });
+    let [large, small] = [(); 2].map(|()| create(&mut scheduler, TenantConfig::default()));
+    let requests = [of(large, 0), Request { size_index: 1, ..of(small, 1) }];
+    let order = turns(&mut scheduler, &requests, 5 * 40);
     for round in order.chunks(5) {
         assert_eq!(round.iter().filter(|&&token| token == 0).count(), 1, "{order:?}");
     }
@@ -101,11 +106,11 @@ fn shares_are_counted_in_what_was_taken() {
 
 #[test]
 fn each_class_has_turns_of_its_own() {
-    let mut pool = new_pool(&PoolConfig { classes: 2, ..config(1, 2) });
-    let [first, second] = [(); 2].map(|()| create(&mut pool, TenantConfig::default()));
+    let mut scheduler = new_scheduler(&SchedulerConfig { classes: 2, ..config(1, 2) });
+    let [first, second] = [(); 2].map(|()| create(&mut scheduler, TenantConfig::default()));
     let requests =
         [of(first, 0), of(second, 1), Request { class: 1, ..of(first, 2) }, Request { class: 1, ..of(second, 3) }];
-    let order = turns(&mut pool, &requests, 100);
+    let order = turns(&mut scheduler, &requests, 100);
     for class in [[0, 1], [2, 3]] {
         let of_class: Vec<u64> = order.iter().copied().filter(|token| class.contains(token)).collect();
         assert!(of_class.windows(2).all(|two| two[0] != two[1]), "by turns: {of_class:?}");
@@ -115,56 +120,56 @@ fn each_class_has_turns_of_its_own() {
 
 #[test]
 fn a_guaranteed_share_comes_first() {
-    let mut pool = new_pool(&config(8, 2));
-    let (mine, flood) = (create(&mut pool, guaranteed(3)), create(&mut pool, weighted(1_000)));
-    let mut held: VecDeque<LeaseId> = (0..8).map(|_| take(&mut pool, &of(flood, 0))).collect();
+    let mut scheduler = new_scheduler(&config(8, 2));
+    let (mine, flood) = (create(&mut scheduler, guaranteed(3)), create(&mut scheduler, weighted(1_000)));
+    let mut held: VecDeque<LeaseId> = (0..8).map(|_| take(&mut scheduler, &of(flood, 0))).collect();
     for _ in 0..100 {
-        queue(&mut pool, &of(flood, 0));
+        queue(&mut scheduler, &of(flood, 0));
     }
     // All buffers are lent out. The owner comes, and has those that come back first.
     for _ in 0..5 {
-        queue(&mut pool, &of(mine, 1));
+        queue(&mut scheduler, &of(mine, 1));
     }
     let mut order = Vec::new();
     for _ in 0..8 {
-        let grants = release(&mut pool, held.pop_front().expect("the flood holds all"));
+        let grants = release(&mut scheduler, held.pop_front().expect("the flood holds all"));
         order.extend(grants.iter().map(|grant| grant.token));
         held.extend(grants.iter().filter(|grant| grant.token == 0).map(|grant| grant.lease));
     }
     assert_eq!(order[..3], [1, 1, 1], "its share at once");
     assert!(order[3..].iter().filter(|&&token| token == 1).count() <= 1, "more only by its turn: {order:?}");
-    assert!(info(&pool, mine).out_units >= 3);
+    assert!(info(&scheduler, mine).outstanding_units >= 3);
 }
 
 #[test]
 fn guarantees_are_refused_beyond_the_whole_pool() {
-    let mut pool = new_pool(&PoolConfig { sizes: [4, 1, 0, 0], ..config(5, 2) });
-    create(&mut pool, guaranteed(3));
-    let refused = pool.create_tenant(&guaranteed(3));
-    assert_eq!(refused, Err(PoolError::Share { field: "guaranteed", value: 3, min: 0, max: 2 }));
-    create(&mut pool, guaranteed(2));
+    let mut scheduler = new_scheduler(&SchedulerConfig { sizes: [4, 1, 0, 0], ..config(5, 2) });
+    create(&mut scheduler, guaranteed(3));
+    let refused = scheduler.create_tenant(&guaranteed(3));
+    assert_eq!(refused, Err(SchedulerError::TenantConfig { field: "guaranteed", value: 3, min: 0, max: 2 }));
+    create(&mut scheduler, guaranteed(2));
 }
 
 #[test]
 fn guarantees_let_the_others_through_after_a_burst() {
     // Those below their share come for ever; the rest is not starved by them.
-    let mut pool = new_pool(&PoolConfig { class_burst: 3, ..config(6, 7) });
-    let owners: Vec<TenantId> = (0..6).map(|_| create(&mut pool, guaranteed(1))).collect();
-    let other = create(&mut pool, TenantConfig::default());
-    let mut last = take_all(&mut pool)[0];
-    let ask = |pool: &mut Pool, token: u64| {
+    let mut scheduler = new_scheduler(&SchedulerConfig { class_burst: 3, ..config(6, 7) });
+    let owners: Vec<TenantId> = (0..6).map(|_| create(&mut scheduler, guaranteed(1))).collect();
+    let other = create(&mut scheduler, TenantConfig::default());
+    let mut last = take_all(&mut scheduler)[0];
+    let ask = |scheduler: &mut Scheduler, token: u64| {
         let tenant = owners.get(token as usize).copied().unwrap_or(other);
-        queue(pool, &of(tenant, token))
+        queue(scheduler, &of(tenant, token))
     };
     for token in (0..7).chain(0..7) {
-        ask(&mut pool, token);
+        ask(&mut scheduler, token);
     }
     // Who was served gives back at once, so that it is below its share again.
     let mut order = Vec::new();
     for _ in 0..280 {
-        let grant = release(&mut pool, last)[0];
+        let grant = release(&mut scheduler, last)[0];
         order.push(grant.token);
-        ask(&mut pool, grant.token);
+        ask(&mut scheduler, grant.token);
         last = grant.lease;
     }
     let waited = order.split(|&token| token == 6).map(<[u64]>::len).max();
@@ -173,15 +178,15 @@ fn guarantees_let_the_others_through_after_a_burst() {
 
 #[test]
 fn idle_shares_are_lent_and_come_back_with_the_next_release() {
-    let mut pool = new_pool(&config(10, 2));
-    let (owner, borrower) = (create(&mut pool, guaranteed(10)), create(&mut pool, TenantConfig::default()));
-    let mut lent: Vec<LeaseId> = (0..10).map(|_| take(&mut pool, &of(borrower, 0))).collect();
-    assert_eq!(info(&pool, borrower).out_units, 10, "the whole share, while nobody wants it");
+    let mut scheduler = new_scheduler(&config(10, 2));
+    let (owner, borrower) = (create(&mut scheduler, guaranteed(10)), create(&mut scheduler, TenantConfig::default()));
+    let mut lent: Vec<LeaseId> = (0..10).map(|_| take(&mut scheduler, &of(borrower, 0))).collect();
+    assert_eq!(info(&scheduler, borrower).outstanding_units, 10, "the whole share, while nobody wants it");
     let mut order = Vec::new();
     for _ in 0..10 {
-        queue(&mut pool, &of(owner, 1));
-        queue(&mut pool, &of(borrower, 0));
-        let granted = release(&mut pool, lent.pop().expect("it borrowed all"));
+        queue(&mut scheduler, &of(owner, 1));
+        queue(&mut scheduler, &of(borrower, 0));
+        let granted = release(&mut scheduler, lent.pop().expect("it borrowed all"));
         order.extend(granted.iter().map(|grant| grant.token));
         lent.extend(granted.iter().filter(|grant| grant.token == 0).map(|grant| grant.lease));
     }
@@ -191,164 +196,172 @@ fn idle_shares_are_lent_and_come_back_with_the_next_release() {
 
 #[test]
 fn a_cap_holds_and_keeps_nobody_else_back() {
-    let mut pool = new_pool(&config(4, 2));
-    let (tight, free) = (create(&mut pool, capped(1)), create(&mut pool, TenantConfig::default()));
-    let own = take(&mut pool, &of(tight, 0));
-    let wait = queue(&mut pool, &of(tight, 0));
+    let mut scheduler = new_scheduler(&config(4, 2));
+    let (tight, free) = (create(&mut scheduler, capped(1)), create(&mut scheduler, TenantConfig::default()));
+    let own = take(&mut scheduler, &of(tight, 0));
+    let wait = queue(&mut scheduler, &of(tight, 0));
     // It waits for its own; three are free for others, also for those who wait in its class.
-    let others: Vec<LeaseId> = (0..3).map(|_| take(&mut pool, &of(free, 1))).collect();
-    queue(&mut pool, &of(free, 2));
-    assert_eq!(release(&mut pool, others[0])[0].token, 2);
-    assert_eq!(release(&mut pool, others[1]), []);
-    assert_eq!(pool.describe_wait(wait).expect("the wait is live").grants_passed, 0, "none was its own to have");
-    let granted = release(&mut pool, own);
-    assert_eq!((granted[0].wait, info(&pool, tight).out_units), (wait, 1));
-    let refused = pool.create_tenant(&TenantConfig { guaranteed: 2, ..capped(1) });
-    assert_eq!(refused, Err(PoolError::Share { field: "guaranteed", value: 2, min: 0, max: 1 }));
+    let others: Vec<LeaseId> = (0..3).map(|_| take(&mut scheduler, &of(free, 1))).collect();
+    queue(&mut scheduler, &of(free, 2));
+    assert_eq!(release(&mut scheduler, others[0])[0].token, 2);
+    assert_eq!(release(&mut scheduler, others[1]), []);
+    assert_eq!(scheduler.describe_wait(wait).expect("the wait is live").bypasses, 0, "none was its own to have");
+    let granted = release(&mut scheduler, own);
+    assert_eq!((granted[0].wait, info(&scheduler, tight).outstanding_units), (wait, 1));
+    let refused = scheduler.create_tenant(&TenantConfig { guaranteed: 2, ..capped(1) });
+    assert_eq!(refused, Err(SchedulerError::TenantConfig { field: "guaranteed", value: 2, min: 0, max: 1 }));
 }
 
 #[test]
 fn what_was_removed_is_refused_and_goes_on_to_the_end() {
-    let mut pool = new_pool(&config(2, 2));
-    let (going, other) = (create(&mut pool, guaranteed(1)), create(&mut pool, guaranteed(1)));
-    assert!(matches!(pool.create_tenant(&guaranteed(1)), Err(PoolError::Share { field: "guaranteed", max: 0, .. })));
-    let (lease, rest) = (take(&mut pool, &of(going, 0)), take(&mut pool, &of(other, 1)));
-    let (first, second) = (queue(&mut pool, &of(going, 2)), queue(&mut pool, &of(going, 3)));
-    pool.remove_tenant(going).expect("it is known");
-    check(&pool);
-    assert_eq!(pool.request_for(&of(going, 0)), Err(PoolError::StaleTenant));
-    assert_eq!(pool.remove_tenant(going), Err(PoolError::StaleTenant));
-    assert!(info(&pool, going).is_retiring && info(&pool, going).waiting == 2);
-    assert_eq!(pool.create_tenant(&weighted(1)), Err(PoolError::TenantsFull { tenants_max: 2 }), "its place is in use");
+    let mut scheduler = new_scheduler(&config(2, 2));
+    let (going, other) = (create(&mut scheduler, guaranteed(1)), create(&mut scheduler, guaranteed(1)));
+    assert!(matches!(
+        scheduler.create_tenant(&guaranteed(1)),
+        Err(SchedulerError::TenantConfig { field: "guaranteed", max: 0, .. })
+    ));
+    let (lease, rest) = (take(&mut scheduler, &of(going, 0)), take(&mut scheduler, &of(other, 1)));
+    let (first, second) = (queue(&mut scheduler, &of(going, 2)), queue(&mut scheduler, &of(going, 3)));
+    scheduler.remove_tenant(going).expect("it is known");
+    check(&scheduler);
+    assert_eq!(scheduler.request_for(&of(going, 0)), Err(SchedulerError::StaleTenant));
+    assert_eq!(scheduler.remove_tenant(going), Err(SchedulerError::StaleTenant));
+    assert!(info(&scheduler, going).is_retiring && info(&scheduler, going).waiting == 2);
+    assert_eq!(
+        scheduler.create_tenant(&weighted(1)),
+        Err(SchedulerError::TenantsFull { tenants_max: 2 }),
+        "its place is in use"
+    );
 
     // Those who waited in its name are served, only not before others any more.
-    let granted = release(&mut pool, lease);
+    let granted = release(&mut scheduler, lease);
     assert_eq!((granted.len(), granted[0].wait), (1, first));
-    let granted = release(&mut pool, granted[0].lease);
+    let granted = release(&mut scheduler, granted[0].lease);
     assert_eq!(granted[0].wait, second);
-    assert_eq!(info(&pool, going).granted, 3);
-    assert_eq!(release(&mut pool, granted[0].lease), []);
-    assert_eq!(pool.describe_tenant(going), Err(PoolError::StaleTenant), "the last has gone");
+    assert_eq!(info(&scheduler, going).granted, 3);
+    assert_eq!(release(&mut scheduler, granted[0].lease), []);
+    assert_eq!(scheduler.describe_tenant(going), Err(SchedulerError::StaleTenant), "the last has gone");
 
     // Its place is used again, and its guarantee; the old handle is not the new tenant.
-    let fresh = create(&mut pool, guaranteed(1));
+    let fresh = create(&mut scheduler, guaranteed(1));
     assert_eq!((fresh.index(), fresh == going), (going.index(), false));
-    assert_eq!(pool.request_for(&of(going, 0)), Err(PoolError::StaleTenant));
-    assert_eq!(release(&mut pool, rest), []);
+    assert_eq!(scheduler.request_for(&of(going, 0)), Err(SchedulerError::StaleTenant));
+    assert_eq!(release(&mut scheduler, rest), []);
     for tenant in [fresh, other] {
-        pool.remove_tenant(tenant).expect("it is known");
-        assert_eq!(pool.describe_tenant(tenant), Err(PoolError::StaleTenant), "not in use: gone at once");
+        scheduler.remove_tenant(tenant).expect("it is known");
+        assert_eq!(scheduler.describe_tenant(tenant), Err(SchedulerError::StaleTenant), "not in use: gone at once");
     }
 }
 
 #[test]
 fn no_number_is_the_tenant_of_those_who_name_none() {
-    let mut pool = new_pool(&PoolConfig { tag: 7, ..config(2, 1) });
-    let real = create(&mut pool, capped(1));
-    let before = pool.stats();
+    let mut scheduler = new_scheduler(&SchedulerConfig { tag: 7, ..config(2, 1) });
+    let real = create(&mut scheduler, capped(1));
+    let before = scheduler.stats();
     // The handles before and after the first one that exists: of the entry in front of it, and of later uses.
     for (entry, uses) in [(-1, 0), (-1, 1), (0, 1), (1, 0), (0, 1_u64 << 24)] {
         let number = real.to_bits().wrapping_add_signed(entry).wrapping_add(uses << 32);
         let wrong = TenantId::from_bits(number);
-        assert_eq!(pool.remove_tenant(wrong), Err(PoolError::StaleTenant), "{entry} {uses}");
-        assert_eq!(pool.describe_tenant(wrong), Err(PoolError::StaleTenant));
-        assert_eq!(pool.request_for(&of(wrong, 0)), Err(PoolError::StaleTenant));
+        assert_eq!(scheduler.remove_tenant(wrong), Err(SchedulerError::StaleTenant), "{entry} {uses}");
+        assert_eq!(scheduler.describe_tenant(wrong), Err(SchedulerError::StaleTenant));
+        assert_eq!(scheduler.request_for(&of(wrong, 0)), Err(SchedulerError::StaleTenant));
     }
     let other = create_in_another_pool();
-    assert_eq!(pool.remove_tenant(other), Err(PoolError::StaleTenant), "another tag");
-    assert_eq!((pool.stats().free, pool.stats().refused), (before.free, before.refused + 11));
+    assert_eq!(scheduler.remove_tenant(other), Err(SchedulerError::StaleTenant), "another tag");
+    assert_eq!((scheduler.stats().free, scheduler.stats().refused), (before.free, before.refused + 11));
     // Nobody's requests are nobody's.
-    take(&mut pool, &Request::new(0, 0));
-    take(&mut pool, &Request::new(0, 0));
-    assert_eq!(info(&pool, real).out_units, 0);
+    take(&mut scheduler, &Request::new(0, 0));
+    take(&mut scheduler, &Request::new(0, 0));
+    assert_eq!(info(&scheduler, real).outstanding_units, 0);
 }
 
 fn create_in_another_pool() -> TenantId {
-    create(&mut new_pool(&config(1, 1)), weighted(1))
+    create(&mut new_scheduler(&config(1, 1)), weighted(1))
 }
 
 #[test]
 fn a_tenant_stays_while_receivers_request_in_its_name() {
-    let mut config = ReceiversConfig::new(1, 3);
-    config.pool.tenants_max = 2;
-    let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
-    let [first, second] = [(); 2].map(|()| receivers.create_tenant(&TenantConfig::default()).expect("there is room"));
-    let [a, b] = [0, 1].map(|token| receivers.attach(0, token).expect("the table has room"));
+    let mut config = PoolConfig::new(1, 3);
+    config.scheduler.tenants_max = 2;
+    let mut pool = Pool::new(&config).expect("the configuration is allowed");
+    let [first, second] = [(); 2].map(|()| pool.create_tenant(&TenantConfig::default()).expect("there is room"));
+    let [a, b] = [0, 1].map(|token| pool.attach(0, token).expect("the table has room"));
     for id in [a, b] {
-        receivers.set_tenant(id, Some(first)).expect("it is known");
+        pool.set_tenant(id, Some(first)).expect("it is known");
     }
-    receivers.remove_tenant(first).expect("it is known");
-    assert!(receivers.describe_tenant(first).expect("receivers use it").is_retiring);
-    assert_eq!(receivers.set_tenant(b, Some(first)), Err(ReceiverError::Stale), "nobody new");
-    assert_eq!(receivers.create_tenant(&TenantConfig::default()), Err(ReceiverError::TableFull));
+    pool.remove_tenant(first).expect("it is known");
+    assert!(pool.describe_tenant(first).expect("receivers use it").is_retiring);
+    assert_eq!(pool.set_tenant(b, Some(first)), Err(PoolError::Stale), "nobody new");
+    assert_eq!(pool.create_tenant(&TenantConfig::default()), Err(PoolError::TableFull));
 
     // One has a buffer in its name, one waits in its name, and both go over to another meanwhile.
     for id in [a, b] {
-        receivers.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
-        receivers.check_invariants().expect("the invariants hold");
+        pool.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
+        pool.check_invariants().expect("the invariants hold");
     }
-    let info = receivers.describe_tenant(first).expect("it is in use");
-    assert_eq!((info.out_units, info.waiting), (1, 1), "who had set it goes on to request in its name");
+    let info = pool.describe_tenant(first).expect("it is in use");
+    assert_eq!((info.outstanding_units, info.waiting), (1, 1), "who had set it goes on to request in its name");
     for id in [a, b] {
-        receivers.set_tenant(id, Some(second)).expect("it is known");
-        receivers.set_tenant(id, Some(second)).expect("again is harmless");
+        pool.set_tenant(id, Some(second)).expect("it is known");
+        pool.set_tenant(id, Some(second)).expect("again is harmless");
     }
-    receivers.check_invariants().expect("the invariants hold");
-    assert!(receivers.describe_tenant(first).is_ok(), "its lease and its wait are still there");
-    receivers.handle(a, demuxbuf::connection::Event::Close).expect("the handle is live");
-    assert!(receivers.describe_tenant(first).is_ok(), "the one who waited has the buffer now");
-    receivers.handle(b, demuxbuf::connection::Event::Close).expect("the handle is live");
-    assert_eq!(receivers.describe_tenant(first), Err(ReceiverError::Stale));
-    receivers.check_invariants().expect("the invariants hold");
-    receivers.remove_tenant(second).expect("it is known");
-    assert_eq!(receivers.describe_tenant(second), Err(ReceiverError::Stale), "the closed ones use it no more");
+    pool.check_invariants().expect("the invariants hold");
+    assert!(pool.describe_tenant(first).is_ok(), "its lease and its wait are still there");
+    pool.handle(a, demuxbuf::connection::Event::Close).expect("the handle is live");
+    assert!(pool.describe_tenant(first).is_ok(), "the one who waited has the buffer now");
+    pool.handle(b, demuxbuf::connection::Event::Close).expect("the handle is live");
+    assert_eq!(pool.describe_tenant(first), Err(PoolError::Stale));
+    pool.check_invariants().expect("the invariants hold");
+    pool.remove_tenant(second).expect("it is known");
+    assert_eq!(pool.describe_tenant(second), Err(PoolError::Stale), "the closed ones use it no more");
 }
 
 #[test]
 fn a_cap_below_the_first_buffer_is_refused_before_anybody_asks_for_one() {
-    let mut config = ReceiversConfig::new(4, 1);
+    let mut config = PoolConfig::new(4, 1);
     config.set_buffer_sizes(&[1_024, 4_096]).expect("two sizes");
-    (config.first_size, config.pool.tenants_max) = (1, 2);
-    let mut receivers = Receivers::new(&config).expect("the configuration is allowed");
-    let [small, large] = [3, 4].map(|cap| receivers.create_tenant(&capped(cap)).expect("there is room"));
-    let id = receivers.attach(0, 0).expect("the table has room");
-    assert_eq!(receivers.set_tenant(id, Some(small)), Err(ReceiverError::TooLarge));
-    receivers.remove_tenant(small).expect("it is known");
-    assert_eq!(receivers.describe_tenant(small), Err(ReceiverError::Stale), "nobody requests in its name");
-    receivers.set_tenant(id, Some(large)).expect("its cap leaves one");
-    let actions = receivers.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
+    (config.first_size_index, config.scheduler.tenants_max) = (1, 2);
+    let mut pool = Pool::new(&config).expect("the configuration is allowed");
+    let [small, large] = [3, 4].map(|cap| pool.create_tenant(&capped(cap)).expect("there is room"));
+    let id = pool.attach(0, 0).expect("the table has room");
+    assert_eq!(pool.set_tenant(id, Some(small)), Err(PoolError::TooLarge));
+    pool.remove_tenant(small).expect("it is known");
+    assert_eq!(pool.describe_tenant(small), Err(PoolError::Stale), "nobody requests in its name");
+    pool.set_tenant(id, Some(large)).expect("its cap leaves one");
+    let actions = pool.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
     assert!(actions.has(demuxbuf::connection::Action::Recv), "{actions:?}");
-    assert_eq!(receivers.describe_tenant(large).expect("it is known").out_units, 4);
+    assert_eq!(pool.describe_tenant(large).expect("it is known").outstanding_units, 4);
 }
 
 #[test]
 fn a_hundred_thousand_tenants_take_turns() {
     const TENANTS: u32 = 100_000;
-    let mut pool = new_pool(&PoolConfig { tenants_max: TENANTS, ..PoolConfig::new(10, 2 * TENANTS) });
-    let mut held = take_all(&mut pool);
-    let tenants: Vec<TenantId> = (0..TENANTS).map(|_| create(&mut pool, TenantConfig::default())).collect();
+    let mut scheduler =
+        new_scheduler(&SchedulerConfig { tenants_max: TENANTS, ..SchedulerConfig::new(10, 2 * TENANTS) });
+    let mut held = take_all(&mut scheduler);
+    let tenants: Vec<TenantId> = (0..TENANTS).map(|_| create(&mut scheduler, TenantConfig::default())).collect();
     for _ in 0..2 {
         for (token, &tenant) in (0..).zip(&tenants) {
-            queue(&mut pool, &of(tenant, token));
+            queue(&mut scheduler, &of(tenant, token));
         }
     }
     for _ in 0..2 {
         for expected in 0..u64::from(TENANTS) {
-            pool.release(held.pop_front().expect("somebody holds a buffer")).expect("the lease is held");
-            let grant = pool.poll_grant().expect("everybody waits");
+            scheduler.release(held.pop_front().expect("somebody holds a buffer")).expect("the lease is held");
+            let grant = scheduler.poll_grant().expect("everybody waits");
             assert_eq!(grant.token, expected, "once each round");
             held.push_back(grant.lease);
         }
     }
-    assert_eq!(pool.stats().passed_peak, u64::from(TENANTS) * 2 - 1);
+    assert_eq!(scheduler.stats().bypass_peak, u64::from(TENANTS) * 2 - 1);
     for lease in held {
-        pool.release(lease).expect("the lease is held");
+        scheduler.release(lease).expect("the lease is held");
     }
     for tenant in tenants {
-        pool.remove_tenant(tenant).expect("it is known");
-        assert_eq!(pool.describe_tenant(tenant), Err(PoolError::StaleTenant));
+        scheduler.remove_tenant(tenant).expect("it is known");
+        assert_eq!(scheduler.describe_tenant(tenant), Err(SchedulerError::StaleTenant));
     }
-    assert_eq!(pool.stats().free, 10);
+    assert_eq!(scheduler.stats().free, 10);
 }
 
 /// A request, a release, a cancellation, a grant, a tenant more or less: in any order.
@@ -357,75 +370,75 @@ fn tenants_come_and_go_in_any_order() {
     for seed in 0..20 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let classes = rng.u8(1..4);
-        let mut settings = PoolConfig { classes, class_burst: rng.u32(1..4), ..config(rng.u32(3..12), 6) };
+        let mut settings = SchedulerConfig { classes, class_burst: rng.u32(1..4), ..config(rng.u32(3..12), 6) };
         settings.sizes = if rng.bool() { [1, 0, 0, 0] } else { [4, 1, 8, 0] };
         settings.reserves[usize::from(classes) - 1] = rng.u32(0..2);
-        let mut pool = new_pool(&settings);
+        let mut scheduler = new_scheduler(&settings);
         let (mut tenants, mut leases, mut waits) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..3_000 {
             match rng.u8(..10) {
                 0 => {
-                    let share = TenantConfig {
+                    let tenant_config = TenantConfig {
                         weight: rng.u32(1..5),
                         guaranteed: rng.u32(0..3),
                         cap: if rng.bool() { u32::MAX } else { rng.u32(2..6) },
                     };
-                    tenants.extend(pool.create_tenant(&share));
+                    tenants.extend(scheduler.create_tenant(&tenant_config));
                 }
                 1 if !tenants.is_empty() => {
-                    pool.remove_tenant(tenants.swap_remove(rng.usize(..tenants.len()))).expect("it is known");
+                    scheduler.remove_tenant(tenants.swap_remove(rng.usize(..tenants.len()))).expect("it is known");
                 }
                 2..6 => {
-                    let size = if settings.sizes[1] > 0 { rng.u8(..3) } else { 0 };
+                    let size_index = if settings.sizes[1] > 0 { rng.u8(..3) } else { 0 };
                     let tenant = if rng.bool() { rng.choice(&tenants).copied() } else { None };
-                    let request = Request { tenant, size, ..Request::new(rng.u8(..classes), 0) };
-                    match pool.request_for(&request) {
+                    let request = Request { tenant, size_index, ..Request::new(rng.u8(..classes), 0) };
+                    match scheduler.request_for(&request) {
                         Ok(Outcome::Granted(lease)) => leases.push(lease),
                         Ok(Outcome::Queued(wait)) => waits.push(wait),
-                        Err(error) => assert!(matches!(error, PoolError::TooLarge { .. }), "{error}"),
+                        Err(error) => assert!(matches!(error, SchedulerError::TooLarge { .. }), "{error}"),
                     }
                 }
                 6..9 if !leases.is_empty() => {
-                    pool.release(leases.swap_remove(rng.usize(..leases.len()))).expect("the lease is held");
+                    scheduler.release(leases.swap_remove(rng.usize(..leases.len()))).expect("the lease is held");
                 }
                 9 if !waits.is_empty() => {
-                    pool.cancel(waits.swap_remove(rng.usize(..waits.len()))).expect("the wait is live");
+                    scheduler.cancel(waits.swap_remove(rng.usize(..waits.len()))).expect("the wait is live");
                 }
                 _ => {}
             }
-            check(&pool);
+            check(&scheduler);
             while rng.bool() {
-                let Some(grant) = pool.poll_grant() else { break };
+                let Some(grant) = scheduler.poll_grant() else { break };
                 waits.retain(|&wait| wait != grant.wait);
                 leases.push(grant.lease);
             }
         }
         // At the end nothing is left of anybody.
         while let Some(wait) = waits.pop() {
-            pool.cancel(wait).expect("the wait is live");
+            scheduler.cancel(wait).expect("the wait is live");
         }
         for lease in leases {
-            pool.release(lease).expect("the lease is held");
+            scheduler.release(lease).expect("the lease is held");
         }
-        check(&pool);
+        check(&scheduler);
         for tenant in tenants {
-            pool.remove_tenant(tenant).expect("it is known");
-            assert_eq!(pool.describe_tenant(tenant), Err(PoolError::StaleTenant));
+            scheduler.remove_tenant(tenant).expect("it is known");
+            assert_eq!(scheduler.describe_tenant(tenant), Err(SchedulerError::StaleTenant));
         }
         for _ in 0..6 {
-            create(&mut pool, TenantConfig::default());
+            create(&mut scheduler, TenantConfig::default());
         }
     }
 }
 
 #[test]
 fn nobody_is_no_tenant_that_can_be_named() {
-    let mut pool = new_pool(&config(1, 1));
-    let tenant = create(&mut pool, TenantConfig::default());
+    let mut scheduler = new_scheduler(&config(1, 1));
+    let tenant = create(&mut scheduler, TenantConfig::default());
     // What is taken in nobody's name is in the row before that of the first tenant.
     let nobody = TenantId::from_bits(tenant.to_bits() - 1);
-    assert_eq!(pool.describe_tenant(nobody).unwrap_err(), PoolError::StaleTenant);
-    assert_eq!(pool.remove_tenant(nobody), Err(PoolError::StaleTenant));
-    assert_eq!(pool.request_for(&of(nobody, 0)), Err(PoolError::StaleTenant));
-    check(&pool);
+    assert_eq!(scheduler.describe_tenant(nobody).unwrap_err(), SchedulerError::StaleTenant);
+    assert_eq!(scheduler.remove_tenant(nobody), Err(SchedulerError::StaleTenant));
+    assert_eq!(scheduler.request_for(&of(nobody, 0)), Err(SchedulerError::StaleTenant));
+    check(&scheduler);
 }

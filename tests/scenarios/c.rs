@@ -4,11 +4,11 @@
 use demuxbuf_capi::*;
 
 /// A pool made and freed through the C API.
-pub(crate) struct Pool(*mut demuxbuf_pool);
+pub(crate) struct CPool(*mut demuxbuf_pool);
 
-impl Pool {
+impl CPool {
     /// A pool with these changes to the defaults.
-    pub(crate) fn new(buffers: u32, receivers: u32, change: impl Fn(&mut demuxbuf_pool_config)) -> Pool {
+    pub(crate) fn new(buffers: u32, receivers: u32, change: impl Fn(&mut demuxbuf_pool_config)) -> CPool {
         let mut pool = std::ptr::null_mut();
         // SAFETY: all-zero is a configuration, and every pointer is to a live local.
         unsafe {
@@ -17,7 +17,7 @@ impl Pool {
             change(&mut config);
             assert_eq!(demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), 0), DEMUXBUF_OK);
         }
-        Pool(pool)
+        CPool(pool)
     }
 
     /// The lease or the wait, with the status.
@@ -43,15 +43,15 @@ impl Pool {
         status
     }
 
-    pub(crate) fn poll_grant(&self) -> Option<demuxbuf_grant> {
+    pub(crate) fn poll_notice(&self) -> Option<demuxbuf_notice> {
         // SAFETY: as in `request`; all-zero is a grant.
-        let (status, grant) = unsafe {
-            let mut grant = std::mem::zeroed::<demuxbuf_grant>();
-            (demuxbuf_pool_poll_grant(self.0, &mut grant), grant)
+        let (status, notice) = unsafe {
+            let mut notice = std::mem::zeroed::<demuxbuf_notice>();
+            (demuxbuf_pool_poll_notice(self.0, &mut notice), notice)
         };
         self.check();
-        assert!(status == DEMUXBUF_OK || status == DEMUXBUF_NONE);
-        (status == DEMUXBUF_OK).then_some(grant)
+        assert!(status == DEMUXBUF_OK || status == DEMUXBUF_STATUS_NONE);
+        (status == DEMUXBUF_OK).then_some(notice)
     }
 
     pub(crate) fn attach(&self, token: u64, bytes: &[u8]) -> u64 {
@@ -119,11 +119,11 @@ impl Pool {
 
     fn check(&self) {
         // SAFETY: as in `request`.
-        assert_eq!(unsafe { demuxbuf_pool_check(self.0) }, DEMUXBUF_OK, "the invariants hold");
+        assert_eq!(unsafe { demuxbuf_pool_check_invariants(self.0) }, DEMUXBUF_OK, "the invariants hold");
     }
 }
 
-impl Drop for Pool {
+impl Drop for CPool {
     fn drop(&mut self) {
         // SAFETY: made in `new` and freed once.
         unsafe { demuxbuf_pool_free(self.0) };
@@ -136,10 +136,10 @@ pub(crate) struct Connection(demuxbuf_connection);
 
 impl Connection {
     /// Attached with so many bytes in a buffer of this capacity; 0 for none.
-    pub(crate) fn attached(level: u32, capacity: u32) -> (Connection, u32) {
+    pub(crate) fn attached(buffered_bytes: u32, capacity: u32) -> (Connection, u32) {
         let mut connection = Connection::default();
         // SAFETY: a live local, as in every function here.
-        let mask = unsafe { demuxbuf_connection_attach(&mut connection.0, level, capacity) };
+        let mask = unsafe { demuxbuf_connection_attach(&mut connection.0, buffered_bytes, capacity) };
         (connection, result_of(mask).expect("a fresh connection attaches"))
     }
 

@@ -5,7 +5,7 @@ use crate::host::{Host, STREAM_FULL, bare_config, config, data_frame, frame, win
 use crate::machine::{MODES, Machine, in_all_modes};
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, EventError, Hold, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side, flags, kind};
-use demuxbuf::receiver::ReceiverError;
+use demuxbuf::pool::PoolError;
 use demuxbuf_capi::*;
 use std::collections::HashSet;
 
@@ -58,9 +58,9 @@ fn s34_whole_frames_are_decoded_before_the_end() {
         let mut machine = Machine::reading(Policy { mode, ..Policy::default() }, 1024);
         machine.on(Event::Received { bytes: 200 });
         let actions = machine.on(Event::EndOfStream);
-        assert!(actions.has(Action::Demux) && !actions.has(Action::End) && !actions.has(Action::Recv));
+        assert!(actions.has(Action::Decode) && !actions.has(Action::End) && !actions.has(Action::Recv));
         let actions = machine.on(Event::Consumed { bytes: 100 });
-        assert!(actions.has(Action::Demux) && !actions.has(Action::End));
+        assert!(actions.has(Action::Decode) && !actions.has(Action::End));
         assert!(machine.on(Event::Consumed { bytes: 100 }).has(Action::End));
         assert_eq!(machine.refuses(Event::Received { bytes: 1 }), EventError::AfterEnd);
         assert!(!machine.on(Event::done(Action::End)).has(Action::End));
@@ -87,7 +87,7 @@ fn s35_an_end_inside_an_element_is_reported_with_its_residue() {
                     whole += if whole + length <= cut { *length } else { break };
                 }
                 assert_eq!(host.peers[peer].ends, [(end, (cut - whole) as u32)], "cut at {cut}");
-                assert_eq!(host.receivers.stats().dropped_bytes, (cut - whole) as u64, "dropped once it was seen");
+                assert_eq!(host.pool.stats().dropped_bytes, (cut - whole) as u64, "dropped once it was seen");
                 assert_eq!(host.held(), (0, 0, 0));
             }
         });
@@ -111,7 +111,7 @@ fn s36_an_end_that_comes_with_data_is_seen() {
                     host.settle();
                     if whole > 1024 {
                         // It can never fit, so nothing more is read: the host's answer is to fail or to close.
-                        assert_eq!((host.peers[peer].misfits, host.level(peer)), (1, 1024));
+                        assert_eq!((host.peers[peer].misfits, host.buffered_bytes(peer)), (1, 1024));
                         host.tell(peer, Event::Fail);
                         host.settle();
                     }
@@ -145,7 +145,7 @@ fn s37_an_end_is_seen_without_a_buffer() {
                 host.resume(peer);
                 assert_eq!(host.peers[peer].ends.len(), 1);
                 host.release(leases[0]);
-                assert_eq!(host.receivers.stats().pool.free, 1, "nothing was assigned to it");
+                assert_eq!(host.pool.stats().scheduler.free, 1, "nothing was assigned to it");
             }
         });
 
@@ -235,7 +235,7 @@ fn s39_an_end_during_a_block_waits_for_the_frames() {
                 host.finish(peer, end);
                 host.settle();
                 assert!(host.peers[peer].ends.is_empty(), "not early");
-                assert!(host.unblock(peer).has(Action::Demux));
+                assert!(host.unblock(peer).has(Action::Decode));
                 host.resume(peer);
                 host.settle();
                 assert_eq!(host.peers[peer].frames.len(), frames, "not lost");
@@ -253,7 +253,7 @@ fn s39_an_end_during_a_block_waits_for_the_frames() {
         assert!(!machine.on(Event::EndOfStream).has(Action::End));
         assert!(!machine.on(Event::Unblock { reasons: 1 }).has(Action::End));
         assert!(machine.on(Event::Unblock { reasons: 2 }).has(Action::End));
-        assert_eq!(machine.connection.residue(), 20);
+        assert_eq!(machine.connection.truncated_bytes(), 20);
     });
 }
 
@@ -275,7 +275,7 @@ fn some_events() -> Vec<Event> {
         Event::Fail,
         Event::ReclaimRequested,
         Event::LeaseExpired,
-        Event::Sync { level: 2, capacity: 8, blocked: 0, short: true, armed: true },
+        Event::Sync { buffered_bytes: 2, capacity: 8, blocked: 0, needed_bytes: true, armed: true },
     ];
     for bytes in [1, 4] {
         events.extend([Event::Received { bytes }, Event::Consumed { bytes }, Event::NeedMore { bytes }]);
@@ -337,7 +337,7 @@ fn s40_close_in_every_state_finishes() {
 
 /// How a receiver stands when it is closed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Stand {
+enum Situation {
     Idle,
     Holding,
     Waiting,
@@ -346,8 +346,14 @@ enum Stand {
     Parked,
 }
 
-const STANDS: [Stand; 6] =
-    [Stand::Idle, Stand::Holding, Stand::Waiting, Stand::WaitingWithResidue, Stand::Assigned, Stand::Parked];
+const SITUATIONS: [Situation; 6] = [
+    Situation::Idle,
+    Situation::Holding,
+    Situation::Waiting,
+    Situation::WaitingWithResidue,
+    Situation::Assigned,
+    Situation::Parked,
+];
 
 fn every_combination_through_the_receivers() {
     let twists = [
@@ -361,20 +367,25 @@ fn every_combination_through_the_receivers() {
         Event::Wake,
     ];
     in_all_modes(|mode| {
-        for stand in STANDS {
+        for situation in SITUATIONS {
             for first in twists {
                 for second in twists {
-                    let (mut host, peer) = stand_as(mode, stand);
+                    let (mut host, peer) = host_in(mode, situation);
                     host.report(peer, first);
                     host.report(peer, second);
                     let id = host.peers[peer].id;
                     host.close(peer);
-                    assert_eq!(host.receivers.handle(id, Event::Close), Err(ReceiverError::Stale));
-                    assert_eq!(host.receivers.poll_grant(), None, "{stand:?}: no grant to the dead");
-                    let stats = host.receivers.stats();
-                    assert_eq!((stats.slots_in_use, stats.pool.waiting, stats.receivers), (0, 0, 0));
-                    let by_host = if matches!(stand, Stand::Waiting | Stand::WaitingWithResidue) { 1 } else { 0 };
-                    assert_eq!((stats.pool.leased, stats.pool.assigned), (by_host, 0), "{stand:?}: nothing leaks");
+                    assert_eq!(host.pool.handle(id, Event::Close), Err(PoolError::Stale));
+                    assert_eq!(host.pool.poll_notice(), None, "{situation:?}: no grant to the dead");
+                    let stats = host.pool.stats();
+                    assert_eq!((stats.slots_in_use, stats.scheduler.waiting, stats.receivers), (0, 0, 0));
+                    let by_host =
+                        if matches!(situation, Situation::Waiting | Situation::WaitingWithResidue) { 1 } else { 0 };
+                    assert_eq!(
+                        (stats.scheduler.leased, stats.scheduler.assigned),
+                        (by_host, 0),
+                        "{situation:?}: nothing leaks"
+                    );
                     assert_eq!(stats.received_bytes, stats.dropped_bytes, "every byte is accounted for");
                 }
             }
@@ -383,61 +394,61 @@ fn every_combination_through_the_receivers() {
 }
 
 /// A host with one buffer and one peer that stands like this.
-fn stand_as(mode: Mode, stand: Stand) -> (Host, usize) {
+fn host_in(mode: Mode, situation: Situation) -> (Host, usize) {
     let mut host = Host::new(&config(mode, 1, 1));
     let peer = host.attach();
-    let leases = match stand {
-        Stand::Waiting | Stand::Assigned => host.take_after_idling(),
+    let leases = match situation {
+        Situation::Waiting | Situation::Assigned => host.take_after_idling(),
         _ => Vec::new(),
     };
-    match stand {
-        Stand::Idle => {}
-        Stand::Holding => host.send(peer, &data_frame(300)[..200]),
-        Stand::Waiting | Stand::Assigned => host.send(peer, &data_frame(300)),
-        Stand::WaitingWithResidue | Stand::Parked => host.send(peer, &data_frame(300)[..30]),
+    match situation {
+        Situation::Idle => {}
+        Situation::Holding => host.send(peer, &data_frame(300)[..200]),
+        Situation::Waiting | Situation::Assigned => host.send(peer, &data_frame(300)),
+        Situation::WaitingWithResidue | Situation::Parked => host.send(peer, &data_frame(300)[..30]),
     }
     host.settle();
-    if stand == Stand::Parked || stand == Stand::WaitingWithResidue {
+    if situation == Situation::Parked || situation == Situation::WaitingWithResidue {
         host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, 1));
     }
-    if stand == Stand::WaitingWithResidue {
+    if situation == Situation::WaitingWithResidue {
         host.take_all_buffers(0);
         host.send(peer, &data_frame(300)[30..]);
         host.settle();
     }
-    if stand == Stand::Assigned {
+    if situation == Situation::Assigned {
         host.release(leases[0]);
     }
-    let info = host.receivers.connection(host.peers[peer].id).expect("the handle is live");
-    let waits = matches!(stand, Stand::Waiting | Stand::WaitingWithResidue | Stand::Assigned);
-    assert_eq!(info.is_waiting(), waits, "{stand:?}");
-    if stand == Stand::Holding {
+    let info = host.pool.connection(host.peers[peer].id).expect("the handle is live");
+    let waits = matches!(situation, Situation::Waiting | Situation::WaitingWithResidue | Situation::Assigned);
+    assert_eq!(info.is_waiting(), waits, "{situation:?}");
+    if situation == Situation::Holding {
         assert_eq!(info.hold(), Hold::Buffer);
     }
     (host, peer)
 }
 
 fn every_combination_through_c() {
-    for stand in STANDS {
+    for situation in SITUATIONS {
         for blocked in [false, true] {
-            let pool = c::Pool::new(1, 1, |_| {});
+            let pool = c::CPool::new(1, 1, |_| {});
             let receiver = pool.attach(1, &[]);
-            let waits = matches!(stand, Stand::Waiting | Stand::Assigned);
+            let waits = matches!(situation, Situation::Waiting | Situation::Assigned);
             let lease = if waits { pool.request(0, 2).1 } else { 0 };
-            if stand != Stand::Idle {
+            if situation != Situation::Idle {
                 pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
-                let bytes = if stand == Stand::Holding { 200 } else { 30 };
+                let bytes = if situation == Situation::Holding { 200 } else { 30 };
                 pool.receive(receiver, &data_frame(300)[..bytes]).expect("there is room");
                 pool.decoded(receiver, 0, 300 - bytes as u32).expect("it is short of data");
             }
-            let mut held_by_host = u32::from(stand == Stand::Waiting);
-            if stand == Stand::WaitingWithResidue {
+            let mut held_by_host = u32::from(situation == Situation::Waiting);
+            if situation == Situation::WaitingWithResidue {
                 assert_eq!(pool.request(0, 2).0, DEMUXBUF_OK);
                 held_by_host = 1;
                 pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
             }
-            if stand == Stand::Assigned {
+            if situation == Situation::Assigned {
                 // Level-triggered: there is more, so it still waits.
                 pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
                 assert_eq!(pool.release(lease), DEMUXBUF_OK);
@@ -446,11 +457,11 @@ fn every_combination_through_c() {
             if blocked {
                 pool.block(receiver, 1).expect("the handle is live");
             }
-            assert_eq!(pool.step(demuxbuf_receiver_close, receiver), Ok(DEMUXBUF_FINISHED), "{stand:?}");
+            assert_eq!(pool.step(demuxbuf_receiver_close, receiver), Ok(DEMUXBUF_FINISHED), "{situation:?}");
             assert_eq!(pool.step(demuxbuf_receiver_close, receiver), Err(DEMUXBUF_ERR_STALE));
             let stats = pool.stats();
-            assert_eq!((stats.leased, stats.assigned), (held_by_host, 0), "{stand:?}");
-            assert_eq!((stats.waiting, stats.slots_in_use, stats.receivers), (0, 0, 0), "{stand:?}");
+            assert_eq!((stats.leased, stats.assigned), (held_by_host, 0), "{situation:?}");
+            assert_eq!((stats.waiting, stats.slots_in_use, stats.receivers), (0, 0, 0), "{situation:?}");
         }
     }
 

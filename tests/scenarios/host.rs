@@ -1,9 +1,9 @@
 //! A small proxy over the sockets of the test kit: it does what the machine says and nothing else.
 
 use demuxbuf::connection::{Action, Actions, EndKind, Event, Hold, Mode};
-use demuxbuf::framing::h2::{Decoder, Head, Next, Side, flags, kind};
-use demuxbuf::pool::{LeaseId, Outcome};
-use demuxbuf::receiver::{Granted, Handover, ReceiverId, Receivers, ReceiversConfig};
+use demuxbuf::framing::h2::{Decoder, FrameHeader, Next, Side, flags, kind};
+use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::scheduler::{LeaseId, Outcome};
 use demuxbuf_testkit::{EventLoop, Socket};
 pub(crate) use demuxbuf_testkit::{data_frame, frame, window_update};
 
@@ -11,15 +11,15 @@ pub(crate) use demuxbuf_testkit::{data_frame, frame, window_update};
 pub(crate) const STREAM_FULL: u32 = 1;
 
 /// Settings for so many buffers and peers in this mode; buffers of 1024 bytes.
-pub(crate) fn config(mode: Mode, buffers: u32, peers: u32) -> ReceiversConfig {
-    let mut config = ReceiversConfig::new(buffers, peers);
+pub(crate) fn config(mode: Mode, buffers: u32, peers: u32) -> PoolConfig {
+    let mut config = PoolConfig::new(buffers, peers);
     config.buffer_bytes = 1024;
     config.policy.mode = mode;
     config
 }
 
 /// As [`config`], where nothing is parked and nobody receives without a buffer.
-pub(crate) fn bare_config(mode: Mode, buffers: u32, peers: u32) -> ReceiversConfig {
+pub(crate) fn bare_config(mode: Mode, buffers: u32, peers: u32) -> PoolConfig {
     let mut config = config(mode, buffers, peers);
     config.policy.park_bytes = 0;
     config.lifeline = false;
@@ -42,7 +42,7 @@ pub(crate) struct Peer {
     pub(crate) frames_per_run: usize,
     /// The decoder is blocked before each frame while this is set.
     pub(crate) is_blocked: bool,
-    pub(crate) frames: Vec<Head>,
+    pub(crate) frames: Vec<FrameHeader>,
     pub(crate) ends: Vec<(EndKind, u32)>,
     pub(crate) misfits: usize,
     pub(crate) decodes: usize,
@@ -51,7 +51,7 @@ pub(crate) struct Peer {
 
 /// The proxy.
 pub(crate) struct Host {
-    pub(crate) receivers: Receivers,
+    pub(crate) pool: Pool,
     pub(crate) peers: Vec<Peer>,
     /// Buffers of the host's own that it waited for: token and lease.
     pub(crate) leases: Vec<(u64, LeaseId)>,
@@ -59,9 +59,9 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(config: &ReceiversConfig) -> Host {
-        let receivers = Receivers::new(config).expect("the configuration is allowed");
-        Host { receivers, peers: Vec::new(), leases: Vec::new(), mode: config.policy.mode }
+    pub(crate) fn new(config: &PoolConfig) -> Host {
+        let pool = Pool::new(config).expect("the configuration is allowed");
+        Host { pool, peers: Vec::new(), leases: Vec::new(), mode: config.policy.mode }
     }
 
     /// A new peer of class 0 whose first SETTINGS came before.
@@ -72,24 +72,24 @@ impl Host {
     /// As [`attach`](Host::attach), of this class.
     pub(crate) fn attach_as(&mut self, class: u8) -> usize {
         let at = self.peers.len();
-        let id = self.receivers.attach(class, at as u64).expect("the table has room");
+        let id = self.pool.attach(class, at as u64).expect("the table has room");
         self.meet(id)
     }
 
     /// As [`attach`](Host::attach), with bytes that are there already. Nothing is done yet.
     pub(crate) fn attach_with(&mut self, bytes: &[u8]) -> usize {
         let at = self.peers.len();
-        let id = self.receivers.attach_with(0, at as u64, bytes).expect("the table has room");
+        let id = self.pool.attach_with(0, at as u64, bytes).expect("the table has room");
         let at = self.push(id, bytes);
         self.check();
         at
     }
 
     /// As [`attach_with`](Host::attach_with), in a buffer of the host's own.
-    pub(crate) fn adopt(&mut self, content: Handover) -> usize {
+    pub(crate) fn adopt(&mut self, content: LeasedContent) -> usize {
         let at = self.peers.len();
-        let id = self.receivers.adopt(0, at as u64, content).expect("the lease is the host's");
-        let bytes = self.receivers.data(id).expect("the handle is fresh").to_vec();
+        let id = self.pool.adopt(0, at as u64, content).expect("the lease is the host's");
+        let bytes = self.pool.data(id).expect("the handle is fresh").to_vec();
         let at = self.push(id, &bytes);
         self.check();
         at
@@ -103,7 +103,7 @@ impl Host {
 
     fn push(&mut self, id: ReceiverId, bytes: &[u8]) -> usize {
         let mut decoder = Decoder::new(Side::Server);
-        decoder.accept(&Next::Frame(Head { kind: kind::SETTINGS, flags: flags::ACK, ..Head::default() }));
+        decoder.accept(&Next::Frame(FrameHeader { kind: kind::SETTINGS, flags: flags::ACK, ..FrameHeader::default() }));
         self.peers.push(Peer {
             id,
             socket: Socket::new(self.mode, bytes),
@@ -150,9 +150,9 @@ impl Host {
         self.report(at, Event::Unblock { reasons: STREAM_FULL })
     }
 
-    /// Takes the buffer away with what is in it, as for a zero-copy hand-over.
-    pub(crate) fn take(&mut self, at: usize) -> (Handover, Vec<u8>) {
-        let content = self.receivers.take(self.peers[at].id).expect("a buffer is held");
+    /// Takes the buffer away with what is in it, as for a zero-copy hand-off.
+    pub(crate) fn take(&mut self, at: usize) -> (LeasedContent, Vec<u8>) {
+        let content = self.pool.take(self.peers[at].id).expect("a buffer is held");
         let socket = &mut self.peers[at].socket;
         let bytes = socket.buffered().to_vec();
         socket.follow(Event::Consumed { bytes: bytes.len() as u32 });
@@ -162,7 +162,7 @@ impl Host {
 
     /// Closes a connection and checks that nothing is left to do.
     pub(crate) fn close(&mut self, at: usize) {
-        let actions = self.receivers.handle(self.peers[at].id, Event::Close);
+        let actions = self.pool.handle(self.peers[at].id, Event::Close);
         assert_eq!(actions, Ok(Action::Finished.into()), "closing ends everything");
         self.peers[at].is_closed = true;
         self.check();
@@ -170,7 +170,7 @@ impl Host {
 
     /// Asks for a buffer of the host's own.
     pub(crate) fn request(&mut self, class: u8, token: u64) -> Outcome {
-        let outcome = self.receivers.request(class, token).expect("the class exists and waits are free");
+        let outcome = self.pool.request(class, token).expect("the class exists and waits are free");
         self.check();
         outcome
     }
@@ -180,7 +180,7 @@ impl Host {
         let mut leases = Vec::new();
         while let Outcome::Granted(lease) = self.request(class, u64::MAX) {
             leases.push(lease);
-            let stats = self.receivers.stats().pool;
+            let stats = self.pool.stats().scheduler;
             if stats.free == 0 {
                 return leases;
             }
@@ -195,7 +195,7 @@ impl Host {
     }
 
     pub(crate) fn release(&mut self, lease: LeaseId) {
-        self.receivers.release(lease).expect("the lease is the host's");
+        self.pool.release(lease).expect("the lease is the host's");
         self.check();
     }
 
@@ -206,8 +206,8 @@ impl Host {
         peer.socket.follow(event);
         peer.is_failed |= event == Event::Fail;
         let id = peer.id;
-        let actions = self.receivers.handle(id, event).unwrap_or_else(|error| panic!("{event:?} is refused: {error}"));
-        assert_eq!(self.receivers.pending(id), Ok(actions), "actions are levels");
+        let actions = self.pool.handle(id, event).unwrap_or_else(|error| panic!("{event:?} is refused: {error}"));
+        assert_eq!(self.pool.pending(id), Ok(actions), "actions are levels");
         self.check();
         actions
     }
@@ -231,7 +231,7 @@ impl Host {
     /// One turn of the loop; returns how much was reported.
     pub(crate) fn turn(&mut self) -> usize {
         let mut reports = self.serve_sockets();
-        if self.receivers.stats().pool.waiting > 0 {
+        if self.pool.stats().scheduler.waiting > 0 {
             reports += self.cancel_idle_receives();
         }
         reports + self.drain_notices()
@@ -239,9 +239,9 @@ impl Host {
 
     /// Picks up one grant and does nothing with it; returns whose it is.
     pub(crate) fn first_grant(&mut self) -> Option<usize> {
-        match self.receivers.poll_grant()? {
-            Granted::Receiver { token, .. } => Some(token as usize),
-            Granted::Lease { .. } => None,
+        match self.pool.poll_notice()? {
+            Notice::Receiver { token, .. } => Some(token as usize),
+            Notice::Lease { .. } => None,
         }
     }
 
@@ -259,12 +259,12 @@ impl Host {
 
     /// What must hold after every step.
     pub(crate) fn check(&self) {
-        self.receivers.check_invariants().expect("the invariants hold");
+        self.pool.check_invariants().expect("the invariants hold");
         for peer in self.peers.iter().filter(|peer| !peer.is_closed) {
-            let connection = self.receivers.connection(peer.id).expect("the handle is live");
+            let connection = self.pool.connection(peer.id).expect("the handle is live");
             assert_eq!(connection.is_armed(), peer.socket.is_armed(), "the watch is as the machine believes");
             if !peer.is_failed && peer.ends.is_empty() {
-                let data = self.receivers.data(peer.id).expect("the handle is live");
+                let data = self.pool.data(peer.id).expect("the handle is live");
                 assert!(data == peer.socket.buffered(), "I5: order and content never change");
             }
         }
@@ -273,9 +273,9 @@ impl Host {
     /// What must hold when nothing happens any more.
     fn check_rest(&self) {
         for peer in self.peers.iter().filter(|peer| !peer.is_closed) {
-            let connection = self.receivers.connection(peer.id).expect("the handle is live");
+            let connection = self.pool.connection(peer.id).expect("the handle is live");
             let submitted = if peer.socket.is_submitted() { Action::Recv.into() } else { Actions::NONE };
-            assert_eq!(self.receivers.pending(peer.id), Ok(submitted), "at rest nothing is left to do");
+            assert_eq!(self.pool.pending(peer.id), Ok(submitted), "at rest nothing is left to do");
             if self.mode == Mode::Level {
                 assert_eq!(
                     peer.socket.is_armed(),
@@ -293,16 +293,16 @@ impl Host {
 
     /// What is held and waited for: leased buffers, waits, slots in use.
     pub(crate) fn held(&self) -> (u32, u32, u32) {
-        let stats = self.receivers.stats();
-        (stats.pool.leased + stats.pool.assigned, stats.pool.waiting, stats.slots_in_use)
+        let stats = self.pool.stats();
+        (stats.scheduler.leased + stats.scheduler.assigned, stats.scheduler.waiting, stats.slots_in_use)
     }
 
     pub(crate) fn is_waiting(&self, at: usize) -> bool {
-        self.receivers.connection(self.peers[at].id).expect("the handle is live").is_waiting()
+        self.pool.connection(self.peers[at].id).expect("the handle is live").is_waiting()
     }
 
-    pub(crate) fn level(&self, at: usize) -> u32 {
-        self.receivers.connection(self.peers[at].id).expect("the handle is live").level()
+    pub(crate) fn buffered_bytes(&self, at: usize) -> u32 {
+        self.pool.connection(self.peers[at].id).expect("the handle is live").buffered_bytes()
     }
 }
 
@@ -318,11 +318,11 @@ impl EventLoop for Host {
 
     fn socket_and_area(&mut self, at: usize) -> (&mut Socket, &mut [u8]) {
         let peer = &mut self.peers[at];
-        (&mut peer.socket, self.receivers.receive_area(peer.id).expect("the handle is live"))
+        (&mut peer.socket, self.pool.receive_area(peer.id).expect("the handle is live"))
     }
 
     fn pending(&self, at: usize) -> Actions {
-        self.receivers.pending(self.peers[at].id).expect("the handle is live")
+        self.pool.pending(self.peers[at].id).expect("the handle is live")
     }
 
     fn report(&mut self, at: usize, event: Event) -> Actions {
@@ -337,9 +337,9 @@ impl EventLoop for Host {
                 Action::WantRecv | Action::StopRecv | Action::Reschedule => {}
                 Action::CannotFit => peer.misfits += 1,
                 Action::End => {
-                    let connection = self.receivers.connection(peer.id).expect("the handle is live");
-                    peer.ends.push((connection.end().expect("the stream ended"), connection.residue()));
-                    let residue = self.receivers.data(peer.id).expect("the handle is live");
+                    let connection = self.pool.connection(peer.id).expect("the handle is live");
+                    peer.ends.push((connection.end().expect("the stream ended"), connection.truncated_bytes()));
+                    let residue = self.pool.data(peer.id).expect("the handle is live");
                     assert!(residue == peer.socket.buffered() || peer.is_failed, "the residue can be looked at");
                 }
                 other => panic!("nobody asked for {other:?}"),
@@ -352,7 +352,7 @@ impl EventLoop for Host {
     fn decode(&mut self, at: usize) {
         let peer = &mut self.peers[at];
         peer.decodes += 1;
-        let data = self.receivers.data(peer.id).expect("the handle is live");
+        let data = self.pool.data(peer.id).expect("the handle is live");
         let (mut taken, mut need_more, mut decoded) = (0, 0, 0);
         while taken < data.len() && decoded < peer.frames_per_run && !peer.is_blocked {
             match peer.decode_next(&data[taken..]) {
@@ -366,8 +366,8 @@ impl EventLoop for Host {
         }
         let (is_blocked, is_done) = (peer.is_blocked, taken == data.len() || need_more > 0);
         peer.socket.follow(Event::Consumed { bytes: taken as u32 });
-        let actions = self.receivers.decoded(peer.id, taken as u32, need_more);
-        assert_eq!(self.receivers.pending(peer.id), actions, "no more than is there is taken, and actions are levels");
+        let actions = self.pool.decoded(peer.id, taken as u32, need_more);
+        assert_eq!(self.pool.pending(peer.id), actions, "no more than is there is taken, and actions are levels");
         self.check();
         if is_blocked {
             self.report(at, Event::Block { reasons: STREAM_FULL });
@@ -378,14 +378,14 @@ impl EventLoop for Host {
 
     fn poll_notice(&mut self) -> Option<usize> {
         loop {
-            let granted = self.receivers.poll_grant()?;
+            let granted = self.pool.poll_notice()?;
             self.check();
             match granted {
-                Granted::Lease { token, lease, .. } => self.leases.push((token, lease)),
-                Granted::Receiver { id, token, actions } => {
+                Notice::Lease { token, lease, .. } => self.leases.push((token, lease)),
+                Notice::Receiver { id, token, actions } => {
                     let peer = &self.peers[token as usize];
                     assert_eq!(peer.id, id, "a grant names a live receiver");
-                    assert_eq!(self.receivers.pending(id), Ok(actions), "actions are levels");
+                    assert_eq!(self.pool.pending(id), Ok(actions), "actions are levels");
                     assert!(!peer.socket.is_submitted(), "receives are taken back before grants are picked up");
                     return Some(token as usize);
                 }

@@ -17,7 +17,7 @@ impl Machine {
     /// As [`attached`](Machine::attached), with these settings.
     pub(crate) fn with_policy(policy: Policy) -> Machine {
         let mut machine = Machine { connection: Connection::new(policy) };
-        machine.on(Event::Attach { level: 0, capacity: 0 });
+        machine.on(Event::Attach { buffered_bytes: 0, capacity: 0 });
         machine
     }
 
@@ -68,9 +68,12 @@ impl Machine {
         let both = |a, b| actions.has(a) && actions.has(b);
         assert!(!both(Action::WantRecv, Action::StopRecv), "the watch is wanted or not");
         assert!(!both(Action::RequestBuffer, Action::CancelRequest), "a buffer is wanted or not");
-        assert!(!both(Action::Demux, Action::Recv), "what is there is decoded first");
+        assert!(!both(Action::Decode, Action::Recv), "what is there is decoded first");
         assert_eq!(connection.recv_max() > 0, actions.has(Action::Recv), "the room test and the offer are one number");
-        assert!(connection.level() <= connection.capacity(), "content lies inside what is held");
-        assert!(connection.recv_max() <= connection.capacity() - connection.level(), "no more is offered than fits");
+        assert!(connection.buffered_bytes() <= connection.capacity(), "content lies inside what is held");
+        assert!(
+            connection.recv_max() <= connection.capacity() - connection.buffered_bytes(),
+            "no more is offered than fits"
+        );
     }
 }

@@ -4,8 +4,8 @@ use crate::c;
 use crate::host::{Host, bare_config, config, data_frame, frame, window_update};
 use crate::machine::in_all_modes;
 use demuxbuf::connection::{Event, Hold, Mode};
-use demuxbuf::framing::h2::{Head, MAX_FRAME_SIZE_MAX, flags, kind};
-use demuxbuf::receiver::ReceiversConfig;
+use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX, flags, kind};
+use demuxbuf::pool::PoolConfig;
 use demuxbuf_capi::*;
 
 const CAP: u32 = 4;
@@ -13,14 +13,14 @@ const ATTACKERS: u32 = 10 * CAP;
 const HONEST: u32 = CAP;
 
 /// Every frame fits, also the largest, with its header.
-fn roomy_config(mode: Mode) -> ReceiversConfig {
+fn roomy_config(mode: Mode) -> PoolConfig {
     let mut settings = config(mode, CAP, ATTACKERS + HONEST);
     settings.buffer_bytes = 16_448;
     settings
 }
 
 /// Attackers that each send what `bytes_of` says and stay.
-fn attack(settings: &ReceiversConfig, bytes_of: impl Fn(u32) -> Vec<u8>) -> Host {
+fn attack(settings: &PoolConfig, bytes_of: impl Fn(u32) -> Vec<u8>) -> Host {
     let mut host = Host::new(settings);
     for attacker in 0..ATTACKERS {
         let peer = host.attach();
@@ -33,7 +33,7 @@ fn attack(settings: &ReceiversConfig, bytes_of: impl Fn(u32) -> Vec<u8>) -> Host
 
 /// The beginning of a frame that announces the largest payload there may be without an agreement.
 fn beginning(bytes: usize) -> Vec<u8> {
-    let head = Head { length: 16_384, stream_id: 1, kind: kind::HEADERS, flags: flags::END_HEADERS };
+    let head = FrameHeader { length: 16_384, stream_id: 1, kind: kind::HEADERS, flags: flags::END_HEADERS };
     [head.encode().as_slice(), &[0x40; 100]].concat()[..bytes].to_vec()
 }
 
@@ -64,13 +64,13 @@ fn s41_parts_of_frame_headers_hold_no_buffer() {
         let mut host = attack(&roomy_config(mode), |attacker| beginning(1 + attacker as usize % 8));
         host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, ATTACKERS), "a small slot each, and no buffer");
-        assert_eq!(host.receivers.stats().pool.free, CAP);
+        assert_eq!(host.pool.stats().scheduler.free, CAP);
         honest_are_served(&mut host);
 
         // They go on byte by byte, for ever: still nothing.
         for _ in 0..40 {
             for attacker in 0..ATTACKERS as usize {
-                let sent = host.level(attacker) as usize;
+                let sent = host.buffered_bytes(attacker) as usize;
                 host.send(attacker, &beginning(sent + 1)[sent..]);
             }
             host.settle();
@@ -136,13 +136,13 @@ fn s44_service_is_back_when_the_attackers_leave() {
                     host.close(attacker);
                 }
                 // Whoever still waited owns a buffer now, before a single turn.
-                let stats = host.receivers.stats();
-                assert_eq!((stats.pool.waiting, stats.slots_in_use), (0, 0));
+                let stats = host.pool.stats();
+                assert_eq!((stats.scheduler.waiting, stats.slots_in_use), (0, 0));
                 host.turn();
                 assert!(honest.iter().all(|&peer| host.peers[peer].frames.len() == 1), "full service at once");
                 host.settle();
                 host.cancel_idle_receives();
-                assert_eq!((host.held(), host.receivers.stats().pool.free), ((0, 0, 0), CAP));
+                assert_eq!((host.held(), host.pool.stats().scheduler.free), ((0, 0, 0), CAP));
             }
         }
     });
@@ -178,7 +178,7 @@ fn s47_small_control_frames_need_no_buffer() {
         }
         expected += control.len();
         assert_eq!(host.peers[peer].frames.len(), expected);
-        assert_eq!(host.receivers.stats().pool.granted_by_hand_over, 0, "without a pool buffer");
+        assert_eq!(host.pool.stats().scheduler.granted_by_handoff, 0, "without a pool buffer");
 
         // What they free is what a large frame needs then.
         host.send(peer, &window_update());
@@ -224,17 +224,20 @@ fn s48_statistics_are_answered_without_a_buffer() {
     let peer = host.attach();
     host.send(peer, &data_frame(100));
     host.settle();
-    let stats = host.receivers.stats();
-    assert_eq!((stats.pool.capacity, stats.pool.free, stats.pool.leased, stats.pool.waiting), (2, 0, 2, 1));
+    let stats = host.pool.stats();
+    assert_eq!(
+        (stats.scheduler.capacity, stats.scheduler.free, stats.scheduler.leased, stats.scheduler.waiting),
+        (2, 0, 2, 1)
+    );
     assert_eq!(stats.memory_bytes, 2 * 1024);
-    let info = host.receivers.describe(host.peers[peer].id).expect("the handle is live");
+    let info = host.pool.describe(host.peers[peer].id).expect("the handle is live");
     assert!(info.connection.is_waiting());
-    assert_eq!(host.receivers.stats(), stats, "asking changes nothing");
+    assert_eq!(host.pool.stats(), stats, "asking changes nothing");
     host.release(leases[0]);
     host.settle();
     assert_eq!(host.peers[peer].frames.len(), 1);
 
-    let pool = c::Pool::new(1, 1, |config| config.lifeline = 0);
+    let pool = c::CPool::new(1, 1, |config| config.lifeline = 0);
     let (status, lease) = pool.request(0, 1);
     assert_eq!(status, DEMUXBUF_OK);
     let receiver = pool.attach(2, &[]);
@@ -248,17 +251,17 @@ fn s48_statistics_are_answered_without_a_buffer() {
 
 #[test]
 fn s49_an_announcement_changes_nothing_that_is_held() {
-    let head = Head { length: MAX_FRAME_SIZE_MAX, stream_id: 1, kind: kind::DATA, flags: 0 };
+    let head = FrameHeader { length: MAX_FRAME_SIZE_MAX, stream_id: 1, kind: kind::DATA, flags: 0 };
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 2));
-        let reserved = host.receivers.stats().memory_bytes;
+        let reserved = host.pool.stats().memory_bytes;
         // Waited for as a whole: it can never fit, which is said at once.
         let waits = host.attach();
         host.peers[waits].decoder.set_max_frame_size(MAX_FRAME_SIZE_MAX).expect("it may be announced");
         host.send(waits, &head.encode());
         host.settle();
-        assert_eq!((host.peers[waits].misfits, host.level(waits)), (1, 9), "9 bytes came, 9 are held");
-        let connection = host.receivers.connection(host.peers[waits].id).expect("the handle is live");
+        assert_eq!((host.peers[waits].misfits, host.buffered_bytes(waits)), (1, 9), "9 bytes came, 9 are held");
+        let connection = host.pool.connection(host.peers[waits].id).expect("the handle is live");
         assert_eq!((connection.hold(), connection.capacity()), (Hold::Buffer, 1024));
         host.tell(waits, Event::Fail);
         host.settle();
@@ -271,12 +274,12 @@ fn s49_an_announcement_changes_nothing_that_is_held() {
         host.settle();
         host.send(passes, &[5; 100_000]);
         while host.turn() > 0 {
-            let connection = host.receivers.connection(host.peers[passes].id).expect("the handle is live");
+            let connection = host.pool.connection(host.peers[passes].id).expect("the handle is live");
             assert!(connection.capacity() <= 1024);
         }
         assert_eq!(host.peers[passes].undecoded(), 0);
         host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, 0), "nothing is kept for the 16 megabytes to come");
-        assert_eq!(host.receivers.stats().memory_bytes, reserved);
+        assert_eq!(host.pool.stats().memory_bytes, reserved);
     });
 }

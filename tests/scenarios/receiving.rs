@@ -5,8 +5,8 @@ use crate::host::{Host, STREAM_FULL, bare_config, config, data_frame, frame, win
 use crate::machine::{MODES, Machine, in_all_modes, in_modes};
 use demuxbuf::connection::{Action, Event, EventError, Mode, Policy};
 use demuxbuf::framing::h2::kind;
-use demuxbuf::pool::Outcome;
-use demuxbuf::receiver::{Handover, ReceiverError};
+use demuxbuf::pool::{LeasedContent, PoolError};
+use demuxbuf::scheduler::Outcome;
 use demuxbuf_capi::*;
 
 fn policy(mode: Mode) -> Policy {
@@ -25,7 +25,7 @@ fn s21_decoding_goes_on_at_once_when_the_block_ends() {
             host.settle();
             assert!(host.peers[peer].frames.is_empty());
             assert_eq!(host.turn(), 0, "the socket has no more");
-            assert!(host.unblock(peer).has(Action::Demux), "and no event is needed");
+            assert!(host.unblock(peer).has(Action::Decode), "and no event is needed");
             host.resume(peer);
             assert_eq!(host.peers[peer].frames.len(), 1);
             host.settle();
@@ -44,7 +44,7 @@ fn s22_a_decoder_short_of_data_sleeps_until_bytes_arrive() {
             let decodes = host.peers[peer].decodes;
             assert!(decodes > 0);
             for event in [Event::Wake, Event::Block { reasons: 1 }, Event::Unblock { reasons: 1 }] {
-                assert!(!host.report(peer, event).has(Action::Demux), "there is nothing to try again");
+                assert!(!host.report(peer, event).has(Action::Decode), "there is nothing to try again");
                 host.resume(peer);
                 assert_eq!(host.turn(), 0, "it does not wake itself");
             }
@@ -65,14 +65,14 @@ fn s23_short_of_data_and_blocked_are_different_states() {
             host.block(peer);
             host.send(peer, &data_frame(200));
             host.settle();
-            assert!(host.unblock(peer).has(Action::Demux));
+            assert!(host.unblock(peer).has(Action::Decode));
             host.resume(peer);
             assert_eq!(host.peers[peer].frames.len(), 2 * round + 1);
             // Short inside a frame: the end of a block changes nothing, the rest of the frame does.
             host.send(peer, &data_frame(200)[..150]);
             host.settle();
             host.report(peer, Event::Block { reasons: STREAM_FULL });
-            assert!(!host.unblock(peer).has(Action::Demux), "it is still short of data");
+            assert!(!host.unblock(peer).has(Action::Decode), "it is still short of data");
             host.resume(peer);
             assert_eq!(host.turn(), 0);
             host.send(peer, &data_frame(200)[150..]);
@@ -87,8 +87,8 @@ fn s23_short_of_data_and_blocked_are_different_states() {
         machine.on(Event::NeedMore { bytes: 50 });
         machine.on(Event::Block { reasons: 1 });
         // The bytes come while it is blocked: the end of the block is what it waits for now.
-        assert!(!machine.on(Event::Received { bytes: 50 }).has(Action::Demux));
-        assert!(machine.on(Event::Unblock { reasons: 1 }).has(Action::Demux));
+        assert!(!machine.on(Event::Received { bytes: 50 }).has(Action::Decode));
+        assert!(machine.on(Event::Unblock { reasons: 1 }).has(Action::Decode));
     });
 }
 
@@ -111,12 +111,12 @@ fn s24_a_receive_that_filled_what_was_offered_is_not_the_last() {
     let mut edge = Machine::reading(policy(Mode::Edge), 1024);
     edge.on(Event::Received { bytes: 1024 });
     assert!(edge.on(Event::Consumed { bytes: 1024 }).has(Action::Recv), "edge: it goes on without an event");
-    let mut level = Machine::reading(policy(Mode::Level), 1024);
-    level.on(Event::Received { bytes: 1024 });
-    level.watch();
-    level.on(Event::Consumed { bytes: 1024 });
-    level.watch();
-    assert!(level.connection.is_armed(), "level: it stays armed");
+    let mut buffered_bytes = Machine::reading(policy(Mode::Level), 1024);
+    buffered_bytes.on(Event::Received { bytes: 1024 });
+    buffered_bytes.watch();
+    buffered_bytes.on(Event::Consumed { bytes: 1024 });
+    buffered_bytes.watch();
+    assert!(buffered_bytes.connection.is_armed(), "level: it stays armed");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn s25_an_element_that_can_never_fit_is_reported_once() {
         let peer = host.attach();
         host.send(peer, &data_frame(1024)[..1023]);
         host.settle();
-        assert_eq!((host.peers[peer].misfits, host.level(peer)), (0, 1023), "with one byte less it waits");
+        assert_eq!((host.peers[peer].misfits, host.buffered_bytes(peer)), (0, 1023), "with one byte less it waits");
         host.send(peer, &data_frame(1024)[1023..]);
         host.settle();
         assert_eq!((host.peers[peer].misfits, host.peers[peer].frames.len()), (0, 1));
@@ -174,7 +174,7 @@ fn s26_only_bytes_that_arrived_are_skipped() {
         assert_eq!(machine.refuses(Event::Consumed { bytes: 5000 }), EventError::TooManyBytes);
         assert_eq!(machine.refuses(Event::Consumed { bytes: 201 }), EventError::TooManyBytes);
         machine.on(Event::Consumed { bytes: 200 });
-        assert_eq!(machine.connection.level(), 0);
+        assert_eq!(machine.connection.buffered_bytes(), 0);
     });
 }
 
@@ -185,18 +185,18 @@ fn s27_decoding_resumes_when_the_last_reason_is_gone() {
         machine.on(Event::Received { bytes: 100 });
         machine.on(Event::Block { reasons: 0b01 });
         machine.on(Event::Block { reasons: 0b10 });
-        assert!(!machine.on(Event::Unblock { reasons: 0b01 }).has(Action::Demux), "one reason is left");
-        assert!(machine.on(Event::Unblock { reasons: 0b10 }).has(Action::Demux), "none is left");
+        assert!(!machine.on(Event::Unblock { reasons: 0b01 }).has(Action::Decode), "one reason is left");
+        assert!(machine.on(Event::Unblock { reasons: 0b10 }).has(Action::Decode), "none is left");
 
         machine.on(Event::Block { reasons: 0b01 });
         machine.on(Event::Block { reasons: 0b01 });
-        assert!(machine.on(Event::Unblock { reasons: 0b01 }).has(Action::Demux), "a reason is there or not");
+        assert!(machine.on(Event::Unblock { reasons: 0b01 }).has(Action::Decode), "a reason is there or not");
 
         machine.on(Event::Block { reasons: 0b100 });
-        assert!(!machine.on(Event::Unblock { reasons: 0b011 }).has(Action::Demux), "others' ends are not this one's");
+        assert!(!machine.on(Event::Unblock { reasons: 0b011 }).has(Action::Decode), "others' ends are not this one's");
         assert_eq!(machine.refuses(Event::Unblock { reasons: 0 }), EventError::NoReasons);
         assert_eq!(machine.refuses(Event::Block { reasons: 0 }), EventError::NoReasons);
-        assert!(machine.on(Event::Unblock { reasons: u32::MAX }).has(Action::Demux));
+        assert!(machine.on(Event::Unblock { reasons: u32::MAX }).has(Action::Decode));
     });
 }
 
@@ -208,13 +208,13 @@ fn s28_flags_follow_a_content_that_is_dropped() {
         host.block(peer);
         host.send(peer, &data_frame(2000));
         host.settle();
-        assert_eq!(host.level(peer), 1024, "full and blocked");
+        assert_eq!(host.buffered_bytes(peer), 1024, "full and blocked");
         host.tell(peer, Event::Fail);
         host.settle();
-        assert_eq!(host.level(peer), 0);
+        assert_eq!(host.buffered_bytes(peer), 0);
         host.send(peer, &data_frame(3000));
         host.settle();
-        assert_eq!(host.receivers.stats().dropped_bytes, 5000, "what arrives is thrown away, so that it goes on");
+        assert_eq!(host.pool.stats().dropped_bytes, 5000, "what arrives is thrown away, so that it goes on");
         host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, 0));
 
@@ -226,9 +226,9 @@ fn s28_flags_follow_a_content_that_is_dropped() {
         machine.on(Event::Block { reasons: 1 });
         assert!(machine.on(Event::Fail).has(Action::Discard));
         let actions = machine.on(Event::Consumed { bytes: 64 });
-        assert!(!actions.has(Action::Discard) && !actions.has(Action::Demux));
+        assert!(!actions.has(Action::Discard) && !actions.has(Action::Decode));
         assert!(machine.connection.is_accepting());
-        assert_eq!((machine.connection.blocked(), machine.connection.short()), (0, 0));
+        assert_eq!((machine.connection.blocked(), machine.connection.needed_bytes()), (0, 0));
     });
 
     // The same, where the host's own buffer is the truth.
@@ -238,7 +238,7 @@ fn s28_flags_follow_a_content_that_is_dropped() {
         machine.watch();
         machine.on(Event::Block { reasons: 1 });
         let armed = machine.connection.is_armed();
-        machine.on(Event::Sync { level: 0, capacity: 64, blocked: 0, short: false, armed });
+        machine.on(Event::Sync { buffered_bytes: 0, capacity: 64, blocked: 0, needed_bytes: false, armed });
         assert!(machine.connection.is_accepting(), "one place changes content and flags");
     });
 }
@@ -252,8 +252,8 @@ fn s29_a_full_buffer_restarts_when_transmit_drains() {
         host.block(peer);
         host.send(peer, &data_frame(4000));
         host.settle();
-        assert_eq!(host.level(peer), 1024);
-        assert!(host.unblock(peer).has(Action::Demux), "at once");
+        assert_eq!(host.buffered_bytes(peer), 1024);
+        assert!(host.unblock(peer).has(Action::Decode), "at once");
         host.resume(peer);
         host.settle();
         assert_eq!(host.peers[peer].undecoded(), 0, "and reading goes on");
@@ -266,7 +266,7 @@ fn s29_a_full_buffer_restarts_when_transmit_drains() {
         machine.on(Event::Block { reasons: 1 });
         assert!(!machine.connection.is_armed() && !machine.wants(Action::WantRecv), "full: reading stopped");
         let actions = machine.on(Event::Unblock { reasons: 1 });
-        assert!(actions.has(Action::Demux) && !actions.has(Action::WantRecv), "first room, then reading");
+        assert!(actions.has(Action::Decode) && !actions.has(Action::WantRecv), "first room, then reading");
         let actions = machine.on(Event::Consumed { bytes: 10 });
         assert!(!actions.has(Action::WantRecv) || !actions.has(Action::Recv));
         machine.on(Event::NeedMore { bytes: 1 });
@@ -277,13 +277,13 @@ fn s29_a_full_buffer_restarts_when_transmit_drains() {
 
 #[test]
 fn s30_the_room_test_and_the_offer_are_one_number() {
-    for resume_at in [0, 1, 300, 512, 1024, u32::MAX] {
+    for resume_free_bytes in [0, 1, 300, 512, 1024, u32::MAX] {
         in_all_modes(|mode| {
-            let mut machine = Machine::reading(Policy { resume_at, ..policy(mode) }, 1024);
+            let mut machine = Machine::reading(Policy { resume_free_bytes, ..policy(mode) }, 1024);
             machine.on(Event::Received { bytes: 1024 });
             machine.on(Event::Block { reasons: 1 });
             machine.watch();
-            let enough = resume_at.clamp(1, 1024);
+            let enough = resume_free_bytes.clamp(1, 1024);
             for consumed in 1..=1024 {
                 machine.on(Event::Consumed { bytes: 1 });
                 machine.watch();
@@ -307,12 +307,12 @@ fn s30_the_room_test_and_the_offer_are_one_number() {
     host.settle();
     host.report(peer, Event::Consumed { bytes: 9 });
     let id = host.peers[peer].id;
-    let before = host.receivers.describe(id);
-    let refused = host.receivers.handle(id, Event::Received { bytes: 9 });
-    assert_eq!(refused, Err(ReceiverError::TooManyBytes));
-    assert_eq!(host.receivers.describe(id), before);
+    let before = host.pool.describe(id);
+    let refused = host.pool.handle(id, Event::Received { bytes: 9 });
+    assert_eq!(refused, Err(PoolError::TooManyBytes));
+    assert_eq!(host.pool.describe(id), before);
     host.check();
-    let pool = c::Pool::new(1, 1, |config| config.buffer_bytes = 128);
+    let pool = c::CPool::new(1, 1, |config| config.buffer_bytes = 128);
     let receiver = pool.attach(1, &data_frame(128));
     pool.decoded(receiver, 9, 0).expect("9 bytes are there");
     assert_eq!(pool.received(receiver, 9), Err(DEMUXBUF_ERR_TOO_MANY_BYTES));
@@ -321,7 +321,7 @@ fn s30_the_room_test_and_the_offer_are_one_number() {
     // Receiving and decoding do not pass one byte to and fro.
     in_all_modes(|mode| {
         let mut settings = bare_config(mode, 1, 1);
-        settings.policy.resume_at = 512;
+        settings.policy.resume_free_bytes = 512;
         let mut host = Host::new(&settings);
         let peer = host.attach();
         for _ in 0..100 {
@@ -387,10 +387,10 @@ fn s32_reading_resumes_when_a_full_buffer_was_handed_over() {
         host.block(peer);
         host.send(peer, &data_frame(3000));
         host.settle();
-        assert_eq!(host.level(peer), 1024);
+        assert_eq!(host.buffered_bytes(peer), 1024);
         // The stream takes the DATA frame's head and first bytes with the buffer.
         let (content, bytes) = host.take(peer);
-        assert_eq!(host.receivers.buffer(content.lease).map(|buffer| buffer.to_vec()), Ok(bytes.clone()));
+        assert_eq!(host.pool.buffer(content.lease).map(|buffer| buffer.to_vec()), Ok(bytes.clone()));
         assert_eq!(bytes, data_frame(3000)[..1024]);
         host.peers[peer].is_blocked = false;
         host.report(peer, Event::Unblock { reasons: STREAM_FULL });
@@ -403,7 +403,7 @@ fn s32_reading_resumes_when_a_full_buffer_was_handed_over() {
         assert_eq!(host.held(), (0, 0, 0));
     });
 
-    // Reading had stopped: the bare machine asks for it again in the step of the hand-over.
+    // Reading had stopped: the bare machine asks for it again in the step of the hand-off.
     in_modes(&[Mode::Level, Mode::OneShot, Mode::Optimistic], |mode| {
         let mut machine = Machine::reading(policy(mode), 64);
         machine.on(Event::Received { bytes: 64 });
@@ -421,16 +421,16 @@ fn s33_bytes_that_are_there_at_attach_are_decoded_at_once() {
         in_all_modes(|mode| {
             let mut host = Host::new(&config(mode, 2, 2));
             let peer = host.attach_with(&data_frame(size));
-            assert!(host.receivers.pending(host.peers[peer].id).is_ok_and(|actions| actions.has(Action::Demux)));
+            assert!(host.pool.pending(host.peers[peer].id).is_ok_and(|actions| actions.has(Action::Decode)));
             host.resume(peer);
             assert_eq!(host.peers[peer].frames.len(), 1, "without an event");
 
             // In a buffer of the host's, not at its front.
             let Outcome::Granted(lease) = host.request(0, 9) else { panic!("a buffer is free") };
             let bytes = data_frame(size);
-            host.receivers.buffer(lease).expect("the lease is the host's")[7..7 + size].copy_from_slice(&bytes);
-            let adopted = host.adopt(Handover { lease, offset: 7, level: size as u32 });
-            assert!(host.receivers.pending(host.peers[adopted].id).is_ok_and(|actions| actions.has(Action::Demux)));
+            host.pool.buffer(lease).expect("the lease is the host's")[7..7 + size].copy_from_slice(&bytes);
+            let adopted = host.adopt(LeasedContent { lease, offset: 7, buffered_bytes: size as u32 });
+            assert!(host.pool.pending(host.peers[adopted].id).is_ok_and(|actions| actions.has(Action::Decode)));
             host.resume(adopted);
             assert_eq!(host.peers[adopted].frames.len(), 1);
             host.settle();
@@ -460,13 +460,13 @@ fn s33_bytes_that_are_there_at_attach_are_decoded_at_once() {
     // A buffer of any size, in the bare machine.
     for mode in MODES {
         let mut connection = demuxbuf::connection::Connection::new(policy(mode));
-        let actions = connection.handle(Event::Attach { level: 3, capacity: 5 });
-        assert!(actions.is_ok_and(|actions| actions.has(Action::Demux)));
+        let actions = connection.handle(Event::Attach { buffered_bytes: 3, capacity: 5 });
+        assert!(actions.is_ok_and(|actions| actions.has(Action::Decode)));
     }
     let (_, mask) = c::Connection::attached(3, 5);
-    assert_ne!(mask & DEMUXBUF_DEMUX, 0);
-    let pool = c::Pool::new(1, 1, |_| {});
+    assert_ne!(mask & DEMUXBUF_DECODE, 0);
+    let pool = c::CPool::new(1, 1, |_| {});
     let receiver = pool.attach(1, &window_update());
     let mask = pool.step(demuxbuf_receiver_pending, receiver);
-    assert!(mask.is_ok_and(|mask| mask & DEMUXBUF_DEMUX != 0));
+    assert!(mask.is_ok_and(|mask| mask & DEMUXBUF_DECODE != 0));
 }

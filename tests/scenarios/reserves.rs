@@ -3,54 +3,55 @@
 use crate::host::{Host, config, data_frame};
 use crate::machine::in_all_modes;
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig};
+use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig};
 
 /// Class of what finishes work that was begun.
 const CRITICAL: u8 = 0;
 /// Class of new work.
 const NEW: u8 = 1;
 
-fn two_classes(buffers: u32, waiters: u32, reserve: u32) -> PoolConfig {
-    let mut config = PoolConfig::new(buffers, waiters);
+fn two_classes(buffers: u32, waiters: u32, reserve: u32) -> SchedulerConfig {
+    let mut config = SchedulerConfig::new(buffers, waiters);
     config.classes = 2;
     config.reserves[usize::from(NEW)] = reserve;
     config
 }
 
-fn checked(pool: &Pool) {
-    pool.check_invariants().expect("the invariants hold");
+fn checked(scheduler: &Scheduler) {
+    scheduler.check_invariants().expect("the invariants hold");
 }
 
 /// Jobs that each need one buffer to begin and a second one to finish; returns how many finish.
 fn finished_jobs(jobs: u64, buffers: u32, reserve: u32) -> u64 {
-    let mut pool = Pool::new(&two_classes(buffers, 64, reserve)).expect("the configuration is allowed");
+    let mut scheduler = Scheduler::new(&two_classes(buffers, 64, reserve)).expect("the configuration is allowed");
     let mut first: Vec<Option<LeaseId>> = vec![None; jobs as usize];
     let mut finished = 0;
     // What each job owns or asks for next: the first buffer, then the second, then it is done.
     let mut served: Vec<(u64, u8, LeaseId)> = Vec::new();
-    let ask = |pool: &mut Pool, class: u8, job: u64| match pool.request(class, job).expect("waits are free") {
-        Outcome::Granted(lease) => Some((job, class, lease)),
-        Outcome::Queued(_) => None,
-    };
+    let ask =
+        |scheduler: &mut Scheduler, class: u8, job: u64| match scheduler.request(class, job).expect("waits are free") {
+            Outcome::Granted(lease) => Some((job, class, lease)),
+            Outcome::Queued(_) => None,
+        };
     for job in 0..jobs {
-        served.extend(ask(&mut pool, NEW, job));
+        served.extend(ask(&mut scheduler, NEW, job));
     }
     while let Some((job, class, lease)) = served.pop() {
         if class == NEW {
             first[job as usize] = Some(lease);
-            served.extend(ask(&mut pool, CRITICAL, job));
+            served.extend(ask(&mut scheduler, CRITICAL, job));
         } else {
             let begun = first[job as usize].take().expect("the second buffer comes after the first");
             for lease in [lease, begun] {
-                pool.release(lease).expect("the job holds both");
-                checked(&pool);
+                scheduler.release(lease).expect("the job holds both");
+                checked(&scheduler);
             }
             finished += 1;
         }
-        while let Some(grant) = pool.poll_grant() {
+        while let Some(grant) = scheduler.poll_grant() {
             served.push((grant.token, grant.class, grant.lease));
         }
-        checked(&pool);
+        checked(&scheduler);
     }
     finished
 }
@@ -68,8 +69,8 @@ fn s14_jobs_that_need_a_second_buffer_all_finish() {
 fn s15_what_frees_the_holders_always_finds_a_buffer() {
     in_all_modes(|mode| {
         let mut settings = config(mode, 4, 8);
-        settings.pool.classes = 2;
-        settings.pool.reserves[usize::from(NEW)] = 1;
+        settings.scheduler.classes = 2;
+        settings.scheduler.reserves[usize::from(NEW)] = 1;
         let mut host = Host::new(&settings);
         for _ in 0..8 {
             let peer = host.attach_as(NEW);
@@ -78,15 +79,15 @@ fn s15_what_frees_the_holders_always_finds_a_buffer() {
             host.send(peer, &data_frame(500));
         }
         host.settle();
-        let stats = host.receivers.stats().pool;
-        assert_eq!((stats.out_by_class[usize::from(NEW)], stats.free), (3, 1), "all but the reserve are held");
+        let stats = host.pool.stats().scheduler;
+        assert_eq!((stats.outstanding_by_class[usize::from(NEW)], stats.free), (3, 1), "all but the reserve are held");
 
         for peer in 0..8 {
             let Outcome::Granted(response) = host.request(CRITICAL, 0) else {
                 panic!("transmit always finds one");
             };
             host.release(response);
-            assert!(host.unblock(peer).has(Action::Demux) || host.level(peer) < 500);
+            assert!(host.unblock(peer).has(Action::Decode) || host.buffered_bytes(peer) < 500);
             host.resume(peer);
             host.settle();
             host.cancel_idle_receives();
@@ -99,37 +100,37 @@ fn s15_what_frees_the_holders_always_finds_a_buffer() {
 
 #[test]
 fn s16_a_reserve_buffer_in_use_for_long_refuses_nobody() {
-    let mut pool = Pool::new(&two_classes(4, 8, 1)).expect("the configuration is allowed");
-    let take = |pool: &mut Pool, class| match pool.request(class, 0).expect("waits are free") {
+    let mut scheduler = Scheduler::new(&two_classes(4, 8, 1)).expect("the configuration is allowed");
+    let take = |scheduler: &mut Scheduler, class| match scheduler.request(class, 0).expect("waits are free") {
         Outcome::Granted(lease) => Some(lease),
         Outcome::Queued(_) => None,
     };
-    let held: Vec<LeaseId> = (0..3).map(|_| take(&mut pool, NEW).expect("above the reserve")).collect();
-    let slow = take(&mut pool, CRITICAL).expect("the reserve is for this class");
+    let held: Vec<LeaseId> = (0..3).map(|_| take(&mut scheduler, NEW).expect("above the reserve")).collect();
+    let slow = take(&mut scheduler, CRITICAL).expect("the reserve is for this class");
     for lease in held {
-        pool.release(lease).expect("the lease is held");
+        scheduler.release(lease).expect("the lease is held");
     }
     // The slow peer keeps the buffer that came out of the reserve; the memory of the others is free.
     for minute in 1..=10 {
-        pool.handle_timeout(minute * 60_000_000_000);
-        let (first, second) = (take(&mut pool, NEW), take(&mut pool, NEW));
+        scheduler.handle_timeout(minute * 60_000_000_000);
+        let (first, second) = (take(&mut scheduler, NEW), take(&mut scheduler, NEW));
         assert!(first.is_some() && second.is_some(), "the free count decides");
-        let Outcome::Queued(wait) = pool.request(NEW, 0).expect("waits are free") else {
+        let Outcome::Queued(wait) = scheduler.request(NEW, 0).expect("waits are free") else {
             panic!("the last free buffer is the reserve");
         };
-        pool.cancel(wait).expect("the wait is live");
+        scheduler.cancel(wait).expect("the wait is live");
         for lease in [first, second].into_iter().flatten() {
-            pool.release(lease).expect("the lease is held");
+            scheduler.release(lease).expect("the lease is held");
         }
-        checked(&pool);
+        checked(&scheduler);
     }
-    pool.release(slow).expect("the slow peer held it all the time");
-    assert_eq!(pool.stats().free, 4);
+    scheduler.release(slow).expect("the slow peer held it all the time");
+    assert_eq!(scheduler.stats().free, 4);
 
     in_all_modes(|mode| {
         let mut settings = config(mode, 3, 3);
-        settings.pool.classes = 2;
-        settings.pool.reserves[usize::from(NEW)] = 1;
+        settings.scheduler.classes = 2;
+        settings.scheduler.reserves[usize::from(NEW)] = 1;
         let mut host = Host::new(&settings);
         let leases = host.take_all_buffers(CRITICAL);
         let (slow, peer) = (leases[0], host.attach_as(NEW));

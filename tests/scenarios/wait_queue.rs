@@ -4,17 +4,17 @@ use crate::c;
 use crate::host::{Host, bare_config, config, data_frame, window_update};
 use crate::machine::{Machine, in_all_modes};
 use demuxbuf::connection::{Action, EndKind, Event, EventError, Mode};
-use demuxbuf::pool::{LeaseId, Outcome, Pool, PoolConfig, PoolError, WaitId};
-use demuxbuf::receiver::ReceiverError;
+use demuxbuf::pool::PoolError;
+use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig, SchedulerError, WaitId};
 use demuxbuf_capi::*;
 use demuxbuf_testkit::Rng;
 
 /// A pool whose every step is checked.
-struct Buffers(Pool);
+struct Buffers(Scheduler);
 
 impl Buffers {
-    fn new(config: &PoolConfig) -> Buffers {
-        Buffers(Pool::new(config).expect("the configuration is allowed"))
+    fn new(config: &SchedulerConfig) -> Buffers {
+        Buffers(Scheduler::new(config).expect("the configuration is allowed"))
     }
 
     fn request(&mut self, class: u8, token: u64) -> Outcome {
@@ -93,7 +93,7 @@ fn finish_holder(host: &mut Host) {
 
 #[test]
 fn s01_a_release_serves_the_waiter_in_the_same_step() {
-    let mut pool = Buffers::new(&PoolConfig::new(1, 2));
+    let mut pool = Buffers::new(&SchedulerConfig::new(1, 2));
     let held = pool.granted(0, 1);
     let wait = pool.queued(0, 2);
     assert!(!pool.is_assigned(wait));
@@ -114,7 +114,7 @@ fn s01_a_release_serves_the_waiter_in_the_same_step() {
 
 #[test]
 fn s02_single_releases_serve_all_waiters_in_order() {
-    let mut pool = Buffers::new(&PoolConfig::new(1, 3));
+    let mut pool = Buffers::new(&SchedulerConfig::new(1, 3));
     let mut held = pool.granted(0, 0);
     for token in 1..=3 {
         pool.queued(0, token);
@@ -141,7 +141,7 @@ fn s02_single_releases_serve_all_waiters_in_order() {
 
 #[test]
 fn s03_newcomers_do_not_overtake_a_waiter_that_was_woken() {
-    let mut pool = Buffers::new(&PoolConfig::new(1, 4));
+    let mut pool = Buffers::new(&SchedulerConfig::new(1, 4));
     let held = pool.granted(0, 1);
     pool.queued(0, 2);
     pool.release(held);
@@ -159,16 +159,16 @@ fn s03_newcomers_do_not_overtake_a_waiter_that_was_woken() {
         let newcomer = host.attach();
         // The holder is done, and the newcomer comes before the waiter has picked up what is his.
         let id = host.peers[0].id;
-        host.receivers.handle(id, Event::Close).expect("the handle is live");
-        assert_eq!(host.receivers.stats().pool.assigned, 1);
+        host.pool.handle(id, Event::Close).expect("the handle is live");
+        assert_eq!(host.pool.stats().scheduler.assigned, 1);
         let newcomer_id = host.peers[newcomer].id;
-        let actions = host.receivers.handle(newcomer_id, Event::Readable).expect("the handle is live");
+        let actions = host.pool.handle(newcomer_id, Event::Readable).expect("the handle is live");
         assert!(!actions.has(Action::Recv), "no buffer for the newcomer");
-        host.receivers.check_invariants().expect("the invariants hold");
+        host.pool.check_invariants().expect("the invariants hold");
         assert_eq!(host.first_grant(), Some(1), "the waiter is served first");
-        let actions = host.receivers.pending(host.peers[1].id);
+        let actions = host.pool.pending(host.peers[1].id);
         assert!(actions.is_ok_and(|actions| actions.has(Action::Recv)), "and owns the buffer already");
-        assert_eq!(host.receivers.poll_grant(), None);
+        assert_eq!(host.pool.poll_notice(), None);
     });
 }
 
@@ -176,14 +176,14 @@ fn s03_newcomers_do_not_overtake_a_waiter_that_was_woken() {
 fn s04_a_connection_that_needs_two_buffers_is_served_twice() {
     in_all_modes(|mode| {
         let mut settings = bare_config(mode, 2, 2);
-        settings.pool.classes = 2;
+        settings.scheduler.classes = 2;
         let mut host = Host::new(&settings);
         let held = host.take_all_buffers(0);
         let peer = host.attach_as(1);
         host.send(peer, &data_frame(100));
         host.settle();
         let Outcome::Queued(_) = host.request(0, 77) else { panic!("no buffer is free") };
-        assert_eq!(host.receivers.stats().pool.waiting, 2, "one wait for each need");
+        assert_eq!(host.pool.stats().scheduler.waiting, 2, "one wait for each need");
 
         host.release(held[0]);
         host.settle();
@@ -193,7 +193,7 @@ fn s04_a_connection_that_needs_two_buffers_is_served_twice() {
         host.release(held[1]);
         host.settle();
         assert_eq!(host.peers[peer].frames.len(), 1, "the second need is not forgotten");
-        assert_eq!(host.receivers.stats().pool.waiting, 0);
+        assert_eq!(host.pool.stats().scheduler.waiting, 0);
     });
 }
 
@@ -201,7 +201,7 @@ fn s04_a_connection_that_needs_two_buffers_is_served_twice() {
 fn s05_waiting_for_another_kind_does_not_stop_reading() {
     in_all_modes(|mode| {
         let mut settings = bare_config(mode, 1, 1);
-        settings.pool.classes = 2;
+        settings.scheduler.classes = 2;
         let mut host = Host::new(&settings);
         let peer = host.attach_as(1);
         host.send(peer, &data_frame(300)[..200]);
@@ -214,7 +214,7 @@ fn s05_waiting_for_another_kind_does_not_stop_reading() {
             host.turn();
             host.turn();
             assert_eq!(host.peers[peer].frames.len(), round, "it goes on with what it owns");
-            assert_eq!(host.level(peer), 200);
+            assert_eq!(host.buffered_bytes(peer), 200);
         }
         host.send(peer, &data_frame(300)[200..]);
         host.settle();
@@ -224,7 +224,7 @@ fn s05_waiting_for_another_kind_does_not_stop_reading() {
 
 #[test]
 fn s06_the_turn_of_a_waiter_that_died_goes_to_the_next() {
-    let mut pool = Buffers::new(&PoolConfig::new(1, 3));
+    let mut pool = Buffers::new(&SchedulerConfig::new(1, 3));
     let held = pool.granted(0, 1);
     let dying = pool.queued(0, 2);
     let next = pool.queued(0, 3);
@@ -238,7 +238,7 @@ fn s06_the_turn_of_a_waiter_that_died_goes_to_the_next() {
         let mut host = one_holder(mode, 2);
         host.close(0);
         host.close(1);
-        assert_eq!(host.receivers.stats().pool.assigned, 1, "assigned to the next in the same step");
+        assert_eq!(host.pool.stats().scheduler.assigned, 1, "assigned to the next in the same step");
         host.turn();
         assert_eq!(host.peers[2].frames.len(), 1);
     });
@@ -264,13 +264,13 @@ fn s07_a_destroyed_waiter_leaves_nothing_behind() {
                 }
             }
             for event in [Event::Readable, Event::Wake, Event::Close, Event::EndOfStream] {
-                assert_eq!(host.receivers.handle(id, event), Err(ReceiverError::Stale), "its handle is dead");
+                assert_eq!(host.pool.handle(id, event), Err(PoolError::Stale), "its handle is dead");
             }
-            assert_eq!(host.receivers.take(id), Err(ReceiverError::Stale));
+            assert_eq!(host.pool.take(id), Err(PoolError::Stale));
             // Who comes into its row of the table is somebody else.
             let heir = host.attach();
             assert_ne!(host.peers[heir].id, id);
-            assert_eq!(host.receivers.handle(id, Event::Close), Err(ReceiverError::Stale));
+            assert_eq!(host.pool.handle(id, Event::Close), Err(PoolError::Stale));
             if moment == 0 {
                 host.close(0);
             }
@@ -292,7 +292,7 @@ fn s07_a_destroyed_waiter_leaves_nothing_behind() {
         assert_eq!(machine.refuses(Event::BufferDenied), EventError::Closed);
     });
 
-    let pool = c::Pool::new(1, 2, |config| config.slots = 0);
+    let pool = c::CPool::new(1, 2, |config| config.slots = 0);
     let (status, held) = pool.request(0, 1);
     assert_eq!(status, DEMUXBUF_OK);
     let dying = pool.attach(2, &[]);
@@ -302,7 +302,7 @@ fn s07_a_destroyed_waiter_leaves_nothing_behind() {
     assert_eq!(pool.step(demuxbuf_receiver_close, dying), Err(DEMUXBUF_ERR_STALE));
     assert_eq!(pool.step(demuxbuf_receiver_readable, dying), Err(DEMUXBUF_ERR_STALE));
     assert_eq!(pool.release(held), DEMUXBUF_OK);
-    assert!(pool.poll_grant().is_none());
+    assert!(pool.poll_notice().is_none());
     assert_eq!((pool.stats().waiting, pool.stats().free), (0, 1));
 }
 
@@ -320,7 +320,7 @@ fn s08_a_buffer_nobody_needs_any_more_is_passed_on() {
                 if !chosen {
                     host.close(0);
                 }
-                assert_eq!(host.receivers.stats().pool.assigned, 1, "passed on in the same step");
+                assert_eq!(host.pool.stats().scheduler.assigned, 1, "passed on in the same step");
                 host.turn();
                 assert_eq!(host.peers[2].frames.len(), 1);
                 assert!(host.peers[1].frames.is_empty());
@@ -334,7 +334,7 @@ fn s08_a_buffer_nobody_needs_any_more_is_passed_on() {
         host.close(0);
         assert_eq!(host.first_grant(), Some(1));
         host.report(1, Event::WouldBlock);
-        assert_eq!(host.receivers.stats().pool.assigned, 1, "not kept empty");
+        assert_eq!(host.pool.stats().scheduler.assigned, 1, "not kept empty");
         host.turn();
         assert_eq!(host.peers[2].frames.len(), 1);
     });
@@ -343,12 +343,12 @@ fn s08_a_buffer_nobody_needs_any_more_is_passed_on() {
 #[test]
 fn s09_no_wake_up_fits_between_a_refusal_and_the_queueing() {
     // One atomic step: there are only these two orders of a request and a release, and both serve.
-    let mut pool = Buffers::new(&PoolConfig::new(1, 1));
+    let mut pool = Buffers::new(&SchedulerConfig::new(1, 1));
     let held = pool.granted(0, 1);
     pool.release(held);
     pool.granted(0, 2);
 
-    let mut pool = Buffers::new(&PoolConfig::new(1, 1));
+    let mut pool = Buffers::new(&SchedulerConfig::new(1, 1));
     let held = pool.granted(0, 1);
     pool.queued(0, 2);
     pool.release(held);
@@ -378,14 +378,14 @@ fn s12_a_waiter_cannot_be_queued_twice() {
         let mut host = one_holder(mode, 2);
         for event in [Event::Readable, Event::Wake, Event::Readable, Event::PauseRecv, Event::ResumeRecv] {
             host.tell(1, event);
-            assert!(host.receivers.stats().pool.waiting <= 2, "one place for one waiter");
+            assert!(host.pool.stats().scheduler.waiting <= 2, "one place for one waiter");
         }
-        let granted = host.receivers.stats().pool.granted_by_hand_over;
+        let granted = host.pool.stats().scheduler.granted_by_handoff;
         finish_holder(&mut host);
         host.settle();
         host.cancel_idle_receives();
         host.settle();
-        assert_eq!(host.receivers.stats().pool.granted_by_hand_over - granted, 2, "one grant for each waiter");
+        assert_eq!(host.pool.stats().scheduler.granted_by_handoff - granted, 2, "one grant for each waiter");
         assert_eq!((host.peers[1].frames.len(), host.peers[2].frames.len()), (1, 1));
         assert_eq!(host.held(), (0, 0, 0));
     });
@@ -401,7 +401,7 @@ fn s12_a_waiter_cannot_be_queued_twice() {
 #[test]
 fn s13_as_many_are_woken_as_buffers_were_released() {
     for (released, waiters) in [(1, 50), (3, 50), (7, 8), (5, 2)] {
-        let mut pool = Buffers::new(&PoolConfig::new(8, 64));
+        let mut pool = Buffers::new(&SchedulerConfig::new(8, 64));
         let held: Vec<LeaseId> = (0..8).map(|token| pool.granted(0, token)).collect();
         for token in 0..waiters {
             pool.queued(0, 100 + token);
@@ -420,14 +420,14 @@ fn s13_as_many_are_woken_as_buffers_were_released() {
 fn s17_a_waiter_that_gives_up_needs_no_buffer_for_it() {
     in_all_modes(|mode| {
         let mut host = one_holder(mode, 2);
-        [0, 60_000_000_000].into_iter().for_each(|now_ns| host.receivers.handle_timeout(now_ns));
-        assert_eq!(host.receivers.describe(host.peers[1].id).map(|info| info.wait_age_ns), Ok(60_000_000_000));
+        [0, 60_000_000_000].into_iter().for_each(|now_ns| host.pool.handle_timeout(now_ns));
+        assert_eq!(host.pool.describe(host.peers[1].id).map(|info| info.wait_age_ns), Ok(60_000_000_000));
         // Its lease cannot expire, since it has none; the host's own timer closes it.
-        let before = host.receivers.pending(host.peers[1].id);
+        let before = host.pool.pending(host.peers[1].id);
         host.report(1, Event::LeaseExpired);
-        assert_eq!(host.receivers.pending(host.peers[1].id), before);
+        assert_eq!(host.pool.pending(host.peers[1].id), before);
         host.close(1);
-        assert_eq!((host.held(), host.receivers.stats().pool.cancelled), ((1, 1, 0), 1), "left the queue, once");
+        assert_eq!((host.held(), host.pool.stats().scheduler.cancelled), ((1, 1, 0), 1), "left the queue, once");
         host.settle();
         finish_holder(&mut host);
         host.settle();
@@ -441,8 +441,8 @@ fn s17_a_waiter_that_gives_up_needs_no_buffer_for_it() {
         let peer = host.attach();
         host.send(peer, &data_frame(500));
         host.settle();
-        assert_eq!((host.level(peer), host.is_waiting(peer)), (64, true));
-        let before = host.receivers.pending(host.peers[peer].id);
+        assert_eq!((host.buffered_bytes(peer), host.is_waiting(peer)), (64, true));
+        let before = host.pool.pending(host.peers[peer].id);
         assert_eq!(Ok(host.report(peer, Event::LeaseExpired)), before, "nobody is shed for a buffer he does not have");
 
         let mut machine = Machine::attached(mode);
@@ -464,7 +464,7 @@ fn s18_a_waiter_that_tries_again_keeps_its_place() {
             host.tell(1, Event::Wake);
             host.turn();
         }
-        assert_eq!(host.receivers.stats().pool.cancelled, 0, "nobody left the queue");
+        assert_eq!(host.pool.stats().scheduler.cancelled, 0, "nobody left the queue");
         host.close(0);
         host.turn();
         assert_eq!(host.peers[1].frames.len(), 1, "first come, first served");
@@ -479,11 +479,11 @@ fn s18_a_waiter_that_tries_again_keeps_its_place() {
             host.send(peer, &data_frame(500));
             host.settle();
         }
-        let cancelled = host.receivers.stats().pool.cancelled;
+        let cancelled = host.pool.stats().scheduler.cancelled;
         host.tell(first, Event::Readable);
         host.settle();
-        assert_eq!((host.held(), host.level(first)), ((1, 2, 2), 64));
-        assert_eq!(host.receivers.stats().pool.cancelled, cancelled, "nobody left the queue");
+        assert_eq!((host.held(), host.buffered_bytes(first)), ((1, 2, 2), 64));
+        assert_eq!(host.pool.stats().scheduler.cancelled, cancelled, "nobody left the queue");
         host.release(held[0]);
         assert_eq!(host.first_grant(), Some(first), "first come, first served");
         host.resume(first);
@@ -494,39 +494,39 @@ fn s18_a_waiter_that_tries_again_keeps_its_place() {
 
 #[test]
 fn s19_a_release_of_what_is_not_held_changes_nothing() {
-    let mut other = PoolConfig::new(2, 2);
+    let mut other = SchedulerConfig::new(2, 2);
     other.tag = 1;
     let mut other = Buffers::new(&other);
     let foreign = other.granted(0, 0);
     other.granted(0, 0);
     let foreign_wait = other.queued(0, 0);
-    let mut pool = Buffers::new(&PoolConfig::new(2, 2));
+    let mut pool = Buffers::new(&SchedulerConfig::new(2, 2));
     let (first, second) = (pool.granted(0, 1), pool.granted(0, 2));
     let wait = pool.queued(0, 3);
     pool.release(first);
     let unchanged = (pool.0.stats().leased, pool.0.stats().assigned, pool.0.stats().free);
     let never = LeaseId::from_bits(u64::MAX);
     for lease in [first, foreign, never, LeaseId::from_bits(0), LeaseId::from_bits(second.to_bits() ^ 1 << 32)] {
-        assert_eq!(pool.0.release(lease), Err(PoolError::StaleLease));
+        assert_eq!(pool.0.release(lease), Err(SchedulerError::StaleLease));
         pool.check();
         assert_eq!((pool.0.stats().leased, pool.0.stats().assigned, pool.0.stats().free), unchanged);
     }
     assert!(pool.is_assigned(wait) && other.0.describe_wait(foreign_wait).is_ok());
-    assert_eq!(pool.0.cancel(foreign_wait), Err(PoolError::StaleWait));
+    assert_eq!(pool.0.cancel(foreign_wait), Err(SchedulerError::StaleWait));
     assert_eq!(tokens(&pool.grants()), [3]);
-    assert_eq!(pool.0.cancel(wait), Err(PoolError::StaleWait));
+    assert_eq!(pool.0.cancel(wait), Err(SchedulerError::StaleWait));
 
     // What a receiver holds or waits for is not the host's to give back, whatever number it guesses.
     let mut host = one_holder(Mode::Level, 1);
     let before = host.held();
     for guess in (0..=3).flat_map(|generation| (0..2).map(move |index| generation << 32 | index)) {
-        assert_eq!(host.receivers.release(LeaseId::from_bits(guess)), Err(ReceiverError::Stale));
-        assert_eq!(host.receivers.cancel(WaitId::from_bits(guess)), Err(ReceiverError::Stale));
+        assert_eq!(host.pool.release(LeaseId::from_bits(guess)), Err(PoolError::Stale));
+        assert_eq!(host.pool.cancel(WaitId::from_bits(guess)), Err(PoolError::Stale));
         host.check();
     }
     assert_eq!(host.held(), before);
 
-    let (mine, theirs) = (c::Pool::new(2, 2, |_| {}), c::Pool::new(2, 2, |_| {}));
+    let (mine, theirs) = (c::CPool::new(2, 2, |_| {}), c::CPool::new(2, 2, |_| {}));
     let ((_, lease), (_, foreign)) = (mine.request(0, 1), theirs.request(0, 1));
     assert_eq!(mine.release(foreign), DEMUXBUF_ERR_STALE);
     assert_eq!(mine.release(lease), DEMUXBUF_OK);
@@ -571,6 +571,6 @@ fn s20_an_idle_system_holds_nothing() {
         assert!(host.peers.iter().all(|peer| peer.undecoded() == 0), "all was served");
         assert!(host.peers.iter().map(|peer| peer.frames.len()).sum::<usize>() > 200, "there was traffic");
         assert_eq!(host.held(), (0, 0, 0), "and nothing is held");
-        assert_eq!(host.receivers.stats().pool.free, 3);
+        assert_eq!(host.pool.stats().scheduler.free, 3);
     });
 }

@@ -6,7 +6,7 @@ static void cycle(unsigned index)
 	demuxbuf_step step = report_readable(index);
 	expect(step, DEMUXBUF_RECV);
 	step = receive(index, step);
-	expect(step, DEMUXBUF_DEMUX);
+	expect(step, DEMUXBUF_DECODE);
 	expect(demuxbuf_receiver_block(pool, receivers[index], 1), 0);
 	run(index, demuxbuf_receiver_unblock(pool, receivers[index], 1));
 }

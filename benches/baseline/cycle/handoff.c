@@ -10,7 +10,7 @@ static inline void hold(unsigned index, demuxbuf_step step)
 	if ((step.actions & DEMUXBUF_WANT_RECV) != 0)
 		step = arm(index);
 	expect(step, DEMUXBUF_RECV);
-	expect(receive(index, step), DEMUXBUF_DEMUX);
+	expect(receive(index, step), DEMUXBUF_DECODE);
 	expect(demuxbuf_receiver_block(pool, receivers[index], 1), 0);
 }
 
@@ -23,22 +23,22 @@ static void cycle(unsigned index)
 		hold(index, step);
 		return;
 	}
-	demuxbuf_grant grant;
+	demuxbuf_notice notice;
 	if ((step.actions & DEMUXBUF_STOP_RECV) != 0)
 		step = disarm(index);
 	expect(step, 0);
 	run(oldest_holder, demuxbuf_receiver_unblock(pool, receivers[oldest_holder], 1));
 	oldest_holder = (oldest_holder + 1) % CONNECTIONS;
-	check(demuxbuf_pool_poll_grant(pool, &grant));
-	if (grant.token != index)
+	check(demuxbuf_pool_poll_notice(pool, &notice));
+	if (notice.token != index)
 		fail("another connection than the queued one got the buffer");
-	hold(index, grant.step);
+	hold(index, notice.step);
 }
 
 static void finish(uint64_t cycles)
 {
 	demuxbuf_pool_stats now = stats();
-	if (now.granted_by_hand_over != cycles - BUFFERS || now.leased != BUFFERS || now.waiting != 0)
+	if (now.granted_by_handoff != cycles - BUFFERS || now.leased != BUFFERS || now.waiting != 0)
 		fail("not each cycle handed a buffer to the queued connection");
 	free_pools();
 }

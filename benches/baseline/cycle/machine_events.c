@@ -18,7 +18,7 @@ static void cycle(unsigned index)
 	expect(demuxbuf_connection_readable(connection), DEMUXBUF_REQUEST_BUFFER);
 	expect(demuxbuf_connection_buffer_granted(connection, BUFFER_BYTES), DEMUXBUF_RECV);
 	uint32_t bytes = transport_receive(index, buffer, BUFFER_BYTES);
-	expect(demuxbuf_connection_received(connection, bytes), DEMUXBUF_DEMUX);
+	expect(demuxbuf_connection_received(connection, bytes), DEMUXBUF_DECODE);
 	expect(demuxbuf_connection_consumed(connection, run_decoder(buffer, bytes)), DEMUXBUF_RELEASE_BUFFER);
 	expect(demuxbuf_connection_buffer_released(connection), 0);
 }

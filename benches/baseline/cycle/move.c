@@ -6,12 +6,12 @@ static uint64_t exports;
 
 static void cycle(unsigned index)
 {
-	demuxbuf_moving moved;
+	demuxbuf_exported_receiver moved;
 	/* All connections change sides in the same loop iteration. */
 #ifdef HOLDING
 	demuxbuf_step step = report_readable(index);
 	expect(step, DEMUXBUF_RECV);
-	expect(receive(index, step), DEMUXBUF_DEMUX);
+	expect(receive(index, step), DEMUXBUF_DECODE);
 #endif
 	check(demuxbuf_receiver_export(pool, receivers[index], &moved));
 	check(demuxbuf_receiver_import(other, &moved, &receivers[index]));

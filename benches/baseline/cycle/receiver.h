@@ -26,7 +26,7 @@
 	(MODE == DEMUXBUF_MODE_EDGE || MODE == DEMUXBUF_MODE_OPTIMISTIC || MODE == DEMUXBUF_MODE_COMPLETION)
 
 #ifdef SHARED
-static demuxbuf_shards *shared;
+static demuxbuf_shared_pool *shared;
 static demuxbuf_pool *other;
 #endif
 static demuxbuf_pool *pool;
@@ -74,7 +74,7 @@ static inline demuxbuf_step receive(unsigned index, demuxbuf_step step)
 
 static inline __attribute__((always_inline)) void run(unsigned index, demuxbuf_step step)
 {
-	while ((step.actions & (DEMUXBUF_RECV | DEMUXBUF_DEMUX)) != 0) {
+	while ((step.actions & (DEMUXBUF_RECV | DEMUXBUF_DECODE)) != 0) {
 		if ((step.actions & DEMUXBUF_RECV) != 0)
 			step = receive(index, step);
 		else
@@ -114,10 +114,10 @@ static inline demuxbuf_pool_stats stats(void)
 
 static void end_turn(void)
 {
-	demuxbuf_grant grant;
+	demuxbuf_notice notice;
 	check(demuxbuf_pool_handle_timeout(pool, 0));
-	while (demuxbuf_pool_poll_grant(pool, &grant) == DEMUXBUF_OK)
-		run((unsigned)grant.token, grant.step);
+	while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)
+		run((unsigned)notice.token, notice.step);
 }
 
 static void start(void)
@@ -129,9 +129,9 @@ static void start(void)
 	CONFIGURE(config);
 #endif
 #ifdef SHARED
-	check(demuxbuf_shards_new(&config, 2, &shared, NULL, 0));
-	check(demuxbuf_shards_pool(shared, 0, &pool));
-	check(demuxbuf_shards_pool(shared, 1, &other));
+	check(demuxbuf_shared_pool_new(&config, 2, &shared, NULL, 0));
+	check(demuxbuf_shared_pool_shard(shared, 0, &pool));
+	check(demuxbuf_shared_pool_shard(shared, 1, &other));
 #else
 	check(demuxbuf_pool_new(&config, &pool, NULL, 0));
 #endif
@@ -157,7 +157,7 @@ static inline void free_pools(void)
 	demuxbuf_pool_free(pool);
 #ifdef SHARED
 	demuxbuf_pool_free(other);
-	demuxbuf_shards_free(shared);
+	demuxbuf_shared_pool_free(shared);
 #endif
 }
 

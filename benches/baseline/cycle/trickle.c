@@ -8,7 +8,7 @@ static inline demuxbuf_step receive_part(unsigned index, uint32_t bytes)
 	demuxbuf_step step = report_readable(index);
 	expect(step, DEMUXBUF_RECV);
 	step = demuxbuf_receiver_received(pool, receivers[index], transport_bytes(step.data, bytes));
-	expect(step, DEMUXBUF_DEMUX);
+	expect(step, DEMUXBUF_DECODE);
 	return step;
 }
 

@@ -177,7 +177,7 @@ impl Attack {
         complain(self.during.sent == 0, "no honest request was begun under attack; use more --seconds".into());
         complain(self.full_service_after_ms.is_none(), "service did not come back".into());
         if let Some(relay) = &self.relay {
-            let (peak, max) = (relay.passed_peak, relay.passed_max);
+            let (peak, max) = (relay.bypass_peak, relay.bypass_bound);
             complain(peak > max, format!("{peak} grants passed a waiter, and {max} may"));
         }
         if let [enough, more @ ..] = &self.loads[..] {
@@ -239,7 +239,7 @@ mod tests {
             attackers_shed: 3,
             attackers_closed: 2,
             full_service_after_ms: Some(1.0),
-            relay: Some(Statistics { passed_peak: 7, passed_max: 7, shed: 3, ..Statistics::default() }),
+            relay: Some(Statistics { bypass_peak: 7, bypass_bound: 7, shed: 3, ..Statistics::default() }),
             resident_bytes_peak: None,
             samples: Vec::new(),
             requests: Vec::new(),
@@ -257,7 +257,7 @@ mod tests {
             (|attack| attack.during = Requests::count([].iter()), "use more --seconds"),
             (|attack| attack.full_service_after_ms = None, "service did not come back"),
             (
-                |attack| attack.relay.as_mut().expect("there is one").passed_peak = 8,
+                |attack| attack.relay.as_mut().expect("there is one").bypass_peak = 8,
                 "8 grants passed a waiter, and 7 may",
             ),
             (|attack| attack.loads.push(load(499.0)), "only 499 requests a second of 1000"),

@@ -52,7 +52,7 @@ fn line(attack: &Attack) -> String {
     let after = attack.full_service_after_ms.map_or("never".into(), |after| format!("{after:.0} ms"));
     let passed = attack.relay.as_ref();
     let passed =
-        passed.map_or("-".into(), |relay| format!("{:>5} of {}", relay.passed_peak, thousands(relay.passed_max)));
+        passed.map_or("-".into(), |relay| format!("{:>5} of {}", relay.bypass_peak, thousands(relay.bypass_bound)));
     format!(
         "{:<12} {:>6}      | {:>6} of {:<6}  {p50:>8} {p99:>8} {max:>8}   | {:>4} {:>5} | {:>6} {:>5} | {after:>7} | {passed}",
         attack.name,

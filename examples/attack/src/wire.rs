@@ -1,6 +1,6 @@
 //! Frames as attackers need them: correct, and cut wherever they like.
 
-use demuxbuf::framing::h2::{HEAD_BYTES, Head, PREFACE, flags, kind};
+use demuxbuf::framing::h2::{FrameHeader, HEAD_BYTES, PREFACE, flags, kind};
 
 const SETTINGS_INITIAL_WINDOW_SIZE: u16 = 4;
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
@@ -28,7 +28,7 @@ pub(crate) fn opening() -> Vec<u8> {
 
 /// The first so many bytes of a header block that its head says is so long.
 pub(crate) fn begun(sent_bytes: usize, length: u32) -> Vec<u8> {
-    let head = Head { length, stream_id: 1, kind: kind::HEADERS, flags: flags::END_HEADERS | END_STREAM };
+    let head = FrameHeader { length, stream_id: 1, kind: kind::HEADERS, flags: flags::END_HEADERS | END_STREAM };
     let mut bytes = head.encode().to_vec();
     bytes.resize(sent_bytes.max(HEAD_BYTES as usize), 0);
     bytes.truncate(sent_bytes);
@@ -50,7 +50,7 @@ pub(crate) fn request(stream_id: u32, path: &str, fill_bytes: usize) -> Vec<u8> 
 }
 
 fn frame(kind: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
-    let head = Head { length: payload.len() as u32, stream_id, kind, flags };
+    let head = FrameHeader { length: payload.len() as u32, stream_id, kind, flags };
     [&head.encode(), payload].concat()
 }
 
@@ -97,13 +97,13 @@ impl Answers {
             }
             self.kept.push(bytes[0]);
             bytes = &bytes[1..];
-            if let Some(head) = self.kept.first_chunk().map(Head::decode) {
+            if let Some(head) = self.kept.first_chunk().map(FrameHeader::decode) {
                 self.read_frame(&head);
             }
         }
     }
 
-    fn read_frame(&mut self, head: &Head) {
+    fn read_frame(&mut self, head: &FrameHeader) {
         // A farewell is read as far as its code.
         if head.kind == kind::GOAWAY && self.kept.len() < (head.frame_bytes() as usize).min(FAREWELL_BYTES) {
             return;

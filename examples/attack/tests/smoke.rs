@@ -40,7 +40,7 @@ fn honest_clients_are_served_and_never_shed() {
     assert!(number(held, "/during/sent") >= 8 && number(held, "/attackers_shed") > 0, "{:#}", held["relay"]);
     assert_eq!(number(held, "/during/shed"), 0);
     assert!(held["full_service_after_ms"].is_number(), "service is back when they have left");
-    assert!(number(held, "/relay/passed_peak") <= number(held, "/relay/passed_max"));
+    assert!(number(held, "/relay/bypass_peak") <= number(held, "/relay/bypass_bound"));
     let picture =
         std::fs::read_to_string(folder.path().join("report.svg")).expect("the picture lies beside the report");
     for words in ["60 hostile connections against h2relay", "partial-4097", "Receive buffers in use"] {

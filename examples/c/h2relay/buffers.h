@@ -67,7 +67,7 @@ struct buffers_kind {
     void (*describe)(struct inlet *inlet, demuxbuf_receiver_info *info);
     void (*get_stats)(struct buffers *buffers, demuxbuf_pool_stats *stats);
     /* The most grants that may pass one that waits. */
-    uint64_t (*passed_max)(struct buffers *buffers);
+    uint64_t (*bypass_bound)(struct buffers *buffers);
     /* True if another thread is to be woken, which has something to pick up: writes which one. */
     bool (*poll_wake)(struct buffers *buffers, uint32_t *thread);
     void (*close)(struct buffers *buffers);
@@ -84,10 +84,12 @@ struct buffers {
 
 /* A pool for all threads. It writes a sentence to `message` and returns false if there is no memory or the options do not
    fit together, as the next does. */
-bool buffers_open_shards(demuxbuf_shards **shards, const struct options *options, char *message, size_t message_bytes);
+bool buffers_open_shared_pool(demuxbuf_shared_pool **shared_pool, const struct options *options, char *message,
+                              size_t message_bytes);
 
-/* The pool of a thread: its part of `shards`, or one of its own if that is NULL. */
-bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shards *shards, uint32_t thread,
+/* The pool of a thread: its part of `shared_pool`, or one of its own if that is NULL. */
+bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shared_pool *shared_pool,
+                       uint32_t thread,
                        char *message, size_t message_bytes);
 
 void buffers_open_static(struct buffers *buffers, const struct options *options);

@@ -52,12 +52,12 @@ static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_
 
 static bool poll_grant(struct buffers *buffers, void **token, demuxbuf_step *step)
 {
-    demuxbuf_grant grant;
-    if (demuxbuf_pool_poll_grant(buffers->pool, &grant) != DEMUXBUF_OK) {
+    demuxbuf_notice notice;
+    if (demuxbuf_pool_poll_notice(buffers->pool, &notice) != DEMUXBUF_OK) {
         return false;
     }
-    *token = (void *)(uintptr_t)grant.token;
-    *step = grant.step;
+    *token = (void *)(uintptr_t)notice.token;
+    *step = notice.step;
     return true;
 }
 
@@ -85,11 +85,12 @@ static void set_tenant(struct inlet *inlet, uint64_t tenant)
    guaranteed to each: who has none comes before those who have some and keep them. */
 static uint64_t create_tenant(struct buffers *buffers)
 {
-    demuxbuf_share share = {.struct_size = sizeof share, .weight = 1, .guaranteed = 1, .cap = UINT32_MAX};
+    demuxbuf_tenant_config tenant_config = {.struct_size = sizeof tenant_config, .weight = 1, .guaranteed = 1,
+                                            .cap = UINT32_MAX};
     uint64_t tenant = 0;
-    if (demuxbuf_pool_create_tenant(buffers->pool, &share, &tenant) != DEMUXBUF_OK) {
-        share.guaranteed = 0;
-        demuxbuf_pool_create_tenant(buffers->pool, &share, &tenant);
+    if (demuxbuf_pool_create_tenant(buffers->pool, &tenant_config, &tenant) != DEMUXBUF_OK) {
+        tenant_config.guaranteed = 0;
+        demuxbuf_pool_create_tenant(buffers->pool, &tenant_config, &tenant);
     }
     return tenant;
 }
@@ -99,10 +100,10 @@ static void remove_tenant(struct buffers *buffers, uint64_t tenant)
     demuxbuf_pool_remove_tenant(buffers->pool, tenant);
 }
 
-static uint64_t passed_max(struct buffers *buffers)
+static uint64_t bypass_bound(struct buffers *buffers)
 {
     uint64_t grants = 0;
-    demuxbuf_pool_passed_max(buffers->pool, CLASS_CLIENT, &grants);
+    demuxbuf_pool_bypass_bound(buffers->pool, CLASS_CLIENT, &grants);
     return grants;
 }
 
@@ -133,7 +134,7 @@ static const struct buffers_kind POOL = {
     .poll_timeout = poll_timeout,
     .describe = describe,
     .get_stats = get_stats,
-    .passed_max = passed_max,
+    .bypass_bound = bypass_bound,
     .poll_wake = poll_wake,
     .close = close_pool,
 };
@@ -174,21 +175,23 @@ static demuxbuf_pool_config config_of(const struct options *options)
     return config;
 }
 
-bool buffers_open_shards(demuxbuf_shards **shards, const struct options *options, char *message, size_t message_bytes)
+bool buffers_open_shared_pool(demuxbuf_shared_pool **shared_pool, const struct options *options, char *message,
+                              size_t message_bytes)
 {
     demuxbuf_pool_config config = config_of(options);
-    return demuxbuf_shards_new(&config, options->threads, shards, message, message_bytes) == DEMUXBUF_OK;
+    return demuxbuf_shared_pool_new(&config, options->threads, shared_pool, message, message_bytes) == DEMUXBUF_OK;
 }
 
-bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shards *shards, uint32_t thread,
+bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shared_pool *shared_pool,
+                       uint32_t thread,
                        char *message, size_t message_bytes)
 {
-    *buffers = (struct buffers){.kind = &POOL, .is_shared = shards != NULL};
-    if (shards == NULL) {
+    *buffers = (struct buffers){.kind = &POOL, .is_shared = shared_pool != NULL};
+    if (shared_pool == NULL) {
         demuxbuf_pool_config config = config_of(options);
         return demuxbuf_pool_new(&config, &buffers->pool, message, message_bytes) == DEMUXBUF_OK;
     }
-    int32_t status = demuxbuf_shards_pool(shards, thread, &buffers->pool);
+    int32_t status = demuxbuf_shared_pool_shard(shared_pool, thread, &buffers->pool);
     snprintf(message, message_bytes, "%s", demuxbuf_strerror(status));
     return status == DEMUXBUF_OK;
 }

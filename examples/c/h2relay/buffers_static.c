@@ -13,10 +13,10 @@ static uint32_t serve_buffer_wishes(struct inlet *inlet, uint32_t actions)
             return actions;
         }
         if ((actions & DEMUXBUF_DISCARD) != 0) {
-            uint32_t level = demuxbuf_level(machine);
-            buffers->stats.dropped_bytes += level;
+            uint32_t buffered_bytes = demuxbuf_connection_buffered_bytes_inline(machine);
+            buffers->stats.dropped_bytes += buffered_bytes;
             inlet->own.start = 0;
-            actions = demuxbuf_connection_consumed(machine, level);
+            actions = demuxbuf_connection_consumed(machine, buffered_bytes);
         } else if ((actions & DEMUXBUF_RELEASE_BUFFER) != 0) {
             actions = demuxbuf_connection_buffer_released(machine);
         } else if ((actions & DEMUXBUF_REQUEST_BUFFER) != 0) {
@@ -32,16 +32,16 @@ static uint32_t serve_buffer_wishes(struct inlet *inlet, uint32_t actions)
 static demuxbuf_step step_of(struct inlet *inlet, uint32_t actions)
 {
     actions = serve_buffer_wishes(inlet, actions);
-    uint32_t level = demuxbuf_level(&inlet->own.machine);
-    demuxbuf_step step = {.data = inlet->own.memory + inlet->own.start, .bytes = level, .actions = actions};
+    uint32_t buffered_bytes = demuxbuf_connection_buffered_bytes_inline(&inlet->own.machine);
+    demuxbuf_step step = {.data = inlet->own.memory + inlet->own.start, .bytes = buffered_bytes, .actions = actions};
     if ((actions & (DEMUXBUF_ERROR | DEMUXBUF_RECV)) == DEMUXBUF_RECV) {
         if (inlet->own.start > 0) {
-            memmove(inlet->own.memory, step.data, level);
+            memmove(inlet->own.memory, step.data, buffered_bytes);
             inlet->own.start = 0;
             inlet->buffers->stats.compactions++;
-            inlet->buffers->stats.compacted_bytes += level;
+            inlet->buffers->stats.compacted_bytes += buffered_bytes;
         }
-        step.data = inlet->own.memory + level;
+        step.data = inlet->own.memory + buffered_bytes;
         step.bytes = demuxbuf_connection_recv_max(&inlet->own.machine);
     }
     return step;
@@ -84,7 +84,7 @@ static uint32_t decoded(struct inlet *inlet, uint32_t consumed, uint32_t need_mo
     if ((actions & DEMUXBUF_ERROR) != 0) {
         return actions;
     }
-    inlet->own.start = demuxbuf_level(&inlet->own.machine) == 0 ? 0 : inlet->own.start + consumed;
+    inlet->own.start = demuxbuf_connection_buffered_bytes_inline(&inlet->own.machine) == 0 ? 0 : inlet->own.start + consumed;
     if (need_more > 0) {
         actions = demuxbuf_connection_need_more(&inlet->own.machine, need_more);
     }
@@ -95,7 +95,7 @@ static uint32_t close_machine(struct inlet *inlet)
 {
     demuxbuf_connection *machine = &inlet->own.machine;
     demuxbuf_pool_stats *stats = &inlet->buffers->stats;
-    stats->dropped_bytes += demuxbuf_level(machine);
+    stats->dropped_bytes += demuxbuf_connection_buffered_bytes_inline(machine);
     uint32_t actions = demuxbuf_connection_close(machine);
     actions = serve_buffer_wishes(inlet, actions);
     free(inlet->own.memory);
@@ -193,7 +193,7 @@ static void remove_tenant(struct buffers *buffers, uint64_t tenant)
     (void)tenant;
 }
 
-static uint64_t passed_max(struct buffers *buffers)
+static uint64_t bypass_bound(struct buffers *buffers)
 {
     (void)buffers;
     return 0;
@@ -227,7 +227,7 @@ static const struct buffers_kind STATIC = {
     .poll_timeout = poll_timeout,
     .describe = describe,
     .get_stats = get_stats,
-    .passed_max = passed_max,
+    .bypass_bound = bypass_bound,
     .poll_wake = poll_wake,
     .close = close_static,
 };

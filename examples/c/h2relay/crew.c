@@ -76,7 +76,7 @@ static void end_others(struct crew *crew)
 
 static void free_all(struct crew *crew)
 {
-    demuxbuf_shards_free(crew->common.shards);
+    demuxbuf_shared_pool_free(crew->common.shared_pool);
     for (uint32_t index = 0; index < threads_of(crew); index++) {
         if (crew->common.wake_fds[index] >= 0) {
             close(crew->common.wake_fds[index]);
@@ -102,7 +102,7 @@ static bool reserve(struct crew *crew)
         return false;
     }
     if (options->threads > 1 && !options->static_buffers &&
-        !buffers_open_shards(&crew->common.shards, options, message, sizeof message)) {
+        !buffers_open_shared_pool(&crew->common.shared_pool, options, message, sizeof message)) {
         fprintf(stderr, "h2relay: %s\n", message);
         return false;
     }

@@ -104,7 +104,7 @@ static void log_shed(struct relay *relay, struct endpoint *endpoint)
             "%u bytes buffered, %llu passed on; %llu not logged since the last line\n",
             host, port, endpoint == &endpoint->pair->client ? "side" : "backend",
             (unsigned long long)(info.held_ns / 1000000u), (unsigned long long)(info.idle_ns / 1000000u),
-            info.connection.level, (unsigned long long)info.progress_bytes, (unsigned long long)log->suppressed);
+            info.connection.buffered_bytes, (unsigned long long)info.progress_bytes, (unsigned long long)log->suppressed);
     log->suppressed = 0;
 }
 
@@ -396,7 +396,8 @@ static bool open_buffers(struct relay *relay)
         buffers_open_static(&relay->buffers, relay->options);
         return true;
     }
-    bool is_open = buffers_open_pool(&relay->buffers, relay->options, relay->common->shards, relay->thread, message,
+    bool is_open = buffers_open_pool(&relay->buffers, relay->options, relay->common->shared_pool, relay->thread,
+                                     message,
                                      sizeof message);
     if (!is_open) {
         fprintf(stderr, "h2relay: %s\n", message);

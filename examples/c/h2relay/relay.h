@@ -82,7 +82,7 @@ struct shed_log {
 /* What all threads share. */
 struct common {
     const struct options *options;
-    demuxbuf_shards *shards; /* the pool of several threads; NULL for one, and for static buffers */
+    demuxbuf_shared_pool *shared_pool; /* the pool of several threads; NULL for one, and for static buffers */
     struct address listen[LISTENERS_MAX]; /* with the ports that the first thread got */
     int wake_fds[THREADS_MAX];            /* of each thread: its sleep ends when something is written there */
     uint64_t started_ns;

@@ -55,7 +55,7 @@ static uint64_t look_at(struct endpoint *endpoint, struct held *held)
         return 0;
     }
     endpoint->inlet.buffers->kind->describe(&endpoint->inlet, &info);
-    held->bytes += info.connection.level;
+    held->bytes += info.connection.buffered_bytes;
     return info.connection.hold == 2 ? 1 : 0;
 }
 
@@ -106,8 +106,8 @@ static void add_buffers(struct figures *figures, struct relay *relay)
     add(figures, "slots_in_use_1024", stats.slots_in_use_by_size[2]);
     add(figures, "slots_in_use_4096", stats.slots_in_use_by_size[3]);
     add_once(figures, relay, "lease_ms", relay->options->lease_ms);
-    add_pool(figures, relay, "passed_peak", stats.passed_peak);
-    add_pool(figures, relay, "passed_max", relay->buffers.kind->passed_max(&relay->buffers));
+    add_pool(figures, relay, "bypass_peak", stats.bypass_peak);
+    add_pool(figures, relay, "bypass_bound", relay->buffers.kind->bypass_bound(&relay->buffers));
     add(figures, "parks_asked", stats.parks_asked);
     add(figures, "sheds_asked", stats.sheds_asked);
     add(figures, "parked", stats.parked);
@@ -116,7 +116,7 @@ static void add_buffers(struct figures *figures, struct relay *relay)
     add(figures, "park_refused", stats.park_refused);
     add(figures, "lifelines", stats.lifelines);
     add_pool(figures, relay, "granted_at_once", stats.granted_at_once);
-    add_pool(figures, relay, "granted_by_hand_over", stats.granted_by_hand_over);
+    add_pool(figures, relay, "granted_by_handoff", stats.granted_by_handoff);
     add_pool(figures, relay, "cancelled", stats.cancelled);
     add(figures, "compactions", stats.compactions);
     add(figures, "compacted_bytes", stats.compacted_bytes);

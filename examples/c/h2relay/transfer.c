@@ -148,7 +148,7 @@ void transfer_drive(struct endpoint *endpoint, demuxbuf_step step)
     while (!is_closed(endpoint)) {
         uint32_t actions = step.actions;
         if ((actions & DEMUXBUF_ERROR) != 0) {
-            fprintf(stderr, "h2relay: %s\n", demuxbuf_strerror(demuxbuf_status(actions)));
+            fprintf(stderr, "h2relay: %s\n", demuxbuf_strerror(demuxbuf_actions_status_inline(actions)));
             counts_of(endpoint)->misuses++;
             pair_close(endpoint->pair);
         } else if ((actions & DEMUXBUF_SHED) != 0) {
@@ -157,7 +157,7 @@ void transfer_drive(struct endpoint *endpoint, demuxbuf_step step)
             step = take_notice(endpoint, actions & NOTICES);
         } else if ((actions & DEMUXBUF_RECV) != 0) {
             step = receive(endpoint, step);
-        } else if ((actions & DEMUXBUF_DEMUX) != 0 ||
+        } else if ((actions & DEMUXBUF_DECODE) != 0 ||
                    ((actions & DEMUXBUF_CANNOT_FIT) != 0 && !endpoint->peer->wants_send)) {
             step = forward(endpoint, step);
         } else if ((actions & DEMUXBUF_END) != 0) {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use demuxbuf::framing::h2::{Head, PREFACE, flags, kind};
+use demuxbuf::framing::h2::{FrameHeader, PREFACE, flags, kind};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -13,21 +13,22 @@ use tokio::time::timeout;
 const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A request without a body.
-const HEADERS: Head = Head { length: 40, stream_id: 1, kind: kind::HEADERS, flags: flags::END_HEADERS | END_STREAM };
+const HEADERS: FrameHeader =
+    FrameHeader { length: 40, stream_id: 1, kind: kind::HEADERS, flags: flags::END_HEADERS | END_STREAM };
 const END_STREAM: u8 = 0x1;
 
-const SETTINGS: Head = Head { length: 0, stream_id: 0, kind: kind::SETTINGS, flags: 0 };
+const SETTINGS: FrameHeader = FrameHeader { length: 0, stream_id: 0, kind: kind::SETTINGS, flags: 0 };
 
 /// Frames that a relay keeps whole before it passes them on, and how many bytes of each are sent, heads included, so that
 /// they stop inside the payload. All of them fit a parking slot of 64 bytes.
-const HALVES: [(Head, usize); 7] = [
+const HALVES: [(FrameHeader, usize); 7] = [
     (HEADERS, 29),
-    (Head { length: 55, ..HEADERS }, 63),
-    (Head { length: 5, stream_id: 1, kind: kind::PRIORITY, flags: 0 }, 13),
-    (Head { length: 36, ..SETTINGS }, 39),
-    (Head { length: 8, stream_id: 0, kind: kind::PING, flags: 0 }, 12),
-    (Head { length: 24, stream_id: 0, kind: kind::GOAWAY, flags: 0 }, 20),
-    (Head { length: 4, stream_id: 0, kind: kind::WINDOW_UPDATE, flags: 0 }, 11),
+    (FrameHeader { length: 55, ..HEADERS }, 63),
+    (FrameHeader { length: 5, stream_id: 1, kind: kind::PRIORITY, flags: 0 }, 13),
+    (FrameHeader { length: 36, ..SETTINGS }, 39),
+    (FrameHeader { length: 8, stream_id: 0, kind: kind::PING, flags: 0 }, 12),
+    (FrameHeader { length: 24, stream_id: 0, kind: kind::GOAWAY, flags: 0 }, 20),
+    (FrameHeader { length: 4, stream_id: 0, kind: kind::WINDOW_UPDATE, flags: 0 }, 11),
 ];
 
 /// Ways to stop in the middle of a frame header.

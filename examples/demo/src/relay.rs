@@ -49,9 +49,9 @@ pub struct Statistics {
     /// Reserved by the library for buffers and slots.
     pub memory_bytes: u64,
     /// The most grants that passed one waiter.
-    pub passed_peak: u64,
+    pub bypass_peak: u64,
     /// The most that ever may, *W*.
-    pub passed_max: u64,
+    pub bypass_bound: u64,
     /// Connections that were closed because others waited for their buffer.
     pub shed: u64,
 }

@@ -182,7 +182,7 @@ static enum verdict decode_step(struct mux *mux) {
 }
 
 bool mux_decode(struct mux *mux) {
-    mux->short_of_data = false;
+    mux->lacks_data = false;
     for (uint32_t steps = 0; mux->blocked == 0; steps++) {
         if (mux->turn_frames >= FRAMES_PER_TURN && mux->ring.data > 0) {
             return true;
@@ -190,7 +190,7 @@ bool mux_decode(struct mux *mux) {
         uint32_t frames = mux->frames;
         enum verdict verdict = decode_step(mux);
         mux->turn_frames += mux->frames - frames;
-        mux->short_of_data = verdict == SHORT;
+        mux->lacks_data = verdict == SHORT;
         mux->failed = verdict == FATAL;
         if (verdict != GO_ON) {
             return false;

@@ -13,10 +13,10 @@ static void finish(struct stage *stage, struct actor *actor) {
     world_settle(&stage->world);
 }
 
-static void check_ending(const struct actor *actor, uint32_t kind, uint32_t residue) {
+static void check_ending(const struct actor *actor, uint32_t kind, uint32_t truncated_bytes) {
     CHECK_NUMBER(actor->mux.ends, 1);
     CHECK_NUMBER(actor->mux.end_kind, kind);
-    CHECK_NUMBER(actor->mux.residue, residue);
+    CHECK_NUMBER(actor->mux.truncated_bytes, truncated_bytes);
     CHECK(!is_holding(actor));
     CHECK(!actor->mux.lower.subscribed);
 }

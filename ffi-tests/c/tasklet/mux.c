@@ -47,7 +47,7 @@ static bool is_waiting(const struct waiter *waiter) {
 
 void mux_check(const struct mux *mux) {
     demuxbuf_connection_info info = mux_info(mux);
-    CHECK_NUMBER(info.level, mux->ring.data);
+    CHECK_NUMBER(info.buffered_bytes, mux->ring.data);
     CHECK_NUMBER(info.capacity, mux->ring.size);
     CHECK_NUMBER(info.hold, mux->ring.area == NULL ? 0 : mux->ring.owner == RING_OF_SLOT ? 1 : 2);
     CHECK_NUMBER(info.waiting, is_waiting(&mux->waits[NEED_RECEIVE]));
@@ -56,20 +56,20 @@ void mux_check(const struct mux *mux) {
     if (!mux->closed) {
         CHECK_NUMBER(info.armed, is_armed(mux));
         CHECK_NUMBER(info.blocked, mux->blocked);
-        CHECK_NUMBER(info.short_bytes > 0, mux->short_of_data);
+        CHECK_NUMBER(info.needed_bytes > 0, mux->lacks_data);
         CHECK_NUMBER(info.failed, mux->failed);
     }
 }
 
 static void told(struct mux *mux, uint32_t actions) {
-    CHECK_NUMBER(demuxbuf_status(actions), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_actions_status_inline(actions), DEMUXBUF_OK);
     mux_check(mux);
 }
 
 /* The ring and the flags are the truth. */
 static void sync(struct mux *mux) {
     told(mux, demuxbuf_connection_sync(&mux->connection, mux->ring.data, mux->ring.size, mux->blocked,
-                                       mux->short_of_data, is_armed(mux)));
+                                       mux->lacks_data, is_armed(mux)));
 }
 
 static void tell_done(struct mux *mux, uint32_t action) {
@@ -152,7 +152,7 @@ static void receive(struct mux *mux) {
     int32_t received = lower_receive(&mux->lower, tail, contiguous, &ended);
     if (received > 0) {
         mux->ring.data += (uint32_t)received;
-        mux->short_of_data = false;
+        mux->lacks_data = false;
         sync(mux);
         if (ended) {
             told(mux, demuxbuf_connection_end_of_stream(&mux->connection));
@@ -172,7 +172,7 @@ static void receive(struct mux *mux) {
 static void fail(struct mux *mux) {
     mux->failed = true;
     mux->blocked = 0;
-    mux->short_of_data = false;
+    mux->lacks_data = false;
     pool_cancel(&mux->world->pool, &mux->waits[NEED_STREAM]);
     told(mux, demuxbuf_connection_fail(&mux->connection));
 }
@@ -201,7 +201,7 @@ static void note_end(struct mux *mux) {
     demuxbuf_connection_info info = mux_info(mux);
     mux->ends++;
     mux->end_kind = info.end;
-    mux->residue = info.residue;
+    mux->truncated_bytes = info.truncated_bytes;
     tell_done(mux, DEMUXBUF_END);
 }
 
@@ -251,7 +251,7 @@ static const struct {
 } ORDERS[] = {
     {DEMUXBUF_SHED, shed},
     {DEMUXBUF_CANCEL_REQUEST, cancel_request},
-    {DEMUXBUF_DEMUX, decode},
+    {DEMUXBUF_DECODE, decode},
     {DEMUXBUF_DISCARD, discard},
     {DEMUXBUF_CANNOT_FIT, cope_with_misfit},
     {DEMUXBUF_PARK, park},
@@ -269,13 +269,13 @@ static bool obey(struct mux *mux) {
     bool worked = false;
     for (uint32_t done = 0;; done++) {
         uint32_t pending = mux_pending(mux);
-        CHECK_NUMBER(demuxbuf_status(pending), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_actions_status_inline(pending), DEMUXBUF_OK);
         CHECK(done < ACTIONS_PER_RUN_MAX);
         if (pending == 0 || pending == DEMUXBUF_FINISHED) {
             return worked;
         }
         /* What can be decoded goes before the end, and before more of it. */
-        CHECK(!(pending & DEMUXBUF_DEMUX) || !(pending & (DEMUXBUF_END | DEMUXBUF_RECV)));
+        CHECK(!(pending & DEMUXBUF_DECODE) || !(pending & (DEMUXBUF_END | DEMUXBUF_RECV)));
         size_t order = 0;
         while (!(pending & ORDERS[order].action)) {
             order++;

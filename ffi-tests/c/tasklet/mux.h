@@ -46,7 +46,7 @@ struct mux {
     struct ring streams[STREAMS];
     uint32_t blocked;
     bool is_optimistic;
-    bool short_of_data;
+    bool lacks_data;
     bool failed;
     bool closed;
     bool sheds; /* asked to close itself */
@@ -66,7 +66,7 @@ struct mux {
     uint32_t discarded;
     uint32_t ends;
     uint32_t end_kind; /* as in demuxbuf_connection_info */
-    uint32_t residue;
+    uint32_t truncated_bytes;
     uint32_t misfits;
     uint32_t sheds_seen;
     uint32_t finishes;

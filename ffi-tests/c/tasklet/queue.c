@@ -118,8 +118,10 @@ static void s07(struct stage *stage) {
         struct mux *mux = &dead[at]->mux;
         uint8_t *area;
         CHECK_NUMBER(pool_request(&stage->world.pool, &mux->waits[NEED_RECEIVE], &area), POOL_REFUSED);
-        CHECK_NUMBER(demuxbuf_status(demuxbuf_connection_buffer_denied(&mux->connection)), DEMUXBUF_ERR_CLOSED);
-        CHECK_NUMBER(demuxbuf_status(demuxbuf_connection_buffer_granted(&mux->connection, 1)), DEMUXBUF_ERR_CLOSED);
+        CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_connection_buffer_denied(&mux->connection)),
+                     DEMUXBUF_ERR_CLOSED);
+        CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_connection_buffer_granted(&mux->connection, 1)),
+                     DEMUXBUF_ERR_CLOSED);
         CHECK_NUMBER(mux_pending(mux), DEMUXBUF_FINISHED);
     }
     CHECK_NUMBER(world_settle(&stage->world), 0);
@@ -174,7 +176,7 @@ static void s12(struct stage *stage) {
     demuxbuf_connection before = waiter->mux.connection;
     uint8_t *area;
     CHECK_NUMBER(pool_request(&stage->world.pool, &waiter->mux.waits[NEED_RECEIVE], &area), POOL_REFUSED);
-    CHECK_NUMBER(demuxbuf_status(demuxbuf_connection_buffer_denied(&waiter->mux.connection)),
+    CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_connection_buffer_denied(&waiter->mux.connection)),
              DEMUXBUF_ERR_ALREADY_WAITING);
     CHECK_NUMBER(memcmp(&before, &waiter->mux.connection, sizeof before), 0);
     deliver(stage, holder);

@@ -16,14 +16,14 @@ static void blocked_with_all_there(struct stage *stage, struct actor *actor) {
     CHECK_NUMBER(actor->mux.ring.data, HEADER_BYTES + 30);
     uint32_t receives = actor->mux.lower.receives;
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
-    CHECK(mux_pending(&actor->mux) & DEMUXBUF_DEMUX);
+    CHECK(mux_pending(&actor->mux) & DEMUXBUF_DECODE);
     world_settle(&stage->world);
     CHECK_NUMBER(actor->mux.frames, frames + 1);
     CHECK_NUMBER(actor->mux.lower.receives, receives);
 }
 
 /* Short of data and already subscribed: it sleeps until bytes arrive. */
-static void short_of_data(struct stage *stage, struct actor *actor) {
+static void lacks_data(struct stage *stage, struct actor *actor) {
     uint32_t frames = actor->mux.frames;
     peer_block(&actor->peer, 30, 1);
     peer_send(&actor->peer, &actor->mux.lower, 20);
@@ -46,8 +46,8 @@ static void s21(struct stage *stage) {
 
 static void s22(struct stage *stage) {
     stage_open(stage, 1, BUFFER_BYTES);
-    short_of_data(stage, join(stage, ONE_SHOT));
-    short_of_data(stage, join(stage, OPTIMISTIC));
+    lacks_data(stage, join(stage, ONE_SHOT));
+    lacks_data(stage, join(stage, OPTIMISTIC));
 }
 
 static void s23(struct stage *stage) {
@@ -56,7 +56,7 @@ static void s23(struct stage *stage) {
         struct actor *actor = join(stage, MODES[at]);
         for (int turn = 0; turn < 10; turn++) {
             blocked_with_all_there(stage, actor);
-            short_of_data(stage, actor);
+            lacks_data(stage, actor);
         }
     }
 }
@@ -171,7 +171,7 @@ static void s29(struct stage *stage) {
         CHECK_NUMBER(actor->mux.ring.data, BUFFER_BYTES);
         CHECK(!actor->mux.lower.subscribed);
         mux_drain_transmit(&actor->mux);
-        CHECK(mux_pending(&actor->mux) & DEMUXBUF_DEMUX);
+        CHECK(mux_pending(&actor->mux) & DEMUXBUF_DECODE);
         world_settle(&stage->world);
         CHECK_NUMBER(actor->mux.frames, PINGS);
         CHECK(actor->mux.lower.subscribed);

@@ -251,7 +251,7 @@ void soak(uint64_t seed, uint32_t steps) {
     world_close(&soak.world);
     printf("soak ok\n");
     fprintf(stderr,
-            "soak: %llu connections, %llu frames, %llu bytes, %llu runs, %llu hand-overs, %llu rings swapped, "
+            "soak: %llu connections, %llu frames, %llu bytes, %llu runs, %llu hand-offs, %llu rings swapped, "
             "%llu folded, %llu headers across the wrap, %llu misfits, %llu parked, %llu shed\n",
             (unsigned long long)totals->connections, (unsigned long long)totals->frames,
             (unsigned long long)totals->bytes, (unsigned long long)totals->runs,

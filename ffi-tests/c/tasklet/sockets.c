@@ -68,7 +68,7 @@ static void check_pair(const struct pair *pair) {
     CHECK_NUMBER(mux->block_bytes, peer->block_bytes);
     CHECK_NUMBER(memcmp(mux->delivered, peer->sent, sizeof mux->delivered), 0);
     CHECK_NUMBER(mux->end_kind, 1);
-    CHECK_NUMBER(mux->residue, 0);
+    CHECK_NUMBER(mux->truncated_bytes, 0);
     CHECK(mux->idle_runs <= mux->useless_max);
 }
 

@@ -73,7 +73,7 @@ fn without_parking_partial_frames_hold_every_buffer_until_they_leave() {
         serve_once(&mut (client, backend), 1);
         let stats = bench.relay.stop();
         assert_eq!(stats.get("leased_peak"), 4);
-        assert!(stats.get("granted_by_hand_over") > 0, "{stats:?}");
+        assert!(stats.get("granted_by_handoff") > 0, "{stats:?}");
     }
 }
 

@@ -25,7 +25,7 @@ fn a_buffer_given_back_on_one_thread_reaches_those_who_wait_on_others() {
     }
     let stats = bench.relay.wait_for("the end of all waits", |stats| stats.get("leased") == 0);
     assert!(stats.get("wakes") > 0, "all were on one thread: {stats:?}");
-    assert!(stats.get("wakes") <= stats.get("granted_by_hand_over"), "{stats:?}");
+    assert!(stats.get("wakes") <= stats.get("granted_by_handoff"), "{stats:?}");
     // The fourth buffer is kept for what backends send, which is nothing.
     assert_eq!((stats.get("threads"), stats.get("leased_peak"), stats.get("requests")), (3, 3, 60));
     bench.relay.stop();

@@ -1,7 +1,7 @@
 //! The connection machine, as the tables in the docs of `demuxbuf::connection` have it.
 
 use crate::Facts;
-use crate::subject::Cell;
+use crate::system::Cell;
 use demuxbuf::connection::{Action, Actions, EndKind, Event, EventError, Hold, Mode, Policy};
 use std::collections::VecDeque;
 
@@ -39,7 +39,7 @@ pub struct ModelConnection {
     flight: Flight,
     end: Option<EndKind>,
     end_seen: bool,
-    short: u32,
+    needed_bytes: u32,
     blocked: u32,
     yielded: bool,
     /// Receives in this turn.
@@ -70,7 +70,7 @@ impl ModelConnection {
             flight: Flight::None,
             end: None,
             end_seen: false,
-            short: 0,
+            needed_bytes: 0,
             blocked: 0,
             yielded: false,
             reads: 0,
@@ -96,12 +96,12 @@ impl ModelConnection {
 
     fn refusal(&self, event: Event) -> Option<EventError> {
         use EventError::*;
-        let (level, closed) = (self.level(), self.life == Life::Closed);
+        let (buffered_bytes, closed) = (self.buffered_bytes(), self.life == Life::Closed);
         let first_of = |reasons: &[(bool, EventError)]| reasons.iter().find(|reason| reason.0).map(|reason| reason.1);
-        if let Event::Attach { level, capacity } = event {
+        if let Event::Attach { buffered_bytes, capacity } = event {
             let finished = closed && self.hold == Hold::None && !self.waiting;
             let in_use = self.life != Life::Detached && !finished;
-            return first_of(&[(in_use, AlreadyAttached), (level > capacity, CapacityTooSmall)]);
+            return first_of(&[(in_use, AlreadyAttached), (buffered_bytes > capacity, CapacityTooSmall)]);
         }
         if self.life == Life::Detached {
             return Some(NotAttached);
@@ -109,7 +109,7 @@ impl ModelConnection {
         match event {
             Event::BufferGranted { capacity } => first_of(&[
                 (closed && !self.waiting, Closed),
-                (capacity == 0 || capacity < level, CapacityTooSmall),
+                (capacity == 0 || capacity < buffered_bytes, CapacityTooSmall),
                 (self.hold == Hold::Buffer && self.capacity >= capacity, AlreadyHeld),
                 (self.in_flight(), InFlight),
             ]),
@@ -118,7 +118,7 @@ impl ModelConnection {
             }
             Event::BufferParked { capacity } => first_of(&[
                 (closed, Closed),
-                (capacity == 0 || capacity < level, CapacityTooSmall),
+                (capacity == 0 || capacity < buffered_bytes, CapacityTooSmall),
                 (self.in_flight(), InFlight),
             ]),
             Event::BufferReleased => first_of(&[(self.hold == Hold::None, NoBuffer), (self.in_flight(), InFlight)]),
@@ -130,17 +130,17 @@ impl ModelConnection {
                 (bytes > self.room(), TooManyBytes),
             ]),
             Event::Consumed { bytes } => {
-                first_of(&[(bytes > level, TooManyBytes), (bytes > 0 && self.slot_in_flight(), InFlight)])
+                first_of(&[(bytes > buffered_bytes, TooManyBytes), (bytes > 0 && self.slot_in_flight(), InFlight)])
             }
             Event::NeedMore { bytes } => {
-                let uncountable = u64::from(level) + u64::from(bytes) > u64::from(u32::MAX);
+                let uncountable = u64::from(buffered_bytes) + u64::from(bytes) > u64::from(u32::MAX);
                 first_of(&[(closed, Closed), (bytes == 0, ZeroBytes), (uncountable, TooManyBytes)])
             }
             Event::Block { reasons } | Event::Unblock { reasons } => first_of(&[(reasons == 0, NoReasons)]),
             Event::Fail => first_of(&[(closed, Closed)]),
-            Event::Sync { level, capacity, .. } => first_of(&[
+            Event::Sync { buffered_bytes, capacity, .. } => first_of(&[
                 (closed, Closed),
-                (level > capacity, CapacityTooSmall),
+                (buffered_bytes > capacity, CapacityTooSmall),
                 (self.in_flight() && capacity != self.capacity, InFlight),
             ]),
             Event::Done { actions } => {
@@ -168,10 +168,10 @@ impl ModelConnection {
             return;
         }
         match event {
-            Event::Attach { level, capacity } => {
+            Event::Attach { buffered_bytes, capacity } => {
                 *self = ModelConnection { life: Life::Open, ..ModelConnection::new(self.policy) };
                 self.ready = matches!(self.policy.mode, Mode::Optimistic | Mode::Completion);
-                self.arrive(level, arrived);
+                self.arrive(buffered_bytes, arrived);
                 if capacity > 0 {
                     self.hold_anew(Hold::Buffer, capacity);
                 }
@@ -199,7 +199,7 @@ impl ModelConnection {
             Event::Consumed { bytes } => self.consume(bytes),
             Event::NeedMore { .. } if self.failed => {}
             Event::NeedMore { bytes } => {
-                self.short = bytes;
+                self.needed_bytes = bytes;
                 (self.yielded, self.misfit_seen) = (false, false);
                 self.refill();
             }
@@ -211,14 +211,14 @@ impl ModelConnection {
             Event::ResumeRecv => self.paused = false,
             Event::Fail => {
                 self.failed = true;
-                (self.short, self.blocked, self.yielded) = (0, 0, false);
+                (self.needed_bytes, self.blocked, self.yielded) = (0, 0, false);
                 (self.reclaim, self.expired) = (false, false);
             }
-            Event::Sync { level, capacity, blocked, short, armed } => {
+            Event::Sync { buffered_bytes, capacity, blocked, needed_bytes, armed } => {
                 self.blocked = blocked;
-                self.short = u32::from(short && !self.failed);
+                self.needed_bytes = u32::from(needed_bytes && !self.failed);
                 self.armed = armed;
-                self.take_over(level, capacity, arrived);
+                self.take_over(buffered_bytes, capacity, arrived);
             }
             Event::ReclaimRequested => self.ask_to_park(),
             Event::LeaseExpired => self.expire(),
@@ -230,7 +230,7 @@ impl ModelConnection {
     fn receive(&mut self, bytes: u32, arrived: &[Cell]) {
         let filled = bytes == self.room();
         self.arrive(bytes, arrived);
-        self.short = self.short.saturating_sub(bytes);
+        self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
         self.reads += 1;
         // A level watch and a renewed subscription look again by themselves; the others must ask until told no.
         self.ready = filled || !matches!(self.policy.mode, Mode::Level | Mode::OneShot);
@@ -240,7 +240,7 @@ impl ModelConnection {
     fn consume(&mut self, bytes: u32) {
         if bytes > 0 {
             self.content.drain(..bytes as usize);
-            self.short = 0;
+            self.needed_bytes = 0;
             (self.reclaim, self.expired) = (false, false);
             self.yielded &= !self.content.is_empty();
             self.refill();
@@ -248,15 +248,15 @@ impl ModelConnection {
     }
 
     /// The host's own buffer is the truth.
-    fn take_over(&mut self, level: u32, capacity: u32, arrived: &[Cell]) {
-        let before = self.level();
-        if level > before {
+    fn take_over(&mut self, buffered_bytes: u32, capacity: u32, arrived: &[Cell]) {
+        let before = self.buffered_bytes();
+        if buffered_bytes > before {
             self.reads += 1;
-            self.arrive(level - before, arrived);
+            self.arrive(buffered_bytes - before, arrived);
         } else {
-            self.content.drain(..(before - level) as usize);
+            self.content.drain(..(before - buffered_bytes) as usize);
         }
-        if level < before || capacity == 0 || self.hold != Hold::Buffer {
+        if buffered_bytes < before || capacity == 0 || self.hold != Hold::Buffer {
             (self.reclaim, self.expired) = (false, false);
         }
         let same_size = capacity == self.capacity;
@@ -267,7 +267,7 @@ impl ModelConnection {
             _ => Hold::Buffer,
         };
         self.capacity = capacity;
-        self.yielded &= level > 0;
+        self.yielded &= buffered_bytes > 0;
         self.refill();
         // A subscription that is on will report what there is, unless it waits with no room to have received into.
         let reports = self.armed && self.is_subscription();
@@ -276,7 +276,7 @@ impl ModelConnection {
 
     fn lose_hold(&mut self) {
         if !self.content.is_empty() {
-            self.short = 0;
+            self.needed_bytes = 0;
         }
         self.content.clear();
         (self.hold, self.capacity) = (Hold::None, 0);
@@ -302,7 +302,7 @@ impl ModelConnection {
             self.ask_to_park();
         } else if self.hold == Hold::Buffer {
             // Who was asked to park before and still holds it could not; nor can who holds nothing but the place.
-            let parkable = self.level() <= self.asked_limit() && !self.reclaim && !keeps_empty;
+            let parkable = self.buffered_bytes() <= self.asked_limit() && !self.reclaim && !keeps_empty;
             (self.reclaim, self.expired) = (self.reclaim || parkable, self.expired || !parkable);
         }
     }
@@ -341,10 +341,10 @@ impl ModelConnection {
         self.content.extend(known.take(bytes as usize));
     }
 
-    /// Full from the last free byte on, until `resume_at` bytes are free; any room will do for a decoder that cannot
-    /// free more before it is given more.
+    /// Full from the last free byte on, until `resume_free_bytes` bytes are free; any room will do for a decoder that
+    /// cannot free more before it is given more.
     fn refill(&mut self) {
-        let resume = if self.short > 0 { 1 } else { self.policy.resume_at.max(1) }.min(self.capacity);
+        let resume = if self.needed_bytes > 0 { 1 } else { self.policy.resume_free_bytes.max(1) }.min(self.capacity);
         self.full = self.hold != Hold::None && (self.room() == 0 || (self.full && self.room() < resume));
         self.misfit_seen &= self.is_misfit();
     }
@@ -354,7 +354,7 @@ impl ModelConnection {
 impl ModelConnection {
     /// Writes down all that the future depends on, but for the values of bytes. Reads above what is allowed in a turn are
     /// alike.
-    pub fn write_state(&self, state: &mut Vec<u64>) {
+    pub fn state_key(&self, state: &mut Vec<u64>) {
         // Without `..`, so that what is added here is not forgotten there.
         let ModelConnection {
             policy: _,
@@ -371,7 +371,7 @@ impl ModelConnection {
             flight,
             end,
             end_seen,
-            short,
+            needed_bytes,
             blocked,
             yielded,
             reads,
@@ -388,7 +388,7 @@ impl ModelConnection {
         let word = watch.into_iter().chain(facts).fold(values, |word, &fact| word << 1 | u64::from(fact));
         let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
         let reads = (*reads).min(self.reads_max());
-        state.extend([word, pair(*capacity, content.len() as u32), pair(*short, *blocked), reads.into()]);
+        state.extend([word, pair(*capacity, content.len() as u32), pair(*needed_bytes, *blocked), reads.into()]);
     }
 }
 
@@ -411,7 +411,7 @@ impl ModelConnection {
                 (Action::CancelRequest, self.waiting && !self.lacks_buffer()),
                 (Action::ReleaseBuffer, self.holds_empty() && !self.keeps_empty()),
                 (Action::Recv, self.receives()),
-                (Action::Demux, self.decodes()),
+                (Action::Decode, self.decodes()),
                 (Action::Discard, self.discards()),
                 (Action::Park, self.parks()),
                 (Action::Shed, self.expired),
@@ -426,7 +426,7 @@ impl ModelConnection {
     }
 
     /// Bytes buffered.
-    pub fn level(&self) -> u32 {
+    pub fn buffered_bytes(&self) -> u32 {
         self.content.len() as u32
     }
 
@@ -453,12 +453,12 @@ impl ModelConnection {
     /// Everything that can be seen from outside.
     pub fn facts(&self) -> Facts {
         Facts {
-            level: self.level(),
+            buffered_bytes: self.buffered_bytes(),
             capacity: self.capacity,
-            short: self.short,
+            needed_bytes: self.needed_bytes,
             blocked: self.blocked,
             pending: self.pending().bits(),
-            residue: if self.end.is_some() { self.level() } else { 0 },
+            truncated_bytes: if self.end.is_some() { self.buffered_bytes() } else { 0 },
             hold: self.hold as u8,
             end: self.end.map_or(0, |end| if end == EndKind::Stream { 1 } else { 2 }),
             waiting: self.waiting,
@@ -500,7 +500,7 @@ impl ModelConnection {
     }
 
     fn room(&self) -> u32 {
-        self.capacity - self.level()
+        self.capacity - self.buffered_bytes()
     }
 
     /// A buffer that is not full; a slot that is not full, or nothing, unless a buffer is waited for in vain.
@@ -517,7 +517,7 @@ impl ModelConnection {
     }
 
     pub(super) fn is_misfit(&self) -> bool {
-        self.hold == Hold::Buffer && self.end.is_none() && !self.failed && self.short > self.room()
+        self.hold == Hold::Buffer && self.end.is_none() && !self.failed && self.needed_bytes > self.room()
     }
 
     fn may_read(&self) -> bool {
@@ -557,7 +557,7 @@ impl ModelConnection {
     }
 
     fn could_decode(&self) -> bool {
-        let free = self.short == 0 && self.blocked == 0 && !self.yielded && !self.failed && !self.end_seen;
+        let free = self.needed_bytes == 0 && self.blocked == 0 && !self.yielded && !self.failed && !self.end_seen;
         free && !self.content.is_empty()
     }
 
@@ -594,15 +594,15 @@ impl ModelConnection {
 
     fn parks(&self) -> bool {
         let limit = if self.reclaim { self.asked_limit() } else { self.policy.park_bytes.into() };
-        let small = !self.content.is_empty() && self.level() <= limit;
-        let stuck = self.short > 0 || self.is_blocked();
+        let small = !self.content.is_empty() && self.buffered_bytes() <= limit;
+        let stuck = self.needed_bytes > 0 || self.is_blocked();
         let dry = !self.ready || !self.may_read() || self.reclaim;
         let over = self.failed || self.end_seen || self.is_misfit() || self.end_due();
         self.hold == Hold::Buffer && !self.in_flight() && small && stuck && dry && !over
     }
 
     fn end_due(&self) -> bool {
-        let nothing_left = self.content.is_empty() || (self.short > 0 && !self.failed);
+        let nothing_left = self.content.is_empty() || (self.needed_bytes > 0 && !self.failed);
         self.end.is_some() && !self.end_seen && !self.is_blocked() && nothing_left
     }
 
@@ -619,7 +619,7 @@ impl ModelConnection {
     }
 
     fn waits_for_turn(&self) -> bool {
-        let decode = self.yielded && self.short == 0 && !self.is_blocked();
+        let decode = self.yielded && self.needed_bytes == 0 && !self.is_blocked();
         let receive = self.has_unread() || (self.lacks_buffer() && !self.waiting && !self.has_work());
         decode || (self.policy.mode != Mode::Level && !self.in_budget() && receive)
     }

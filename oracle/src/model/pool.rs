@@ -1,581 +1,533 @@
-//! The pool, as the docs of `demuxbuf::pool` have it.
+//! A pool, its memory and the connections that receive into it, as the docs of `demuxbuf::pool` have them.
 
-mod deadlines;
 mod state;
-mod turns;
+mod step;
 
-use crate::subject::{Ask, Asked, Demand, Granted, Subject};
-use deadlines::{Stand, Timed, Turns};
-use demuxbuf::pool::{CLASSES_MAX, Idleness, PoolConfig, TenantConfig, TenantInfo, WEIGHT_MAX, WaitInfo};
-use demuxbuf::receiver::ReceiverStats;
+use super::scheduler::DEFAULT_TENANT;
+use super::{ModelConnection, ModelScheduler};
+use crate::check_facts;
+use crate::system::{Ask, Asked, Cell, Info, Notice, Step, System, Taken};
+use demuxbuf::connection::{Action, Event, Hold};
+use demuxbuf::memory::{SLOT_BYTES, SLOT_SIZES};
+use demuxbuf::pool::{PoolConfig, PoolStats};
+use demuxbuf::scheduler::{TenantConfig, TenantInfo, WaitInfo};
 use demuxbuf_capi::*;
-pub(super) use state::Names;
-use std::collections::{BTreeMap, VecDeque};
-use turns::Class;
+use std::collections::BTreeMap;
 
-/// In whose name those request that name nobody.
-pub(super) const NOBODY: u64 = 0;
+const OWN: [Action; 5] =
+    [Action::Discard, Action::CancelRequest, Action::ReleaseBuffer, Action::RequestBuffer, Action::Park];
 
-/// A request that waits, or that was served and does not know yet.
-#[derive(Clone, Copy, Debug)]
-struct Wait {
-    id: u64,
+/// One receiver.
+#[derive(Clone, Debug)]
+struct Receiver {
+    connection: ModelConnection,
+    /// Where the content starts in what is held.
+    start: u32,
+    lease: Option<u64>,
+    /// Size of the slot that is held, as an index of `SLOT_SIZES`.
+    slot: Option<usize>,
+    /// For a first buffer, or beside a lease for a larger one.
+    wait: Option<u64>,
+    /// Granted while a receive was in flight, for when that is over.
+    granted: Option<u64>,
+    /// What the system writes for the receive in flight.
+    in_flight: Vec<Cell>,
     token: u64,
-    class: usize,
+    class: u8,
     tenant: u64,
-    size: u8,
-    is_timed: bool,
-    since_ns: u64,
-    /// Of two in one queue that with the smaller number came first.
-    place: u64,
-    /// Grants that passed it which it could have had, since its tenant's cap last kept it back.
-    passed: u64,
 }
 
-/// A buffer that is out.
-#[derive(Clone, Copy, Debug)]
-struct Lease {
-    id: u64,
-    token: u64,
-    class: usize,
-    tenant: u64,
-    units: u32,
-    /// Nothing for a lease without a deadline.
-    timed: Option<Timed>,
-}
-
-/// Somebody with a fair share; counts are units.
-#[derive(Clone, Copy, Debug)]
-struct Tenant {
-    weight: u32,
-    guaranteed: u32,
-    cap: u32,
-    granted: u64,
-    /// Receivers that request in its name.
-    pinned: u32,
-    is_retiring: bool,
-}
-
-/// Whether a class may take what its next waiter needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Fits,
-    /// Some is free for it, but not enough.
-    Short,
-    /// Its reserve or its cap keeps it back.
-    Kept,
-}
-
-/// Who holds and who waits, in the order of events.
+/// Receivers with the bytes that they hold.
 #[derive(Clone, Debug)]
 pub struct ModelPool {
     config: PoolConfig,
-    held: Vec<Lease>,
-    /// Handed over and not picked up, oldest first.
-    assigned: VecDeque<(Wait, Lease)>,
-    /// Oldest first.
-    queued: Vec<Wait>,
-    classes: Vec<Class>,
-    /// Those in use, `NOBODY` first.
-    tenants: BTreeMap<u64, Tenant>,
-    /// The largest weight that a tenant ever had.
-    weight_peak: u32,
-    /// The lease whose holder is to be shed, and since when.
-    shedding: Option<(u64, u64)>,
-    turns: Turns,
-    /// Time that counted since the clock was first advanced.
-    now_ns: u64,
-    /// The host's time at the last advance, if there was one.
-    told_ns: Option<u64>,
-    next_id: u64,
-    /// What is counted and not seen from who holds and who waits.
-    pub(super) stats: ReceiverStats,
+    scheduler: ModelScheduler,
+    receivers: BTreeMap<u64, Receiver>,
+    /// The host's own buffers, with what is known to be in them.
+    memory: BTreeMap<u64, Vec<Cell>>,
+    /// Written by the host for the next `Received`.
+    arriving: Vec<Cell>,
+    next_receiver: u64,
+    counts: PoolStats,
 }
 
 impl ModelPool {
-    /// A pool with this configuration.
+    /// Receivers with this configuration.
     pub fn new(config: &PoolConfig) -> ModelPool {
-        let nobody = Tenant::new(TenantConfig::default());
         ModelPool {
             config: *config,
-            held: Vec::new(),
-            assigned: VecDeque::new(),
-            queued: Vec::new(),
-            classes: vec![Class::default(); config.classes.into()],
-            tenants: BTreeMap::from([(NOBODY, nobody)]),
-            weight_peak: 1,
-            shedding: None,
-            turns: Turns::default(),
-            now_ns: 0,
-            told_ns: None,
-            next_id: NOBODY,
-            stats: ReceiverStats::default(),
+            scheduler: ModelScheduler::new(&config.scheduler),
+            receivers: BTreeMap::new(),
+            memory: BTreeMap::new(),
+            arriving: Vec::new(),
+            next_receiver: 0,
+            counts: PoolStats::default(),
         }
+    }
+
+    /// What is buffered by all receivers, in bytes.
+    pub fn buffered_bytes(&self) -> u64 {
+        let open =
+            self.receivers.values().map(|receiver| &receiver.connection).filter(|connection| connection.is_open());
+        open.map(|connection| u64::from(connection.buffered_bytes())).sum()
     }
 
     /// For how long the oldest of the leases with a deadline has been out.
     pub fn oldest_ns(&self) -> u64 {
-        let timed = self.leases().filter_map(|lease| lease.timed);
-        timed.map(|timed| timed.idleness(self.now_ns).held_ns).max().unwrap_or(0)
+        self.scheduler.oldest_ns()
     }
 
-    /// A buffer, if one may be had without waiting.
-    pub(super) fn request_now(&mut self, ask: Ask, is_timed: bool) -> Result<Option<u64>, i32> {
-        let tenant = self.resolve(ask.tenant)?;
-        self.request_now_as(ask, tenant, is_timed)
+    /// Whether the host knows that it is to take a receiver's receive back, by place in the order of attachment.
+    pub fn is_taken_back(&self, at: usize) -> bool {
+        self.receivers.values().nth(at).is_some_and(|receiver| receiver.connection.is_taken_back())
     }
 
-    pub(super) fn request_timed(&mut self, ask: Ask, is_timed: bool) -> Result<Asked, i32> {
-        let tenant = self.resolve(ask.tenant)?;
-        self.request_as(ask, tenant, is_timed)
+    /// Whether the pool owes a receiver its first buffer.
+    pub(crate) fn waits_for_first(&self, id: u64) -> bool {
+        self.receivers.get(&id).is_some_and(|receiver| receiver.wait.is_some() && receiver.lease.is_none())
     }
 
-    /// In the name of a tenant that may be removed already.
-    pub(super) fn request_as(&mut self, ask: Ask, tenant: u64, is_timed: bool) -> Result<Asked, i32> {
-        if let Some(lease) = self.request_now_as(ask, tenant, is_timed)? {
-            return Ok(Asked::Lease(lease));
-        }
-        if self.waits() == self.config.waiters_max as usize {
-            return self.refuse(DEMUXBUF_ERR_TABLE_FULL);
-        }
-        let Ask { token, size, .. } = ask;
-        let class = usize::from(ask.class);
-        let id = self.new_id();
-        self.queued.push(Wait {
-            id,
-            token,
-            class,
-            tenant,
-            size,
-            is_timed,
-            since_ns: self.now_ns,
-            place: id,
-            passed: 0,
-        });
-        self.place(tenant);
-        self.stats.pool.queued += 1;
-        self.stats.pool.waiting_peak = self.stats.pool.waiting_peak.max(self.queued.len() as u32);
-        self.hand_over();
-        Ok(Asked::Wait(id))
+    /// Whether a receiver is gone or has a buffer, be it one that it cannot use yet.
+    pub(crate) fn is_gone_or_served(&self, id: u64) -> bool {
+        self.receivers.get(&id).is_none_or(|receiver| receiver.lease.or(receiver.granted).is_some())
     }
 
-    fn request_now_as(&mut self, ask: Ask, tenant: u64, is_timed: bool) -> Result<Option<u64>, i32> {
-        let units = self.admit(ask, tenant)?;
-        let class = usize::from(ask.class);
-        let waits_already = self.queued.iter().any(|wait| wait.class == class && wait.tenant == tenant);
-        let is_first = self.next_of(class).is_none() && !waits_already && !self.is_behind_larger(class);
-        if !is_first || self.verdict(class, units) != Verdict::Fits || units > self.left_of(tenant) {
-            return Ok(None);
-        }
-        let lease = self.lease(ask.token, class, tenant, units, is_timed);
-        self.held.push(lease);
-        self.take(tenant);
-        self.stats.pool.granted_at_once += 1;
-        self.hand_over();
-        Ok(Some(lease.id))
+    fn find(&self, id: u64) -> Result<&Receiver, i32> {
+        self.receivers.get(&id).ok_or(DEMUXBUF_ERR_STALE)
     }
 
-    /// Whether a wait is queued, and nothing else is that a holder of its tenant could help.
-    pub(super) fn waits_alone(&self, wait: u64) -> bool {
-        let Some(alone) = self.queued.iter().find(|queued| queued.id == wait) else {
-            return false;
-        };
-        let are_kept = (0..self.classes()).all(|class| self.next_of(class).is_none());
-        let others = self.queued.iter().filter(|other| other.id != wait);
-        others.filter(|other| !are_kept || other.tenant == alone.tenant).count() == 0
+    fn at(&mut self, id: u64) -> &mut Receiver {
+        self.receivers.get_mut(&id).expect("an id that was found")
     }
 
-    /// What could never be granted while its holder keeps this lease.
-    pub(super) fn admit_beside(&mut self, lease: u64, ask: Ask, tenant: u64) -> Result<(), i32> {
-        let held = *self.held.iter().find(|held| held.id == lease).expect("a lease in force");
-        let (more, class) = (self.units_of(ask.size), usize::from(ask.class));
-        let beside = |is_same: bool| if is_same { held.units } else { 0 };
-        let possible = more + held.units <= self.all() - self.reserve_of(class)
-            && more + beside(held.class == class) <= self.cap_of(class)
-            && more + beside(held.tenant == tenant) <= self.tenants[&tenant].cap;
-        if possible { Ok(()) } else { self.refuse(DEMUXBUF_ERR_TOO_LARGE) }
+    fn slots(&self) -> [u32; SLOT_SIZES.len()] {
+        let [a, b, c] = self.config.large_slots;
+        [self.config.slots, a, b, c]
     }
 
-    /// A wait that is queued asks in another class, behind those who wait there, unless it could never be granted there.
-    pub(super) fn reclass(&mut self, wait: u64, class: u8) {
-        let Some(at) = self.queued.iter().position(|queued| queued.id == wait) else {
-            return;
-        };
-        let Wait { class: before, tenant, size, .. } = self.queued[at];
-        let (class, refused) = (usize::from(class), self.stats.pool.refused);
-        let could = self.admit(Ask { size, ..Ask::new(class as u8, 0) }, tenant).is_ok();
-        self.stats.pool.refused = refused;
-        if class == before || !could {
-            return;
-        }
-        let wait = self.queued.remove(at);
-        self.place(tenant);
-        if self.next_of(before).is_none() {
-            self.classes[before].bypassed = 0;
-        }
-        let place = self.new_id();
-        self.queued.push(Wait { class, place, passed: 0, ..wait });
-        self.place(tenant);
-        self.hand_over();
+    fn slots_in_use(&self, size_index: usize) -> u32 {
+        self.receivers.values().filter(|receiver| receiver.slot == Some(size_index)).count() as u32
     }
 
-    fn resolve(&mut self, tenant: Option<u64>) -> Result<u64, i32> {
-        let found = tenant.map_or(Some(NOBODY), |tenant| self.find(tenant));
-        found.map_or_else(|| self.refuse(DEMUXBUF_ERR_STALE), Ok)
-    }
-
-    /// What is asked for in units, unless it names what is not there or could never be granted.
-    fn admit(&mut self, ask: Ask, tenant: u64) -> Result<u32, i32> {
-        let class = usize::from(ask.class);
-        if class >= self.classes.len() {
-            return self.refuse(DEMUXBUF_ERR_CLASS);
-        }
-        let units = self.units_of(ask.size);
-        if units == 0 {
-            return self.refuse(DEMUXBUF_ERR_SIZE);
-        }
-        let possible = (self.all() - self.reserve_of(class)).min(self.cap_of(class)).min(self.tenants[&tenant].cap);
-        if units > possible { self.refuse(DEMUXBUF_ERR_TOO_LARGE) } else { Ok(units) }
-    }
-
-    fn refuse<T>(&mut self, status: i32) -> Result<T, i32> {
-        self.stats.pool.refused += 1;
-        Err(status)
-    }
-
-    pub(super) fn holds(&self, lease: u64) -> bool {
-        self.held.iter().any(|held| held.id == lease)
-    }
-
-    pub(super) fn classes(&self) -> usize {
-        self.classes.len()
-    }
-
-    /// Waits that are not over: queued, or assigned and not picked up.
-    pub(super) fn waits(&self) -> usize {
-        self.queued.len() + self.assigned.len()
-    }
-
-    pub(super) fn wait(&self, wait: u64) -> Option<WaitInfo> {
-        let queued = self.queued.iter().map(|entry| (entry, false));
-        let mut all = queued.chain(self.assigned.iter().map(|(entry, _)| (entry, true)));
-        let (entry, is_assigned) = all.find(|(entry, _)| entry.id == wait)?;
-        Some(WaitInfo {
-            token: entry.token,
-            class: entry.class as u8,
-            age_ns: self.now_ns - entry.since_ns,
-            grants_passed: entry.passed,
-            is_timed: entry.is_timed,
-            is_assigned,
+    /// The smallest slot that is free and has room for so many bytes.
+    fn free_slot(&self, bytes: usize) -> Option<usize> {
+        (0..SLOT_SIZES.len()).find(|&size_index| {
+            SLOT_SIZES[size_index] >= bytes && self.slots_in_use(size_index) < self.slots()[size_index]
         })
     }
 
-    /// Units of a buffer of this size; 0 if there is no such size.
-    pub(super) fn units_of(&self, size: u8) -> u32 {
-        self.config.sizes.get(usize::from(size)).copied().unwrap_or(0)
+    /// A slot of the smallest size, to receive into.
+    fn smallest_slot(&self) -> Option<usize> {
+        self.free_slot(0).filter(|&size_index| size_index == 0)
     }
 
-    pub(super) fn units_held(&self, lease: u64) -> Option<u32> {
-        self.held.iter().find(|held| held.id == lease).map(|held| held.units)
+    /// Bytes of a buffer of this size; 0 if there is no such size.
+    fn bytes_of(&self, size_index: u8) -> u32 {
+        self.scheduler.units_of(size_index) * self.unit_bytes()
     }
 
-    fn leases(&self) -> impl Iterator<Item = &Lease> {
-        self.held.iter().chain(self.assigned.iter().map(|(_, lease)| lease))
+    fn unit_bytes(&self) -> u32 {
+        self.config.buffer_bytes / self.config.scheduler.sizes[0]
     }
 
-    fn out_of(&self, mut belongs: impl FnMut(&Lease) -> bool) -> u32 {
-        self.leases().filter(|lease| belongs(lease)).map(|lease| lease.units).sum()
+    fn capacity_of(&self, lease: u64) -> u32 {
+        self.scheduler.units_held(lease).expect("a lease in force") * self.unit_bytes()
     }
 
-    fn all(&self) -> u32 {
-        self.config.buffers * self.config.sizes[0]
-    }
-
-    fn free(&self) -> u32 {
-        self.all() - self.out_of(|_| true)
-    }
-
-    fn reserve_of(&self, class: usize) -> u32 {
-        self.config.reserves[class].saturating_mul(self.config.sizes[0])
-    }
-
-    fn cap_of(&self, class: usize) -> u32 {
-        self.config.class_caps[class].saturating_mul(self.config.sizes[0])
-    }
-
-    /// Units a tenant may still take.
-    fn left_of(&self, tenant: u64) -> u32 {
-        self.tenants[&tenant].cap.saturating_sub(self.out_of(|lease| lease.tenant == tenant))
-    }
-
-    fn step_max_ns(&self) -> u64 {
-        (self.config.lease_ns / 8).max(1)
-    }
-
-    fn new_id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
-    }
-
-    fn lease(&mut self, token: u64, class: usize, tenant: u64, units: u32, is_timed: bool) -> Lease {
-        let timed = if is_timed { self.timed() } else { None };
-        Lease { id: self.new_id(), token, class, tenant, units, timed }
-    }
-
-    /// A buffer has just gone out to a tenant.
-    fn take(&mut self, tenant: u64) {
-        self.tenants.get_mut(&tenant).expect("a tenant in use").granted += 1;
-        self.place(tenant);
-        let out = self.leases().count() as u32;
-        self.stats.pool.leased_peak = self.stats.pool.leased_peak.max(out);
-    }
-
-    /// A tenant that is removed goes with its last lease, wait and receiver.
-    fn forget_if_done(&mut self, tenant: u64) {
-        let Tenant { is_retiring, pinned, .. } = self.tenants[&tenant];
-        let has_out = self.leases().any(|lease| lease.tenant == tenant);
-        if is_retiring && pinned == 0 && !has_out && self.queued.iter().all(|wait| wait.tenant != tenant) {
-            self.tenants.remove(&tenant);
+    fn check_attach(&self, class: u8) -> Result<(), i32> {
+        if usize::from(class) >= self.scheduler.classes() {
+            return Err(DEMUXBUF_ERR_CLASS);
         }
+        let is_full = self.receivers.len() == self.config.receivers_max as usize;
+        if is_full { Err(DEMUXBUF_ERR_TABLE_FULL) } else { Ok(()) }
     }
 
-    /// A tenant that may be named.
-    fn find(&self, tenant: u64) -> Option<u64> {
-        let live = self.tenants.get(&tenant).is_some_and(|entry| !entry.is_retiring);
-        (live && tenant != NOBODY).then_some(tenant)
+    /// How often the budget can be resident: once for all sizes of whole pages, and once for each other.
+    fn budgets(&self) -> u64 {
+        // No size that is tried here is a multiple of this and not of the machine's.
+        const PAGE_BYTES: u32 = 4096;
+        let all = self.config.scheduler.buffers * self.config.scheduler.sizes[0];
+        let fitting = self.config.scheduler.sizes.iter().filter(|&&units| units > 0 && units <= all);
+        let sizes = fitting.map(|units| units * self.unit_bytes());
+        let (whole, cut): (Vec<u32>, Vec<u32>) = sizes.partition(|bytes| bytes % PAGE_BYTES == 0);
+        cut.len() as u64 + u64::from(!whole.is_empty())
     }
 
-    /// Keeps a tenant while a receiver requests buffers of this size in its name.
-    pub(super) fn pin(&mut self, tenant: Option<u64>, size: u8) -> Result<u64, i32> {
-        let Some(tenant) = tenant else {
-            return Ok(NOBODY);
-        };
-        let tenant = self.find(tenant).ok_or(DEMUXBUF_ERR_STALE)?;
-        if self.units_of(size) > self.tenants[&tenant].cap {
-            return Err(DEMUXBUF_ERR_TOO_LARGE);
-        }
-        self.tenants.get_mut(&tenant).expect("it was found").pinned += 1;
-        Ok(tenant)
-    }
-
-    pub(super) fn unpin(&mut self, tenant: u64) {
-        if tenant != NOBODY {
-            self.tenants.get_mut(&tenant).expect("a tenant that is pinned").pinned -= 1;
-            self.forget_if_done(tenant);
-        }
-    }
-}
-
-impl Tenant {
-    fn new(share: TenantConfig) -> Tenant {
-        let TenantConfig { weight, guaranteed, cap } = share;
-        Tenant { weight, guaranteed, cap, granted: 0, pinned: 0, is_retiring: false }
-    }
-}
-
-impl Subject for ModelPool {
-    fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
-        self.request_timed(ask, true)
-    }
-
-    fn release(&mut self, lease: u64) -> Result<(), i32> {
-        let Some(at) = self.held.iter().position(|held| held.id == lease) else {
-            return self.refuse(DEMUXBUF_ERR_STALE);
-        };
-        let Lease { tenant, .. } = self.held.remove(at);
-        self.stats.pool.released += 1;
-        self.gave(lease, tenant);
-        self.hand_over();
-        Ok(())
-    }
-
-    fn cancel(&mut self, wait: u64) -> Result<(), i32> {
-        if let Some(at) = self.assigned.iter().position(|(entry, _)| entry.id == wait) {
-            let (_, lease) = self.assigned.remove(at).expect("it was found");
-            self.gave(lease.id, lease.tenant);
-        } else if let Some(at) = self.queued.iter().position(|entry| entry.id == wait) {
-            let Wait { class, tenant, .. } = self.queued.remove(at);
-            self.place(tenant);
-            self.forget_if_done(tenant);
-            if self.next_of(class).is_none() {
-                self.classes[class].bypassed = 0;
-            }
-        } else {
-            return self.refuse(DEMUXBUF_ERR_STALE);
-        }
-        self.stats.pool.cancelled += 1;
-        self.hand_over();
-        Ok(())
-    }
-
-    fn poll_grant(&mut self) -> Option<Granted> {
-        let (wait, lease) = self.assigned.pop_front()?;
-        self.held.push(lease);
-        Some(Granted::Lease { wait: wait.id, token: wait.token, lease: lease.id })
-    }
-
-    fn tick(&mut self, now_ns: u64) {
-        // The first is the origin; of a long step only an eighth of a lease counts.
-        let last_ns = self.told_ns.unwrap_or(now_ns);
-        let step_ns = now_ns.saturating_sub(last_ns);
-        let counted_ns = step_ns.min(self.step_max_ns());
-        self.now_ns += counted_ns;
-        self.told_ns = Some(last_ns.max(now_ns));
-        self.stats.pool.clock_backwards += u64::from(now_ns < last_ns);
-        self.stats.pool.clock_skipped_ns += step_ns - counted_ns;
-    }
-
-    fn poll_timeout(&mut self) -> u64 {
-        let due_ns = self.next_demand_ns();
-        if due_ns == u64::MAX {
-            return u64::MAX;
-        }
-        let left_ns = due_ns.saturating_sub(self.now_ns).min(self.step_max_ns());
-        self.told_ns.unwrap_or(0).saturating_add(left_ns)
-    }
-
-    fn progress(&mut self, lease: u64, bytes: u64) -> Result<(), i32> {
-        if !self.holds(lease) {
-            return Err(DEMUXBUF_ERR_STALE);
-        }
-        self.progressed(lease, bytes);
-        Ok(())
-    }
-
-    fn poll_reclaim(&mut self) -> Option<Demand> {
-        self.demand()
-    }
-
-    fn create_tenant(&mut self, share: TenantConfig) -> Result<u64, i32> {
-        let default = self.config.sizes[0];
-        let guaranteed: u32 = self.tenants.values().map(|tenant| tenant.guaranteed).sum();
-        let left = (self.all() - guaranteed) / default;
-        let allowed =
-            (1..=WEIGHT_MAX).contains(&share.weight) && share.cap > 0 && share.guaranteed <= left.min(share.cap);
-        if !allowed {
-            return self.refuse(DEMUXBUF_ERR_RANGE);
-        }
-        if self.tenants.len() as u32 > self.config.tenants_max {
-            return self.refuse(DEMUXBUF_ERR_TABLE_FULL);
-        }
-        let in_units = |buffers: u32| buffers.saturating_mul(default);
-        let share = TenantConfig { guaranteed: in_units(share.guaranteed), cap: in_units(share.cap), ..share };
-        let id = self.new_id();
-        self.tenants.insert(id, Tenant::new(share));
-        self.weight_peak = self.weight_peak.max(share.weight);
+    fn attach_in_slot(&mut self, class: u8, token: u64, bytes: &[Cell]) -> Result<u64, i32> {
+        let id = self.insert(class, token)?;
+        let (buffered_bytes, capacity) = (bytes.len() as u32, SLOT_BYTES as u32);
+        self.counts.received_bytes += u64::from(buffered_bytes);
+        self.at(id)
+            .connection
+            .handle(Event::Attach { buffered_bytes, capacity }, bytes)
+            .expect("the content lies inside");
+        self.enter_slot(id, 0);
         Ok(id)
     }
 
-    fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32> {
-        let Some(tenant) = self.find(tenant) else {
-            return self.refuse(DEMUXBUF_ERR_STALE);
-        };
-        let entry = self.tenants.get_mut(&tenant).expect("it was found");
-        (entry.is_retiring, entry.guaranteed) = (true, 0);
-        self.place(tenant);
-        self.forget_if_done(tenant);
-        self.hand_over();
+    fn insert(&mut self, class: u8, token: u64) -> Result<u64, i32> {
+        self.check_attach(class)?;
+        self.next_receiver += 1;
+        let connection = ModelConnection::new(self.config.policy);
+        self.receivers.insert(
+            self.next_receiver,
+            Receiver {
+                connection,
+                start: 0,
+                lease: None,
+                slot: None,
+                wait: None,
+                granted: None,
+                in_flight: Vec::new(),
+                token,
+                class,
+                tenant: DEFAULT_TENANT,
+            },
+        );
+        Ok(self.next_receiver)
+    }
+}
+
+fn known(bytes: &[u8]) -> Vec<Cell> {
+    bytes.iter().copied().map(Some).collect()
+}
+
+impl System for ModelPool {
+    fn attach(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<u64, i32> {
+        if bytes.is_empty() {
+            let id = self.insert(class, token)?;
+            self.tell(id, Event::Attach { buffered_bytes: 0, capacity: 0 });
+            self.run_own_actions(id);
+            return Ok(id);
+        }
+        if bytes.len() > self.config.buffer_bytes as usize {
+            return Err(DEMUXBUF_ERR_TOO_MANY_BYTES);
+        }
+        self.check_attach(class)?;
+        if bytes.len() <= SLOT_BYTES && self.smallest_slot().is_some() {
+            return self.attach_in_slot(class, token, &known(bytes));
+        }
+        let lease = self.scheduler.request_now(Ask::new(class, token), false)?.ok_or(DEMUXBUF_ERR_NO_BUFFER_FREE)?;
+        self.memory.insert(lease, known(bytes));
+        self.adopt(class, token, Taken { lease, offset: 0, buffered_bytes: bytes.len() as u32 })
+    }
+
+    fn adopt(&mut self, class: u8, token: u64, content: Taken) -> Result<u64, i32> {
+        let Taken { lease, offset, buffered_bytes } = content;
+        let memory = self.memory.get(&lease).ok_or(DEMUXBUF_ERR_STALE)?;
+        let capacity = self.capacity_of(lease);
+        if u64::from(offset) + u64::from(buffered_bytes) > capacity.into() {
+            return Err(DEMUXBUF_ERR_TOO_MANY_BYTES);
+        }
+        let bytes: Vec<Cell> = memory
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(None))
+            .skip(offset as usize)
+            .take(buffered_bytes as usize)
+            .collect();
+        let id = self.insert(class, token)?;
+        self.memory.remove(&lease);
+        self.counts.received_bytes += u64::from(buffered_bytes);
+        self.scheduler.start_timing(lease);
+        let receiver = self.at(id);
+        (receiver.lease, receiver.start) = (Some(lease), offset);
+        receiver
+            .connection
+            .handle(Event::Attach { buffered_bytes, capacity }, &bytes)
+            .expect("the content lies inside");
+        self.run_own_actions(id);
+        Ok(id)
+    }
+
+    fn write(&mut self, receiver: u64, bytes: &[u8]) {
+        let area = self.receivers.get(&receiver).map_or(0, |receiver| receiver.connection.recv_max());
+        self.arriving = bytes.iter().take(area as usize).copied().map(Some).collect();
+    }
+
+    fn report(&mut self, id: u64, event: Event) -> Result<Step, i32> {
+        let arrived = std::mem::take(&mut self.arriving);
+        let receiver = self.find(id)?;
+        let end = u64::from(receiver.start) + u64::from(receiver.connection.buffered_bytes());
+        match event {
+            Event::Attach { .. } | Event::BufferGranted { .. } | Event::BufferDenied | Event::BufferParked { .. } => {
+                return Err(DEMUXBUF_ERR_INTERNAL_EVENT);
+            }
+            Event::BufferReleased | Event::Sync { .. } => return Err(DEMUXBUF_ERR_INTERNAL_EVENT),
+            Event::Close => return self.close(id),
+            Event::Consumed { .. } if !receiver.connection.is_open() => return Err(DEMUXBUF_ERR_CLOSED),
+            _ => {}
+        }
+        if let Event::Received { bytes } = event {
+            // Behind the content there is less room than in all, as long as the content is not at the front.
+            if receiver.start > 0 && end + u64::from(bytes) > receiver.connection.facts().capacity.into() {
+                return Err(DEMUXBUF_ERR_TOO_MANY_BYTES);
+            }
+        }
+        let did_not_fit = receiver.connection.is_misfit();
+        let mut trial = receiver.connection.clone();
+        let was_in_flight = trial.in_flight();
+        let arriving = if was_in_flight { &receiver.in_flight } else { &arrived };
+        trial.handle(event, arriving).map_err(|refusal| refusal.code())?;
+        if trial.in_flight() && !was_in_flight {
+            self.at(id).in_flight = arrived;
+        }
+        if let Event::Received { bytes } = event {
+            let bytes = u64::from(bytes);
+            self.counts.received_bytes += bytes;
+            self.counts.dropped_bytes += if trial.is_open() { 0 } else { bytes };
+        }
+        let was_blocked = std::mem::replace(&mut self.at(id).connection, trial).facts().blocked != 0;
+        if was_blocked && self.at(id).connection.facts().blocked == 0 {
+            if let Some(lease) = self.at(id).lease {
+                self.scheduler.progressed(lease, 0);
+            }
+        }
+        if let Event::Consumed { bytes } = event {
+            self.counts.consumed_bytes += u64::from(bytes);
+            self.advance(id, bytes);
+        }
+        let ends = matches!(event, Event::Block { .. } | Event::EndOfStream | Event::TransportError | Event::Fail);
+        let went_on = matches!(event, Event::Consumed { bytes } if bytes > 0);
+        Ok(self.conclude(id, did_not_fit || ends || went_on))
+    }
+
+    fn decoded(&mut self, id: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {
+        let mut trial = self.find(id)?.connection.clone();
+        if !trial.is_open() {
+            return Err(DEMUXBUF_ERR_CLOSED);
+        }
+        let did_not_fit = trial.is_misfit();
+        trial.handle(Event::Consumed { bytes: consumed }, &[]).map_err(|refusal| refusal.code())?;
+        if need_more > 0 {
+            trial.handle(Event::NeedMore { bytes: need_more }, &[]).map_err(|refusal| refusal.code())?;
+        }
+        self.at(id).connection = trial;
+        self.counts.consumed_bytes += u64::from(consumed);
+        self.advance(id, consumed);
+        Ok(self.conclude(id, did_not_fit || consumed > 0))
+    }
+
+    fn pending(&mut self, id: u64) -> Result<Step, i32> {
+        let pending = self.find(id)?.connection.pending();
+        let actions = OWN.into_iter().fold(pending, |left, own| left.without(own.into()));
+        Ok(self.show(id, actions))
+    }
+
+    fn take(&mut self, id: u64) -> Result<Taken, i32> {
+        let receiver = self.find(id)?;
+        let lease = receiver.lease.ok_or(DEMUXBUF_ERR_NO_BUFFER)?;
+        if receiver.connection.in_flight() {
+            return Err(DEMUXBUF_ERR_IN_FLIGHT);
+        }
+        let taken = Taken { lease, offset: receiver.start, buffered_bytes: receiver.connection.buffered_bytes() };
+        let mut memory = vec![None; taken.offset as usize];
+        memory.extend(receiver.connection.content());
+        self.memory.insert(lease, memory);
+        self.counts.taken_bytes += u64::from(taken.buffered_bytes);
+        self.scheduler.stop_timing(lease);
+        self.cancel_wait(id);
+        let receiver = self.at(id);
+        (receiver.lease, receiver.start) = (None, 0);
+        self.tell(id, Event::BufferReleased);
+        self.run_own_actions(id);
+        Ok(taken)
+    }
+
+    fn grow(&mut self, id: u64, size_index: u8) -> Result<Step, i32> {
+        let receiver = self.find(id)?;
+        let capacity = self.bytes_of(size_index);
+        if capacity == 0 {
+            return Err(DEMUXBUF_ERR_SIZE);
+        }
+        let held = receiver.lease.ok_or(DEMUXBUF_ERR_NO_BUFFER)?;
+        if capacity <= self.capacity_of(held) {
+            return Err(DEMUXBUF_ERR_NOT_LARGER);
+        }
+        if receiver.wait.or(receiver.granted).is_some() {
+            return Err(DEMUXBUF_ERR_ALREADY_WAITING);
+        }
+        if receiver.connection.in_flight() {
+            return Err(DEMUXBUF_ERR_IN_FLIGHT);
+        }
+        let (ask, tenant) = (self.ask(id, size_index), self.at(id).tenant);
+        self.scheduler.admit_beside(held, ask, tenant)?;
+        match self.scheduler.request_as(ask, tenant, true)? {
+            Asked::Lease(lease) => self.enter(id, lease),
+            Asked::Wait(wait) => self.at(id).wait = Some(wait),
+        }
+        let actions = self.run_own_actions(id);
+        Ok(self.show(id, actions))
+    }
+
+    fn set_tenant(&mut self, id: u64, tenant: Option<u64>) -> Result<(), i32> {
+        self.find(id)?;
+        let next = self.scheduler.pin(tenant, self.config.first_size_index)?;
+        let was = std::mem::replace(&mut self.at(id).tenant, next);
+        self.scheduler.unpin(was);
         Ok(())
     }
 
+    fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
+        // One entry is kept for each receiver.
+        let receivers = self.receivers.values().filter(|receiver| receiver.wait.is_some()).count();
+        let host_max = self.config.scheduler.waiters_max - self.config.receivers_max;
+        let asked = if self.scheduler.waits() - receivers == host_max as usize {
+            Asked::Lease(self.scheduler.request_now(ask, false)?.ok_or(DEMUXBUF_ERR_TABLE_FULL)?)
+        } else {
+            self.scheduler.request_timed(ask, false)?
+        };
+        if let Asked::Lease(lease) = asked {
+            self.memory.insert(lease, Vec::new());
+        }
+        Ok(asked)
+    }
+
+    fn release(&mut self, lease: u64) -> Result<(), i32> {
+        self.memory.remove(&lease).ok_or(DEMUXBUF_ERR_STALE)?;
+        self.scheduler.release(lease)
+    }
+
+    fn cancel(&mut self, wait: u64) -> Result<(), i32> {
+        let is_receivers = self.receivers.values().any(|receiver| receiver.wait == Some(wait));
+        if is_receivers || self.scheduler.wait(wait).is_none() {
+            return Err(DEMUXBUF_ERR_STALE);
+        }
+        self.scheduler.cancel(wait)
+    }
+
+    fn content(&mut self, lease: u64) -> Result<Vec<Cell>, i32> {
+        let known = self.memory.get(&lease).ok_or(DEMUXBUF_ERR_STALE)?.iter().copied();
+        Ok(known.chain(std::iter::repeat(None)).take(self.capacity_of(lease) as usize).collect())
+    }
+
+    fn poll_notice(&mut self) -> Option<Notice> {
+        loop {
+            let Some(granted) = self.scheduler.poll_notice() else {
+                let demand = self.scheduler.poll_reclaim()?;
+                if self.spares(&demand) {
+                    continue;
+                }
+                if let Some(asked) = self.reclaim(demand) {
+                    return Some(asked);
+                }
+                continue;
+            };
+            let Notice::Lease { wait, lease, .. } = granted else {
+                unreachable!("a pool knows no receivers");
+            };
+            let owner = self.receivers.iter().find(|(_, receiver)| receiver.wait == Some(wait)).map(|(&id, _)| id);
+            let Some(id) = owner else {
+                self.memory.insert(lease, Vec::new());
+                return Some(granted);
+            };
+            self.at(id).wait = None;
+            if self.at(id).connection.in_flight() {
+                self.at(id).granted = Some(lease);
+                self.tell(id, Event::ReclaimRequested);
+            } else {
+                self.enter(id, lease);
+            }
+            if let Some(told) = self.told(id) {
+                return Some(told);
+            }
+        }
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        self.scheduler.tick(now_ns);
+    }
+
+    fn poll_timeout(&mut self) -> u64 {
+        self.scheduler.poll_timeout()
+    }
+
+    fn create_tenant(&mut self, tenant_config: TenantConfig) -> Result<u64, i32> {
+        self.scheduler.create_tenant(tenant_config)
+    }
+
+    fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32> {
+        self.scheduler.remove_tenant(tenant)
+    }
+
     fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32> {
-        let entry = self.tenants.get(&tenant).filter(|_| tenant != NOBODY).ok_or(DEMUXBUF_ERR_STALE)?;
-        Ok(TenantInfo {
-            weight: entry.weight,
-            out_units: self.out_of(|lease| lease.tenant == tenant),
-            waiting: self.queued.iter().filter(|wait| wait.tenant == tenant).count() as u32,
-            granted: entry.granted,
-            is_retiring: entry.is_retiring,
+        self.scheduler.describe_tenant(tenant)
+    }
+
+    fn describe(&mut self, id: u64) -> Result<Info, i32> {
+        let receiver = self.find(id)?;
+        let wait = receiver.wait.and_then(|wait| self.scheduler.wait(wait));
+        let lease_info = receiver.lease.and_then(|lease| self.scheduler.describe_lease(lease)?.ok()?);
+        Ok(Info {
+            facts: receiver.connection.facts(),
+            token: receiver.token,
+            class: receiver.class,
+            age_ns: wait.map_or(0, |wait| wait.age_ns),
+            bypasses: wait.map_or(0, |wait| wait.bypasses),
+            lease_info: lease_info.unwrap_or_default(),
         })
     }
 
     fn describe_wait(&self, wait: u64) -> Option<Result<WaitInfo, i32>> {
-        Some(self.wait(wait).ok_or(DEMUXBUF_ERR_STALE))
+        self.scheduler.describe_wait(wait)
     }
 
-    fn describe_lease(&self, lease: u64) -> Option<Result<Option<Idleness>, i32>> {
-        let held = self.held.iter().find(|held| held.id == lease);
-        Some(held.map(|held| held.timed.map(|timed| timed.idleness(self.now_ns))).ok_or(DEMUXBUF_ERR_STALE))
+    fn bypass_bound(&mut self, class: u8) -> Result<u64, i32> {
+        self.scheduler.bypass_bound(class)
     }
 
-    fn passed_max(&mut self, class: u8) -> Result<u64, i32> {
-        if usize::from(class) < self.classes() { Ok(self.bound()) } else { Err(DEMUXBUF_ERR_CLASS) }
-    }
-
-    fn stats(&mut self) -> ReceiverStats {
-        let mut stats = self.stats;
-        let pool = &mut stats.pool;
-        (pool.capacity, pool.free) = (self.all(), self.free());
-        (pool.leased, pool.assigned) = (self.held.len() as u32, self.assigned.len() as u32);
-        pool.waiting = self.queued.len() as u32;
-        for class in 0..CLASSES_MAX {
-            pool.waiting_by_class[class] = self.queued.iter().filter(|wait| wait.class == class).count() as u32;
-            pool.out_by_class[class] = self.out_of(|lease| lease.class == class);
+    fn stats(&mut self) -> PoolStats {
+        let buffers = u64::from(self.config.scheduler.buffers) * u64::from(self.config.buffer_bytes);
+        let slots = self.slots().into_iter().zip(SLOT_SIZES).map(|(count, bytes)| u64::from(count) * bytes as u64);
+        PoolStats {
+            scheduler: self.scheduler.stats().scheduler,
+            receivers: self.receivers.len() as u32,
+            receivers_max: self.config.receivers_max,
+            slots: self.slots().iter().sum(),
+            slots_in_use: (0..SLOT_SIZES.len()).map(|size_index| self.slots_in_use(size_index)).sum(),
+            slots_in_use_by_size: std::array::from_fn(|size_index| self.slots_in_use(size_index)),
+            memory_bytes: buffers * self.budgets() + slots.sum::<u64>(),
+            ..self.counts
         }
-        stats
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {
-        let mut ids: Vec<u64> = self.leases().map(|lease| lease.id).collect();
-        let waits = || self.queued.iter().chain(self.assigned.iter().map(|(wait, _)| wait));
-        ids.extend(waits().map(|wait| wait.id));
-        let count = ids.len();
-        ids.sort_unstable();
-        ids.dedup();
-        let within_cap = |class: usize| self.out_of(|lease| lease.class == class) <= self.cap_of(class);
-        let is_idle =
-            |class: usize| self.next_of(class).is_some_and(|units| self.verdict(class, units) == Verdict::Fits);
-        let in_order = |(at, wait): (usize, &Wait)| {
-            let later =
-                self.queued[at + 1..].iter().filter(|other| (other.class, other.tenant) == (wait.class, wait.tenant));
-            later.clone().all(|other| wait.place < other.place && wait.passed >= other.passed)
-        };
-        let knows = |tenant: u64| self.tenants.contains_key(&tenant);
-        let rules = [
-            ("I1: no more is out than there is", self.out_of(|_| true) <= self.all()),
-            ("I1: no class has more out than its cap", (0..self.classes()).all(within_cap)),
+        self.scheduler.check_invariants()?;
+        let leases = self.receivers.values().flat_map(|receiver| receiver.lease.into_iter().chain(receiver.granted));
+        let owned = leases.clone().count() + self.memory.len();
+        let everyone_holds = leases.chain(self.memory.keys().copied()).all(|lease| self.scheduler.holds(lease));
+        let PoolStats { consumed_bytes, dropped_bytes, taken_bytes, .. } = self.counts;
+        let left = consumed_bytes + dropped_bytes + taken_bytes;
+        let slots = (0..SLOT_SIZES.len()).all(|size_index| self.slots_in_use(size_index) <= self.slots()[size_index]);
+        let mut rules = vec![
             (
-                "I1: no tenant has more out than its cap",
-                self.tenants.iter().all(|(&id, tenant)| self.out_of(|lease| lease.tenant == id) <= tenant.cap),
+                "I1: every buffer that is held has one holder",
+                everyone_holds && owned == self.scheduler.stats().scheduler.leased as usize,
             ),
-            (
-                "I1: no more is guaranteed than there is",
-                self.tenants.values().map(|tenant| tenant.guaranteed).sum::<u32>() <= self.all(),
-            ),
-            ("I2: everybody is in one place", ids.len() == count),
-            (
-                "I2: a tenant in use is not gone",
-                self.leases().map(|lease| lease.tenant).chain(waits().map(|wait| wait.tenant)).all(knows),
-            ),
-            (
-                "I3: no buffer is free that a waiter may take",
-                !(0..self.classes()).any(|class| is_idle(class) && !self.is_behind_larger(class)),
-            ),
-            ("I6: first in, first out", self.queued.iter().enumerate().all(in_order)),
-            ("I6: at most W grants pass a waiter", waits().all(|wait| wait.passed <= self.bound())),
-            ("one lease at a time is being shed", self.is_shedding_sound()),
+            ("I1: no more slots are in use than there are", slots),
+            ("I5: every byte is somewhere or was counted", self.counts.received_bytes == left + self.buffered_bytes()),
         ];
+        for receiver in self.receivers.values() {
+            let facts = receiver.connection.facts();
+            check_facts(&facts)?;
+            let in_buffer = receiver.connection.hold() == Hold::Buffer;
+            let left_open = OWN.iter().fold(0, |bits, &own| bits | own as u32) & facts.pending & !(Action::Park as u32);
+            rules.push(("I2: a lease is held exactly with a buffer", receiver.lease.is_some() == in_buffer));
+            rules.push(("I2: a slot is held exactly with its size", receiver.slot.is_some() == (facts.hold == 1)));
+            let waits = receiver.wait.is_some() != receiver.granted.is_some();
+            let for_larger = waits && in_buffer;
+            rules.push((
+                "I2: a wait, or a grant kept back, is there exactly while waiting",
+                facts.waiting == (waits && !for_larger),
+            ));
+            let kept_back = receiver.granted.is_none() || facts.in_flight;
+            rules.push(("a grant is kept back only for a receive in flight", kept_back));
+            rules.push(("I5: the content lies inside", receiver.start + facts.buffered_bytes <= facts.capacity));
+            rules.push(("what is not the host's is done", left_open == 0));
+        }
         match rules.iter().find(|(_, holds)| !holds) {
             Some((rule, _)) => Err(format!("{rule}: {self:?}")),
             None => Ok(()),
         }
-    }
-}
-
-impl ModelPool {
-    /// A lease is over.
-    fn gave(&mut self, lease: u64, tenant: u64) {
-        self.shedding = self.shedding.filter(|&(shed, _)| shed != lease);
-        self.place(tenant);
-        self.forget_if_done(tenant);
-    }
-
-    fn is_shedding_sound(&self) -> bool {
-        let is_expired = |id: u64| {
-            self.leases().any(|lease| {
-                lease.id == id && lease.timed.is_some_and(|timed| matches!(timed.stand, Stand::Expired { .. }))
-            })
-        };
-        self.shedding.is_none_or(|(lease, since_ns)| since_ns <= self.now_ns && is_expired(lease))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::ops;
 use super::text::Line;
-use crate::{CReceivers, Duel, ModelReceivers, Subject, check_refusal};
+use crate::{CPool, Differential, ModelPool, System, check_refusal};
 use demuxbuf_capi::*;
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
@@ -35,19 +35,20 @@ pub(super) const EXAMPLES: &[&str] = &[
 
 pub(super) fn run(text: &[u8]) -> Result<(), String> {
     let config = ops::config(text);
-    let mut duel = Duel::new(ModelReceivers::new(&config), CReceivers::new(&config));
-    ops::play(&mut duel, text, misuse)
+    let mut differential = Differential::new(ModelPool::new(&config), CPool::new(&config));
+    ops::play(&mut differential, text, misuse)
 }
 
 /// A call that is a mistake: it is refused with the right error and changes nothing that can be seen.
-fn misuse(duel: &mut Duel<ModelReceivers, CReceivers>, line: Line<'_>) -> Result<(), String> {
-    let pool = duel.subject.subject.as_ptr();
-    let before = duel.subject.subject.stats();
+fn misuse(differential: &mut Differential<ModelPool, CPool>, line: Line<'_>) -> Result<(), String> {
+    let pool = differential.system.system.as_ptr();
+    let before = differential.system.system.stats();
     let (expected, seen) = match line.word {
         "null" => (DEMUXBUF_ERR_NULL, without_pool(line.number(0))),
         "no-output" => (DEMUXBUF_ERR_NULL, without_output(pool, line.number(0))),
         "forged" => {
-            let known = [duel.subject.receivers(), duel.subject.leases(), duel.subject.waits()].concat();
+            let known =
+                [differential.system.receivers(), differential.system.leases(), differential.system.waits()].concat();
             if known.contains(&line.number(0)) {
                 return Ok(());
             }
@@ -59,8 +60,8 @@ fn misuse(duel: &mut Duel<ModelReceivers, CReceivers>, line: Line<'_>) -> Result
     if seen != expected {
         return Err(format!("{line:?}: expected {expected}, seen {seen}"));
     }
-    check_refusal(before, duel.subject.subject.stats())?;
-    duel.subject.subject.check_invariants()
+    check_refusal(before, differential.system.system.stats())?;
+    differential.system.system.check_invariants()
 }
 
 fn without_pool(choice: u64) -> i32 {
@@ -71,15 +72,15 @@ fn without_pool(choice: u64) -> i32 {
             0 => demuxbuf_pool_request(null_mut(), 0, 0, &mut handle),
             1 => demuxbuf_pool_release(null_mut(), 1),
             2 => demuxbuf_pool_cancel(null_mut(), 1),
-            3 => demuxbuf_pool_poll_grant(null_mut(), &mut zeroed()),
+            3 => demuxbuf_pool_poll_notice(null_mut(), &mut zeroed()),
             4 => demuxbuf_pool_handle_timeout(null_mut(), 5),
             5 => demuxbuf_pool_get_stats(null(), &mut zeroed()),
-            6 => demuxbuf_pool_check(null()),
+            6 => demuxbuf_pool_check_invariants(null()),
             7 => demuxbuf_receiver_readable(null_mut(), 1).actions as i32,
             8 => demuxbuf_receiver_received(null_mut(), 1, 5).actions as i32,
             9 => demuxbuf_receiver_take(null_mut(), 1, &mut zeroed()),
             10 => demuxbuf_receiver_describe(null(), 1, &mut zeroed()),
-            _ => demuxbuf_pool_give_back_pages(null_mut(), &mut bytes),
+            _ => demuxbuf_pool_trim(null_mut(), &mut bytes),
         }
     }
 }
@@ -89,13 +90,13 @@ fn without_output(pool: *mut demuxbuf_pool, choice: u64) -> i32 {
     unsafe {
         match choice % 8 {
             0 => demuxbuf_pool_request(pool, 0, 0, null_mut()),
-            1 => demuxbuf_pool_poll_grant(pool, null_mut()),
+            1 => demuxbuf_pool_poll_notice(pool, null_mut()),
             2 => demuxbuf_pool_get_stats(pool, null_mut()),
             3 => demuxbuf_pool_buffer(pool, 1, null_mut(), null_mut()),
             4 => demuxbuf_receiver_describe(pool, 1, null_mut()),
             5 => demuxbuf_receiver_take(pool, 1, null_mut()),
-            6 => demuxbuf_pool_passed_max(pool, 0, null_mut()),
-            _ => demuxbuf_pool_give_back_pages(pool, null_mut()),
+            6 => demuxbuf_pool_bypass_bound(pool, 0, null_mut()),
+            _ => demuxbuf_pool_trim(pool, null_mut()),
         }
     }
 }

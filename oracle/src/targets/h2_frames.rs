@@ -2,7 +2,7 @@
 
 use super::reference::{self, End, Item};
 use super::text::lines;
-use demuxbuf::framing::h2::{Decoder, Error, Head, Next, Side};
+use demuxbuf::framing::h2::{Decoder, Error, FrameHeader, Next, Side};
 
 /// `cut` says in which pieces the bytes arrive, around and around; `skip` cuts bytes off the end.
 pub(super) const EXAMPLES: &[&str] = &[
@@ -184,7 +184,7 @@ impl Reader {
         }
     }
 
-    fn frame(&mut self, head: Head) -> Result<bool, String> {
+    fn frame(&mut self, head: FrameHeader) -> Result<bool, String> {
         if head.encode()[..5] != self.held[..5] {
             return Err(format!("{head:?} is not what it was read from"));
         }

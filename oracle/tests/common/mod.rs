@@ -5,9 +5,9 @@ pub mod trio;
 
 use demuxbuf::connection::{Action, Event, Mode, Policy};
 use demuxbuf::pool::PoolConfig;
-use demuxbuf::receiver::ReceiversConfig;
+use demuxbuf::scheduler::SchedulerConfig;
 use demuxbuf_oracle::targets::allow_first_buffer;
-use demuxbuf_oracle::{Op, Which};
+use demuxbuf_oracle::{HandleRef, Op};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -24,15 +24,15 @@ pub fn cases(debug: u32, release: u32) -> ProptestConfig {
 pub fn policy() -> impl Strategy<Value = Policy> {
     let mode = prop::sample::select(vec![Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion]);
     let park_bytes = prop::sample::select(vec![0, 1, 8, 63, 64]);
-    let resume_at = prop::sample::select(vec![0, 1, 10, 64, 1000]);
+    let resume_free_bytes = prop::sample::select(vec![0, 1, 10, 64, 1000]);
     let reclaim_bytes = prop::sample::select(vec![0, 5, 64, 200]);
-    (mode, 0..4u8, park_bytes, reclaim_bytes, resume_at, any::<bool>()).prop_map(
-        |(mode, reads_per_wake, park_bytes, reclaim_bytes, resume_at, pause_when_blocked)| Policy {
+    (mode, 0..4u8, park_bytes, reclaim_bytes, resume_free_bytes, any::<bool>()).prop_map(
+        |(mode, reads_per_wake, park_bytes, reclaim_bytes, resume_free_bytes, pause_when_blocked)| Policy {
             mode,
             reads_per_wake,
             park_bytes,
             reclaim_bytes,
-            resume_at,
+            resume_free_bytes,
             pause_when_blocked,
         },
     )
@@ -75,8 +75,15 @@ pub fn event() -> impl Strategy<Value = Event> {
 
 /// What only a connection alone is told.
 pub fn any_event() -> impl Strategy<Value = Event> {
-    let sync = (small(), capacity(), 0..4u32, any::<bool>(), any::<bool>())
-        .prop_map(|(level, capacity, blocked, short, armed)| Event::Sync { level, capacity, blocked, short, armed });
+    let sync = (small(), capacity(), 0..4u32, any::<bool>(), any::<bool>()).prop_map(
+        |(buffered_bytes, capacity, blocked, needed_bytes, armed)| Event::Sync {
+            buffered_bytes,
+            capacity,
+            blocked,
+            needed_bytes,
+            armed,
+        },
+    );
     prop_oneof![
         20 => event(),
         3 => capacity().prop_map(|capacity| Event::BufferGranted { capacity }),
@@ -84,15 +91,15 @@ pub fn any_event() -> impl Strategy<Value = Event> {
         3 => capacity().prop_map(|capacity| Event::BufferParked { capacity }),
         2 => Just(Event::BufferReleased),
         2 => sync,
-        2 => (small(), capacity()).prop_map(|(level, capacity)| Event::Attach { level, capacity }),
+        2 => (small(), capacity()).prop_map(|(buffered_bytes, capacity)| Event::Attach { buffered_bytes, capacity }),
     ]
 }
 
-fn which() -> impl Strategy<Value = Which> {
+fn which() -> impl Strategy<Value = HandleRef> {
     prop_oneof![
-        20 => any::<u8>().prop_map(Which::Live),
-        2 => any::<u8>().prop_map(Which::Dead),
-        1 => Just(Which::Nobody),
+        20 => any::<u8>().prop_map(HandleRef::Live),
+        2 => any::<u8>().prop_map(HandleRef::Dead),
+        1 => Just(HandleRef::Nobody),
     ]
 }
 
@@ -100,11 +107,11 @@ fn class() -> impl Strategy<Value = u8> {
     prop_oneof![20 => 0..3u8, 1 => 0..10u8]
 }
 
-fn size() -> impl Strategy<Value = u8> {
+fn size_index() -> impl Strategy<Value = u8> {
     prop_oneof![6 => Just(0), 2 => Just(1), 2 => Just(2), 1 => 0..6u8]
 }
 
-fn tenant() -> impl Strategy<Value = Option<Which>> {
+fn tenant() -> impl Strategy<Value = Option<HandleRef>> {
     prop_oneof![2 => Just(None), 3 => which().prop_map(Some)]
 }
 
@@ -117,10 +124,10 @@ fn share() -> impl Strategy<Value = Op> {
 /// What the host of a pool asks, with or without receivers.
 fn host_op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        8 => (class(), size(), tenant()).prop_map(|(class, size, tenant)| Op::Request { class, size, tenant }),
+        8 => (class(), size_index(), tenant()).prop_map(|(class, size_index, tenant)| Op::Request { class, size_index, tenant }),
         6 => which().prop_map(|lease| Op::Release { lease }),
         3 => which().prop_map(|wait| Op::Cancel { wait }),
-        6 => Just(Op::PollGrant),
+        6 => Just(Op::PollNotice),
         2 => share(),
         1 => which().prop_map(|tenant| Op::RemoveTenant { tenant }),
         1 => (0..100u64).prop_map(|now_ns| Op::Tick { now_ns }),
@@ -143,7 +150,7 @@ fn obey() -> impl Strategy<Value = Op> {
 
 /// What a connection alone is told.
 pub fn connection_op() -> impl Strategy<Value = Op> {
-    prop_oneof![any_event().prop_map(|event| Op::Report { receiver: Which::Live(0), event }), obey()]
+    prop_oneof![any_event().prop_map(|event| Op::Report { receiver: HandleRef::Live(0), event }), obey()]
 }
 
 /// What receivers and their pool are asked.
@@ -152,14 +159,14 @@ pub fn receivers_op() -> impl Strategy<Value = Op> {
     let content = (class(), which(), 0..70u32, small());
     prop_oneof![
         6 => (class(), attached).prop_map(|(class, bytes)| Op::Attach { class, bytes }),
-        2 => content.prop_map(|(class, lease, offset, level)| Op::Adopt { class, lease, offset, level }),
+        2 => content.prop_map(|(class, lease, offset, buffered_bytes)| Op::Adopt { class, lease, offset, buffered_bytes }),
         20 => (which(), event()).prop_map(|(receiver, event)| Op::Report { receiver, event }),
         1 => (which(), any_event()).prop_map(|(receiver, event)| Op::Report { receiver, event }),
         4 => (which(), small(), small())
             .prop_map(|(receiver, consumed, need_more)| Op::Decoded { receiver, consumed, need_more }),
         20 => obey(),
         2 => which().prop_map(|receiver| Op::Take { receiver }),
-        2 => (which(), size()).prop_map(|(receiver, size)| Op::Grow { receiver, size }),
+        2 => (which(), size_index()).prop_map(|(receiver, size_index)| Op::Grow { receiver, size_index }),
         2 => (which(), tenant()).prop_map(|(receiver, tenant)| Op::SetTenant { receiver, tenant }),
         1 => Just(Op::GiveBackPages),
         12 => host_op(),
@@ -181,14 +188,14 @@ fn sizes() -> impl Strategy<Value = [u32; 4]> {
     prop_oneof![2 => Just([1, 0, 0, 0]), 3 => (1..4u32, 0..5u32, 0..5u32).prop_map(|(a, b, c)| [a, b, c, 0]), 1 => Just([4, 1, 0, 0])]
 }
 
-pub fn pool_config() -> impl Strategy<Value = PoolConfig> {
+pub fn scheduler_config() -> impl Strategy<Value = SchedulerConfig> {
     let class = (0..3u32, prop_oneof![2 => Just(u32::MAX), 1 => 1..3u32]);
     let (classes, table) = (prop_oneof![8 => 1..4u8, 1 => Just(8u8)], prop::array::uniform8(class));
     let counts = (1..5u32, 0..8u32, 1..4u32, 0..4u32);
     (counts, classes, table, sizes(), deadlines()).prop_map(|(counts, classes, table, sizes, (park_ns, lease_ns))| {
         let (buffers, waiters_max, class_burst, tenants_max) = counts;
-        let new = PoolConfig::new(buffers, waiters_max);
-        let mut config = PoolConfig { classes, class_burst, sizes, tenants_max, park_ns, lease_ns, ..new };
+        let new = SchedulerConfig::new(buffers, waiters_max);
+        let mut config = SchedulerConfig { classes, class_burst, sizes, tenants_max, park_ns, lease_ns, ..new };
         for (class, (reserve, cap)) in table.into_iter().take(classes.into()).enumerate() {
             config.reserves[class] = reserve.min(buffers - 1);
             config.class_caps[class] = cap;
@@ -198,17 +205,17 @@ pub fn pool_config() -> impl Strategy<Value = PoolConfig> {
 }
 
 /// With buffers of 64 bytes for each unit.
-pub fn receivers_config() -> impl Strategy<Value = ReceiversConfig> {
+pub fn pool_config() -> impl Strategy<Value = PoolConfig> {
     let slots = (0..5u32, prop_oneof![1 => Just(0), 1 => 1..3u32]);
     let first = (any::<bool>(), 0..3u8, prop_oneof![1 => Just(None), 1 => (0..8u8).prop_map(Some)]);
-    (pool_config(), first, 1..5u32, slots, policy()).prop_map(
-        |(mut pool, (lifeline, first_size, continuation), receivers_max, (slots, large), policy)| {
-            pool.waiters_max += receivers_max;
-            let continuation_class = continuation.map(|class| class % pool.classes);
+    (scheduler_config(), first, 1..5u32, slots, policy()).prop_map(
+        |(mut scheduler, (lifeline, first_size_index, continuation), receivers_max, (slots, large), policy)| {
+            scheduler.waiters_max += receivers_max;
+            let continuation_class = continuation.map(|class| class % scheduler.classes);
             let large_slots = [large, 0, 0];
-            let new = ReceiversConfig { large_slots, continuation_class, ..ReceiversConfig::new(1, receivers_max) };
-            let sizes_bytes = pool.sizes.map(|units| 64 * units);
-            let mut config = ReceiversConfig { pool, slots, lifeline, first_size, policy, ..new };
+            let new = PoolConfig { large_slots, continuation_class, ..PoolConfig::new(1, receivers_max) };
+            let sizes_bytes = scheduler.sizes.map(|units| 64 * units);
+            let mut config = PoolConfig { scheduler, slots, lifeline, first_size_index, policy, ..new };
             config.set_buffer_sizes(&sizes_bytes).expect("there is a default size");
             // All else that is drawn is allowed.
             allow_first_buffer(&mut config);

@@ -79,14 +79,14 @@ pub fn check_rest(mut connection: Connection, owes_wake: bool) {
             Event::Fail
         } else if pending.has(Action::Reschedule) {
             Event::Wake
-        } else if pending.has(Action::Discard) || pending.has(Action::Demux) {
-            Event::Consumed { bytes: facts.level }
+        } else if pending.has(Action::Discard) || pending.has(Action::Decode) {
+            Event::Consumed { bytes: facts.buffered_bytes }
         } else if pending.has(Action::ReleaseBuffer) {
             Event::BufferReleased
         } else if pending.has(Action::Park) {
-            Event::BufferParked { capacity: facts.level }
+            Event::BufferParked { capacity: facts.buffered_bytes }
         } else if pending.has(Action::RequestBuffer) {
-            Event::BufferGranted { capacity: facts.level + 64 }
+            Event::BufferGranted { capacity: facts.buffered_bytes + 64 }
         } else if pending.has(Action::Recv) || connection.is_in_flight() {
             Event::WouldBlock
         } else {
@@ -116,7 +116,7 @@ pub fn check_close(mut connection: Connection) {
         };
         actions = connection.handle(event).expect("what is pending is taken");
     }
-    assert_eq!((connection.level(), connection.capacity(), connection.is_waiting()), (0, 0, false), "I7");
+    assert_eq!((connection.buffered_bytes(), connection.capacity(), connection.is_waiting()), (0, 0, false), "I7");
     for noise in [Event::Readable, Event::WouldBlock, Event::Wake, Event::Unblock { reasons: 1 }, Event::Close] {
         assert_eq!(connection.handle(noise), Ok(Action::Finished.into()), "I7: {noise:?}");
     }

@@ -35,10 +35,16 @@ impl World for Alone {
     fn ops(&mut self) -> Vec<Event> {
         let acknowledged = Actions::ACKNOWLEDGED | Action::Recv;
         let done = Action::ALL.into_iter().filter(|&action| acknowledged.has(action)).map(Event::done);
-        let sync = |level, capacity, blocked, short, armed| Event::Sync { level, capacity, blocked, short, armed };
+        let sync = |buffered_bytes, capacity, blocked, needed_bytes, armed| Event::Sync {
+            buffered_bytes,
+            capacity,
+            blocked,
+            needed_bytes,
+            armed,
+        };
         let events = [
-            Event::Attach { level: 0, capacity: 0 },
-            Event::Attach { level: 1, capacity: BUFFER },
+            Event::Attach { buffered_bytes: 0, capacity: 0 },
+            Event::Attach { buffered_bytes: 1, capacity: BUFFER },
             Event::Readable,
             Event::BufferGranted { capacity: BUFFER },
             Event::BufferDenied,
@@ -88,7 +94,7 @@ impl World for Alone {
         // Reads above what is allowed in a turn are alike.
         image[READS] = image[READS].min(self.policy.reads_per_wake);
         let mut model = Vec::with_capacity(4);
-        self.trio.model.write_state(&mut model);
+        self.trio.model.state_key(&mut model);
         hash_of(&(image, model, self.trio.owes_wake))
     }
 
@@ -101,7 +107,7 @@ impl World for Alone {
             ("holds a slot", facts.hold == 1),
             ("holds a buffer", facts.hold == 2),
             ("waits", facts.waiting),
-            ("is short", facts.short > 0),
+            ("is short", facts.needed_bytes > 0),
             ("is blocked", facts.blocked != 0),
             ("is full", facts.full),
             ("is paused", facts.paused),
@@ -132,7 +138,7 @@ fn name(action: Action) -> &'static str {
         Action::CancelRequest => "CancelRequest",
         Action::ReleaseBuffer => "ReleaseBuffer",
         Action::Recv => "Recv",
-        Action::Demux => "Demux",
+        Action::Decode => "Demux",
         Action::Discard => "Discard",
         Action::Park => "Park",
         Action::Shed => "Shed",
@@ -158,8 +164,14 @@ const STATES: [&str; 10] = [
 ];
 
 fn run(mode: Mode) {
-    let policy =
-        Policy { mode, reads_per_wake: 1, park_bytes: 1, reclaim_bytes: 2, resume_at: 2, pause_when_blocked: false };
+    let policy = Policy {
+        mode,
+        reads_per_wake: 1,
+        park_bytes: 1,
+        reclaim_bytes: 2,
+        resume_free_bytes: 2,
+        pause_when_blocked: false,
+    };
     let flight = (mode == Mode::Completion).then_some("is in flight");
     let rare = RARE_STATES.into_iter().filter(|_| !cfg!(debug_assertions));
     let sometimes: Vec<_> = Action::ALL.into_iter().map(name).chain(STATES).chain(rare).chain(flight).collect();
@@ -174,7 +186,7 @@ fn reads_are_counted_where_the_key_looks_for_them() {
         connection.handle(event).expect("it makes sense");
         connection.image()
     };
-    tell(Event::Attach { level: 0, capacity: 100 });
+    tell(Event::Attach { buffered_bytes: 0, capacity: 100 });
     assert_eq!(tell(Event::Readable)[READS], 0);
     assert_eq!(tell(Event::Received { bytes: 7 })[READS], 1);
     let before = tell(Event::Received { bytes: 9 });

@@ -9,7 +9,7 @@
 mod common;
 mod connection;
 mod pool;
-mod receivers;
+mod scheduler;
 
 use demuxbuf_oracle::{World, explore};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,115 +1,37 @@
-//! All that the future of the model depends on, as numbers, for the search: two with the same numbers answer alike,
-//! whatever is asked of them. What only tells of the past is left out: counts, tokens, ages of waits.
+//! All that the future of the model depends on, as numbers: see the pool's.
 
-use super::deadlines::{Stand, Turns};
-use super::turns::{Class, Turn};
-use super::{Lease, ModelPool, Tenant, Wait};
-use std::collections::BTreeMap;
-
-/// The numbers that stand for handles in what was written down: the same for all leases that are alike.
-pub(crate) type Names = BTreeMap<u64, u64>;
+use super::{ModelPool, Receiver};
+use crate::model::scheduler::Names;
 
 impl ModelPool {
-    /// Writes down who waits and who holds, in which order, and how they stand; times as ages, tenants by their age.
-    /// `owner` names whose a wait or a lease is. Returns by which numbers waits and leases stand here, by their handles.
-    ///
-    /// No pattern here has `..`, so that nothing is added to the model and forgotten here.
-    pub(crate) fn write_state(&self, state: &mut Vec<u64>, owner: &dyn Fn(u64) -> u64) -> Names {
+    /// Writes down how each receiver and the pool stand; receivers by the caller's numbers for them, all different and
+    /// below `u64::MAX`. Returns by which numbers waits and leases stand here.
+    pub(crate) fn state_key(&self, state: &mut Vec<u64>, receiver: &dyn Fn(u64) -> u64) -> Names {
+        const HOST: u64 = u64::MAX;
         let ModelPool {
             config: _,
-            held,
-            assigned,
-            queued,
-            classes,
-            tenants,
-            weight_peak,
-            shedding: _, // with the lease
-            turns,
-            now_ns: _, // with each age
-            told_ns,
-            next_id: _,
-            stats: _,
+            scheduler,
+            receivers,
+            memory: _,   // values of bytes
+            arriving: _, // likewise
+            next_receiver: _,
+            counts: _,
         } = self;
-        state.push(told_ns.is_some().into());
-        let mut names = Names::new();
-        let mut described: Vec<_> = held.iter().map(|lease| (self.describe_fully(lease, owner), lease.id)).collect();
-        described.sort_unstable();
-        let mut distinct: Vec<_> = described.iter().map(|&(lease, _)| lease).collect();
-        distinct.dedup();
-        for (lease, id) in described {
-            let name = distinct.iter().position(|&other| other == lease).expect("it is one of them");
-            state.push(name as u64);
-            state.extend(lease);
-            names.insert(id, name as u64);
-        }
-        state.push(u64::MAX);
-        let mut write_wait = |state: &mut Vec<u64>, wait: &Wait| {
-            let Wait { id, token: _, class, tenant, size, is_timed, since_ns: _, place: _, passed } = *wait;
-            let name = names.len() as u64;
-            state.extend([owner(id), class as u64, self.age_of(tenant), size.into(), is_timed.into(), passed]);
-            names.insert(id, name);
+        let owner = |handle: u64| {
+            let has = |(_, of): &(&u64, &Receiver)| [of.lease, of.wait, of.granted].contains(&Some(handle));
+            receivers.iter().find(has).map_or(HOST, |(&id, _)| receiver(id))
         };
-        for (wait, lease) in assigned {
-            write_wait(state, wait);
-            state.extend(self.describe_fully(lease, owner));
-        }
-        state.push(u64::MAX);
-        // The order of those who wait in different classes or for different tenants makes no difference.
-        let mut queued: Vec<&Wait> = queued.iter().collect();
-        queued.sort_by_key(|wait| (wait.class, wait.tenant));
-        queued.into_iter().for_each(|wait| write_wait(state, wait));
-        state.extend([u64::MAX, (*weight_peak).into()]);
-        for tenant in tenants.values() {
-            let Tenant { weight, guaranteed, cap, granted: _, pinned, is_retiring } = *tenant;
-            state.extend([weight, guaranteed, cap, pinned, is_retiring.into()].map(u64::from));
-        }
-        classes.iter().for_each(|class| self.write_class(state, class));
-        let Turns { to_park, to_shed } = turns;
-        for round in [to_park, to_shed] {
-            state.extend(round.iter().map(|&tenant| self.age_of(tenant)));
-            state.push(u64::MAX);
+        let names = scheduler.state_key(state, &owner);
+        let mut all: Vec<_> = receivers.iter().map(|(&id, of)| (receiver(id), of)).collect();
+        all.sort_unstable_by_key(|&(name, _)| name);
+        for (name, of) in all {
+            let Receiver { connection, start, lease, slot, wait, granted, in_flight: _, token: _, class, tenant } = of;
+            let place = |handle: Option<u64>| handle.map_or(u64::MAX, |handle| names[&handle]);
+            let slot = slot.map_or(u64::MAX, |size_index| size_index as u64);
+            state.extend([name, (*start).into(), place(*lease), slot, place(*wait), place(*granted)]);
+            state.extend([(*class).into(), scheduler.age_of(*tenant)]);
+            connection.state_key(state);
         }
         names
-    }
-
-    fn write_class(&self, state: &mut Vec<u64>, class: &Class) {
-        let Class { bypassed, round, entitled, entitled_run } = class;
-        state.extend([*bypassed, (*entitled_run).into(), u64::MAX]);
-        for &Turn { tenant, deficit, is_on } in round {
-            state.extend([self.age_of(tenant), deficit.into(), is_on.into()]);
-        }
-        state.push(u64::MAX);
-        state.extend(entitled.iter().map(|&tenant| self.age_of(tenant)));
-        state.push(u64::MAX);
-    }
-
-    /// A tenant's place among all, the oldest first.
-    pub(in crate::model) fn age_of(&self, tenant: u64) -> u64 {
-        self.tenants.range(..tenant).count() as u64
-    }
-
-    /// Whose a lease is, what it is for, how its holder gets on, at which place among those who stand alike, and for how
-    /// long it has been shed, and how often it was deferred.
-    fn describe_fully(&self, lease: &Lease, owner: &dyn Fn(u64) -> u64) -> [u64; 12] {
-        let Lease { id, token: _, class, tenant, units, timed } = *lease;
-        let known = [owner(id), class as u64, self.age_of(tenant), units.into()];
-        let timed = timed.map_or([0; 8], |timed| {
-            let stand = timed.stand;
-            let place = self.standing(|other| other == stand).iter().position(|&(other, _)| other == id);
-            let stand = match stand {
-                Stand::Active => 1,
-                Stand::Idle => 2,
-                Stand::Asked => 3,
-                Stand::Expired { cost } => 4 + u64::from(cost),
-            };
-            let shed = self.shedding.filter(|&(shed, _)| shed == id);
-            let idle = timed.idleness(self.now_ns);
-            let place = place.expect("it stands there") as u64;
-            let shed_ns = shed.map_or(0, |(_, since_ns)| self.now_ns - since_ns + 1);
-            [1, stand, place, idle.held_ns, idle.idle_ns, idle.progress_bytes, shed_ns, timed.deferred]
-        });
-        let [a, b, c, d] = known;
-        let [e, f, g, h, i, j, k, l] = timed;
-        [a, b, c, d, e, f, g, h, i, j, k, l]
     }
 }

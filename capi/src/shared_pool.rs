@@ -1,0 +1,312 @@
+//! One pool for several threads, and receivers that move between them.
+
+use super::config::{Message, demuxbuf_pool_config, to_rust};
+use super::connection::{connection_mut, connection_ref, demuxbuf_connection};
+use super::pool::{Refusal, demuxbuf_pool, new_object, new_tag, status, status_of, with_own_pool};
+use super::status::*;
+use super::tag::Tag;
+use super::{guarded, guarded_or};
+use core::ffi::c_char;
+use demuxbuf::memory::{SLOT_BYTES, TryArc, try_box};
+use demuxbuf::pool::{ExportedReceiver, ReceiverId, SharedPool, SharedPoolError, Ticket};
+use demuxbuf::scheduler::{LeaseId, WaitId};
+use demuxbuf::shared::SharedSchedulerError;
+
+/// A pool that several threads share. Made by `demuxbuf_shared_pool_new`; each thread uses it through a `demuxbuf_pool`
+/// of its own.
+#[allow(non_camel_case_types)]
+pub struct demuxbuf_shared_pool {
+    inner: SharedPool,
+    /// That of the pools of its threads, too: freed with the last of all.
+    tag: TryArc<Tag>,
+}
+
+/// Bytes that a receiver may have parked when it moves.
+pub const DEMUXBUF_EXPORT_BYTES_MAX: usize = 64;
+const _: () = assert!(DEMUXBUF_EXPORT_BYTES_MAX == SLOT_BYTES);
+
+/// A receiver on its way from one thread to another, with all that it holds and waits for: a plain value that the host
+/// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no receiver.
+#[allow(non_camel_case_types)]
+#[derive(Debug)]
+#[repr(C)]
+pub struct demuxbuf_exported_receiver {
+    connection: demuxbuf_connection,
+    token: u64,
+    lease: u64,
+    wait: u64,
+    pool: u64,
+    entry: u32,
+    uses: u32,
+    offset: u32,
+    class_index: u32,
+    parked: [u8; DEMUXBUF_EXPORT_BYTES_MAX],
+}
+
+impl demuxbuf_exported_receiver {
+    fn from_rust(exported: ExportedReceiver) -> demuxbuf_exported_receiver {
+        let mut connection = demuxbuf_connection::default();
+        if let Some(place) = connection_mut(&raw mut connection) {
+            *place = exported.connection;
+        }
+        demuxbuf_exported_receiver {
+            connection,
+            token: exported.token,
+            lease: exported.lease.map_or(0, LeaseId::to_bits),
+            wait: exported.wait.map_or(0, WaitId::to_bits),
+            pool: exported.ticket.pool,
+            entry: exported.ticket.entry,
+            uses: exported.ticket.uses,
+            offset: exported.offset,
+            class_index: exported.class.into(),
+            parked: exported.parked,
+        }
+    }
+
+    fn to_rust(&self) -> Result<ExportedReceiver, i32> {
+        Ok(ExportedReceiver {
+            connection: connection_ref(&raw const self.connection).ok_or(DEMUXBUF_ERR_NULL)?.clone(),
+            token: self.token,
+            class: u8::try_from(self.class_index).map_err(|_| DEMUXBUF_ERR_STALE)?,
+            lease: (self.lease != 0).then_some(LeaseId::from_bits(self.lease)),
+            offset: self.offset,
+            wait: (self.wait != 0).then_some(WaitId::from_bits(self.wait)),
+            parked: self.parked,
+            ticket: Ticket { pool: self.pool, entry: self.entry, uses: self.uses },
+        })
+    }
+}
+
+/// Makes a pool that `shards` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shared_pool_free`.
+///
+/// `config` is as for `demuxbuf_pool_new`: `buffers`, reserves and caps are for all threads together; `receivers_max`,
+/// `waiters_max` and the parking slots are for each. There can be no other sizes than the default and no tenants. The
+/// buffers are reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`.
+/// If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
+/// is allowed: at most `message_bytes` bytes with the closing 0.
+/// Thread rule: any thread.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
+/// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
+/// `*shared_pool` is not written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_shared_pool_new(
+    config: *const demuxbuf_pool_config,
+    shards: u32,
+    shared_pool: *mut *mut demuxbuf_shared_pool,
+    message: *mut c_char,
+    message_bytes: size_t,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let (Some(config), Some(shared_pool)) = (unsafe { config.as_ref() }, unsafe { shared_pool.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let text = Message::new(message, message_bytes);
+    let make = || {
+        let tag = new_tag()?;
+        let inner = SharedPool::new(&to_rust(config, &tag)?, shards)?;
+        Ok::<_, Refusal>(demuxbuf_shared_pool { inner, tag })
+    };
+    new_object(make, shared_pool, text)
+}
+
+#[allow(non_camel_case_types)]
+type size_t = usize;
+
+/// Makes the pool of one thread: a handle for all `demuxbuf_pool_*` and `demuxbuf_receiver_*` functions, for this thread
+/// alone. `index` is which of the threads, from 0. The host owns it and frees it with `demuxbuf_pool_free`; then this
+/// can be called for `index` again. A receiver's handle is for the pool that attached or imported it.
+///
+/// Thread rule: the thread that will use the pool; others may call it for their own at the same time.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` (no such thread), `DEMUXBUF_ERR_IN_USE` (it has its
+/// pool), `DEMUXBUF_ERR_NO_MEMORY`, `DEMUXBUF_ERR_POISONED` (a defect of the library); `*pool` is not written then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_shared_pool_shard(
+    shared_pool: *const demuxbuf_shared_pool,
+    index: u32,
+    pool: *mut *mut demuxbuf_pool,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks; of `demuxbuf_shared_pool` nothing is changed but what threads may
+    // share.
+    let (Some(shared_pool), Some(pool)) = (unsafe { shared_pool.as_ref() }, unsafe { pool.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let made = guarded(|| {
+        let pool = shared_pool.inner.shard(index)?;
+        Ok(try_box(demuxbuf_pool::new(pool, shared_pool.tag.clone())).map(Box::into_raw))
+    });
+    match made {
+        Some(Ok(Some(made))) => {
+            *pool = made;
+            DEMUXBUF_OK
+        }
+        Some(Ok(None)) => DEMUXBUF_ERR_NO_MEMORY,
+        Some(Err(SharedPoolError::Shard(SharedSchedulerError::UnknownShard { .. }))) => DEMUXBUF_ERR_RANGE,
+        Some(Err(SharedPoolError::Shard(SharedSchedulerError::Closed))) => DEMUXBUF_ERR_POOL_CLOSED,
+        Some(Err(SharedPoolError::Shard(_))) => DEMUXBUF_ERR_IN_USE,
+        Some(Err(SharedPoolError::Memory(_))) => DEMUXBUF_ERR_NO_MEMORY,
+        None => DEMUXBUF_ERR_POISONED,
+    }
+}
+
+/// As `demuxbuf_pool_poll_wake`, for a thread without a pool: call it after `demuxbuf_pool_free`, which may have handed what
+/// the pool held to other threads.
+///
+/// Thread rule: any thread, any time before `demuxbuf_shared_pool_free`. Cost: O(threads / 64), no lock.
+/// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_shared_pool_poll_wake(
+    shared_pool: *const demuxbuf_shared_pool,
+    index: *mut u32,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let (Some(shared_pool), Some(index)) = (unsafe { shared_pool.as_ref() }, unsafe { index.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    match guarded(|| shared_pool.inner.poll_wake()) {
+        Some(Some(thread)) => {
+            *index = thread;
+            DEMUXBUF_OK
+        }
+        Some(None) => DEMUXBUF_STATUS_NONE,
+        None => DEMUXBUF_ERR_POISONED,
+    }
+}
+
+/// Frees a shared pool, before the pools of its threads or after them; its memory goes with the last of them, so release
+/// all leases of the host's own before that. NULL is harmless. In pools that are still there, attaching, adopting and
+/// requests of the host's own are `DEMUXBUF_ERR_POOL_CLOSED` from now on. The receivers and requests that are there are
+/// served to their end.
+///
+/// Thread rule: no other call with this pointer at the same time or after; the threads may use their pools meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_shared_pool_free(shared_pool: *mut demuxbuf_shared_pool) {
+    guarded_or((), || {
+        if !shared_pool.is_null() {
+            // SAFETY: made from a `Box`, and not freed before, as the module asks.
+            drop(unsafe { Box::from_raw(shared_pool) });
+        }
+    })
+}
+
+/// A thread that has something to pick up, or deadlines to watch, and sleeps for all that is known. Call it until it
+/// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and tell each thread that it names, by an eventfd or its
+/// like; that one then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
+///
+/// Thread rule: the pool's thread; another is refused. Cost: O(threads / 64), no lock.
+/// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`, always so for a pool of one thread;
+/// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_poll_wake(pool: *mut demuxbuf_pool, index: *mut u32) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(index) = (unsafe { index.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    match with_own_pool(pool, |pool| Ok(pool.poll_wake())) {
+        Ok(Some(thread)) => {
+            *index = thread;
+            DEMUXBUF_OK
+        }
+        Ok(None) => DEMUXBUF_STATUS_NONE,
+        Err(status) => status,
+    }
+}
+
+/// Takes a receiver off this thread, in whatever state: idle, waiting, served and not told yet, holding a buffer, parked.
+/// Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again.
+/// Meanwhile it keeps its place in the queue. Who forgets it loses its buffer until the pool is gone; who has no use for
+/// it imports and closes it.
+///
+/// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
+/// Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
+/// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_TOO_MANY_BYTES` (it is parked in more than 64 bytes; it can move
+/// once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way, or of all
+/// `receivers_max` for each thread); nothing is changed then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_export(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    exported: *mut demuxbuf_exported_receiver,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let Some(exported) = (unsafe { exported.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    status(with_own_pool(pool, |pool| {
+        let leaving = pool.export(ReceiverId::from_bits(receiver)).map_err(status_of)?;
+        *exported = demuxbuf_exported_receiver::from_rust(leaving);
+        Ok(())
+    }))
+}
+
+/// Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
+/// here; call `demuxbuf_receiver_pending` next. If it was served on the way, `demuxbuf_pool_poll_notice` says so.
+///
+/// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
+/// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of another pool, or changed),
+/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it has a parking slot,
+/// and none of 64 bytes is free here); nothing is changed then, and it can be tried again, here or elsewhere.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_import(
+    pool: *mut demuxbuf_pool,
+    exported: *mut demuxbuf_exported_receiver,
+    receiver: *mut u64,
+) -> i32 {
+    // SAFETY: NULL or valid, as the module asks.
+    let (Some(exported), Some(receiver)) = (unsafe { exported.as_mut() }, unsafe { receiver.as_mut() }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    status(with_own_pool(pool, |pool| {
+        let mut arriving = exported.to_rust()?;
+        *receiver = pool.import(&mut arriving).map_err(status_of)?.to_bits();
+        *exported = demuxbuf_exported_receiver {
+            connection: demuxbuf_connection::default(),
+            token: 0,
+            lease: 0,
+            wait: 0,
+            pool: 0,
+            entry: 0,
+            uses: 0,
+            offset: 0,
+            class_index: 0,
+            parked: [0; DEMUXBUF_EXPORT_BYTES_MAX],
+        };
+        Ok(())
+    }))
+}
+
+/// In release builds the calls of the common path do not look.
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test may start threads")]
+    fn in_debug_builds_every_call_from_another_thread_is_refused() {
+        let mut config = core::mem::MaybeUninit::uninit();
+        let (mut shared_pool, mut pool, mut receiver) = (core::ptr::null_mut(), core::ptr::null_mut(), 0);
+        // SAFETY: all pointers are valid, and one thread at a time uses the pool.
+        unsafe {
+            assert_eq!(demuxbuf_pool_config_init(config.as_mut_ptr(), 2, 2), DEMUXBUF_OK);
+            let made = demuxbuf_shared_pool_new(config.as_ptr(), 1, &raw mut shared_pool, core::ptr::null_mut(), 0);
+            assert_eq!(made, DEMUXBUF_OK);
+            assert_eq!(demuxbuf_shared_pool_shard(shared_pool, 0, &raw mut pool), DEMUXBUF_OK);
+            assert_eq!(demuxbuf_receiver_attach(pool, 0, 0, core::ptr::null(), 0, &raw mut receiver), DEMUXBUF_OK);
+            let address = pool as usize;
+            std::thread::spawn(move || {
+                let pool = address as *mut demuxbuf_pool;
+                let step = demuxbuf_receiver_readable(pool, receiver);
+                assert_eq!(demuxbuf_actions_status(step.actions), DEMUXBUF_ERR_WRONG_THREAD);
+                assert_eq!(demuxbuf_pool_release(pool, 0), DEMUXBUF_ERR_WRONG_THREAD);
+                assert_eq!(demuxbuf_pool_poll_timeout(pool), u64::MAX);
+                assert_eq!(demuxbuf_pool_check_invariants(pool), DEMUXBUF_ERR_WRONG_THREAD);
+            })
+            .join()
+            .expect("the other thread ends");
+            assert_eq!(demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_RECV, DEMUXBUF_RECV);
+            demuxbuf_shared_pool_free(shared_pool);
+            demuxbuf_pool_free(pool);
+        }
+    }
+}

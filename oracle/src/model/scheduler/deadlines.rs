@@ -1,0 +1,283 @@
+//! Who is asked to give back: the rules of the section on deadlines in the docs of `demuxbuf::scheduler`.
+
+use super::{Lease, ModelScheduler};
+use crate::system::Demand;
+use demuxbuf::scheduler::{LeaseInfo, ReclaimKind};
+
+/// What became of a holder that makes no progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeasePhase {
+    /// Nobody asked it for anything since it last made progress.
+    Active,
+    /// It could have been asked to park, but nobody whom that would have helped was waiting.
+    Idle,
+    /// It was asked to park.
+    Asked,
+    /// Its deadline passed, at this cost as a power of two.
+    Expired { cost: u32 },
+}
+
+/// How the holder of a timed lease gets on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timed {
+    granted_ns: u64,
+    progress_ns: u64,
+    progress_bytes: u64,
+    /// How often its lease began anew without progress because its host blocks it.
+    pub(super) deferred: u64,
+    pub(super) phase: LeasePhase,
+    /// Among those that stand alike the smallest is first.
+    place: u64,
+}
+
+impl Timed {
+    pub(super) fn lease_info(&self, now_ns: u64) -> LeaseInfo {
+        LeaseInfo {
+            held_ns: now_ns - self.granted_ns,
+            idle_ns: now_ns - self.progress_ns,
+            progress_bytes: self.progress_bytes,
+        }
+    }
+}
+
+/// Tenants that keep somebody back by their cap and have holders who could be asked, the next first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns {
+    pub(super) to_park: Vec<u64>,
+    pub(super) to_shed: Vec<u64>,
+}
+
+impl ModelScheduler {
+    /// A lease that begins now; nothing if leases have no deadline here.
+    pub(super) fn timed(&mut self) -> Option<Timed> {
+        let (granted_ns, progress_ns) = (self.now_ns, self.now_ns);
+        let place = self.new_id();
+        let timed = Timed { granted_ns, progress_ns, progress_bytes: 0, deferred: 0, phase: LeasePhase::Active, place };
+        (self.config.lease_ns != u64::MAX).then_some(timed)
+    }
+
+    fn lease_mut(&mut self, lease: u64) -> Option<&mut Lease> {
+        let assigned = self.assigned.iter_mut().map(|(_, lease)| lease);
+        self.held.iter_mut().chain(assigned).find(|held| held.id == lease)
+    }
+
+    pub(in crate::model) fn progressed(&mut self, lease: u64, bytes: u64) {
+        let (now_ns, place) = (self.now_ns, self.new_id());
+        let Some(timed) = self.lease_mut(lease).and_then(|lease| lease.timed.as_mut()) else {
+            return;
+        };
+        timed.progress_bytes = timed.progress_bytes.saturating_add(bytes);
+        (timed.progress_ns, timed.phase, timed.place) = (now_ns, LeasePhase::Active, place);
+        timed.deferred *= u64::from(bytes == 0);
+        self.shedding = self.shedding.filter(|&(shed, _)| shed != lease);
+        self.take_turns();
+    }
+
+    /// A holder is not asked after all: its time begins anew.
+    pub(in crate::model) fn spare(&mut self, lease: u64, kind: ReclaimKind) {
+        match kind {
+            ReclaimKind::Park => self.stats.scheduler.parks_asked -= 1,
+            ReclaimKind::Shed => self.stats.scheduler.sheds_asked -= 1,
+        }
+        self.progressed(lease, 0);
+    }
+
+    /// What its host blocks has two leases before it is shed.
+    pub(in crate::model) fn defer(&mut self, lease: u64) -> bool {
+        let timed = self.lease_mut(lease).and_then(|lease| lease.timed.as_mut()).expect("it has a deadline");
+        if timed.deferred == 1 {
+            timed.deferred = 0;
+            return false;
+        }
+        timed.deferred += 1;
+        self.stats.scheduler.sheds_asked -= 1;
+        self.progressed(lease, 0);
+        true
+    }
+
+    pub(in crate::model) fn start_timing(&mut self, lease: u64) {
+        let timed = self.timed();
+        let lease = self.lease_mut(lease).expect("a lease in force");
+        lease.timed = lease.timed.or(timed);
+    }
+
+    pub(in crate::model) fn stop_timing(&mut self, lease: u64) {
+        self.lease_mut(lease).expect("a lease in force").timed = None;
+        self.shedding = self.shedding.filter(|&(shed, _)| shed != lease);
+        self.take_turns();
+    }
+
+    fn move_to(&mut self, lease: u64, phase: LeasePhase) {
+        let place = self.new_id();
+        let timed = self.lease_mut(lease).and_then(|lease| lease.timed.as_mut()).expect("it has a deadline");
+        (timed.phase, timed.place) = (phase, place);
+        self.take_turns();
+    }
+
+    /// Whether a tenant's cap keeps somebody back.
+    fn is_cap_blocked(&self, tenant: u64) -> bool {
+        (0..self.classes()).any(|class| {
+            let need = self.flow(class, tenant).next().map(|wait| self.units_of(wait.size_index));
+            need.is_some_and(|need| need > self.left_of(tenant))
+        })
+    }
+
+    fn is_of_cap_blocked(&self, lease: u64) -> bool {
+        self.leases().any(|held| held.id == lease && self.is_cap_blocked(held.tenant))
+    }
+
+    /// Gives a turn, the last, to tenants that have something to ask for now, and takes it from those that no longer do.
+    pub(super) fn take_turns(&mut self) {
+        let tenants: Vec<u64> = self.tenants.keys().copied().collect();
+        let Turns { mut to_park, mut to_shed } = std::mem::take(&mut self.turns);
+        let has = |tenant: u64, is: fn(LeasePhase) -> bool| {
+            let mut timed = self.leases().filter(|lease| lease.tenant == tenant).filter_map(|lease| lease.timed);
+            self.tenants.contains_key(&tenant) && self.is_cap_blocked(tenant) && timed.any(|timed| is(timed.phase))
+        };
+        let renew = |turns: &mut Vec<u64>, is: fn(LeasePhase) -> bool| {
+            turns.retain(|&tenant| has(tenant, is));
+            let new = tenants.iter().copied().filter(|&tenant| has(tenant, is));
+            let new: Vec<u64> = new.filter(|tenant| !turns.contains(tenant)).collect();
+            turns.extend(new);
+        };
+        renew(&mut to_park, |phase| phase == LeasePhase::Idle);
+        renew(&mut to_shed, |phase| matches!(phase, LeasePhase::Expired { .. }));
+        self.turns = Turns { to_park, to_shed };
+    }
+
+    /// Those that stand so, the first first.
+    pub(super) fn in_phase(&self, phase: impl Fn(LeasePhase) -> bool) -> Vec<(u64, Timed)> {
+        let mut all: Vec<(u64, Timed)> = self
+            .leases()
+            .filter_map(|lease| Some((lease.id, lease.timed?)))
+            .filter(|(_, timed)| phase(timed.phase))
+            .collect();
+        all.sort_by_key(|(_, timed)| timed.place);
+        all
+    }
+
+    /// Whether somebody waits whom no cap of his own keeps back.
+    fn is_short(&self) -> bool {
+        (0..self.classes()).any(|class| self.next_of(class).is_some())
+    }
+
+    fn park_ns(&self) -> u64 {
+        self.config.park_ns.min(self.config.lease_ns).max(1)
+    }
+
+    fn is_shedding(&self) -> bool {
+        self.shedding.is_some_and(|(_, since_ns)| self.now_ns - since_ns < self.config.lease_ns)
+    }
+
+    /// The next holder that should give back. First those who could park, the one idle for longest first; then, one at
+    /// a time, the costliest of those whose deadline passed. Nobody is asked whom nobody needs: where all who wait are
+    /// kept back by their tenant's cap, only its holders are.
+    pub(super) fn demand(&mut self) -> Option<Demand> {
+        let is_short = self.is_short();
+        if !is_short && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
+            return None;
+        }
+        if let Some(lease) = self.next_to_park(is_short) {
+            self.move_to(lease, LeasePhase::Asked);
+            self.stats.scheduler.parks_asked += 1;
+            return Some(self.ask(lease, ReclaimKind::Park));
+        }
+        // One that was asked later has no less time than those before it.
+        let asked = self.in_phase(|phase| phase == LeasePhase::Asked);
+        let due = |timed: &Timed| self.now_ns - timed.progress_ns >= self.config.lease_ns;
+        let expired: Vec<u64> = asked.iter().take_while(|(_, timed)| due(timed)).map(|&(lease, _)| lease).collect();
+        for lease in expired {
+            let cost = self.cost(lease);
+            self.move_to(lease, LeasePhase::Expired { cost });
+        }
+        if self.is_shedding() {
+            return None;
+        }
+        let lease = self.next_to_shed(is_short)?;
+        // Should its host not act on it, others are asked before it is again.
+        self.move_to(lease, LeasePhase::Expired { cost: 0 });
+        self.shedding = Some((lease, self.now_ns));
+        self.stats.scheduler.sheds_asked += 1;
+        Some(self.ask(lease, ReclaimKind::Shed))
+    }
+
+    fn next_to_park(&mut self, is_short: bool) -> Option<u64> {
+        let idle = self.in_phase(|phase| phase == LeasePhase::Idle);
+        let tenant_of = |id: u64| self.leases().find(|lease| lease.id == id).map(|lease| lease.tenant);
+        let mut is_next = idle.iter().map(|&(lease, _)| lease);
+        let next = match self.turns.to_park.first() {
+            _ if is_short => is_next.next(),
+            Some(&turn) => is_next.find(|&lease| tenant_of(lease) == Some(turn)),
+            None => None,
+        };
+        if next.is_some() {
+            return next;
+        }
+        for (lease, timed) in self.in_phase(|phase| phase == LeasePhase::Active) {
+            if self.now_ns - timed.progress_ns < self.park_ns() {
+                return None;
+            }
+            if is_short || self.is_of_cap_blocked(lease) {
+                return Some(lease);
+            }
+            self.move_to(lease, LeasePhase::Idle);
+        }
+        None
+    }
+
+    /// The costliest, of equals the first; of one tenant whose turn it is if nobody else could help.
+    fn next_to_shed(&mut self, is_short: bool) -> Option<u64> {
+        let turn = self.turns.to_shed.first().copied();
+        let helps = |id: u64| {
+            is_short
+                || self.leases().any(|lease| lease.id == id && Some(lease.tenant) == turn && self.is_of_cap_blocked(id))
+        };
+        let cost = |timed: &Timed| if let LeasePhase::Expired { cost } = timed.phase { cost } else { 0 };
+        let expired = self.in_phase(|phase| matches!(phase, LeasePhase::Expired { .. }));
+        let expired: Vec<_> = expired.into_iter().filter(|&(lease, _)| helps(lease)).collect();
+        let most = expired.iter().map(|(_, timed)| cost(timed)).max()?;
+        let &(lease, _) = expired.iter().find(|(_, timed)| cost(timed) == most)?;
+        if !is_short {
+            self.turns.to_shed.rotate_left(1);
+        }
+        Some(lease)
+    }
+
+    fn ask(&self, id: u64, kind: ReclaimKind) -> Demand {
+        let lease = self.leases().find(|lease| lease.id == id).expect("it stands there");
+        let timed = lease.timed.expect("it has a deadline");
+        Demand { lease: id, token: lease.token, kind, lease_info: timed.lease_info(self.now_ns) }
+    }
+
+    /// Units held times time held by bytes consumed, as a power of two.
+    fn cost(&self, id: u64) -> u32 {
+        let lease = self.leases().find(|lease| lease.id == id).expect("it stands there");
+        let LeaseInfo { held_ns, progress_bytes, .. } = lease.timed.expect("it has a deadline").lease_info(self.now_ns);
+        let cost = u128::from(lease.units) * u128::from(held_ns) / (u128::from(progress_bytes) + 1);
+        u64::try_from(cost).unwrap_or(u64::MAX).checked_ilog2().unwrap_or(0)
+    }
+
+    /// When the next one is asked, if nothing happens until then; in the past if one is to be asked now.
+    pub(super) fn next_demand_ns(&self) -> u64 {
+        let is_short = self.is_short();
+        if !is_short && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
+            return u64::MAX;
+        }
+        let due = |phase: LeasePhase, ns: u64| {
+            let first = self.in_phase(|other| other == phase).first().map(|(_, timed)| timed.progress_ns);
+            first.map_or(u64::MAX, |progress_ns| progress_ns.saturating_add(ns))
+        };
+        let has = |phase: fn(LeasePhase) -> bool| !self.in_phase(phase).is_empty();
+        let (has_idle, has_expired) = match is_short {
+            true => (has(|phase| phase == LeasePhase::Idle), has(|phase| matches!(phase, LeasePhase::Expired { .. }))),
+            false => (!self.turns.to_park.is_empty(), !self.turns.to_shed.is_empty()),
+        };
+        let park = if has_idle { 0 } else { due(LeasePhase::Active, self.park_ns()) };
+        let shed = match self.shedding {
+            _ if !has_expired => u64::MAX,
+            None => 0,
+            Some((_, since_ns)) => since_ns.saturating_add(self.config.lease_ns),
+        };
+        park.min(due(LeasePhase::Asked, self.config.lease_ns)).min(shed)
+    }
+}

@@ -1,0 +1,212 @@
+//! What can be played on: the functions of a pool with receivers, as numbers, masks and bytes.
+
+mod c;
+mod rust;
+
+pub use c::{CConnection, CPool};
+pub use rust::{RustPool, RustScheduler};
+
+use crate::Facts;
+use demuxbuf::connection::Event;
+use demuxbuf::pool::PoolStats;
+use demuxbuf::scheduler::{LeaseInfo, ReclaimKind, TenantConfig, TenantInfo, WaitInfo};
+use demuxbuf_capi::{DEMUXBUF_ERR_NULL, DEMUXBUF_ERR_STALE};
+
+/// A byte; `None` if nobody can know it, because the host claimed to have received it without writing it.
+pub type Cell = Option<u8>;
+
+/// What is to be done, and what is shown with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Mask of actions.
+    pub actions: u32,
+    /// Bytes that may be received now.
+    pub area: u32,
+    /// What is buffered, if nothing may be received now.
+    pub data: Vec<Cell>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Class of the request.
+    pub class: u8,
+    /// Which of the pool's sizes.
+    pub size_index: u8,
+    /// In whose name; nothing for nobody's.
+    pub tenant: Option<u64>,
+    /// Comes back with the grant.
+    pub token: u64,
+}
+
+impl Ask {
+    /// A buffer of the default size, in nobody's name.
+    pub fn new(class: u8, token: u64) -> Ask {
+        Ask { class, size_index: 0, tenant: None, token }
+    }
+}
+
+/// A holder that should give its buffer back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// The buffer.
+    pub lease: u64,
+    /// What was given with the request.
+    pub token: u64,
+    /// What it should do.
+    pub kind: ReclaimKind,
+    /// The reason.
+    pub lease_info: LeaseInfo,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The lease.
+    Lease(u64),
+    /// The wait.
+    Wait(u64),
+}
+
+/// A buffer that leaves or enters a receiver with what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The buffer.
+    pub lease: u64,
+    /// Where the content starts.
+    pub offset: u32,
+    /// Length of the content.
+    pub buffered_bytes: u32,
+}
+
+/// A hand-off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A receiver has a buffer.
+    Receiver {
+        /// The receiver.
+        id: u64,
+        /// What was given at attach.
+        token: u64,
+        /// What is to be done.
+        step: Step,
+    },
+    /// The host has a buffer.
+    Lease {
+        /// The wait that ended.
+        wait: u64,
+        /// What was given with the request.
+        token: u64,
+        /// The buffer.
+        lease: u64,
+    },
+}
+
+/// Everything that is told of a receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Of its connection.
+    pub facts: Facts,
+    /// What was given at attach.
+    pub token: u64,
+    /// Class of its requests.
+    pub class: u8,
+    /// Age of its wait, in nanoseconds.
+    pub age_ns: u64,
+    /// Grants that passed its wait.
+    pub bypasses: u64,
+    /// How it gets on with its buffer; all 0 if it holds none or leases have no deadline.
+    pub lease_info: LeaseInfo,
+}
+
+/// What can be played on. Errors are the numbers of the C API. A pool alone has no receivers and refuses their calls, and
+/// what is requested of it has a deadline; receivers watch the deadlines of a pool themselves.
+pub trait System {
+    /// Whether the calls that are refused are counted.
+    const COUNTS_REFUSALS: bool = true;
+
+    /// Attaches a connection with bytes that are there already; returns its handle.
+    fn attach(&mut self, _class: u8, _token: u64, _bytes: &[u8]) -> Result<u64, i32> {
+        Err(DEMUXBUF_ERR_NULL)
+    }
+    /// Attaches a connection to a buffer of the host's own; returns its handle.
+    fn adopt(&mut self, _class: u8, _token: u64, _content: Taken) -> Result<u64, i32> {
+        Err(DEMUXBUF_ERR_NULL)
+    }
+    /// Writes to where a receiver receives, as much as there is room for.
+    fn write(&mut self, _receiver: u64, _bytes: &[u8]) {}
+    /// Reports an event.
+    fn report(&mut self, _receiver: u64, _event: Event) -> Result<Step, i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// Reports what the decoder took and lacks.
+    fn decoded(&mut self, _receiver: u64, _consumed: u32, _need_more: u32) -> Result<Step, i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// What is to be done now.
+    fn pending(&mut self, _receiver: u64) -> Result<Step, i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// Takes the buffer away from a receiver.
+    fn take(&mut self, _receiver: u64) -> Result<Taken, i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// Moves what a receiver holds to a buffer of a larger size.
+    fn grow(&mut self, _receiver: u64, _size: u8) -> Result<Step, i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// In whose name a receiver requests from now on.
+    fn set_tenant(&mut self, _receiver: u64, _tenant: Option<u64>) -> Result<(), i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// The memory of a buffer of the host's own.
+    fn content(&mut self, _lease: u64) -> Result<Vec<Cell>, i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// Tells of a receiver.
+    fn describe(&mut self, _receiver: u64) -> Result<Info, i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// Gives free pages back.
+    fn trim(&mut self) {}
+    /// The holder of a buffer consumed bytes.
+    fn progress(&mut self, _lease: u64, _bytes: u64) -> Result<(), i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// Who is to give back now.
+    fn poll_reclaim(&mut self) -> Option<Demand> {
+        None
+    }
+    /// Asks for a buffer of the host's own.
+    fn request(&mut self, ask: Ask) -> Result<Asked, i32>;
+    /// Gives a buffer of the host's own back.
+    fn release(&mut self, lease: u64) -> Result<(), i32>;
+    /// Ends a wait of the host's own.
+    fn cancel(&mut self, wait: u64) -> Result<(), i32>;
+    /// Who has a buffer now.
+    fn poll_notice(&mut self) -> Option<Notice>;
+    /// Tells the time.
+    fn tick(&mut self, now_ns: u64);
+    /// When the time is to be told at the latest.
+    fn poll_timeout(&mut self) -> u64;
+    /// Takes a tenant in; returns its handle.
+    fn create_tenant(&mut self, tenant_config: TenantConfig) -> Result<u64, i32>;
+    /// Removes a tenant.
+    fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32>;
+    /// Tells of a tenant.
+    fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32>;
+    /// Tells of a wait; `None` if the subject does not.
+    fn describe_wait(&self, _wait: u64) -> Option<Result<WaitInfo, i32>> {
+        None
+    }
+    /// Tells of a lease; `None` if the subject does not.
+    fn describe_lease(&self, _lease: u64) -> Option<Result<Option<LeaseInfo>, i32>> {
+        None
+    }
+    /// The published bound.
+    fn bypass_bound(&mut self, class: u8) -> Result<u64, i32>;
+    /// Statistics.
+    fn stats(&mut self) -> PoolStats;
+    /// Checks what must always hold.
+    fn check_invariants(&mut self) -> Result<(), String>;
+}

@@ -1,0 +1,472 @@
+//! The C API, called as C calls it.
+#![allow(unsafe_code)]
+
+use super::{Ask, Asked, Cell, Info, Notice, Step, System, Taken};
+use crate::Facts;
+use demuxbuf::connection::{Event, Policy};
+use demuxbuf::pool::{PoolConfig, PoolStats};
+use demuxbuf::scheduler::{LeaseInfo, SchedulerStats, TenantConfig, TenantInfo};
+use demuxbuf_capi::*;
+use std::ptr::{null, null_mut};
+
+/// A connection in the host's own struct.
+#[derive(Debug)]
+pub struct CConnection(demuxbuf_connection);
+
+impl Clone for CConnection {
+    fn clone(&self) -> CConnection {
+        // SAFETY: a connection is a plain value, which C copies as bytes too.
+        CConnection(unsafe { std::ptr::read(&raw const self.0) })
+    }
+}
+
+fn c_policy(policy: Policy) -> demuxbuf_policy {
+    demuxbuf_policy {
+        struct_size: size_of::<demuxbuf_policy>() as u32,
+        resume_free_bytes: policy.resume_free_bytes,
+        park_bytes: policy.park_bytes,
+        reclaim_bytes: policy.reclaim_bytes,
+        mode: policy.mode as u8,
+        reads_per_wake: policy.reads_per_wake,
+        pause_when_blocked: policy.pause_when_blocked.into(),
+    }
+}
+
+/// The status inside a mask, or the mask.
+fn mask(actions: u32) -> Result<u32, i32> {
+    if actions & DEMUXBUF_ERROR == 0 { Ok(actions) } else { Err(actions as i32) }
+}
+
+fn outcome(status: i32) -> Result<(), i32> {
+    if status == DEMUXBUF_OK { Ok(()) } else { Err(status) }
+}
+
+impl CConnection {
+    /// A connection with this policy, not attached yet.
+    pub fn new(policy: Policy) -> CConnection {
+        let mut connection = demuxbuf_connection::default();
+        // SAFETY: pointers to locals.
+        let status = unsafe { demuxbuf_connection_init(&mut connection, &c_policy(policy)) };
+        assert_eq!(status, DEMUXBUF_OK);
+        CConnection(connection)
+    }
+
+    /// Reports an event.
+    ///
+    /// # Errors
+    ///
+    /// The status of the refusal.
+    pub fn handle(&mut self, event: Event) -> Result<u32, i32> {
+        let it = &raw mut self.0;
+        // SAFETY: the pointer is to our own connection.
+        mask(unsafe {
+            match event {
+                Event::Attach { buffered_bytes, capacity } => demuxbuf_connection_attach(it, buffered_bytes, capacity),
+                Event::Readable => demuxbuf_connection_readable(it),
+                Event::BufferGranted { capacity } => demuxbuf_connection_buffer_granted(it, capacity),
+                Event::BufferDenied => demuxbuf_connection_buffer_denied(it),
+                Event::BufferParked { capacity } => demuxbuf_connection_buffer_parked(it, capacity),
+                Event::BufferReleased => demuxbuf_connection_buffer_released(it),
+                Event::Received { bytes } => demuxbuf_connection_received(it, bytes),
+                Event::WouldBlock => demuxbuf_connection_would_block(it),
+                Event::EndOfStream => demuxbuf_connection_end_of_stream(it),
+                Event::TransportError => demuxbuf_connection_transport_error(it),
+                Event::Consumed { bytes } => demuxbuf_connection_consumed(it, bytes),
+                Event::NeedMore { bytes } => demuxbuf_connection_need_more(it, bytes),
+                Event::Block { reasons } => demuxbuf_connection_block(it, reasons),
+                Event::Unblock { reasons } => demuxbuf_connection_unblock(it, reasons),
+                Event::Yield => demuxbuf_connection_yield(it),
+                Event::Wake => demuxbuf_connection_wake(it),
+                Event::PauseRecv => demuxbuf_connection_pause_recv(it),
+                Event::ResumeRecv => demuxbuf_connection_resume_recv(it),
+                Event::Fail => demuxbuf_connection_fail(it),
+                Event::Sync { buffered_bytes, capacity, blocked, needed_bytes: short, armed } => {
+                    demuxbuf_connection_sync(it, buffered_bytes, capacity, blocked, short.into(), armed.into())
+                }
+                Event::ReclaimRequested => demuxbuf_connection_reclaim_requested(it),
+                Event::LeaseExpired => demuxbuf_connection_lease_expired(it),
+                Event::Done { actions } => demuxbuf_connection_done(it, actions),
+                Event::Close => demuxbuf_connection_close(it),
+            }
+        })
+    }
+
+    /// What is to be done now.
+    pub fn pending(&self) -> u32 {
+        // SAFETY: the pointer is to our own connection.
+        unsafe { demuxbuf_connection_pending(&self.0) }
+    }
+
+    /// The most bytes one receive may bring now.
+    pub fn recv_max(&self) -> u32 {
+        // SAFETY: the pointer is to our own connection.
+        unsafe { demuxbuf_connection_recv_max(&self.0) }
+    }
+
+    /// Everything that can be seen from outside.
+    pub fn facts(&self) -> Facts {
+        let mut info = demuxbuf_connection_info::default();
+        // SAFETY: pointers to our own connection and to a local.
+        let status = unsafe { demuxbuf_connection_describe(&self.0, &mut info) };
+        assert_eq!(status, DEMUXBUF_OK);
+        Facts::from(&info)
+    }
+
+    /// The connection's bytes.
+    pub fn image(&self) -> [u8; size_of::<demuxbuf_connection>()] {
+        // SAFETY: the struct is integers without padding, so every byte of it is initialised.
+        unsafe { std::ptr::read((&raw const self.0).cast()) }
+    }
+}
+
+/// A pool and its receivers, behind the pointer that C has.
+#[derive(Debug)]
+pub struct CPool(*mut demuxbuf_pool);
+
+impl CPool {
+    /// Receivers with this configuration, which is allowed.
+    pub fn new(config: &PoolConfig) -> CPool {
+        // SAFETY: integers and arrays of them, for which zeros are values.
+        let mut c: demuxbuf_pool_config = unsafe { std::mem::zeroed() };
+        // SAFETY: a pointer to a local.
+        let status = unsafe { demuxbuf_pool_config_init(&mut c, config.scheduler.buffers, config.receivers_max) };
+        assert_eq!(status, DEMUXBUF_OK);
+        (c.buffer_bytes, c.waiters_max, c.slots) = (config.buffer_bytes, config.scheduler.waiters_max, config.slots);
+        (c.classes, c.class_burst) = (config.scheduler.classes.into(), config.scheduler.class_burst);
+        (c.reserves, c.class_caps) = (config.scheduler.reserves, config.scheduler.class_caps);
+        let unit_bytes = config.buffer_bytes / config.scheduler.sizes[0];
+        for (bytes, units) in c.other_buffer_bytes.iter_mut().zip(&config.scheduler.sizes[1..]) {
+            *bytes = units * unit_bytes;
+        }
+        (c.first_size_index, c.large_slots) = (config.first_size_index.into(), config.large_slots);
+        c.continuation_class = config.continuation_class.map_or(DEMUXBUF_NO_CLASS, u32::from);
+        (c.tenants_max, c.park_ns, c.lease_ns) =
+            (config.scheduler.tenants_max, config.scheduler.park_ns, config.scheduler.lease_ns);
+        (c.lifeline, c.policy) = (config.lifeline.into(), c_policy(config.policy));
+        let mut pool = null_mut();
+        // SAFETY: pointers to locals; no message is asked for.
+        let status = unsafe { demuxbuf_pool_new(&c, &mut pool, null_mut(), 0) };
+        assert_eq!(status, DEMUXBUF_OK, "an allowed configuration");
+        CPool(pool)
+    }
+
+    /// The pointer that C has, valid as long as this is.
+    pub fn as_ptr(&self) -> *mut demuxbuf_pool {
+        self.0
+    }
+}
+
+impl Drop for CPool {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, and nobody has it but us.
+        unsafe { demuxbuf_pool_free(self.0) };
+    }
+}
+
+/// Reads what C shows.
+fn cells(data: *const u8, bytes: u32) -> Vec<Cell> {
+    if data.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the library shows `bytes` bytes there until the next call, and none is made meanwhile.
+    unsafe { std::slice::from_raw_parts(data, bytes as usize) }.iter().copied().map(Some).collect()
+}
+
+fn step(step: demuxbuf_step) -> Result<Step, i32> {
+    let actions = mask(step.actions)?;
+    if actions & DEMUXBUF_RECV != 0 {
+        return Ok(Step { actions, area: step.bytes, data: Vec::new() });
+    }
+    Ok(Step { actions, area: 0, data: cells(step.data, step.bytes) })
+}
+
+/// What C has no function for, because it is a mistake by itself.
+fn refuse_for_c(pool: *mut demuxbuf_pool, it: u64, refusal: i32) -> i32 {
+    // SAFETY: as in `report`.
+    let known = step(unsafe { demuxbuf_receiver_pending(pool, it) });
+    known.err().unwrap_or(refusal)
+}
+
+fn report(pool: *mut demuxbuf_pool, it: u64, event: Event) -> Result<Step, i32> {
+    // C has no call that says so little; this is what it would be refused with.
+    let refusal = match event {
+        Event::NeedMore { .. } if is_closed(pool, it) => DEMUXBUF_ERR_CLOSED,
+        Event::NeedMore { .. } => DEMUXBUF_ERR_ZERO_BYTES,
+        _ => DEMUXBUF_ERR_INTERNAL_EVENT,
+    };
+    // SAFETY: the caller's pool; handles are checked by the library.
+    step(unsafe {
+        match event {
+            Event::Readable => demuxbuf_receiver_readable(pool, it),
+            Event::Received { bytes } => demuxbuf_receiver_received(pool, it, bytes),
+            Event::WouldBlock => demuxbuf_receiver_would_block(pool, it),
+            Event::EndOfStream => demuxbuf_receiver_end_of_stream(pool, it),
+            Event::TransportError => demuxbuf_receiver_transport_error(pool, it),
+            Event::Consumed { bytes } => demuxbuf_receiver_decoded(pool, it, bytes, 0),
+            Event::NeedMore { bytes } if bytes > 0 => demuxbuf_receiver_decoded(pool, it, 0, bytes),
+            Event::Block { reasons } => demuxbuf_receiver_block(pool, it, reasons),
+            Event::Unblock { reasons } => demuxbuf_receiver_unblock(pool, it, reasons),
+            Event::Yield => demuxbuf_receiver_yield(pool, it),
+            Event::Wake => demuxbuf_receiver_wake(pool, it),
+            Event::PauseRecv => demuxbuf_receiver_pause_recv(pool, it),
+            Event::ResumeRecv => demuxbuf_receiver_resume_recv(pool, it),
+            Event::Fail => demuxbuf_receiver_fail(pool, it),
+            Event::ReclaimRequested => demuxbuf_receiver_reclaim_requested(pool, it),
+            Event::LeaseExpired => demuxbuf_receiver_lease_expired(pool, it),
+            Event::Done { actions } => demuxbuf_receiver_done(pool, it, actions),
+            Event::Close => demuxbuf_receiver_close(pool, it),
+            _ => demuxbuf_step { data: null_mut(), bytes: 0, actions: refuse_for_c(pool, it, refusal) as u32 },
+        }
+    })
+}
+
+fn is_closed(pool: *mut demuxbuf_pool, it: u64) -> bool {
+    // SAFETY: integers, for which zeros are values.
+    let mut info: demuxbuf_receiver_info = unsafe { std::mem::zeroed() };
+    // SAFETY: the caller's pool; a pointer to a local.
+    let status = unsafe { demuxbuf_receiver_describe(pool, it, &mut info) };
+    status == DEMUXBUF_OK && info.connection.open == 0
+}
+
+impl System for CPool {
+    const COUNTS_REFUSALS: bool = false;
+
+    fn attach(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<u64, i32> {
+        let mut id = 0;
+        let data = if bytes.is_empty() { null() } else { bytes.as_ptr() };
+        // SAFETY: our own pool; pointers to live data.
+        outcome(unsafe { demuxbuf_receiver_attach(self.0, class.into(), token, data, bytes.len(), &mut id) })?;
+        Ok(id)
+    }
+
+    fn adopt(&mut self, class: u8, token: u64, content: Taken) -> Result<u64, i32> {
+        let Taken { lease, offset, buffered_bytes } = content;
+        let (content, mut id) = (demuxbuf_leased_content { lease, offset, buffered_bytes }, 0);
+        // SAFETY: our own pool; pointers to locals.
+        outcome(unsafe { demuxbuf_receiver_adopt(self.0, class.into(), token, &content, &mut id) })?;
+        Ok(id)
+    }
+
+    fn write(&mut self, receiver: u64, bytes: &[u8]) {
+        // SAFETY: our own pool.
+        let shown = unsafe { demuxbuf_receiver_pending(self.0, receiver) };
+        if mask(shown.actions).is_ok_and(|actions| actions & DEMUXBUF_RECV != 0) {
+            // SAFETY: with `DEMUXBUF_RECV` there are `bytes` bytes to write to, until the next call.
+            let area = unsafe { std::slice::from_raw_parts_mut(shown.data, shown.bytes as usize) };
+            area.iter_mut().zip(bytes).for_each(|(place, &byte)| *place = byte);
+        }
+    }
+
+    fn report(&mut self, receiver: u64, event: Event) -> Result<Step, i32> {
+        report(self.0, receiver, event)
+    }
+
+    fn decoded(&mut self, receiver: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {
+        // SAFETY: our own pool.
+        step(unsafe { demuxbuf_receiver_decoded(self.0, receiver, consumed, need_more) })
+    }
+
+    fn pending(&mut self, receiver: u64) -> Result<Step, i32> {
+        // SAFETY: our own pool.
+        step(unsafe { demuxbuf_receiver_pending(self.0, receiver) })
+    }
+
+    fn take(&mut self, receiver: u64) -> Result<Taken, i32> {
+        let mut content = demuxbuf_leased_content::default();
+        // SAFETY: our own pool; a pointer to a local.
+        outcome(unsafe { demuxbuf_receiver_take(self.0, receiver, &mut content) })?;
+        Ok(Taken { lease: content.lease, offset: content.offset, buffered_bytes: content.buffered_bytes })
+    }
+
+    fn content(&mut self, lease: u64) -> Result<Vec<Cell>, i32> {
+        let (mut data, mut bytes) = (null_mut(), 0);
+        // SAFETY: our own pool; pointers to locals.
+        outcome(unsafe { demuxbuf_pool_buffer(self.0, lease, &mut data, &mut bytes) })?;
+        Ok(cells(data, bytes))
+    }
+
+    fn describe(&mut self, receiver: u64) -> Result<Info, i32> {
+        // SAFETY: integers, for which zeros are values.
+        let mut info: demuxbuf_receiver_info = unsafe { std::mem::zeroed() };
+        // SAFETY: our own pool; a pointer to a local.
+        outcome(unsafe { demuxbuf_receiver_describe(self.0, receiver, &mut info) })?;
+        Ok(Info {
+            facts: Facts::from(&info.connection),
+            token: info.token,
+            class: u8::try_from(info.class_index).expect("a class below 8"),
+            age_ns: info.wait_age_ns,
+            bypasses: info.bypasses,
+            lease_info: LeaseInfo { held_ns: info.held_ns, idle_ns: info.idle_ns, progress_bytes: info.progress_bytes },
+        })
+    }
+
+    fn trim(&mut self) {
+        let mut bytes = 0;
+        // SAFETY: our own pool; a pointer to a local.
+        assert_eq!(unsafe { demuxbuf_pool_trim(self.0, &mut bytes) }, DEMUXBUF_OK);
+    }
+
+    fn grow(&mut self, receiver: u64, size_index: u8) -> Result<Step, i32> {
+        // SAFETY: our own pool.
+        step(unsafe { demuxbuf_receiver_grow(self.0, receiver, size_index.into()) })
+    }
+
+    fn set_tenant(&mut self, receiver: u64, tenant: Option<u64>) -> Result<(), i32> {
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_receiver_set_tenant(self.0, receiver, tenant.unwrap_or(0)) })
+    }
+
+    fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
+        let request = demuxbuf_request {
+            struct_size: size_of::<demuxbuf_request>() as u32,
+            class_index: ask.class.into(),
+            size_index: ask.size_index.into(),
+            token: ask.token,
+            tenant: ask.tenant.unwrap_or(0),
+        };
+        let mut handle = 0;
+        // The shorter of the two calls is used where it says all.
+        let is_default = ask.size_index == 0 && ask.tenant.is_none();
+        // SAFETY: our own pool; pointers to locals.
+        let status = unsafe {
+            match is_default {
+                true => demuxbuf_pool_request(self.0, ask.class.into(), ask.token, &mut handle),
+                false => demuxbuf_pool_request_for(self.0, &request, &mut handle),
+            }
+        };
+        match status {
+            DEMUXBUF_OK => Ok(Asked::Lease(handle)),
+            DEMUXBUF_STATUS_QUEUED => Ok(Asked::Wait(handle)),
+            status => Err(status),
+        }
+    }
+
+    fn release(&mut self, lease: u64) -> Result<(), i32> {
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_pool_release(self.0, lease) })
+    }
+
+    fn cancel(&mut self, wait: u64) -> Result<(), i32> {
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_pool_cancel(self.0, wait) })
+    }
+
+    fn poll_notice(&mut self) -> Option<Notice> {
+        let nothing = demuxbuf_step { data: null_mut(), bytes: 0, actions: 0 };
+        let mut notice = demuxbuf_notice { token: 0, receiver: 0, lease: 0, wait: 0, step: nothing };
+        // SAFETY: our own pool; a pointer to a local.
+        let status = unsafe { demuxbuf_pool_poll_notice(self.0, &mut notice) };
+        if status == DEMUXBUF_STATUS_NONE {
+            return None;
+        }
+        assert_eq!(status, DEMUXBUF_OK);
+        let demuxbuf_notice { token, receiver, lease, wait, step: shown } = notice;
+        if receiver == 0 {
+            return Some(Notice::Lease { wait, token, lease });
+        }
+        Some(Notice::Receiver { id: receiver, token, step: step(shown).expect("a grant carries actions") })
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        // SAFETY: our own pool.
+        assert_eq!(unsafe { demuxbuf_pool_handle_timeout(self.0, now_ns) }, DEMUXBUF_OK);
+    }
+
+    fn poll_timeout(&mut self) -> u64 {
+        // SAFETY: our own pool.
+        unsafe { demuxbuf_pool_poll_timeout(self.0) }
+    }
+
+    fn create_tenant(&mut self, tenant_config: TenantConfig) -> Result<u64, i32> {
+        let TenantConfig { weight, guaranteed, cap } = tenant_config;
+        let tenant_config =
+            demuxbuf_tenant_config { struct_size: size_of::<demuxbuf_tenant_config>() as u32, weight, guaranteed, cap };
+        let mut tenant = 0;
+        // SAFETY: our own pool; pointers to locals.
+        outcome(unsafe { demuxbuf_pool_create_tenant(self.0, &tenant_config, &mut tenant) })?;
+        Ok(tenant)
+    }
+
+    fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32> {
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_pool_remove_tenant(self.0, tenant) })
+    }
+
+    fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32> {
+        let mut info = demuxbuf_tenant_info::default();
+        // SAFETY: our own pool; a pointer to a local.
+        outcome(unsafe { demuxbuf_pool_describe_tenant(self.0, tenant, &mut info) })?;
+        Ok(TenantInfo {
+            weight: info.weight,
+            outstanding_units: info.outstanding_units,
+            waiting: info.waiting,
+            granted: info.granted,
+            is_retiring: info.retiring != 0,
+        })
+    }
+
+    fn bypass_bound(&mut self, class: u8) -> Result<u64, i32> {
+        let mut grants = 0;
+        // SAFETY: our own pool; a pointer to a local.
+        outcome(unsafe { demuxbuf_pool_bypass_bound(self.0, class.into(), &mut grants) })?;
+        Ok(grants)
+    }
+
+    fn stats(&mut self) -> PoolStats {
+        let mut stats = demuxbuf_pool_stats::default();
+        // SAFETY: our own pool; a pointer to a local.
+        assert_eq!(unsafe { demuxbuf_pool_get_stats(self.0, &mut stats) }, DEMUXBUF_OK);
+        PoolStats {
+            scheduler: SchedulerStats {
+                capacity: stats.buffers,
+                free: stats.free,
+                leased: stats.leased,
+                assigned: stats.assigned,
+                waiting: stats.waiting,
+                waiting_by_class: stats.waiting_by_class,
+                outstanding_by_class: stats.outstanding_by_class,
+                leased_peak: stats.leased_peak,
+                waiting_peak: stats.waiting_peak,
+                granted_at_once: stats.granted_at_once,
+                granted_by_handoff: stats.granted_by_handoff,
+                queued: stats.queued,
+                cancelled: stats.cancelled,
+                released: stats.released,
+                refused: 0,
+                bypass_peak: stats.bypass_peak,
+                parks_asked: stats.parks_asked,
+                sheds_asked: stats.sheds_asked,
+                clock_backwards: stats.clock_backwards,
+                clock_skipped_ns: stats.clock_skipped_ns,
+            },
+            receivers: stats.receivers,
+            receivers_max: stats.receivers_max,
+            slots: stats.slots,
+            slots_in_use: stats.slots_in_use,
+            slots_in_use_by_size: stats.slots_in_use_by_size,
+            slots_in_use_peak: stats.slots_in_use_peak,
+            parked: stats.parked,
+            parked_on_demand: stats.parked_on_demand,
+            shed: stats.shed,
+            grown: stats.grown,
+            unparked: stats.unparked,
+            lifelines: stats.lifelines,
+            park_refused: stats.park_refused,
+            compactions: stats.compactions,
+            compacted_bytes: stats.compacted_bytes,
+            received_bytes: stats.received_bytes,
+            consumed_bytes: stats.consumed_bytes,
+            dropped_bytes: stats.dropped_bytes,
+            taken_bytes: stats.taken_bytes,
+            memory_bytes: stats.memory_bytes,
+        }
+    }
+
+    fn check_invariants(&mut self) -> Result<(), String> {
+        // SAFETY: our own pool.
+        match unsafe { demuxbuf_pool_check_invariants(self.0) } {
+            DEMUXBUF_OK => Ok(()),
+            status => Err(format!("demuxbuf_pool_check_invariants says {status}")),
+        }
+    }
+}

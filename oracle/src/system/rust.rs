@@ -1,0 +1,293 @@
+//! The Rust API.
+
+use super::{Ask, Asked, Cell, Demand, Info, Notice, Step, System, Taken};
+use crate::Facts;
+use demuxbuf::connection::{Action, Actions, Event};
+use demuxbuf::pool::{self, LeasedContent, Pool, PoolConfig, PoolError, PoolStats, ReceiverId};
+use demuxbuf::scheduler::{
+    self, LeaseId, LeaseInfo, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, WaitId, WaitInfo,
+};
+use demuxbuf::scheduler::{TenantConfig, TenantId, TenantInfo};
+use demuxbuf_capi::*;
+
+/// A pool alone.
+#[derive(Clone, Debug)]
+pub struct RustScheduler(Scheduler);
+
+/// Receivers.
+#[derive(Debug)]
+pub struct RustPool(Pool);
+
+impl RustScheduler {
+    /// A pool with this configuration, which is allowed.
+    pub fn new(config: &SchedulerConfig) -> RustScheduler {
+        RustScheduler(Scheduler::new(config).expect("an allowed configuration"))
+    }
+
+    /// Writes down all that the future depends on, by the caller's numbers for waits and leases.
+    pub fn state_key(&self, state: &mut Vec<u64>, name: &dyn Fn(u64) -> u64) {
+        self.0.state_key(state, &|wait| name(wait.to_bits()), &|lease| name(lease.to_bits()));
+    }
+}
+
+impl Clone for RustPool {
+    fn clone(&self) -> RustPool {
+        RustPool(self.0.try_clone().expect("the pool is not shared"))
+    }
+}
+
+impl RustPool {
+    /// Receivers with this configuration, which is allowed.
+    pub fn new(config: &PoolConfig) -> RustPool {
+        RustPool(Pool::new(config).expect("an allowed configuration"))
+    }
+
+    /// Writes down all that the future depends on, by the caller's numbers for receivers, and for the host's own waits
+    /// and leases.
+    pub fn state_key(&self, state: &mut Vec<u64>, name: &dyn Fn(u64) -> u64) {
+        let (wait, lease) = (|wait: WaitId| name(wait.to_bits()), |lease: LeaseId| name(lease.to_bits()));
+        self.0.state_key(state, &|id| name(id.to_bits()), &wait, &lease);
+    }
+
+    fn show(&mut self, id: ReceiverId, actions: Actions) -> Step {
+        if actions.has(Action::Recv) {
+            let area = self.0.receive_area(id).map_or(0, |area| area.len() as u32);
+            return Step { actions: actions.bits(), area, data: Vec::new() };
+        }
+        let data = self.0.data(id).unwrap_or_default().iter().copied().map(Some).collect();
+        Step { actions: actions.bits(), area: 0, data }
+    }
+}
+
+fn scheduler_code(error: SchedulerError) -> i32 {
+    code(error.into())
+}
+
+fn code(error: PoolError) -> i32 {
+    match error {
+        PoolError::Stale => DEMUXBUF_ERR_STALE,
+        PoolError::UnknownClass => DEMUXBUF_ERR_CLASS,
+        PoolError::UnknownSize => DEMUXBUF_ERR_SIZE,
+        PoolError::TooLarge => DEMUXBUF_ERR_TOO_LARGE,
+        PoolError::NotLarger => DEMUXBUF_ERR_NOT_LARGER,
+        PoolError::TenantConfig(_) => DEMUXBUF_ERR_RANGE,
+        PoolError::AlreadyWaiting => DEMUXBUF_ERR_ALREADY_WAITING,
+        PoolError::TableFull => DEMUXBUF_ERR_TABLE_FULL,
+        PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
+        PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
+        PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
+        PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
+        PoolError::Event(error) => error.code(),
+        other => unreachable!("no operation leads to {other:?}"),
+    }
+}
+
+fn asked(outcome: Outcome) -> Asked {
+    match outcome {
+        Outcome::Granted(lease) => Asked::Lease(lease.to_bits()),
+        Outcome::Queued(wait) => Asked::Wait(wait.to_bits()),
+    }
+}
+
+impl System for RustScheduler {
+    fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
+        let Ask { class, size_index, tenant, token } = ask;
+        let request = Request { token, tenant: tenant.map(TenantId::from_bits), class, size_index, has_deadline: true };
+        self.0.request_for(&request).map(asked).map_err(scheduler_code)
+    }
+
+    fn release(&mut self, lease: u64) -> Result<(), i32> {
+        self.0.release(LeaseId::from_bits(lease)).map_err(scheduler_code)
+    }
+
+    fn cancel(&mut self, wait: u64) -> Result<(), i32> {
+        self.0.cancel(WaitId::from_bits(wait)).map_err(scheduler_code)
+    }
+
+    fn poll_notice(&mut self) -> Option<Notice> {
+        let scheduler::Grant { wait, token, lease, .. } = self.0.poll_grant()?;
+        Some(Notice::Lease { wait: wait.to_bits(), token, lease: lease.to_bits() })
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        self.0.handle_timeout(now_ns);
+    }
+
+    fn poll_timeout(&mut self) -> u64 {
+        self.0.poll_timeout()
+    }
+
+    fn progress(&mut self, lease: u64, bytes: u64) -> Result<(), i32> {
+        self.0.progress(LeaseId::from_bits(lease), bytes).map_err(scheduler_code)
+    }
+
+    fn poll_reclaim(&mut self) -> Option<Demand> {
+        let scheduler::Reclaim { lease, token, kind, lease_info } = self.0.poll_reclaim()?;
+        Some(Demand { lease: lease.to_bits(), token, kind, lease_info })
+    }
+
+    fn create_tenant(&mut self, tenant_config: TenantConfig) -> Result<u64, i32> {
+        self.0.create_tenant(&tenant_config).map(TenantId::to_bits).map_err(scheduler_code)
+    }
+
+    fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32> {
+        self.0.remove_tenant(TenantId::from_bits(tenant)).map_err(scheduler_code)
+    }
+
+    fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32> {
+        self.0.describe_tenant(TenantId::from_bits(tenant)).map_err(scheduler_code)
+    }
+
+    fn describe_wait(&self, wait: u64) -> Option<Result<WaitInfo, i32>> {
+        Some(self.0.describe_wait(WaitId::from_bits(wait)).map_err(scheduler_code))
+    }
+
+    fn describe_lease(&self, lease: u64) -> Option<Result<Option<LeaseInfo>, i32>> {
+        Some(self.0.describe_lease(LeaseId::from_bits(lease)).map_err(scheduler_code))
+    }
+
+    fn bypass_bound(&mut self, class: u8) -> Result<u64, i32> {
+        Ok(self.0.bypass_bound(class))
+    }
+
+    fn stats(&mut self) -> PoolStats {
+        PoolStats { scheduler: self.0.stats(), ..PoolStats::default() }
+    }
+
+    fn check_invariants(&mut self) -> Result<(), String> {
+        self.0.check_invariants().map_err(str::to_owned)
+    }
+}
+
+impl System for RustPool {
+    fn attach(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<u64, i32> {
+        self.0.attach_with(class, token, bytes).map(ReceiverId::to_bits).map_err(code)
+    }
+
+    fn adopt(&mut self, class: u8, token: u64, content: Taken) -> Result<u64, i32> {
+        let Taken { lease, offset, buffered_bytes } = content;
+        let content = LeasedContent { lease: LeaseId::from_bits(lease), offset, buffered_bytes };
+        self.0.adopt(class, token, content).map(ReceiverId::to_bits).map_err(code)
+    }
+
+    fn write(&mut self, receiver: u64, bytes: &[u8]) {
+        if let Ok(area) = self.0.receive_area(ReceiverId::from_bits(receiver)) {
+            area.iter_mut().zip(bytes).for_each(|(place, &byte)| *place = byte);
+        }
+    }
+
+    fn report(&mut self, receiver: u64, event: Event) -> Result<Step, i32> {
+        let id = ReceiverId::from_bits(receiver);
+        let actions = self.0.handle(id, event).map_err(code)?;
+        Ok(self.show(id, actions))
+    }
+
+    fn decoded(&mut self, receiver: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {
+        let id = ReceiverId::from_bits(receiver);
+        let actions = self.0.decoded(id, consumed, need_more).map_err(code)?;
+        Ok(self.show(id, actions))
+    }
+
+    fn pending(&mut self, receiver: u64) -> Result<Step, i32> {
+        let id = ReceiverId::from_bits(receiver);
+        let actions = self.0.pending(id).map_err(code)?;
+        Ok(self.show(id, actions))
+    }
+
+    fn take(&mut self, receiver: u64) -> Result<Taken, i32> {
+        let LeasedContent { lease, offset, buffered_bytes } =
+            self.0.take(ReceiverId::from_bits(receiver)).map_err(code)?;
+        Ok(Taken { lease: lease.to_bits(), offset, buffered_bytes })
+    }
+
+    fn content(&mut self, lease: u64) -> Result<Vec<Cell>, i32> {
+        let memory = self.0.buffer(LeaseId::from_bits(lease)).map_err(code)?;
+        Ok(memory.iter().copied().map(Some).collect())
+    }
+
+    fn describe(&mut self, receiver: u64) -> Result<Info, i32> {
+        let info = self.0.describe(ReceiverId::from_bits(receiver)).map_err(code)?;
+        Ok(Info {
+            facts: Facts::from(&info.connection),
+            token: info.token,
+            class: info.class,
+            age_ns: info.wait_age_ns,
+            bypasses: info.bypasses,
+            lease_info: info.lease_info.unwrap_or_default(),
+        })
+    }
+
+    fn trim(&mut self) {
+        self.0.trim();
+    }
+
+    fn grow(&mut self, receiver: u64, size_index: u8) -> Result<Step, i32> {
+        let id = ReceiverId::from_bits(receiver);
+        let actions = self.0.grow(id, size_index).map_err(code)?;
+        Ok(self.show(id, actions))
+    }
+
+    fn set_tenant(&mut self, receiver: u64, tenant: Option<u64>) -> Result<(), i32> {
+        self.0.set_tenant(ReceiverId::from_bits(receiver), tenant.map(TenantId::from_bits)).map_err(code)
+    }
+
+    fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
+        let Ask { class, size_index, tenant, token } = ask;
+        self.0.request_for(class, size_index, tenant.map(TenantId::from_bits), token).map(asked).map_err(code)
+    }
+
+    fn release(&mut self, lease: u64) -> Result<(), i32> {
+        self.0.release(LeaseId::from_bits(lease)).map_err(code)
+    }
+
+    fn cancel(&mut self, wait: u64) -> Result<(), i32> {
+        self.0.cancel(WaitId::from_bits(wait)).map_err(code)
+    }
+
+    fn poll_notice(&mut self) -> Option<Notice> {
+        Some(match self.0.poll_notice()? {
+            pool::Notice::Receiver { id, token, actions } => {
+                Notice::Receiver { id: id.to_bits(), token, step: self.show(id, actions) }
+            }
+            pool::Notice::Lease { wait, token, lease } => {
+                Notice::Lease { wait: wait.to_bits(), token, lease: lease.to_bits() }
+            }
+        })
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        self.0.handle_timeout(now_ns);
+    }
+
+    fn poll_timeout(&mut self) -> u64 {
+        self.0.poll_timeout()
+    }
+
+    fn create_tenant(&mut self, tenant_config: TenantConfig) -> Result<u64, i32> {
+        self.0.create_tenant(&tenant_config).map(TenantId::to_bits).map_err(code)
+    }
+
+    fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32> {
+        self.0.remove_tenant(TenantId::from_bits(tenant)).map_err(code)
+    }
+
+    fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32> {
+        self.0.describe_tenant(TenantId::from_bits(tenant)).map_err(code)
+    }
+
+    fn describe_wait(&self, wait: u64) -> Option<Result<WaitInfo, i32>> {
+        Some(self.0.describe_wait(WaitId::from_bits(wait)).map_err(code))
+    }
+
+    fn bypass_bound(&mut self, class: u8) -> Result<u64, i32> {
+        self.0.bypass_bound(class).map_err(code)
+    }
+
+    fn stats(&mut self) -> PoolStats {
+        self.0.stats()
+    }
+
+    fn check_invariants(&mut self) -> Result<(), String> {
+        self.0.check_invariants().map_err(str::to_owned)
+    }
+}

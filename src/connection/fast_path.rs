@@ -1,0 +1,363 @@
+//! The fast path through the tables for an *undisturbed* connection: one in none of the states that few ever are in. It
+//! waits for nothing, nobody asks it for anything, nothing ended, nothing is blocked or full. It may hold a buffer or a
+//! slot, be ready, and be short of bytes. A *plain* one has room for these, and something left of its budget.
+//!
+//! Nearly every receive begins and ends so. What the tables of events and actions come to for it is written out here;
+//! the tests compare the two for all undisturbed connections.
+
+use super::{Action, Actions, Connection, Mode, flag};
+
+/// One of these is set in the modes whose watch is over with its first report.
+const SUBSCRIPTION: u32 =
+    (Mode::OneShot as u32 & Mode::Optimistic as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
+/// Set in the modes that go on receiving until there is nothing.
+const ASKS_AGAIN: u32 = (Mode::Edge as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
+
+const _: () = assert!(ASKS_AGAIN & (Mode::Optimistic as u32) << flag::MODE_SHIFT != 0);
+const _: () = assert!(ASKS_AGAIN & (Mode::OneShot as u32) << flag::MODE_SHIFT == 0);
+const _: () = assert!(SUBSCRIPTION >> flag::MODE_SHIFT & (Mode::Level as u32 | Mode::Edge as u32) == 0);
+
+impl Connection {
+    /// Whether the mode's watch is over with its first report.
+    #[inline(always)]
+    pub(super) const fn is_subscription(&self) -> bool {
+        self.has(SUBSCRIPTION)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_fast_path_eligible(&self) -> bool {
+        self.has_only_common_flags() && (self.needed_bytes == 0 || !self.is_misfit()) && self.is_within_budget()
+    }
+
+    /// Whether it is plain, but for what it is short of and what of its budget is left.
+    #[inline(always)]
+    fn has_only_common_flags(&self) -> bool {
+        self.flags & (flag::ATTACHED | !flag::COMMON_FLAGS) == flag::ATTACHED && self.blocked == 0
+    }
+
+    /// The table of actions, for a plain connection.
+    #[inline(always)]
+    pub(super) fn pending_if_plain(&self) -> Actions {
+        let (holds_buffer, empty) = (self.has(flag::BUFFER), self.buffered_bytes == 0);
+        let action = if !empty && self.needed_bytes == 0 {
+            Action::Decode.into()
+        } else if self.has(flag::READY) {
+            match (holds_buffer, empty && self.has(flag::SLOT)) {
+                (true, _) => Action::Recv.into(),
+                (false, true) => Action::RequestBuffer | Action::ReleaseBuffer,
+                (false, false) => Action::RequestBuffer.into(),
+            }
+        } else if empty && self.has(flag::HELD) {
+            Action::ReleaseBuffer.into()
+        } else if !empty && holds_buffer && self.buffered_bytes <= u32::from(self.park_bytes) {
+            Action::Park.into()
+        } else {
+            Actions::NONE
+        };
+        self.with_watch(action)
+    }
+
+    /// With what the watch of a plain connection needs.
+    #[inline(always)]
+    fn with_watch(&self, actions: Actions) -> Actions {
+        if self.flags & (flag::ARMED | SUBSCRIPTION) == flag::ARMED {
+            return actions; // It is on and stays on.
+        }
+        let is_over = self.is_subscription() && self.has(flag::READY);
+        match (!is_over, self.has(flag::ARMED)) {
+            (true, false) => actions | Action::WantRecv,
+            (false, true) => actions | Action::StopRecv,
+            _ => actions,
+        }
+    }
+
+    /// A new turn begins with something to receive.
+    #[inline(always)]
+    fn set_ready(&mut self) {
+        self.set(flag::READY);
+        if self.is_subscription() {
+            self.clear(flag::ARMED);
+        }
+        self.reads = 0;
+    }
+
+    /// `Readable` for a connection that is plain in a new turn; `None`, and nothing is changed, for another.
+    #[inline(always)]
+    pub(super) fn try_fast_become_ready(&mut self) -> Option<Actions> {
+        if !self.has_only_common_flags() || (self.needed_bytes != 0 && self.is_misfit()) {
+            return None;
+        }
+        self.set_ready();
+        Some(self.pending_if_plain())
+    }
+
+    /// `Sync` of an undisturbed connection, with a host that holds nothing and that nothing stops; `None`, and nothing
+    /// is changed, for another.
+    #[inline(always)]
+    pub(super) fn try_fast_sync(&mut self, armed: bool) -> Option<Actions> {
+        if !self.has_only_common_flags() {
+            return None;
+        }
+        (self.buffered_bytes, self.needed_bytes, self.capacity) = (0, 0, 0);
+        self.clear(flag::HELD | flag::ARMED);
+        if armed {
+            self.set(flag::ARMED);
+            if self.is_subscription() {
+                self.clear(flag::READY);
+            }
+        }
+        if !self.has(flag::READY) {
+            Some(self.with_watch(Actions::NONE))
+        } else if self.is_within_budget() {
+            Some(self.with_watch(Action::RequestBuffer.into()))
+        } else {
+            Some(self.pending_in_any_state())
+        }
+    }
+
+    /// `Done(WantRecv)` for an undisturbed connection that holds nothing and has nothing to receive, and nothing is left to
+    /// do; `None`, and nothing is changed, for another.
+    #[inline(always)]
+    pub(crate) fn try_fast_arm(&mut self) -> Option<Actions> {
+        let others = flag::HELD | flag::READY | flag::ARMED | !flag::COMMON_FLAGS;
+        if self.flags & (flag::ATTACHED | others) != flag::ATTACHED || self.blocked != 0 {
+            return None;
+        }
+        self.set(flag::ARMED);
+        Some(Actions::NONE)
+    }
+
+    /// Whether it is one that `try_fast_begin` is for: holding nothing, and short of no more than will fit.
+    #[inline(always)]
+    pub(crate) fn may_begin_fast(&self, capacity: u32) -> bool {
+        self.flags & (flag::ATTACHED | flag::HELD | !flag::COMMON_FLAGS) == flag::ATTACHED
+            && self.blocked == 0
+            && self.needed_bytes <= capacity
+    }
+
+    /// `Readable`, and `BufferGranted` at once. Nothing is left to be done about buffers.
+    #[inline(always)]
+    pub(crate) fn try_fast_begin(&mut self, capacity: u32) -> Actions {
+        self.set_ready();
+        self.set(flag::BUFFER);
+        self.capacity = capacity;
+        self.with_watch(Action::Recv.into())
+    }
+
+    /// `Received` for an undisturbed connection that has room left afterwards and then enough to decode; `None`, and
+    /// nothing is changed, for another. All that is left to do is to decode, whatever is left of its budget.
+    #[inline(always)]
+    pub(crate) fn try_fast_receive(&mut self, bytes: u32) -> Option<Actions> {
+        let wanted = flag::ATTACHED | flag::BUFFER;
+        let has_only_common_flags = self.flags & (wanted | !flag::COMMON_FLAGS) == wanted && self.blocked == 0;
+        let buffered_bytes = u64::from(self.buffered_bytes) + u64::from(bytes);
+        let fits = bytes > 0 && self.needed_bytes <= bytes && buffered_bytes < u64::from(self.capacity);
+        if !has_only_common_flags || !fits {
+            return None;
+        }
+        (self.buffered_bytes, self.needed_bytes) = (buffered_bytes as u32, 0);
+        self.reads += u8::from(self.reads < u8::MAX);
+        self.clear(flag::READY);
+        if self.has(ASKS_AGAIN) {
+            self.set(flag::READY);
+        }
+        Some(self.with_watch(Action::Decode.into()))
+    }
+
+    /// Whether it is one that `try_fast_finish` is for: this is all it holds, in a buffer, and nothing is left to be
+    /// received.
+    #[inline(always)]
+    pub(crate) fn may_finish_fast(&self, bytes: u32) -> bool {
+        let wanted = flag::ATTACHED | flag::BUFFER;
+        bytes > 0
+            && bytes == self.buffered_bytes
+            && self.flags & (wanted | flag::READY | !flag::COMMON_FLAGS) == wanted
+            && self.blocked == 0
+    }
+
+    /// `Consumed` of all that is buffered, and `BufferReleased` at once. Nothing is left to be done about buffers.
+    #[inline(always)]
+    pub(crate) fn try_fast_finish(&mut self) -> Actions {
+        (self.buffered_bytes, self.needed_bytes, self.capacity) = (0, 0, 0);
+        self.clear(flag::HELD);
+        self.with_watch(Actions::NONE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Event, EventError, Policy};
+
+    const CAPACITY: u32 = 9;
+
+    /// Calls `look` with every undisturbed connection of small numbers: all flag words, also those that no events lead to.
+    /// Too many for Miri.
+    fn for_each_undisturbed(mut look: impl FnMut(&Connection)) {
+        for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion] {
+            for word in 0..1 << 22 {
+                let flags = word | (mode as u32) << flag::MODE_SHIFT;
+                let empty = Connection { flags, park_bytes: 3, reclaim_bytes: 5, ..Connection::default() };
+                if !empty.has_only_common_flags() {
+                    continue;
+                }
+                let (capacity, levels) = if empty.has(flag::HELD) { (CAPACITY, 0..CAPACITY) } else { (0, 0..1) };
+                for reads in READS {
+                    for (buffered_bytes, needed_bytes) in
+                        levels.clone().flat_map(|buffered_bytes| (0..CAPACITY + 2).map(move |n| (buffered_bytes, n)))
+                    {
+                        look(&Connection { buffered_bytes, capacity, needed_bytes, reads, ..empty.clone() });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Of which the last two leave nothing of the budget.
+    const READS: [u8; 5] = [0, 1, Policy::READS_PER_WAKE_DEFAULT - 1, Policy::READS_PER_WAKE_DEFAULT, u8::MAX];
+
+    /// Those of them that are plain.
+    fn for_each_plain(mut look: impl FnMut(&Connection)) {
+        for_each_undisturbed(|connection| {
+            if connection.is_fast_path_eligible() {
+                look(connection);
+            } else {
+                assert!(connection.is_misfit() || !connection.is_within_budget(), "{connection:?}");
+            }
+        });
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn plain_connections_are_in_no_rare_state() {
+        let mut count = 0;
+        for_each_plain(|fast| {
+            count += 1;
+            for (blocked, reads) in [(1, 0), (0, Policy::READS_PER_WAKE_DEFAULT)] {
+                assert!(!Connection { blocked, reads, ..fast.clone() }.is_fast_path_eligible(), "{fast:?}");
+            }
+        });
+        // What it may be short of: anything without a buffer, else what there is room for; for each level.
+        let (in_buffer, in_slot) =
+            ((0..CAPACITY).map(|buffered_bytes| CAPACITY - buffered_bytes + 1).sum::<u32>(), CAPACITY * (CAPACITY + 2));
+        // Ready or not, armed or not, pausing when blocked or not; holding nothing, a slot, a buffer, or both.
+        assert_eq!(count, 5 * 3 * 8 * ((CAPACITY + 2) + in_slot + 2 * in_buffer));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn their_actions_are_those_of_the_table() {
+        for_each_plain(|fast| assert_eq!(fast.pending_if_plain(), fast.pending_in_any_state(), "{fast:?}"));
+    }
+
+    const ABOUT_BUFFERS: [Action; 4] =
+        [Action::RequestBuffer, Action::CancelRequest, Action::ReleaseBuffer, Action::Park];
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn their_events_have_the_effects_of_the_table() {
+        let by_table = |connection: &Connection, events: &[Event]| {
+            let mut connection = connection.clone();
+            events.iter().for_each(|&event| connection.apply_event(event).expect("the event makes sense"));
+            (connection.pending_in_any_state(), connection)
+        };
+        let mut taken = [0; 6];
+        for_each_undisturbed(|before| {
+            let mut connection = before.clone();
+            match connection.try_fast_become_ready() {
+                None => assert!(connection == *before && before.is_misfit(), "{before:?}"),
+                Some(actions) => {
+                    assert_eq!((actions, connection), by_table(before, &[Event::Readable]), "{before:?}");
+                    taken[0] += 1;
+                }
+            }
+            for armed in [false, true] {
+                let mut connection = before.clone();
+                let actions = connection.try_fast_sync(armed).expect("it is undisturbed");
+                let event = Event::Sync { buffered_bytes: 0, capacity: 0, blocked: 0, needed_bytes: false, armed };
+                assert_eq!((actions, connection), by_table(before, &[event]), "{before:?}");
+                taken[1] += 1;
+            }
+            let mut connection = before.clone();
+            match connection.try_fast_arm() {
+                None => assert_eq!(&connection, before),
+                Some(actions) => {
+                    let (asked, _) = by_table(before, &[]);
+                    assert_eq!(asked, Action::WantRecv.into(), "{before:?}");
+                    let event = Event::done(Action::WantRecv);
+                    assert_eq!((actions, connection), by_table(before, &[event]), "{before:?}");
+                    taken[5] += 1;
+                }
+            }
+            for capacity in 1..=CAPACITY {
+                if before.may_begin_fast(capacity) {
+                    let (asked, _) = by_table(before, &[Event::Readable]);
+                    assert!(asked.has(Action::RequestBuffer), "{before:?}");
+                    let mut connection = before.clone();
+                    let actions = connection.try_fast_begin(capacity);
+                    let events = [Event::Readable, Event::BufferGranted { capacity }];
+                    assert_eq!((actions, connection), by_table(before, &events), "{before:?} {capacity}");
+                    assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{before:?} {capacity}");
+                    taken[2] += 1;
+                }
+            }
+            for bytes in 0..=CAPACITY + 1 {
+                let mut connection = before.clone();
+                match connection.try_fast_receive(bytes) {
+                    None => assert_eq!(&connection, before),
+                    Some(actions) => {
+                        let events = [Event::Received { bytes }];
+                        assert_eq!((actions, connection), by_table(before, &events), "{before:?} {bytes}");
+                        assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{before:?} {bytes}");
+                        taken[3] += 1;
+                    }
+                }
+                if before.may_finish_fast(bytes) {
+                    let (asked, _) = by_table(before, &[Event::Consumed { bytes }]);
+                    assert!(asked.has(Action::ReleaseBuffer), "{before:?}");
+                    let mut connection = before.clone();
+                    let actions = connection.try_fast_finish();
+                    let events = [Event::Consumed { bytes }, Event::BufferReleased];
+                    assert_eq!((actions, connection), by_table(before, &events), "{before:?}");
+                    assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{before:?}");
+                    taken[4] += 1;
+                }
+            }
+        });
+        // Of each mode, number of reads, and watch, pausing when blocked or not, and readiness.
+        let (all, reads) = (CAPACITY + 2, READS.len() as u32);
+        let of_each = 5 * reads * 8;
+        let shorts = |buffered_bytes| CAPACITY - buffered_bytes + 1;
+        let fitting = (0..CAPACITY).map(shorts).sum::<u32>();
+        assert_eq!(taken[0], of_each * (all + CAPACITY * all + 2 * fitting));
+        assert_eq!(taken[1], of_each * (all + 3 * CAPACITY * all) * 2);
+        assert_eq!(taken[2], of_each * (1..=CAPACITY).map(|capacity| capacity + 1).sum::<u32>());
+        // With a slot beside the buffer or not; short of no more than came.
+        let rooms = (0..CAPACITY).map(|buffered_bytes| 1..CAPACITY - buffered_bytes);
+        assert_eq!(taken[3], of_each * 2 * rooms.flatten().map(|bytes| bytes + 1).sum::<u32>());
+        // Not ready, and full of anything but nothing.
+        assert_eq!(taken[4], of_each / 2 * 2 * (CAPACITY - 1) * all);
+        // Neither ready nor armed.
+        assert_eq!(taken[5], of_each / 4 * all);
+    }
+
+    #[test]
+    fn others_are_left_to_the_table() {
+        let rare = [flag::CLOSED, flag::WAITING, flag::PAUSED, flag::ENDED, flag::IN_FLIGHT, flag::POISONED];
+        for (rare, blocked) in rare.map(|rare| (rare, 0)).into_iter().chain([(0, 1)]) {
+            let flags = flag::ATTACHED | rare;
+            let mut idle = Connection { flags, blocked, ..Connection::default() };
+            let mut holder =
+                Connection { flags: flags | flag::BUFFER, buffered_bytes: 1, capacity: CAPACITY, ..idle.clone() };
+            assert!(!idle.may_begin_fast(CAPACITY) && idle.try_fast_arm().is_none(), "{idle:?}");
+            assert!(holder.try_fast_receive(1).is_none() && !holder.may_finish_fast(1), "{holder:?}");
+            for mut connection in [idle, holder] {
+                assert_eq!((connection.try_fast_become_ready(), connection.try_fast_sync(true)), (None, None));
+            }
+        }
+        let mut idle = Connection { flags: flag::ATTACHED, ..Connection::default() };
+        assert_eq!(idle.pending(), Action::WantRecv.into());
+        assert_eq!(idle.handle(Event::done(Action::StopRecv)), Err(EventError::NotPending));
+        assert_eq!((idle.handle(Event::done(Action::WantRecv)), idle.is_armed()), (Ok(Actions::NONE), true));
+    }
+}

@@ -1,0 +1,94 @@
+//! The receivers of a shared pool that are on their way from one thread to another: each is taken in once.
+
+use super::PoolError;
+use super::config::{ConfigError, no_memory};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+/// What names an exported receiver: C may copy the value that it travels in, but only one copy of it is taken in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticket {
+    /// The shared pool, by a number that no other has in this process; from 1.
+    pub pool: u64,
+    /// An entry of its table.
+    pub entry: u32,
+    /// How often the entry was used; odd while the receiver is on its way.
+    pub uses: u32,
+}
+
+/// The tickets of one shared pool.
+#[derive(Debug)]
+pub(super) struct Exports {
+    pool: u64,
+    tickets: Mutex<Tickets>,
+}
+
+/// Entries are touched in the order of their first use; nothing is allocated after `new`.
+#[derive(Debug)]
+pub(super) struct Tickets {
+    entries: Vec<Entry>,
+    free: u32,
+    max: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    uses: u32,
+    /// The next free entry.
+    next: u32,
+}
+
+const NIL: u32 = u32::MAX;
+
+impl Exports {
+    /// For so many receivers that are on their way at once.
+    pub(super) fn new(max: u32) -> Result<Exports, ConfigError> {
+        /// Only compared, so that what happens depends on nothing outside of the pool.
+        static POOLS: AtomicU64 = AtomicU64::new(0);
+        let entries = crate::memory::reserve(max).map_err(|_| no_memory("receivers_max", max as usize))?;
+        let pool = POOLS.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Exports { pool, tickets: Mutex::new(Tickets { entries, free: NIL, max }) })
+    }
+
+    /// Keeps the table as it is until the export or import is done.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Tickets> {
+        self.tickets.lock().expect("no thread panics while it moves a receiver")
+    }
+
+    /// Refuses a ticket of another pool, and one whose receiver is not on its way.
+    pub(super) fn check(&self, tickets: &Tickets, ticket: Ticket) -> Result<(), PoolError> {
+        let entry = tickets.entries.get(ticket.entry as usize);
+        let is_out = entry.is_some_and(|entry| entry.uses == ticket.uses && entry.uses % 2 == 1);
+        if ticket.pool == self.pool && is_out { Ok(()) } else { Err(PoolError::Stale) }
+    }
+
+    /// A receiver sets out. The caller asked [`Tickets::check_room`].
+    pub(super) fn open(&self, tickets: &mut Tickets) -> Ticket {
+        if tickets.free == NIL {
+            tickets.entries.push(Entry { uses: 0, next: NIL });
+            tickets.free = tickets.entries.len() as u32 - 1;
+        }
+        let at = tickets.free;
+        let entry = &mut tickets.entries[at as usize];
+        tickets.free = entry.next;
+        entry.uses = entry.uses.wrapping_add(1);
+        Ticket { pool: self.pool, entry: at, uses: entry.uses }
+    }
+}
+
+impl Tickets {
+    /// Refuses one more if as many are on their way as there may be.
+    pub(super) fn check_room(&self) -> Result<(), PoolError> {
+        let has_room = self.free != NIL || (self.entries.len() as u32) < self.max;
+        if has_room { Ok(()) } else { Err(PoolError::TableFull) }
+    }
+
+    /// A receiver has arrived. The caller asked [`Exports::check`].
+    pub(super) fn close(&mut self, ticket: Ticket) {
+        let entry = &mut self.entries[ticket.entry as usize];
+        entry.uses = entry.uses.wrapping_add(1);
+        entry.next = self.free;
+        self.free = ticket.entry;
+    }
+}

@@ -1,0 +1,310 @@
+//! What only receivers of a shared pool do: wake other threads, and move between them.
+
+use super::exports::Ticket;
+use super::source::Source;
+use super::table::Place;
+use super::{Pool, PoolError, ReceiverId};
+use crate::connection::{Connection, Event, EventError, Hold};
+use crate::memory::SLOT_BYTES;
+use crate::pool::sharded::Sharded;
+use crate::scheduler::{LeaseId, WaitId};
+
+/// A receiver on its way from one thread to another, with all that it holds and waits for. It is nobody's: whoever loses it
+/// loses its buffer until the pool is gone.
+#[derive(Debug)]
+#[must_use = "its buffer and its wait are lost with it"]
+pub struct ExportedReceiver {
+    #[doc(hidden)]
+    pub connection: Connection,
+    #[doc(hidden)]
+    pub token: u64,
+    #[doc(hidden)]
+    pub class: u8,
+    #[doc(hidden)]
+    pub lease: Option<LeaseId>,
+    /// Where the content starts in the buffer, in bytes.
+    #[doc(hidden)]
+    pub offset: u32,
+    #[doc(hidden)]
+    pub wait: Option<WaitId>,
+    /// What the parking slot held.
+    #[doc(hidden)]
+    pub parked: [u8; SLOT_BYTES],
+    #[doc(hidden)]
+    pub ticket: Ticket,
+}
+
+impl Pool {
+    /// A thread that has something to do, and sleeps for all that is known: it is to call
+    /// [`poll_notice`](Pool::poll_notice). The host tells it, by an eventfd or its like. Call it until `None`,
+    /// before this thread sleeps. Takes no lock. `None` for a pool that is not shared.
+    pub fn poll_wake(&mut self) -> Option<u32> {
+        self.sharded().ok()?.shard.poll_wake()
+    }
+
+    /// Whether the calling thread is the one that these receivers are bound to, if they are. Costs a load and a
+    /// comparison.
+    ///
+    /// # Errors
+    ///
+    /// They are another thread's.
+    pub fn check_thread(&self) -> Result<(), PoolError> {
+        match &self.scheduler {
+            Source::Scheduler(_) => Ok(()),
+            Source::Shard(sharded) => Ok(sharded.shard.check_thread()?),
+        }
+    }
+
+    /// Takes a receiver off this thread, in whatever state: idle, waiting, served and not told yet, holding a buffer,
+    /// parked. Its handle ends; it goes on as another one's after [`import`](Pool::import). Meanwhile it keeps its
+    /// place in the queue. Cost: O(1), a copy of at most 64 bytes, a lock of what is on its way, and the pool's lock if it
+    /// waits.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign; the receiver is closed; a receive is in flight; it is parked in a slot of more than
+    /// 64 bytes (it can move once it holds a buffer again); so many are on their way that no more can be (of those that
+    /// wait, [`EXPORTS_MAX`](crate::shared::EXPORTS_MAX); of all, `receivers_max` for each thread); the pool is
+    /// not shared. Nothing is changed.
+    pub fn export(&mut self, id: ReceiverId) -> Result<ExportedReceiver, PoolError> {
+        self.sharded()?;
+        let index = self.table.find(id)?;
+        let connection = self.table.connection(index).clone();
+        if !connection.is_open() {
+            return Err(EventError::Closed.into());
+        }
+        self.check_not_in_flight(index)?;
+        let place = self.table.place(index);
+        if matches!(place, Place::Slot(slot) if self.memory.slots().bytes_of(slot) > SLOT_BYTES) {
+            return Err(PoolError::TooManyBytes);
+        }
+        let wait = self.table.wait(index).map(|wait| self.scheduler.wait_at(wait));
+        let sharded = self.sharded()?;
+        let common = sharded.common.clone();
+        let mut tickets = common.exports.lock();
+        tickets.check_room()?;
+        if let Some(wait) = wait {
+            sharded.shard.export_wait(wait)?;
+        }
+        let mut exported = ExportedReceiver {
+            connection,
+            token: self.table.token(index),
+            class: self.table.class(index),
+            lease: None,
+            offset: self.table.start(index),
+            wait,
+            parked: [0; SLOT_BYTES],
+            ticket: common.exports.open(&mut tickets),
+        };
+        match place {
+            Place::Nowhere => {}
+            Place::Slot(slot) => {
+                let buffered_bytes = exported.connection.buffered_bytes() as usize;
+                exported.parked[..buffered_bytes].copy_from_slice(&self.memory.slots().slot(slot)[..buffered_bytes]);
+                self.give_slot(slot);
+            }
+            Place::Buffer(buffer) => {
+                let lease = self.scheduler.lease_at(buffer);
+                self.sharded()?.export_lease(lease);
+                exported.lease = Some(lease);
+            }
+        }
+        self.table.set_place(index, Place::Nowhere);
+        self.table.set_wait(index, None);
+        self.table.remove(index);
+        self.counts.taken_bytes += u64::from(exported.connection.buffered_bytes());
+        Ok(exported)
+    }
+
+    /// Takes in a receiver that another thread has exported; `moving` is empty then. Call
+    /// [`pending`](Pool::pending) next: if it was served on the way, `poll_notice` says so.
+    ///
+    /// # Errors
+    ///
+    /// It is empty, of another pool, imported already by way of a copy, or was changed; its class does not exist; the table is full; it holds a parking slot
+    /// and none of 64 bytes is free here; the pool is not shared. Nothing is changed, it can be tried again, here or
+    /// elsewhere.
+    pub fn import(&mut self, exported: &mut ExportedReceiver) -> Result<ReceiverId, PoolError> {
+        let common = self.sharded()?.common.clone();
+        let mut tickets = common.exports.lock();
+        common.exports.check(&tickets, exported.ticket)?;
+        self.check_class(exported.class)?;
+        self.table.check_free()?;
+        self.check_exported(exported)?;
+        let place = match (exported.connection.hold(), exported.lease) {
+            (Hold::Slot, None) => Place::Slot(self.memory.slots_mut().take_smallest().ok_or(PoolError::NoBufferFree)?),
+            (Hold::Buffer, Some(lease)) => {
+                self.sharded()?.import_lease(lease)?;
+                Place::Buffer(lease.index())
+            }
+            _ => Place::Nowhere,
+        };
+        let index = self.table.insert(exported.connection.clone(), exported.class, exported.token)?;
+        if let Some(wait) = exported.wait {
+            if let Err(error) = self.sharded()?.shard.import_wait(wait, index.into()) {
+                self.table.remove(index);
+                if let Place::Slot(slot) = place {
+                    self.give_slot(slot);
+                }
+                return Err(error.into());
+            }
+            self.table.set_wait(index, Some(wait.index()));
+        }
+        self.table.set_place(index, place);
+        match place {
+            Place::Nowhere => {}
+            Place::Slot(slot) => self.memory.slots_mut().slot_mut(slot).copy_from_slice(&exported.parked),
+            Place::Buffer(buffer) => self.table.set_start(buffer, exported.offset),
+        }
+        self.counts.received_bytes += u64::from(exported.connection.buffered_bytes());
+        tickets.close(exported.ticket);
+        exported.connection = Connection::default();
+        (exported.lease, exported.wait, exported.ticket) = (None, None, Ticket::default());
+        Ok(self.table.id(index))
+    }
+
+    fn sharded(&mut self) -> Result<&mut Sharded, PoolError> {
+        match &mut self.scheduler {
+            Source::Scheduler(_) => Err(PoolError::NotShared),
+            Source::Shard(sharded) => Ok(sharded),
+        }
+    }
+
+    /// C hands the value over as it likes, so nothing in it is taken on trust.
+    fn check_exported(&self, exported: &ExportedReceiver) -> Result<(), PoolError> {
+        let ExportedReceiver { connection, lease, offset, wait, .. } = exported;
+        let (buffered_bytes, capacity) = (connection.buffered_bytes(), connection.capacity());
+        let is_held = match connection.hold() {
+            Hold::None => lease.is_none() && buffered_bytes == 0 && capacity == 0,
+            Hold::Slot => lease.is_none() && capacity as usize == SLOT_BYTES && buffered_bytes <= capacity,
+            Hold::Buffer => {
+                let inside = offset.checked_add(buffered_bytes).is_some_and(|end| end <= capacity);
+                inside && capacity == self.config.buffer_bytes && lease.is_some() && wait.is_none()
+            }
+        };
+        // A poisoned one refuses every event.
+        let answers = connection.clone().handle(Event::Wake).is_ok();
+        let is_sound = answers
+            && connection.is_open()
+            && !connection.is_in_flight()
+            && connection.has_mode(self.config.policy.mode);
+        let waits = connection.is_waiting() == wait.is_some();
+        if is_held && is_sound && waits { Ok(()) } else { Err(PoolError::Stale) }
+    }
+}
+
+// Loom's structures may only be made inside a model, and these tests have one thread.
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::connection::{Action, Mode, Policy};
+    use crate::pool::{PoolConfig, SharedPool};
+    use crate::scheduler::Outcome;
+
+    /// One of each kind: it holds nothing, a buffer, a slot, a full slot while it waits for a buffer, or nothing while it
+    /// waits, as there are two slots.
+    fn some(pool: &mut Pool) -> [ReceiverId; 5] {
+        [0, 200, 20, 64, 1].map(|bytes| {
+            let id = pool.attach(0, 0).expect("there is room");
+            let is_readable = bytes > 0;
+            if is_readable && pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv) {
+                pool.handle(id, Event::Received { bytes }).expect("there is room");
+            }
+            id
+        })
+    }
+
+    fn foreign_lease() -> LeaseId {
+        LeaseId::from_bits(1 << 40 | 1)
+    }
+
+    fn foreign_wait() -> WaitId {
+        WaitId::from_bits(1 << 40 | 1)
+    }
+
+    fn connection_of(buffered_bytes: u32, capacity: u32) -> Connection {
+        let mut connection = Connection::default();
+        connection.handle(Event::Attach { buffered_bytes, capacity }).expect("it is not attached");
+        connection
+    }
+
+    fn connection_of_another_mode(like: &Connection) -> Connection {
+        let (buffered_bytes, capacity) = (like.buffered_bytes(), like.capacity());
+        let mut connection = Connection::new(Policy { mode: Mode::Edge, ..like.policy() });
+        connection.handle(Event::Attach { buffered_bytes, capacity }).expect("it is not attached");
+        connection
+    }
+
+    fn connection_in_flight() -> Connection {
+        let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
+        let attach = Event::Attach { buffered_bytes: 10, capacity: 256 };
+        for event in [attach, Event::NeedMore { bytes: 5 }, Event::Readable, Event::done(Action::Recv)] {
+            connection.handle(event).expect("it is to receive");
+        }
+        assert!(connection.is_in_flight());
+        connection
+    }
+
+    /// A lease of the host's own that no thread has is no receiver on its way.
+    #[test]
+    fn s82_lease_that_was_left_is_not_imported() {
+        let config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(2, 5) };
+        let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
+        let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("no one has them"));
+        let Ok(Outcome::Granted(lease)) = from.request(0, 0) else { panic!("one is free") };
+        drop(from);
+        let [_, id, ..] = some(&mut to);
+        let mut exported = to.export(id).expect("it holds a buffer");
+        let own = exported.lease.replace(lease);
+        assert_eq!(to.import(&mut exported), Err(PoolError::Stale));
+        exported.lease = own;
+        to.import(&mut exported).expect("it is as it was");
+        to.release(lease).expect("it is the host's");
+        assert_eq!(to.check_invariants(), Ok(()));
+    }
+
+    #[test]
+    fn whatever_was_changed_on_the_way_is_refused_and_can_be_tried_again_as_it_was() {
+        let mut config = PoolConfig { buffer_bytes: 256, slots: 2, ..PoolConfig::new(1, 5) };
+        config.policy.mode = Mode::OneShot;
+        let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
+        let pool = |index| shared_pool.shard(index).expect("nobody has them");
+        let (mut from, mut to) = (pool(0), pool(1));
+        for id in some(&mut from) {
+            let mut exported = from.export(id).expect("it can move");
+            let before = (exported.connection.clone(), exported.lease, exported.offset, exported.wait, exported.ticket);
+            // Each changes one field, so that it does not fit the others.
+            let changes: [fn(&mut ExportedReceiver); 14] = [
+                |exported| exported.connection = connection_of_another_mode(&exported.connection),
+                |exported| exported.lease = exported.lease.is_none().then(foreign_lease),
+                |exported| exported.wait = exported.wait.is_none().then(foreign_wait),
+                |exported| exported.lease = Some(foreign_lease()),
+                |exported| exported.wait = Some(foreign_wait()),
+                |exported| exported.offset = if exported.lease.is_some() { 57 } else { 0 },
+                |exported| exported.connection = Connection::default(),
+                |exported| exported.connection = connection_of(10, 100),
+                |exported| exported.connection = connection_of(10, 64),
+                |exported| exported.connection = connection_in_flight(),
+                |exported| exported.connection = Connection::poisoned(),
+                |exported| exported.ticket.pool += 1,
+                |exported| exported.ticket.entry += 1,
+                |exported| exported.ticket.uses += 1,
+            ];
+            for (at, change) in changes.iter().enumerate() {
+                change(&mut exported);
+                let now =
+                    (exported.connection.clone(), exported.lease, exported.offset, exported.wait, exported.ticket);
+                if now != before {
+                    let refused = to.import(&mut exported);
+                    assert_eq!(refused, Err(PoolError::Stale), "change {at}: {exported:?}");
+                }
+                (exported.connection, exported.lease, exported.offset, exported.wait, exported.ticket) = before.clone();
+                from.check_invariants().expect("nothing is changed");
+                to.check_invariants().expect("nothing is changed");
+            }
+            let id = to.import(&mut exported).expect("it is as it was");
+            to.handle(id, Event::Close).expect("it is attached");
+        }
+        assert_eq!((to.stats().scheduler.leased, to.stats().scheduler.waiting, to.stats().slots_in_use), (0, 0, 0));
+    }
+}

@@ -1,0 +1,523 @@
+//! What happens inside a step: the receiver does what the machine asks about buffers, until only the host's actions are
+//! left.
+
+use super::table::Place;
+use super::{Notice, Pool, PoolError, ReceiverId};
+use crate::connection::{Action, Actions, Connection, Event, EventError, Mode};
+use crate::memory::SlotIndex;
+use crate::scheduler::{Grant, LeaseId, Outcome, Reach, Reclaim, ReclaimKind, Request};
+use core::ops::Range;
+
+impl Pool {
+    pub(super) fn check_class(&self, class: u8) -> Result<(), PoolError> {
+        if class < self.config.scheduler.classes { Ok(()) } else { Err(PoolError::UnknownClass) }
+    }
+
+    pub(super) fn insert(&mut self, class: u8, token: u64) -> Result<u32, PoolError> {
+        self.check_class(class)?;
+        self.table.insert(Connection::new(self.config.policy), class, token)
+    }
+
+    pub(super) fn attach_in_slot(
+        &mut self,
+        class: u8,
+        token: u64,
+        slot: SlotIndex,
+        bytes: &[u8],
+    ) -> Result<ReceiverId, PoolError> {
+        let memory = self.memory.slots_mut().slot_mut(slot);
+        memory[..bytes.len()].copy_from_slice(bytes);
+        let capacity = memory.len() as u32;
+        let index = self.insert(class, token)?;
+        self.table.set_place(index, Place::Slot(slot));
+        self.counts.received_bytes += bytes.len() as u64;
+        self.feed(index, Event::Attach { buffered_bytes: bytes.len() as u32, capacity });
+        self.feed(index, Event::BufferParked { capacity });
+        Ok(self.table.id(index))
+    }
+
+    /// As `handle`, of the receiver in this row, the slow path.
+    #[doc(hidden)]
+    pub fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
+        match event {
+            Event::Attach { .. }
+            | Event::BufferGranted { .. }
+            | Event::BufferDenied
+            | Event::BufferParked { .. }
+            | Event::BufferReleased
+            | Event::Sync { .. } => Err(PoolError::InternalEvent),
+            Event::Received { bytes } => self.receive(index, bytes),
+            Event::Consumed { bytes } => self.consume(index, bytes, 0),
+            Event::Close => self.close(index),
+            _ => self.handle_and_run(index, event),
+        }
+    }
+
+    /// As `pending`, of the receiver in this row.
+    #[inline]
+    #[doc(hidden)]
+    pub fn pending_at(&self, index: u32) -> Actions {
+        host_actions(self.table.connection(index).pending())
+    }
+
+    pub(super) fn receive(&mut self, index: u32, bytes: u32) -> Result<Actions, PoolError> {
+        self.check_behind(index, bytes)?;
+        let dropped = !self.table.connection(index).is_open();
+        let actions = self.handle_and_run(index, Event::Received { bytes })?;
+        self.counts.received_bytes += u64::from(bytes);
+        if dropped {
+            // A receive in flight has outlived its connection.
+            self.counts.dropped_bytes += u64::from(bytes);
+        }
+        Ok(actions)
+    }
+
+    #[doc(hidden)]
+    pub fn consume(&mut self, index: u32, bytes: u32, need_more: u32) -> Result<Actions, PoolError> {
+        // What was buffered went with `Close`, though its memory may still be in use by a receive in flight.
+        if !self.table.connection(index).is_open() {
+            return Err(EventError::Closed.into());
+        }
+        // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
+        let mut trial = self.table.connection(index).clone();
+        let did_not_fit = trial.is_misfit();
+        trial.apply_event(Event::Consumed { bytes })?;
+        if need_more > 0 {
+            trial.apply_event(Event::NeedMore { bytes: need_more })?;
+        }
+        let actions = trial.pending();
+        *self.table.connection_mut(index) = trial;
+        self.counts.consumed_bytes += u64::from(bytes);
+        self.advance(index, bytes);
+        let reviewed = self.review_wait(index, did_not_fit || bytes > 0);
+        Ok(self.run_own_actions(index, reviewed.unwrap_or(actions)))
+    }
+
+    pub(super) fn handle_and_run(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
+        let (did_not_fit, blocked) = (self.table.connection(index).is_misfit(), self.table.connection(index).blocked());
+        let actions = self.table.connection_mut(index).handle(event)?;
+        if blocked != 0 && self.table.connection(index).blocked() == 0 {
+            self.start_lease_anew(index);
+        }
+        // Only completion hosts have receives in flight.
+        let entered = if self.config.policy.mode == Mode::Completion { self.enter_granted(index) } else { None };
+        let reviewed = self.review_wait(index, did_not_fit || may_end_growth(event));
+        Ok(self.run_own_actions(index, reviewed.or(entered).unwrap_or(actions)))
+    }
+
+    /// The time in which the host blocked what a receiver holds does not count against its peer.
+    fn start_lease_anew(&mut self, index: u32) {
+        if let Place::Buffer(buffer) = self.table.place(index) {
+            self.scheduler.progress_at(buffer, 0);
+        }
+    }
+
+    /// What an event means for the wait of a receiver, if it has one: one for a larger buffer ends with its need, and a
+    /// frame that has begun is waited for in the class of those. Returns what is to be done if that has changed.
+    #[inline]
+    fn review_wait(&mut self, index: u32, may_end_growth: bool) -> Option<Actions> {
+        self.table.wait(index).or(self.table.deferred_grant(index))?;
+        let connection = self.table.connection(index);
+        let is_for_larger = !connection.is_waiting();
+        let is_needed = connection.is_open() && connection.is_misfit() && connection.blocked() == 0;
+        if is_for_larger && may_end_growth && !is_needed {
+            self.end_growth(index);
+        } else if let Some(wait) = self.table.wait(index) {
+            let has_begun =
+                connection.is_open() && connection.buffered_bytes() > 0 && !connection.pending().has(Action::Decode);
+            if has_begun && self.request_class(index) != self.table.class(index) {
+                self.scheduler.reclass_at(wait, self.request_class(index));
+            }
+        }
+        Some(self.table.connection(index).pending())
+    }
+
+    /// The wait for a larger buffer ends, served or not. What is only blocked is told again that it does not fit.
+    fn end_growth(&mut self, index: u32) {
+        self.cancel_wait(index);
+        let connection = self.table.connection(index);
+        if connection.is_open() && connection.is_misfit() {
+            self.feed(index, Event::NeedMore { bytes: self.table.connection(index).needed_bytes() });
+        }
+    }
+
+    /// A buffer that was granted while a receive was in flight becomes what the receiver holds once that is over.
+    pub(super) fn enter_granted(&mut self, index: u32) -> Option<Actions> {
+        let connection = self.table.connection(index);
+        if connection.is_in_flight() || !connection.is_open() {
+            return None;
+        }
+        let buffer = self.table.deferred_grant(index)?;
+        self.table.set_deferred_grant(index, None);
+        self.enter_buffer(index, self.scheduler.lease_at(buffer));
+        Some(self.table.connection(index).pending())
+    }
+
+    /// Does what the machine asks about buffers, until only the host's actions are left. The handle ends with `Finished`.
+    #[inline(always)]
+    pub(super) fn run_own_actions(&mut self, index: u32, pending: Actions) -> Actions {
+        if pending.intersection(OWN_ACTIONS | Action::Finished).is_empty() {
+            return pending;
+        }
+        self.run_pending_own_actions(index, pending)
+    }
+
+    fn run_pending_own_actions(&mut self, index: u32, pending: Actions) -> Actions {
+        let mut actions = pending;
+        while !actions.intersection(OWN_ACTIONS).is_empty() {
+            if actions.has(Action::Discard) {
+                self.discard(index);
+            } else if actions.has(Action::CancelRequest) {
+                self.cancel_request(index);
+            } else if actions.has(Action::ReleaseBuffer) {
+                self.release_held(index);
+            } else if actions.has(Action::RequestBuffer) {
+                self.request_buffer(index);
+            } else if !self.park(index) {
+                break;
+            }
+            actions = self.table.connection(index).pending();
+        }
+        if actions.has(Action::Finished) {
+            self.scheduler.unpin_tenant(self.table.tenant(index));
+            self.table.remove(index);
+        }
+        host_actions(actions)
+    }
+
+    pub(super) fn close(&mut self, index: u32) -> Result<Actions, PoolError> {
+        if self.table.connection(index).is_open() {
+            self.counts.dropped_bytes += u64::from(self.table.connection(index).buffered_bytes());
+        }
+        self.handle_and_run(index, Event::Close)
+    }
+
+    /// As `grow`, of the receiver in this row.
+    #[doc(hidden)]
+    pub fn grow_at(&mut self, index: u32, size_index: u8) -> Result<Actions, PoolError> {
+        let capacity = self.memory.arena().buffer_bytes(size_index);
+        if capacity == 0 {
+            return Err(PoolError::UnknownSize);
+        }
+        let Place::Buffer(held) = self.table.place(index) else {
+            return Err(PoolError::NoBuffer);
+        };
+        if capacity <= self.memory.arena().bytes_of(held) {
+            return Err(PoolError::NotLarger);
+        }
+        if self.table.wait(index).or(self.table.deferred_grant(index)).is_some() {
+            return Err(PoolError::AlreadyWaiting);
+        }
+        self.check_not_in_flight(index)?;
+        self.check_growth(index, held, size_index)?;
+        match self.request_as(index, size_index)? {
+            Outcome::Granted(lease) => self.enter_buffer(index, lease),
+            Outcome::Queued(wait) => self.table.set_wait(index, Some(wait.index())),
+        }
+        let actions = self.table.connection(index).pending();
+        Ok(self.run_own_actions(index, actions))
+    }
+
+    /// Refuses a larger buffer that could never be granted, since the one that is held is given back only then.
+    fn check_growth(&mut self, index: u32, held: u32, size_index: u8) -> Result<(), PoolError> {
+        let request = Request { size_index, ..Request::new(self.request_class(index), 0) };
+        let tenant = self.table.tenant(index);
+        Ok(self.scheduler.own().map_or(Ok(()), |scheduler| scheduler.admit_beside(held, &request, tenant))?)
+    }
+
+    pub(super) fn check_not_in_flight(&self, index: u32) -> Result<(), PoolError> {
+        let in_flight = self.table.connection(index).is_in_flight();
+        if in_flight { Err(EventError::InFlight.into()) } else { Ok(()) }
+    }
+
+    pub(super) fn discard(&mut self, index: u32) {
+        let bytes = self.table.connection(index).buffered_bytes();
+        self.counts.dropped_bytes += u64::from(bytes);
+        self.feed(index, Event::Consumed { bytes });
+        self.advance(index, bytes);
+    }
+
+    /// Somebody who waited has its buffer; what it is to do, if anything.
+    pub(super) fn pass_on(&mut self, grant: Grant) -> Option<Notice> {
+        if !grant.has_deadline {
+            self.host_waits -= 1;
+            return Some(Notice::Lease { wait: grant.wait, token: grant.token, lease: grant.lease });
+        }
+        let index = grant.token as u32;
+        self.table.set_wait(index, None);
+        if self.table.connection(index).is_in_flight() {
+            // What it receives into cannot be moved now: the host is asked to take the receive back.
+            self.table.set_deferred_grant(index, Some(grant.lease.index()));
+            self.feed(index, Event::ReclaimRequested);
+        } else {
+            self.enter_buffer(index, grant.lease);
+        }
+        self.notice_for(index)
+    }
+
+    pub(super) fn notice_for(&mut self, index: u32) -> Option<Notice> {
+        let pending = self.table.connection(index).pending();
+        let actions = self.run_own_actions(index, pending);
+        let granted = Notice::Receiver { id: self.table.id(index), token: self.table.token(index), actions };
+        (!actions.is_empty()).then_some(granted)
+    }
+
+    /// Whether a receiver is not asked after all: no other request waits than its own for a larger buffer, or what its host
+    /// blocks has more time before it is shed.
+    pub(super) fn spares(&mut self, index: u32, reclaim: &Reclaim) -> bool {
+        // Only a pool of one thread has larger buffers.
+        let waits = self.table.wait(index);
+        if let (Some(scheduler), Some(wait)) = (self.scheduler.own(), waits) {
+            if scheduler.waits_alone(wait) {
+                scheduler.spare_at(reclaim.lease.index(), reclaim.kind);
+                return true;
+            }
+        }
+        let is_blocked = self.table.connection(index).blocked() != 0;
+        reclaim.kind == ReclaimKind::Shed && is_blocked && self.scheduler.defer_at(reclaim.lease.index())
+    }
+
+    /// Asks a receiver to give its buffer back; what it is to do, if that is something new.
+    pub(super) fn reclaim(&mut self, index: u32, kind: ReclaimKind) -> Option<Notice> {
+        let before = host_actions(self.table.connection(index).pending());
+        let parked = self.counts.parked;
+        match kind {
+            ReclaimKind::Park => self.feed(index, Event::ReclaimRequested),
+            ReclaimKind::Shed => self.feed(index, Event::LeaseExpired),
+        }
+        let granted = self.notice_for(index);
+        self.counts.parked_on_demand += self.counts.parked - parked;
+        let after = host_actions(self.table.connection(index).pending());
+        self.counts.shed += u64::from(after.without(before).has(Action::Shed));
+        granted.filter(|_| !after.without(before).is_empty())
+    }
+
+    pub(super) fn cancel_request(&mut self, index: u32) {
+        self.cancel_wait(index);
+        self.feed(index, Event::done(Action::CancelRequest));
+    }
+
+    /// Ends the wait, if there is one: for a first buffer, or for a larger one than that which is given up.
+    pub(super) fn cancel_wait(&mut self, index: u32) {
+        if let Some(buffer) = self.table.deferred_grant(index) {
+            self.table.set_deferred_grant(index, None);
+            self.scheduler.release_at(buffer);
+        }
+        if let Some(wait) = self.table.wait(index) {
+            self.table.set_wait(index, None);
+            self.scheduler.cancel_at(wait);
+        }
+    }
+
+    pub(super) fn release_held(&mut self, index: u32) {
+        match self.table.set_place(index, Place::Nowhere) {
+            Place::Nowhere => {}
+            Place::Slot(slot) => self.give_slot(slot),
+            Place::Buffer(buffer) => self.leave_buffer(index, buffer),
+        }
+        self.feed(index, Event::BufferReleased);
+    }
+
+    pub(super) fn give_slot(&mut self, slot: SlotIndex) {
+        self.memory.slots_mut().give(slot).expect("a receiver's slot is taken");
+    }
+
+    /// Gives back a buffer that the receiver holds no more; whoever waits for a larger one does not need it now.
+    pub(super) fn leave_buffer(&mut self, index: u32, buffer: u32) {
+        self.cancel_wait(index);
+        self.scheduler.release_at(buffer);
+    }
+
+    pub(super) fn request_as(&mut self, index: u32, size_index: u8) -> Result<Outcome, PoolError> {
+        let class = self.request_class(index);
+        let request = Request { token: index.into(), tenant: None, class, size_index, has_deadline: true };
+        self.scheduler.request_in(&request, self.table.tenant(index))
+    }
+
+    /// What has begun is never less critical than what has not.
+    fn request_class(&self, index: u32) -> u8 {
+        let (own, continues) = (self.table.class(index), self.table.connection(index).buffered_bytes() > 0);
+        self.config.continuation_class.filter(|_| continues).map_or(own, |class| class.min(own))
+    }
+
+    pub(super) fn request_buffer(&mut self, index: u32) {
+        let asked = self.request_as(index, self.config.first_size_index);
+        match asked.expect("the table of waits has an entry for each receiver, and any class may have a first buffer") {
+            Outcome::Granted(lease) => self.enter_buffer(index, lease),
+            Outcome::Queued(wait) => {
+                self.table.set_wait(index, Some(wait.index()));
+                self.feed(index, Event::BufferDenied);
+                self.lend_lifeline(index);
+            }
+        }
+    }
+
+    /// Somebody who waits with nothing held gets a slot to receive into meanwhile.
+    pub(super) fn lend_lifeline(&mut self, index: u32) {
+        if !self.config.lifeline || self.table.place(index) != Place::Nowhere {
+            return;
+        }
+        if let Some(slot) = self.memory.slots_mut().take_smallest() {
+            self.table.set_place(index, Place::Slot(slot));
+            self.counts.lifelines += 1;
+            let capacity = self.memory.slots().slot(slot).len() as u32;
+            self.feed(index, Event::BufferParked { capacity });
+        }
+    }
+
+    /// The buffer becomes what the receiver holds; what a slot or a smaller buffer held comes to its front.
+    pub(super) fn enter_buffer(&mut self, index: u32, lease: LeaseId) {
+        self.touch(lease);
+        let buffer = lease.index();
+        let content = self.content(index);
+        match self.table.set_place(index, Place::Buffer(buffer)) {
+            Place::Nowhere => {}
+            Place::Slot(slot) => {
+                self.counts.unparked += u64::from(!content.is_empty());
+                self.memory.unpark(slot, content, buffer);
+                self.give_slot(slot);
+            }
+            Place::Buffer(smaller) => {
+                self.counts.grown += 1;
+                self.memory.arena_mut().copy(smaller, content, buffer);
+                self.scheduler.release_at(smaller);
+            }
+        }
+        self.feed(index, Event::BufferGranted { capacity: self.memory.arena().bytes_of(buffer) });
+    }
+
+    /// Moves the residue into a slot; says whether there was one.
+    pub(super) fn park(&mut self, index: u32) -> bool {
+        let Place::Buffer(buffer) = self.table.place(index) else {
+            return false;
+        };
+        let content = self.content(index);
+        let Some(slot) = self.memory.slots_mut().take(content.len()) else {
+            self.counts.park_refused += 1;
+            return false;
+        };
+        self.memory.park(buffer, content, slot);
+        self.counts.parked += 1;
+        self.table.set_place(index, Place::Slot(slot));
+        self.leave_buffer(index, buffer);
+        let capacity = self.memory.slots().slot(slot).len() as u32;
+        self.feed(index, Event::BufferParked { capacity });
+        true
+    }
+
+    /// Bytes left from the front. In a buffer nothing is moved, and an empty one starts at the front again;
+    /// a slot is so small that what is left is moved to its front at once.
+    pub(super) fn advance(&mut self, index: u32, bytes: u32) {
+        let buffered_bytes = self.table.connection(index).buffered_bytes();
+        match self.table.place(index) {
+            Place::Buffer(buffer) => {
+                // A receive in flight goes to behind what was there when it was submitted.
+                let restarts = buffered_bytes == 0 && !self.table.connection(index).is_in_flight();
+                let start = if restarts { 0 } else { self.table.start_in(buffer) + bytes };
+                self.table.set_start(buffer, start);
+                if bytes > 0 {
+                    self.scheduler.progress_at(buffer, bytes.into());
+                }
+            }
+            Place::Slot(slot) => {
+                let rest = bytes as usize..(bytes + buffered_bytes) as usize;
+                self.memory.slots_mut().slot_mut(slot).copy_within(rest, 0);
+            }
+            Place::Nowhere => {}
+        }
+    }
+
+    /// Moves what is buffered to the front, if it is not there.
+    #[inline]
+    pub(super) fn compact(&mut self, index: u32) {
+        if self.table.start(index) > 0 {
+            self.move_to_front(index);
+        }
+    }
+
+    #[cold]
+    fn move_to_front(&mut self, index: u32) {
+        let Place::Buffer(buffer) = self.table.place(index) else {
+            return;
+        };
+        let content = self.content(index);
+        self.table.set_start(buffer, 0);
+        if !content.is_empty() {
+            self.counts.compactions += 1;
+            self.counts.compacted_bytes += content.len() as u64;
+            self.memory.arena_mut().buffer_mut(buffer).copy_within(content, 0);
+        }
+    }
+
+    pub(super) fn feed(&mut self, index: u32, event: Event) {
+        let told = self.table.connection_mut(index).apply_event(event);
+        told.expect("the connection asked for what is reported to it");
+    }
+
+    /// Where the content lies inside what is held.
+    #[inline]
+    pub(super) fn content(&self, index: u32) -> Range<usize> {
+        let start = self.table.start(index) as usize;
+        start..start + self.table.connection(index).buffered_bytes() as usize
+    }
+
+    /// The memory that is held, and where the content starts in it.
+    #[inline]
+    pub(super) fn held(&self, index: u32) -> (&[u8], usize) {
+        match self.table.place(index) {
+            Place::Nowhere => (&[], 0),
+            Place::Slot(slot) => (self.memory.slots().slot(slot), 0),
+            Place::Buffer(buffer) => (self.memory.arena().buffer(buffer), self.table.start_in(buffer) as usize),
+        }
+    }
+
+    #[inline]
+    pub(super) fn held_mut(&mut self, index: u32) -> (&mut [u8], usize) {
+        match self.table.place(index) {
+            Place::Nowhere => (&mut [], 0),
+            Place::Slot(slot) => (self.memory.slots_mut().slot_mut(slot), 0),
+            Place::Buffer(buffer) => {
+                let start = self.table.start_in(buffer) as usize;
+                (self.memory.arena_mut().buffer_mut(buffer), start)
+            }
+        }
+    }
+
+    /// A buffer was obtained and is about to be written.
+    #[inline(always)]
+    pub(super) fn touch(&mut self, lease: LeaseId) {
+        self.scheduler.touch(self.memory.arena_mut(), lease.index());
+    }
+
+    /// Refuses received bytes that cannot lie behind the content, because nobody asked for the area that the content
+    /// is moved to the front for. Where it is at the front, the machine knows the room.
+    #[inline]
+    pub(super) fn check_behind(&self, index: u32, bytes: u32) -> Result<(), PoolError> {
+        let (start, connection) = (self.table.start(index), self.table.connection(index));
+        let behind = connection.capacity() - start - connection.buffered_bytes();
+        if start > 0 && bytes > behind { Err(PoolError::TooManyBytes) } else { Ok(()) }
+    }
+
+    pub(super) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
+        self.scheduler.check_host_lease(lease, reach)?;
+        match self.table.holder(lease.index()) {
+            None => Ok(()),
+            Some(_) => Err(PoolError::Stale),
+        }
+    }
+}
+
+/// Whether a larger buffer may no longer be needed after this event.
+fn may_end_growth(event: Event) -> bool {
+    use Event::{Block, Close, EndOfStream, Fail, TransportError};
+    matches!(event, Block { .. } | Close | EndOfStream | Fail | TransportError)
+}
+
+/// What the receiver does by itself.
+const OWN_ACTIONS: Actions =
+    Actions::of(&[Action::RequestBuffer, Action::CancelRequest, Action::ReleaseBuffer, Action::Park, Action::Discard]);
+
+/// What is left for the host.
+pub(super) fn host_actions(actions: Actions) -> Actions {
+    actions.without(OWN_ACTIONS)
+}

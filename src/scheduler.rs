@@ -1,0 +1,645 @@
+//! Who gets a buffer next? Leases, waits, classes, tenants and deadlines; ids only, no memory.
+//!
+//! A released buffer is **handed over**: inside [`Scheduler::release`] it is assigned to the next waiter, before any
+//! newcomer can see it. The waiter learns of it from [`Scheduler::poll_grant`], and owns the buffer by then. A waiter
+//! that dies in between passes it on in the same step ([`Scheduler::cancel`]).
+//!
+//! The methods sort into inputs ([`request`](Scheduler::request), [`release`](Scheduler::release),
+//! [`cancel`](Scheduler::cancel), [`progress`](Scheduler::progress), [`handle_timeout`](Scheduler::handle_timeout), the
+//! tenants'), outputs ([`poll_grant`](Scheduler::poll_grant), [`poll_reclaim`](Scheduler::poll_reclaim),
+//! [`poll_timeout`](Scheduler::poll_timeout)) and queries.
+//!
+//! # Who is next
+//!
+//! Class *c* is *eligible* while more than `reserves[c]` buffers are free and it has fewer than `class_caps[c]` out.
+//! Inside a class the tenants take turns (see [`TenantConfig`]); what one tenant waits for in one class is served first
+//! in, first out, and a newcomer never overtakes. Among classes with waiters that are eligible the most critical goes
+//! first, but none is passed for ever: a class counts the hand-offs to others that it was eligible for, and from
+//! `class_burst` on the class with the largest count goes first; its count then starts again.
+//!
+//! Buffers of several sizes come out of one budget. Where the next of a class needs more than is free, it keeps its
+//! turn: its class and the less critical ones wait until enough came back. The more critical ones go on.
+//!
+//! # The bound
+//!
+//! *W* is the most grants that pass a waiter which it could have had, [`Scheduler::bypass_bound`]. A wait with *q*
+//! ahead of it in its flow is served in its flow's turn number *q + 1*, at the latest. In between, each of the *T*
+//! other tenants has at most one turn of *w* buffers, *w* its weight (if there are several sizes one more, for what a
+//! turn left over, times the ratio of the largest size to the smallest), and each grant of a turn lets `class_burst`
+//! pass to tenants below their guaranteed share. So with `K = (q + 1) (T w + 1) (class_burst + 1)`, and `K = q + 1`
+//! without other tenants, it is served by the *K*-th grant of its class. With *C* classes each of these has the class
+//! passed `class_burst` times until it is overdue, then at most once by each of the *C - 1* others (whoever goes first
+//! starts to count from 0, behind it): `K (class_burst + C) - 1` in all; `K - 1` with one class. *q* is at most
+//! `waiters_max - 1`. Buffers that a reserve or a cap keeps a waiter from are not its own and are not counted; when its
+//! tenant's cap has kept it back, counting starts again, as it does for a receiver's wait that changes its class
+//! because a frame has begun to arrive.
+//!
+//! # Deadlines
+//!
+//! Times are those of the pool's clock, which [`Scheduler::handle_timeout`] advances by at most G, an eighth of
+//! `lease_ns`: a pause of the process makes no holder older than that. It follows real time while the host calls it as
+//! often as [`Scheduler::poll_timeout`] asks.
+//!
+//! While somebody waits, [`Scheduler::poll_reclaim`] names the holders that should give back: those without progress
+//! for `park_ns` are asked to park; those for whom that was not enough and who are without progress for `lease_ns` are
+//! to be shed, one at a time, the costliest first: units held times time held by bytes consumed, to the power of two
+//! below, as it stood when the deadline was seen to have passed.
+//! Nobody who made progress within `lease_ns` is ever shed, and while nobody waits nobody is disturbed. What the host
+//! itself blocks is no offence of the peer: a receiver's lease begins anew when it is unblocked, and content that stays
+//! blocked is shed only once two leases have passed without progress.
+//! While all who wait are kept back by their tenant's cap, only holders of the same tenant are asked, since the buffers of
+//! others would not help: such tenants take turns, in each the costliest of the tenant is shed. Whoever is asked late,
+//! because nobody whom it could help was waiting before, has no less time to park than those who were asked before it.
+//!
+//! At rest no buffer is free that the next waiter of some class may take. Every operation costs O(classes), at most 8,
+//! however many buffers, waiters and tenants there are, and allocates nothing.
+
+#![forbid(unsafe_code)]
+
+mod buffers;
+mod check;
+mod clock;
+mod config;
+mod deadlines;
+mod error;
+mod id;
+mod list;
+#[cfg(feature = "model-check")]
+mod model_check;
+mod schedule;
+#[cfg(feature = "std")]
+mod shard_api;
+mod stats;
+mod tenant_reclaim;
+mod tenants;
+mod types;
+mod waits;
+
+pub(crate) use config::INDEX_MAX;
+#[doc(hidden)]
+pub use config::SALT;
+pub use config::{CLASSES_MAX, ConfigError, SIZES_MAX, SchedulerConfig};
+pub use deadlines::LeaseInfo;
+pub use error::SchedulerError;
+pub use id::{LeaseId, TenantId, WaitId};
+pub use stats::SchedulerStats;
+pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
+#[doc(hidden)]
+pub use types::Reach;
+pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
+
+pub(crate) use clock::Clock;
+pub(crate) use deadlines::{Deadlines, Demand, WaiterScope};
+#[cfg(feature = "std")]
+pub(crate) use id::Generation;
+#[cfg(feature = "std")]
+pub(crate) use shard_api::deadlines as deadlines_of;
+
+use alloc::vec::Vec;
+use buffers::{Buffers, Lease, LeaseState};
+use core::ops::Range;
+use list::{List, NIL};
+use tenants::Tenants;
+use waits::{Wait, WaitState, Waits};
+
+/// What is known of one class. Counts are units.
+#[derive(Clone, Copy, Debug)]
+struct Class {
+    waiting: u32,
+    reserve: u32,
+    cap: u32,
+    out: u32,
+    /// Hand-overs to other classes since this one was served, that it waited for and was eligible for.
+    bypassed: u64,
+}
+
+/// Buffers, by id, and those who wait for one. For one thread at a time.
+#[cfg_attr(feature = "model-check", derive(Clone))]
+#[derive(Debug)]
+pub struct Scheduler {
+    buffers: Buffers,
+    waits: Waits,
+    tenants: Tenants,
+    deadlines: Deadlines,
+    classes: [Class; CLASSES_MAX],
+    classes_used: u8,
+    class_burst: u32,
+    assigned: List,
+    clock: Clock,
+    stats: SchedulerStats,
+}
+
+impl Scheduler {
+    /// Reserves all tables. Nothing is allocated afterwards.
+    ///
+    /// # Errors
+    ///
+    /// A field is out of range, or a table could not be reserved; what had been is given back.
+    pub fn new(config: &SchedulerConfig) -> Result<Scheduler, ConfigError> {
+        config.check()?;
+        let units = config.units();
+        let buffers = Buffers::entries(units, &config.sizes).expect("`check` counted them");
+        let tenants = config.tenants_max + 1;
+        let class = |class: usize| Class {
+            waiting: 0,
+            reserve: config.in_units(config.reserves[class]),
+            cap: config.in_units(config.class_caps[class]),
+            out: 0,
+            bypassed: 0,
+        };
+        Ok(Scheduler {
+            buffers: Buffers::new(
+                reserve("buffers", buffers)?,
+                reserve("buffers", buffers)?,
+                units,
+                &config.sizes,
+                config.tag,
+            ),
+            waits: Waits::new(reserve("waiters_max", config.waiters_max)?, config.waiters_max, config.tag),
+            tenants: Tenants::new(
+                config,
+                reserve("tenants_max", tenants)?,
+                reserve("tenants_max", tenants * u32::from(config.classes))?,
+            ),
+            deadlines: Deadlines::new(config, buffers)?,
+            classes: core::array::from_fn(class),
+            classes_used: config.classes,
+            class_burst: config.class_burst,
+            assigned: List::EMPTY,
+            clock: Clock::new(config.lease_ns),
+            stats: SchedulerStats::default(),
+        })
+    }
+
+    /// Asks for a buffer of the default size, in nobody's name: granted at once, or queued. `token` comes back with the
+    /// grant.
+    ///
+    /// # Errors
+    ///
+    /// As [`request_for`](Scheduler::request_for).
+    pub fn request(&mut self, class: u8, token: u64) -> Result<Outcome, SchedulerError> {
+        self.request_for(&Request::new(class, token))
+    }
+
+    /// Asks for a buffer: granted at once, or queued.
+    ///
+    /// # Errors
+    ///
+    /// The class, the size or the tenant does not exist; it could never be granted; it would have to wait and all waits
+    /// are in use.
+    pub fn request_for(&mut self, request: &Request) -> Result<Outcome, SchedulerError> {
+        match request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant)) {
+            Some(tenant) => self.request_in(request, tenant),
+            None => self.refuse(SchedulerError::StaleTenant),
+        }
+    }
+
+    /// Whether a request of this class, of the default size and in nobody's name, would be granted at once; never for a
+    /// class that does not exist.
+    pub fn would_grant(&self, class: u8) -> bool {
+        self.would_grant_in(&Request::new(class, 0), 0).is_ok_and(|granted| granted)
+    }
+
+    /// As `would_grant`, for any request in the name of the tenant at this index of the table.
+    fn would_grant_in(&self, request: &Request, tenant: u32) -> Result<bool, SchedulerError> {
+        self.admit(request, tenant)?;
+        Ok(self.may_have_now(request, tenant))
+    }
+
+    /// As `request_for`, in the name of the tenant at this index of the table.
+    pub(crate) fn request_in(&mut self, request: &Request, tenant: u32) -> Result<Outcome, SchedulerError> {
+        match self.grant_at_once(request, tenant) {
+            Some(lease) => Ok(Outcome::Granted(lease)),
+            None => self.queue(request, tenant),
+        }
+    }
+
+    /// As `request_in`, if the buffer may be had now; else nothing is changed.
+    fn grant_at_once(&mut self, request: &Request, tenant: u32) -> Option<LeaseId> {
+        if !self.may_have_now(request, tenant) {
+            return None;
+        }
+        self.stats.granted_at_once += 1;
+        let lease = self.take_buffer(request, tenant, LeaseState::Leased);
+        // Where one that needs much keeps others from what is free, it may have just reached its tenant's cap.
+        self.serve_waiters();
+        Some(lease)
+    }
+
+    /// As `grant_at_once` while nobody waits, or else nothing; returns the buffer. It is the way of nearly all requests.
+    #[inline(always)]
+    pub(crate) fn try_fast_grant(&mut self, request: &Request, tenant: u32) -> Option<u32> {
+        if self.stats.waiting > 0 || !self.may_have_now(request, tenant) {
+            return None;
+        }
+        self.stats.granted_at_once += 1;
+        Some(self.lend(request, tenant, LeaseState::Leased).index())
+    }
+
+    /// Whether nobody waits, nor has a buffer that he knows nothing of: there is nothing to poll then.
+    #[inline(always)]
+    pub(crate) fn nothing_to_poll(&self) -> bool {
+        self.stats.waiting == 0 && self.assigned.is_empty()
+    }
+
+    /// The buffer that the next to be granted one of this size will have.
+    #[inline(always)]
+    pub(crate) fn next_buffer(&self, size_index: u8) -> Option<u32> {
+        self.buffers.next(size_index)
+    }
+
+    /// As `release_at` while nobody waits and nobody asked for it, or else nothing; says whether it did.
+    #[inline(always)]
+    pub(crate) fn try_fast_release(&mut self, buffer: u32) -> bool {
+        let is_fast_path_eligible = self.stats.waiting == 0 && self.deadlines.try_fast_stop(buffer);
+        if is_fast_path_eligible {
+            self.stats.released += 1;
+            self.take_back(buffer);
+        }
+        is_fast_path_eligible
+    }
+
+    /// Queues a request that may not be had now.
+    fn queue(&mut self, request: &Request, tenant: u32) -> Result<Outcome, SchedulerError> {
+        if let Err(error) = self.admit(request, tenant) {
+            return self.refuse(error);
+        }
+        if !self.waits.has_room() {
+            return self.refuse(SchedulerError::WaitersFull { waiters_max: self.waits.max() });
+        }
+        let wait = self.enqueue(request, tenant);
+        // Below its guaranteed share it goes before one that needs more than is free.
+        self.serve_waiters();
+        Ok(Outcome::Queued(wait))
+    }
+
+    /// Gives a buffer back. If somebody waits who may take it, it is assigned to him in this step.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign.
+    pub fn release(&mut self, lease: LeaseId) -> Result<(), SchedulerError> {
+        if let Err(error) = self.check_lease(lease) {
+            return self.refuse(error);
+        }
+        self.release_at(lease.index());
+        Ok(())
+    }
+
+    /// Ends a wait. If a buffer was assigned to it, the next waiter has it in this step.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale or foreign.
+    pub fn cancel(&mut self, wait: WaitId) -> Result<(), SchedulerError> {
+        let Some(&Wait { state, buffer, .. }) = self.waits.find(wait) else {
+            return self.refuse(SchedulerError::StaleWait);
+        };
+        self.stats.cancelled += 1;
+        if state == WaitState::Assigned {
+            self.assigned.unlink(self.waits.table_mut(), wait.index());
+            self.waits.remove(wait.index());
+            self.put_buffer(buffer);
+        } else {
+            self.leave_queue(wait.index());
+            self.waits.remove(wait.index());
+        }
+        // One that needed much may have kept others from what is free.
+        self.serve_waiters();
+        Ok(())
+    }
+
+    /// The holder of a timed lease consumed bytes: its deadline starts again. Cost: O(1).
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign.
+    pub fn progress(&mut self, lease: LeaseId, bytes: u64) -> Result<(), SchedulerError> {
+        self.check_lease(lease)?;
+        self.deadlines.progress(lease.index(), bytes, self.clock.now_ns());
+        Ok(())
+    }
+
+    /// The next waiter that has a buffer, in the order in which they were assigned. Call it until `None`.
+    pub fn poll_grant(&mut self) -> Option<Grant> {
+        let index = self.assigned.head;
+        if index == NIL {
+            return None;
+        }
+        self.assigned.unlink(self.waits.table_mut(), index);
+        let wait = self.waits.table()[index as usize];
+        self.waits.remove(index);
+        let lease = self.buffers.lease_mut(wait.buffer);
+        lease.state = LeaseState::Leased;
+        let lease = LeaseId::new(wait.buffer, lease.generation);
+        Some(Grant {
+            wait: wait.id(index),
+            token: wait.token,
+            class: wait.class,
+            lease,
+            has_deadline: wait.has_deadline,
+        })
+    }
+
+    /// The next holder that should give its buffer back, `None` while nobody waits whom that could help. Call it, after
+    /// the grants, until `None` in each turn.
+    pub fn poll_reclaim(&mut self) -> Option<Reclaim> {
+        let (index, kind) = match self.deadlines.poll(self.waiter_scope()?, self.clock.now_ns())? {
+            Demand::Park(index) => (index, ReclaimKind::Park),
+            Demand::Shed(index) => (index, ReclaimKind::Shed),
+        };
+        match kind {
+            ReclaimKind::Park => self.stats.parks_asked += 1,
+            ReclaimKind::Shed => self.stats.sheds_asked += 1,
+        }
+        let Lease { generation, token, .. } = self.buffers.table()[index as usize];
+        let lease_info =
+            self.deadlines.describe(index, self.clock.now_ns()).expect("the deadlines name timed leases only");
+        Some(Reclaim { lease: LeaseId::new(index, generation), token, kind, lease_info })
+    }
+
+    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns` (and at least by 1);
+    /// the rest of a longer step does not count and is added to [`SchedulerStats::clock_skipped_ns`]. The first call is
+    /// the origin: what began before it has its time counted from there. A time before the last one is counted and not
+    /// taken.
+    pub fn handle_timeout(&mut self, now_ns: u64) {
+        self.clock.advance(now_ns);
+    }
+
+    /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `u64::MAX` for never, a time not after the
+    /// last `handle_timeout` for at once. While a deadline runs it is at most an eighth of `lease_ns` after that, so that
+    /// the clock follows real time.
+    pub fn poll_timeout(&self) -> u64 {
+        self.clock.host_ns(self.waiter_scope().map_or(u64::MAX, |waiter_scope| self.deadlines.next_ns(waiter_scope)))
+    }
+
+    /// Takes a tenant in. Cost: O(1).
+    ///
+    /// # Errors
+    ///
+    /// A field is out of range; the guarantees would be more than the pool; the table is full.
+    pub fn create_tenant(&mut self, tenant_config: &TenantConfig) -> Result<TenantId, SchedulerError> {
+        let default = self.buffers.units_of(0);
+        let left = (self.buffers.units() - self.tenants.guaranteed()) / default;
+        let created = in_range("weight", tenant_config.weight, 1, WEIGHT_MAX)
+            .and_then(|()| in_range("cap", tenant_config.cap, 1, u32::MAX))
+            .and_then(|()| in_range("guaranteed", tenant_config.guaranteed, 0, left.min(tenant_config.cap)));
+        if let Err(error) = created {
+            return self.refuse(error);
+        }
+        let in_units = |buffers: u32| buffers.saturating_mul(default);
+        let tenant_config = TenantConfig {
+            guaranteed: in_units(tenant_config.guaranteed),
+            cap: in_units(tenant_config.cap),
+            weight: tenant_config.weight,
+        };
+        match self.tenants.create(tenant_config) {
+            Some(tenant) => Ok(tenant),
+            None => self.refuse(SchedulerError::TenantsFull { tenants_max: self.tenants.max() }),
+        }
+    }
+
+    /// Removes a tenant: it takes no more requests and goes away with its last lease and wait. Cost: O(1).
+    ///
+    /// # Errors
+    ///
+    /// The tenant is stale or foreign.
+    pub fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), SchedulerError> {
+        let Some(index) = self.tenants.find(tenant) else {
+            return self.refuse(SchedulerError::StaleTenant);
+        };
+        self.tenants.remove(self.waits.table(), index);
+        self.note_cap_blocked(index);
+        // One that needed much, and was below its guaranteed share, may have kept others from what is free.
+        self.serve_waiters();
+        Ok(())
+    }
+
+    /// How a tenant stands, also while it is going away.
+    ///
+    /// # Errors
+    ///
+    /// The tenant is stale or foreign.
+    pub fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, SchedulerError> {
+        self.tenants.describe(tenant).ok_or(SchedulerError::StaleTenant)
+    }
+
+    /// How a wait stands.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale or foreign.
+    pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, SchedulerError> {
+        let entry = self.waits.find(wait).ok_or(SchedulerError::StaleWait)?;
+        Ok(WaitInfo {
+            token: entry.token,
+            class: entry.class,
+            age_ns: self.clock.now_ns() - entry.since_ns,
+            bypasses: self.bypasses(entry),
+            has_deadline: entry.has_deadline,
+            is_assigned: entry.state == WaitState::Assigned,
+        })
+    }
+
+    /// How the holder of a lease gets on; `None` if the lease is not timed.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign.
+    pub fn describe_lease(&self, lease: LeaseId) -> Result<Option<LeaseInfo>, SchedulerError> {
+        self.check_lease(lease)?;
+        Ok(self.deadlines.describe(lease.index(), self.clock.now_ns()))
+    }
+
+    /// Whether a lease is held.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign.
+    pub fn check_lease(&self, lease: LeaseId) -> Result<(), SchedulerError> {
+        self.buffers.find(lease).map(|_| ()).ok_or(SchedulerError::StaleLease)
+    }
+
+    /// The size of a lease's buffer.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign.
+    pub fn size_of(&self, lease: LeaseId) -> Result<u8, SchedulerError> {
+        self.buffers.find(lease).map(|lease| lease.size_index).ok_or(SchedulerError::StaleLease)
+    }
+
+    /// The published bound *W* (see the module's docs): the most grants that pass a waiter of this class which it could
+    /// have had. It is the same for all classes, and grows with the largest weight of a tenant.
+    pub fn bypass_bound(&self, _class: u8) -> u64 {
+        let others = u64::from(self.classes_used) - 1;
+        let for_others = if others == 0 { 0 } else { u64::from(self.class_burst) + others };
+        let turns = u64::from(self.waits.max()).saturating_mul(self.tenants.rounds_max(self.waits.max()));
+        turns.saturating_mul(1 + for_others).saturating_sub(1)
+    }
+
+    /// Counts. Costs a copy.
+    pub fn stats(&self) -> SchedulerStats {
+        SchedulerStats {
+            capacity: self.buffers.units(),
+            free: self.buffers.free_units(),
+            leased: self.stats.out() - self.assigned.len,
+            assigned: self.assigned.len,
+            clock_backwards: self.clock.backwards(),
+            clock_skipped_ns: self.clock.skipped_ns(),
+            waiting_by_class: self.classes.map(|class| class.waiting),
+            outstanding_by_class: self.classes.map(|class| class.out),
+            ..self.stats
+        }
+    }
+
+    /// The buffers of one size that nobody holds, the one used last first.
+    pub fn free_indexes(&self, size_index: u8) -> impl Iterator<Item = u32> {
+        self.buffers.free_of(size_index)
+    }
+}
+
+/// For the layer above, which knows its indexes to be right.
+impl Scheduler {
+    /// Whether a request is one that would have to wait.
+    pub(crate) fn would_queue(&self, request: &Request) -> bool {
+        let tenant = request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant));
+        tenant.is_some_and(|tenant| self.would_grant_in(request, tenant) == Ok(false))
+    }
+
+    /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
+    /// here last.
+    pub(crate) fn free_to_give_back(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
+        self.buffers.free_to_give_back(rows)
+    }
+
+    /// Entries of a table by buffer index.
+    pub(crate) fn buffers_max(&self) -> u32 {
+        self.buffers.table().len() as u32
+    }
+
+    /// The lease that holds this buffer.
+    pub(crate) fn lease_at(&self, buffer: u32) -> LeaseId {
+        LeaseId::new(buffer, self.buffers.table()[buffer as usize].generation)
+    }
+
+    /// As `release`, of the lease that holds this buffer.
+    #[inline]
+    pub(crate) fn release_at(&mut self, buffer: u32) {
+        self.stats.released += 1;
+        self.put_buffer(buffer);
+        self.serve_waiters();
+    }
+
+    /// The wait at this index.
+    pub(crate) fn wait_at(&self, index: u32) -> WaitId {
+        self.waits.table()[index as usize].id(index)
+    }
+
+    /// A wait that is queued asks in another class from now on, behind those who wait there; says whether it does. It stays
+    /// where it is if it was served already, or could never be granted there.
+    pub(crate) fn reclass_at(&mut self, wait: u32, class: u8) -> bool {
+        let Wait { class: before, tenant, size_index, state, .. } = self.waits.table()[wait as usize];
+        let request = Request { size_index, ..Request::new(class, 0) };
+        if state != WaitState::Queued || class == before || self.admit(&request, tenant).is_err() {
+            return false;
+        }
+        // Its tenant may have no other wait, nor lease, and be going away.
+        self.tenants.pin(tenant);
+        self.leave_queue(wait);
+        self.waits.table_mut()[wait as usize].class = class;
+        self.enter_queue(wait);
+        self.tenants.unpin(tenant);
+        self.serve_waiters();
+        true
+    }
+
+    /// A holder that was to be shed is not, since its host blocks what it holds: its lease begins anew, once without
+    /// progress. Says whether it does.
+    pub(crate) fn defer_at(&mut self, buffer: u32) -> bool {
+        let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
+        self.stats.sheds_asked -= u64::from(is_deferred);
+        is_deferred
+    }
+
+    /// Whether a wait is queued, and nothing else is that a holder of its tenant could help.
+    pub(crate) fn waits_alone(&self, wait: u32) -> bool {
+        let Wait { tenant, state, .. } = self.waits.table()[wait as usize];
+        let is_only = |waiter_scope| waiter_scope == WaiterScope::CappedTenant && self.tenants.waiting_of(tenant) == 1;
+        state == WaitState::Queued && (self.stats.waiting == 1 || self.waiter_scope().is_some_and(is_only))
+    }
+
+    /// A holder is not asked after all: its time begins anew.
+    pub(crate) fn spare_at(&mut self, buffer: u32, kind: ReclaimKind) {
+        match kind {
+            ReclaimKind::Park => self.stats.parks_asked -= 1,
+            ReclaimKind::Shed => self.stats.sheds_asked -= 1,
+        }
+        self.progress_at(buffer, 0);
+    }
+
+    /// Refuses a request that could never be granted while its holder keeps this buffer.
+    pub(crate) fn admit_beside(&mut self, buffer: u32, request: &Request, tenant: u32) -> Result<(), SchedulerError> {
+        let held = self.buffers.table()[buffer as usize];
+        let (units, more) = (self.buffers.units_of(held.size_index), self.buffers.units_of(request.size_index));
+        let of_same = |is_same: bool| more + if is_same { units } else { 0 };
+        let Class { reserve, cap, .. } = self.classes[usize::from(request.class)];
+        let is_possible = of_same(true) <= self.buffers.units() - reserve
+            && of_same(held.class == request.class) <= cap
+            && self.tenants.could_take(tenant, of_same(held.tenant == tenant));
+        if is_possible { Ok(()) } else { self.refuse(SchedulerError::TooLarge { units: more }) }
+    }
+
+    /// As `progress`, by buffer.
+    pub(crate) fn progress_at(&mut self, buffer: u32, bytes: u64) {
+        self.deadlines.progress(buffer, bytes, self.clock.now_ns());
+    }
+
+    /// A lease without a deadline gets one.
+    pub(crate) fn start_timing(&mut self, lease: LeaseId) {
+        let entry = self.buffers.lease_mut(lease.index());
+        if !core::mem::replace(&mut entry.has_deadline, true) {
+            let Lease { tenant, size_index, .. } = self.buffers.table()[lease.index() as usize];
+            self.deadlines.start(lease.index(), tenant, self.buffers.units_of(size_index), self.clock.now_ns());
+        }
+    }
+
+    /// A lease loses its deadline.
+    pub(crate) fn stop_timing(&mut self, lease: LeaseId) {
+        self.buffers.lease_mut(lease.index()).has_deadline = false;
+        self.deadlines.stop(lease.index());
+    }
+
+    /// Keeps a tenant while somebody may request buffers of this size in its name; returns its index. `None` is nobody's.
+    pub(crate) fn pin_tenant(&mut self, tenant: Option<TenantId>, size_index: u8) -> Result<u32, SchedulerError> {
+        let Some(tenant) = tenant else {
+            return Ok(0);
+        };
+        let index = self.tenants.find(tenant).ok_or(SchedulerError::StaleTenant)?;
+        let units = self.buffers.units_of(size_index);
+        if !self.tenants.could_take(index, units) {
+            return Err(SchedulerError::TooLarge { units });
+        }
+        self.tenants.pin(index);
+        Ok(index)
+    }
+
+    /// Undoes one `pin_tenant`.
+    pub(crate) fn unpin_tenant(&mut self, index: u32) {
+        if index != 0 {
+            self.tenants.unpin(index);
+        }
+    }
+}
+
+fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
+    crate::memory::reserve(entries).map_err(|_| ConfigError::AllocationFailed { field, entries })
+}
+
+fn in_range(field: &'static str, value: u32, min: u32, max: u32) -> Result<(), SchedulerError> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(SchedulerError::TenantConfig { field, value, min, max }) }
+}
+
+fn ensure(holds: bool, rule: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(rule) }
+}

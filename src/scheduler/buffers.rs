@@ -1,0 +1,175 @@
+//! Which buffers are free: a free list for each size, and one budget for all of them.
+//!
+//! Each size has as many ids as the whole budget could be spent on, and what is out is counted in units of the
+//! greatest common size. So no buffer of one size is ever kept from being had by pieces of another that lie in its
+//! way: the sizes share a number, not addresses.
+
+use super::Request;
+use super::config::SIZES_MAX;
+use super::id::{Generation, LeaseId};
+use super::list::NIL;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeaseState {
+    Free,
+    Leased,
+    Assigned,
+}
+
+/// One buffer, or a link of its size's free list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub(super) token: u64,
+    pub(super) generation: Generation,
+    next: u32,
+    pub(super) tenant: u32,
+    pub(super) class: u8,
+    pub(super) size_index: u8,
+    pub(super) state: LeaseState,
+    pub(super) has_deadline: bool,
+}
+
+const _: () = assert!(size_of::<Lease>() <= 24);
+
+/// One size of buffers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    units: u32,
+    /// Head of the free list.
+    free: u32,
+}
+
+/// All buffers of a pool.
+#[cfg_attr(feature = "model-check", derive(Clone))]
+#[derive(Debug)]
+pub(super) struct Buffers {
+    table: Vec<Lease>,
+    sizes: [Size; SIZES_MAX],
+    units: u32,
+    free_units: u32,
+    /// Of each buffer, how often it had been taken when its pages were given back last. Empty before that.
+    given_back: Vec<u32>,
+}
+
+impl Buffers {
+    /// Entries that a table for these sizes needs; `None` if they cannot be counted.
+    pub(super) fn entries(units: u32, sizes: &[u32; SIZES_MAX]) -> Option<u32> {
+        let counts = sizes.iter().filter(|&&size_index| size_index > 0).map(|size_index| units / size_index);
+        counts.into_iter().try_fold(0u32, u32::checked_add)
+    }
+
+    /// All buffers free, in memory that was reserved for them.
+    pub(super) fn new(
+        mut table: Vec<Lease>,
+        given_back: Vec<u32>,
+        units: u32,
+        sizes: &[u32; SIZES_MAX],
+        tag: u8,
+    ) -> Buffers {
+        let mut lists = [Size { units: 0, free: NIL }; SIZES_MAX];
+        for (size_index, &size_units) in sizes.iter().enumerate().filter(|(_, units)| **units > 0) {
+            let (first, count) = (table.len() as u32, units / size_units);
+            table.extend((first..first + count).map(|index| Lease {
+                token: 0,
+                generation: Generation::first(tag),
+                next: if index + 1 < first + count { index + 1 } else { NIL },
+                tenant: 0,
+                class: 0,
+                size_index: size_index as u8,
+                state: LeaseState::Free,
+                has_deadline: false,
+            }));
+            lists[size_index] = Size { units: size_units, free: if count > 0 { first } else { NIL } };
+        }
+        Buffers { table, sizes: lists, units, free_units: units, given_back }
+    }
+
+    pub(super) fn table(&self) -> &[Lease] {
+        &self.table
+    }
+
+    pub(super) fn lease_mut(&mut self, index: u32) -> &mut Lease {
+        &mut self.table[index as usize]
+    }
+
+    /// The budget, in units.
+    pub(super) fn units(&self) -> u32 {
+        self.units
+    }
+
+    #[inline]
+    pub(super) fn free_units(&self) -> u32 {
+        self.free_units
+    }
+
+    /// Units of a buffer of this size; 0 if there is no such size.
+    #[inline]
+    pub(super) fn units_of(&self, size_index: u8) -> u32 {
+        self.sizes.get(usize::from(size_index)).map_or(0, |size_index| size_index.units)
+    }
+
+    /// The buffer of this size that would be taken next; `None` if none is free.
+    #[inline(always)]
+    pub(super) fn next(&self, size_index: u8) -> Option<u32> {
+        let free = self.sizes.get(usize::from(size_index))?.free;
+        ((free as usize) < self.table.len()).then_some(free)
+    }
+
+    /// Takes the buffer of this size that was used last: its memory is the most likely to be in a cache. The budget
+    /// has room for it, the caller saw to that; then a free id is left, since there are as many as the budget allows.
+    /// Returns its units too.
+    #[inline(always)]
+    pub(super) fn take(&mut self, request: &Request, tenant: u32, state: LeaseState) -> (LeaseId, u32) {
+        let Request { token, class, size_index, has_deadline, .. } = *request;
+        let list = &mut self.sizes[usize::from(size_index)];
+        let index = list.free;
+        let lease = &mut self.table[index as usize];
+        let Lease { generation, next, .. } = *lease;
+        *lease = Lease { token, generation, next, tenant, class, size_index, state, has_deadline };
+        list.free = next;
+        self.free_units -= list.units;
+        (LeaseId::new(index, generation), list.units)
+    }
+
+    /// Gives a buffer back; returns its units, and what was known of it.
+    #[inline(always)]
+    pub(super) fn put(&mut self, index: u32) -> (u32, Lease) {
+        let lease = &mut self.table[index as usize];
+        let was = *lease;
+        let list = &mut self.sizes[usize::from(was.size_index)];
+        lease.state = LeaseState::Free;
+        lease.generation = was.generation.next();
+        lease.next = list.free;
+        list.free = index;
+        self.free_units += list.units;
+        (list.units, was)
+    }
+
+    pub(super) fn find(&self, lease: LeaseId) -> Option<&Lease> {
+        let entry = self.table.get(lease.index() as usize)?;
+        (entry.generation == lease.generation() && entry.state == LeaseState::Leased).then_some(entry)
+    }
+
+    /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
+    /// here last.
+    pub(super) fn free_to_give_back(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
+        // Inside what was reserved at start.
+        self.given_back.resize(self.table.len(), 0);
+        let inside = rows.start as usize..rows.end as usize;
+        let free = rows.zip(&self.table[inside.clone()]).zip(&mut self.given_back[inside]);
+        free.filter(|((_, lease), _)| lease.state == LeaseState::Free).map(|((index, lease), given_back)| {
+            let taken = lease.generation.uses_before();
+            (index, core::mem::replace(given_back, taken) != taken)
+        })
+    }
+
+    /// The free buffers of one size, the one used last first.
+    pub(super) fn free_of(&self, size_index: u8) -> impl Iterator<Item = u32> {
+        let link = |index: u32| (index != NIL).then_some(index);
+        core::iter::successors(link(self.sizes[usize::from(size_index)].free), move |&index| {
+            link(self.table[index as usize].next)
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! The clock that deadlines are measured by: real time, less the time in which it was not advanced.
+//!
+//! A process that is stopped, suspended or starved learns nothing of what its peers sent meanwhile, so that time must not
+//! count against them. One advance is therefore worth at most an eighth of a lease, and
+//! [`poll_timeout`](super::Scheduler::poll_timeout) asks to be called that often while a deadline runs.
+
+/// Parts of a lease that one advance may be worth at most.
+const STEPS_PER_LEASE: u64 = 8;
+
+/// Time as a pool counts it, from 0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    now_ns: u64,
+    /// The host's time at the last advance, `None` before the first, which is the origin.
+    told_ns: Option<u64>,
+    step_max_ns: u64,
+    skipped_ns: u64,
+    backwards: u64,
+}
+
+impl Clock {
+    /// A clock for leases of this length. `park_ns` has no part in it: asking to park loses nothing, and a clock with
+    /// smaller steps would stand still for every loop iteration that takes longer than one.
+    pub(crate) fn new(lease_ns: u64) -> Clock {
+        let step_max_ns = (lease_ns / STEPS_PER_LEASE).max(1);
+        Clock { now_ns: 0, told_ns: None, step_max_ns, skipped_ns: 0, backwards: 0 }
+    }
+
+    /// Time since the first advance, as far as it counts.
+    #[inline(always)]
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// The host's time is passed on. A time before the last one is counted and not taken.
+    pub(crate) fn advance(&mut self, told_ns: u64) {
+        let last_ns = *self.told_ns.get_or_insert(told_ns);
+        let Some(step_ns) = told_ns.checked_sub(last_ns) else {
+            self.backwards += 1;
+            return;
+        };
+        let counted_ns = step_ns.min(self.step_max_ns);
+        self.now_ns += counted_ns;
+        self.skipped_ns += step_ns - counted_ns;
+        self.told_ns = Some(told_ns);
+    }
+
+    /// When the host is to advance it for something that is due at `due_ns` here, in the host's time: at most a step
+    /// after the last advance, and not after it if that is due already. `u64::MAX` is never.
+    pub(crate) fn host_ns(&self, due_ns: u64) -> u64 {
+        if due_ns == u64::MAX {
+            return u64::MAX;
+        }
+        let left_ns = due_ns.saturating_sub(self.now_ns).min(self.step_max_ns);
+        self.told_ns.unwrap_or(0).saturating_add(left_ns)
+    }
+
+    /// Whether an advance to this time would move it, or begin it.
+    #[cfg(feature = "std")]
+    pub(crate) fn is_behind(&self, told_ns: u64) -> bool {
+        self.told_ns.is_none_or(|last_ns| told_ns > last_ns)
+    }
+
+    /// The host's time at the last advance less that of the clock.
+    #[cfg(feature = "std")]
+    pub(crate) fn lag_ns(&self) -> u64 {
+        self.told_ns.unwrap_or(0) - self.now_ns
+    }
+
+    /// Time between two advances that was more than a step.
+    pub(crate) fn skipped_ns(&self) -> u64 {
+        self.skipped_ns
+    }
+
+    /// Advances to before the last one.
+    pub(crate) fn backwards(&self) -> u64 {
+        self.backwards
+    }
+
+    /// Whether it was advanced yet.
+    #[cfg(feature = "model-check")]
+    pub(super) fn has_begun(&self) -> bool {
+        self.told_ns.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn step_is_an_eighth_of_a_lease_and_at_least_1() {
+        for (lease_ns, step_ns) in [(1, 1), (7, 1), (8, 1), (17, 2), (2_000, 250), (u64::MAX, u64::MAX / 8)] {
+            let mut clock = Clock::new(lease_ns);
+            clock.advance(5);
+            assert_eq!((clock.now_ns(), clock.host_ns(u64::MAX - 1)), (0, 5 + step_ns), "{lease_ns}");
+            clock.advance(u64::MAX);
+            assert_eq!((clock.now_ns(), clock.skipped_ns()), (step_ns, u64::MAX - 5 - step_ns), "{lease_ns}");
+        }
+    }
+
+    #[test]
+    fn due_time_is_that_of_the_host() {
+        let mut clock = Clock::new(80);
+        assert_eq!((clock.host_ns(0), clock.host_ns(4), clock.host_ns(70)), (0, 4, 10), "before the first advance");
+        clock.advance(1_000);
+        clock.advance(1_007);
+        assert_eq!([0, 7, 8, 17, 18].map(|due_ns| clock.host_ns(due_ns)), [1_007, 1_007, 1_008, 1_017, 1_017]);
+        clock.advance(1_006);
+        assert_eq!((clock.now_ns(), clock.backwards(), clock.host_ns(u64::MAX)), (7, 1, u64::MAX));
+    }
+}

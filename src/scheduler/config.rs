@@ -1,0 +1,182 @@
+//! What a pool is made with, and what is refused.
+
+use super::buffers::Buffers;
+use core::fmt;
+
+/// The most classes there can be.
+pub const CLASSES_MAX: usize = 8;
+/// The most sizes of buffers there can be.
+pub const SIZES_MAX: usize = 4;
+
+/// The most entries of a table. Tables above this one use the high bit of an index, and handles the bits of [`SALT`].
+pub(crate) const INDEX_MAX: u32 = (1 << 29) - 1;
+/// The bits of a handle that are no entry's, nor say which thread's it is.
+pub const SALT: u32 = 3 << 30;
+/// The most units a buffer may have, so that no sum of turns overflows.
+const SIZE_UNITS_MAX: u32 = 1 << 18;
+
+/// The settings of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct SchedulerConfig {
+    /// Buffers: the hard cap. At least 1.
+    pub buffers: u32,
+    /// The most waits at once. With 0, what is not granted at once is refused.
+    pub waiters_max: u32,
+    /// Classes in use, 1 to 8. Class 0 is the most critical.
+    pub classes: u8,
+    /// Class *c* may take a buffer only while more than `reserves[c]` are free, counted in buffers of the default size.
+    pub reserves: [u32; CLASSES_MAX],
+    /// The most buffers of the default size a class may have out; `u32::MAX` for no cap.
+    pub class_caps: [u32; CLASSES_MAX],
+    /// Hand-overs to other classes that a waiting class, which could have had them, lets pass before it goes first; and
+    /// grants to tenants below their guaranteed share before one goes to the others of their class.
+    pub class_burst: u32,
+    /// How much a buffer of each size takes of the budget, in units of their greatest common size; 0 for no such size.
+    /// Size 0 is the default, the one that `buffers` counts. One size alone is `[1, 0, 0, 0]`.
+    pub sizes: [u32; SIZES_MAX],
+    /// The most tenants at once, beside the one of requests that name none.
+    pub tenants_max: u32,
+    /// While somebody waits, a holder without progress for so long is asked to park, in nanoseconds: 0 means the same as 1,
+    /// since nobody is asked at the time of his grant; `u64::MAX` for not before `lease_ns`.
+    pub park_ns: u64,
+    /// While somebody waits, a holder without progress for so long is to be shed, in nanoseconds: at least 1; `u64::MAX`
+    /// for never, then leases are not timed at all. What the host itself blocks has twice as long. An eighth of it is
+    /// the most that one advance of the clock counts for.
+    pub lease_ns: u64,
+    /// Mixed into the handles, so that those of a pool with another tag are refused. Give pools that exist at the same
+    /// time different tags: two with the same take each other's handles for their own. (The pools of the C API get tags
+    /// that differ by themselves.)
+    pub tag: u8,
+}
+
+impl SchedulerConfig {
+    /// One class, one size, no reserve, no cap, no tenants, no deadlines.
+    pub fn new(buffers: u32, waiters_max: u32) -> SchedulerConfig {
+        SchedulerConfig {
+            buffers,
+            waiters_max,
+            classes: 1,
+            reserves: [0; CLASSES_MAX],
+            class_caps: [u32::MAX; CLASSES_MAX],
+            class_burst: 4,
+            sizes: [1, 0, 0, 0],
+            tenants_max: 0,
+            park_ns: u64::MAX,
+            lease_ns: u64::MAX,
+            tag: 0,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let classes = usize::from(self.classes);
+        in_range("buffers", None, self.buffers, 1, INDEX_MAX)?;
+        in_range("waiters_max", None, self.waiters_max, 0, INDEX_MAX)?;
+        in_range("classes", None, self.classes.into(), 1, CLASSES_MAX as u32)?;
+        in_range("class_burst", None, self.class_burst, 1, u32::MAX)?;
+        for class in 0..CLASSES_MAX {
+            // A reserve of all buffers would lock the class out for ever; one of a class not in use means nothing.
+            let reserve_max = if class < classes { self.buffers - 1 } else { 0 };
+            in_range("reserves", Some(class), self.reserves[class], 0, reserve_max)?;
+            in_range("class_caps", Some(class), self.class_caps[class], 1, u32::MAX)?;
+        }
+        for size in 0..SIZES_MAX {
+            in_range("sizes", Some(size), self.sizes[size], u32::from(size == 0), SIZE_UNITS_MAX)?;
+        }
+        let too_many = ConfigError::TooManyBuffers { buffers: self.buffers, units: self.sizes[0] };
+        let units = self.buffers.checked_mul(self.sizes[0]).ok_or(too_many)?;
+        Buffers::entries(units, &self.sizes).filter(|&entries| entries <= INDEX_MAX).ok_or(too_many)?;
+        // Each tenant has a flow for each class.
+        in_range("tenants_max", None, self.tenants_max, 0, INDEX_MAX / CLASSES_MAX as u32 - 1)?;
+        if self.lease_ns == 0 {
+            return Err(ConfigError::NoLease);
+        }
+        if self.park_ns > self.lease_ns && self.park_ns != u64::MAX {
+            return Err(ConfigError::ParkAfterLease { park_ns: self.park_ns, lease_ns: self.lease_ns });
+        }
+        Ok(())
+    }
+
+    /// The budget, in units.
+    pub(super) fn units(&self) -> u32 {
+        self.buffers * self.sizes[0]
+    }
+
+    /// A count of buffers of the default size, in units; a count above all is no limit.
+    pub(super) fn in_units(&self, buffers: u32) -> u32 {
+        buffers.saturating_mul(self.sizes[0])
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// A field is out of range.
+    OutOfRange {
+        /// Name of the field.
+        field: &'static str,
+        /// Which one, for a field with several values.
+        index: Option<usize>,
+        /// Its value.
+        value: u32,
+        /// The least that is allowed.
+        min: u32,
+        /// The most that is allowed.
+        max: u32,
+    },
+    /// The buffers of all sizes cannot be counted.
+    TooManyBuffers {
+        /// Value of `buffers`.
+        buffers: u32,
+        /// Value of `sizes[0]`.
+        units: u32,
+    },
+    /// `lease_ns` is 0: whoever holds a buffer while another waits would have to leave at once.
+    NoLease,
+    /// A holder would be asked to park later than to leave.
+    ParkAfterLease {
+        /// Value of `park_ns`.
+        park_ns: u64,
+        /// Value of `lease_ns`.
+        lease_ns: u64,
+    },
+    /// A table could not be reserved; what had been is given back.
+    AllocationFailed {
+        /// The field that sets its size.
+        field: &'static str,
+        /// Entries wanted.
+        entries: u32,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::OutOfRange { field, index: None, value, min, max } => {
+                write!(f, "{field} is {value}; allowed is {min} to {max}")
+            }
+            ConfigError::OutOfRange { field, index: Some(index), value, min, max } => {
+                write!(f, "{field}[{index}] is {value}; allowed is {min} to {max}")
+            }
+            ConfigError::TooManyBuffers { buffers, units } => {
+                write!(
+                    f,
+                    "buffers is {buffers} of sizes[0] = {units} units; allowed is what 32 bits can count, of all sizes"
+                )
+            }
+            ConfigError::NoLease => f.write_str("lease_ns is 0; allowed is 1 or more"),
+            ConfigError::ParkAfterLease { park_ns, lease_ns } => {
+                write!(f, "park_ns is {park_ns}; allowed is 0 to lease_ns, {lease_ns}")
+            }
+            ConfigError::AllocationFailed { field, entries } => {
+                write!(f, "{field}: no memory for a table of {entries} entries")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+fn in_range(field: &'static str, index: Option<usize>, value: u32, min: u32, max: u32) -> Result<(), ConfigError> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::OutOfRange { field, index, value, min, max }) }
+}

@@ -1,0 +1,67 @@
+//! What a pool counts.
+
+use super::CLASSES_MAX;
+
+/// What a pool counts, and how it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchedulerStats {
+    /// The budget, in units: buffers, if there is one size.
+    pub capacity: u32,
+    /// Units nobody holds.
+    pub free: u32,
+    /// Buffers held.
+    pub leased: u32,
+    /// Buffers handed over and not picked up yet.
+    pub assigned: u32,
+    /// Waits queued.
+    pub waiting: u32,
+    /// Waits queued, by class.
+    pub waiting_by_class: [u32; CLASSES_MAX],
+    /// Units held or assigned, by class.
+    pub outstanding_by_class: [u32; CLASSES_MAX],
+    /// The most buffers that were held or assigned at once.
+    pub leased_peak: u32,
+    /// The most waits that were queued at once.
+    pub waiting_peak: u32,
+    /// Requests granted at once.
+    pub granted_at_once: u64,
+    /// Requests granted by hand-off.
+    pub granted_by_handoff: u64,
+    /// Requests that had to wait.
+    pub queued: u64,
+    /// Waits ended by those who waited.
+    pub cancelled: u64,
+    /// Buffers given back.
+    pub released: u64,
+    /// Calls that were refused.
+    pub refused: u64,
+    /// The most grants that passed a waiter which it could have had, until it was served; at most
+    /// [`Scheduler::bypass_bound`](super::Scheduler::bypass_bound).
+    pub bypass_peak: u64,
+    /// Times a holder was asked to park.
+    pub parks_asked: u64,
+    /// Times a holder was asked to close.
+    pub sheds_asked: u64,
+    /// Times before the last one that were told.
+    pub clock_backwards: u64,
+    /// Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
+    pub clock_skipped_ns: u64,
+}
+
+impl SchedulerStats {
+    #[inline]
+    pub(super) fn took(&mut self) {
+        self.leased += 1;
+        self.leased_peak = self.leased_peak.max(self.leased);
+    }
+
+    #[inline]
+    pub(super) fn gave(&mut self) {
+        self.leased -= 1;
+    }
+
+    /// Inside the pool `leased` counts assigned buffers too.
+    pub(super) fn out(&self) -> u32 {
+        self.leased
+    }
+}

@@ -1,0 +1,98 @@
+//! What is asked of a pool, and what it answers.
+
+use super::{LeaseId, LeaseInfo, TenantId, WaitId};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Comes back with the grant.
+    pub token: u64,
+    /// In whose name; `None` for nobody's.
+    pub tenant: Option<TenantId>,
+    /// How critical it is; 0 is the most.
+    pub class: u8,
+    /// Which of the pool's sizes; 0 is the default.
+    pub size_index: u8,
+    /// The lease has a deadline: its holder reports progress, and may be asked to give back.
+    pub has_deadline: bool,
+}
+
+impl Request {
+    /// A buffer of the default size, in nobody's name, without a deadline.
+    pub const fn new(class: u8, token: u64) -> Request {
+        Request { token, tenant: None, class, size_index: 0, has_deadline: false }
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A buffer is held.
+    Granted(LeaseId),
+    /// The request waits; [`Scheduler::poll_grant`](super::Scheduler::poll_grant) tells when it is served.
+    Queued(WaitId),
+}
+
+/// A hand-off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The wait that ended; stale now.
+    pub wait: WaitId,
+    /// What was given with the request.
+    pub token: u64,
+    /// Class of the request.
+    pub class: u8,
+    /// The buffer, held now.
+    pub lease: LeaseId,
+    /// Whether the lease has a deadline.
+    pub has_deadline: bool,
+}
+
+/// What a holder should do for those who wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReclaimKind {
+    /// Park, if it can.
+    Park,
+    /// Close.
+    Shed,
+}
+
+/// A holder that should give its buffer back, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reclaim {
+    /// The buffer.
+    pub lease: LeaseId,
+    /// What was given with the request.
+    pub token: u64,
+    /// What it should do.
+    pub kind: ReclaimKind,
+    /// The reason.
+    pub lease_info: LeaseInfo,
+}
+
+/// How a wait stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitInfo {
+    /// What was given with the request.
+    pub token: u64,
+    /// Class of the request.
+    pub class: u8,
+    /// How long it has waited, in nanoseconds.
+    pub age_ns: u64,
+    /// Grants that passed it which it could have had.
+    pub bypasses: u64,
+    /// Whether the lease will have a deadline.
+    pub has_deadline: bool,
+    /// A buffer is assigned to it already.
+    pub is_assigned: bool,
+}
+
+/// Which leases of the host's own a call of one thread may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Those of this thread, and those that outlived the receivers of theirs: no other thread can have borrowed the
+    /// buffer.
+    Here,
+    /// Those of every thread: the host vouches that no two of them use the buffer at once.
+    Anywhere,
+}

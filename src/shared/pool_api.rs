@@ -1,0 +1,401 @@
+//! What the receivers of one thread need of their shard beside its calls. They know their indexes to be right.
+
+use super::cache::{LeaseWord, NO_SHARD};
+use super::sync::Ordering;
+use super::{SchedulerShard, SharedSchedulerError};
+use crate::scheduler::{LeaseId, Outcome, Reach, Request, SchedulerError, SchedulerStats, WaitId, WaitInfo};
+
+impl SchedulerShard {
+    /// Asks for a buffer that is granted at once, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// As [`SchedulerShard::request`], but for the table of waits.
+    pub(crate) fn request_now(&self, request: &Request) -> Result<Option<LeaseId>, SharedSchedulerError> {
+        if let Some(lease) = self.take_cached_now(request) {
+            return Ok(Some(lease));
+        }
+        let outcome = self.locked(|state| {
+            self.check_open_for(request)?;
+            let known = request.class < self.shared.classes;
+            if known && !state.scheduler.would_grant(request.class) {
+                self.shared.collect(state);
+            }
+            if known && !state.scheduler.would_grant(request.class) {
+                return Ok(None);
+            }
+            match self.request_locked(state, request)? {
+                Outcome::Granted(lease) => Ok(Some(lease)),
+                Outcome::Queued(_) => unreachable!("the pool would grant this request"),
+            }
+        });
+        self.count_refusal(outcome)
+    }
+
+    /// The lease that holds this buffer, which is this shard's.
+    pub(crate) fn lease_at(&self, buffer: u32) -> LeaseId {
+        self.shared.buffers[buffer as usize].lease(buffer)
+    }
+
+    /// Whether a lease is the host's own and within reach.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, a receiver's, or out of reach.
+    pub(crate) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), SharedSchedulerError> {
+        let hold = self.shared.buffers.get(lease.index() as usize).and_then(|buffer| buffer.held_as(lease));
+        let is_usable = hold.is_some_and(|hold| self.is_host_lease(hold, reach));
+        if is_usable { Ok(()) } else { Err(SchedulerError::StaleLease.into()) }
+    }
+
+    /// Whether a receiver of this shard holds a buffer, whose deadline the shard watches.
+    pub(crate) fn has_timed(&self, buffer: u32) -> bool {
+        let hold = self.shared.buffers[buffer as usize].any_hold();
+        hold.is_some_and(|hold| hold.shard == self.index && hold.has_deadline)
+    }
+
+    /// Makes a lease of the host's own this shard's. Of several threads that claim, adopt or release one that no shard
+    /// has, one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// As [`SchedulerShard::check_host_lease`], within [`Reach::Here`].
+    pub(crate) fn claim_host_lease(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
+        let shard = self.index;
+        self.change_lease(lease, |hold| self.is_host_lease(hold, Reach::Here).then_some(LeaseWord { shard, ..hold }))
+    }
+
+    /// Makes a lease of the host's own one of this shard's receivers. Of several threads that adopt or release one lease,
+    /// one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// As [`SchedulerShard::check_host_lease`].
+    pub(crate) fn adopt_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), SharedSchedulerError> {
+        let adopted = |hold| LeaseWord { shard: self.index, has_deadline: true, ..hold };
+        self.change_lease(lease, |hold| self.is_host_lease(hold, reach).then(|| adopted(hold)))
+    }
+
+    /// Releases a buffer of the host's own. Of several threads that adopt or release one lease, one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// As [`SchedulerShard::check_host_lease`].
+    pub(crate) fn release_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), SharedSchedulerError> {
+        self.release_if(lease, |hold| self.is_host_lease(hold, reach))
+    }
+
+    fn is_host_lease(&self, hold: LeaseWord, reach: Reach) -> bool {
+        let is_near = match reach {
+            Reach::Here => [self.index, NO_SHARD].contains(&hold.shard),
+            Reach::Anywhere => true,
+        };
+        is_near && !hold.has_deadline
+    }
+
+    /// Releases a buffer of one of this shard's receivers. No other thread can end or change its lease meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, or not of a receiver of this shard.
+    #[inline(always)]
+    pub(crate) fn release_timed(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
+        self.release_if(lease, |hold| self.is_own_timed(hold))
+    }
+
+    /// Makes a lease of one of this shard's receivers the host's own.
+    pub(crate) fn hand_over_lease(&self, lease: LeaseId) {
+        let hand_over = |hold| self.is_own_timed(hold).then_some(LeaseWord { has_deadline: false, ..hold });
+        self.change_lease(lease, hand_over).expect("only this shard changes the leases of its receivers");
+    }
+
+    /// Takes a lease of a receiver off this shard, for the one that its connection moves to.
+    pub(crate) fn export_lease(&self, lease: LeaseId) {
+        let export = |hold| self.is_own_timed(hold).then_some(LeaseWord { shard: NO_SHARD, ..hold });
+        self.change_lease(lease, export).expect("only this shard changes the leases of its receivers");
+    }
+
+    #[inline(always)]
+    fn is_own_timed(&self, hold: LeaseWord) -> bool {
+        hold.has_deadline && hold.shard == self.index
+    }
+
+    /// Takes in a lease that another shard has exported.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, or was not exported.
+    pub(crate) fn import_lease(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
+        let is_exported = |hold: LeaseWord| hold.has_deadline && hold.shard == NO_SHARD;
+        self.change_lease(lease, |hold| is_exported(hold).then_some(LeaseWord { shard: self.index, ..hold }))
+    }
+
+    /// Ends the wait at this index, which is this shard's.
+    pub(crate) fn cancel_at(&self, index: u32) {
+        self.locked(|state| {
+            state.end_wait(index);
+            self.shard_state().counts.cancelled.add_one();
+        });
+    }
+
+    /// A wait that is queued asks in another class from now on, behind those who wait there.
+    pub(crate) fn reclass_at(&self, index: u32, class: u8) {
+        self.locked(|state| {
+            let scheduler = &mut state.scheduler;
+            state.tickets.reclass(index, class, |wait| scheduler.reclass_at(wait.index(), class));
+        });
+    }
+
+    /// As `describe_wait`, of this shard's waits only.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale, foreign, or another shard's.
+    pub(crate) fn describe_own_wait(&self, wait: WaitId) -> Result<WaitInfo, SharedSchedulerError> {
+        self.locked(|state| {
+            self.find_wait(state, wait)?;
+            state.describe_wait(wait)
+        })
+    }
+
+    /// The wait at this index, which is one.
+    pub(crate) fn wait_at(&self, index: u32) -> WaitId {
+        self.locked(|state| state.tickets.wait_at(index))
+    }
+
+    /// Waits of this shard.
+    pub(crate) fn waits(&self) -> u32 {
+        self.locked(|state| state.tickets.iter().filter(|ticket| ticket.home == self.index).count() as u32)
+    }
+
+    /// Whether somebody waits, on any shard. It takes no lock, and reads what others write only when that changes.
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.shared.has_waiters.0.load(Ordering::Relaxed)
+    }
+
+    /// When [`SchedulerShard::poll_grant`] takes grants from shards that do not look.
+    pub(crate) fn overdue_ns(&self) -> u64 {
+        self.shared.overdue_ns()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.is_closed()
+    }
+
+    /// The pool's bound *W*, for all shards together.
+    pub(crate) fn bypass_bound(&self) -> u64 {
+        self.shared.bypass_bound
+    }
+
+    /// Releases what this shard's receivers hold. The leases of the host's own stay as they are, for any shard to use;
+    /// other threads may release and adopt them meanwhile.
+    pub(crate) fn leave_leases(&self) {
+        if self.shared.is_broken() {
+            return;
+        }
+        for (index, buffer) in (0..).zip(&self.shared.buffers) {
+            let lease = buffer.lease(index);
+            match buffer.held_as(lease) {
+                Some(hold) if self.is_own_timed(hold) => {
+                    self.release_timed(lease).expect("only this shard changes the leases of its receivers");
+                    self.shared.state.0.let_others_in();
+                }
+                Some(hold) if hold.shard == self.index => {
+                    // Nothing is left to do if another thread was faster.
+                    buffer.change(lease, |hold| {
+                        (hold.shard == self.index).then_some(LeaseWord { shard: NO_SHARD, ..hold })
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Runs `act` on the buffers that are free and at hand of no shard, of at most so many rows at a time, and returns the
+    /// sum; see [`Scheduler::free_to_give_back`](crate::scheduler::Scheduler::free_to_give_back). No thread can take
+    /// those of one call meanwhile; between two calls any thread gets at the pool.
+    pub(crate) fn with_free(
+        &self,
+        rows: u32,
+        mut act: impl FnMut(&mut dyn Iterator<Item = (u32, bool)>) -> usize,
+    ) -> usize {
+        let buffers = self.shared.buffers.len() as u32;
+        let mut sum = 0;
+        for first in (0..buffers).step_by(rows as usize) {
+            let rows = first..buffers.min(first + rows);
+            sum += self.locked(|state| act(&mut state.scheduler.free_to_give_back(rows)));
+            self.shared.state.0.let_others_in();
+        }
+        sum
+    }
+
+    /// The counts of all shards, as a pool's.
+    pub(crate) fn pool_stats(&self) -> SchedulerStats {
+        let stats = self.stats();
+        SchedulerStats {
+            capacity: stats.capacity,
+            free: stats.free,
+            leased: stats.leased,
+            assigned: stats.assigned,
+            waiting: stats.waiting,
+            waiting_by_class: stats.waiting_by_class,
+            outstanding_by_class: stats.leased_by_class,
+            waiting_peak: stats.waiting_peak,
+            granted_at_once: stats.granted_at_once,
+            granted_by_handoff: stats.granted_by_handoff,
+            queued: stats.queued,
+            cancelled: stats.cancelled,
+            released: stats.released,
+            refused: stats.refused,
+            bypass_peak: stats.bypass_peak,
+            clock_backwards: stats.clock_backwards,
+            leased_peak: stats.leased_peak,
+            // Each shard asks its own holders, by its own clock.
+            parks_asked: 0,
+            sheds_asked: 0,
+            clock_skipped_ns: 0,
+        }
+    }
+
+    fn change_lease(
+        &self,
+        lease: LeaseId,
+        change: impl Fn(LeaseWord) -> Option<LeaseWord>,
+    ) -> Result<(), SharedSchedulerError> {
+        let buffer = self.shared.buffers.get(lease.index() as usize);
+        let changed = buffer.and_then(|buffer| buffer.change(lease, change));
+        changed.map(|_| ()).ok_or(SchedulerError::StaleLease.into())
+    }
+}
+
+#[cfg(all(test, loom))]
+mod tests {
+    use super::super::SharedScheduler;
+    use super::*;
+    use crate::scheduler::SchedulerConfig;
+    use loom::thread;
+
+    /// Two shards of a pool with deadlines, and a receiver's lease of its one buffer.
+    fn two_and_a_lease() -> (SharedScheduler, SchedulerShard, SchedulerShard, LeaseId) {
+        let shards = SharedScheduler::new(&SchedulerConfig { lease_ns: 1, ..SchedulerConfig::new(1, 4) }, 3).unwrap();
+        let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+        let Ok(Some(lease)) = a.request_now(&Request { has_deadline: true, ..Request::new(0, 7) }) else {
+            panic!("a buffer is free");
+        };
+        (shards, a, b, lease)
+    }
+
+    #[test]
+    fn of_two_shards_that_import_a_lease_one_has_it() {
+        loom::model(|| {
+            let (shards, a, b, lease) = two_and_a_lease();
+            a.export_lease(lease);
+            let other = thread::spawn(move || (b.import_lease(lease).is_ok(), b));
+            let here = a.import_lease(lease).is_ok();
+            let (there, b) = other.join().unwrap();
+            assert!(here != there, "exactly one imported it");
+            let (owner, stranger) = if here { (&a, &b) } else { (&b, &a) };
+            assert!(stranger.release_timed(lease).is_err());
+            owner.release_timed(lease).unwrap();
+            shards.check_invariants().unwrap();
+        });
+    }
+
+    type Call = fn(&SchedulerShard, LeaseId) -> Result<(), SharedSchedulerError>;
+
+    /// Two threads call with one number of a lease of the host's own, which `reach` gives to both.
+    fn two_calls(calls: [Call; 2], reach: Reach) {
+        loom::model(move || {
+            let (shards, a, b, lease) = two_and_a_lease();
+            a.hand_over_lease(lease);
+            if reach == Reach::Here {
+                a.leave_leases();
+            }
+            let other = thread::spawn(move || (calls[1](&b, lease).is_ok(), b));
+            let here = calls[0](&a, lease).is_ok();
+            let (there, b) = other.join().unwrap();
+            assert!(here != there, "exactly one has its way");
+            let winner = if here { &a } else { &b };
+            if winner.check_lease(lease).is_ok() {
+                assert_eq!(shards.stats().leased, 1);
+                winner.release_timed(lease).unwrap();
+            }
+            assert_eq!((shards.stats().leased, shards.stats().free), (0, 1));
+            shards.check_invariants().unwrap();
+        });
+    }
+
+    #[test]
+    fn s85_one_of_two_calls_with_one_lease_succeeds() {
+        let [release, adopt]: [Call; 2] = [
+            |shard, lease| shard.release_host_lease(lease, Reach::Here),
+            |shard, lease| shard.adopt_host_lease(lease, Reach::Here),
+        ];
+        for calls in [[release, release], [release, adopt], [adopt, adopt]] {
+            two_calls(calls, Reach::Here);
+        }
+        let [release, adopt]: [Call; 2] = [
+            |shard, lease| shard.release_host_lease(lease, Reach::Anywhere),
+            |shard, lease| shard.adopt_host_lease(lease, Reach::Anywhere),
+        ];
+        for calls in [[release, release], [release, adopt], [adopt, adopt]] {
+            two_calls(calls, Reach::Anywhere);
+        }
+    }
+
+    /// A thread's pool is freed while another thread releases a lease of the host's own that came from it.
+    #[test]
+    fn s81_lease_is_released_once_while_its_shard_leaves() {
+        loom::model(|| {
+            let (shards, a, b, lease) = two_and_a_lease();
+            a.hand_over_lease(lease);
+            let leaves = thread::spawn(move || {
+                a.leave_leases();
+                drop(a);
+            });
+            b.release_host_lease(lease, Reach::Anywhere).unwrap();
+            leaves.join().unwrap();
+            assert!(b.release_host_lease(lease, Reach::Anywhere).is_err());
+            assert_eq!((shards.stats().free, shards.stats().released), (1, 1));
+            shards.check_invariants().unwrap();
+        });
+    }
+
+    #[test]
+    fn s82_one_of_two_threads_claims_a_lease_that_was_left() {
+        loom::model(|| {
+            let (shards, a, b, lease) = two_and_a_lease();
+            let c = shards.shard(2).unwrap();
+            a.hand_over_lease(lease);
+            a.leave_leases();
+            let other = thread::spawn(move || (b.claim_host_lease(lease).is_ok(), b));
+            let here = c.claim_host_lease(lease).is_ok();
+            let (there, b) = other.join().unwrap();
+            assert!(here != there, "exactly one has it");
+            let (owner, stranger) = if here { (&c, &b) } else { (&b, &c) };
+            assert!(stranger.release_host_lease(lease, Reach::Here).is_err());
+            owner.release_host_lease(lease, Reach::Here).unwrap();
+            shards.check_invariants().unwrap();
+        });
+    }
+
+    #[test]
+    fn who_holds_is_told_of_the_first_that_waits_or_has_seen_it() {
+        loom::model(|| {
+            let (shards, a, b, lease) = two_and_a_lease();
+            let waiter = thread::spawn(move || {
+                b.request_for(&Request { has_deadline: true, ..Request::new(0, 8) }).unwrap();
+                (b.poll_wake(), b)
+            });
+            // As it does before it sleeps: its grants, then whether deadlines are to be watched.
+            assert_eq!(a.poll_grant(), None);
+            let seen = a.has_waiters();
+            let (named, b) = waiter.join().unwrap();
+            assert!(seen || named == Some(0), "it would sleep with a deadline that nobody watches");
+            a.release(lease).unwrap();
+            assert_eq!(a.poll_wake(), Some(1));
+            assert_eq!(b.poll_grant().map(|grant| grant.token), Some(8));
+            shards.check_invariants().unwrap();
+        });
+    }
+}

@@ -1,0 +1,431 @@
+//! The handle of one thread.
+
+use super::cache::LeaseWord;
+use super::shard_waits::{State, Ticket, Tickets};
+use super::state::{Locked, ShardState, Shared};
+use super::sync::Ordering;
+use super::{CACHE_MAX, EXPORTS_MAX, SharedSchedulerError, SharedSchedulerStats};
+use crate::memory::TryArc;
+use crate::scheduler::{Grant, LeaseId, Outcome, Request, SchedulerError, WaitId, WaitInfo};
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::sync::atomic::{self, AtomicUsize};
+
+/// The most free buffers that a shard takes at once.
+const LEND_MAX: u32 = CACHE_MAX / 2;
+
+/// The most times that grants are taken from shards that do not look, in one call.
+const OVERDUE_ROUNDS_MAX: u32 = 1024;
+
+/// The most rows of the table of waits that a shard which is dropped looks at while it holds the lock.
+const ROWS_AT_ONCE: u32 = 1024;
+
+/// The most waits that it ends meanwhile.
+const ENDS_AT_ONCE: u32 = 32;
+
+/// One thread's handle.
+#[derive(Debug)]
+pub struct SchedulerShard {
+    pub(super) shared: TryArc<Shared>,
+    pub(super) index: u32,
+    /// The mark of the thread it is bound to; 0 for none.
+    thread: AtomicUsize,
+    is_not_sync: PhantomData<Cell<()>>,
+}
+
+impl SchedulerShard {
+    /// Takes the handle of a shard that is not in use.
+    pub(super) fn claim(shared: &TryArc<Shared>, index: u32) -> Result<SchedulerShard, SharedSchedulerError> {
+        let shards = shared.shard_states.len() as u32;
+        let shard_state =
+            shared.shard_states.get(index as usize).ok_or(SharedSchedulerError::UnknownShard { index, shards })?;
+        if shard_state.0.is_in_use.swap(true, Ordering::Acquire) {
+            return Err(SharedSchedulerError::ShardInUse { index });
+        }
+        let (shared, thread) = (shared.clone(), AtomicUsize::new(0));
+        Ok(SchedulerShard { shared, index, thread, is_not_sync: PhantomData })
+    }
+
+    /// Asks for a buffer: granted at once, or queued. `token` comes back with the grant, at this shard.
+    ///
+    /// # Errors
+    ///
+    /// The class does not exist; it would have to wait and all waits are in use; the pool is closed.
+    pub fn request(&self, class: u8, token: u64) -> Result<Outcome, SharedSchedulerError> {
+        self.request_for(&Request::new(class, token))
+    }
+
+    /// As `request`, also for a lease with a deadline; size and tenant are the default.
+    pub(crate) fn request_for(&self, request: &Request) -> Result<Outcome, SharedSchedulerError> {
+        if let Some(lease) = self.take_cached_now(request) {
+            return Ok(Outcome::Granted(lease));
+        }
+        let outcome = self.locked(|state| self.request_locked(state, request));
+        self.count_refusal(outcome)
+    }
+
+    /// Gives a buffer back, whichever shard it was taken on. If somebody waits who may take it, it is assigned to him in
+    /// this step.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign. Of several threads that release it at once, all but one are told so.
+    pub fn release(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
+        self.release_if(lease, |_| true)
+    }
+
+    /// As `release`, of a lease that is held in a way that `may_end` allows; any other is stale.
+    #[inline(always)]
+    pub(super) fn release_if(
+        &self,
+        lease: LeaseId,
+        may_end: impl Fn(LeaseWord) -> bool,
+    ) -> Result<(), SharedSchedulerError> {
+        let buffer = self.shared.buffers.get(lease.index() as usize);
+        let Some(hold) = buffer.and_then(|buffer| buffer.release(lease, may_end)) else {
+            return self.count_refusal(Err(SchedulerError::StaleLease.into()));
+        };
+        let ShardState { cache, counts, .. } = self.shard_state();
+        counts.given_by_class[usize::from(hold.class)].add_one();
+        if hold.is_capped {
+            self.locked(|state| state.take_back(lease.index()));
+            return Ok(());
+        }
+        let at_hand = cache.push(&self.shared.buffers, lease.index());
+        // The other side of `collect`: this comes after `push`, so it sees that the pool is short if `take` came before.
+        if at_hand > CACHE_MAX || self.shared.is_exhausted.0.load(Ordering::Relaxed) {
+            self.locked(|state| self.shared.take_cached(state, cache));
+        }
+        Ok(())
+    }
+
+    /// Ends a wait, whichever shard it is of. If a buffer was assigned to it, the next waiter has it in this step.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale or foreign.
+    pub fn cancel(&self, wait: WaitId) -> Result<(), SharedSchedulerError> {
+        let outcome = self.locked(|state| {
+            state.tickets.find(wait).ok_or(SchedulerError::StaleWait)?;
+            state.end_wait(wait.index());
+            self.shard_state().counts.cancelled.add_one();
+            Ok(())
+        });
+        self.count_refusal(outcome)
+    }
+
+    /// The next waiter of this shard that has a buffer, in the order in which they were assigned. Call it until `None`.
+    /// While there is nothing to pick up it takes no lock.
+    ///
+    /// If leases have deadlines, it first takes grants from shards that were called a lease ago and have not looked since:
+    /// those waits queue again, behind all others of their class.
+    pub fn poll_grant(&self) -> Option<Grant> {
+        if self.is_overdue() {
+            self.take_overdue();
+        }
+        if !self.shard_state().is_called.load(Ordering::Acquire) {
+            return None;
+        }
+        self.locked(|state| {
+            let grant = state.tickets.first_grant(self.index).map(|wait| self.pick_up(state, wait));
+            if state.tickets.first_grant(self.index).is_none() {
+                self.shared.forget_call(self.index);
+            }
+            self.shard_state().called_ns.set(state.now_ns());
+            grant
+        })
+    }
+
+    /// A shard that has grants to pick up and sleeps, for all that is known; the host tells it, by an eventfd or its like.
+    /// Call it until `None`. It takes no lock.
+    pub fn poll_wake(&self) -> Option<u32> {
+        self.shared.poll_wake(Some(self.index))
+    }
+
+    /// Takes a wait off this shard, for the one that its connection moves to. On the way it keeps its place and is served
+    /// as ever, but no shard picks the buffer up until [`SchedulerShard::import_wait`].
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale: if it was served, the grant was picked up here already. Or it is not of this shard; or
+    /// [`EXPORTS_MAX`] are on their way already.
+    pub fn export_wait(&self, wait: WaitId) -> Result<(), SharedSchedulerError> {
+        let outcome = self.locked(|state| {
+            let token = self.find_wait(state, wait)?.token;
+            if state.tickets.exported == EXPORTS_MAX {
+                return Err(SharedSchedulerError::TooManyOnTheWay);
+            }
+            state.tickets.rehome(wait.index(), Tickets::NOWHERE, token);
+            Ok(())
+        });
+        self.count_refusal(outcome)
+    }
+
+    /// Takes in a wait that another shard has exported; `token` comes back with the grant from now on. If it was served
+    /// on the way, the next `poll_grant` has it.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale, or was not exported.
+    pub fn import_wait(&self, wait: WaitId, token: u64) -> Result<(), SharedSchedulerError> {
+        let outcome = self.locked(|state| {
+            let ticket = state.tickets.find(wait).ok_or(SchedulerError::StaleWait)?;
+            if ticket.home != Tickets::NOWHERE {
+                return Err(SharedSchedulerError::WaitNotExported);
+            }
+            state.tickets.rehome(wait.index(), self.index, token);
+            if state.tickets.first_grant(self.index).is_some() {
+                self.shard_state().called_ns.set(state.now_ns());
+                self.shard_state().is_called.store(true, Ordering::Release);
+            }
+            Ok(())
+        });
+        self.count_refusal(outcome)
+    }
+
+    /// How a wait stands, whichever shard it is of.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale or foreign.
+    pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, SharedSchedulerError> {
+        self.locked(|state| state.describe_wait(wait))
+    }
+
+    /// Whether a lease is held.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale or foreign.
+    pub fn check_lease(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
+        let buffer = self.shared.buffers.get(lease.index() as usize);
+        if buffer.is_some_and(|buffer| buffer.held_as(lease).is_some()) {
+            Ok(())
+        } else {
+            Err(SchedulerError::StaleLease.into())
+        }
+    }
+
+    /// Tells this shard the time, in monotonic nanoseconds; it dates waits. A time before the last one is counted and not
+    /// taken.
+    pub fn handle_timeout(&self, now_ns: u64) {
+        let shard_state = self.shard_state();
+        if shard_state.note_time(now_ns) {
+            shard_state.counts.clock_backwards.add_one();
+        }
+    }
+
+    /// Counts, without a lock.
+    pub fn stats(&self) -> SharedSchedulerStats {
+        self.shared.stats()
+    }
+
+    /// Which shard this is.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Binds the shard to the thread that calls, for [`SchedulerShard::check_thread`].
+    pub fn bind_thread(&self) {
+        self.thread.store(thread_mark(), atomic::Ordering::Relaxed);
+    }
+
+    /// Whether the thread that calls may use the shard: it is bound to it, or to none. Costs a load and a comparison.
+    ///
+    /// # Errors
+    ///
+    /// The shard is bound to another thread.
+    pub fn check_thread(&self) -> Result<(), SharedSchedulerError> {
+        let thread = self.thread.load(atomic::Ordering::Relaxed);
+        if thread == 0 || thread == thread_mark() { Ok(()) } else { Err(SharedSchedulerError::WrongThread) }
+    }
+
+    /// As [`SharedScheduler::check_invariants`](super::SharedScheduler::check_invariants).
+    ///
+    /// # Errors
+    ///
+    /// Names the rule that is broken.
+    pub fn check_invariants(&self) -> Result<(), &'static str> {
+        self.shared.check_invariants()
+    }
+}
+
+impl Drop for SchedulerShard {
+    fn drop(&mut self) {
+        if self.shared.is_broken() {
+            return;
+        }
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.locked(|state| {
+                self.shared.take_cached(state, &self.shard_state().cache);
+                let next = self.end_some_waits(state, from);
+                if next.is_none() {
+                    self.shared.forget_call(self.index);
+                }
+                next
+            });
+            self.shared.state.0.let_others_in();
+        }
+        self.shard_state().is_in_use.store(false, Ordering::Release);
+    }
+}
+
+impl SchedulerShard {
+    fn is_overdue(&self) -> bool {
+        self.shard_state().told_ns().is_some_and(|now_ns| now_ns >= self.shared.overdue_ns()) && self.has_waiters()
+    }
+
+    /// Goes on until the grants of shards that do not look are with others, though many waits of such shards may come
+    /// first. What comes back to them every time is of no use to other shards.
+    fn take_overdue(&self) {
+        for _ in 0..OVERDUE_ROUNDS_MAX {
+            self.locked(|state| {
+                // This shard is looking.
+                self.shard_state().called_ns.set(state.now_ns());
+                self.shared.take_overdue(state);
+            });
+            if !self.is_overdue() {
+                return;
+            }
+        }
+        self.locked(|state| self.shared.forgive_overdue(state));
+    }
+
+    pub(super) fn shard_state(&self) -> &ShardState {
+        &self.shared.shard_states[self.index as usize].0
+    }
+
+    /// Ends waits of this shard, from this row of the table on: a piece of work that is bounded however many there are.
+    /// Returns the row to go on from, if waits are left.
+    fn end_some_waits(&self, state: &mut Locked, from: u32) -> Option<u32> {
+        let (rows, mut ended) = (state.tickets.rows(), 0);
+        let end = rows.min(from + ROWS_AT_ONCE);
+        for index in from..end {
+            if state.tickets.waits_of(self.index) == 0 {
+                return None;
+            }
+            if state.tickets.is_of(self.index, index) {
+                state.end_wait(index);
+                self.shard_state().counts.cancelled.add_one();
+                ended += 1;
+            }
+            if ended == ENDS_AT_ONCE {
+                return Some(index + 1);
+            }
+        }
+        (end < rows).then_some(end)
+    }
+
+    /// Does something with the pool, and afterwards what follows from it.
+    pub(super) fn locked<R>(&self, act: impl FnOnce(&mut Locked) -> R) -> R {
+        let mut state = self.shared.lock();
+        let shard_state = self.shard_state();
+        let ShardState { cache, counts, .. } = shard_state;
+        counts.locked.add_one();
+        self.shared.advance_clock(&mut state, shard_state);
+        self.shared.note_peak(&state);
+        let outcome = act(&mut state);
+        cache.forget_lowest();
+        counts.wakes.add(self.shared.publish(&mut state, Some(self.index)));
+        outcome
+    }
+
+    pub(super) fn request_locked(
+        &self,
+        state: &mut Locked,
+        request: &Request,
+    ) -> Result<Outcome, SharedSchedulerError> {
+        let (class, classes) = (request.class, self.shared.classes);
+        if class >= classes {
+            return Err(SchedulerError::UnknownClass { class, classes }.into());
+        }
+        self.check_open_for(request)?;
+        if !state.scheduler.would_grant(class) {
+            self.shared.collect(state);
+        }
+        // A ticket must be there before the pool queues the request: a wait without a home could not be served.
+        let Some(ticket) = state.tickets.next_unused().or(state.scheduler.would_grant(class).then_some(0)) else {
+            let waiters_max = state.tickets.len();
+            return Err(SchedulerError::WaitersFull { waiters_max }.into());
+        };
+        match state.scheduler.request(class, ticket.into())? {
+            Outcome::Queued(wait) => {
+                self.shard_state().counts.queued.add_one();
+                Ok(Outcome::Queued(state.tickets.open(self.index, request, wait)))
+            }
+            Outcome::Granted(lease) => {
+                let lease = self.hold(lease.index(), class, request.has_deadline);
+                if self.shared.is_uncapped(class) {
+                    self.stock_up(state, class);
+                }
+                Ok(Outcome::Granted(lease))
+            }
+        }
+    }
+
+    /// Refuses a request of the host's own once the pool is closed. The receivers that are there may end what they have
+    /// begun.
+    pub(super) fn check_open_for(&self, request: &Request) -> Result<(), SharedSchedulerError> {
+        if self.shared.is_closed() && !request.has_deadline { Err(SharedSchedulerError::Closed) } else { Ok(()) }
+    }
+
+    /// Puts this shard's part of what is left at hand. For the pool it is leased to a class that has no cap, so that it
+    /// makes no difference to which.
+    fn stock_up(&self, state: &mut Locked, class: u8) {
+        // A closed pool counts as short: nothing may stay at hand, where no waiter and no check of a request finds it.
+        if self.shared.is_closed() {
+            return;
+        }
+        let part = state.scheduler.surplus() / self.shared.shard_states.len() as u32;
+        for _ in 0..part.min(LEND_MAX) {
+            let Ok(Outcome::Granted(lease)) = state.scheduler.request(class, 0) else {
+                unreachable!("a part of the surplus is granted at once");
+            };
+            self.shard_state().cache.push(&self.shared.buffers, lease.index());
+        }
+    }
+
+    /// Ends the wait that is the first of this shard's grants, and starts its lease.
+    fn pick_up(&self, state: &mut Locked, wait: WaitId) -> Grant {
+        let ticket = state.tickets.close(wait.index());
+        let State::Assigned { buffer, .. } = ticket.state else { unreachable!("what is among the grants is assigned") };
+        self.shard_state().counts.picked_up.add_one();
+        let Ticket { token, class, has_deadline, .. } = ticket;
+        Grant { wait, token, class, lease: self.hold(buffer, class, has_deadline), has_deadline }
+    }
+
+    /// A wait of this shard.
+    pub(super) fn find_wait<'a>(&self, state: &'a Locked, wait: WaitId) -> Result<&'a Ticket, SharedSchedulerError> {
+        let ticket = state.tickets.find(wait).ok_or(SchedulerError::StaleWait)?;
+        if ticket.home == self.index { Ok(ticket) } else { Err(SharedSchedulerError::WaitElsewhere) }
+    }
+
+    /// Starts a lease of a buffer that this shard owns by now.
+    fn hold(&self, index: u32, class: u8, has_deadline: bool) -> LeaseId {
+        self.shard_state().counts.taken_by_class[usize::from(class)].add_one();
+        let is_capped = !self.shared.is_uncapped(class);
+        self.shared.buffers[index as usize].hold(index, LeaseWord { class, is_capped, has_deadline, shard: self.index })
+    }
+
+    pub(super) fn take_cached_now(&self, request: &Request) -> Option<LeaseId> {
+        if !self.shared.is_uncapped(request.class) {
+            return None;
+        }
+        let index = self.shard_state().cache.pop(&self.shared.buffers)?;
+        Some(self.hold(index, request.class, request.has_deadline))
+    }
+
+    pub(super) fn count_refusal<T>(&self, outcome: Result<T, SharedSchedulerError>) -> Result<T, SharedSchedulerError> {
+        if outcome.is_err() {
+            self.shard_state().counts.refused.add_one();
+        }
+        outcome
+    }
+}
+
+/// A number that no other living thread has: an address of its own.
+fn thread_mark() -> usize {
+    std::thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| core::ptr::from_ref(mark).addr())
+}

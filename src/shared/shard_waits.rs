@@ -1,0 +1,249 @@
+//! The waits of all shards: each has a home, the shard that is told when it is served.
+
+use crate::scheduler::{ConfigError, Generation, LeaseId, Request, WaitId, WaitInfo};
+use alloc::vec::Vec;
+
+const NIL: u32 = u32::MAX;
+
+/// How a wait stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Unused,
+    /// In the pool's queue, as this wait.
+    Queued(WaitId),
+    /// This buffer is its own; it passed so many grants and waited since then.
+    Assigned {
+        buffer: u32,
+        bypasses: u64,
+        since_ns: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    pub(super) token: u64,
+    pub(super) state: State,
+    pub(super) home: u32,
+    pub(super) class: u8,
+    pub(super) has_deadline: bool,
+    generation: Generation,
+    next: u32,
+    prev: u32,
+}
+
+/// The grants that a shard has not picked up, first in, first out; and how many waits it has, queued or assigned.
+#[derive(Clone, Copy, Debug)]
+struct Grants {
+    head: u32,
+    tail: u32,
+    waits: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Tickets {
+    /// Touched in the order of first use.
+    table: Vec<Ticket>,
+    max: u32,
+    tag: u8,
+    unused: u32,
+    grants: Vec<Grants>,
+    pub(super) assigned: u32,
+    /// Waits on their way from one shard to another.
+    pub(super) exported: u32,
+}
+
+impl Tickets {
+    /// The home of a wait that is on its way from one shard to another.
+    pub(super) const NOWHERE: u32 = NIL;
+
+    pub(super) fn new(waiters_max: u32, shards: u32, tag: u8) -> Result<Tickets, ConfigError> {
+        let table = super::reserve("waiters_max", waiters_max)?;
+        let mut grants = super::reserve("shards", shards)?;
+        grants.extend((0..shards).map(|_| Grants { head: NIL, tail: NIL, waits: 0 }));
+        Ok(Tickets { table, max: waiters_max, tag, unused: NIL, grants, assigned: 0, exported: 0 })
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.max
+    }
+
+    /// The ticket that the next [`Tickets::open`] uses, or none is left.
+    pub(super) fn next_unused(&self) -> Option<u32> {
+        match self.unused {
+            NIL => Some(self.table.len() as u32).filter(|&fresh| fresh < self.max),
+            unused => Some(unused),
+        }
+    }
+
+    /// Gives the request that waits in the pool as `wait` a home.
+    pub(super) fn open(&mut self, home: u32, request: &Request, wait: WaitId) -> WaitId {
+        if self.unused == NIL {
+            self.add_unused();
+        }
+        let index = self.unused;
+        let ticket = &mut self.table[index as usize];
+        self.unused = ticket.next;
+        let Request { token, class, has_deadline, .. } = *request;
+        let state = State::Queued(wait);
+        *ticket = Ticket { token, state, home, class, has_deadline, next: NIL, prev: NIL, ..*ticket };
+        self.grants[home as usize].waits += 1;
+        self.wait_at(index)
+    }
+
+    /// Inside what was reserved at start: as many as `max`.
+    fn add_unused(&mut self) {
+        let (state, generation) = (State::Unused, Generation::first(self.tag));
+        self.unused = self.table.len() as u32;
+        let (token, home, class, has_deadline, next, prev) = (0, NIL, 0, false, NIL, NIL);
+        self.table.push(Ticket { token, state, home, class, has_deadline, generation, next, prev });
+    }
+
+    pub(super) fn find(&self, wait: WaitId) -> Option<&Ticket> {
+        let ticket = self.table.get(wait.index() as usize)?;
+        (ticket.generation == wait.generation() && ticket.state != State::Unused).then_some(ticket)
+    }
+
+    /// Gives a buffer to a waiter; returns its home.
+    pub(super) fn assign(&mut self, index: u32, lease: LeaseId, info: &WaitInfo, since_ns: u64) -> u32 {
+        let ticket = &mut self.table[index as usize];
+        ticket.state = State::Assigned { buffer: lease.index(), bypasses: info.bypasses, since_ns };
+        self.assigned += 1;
+        let home = ticket.home;
+        self.link(home, index);
+        home
+    }
+
+    /// The buffer and the class of a wait that has one.
+    pub(super) fn assigned_at(&self, index: u32) -> (u32, u8) {
+        let Ticket { state, class, .. } = self.table[index as usize];
+        let State::Assigned { buffer, .. } = state else { unreachable!("what is among the grants is assigned") };
+        (buffer, class)
+    }
+
+    /// A wait has another buffer.
+    pub(super) fn set_buffer(&mut self, index: u32, other: u32) {
+        if let State::Assigned { buffer, .. } = &mut self.table[index as usize].state {
+            *buffer = other;
+        }
+    }
+
+    /// A wait lost its buffer, and is in the pool's queue again.
+    pub(super) fn queue_again(&mut self, index: u32, wait: WaitId) {
+        self.unlink(self.table[index as usize].home, index);
+        self.assigned -= 1;
+        self.table[index as usize].state = State::Queued(wait);
+    }
+
+    /// The wait at this index, which is one.
+    pub(super) fn wait_at(&self, index: u32) -> WaitId {
+        WaitId::new(index, self.table[index as usize].generation)
+    }
+
+    /// The next grant of a shard.
+    pub(super) fn first_grant(&self, home: u32) -> Option<WaitId> {
+        let index = self.grants[home as usize].head;
+        (index != NIL).then(|| self.wait_at(index))
+    }
+
+    /// Gives a wait another home, where it goes by this token.
+    pub(super) fn rehome(&mut self, index: u32, home: u32, token: u64) {
+        let Ticket { state, home: old, .. } = self.table[index as usize];
+        self.exported -= u32::from(old == Tickets::NOWHERE);
+        self.exported += u32::from(home == Tickets::NOWHERE);
+        self.count_out(old);
+        if let Some(grants) = self.grants.get_mut(home as usize) {
+            grants.waits += 1;
+        }
+        self.table[index as usize].home = home;
+        self.table[index as usize].token = token;
+        if let State::Assigned { .. } = state {
+            self.unlink(old, index);
+            self.link(home, index);
+        }
+    }
+
+    /// A wait asks in another class, if it is queued and `reclass` moves it there.
+    pub(super) fn reclass(&mut self, index: u32, class: u8, reclass: impl FnOnce(WaitId) -> bool) {
+        let ticket = &mut self.table[index as usize];
+        if let State::Queued(wait) = ticket.state {
+            ticket.class = if reclass(wait) { class } else { ticket.class };
+        }
+    }
+
+    /// Ends a wait; what it was is returned.
+    pub(super) fn close(&mut self, index: u32) -> Ticket {
+        let ticket = self.table[index as usize];
+        if let State::Assigned { .. } = ticket.state {
+            self.unlink(ticket.home, index);
+            self.assigned -= 1;
+        }
+        self.exported -= u32::from(ticket.home == Tickets::NOWHERE);
+        self.count_out(ticket.home);
+        let unused = &mut self.table[index as usize];
+        unused.state = State::Unused;
+        unused.generation = unused.generation.next();
+        unused.next = self.unused;
+        self.unused = index;
+        ticket
+    }
+
+    /// How many waits a shard has.
+    pub(super) fn waits_of(&self, home: u32) -> u32 {
+        self.grants[home as usize].waits
+    }
+
+    /// Rows of the table that were ever used, or more.
+    pub(super) fn rows(&self) -> u32 {
+        self.table.len() as u32
+    }
+
+    /// Whether the ticket at this index is a wait of a shard.
+    pub(super) fn is_of(&self, home: u32, index: u32) -> bool {
+        let ticket = &self.table[index as usize];
+        ticket.home == home && ticket.state != State::Unused
+    }
+
+    /// Breaks the count of waits, for the check of invariants.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn miscount(&mut self, home: u32) {
+        self.grants[home as usize].waits += 1;
+    }
+
+    fn count_out(&mut self, home: u32) {
+        if let Some(grants) = self.grants.get_mut(home as usize) {
+            grants.waits -= 1;
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Ticket> {
+        self.table.iter().filter(|ticket| ticket.state != State::Unused)
+    }
+
+    fn link(&mut self, home: u32, index: u32) {
+        let Some(grants) = self.grants.get_mut(home as usize) else {
+            return;
+        };
+        let prev = core::mem::replace(&mut grants.tail, index);
+        match prev {
+            NIL => grants.head = index,
+            prev => self.table[prev as usize].next = index,
+        }
+        self.table[index as usize].prev = prev;
+        self.table[index as usize].next = NIL;
+    }
+
+    fn unlink(&mut self, home: u32, index: u32) {
+        let Some(grants) = self.grants.get_mut(home as usize) else {
+            return;
+        };
+        let Ticket { next, prev, .. } = self.table[index as usize];
+        match prev {
+            NIL => grants.head = next,
+            prev => self.table[prev as usize].next = next,
+        }
+        match next {
+            NIL => grants.tail = prev,
+            next => self.table[next as usize].prev = prev,
+        }
+    }
+}

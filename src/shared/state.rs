@@ -1,0 +1,546 @@
+//! What all shards share: the lock-free parts of each, and the pool behind a lock.
+
+use super::cache::{BufferState, Cache};
+use super::shard_waits::{State, Tickets};
+use super::stats::{Counter, Counts, PublishedStats};
+use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, MutexGuard, Ordering};
+use super::{SharedSchedulerError, SharedSchedulerStats, reserve};
+use crate::scheduler::{
+    CLASSES_MAX, Clock, ConfigError, Outcome, SIZES_MAX, Scheduler, SchedulerConfig, SchedulerError, WaitId, WaitInfo,
+};
+use alloc::boxed::Box;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) buffers: Box<[BufferState]>,
+    pub(super) shard_states: Box<[CachePadded<ShardState>]>,
+    pub(super) classes: u8,
+    /// A bit for each class that has no cap.
+    pub(super) uncapped: u8,
+    /// For the check of invariants, which does not ask the pool.
+    reserves: [u32; CLASSES_MAX],
+    class_caps: [u32; CLASSES_MAX],
+    /// A bit for each shard that is to be told and was not named yet.
+    pub(super) wakes: Box<[AtomicU64]>,
+    pub(super) is_exhausted: CachePadded<AtomicBool>,
+    /// Somebody waited when the lock was given back last; also while the pool is not short, behind a class's cap.
+    pub(super) has_waiters: CachePadded<AtomicBool>,
+    pub(super) is_closed: AtomicBool,
+    /// How long a lease may be idle while others wait; also how long a grant stays with a shard that does not look. If it
+    /// is not `u64::MAX`, each shard must hear of the first one that waits.
+    lease_ns: u64,
+    /// No shard that has grants to pick up was called before, and has not looked since. `u64::MAX` if there is none.
+    oldest_call_ns: CachePadded<Counter>,
+    /// The host's time less that of the clock, when that was advanced last.
+    lag_ns: CachePadded<Counter>,
+    /// When the clock is to be advanced again, in the host's time, so that it goes as fast.
+    tick_ns: CachePadded<Counter>,
+    /// The pool's bound *W*.
+    pub(super) bypass_bound: u64,
+    pub(super) published: CachePadded<PublishedStats>,
+    pub(super) state: CachePadded<Lock<Locked>>,
+}
+
+/// The most grants that are taken at once from shards that do not look.
+const TAKEN_AT_ONCE: u32 = 32;
+
+/// What one shard has; other threads write here only while the pool is short.
+#[derive(Debug, Default)]
+pub(super) struct ShardState {
+    pub(super) cache: Cache,
+    /// There is a grant to pick up, or deadlines are to be watched from now on; or there was, and somebody cancelled or
+    /// exported it since.
+    pub(super) is_called: AtomicBool,
+    pub(super) is_in_use: AtomicBool,
+    /// The host's time at the shard's last advance and 1; 0 before the first.
+    told: Counter,
+    /// When `is_called` was set, or the shard looked last without picking all up.
+    pub(super) called_ns: Counter,
+    pub(super) counts: Counts,
+}
+
+impl ShardState {
+    pub(super) fn told_ns(&self) -> Option<u64> {
+        self.told.get().checked_sub(1)
+    }
+
+    /// Notes the host's time; says whether it is before that of the last advance, which then stays.
+    pub(super) fn note_time(&self, now_ns: u64) -> bool {
+        let told = now_ns.saturating_add(1);
+        let is_backwards = told < self.told.get();
+        if !is_backwards {
+            self.told.set(told);
+        }
+        is_backwards
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Locked {
+    pub(super) scheduler: Scheduler,
+    pub(super) tickets: Tickets,
+    clock: Clock,
+}
+
+impl Locked {
+    /// The shards advance the clock one after the other, so only the latest counts.
+    fn advance_clock(&mut self, told_ns: u64) {
+        if self.clock.is_behind(told_ns) {
+            self.clock.advance(told_ns);
+            self.scheduler.handle_timeout(self.clock.now_ns());
+        }
+    }
+
+    /// The time of the clock.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    /// For the pool, a buffer that is held or at hand is leased.
+    pub(super) fn take_back(&mut self, index: u32) {
+        self.scheduler.release(self.scheduler.lease_at(index)).expect("what is not free there is leased");
+    }
+
+    /// Whether another shard than this one has waits.
+    fn waits_elsewhere(&self, home: u32) -> bool {
+        let waiting: u32 = self.scheduler.waiting().sum();
+        waiting + self.tickets.assigned > self.tickets.waits_of(home)
+    }
+
+    /// Takes the buffer of a wait that has one, and queues it behind all others of its class.
+    fn queue_again(&mut self, index: u32) {
+        let (buffer, class) = self.tickets.assigned_at(index);
+        self.take_back(buffer);
+        match self.scheduler.request(class, index.into()).expect("a wait that was served left room for another") {
+            Outcome::Queued(wait) => self.tickets.queue_again(index, wait),
+            // It is free again: no other wait may take it.
+            Outcome::Granted(lease) => self.tickets.set_buffer(index, lease.index()),
+        }
+    }
+
+    pub(super) fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, SharedSchedulerError> {
+        let ticket = self.tickets.find(wait).ok_or(SchedulerError::StaleWait)?;
+        match ticket.state {
+            State::Queued(wait) => {
+                let info = self.scheduler.describe_wait(wait)?;
+                Ok(WaitInfo { token: ticket.token, has_deadline: ticket.has_deadline, ..info })
+            }
+            State::Assigned { bypasses, since_ns, .. } => Ok(WaitInfo {
+                token: ticket.token,
+                class: ticket.class,
+                age_ns: self.clock.now_ns() - since_ns,
+                bypasses,
+                has_deadline: ticket.has_deadline,
+                is_assigned: true,
+            }),
+            State::Unused => unreachable!("a ticket that is found is in use"),
+        }
+    }
+
+    pub(super) fn end_wait(&mut self, index: u32) {
+        match self.tickets.close(index).state {
+            State::Queued(wait) => self.scheduler.cancel(wait).expect("what is queued here waits there"),
+            State::Assigned { buffer, .. } => self.take_back(buffer),
+            State::Unused => unreachable!("only a wait is ended"),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(config: &SchedulerConfig, shards: u32) -> Result<Shared, ConfigError> {
+        check(config)?;
+        // A deadline is watched by the shard whose lease it is.
+        let scheduler = Scheduler::new(&SchedulerConfig { park_ns: u64::MAX, lease_ns: u64::MAX, ..*config })?;
+        let tickets = Tickets::new(config.waiters_max, shards, config.tag)?;
+        let mut buffers = reserve("buffers", config.buffers)?;
+        buffers.extend((0..config.buffers).map(|_| BufferState::new(config.tag)));
+        let mut shard_states = reserve("shards", shards)?;
+        shard_states.extend((0..shards).map(|_| CachePadded::default()));
+        let mut wakes = reserve("shards", shards.div_ceil(u64::BITS))?;
+        wakes.extend((0..shards.div_ceil(u64::BITS)).map(|_| AtomicU64::new(0)));
+        // With all buffers out, a class whose cap is all of them is at its cap for the pool: it would not be short, and
+        // what is released then would stay at hand while somebody waits.
+        let is_uncapped = |class: &usize| config.class_caps[*class] > config.buffers;
+        let uncapped = (0..usize::from(config.classes)).filter(is_uncapped).fold(0, |mask, class| mask | 1 << class);
+        let shared = Shared {
+            buffers: buffers.into_boxed_slice(),
+            shard_states: shard_states.into_boxed_slice(),
+            classes: config.classes,
+            uncapped,
+            reserves: config.reserves,
+            class_caps: config.class_caps,
+            wakes: wakes.into_boxed_slice(),
+            is_exhausted: CachePadded(AtomicBool::new(false)),
+            has_waiters: CachePadded(AtomicBool::new(false)),
+            is_closed: AtomicBool::new(false),
+            lease_ns: config.lease_ns,
+            oldest_call_ns: CachePadded::default(),
+            lag_ns: CachePadded::default(),
+            tick_ns: CachePadded::default(),
+            bypass_bound: scheduler.bypass_bound(0),
+            published: CachePadded::default(),
+            state: CachePadded(Lock::new(Locked { scheduler, tickets, clock: Clock::new(config.lease_ns) })),
+        };
+        shared.oldest_call_ns.0.set(u64::MAX);
+        shared.publish(&mut shared.lock(), None);
+        Ok(shared)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.state.0.lock()
+    }
+
+    /// Whether the pool was left half changed by a panic. Then it is not put in order any more when it ends: a second panic
+    /// would end the process.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state.0.is_poisoned()
+    }
+
+    pub(super) fn is_uncapped(&self, class: u8) -> bool {
+        self.uncapped.checked_shr(class.into()).is_some_and(|mask| mask & 1 != 0)
+    }
+
+    pub(super) fn take_cached(&self, state: &mut Locked, cache: &Cache) {
+        for index in cache.take(&self.buffers) {
+            state.take_back(index);
+        }
+    }
+
+    /// Says that the pool is short, and takes back what the shards have at hand. Once it was said, nothing stays there.
+    pub(super) fn collect(&self, state: &mut Locked) {
+        if self.is_exhausted.0.load(Ordering::Relaxed) {
+            return;
+        }
+        // The other side of `SchedulerShard::release`: `take` publishes it.
+        self.is_exhausted.0.store(true, Ordering::Relaxed);
+        for shard_state in &self.shard_states {
+            self.take_cached(state, &shard_state.0.cache);
+        }
+    }
+
+    /// Puts things right after any change: calls in what is at hand if the pool became short, passes grants on to their
+    /// shards, and shows how it stands. Returns how many shards are to be told.
+    pub(super) fn publish(&self, state: &mut Locked, here: Option<u32>) -> u64 {
+        let is_exhausted = state.scheduler.needs_all();
+        if is_exhausted != self.is_exhausted.0.load(Ordering::Relaxed) {
+            self.collect(state);
+            if !self.is_closed() && !state.scheduler.needs_all() {
+                self.is_exhausted.0.store(false, Ordering::Relaxed);
+            }
+        }
+        let mut calls = 0;
+        while let Some(wait) = state.scheduler.next_grant() {
+            let info = state.scheduler.describe_wait(wait).expect("a wait that is to be served is one");
+            let grant = state.scheduler.poll_grant().expect("what was seen is there");
+            let since_ns = state.clock.now_ns() - info.age_ns;
+            let home = state.tickets.assign(grant.token as u32, grant.lease, &info, since_ns);
+            if home != Tickets::NOWHERE {
+                calls += u64::from(self.call(state, home, here));
+                let called_ns = self.shard_states[home as usize].0.called_ns.get();
+                self.oldest_call_ns.0.set(called_ns.min(self.oldest_call_ns.0.get()));
+            }
+        }
+        calls += self.call_all_to_watch(state, here);
+        self.note_peak(state);
+        self.published.0.publish(&state.scheduler, state.tickets.assigned);
+        calls
+    }
+
+    /// Counts the most that can have been out since this was called last. A shard takes from what it has at hand without a
+    /// word, so all that it ever took since it was here counts as out.
+    pub(super) fn note_peak(&self, state: &Locked) {
+        let cached_since = if self.is_exhausted.0.load(Ordering::Relaxed) { 0 } else { self.cached_since() };
+        let leased = self.buffers.len() as u32 - state.scheduler.free_buffers();
+        self.published.0.note_out(leased.saturating_sub(cached_since));
+    }
+
+    /// Buffers that were at hand of a shard all the time since it took the lock last.
+    fn cached_since(&self) -> u32 {
+        self.shard_states.iter().map(|shard_state| shard_state.0.cache.lowest()).sum()
+    }
+
+    /// While nobody waits no shard watches its deadlines; when somebody begins to, all others are to look.
+    fn call_all_to_watch(&self, state: &Locked, here: Option<u32>) -> u64 {
+        let has_waiters = state.scheduler.waiting().any(|count| count > 0);
+        if has_waiters == self.has_waiters.0.load(Ordering::Relaxed) {
+            return 0;
+        }
+        self.has_waiters.0.store(has_waiters, Ordering::Relaxed);
+        if self.lease_ns == u64::MAX || !has_waiters {
+            return 0;
+        }
+        let others = (0..).zip(&self.shard_states).filter(|&(index, _)| Some(index) != here);
+        let awake = others.filter(|(_, shard_state)| shard_state.0.is_in_use.load(Ordering::Relaxed));
+        awake.map(|(index, _)| u64::from(self.call(state, index, here))).sum()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a shard has something to pick up; returns whether it is to be told.
+    fn call(&self, state: &Locked, home: u32, here: Option<u32>) -> bool {
+        let ShardState { is_called, called_ns, .. } = &self.shard_states[home as usize].0;
+        if is_called.load(Ordering::Relaxed) {
+            return false;
+        }
+        called_ns.set(state.clock.now_ns());
+        is_called.store(true, Ordering::Release);
+        if here == Some(home) {
+            return false;
+        }
+        let (word, bit) = self.wake_bit(home);
+        word.fetch_or(bit, Ordering::AcqRel);
+        true
+    }
+
+    /// When to look whether grants go from a shard that does not look to others that wait, in the host's time: a lease
+    /// after the call, and once in each step of the clock until then, so that it does not stand still.
+    pub(super) fn overdue_ns(&self) -> u64 {
+        match self.oldest_call_ns.0.get() {
+            u64::MAX => u64::MAX,
+            call_ns => {
+                let due_ns = call_ns.saturating_add(self.lease_ns).saturating_add(self.lag_ns.0.get());
+                due_ns.min(self.tick_ns.0.get())
+            }
+        }
+    }
+
+    /// Advances the clock to the time that a shard was told last, if it was told any.
+    pub(super) fn advance_clock(&self, state: &mut Locked, shard_state: &ShardState) {
+        let Some(told_ns) = shard_state.told_ns() else {
+            return;
+        };
+        state.advance_clock(told_ns);
+        for (shown, ns) in [(&self.lag_ns, state.clock.lag_ns()), (&self.tick_ns, state.clock.host_ns(u64::MAX - 1))] {
+            if shown.0.get() != ns {
+                shown.0.set(ns);
+            }
+        }
+    }
+
+    /// Takes grants from shards that were called a lease ago and have not looked since: their waits queue again, behind
+    /// all others. A bounded piece of work.
+    pub(super) fn take_overdue(&self, state: &mut Locked) {
+        let (now_ns, mut oldest_ns, mut left) = (state.clock.now_ns(), u64::MAX, TAKEN_AT_ONCE);
+        for (home, CachePadded(shard_state)) in (0..).zip(&self.shard_states) {
+            let is_overdue = now_ns.saturating_sub(shard_state.called_ns.get()) >= self.lease_ns;
+            if is_overdue && !state.waits_elsewhere(home) {
+                shard_state.called_ns.set(now_ns);
+            } else if is_overdue {
+                while let Some(wait) = state.tickets.first_grant(home).filter(|_| left > 0) {
+                    state.queue_again(wait.index());
+                    left -= 1;
+                }
+            }
+            if state.tickets.first_grant(home).is_some() {
+                oldest_ns = oldest_ns.min(shard_state.called_ns.get());
+            }
+        }
+        self.oldest_call_ns.0.set(oldest_ns);
+    }
+
+    /// No other wait could use the grants of shards that do not look: they keep them for another lease.
+    pub(super) fn forgive_overdue(&self, state: &Locked) {
+        for CachePadded(shard_state) in &self.shard_states {
+            let called_ns = shard_state.called_ns.get();
+            let is_overdue = state.clock.now_ns().saturating_sub(called_ns) >= self.lease_ns;
+            shard_state.called_ns.set(if is_overdue { state.clock.now_ns() } else { called_ns });
+        }
+        let is_expected = |home: &u32| state.tickets.first_grant(*home).is_some();
+        let called_ns = |home: u32| self.shard_states[home as usize].0.called_ns.get();
+        let oldest_ns = (0..self.shard_states.len() as u32).filter(is_expected).map(called_ns).min();
+        self.oldest_call_ns.0.set(oldest_ns.unwrap_or(u64::MAX));
+    }
+
+    /// A shard has looked, and nothing is left.
+    pub(super) fn forget_call(&self, home: u32) {
+        self.shard_states[home as usize].0.is_called.store(false, Ordering::Relaxed);
+        let (word, bit) = self.wake_bit(home);
+        if word.load(Ordering::Relaxed) & bit != 0 {
+            word.fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+
+    fn wake_bit(&self, index: u32) -> (&AtomicU64, u64) {
+        (&self.wakes[(index / u64::BITS) as usize], 1 << (index % u64::BITS))
+    }
+
+    /// The shard that asks is not named: it is awake.
+    pub(super) fn poll_wake(&self, here: Option<u32>) -> Option<u32> {
+        for (index, word) in (0..).zip(&self.wakes) {
+            let mut bits = word.load(Ordering::Acquire);
+            if let Some(here) = here.filter(|here| here / u64::BITS == index) {
+                bits &= !(1 << (here % u64::BITS));
+            }
+            while bits != 0 {
+                let bit = bits & bits.wrapping_neg();
+                if word.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
+                    return Some(index * u64::BITS + bit.trailing_zeros());
+                }
+                bits &= !bit;
+            }
+        }
+        None
+    }
+
+    /// From now on no request finds a buffer at hand, so each sees that the pool is closed.
+    pub(super) fn close(&self) {
+        if self.is_broken() {
+            return;
+        }
+        let mut state = self.lock();
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.collect(&mut state);
+        self.publish(&mut state, None);
+    }
+
+    pub(super) fn stats(&self) -> SharedSchedulerStats {
+        let mut stats = SharedSchedulerStats { capacity: self.buffers.len() as u32, ..SharedSchedulerStats::default() };
+        for CachePadded(shard_state) in &self.shard_states {
+            stats.cached += shard_state.cache.len();
+            shard_state.counts.add_to(&mut stats);
+        }
+        stats.free = stats.cached;
+        self.published.0.add_to(&mut stats, self.cached_since());
+        stats.finish();
+        stats
+    }
+
+    pub(super) fn check_invariants(&self) -> Result<(), &'static str> {
+        let state = self.lock();
+        let Locked { scheduler, tickets, .. } = &*state;
+        scheduler.check_invariants()?;
+        let cached: u32 =
+            self.shard_states.iter().map(|shard_state| shard_state.0.cache.iter(&self.buffers).count() as u32).sum();
+        let held = self.buffers.iter().filter_map(BufferState::any_hold).count() as u32;
+        let assigned = tickets.iter().filter(|ticket| matches!(ticket.state, State::Assigned { .. })).count() as u32;
+        let queued = tickets.iter().filter(|ticket| matches!(ticket.state, State::Queued(_))).count() as u32;
+        let stats = scheduler.stats();
+        ensure(
+            scheduler.free_buffers() + cached + held + assigned == self.buffers.len() as u32,
+            "I1: free, at hand, held or assigned is all",
+        )?;
+        ensure(assigned == tickets.assigned, "I1: as many buffers are assigned as are counted")?;
+        for home in 0..self.shard_states.len() as u32 {
+            ensure(
+                tickets.iter().filter(|ticket| ticket.home == home).count() as u32 == tickets.waits_of(home),
+                "I2: a shard has as many waits as are counted",
+            )?;
+        }
+        ensure(queued == stats.waiting, "I2: what waits here waits in the pool")?;
+        self.check_rest(tickets, scheduler.free_buffers() + cached)?;
+        for (home, shard_state) in (0..).zip(&self.shard_states) {
+            let has_grants = tickets.first_grant(home).is_some();
+            ensure(!has_grants || shard_state.0.is_called.load(Ordering::Relaxed), "a shard with grants is called")?;
+        }
+        Ok(())
+    }
+
+    /// The rest property, from what each class holds and waits for: it asks nothing that decides who is served.
+    fn check_rest(&self, tickets: &Tickets, free: u32) -> Result<(), &'static str> {
+        for class in 0..self.classes {
+            let of_class = |state: fn(&State) -> bool| {
+                tickets.iter().filter(|ticket| ticket.class == class && state(&ticket.state)).count() as u32
+            };
+            let waits = of_class(|state| matches!(state, State::Queued(_))) > 0;
+            let assigned = of_class(|state| matches!(state, State::Assigned { .. }));
+            let held =
+                self.buffers.iter().filter_map(BufferState::any_hold).filter(|hold| hold.class == class).count() as u32;
+            let (reserve, cap) = (self.reserves[usize::from(class)], self.class_caps[usize::from(class)]);
+            let may_have = free > reserve && held + assigned < cap;
+            ensure(!(waits && may_have), "I3: no buffer is free anywhere that a waiter may take")?;
+        }
+        Ok(())
+    }
+}
+
+/// What only one thread can have, for now: a buffer at hand is of the default size and in nobody's name.
+fn check(config: &SchedulerConfig) -> Result<(), ConfigError> {
+    config.check()?;
+    let refuse = |field, index, value| Err(ConfigError::OutOfRange { field, index, value, min: 0, max: 0 });
+    if let Some(other) = (1..SIZES_MAX).find(|&size| config.sizes[size] != 0) {
+        return refuse("sizes", Some(other), config.sizes[other]);
+    }
+    if config.tenants_max != 0 { refuse("tenants_max", None, config.tenants_max) } else { Ok(()) }
+}
+
+fn ensure(holds: bool, rule: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(rule) }
+}
+
+// Loom's structures may only be made inside a model, and these tests have one thread.
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::scheduler::LeaseId;
+    use crate::shared::{SchedulerShard, SharedScheduler};
+
+    /// Two shards with two buffers: one is held by shard 0, the other one is assigned to its first wait; a second one
+    /// waits.
+    struct World {
+        here: SchedulerShard,
+        held: LeaseId,
+        shards: SharedScheduler,
+    }
+
+    fn world() -> World {
+        let shards = SharedScheduler::new(&SchedulerConfig::new(2, 4), 2).expect("the configuration is allowed");
+        let (here, there) = (shards.shard(0).expect("nobody has it"), shards.shard(1).expect("nobody has it"));
+        let [held, given] = core::array::from_fn(|_| match here.request(0, 0) {
+            Ok(Outcome::Granted(lease)) => lease,
+            other => panic!("a buffer is free: {other:?}"),
+        });
+        for token in 0..2 {
+            assert!(matches!(here.request(0, token), Ok(Outcome::Queued(_))), "no buffer is free");
+        }
+        there.release(given).expect("it is held");
+        assert_eq!(shards.check_invariants(), Ok(()));
+        World { here, held, shards }
+    }
+
+    fn assert_named(rule: &str, breaks: fn(&World)) {
+        let world = world();
+        breaks(&world);
+        assert_eq!(world.shards.check_invariants(), Err(rule));
+    }
+
+    /// After a panic inside the pool, which is a defect, the shards and the pool can still be dropped.
+    #[test]
+    fn s81_drop_does_not_panic_after_a_panic() {
+        let World { here, shards, .. } = world();
+        let shared = here.shared.clone();
+        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _guard = shared.lock();
+            panic!("while it holds the lock");
+        }));
+        assert!(held.is_err() && shared.is_broken());
+        here.leave_leases();
+        drop(here);
+        drop(shards);
+    }
+
+    #[test]
+    fn each_rule_that_is_broken_is_named() {
+        assert_named("I1: free, at hand, held or assigned is all", |world| {
+            let buffer = &world.here.shared.buffers[world.held.index() as usize];
+            buffer.release(world.held, |_| true).expect("it is held");
+        });
+        assert_named("I1: as many buffers are assigned as are counted", |world| {
+            world.here.shared.lock().tickets.assigned += 1;
+        });
+        assert_named("I2: a shard has as many waits as are counted", |world| {
+            world.here.shared.lock().tickets.miscount(0);
+        });
+        assert_named("I2: what waits here waits in the pool", |world| {
+            let asked = world.here.shared.lock().scheduler.request(0, 0);
+            assert!(matches!(asked, Ok(Outcome::Queued(_))), "no buffer is free");
+        });
+        assert_named("I3: no buffer is free anywhere that a waiter may take", |world| {
+            let Shared { buffers, shard_states, .. } = &*world.here.shared;
+            buffers[world.held.index() as usize].release(world.held, |_| true).expect("it is held");
+            shard_states[1].0.cache.push(buffers, world.held.index());
+        });
+        assert_named("a shard with grants is called", |world| world.here.shared.forget_call(0));
+    }
+}

@@ -1,0 +1,184 @@
+//! What the shards count. Reading it needs no lock and disturbs nobody but by the read itself.
+//!
+//! The counts take no part in any decision, so these atomics are never loom's: its models stay small.
+
+use crate::scheduler::{CLASSES_MAX, Scheduler};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// What the shards count, and how they stand. While other threads work, the numbers are of slightly different moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SharedSchedulerStats {
+    /// Buffers.
+    pub capacity: u32,
+    /// Buffers nobody holds, wherever they are.
+    pub free: u32,
+    /// Of these, the ones that shards keep at hand.
+    pub cached: u32,
+    /// Buffers held.
+    pub leased: u32,
+    /// Buffers held, by class.
+    pub leased_by_class: [u32; CLASSES_MAX],
+    /// No more buffers than this were ever held or assigned at once. It is exact for one shard, and as of any moment when
+    /// somebody waited or a reserve was not whole. Else it may be more than there were: what happened on two shards since
+    /// each of them took the lock last is taken to have happened together, as nobody knows which was first.
+    pub leased_peak: u32,
+    /// Buffers handed over and not picked up yet.
+    pub assigned: u32,
+    /// Waits queued.
+    pub waiting: u32,
+    /// Waits queued, by class.
+    pub waiting_by_class: [u32; CLASSES_MAX],
+    /// The most waits that were queued at once.
+    pub waiting_peak: u32,
+    /// The most grants that passed a waiter which it could have had, until it was served.
+    pub bypass_peak: u64,
+    /// Requests granted at once.
+    pub granted_at_once: u64,
+    /// Requests granted by hand-off, and picked up.
+    pub granted_by_handoff: u64,
+    /// Requests that had to wait.
+    pub queued: u64,
+    /// Waits ended by those who waited.
+    pub cancelled: u64,
+    /// Buffers given back.
+    pub released: u64,
+    /// Calls that were refused.
+    pub refused: u64,
+    /// Shards that were to be told of a grant.
+    pub wakes: u64,
+    /// Calls that took the lock.
+    pub locked: u64,
+    /// Times before the last one of the same shard that were told.
+    pub clock_backwards: u64,
+}
+
+impl SharedSchedulerStats {
+    /// A sum over counts of different moments can be below zero: a buffer seen given and not seen taken.
+    pub(super) fn finish(&mut self) {
+        for leased in &mut self.leased_by_class {
+            *leased = if *leased > self.capacity { 0 } else { *leased };
+        }
+        self.leased = self.leased_by_class.iter().sum();
+        self.leased_peak = self.leased_peak.max(self.leased + self.assigned).min(self.capacity);
+    }
+}
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add_one(&self) {
+        self.add(1);
+    }
+
+    pub(super) fn add(&self, more: u64) {
+        self.set(self.get().wrapping_add(more));
+    }
+
+    pub(super) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The lowest number since it was set. Written only when it gets lower, so that who reads it disturbs nobody.
+#[derive(Debug, Default)]
+pub(super) struct LowWaterMark(AtomicU32);
+
+impl LowWaterMark {
+    pub(super) fn reach(&self, value: u32) {
+        if value < self.get() {
+            self.0.fetch_min(value, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn set(&self, value: u32) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one shard counts.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) taken_by_class: [Counter; CLASSES_MAX],
+    pub(super) given_by_class: [Counter; CLASSES_MAX],
+    pub(super) picked_up: Counter,
+    pub(super) queued: Counter,
+    pub(super) cancelled: Counter,
+    pub(super) refused: Counter,
+    pub(super) wakes: Counter,
+    pub(super) locked: Counter,
+    pub(super) clock_backwards: Counter,
+}
+
+impl Counts {
+    pub(super) fn add_to(&self, stats: &mut SharedSchedulerStats) {
+        for class in 0..CLASSES_MAX {
+            let (taken, given) = (self.taken_by_class[class].get(), self.given_by_class[class].get());
+            stats.granted_at_once = stats.granted_at_once.wrapping_add(taken);
+            stats.released = stats.released.wrapping_add(given);
+            // A buffer may come back through another shard, so only the sum over all shards means something.
+            let leased = &mut stats.leased_by_class[class];
+            *leased = leased.wrapping_add(taken as u32).wrapping_sub(given as u32);
+        }
+        stats.granted_at_once = stats.granted_at_once.wrapping_sub(self.picked_up.get());
+        stats.granted_by_handoff += self.picked_up.get();
+        stats.queued += self.queued.get();
+        stats.cancelled += self.cancelled.get();
+        stats.refused += self.refused.get();
+        stats.wakes += self.wakes.get();
+        stats.locked += self.locked.get();
+        stats.clock_backwards += self.clock_backwards.get();
+    }
+}
+
+/// How the pool behind the lock stands, as of the last call that took the lock.
+#[derive(Debug, Default)]
+pub(super) struct PublishedStats {
+    free: AtomicU32,
+    assigned: AtomicU32,
+    waiting_by_class: [AtomicU32; CLASSES_MAX],
+    leased_peak: AtomicU32,
+    waiting_peak: AtomicU32,
+    bypass_peak: AtomicU64,
+}
+
+impl PublishedStats {
+    /// At most so many were out at once, of late.
+    pub(super) fn note_out(&self, out: u32) {
+        if out > self.leased_peak.load(Ordering::Relaxed) {
+            self.leased_peak.store(out, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn publish(&self, scheduler: &Scheduler, assigned: u32) {
+        self.free.store(scheduler.free_buffers(), Ordering::Relaxed);
+        self.assigned.store(assigned, Ordering::Relaxed);
+        self.waiting_peak.store(scheduler.waiting_peak(), Ordering::Relaxed);
+        self.bypass_peak.store(scheduler.bypass_peak(), Ordering::Relaxed);
+        for (shown, waiting) in self.waiting_by_class.iter().zip(scheduler.waiting()) {
+            shown.store(waiting, Ordering::Relaxed);
+        }
+    }
+
+    /// `kept` buffers were at hand of a shard all the time.
+    pub(super) fn add_to(&self, stats: &mut SharedSchedulerStats, cached_since: u32) {
+        let free = self.free.load(Ordering::Relaxed);
+        let out = stats.capacity.saturating_sub(free + cached_since);
+        stats.leased_peak = self.leased_peak.load(Ordering::Relaxed).max(out);
+        stats.free += free;
+        stats.assigned = self.assigned.load(Ordering::Relaxed);
+        stats.waiting_by_class = core::array::from_fn(|class| self.waiting_by_class[class].load(Ordering::Relaxed));
+        stats.waiting = stats.waiting_by_class.iter().sum();
+        stats.waiting_peak = self.waiting_peak.load(Ordering::Relaxed);
+        stats.bypass_peak = self.bypass_peak.load(Ordering::Relaxed);
+    }
+}

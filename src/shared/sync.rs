@@ -1,0 +1,69 @@
+//! The atomics and the lock that the shards are made of. Built with `--cfg loom` they are loom's, so that its
+//! models run the very structures that ship.
+
+#[cfg(loom)]
+pub(super) use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
+#[cfg(not(loom))]
+pub(super) use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
+
+/// The most times that [`Lock::let_others_in`] offers the processor.
+#[cfg(not(loom))]
+const YIELDS_MAX: u32 = 1000;
+
+/// A lock that long work gives up between its pieces. With a mutex alone the next piece would have the lock again before a
+/// thread that waits for it is awake.
+#[derive(Debug)]
+pub(super) struct Lock<T> {
+    mutex: Mutex<T>,
+    /// Threads that wait. It decides nothing but how long long work takes, so it is not loom's.
+    waiting: core::sync::atomic::AtomicU32,
+}
+
+impl<T> Lock<T> {
+    pub(super) fn new(value: T) -> Lock<T> {
+        Lock { mutex: Mutex::new(value), waiting: core::sync::atomic::AtomicU32::new(0) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+        #[cfg(not(loom))]
+        if let Ok(guard) = self.mutex.try_lock() {
+            return guard;
+        }
+        self.waiting.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+        let guard = self.mutex.lock();
+        self.waiting.fetch_sub(1, core::sync::atomic::Ordering::Relaxed);
+        guard.expect("no thread panics inside the pool")
+    }
+
+    /// Whether a thread panicked while it held the lock: a defect, after which nothing in it can be relied on. Loom ends a
+    /// model there.
+    pub(super) fn is_poisoned(&self) -> bool {
+        #[cfg(not(loom))]
+        let is_poisoned = self.mutex.is_poisoned();
+        #[cfg(loom)]
+        let is_poisoned = false;
+        is_poisoned
+    }
+
+    /// Waits until the threads that wait for the lock have it, but not for ever. The caller does not hold the lock.
+    pub(super) fn let_others_in(&self) {
+        #[cfg(not(loom))]
+        for _ in 0..YIELDS_MAX {
+            if self.waiting.load(core::sync::atomic::Ordering::Relaxed) == 0 {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Keeps what is inside on cache lines of its own; two, because processors fetch them in pairs.
+#[repr(align(128))]
+#[derive(Debug, Default)]
+pub(super) struct CachePadded<T>(pub(super) T);

@@ -1,0 +1,649 @@
+//! Receivers of several threads on one pool: what each call does, on one thread; then threads against each other.
+#![allow(clippy::disallowed_methods, reason = "a test may start threads")]
+
+use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
+use demuxbuf::pool::{
+    ExportedReceiver, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId, SharedPool, SharedPoolError,
+};
+use demuxbuf::scheduler::{LeaseId, Outcome, TenantConfig, TenantId, WaitId};
+use demuxbuf::shared::{EXPORTS_MAX, SharedSchedulerError};
+use demuxbuf_testkit::{Rng, Socket, numbered};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+fn config(buffers: u32) -> PoolConfig {
+    let mut config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(buffers, 8) };
+    config.scheduler.tag = 5;
+    config
+}
+
+fn two(config: &PoolConfig) -> (SharedPool, Pool, Pool) {
+    let shared_pool = SharedPool::new(config, 2).unwrap();
+    let (a, b) = (shared_pool.shard(0).unwrap(), shared_pool.shard(1).unwrap());
+    (shared_pool, a, b)
+}
+
+/// Everything must hold on both threads.
+fn check(a: &Pool, b: &Pool) {
+    a.check_invariants().unwrap();
+    b.check_invariants().unwrap();
+}
+
+/// Attaches one that holds a buffer with these bytes in it.
+fn holding(pool: &mut Pool, token: u64, bytes: &[u8]) -> ReceiverId {
+    let id = pool.attach(0, token).unwrap();
+    assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
+    receive(pool, id, bytes);
+    id
+}
+
+fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) -> Actions {
+    pool.receive_area(id).unwrap()[..bytes.len()].copy_from_slice(bytes);
+    pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap()
+}
+
+/// Attaches one that waits.
+fn waiting(pool: &mut Pool, token: u64) -> ReceiverId {
+    let id = pool.attach(0, token).unwrap();
+    pool.handle(id, Event::Readable).unwrap();
+    assert!(pool.connection(id).unwrap().is_waiting());
+    id
+}
+
+fn granted_to(pool: &mut Pool) -> Option<u64> {
+    match pool.poll_notice()? {
+        Notice::Receiver { token, .. } | Notice::Lease { token, .. } => Some(token),
+    }
+}
+
+fn moves(from: &mut Pool, id: ReceiverId, to: &mut Pool) -> ReceiverId {
+    let mut exported = from.export(id).unwrap();
+    assert_eq!(from.handle(id, Event::Wake), Err(PoolError::Stale), "the handle has ended");
+    to.import(&mut exported).unwrap()
+}
+
+#[test]
+fn pages_in_use_on_another_thread_are_kept_and_the_bound_is_one_for_all() {
+    let page_bytes = 65_536;
+    let (shared_pool, mut a, mut b) = two(&PoolConfig { buffer_bytes: page_bytes, ..config(2) });
+    assert_eq!(a.bypass_bound(0), b.bypass_bound(0));
+    assert!(
+        a.bypass_bound(0).unwrap() >= 2 * u64::from(config(2).scheduler.waiters_max) - 1,
+        "all of both threads may wait"
+    );
+    assert!(a.bypass_bound(1).is_err());
+    assert_eq!(b.trim(), 0, "nothing was used");
+    let held = holding(&mut a, 1, b"x");
+    let other = holding(&mut b, 2, b"y");
+    b.handle(other, Event::Close).unwrap();
+    // What it has at hand is everybody's then.
+    drop(b);
+    let mut b = shared_pool.shard(1).unwrap();
+    // Miri knows no madvise(2).
+    let page_bytes = if cfg!(all(target_os = "linux", not(miri))) { page_bytes as usize } else { 0 };
+    assert_eq!((b.trim(), b.trim()), (page_bytes, 0), "the one that was used, once");
+    assert_eq!(a.data(held).unwrap(), b"x");
+    check(&a, &b);
+}
+
+#[test]
+fn bytes_that_are_there_take_a_free_buffer_whichever_thread_has_it_at_hand() {
+    let (shared_pool, mut a, mut b) = two(&config(2));
+    let bytes = |byte| [byte; 100];
+    let first = a.attach_with(0, 1, &bytes(1)).unwrap();
+    // What thread 0 has at hand is called in.
+    let second = b.attach_with(0, 2, &bytes(2)).unwrap();
+    check(&a, &b);
+    assert_eq!((a.data(first).unwrap(), b.data(second).unwrap()), (&bytes(1)[..], &bytes(2)[..]));
+    // It does not wait: nobody is queued, and nobody is attached.
+    for pool in [&mut a, &mut b] {
+        assert_eq!(pool.attach_with(0, 3, &bytes(3)), Err(PoolError::NoBufferFree));
+        assert_eq!((pool.stats().receivers, pool.stats().scheduler.waiting), (1, 0));
+    }
+    check(&a, &b);
+    a.handle(first, Event::Close).unwrap();
+    let third = b.attach_with(0, 3, &bytes(3)).unwrap();
+    assert_eq!(b.data(third).unwrap(), bytes(3));
+    check(&a, &b);
+    // What a thread has at hand itself it takes without the lock.
+    b.handle(third, Event::Close).unwrap();
+    let locked = shared_pool.stats().locked;
+    b.attach_with(0, 4, &bytes(4)).unwrap();
+    assert_eq!(shared_pool.stats().locked, locked);
+    check(&a, &b);
+}
+
+#[test]
+fn bytes_that_are_there_take_a_buffer_of_a_class_only_up_to_its_cap() {
+    let mut config = config(3);
+    config.scheduler.class_caps[0] = 2;
+    let (_threads, mut a, mut b) = two(&config);
+    a.attach_with(0, 1, &[1; 100]).unwrap();
+    let second = b.attach_with(0, 2, &[2; 100]).unwrap();
+    assert_eq!(a.attach_with(0, 3, &[3; 100]), Err(PoolError::NoBufferFree));
+    assert_eq!(a.attach_with(1, 3, &[3; 100]), Err(PoolError::UnknownClass));
+    assert_eq!(a.stats().scheduler.free, 1);
+    b.handle(second, Event::Close).unwrap();
+    a.attach_with(0, 3, &[3; 100]).unwrap();
+    check(&a, &b);
+}
+
+#[test]
+fn s10_a_buffer_given_back_on_one_thread_reaches_the_waiter_of_another_with_its_content() {
+    let (_threads, mut a, mut b) = two(&PoolConfig { lifeline: false, ..config(1) });
+    let holder = holding(&mut a, 1, &[1; 200]);
+    let waiter = waiting(&mut b, 2);
+    assert_eq!((a.poll_wake(), b.poll_notice()), (None, None));
+    a.handle(holder, Event::Consumed { bytes: 200 }).unwrap();
+    assert_eq!((a.poll_wake(), a.poll_wake()), (Some(1), None), "the other thread is told once");
+    assert_eq!(granted_to(&mut b), Some(2));
+    receive(&mut b, waiter, &[2; 256]);
+    assert_eq!(b.data(waiter).unwrap(), [2; 256]);
+    check(&a, &b);
+}
+
+#[test]
+fn the_hard_cap_and_the_statistics_are_of_all_threads_together() {
+    let (shared_pool, mut a, mut b) = two(&config(4));
+    for token in 0..2 {
+        holding(&mut a, token, &[1; 100]);
+        holding(&mut b, token, &[2; 100]);
+    }
+    waiting(&mut a, 3);
+    for stats in [a.stats().scheduler, b.stats().scheduler] {
+        assert_eq!((stats.capacity, stats.leased, stats.free, stats.waiting), (4, 4, 0, 1));
+        assert_eq!((stats.waiting_peak, stats.waiting_by_class[0], stats.outstanding_by_class[0]), (1, 1, 4));
+    }
+    assert_eq!((a.stats().receivers, b.stats().receivers, shared_pool.stats().leased), (3, 2, 4));
+    check(&a, &b);
+}
+
+#[test]
+fn no_thread_gets_at_what_another_one_holds() {
+    let (_threads, mut a, mut b) = two(&config(3));
+    let id = holding(&mut a, 1, &[1; 100]);
+    let Ok(Outcome::Granted(lease)) = a.request(0, 7) else { panic!("a buffer is free") };
+    a.buffer(lease).unwrap()[0] = 1;
+    assert_eq!(b.buffer(lease).unwrap_err(), PoolError::Stale);
+    assert_eq!(b.release(lease), Err(PoolError::Stale));
+    assert_eq!(b.data(id).unwrap_err(), PoolError::Stale, "a handle of another thread is foreign");
+    holding(&mut b, 2, &[2; 100]);
+    let Ok(Outcome::Queued(wait)) = b.request(0, 8) else { panic!("no buffer is free") };
+    assert_eq!(a.cancel(wait), Err(PoolError::Stale));
+    assert_eq!(a.describe_wait(wait).unwrap_err(), PoolError::Stale);
+    b.cancel(wait).unwrap();
+    a.release(lease).unwrap();
+    for bits in [0, 1, u64::MAX] {
+        assert_eq!(a.release(LeaseId::from_bits(bits)), Err(PoolError::Stale));
+        assert_eq!(a.cancel(WaitId::from_bits(bits)), Err(PoolError::Stale));
+    }
+    check(&a, &b);
+}
+
+#[test]
+fn s11_a_receiver_moves_in_any_state_with_all_that_it_has() {
+    let (_threads, mut a, mut b) = two(&config(1));
+    // Idle, then parked.
+    let idle = a.attach(0, 1).unwrap();
+    let id = moves(&mut a, idle, &mut b);
+    b.handle(id, Event::Readable).unwrap();
+    receive(&mut b, id, b"half a frame");
+    b.decoded(id, 0, 100).unwrap();
+    assert_eq!((b.stats().parked, b.stats().scheduler.leased), (1, 0));
+    let id = moves(&mut b, id, &mut a);
+    assert_eq!(a.data(id).unwrap(), b"half a frame");
+    assert_eq!((a.stats().slots_in_use, b.stats().slots_in_use), (1, 0));
+    check(&a, &b);
+    // With a buffer whose content does not start at its front.
+    a.handle(id, Event::Readable).unwrap();
+    receive(&mut a, id, &[7; 100]);
+    a.handle(id, Event::Consumed { bytes: 12 }).unwrap();
+    let id = moves(&mut a, id, &mut b);
+    assert_eq!(b.data(id).unwrap(), [7; 100]);
+    check(&a, &b);
+    // Waiting, with a lifeline that holds something, then served on the way.
+    let other = waiting(&mut a, 2);
+    receive(&mut a, other, &[9; 64]);
+    let mut exported = a.export(other).unwrap();
+    b.handle(id, Event::Consumed { bytes: 100 }).unwrap();
+    assert_eq!((a.poll_wake(), b.poll_wake(), a.poll_notice()), (None, None, None), "nobody has it yet");
+    let other = b.import(&mut exported).unwrap();
+    assert_eq!((granted_to(&mut b), b.data(other).unwrap()), (Some(2), &[9; 64][..]));
+    // Served, and moved before it was told.
+    let third = waiting(&mut a, 3);
+    b.handle(other, Event::Close).unwrap();
+    let third = moves(&mut a, third, &mut b);
+    assert_eq!((granted_to(&mut a), granted_to(&mut b)), (None, Some(3)));
+    assert!(b.pending(third).unwrap().has(Action::Recv));
+    check(&a, &b);
+}
+
+#[test]
+fn what_cannot_move_says_why_and_stays_as_it_is() {
+    let policy = Policy { mode: Mode::Completion, ..Policy::default() };
+    let (_threads, mut a, mut b) = two(&PoolConfig { policy, ..config(1) });
+    let id = a.attach(0, 1).unwrap();
+    assert!(a.pending(id).unwrap().has(Action::Recv));
+    a.receive_area(id).unwrap()[..100].fill(1);
+    a.handle(id, Event::done(Action::Recv)).unwrap();
+    assert_eq!(a.export(id).unwrap_err(), PoolError::Event(EventError::InFlight));
+    a.handle(id, Event::Received { bytes: 100 }).unwrap();
+    let id = moves(&mut a, id, &mut b);
+    assert_eq!(b.data(id).unwrap(), [1; 100]);
+    let policy = Policy { reclaim_bytes: 256, park_bytes: 64, ..Policy::default() };
+    let (_threads, mut a, mut b) = two(&PoolConfig { policy, large_slots: [4, 0, 0], ..config(1) });
+    let id = holding(&mut a, 1, &[1; 100]);
+    a.decoded(id, 0, 100).unwrap();
+    a.handle(id, Event::ReclaimRequested).unwrap();
+    assert_eq!((a.stats().slots_in_use_by_size, a.stats().scheduler.leased), ([0, 1, 0, 0], 0));
+    assert_eq!(a.export(id).unwrap_err(), PoolError::TooManyBytes);
+    assert_eq!(a.connection(id).unwrap().buffered_bytes(), 100);
+    let mut alone = Pool::new(&config(1)).unwrap();
+    let id = alone.attach(0, 1).unwrap();
+    assert_eq!(alone.export(id).unwrap_err(), PoolError::NotShared);
+    assert_eq!(alone.poll_wake(), None);
+    // An import that is refused can be tried again; one that was done cannot.
+    let id = b.attach(0, 2).unwrap();
+    let mut exported = b.export(id).unwrap();
+    assert_eq!(b.export(id).unwrap_err(), PoolError::Stale);
+    assert_eq!(alone.import(&mut exported).unwrap_err(), PoolError::NotShared);
+    while a.attach(0, 0).is_ok() {}
+    assert_eq!(a.import(&mut exported).unwrap_err(), PoolError::TableFull);
+    b.import(&mut exported).unwrap();
+    assert_eq!(b.import(&mut exported).unwrap_err(), PoolError::Stale);
+    check(&a, &b);
+}
+
+#[test]
+fn who_is_closed_while_a_receive_is_in_flight_can_neither_move_nor_decode() {
+    let policy = Policy { mode: Mode::Completion, ..Policy::default() };
+    let (_threads, mut a, b) = two(&PoolConfig { policy, ..config(1) });
+    let id = a.attach(0, 1).unwrap();
+    a.handle(id, Event::done(Action::Recv)).unwrap();
+    a.handle(id, Event::Received { bytes: 100 }).unwrap();
+    assert!(a.decoded(id, 0, 100).unwrap().has(Action::Recv));
+    a.handle(id, Event::done(Action::Recv)).unwrap();
+    a.handle(id, Event::Close).unwrap();
+    for again in 0..2 {
+        let closed = PoolError::Event(EventError::Closed);
+        assert_eq!(a.export(id).unwrap_err(), closed);
+        assert_eq!(a.decoded(id, 0, 0).unwrap_err(), closed);
+        assert!(!a.handle(id, Event::Close).unwrap().has(Action::Finished), "close {again} waits for the receive");
+    }
+    assert!(a.handle(id, Event::Received { bytes: 9 }).unwrap().has(Action::Finished));
+    assert_eq!((a.stats().dropped_bytes, a.stats().scheduler.leased), (100 + 9, 0));
+    check(&a, &b);
+}
+
+#[test]
+#[cfg_attr(miri, ignore)] // hundreds of receivers, on one thread
+fn so_many_that_wait_can_be_on_their_way_and_no_more() {
+    let many = EXPORTS_MAX + 2;
+    let config = PoolConfig { lifeline: false, buffer_bytes: 256, ..PoolConfig::new(1, many + 1) };
+    let (_threads, mut a, mut b) = two(&config);
+    let holder = holding(&mut a, u64::MAX, &[1; 100]);
+    let waiters: Vec<_> = (0..many).map(|token| waiting(&mut a, token.into())).collect();
+    let mut travelling: Vec<_> = waiters[2..].iter().map(|&id| a.export(id).unwrap()).collect();
+    assert_eq!(a.export(waiters[0]).unwrap_err(), PoolError::TableFull);
+    assert!(a.connection(waiters[0]).unwrap().is_waiting(), "it stays, and waits");
+    b.import(&mut travelling[0]).unwrap();
+    let mut first = a.export(waiters[0]).unwrap();
+    b.import(&mut first).unwrap();
+    check(&a, &b);
+    a.handle(holder, Event::Close).unwrap();
+    assert_eq!(granted_to(&mut b), Some(0), "its place in the queue was kept");
+}
+
+#[test]
+fn a_pool_of_several_threads_has_no_tenants() {
+    let (_threads, mut a, b) = two(&config(1));
+    let tenant = TenantId::from_bits(1);
+    assert_eq!(a.create_tenant(&TenantConfig::default()), Err(PoolError::TableFull));
+    assert_eq!(a.remove_tenant(tenant), Err(PoolError::Stale));
+    assert_eq!(a.describe_tenant(tenant).unwrap_err(), PoolError::Stale);
+    let id = a.attach(0, 1).unwrap();
+    assert_eq!(a.set_tenant(id, Some(tenant)), Err(PoolError::Stale));
+    a.set_tenant(id, None).unwrap();
+    assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv), "it is nobody's, as before");
+    check(&a, &b);
+}
+
+#[test]
+fn a_parked_receiver_needs_a_slot_where_it_goes() {
+    let (_threads, mut a, mut b) = two(&PoolConfig { slots: 1, ..config(4) });
+    let park = |pool: &mut Pool, bytes: &[u8]| {
+        let id = holding(pool, 0, bytes);
+        pool.decoded(id, 0, 100).unwrap();
+        id
+    };
+    let (first, second) = (park(&mut a, b"first"), park(&mut b, b"second"));
+    let mut exported = a.export(first).unwrap();
+    assert_eq!(b.import(&mut exported).unwrap_err(), PoolError::NoBufferFree);
+    b.handle(second, Event::Close).unwrap();
+    let first = b.import(&mut exported).unwrap();
+    assert_eq!(b.data(first).unwrap(), b"first");
+    check(&a, &b);
+}
+
+/// Advances the clock of one thread by steps that count.
+fn advance(pool: &mut Pool, from_ns: u64, to_ns: u64) {
+    (from_ns..to_ns).step_by(1_000).chain([to_ns]).for_each(|now_ns| pool.handle_timeout(now_ns));
+}
+
+#[test]
+fn s53_pause_and_origin_count_on_each_thread_alone() {
+    let mut config = PoolConfig { lifeline: false, ..config(2) };
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
+    let (_threads, mut a, mut b) = two(&config);
+    let [first, second] = [(&mut a, 1), (&mut b, 2)].map(|(thread, token)| holding(thread, token, &[1; 200]));
+    waiting(&mut a, 3);
+    // Ten days after the start of the machine, then a pause of eight hours; the other thread comes later still.
+    const ORIGIN_NS: u64 = 864_000_000_000_000;
+    const PAUSE_NS: u64 = 28_800_000_000_000;
+    a.handle_timeout(ORIGIN_NS);
+    assert_eq!((a.poll_timeout(), a.poll_notice()), (ORIGIN_NS + 1_000, None));
+    a.handle_timeout(ORIGIN_NS + PAUSE_NS);
+    b.handle_timeout(ORIGIN_NS + 2 * PAUSE_NS);
+    let idle_ns = |thread: &Pool, id| thread.describe(id).unwrap().lease_info.map(|lease_info| lease_info.idle_ns);
+    assert_eq!((idle_ns(&a, first), idle_ns(&b, second)), (Some(1_250), Some(0)));
+    assert_eq!((a.poll_notice(), b.poll_notice()), (None, None), "no holder is shed");
+    assert_eq!((a.stats().scheduler.clock_skipped_ns, b.stats().scheduler.clock_skipped_ns), (PAUSE_NS - 1_250, 0));
+    assert_eq!(a.poll_timeout(), ORIGIN_NS + PAUSE_NS + 1_250, "the thread is asked for the next step");
+    check(&a, &b);
+}
+
+#[test]
+fn s44_one_waiter_anywhere_makes_every_thread_watch_its_deadlines() {
+    let policy = Policy { park_bytes: 64, reclaim_bytes: 256, ..Policy::default() };
+    let mut config = PoolConfig { lifeline: false, policy, large_slots: [1, 0, 0], ..config(2) };
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
+    let (_threads, mut a, mut b) = two(&config);
+    let residue = holding(&mut a, 1, &[1; 100]);
+    a.decoded(residue, 0, 100).unwrap();
+    let idle = holding(&mut a, 2, &[2; 200]);
+    advance(&mut a, 0, 50_000);
+    assert_eq!((a.poll_timeout(), a.poll_notice()), (u64::MAX, None), "nobody waits, so nobody is disturbed");
+    waiting(&mut b, 3);
+    waiting(&mut b, 4);
+    assert_eq!((b.poll_wake(), b.poll_wake()), (Some(0), None), "the other is told once, that it may look");
+    assert!(a.poll_timeout() <= 50_000);
+    let Some(Notice::Receiver { id, actions, .. }) = a.poll_notice() else { panic!("one holds on for too long") };
+    assert!(id == idle && actions.has(Action::Shed));
+    assert_eq!((a.stats().parked_on_demand, a.stats().shed), (1, 1), "what can be parked is");
+    // Both were asked to park, and one of them could not.
+    assert_eq!((a.stats().scheduler.parks_asked, a.stats().scheduler.sheds_asked), (2, 1));
+    assert_eq!(granted_to(&mut b), Some(3));
+    a.handle(idle, Event::Close).unwrap();
+    assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(4)));
+    assert_eq!((a.poll_timeout(), a.poll_notice()), (u64::MAX, None));
+    check(&a, &b);
+}
+
+#[test]
+fn s44_who_waits_behind_the_cap_of_its_class_makes_them_watch_too() {
+    let mut config = PoolConfig { lifeline: false, ..config(4) };
+    (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.class_caps[0]) = (1_000, 10_000, 1);
+    let (_threads, mut a, mut b) = two(&config);
+    let idle = holding(&mut a, 1, &[1; 200]);
+    waiting(&mut b, 2);
+    assert_eq!((b.stats().scheduler.free, b.poll_wake()), (3, Some(0)), "buffers are free, and not for this class");
+    advance(&mut a, 0, 50_000);
+    assert!(matches!(a.poll_notice(), Some(Notice::Receiver { id, .. }) if id == idle));
+    a.handle(idle, Event::Close).unwrap();
+    assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(2)));
+    check(&a, &b);
+}
+
+#[test]
+fn s44_who_makes_progress_or_has_just_arrived_is_not_asked_to_leave() {
+    let mut config = PoolConfig { lifeline: false, ..config(1) };
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
+    let (_threads, mut a, mut b) = two(&config);
+    let id = holding(&mut a, 1, &[1; 200]);
+    waiting(&mut b, 2);
+    advance(&mut a, 0, 9_000);
+    a.handle(id, Event::Consumed { bytes: 1 }).unwrap();
+    advance(&mut a, 9_000, 18_999);
+    assert_eq!(a.poll_notice(), None);
+    assert_eq!(a.describe(id).unwrap().lease_info.map(|lease_info| lease_info.idle_ns), Some(9_999));
+    b.handle_timeout(50_000);
+    let id = moves(&mut a, id, &mut b);
+    advance(&mut b, 50_000, 59_999);
+    assert_eq!(b.poll_notice(), None);
+    b.handle_timeout(60_000);
+    assert!(matches!(b.poll_notice(), Some(Notice::Receiver { id: shed, .. }) if shed == id));
+    check(&a, &b);
+}
+
+/// The host's own have none, as where a pool is not shared.
+#[test]
+fn a_deadline_comes_and_goes_with_the_buffer() {
+    let mut config = config(1);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
+    let (_threads, mut a, mut b) = two(&config);
+    let Ok(Outcome::Granted(lease)) = a.request(0, 1) else { panic!("a buffer is free") };
+    waiting(&mut b, 2);
+    a.handle_timeout(50);
+    assert_eq!(a.poll_timeout(), u64::MAX);
+    let id = a.adopt(0, 1, LeasedContent { lease, offset: 0, buffered_bytes: 200 }).unwrap();
+    a.handle_timeout(57);
+    let held_ns = |a: &Pool| a.describe(id).unwrap().lease_info.map(|lease_info| lease_info.held_ns);
+    assert_eq!((held_ns(&a), a.poll_timeout()), (Some(7), 1_050));
+    let content = a.take(id).unwrap();
+    assert_eq!((held_ns(&a), a.poll_timeout()), (None, u64::MAX));
+    a.release(content.lease).unwrap();
+    assert_eq!(granted_to(&mut b), Some(2));
+    check(&a, &b);
+}
+
+#[test]
+fn a_reserve_that_is_not_whole_disturbs_nobody_while_nobody_waits() {
+    let mut config = config(2);
+    (config.scheduler.classes, config.scheduler.reserves[1]) = (2, 1);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
+    let (_threads, mut a, mut b) = two(&config);
+    holding(&mut a, 1, &[1; 200]);
+    holding(&mut b, 1, &[1; 200]);
+    advance(&mut a, 0, 50_000);
+    assert_eq!((a.poll_notice(), a.poll_timeout(), a.poll_wake()), (None, u64::MAX, None));
+    check(&a, &b);
+}
+
+#[test]
+fn what_a_thread_held_and_waited_for_is_everybody_s_once_it_is_gone() {
+    let (shared_pool, mut a, mut b) = two(&config(3));
+    holding(&mut a, 1, &[1; 100]);
+    let Ok(Outcome::Granted(own)) = a.request(0, 2) else { panic!("a buffer is free") };
+    let kept = holding(&mut b, 3, &[3; 100]);
+    waiting(&mut a, 4);
+    waiting(&mut b, 5);
+    assert_eq!(
+        shared_pool.shard(0).unwrap_err(),
+        SharedPoolError::Shard(SharedSchedulerError::ShardInUse { index: 0 })
+    );
+    drop(a);
+    assert_eq!((shared_pool.poll_wake(), shared_pool.poll_wake()), (Some(1), None), "the other thread is told once");
+    assert_eq!((granted_to(&mut b), granted_to(&mut b)), (Some(5), None));
+    assert_eq!((shared_pool.stats().free, shared_pool.stats().waiting), (0, 0), "a lease of the host's own stays");
+    assert_eq!((b.release(own), shared_pool.stats().free), (Ok(()), 1));
+    assert_eq!(b.data(kept).unwrap(), [3; 100]);
+    // It comes back as another.
+    let mut a = shared_pool.shard(0).unwrap();
+    holding(&mut a, 6, &[6; 100]);
+    check(&a, &b);
+    assert_eq!(
+        shared_pool.shard(2).unwrap_err(),
+        SharedPoolError::Shard(SharedSchedulerError::UnknownShard { index: 2, shards: 2 })
+    );
+}
+
+#[test]
+fn a_closed_pool_takes_nobody_in_and_serves_those_who_are_there() {
+    let (shared_pool, mut a, mut b) = two(&config(1));
+    let first = holding(&mut a, 1, &[1; 100]);
+    let second = waiting(&mut b, 2);
+    let third = b.attach(0, 3).unwrap();
+    drop(shared_pool);
+    assert_eq!(a.attach(0, 4), Err(PoolError::PoolClosed));
+    assert_eq!(a.attach_with(0, 4, b"hello"), Err(PoolError::PoolClosed));
+    assert_eq!(a.attach_with(0, 4, &[4; 100]), Err(PoolError::PoolClosed));
+    assert_eq!(a.request(0, 4), Err(PoolError::PoolClosed));
+    let content = a.take(first).unwrap();
+    assert_eq!(a.adopt(0, 4, content), Err(PoolError::PoolClosed));
+    a.release(content.lease).unwrap();
+    assert_eq!(granted_to(&mut b), Some(2));
+    receive(&mut b, second, &[2; 100]);
+    b.handle(second, Event::Consumed { bytes: 100 }).unwrap();
+    assert!(b.handle(third, Event::Readable).unwrap().has(Action::Recv));
+    let third = moves(&mut b, third, &mut a);
+    receive(&mut a, third, b"bye");
+    check(&a, &b);
+    drop(a);
+    assert_eq!(b.stats().scheduler.free, 1);
+}
+
+#[test]
+fn the_configuration_of_several_threads_is_checked() {
+    let mut config = config(4);
+    config.scheduler.tenants_max = 1;
+    assert!(SharedPool::new(&config, 2).unwrap_err().to_string().starts_with("tenants_max is 1;"));
+    config.scheduler.tenants_max = 0;
+    config.set_buffer_sizes(&[256, 512]).unwrap();
+    assert!(SharedPool::new(&config, 2).unwrap_err().to_string().starts_with("sizes[1] is 2;"));
+    config.set_buffer_sizes(&[256]).unwrap();
+    for shards in [0, demuxbuf::shared::SHARDS_MAX + 1] {
+        let refused = SharedPool::new(&config, shards).unwrap_err();
+        assert_eq!(refused.to_string(), format!("shards is {shards}; allowed is 1 to 1024"));
+    }
+}
+
+#[test]
+fn another_thread_is_told_that_it_is_the_wrong_one() {
+    let (_threads, a, b) = two(&config(1));
+    assert_eq!((a.check_thread(), b.check_thread()), (Ok(()), Ok(())));
+    let refused = std::thread::scope(|scope| scope.spawn(move || a.check_thread()).join().unwrap());
+    assert_eq!(refused, Err(PoolError::WrongThread));
+}
+
+/// What the threads of the last test share.
+struct World {
+    inboxes: [Mutex<Vec<(ExportedReceiver, Socket)>>; 3],
+    signals: [AtomicU64; 3],
+    finished: AtomicU64,
+}
+
+/// Miri, which looks for races in it too, takes thousands of times as long.
+const CONNECTIONS: u64 = if cfg!(miri) { 6 } else { 60 };
+const BYTES: u64 = if cfg!(miri) { 300 } else { 3_000 };
+/// So few that somebody has to wait.
+const BUFFERS: u32 = if cfg!(miri) { 1 } else { 3 };
+
+/// One thread of it.
+struct Worker<'a> {
+    world: &'a World,
+    pool: Pool,
+    index: usize,
+    random: Rng,
+}
+
+/// A worker that panics ends the others, which would wait for its connections.
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.world.finished.store(CONNECTIONS, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Worker<'_> {
+    fn run(&mut self, mine: &mut Vec<(ReceiverId, Socket)>) {
+        while self.world.finished.load(Ordering::Relaxed) < CONNECTIONS {
+            for (mut exported, socket) in std::mem::take(&mut *self.world.inboxes[self.index].lock().unwrap()) {
+                mine.push((self.pool.import(&mut exported).expect("there is room for all"), socket));
+            }
+            while let Some(granted) = self.pool.poll_notice() {
+                assert!(matches!(granted, Notice::Receiver { .. }));
+            }
+            for _ in 0..mine.len().min(4) {
+                let at = self.random.usize(..mine.len());
+                if self.random.u8(..) < 40 {
+                    let (id, socket) = mine.swap_remove(at);
+                    let to = (self.index + self.random.usize(1..3)) % 3;
+                    let exported = self.pool.export(id).expect("it can move in every state that it comes to here");
+                    self.world.inboxes[to].lock().unwrap().push((exported, socket));
+                    self.world.signals[to].fetch_add(1, Ordering::Relaxed);
+                } else if self.step(&mut mine[at]) {
+                    mine.swap_remove(at);
+                }
+            }
+            while let Some(thread) = self.pool.poll_wake() {
+                self.world.signals[thread as usize].fetch_add(1, Ordering::Relaxed);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Goes on with one connection; returns whether it has ended.
+    fn step(&mut self, (id, socket): &mut (ReceiverId, Socket)) -> bool {
+        let id = *id;
+        let mut actions = self.pool.handle(id, Event::Readable).unwrap();
+        if actions.has(Action::Recv) {
+            let area = self.pool.receive_area(id).unwrap();
+            let count = area.len().min(1 + self.random.usize(..150));
+            let event = socket.receive(&mut area[..count]);
+            if event != Event::WouldBlock {
+                actions = self.pool.handle(id, event).unwrap();
+            }
+        }
+        if actions.has(Action::Decode) {
+            let data = self.pool.data(id).unwrap();
+            assert_eq!(data, socket.buffered(), "I5: order and content never change");
+            let all = data.len() as u32;
+            let left = socket.unread() as u32;
+            // What is left over is often too long to be parked, so that the others have to wait.
+            let consumed = if left == 0 { all } else { all - all % 128 };
+            let need_more = if consumed < all { left.min(128 - all % 128) } else { 0 };
+            self.pool.decoded(id, consumed, need_more).unwrap();
+            socket.consume(consumed as usize);
+        }
+        if socket.undecoded() > 0 {
+            return false;
+        }
+        assert!(self.pool.handle(id, Event::Close).unwrap().has(Action::Finished));
+        self.world.finished.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+}
+
+#[test]
+fn s13_connections_that_wander_between_threads_lose_no_byte_and_all_come_to_their_end() {
+    let config = PoolConfig { receivers_max: CONNECTIONS as u32, slots: CONNECTIONS as u32, ..config(BUFFERS) };
+    let config = PoolConfig {
+        scheduler: demuxbuf::scheduler::SchedulerConfig { waiters_max: CONNECTIONS as u32, ..config.scheduler },
+        ..config
+    };
+    let shared_pool = SharedPool::new(&config, 3).unwrap();
+    let world = World { inboxes: Default::default(), signals: Default::default(), finished: AtomicU64::new(0) };
+    std::thread::scope(|scope| {
+        for index in 0..3 {
+            let (world, shared_pool) = (&world, &shared_pool);
+            scope.spawn(move || {
+                let mut pool = shared_pool.shard(index).unwrap();
+                let mut mine = Vec::new();
+                for connection in (u64::from(index)..CONNECTIONS).step_by(3) {
+                    let mut socket = Socket::new(Mode::Level, &[]);
+                    socket.send(&numbered(connection, 0..BYTES));
+                    mine.push((pool.attach(0, connection).unwrap(), socket));
+                }
+                let random = Rng::with_seed(index.into());
+                let index = index as usize;
+                Worker { world, pool, index, random }.run(&mut mine);
+                assert!(mine.is_empty());
+            });
+        }
+    });
+    let stats = shared_pool.stats();
+    assert_eq!((stats.free, stats.waiting, stats.leased), (BUFFERS, 0, 0));
+    assert!(stats.queued > 0 && stats.granted_by_handoff > 0, "nobody ever waited: {stats:?}");
+    shared_pool.check_invariants().unwrap();
+}

@@ -1,0 +1,587 @@
+//! The shards: what each call does, on one thread; then threads against each other.
+#![allow(clippy::disallowed_methods, reason = "a test may start threads")]
+
+use demuxbuf::scheduler::{Grant, LeaseId, Outcome, SchedulerConfig, SchedulerError, WaitId};
+use demuxbuf::shared::SchedulerShard;
+use demuxbuf::shared::{CACHE_MAX, EXPORTS_MAX, SharedScheduler, SharedSchedulerError};
+
+fn granted(shard: &SchedulerShard, class: u8) -> LeaseId {
+    match shard.request(class, 0).expect("the request is in order") {
+        Outcome::Granted(lease) => lease,
+        Outcome::Queued(_) => panic!("a buffer is free"),
+    }
+}
+
+fn queued(shard: &SchedulerShard, class: u8, token: u64) -> WaitId {
+    match shard.request(class, token).expect("the request is in order") {
+        Outcome::Queued(wait) => wait,
+        Outcome::Granted(_) => panic!("no buffer is free"),
+    }
+}
+
+/// Shards of a pool of so many buffers, and two of their handles.
+fn two(buffers: u32) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
+    let shards = SharedScheduler::new(&SchedulerConfig { tag: 3, ..SchedulerConfig::new(buffers, 8) }, 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    (shards, a, b)
+}
+
+#[test]
+fn a_stale_foreign_or_forged_lease_is_refused_and_changes_nothing() {
+    let (shards, a, b) = two(2);
+    let (_other, c, _d) = {
+        let other = SharedScheduler::new(&SchedulerConfig { tag: 4, ..SchedulerConfig::new(2, 8) }, 2).unwrap();
+        let (c, d) = (other.shard(0).unwrap(), other.shard(1).unwrap());
+        (other, c, d)
+    };
+    let (mine, foreign) = (granted(&a, 0), granted(&c, 0));
+    let stale = SharedSchedulerError::Scheduler(SchedulerError::StaleLease);
+    assert_eq!(a.release(foreign), Err(stale));
+    assert_eq!(a.release(LeaseId::from_bits(u64::MAX)), Err(stale));
+    assert_eq!(b.release(mine), Ok(()));
+    for shard in [&a, &b] {
+        assert_eq!(shard.release(mine), Err(stale));
+        assert_eq!(shard.check_lease(mine), Err(stale));
+    }
+    let again = granted(&a, 0);
+    assert_eq!(a.check_lease(again), Ok(()));
+    assert_eq!((a.stats().leased, a.stats().free, a.stats().refused), (1, 1, 4));
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn the_hard_cap_holds_over_all_shards_and_what_others_have_at_hand_is_found() {
+    let (shards, a, b) = two(8);
+    let all: Vec<_> = (0..8).map(|_| granted(&a, 0)).collect();
+    queued(&b, 0, 1);
+    for &lease in &all {
+        a.release(lease).unwrap();
+    }
+    assert_eq!(b.poll_grant().unwrap().token, 1);
+    let leases: Vec<_> = (0..7).map(|_| granted(&b, 0)).collect();
+    assert_eq!(leases.len(), 7);
+    assert_eq!(shards.stats().free, 0);
+    queued(&b, 0, 2);
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn the_common_path_takes_no_lock() {
+    let (shards, a, b) = two(64);
+    for shard in [&a, &b] {
+        let lease = granted(shard, 0);
+        shard.release(lease).unwrap();
+    }
+    let locked = shards.stats().locked;
+    for _ in 0..100 {
+        let leases: Vec<_> = (0..10).map(|_| (granted(&a, 0), granted(&b, 0))).collect();
+        for (of_a, of_b) in leases {
+            b.release(of_b).unwrap();
+            a.release(of_a).unwrap();
+        }
+        assert_eq!((a.poll_grant(), a.poll_wake()), (None, None));
+    }
+    assert_eq!(shards.stats().locked, locked);
+    assert_eq!(shards.stats().granted_at_once, 2 + 2000);
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn the_peak_of_leases_is_exact_for_one_shard_and_when_buffers_are_short_and_never_too_low() {
+    let shards = SharedScheduler::new(&SchedulerConfig::new(64, 8), 1).unwrap();
+    let a = shards.shard(0).unwrap();
+    for (count, peak) in [(3, 3), (2, 3), (40, 40), (39, 40)] {
+        let leases: Vec<_> = (0..count).map(|_| granted(&a, 0)).collect();
+        assert_eq!(shards.stats().leased_peak, peak);
+        leases.into_iter().for_each(|lease| a.release(lease).unwrap());
+    }
+    // Both have some at hand, and nobody says in which order they take them.
+    let (shards, a, b) = two(64);
+    for shard in [&a, &b] {
+        let leases: Vec<_> = (0..10).map(|_| granted(shard, 0)).collect();
+        leases.into_iter().for_each(|lease| shard.release(lease).unwrap());
+    }
+    assert_eq!((shards.stats().leased_peak, shards.stats().leased), (20, 0));
+    let (shards, a, b) = two(8);
+    let held: Vec<_> = (0..7).map(|_| granted(&a, 0)).collect();
+    a.release(held[0]).unwrap();
+    b.release(held[1]).unwrap();
+    assert_eq!(shards.stats().leased_peak, 7);
+    for _ in 0..3 {
+        granted(&b, 0);
+    }
+    queued(&b, 0, 1);
+    assert_eq!(shards.stats().leased_peak, 8);
+}
+
+#[test]
+fn a_shard_that_only_releases_keeps_a_bounded_number_at_hand() {
+    let (shards, a, b) = two(300);
+    let leases: Vec<_> = (0..300).map(|_| granted(&a, 0)).collect();
+    for lease in leases {
+        b.release(lease).unwrap();
+        assert!(shards.stats().cached <= CACHE_MAX);
+    }
+    assert_eq!(shards.stats().free, 300);
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn a_reserve_is_kept_over_all_shards() {
+    let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(4, 8) };
+    config.reserves[1] = 2;
+    let shards = SharedScheduler::new(&config, 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    let (first, _second) = (granted(&a, 1), granted(&b, 1));
+    let wait = queued(&b, 1, 9);
+    shards.check_invariants().unwrap();
+    // A release of somebody else's reaches the waiter although it leaves no more than the reserve.
+    a.release(first).unwrap();
+    assert_eq!(b.poll_grant().map(|grant| grant.wait), Some(wait));
+    let critical = [granted(&a, 0), granted(&b, 0)];
+    queued(&a, 1, 10);
+    // What comes back makes the reserve whole before it serves the class.
+    for lease in critical {
+        a.release(lease).unwrap();
+        assert_eq!(a.poll_grant(), None);
+    }
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn a_capped_class_is_counted_in_one_place_and_does_not_slow_the_others_down() {
+    let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(16, 8) };
+    config.class_caps[1] = 2;
+    let shards = SharedScheduler::new(&config, 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    let (first, _second) = (granted(&a, 1), granted(&b, 1));
+    let wait = queued(&b, 1, 9);
+    let warm = granted(&a, 0);
+    a.release(warm).unwrap();
+    let locked = shards.stats().locked;
+    for _ in 0..10 {
+        let lease = granted(&a, 0);
+        a.release(lease).unwrap();
+    }
+    assert_eq!(
+        shards.stats().locked,
+        locked,
+        "a waiter that no free buffer would help makes nobody else take the lock"
+    );
+    shards.check_invariants().unwrap();
+    a.release(first).unwrap();
+    assert_eq!(b.poll_grant().map(|grant| grant.wait), Some(wait));
+    assert_eq!(shards.stats().leased_by_class[..2], [0, 2]);
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn a_cap_of_all_buffers_keeps_no_waiter_from_what_is_released() {
+    let mut config = SchedulerConfig::new(1, 8);
+    config.class_caps[0] = 1;
+    let shards = SharedScheduler::new(&config, 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    let lease = granted(&a, 0);
+    queued(&b, 0, 9);
+    a.release(lease).unwrap();
+    assert_eq!(b.poll_grant().map(|grant| grant.token), Some(9));
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn a_shard_is_named_once_until_it_has_looked() {
+    let (shards, a, b) = two(3);
+    let leases: Vec<_> = (0..3).map(|_| granted(&a, 0)).collect();
+    for token in 0..3 {
+        queued(&b, 0, token);
+    }
+    a.release(leases[0]).unwrap();
+    a.release(leases[1]).unwrap();
+    assert_eq!((a.poll_wake(), a.poll_wake()), (Some(1), None));
+    a.release(leases[2]).unwrap();
+    assert_eq!(a.poll_wake(), None, "it was told and has not looked");
+    let grants: Vec<_> = std::iter::from_fn(|| b.poll_grant()).map(|grant| grant.token).collect();
+    assert_eq!(grants, [0, 1, 2]);
+    let stats = shards.stats();
+    assert_eq!((stats.wakes, stats.granted_by_handoff, stats.leased), (1, 3, 3));
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn a_shard_that_looks_by_itself_is_not_named() {
+    let (shards, a, b) = two(1);
+    let lease = granted(&a, 0);
+    queued(&b, 0, 1);
+    a.release(lease).unwrap();
+    let Grant { lease, .. } = b.poll_grant().unwrap();
+    assert_eq!(b.poll_grant(), None);
+    assert_eq!(a.poll_wake(), None);
+    // A grant to oneself names nobody.
+    queued(&b, 0, 2);
+    b.release(lease).unwrap();
+    assert_eq!((a.poll_wake(), b.poll_wake(), shards.poll_wake()), (None, None, None));
+    assert_eq!(b.poll_grant().unwrap().token, 2);
+}
+
+#[test]
+fn s06_a_waiter_that_dies_after_its_assignment_passes_it_on_to_another_shard() {
+    let (shards, a, b) = two(1);
+    let lease = granted(&a, 0);
+    let dies = queued(&b, 0, 1);
+    queued(&a, 0, 2);
+    a.release(lease).unwrap();
+    assert!(b.describe_wait(dies).unwrap().is_assigned);
+    b.cancel(dies).unwrap();
+    assert_eq!(b.cancel(dies), Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait)));
+    assert_eq!(b.poll_wake(), Some(0));
+    assert_eq!(a.poll_grant().unwrap().token, 2);
+    assert_eq!(b.poll_grant(), None);
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn s11_a_wait_moves_queued_or_assigned_and_a_lease_needs_no_move() {
+    let (shards, a, b) = two(1);
+    let lease = granted(&a, 0);
+    let wait = queued(&a, 0, 7);
+    assert_eq!(b.export_wait(wait), Err(SharedSchedulerError::WaitElsewhere));
+    assert_eq!(b.import_wait(wait, 0), Err(SharedSchedulerError::WaitNotExported));
+    // Moved while queued.
+    a.export_wait(wait).unwrap();
+    assert_eq!(a.export_wait(wait), Err(SharedSchedulerError::WaitElsewhere));
+    b.import_wait(wait, 0).unwrap();
+    assert_eq!(b.import_wait(wait, 0), Err(SharedSchedulerError::WaitNotExported));
+    b.release(lease).unwrap();
+    // Moved back while assigned.
+    b.export_wait(wait).unwrap();
+    assert_eq!((a.poll_grant(), b.poll_grant()), (None, None));
+    shards.check_invariants().unwrap();
+    a.import_wait(wait, 17).unwrap();
+    let grant = a.poll_grant().unwrap();
+    assert_eq!((grant.token, grant.wait), (17, wait), "it goes by the token of its last shard");
+    assert_eq!(
+        a.export_wait(wait),
+        Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait)),
+        "it was picked up"
+    );
+    // Served on the way.
+    let wait = queued(&a, 0, 8);
+    a.export_wait(wait).unwrap();
+    a.release(grant.lease).unwrap();
+    assert_eq!((a.poll_wake(), a.poll_grant()), (None, None));
+    b.import_wait(wait, 18).unwrap();
+    assert_eq!(b.poll_grant().unwrap().token, 18);
+    // Cancelled on the way.
+    let wait = queued(&a, 0, 9);
+    a.export_wait(wait).unwrap();
+    b.cancel(wait).unwrap();
+    assert_eq!(b.import_wait(wait, 0), Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait)));
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn shards_that_do_not_exist_or_are_in_use_are_refused() {
+    let (shards, a, _b) = two(2);
+    assert_eq!(shards.shard(2).err(), Some(SharedSchedulerError::UnknownShard { index: 2, shards: 2 }));
+    assert_eq!(shards.shard(0).err(), Some(SharedSchedulerError::ShardInUse { index: 0 }));
+    drop(a);
+    assert_eq!(shards.shard(0).map(|shard| shard.index()), Ok(0));
+    for count in [0, 1025] {
+        let error = SharedScheduler::new(&SchedulerConfig::new(1, 1), count).unwrap_err();
+        assert_eq!(error.to_string(), format!("shards is {count}; allowed is 1 to 1024"));
+    }
+}
+
+#[test]
+fn a_request_that_is_refused_changes_nothing() {
+    let (shards, a, b) = two(2);
+    let locked_buffers = shards.stats().cached;
+    let unknown = SchedulerError::UnknownClass { class: 9, classes: 1 };
+    assert_eq!(a.request(9, 0), Err(SharedSchedulerError::Scheduler(unknown)));
+    assert_eq!(shards.stats().cached, locked_buffers);
+    let _leases = [granted(&a, 0), granted(&b, 0)];
+    let waits: Vec<_> = (0..8).map(|token| queued(&a, 0, token)).collect();
+    assert_eq!(b.request(0, 8), Err(SharedSchedulerError::Scheduler(SchedulerError::WaitersFull { waiters_max: 8 })));
+    assert_eq!(shards.stats().waiting, 8);
+    for wait in waits {
+        b.cancel(wait).unwrap();
+    }
+    assert_eq!((shards.stats().waiting, shards.stats().cancelled, shards.stats().refused), (0, 8, 2));
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn a_wait_is_described_until_it_is_picked_up() {
+    let (_shards, a, b) = two(1);
+    a.handle_timeout(1_000);
+    let lease = granted(&a, 0);
+    let first = queued(&b, 0, 1);
+    let second = queued(&b, 0, 2);
+    a.handle_timeout(5_000);
+    a.handle_timeout(4_000);
+    a.release(lease).unwrap();
+    let info = a.describe_wait(first).unwrap();
+    assert_eq!((info.token, info.age_ns, info.bypasses, info.is_assigned), (1, 4_000, 0, true));
+    let info = a.describe_wait(second).unwrap();
+    assert_eq!((info.token, info.age_ns, info.bypasses, info.is_assigned), (2, 4_000, 1, false));
+    b.poll_grant().unwrap();
+    assert_eq!(b.describe_wait(first), Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait)));
+    assert_eq!(a.stats().clock_backwards, 1);
+}
+
+#[test]
+fn a_dropped_shard_leaves_nothing_behind() {
+    let (shards, a, b) = two(4);
+    let held: Vec<_> = (0..4).map(|_| granted(&a, 0)).collect();
+    let gone = queued(&a, 0, 1);
+    queued(&b, 0, 2);
+    let also_gone = queued(&a, 0, 3);
+    b.release(held[0]).unwrap();
+    drop(a);
+    assert_eq!(shards.poll_wake(), Some(1), "what was assigned to the dropped shard is the next waiter's");
+    assert_eq!(b.poll_grant().unwrap().token, 2);
+    for wait in [gone, also_gone] {
+        assert_eq!(b.describe_wait(wait), Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait)));
+    }
+    let again = shards.shard(0).unwrap();
+    assert_eq!(again.poll_grant(), None);
+    for &lease in &held[1..] {
+        again.release(lease).unwrap();
+    }
+    assert_eq!(shards.stats().free, 3);
+    shards.check_invariants().unwrap();
+}
+
+/// Two shards of a pool whose leases are 1,000 long, that know the time to be 10.
+fn two_with_leases(config: SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
+    let shards = SharedScheduler::new(&SchedulerConfig { park_ns: 250, lease_ns: 1000, ..config }, 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    for shard in [&a, &b] {
+        shard.handle_timeout(10);
+    }
+    (shards, a, b)
+}
+
+/// A loop iteration of this shard in each eighth of a lease, up to this time.
+fn look_until(shard: &SchedulerShard, until_ns: u64) {
+    for now_ns in (10..until_ns).step_by(125) {
+        shard.handle_timeout(now_ns);
+        assert_eq!(shard.poll_grant(), None, "at {now_ns} ns");
+    }
+    shard.handle_timeout(until_ns);
+}
+
+/// A buffer that is assigned to a shard which does not look goes to the next waiter after a lease.
+#[test]
+fn s58_grant_goes_on_when_a_shard_does_not_look() {
+    let (shards, a, b) = two_with_leases(SchedulerConfig::new(1, 8));
+    let lease = granted(&a, 0);
+    let of_b = queued(&b, 0, 1);
+    queued(&a, 0, 2);
+    a.release(lease).unwrap();
+    assert_eq!((a.poll_wake(), a.poll_grant()), (Some(1), None));
+    look_until(&a, 1009);
+    assert_eq!(a.poll_grant(), None);
+    a.handle_timeout(1010);
+    let grant = a.poll_grant().unwrap();
+    assert_eq!((grant.token, a.poll_grant()), (2, None));
+    shards.check_invariants().unwrap();
+    // The wait queues again, and is served when the shard is back.
+    let info = b.describe_wait(of_b).unwrap();
+    assert_eq!((info.token, info.is_assigned, b.poll_grant()), (1, false, None));
+    a.release(grant.lease).unwrap();
+    let late = b.poll_grant().unwrap();
+    assert_eq!((late.wait, late.token), (of_b, 1));
+    b.release(late.lease).unwrap();
+    assert_eq!((shards.stats().free, shards.stats().queued, shards.stats().granted_by_handoff), (1, 2, 2));
+    shards.check_invariants().unwrap();
+}
+
+/// A pause of the whole process takes nothing from a shard that had no chance to look.
+#[test]
+fn s58_s53_pause_of_the_process_moves_no_grant() {
+    let (shards, a, b) = two_with_leases(SchedulerConfig::new(1, 8));
+    let lease = granted(&a, 0);
+    queued(&b, 0, 1);
+    queued(&a, 0, 2);
+    a.release(lease).unwrap();
+    for shard in [&a, &b] {
+        shard.handle_timeout(60_000_000_000);
+    }
+    assert_eq!((a.poll_grant(), b.poll_grant().map(|grant| grant.token)), (None, Some(1)));
+    shards.check_invariants().unwrap();
+}
+
+/// However many waits of that shard come first; they keep their order.
+#[test]
+fn s58_many_waits_of_a_shard_that_does_not_look() {
+    let (shards, a, b) = two_with_leases(SchedulerConfig::new(3, 512));
+    let leases = [granted(&a, 0), granted(&a, 0), granted(&a, 0)];
+    for token in 0..300 {
+        queued(&b, 0, token);
+    }
+    queued(&a, 0, 1000);
+    for lease in leases {
+        a.release(lease).unwrap();
+    }
+    look_until(&a, 1010);
+    let grant = a.poll_grant().unwrap();
+    assert_eq!((grant.token, a.poll_grant()), (1000, None));
+    shards.check_invariants().unwrap();
+    a.release(grant.lease).unwrap();
+    b.handle_timeout(1010);
+    let mut tokens = Vec::new();
+    while let Some(grant) = b.poll_grant() {
+        tokens.push(grant.token);
+        b.release(grant.lease).unwrap();
+    }
+    tokens.sort_unstable();
+    assert_eq!(tokens, (0..300).collect::<Vec<_>>());
+    shards.check_invariants().unwrap();
+}
+
+/// A shard that looks within a lease loses nothing, nor one whose grants no other waiter may take.
+#[test]
+fn s58_grant_stays_where_it_is_looked_for_or_of_no_use() {
+    let (shards, a, b) = two_with_leases(SchedulerConfig::new(2, 8));
+    let leases = [granted(&a, 0), granted(&a, 0)];
+    for token in 0..3 {
+        queued(&b, 0, token);
+    }
+    queued(&a, 0, 9);
+    for lease in leases {
+        a.release(lease).unwrap();
+    }
+    for shard in [&a, &b] {
+        shard.handle_timeout(900);
+    }
+    let first = b.poll_grant().unwrap();
+    a.handle_timeout(1800);
+    assert_eq!((first.token, a.poll_grant()), (0, None), "the other looked at 900");
+    assert_eq!(b.poll_grant().unwrap().token, 1);
+
+    // Others wait, but behind the cap of their class.
+    let config = SchedulerConfig { classes: 2, class_caps: [8, 1, 8, 8, 8, 8, 8, 8], ..SchedulerConfig::new(2, 8) };
+    let (capped, a, b) = two_with_leases(config);
+    let (held, lease) = (granted(&a, 1), granted(&a, 0));
+    queued(&b, 0, 1);
+    queued(&a, 1, 2);
+    a.release(lease).unwrap();
+    look_until(&a, 1010);
+    assert_eq!(a.poll_grant(), None);
+    let locked = capped.stats().locked;
+    assert_eq!((a.poll_grant(), capped.stats().locked - locked), (None, 0), "it is asked again after a lease");
+    capped.check_invariants().unwrap();
+    assert_eq!(b.poll_grant().unwrap().token, 1);
+    a.release(held).unwrap();
+    assert_eq!(a.poll_grant().unwrap().token, 2);
+
+    // No other waits.
+    let (alone, a, b) = two_with_leases(SchedulerConfig::new(1, 8));
+    let lease = granted(&a, 0);
+    let waits = [queued(&b, 0, 1), queued(&b, 0, 2)];
+    a.release(lease).unwrap();
+    a.handle_timeout(5000);
+    assert_eq!((a.poll_grant(), b.describe_wait(waits[0]).unwrap().is_assigned), (None, true));
+    for scheduler in [&shards, &alone] {
+        scheduler.check_invariants().unwrap();
+    }
+}
+
+/// A shard that is dropped ends its waits in pieces, between which other threads get at the pool. It looks for waits only
+/// while it has some, however large the table is.
+#[test]
+fn s80_dropped_shard_ends_waits_in_pieces() {
+    const WAITS: u64 = 500;
+    let shards = SharedScheduler::new(&SchedulerConfig::new(1, 100_000), 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    let lease = granted(&b, 0);
+    let of_b = queued(&b, 0, 7);
+    for token in 0..WAITS {
+        queued(&a, 0, token);
+    }
+    b.cancel(of_b).unwrap();
+    queued(&b, 0, 8);
+    // Assigned to the first wait of the shard that is dropped.
+    b.release(lease).unwrap();
+    let before = shards.stats();
+    drop(a);
+    let after = shards.stats();
+    let pieces = after.locked - before.locked;
+    assert!((WAITS / 64..WAITS).contains(&pieces), "{pieces} pieces for {WAITS} waits");
+    assert_eq!((after.cancelled - before.cancelled, after.waiting), (WAITS, 0));
+    assert_eq!((shards.poll_wake(), b.poll_grant().unwrap().token), (Some(1), 8));
+    shards.check_invariants().unwrap();
+
+    let a = shards.shard(0).unwrap();
+    let before = shards.stats().locked;
+    drop(a);
+    assert_eq!(shards.stats().locked - before, 1);
+}
+
+#[test]
+fn after_the_pool_is_dropped_late_calls_get_errors_and_what_is_held_can_be_ended() {
+    let (shards, a, b) = two(4);
+    let held: Vec<_> = (0..4).map(|_| granted(&a, 0)).collect();
+    queued(&b, 0, 2);
+    let dies = queued(&b, 0, 3);
+    drop(shards);
+    assert_eq!(a.request(0, 0), Err(SharedSchedulerError::Closed));
+    a.release(held[0]).unwrap();
+    assert_eq!(a.release(held[0]), Err(SharedSchedulerError::Scheduler(SchedulerError::StaleLease)));
+    assert_eq!((a.poll_wake(), b.poll_grant().map(|grant| grant.token)), (Some(1), Some(2)));
+    b.cancel(dies).unwrap();
+    for &lease in &held[1..] {
+        a.release(lease).unwrap();
+        assert_eq!(a.request(0, 0), Err(SharedSchedulerError::Closed), "not even what was just released is granted");
+    }
+    drop(a);
+    b.check_invariants().unwrap();
+    assert_eq!(b.stats().free, 3);
+}
+
+#[test]
+fn a_shard_bound_to_another_thread_says_so() {
+    let (_shards, a, b) = two(1);
+    a.bind_thread();
+    assert_eq!(a.check_thread(), Ok(()));
+    std::thread::spawn(move || {
+        assert_eq!(a.check_thread(), Err(SharedSchedulerError::WrongThread));
+        assert_eq!(b.check_thread(), Ok(()), "it is bound to no thread");
+        a.bind_thread();
+        assert_eq!(a.check_thread(), Ok(()));
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn what_only_one_thread_can_have_is_refused_by_the_name_of_its_field() {
+    let mut config = SchedulerConfig { tenants_max: 4, ..SchedulerConfig::new(4, 8) };
+    let refused = SharedScheduler::new(&config, 2).map(|_| ()).unwrap_err();
+    assert_eq!(refused.to_string(), "tenants_max is 4; allowed is 0 to 0");
+    (config.tenants_max, config.sizes) = (0, [2, 0, 1, 0]);
+    let refused = SharedScheduler::new(&config, 2).map(|_| ()).unwrap_err();
+    assert_eq!(refused.to_string(), "sizes[2] is 1; allowed is 0 to 0");
+}
+
+#[test]
+fn no_more_waits_than_stated_are_on_their_way_at_once() {
+    let shards = SharedScheduler::new(&SchedulerConfig::new(1, EXPORTS_MAX + 1), 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    let lease = granted(&a, 0);
+    let waits: Vec<_> = (0..=EXPORTS_MAX).map(|token| queued(&a, 0, token.into())).collect();
+    let (last, others) = waits.split_last().unwrap();
+    for &wait in others {
+        a.export_wait(wait).unwrap();
+    }
+    assert_eq!(a.export_wait(*last), Err(SharedSchedulerError::TooManyOnTheWay));
+    b.import_wait(others[0], 0).unwrap();
+    a.export_wait(*last).unwrap();
+    assert_eq!(a.export_wait(*last), Err(SharedSchedulerError::WaitElsewhere));
+    // One that is cancelled on the way is there no more.
+    b.cancel(*last).unwrap();
+    b.export_wait(others[0]).unwrap();
+    b.release(lease).unwrap();
+    shards.check_invariants().unwrap();
+}

@@ -1,0 +1,514 @@
+//! Threads against each other on one pool, as event loops are: each with its shard, told by a wake, else asleep.
+#![allow(clippy::disallowed_methods, reason = "event loops are threads, and a test that waits needs a clock")]
+
+use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, SchedulerError, WaitId};
+use demuxbuf::shared::{SchedulerShard, SharedScheduler, SharedSchedulerError, SharedSchedulerStats};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex, OnceLock};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// Far longer than any of this takes: who sleeps for so long was not told. Nobody wakes before by himself, or he would
+/// find what he was not told of.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What all threads of a test see beside the shards.
+struct World {
+    threads: Vec<OnceLock<Thread>>,
+    inboxes: Vec<Mutex<Vec<Message>>>,
+    /// Who owns each buffer, by the test's own count.
+    owned: Vec<AtomicBool>,
+    /// Requests that are over: their buffer came back, or they were cancelled.
+    finished: AtomicU64,
+    signals: AtomicU64,
+}
+
+enum Message {
+    Release(LeaseId),
+    Adopt(WaitId),
+}
+
+impl World {
+    fn new(threads: usize, buffers: u32) -> World {
+        World {
+            threads: (0..threads).map(|_| OnceLock::new()).collect(),
+            inboxes: (0..threads).map(|_| Mutex::new(Vec::new())).collect(),
+            owned: (0..buffers).map(|_| AtomicBool::new(false)).collect(),
+            finished: AtomicU64::new(0),
+            signals: AtomicU64::new(0),
+        }
+    }
+
+    fn tell(&self, index: u32) {
+        self.threads[index as usize].get().expect("all threads have started").unpark();
+    }
+
+    fn tell_all(&self, shard: &SchedulerShard) {
+        while let Some(index) = shard.poll_wake() {
+            self.signals.fetch_add(1, Ordering::Relaxed);
+            self.tell(index);
+        }
+    }
+
+    fn send(&self, to: usize, message: Message) {
+        self.inboxes[to].lock().unwrap().push(message);
+        self.tell(to as u32);
+    }
+
+    fn take(&self, lease: LeaseId) -> LeaseId {
+        let was = self.owned[lease.index() as usize].swap(true, Ordering::Relaxed);
+        assert!(!was, "buffer {} was granted twice", lease.index());
+        lease
+    }
+
+    fn give(&self, shard: &SchedulerShard, lease: LeaseId) {
+        assert!(self.owned[lease.index() as usize].swap(false, Ordering::Relaxed), "only what is owned is given");
+        shard.release(lease).unwrap();
+        self.finished.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Runs a function on a thread for each shard, all started before any goes on.
+    fn run(&self, shards: &SharedScheduler, work: impl Fn(&SchedulerShard, usize) + Sync) {
+        let start = Barrier::new(self.threads.len());
+        thread::scope(|scope| {
+            let threads = (0..self.threads.len()).map(|index| {
+                let shard = shards.shard(index as u32).unwrap();
+                let (work, start) = (&work, &start);
+                scope.spawn(move || {
+                    self.threads[index].get_or_init(thread::current);
+                    start.wait();
+                    work(&shard, index);
+                    shard
+                })
+            });
+            // Nobody's handle goes while others may still tell it something.
+            let shards: Vec<_> = threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join()).collect();
+            assert!(shards.iter().all(Result::is_ok), "a thread failed, as is said above");
+        });
+    }
+}
+
+/// Sleeps until told.
+fn sleep(shard: &SchedulerShard) {
+    let since = Instant::now();
+    thread::park_timeout(PATIENCE);
+    assert!(since.elapsed() < PATIENCE, "shard {} was not told: {:?}", shard.index(), shard.stats());
+}
+
+/// The n-th number of a well mixed sequence.
+fn mix(n: u64) -> u64 {
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
+/// One event loop: so many connections, each of which takes a buffer, decodes and gives it back, again and again.
+struct Loop<'a> {
+    world: &'a World,
+    shard: &'a SchedulerShard,
+    index: usize,
+    connections: usize,
+    /// Requests to make.
+    left: u64,
+    seed: u64,
+    held: Vec<LeaseId>,
+    waits: HashSet<WaitId>,
+}
+
+impl Loop<'_> {
+    fn run(mut self, finished_at: u64) {
+        while self.world.finished.load(Ordering::Relaxed) < finished_at {
+            if !self.turn() {
+                sleep(self.shard);
+            }
+        }
+        (0..self.world.threads.len()).for_each(|index| self.world.tell(index as u32));
+        assert!(self.held.is_empty() && self.waits.is_empty() && self.left == 0);
+        assert_eq!(self.shard.poll_grant(), None);
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        self.seed += 1;
+        mix(self.seed) % below
+    }
+
+    /// Returns whether there was anything to do.
+    fn turn(&mut self) -> bool {
+        let messages = std::mem::take(&mut *self.world.inboxes[self.index].lock().unwrap());
+        let mut worked = !messages.is_empty();
+        for message in messages {
+            match message {
+                Message::Release(lease) => self.world.give(self.shard, lease),
+                Message::Adopt(wait) => {
+                    self.shard.import_wait(wait, 0).unwrap();
+                    self.waits.insert(wait);
+                }
+            }
+        }
+        while let Some(grant) = self.shard.poll_grant() {
+            assert!(self.waits.remove(&grant.wait), "a grant is for a wait of this shard");
+            self.held.push(self.world.take(grant.lease));
+            worked = true;
+        }
+        for lease in std::mem::take(&mut self.held) {
+            worked = true;
+            if self.random(8) == 0 {
+                let to = self.random(self.world.threads.len() as u64) as usize;
+                self.world.send(to, Message::Release(lease));
+            } else {
+                self.world.give(self.shard, lease);
+            }
+        }
+        while self.left > 0 && self.held.len() + self.waits.len() < self.connections {
+            self.left -= 1;
+            worked = true;
+            let class = self.random(2) as u8;
+            match self.shard.request(class, 0).unwrap() {
+                Outcome::Granted(lease) => self.held.push(self.world.take(lease)),
+                Outcome::Queued(wait) => drop(self.waits.insert(wait)),
+            }
+        }
+        self.disturb();
+        self.world.tell_all(self.shard);
+        worked || !self.held.is_empty()
+    }
+
+    /// Cancels a wait, or moves it to another thread.
+    fn disturb(&mut self) {
+        let Some(&wait) = self.waits.iter().next() else {
+            return;
+        };
+        match self.random(16) {
+            0 => {
+                self.shard.cancel(wait).unwrap();
+                self.waits.remove(&wait);
+                if self.world.finished.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+                    assert_eq!(
+                        self.shard.cancel(wait),
+                        Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait))
+                    );
+                }
+            }
+            1 => {
+                self.shard.export_wait(wait).unwrap();
+                self.waits.remove(&wait);
+                let to = self.random(self.world.threads.len() as u64) as usize;
+                self.world.send(to, Message::Adopt(wait));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Every request of every thread is served or cancelled, and in the end every buffer is free.
+fn stress(config: &SchedulerConfig, threads: usize, connections: usize, requests: u64) {
+    let shards = SharedScheduler::new(config, threads as u32).unwrap();
+    let world = World::new(threads, config.buffers);
+    let total = requests * threads as u64;
+    world.run(&shards, |shard, index| {
+        let (held, waits) = (Vec::new(), HashSet::new());
+        let seed = (index as u64) << 32;
+        Loop { world: &world, shard, index, connections, left: requests, seed, held, waits }.run(total);
+    });
+    shards.check_invariants().unwrap();
+    let stats = shards.stats();
+    assert_eq!((stats.free, stats.leased, stats.assigned, stats.waiting), (config.buffers, 0, 0, 0), "{stats:?}");
+    assert_eq!(stats.granted_at_once + stats.granted_by_handoff + stats.cancelled, total, "{stats:?}");
+    assert_eq!(stats.released + stats.cancelled, total);
+    assert!(stats.wakes <= stats.granted_by_handoff + stats.cancelled, "{stats:?}");
+    assert!(world.signals.load(Ordering::Relaxed) <= stats.wakes, "no more are named than are to be told");
+}
+
+#[test]
+fn threads_that_cancel_move_and_release_elsewhere_are_all_served() {
+    let config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(6, 256) };
+    stress(&config, 4, 20, 5_000);
+}
+
+#[test]
+fn threads_with_a_reserve_and_a_cap_are_all_served() {
+    let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(8, 256) };
+    config.reserves[1] = 3;
+    config.class_caps[0] = 4;
+    stress(&config, 4, 20, 5_000);
+}
+
+#[test]
+fn threads_at_the_edge_of_the_pool_are_all_served() {
+    // As many buffers as connections: the pool turns from short to plenty and back all the time.
+    let config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(16, 256) };
+    stress(&config, 4, 4, 10_000);
+}
+
+#[test]
+fn threads_that_release_the_same_leases_at_once_release_each_once() {
+    let shards = SharedScheduler::new(&SchedulerConfig::new(64, 0), 4).unwrap();
+    let world = World::new(4, 64);
+    let leases: Mutex<Vec<LeaseId>> = Mutex::new(Vec::new());
+    let (released, round) = (AtomicU64::new(0), Barrier::new(4));
+    world.run(&shards, |shard, index| {
+        for _ in 0..200 {
+            if index == 0 {
+                let grants = (0..64).map(|_| match shard.request(0, 0) {
+                    Ok(Outcome::Granted(lease)) => lease,
+                    other => panic!("64 buffers are free: {other:?}"),
+                });
+                *leases.lock().unwrap() = grants.collect();
+            }
+            round.wait();
+            let mine = leases.lock().unwrap().clone();
+            round.wait();
+            for lease in mine {
+                if shard.release(lease).is_ok() {
+                    released.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            round.wait();
+        }
+    });
+    assert_eq!(released.load(Ordering::Relaxed), 64 * 200);
+    assert_eq!((shards.stats().free, shards.stats().refused), (64, 64 * 200 * 3));
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn threads_that_come_and_go_leave_nothing_behind() {
+    let shards = SharedScheduler::new(&SchedulerConfig::new(6, 64), 4).unwrap();
+    let world = World::new(4, 6);
+    // On a busy machine one thread may be through before the next has begun: they go on until they have met.
+    let start = Barrier::new(4);
+    let have_met = |stats: &SharedSchedulerStats| stats.cancelled > 0 && stats.granted_by_handoff > 0;
+    thread::scope(|scope| {
+        for index in 0..4 {
+            let (shards, world, start) = (&shards, &world, &start);
+            scope.spawn(move || {
+                start.wait();
+                let mut since = Instant::now();
+                for round in 0.. {
+                    if round < 1_000 {
+                        since = Instant::now();
+                    } else if have_met(&shards.stats()) {
+                        break;
+                    }
+                    assert!(since.elapsed() < PATIENCE, "both never happened: {:?}", shards.stats());
+                    let shard = shards.shard(index).unwrap();
+                    let mut held = Vec::new();
+                    for token in 0..1 + mix(u64::from(index) << 32 | round) % 4 {
+                        if let Outcome::Granted(lease) = shard.request(0, token).unwrap() {
+                            held.push(world.take(lease));
+                        }
+                    }
+                    // Others come, find nothing, and wait.
+                    thread::yield_now();
+                    held.into_iter().for_each(|lease| world.give(&shard, lease));
+                    thread::yield_now();
+                    if let Some(grant) = shard.poll_grant() {
+                        world.give(&shard, world.take(grant.lease));
+                    }
+                    // Some of its waits are served by now, by itself or by others, and some are not.
+                    drop(shard);
+                    assert_ne!(shards.poll_wake(), Some(index), "a shard that is gone is not to be told");
+                }
+            });
+        }
+    });
+    let stats = shards.stats();
+    assert_eq!((stats.free, stats.leased, stats.assigned, stats.waiting), (6, 0, 0, 0), "{stats:?}");
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn s10_the_last_release_on_one_thread_wakes_the_waiter_of_another_once() {
+    let shards = SharedScheduler::new(&SchedulerConfig::new(1, 4), 2).unwrap();
+    let world = World::new(2, 1);
+    let turns = 2_000;
+    // The buffer goes to and fro: each thread asks while the other has it, and sleeps until it is told.
+    world.run(&shards, |shard, _| {
+        for _ in 0..turns {
+            let lease = match shard.request(0, 0).unwrap() {
+                Outcome::Granted(lease) => lease,
+                Outcome::Queued(_) => loop {
+                    if let Some(grant) = shard.poll_grant() {
+                        assert_eq!(shard.poll_grant(), None);
+                        break grant.lease;
+                    }
+                    sleep(shard);
+                },
+            };
+            let lease = world.take(lease);
+            thread::yield_now();
+            world.give(shard, lease);
+            world.tell_all(shard);
+        }
+    });
+    let stats = shards.stats();
+    assert_eq!(stats.granted_at_once + stats.granted_by_handoff, 2 * turns);
+    assert!(stats.wakes <= stats.granted_by_handoff);
+    assert_eq!(stats.free, 1);
+    shards.check_invariants().unwrap();
+}
+
+/// To the other of two, unless too many are on their way.
+fn pass_on(world: &World, shard: &SchedulerShard, wait: WaitId, waits: &mut HashSet<WaitId>) {
+    match shard.export_wait(wait) {
+        Ok(()) => world.send(1 - shard.index() as usize, Message::Adopt(wait)),
+        Err(refused) => {
+            assert_eq!(refused, SharedSchedulerError::TooManyOnTheWay);
+            waits.insert(wait);
+        }
+    }
+}
+
+#[test]
+fn s11_connections_that_move_between_threads_in_every_state_are_served_once() {
+    // Each thread sends every wait on to the other at once; who receives one imports it and serves it, or sends it back.
+    let rounds = 3_000;
+    let total = 2 * rounds;
+    let shards = SharedScheduler::new(&SchedulerConfig::new(4, total as u32), 2).unwrap();
+    let world = World::new(2, 4);
+    world.run(&shards, |shard, index| {
+        let (mut made, mut waits, mut seed) = (0, HashSet::new(), index as u64);
+        while world.finished.load(Ordering::Relaxed) < total {
+            let messages = std::mem::take(&mut *world.inboxes[index].lock().unwrap());
+            for message in messages {
+                match message {
+                    Message::Release(lease) => world.give(shard, lease),
+                    Message::Adopt(wait) => {
+                        shard.import_wait(wait, 0).unwrap();
+                        seed += 2;
+                        if mix(seed) % 3 == 0 {
+                            // It may be assigned by now, and goes on all the same.
+                            pass_on(&world, shard, wait, &mut waits);
+                        } else {
+                            waits.insert(wait);
+                        }
+                    }
+                }
+            }
+            while let Some(grant) = shard.poll_grant() {
+                assert!(waits.remove(&grant.wait));
+                world.send(1 - index, Message::Release(world.take(grant.lease)));
+            }
+            world.tell_all(shard);
+            if made < rounds && waits.len() < 8 {
+                made += 1;
+                match shard.request(0, 0).unwrap() {
+                    Outcome::Granted(lease) => world.send(1 - index, Message::Release(world.take(lease))),
+                    Outcome::Queued(wait) => {
+                        pass_on(&world, shard, wait, &mut waits);
+                    }
+                }
+            } else if world.finished.load(Ordering::Relaxed) < total {
+                // Not after the last release of all: nobody is told anything then but by who goes on to the end.
+                sleep(shard);
+            }
+        }
+        world.tell(1 - index as u32);
+    });
+    assert_eq!((shards.stats().free, shards.stats().waiting), (4, 0));
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn s13_as_many_grants_as_releases_however_many_wait_and_on_whichever_thread() {
+    let shards = SharedScheduler::new(&SchedulerConfig::new(8, 400), 4).unwrap();
+    let world = World::new(4, 8);
+    let (taken, queued, released) = (Barrier::new(4), Barrier::new(4), Barrier::new(4));
+    let grants = AtomicU64::new(0);
+    world.run(&shards, |shard, index| {
+        let releases = index < 2;
+        let take = || match shard.request(0, 0) {
+            Ok(Outcome::Granted(lease)) => world.take(lease),
+            other => panic!("8 buffers are free: {other:?}"),
+        };
+        let held: Vec<_> = if releases { (0..4).map(|_| take()).collect() } else { Vec::new() };
+        taken.wait();
+        if !releases {
+            (0..200).for_each(|token| assert!(matches!(shard.request(0, token), Ok(Outcome::Queued(_)))));
+        }
+        queued.wait();
+        held.into_iter().for_each(|lease| world.give(shard, lease));
+        world.tell_all(shard);
+        released.wait();
+        if index == 0 {
+            shard.check_invariants().unwrap();
+            assert_eq!((shard.stats().assigned, shard.stats().waiting), (8, 392));
+        }
+        released.wait();
+        let picked_up = std::iter::from_fn(|| shard.poll_grant()).count() as u64;
+        grants.fetch_add(picked_up, Ordering::Relaxed);
+        released.wait();
+    });
+    assert_eq!(grants.load(Ordering::Relaxed), 8);
+    assert!(world.signals.load(Ordering::Relaxed) <= 2, "each waiting thread is told once");
+}
+
+#[test]
+fn s44_when_attackers_on_one_thread_leave_the_others_are_served_in_that_step() {
+    let shards = SharedScheduler::new(&SchedulerConfig::new(32, 256), 4).unwrap();
+    let world = World::new(4, 32);
+    let step = Barrier::new(4);
+    world.run(&shards, |shard, index| {
+        let attacker = index == 0;
+        let mut held = Vec::new();
+        if attacker {
+            while let Outcome::Granted(lease) = shard.request(0, 0).unwrap() {
+                held.push(world.take(lease));
+            }
+            assert_eq!(held.len(), 32);
+        }
+        step.wait();
+        if !attacker {
+            (0..10).for_each(|token| assert!(matches!(shard.request(0, token), Ok(Outcome::Queued(_)))));
+        }
+        step.wait();
+        held.into_iter().for_each(|lease| world.give(shard, lease));
+        if attacker {
+            // The attacker's own wait of above is the first, and one buffer is left over.
+            let stats = shard.stats();
+            assert_eq!((stats.assigned, stats.waiting, stats.free), (31, 0, 1), "{stats:?}");
+            world.tell_all(shard);
+        }
+        step.wait();
+        let expected = if attacker { 1 } else { 10 };
+        let mut grants = Vec::new();
+        while grants.len() < expected {
+            match shard.poll_grant() {
+                Some(grant) => grants.push(world.take(grant.lease)),
+                None => sleep(shard),
+            }
+        }
+        grants.into_iter().for_each(|lease| world.give(shard, lease));
+    });
+    assert_eq!(shards.stats().free, 32);
+    shards.check_invariants().unwrap();
+}
+
+#[test]
+fn s45_overload_is_served_without_idle_buffers_and_afterwards_all_is_as_before() {
+    let (threads, buffers) = (4, 20);
+    let shards =
+        SharedScheduler::new(&SchedulerConfig { classes: 2, ..SchedulerConfig::new(buffers, 256) }, threads as u32)
+            .unwrap();
+    // Connections on each thread for 1.0, 1.2, 2 and 5 times the buffers there are, then less again.
+    for (phase, connections) in [5, 6, 10, 25, 3].into_iter().enumerate() {
+        let world = World::new(threads, buffers);
+        let requests = 1_000;
+        let before = shards.stats();
+        world.run(&shards, |shard, index| {
+            let (held, waits) = (Vec::new(), HashSet::new());
+            let seed = (phase as u64) << 48 | (index as u64) << 32;
+            let total = requests * threads as u64;
+            Loop { world: &world, shard, index, connections, left: requests, seed, held, waits }.run(total);
+        });
+        shards.check_invariants().unwrap();
+        let stats = shards.stats();
+        let served = |stats: &SharedSchedulerStats| stats.granted_at_once + stats.granted_by_handoff + stats.cancelled;
+        assert_eq!(served(&stats) - served(&before), requests * threads as u64);
+        assert_eq!(stats.free, buffers, "{stats:?}");
+    }
+    let shard = shards.shard(0).unwrap();
+    let all: Vec<_> = (0..buffers).map(|_| shard.request(0, 0).unwrap()).collect();
+    assert!(all.iter().all(|outcome| matches!(outcome, Outcome::Granted(_))), "every buffer can be had at once");
+}

@@ -42,27 +42,27 @@ static inline __attribute__((always_inline)) void run(connection_t *connection, 
 		}
 		if ((actions & DEMUXBUF_DECODE) == 0) {
 			if (connection->head != 0) {
-				memmove(connection->area, connection->area + connection->head, connection->buffered_bytes);
+				memmove(connection->area, connection->area + connection->head, connection->level);
 				connection->head = 0;
 			}
-			uint32_t room = BUFFER_BYTES - connection->buffered_bytes;
-			uint32_t got = transport_receive(index, connection->area + connection->buffered_bytes, room);
-			connection->buffered_bytes += got;
+			uint32_t room = BUFFER_BYTES - connection->level;
+			uint32_t got = transport_receive(index, connection->area + connection->level, room);
+			connection->level += got;
 			is_dry = got < room;
 		}
-		while (connection->buffered_bytes != 0 && connection->blocked == 0 && !is_short) {
-			uint32_t taken = run_decoder(connection->area + connection->head, connection->buffered_bytes);
+		while (connection->level != 0 && connection->blocked == 0 && !is_short) {
+			uint32_t taken = run_decoder(connection->area + connection->head, connection->level);
 			is_short = taken == 0;
-			connection->buffered_bytes -= taken;
-			connection->head = connection->buffered_bytes != 0 ? connection->head + taken : 0;
+			connection->level -= taken;
+			connection->head = connection->level != 0 ? connection->head + taken : 0;
 		}
-		if (connection->buffered_bytes == 0) {
+		if (connection->level == 0) {
 			pool_give(connection->area);
 			connection->area = NULL;
 		}
 		if (is_dry)
 			subscribe(connection, index);
-		actions = demuxbuf_connection_sync(&connection->state, connection->buffered_bytes,
+		actions = demuxbuf_connection_sync(&connection->state, connection->level,
 		                                   connection->area != NULL ? BUFFER_BYTES : 0, connection->blocked,
 		                                   is_short, lowers[index].subscriber != NULL);
 	}

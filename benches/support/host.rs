@@ -236,10 +236,14 @@ impl<const MODE: u8> Host<MODE> {
 
     /// Ends the program unless each cycle took so many buffers at once, and all is at rest.
     pub(crate) fn finish(&self, grants: u64) -> Result<(), Error> {
-        let pool = self.pool.stats().scheduler;
-        let found = (pool.granted_at_once - self.granted_at_start, pool.granted_at_once - pool.released, pool.leased);
+        let scheduler = self.pool.stats().scheduler;
+        let found = (
+            scheduler.granted_at_once - self.granted_at_start,
+            scheduler.granted_at_once - scheduler.released,
+            scheduler.leased,
+        );
         if found != (grants, 0, 0) || self.is_watched.contains(&false) {
-            return Err(format!("not each cycle took so many buffers at once, or one is kept: {pool:?}").into());
+            return Err(format!("not each cycle took so many buffers at once, or one is kept: {scheduler:?}").into());
         }
         Ok(())
     }

@@ -157,7 +157,7 @@ impl ModelScheduler {
     }
 
     /// Whether somebody waits whom no cap of his own keeps back.
-    fn is_short(&self) -> bool {
+    fn is_exhausted(&self) -> bool {
         (0..self.classes()).any(|class| self.next_of(class).is_some())
     }
 
@@ -173,11 +173,11 @@ impl ModelScheduler {
     /// a time, the costliest of those whose deadline passed. Nobody is asked whom nobody needs: where all who wait are
     /// kept back by their tenant's cap, only its holders are.
     pub(super) fn demand(&mut self) -> Option<Demand> {
-        let is_short = self.is_short();
-        if !is_short && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
+        let is_exhausted = self.is_exhausted();
+        if !is_exhausted && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
             return None;
         }
-        if let Some(lease) = self.next_to_park(is_short) {
+        if let Some(lease) = self.next_to_park(is_exhausted) {
             self.move_to(lease, LeasePhase::Asked);
             self.stats.scheduler.parks_asked += 1;
             return Some(self.ask(lease, ReclaimKind::Park));
@@ -193,7 +193,7 @@ impl ModelScheduler {
         if self.is_shedding() {
             return None;
         }
-        let lease = self.next_to_shed(is_short)?;
+        let lease = self.next_to_shed(is_exhausted)?;
         // Should its host not act on it, others are asked before it is again.
         self.move_to(lease, LeasePhase::Expired { cost: 0 });
         self.shedding = Some((lease, self.now_ns));
@@ -201,12 +201,12 @@ impl ModelScheduler {
         Some(self.ask(lease, ReclaimKind::Shed))
     }
 
-    fn next_to_park(&mut self, is_short: bool) -> Option<u64> {
+    fn next_to_park(&mut self, is_exhausted: bool) -> Option<u64> {
         let idle = self.in_phase(|phase| phase == LeasePhase::Idle);
         let tenant_of = |id: u64| self.leases().find(|lease| lease.id == id).map(|lease| lease.tenant);
         let mut is_next = idle.iter().map(|&(lease, _)| lease);
         let next = match self.turns.to_park.first() {
-            _ if is_short => is_next.next(),
+            _ if is_exhausted => is_next.next(),
             Some(&turn) => is_next.find(|&lease| tenant_of(lease) == Some(turn)),
             None => None,
         };
@@ -217,7 +217,7 @@ impl ModelScheduler {
             if self.now_ns - timed.progress_ns < self.park_ns() {
                 return None;
             }
-            if is_short || self.is_of_cap_blocked(lease) {
+            if is_exhausted || self.is_of_cap_blocked(lease) {
                 return Some(lease);
             }
             self.move_to(lease, LeasePhase::Idle);
@@ -226,10 +226,10 @@ impl ModelScheduler {
     }
 
     /// The costliest, of equals the first; of one tenant whose turn it is if nobody else could help.
-    fn next_to_shed(&mut self, is_short: bool) -> Option<u64> {
+    fn next_to_shed(&mut self, is_exhausted: bool) -> Option<u64> {
         let turn = self.turns.to_shed.first().copied();
         let helps = |id: u64| {
-            is_short
+            is_exhausted
                 || self.leases().any(|lease| lease.id == id && Some(lease.tenant) == turn && self.is_of_cap_blocked(id))
         };
         let cost = |timed: &Timed| if let LeasePhase::Expired { cost } = timed.phase { cost } else { 0 };
@@ -237,7 +237,7 @@ impl ModelScheduler {
         let expired: Vec<_> = expired.into_iter().filter(|&(lease, _)| helps(lease)).collect();
         let most = expired.iter().map(|(_, timed)| cost(timed)).max()?;
         let &(lease, _) = expired.iter().find(|(_, timed)| cost(timed) == most)?;
-        if !is_short {
+        if !is_exhausted {
             self.turns.to_shed.rotate_left(1);
         }
         Some(lease)
@@ -259,8 +259,8 @@ impl ModelScheduler {
 
     /// When the next one is asked, if nothing happens until then; in the past if one is to be asked now.
     pub(super) fn next_demand_ns(&self) -> u64 {
-        let is_short = self.is_short();
-        if !is_short && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
+        let is_exhausted = self.is_exhausted();
+        if !is_exhausted && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
             return u64::MAX;
         }
         let due = |phase: LeasePhase, ns: u64| {
@@ -268,7 +268,7 @@ impl ModelScheduler {
             first.map_or(u64::MAX, |progress_ns| progress_ns.saturating_add(ns))
         };
         let has = |phase: fn(LeasePhase) -> bool| !self.in_phase(phase).is_empty();
-        let (has_idle, has_expired) = match is_short {
+        let (has_idle, has_expired) = match is_exhausted {
             true => (has(|phase| phase == LeasePhase::Idle), has(|phase| matches!(phase, LeasePhase::Expired { .. }))),
             false => (!self.turns.to_park.is_empty(), !self.turns.to_shed.is_empty()),
         };

@@ -1,6 +1,6 @@
 /*
  * Where received bytes go. The relay knows one interface; behind it is either the library's pool (buffers_pool.c), or
- * a buffer for each connection and direction (buffers_static.c) that only the library's state machine watches over.
+ * a buffer for each connection and direction (buffers_static.c) that only the library's state machine runs.
  */
 #ifndef H2RELAY_BUFFERS_H
 #define H2RELAY_BUFFERS_H

@@ -109,7 +109,7 @@ static bool reserve(struct crew *crew)
     return true;
 }
 
-bool crew_open(struct crew *crew, const struct options *options, struct watch *signals)
+bool crew_open(struct crew *crew, const struct options *options, struct registration *signals)
 {
     *crew = (struct crew){.common = {.options = options, .started_ns = loop_now_ns()}};
     sem_init(&crew->opened, 0, 0);

@@ -36,7 +36,7 @@ struct crew {
 
 /* Reserves what is needed, starts everything, and says so on stdout; false after a message on stderr, and nothing is held.
    Signals must be blocked by now, so that no other thread takes them; the first loop watches for them. */
-bool crew_open(struct crew *crew, const struct options *options, struct watch *signals);
+bool crew_open(struct crew *crew, const struct options *options, struct registration *signals);
 
 /* One turn of the first loop. */
 void crew_turn(struct crew *crew);

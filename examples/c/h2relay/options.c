@@ -35,7 +35,7 @@ static const char USAGE[] =
     "  --class-reserve N     buffers that new requests leave free for responses and for the rest of frames that have\n"
     "                        begun, 0 to one less than --buffers (default an eighth of --buffers)\n"
     "  --static-buffers      no pool: a buffer for each connection and direction\n"
-    "  --edge-triggered      watch sockets with EPOLLET\n"
+    "  --edge-triggered      edge-triggered read interest (EPOLLET)\n"
     "  --connections N       most clients at once, 1 to 1000000; more are closed at once (default 4096)\n"
     "  --threads N           event loops, 1 to 256, each with a listener of its own (SO_REUSEPORT); all share the pool;\n"
     "                        several allow no tenants (default 1)\n"

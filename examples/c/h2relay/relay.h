@@ -18,7 +18,7 @@ struct pair;
 
 /* One socket: what it receives goes through its inlet and its gate to the peer's socket. */
 struct endpoint {
-    struct watch watch; /* first: the loop's pointer to it is one to the endpoint */
+    struct registration registration; /* first: the loop's pointer to it is one to the endpoint */
     struct pair *pair;
     struct endpoint *peer;
     struct inlet inlet;
@@ -68,7 +68,7 @@ struct relay_counts {
 
 /* One address that clients connect to. */
 struct listener {
-    struct watch watch; /* first: the loop's pointer to it is one to the listener */
+    struct registration registration; /* first: the loop's pointer to it is one to the listener */
     struct relay *relay;
 };
 
@@ -95,7 +95,7 @@ struct relay {
     struct common *common;
     const struct options *options;
     uint32_t thread; /* which one */
-    struct watch wake;
+    struct registration wake;
     struct loop loop;
     struct buffers buffers;
     struct tenants tenants;

@@ -51,7 +51,7 @@ static void add_frames(struct figures *figures, const char *side, const struct f
 static uint64_t look_at(struct endpoint *endpoint, struct held *held)
 {
     demuxbuf_receiver_info info = {0};
-    if (endpoint->watch.fd < 0) {
+    if (endpoint->registration.fd < 0) {
         return 0;
     }
     endpoint->inlet.buffers->kind->describe(&endpoint->inlet, &info);

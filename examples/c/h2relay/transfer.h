@@ -20,6 +20,6 @@ void transfer_input(struct endpoint *endpoint, uint32_t events);
 void transfer_run(struct endpoint *endpoint);
 
 /* Tells epoll what this endpoint waits for. */
-void transfer_watch(struct endpoint *endpoint);
+void transfer_set_interest(struct endpoint *endpoint);
 
 #endif

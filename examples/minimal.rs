@@ -9,7 +9,7 @@ struct Connection<T> {
     id: ReceiverId,
     transport: T,
     is_open: bool,
-    is_watched: bool,
+    is_armed: bool,
     is_scheduled: bool,
 }
 
@@ -45,8 +45,8 @@ fn run<T: Read>(
                 pool.decoded(id, frame_bytes, 0)?
             };
         } else if !actions.intersection(notices).is_empty() {
-            connection.is_watched |= actions.has(Action::WantRecv);
-            connection.is_watched &= !actions.has(Action::StopRecv);
+            connection.is_armed |= actions.has(Action::WantRecv);
+            connection.is_armed &= !actions.has(Action::StopRecv);
             connection.is_scheduled |= actions.has(Action::Reschedule);
             actions = pool.handle(id, Event::done(actions.intersection(notices)))?;
         } else {
@@ -69,7 +69,7 @@ pub(crate) fn serve<T: Read>(
     let mut connections = Vec::new();
     for (token, transport) in transports.into_iter().enumerate() {
         let id = pool.attach(0, token as u64)?;
-        connections.push(Connection { id, transport, is_open: true, is_watched: false, is_scheduled: false });
+        connections.push(Connection { id, transport, is_open: true, is_armed: false, is_scheduled: false });
         let actions = pool.pending(id)?;
         run(&mut pool, &mut connections[token], actions, &mut |frame| decoded(token, frame))?;
     }
@@ -81,8 +81,8 @@ pub(crate) fn serve<T: Read>(
         for (token, connection) in connections.iter_mut().enumerate().filter(|(_, connection)| connection.is_open) {
             let event = if std::mem::take(&mut connection.is_scheduled) {
                 Event::Wake
-            } else if connection.is_watched {
-                connection.is_watched = matches!(mode, Mode::Level | Mode::Edge); // others are watched once
+            } else if connection.is_armed {
+                connection.is_armed = matches!(mode, Mode::Level | Mode::Edge); // others are watched once
                 Event::Readable
             } else {
                 continue;

@@ -113,7 +113,7 @@ static demuxbuf_pool_config some_config(uint32_t buffers) {
   return config;
 }
 
-static void every_allocation_fails_in_turn(void) {
+static void allocations_fail_in_turn(void) {
   const demuxbuf_pool_config common = some_config(7);
   demuxbuf_pool_config large = common;
   large.tenants_max = 4;
@@ -155,7 +155,7 @@ static void every_mapping_fails_in_turn(const struct maker *maker) {
 }
 
 int main(int count, char **arguments) {
-  every_allocation_fails_in_turn();
+  allocations_fail_in_turn();
   if (count > 1 && strcmp(arguments[1], "limits") == 0) {
     every_mapping_fails_in_turn(&pool_maker);
     every_mapping_fails_in_turn(&shards_maker);

@@ -290,7 +290,7 @@ static void *import_copies(void *argument) {
   return NULL;
 }
 
-static void s86_of_two_threads_one_takes_a_copy_in(void) {
+static void s86_copy_is_imported_by_one_thread(void) {
   static demuxbuf_exported_receiver exported[ROUNDS];
   static struct importer importers[2];
   demuxbuf_pool_config config = config_of(2, ROUNDS);
@@ -325,7 +325,7 @@ static void s86_of_two_threads_one_takes_a_copy_in(void) {
 }
 
 /* The host writes through an old pointer into slots that it no longer holds; none that is in use is lent again. */
-static void s87_late_write_into_a_slot_is_not_believed(void) {
+static void s87_late_write_into_a_slot_is_ignored(void) {
   demuxbuf_pool *pool = new_pool(1, 8);
   uint64_t lease, receivers[6];
   demuxbuf_step steps[6];
@@ -417,8 +417,8 @@ int main(void) {
   s84_pool_without_a_tag_of_its_own_is_refused();
   s84_each_of_300_threads_refuses_all_others();
   s86_copy_of_an_exported_receiver_is_stale();
-  s86_of_two_threads_one_takes_a_copy_in();
-  s87_late_write_into_a_slot_is_not_believed();
+  s86_copy_is_imported_by_one_thread();
+  s87_late_write_into_a_slot_is_ignored();
   s88_counters_add_up_for_attach_and_adopt();
   s90_pool_of_one_thread_works_in_a_child();
   slots_message_says_what_is_allowed();

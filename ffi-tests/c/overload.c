@@ -244,7 +244,7 @@ static void a_receiver_grows_for_one_frame(void) {
 }
 
 /* A process that stands still for hours sheds no receiver for that, and the first time told is the origin of all leases. */
-static void s53_s54_pause_and_time_before_the_first_advance_do_not_count(void) {
+static void s53_s54_pause_and_time_before_start_do_not_count(void) {
   const uint64_t origin = (uint64_t)864000 * SECOND, pause = (uint64_t)28800 * SECOND, step = SECOND / 4;
   demuxbuf_pool_config config = usual_config();
   config.buffers = 1;
@@ -364,7 +364,7 @@ int main(void) {
   null_and_stale_are_refused();
   a_tenant_has_its_share_and_goes_away_with_its_last_receiver();
   a_receiver_grows_for_one_frame();
-  s53_s54_pause_and_time_before_the_first_advance_do_not_count();
+  s53_s54_pause_and_time_before_start_do_not_count();
   s55_growth_ends_with_its_need();
   s57_wait_follows_the_frame_that_begins();
   who_makes_no_progress_parks_or_is_shed();

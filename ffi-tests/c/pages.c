@@ -144,7 +144,7 @@ static void s79_nothing_is_resident_before_it_is_used(void) {
 }
 
 /* 1,000,000 receivers for each of eight threads, and the deadlines of 10,000 buffers. */
-static void s79_tables_of_threads_are_touched_when_they_are_used(void) {
+static void s79_shard_tables_are_resident_when_used(void) {
   enum { THREADS = 8 };
   demuxbuf_pool_config config = config_of(10000, 1000000, 16384);
   demuxbuf_shared_pool *shared_pool;
@@ -163,7 +163,7 @@ static void s79_tables_of_threads_are_touched_when_they_are_used(void) {
 }
 
 /* What was never used, or not since the last call, is neither named to the system nor counted; neighbours go together. */
-static void s79_give_back_touches_what_was_used(void) {
+static void s79_trim_touches_what_was_used(void) {
   demuxbuf_pool_config config = config_of(200000, 300, 65536);
   demuxbuf_pool *pool;
   uint64_t receivers[300];
@@ -194,7 +194,7 @@ int main(int count, char **arguments) {
     }
   }
   s79_nothing_is_resident_before_it_is_used();
-  s79_tables_of_threads_are_touched_when_they_are_used();
-  s79_give_back_touches_what_was_used();
+  s79_shard_tables_are_resident_when_used();
+  s79_trim_touches_what_was_used();
   return check_end();
 }

@@ -12,7 +12,7 @@ fn flags() -> Option<Vec<String>> {
 }
 
 #[test]
-fn heads_ends_and_errors_are_those_of_libnghttp2() {
+fn frames_and_errors_match_libnghttp2() {
     let Some(flags) = flags() else { return skip("comparing frames with libnghttp2, which is not installed") };
     let sources =
         ["main", "stream", "broken", "judge", "ours", "theirs"].map(|name| format!("ffi-tests/c/nghttp2/{name}.c"));

@@ -21,7 +21,7 @@ use std::process::Output;
 use std::time::Duration;
 
 #[test]
-fn frames_pass_unchanged_wherever_they_are_split() {
+fn frames_pass_unchanged_in_any_split() {
     let (from_client, from_backend) = ([PREFACE, &one_of_each()].concat(), one_of_each());
     for mode in MODES {
         let bench = Bench::start(mode);
@@ -58,7 +58,7 @@ fn frames_pass_unchanged_wherever_they_are_split() {
 }
 
 #[test]
-fn single_bytes_pass() {
+fn frames_pass_one_byte_at_a_time() {
     let bytes = [PREFACE, &one_of_each()].concat();
     for mode in MODES {
         let bench = Bench::start(mode);
@@ -86,7 +86,7 @@ fn large_body(seed: u64, bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn large_bodies_pass_in_both_directions_at_once() {
+fn large_bodies_pass_in_both_directions() {
     let (up, down) = (large_body(1, 6_000_000), large_body(2, 6_000_000));
     let more: [&[&str]; 3] = [&["--buffers", "2"], &["--buffers", "2", "--park", "0"], &["--buffer-size", "192"]];
     for mode in MODES.into_iter().chain(more) {
@@ -108,7 +108,7 @@ fn large_bodies_pass_in_both_directions_at_once() {
 }
 
 #[test]
-fn half_closed_connections_go_on_in_the_other_direction() {
+fn half_close_leaves_the_other_direction_open() {
     for mode in MODES {
         let bench = Bench::start(mode);
         let (mut client, mut backend) = bench.open_pair();
@@ -138,7 +138,7 @@ fn half_closed_connections_go_on_in_the_other_direction() {
 }
 
 #[test]
-fn a_frame_cut_off_by_the_end_is_not_passed_on() {
+fn truncated_frame_is_not_passed_on() {
     for mode in MODES {
         let bench = Bench::start(mode);
         let (mut client, mut backend) = bench.open_pair();
@@ -181,7 +181,7 @@ fn offences() -> Vec<(&'static str, Vec<u8>, u32)> {
 }
 
 #[test]
-fn a_client_that_breaks_the_rules_is_told_why() {
+fn client_protocol_error_gets_goaway() {
     for mode in MODES {
         let bench = Bench::start(mode);
         let mut told = 0;
@@ -210,7 +210,7 @@ fn a_client_that_breaks_the_rules_is_told_why() {
 }
 
 #[test]
-fn a_backend_that_breaks_the_rules_is_told_why() {
+fn backend_protocol_error_gets_goaway() {
     for mode in MODES {
         let bench = Bench::start(mode);
         for (what, bytes, code) in offences() {
@@ -232,7 +232,7 @@ fn a_backend_that_breaks_the_rules_is_told_why() {
 }
 
 #[test]
-fn no_farewell_inside_a_frame() {
+fn goaway_is_never_inside_a_frame() {
     for mode in MODES {
         let bench = Bench::start(mode);
         let (mut client, mut backend) = bench.open_pair();
@@ -246,7 +246,7 @@ fn no_farewell_inside_a_frame() {
 }
 
 #[test]
-fn each_side_keeps_to_the_limit_the_other_announced() {
+fn frame_limit_is_what_the_peer_announced() {
     let long = frame(DATA, 0, 1, &[7; 20_000]);
     let ack = frame(SETTINGS, ACK, 0, &[]);
     for mode in MODES {
@@ -272,7 +272,7 @@ fn each_side_keeps_to_the_limit_the_other_announced() {
 }
 
 #[test]
-fn headers_that_never_fit_pass_in_pieces() {
+fn oversized_headers_pass_in_pieces() {
     let largest = frame(HEADERS, 0, 1, &[3; 16384]);
     let rest = frame(CONTINUATION, END_HEADERS, 1, &[4; 16384]);
     let fits = frame(HEADERS, END_HEADERS, 3, &[5; 16384 - 9]);
@@ -301,7 +301,7 @@ fn headers_that_never_fit_pass_in_pieces() {
 }
 
 #[test]
-fn an_oversized_header_waits_for_a_peer_that_does_not_read() {
+fn oversized_header_waits_for_a_slow_reader() {
     let header = [frame(HEADERS, 0, 1, &[3; 16384]), frame(CONTINUATION, END_HEADERS, 1, &[4; 16384])].concat();
     let bytes = header.repeat(400);
     for mode in MODES {
@@ -323,7 +323,7 @@ fn an_oversized_header_waits_for_a_peer_that_does_not_read() {
 }
 
 #[test]
-fn a_backend_that_refuses_or_breaks_is_reported_to_the_client() {
+fn backend_failure_is_reported_to_the_client() {
     for mode in MODES {
         let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
         let relay = Relay::start(nobody, mode);
@@ -353,7 +353,7 @@ fn a_backend_that_refuses_or_breaks_is_reported_to_the_client() {
 }
 
 #[test]
-fn a_client_that_resets_takes_its_backend_connection_with_it() {
+fn client_reset_closes_the_backend_connection() {
     for mode in MODES {
         let bench = Bench::start(mode);
         let (mut client, mut backend) = bench.open_pair();
@@ -367,7 +367,7 @@ fn a_client_that_resets_takes_its_backend_connection_with_it() {
 }
 
 #[test]
-fn clients_above_the_limit_are_let_go() {
+fn clients_above_the_limit_are_refused() {
     for mode in POOLS {
         let bench = Bench::start(&[mode, &["--connections", "2"]].concat());
         let (mut first, mut first_backend) = bench.open_pair();
@@ -383,7 +383,7 @@ fn clients_above_the_limit_are_let_go() {
 }
 
 #[test]
-fn clients_without_descriptors_are_let_go() {
+fn clients_without_descriptors_are_refused() {
     let mut few = std::process::Command::new("sh");
     few.args(["-c", "ulimit -n 24; exec \"$0\" \"$@\""]).arg(program());
     let bench = Bench::start_as(few, &[]);
@@ -403,7 +403,7 @@ fn clients_without_descriptors_are_let_go() {
 }
 
 #[test]
-fn statistics_have_every_key_at_any_time() {
+fn statistics_always_have_every_key() {
     let keys = "uptime_ns connections connections_peak connections_total refused receivers buffers buffer_bytes free \
         leased assigned waiting leased_peak waiting_peak slots slots_in_use parked unparked lifelines granted_at_once \
         granted_by_handoff cancelled received_bytes dropped_bytes memory_bytes receive_bytes_used \
@@ -436,7 +436,7 @@ fn statistics_have_every_key_at_any_time() {
 }
 
 #[test]
-fn the_text_says_the_same_as_the_json() {
+fn statistics_text_equals_json() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("stats.json");
     let mut child = command()
@@ -469,7 +469,7 @@ fn reserved(options: &[&str]) -> (u64, u64, u64) {
 }
 
 #[test]
-fn memory_is_divided_as_the_options_say() {
+fn memory_options_divide_memory() {
     // As many buffers as fit with their slots, whatever is not needed goes to slots: never more than was allowed.
     for options in
         ["", "--threads 3", "--park 64", "--park 0", "--slot-percent 10", "--slot-percent 0 --buffer-size 512"]
@@ -509,7 +509,7 @@ fn refused_with(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_wrong_command_line_is_refused_with_what_is_allowed() {
+fn bad_command_line_names_what_is_allowed() {
     let backend = ["--backend", "127.0.0.1:1"];
     for (option, value, allowed) in [
         ("--buffers", "0", "from 1 to 1000000"),

@@ -24,7 +24,7 @@ fn sources() -> Vec<String> {
 }
 
 #[test]
-fn every_scenario_plays_through_sync() {
+fn tasklet_host_plays_every_scenario() {
     let sources = sources();
     let sources: Vec<_> = sources.iter().map(String::as_str).collect();
     let program = Program::new("tasklet", &sources).counted().build();

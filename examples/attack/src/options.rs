@@ -103,13 +103,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         use clap::CommandFactory;
         Options::command().debug_assert();
     }
 
     #[test]
-    fn bad_values_are_refused_with_the_option_and_what_is_allowed() {
+    fn bad_option_value_names_option_and_range() {
         for (option, value, allowed) in [
             ("--connections", "100001", "1..=100000"),
             ("--buffers", "6501", "1..=6500"),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_relay_can_do_is_refused_for_another_target() {
+    fn relay_options_are_refused_with_target() {
         let parse = |arguments: &[&str]| {
             Options::try_parse_from(["attack", "--target", "127.0.0.1:8080"].iter().chain(arguments))
         };

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_honest_come_from_networks_of_their_own() {
+    fn honest_clients_have_own_networks() {
         let options = Options::parse_from(["attack", "--connections", "9000", "--networks", "1000"]);
         let mut seen = networks((0..250).map(honest_source));
         assert_eq!(seen.len(), 250);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn every_client_of_the_largest_overload_comes_from_a_network_of_its_own() {
+    fn overload_clients_have_own_networks() {
         let options = Options::parse_from(["attack", "--buffers", &BUFFERS_MAX.to_string()]);
         let load = load(LOAD_MAX, &options);
         let honest = networks((0..250).map(honest_source));
@@ -198,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn the_crowd_of_an_overload_is_counted() {
+    fn overload_counts_its_clients() {
         let options = Options::parse_from(["attack", "--connections", "50", "--buffers", "300"]);
         let counts = [Name::Drip, Name::Overload, Name::All].map(|name| connections(&name.bands(&options)));
         assert_eq!(counts, [50, 3000, 45]);
     }
 
     #[test]
-    fn nobody_attacks_the_machine() {
+    fn plan_limits_connections_per_second() {
         for connections in ["10", "2000", "100000"] {
             let options = Options::parse_from(["attack", "--connections", connections]);
             for name in Name::value_variants() {

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_that_is_wrong_is_named() {
+    fn report_names_each_failure() {
         assert_eq!(attack().complaints(PATIENCE), Vec::<String>::new());
         type Spoil = fn(&mut Attack);
         let wrongs: [(Spoil, &str); 10] = [

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_bytes_are_begun_as_were_asked_for() {
+    fn partial_header_has_the_size_asked_for() {
         for bytes in [1, 8, 9, 10, 4097] {
             assert_eq!(begun(bytes, 16_000).len(), bytes);
         }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_written_as_hpack_has_them() {
+    fn hpack_lengths() {
         let written = |bytes| {
             let mut block = Vec::new();
             push_text(&mut block, &vec![0; bytes]);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_however_they_are_cut() {
+    fn answers_are_read_in_any_split() {
         let farewell = |code: u32| frame(kind::GOAWAY, 0, 0, &[0u32.to_be_bytes(), code.to_be_bytes()].concat());
         let stream = [
             frame(kind::SETTINGS, flags::ACK, 0, &[]),

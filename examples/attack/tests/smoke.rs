@@ -49,7 +49,7 @@ fn honest_clients_are_served_and_never_shed() {
 }
 
 #[test]
-fn honest_clients_that_get_nothing_fail_it() {
+fn unserved_honest_clients_fail_the_attack() {
     let folder = tempfile::tempdir().expect("a folder");
     // Neither slots nor deadlines: who came first keeps all buffers.
     let relay = ["--park", "0", "--lease-ms", "0", "--tenant", "none"];
@@ -64,7 +64,7 @@ fn honest_clients_that_get_nothing_fail_it() {
 }
 
 #[test]
-fn nobody_is_an_attacker_in_an_overload() {
+fn overload_has_no_attackers() {
     let folder = tempfile::tempdir().expect("a folder");
     // Most of the 80 clients of the largest step are closed at once.
     let (output, report) =
@@ -76,7 +76,7 @@ fn nobody_is_an_attacker_in_an_overload() {
 }
 
 #[tokio::test]
-async fn another_server_is_attacked_of_which_only_what_clients_see_is_known() {
+async fn target_option_reports_what_clients_see() {
     let server = Server::start(1 << 14).expect("the server starts");
     let program = relay::build().expect("the relay is built");
     let arguments = ["--buffers", "8", "--lease-ms", "100", "--tenant", "address"].map(String::from);
@@ -105,7 +105,7 @@ async fn another_server_is_attacked_of_which_only_what_clients_see_is_known() {
 }
 
 #[test]
-fn a_target_that_is_not_there_is_named() {
+fn missing_target_is_named() {
     for (target, code, error) in [
         ("nowhere", 2, "'nowhere' for '--target <HOST:PORT>'"),
         ("127.0.0.1:1", 1, "attack: 127.0.0.1:1: Connection refused"),

@@ -91,7 +91,7 @@ mod tests {
     use demuxbuf::framing::h2::HEAD_BYTES;
 
     #[test]
-    fn every_attacker_stops_inside_a_frame_that_fits_a_slot() {
+    fn attacker_stops_inside_a_frame_that_fits_a_slot() {
         let correct = PREFACE.len() + SETTINGS.frame_bytes() as usize;
         let ways = HEADER_CUTS + HALVES.len();
         for number in 0..ways {

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_many_connections_for_any_system_are_refused_with_what_is_possible() {
+    fn connection_count_is_limited_by_descriptors() {
         let Some(maximum) = getrlimit(Resource::Nofile).maximum else {
             return;
         };

@@ -62,13 +62,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         use clap::CommandFactory;
         Options::command().debug_assert();
     }
 
     #[test]
-    fn bad_values_are_refused_with_the_option_and_what_is_allowed() {
+    fn bad_option_value_names_option_and_range() {
         for (option, value, allowed) in [
             ("--connections", "0", "1..=100000"),
             ("--buffers", "65537", "1..=65536"),

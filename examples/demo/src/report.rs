@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn one_request_that_is_not_served_fails_the_demo() {
+    fn unserved_request_fails_the_demo() {
         let mut under_attack = attempts(900, Duration::from_millis(1), &Outcome::Served);
         assert_eq!(
             judge(&run(&under_attack), PATIENCE),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_a_request_under_attack_shows_nothing() {
+    fn run_without_requests_under_attack_fails() {
         let (passed, verdict) = judge(&run(&[]), PATIENCE);
         assert!(!passed && verdict.contains("use more --seconds"), "{verdict}");
     }

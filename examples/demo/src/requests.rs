@@ -67,7 +67,7 @@ mod tests {
     use tokio::time::Instant;
 
     #[test]
-    fn requests_that_are_not_served_count_as_the_time_limit() {
+    fn unserved_requests_count_as_the_time_limit() {
         let patience = Duration::from_secs(3);
         let attempts = |count, lasted, outcome| {
             vec![Attempt { client: 0, began: Instant::now(), lasted, patience, outcome }; count]
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn of_no_requests_nothing_is_measured() {
+    fn no_requests_have_no_latency() {
         let none = Requests::count([].iter());
         assert_eq!((none.sent, none.p50_ms, none.max_ms), (0, None, None));
     }

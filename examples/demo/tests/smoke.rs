@@ -22,12 +22,12 @@ fn number(value: &Value, path: &str) -> u64 {
 }
 
 #[test]
-fn honest_clients_are_starved_without_parking_and_all_served_with_it() {
+fn parking_serves_all_honest_clients() {
     starve_and_serve(1);
 }
 
 #[test]
-fn honest_clients_are_starved_and_served_by_two_threads_as_by_one() {
+fn parking_serves_all_honest_clients_on_threads() {
     assert!(starve_and_serve(2).contains("16,448 bytes, shared by 2 threads"));
 }
 
@@ -87,7 +87,7 @@ fn starve_and_serve(threads: u64) -> String {
 }
 
 #[test]
-fn bad_values_end_it_before_anything_is_started() {
+fn bad_option_value_starts_nothing() {
     for (arguments, code, error) in [
         (["--buffers", "none"], 2, "invalid value 'none' for '--buffers <N>'"),
         (["--seconds", "0"], 2, "0 is not in 1..=600"),
@@ -103,7 +103,7 @@ fn bad_values_end_it_before_anything_is_started() {
 }
 
 #[test]
-fn a_missing_compiler_is_named() {
+fn missing_compiler_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let report = folder.path().join("report.json");
     let output = demo(&["--json"]).arg(&report).env("CC", "no-such-compiler").output().expect("the demo starts");
@@ -113,7 +113,7 @@ fn a_missing_compiler_is_named() {
 }
 
 #[test]
-fn an_interrupt_ends_the_relay_too() {
+fn interrupt_ends_the_relay_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut process = demo(&["--connections", "5", "--buffers", "2", "--seconds", "600", "--json"])
         .arg(folder.path().join("report.json"))

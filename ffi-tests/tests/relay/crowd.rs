@@ -57,7 +57,7 @@ fn parked_partial_frames_hold_no_buffer() {
 }
 
 #[test]
-fn without_parking_partial_frames_hold_every_buffer_until_they_leave() {
+fn partial_frames_hold_buffers_without_parking() {
     for mode in POOLS {
         let bench = Bench::start(&[mode, &["--buffers", "4", "--park", "0"]].concat());
         let attackers = hold_on(&bench, 200, 8);
@@ -78,7 +78,7 @@ fn without_parking_partial_frames_hold_every_buffer_until_they_leave() {
 }
 
 #[test]
-fn waiting_clients_that_leave_are_seen_without_a_buffer() {
+fn waiting_client_leaves_without_a_buffer() {
     for mode in POOLS {
         let bench = Bench::start(&[mode, &["--buffers", "2", "--park", "0"]].concat());
         let holder = hold_on(&bench, 1, 8);
@@ -95,7 +95,7 @@ fn waiting_clients_that_leave_are_seen_without_a_buffer() {
 }
 
 #[test]
-fn a_client_that_does_not_read_holds_up_nobody_else() {
+fn slow_reader_does_not_delay_others() {
     let body = frame(DATA, 0, 1, &[6; 16384]).repeat(600);
     for mode in MODES {
         let bench = Bench::start(&[mode, &["--buffers", "4"]].concat());
@@ -128,7 +128,7 @@ fn a_client_that_does_not_read_holds_up_nobody_else() {
 }
 
 #[test]
-fn who_holds_a_buffer_without_progress_is_shed_for_others() {
+fn idle_holder_is_shed_for_a_waiter() {
     for mode in POOLS {
         let bench = Bench::start(&[mode, &["--buffers", "4", "--park", "64", "--lease-ms", "100"]].concat());
         let mut attackers = hold_on(&bench, 3, 100);
@@ -148,7 +148,7 @@ fn who_holds_a_buffer_without_progress_is_shed_for_others() {
 }
 
 #[test]
-fn clients_that_do_not_read_are_shed_for_others() {
+fn slow_readers_are_shed_for_waiters() {
     let body = frame(DATA, 0, 1, &[6; 16384]).repeat(600);
     for mode in POOLS {
         // With a lifeline the small frames of the honest client would get by without a buffer.
@@ -199,7 +199,7 @@ fn check_asleep(bench: &Bench) {
 }
 
 #[test]
-fn an_idle_relay_sleeps() {
+fn idle_relay_sleeps() {
     for mode in MODES {
         let bench = Bench::start(&[mode, &["--buffers", "2"]].concat());
         let mut pairs: Vec<_> = (0..10).map(|_| bench.open_pair()).collect();
@@ -217,7 +217,7 @@ fn an_idle_relay_sleeps() {
 }
 
 #[test]
-fn a_connection_that_hung_up_waits_for_its_peer_in_peace() {
+fn hung_up_connection_does_not_spin() {
     let chunk = frame(DATA, 0, 1, &[6; 16384]).repeat(4);
     for mode in MODES {
         let bench = Bench::start(mode);
@@ -285,7 +285,7 @@ fn large(random: &mut fastrand::Rng) -> Vec<u8> {
 }
 
 #[test]
-fn whatever_both_sides_do_the_relay_goes_on() {
+fn relay_survives_random_peers() {
     let more: [&[&str]; 2] = [&["--buffers", "2"], &["--buffers", "3", "--park", "0", "--buffer-size", "256"]];
     for (seed, mode) in (1..).zip(MODES.into_iter().chain(more)) {
         let mut random = fastrand::Rng::with_seed(seed);

@@ -24,7 +24,7 @@ fn begin(pairs: &mut [(TcpStream, TcpStream)], bytes: usize) {
 }
 
 #[test]
-fn who_is_shed_is_told_and_why_is_logged() {
+fn shed_client_gets_goaway_and_a_log_line() {
     for mode in POOLS {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = folder.path().join("log");
@@ -66,7 +66,7 @@ fn who_is_shed_is_told_and_why_is_logged() {
 }
 
 #[test]
-fn what_fits_a_slot_is_parked_only_while_others_wait() {
+fn large_slots_are_used_only_while_others_wait() {
     for (bytes, slots) in [(257, "slots_in_use_1024"), (1025, "slots_in_use_4096"), (4096, "slots_in_use_4096")] {
         let bench = Bench::start(&["--buffers", "16", "--lease-ms", "2000"]);
         let mut attackers: Vec<_> = (0..14).map(|_| bench.pair()).collect();
@@ -91,7 +91,7 @@ fn what_fits_a_slot_is_parked_only_while_others_wait() {
 }
 
 #[test]
-fn who_finds_no_slot_is_shed_and_who_found_one_loses_nothing() {
+fn holder_without_a_slot_is_shed() {
     for mode in POOLS {
         let options = ["--buffers", "8", "--slot-percent", "10", "--lease-ms", "400"];
         let bench = Bench::start(&[mode, &options].concat());
@@ -126,7 +126,7 @@ fn who_finds_no_slot_is_shed_and_who_found_one_loses_nothing() {
 }
 
 #[test]
-fn a_pause_is_not_held_against_who_comes_after_it() {
+fn pause_of_the_relay_ages_no_holder() {
     let start = Instant::now();
     loop {
         let bench = Bench::start(&["--buffers", "4", "--lease-ms", "4000", "--park", "64"]);
@@ -155,7 +155,7 @@ fn a_pause_is_not_held_against_who_comes_after_it() {
 const PARKED_AFTER: Duration = Duration::from_millis(1000);
 
 #[test]
-fn new_requests_leave_the_reserve_to_what_has_begun() {
+fn reserve_is_left_to_begun_frames() {
     // The lifeline and slots would keep them from asking for buffers.
     let bench = Bench::start(&["--buffers", "8", "--class-reserve", "6", "--park", "0", "--lease-ms", "0"]);
     let holders = hold_on(&bench, 5, 100);
@@ -166,7 +166,7 @@ fn new_requests_leave_the_reserve_to_what_has_begun() {
 }
 
 #[test]
-fn tenants_come_with_their_first_connection_and_go_with_their_last() {
+fn tenant_lives_while_it_has_connections() {
     for kind in ["address", "none"] {
         let bench = Bench::start(&["--tenant", kind, "--tenants", "3"]);
         let first = [bench.pair_from([127, 0, 1, 1]), bench.pair_from([127, 0, 1, 200])];
@@ -223,7 +223,7 @@ fn begin_all(bench: &Bench, flood: &mut [(TcpStream, TcpStream)]) {
 }
 
 #[test]
-fn one_tenants_flood_does_not_delay_another_tenant() {
+fn tenant_flood_does_not_delay_another_tenant() {
     for (kind, most, least) in [("none", 20, 18), ("address", 2, 1)] {
         let options = ["--buffers", "4", "--class-reserve", "1", "--park", "0", "--lease-ms", "0", "--tenant", kind];
         let bench = Bench::start(&options);
@@ -237,7 +237,7 @@ fn one_tenants_flood_does_not_delay_another_tenant() {
 }
 
 #[test]
-fn listeners_are_tenants_too() {
+fn tenant_by_listener() {
     let mut bench = Bench::start(&["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--tenant", "listener"]);
     let first = [bench.pair(), bench.pair_from([127, 0, 9, 1])];
     assert_eq!(bench.relay.stats().get("tenants"), 1);

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::process::{Command, Stdio};
 
 #[test]
-fn a_buffer_given_back_on_one_thread_reaches_those_who_wait_on_others() {
+fn threads_release_reaches_a_waiter_of_another() {
     let bench = Bench::start(&["--threads", "3", "--buffers", "4", "--park", "0", "--lease-ms", "0"]);
     let mut pairs = hold_on(&bench, 60, 8);
     bench.relay.wait_for("the hold", |stats| stats.get("client_buffers_held") == 3 && stats.get("waiting") == 57);
@@ -32,7 +32,7 @@ fn a_buffer_given_back_on_one_thread_reaches_those_who_wait_on_others() {
 }
 
 #[test]
-fn under_load_every_thread_serves_and_the_statistics_are_of_all() {
+fn threads_all_serve_and_statistics_sum() {
     const CLIENTS: usize = 16;
     const ROUNDS: u32 = 40;
     let bench = Bench::start(&["--threads", "4", "--buffers", "5"]);
@@ -65,7 +65,7 @@ fn under_load_every_thread_serves_and_the_statistics_are_of_all() {
 }
 
 #[test]
-fn one_thread_does_not_share_its_port_and_several_take_no_tenants() {
+fn threads_share_a_port_and_refuse_tenants() {
     let bench = Bench::start(&[]);
     let taken = bench.relay.address().to_string();
     let output = command().args(["--backend", "127.0.0.1:1", "--listen", &taken]).output().expect("the relay starts");
@@ -111,7 +111,7 @@ fn enough_descriptors(threads: usize, limits: Range<usize>) -> usize {
 }
 
 #[test]
-fn a_relay_that_cannot_start_all_its_threads_says_why_and_ends() {
+fn threads_that_cannot_start_end_the_relay() {
     const THREADS: usize = 8;
     // Those of all threads but the first. Some numbers in between may belong to who started this test.
     let (first, all) = (descriptors_of(1), descriptors_of(THREADS));

@@ -13,7 +13,7 @@ struct Connection<T> {
     is_scheduled: bool,
 }
 
-/// Does what there is to do for one connection, until it waits for something or is closed.
+/// Does the pending actions of one connection, until it waits or is closed.
 fn run<T: Read>(
     pool: &mut Pool,
     connection: &mut Connection<T>,
@@ -55,7 +55,7 @@ fn run<T: Read>(
     }
 }
 
-/// Serves all until they have ended.
+/// Serves all connections to their ends.
 pub(crate) fn serve<T: Read>(
     mode: Mode,
     transports: impl IntoIterator<Item = T>,
@@ -64,7 +64,7 @@ pub(crate) fn serve<T: Read>(
     let mut config = PoolConfig::new(4, 1000); // four buffers for up to 1000 connections
     config.policy.mode = mode;
     config.scheduler.park_ns = 0; // while others wait, a small part of a frame is moved to a slot at once,
-    config.scheduler.lease_ns = 1_000_000_000; // and who holds a buffer without progress for 1 s is closed
+    config.scheduler.lease_ns = 1_000_000_000; // and a holder without progress for 1 s is closed
     let mut pool = Pool::new(&config)?;
     let mut connections = Vec::new();
     for (token, transport) in transports.into_iter().enumerate() {
@@ -76,13 +76,13 @@ pub(crate) fn serve<T: Read>(
     #[allow(clippy::disallowed_methods, reason = "the library has no clock, but its host does")]
     let start = Instant::now();
     while connections.iter().any(|connection| connection.is_open) {
-        // A poller waits here, at most until `receivers.poll_timeout()`; then the clock, the events, and the notices.
+        // A poller waits here, at most until `pool.poll_timeout()`; then the clock, the events, and the notices.
         pool.handle_timeout(start.elapsed().as_nanos() as u64);
         for (token, connection) in connections.iter_mut().enumerate().filter(|(_, connection)| connection.is_open) {
             let event = if std::mem::take(&mut connection.is_scheduled) {
                 Event::Wake
             } else if connection.is_armed {
-                connection.is_armed = matches!(mode, Mode::Level | Mode::Edge); // others are watched once
+                connection.is_armed = matches!(mode, Mode::Level | Mode::Edge); // other modes report once
                 Event::Readable
             } else {
                 continue;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the C and C++ tests under what finds errors that no assertion sees, and says what ran and what was skipped:
+# Runs the C and C++ tests under tools that find errors beyond assertions, and prints what ran and what was skipped:
 # AddressSanitizer with its leak check and UndefinedBehaviorSanitizer, then valgrind's memcheck, then ThreadSanitizer where
 # a nightly toolchain with rust-src can build the library for it.
 #

@@ -1,5 +1,5 @@
 /* An echo server on epoll: frames of two length bytes and a payload, four receive buffers for up to 1000 connections.
-   Usage: epoll_loop level|edge|one-shot|optimistic CONNECTIONS; it prints its port and ends after so many connections. */
+   Usage: epoll_loop level|edge|one-shot|optimistic COUNT; it prints its port and ends after COUNT connections. */
 #define _GNU_SOURCE
 #include <demuxbuf.h>
 #include <errno.h>
@@ -76,7 +76,7 @@ static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
   return demuxbuf_receiver_decoded(pool, self->receiver, frame, 0);
 }
 
-/* Does what there is to do for one connection, until it waits for something or is closed. */
+/* Does the pending actions of one connection, until it waits or is closed. */
 static void run(struct connection *self, demuxbuf_step step) {
   const uint32_t notices = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE;
   for (;;) {
@@ -106,7 +106,7 @@ static void run(struct connection *self, demuxbuf_step step) {
   }
 }
 
-/* The poller reports a socket. With EPOLLONESHOT it reports no more until the socket is interest again. */
+/* The poller reports a socket. With EPOLLONESHOT it reports no more until read interest is armed again. */
 static void report(struct connection *self, uint32_t events) {
   int is_readable = (self->interest & EPOLLIN) != 0 && (events & ~(uint32_t)EPOLLOUT) != 0;
   int is_writable = (self->interest & EPOLLOUT) != 0 && (events & ~(uint32_t)EPOLLIN) != 0;

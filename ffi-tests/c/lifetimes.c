@@ -242,7 +242,8 @@ static void tidy_up(void) {
   }
 }
 
-/* S85: of two calls that would both have the lease, one succeeds and the other is stale; any other call is not hindered. */
+/* S85: of two calls that would both have the lease, one succeeds and the other is stale; any other call is not
+   hindered. */
 static void s85_two_calls_with_one_lease(void) {
   static const enum call pairs[][2] = {
       {RELEASE, RELEASE}, {ADOPT, ADOPT}, {ADOPT, RELEASE}, {RELEASE, ADOPT},    {RELEASE, BUFFER}, {ADOPT, BUFFER},

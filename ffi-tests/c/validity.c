@@ -108,7 +108,8 @@ static void any_call_while_decoding(struct kept *self) {
   kept_while_decoding++;
 }
 
-/* Afterwards only what could be decoded, and was not named, is where it was; all of the rest has to be asked for again. */
+/* Afterwards only what could be decoded, and was not named, is where it was; all of the rest has to be asked for again.
+   */
 static void drain(void) {
   demuxbuf_notice notice;
   int is_named[RECEIVERS + 1] = {0};

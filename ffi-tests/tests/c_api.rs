@@ -11,7 +11,7 @@ fn sources(names: &[&str]) -> Vec<String> {
 }
 
 /// Builds a program of these sources and runs it; it must have checked something. Returns what it printed before. Where
-/// the calls of the library can be told from all others, it must not allocate but to make pools.
+/// the library's calls are distinguishable from all others, only those that make pools may allocate.
 fn passes(names: &[&str], linking: Linking, arguments: &[&str]) -> String {
     let sources = sources(names);
     let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
@@ -73,8 +73,8 @@ fn handles() {
     passes_linked_both_ways(&["handles.c"]);
 }
 
-/// With each size of pages that Linux has on common machines. Only where the C library is glibc, and not under a tool that
-/// has an allocator of its own, can a program stand in for these.
+/// With each size of pages that Linux has on common machines. Only where the C library is glibc, and not under a tool
+/// that has an allocator of its own, can a program stand in for these.
 #[test]
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 fn pages() {
@@ -245,7 +245,8 @@ fn library_exports_what_the_header_declares() {
         return;
     }
     let listed = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library().join("libdemuxbuf.so")));
-    // Symbols of the linker and of the language run-time, if a platform's linker exports any, are not the library's own.
+    // Symbols of the linker and of the language run-time, if a platform's linker exports any, are not the library's
+    // own.
     let exported: BTreeSet<String> = listed
         .lines()
         .filter_map(|line| line.split_whitespace().last())

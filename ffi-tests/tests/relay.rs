@@ -96,7 +96,7 @@ fn large_bodies_pass_in_both_directions() {
             scope.spawn(|| (&client).write_all(&up).expect("the relay reads"));
             scope.spawn(|| (&backend).write_all(&down).expect("the relay reads"));
             scope.spawn(|| expect(&mut client.try_clone().expect("a descriptor"), &down));
-            // The sockets between fill up while nobody reads.
+            // The sockets between fill up while the peer does not read.
             std::thread::sleep(Duration::from_millis(50));
             expect(&mut backend.try_clone().expect("a descriptor"), &up);
         });
@@ -153,7 +153,7 @@ fn truncated_frame_is_not_passed_on() {
     }
 }
 
-/// Reads what an offender is told; returns the GOAWAY's last stream and code.
+/// Reads the answer to an offender; returns the GOAWAY's last stream and code.
 fn read_farewell(from: &mut TcpStream) -> (u32, u32) {
     let farewell = std::iter::from_fn(|| Frame::read(from)).find_map(|frame| frame.goaway());
     let farewell = farewell.expect("a GOAWAY before the end");
@@ -165,7 +165,7 @@ const PROTOCOL_ERROR: u32 = 1;
 const INTERNAL_ERROR: u32 = 2;
 const FRAME_SIZE_ERROR: u32 = 6;
 
-/// What neither side may say once the connection is open, and the code it gets.
+/// What neither side may send once the connection is open, and the code of the GOAWAY.
 fn offences() -> Vec<(&'static str, Vec<u8>, u32)> {
     vec![
         ("DATA on stream 0", frame(DATA, 0, 0, b"x"), PROTOCOL_ERROR),
@@ -184,7 +184,7 @@ fn offences() -> Vec<(&'static str, Vec<u8>, u32)> {
 fn client_protocol_error_gets_goaway() {
     for mode in MODES {
         let bench = Bench::start(mode);
-        let mut told = 0;
+        let mut goaways = 0;
         for (what, bytes, code) in offences() {
             let (mut client, mut backend) = bench.open_pair();
             pass(&mut client, &mut backend, &request(1));
@@ -195,17 +195,17 @@ fn client_protocol_error_gets_goaway() {
             let passed = read_all(&mut backend);
             assert!(bytes.starts_with(&passed) && passed.len() < bytes.len(), "{what}");
             assert_eq!(last_stream, if passed.is_empty() { 1 } else { 3 }, "{what}");
-            told += 1;
+            goaways += 1;
         }
         for opening in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), [PREFACE, &request(1)].concat(), b"P!".to_vec()] {
             let mut client = bench.client();
             client.write_all(&opening).expect("the relay reads");
             assert_eq!(read_farewell(&mut client), (0, PROTOCOL_ERROR));
-            told += 1;
+            goaways += 1;
             bench.accept();
         }
         let stats = bench.relay.stop();
-        assert_eq!((stats.get("protocol_errors"), stats.get("goaway_sent")), (told, told));
+        assert_eq!((stats.get("protocol_errors"), stats.get("goaway_sent")), (goaways, goaways));
     }
 }
 
@@ -220,7 +220,7 @@ fn backend_protocol_error_gets_goaway() {
             let passed = read_all(&mut client);
             assert!(bytes.starts_with(&passed) && passed.len() < bytes.len(), "{what}");
         }
-        // Before the client has said anything, the relay says what must come first.
+        // Before the client has sent anything, the relay sends its SETTINGS.
         let (mut client, mut backend) = bench.pair();
         backend.write_all(&request(1)).expect("the relay reads");
         expect(&mut backend, PREFACE);
@@ -325,11 +325,11 @@ fn oversized_header_waits_for_a_slow_reader() {
 #[test]
 fn backend_failure_is_reported_to_the_client() {
     for mode in MODES {
-        let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
-        let relay = Relay::start(nobody, mode);
+        let unused = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
+        let relay = Relay::start(unused, mode);
         let mut client = TcpStream::connect(relay.address()).expect("the relay listens");
         client.write_all(&[client_opening(), request(1)].concat()).expect("the relay reads");
-        assert_eq!(Frame::read(&mut client).map(|frame| frame.kind), Some(SETTINGS), "a server says it first");
+        assert_eq!(Frame::read(&mut client).map(|frame| frame.kind), Some(SETTINGS), "a server sends it first");
         // The request went nowhere, and the client may know that.
         assert_eq!(read_farewell(&mut client), (0, INTERNAL_ERROR));
         drop(client);
@@ -345,7 +345,7 @@ fn backend_failure_is_reported_to_the_client() {
         let (mut client, mut backend) = bench.open_pair();
         pass(&mut backend, &mut client, &frame(DATA, 0, 1, &[5; 1000])[..500]);
         reset(backend);
-        // Inside a frame there is nothing to say.
+        // No GOAWAY may be sent inside a frame.
         expect_end(&mut client);
         let stats = bench.relay.stop();
         assert_eq!((stats.get("backends_lost"), stats.get("goaway_sent")), (2, 1));
@@ -358,7 +358,7 @@ fn client_reset_closes_the_backend_connection() {
         let bench = Bench::start(mode);
         let (mut client, mut backend) = bench.open_pair();
         client.write_all(&frame(HEADERS, 0, 1, &[1; 500])[..300]).expect("the relay reads");
-        bench.relay.wait_for("half a frame", |stats| stats.get("receive_bytes_used") == 300);
+        bench.relay.wait_for("a partial frame", |stats| stats.get("receive_bytes_used") == 300);
         reset(client);
         expect_end(&mut backend);
         bench.relay.wait_for("the end of the pair", |stats| stats.get("connections") == 0);
@@ -419,7 +419,7 @@ fn statistics_always_have_every_key() {
         let bench = Bench::start(&[mode, &["--park", "64"]].concat());
         let (mut client, _backend) = bench.open_pair();
         client.write_all(&frame(HEADERS, 0, 1, &[1; 500])[..300]).expect("the relay reads");
-        let stats = bench.relay.wait_for("half a frame", |stats| stats.get("receive_bytes_used") == 300);
+        let stats = bench.relay.wait_for("a partial frame", |stats| stats.get("receive_bytes_used") == 300);
         for key in keys.split_whitespace() {
             stats.get(key);
         }

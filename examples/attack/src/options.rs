@@ -10,7 +10,7 @@ use demuxbuf_demo::output::Output;
 use crate::plan::{BUFFERS_MAX, NETWORKS_MAX, Name};
 
 /// Hostile connections of every kind against `h2relay` or another HTTP/2 server, and what honest clients get meanwhile.
-/// Ends with 0 only if the honest got what they should have
+/// Exits with status 0 only if honest clients were served
 #[derive(Clone, Debug, Parser)]
 #[command(name = "attack", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
@@ -40,8 +40,8 @@ pub(crate) struct Options {
     /// Only this attack; may be given more than once [default: each of them]
     #[arg(long = "attack", value_name = "NAME")]
     attacks: Vec<Name>,
-    /// Another server to attack instead of the relay, which must speak HTTP/2 from the first byte, without TLS. All come
-    /// from one address unless it is on this machine, at an address of IPv4
+    /// Another server to attack instead of the relay, which must speak HTTP/2 from the first byte, without TLS. All
+    /// come from one address unless it is on this machine, at an address of IPv4
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) target: Option<SocketAddr>,
     /// What honest clients, floods and slow readers ask of the target; any answer to its end counts as served
@@ -60,7 +60,7 @@ pub(crate) struct Options {
 /// What the program does for itself.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The server behind the relay: says where it listens, and ends with its standard input
+    /// The server behind the relay: prints its address, and ends with its standard input
     #[command(hide = true)]
     Serve,
 }

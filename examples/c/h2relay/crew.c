@@ -138,7 +138,7 @@ bool crew_open(struct crew *crew, const struct options *options, struct registra
     return true;
 }
 
-/* With the figures of the first thread, whose turn it is, as of now. */
+/* Prints with current figures of the first thread, which calls this. */
 static void report(struct crew *crew)
 {
     struct relay *first = &crew->workers[0].relay;

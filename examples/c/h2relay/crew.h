@@ -34,8 +34,8 @@ struct crew {
     bool is_asked_again;
 };
 
-/* Reserves what is needed, starts everything, and says so on stdout; false after a message on stderr, and nothing is held.
-   Signals must be blocked by now, so that no other thread takes them; the first loop watches for them. */
+/* Reserves memory, starts all threads, and prints the address on stdout; false after a message on stderr, and nothing
+   is held. Signals must be blocked by now, so that no other thread takes them; the first loop polls for them. */
 bool crew_open(struct crew *crew, const struct options *options, struct registration *signals);
 
 /* One turn of the first loop. */

@@ -1,4 +1,4 @@
-/* What epoll is told, and as rarely as possible. */
+/* The registrations with epoll, changed as rarely as possible. */
 #ifndef H2RELAY_LOOP_H
 #define H2RELAY_LOOP_H
 
@@ -23,7 +23,7 @@ struct loop {
     struct epoll_event events[EVENTS_PER_TURN];
 };
 
-/* False if there is no epoll to be had; errno says why. */
+/* False if there is no epoll; errno has the reason. */
 bool loop_open(struct loop *loop);
 
 void loop_close(struct loop *loop);
@@ -37,7 +37,7 @@ void loop_remove(struct loop *loop, struct registration *registration);
 /* Takes a descriptor out of the set by closing it. */
 void loop_close_fd(struct registration *registration);
 
-/* Waits for events until the deadline (UINT64_MAX for ever, anything in the past not at all). */
+/* Waits for events until the deadline (UINT64_MAX: without end; the past: not at all). */
 void loop_wait(struct loop *loop, uint64_t deadline_ns);
 
 /* Hands out the events that were waited for. */

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPTS_PER_TURN = 64, GRANTS_PER_TURN = 1024 };
+enum { ACCEPTS_PER_TURN = 64, NOTICES_PER_ITERATION = 1024 };
 
 /* How long a dismissed side may take to read its farewell. */
 static const uint64_t LINGER_NS = 1000000000u;
@@ -186,8 +186,8 @@ static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, st
     return true;
 }
 
-/* A socket that is connecting to the backend, is connected, or was refused, which epoll will tell; -1 if there is none
-   to be had. */
+/* A socket that is connecting to the backend, is connected, or was refused, which epoll will report; -1 if there is
+   none. */
 static int backend_connect(const struct address *backend)
 {
     int fd = socket(backend->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -267,8 +267,9 @@ void relay_keep_descriptor(struct relay *relay)
     relay->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* Descriptors ran out. A client left in the queue would wake the loop for ever, so it is taken and let go. Where another
-   thread was quicker to use the descriptor that was kept for this, it is left there, and looked for again a little later. */
+/* Descriptors ran out. A client left in the queue would wake the loop without end, so it is accepted and closed. If
+   another thread was quicker to use the spare descriptor, the client stays in the queue, and is looked for again a
+   little later. */
 static bool refuse_without_descriptor(struct listener *listener)
 {
     enum { PAUSE_NS = 100000000 };
@@ -321,7 +322,7 @@ static void on_listener(struct registration *registration, uint32_t events)
     }
 }
 
-/* A socket that listens at this address, which gets the port that the kernel chose; -1 if there is none to be had. */
+/* A socket that listens at this address, with the port that the kernel chose; -1 if there is none. */
 static int listen_at(struct address *address, bool is_shared)
 {
     int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -443,7 +444,7 @@ static void free_closed(struct relay *relay)
     }
 }
 
-/* Those who sleep and have something to pick up. */
+/* Signals the sleeping threads that have notices to poll. */
 static void wake_others(struct relay *relay)
 {
     uint32_t thread;
@@ -503,14 +504,13 @@ static void run_scheduled(struct relay *relay)
     }
 }
 
-/* Buffers handed over to those who had waited, and who is to leave for others that wait. A bounded number, so that they
-   cannot keep the sockets waiting. */
-static void drain_grants(struct relay *relay)
+/* Requests that were granted, and receivers to shed. A bounded number, so that sockets do not wait for them. */
+static void drain_notices(struct relay *relay)
 {
     void *token;
     demuxbuf_step step;
-    for (int count = 0; count < GRANTS_PER_TURN; count++) {
-        if (!relay->buffers.kind->poll_grant(&relay->buffers, &token, &step)) {
+    for (int count = 0; count < NOTICES_PER_ITERATION; count++) {
+        if (!relay->buffers.kind->poll_notice(&relay->buffers, &token, &step)) {
             relay->grants_left = false;
             return;
         }
@@ -540,7 +540,7 @@ void relay_turn(struct relay *relay)
     listen_again(relay, now_ns);
     loop_dispatch(&relay->loop);
     run_scheduled(relay);
-    drain_grants(relay);
+    drain_notices(relay);
     end_lingering(relay, now_ns);
     free_closed(relay);
     wake_others(relay);

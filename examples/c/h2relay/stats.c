@@ -22,13 +22,13 @@ static void add(struct figures *figures, const char *name, uint64_t value)
     figure->value = value;
 }
 
-/* What all threads have in common is told by the first, so that the sum is right. */
+/* The first thread reports what is common to all threads, so that the sums are right. */
 static void add_once(struct figures *figures, const struct relay *relay, const char *name, uint64_t value)
 {
     add(figures, name, relay->thread == 0 ? value : 0);
 }
 
-/* A pool is common to all threads, so that the first tells of it; static buffers are each thread's own. */
+/* A pool is common to all threads, so only the first reports it; static buffers are each thread's own. */
 static bool tells_of_pool(const struct relay *relay)
 {
     return relay->thread == 0 || relay->options->static_buffers;

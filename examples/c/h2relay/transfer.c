@@ -46,7 +46,7 @@ static demuxbuf_step receive(struct endpoint *endpoint, demuxbuf_step step)
     return inlet_report(&endpoint->inlet, INLET_TRANSPORT_ERROR, 0);
 }
 
-/* Nothing can be sent to the peer any more. A backend may still have said something that its client wants to read. */
+/* Nothing can be sent to the peer any more. A backend may still have sent something that its client wants to read. */
 static demuxbuf_step peer_broke(struct endpoint *endpoint)
 {
     struct endpoint *peer = endpoint->peer;
@@ -192,7 +192,7 @@ static demuxbuf_step look_for_end(struct endpoint *endpoint, uint32_t events, de
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0 || endpoint->input_over) {
         return step;
     }
-    /* What a client said before it left in anger is of no use to anybody; a response may be. */
+    /* The last bytes of a client that reset are of no use; a response may be. */
     if ((events & EPOLLERR) != 0 && is_client(endpoint)) {
         endpoint->is_broken = true;
         return inlet_report(&endpoint->inlet, INLET_TRANSPORT_ERROR, 0);
@@ -227,7 +227,8 @@ void transfer_run(struct endpoint *endpoint)
     transfer_report(endpoint, endpoint->hung_up ? INLET_READABLE : INLET_WAKE, 0);
 }
 
-/* A level registration on a socket that hung up would report for ever, and cannot be told not to: the run list stands in. */
+/* A level-triggered registration of a socket that hung up reports without end and cannot be masked: the run list
+   replaces it. */
 static void remove_hung_up(struct endpoint *endpoint)
 {
     struct relay *relay = endpoint->pair->relay;

@@ -16,10 +16,10 @@ void transfer_room(struct endpoint *endpoint);
 /* There is something to receive, or an end to be seen. */
 void transfer_input(struct endpoint *endpoint, uint32_t events);
 
-/* The next turn of an endpoint that was on the run list. */
+/* One loop iteration of an endpoint that was on the run list. */
 void transfer_run(struct endpoint *endpoint);
 
-/* Tells epoll what this endpoint waits for. */
+/* Registers the read and write interest of this endpoint with epoll. */
 void transfer_set_interest(struct endpoint *endpoint);
 
 #endif

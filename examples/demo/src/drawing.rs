@@ -19,7 +19,7 @@ pub const GRID: RGBColor = RGBColor(222, 222, 222);
 /// Of the time that a picture is about.
 pub const SHADE: RGBColor = RGBColor(241, 239, 232);
 
-/// Of the palette of Okabe and Ito, as [`VERMILION`]: told apart with every kind of colour blindness.
+/// Of the palette of Okabe and Ito, as [`VERMILION`]: distinct with every kind of colour blindness.
 pub const BLUE: RGBColor = RGBColor(0, 114, 178);
 /// See [`BLUE`].
 pub const VERMILION: RGBColor = RGBColor(213, 94, 0);
@@ -33,8 +33,8 @@ pub type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoor
 /// The outcome of drawing.
 pub type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Draws a picture as SVG: a title and a line below it in a head of this height, which `diagrams` draws under; it is given
-/// the head too.
+/// Draws a picture as SVG: a title and a line below it in a head of this height, which `diagrams` draws under; it is
+/// given the head too.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub fn draw(
     Ok(picture)
 }
 
-/// Draws what lies behind a diagram's lines: the unit of its height, and what its time is, if that must be said.
+/// Draws the background of a diagram: the unit of its height, and of its time if it is given.
 ///
 /// # Errors
 ///

@@ -20,8 +20,8 @@ pub(crate) struct Options {
     /// The relay's event-loop threads, which share the pool
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(256))]
     pub(crate) threads: usize,
-    /// Length of each of the two runs; the honest clients are alone for the first fifth of it. On a slow machine both go on
-    /// until each honest client has asked for something
+    /// Length of each of the two runs; the honest clients are alone for the first fifth of it. On a slow machine both
+    /// go on until each honest client has asked for something
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// After this many seconds an honest client gives a request up

@@ -18,7 +18,7 @@ impl Output {
         Output::beside(demuxbuf_ffi_tests::target().join(program).join("report.json"))
     }
 
-    /// The place that somebody names.
+    /// The path that an option names.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes both; returns the lines that say where they are.
+    /// Writes both; returns the lines that name their paths.
     ///
     /// # Errors
     ///

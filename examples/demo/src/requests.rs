@@ -16,9 +16,9 @@ pub struct Requests {
     pub served: u64,
     /// Those without an answer within the client's patience.
     pub timed_out: u64,
-    /// Those whose connection was closed with the reason that too much was asked for.
+    /// Requests whose connection was closed with ENHANCE_YOUR_CALM.
     pub shed: u64,
-    /// Those whose connection was closed otherwise, or whose answer was wrong.
+    /// Requests whose connection was closed otherwise, or whose response was wrong.
     pub failed: u64,
     /// What half of them took at the most; each [counts](Attempt::counts_as), served or not.
     pub p50_ms: Option<f64>,
@@ -56,7 +56,7 @@ impl Requests {
     }
 }
 
-/// So many milliseconds.
+/// A duration in milliseconds.
 pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }

@@ -1,6 +1,6 @@
 /*
- * What there is to say of a frame that one of the two refuses: the rules of the frame layer that it breaks, looked at
- * one by one, and the reasons that libnghttp2 may have beyond that layer.
+ * The rules of the frame layer that a refused frame breaks, looked at one by one, and the reasons that libnghttp2 may
+ * have beyond that layer.
  */
 #ifndef JUDGE_H
 #define JUDGE_H
@@ -22,7 +22,7 @@ struct broken_codes {
 /* Why libnghttp2 refuses what the frame layer takes: states of streams, windows, header blocks and values. */
 struct reason {
   uint32_t error_code;
-  /* A part of what it says; NULL: it says nothing. */
+  /* A part of its message; NULL: it has none. */
   const char *text;
   /* Of RFC 9113. */
   const char *section;

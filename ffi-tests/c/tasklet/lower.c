@@ -114,12 +114,12 @@ static enum lower_end look_for_end(int fd) {
 }
 
 void lower_poll(struct lower *lower) {
-    struct pollfd watched = {.fd = lower->fd, .events = lower->subscribed ? POLLIN : 0};
-    CHECK(poll(&watched, 1, 0) >= 0);
-    if (watched.revents != 0) {
+    struct pollfd polled = {.fd = lower->fd, .events = lower->subscribed ? POLLIN : 0};
+    CHECK(poll(&polled, 1, 0) >= 0);
+    if (polled.revents != 0) {
         report(lower);
     }
-    if (watched.revents & (POLLHUP | POLLERR)) {
+    if (polled.revents & (POLLHUP | POLLERR)) {
         lower->end = look_for_end(lower->fd);
         report_end(lower);
     }

@@ -303,7 +303,7 @@ static void s33(struct stage *stage) {
         CHECK(!is_holding(actor));
         CHECK(actor->mux.lower.subscribed);
     }
-    /* Full from the start, and not decodable yet: nobody listens before there is room. */
+    /* Full from the start, and not decodable yet: read interest is off until there is room. */
     struct actor *holder = join_holding(stage, ONE_SHOT), *full = &stage->cast[stage->count++];
     memset(full, 0, sizeof *full);
     peer_ping(&full->peer);

@@ -136,13 +136,13 @@ fn idle_holder_is_shed_for_a_waiter() {
             expect(backend, &client_opening());
         }
         std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(bench.relay.stats().get("shed"), 0, "nobody else wants a buffer");
+        assert_eq!(bench.relay.stats().get("shed"), 0, "no other request waits for a buffer");
         attackers.extend(hold_on(&bench, 20, 100));
         serve_once(&mut bench.open_pair(), 1);
         let stats = bench.relay.stats();
         assert!((3..=23).contains(&stats.get("shed")), "{stats:?}");
         let (client, backend) = &mut attackers[0];
-        assert!(read_to_any_end(client) && read_to_any_end(backend), "both sides of who is shed are closed");
+        assert!(read_to_any_end(client) && read_to_any_end(backend), "both sides of a shed pair are closed");
         bench.relay.stop();
     }
 }
@@ -160,15 +160,15 @@ fn slow_readers_are_shed_for_waiters() {
                 // Cut short if its client is shed before the sockets have taken everything.
                 scope.spawn(move || backend.write_all(body).unwrap_or_default());
             }
-            // Of four buffers one is left free for begun frames and backends, and one is kept from backends for requests. So
-            // two of the four make room for the others, and for somebody who reads one of those.
+            // Of four buffers one stays free for begun frames and backends, and backends leave one to requests. Two of
+            // the four are shed for the other two, and for a client that reads one of those.
             let figures = |stats: &Stats| ["backend_buffers_held", "shed", "waiting"].map(|key| stats.get(key));
             let are_settled = |stats: &Stats| matches!(figures(stats), [held @ 0..=2, shed, 0] if held + shed == 4);
             bench.relay.wait_for("the hold", are_settled);
             serve_once(&mut bench.open_pair(), 1);
             let stats = bench.relay.stats();
             assert!((3..=4).contains(&stats.get("shed")), "{stats:?}");
-            // Ends those who still write; one that was shed is not connected any more.
+            // Ends the clients that still send; a shed one is not connected any more.
             for (client, backend) in &slow {
                 client.shutdown(Shutdown::Both).unwrap_or_default();
                 backend.shutdown(Shutdown::Both).unwrap_or_default();
@@ -179,8 +179,8 @@ fn slow_readers_are_shed_for_waiters() {
     }
 }
 
-/// Sees that the relay falls asleep, and stays so for three looks in a row. Asking it wakes each thread up, and the first
-/// once more for the answers.
+/// Sees that the relay falls asleep, and stays so for three looks in a row. Asking it wakes each thread up, and the
+/// first once more for the answers.
 fn check_asleep(bench: &Bench) {
     let figures = || {
         let stats = bench.relay.stats();
@@ -261,7 +261,7 @@ fn misbehave(random: &mut fastrand::Rng, mut socket: TcpStream, opening: &[u8]) 
     }
     bytes.truncate(random.usize(0..bytes.len() + 1));
     socket.set_write_timeout(Some(Duration::from_millis(20))).expect("a timeout above 0");
-    // Nobody may be reading at the other side; that is part of it.
+    // The other side may not be reading; that is part of the test.
     let _ = socket.write_all(&bytes);
     match random.u8(0..5) {
         0 => reset(socket),

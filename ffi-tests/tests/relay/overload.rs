@@ -1,4 +1,4 @@
-//! Too few buffers for all: who parks, who is shed, who has a share.
+//! Too few buffers: which client parks, which is shed, which has a share.
 
 use super::crowd::{hold_on, read_to_any_end, serve_once};
 use super::frames::*;
@@ -34,15 +34,15 @@ fn shed_client_gets_goaway_and_a_log_line() {
         let mut attackers: Vec<_> = (0..30).map(|_| bench.pair()).collect();
         begin(&mut attackers, 5000);
         let at_rest = |stats: &Stats| ["connections", "client_buffers_held", "waiting"].map(|key| stats.get(key));
-        let stats = bench.relay.wait_for("the last three, whom nobody waits for", |stats| at_rest(stats) == [3, 3, 0]);
+        let stats = bench.relay.wait_for("the last three, with no waiter", |stats| at_rest(stats) == [3, 3, 0]);
         let shed = stats.get("shed");
         assert_eq!((shed, stats.get("sheds_asked"), stats.get("goaway_sent")), (27, 27, 27));
         assert_eq!(stats.get("lease_ms"), 100);
         serve_once(&mut bench.open_pair(), 1);
         // Two or three stay, and have nothing to read.
-        let (start, mut told) = (Instant::now(), 0);
-        while told < shed {
-            assert!(start.elapsed() < PATIENCE, "{told} of {shed} were told");
+        let (start, mut notified) = (Instant::now(), 0);
+        while notified < shed {
+            assert!(start.elapsed() < PATIENCE, "{notified} of {shed} got a GOAWAY");
             attackers.retain_mut(|(client, backend)| {
                 if !has_arrived(client) {
                     return true;
@@ -52,13 +52,13 @@ fn shed_client_gets_goaway_and_a_log_line() {
                 let farewell = Frame::read(client).expect("a second frame");
                 assert_eq!(farewell.goaway(), Some((0, ENHANCE_YOUR_CALM)), "{farewell:?}");
                 assert!(read_to_any_end(client) && read_to_any_end(backend), "both sides are closed");
-                told += 1;
+                notified += 1;
                 false
             });
         }
         bench.relay.stop();
         let log = std::fs::read_to_string(&log).expect("text");
-        // At most ten lines a second; the first of the next one would say how many are missing.
+        // At most ten lines a second; the first line of the next second would count the missing ones.
         let lines = log.lines().filter(|line| line.contains("shed client 127.0.0.1 port ")).count();
         assert!((10..=27).contains(&lines), "{log}");
         assert!(log.contains("without progress; 5000 bytes buffered"), "{log}");
@@ -75,7 +75,7 @@ fn large_slots_are_used_only_while_others_wait() {
         // Longer than the quarter of a lease after which they would be asked.
         std::thread::sleep(Duration::from_millis(600));
         let stats = bench.relay.stats();
-        assert_eq!((stats.get("parks_asked"), stats.get("parked_on_demand")), (0, 0), "nobody waits");
+        assert_eq!((stats.get("parks_asked"), stats.get("parked_on_demand")), (0, 0), "no request waits");
         let mut more: Vec<_> = (0..20).map(|_| bench.pair()).collect();
         begin(&mut more, bytes);
         let stats = bench.relay.wait_for("all that may be parked", |stats| stats.get("waiting") == 0);
@@ -101,12 +101,13 @@ fn holder_without_a_slot_is_shed() {
             let kept = stats.get("slots_in_use") + stats.get("client_buffers_held");
             stats.get("waiting") == 0 && stats.get("connections") == kept && kept + stats.get("shed") == 60
         };
-        bench.relay.wait_for("the last, whom nobody waits for", at_rest);
+        bench.relay.wait_for("the last one, with no waiter", at_rest);
         let mut honest = bench.open_pair();
         serve_once(&mut honest, 1);
         drop(honest);
         let stats = bench.relay.wait_for("their rest", at_rest);
-        // A tenth of the buffers' memory has room for 12 of 1024 bytes and for 3 of 4096; a share of it for each thread.
+        // A tenth of the buffers' memory has room for 12 of 1024 bytes and for 3 of 4096; a share of it for each
+        // thread.
         let (parked, shed) = (stats.get("parked_on_demand"), stats.get("shed"));
         assert!((14..=15).contains(&parked) && stats.get("slots_in_use") == parked, "{stats:?}");
         assert_eq!((stats.get("connections"), parked + stats.get("client_buffers_held")), (60 - shed, 60 - shed));
@@ -117,7 +118,7 @@ fn holder_without_a_slot_is_shed() {
             let mut seen = vec![0; begun().len()];
             whole += u64::from(is_sent && backend.read_exact(&mut seen).is_ok() && seen == begun());
         }
-        // Who still holds a buffer may have to leave for one that goes on.
+        // A client that still holds a buffer may be shed for one that goes on.
         let shed = bench.relay.stats().get("shed");
         assert!(whole + shed == 60 && whole >= parked, "{whole} frames went on where they stopped, {shed} were shed");
         drop(attackers);
@@ -136,7 +137,7 @@ fn pause_of_the_relay_ages_no_holder() {
         for (client, _) in &mut crowd {
             client.write_all(&begun()[..100]).expect("the relay, or the kernel, takes it");
         }
-        bench.relay.wait_for("those who wait", |stats| stats.get("waiting") == 7);
+        bench.relay.wait_for("seven waiters", |stats| stats.get("waiting") == 7);
         // The turn in which they came is over by the next look.
         let stats = bench.relay.stats();
         let is_in_time = came.elapsed() < PARKED_AFTER;
@@ -146,12 +147,12 @@ fn pause_of_the_relay_ages_no_holder() {
             assert_eq!((stats.get("parks_asked"), stats.get("shed")), (0, 0), "none has held for long: {stats:?}");
             break;
         }
-        // On a busy machine they have held for long by then, and the look says nothing.
+        // On a busy machine they have held for long by then, and the check shows nothing.
         assert!(start.elapsed() < PATIENCE, "no look came in time");
     }
 }
 
-/// A quarter of `--lease-ms 4000`, as the relay's help says.
+/// A quarter of `--lease-ms 4000`, as documented in the relay's help.
 const PARKED_AFTER: Duration = Duration::from_millis(1000);
 
 #[test]
@@ -173,7 +174,7 @@ fn tenant_lives_while_it_has_connections() {
         let others: Vec<_> = (2..7).map(|net| bench.pair_from([127, 0, net, 1])).collect();
         let expected = |count| if kind == "none" { 0 } else { count };
         bench.relay.wait_for("as many as there may be", |stats| stats.get("tenants") == expected(3));
-        // Those who come when there is no place for their tenant are served in nobody's name.
+        // Clients without a place for their tenant are served as the default tenant.
         for (mut client, mut backend) in others {
             pass(&mut client, &mut backend, &client_opening());
         }
@@ -184,12 +185,12 @@ fn tenant_lives_while_it_has_connections() {
         bench.relay.wait_for("one connection", |stats| stats.get("connections") == 1);
         assert_eq!(bench.relay.stats().get("tenants"), expected(1));
         drop(second);
-        assert_eq!(bench.relay.wait_for("nobody", |stats| stats.get("connections") == 0).get("tenants"), 0);
+        assert_eq!(bench.relay.wait_for("no connection", |stats| stats.get("connections") == 0).get("tenants"), 0);
         bench.relay.stop();
     }
 }
 
-/// How many of those who hold buffers must go before this client is served.
+/// How many holders of buffers must leave before this client is served.
 fn releases_needed(bench: &Bench, flood: &mut [(TcpStream, TcpStream)], honest: (TcpStream, TcpStream)) -> usize {
     begin_all(bench, flood);
     let (mut client, mut backend) = honest;
@@ -199,7 +200,7 @@ fn releases_needed(bench: &Bench, flood: &mut [(TcpStream, TcpStream)], honest: 
     for (released, (client, backend_of_flood)) in (1..).zip(flood) {
         client.write_all(&begun()[100..]).expect("the relay reads");
         expect(backend_of_flood, &[client_opening(), begun()].concat());
-        // Each buffer that is released goes to one who waits, and the honest client passes it on at once.
+        // Each released buffer goes to a waiter, and the honest client passes it on at once.
         let left = (count - released) as u64;
         let figures = |stats: &Stats| ["assigned", "client_buffers_held", "waiting"].map(|key| stats.get(key));
         let is_served = |stats: &Stats| matches!(figures(stats), [0, held, waiting] if held + waiting == left);

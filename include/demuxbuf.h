@@ -402,7 +402,7 @@ typedef struct {
   uint8_t *data;
   // Bytes at `data`: the room to receive into, or what is buffered.
   uint32_t bytes;
-  // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DEMUX, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
+  // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
   // With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
   uint32_t actions;
 } demuxbuf_step;

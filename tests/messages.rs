@@ -136,5 +136,5 @@ fn receivers_say_why_they_refuse() {
 fn a_set_of_actions_is_shown_by_their_names() {
     let mut actions = Actions::from(Action::Recv);
     actions |= Action::Decode;
-    assert_eq!(format!("{actions:?}"), "{Recv, Demux}");
+    assert_eq!(format!("{actions:?}"), "{Recv, Decode}");
 }

@@ -28,7 +28,7 @@ pub struct demuxbuf_step {
     pub data: *mut u8,
     /// Bytes at `data`: the room to receive into, or what is buffered.
     pub bytes: u32,
-    /// Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DEMUX, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
+    /// Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
     /// With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
     pub actions: u32,
 }

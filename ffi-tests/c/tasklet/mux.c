@@ -224,8 +224,13 @@ static void subscribe(struct mux *mux) {
     tell_done(mux, DEMUXBUF_WANT_RECV);
 }
 
+/* A report that is on its way is taken back too: the next subscription reports it again. Its run finds nothing to do. */
 static void unsubscribe(struct mux *mux) {
     lower_unsubscribe(&mux->lower);
+    if (mux->tasklet.reasons & WAKE_READABLE) {
+        mux->tasklet.reasons &= ~(uint32_t)WAKE_READABLE;
+        mux->useless_max++;
+    }
     tell_done(mux, DEMUXBUF_STOP_RECV);
 }
 
@@ -399,6 +404,10 @@ void mux_nudge(struct mux *mux) {
 void mux_block(struct mux *mux, uint32_t reasons) {
     mux->blocked |= reasons;
     sync(mux);
+    /* Bytes that are blocked in the slot receive nothing more, so what arrives must not wake the tasklet. */
+    if (mux_pending(mux) & DEMUXBUF_STOP_RECV) {
+        unsubscribe(mux);
+    }
 }
 
 void mux_unblock(struct mux *mux, uint32_t reasons) {

@@ -135,12 +135,13 @@ fn idle_holder_is_shed_for_a_waiter() {
         for (_, backend) in &mut attackers {
             expect(backend, &client_opening());
         }
-        std::thread::sleep(Duration::from_millis(300));
+        bench.relay.pass_time(Duration::from_millis(300));
         assert_eq!(bench.relay.stats().get("shed"), 0, "no other request waits for a buffer");
         attackers.extend(hold_on(&bench, 20, 100));
         serve_once(&mut bench.open_pair(), 1);
-        let stats = bench.relay.stats();
-        assert!((3..=23).contains(&stats.get("shed")), "{stats:?}");
+        let at_rest = |stats: &Stats| ["connections", "client_buffers_held", "waiting"].map(|key| stats.get(key));
+        let stats = bench.relay.wait_for("the last three, with no waiter", |stats| at_rest(stats) == [3, 3, 0]);
+        assert_eq!(stats.get("shed"), 20, "{stats:?}");
         let (client, backend) = &mut attackers[0];
         assert!(read_to_any_end(client) && read_to_any_end(backend), "both sides of a shed pair are closed");
         bench.relay.stop();

@@ -139,6 +139,15 @@ impl Relay {
         }
     }
 
+    /// Lets so much time pass while the relay is woken often. Of a longer sleep only an eighth of a lease would count.
+    pub(crate) fn pass_time(&self, time: Duration) {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            self.stats();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Ends the relay; checks that it ended in order and held nothing. Returns its last statistics.
     pub(crate) fn stop(mut self) -> Stats {
         let path = self.folder.path().join("stats.json");

@@ -138,7 +138,7 @@ fn name(action: Action) -> &'static str {
         Action::CancelRequest => "CancelRequest",
         Action::ReleaseBuffer => "ReleaseBuffer",
         Action::Recv => "Recv",
-        Action::Decode => "Demux",
+        Action::Decode => "Decode",
         Action::Discard => "Discard",
         Action::Park => "Park",
         Action::Shed => "Shed",

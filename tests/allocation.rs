@@ -136,7 +136,7 @@ fn config(mode: Mode) -> PoolConfig {
 }
 
 #[test]
-fn s50_an_allocation_that_fails_at_the_start_is_a_clear_error() {
+fn s50_failed_allocation_at_start_is_a_clear_error() {
     let scheduler = SchedulerConfig { tenants_max: 3, lease_ns: 1, park_ns: 1, ..SchedulerConfig::new(5, 7) };
     each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:"], || Scheduler::new(&scheduler));
     let memory = MemoryConfig { buffers: 5, buffer_bytes: [128, 64, 0, 0], slots: [7, 0, 3, 1] };
@@ -146,7 +146,7 @@ fn s50_an_allocation_that_fails_at_the_start_is_a_clear_error() {
 }
 
 #[test]
-fn s50_the_same_for_what_threads_share() {
+fn s50_failed_allocation_of_a_shared_pool() {
     let scheduler = SchedulerConfig { lease_ns: 1, park_ns: 1, ..SchedulerConfig::new(5, 7) };
     each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:", "shards:"], || {
         SharedScheduler::new(&scheduler, 3)
@@ -190,7 +190,7 @@ fn each_fails_in_turn_for_c<T>(make: impl Fn(&mut *mut T, &mut Sentence) -> i32,
 }
 
 #[test]
-fn s50_the_same_for_c() {
+fn s50_failed_allocation_through_c() {
     // SAFETY: all-zero is a configuration that the call fills in; every pointer is to a live local.
     let config = unsafe {
         let mut config = std::mem::zeroed::<demuxbuf_pool_config>();
@@ -345,7 +345,7 @@ impl Busy {
 }
 
 #[test]
-fn nothing_is_allocated_after_the_start() {
+fn pool_allocates_nothing_after_the_start() {
     for mode in MODES {
         let before = LIVE_BYTES.get();
         let pool = Pool::new(&config(mode)).expect("the configuration is allowed");
@@ -377,7 +377,7 @@ fn nothing_is_allocated_after_the_start() {
 
 /// The published figures: what one more of each takes, with all tables.
 #[test]
-fn memory_is_what_each_part_costs() {
+fn memory_per_part_is_as_published() {
     const MORE: u32 = 64_000;
     let reserved = |config: &PoolConfig| {
         let before = LIVE_BYTES.get();
@@ -408,7 +408,7 @@ fn memory_is_what_each_part_costs() {
 }
 
 #[test]
-fn the_parts_alone_allocate_nothing_either() {
+fn parts_allocate_nothing_after_the_start() {
     let mut scheduler = Scheduler::new(&SchedulerConfig::new(1, 2)).expect("the configuration is allowed");
     unallocating(|| {
         let Ok(Outcome::Granted(lease)) = scheduler.request(0, 1) else { panic!("a buffer is free") };
@@ -429,7 +429,7 @@ fn the_parts_alone_allocate_nothing_either() {
 }
 
 #[test]
-fn c_calls_allocate_nothing_either() {
+fn c_calls_allocate_nothing_after_the_start() {
     // SAFETY: as in the tests above: live locals, and a pool that lives until the end.
     unsafe {
         let mut config = std::mem::zeroed::<demuxbuf_pool_config>();

@@ -36,7 +36,7 @@ fn only_granted(pool: &mut Pool) -> (ReceiverId, Actions) {
 }
 
 #[test]
-fn memory_in_flight_is_not_released_parked_or_lent() {
+fn in_flight_memory_is_not_released_or_parked() {
     let mut pool = pool(2);
     let id = attach(&mut pool, 1);
     submit(&mut pool, id);
@@ -57,7 +57,7 @@ fn memory_in_flight_is_not_released_parked_or_lent() {
 }
 
 #[test]
-fn a_closed_connection_keeps_its_buffer_until_the_outcome() {
+fn closed_connection_keeps_its_buffer_in_flight() {
     for outcome in [Event::Received { bytes: 9 }, Event::WouldBlock, Event::EndOfStream, Event::TransportError] {
         let mut pool = pool(1);
         let id = attach(&mut pool, 1);
@@ -79,7 +79,7 @@ fn a_closed_connection_keeps_its_buffer_until_the_outcome() {
 }
 
 #[test]
-fn bytes_land_behind_what_was_there_when_the_receive_was_submitted() {
+fn receive_in_flight_appends_at_its_submitted_place() {
     let mut pool = pool(1);
     let id = attach(&mut pool, 1);
     pool.receive_area(id).expect("it is live")[..100].fill(b'a');
@@ -102,7 +102,7 @@ fn bytes_land_behind_what_was_there_when_the_receive_was_submitted() {
 }
 
 #[test]
-fn a_grant_waits_for_the_receive_into_a_lifeline() {
+fn grant_waits_for_the_receive_into_a_lifeline() {
     for taken_back in [false, true] {
         let mut pool = pool(1);
         let holder = pool.request(0, 9).expect("a buffer is free");
@@ -142,7 +142,7 @@ fn attach_waiting(pool: &mut Pool) -> ReceiverId {
 }
 
 #[test]
-fn a_grant_that_cannot_be_used_yet_goes_on_when_its_receiver_closes() {
+fn deferred_grant_passes_on_when_receiver_closes() {
     let mut pool = pool(1);
     let demuxbuf::scheduler::Outcome::Granted(lease) = pool.request(0, 9).expect("a buffer is free") else {
         panic!("it is granted at once")
@@ -160,7 +160,7 @@ fn a_grant_that_cannot_be_used_yet_goes_on_when_its_receiver_closes() {
 }
 
 #[test]
-fn an_idle_receive_gives_its_buffer_up_while_others_wait() {
+fn idle_receive_returns_its_buffer_while_others_wait() {
     let mut pool = pool(1);
     let id = attach(&mut pool, 1);
     submit(&mut pool, id);
@@ -176,7 +176,7 @@ fn an_idle_receive_gives_its_buffer_up_while_others_wait() {
 }
 
 #[test]
-fn only_completion_hosts_submit() {
+fn submit_is_for_completion_mode_only() {
     for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic] {
         let mut connection = Connection::new(Policy { mode, ..Policy::default() });
         connection.handle(Event::Attach { buffered_bytes: 0, capacity: 64 }).expect("it is not attached");
@@ -204,7 +204,7 @@ fn only_completion_hosts_submit() {
 }
 
 #[test]
-fn a_slot_is_not_decoded_while_a_receive_goes_to_behind_its_content() {
+fn slot_is_not_decoded_while_a_receive_is_in_flight() {
     let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
     for event in [
         Event::Attach { buffered_bytes: 8, capacity: 64 },
@@ -222,7 +222,7 @@ fn a_slot_is_not_decoded_while_a_receive_goes_to_behind_its_content() {
 }
 
 #[test]
-fn only_its_outcome_ends_a_receive_of_a_closed_connection() {
+fn closed_connection_finishes_with_its_outcome_only() {
     let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
     for event in [Event::Attach { buffered_bytes: 0, capacity: 64 }, Event::done(Action::Recv), Event::Close] {
         connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
@@ -235,7 +235,7 @@ fn only_its_outcome_ends_a_receive_of_a_closed_connection() {
 }
 
 #[test]
-fn two_reasons_to_take_a_receive_back_are_as_good_as_one() {
+fn cancel_is_requested_once_for_two_reasons() {
     let stops = |events: &[Event]| {
         let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
         for &event in events {
@@ -342,7 +342,7 @@ fn attach_idle(pool: &mut Pool, token: u64) -> ReceiverId {
 }
 
 #[test]
-fn s68_stop_cancels_a_poll_that_is_not_wanted() {
+fn s68_stop_cancels_an_unwanted_poll() {
     let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
     for event in [Event::Attach { buffered_bytes: 0, capacity: 0 }, Event::WouldBlock, Event::done(Action::WantRecv)] {
         connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));

@@ -36,7 +36,7 @@ fn s84_each_of_300_threads_refuses_all_others() {
 
 /// The receivers of a thread are made anew: they refuse the handles of those before.
 #[test]
-fn s84_remade_thread_refuses_handles_of_the_one_before() {
+fn s84_remade_shard_refuses_earlier_handles() {
     let threads = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
     let mut before: Vec<ReceiverId> = Vec::new();
     for _ in 0..600 {

@@ -76,7 +76,7 @@ fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
 
 /// Other threads get at the pool after each 16 buffers, or each mebibyte of them.
 #[test]
-fn s80_pages_are_given_back_in_pieces() {
+fn s80_trim_returns_pages_in_pieces() {
     for (buffers, buffer_bytes, least) in [(100, 4096, 7), (10, 1 << 20, 10), (10, 16 << 20, 10), (20, 256 << 10, 5)] {
         let (threads, mut a, b) = two(&PoolConfig { buffer_bytes, ..PoolConfig::new(buffers, 8) });
         let held = a.attach(0, 0).unwrap();

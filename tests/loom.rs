@@ -54,7 +54,7 @@ fn drain(shard: &SchedulerShard) -> Vec<Grant> {
 }
 
 #[test]
-fn s10_a_release_on_one_thread_reaches_a_waiter_of_another() {
+fn s10_release_reaches_a_waiter_of_another_thread() {
     loom::model(|| {
         let (shards, mut handles) = shards(1, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
@@ -78,7 +78,7 @@ fn s10_a_release_on_one_thread_reaches_a_waiter_of_another() {
 }
 
 #[test]
-fn what_one_shard_has_at_hand_is_taken_by_another_and_never_granted_twice() {
+fn cached_buffer_is_granted_to_one_shard_only() {
     loom::model(|| {
         let (shards, mut handles) = shards(2, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
@@ -106,7 +106,7 @@ fn what_one_shard_has_at_hand_is_taken_by_another_and_never_granted_twice() {
 }
 
 #[test]
-fn a_lease_released_by_two_threads_at_once_comes_back_once() {
+fn release_by_two_threads_at_once_counts_once() {
     loom::model(|| {
         let (shards, mut handles) = shards(1, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
@@ -121,7 +121,7 @@ fn a_lease_released_by_two_threads_at_once_comes_back_once() {
 }
 
 #[test]
-fn s13_two_releases_serve_two_of_three_waiters_and_name_their_shard_once() {
+fn s13_two_releases_serve_two_of_three_waiters() {
     loom::model(|| {
         let (shards, mut handles) = shards(2, 3);
         let (c, b, a) = (handles.pop().unwrap(), handles.pop().unwrap(), handles.pop().unwrap());
@@ -146,7 +146,7 @@ fn s13_two_releases_serve_two_of_three_waiters_and_name_their_shard_once() {
 }
 
 #[test]
-fn a_grant_that_comes_while_its_shard_looks_is_seen_or_told() {
+fn grant_during_a_poll_is_seen_or_signalled() {
     loom::model(|| {
         let (shards, mut handles) = shards(2, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
@@ -171,7 +171,7 @@ fn a_grant_that_comes_while_its_shard_looks_is_seen_or_told() {
 }
 
 #[test]
-fn a_wait_that_is_cancelled_while_it_is_served_leaves_the_buffer_to_the_next() {
+fn cancel_during_a_grant_serves_the_next_waiter() {
     loom::model(|| {
         let (shards, mut handles) = shards(1, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
@@ -190,7 +190,7 @@ fn a_wait_that_is_cancelled_while_it_is_served_leaves_the_buffer_to_the_next() {
 }
 
 #[test]
-fn s11_a_wait_that_moves_while_it_is_served_is_granted_on_one_shard_only() {
+fn s11_wait_that_moves_is_granted_on_one_shard() {
     loom::model(|| {
         let (shards, mut handles) = shards(1, 3);
         let (c, b, a) = (handles.pop().unwrap(), handles.pop().unwrap(), handles.pop().unwrap());
@@ -214,7 +214,7 @@ fn s11_a_wait_that_moves_while_it_is_served_is_granted_on_one_shard_only() {
 }
 
 #[test]
-fn a_pool_that_closes_between_calls_loses_no_buffer_and_grants_nothing_afterwards() {
+fn pool_drop_between_calls_loses_no_buffer() {
     loom::model(|| {
         let (shards, mut handles) = shards(2, 1);
         let a = handles.pop().unwrap();
@@ -235,7 +235,7 @@ fn a_pool_that_closes_between_calls_loses_no_buffer_and_grants_nothing_afterward
 }
 
 #[test]
-fn a_shard_that_goes_while_its_waiter_is_served_leaves_the_buffer_to_the_others() {
+fn shard_drop_during_a_grant_serves_other_shards() {
     loom::model(|| {
         let (shards, mut handles) = shards(1, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
@@ -252,7 +252,7 @@ fn a_shard_that_goes_while_its_waiter_is_served_leaves_the_buffer_to_the_others(
 
 /// A release beside the end of the pool leaves nothing where a later request would find it.
 #[test]
-fn s83_closed_pool_keeps_nothing_at_hand() {
+fn s83_closed_pool_caches_nothing() {
     loom::model(|| {
         let (shards, mut handles) = shards(2, 1);
         let a = handles.pop().unwrap();

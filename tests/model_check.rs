@@ -89,7 +89,7 @@ fn of(tenant: TenantId, request: Request) -> Request {
 }
 
 #[test]
-fn who_waits_and_in_which_order_is_told_apart() {
+fn state_key_differs_by_order_of_waiters() {
     let waiting = |tokens: [u64; 2]| {
         let mut played = Played::new(SchedulerConfig::new(1, 4), 0);
         played.take(&plain(0));
@@ -106,7 +106,7 @@ fn who_waits_and_in_which_order_is_told_apart() {
 }
 
 #[test]
-fn a_buffer_that_is_assigned_is_told_from_one_that_is_held() {
+fn state_key_differs_between_assigned_and_leased() {
     let mut played = Played::new(SchedulerConfig::new(1, 4), 0);
     played.take(&plain(0));
     played.wait(&plain(1));
@@ -119,7 +119,7 @@ fn a_buffer_that_is_assigned_is_told_from_one_that_is_held() {
 }
 
 #[test]
-fn who_holds_what_is_told_apart() {
+fn state_key_differs_by_holder() {
     let holding = |class| {
         let mut played =
             Played::new(SchedulerConfig { classes: 2, class_caps: [1; 8], ..SchedulerConfig::new(3, 4) }, 0);
@@ -134,7 +134,7 @@ fn who_holds_what_is_told_apart() {
 
 /// Three who hold at the same age, of whom the last two are told apart by their order alone.
 #[test]
-fn who_is_asked_first_of_equals_is_told_apart() {
+fn state_key_differs_by_order_of_equal_holders() {
     let holding = |goes_back: bool| {
         let mut played = Played::timed(3, 0, 100);
         (0..3).for_each(|token| played.take(&timed(token)));
@@ -175,7 +175,7 @@ fn one_is_to_be_shed(from_ns: u64, told_ns: Option<u64>, now_ns: u64) -> Played 
 }
 
 #[test]
-fn whether_and_for_how_long_somebody_is_to_be_shed_is_told_apart() {
+fn state_key_differs_by_time_of_the_shed_request() {
     let [mut not, mut now] = [None, Some(LEASE_NS)].map(|told_ns| one_is_to_be_shed(100, told_ns, LEASE_NS));
     assert_ne!(not.numbers(), now.numbers());
     assert_eq!((not.asked(), now.asked()), (Some((1, ReclaimKind::Shed)), None));
@@ -210,7 +210,7 @@ fn one_is_late(bytes: u64, noticed: usize) -> Played {
 
 /// Who was asked for nothing, was asked to park, or is to be shed, at the same ages.
 #[test]
-fn what_somebody_was_asked_for_is_told_apart_whatever_he_costs() {
+fn state_key_differs_by_reclaim_request() {
     // Who held it for 39 ns and consumed so many costs 1, 2, 5 or 39.
     for bytes in [38, 18, 6, 0] {
         let mut late = [0, 1, 2].map(|noticed| one_is_late(bytes, noticed));
@@ -222,14 +222,14 @@ fn what_somebody_was_asked_for_is_told_apart_whatever_he_costs() {
 }
 
 #[test]
-fn the_same_at_another_time_is_the_same() {
+fn state_key_is_equal_at_another_time() {
     let numbers = |from_ns| one_is_to_be_shed(from_ns, Some(LEASE_NS), LEASE_NS + 3).numbers();
     assert_eq!(numbers(100), numbers(100_000));
 }
 
 /// Two tenants came to keep somebody back in one or the other order, while nobody needed what their holders have.
 #[test]
-fn whose_turn_it_is_among_tenants_at_their_caps_is_told_apart() {
+fn state_key_differs_by_turn_of_capped_tenants() {
     let kept = |order: [usize; 2]| {
         let mut played = Played::timed(5, 3, 100);
         let tenant_config = TenantConfig { cap: 1, ..TenantConfig::default() };
@@ -272,7 +272,7 @@ fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) {
 }
 
 #[test]
-fn receivers_that_wait_in_another_order_or_hold_something_else_are_told_apart() {
+fn state_key_differs_by_receiver_queue_and_content() {
     let (first, all) = pool([1, 2]);
     let (second, _) = pool([2, 1]);
     assert_eq!(numbers(&first, &all), numbers(&pool([1, 2]).0, &all));
@@ -284,7 +284,7 @@ fn receivers_that_wait_in_another_order_or_hold_something_else_are_told_apart() 
 }
 
 #[test]
-fn a_fork_plays_on_alone_and_answers_alike() {
+fn clone_answers_alike_and_is_independent() {
     let (mut origin, all) = pool([1, 2]);
     receive(&mut origin, all[0], b"in a buffer");
     origin.handle(all[0], Event::WouldBlock).expect("it is attached");

@@ -95,7 +95,7 @@ impl Loop {
 
 /// In turns on one thread, where each loop has a turn only if it holds something or was named.
 #[test]
-fn s45_at_any_load_all_buffers_work_all_the_time_and_nobody_starves() {
+fn s45_no_buffer_idles_and_no_loop_starves() {
     let shared_pool = shared_pool();
     for connections in PHASES {
         let pool = (0..THREADS).map(|index| shared_pool.shard(index as u32).unwrap());
@@ -126,7 +126,7 @@ fn s45_at_any_load_all_buffers_work_all_the_time_and_nobody_starves() {
 }
 
 #[test]
-fn s45_threads_that_sleep_until_they_are_told_serve_all_requests_at_any_load() {
+fn s45_signalled_threads_serve_every_request() {
     const REQUESTS: u64 = 200;
     let shared_pool = shared_pool();
     for connections in PHASES {

@@ -11,7 +11,7 @@ fn pool() -> Pool {
 }
 
 #[test]
-fn all_of_a_token_comes_back() {
+fn token_comes_back_whole() {
     let mut pool = pool();
     for token in [u64::MAX, 1 << 63, 0x0123_4567_89ab_cdef] {
         let id = pool.attach(0, token).expect("there is room");
@@ -20,7 +20,7 @@ fn all_of_a_token_comes_back() {
 }
 
 #[test]
-fn a_decoder_that_works_in_place_changes_what_is_buffered() {
+fn decoder_may_change_buffered_bytes_in_place() {
     let mut pool = pool();
     let id = pool.attach(0, 0).expect("there is room");
     assert_eq!(pool.data_mut(id), Ok(&mut [][..]), "nothing is held");
@@ -32,7 +32,7 @@ fn a_decoder_that_works_in_place_changes_what_is_buffered() {
 }
 
 #[test]
-fn two_actions_are_a_set_of_both() {
+fn actions_are_a_set() {
     let both = Action::Recv | Action::Decode;
     assert_eq!(both.iter().collect::<Vec<_>>().len(), 2);
     assert!(both.has(Action::Recv) && both.has(Action::Decode));
@@ -42,7 +42,7 @@ fn two_actions_are_a_set_of_both() {
 
 /// A lease has a deadline while it is a receiver's, and none while it is the host's.
 #[test]
-fn a_deadline_comes_and_goes_with_the_buffer() {
+fn deadline_belongs_to_a_receivers_buffer_only() {
     let mut config = PoolConfig::new(1, 4);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (10, 20);
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -69,7 +69,7 @@ fn a_deadline_comes_and_goes_with_the_buffer() {
 }
 
 #[test]
-fn who_keeps_an_empty_buffer_for_a_frame_that_can_never_fit_is_shed_for_others() {
+fn holder_of_an_oversized_frame_is_shed() {
     let mut config = PoolConfig::new(1, 2);
     config.buffer_bytes = 64;
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (10, 20);
@@ -92,7 +92,7 @@ fn who_keeps_an_empty_buffer_for_a_frame_that_can_never_fit_is_shed_for_others()
 
 /// One that parks, and at once needs a buffer again, is not asked for that one at the same time: the call would never end.
 #[test]
-fn nobody_is_asked_for_what_he_got_just_now() {
+fn fresh_grant_is_not_reclaimed_at_once() {
     let mut config = PoolConfig::new(3, 3);
     (config.scheduler.classes, config.scheduler.class_caps[1], config.policy.mode) = (2, 1, Mode::Edge);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (0, 10);
@@ -111,7 +111,7 @@ fn nobody_is_asked_for_what_he_got_just_now() {
 }
 
 #[test]
-fn the_wait_of_a_receiver_is_not_the_hosts_to_end() {
+fn cancel_refuses_the_wait_of_a_receiver() {
     let mut pool = pool();
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
     let Ok(Outcome::Queued(own)) = pool.request(0, 1) else { panic!("none is free") };
@@ -128,7 +128,7 @@ fn the_wait_of_a_receiver_is_not_the_hosts_to_end() {
 }
 
 #[test]
-fn any_number_comes_back_from_a_handle_of_any_kind() {
+fn handle_raw_round_trip_keeps_any_number() {
     for bits in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef, 0b11 << 54, 0b10 << 54] {
         assert_eq!(ReceiverId::from_bits(bits).to_bits(), bits);
         assert_eq!(LeaseId::from_bits(bits).to_bits(), bits);
@@ -138,7 +138,7 @@ fn any_number_comes_back_from_a_handle_of_any_kind() {
 }
 
 #[test]
-fn a_handle_is_good_for_one_use_of_its_row() {
+fn handle_is_stale_once_its_row_is_reused() {
     let new = || Pool::new(&PoolConfig::new(1, 1)).expect("the configuration is allowed");
     let (mut pool, mut others) = (new(), new());
     let mut used = Vec::new();
@@ -157,7 +157,7 @@ fn a_handle_is_good_for_one_use_of_its_row() {
 }
 
 #[test]
-fn no_more_are_attached_than_there_is_room_for() {
+fn attach_is_refused_when_all_rows_are_used() {
     let mut pool = Pool::new(&PoolConfig::new(1, 2)).expect("the configuration is allowed");
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
     let first = pool.attach(0, 1).expect("there is room");
@@ -173,7 +173,7 @@ fn no_more_are_attached_than_there_is_room_for() {
 }
 
 #[test]
-fn who_waits_for_a_larger_buffer_and_needs_none_leaves_the_queue() {
+fn growth_leaves_the_queue_without_a_need() {
     let mut config = PoolConfig::new(3, 4);
     config.set_buffer_sizes(&[256, 512]).expect("there is a default size");
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -192,7 +192,7 @@ fn who_waits_for_a_larger_buffer_and_needs_none_leaves_the_queue() {
 
 /// One more than the limit, and the limit, of each field that is checked here; the others are the pool's.
 #[test]
-fn a_field_is_refused_just_outside_its_range() {
+fn config_is_refused_just_outside_its_range() {
     type Set = fn(&mut PoolConfig, u32);
     let fields: [(&str, u32, u32, Set); 6] = [
         ("receivers_max", 1, i32::MAX as u32 - 1, |config, value| config.receivers_max = value),
@@ -222,7 +222,7 @@ fn a_field_is_refused_just_outside_its_range() {
 
 /// A receiver that could never be granted its first buffer would wait for ever.
 #[test]
-fn every_class_must_be_able_to_have_a_first_buffer() {
+fn class_cap_must_admit_a_first_buffer() {
     // 4 buffers of 2 units each, and first ones of 8.
     let mut config = PoolConfig { first_size_index: 1, ..PoolConfig::new(4, 4) };
     config.scheduler.sizes = [2, 8, 0, 0];
@@ -240,7 +240,7 @@ fn every_class_must_be_able_to_have_a_first_buffer() {
 }
 
 #[test]
-fn only_what_could_not_be_reserved_is_a_lack_of_memory() {
+fn out_of_memory_is_only_a_failed_reservation() {
     let no_memory = [
         ConfigError::NoMemory { field: "slots", entries: 9 },
         ConfigError::Scheduler(demuxbuf::scheduler::ConfigError::AllocationFailed { field: "buffers", entries: 9 }),
@@ -257,7 +257,7 @@ fn only_what_could_not_be_reserved_is_a_lack_of_memory() {
 }
 
 #[test]
-fn what_receivers_report_by_themselves_is_refused() {
+fn events_of_the_pool_itself_are_refused() {
     let mut pool = pool();
     let id = pool.attach(0, 0).expect("there is room");
     pool.handle(id, Event::Readable).expect("it is open");
@@ -276,7 +276,7 @@ fn what_receivers_report_by_themselves_is_refused() {
 }
 
 #[test]
-fn received_bytes_are_refused_in_the_machine_s_words_while_nothing_was_decoded() {
+fn received_is_refused_while_decoding_is_due() {
     let mut pool = pool();
     let id = pool.attach(0, 0).expect("there is room");
     let received = |pool: &mut Pool, bytes| pool.handle(id, Event::Received { bytes });
@@ -291,7 +291,7 @@ fn received_bytes_are_refused_in_the_machine_s_words_while_nothing_was_decoded()
 }
 
 #[test]
-fn what_is_moved_to_make_room_is_counted() {
+fn compacted_bytes_are_counted() {
     let mut pool = pool();
     let id = pool.attach(0, 0).expect("there is room");
     for (moved, consumed) in [(0, 80), (120, 100), (340, 420)] {
@@ -308,7 +308,7 @@ fn what_is_moved_to_make_room_is_counted() {
 }
 
 #[test]
-fn only_the_rest_of_a_frame_may_have_what_is_reserved_for_it() {
+fn reserve_for_partial_frames_serves_only_those() {
     let mut config = PoolConfig { continuation_class: Some(0), ..PoolConfig::new(2, 4) };
     (config.scheduler.classes, config.scheduler.reserves[1]) = (2, 1);
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -324,7 +324,7 @@ fn only_the_rest_of_a_frame_may_have_what_is_reserved_for_it() {
 }
 
 #[test]
-fn a_receiver_s_handle_is_nobody_s_as_that_of_a_lease() {
+fn receiver_handle_is_refused_as_a_lease() {
     let mut pool = pool();
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
     let first = pool.attach(0, 0).expect("there is room");

@@ -25,7 +25,7 @@ fn tell(connection: &mut Connection, event: Event) -> Actions {
 }
 
 #[test]
-fn a_decoder_short_of_data_is_fed_below_the_mark_at_which_a_full_buffer_resumes() {
+fn needed_bytes_arrive_below_the_resume_threshold() {
     for mode in MODES {
         let mut connection = receiving(Policy { mode, resume_free_bytes: 50, ..Policy::default() }, 100);
         let actions = tell(&mut connection, Event::Consumed { bytes: 20 });
@@ -37,7 +37,7 @@ fn a_decoder_short_of_data_is_fed_below_the_mark_at_which_a_full_buffer_resumes(
 }
 
 #[test]
-fn a_larger_place_for_what_is_buffered_is_not_full() {
+fn unpark_into_a_larger_buffer_is_not_full() {
     let policy = Policy { resume_free_bytes: 1000, ..Policy::default() };
     let mut connection = receiving(policy, 100);
     tell(&mut connection, Event::Block { reasons: 1 });
@@ -47,7 +47,7 @@ fn a_larger_place_for_what_is_buffered_is_not_full() {
 }
 
 #[test]
-fn a_yield_while_short_of_data_or_blocked_ends_with_the_turn() {
+fn yield_without_work_ends_with_the_reschedule() {
     for mode in [Mode::Edge, Mode::Optimistic, Mode::Completion] {
         for reason in [Event::NeedMore { bytes: 10 }, Event::Block { reasons: 1 }] {
             let mut connection = receiving(Policy { mode, ..Policy::default() }, 30);
@@ -63,7 +63,7 @@ fn a_yield_while_short_of_data_or_blocked_ends_with_the_turn() {
 }
 
 #[test]
-fn a_residue_that_cannot_be_parked_is_received_for() {
+fn undecoded_bytes_that_cannot_park_receive_on() {
     for mode in [Mode::Level, Mode::Edge] {
         let mut config = PoolConfig { slots: 0, ..PoolConfig::new(1, 1) };
         config.policy.mode = mode;
@@ -80,7 +80,7 @@ fn a_residue_that_cannot_be_parked_is_received_for() {
 }
 
 #[test]
-fn an_element_too_large_for_any_buffer_is_reported_although_nothing_of_it_is_left() {
+fn cannot_fit_is_reported_for_an_empty_buffer() {
     for mode in MODES {
         let mut config = PoolConfig::new(1, 1);
         config.policy.mode = mode;
@@ -100,7 +100,7 @@ fn an_element_too_large_for_any_buffer_is_reported_although_nothing_of_it_is_lef
 }
 
 #[test]
-fn what_the_pool_asked_for_survives_a_sync_without_progress() {
+fn reclaim_request_survives_a_sync() {
     let policy = Policy { park_bytes: 64, ..Policy::default() };
     for (buffered_bytes, event, action) in
         [(30, Event::ReclaimRequested, Action::Park), (80, Event::LeaseExpired, Action::Shed)]
@@ -117,7 +117,7 @@ fn what_the_pool_asked_for_survives_a_sync_without_progress() {
 }
 
 #[test]
-fn a_host_that_hands_each_buffer_on_comes_to_the_end_of_its_turn() {
+fn take_of_every_buffer_ends_the_iteration() {
     let mut config = PoolConfig::new(8, 1);
     config.policy.mode = Mode::Edge;
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -135,7 +135,7 @@ fn a_host_that_hands_each_buffer_on_comes_to_the_end_of_its_turn() {
 }
 
 #[test]
-fn the_waits_of_the_host_leave_one_for_each_receiver() {
+fn host_waits_leave_one_for_each_receiver() {
     let mut pool = Pool::new(&PoolConfig::new(1, 3)).expect("the defaults are allowed");
     assert!(matches!(pool.request(0, 0), Ok(Outcome::Granted(_))));
     let mut waits = Vec::new();
@@ -154,7 +154,7 @@ fn the_waits_of_the_host_leave_one_for_each_receiver() {
 }
 
 #[test]
-fn few_bytes_that_are_there_already_need_no_buffer() {
+fn adopt_of_few_bytes_needs_no_buffer() {
     let mut pool = Pool::new(&PoolConfig::new(1, 2)).expect("the defaults are allowed");
     assert!(matches!(pool.request(0, 0), Ok(Outcome::Granted(_))));
     let id = pool.attach_with(0, 0, b"hello").expect("a slot is free");
@@ -168,13 +168,13 @@ fn few_bytes_that_are_there_already_need_no_buffer() {
 }
 
 #[test]
-fn the_length_of_a_frame_is_counted_for_any_header() {
+fn frame_length_is_saturated_for_any_header() {
     let head = FrameHeader { length: u32::MAX, ..FrameHeader::default() };
     assert_eq!(head.frame_bytes(), 9 + MAX_FRAME_SIZE_MAX);
 }
 
 #[test]
-fn a_blocked_decoder_stops_the_receiving_only_if_the_policy_says_so() {
+fn block_stops_receiving_only_by_policy() {
     for pause_when_blocked in [false, true] {
         let mut connection = receiving(Policy { pause_when_blocked, ..Policy::default() }, 30);
         tell(&mut connection, Event::Readable);

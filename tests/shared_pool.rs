@@ -63,7 +63,7 @@ fn moves(from: &mut Pool, id: ReceiverId, to: &mut Pool) -> ReceiverId {
 }
 
 #[test]
-fn pages_in_use_on_another_thread_are_kept_and_the_bound_is_one_for_all() {
+fn resident_bytes_are_bounded_across_threads() {
     let page_bytes = 65_536;
     let (shared_pool, mut a, mut b) = two(&PoolConfig { buffer_bytes: page_bytes, ..config(2) });
     assert_eq!(a.bypass_bound(0), b.bypass_bound(0));
@@ -87,7 +87,7 @@ fn pages_in_use_on_another_thread_are_kept_and_the_bound_is_one_for_all() {
 }
 
 #[test]
-fn bytes_that_are_there_take_a_free_buffer_whichever_thread_has_it_at_hand() {
+fn adopt_finds_a_buffer_cached_by_another_thread() {
     let (shared_pool, mut a, mut b) = two(&config(2));
     let bytes = |byte| [byte; 100];
     let first = a.attach_with(0, 1, &bytes(1)).unwrap();
@@ -114,7 +114,7 @@ fn bytes_that_are_there_take_a_free_buffer_whichever_thread_has_it_at_hand() {
 }
 
 #[test]
-fn bytes_that_are_there_take_a_buffer_of_a_class_only_up_to_its_cap() {
+fn adopt_respects_the_cap_of_its_class() {
     let mut config = config(3);
     config.scheduler.class_caps[0] = 2;
     let (_threads, mut a, mut b) = two(&config);
@@ -129,7 +129,7 @@ fn bytes_that_are_there_take_a_buffer_of_a_class_only_up_to_its_cap() {
 }
 
 #[test]
-fn s10_a_buffer_given_back_on_one_thread_reaches_the_waiter_of_another_with_its_content() {
+fn s10_release_reaches_the_receiver_of_another_thread() {
     let (_threads, mut a, mut b) = two(&PoolConfig { lifeline: false, ..config(1) });
     let holder = holding(&mut a, 1, &[1; 200]);
     let waiter = waiting(&mut b, 2);
@@ -143,7 +143,7 @@ fn s10_a_buffer_given_back_on_one_thread_reaches_the_waiter_of_another_with_its_
 }
 
 #[test]
-fn the_hard_cap_and_the_statistics_are_of_all_threads_together() {
+fn hard_cap_and_statistics_cover_all_threads() {
     let (shared_pool, mut a, mut b) = two(&config(4));
     for token in 0..2 {
         holding(&mut a, token, &[1; 100]);
@@ -159,7 +159,7 @@ fn the_hard_cap_and_the_statistics_are_of_all_threads_together() {
 }
 
 #[test]
-fn no_thread_gets_at_what_another_one_holds() {
+fn shard_refuses_handles_of_another_thread() {
     let (_threads, mut a, mut b) = two(&config(3));
     let id = holding(&mut a, 1, &[1; 100]);
     let Ok(Outcome::Granted(lease)) = a.request(0, 7) else { panic!("a buffer is free") };
@@ -181,7 +181,7 @@ fn no_thread_gets_at_what_another_one_holds() {
 }
 
 #[test]
-fn s11_a_receiver_moves_in_any_state_with_all_that_it_has() {
+fn s11_receiver_moves_in_any_state_with_its_content() {
     let (_threads, mut a, mut b) = two(&config(1));
     // Idle, then parked.
     let idle = a.attach(0, 1).unwrap();
@@ -219,7 +219,7 @@ fn s11_a_receiver_moves_in_any_state_with_all_that_it_has() {
 }
 
 #[test]
-fn what_cannot_move_says_why_and_stays_as_it_is() {
+fn export_refusal_names_its_cause_and_changes_nothing() {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
     let (_threads, mut a, mut b) = two(&PoolConfig { policy, ..config(1) });
     let id = a.attach(0, 1).unwrap();
@@ -255,7 +255,7 @@ fn what_cannot_move_says_why_and_stays_as_it_is() {
 }
 
 #[test]
-fn who_is_closed_while_a_receive_is_in_flight_can_neither_move_nor_decode() {
+fn export_refuses_a_closed_receiver_in_flight() {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
     let (_threads, mut a, b) = two(&PoolConfig { policy, ..config(1) });
     let id = a.attach(0, 1).unwrap();
@@ -277,7 +277,7 @@ fn who_is_closed_while_a_receive_is_in_flight_can_neither_move_nor_decode() {
 
 #[test]
 #[cfg_attr(miri, ignore)] // hundreds of receivers, on one thread
-fn so_many_that_wait_can_be_on_their_way_and_no_more() {
+fn export_of_waiting_receivers_is_limited() {
     let many = EXPORTS_MAX + 2;
     let config = PoolConfig { lifeline: false, buffer_bytes: 256, ..PoolConfig::new(1, many + 1) };
     let (_threads, mut a, mut b) = two(&config);
@@ -295,7 +295,7 @@ fn so_many_that_wait_can_be_on_their_way_and_no_more() {
 }
 
 #[test]
-fn a_pool_of_several_threads_has_no_tenants() {
+fn shared_pool_has_no_tenants() {
     let (_threads, mut a, b) = two(&config(1));
     let tenant = TenantId::from_bits(1);
     assert_eq!(a.create_tenant(&TenantConfig::default()), Err(PoolError::TableFull));
@@ -309,7 +309,7 @@ fn a_pool_of_several_threads_has_no_tenants() {
 }
 
 #[test]
-fn a_parked_receiver_needs_a_slot_where_it_goes() {
+fn import_of_a_parked_receiver_needs_a_slot() {
     let (_threads, mut a, mut b) = two(&PoolConfig { slots: 1, ..config(4) });
     let park = |pool: &mut Pool, bytes: &[u8]| {
         let id = holding(pool, 0, bytes);
@@ -353,7 +353,7 @@ fn s53_pause_and_origin_count_on_each_thread_alone() {
 }
 
 #[test]
-fn s44_one_waiter_anywhere_makes_every_thread_watch_its_deadlines() {
+fn s44_one_waiter_starts_deadlines_on_all_threads() {
     let policy = Policy { park_bytes: 64, reclaim_bytes: 256, ..Policy::default() };
     let mut config = PoolConfig { lifeline: false, policy, large_slots: [1, 0, 0], ..config(2) };
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
@@ -380,7 +380,7 @@ fn s44_one_waiter_anywhere_makes_every_thread_watch_its_deadlines() {
 }
 
 #[test]
-fn s44_who_waits_behind_the_cap_of_its_class_makes_them_watch_too() {
+fn s44_cap_blocked_waiter_starts_deadlines() {
     let mut config = PoolConfig { lifeline: false, ..config(4) };
     (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.class_caps[0]) = (1_000, 10_000, 1);
     let (_threads, mut a, mut b) = two(&config);
@@ -395,7 +395,7 @@ fn s44_who_waits_behind_the_cap_of_its_class_makes_them_watch_too() {
 }
 
 #[test]
-fn s44_who_makes_progress_or_has_just_arrived_is_not_asked_to_leave() {
+fn s44_progress_and_new_holders_are_not_shed() {
     let mut config = PoolConfig { lifeline: false, ..config(1) };
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
     let (_threads, mut a, mut b) = two(&config);
@@ -417,7 +417,7 @@ fn s44_who_makes_progress_or_has_just_arrived_is_not_asked_to_leave() {
 
 /// The host's own have none, as where a pool is not shared.
 #[test]
-fn a_deadline_comes_and_goes_with_the_buffer() {
+fn deadline_belongs_to_a_receivers_buffer_only() {
     let mut config = config(1);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
     let (_threads, mut a, mut b) = two(&config);
@@ -437,7 +437,7 @@ fn a_deadline_comes_and_goes_with_the_buffer() {
 }
 
 #[test]
-fn a_reserve_that_is_not_whole_disturbs_nobody_while_nobody_waits() {
+fn broken_reserve_reclaims_nothing_without_waiters() {
     let mut config = config(2);
     (config.scheduler.classes, config.scheduler.reserves[1]) = (2, 1);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
@@ -450,7 +450,7 @@ fn a_reserve_that_is_not_whole_disturbs_nobody_while_nobody_waits() {
 }
 
 #[test]
-fn what_a_thread_held_and_waited_for_is_everybody_s_once_it_is_gone() {
+fn dropped_shard_returns_its_buffers_and_waits() {
     let (shared_pool, mut a, mut b) = two(&config(3));
     holding(&mut a, 1, &[1; 100]);
     let Ok(Outcome::Granted(own)) = a.request(0, 2) else { panic!("a buffer is free") };
@@ -478,7 +478,7 @@ fn what_a_thread_held_and_waited_for_is_everybody_s_once_it_is_gone() {
 }
 
 #[test]
-fn a_closed_pool_takes_nobody_in_and_serves_those_who_are_there() {
+fn closed_pool_refuses_attach_and_serves_the_rest() {
     let (shared_pool, mut a, mut b) = two(&config(1));
     let first = holding(&mut a, 1, &[1; 100]);
     let second = waiting(&mut b, 2);
@@ -503,7 +503,7 @@ fn a_closed_pool_takes_nobody_in_and_serves_those_who_are_there() {
 }
 
 #[test]
-fn the_configuration_of_several_threads_is_checked() {
+fn shared_pool_config_is_checked() {
     let mut config = config(4);
     config.scheduler.tenants_max = 1;
     assert!(SharedPool::new(&config, 2).unwrap_err().to_string().starts_with("tenants_max is 1;"));
@@ -518,7 +518,7 @@ fn the_configuration_of_several_threads_is_checked() {
 }
 
 #[test]
-fn another_thread_is_told_that_it_is_the_wrong_one() {
+fn wrong_thread_is_refused() {
     let (_threads, a, b) = two(&config(1));
     assert_eq!((a.check_thread(), b.check_thread()), (Ok(()), Ok(())));
     let refused = std::thread::scope(|scope| scope.spawn(move || a.check_thread()).join().unwrap());
@@ -616,7 +616,7 @@ impl Worker<'_> {
 }
 
 #[test]
-fn s13_connections_that_wander_between_threads_lose_no_byte_and_all_come_to_their_end() {
+fn s13_connections_that_move_lose_no_byte() {
     let config = PoolConfig { receivers_max: CONNECTIONS as u32, slots: CONNECTIONS as u32, ..config(BUFFERS) };
     let config = PoolConfig {
         scheduler: demuxbuf::scheduler::SchedulerConfig { waiters_max: CONNECTIONS as u32, ..config.scheduler },

@@ -27,7 +27,7 @@ fn two(buffers: u32) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
 }
 
 #[test]
-fn a_stale_foreign_or_forged_lease_is_refused_and_changes_nothing() {
+fn stale_foreign_or_forged_lease_is_refused() {
     let (shards, a, b) = two(2);
     let (_other, c, _d) = {
         let other = SharedScheduler::new(&SchedulerConfig { tag: 4, ..SchedulerConfig::new(2, 8) }, 2).unwrap();
@@ -50,7 +50,7 @@ fn a_stale_foreign_or_forged_lease_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn the_hard_cap_holds_over_all_shards_and_what_others_have_at_hand_is_found() {
+fn hard_cap_holds_and_cached_buffers_are_found() {
     let (shards, a, b) = two(8);
     let all: Vec<_> = (0..8).map(|_| granted(&a, 0)).collect();
     queued(&b, 0, 1);
@@ -66,7 +66,7 @@ fn the_hard_cap_holds_over_all_shards_and_what_others_have_at_hand_is_found() {
 }
 
 #[test]
-fn the_common_path_takes_no_lock() {
+fn common_path_takes_no_lock() {
     let (shards, a, b) = two(64);
     for shard in [&a, &b] {
         let lease = granted(shard, 0);
@@ -87,7 +87,7 @@ fn the_common_path_takes_no_lock() {
 }
 
 #[test]
-fn the_peak_of_leases_is_exact_for_one_shard_and_when_buffers_are_short_and_never_too_low() {
+fn lease_peak_is_never_too_low() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(64, 8), 1).unwrap();
     let a = shards.shard(0).unwrap();
     for (count, peak) in [(3, 3), (2, 3), (40, 40), (39, 40)] {
@@ -115,7 +115,7 @@ fn the_peak_of_leases_is_exact_for_one_shard_and_when_buffers_are_short_and_neve
 }
 
 #[test]
-fn a_shard_that_only_releases_keeps_a_bounded_number_at_hand() {
+fn cache_of_a_releasing_shard_is_bounded() {
     let (shards, a, b) = two(300);
     let leases: Vec<_> = (0..300).map(|_| granted(&a, 0)).collect();
     for lease in leases {
@@ -127,7 +127,7 @@ fn a_shard_that_only_releases_keeps_a_bounded_number_at_hand() {
 }
 
 #[test]
-fn a_reserve_is_kept_over_all_shards() {
+fn reserve_holds_across_all_shards() {
     let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(4, 8) };
     config.reserves[1] = 2;
     let shards = SharedScheduler::new(&config, 2).unwrap();
@@ -149,7 +149,7 @@ fn a_reserve_is_kept_over_all_shards() {
 }
 
 #[test]
-fn a_capped_class_is_counted_in_one_place_and_does_not_slow_the_others_down() {
+fn capped_class_does_not_slow_other_classes() {
     let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(16, 8) };
     config.class_caps[1] = 2;
     let shards = SharedScheduler::new(&config, 2).unwrap();
@@ -176,7 +176,7 @@ fn a_capped_class_is_counted_in_one_place_and_does_not_slow_the_others_down() {
 }
 
 #[test]
-fn a_cap_of_all_buffers_keeps_no_waiter_from_what_is_released() {
+fn class_cap_of_all_buffers_blocks_no_waiter() {
     let mut config = SchedulerConfig::new(1, 8);
     config.class_caps[0] = 1;
     let shards = SharedScheduler::new(&config, 2).unwrap();
@@ -189,7 +189,7 @@ fn a_cap_of_all_buffers_keeps_no_waiter_from_what_is_released() {
 }
 
 #[test]
-fn a_shard_is_named_once_until_it_has_looked() {
+fn poll_wake_names_a_shard_once_until_it_polls() {
     let (shards, a, b) = two(3);
     let leases: Vec<_> = (0..3).map(|_| granted(&a, 0)).collect();
     for token in 0..3 {
@@ -208,7 +208,7 @@ fn a_shard_is_named_once_until_it_has_looked() {
 }
 
 #[test]
-fn a_shard_that_looks_by_itself_is_not_named() {
+fn poll_wake_skips_a_shard_that_polled() {
     let (shards, a, b) = two(1);
     let lease = granted(&a, 0);
     queued(&b, 0, 1);
@@ -224,7 +224,7 @@ fn a_shard_that_looks_by_itself_is_not_named() {
 }
 
 #[test]
-fn s06_a_waiter_that_dies_after_its_assignment_passes_it_on_to_another_shard() {
+fn s06_dead_waiter_passes_its_buffer_across_shards() {
     let (shards, a, b) = two(1);
     let lease = granted(&a, 0);
     let dies = queued(&b, 0, 1);
@@ -240,7 +240,7 @@ fn s06_a_waiter_that_dies_after_its_assignment_passes_it_on_to_another_shard() {
 }
 
 #[test]
-fn s11_a_wait_moves_queued_or_assigned_and_a_lease_needs_no_move() {
+fn s11_wait_moves_queued_or_assigned() {
     let (shards, a, b) = two(1);
     let lease = granted(&a, 0);
     let wait = queued(&a, 0, 7);
@@ -280,7 +280,7 @@ fn s11_a_wait_moves_queued_or_assigned_and_a_lease_needs_no_move() {
 }
 
 #[test]
-fn shards_that_do_not_exist_or_are_in_use_are_refused() {
+fn shard_index_unknown_or_in_use_is_refused() {
     let (shards, a, _b) = two(2);
     assert_eq!(shards.shard(2).err(), Some(SharedSchedulerError::UnknownShard { index: 2, shards: 2 }));
     assert_eq!(shards.shard(0).err(), Some(SharedSchedulerError::ShardInUse { index: 0 }));
@@ -293,7 +293,7 @@ fn shards_that_do_not_exist_or_are_in_use_are_refused() {
 }
 
 #[test]
-fn a_request_that_is_refused_changes_nothing() {
+fn refused_request_changes_nothing() {
     let (shards, a, b) = two(2);
     let locked_buffers = shards.stats().cached;
     let unknown = SchedulerError::UnknownClass { class: 9, classes: 1 };
@@ -311,7 +311,7 @@ fn a_request_that_is_refused_changes_nothing() {
 }
 
 #[test]
-fn a_wait_is_described_until_it_is_picked_up() {
+fn wait_info_lasts_until_the_pick_up() {
     let (_shards, a, b) = two(1);
     a.handle_timeout(1_000);
     let lease = granted(&a, 0);
@@ -330,7 +330,7 @@ fn a_wait_is_described_until_it_is_picked_up() {
 }
 
 #[test]
-fn a_dropped_shard_leaves_nothing_behind() {
+fn dropped_shard_leaves_nothing_behind() {
     let (shards, a, b) = two(4);
     let held: Vec<_> = (0..4).map(|_| granted(&a, 0)).collect();
     let gone = queued(&a, 0, 1);
@@ -373,7 +373,7 @@ fn look_until(shard: &SchedulerShard, until_ns: u64) {
 
 /// A buffer that is assigned to a shard which does not look goes to the next waiter after a lease.
 #[test]
-fn s58_grant_goes_on_when_a_shard_does_not_look() {
+fn s58_grant_passes_on_when_a_shard_does_not_poll() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(1, 8));
     let lease = granted(&a, 0);
     let of_b = queued(&b, 0, 1);
@@ -414,7 +414,7 @@ fn s58_s53_pause_of_the_process_moves_no_grant() {
 
 /// However many waits of that shard come first; they keep their order.
 #[test]
-fn s58_many_waits_of_a_shard_that_does_not_look() {
+fn s58_waits_of_an_idle_shard_keep_their_order() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(3, 512));
     let leases = [granted(&a, 0), granted(&a, 0), granted(&a, 0)];
     for token in 0..300 {
@@ -442,7 +442,7 @@ fn s58_many_waits_of_a_shard_that_does_not_look() {
 
 /// A shard that looks within a lease loses nothing, nor one whose grants no other waiter may take.
 #[test]
-fn s58_grant_stays_where_it_is_looked_for_or_of_no_use() {
+fn s58_grant_stays_with_a_shard_that_polls() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(2, 8));
     let leases = [granted(&a, 0), granted(&a, 0)];
     for token in 0..3 {
@@ -520,7 +520,7 @@ fn s80_dropped_shard_ends_waits_in_pieces() {
 }
 
 #[test]
-fn after_the_pool_is_dropped_late_calls_get_errors_and_what_is_held_can_be_ended() {
+fn dropped_pool_refuses_calls_and_takes_releases() {
     let (shards, a, b) = two(4);
     let held: Vec<_> = (0..4).map(|_| granted(&a, 0)).collect();
     queued(&b, 0, 2);
@@ -541,7 +541,7 @@ fn after_the_pool_is_dropped_late_calls_get_errors_and_what_is_held_can_be_ended
 }
 
 #[test]
-fn a_shard_bound_to_another_thread_says_so() {
+fn wrong_thread_is_refused_by_a_bound_shard() {
     let (_shards, a, b) = two(1);
     a.bind_thread();
     assert_eq!(a.check_thread(), Ok(()));
@@ -556,7 +556,7 @@ fn a_shard_bound_to_another_thread_says_so() {
 }
 
 #[test]
-fn what_only_one_thread_can_have_is_refused_by_the_name_of_its_field() {
+fn config_error_names_single_thread_fields() {
     let mut config = SchedulerConfig { tenants_max: 4, ..SchedulerConfig::new(4, 8) };
     let refused = SharedScheduler::new(&config, 2).map(|_| ()).unwrap_err();
     assert_eq!(refused.to_string(), "tenants_max is 4; allowed is 0 to 0");
@@ -566,7 +566,7 @@ fn what_only_one_thread_can_have_is_refused_by_the_name_of_its_field() {
 }
 
 #[test]
-fn no_more_waits_than_stated_are_on_their_way_at_once() {
+fn export_of_waits_is_limited() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(1, EXPORTS_MAX + 1), 2).unwrap();
     let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
     let lease = granted(&a, 0);

@@ -221,7 +221,7 @@ fn stress(config: &SchedulerConfig, threads: usize, connections: usize, requests
 }
 
 #[test]
-fn threads_that_cancel_move_and_release_elsewhere_are_all_served() {
+fn threads_that_cancel_and_move_are_all_served() {
     let config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(6, 256) };
     stress(&config, 4, 20, 5_000);
 }
@@ -242,7 +242,7 @@ fn threads_at_the_edge_of_the_pool_are_all_served() {
 }
 
 #[test]
-fn threads_that_release_the_same_leases_at_once_release_each_once() {
+fn threads_release_a_contested_lease_once() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(64, 0), 4).unwrap();
     let world = World::new(4, 64);
     let leases: Mutex<Vec<LeaseId>> = Mutex::new(Vec::new());
@@ -319,7 +319,7 @@ fn threads_that_come_and_go_leave_nothing_behind() {
 }
 
 #[test]
-fn s10_the_last_release_on_one_thread_wakes_the_waiter_of_another_once() {
+fn s10_last_release_wakes_another_thread_once() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(1, 4), 2).unwrap();
     let world = World::new(2, 1);
     let turns = 2_000;
@@ -361,7 +361,7 @@ fn pass_on(world: &World, shard: &SchedulerShard, wait: WaitId, waits: &mut Hash
 }
 
 #[test]
-fn s11_connections_that_move_between_threads_in_every_state_are_served_once() {
+fn s11_moving_connections_are_served_once() {
     // Each thread sends every wait on to the other at once; who receives one imports it and serves it, or sends it back.
     let rounds = 3_000;
     let total = 2 * rounds;
@@ -411,7 +411,7 @@ fn s11_connections_that_move_between_threads_in_every_state_are_served_once() {
 }
 
 #[test]
-fn s13_as_many_grants_as_releases_however_many_wait_and_on_whichever_thread() {
+fn s13_one_grant_per_release_across_threads() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(8, 400), 4).unwrap();
     let world = World::new(4, 8);
     let (taken, queued, released) = (Barrier::new(4), Barrier::new(4), Barrier::new(4));
@@ -445,7 +445,7 @@ fn s13_as_many_grants_as_releases_however_many_wait_and_on_whichever_thread() {
 }
 
 #[test]
-fn s44_when_attackers_on_one_thread_leave_the_others_are_served_in_that_step() {
+fn s44_threads_recover_in_the_step_attackers_leave() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(32, 256), 4).unwrap();
     let world = World::new(4, 32);
     let step = Barrier::new(4);
@@ -486,7 +486,7 @@ fn s44_when_attackers_on_one_thread_leave_the_others_are_served_in_that_step() {
 }
 
 #[test]
-fn s45_overload_is_served_without_idle_buffers_and_afterwards_all_is_as_before() {
+fn s45_overload_leaves_no_buffer_idle_and_no_trace() {
     let (threads, buffers) = (4, 20);
     let shards =
         SharedScheduler::new(&SchedulerConfig { classes: 2, ..SchedulerConfig::new(buffers, 256) }, threads as u32)

@@ -20,7 +20,7 @@ fn receiving(mode: Mode) -> Connection {
 }
 
 #[test]
-fn a_one_shot_subscription_that_is_on_ends_the_receiving() {
+fn sync_armed_one_shot_ends_the_receiving() {
     for mode in [Mode::OneShot, Mode::Optimistic] {
         let mut connection = receiving(mode);
         assert_eq!(tell(&mut connection, sync(10, 100, 0, false, false)), Action::Decode.into());
@@ -31,7 +31,7 @@ fn a_one_shot_subscription_that_is_on_ends_the_receiving() {
 }
 
 #[test]
-fn a_subscription_does_not_cost_the_place_in_the_queue() {
+fn sync_of_read_interest_keeps_the_queue_place() {
     let mut connection = Connection::new(Policy { mode: Mode::OneShot, ..Policy::default() });
     tell(&mut connection, Event::Attach { buffered_bytes: 0, capacity: 0 });
     assert!(tell(&mut connection, Event::Readable).has(Action::RequestBuffer));
@@ -41,7 +41,7 @@ fn a_subscription_does_not_cost_the_place_in_the_queue() {
 }
 
 #[test]
-fn a_slot_that_is_received_into_while_waiting_runs_dry_too() {
+fn sync_armed_one_shot_ends_receives_into_a_slot() {
     let mut connection = receiving(Mode::OneShot);
     tell(&mut connection, sync(5, 100, 0, true, true));
     tell(&mut connection, Event::BufferParked { capacity: 16 });
@@ -54,13 +54,13 @@ fn a_slot_that_is_received_into_while_waiting_runs_dry_too() {
 }
 
 #[test]
-fn a_level_watch_that_is_on_says_nothing_of_what_is_ready() {
+fn sync_armed_level_is_not_readiness() {
     let mut connection = receiving(Mode::Level);
     assert!(tell(&mut connection, sync(10, 100, 0, true, true)).has(Action::Recv));
 }
 
 #[test]
-fn what_is_parked_stays_parked() {
+fn sync_keeps_parked_bytes_parked() {
     let mut connection = receiving(Mode::OneShot);
     assert!(tell(&mut connection, sync(5, 100, 0, true, true)).has(Action::Park));
     tell(&mut connection, Event::BufferParked { capacity: 16 });
@@ -89,7 +89,7 @@ fn reclaimed(hold: Event, asks: bool) -> Connection {
 }
 
 #[test]
-fn what_was_asked_for_goes_with_the_buffer() {
+fn reclaim_request_ends_with_its_buffer() {
     let after = |asks| {
         let mut connection = reclaimed(Event::BufferGranted { capacity: 100 }, asks);
         tell(&mut connection, sync(0, 0, 0, false, false));
@@ -99,7 +99,7 @@ fn what_was_asked_for_goes_with_the_buffer() {
 }
 
 #[test]
-fn what_was_asked_of_a_slot_is_not_asked_of_a_buffer() {
+fn slot_reclaim_is_not_carried_to_a_buffer() {
     let after = |asks| {
         let mut connection = reclaimed(Event::BufferParked { capacity: 16 }, asks);
         let actions = tell(&mut connection, sync(5, 100, 0, true, false));

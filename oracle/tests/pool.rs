@@ -17,7 +17,7 @@ proptest! {
     #![proptest_config(cases(200, 5_000))]
 
     #[test]
-    fn receivers_are_what_their_docs_say(
+    fn receivers_follow_their_documentation(
         config in pool_config(),
         ops in prop::collection::vec(receivers_op(), 1..150),
     ) {
@@ -25,7 +25,7 @@ proptest! {
     }
 
     #[test]
-    fn c_answers_as_rust_does(config in pool_config(), ops in prop::collection::vec(receivers_op(), 1..150)) {
+    fn c_api_answers_like_rust(config in pool_config(), ops in prop::collection::vec(receivers_op(), 1..150)) {
         fight(Differential::new(ModelPool::new(&config), CPool::new(&config)), &ops)?;
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 #[test]
-fn every_seed_holds() {
+fn seeds_hold() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
     for target in TARGETS {
         let folder = seeds.join(target.name);
@@ -25,7 +25,7 @@ fn every_seed_holds() {
 }
 
 #[test]
-fn every_target_runs_its_examples_and_any_bytes() {
+fn targets_run_their_examples_and_any_bytes() {
     for target in TARGETS {
         let examples = target.examples.join("\n");
         for text in [examples.as_bytes(), b"", b"\n \n#", &[0xff, 0xfe], b"attach\nrequest max max\n"] {

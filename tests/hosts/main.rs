@@ -465,11 +465,11 @@ fn try_all(run: fn(Settings)) {
 }
 
 #[test]
-fn every_host_over_receivers_comes_to_its_end() {
+fn host_over_a_pool_finishes_in_every_mode() {
     try_all(|settings| World::run(settings, Convenient::new(&settings)));
 }
 
 #[test]
-fn every_host_with_its_own_buffers_comes_to_its_end() {
+fn host_with_its_own_buffers_finishes_in_every_mode() {
     try_all(|settings| World::run(settings, Bare::new(&settings)));
 }

@@ -56,14 +56,14 @@ fn honest_are_served(report: &Report, within_ns: u64) {
 }
 
 #[test]
-fn s41_a_few_bytes_of_a_header_hold_no_buffer() {
+fn s41_header_fragment_holds_no_buffer() {
     let report = against(Habit { piece_bytes: (1, 8), sends_bytes: 8, ..partial(8) }, ATTACKERS, 1);
     honest_are_served(&report, LEASE_NS);
     assert_eq!((report.crowds[1].shed, report.stats.parked_on_demand), (0, 0), "they hold nothing that is needed");
 }
 
 #[test]
-fn s42_a_hundred_bytes_of_the_largest_frame_are_parked() {
+fn s42_start_of_the_largest_frame_is_parked() {
     for (tenants, seed) in [(1, 1), (ATTACKERS, 2)] {
         let report = against(partial(100), tenants, seed);
         honest_are_served(&report, LEASE_NS);
@@ -73,7 +73,7 @@ fn s42_a_hundred_bytes_of_the_largest_frame_are_parked() {
 }
 
 #[test]
-fn s43_just_over_what_can_be_parked_is_shed() {
+fn s43_more_than_can_be_parked_is_shed() {
     // What the host itself blocks, because its reader is slow, has two leases.
     for (habit, held_ns) in [(partial(4_097), LEASE_NS), (SLOW_READER, 2 * LEASE_NS)] {
         let report = against(habit, 1, 1);
@@ -87,14 +87,14 @@ fn s43_just_over_what_can_be_parked_is_shed() {
 }
 
 #[test]
-fn s43_just_over_each_parking_class_and_drop_by_drop() {
+fn s43_trickle_above_each_slot_size_is_shed() {
     for habit in [partial(65), partial(257), partial(1_025), DRIP, LEAVER] {
         honest_are_served(&against(habit, 1, 1), LEASE_NS + 20 * MS);
     }
 }
 
 #[test]
-fn s44_service_is_back_when_the_attackers_have_left() {
+fn s44_service_recovers_after_the_attack() {
     for habit in [partial(100), partial(4_097), DRIP, SLOW_READER] {
         let report = against(habit, ATTACKERS, 2);
         // In the step of the release whoever waited has a buffer; then as long as the honest use theirs.
@@ -103,7 +103,7 @@ fn s44_service_is_back_when_the_attackers_have_left() {
 }
 
 #[test]
-fn s45_throughput_stays_when_more_come_than_there_are_buffers_for() {
+fn s45_throughput_holds_under_overload() {
     // Whole requests without a pause: one buffer serves a request each millisecond.
     let busy = Habit { think_ns: (0, 2 * MS), ..FLOOD };
     let served = |peers| {
@@ -123,7 +123,7 @@ fn s45_throughput_stays_when_more_come_than_there_are_buffers_for() {
 }
 
 #[test]
-fn s46_the_flood_of_one_tenant_leaves_the_others_their_share() {
+fn s46_flood_of_one_tenant_leaves_other_shares() {
     let honest = Crowd::new("honest", Habit { think_ns: (20 * MS, 60 * MS), ..HONEST }, 10);
     let flood = |tenants| Crowd { tenants, ..Crowd::new("flood", FLOOD, 30) };
     let alone = run(&[honest], 2, 1);
@@ -144,7 +144,7 @@ fn told(report: &Report) -> Vec<(&'static str, u64, u64)> {
 }
 
 #[test]
-fn one_seed_is_one_run() {
+fn run_is_determined_by_its_seed() {
     let crowds = [Crowd::new("honest", HONEST, 8), Crowd::new("drip", DRIP, 8), Crowd::new("slow", SLOW_READER, 8)];
     let runs = [1, 2, 1].map(|seed| {
         let report = run(&crowds, 2, seed);

@@ -188,7 +188,7 @@ fn play(seeds: std::ops::Range<u64>, game: impl Fn(&mut fastrand::Rng, &mut Game
 }
 
 #[test]
-fn a_random_scheduler_never_passes_anybody_too_often() {
+fn bypass_bound_holds_for_random_load() {
     play(0..60, |rng, table| {
         for _ in 0..400 {
             match rng.u8(..8) {
@@ -207,7 +207,7 @@ fn a_random_scheduler_never_passes_anybody_too_often() {
 /// Lets one wait and serves whom it can instead: all other flows always have somebody who waits, in the largest or the
 /// smallest size, and who was served last gives back first, so that whoever is below its guaranteed share stays there.
 #[test]
-fn a_scheduler_with_a_victim_passes_it_as_often_as_allowed() {
+fn bypass_bound_is_reached_by_worst_case_load() {
     let closest = play(0..1_000, |rng, table| {
         let victim = table.random_request(rng);
         // In some games nearly all the places in the table of waits are ahead of the last of the victims.
@@ -258,7 +258,7 @@ fn a_scheduler_with_a_victim_passes_it_as_often_as_allowed() {
 
 /// The formula of the module's docs, worked out by hand.
 #[test]
-fn the_published_bound_is_the_formula() {
+fn bypass_bound_equals_its_formula() {
     let one_class = |waiters_max| SchedulerConfig { class_burst: 4, ..SchedulerConfig::new(2, waiters_max) };
     let bypass_bound = |config: &SchedulerConfig, weight: Option<u32>| {
         let mut scheduler = new_scheduler(config);

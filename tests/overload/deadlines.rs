@@ -44,7 +44,7 @@ fn held(config: &SchedulerConfig) -> (Paced, Vec<LeaseId>) {
 }
 
 #[test]
-fn while_nobody_waits_nobody_is_asked() {
+fn holders_are_not_asked_while_no_request_waits() {
     let (mut scheduler, _) = held(&config(3));
     scheduler.handle_timeout(50 * LEASE_NS);
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
@@ -79,7 +79,7 @@ fn queue_of(scheduler: &mut Scheduler, tenants: &[TenantId], tenant: usize) -> W
 }
 
 #[test]
-fn who_waits_for_his_own_cap_is_helped_by_holders_of_his_tenant_alone() {
+fn tenant_cap_reclaims_from_its_own_holders_only() {
     let (mut scheduler, tenants, leases) = capped(3);
     for tenant in 0..2 {
         queue_of(&mut scheduler, &tenants, tenant);
@@ -116,7 +116,7 @@ fn who_waits_for_his_own_cap_is_helped_by_holders_of_his_tenant_alone() {
 }
 
 #[test]
-fn tenants_at_their_caps_take_turns_and_the_costliest_of_each_is_shed() {
+fn tenant_caps_shed_in_turn_the_costliest_holder() {
     let (mut scheduler, tenants, leases) = capped(3);
     for tenant in 0..3 {
         queue_of(&mut scheduler, &tenants, tenant);
@@ -141,7 +141,7 @@ fn tenants_at_their_caps_take_turns_and_the_costliest_of_each_is_shed() {
 }
 
 #[test]
-fn a_tenant_that_begins_to_keep_somebody_back_asks_at_once_and_one_that_ceases_does_not() {
+fn tenant_cap_reclaims_only_while_it_blocks() {
     let (mut scheduler, tenants, _) = capped(2);
     let first = queue_of(&mut scheduler, &tenants, 0);
     scheduler.handle_timeout(2 * LEASE_NS);
@@ -165,7 +165,7 @@ fn a_tenant_that_begins_to_keep_somebody_back_asks_at_once_and_one_that_ceases_d
 }
 
 #[test]
-fn all_who_are_idle_are_asked_to_park_before_one_is_shed() {
+fn idle_holders_are_asked_to_park_before_a_shed() {
     let (mut scheduler, leases) = held(&config(4));
     queue(&mut scheduler, &timed(9));
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], scheduler.or_step(PARK_NS)));
@@ -187,7 +187,7 @@ fn all_who_are_idle_are_asked_to_park_before_one_is_shed() {
 }
 
 #[test]
-fn one_is_shed_at_a_time() {
+fn shed_is_one_at_a_time() {
     let (mut scheduler, leases) = held(&config(4));
     for token in 10..14 {
         queue(&mut scheduler, &timed(token));
@@ -218,7 +218,7 @@ fn one_is_shed_at_a_time() {
 }
 
 #[test]
-fn progress_is_a_new_beginning() {
+fn progress_restarts_the_deadline() {
     let (mut scheduler, leases) = held(&config(2));
     queue(&mut scheduler, &timed(9));
     scheduler.handle_timeout(LEASE_NS);
@@ -241,7 +241,7 @@ fn progress_is_a_new_beginning() {
 }
 
 #[test]
-fn the_costliest_is_shed_first() {
+fn shed_takes_the_costliest_first() {
     let mut scheduler = Paced::new(&SchedulerConfig { sizes: [4, 1, 0, 0], ..config(5) });
     let small = |token| Request { size_index: 1, ..timed(token) };
     // Longest held, most progress; longer held; four times as large; the latest.
@@ -271,7 +271,7 @@ fn the_costliest_is_shed_first() {
 }
 
 #[test]
-fn what_is_asked_is_counted() {
+fn reclaim_requests_are_counted() {
     let (mut scheduler, _) = held(&config(3));
     queue(&mut scheduler, &timed(9));
     scheduler.handle_timeout(50 * LEASE_NS);
@@ -282,7 +282,7 @@ fn what_is_asked_is_counted() {
 }
 
 #[test]
-fn idleness_counts_from_the_grant_and_from_the_last_progress() {
+fn idle_time_counts_from_grant_and_last_progress() {
     let (mut scheduler, leases) = held(&config(2));
     scheduler.handle_timeout(50);
     scheduler.progress(leases[1], 7).expect("the lease is held");
@@ -292,7 +292,7 @@ fn idleness_counts_from_the_grant_and_from_the_last_progress() {
 }
 
 #[test]
-fn s53_pause_of_any_length_is_worth_one_step() {
+fn s53_pause_of_any_length_counts_as_one_step() {
     const STEP_NS: u64 = LEASE_NS / 8;
     for pause_ns in [STEP_NS, STEP_NS + 1, LEASE_NS, 8 * 3_600_000_000_000, u64::MAX - 3 * LEASE_NS] {
         let (mut scheduler, leases) = held(&config(2));
@@ -323,7 +323,7 @@ fn idle_of(scheduler: &Scheduler, lease: LeaseId) -> u64 {
 }
 
 #[test]
-fn s53_pause_while_none_waits_is_lost_as_well() {
+fn s53_pause_counts_as_one_step_without_waiters() {
     let (mut scheduler, leases) = held(&config(1));
     let scheduler: &mut Scheduler = &mut scheduler;
     scheduler.handle_timeout(50 * LEASE_NS);
@@ -332,7 +332,7 @@ fn s53_pause_while_none_waits_is_lost_as_well() {
 }
 
 #[test]
-fn s54_first_advance_is_the_origin_of_leases_and_waits() {
+fn s54_first_advance_is_the_origin_of_time() {
     const DAYS_NS: u64 = 10 * 86_400_000_000_000;
     let mut scheduler = new_scheduler(&config(1));
     let lease = take(&mut scheduler, &timed(0));
@@ -346,7 +346,7 @@ fn s54_first_advance_is_the_origin_of_leases_and_waits() {
 }
 
 #[test]
-fn time_that_goes_backwards_is_counted_and_not_taken() {
+fn clock_that_goes_backwards_is_counted_and_ignored() {
     let (mut scheduler, leases) = held(&config(1));
     queue(&mut scheduler, &timed(9));
     scheduler.handle_timeout(PARK_NS);
@@ -368,7 +368,7 @@ fn time_that_goes_backwards_is_counted_and_not_taken() {
 }
 
 #[test]
-fn a_lease_of_no_time_is_refused() {
+fn lease_ns_of_zero_is_refused() {
     let refused = Scheduler::new(&SchedulerConfig { park_ns: 0, lease_ns: 0, ..config(1) }).map(|_| ());
     assert_eq!(refused, Err(ConfigError::NoLease), "everybody would be shed again and again");
     let mut scheduler = Paced::new(&SchedulerConfig { park_ns: 0, lease_ns: 1, ..config(1) });
@@ -479,7 +479,7 @@ impl Model {
 }
 
 #[test]
-fn whatever_happens_the_demands_are_right() {
+fn deadlines_equal_a_full_scan() {
     let mut sheds = 0;
     for seed in 0..30 {
         let mut rng = fastrand::Rng::with_seed(seed);

@@ -133,7 +133,7 @@ fn explore(jobs_max: usize, new: &dyn Fn() -> Jobs) -> (u64, u64) {
 }
 
 #[test]
-fn s14_in_no_order_do_jobs_that_need_a_second_buffer_lock_each_other_out() {
+fn s14_jobs_with_two_buffers_finish_in_every_order() {
     for (jobs, buffers) in [(2, 2), (3, 2), (4, 2), (4, 3)] {
         let (orders, deadlocks) = explore(jobs, &|| Jobs::new(buffers, &[0, 1], Order::HoldAll));
         assert_eq!(deadlocks, 0, "{jobs} jobs, {buffers} buffers, {orders} orders");
@@ -150,7 +150,7 @@ fn s14_in_no_order_do_jobs_that_need_a_second_buffer_lock_each_other_out() {
 }
 
 #[test]
-fn s15_in_no_order_do_requests_that_wait_for_their_answer_freeze() {
+fn s15_responses_find_a_buffer_in_every_order() {
     for (jobs, buffers) in [(2, 2), (3, 2), (3, 3)] {
         let (_, deadlocks) = explore(jobs, &|| Jobs::new(buffers, &[0, 1], Order::AnswerFirst));
         assert_eq!(deadlocks, 0, "{jobs} jobs, {buffers} buffers");
@@ -284,7 +284,7 @@ fn permute(items: &mut Vec<usize>, from: usize, see: &mut impl FnMut(&[usize])) 
 }
 
 #[test]
-fn s47_in_no_order_are_the_frames_that_free_memory_kept_out() {
+fn s47_control_frames_get_through_in_every_order() {
     for (buffers, requests) in [(2, 2), (2, 4), (3, 4)] {
         for (reserve, lifeline) in [(1, false), (0, true), (1, true)] {
             let (orders, stuck) = stuck(buffers, requests, reserve, lifeline);

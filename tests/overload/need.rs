@@ -85,7 +85,7 @@ fn s55_growth_keeps_its_place_while_it_is_needed() {
 }
 
 #[test]
-fn s55_blocked_growth_is_asked_for_again_once_unblocked() {
+fn s55_blocked_growth_is_requested_once_unblocked() {
     let (mut pool, id) = one_grows(Mode::Level);
     tell(&mut pool, id, Event::Block { reasons: 2 });
     assert_eq!(served(&mut pool), [2]);
@@ -97,7 +97,7 @@ fn s55_blocked_growth_is_asked_for_again_once_unblocked() {
 
 /// What was granted while a receive is in flight is kept back until that is over.
 #[test]
-fn s55_grant_kept_back_is_passed_on_with_the_need() {
+fn s55_deferred_grant_is_passed_on_with_the_need() {
     let mut config = PoolConfig { lifeline: false, ..PoolConfig::new(4, 4) };
     config.set_buffer_sizes(&[UNIT, 3 * UNIT]).expect("two sizes");
     config.policy.mode = Mode::Completion;
@@ -279,7 +279,7 @@ fn s61_blocked_content_has_two_leases() {
 }
 
 #[test]
-fn s61_blocked_content_has_two_leases_on_threads() {
+fn s61_blocked_content_has_two_leases_when_shared() {
     s61_on(|| {
         let threads = SharedPool::new(&short_leases(), 1).expect("the configuration is allowed");
         (threads.shard(0).expect("it is not in use"), Some(threads))

@@ -22,7 +22,7 @@ fn sized(size_index: u8, token: u64) -> Request {
 }
 
 #[test]
-fn one_budget_of_bytes_for_all_sizes() {
+fn budget_of_bytes_is_one_for_all_sizes() {
     for (size_index, count) in [(SMALL, 128), (MEDIUM, 8), (LARGE, 2)] {
         let mut scheduler = new_scheduler(&config(8, 1));
         let leases: Vec<LeaseId> = (0..count).map(|token| take(&mut scheduler, &sized(size_index, token))).collect();
@@ -38,7 +38,7 @@ fn one_budget_of_bytes_for_all_sizes() {
 }
 
 #[test]
-fn a_size_that_a_reserve_or_a_cap_keeps_out_for_ever_is_refused() {
+fn size_that_can_never_be_granted_is_refused() {
     let mut config = SchedulerConfig { classes: 2, tenants_max: 1, sizes: [1, 4, 0, 0], ..SchedulerConfig::new(5, 10) };
     config.reserves[1] = 2;
     let mut scheduler = new_scheduler(&config);
@@ -52,7 +52,7 @@ fn a_size_that_a_reserve_or_a_cap_keeps_out_for_ever_is_refused() {
 }
 
 #[test]
-fn a_newcomer_stands_behind_one_whom_only_the_cap_of_both_keeps_back() {
+fn newcomer_queues_behind_a_cap_blocked_waiter() {
     let mut scheduler =
         new_scheduler(&SchedulerConfig { tenants_max: 1, sizes: [1, 4, 0, 0], ..SchedulerConfig::new(10, 10) });
     let tenant_config = TenantConfig { cap: 5, ..TenantConfig::default() };
@@ -66,7 +66,7 @@ fn a_newcomer_stands_behind_one_whom_only_the_cap_of_both_keeps_back() {
 }
 
 #[test]
-fn the_cap_in_bytes_is_never_passed() {
+fn class_cap_in_bytes_is_never_exceeded() {
     for seed in 0..20 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut scheduler = new_scheduler(&SchedulerConfig { classes: 2, ..config(12, 50) });
@@ -92,7 +92,7 @@ fn the_cap_in_bytes_is_never_passed() {
 }
 
 #[test]
-fn one_that_needs_much_keeps_its_turn() {
+fn large_request_keeps_its_turn() {
     let mut scheduler = new_scheduler(&config(4, 1_000));
     let mut held: Vec<LeaseId> = (0..64).map(|token| take(&mut scheduler, &sized(SMALL, token))).collect();
     let large = queue(&mut scheduler, &sized(LARGE, 99));
@@ -109,7 +109,7 @@ fn one_that_needs_much_keeps_its_turn() {
 }
 
 #[test]
-fn the_less_critical_wait_behind_it_and_the_more_critical_go_on() {
+fn large_request_blocks_less_critical_classes_only() {
     let mut scheduler = new_scheduler(&SchedulerConfig { classes: 3, ..config(4, 10) });
     let held: Vec<LeaseId> = (0..4).map(|token| take(&mut scheduler, &sized(MEDIUM, token))).collect();
     let large = queue(&mut scheduler, &Request { class: 1, ..sized(LARGE, 1) });
@@ -142,7 +142,7 @@ fn the_less_critical_wait_behind_it_and_the_more_critical_go_on() {
 }
 
 #[test]
-fn what_a_newcomer_changes_lets_others_through_in_the_same_step() {
+fn request_serves_waiters_that_it_makes_eligible() {
     // One below its guarantee goes before one that waits for more than is free.
     let mut scheduler = new_scheduler(&SchedulerConfig { tenants_max: 2, ..config(4, 10) });
     let tenant_config = TenantConfig { guaranteed: 1, ..TenantConfig::default() };
@@ -228,7 +228,7 @@ fn host_buffer(pool: &mut Pool, size_index: u8) -> LeaseId {
 }
 
 #[test]
-fn growing_keeps_every_byte() {
+fn growth_keeps_every_byte() {
     let mut pool = pool(8);
     let id = misfit(&mut pool, 700);
     // Some is decoded first, so that the content does not start at the front.
@@ -252,7 +252,7 @@ fn growing_keeps_every_byte() {
 }
 
 #[test]
-fn growing_that_waits_goes_on_with_what_is_held() {
+fn queued_growth_goes_on_with_the_held_buffer() {
     let mut pool = pool(8);
     let id = misfit(&mut pool, 700);
     let held = [LARGE, SMALL].map(|size_index| host_buffer(&mut pool, size_index));
@@ -277,7 +277,7 @@ fn growing_that_waits_goes_on_with_what_is_held() {
 }
 
 #[test]
-fn who_lets_go_of_the_small_one_waits_no_more_for_the_large_one() {
+fn growth_ends_when_the_small_buffer_is_released() {
     type End = fn(&mut Pool, ReceiverId);
     let ends: [(&str, End); 4] = [
         ("release", |pool, id| {
@@ -319,7 +319,7 @@ fn who_lets_go_of_the_small_one_waits_no_more_for_the_large_one() {
 }
 
 #[test]
-fn growing_ends_after_the_assignment_too() {
+fn growth_ends_after_its_assignment() {
     // It owns the large one and has not picked it up yet.
     let mut pool = pool(8);
     let id = misfit(&mut pool, 200);
@@ -334,7 +334,7 @@ fn growing_ends_after_the_assignment_too() {
 }
 
 #[test]
-fn what_cannot_grow_is_refused_and_unchanged() {
+fn refused_growth_changes_nothing() {
     let mut pool = pool(3);
     let id = misfit(&mut pool, 200);
     let before = pool.describe(id);
@@ -368,7 +368,7 @@ fn resident_bytes(arena: &Arena, buffers: u32) -> usize {
 }
 
 #[test]
-fn no_more_of_the_memory_is_there_than_the_budget() {
+fn resident_memory_stays_within_the_budget() {
     const BUFFERS: u32 = 512;
     let budget = BUFFERS as usize * BYTES[0];
     let mut sizes = [0; BUFFER_SIZES_MAX];
@@ -404,7 +404,7 @@ fn no_more_of_the_memory_is_there_than_the_budget() {
 }
 
 #[test]
-fn buffers_smaller_than_a_page_keep_what_they_touched() {
+fn buffers_below_a_page_stay_resident() {
     // What the docs say of them: the others give theirs back, so as much as the small ones ever touched may be there
     // beside the budget, and no more.
     const BUFFERS: u32 = 64;
@@ -434,7 +434,7 @@ fn buffers_smaller_than_a_page_keep_what_they_touched() {
 /// Whoever gets a buffer, as much of those of other sizes goes back to the system, and reads as zero from then on.
 #[test]
 #[cfg(target_os = "linux")]
-fn receivers_give_back_what_is_there_of_other_sizes() {
+fn grant_trims_free_buffers_of_other_sizes() {
     const BUFFERS: u32 = 16;
     let mut config = PoolConfig::new(BUFFERS, BUFFERS);
     config.set_buffer_sizes(&[16_384, 65_536]).expect("there is a default size");

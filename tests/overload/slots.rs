@@ -5,7 +5,7 @@ use demuxbuf::memory::{SLOT_SIZES, Slots};
 use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
 
 #[test]
-fn each_size_has_its_own_budget_and_the_next_larger_one_helps_out() {
+fn slot_sizes_fall_back_to_the_next_larger_one() {
     let counts = [3, 2, 2, 1];
     for (size, &bytes) in SLOT_SIZES.iter().enumerate() {
         let mut slots = Slots::new(counts).expect("there is memory");
@@ -59,7 +59,7 @@ fn pressed(pool: &mut Pool, bytes: [usize; 4], waiters: u32) -> Vec<ReceiverId> 
 }
 
 #[test]
-fn what_the_pool_asks_for_is_parked_in_the_size_it_needs() {
+fn reclaim_parks_in_the_smallest_fitting_slot() {
     for (at, bytes) in [65, 256, 257, 1_024, 1_025, 4_096].into_iter().enumerate() {
         let mut pool = pool([9, 1, 1, 1]);
         let ids = pressed(&mut pool, [bytes, 5_000, 5_000, 5_000], 1);
@@ -74,7 +74,7 @@ fn what_the_pool_asks_for_is_parked_in_the_size_it_needs() {
 }
 
 #[test]
-fn who_finds_no_slot_keeps_the_buffer_and_is_shed_when_its_time_has_come() {
+fn holder_without_a_slot_is_shed_at_its_expiry() {
     // One of 200 bytes has a slot of its size, one that of the next; the third would need one of 4096, and there is none.
     let mut pool = pool([9, 1, 1, 0]);
     let ids = pressed(&mut pool, [200, 200, 200, 5_000], 3);
@@ -94,7 +94,7 @@ fn who_finds_no_slot_keeps_the_buffer_and_is_shed_when_its_time_has_come() {
 
 /// A slot is received into while a buffer is waited for, so it may be full when the buffer is granted.
 #[test]
-fn a_slot_larger_than_the_buffer_it_comes_back_into_is_refused() {
+fn slot_larger_than_the_buffer_is_refused() {
     let mut config = PoolConfig::new(4, 4);
     config.buffer_bytes = 192;
     config.large_slots = [1, 0, 0];

@@ -65,7 +65,7 @@ fn turns(scheduler: &mut Scheduler, requests: &[Request], count: usize) -> Vec<u
 }
 
 #[test]
-fn grants_follow_the_weights_exactly() {
+fn tenant_weights_divide_grants_exactly() {
     let weights = [1, 2, 3, 10];
     for buffers in [1, 3, 16] {
         let mut scheduler = new_scheduler(&config(buffers, 4));
@@ -85,7 +85,7 @@ fn grants_follow_the_weights_exactly() {
 }
 
 #[test]
-fn those_who_name_no_tenant_are_one_of_weight_1() {
+fn default_tenant_has_weight_one() {
     let mut scheduler = new_scheduler(&config(2, 1));
     let tenant = create(&mut scheduler, weighted(3));
     let order = turns(&mut scheduler, &[of(tenant, 1), Request::new(0, 0)], 40);
@@ -93,7 +93,7 @@ fn those_who_name_no_tenant_are_one_of_weight_1() {
 }
 
 #[test]
-fn shares_are_counted_in_what_was_taken() {
+fn tenant_weights_count_units_taken() {
     // One asks for buffers that are four times as large as the other's: it gets a fourth as many.
     let mut scheduler = new_scheduler(&SchedulerConfig { sizes: [4, 1, 0, 0], ..config(4, 2) });
     let [large, small] = [(); 2].map(|()| create(&mut scheduler, TenantConfig::default()));
@@ -105,7 +105,7 @@ fn shares_are_counted_in_what_was_taken() {
 }
 
 #[test]
-fn each_class_has_turns_of_its_own() {
+fn tenant_turns_are_per_class() {
     let mut scheduler = new_scheduler(&SchedulerConfig { classes: 2, ..config(1, 2) });
     let [first, second] = [(); 2].map(|()| create(&mut scheduler, TenantConfig::default()));
     let requests =
@@ -119,7 +119,7 @@ fn each_class_has_turns_of_its_own() {
 }
 
 #[test]
-fn a_guaranteed_share_comes_first() {
+fn tenant_guarantee_comes_first() {
     let mut scheduler = new_scheduler(&config(8, 2));
     let (mine, flood) = (create(&mut scheduler, guaranteed(3)), create(&mut scheduler, weighted(1_000)));
     let mut held: VecDeque<LeaseId> = (0..8).map(|_| take(&mut scheduler, &of(flood, 0))).collect();
@@ -142,7 +142,7 @@ fn a_guaranteed_share_comes_first() {
 }
 
 #[test]
-fn guarantees_are_refused_beyond_the_whole_pool() {
+fn tenant_guarantees_fit_into_the_pool() {
     let mut scheduler = new_scheduler(&SchedulerConfig { sizes: [4, 1, 0, 0], ..config(5, 2) });
     create(&mut scheduler, guaranteed(3));
     let refused = scheduler.create_tenant(&guaranteed(3));
@@ -151,7 +151,7 @@ fn guarantees_are_refused_beyond_the_whole_pool() {
 }
 
 #[test]
-fn guarantees_let_the_others_through_after_a_burst() {
+fn tenant_guarantee_yields_after_a_burst() {
     // Those below their share come for ever; the rest is not starved by them.
     let mut scheduler = new_scheduler(&SchedulerConfig { class_burst: 3, ..config(6, 7) });
     let owners: Vec<TenantId> = (0..6).map(|_| create(&mut scheduler, guaranteed(1))).collect();
@@ -177,7 +177,7 @@ fn guarantees_let_the_others_through_after_a_burst() {
 }
 
 #[test]
-fn idle_shares_are_lent_and_come_back_with_the_next_release() {
+fn tenant_guarantee_returns_with_the_next_release() {
     let mut scheduler = new_scheduler(&config(10, 2));
     let (owner, borrower) = (create(&mut scheduler, guaranteed(10)), create(&mut scheduler, TenantConfig::default()));
     let mut lent: Vec<LeaseId> = (0..10).map(|_| take(&mut scheduler, &of(borrower, 0))).collect();
@@ -195,7 +195,7 @@ fn idle_shares_are_lent_and_come_back_with_the_next_release() {
 }
 
 #[test]
-fn a_cap_holds_and_keeps_nobody_else_back() {
+fn tenant_cap_blocks_no_other_tenant() {
     let mut scheduler = new_scheduler(&config(4, 2));
     let (tight, free) = (create(&mut scheduler, capped(1)), create(&mut scheduler, TenantConfig::default()));
     let own = take(&mut scheduler, &of(tight, 0));
@@ -213,7 +213,7 @@ fn a_cap_holds_and_keeps_nobody_else_back() {
 }
 
 #[test]
-fn what_was_removed_is_refused_and_goes_on_to_the_end() {
+fn removed_tenant_is_refused_and_finishes_its_waits() {
     let mut scheduler = new_scheduler(&config(2, 2));
     let (going, other) = (create(&mut scheduler, guaranteed(1)), create(&mut scheduler, guaranteed(1)));
     assert!(matches!(
@@ -254,7 +254,7 @@ fn what_was_removed_is_refused_and_goes_on_to_the_end() {
 }
 
 #[test]
-fn no_number_is_the_tenant_of_those_who_name_none() {
+fn default_tenant_has_no_number_of_a_named_one() {
     let mut scheduler = new_scheduler(&SchedulerConfig { tag: 7, ..config(2, 1) });
     let real = create(&mut scheduler, capped(1));
     let before = scheduler.stats();
@@ -280,7 +280,7 @@ fn create_in_another_pool() -> TenantId {
 }
 
 #[test]
-fn a_tenant_stays_while_receivers_request_in_its_name() {
+fn tenant_stays_while_receivers_use_it() {
     let mut config = PoolConfig::new(1, 3);
     config.scheduler.tenants_max = 2;
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -317,7 +317,7 @@ fn a_tenant_stays_while_receivers_request_in_its_name() {
 }
 
 #[test]
-fn a_cap_below_the_first_buffer_is_refused_before_anybody_asks_for_one() {
+fn tenant_cap_below_the_first_buffer_is_refused() {
     let mut config = PoolConfig::new(4, 1);
     config.set_buffer_sizes(&[1_024, 4_096]).expect("two sizes");
     (config.first_size_index, config.scheduler.tenants_max) = (1, 2);
@@ -334,7 +334,7 @@ fn a_cap_below_the_first_buffer_is_refused_before_anybody_asks_for_one() {
 }
 
 #[test]
-fn a_hundred_thousand_tenants_take_turns() {
+fn hundred_thousand_tenants_take_turns() {
     const TENANTS: u32 = 100_000;
     let mut scheduler =
         new_scheduler(&SchedulerConfig { tenants_max: TENANTS, ..SchedulerConfig::new(10, 2 * TENANTS) });
@@ -432,7 +432,7 @@ fn tenants_come_and_go_in_any_order() {
 }
 
 #[test]
-fn nobody_is_no_tenant_that_can_be_named() {
+fn default_tenant_is_refused_as_a_named_one() {
     let mut scheduler = new_scheduler(&config(1, 1));
     let tenant = create(&mut scheduler, TenantConfig::default());
     // What is taken in nobody's name is in the row before that of the first tenant.

@@ -68,7 +68,7 @@ fn s34_whole_frames_are_decoded_before_the_end() {
 }
 
 #[test]
-fn s35_an_end_inside_an_element_is_reported_with_its_residue() {
+fn s35_end_inside_a_frame_reports_truncated_bytes() {
     let (stream, lengths) = client_stream();
     for end in ENDS {
         in_all_modes(|mode| {
@@ -95,7 +95,7 @@ fn s35_an_end_inside_an_element_is_reported_with_its_residue() {
 }
 
 #[test]
-fn s36_an_end_that_comes_with_data_is_seen() {
+fn s36_end_that_comes_with_data_is_seen() {
     for end in ENDS {
         in_all_modes(|mode| {
             // On a frame boundary, with the last free byte of the buffer, and around it; whole and broken off.
@@ -124,7 +124,7 @@ fn s36_an_end_that_comes_with_data_is_seen() {
 }
 
 #[test]
-fn s37_an_end_is_seen_without_a_buffer() {
+fn s37_end_is_seen_without_a_buffer() {
     for end in ENDS {
         // By an event of its own while it waits, with and without a lifeline.
         in_all_modes(|mode| {
@@ -179,7 +179,7 @@ fn s37_an_end_is_seen_without_a_buffer() {
 }
 
 #[test]
-fn s38_an_error_is_final_after_what_can_be_decoded() {
+fn s38_error_is_final_after_decodable_frames() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 2));
         let peer = host.attach();
@@ -219,7 +219,7 @@ fn s38_an_error_is_final_after_what_can_be_decoded() {
 }
 
 #[test]
-fn s39_an_end_during_a_block_waits_for_the_frames() {
+fn s39_end_during_a_block_waits_for_the_frames() {
     for end in ENDS {
         // Whole frames only, or with a part behind them; small enough to be parked, and not.
         for (frames, part) in [(1, 0), (3, 0), (8, 0), (1, 5), (8, 150)] {

@@ -59,7 +59,7 @@ fn honest_are_served(host: &mut Host) {
 }
 
 #[test]
-fn s41_parts_of_frame_headers_hold_no_buffer() {
+fn s41_partial_frame_headers_hold_no_buffer() {
     in_all_modes(|mode| {
         let mut host = attack(&roomy_config(mode), |attacker| beginning(1 + attacker as usize % 8));
         host.cancel_idle_receives();
@@ -103,7 +103,7 @@ fn honest_are_still_served(host: &mut Host) {
 
 /// The first half of S42: what fits into a slot. Larger residues need leases with deadlines.
 #[test]
-fn s42_a_small_part_of_the_largest_frame_holds_no_buffer() {
+fn s42_start_of_the_largest_frame_holds_no_buffer() {
     in_all_modes(|mode| {
         for residue in [9, 10, 63, 64] {
             let mut host = attack(&roomy_config(mode), |_| beginning(residue));
@@ -119,7 +119,7 @@ fn s42_a_small_part_of_the_largest_frame_holds_no_buffer() {
 }
 
 #[test]
-fn s44_service_is_back_when_the_attackers_leave() {
+fn s44_service_recovers_when_attackers_leave() {
     in_all_modes(|mode| {
         // Parked by the library; and the worst case, where they hold every buffer and the rest is queued.
         let mut bare = bare_config(mode, CAP, ATTACKERS + HONEST);
@@ -250,7 +250,7 @@ fn s48_statistics_are_answered_without_a_buffer() {
 }
 
 #[test]
-fn s49_an_announcement_changes_nothing_that_is_held() {
+fn s49_announcement_changes_nothing_that_is_held() {
     let head = FrameHeader { length: MAX_FRAME_SIZE_MAX, stream_id: 1, kind: kind::DATA, flags: 0 };
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 2));

@@ -14,7 +14,7 @@ fn policy(mode: Mode) -> Policy {
 }
 
 #[test]
-fn s21_decoding_goes_on_at_once_when_the_block_ends() {
+fn s21_decoding_resumes_at_once_after_a_block() {
     // Small enough to be parked while it is blocked, and too large for that.
     for size in [20, 300] {
         in_all_modes(|mode| {
@@ -34,7 +34,7 @@ fn s21_decoding_goes_on_at_once_when_the_block_ends() {
 }
 
 #[test]
-fn s22_a_decoder_short_of_data_sleeps_until_bytes_arrive() {
+fn s22_needed_bytes_sleep_until_bytes_arrive() {
     for (first, size) in [(20, 60), (200, 300)] {
         in_all_modes(|mode| {
             let mut host = Host::new(&config(mode, 2, 2));
@@ -56,7 +56,7 @@ fn s22_a_decoder_short_of_data_sleeps_until_bytes_arrive() {
 }
 
 #[test]
-fn s23_short_of_data_and_blocked_are_different_states() {
+fn s23_needs_bytes_and_blocked_are_two_states() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 2));
         let peer = host.attach();
@@ -93,7 +93,7 @@ fn s23_short_of_data_and_blocked_are_different_states() {
 }
 
 #[test]
-fn s24_a_receive_that_filled_what_was_offered_is_not_the_last() {
+fn s24_full_receive_is_not_the_last() {
     in_all_modes(|mode| {
         // Exactly one buffer, with more behind it that arrived at the same time.
         for behind in [0, 13, 1024, 3000] {
@@ -120,7 +120,7 @@ fn s24_a_receive_that_filled_what_was_offered_is_not_the_last() {
 }
 
 #[test]
-fn s25_an_element_that_can_never_fit_is_reported_once() {
+fn s25_frame_that_can_never_fit_is_reported_once() {
     in_all_modes(|mode| {
         let mut host = Host::new(&bare_config(mode, 1, 1));
         let peer = host.attach();
@@ -201,7 +201,7 @@ fn s27_decoding_resumes_when_the_last_reason_is_gone() {
 }
 
 #[test]
-fn s28_flags_follow_a_content_that_is_dropped() {
+fn s28_flags_follow_dropped_content() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 2));
         let peer = host.attach();
@@ -244,7 +244,7 @@ fn s28_flags_follow_a_content_that_is_dropped() {
 }
 
 #[test]
-fn s29_a_full_buffer_restarts_when_transmit_drains() {
+fn s29_full_buffer_restarts_when_transmit_drains() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 1, 1));
         let peer = host.attach();
@@ -276,7 +276,7 @@ fn s29_a_full_buffer_restarts_when_transmit_drains() {
 }
 
 #[test]
-fn s30_the_room_test_and_the_offer_are_one_number() {
+fn s30_room_test_and_offer_are_one_number() {
     for resume_free_bytes in [0, 1, 300, 512, 1024, u32::MAX] {
         in_all_modes(|mode| {
             let mut machine = Machine::reading(Policy { resume_free_bytes, ..policy(mode) }, 1024);
@@ -334,7 +334,7 @@ fn s30_the_room_test_and_the_offer_are_one_number() {
 }
 
 #[test]
-fn s31_tiny_frames_do_not_hold_up_the_neighbours() {
+fn s31_tiny_frames_do_not_delay_other_connections() {
     in_all_modes(|mode| {
         let mut settings = config(mode, 4, 2);
         settings.policy.reads_per_wake = 3;
@@ -379,7 +379,7 @@ fn s31_tiny_frames_do_not_hold_up_the_neighbours() {
 }
 
 #[test]
-fn s32_reading_resumes_when_a_full_buffer_was_handed_over() {
+fn s32_reading_resumes_after_a_full_buffer_is_taken() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 1));
         let peer = host.attach();
@@ -416,7 +416,7 @@ fn s32_reading_resumes_when_a_full_buffer_was_handed_over() {
 }
 
 #[test]
-fn s33_bytes_that_are_there_at_attach_are_decoded_at_once() {
+fn s33_bytes_at_attach_are_decoded_at_once() {
     for size in [20, 300] {
         in_all_modes(|mode| {
             let mut host = Host::new(&config(mode, 2, 2));

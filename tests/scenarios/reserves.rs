@@ -66,7 +66,7 @@ fn s14_jobs_that_need_a_second_buffer_all_finish() {
 }
 
 #[test]
-fn s15_what_frees_the_holders_always_finds_a_buffer() {
+fn s15_transmit_side_always_finds_a_buffer() {
     in_all_modes(|mode| {
         let mut settings = config(mode, 4, 8);
         settings.scheduler.classes = 2;
@@ -99,7 +99,7 @@ fn s15_what_frees_the_holders_always_finds_a_buffer() {
 }
 
 #[test]
-fn s16_a_reserve_buffer_in_use_for_long_refuses_nobody() {
+fn s16_reserve_buffer_in_long_use_blocks_no_request() {
     let mut scheduler = Scheduler::new(&two_classes(4, 8, 1)).expect("the configuration is allowed");
     let take = |scheduler: &mut Scheduler, class| match scheduler.request(class, 0).expect("waits are free") {
         Outcome::Granted(lease) => Some(lease),

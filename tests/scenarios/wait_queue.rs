@@ -92,7 +92,7 @@ fn finish_holder(host: &mut Host) {
 }
 
 #[test]
-fn s01_a_release_serves_the_waiter_in_the_same_step() {
+fn s01_release_serves_the_waiter_in_the_same_step() {
     let mut pool = Buffers::new(&SchedulerConfig::new(1, 2));
     let held = pool.granted(0, 1);
     let wait = pool.queued(0, 2);
@@ -140,7 +140,7 @@ fn s02_single_releases_serve_all_waiters_in_order() {
 }
 
 #[test]
-fn s03_newcomers_do_not_overtake_a_waiter_that_was_woken() {
+fn s03_newcomers_do_not_overtake_a_woken_waiter() {
     let mut pool = Buffers::new(&SchedulerConfig::new(1, 4));
     let held = pool.granted(0, 1);
     pool.queued(0, 2);
@@ -173,7 +173,7 @@ fn s03_newcomers_do_not_overtake_a_waiter_that_was_woken() {
 }
 
 #[test]
-fn s04_a_connection_that_needs_two_buffers_is_served_twice() {
+fn s04_connection_with_two_needs_is_served_twice() {
     in_all_modes(|mode| {
         let mut settings = bare_config(mode, 2, 2);
         settings.scheduler.classes = 2;
@@ -198,7 +198,7 @@ fn s04_a_connection_that_needs_two_buffers_is_served_twice() {
 }
 
 #[test]
-fn s05_waiting_for_another_kind_does_not_stop_reading() {
+fn s05_wait_for_another_buffer_keeps_reading() {
     in_all_modes(|mode| {
         let mut settings = bare_config(mode, 1, 1);
         settings.scheduler.classes = 2;
@@ -223,7 +223,7 @@ fn s05_waiting_for_another_kind_does_not_stop_reading() {
 }
 
 #[test]
-fn s06_the_turn_of_a_waiter_that_died_goes_to_the_next() {
+fn s06_buffer_of_a_dead_waiter_goes_to_the_next() {
     let mut pool = Buffers::new(&SchedulerConfig::new(1, 3));
     let held = pool.granted(0, 1);
     let dying = pool.queued(0, 2);
@@ -245,7 +245,7 @@ fn s06_the_turn_of_a_waiter_that_died_goes_to_the_next() {
 }
 
 #[test]
-fn s07_a_destroyed_waiter_leaves_nothing_behind() {
+fn s07_destroyed_waiter_leaves_nothing_behind() {
     in_all_modes(|mode| {
         // While queued; after it was chosen; and while it is being told, with the buffer in hand.
         for moment in 0..3 {
@@ -307,7 +307,7 @@ fn s07_a_destroyed_waiter_leaves_nothing_behind() {
 }
 
 #[test]
-fn s08_a_buffer_nobody_needs_any_more_is_passed_on() {
+fn s08_buffer_without_a_need_is_passed_on() {
     in_all_modes(|mode| {
         // The need goes away while it waits, and after it was chosen: the peer ended, or the host wants no reading.
         for event in [Event::EndOfStream, Event::TransportError, Event::PauseRecv] {
@@ -341,7 +341,7 @@ fn s08_a_buffer_nobody_needs_any_more_is_passed_on() {
 }
 
 #[test]
-fn s09_no_wake_up_fits_between_a_refusal_and_the_queueing() {
+fn s09_refusal_and_queueing_are_one_step() {
     // One atomic step: there are only these two orders of a request and a release, and both serve.
     let mut pool = Buffers::new(&SchedulerConfig::new(1, 1));
     let held = pool.granted(0, 1);
@@ -366,7 +366,7 @@ fn s09_no_wake_up_fits_between_a_refusal_and_the_queueing() {
 }
 
 #[test]
-fn s12_a_waiter_cannot_be_queued_twice() {
+fn s12_waiter_cannot_be_queued_twice() {
     in_all_modes(|mode| {
         let mut machine = Machine::attached(mode);
         machine.watch();
@@ -399,7 +399,7 @@ fn s12_a_waiter_cannot_be_queued_twice() {
 }
 
 #[test]
-fn s13_as_many_are_woken_as_buffers_were_released() {
+fn s13_one_grant_per_release() {
     for (released, waiters) in [(1, 50), (3, 50), (7, 8), (5, 2)] {
         let mut pool = Buffers::new(&SchedulerConfig::new(8, 64));
         let held: Vec<LeaseId> = (0..8).map(|token| pool.granted(0, token)).collect();
@@ -417,7 +417,7 @@ fn s13_as_many_are_woken_as_buffers_were_released() {
 }
 
 #[test]
-fn s17_a_waiter_that_gives_up_needs_no_buffer_for_it() {
+fn s17_waiter_that_gives_up_needs_no_buffer() {
     in_all_modes(|mode| {
         let mut host = one_holder(mode, 2);
         [0, 60_000_000_000].into_iter().for_each(|now_ns| host.pool.handle_timeout(now_ns));
@@ -456,7 +456,7 @@ fn s17_a_waiter_that_gives_up_needs_no_buffer_for_it() {
 }
 
 #[test]
-fn s18_a_waiter_that_tries_again_keeps_its_place() {
+fn s18_waiter_that_tries_again_keeps_its_place() {
     in_all_modes(|mode| {
         let mut host = one_holder(mode, 3);
         for _ in 0..5 {
@@ -493,7 +493,7 @@ fn s18_a_waiter_that_tries_again_keeps_its_place() {
 }
 
 #[test]
-fn s19_a_release_of_what_is_not_held_changes_nothing() {
+fn s19_release_without_a_lease_changes_nothing() {
     let mut other = SchedulerConfig::new(2, 2);
     other.tag = 1;
     let mut other = Buffers::new(&other);
@@ -538,7 +538,7 @@ fn s19_a_release_of_what_is_not_held_changes_nothing() {
 }
 
 #[test]
-fn s20_an_idle_system_holds_nothing() {
+fn s20_idle_system_holds_nothing() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 3, 12));
         for _ in 0..12 {

@@ -180,7 +180,7 @@ fn run(mode: Mode) {
 
 /// Else states would be taken for one that differ in something else, and the search would shrink without a word.
 #[test]
-fn reads_are_counted_where_the_key_looks_for_them() {
+fn state_key_counts_every_read() {
     let mut connection = CConnection::new(Policy::default());
     let mut tell = |event| {
         connection.handle(event).expect("it makes sense");

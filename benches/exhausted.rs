@@ -207,7 +207,7 @@ impl Queue {
     /// Returns the token of who has it now.
     fn hand_over(&mut self) -> u64 {
         self.scheduler.release(self.held).expect("it is held");
-        let grant = self.scheduler.poll_grant().expect("somebody waits");
+        let grant = self.scheduler.poll_grant().expect("a request waits");
         self.held = grant.lease;
         grant.token
     }
@@ -248,7 +248,7 @@ fn count(operation: &str, waiters: u32, times: u32) {
             "cancelled" => scheduler.cancel(waits[(waiters / 10 * turn) as usize]).expect("it waits"),
             "handed over" => {
                 scheduler.release(held).expect("it is held");
-                held = scheduler.poll_grant().expect("somebody waits").lease;
+                held = scheduler.poll_grant().expect("a request waits").lease;
             }
             other => panic!("no such operation: {other}"),
         }

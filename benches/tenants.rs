@@ -104,9 +104,9 @@ impl Crowd {
 
     fn play(&mut self, turns: u32) -> Result<(), Error> {
         for _ in 0..turns {
-            let lease = self.held.pop_front().ok_or("somebody holds a buffer")?;
+            let lease = self.held.pop_front().ok_or("a buffer is held")?;
             self.scheduler.release(lease)?;
-            let grant = self.scheduler.poll_grant().ok_or("somebody waits")?;
+            let grant = self.scheduler.poll_grant().ok_or("a request waits")?;
             self.held.push_back(grant.lease);
             self.wait(grant.token as usize)?;
         }

@@ -12,7 +12,7 @@ use demuxbuf_testkit::{MODES, Rng};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// The system's allocator, which counts for each thread and can be told to fail.
+/// The system's allocator, which counts for each thread and fails on demand.
 struct Counting;
 
 #[global_allocator]
@@ -85,7 +85,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Runs `call` with the allocation number `succeed` failing, alone or with all after it; says whether one failed.
+/// Runs `call` with the allocation number `succeed` failing, alone or with all after it; returns whether one failed.
 fn with_failure<T>(succeed: u64, for_ever: bool, call: impl FnOnce() -> T) -> (T, bool) {
     FAILED.set(0);
     FAILS_FOR_EVER.set(for_ever);
@@ -108,12 +108,12 @@ fn each_allocation_fails_in_turn<T, E: std::fmt::Display>(fields: &[&str], make:
                     assert!(!failed, "a failed allocation is an error");
                     assert!(LIVE_BYTES.get() > live, "everything is reserved at the start");
                     drop(made);
-                    assert_eq!(LIVE_BYTES.get(), live, "dropping gives everything back");
+                    assert_eq!(LIVE_BYTES.get(), live, "a drop frees every byte");
                     break;
                 }
                 Err(error) => {
                     assert!(failed, "only a failed allocation is an error here: {error}");
-                    assert_eq!(LIVE_BYTES.get(), live, "a half-made one gives everything back: {error}");
+                    assert_eq!(LIVE_BYTES.get(), live, "a half-made object frees every byte: {error}");
                     named.push(error.to_string());
                 }
             }
@@ -162,7 +162,8 @@ fn s50_failed_allocation_of_a_shared_pool() {
 
 type Sentence = [u8; 80];
 
-/// As `each_allocation_fails_in_turn`, of a call that makes a `T` for C and says in a sentence why not.
+/// As `each_allocation_fails_in_turn`, for a call that makes a `T` for C and names the cause of a failure in a
+/// sentence.
 fn each_fails_in_turn_for_c<T>(make: impl Fn(&mut *mut T, &mut Sentence) -> i32, free: unsafe extern "C" fn(*mut T)) {
     for for_ever in [false, true] {
         let live = LIVE_BYTES.get();
@@ -174,12 +175,12 @@ fn each_fails_in_turn_for_c<T>(make: impl Fn(&mut *mut T, &mut Sentence) -> i32,
                 assert!(!failed && succeed > 5);
                 // SAFETY: made above, freed once.
                 unsafe { free(made) };
-                assert_eq!(LIVE_BYTES.get(), live, "freeing gives everything back");
+                assert_eq!(LIVE_BYTES.get(), live, "a free call frees every byte");
                 break;
             }
             assert!(failed);
             assert_eq!((status, made), (DEMUXBUF_ERR_NO_MEMORY, nothing), "nothing is written");
-            assert_eq!(LIVE_BYTES.get(), live, "everything is given back");
+            assert_eq!(LIVE_BYTES.get(), live, "every byte is freed");
             let text = std::ffi::CStr::from_bytes_until_nul(&message).expect("a closing 0").to_string_lossy();
             let fields =
                 ["buffers", "waiters_max", "tenants_max", "slots", "receivers_max", "shards", "threads", "itself"];

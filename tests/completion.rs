@@ -28,13 +28,14 @@ fn attach(pool: &mut Pool, token: u64) -> ReceiverId {
 
 fn only_granted(pool: &mut Pool) -> (ReceiverId, Actions) {
     let Some(Notice::Receiver { id, actions, .. }) = pool.poll_notice() else {
-        panic!("somebody is told");
+        panic!("a receiver has a notice");
     };
     assert_eq!(pool.poll_notice(), None);
     pool.check_invariants().expect("the invariants hold");
     (id, actions)
 }
 
+/// Memory that the kernel may write to is not released, parked or lent.
 #[test]
 fn in_flight_memory_is_not_released_or_parked() {
     let mut pool = pool(2);
@@ -78,6 +79,7 @@ fn closed_connection_keeps_its_buffer_in_flight() {
     }
 }
 
+/// Bytes land behind the content that was there when the receive was submitted, even if that content was decoded since.
 #[test]
 fn receive_in_flight_appends_at_its_submitted_place() {
     let mut pool = pool(1);
@@ -91,7 +93,7 @@ fn receive_in_flight_appends_at_its_submitted_place() {
     pool.decoded(id, 60, 0).expect("100 are there");
     pool.decoded(id, 40, 0).expect("40 are there");
     assert_eq!((pool.stats().scheduler.leased, pool.data(id).map(<[u8]>::len)), (1, Ok(0)));
-    // SAFETY: the buffer is still the receiver's, and nobody borrows it.
+    // SAFETY: the buffer is still the receiver's, and nothing borrows it.
     #[allow(unsafe_code, reason = "the test writes as the system would")]
     unsafe {
         area.copy_from_nonoverlapping(b"later".as_ptr(), 5);
@@ -118,7 +120,7 @@ fn grant_waits_for_the_receive_into_a_lifeline() {
             pool.handle(id, Event::WouldBlock).expect("the outcome");
             pool.handle(id, Event::Readable).expect("it is open");
         } else {
-            // SAFETY: the slot is still the receiver's, and nobody borrows it.
+            // SAFETY: the slot is still the receiver's, and nothing borrows it.
             #[allow(unsafe_code, reason = "the test writes as the system would")]
             unsafe {
                 area.copy_from_nonoverlapping(b"late".as_ptr(), 4);
@@ -141,6 +143,7 @@ fn attach_waiting(pool: &mut Pool) -> ReceiverId {
     id
 }
 
+/// A grant that cannot be used yet goes to the next waiter when its receiver closes.
 #[test]
 fn deferred_grant_passes_on_when_receiver_closes() {
     let mut pool = pool(1);
@@ -203,6 +206,7 @@ fn submit_is_for_completion_mode_only() {
     }
 }
 
+/// A slot is not decoded while a receive goes to behind its content.
 #[test]
 fn slot_is_not_decoded_while_a_receive_is_in_flight() {
     let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
@@ -234,6 +238,7 @@ fn closed_connection_finishes_with_its_outcome_only() {
     assert!(connection.handle(Event::WouldBlock).expect("the outcome").has(Action::ReleaseBuffer));
 }
 
+/// Two reasons to take a receive back ask for one cancellation.
 #[test]
 fn cancel_is_requested_once_for_two_reasons() {
     let stops = |events: &[Event]| {
@@ -264,8 +269,8 @@ fn cancel_is_requested_once_for_two_reasons() {
     assert!(stops(&[&into_slot[..], &[Event::Block { reasons: 1 }]].concat()));
 }
 
-/// Every way to a receive that was cancelled as asked and brought nothing: the host is asked to submit a poll, at once or as
-/// soon as reading is allowed again.
+/// Every way to a receive that was cancelled as asked and brought nothing: the host is asked to submit a poll, at once
+/// or as soon as reading is allowed again.
 #[test]
 fn s68_cancelled_receive_leaves_a_poll_pending() {
     let into_buffer = [Event::Attach { buffered_bytes: 0, capacity: 64 }, Event::done(Action::Recv)];
@@ -332,7 +337,7 @@ fn s68_idle_receivers_poll_and_all_are_served() {
     pool.check_invariants().expect("the invariants hold");
 }
 
-/// Attaches a connection whose host polls before it receives.
+/// Attaches a connection; its host polls before it receives.
 fn attach_idle(pool: &mut Pool, token: u64) -> ReceiverId {
     let id = attach(pool, token);
     let actions = pool.handle(id, Event::WouldBlock).expect("it is live");

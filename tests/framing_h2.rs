@@ -112,7 +112,7 @@ fn first_frame_must_be_settings() {
 fn frame_size_is_limited_to_the_announced_one() {
     for side in BOTH {
         let mut decoder = started(side);
-        // The limit is judged by the header alone, also for types that nobody knows.
+        // The limit is judged by the header alone, also for unknown types.
         for kind in [kind::DATA, kind::HEADERS, kind::CONTINUATION, kind::GOAWAY, 0x42] {
             let stream_id = u32::from(kind != kind::GOAWAY);
             refuses(&decoder, head(kind, 0, stream_id, MAX_FRAME_SIZE_MIN + 1), ErrorCode::FrameSize);
@@ -332,7 +332,7 @@ fn stream() -> Vec<u8> {
 #[test]
 fn peek_answers_alike_at_every_split() {
     let stream = stream();
-    let (mut decoder, mut at, mut elements) = (Decoder::new(CLIENT), 0, 0);
+    let (mut decoder, mut at, mut frames) = (Decoder::new(CLIENT), 0, 0);
     while at < stream.len() {
         let whole = decoder.peek(&stream[at..]).expect("the stream keeps the rules");
         let head_bytes = if whole == Next::Preface { PREFACE.len() } else { HEAD_BYTES as usize };
@@ -351,9 +351,9 @@ fn peek_answers_alike_at_every_split() {
             Next::Frame(head) => head.frame_bytes() as usize,
             _ => PREFACE.len(),
         };
-        elements += 1;
+        frames += 1;
     }
-    assert_eq!((at, elements), (stream.len(), 8));
+    assert_eq!((at, frames), (stream.len(), 8));
 }
 
 /// The same question through C.

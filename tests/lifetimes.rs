@@ -51,7 +51,7 @@ fn granted_to(pool: &mut Pool) -> Option<u64> {
     }
 }
 
-/// A thread whose request waits sleeps no longer than until another thread has lost what it does not pick up.
+/// While a request of a thread waits, its `poll_timeout` ends when a grant that another thread does not pick up lapses.
 #[test]
 fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
     let mut config = config(1);
@@ -132,8 +132,8 @@ fn live(mut pool: Pool, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
     left.lock().unwrap().append(&mut own);
 }
 
-/// The threads of a pool and the pool itself end in any order, with receivers, waits and leases of the host's own, while
-/// others release leases that they left: no buffer is lost, and each lease is released once.
+/// The threads of a pool and the pool itself end in any order, with receivers, waits and leases of the host's own,
+/// while others release leases that they left: no buffer is lost, and each lease is released once.
 #[test]
 fn s81_pools_end_in_any_order() {
     for round in 0..60 {
@@ -160,8 +160,8 @@ fn s81_pools_end_in_any_order() {
     }
 }
 
-/// A lease of the host's own and the content of its buffer outlive the receivers of the thread that took it. Then any one
-/// thread may use it, and the first one that touches the buffer has it.
+/// A lease of the host's own and the content of its buffer outlive the receivers of the thread that took it. Then any
+/// one thread may use it, and the first one that touches the buffer has it.
 #[test]
 fn s82_host_lease_outlives_its_thread() {
     let (threads, mut a, mut b) = two(&config(1));
@@ -185,7 +185,7 @@ fn s82_host_lease_outlives_its_thread() {
     assert_eq!(b.check_invariants(), Ok(()));
 }
 
-/// After the shared pool is dropped nothing stays at hand of a thread, so that all waiters are served, by whichever
+/// After the shared pool is dropped no thread caches a buffer, so that all waiters are served, by whichever
 /// thread buffers come back.
 #[test]
 fn s83_closed_pool_serves_all_waiters() {
@@ -216,7 +216,7 @@ fn s83_closed_pool_serves_all_waiters() {
     assert_eq!((served, b.stats().scheduler.waiting, granted_to(&mut b)), (128, 0, None));
 }
 
-/// Whatever is free or at hand, and whether a request could wait or not.
+/// Whatever is free or cached, and whether a request could wait or not.
 #[test]
 fn s83_requests_after_close_are_refused() {
     for waiters_max in [8, 9] {

@@ -9,7 +9,8 @@ use loom::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Who owns each buffer, kept beside the shards: not loom's, so that it adds no interleavings and no synchronisation.
+/// The owner of each buffer, kept beside the shards: not loom's, so that it adds no interleavings and no
+/// synchronisation.
 #[derive(Clone)]
 struct Owners(Arc<[AtomicBool]>);
 
@@ -69,7 +70,7 @@ fn s10_release_reaches_a_waiter_of_another_thread() {
         match outcome {
             Outcome::Granted(_) => assert_eq!(named, None),
             Outcome::Queued(wait) => {
-                assert_eq!(named, Some(1), "a waiter that was queued is told");
+                assert_eq!(named, Some(1), "the shard of a queued waiter is named");
                 assert_eq!(drain(&b).first().map(|grant| (grant.wait, grant.token)), Some((wait, 7)));
             }
         }
@@ -77,12 +78,13 @@ fn s10_release_reaches_a_waiter_of_another_thread() {
     });
 }
 
+/// A buffer that one shard caches is taken by another, and never granted twice.
 #[test]
 fn cached_buffer_is_granted_to_one_shard_only() {
     loom::model(|| {
         let (shards, mut handles) = shards(2, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
-        // Both lie at hand of the first shard.
+        // The first shard caches both.
         let leases = [granted(&a), granted(&a)];
         for lease in leases {
             a.release(lease).unwrap();
@@ -120,6 +122,7 @@ fn release_by_two_threads_at_once_counts_once() {
     });
 }
 
+/// Their shard is named once.
 #[test]
 fn s13_two_releases_serve_two_of_three_waiters() {
     loom::model(|| {
@@ -145,6 +148,7 @@ fn s13_two_releases_serve_two_of_three_waiters() {
     });
 }
 
+/// A grant that comes while its shard polls is seen by the poll, or the shard is named.
 #[test]
 fn grant_during_a_poll_is_seen_or_signalled() {
     loom::model(|| {
@@ -163,13 +167,14 @@ fn grant_during_a_poll_is_seen_or_signalled() {
         let (named, a) = releaser.join().unwrap();
         shards.check_invariants().unwrap();
         if seen == 1 {
-            assert_eq!(named, Some(1), "the grant came after it had looked, so it is told");
+            assert_eq!(named, Some(1), "the grant came after the poll, so the shard is named");
         }
         assert_eq!(seen + drain(&b).len(), 2);
         assert_eq!(a.poll_wake(), None);
     });
 }
 
+/// A wait that is cancelled while it is served leaves the buffer to the next one.
 #[test]
 fn cancel_during_a_grant_serves_the_next_waiter() {
     loom::model(|| {
@@ -207,12 +212,13 @@ fn s11_wait_that_moves_is_granted_on_one_shard() {
         let (named, _a) = releaser.join().unwrap();
         shards.check_invariants().unwrap();
         if seen == 0 {
-            assert_eq!(named, Some(2), "the grant came after the move, so the new shard is told");
+            assert_eq!(named, Some(2), "the grant came after the move, so the new shard is named");
         }
         assert_eq!(seen + drain(&c).len(), 1);
     });
 }
 
+/// A pool that is dropped between calls loses no buffer and grants nothing afterwards.
 #[test]
 fn pool_drop_between_calls_loses_no_buffer() {
     loom::model(|| {
@@ -234,6 +240,7 @@ fn pool_drop_between_calls_loses_no_buffer() {
     });
 }
 
+/// A shard that is dropped while its waiter is served leaves the buffer to other shards.
 #[test]
 fn shard_drop_during_a_grant_serves_other_shards() {
     loom::model(|| {

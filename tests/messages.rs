@@ -1,4 +1,4 @@
-//! What errors say: each a sentence of its own, with the values that are wrong and those that are allowed.
+//! Messages of errors: each is a sentence of its own, with the values that are wrong and those that are allowed.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Policy};
 use demuxbuf::memory::{Arena, BUFFER_SIZES_MAX, MemoryError};
@@ -10,13 +10,14 @@ use demuxbuf::shared::{SharedScheduler, SharedSchedulerError};
 use std::collections::HashSet;
 use std::fmt::Display;
 
-/// No two of them say the same, and none says nothing.
+/// All messages are different, and none is empty.
 fn differ(errors: &[&dyn Display]) {
-    let said: HashSet<String> = errors.iter().map(|error| error.to_string()).collect();
-    assert_eq!(said.len(), errors.len(), "{said:?}");
-    assert!(said.iter().all(|sentence| sentence.contains(' ')), "{said:?}");
+    let messages: HashSet<String> = errors.iter().map(|error| error.to_string()).collect();
+    assert_eq!(messages.len(), errors.len(), "{messages:?}");
+    assert!(messages.iter().all(|sentence| sentence.contains(' ')), "{messages:?}");
 }
 
+/// The message of a refused configuration has the field, its value and what is allowed.
 #[test]
 fn config_error_names_field_value_and_limit() {
     let refused = |change: fn(&mut SchedulerConfig)| {

@@ -54,13 +54,13 @@ fn deadline_belongs_to_a_receivers_buffer_only() {
     let lease_info = |pool: &Pool| pool.describe(id).expect("it is attached").lease_info;
     let adopted = lease_info(&pool).expect("it has a deadline");
     assert_eq!((adopted.held_ns, adopted.idle_ns, adopted.progress_bytes), (7, 7, 0));
-    pool.decoded(id, 0, 9).expect("it may be short of so many");
+    pool.decoded(id, 0, 9).expect("that many bytes are missing");
     assert_eq!(lease_info(&pool), Some(adopted), "to be short of data is no progress");
-    pool.decoded(id, 3, 0).expect("so much is buffered");
+    pool.decoded(id, 3, 0).expect("that many bytes are buffered");
     let progressed = lease_info(&pool).expect("it has a deadline");
     assert_eq!((progressed.held_ns, progressed.idle_ns, progressed.progress_bytes), (7, 0, 3));
 
-    // Somebody waits from here on; the host's own lease is nobody to be asked.
+    // A request waits from here on; the host's own lease is never asked for.
     let waiting = pool.attach(0, 1).expect("there is room");
     pool.handle(waiting, Event::Readable).expect("it is attached");
     assert_ne!(pool.poll_timeout(), u64::MAX);
@@ -68,6 +68,7 @@ fn deadline_belongs_to_a_receivers_buffer_only() {
     assert_eq!((lease_info(&pool), pool.poll_timeout()), (None, u64::MAX));
 }
 
+/// A holder that keeps an empty buffer for a frame that can never fit is shed for the benefit of waiters.
 #[test]
 fn holder_of_an_oversized_frame_is_shed() {
     let mut config = PoolConfig::new(1, 2);
@@ -90,7 +91,8 @@ fn holder_of_an_oversized_frame_is_shed() {
     assert!(matches!(pool.poll_notice(), Some(Notice::Receiver { id, .. }) if id == other));
 }
 
-/// One that parks, and at once needs a buffer again, is not asked for that one at the same time: the call would never end.
+/// A receiver that parks, and at once needs a buffer again, is not asked for that one in the same call, which would not
+/// end.
 #[test]
 fn fresh_grant_is_not_reclaimed_at_once() {
     let mut config = PoolConfig::new(3, 3);
@@ -100,8 +102,8 @@ fn fresh_grant_is_not_reclaimed_at_once() {
     let [holder, other] = [0, 1].map(|class| pool.attach(class, class.into()).expect("there is room"));
     pool.handle(holder, Event::Readable).expect("a buffer is free");
     pool.handle(holder, Event::Received { bytes: 9 }).expect("they fit");
-    assert!(pool.decoded(holder, 0, 9).expect("it is short of so many").has(Action::Recv));
-    // Its class is at its cap, whatever the others give back.
+    assert!(pool.decoded(holder, 0, 9).expect("that many bytes are missing").has(Action::Recv));
+    // Its class is at its cap, whatever other classes release.
     pool.request(1, 0).expect("a buffer is free");
     pool.handle(other, Event::Readable).expect("it is attached");
     assert_eq!((pool.poll_notice(), pool.stats().parked_on_demand), (None, 0));
@@ -172,6 +174,7 @@ fn attach_is_refused_when_all_rows_are_used() {
     assert_eq!(pool.check_invariants(), Ok(()));
 }
 
+/// A receiver that waits for a larger buffer leaves the queue once it needs none.
 #[test]
 fn growth_leaves_the_queue_without_a_need() {
     let mut config = PoolConfig::new(3, 4);
@@ -183,14 +186,14 @@ fn growth_leaves_the_queue_without_a_need() {
     pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
     pool.grow(id, 1).expect("it may wait for one");
     assert_eq!(pool.stats().scheduler.waiting, 1);
-    pool.decoded(id, 200, 0).expect("so much is buffered");
+    pool.decoded(id, 200, 0).expect("that many bytes are buffered");
     let stats = pool.stats().scheduler;
     assert_eq!((stats.waiting, stats.leased, pool.check_invariants()), (0, 1, Ok(())));
     pool.release(lease).expect("it is the host's");
     assert_eq!(pool.poll_notice(), None::<Notice>);
 }
 
-/// One more than the limit, and the limit, of each field that is checked here; the others are the pool's.
+/// One more than the limit, and the limit, of each field that is checked here; the scheduler checks the other fields.
 #[test]
 fn config_is_refused_just_outside_its_range() {
     type Set = fn(&mut PoolConfig, u32);
@@ -208,7 +211,7 @@ fn config_is_refused_just_outside_its_range() {
             let mut config = PoolConfig::new(4, 4);
             (config.scheduler.classes, config.scheduler.sizes) = (3, [1, 1, 1, 1]);
             set(&mut config, value);
-            // Those that are allowed are not all made: a table of so many receivers may not fit into memory.
+            // Not every allowed pool is made: the largest table of receivers may not fit into memory.
             if !is_allowed {
                 let refused = Pool::new(&config).expect_err("out of range");
                 let words = format!("{name} is {value}; allowed is ");
@@ -220,7 +223,7 @@ fn config_is_refused_just_outside_its_range() {
     }
 }
 
-/// A receiver that could never be granted its first buffer would wait for ever.
+/// A receiver that could never be granted its first buffer would wait without end.
 #[test]
 fn class_cap_must_admit_a_first_buffer() {
     // 4 buffers of 2 units each, and first ones of 8.
@@ -234,7 +237,7 @@ fn class_cap_must_admit_a_first_buffer() {
     capped.scheduler.class_caps[0] = 3;
     assert_eq!(Pool::new(&reserved).map(|_| ()), refused(6));
     assert_eq!(Pool::new(&capped).map(|_| ()), refused(6));
-    // Nothing is said of classes that are not there.
+    // Classes that are not there are not checked.
     capped.scheduler.class_caps = [4, 3, 0, 0, 0, 0, 0, 0].map(|cap| if cap > 0 { cap } else { u32::MAX });
     assert!(Pool::new(&capped).is_ok());
 }
@@ -275,6 +278,7 @@ fn events_of_the_pool_itself_are_refused() {
     }
 }
 
+/// Received bytes are refused with the state machine's error while what came before is not decoded.
 #[test]
 fn received_is_refused_while_decoding_is_due() {
     let mut pool = pool();
@@ -284,8 +288,8 @@ fn received_is_refused_while_decoding_is_due() {
     pool.handle(id, Event::Readable).expect("it is open");
     assert_eq!(received(&mut pool, BUFFER_BYTES_DEFAULT + 1), Err(EventError::TooManyBytes.into()));
     received(&mut pool, 100).expect("there is room");
-    pool.decoded(id, 40, 0).expect("so much is buffered");
-    // Nobody asked where to receive since then, so what is left was not moved to the front.
+    pool.decoded(id, 40, 0).expect("that many bytes are buffered");
+    // The host did not ask where to receive since then, so what is left was not moved to the front.
     assert_eq!(received(&mut pool, BUFFER_BYTES_DEFAULT - 99), Err(PoolError::TooManyBytes));
     received(&mut pool, BUFFER_BYTES_DEFAULT - 100).expect("there is room behind it");
 }
@@ -302,7 +306,7 @@ fn compacted_bytes_are_counted() {
             assert_eq!(pool.stats().compacted_bytes, moved);
         }
         pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
-        pool.decoded(id, consumed, 1).expect("so much is buffered");
+        pool.decoded(id, consumed, 1).expect("that many bytes are buffered");
     }
     assert_eq!(pool.stats().compactions, 2);
 }

@@ -1,4 +1,4 @@
-//! Sequences after which a connection must still find a way on, or must still come to an end of its turn.
+//! Sequences after which a connection must still find a way on, or must still come to an end of its loop iteration.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX};
@@ -7,30 +7,31 @@ use demuxbuf::pool::{Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::Outcome;
 use demuxbuf_testkit::MODES;
 
-/// A connection with a buffer of 100 bytes that received so many.
+/// A connection with a buffer of 100 bytes that received this many.
 fn receiving(policy: Policy, bytes: u32) -> Connection {
     let mut connection = Connection::new(policy);
-    tell(&mut connection, Event::Attach { buffered_bytes: 0, capacity: 0 });
+    report(&mut connection, Event::Attach { buffered_bytes: 0, capacity: 0 });
     if connection.pending().has(Action::WantRecv) {
-        tell(&mut connection, Event::done(Action::WantRecv));
+        report(&mut connection, Event::done(Action::WantRecv));
     }
-    tell(&mut connection, Event::Readable);
-    tell(&mut connection, Event::BufferGranted { capacity: 100 });
-    tell(&mut connection, Event::Received { bytes });
+    report(&mut connection, Event::Readable);
+    report(&mut connection, Event::BufferGranted { capacity: 100 });
+    report(&mut connection, Event::Received { bytes });
     connection
 }
 
-fn tell(connection: &mut Connection, event: Event) -> Actions {
+fn report(connection: &mut Connection, event: Event) -> Actions {
     connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"))
 }
 
+/// A decoder that needs bytes is fed although fewer bytes are free than a full buffer resumes at.
 #[test]
 fn needed_bytes_arrive_below_the_resume_threshold() {
     for mode in MODES {
         let mut connection = receiving(Policy { mode, resume_free_bytes: 50, ..Policy::default() }, 100);
-        let actions = tell(&mut connection, Event::Consumed { bytes: 20 });
+        let actions = report(&mut connection, Event::Consumed { bytes: 20 });
         assert!(!actions.has(Action::Recv), "{mode:?}: not enough is free to resume for its own sake");
-        let actions = tell(&mut connection, Event::NeedMore { bytes: 10 });
+        let actions = report(&mut connection, Event::NeedMore { bytes: 10 });
         assert!(actions.has(Action::Recv), "{mode:?}: {actions:?}");
         assert!(!actions.has(Action::StopRecv), "{mode:?}: {actions:?}");
     }
@@ -40,23 +41,24 @@ fn needed_bytes_arrive_below_the_resume_threshold() {
 fn unpark_into_a_larger_buffer_is_not_full() {
     let policy = Policy { resume_free_bytes: 1000, ..Policy::default() };
     let mut connection = receiving(policy, 100);
-    tell(&mut connection, Event::Block { reasons: 1 });
+    report(&mut connection, Event::Block { reasons: 1 });
     assert!(!connection.is_accepting());
-    let actions = tell(&mut connection, Event::BufferGranted { capacity: 200 });
+    let actions = report(&mut connection, Event::BufferGranted { capacity: 200 });
     assert!(actions.has(Action::Recv), "{actions:?}");
 }
 
+/// A yield while the decoder needs bytes or is blocked ends the iteration; receiving goes on after `Wake`.
 #[test]
 fn yield_without_work_ends_with_the_reschedule() {
     for mode in [Mode::Edge, Mode::Optimistic, Mode::Completion] {
         for reason in [Event::NeedMore { bytes: 10 }, Event::Block { reasons: 1 }] {
             let mut connection = receiving(Policy { mode, ..Policy::default() }, 30);
-            tell(&mut connection, reason);
-            let actions = tell(&mut connection, Event::Yield);
+            report(&mut connection, reason);
+            let actions = report(&mut connection, Event::Yield);
             assert!(!actions.has(Action::Recv), "{mode:?} {reason:?}: {actions:?}");
             assert!(actions.has(Action::Reschedule), "{mode:?} {reason:?}: {actions:?}");
-            tell(&mut connection, Event::done(Action::Reschedule));
-            let actions = tell(&mut connection, Event::Wake);
+            report(&mut connection, Event::done(Action::Reschedule));
+            let actions = report(&mut connection, Event::Wake);
             assert!(actions.has(Action::Recv), "{mode:?} {reason:?}: {actions:?}");
         }
     }
@@ -79,6 +81,7 @@ fn undecoded_bytes_that_cannot_park_receive_on() {
     }
 }
 
+/// A frame too large for any buffer is reported even if nothing of it is left in the buffer.
 #[test]
 fn cannot_fit_is_reported_for_an_empty_buffer() {
     for mode in MODES {
@@ -106,16 +109,17 @@ fn reclaim_request_survives_a_sync() {
         [(30, Event::ReclaimRequested, Action::Park), (80, Event::LeaseExpired, Action::Shed)]
     {
         let mut connection = receiving(policy, buffered_bytes);
-        tell(&mut connection, Event::NeedMore { bytes: 1 });
-        tell(&mut connection, Event::Readable);
-        assert!(tell(&mut connection, event).has(action));
+        report(&mut connection, Event::NeedMore { bytes: 1 });
+        report(&mut connection, Event::Readable);
+        assert!(report(&mut connection, event).has(action));
         let sync =
             |buffered_bytes| Event::Sync { buffered_bytes, capacity: 100, blocked: 0, needed_bytes: true, armed: true };
-        assert!(tell(&mut connection, sync(buffered_bytes)).has(action), "{event:?}: nothing was decoded");
-        assert!(!tell(&mut connection, sync(buffered_bytes - 1)).has(action), "{event:?}: something was decoded");
+        assert!(report(&mut connection, sync(buffered_bytes)).has(action), "{event:?}: nothing was decoded");
+        assert!(!report(&mut connection, sync(buffered_bytes - 1)).has(action), "{event:?}: something was decoded");
     }
 }
 
+/// A host that takes each buffer as soon as it is full still reaches `Reschedule`.
 #[test]
 fn take_of_every_buffer_ends_the_iteration() {
     let mut config = PoolConfig::new(8, 1);
@@ -177,13 +181,13 @@ fn frame_length_is_saturated_for_any_header() {
 fn block_stops_receiving_only_by_policy() {
     for pause_when_blocked in [false, true] {
         let mut connection = receiving(Policy { pause_when_blocked, ..Policy::default() }, 30);
-        tell(&mut connection, Event::Readable);
-        let actions = tell(&mut connection, Event::Block { reasons: 1 });
+        report(&mut connection, Event::Readable);
+        let actions = report(&mut connection, Event::Block { reasons: 1 });
         assert_eq!(connection.policy().pause_when_blocked, pause_when_blocked);
         assert_eq!(
             (actions.has(Action::Recv), actions.has(Action::StopRecv)),
             (!pause_when_blocked, pause_when_blocked)
         );
-        assert!(tell(&mut connection, Event::Unblock { reasons: 1 }).has(Action::Decode));
+        assert!(report(&mut connection, Event::Unblock { reasons: 1 }).has(Action::Decode));
     }
 }

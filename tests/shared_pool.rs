@@ -76,7 +76,7 @@ fn resident_bytes_are_bounded_across_threads() {
     let held = holding(&mut a, 1, b"x");
     let other = holding(&mut b, 2, b"y");
     b.handle(other, Event::Close).unwrap();
-    // What it has at hand is everybody's then.
+    // Its cached buffers are free for all threads then.
     drop(b);
     let mut b = shared_pool.shard(1).unwrap();
     // Miri knows no madvise(2).
@@ -86,16 +86,17 @@ fn resident_bytes_are_bounded_across_threads() {
     check(&a, &b);
 }
 
+/// Bytes that are there at `attach_with` get a free buffer, whichever thread caches it.
 #[test]
 fn adopt_finds_a_buffer_cached_by_another_thread() {
     let (shared_pool, mut a, mut b) = two(&config(2));
     let bytes = |byte| [byte; 100];
     let first = a.attach_with(0, 1, &bytes(1)).unwrap();
-    // What thread 0 has at hand is called in.
+    // The cached buffers of thread 0 are called in.
     let second = b.attach_with(0, 2, &bytes(2)).unwrap();
     check(&a, &b);
     assert_eq!((a.data(first).unwrap(), b.data(second).unwrap()), (&bytes(1)[..], &bytes(2)[..]));
-    // It does not wait: nobody is queued, and nobody is attached.
+    // The call does not wait: no request is queued, and no receiver is attached.
     for pool in [&mut a, &mut b] {
         assert_eq!(pool.attach_with(0, 3, &bytes(3)), Err(PoolError::NoBufferFree));
         assert_eq!((pool.stats().receivers, pool.stats().scheduler.waiting), (1, 0));
@@ -105,7 +106,7 @@ fn adopt_finds_a_buffer_cached_by_another_thread() {
     let third = b.attach_with(0, 3, &bytes(3)).unwrap();
     assert_eq!(b.data(third).unwrap(), bytes(3));
     check(&a, &b);
-    // What a thread has at hand itself it takes without the lock.
+    // A thread takes a buffer that it cached itself without the lock.
     b.handle(third, Event::Close).unwrap();
     let locked = shared_pool.stats().locked;
     b.attach_with(0, 4, &bytes(4)).unwrap();
@@ -128,6 +129,7 @@ fn adopt_respects_the_cap_of_its_class() {
     check(&a, &b);
 }
 
+/// The receiver gets the buffer with what it received into its slot.
 #[test]
 fn s10_release_reaches_the_receiver_of_another_thread() {
     let (_threads, mut a, mut b) = two(&PoolConfig { lifeline: false, ..config(1) });
@@ -135,7 +137,7 @@ fn s10_release_reaches_the_receiver_of_another_thread() {
     let waiter = waiting(&mut b, 2);
     assert_eq!((a.poll_wake(), b.poll_notice()), (None, None));
     a.handle(holder, Event::Consumed { bytes: 200 }).unwrap();
-    assert_eq!((a.poll_wake(), a.poll_wake()), (Some(1), None), "the other thread is told once");
+    assert_eq!((a.poll_wake(), a.poll_wake()), (Some(1), None), "the other thread is named once");
     assert_eq!(granted_to(&mut b), Some(2));
     receive(&mut b, waiter, &[2; 256]);
     assert_eq!(b.data(waiter).unwrap(), [2; 256]);
@@ -194,22 +196,22 @@ fn s11_receiver_moves_in_any_state_with_its_content() {
     assert_eq!(a.data(id).unwrap(), b"half a frame");
     assert_eq!((a.stats().slots_in_use, b.stats().slots_in_use), (1, 0));
     check(&a, &b);
-    // With a buffer whose content does not start at its front.
+    // With a buffer, its content not at the front.
     a.handle(id, Event::Readable).unwrap();
     receive(&mut a, id, &[7; 100]);
     a.handle(id, Event::Consumed { bytes: 12 }).unwrap();
     let id = moves(&mut a, id, &mut b);
     assert_eq!(b.data(id).unwrap(), [7; 100]);
     check(&a, &b);
-    // Waiting, with a lifeline that holds something, then served on the way.
+    // Waiting, with a lifeline that holds something, then served during the export.
     let other = waiting(&mut a, 2);
     receive(&mut a, other, &[9; 64]);
     let mut exported = a.export(other).unwrap();
     b.handle(id, Event::Consumed { bytes: 100 }).unwrap();
-    assert_eq!((a.poll_wake(), b.poll_wake(), a.poll_notice()), (None, None, None), "nobody has it yet");
+    assert_eq!((a.poll_wake(), b.poll_wake(), a.poll_notice()), (None, None, None), "no thread has it yet");
     let other = b.import(&mut exported).unwrap();
     assert_eq!((granted_to(&mut b), b.data(other).unwrap()), (Some(2), &[9; 64][..]));
-    // Served, and moved before it was told.
+    // Served, and moved before its notice.
     let third = waiting(&mut a, 3);
     b.handle(other, Event::Close).unwrap();
     let third = moves(&mut a, third, &mut b);
@@ -254,6 +256,7 @@ fn export_refusal_names_its_cause_and_changes_nothing() {
     check(&a, &b);
 }
 
+/// A receiver that is closed while a receive is in flight can neither move nor decode.
 #[test]
 fn export_refuses_a_closed_receiver_in_flight() {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
@@ -304,7 +307,7 @@ fn shared_pool_has_no_tenants() {
     let id = a.attach(0, 1).unwrap();
     assert_eq!(a.set_tenant(id, Some(tenant)), Err(PoolError::Stale));
     a.set_tenant(id, None).unwrap();
-    assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv), "it is nobody's, as before");
+    assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv), "the buffer is free, as before");
     check(&a, &b);
 }
 
@@ -352,20 +355,21 @@ fn s53_pause_and_origin_count_on_each_thread_alone() {
     check(&a, &b);
 }
 
+/// One waiter on any thread makes the deadlines of holders on every thread count.
 #[test]
 fn s44_one_waiter_starts_deadlines_on_all_threads() {
     let policy = Policy { park_bytes: 64, reclaim_bytes: 256, ..Policy::default() };
     let mut config = PoolConfig { lifeline: false, policy, large_slots: [1, 0, 0], ..config(2) };
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
     let (_threads, mut a, mut b) = two(&config);
-    let residue = holding(&mut a, 1, &[1; 100]);
-    a.decoded(residue, 0, 100).unwrap();
+    let partial = holding(&mut a, 1, &[1; 100]);
+    a.decoded(partial, 0, 100).unwrap();
     let idle = holding(&mut a, 2, &[2; 200]);
     advance(&mut a, 0, 50_000);
-    assert_eq!((a.poll_timeout(), a.poll_notice()), (u64::MAX, None), "nobody waits, so nobody is disturbed");
+    assert_eq!((a.poll_timeout(), a.poll_notice()), (u64::MAX, None), "no request waits, so no holder is asked");
     waiting(&mut b, 3);
     waiting(&mut b, 4);
-    assert_eq!((b.poll_wake(), b.poll_wake()), (Some(0), None), "the other is told once, that it may look");
+    assert_eq!((b.poll_wake(), b.poll_wake()), (Some(0), None), "the other thread is named once");
     assert!(a.poll_timeout() <= 50_000);
     let Some(Notice::Receiver { id, actions, .. }) = a.poll_notice() else { panic!("one holds on for too long") };
     assert!(id == idle && actions.has(Action::Shed));
@@ -379,6 +383,7 @@ fn s44_one_waiter_starts_deadlines_on_all_threads() {
     check(&a, &b);
 }
 
+/// So does a waiter that only the cap of its class blocks.
 #[test]
 fn s44_cap_blocked_waiter_starts_deadlines() {
     let mut config = PoolConfig { lifeline: false, ..config(4) };
@@ -394,6 +399,7 @@ fn s44_cap_blocked_waiter_starts_deadlines() {
     check(&a, &b);
 }
 
+/// A holder that makes progress, or has a new lease, is not asked to leave.
 #[test]
 fn s44_progress_and_new_holders_are_not_shed() {
     let mut config = PoolConfig { lifeline: false, ..config(1) };
@@ -436,6 +442,7 @@ fn deadline_belongs_to_a_receivers_buffer_only() {
     check(&a, &b);
 }
 
+/// A reserve that is not whole asks no holder for anything while no request waits.
 #[test]
 fn broken_reserve_reclaims_nothing_without_waiters() {
     let mut config = config(2);
@@ -449,6 +456,7 @@ fn broken_reserve_reclaims_nothing_without_waiters() {
     check(&a, &b);
 }
 
+/// Buffers that a dropped shard held or waited for go to other threads.
 #[test]
 fn dropped_shard_returns_its_buffers_and_waits() {
     let (shared_pool, mut a, mut b) = two(&config(3));
@@ -462,7 +470,7 @@ fn dropped_shard_returns_its_buffers_and_waits() {
         SharedPoolError::Shard(SharedSchedulerError::ShardInUse { index: 0 })
     );
     drop(a);
-    assert_eq!((shared_pool.poll_wake(), shared_pool.poll_wake()), (Some(1), None), "the other thread is told once");
+    assert_eq!((shared_pool.poll_wake(), shared_pool.poll_wake()), (Some(1), None), "the other thread is named once");
     assert_eq!((granted_to(&mut b), granted_to(&mut b)), (Some(5), None));
     assert_eq!((shared_pool.stats().free, shared_pool.stats().waiting), (0, 0), "a lease of the host's own stays");
     assert_eq!((b.release(own), shared_pool.stats().free), (Ok(()), 1));
@@ -535,7 +543,7 @@ struct World {
 /// Miri, which looks for races in it too, takes thousands of times as long.
 const CONNECTIONS: u64 = if cfg!(miri) { 6 } else { 60 };
 const BYTES: u64 = if cfg!(miri) { 300 } else { 3_000 };
-/// So few that somebody has to wait.
+/// So few that some request has to wait.
 const BUFFERS: u32 = if cfg!(miri) { 1 } else { 3 };
 
 /// One thread of it.
@@ -546,7 +554,7 @@ struct Worker<'a> {
     random: Rng,
 }
 
-/// A worker that panics ends the others, which would wait for its connections.
+/// A worker that panics ends all workers, which would wait for its connections.
 impl Drop for Worker<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -600,7 +608,7 @@ impl Worker<'_> {
             assert_eq!(data, socket.buffered(), "I5: order and content never change");
             let all = data.len() as u32;
             let left = socket.unread() as u32;
-            // What is left over is often too long to be parked, so that the others have to wait.
+            // What is left over is often too long to be parked, so that other connections have to wait.
             let consumed = if left == 0 { all } else { all - all % 128 };
             let need_more = if consumed < all { left.min(128 - all % 128) } else { 0 };
             self.pool.decoded(id, consumed, need_more).unwrap();
@@ -644,6 +652,6 @@ fn s13_connections_that_move_lose_no_byte() {
     });
     let stats = shared_pool.stats();
     assert_eq!((stats.free, stats.waiting, stats.leased), (BUFFERS, 0, 0));
-    assert!(stats.queued > 0 && stats.granted_by_handoff > 0, "nobody ever waited: {stats:?}");
+    assert!(stats.queued > 0 && stats.granted_by_handoff > 0, "no request ever waited: {stats:?}");
     shared_pool.check_invariants().unwrap();
 }

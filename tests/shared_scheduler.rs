@@ -19,7 +19,7 @@ fn queued(shard: &SchedulerShard, class: u8, token: u64) -> WaitId {
     }
 }
 
-/// Shards of a pool of so many buffers, and two of their handles.
+/// Shards of a pool of this many buffers, and two of their handles.
 fn two(buffers: u32) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
     let shards = SharedScheduler::new(&SchedulerConfig { tag: 3, ..SchedulerConfig::new(buffers, 8) }, 2).unwrap();
     let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
@@ -49,6 +49,7 @@ fn stale_foreign_or_forged_lease_is_refused() {
     shards.check_invariants().unwrap();
 }
 
+/// The hard cap holds across all shards, and a request finds a buffer that another shard caches.
 #[test]
 fn hard_cap_holds_and_cached_buffers_are_found() {
     let (shards, a, b) = two(8);
@@ -86,6 +87,7 @@ fn common_path_takes_no_lock() {
     shards.check_invariants().unwrap();
 }
 
+/// The peak of leases is exact for one shard and for an exhausted pool, and never too low.
 #[test]
 fn lease_peak_is_never_too_low() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(64, 8), 1).unwrap();
@@ -95,7 +97,7 @@ fn lease_peak_is_never_too_low() {
         assert_eq!(shards.stats().leased_peak, peak);
         leases.into_iter().for_each(|lease| a.release(lease).unwrap());
     }
-    // Both have some at hand, and nobody says in which order they take them.
+    // Both cache some, and the order in which they take them is not defined.
     let (shards, a, b) = two(64);
     for shard in [&a, &b] {
         let leases: Vec<_> = (0..10).map(|_| granted(shard, 0)).collect();
@@ -135,7 +137,7 @@ fn reserve_holds_across_all_shards() {
     let (first, _second) = (granted(&a, 1), granted(&b, 1));
     let wait = queued(&b, 1, 9);
     shards.check_invariants().unwrap();
-    // A release of somebody else's reaches the waiter although it leaves no more than the reserve.
+    // A release by another holder reaches the waiter although it leaves no more than the reserve.
     a.release(first).unwrap();
     assert_eq!(b.poll_grant().map(|grant| grant.wait), Some(wait));
     let critical = [granted(&a, 0), granted(&b, 0)];
@@ -166,7 +168,7 @@ fn capped_class_does_not_slow_other_classes() {
     assert_eq!(
         shards.stats().locked,
         locked,
-        "a waiter that no free buffer would help makes nobody else take the lock"
+        "a waiter that no free buffer would help makes no other shard take the lock"
     );
     shards.check_invariants().unwrap();
     a.release(first).unwrap();
@@ -199,7 +201,7 @@ fn poll_wake_names_a_shard_once_until_it_polls() {
     a.release(leases[1]).unwrap();
     assert_eq!((a.poll_wake(), a.poll_wake()), (Some(1), None));
     a.release(leases[2]).unwrap();
-    assert_eq!(a.poll_wake(), None, "it was told and has not looked");
+    assert_eq!(a.poll_wake(), None, "it was named and has not polled");
     let grants: Vec<_> = std::iter::from_fn(|| b.poll_grant()).map(|grant| grant.token).collect();
     assert_eq!(grants, [0, 1, 2]);
     let stats = shards.stats();
@@ -216,7 +218,7 @@ fn poll_wake_skips_a_shard_that_polled() {
     let Grant { lease, .. } = b.poll_grant().unwrap();
     assert_eq!(b.poll_grant(), None);
     assert_eq!(a.poll_wake(), None);
-    // A grant to oneself names nobody.
+    // A grant to the releasing shard itself names no shard.
     queued(&b, 0, 2);
     b.release(lease).unwrap();
     assert_eq!((a.poll_wake(), b.poll_wake(), shards.poll_wake()), (None, None, None));
@@ -239,6 +241,7 @@ fn s06_dead_waiter_passes_its_buffer_across_shards() {
     shards.check_invariants().unwrap();
 }
 
+/// A lease needs no move: any shard may release it.
 #[test]
 fn s11_wait_moves_queued_or_assigned() {
     let (shards, a, b) = two(1);
@@ -264,14 +267,14 @@ fn s11_wait_moves_queued_or_assigned() {
         Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait)),
         "it was picked up"
     );
-    // Served on the way.
+    // Served during the export.
     let wait = queued(&a, 0, 8);
     a.export_wait(wait).unwrap();
     a.release(grant.lease).unwrap();
     assert_eq!((a.poll_wake(), a.poll_grant()), (None, None));
     b.import_wait(wait, 18).unwrap();
     assert_eq!(b.poll_grant().unwrap().token, 18);
-    // Cancelled on the way.
+    // Cancelled during the export.
     let wait = queued(&a, 0, 9);
     a.export_wait(wait).unwrap();
     b.cancel(wait).unwrap();
@@ -352,7 +355,7 @@ fn dropped_shard_leaves_nothing_behind() {
     shards.check_invariants().unwrap();
 }
 
-/// Two shards of a pool whose leases are 1,000 long, that know the time to be 10.
+/// Two shards of a pool with a `lease_ns` of 1,000, at time 10.
 fn two_with_leases(config: SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
     let shards = SharedScheduler::new(&SchedulerConfig { park_ns: 250, lease_ns: 1000, ..config }, 2).unwrap();
     let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
@@ -440,7 +443,8 @@ fn s58_waits_of_an_idle_shard_keep_their_order() {
     shards.check_invariants().unwrap();
 }
 
-/// A shard that looks within a lease loses nothing, nor one whose grants no other waiter may take.
+/// A shard that polls within `lease_ns` loses nothing. Nor does a shard with grants for which no other waiter is
+/// eligible.
 #[test]
 fn s58_grant_stays_with_a_shard_that_polls() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(2, 8));
@@ -488,8 +492,8 @@ fn s58_grant_stays_with_a_shard_that_polls() {
     }
 }
 
-/// A shard that is dropped ends its waits in pieces, between which other threads get at the pool. It looks for waits only
-/// while it has some, however large the table is.
+/// A shard that is dropped ends its waits in pieces, between which other threads get at the pool. It looks for waits
+/// only while it has some, however large the table is.
 #[test]
 fn s80_dropped_shard_ends_waits_in_pieces() {
     const WAITS: u64 = 500;
@@ -519,6 +523,7 @@ fn s80_dropped_shard_ends_waits_in_pieces() {
     assert_eq!(shards.stats().locked - before, 1);
 }
 
+/// After the pool is dropped, calls return an error, and what is held can still be released.
 #[test]
 fn dropped_pool_refuses_calls_and_takes_releases() {
     let (shards, a, b) = two(4);
@@ -579,7 +584,7 @@ fn export_of_waits_is_limited() {
     b.import_wait(others[0], 0).unwrap();
     a.export_wait(*last).unwrap();
     assert_eq!(a.export_wait(*last), Err(SharedSchedulerError::WaitElsewhere));
-    // One that is cancelled on the way is there no more.
+    // A wait that is cancelled during its export is gone.
     b.cancel(*last).unwrap();
     b.export_wait(others[0]).unwrap();
     b.release(lease).unwrap();

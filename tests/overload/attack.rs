@@ -9,7 +9,7 @@ const BUFFERS: u32 = 4;
 const PARK_NS: u64 = 20 * MS;
 const LEASE_NS: u64 = 100 * MS;
 
-/// Slots for everybody, deadlines, and a tenant for each peer.
+/// Slots for every connection, deadlines, and a tenant for each peer.
 fn config(crowds: &[Crowd]) -> PoolConfig {
     let peers = crowds.iter().map(|crowd| crowd.peers).sum();
     let mut config = PoolConfig::new(BUFFERS, peers);
@@ -33,7 +33,7 @@ fn max_us(crowd: &CrowdReport) -> u64 {
 /// Ten attackers for each buffer.
 const ATTACKERS: u32 = 10 * BUFFERS;
 
-/// Honest ones, and attackers from so many addresses that come a second later and leave after four.
+/// Honest clients, and attackers from this many addresses that come a second later and leave after four.
 fn against(habit: Habit, tenants: u32, seed: u64) -> Report {
     let attackers = Crowd {
         tenants,
@@ -45,7 +45,7 @@ fn against(habit: Habit, tenants: u32, seed: u64) -> Report {
     run(&[Crowd::new("honest", HONEST, 8), attackers], 5, seed)
 }
 
-/// What the honest are promised, whatever the others do: none is shed, and each is served in time.
+/// The promise to honest clients, whatever the attackers do: none is shed, and each is served in time.
 fn honest_are_served(report: &Report, within_ns: u64) {
     let honest = &report.crowds[0];
     assert_eq!(honest.shed, 0);
@@ -79,13 +79,14 @@ fn s43_more_than_can_be_parked_is_shed() {
         let report = against(habit, 1, 1);
         honest_are_served(&report, held_ns + 20 * MS);
         assert!(report.crowds[1].shed > u64::from(ATTACKERS), "and again whenever they are back");
-        // From an address each they are as good as anybody until a lease has passed, and each has its turn before it
-        // is shed: all of them once, so long for as many as there are buffers.
+        // Attackers with an address each are like honest clients until a lease has passed. Each of them has one turn
+        // before it is shed, and as many have it at a time as there are buffers.
         let report = against(habit, ATTACKERS, 1);
         honest_are_served(&report, u64::from(ATTACKERS / BUFFERS + 1) * held_ns);
     }
 }
 
+/// One byte more than each slot size, at once and byte by byte.
 #[test]
 fn s43_trickle_above_each_slot_size_is_shed() {
     for habit in [partial(65), partial(257), partial(1_025), DRIP, LEAVER] {
@@ -97,7 +98,7 @@ fn s43_trickle_above_each_slot_size_is_shed() {
 fn s44_service_recovers_after_the_attack() {
     for habit in [partial(100), partial(4_097), DRIP, SLOW_READER] {
         let report = against(habit, ATTACKERS, 2);
-        // In the step of the release whoever waited has a buffer; then as long as the honest use theirs.
+        // The step of the release serves the waiters; the others wait as long as honest clients use their buffers.
         assert!(report.recovery_ns.is_some_and(|recovery_ns| recovery_ns <= 20 * MS), "{:?}", report.recovery_ns);
     }
 }
@@ -110,7 +111,7 @@ fn s45_throughput_holds_under_overload() {
         let report = run(&[Crowd { gather_ns: 0, ..Crowd::new("honest", busy, peers) }], 1, 1);
         let honest = &report.crowds[0];
         assert_eq!(honest.shed, 0);
-        // Nobody starves: each waits for the others once, at most.
+        // No client starves: each waits for all other clients once, at most.
         assert!(max_us(honest) <= 1_000 * u64::from(peers.div_ceil(BUFFERS) + 2), "{peers}: {}", max_us(honest));
         honest.served
     };
@@ -139,7 +140,7 @@ fn s46_flood_of_one_tenant_leaves_other_shares() {
 }
 
 /// What became of each crowd.
-fn told(report: &Report) -> Vec<(&'static str, u64, u64)> {
+fn outcomes(report: &Report) -> Vec<(&'static str, u64, u64)> {
     report.crowds.iter().map(|crowd| (crowd.name, crowd.served, crowd.shed)).collect()
 }
 
@@ -148,7 +149,7 @@ fn run_is_determined_by_its_seed() {
     let crowds = [Crowd::new("honest", HONEST, 8), Crowd::new("drip", DRIP, 8), Crowd::new("slow", SLOW_READER, 8)];
     let runs = [1, 2, 1].map(|seed| {
         let report = run(&crowds, 2, seed);
-        (report.steps, report.trace, told(&report))
+        (report.steps, report.trace, outcomes(&report))
     });
     assert_eq!(runs[0], runs[2]);
     assert_ne!(runs[0].1, runs[1].1);

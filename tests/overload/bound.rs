@@ -1,10 +1,10 @@
-//! The bound *W*, against schedulers that try to pass somebody as often as they can.
+//! The bypass bound *W*, against schedulers that try to bypass a waiter as often as they can.
 
 use crate::support::{check, new_scheduler, take};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, Scheduler, SchedulerConfig, TenantConfig, TenantId, WaitId};
 use std::collections::BTreeMap;
 
-/// A pool and its tenants; the first of `requesters` is nobody.
+/// A pool and its tenants; the first of `requesters` is the default tenant.
 struct Setting {
     config: SchedulerConfig,
     shares: Vec<TenantConfig>,
@@ -30,8 +30,8 @@ impl Setting {
         Setting { config, shares }
     }
 
-    /// What the module's docs say of one wait: the grants of its class by which it is served, and the grants that pass
-    /// it until then, with so many ahead of it in its flow.
+    /// The formula of the module's docs for one wait with this many ahead of it in its flow: the grants of its class
+    /// by which it is served, and the grants that bypass it until then.
     fn bypass_bound(&self, ahead: u64) -> u64 {
         let others = self.shares.len() as u64;
         let sizes = self.config.sizes.iter().copied().filter(|&units| units > 0);
@@ -115,7 +115,7 @@ impl Game {
         self.look();
     }
 
-    /// Checks each who has a buffer now, and takes it for him.
+    /// Checks each waiter that has a buffer now, and picks the buffer up.
     fn look(&mut self) {
         check(&self.scheduler);
         let plain = self.setting.sizes() == 1;
@@ -187,6 +187,7 @@ fn play(seeds: std::ops::Range<u64>, game: impl Fn(&mut fastrand::Rng, &mut Game
     closest
 }
 
+/// No waiter is bypassed more often than the bound allows, whatever the order of requests and releases.
 #[test]
 fn bypass_bound_holds_for_random_load() {
     play(0..60, |rng, table| {
@@ -204,8 +205,8 @@ fn bypass_bound_holds_for_random_load() {
     });
 }
 
-/// Lets one wait and serves whom it can instead: all other flows always have somebody who waits, in the largest or the
-/// smallest size, and who was served last gives back first, so that whoever is below its guaranteed share stays there.
+/// Lets one request wait and serves other flows instead. Each other flow always has a waiter, of the largest or the
+/// smallest size. The request that was served last is released first, so that a tenant below its guarantee stays below.
 #[test]
 fn bypass_bound_is_reached_by_worst_case_load() {
     let closest = play(0..1_000, |rng, table| {

@@ -1,4 +1,4 @@
-//! Who is asked to give back, when, and in which order.
+//! Which holders are asked to return their buffer, when, and in which order.
 
 use crate::support::{Paced, check, new_scheduler, queue, release, take};
 use demuxbuf::scheduler::{
@@ -17,7 +17,7 @@ fn timed(token: u64) -> Request {
     Request { has_deadline: true, ..Request::new(0, token) }
 }
 
-/// All that is asked now: what and of whom.
+/// All that is asked now: the kind of each request and the token of its holder.
 fn demands(scheduler: &mut Scheduler) -> Vec<(ReclaimKind, u64)> {
     let asked = std::iter::from_fn(|| scheduler.poll_reclaim()).map(|reclaim| (reclaim.kind, reclaim.token)).collect();
     check(scheduler);
@@ -32,7 +32,7 @@ fn shed(token: u64) -> (ReclaimKind, u64) {
     (ReclaimKind::Shed, token)
 }
 
-/// A pool whose buffers were taken one every 10 ns, by the holders 0, 1 ...
+/// A pool with all buffers taken, one every 10 ns, by the holders 0, 1 ...
 fn held(config: &SchedulerConfig) -> (Paced, Vec<LeaseId>) {
     let mut scheduler = Paced::new(config);
     let leases = (0..config.buffers.into()).map(|token| {
@@ -49,7 +49,7 @@ fn holders_are_not_asked_while_no_request_waits() {
     scheduler.handle_timeout(50 * LEASE_NS);
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
 
-    // Who waits makes all of it due, and who leaves undoes that.
+    // A request that waits makes all of it due, and its cancellation undoes that.
     let wait = queue(&mut scheduler, &timed(7));
     assert!(scheduler.poll_timeout() <= 50 * LEASE_NS, "it is due at once");
     assert_eq!(scheduler.poll_reclaim().map(|reclaim| reclaim.token), Some(0));
@@ -57,8 +57,8 @@ fn holders_are_not_asked_while_no_request_waits() {
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
 }
 
-/// A pool of 20 buffers and so many tenants that may have 2 each: all have them. Tokens are 10 times the tenant, and 0, 1.
-/// 900 is nobody's, and idle for longest.
+/// A pool of 20 buffers and `tenants` tenants with a cap of 2, which all hold 2. Tokens are 10 times the tenant plus 0
+/// or 1. The lease with token 900 belongs to the default tenant and is idle for longest.
 fn capped(tenants: u64) -> (Paced, Vec<TenantId>, Vec<LeaseId>) {
     let mut scheduler = Paced::new(&SchedulerConfig { tenants_max: 9, ..config(20) });
     take(&mut scheduler, &timed(900));
@@ -73,11 +73,12 @@ fn capped(tenants: u64) -> (Paced, Vec<TenantId>, Vec<LeaseId>) {
     (scheduler, all, leases)
 }
 
-/// One more waits in the name of this tenant.
+/// Queues one more request of this tenant.
 fn queue_of(scheduler: &mut Scheduler, tenants: &[TenantId], tenant: usize) -> WaitId {
     queue(scheduler, &Request { tenant: Some(tenants[tenant]), ..timed(10 * tenant as u64 + 2) })
 }
 
+/// A waiter that its tenant's cap blocks is helped by holders of that tenant alone; no other holder is asked.
 #[test]
 fn tenant_cap_reclaims_from_its_own_holders_only() {
     let (mut scheduler, tenants, leases) = capped(3);
@@ -94,7 +95,7 @@ fn tenant_cap_reclaims_from_its_own_holders_only() {
     scheduler.handle_timeout(10 + PARK_NS);
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![park(0)], scheduler.or_step(11 + PARK_NS)));
 
-    // Who parks makes room for the one who waits, and his tenant needs nothing more.
+    // A holder that parks makes room for the waiter, and then its tenant needs nothing more.
     assert_eq!(release(&mut scheduler, leases[0])[0].token, 2);
     scheduler.handle_timeout(2 * LEASE_NS);
     assert_eq!(demands(&mut scheduler), [park(10), park(11), shed(10)]);
@@ -103,10 +104,10 @@ fn tenant_cap_reclaims_from_its_own_holders_only() {
     assert_eq!(
         (demands(&mut scheduler), scheduler.poll_timeout()),
         (vec![], u64::MAX),
-        "the others hold what nobody needs"
+        "no request needs what the other holders have"
     );
 
-    // Once somebody waits whom anybody could help, those count who were idle in vain till then: the longest first.
+    // Once a request waits that any holder could help, all idle holders count, the one idle for longest first.
     while scheduler.would_grant(0) {
         take(&mut scheduler, &timed(902));
     }
@@ -115,13 +116,14 @@ fn tenant_cap_reclaims_from_its_own_holders_only() {
     assert_eq!(demands(&mut scheduler), [park(900), park(1), park(20), park(21), park(2), shed(11)]);
 }
 
+/// Tenants that block a waiter by their cap take turns, and the costliest holder of each is shed.
 #[test]
 fn tenant_caps_shed_in_turn_the_costliest_holder() {
     let (mut scheduler, tenants, leases) = capped(3);
     for tenant in 0..3 {
         queue_of(&mut scheduler, &tenants, tenant);
     }
-    // The second of the second tenant makes progress: it costs the others less for the time that it has held.
+    // The first holder of the second tenant makes progress, so its lease costs less for the time that it was held.
     scheduler.handle_timeout(50);
     scheduler.progress(leases[2], 1 << 20).expect("the lease is held");
     scheduler.handle_timeout(5 * LEASE_NS);
@@ -132,7 +134,7 @@ fn tenant_caps_shed_in_turn_the_costliest_holder() {
         scheduler.handle_timeout(step * LEASE_NS);
         assert_eq!(demands(&mut scheduler), [shed(token)], "{step}");
     }
-    // A tenant that nobody waits for any more is left alone.
+    // A tenant without a waiter is left alone.
     assert_eq!(release(&mut scheduler, leases[5])[0].token, 22);
     for step in 12..20 {
         scheduler.handle_timeout(step * LEASE_NS);
@@ -140,6 +142,8 @@ fn tenant_caps_shed_in_turn_the_costliest_holder() {
     }
 }
 
+/// When a tenant's cap starts to block a waiter, the tenant's idle holders are asked to park at once. When its last
+/// blocked waiter is gone, none of them is shed.
 #[test]
 fn tenant_cap_reclaims_only_while_it_blocks() {
     let (mut scheduler, tenants, _) = capped(2);
@@ -159,7 +163,7 @@ fn tenant_cap_reclaims_only_while_it_blocks() {
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], scheduler.or_step(3 * LEASE_NS)));
     scheduler.cancel(first).expect("the wait is live");
     scheduler.handle_timeout(3 * LEASE_NS);
-    assert_eq!(demands(&mut scheduler), [shed(10)], "not 1, whose tenant needs nothing now");
+    assert_eq!(demands(&mut scheduler), [shed(10)], "not 1: its tenant needs nothing now");
     scheduler.cancel(second).expect("the wait is live");
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
 }
@@ -183,7 +187,7 @@ fn idle_holders_are_asked_to_park_before_a_shed() {
         "no other before the first has had the time to leave"
     );
     assert_eq!(release(&mut scheduler, leases[0])[0].token, 9);
-    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX), "nobody waits any more");
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX), "no request waits any more");
 }
 
 #[test]
@@ -204,7 +208,7 @@ fn shed_is_one_at_a_time() {
     assert!(scheduler.poll_timeout() <= now, "it is due at once");
     assert_eq!(demands(&mut scheduler), [shed(1)]);
     scheduler.handle_timeout(now + PARK_NS);
-    assert_eq!(demands(&mut scheduler), [park(10)], "the one who got the buffer is idle as well by now");
+    assert_eq!(demands(&mut scheduler), [park(10)], "the holder that got the buffer is idle as well by now");
     // Or after as long as a lease, if the host did not act; those that were asked are the last then.
     for token in [2, 3, 10, 1, 2] {
         now += LEASE_NS;
@@ -350,8 +354,8 @@ fn clock_that_goes_backwards_is_counted_and_ignored() {
     let (mut scheduler, leases) = held(&config(1));
     queue(&mut scheduler, &timed(9));
     scheduler.handle_timeout(PARK_NS);
-    for told in [PARK_NS - 1, 0] {
-        scheduler.handle_timeout(told);
+    for now_ns in [PARK_NS - 1, 0] {
+        scheduler.handle_timeout(now_ns);
         let lease_info = scheduler.describe_lease(leases[0]).expect("the lease is held").expect("it is timed");
         assert_eq!(lease_info, LeaseInfo { held_ns: PARK_NS, idle_ns: PARK_NS, progress_bytes: 0 });
     }
@@ -370,14 +374,14 @@ fn clock_that_goes_backwards_is_counted_and_ignored() {
 #[test]
 fn lease_ns_of_zero_is_refused() {
     let refused = Scheduler::new(&SchedulerConfig { park_ns: 0, lease_ns: 0, ..config(1) }).map(|_| ());
-    assert_eq!(refused, Err(ConfigError::NoLease), "everybody would be shed again and again");
+    assert_eq!(refused, Err(ConfigError::NoLease), "every holder would be shed again and again");
     let mut scheduler = Paced::new(&SchedulerConfig { park_ns: 0, lease_ns: 1, ..config(1) });
     take(&mut scheduler, &timed(0));
     queue(&mut scheduler, &timed(1));
     assert_eq!(
         (demands(&mut scheduler), scheduler.poll_timeout()),
         (vec![], scheduler.or_step(1)),
-        "nobody is asked at the time of his grant"
+        "no holder is asked at the time of its grant"
     );
     scheduler.handle_timeout(1);
     assert_eq!(demands(&mut scheduler), [park(0), shed(0)]);
@@ -409,7 +413,7 @@ impl Holder {
     }
 }
 
-/// Holders by buffer, and who was to be shed last.
+/// Holders by buffer, and the holder that was to be shed last.
 struct Model {
     holders: Vec<Holder>,
     shedding: Option<(usize, u64)>,
@@ -437,7 +441,7 @@ impl Model {
                     assert!(!is_due, "parks are asked before sheds");
                 }
                 self.see_expired();
-                assert!(reclaim.lease_info.idle_ns >= LEASE_NS, "nobody with progress within its lease is shed");
+                assert!(reclaim.lease_info.idle_ns >= LEASE_NS, "no holder with progress within its lease is shed");
                 if let Some((_, since_ns)) = self.shedding {
                     assert!(now_ns - since_ns >= LEASE_NS, "one at a time");
                 }
@@ -478,8 +482,9 @@ impl Model {
     }
 }
 
+/// Random events against a model of the holders: each request to park or to leave is allowed, and none is missing.
 #[test]
-fn deadlines_equal_a_full_scan() {
+fn reclaim_requests_follow_the_rules() {
     let mut sheds = 0;
     for seed in 0..30 {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -510,7 +515,7 @@ fn deadlines_equal_a_full_scan() {
                     scheduler.cancel(waits.swap_remove(rng.usize(..waits.len()))).expect("the wait is live");
                 }
                 _ => {
-                    // Its buffer goes to whoever waits; else it takes it back itself.
+                    // Its buffer goes to a waiter if there is one; else the holder takes it again.
                     let granted = release(&mut scheduler, model.holders[at].lease);
                     let lease = match granted.first() {
                         Some(grant) => {
@@ -524,7 +529,7 @@ fn deadlines_equal_a_full_scan() {
             }
             let was_due_ns = scheduler.poll_timeout();
             while let Some(reclaim) = scheduler.poll_reclaim() {
-                assert!(!waits.is_empty(), "somebody waits");
+                assert!(!waits.is_empty(), "a request waits");
                 assert!(was_due_ns <= model.now_ns, "what is asked was announced");
                 model.expect(&reclaim);
                 sheds += u32::from(reclaim.kind == ReclaimKind::Shed);

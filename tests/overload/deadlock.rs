@@ -8,9 +8,9 @@ use demuxbuf::scheduler::{LeaseId, Outcome, Request, Scheduler, SchedulerConfig}
 /// How a job gets what it needs: a buffer of the least critical class first, then one of each more critical class.
 #[derive(Clone, Copy)]
 enum Order {
-    /// All are held to the end, then given back together.
+    /// All are held to the end, then released together.
     HoldAll,
-    /// The last one, for the answer, is given back first, and only then what the request held.
+    /// The last one, for the answer, is released first, and only then the buffers of the request.
     AnswerFirst,
 }
 
@@ -132,6 +132,7 @@ fn explore(jobs_max: usize, new: &dyn Fn() -> Jobs) -> (u64, u64) {
     }
 }
 
+/// Jobs that need a second buffer finish in every order of their steps if the second one has a reserve.
 #[test]
 fn s14_jobs_with_two_buffers_finish_in_every_order() {
     for (jobs, buffers) in [(2, 2), (3, 2), (4, 2), (4, 3)] {
@@ -149,6 +150,7 @@ fn s14_jobs_with_two_buffers_finish_in_every_order() {
     }
 }
 
+/// Requests that wait for their response do not freeze the proxy in any order of their steps.
 #[test]
 fn s15_responses_find_a_buffer_in_every_order() {
     for (jobs, buffers) in [(2, 2), (3, 2), (3, 3)] {
@@ -160,8 +162,8 @@ fn s15_responses_find_a_buffer_in_every_order() {
     }
 }
 
-/// Receivers of requests (class 1), each blocked for want of transmit memory, and one backend (class 0) whose window
-/// update frees it.
+/// Receivers of requests (class 1), each blocked for want of transmit memory, and one backend (class 0) with the window
+/// update that frees it.
 struct Windows {
     pool: Pool,
     ids: Vec<ReceiverId>,
@@ -189,14 +191,14 @@ impl Windows {
         Windows { pool, ids, credit: 0, served: vec![false; requests + 1], unread: vec![0; requests + 1] }
     }
 
-    /// Somebody's bytes arrive, all that he will send.
+    /// All bytes of one receiver arrive.
     fn arrive(&mut self, at: usize) {
         self.unread[at] = if at == 0 { UPDATE_BYTES * (self.ids.len() as u32 - 1) } else { REQUEST_BYTES };
-        self.tell(at, Event::Readable);
+        self.report(at, Event::Readable);
         self.settle();
     }
 
-    fn tell(&mut self, at: usize, event: Event) {
+    fn report(&mut self, at: usize, event: Event) {
         self.pool.handle(self.ids[at], event).expect("it makes sense");
         self.pool.check_invariants().expect("the invariants hold");
     }
@@ -221,18 +223,18 @@ impl Windows {
     fn act(&mut self, at: usize) {
         let actions = self.pool.pending(self.ids[at]).expect("the handle is live");
         if self.unread[at] > 0 && !actions.has(Action::Recv) && !actions.has(Action::Decode) {
-            self.tell(at, Event::Readable);
+            self.report(at, Event::Readable);
         }
         if actions.has(Action::Recv) && self.unread[at] == 0 {
-            self.tell(at, Event::WouldBlock);
+            self.report(at, Event::WouldBlock);
         } else if actions.has(Action::Recv) {
             let room = self.pool.receive_area(self.ids[at]).expect("the handle is live").len() as u32;
             let bytes = room.min(self.unread[at]);
             self.unread[at] -= bytes;
-            self.tell(at, Event::Received { bytes });
+            self.report(at, Event::Received { bytes });
         }
         if self.credit > 0 && at > 0 && !self.served[at] {
-            self.tell(at, Event::Unblock { reasons: 1 });
+            self.report(at, Event::Unblock { reasons: 1 });
         }
         let actions = self.pool.pending(self.ids[at]).expect("the handle is live");
         if actions.has(Action::Decode) {
@@ -244,21 +246,21 @@ impl Windows {
         let buffered_bytes = self.pool.data(self.ids[at]).expect("the handle is live").len() as u32;
         let frame = if at == 0 { UPDATE_BYTES } else { REQUEST_BYTES };
         if buffered_bytes < frame {
-            self.tell(at, Event::NeedMore { bytes: frame - buffered_bytes });
+            self.report(at, Event::NeedMore { bytes: frame - buffered_bytes });
         } else if at == 0 {
             self.credit += 1;
-            self.tell(at, Event::Consumed { bytes: frame });
+            self.report(at, Event::Consumed { bytes: frame });
         } else if self.credit == 0 {
-            self.tell(at, Event::Block { reasons: 1 });
+            self.report(at, Event::Block { reasons: 1 });
         } else {
             self.credit -= 1;
             self.served[at] = true;
-            self.tell(at, Event::Consumed { bytes: frame });
+            self.report(at, Event::Consumed { bytes: frame });
         }
     }
 }
 
-/// Lets everybody's bytes arrive in every order; returns how many orders there are and in how many somebody is stuck.
+/// Lets the bytes of all receivers arrive in every order; returns the number of orders and of those that get stuck.
 fn stuck(buffers: u32, requests: usize, reserve: u32, lifeline: bool) -> (u64, u64) {
     let (mut orders, mut stuck) = (0, 0);
     permute(&mut (0..=requests).collect(), 0, &mut |order| {
@@ -283,6 +285,7 @@ fn permute(items: &mut Vec<usize>, from: usize, see: &mut impl FnMut(&[usize])) 
     }
 }
 
+/// The frames that free transmit memory are received in every order of arrival.
 #[test]
 fn s47_control_frames_get_through_in_every_order() {
     for (buffers, requests) in [(2, 2), (2, 4), (3, 4)] {

@@ -37,6 +37,7 @@ fn budget_of_bytes_is_one_for_all_sizes() {
     assert_eq!(scheduler.request_for(&sized(u8::MAX, 0)), Err(SchedulerError::UnknownSize { size_index: u8::MAX }));
 }
 
+/// A reserve or a cap that excludes a buffer size for all requests of a class is refused.
 #[test]
 fn size_that_can_never_be_granted_is_refused() {
     let mut config = SchedulerConfig { classes: 2, tenants_max: 1, sizes: [1, 4, 0, 0], ..SchedulerConfig::new(5, 10) };
@@ -51,6 +52,7 @@ fn size_that_can_never_be_granted_is_refused() {
     take(&mut scheduler, &large(0));
 }
 
+/// A request queues behind a waiter of its class that only their common cap blocks.
 #[test]
 fn newcomer_queues_behind_a_cap_blocked_waiter() {
     let mut scheduler =
@@ -108,6 +110,7 @@ fn large_request_keeps_its_turn() {
     assert_eq!(granted.iter().map(|grant| grant.token).collect::<Vec<_>>(), (0..63).collect::<Vec<_>>());
 }
 
+/// Requests of less critical classes wait behind it; more critical ones are granted.
 #[test]
 fn large_request_blocks_less_critical_classes_only() {
     let mut scheduler = new_scheduler(&SchedulerConfig { classes: 3, ..config(4, 10) });
@@ -154,7 +157,7 @@ fn request_serves_waiters_that_it_makes_eligible() {
     check(&scheduler);
     assert_eq!(scheduler.poll_grant().map(|grant| grant.wait), Some(wait));
 
-    // One that needs much and reaches its cap by another request keeps nobody back.
+    // A large request whose class reaches its cap by another request blocks no other waiter.
     let mut scheduler = new_scheduler(&SchedulerConfig { tenants_max: 1, classes: 2, ..config(8, 10) });
     let tenant_config = TenantConfig { cap: 4, ..TenantConfig::default() };
     let tenant = Some(scheduler.create_tenant(&tenant_config).expect("the share is allowed"));
@@ -181,7 +184,7 @@ fn request_serves_waiters_that_it_makes_eligible() {
     assert_eq!(scheduler.poll_grant().map(|grant| grant.wait), Some(wait));
 }
 
-/// Receivers that ask for small buffers first, out of a budget of so many of 16 KiB.
+/// Receivers that ask for small buffers first, out of a budget of `buffers` of 16 KiB.
 fn pool(buffers: u32) -> Pool {
     let mut config = PoolConfig::new(buffers, 10);
     config.set_buffer_sizes(&BYTES.map(|bytes| bytes as u32)).expect("three sizes");
@@ -193,7 +196,7 @@ fn pool(buffers: u32) -> Pool {
     Pool::new(&config).expect("the configuration is allowed")
 }
 
-fn tell(pool: &mut Pool, id: ReceiverId, event: Event) -> Actions {
+fn report(pool: &mut Pool, id: ReceiverId, event: Event) -> Actions {
     let actions = pool.handle(id, event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
     pool.check_invariants().expect("the invariants hold");
     actions
@@ -206,13 +209,13 @@ fn stream(from: usize, count: usize) -> Vec<u8> {
 
 /// A receiver that got the first bytes of its stream and cannot decode them before more have come.
 fn receive(pool: &mut Pool, id: ReceiverId, from: usize, count: usize, need_more: u32) {
-    assert!(tell(pool, id, Event::Readable).has(Action::Recv));
+    assert!(report(pool, id, Event::Readable).has(Action::Recv));
     pool.receive_area(id).expect("the handle is live")[..count].copy_from_slice(&stream(from, count));
-    tell(pool, id, Event::Received { bytes: count as u32 });
-    tell(pool, id, Event::NeedMore { bytes: need_more });
+    report(pool, id, Event::Received { bytes: count as u32 });
+    report(pool, id, Event::NeedMore { bytes: need_more });
 }
 
-/// One that received so many bytes into a small buffer and needs a large one.
+/// A receiver that received this many bytes into a small buffer and needs a large one.
 fn misfit(pool: &mut Pool, bytes: usize) -> ReceiverId {
     let id = pool.attach(0, 1).expect("the table has room");
     receive(pool, id, 0, bytes, 20_000);
@@ -232,8 +235,8 @@ fn growth_keeps_every_byte() {
     let mut pool = pool(8);
     let id = misfit(&mut pool, 700);
     // Some is decoded first, so that the content does not start at the front.
-    tell(&mut pool, id, Event::Consumed { bytes: 100 });
-    tell(&mut pool, id, Event::NeedMore { bytes: 40_000 });
+    report(&mut pool, id, Event::Consumed { bytes: 100 });
+    report(&mut pool, id, Event::NeedMore { bytes: 40_000 });
     let actions = pool.grow(id, LARGE).expect("it is free");
     pool.check_invariants().expect("the invariants hold");
     assert!(!actions.has(Action::CannotFit), "{actions:?}");
@@ -243,7 +246,7 @@ fn growth_keeps_every_byte() {
 
     receive(&mut pool, id, 700, 40_000, 1);
     assert_eq!(pool.data(id).expect("the handle is live"), stream(100, 40_600));
-    tell(&mut pool, id, Event::Consumed { bytes: 40_600 });
+    report(&mut pool, id, Event::Consumed { bytes: 40_600 });
     assert_eq!((pool.stats().scheduler.leased, pool.stats().grown), (0, 1));
     // The next is of the usual size again.
     receive(&mut pool, id, 0, 10, 1);
@@ -276,15 +279,16 @@ fn queued_growth_goes_on_with_the_held_buffer() {
     pool.release(held[1]).expect("the lease is the host's");
 }
 
+/// A receiver that releases its small buffer no longer waits for the large one.
 #[test]
 fn growth_ends_when_the_small_buffer_is_released() {
     type End = fn(&mut Pool, ReceiverId);
     let ends: [(&str, End); 4] = [
         ("release", |pool, id| {
-            tell(pool, id, Event::Fail);
+            report(pool, id, Event::Fail);
         }),
         ("close", |pool, id| {
-            tell(pool, id, Event::Close);
+            report(pool, id, Event::Close);
         }),
         ("take", |pool, id| {
             let content = pool.take(id).expect("a buffer is held");
@@ -293,9 +297,9 @@ fn growth_ends_when_the_small_buffer_is_released() {
         }),
         ("park", |pool, id| {
             // It fits after all, and is parked when the buffer is asked for.
-            tell(pool, id, Event::NeedMore { bytes: 10 });
+            report(pool, id, Event::NeedMore { bytes: 10 });
             assert_eq!(pool.stats().scheduler.waiting, 0);
-            tell(pool, id, Event::ReclaimRequested);
+            report(pool, id, Event::ReclaimRequested);
             assert_eq!(pool.stats().parked, 1);
             assert_eq!(pool.data(id).expect("the handle is live"), stream(0, 200));
         }),
@@ -327,7 +331,7 @@ fn growth_ends_after_its_assignment() {
     pool.grow(id, LARGE).expect("it is queued");
     pool.release(held[0]).expect("the lease is the host's");
     assert_eq!(pool.stats().scheduler.assigned, 1);
-    tell(&mut pool, id, Event::Fail);
+    report(&mut pool, id, Event::Fail);
     assert_eq!((pool.stats().scheduler.assigned, pool.poll_notice()), (0, None));
     pool.release(held[1]).expect("the lease is the host's");
     assert_eq!(pool.stats().scheduler.free, 8 * 16);
@@ -343,15 +347,15 @@ fn refused_growth_changes_nothing() {
     assert_eq!(pool.grow(id, 3), Err(PoolError::UnknownSize));
     let other = pool.attach(0, 2).expect("the table has room");
     assert_eq!(pool.grow(other, MEDIUM), Err(PoolError::NoBuffer));
-    tell(&mut pool, other, Event::Close);
+    report(&mut pool, other, Event::Close);
     assert_eq!(pool.grow(other, MEDIUM), Err(PoolError::Stale));
     assert_eq!(pool.describe(id), before);
     pool.grow(id, MEDIUM).expect("it is free");
     assert_eq!(pool.data(id).expect("the handle is live"), stream(0, 200));
 }
 
-/// How much of these buffers is in memory. Asked page by page: the system may count neighbouring mappings as one, so what it
-/// says of a mapping may be about those of other tests, too.
+/// Bytes of these buffers that are in memory, asked page by page: the system may count neighbouring mappings as one, so
+/// its figure for a mapping may include those of other tests.
 #[cfg(all(target_os = "linux", target_endian = "little"))]
 fn resident_bytes(arena: &Arena, buffers: u32) -> usize {
     use std::os::unix::fs::FileExt;
@@ -361,7 +365,7 @@ fn resident_bytes(arena: &Arena, buffers: u32) -> usize {
         let mut entries = vec![0; buffer.len() / PAGE * 8];
         let first = buffer.as_ptr() as usize / PAGE;
         pages.read_exact_at(&mut entries, first as u64 * 8).expect("all of it is mapped");
-        // The high bits of the last of eight bytes say whether the page is in memory or swapped out.
+        // The high bits of the last of eight bytes show whether the page is in memory or swapped out.
         entries.iter().skip(7).step_by(8).filter(|&&high| high >> 6 != 0).count() * PAGE
     };
     (0..buffers).map(|index| resident(arena.buffer(index))).sum()
@@ -397,7 +401,10 @@ fn resident_memory_stays_within_the_budget() {
             assert!(resident >= budget - 16 * 4096, "all was written: {resident} of {budget}");
         }
         for lease in held {
-            assert!(arena.buffer(lease.index()).iter().all(|&byte| byte == round as u8 + 1), "nobody else's");
+            assert!(
+                arena.buffer(lease.index()).iter().all(|&byte| byte == round as u8 + 1),
+                "no other holder wrote to it"
+            );
             scheduler.release(lease).expect("the lease is held");
         }
     }
@@ -405,8 +412,8 @@ fn resident_memory_stays_within_the_budget() {
 
 #[test]
 fn buffers_below_a_page_stay_resident() {
-    // What the docs say of them: the others give theirs back, so as much as the small ones ever touched may be there
-    // beside the budget, and no more.
+    // As documented, buffers of other sizes return their pages, so the resident bytes are at most the budget and what
+    // the small buffers ever touched.
     const BUFFERS: u32 = 64;
     let budget = BUFFERS as usize * BYTES[0];
     let sizes = [BYTES[0] as u32, BYTES[1] as u32, BYTES[2] as u32, 0];
@@ -431,7 +438,7 @@ fn buffers_below_a_page_stay_resident() {
     }
 }
 
-/// Whoever gets a buffer, as much of those of other sizes goes back to the system, and reads as zero from then on.
+/// Each grant returns as many bytes of other sizes to the system, and they read as zero from then on.
 #[test]
 #[cfg(target_os = "linux")]
 fn grant_trims_free_buffers_of_other_sizes() {
@@ -451,7 +458,7 @@ fn grant_trims_free_buffers_of_other_sizes() {
         .collect();
         for &lease in &leases {
             let buffer = pool.buffer(lease).expect("it is the host's");
-            assert!(buffer.iter().all(|&byte| byte == 0), "it was given back, or never written");
+            assert!(buffer.iter().all(|&byte| byte == 0), "its pages were returned, or never written");
             buffer.fill(1);
         }
         leases.into_iter().for_each(|lease| pool.release(lease).expect("it is the host's"));

@@ -35,7 +35,7 @@ fn info(scheduler: &Scheduler, tenant: TenantId) -> TenantInfo {
     scheduler.describe_tenant(tenant).expect("the tenant is known")
 }
 
-/// All buffers, in nobody's name.
+/// Takes all buffers for the default tenant.
 fn take_all(scheduler: &mut Scheduler) -> VecDeque<LeaseId> {
     let mut leases = VecDeque::new();
     while scheduler.would_grant(0) {
@@ -44,7 +44,7 @@ fn take_all(scheduler: &mut Scheduler) -> VecDeque<LeaseId> {
     leases
 }
 
-/// Whose turn it is, as often as asked, where every tenant (by its token) waits all the time.
+/// The tokens of this many grants, in order, where every tenant (by its token) waits all the time.
 fn turns(scheduler: &mut Scheduler, requests: &[Request], count: usize) -> Vec<u64> {
     let mut held = take_all(scheduler);
     for request in requests {
@@ -54,7 +54,7 @@ fn turns(scheduler: &mut Scheduler, requests: &[Request], count: usize) -> Vec<u
     }
     let mut order = Vec::new();
     while order.len() < count {
-        let lease = held.pop_front().expect("somebody holds a buffer");
+        let lease = held.pop_front().expect("a buffer is held");
         for grant in release(scheduler, lease) {
             order.push(grant.token);
             held.push_back(grant.lease);
@@ -115,7 +115,7 @@ fn tenant_turns_are_per_class() {
         let of_class: Vec<u64> = order.iter().copied().filter(|token| class.contains(token)).collect();
         assert!(of_class.windows(2).all(|two| two[0] != two[1]), "by turns: {of_class:?}");
     }
-    assert_eq!(order.iter().filter(|&&token| token >= 2).count(), 20, "each fifth grant, as the burst of 4 says");
+    assert_eq!(order.iter().filter(|&&token| token >= 2).count(), 20, "each fifth grant, by the burst of 4");
 }
 
 #[test]
@@ -150,9 +150,10 @@ fn tenant_guarantees_fit_into_the_pool() {
     create(&mut scheduler, guaranteed(2));
 }
 
+/// Grants to tenants below their guarantee let one other grant through after each burst.
 #[test]
 fn tenant_guarantee_yields_after_a_burst() {
-    // Those below their share come for ever; the rest is not starved by them.
+    // New requests below their guarantee never end, and do not starve the other tenants.
     let mut scheduler = new_scheduler(&SchedulerConfig { class_burst: 3, ..config(6, 7) });
     let owners: Vec<TenantId> = (0..6).map(|_| create(&mut scheduler, guaranteed(1))).collect();
     let other = create(&mut scheduler, TenantConfig::default());
@@ -164,7 +165,7 @@ fn tenant_guarantee_yields_after_a_burst() {
     for token in (0..7).chain(0..7) {
         ask(&mut scheduler, token);
     }
-    // Who was served gives back at once, so that it is below its share again.
+    // A grant is released at once, so that its tenant is below its guarantee again.
     let mut order = Vec::new();
     for _ in 0..280 {
         let grant = release(&mut scheduler, last)[0];
@@ -176,12 +177,17 @@ fn tenant_guarantee_yields_after_a_burst() {
     assert_eq!(waited, Some(4 * 7 - 1), "each open turn lets 3 pass, and 7 take turns");
 }
 
+/// A tenant may borrow a guarantee that is idle; the next release goes to the tenant that it belongs to.
 #[test]
 fn tenant_guarantee_returns_with_the_next_release() {
     let mut scheduler = new_scheduler(&config(10, 2));
     let (owner, borrower) = (create(&mut scheduler, guaranteed(10)), create(&mut scheduler, TenantConfig::default()));
     let mut lent: Vec<LeaseId> = (0..10).map(|_| take(&mut scheduler, &of(borrower, 0))).collect();
-    assert_eq!(info(&scheduler, borrower).outstanding_units, 10, "the whole share, while nobody wants it");
+    assert_eq!(
+        info(&scheduler, borrower).outstanding_units,
+        10,
+        "the whole guarantee, while its tenant does not want it"
+    );
     let mut order = Vec::new();
     for _ in 0..10 {
         queue(&mut scheduler, &of(owner, 1));
@@ -194,13 +200,14 @@ fn tenant_guarantee_returns_with_the_next_release() {
     assert_eq!(order, [1, 1, 1, 1, 0, 1, 1, 1, 1, 1]);
 }
 
+/// A tenant at its cap waits; other tenants are served past it.
 #[test]
 fn tenant_cap_blocks_no_other_tenant() {
     let mut scheduler = new_scheduler(&config(4, 2));
     let (tight, free) = (create(&mut scheduler, capped(1)), create(&mut scheduler, TenantConfig::default()));
     let own = take(&mut scheduler, &of(tight, 0));
     let wait = queue(&mut scheduler, &of(tight, 0));
-    // It waits for its own; three are free for others, also for those who wait in its class.
+    // It waits for its own buffers; three are free for other tenants, also for waiters of its class.
     let others: Vec<LeaseId> = (0..3).map(|_| take(&mut scheduler, &of(free, 1))).collect();
     queue(&mut scheduler, &of(free, 2));
     assert_eq!(release(&mut scheduler, others[0])[0].token, 2);
@@ -212,6 +219,7 @@ fn tenant_cap_blocks_no_other_tenant() {
     assert_eq!(refused, Err(SchedulerError::TenantConfig { field: "guaranteed", value: 2, min: 0, max: 1 }));
 }
 
+/// New requests for a removed tenant are refused; what it holds and waits for ends in the ordinary way.
 #[test]
 fn removed_tenant_is_refused_and_finishes_its_waits() {
     let mut scheduler = new_scheduler(&config(2, 2));
@@ -233,7 +241,7 @@ fn removed_tenant_is_refused_and_finishes_its_waits() {
         "its place is in use"
     );
 
-    // Those who waited in its name are served, only not before others any more.
+    // Waits of the removed tenant are served, but no longer before others.
     let granted = release(&mut scheduler, lease);
     assert_eq!((granted.len(), granted[0].wait), (1, first));
     let granted = release(&mut scheduler, granted[0].lease);
@@ -269,7 +277,7 @@ fn default_tenant_has_no_number_of_a_named_one() {
     let other = create_in_another_pool();
     assert_eq!(scheduler.remove_tenant(other), Err(SchedulerError::StaleTenant), "another tag");
     assert_eq!((scheduler.stats().free, scheduler.stats().refused), (before.free, before.refused + 11));
-    // Nobody's requests are nobody's.
+    // Requests without a tenant count for the default tenant alone.
     take(&mut scheduler, &Request::new(0, 0));
     take(&mut scheduler, &Request::new(0, 0));
     assert_eq!(info(&scheduler, real).outstanding_units, 0);
@@ -291,7 +299,7 @@ fn tenant_stays_while_receivers_use_it() {
     }
     pool.remove_tenant(first).expect("it is known");
     assert!(pool.describe_tenant(first).expect("receivers use it").is_retiring);
-    assert_eq!(pool.set_tenant(b, Some(first)), Err(PoolError::Stale), "nobody new");
+    assert_eq!(pool.set_tenant(b, Some(first)), Err(PoolError::Stale), "no new receiver may use it");
     assert_eq!(pool.create_tenant(&TenantConfig::default()), Err(PoolError::TableFull));
 
     // One has a buffer in its name, one waits in its name, and both go over to another meanwhile.
@@ -300,7 +308,11 @@ fn tenant_stays_while_receivers_use_it() {
         pool.check_invariants().expect("the invariants hold");
     }
     let info = pool.describe_tenant(first).expect("it is in use");
-    assert_eq!((info.outstanding_units, info.waiting), (1, 1), "who had set it goes on to request in its name");
+    assert_eq!(
+        (info.outstanding_units, info.waiting),
+        (1, 1),
+        "the receiver that had set it goes on to request for it"
+    );
     for id in [a, b] {
         pool.set_tenant(id, Some(second)).expect("it is known");
         pool.set_tenant(id, Some(second)).expect("again is harmless");
@@ -308,7 +320,7 @@ fn tenant_stays_while_receivers_use_it() {
     pool.check_invariants().expect("the invariants hold");
     assert!(pool.describe_tenant(first).is_ok(), "its lease and its wait are still there");
     pool.handle(a, demuxbuf::connection::Event::Close).expect("the handle is live");
-    assert!(pool.describe_tenant(first).is_ok(), "the one who waited has the buffer now");
+    assert!(pool.describe_tenant(first).is_ok(), "the waiter has the buffer now");
     pool.handle(b, demuxbuf::connection::Event::Close).expect("the handle is live");
     assert_eq!(pool.describe_tenant(first), Err(PoolError::Stale));
     pool.check_invariants().expect("the invariants hold");
@@ -316,6 +328,8 @@ fn tenant_stays_while_receivers_use_it() {
     assert_eq!(pool.describe_tenant(second), Err(PoolError::Stale), "the closed ones use it no more");
 }
 
+/// A tenant with a cap below the first buffer of a receiver is refused when a receiver is to use it, not at its first
+/// request.
 #[test]
 fn tenant_cap_below_the_first_buffer_is_refused() {
     let mut config = PoolConfig::new(4, 1);
@@ -326,7 +340,7 @@ fn tenant_cap_below_the_first_buffer_is_refused() {
     let id = pool.attach(0, 0).expect("the table has room");
     assert_eq!(pool.set_tenant(id, Some(small)), Err(PoolError::TooLarge));
     pool.remove_tenant(small).expect("it is known");
-    assert_eq!(pool.describe_tenant(small), Err(PoolError::Stale), "nobody requests in its name");
+    assert_eq!(pool.describe_tenant(small), Err(PoolError::Stale), "no receiver requests for it");
     pool.set_tenant(id, Some(large)).expect("its cap leaves one");
     let actions = pool.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
     assert!(actions.has(demuxbuf::connection::Action::Recv), "{actions:?}");
@@ -347,8 +361,8 @@ fn hundred_thousand_tenants_take_turns() {
     }
     for _ in 0..2 {
         for expected in 0..u64::from(TENANTS) {
-            scheduler.release(held.pop_front().expect("somebody holds a buffer")).expect("the lease is held");
-            let grant = scheduler.poll_grant().expect("everybody waits");
+            scheduler.release(held.pop_front().expect("a buffer is held")).expect("the lease is held");
+            let grant = scheduler.poll_grant().expect("every tenant waits");
             assert_eq!(grant.token, expected, "once each round");
             held.push_back(grant.lease);
         }
@@ -413,7 +427,7 @@ fn tenants_come_and_go_in_any_order() {
                 leases.push(grant.lease);
             }
         }
-        // At the end nothing is left of anybody.
+        // At the end nothing is left of any tenant.
         while let Some(wait) = waits.pop() {
             scheduler.cancel(wait).expect("the wait is live");
         }
@@ -435,10 +449,10 @@ fn tenants_come_and_go_in_any_order() {
 fn default_tenant_is_refused_as_a_named_one() {
     let mut scheduler = new_scheduler(&config(1, 1));
     let tenant = create(&mut scheduler, TenantConfig::default());
-    // What is taken in nobody's name is in the row before that of the first tenant.
-    let nobody = TenantId::from_bits(tenant.to_bits() - 1);
-    assert_eq!(scheduler.describe_tenant(nobody).unwrap_err(), SchedulerError::StaleTenant);
-    assert_eq!(scheduler.remove_tenant(nobody), Err(SchedulerError::StaleTenant));
-    assert_eq!(scheduler.request_for(&of(nobody, 0)), Err(SchedulerError::StaleTenant));
+    // The default tenant is in the row before that of the first tenant.
+    let default = TenantId::from_bits(tenant.to_bits() - 1);
+    assert_eq!(scheduler.describe_tenant(default).unwrap_err(), SchedulerError::StaleTenant);
+    assert_eq!(scheduler.remove_tenant(default), Err(SchedulerError::StaleTenant));
+    assert_eq!(scheduler.request_for(&of(default, 0)), Err(SchedulerError::StaleTenant));
     check(&scheduler);
 }

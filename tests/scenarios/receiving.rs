@@ -113,9 +113,9 @@ fn s24_full_receive_is_not_the_last() {
     assert!(edge.on(Event::Consumed { bytes: 1024 }).has(Action::Recv), "edge: it goes on without an event");
     let mut buffered_bytes = Machine::reading(policy(Mode::Level), 1024);
     buffered_bytes.on(Event::Received { bytes: 1024 });
-    buffered_bytes.watch();
+    buffered_bytes.follow_interest();
     buffered_bytes.on(Event::Consumed { bytes: 1024 });
-    buffered_bytes.watch();
+    buffered_bytes.follow_interest();
     assert!(buffered_bytes.connection.is_armed(), "level: it stays armed");
 }
 
@@ -126,9 +126,9 @@ fn s25_frame_that_can_never_fit_is_reported_once() {
         let peer = host.attach();
         host.send(peer, &data_frame(1025)[..1024]);
         host.settle();
-        assert_eq!(host.peers[peer].misfits, 1, "said once, and no spin");
+        assert_eq!(host.peers[peer].misfits, 1, "reported once, without a spin");
         for event in [Event::Readable, Event::Wake, Event::WouldBlock] {
-            host.tell(peer, event);
+            host.on(peer, event);
             host.settle();
         }
         assert_eq!(host.peers[peer].misfits, 1);
@@ -209,7 +209,7 @@ fn s28_flags_follow_dropped_content() {
         host.send(peer, &data_frame(2000));
         host.settle();
         assert_eq!(host.buffered_bytes(peer), 1024, "full and blocked");
-        host.tell(peer, Event::Fail);
+        host.on(peer, Event::Fail);
         host.settle();
         assert_eq!(host.buffered_bytes(peer), 0);
         host.send(peer, &data_frame(3000));
@@ -221,7 +221,7 @@ fn s28_flags_follow_dropped_content() {
         // Nothing of "full", "blocked", "short" or "yielded" is left.
         let mut machine = Machine::reading(policy(mode), 64);
         machine.on(Event::Received { bytes: 64 });
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::NeedMore { bytes: 8 });
         machine.on(Event::Block { reasons: 1 });
         assert!(machine.on(Event::Fail).has(Action::Discard));
@@ -235,7 +235,7 @@ fn s28_flags_follow_dropped_content() {
     in_all_modes(|mode| {
         let mut machine = Machine::reading(policy(mode), 64);
         machine.on(Event::Received { bytes: 64 });
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::Block { reasons: 1 });
         let armed = machine.connection.is_armed();
         machine.on(Event::Sync { buffered_bytes: 0, capacity: 64, blocked: 0, needed_bytes: false, armed });
@@ -262,7 +262,7 @@ fn s29_full_buffer_restarts_when_transmit_drains() {
     in_modes(&[Mode::Level, Mode::OneShot, Mode::Optimistic], |mode| {
         let mut machine = Machine::reading(policy(mode), 64);
         machine.on(Event::Received { bytes: 64 });
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::Block { reasons: 1 });
         assert!(!machine.connection.is_armed() && !machine.wants(Action::WantRecv), "full: reading stopped");
         let actions = machine.on(Event::Unblock { reasons: 1 });
@@ -282,24 +282,24 @@ fn s30_room_test_and_offer_are_one_number() {
             let mut machine = Machine::reading(Policy { resume_free_bytes, ..policy(mode) }, 1024);
             machine.on(Event::Received { bytes: 1024 });
             machine.on(Event::Block { reasons: 1 });
-            machine.watch();
+            machine.follow_interest();
             let enough = resume_free_bytes.clamp(1, 1024);
             for consumed in 1..=1024 {
                 machine.on(Event::Consumed { bytes: 1 });
-                machine.watch();
+                machine.follow_interest();
                 let accepts = machine.connection.is_accepting();
                 assert_eq!(accepts, consumed >= enough, "{consumed} of {enough} free");
                 machine.on(Event::Readable);
                 let offered = if accepts { consumed } else { 0 };
                 // `Machine` checks besides that `Recv` is pending exactly when something is offered.
                 assert_eq!(machine.connection.recv_max(), offered, "all the room there is, or none");
-                machine.watch();
+                machine.follow_interest();
             }
         });
     }
 
-    // Content that is not at the front leaves less room behind it than there is in all: who did not ask where to
-    // receive to is refused, and nothing is lost.
+    // Content that is not at the front leaves less room behind it than there is in all. A report of bytes that
+    // were received elsewhere is refused, and nothing is lost.
     let mut host = Host::new(&config(Mode::Level, 1, 1));
     let peer = host.attach();
     host.block(peer);
@@ -358,7 +358,7 @@ fn s31_tiny_frames_do_not_delay_other_connections() {
         host.settle();
     });
 
-    // A transport that is never empty gets so many receives in each turn.
+    // A transport that is never empty gets this many receives in each loop iteration.
     in_all_modes(|mode| {
         let mut settings = bare_config(mode, 1, 1);
         settings.policy.reads_per_wake = 3;
@@ -370,7 +370,7 @@ fn s31_tiny_frames_do_not_delay_other_connections() {
         }
         let mut receives = host.peers[peer].receives;
         while host.turn() > 0 {
-            // A turn may begin twice here: scheduled, and told by the transport.
+            // An iteration may begin twice here: by the schedule, and by a report of the transport.
             assert!(host.peers[peer].receives - receives <= 2 * 3 + 1, "bounded receives in one turn");
             receives = host.peers[peer].receives;
         }
@@ -409,7 +409,7 @@ fn s32_reading_resumes_after_a_full_buffer_is_taken() {
         machine.on(Event::Received { bytes: 64 });
         machine.on(Event::Block { reasons: 1 });
         machine.on(Event::WouldBlock);
-        machine.watch();
+        machine.follow_interest();
         let actions = machine.on(Event::BufferReleased);
         assert!(machine.connection.is_armed() || actions.has(Action::WantRecv));
     });

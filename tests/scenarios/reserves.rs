@@ -60,7 +60,7 @@ fn finished_jobs(jobs: u64, buffers: u32, reserve: u32) -> u64 {
 fn s14_jobs_that_need_a_second_buffer_all_finish() {
     for (jobs, buffers) in [(4, 4), (20, 4), (3, 2), (40, 9)] {
         assert_eq!(finished_jobs(jobs, buffers, 1), jobs, "the reserve lets one finish, and then the next");
-        // Without a reserve this very schedule is the deadlock: the tests can tell.
+        // Without a reserve this very schedule is the deadlock, so the test can fail.
         assert_eq!(finished_jobs(jobs.max(u64::from(buffers)), buffers, 0), 0);
     }
 }
@@ -110,7 +110,7 @@ fn s16_reserve_buffer_in_long_use_blocks_no_request() {
     for lease in held {
         scheduler.release(lease).expect("the lease is held");
     }
-    // The slow peer keeps the buffer that came out of the reserve; the memory of the others is free.
+    // The slow peer keeps the buffer that came out of the reserve; the memory of other peers is free.
     for minute in 1..=10 {
         scheduler.handle_timeout(minute * 60_000_000_000);
         let (first, second) = (take(&mut scheduler, NEW), take(&mut scheduler, NEW));
@@ -142,7 +142,7 @@ fn s16_reserve_buffer_in_long_use_blocks_no_request() {
         host.release(leases[2]);
         host.settle();
         assert_eq!(host.peers[peer].frames.len(), 1, "although the slow one has the reserve");
-        host.tell(peer, Event::Wake);
+        host.on(peer, Event::Wake);
         host.release(slow);
     });
 }

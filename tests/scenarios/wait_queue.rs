@@ -9,7 +9,7 @@ use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig, Schedule
 use demuxbuf_capi::*;
 use demuxbuf_testkit::Rng;
 
-/// A pool whose every step is checked.
+/// A pool; every step of it is checked.
 struct Buffers(Scheduler);
 
 impl Buffers {
@@ -47,7 +47,7 @@ impl Buffers {
         self.check();
     }
 
-    /// Who was served, in order, and what they hold.
+    /// The waiters that were served, in order, with their leases.
     fn grants(&mut self) -> Vec<(u64, LeaseId)> {
         let mut grants = Vec::new();
         while let Some(grant) = self.0.poll_grant() {
@@ -148,7 +148,7 @@ fn s03_newcomers_do_not_overtake_a_woken_waiter() {
     pool.queued(0, 3);
     pool.queued(0, 4);
     let grants = pool.grants();
-    assert_eq!(tokens(&grants), [2], "handed to it before anyone else sees it");
+    assert_eq!(tokens(&grants), [2], "assigned before any other request sees it");
     pool.queued(0, 5);
     pool.release(grants[0].1);
     let grants = pool.grants();
@@ -157,7 +157,7 @@ fn s03_newcomers_do_not_overtake_a_woken_waiter() {
     in_all_modes(|mode| {
         let mut host = one_holder(mode, 1);
         let newcomer = host.attach();
-        // The holder is done, and the newcomer comes before the waiter has picked up what is his.
+        // The holder is done, and the newcomer comes before the waiter has picked up its buffer.
         let id = host.peers[0].id;
         host.pool.handle(id, Event::Close).expect("the handle is live");
         assert_eq!(host.pool.stats().scheduler.assigned, 1);
@@ -247,7 +247,7 @@ fn s06_buffer_of_a_dead_waiter_goes_to_the_next() {
 #[test]
 fn s07_destroyed_waiter_leaves_nothing_behind() {
     in_all_modes(|mode| {
-        // While queued; after it was chosen; and while it is being told, with the buffer in hand.
+        // While queued, after it was chosen, and while its notice is handled.
         for moment in 0..3 {
             let mut host = one_holder(mode, 2);
             let id = host.peers[1].id;
@@ -267,7 +267,7 @@ fn s07_destroyed_waiter_leaves_nothing_behind() {
                 assert_eq!(host.pool.handle(id, event), Err(PoolError::Stale), "its handle is dead");
             }
             assert_eq!(host.pool.take(id), Err(PoolError::Stale));
-            // Who comes into its row of the table is somebody else.
+            // The next receiver in its row of the table is another one.
             let heir = host.attach();
             assert_ne!(host.peers[heir].id, id);
             assert_eq!(host.pool.handle(id, Event::Close), Err(PoolError::Stale));
@@ -281,7 +281,7 @@ fn s07_destroyed_waiter_leaves_nothing_behind() {
 
         // It asks again while it is destroyed.
         let mut machine = Machine::attached(mode);
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::Readable);
         machine.on(Event::BufferDenied);
         assert_eq!(machine.on(Event::Close), Action::CancelRequest.into());
@@ -357,7 +357,7 @@ fn s09_refusal_and_queueing_are_one_step() {
     // A host with its own allocator may hear of the release first: the late denial takes nothing away.
     in_all_modes(|mode| {
         let mut machine = Machine::attached(mode);
-        machine.watch();
+        machine.follow_interest();
         assert!(machine.on(Event::Readable).has(Action::RequestBuffer));
         assert!(machine.on(Event::BufferGranted { capacity: 64 }).has(Action::Recv));
         assert_eq!(machine.refuses(Event::BufferDenied), EventError::AlreadyHeld);
@@ -369,7 +369,7 @@ fn s09_refusal_and_queueing_are_one_step() {
 fn s12_waiter_cannot_be_queued_twice() {
     in_all_modes(|mode| {
         let mut machine = Machine::attached(mode);
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::Readable);
         machine.on(Event::BufferDenied);
         assert!(!machine.wants(Action::RequestBuffer));
@@ -377,7 +377,7 @@ fn s12_waiter_cannot_be_queued_twice() {
 
         let mut host = one_holder(mode, 2);
         for event in [Event::Readable, Event::Wake, Event::Readable, Event::PauseRecv, Event::ResumeRecv] {
-            host.tell(1, event);
+            host.on(1, event);
             assert!(host.pool.stats().scheduler.waiting <= 2, "one place for one waiter");
         }
         let granted = host.pool.stats().scheduler.granted_by_handoff;
@@ -443,10 +443,14 @@ fn s17_waiter_that_gives_up_needs_no_buffer() {
         host.settle();
         assert_eq!((host.buffered_bytes(peer), host.is_waiting(peer)), (64, true));
         let before = host.pool.pending(host.peers[peer].id);
-        assert_eq!(Ok(host.report(peer, Event::LeaseExpired)), before, "nobody is shed for a buffer he does not have");
+        assert_eq!(
+            Ok(host.report(peer, Event::LeaseExpired)),
+            before,
+            "no receiver is shed for a buffer that it does not have"
+        );
 
         let mut machine = Machine::attached(mode);
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::Readable);
         machine.on(Event::BufferDenied);
         assert_eq!(machine.on(Event::Close), Action::CancelRequest.into(), "no buffer is asked for");
@@ -460,11 +464,11 @@ fn s18_waiter_that_tries_again_keeps_its_place() {
     in_all_modes(|mode| {
         let mut host = one_holder(mode, 3);
         for _ in 0..5 {
-            host.tell(1, Event::Readable);
-            host.tell(1, Event::Wake);
+            host.on(1, Event::Readable);
+            host.on(1, Event::Wake);
             host.turn();
         }
-        assert_eq!(host.pool.stats().scheduler.cancelled, 0, "nobody left the queue");
+        assert_eq!(host.pool.stats().scheduler.cancelled, 0, "no wait left the queue");
         host.close(0);
         host.turn();
         assert_eq!(host.peers[1].frames.len(), 1, "first come, first served");
@@ -480,10 +484,10 @@ fn s18_waiter_that_tries_again_keeps_its_place() {
             host.settle();
         }
         let cancelled = host.pool.stats().scheduler.cancelled;
-        host.tell(first, Event::Readable);
+        host.on(first, Event::Readable);
         host.settle();
         assert_eq!((host.held(), host.buffered_bytes(first)), ((1, 2, 2), 64));
-        assert_eq!(host.pool.stats().scheduler.cancelled, cancelled, "nobody left the queue");
+        assert_eq!(host.pool.stats().scheduler.cancelled, cancelled, "no wait left the queue");
         host.release(held[0]);
         assert_eq!(host.first_grant(), Some(first), "first come, first served");
         host.resume(first);
@@ -516,7 +520,7 @@ fn s19_release_without_a_lease_changes_nothing() {
     assert_eq!(tokens(&pool.grants()), [3]);
     assert_eq!(pool.0.cancel(wait), Err(SchedulerError::StaleWait));
 
-    // What a receiver holds or waits for is not the host's to give back, whatever number it guesses.
+    // What a receiver holds or waits for is not the host's to release, whatever number it guesses.
     let mut host = one_holder(Mode::Level, 1);
     let before = host.held();
     for guess in (0..=3).flat_map(|generation| (0..2).map(move |index| generation << 32 | index)) {

@@ -1,4 +1,5 @@
-//! Receivers with their pool and memory: the model against Rust, and the model against C, call by call and byte by byte.
+//! Receivers with their pool and memory: the model against Rust, and the model against C, call by call and byte by
+//! byte.
 
 mod common;
 

@@ -15,11 +15,11 @@ proptest! {
         for op in ops {
             differential.play(op).map_err(TestCaseError::fail)?;
         }
-        // Hosts that give back everything serve everybody (I6), and everything is there again (I1).
+        // Hosts that release everything serve every waiter (I6), and everything is there again (I1).
         while !differential.model.waits().is_empty() || !differential.model.leases().is_empty() {
             while differential.play(Op::PollNotice).map_err(TestCaseError::fail)?.response != Response::Nothing {}
             let released = differential.play(Op::Release { lease: HandleRef::Live(0) }).map_err(TestCaseError::fail)?;
-            prop_assert_eq!(released.response, Response::Done, "I6: who waits is served in the end");
+            prop_assert_eq!(released.response, Response::Done, "I6: every waiter is served in the end");
         }
     }
 }

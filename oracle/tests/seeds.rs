@@ -4,6 +4,7 @@ use demuxbuf_oracle::targets::TARGETS;
 use std::fs;
 use std::path::Path;
 
+/// Every committed seed of every target passes.
 #[test]
 fn seeds_hold() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
@@ -24,6 +25,7 @@ fn seeds_hold() {
     }
 }
 
+/// Each target accepts the lines that it starts from, and bytes that are no text.
 #[test]
 fn targets_run_their_examples_and_any_bytes() {
     for target in TARGETS {

@@ -232,7 +232,8 @@ impl ModelConnection {
         self.arrive(bytes, arrived);
         self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
         self.reads += 1;
-        // A level watch and a renewed subscription look again by themselves; the others must ask until told no.
+        // Level-triggered and renewed one-shot interest report again by themselves; other modes receive until
+        // `WouldBlock`.
         self.ready = filled || !matches!(self.policy.mode, Mode::Level | Mode::OneShot);
         self.refill();
     }
@@ -301,7 +302,8 @@ impl ModelConnection {
         if self.content.is_empty() && !keeps_empty {
             self.ask_to_park();
         } else if self.hold == Hold::Buffer {
-            // Who was asked to park before and still holds it could not; nor can who holds nothing but the place.
+            // A connection that was asked to park before and still holds its buffer could not; nor can one without
+            // content.
             let parkable = self.buffered_bytes() <= self.asked_limit() && !self.reclaim && !keeps_empty;
             (self.reclaim, self.expired) = (self.reclaim || parkable, self.expired || !parkable);
         }
@@ -352,8 +354,8 @@ impl ModelConnection {
 
 /// For the search.
 impl ModelConnection {
-    /// Writes down all that the future depends on, but for the values of bytes. Reads above what is allowed in a turn are
-    /// alike.
+    /// Writes down all that the future depends on, but for the values of bytes. Reads above what is allowed in a turn
+    /// are alike.
     pub fn state_key(&self, state: &mut Vec<u64>) {
         // Without `..`, so that what is added here is not forgotten there.
         let ModelConnection {

@@ -1,6 +1,7 @@
-//! HTTP/2 framing as RFC 9113 says it, over everything that arrived at once: slow, and sharing nothing with the library.
+//! HTTP/2 framing as RFC 9113 defines it, over everything that arrived at once: slow, and sharing nothing with the
+//! library.
 
-/// What stands in a stream of bytes.
+/// What is in a stream of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item {
     /// The client's preface (section 3.4).
@@ -14,7 +15,7 @@ pub(super) enum Item {
 /// How it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// So many bytes are left that are no whole frame; at least so many are missing.
+    /// The bytes that are left are no whole frame; at least this many are missing.
     Residue { bytes: usize, missing: usize },
     /// The connection is in error: one of these codes (section 7); several rules may be broken, in no given order.
     Broken(Vec<u32>),

@@ -60,7 +60,7 @@ impl<M: System, S: System> Differential<M, S> {
         }
         ensure_equal("statistics", &expected, &seen)?;
         let (expected, seen) = (self.model.system.poll_timeout(), self.system.system.poll_timeout());
-        ensure_equal("when to tell the time", &expected, &seen)?;
+        ensure_equal("when to advance the clock", &expected, &seen)?;
         self.model.system.check_invariants().map_err(|rule| format!("the model breaks {rule}"))?;
         self.system.system.check_invariants().map_err(|rule| format!("the system breaks {rule}"))
     }

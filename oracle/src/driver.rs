@@ -15,7 +15,7 @@ const WRITE_BYTES_MAX: u32 = 1 << 16;
 pub enum Response {
     /// Refused with this status.
     Refused(i32),
-    /// Done, and nothing to tell.
+    /// Done, without a further answer.
     Done,
     /// There is nothing.
     Nothing,

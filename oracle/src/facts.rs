@@ -97,9 +97,9 @@ pub fn check_facts(facts: &Facts) -> Result<(), String> {
         ),
         ("I2: no request while one is queued", !(has(Action::RequestBuffer) && facts.waiting)),
         ("I2: no request while a buffer is held", !(has(Action::RequestBuffer) && facts.hold == 2)),
-        ("I4: the watch is turned on only while it is off", !(has(Action::WantRecv) && facts.armed)),
+        ("I4: read interest is armed only while it is off", !(has(Action::WantRecv) && facts.armed)),
         (
-            "I4: only a watch that is on, or a receive in flight, is stopped",
+            "I4: only armed read interest, or a receive in flight, is stopped",
             !has(Action::StopRecv) || facts.armed || facts.in_flight,
         ),
         ("memory in flight stays where it is", !facts.in_flight || (facts.hold != 0 && facts.pending & MOVES == 0)),
@@ -196,7 +196,7 @@ impl Facts {
     /// Whether nothing would ever wake a connection that could go on: it could accept bytes, read interest is off,
     /// nothing is to be done, and neither the pool nor the host's decoder owes it anything.
     pub fn is_lost(&self, accepting: bool) -> bool {
-        let watched = self.armed || self.in_flight;
-        self.open && accepting && !watched && self.pending == 0 && !self.waiting
+        let is_reported = self.armed || self.in_flight;
+        self.open && accepting && !is_reported && self.pending == 0 && !self.waiting
     }
 }

@@ -99,7 +99,7 @@ pub enum Op {
     },
     /// Poll for a grant.
     PollNotice,
-    /// The holder of a buffer of the host's own consumed bytes. Receivers tell this by themselves.
+    /// The holder of a buffer of the host's own consumed bytes. Receivers report this by themselves.
     Progress {
         /// The buffer.
         lease: HandleRef,
@@ -122,7 +122,7 @@ pub enum Op {
         /// The tenant.
         tenant: HandleRef,
     },
-    /// Tell the time.
+    /// Advance the clock.
     Tick {
         /// Nanoseconds.
         now_ns: u64,

@@ -46,7 +46,7 @@ impl Ask {
     }
 }
 
-/// A holder that should give its buffer back.
+/// A holder that should return its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
     /// The buffer.
@@ -167,7 +167,7 @@ pub trait System {
     fn describe(&mut self, _receiver: u64) -> Result<Info, i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
-    /// Gives free pages back.
+    /// Returns free pages to the operating system.
     fn trim(&mut self) {}
     /// The holder of a buffer consumed bytes.
     fn progress(&mut self, _lease: u64, _bytes: u64) -> Result<(), i32> {

@@ -86,7 +86,7 @@ impl Input {
         }
         match (&end, reader.broken) {
             (End::Broken(codes), Some(code)) if codes.contains(&code) => Ok(()),
-            (&End::Residue { bytes, missing }, None)
+            (&End::Partial { bytes, missing }, None)
                 if (bytes, missing) == (reader.held.len(), reader.missing as usize) =>
             {
                 Ok(())

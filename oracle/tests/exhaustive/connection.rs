@@ -121,7 +121,7 @@ impl Instance for Alone {
         states.into_iter().filter(|(_, holds)| *holds).for_each(|(name, _)| see(name));
     }
 
-    /// Hosts that do what they are asked come to rest with the right watch, and to an end with nothing held.
+    /// Hosts that do what they are asked come to rest with the right read interest, and to an end with nothing held.
     fn finish(mut self) -> Result<(), String> {
         self.checked(|alone| {
             check_rest(alone.trio.rust.clone(), alone.trio.owes_wake);

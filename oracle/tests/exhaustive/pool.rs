@@ -101,7 +101,7 @@ impl House {
         if facts.blocked != 0 {
             events.push(Event::Unblock { reasons: 1 });
         }
-        // A watch on changes reports each, also those that the host has not come to yet.
+        // Edge-triggered read interest reports each change, also those that the host has not come to yet.
         if facts.armed && (!facts.ready || facts.mode == Mode::Edge as u8) {
             events.push(Event::Readable);
         }
@@ -305,7 +305,7 @@ impl Instance for House {
             let (pending, facts) = (self.pending(at), self.info(at).facts);
             let states = [
                 ("one holds a buffer", facts.hold == 2),
-                ("one holds a slot with a residue", facts.hold == 1 && facts.buffered_bytes > 0),
+                ("one holds a slot with content", facts.hold == 1 && facts.buffered_bytes > 0),
                 ("one waits", facts.waiting),
                 ("one waits with a lifeline", facts.waiting && facts.hold == 1 && facts.buffered_bytes == 0),
                 ("one waits with nothing", facts.waiting && facts.hold == 0),
@@ -355,7 +355,7 @@ const CONSUMED_MAX: u64 = if cfg!(debug_assertions) { 1 } else { 3 };
 
 const SOMETIMES: [&str; 10] = [
     "one holds a buffer",
-    "one holds a slot with a residue",
+    "one holds a slot with content",
     "one waits",
     "one waits with a lifeline",
     "one waits with nothing",

@@ -1,4 +1,4 @@
-//! What is allocated, and when: everything at the start, or a clear error and nothing; afterwards never again.
+//! Allocations: everything at the start, or a clear error and nothing; afterwards never again.
 #![allow(unsafe_code, reason = "an allocator is unsafe to write, and the C functions to call")]
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
@@ -367,7 +367,7 @@ fn pool_allocates_nothing_after_the_start() {
         assert!(all.iter().all(|&times| times > 20), "it was busy: {all:?}");
         assert!(stats.scheduler.cancelled > 20 && stats.dropped_bytes > 0 && stats.taken_bytes > 0);
 
-        // The memory theorem: what holds received bytes is the pool, the slots, and 32 bytes for each connection.
+        // The memory bound: received bytes are held by the pool, the slots, and 32 bytes for each connection.
         assert_eq!(stats.memory_bytes, 3 * 256 + 6 * 64);
         assert!(size_of::<Connection>() <= 32);
         assert!(reserved as u64 >= stats.memory_bytes);
@@ -376,7 +376,7 @@ fn pool_allocates_nothing_after_the_start() {
     }
 }
 
-/// The published figures: what one more of each takes, with all tables.
+/// The published figures: the bytes of one more of each part, in all tables.
 #[test]
 fn memory_per_part_is_as_published() {
     const MORE: u32 = 64_000;
@@ -404,7 +404,7 @@ fn memory_per_part_is_as_published() {
             after += held as i64;
         }
         assert!(after - before <= cost, "{} bytes for each are more than was published", (after - before) / 64_000);
-        assert_eq!(memory_bytes_after - memory_bytes, held, "what holds received bytes");
+        assert_eq!(memory_bytes_after - memory_bytes, held, "bytes that hold received data");
     }
 }
 

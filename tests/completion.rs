@@ -49,11 +49,11 @@ fn in_flight_memory_is_not_released_or_parked() {
     }
     assert_eq!(pool.take(id), Err(EventError::InFlight.into()));
     assert_eq!(pool.grow(id, 1), Err(PoolError::UnknownSize));
-    assert!(pool.pending(id).expect("it is live").has(Action::StopRecv), "the host is asked to take it back");
+    assert!(pool.pending(id).expect("it is live").has(Action::StopRecv), "the host is asked to cancel it");
     let actions = pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
     assert!(!actions.has(Action::StopRecv), "and is not asked twice");
-    pool.handle(id, Event::WouldBlock).expect("the outcome of what was taken back");
-    assert_eq!(pool.stats().scheduler.leased, 0, "now it may go");
+    pool.handle(id, Event::WouldBlock).expect("the outcome of the cancelled receive");
+    assert_eq!(pool.stats().scheduler.leased, 0, "the buffer is released");
     pool.check_invariants().expect("the invariants hold");
 }
 
@@ -73,9 +73,9 @@ fn closed_connection_keeps_its_buffer_in_flight() {
         assert!(actions.has(Action::Finished), "{outcome:?}");
         assert_eq!(pool.pending(id), Err(PoolError::Stale), "the handle has ended");
         let (granted, actions) = only_granted(&mut pool);
-        assert!(granted == other && actions.has(Action::Recv), "the next one has it in the same step");
+        assert!(granted == other && actions.has(Action::Recv), "the next waiter has it in the same step");
         let stats = pool.stats();
-        assert_eq!(stats.received_bytes, stats.dropped_bytes, "what came too late is counted as dropped");
+        assert_eq!(stats.received_bytes, stats.dropped_bytes, "late bytes are counted as dropped");
     }
 }
 
@@ -157,7 +157,7 @@ fn deferred_grant_passes_on_when_receiver_closes() {
     assert_eq!(only_granted(&mut pool).0, id);
     let actions = pool.handle(id, Event::Close).expect("close is always allowed");
     assert!(!actions.has(Action::Finished), "its slot is in use");
-    assert_eq!(only_granted(&mut pool).0, next, "the buffer is not");
+    assert_eq!(only_granted(&mut pool).0, next, "the buffer is passed on");
     assert!(pool.handle(id, Event::WouldBlock).expect("the outcome").has(Action::Finished));
     pool.check_invariants().expect("the invariants hold");
 }

@@ -34,7 +34,7 @@ fn s84_each_of_300_threads_refuses_all_others() {
     }
 }
 
-/// The receivers of a thread are made anew: they refuse the handles of those before.
+/// A shard that is made again refuses the handles of the shard before it.
 #[test]
 fn s84_remade_shard_refuses_earlier_handles() {
     let threads = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
@@ -153,8 +153,8 @@ fn holder(pool: &mut Pool) -> ReceiverId {
     id
 }
 
-/// The deadline of a lease moves with its receiver: the first thread, which uses the memory again, has none left of it,
-/// and the second asks the holder to leave when its time is over.
+/// The deadline of a lease moves with its receiver: the first thread, which reuses the memory, has no deadline left,
+/// and the second asks the holder to leave at the expiry.
 #[test]
 fn s89_deadline_moves_with_its_receiver() {
     let (_threads, mut both) = two_with_deadlines();

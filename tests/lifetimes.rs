@@ -1,4 +1,4 @@
-//! How long things of a shared pool live: leases, waits and grants, while the pools of threads and the shared pool end.
+//! Lifetimes in a shared pool: leases, waits and grants, while shards and the shared pool end.
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
 use demuxbuf::connection::{Action, Event};
@@ -24,7 +24,7 @@ fn check(a: &Pool, b: &Pool) {
     b.check_invariants().unwrap();
 }
 
-/// Attaches one that holds a buffer with these bytes in it.
+/// Attaches a receiver that holds a buffer with these bytes in it.
 fn holding(pool: &mut Pool, token: u64, bytes: &[u8]) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
@@ -37,7 +37,7 @@ fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) {
     pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap();
 }
 
-/// Attaches one that waits.
+/// Attaches a receiver that waits.
 fn waiting(pool: &mut Pool, token: u64) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     pool.handle(id, Event::Readable).unwrap();
@@ -88,7 +88,7 @@ fn s80_trim_returns_pages_in_pieces() {
     }
 }
 
-/// Receivers and requests of one thread that come and go at random until the thread ends with what it has.
+/// Receivers and requests of one thread that come and go at random until the thread ends, whatever it holds.
 fn live(mut pool: Pool, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
     let (mut ids, mut own, mut now_ns) = (Vec::new(), Vec::new(), 0);
     for _ in 0..200 + random % 200 {
@@ -115,7 +115,7 @@ fn live(mut pool: Pool, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
             },
             6 if !own.is_empty() => pool.release(own.swap_remove(0)).unwrap(),
             _ => {
-                // One that another thread left, or has just taken.
+                // A lease that another thread left, or has just taken.
                 let lease = left.lock().unwrap().pop();
                 if let Some(lease) = lease.filter(|&lease| pool.release(lease).is_err()) {
                     left.lock().unwrap().push(lease);
@@ -207,7 +207,7 @@ fn s83_closed_pool_serves_all_waiters() {
         served += usize::from(granted_to(&mut b).is_some());
         check(&a, &b);
     }
-    // Each one that is served leaves its buffer to the next.
+    // Each waiter that is served leaves its buffer to the next.
     for &id in of_b.iter().take(64) {
         b.handle(id, Event::Close).unwrap();
         served += usize::from(granted_to(&mut b).is_some());

@@ -116,7 +116,7 @@ fn release_by_two_threads_at_once_counts_once() {
         let first = thread::spawn(move || (a.release(lease).is_ok(), a));
         let by_b = b.release(lease).is_ok();
         let (by_a, _a) = first.join().unwrap();
-        assert!(by_a != by_b, "exactly one released it");
+        assert!(by_a != by_b, "exactly one thread released it");
         assert_eq!((shards.stats().free, shards.stats().released, shards.stats().refused), (1, 1, 1));
         shards.check_invariants().unwrap();
     });
@@ -141,7 +141,7 @@ fn s13_two_releases_serve_two_of_three_waiters() {
         let first = thread::spawn(release(a, of_a));
         let (by_b, _b) = release(b, of_b)();
         let (by_a, _a) = first.join().unwrap();
-        assert_eq!(by_a + by_b, 1, "the shard is named once until it has looked");
+        assert_eq!(by_a + by_b, 1, "the shard is named once until it polls");
         assert_eq!(drain(&c).iter().map(|grant| grant.token).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(shards.stats().waiting, 1);
         shards.check_invariants().unwrap();

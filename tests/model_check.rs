@@ -43,12 +43,12 @@ impl Played {
         outcome
     }
 
-    /// Holds one more.
+    /// Takes one more lease.
     fn take(&mut self, request: &Request) {
         assert!(matches!(self.request(request), Outcome::Granted(_)));
     }
 
-    /// Waits as well.
+    /// Queues one more request.
     fn wait(&mut self, request: &Request) {
         assert!(matches!(self.request(request), Outcome::Queued(_)));
     }
@@ -305,6 +305,6 @@ fn clone_answers_alike_and_is_independent() {
     let answers = play(&mut fork);
     assert!(answers.2.is_some(), "a receiver is granted a buffer");
     assert_ne!(answers.3, before);
-    assert_eq!(numbers(&origin, &all), before, "nothing of it reached the origin");
+    assert_eq!(numbers(&origin, &all), before, "the origin is unchanged");
     assert_eq!(play(&mut origin), answers);
 }

@@ -93,7 +93,7 @@ impl Loop {
     }
 }
 
-/// In turns on one thread, where each loop has a turn only if it holds something or was named.
+/// Loops take turns on one thread; a loop has a turn only if it holds a buffer or was named.
 #[test]
 fn s45_no_buffer_idles_and_no_loop_starves() {
     let shared_pool = shared_pool();

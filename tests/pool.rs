@@ -1,4 +1,4 @@
-//! What a receiver keeps for its host and its decoder, and which handles, events and configurations are refused.
+//! What a receiver keeps for its host and its decoder, and the handles, events and configurations that are refused.
 
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode};
 use demuxbuf::framing::h2;
@@ -55,7 +55,7 @@ fn deadline_belongs_to_a_receivers_buffer_only() {
     let adopted = lease_info(&pool).expect("it has a deadline");
     assert_eq!((adopted.held_ns, adopted.idle_ns, adopted.progress_bytes), (7, 7, 0));
     pool.decoded(id, 0, 9).expect("that many bytes are missing");
-    assert_eq!(lease_info(&pool), Some(adopted), "to be short of data is no progress");
+    assert_eq!(lease_info(&pool), Some(adopted), "needing bytes is no progress");
     pool.decoded(id, 3, 0).expect("that many bytes are buffered");
     let progressed = lease_info(&pool).expect("it has a deadline");
     assert_eq!((progressed.held_ns, progressed.idle_ns, progressed.progress_bytes), (7, 0, 3));
@@ -81,7 +81,7 @@ fn holder_of_an_oversized_frame_is_shed() {
     let actions = pool.decoded(holder, 9, 65).expect("they are there");
     assert!(actions.has(Action::CannotFit), "{actions:?}");
     pool.handle(other, Event::Readable).expect("it is attached");
-    // It cannot park what is not there, and its host does not act.
+    // The holder has nothing to park, and its host does not act.
     (0..=30).for_each(|now_ns| pool.handle_timeout(now_ns));
     let mut asked = std::iter::from_fn(|| pool.poll_notice());
     let is_shed =
@@ -120,13 +120,13 @@ fn cancel_refuses_the_wait_of_a_receiver() {
     pool.cancel(own).expect("it is the host's");
     let id = pool.attach(0, 2).expect("there is room");
     pool.handle(id, Event::Readable).expect("it is attached");
-    // It waits where the host did before, under a name that can be guessed.
+    // The receiver's wait has the row of the host's wait, so its handle can be guessed.
     let guesses = (1..9).map(|later| WaitId::from_bits(own.to_bits() + (later << 32)));
     let guess = guesses.into_iter().find(|&wait| pool.describe_wait(wait).is_ok()).expect("one is right");
     assert_eq!(pool.cancel(guess), Err(PoolError::Stale));
     pool.check_invariants().expect("nothing is changed");
     pool.release(lease).expect("it is the host's");
-    assert!(matches!(pool.poll_notice(), Some(Notice::Receiver { token: 2, .. })), "it waited on");
+    assert!(matches!(pool.poll_notice(), Some(Notice::Receiver { token: 2, .. })), "the receiver waited on");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn handle_is_stale_once_its_row_is_reused() {
         let id = pool.attach(0, token).expect("the row is free");
         assert!(!used.contains(&id) && used.iter().all(|&id| pool.pending(id) == Err(PoolError::Stale)));
         assert!(pool.pending(id).is_ok());
-        // Nor is it good before its time: the same row of others is free until now.
+        // Nor is it valid before its time: the same row of the other pool is free until now.
         assert_eq!(others.pending(id), Err(PoolError::Stale));
         let same = others.attach(0, token).expect("the row is free");
         for (pool, id) in [(&mut pool, id), (&mut others, same)] {
@@ -300,7 +300,7 @@ fn compacted_bytes_are_counted() {
     let id = pool.attach(0, 0).expect("there is room");
     for (moved, consumed) in [(0, 80), (120, 100), (340, 420)] {
         pool.handle(id, Event::Readable).expect("it is open");
-        // The second time it is at the front already.
+        // The second time the content is at the front already.
         for _ in 0..2 {
             pool.receive_area(id).expect("it has a buffer");
             assert_eq!(pool.stats().compacted_bytes, moved);

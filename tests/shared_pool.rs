@@ -29,7 +29,7 @@ fn check(a: &Pool, b: &Pool) {
     b.check_invariants().unwrap();
 }
 
-/// Attaches one that holds a buffer with these bytes in it.
+/// Attaches a receiver that holds a buffer with these bytes in it.
 fn holding(pool: &mut Pool, token: u64, bytes: &[u8]) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
@@ -42,7 +42,7 @@ fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) -> Actions {
     pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap()
 }
 
-/// Attaches one that waits.
+/// Attaches a receiver that waits.
 fn waiting(pool: &mut Pool, token: u64) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     pool.handle(id, Event::Readable).unwrap();
@@ -69,7 +69,7 @@ fn resident_bytes_are_bounded_across_threads() {
     assert_eq!(a.bypass_bound(0), b.bypass_bound(0));
     assert!(
         a.bypass_bound(0).unwrap() >= 2 * u64::from(config(2).scheduler.waiters_max) - 1,
-        "all of both threads may wait"
+        "all receivers of both threads may wait"
     );
     assert!(a.bypass_bound(1).is_err());
     assert_eq!(b.trim(), 0, "nothing was used");
@@ -81,7 +81,7 @@ fn resident_bytes_are_bounded_across_threads() {
     let mut b = shared_pool.shard(1).unwrap();
     // Miri knows no madvise(2).
     let page_bytes = if cfg!(all(target_os = "linux", not(miri))) { page_bytes as usize } else { 0 };
-    assert_eq!((b.trim(), b.trim()), (page_bytes, 0), "the one that was used, once");
+    assert_eq!((b.trim(), b.trim()), (page_bytes, 0), "the page that was used, once");
     assert_eq!(a.data(held).unwrap(), b"x");
     check(&a, &b);
 }
@@ -371,10 +371,10 @@ fn s44_one_waiter_starts_deadlines_on_all_threads() {
     waiting(&mut b, 4);
     assert_eq!((b.poll_wake(), b.poll_wake()), (Some(0), None), "the other thread is named once");
     assert!(a.poll_timeout() <= 50_000);
-    let Some(Notice::Receiver { id, actions, .. }) = a.poll_notice() else { panic!("one holds on for too long") };
+    let Some(Notice::Receiver { id, actions, .. }) = a.poll_notice() else { panic!("a holder is over its lease") };
     assert!(id == idle && actions.has(Action::Shed));
-    assert_eq!((a.stats().parked_on_demand, a.stats().shed), (1, 1), "what can be parked is");
-    // Both were asked to park, and one of them could not.
+    assert_eq!((a.stats().parked_on_demand, a.stats().shed), (1, 1), "the holder that can park is parked");
+    // Both holders were asked to park, and one of them could not.
     assert_eq!((a.stats().scheduler.parks_asked, a.stats().scheduler.sheds_asked), (2, 1));
     assert_eq!(granted_to(&mut b), Some(3));
     a.handle(idle, Event::Close).unwrap();
@@ -383,7 +383,7 @@ fn s44_one_waiter_starts_deadlines_on_all_threads() {
     check(&a, &b);
 }
 
-/// So does a waiter that only the cap of its class blocks.
+/// A waiter that only the cap of its class blocks makes deadlines count, too.
 #[test]
 fn s44_cap_blocked_waiter_starts_deadlines() {
     let mut config = PoolConfig { lifeline: false, ..config(4) };
@@ -421,7 +421,7 @@ fn s44_progress_and_new_holders_are_not_shed() {
     check(&a, &b);
 }
 
-/// The host's own have none, as where a pool is not shared.
+/// The host's own leases have no deadline, as in a pool that is not shared.
 #[test]
 fn deadline_belongs_to_a_receivers_buffer_only() {
     let mut config = config(1);
@@ -475,7 +475,7 @@ fn dropped_shard_returns_its_buffers_and_waits() {
     assert_eq!((shared_pool.stats().free, shared_pool.stats().waiting), (0, 0), "a lease of the host's own stays");
     assert_eq!((b.release(own), shared_pool.stats().free), (Ok(()), 1));
     assert_eq!(b.data(kept).unwrap(), [3; 100]);
-    // It comes back as another.
+    // The shard can be made again, and is another one.
     let mut a = shared_pool.shard(0).unwrap();
     holding(&mut a, 6, &[6; 100]);
     check(&a, &b);
@@ -540,7 +540,7 @@ struct World {
     finished: AtomicU64,
 }
 
-/// Miri, which looks for races in it too, takes thousands of times as long.
+/// Miri, which looks for races too, takes thousands of times as long.
 const CONNECTIONS: u64 = if cfg!(miri) { 6 } else { 60 };
 const BYTES: u64 = if cfg!(miri) { 300 } else { 3_000 };
 /// So few that some request has to wait.
@@ -608,7 +608,7 @@ impl Worker<'_> {
             assert_eq!(data, socket.buffered(), "I5: order and content never change");
             let all = data.len() as u32;
             let left = socket.unread() as u32;
-            // What is left over is often too long to be parked, so that other connections have to wait.
+            // The undecoded bytes are often too long to be parked, so that other connections have to wait.
             let consumed = if left == 0 { all } else { all - all % 128 };
             let need_more = if consumed < all { left.min(128 - all % 128) } else { 0 };
             self.pool.decoded(id, consumed, need_more).unwrap();

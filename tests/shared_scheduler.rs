@@ -142,7 +142,7 @@ fn reserve_holds_across_all_shards() {
     assert_eq!(b.poll_grant().map(|grant| grant.wait), Some(wait));
     let critical = [granted(&a, 0), granted(&b, 0)];
     queued(&a, 1, 10);
-    // What comes back makes the reserve whole before it serves the class.
+    // A release makes the reserve whole before it serves the class.
     for lease in critical {
         a.release(lease).unwrap();
         assert_eq!(a.poll_grant(), None);
@@ -261,7 +261,7 @@ fn s11_wait_moves_queued_or_assigned() {
     shards.check_invariants().unwrap();
     a.import_wait(wait, 17).unwrap();
     let grant = a.poll_grant().unwrap();
-    assert_eq!((grant.token, grant.wait), (17, wait), "it goes by the token of its last shard");
+    assert_eq!((grant.token, grant.wait), (17, wait), "the grant has the token of its last shard");
     assert_eq!(
         a.export_wait(wait),
         Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait)),
@@ -341,7 +341,7 @@ fn dropped_shard_leaves_nothing_behind() {
     let also_gone = queued(&a, 0, 3);
     b.release(held[0]).unwrap();
     drop(a);
-    assert_eq!(shards.poll_wake(), Some(1), "what was assigned to the dropped shard is the next waiter's");
+    assert_eq!(shards.poll_wake(), Some(1), "the buffer of the dropped shard goes to the next waiter");
     assert_eq!(b.poll_grant().unwrap().token, 2);
     for wait in [gone, also_gone] {
         assert_eq!(b.describe_wait(wait), Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait)));
@@ -374,7 +374,7 @@ fn look_until(shard: &SchedulerShard, until_ns: u64) {
     shard.handle_timeout(until_ns);
 }
 
-/// A buffer that is assigned to a shard which does not look goes to the next waiter after a lease.
+/// A buffer that is assigned to a shard that does not poll goes to the next waiter after `lease_ns`.
 #[test]
 fn s58_grant_passes_on_when_a_shard_does_not_poll() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(1, 8));
@@ -400,7 +400,7 @@ fn s58_grant_passes_on_when_a_shard_does_not_poll() {
     shards.check_invariants().unwrap();
 }
 
-/// A pause of the whole process takes nothing from a shard that had no chance to look.
+/// A pause of the whole process takes nothing from a shard that had no chance to poll.
 #[test]
 fn s58_s53_pause_of_the_process_moves_no_grant() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(1, 8));
@@ -415,7 +415,7 @@ fn s58_s53_pause_of_the_process_moves_no_grant() {
     shards.check_invariants().unwrap();
 }
 
-/// However many waits of that shard come first; they keep their order.
+/// The grant passes on however many waits of that shard come first; they keep their order.
 #[test]
 fn s58_waits_of_an_idle_shard_keep_their_order() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(3, 512));
@@ -461,10 +461,10 @@ fn s58_grant_stays_with_a_shard_that_polls() {
     }
     let first = b.poll_grant().unwrap();
     a.handle_timeout(1800);
-    assert_eq!((first.token, a.poll_grant()), (0, None), "the other looked at 900");
+    assert_eq!((first.token, a.poll_grant()), (0, None), "the other shard polled at 900");
     assert_eq!(b.poll_grant().unwrap().token, 1);
 
-    // Others wait, but behind the cap of their class.
+    // Requests wait, but behind the cap of their class.
     let config = SchedulerConfig { classes: 2, class_caps: [8, 1, 8, 8, 8, 8, 8, 8], ..SchedulerConfig::new(2, 8) };
     let (capped, a, b) = two_with_leases(config);
     let (held, lease) = (granted(&a, 1), granted(&a, 0));

@@ -11,7 +11,7 @@ use std::ops::Range;
 const MODES: [Mode; 5] = [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion];
 const CONNECTIONS: usize = 4;
 const BUFFER_BYTES: u32 = 128;
-/// Far more than any of these schedules needs; what takes longer makes no progress.
+/// Far more than any of these schedules needs: a host that takes longer makes no progress.
 const ROUNDS_MAX: u32 = 10_000;
 const STEPS_PER_TURN_MAX: u32 = 1_000;
 
@@ -189,7 +189,7 @@ impl<S: Side> World<S> {
         moved
     }
 
-    /// What a host does for reasons of its own, and the pool when it is short.
+    /// What a host does for reasons of its own, and the pool when it is exhausted.
     fn disturb(&mut self) -> bool {
         let at = self.dice.within(0..CONNECTIONS);
         if self.streams[at].closed {
@@ -235,7 +235,7 @@ impl<S: Side> World<S> {
         true
     }
 
-    /// Hands a whole buffer on.
+    /// Passes a whole buffer on.
     fn take(&mut self, at: usize) -> bool {
         let Some(bytes) = self.side.take(at) else {
             return false;
@@ -329,7 +329,7 @@ impl<S: Side> World<S> {
                 return;
             }
         }
-        panic!("a turn without end: {}", self.describe());
+        panic!("an iteration without end: {}", self.describe());
     }
 
     /// A completion host submits a receive, or tries at once and asks for a poll.

@@ -1,4 +1,4 @@
-//! What the hosts run on: the library's receivers, or the machine with the host's own buffers.
+//! The two sides that the hosts run on: the library's receivers, or the machine with the host's own buffers.
 
 use super::{BUFFER_BYTES, CONNECTIONS, STEPS_PER_TURN_MAX, Settings};
 use demuxbuf::connection::{Action, Actions, Connection, Event, Hold};
@@ -7,14 +7,14 @@ use std::collections::VecDeque;
 
 const SLOT_BYTES: u32 = 64;
 
-/// What a host needs of what it runs on; buffers are no concern of its event loop.
+/// What a host needs of its side; buffers are no concern of its event loop.
 pub(super) trait Side {
     fn handle(&mut self, at: usize, event: Event) -> Actions;
     fn pending(&self, at: usize) -> Actions;
     fn connection(&self, at: usize) -> &Connection;
     fn data(&self, at: usize) -> Vec<u8>;
     fn receive_area(&mut self, at: usize) -> &mut [u8];
-    /// Submits a receive, which is in flight then.
+    /// Submits a receive, which then is in flight.
     fn submit(&mut self, at: usize);
     /// The most bytes the receive in flight may bring.
     fn submitted_bytes(&self, at: usize) -> usize;

@@ -59,7 +59,11 @@ fn honest_are_served(report: &Report, within_ns: u64) {
 fn s41_header_fragment_holds_no_buffer() {
     let report = against(Habit { piece_bytes: (1, 8), sends_bytes: 8, ..partial(8) }, ATTACKERS, 1);
     honest_are_served(&report, LEASE_NS);
-    assert_eq!((report.crowds[1].shed, report.stats.parked_on_demand), (0, 0), "they hold nothing that is needed");
+    assert_eq!(
+        (report.crowds[1].shed, report.stats.parked_on_demand),
+        (0, 0),
+        "attackers hold no buffer that is needed"
+    );
 }
 
 #[test]
@@ -68,17 +72,17 @@ fn s42_start_of_the_largest_frame_is_parked() {
         let report = against(partial(100), tenants, seed);
         honest_are_served(&report, LEASE_NS);
         assert_eq!(report.crowds[1].shed, 0, "parking is enough");
-        assert!(report.stats.parked_on_demand > 0, "it came to that");
+        assert!(report.stats.parked_on_demand > 0, "some were parked on demand");
     }
 }
 
 #[test]
 fn s43_more_than_can_be_parked_is_shed() {
-    // What the host itself blocks, because its reader is slow, has two leases.
+    // Content that the host itself blocks, because its reader is slow, has two leases.
     for (habit, held_ns) in [(partial(4_097), LEASE_NS), (SLOW_READER, 2 * LEASE_NS)] {
         let report = against(habit, 1, 1);
         honest_are_served(&report, held_ns + 20 * MS);
-        assert!(report.crowds[1].shed > u64::from(ATTACKERS), "and again whenever they are back");
+        assert!(report.crowds[1].shed > u64::from(ATTACKERS), "they are shed again whenever they are back");
         // Attackers with an address each are like honest clients until a lease has passed. Each of them has one turn
         // before it is shed, and as many have it at a time as there are buffers.
         let report = against(habit, ATTACKERS, 1);
@@ -135,11 +139,11 @@ fn s46_flood_of_one_tenant_leaves_other_shares() {
         let latency = &report.crowds[0].latency_us;
         (report.crowds[0].served, latency.value_at_quantile(0.99))
     });
-    assert!(10 * beside.0 >= 9 * alone.0, "nearly all that they had alone: {beside:?} of {alone:?}");
-    assert!(2 * beside.1 < drowned.1, "the flood waits behind them: {beside:?}, {drowned:?} without tenants");
+    assert!(10 * beside.0 >= 9 * alone.0, "they keep nearly all that they had alone: {beside:?} of {alone:?}");
+    assert!(2 * beside.1 < drowned.1, "the flood waits behind them: {beside:?}, without tenants {drowned:?}");
 }
 
-/// What became of each crowd.
+/// The outcome of each crowd.
 fn outcomes(report: &Report) -> Vec<(&'static str, u64, u64)> {
     report.crowds.iter().map(|crowd| (crowd.name, crowd.served, crowd.shed)).collect()
 }

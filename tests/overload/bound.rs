@@ -50,7 +50,7 @@ impl Setting {
     }
 }
 
-/// One that waits, and how it stood when it began to.
+/// A waiter, and its place when it was queued.
 struct Waiter {
     wait: WaitId,
     request: Request,
@@ -58,14 +58,14 @@ struct Waiter {
     handed_over: u64,
 }
 
-/// A scheduler and all that it has going.
+/// A scheduler with its leases and waits.
 struct Game {
     scheduler: Scheduler,
     setting: Setting,
     tenants: Vec<Option<TenantId>>,
     held: Vec<(LeaseId, Option<Request>)>,
     waiters: Vec<Waiter>,
-    /// The most that passed one waiter, and what it was allowed; of those that came closest to it.
+    /// The most bypasses of one waiter, and its bound, of the waiters that came closest to it.
     closest: (u64, u64),
 }
 
@@ -130,7 +130,12 @@ impl Game {
             let waiter = self.waiters.remove(at);
             let passed = passed.into_iter().find(|&(wait, _)| wait == grant.wait).expect("it was assigned").1;
             let allowed = self.setting.bypass_bound(waiter.ahead);
-            assert!(passed <= allowed, "{passed} of {allowed} passed {:?} behind {}", waiter.request, waiter.ahead);
+            assert!(
+                passed <= allowed,
+                "{passed} bypasses of {:?} behind {}; the bound is {allowed}",
+                waiter.request,
+                waiter.ahead
+            );
             if plain {
                 assert_eq!(passed, handed_over - waiter.handed_over - 1, "each hand-off meanwhile is counted");
             }
@@ -156,8 +161,8 @@ impl Game {
     }
 }
 
-/// How close games of one kind came to what is allowed: the grants that passed one waiter, against the bound for its
-/// place in the queue, and against *W*.
+/// How close games of one kind came to the bound: the bypasses of one waiter, against the bound for its place in the
+/// queue, and against *W*.
 #[derive(Clone, Copy, Debug)]
 struct Closest {
     to_its_own: (u64, u64),
@@ -253,7 +258,7 @@ fn bypass_bound_is_reached_by_worst_case_load() {
     for ([classes, tenants, sizes], closest) in closest {
         println!("several classes {classes}, tenants {tenants}, sizes {sizes}: {closest:?}");
         let (seen, allowed) = closest.to_its_own;
-        assert!(4 * seen >= allowed, "what is allowed is not far from what happens: {closest:?}");
+        assert!(4 * seen >= allowed, "the bound is within four times the bypasses seen: {closest:?}");
     }
 }
 

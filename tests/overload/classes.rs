@@ -1,4 +1,4 @@
-//! Which class a receiver's requests are of, and which classes, reserves and tenants a pool may be configured with.
+//! Classes of a receiver's requests, and the classes, reserves and tenants that a pool may be configured with.
 
 use demuxbuf::connection::Event;
 use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
@@ -25,7 +25,7 @@ fn partial_frame_requests_the_more_critical_class() {
             out[usize::from(class)] = 1;
             assert_eq!(pool.stats().scheduler.outstanding_by_class, out, "of a receiver of class {own}");
             handle(&mut pool, id, &[Event::Received { bytes: 9 }, Event::NeedMore { bytes: 100 }]);
-            assert_eq!(pool.stats().scheduler.leased, 0, "what has begun is parked");
+            assert_eq!(pool.stats().scheduler.leased, 0, "the partial frame is parked");
         }
     }
 }

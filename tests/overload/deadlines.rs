@@ -177,14 +177,14 @@ fn idle_holders_are_asked_to_park_before_a_shed() {
     assert_eq!(demands(&mut scheduler), []);
     scheduler.handle_timeout(PARK_NS);
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![park(0)], scheduler.or_step(PARK_NS + 10)));
-    // Late is as good, and the one that is idle for longest comes first, whatever it was asked before.
+    // Late is as good, and the holder that is idle for longest comes first, whatever it was asked before.
     scheduler.handle_timeout(5 * LEASE_NS);
     let due = [park(1), park(2), park(3), shed(0)];
     assert_eq!(demands(&mut scheduler), due);
     assert_eq!(
         scheduler.poll_timeout(),
         scheduler.or_step(6 * LEASE_NS),
-        "no other before the first has had the time to leave"
+        "no other holder before the first has had the time to leave"
     );
     assert_eq!(release(&mut scheduler, leases[0])[0].token, 9);
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX), "no request waits any more");
@@ -202,14 +202,14 @@ fn shed_is_one_at_a_time() {
     scheduler.handle_timeout(now + LEASE_NS - 1);
     assert_eq!(demands(&mut scheduler), []);
 
-    // The next as soon as the first is gone: at the same time, if others still wait.
+    // The next holder is shed as soon as the first is gone, at the same time if requests still wait.
     release(&mut scheduler, leases[0]);
     now += LEASE_NS - 1;
     assert!(scheduler.poll_timeout() <= now, "it is due at once");
     assert_eq!(demands(&mut scheduler), [shed(1)]);
     scheduler.handle_timeout(now + PARK_NS);
     assert_eq!(demands(&mut scheduler), [park(10)], "the holder that got the buffer is idle as well by now");
-    // Or after as long as a lease, if the host did not act; those that were asked are the last then.
+    // If the host did not act, it is shed `lease_ns` later; holders that were asked already come last.
     for token in [2, 3, 10, 1, 2] {
         now += LEASE_NS;
         assert_eq!(scheduler.poll_timeout(), scheduler.or_step(now));
@@ -228,7 +228,7 @@ fn progress_restarts_the_deadline() {
     scheduler.handle_timeout(LEASE_NS);
     assert_eq!(demands(&mut scheduler), [park(0), park(1), shed(0)]);
     scheduler.progress(leases[0], 1).expect("the lease is held");
-    // The demand is withdrawn with the progress, and does not keep others from being asked.
+    // Progress withdraws the demand, which then does not keep other holders from being asked.
     scheduler.handle_timeout(LEASE_NS + 10);
     assert_eq!(demands(&mut scheduler), [shed(1)]);
     for &lease in &leases {
@@ -395,7 +395,7 @@ struct Holder {
     progress_ns: u64,
     progress_bytes: u64,
     is_asked: bool,
-    /// The power of two of the cost when the deadline was seen to have passed.
+    /// The cost at the expiry, rounded down to a power of two.
     expired: Option<u32>,
 }
 
@@ -430,9 +430,13 @@ impl Model {
         assert_eq!((reclaim.lease, reclaim.lease_info), (holder.lease, holder.lease_info(now_ns)));
         match reclaim.kind {
             ReclaimKind::Park => {
-                assert!(!holder.is_asked, "once between two progresses");
+                assert!(!holder.is_asked, "a holder is asked once between two reports of progress");
                 assert!(reclaim.lease_info.idle_ns >= PARK_NS);
-                assert_eq!(longest_idle_ns, Some(reclaim.lease_info.idle_ns), "the one that is idle for longest first");
+                assert_eq!(
+                    longest_idle_ns,
+                    Some(reclaim.lease_info.idle_ns),
+                    "the holder that is idle for longest comes first"
+                );
                 self.holders[at].is_asked = true;
             }
             ReclaimKind::Shed => {
@@ -446,7 +450,7 @@ impl Model {
                     assert!(now_ns - since_ns >= LEASE_NS, "one at a time");
                 }
                 let costliest = self.holders.iter().filter_map(|holder| holder.expired).max();
-                assert_eq!(self.holders[at].expired, costliest, "the costliest first");
+                assert_eq!(self.holders[at].expired, costliest, "the costliest holder comes first");
                 self.holders[at].expired = Some(0);
                 self.shedding = Some((at, now_ns));
             }
@@ -530,7 +534,7 @@ fn reclaim_requests_follow_the_rules() {
             let was_due_ns = scheduler.poll_timeout();
             while let Some(reclaim) = scheduler.poll_reclaim() {
                 assert!(!waits.is_empty(), "a request waits");
-                assert!(was_due_ns <= model.now_ns, "what is asked was announced");
+                assert!(was_due_ns <= model.now_ns, "`poll_timeout` announced what is asked");
                 model.expect(&reclaim);
                 sheds += u32::from(reclaim.kind == ReclaimKind::Shed);
             }
@@ -542,5 +546,5 @@ fn reclaim_requests_follow_the_rules() {
             check(&scheduler);
         }
     }
-    assert!(sheds > 100, "it came to that: {sheds}");
+    assert!(sheds > 100, "enough holders were shed: {sheds}");
 }

@@ -5,7 +5,7 @@ use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, Scheduler, SchedulerConfig};
 
-/// How a job gets what it needs: a buffer of the least critical class first, then one of each more critical class.
+/// How a job gets its buffers: a buffer of the least critical class first, then one of each more critical class.
 #[derive(Clone, Copy)]
 enum Order {
     /// All are held to the end, then released together.
@@ -48,7 +48,7 @@ impl Jobs {
         Jobs { scheduler: new_scheduler(&config), classes, order, jobs: Vec::new(), finished: 0 }
     }
 
-    /// What may happen now; that a job gets its buffer is no step, it follows at once.
+    /// The steps that may happen now. The grant of a job's buffer is no step, because it follows at once.
     fn steps(&self, jobs_max: usize) -> Vec<Step> {
         let mut steps = Vec::new();
         // Jobs are all alike, so it does not matter which one begins.
@@ -139,7 +139,7 @@ fn s14_jobs_with_two_buffers_finish_in_every_order() {
         let (orders, deadlocks) = explore(jobs, &|| Jobs::new(buffers, &[0, 1], Order::HoldAll));
         assert_eq!(deadlocks, 0, "{jobs} jobs, {buffers} buffers, {orders} orders");
         let (orders, deadlocks) = explore(jobs, &|| Jobs::new(buffers, &[0, 0], Order::HoldAll));
-        assert!(deadlocks > 0, "without the reserve the same {orders} orders find it");
+        assert!(deadlocks > 0, "without the reserve the same {orders} orders have a deadlock");
         println!("{jobs} jobs, {buffers} buffers: {deadlocks} of {orders} orders without a reserve are deadlocks");
     }
     // Three buffers each: each class needs one more in reserve than the next more critical one.
@@ -295,6 +295,6 @@ fn s47_control_frames_get_through_in_every_order() {
         }
         let (orders, stuck) = stuck(buffers, requests, 0, false);
         println!("{buffers} buffers, {requests} requests: {stuck} of {orders} orders are stuck with neither");
-        assert!(stuck > 0, "without reserve and lifeline it is there");
+        assert!(stuck > 0, "without reserve and lifeline some orders are stuck");
     }
 }

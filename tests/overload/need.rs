@@ -19,7 +19,7 @@ fn receive(pool: &mut Pool, id: ReceiverId, bytes: u32) {
     report(pool, id, Event::Received { bytes });
 }
 
-/// The receivers that were granted a buffer since this was asked last.
+/// The receivers that were granted a buffer since the last call.
 fn served(pool: &mut Pool) -> Vec<u64> {
     let granted = std::iter::from_fn(|| pool.poll_notice()).filter_map(|granted| match granted {
         Notice::Receiver { token, actions, .. } => actions.has(Action::Recv).then_some(token),
@@ -122,7 +122,7 @@ fn s55_deferred_grant_is_passed_on_with_the_need() {
     assert_eq!((served(&mut pool), pool.stats().scheduler.free), (vec![2], 2));
 }
 
-/// Of four buffers class 1 leaves two to class 0, in which the rest of a frame is asked for. Two are out.
+/// Of four buffers class 1 leaves two to class 0, the class for the rest of a frame. Two are leased.
 fn reserved() -> PoolConfig {
     let mut scheduler = SchedulerConfig { classes: 2, ..SchedulerConfig::new(4, 20) };
     scheduler.reserves[1] = 2;
@@ -157,7 +157,7 @@ fn s57_queued_wait_follows_the_frame_on_a_shared_pool() {
     frame_begins_while_it_waits(&mut threads.shard(1).expect("it is not in use"));
 }
 
-/// It stands behind those that wait in the class already, and before those that come later.
+/// The wait is queued behind the waits that the class has already, and before later ones.
 #[test]
 fn s57_wait_that_changes_class_is_the_last_there() {
     let mut pool = Pool::new(&reserved()).expect("the configuration is allowed");
@@ -228,7 +228,7 @@ fn shed_at(pool: &mut Pool, from_ns: u64, until_ns: u64) -> Option<u64> {
     })
 }
 
-/// One holds 5,000 bytes that its host blocks at time 0, another one waits.
+/// One receiver holds 5,000 bytes that its host blocks at time 0, another one waits.
 fn blocks(pool: &mut Pool) -> ReceiverId {
     pool.handle_timeout(0);
     let id = pool.attach(0, 1).expect("there is room");
@@ -251,14 +251,14 @@ fn s61_on(make: impl Fn() -> (Pool, Option<SharedPool>)) {
     assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), Some(2 * LEASE_NS), "the lease ends");
     assert_eq!((pool.stats().shed, pool.stats().scheduler.sheds_asked), (1, 1));
 
-    // Unblocked, it is the peer's turn, and the whole lease is its.
+    // Once it is unblocked, the peer has a whole lease.
     let (mut pool, _threads) = make();
     let id = blocks(&mut pool);
     assert_eq!(shed_at(&mut pool, 0, LEASE_NS + 9), None);
     report(&mut pool, id, Event::Unblock { reasons: 1 });
     assert_eq!(shed_at(&mut pool, LEASE_NS + 10, 9 * LEASE_NS), Some(2 * LEASE_NS + 9));
 
-    // One of several reasons ends: it is blocked still.
+    // One of several reasons ends: the decoder is still blocked.
     let (mut pool, _threads) = make();
     let id = blocks(&mut pool);
     report(&mut pool, id, Event::Block { reasons: 2 });
@@ -266,7 +266,7 @@ fn s61_on(make: impl Fn() -> (Pool, Option<SharedPool>)) {
     report(&mut pool, id, Event::Unblock { reasons: 1 });
     assert_eq!(shed_at(&mut pool, LEASE_NS / 2, 9 * LEASE_NS), Some(2 * LEASE_NS));
 
-    // Each byte that is decoded begins all of it anew.
+    // Each decoded byte starts the lease anew.
     let (mut pool, _threads) = make();
     let id = blocks(&mut pool);
     assert_eq!(shed_at(&mut pool, 0, LEASE_NS + 9), None);
@@ -309,7 +309,7 @@ fn s56_receiver_is_not_shed_for_its_own_wait() {
     pool.grow(id, LARGE).expect("it is queued");
     assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), None);
     assert_eq!((pool.stats().scheduler.parks_asked, pool.stats().scheduler.sheds_asked), (0, 0));
-    // Once another one waits, its time runs like that of any holder.
+    // Once another receiver waits, its lease expires like that of any holder.
     let other = pool.attach(0, 2).expect("there is room");
     report(&mut pool, other, Event::Readable);
     let shed_ns = shed_at(&mut pool, 9 * LEASE_NS + 1, 12 * LEASE_NS).expect("it makes no progress");

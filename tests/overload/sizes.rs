@@ -26,7 +26,7 @@ fn budget_of_bytes_is_one_for_all_sizes() {
     for (size_index, count) in [(SMALL, 128), (MEDIUM, 8), (LARGE, 2)] {
         let mut scheduler = new_scheduler(&config(8, 1));
         let leases: Vec<LeaseId> = (0..count).map(|token| take(&mut scheduler, &sized(size_index, token))).collect();
-        assert_eq!(scheduler.stats().free, 0, "any of them can have it all");
+        assert_eq!(scheduler.stats().free, 0, "each size can have the whole budget");
         queue(&mut scheduler, &sized(SMALL, 0));
         assert!(leases.iter().all(|&lease| scheduler.size_of(lease) == Ok(size_index)));
         check(&scheduler);
@@ -45,7 +45,7 @@ fn size_that_can_never_be_granted_is_refused() {
     let mut scheduler = new_scheduler(&config);
     let large = |class| Request { size_index: 1, ..Request::new(class, 0) };
     let too_large = Err(SchedulerError::TooLarge { units: 4 });
-    assert_eq!(scheduler.request_for(&large(1)), too_large, "3 are left beside the reserve");
+    assert_eq!(scheduler.request_for(&large(1)), too_large, "3 units are left beside the reserve");
     let tenant_config = TenantConfig { cap: 3, ..TenantConfig::default() };
     let tenant = Some(scheduler.create_tenant(&tenant_config).expect("there is room"));
     assert_eq!(scheduler.request_for(&Request { tenant, ..large(0) }), too_large, "its cap is 3");
@@ -98,7 +98,7 @@ fn large_request_keeps_its_turn() {
     let mut scheduler = new_scheduler(&config(4, 1_000));
     let mut held: Vec<LeaseId> = (0..64).map(|token| take(&mut scheduler, &sized(SMALL, token))).collect();
     let large = queue(&mut scheduler, &sized(LARGE, 99));
-    // Small ones come all the time, and none of them is served before it, however much is free meanwhile.
+    // Small requests come all the time, and none of them is served before it, however much is free meanwhile.
     for token in 0..63 {
         queue(&mut scheduler, &sized(SMALL, token));
         assert_eq!(release(&mut scheduler, held.pop().expect("64 are held")), []);
@@ -127,7 +127,7 @@ fn large_request_blocks_less_critical_classes_only() {
     let granted = release(&mut scheduler, granted[0].lease);
     assert_eq!((granted.len(), granted[0].wait), (1, behind));
 
-    // If it gives up, they have what is free in the same step.
+    // If it is cancelled, they get what is free in the same step.
     let mut scheduler = new_scheduler(&SchedulerConfig { classes: 2, ..config(4, 10) });
     let held: Vec<LeaseId> = (0..4).map(|token| take(&mut scheduler, &sized(MEDIUM, token))).collect();
     let large = queue(&mut scheduler, &sized(LARGE, 1));
@@ -146,7 +146,7 @@ fn large_request_blocks_less_critical_classes_only() {
 
 #[test]
 fn request_serves_waiters_that_it_makes_eligible() {
-    // One below its guarantee goes before one that waits for more than is free.
+    // A tenant below its guarantee goes before one that waits for more than is free.
     let mut scheduler = new_scheduler(&SchedulerConfig { tenants_max: 2, ..config(4, 10) });
     let tenant_config = TenantConfig { guaranteed: 1, ..TenantConfig::default() };
     let owner = Some(scheduler.create_tenant(&tenant_config).expect("the share is allowed"));
@@ -171,7 +171,7 @@ fn request_serves_waiters_that_it_makes_eligible() {
     check(&scheduler);
     assert_eq!(scheduler.poll_grant().map(|grant| grant.wait), Some(wait));
 
-    // One that loses its guarantee with its tenant waits like all others.
+    // A request that loses its guarantee with its tenant waits like any other.
     let mut scheduler = new_scheduler(&SchedulerConfig { tenants_max: 1, ..config(4, 10) });
     let tenant_config = TenantConfig { guaranteed: 4, ..TenantConfig::default() };
     let owner = scheduler.create_tenant(&tenant_config).expect("the share is allowed");
@@ -242,7 +242,7 @@ fn growth_keeps_every_byte() {
     assert!(!actions.has(Action::CannotFit), "{actions:?}");
     assert_eq!(pool.data(id).expect("the handle is live"), stream(100, 600));
     assert_eq!(pool.connection(id).expect("the handle is live").capacity(), 65_536);
-    assert_eq!(pool.stats().scheduler.free, 8 * 16 - 64, "the small one is back");
+    assert_eq!(pool.stats().scheduler.free, 8 * 16 - 64, "the small buffer is free again");
 
     receive(&mut pool, id, 700, 40_000, 1);
     assert_eq!(pool.data(id).expect("the handle is live"), stream(100, 40_600));
@@ -263,13 +263,13 @@ fn queued_growth_goes_on_with_the_held_buffer() {
     pool.check_invariants().expect("the invariants hold");
     assert_eq!(pool.stats().scheduler.waiting, 1);
     assert_eq!(pool.grow(id, LARGE), Err(PoolError::AlreadyWaiting));
-    // What is held is decoded meanwhile, as far as that goes.
+    // The held bytes are decoded meanwhile, as far as that goes.
     assert_eq!(pool.data(id).expect("the handle is live"), stream(0, 700));
     pool.decoded(id, 300, 30_000).expect("they are buffered");
     assert_eq!(pool.poll_notice(), None);
     pool.release(held[0]).expect("the lease is the host's");
     let Some(Notice::Receiver { id: granted, actions, .. }) = pool.poll_notice() else {
-        panic!("what it waited for is free");
+        panic!("the large buffer is free");
     };
     assert!(granted == id && !actions.has(Action::CannotFit), "{actions:?}");
     pool.check_invariants().expect("the invariants hold");
@@ -324,7 +324,7 @@ fn growth_ends_when_the_small_buffer_is_released() {
 
 #[test]
 fn growth_ends_after_its_assignment() {
-    // It owns the large one and has not picked it up yet.
+    // The large buffer is assigned and not picked up yet.
     let mut pool = pool(8);
     let id = misfit(&mut pool, 200);
     let held = [LARGE, SMALL].map(|size_index| host_buffer(&mut pool, size_index));

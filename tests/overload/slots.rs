@@ -16,7 +16,7 @@ fn slot_sizes_fall_back_to_the_next_larger_one() {
             while let Some(slot) = slots.take(content) {
                 taken.push(slot);
             }
-            // Its own first, then those of the larger sizes, one after the other; never a smaller one.
+            // A slot of its own size first, then one of the next larger size; never a smaller one.
             let lengths: Vec<usize> = taken.iter().map(|&slot| slots.slot(slot).len()).collect();
             let expected = (size..4).flat_map(|larger| vec![SLOT_SIZES[larger]; counts[larger] as usize]);
             assert_eq!(lengths, expected.collect::<Vec<_>>(), "{content} bytes");
@@ -77,8 +77,8 @@ fn reclaim_parks_in_the_smallest_fitting_slot() {
 /// A holder that finds no slot keeps its buffer, and is shed when its lease expires.
 #[test]
 fn holder_without_a_slot_is_shed_at_its_expiry() {
-    // One of 200 bytes has a slot of its size, one that of the next; the third would need one of 4096, and there is
-    // none.
+    // One receiver of 200 bytes has a slot of its size, one that of the next size. The third would need one of 4096,
+    // and there is none.
     let mut pool = pool([9, 1, 1, 0]);
     let ids = pressed(&mut pool, [200, 200, 200, 5_000], 3);
     let granted: Vec<_> = std::iter::from_fn(|| pool.poll_notice()).collect();

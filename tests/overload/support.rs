@@ -32,7 +32,7 @@ impl Paced {
         self.scheduler.handle_timeout(now_ns);
     }
 
-    /// When the host is asked for at the latest, if something is due then.
+    /// The latest time at which the host is to advance the clock, if something is due then.
     pub(crate) fn or_step(&self, due_ns: u64) -> u64 {
         due_ns.min(self.now_ns + self.step_max_ns)
     }

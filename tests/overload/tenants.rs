@@ -94,7 +94,7 @@ fn default_tenant_has_weight_one() {
 
 #[test]
 fn tenant_weights_count_units_taken() {
-    // One asks for buffers that are four times as large as the other's: it gets a fourth as many.
+    // One tenant asks for buffers that are four times as large as the other's, and gets a fourth as many.
     let mut scheduler = new_scheduler(&SchedulerConfig { sizes: [4, 1, 0, 0], ..config(4, 2) });
     let [large, small] = [(); 2].map(|()| create(&mut scheduler, TenantConfig::default()));
     let requests = [of(large, 0), Request { size_index: 1, ..of(small, 1) }];
@@ -126,7 +126,7 @@ fn tenant_guarantee_comes_first() {
     for _ in 0..100 {
         queue(&mut scheduler, &of(flood, 0));
     }
-    // All buffers are lent out. The owner comes, and has those that come back first.
+    // All buffers are lent. The owner comes, and gets the buffers that are released first.
     for _ in 0..5 {
         queue(&mut scheduler, &of(mine, 1));
     }
@@ -136,7 +136,7 @@ fn tenant_guarantee_comes_first() {
         order.extend(grants.iter().map(|grant| grant.token));
         held.extend(grants.iter().filter(|grant| grant.token == 0).map(|grant| grant.lease));
     }
-    assert_eq!(order[..3], [1, 1, 1], "its share at once");
+    assert_eq!(order[..3], [1, 1, 1], "its guarantee at once");
     assert!(order[3..].iter().filter(|&&token| token == 1).count() <= 1, "more only by its turn: {order:?}");
     assert!(info(&scheduler, mine).outstanding_units >= 3);
 }
@@ -196,7 +196,7 @@ fn tenant_guarantee_returns_with_the_next_release() {
         order.extend(granted.iter().map(|grant| grant.token));
         lent.extend(granted.iter().filter(|grant| grant.token == 0).map(|grant| grant.lease));
     }
-    // After `class_burst` of them one goes by turns.
+    // After `class_burst` of them one grant goes by turns.
     assert_eq!(order, [1, 1, 1, 1, 0, 1, 1, 1, 1, 1]);
 }
 
@@ -212,7 +212,11 @@ fn tenant_cap_blocks_no_other_tenant() {
     queue(&mut scheduler, &of(free, 2));
     assert_eq!(release(&mut scheduler, others[0])[0].token, 2);
     assert_eq!(release(&mut scheduler, others[1]), []);
-    assert_eq!(scheduler.describe_wait(wait).expect("the wait is live").bypasses, 0, "none was its own to have");
+    assert_eq!(
+        scheduler.describe_wait(wait).expect("the wait is live").bypasses,
+        0,
+        "none of the grants could have been its own"
+    );
     let granted = release(&mut scheduler, own);
     assert_eq!((granted[0].wait, info(&scheduler, tight).outstanding_units), (wait, 1));
     let refused = scheduler.create_tenant(&TenantConfig { guaranteed: 2, ..capped(1) });
@@ -248,7 +252,7 @@ fn removed_tenant_is_refused_and_finishes_its_waits() {
     assert_eq!(granted[0].wait, second);
     assert_eq!(info(&scheduler, going).granted, 3);
     assert_eq!(release(&mut scheduler, granted[0].lease), []);
-    assert_eq!(scheduler.describe_tenant(going), Err(SchedulerError::StaleTenant), "the last has gone");
+    assert_eq!(scheduler.describe_tenant(going), Err(SchedulerError::StaleTenant), "its last lease has ended");
 
     // Its place is used again, and its guarantee; the old handle is not the new tenant.
     let fresh = create(&mut scheduler, guaranteed(1));
@@ -302,7 +306,7 @@ fn tenant_stays_while_receivers_use_it() {
     assert_eq!(pool.set_tenant(b, Some(first)), Err(PoolError::Stale), "no new receiver may use it");
     assert_eq!(pool.create_tenant(&TenantConfig::default()), Err(PoolError::TableFull));
 
-    // One has a buffer in its name, one waits in its name, and both go over to another meanwhile.
+    // One receiver has a buffer of the tenant, one waits for it, and both change to another tenant meanwhile.
     for id in [a, b] {
         pool.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
         pool.check_invariants().expect("the invariants hold");

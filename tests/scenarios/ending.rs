@@ -72,8 +72,8 @@ fn s35_end_inside_a_frame_reports_truncated_bytes() {
     let (stream, lengths) = client_stream();
     for end in ENDS {
         in_all_modes(|mode| {
-            // Cut everywhere: in the preface, in heads, before and after a pad length, in payloads, between the pieces
-            // of a header block.
+            // Cut everywhere: in the preface, in headers, before and after a pad length, in payloads, between the
+            // pieces of a header block.
             for cut in 0..=stream.len() {
                 let mut host = Host::new(&config(mode, 1, 1));
                 let peer = host.attach();
@@ -126,7 +126,7 @@ fn s36_end_that_comes_with_data_is_seen() {
 #[test]
 fn s37_end_is_seen_without_a_buffer() {
     for end in ENDS {
-        // By an event of its own while it waits, with and without a lifeline.
+        // The end comes by an event of its own while the peer waits, with and without a lifeline.
         in_all_modes(|mode| {
             for lifeline in [false, true] {
                 let mut settings = config(mode, 1, 2);
@@ -149,7 +149,7 @@ fn s37_end_is_seen_without_a_buffer() {
             }
         });
 
-        // By a receive through the lifeline, which is all that some loops have.
+        // The end comes by a receive through the lifeline, which is all that some loops have.
         in_all_modes(|mode| {
             let mut host = Host::new(&config(mode, 1, 2));
             host.take_all_buffers(0);
@@ -244,7 +244,7 @@ fn s39_end_during_a_block_waits_for_the_frames() {
         }
     }
 
-    // Short of data and blocked, with an end: the last reason is what it waits for.
+    // Needs bytes and is blocked, with an end: it waits for the last reason.
     in_all_modes(|mode| {
         let mut machine = Machine::reading(Policy { mode, ..Policy::default() }, 1024);
         machine.on(Event::Received { bytes: 20 });
@@ -335,7 +335,7 @@ fn s40_close_in_every_state_finishes() {
     every_combination_through_c();
 }
 
-/// How a receiver stands when it is closed.
+/// The state of a receiver when it is closed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Situation {
     Idle,
@@ -393,7 +393,7 @@ fn every_combination_through_the_receivers() {
     });
 }
 
-/// A host with one buffer and one peer that stands like this.
+/// A host with one buffer and one peer in this state.
 fn host_in(mode: Mode, situation: Situation) -> (Host, usize) {
     let mut host = Host::new(&config(mode, 1, 1));
     let peer = host.attach();
@@ -440,7 +440,7 @@ fn every_combination_through_c() {
                 pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
                 let bytes = if situation == Situation::Holding { 200 } else { 30 };
                 pool.receive(receiver, &data_frame(300)[..bytes]).expect("there is room");
-                pool.decoded(receiver, 0, 300 - bytes as u32).expect("it is short of data");
+                pool.decoded(receiver, 0, 300 - bytes as u32).expect("the frame is not whole");
             }
             let mut held_by_host = u32::from(situation == Situation::Waiting);
             if situation == Situation::WaitingWithContent {

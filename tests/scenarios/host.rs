@@ -150,7 +150,7 @@ impl Host {
         self.report(at, Event::Unblock { reasons: STREAM_FULL })
     }
 
-    /// Takes the buffer away with what is in it, as for a zero-copy hand-off.
+    /// Takes the buffer with its content, as for a zero-copy hand-off.
     pub(crate) fn take(&mut self, at: usize) -> (LeasedContent, Vec<u8>) {
         let content = self.pool.take(self.peers[at].id).expect("a buffer is held");
         let socket = &mut self.peers[at].socket;
@@ -188,7 +188,7 @@ impl Host {
         panic!("the class can take every buffer");
     }
 
-    /// As [`take_all_buffers`](Host::take_all_buffers), with submitted receives taken back before.
+    /// As [`take_all_buffers`](Host::take_all_buffers), with submitted receives cancelled before.
     pub(crate) fn take_after_idling(&mut self) -> Vec<LeaseId> {
         self.cancel_idle_receives();
         self.take_all_buffers(0)
@@ -199,8 +199,8 @@ impl Host {
         self.check();
     }
 
-    /// Reports an event; returns what is to be done now, and does not do it. A submitted receive is taken back first:
-    /// where it receives to is promised only until the next call for this receiver.
+    /// Reports an event; returns what is to be done now, and does not do it. A submitted receive is cancelled first:
+    /// its memory is promised only until the next call for this receiver.
     pub(crate) fn report(&mut self, at: usize, event: Event) -> Actions {
         let peer = &mut self.peers[at];
         peer.socket.follow(event);
@@ -245,7 +245,7 @@ impl Host {
         }
     }
 
-    /// A host that submits receives takes back those that found nothing, as it does when buffers are short.
+    /// Cancels submitted receives that found nothing, as a host does when the pool is exhausted.
     pub(crate) fn cancel_idle_receives(&mut self) -> usize {
         let mut cancelled = 0;
         for at in 0..self.peers.len() {
@@ -367,7 +367,7 @@ impl EventLoop for Host {
         let (is_blocked, is_done) = (peer.is_blocked, taken == data.len() || need_more > 0);
         peer.socket.follow(Event::Consumed { bytes: taken as u32 });
         let actions = self.pool.decoded(peer.id, taken as u32, need_more);
-        assert_eq!(self.pool.pending(peer.id), actions, "no more than is there is taken, and actions are levels");
+        assert_eq!(self.pool.pending(peer.id), actions, "no more than the content is taken, and actions are levels");
         self.check();
         if is_blocked {
             self.report(at, Event::Block { reasons: STREAM_FULL });
@@ -386,7 +386,7 @@ impl EventLoop for Host {
                     let peer = &self.peers[token as usize];
                     assert_eq!(peer.id, id, "a grant names a live receiver");
                     assert_eq!(self.pool.pending(id), Ok(actions), "actions are levels");
-                    assert!(!peer.socket.is_submitted(), "receives are taken back before grants are picked up");
+                    assert!(!peer.socket.is_submitted(), "receives are cancelled before grants are picked up");
                     return Some(token as usize);
                 }
             }

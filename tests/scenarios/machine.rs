@@ -68,7 +68,7 @@ impl Machine {
         let both = |a, b| actions.has(a) && actions.has(b);
         assert!(!both(Action::WantRecv, Action::StopRecv), "read interest is wanted or not");
         assert!(!both(Action::RequestBuffer, Action::CancelRequest), "a buffer is wanted or not");
-        assert!(!both(Action::Decode, Action::Recv), "what is there is decoded first");
+        assert!(!both(Action::Decode, Action::Recv), "content is decoded first");
         assert_eq!(connection.recv_max() > 0, actions.has(Action::Recv), "the room test and the offer are one number");
         assert!(connection.buffered_bytes() <= connection.capacity(), "content lies inside what is held");
         assert!(

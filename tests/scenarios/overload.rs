@@ -37,7 +37,7 @@ fn beginning(bytes: usize) -> Vec<u8> {
     [head.encode().as_slice(), &[0x40; 100]].concat()[..bytes].to_vec()
 }
 
-/// Honest clients with a large request each: all must be served in few turns, while the attackers stay.
+/// Honest clients with a large request each: all must be served in few iterations, while the attackers stay.
 fn honest_are_served(host: &mut Host) {
     for round in 1..=3 {
         for honest in 0..HONEST as usize {
@@ -80,7 +80,7 @@ fn s41_partial_frame_headers_hold_no_buffer() {
         honest_are_still_served(&mut host);
     });
 
-    // That is what parking is for: without it the test sees the stall.
+    // Without parking the test sees the stall.
     let mut settings = bare_config(Mode::Level, CAP, ATTACKERS + HONEST);
     settings.buffer_bytes = 16_448;
     let mut host = attack(&settings, |attacker| beginning(1 + attacker as usize % 8));
@@ -121,7 +121,7 @@ fn s42_start_of_the_largest_frame_holds_no_buffer() {
 #[test]
 fn s44_service_recovers_when_attackers_leave() {
     in_all_modes(|mode| {
-        // Parked by the library; and the worst case, where they hold every buffer and the rest is queued.
+        // Parked by the library; and in the worst case they hold every buffer and the rest is queued.
         let mut bare = bare_config(mode, CAP, ATTACKERS + HONEST);
         bare.buffer_bytes = 16_448;
         for settings in [roomy_config(mode), bare] {
@@ -180,7 +180,7 @@ fn s47_small_control_frames_need_no_buffer() {
         assert_eq!(host.peers[peer].frames.len(), expected);
         assert_eq!(host.pool.stats().scheduler.granted_by_handoff, 0, "without a pool buffer");
 
-        // What they free is what a large frame needs then.
+        // Then a large frame needs the buffer that they free.
         host.send(peer, &window_update());
         host.send(peer, &data_frame(900));
         host.settle();

@@ -68,11 +68,11 @@ fn s23_needs_bytes_and_blocked_are_two_states() {
             assert!(host.unblock(peer).has(Action::Decode));
             host.resume(peer);
             assert_eq!(host.peers[peer].frames.len(), 2 * round + 1);
-            // Short inside a frame: the end of a block changes nothing, the rest of the frame does.
+            // Bytes of a frame are missing: the end of a block changes nothing, the rest of the frame does.
             host.send(peer, &data_frame(200)[..150]);
             host.settle();
             host.report(peer, Event::Block { reasons: STREAM_FULL });
-            assert!(!host.unblock(peer).has(Action::Decode), "it is still short of data");
+            assert!(!host.unblock(peer).has(Action::Decode), "it still needs bytes");
             host.resume(peer);
             assert_eq!(host.turn(), 0);
             host.send(peer, &data_frame(200)[150..]);
@@ -193,7 +193,10 @@ fn s27_decoding_resumes_when_the_last_reason_is_gone() {
         assert!(machine.on(Event::Unblock { reasons: 0b01 }).has(Action::Decode), "a reason is there or not");
 
         machine.on(Event::Block { reasons: 0b100 });
-        assert!(!machine.on(Event::Unblock { reasons: 0b011 }).has(Action::Decode), "others' ends are not this one's");
+        assert!(
+            !machine.on(Event::Unblock { reasons: 0b011 }).has(Action::Decode),
+            "the end of another reason ends nothing"
+        );
         assert_eq!(machine.refuses(Event::Unblock { reasons: 0 }), EventError::NoReasons);
         assert_eq!(machine.refuses(Event::Block { reasons: 0 }), EventError::NoReasons);
         assert!(machine.on(Event::Unblock { reasons: u32::MAX }).has(Action::Decode));
@@ -214,7 +217,7 @@ fn s28_flags_follow_dropped_content() {
         assert_eq!(host.buffered_bytes(peer), 0);
         host.send(peer, &data_frame(3000));
         host.settle();
-        assert_eq!(host.pool.stats().dropped_bytes, 5000, "what arrives is thrown away, so that it goes on");
+        assert_eq!(host.pool.stats().dropped_bytes, 5000, "what arrives is dropped, so that receiving goes on");
         host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, 0));
 
@@ -318,7 +321,7 @@ fn s30_room_test_and_offer_are_one_number() {
     assert_eq!(pool.received(receiver, 9), Err(DEMUXBUF_ERR_TOO_MANY_BYTES));
     assert!(pool.decoded(receiver, 119, 0).is_ok(), "the pool is as it was");
 
-    // Receiving and decoding do not pass one byte to and fro.
+    // Receiving and decoding do not alternate byte by byte.
     in_all_modes(|mode| {
         let mut settings = bare_config(mode, 1, 1);
         settings.policy.resume_free_bytes = 512;
@@ -349,7 +352,7 @@ fn s31_tiny_frames_do_not_delay_other_connections() {
         let (mut turns, mut done) = (0, 0);
         while host.turn() > 0 {
             turns += 1;
-            assert!(host.peers[flood].frames.len() - done <= 32 * 4, "bounded work in one turn");
+            assert!(host.peers[flood].frames.len() - done <= 32 * 4, "bounded work in one iteration");
             done = host.peers[flood].frames.len();
             assert!(host.peers[neighbour].frames.len() == 1 || turns < 2, "the neighbour had its turn");
         }
@@ -371,7 +374,7 @@ fn s31_tiny_frames_do_not_delay_other_connections() {
         let mut receives = host.peers[peer].receives;
         while host.turn() > 0 {
             // An iteration may begin twice here: by the schedule, and by a report of the transport.
-            assert!(host.peers[peer].receives - receives <= 2 * 3 + 1, "bounded receives in one turn");
+            assert!(host.peers[peer].receives - receives <= 2 * 3 + 1, "bounded receives in one iteration");
             receives = host.peers[peer].receives;
         }
         assert_eq!(host.peers[peer].undecoded(), 0);
@@ -388,7 +391,7 @@ fn s32_reading_resumes_after_a_full_buffer_is_taken() {
         host.send(peer, &data_frame(3000));
         host.settle();
         assert_eq!(host.buffered_bytes(peer), 1024);
-        // The stream takes the DATA frame's head and first bytes with the buffer.
+        // The stream takes the DATA frame's header and first bytes with the buffer.
         let (content, bytes) = host.take(peer);
         assert_eq!(host.pool.buffer(content.lease).map(|buffer| buffer.to_vec()), Ok(bytes.clone()));
         assert_eq!(bytes, data_frame(3000)[..1024]);
@@ -403,7 +406,7 @@ fn s32_reading_resumes_after_a_full_buffer_is_taken() {
         assert_eq!(host.held(), (0, 0, 0));
     });
 
-    // Reading had stopped: the bare machine asks for it again in the step of the hand-off.
+    // Reading had stopped: the bare machine asks for it again in the step of `take`.
     in_modes(&[Mode::Level, Mode::OneShot, Mode::Optimistic], |mode| {
         let mut machine = Machine::reading(policy(mode), 64);
         machine.on(Event::Received { bytes: 64 });

@@ -5,7 +5,7 @@ use crate::machine::in_all_modes;
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig};
 
-/// Class of what finishes work that was begun.
+/// Class of requests that finish work that was begun.
 const CRITICAL: u8 = 0;
 /// Class of new work.
 const NEW: u8 = 1;
@@ -84,7 +84,7 @@ fn s15_transmit_side_always_finds_a_buffer() {
 
         for peer in 0..8 {
             let Outcome::Granted(response) = host.request(CRITICAL, 0) else {
-                panic!("transmit always finds one");
+                panic!("transmit always finds a buffer");
             };
             host.release(response);
             assert!(host.unblock(peer).has(Action::Decode) || host.buffered_bytes(peer) < 500);
@@ -141,7 +141,7 @@ fn s16_reserve_buffer_in_long_use_blocks_no_request() {
         assert!(host.peers[peer].frames.is_empty(), "the last one is the reserve");
         host.release(leases[2]);
         host.settle();
-        assert_eq!(host.peers[peer].frames.len(), 1, "although the slow one has the reserve");
+        assert_eq!(host.peers[peer].frames.len(), 1, "although the slow peer has the reserve");
         host.on(peer, Event::Wake);
         host.release(slow);
     });

@@ -70,7 +70,7 @@ fn tokens(grants: &[(u64, LeaseId)]) -> Vec<u64> {
     grants.iter().map(|&(token, _)| token).collect()
 }
 
-/// One buffer, held by peer 0 with half a frame; `waiters` peers behind it that have a whole frame to receive.
+/// One buffer, held by peer 0 with a partial frame; `waiters` peers behind it that have a whole frame to receive.
 fn one_holder(mode: Mode, waiters: usize) -> Host {
     let mut host = Host::new(&bare_config(mode, 1, waiters as u32 + 2));
     let holder = host.attach();
@@ -106,7 +106,7 @@ fn s01_release_serves_the_waiter_in_the_same_step() {
         let mut host = one_holder(mode, 1);
         finish_holder(&mut host);
         host.turn();
-        assert_eq!(host.peers[1].frames.len(), 1, "served in the turn of the release");
+        assert_eq!(host.peers[1].frames.len(), 1, "served in the iteration of the release");
         host.settle();
         assert_eq!(host.held().1, 0);
     });
@@ -210,7 +210,7 @@ fn s05_wait_for_another_buffer_keeps_reading() {
         for round in 1..=3 {
             host.send(peer, &data_frame(300)[200..]);
             host.send(peer, &data_frame(300)[..200]);
-            // Enough turns to receive; the receive that a submitting host takes back would end the lease.
+            // Enough iterations to receive; the receive that a submitting host cancels would end the lease.
             host.turn();
             host.turn();
             assert_eq!(host.peers[peer].frames.len(), round, "it goes on with what it owns");
@@ -276,7 +276,10 @@ fn s07_destroyed_waiter_leaves_nothing_behind() {
             }
             host.settle();
             assert_eq!(host.peers[2].frames.len(), 1, "the next waiter is served");
-            assert!(host.peers[1].frames.is_empty() && host.peers[heir].frames.is_empty(), "no grant to the dead");
+            assert!(
+                host.peers[1].frames.is_empty() && host.peers[heir].frames.is_empty(),
+                "no grant to a closed receiver"
+            );
         }
 
         // It asks again while it is destroyed.
@@ -354,7 +357,7 @@ fn s09_refusal_and_queueing_are_one_step() {
     pool.release(held);
     assert_eq!(tokens(&pool.grants()), [2]);
 
-    // A host with its own allocator may hear of the release first: the late denial takes nothing away.
+    // A host with its own allocator may report the release first: the late denial takes nothing away.
     in_all_modes(|mode| {
         let mut machine = Machine::attached(mode);
         machine.follow_interest();
@@ -433,7 +436,7 @@ fn s17_waiter_that_gives_up_needs_no_buffer() {
         host.settle();
         assert_eq!((host.peers[1].frames.len(), host.peers[2].frames.len()), (0, 1));
 
-        // What it received through the lifeline is no lease either.
+        // The lifeline that it received through is no lease either.
         let mut settings = config(mode, 1, 1);
         settings.policy.park_bytes = 0;
         let mut host = Host::new(&settings);

@@ -76,7 +76,7 @@ awk -v root="$PWD/" -v wanted="${1:-}" -F '[:,]' '
         gsub(/^ +/, "", found)
         return found
     }
-    # A line that is not reached says all of its branches.
+    # A line that is not reached stands for all of its branches.
     function list(    key, parts, place, what) {
         for (key in seen) {
             split(key, parts, SUBSEP)

@@ -12,7 +12,7 @@
 //! | you | use |
 //! |---|---|
 //! | want the library to manage buffers, queue and parking | [`Pool`], with a [receiver](pool::ReceiverId) for each connection |
-//! | have several threads, and one budget for all of them | [`SharedPool`](pool::SharedPool); each shard is a [`Pool`] |
+//! | have several threads, and one budget for all of them | [`SharedPool`]; each shard is a [`Pool`] |
 //! | have an allocator and a queue already | [`connection::Connection`], the state machine alone |
 //! | want only the decision which request gets the next buffer | [`scheduler::Scheduler`] |
 //! | want only to find where an HTTP/2 frame ends | [`framing`] |

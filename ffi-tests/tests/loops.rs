@@ -13,7 +13,7 @@ const MODES: [&str; 4] = ["level", "edge", "one-shot", "optimistic"];
 /// What takes longer never comes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The echo server that README and docs/c-api.md print.
+/// The echo server that docs/c-api.md prints.
 struct Server {
     child: Child,
     printed: BufReader<ChildStdout>,

@@ -1,5 +1,5 @@
-//! What parking costs the pool, measured: slots with memory of their own, as the library has them, beside the other
-//! way, buffers of the pool that are cut into pieces.
+//! The cost of parking for the pool, measured: slots with memory of their own, as the library has them, beside the
+//! other way, buffers of the pool that are cut into pieces.
 //!
 //! `cargo run --release --example parking -- --seed 1` parks as many partial frames as fill the buffers, lets most of
 //! them leave in any order, then come and go at that number, and prints how many buffers the pool misses meanwhile. The

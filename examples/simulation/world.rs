@@ -54,7 +54,7 @@ struct Peer {
     is_queued: bool,
 }
 
-/// What became of one crowd.
+/// The results of one crowd.
 pub(crate) struct CrowdReport {
     pub(crate) name: &'static str,
     pub(crate) peers: u32,
@@ -66,7 +66,7 @@ pub(crate) struct CrowdReport {
     pub(crate) latency_us: Histogram<u64>,
 }
 
-/// What became of a run.
+/// The results of a run.
 pub(crate) struct Report {
     pub(crate) crowds: Vec<CrowdReport>,
     pub(crate) stats: PoolStats,

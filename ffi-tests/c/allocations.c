@@ -7,7 +7,7 @@
 
 enum { RECEIVERS = 24, LEASES = 4, WAITS = 8, STEPS = 400000 };
 
-/* What the host remembers. Handles stay in their arrays after they ended, so that stale ones are used too. */
+/* The handles of the host. Handles stay in their arrays after they ended, so that stale ones are used too. */
 static uint64_t receivers[RECEIVERS], leases[LEASES], waits[WAITS];
 static demuxbuf_leased_content content;
 static uint64_t seed = 88172645463325252u;

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What outputs are filled with before a call that must not write them. */
+/* Fills outputs before a call that must not write them. */
 #define CHECK_PATTERN 0xA5
 
 /* The part of the program that runs now, for messages: a program with several parts defines it before. */

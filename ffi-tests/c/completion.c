@@ -97,7 +97,7 @@ static void run(struct connection *self, demuxbuf_step step) {
   }
 }
 
-/* What is submitted for this connection completes, if it can. */
+/* Completes the submitted operations of this connection, if possible. */
 static void complete(struct connection *self) {
   struct pollfd ready = {.fd = self->fd, .events = POLLIN};
   int is_readable = poll(&ready, 1, 0) == 1;

@@ -297,7 +297,7 @@ static void close_admits_few_events(void) {
   REFUSED(demuxbuf_connection_buffer_granted(self, 100), self, DEMUXBUF_ERR_CLOSED);
   REFUSED(demuxbuf_connection_buffer_parked(self, 64), self, DEMUXBUF_ERR_CLOSED);
   REFUSED(demuxbuf_connection_fail(self), self, DEMUXBUF_ERR_CLOSED);
-  /* What crosses a close is noise and changes nothing. */
+  /* Events that cross a close change nothing. */
   const demuxbuf_connection closing = connection;
   plain_event *const noise[] = {demuxbuf_connection_readable,       demuxbuf_connection_would_block,
                                 demuxbuf_connection_end_of_stream,  demuxbuf_connection_transport_error,

@@ -159,7 +159,7 @@ static void s84_each_of_300_threads_refuses_all_others(void) {
       }
     }
   }
-  /* What a thread's pool leaves behind, the next pool of this thread refuses. */
+  /* The next pool of this thread refuses the handles of its last pool. */
   demuxbuf_pool_free(pools[5]);
   CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 5, &pools[5]), DEMUXBUF_OK);
   uint64_t receiver;

@@ -1,4 +1,4 @@
-/* What serves hosts under overload: tenants, sizes, growing, deadlines with parking and shedding; right and wrong. */
+/* Calls for hosts under overload: tenants, sizes, growing, deadlines with parking and shedding; right and wrong. */
 #include "check.h"
 
 enum { SMALL = 1, LARGE = 2, SECOND = 1000000000 };

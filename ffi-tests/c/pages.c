@@ -162,7 +162,7 @@ static void s79_shard_tables_are_resident_when_used(void) {
   demuxbuf_shared_pool_free(shared_pool);
 }
 
-/* What was never used, or not since the last call, is neither named to the system nor counted; neighbours go together.
+/* Buffers that were not used since the last call are neither named to the system nor counted; neighbours go together.
    */
 static void s79_trim_touches_what_was_used(void) {
   demuxbuf_pool_config config = config_of(200000, 300, 65536);

@@ -167,7 +167,7 @@ static void attach_is_checked(void) {
   CHECK_UNTOUCHED(third);
   const demuxbuf_pool_stats after = stats_of(pool);
   CHECK_SAME(&after, &before, sizeof before);
-  /* As much as a slot holds does not need a buffer. */
+  /* Bytes that fit a slot need no buffer. */
   CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 64, &third), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_receiver_pending(pool, third).bytes, 64);
   demuxbuf_pool_free(pool);
@@ -281,7 +281,7 @@ static void fail_discards_and_transport_error_ends(void) {
   check_step(demuxbuf_receiver_fail(pool, receiver), DEMUXBUF_WANT_RECV, 0);
   CHECK_NUMBER(describe(pool, receiver).connection.failed, 1);
   CHECK_NUMBER(stats_of(pool).dropped_bytes, 10);
-  /* What arrives later is discarded by the receiver itself. */
+  /* The receiver itself discards later bytes. */
   check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
   CHECK_NUMBER(demuxbuf_receiver_received(pool, receiver, 20).bytes, 0);
   CHECK_NUMBER(stats_of(pool).dropped_bytes, 30);

@@ -57,7 +57,7 @@ static demuxbuf_step receive(demuxbuf_pool *pool, uint64_t receiver, int byte, u
   return demuxbuf_receiver_received(pool, receiver, bytes);
 }
 
-/* What is buffered is `bytes` times this byte. */
+/* The content is `bytes` times this byte. */
 static void check_data(demuxbuf_pool *pool, uint64_t receiver, int byte, uint32_t bytes) {
   demuxbuf_receiver_info info;
   CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info), DEMUXBUF_OK);
@@ -136,7 +136,7 @@ static void shard_exists_once_at_a_time(void) {
   CHECK_NUMBER(demuxbuf_shared_pool_shard(two.shared_pool, 2, &pool), DEMUXBUF_ERR_RANGE);
   CHECK_NUMBER(demuxbuf_shared_pool_shard(two.shared_pool, 0, &pool), DEMUXBUF_ERR_IN_USE);
   CHECK_UNTOUCHED(pool);
-  /* What a pool that is freed held goes to the waiter of another. */
+  /* The buffers of a freed pool go to the waiter of another pool. */
   for (int count = 0; count < 2; count++) {
     CHECK_NUMBER(receive(two.a, reading(two.a, 1), 1, 100).bytes, 100);
   }

@@ -169,7 +169,7 @@ static void tell_all(struct thread *self) {
   REQUIRE(named == DEMUXBUF_STATUS_NONE);
 }
 
-static void turn(struct thread *self) {
+static void iterate(struct thread *self) {
   demuxbuf_notice notice;
   int worked = take_in(self);
   while (demuxbuf_pool_poll_notice(self->pool, &notice) == DEMUXBUF_OK) {
@@ -191,7 +191,7 @@ static void turn(struct thread *self) {
   }
 }
 
-/* A pool of its own for some turns; then all that it has goes to the others, and it comes again. */
+/* A pool of its own for some iterations; then its connections go to other threads, and it comes again. */
 static void live(struct thread *self, int is_first) {
   uint32_t thread;
   REQUIRE(demuxbuf_shared_pool_shard(shared_pool, self->index, &self->pool) == DEMUXBUF_OK);
@@ -200,9 +200,9 @@ static void live(struct thread *self, int is_first) {
     mine->connection = connection;
     REQUIRE(demuxbuf_receiver_attach(self->pool, 0, connection, NULL, 0, &mine->receiver) == DEMUXBUF_OK);
   }
-  const uint32_t turns = 1 + check_random(&self->random) % 40;
-  for (uint32_t count = 0; count < turns && atomic_load(&finished) < CONNECTIONS; count++) {
-    turn(self);
+  const uint32_t iterations = 1 + check_random(&self->random) % 40;
+  for (uint32_t count = 0; count < iterations && atomic_load(&finished) < CONNECTIONS; count++) {
+    iterate(self);
   }
   while (self->count > 0) {
     send_away(self, self->count - 1);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const MINIMAL: &str = "examples/c/minimal.c";
-/// What each page promises to show.
+/// The files that each page prints.
 const SHOWN: [(&str, &str); 3] =
     [("README.md", MINIMAL), ("docs/c-api.md", MINIMAL), ("docs/c-api.md", "examples/c/epoll_loop.c")];
 

@@ -3,7 +3,7 @@
 use demuxbuf_ffi_tests::{Program, run_checks, skip};
 use std::process::Command;
 
-/// What the compiler needs for libnghttp2.
+/// The compiler's arguments for libnghttp2.
 fn flags() -> Option<Vec<String>> {
     let output = Command::new("pkg-config").args(["--cflags", "--libs", "libnghttp2"]).output().ok()?;
     let words = String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect();

@@ -10,7 +10,7 @@ use std::thread::{scope, sleep};
 use std::time::Duration;
 
 const MODES: [&str; 4] = ["level", "edge", "one-shot", "optimistic"];
-/// What takes longer never comes.
+/// The limit of every wait: what takes longer never comes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The echo server that docs/c-api.md prints.
@@ -117,7 +117,7 @@ fn s67_echo(mode: &str) {
                 assert!(seen == *few, "another byte came back");
             });
             scope.spawn(move || {
-                // What comes back is not read: closing resets the connection, in the middle of a frame.
+                // The echo is not read: closing resets the connection, in the middle of a frame.
                 let mut client = server.connect();
                 client.write_all(&[few.as_slice(), &frame(5000, at)[..1000]].concat()).expect("the server reads");
                 wait_for(&client, few.len());

@@ -1,4 +1,4 @@
-//! What `packaging/install.sh` installs is all that a C program needs.
+//! A C program needs only the files that `packaging/install.sh` installs.
 
 use demuxbuf_ffi_tests::{root, run, skip, target};
 use std::path::{Path, PathBuf};

@@ -165,7 +165,7 @@ const PROTOCOL_ERROR: u32 = 1;
 const INTERNAL_ERROR: u32 = 2;
 const FRAME_SIZE_ERROR: u32 = 6;
 
-/// What neither side may send once the connection is open, and the code of the GOAWAY.
+/// Bytes that neither side may send once the connection is open, and the code of the GOAWAY.
 fn offences() -> Vec<(&'static str, Vec<u8>, u32)> {
     vec![
         ("DATA on stream 0", frame(DATA, 0, 0, b"x"), PROTOCOL_ERROR),
@@ -188,7 +188,7 @@ fn client_protocol_error_gets_goaway() {
         for (what, bytes, code) in offences() {
             let (mut client, mut backend) = bench.open_pair();
             pass(&mut client, &mut backend, &request(1));
-            // What follows an offence is read and thrown away, so that the farewell survives.
+            // Bytes behind an offence are read and thrown away, so that the GOAWAY survives.
             client.write_all(&[bytes.clone(), vec![0xff; 70_000]].concat()).expect("the relay reads");
             let (last_stream, told_code) = read_farewell(&mut client);
             assert_eq!(told_code, code, "{what}");
@@ -294,7 +294,7 @@ fn oversized_headers_pass_in_pieces() {
         let (mut client, mut backend) = bench.open_pair();
         let many = [one_of_each(), bytes.clone(), frame(SETTINGS, 0, 0, &[0; 600])].concat();
         pass(&mut client, &mut backend, &many);
-        // What settings that were not read may have announced is allowed to the other side.
+        // The other side may use limits of settings that the relay has not read.
         pass(&mut backend, &mut client, &frame(DATA, 0, 1, &[1; 100_000]));
         assert_eq!(bench.relay.stop().get("oversized_headers"), 4);
     }
@@ -414,7 +414,7 @@ fn statistics_always_have_every_key() {
         frames_client_window_update frames_client_continuation frames_client_other frames_backend_data \
         frames_backend_headers frames_backend_priority frames_backend_rst_stream frames_backend_settings \
         frames_backend_push_promise frames_backend_ping frames_backend_goaway frames_backend_window_update \
-        frames_backend_continuation frames_backend_other threads wakes turns epoll_ctl_calls recv_calls send_calls rss_bytes";
+        frames_backend_continuation frames_backend_other threads wakes iterations epoll_ctl_calls recv_calls send_calls rss_bytes";
     for mode in MODES {
         let bench = Bench::start(&[mode, &["--park", "64"]].concat());
         let (mut client, _backend) = bench.open_pair();
@@ -461,7 +461,7 @@ fn statistics_text_equals_json() {
     }
 }
 
-/// What a relay with these options has reserved: buffers, slots, and the bytes of both.
+/// The memory that a relay with these options has reserved: buffers, slots, and the bytes of both.
 fn reserved(options: &[&str]) -> (u64, u64, u64) {
     let relay = Relay::start("127.0.0.1:1".parse().expect("an address"), options);
     let stats = relay.stop();
@@ -470,7 +470,7 @@ fn reserved(options: &[&str]) -> (u64, u64, u64) {
 
 #[test]
 fn memory_options_divide_memory() {
-    // As many buffers as fit with their slots, whatever is not needed goes to slots: never more than was allowed.
+    // As many buffers as fit with their slots, and the rest goes to slots: never more than was allowed.
     for options in
         ["", "--threads 3", "--park 64", "--park 0", "--slot-percent 10", "--slot-percent 0 --buffer-size 512"]
     {

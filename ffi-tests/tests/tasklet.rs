@@ -5,7 +5,7 @@
 use demuxbuf_ffi_tests::{Program, root, run};
 use std::process::Command;
 
-/// What the host must have played, in its order.
+/// The scenarios that the host must have played, in its order.
 const PLAYED: [&str; 38] = [
     "s01", "s02", "s03", "s04", "s05", "s06", "s07", "s08", "s09", "s12", "s13", "s17", "s18", "s20", "s21", "s22",
     "s23", "s24", "s25", "s26", "s27", "s28", "s29", "s30", "s31", "s32", "s33", "s34", "s35", "s36", "s37", "s38",

@@ -33,12 +33,12 @@ const SEGMENT_BYTES: u32 = 1460;
 #[derive(Clone, Debug)]
 pub(crate) struct Aim {
     pub(crate) target: SocketAddr,
-    /// What a request asks for, and what a slow reader does.
+    /// The path of a request, and the path of a slow reader.
     pub(crate) small: String,
     pub(crate) large: String,
 }
 
-/// What has become so far of the attackers of one band.
+/// The results so far of the attackers of one band.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Those that have had a connection.
@@ -62,7 +62,7 @@ impl Tally {
         self.slowest_us.fetch_max(lasted.as_micros() as u64, Relaxed);
     }
 
-    /// What was counted since it was last taken, and the slowest of it.
+    /// The counts since the last call, and the slowest of them.
     pub(crate) fn take_served(&self) -> (u64, Duration) {
         (self.served.swap(0, Relaxed), Duration::from_micros(self.slowest_us.swap(0, Relaxed)))
     }

@@ -1,4 +1,4 @@
-//! What attackers of each habit do on a connection, until it ends.
+//! The attackers of each habit, on one connection until it ends.
 
 use std::future::pending;
 use std::io;

@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// come from one address unless it is on this machine, at an address of IPv4
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) target: Option<SocketAddr>,
-    /// What honest clients, floods and slow readers ask of the target; any answer to its end counts as served
+    /// The path that honest clients, floods and slow readers request; any complete response counts as served
     #[arg(long, default_value = "/", requires = "target", value_parser = path)]
     pub(crate) path: String,
     /// Where the report goes; the picture lies beside it and ends in .svg [default: target/attack/report.json]
@@ -57,7 +57,7 @@ pub(crate) struct Options {
     pub(crate) command: Option<Command>,
 }
 
-/// What the program does for itself.
+/// The program's own subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
     /// The server behind the relay: prints its address, and ends with its standard input

@@ -65,7 +65,7 @@ pub(crate) enum Name {
     All,
 }
 
-/// What an attacker does on its connection.
+/// The behaviour of an attacker on its connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Habit {
     /// Sends 1 to 8 bytes of a frame after each such time.

@@ -151,12 +151,12 @@ impl Attack {
         relay.map_or(notified, |relay| relay.shed.max(notified))
     }
 
-    /// As [`honest_shed`](Attack::honest_shed), for those that were closed otherwise.
+    /// Honest connections that were closed without being shed.
     pub(crate) fn honest_lost(&self) -> u64 {
         self.sum(|part| part.failed) + self.loads.iter().map(|load| load.lost).sum::<u64>()
     }
 
-    /// What is wrong with what the honest got, a sentence for each.
+    /// The failures of service to honest clients, a sentence for each.
     fn complaints(&self, patience: Duration) -> Vec<String> {
         let mut complaints = Vec::new();
         let mut complain = |is_wrong: bool, what: String| {

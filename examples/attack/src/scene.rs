@@ -138,7 +138,7 @@ struct Stage<'a> {
     clients: JoinSet<()>,
 }
 
-/// What the stage has seen.
+/// The results of the stage.
 struct Played {
     times: Times,
     loads: Vec<Load>,

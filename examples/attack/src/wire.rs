@@ -76,7 +76,7 @@ fn push_text(block: &mut Vec<u8>, text: &[u8]) {
 pub(crate) struct Answers {
     /// Of the current frame: its header, and of a GOAWAY the payload.
     kept: Vec<u8>,
-    /// What is still to come of a frame that is not kept.
+    /// Bytes still to come of a skipped frame.
     skipped: usize,
     /// Streams that the other side has ended.
     pub(crate) ended: u64,

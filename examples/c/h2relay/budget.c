@@ -44,7 +44,7 @@ static bool fits(const struct options *options, uint32_t buffers, uint64_t each_
     return bytes + (uint64_t)buffers * options->buffer_bytes <= (uint64_t)options->memory_kib * 1024;
 }
 
-/* What is asked for of each larger size, in proportion to the buffers. */
+/* The memory of each larger size of slot, in proportion to the buffers. */
 static uint64_t proportion(const struct options *options, uint32_t buffers)
 {
     return (uint64_t)buffers * options->buffer_bytes * options->slot_percent / 100;
@@ -68,7 +68,7 @@ struct slots budget_slots(const struct options *options)
     if (options->memory_kib == 0) {
         return slots_of(options, proportion(options, options->buffers));
     }
-    /* What the buffers leave. */
+    /* The memory that the buffers leave. */
     uint64_t most = 0;
     for (uint64_t more = UINT64_C(1) << 41; more > 0; more /= 2) {
         most += fits(options, options->buffers, most + more) ? more : 0;

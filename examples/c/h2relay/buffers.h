@@ -31,7 +31,7 @@ struct inlet {
     };
 };
 
-/* What is reported to an inlet. */
+/* The events of an inlet. */
 enum inlet_event {
     INLET_PENDING, /* nothing; what is to be done is asked again */
     INLET_READABLE,
@@ -50,7 +50,7 @@ enum inlet_event {
     INLET_CLOSE,
 };
 
-/* What a kind of buffers can do. */
+/* The functions of a kind of buffers. */
 struct buffers_kind {
     /* False if there is no memory or no place for one more. The token comes back with grants. */
     bool (*attach)(struct inlet *inlet, uint32_t class_index, void *token);

@@ -158,7 +158,7 @@ static demuxbuf_pool_config config_of(const struct options *options)
     config.continuation_class = CLASS_BEGUN;
     config.reserves[CLASS_BEGUN] = (options->class_reserve + 1) / 2;
     config.reserves[CLASS_CLIENT] = options->class_reserve;
-    /* What backends send to clients that do not read must not take all that requests could have: as many buffers as
+    /* Responses for clients that do not read must not take all buffers that requests could have: as many buffers as
        clients leave free are theirs. */
     if (options->buffers > 2 * options->class_reserve) {
         config.class_caps[CLASS_BACKEND] = options->buffers - 2 * options->class_reserve;

@@ -28,7 +28,7 @@ static uint32_t serve_buffer_wishes(struct inlet *inlet, uint32_t actions)
     }
 }
 
-/* What is buffered moves to the front only when there is something to receive behind it. */
+/* The content moves to the front only when more is received behind it. */
 static demuxbuf_step step_of(struct inlet *inlet, uint32_t actions)
 {
     actions = serve_buffer_wishes(inlet, actions);

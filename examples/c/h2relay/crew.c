@@ -13,7 +13,7 @@ static uint32_t threads_of(const struct crew *crew)
     return crew->common.options->threads;
 }
 
-/* The last thing in each turn of a thread that is not the first. */
+/* The end of each loop iteration of a thread that is not the first. */
 static void answer(struct worker *worker)
 {
     struct crew *crew = worker->crew;
@@ -86,7 +86,7 @@ static void free_all(struct crew *crew)
     free(crew->workers);
 }
 
-/* What there is of each thread before it starts. */
+/* The state of each thread before it starts. */
 static bool reserve(struct crew *crew)
 {
     const struct options *options = crew->common.options;

@@ -11,7 +11,7 @@
 /* The ten types of RFC 9113 section 6, and everything else. */
 enum { FRAME_KINDS = 11 };
 
-/* What one side has sent, over all connections. */
+/* Counts of the frames of one side, over all connections. */
 struct frame_counts {
     uint64_t by_kind[FRAME_KINDS];
     uint64_t streams_opened;
@@ -46,7 +46,7 @@ struct gate {
     bool frame_passed;
 };
 
-/* What a look at the buffered bytes found behind those that are cleared. */
+/* The bytes that are cleared, and what a look at the next ones found. */
 struct gate_view {
     uint32_t need_more;  /* bytes that must arrive before more can be cleared; 0 if all are cleared */
     uint32_t error_code; /* not 0: what stands there breaks a rule */

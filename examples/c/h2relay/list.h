@@ -43,7 +43,7 @@ static inline void list_append(struct list *list, struct list *link)
     list->previous = link;
 }
 
-/* Moves everything to an empty list, so that what is appended meanwhile has its turn later. */
+/* Moves everything to an empty list, so that elements appended meanwhile come later. */
 static inline void list_take(struct list *from, struct list *to)
 {
     while (!list_is_empty(from)) {

@@ -8,7 +8,7 @@
 
 /* A file descriptor in the set, embedded in what it belongs to. */
 struct registration {
-    int fd; /* -1 once closed: events of the same turn that are still to come are ignored */
+    int fd; /* -1 once closed: later events of the same iteration are ignored */
     uint32_t interest;
     bool is_added;
     void (*on_events)(struct registration *registration, uint32_t events);
@@ -19,7 +19,7 @@ enum { EVENTS_PER_TURN = 256 };
 struct loop {
     int epoll_fd;
     uint64_t ctl_calls;
-    int events_count; /* of this turn */
+    int events_count; /* of this iteration */
     struct epoll_event events[EVENTS_PER_TURN];
 };
 

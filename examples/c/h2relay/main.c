@@ -18,7 +18,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-/* Signals as one more descriptor of the first loop, so that they come between turns and never inside one. */
+/* Signals as one more descriptor of the first loop, so that they come between loop iterations and never inside one. */
 struct signals {
     struct registration registration; /* first: the loop's pointer to it is one to the signals */
     struct crew *crew;

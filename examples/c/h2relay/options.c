@@ -254,7 +254,7 @@ static void set_buffers(struct options *options)
     }
 }
 
-/* What is given must leave new work something; what is not given follows from the buffers. */
+/* A given reserve must leave new work a buffer; the default follows from the number of buffers. */
 static void set_reserve(struct options *options)
 {
     if (options->class_reserve == UINT32_MAX) {

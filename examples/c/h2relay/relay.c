@@ -533,9 +533,10 @@ static void end_lingering(struct relay *relay, uint64_t now_ns)
 void relay_turn(struct relay *relay)
 {
     loop_wait(&relay->loop, deadline_ns(relay));
-    relay->counts.turns++;
+    relay->counts.iterations++;
     uint64_t now_ns = loop_now_ns();
-    /* Before anything is granted: a lease that began at the time of the last turn would look as old as the wait. */
+    /* Before anything is granted: a lease that began at the time of the last iteration would look as old as the poll.
+       */
     relay->buffers.kind->handle_timeout(&relay->buffers, now_ns);
     listen_again(relay, now_ns);
     loop_dispatch(&relay->loop);

@@ -47,7 +47,7 @@ struct pair {
     bool is_closed;
 };
 
-/* What is counted beside the buffers and the loop. */
+/* Counters beside those of the buffers and the loop. */
 struct relay_counts {
     uint64_t connections_total;
     uint64_t refused;
@@ -57,7 +57,7 @@ struct relay_counts {
     uint64_t backends_lost;
     uint64_t truncated_frames;
     uint64_t misuses; /* calls the library refused: a defect of this program */
-    uint64_t turns;
+    uint64_t iterations;
     uint64_t recv_calls;
     uint64_t send_calls;
     uint64_t relayed_bytes;
@@ -79,7 +79,7 @@ struct shed_log {
     uint64_t suppressed;
 };
 
-/* What all threads share. */
+/* The part that all threads share. */
 struct common {
     const struct options *options;
     demuxbuf_shared_pool *shared_pool; /* the pool of several threads; NULL for one, and for static buffers */
@@ -106,7 +106,7 @@ struct relay {
     struct list pairs;
     struct list run;
     struct list lingering; /* ordered by deadline, as all linger equally long */
-    struct list closed;    /* freed at the end of the turn, when no event can name them any more */
+    struct list closed;    /* freed at the end of the iteration, when no event can name them any more */
     bool grants_left;
     struct relay_counts counts;
 };
@@ -137,7 +137,7 @@ void relay_turn(struct relay *relay);
 void relay_free_descriptor(struct relay *relay);
 void relay_keep_descriptor(struct relay *relay);
 
-/* For the transfer. Both close what they are given for good; only its memory lives until the end of the turn. */
+/* For the transfer. Both close a pair; only its memory lives until the end of the iteration. */
 void pair_close(struct pair *pair);
 
 /* Closes a pair because this endpoint holds a buffer that others wait for. The client gets a GOAWAY, if possible. */

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What is held right now, by the side that sent it. */
+/* Bytes and buffers held now, by the side that sent them. */
 struct held {
     uint64_t client_buffers;
     uint64_t backend_buffers;
@@ -153,7 +153,7 @@ void stats_collect(struct figures *figures, struct relay *relay)
     add_frames(figures, "backend", &counts->backend_frames);
     add(figures, "threads", 1);
     add(figures, "wakes", counts->wakes);
-    add(figures, "turns", counts->turns);
+    add(figures, "iterations", counts->iterations);
     add(figures, "epoll_ctl_calls", relay->loop.ctl_calls);
     add(figures, "recv_calls", counts->recv_calls);
     add(figures, "send_calls", counts->send_calls);

@@ -127,7 +127,7 @@ static demuxbuf_step end(struct endpoint *endpoint, demuxbuf_step step)
     return inlet_report(&endpoint->inlet, INLET_DONE, DEMUXBUF_END);
 }
 
-/* What needs no look at the bytes. */
+/* The actions that need no look at the bytes. */
 static demuxbuf_step take_notice(struct endpoint *endpoint, uint32_t notices)
 {
     if ((notices & DEMUXBUF_WANT_RECV) != 0) {

@@ -7,7 +7,7 @@
 /* Does everything a step asks for, until the socket or the peer's has to be waited for. */
 void transfer_drive(struct endpoint *endpoint, demuxbuf_step step);
 
-/* As `transfer_drive`, for what is to be done after this report. Nothing for an endpoint that is closed. */
+/* As `transfer_drive`, with the actions of this event. Nothing for a closed endpoint. */
 void transfer_report(struct endpoint *endpoint, enum inlet_event event, uint32_t value);
 
 /* There is room again to send to this endpoint: its peer goes on. */

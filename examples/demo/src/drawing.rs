@@ -1,4 +1,4 @@
-//! What pictures have in common: a head, diagrams below it, colours and letters.
+//! The common parts of all pictures: a head, diagrams below it, colours and letters.
 
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
@@ -7,7 +7,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::text::thousands;
 
-/// What is left free at the sides of a picture and between its diagrams.
+/// The margin at the sides of a picture and between its diagrams.
 pub const SIDE_PIXELS: i32 = 30;
 
 /// The letters' colours.
@@ -38,7 +38,7 @@ pub type Drawn = Result<(), Box<dyn std::error::Error>>;
 ///
 /// # Errors
 ///
-/// What cannot be drawn.
+/// The part that cannot be drawn.
 pub fn draw(
     size: (u32, u32),
     head_pixels: u32,
@@ -64,7 +64,7 @@ pub fn draw(
 ///
 /// # Errors
 ///
-/// What cannot be drawn.
+/// The part that cannot be drawn.
 pub fn draw_grid(chart: &mut Chart, unit: &str, time: Option<&str>) -> Drawn {
     let mut mesh = chart.configure_mesh();
     mesh.disable_x_mesh().light_line_style(TRANSPARENT).bold_line_style(GRID).axis_style(FAINT_TEXT);

@@ -41,11 +41,11 @@ pub struct Clients {
     pub pace: Duration,
     /// After this time a client gives a request up, and its connection with it.
     pub patience: Duration,
-    /// What they ask for.
+    /// The path that they request.
     pub asks: Asks,
 }
 
-/// What the clients ask for.
+/// The path that the clients request.
 #[derive(Clone, Debug)]
 pub enum Asks {
     /// Bodies of [`Server`](crate::server::Server), small and large, in both directions, and check every byte.
@@ -78,7 +78,7 @@ pub struct Attempt {
     pub lasted: Duration,
     /// After how long its client would have given it up.
     pub patience: Duration,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 

@@ -1,4 +1,4 @@
-//! What the demo and the attack have in common: a server, the relay in front of it, honest clients that check every
+//! The common parts of the demo and the attack: a server, the relay in front of it, honest clients that check every
 //! response, the limit of descriptors, and progress and results on the terminal.
 
 pub mod descriptors;

@@ -42,7 +42,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// What is in the way.
+    /// The path that cannot be written.
     pub fn prepare(&self) -> Result<(), String> {
         if let Some(folder) = self.report.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -58,7 +58,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// What is in the way.
+    /// The path that cannot be written.
     pub fn write(&self, report: &impl Serialize, picture: &str) -> Result<String, String> {
         let text = serde_json::to_string(report).map_err(|error| format!("the report: {error}"))?;
         for (path, text) in [(&self.report, text.as_str()), (&self.picture, picture)] {

@@ -1,4 +1,4 @@
-//! What became of requests, as figures.
+//! The outcomes of requests, as figures.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ pub struct Requests {
     pub shed: u64,
     /// Requests whose connection was closed otherwise, or whose response was wrong.
     pub failed: u64,
-    /// What half of them took at the most; each [counts](Attempt::counts_as), served or not.
+    /// The median latency; each request [counts](Attempt::counts_as), served or not.
     pub p50_ms: Option<f64>,
-    /// What 90 % of them took at the most.
+    /// The 90th percentile.
     pub p90_ms: Option<f64>,
-    /// What 99 % of them took at the most.
+    /// The 99th percentile.
     pub p99_ms: Option<f64>,
-    /// What the slowest took.
+    /// The latency of the slowest.
     pub max_ms: Option<f64>,
     /// Why the first that failed did.
     pub first_failure: Option<String>,

@@ -67,7 +67,7 @@ pub(crate) struct Run {
     pub(crate) attackers_connected: usize,
 }
 
-/// What a run is called, on the screen and in the picture.
+/// The name of a run, on the screen and in the picture.
 pub(crate) fn name(park_bytes: u32) -> &'static str {
     if park_bytes == 0 { "parking off" } else { "parking on" }
 }

@@ -11,7 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-/// As many connections may wait to be accepted, since they all come at once.
+/// The accept queue, as long as the number of clients: they all connect at once.
 const BACKLOG: u32 = 4096;
 
 /// The largest body that is read or served.

@@ -37,7 +37,7 @@ struct head head_at(const uint8_t *bytes);
 /* Whether it has a pad length. */
 int is_padded(const struct head *head);
 
-/* What the frame that starts here breaks, where `ours` stands. */
+/* The rules that the frame at the position of `ours` breaks. */
 struct broken_codes codes_of(const struct ours *ours, const uint8_t *frame);
 
 /* The number of the reason that libnghttp2 gave, or -1: it is one of the frame layer. */

@@ -155,7 +155,7 @@ struct endings {
   unsigned long two_rules;
   /* The differences that `broken.c` lists. */
   unsigned long too_small, continuation_alone, priority_alone;
-  /* What the frame layer does not know, by reason. */
+  /* Refusals for rules beyond the frame layer, by reason. */
   unsigned long by_reason[REASONS_MAX];
   /* libnghttp2 reads no more: GOAWAY came while no stream was open (section 6.8). */
   unsigned long done;

@@ -1,4 +1,4 @@
-/* What `demuxbuf_h2_peek` and its sisters make of a stream. */
+/* A stream as decoded by `demuxbuf_h2_peek` and its like. */
 #ifndef OURS_H
 #define OURS_H
 

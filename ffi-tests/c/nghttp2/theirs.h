@@ -1,4 +1,4 @@
-/* What libnghttp2 makes of a stream. */
+/* A stream as decoded by libnghttp2. */
 #ifndef THEIRS_H
 #define THEIRS_H
 

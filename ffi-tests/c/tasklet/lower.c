@@ -103,7 +103,7 @@ void lower_unsubscribe(struct lower *lower) {
     lower->subscribed = false;
 }
 
-/* What follows at once on a socket that hung up: an end, if nothing is left to read. */
+/* The next event of a socket that hung up: an end, if nothing is left to read. */
 static enum lower_end look_for_end(int fd) {
     uint8_t byte;
     ssize_t seen = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);

@@ -101,7 +101,7 @@ void mux_give_back(struct mux *mux, struct ring *ring) {
     memset(ring, 0, sizeof *ring);
 }
 
-/* What is buffered or parked goes on in another ring. */
+/* The content goes on in another ring. */
 static void move_to(struct mux *mux, struct ring ring) {
     ring_move(&ring, &mux->ring, mux->ring.data);
     mux_give_back(mux, &mux->ring);
@@ -224,7 +224,8 @@ static void subscribe(struct mux *mux) {
     tell_done(mux, DEMUXBUF_WANT_RECV);
 }
 
-/* A report that is on its way is taken back too: the next subscription reports it again. Its run finds nothing to do. */
+/* A report that is on its way is taken back too: the next subscription reports it again. Its run finds nothing to do.
+   */
 static void unsubscribe(struct mux *mux) {
     lower_unsubscribe(&mux->lower);
     if (mux->tasklet.reasons & WAKE_READABLE) {
@@ -280,7 +281,7 @@ static bool obey(struct mux *mux) {
         if (pending == 0 || pending == DEMUXBUF_FINISHED) {
             return worked;
         }
-        /* What can be decoded goes before the end, and before more of it. */
+        /* Whole frames are decoded before the end is reported. */
         CHECK(!(pending & DEMUXBUF_DECODE) || !(pending & (DEMUXBUF_END | DEMUXBUF_RECV)));
         size_t order = 0;
         while (!(pending & ORDERS[order].action)) {

@@ -59,7 +59,7 @@ struct mux {
     uint32_t padding_left;
     uint32_t responses_owed; /* by the application, for want of a buffer to write them to */
 
-    /* What happened. */
+    /* Counters. */
     uint32_t frames;
     uint32_t block_bytes;
     uint32_t delivered[STREAMS]; /* bytes the application read and checked */
@@ -109,7 +109,7 @@ void mux_expire(struct mux *mux);
 
 uint32_t mux_pending(const struct mux *mux);
 demuxbuf_connection_info mux_info(const struct mux *mux);
-/* What the machine believes must be what the host has. */
+/* Checks that the machine's state equals the host's. */
 void mux_check(const struct mux *mux);
 
 /* Inside the mux: the decoder runs until it cannot go on; true if only its budget is used up. */

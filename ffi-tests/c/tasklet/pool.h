@@ -8,7 +8,7 @@
 
 #include "sched.h"
 
-/* What a buffer is wanted for, the most critical first. */
+/* The needs for a buffer, the most critical first. */
 enum need { NEED_TRANSMIT, NEED_STREAM, NEED_RECEIVE, NEEDS };
 
 enum waiter_state { WAITER_IDLE, WAITER_QUEUED, WAITER_ASSIGNED, WAITER_RETIRED };
@@ -56,7 +56,7 @@ uint8_t *pool_take(struct pool *pool, struct waiter *waiter);
 /* Leaves the queue; an assigned buffer goes to the next waiter in the same step. */
 void pool_cancel(struct pool *pool, struct waiter *waiter);
 
-/* As cancel, and no request is ever accepted again. */
+/* Cancels, and refuses every later request. */
 void pool_retire(struct pool *pool, struct waiter *waiter);
 
 #endif

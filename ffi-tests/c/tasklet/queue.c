@@ -89,7 +89,7 @@ static void s05(struct stage *stage) {
     CHECK_NUMBER(owner->mux.transmit.data, ACK_BYTES);
 }
 
-/* A waiter dies after its turn came and before it used the buffer. */
+/* A waiter dies after its grant and before it used the buffer. */
 static void s06(struct stage *stage) {
     stage_open(stage, 1, BUFFER_BYTES);
     struct actor *holder = join_holding(stage, ONE_SHOT), *dying = join_waiting(stage, ONE_SHOT);

@@ -35,7 +35,7 @@ struct actor *join(struct stage *stage, uint8_t mode);
 struct actor *join_parking(struct stage *stage, uint8_t mode);
 /* As `join`, and it holds a buffer with half a header block. */
 struct actor *join_holding(struct stage *stage, uint8_t mode);
-/* As `join`, and half a header block waits for it to get a buffer; none must be free. */
+/* As `join`, and half a header block waits for a buffer; none must be free. */
 struct actor *join_waiting(struct stage *stage, uint8_t mode);
 /* The half that is missing. */
 void send_rest(struct actor *actor);

@@ -185,14 +185,14 @@ fn slow_readers_are_shed_for_waiters() {
 fn check_asleep(bench: &Bench) {
     let figures = || {
         let stats = bench.relay.stats();
-        ["threads", "turns", "recv_calls", "send_calls", "epoll_ctl_calls"].map(|key| stats.get(key))
+        ["threads", "iterations", "recv_calls", "send_calls", "epoll_ctl_calls"].map(|key| stats.get(key))
     };
     let (start, mut before, mut looks_asleep) = (Instant::now(), figures(), 0);
     while looks_asleep < 3 {
         std::thread::sleep(Duration::from_millis(100));
         let now = figures();
-        let ([threads, turns, calls @ ..], [_, turns_later, calls_later @ ..]) = (before, now);
-        let is_asleep = calls_later == calls && turns_later <= turns + 2 * threads;
+        let ([threads, iterations, calls @ ..], [_, iterations_later, calls_later @ ..]) = (before, now);
+        let is_asleep = calls_later == calls && iterations_later <= iterations + 2 * threads;
         assert!(is_asleep || start.elapsed() < PATIENCE, "it does not sleep: {before:?}, then {now:?}");
         looks_asleep = if is_asleep { looks_asleep + 1 } else { 0 };
         before = now;

@@ -32,7 +32,7 @@ impl Stats {
         value.as_u64().unwrap_or_else(|| panic!("{key} is {value}"))
     }
 
-    /// What holds whenever nothing is connected.
+    /// The statistics of a relay without connections.
     fn check_rest(&self) {
         let at_rest = ["connections", "receivers", "leased", "assigned", "waiting", "slots_in_use"];
         let at_rest = at_rest.into_iter().chain(["receive_bytes_used", "client_buffers_held", "backend_buffers_held"]);

@@ -140,7 +140,7 @@ fn pause_of_the_relay_ages_no_holder() {
             client.write_all(&begun()[..100]).expect("the relay, or the kernel, takes it");
         }
         bench.relay.wait_for("seven waiters", |stats| stats.get("waiting") == 7);
-        // The turn in which they came is over by the next look.
+        // The iteration in which they came is over by the next look.
         let stats = bench.relay.stats();
         let is_in_time = came.elapsed() < PARKED_AFTER;
         drop(crowd);

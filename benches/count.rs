@@ -1,8 +1,9 @@
 //! Instructions of each cycle that hosts play: own and shared pools, all modes, the rarer paths, and the state machine
-//! alone; through the static C library and in Rust. `scripts/cycle-count.sh` compares them with those of another commit.
+//! alone; through the static C library and in Rust. `scripts/cycle-count.sh` compares them with those of another
+//! commit.
 //!
-//! A count is the difference of two runs under callgrind, divided by the cycles that one plays more. Times and hash seeds
-//! have no part in them, so that each is the same in every run. Each line is a name and a count:
+//! A count is the difference of two runs under callgrind, divided by the cycles that one plays more. Times and hash
+//! seeds have no part in them, so that each is the same in every run. Each line is a name and a count:
 //!
 //! | name | cycle, of 64 connections in turn |
 //! |---|---|
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use support::host::{BUFFERS, CONNECTIONS, Host, Machines, NOTHING, expect, receive};
 use support::{Error, Options, has_valgrind, instructions_of_each};
 
-/// How many cycles the two runs play: whole turns of the loop.
+/// How many cycles the two runs play: whole loop iterations.
 const FEW: u32 = 1_280;
 const MANY: u32 = 6_400;
 
@@ -134,7 +135,7 @@ fn count_all(programs: &[(String, Command)]) -> Vec<(String, f64)> {
     programs.iter().map(|(name, _)| name.clone()).zip(counts).collect()
 }
 
-/// Plays so many cycles, in turns of the loop.
+/// Plays this many cycles, in loop iterations.
 #[inline(always)]
 fn play<const MODE: u8>(
     host: &mut Host<MODE>,

@@ -1,17 +1,17 @@
-//! The cost of one receive cycle, uncontended: readable, a buffer, bytes, all of them decoded, the buffer given back. In
+//! The cost of one receive cycle, uncontended: readable, a buffer, bytes, all of them decoded, the buffer released. In
 //! Rust and through both kinds of C library, beside what proxies write by hand in C (`baseline/cycle`).
 //!
-//! Instructions are counted by callgrind: the difference of two runs, so that start and end are left out. Time is taken in
-//! rounds in which every program has its turn, so that a busy moment of the machine hits all alike; a harness that
-//! measures one function after the other could not do that, nor measure what is linked in three ways. Ratios of times are
-//! the median of the rounds' ratios; the program that begins changes from round to round.
+//! Instructions are counted by callgrind: the difference of two runs, so that start and end are left out. Time is taken
+//! in rounds in which every program has its turn, so that a busy moment of the machine hits all alike; a harness that
+//! measures one function after the other could not do that, nor measure what is linked in three ways. Ratios of times
+//! are the median of the rounds' ratios; the program that begins changes from round to round.
 //!
-//! The watch on the transport stays, as with a level-triggered poller; *one-shot* it is over with its first report and asked
-//! for anew in each cycle. Ratios are to those with the same kind of watch.
+//! Read interest stays armed, as with a level-triggered poller; *one-shot* it is off after its first report and armed
+//! anew in each cycle. Ratios are to those with the same kind of read interest.
 //!
-//! The transport and the decoder are empty. In the columns with a size, each cycle receives so many bytes by `recv(2)`
-//! from a socket of `socketpair(2)`, the cheapest one there is: with one connection busy, whose buffer stays in the
-//! processor's cache whoever keeps it; and with 64 busy in turn.
+//! The transport and the decoder are empty. In the columns with a size, each cycle receives that many bytes by
+//! `recv(2)` from a socket of `socketpair(2)`, the cheapest one there is: with one connection busy, with a buffer that stays
+//! in the processor's cache in every way; and with 64 busy in turn.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 use support::host::{self, CONNECTIONS, Host, RECEIVED_BYTES};
 use support::{Error, Options, Report, Samples, has_valgrind, instructions_of_each, ratio, rotated};
 
-/// What is received from sockets: bytes, and how many connections are busy. The larger leaves a byte of the buffer free,
-/// so that one receive runs dry.
+/// What is received from sockets: bytes, and how many connections are busy. The larger leaves a byte of the buffer
+/// free, so that one receive runs dry.
 const RECEIVES: [(u32, u32); 4] = [(1024, 1), (1024, 64), (16383, 1), (16383, 64)];
 
 /// A way to manage receive buffers.
@@ -37,7 +37,7 @@ struct Way {
     title: &'static str,
     /// Calls of the library.
     calls: Option<u32>,
-    /// Whether the watch is over with its first report.
+    /// Whether read interest is off after its first report.
     is_one_shot: bool,
     code: Code,
 }
@@ -79,12 +79,12 @@ const WAYS: [Way; 13] = [
     one_shot(through_c("state machine alone, C, shared library, one-shot", 2, "machine", Linking::Shared)),
 ];
 
-/// That of the source by which others are measured: the one with the same kind of watch.
+/// That of the source by which others are measured: the one with the same kind of read interest.
 fn reference(way: usize, to: &str) -> usize {
     let is_it = |other: &Way| {
         other.is_one_shot == WAYS[way].is_one_shot && matches!(other.code, Code::C { source, .. } if source == to)
     };
-    WAYS.iter().position(is_it).expect("each kind of watch has its own")
+    WAYS.iter().position(is_it).expect("each kind of read interest has its own")
 }
 
 const PER_THREAD: &str = "per_thread";
@@ -158,8 +158,8 @@ impl Programs {
             return Programs { empty: this(), receiving: this() };
         };
         let program = |defines: &[&str]| {
-            let watch = way.is_one_shot.then_some("ONE_SHOT");
-            let defines: Vec<&str> = ["_GNU_SOURCE"].iter().chain(defines).copied().chain(watch).collect();
+            let read_interest = way.is_one_shot.then_some("ONE_SHOT");
+            let defines: Vec<&str> = ["_GNU_SOURCE"].iter().chain(defines).copied().chain(read_interest).collect();
             let flags = defines.iter().map(|define| format!("-D{define}")).collect();
             let sources = vec![PathBuf::from(format!("benches/baseline/cycle/{source}.c"))];
             let name = format!("cycle-{source}-{linking:?}-{}", defines[1..].join("-")).to_lowercase();

@@ -1,11 +1,11 @@
-//! The cost of an exhausted pool, by how many wait: a request that is queued, a wait that is cancelled, a buffer that is
-//! handed over (given back by one, picked up by the next in the queue).
+//! The cost of an exhausted pool, by how many wait: a request that is queued, a wait that is cancelled, a buffer that
+//! is handed over (released by one holder, picked up by the next waiter in the queue).
 //!
-//! All pools are there at once and take turns, so that a busy moment of the machine hits all alike. Who cancels is drawn
-//! by lot, and before anything is timed all have queued anew in an order that was drawn, as after long use: with many waiters
-//! whatever is touched is found nowhere in a cache. What that costs in any queue shows beside: the same ones join and
-//! leave a bare doubly linked list of entries as large, one after the other. *The rest* is what the pool takes longer than
-//! the list, of the same round. Instructions are counted by callgrind.
+//! All pools are there at once and take turns, so that a busy moment of the machine hits all alike. The waiters that
+//! cancel are random, and before anything is timed all have queued anew in a random order, as after long use: with many
+//! waiters nothing that is touched is found in a cache. What that costs in any queue shows beside: the same ones join
+//! and leave a bare doubly linked list of entries as large, one after the other. *The rest* is what the pool takes
+//! longer than the list, of the same round. Instructions are counted by callgrind.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use support::{Options, Report, Samples, child, filled, has_valgrind, instructions, ratio, rotated};
 
 const WAITERS: [u32; 4] = [10, 1_000, 100_000, 1_000_000];
-/// Operations that are timed together: so many of the fewest waiters can be cancelled and queue again.
+/// Operations that are timed together: of the fewest waiters, this many can be cancelled and queue again.
 const TOGETHER: usize = 10;
 const OPERATIONS: [&str; 3] = ["queued", "cancelled", "handed over"];
 
@@ -165,8 +165,8 @@ impl Queue {
         }
     }
 
-    /// Cancels some, lets them queue again, and serves some, who queue again. Of each of the `OPERATIONS`, the time of the
-    /// pool and of the list.
+    /// Cancels some waiters, lets them queue again, and serves some, which queue again. Of each of the `OPERATIONS`,
+    /// the time of the pool and of the list.
     fn play(&mut self) -> [[Duration; 2]; OPERATIONS.len()] {
         let mut chosen = [0; TOGETHER];
         self.choose(&mut chosen);
@@ -204,10 +204,10 @@ impl Queue {
         }
     }
 
-    /// Returns the token of who has it now.
+    /// Returns the token of the waiter that has it now.
     fn hand_over(&mut self) -> u64 {
         self.scheduler.release(self.held).expect("it is held");
-        let grant = self.scheduler.poll_grant().expect("somebody waits");
+        let grant = self.scheduler.poll_grant().expect("a request waits");
         self.held = grant.lease;
         grant.token
     }
@@ -229,9 +229,9 @@ fn instructions_of(operation: &str, waiters: u32) -> f64 {
     (run(operation, times) - run(operation, 0)) / f64::from(times)
 }
 
-/// Does one operation so many times, at most as many as the fewest waiters.
+/// Does one operation this many times, at most as many as the fewest waiters.
 fn count(operation: &str, waiters: u32, times: u32) {
-    // Room for those that are queued beside the others.
+    // Room for the waiters that are queued besides.
     let mut scheduler =
         Scheduler::new(&SchedulerConfig::new(1, waiters + TOGETHER as u32)).expect("the configuration is allowed");
     let Ok(Outcome::Granted(mut held)) = scheduler.request(0, 0) else { panic!("the buffer is free") };
@@ -248,7 +248,7 @@ fn count(operation: &str, waiters: u32, times: u32) {
             "cancelled" => scheduler.cancel(waits[(waiters / 10 * turn) as usize]).expect("it waits"),
             "handed over" => {
                 scheduler.release(held).expect("it is held");
-                held = scheduler.poll_grant().expect("somebody waits").lease;
+                held = scheduler.poll_grant().expect("a request waits").lease;
             }
             other => panic!("no such operation: {other}"),
         }

@@ -1,15 +1,15 @@
-//! The cost of decoding HTTP/2 frames: with this library, in Rust and through C, beside libnghttp2 and the `h2` crate, which
-//! all get the same bytes, a buffer at a time. What each takes from them is counted and compared.
+//! The cost of decoding HTTP/2 frames: with this library, in Rust and through C, beside libnghttp2 and the `h2` crate,
+//! which all get the same bytes, a buffer at a time. What each takes from them is counted and compared.
 //!
-//! The others cannot be had without more than frames. libnghttp2 has no decoder apart from its session
-//! (`baseline/framing/nghttp2.c` says what is turned off): it looks up streams, keeps account of windows and decodes header
-//! blocks. `h2::Codec`, public with a feature that it calls unstable, decodes header blocks and reads by itself, which
-//! copies; *copying alone* shows how much that is. So the frames are those that ask least of them: PING acknowledgements and
-//! WINDOW_UPDATE of the connection, and DATA on a stream that is open. HEADERS are the exception, where the others do
-//! what this library leaves to its host.
+//! The other decoders do more than frames and cannot leave it out. libnghttp2 has no decoder apart from its session
+//! (`baseline/framing/nghttp2.c` lists what is turned off): it looks up streams, keeps account of windows and decodes
+//! header blocks. `h2::Codec`, public with a feature that it calls unstable, decodes header blocks and reads by itself,
+//! which copies; *copying alone* shows how much that is. So the frames are those that ask least of them: PING
+//! acknowledgements and WINDOW_UPDATE of the connection, and DATA on a stream that is open. HEADERS are the exception,
+//! where the other decoders do what this library leaves to its host.
 //!
-//! Who decodes DATA here looks at heads only, whatever the payload; so bytes per second of large frames say how rarely there
-//! is a head, and that nothing is copied, but not what a proxy can do with them.
+//! For DATA a decoder reads frame headers only, whatever the payload. So bytes per second of large frames show how
+//! rarely there is a header, and that nothing is copied, but not what a proxy can do with them.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
@@ -107,7 +107,7 @@ impl Case {
         Counts { frames, payload_bytes: frames * u64::from(self.head.length), content: frames.wrapping_mul(content) }
     }
 
-    /// Writes the prologue and the frames; returns what a decoder is told about them.
+    /// Writes the prologue and the frames; returns what a decoder has to know about them.
     fn write(&self) -> Result<[String; 2], Error> {
         let mut bytes = PREFACE.to_vec();
         bytes.extend(FrameHeader { kind: kind::SETTINGS, ..FrameHeader::default() }.encode());
@@ -267,7 +267,7 @@ impl LibraryDecoder {
         if taken == bytes.len() { Ok(()) } else { Err("a part of a frame is left".into()) }
     }
 
-    /// Returns how many bytes it took; the others come again, in front of the next.
+    /// Returns how many bytes it took; the remaining ones come again, in front of the next.
     fn decode(&mut self, data: &[u8]) -> Result<usize, Error> {
         let mut taken = 0;
         loop {
@@ -299,7 +299,7 @@ impl LibraryDecoder {
     }
 }
 
-/// What only the payload tells.
+/// What only the payload has.
 fn content(kind: u8, payload: &[u8]) -> u64 {
     match kind {
         kind::PING => u64::from_ne_bytes(*payload.first_chunk().expect("a PING has 8 bytes")),
@@ -334,7 +334,7 @@ fn with_h2(prologue: &[u8], frames: &[u8], times: u32) -> Result<(Counts, Durati
     Ok((counts, begin.elapsed()))
 }
 
-/// The prologue, and then the frames, so many times.
+/// The prologue, and then the frames, this many times.
 struct Pieces<'a> {
     first: &'a [u8],
     frames: &'a [u8],

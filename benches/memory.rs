@@ -1,6 +1,6 @@
-//! What connections cost in memory: resident bytes of a process before and after they are there, as the system counts them
-//! (`/proc/self/smaps_rollup`), each case in a process of its own. All of the library is in it: the connection's state, the
-//! tables of receivers, waits, leases and slots. *Reserved* is what the process may come to use (`VmSize`).
+//! What connections cost in memory: resident bytes of a process before and after they are there, as the system counts
+//! them (`/proc/self/smaps_rollup`), each case in a process of its own. All of the library is in it: the connection's
+//! state, the tables of receivers, waits, leases and slots. *Reserved* is what the process may come to use (`VmSize`).
 //!
 //! *Idle* has never received; *idle again* has received and decoded once; *dripping* has received a part of a frame, which
 //! is parked; *waiting* wants a buffer and none is free.
@@ -93,6 +93,6 @@ fn reserved_bytes() -> Result<u64, Box<dyn std::error::Error>> {
 
 fn kilobytes(file: &str, field: &str) -> Result<u64, Box<dyn std::error::Error>> {
     let all = std::fs::read_to_string(file)?;
-    let line = all.lines().find_map(|line| line.strip_prefix(field)).ok_or("the system does not say")?;
+    let line = all.lines().find_map(|line| line.strip_prefix(field)).ok_or("the system does not report it")?;
     Ok(1024 * line.trim().trim_end_matches(" kB").parse::<u64>()?)
 }

@@ -1,22 +1,23 @@
 //! What leased buffers cost a whole relay: requests per second, processor time and receive memory of `h2relay` between
 //! `h2load` and `nghttpd`, with a pool and with a buffer for each connection and direction (`--static-buffers`).
 //!
-//! The two take turns, each run with a relay of its own, and the one that begins changes from round to round. A run is a
-//! fixed number of requests for a file of 1 KiB, by so many connections, each with one request at a time, so that each
-//! request and each answer takes a buffer and gives it back. Setting up the connections is part of the run. The pool is
-//! told to take no more than 2 % of what the other keeps, with a tenth of its buffers' memory for each larger size of slot;
-//! one buffer where that is too little for any.
+//! The two take turns, each run with a relay of its own, and the one that begins changes from round to round. A run is
+//! a fixed number of requests for a file of 1 KiB, by a fixed number of connections, each with one request at a time,
+//! so that each request and each answer takes a buffer and releases it. Setting up the connections is part of the run.
+//! The pool may take no more than 2 % of what the static buffers take, with a tenth of its buffers' memory for each
+//! larger size of slot; one buffer where that is too little for any.
 //!
-//! Runs are short and many, since a busy machine makes single ones differ by a tenth and more: what a ratio is said to be
+//! Runs are short and many, since a busy machine makes single ones differ by a tenth and more: a printed ratio
 //! is the median of all rounds' ratios, with the interval that the median of any number of rounds lies in, with a
 //! probability of 95 % at least (from order statistics, which assume nothing of how runs scatter).
 //!
 //! All three programs share the machine's processors. Where these are busy, what the relay saves or wastes shows in
-//! requests per second only by its share of the work; its processor time for a request shows it undiluted, most of it in
-//! the system's calls, and is read from the scheduler, to the nanosecond. Instructions are those of the relay itself, without the system's, counted by callgrind.
+//! requests per second only by its share of the work; its processor time for a request shows it undiluted, most of it
+//! in the system's calls, and is read from the scheduler, to the nanosecond. Instructions are those of the relay
+//! itself, without the system's, counted by callgrind.
 //!
-//! Receive memory is what the relay's statistics say: for the pool all buffers and slots, reserved at start; for the other
-//! the most buffers that there were at once.
+//! Receive memory is what the relay's statistics report: for the pool all buffers and slots, reserved at start; for the
+//! other the most buffers that there were at once.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
@@ -125,7 +126,7 @@ fn raise_descriptors() -> u32 {
     }
     let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let possible = (allowed.saturating_sub(SPARE_DESCRIPTORS) / 2) as u32;
-    descriptors::allow(possible as usize, SPARE_DESCRIPTORS).expect("a process may open as many as its limit says");
+    descriptors::allow(possible as usize, SPARE_DESCRIPTORS).expect("a process may open as many as its limit allows");
     possible
 }
 
@@ -139,7 +140,7 @@ struct Run {
     buffers: u64,
     /// The most buffers that were out at once.
     leased_peak: u64,
-    /// Grants to those who had to wait.
+    /// Grants to requests that had to wait.
     waits: u64,
     receive_bytes: u64,
     resident_bytes: u64,
@@ -203,7 +204,7 @@ impl Ratio {
         f64::midpoint(self.ratios[below], self.ratios[above])
     }
 
-    /// Where the true median lies, with a probability of 95 % at least. `None` for so few rounds that nothing can be said.
+    /// Where the true median lies, with a probability of 95 % at least. `None` for too few rounds.
     fn interval(&self) -> Option<[f64; 2]> {
         // How likely each number of rounds, and fewer, are to be below the true median: it lies outside of what is left
         // when as many are taken away at either end.
@@ -348,12 +349,11 @@ impl Relay {
         let mut line = String::new();
         BufReader::new(process.0.stdout.as_mut().expect("it is piped")).read_line(&mut line)?;
         let address = line.trim_end().strip_prefix("h2relay: listening on ");
-        let address =
-            address.ok_or_else(|| format!("the relay did not say where it listens, but {line:?}"))?.parse()?;
+        let address = address.ok_or_else(|| format!("the relay printed {line:?} instead of its address"))?.parse()?;
         Ok(Relay { process, address })
     }
 
-    /// Asks it to end; returns its statistics, and what it or callgrind said.
+    /// Asks it to end; returns its statistics, and what it or callgrind printed.
     fn stop(mut self) -> Result<(Map<String, Value>, String), Error> {
         kill_process(Pid::from_child(&self.process.0), Signal::TERM)?;
         let mut notes = String::new();
@@ -377,7 +377,7 @@ impl Backend {
         let documents = folder().join("documents");
         std::fs::create_dir_all(&documents)?;
         std::fs::write(documents.join("file"), vec![b'x'; FILE_BYTES])?;
-        // It does not say which port it has if it may choose.
+        // It does not print its port if it may choose one.
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let mut command = Command::new("nghttpd");
         command.args(["--no-tls", "--address=127.0.0.1", "--htdocs"]).arg(&documents).arg(address.port().to_string());
@@ -411,7 +411,7 @@ impl Load {
         let mut process = Running(command.spawn()?);
         let mut printed = String::new();
         process.0.stdout.as_mut().expect("it is piped").read_to_string(&mut printed)?;
-        // It has nothing more to do, and is not waited for yet, after which nobody knew its time.
+        // It has nothing more to do, and is not waited for yet: after that its time is no longer known.
         let ticks = processor_ticks(&process.0)?;
         // Whatever became of the requests, it ends with 0.
         let all = format!(
@@ -421,7 +421,7 @@ impl Load {
             return Err(format!("not all requests were answered: {printed}").into());
         }
         let per_second = printed.lines().find_map(|line| line.strip_prefix("finished in ")?.split(' ').nth(1));
-        Ok(Load { per_second: per_second.ok_or("h2load says how fast it was")?.parse()?, ticks })
+        Ok(Load { per_second: per_second.ok_or("h2load prints its requests per second")?.parse()?, ticks })
     }
 }
 
@@ -443,6 +443,6 @@ fn scheduled_ns(process: &Child) -> Result<u64, Error> {
 /// The most memory it had at any time.
 fn resident_peak(process: &Child) -> Result<u64, Error> {
     let all = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
-    let line = all.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("the system does not say")?;
+    let line = all.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("the system does not report it")?;
     Ok(1024 * line.trim().trim_end_matches(" kB").parse::<u64>()?)
 }

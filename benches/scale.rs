@@ -1,15 +1,16 @@
-//! The cost of an event by how many connections there are, under one mix: most are idle at any time; who is readable is
-//! drawn by lot, half of the times from a hundredth of all (the busy ones), else from all. Of ten, seven have a burst
-//! (one receive, all decoded), two a drip (a part of a frame, the rest of it at the next time), one an upload (three full
-//! buffers and a rest). Seeds are fixed. An event is one report to the library.
+//! The cost of an event by how many connections there are, under one mix: most are idle at any time. The readable ones
+//! are drawn at random, half of the times from a hundredth of all (the busy ones), else from all. Of ten, seven have a
+//! burst (one receive, all decoded), two a drip (a part of a frame, the rest of it at the next time), one an upload
+//! (three full buffers and a rest). Seeds are fixed. An event is one report to the library.
 //!
-//! All sizes are there at once and take turns. What is not the same is explained twice. By *bare entries* in the same run:
-//! the same lots, and for each who is readable one entry of 48 bytes is read and changed, which is the least that any table
-//! of connections waits for; *the rest* is what the library takes longer, of the same round. And by counts of callgrind:
-//! instructions of an event, and its misses of a first cache of 32 KiB and of a last one of 1 or 32 MiB, once most of the
-//! busy ones had a turn. Setting up the largest crowd takes callgrind a minute for each of the two.
+//! All sizes are there at once and take turns. What is not the same is explained twice. By *bare entries* in the same
+//! run: the same draws, and for each readable connection one entry of 48 bytes is read and changed, which is the least
+//! that any table of connections waits for; *the rest* is what the library takes longer, of the same round. And by
+//! counts of callgrind: instructions of an event, and its misses of a first cache of 32 KiB and of a last one of 1 or
+//! 32 MiB, once most of the busy ones had a turn. Setting up the largest crowd takes callgrind a minute for each of the
+//! two.
 //!
-//! No table of handles is read: they follow each other, and a poller would say whose turn it is.
+//! No table of handles is read: they follow each other, and a poller would name the next one.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
@@ -107,7 +108,7 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// Who is readable, and what comes.
+/// The connections that are readable, and what comes.
 struct Lots {
     connections: u32,
     random: fastrand::Rng,
@@ -130,8 +131,8 @@ impl Lots {
     }
 }
 
-/// What any table of connections comes to: the same lots, and an entry as large as the library's for each. One end is read
-/// before it is known which entry comes next, the other is changed.
+/// What any table of connections comes to: the same lots, and an entry as large as the library's for each. One end is
+/// read before it is known which entry comes next, the other is changed.
 struct Bare {
     lots: Lots,
     entries: Vec<[u32; 12]>,
@@ -162,7 +163,7 @@ impl Bare {
 struct Crowd {
     pool: Pool,
     lots: Lots,
-    /// The handle of the first; those of the others follow it.
+    /// The handle of the first; the next ones follow it.
     first: u64,
     events: u64,
     work: Work,
@@ -208,7 +209,7 @@ impl Crowd {
         self.pool.handle_timeout(0);
         match self.pool.poll_notice() {
             None => Ok(self.events - before),
-            Some(granted) => Err(format!("nobody waits: {granted:?}").into()),
+            Some(granted) => Err(format!("a grant although no request waits: {granted:?}").into()),
         }
     }
 
@@ -227,12 +228,12 @@ impl Crowd {
         assert_eq!(
             parked + received,
             u64::from(READABLE * PLAYS) * u64::from(rounds),
-            "each who was readable has received"
+            "each readable connection has received"
         );
         assert!(parked > 0 && decoded_bytes > received * u64::from(BUFFER_BYTES) / 10, "there are drips and uploads");
     }
 
-    /// Receives, each time at most so many bytes, and decodes all.
+    /// Receives, each time at most the next number of bytes, and decodes all.
     fn receive(&mut self, id: ReceiverId, receives: &[u32]) -> Result<(), Error> {
         let mut actions = self.report(id, Event::Readable)?;
         let mut receives = receives.iter();
@@ -285,8 +286,8 @@ impl Crowd {
     }
 }
 
-/// Of one event: instructions, misses of the first cache, and of each last one. Setting up and warming up are simulated,
-/// too, but not counted.
+/// Of one event: instructions, misses of the first cache, and of each last one. Setting up and warming up are
+/// simulated, too, but not counted.
 fn counts(connections: u32) -> Result<[f64; 4], Error> {
     let mut counts = [0.0; 4];
     for (at, bytes) in LAST_CACHES.into_iter().enumerate() {

@@ -1,7 +1,7 @@
-//! The cost of an operation on a pool by how many tenants take turns in it: each time a buffer is released, handed over to
-//! the tenant whose turn it is, and waited for again in its name. All numbers are there at once and take turns.
+//! The cost of an operation on a pool by how many tenants take turns in it: each time a buffer is released, handed over
+//! to the tenant with the turn, and waited for again by that tenant. All numbers are there at once and take turns.
 //!
-//! Instructions are what the pool does; time has in it that the entries of so many tenants are in no cache.
+//! Instructions are what the pool does; time has in it that the entries of many tenants are in no cache.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
@@ -98,22 +98,22 @@ impl Crowd {
         let request = Request { tenant: Some(self.tenants[token]), ..Request::new(0, token as u64) };
         match self.scheduler.request_for(&request)? {
             Outcome::Queued(_) => Ok(()),
-            Outcome::Granted(_) => Err("nothing is free while somebody waits".into()),
+            Outcome::Granted(_) => Err("nothing is free while a request waits".into()),
         }
     }
 
     fn play(&mut self, turns: u32) -> Result<(), Error> {
         for _ in 0..turns {
-            let lease = self.held.pop_front().ok_or("somebody holds a buffer")?;
+            let lease = self.held.pop_front().ok_or("a buffer is held")?;
             self.scheduler.release(lease)?;
-            let grant = self.scheduler.poll_grant().ok_or("somebody waits")?;
+            let grant = self.scheduler.poll_grant().ok_or("a request waits")?;
             self.held.push_back(grant.lease);
             self.wait(grant.token as usize)?;
         }
         Ok(())
     }
 
-    /// Ends the program unless there were so many hand-offs, the tenants took turns, and all wait again.
+    /// Ends the program unless there were this many hand-offs, the tenants took turns, and all wait again.
     fn check(&self, turns: u64) {
         let stats = self.scheduler.stats();
         let (counts, all) =

@@ -1,10 +1,10 @@
-//! Operations per second of the shards, beside two pools in C: one lock around everything (`baseline/one_lock.c`), and a
-//! list for each thread with a shared count (`baseline/per_thread.c`). An operation is one buffer taken and given back.
+//! Operations per second of the shards, beside two pools in C: one lock around everything (`baseline/one_lock.c`), and
+//! a list for each thread with a shared count (`baseline/per_thread.c`). An operation is one buffer taken and released.
 //!
-//! Uncontended, each thread takes 8 buffers and gives them back, and there are 16 for each. Exhausted, each thread is an
-//! event loop with 32 connections, and there are 8 buffers for each thread: who has one gives it back and wants one again,
-//! who has none sleeps until it is told. There the fairness counts as well: *fewest* is what the thread that got the
-//! least has done, in percent of an even share.
+//! Uncontended, each thread takes 8 buffers and releases them, and there are 16 for each. Exhausted, each thread is an
+//! event loop with 32 connections, and there are 8 buffers for each thread: a connection that has one releases it and
+//! wants one again, and a thread that has none sleeps until it is signalled. There the fairness counts as well:
+//! *fewest* is what the thread that got the least has done, in percent of an even share.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time, on threads")]
 
@@ -55,7 +55,7 @@ struct Figures {
 
 impl Figures {
     fn new(all: u64, fewest: u64, threads: u32, time: Duration) -> Figures {
-        assert!(all > 0, "something is done in so much time");
+        assert!(all > 0, "something is done in this time");
         let per_second = all as f64 / time.as_secs_f64();
         Figures { per_second, fewest: 100.0 * fewest as f64 * f64::from(threads) / all as f64 }
     }
@@ -162,7 +162,7 @@ fn run_shards(load: Load, threads: u32, length: Duration) -> Figures {
         (counts, time)
     });
     shards.check_invariants().unwrap();
-    assert_eq!(shards.stats().released, counts.iter().sum::<u64>(), "an operation ends with a buffer given back");
+    assert_eq!(shards.stats().released, counts.iter().sum::<u64>(), "an operation ends with a release");
     let fewest = *counts.iter().min().expect("there is a thread");
     Figures::new(counts.iter().sum(), fewest, threads, time)
 }

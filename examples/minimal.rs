@@ -9,11 +9,11 @@ struct Connection<T> {
     id: ReceiverId,
     transport: T,
     is_open: bool,
-    is_watched: bool,
+    is_armed: bool,
     is_scheduled: bool,
 }
 
-/// Does what there is to do for one connection, until it waits for something or is closed.
+/// Does the pending actions of one connection, until it waits or is closed.
 fn run<T: Read>(
     pool: &mut Pool,
     connection: &mut Connection<T>,
@@ -45,8 +45,8 @@ fn run<T: Read>(
                 pool.decoded(id, frame_bytes, 0)?
             };
         } else if !actions.intersection(notices).is_empty() {
-            connection.is_watched |= actions.has(Action::WantRecv);
-            connection.is_watched &= !actions.has(Action::StopRecv);
+            connection.is_armed |= actions.has(Action::WantRecv);
+            connection.is_armed &= !actions.has(Action::StopRecv);
             connection.is_scheduled |= actions.has(Action::Reschedule);
             actions = pool.handle(id, Event::done(actions.intersection(notices)))?;
         } else {
@@ -55,7 +55,7 @@ fn run<T: Read>(
     }
 }
 
-/// Serves all until they have ended.
+/// Serves all connections to their ends.
 pub(crate) fn serve<T: Read>(
     mode: Mode,
     transports: impl IntoIterator<Item = T>,
@@ -64,25 +64,25 @@ pub(crate) fn serve<T: Read>(
     let mut config = PoolConfig::new(4, 1000); // four buffers for up to 1000 connections
     config.policy.mode = mode;
     config.scheduler.park_ns = 0; // while others wait, a small part of a frame is moved to a slot at once,
-    config.scheduler.lease_ns = 1_000_000_000; // and who holds a buffer without progress for 1 s is closed
+    config.scheduler.lease_ns = 1_000_000_000; // and a holder without progress for 1 s is closed
     let mut pool = Pool::new(&config)?;
     let mut connections = Vec::new();
     for (token, transport) in transports.into_iter().enumerate() {
         let id = pool.attach(0, token as u64)?;
-        connections.push(Connection { id, transport, is_open: true, is_watched: false, is_scheduled: false });
+        connections.push(Connection { id, transport, is_open: true, is_armed: false, is_scheduled: false });
         let actions = pool.pending(id)?;
         run(&mut pool, &mut connections[token], actions, &mut |frame| decoded(token, frame))?;
     }
     #[allow(clippy::disallowed_methods, reason = "the library has no clock, but its host does")]
     let start = Instant::now();
     while connections.iter().any(|connection| connection.is_open) {
-        // A poller waits here, at most until `receivers.poll_timeout()`; then the clock, the events, and the notices.
+        // A poller waits here, at most until `pool.poll_timeout()`; then the clock, the events, and the notices.
         pool.handle_timeout(start.elapsed().as_nanos() as u64);
         for (token, connection) in connections.iter_mut().enumerate().filter(|(_, connection)| connection.is_open) {
             let event = if std::mem::take(&mut connection.is_scheduled) {
                 Event::Wake
-            } else if connection.is_watched {
-                connection.is_watched = matches!(mode, Mode::Level | Mode::Edge); // others are watched once
+            } else if connection.is_armed {
+                connection.is_armed = matches!(mode, Mode::Level | Mode::Edge); // other modes report once
                 Event::Readable
             } else {
                 continue;

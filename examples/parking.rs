@@ -1,9 +1,10 @@
-//! What parking costs the pool, measured: slots with memory of their own, as the library has them, beside the other way,
-//! buffers of the pool that are cut into pieces.
+//! The cost of parking for the pool, measured: slots with memory of their own, as the library has them, beside the
+//! other way, buffers of the pool that are cut into pieces.
 //!
-//! `cargo run --release --example parking -- --seed 1` parks as many residues as fill the buffers, lets most of them leave
-//! in any order, then come and go at that number, and prints how many of the pool's buffers are not to be had meanwhile.
-//! The other way puts each residue into the fullest of the cut buffers that has room, which keeps the fewest of them cut.
+//! `cargo run --release --example parking -- --seed 1` parks as many partial frames as fill the buffers, lets most of
+//! them leave in any order, then come and go at that number, and prints how many buffers the pool misses meanwhile. The
+//! other way puts each partial frame into the fullest of the cut buffers that has room, which keeps the fewest of them
+//! cut.
 
 use clap::Parser;
 use demuxbuf::memory::{BUFFER_BYTES_DEFAULT, SLOT_SIZES, SlotIndex, Slots};
@@ -13,7 +14,7 @@ struct Arguments {
     /// Chooses the run.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Buffers that the residues of the peak would fill.
+    /// Buffers that the partial frames of the peak would fill.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
     buffers: u32,
 }
@@ -52,22 +53,22 @@ impl Cut {
     }
 }
 
-/// Residues that are parked in both ways at once.
+/// Partial frames that are parked in both ways at once.
 struct Parked {
     slots: Slots,
     cut: Cut,
-    residues: Vec<(SlotIndex, usize)>,
+    parts: Vec<(SlotIndex, usize)>,
     slot_bytes: usize,
 }
 
 impl Parked {
     fn park(&mut self) {
         let slot = self.slots.take(self.slot_bytes).expect("there is a slot for each");
-        self.residues.push((slot, self.cut.take()));
+        self.parts.push((slot, self.cut.take()));
     }
 
     fn leave(&mut self, rng: &mut fastrand::Rng) {
-        let (slot, buffer) = self.residues.swap_remove(rng.usize(..self.residues.len()));
+        let (slot, buffer) = self.parts.swap_remove(rng.usize(..self.parts.len()));
         self.slots.give(slot).expect("it was taken");
         self.cut.give(buffer);
     }
@@ -75,9 +76,11 @@ impl Parked {
 
 fn main() {
     let Arguments { seed, buffers } = Arguments::parse();
-    println!("Residues that fill {buffers} buffers at the peak: how many buffers the pool misses, if they are cut up.");
     println!(
-        "With slots of their own it misses none, and they take as much memory beside it as the residues of the peak.\n"
+        "Partial frames that fill {buffers} buffers at the peak: how many buffers the pool misses, if they are cut up."
+    );
+    println!(
+        "With slots of their own it misses none, and they take as much memory beside it as the partial frames of the peak.\n"
     );
     println!("{:>10} {:>10} {:>10} {:>10} {:>10}", "slot", "at peak", "50 % left", "10 % left", "1 % left");
     let least = [1, 2, 10, 100].map(|part| buffers.div_ceil(part));
@@ -88,11 +91,11 @@ fn main() {
         let mut counts = [0; SLOT_SIZES.len()];
         counts[at] = peak as u32;
         let slots = Slots::new(counts).expect("there is memory for the slots");
-        let mut parked = Parked { slots, cut: Cut::new(slot_bytes), residues: Vec::new(), slot_bytes };
+        let mut parked = Parked { slots, cut: Cut::new(slot_bytes), parts: Vec::new(), slot_bytes };
         (0..peak).for_each(|_| parked.park());
         let mut missing = vec![parked.cut.missing()];
         for left in [peak / 2, peak / 10, peak / 100] {
-            while parked.residues.len() > left {
+            while parked.parts.len() > left {
                 parked.leave(&mut rng);
             }
             // They come and go for a while, as many as there are.

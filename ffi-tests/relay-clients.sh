@@ -1,7 +1,7 @@
 #!/bin/sh
-# Real clients through the relay before a real server: curl, nghttp and h2load before nghttpd, with both kinds of
-# watch, both kinds of buffers, and once under valgrind. Ends with 1 if anything went wrong. What is not installed is
-# skipped with a line that says so (Debian: nghttp2-client, nghttp2-server, curl, valgrind).
+# Real clients through the relay before a real server: curl, nghttp and h2load before nghttpd, level-triggered and
+# edge-triggered, both kinds of buffers, and once under valgrind. Exits with status 1 if anything went wrong. A missing
+# program is skipped with a line that names it (Debian: nghttp2-client, nghttp2-server, curl, valgrind).
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -40,7 +40,7 @@ expect() { # KEY TEST VALUE
     test "$(figure "$1")" "$2" "$3" || fail "$1 is $(figure "$1"), not $2 $3"
 }
 
-# A free port, from the kernel by way of the relay, which tells it and lets it go.
+# A free port: the kernel chooses one for a relay, which prints it and ends.
 free_port() {
     "$program" --backend 127.0.0.1:1 --quiet >"$folder/port" &
     probe=$!
@@ -93,7 +93,7 @@ run_nghttp() {
     fi
 }
 
-# h2load ends with 0 whatever became of the requests, so its summary decides.
+# h2load exits with status 0 even if requests failed, so its summary decides.
 run_h2load() { # REQUESTS CLIENTS STREAMS FILE
     summary=$(h2load --requests="$1" --clients="$2" --max-concurrent-streams="$3" --connection-inactivity-timeout=60 \
         "http://$address/$4" | grep '^requests:') || true
@@ -144,7 +144,7 @@ run_valgrind() {
         "valgrind --leak-check=full --show-leak-kinds=all --track-fds=yes --error-exitcode=9 --log-file=$folder/valgrind" \
         500
     grep -q 'ERROR SUMMARY: 0 errors' "$folder/valgrind" || fail "valgrind: $(cat "$folder/valgrind")"
-    # A descriptor that was inherited is said to be; one that was opened and left comes with the place.
+    # valgrind marks an inherited descriptor; for one that was opened and left open it prints the place.
     if grep -A 1 'Open file descriptor\|Open AF_INET' "$folder/valgrind" | grep ' at 0x'; then
         fail "valgrind: a descriptor is left open"
     fi

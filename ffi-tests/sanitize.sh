@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the C and C++ tests under what finds errors that no assertion sees, and says what ran and what was skipped:
+# Runs the C and C++ tests under tools that find errors beyond assertions, and prints what ran and what was skipped:
 # AddressSanitizer with its leak check and UndefinedBehaviorSanitizer, then valgrind's memcheck, then ThreadSanitizer where
 # a nightly toolchain with rust-src can build the library for it.
 #
@@ -57,7 +57,7 @@ fi
 if command -v valgrind >/dev/null; then
   echo "valgrind memcheck:"
   RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all" \
-    run_tests c_api frames -- --skip events_return_the_errors_that_are_documented_and_no_others
+    run_tests c_api frames -- --skip events_return_only_documented_errors
   echo "valgrind memcheck of the relay with several event loops:"
   RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all" \
     run_tests relay -- threads::a_buffer
@@ -72,9 +72,9 @@ if RUSTFLAGS="-Zsanitizer=thread" \
   # Addresses must not be random: the run-time wants some of them for itself. C++ has no other threads than C.
   CFLAGS="-fsanitize=thread ffi-tests/c/tsan/memory.c" DEMUXBUF_LIBRARY="target/tsan/$machine/release" \
     RUNNER="setarch -R" TSAN_OPTIONS="halt_on_error=1:allocator_may_return_null=1" \
-    run_tests c_api relay -- --skip two_translation_units_of_cxx \
-    --skip the_library_exports_what_the_header_declares_and_nothing_else \
-    --skip events_return_the_errors_that_are_documented_and_no_others
+    run_tests c_api relay -- --skip cxx_two_translation_units \
+    --skip library_exports_what_the_header_declares \
+    --skip events_return_only_documented_errors
 else
   echo "ThreadSanitizer: skipped, $(tail -n 1 "$work/nightly")"
 fi

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds every fuzzer and runs each for SECONDS (an hour if none is given), one after the other, from the committed seeds
 # and what earlier runs found. Prints executions, coverage and the size of the corpus. Needs a nightly toolchain and
-# cargo-fuzz. With FUZZ_RUNS set, each runs so many inputs from one fixed seed instead, so that the outcome is always the
-# same. With the time to do it, the worlds that are too large for every submission are searched at the end, for as long as
-# that takes. What a fuzzer finds lies in fuzz/artifacts/TARGET: text, to be cut down by hand and committed as a named seed.
+# cargo-fuzz. With FUZZ_RUNS set, each runs that many inputs from one fixed seed instead, so that the outcome is always the
+# same. With the time to do it, the bounded instances that are too large for every submission are searched at the end, for
+# as long as that takes. What a fuzzer finds lies in fuzz/artifacts/TARGET: text, to be cut down by hand and committed as a named seed.
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${1:-3600}

@@ -42,7 +42,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# The build is not what is watched.
+# The build is not part of the check.
 cargo test --quiet --locked --no-run "$@"
 
 count=0

@@ -1,10 +1,76 @@
-//! Demux buffers for multiplexing proxies.
+//! Receive buffers for proxies and servers that multiplex: a state machine for each connection, and a bounded pool that
+//! all connections share.
+//!
+//! A proxy for HTTP/2 or another framed protocol receives into a buffer and decodes frames from it. One buffer for each
+//! of a million connections is 16 GiB, most of it idle. This crate lends a buffer of a bounded pool to a connection
+//! while bytes arrive, and takes the buffer back when everything is decoded. It does no I/O, has no clock, starts no
+//! thread and calls nothing back (*sans-IO*), so it fits any event loop: mio, tokio or io_uring in Rust; epoll, libuv
+//! or libevent in C.
+//!
+//! # Where to begin
+//!
+//! | you | use |
+//! |---|---|
+//! | want the library to manage buffers, queue and parking | [`Pool`], with a [receiver](pool::ReceiverId) for each connection |
+//! | have several threads, and one budget for all of them | [`SharedPool`]; each shard is a [`Pool`] |
+//! | have an allocator and a queue already | [`connection::Connection`], the state machine alone |
+//! | want only the decision which request gets the next buffer | [`scheduler::Scheduler`] |
+//! | want only to find where an HTTP/2 frame ends | [`framing`] |
+//!
+//! # The usage contract
+//!
+//! 1. **Report** each thing that happens, as an [`Event`].
+//! 2. **Do** each [`Action`] that comes back, and report its outcome.
+//! 3. After `Decode`, if bytes are left, report why: `NeedMore`, `Block` or `Yield`.
+//! 4. In each loop iteration, advance the clock with [`Pool::handle_timeout`] before you report events, and drain
+//!    [`Pool::poll_notice`] afterwards.
+//!
+//! Actions are levels: each call returns everything that is pending, and [`Pool::pending`] returns it again. An action
+//! may be done late, and a repeated call loses nothing. An event that makes no sense is an error and changes nothing.
+//!
+//! # One connection
+//!
+//! ```
+//! use demuxbuf::{Action, Event, Pool, PoolConfig};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let mut pool = Pool::new(&PoolConfig::new(64, 100_000))?; // 64 buffers for up to 100,000 connections
+//!     let id = pool.attach(0, 7)?; // class 0; the token 7 is yours and comes back in notices
+//!     let pending = pool.pending(id)?; // `WantRecv`: arm read interest, then report that you did
+//!     pool.handle(id, Event::done(pending))?;
+//!     let actions = pool.handle(id, Event::Readable)?; // your poller reported the socket
+//!     assert!(actions.has(Action::Recv));
+//!     pool.receive_area(id)?[..6].copy_from_slice(b"\x05hello"); // here your receive goes
+//!     let actions = pool.handle(id, Event::Received { bytes: 6 })?;
+//!     assert!(actions.has(Action::Decode));
+//!     println!("{}", String::from_utf8_lossy(&pool.data(id)?[1..]));
+//!     pool.decoded(id, 6, 0)?; // 6 bytes were consumed and none are missing: the buffer is back in the pool
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # A whole loop
+//!
+//! `cargo run --example minimal` runs this program:
+//!
+//! ```
+#![doc = include_str!("../examples/minimal.rs")]
+//! ```
+//!
+//! # Features
+//!
+//! | feature | gives |
+//! |---|---|
+//! | `std` (default) | [`shared`], and pages returned to the operating system; without it the crate is `no_std` with `alloc` |
+//! | `bytes` | `Buf` and `BufMut` for a buffer |
+//! | `arbitrary` | random events and configurations, for fuzzers |
+//! | `model-check` | copies and state keys of pools, for model checkers |
 //!
 //! # Processes
 //!
-//! After fork(2) a pool of one thread works on in the child, on a copy of the memory. A pool that threads share is not to be
-//! used there if the parent had other threads, one of which may have held its lock. No call is for a signal handler. See
-//! `docs/c-api.md` for both and for dlclose(3).
+//! After fork(2) a pool of one thread works on in the child, on a copy of the memory. Do not use a shared pool in the
+//! child if the parent had other threads: one of them may have held the lock. No call is for a signal handler.
+//! `docs/c-api.md` has both in full, and dlclose(3).
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
@@ -17,6 +83,11 @@ pub mod pool;
 pub mod scheduler;
 #[cfg(feature = "std")]
 pub mod shared;
+
+pub use connection::{Action, Actions, Event};
+#[cfg(feature = "std")]
+pub use pool::SharedPool;
+pub use pool::{Notice, Pool, PoolConfig};
 
 /// The Rust code of the README is compiled and run with that of the docs.
 #[cfg(doctest)]

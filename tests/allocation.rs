@@ -1,4 +1,4 @@
-//! What is allocated, and when: everything at the start, or a clear error and nothing; afterwards never again.
+//! Allocations: everything at the start, or a clear error and nothing; afterwards never again.
 #![allow(unsafe_code, reason = "an allocator is unsafe to write, and the C functions to call")]
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
@@ -12,7 +12,7 @@ use demuxbuf_testkit::{MODES, Rng};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// The system's allocator, which counts for each thread and can be told to fail.
+/// The system's allocator, which counts for each thread and fails on demand.
 struct Counting;
 
 #[global_allocator]
@@ -85,7 +85,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Runs `call` with the allocation number `succeed` failing, alone or with all after it; says whether one failed.
+/// Runs `call` with the allocation number `succeed` failing, alone or with all after it; returns whether one failed.
 fn with_failure<T>(succeed: u64, for_ever: bool, call: impl FnOnce() -> T) -> (T, bool) {
     FAILED.set(0);
     FAILS_FOR_EVER.set(for_ever);
@@ -108,12 +108,12 @@ fn each_allocation_fails_in_turn<T, E: std::fmt::Display>(fields: &[&str], make:
                     assert!(!failed, "a failed allocation is an error");
                     assert!(LIVE_BYTES.get() > live, "everything is reserved at the start");
                     drop(made);
-                    assert_eq!(LIVE_BYTES.get(), live, "dropping gives everything back");
+                    assert_eq!(LIVE_BYTES.get(), live, "a drop frees every byte");
                     break;
                 }
                 Err(error) => {
                     assert!(failed, "only a failed allocation is an error here: {error}");
-                    assert_eq!(LIVE_BYTES.get(), live, "a half-made one gives everything back: {error}");
+                    assert_eq!(LIVE_BYTES.get(), live, "a half-made object frees every byte: {error}");
                     named.push(error.to_string());
                 }
             }
@@ -136,7 +136,7 @@ fn config(mode: Mode) -> PoolConfig {
 }
 
 #[test]
-fn s50_an_allocation_that_fails_at_the_start_is_a_clear_error() {
+fn s50_failed_allocation_at_start_is_a_clear_error() {
     let scheduler = SchedulerConfig { tenants_max: 3, lease_ns: 1, park_ns: 1, ..SchedulerConfig::new(5, 7) };
     each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:"], || Scheduler::new(&scheduler));
     let memory = MemoryConfig { buffers: 5, buffer_bytes: [128, 64, 0, 0], slots: [7, 0, 3, 1] };
@@ -146,7 +146,7 @@ fn s50_an_allocation_that_fails_at_the_start_is_a_clear_error() {
 }
 
 #[test]
-fn s50_the_same_for_what_threads_share() {
+fn s50_failed_allocation_of_a_shared_pool() {
     let scheduler = SchedulerConfig { lease_ns: 1, park_ns: 1, ..SchedulerConfig::new(5, 7) };
     each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:", "shards:"], || {
         SharedScheduler::new(&scheduler, 3)
@@ -162,7 +162,8 @@ fn s50_the_same_for_what_threads_share() {
 
 type Sentence = [u8; 80];
 
-/// As `each_allocation_fails_in_turn`, of a call that makes a `T` for C and says in a sentence why not.
+/// As `each_allocation_fails_in_turn`, for a call that makes a `T` for C and names the cause of a failure in a
+/// sentence.
 fn each_fails_in_turn_for_c<T>(make: impl Fn(&mut *mut T, &mut Sentence) -> i32, free: unsafe extern "C" fn(*mut T)) {
     for for_ever in [false, true] {
         let live = LIVE_BYTES.get();
@@ -174,12 +175,12 @@ fn each_fails_in_turn_for_c<T>(make: impl Fn(&mut *mut T, &mut Sentence) -> i32,
                 assert!(!failed && succeed > 5);
                 // SAFETY: made above, freed once.
                 unsafe { free(made) };
-                assert_eq!(LIVE_BYTES.get(), live, "freeing gives everything back");
+                assert_eq!(LIVE_BYTES.get(), live, "a free call frees every byte");
                 break;
             }
             assert!(failed);
             assert_eq!((status, made), (DEMUXBUF_ERR_NO_MEMORY, nothing), "nothing is written");
-            assert_eq!(LIVE_BYTES.get(), live, "everything is given back");
+            assert_eq!(LIVE_BYTES.get(), live, "every byte is freed");
             let text = std::ffi::CStr::from_bytes_until_nul(&message).expect("a closing 0").to_string_lossy();
             let fields = ["buffers", "waiters_max", "tenants_max", "slots", "receivers_max", "shards", "itself"];
             let named = fields.iter().any(|name| text.contains(name));
@@ -189,7 +190,7 @@ fn each_fails_in_turn_for_c<T>(make: impl Fn(&mut *mut T, &mut Sentence) -> i32,
 }
 
 #[test]
-fn s50_the_same_for_c() {
+fn s50_failed_allocation_through_c() {
     // SAFETY: all-zero is a configuration that the call fills in; every pointer is to a live local.
     let config = unsafe {
         let mut config = std::mem::zeroed::<demuxbuf_pool_config>();
@@ -344,7 +345,7 @@ impl Busy {
 }
 
 #[test]
-fn nothing_is_allocated_after_the_start() {
+fn pool_allocates_nothing_after_the_start() {
     for mode in MODES {
         let before = LIVE_BYTES.get();
         let pool = Pool::new(&config(mode)).expect("the configuration is allowed");
@@ -365,7 +366,7 @@ fn nothing_is_allocated_after_the_start() {
         assert!(all.iter().all(|&times| times > 20), "it was busy: {all:?}");
         assert!(stats.scheduler.cancelled > 20 && stats.dropped_bytes > 0 && stats.taken_bytes > 0);
 
-        // The memory theorem: what holds received bytes is the pool, the slots, and 32 bytes for each connection.
+        // The memory bound: received bytes are held by the pool, the slots, and 32 bytes for each connection.
         assert_eq!(stats.memory_bytes, 3 * 256 + 6 * 64);
         assert!(size_of::<Connection>() <= 32);
         assert!(reserved as u64 >= stats.memory_bytes);
@@ -374,9 +375,9 @@ fn nothing_is_allocated_after_the_start() {
     }
 }
 
-/// The published figures: what one more of each takes, with all tables.
+/// The published figures: the bytes of one more of each part, in all tables.
 #[test]
-fn memory_is_what_each_part_costs() {
+fn memory_per_part_is_as_published() {
     const MORE: u32 = 64_000;
     let reserved = |config: &PoolConfig| {
         let before = LIVE_BYTES.get();
@@ -402,12 +403,12 @@ fn memory_is_what_each_part_costs() {
             after += held as i64;
         }
         assert!(after - before <= cost, "{} bytes for each are more than was published", (after - before) / 64_000);
-        assert_eq!(memory_bytes_after - memory_bytes, held, "what holds received bytes");
+        assert_eq!(memory_bytes_after - memory_bytes, held, "bytes that hold received data");
     }
 }
 
 #[test]
-fn the_parts_alone_allocate_nothing_either() {
+fn parts_allocate_nothing_after_the_start() {
     let mut scheduler = Scheduler::new(&SchedulerConfig::new(1, 2)).expect("the configuration is allowed");
     unallocating(|| {
         let Ok(Outcome::Granted(lease)) = scheduler.request(0, 1) else { panic!("a buffer is free") };
@@ -428,7 +429,7 @@ fn the_parts_alone_allocate_nothing_either() {
 }
 
 #[test]
-fn c_calls_allocate_nothing_either() {
+fn c_calls_allocate_nothing_after_the_start() {
     // SAFETY: as in the tests above: live locals, and a pool that lives until the end.
     unsafe {
         let mut config = std::mem::zeroed::<demuxbuf_pool_config>();

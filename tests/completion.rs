@@ -28,15 +28,16 @@ fn attach(pool: &mut Pool, token: u64) -> ReceiverId {
 
 fn only_granted(pool: &mut Pool) -> (ReceiverId, Actions) {
     let Some(Notice::Receiver { id, actions, .. }) = pool.poll_notice() else {
-        panic!("somebody is told");
+        panic!("a receiver has a notice");
     };
     assert_eq!(pool.poll_notice(), None);
     pool.check_invariants().expect("the invariants hold");
     (id, actions)
 }
 
+/// Memory that the kernel may write to is not released, parked or lent.
 #[test]
-fn memory_in_flight_is_not_released_parked_or_lent() {
+fn in_flight_memory_is_not_released_or_parked() {
     let mut pool = pool(2);
     let id = attach(&mut pool, 1);
     submit(&mut pool, id);
@@ -48,16 +49,16 @@ fn memory_in_flight_is_not_released_parked_or_lent() {
     }
     assert_eq!(pool.take(id), Err(EventError::InFlight.into()));
     assert_eq!(pool.grow(id, 1), Err(PoolError::UnknownSize));
-    assert!(pool.pending(id).expect("it is live").has(Action::StopRecv), "the host is asked to take it back");
+    assert!(pool.pending(id).expect("it is live").has(Action::StopRecv), "the host is asked to cancel it");
     let actions = pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
     assert!(!actions.has(Action::StopRecv), "and is not asked twice");
-    pool.handle(id, Event::WouldBlock).expect("the outcome of what was taken back");
-    assert_eq!(pool.stats().scheduler.leased, 0, "now it may go");
+    pool.handle(id, Event::WouldBlock).expect("the outcome of the cancelled receive");
+    assert_eq!(pool.stats().scheduler.leased, 0, "the buffer is released");
     pool.check_invariants().expect("the invariants hold");
 }
 
 #[test]
-fn a_closed_connection_keeps_its_buffer_until_the_outcome() {
+fn closed_connection_keeps_its_buffer_in_flight() {
     for outcome in [Event::Received { bytes: 9 }, Event::WouldBlock, Event::EndOfStream, Event::TransportError] {
         let mut pool = pool(1);
         let id = attach(&mut pool, 1);
@@ -72,14 +73,15 @@ fn a_closed_connection_keeps_its_buffer_until_the_outcome() {
         assert!(actions.has(Action::Finished), "{outcome:?}");
         assert_eq!(pool.pending(id), Err(PoolError::Stale), "the handle has ended");
         let (granted, actions) = only_granted(&mut pool);
-        assert!(granted == other && actions.has(Action::Recv), "the next one has it in the same step");
+        assert!(granted == other && actions.has(Action::Recv), "the next waiter has it in the same step");
         let stats = pool.stats();
-        assert_eq!(stats.received_bytes, stats.dropped_bytes, "what came too late is counted as dropped");
+        assert_eq!(stats.received_bytes, stats.dropped_bytes, "late bytes are counted as dropped");
     }
 }
 
+/// Bytes land behind the content that was there when the receive was submitted, even if that content was decoded since.
 #[test]
-fn bytes_land_behind_what_was_there_when_the_receive_was_submitted() {
+fn receive_in_flight_appends_at_its_submitted_place() {
     let mut pool = pool(1);
     let id = attach(&mut pool, 1);
     pool.receive_area(id).expect("it is live")[..100].fill(b'a');
@@ -91,7 +93,7 @@ fn bytes_land_behind_what_was_there_when_the_receive_was_submitted() {
     pool.decoded(id, 60, 0).expect("100 are there");
     pool.decoded(id, 40, 0).expect("40 are there");
     assert_eq!((pool.stats().scheduler.leased, pool.data(id).map(<[u8]>::len)), (1, Ok(0)));
-    // SAFETY: the buffer is still the receiver's, and nobody borrows it.
+    // SAFETY: the buffer is still the receiver's, and nothing borrows it.
     #[allow(unsafe_code, reason = "the test writes as the system would")]
     unsafe {
         area.copy_from_nonoverlapping(b"later".as_ptr(), 5);
@@ -102,7 +104,7 @@ fn bytes_land_behind_what_was_there_when_the_receive_was_submitted() {
 }
 
 #[test]
-fn a_grant_waits_for_the_receive_into_a_lifeline() {
+fn grant_waits_for_the_receive_into_a_lifeline() {
     for taken_back in [false, true] {
         let mut pool = pool(1);
         let holder = pool.request(0, 9).expect("a buffer is free");
@@ -118,7 +120,7 @@ fn a_grant_waits_for_the_receive_into_a_lifeline() {
             pool.handle(id, Event::WouldBlock).expect("the outcome");
             pool.handle(id, Event::Readable).expect("it is open");
         } else {
-            // SAFETY: the slot is still the receiver's, and nobody borrows it.
+            // SAFETY: the slot is still the receiver's, and nothing borrows it.
             #[allow(unsafe_code, reason = "the test writes as the system would")]
             unsafe {
                 area.copy_from_nonoverlapping(b"late".as_ptr(), 4);
@@ -141,8 +143,9 @@ fn attach_waiting(pool: &mut Pool) -> ReceiverId {
     id
 }
 
+/// A grant that cannot be used yet goes to the next waiter when its receiver closes.
 #[test]
-fn a_grant_that_cannot_be_used_yet_goes_on_when_its_receiver_closes() {
+fn deferred_grant_passes_on_when_receiver_closes() {
     let mut pool = pool(1);
     let demuxbuf::scheduler::Outcome::Granted(lease) = pool.request(0, 9).expect("a buffer is free") else {
         panic!("it is granted at once")
@@ -154,13 +157,13 @@ fn a_grant_that_cannot_be_used_yet_goes_on_when_its_receiver_closes() {
     assert_eq!(only_granted(&mut pool).0, id);
     let actions = pool.handle(id, Event::Close).expect("close is always allowed");
     assert!(!actions.has(Action::Finished), "its slot is in use");
-    assert_eq!(only_granted(&mut pool).0, next, "the buffer is not");
+    assert_eq!(only_granted(&mut pool).0, next, "the buffer is passed on");
     assert!(pool.handle(id, Event::WouldBlock).expect("the outcome").has(Action::Finished));
     pool.check_invariants().expect("the invariants hold");
 }
 
 #[test]
-fn an_idle_receive_gives_its_buffer_up_while_others_wait() {
+fn idle_receive_returns_its_buffer_while_others_wait() {
     let mut pool = pool(1);
     let id = attach(&mut pool, 1);
     submit(&mut pool, id);
@@ -176,7 +179,7 @@ fn an_idle_receive_gives_its_buffer_up_while_others_wait() {
 }
 
 #[test]
-fn only_completion_hosts_submit() {
+fn submit_is_for_completion_mode_only() {
     for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic] {
         let mut connection = Connection::new(Policy { mode, ..Policy::default() });
         connection.handle(Event::Attach { buffered_bytes: 0, capacity: 64 }).expect("it is not attached");
@@ -203,8 +206,9 @@ fn only_completion_hosts_submit() {
     }
 }
 
+/// A slot is not decoded while a receive goes to behind its content.
 #[test]
-fn a_slot_is_not_decoded_while_a_receive_goes_to_behind_its_content() {
+fn slot_is_not_decoded_while_a_receive_is_in_flight() {
     let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
     for event in [
         Event::Attach { buffered_bytes: 8, capacity: 64 },
@@ -222,7 +226,7 @@ fn a_slot_is_not_decoded_while_a_receive_goes_to_behind_its_content() {
 }
 
 #[test]
-fn only_its_outcome_ends_a_receive_of_a_closed_connection() {
+fn closed_connection_finishes_with_its_outcome_only() {
     let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
     for event in [Event::Attach { buffered_bytes: 0, capacity: 64 }, Event::done(Action::Recv), Event::Close] {
         connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
@@ -234,8 +238,9 @@ fn only_its_outcome_ends_a_receive_of_a_closed_connection() {
     assert!(connection.handle(Event::WouldBlock).expect("the outcome").has(Action::ReleaseBuffer));
 }
 
+/// Two reasons to take a receive back ask for one cancellation.
 #[test]
-fn two_reasons_to_take_a_receive_back_are_as_good_as_one() {
+fn cancel_is_requested_once_for_two_reasons() {
     let stops = |events: &[Event]| {
         let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
         for &event in events {
@@ -264,8 +269,8 @@ fn two_reasons_to_take_a_receive_back_are_as_good_as_one() {
     assert!(stops(&[&into_slot[..], &[Event::Block { reasons: 1 }]].concat()));
 }
 
-/// Every way to a receive that was cancelled as asked and brought nothing: the host is asked to submit a poll, at once or as
-/// soon as reading is allowed again.
+/// Every way to a receive that was cancelled as asked and brought nothing: the host is asked to submit a poll, at once
+/// or as soon as reading is allowed again.
 #[test]
 fn s68_cancelled_receive_leaves_a_poll_pending() {
     let into_buffer = [Event::Attach { buffered_bytes: 0, capacity: 64 }, Event::done(Action::Recv)];
@@ -332,7 +337,7 @@ fn s68_idle_receivers_poll_and_all_are_served() {
     pool.check_invariants().expect("the invariants hold");
 }
 
-/// Attaches a connection whose host polls before it receives.
+/// Attaches a connection; its host polls before it receives.
 fn attach_idle(pool: &mut Pool, token: u64) -> ReceiverId {
     let id = attach(pool, token);
     let actions = pool.handle(id, Event::WouldBlock).expect("it is live");
@@ -342,7 +347,7 @@ fn attach_idle(pool: &mut Pool, token: u64) -> ReceiverId {
 }
 
 #[test]
-fn s68_stop_cancels_a_poll_that_is_not_wanted() {
+fn s68_stop_cancels_an_unwanted_poll() {
     let mut connection = Connection::new(Policy { mode: Mode::Completion, ..Policy::default() });
     for event in [Event::Attach { buffered_bytes: 0, capacity: 0 }, Event::WouldBlock, Event::done(Action::WantRecv)] {
         connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"));

@@ -34,12 +34,12 @@ fn refuses(decoder: &Decoder, head: FrameHeader, code: ErrorCode) {
 }
 
 #[test]
-fn codes_are_the_rfcs() {
+fn error_codes_are_those_of_the_rfc() {
     assert_eq!((ErrorCode::Protocol as u32, ErrorCode::FrameSize as u32), (1, 6));
 }
 
 #[test]
-fn a_header_is_read_as_it_is_written() {
+fn header_reads_as_written() {
     for length in [0, 1, 255, 256, 65_536, MAX_FRAME_SIZE_MAX] {
         for stream_id in [0, 1, 0x0102_0304, 0x7fff_ffff] {
             let head = head(0xab, 0xcd, stream_id, length);
@@ -57,7 +57,7 @@ fn a_header_is_read_as_it_is_written() {
 }
 
 #[test]
-fn a_client_starts_with_the_preface_byte_for_byte() {
+fn preface_is_checked_byte_by_byte() {
     let decoder = Decoder::new(CLIENT);
     for arrived in 0..PREFACE.len() {
         let missing = (PREFACE.len() - arrived) as u32;
@@ -77,7 +77,7 @@ fn a_client_starts_with_the_preface_byte_for_byte() {
 }
 
 #[test]
-fn the_first_frame_is_settings() {
+fn first_frame_must_be_settings() {
     for side in BOTH {
         let mut decoder = Decoder::new(side);
         if side == CLIENT {
@@ -109,10 +109,10 @@ fn the_first_frame_is_settings() {
 }
 
 #[test]
-fn a_frame_is_not_longer_than_was_announced() {
+fn frame_size_is_limited_to_the_announced_one() {
     for side in BOTH {
         let mut decoder = started(side);
-        // The limit is judged by the header alone, also for types that nobody knows.
+        // The limit is judged by the header alone, also for unknown types.
         for kind in [kind::DATA, kind::HEADERS, kind::CONTINUATION, kind::GOAWAY, 0x42] {
             let stream_id = u32::from(kind != kind::GOAWAY);
             refuses(&decoder, head(kind, 0, stream_id, MAX_FRAME_SIZE_MIN + 1), ErrorCode::FrameSize);
@@ -127,7 +127,7 @@ fn a_frame_is_not_longer_than_was_announced() {
 }
 
 #[test]
-fn only_sizes_that_may_be_announced_are_set() {
+fn max_frame_size_is_checked() {
     let mut decoder = started(CLIENT);
     for bytes in [0, 1, MAX_FRAME_SIZE_MIN - 1, MAX_FRAME_SIZE_MAX + 1, u32::MAX] {
         let before = decoder;
@@ -141,7 +141,7 @@ fn only_sizes_that_may_be_announced_are_set() {
 }
 
 #[test]
-fn frames_of_a_stream_and_of_the_connection_stay_there() {
+fn frame_types_are_checked_against_the_stream_id() {
     for side in BOTH {
         let decoder = started(side);
         let of_streams =
@@ -168,14 +168,14 @@ fn frames_of_a_stream_and_of_the_connection_stay_there() {
 }
 
 #[test]
-fn a_client_does_not_promise() {
+fn push_promise_is_refused() {
     let promise = head(kind::PUSH_PROMISE, flags::END_HEADERS, 1, 4);
     refuses(&started(CLIENT), promise, ErrorCode::Protocol);
     accepts(&started(SERVER), promise);
 }
 
 #[test]
-fn frames_are_as_long_as_their_type_says() {
+fn frame_length_is_checked_against_its_type() {
     for side in BOTH {
         let decoder = started(side);
         for length in 0..=24 {
@@ -203,7 +203,7 @@ fn frames_are_as_long_as_their_type_says() {
 }
 
 #[test]
-fn a_frame_has_room_for_what_its_flags_promise() {
+fn frame_length_is_checked_against_its_flags() {
     let (padded, priority) = (flags::PADDED, flags::PRIORITY);
     for (kind, flags, least) in [
         (kind::DATA, 0, 0),
@@ -230,7 +230,7 @@ fn a_frame_has_room_for_what_its_flags_promise() {
 }
 
 #[test]
-fn padding_is_shorter_than_its_frame() {
+fn padding_must_be_shorter_than_its_frame() {
     let (padded, priority) = (flags::PADDED, flags::PRIORITY);
     for (kind, flags, fixed) in [
         (kind::DATA, padded, 1),
@@ -260,7 +260,7 @@ fn padding_is_shorter_than_its_frame() {
 }
 
 #[test]
-fn a_header_block_is_one_piece() {
+fn header_block_is_not_interrupted() {
     let opening = [head(kind::HEADERS, 0, 5, 10), head(kind::PUSH_PROMISE, 0, 5, 10)];
     let between = [
         head(kind::DATA, 0, 5, 0),
@@ -302,7 +302,7 @@ fn a_header_block_is_one_piece() {
 }
 
 #[test]
-fn unknown_types_are_let_through() {
+fn unknown_frame_types_are_accepted() {
     for side in BOTH {
         let decoder = started(side);
         for kind in [0x0a, 0x42, 0xff] {
@@ -330,9 +330,9 @@ fn stream() -> Vec<u8> {
 }
 
 #[test]
-fn a_look_says_the_same_at_every_split() {
+fn peek_answers_alike_at_every_split() {
     let stream = stream();
-    let (mut decoder, mut at, mut elements) = (Decoder::new(CLIENT), 0, 0);
+    let (mut decoder, mut at, mut frames) = (Decoder::new(CLIENT), 0, 0);
     while at < stream.len() {
         let whole = decoder.peek(&stream[at..]).expect("the stream keeps the rules");
         let head_bytes = if whole == Next::Preface { PREFACE.len() } else { HEAD_BYTES as usize };
@@ -351,9 +351,9 @@ fn a_look_says_the_same_at_every_split() {
             Next::Frame(head) => head.frame_bytes() as usize,
             _ => PREFACE.len(),
         };
-        elements += 1;
+        frames += 1;
     }
-    assert_eq!((at, elements), (stream.len(), 8));
+    assert_eq!((at, frames), (stream.len(), 8));
 }
 
 /// The same question through C.
@@ -409,7 +409,7 @@ fn advance_is_peek_and_accept(decoder: &Decoder, c: &demuxbuf_h2_decoder, data: 
 }
 
 #[test]
-fn rust_and_c_say_the_same() {
+fn c_framing_answers_like_rust() {
     let mut c = demuxbuf_h2_decoder::default();
     // SAFETY: live locals, as in every call here.
     unsafe {
@@ -445,7 +445,7 @@ fn rust_and_c_say_the_same() {
 }
 
 #[test]
-fn c_sets_only_sizes_that_may_be_announced() {
+fn c_checks_the_max_frame_size() {
     let mut c = demuxbuf_h2_decoder::default();
     for (bytes, status) in [
         (MAX_FRAME_SIZE_MIN - 1, DEMUXBUF_ERR_RANGE),
@@ -465,7 +465,7 @@ fn c_sets_only_sizes_that_may_be_announced() {
 }
 
 #[test]
-fn c_accepts_only_what_a_look_can_have_found() {
+fn c_accepts_only_a_possible_result_of_peek() {
     let mut c = demuxbuf_h2_decoder::default();
     let (_, preface) = peek_in_c(&c, PREFACE);
     let frame = |kind, stream_id, length| demuxbuf_h2_next { kind, stream_id, length, ..Default::default() };
@@ -481,7 +481,7 @@ fn c_accepts_only_what_a_look_can_have_found() {
 }
 
 #[test]
-fn numbers_that_are_no_decoders_are_refused_in_c() {
+fn c_refuses_a_corrupt_decoder() {
     let decoder = |side: u32, stage: u32, above_min: u32| {
         // SAFETY: the struct is four integers, of which C can make any.
         unsafe { core::mem::transmute::<[u32; 4], demuxbuf_h2_decoder>([side, stage, above_min, 0]) }

@@ -8,7 +8,7 @@ fn config(buffers: u32, receivers_max: u32) -> PoolConfig {
     PoolConfig { buffer_bytes: 256, ..PoolConfig::new(buffers, receivers_max) }
 }
 
-/// What is buffered, as the counters say.
+/// Bytes that are buffered, according to the counters.
 fn buffered(pool: &Pool) -> u64 {
     pool.check_invariants().expect("nothing is broken");
     let stats = pool.stats();
@@ -34,9 +34,9 @@ fn s84_each_of_300_threads_refuses_all_others() {
     }
 }
 
-/// The receivers of a thread are made anew: they refuse the handles of those before.
+/// A shard that is made again refuses the handles of the shard before it.
 #[test]
-fn s84_remade_thread_refuses_handles_of_the_one_before() {
+fn s84_remade_shard_refuses_earlier_handles() {
     let threads = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
     let mut before: Vec<ReceiverId> = Vec::new();
     for _ in 0..600 {
@@ -50,7 +50,7 @@ fn s84_remade_thread_refuses_handles_of_the_one_before() {
     }
 }
 
-/// A receiver of another shared pool is refused, also while one with the same numbers is on its way here.
+/// A receiver of another shared pool is refused, also while one with the same numbers is being exported to it.
 #[test]
 fn s86_import_of_another_pools_receiver_is_stale() {
     let made = [(); 2].map(|()| SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed"));
@@ -67,7 +67,7 @@ fn s86_import_of_another_pools_receiver_is_stale() {
     }
 }
 
-/// As many receivers may be on their way as all threads can have; then one more stays where it is.
+/// As many receivers may be exported at once as all threads can have; one more stays where it is.
 #[test]
 fn s86_export_is_refused_when_the_table_is_full() {
     let threads = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
@@ -81,7 +81,7 @@ fn s86_export_is_refused_when_the_table_is_full() {
     assert_eq!(refused.map(|_| ()), Err(PoolError::TableFull));
     from.handle(id, Event::Wake).expect("it is where it was");
     to.import(&mut moving[2]).expect("it was exported");
-    let mut last = from.export(id).expect("one is less on its way");
+    let mut last = from.export(id).expect("one export has ended");
     to.import(&mut last).expect("it was exported");
 }
 
@@ -153,8 +153,8 @@ fn holder(pool: &mut Pool) -> ReceiverId {
     id
 }
 
-/// The deadline of a lease moves with its receiver: the first thread, which uses the memory again, has none left of it,
-/// and the second asks the holder to leave when its time is over.
+/// The deadline of a lease moves with its receiver: the first thread, which reuses the memory, has no deadline left,
+/// and the second asks the holder to leave at the expiry.
 #[test]
 fn s89_deadline_moves_with_its_receiver() {
     let (_threads, mut both) = two_with_deadlines();
@@ -191,7 +191,7 @@ fn s89_deadline_moves_with_its_receiver() {
     }
 }
 
-/// A buffer that a receiver gives to the host and gets back has a deadline only while it is a receiver's.
+/// A buffer that the host takes from a receiver and returns has a deadline only while it is a receiver's.
 #[test]
 fn s89_deadline_ends_when_the_host_takes_the_buffer() {
     let (_threads, mut both) = two_with_deadlines();

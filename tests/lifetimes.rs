@@ -1,4 +1,4 @@
-//! How long things of a shared pool live: leases, waits and grants, while the pools of threads and the shared pool end.
+//! Lifetimes in a shared pool: leases, waits and grants, while shards and the shared pool end.
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
 use demuxbuf::connection::{Action, Event};
@@ -24,7 +24,7 @@ fn check(a: &Pool, b: &Pool) {
     b.check_invariants().unwrap();
 }
 
-/// Attaches one that holds a buffer with these bytes in it.
+/// Attaches a receiver that holds a buffer with these bytes in it.
 fn holding(pool: &mut Pool, token: u64, bytes: &[u8]) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
@@ -37,7 +37,7 @@ fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) {
     pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap();
 }
 
-/// Attaches one that waits.
+/// Attaches a receiver that waits.
 fn waiting(pool: &mut Pool, token: u64) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     pool.handle(id, Event::Readable).unwrap();
@@ -51,7 +51,7 @@ fn granted_to(pool: &mut Pool) -> Option<u64> {
     }
 }
 
-/// A thread whose request waits sleeps no longer than until another thread has lost what it does not pick up.
+/// While a request of a thread waits, its `poll_timeout` ends when a grant that another thread does not pick up lapses.
 #[test]
 fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
     let mut config = config(1);
@@ -76,7 +76,7 @@ fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
 
 /// Other threads get at the pool after each 16 buffers, or each mebibyte of them.
 #[test]
-fn s80_pages_are_given_back_in_pieces() {
+fn s80_trim_returns_pages_in_pieces() {
     for (buffers, buffer_bytes, least) in [(100, 4096, 7), (10, 1 << 20, 10), (10, 16 << 20, 10), (20, 256 << 10, 5)] {
         let (threads, mut a, b) = two(&PoolConfig { buffer_bytes, ..PoolConfig::new(buffers, 8) });
         let held = a.attach(0, 0).unwrap();
@@ -88,7 +88,7 @@ fn s80_pages_are_given_back_in_pieces() {
     }
 }
 
-/// Receivers and requests of one thread that come and go at random until the thread ends with what it has.
+/// Receivers and requests of one thread that come and go at random until the thread ends, whatever it holds.
 fn live(mut pool: Pool, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
     let (mut ids, mut own, mut now_ns) = (Vec::new(), Vec::new(), 0);
     for _ in 0..200 + random % 200 {
@@ -115,7 +115,7 @@ fn live(mut pool: Pool, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
             },
             6 if !own.is_empty() => pool.release(own.swap_remove(0)).unwrap(),
             _ => {
-                // One that another thread left, or has just taken.
+                // A lease that another thread left, or has just taken.
                 let lease = left.lock().unwrap().pop();
                 if let Some(lease) = lease.filter(|&lease| pool.release(lease).is_err()) {
                     left.lock().unwrap().push(lease);
@@ -132,8 +132,8 @@ fn live(mut pool: Pool, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
     left.lock().unwrap().append(&mut own);
 }
 
-/// The threads of a pool and the pool itself end in any order, with receivers, waits and leases of the host's own, while
-/// others release leases that they left: no buffer is lost, and each lease is released once.
+/// The threads of a pool and the pool itself end in any order, with receivers, waits and leases of the host's own,
+/// while others release leases that they left: no buffer is lost, and each lease is released once.
 #[test]
 fn s81_pools_end_in_any_order() {
     for round in 0..60 {
@@ -160,8 +160,8 @@ fn s81_pools_end_in_any_order() {
     }
 }
 
-/// A lease of the host's own and the content of its buffer outlive the receivers of the thread that took it. Then any one
-/// thread may use it, and the first one that touches the buffer has it.
+/// A lease of the host's own and the content of its buffer outlive the receivers of the thread that took it. Then any
+/// one thread may use it, and the first one that touches the buffer has it.
 #[test]
 fn s82_host_lease_outlives_its_thread() {
     let (threads, mut a, mut b) = two(&config(1));
@@ -185,7 +185,7 @@ fn s82_host_lease_outlives_its_thread() {
     assert_eq!(b.check_invariants(), Ok(()));
 }
 
-/// After the shared pool is dropped nothing stays at hand of a thread, so that all waiters are served, by whichever
+/// After the shared pool is dropped no thread caches a buffer, so that all waiters are served, by whichever
 /// thread buffers come back.
 #[test]
 fn s83_closed_pool_serves_all_waiters() {
@@ -207,7 +207,7 @@ fn s83_closed_pool_serves_all_waiters() {
         served += usize::from(granted_to(&mut b).is_some());
         check(&a, &b);
     }
-    // Each one that is served leaves its buffer to the next.
+    // Each waiter that is served leaves its buffer to the next.
     for &id in of_b.iter().take(64) {
         b.handle(id, Event::Close).unwrap();
         served += usize::from(granted_to(&mut b).is_some());
@@ -216,7 +216,7 @@ fn s83_closed_pool_serves_all_waiters() {
     assert_eq!((served, b.stats().scheduler.waiting, granted_to(&mut b)), (128, 0, None));
 }
 
-/// Whatever is free or at hand, and whether a request could wait or not.
+/// Whatever is free or cached, and whether a request could wait or not.
 #[test]
 fn s83_requests_after_close_are_refused() {
     for waiters_max in [8, 9] {

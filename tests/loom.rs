@@ -9,7 +9,8 @@ use loom::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Who owns each buffer, kept beside the shards: not loom's, so that it adds no interleavings and no synchronisation.
+/// The owner of each buffer, kept beside the shards: not loom's, so that it adds no interleavings and no
+/// synchronisation.
 #[derive(Clone)]
 struct Owners(Arc<[AtomicBool]>);
 
@@ -54,7 +55,7 @@ fn drain(shard: &SchedulerShard) -> Vec<Grant> {
 }
 
 #[test]
-fn s10_a_release_on_one_thread_reaches_a_waiter_of_another() {
+fn s10_release_reaches_a_waiter_of_another_thread() {
     loom::model(|| {
         let (shards, mut handles) = shards(1, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
@@ -69,7 +70,7 @@ fn s10_a_release_on_one_thread_reaches_a_waiter_of_another() {
         match outcome {
             Outcome::Granted(_) => assert_eq!(named, None),
             Outcome::Queued(wait) => {
-                assert_eq!(named, Some(1), "a waiter that was queued is told");
+                assert_eq!(named, Some(1), "the shard of a queued waiter is named");
                 assert_eq!(drain(&b).first().map(|grant| (grant.wait, grant.token)), Some((wait, 7)));
             }
         }
@@ -77,12 +78,13 @@ fn s10_a_release_on_one_thread_reaches_a_waiter_of_another() {
     });
 }
 
+/// A buffer that one shard caches is taken by another, and never granted twice.
 #[test]
-fn what_one_shard_has_at_hand_is_taken_by_another_and_never_granted_twice() {
+fn cached_buffer_is_granted_to_one_shard_only() {
     loom::model(|| {
         let (shards, mut handles) = shards(2, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
-        // Both lie at hand of the first shard.
+        // The first shard caches both.
         let leases = [granted(&a), granted(&a)];
         for lease in leases {
             a.release(lease).unwrap();
@@ -106,7 +108,7 @@ fn what_one_shard_has_at_hand_is_taken_by_another_and_never_granted_twice() {
 }
 
 #[test]
-fn a_lease_released_by_two_threads_at_once_comes_back_once() {
+fn release_by_two_threads_at_once_counts_once() {
     loom::model(|| {
         let (shards, mut handles) = shards(1, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
@@ -114,14 +116,15 @@ fn a_lease_released_by_two_threads_at_once_comes_back_once() {
         let first = thread::spawn(move || (a.release(lease).is_ok(), a));
         let by_b = b.release(lease).is_ok();
         let (by_a, _a) = first.join().unwrap();
-        assert!(by_a != by_b, "exactly one released it");
+        assert!(by_a != by_b, "exactly one thread released it");
         assert_eq!((shards.stats().free, shards.stats().released, shards.stats().refused), (1, 1, 1));
         shards.check_invariants().unwrap();
     });
 }
 
+/// Their shard is named once.
 #[test]
-fn s13_two_releases_serve_two_of_three_waiters_and_name_their_shard_once() {
+fn s13_two_releases_serve_two_of_three_waiters() {
     loom::model(|| {
         let (shards, mut handles) = shards(2, 3);
         let (c, b, a) = (handles.pop().unwrap(), handles.pop().unwrap(), handles.pop().unwrap());
@@ -138,15 +141,16 @@ fn s13_two_releases_serve_two_of_three_waiters_and_name_their_shard_once() {
         let first = thread::spawn(release(a, of_a));
         let (by_b, _b) = release(b, of_b)();
         let (by_a, _a) = first.join().unwrap();
-        assert_eq!(by_a + by_b, 1, "the shard is named once until it has looked");
+        assert_eq!(by_a + by_b, 1, "the shard is named once until it polls");
         assert_eq!(drain(&c).iter().map(|grant| grant.token).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(shards.stats().waiting, 1);
         shards.check_invariants().unwrap();
     });
 }
 
+/// A grant that comes while its shard polls is seen by the poll, or the shard is named.
 #[test]
-fn a_grant_that_comes_while_its_shard_looks_is_seen_or_told() {
+fn grant_during_a_poll_is_seen_or_signalled() {
     loom::model(|| {
         let (shards, mut handles) = shards(2, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
@@ -163,15 +167,16 @@ fn a_grant_that_comes_while_its_shard_looks_is_seen_or_told() {
         let (named, a) = releaser.join().unwrap();
         shards.check_invariants().unwrap();
         if seen == 1 {
-            assert_eq!(named, Some(1), "the grant came after it had looked, so it is told");
+            assert_eq!(named, Some(1), "the grant came after the poll, so the shard is named");
         }
         assert_eq!(seen + drain(&b).len(), 2);
         assert_eq!(a.poll_wake(), None);
     });
 }
 
+/// A wait that is cancelled while it is served leaves the buffer to the next one.
 #[test]
-fn a_wait_that_is_cancelled_while_it_is_served_leaves_the_buffer_to_the_next() {
+fn cancel_during_a_grant_serves_the_next_waiter() {
     loom::model(|| {
         let (shards, mut handles) = shards(1, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
@@ -190,7 +195,7 @@ fn a_wait_that_is_cancelled_while_it_is_served_leaves_the_buffer_to_the_next() {
 }
 
 #[test]
-fn s11_a_wait_that_moves_while_it_is_served_is_granted_on_one_shard_only() {
+fn s11_wait_that_moves_is_granted_on_one_shard() {
     loom::model(|| {
         let (shards, mut handles) = shards(1, 3);
         let (c, b, a) = (handles.pop().unwrap(), handles.pop().unwrap(), handles.pop().unwrap());
@@ -207,14 +212,15 @@ fn s11_a_wait_that_moves_while_it_is_served_is_granted_on_one_shard_only() {
         let (named, _a) = releaser.join().unwrap();
         shards.check_invariants().unwrap();
         if seen == 0 {
-            assert_eq!(named, Some(2), "the grant came after the move, so the new shard is told");
+            assert_eq!(named, Some(2), "the grant came after the move, so the new shard is named");
         }
         assert_eq!(seen + drain(&c).len(), 1);
     });
 }
 
+/// A pool that is dropped between calls loses no buffer and grants nothing afterwards.
 #[test]
-fn a_pool_that_closes_between_calls_loses_no_buffer_and_grants_nothing_afterwards() {
+fn pool_drop_between_calls_loses_no_buffer() {
     loom::model(|| {
         let (shards, mut handles) = shards(2, 1);
         let a = handles.pop().unwrap();
@@ -234,8 +240,9 @@ fn a_pool_that_closes_between_calls_loses_no_buffer_and_grants_nothing_afterward
     });
 }
 
+/// A shard that is dropped while its waiter is served leaves the buffer to other shards.
 #[test]
-fn a_shard_that_goes_while_its_waiter_is_served_leaves_the_buffer_to_the_others() {
+fn shard_drop_during_a_grant_serves_other_shards() {
     loom::model(|| {
         let (shards, mut handles) = shards(1, 2);
         let (b, a) = (handles.pop().unwrap(), handles.pop().unwrap());
@@ -252,7 +259,7 @@ fn a_shard_that_goes_while_its_waiter_is_served_leaves_the_buffer_to_the_others(
 
 /// A release beside the end of the pool leaves nothing where a later request would find it.
 #[test]
-fn s83_closed_pool_keeps_nothing_at_hand() {
+fn s83_closed_pool_caches_nothing() {
     loom::model(|| {
         let (shards, mut handles) = shards(2, 1);
         let a = handles.pop().unwrap();

@@ -1,4 +1,4 @@
-//! What errors say: each a sentence of its own, with the values that are wrong and those that are allowed.
+//! Messages of errors: each is a sentence of its own, with the values that are wrong and those that are allowed.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Policy};
 use demuxbuf::memory::{Arena, BUFFER_SIZES_MAX, MemoryError};
@@ -10,15 +10,16 @@ use demuxbuf::shared::{SharedScheduler, SharedSchedulerError};
 use std::collections::HashSet;
 use std::fmt::Display;
 
-/// No two of them say the same, and none says nothing.
+/// All messages are different, and none is empty.
 fn differ(errors: &[&dyn Display]) {
-    let said: HashSet<String> = errors.iter().map(|error| error.to_string()).collect();
-    assert_eq!(said.len(), errors.len(), "{said:?}");
-    assert!(said.iter().all(|sentence| sentence.contains(' ')), "{said:?}");
+    let messages: HashSet<String> = errors.iter().map(|error| error.to_string()).collect();
+    assert_eq!(messages.len(), errors.len(), "{messages:?}");
+    assert!(messages.iter().all(|sentence| sentence.contains(' ')), "{messages:?}");
 }
 
+/// The message of a refused configuration has the field, its value and what is allowed.
 #[test]
-fn a_refused_configuration_says_which_field_is_what_and_what_is_allowed() {
+fn config_error_names_field_value_and_limit() {
     let refused = |change: fn(&mut SchedulerConfig)| {
         let mut config = SchedulerConfig::new(2, 2);
         change(&mut config);
@@ -52,7 +53,7 @@ fn a_refused_configuration_says_which_field_is_what_and_what_is_allowed() {
 }
 
 #[test]
-fn a_pool_says_why_it_refuses() {
+fn scheduler_error_names_its_cause() {
     let mut scheduler = Scheduler::new(&SchedulerConfig { tenants_max: 1, ..SchedulerConfig::new(1, 1) }).unwrap();
     let of_size = scheduler.request_for(&Request { size_index: 2, ..Request::new(0, 0) }).unwrap_err();
     let of_class = scheduler.request(3, 0).unwrap_err();
@@ -76,7 +77,7 @@ fn a_pool_says_why_it_refuses() {
 }
 
 #[test]
-fn shards_and_threads_say_why_they_refuse() {
+fn shared_scheduler_error_names_its_cause() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(1, 1), 2).unwrap();
     let (here, there) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
     let Ok(Outcome::Granted(_)) = here.request(0, 0) else { panic!("a buffer is free") };
@@ -103,7 +104,7 @@ fn shards_and_threads_say_why_they_refuse() {
 }
 
 #[test]
-fn receivers_say_why_they_refuse() {
+fn pool_error_names_its_cause() {
     let tenant_config = SchedulerError::TenantConfig { field: "weight", value: 0, min: 1, max: 5 };
     let event = EventError::NoBuffer;
     let errors = [
@@ -133,7 +134,7 @@ fn receivers_say_why_they_refuse() {
 }
 
 #[test]
-fn a_set_of_actions_is_shown_by_their_names() {
+fn actions_debug_shows_their_names() {
     let mut actions = Actions::from(Action::Recv);
     actions |= Action::Decode;
     assert_eq!(format!("{actions:?}"), "{Recv, Decode}");

@@ -1,4 +1,4 @@
-//! The loop that README prints, in every mode: transports that are slow, end inside of a frame, or break.
+//! The loop that the crate documentation prints, in every mode: transports that are slow, end inside of a frame, or break.
 #![allow(clippy::disallowed_methods, reason = "a loop that stalls is noticed")]
 
 #[path = "../examples/minimal.rs"]
@@ -16,7 +16,7 @@ struct Slow {
     bytes: Vec<u8>,
     given: usize,
     piece_bytes: usize,
-    /// So many reads in a row find nothing before the next piece.
+    /// Number of reads in a row that find nothing before the next piece.
     pauses: usize,
     paused: usize,
     breaks: bool,
@@ -46,7 +46,7 @@ const CONNECTIONS: usize = 40;
 fn s67_minimal_example_drains_in_every_mode() {
     for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion] {
         let (done, end) = mpsc::channel();
-        let served = thread::spawn(move || (drain(mode), done.send(()).expect("somebody listens")));
+        let served = thread::spawn(move || (drain(mode), done.send(()).expect("the receiver exists")));
         // A loop that stalls never ends, and one that panics sends nothing.
         let end = end.recv_timeout(Duration::from_secs(120));
         assert!(end != Err(mpsc::RecvTimeoutError::Timeout), "{mode:?}: it stalls");

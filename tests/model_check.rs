@@ -1,4 +1,4 @@
-//! What model checkers read: numbers that tell two states apart where their futures differ, and copies that play on alone.
+//! What model checkers read: numbers that differ between two states if their futures differ, and independent copies.
 
 use demuxbuf::connection::Event;
 use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
@@ -9,7 +9,7 @@ use demuxbuf::scheduler::{
 const PARK_NS: u64 = 10;
 const LEASE_NS: u64 = 20;
 
-/// A pool, and who holds something, by the numbers that model checkers are told for them.
+/// A pool and its leases, by the numbers that model checkers have for them.
 struct Played {
     scheduler: Scheduler,
     leases: Vec<LeaseId>,
@@ -43,12 +43,12 @@ impl Played {
         outcome
     }
 
-    /// Holds one more.
+    /// Takes one more lease.
     fn take(&mut self, request: &Request) {
         assert!(matches!(self.request(request), Outcome::Granted(_)));
     }
 
-    /// Waits as well.
+    /// Queues one more request.
     fn wait(&mut self, request: &Request) {
         assert!(matches!(self.request(request), Outcome::Queued(_)));
     }
@@ -89,7 +89,7 @@ fn of(tenant: TenantId, request: Request) -> Request {
 }
 
 #[test]
-fn who_waits_and_in_which_order_is_told_apart() {
+fn state_key_differs_by_order_of_waiters() {
     let waiting = |tokens: [u64; 2]| {
         let mut played = Played::new(SchedulerConfig::new(1, 4), 0);
         played.take(&plain(0));
@@ -106,7 +106,7 @@ fn who_waits_and_in_which_order_is_told_apart() {
 }
 
 #[test]
-fn a_buffer_that_is_assigned_is_told_from_one_that_is_held() {
+fn state_key_differs_between_assigned_and_leased() {
     let mut played = Played::new(SchedulerConfig::new(1, 4), 0);
     played.take(&plain(0));
     played.wait(&plain(1));
@@ -119,7 +119,7 @@ fn a_buffer_that_is_assigned_is_told_from_one_that_is_held() {
 }
 
 #[test]
-fn who_holds_what_is_told_apart() {
+fn state_key_differs_by_holder() {
     let holding = |class| {
         let mut played =
             Played::new(SchedulerConfig { classes: 2, class_caps: [1; 8], ..SchedulerConfig::new(3, 4) }, 0);
@@ -132,9 +132,9 @@ fn who_holds_what_is_told_apart() {
     assert_eq!((again(&mut first), again(&mut second)), (false, true));
 }
 
-/// Three who hold at the same age, of whom the last two are told apart by their order alone.
+/// Three holders have leases of the same age. Only their order distinguishes the last two.
 #[test]
-fn who_is_asked_first_of_equals_is_told_apart() {
+fn state_key_differs_by_order_of_equal_holders() {
     let holding = |goes_back: bool| {
         let mut played = Played::timed(3, 0, 100);
         (0..3).for_each(|token| played.take(&timed(token)));
@@ -153,9 +153,9 @@ fn who_is_asked_first_of_equals_is_told_apart() {
     assert_eq!((order(&mut first), order(&mut second)), ([0, 1, 2], [0, 2, 1]));
 }
 
-/// Of two whose deadline passed, one gave its buffer back when it was told to; two wait still. The other, who consumed
-/// so much that he costs nothing, is told to at a later time.
-fn one_is_to_be_shed(from_ns: u64, told_ns: Option<u64>, now_ns: u64) -> Played {
+/// The leases of two holders have expired. One holder was asked to leave and released its buffer; two requests wait
+/// still. The other holder, which consumed enough to cost nothing, is asked at `asked_ns`.
+fn one_is_to_be_shed(from_ns: u64, asked_ns: Option<u64>, now_ns: u64) -> Played {
     let mut played = Played::timed(2, 3, from_ns);
     (0..2).for_each(|token| played.take(&timed(token)));
     played.scheduler.progress(played.leases[1], 1000).expect("it is held");
@@ -166,21 +166,23 @@ fn one_is_to_be_shed(from_ns: u64, told_ns: Option<u64>, now_ns: u64) -> Played 
     assert_eq!(played.asked(), Some((0, ReclaimKind::Shed)));
     played.scheduler.release(played.leases[0]).expect("it is held");
     assert_eq!(played.granted(), Some(2));
-    if let Some(told_ns) = told_ns {
-        played.advance(from_ns + told_ns);
+    if let Some(asked_ns) = asked_ns {
+        played.advance(from_ns + asked_ns);
         assert_eq!(played.asked(), Some((1, ReclaimKind::Shed)));
     }
     played.advance(from_ns + now_ns);
     played
 }
 
+/// The key differs by whether a holder was asked to leave, and by how long ago that was.
 #[test]
-fn whether_and_for_how_long_somebody_is_to_be_shed_is_told_apart() {
-    let [mut not, mut now] = [None, Some(LEASE_NS)].map(|told_ns| one_is_to_be_shed(100, told_ns, LEASE_NS));
+fn state_key_differs_by_time_of_the_shed_request() {
+    let [mut not, mut now] = [None, Some(LEASE_NS)].map(|asked_ns| one_is_to_be_shed(100, asked_ns, LEASE_NS));
     assert_ne!(not.numbers(), now.numbers());
     assert_eq!((not.asked(), now.asked()), (Some((1, ReclaimKind::Shed)), None));
 
-    let [mut long, mut short] = [LEASE_NS, LEASE_NS + 2].map(|told| one_is_to_be_shed(100, Some(told), LEASE_NS + 3));
+    let [mut long, mut short] =
+        [LEASE_NS, LEASE_NS + 2].map(|asked_ns| one_is_to_be_shed(100, Some(asked_ns), LEASE_NS + 3));
     assert_ne!(long.numbers(), short.numbers());
     for played in [&mut long, &mut short] {
         played.advance(100 + 2 * LEASE_NS);
@@ -188,7 +190,8 @@ fn whether_and_for_how_long_somebody_is_to_be_shed_is_told_apart() {
     assert_eq!((long.asked(), short.asked()), (Some((1, ReclaimKind::Shed)), None));
 }
 
-/// One was to be shed and gave its buffer back. The other made progress a deadline ago and was noticed so often since.
+/// One holder was to be shed and released its buffer. The other made progress a lease ago and was polled `noticed`
+/// times since.
 fn one_is_late(bytes: u64, noticed: usize) -> Played {
     let mut played = Played::timed(2, 0, 0);
     (0..2).for_each(|token| played.take(&timed(token)));
@@ -208,10 +211,10 @@ fn one_is_late(bytes: u64, noticed: usize) -> Played {
     played
 }
 
-/// Who was asked for nothing, was asked to park, or is to be shed, at the same ages.
+/// A holder that was asked for nothing, one that was asked to park, and one that is to be shed, at the same ages.
 #[test]
-fn what_somebody_was_asked_for_is_told_apart_whatever_he_costs() {
-    // Who held it for 39 ns and consumed so many costs 1, 2, 5 or 39.
+fn state_key_differs_by_reclaim_request() {
+    // A holder that held a buffer for 39 ns and consumed this many bytes costs 1, 2, 5 or 39.
     for bytes in [38, 18, 6, 0] {
         let mut late = [0, 1, 2].map(|noticed| one_is_late(bytes, noticed));
         let [not, parks, sheds] = late.each_ref().map(Played::numbers);
@@ -222,15 +225,15 @@ fn what_somebody_was_asked_for_is_told_apart_whatever_he_costs() {
 }
 
 #[test]
-fn the_same_at_another_time_is_the_same() {
+fn state_key_is_equal_at_another_time() {
     let numbers = |from_ns| one_is_to_be_shed(from_ns, Some(LEASE_NS), LEASE_NS + 3).numbers();
     assert_eq!(numbers(100), numbers(100_000));
 }
 
-/// Two tenants came to keep somebody back in one or the other order, while nobody needed what their holders have.
+/// Two tenants' caps began to block a waiter, in one or the other order, while no request needed their buffers.
 #[test]
-fn whose_turn_it_is_among_tenants_at_their_caps_is_told_apart() {
-    let kept = |order: [usize; 2]| {
+fn state_key_differs_by_turn_of_capped_tenants() {
+    let blocked = |order: [usize; 2]| {
         let mut played = Played::timed(5, 3, 100);
         let tenant_config = TenantConfig { cap: 1, ..TenantConfig::default() };
         let tenants = [(); 3].map(|()| played.scheduler.create_tenant(&tenant_config).expect("there is room"));
@@ -242,7 +245,7 @@ fn whose_turn_it_is_among_tenants_at_their_caps_is_told_apart() {
         order.iter().for_each(|&at| played.wait(&of(tenants[at], plain(at as u64))));
         played
     };
-    let [mut first, mut second] = [kept([0, 1]), kept([1, 0])];
+    let [mut first, mut second] = [blocked([0, 1]), blocked([1, 0])];
     assert_ne!(first.numbers(), second.numbers());
     assert_eq!((first.asked(), second.asked()), (Some((0, ReclaimKind::Park)), Some((1, ReclaimKind::Park))));
 }
@@ -254,7 +257,7 @@ fn numbers(pool: &Pool, all: &[ReceiverId]) -> Vec<u64> {
     state
 }
 
-/// The first holds the only buffer; the others wait in this order, for two of the three there is a slot.
+/// The first receiver holds the only buffer. The others wait in this order, and two of the three can have a slot.
 fn pool(order: [usize; 2]) -> (Pool, [ReceiverId; 3]) {
     let config = PoolConfig { slots: 2, ..PoolConfig::new(1, 3) };
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -272,7 +275,7 @@ fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) {
 }
 
 #[test]
-fn receivers_that_wait_in_another_order_or_hold_something_else_are_told_apart() {
+fn state_key_differs_by_receiver_queue_and_content() {
     let (first, all) = pool([1, 2]);
     let (second, _) = pool([2, 1]);
     assert_eq!(numbers(&first, &all), numbers(&pool([1, 2]).0, &all));
@@ -284,7 +287,7 @@ fn receivers_that_wait_in_another_order_or_hold_something_else_are_told_apart() 
 }
 
 #[test]
-fn a_fork_plays_on_alone_and_answers_alike() {
+fn clone_answers_alike_and_is_independent() {
     let (mut origin, all) = pool([1, 2]);
     receive(&mut origin, all[0], b"in a buffer");
     origin.handle(all[0], Event::WouldBlock).expect("it is attached");
@@ -300,8 +303,8 @@ fn a_fork_plays_on_alone_and_answers_alike() {
         (read, decoded, pool.poll_notice(), numbers(pool, &all), pool.check_invariants())
     };
     let answers = play(&mut fork);
-    assert!(answers.2.is_some(), "somebody is granted a buffer");
+    assert!(answers.2.is_some(), "a receiver is granted a buffer");
     assert_ne!(answers.3, before);
-    assert_eq!(numbers(&origin, &all), before, "nothing of it reached the origin");
+    assert_eq!(numbers(&origin, &all), before, "the origin is unchanged");
     assert_eq!(play(&mut origin), answers);
 }

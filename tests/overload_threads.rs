@@ -1,4 +1,4 @@
-//! S45 with several threads: more connections than buffers, then as many again.
+//! S45 with several threads: more connections than buffers, then twice the number.
 #![allow(clippy::disallowed_methods, reason = "event loops are threads, and a test that waits needs a clock")]
 
 use demuxbuf::connection::{Action, Event};
@@ -13,8 +13,8 @@ const THREADS: usize = 4;
 const BUFFERS: u32 = 20;
 /// Connections of each thread: 1.0, 1.2, 2 and 5 times the buffers there are, then 1.0 again.
 const PHASES: [u64; 5] = [5, 6, 10, 25, 5];
-/// Far longer than any of this takes: who sleeps for so long was not told. Nobody wakes before by himself, or he would
-/// find what he was not told of.
+/// Far longer than any of this takes: a thread that sleeps for this long was not signalled. No thread wakes before by
+/// itself, or it would find what it was not signalled for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// More than can be parked, so that each request needs a buffer.
 const REQUEST_BYTES: u32 = 200;
@@ -62,7 +62,7 @@ impl Loop {
         self.holding.push(id);
     }
 
-    /// Serves whoever holds a buffer; returns how many.
+    /// Serves each connection that holds a buffer; returns how many.
     fn turn(&mut self) -> u64 {
         self.pick_up();
         let serve = std::mem::take(&mut self.holding);
@@ -79,7 +79,7 @@ impl Loop {
             }
         }
         self.served += count;
-        // What came back in this turn may be its own, and nobody names who is awake.
+        // What came back in this iteration may be its own, and a loop that is awake is not named.
         self.pick_up();
         count
     }
@@ -87,15 +87,15 @@ impl Loop {
     fn pick_up(&mut self) {
         while let Some(granted) = self.pool.poll_notice() {
             let Notice::Receiver { id, actions, .. } = granted else { panic!("only receivers ask") };
-            assert!(actions.has(Action::Recv), "who is told has a buffer");
+            assert!(actions.has(Action::Recv), "a notice comes with a buffer");
             self.fill(id);
         }
     }
 }
 
-/// In turns on one thread, where each loop has a turn only if it holds something or was named.
+/// Loops take turns on one thread; a loop has a turn only if it holds a buffer or was named.
 #[test]
-fn s45_at_any_load_all_buffers_work_all_the_time_and_nobody_starves() {
+fn s45_no_buffer_idles_and_no_loop_starves() {
     let shared_pool = shared_pool();
     for connections in PHASES {
         let pool = (0..THREADS).map(|index| shared_pool.shard(index as u32).unwrap());
@@ -126,7 +126,7 @@ fn s45_at_any_load_all_buffers_work_all_the_time_and_nobody_starves() {
 }
 
 #[test]
-fn s45_threads_that_sleep_until_they_are_told_serve_all_requests_at_any_load() {
+fn s45_signalled_threads_serve_every_request() {
     const REQUESTS: u64 = 200;
     let shared_pool = shared_pool();
     for connections in PHASES {
@@ -151,11 +151,11 @@ fn s45_threads_that_sleep_until_they_are_told_serve_all_requests_at_any_load() {
                         if done == 0 && one.holding.is_empty() {
                             let since = Instant::now();
                             std::thread::park_timeout(PATIENCE);
-                            assert!(since.elapsed() < PATIENCE, "{index} was not told: {:?}", one.pool.stats());
+                            assert!(since.elapsed() < PATIENCE, "{index} was not signalled: {:?}", one.pool.stats());
                         }
                     }
                     threads.iter().for_each(|thread| thread.get().expect("all have started").unpark());
-                    // Nobody's receivers go while another may still name them.
+                    // No thread drops its receivers while another thread may still name it.
                     start.wait();
                     assert!(one.left.is_empty() && one.holding.is_empty());
                 });

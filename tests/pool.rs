@@ -1,4 +1,4 @@
-//! What a receiver keeps for its host and its decoder, and which handles, events and configurations are refused.
+//! What a receiver keeps for its host and its decoder, and the handles, events and configurations that are refused.
 
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode};
 use demuxbuf::framing::h2;
@@ -11,7 +11,7 @@ fn pool() -> Pool {
 }
 
 #[test]
-fn all_of_a_token_comes_back() {
+fn token_comes_back_whole() {
     let mut pool = pool();
     for token in [u64::MAX, 1 << 63, 0x0123_4567_89ab_cdef] {
         let id = pool.attach(0, token).expect("there is room");
@@ -20,7 +20,7 @@ fn all_of_a_token_comes_back() {
 }
 
 #[test]
-fn a_decoder_that_works_in_place_changes_what_is_buffered() {
+fn decoder_may_change_buffered_bytes_in_place() {
     let mut pool = pool();
     let id = pool.attach(0, 0).expect("there is room");
     assert_eq!(pool.data_mut(id), Ok(&mut [][..]), "nothing is held");
@@ -32,7 +32,7 @@ fn a_decoder_that_works_in_place_changes_what_is_buffered() {
 }
 
 #[test]
-fn two_actions_are_a_set_of_both() {
+fn actions_are_a_set() {
     let both = Action::Recv | Action::Decode;
     assert_eq!(both.iter().collect::<Vec<_>>().len(), 2);
     assert!(both.has(Action::Recv) && both.has(Action::Decode));
@@ -42,7 +42,7 @@ fn two_actions_are_a_set_of_both() {
 
 /// A lease has a deadline while it is a receiver's, and none while it is the host's.
 #[test]
-fn a_deadline_comes_and_goes_with_the_buffer() {
+fn deadline_belongs_to_a_receivers_buffer_only() {
     let mut config = PoolConfig::new(1, 4);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (10, 20);
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -54,13 +54,13 @@ fn a_deadline_comes_and_goes_with_the_buffer() {
     let lease_info = |pool: &Pool| pool.describe(id).expect("it is attached").lease_info;
     let adopted = lease_info(&pool).expect("it has a deadline");
     assert_eq!((adopted.held_ns, adopted.idle_ns, adopted.progress_bytes), (7, 7, 0));
-    pool.decoded(id, 0, 9).expect("it may be short of so many");
-    assert_eq!(lease_info(&pool), Some(adopted), "to be short of data is no progress");
-    pool.decoded(id, 3, 0).expect("so much is buffered");
+    pool.decoded(id, 0, 9).expect("that many bytes are missing");
+    assert_eq!(lease_info(&pool), Some(adopted), "needing bytes is no progress");
+    pool.decoded(id, 3, 0).expect("that many bytes are buffered");
     let progressed = lease_info(&pool).expect("it has a deadline");
     assert_eq!((progressed.held_ns, progressed.idle_ns, progressed.progress_bytes), (7, 0, 3));
 
-    // Somebody waits from here on; the host's own lease is nobody to be asked.
+    // A request waits from here on; the host's own lease is never asked for.
     let waiting = pool.attach(0, 1).expect("there is room");
     pool.handle(waiting, Event::Readable).expect("it is attached");
     assert_ne!(pool.poll_timeout(), u64::MAX);
@@ -68,8 +68,9 @@ fn a_deadline_comes_and_goes_with_the_buffer() {
     assert_eq!((lease_info(&pool), pool.poll_timeout()), (None, u64::MAX));
 }
 
+/// A holder that keeps an empty buffer for a frame that can never fit is shed for the benefit of waiters.
 #[test]
-fn who_keeps_an_empty_buffer_for_a_frame_that_can_never_fit_is_shed_for_others() {
+fn holder_of_an_oversized_frame_is_shed() {
     let mut config = PoolConfig::new(1, 2);
     config.buffer_bytes = 64;
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (10, 20);
@@ -80,7 +81,7 @@ fn who_keeps_an_empty_buffer_for_a_frame_that_can_never_fit_is_shed_for_others()
     let actions = pool.decoded(holder, 9, 65).expect("they are there");
     assert!(actions.has(Action::CannotFit), "{actions:?}");
     pool.handle(other, Event::Readable).expect("it is attached");
-    // It cannot park what is not there, and its host does not act.
+    // The holder has nothing to park, and its host does not act.
     (0..=30).for_each(|now_ns| pool.handle_timeout(now_ns));
     let mut asked = std::iter::from_fn(|| pool.poll_notice());
     let is_shed =
@@ -90,9 +91,10 @@ fn who_keeps_an_empty_buffer_for_a_frame_that_can_never_fit_is_shed_for_others()
     assert!(matches!(pool.poll_notice(), Some(Notice::Receiver { id, .. }) if id == other));
 }
 
-/// One that parks, and at once needs a buffer again, is not asked for that one at the same time: the call would never end.
+/// A receiver that parks, and at once needs a buffer again, is not asked for that one in the same call, which would not
+/// end.
 #[test]
-fn nobody_is_asked_for_what_he_got_just_now() {
+fn fresh_grant_is_not_reclaimed_at_once() {
     let mut config = PoolConfig::new(3, 3);
     (config.scheduler.classes, config.scheduler.class_caps[1], config.policy.mode) = (2, 1, Mode::Edge);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (0, 10);
@@ -100,8 +102,8 @@ fn nobody_is_asked_for_what_he_got_just_now() {
     let [holder, other] = [0, 1].map(|class| pool.attach(class, class.into()).expect("there is room"));
     pool.handle(holder, Event::Readable).expect("a buffer is free");
     pool.handle(holder, Event::Received { bytes: 9 }).expect("they fit");
-    assert!(pool.decoded(holder, 0, 9).expect("it is short of so many").has(Action::Recv));
-    // Its class is at its cap, whatever the others give back.
+    assert!(pool.decoded(holder, 0, 9).expect("that many bytes are missing").has(Action::Recv));
+    // Its class is at its cap, whatever other classes release.
     pool.request(1, 0).expect("a buffer is free");
     pool.handle(other, Event::Readable).expect("it is attached");
     assert_eq!((pool.poll_notice(), pool.stats().parked_on_demand), (None, 0));
@@ -111,24 +113,24 @@ fn nobody_is_asked_for_what_he_got_just_now() {
 }
 
 #[test]
-fn the_wait_of_a_receiver_is_not_the_hosts_to_end() {
+fn cancel_refuses_the_wait_of_a_receiver() {
     let mut pool = pool();
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
     let Ok(Outcome::Queued(own)) = pool.request(0, 1) else { panic!("none is free") };
     pool.cancel(own).expect("it is the host's");
     let id = pool.attach(0, 2).expect("there is room");
     pool.handle(id, Event::Readable).expect("it is attached");
-    // It waits where the host did before, under a name that can be guessed.
+    // The receiver's wait has the row of the host's wait, so its handle can be guessed.
     let guesses = (1..9).map(|later| WaitId::from_bits(own.to_bits() + (later << 32)));
     let guess = guesses.into_iter().find(|&wait| pool.describe_wait(wait).is_ok()).expect("one is right");
     assert_eq!(pool.cancel(guess), Err(PoolError::Stale));
     pool.check_invariants().expect("nothing is changed");
     pool.release(lease).expect("it is the host's");
-    assert!(matches!(pool.poll_notice(), Some(Notice::Receiver { token: 2, .. })), "it waited on");
+    assert!(matches!(pool.poll_notice(), Some(Notice::Receiver { token: 2, .. })), "the receiver waited on");
 }
 
 #[test]
-fn any_number_comes_back_from_a_handle_of_any_kind() {
+fn handle_raw_round_trip_keeps_any_number() {
     for bits in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef, 0b11 << 54, 0b10 << 54] {
         assert_eq!(ReceiverId::from_bits(bits).to_bits(), bits);
         assert_eq!(LeaseId::from_bits(bits).to_bits(), bits);
@@ -138,7 +140,7 @@ fn any_number_comes_back_from_a_handle_of_any_kind() {
 }
 
 #[test]
-fn a_handle_is_good_for_one_use_of_its_row() {
+fn handle_is_stale_once_its_row_is_reused() {
     let new = || Pool::new(&PoolConfig::new(1, 1)).expect("the configuration is allowed");
     let (mut pool, mut others) = (new(), new());
     let mut used = Vec::new();
@@ -146,7 +148,7 @@ fn a_handle_is_good_for_one_use_of_its_row() {
         let id = pool.attach(0, token).expect("the row is free");
         assert!(!used.contains(&id) && used.iter().all(|&id| pool.pending(id) == Err(PoolError::Stale)));
         assert!(pool.pending(id).is_ok());
-        // Nor is it good before its time: the same row of others is free until now.
+        // Nor is it valid before its time: the same row of the other pool is free until now.
         assert_eq!(others.pending(id), Err(PoolError::Stale));
         let same = others.attach(0, token).expect("the row is free");
         for (pool, id) in [(&mut pool, id), (&mut others, same)] {
@@ -157,7 +159,7 @@ fn a_handle_is_good_for_one_use_of_its_row() {
 }
 
 #[test]
-fn no_more_are_attached_than_there_is_room_for() {
+fn attach_is_refused_when_all_rows_are_used() {
     let mut pool = Pool::new(&PoolConfig::new(1, 2)).expect("the configuration is allowed");
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
     let first = pool.attach(0, 1).expect("there is room");
@@ -172,8 +174,9 @@ fn no_more_are_attached_than_there_is_room_for() {
     assert_eq!(pool.check_invariants(), Ok(()));
 }
 
+/// A receiver that waits for a larger buffer leaves the queue once it needs none.
 #[test]
-fn who_waits_for_a_larger_buffer_and_needs_none_leaves_the_queue() {
+fn growth_leaves_the_queue_without_a_need() {
     let mut config = PoolConfig::new(3, 4);
     config.set_buffer_sizes(&[256, 512]).expect("there is a default size");
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -183,16 +186,16 @@ fn who_waits_for_a_larger_buffer_and_needs_none_leaves_the_queue() {
     pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
     pool.grow(id, 1).expect("it may wait for one");
     assert_eq!(pool.stats().scheduler.waiting, 1);
-    pool.decoded(id, 200, 0).expect("so much is buffered");
+    pool.decoded(id, 200, 0).expect("that many bytes are buffered");
     let stats = pool.stats().scheduler;
     assert_eq!((stats.waiting, stats.leased, pool.check_invariants()), (0, 1, Ok(())));
     pool.release(lease).expect("it is the host's");
     assert_eq!(pool.poll_notice(), None::<Notice>);
 }
 
-/// One more than the limit, and the limit, of each field that is checked here; the others are the pool's.
+/// One more than the limit, and the limit, of each field that is checked here; the scheduler checks the other fields.
 #[test]
-fn a_field_is_refused_just_outside_its_range() {
+fn config_is_refused_just_outside_its_range() {
     type Set = fn(&mut PoolConfig, u32);
     let fields: [(&str, u32, u32, Set); 6] = [
         ("receivers_max", 1, i32::MAX as u32 - 1, |config, value| config.receivers_max = value),
@@ -208,7 +211,7 @@ fn a_field_is_refused_just_outside_its_range() {
             let mut config = PoolConfig::new(4, 4);
             (config.scheduler.classes, config.scheduler.sizes) = (3, [1, 1, 1, 1]);
             set(&mut config, value);
-            // Those that are allowed are not all made: a table of so many receivers may not fit into memory.
+            // Not every allowed pool is made: the largest table of receivers may not fit into memory.
             if !is_allowed {
                 let refused = Pool::new(&config).expect_err("out of range");
                 let words = format!("{name} is {value}; allowed is ");
@@ -220,9 +223,9 @@ fn a_field_is_refused_just_outside_its_range() {
     }
 }
 
-/// A receiver that could never be granted its first buffer would wait for ever.
+/// A receiver that could never be granted its first buffer would wait without end.
 #[test]
-fn every_class_must_be_able_to_have_a_first_buffer() {
+fn class_cap_must_admit_a_first_buffer() {
     // 4 buffers of 2 units each, and first ones of 8.
     let mut config = PoolConfig { first_size_index: 1, ..PoolConfig::new(4, 4) };
     config.scheduler.sizes = [2, 8, 0, 0];
@@ -234,13 +237,13 @@ fn every_class_must_be_able_to_have_a_first_buffer() {
     capped.scheduler.class_caps[0] = 3;
     assert_eq!(Pool::new(&reserved).map(|_| ()), refused(6));
     assert_eq!(Pool::new(&capped).map(|_| ()), refused(6));
-    // Nothing is said of classes that are not there.
+    // Classes that are not there are not checked.
     capped.scheduler.class_caps = [4, 3, 0, 0, 0, 0, 0, 0].map(|cap| if cap > 0 { cap } else { u32::MAX });
     assert!(Pool::new(&capped).is_ok());
 }
 
 #[test]
-fn only_what_could_not_be_reserved_is_a_lack_of_memory() {
+fn out_of_memory_is_only_a_failed_reservation() {
     let no_memory = [
         ConfigError::NoMemory { field: "slots", entries: 9 },
         ConfigError::Scheduler(demuxbuf::scheduler::ConfigError::AllocationFailed { field: "buffers", entries: 9 }),
@@ -257,7 +260,7 @@ fn only_what_could_not_be_reserved_is_a_lack_of_memory() {
 }
 
 #[test]
-fn what_receivers_report_by_themselves_is_refused() {
+fn events_of_the_pool_itself_are_refused() {
     let mut pool = pool();
     let id = pool.attach(0, 0).expect("there is room");
     pool.handle(id, Event::Readable).expect("it is open");
@@ -275,8 +278,9 @@ fn what_receivers_report_by_themselves_is_refused() {
     }
 }
 
+/// Received bytes are refused with the state machine's error while what came before is not decoded.
 #[test]
-fn received_bytes_are_refused_in_the_machine_s_words_while_nothing_was_decoded() {
+fn received_is_refused_while_decoding_is_due() {
     let mut pool = pool();
     let id = pool.attach(0, 0).expect("there is room");
     let received = |pool: &mut Pool, bytes| pool.handle(id, Event::Received { bytes });
@@ -284,31 +288,31 @@ fn received_bytes_are_refused_in_the_machine_s_words_while_nothing_was_decoded()
     pool.handle(id, Event::Readable).expect("it is open");
     assert_eq!(received(&mut pool, BUFFER_BYTES_DEFAULT + 1), Err(EventError::TooManyBytes.into()));
     received(&mut pool, 100).expect("there is room");
-    pool.decoded(id, 40, 0).expect("so much is buffered");
-    // Nobody asked where to receive since then, so what is left was not moved to the front.
+    pool.decoded(id, 40, 0).expect("that many bytes are buffered");
+    // The host did not ask where to receive since then, so what is left was not moved to the front.
     assert_eq!(received(&mut pool, BUFFER_BYTES_DEFAULT - 99), Err(PoolError::TooManyBytes));
     received(&mut pool, BUFFER_BYTES_DEFAULT - 100).expect("there is room behind it");
 }
 
 #[test]
-fn what_is_moved_to_make_room_is_counted() {
+fn compacted_bytes_are_counted() {
     let mut pool = pool();
     let id = pool.attach(0, 0).expect("there is room");
     for (moved, consumed) in [(0, 80), (120, 100), (340, 420)] {
         pool.handle(id, Event::Readable).expect("it is open");
-        // The second time it is at the front already.
+        // The second time the content is at the front already.
         for _ in 0..2 {
             pool.receive_area(id).expect("it has a buffer");
             assert_eq!(pool.stats().compacted_bytes, moved);
         }
         pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
-        pool.decoded(id, consumed, 1).expect("so much is buffered");
+        pool.decoded(id, consumed, 1).expect("that many bytes are buffered");
     }
     assert_eq!(pool.stats().compactions, 2);
 }
 
 #[test]
-fn only_the_rest_of_a_frame_may_have_what_is_reserved_for_it() {
+fn reserve_for_partial_frames_serves_only_those() {
     let mut config = PoolConfig { continuation_class: Some(0), ..PoolConfig::new(2, 4) };
     (config.scheduler.classes, config.scheduler.reserves[1]) = (2, 1);
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -324,7 +328,7 @@ fn only_the_rest_of_a_frame_may_have_what_is_reserved_for_it() {
 }
 
 #[test]
-fn a_receiver_s_handle_is_nobody_s_as_that_of_a_lease() {
+fn receiver_handle_is_refused_as_a_lease() {
     let mut pool = pool();
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
     let first = pool.attach(0, 0).expect("there is room");

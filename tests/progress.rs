@@ -1,4 +1,4 @@
-//! Sequences after which a connection must still find a way on, or must still come to an end of its turn.
+//! Sequences after which a connection must still find a way on, or must still come to an end of its loop iteration.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX};
@@ -7,63 +7,65 @@ use demuxbuf::pool::{Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::Outcome;
 use demuxbuf_testkit::MODES;
 
-/// A connection with a buffer of 100 bytes that received so many.
+/// A connection with a buffer of 100 bytes that received this many.
 fn receiving(policy: Policy, bytes: u32) -> Connection {
     let mut connection = Connection::new(policy);
-    tell(&mut connection, Event::Attach { buffered_bytes: 0, capacity: 0 });
+    report(&mut connection, Event::Attach { buffered_bytes: 0, capacity: 0 });
     if connection.pending().has(Action::WantRecv) {
-        tell(&mut connection, Event::done(Action::WantRecv));
+        report(&mut connection, Event::done(Action::WantRecv));
     }
-    tell(&mut connection, Event::Readable);
-    tell(&mut connection, Event::BufferGranted { capacity: 100 });
-    tell(&mut connection, Event::Received { bytes });
+    report(&mut connection, Event::Readable);
+    report(&mut connection, Event::BufferGranted { capacity: 100 });
+    report(&mut connection, Event::Received { bytes });
     connection
 }
 
-fn tell(connection: &mut Connection, event: Event) -> Actions {
+fn report(connection: &mut Connection, event: Event) -> Actions {
     connection.handle(event).unwrap_or_else(|error| panic!("{event:?}: {error}"))
 }
 
+/// A decoder that needs bytes is fed although fewer bytes are free than a full buffer resumes at.
 #[test]
-fn a_decoder_short_of_data_is_fed_below_the_mark_at_which_a_full_buffer_resumes() {
+fn needed_bytes_arrive_below_the_resume_threshold() {
     for mode in MODES {
         let mut connection = receiving(Policy { mode, resume_free_bytes: 50, ..Policy::default() }, 100);
-        let actions = tell(&mut connection, Event::Consumed { bytes: 20 });
+        let actions = report(&mut connection, Event::Consumed { bytes: 20 });
         assert!(!actions.has(Action::Recv), "{mode:?}: not enough is free to resume for its own sake");
-        let actions = tell(&mut connection, Event::NeedMore { bytes: 10 });
+        let actions = report(&mut connection, Event::NeedMore { bytes: 10 });
         assert!(actions.has(Action::Recv), "{mode:?}: {actions:?}");
         assert!(!actions.has(Action::StopRecv), "{mode:?}: {actions:?}");
     }
 }
 
 #[test]
-fn a_larger_place_for_what_is_buffered_is_not_full() {
+fn unpark_into_a_larger_buffer_is_not_full() {
     let policy = Policy { resume_free_bytes: 1000, ..Policy::default() };
     let mut connection = receiving(policy, 100);
-    tell(&mut connection, Event::Block { reasons: 1 });
+    report(&mut connection, Event::Block { reasons: 1 });
     assert!(!connection.is_accepting());
-    let actions = tell(&mut connection, Event::BufferGranted { capacity: 200 });
+    let actions = report(&mut connection, Event::BufferGranted { capacity: 200 });
     assert!(actions.has(Action::Recv), "{actions:?}");
 }
 
+/// A yield while the decoder needs bytes or is blocked ends the iteration; receiving goes on after `Wake`.
 #[test]
-fn a_yield_while_short_of_data_or_blocked_ends_with_the_turn() {
+fn yield_without_work_ends_with_the_reschedule() {
     for mode in [Mode::Edge, Mode::Optimistic, Mode::Completion] {
         for reason in [Event::NeedMore { bytes: 10 }, Event::Block { reasons: 1 }] {
             let mut connection = receiving(Policy { mode, ..Policy::default() }, 30);
-            tell(&mut connection, reason);
-            let actions = tell(&mut connection, Event::Yield);
+            report(&mut connection, reason);
+            let actions = report(&mut connection, Event::Yield);
             assert!(!actions.has(Action::Recv), "{mode:?} {reason:?}: {actions:?}");
             assert!(actions.has(Action::Reschedule), "{mode:?} {reason:?}: {actions:?}");
-            tell(&mut connection, Event::done(Action::Reschedule));
-            let actions = tell(&mut connection, Event::Wake);
+            report(&mut connection, Event::done(Action::Reschedule));
+            let actions = report(&mut connection, Event::Wake);
             assert!(actions.has(Action::Recv), "{mode:?} {reason:?}: {actions:?}");
         }
     }
 }
 
 #[test]
-fn a_residue_that_cannot_be_parked_is_received_for() {
+fn undecoded_bytes_that_cannot_park_receive_on() {
     for mode in [Mode::Level, Mode::Edge] {
         let mut config = PoolConfig { slots: 0, ..PoolConfig::new(1, 1) };
         config.policy.mode = mode;
@@ -79,8 +81,9 @@ fn a_residue_that_cannot_be_parked_is_received_for() {
     }
 }
 
+/// A frame too large for any buffer is reported even if nothing of it is left in the buffer.
 #[test]
-fn an_element_too_large_for_any_buffer_is_reported_although_nothing_of_it_is_left() {
+fn cannot_fit_is_reported_for_an_empty_buffer() {
     for mode in MODES {
         let mut config = PoolConfig::new(1, 1);
         config.policy.mode = mode;
@@ -100,24 +103,25 @@ fn an_element_too_large_for_any_buffer_is_reported_although_nothing_of_it_is_lef
 }
 
 #[test]
-fn what_the_pool_asked_for_survives_a_sync_without_progress() {
+fn reclaim_request_survives_a_sync() {
     let policy = Policy { park_bytes: 64, ..Policy::default() };
     for (buffered_bytes, event, action) in
         [(30, Event::ReclaimRequested, Action::Park), (80, Event::LeaseExpired, Action::Shed)]
     {
         let mut connection = receiving(policy, buffered_bytes);
-        tell(&mut connection, Event::NeedMore { bytes: 1 });
-        tell(&mut connection, Event::Readable);
-        assert!(tell(&mut connection, event).has(action));
+        report(&mut connection, Event::NeedMore { bytes: 1 });
+        report(&mut connection, Event::Readable);
+        assert!(report(&mut connection, event).has(action));
         let sync =
             |buffered_bytes| Event::Sync { buffered_bytes, capacity: 100, blocked: 0, needed_bytes: true, armed: true };
-        assert!(tell(&mut connection, sync(buffered_bytes)).has(action), "{event:?}: nothing was decoded");
-        assert!(!tell(&mut connection, sync(buffered_bytes - 1)).has(action), "{event:?}: something was decoded");
+        assert!(report(&mut connection, sync(buffered_bytes)).has(action), "{event:?}: nothing was decoded");
+        assert!(!report(&mut connection, sync(buffered_bytes - 1)).has(action), "{event:?}: something was decoded");
     }
 }
 
+/// A host that takes each buffer as soon as it is full still reaches `Reschedule`.
 #[test]
-fn a_host_that_hands_each_buffer_on_comes_to_the_end_of_its_turn() {
+fn take_of_every_buffer_ends_the_iteration() {
     let mut config = PoolConfig::new(8, 1);
     config.policy.mode = Mode::Edge;
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -135,7 +139,7 @@ fn a_host_that_hands_each_buffer_on_comes_to_the_end_of_its_turn() {
 }
 
 #[test]
-fn the_waits_of_the_host_leave_one_for_each_receiver() {
+fn host_waits_leave_one_for_each_receiver() {
     let mut pool = Pool::new(&PoolConfig::new(1, 3)).expect("the defaults are allowed");
     assert!(matches!(pool.request(0, 0), Ok(Outcome::Granted(_))));
     let mut waits = Vec::new();
@@ -154,7 +158,7 @@ fn the_waits_of_the_host_leave_one_for_each_receiver() {
 }
 
 #[test]
-fn few_bytes_that_are_there_already_need_no_buffer() {
+fn adopt_of_few_bytes_needs_no_buffer() {
     let mut pool = Pool::new(&PoolConfig::new(1, 2)).expect("the defaults are allowed");
     assert!(matches!(pool.request(0, 0), Ok(Outcome::Granted(_))));
     let id = pool.attach_with(0, 0, b"hello").expect("a slot is free");
@@ -168,22 +172,22 @@ fn few_bytes_that_are_there_already_need_no_buffer() {
 }
 
 #[test]
-fn the_length_of_a_frame_is_counted_for_any_header() {
+fn frame_length_is_saturated_for_any_header() {
     let head = FrameHeader { length: u32::MAX, ..FrameHeader::default() };
     assert_eq!(head.frame_bytes(), 9 + MAX_FRAME_SIZE_MAX);
 }
 
 #[test]
-fn a_blocked_decoder_stops_the_receiving_only_if_the_policy_says_so() {
+fn block_stops_receiving_only_by_policy() {
     for pause_when_blocked in [false, true] {
         let mut connection = receiving(Policy { pause_when_blocked, ..Policy::default() }, 30);
-        tell(&mut connection, Event::Readable);
-        let actions = tell(&mut connection, Event::Block { reasons: 1 });
+        report(&mut connection, Event::Readable);
+        let actions = report(&mut connection, Event::Block { reasons: 1 });
         assert_eq!(connection.policy().pause_when_blocked, pause_when_blocked);
         assert_eq!(
             (actions.has(Action::Recv), actions.has(Action::StopRecv)),
             (!pause_when_blocked, pause_when_blocked)
         );
-        assert!(tell(&mut connection, Event::Unblock { reasons: 1 }).has(Action::Decode));
+        assert!(report(&mut connection, Event::Unblock { reasons: 1 }).has(Action::Decode));
     }
 }

@@ -29,7 +29,7 @@ fn check(a: &Pool, b: &Pool) {
     b.check_invariants().unwrap();
 }
 
-/// Attaches one that holds a buffer with these bytes in it.
+/// Attaches a receiver that holds a buffer with these bytes in it.
 fn holding(pool: &mut Pool, token: u64, bytes: &[u8]) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
@@ -42,7 +42,7 @@ fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) -> Actions {
     pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap()
 }
 
-/// Attaches one that waits.
+/// Attaches a receiver that waits.
 fn waiting(pool: &mut Pool, token: u64) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     pool.handle(id, Event::Readable).unwrap();
@@ -63,39 +63,40 @@ fn moves(from: &mut Pool, id: ReceiverId, to: &mut Pool) -> ReceiverId {
 }
 
 #[test]
-fn pages_in_use_on_another_thread_are_kept_and_the_bound_is_one_for_all() {
+fn resident_bytes_are_bounded_across_threads() {
     let page_bytes = 65_536;
     let (shared_pool, mut a, mut b) = two(&PoolConfig { buffer_bytes: page_bytes, ..config(2) });
     assert_eq!(a.bypass_bound(0), b.bypass_bound(0));
     assert!(
         a.bypass_bound(0).unwrap() >= 2 * u64::from(config(2).scheduler.waiters_max) - 1,
-        "all of both threads may wait"
+        "all receivers of both threads may wait"
     );
     assert!(a.bypass_bound(1).is_err());
     assert_eq!(b.trim(), 0, "nothing was used");
     let held = holding(&mut a, 1, b"x");
     let other = holding(&mut b, 2, b"y");
     b.handle(other, Event::Close).unwrap();
-    // What it has at hand is everybody's then.
+    // Its cached buffers are free for all threads then.
     drop(b);
     let mut b = shared_pool.shard(1).unwrap();
     // Miri knows no madvise(2).
     let page_bytes = if cfg!(all(target_os = "linux", not(miri))) { page_bytes as usize } else { 0 };
-    assert_eq!((b.trim(), b.trim()), (page_bytes, 0), "the one that was used, once");
+    assert_eq!((b.trim(), b.trim()), (page_bytes, 0), "the page that was used, once");
     assert_eq!(a.data(held).unwrap(), b"x");
     check(&a, &b);
 }
 
+/// Bytes that are there at `attach_with` get a free buffer, whichever thread caches it.
 #[test]
-fn bytes_that_are_there_take_a_free_buffer_whichever_thread_has_it_at_hand() {
+fn adopt_finds_a_buffer_cached_by_another_thread() {
     let (shared_pool, mut a, mut b) = two(&config(2));
     let bytes = |byte| [byte; 100];
     let first = a.attach_with(0, 1, &bytes(1)).unwrap();
-    // What thread 0 has at hand is called in.
+    // The cached buffers of thread 0 are called in.
     let second = b.attach_with(0, 2, &bytes(2)).unwrap();
     check(&a, &b);
     assert_eq!((a.data(first).unwrap(), b.data(second).unwrap()), (&bytes(1)[..], &bytes(2)[..]));
-    // It does not wait: nobody is queued, and nobody is attached.
+    // The call does not wait: no request is queued, and no receiver is attached.
     for pool in [&mut a, &mut b] {
         assert_eq!(pool.attach_with(0, 3, &bytes(3)), Err(PoolError::NoBufferFree));
         assert_eq!((pool.stats().receivers, pool.stats().scheduler.waiting), (1, 0));
@@ -105,7 +106,7 @@ fn bytes_that_are_there_take_a_free_buffer_whichever_thread_has_it_at_hand() {
     let third = b.attach_with(0, 3, &bytes(3)).unwrap();
     assert_eq!(b.data(third).unwrap(), bytes(3));
     check(&a, &b);
-    // What a thread has at hand itself it takes without the lock.
+    // A thread takes a buffer that it cached itself without the lock.
     b.handle(third, Event::Close).unwrap();
     let locked = shared_pool.stats().locked;
     b.attach_with(0, 4, &bytes(4)).unwrap();
@@ -114,7 +115,7 @@ fn bytes_that_are_there_take_a_free_buffer_whichever_thread_has_it_at_hand() {
 }
 
 #[test]
-fn bytes_that_are_there_take_a_buffer_of_a_class_only_up_to_its_cap() {
+fn adopt_respects_the_cap_of_its_class() {
     let mut config = config(3);
     config.scheduler.class_caps[0] = 2;
     let (_threads, mut a, mut b) = two(&config);
@@ -128,14 +129,15 @@ fn bytes_that_are_there_take_a_buffer_of_a_class_only_up_to_its_cap() {
     check(&a, &b);
 }
 
+/// The receiver gets the buffer with what it received into its slot.
 #[test]
-fn s10_a_buffer_given_back_on_one_thread_reaches_the_waiter_of_another_with_its_content() {
+fn s10_release_reaches_the_receiver_of_another_thread() {
     let (_threads, mut a, mut b) = two(&PoolConfig { lifeline: false, ..config(1) });
     let holder = holding(&mut a, 1, &[1; 200]);
     let waiter = waiting(&mut b, 2);
     assert_eq!((a.poll_wake(), b.poll_notice()), (None, None));
     a.handle(holder, Event::Consumed { bytes: 200 }).unwrap();
-    assert_eq!((a.poll_wake(), a.poll_wake()), (Some(1), None), "the other thread is told once");
+    assert_eq!((a.poll_wake(), a.poll_wake()), (Some(1), None), "the other thread is named once");
     assert_eq!(granted_to(&mut b), Some(2));
     receive(&mut b, waiter, &[2; 256]);
     assert_eq!(b.data(waiter).unwrap(), [2; 256]);
@@ -143,7 +145,7 @@ fn s10_a_buffer_given_back_on_one_thread_reaches_the_waiter_of_another_with_its_
 }
 
 #[test]
-fn the_hard_cap_and_the_statistics_are_of_all_threads_together() {
+fn hard_cap_and_statistics_cover_all_threads() {
     let (shared_pool, mut a, mut b) = two(&config(4));
     for token in 0..2 {
         holding(&mut a, token, &[1; 100]);
@@ -159,7 +161,7 @@ fn the_hard_cap_and_the_statistics_are_of_all_threads_together() {
 }
 
 #[test]
-fn no_thread_gets_at_what_another_one_holds() {
+fn shard_refuses_handles_of_another_thread() {
     let (_threads, mut a, mut b) = two(&config(3));
     let id = holding(&mut a, 1, &[1; 100]);
     let Ok(Outcome::Granted(lease)) = a.request(0, 7) else { panic!("a buffer is free") };
@@ -181,7 +183,7 @@ fn no_thread_gets_at_what_another_one_holds() {
 }
 
 #[test]
-fn s11_a_receiver_moves_in_any_state_with_all_that_it_has() {
+fn s11_receiver_moves_in_any_state_with_its_content() {
     let (_threads, mut a, mut b) = two(&config(1));
     // Idle, then parked.
     let idle = a.attach(0, 1).unwrap();
@@ -194,22 +196,22 @@ fn s11_a_receiver_moves_in_any_state_with_all_that_it_has() {
     assert_eq!(a.data(id).unwrap(), b"half a frame");
     assert_eq!((a.stats().slots_in_use, b.stats().slots_in_use), (1, 0));
     check(&a, &b);
-    // With a buffer whose content does not start at its front.
+    // With a buffer, its content not at the front.
     a.handle(id, Event::Readable).unwrap();
     receive(&mut a, id, &[7; 100]);
     a.handle(id, Event::Consumed { bytes: 12 }).unwrap();
     let id = moves(&mut a, id, &mut b);
     assert_eq!(b.data(id).unwrap(), [7; 100]);
     check(&a, &b);
-    // Waiting, with a lifeline that holds something, then served on the way.
+    // Waiting, with a lifeline that holds something, then served during the export.
     let other = waiting(&mut a, 2);
     receive(&mut a, other, &[9; 64]);
     let mut exported = a.export(other).unwrap();
     b.handle(id, Event::Consumed { bytes: 100 }).unwrap();
-    assert_eq!((a.poll_wake(), b.poll_wake(), a.poll_notice()), (None, None, None), "nobody has it yet");
+    assert_eq!((a.poll_wake(), b.poll_wake(), a.poll_notice()), (None, None, None), "no thread has it yet");
     let other = b.import(&mut exported).unwrap();
     assert_eq!((granted_to(&mut b), b.data(other).unwrap()), (Some(2), &[9; 64][..]));
-    // Served, and moved before it was told.
+    // Served, and moved before its notice.
     let third = waiting(&mut a, 3);
     b.handle(other, Event::Close).unwrap();
     let third = moves(&mut a, third, &mut b);
@@ -219,7 +221,7 @@ fn s11_a_receiver_moves_in_any_state_with_all_that_it_has() {
 }
 
 #[test]
-fn what_cannot_move_says_why_and_stays_as_it_is() {
+fn export_refusal_names_its_cause_and_changes_nothing() {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
     let (_threads, mut a, mut b) = two(&PoolConfig { policy, ..config(1) });
     let id = a.attach(0, 1).unwrap();
@@ -254,8 +256,9 @@ fn what_cannot_move_says_why_and_stays_as_it_is() {
     check(&a, &b);
 }
 
+/// A receiver that is closed while a receive is in flight can neither move nor decode.
 #[test]
-fn who_is_closed_while_a_receive_is_in_flight_can_neither_move_nor_decode() {
+fn export_refuses_a_closed_receiver_in_flight() {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
     let (_threads, mut a, b) = two(&PoolConfig { policy, ..config(1) });
     let id = a.attach(0, 1).unwrap();
@@ -277,7 +280,7 @@ fn who_is_closed_while_a_receive_is_in_flight_can_neither_move_nor_decode() {
 
 #[test]
 #[cfg_attr(miri, ignore)] // hundreds of receivers, on one thread
-fn so_many_that_wait_can_be_on_their_way_and_no_more() {
+fn export_of_waiting_receivers_is_limited() {
     let many = EXPORTS_MAX + 2;
     let config = PoolConfig { lifeline: false, buffer_bytes: 256, ..PoolConfig::new(1, many + 1) };
     let (_threads, mut a, mut b) = two(&config);
@@ -295,7 +298,7 @@ fn so_many_that_wait_can_be_on_their_way_and_no_more() {
 }
 
 #[test]
-fn a_pool_of_several_threads_has_no_tenants() {
+fn shared_pool_has_no_tenants() {
     let (_threads, mut a, b) = two(&config(1));
     let tenant = TenantId::from_bits(1);
     assert_eq!(a.create_tenant(&TenantConfig::default()), Err(PoolError::TableFull));
@@ -304,12 +307,12 @@ fn a_pool_of_several_threads_has_no_tenants() {
     let id = a.attach(0, 1).unwrap();
     assert_eq!(a.set_tenant(id, Some(tenant)), Err(PoolError::Stale));
     a.set_tenant(id, None).unwrap();
-    assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv), "it is nobody's, as before");
+    assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv), "the buffer is free, as before");
     check(&a, &b);
 }
 
 #[test]
-fn a_parked_receiver_needs_a_slot_where_it_goes() {
+fn import_of_a_parked_receiver_needs_a_slot() {
     let (_threads, mut a, mut b) = two(&PoolConfig { slots: 1, ..config(4) });
     let park = |pool: &mut Pool, bytes: &[u8]| {
         let id = holding(pool, 0, bytes);
@@ -352,25 +355,26 @@ fn s53_pause_and_origin_count_on_each_thread_alone() {
     check(&a, &b);
 }
 
+/// One waiter on any thread makes the deadlines of holders on every thread count.
 #[test]
-fn s44_one_waiter_anywhere_makes_every_thread_watch_its_deadlines() {
+fn s44_one_waiter_starts_deadlines_on_all_threads() {
     let policy = Policy { park_bytes: 64, reclaim_bytes: 256, ..Policy::default() };
     let mut config = PoolConfig { lifeline: false, policy, large_slots: [1, 0, 0], ..config(2) };
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
     let (_threads, mut a, mut b) = two(&config);
-    let residue = holding(&mut a, 1, &[1; 100]);
-    a.decoded(residue, 0, 100).unwrap();
+    let partial = holding(&mut a, 1, &[1; 100]);
+    a.decoded(partial, 0, 100).unwrap();
     let idle = holding(&mut a, 2, &[2; 200]);
     advance(&mut a, 0, 50_000);
-    assert_eq!((a.poll_timeout(), a.poll_notice()), (u64::MAX, None), "nobody waits, so nobody is disturbed");
+    assert_eq!((a.poll_timeout(), a.poll_notice()), (u64::MAX, None), "no request waits, so no holder is asked");
     waiting(&mut b, 3);
     waiting(&mut b, 4);
-    assert_eq!((b.poll_wake(), b.poll_wake()), (Some(0), None), "the other is told once, that it may look");
+    assert_eq!((b.poll_wake(), b.poll_wake()), (Some(0), None), "the other thread is named once");
     assert!(a.poll_timeout() <= 50_000);
-    let Some(Notice::Receiver { id, actions, .. }) = a.poll_notice() else { panic!("one holds on for too long") };
+    let Some(Notice::Receiver { id, actions, .. }) = a.poll_notice() else { panic!("a holder is over its lease") };
     assert!(id == idle && actions.has(Action::Shed));
-    assert_eq!((a.stats().parked_on_demand, a.stats().shed), (1, 1), "what can be parked is");
-    // Both were asked to park, and one of them could not.
+    assert_eq!((a.stats().parked_on_demand, a.stats().shed), (1, 1), "the holder that can park is parked");
+    // Both holders were asked to park, and one of them could not.
     assert_eq!((a.stats().scheduler.parks_asked, a.stats().scheduler.sheds_asked), (2, 1));
     assert_eq!(granted_to(&mut b), Some(3));
     a.handle(idle, Event::Close).unwrap();
@@ -379,8 +383,9 @@ fn s44_one_waiter_anywhere_makes_every_thread_watch_its_deadlines() {
     check(&a, &b);
 }
 
+/// A waiter that only the cap of its class blocks makes deadlines count, too.
 #[test]
-fn s44_who_waits_behind_the_cap_of_its_class_makes_them_watch_too() {
+fn s44_cap_blocked_waiter_starts_deadlines() {
     let mut config = PoolConfig { lifeline: false, ..config(4) };
     (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.class_caps[0]) = (1_000, 10_000, 1);
     let (_threads, mut a, mut b) = two(&config);
@@ -394,8 +399,9 @@ fn s44_who_waits_behind_the_cap_of_its_class_makes_them_watch_too() {
     check(&a, &b);
 }
 
+/// A holder that makes progress, or has a new lease, is not asked to leave.
 #[test]
-fn s44_who_makes_progress_or_has_just_arrived_is_not_asked_to_leave() {
+fn s44_progress_and_new_holders_are_not_shed() {
     let mut config = PoolConfig { lifeline: false, ..config(1) };
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
     let (_threads, mut a, mut b) = two(&config);
@@ -415,9 +421,9 @@ fn s44_who_makes_progress_or_has_just_arrived_is_not_asked_to_leave() {
     check(&a, &b);
 }
 
-/// The host's own have none, as where a pool is not shared.
+/// The host's own leases have no deadline, as in a pool that is not shared.
 #[test]
-fn a_deadline_comes_and_goes_with_the_buffer() {
+fn deadline_belongs_to_a_receivers_buffer_only() {
     let mut config = config(1);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
     let (_threads, mut a, mut b) = two(&config);
@@ -436,8 +442,9 @@ fn a_deadline_comes_and_goes_with_the_buffer() {
     check(&a, &b);
 }
 
+/// A reserve that is not whole asks no holder for anything while no request waits.
 #[test]
-fn a_reserve_that_is_not_whole_disturbs_nobody_while_nobody_waits() {
+fn broken_reserve_reclaims_nothing_without_waiters() {
     let mut config = config(2);
     (config.scheduler.classes, config.scheduler.reserves[1]) = (2, 1);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
@@ -449,8 +456,9 @@ fn a_reserve_that_is_not_whole_disturbs_nobody_while_nobody_waits() {
     check(&a, &b);
 }
 
+/// Buffers that a dropped shard held or waited for go to other threads.
 #[test]
-fn what_a_thread_held_and_waited_for_is_everybody_s_once_it_is_gone() {
+fn dropped_shard_returns_its_buffers_and_waits() {
     let (shared_pool, mut a, mut b) = two(&config(3));
     holding(&mut a, 1, &[1; 100]);
     let Ok(Outcome::Granted(own)) = a.request(0, 2) else { panic!("a buffer is free") };
@@ -462,12 +470,12 @@ fn what_a_thread_held_and_waited_for_is_everybody_s_once_it_is_gone() {
         SharedPoolError::Shard(SharedSchedulerError::ShardInUse { index: 0 })
     );
     drop(a);
-    assert_eq!((shared_pool.poll_wake(), shared_pool.poll_wake()), (Some(1), None), "the other thread is told once");
+    assert_eq!((shared_pool.poll_wake(), shared_pool.poll_wake()), (Some(1), None), "the other thread is named once");
     assert_eq!((granted_to(&mut b), granted_to(&mut b)), (Some(5), None));
     assert_eq!((shared_pool.stats().free, shared_pool.stats().waiting), (0, 0), "a lease of the host's own stays");
     assert_eq!((b.release(own), shared_pool.stats().free), (Ok(()), 1));
     assert_eq!(b.data(kept).unwrap(), [3; 100]);
-    // It comes back as another.
+    // The shard can be made again, and is another one.
     let mut a = shared_pool.shard(0).unwrap();
     holding(&mut a, 6, &[6; 100]);
     check(&a, &b);
@@ -478,7 +486,7 @@ fn what_a_thread_held_and_waited_for_is_everybody_s_once_it_is_gone() {
 }
 
 #[test]
-fn a_closed_pool_takes_nobody_in_and_serves_those_who_are_there() {
+fn closed_pool_refuses_attach_and_serves_the_rest() {
     let (shared_pool, mut a, mut b) = two(&config(1));
     let first = holding(&mut a, 1, &[1; 100]);
     let second = waiting(&mut b, 2);
@@ -503,7 +511,7 @@ fn a_closed_pool_takes_nobody_in_and_serves_those_who_are_there() {
 }
 
 #[test]
-fn the_configuration_of_several_threads_is_checked() {
+fn shared_pool_config_is_checked() {
     let mut config = config(4);
     config.scheduler.tenants_max = 1;
     assert!(SharedPool::new(&config, 2).unwrap_err().to_string().starts_with("tenants_max is 1;"));
@@ -518,7 +526,7 @@ fn the_configuration_of_several_threads_is_checked() {
 }
 
 #[test]
-fn another_thread_is_told_that_it_is_the_wrong_one() {
+fn wrong_thread_is_refused() {
     let (_threads, a, b) = two(&config(1));
     assert_eq!((a.check_thread(), b.check_thread()), (Ok(()), Ok(())));
     let refused = std::thread::scope(|scope| scope.spawn(move || a.check_thread()).join().unwrap());
@@ -532,10 +540,10 @@ struct World {
     finished: AtomicU64,
 }
 
-/// Miri, which looks for races in it too, takes thousands of times as long.
+/// Miri, which looks for races too, takes thousands of times as long.
 const CONNECTIONS: u64 = if cfg!(miri) { 6 } else { 60 };
 const BYTES: u64 = if cfg!(miri) { 300 } else { 3_000 };
-/// So few that somebody has to wait.
+/// So few that some request has to wait.
 const BUFFERS: u32 = if cfg!(miri) { 1 } else { 3 };
 
 /// One thread of it.
@@ -546,7 +554,7 @@ struct Worker<'a> {
     random: Rng,
 }
 
-/// A worker that panics ends the others, which would wait for its connections.
+/// A worker that panics ends all workers, which would wait for its connections.
 impl Drop for Worker<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -600,7 +608,7 @@ impl Worker<'_> {
             assert_eq!(data, socket.buffered(), "I5: order and content never change");
             let all = data.len() as u32;
             let left = socket.unread() as u32;
-            // What is left over is often too long to be parked, so that the others have to wait.
+            // The undecoded bytes are often too long to be parked, so that other connections have to wait.
             let consumed = if left == 0 { all } else { all - all % 128 };
             let need_more = if consumed < all { left.min(128 - all % 128) } else { 0 };
             self.pool.decoded(id, consumed, need_more).unwrap();
@@ -616,7 +624,7 @@ impl Worker<'_> {
 }
 
 #[test]
-fn s13_connections_that_wander_between_threads_lose_no_byte_and_all_come_to_their_end() {
+fn s13_connections_that_move_lose_no_byte() {
     let config = PoolConfig { receivers_max: CONNECTIONS as u32, slots: CONNECTIONS as u32, ..config(BUFFERS) };
     let config = PoolConfig {
         scheduler: demuxbuf::scheduler::SchedulerConfig { waiters_max: CONNECTIONS as u32, ..config.scheduler },
@@ -644,6 +652,6 @@ fn s13_connections_that_wander_between_threads_lose_no_byte_and_all_come_to_thei
     });
     let stats = shared_pool.stats();
     assert_eq!((stats.free, stats.waiting, stats.leased), (BUFFERS, 0, 0));
-    assert!(stats.queued > 0 && stats.granted_by_handoff > 0, "nobody ever waited: {stats:?}");
+    assert!(stats.queued > 0 && stats.granted_by_handoff > 0, "no request ever waited: {stats:?}");
     shared_pool.check_invariants().unwrap();
 }

@@ -19,7 +19,7 @@ fn queued(shard: &SchedulerShard, class: u8, token: u64) -> WaitId {
     }
 }
 
-/// Shards of a pool of so many buffers, and two of their handles.
+/// Shards of a pool of this many buffers, and two of their handles.
 fn two(buffers: u32) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
     let shards = SharedScheduler::new(&SchedulerConfig { tag: 3, ..SchedulerConfig::new(buffers, 8) }, 2).unwrap();
     let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
@@ -27,7 +27,7 @@ fn two(buffers: u32) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
 }
 
 #[test]
-fn a_stale_foreign_or_forged_lease_is_refused_and_changes_nothing() {
+fn stale_foreign_or_forged_lease_is_refused() {
     let (shards, a, b) = two(2);
     let (_other, c, _d) = {
         let other = SharedScheduler::new(&SchedulerConfig { tag: 4, ..SchedulerConfig::new(2, 8) }, 2).unwrap();
@@ -49,8 +49,9 @@ fn a_stale_foreign_or_forged_lease_is_refused_and_changes_nothing() {
     shards.check_invariants().unwrap();
 }
 
+/// The hard cap holds across all shards, and a request finds a buffer that another shard caches.
 #[test]
-fn the_hard_cap_holds_over_all_shards_and_what_others_have_at_hand_is_found() {
+fn hard_cap_holds_and_cached_buffers_are_found() {
     let (shards, a, b) = two(8);
     let all: Vec<_> = (0..8).map(|_| granted(&a, 0)).collect();
     queued(&b, 0, 1);
@@ -66,7 +67,7 @@ fn the_hard_cap_holds_over_all_shards_and_what_others_have_at_hand_is_found() {
 }
 
 #[test]
-fn the_common_path_takes_no_lock() {
+fn common_path_takes_no_lock() {
     let (shards, a, b) = two(64);
     for shard in [&a, &b] {
         let lease = granted(shard, 0);
@@ -86,8 +87,9 @@ fn the_common_path_takes_no_lock() {
     shards.check_invariants().unwrap();
 }
 
+/// The peak of leases is exact for one shard and for an exhausted pool, and never too low.
 #[test]
-fn the_peak_of_leases_is_exact_for_one_shard_and_when_buffers_are_short_and_never_too_low() {
+fn lease_peak_is_never_too_low() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(64, 8), 1).unwrap();
     let a = shards.shard(0).unwrap();
     for (count, peak) in [(3, 3), (2, 3), (40, 40), (39, 40)] {
@@ -95,7 +97,7 @@ fn the_peak_of_leases_is_exact_for_one_shard_and_when_buffers_are_short_and_neve
         assert_eq!(shards.stats().leased_peak, peak);
         leases.into_iter().for_each(|lease| a.release(lease).unwrap());
     }
-    // Both have some at hand, and nobody says in which order they take them.
+    // Both cache some, and the order in which they take them is not defined.
     let (shards, a, b) = two(64);
     for shard in [&a, &b] {
         let leases: Vec<_> = (0..10).map(|_| granted(shard, 0)).collect();
@@ -115,7 +117,7 @@ fn the_peak_of_leases_is_exact_for_one_shard_and_when_buffers_are_short_and_neve
 }
 
 #[test]
-fn a_shard_that_only_releases_keeps_a_bounded_number_at_hand() {
+fn cache_of_a_releasing_shard_is_bounded() {
     let (shards, a, b) = two(300);
     let leases: Vec<_> = (0..300).map(|_| granted(&a, 0)).collect();
     for lease in leases {
@@ -127,7 +129,7 @@ fn a_shard_that_only_releases_keeps_a_bounded_number_at_hand() {
 }
 
 #[test]
-fn a_reserve_is_kept_over_all_shards() {
+fn reserve_holds_across_all_shards() {
     let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(4, 8) };
     config.reserves[1] = 2;
     let shards = SharedScheduler::new(&config, 2).unwrap();
@@ -135,12 +137,12 @@ fn a_reserve_is_kept_over_all_shards() {
     let (first, _second) = (granted(&a, 1), granted(&b, 1));
     let wait = queued(&b, 1, 9);
     shards.check_invariants().unwrap();
-    // A release of somebody else's reaches the waiter although it leaves no more than the reserve.
+    // A release by another holder reaches the waiter although it leaves no more than the reserve.
     a.release(first).unwrap();
     assert_eq!(b.poll_grant().map(|grant| grant.wait), Some(wait));
     let critical = [granted(&a, 0), granted(&b, 0)];
     queued(&a, 1, 10);
-    // What comes back makes the reserve whole before it serves the class.
+    // A release makes the reserve whole before it serves the class.
     for lease in critical {
         a.release(lease).unwrap();
         assert_eq!(a.poll_grant(), None);
@@ -149,7 +151,7 @@ fn a_reserve_is_kept_over_all_shards() {
 }
 
 #[test]
-fn a_capped_class_is_counted_in_one_place_and_does_not_slow_the_others_down() {
+fn capped_class_does_not_slow_other_classes() {
     let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(16, 8) };
     config.class_caps[1] = 2;
     let shards = SharedScheduler::new(&config, 2).unwrap();
@@ -166,7 +168,7 @@ fn a_capped_class_is_counted_in_one_place_and_does_not_slow_the_others_down() {
     assert_eq!(
         shards.stats().locked,
         locked,
-        "a waiter that no free buffer would help makes nobody else take the lock"
+        "a waiter that no free buffer would help makes no other shard take the lock"
     );
     shards.check_invariants().unwrap();
     a.release(first).unwrap();
@@ -176,7 +178,7 @@ fn a_capped_class_is_counted_in_one_place_and_does_not_slow_the_others_down() {
 }
 
 #[test]
-fn a_cap_of_all_buffers_keeps_no_waiter_from_what_is_released() {
+fn class_cap_of_all_buffers_blocks_no_waiter() {
     let mut config = SchedulerConfig::new(1, 8);
     config.class_caps[0] = 1;
     let shards = SharedScheduler::new(&config, 2).unwrap();
@@ -189,7 +191,7 @@ fn a_cap_of_all_buffers_keeps_no_waiter_from_what_is_released() {
 }
 
 #[test]
-fn a_shard_is_named_once_until_it_has_looked() {
+fn poll_wake_names_a_shard_once_until_it_polls() {
     let (shards, a, b) = two(3);
     let leases: Vec<_> = (0..3).map(|_| granted(&a, 0)).collect();
     for token in 0..3 {
@@ -199,7 +201,7 @@ fn a_shard_is_named_once_until_it_has_looked() {
     a.release(leases[1]).unwrap();
     assert_eq!((a.poll_wake(), a.poll_wake()), (Some(1), None));
     a.release(leases[2]).unwrap();
-    assert_eq!(a.poll_wake(), None, "it was told and has not looked");
+    assert_eq!(a.poll_wake(), None, "it was named and has not polled");
     let grants: Vec<_> = std::iter::from_fn(|| b.poll_grant()).map(|grant| grant.token).collect();
     assert_eq!(grants, [0, 1, 2]);
     let stats = shards.stats();
@@ -208,7 +210,7 @@ fn a_shard_is_named_once_until_it_has_looked() {
 }
 
 #[test]
-fn a_shard_that_looks_by_itself_is_not_named() {
+fn poll_wake_skips_a_shard_that_polled() {
     let (shards, a, b) = two(1);
     let lease = granted(&a, 0);
     queued(&b, 0, 1);
@@ -216,7 +218,7 @@ fn a_shard_that_looks_by_itself_is_not_named() {
     let Grant { lease, .. } = b.poll_grant().unwrap();
     assert_eq!(b.poll_grant(), None);
     assert_eq!(a.poll_wake(), None);
-    // A grant to oneself names nobody.
+    // A grant to the releasing shard itself names no shard.
     queued(&b, 0, 2);
     b.release(lease).unwrap();
     assert_eq!((a.poll_wake(), b.poll_wake(), shards.poll_wake()), (None, None, None));
@@ -224,7 +226,7 @@ fn a_shard_that_looks_by_itself_is_not_named() {
 }
 
 #[test]
-fn s06_a_waiter_that_dies_after_its_assignment_passes_it_on_to_another_shard() {
+fn s06_dead_waiter_passes_its_buffer_across_shards() {
     let (shards, a, b) = two(1);
     let lease = granted(&a, 0);
     let dies = queued(&b, 0, 1);
@@ -239,8 +241,9 @@ fn s06_a_waiter_that_dies_after_its_assignment_passes_it_on_to_another_shard() {
     shards.check_invariants().unwrap();
 }
 
+/// A lease needs no move: any shard may release it.
 #[test]
-fn s11_a_wait_moves_queued_or_assigned_and_a_lease_needs_no_move() {
+fn s11_wait_moves_queued_or_assigned() {
     let (shards, a, b) = two(1);
     let lease = granted(&a, 0);
     let wait = queued(&a, 0, 7);
@@ -258,20 +261,20 @@ fn s11_a_wait_moves_queued_or_assigned_and_a_lease_needs_no_move() {
     shards.check_invariants().unwrap();
     a.import_wait(wait, 17).unwrap();
     let grant = a.poll_grant().unwrap();
-    assert_eq!((grant.token, grant.wait), (17, wait), "it goes by the token of its last shard");
+    assert_eq!((grant.token, grant.wait), (17, wait), "the grant has the token of its last shard");
     assert_eq!(
         a.export_wait(wait),
         Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait)),
         "it was picked up"
     );
-    // Served on the way.
+    // Served during the export.
     let wait = queued(&a, 0, 8);
     a.export_wait(wait).unwrap();
     a.release(grant.lease).unwrap();
     assert_eq!((a.poll_wake(), a.poll_grant()), (None, None));
     b.import_wait(wait, 18).unwrap();
     assert_eq!(b.poll_grant().unwrap().token, 18);
-    // Cancelled on the way.
+    // Cancelled during the export.
     let wait = queued(&a, 0, 9);
     a.export_wait(wait).unwrap();
     b.cancel(wait).unwrap();
@@ -280,7 +283,7 @@ fn s11_a_wait_moves_queued_or_assigned_and_a_lease_needs_no_move() {
 }
 
 #[test]
-fn shards_that_do_not_exist_or_are_in_use_are_refused() {
+fn shard_index_unknown_or_in_use_is_refused() {
     let (shards, a, _b) = two(2);
     assert_eq!(shards.shard(2).err(), Some(SharedSchedulerError::UnknownShard { index: 2, shards: 2 }));
     assert_eq!(shards.shard(0).err(), Some(SharedSchedulerError::ShardInUse { index: 0 }));
@@ -293,7 +296,7 @@ fn shards_that_do_not_exist_or_are_in_use_are_refused() {
 }
 
 #[test]
-fn a_request_that_is_refused_changes_nothing() {
+fn refused_request_changes_nothing() {
     let (shards, a, b) = two(2);
     let locked_buffers = shards.stats().cached;
     let unknown = SchedulerError::UnknownClass { class: 9, classes: 1 };
@@ -311,7 +314,7 @@ fn a_request_that_is_refused_changes_nothing() {
 }
 
 #[test]
-fn a_wait_is_described_until_it_is_picked_up() {
+fn wait_info_lasts_until_the_pick_up() {
     let (_shards, a, b) = two(1);
     a.handle_timeout(1_000);
     let lease = granted(&a, 0);
@@ -330,7 +333,7 @@ fn a_wait_is_described_until_it_is_picked_up() {
 }
 
 #[test]
-fn a_dropped_shard_leaves_nothing_behind() {
+fn dropped_shard_leaves_nothing_behind() {
     let (shards, a, b) = two(4);
     let held: Vec<_> = (0..4).map(|_| granted(&a, 0)).collect();
     let gone = queued(&a, 0, 1);
@@ -338,7 +341,7 @@ fn a_dropped_shard_leaves_nothing_behind() {
     let also_gone = queued(&a, 0, 3);
     b.release(held[0]).unwrap();
     drop(a);
-    assert_eq!(shards.poll_wake(), Some(1), "what was assigned to the dropped shard is the next waiter's");
+    assert_eq!(shards.poll_wake(), Some(1), "the buffer of the dropped shard goes to the next waiter");
     assert_eq!(b.poll_grant().unwrap().token, 2);
     for wait in [gone, also_gone] {
         assert_eq!(b.describe_wait(wait), Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait)));
@@ -352,7 +355,7 @@ fn a_dropped_shard_leaves_nothing_behind() {
     shards.check_invariants().unwrap();
 }
 
-/// Two shards of a pool whose leases are 1,000 long, that know the time to be 10.
+/// Two shards of a pool with a `lease_ns` of 1,000, at time 10.
 fn two_with_leases(config: SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
     let shards = SharedScheduler::new(&SchedulerConfig { park_ns: 250, lease_ns: 1000, ..config }, 2).unwrap();
     let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
@@ -371,9 +374,9 @@ fn look_until(shard: &SchedulerShard, until_ns: u64) {
     shard.handle_timeout(until_ns);
 }
 
-/// A buffer that is assigned to a shard which does not look goes to the next waiter after a lease.
+/// A buffer that is assigned to a shard that does not poll goes to the next waiter after `lease_ns`.
 #[test]
-fn s58_grant_goes_on_when_a_shard_does_not_look() {
+fn s58_grant_passes_on_when_a_shard_does_not_poll() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(1, 8));
     let lease = granted(&a, 0);
     let of_b = queued(&b, 0, 1);
@@ -397,7 +400,7 @@ fn s58_grant_goes_on_when_a_shard_does_not_look() {
     shards.check_invariants().unwrap();
 }
 
-/// A pause of the whole process takes nothing from a shard that had no chance to look.
+/// A pause of the whole process takes nothing from a shard that had no chance to poll.
 #[test]
 fn s58_s53_pause_of_the_process_moves_no_grant() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(1, 8));
@@ -412,9 +415,9 @@ fn s58_s53_pause_of_the_process_moves_no_grant() {
     shards.check_invariants().unwrap();
 }
 
-/// However many waits of that shard come first; they keep their order.
+/// The grant passes on however many waits of that shard come first; they keep their order.
 #[test]
-fn s58_many_waits_of_a_shard_that_does_not_look() {
+fn s58_waits_of_an_idle_shard_keep_their_order() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(3, 512));
     let leases = [granted(&a, 0), granted(&a, 0), granted(&a, 0)];
     for token in 0..300 {
@@ -440,9 +443,10 @@ fn s58_many_waits_of_a_shard_that_does_not_look() {
     shards.check_invariants().unwrap();
 }
 
-/// A shard that looks within a lease loses nothing, nor one whose grants no other waiter may take.
+/// A shard that polls within `lease_ns` loses nothing. Nor does a shard with grants for which no other waiter is
+/// eligible.
 #[test]
-fn s58_grant_stays_where_it_is_looked_for_or_of_no_use() {
+fn s58_grant_stays_with_a_shard_that_polls() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(2, 8));
     let leases = [granted(&a, 0), granted(&a, 0)];
     for token in 0..3 {
@@ -457,10 +461,10 @@ fn s58_grant_stays_where_it_is_looked_for_or_of_no_use() {
     }
     let first = b.poll_grant().unwrap();
     a.handle_timeout(1800);
-    assert_eq!((first.token, a.poll_grant()), (0, None), "the other looked at 900");
+    assert_eq!((first.token, a.poll_grant()), (0, None), "the other shard polled at 900");
     assert_eq!(b.poll_grant().unwrap().token, 1);
 
-    // Others wait, but behind the cap of their class.
+    // Requests wait, but behind the cap of their class.
     let config = SchedulerConfig { classes: 2, class_caps: [8, 1, 8, 8, 8, 8, 8, 8], ..SchedulerConfig::new(2, 8) };
     let (capped, a, b) = two_with_leases(config);
     let (held, lease) = (granted(&a, 1), granted(&a, 0));
@@ -488,8 +492,8 @@ fn s58_grant_stays_where_it_is_looked_for_or_of_no_use() {
     }
 }
 
-/// A shard that is dropped ends its waits in pieces, between which other threads get at the pool. It looks for waits only
-/// while it has some, however large the table is.
+/// A shard that is dropped ends its waits in pieces, between which other threads get at the pool. It looks for waits
+/// only while it has some, however large the table is.
 #[test]
 fn s80_dropped_shard_ends_waits_in_pieces() {
     const WAITS: u64 = 500;
@@ -519,8 +523,9 @@ fn s80_dropped_shard_ends_waits_in_pieces() {
     assert_eq!(shards.stats().locked - before, 1);
 }
 
+/// After the pool is dropped, calls return an error, and what is held can still be released.
 #[test]
-fn after_the_pool_is_dropped_late_calls_get_errors_and_what_is_held_can_be_ended() {
+fn dropped_pool_refuses_calls_and_takes_releases() {
     let (shards, a, b) = two(4);
     let held: Vec<_> = (0..4).map(|_| granted(&a, 0)).collect();
     queued(&b, 0, 2);
@@ -541,7 +546,7 @@ fn after_the_pool_is_dropped_late_calls_get_errors_and_what_is_held_can_be_ended
 }
 
 #[test]
-fn a_shard_bound_to_another_thread_says_so() {
+fn wrong_thread_is_refused_by_a_bound_shard() {
     let (_shards, a, b) = two(1);
     a.bind_thread();
     assert_eq!(a.check_thread(), Ok(()));
@@ -556,7 +561,7 @@ fn a_shard_bound_to_another_thread_says_so() {
 }
 
 #[test]
-fn what_only_one_thread_can_have_is_refused_by_the_name_of_its_field() {
+fn config_error_names_single_thread_fields() {
     let mut config = SchedulerConfig { tenants_max: 4, ..SchedulerConfig::new(4, 8) };
     let refused = SharedScheduler::new(&config, 2).map(|_| ()).unwrap_err();
     assert_eq!(refused.to_string(), "tenants_max is 4; allowed is 0 to 0");
@@ -566,7 +571,7 @@ fn what_only_one_thread_can_have_is_refused_by_the_name_of_its_field() {
 }
 
 #[test]
-fn no_more_waits_than_stated_are_on_their_way_at_once() {
+fn export_of_waits_is_limited() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(1, EXPORTS_MAX + 1), 2).unwrap();
     let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
     let lease = granted(&a, 0);
@@ -579,7 +584,7 @@ fn no_more_waits_than_stated_are_on_their_way_at_once() {
     b.import_wait(others[0], 0).unwrap();
     a.export_wait(*last).unwrap();
     assert_eq!(a.export_wait(*last), Err(SharedSchedulerError::WaitElsewhere));
-    // One that is cancelled on the way is there no more.
+    // A wait that is cancelled during its export is gone.
     b.cancel(*last).unwrap();
     b.export_wait(others[0]).unwrap();
     b.release(lease).unwrap();

@@ -1,4 +1,4 @@
-//! Threads against each other on one pool, as event loops are: each with its shard, told by a wake, else asleep.
+//! Threads against each other on one pool, like event loops: each has its shard, and sleeps until it is signalled.
 #![allow(clippy::disallowed_methods, reason = "event loops are threads, and a test that waits needs a clock")]
 
 use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, SchedulerError, WaitId};
@@ -9,15 +9,15 @@ use std::sync::{Barrier, Mutex, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// Far longer than any of this takes: who sleeps for so long was not told. Nobody wakes before by himself, or he would
-/// find what he was not told of.
+/// Far longer than any of this takes: a thread that sleeps for this long was not signalled. No thread wakes before by
+/// itself, or it would find what it was not signalled for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What all threads of a test see beside the shards.
 struct World {
     threads: Vec<OnceLock<Thread>>,
     inboxes: Vec<Mutex<Vec<Message>>>,
-    /// Who owns each buffer, by the test's own count.
+    /// The owner of each buffer, by the test's own count.
     owned: Vec<AtomicBool>,
     /// Requests that are over: their buffer came back, or they were cancelled.
     finished: AtomicU64,
@@ -40,20 +40,20 @@ impl World {
         }
     }
 
-    fn tell(&self, index: u32) {
+    fn signal(&self, index: u32) {
         self.threads[index as usize].get().expect("all threads have started").unpark();
     }
 
     fn tell_all(&self, shard: &SchedulerShard) {
         while let Some(index) = shard.poll_wake() {
             self.signals.fetch_add(1, Ordering::Relaxed);
-            self.tell(index);
+            self.signal(index);
         }
     }
 
     fn send(&self, to: usize, message: Message) {
         self.inboxes[to].lock().unwrap().push(message);
-        self.tell(to as u32);
+        self.signal(to as u32);
     }
 
     fn take(&self, lease: LeaseId) -> LeaseId {
@@ -82,18 +82,18 @@ impl World {
                     shard
                 })
             });
-            // Nobody's handle goes while others may still tell it something.
+            // No thread drops its handle while another thread may still signal it.
             let shards: Vec<_> = threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join()).collect();
-            assert!(shards.iter().all(Result::is_ok), "a thread failed, as is said above");
+            assert!(shards.iter().all(Result::is_ok), "a thread failed; its message is above");
         });
     }
 }
 
-/// Sleeps until told.
+/// Sleeps until signalled.
 fn sleep(shard: &SchedulerShard) {
     let since = Instant::now();
     thread::park_timeout(PATIENCE);
-    assert!(since.elapsed() < PATIENCE, "shard {} was not told: {:?}", shard.index(), shard.stats());
+    assert!(since.elapsed() < PATIENCE, "shard {} was not signalled: {:?}", shard.index(), shard.stats());
 }
 
 /// The n-th number of a well mixed sequence.
@@ -103,7 +103,7 @@ fn mix(n: u64) -> u64 {
     n ^ (n >> 31)
 }
 
-/// One event loop: so many connections, each of which takes a buffer, decodes and gives it back, again and again.
+/// One event loop: this many connections, each of which takes a buffer, decodes and releases it, again and again.
 struct Loop<'a> {
     world: &'a World,
     shard: &'a SchedulerShard,
@@ -123,7 +123,7 @@ impl Loop<'_> {
                 sleep(self.shard);
             }
         }
-        (0..self.world.threads.len()).for_each(|index| self.world.tell(index as u32));
+        (0..self.world.threads.len()).for_each(|index| self.world.signal(index as u32));
         assert!(self.held.is_empty() && self.waits.is_empty() && self.left == 0);
         assert_eq!(self.shard.poll_grant(), None);
     }
@@ -217,11 +217,11 @@ fn stress(config: &SchedulerConfig, threads: usize, connections: usize, requests
     assert_eq!(stats.granted_at_once + stats.granted_by_handoff + stats.cancelled, total, "{stats:?}");
     assert_eq!(stats.released + stats.cancelled, total);
     assert!(stats.wakes <= stats.granted_by_handoff + stats.cancelled, "{stats:?}");
-    assert!(world.signals.load(Ordering::Relaxed) <= stats.wakes, "no more are named than are to be told");
+    assert!(world.signals.load(Ordering::Relaxed) <= stats.wakes, "no shard is named without a wake");
 }
 
 #[test]
-fn threads_that_cancel_move_and_release_elsewhere_are_all_served() {
+fn threads_that_cancel_and_move_are_all_served() {
     let config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(6, 256) };
     stress(&config, 4, 20, 5_000);
 }
@@ -241,8 +241,9 @@ fn threads_at_the_edge_of_the_pool_are_all_served() {
     stress(&config, 4, 4, 10_000);
 }
 
+/// Threads that release the same leases at once release each once.
 #[test]
-fn threads_that_release_the_same_leases_at_once_release_each_once() {
+fn threads_release_a_contested_lease_once() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(64, 0), 4).unwrap();
     let world = World::new(4, 64);
     let leases: Mutex<Vec<LeaseId>> = Mutex::new(Vec::new());
@@ -308,7 +309,7 @@ fn threads_that_come_and_go_leave_nothing_behind() {
                     }
                     // Some of its waits are served by now, by itself or by others, and some are not.
                     drop(shard);
-                    assert_ne!(shards.poll_wake(), Some(index), "a shard that is gone is not to be told");
+                    assert_ne!(shards.poll_wake(), Some(index), "a dropped shard is not named");
                 }
             });
         }
@@ -318,12 +319,13 @@ fn threads_that_come_and_go_leave_nothing_behind() {
     shards.check_invariants().unwrap();
 }
 
+/// The last release on one thread wakes the waiter of another one, once.
 #[test]
-fn s10_the_last_release_on_one_thread_wakes_the_waiter_of_another_once() {
+fn s10_last_release_wakes_another_thread_once() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(1, 4), 2).unwrap();
     let world = World::new(2, 1);
     let turns = 2_000;
-    // The buffer goes to and fro: each thread asks while the other has it, and sleeps until it is told.
+    // The buffer goes to and fro: each thread asks while the other has it, and sleeps until it is signalled.
     world.run(&shards, |shard, _| {
         for _ in 0..turns {
             let lease = match shard.request(0, 0).unwrap() {
@@ -349,7 +351,7 @@ fn s10_the_last_release_on_one_thread_wakes_the_waiter_of_another_once() {
     shards.check_invariants().unwrap();
 }
 
-/// To the other of two, unless too many are on their way.
+/// To the other of two, unless too many are being exported.
 fn pass_on(world: &World, shard: &SchedulerShard, wait: WaitId, waits: &mut HashSet<WaitId>) {
     match shard.export_wait(wait) {
         Ok(()) => world.send(1 - shard.index() as usize, Message::Adopt(wait)),
@@ -360,9 +362,10 @@ fn pass_on(world: &World, shard: &SchedulerShard, wait: WaitId, waits: &mut Hash
     }
 }
 
+/// Connections that move between threads in every state are served exactly once.
 #[test]
-fn s11_connections_that_move_between_threads_in_every_state_are_served_once() {
-    // Each thread sends every wait on to the other at once; who receives one imports it and serves it, or sends it back.
+fn s11_moving_connections_are_served_once() {
+    // Each thread sends every wait on to the other at once, which imports it and serves it, or sends it back.
     let rounds = 3_000;
     let total = 2 * rounds;
     let shards = SharedScheduler::new(&SchedulerConfig::new(4, total as u32), 2).unwrap();
@@ -400,18 +403,20 @@ fn s11_connections_that_move_between_threads_in_every_state_are_served_once() {
                     }
                 }
             } else if world.finished.load(Ordering::Relaxed) < total {
-                // Not after the last release of all: nobody is told anything then but by who goes on to the end.
+                // Not after the last release of all: from then on only the thread that goes on to the end signals
+                // another.
                 sleep(shard);
             }
         }
-        world.tell(1 - index as u32);
+        world.signal(1 - index as u32);
     });
     assert_eq!((shards.stats().free, shards.stats().waiting), (4, 0));
     shards.check_invariants().unwrap();
 }
 
+/// There are as many grants as releases, however many requests wait and on whichever thread.
 #[test]
-fn s13_as_many_grants_as_releases_however_many_wait_and_on_whichever_thread() {
+fn s13_one_grant_per_release_across_threads() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(8, 400), 4).unwrap();
     let world = World::new(4, 8);
     let (taken, queued, released) = (Barrier::new(4), Barrier::new(4), Barrier::new(4));
@@ -441,11 +446,12 @@ fn s13_as_many_grants_as_releases_however_many_wait_and_on_whichever_thread() {
         released.wait();
     });
     assert_eq!(grants.load(Ordering::Relaxed), 8);
-    assert!(world.signals.load(Ordering::Relaxed) <= 2, "each waiting thread is told once");
+    assert!(world.signals.load(Ordering::Relaxed) <= 2, "each waiting thread is signalled once");
 }
 
+/// When attackers on one thread leave, waiters of the other threads are served in that step.
 #[test]
-fn s44_when_attackers_on_one_thread_leave_the_others_are_served_in_that_step() {
+fn s44_threads_recover_in_the_step_attackers_leave() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(32, 256), 4).unwrap();
     let world = World::new(4, 32);
     let step = Barrier::new(4);
@@ -485,8 +491,9 @@ fn s44_when_attackers_on_one_thread_leave_the_others_are_served_in_that_step() {
     shards.check_invariants().unwrap();
 }
 
+/// Overload is served without idle buffers, and afterwards all is as before.
 #[test]
-fn s45_overload_is_served_without_idle_buffers_and_afterwards_all_is_as_before() {
+fn s45_overload_leaves_no_buffer_idle_and_no_trace() {
     let (threads, buffers) = (4, 20);
     let shards =
         SharedScheduler::new(&SchedulerConfig { classes: 2, ..SchedulerConfig::new(buffers, 256) }, threads as u32)

@@ -27,7 +27,7 @@
 /* Keeps threads off each other's cache lines; two, because processors fetch them in pairs. */
 #define APART _Alignas(128)
 
-/* Where a thread sleeps: 1 is told, 0 is awake, -1 is asleep. */
+/* Where a thread sleeps: 1 is signalled, 0 is awake, -1 is asleep. */
 typedef struct {
 	APART _Atomic int state;
 } bed_t;
@@ -63,7 +63,7 @@ typedef struct connection {
 	unsigned thread;
 } connection_t;
 
-/* How long a thread with nothing to do sleeps if it is not told. */
+/* How long a thread with nothing to do sleeps if it is not signalled. */
 static long pool_sleep_ns;
 static void pool_start(unsigned buffers, unsigned threads);
 /* Gets a buffer into `connection->buffer`; or queues the connection and returns 0. */
@@ -92,7 +92,7 @@ static void *allocate(size_t count, size_t size)
 	return memset(memory, 0, (count * size + 127) / 128 * 128);
 }
 
-/* Takes a few buffers and gives them back, again and again. */
+/* Takes a few buffers and releases them, again and again. */
 static void *uncontended(void *argument)
 {
 	worker_t *worker = argument;
@@ -113,7 +113,7 @@ static void *uncontended(void *argument)
 	return NULL;
 }
 
-/* An event loop: each connection that has a buffer gives it back and wants one again; with nothing to do it sleeps. */
+/* An event loop: each connection that has a buffer releases it and wants one again; with nothing to do it sleeps. */
 static void *exhausted(void *argument)
 {
 	worker_t *worker = argument;

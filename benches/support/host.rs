@@ -1,5 +1,5 @@
-//! The library's hosts in Rust, the same as in `baseline/cycle`: an event loop that finds each of a few connections readable
-//! in turn.
+//! The library's hosts in Rust, the same as in `baseline/cycle`: an event loop that finds each of a few connections
+//! readable in turn.
 
 use super::Error;
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
@@ -20,7 +20,7 @@ pub(crate) fn expect(pending: Actions, expected: impl Into<Actions>) -> Result<(
     if pending == expected.into() { Ok(()) } else { Err(format!("there is something else to do: {pending:?}").into()) }
 }
 
-/// A receive that brings so many bytes, which the compiler must not know.
+/// A receive that brings this many bytes, which the compiler must not know.
 #[inline(always)]
 pub(crate) fn transport_bytes(area: &mut [u8], bytes: u32) -> u32 {
     black_box(area.as_mut_ptr());
@@ -41,13 +41,13 @@ pub(crate) struct Work {
     pub(crate) decoded_bytes: u64,
 }
 
-/// Receivers whose host receives in the mode with this number.
+/// Receivers of a host that receives in the mode with this number.
 pub(crate) struct Host<const MODE: u8> {
     pub(crate) pool: Pool,
     /// Those of the other shard, and what both share.
     shared: Option<(Pool, SharedPool)>,
     pub(crate) ids: [ReceiverId; CONNECTIONS],
-    is_watched: [bool; CONNECTIONS],
+    is_armed: [bool; CONNECTIONS],
     /// Whether the transport has bytes.
     has_bytes: [bool; CONNECTIONS],
     pub(crate) work: Work,
@@ -75,7 +75,7 @@ impl<const MODE: u8> Host<MODE> {
             pool,
             shared,
             ids: [ReceiverId::from_bits(0); CONNECTIONS],
-            is_watched: [false; CONNECTIONS],
+            is_armed: [false; CONNECTIONS],
             has_bytes: [false; CONNECTIONS],
             work: Work::default(),
             granted_at_start: 0,
@@ -102,7 +102,7 @@ impl<const MODE: u8> Host<MODE> {
     #[inline(always)]
     pub(crate) fn report_readable(&mut self, index: usize) -> Result<Actions, Error> {
         if !Self::IS_PERSISTENT {
-            self.is_watched[index] = false;
+            self.is_armed[index] = false;
         }
         if Self::RECEIVES_UNTIL_EMPTY {
             self.has_bytes[index] = true;
@@ -112,13 +112,13 @@ impl<const MODE: u8> Host<MODE> {
 
     #[inline(always)]
     pub(crate) fn arm(&mut self, index: usize) -> Result<Actions, Error> {
-        self.is_watched[index] = true;
+        self.is_armed[index] = true;
         self.handle(index, Event::done(Action::WantRecv))
     }
 
     #[inline(always)]
     pub(crate) fn disarm(&mut self, index: usize) -> Result<Actions, Error> {
-        self.is_watched[index] = false;
+        self.is_armed[index] = false;
         self.handle(index, Event::done(Action::StopRecv))
     }
 
@@ -147,7 +147,7 @@ impl<const MODE: u8> Host<MODE> {
         Ok(self.pool.decoded(id, bytes, 0)?)
     }
 
-    /// Receives a part of a frame, so many bytes.
+    /// Receives a part of a frame, this many bytes.
     #[inline(always)]
     pub(crate) fn receive_part(&mut self, index: usize, bytes: u32) -> Result<(), Error> {
         expect(self.report_readable(index)?, Action::Recv)?;
@@ -178,12 +178,12 @@ impl<const MODE: u8> Host<MODE> {
         }
         // The host's own poll, which it submits where no receive is in flight.
         if MODE == Mode::Completion as u8 {
-            self.is_watched[index] = true;
+            self.is_armed[index] = true;
         }
         expect(actions, NOTHING)
     }
 
-    /// What the event loop does when so many connections are readable.
+    /// What the event loop does when this many connections are readable.
     #[inline(always)]
     pub(crate) fn turn(&mut self, busy: usize, mut from: impl Receive) -> Result<(), Error> {
         for index in 0..busy {
@@ -234,7 +234,7 @@ impl<const MODE: u8> Host<MODE> {
         expect(actions, NOTHING)
     }
 
-    /// Ends the program unless each cycle took so many buffers at once, and all is at rest.
+    /// Fails unless this many buffers were granted at once, and all is at rest.
     pub(crate) fn finish(&self, grants: u64) -> Result<(), Error> {
         let scheduler = self.pool.stats().scheduler;
         let found = (
@@ -242,8 +242,8 @@ impl<const MODE: u8> Host<MODE> {
             scheduler.granted_at_once - scheduler.released,
             scheduler.leased,
         );
-        if found != (grants, 0, 0) || self.is_watched.contains(&false) {
-            return Err(format!("not each cycle took so many buffers at once, or one is kept: {scheduler:?}").into());
+        if found != (grants, 0, 0) || self.is_armed.contains(&false) {
+            return Err(format!("not {grants} buffers were granted at once, or one is held: {scheduler:?}").into());
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ pub(crate) struct Options {
     /// Measure for several times as long.
     #[arg(long, conflicts_with = "smoke")]
     pub(crate) long: bool,
-    /// What `cargo bench` says.
+    /// What `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
     /// A part that runs in a process of its own: its name and arguments.
@@ -81,7 +81,7 @@ impl Report {
         self.facts.insert(name.into(), value.into());
     }
 
-    /// One cell for each column; null where there is nothing to say.
+    /// One cell for each column; null where there is no value.
     pub(crate) fn row(&mut self, cells: Vec<Value>) {
         assert_eq!(cells.len(), self.columns.len(), "a row has a cell for each column");
         self.rows.push(cells);
@@ -116,7 +116,7 @@ impl Report {
     }
 }
 
-/// Three digits are more than a shared machine can tell.
+/// Three digits are more than a shared machine can resolve.
 fn show(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
@@ -130,7 +130,7 @@ fn show(value: &Value) -> String {
     }
 }
 
-/// The order in which those that are compared have their turn in a round: each is the first as often as the others.
+/// The order in which those that are compared have their turn in a round: each is the first equally often.
 pub(crate) fn rotated(round: u32, count: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |at| (at + round as usize) % count)
 }
@@ -156,7 +156,7 @@ fn commit() -> String {
     format!("{}{}", commit.trim(), if changed { ", changed" } else { "" })
 }
 
-/// A table of so many entries, on large pages where the library's own tables would be.
+/// A table of this many entries, on large pages where the library's own tables would be.
 pub(crate) fn filled<T: Clone>(entries: usize, entry: T) -> Vec<T> {
     let mut table = Vec::with_capacity(entries);
     let room = table.spare_capacity_mut();
@@ -192,7 +192,7 @@ impl Samples {
     }
 }
 
-/// Whether valgrind is there; says so if it is not.
+/// Whether valgrind is there; prints a line if it is not.
 pub(crate) fn has_valgrind() -> bool {
     let is_there = try_run(Command::new("valgrind").arg("--version")).is_ok();
     if !is_there {
@@ -210,7 +210,7 @@ pub(crate) struct Counted {
     pub(crate) last_misses: u64,
 }
 
-/// The same command under callgrind, with these options of its; what it says in the end goes to [`Counted::read`].
+/// The same command under callgrind, with these options of its; what it prints at its end goes to [`Counted::read`].
 pub(crate) fn under_callgrind(command: &Command, options: &[&str]) -> Command {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).args(options);
@@ -228,17 +228,17 @@ impl Counted {
         (Counted::read(&notes), String::from_utf8_lossy(&output.stdout).into())
     }
 
-    /// From what callgrind said. The line has instructions, reads and writes; then the misses of each of the three, of the
-    /// first cache and of the last. It ends with the last that is not zero.
+    /// From the output of callgrind. The line has instructions, reads and writes; then the misses of each of the three,
+    /// of the first cache and of the last. It ends with the last that is not zero.
     pub(crate) fn read(notes: &str) -> Counted {
         let line =
-            notes.lines().find_map(|line| line.split_once("Collected :")).expect("callgrind says what it counted").1;
+            notes.lines().find_map(|line| line.split_once("Collected :")).expect("callgrind prints what it counted").1;
         let mut counts = [0; 9];
         for (at, count) in line.split_whitespace().enumerate() {
             counts[at] = count.parse().expect("callgrind prints numbers");
         }
         let [instructions, _, _, _, first_reads, first_writes, _, last_reads, last_writes] = counts;
-        assert!(instructions > 0, "callgrind counts what it was told to");
+        assert!(instructions > 0, "callgrind counts what it is to count");
         Counted { instructions, first_misses: first_reads + first_writes, last_misses: last_reads + last_writes }
     }
 }
@@ -248,8 +248,8 @@ pub(crate) fn instructions(command: &Command) -> u64 {
     Counted::of(command, &[]).0.instructions
 }
 
-/// Instructions of one cycle of a command that plays so many: the difference of two runs, so that start and end are left
-/// out.
+/// Instructions of one cycle of a command that plays a given number of them: the difference of two runs, so that start
+/// and end are left out.
 pub(crate) fn instructions_of_each(few: u32, many: u32, command: impl Fn(u32) -> Command) -> f64 {
     let [few_counted, many_counted] = [few, many].map(|cycles| instructions(&command(cycles)));
     (many_counted - few_counted) as f64 / f64::from(many - few)

@@ -1,5 +1,5 @@
 /* An echo server on epoll: frames of two length bytes and a payload, four receive buffers for up to 1000 connections.
-   Usage: epoll_loop level|edge|one-shot|optimistic CONNECTIONS; it prints its port and ends after so many connections. */
+   Usage: epoll_loop level|edge|one-shot|optimistic COUNT; it prints its port and ends after COUNT connections. */
 #define _GNU_SOURCE
 #include <demuxbuf.h>
 #include <errno.h>
@@ -17,7 +17,7 @@ enum { CONNECTIONS_MAX = 1000, EVENTS = 64, SOCKET_FULL = 1 };
 struct connection {
   uint64_t receiver;
   int fd, is_registered, is_scheduled;
-  uint32_t watched; /* EPOLLIN: the library asked for it. EPOLLOUT: the echo waits for room. */
+  uint32_t interest; /* EPOLLIN: the library asked for it. EPOLLOUT: the echo waits for room. */
   uint32_t sent;    /* how much of the frame at the front is sent */
 };
 
@@ -33,14 +33,14 @@ static uint64_t now_ns(void) {
 }
 
 /* EPOLLHUP and EPOLLERR cannot be masked: a socket of which nothing is to be heard is taken out of the poller. */
-static void watch(struct connection *self) {
-  struct epoll_event event = {.events = self->watched | trigger, .data.ptr = self};
-  if (self->watched != 0) {
+static void update_interest(struct connection *self) {
+  struct epoll_event event = {.events = self->interest | trigger, .data.ptr = self};
+  if (self->interest != 0) {
     epoll_ctl(poller, self->is_registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, self->fd, &event);
   } else if (self->is_registered) {
     epoll_ctl(poller, EPOLL_CTL_DEL, self->fd, NULL);
   }
-  self->is_registered = self->watched != 0;
+  self->is_registered = self->interest != 0;
 }
 
 static void drop(struct connection *self) {
@@ -68,15 +68,15 @@ static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
   }
   if (sent > 0) self->sent += (uint32_t)sent;
   if (self->sent < frame) {
-    self->watched |= EPOLLOUT;
-    watch(self);
+    self->interest |= EPOLLOUT;
+    update_interest(self);
     return demuxbuf_receiver_block(pool, self->receiver, SOCKET_FULL);
   }
   self->sent = 0;
   return demuxbuf_receiver_decoded(pool, self->receiver, frame, 0);
 }
 
-/* Does what there is to do for one connection, until it waits for something or is closed. */
+/* Does the pending actions of one connection, until it waits or is closed. */
 static void run(struct connection *self, demuxbuf_step step) {
   const uint32_t notices = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE;
   for (;;) {
@@ -92,9 +92,9 @@ static void run(struct connection *self, demuxbuf_step step) {
     } else if ((step.actions & DEMUXBUF_DECODE) != 0) {
       step = decode(self, step);
     } else if ((step.actions & notices) != 0) {
-      if ((step.actions & DEMUXBUF_WANT_RECV) != 0) self->watched |= EPOLLIN;
-      if ((step.actions & DEMUXBUF_STOP_RECV) != 0) self->watched &= ~(uint32_t)EPOLLIN;
-      if ((step.actions & (DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV)) != 0) watch(self);
+      if ((step.actions & DEMUXBUF_WANT_RECV) != 0) self->interest |= EPOLLIN;
+      if ((step.actions & DEMUXBUF_STOP_RECV) != 0) self->interest &= ~(uint32_t)EPOLLIN;
+      if ((step.actions & (DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV)) != 0) update_interest(self);
       if ((step.actions & DEMUXBUF_RESCHEDULE) != 0 && !self->is_scheduled) {
         self->is_scheduled = 1;
         scheduled[scheduled_count++] = self;
@@ -106,15 +106,15 @@ static void run(struct connection *self, demuxbuf_step step) {
   }
 }
 
-/* The poller reports a socket. With EPOLLONESHOT it reports no more until the socket is watched again. */
+/* The poller reports a socket. With EPOLLONESHOT it reports no more until read interest is armed again. */
 static void report(struct connection *self, uint32_t events) {
-  int is_readable = (self->watched & EPOLLIN) != 0 && (events & ~(uint32_t)EPOLLOUT) != 0;
-  int is_writable = (self->watched & EPOLLOUT) != 0 && (events & ~(uint32_t)EPOLLIN) != 0;
-  if (is_readable && trigger == EPOLLONESHOT) self->watched &= ~(uint32_t)EPOLLIN;
-  if (is_writable) self->watched &= ~(uint32_t)EPOLLOUT;
+  int is_readable = (self->interest & EPOLLIN) != 0 && (events & ~(uint32_t)EPOLLOUT) != 0;
+  int is_writable = (self->interest & EPOLLOUT) != 0 && (events & ~(uint32_t)EPOLLIN) != 0;
+  if (is_readable && trigger == EPOLLONESHOT) self->interest &= ~(uint32_t)EPOLLIN;
+  if (is_writable) self->interest &= ~(uint32_t)EPOLLOUT;
   if (is_readable) run(self, demuxbuf_receiver_readable(pool, self->receiver));
   if (is_writable && self->fd >= 0) run(self, demuxbuf_receiver_unblock(pool, self->receiver, SOCKET_FULL));
-  if (self->fd >= 0 && (is_writable || trigger == EPOLLONESHOT)) watch(self);
+  if (self->fd >= 0 && (is_writable || trigger == EPOLLONESHOT)) update_interest(self);
 }
 
 static void accept_one(int listener) {

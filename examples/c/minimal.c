@@ -32,7 +32,7 @@ int main(void) {
       step = demuxbuf_receiver_readable(pool, receiver);
     }
   }
-  printf("end, %u bytes of half a frame\n", step.bytes);
+  printf("end, %u bytes of a partial frame\n", step.bytes);
   demuxbuf_pool_free(pool);
   return (step.actions & DEMUXBUF_ERROR) != 0;
 }

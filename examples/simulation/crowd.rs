@@ -1,4 +1,4 @@
-//! Who comes, and how each behaves.
+//! The crowds, and how their peers behave.
 
 use crate::world::{FRAME_BYTES_MAX, MS};
 
@@ -27,16 +27,16 @@ pub(crate) struct Crowd {
     pub(crate) name: &'static str,
     pub(crate) habit: Habit,
     pub(crate) peers: u32,
-    /// Tenants of their own that they are spread over; 0 for nobody's.
+    /// Tenants that its peers are spread over; 0 for the default tenant.
     pub(crate) tenants: u32,
-    /// When they come, one after the other for so long, and when those who are there leave for good.
+    /// When the first of them connects, for how long more follow, and when all leave for good.
     pub(crate) from_ns: u64,
     pub(crate) gather_ns: u64,
     pub(crate) until_ns: u64,
 }
 
 impl Crowd {
-    /// So many peers, each a tenant, there from the start to the end.
+    /// This many peers, each a tenant, connected from the start to the end.
     pub(crate) fn new(name: &'static str, habit: Habit, peers: u32) -> Crowd {
         Crowd { name, habit, peers, tenants: peers, from_ns: 0, gather_ns: 100 * MS, until_ns: u64::MAX }
     }
@@ -54,7 +54,7 @@ pub(crate) const HONEST: Habit = Habit {
     returns_ns: (MS, MS),
 };
 
-/// The largest frame, a few bytes at a time, for ever.
+/// The largest frame, a few bytes at a time, without end.
 pub(crate) const DRIP: Habit = Habit {
     frame_bytes: (FRAME_BYTES_MAX, FRAME_BYTES_MAX),
     piece_bytes: (1, 8),
@@ -63,12 +63,12 @@ pub(crate) const DRIP: Habit = Habit {
     ..HONEST
 };
 
-/// So much of the largest frame, and then nothing.
+/// This many bytes of the largest frame, and then nothing.
 pub(crate) const fn partial(bytes: u32) -> Habit {
     Habit { sends_bytes: bytes, piece_bytes: (bytes, bytes), ..DRIP }
 }
 
-/// Requests whose answers it does not take.
+/// Requests whose responses it does not read.
 pub(crate) const SLOW_READER: Habit =
     Habit { frame_bytes: (8_000, 8_000), service_ns: 60_000 * MS, returns_ns: (500 * MS, 1_000 * MS), ..HONEST };
 

@@ -1,7 +1,7 @@
 //! Thousands of connections on the pure core, honest and hostile, in virtual time.
 //!
-//! `cargo run --release --example simulation -- --seed 1 --connections 10000` prints what became of each crowd. The same
-//! seed gives the same run, to the last event: the trace that is printed is the hash of all of them.
+//! `cargo run --release --example simulation -- --seed 1 --connections 10000` prints what became of each crowd. The
+//! same seed gives the same run, to the last event: the trace that is printed is the hash of all of them.
 
 mod crowd;
 mod world;
@@ -27,7 +27,7 @@ struct Arguments {
     /// Virtual time, in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Every peer is of one tenant, so that nobody has a share of his own.
+    /// Every peer is of the default tenant, so that no peer has a share of its own.
     #[arg(long)]
     one_tenant: bool,
 }
@@ -95,9 +95,9 @@ fn print(report: &Report) {
     let stats = &report.stats;
     let (parked, asked) = (stats.parked, stats.parked_on_demand);
     println!("parked {parked}, on demand {asked}, slots at once {}", stats.slots_in_use_peak);
-    println!("grants that passed a waiter: {} of W = {}", stats.scheduler.bypass_peak, report.bypass_bound);
+    println!("bypasses of one waiter: at most {}, W = {}", stats.scheduler.bypass_peak, report.bypass_bound);
     if let Some(recovery_ns) = report.recovery_ns {
-        println!("nobody waited {} us after the attackers had left", recovery_ns / 1_000);
+        println!("the last waiter was served {} us after the attackers had left", recovery_ns / 1_000);
     }
     println!("{} events, {} frames unserved at the end, trace {:016x}", report.steps, report.unserved, report.trace);
 }

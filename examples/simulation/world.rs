@@ -1,7 +1,7 @@
 //! A proxy on the pure core, its peers and their transports, in virtual time: no sockets, no threads, no real clock.
 //!
-//! One seed is one run. The host does what the machine says and nothing else, in the level-triggered way; each byte that
-//! is decoded is compared with the one that was sent, and the invariants are checked as it goes.
+//! One seed is one run. The host does each action and nothing else, level-triggered. Each decoded byte is compared with
+//! the sent one, and the invariants are checked on the way.
 
 use crate::crowd::{Crowd, Habit};
 use demuxbuf::connection::{Action, Actions, Event, Mode};
@@ -54,7 +54,7 @@ struct Peer {
     is_queued: bool,
 }
 
-/// What became of one crowd.
+/// The results of one crowd.
 pub(crate) struct CrowdReport {
     pub(crate) name: &'static str,
     pub(crate) peers: u32,
@@ -66,16 +66,16 @@ pub(crate) struct CrowdReport {
     pub(crate) latency_us: Histogram<u64>,
 }
 
-/// What became of a run.
+/// The results of a run.
 pub(crate) struct Report {
     pub(crate) crowds: Vec<CrowdReport>,
     pub(crate) stats: PoolStats,
     pub(crate) bypass_bound: u64,
-    /// Events that the core was told.
+    /// Events that were reported to the core.
     pub(crate) steps: u64,
-    /// Of all that was told and answered, in order.
+    /// Hash of all events and answers, in order.
     pub(crate) trace: u64,
-    /// From the moment at which a crowd left for good until nobody waited any more.
+    /// From the moment at which a crowd left for good until no request waited.
     pub(crate) recovery_ns: Option<u64>,
     /// Frames that were sent completely and are not served yet, at the end.
     pub(crate) unserved: u64,
@@ -102,7 +102,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Everybody of every crowd, who connects at some time in the first `gather_ns` of his crowd's stay.
+    /// All peers of all crowds; each connects at some time in the first `gather_ns` of its crowd's stay.
     pub(crate) fn new(config: &PoolConfig, tenant_config: &TenantConfig, crowds: Vec<Crowd>, seed: u64) -> World {
         let mut world = World {
             pool: Pool::new(config).expect("the configuration is allowed"),
@@ -247,7 +247,7 @@ impl World {
         let peer = &mut self.peers[at];
         let (crowd, tenant, is_queued) = (peer.crowd, peer.tenant, peer.is_queued);
         let life = peer.life + 1;
-        let id = peer.id.take().expect("who leaves had come");
+        let id = peer.id.take().expect("a peer that leaves is connected");
         *peer = Peer { life, is_queued, ..Peer::new(crowd, tenant) };
         let actions = self.pool.handle(id, Event::Close);
         assert_eq!(actions, Ok(Action::Finished.into()), "closing ends everything");
@@ -282,7 +282,7 @@ impl World {
         }
     }
 
-    /// A level-triggered watch: told for as long as there is something.
+    /// Level-triggered read interest: reported for as long as bytes are there.
     fn look(&mut self, at: usize) {
         let peer = &mut self.peers[at];
         if !peer.is_queued && peer.socket.poll() {
@@ -297,13 +297,13 @@ impl World {
         self.look(at);
     }
 
-    /// The pool asks to close this one; never one that made progress within its lease, or while nobody waits.
+    /// The pool asks to close this one; never one that made progress within its lease, or while no request waits.
     fn shed(&mut self, at: usize) {
         let id = self.peers[at].id.expect("it is connected");
         let info = self.pool.describe(id).expect("the handle is live");
         let idle_ns = info.lease_info.expect("it holds a buffer").idle_ns;
         assert!(idle_ns >= self.lease_ns, "{idle_ns} ns without progress are not a whole lease");
-        assert!(self.pool.stats().scheduler.waiting > 0, "somebody waits");
+        assert!(self.pool.stats().scheduler.waiting > 0, "a request waits");
         self.reports[self.peers[at].crowd].shed += 1;
         self.leave(at);
     }
@@ -344,8 +344,8 @@ impl EventLoop for World {
     fn report(&mut self, at: usize, event: Event) -> Actions {
         let peer = &mut self.peers[at];
         peer.socket.follow(event);
-        let told = self.pool.handle(peer.id.expect("it is connected"), event);
-        let actions = told.unwrap_or_else(|error| panic!("{event:?} is refused: {error}"));
+        let answer = self.pool.handle(peer.id.expect("it is connected"), event);
+        let actions = answer.unwrap_or_else(|error| panic!("{event:?} is refused: {error}"));
         self.count_step(at, event, actions);
         actions
     }

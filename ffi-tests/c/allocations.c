@@ -7,7 +7,7 @@
 
 enum { RECEIVERS = 24, LEASES = 4, WAITS = 8, STEPS = 400000 };
 
-/* What the host remembers. Handles stay in their arrays after they ended, so that stale ones are used too. */
+/* The handles of the host. Handles stay in their arrays after they ended, so that stale ones are used too. */
 static uint64_t receivers[RECEIVERS], leases[LEASES], waits[WAITS];
 static demuxbuf_leased_content content;
 static uint64_t seed = 88172645463325252u;
@@ -25,7 +25,7 @@ static void count(int32_t status) {
   }
 }
 
-/* Does what the step says, now and then something else. */
+/* Does what the step demands, now and then something else. */
 static void obey(demuxbuf_pool *pool, uint64_t receiver, demuxbuf_step step) {
   count(demuxbuf_actions_status_inline(step.actions));
   if (demuxbuf_actions_status_inline(step.actions) != DEMUXBUF_OK) {
@@ -52,7 +52,7 @@ static void call_receiver(demuxbuf_pool *pool) {
   demuxbuf_receiver_info info;
   switch (below(32)) {
     case 0: case 1:
-      /* What is overwritten is given back first, or the run would end with a host that has forgotten all it holds. */
+      /* Content that is overwritten is released first, or the host would lose it. */
       obey(pool, receiver, demuxbuf_receiver_close(pool, receiver));
       count(below(3) == 0
                 ? demuxbuf_receiver_adopt(pool, below(3), slot, &content, &receivers[slot])
@@ -179,10 +179,10 @@ int main(void) {
 
   demuxbuf_pool_free(pool);
   CHECK_NUMBER(counted_allocations(), allocated);
-  /* All of it is given back, piece by piece. */
+  /* All of it is released, piece by piece. */
   CHECK_NUMBER(counted_frees(), allocated);
 
-  /* So it is if there is no such memory: the system has refused the arena, and what was had besides is given back. */
+  /* The same without such memory: the system has refused the arena, and the rest is freed. */
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1u << 23, 1), DEMUXBUF_OK);
   config.buffer_bytes = 1u << 24;
   CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_ERR_NO_MEMORY);

@@ -1,6 +1,6 @@
 /*
- * Assertions that count themselves. The first that fails ends the program and says where and what it saw; a program
- * that reaches `check_end` prints how many passed, so that a test that checked nothing is noticed.
+ * Assertions that count themselves. The first that fails ends the program and prints its place and the values; a
+ * program that reaches `check_end` prints how many passed, so that a test that checked nothing is noticed.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What outputs are filled with before a call that must not write them. */
+/* Fills outputs before a call that must not write them. */
 #define CHECK_PATTERN 0xA5
 
 /* The part of the program that runs now, for messages: a program with several parts defines it before. */
@@ -35,7 +35,7 @@ static unsigned long checks_passed;
 /* Two objects that are alike byte for byte. */
 #define CHECK_SAME(actual, expected, bytes) check_that(memcmp(actual, expected, bytes) == 0, #actual, __FILE__, __LINE__)
 
-/* Overwrites an object, so that `CHECK_UNTOUCHED` can tell whether a call wrote any of it. */
+/* Overwrites an object, so that `CHECK_UNTOUCHED` can see whether a call wrote any of it. */
 #define FILL(object) memset(&(object), CHECK_PATTERN, sizeof(object))
 
 #define CHECK_UNTOUCHED(object) check_pattern(&(object), sizeof(object), #object, __FILE__, __LINE__)

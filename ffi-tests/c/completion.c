@@ -1,7 +1,8 @@
 /*
- * A completion host: receives and polls are submitted to a ring, complete later, and are cancelled when the library asks for
- * that. The ring is an emulation on poll(2) and read(2) of real sockets. More connections than buffers, frames in pieces,
- * ends and aborts inside of frames: every byte is compared, no connection is lost, and the loop does not spin.
+ * A completion host: receives and polls are submitted to a ring, complete later, and are cancelled when the library
+ * asks for that. The ring is an emulation on poll(2) and read(2) of real sockets. More connections than buffers, frames
+ * in pieces, ends and aborts inside of frames: every byte is compared, no connection is lost, and the loop does not
+ * spin.
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -96,7 +97,7 @@ static void run(struct connection *self, demuxbuf_step step) {
   }
 }
 
-/* What is submitted for this connection completes, if it can. */
+/* Completes the submitted operations of this connection, if possible. */
 static void complete(struct connection *self) {
   struct pollfd ready = {.fd = self->fd, .events = POLLIN};
   int is_readable = poll(&ready, 1, 0) == 1;
@@ -155,7 +156,7 @@ static void let_peer_send(struct connection *self) {
 }
 
 /* Something is submitted, queued or scheduled for each connection, or it could be lost. */
-static void nobody_is_lost(void) {
+static void threads_lose_no_connection(void) {
   for (struct connection *self = all; self < all + CONNECTIONS; self++) {
     demuxbuf_receiver_info info;
     if (self->fd >= 0) {
@@ -208,7 +209,7 @@ static void s68_completion_host_submits_and_cancels(int lifeline) {
     while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
       run(&all[notice.token], notice.step);
     }
-    nobody_is_lost();
+    threads_lose_no_connection();
   }
   demuxbuf_pool_free(pool);
 }

@@ -35,7 +35,7 @@ static demuxbuf_connection_info describe(const demuxbuf_connection *connection) 
   return info;
 }
 
-/* All calls that look, and their inline twins, say the same. */
+/* All queries and their inline twins return the same. */
 static void compare_views(const demuxbuf_connection *connection) {
   const demuxbuf_connection before = *connection;
   demuxbuf_connection_info info = describe(connection);
@@ -76,7 +76,7 @@ static void null_is_refused_everywhere(void) {
   CHECK_NUMBER(demuxbuf_connection_describe(&connection, NULL), DEMUXBUF_ERR_NULL);
 }
 
-static void all_zero_is_not_attached(void) {
+static void connection_all_zero_is_not_attached(void) {
   demuxbuf_connection connection = {0};
   for (int at = 0; at < PLAIN; at++) {
     REFUSED(plain_events[at](&connection), &connection, DEMUXBUF_ERR_NOT_ATTACHED);
@@ -151,7 +151,7 @@ static void policies_are_checked(void) {
   CHECK_NUMBER(demuxbuf_connection_attach(&connection, 0, 0), DEMUXBUF_WANT_RECV);
 }
 
-static void a_receive_cycle(void) {
+static void receive_cycle(void) {
   demuxbuf_connection connection = {0};
   CHECK_NUMBER(demuxbuf_connection_attach(&connection, 0, 0), DEMUXBUF_WANT_RECV);
   CHECK_NUMBER(demuxbuf_connection_done(&connection, DEMUXBUF_WANT_RECV), 0);
@@ -227,7 +227,7 @@ static void parking(void) {
   CHECK_NUMBER(demuxbuf_connection_buffered_bytes_inline(&connection), 10);
 }
 
-static void the_host_s_own_state_is_taken_over(void) {
+static void sync_takes_the_state_over(void) {
   demuxbuf_connection connection;
   demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_OPTIMISTIC};
   CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
@@ -235,7 +235,7 @@ static void the_host_s_own_state_is_taken_over(void) {
   CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 0, 0, 0), DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 0, 7, 0), DEMUXBUF_RECV);
   CHECK_NUMBER(describe(&connection).needed_bytes, 1);
-  /* A subscription that is on says that there was nothing to receive. */
+  /* Armed read interest means that there was nothing to receive. */
   CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 1, 0, 1) & DEMUXBUF_DECODE, 0);
   CHECK_NUMBER(describe(&connection).armed, 1);
   REFUSED(demuxbuf_connection_sync(&connection, 101, 100, 0, 0, 0), &connection, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
@@ -246,7 +246,7 @@ static void the_host_s_own_state_is_taken_over(void) {
   REFUSED(demuxbuf_connection_sync(&connection, 0, 0, 0, 0, 0), &connection, DEMUXBUF_ERR_CLOSED);
 }
 
-static void what_makes_no_sense_is_refused(void) {
+static void invalid_events_are_refused(void) {
   demuxbuf_connection connection = {0};
   demuxbuf_connection *self = &connection;
   REFUSED(demuxbuf_connection_attach(self, 1, 0), self, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
@@ -285,7 +285,7 @@ static void what_makes_no_sense_is_refused(void) {
   REFUSED(demuxbuf_connection_received(self, 1), self, DEMUXBUF_ERR_AFTER_END);
 }
 
-static void little_is_admitted_after_close(void) {
+static void close_admits_few_events(void) {
   demuxbuf_connection connection = {0};
   demuxbuf_connection *self = &connection;
   demuxbuf_connection_attach(self, 10, 64);
@@ -297,7 +297,7 @@ static void little_is_admitted_after_close(void) {
   REFUSED(demuxbuf_connection_buffer_granted(self, 100), self, DEMUXBUF_ERR_CLOSED);
   REFUSED(demuxbuf_connection_buffer_parked(self, 64), self, DEMUXBUF_ERR_CLOSED);
   REFUSED(demuxbuf_connection_fail(self), self, DEMUXBUF_ERR_CLOSED);
-  /* What crosses a close is noise and changes nothing. */
+  /* Events that cross a close change nothing. */
   const demuxbuf_connection closing = connection;
   plain_event *const noise[] = {demuxbuf_connection_readable,       demuxbuf_connection_would_block,
                                 demuxbuf_connection_end_of_stream,  demuxbuf_connection_transport_error,
@@ -311,7 +311,7 @@ static void little_is_admitted_after_close(void) {
   CHECK_NUMBER(demuxbuf_connection_buffer_released(self), DEMUXBUF_FINISHED);
   REFUSED(demuxbuf_connection_buffer_released(self), self, DEMUXBUF_ERR_NO_BUFFER);
 
-  /* A grant that crosses a close: it was waited for, so it is taken and given back. */
+  /* A grant that crosses a close: it was waited for, so it is taken and released. */
   demuxbuf_connection_attach(self, 0, 0);
   demuxbuf_connection_readable(self);
   demuxbuf_connection_buffer_denied(self);
@@ -374,7 +374,7 @@ static void views_agree_on_random_walks(void) {
 }
 
 /* Bytes that no call of the library ever wrote: any answer will do, a crash will not. */
-static void garbage_does_no_harm(void) {
+static void connection_of_garbage_is_harmless(void) {
   uint64_t random = 2;
   for (int round = 0; round < 20000; round++) {
     demuxbuf_connection connection;
@@ -391,7 +391,7 @@ static void garbage_does_no_harm(void) {
 }
 
 /* While it is not queued, it may be moved like any other value. */
-static void a_connection_moves_with_memcpy(void) {
+static void connection_moves_with_memcpy(void) {
   demuxbuf_connection first = {0}, second;
   demuxbuf_connection_attach(&first, 5, 64);
   memcpy(&second, &first, sizeof second);
@@ -402,17 +402,17 @@ static void a_connection_moves_with_memcpy(void) {
 
 int main(void) {
   null_is_refused_everywhere();
-  all_zero_is_not_attached();
+  connection_all_zero_is_not_attached();
   all_ones_is_poisoned();
   policies_are_checked();
-  a_receive_cycle();
+  receive_cycle();
   waiting_blocking_and_pausing();
   parking();
-  the_host_s_own_state_is_taken_over();
-  what_makes_no_sense_is_refused();
-  little_is_admitted_after_close();
+  sync_takes_the_state_over();
+  invalid_events_are_refused();
+  close_admits_few_events();
   views_agree_on_random_walks();
-  garbage_does_no_harm();
-  a_connection_moves_with_memcpy();
+  connection_of_garbage_is_harmless();
+  connection_moves_with_memcpy();
   return check_end();
 }

@@ -29,7 +29,7 @@ static atomic_ulong allocations, frees;
 static atomic_ulong refused;
 /* This thread is inside a call that makes or frees. */
 static _Thread_local int is_allowed;
-/* What this thread had. */
+/* The counts of this thread. */
 static _Thread_local unsigned long own;
 /* For the one thread of a test that refuses. */
 static int refuses, refuses_for_ever;
@@ -123,7 +123,7 @@ void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
   return is_refused("aligned_alloc") ? NULL : had(__real_aligned_alloc(alignment, bytes));
 }
 
-/* What mmap(2) returns in place of NULL. */
+/* The result of a failed mmap(2). */
 #define NO_MAPPING ((void *)-1)
 
 static void *mapped(void *place) {

@@ -9,7 +9,7 @@ uint32_t other_capacity(const demuxbuf_connection *connection);
 demuxbuf_step other_receive(demuxbuf_pool *pool, uint64_t receiver);
 uint32_t other_version();
 
-// What a host may do with them: memcpy, memset to zero, embed anywhere.
+// A host may do all this with them: memcpy, memset to zero, embed anywhere.
 static_assert(std::is_trivial<demuxbuf_connection>::value && std::is_standard_layout<demuxbuf_connection>::value, "");
 static_assert(std::is_trivial<demuxbuf_step>::value && std::is_standard_layout<demuxbuf_step>::value, "");
 static_assert(std::is_trivial<demuxbuf_h2_decoder>::value && std::is_trivial<demuxbuf_pool_config>::value, "");

@@ -1,7 +1,7 @@
 /*
  * Every allocation of the calls that make pools fails in turn, alone and with all that follow; then, with the argument
- * `limits`, every mapping does, as the address space that the process may have grows step by step. Each time there is a
- * clear error, nothing is written, and all is given back.
+ * `limits`, every mapping does, as the limit of the address space grows step by step. Each time there is a clear error,
+ * nothing is written, and everything is freed.
  */
 #include "check.h"
 #include "counted.h"
@@ -60,8 +60,8 @@ static void note(const char *message) {
 }
 
 /*
- * Makes one; if it is refused, as it must be when memory is and only then: nothing is written or kept. Returns whether it
- * was made.
+ * Makes one; if it is refused, as it must be when memory is and only then: nothing is written or kept. Returns whether
+ * it was made.
  */
 static int make_one(const struct maker *maker, const demuxbuf_pool_config *config) {
   char message[MESSAGE_BYTES] = "";
@@ -100,7 +100,7 @@ static void each_allocation_fails(const struct maker *maker, const demuxbuf_pool
     /* A pool is several pieces. */
     CHECK(succeed > 3);
   }
-  /* They say which piece it was. */
+  /* The message names the piece. */
   CHECK(!maker->has_messages || messages_count >= 3);
 }
 
@@ -113,7 +113,7 @@ static demuxbuf_pool_config some_config(uint32_t buffers) {
   return config;
 }
 
-static void every_allocation_fails_in_turn(void) {
+static void allocations_fail_in_turn(void) {
   const demuxbuf_pool_config common = some_config(7);
   demuxbuf_pool_config large = common;
   large.tenants_max = 4;
@@ -135,7 +135,7 @@ static unsigned long mapped_pages(void) {
   return pages;
 }
 
-/* The arena is larger than what the C library keeps at hand, so it has to map it; so are the larger tables. */
+/* The arena is larger than the free memory of the C library, so it has to be mapped; so are the larger tables. */
 static void every_mapping_fails_in_turn(const struct maker *maker) {
   const demuxbuf_pool_config config = some_config(4096);
   const unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE), before = mapped_pages();
@@ -149,13 +149,13 @@ static void every_mapping_fails_in_turn(const struct maker *maker) {
     *(make_one(maker, &config) ? &made : &refused) += 1;
     CHECK(setrlimit(RLIMIT_AS, &old) == 0);
   }
-  /* It takes more than its arena until it can be made; what the C library keeps at hand afterwards is little. */
+  /* It takes more than its arena until it can be made; the C library keeps little free memory afterwards. */
   CHECK(refused * 64 * page >= 4096 * 16448ul);
   CHECK(mapped_pages() - before < 1024);
 }
 
 int main(int count, char **arguments) {
-  every_allocation_fails_in_turn();
+  allocations_fail_in_turn();
   if (count > 1 && strcmp(arguments[1], "limits") == 0) {
     every_mapping_fails_in_turn(&pool_maker);
     every_mapping_fails_in_turn(&shards_maker);

@@ -58,7 +58,7 @@ static void null_is_refused_everywhere(void) {
   CHECK_NUMBER(next.need_more, 24);
 }
 
-static void all_zero_is_a_client_at_its_first_byte(void) {
+static void h2_all_zero_is_a_client_at_its_first_byte(void) {
   demuxbuf_h2_decoder zero = {0}, client;
   FILL(client);
   CHECK_NUMBER(demuxbuf_h2_init(&client, DEMUXBUF_H2_CLIENT), DEMUXBUF_OK);
@@ -80,7 +80,7 @@ static void numbers_out_of_range_are_refused(void) {
 }
 
 /* Garbage in the decoder: refused by name, or judged like any other state, and never more than the bytes are read. */
-static void garbage_does_no_harm(void) {
+static void connection_of_garbage_is_harmless(void) {
   uint64_t random = 3;
   for (int round = 0; round < 100000; round++) {
     demuxbuf_h2_decoder decoder;
@@ -137,7 +137,7 @@ static void garbage_does_no_harm(void) {
   CHECK_SAME(&ones, &before, sizeof before);
 }
 
-static void the_preface_comes_first(void) {
+static void h2_preface_comes_first(void) {
   demuxbuf_h2_decoder decoder = {0};
   demuxbuf_h2_next next;
   for (uint32_t bytes = 0; bytes < 24; bytes++) {
@@ -163,7 +163,7 @@ static void the_preface_comes_first(void) {
 }
 
 /* A header is judged as soon as its nine bytes are there, not before and not later. */
-static void a_header_needs_nine_bytes(void) {
+static void h2_header_needs_nine_bytes(void) {
   demuxbuf_h2_decoder decoder = started(DEMUXBUF_H2_CLIENT);
   demuxbuf_h2_next next;
   uint8_t head[9];
@@ -185,7 +185,7 @@ static void a_header_needs_nine_bytes(void) {
   CHECK_NUMBER(next.stream_id, 0x7fffffff);
 }
 
-static void rules_that_a_header_can_break(void) {
+static void h2_header_rules(void) {
   static const struct {
     uint32_t length, stream_id, error_code, error_stream;
     uint8_t kind, flags;
@@ -217,7 +217,7 @@ static void rules_that_a_header_can_break(void) {
   }
 }
 
-static void padding_leaves_room_for_what_must_be_there(void) {
+static void h2_padding_leaves_room(void) {
   demuxbuf_h2_decoder decoder = started(DEMUXBUF_H2_SERVER);
   const struct {
     uint32_t length;
@@ -238,7 +238,7 @@ static void padding_leaves_room_for_what_must_be_there(void) {
   CHECK_NUMBER(demuxbuf_h2_check_padding(&next, 0), DEMUXBUF_ERR_RANGE);
 }
 
-static void a_header_block_is_one_piece(void) {
+static void h2_header_block_is_one_piece(void) {
   demuxbuf_h2_decoder decoder = started(DEMUXBUF_H2_SERVER);
   demuxbuf_h2_next next;
   CHECK_NUMBER(peek_head(&decoder, 10, HEADERS, 0, 3, &next), DEMUXBUF_OK);
@@ -253,7 +253,7 @@ static void a_header_block_is_one_piece(void) {
 }
 
 /* DATA is accepted with its header, any other frame once it is whole. */
-static void advance_accepts_data_at_its_header(void) {
+static void h2_advance_accepts_data_at_its_header(void) {
   static const uint8_t ping[17] = {0, 0, 8, 6};
   static const uint8_t data[9] = {0, 0x40, 0, 0, 0, 0, 0, 0, 1};
   demuxbuf_h2_decoder decoder = started(DEMUXBUF_H2_SERVER);
@@ -274,7 +274,7 @@ static void advance_accepts_data_at_its_header(void) {
 }
 
 /* Only what a look could have found is accepted. */
-static void accepting_out_of_order_is_refused(void) {
+static void h2_accept_out_of_order_is_refused(void) {
   demuxbuf_h2_decoder decoder = {0};
   const demuxbuf_h2_decoder fresh = decoder;
   demuxbuf_h2_next frame = {.frame_bytes = 9, .kind = SETTINGS};
@@ -297,15 +297,15 @@ static void accepting_out_of_order_is_refused(void) {
 
 int main(void) {
   null_is_refused_everywhere();
-  all_zero_is_a_client_at_its_first_byte();
+  h2_all_zero_is_a_client_at_its_first_byte();
   numbers_out_of_range_are_refused();
-  garbage_does_no_harm();
-  the_preface_comes_first();
-  a_header_needs_nine_bytes();
-  rules_that_a_header_can_break();
-  padding_leaves_room_for_what_must_be_there();
-  a_header_block_is_one_piece();
-  advance_accepts_data_at_its_header();
-  accepting_out_of_order_is_refused();
+  connection_of_garbage_is_harmless();
+  h2_preface_comes_first();
+  h2_header_needs_nine_bytes();
+  h2_header_rules();
+  h2_padding_leaves_room();
+  h2_header_block_is_one_piece();
+  h2_advance_accepts_data_at_its_header();
+  h2_accept_out_of_order_is_refused();
   return check_end();
 }

@@ -159,7 +159,7 @@ static void s84_each_of_300_threads_refuses_all_others(void) {
       }
     }
   }
-  /* What a thread's pool leaves behind, the next pool of this thread refuses. */
+  /* The next pool of this thread refuses the handles of its last pool. */
   demuxbuf_pool_free(pools[5]);
   CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 5, &pools[5]), DEMUXBUF_OK);
   uint64_t receiver;
@@ -191,7 +191,7 @@ static void free_two(struct two two) {
   demuxbuf_shared_pool_free(two.shared_pool);
 }
 
-/* The value is refused and stays as it was, and nobody has one receiver or buffer more. */
+/* The value is refused and unchanged, and no pool has one receiver or buffer more. */
 static void check_refused(demuxbuf_pool *pool, demuxbuf_exported_receiver *exported) {
   demuxbuf_exported_receiver before = *exported;
   demuxbuf_pool_stats stats, stats_before;
@@ -207,7 +207,7 @@ static void check_refused(demuxbuf_pool *pool, demuxbuf_exported_receiver *expor
   CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
 }
 
-/* Attaches a receiver that holds so many bytes: none, in a slot, or in a buffer; or waits for a buffer. */
+/* Attaches a receiver that holds this many bytes: none, in a slot, or in a buffer; or waits for a buffer. */
 static uint64_t new_receiver(demuxbuf_pool *pool, uint32_t bytes, int waits) {
   static const uint8_t content[200];
   uint64_t receiver;
@@ -234,16 +234,17 @@ static void s86_copy_of_an_exported_receiver_is_stale(void) {
       CHECK_NUMBER(demuxbuf_receiver_export(two.a, receiver, &exported), DEMUXBUF_OK);
       CHECK_NUMBER(demuxbuf_receiver_export(others.a, foreign, &other), DEMUXBUF_OK);
       copy = exported;
-      /* Of another shared pool, in which one with the same numbers is on its way. */
+      /* Of another shared pool, in which one with the same numbers is exported. */
       check_refused(others.b, &exported);
       check_refused(two.b, &other);
-      /* Once it is taken in, no copy is: not on this thread, nor on the one that it came from, nor once it is closed. */
+      /* Once it is taken in, no copy is: not on this thread, nor on the one that it came from, nor once it is closed.
+         */
       CHECK_NUMBER(demuxbuf_receiver_import(round == 1 ? two.a : two.b, &exported, &receiver), DEMUXBUF_OK);
       check_refused(two.a, &copy);
       check_refused(two.b, &copy);
       CHECK((demuxbuf_receiver_close(round == 1 ? two.a : two.b, receiver).actions & DEMUXBUF_FINISHED) != 0);
       check_refused(two.b, &copy);
-      /* And not while the next one is on its way. */
+      /* And not while the next one is exported. */
       receiver = new_receiver(two.a, 0, 0);
       CHECK_NUMBER(demuxbuf_receiver_export(two.a, receiver, &exported), DEMUXBUF_OK);
       check_refused(two.b, &copy);
@@ -290,7 +291,7 @@ static void *import_copies(void *argument) {
   return NULL;
 }
 
-static void s86_of_two_threads_one_takes_a_copy_in(void) {
+static void s86_copy_is_imported_by_one_thread(void) {
   static demuxbuf_exported_receiver exported[ROUNDS];
   static struct importer importers[2];
   demuxbuf_pool_config config = config_of(2, ROUNDS);
@@ -325,7 +326,7 @@ static void s86_of_two_threads_one_takes_a_copy_in(void) {
 }
 
 /* The host writes through an old pointer into slots that it no longer holds; none that is in use is lent again. */
-static void s87_late_write_into_a_slot_is_not_believed(void) {
+static void s87_late_write_into_a_slot_is_ignored(void) {
   demuxbuf_pool *pool = new_pool(1, 8);
   uint64_t lease, receivers[6];
   demuxbuf_step steps[6];
@@ -403,7 +404,7 @@ static void s90_pool_of_one_thread_works_in_a_child(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void slots_message_says_what_is_allowed(void) {
+static void slots_message_names_what_is_allowed(void) {
   demuxbuf_pool_config config = config_of(1, 1);
   demuxbuf_pool *pool;
   char message[128];
@@ -417,10 +418,10 @@ int main(void) {
   s84_pool_without_a_tag_of_its_own_is_refused();
   s84_each_of_300_threads_refuses_all_others();
   s86_copy_of_an_exported_receiver_is_stale();
-  s86_of_two_threads_one_takes_a_copy_in();
-  s87_late_write_into_a_slot_is_not_believed();
+  s86_copy_is_imported_by_one_thread();
+  s87_late_write_into_a_slot_is_ignored();
   s88_counters_add_up_for_attach_and_adopt();
   s90_pool_of_one_thread_works_in_a_child();
-  slots_message_says_what_is_allowed();
+  slots_message_names_what_is_allowed();
   return check_end();
 }

@@ -1,4 +1,5 @@
-/* Buffers that leave and enter a receiver with what is in them, without a copy; and bytes that are there at the start. */
+/* Buffers that leave and enter a receiver with what is in them, without a copy; and bytes that are there at the start.
+   */
 #include "check.h"
 
 enum { BUFFER_BYTES = 256 };
@@ -27,7 +28,7 @@ static uint8_t *buffer_of(demuxbuf_pool *pool, uint64_t lease) {
   return data;
 }
 
-/* Receives so many bytes, numbered from `first`. */
+/* Receives this many bytes, numbered from `first`. */
 static demuxbuf_step receive(demuxbuf_pool *pool, uint64_t receiver, uint32_t bytes, uint8_t first) {
   demuxbuf_step step = demuxbuf_receiver_readable(pool, receiver);
   CHECK((step.actions & DEMUXBUF_RECV) != 0 && step.bytes >= bytes);
@@ -45,7 +46,7 @@ static void check_content(const uint8_t *data, uint32_t bytes, uint8_t first) {
   }
 }
 
-static void a_content_travels_from_receiver_to_host_to_receiver(void) {
+static void take_and_adopt_keep_the_content(void) {
   demuxbuf_pool *pool = new_pool(2, 2);
   uint64_t from, to;
   demuxbuf_leased_content content;
@@ -82,7 +83,7 @@ static void a_content_travels_from_receiver_to_host_to_receiver(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void the_host_s_own_buffer_becomes_a_receiver_s(void) {
+static void adopt_of_a_requested_buffer(void) {
   demuxbuf_pool *pool = new_pool(1, 1);
   uint64_t receiver;
   demuxbuf_leased_content content = {.offset = 200, .buffered_bytes = 56};
@@ -99,7 +100,7 @@ static void the_host_s_own_buffer_becomes_a_receiver_s(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void a_wrong_handover_is_refused(void) {
+static void adopt_of_wrong_content_is_refused(void) {
   demuxbuf_pool *pool = new_pool(2, 2), *other = new_pool(1, 1);
   uint64_t lease, foreign, released, holder, wait, made;
   demuxbuf_leased_content content;
@@ -143,7 +144,7 @@ static void a_wrong_handover_is_refused(void) {
   demuxbuf_pool_free(other);
 }
 
-static void what_a_receiver_holds_is_not_the_host_s(void) {
+static void receiver_buffer_is_not_the_host_s(void) {
   demuxbuf_pool *pool = new_pool(1, 2);
   uint64_t receiver, again;
   demuxbuf_leased_content content;
@@ -166,7 +167,7 @@ static void what_a_receiver_holds_is_not_the_host_s(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void a_full_table_leaves_the_buffer_with_the_host(void) {
+static void adopt_into_a_full_table_changes_nothing(void) {
   demuxbuf_pool *pool = new_pool(1, 1);
   uint64_t receiver, made;
   demuxbuf_leased_content content = {.buffered_bytes = 10};
@@ -180,7 +181,7 @@ static void a_full_table_leaves_the_buffer_with_the_host(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void an_empty_handover_is_given_back_at_once(void) {
+static void adopt_of_an_empty_buffer_releases_it(void) {
   demuxbuf_pool *pool = new_pool(1, 1);
   uint64_t receiver;
   demuxbuf_leased_content content = {.offset = BUFFER_BYTES, .buffered_bytes = 0};
@@ -193,7 +194,7 @@ static void an_empty_handover_is_given_back_at_once(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void a_whole_buffer_may_be_adopted(void) {
+static void adopt_of_a_full_buffer(void) {
   demuxbuf_pool *pool = new_pool(1, 1);
   uint64_t receiver;
   demuxbuf_leased_content content = {.offset = 0, .buffered_bytes = BUFFER_BYTES};
@@ -205,8 +206,8 @@ static void a_whole_buffer_may_be_adopted(void) {
   demuxbuf_pool_free(pool);
 }
 
-/* A protocol upgrade: bytes that were read by somebody else are the first to decode. */
-static void bytes_that_are_there_already_come_first(void) {
+/* A protocol upgrade: bytes that another reader received are the first to decode. */
+static void attach_with_bytes_decodes_them_first(void) {
   demuxbuf_pool *pool = new_pool(1, 1);
   uint8_t upgrade[BUFFER_BYTES];
   uint64_t receiver;
@@ -232,7 +233,7 @@ static void bytes_that_are_there_already_come_first(void) {
 }
 
 /* The same with the state machine alone: the host's buffer leaves whole and a new one enters with content. */
-static void a_host_s_own_buffers_are_handed_over_too(void) {
+static void adopt_of_a_host_buffer(void) {
   demuxbuf_connection connection = {0};
   CHECK_NUMBER(demuxbuf_connection_attach(&connection, 70, 70), DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_buffer_released(&connection), DEMUXBUF_WANT_RECV);
@@ -244,14 +245,14 @@ static void a_host_s_own_buffers_are_handed_over_too(void) {
 }
 
 int main(void) {
-  a_content_travels_from_receiver_to_host_to_receiver();
-  the_host_s_own_buffer_becomes_a_receiver_s();
-  a_wrong_handover_is_refused();
-  what_a_receiver_holds_is_not_the_host_s();
-  a_full_table_leaves_the_buffer_with_the_host();
-  an_empty_handover_is_given_back_at_once();
-  a_whole_buffer_may_be_adopted();
-  bytes_that_are_there_already_come_first();
-  a_host_s_own_buffers_are_handed_over_too();
+  take_and_adopt_keep_the_content();
+  adopt_of_a_requested_buffer();
+  adopt_of_wrong_content_is_refused();
+  receiver_buffer_is_not_the_host_s();
+  adopt_into_a_full_table_changes_nothing();
+  adopt_of_an_empty_buffer_releases_it();
+  adopt_of_a_full_buffer();
+  attach_with_bytes_decodes_them_first();
+  adopt_of_a_host_buffer();
   return check_end();
 }

@@ -242,7 +242,8 @@ static void tidy_up(void) {
   }
 }
 
-/* S85: of two calls that would both have the lease, one succeeds and the other is stale; any other call is not hindered. */
+/* S85: of two calls that would both have the lease, one succeeds and the other is stale; any other call is not
+   hindered. */
 static void s85_two_calls_with_one_lease(void) {
   static const enum call pairs[][2] = {
       {RELEASE, RELEASE}, {ADOPT, ADOPT}, {ADOPT, RELEASE}, {RELEASE, ADOPT},    {RELEASE, BUFFER}, {ADOPT, BUFFER},
@@ -270,7 +271,7 @@ static void s85_two_calls_with_one_lease(void) {
       }
       CHECK(results[0] == DEMUXBUF_OK || results[0] == DEMUXBUF_ERR_STALE);
       CHECK(results[1] == DEMUXBUF_OK || results[1] == DEMUXBUF_ERR_STALE);
-      /* What a receiver keeps is no lease of the host's own. */
+      /* A lease of a receiver is no lease of the host's own. */
       CHECK(calls[0] < CLOSE || results[1] == DEMUXBUF_ERR_STALE);
       meet(round + 3);
       tidy_up();

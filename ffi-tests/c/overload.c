@@ -1,4 +1,4 @@
-/* What serves hosts under overload: tenants, sizes, growing, deadlines with parking and shedding; right and wrong. */
+/* Calls for hosts under overload: tenants, sizes, growing, deadlines with parking and shedding; right and wrong. */
 #include "check.h"
 
 enum { SMALL = 1, LARGE = 2, SECOND = 1000000000 };
@@ -37,7 +37,7 @@ static uint64_t attach(demuxbuf_pool *pool, uint64_t token) {
   return receiver;
 }
 
-/* A receiver gets `bytes` bytes of an element that needs `need_more` more. */
+/* A receiver gets `bytes` bytes of a frame that needs `need_more` more. */
 static demuxbuf_step receive(demuxbuf_pool *pool, uint64_t receiver, uint32_t bytes, uint32_t need_more) {
   demuxbuf_step step = demuxbuf_receiver_readable(pool, receiver);
   CHECK((step.actions & DEMUXBUF_RECV) != 0 && step.bytes >= bytes);
@@ -143,7 +143,7 @@ static void null_and_stale_are_refused(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void a_tenant_has_its_share_and_goes_away_with_its_last_receiver(void) {
+static void tenant_ends_with_its_last_receiver(void) {
   const demuxbuf_pool_config config = usual_config();
   demuxbuf_pool *pool = new_pool(&config);
   const demuxbuf_tenant_config capped = {sizeof capped, 1, 0, 1};
@@ -166,7 +166,7 @@ static void a_tenant_has_its_share_and_goes_away_with_its_last_receiver(void) {
   const uint64_t receiver = attach(pool, 9);
   CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, receiver, second), DEMUXBUF_OK);
   CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_RECV) != 0);
-  /* And they are asked for nothing, as theirs are of no use to it: whose one is idle is looked at once. */
+  /* And these holders are asked for nothing, since their buffers are of no use to it; idle ones are found at once. */
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 0), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), SECOND / 4);
   advance(pool, 0, SECOND);
@@ -188,7 +188,7 @@ static void a_tenant_has_its_share_and_goes_away_with_its_last_receiver(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void a_receiver_grows_for_one_frame(void) {
+static void receiver_grows_for_one_frame(void) {
   demuxbuf_pool_config config = usual_config();
   config.buffers = 5;
   demuxbuf_pool *pool = new_pool(&config);
@@ -212,7 +212,7 @@ static void a_receiver_grows_for_one_frame(void) {
   CHECK(stats_of(pool).waiting == 0 && stats_of(pool).grown == 1);
   demuxbuf_pool_free(pool);
 
-  /* With four in all it would wait for its own, forever. */
+  /* With four in all it would wait for its own buffer, without end. */
   config.buffers = 4;
   pool = new_pool(&config);
   const uint64_t all = attach(pool, 1);
@@ -243,8 +243,8 @@ static void a_receiver_grows_for_one_frame(void) {
   demuxbuf_pool_free(pool);
 }
 
-/* A process that stands still for hours sheds no receiver for that, and the first time told is the origin of all leases. */
-static void s53_s54_pause_and_time_before_the_first_advance_do_not_count(void) {
+/* A process that stands still for hours sheds no receiver, and the first advance is the origin of all leases. */
+static void s53_s54_pause_and_time_before_start_do_not_count(void) {
   const uint64_t origin = (uint64_t)864000 * SECOND, pause = (uint64_t)28800 * SECOND, step = SECOND / 4;
   demuxbuf_pool_config config = usual_config();
   config.buffers = 1;
@@ -263,7 +263,7 @@ static void s53_s54_pause_and_time_before_the_first_advance_do_not_count(void) {
   CHECK_NUMBER(demuxbuf_receiver_describe(pool, holds, &info), DEMUXBUF_OK);
   CHECK(info.held_ns == step && info.idle_ns == step);
   CHECK_NUMBER(stats_of(pool).clock_skipped_ns, pause - step);
-  /* From here on time counts, and the lease ends as ever. */
+  /* From here on time counts, and the lease expires as usual. */
   advance(pool, origin + pause, origin + pause + 2 * SECOND);
   CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
   CHECK(notice.receiver == holds && (notice.step.actions & DEMUXBUF_SHED) != 0);
@@ -320,7 +320,7 @@ static void s57_wait_follows_the_frame_that_begins(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void who_makes_no_progress_parks_or_is_shed(void) {
+static void idle_holders_park_or_are_shed(void) {
   demuxbuf_pool_config config = usual_config();
   config.buffers = 2;
   config.other_buffer_bytes[LARGE - 1] = 0;
@@ -336,7 +336,7 @@ static void who_makes_no_progress_parks_or_is_shed(void) {
   CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
   CHECK_NUMBER(demuxbuf_receiver_describe(pool, stays, &info), DEMUXBUF_OK);
   CHECK(info.held_ns == (uint64_t)10 * SECOND - 5 && info.idle_ns == info.held_ns && info.progress_bytes == 0);
-  /* Somebody waits: the one with 200 bytes parks, and its buffer goes on in the same call. */
+  /* A request waits: the receiver with 200 bytes parks, and its buffer is passed on in the same call. */
   demuxbuf_receiver_readable(pool, waits);
   CHECK(demuxbuf_pool_poll_timeout(pool) <= (uint64_t)10 * SECOND);
   CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
@@ -362,11 +362,11 @@ static void who_makes_no_progress_parks_or_is_shed(void) {
 int main(void) {
   refused_configurations_name_the_field();
   null_and_stale_are_refused();
-  a_tenant_has_its_share_and_goes_away_with_its_last_receiver();
-  a_receiver_grows_for_one_frame();
-  s53_s54_pause_and_time_before_the_first_advance_do_not_count();
+  tenant_ends_with_its_last_receiver();
+  receiver_grows_for_one_frame();
+  s53_s54_pause_and_time_before_start_do_not_count();
   s55_growth_ends_with_its_need();
   s57_wait_follows_the_frame_that_begins();
-  who_makes_no_progress_parks_or_is_shed();
+  idle_holders_park_or_are_shed();
   return check_end();
 }

@@ -1,6 +1,6 @@
 /*
- * What becomes resident, and what is given back: scenarios S78 and S79. The program stands in for a machine and an allocator
- * that this one may not have: pages of the size that its argument says, and a calloc that writes what it returns.
+ * Resident and trimmed memory: scenarios S78 and S79. The program stands in for a machine and an allocator that this
+ * machine may not have: pages of the size of its argument, and a calloc that writes the memory it returns.
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -79,7 +79,7 @@ static uint64_t give_back(demuxbuf_pool *pool) {
 
 enum { COUNT = 64, SIZES_MAX = 5 };
 
-/* Each receiver fills half of a buffer, every `step`th is closed, and pages are given back: the others keep their bytes. */
+/* Each receiver fills half a buffer, every `step`th is closed, and pages are trimmed: the others keep their bytes. */
 static void s78_contents_of_buffers_in_use_stay(uint32_t buffer_bytes, int step, int of_shared) {
   demuxbuf_pool_config config = config_of(COUNT, COUNT, buffer_bytes);
   demuxbuf_shared_pool *shared_pool = NULL;
@@ -120,8 +120,8 @@ static void s78_contents_of_buffers_in_use_stay(uint32_t buffer_bytes, int step,
   demuxbuf_shared_pool_free(shared_pool);
 }
 
-/* Several sizes, and an allocator that writes: no more becomes resident than the statistics say there can be, and hardly
- * anything does before it is used. */
+/* Several sizes, and an allocator that writes: no more becomes resident than the statistics allow, and hardly anything
+ * does before it is used. */
 static void s79_nothing_is_resident_before_it_is_used(void) {
   demuxbuf_pool_config config = config_of(4000, 1000, 16384);
   demuxbuf_pool_stats stats;
@@ -144,7 +144,7 @@ static void s79_nothing_is_resident_before_it_is_used(void) {
 }
 
 /* 1,000,000 receivers for each of eight threads, and the deadlines of 10,000 buffers. */
-static void s79_tables_of_threads_are_touched_when_they_are_used(void) {
+static void s79_shard_tables_are_resident_when_used(void) {
   enum { THREADS = 8 };
   demuxbuf_pool_config config = config_of(10000, 1000000, 16384);
   demuxbuf_shared_pool *shared_pool;
@@ -162,8 +162,9 @@ static void s79_tables_of_threads_are_touched_when_they_are_used(void) {
   demuxbuf_shared_pool_free(shared_pool);
 }
 
-/* What was never used, or not since the last call, is neither named to the system nor counted; neighbours go together. */
-static void s79_give_back_touches_what_was_used(void) {
+/* Buffers that were not used since the last call are neither named to the system nor counted; neighbours go together.
+   */
+static void s79_trim_touches_what_was_used(void) {
   demuxbuf_pool_config config = config_of(200000, 300, 65536);
   demuxbuf_pool *pool;
   uint64_t receivers[300];
@@ -194,7 +195,7 @@ int main(int count, char **arguments) {
     }
   }
   s79_nothing_is_resident_before_it_is_used();
-  s79_tables_of_threads_are_touched_when_they_are_used();
-  s79_give_back_touches_what_was_used();
+  s79_shard_tables_are_resident_when_used();
+  s79_trim_touches_what_was_used();
   return check_end();
 }

@@ -1,7 +1,7 @@
 /* The pool: configuration, requests of the host's own, hand-off, statistics; right and wrong. */
 #include "check.h"
 
-/* One class, one receiver, and so many waits of the host's own. */
+/* One class, one receiver, and this many waits of the host's own. */
 static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t waits) {
   demuxbuf_pool_config config;
   demuxbuf_pool *pool;
@@ -72,7 +72,7 @@ static void null_is_refused_everywhere(void) {
   demuxbuf_pool_free(NULL);
 }
 
-static void the_defaults_are_as_documented(void) {
+static void defaults_are_as_documented(void) {
   demuxbuf_pool_config config;
   FILL(config);
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 3, 100), DEMUXBUF_OK);
@@ -122,7 +122,7 @@ static void refuse_config(const demuxbuf_pool_config *config, const char *field,
     refuse_config(&config_, #field, value, DEMUXBUF_ERR_CONFIG);                         \
   } while (0)
 
-static void a_wrong_configuration_is_refused_by_name(void) {
+static void config_error_names_the_field(void) {
   REFUSE_FIELD(struct_size, 0, "0");
   REFUSE_FIELD(struct_size, sizeof(demuxbuf_pool_config) - 1, "is ");
   REFUSE_FIELD(struct_size, sizeof(demuxbuf_pool_config) + 1, "is ");
@@ -164,7 +164,7 @@ static void a_wrong_configuration_is_refused_by_name(void) {
 }
 
 /* 2^23 buffers of 2^24 bytes are more than the addresses of a process. */
-static void memory_that_cannot_be_had_is_an_error(void) {
+static void no_memory_is_an_error(void) {
   demuxbuf_pool_config config;
   demuxbuf_pool *pool;
   char message[100];
@@ -176,7 +176,7 @@ static void memory_that_cannot_be_had_is_an_error(void) {
   CHECK(strstr(message, "buffers") != NULL && strstr(message, "no memory") != NULL);
 }
 
-static void the_limits_are_allowed(void) {
+static void limits_are_allowed(void) {
   demuxbuf_pool_config config;
   demuxbuf_pool *pool;
   char message[8];
@@ -197,7 +197,7 @@ static void the_limits_are_allowed(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void a_buffer_of_the_host_s_own(void) {
+static void host_buffer_lease(void) {
   demuxbuf_pool *pool = new_pool(2, 4);
   uint64_t leases[2];
   uint8_t *data[2];
@@ -220,7 +220,7 @@ static void a_buffer_of_the_host_s_own(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void handles_that_are_nobody_s_are_refused(void) {
+static void unknown_handles_are_refused(void) {
   demuxbuf_pool *pool = new_pool(2, 2), *other = new_pool(2, 2);
   uint64_t lease, last, wait, foreign, foreign_last, foreign_wait, receiver, gone;
   CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &receiver), DEMUXBUF_OK);
@@ -249,7 +249,7 @@ static void handles_that_are_nobody_s_are_refused(void) {
     CHECK_UNTOUCHED(data);
     CHECK_UNTOUCHED(bytes);
   }
-  /* A handle of another kind is nobody's. */
+  /* A handle of another kind is stale. */
   REFUSED(demuxbuf_pool_release(pool, wait), pool, DEMUXBUF_ERR_STALE);
   REFUSED(demuxbuf_pool_cancel(pool, lease), pool, DEMUXBUF_ERR_STALE);
   REFUSED(demuxbuf_pool_cancel(pool, last), pool, DEMUXBUF_ERR_STALE);
@@ -266,7 +266,7 @@ static void handles_that_are_nobody_s_are_refused(void) {
   demuxbuf_pool_free(other);
 }
 
-static void classes_that_do_not_exist_are_refused(void) {
+static void class_out_of_range_is_refused(void) {
   demuxbuf_pool *pool = new_pool(1, 1);
   const uint32_t wrong[] = {1, 7, 8, 255, 256, 257, 1u << 31, UINT32_MAX};
   for (size_t at = 0; at < sizeof wrong / sizeof wrong[0]; at++) {
@@ -279,7 +279,7 @@ static void classes_that_do_not_exist_are_refused(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void waiters_are_served_in_order_and_by_hand_over(void) {
+static void waiters_are_served_in_order_by_handoff(void) {
   demuxbuf_pool *pool = new_pool(1, 3);
   uint64_t lease, waits[3], number;
   demuxbuf_notice notice;
@@ -294,7 +294,7 @@ static void waiters_are_served_in_order_and_by_hand_over(void) {
   CHECK_UNTOUCHED(notice);
   CHECK_NUMBER(stats_of(pool).waiting, 3);
 
-  /* Handed over inside the release; a waiter that dies with the buffer in hand passes it on. */
+  /* A hand-off inside the release; a waiter that ends with the buffer assigned passes it on. */
   CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
   demuxbuf_pool_stats stats = stats_of(pool);
   CHECK(stats.assigned == 1 && stats.waiting == 2 && stats.free == 0);
@@ -333,7 +333,7 @@ static void time_and_bounds(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void pages_of_free_buffers_are_given_back(void) {
+static void trim_returns_pages_of_free_buffers(void) {
   demuxbuf_pool_config config;
   demuxbuf_pool *pool;
   uint64_t leases[4], bytes;
@@ -360,8 +360,9 @@ static void pages_of_free_buffers_are_given_back(void) {
   demuxbuf_pool_free(pool);
 }
 
-/* A pool that is freed while buffers are out, waits queued and grants not picked up leaks nothing (seen by valgrind). */
-static void a_busy_pool_can_be_freed(void) {
+/* A pool that is freed while buffers are out, waits queued and grants not picked up leaks nothing (seen by valgrind).
+   */
+static void pool_free_while_busy(void) {
   demuxbuf_pool *pool = new_pool(1, 3);
   uint64_t lease, wait, receiver;
   CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
@@ -376,16 +377,16 @@ static void a_busy_pool_can_be_freed(void) {
 
 int main(void) {
   null_is_refused_everywhere();
-  the_defaults_are_as_documented();
-  a_wrong_configuration_is_refused_by_name();
-  memory_that_cannot_be_had_is_an_error();
-  the_limits_are_allowed();
-  a_buffer_of_the_host_s_own();
-  handles_that_are_nobody_s_are_refused();
-  classes_that_do_not_exist_are_refused();
-  waiters_are_served_in_order_and_by_hand_over();
+  defaults_are_as_documented();
+  config_error_names_the_field();
+  no_memory_is_an_error();
+  limits_are_allowed();
+  host_buffer_lease();
+  unknown_handles_are_refused();
+  class_out_of_range_is_refused();
+  waiters_are_served_in_order_by_handoff();
   time_and_bounds();
-  pages_of_free_buffers_are_given_back();
-  a_busy_pool_can_be_freed();
+  trim_returns_pages_of_free_buffers();
+  pool_free_while_busy();
   return check_end();
 }

@@ -58,7 +58,7 @@ static void check_error(demuxbuf_step step, int32_t status) {
   CHECK(step.data == NULL && step.bytes == 0);
 }
 
-/* A step with exactly these actions and so many bytes behind its pointer. */
+/* A step with exactly these actions and this many bytes behind its pointer. */
 static uint8_t *check_step(demuxbuf_step step, uint32_t actions, uint32_t bytes) {
   CHECK_NUMBER(step.actions, actions);
   CHECK_NUMBER(step.bytes, bytes);
@@ -112,7 +112,7 @@ static void null_is_refused_everywhere(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void handles_that_are_nobody_s_are_refused(void) {
+static void unknown_handles_are_refused(void) {
   demuxbuf_pool *pool = new_pool(2, 3, 64, 64), *other = new_pool(2, 3, 64, 64);
   uint64_t closed = attach(pool, 1), kept = attach(pool, 2), foreign = attach(other, 3);
   uint64_t lease;
@@ -123,7 +123,7 @@ static void handles_that_are_nobody_s_are_refused(void) {
   for (size_t at = 0; at < sizeof nobodys / sizeof nobodys[0]; at++) {
     every_call_refuses(pool, nobodys[at], DEMUXBUF_ERR_STALE);
   }
-  /* The row is used again; the old handle still is nobody's. */
+  /* The row is used again; the old handle is still stale. */
   uint64_t again = attach(pool, 4);
   CHECK(again != closed);
   every_call_refuses(pool, closed, DEMUXBUF_ERR_STALE);
@@ -135,7 +135,7 @@ static void handles_that_are_nobody_s_are_refused(void) {
   demuxbuf_pool_free(other);
 }
 
-static void attaching_is_checked(void) {
+static void attach_is_checked(void) {
   demuxbuf_pool *pool = new_pool(1, 2, 128, 0);
   const uint8_t bytes[129] = {1, 2, 3};
   uint64_t receiver;
@@ -167,13 +167,13 @@ static void attaching_is_checked(void) {
   CHECK_UNTOUCHED(third);
   const demuxbuf_pool_stats after = stats_of(pool);
   CHECK_SAME(&after, &before, sizeof before);
-  /* As much as a slot holds does not need a buffer. */
+  /* Bytes that fit a slot need no buffer. */
   CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 64, &third), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_receiver_pending(pool, third).bytes, 64);
   demuxbuf_pool_free(pool);
 }
 
-static void a_receive_cycle_is_three_calls(void) {
+static void receive_cycle_is_three_calls(void) {
   demuxbuf_pool *pool = new_pool(1, 1, 128, 0);
   uint64_t receiver = attach(pool, 11);
   check_step(demuxbuf_receiver_pending(pool, receiver), DEMUXBUF_WANT_RECV, 0);
@@ -188,7 +188,7 @@ static void a_receive_cycle_is_three_calls(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void a_residue_moves_to_the_front_only_to_make_room(void) {
+static void content_moves_to_the_front_only_to_make_room(void) {
   demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
   uint64_t receiver = attach(pool, 0);
   uint8_t *room = check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
@@ -213,7 +213,7 @@ static void a_residue_moves_to_the_front_only_to_make_room(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void what_makes_no_sense_is_refused(void) {
+static void invalid_events_are_refused(void) {
   demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
   uint64_t receiver = attach(pool, 0);
   REFUSED(demuxbuf_receiver_received(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_NO_BUFFER);
@@ -263,9 +263,9 @@ static void short_blocked_full_and_ended(void) {
   check_step(demuxbuf_receiver_would_block(pool, receiver), DEMUXBUF_WANT_RECV, 34);
   check_step(demuxbuf_receiver_lease_expired(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_SHED, 34);
   check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV | DEMUXBUF_SHED), 0, 34);
-  /* The residue can never become a frame: it comes with the end. */
-  uint8_t *residue = check_step(demuxbuf_receiver_end_of_stream(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_END, 34);
-  CHECK(residue[0] == 7 && residue[33] == 7);
+  /* The partial frame can never become whole: it comes with the end. */
+  uint8_t *rest = check_step(demuxbuf_receiver_end_of_stream(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_END, 34);
+  CHECK(rest[0] == 7 && rest[33] == 7);
   check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_END), DEMUXBUF_STOP_RECV, 0);
   demuxbuf_pool_stats stats = stats_of(pool);
   CHECK(stats.dropped_bytes == 34 && stats.leased == 0);
@@ -273,7 +273,7 @@ static void short_blocked_full_and_ended(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void a_failure_discards_and_an_error_ends(void) {
+static void fail_discards_and_transport_error_ends(void) {
   demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
   uint64_t receiver = attach(pool, 0);
   demuxbuf_receiver_readable(pool, receiver);
@@ -281,7 +281,7 @@ static void a_failure_discards_and_an_error_ends(void) {
   check_step(demuxbuf_receiver_fail(pool, receiver), DEMUXBUF_WANT_RECV, 0);
   CHECK_NUMBER(describe(pool, receiver).connection.failed, 1);
   CHECK_NUMBER(stats_of(pool).dropped_bytes, 10);
-  /* What arrives later is discarded by the receiver itself. */
+  /* The receiver itself discards later bytes. */
   check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
   CHECK_NUMBER(demuxbuf_receiver_received(pool, receiver, 20).bytes, 0);
   CHECK_NUMBER(stats_of(pool).dropped_bytes, 30);
@@ -292,10 +292,10 @@ static void a_failure_discards_and_an_error_ends(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void a_small_residue_is_parked_and_comes_back(void) {
+static void small_partial_frame_is_parked_and_unparked(void) {
   demuxbuf_pool *pool = new_pool(1, 2, 128, 64);
   uint64_t first = attach(pool, 1), second = attach(pool, 2);
-  memcpy(demuxbuf_receiver_readable(pool, first).data, "half a frame", 12);
+  memcpy(demuxbuf_receiver_readable(pool, first).data, "part a frame", 12);
   demuxbuf_receiver_received(pool, first, 12);
   uint8_t *content = check_step(demuxbuf_receiver_decoded(pool, first, 5, 3), DEMUXBUF_WANT_RECV, 7);
   CHECK_SAME(content, "a frame", 7);
@@ -322,7 +322,7 @@ static void a_small_residue_is_parked_and_comes_back(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void a_waiter_is_granted_what_another_gives_back(void) {
+static void release_grants_the_waiter(void) {
   demuxbuf_pool *pool = new_pool(1, 3, 64, 0);
   uint64_t holder = attach(pool, 1), waiter = attach(pool, 22), dying = attach(pool, 3);
   demuxbuf_notice notice;
@@ -346,7 +346,7 @@ static void a_waiter_is_granted_what_another_gives_back(void) {
   demuxbuf_pool_free(pool);
 }
 
-static void a_receive_in_flight_offers_no_memory_again(void) {
+static void in_flight_receive_offers_no_memory_again(void) {
   demuxbuf_pool_config config;
   demuxbuf_pool *pool;
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
@@ -417,16 +417,16 @@ static void s68_cancelled_receive_leaves_a_poll_pending(void) {
 
 int main(void) {
   null_is_refused_everywhere();
-  handles_that_are_nobody_s_are_refused();
-  attaching_is_checked();
-  a_receive_cycle_is_three_calls();
-  a_residue_moves_to_the_front_only_to_make_room();
-  what_makes_no_sense_is_refused();
+  unknown_handles_are_refused();
+  attach_is_checked();
+  receive_cycle_is_three_calls();
+  content_moves_to_the_front_only_to_make_room();
+  invalid_events_are_refused();
   short_blocked_full_and_ended();
-  a_failure_discards_and_an_error_ends();
-  a_small_residue_is_parked_and_comes_back();
-  a_waiter_is_granted_what_another_gives_back();
-  a_receive_in_flight_offers_no_memory_again();
+  fail_discards_and_transport_error_ends();
+  small_partial_frame_is_parked_and_unparked();
+  release_grants_the_waiter();
+  in_flight_receive_offers_no_memory_again();
   s65_largest_default_frame_fits_default_buffer();
   s68_cancelled_receive_leaves_a_poll_pending();
   return check_end();

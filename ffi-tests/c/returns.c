@@ -1,6 +1,6 @@
 /*
- * Which errors can each event function return? Random walks through all of them print each pair that is seen, for a test
- * to compare with what the header documents. Last comes the number of calls.
+ * Which errors can each event function return? Random walks through all of them print each pair that is seen, for a
+ * test to compare with what the header documents. Last comes the number of calls.
  */
 #include "check.h"
 

@@ -42,7 +42,7 @@ static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
   return stats;
 }
 
-/* Attaches a receiver that was told to read. */
+/* Attaches a receiver and arms its read interest. */
 static uint64_t reading(demuxbuf_pool *pool, uint64_t token) {
   uint64_t receiver;
   CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver), DEMUXBUF_OK);
@@ -57,7 +57,7 @@ static demuxbuf_step receive(demuxbuf_pool *pool, uint64_t receiver, int byte, u
   return demuxbuf_receiver_received(pool, receiver, bytes);
 }
 
-/* What is buffered is `bytes` times this byte. */
+/* The content is `bytes` times this byte. */
 static void check_data(demuxbuf_pool *pool, uint64_t receiver, int byte, uint32_t bytes) {
   demuxbuf_receiver_info info;
   CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info), DEMUXBUF_OK);
@@ -71,13 +71,13 @@ static void check_data(demuxbuf_pool *pool, uint64_t receiver, int byte, uint32_
 }
 
 static uint64_t moved(demuxbuf_pool *from, uint64_t receiver, demuxbuf_pool *to) {
-  static const demuxbuf_exported_receiver nobody;
+  static const demuxbuf_exported_receiver zero;
   demuxbuf_exported_receiver exported;
   uint64_t there;
   CHECK_NUMBER(demuxbuf_receiver_export(from, receiver, &exported), DEMUXBUF_OK);
   CHECK_REFUSED(demuxbuf_receiver_wake(from, receiver).actions, DEMUXBUF_ERR_STALE);
   CHECK_NUMBER(demuxbuf_receiver_import(to, &exported, &there), DEMUXBUF_OK);
-  CHECK_SAME(&exported, &nobody, sizeof exported);
+  CHECK_SAME(&exported, &zero, sizeof exported);
   return there;
 }
 
@@ -109,7 +109,7 @@ static void null_is_refused_everywhere(void) {
   free_two(&two);
 }
 
-static void a_wrong_configuration_is_explained(void) {
+static void config_error_is_explained(void) {
   demuxbuf_pool_config config = config_of(4);
   demuxbuf_shared_pool *shared_pool;
   char message[128];
@@ -128,7 +128,7 @@ static void a_wrong_configuration_is_explained(void) {
   CHECK_UNTOUCHED(shared_pool);
 }
 
-static void each_thread_has_one_pool_at_a_time(void) {
+static void shard_exists_once_at_a_time(void) {
   struct two two = new_two(2);
   demuxbuf_pool *pool;
   uint32_t index;
@@ -136,7 +136,7 @@ static void each_thread_has_one_pool_at_a_time(void) {
   CHECK_NUMBER(demuxbuf_shared_pool_shard(two.shared_pool, 2, &pool), DEMUXBUF_ERR_RANGE);
   CHECK_NUMBER(demuxbuf_shared_pool_shard(two.shared_pool, 0, &pool), DEMUXBUF_ERR_IN_USE);
   CHECK_UNTOUCHED(pool);
-  /* What a pool that is freed held goes to the waiter of another. */
+  /* The buffers of a freed pool go to the waiter of another pool. */
   for (int count = 0; count < 2; count++) {
     CHECK_NUMBER(receive(two.a, reading(two.a, 1), 1, 100).bytes, 100);
   }
@@ -153,7 +153,7 @@ static void each_thread_has_one_pool_at_a_time(void) {
   free_two(&two);
 }
 
-static void a_buffer_reaches_the_waiter_of_another_thread(void) {
+static void release_reaches_a_waiter_of_another_thread(void) {
   struct two two = new_two(1);
   const uint64_t holder = reading(two.a, 1);
   uint32_t index;
@@ -191,7 +191,7 @@ static void a_buffer_reaches_the_waiter_of_another_thread(void) {
   free_two(&two);
 }
 
-static void a_receiver_moves_in_any_state(void) {
+static void receiver_moves_in_any_state(void) {
   struct two two = new_two(1);
   uint64_t receiver;
   demuxbuf_notice notice;
@@ -212,14 +212,14 @@ static void a_receiver_moves_in_any_state(void) {
   uint64_t waiter = moved(two.a, reading(two.a, 8), two.b); /* waiting */
   waiter = moved(two.b, waiter, two.a);
   CHECK_REFUSED(demuxbuf_receiver_close(two.b, receiver).actions, DEMUXBUF_OK);
-  waiter = moved(two.a, waiter, two.b); /* served, and not told yet */
+  waiter = moved(two.a, waiter, two.b); /* assigned, and not picked up yet */
   CHECK_NUMBER(demuxbuf_pool_poll_notice(two.a, &notice), DEMUXBUF_STATUS_NONE);
   CHECK_NUMBER(demuxbuf_pool_poll_notice(two.b, &notice), DEMUXBUF_OK);
   CHECK(notice.receiver == waiter && notice.token == 8 && (notice.step.actions & DEMUXBUF_RECV) != 0);
   free_two(&two);
 }
 
-static void what_cannot_move_says_why(void) {
+static void not_movable_is_refused(void) {
   demuxbuf_pool_config config = config_of(2);
   struct two two = new_two(2);
   demuxbuf_pool *alone;
@@ -275,7 +275,7 @@ static void what_cannot_move_says_why(void) {
   free_two(&two);
 }
 
-static void a_pool_that_outlives_the_shared_one_takes_nobody_in(void) {
+static void shard_refuses_attach_after_shared_pool_free(void) {
   struct two two = new_two(2);
   const uint64_t receiver = reading(two.a, 1), waiter = reading(two.b, 2);
   uint64_t refused;
@@ -318,7 +318,7 @@ static void *call_from_elsewhere(void *argument) {
   return NULL;
 }
 
-static void another_thread_is_refused_and_may_free(void) {
+static void shard_refuses_another_thread_except_to_free(void) {
   struct two two = new_two(1);
   pthread_t thread;
   /* Checks are counted by one thread at a time. */
@@ -330,12 +330,12 @@ static void another_thread_is_refused_and_may_free(void) {
 
 int main(void) {
   null_is_refused_everywhere();
-  a_wrong_configuration_is_explained();
-  each_thread_has_one_pool_at_a_time();
-  a_buffer_reaches_the_waiter_of_another_thread();
-  a_receiver_moves_in_any_state();
-  what_cannot_move_says_why();
-  a_pool_that_outlives_the_shared_one_takes_nobody_in();
-  another_thread_is_refused_and_may_free();
+  config_error_is_explained();
+  shard_exists_once_at_a_time();
+  release_reaches_a_waiter_of_another_thread();
+  receiver_moves_in_any_state();
+  not_movable_is_refused();
+  shard_refuses_attach_after_shared_pool_free();
+  shard_refuses_another_thread_except_to_free();
   return check_end();
 }

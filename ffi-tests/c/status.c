@@ -72,7 +72,7 @@ static int is_known(int32_t status) {
   return 0;
 }
 
-static void every_status_has_words_of_its_own(void) {
+static void strerror_texts_are_distinct(void) {
   const char *unknown = demuxbuf_strerror(INT32_MIN);
   for (int at = 0; at < KNOWN; at++) {
     const char *words = demuxbuf_strerror(known[at].status);
@@ -85,7 +85,7 @@ static void every_status_has_words_of_its_own(void) {
   }
 }
 
-static void every_other_number_has_the_same_words(void) {
+static void strerror_of_unknown_numbers(void) {
   const char *unknown = demuxbuf_strerror(INT32_MIN);
   CHECK(unknown != NULL);
   for (int32_t status = -2000; status <= 2000; status++) {
@@ -108,7 +108,7 @@ static void compare_status(uint32_t actions) {
   CHECK((actions & DEMUXBUF_ERROR) != 0 ? twin < 0 && (uint32_t)twin == actions : twin == DEMUXBUF_OK);
 }
 
-static void the_inline_status_is_its_twin(void) {
+static void inline_status_equals_its_twin(void) {
   /* The low and the high half meet in every pattern of one, two and three bits; the stride is coprime to 2^32, so that
      the samples fall on all residues; both ends, where a wrong sign would show, are walked one by one. */
   for (int first = 0; first < 32; first++) {
@@ -136,7 +136,7 @@ static void the_inline_status_is_its_twin(void) {
 }
 
 /* The masks of all actions and the error bit never overlap. */
-static void every_action_is_a_bit_of_its_own(void) {
+static void action_bits_are_distinct(void) {
   const uint32_t actions[] = {
       DEMUXBUF_WANT_RECV, DEMUXBUF_STOP_RECV,      DEMUXBUF_REQUEST_BUFFER, DEMUXBUF_CANCEL_REQUEST,
       DEMUXBUF_RECV,      DEMUXBUF_RELEASE_BUFFER, DEMUXBUF_DECODE,          DEMUXBUF_DISCARD,
@@ -166,7 +166,7 @@ static void numbers_can_be_negated(void) {
   CHECK_NUMBER(0 - DEMUXBUF_ERR_TOO_MANY_POOLS, 51 * 65536);
 }
 
-static void the_header_is_the_library_s(void) {
+static void header_version_is_the_library_version(void) {
   CHECK_NUMBER(demuxbuf_version(), DEMUXBUF_VERSION);
   CHECK_NUMBER(DEMUXBUF_VERSION >> 16, DEMUXBUF_VERSION_MAJOR);
   CHECK_NUMBER((DEMUXBUF_VERSION >> 8) & 0xff, DEMUXBUF_VERSION_MINOR);
@@ -174,12 +174,12 @@ static void the_header_is_the_library_s(void) {
 }
 
 int main(void) {
-  every_status_has_words_of_its_own();
+  strerror_texts_are_distinct();
   s66_error_status_has_no_action_bits();
-  every_other_number_has_the_same_words();
-  the_inline_status_is_its_twin();
-  every_action_is_a_bit_of_its_own();
+  strerror_of_unknown_numbers();
+  inline_status_equals_its_twin();
+  action_bits_are_distinct();
   numbers_can_be_negated();
-  the_header_is_the_library_s();
+  header_version_is_the_library_version();
   return check_end();
 }

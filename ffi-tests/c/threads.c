@@ -1,10 +1,10 @@
 /*
  * Threads that come and go on one shared pool, and connections that wander between them. Each byte is checked, each
- * connection has to come to its end, and a thread that sleeps must be told when there is something for it: one that was not
- * told within 20 seconds fails the test.
+ * connection has to come to its end, and a sleeping thread must be signalled when it has notices: one that is not
+ * signalled within 20 seconds fails the test.
  *
- * For ThreadSanitizer the library has to be built for it too: without, what orders the uses of one buffer by two threads
- * cannot be seen.
+ * For ThreadSanitizer the library has to be built for it too; otherwise the order of the uses of one buffer by two
+ * threads cannot be seen.
  */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #include "check.h"
@@ -16,7 +16,7 @@
 
 enum { THREADS = 4, BUFFERS = 3, CONNECTIONS = 120, STREAM_BYTES = 4000, BUFFER_BYTES = 256, SLEEP_MAX_S = 60 };
 
-/* In place of CHECK, whose count is for one thread. */
+/* In place of CHECK, which counts for one thread only. */
 #define REQUIRE(condition) require((condition), #condition, __LINE__)
 
 static void require(int holds, const char *what, int line) {
@@ -26,7 +26,7 @@ static void require(int holds, const char *what, int line) {
   }
 }
 
-/* Where a thread is told, whether it has a pool at the time or not. */
+/* The eventfd of a thread, whether it has a pool at the time or not. */
 struct mailbox {
   pthread_mutex_t mutex;
   pthread_cond_t cond;
@@ -35,7 +35,7 @@ struct mailbox {
   int count;
 };
 
-/* How far one connection came; whoever has the connection has this. */
+/* How far one connection came; it moves with the connection. */
 struct stream {
   uint32_t received, decoded;
 };
@@ -58,7 +58,7 @@ static struct stream streams[CONNECTIONS];
 static atomic_int finished;
 static atomic_ulong lives, moves, sleeps;
 
-static void tell(uint32_t thread) {
+static void signal_thread(uint32_t thread) {
   struct mailbox *const box = &mailboxes[thread];
   REQUIRE(pthread_mutex_lock(&box->mutex) == 0);
   box->is_told = 1;
@@ -94,7 +94,7 @@ static void send_away(struct thread *self, int at) {
   box->exported[box->count++] = exported;
   REQUIRE(pthread_mutex_unlock(&box->mutex) == 0);
   atomic_fetch_add(&moves, 1);
-  tell(to);
+  signal_thread(to);
 }
 
 static int take_in(struct thread *self) {
@@ -153,7 +153,7 @@ static int go_on(struct thread *self, int at) {
     self->mine[at] = self->mine[--self->count];
     if (atomic_fetch_add(&finished, 1) + 1 == CONNECTIONS) {
       for (uint32_t thread = 0; thread < THREADS; thread++) {
-        tell(thread);
+        signal_thread(thread);
       }
     }
   }
@@ -164,12 +164,12 @@ static void tell_all(struct thread *self) {
   uint32_t thread;
   int32_t named;
   while ((named = demuxbuf_pool_poll_wake(self->pool, &thread)) == DEMUXBUF_OK) {
-    tell(thread);
+    signal_thread(thread);
   }
   REQUIRE(named == DEMUXBUF_STATUS_NONE);
 }
 
-static void turn(struct thread *self) {
+static void iterate(struct thread *self) {
   demuxbuf_notice notice;
   int worked = take_in(self);
   while (demuxbuf_pool_poll_notice(self->pool, &notice) == DEMUXBUF_OK) {
@@ -191,7 +191,7 @@ static void turn(struct thread *self) {
   }
 }
 
-/* A pool of its own for some turns; then all that it has goes to the others, and it comes again. */
+/* A pool of its own for some iterations; then its connections go to other threads, and it comes again. */
 static void live(struct thread *self, int is_first) {
   uint32_t thread;
   REQUIRE(demuxbuf_shared_pool_shard(shared_pool, self->index, &self->pool) == DEMUXBUF_OK);
@@ -200,16 +200,16 @@ static void live(struct thread *self, int is_first) {
     mine->connection = connection;
     REQUIRE(demuxbuf_receiver_attach(self->pool, 0, connection, NULL, 0, &mine->receiver) == DEMUXBUF_OK);
   }
-  const uint32_t turns = 1 + check_random(&self->random) % 40;
-  for (uint32_t count = 0; count < turns && atomic_load(&finished) < CONNECTIONS; count++) {
-    turn(self);
+  const uint32_t iterations = 1 + check_random(&self->random) % 40;
+  for (uint32_t count = 0; count < iterations && atomic_load(&finished) < CONNECTIONS; count++) {
+    iterate(self);
   }
   while (self->count > 0) {
     send_away(self, self->count - 1);
   }
   demuxbuf_pool_free(self->pool);
   while (demuxbuf_shared_pool_poll_wake(shared_pool, &thread) == DEMUXBUF_OK) {
-    tell(thread);
+    signal_thread(thread);
   }
   atomic_fetch_add(&lives, 1);
 }

@@ -22,7 +22,7 @@ static unsigned long moved_unnamed, kept_while_decoding, kept_in_slots;
 
 static uint32_t below(uint32_t limit) { return check_random(&seed) % limit; }
 
-/* What is buffered, and where. The room of a receive has no content yet. */
+/* The content, and its place. The room of a receive has no content yet. */
 static void keep(struct kept *self, demuxbuf_step step) {
   int has_content = (step.actions & DEMUXBUF_RECV) == 0 && step.data != NULL;
   CHECK_NUMBER(demuxbuf_actions_status_inline(step.actions), DEMUXBUF_OK);
@@ -108,7 +108,8 @@ static void any_call_while_decoding(struct kept *self) {
   kept_while_decoding++;
 }
 
-/* Afterwards only what could be decoded, and was not named, is where it was; all of the rest has to be asked for again. */
+/* Afterwards only what could be decoded, and was not named, is where it was; all of the rest has to be asked for again.
+   */
 static void drain(void) {
   demuxbuf_notice notice;
   int is_named[RECEIVERS + 1] = {0};

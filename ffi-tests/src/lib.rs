@@ -28,7 +28,7 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
-/// Builds `libdemuxbuf.a` and `libdemuxbuf.so` once, as the README says (`cargo clib`); returns their folder.
+/// Builds `libdemuxbuf.a` and `libdemuxbuf.so` once, as README does (`cargo clib`); returns their folder.
 ///
 /// # Panics
 ///
@@ -37,7 +37,7 @@ pub fn library() -> &'static Path {
     try_library().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Like [`library`]; the error says what failed and has all output.
+/// Like [`library`]; the error names the failure and has all output.
 pub fn try_library() -> Result<&'static Path, String> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let build = || {
@@ -91,8 +91,8 @@ impl Program {
         Program { name: "h2relay".into(), sources, linking: Linking::Static, flags: Vec::new() }
     }
 
-    /// Of a program in C that is linked statically: the same, watched by `ffi-tests/c/counted.c`. It ends with an error if
-    /// the library allocates outside of the calls that make pools, or does not give everything back.
+    /// Of a program in C that is linked statically: the same with `ffi-tests/c/counted.c`. It exits with an error if
+    /// library allocates outside of the calls that make pools, or does not free everything.
     pub fn counted(mut self) -> Program {
         const ALLOCATOR: [&str; 9] =
             ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "mmap", "mmap64", "munmap", "free"];
@@ -100,7 +100,7 @@ impl Program {
         let makers = MAKERS.iter().map(|name| format!("demuxbuf_{name}"));
         let wrapped = ALLOCATOR.iter().map(|name| (*name).to_owned()).chain(makers);
         self.flags.extend(wrapped.map(|name| format!("-Wl,--wrap={name}")));
-        // The program's own calls go by the wrappers: only the library's are watched.
+        // The program's own calls go by the wrappers: only those of the library are counted.
         self.flags.extend(["malloc", "calloc", "realloc", "free"].map(|name| format!("-D{name}=__real_{name}")));
         self.sources.push("ffi-tests/c/counted.c".into());
         self
@@ -115,7 +115,7 @@ impl Program {
         self.try_build().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Like [`Program::build`]; the error says what failed and has all output.
+    /// Like [`Program::build`]; the error names the failure and has all output.
     pub fn try_build(&self) -> Result<PathBuf, String> {
         let is_cxx = self.sources.iter().any(|source| source.extension().is_some_and(|ending| ending == "cc"));
         let (variable, default, standard) =
@@ -147,7 +147,7 @@ impl Program {
     }
 }
 
-/// Runs a program that says in its last line how many checks passed; returns what it printed before. The words of
+/// Runs a program that prints the number of its checks in its last line; returns what it printed before. The words of
 /// `RUNNER` are put before it, so that the same tests run under valgrind.
 ///
 /// # Panics
@@ -164,9 +164,9 @@ pub fn run_checks(program: &Path, arguments: &[&str]) -> String {
     before.to_owned()
 }
 
-/// Says what this machine cannot run, past the test harness, which keeps what a test prints to itself.
+/// Prints what this machine cannot run, past the test harness, which captures a test's output.
 pub fn skip(what: &str) {
-    // Nothing is to be done for who does not listen.
+    // A closed output is no reason to fail.
     let _ = writeln!(std::io::stderr(), "skipped: {what}");
 }
 

@@ -11,7 +11,7 @@ fn sources(names: &[&str]) -> Vec<String> {
 }
 
 /// Builds a program of these sources and runs it; it must have checked something. Returns what it printed before. Where
-/// the calls of the library can be told from all others, it must not allocate but to make pools.
+/// the library's calls are distinguishable from all others, only those that make pools may allocate.
 fn passes(names: &[&str], linking: Linking, arguments: &[&str]) -> String {
     let sources = sources(names);
     let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
@@ -34,12 +34,12 @@ fn statuses_and_versions() {
 }
 
 #[test]
-fn the_connection() {
+fn connection() {
     passes_linked_both_ways(&["connection.c"]);
 }
 
 #[test]
-fn the_pool() {
+fn pool() {
     passes_linked_both_ways(&["pool.c"]);
 }
 
@@ -73,8 +73,8 @@ fn handles() {
     passes_linked_both_ways(&["handles.c"]);
 }
 
-/// With each size of pages that Linux has on common machines. Only where the C library is glibc, and not under a tool that
-/// has an allocator of its own, can a program stand in for these.
+/// With each size of pages that Linux has on common machines. Only where the C library is glibc, and not under a tool
+/// that has an allocator of its own, can a program stand in for these.
 #[test]
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 fn pages() {
@@ -109,7 +109,7 @@ fn h2_frames() {
 }
 
 #[test]
-fn two_translation_units_of_cxx() {
+fn cxx_two_translation_units() {
     passes_linked_both_ways(&["cxx.cc", "cxx_other.cc"]);
 }
 
@@ -119,7 +119,7 @@ fn no_call_allocates() {
 }
 
 #[test]
-fn every_allocation_fails_in_turn() {
+fn allocations_fail_in_turn() {
     // Valgrind and the sanitizers need more address space than they can be limited to.
     let is_bare = std::env::var_os("RUNNER").is_none() && std::env::var_os("CFLAGS").is_none();
     passes(&["faults.c"], Linking::Static, if is_bare { &["limits"] } else { &[] });
@@ -144,7 +144,7 @@ fn documented_errors() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn events_return_the_errors_that_are_documented_and_no_others() {
+fn events_return_only_documented_errors() {
     let header = std::fs::read_to_string(root().join("include/demuxbuf.h")).expect("the header is readable");
     let name_of = |number: &str| {
         let defined = header.lines().filter_map(|line| line.strip_prefix("#define ")?.split_once(' '));
@@ -223,7 +223,7 @@ fn functions() -> (BTreeSet<String>, BTreeSet<String>) {
 }
 
 #[test]
-fn every_function_is_called_from_c() {
+fn exported_functions_are_called_from_c() {
     let mut used = BTreeSet::new();
     for entry in std::fs::read_dir(root().join("ffi-tests/c")).expect("ffi-tests/c is readable") {
         let path = entry.expect("ffi-tests/c is readable").path();
@@ -239,13 +239,14 @@ fn every_function_is_called_from_c() {
 }
 
 #[test]
-fn the_library_exports_what_the_header_declares_and_nothing_else() {
+fn library_exports_what_the_header_declares() {
     if Command::new("nm").arg("--version").output().is_err() {
         skip("the list of exported symbols: there is no nm");
         return;
     }
     let listed = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library().join("libdemuxbuf.so")));
-    // Symbols of the linker and of the language run-time, if a platform's linker exports any, are not the library's own.
+    // Symbols of the linker and of the language run-time, if a platform's linker exports any, are not the library's
+    // own.
     let exported: BTreeSet<String> = listed
         .lines()
         .filter_map(|line| line.split_whitespace().last())

@@ -3,7 +3,7 @@
 use demuxbuf_ffi_tests::{Program, run_checks, skip};
 use std::process::Command;
 
-/// What the compiler needs for libnghttp2.
+/// The compiler's arguments for libnghttp2.
 fn flags() -> Option<Vec<String>> {
     let output = Command::new("pkg-config").args(["--cflags", "--libs", "libnghttp2"]).output().ok()?;
     let words = String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect();
@@ -12,7 +12,7 @@ fn flags() -> Option<Vec<String>> {
 }
 
 #[test]
-fn heads_ends_and_errors_are_those_of_libnghttp2() {
+fn frames_and_errors_match_libnghttp2() {
     let Some(flags) = flags() else { return skip("comparing frames with libnghttp2, which is not installed") };
     let sources =
         ["main", "stream", "broken", "judge", "ours", "theirs"].map(|name| format!("ffi-tests/c/nghttp2/{name}.c"));

@@ -10,10 +10,10 @@ use std::thread::{scope, sleep};
 use std::time::Duration;
 
 const MODES: [&str; 4] = ["level", "edge", "one-shot", "optimistic"];
-/// What takes longer never comes.
+/// The limit of every wait: what takes longer never comes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The echo server that README and docs/c-api.md print.
+/// The echo server that docs/c-api.md prints.
 struct Server {
     child: Child,
     printed: BufReader<ChildStdout>,
@@ -83,14 +83,14 @@ fn echo(server: &Server, sent: &[u8], piece_bytes: usize, pause: Duration) {
     assert_eq!(client.read(&mut [0]).expect("the server closes"), 0);
 }
 
-/// Waits until so many bytes have come, and leaves them unread.
+/// Waits until this many bytes have arrived, and leaves them unread.
 fn wait_for(client: &TcpStream, bytes: usize) {
     while client.peek(&mut vec![0; bytes]).expect("they come in time") < bytes {
         sleep(Duration::from_millis(1));
     }
 }
 
-/// Many frames of all sizes, drop by drop and at once; more connections than buffers; ends and resets inside of frames.
+/// Frames of all sizes, trickled and at once; more connections than buffers; ends and resets inside frames.
 fn s67_echo(mode: &str) {
     const CONNECTIONS: usize = 3 + 8 + 8 + 8;
     let program = Program::new(&format!("epoll_loop_{mode}"), &["examples/c/epoll_loop.c"]).build();
@@ -108,7 +108,7 @@ fn s67_echo(mode: &str) {
                 echo(server, &[few.as_slice(), &frame(9000, at)].concat(), 700, Duration::from_millis(2))
             });
             scope.spawn(move || {
-                // Half a frame, then the end: what was whole comes back.
+                // A partial frame, then the end: the whole frames come back.
                 let mut client = server.connect();
                 client.write_all(&[few.as_slice(), &frame(50, at)[..20]].concat()).expect("the server reads");
                 client.shutdown(Shutdown::Write).expect("it is open");
@@ -117,7 +117,7 @@ fn s67_echo(mode: &str) {
                 assert!(seen == *few, "another byte came back");
             });
             scope.spawn(move || {
-                // What comes back is not read: closing resets the connection, in the middle of a frame.
+                // The echo is not read: closing resets the connection, in the middle of a frame.
                 let mut client = server.connect();
                 client.write_all(&[few.as_slice(), &frame(5000, at)[..1000]].concat()).expect("the server reads");
                 wait_for(&client, few.len());
@@ -150,8 +150,8 @@ fn s67_epoll_loop_optimistic() {
     s67_echo(MODES[3]);
 }
 
-/// Four peers hold all four buffers with a part of a frame; four others wait, and reset. Until the holders leave, the loop
-/// has nothing to do.
+/// Four peers hold all four buffers with a part of a frame; four others wait, and reset. Until the holders leave, the
+/// loop has nothing to do.
 #[test]
 fn s72_hang_up_of_a_waiting_peer_does_not_spin() {
     let program = Program::new("epoll_loop_hang_up", &["examples/c/epoll_loop.c"]).build();

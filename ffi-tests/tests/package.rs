@@ -1,4 +1,4 @@
-//! What `packaging/install.sh` installs is all that a C program needs.
+//! A C program needs only the files that `packaging/install.sh` installs.
 
 use demuxbuf_ffi_tests::{root, run, skip, target};
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ fn soname(lib: &Path) -> String {
 }
 
 #[test]
-fn a_program_is_built_with_pkg_config_alone() {
+fn pkg_config_is_enough_to_build() {
     if is_missing("pkg-config") {
         skip("building with pkg-config, which is not installed");
         return;
@@ -117,7 +117,7 @@ fn a_program_is_built_with_pkg_config_alone() {
 }
 
 #[test]
-fn a_relative_prefix_is_refused() {
+fn relative_prefix_is_refused() {
     let output = Command::new(root().join("packaging/install.sh")).arg("some/where").output().expect("it starts");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("PREFIX is some/where; it has to be an absolute path"));

@@ -21,7 +21,7 @@ use std::process::Output;
 use std::time::Duration;
 
 #[test]
-fn frames_pass_unchanged_wherever_they_are_split() {
+fn frames_pass_unchanged_in_any_split() {
     let (from_client, from_backend) = ([PREFACE, &one_of_each()].concat(), one_of_each());
     for mode in MODES {
         let bench = Bench::start(mode);
@@ -58,7 +58,7 @@ fn frames_pass_unchanged_wherever_they_are_split() {
 }
 
 #[test]
-fn single_bytes_pass() {
+fn frames_pass_one_byte_at_a_time() {
     let bytes = [PREFACE, &one_of_each()].concat();
     for mode in MODES {
         let bench = Bench::start(mode);
@@ -86,7 +86,7 @@ fn large_body(seed: u64, bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn large_bodies_pass_in_both_directions_at_once() {
+fn large_bodies_pass_in_both_directions() {
     let (up, down) = (large_body(1, 6_000_000), large_body(2, 6_000_000));
     let more: [&[&str]; 3] = [&["--buffers", "2"], &["--buffers", "2", "--park", "0"], &["--buffer-size", "192"]];
     for mode in MODES.into_iter().chain(more) {
@@ -96,7 +96,7 @@ fn large_bodies_pass_in_both_directions_at_once() {
             scope.spawn(|| (&client).write_all(&up).expect("the relay reads"));
             scope.spawn(|| (&backend).write_all(&down).expect("the relay reads"));
             scope.spawn(|| expect(&mut client.try_clone().expect("a descriptor"), &down));
-            // The sockets between fill up while nobody reads.
+            // The sockets between fill up while the peer does not read.
             std::thread::sleep(Duration::from_millis(50));
             expect(&mut backend.try_clone().expect("a descriptor"), &up);
         });
@@ -108,7 +108,7 @@ fn large_bodies_pass_in_both_directions_at_once() {
 }
 
 #[test]
-fn half_closed_connections_go_on_in_the_other_direction() {
+fn half_close_leaves_the_other_direction_open() {
     for mode in MODES {
         let bench = Bench::start(mode);
         let (mut client, mut backend) = bench.open_pair();
@@ -138,7 +138,7 @@ fn half_closed_connections_go_on_in_the_other_direction() {
 }
 
 #[test]
-fn a_frame_cut_off_by_the_end_is_not_passed_on() {
+fn truncated_frame_is_not_passed_on() {
     for mode in MODES {
         let bench = Bench::start(mode);
         let (mut client, mut backend) = bench.open_pair();
@@ -153,7 +153,7 @@ fn a_frame_cut_off_by_the_end_is_not_passed_on() {
     }
 }
 
-/// Reads what an offender is told; returns the GOAWAY's last stream and code.
+/// Reads the answer to an offender; returns the GOAWAY's last stream and code.
 fn read_farewell(from: &mut TcpStream) -> (u32, u32) {
     let farewell = std::iter::from_fn(|| Frame::read(from)).find_map(|frame| frame.goaway());
     let farewell = farewell.expect("a GOAWAY before the end");
@@ -165,7 +165,7 @@ const PROTOCOL_ERROR: u32 = 1;
 const INTERNAL_ERROR: u32 = 2;
 const FRAME_SIZE_ERROR: u32 = 6;
 
-/// What neither side may say once the connection is open, and the code it gets.
+/// Bytes that neither side may send once the connection is open, and the code of the GOAWAY.
 fn offences() -> Vec<(&'static str, Vec<u8>, u32)> {
     vec![
         ("DATA on stream 0", frame(DATA, 0, 0, b"x"), PROTOCOL_ERROR),
@@ -181,36 +181,36 @@ fn offences() -> Vec<(&'static str, Vec<u8>, u32)> {
 }
 
 #[test]
-fn a_client_that_breaks_the_rules_is_told_why() {
+fn client_protocol_error_gets_goaway() {
     for mode in MODES {
         let bench = Bench::start(mode);
-        let mut told = 0;
+        let mut goaways = 0;
         for (what, bytes, code) in offences() {
             let (mut client, mut backend) = bench.open_pair();
             pass(&mut client, &mut backend, &request(1));
-            // What follows an offence is read and thrown away, so that the farewell survives.
+            // Bytes behind an offence are read and thrown away, so that the GOAWAY survives.
             client.write_all(&[bytes.clone(), vec![0xff; 70_000]].concat()).expect("the relay reads");
             let (last_stream, told_code) = read_farewell(&mut client);
             assert_eq!(told_code, code, "{what}");
             let passed = read_all(&mut backend);
             assert!(bytes.starts_with(&passed) && passed.len() < bytes.len(), "{what}");
             assert_eq!(last_stream, if passed.is_empty() { 1 } else { 3 }, "{what}");
-            told += 1;
+            goaways += 1;
         }
         for opening in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), [PREFACE, &request(1)].concat(), b"P!".to_vec()] {
             let mut client = bench.client();
             client.write_all(&opening).expect("the relay reads");
             assert_eq!(read_farewell(&mut client), (0, PROTOCOL_ERROR));
-            told += 1;
+            goaways += 1;
             bench.accept();
         }
         let stats = bench.relay.stop();
-        assert_eq!((stats.get("protocol_errors"), stats.get("goaway_sent")), (told, told));
+        assert_eq!((stats.get("protocol_errors"), stats.get("goaway_sent")), (goaways, goaways));
     }
 }
 
 #[test]
-fn a_backend_that_breaks_the_rules_is_told_why() {
+fn backend_protocol_error_gets_goaway() {
     for mode in MODES {
         let bench = Bench::start(mode);
         for (what, bytes, code) in offences() {
@@ -220,7 +220,7 @@ fn a_backend_that_breaks_the_rules_is_told_why() {
             let passed = read_all(&mut client);
             assert!(bytes.starts_with(&passed) && passed.len() < bytes.len(), "{what}");
         }
-        // Before the client has said anything, the relay says what must come first.
+        // Before the client has sent anything, the relay sends its SETTINGS.
         let (mut client, mut backend) = bench.pair();
         backend.write_all(&request(1)).expect("the relay reads");
         expect(&mut backend, PREFACE);
@@ -232,7 +232,7 @@ fn a_backend_that_breaks_the_rules_is_told_why() {
 }
 
 #[test]
-fn no_farewell_inside_a_frame() {
+fn goaway_is_never_inside_a_frame() {
     for mode in MODES {
         let bench = Bench::start(mode);
         let (mut client, mut backend) = bench.open_pair();
@@ -246,7 +246,7 @@ fn no_farewell_inside_a_frame() {
 }
 
 #[test]
-fn each_side_keeps_to_the_limit_the_other_announced() {
+fn frame_limit_is_what_the_peer_announced() {
     let long = frame(DATA, 0, 1, &[7; 20_000]);
     let ack = frame(SETTINGS, ACK, 0, &[]);
     for mode in MODES {
@@ -272,7 +272,7 @@ fn each_side_keeps_to_the_limit_the_other_announced() {
 }
 
 #[test]
-fn headers_that_never_fit_pass_in_pieces() {
+fn oversized_headers_pass_in_pieces() {
     let largest = frame(HEADERS, 0, 1, &[3; 16384]);
     let rest = frame(CONTINUATION, END_HEADERS, 1, &[4; 16384]);
     let fits = frame(HEADERS, END_HEADERS, 3, &[5; 16384 - 9]);
@@ -294,14 +294,14 @@ fn headers_that_never_fit_pass_in_pieces() {
         let (mut client, mut backend) = bench.open_pair();
         let many = [one_of_each(), bytes.clone(), frame(SETTINGS, 0, 0, &[0; 600])].concat();
         pass(&mut client, &mut backend, &many);
-        // What settings that were not read may have announced is allowed to the other side.
+        // The other side may use limits of settings that the relay has not read.
         pass(&mut backend, &mut client, &frame(DATA, 0, 1, &[1; 100_000]));
         assert_eq!(bench.relay.stop().get("oversized_headers"), 4);
     }
 }
 
 #[test]
-fn an_oversized_header_waits_for_a_peer_that_does_not_read() {
+fn oversized_header_waits_for_a_slow_reader() {
     let header = [frame(HEADERS, 0, 1, &[3; 16384]), frame(CONTINUATION, END_HEADERS, 1, &[4; 16384])].concat();
     let bytes = header.repeat(400);
     for mode in MODES {
@@ -323,13 +323,13 @@ fn an_oversized_header_waits_for_a_peer_that_does_not_read() {
 }
 
 #[test]
-fn a_backend_that_refuses_or_breaks_is_reported_to_the_client() {
+fn backend_failure_is_reported_to_the_client() {
     for mode in MODES {
-        let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
-        let relay = Relay::start(nobody, mode);
+        let unused = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
+        let relay = Relay::start(unused, mode);
         let mut client = TcpStream::connect(relay.address()).expect("the relay listens");
         client.write_all(&[client_opening(), request(1)].concat()).expect("the relay reads");
-        assert_eq!(Frame::read(&mut client).map(|frame| frame.kind), Some(SETTINGS), "a server says it first");
+        assert_eq!(Frame::read(&mut client).map(|frame| frame.kind), Some(SETTINGS), "a server sends it first");
         // The request went nowhere, and the client may know that.
         assert_eq!(read_farewell(&mut client), (0, INTERNAL_ERROR));
         drop(client);
@@ -345,7 +345,7 @@ fn a_backend_that_refuses_or_breaks_is_reported_to_the_client() {
         let (mut client, mut backend) = bench.open_pair();
         pass(&mut backend, &mut client, &frame(DATA, 0, 1, &[5; 1000])[..500]);
         reset(backend);
-        // Inside a frame there is nothing to say.
+        // No GOAWAY may be sent inside a frame.
         expect_end(&mut client);
         let stats = bench.relay.stop();
         assert_eq!((stats.get("backends_lost"), stats.get("goaway_sent")), (2, 1));
@@ -353,12 +353,12 @@ fn a_backend_that_refuses_or_breaks_is_reported_to_the_client() {
 }
 
 #[test]
-fn a_client_that_resets_takes_its_backend_connection_with_it() {
+fn client_reset_closes_the_backend_connection() {
     for mode in MODES {
         let bench = Bench::start(mode);
         let (mut client, mut backend) = bench.open_pair();
         client.write_all(&frame(HEADERS, 0, 1, &[1; 500])[..300]).expect("the relay reads");
-        bench.relay.wait_for("half a frame", |stats| stats.get("receive_bytes_used") == 300);
+        bench.relay.wait_for("a partial frame", |stats| stats.get("receive_bytes_used") == 300);
         reset(client);
         expect_end(&mut backend);
         bench.relay.wait_for("the end of the pair", |stats| stats.get("connections") == 0);
@@ -367,7 +367,7 @@ fn a_client_that_resets_takes_its_backend_connection_with_it() {
 }
 
 #[test]
-fn clients_above_the_limit_are_let_go() {
+fn clients_above_the_limit_are_refused() {
     for mode in POOLS {
         let bench = Bench::start(&[mode, &["--connections", "2"]].concat());
         let (mut first, mut first_backend) = bench.open_pair();
@@ -383,7 +383,7 @@ fn clients_above_the_limit_are_let_go() {
 }
 
 #[test]
-fn clients_without_descriptors_are_let_go() {
+fn clients_without_descriptors_are_refused() {
     let mut few = std::process::Command::new("sh");
     few.args(["-c", "ulimit -n 24; exec \"$0\" \"$@\""]).arg(program());
     let bench = Bench::start_as(few, &[]);
@@ -403,7 +403,7 @@ fn clients_without_descriptors_are_let_go() {
 }
 
 #[test]
-fn statistics_have_every_key_at_any_time() {
+fn statistics_always_have_every_key() {
     let keys = "uptime_ns connections connections_peak connections_total refused receivers buffers buffer_bytes free \
         leased assigned waiting leased_peak waiting_peak slots slots_in_use parked unparked lifelines granted_at_once \
         granted_by_handoff cancelled received_bytes dropped_bytes memory_bytes receive_bytes_used \
@@ -414,12 +414,12 @@ fn statistics_have_every_key_at_any_time() {
         frames_client_window_update frames_client_continuation frames_client_other frames_backend_data \
         frames_backend_headers frames_backend_priority frames_backend_rst_stream frames_backend_settings \
         frames_backend_push_promise frames_backend_ping frames_backend_goaway frames_backend_window_update \
-        frames_backend_continuation frames_backend_other threads wakes turns epoll_ctl_calls recv_calls send_calls rss_bytes";
+        frames_backend_continuation frames_backend_other threads wakes iterations epoll_ctl_calls recv_calls send_calls rss_bytes";
     for mode in MODES {
         let bench = Bench::start(&[mode, &["--park", "64"]].concat());
         let (mut client, _backend) = bench.open_pair();
         client.write_all(&frame(HEADERS, 0, 1, &[1; 500])[..300]).expect("the relay reads");
-        let stats = bench.relay.wait_for("half a frame", |stats| stats.get("receive_bytes_used") == 300);
+        let stats = bench.relay.wait_for("a partial frame", |stats| stats.get("receive_bytes_used") == 300);
         for key in keys.split_whitespace() {
             stats.get(key);
         }
@@ -436,7 +436,7 @@ fn statistics_have_every_key_at_any_time() {
 }
 
 #[test]
-fn the_text_says_the_same_as_the_json() {
+fn statistics_text_equals_json() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("stats.json");
     let mut child = command()
@@ -461,7 +461,7 @@ fn the_text_says_the_same_as_the_json() {
     }
 }
 
-/// What a relay with these options has reserved: buffers, slots, and the bytes of both.
+/// The memory that a relay with these options has reserved: buffers, slots, and the bytes of both.
 fn reserved(options: &[&str]) -> (u64, u64, u64) {
     let relay = Relay::start("127.0.0.1:1".parse().expect("an address"), options);
     let stats = relay.stop();
@@ -469,8 +469,8 @@ fn reserved(options: &[&str]) -> (u64, u64, u64) {
 }
 
 #[test]
-fn memory_is_divided_as_the_options_say() {
-    // As many buffers as fit with their slots, whatever is not needed goes to slots: never more than was allowed.
+fn memory_options_divide_memory() {
+    // As many buffers as fit with their slots, and the rest goes to slots: never more than was allowed.
     for options in
         ["", "--threads 3", "--park 64", "--park 0", "--slot-percent 10", "--slot-percent 0 --buffer-size 512"]
     {
@@ -509,7 +509,7 @@ fn refused_with(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_wrong_command_line_is_refused_with_what_is_allowed() {
+fn bad_command_line_names_what_is_allowed() {
     let backend = ["--backend", "127.0.0.1:1"];
     for (option, value, allowed) in [
         ("--buffers", "0", "from 1 to 1000000"),

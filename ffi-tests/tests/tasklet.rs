@@ -1,11 +1,11 @@
-//! A C host that works as big proxies do (`c/tasklet/`): a run queue of tasklets, subscriptions that are over with their
-//! first report, optimistic receives, its own wrapping rings and its own pool. It uses the state machine alone, through
-//! `sync`, plays the scenarios, and checks after every call that the machine and it agree.
+//! A C host that works as big proxies do (`c/tasklet/`): a run queue of tasklets, subscriptions that are over with
+//! their first report, optimistic receives, its own wrapping rings and its own pool. It uses the state machine alone,
+//! through `sync`, plays the scenarios, and checks after every call that the machine and it agree.
 
 use demuxbuf_ffi_tests::{Program, root, run};
 use std::process::Command;
 
-/// What the host must have played, in its order.
+/// The scenarios that the host must have played, in its order.
 const PLAYED: [&str; 38] = [
     "s01", "s02", "s03", "s04", "s05", "s06", "s07", "s08", "s09", "s12", "s13", "s17", "s18", "s20", "s21", "s22",
     "s23", "s24", "s25", "s26", "s27", "s28", "s29", "s30", "s31", "s32", "s33", "s34", "s35", "s36", "s37", "s38",
@@ -24,7 +24,7 @@ fn sources() -> Vec<String> {
 }
 
 #[test]
-fn every_scenario_plays_through_sync() {
+fn tasklet_host_plays_every_scenario() {
     let sources = sources();
     let sources: Vec<_> = sources.iter().map(String::as_str).collect();
     let program = Program::new("tasklet", &sources).counted().build();

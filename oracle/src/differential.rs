@@ -1,4 +1,4 @@
-//! Plays the same operations on the model and on a subject, and compares.
+//! Plays the same operations on the model and on a system, and compares.
 
 use crate::driver::{Driver, Reply, Response};
 use crate::model::{ModelPool, ModelScheduler};
@@ -7,19 +7,19 @@ use crate::{Facts, HandleRef, Op, check_facts};
 use demuxbuf::connection::{Action, Actions, Event};
 use demuxbuf::pool::PoolStats;
 
-/// A model and a subject that are given the same operations.
+/// A model and a system that get the same operations.
 #[derive(Clone, Debug)]
 pub struct Differential<M, S> {
     /// The model.
     pub model: Driver<M>,
-    /// The subject.
+    /// The system.
     pub system: Driver<S>,
     /// Compare the answers alone: for what was compared in full before, or is at its end.
     pub answers_only: bool,
 }
 
 impl<M: System, S: System> Differential<M, S> {
-    /// A duel of two that nobody has used yet.
+    /// Compares two systems that were not used yet.
     pub fn new(model: M, system: S) -> Differential<M, S> {
         Differential { model: Driver::new(model), system: Driver::new(system), answers_only: false }
     }
@@ -34,7 +34,7 @@ impl<M: System, S: System> Differential<M, S> {
         let expected = self.model.play(op);
         let seen = self.system.play(op);
         if !expected.agrees_with(&seen) {
-            return Err(format!("{op:?}: the model answers {expected:?}, the subject {seen:?}"));
+            return Err(format!("{op:?}: the model answers {expected:?}, the system {seen:?}"));
         }
         if self.answers_only {
             return Ok(expected);
@@ -60,12 +60,12 @@ impl<M: System, S: System> Differential<M, S> {
         }
         ensure_equal("statistics", &expected, &seen)?;
         let (expected, seen) = (self.model.system.poll_timeout(), self.system.system.poll_timeout());
-        ensure_equal("when to tell the time", &expected, &seen)?;
+        ensure_equal("when to advance the clock", &expected, &seen)?;
         self.model.system.check_invariants().map_err(|rule| format!("the model breaks {rule}"))?;
-        self.system.system.check_invariants().map_err(|rule| format!("the subject breaks {rule}"))
+        self.system.system.check_invariants().map_err(|rule| format!("the system breaks {rule}"))
     }
 
-    /// What is told of waits, leases and tenants.
+    /// What is described of waits, leases and tenants.
     fn compare_handles(&mut self) -> Result<(), String> {
         for (model, system) in self.model.waits().into_iter().zip(self.system.waits()) {
             if let Some(seen) = self.system.system.describe_wait(system) {
@@ -82,7 +82,7 @@ impl<M: System, S: System> Differential<M, S> {
             };
             let differs = expected.iter().zip(&seen).any(|(known, seen)| known.is_some() && known != seen);
             if differs || expected.len() != seen.len() {
-                return Err(format!("a buffer of the host's: the model has {expected:?}, the subject {seen:?}"));
+                return Err(format!("a buffer of the host's: the model has {expected:?}, the system {seen:?}"));
             }
         }
         for (model, system) in self.model.tenants().into_iter().zip(self.system.tenants()) {
@@ -107,7 +107,7 @@ impl<M: System, S: System> Differential<M, S> {
                     return Err(format!("I6: {} grants passed a waiter, {bound:?} may", seen.bypasses));
                 }
             }
-            // Asking changes nothing, and says the same again.
+            // A query changes nothing, and answers the same again.
             let expected = self.model.system.pending(model).map(Reply::from);
             for _ in 0..2 {
                 let seen = self.system.system.pending(system).map(Reply::from);
@@ -122,14 +122,14 @@ impl<M: System, S: System> Differential<M, S> {
 }
 
 impl<S: System> Differential<ModelPool, S> {
-    /// Plays hosts and peers that behave from now on: blocks end, what decoders are short of arrives, what can never be
-    /// decoded is closed, and the host gives its buffers back. Then everybody who waits must be served: who waits for a
-    /// first buffer gets it, or is closed because its peer ended, it is to be shed, or its frame can never fit. Then all
-    /// that can be seen is compared.
+    /// Plays hosts and peers that behave from now on: blocks end, missing bytes arrive, receivers with a frame that can
+    /// never be decoded are closed, and the host releases its buffers. Then every waiter must be served: a receiver
+    /// that waits for its first buffer gets it, or leaves because its peer ended, it is to be shed, or its frame cannot
+    /// fit. Then all that can be seen is compared.
     ///
     /// # Errors
     ///
-    /// As [`play`](Differential::play), or somebody is never served.
+    /// As [`play`](Differential::play), or a waiter is never served.
     pub fn drain(&mut self) -> Result<(), String> {
         // Each round serves at least the one at the head of each queue, or ends a receiver.
         let rounds = 8 + 2 * (self.model.waits().len() + self.model.receivers().len());
@@ -147,10 +147,10 @@ impl<S: System> Differential<ModelPool, S> {
                 return self.compare();
             }
         }
-        Err(format!("I6: not everybody was served after {rounds} rounds: {:?}", self.system.system.stats()))
+        Err(format!("I6: not every waiter was served after {rounds} rounds: {:?}", self.system.system.stats()))
     }
 
-    /// As `play`, after which nobody has lost his place in a queue.
+    /// As `play`; after it no waiter has lost its place in a queue.
     fn play_fairly(&mut self, op: Op) -> Result<Reply, String> {
         let mut waiting = self.model.receivers();
         waiting.retain(|&id| self.model.system.waits_for_first(id));
@@ -162,8 +162,8 @@ impl<S: System> Differential<ModelPool, S> {
         }
     }
 
-    /// One turn of a receiver; says whether it is still there. One that waits for its first buffer receives nothing
-    /// through its lifeline, which could end its wait.
+    /// One iteration of a receiver; returns whether it is still there. While it waits for its first buffer it receives
+    /// nothing through its lifeline, which could end its wait.
     fn behave(&mut self, at: usize) -> Result<bool, String> {
         let facts = self.facts(at)?;
         if facts.blocked != 0 {
@@ -171,7 +171,7 @@ impl<S: System> Differential<ModelPool, S> {
         }
         self.play_fairly(Op::report(at, Event::ResumeRecv))?;
         self.play_fairly(Op::report(at, Event::Wake))?;
-        let mut told = false;
+        let mut reported = false;
         for _ in 0..32 {
             let facts = self.facts(at)?;
             let pending = Actions::from_bits(facts.pending).unwrap_or_default();
@@ -194,8 +194,8 @@ impl<S: System> Differential<ModelPool, S> {
                 Event::done(Action::WantRecv)
             } else if pending.has(Action::StopRecv) {
                 Event::done(Action::StopRecv)
-            } else if facts.needed_bytes > 0 && !facts.waiting && !told {
-                told = true;
+            } else if facts.needed_bytes > 0 && !facts.waiting && !reported {
+                reported = true;
                 Event::Readable
             } else {
                 return Ok(true);
@@ -215,21 +215,21 @@ impl<S: System> Differential<ModelPool, S> {
     }
 }
 
-/// For the search: all that the future of both depends on. Handles are told by the same numbers in the one and in the
-/// other, so that two states are only taken for one if each stands in both as its twin does.
+/// For the search: all that the future of both depends on. A handle has the same number in the model and in the system,
+/// so that two states count as one only if model and system correspond in the same way.
 impl<M: System, S: System> Differential<M, S> {
-    /// The number for a handle of the subject's, by that for the model's.
+    /// The number for a handle of the system's, by that for the model's.
     fn name_twin(&self, system: u64, name: impl Fn(u64) -> Option<u64>) -> u64 {
         let waits = || self.system.waits().into_iter().zip(self.model.waits());
         let leases = || self.system.leases().into_iter().zip(self.model.leases());
         let twin = waits().chain(leases()).find(|&(known, _)| known == system);
-        // A number that the subject was never given is a defect, which its other answers show.
+        // A number that the system was never given is a defect, which its other answers show.
         twin.and_then(|(_, model)| name(model)).unwrap_or(u64::MAX)
     }
 }
 
 impl Differential<ModelScheduler, RustScheduler> {
-    /// Writes down how the model stands, then how the subject does.
+    /// Writes down how the model stands, then how the system does.
     pub fn state_key(&self, state: &mut Vec<u64>) {
         let names = self.model.system.state_key(state, &|_| 0);
         let name = |handle: u64| self.name_twin(handle, |model| names.get(&model).copied());
@@ -238,8 +238,8 @@ impl Differential<ModelScheduler, RustScheduler> {
 }
 
 impl Differential<ModelPool, RustPool> {
-    /// Writes down how the model stands, then how the subject does. `receiver` has numbers below 2^32 for the receivers in
-    /// force, by their places, the oldest first.
+    /// Writes down how the model stands, then how the system does. `receiver` has numbers below 2^32 for the receivers
+    /// in force, by their places, the oldest first.
     pub fn state_key(&self, state: &mut Vec<u64>, receiver: &dyn Fn(usize) -> u64) {
         const HOST: u64 = 1 << 32;
         let place = |of: &[u64], handle: u64| of.iter().position(|&known| known == handle);
@@ -258,7 +258,7 @@ impl Differential<ModelPool, RustPool> {
 ///
 /// # Errors
 ///
-/// Says what it changed.
+/// The error has what changed.
 pub fn check_refusal(mut before: PoolStats, after: PoolStats) -> Result<(), String> {
     before.scheduler.refused = after.scheduler.refused;
     ensure_equal("I9: statistics before and after a refusal", &before, &after)

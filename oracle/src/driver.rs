@@ -1,4 +1,4 @@
-//! Plays operations on one subject.
+//! Plays operations on one system.
 
 use crate::system::{Ask, Asked, Cell, Demand, Notice, Step, System, Taken};
 use crate::{HandleRef, Op};
@@ -10,12 +10,12 @@ const DEFAULT_TENANT: u64 = u64::MAX;
 /// More than any receive area of the tests, and little enough to be written.
 const WRITE_BYTES_MAX: u32 = 1 << 16;
 
-/// What a subject answered. Handles are counted in the order in which they were given out.
+/// What a system answered. Handles are counted in the order in which they were given out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
     /// Refused with this status.
     Refused(i32),
-    /// Done, and nothing to tell.
+    /// Done, without a further answer.
     Done,
     /// There is nothing.
     Nothing,
@@ -63,9 +63,9 @@ pub enum Response {
     },
     /// A tenant was taken in.
     Tenant(usize),
-    /// Somebody is to give back.
+    /// A holder is to return its buffer.
     Demand {
-        /// The buffer; nothing if it was handed over and is not picked up.
+        /// The buffer; nothing if it was assigned and is not picked up.
         lease: Option<usize>,
         /// What was given with the request.
         token: u64,
@@ -85,7 +85,7 @@ pub enum Response {
     },
 }
 
-/// What a subject answered, with the bytes that it showed.
+/// What a system answered, with the bytes that it showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The answer.
@@ -95,7 +95,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Whether this, of the model, and the answer of a subject are the same, as far as the bytes can be known.
+    /// Whether this, of the model, and the answer of a system are the same, as far as the bytes can be known.
     pub fn agrees_with(&self, other: &Reply) -> bool {
         let known = |(model, system): (&Cell, &Cell)| model.is_none() || model == system;
         self.response == other.response
@@ -114,7 +114,7 @@ impl From<Step> for Reply {
     }
 }
 
-/// The handles of one kind: the subject's numbers in the order in which they were given out, and which are in force.
+/// The handles of one kind: the system's numbers in the order in which they were given out, and which are in force.
 #[derive(Clone, Debug, Default)]
 struct Handles {
     numbers: Vec<u64>,
@@ -153,7 +153,7 @@ impl Handles {
                 let dead: Vec<usize> = (0..self.numbers.len()).filter(|serial| !self.live.contains(serial)).collect();
                 pick(&dead, at)
             }
-            HandleRef::Nobody => None,
+            HandleRef::Unknown => None,
         };
         chosen.unwrap_or(DEFAULT_TENANT)
     }
@@ -163,7 +163,7 @@ impl Handles {
     }
 }
 
-/// One subject, the handles it gave out, and how far each receiver's peer has sent.
+/// One system, the handles it gave out, and how far each receiver's peer has sent.
 #[derive(Clone, Debug)]
 pub struct Driver<S> {
     /// What is played on.
@@ -172,7 +172,7 @@ pub struct Driver<S> {
     leases: Handles,
     waits: Handles,
     tenants: Handles,
-    /// The latest time that was told.
+    /// The latest time that the clock was advanced to.
     now_ns: u64,
     /// By receiver, in the order of attachment: bytes that its peer sent.
     sent: Vec<u64>,
@@ -180,7 +180,7 @@ pub struct Driver<S> {
 }
 
 impl<S: System> Driver<S> {
-    /// A player for a subject that nobody has used yet.
+    /// A driver for a system that was not used yet.
     pub fn new(system: S) -> Driver<S> {
         Driver {
             system,
@@ -199,27 +199,27 @@ impl<S: System> Driver<S> {
         self.try_play(op).unwrap_or_else(|status| Reply::of(Response::Refused(status)))
     }
 
-    /// The subject's handles of its receivers, oldest first.
+    /// The system's handles of its receivers, oldest first.
     pub fn receivers(&self) -> Vec<u64> {
         self.receivers.live_numbers().collect()
     }
 
-    /// The subject's handles of the host's own buffers, oldest first.
+    /// The system's handles of the host's own buffers, oldest first.
     pub fn leases(&self) -> Vec<u64> {
         self.leases.live_numbers().collect()
     }
 
-    /// The subject's handle of a buffer, by the number that answers have for it.
+    /// The system's handle of a buffer, by the number that answers have for it.
     pub fn lease_number(&self, serial: usize) -> u64 {
         self.leases.numbers[serial]
     }
 
-    /// The subject's handles of the host's own waits, oldest first.
+    /// The system's handles of the host's own waits, oldest first.
     pub fn waits(&self) -> Vec<u64> {
         self.waits.live_numbers().collect()
     }
 
-    /// The subject's handles of all tenants there ever were, oldest first.
+    /// The system's handles of all tenants there ever were, oldest first.
     pub fn tenants(&self) -> Vec<u64> {
         self.tenants.numbers.clone()
     }
@@ -310,7 +310,7 @@ impl<S: System> Driver<S> {
                 self.system.trim();
                 Response::Done
             }
-            _ => unreachable!("the others are a receiver's"),
+            _ => unreachable!("other events are a receiver's"),
         };
         Ok(Reply::of(response))
     }
@@ -382,7 +382,7 @@ fn reply(step: Step, response: impl FnOnce(u32, u32) -> Response) -> Reply {
     Reply { response: response(step.actions, step.area), data: step.data }
 }
 
-/// What the peer of a receiver sends: bytes that tell where they belong, and whose they are.
+/// What the peer of a receiver sends: bytes that show their receiver and their place in its stream.
 fn stream(receiver: usize, from: u64, bytes: u32) -> Vec<u8> {
     (from..from + u64::from(bytes)).map(|at| (at as u8).wrapping_add((receiver as u8).wrapping_mul(89))).collect()
 }

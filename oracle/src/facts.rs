@@ -3,7 +3,7 @@
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, Mode};
 use demuxbuf_capi::demuxbuf_connection_info;
 
-/// What `describe` says of a connection, in Rust and in C.
+/// What `describe` reports of a connection, in Rust and in C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of `demuxbuf_connection_info`")]
 pub struct Facts {
@@ -92,14 +92,14 @@ pub fn check_facts(facts: &Facts) -> Result<(), String> {
     let rules = [
         ("I2: what is held has a capacity, and nothing held has none", (facts.hold == 0) == (facts.capacity == 0)),
         (
-            "I2: who holds a buffer does not go on waiting",
+            "I2: a holder of a buffer does not go on waiting",
             !(facts.hold == 2 && facts.waiting) || has(Action::CancelRequest),
         ),
         ("I2: no request while one is queued", !(has(Action::RequestBuffer) && facts.waiting)),
         ("I2: no request while a buffer is held", !(has(Action::RequestBuffer) && facts.hold == 2)),
-        ("I4: the watch is turned on only while it is off", !(has(Action::WantRecv) && facts.armed)),
+        ("I4: read interest is armed only while it is off", !(has(Action::WantRecv) && facts.armed)),
         (
-            "I4: only a watch that is on, or a receive in flight, is stopped",
+            "I4: only armed read interest, or a receive in flight, is stopped",
             !has(Action::StopRecv) || facts.armed || facts.in_flight,
         ),
         ("memory in flight stays where it is", !facts.in_flight || (facts.hold != 0 && facts.pending & MOVES == 0)),
@@ -112,13 +112,13 @@ pub fn check_facts(facts: &Facts) -> Result<(), String> {
         ),
         ("what is decoded is not discarded", excluded(Action::Decode, Action::Discard)),
         ("what can be decoded is decoded before more is received", excluded(Action::Decode, Action::Recv)),
-        ("what is received into is not given back", excluded(Action::Recv, Action::ReleaseBuffer)),
+        ("what is received into is not released", excluded(Action::Recv, Action::ReleaseBuffer)),
         (
             "a blocked or short decoder is not run",
             !has(Action::Decode) || (facts.blocked == 0 && facts.needed_bytes == 0),
         ),
-        ("the end is not told while blocked", !has(Action::End) || facts.failed || facts.blocked == 0),
-        ("I8: an empty hold is given back, received into, or too small", holds_for_a_reason(facts)),
+        ("the end is not reported while blocked", !has(Action::End) || facts.failed || facts.blocked == 0),
+        ("I8: an empty hold is released, received into, or too small", holds_for_a_reason(facts)),
         ("I7: nothing but giving back is left after `Close`", is_quiet_when_closed(facts)),
     ];
     match rules.iter().find(|(_, holds)| !holds) {
@@ -193,10 +193,10 @@ impl Facts {
         }
     }
 
-    /// Whether nothing would ever wake a connection that could go on: it could accept bytes, no watch is on, nothing is
-    /// to be done, and neither the pool nor the host's decoder owes it anything.
+    /// Whether nothing would ever wake a connection that could go on: it could accept bytes, read interest is off,
+    /// nothing is to be done, and neither the pool nor the host's decoder owes it anything.
     pub fn is_lost(&self, accepting: bool) -> bool {
-        let watched = self.armed || self.in_flight;
-        self.open && accepting && !watched && self.pending == 0 && !self.waiting
+        let is_reported = self.armed || self.in_flight;
+        self.open && accepting && !is_reported && self.pending == 0 && !self.waiting
     }
 }

@@ -3,12 +3,12 @@
 //!
 //! | part | what it is |
 //! |---|---|
-//! | [`Op`] | one thing that a host may do; names handles by [`HandleRef`], so that one list of operations fits every subject |
+//! | [`Op`] | one thing that a host may do; names handles by [`HandleRef`], so that one list of operations fits every system |
 //! | [`System`] | what can be played on: [`ModelPool`], [`ModelScheduler`], [`RustPool`], [`RustScheduler`], [`CPool`] |
-//! | [`Driver`] | plays operations on one subject and says what it answered, free of the subject's own handle numbers |
-//! | [`Differential`] | plays on the model and on a subject at once, and compares everything that can be seen after each step |
+//! | [`Driver`] | plays operations on one system and returns what it answered, free of the system's own handle numbers |
+//! | [`Differential`] | plays on the model and on a system at once, and compares everything that can be seen after each step |
 //! | [`ModelConnection`] | the model of the connection machine alone |
-//! | [`explore`] | visits every state of a small [`World`] until no new one appears |
+//! | [`explore`] | visits every state of a bounded [`Instance`] until no new one appears |
 //! | [`targets`] | what the fuzzers run, and the tests replay |
 //!
 //! The model is written from the contract: the tables in the docs of `demuxbuf::connection` and the rules in those of
@@ -29,7 +29,7 @@ pub use driver::{Driver, Reply, Response};
 pub use facts::{Facts, check_facts};
 pub use model::{ModelConnection, ModelPool, ModelScheduler};
 pub use op::{HandleRef, Op};
-pub use search::{Explored, World, explore};
+pub use search::{Explored, Instance, explore};
 pub use system::{
     Ask, Asked, CConnection, CPool, Cell, Demand, Info, Notice, RustPool, RustScheduler, Step, System, Taken,
 };

@@ -10,13 +10,13 @@ pub enum HandleRef {
     /// One of those that are over.
     Dead(u8),
     /// A number that was never given out.
-    Nobody,
+    Unknown,
 }
 
 /// One thing that a host may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Attach a connection, with so many bytes that are there already.
+    /// Attach a connection, with this many bytes that are there already.
     Attach {
         /// Class of its requests.
         class: u8,
@@ -71,11 +71,11 @@ pub enum Op {
         /// Which of the pool's sizes.
         size_index: u8,
     },
-    /// Request in the name of a tenant from now on.
+    /// Request for a tenant from now on.
     SetTenant {
         /// The receiver.
         receiver: HandleRef,
-        /// The tenant; nothing for nobody's name.
+        /// The tenant; nothing for the default tenant.
         tenant: Option<HandleRef>,
     },
     /// Ask for a buffer of the host's own.
@@ -84,10 +84,10 @@ pub enum Op {
         class: u8,
         /// Which of the pool's sizes.
         size_index: u8,
-        /// The tenant; nothing for nobody's name.
+        /// The tenant; nothing for the default tenant.
         tenant: Option<HandleRef>,
     },
-    /// Give a buffer of the host's own back.
+    /// Release a buffer of the host's own.
     Release {
         /// The buffer.
         lease: HandleRef,
@@ -97,16 +97,16 @@ pub enum Op {
         /// The wait.
         wait: HandleRef,
     },
-    /// Ask who has a buffer now.
+    /// Poll for a grant.
     PollNotice,
-    /// The holder of a buffer of the host's own consumed bytes. Receivers tell this by themselves.
+    /// The holder of a buffer of the host's own consumed bytes. Receivers report this by themselves.
     Progress {
         /// The buffer.
         lease: HandleRef,
         /// Bytes consumed.
         bytes: u64,
     },
-    /// Ask who is to give back now. Receivers ask this by themselves.
+    /// Poll for a holder that is to return its buffer. Receivers do this by themselves.
     PollReclaim,
     /// Take a tenant in.
     CreateTenant {
@@ -122,12 +122,12 @@ pub enum Op {
         /// The tenant.
         tenant: HandleRef,
     },
-    /// Tell the time.
+    /// Advance the clock.
     Tick {
         /// Nanoseconds.
         now_ns: u64,
     },
-    /// Tell a time so much later than the latest.
+    /// Advance the clock by this much.
     Later {
         /// Nanoseconds.
         ns: u64,
@@ -137,7 +137,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// `Request` for a buffer of the default size in nobody's name.
+    /// `Request` for a buffer of the default size for the default tenant.
     pub fn request(class: u8) -> Op {
         Op::Request { class, size_index: 0, tenant: None }
     }

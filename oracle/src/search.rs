@@ -1,10 +1,10 @@
-//! Visits every state of a small world, breadth first, until no new one appears.
+//! Visits every state of a bounded instance, breadth first, until no new one appears.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Debug};
 
 /// What is explored: something that is in a state, in which one of several things may happen next.
-pub trait World: Clone {
+pub trait Instance: Clone {
     /// One thing that may happen.
     type Op: Copy + Debug;
 
@@ -27,11 +27,11 @@ pub trait World: Clone {
     /// Names what can be seen in this state, and of the last thing that happened.
     fn sights(&mut self, see: &mut dyn FnMut(&'static str));
 
-    /// Plays on as a world without faults does.
+    /// Plays on as an instance without faults does.
     ///
     /// # Errors
     ///
-    /// Somebody is not served.
+    /// A waiter is not served.
     fn finish(self) -> Result<(), String>;
 }
 
@@ -71,14 +71,16 @@ impl fmt::Display for Explored {
 /// How a state was first reached: from which, by what.
 type Step<O> = (u32, O);
 
-/// Visits every state that can be reached from `start`, and plays on from each until everybody is served.
+/// Visits every state that can be reached from `start`, and plays on from each until every waiter is served.
 ///
-/// States are told apart by 128 bits of hash, so that one would be missed for another once in 10^25 runs of this size.
+/// States are distinguished by 128 bits of hash, so that one would be missed for another once in 10^25 runs of this
+/// size.
 ///
 /// # Errors
 ///
-/// Something that must hold does not: says what, and the shortest way there. Or there are more than `states_max`.
-pub fn explore<W: World>(start: &W, states_max: usize) -> Result<Explored, String> {
+/// Something that must hold does not; the error has what, and the shortest way there. Or there are more than
+/// `states_max`.
+pub fn explore<W: Instance>(start: &W, states_max: usize) -> Result<Explored, String> {
     let mut visited: HashSet<u128> = HashSet::from([start.key()]);
     // By number of the state; the start came from nowhere.
     let mut steps: Vec<Option<Step<W::Op>>> = vec![None];
@@ -86,10 +88,10 @@ pub fn explore<W: World>(start: &W, states_max: usize) -> Result<Explored, Strin
     let (mut first, mut next) = (0, 1);
     while first < next {
         for number in first..next {
-            let world = rebuild(start, &steps, number);
-            let here = world.key();
-            for op in world.clone().ops() {
-                let mut reached = world.clone();
+            let instance = rebuild(start, &steps, number);
+            let here = instance.key();
+            for op in instance.clone().ops() {
+                let mut reached = instance.clone();
                 let failed = |broken: String| format!("{:?}, then {op:?}: {broken}", path(&steps, number));
                 reached.play(op).map_err(failed)?;
                 explored.transitions += 1;
@@ -125,8 +127,8 @@ fn path<O: Copy>(steps: &[Option<Step<O>>], number: usize) -> Vec<O> {
     path
 }
 
-fn rebuild<W: World>(start: &W, steps: &[Option<Step<W::Op>>], number: usize) -> W {
-    let mut world = start.clone();
-    path(steps, number).into_iter().for_each(|op| world.replay(op));
-    world
+fn rebuild<W: Instance>(start: &W, steps: &[Option<Step<W::Op>>], number: usize) -> W {
+    let mut instance = start.clone();
+    path(steps, number).into_iter().for_each(|op| instance.replay(op));
+    instance
 }

@@ -12,7 +12,7 @@ use demuxbuf::pool::PoolStats;
 use demuxbuf::scheduler::{LeaseInfo, ReclaimKind, TenantConfig, TenantInfo, WaitInfo};
 use demuxbuf_capi::{DEMUXBUF_ERR_NULL, DEMUXBUF_ERR_STALE};
 
-/// A byte; `None` if nobody can know it, because the host claimed to have received it without writing it.
+/// A byte; `None` if it is unknown, because the host claimed to have received it without writing it.
 pub type Cell = Option<u8>;
 
 /// What is to be done, and what is shown with it.
@@ -33,20 +33,20 @@ pub struct Ask {
     pub class: u8,
     /// Which of the pool's sizes.
     pub size_index: u8,
-    /// In whose name; nothing for nobody's.
+    /// The tenant; nothing for the default tenant.
     pub tenant: Option<u64>,
     /// Comes back with the grant.
     pub token: u64,
 }
 
 impl Ask {
-    /// A buffer of the default size, in nobody's name.
+    /// A buffer of the default size, for the default tenant.
     pub fn new(class: u8, token: u64) -> Ask {
         Ask { class, size_index: 0, tenant: None, token }
     }
 }
 
-/// A holder that should give its buffer back.
+/// A holder that should return its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
     /// The buffer.
@@ -102,7 +102,7 @@ pub enum Notice {
     },
 }
 
-/// Everything that is told of a receiver.
+/// Everything that is described of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Of its connection.
@@ -119,8 +119,8 @@ pub struct Info {
     pub lease_info: LeaseInfo,
 }
 
-/// What can be played on. Errors are the numbers of the C API. A pool alone has no receivers and refuses their calls, and
-/// what is requested of it has a deadline; receivers watch the deadlines of a pool themselves.
+/// What can be played on. Errors are the numbers of the C API. A pool alone has no receivers and refuses their calls,
+/// and what is requested of it has a deadline; a pool with receivers polls its deadlines itself.
 pub trait System {
     /// Whether the calls that are refused are counted.
     const COUNTS_REFUSALS: bool = true;
@@ -155,7 +155,7 @@ pub trait System {
     fn grow(&mut self, _receiver: u64, _size: u8) -> Result<Step, i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
-    /// In whose name a receiver requests from now on.
+    /// The tenant that a receiver requests for from now on.
     fn set_tenant(&mut self, _receiver: u64, _tenant: Option<u64>) -> Result<(), i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
@@ -163,17 +163,17 @@ pub trait System {
     fn content(&mut self, _lease: u64) -> Result<Vec<Cell>, i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
-    /// Tells of a receiver.
+    /// Describes a receiver.
     fn describe(&mut self, _receiver: u64) -> Result<Info, i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
-    /// Gives free pages back.
+    /// Returns free pages to the operating system.
     fn trim(&mut self) {}
     /// The holder of a buffer consumed bytes.
     fn progress(&mut self, _lease: u64, _bytes: u64) -> Result<(), i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
-    /// Who is to give back now.
+    /// The holder that is to return its buffer now.
     fn poll_reclaim(&mut self) -> Option<Demand> {
         None
     }
@@ -183,23 +183,23 @@ pub trait System {
     fn release(&mut self, lease: u64) -> Result<(), i32>;
     /// Ends a wait of the host's own.
     fn cancel(&mut self, wait: u64) -> Result<(), i32>;
-    /// Who has a buffer now.
+    /// The next notice of a grant.
     fn poll_notice(&mut self) -> Option<Notice>;
-    /// Tells the time.
+    /// Advances the clock.
     fn tick(&mut self, now_ns: u64);
-    /// When the time is to be told at the latest.
+    /// When the clock is to be advanced at the latest.
     fn poll_timeout(&mut self) -> u64;
     /// Takes a tenant in; returns its handle.
     fn create_tenant(&mut self, tenant_config: TenantConfig) -> Result<u64, i32>;
     /// Removes a tenant.
     fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32>;
-    /// Tells of a tenant.
+    /// Describes a tenant.
     fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32>;
-    /// Tells of a wait; `None` if the subject does not.
+    /// Describes a wait; `None` if the system does not.
     fn describe_wait(&self, _wait: u64) -> Option<Result<WaitInfo, i32>> {
         None
     }
-    /// Tells of a lease; `None` if the subject does not.
+    /// Describes a lease; `None` if the system does not.
     fn describe_lease(&self, _lease: u64) -> Option<Result<Option<LeaseInfo>, i32>> {
         None
     }

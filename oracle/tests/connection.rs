@@ -11,7 +11,7 @@ proptest! {
     #![proptest_config(cases(1_500, 20_000))]
 
     #[test]
-    fn a_connection_is_what_the_table_says(policy in policy(), ops in prop::collection::vec(connection_op(), 1..80)) {
+    fn connection_follows_its_table(policy in policy(), ops in prop::collection::vec(connection_op(), 1..80)) {
         let mut trio = Trio::new(policy);
         trio.compare();
         trio.report(Event::Attach { buffered_bytes: 0, capacity: 0 });

@@ -1,4 +1,5 @@
-//! Receivers with their pool and memory: the model against Rust, and the model against C, call by call and byte by byte.
+//! Receivers with their pool and memory: the model against Rust, and the model against C, call by call and byte by
+//! byte.
 
 mod common;
 
@@ -17,7 +18,7 @@ proptest! {
     #![proptest_config(cases(200, 5_000))]
 
     #[test]
-    fn receivers_are_what_their_docs_say(
+    fn receivers_follow_their_documentation(
         config in pool_config(),
         ops in prop::collection::vec(receivers_op(), 1..150),
     ) {
@@ -25,7 +26,7 @@ proptest! {
     }
 
     #[test]
-    fn c_answers_as_rust_does(config in pool_config(), ops in prop::collection::vec(receivers_op(), 1..150)) {
+    fn c_api_answers_like_rust(config in pool_config(), ops in prop::collection::vec(receivers_op(), 1..150)) {
         fight(Differential::new(ModelPool::new(&config), CPool::new(&config)), &ops)?;
     }
 }

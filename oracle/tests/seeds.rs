@@ -4,8 +4,9 @@ use demuxbuf_oracle::targets::TARGETS;
 use std::fs;
 use std::path::Path;
 
+/// Every committed seed of every target passes.
 #[test]
-fn every_seed_holds() {
+fn seeds_hold() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
     for target in TARGETS {
         let folder = seeds.join(target.name);
@@ -24,8 +25,9 @@ fn every_seed_holds() {
     }
 }
 
+/// Each target accepts the lines that it starts from, and bytes that are no text.
 #[test]
-fn every_target_runs_its_examples_and_any_bytes() {
+fn targets_run_their_examples_and_any_bytes() {
     for target in TARGETS {
         let examples = target.examples.join("\n");
         for text in [examples.as_bytes(), b"", b"\n \n#", &[0xff, 0xfe], b"attach\nrequest max max\n"] {

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 const HEAD_BYTES: u64 = 9;
 
-/// These bytes of a stream. A byte differs from its neighbours, from the bytes 256 places away, and from the byte at its
-/// place in the next stream.
+/// These bytes of a stream. A byte differs from its neighbours, from the bytes 256 places away, and from the byte at
+/// its place in the next stream.
 pub fn numbered(stream: u64, places: Range<u64>) -> Vec<u8> {
     let byte = |at: u64| at.wrapping_mul(31).wrapping_add((at >> 8).wrapping_mul(17)).wrapping_add(stream * 89) as u8;
     places.map(byte).collect()

@@ -21,7 +21,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A socket whose peer is silent. The bytes were received before the library saw the connection.
+    /// A socket with a silent peer. The bytes were received before the library saw the connection.
     pub fn new(mode: Mode, received: &[u8]) -> Socket {
         Socket {
             mode,

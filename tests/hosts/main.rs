@@ -11,7 +11,7 @@ use std::ops::Range;
 const MODES: [Mode; 5] = [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion];
 const CONNECTIONS: usize = 4;
 const BUFFER_BYTES: u32 = 128;
-/// Far more than any of these schedules needs; what takes longer makes no progress.
+/// Far more than any of these schedules needs: a host that takes longer makes no progress.
 const ROUNDS_MAX: u32 = 10_000;
 const STEPS_PER_TURN_MAX: u32 = 1_000;
 
@@ -64,7 +64,7 @@ impl Settings {
 /// One peer, its socket here, and how far its bytes were decoded.
 #[derive(Default)]
 struct Stream {
-    /// All the peer sends, and where each of its elements ends; the last may be cut short.
+    /// All the peer sends, and where each of its frames ends; the last may be cut short.
     script: Vec<u8>,
     ends: Vec<usize>,
     /// How much of it has been sent, received and decoded.
@@ -74,7 +74,7 @@ struct Stream {
     /// The peer is done, and how; an error loses what was not received.
     peer_ended: bool,
     peer_fails: bool,
-    /// The poller: the watch is on; edge-triggered: something changed since it was reported.
+    /// The poller: read interest is armed; edge-triggered: something changed since it was reported.
     armed: bool,
     changed: bool,
     /// Completion: a receive is submitted; and it is being cancelled.
@@ -109,12 +109,12 @@ impl Stream {
         self.received < self.sent || self.peer_ended
     }
 
-    /// Where the element ends that the next byte belongs to.
+    /// Where the frame ends that the next byte belongs to.
     fn next_end(&self) -> usize {
-        *self.ends.iter().find(|&&end| end > self.decoded).expect("bytes are left, so their element is")
+        *self.ends.iter().find(|&&end| end > self.decoded).expect("bytes are left, so their frame is")
     }
 
-    /// The last boundary of elements at or before the end of the script.
+    /// The last boundary of frames at or before the end of the script.
     fn last_boundary(&self) -> usize {
         self.ends.iter().copied().filter(|&end| end <= self.script.len()).max().unwrap_or(0)
     }
@@ -189,7 +189,7 @@ impl<S: Side> World<S> {
         moved
     }
 
-    /// What a host does for reasons of its own, and the pool when it is short.
+    /// What a host does for reasons of its own, and the pool when it is exhausted.
     fn disturb(&mut self) -> bool {
         let at = self.dice.within(0..CONNECTIONS);
         if self.streams[at].closed {
@@ -222,7 +222,8 @@ impl<S: Side> World<S> {
             Event::Fail => (stream.failed, stream.blocked) = (true, 0),
             // The outcome of a receive in flight.
             Event::EndOfStream | Event::TransportError => (stream.submitted, stream.cancelled) = (false, false),
-            // The transport is told of through its watch; a word too many is harmless, but not from a spent one.
+            // Read interest reports the transport. A report too many is harmless, but not from one-shot interest that
+            // is off.
             Event::Readable if !matches!(self.settings.policy.mode, Mode::Level | Mode::Edge) => return false,
             _ => {}
         }
@@ -234,7 +235,7 @@ impl<S: Side> World<S> {
         true
     }
 
-    /// Hands a whole buffer on.
+    /// Passes a whole buffer on.
     fn take(&mut self, at: usize) -> bool {
         let Some(bytes) = self.side.take(at) else {
             return false;
@@ -295,7 +296,11 @@ impl<S: Side> World<S> {
             let before = self.side.connection(at).clone();
             let actions = self.side.handle(at, Event::Readable);
             let idle = actions.is_empty() && before == *self.side.connection(at);
-            assert!(self.settings.policy.mode != Mode::Level || !idle, "told again for nothing: {}", self.describe());
+            assert!(
+                self.settings.policy.mode != Mode::Level || !idle,
+                "a repeated report without a cause: {}",
+                self.describe()
+            );
             self.work(at);
             moved = true;
         }
@@ -324,7 +329,7 @@ impl<S: Side> World<S> {
                 return;
             }
         }
-        panic!("a turn without end: {}", self.describe());
+        panic!("an iteration without end: {}", self.describe());
     }
 
     /// A completion host submits a receive, or tries at once and asks for a poll.
@@ -333,7 +338,7 @@ impl<S: Side> World<S> {
         self.settings.policy.mode == Mode::Completion && self.dice.one_in(2)
     }
 
-    /// A submitted receive completes, if something came or it was cancelled; says whether it did.
+    /// Completes a submitted receive, if something came or it was cancelled; returns whether it did.
     fn complete(&mut self, at: usize) -> bool {
         let stream = &mut self.streams[at];
         let has_something = stream.has_something();
@@ -372,19 +377,19 @@ impl<S: Side> World<S> {
         }
         stream.scheduled |= reports.has(Action::Reschedule);
         if reports.has(Action::End) {
-            let residue = self.side.connection(at).truncated_bytes() as usize;
+            let truncated = self.side.connection(at).truncated_bytes() as usize;
             let stream = &self.streams[at];
             assert_eq!(stream.blocked, 0, "no end while decoding is blocked");
             if !stream.failed {
-                assert_eq!(stream.received - stream.decoded, residue);
+                assert_eq!(stream.received - stream.decoded, truncated);
                 assert!(stream.peer_fails || stream.received == stream.script.len(), "bytes were lost");
-                assert!(stream.peer_fails || stream.decoded >= stream.last_boundary(), "elements were lost");
+                assert!(stream.peer_fails || stream.decoded >= stream.last_boundary(), "frames were lost");
             }
         }
         self.side.handle(at, Event::Done { actions: reports.bits() });
         if reports.has(Action::CannotFit) {
             let stream = &mut self.streams[at];
-            assert!(stream.next_end() - stream.decoded > BUFFER_BYTES as usize, "this element fits");
+            assert!(stream.next_end() - stream.decoded > BUFFER_BYTES as usize, "this frame fits");
             (stream.failed, stream.blocked) = (true, 0);
             self.side.handle(at, Event::Fail);
         }
@@ -429,7 +434,7 @@ impl<S: Side> World<S> {
         let stream = &mut self.streams[at];
         assert_eq!(data, stream.script[stream.decoded..stream.received], "the bytes are those that were sent");
         let end = stream.next_end();
-        // Some elements are decoded as they arrive, others when they are whole.
+        // Some frames are decoded as they arrive, others when they are whole.
         let whole = end - stream.decoded <= data.len();
         let bytes = if whole { end - stream.decoded } else { self.dice.within(0..data.len() + 1) };
         stream.decoded += bytes;
@@ -437,7 +442,7 @@ impl<S: Side> World<S> {
         self.side.handle(at, Event::Consumed { bytes: bytes as u32 });
         let stream = &mut self.streams[at];
         if !whole {
-            // Asked for more than is left of the element, a decoder would wait for what never comes.
+            // If a decoder asked for more than is left of the frame, it would wait for what never comes.
             self.side.handle(at, Event::NeedMore { bytes: (end - stream.decoded - left) as u32 });
         }
         match self.dice.within(0..12) {
@@ -465,11 +470,11 @@ fn try_all(run: fn(Settings)) {
 }
 
 #[test]
-fn every_host_over_receivers_comes_to_its_end() {
+fn host_over_a_pool_finishes_in_every_mode() {
     try_all(|settings| World::run(settings, Convenient::new(&settings)));
 }
 
 #[test]
-fn every_host_with_its_own_buffers_comes_to_its_end() {
+fn host_with_its_own_buffers_finishes_in_every_mode() {
     try_all(|settings| World::run(settings, Bare::new(&settings)));
 }

@@ -1,4 +1,4 @@
-//! What the hosts run on: the library's receivers, or the machine with the host's own buffers.
+//! The two sides that the hosts run on: the library's receivers, or the machine with the host's own buffers.
 
 use super::{BUFFER_BYTES, CONNECTIONS, STEPS_PER_TURN_MAX, Settings};
 use demuxbuf::connection::{Action, Actions, Connection, Event, Hold};
@@ -7,14 +7,14 @@ use std::collections::VecDeque;
 
 const SLOT_BYTES: u32 = 64;
 
-/// What a host needs of what it runs on; buffers are no concern of its event loop.
+/// What a host needs of its side; buffers are no concern of its event loop.
 pub(super) trait Side {
     fn handle(&mut self, at: usize, event: Event) -> Actions;
     fn pending(&self, at: usize) -> Actions;
     fn connection(&self, at: usize) -> &Connection;
     fn data(&self, at: usize) -> Vec<u8>;
     fn receive_area(&mut self, at: usize) -> &mut [u8];
-    /// Submits a receive, which is in flight then.
+    /// Submits a receive, which then is in flight.
     fn submit(&mut self, at: usize);
     /// The most bytes the receive in flight may bring.
     fn submitted_bytes(&self, at: usize) -> usize;
@@ -84,7 +84,8 @@ impl Side for Convenient {
 
     fn complete(&mut self, at: usize, bytes: &[u8]) {
         assert!(bytes.len() <= self.in_flight[at].1);
-        // SAFETY: so many bytes are the receiver's until the outcome of the receive is reported, and nothing borrows them.
+        // SAFETY: this many bytes are the receiver's until the outcome of the receive is reported, and nothing borrows
+        // them.
         #[allow(unsafe_code, reason = "the test writes as the system would")]
         unsafe {
             self.in_flight[at].0.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
@@ -154,14 +155,14 @@ impl Bare {
         side
     }
 
-    fn tell(&mut self, at: usize, event: Event) -> Actions {
-        let told = self.connections[at].handle(event);
-        match (event, told) {
+    fn apply_event(&mut self, at: usize, event: Event) -> Actions {
+        let result = self.connections[at].handle(event);
+        match (event, result) {
             (Event::Consumed { bytes }, Ok(_)) => drop(self.contents[at].drain(..bytes as usize)),
             (Event::Received { bytes }, Ok(_)) => self.contents[at].extend_from_slice(&self.areas[..bytes as usize]),
             _ => {}
         }
-        told.unwrap_or_else(|error| panic!("{event:?}: {error}"))
+        result.unwrap_or_else(|error| panic!("{event:?}: {error}"))
     }
 
     fn give_buffer(&mut self) {
@@ -177,14 +178,14 @@ impl Bare {
             Hold::Slot => self.slots_free += 1,
             Hold::None => panic!("nothing is held that could be released"),
         }
-        self.tell(at, Event::BufferReleased);
+        self.apply_event(at, Event::BufferReleased);
         self.contents[at].clear();
     }
 
     fn request(&mut self, at: usize) {
         if self.buffers_free == 0 {
             self.queue.push_back(at);
-            self.tell(at, Event::BufferDenied);
+            self.apply_event(at, Event::BufferDenied);
             return;
         }
         self.buffers_free -= 1;
@@ -193,7 +194,7 @@ impl Bare {
 
     fn enter_buffer(&mut self, at: usize) {
         self.slots_free += u32::from(self.connections[at].hold() == Hold::Slot);
-        self.tell(at, Event::BufferGranted { capacity: BUFFER_BYTES });
+        self.apply_event(at, Event::BufferGranted { capacity: BUFFER_BYTES });
     }
 
     fn cancel(&mut self, at: usize) {
@@ -205,16 +206,16 @@ impl Bare {
         if std::mem::take(&mut self.kept[at]) {
             self.give_buffer();
         }
-        self.tell(at, Event::done(Action::CancelRequest));
+        self.apply_event(at, Event::done(Action::CancelRequest));
     }
 
-    /// Does what is asked about buffers; a residue is parked when a slot is free.
+    /// Does what is asked about buffers; undecoded bytes are parked when a slot is free.
     fn settle(&mut self, at: usize) -> Actions {
         for _ in 0..STEPS_PER_TURN_MAX {
             let actions = self.connections[at].pending();
             if actions.has(Action::Discard) {
                 let bytes = self.connections[at].buffered_bytes();
-                self.tell(at, Event::Consumed { bytes });
+                self.apply_event(at, Event::Consumed { bytes });
             } else if actions.has(Action::CancelRequest) {
                 self.cancel(at);
             } else if actions.has(Action::ReleaseBuffer) {
@@ -224,7 +225,7 @@ impl Bare {
             } else if actions.has(Action::Park) && self.slots_free > 0 {
                 self.slots_free -= 1;
                 self.give_buffer();
-                self.tell(at, Event::BufferParked { capacity: SLOT_BYTES });
+                self.apply_event(at, Event::BufferParked { capacity: SLOT_BYTES });
             } else {
                 return actions.without(Action::Park.into());
             }
@@ -235,7 +236,7 @@ impl Bare {
 
 impl Side for Bare {
     fn handle(&mut self, at: usize, event: Event) -> Actions {
-        self.tell(at, event);
+        self.apply_event(at, event);
         if self.kept[at] && !self.connections[at].is_in_flight() {
             self.kept[at] = false;
             self.enter_buffer(at);
@@ -277,7 +278,7 @@ impl Side for Bare {
         let at = self.granted.pop_front()?;
         if self.connections[at].is_in_flight() {
             self.kept[at] = true;
-            self.tell(at, Event::ReclaimRequested);
+            self.apply_event(at, Event::ReclaimRequested);
         } else {
             self.enter_buffer(at);
         }
@@ -300,7 +301,7 @@ impl Side for Bare {
     }
 
     fn check(&self) {
-        assert!(self.buffers_free == 0 || self.queue.is_empty(), "a buffer is free and somebody waits");
+        assert!(self.buffers_free == 0 || self.queue.is_empty(), "a buffer is free while a request waits");
         let assigned = (self.granted.len() + self.kept.iter().filter(|&&kept| kept).count()) as u32;
         let held = self.connections.iter().filter(|connection| connection.hold() != Hold::None).count() as u32;
         assert_eq!(

@@ -9,7 +9,7 @@ const BUFFERS: u32 = 4;
 const PARK_NS: u64 = 20 * MS;
 const LEASE_NS: u64 = 100 * MS;
 
-/// Slots for everybody, deadlines, and a tenant for each peer.
+/// Slots for every connection, deadlines, and a tenant for each peer.
 fn config(crowds: &[Crowd]) -> PoolConfig {
     let peers = crowds.iter().map(|crowd| crowd.peers).sum();
     let mut config = PoolConfig::new(BUFFERS, peers);
@@ -33,7 +33,7 @@ fn max_us(crowd: &CrowdReport) -> u64 {
 /// Ten attackers for each buffer.
 const ATTACKERS: u32 = 10 * BUFFERS;
 
-/// Honest ones, and attackers from so many addresses that come a second later and leave after four.
+/// Honest clients, and attackers from this many addresses that come a second later and leave after four.
 fn against(habit: Habit, tenants: u32, seed: u64) -> Report {
     let attackers = Crowd {
         tenants,
@@ -45,7 +45,7 @@ fn against(habit: Habit, tenants: u32, seed: u64) -> Report {
     run(&[Crowd::new("honest", HONEST, 8), attackers], 5, seed)
 }
 
-/// What the honest are promised, whatever the others do: none is shed, and each is served in time.
+/// The promise to honest clients, whatever the attackers do: none is shed, and each is served in time.
 fn honest_are_served(report: &Report, within_ns: u64) {
     let honest = &report.crowds[0];
     assert_eq!(honest.shed, 0);
@@ -56,61 +56,66 @@ fn honest_are_served(report: &Report, within_ns: u64) {
 }
 
 #[test]
-fn s41_a_few_bytes_of_a_header_hold_no_buffer() {
+fn s41_header_fragment_holds_no_buffer() {
     let report = against(Habit { piece_bytes: (1, 8), sends_bytes: 8, ..partial(8) }, ATTACKERS, 1);
     honest_are_served(&report, LEASE_NS);
-    assert_eq!((report.crowds[1].shed, report.stats.parked_on_demand), (0, 0), "they hold nothing that is needed");
+    assert_eq!(
+        (report.crowds[1].shed, report.stats.parked_on_demand),
+        (0, 0),
+        "attackers hold no buffer that is needed"
+    );
 }
 
 #[test]
-fn s42_a_hundred_bytes_of_the_largest_frame_are_parked() {
+fn s42_start_of_the_largest_frame_is_parked() {
     for (tenants, seed) in [(1, 1), (ATTACKERS, 2)] {
         let report = against(partial(100), tenants, seed);
         honest_are_served(&report, LEASE_NS);
         assert_eq!(report.crowds[1].shed, 0, "parking is enough");
-        assert!(report.stats.parked_on_demand > 0, "it came to that");
+        assert!(report.stats.parked_on_demand > 0, "some were parked on demand");
     }
 }
 
 #[test]
-fn s43_just_over_what_can_be_parked_is_shed() {
-    // What the host itself blocks, because its reader is slow, has two leases.
+fn s43_more_than_can_be_parked_is_shed() {
+    // Content that the host itself blocks, because its reader is slow, has two leases.
     for (habit, held_ns) in [(partial(4_097), LEASE_NS), (SLOW_READER, 2 * LEASE_NS)] {
         let report = against(habit, 1, 1);
         honest_are_served(&report, held_ns + 20 * MS);
-        assert!(report.crowds[1].shed > u64::from(ATTACKERS), "and again whenever they are back");
-        // From an address each they are as good as anybody until a lease has passed, and each has its turn before it
-        // is shed: all of them once, so long for as many as there are buffers.
+        assert!(report.crowds[1].shed > u64::from(ATTACKERS), "they are shed again whenever they are back");
+        // Attackers with an address each are like honest clients until a lease has passed. Each of them has one turn
+        // before it is shed, and as many have it at a time as there are buffers.
         let report = against(habit, ATTACKERS, 1);
         honest_are_served(&report, u64::from(ATTACKERS / BUFFERS + 1) * held_ns);
     }
 }
 
+/// One byte more than each slot size, at once and byte by byte.
 #[test]
-fn s43_just_over_each_parking_class_and_drop_by_drop() {
+fn s43_trickle_above_each_slot_size_is_shed() {
     for habit in [partial(65), partial(257), partial(1_025), DRIP, LEAVER] {
         honest_are_served(&against(habit, 1, 1), LEASE_NS + 20 * MS);
     }
 }
 
 #[test]
-fn s44_service_is_back_when_the_attackers_have_left() {
+fn s44_service_recovers_after_the_attack() {
     for habit in [partial(100), partial(4_097), DRIP, SLOW_READER] {
         let report = against(habit, ATTACKERS, 2);
-        // In the step of the release whoever waited has a buffer; then as long as the honest use theirs.
+        // The step of the release serves the waiters; the others wait as long as honest clients use their buffers.
         assert!(report.recovery_ns.is_some_and(|recovery_ns| recovery_ns <= 20 * MS), "{:?}", report.recovery_ns);
     }
 }
 
 #[test]
-fn s45_throughput_stays_when_more_come_than_there_are_buffers_for() {
+fn s45_throughput_holds_under_overload() {
     // Whole requests without a pause: one buffer serves a request each millisecond.
     let busy = Habit { think_ns: (0, 2 * MS), ..FLOOD };
     let served = |peers| {
         let report = run(&[Crowd { gather_ns: 0, ..Crowd::new("honest", busy, peers) }], 1, 1);
         let honest = &report.crowds[0];
         assert_eq!(honest.shed, 0);
-        // Nobody starves: each waits for the others once, at most.
+        // No client starves: each waits for all other clients once, at most.
         assert!(max_us(honest) <= 1_000 * u64::from(peers.div_ceil(BUFFERS) + 2), "{peers}: {}", max_us(honest));
         honest.served
     };
@@ -123,7 +128,7 @@ fn s45_throughput_stays_when_more_come_than_there_are_buffers_for() {
 }
 
 #[test]
-fn s46_the_flood_of_one_tenant_leaves_the_others_their_share() {
+fn s46_flood_of_one_tenant_leaves_other_shares() {
     let honest = Crowd::new("honest", Habit { think_ns: (20 * MS, 60 * MS), ..HONEST }, 10);
     let flood = |tenants| Crowd { tenants, ..Crowd::new("flood", FLOOD, 30) };
     let alone = run(&[honest], 2, 1);
@@ -134,21 +139,21 @@ fn s46_the_flood_of_one_tenant_leaves_the_others_their_share() {
         let latency = &report.crowds[0].latency_us;
         (report.crowds[0].served, latency.value_at_quantile(0.99))
     });
-    assert!(10 * beside.0 >= 9 * alone.0, "nearly all that they had alone: {beside:?} of {alone:?}");
-    assert!(2 * beside.1 < drowned.1, "the flood waits behind them: {beside:?}, {drowned:?} without tenants");
+    assert!(10 * beside.0 >= 9 * alone.0, "they keep nearly all that they had alone: {beside:?} of {alone:?}");
+    assert!(2 * beside.1 < drowned.1, "the flood waits behind them: {beside:?}, without tenants {drowned:?}");
 }
 
-/// What became of each crowd.
-fn told(report: &Report) -> Vec<(&'static str, u64, u64)> {
+/// The outcome of each crowd.
+fn outcomes(report: &Report) -> Vec<(&'static str, u64, u64)> {
     report.crowds.iter().map(|crowd| (crowd.name, crowd.served, crowd.shed)).collect()
 }
 
 #[test]
-fn one_seed_is_one_run() {
+fn run_is_determined_by_its_seed() {
     let crowds = [Crowd::new("honest", HONEST, 8), Crowd::new("drip", DRIP, 8), Crowd::new("slow", SLOW_READER, 8)];
     let runs = [1, 2, 1].map(|seed| {
         let report = run(&crowds, 2, seed);
-        (report.steps, report.trace, told(&report))
+        (report.steps, report.trace, outcomes(&report))
     });
     assert_eq!(runs[0], runs[2]);
     assert_ne!(runs[0].1, runs[1].1);

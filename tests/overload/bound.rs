@@ -1,10 +1,10 @@
-//! The bound *W*, against schedulers that try to pass somebody as often as they can.
+//! The bypass bound *W*, against schedulers that try to bypass a waiter as often as they can.
 
 use crate::support::{check, new_scheduler, take};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, Scheduler, SchedulerConfig, TenantConfig, TenantId, WaitId};
 use std::collections::BTreeMap;
 
-/// A pool and its tenants; the first of `requesters` is nobody.
+/// A pool and its tenants; the first of `requesters` is the default tenant.
 struct Setting {
     config: SchedulerConfig,
     shares: Vec<TenantConfig>,
@@ -30,8 +30,8 @@ impl Setting {
         Setting { config, shares }
     }
 
-    /// What the module's docs say of one wait: the grants of its class by which it is served, and the grants that pass
-    /// it until then, with so many ahead of it in its flow.
+    /// The formula of the module's docs for one wait with this many ahead of it in its flow: the grants of its class
+    /// by which it is served, and the grants that bypass it until then.
     fn bypass_bound(&self, ahead: u64) -> u64 {
         let others = self.shares.len() as u64;
         let sizes = self.config.sizes.iter().copied().filter(|&units| units > 0);
@@ -50,7 +50,7 @@ impl Setting {
     }
 }
 
-/// One that waits, and how it stood when it began to.
+/// A waiter, and its place when it was queued.
 struct Waiter {
     wait: WaitId,
     request: Request,
@@ -58,14 +58,14 @@ struct Waiter {
     handed_over: u64,
 }
 
-/// A scheduler and all that it has going.
+/// A scheduler with its leases and waits.
 struct Game {
     scheduler: Scheduler,
     setting: Setting,
     tenants: Vec<Option<TenantId>>,
     held: Vec<(LeaseId, Option<Request>)>,
     waiters: Vec<Waiter>,
-    /// The most that passed one waiter, and what it was allowed; of those that came closest to it.
+    /// The most bypasses of one waiter, and its bound, of the waiters that came closest to it.
     closest: (u64, u64),
 }
 
@@ -115,7 +115,7 @@ impl Game {
         self.look();
     }
 
-    /// Checks each who has a buffer now, and takes it for him.
+    /// Checks each waiter that has a buffer now, and picks the buffer up.
     fn look(&mut self) {
         check(&self.scheduler);
         let plain = self.setting.sizes() == 1;
@@ -130,7 +130,12 @@ impl Game {
             let waiter = self.waiters.remove(at);
             let passed = passed.into_iter().find(|&(wait, _)| wait == grant.wait).expect("it was assigned").1;
             let allowed = self.setting.bypass_bound(waiter.ahead);
-            assert!(passed <= allowed, "{passed} of {allowed} passed {:?} behind {}", waiter.request, waiter.ahead);
+            assert!(
+                passed <= allowed,
+                "{passed} bypasses of {:?} behind {}; the bound is {allowed}",
+                waiter.request,
+                waiter.ahead
+            );
             if plain {
                 assert_eq!(passed, handed_over - waiter.handed_over - 1, "each hand-off meanwhile is counted");
             }
@@ -156,8 +161,8 @@ impl Game {
     }
 }
 
-/// How close games of one kind came to what is allowed: the grants that passed one waiter, against the bound for its
-/// place in the queue, and against *W*.
+/// How close games of one kind came to the bound: the bypasses of one waiter, against the bound for its place in the
+/// queue, and against *W*.
 #[derive(Clone, Copy, Debug)]
 struct Closest {
     to_its_own: (u64, u64),
@@ -187,8 +192,9 @@ fn play(seeds: std::ops::Range<u64>, game: impl Fn(&mut fastrand::Rng, &mut Game
     closest
 }
 
+/// No waiter is bypassed more often than the bound allows, whatever the order of requests and releases.
 #[test]
-fn a_random_scheduler_never_passes_anybody_too_often() {
+fn bypass_bound_holds_for_random_load() {
     play(0..60, |rng, table| {
         for _ in 0..400 {
             match rng.u8(..8) {
@@ -204,10 +210,10 @@ fn a_random_scheduler_never_passes_anybody_too_often() {
     });
 }
 
-/// Lets one wait and serves whom it can instead: all other flows always have somebody who waits, in the largest or the
-/// smallest size, and who was served last gives back first, so that whoever is below its guaranteed share stays there.
+/// Lets one request wait and serves other flows instead. Each other flow always has a waiter, of the largest or the
+/// smallest size. The request that was served last is released first, so that a tenant below its guarantee stays below.
 #[test]
-fn a_scheduler_with_a_victim_passes_it_as_often_as_allowed() {
+fn bypass_bound_is_reached_by_worst_case_load() {
     let closest = play(0..1_000, |rng, table| {
         let victim = table.random_request(rng);
         // In some games nearly all the places in the table of waits are ahead of the last of the victims.
@@ -252,13 +258,13 @@ fn a_scheduler_with_a_victim_passes_it_as_often_as_allowed() {
     for ([classes, tenants, sizes], closest) in closest {
         println!("several classes {classes}, tenants {tenants}, sizes {sizes}: {closest:?}");
         let (seen, allowed) = closest.to_its_own;
-        assert!(4 * seen >= allowed, "what is allowed is not far from what happens: {closest:?}");
+        assert!(4 * seen >= allowed, "the bound is within four times the bypasses seen: {closest:?}");
     }
 }
 
 /// The formula of the module's docs, worked out by hand.
 #[test]
-fn the_published_bound_is_the_formula() {
+fn bypass_bound_equals_its_formula() {
     let one_class = |waiters_max| SchedulerConfig { class_burst: 4, ..SchedulerConfig::new(2, waiters_max) };
     let bypass_bound = |config: &SchedulerConfig, weight: Option<u32>| {
         let mut scheduler = new_scheduler(config);

@@ -1,4 +1,4 @@
-//! Which class a receiver's requests are of, and which classes, reserves and tenants a pool may be configured with.
+//! Classes of a receiver's requests, and the classes, reserves and tenants that a pool may be configured with.
 
 use demuxbuf::connection::Event;
 use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
@@ -13,7 +13,7 @@ fn handle(pool: &mut Pool, id: ReceiverId, events: &[Event]) {
 }
 
 #[test]
-fn the_rest_of_a_frame_is_asked_for_in_the_more_critical_class() {
+fn partial_frame_requests_the_more_critical_class() {
     for (own, begun) in [(0, 0), (BEGUN, BEGUN), (2, BEGUN)] {
         let scheduler = SchedulerConfig { classes: 3, ..SchedulerConfig::new(1, 10) };
         let config = PoolConfig { scheduler, continuation_class: Some(BEGUN), ..PoolConfig::new(1, 10) };
@@ -25,13 +25,13 @@ fn the_rest_of_a_frame_is_asked_for_in_the_more_critical_class() {
             out[usize::from(class)] = 1;
             assert_eq!(pool.stats().scheduler.outstanding_by_class, out, "of a receiver of class {own}");
             handle(&mut pool, id, &[Event::Received { bytes: 9 }, Event::NeedMore { bytes: 100 }]);
-            assert_eq!(pool.stats().scheduler.leased, 0, "what has begun is parked");
+            assert_eq!(pool.stats().scheduler.leased, 0, "the partial frame is parked");
         }
     }
 }
 
 #[test]
-fn a_configuration_outside_its_limits_is_refused_with_what_is_allowed() {
+fn class_config_error_names_what_is_allowed() {
     let reserve = |class: usize, buffers| {
         let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(5, 10) };
         config.reserves[class] = buffers;
@@ -50,7 +50,7 @@ fn a_configuration_outside_its_limits_is_refused_with_what_is_allowed() {
 }
 
 #[test]
-fn an_error_of_the_pool_says_what_was_asked_for_and_what_there_is() {
+fn class_error_names_request_and_limit() {
     let text = SchedulerError::UnknownClass { class: 5, classes: 3 }.to_string();
     assert_eq!(text, "class is 5; allowed is 0 to 2");
 }

@@ -1,4 +1,4 @@
-//! Who is asked to give back, when, and in which order.
+//! Which holders are asked to return their buffer, when, and in which order.
 
 use crate::support::{Paced, check, new_scheduler, queue, release, take};
 use demuxbuf::scheduler::{
@@ -17,7 +17,7 @@ fn timed(token: u64) -> Request {
     Request { has_deadline: true, ..Request::new(0, token) }
 }
 
-/// All that is asked now: what and of whom.
+/// All that is asked now: the kind of each request and the token of its holder.
 fn demands(scheduler: &mut Scheduler) -> Vec<(ReclaimKind, u64)> {
     let asked = std::iter::from_fn(|| scheduler.poll_reclaim()).map(|reclaim| (reclaim.kind, reclaim.token)).collect();
     check(scheduler);
@@ -32,7 +32,7 @@ fn shed(token: u64) -> (ReclaimKind, u64) {
     (ReclaimKind::Shed, token)
 }
 
-/// A pool whose buffers were taken one every 10 ns, by the holders 0, 1 ...
+/// A pool with all buffers taken, one every 10 ns, by the holders 0, 1 ...
 fn held(config: &SchedulerConfig) -> (Paced, Vec<LeaseId>) {
     let mut scheduler = Paced::new(config);
     let leases = (0..config.buffers.into()).map(|token| {
@@ -44,12 +44,12 @@ fn held(config: &SchedulerConfig) -> (Paced, Vec<LeaseId>) {
 }
 
 #[test]
-fn while_nobody_waits_nobody_is_asked() {
+fn holders_are_not_asked_while_no_request_waits() {
     let (mut scheduler, _) = held(&config(3));
     scheduler.handle_timeout(50 * LEASE_NS);
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
 
-    // Who waits makes all of it due, and who leaves undoes that.
+    // A request that waits makes all of it due, and its cancellation undoes that.
     let wait = queue(&mut scheduler, &timed(7));
     assert!(scheduler.poll_timeout() <= 50 * LEASE_NS, "it is due at once");
     assert_eq!(scheduler.poll_reclaim().map(|reclaim| reclaim.token), Some(0));
@@ -57,8 +57,8 @@ fn while_nobody_waits_nobody_is_asked() {
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
 }
 
-/// A pool of 20 buffers and so many tenants that may have 2 each: all have them. Tokens are 10 times the tenant, and 0, 1.
-/// 900 is nobody's, and idle for longest.
+/// A pool of 20 buffers and `tenants` tenants with a cap of 2, which all hold 2. Tokens are 10 times the tenant plus 0
+/// or 1. The lease with token 900 belongs to the default tenant and is idle for longest.
 fn capped(tenants: u64) -> (Paced, Vec<TenantId>, Vec<LeaseId>) {
     let mut scheduler = Paced::new(&SchedulerConfig { tenants_max: 9, ..config(20) });
     take(&mut scheduler, &timed(900));
@@ -73,13 +73,14 @@ fn capped(tenants: u64) -> (Paced, Vec<TenantId>, Vec<LeaseId>) {
     (scheduler, all, leases)
 }
 
-/// One more waits in the name of this tenant.
+/// Queues one more request of this tenant.
 fn queue_of(scheduler: &mut Scheduler, tenants: &[TenantId], tenant: usize) -> WaitId {
     queue(scheduler, &Request { tenant: Some(tenants[tenant]), ..timed(10 * tenant as u64 + 2) })
 }
 
+/// A waiter that its tenant's cap blocks is helped by holders of that tenant alone; no other holder is asked.
 #[test]
-fn who_waits_for_his_own_cap_is_helped_by_holders_of_his_tenant_alone() {
+fn tenant_cap_reclaims_from_its_own_holders_only() {
     let (mut scheduler, tenants, leases) = capped(3);
     for tenant in 0..2 {
         queue_of(&mut scheduler, &tenants, tenant);
@@ -94,7 +95,7 @@ fn who_waits_for_his_own_cap_is_helped_by_holders_of_his_tenant_alone() {
     scheduler.handle_timeout(10 + PARK_NS);
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![park(0)], scheduler.or_step(11 + PARK_NS)));
 
-    // Who parks makes room for the one who waits, and his tenant needs nothing more.
+    // A holder that parks makes room for the waiter, and then its tenant needs nothing more.
     assert_eq!(release(&mut scheduler, leases[0])[0].token, 2);
     scheduler.handle_timeout(2 * LEASE_NS);
     assert_eq!(demands(&mut scheduler), [park(10), park(11), shed(10)]);
@@ -103,10 +104,10 @@ fn who_waits_for_his_own_cap_is_helped_by_holders_of_his_tenant_alone() {
     assert_eq!(
         (demands(&mut scheduler), scheduler.poll_timeout()),
         (vec![], u64::MAX),
-        "the others hold what nobody needs"
+        "no request needs what the other holders have"
     );
 
-    // Once somebody waits whom anybody could help, those count who were idle in vain till then: the longest first.
+    // Once a request waits that any holder could help, all idle holders count, the one idle for longest first.
     while scheduler.would_grant(0) {
         take(&mut scheduler, &timed(902));
     }
@@ -115,13 +116,14 @@ fn who_waits_for_his_own_cap_is_helped_by_holders_of_his_tenant_alone() {
     assert_eq!(demands(&mut scheduler), [park(900), park(1), park(20), park(21), park(2), shed(11)]);
 }
 
+/// Tenants that block a waiter by their cap take turns, and the costliest holder of each is shed.
 #[test]
-fn tenants_at_their_caps_take_turns_and_the_costliest_of_each_is_shed() {
+fn tenant_caps_shed_in_turn_the_costliest_holder() {
     let (mut scheduler, tenants, leases) = capped(3);
     for tenant in 0..3 {
         queue_of(&mut scheduler, &tenants, tenant);
     }
-    // The second of the second tenant makes progress: it costs the others less for the time that it has held.
+    // The first holder of the second tenant makes progress, so its lease costs less for the time that it was held.
     scheduler.handle_timeout(50);
     scheduler.progress(leases[2], 1 << 20).expect("the lease is held");
     scheduler.handle_timeout(5 * LEASE_NS);
@@ -132,7 +134,7 @@ fn tenants_at_their_caps_take_turns_and_the_costliest_of_each_is_shed() {
         scheduler.handle_timeout(step * LEASE_NS);
         assert_eq!(demands(&mut scheduler), [shed(token)], "{step}");
     }
-    // A tenant that nobody waits for any more is left alone.
+    // A tenant without a waiter is left alone.
     assert_eq!(release(&mut scheduler, leases[5])[0].token, 22);
     for step in 12..20 {
         scheduler.handle_timeout(step * LEASE_NS);
@@ -140,8 +142,10 @@ fn tenants_at_their_caps_take_turns_and_the_costliest_of_each_is_shed() {
     }
 }
 
+/// When a tenant's cap starts to block a waiter, the tenant's idle holders are asked to park at once. When its last
+/// blocked waiter is gone, none of them is shed.
 #[test]
-fn a_tenant_that_begins_to_keep_somebody_back_asks_at_once_and_one_that_ceases_does_not() {
+fn tenant_cap_reclaims_only_while_it_blocks() {
     let (mut scheduler, tenants, _) = capped(2);
     let first = queue_of(&mut scheduler, &tenants, 0);
     scheduler.handle_timeout(2 * LEASE_NS);
@@ -159,13 +163,13 @@ fn a_tenant_that_begins_to_keep_somebody_back_asks_at_once_and_one_that_ceases_d
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], scheduler.or_step(3 * LEASE_NS)));
     scheduler.cancel(first).expect("the wait is live");
     scheduler.handle_timeout(3 * LEASE_NS);
-    assert_eq!(demands(&mut scheduler), [shed(10)], "not 1, whose tenant needs nothing now");
+    assert_eq!(demands(&mut scheduler), [shed(10)], "not 1: its tenant needs nothing now");
     scheduler.cancel(second).expect("the wait is live");
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
 }
 
 #[test]
-fn all_who_are_idle_are_asked_to_park_before_one_is_shed() {
+fn idle_holders_are_asked_to_park_before_a_shed() {
     let (mut scheduler, leases) = held(&config(4));
     queue(&mut scheduler, &timed(9));
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], scheduler.or_step(PARK_NS)));
@@ -173,21 +177,21 @@ fn all_who_are_idle_are_asked_to_park_before_one_is_shed() {
     assert_eq!(demands(&mut scheduler), []);
     scheduler.handle_timeout(PARK_NS);
     assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![park(0)], scheduler.or_step(PARK_NS + 10)));
-    // Late is as good, and the one that is idle for longest comes first, whatever it was asked before.
+    // Late is as good, and the holder that is idle for longest comes first, whatever it was asked before.
     scheduler.handle_timeout(5 * LEASE_NS);
     let due = [park(1), park(2), park(3), shed(0)];
     assert_eq!(demands(&mut scheduler), due);
     assert_eq!(
         scheduler.poll_timeout(),
         scheduler.or_step(6 * LEASE_NS),
-        "no other before the first has had the time to leave"
+        "no other holder before the first has had the time to leave"
     );
     assert_eq!(release(&mut scheduler, leases[0])[0].token, 9);
-    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX), "nobody waits any more");
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX), "no request waits any more");
 }
 
 #[test]
-fn one_is_shed_at_a_time() {
+fn shed_is_one_at_a_time() {
     let (mut scheduler, leases) = held(&config(4));
     for token in 10..14 {
         queue(&mut scheduler, &timed(token));
@@ -198,14 +202,14 @@ fn one_is_shed_at_a_time() {
     scheduler.handle_timeout(now + LEASE_NS - 1);
     assert_eq!(demands(&mut scheduler), []);
 
-    // The next as soon as the first is gone: at the same time, if others still wait.
+    // The next holder is shed as soon as the first is gone, at the same time if requests still wait.
     release(&mut scheduler, leases[0]);
     now += LEASE_NS - 1;
     assert!(scheduler.poll_timeout() <= now, "it is due at once");
     assert_eq!(demands(&mut scheduler), [shed(1)]);
     scheduler.handle_timeout(now + PARK_NS);
-    assert_eq!(demands(&mut scheduler), [park(10)], "the one who got the buffer is idle as well by now");
-    // Or after as long as a lease, if the host did not act; those that were asked are the last then.
+    assert_eq!(demands(&mut scheduler), [park(10)], "the holder that got the buffer is idle as well by now");
+    // If the host did not act, it is shed `lease_ns` later; holders that were asked already come last.
     for token in [2, 3, 10, 1, 2] {
         now += LEASE_NS;
         assert_eq!(scheduler.poll_timeout(), scheduler.or_step(now));
@@ -218,13 +222,13 @@ fn one_is_shed_at_a_time() {
 }
 
 #[test]
-fn progress_is_a_new_beginning() {
+fn progress_restarts_the_deadline() {
     let (mut scheduler, leases) = held(&config(2));
     queue(&mut scheduler, &timed(9));
     scheduler.handle_timeout(LEASE_NS);
     assert_eq!(demands(&mut scheduler), [park(0), park(1), shed(0)]);
     scheduler.progress(leases[0], 1).expect("the lease is held");
-    // The demand is withdrawn with the progress, and does not keep others from being asked.
+    // Progress withdraws the demand, which then does not keep other holders from being asked.
     scheduler.handle_timeout(LEASE_NS + 10);
     assert_eq!(demands(&mut scheduler), [shed(1)]);
     for &lease in &leases {
@@ -241,7 +245,7 @@ fn progress_is_a_new_beginning() {
 }
 
 #[test]
-fn the_costliest_is_shed_first() {
+fn shed_takes_the_costliest_first() {
     let mut scheduler = Paced::new(&SchedulerConfig { sizes: [4, 1, 0, 0], ..config(5) });
     let small = |token| Request { size_index: 1, ..timed(token) };
     // Longest held, most progress; longer held; four times as large; the latest.
@@ -271,7 +275,7 @@ fn the_costliest_is_shed_first() {
 }
 
 #[test]
-fn what_is_asked_is_counted() {
+fn reclaim_requests_are_counted() {
     let (mut scheduler, _) = held(&config(3));
     queue(&mut scheduler, &timed(9));
     scheduler.handle_timeout(50 * LEASE_NS);
@@ -282,7 +286,7 @@ fn what_is_asked_is_counted() {
 }
 
 #[test]
-fn idleness_counts_from_the_grant_and_from_the_last_progress() {
+fn idle_time_counts_from_grant_and_last_progress() {
     let (mut scheduler, leases) = held(&config(2));
     scheduler.handle_timeout(50);
     scheduler.progress(leases[1], 7).expect("the lease is held");
@@ -292,7 +296,7 @@ fn idleness_counts_from_the_grant_and_from_the_last_progress() {
 }
 
 #[test]
-fn s53_pause_of_any_length_is_worth_one_step() {
+fn s53_pause_of_any_length_counts_as_one_step() {
     const STEP_NS: u64 = LEASE_NS / 8;
     for pause_ns in [STEP_NS, STEP_NS + 1, LEASE_NS, 8 * 3_600_000_000_000, u64::MAX - 3 * LEASE_NS] {
         let (mut scheduler, leases) = held(&config(2));
@@ -323,7 +327,7 @@ fn idle_of(scheduler: &Scheduler, lease: LeaseId) -> u64 {
 }
 
 #[test]
-fn s53_pause_while_none_waits_is_lost_as_well() {
+fn s53_pause_counts_as_one_step_without_waiters() {
     let (mut scheduler, leases) = held(&config(1));
     let scheduler: &mut Scheduler = &mut scheduler;
     scheduler.handle_timeout(50 * LEASE_NS);
@@ -332,7 +336,7 @@ fn s53_pause_while_none_waits_is_lost_as_well() {
 }
 
 #[test]
-fn s54_first_advance_is_the_origin_of_leases_and_waits() {
+fn s54_first_advance_is_the_origin_of_time() {
     const DAYS_NS: u64 = 10 * 86_400_000_000_000;
     let mut scheduler = new_scheduler(&config(1));
     let lease = take(&mut scheduler, &timed(0));
@@ -346,12 +350,12 @@ fn s54_first_advance_is_the_origin_of_leases_and_waits() {
 }
 
 #[test]
-fn time_that_goes_backwards_is_counted_and_not_taken() {
+fn clock_that_goes_backwards_is_counted_and_ignored() {
     let (mut scheduler, leases) = held(&config(1));
     queue(&mut scheduler, &timed(9));
     scheduler.handle_timeout(PARK_NS);
-    for told in [PARK_NS - 1, 0] {
-        scheduler.handle_timeout(told);
+    for now_ns in [PARK_NS - 1, 0] {
+        scheduler.handle_timeout(now_ns);
         let lease_info = scheduler.describe_lease(leases[0]).expect("the lease is held").expect("it is timed");
         assert_eq!(lease_info, LeaseInfo { held_ns: PARK_NS, idle_ns: PARK_NS, progress_bytes: 0 });
     }
@@ -368,16 +372,16 @@ fn time_that_goes_backwards_is_counted_and_not_taken() {
 }
 
 #[test]
-fn a_lease_of_no_time_is_refused() {
+fn lease_ns_of_zero_is_refused() {
     let refused = Scheduler::new(&SchedulerConfig { park_ns: 0, lease_ns: 0, ..config(1) }).map(|_| ());
-    assert_eq!(refused, Err(ConfigError::NoLease), "everybody would be shed again and again");
+    assert_eq!(refused, Err(ConfigError::NoLease), "every holder would be shed again and again");
     let mut scheduler = Paced::new(&SchedulerConfig { park_ns: 0, lease_ns: 1, ..config(1) });
     take(&mut scheduler, &timed(0));
     queue(&mut scheduler, &timed(1));
     assert_eq!(
         (demands(&mut scheduler), scheduler.poll_timeout()),
         (vec![], scheduler.or_step(1)),
-        "nobody is asked at the time of his grant"
+        "no holder is asked at the time of its grant"
     );
     scheduler.handle_timeout(1);
     assert_eq!(demands(&mut scheduler), [park(0), shed(0)]);
@@ -391,7 +395,7 @@ struct Holder {
     progress_ns: u64,
     progress_bytes: u64,
     is_asked: bool,
-    /// The power of two of the cost when the deadline was seen to have passed.
+    /// The cost at the expiry, rounded down to a power of two.
     expired: Option<u32>,
 }
 
@@ -409,7 +413,7 @@ impl Holder {
     }
 }
 
-/// Holders by buffer, and who was to be shed last.
+/// Holders by buffer, and the holder that was to be shed last.
 struct Model {
     holders: Vec<Holder>,
     shedding: Option<(usize, u64)>,
@@ -426,9 +430,13 @@ impl Model {
         assert_eq!((reclaim.lease, reclaim.lease_info), (holder.lease, holder.lease_info(now_ns)));
         match reclaim.kind {
             ReclaimKind::Park => {
-                assert!(!holder.is_asked, "once between two progresses");
+                assert!(!holder.is_asked, "a holder is asked once between two reports of progress");
                 assert!(reclaim.lease_info.idle_ns >= PARK_NS);
-                assert_eq!(longest_idle_ns, Some(reclaim.lease_info.idle_ns), "the one that is idle for longest first");
+                assert_eq!(
+                    longest_idle_ns,
+                    Some(reclaim.lease_info.idle_ns),
+                    "the holder that is idle for longest comes first"
+                );
                 self.holders[at].is_asked = true;
             }
             ReclaimKind::Shed => {
@@ -437,12 +445,12 @@ impl Model {
                     assert!(!is_due, "parks are asked before sheds");
                 }
                 self.see_expired();
-                assert!(reclaim.lease_info.idle_ns >= LEASE_NS, "nobody with progress within its lease is shed");
+                assert!(reclaim.lease_info.idle_ns >= LEASE_NS, "no holder with progress within its lease is shed");
                 if let Some((_, since_ns)) = self.shedding {
                     assert!(now_ns - since_ns >= LEASE_NS, "one at a time");
                 }
                 let costliest = self.holders.iter().filter_map(|holder| holder.expired).max();
-                assert_eq!(self.holders[at].expired, costliest, "the costliest first");
+                assert_eq!(self.holders[at].expired, costliest, "the costliest holder comes first");
                 self.holders[at].expired = Some(0);
                 self.shedding = Some((at, now_ns));
             }
@@ -478,8 +486,9 @@ impl Model {
     }
 }
 
+/// Random events against a model of the holders: each request to park or to leave is allowed, and none is missing.
 #[test]
-fn whatever_happens_the_demands_are_right() {
+fn reclaim_requests_follow_the_rules() {
     let mut sheds = 0;
     for seed in 0..30 {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -510,7 +519,7 @@ fn whatever_happens_the_demands_are_right() {
                     scheduler.cancel(waits.swap_remove(rng.usize(..waits.len()))).expect("the wait is live");
                 }
                 _ => {
-                    // Its buffer goes to whoever waits; else it takes it back itself.
+                    // Its buffer goes to a waiter if there is one; else the holder takes it again.
                     let granted = release(&mut scheduler, model.holders[at].lease);
                     let lease = match granted.first() {
                         Some(grant) => {
@@ -524,8 +533,8 @@ fn whatever_happens_the_demands_are_right() {
             }
             let was_due_ns = scheduler.poll_timeout();
             while let Some(reclaim) = scheduler.poll_reclaim() {
-                assert!(!waits.is_empty(), "somebody waits");
-                assert!(was_due_ns <= model.now_ns, "what is asked was announced");
+                assert!(!waits.is_empty(), "a request waits");
+                assert!(was_due_ns <= model.now_ns, "`poll_timeout` announced what is asked");
                 model.expect(&reclaim);
                 sheds += u32::from(reclaim.kind == ReclaimKind::Shed);
             }
@@ -537,5 +546,5 @@ fn whatever_happens_the_demands_are_right() {
             check(&scheduler);
         }
     }
-    assert!(sheds > 100, "it came to that: {sheds}");
+    assert!(sheds > 100, "enough holders were shed: {sheds}");
 }

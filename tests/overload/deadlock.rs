@@ -5,12 +5,12 @@ use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, Scheduler, SchedulerConfig};
 
-/// How a job gets what it needs: a buffer of the least critical class first, then one of each more critical class.
+/// How a job gets its buffers: a buffer of the least critical class first, then one of each more critical class.
 #[derive(Clone, Copy)]
 enum Order {
-    /// All are held to the end, then given back together.
+    /// All are held to the end, then released together.
     HoldAll,
-    /// The last one, for the answer, is given back first, and only then what the request held.
+    /// The last one, for the answer, is released first, and only then the buffers of the request.
     AnswerFirst,
 }
 
@@ -48,7 +48,7 @@ impl Jobs {
         Jobs { scheduler: new_scheduler(&config), classes, order, jobs: Vec::new(), finished: 0 }
     }
 
-    /// What may happen now; that a job gets its buffer is no step, it follows at once.
+    /// The steps that may happen now. The grant of a job's buffer is no step, because it follows at once.
     fn steps(&self, jobs_max: usize) -> Vec<Step> {
         let mut steps = Vec::new();
         // Jobs are all alike, so it does not matter which one begins.
@@ -132,13 +132,14 @@ fn explore(jobs_max: usize, new: &dyn Fn() -> Jobs) -> (u64, u64) {
     }
 }
 
+/// Jobs that need a second buffer finish in every order of their steps if the second one has a reserve.
 #[test]
-fn s14_in_no_order_do_jobs_that_need_a_second_buffer_lock_each_other_out() {
+fn s14_jobs_with_two_buffers_finish_in_every_order() {
     for (jobs, buffers) in [(2, 2), (3, 2), (4, 2), (4, 3)] {
         let (orders, deadlocks) = explore(jobs, &|| Jobs::new(buffers, &[0, 1], Order::HoldAll));
         assert_eq!(deadlocks, 0, "{jobs} jobs, {buffers} buffers, {orders} orders");
         let (orders, deadlocks) = explore(jobs, &|| Jobs::new(buffers, &[0, 0], Order::HoldAll));
-        assert!(deadlocks > 0, "without the reserve the same {orders} orders find it");
+        assert!(deadlocks > 0, "without the reserve the same {orders} orders have a deadlock");
         println!("{jobs} jobs, {buffers} buffers: {deadlocks} of {orders} orders without a reserve are deadlocks");
     }
     // Three buffers each: each class needs one more in reserve than the next more critical one.
@@ -149,8 +150,9 @@ fn s14_in_no_order_do_jobs_that_need_a_second_buffer_lock_each_other_out() {
     }
 }
 
+/// Requests that wait for their response do not freeze the proxy in any order of their steps.
 #[test]
-fn s15_in_no_order_do_requests_that_wait_for_their_answer_freeze() {
+fn s15_responses_find_a_buffer_in_every_order() {
     for (jobs, buffers) in [(2, 2), (3, 2), (3, 3)] {
         let (_, deadlocks) = explore(jobs, &|| Jobs::new(buffers, &[0, 1], Order::AnswerFirst));
         assert_eq!(deadlocks, 0, "{jobs} jobs, {buffers} buffers");
@@ -160,8 +162,8 @@ fn s15_in_no_order_do_requests_that_wait_for_their_answer_freeze() {
     }
 }
 
-/// Receivers of requests (class 1), each blocked for want of transmit memory, and one backend (class 0) whose window
-/// update frees it.
+/// Receivers of requests (class 1), each blocked for want of transmit memory, and one backend (class 0) with the window
+/// update that frees it.
 struct Windows {
     pool: Pool,
     ids: Vec<ReceiverId>,
@@ -189,14 +191,14 @@ impl Windows {
         Windows { pool, ids, credit: 0, served: vec![false; requests + 1], unread: vec![0; requests + 1] }
     }
 
-    /// Somebody's bytes arrive, all that he will send.
+    /// All bytes of one receiver arrive.
     fn arrive(&mut self, at: usize) {
         self.unread[at] = if at == 0 { UPDATE_BYTES * (self.ids.len() as u32 - 1) } else { REQUEST_BYTES };
-        self.tell(at, Event::Readable);
+        self.report(at, Event::Readable);
         self.settle();
     }
 
-    fn tell(&mut self, at: usize, event: Event) {
+    fn report(&mut self, at: usize, event: Event) {
         self.pool.handle(self.ids[at], event).expect("it makes sense");
         self.pool.check_invariants().expect("the invariants hold");
     }
@@ -221,18 +223,18 @@ impl Windows {
     fn act(&mut self, at: usize) {
         let actions = self.pool.pending(self.ids[at]).expect("the handle is live");
         if self.unread[at] > 0 && !actions.has(Action::Recv) && !actions.has(Action::Decode) {
-            self.tell(at, Event::Readable);
+            self.report(at, Event::Readable);
         }
         if actions.has(Action::Recv) && self.unread[at] == 0 {
-            self.tell(at, Event::WouldBlock);
+            self.report(at, Event::WouldBlock);
         } else if actions.has(Action::Recv) {
             let room = self.pool.receive_area(self.ids[at]).expect("the handle is live").len() as u32;
             let bytes = room.min(self.unread[at]);
             self.unread[at] -= bytes;
-            self.tell(at, Event::Received { bytes });
+            self.report(at, Event::Received { bytes });
         }
         if self.credit > 0 && at > 0 && !self.served[at] {
-            self.tell(at, Event::Unblock { reasons: 1 });
+            self.report(at, Event::Unblock { reasons: 1 });
         }
         let actions = self.pool.pending(self.ids[at]).expect("the handle is live");
         if actions.has(Action::Decode) {
@@ -244,21 +246,21 @@ impl Windows {
         let buffered_bytes = self.pool.data(self.ids[at]).expect("the handle is live").len() as u32;
         let frame = if at == 0 { UPDATE_BYTES } else { REQUEST_BYTES };
         if buffered_bytes < frame {
-            self.tell(at, Event::NeedMore { bytes: frame - buffered_bytes });
+            self.report(at, Event::NeedMore { bytes: frame - buffered_bytes });
         } else if at == 0 {
             self.credit += 1;
-            self.tell(at, Event::Consumed { bytes: frame });
+            self.report(at, Event::Consumed { bytes: frame });
         } else if self.credit == 0 {
-            self.tell(at, Event::Block { reasons: 1 });
+            self.report(at, Event::Block { reasons: 1 });
         } else {
             self.credit -= 1;
             self.served[at] = true;
-            self.tell(at, Event::Consumed { bytes: frame });
+            self.report(at, Event::Consumed { bytes: frame });
         }
     }
 }
 
-/// Lets everybody's bytes arrive in every order; returns how many orders there are and in how many somebody is stuck.
+/// Lets the bytes of all receivers arrive in every order; returns the number of orders and of those that get stuck.
 fn stuck(buffers: u32, requests: usize, reserve: u32, lifeline: bool) -> (u64, u64) {
     let (mut orders, mut stuck) = (0, 0);
     permute(&mut (0..=requests).collect(), 0, &mut |order| {
@@ -283,8 +285,9 @@ fn permute(items: &mut Vec<usize>, from: usize, see: &mut impl FnMut(&[usize])) 
     }
 }
 
+/// The frames that free transmit memory are received in every order of arrival.
 #[test]
-fn s47_in_no_order_are_the_frames_that_free_memory_kept_out() {
+fn s47_control_frames_get_through_in_every_order() {
     for (buffers, requests) in [(2, 2), (2, 4), (3, 4)] {
         for (reserve, lifeline) in [(1, false), (0, true), (1, true)] {
             let (orders, stuck) = stuck(buffers, requests, reserve, lifeline);
@@ -292,6 +295,6 @@ fn s47_in_no_order_are_the_frames_that_free_memory_kept_out() {
         }
         let (orders, stuck) = stuck(buffers, requests, 0, false);
         println!("{buffers} buffers, {requests} requests: {stuck} of {orders} orders are stuck with neither");
-        assert!(stuck > 0, "without reserve and lifeline it is there");
+        assert!(stuck > 0, "without reserve and lifeline some orders are stuck");
     }
 }

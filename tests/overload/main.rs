@@ -1,5 +1,5 @@
-//! What the pool promises while there is too little for all: deadlines, fair shares, sizes out of one budget, and that
-//! nobody waits for ever.
+//! What the pool promises under overload: deadlines, fair shares, sizes out of one budget, and that no request waits
+//! without end.
 
 mod attack;
 mod bound;

@@ -7,19 +7,19 @@ use demuxbuf::scheduler::{Outcome, SchedulerConfig, SchedulerError, SchedulerSta
 const LARGE: u8 = 1;
 const UNIT: u32 = 4_096;
 
-fn tell(pool: &mut Pool, id: ReceiverId, event: Event) -> Actions {
+fn report(pool: &mut Pool, id: ReceiverId, event: Event) -> Actions {
     let actions = pool.handle(id, event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
     pool.check_invariants().expect("the invariants hold");
     actions
 }
 
 fn receive(pool: &mut Pool, id: ReceiverId, bytes: u32) {
-    tell(pool, id, Event::Readable);
+    report(pool, id, Event::Readable);
     pool.receive_area(id).expect("the handle is live")[..bytes as usize].fill(7);
-    tell(pool, id, Event::Received { bytes });
+    report(pool, id, Event::Received { bytes });
 }
 
-/// The receivers that were granted a buffer since this was asked last.
+/// The receivers that were granted a buffer since the last call.
 fn served(pool: &mut Pool) -> Vec<u64> {
     let granted = std::iter::from_fn(|| pool.poll_notice()).filter_map(|granted| match granted {
         Notice::Receiver { token, actions, .. } => actions.has(Action::Recv).then_some(token),
@@ -28,8 +28,8 @@ fn served(pool: &mut Pool) -> Vec<u64> {
     granted.collect()
 }
 
-/// Receiver 1 holds one of four units with a frame that does not fit and waits for three; receiver 2 waits behind it for
-/// one, and one is free.
+/// Receiver 1 holds one of four units with a frame that does not fit and waits for three; receiver 2 waits behind it
+/// for one, and one is free.
 fn one_grows(mode: Mode) -> (Pool, ReceiverId) {
     let mut config = PoolConfig { lifeline: false, ..PoolConfig::new(4, 4) };
     config.set_buffer_sizes(&[UNIT, 3 * UNIT]).expect("two sizes");
@@ -40,11 +40,11 @@ fn one_grows(mode: Mode) -> (Pool, ReceiverId) {
     }
     let first = pool.attach(0, 1).expect("there is room");
     receive(&mut pool, first, UNIT);
-    assert!(tell(&mut pool, first, Event::NeedMore { bytes: 900 }).has(Action::CannotFit));
-    tell(&mut pool, first, Event::done(Action::CannotFit));
+    assert!(report(&mut pool, first, Event::NeedMore { bytes: 900 }).has(Action::CannotFit));
+    report(&mut pool, first, Event::done(Action::CannotFit));
     pool.grow(first, LARGE).expect("it is queued");
     let second = pool.attach(0, 2).expect("there is room");
-    tell(&mut pool, second, Event::Readable);
+    report(&mut pool, second, Event::Readable);
     let stats = pool.stats().scheduler;
     assert_eq!((stats.free, stats.waiting, served(&mut pool)), (1, 2, vec![]));
     (pool, first)
@@ -66,7 +66,7 @@ fn s55_growth_ends_with_its_need_in_that_step() {
         [Mode::Level, Mode::Edge, Mode::Optimistic].into_iter().flat_map(|mode| ends.map(|end| (mode, end)))
     {
         let (mut pool, id) = one_grows(mode);
-        events.iter().for_each(|&event| _ = tell(&mut pool, id, event));
+        events.iter().for_each(|&event| _ = report(&mut pool, id, event));
         assert_eq!(served(&mut pool), [2], "{mode:?}: {name}");
         assert_eq!(pool.stats().scheduler.waiting, 0, "{mode:?}: {name}");
     }
@@ -77,7 +77,7 @@ fn s55_growth_keeps_its_place_while_it_is_needed() {
     let (mut pool, id) = one_grows(Mode::Level);
     let goes_on = [Event::PauseRecv, Event::ResumeRecv, Event::Readable, Event::NeedMore { bytes: 800 }];
     for event in goes_on {
-        tell(&mut pool, id, event);
+        report(&mut pool, id, event);
     }
     // A part is decoded, and what is left needs a larger buffer as well.
     pool.decoded(id, 96, 3_000).expect("they are buffered");
@@ -85,19 +85,19 @@ fn s55_growth_keeps_its_place_while_it_is_needed() {
 }
 
 #[test]
-fn s55_blocked_growth_is_asked_for_again_once_unblocked() {
+fn s55_blocked_growth_is_requested_once_unblocked() {
     let (mut pool, id) = one_grows(Mode::Level);
-    tell(&mut pool, id, Event::Block { reasons: 2 });
+    report(&mut pool, id, Event::Block { reasons: 2 });
     assert_eq!(served(&mut pool), [2]);
     assert!(!pool.pending(id).expect("the handle is live").has(Action::CannotFit), "it is blocked");
-    assert!(tell(&mut pool, id, Event::Unblock { reasons: 2 }).has(Action::CannotFit));
+    assert!(report(&mut pool, id, Event::Unblock { reasons: 2 }).has(Action::CannotFit));
     pool.grow(id, LARGE).expect("it is queued anew");
     assert_eq!(pool.stats().scheduler.waiting, 1);
 }
 
-/// What was granted while a receive is in flight is kept back until that is over.
+/// A grant is deferred while a receive is in flight, until the receive has ended.
 #[test]
-fn s55_grant_kept_back_is_passed_on_with_the_need() {
+fn s55_deferred_grant_is_passed_on_with_the_need() {
     let mut config = PoolConfig { lifeline: false, ..PoolConfig::new(4, 4) };
     config.set_buffer_sizes(&[UNIT, 3 * UNIT]).expect("two sizes");
     config.policy.mode = Mode::Completion;
@@ -109,20 +109,20 @@ fn s55_grant_kept_back_is_passed_on_with_the_need() {
     let first = pool.attach(0, 1).expect("there is room");
     receive(&mut pool, first, 100);
     // The host grows it before the frame is known to need that, and receives meanwhile.
-    pool.decoded(first, 0, 200).expect("it is short of so many");
+    pool.decoded(first, 0, 200).expect("that many bytes are missing");
     pool.grow(first, LARGE).expect("it is queued");
-    tell(&mut pool, first, Event::done(Action::Recv));
+    report(&mut pool, first, Event::done(Action::Recv));
     for lease in leases {
         pool.release(lease).expect("it is held");
     }
-    assert_eq!((served(&mut pool), pool.stats().scheduler.free), (vec![], 0), "it is kept back");
+    assert_eq!((served(&mut pool), pool.stats().scheduler.free), (vec![], 0), "the grant is deferred");
     let second = pool.attach(0, 2).expect("there is room");
-    tell(&mut pool, second, Event::Readable);
-    tell(&mut pool, first, Event::Block { reasons: 1 });
+    report(&mut pool, second, Event::Readable);
+    report(&mut pool, first, Event::Block { reasons: 1 });
     assert_eq!((served(&mut pool), pool.stats().scheduler.free), (vec![2], 2));
 }
 
-/// Of four buffers class 1 leaves two to class 0, in which the rest of a frame is asked for. Two are out.
+/// Of four buffers class 1 leaves two to class 0, the class for the rest of a frame. Two are leased.
 fn reserved() -> PoolConfig {
     let mut scheduler = SchedulerConfig { classes: 2, ..SchedulerConfig::new(4, 20) };
     scheduler.reserves[1] = 2;
@@ -138,7 +138,7 @@ fn frame_begins_while_it_waits(pool: &mut Pool) {
     assert_eq!((pool.stats().scheduler.waiting_by_class[1], pool.stats().lifelines), (1, 1));
     // Whole frames that lie in the slot are decoded before it is known whether one has begun.
     assert!(pool.pending(id).expect("the handle is live").has(Action::Decode));
-    pool.decoded(id, 0, 400).expect("it is short of so many");
+    pool.decoded(id, 0, 400).expect("that many bytes are missing");
     let stats = pool.stats().scheduler;
     assert_eq!((stats.waiting, stats.assigned), (0, 1));
     assert_eq!((served(pool), pool.stats().scheduler.outstanding_by_class[..2].to_vec()), (vec![1], vec![1, 2]));
@@ -157,7 +157,7 @@ fn s57_queued_wait_follows_the_frame_on_a_shared_pool() {
     frame_begins_while_it_waits(&mut threads.shard(1).expect("it is not in use"));
 }
 
-/// It stands behind those that wait in the class already, and before those that come later.
+/// The wait is queued behind the waits that the class has already, and before later ones.
 #[test]
 fn s57_wait_that_changes_class_is_the_last_there() {
     let mut pool = Pool::new(&reserved()).expect("the configuration is allowed");
@@ -170,7 +170,7 @@ fn s57_wait_that_changes_class_is_the_last_there() {
     let id = pool.attach(1, 1).expect("there is room");
     receive(&mut pool, id, 64);
     pool.request(0, 10).expect("it is queued");
-    pool.decoded(id, 0, 400).expect("it is short of so many");
+    pool.decoded(id, 0, 400).expect("that many bytes are missing");
     pool.request(0, 11).expect("it is queued");
     assert_eq!(pool.stats().scheduler.waiting_by_class[..2], [3, 0]);
     for (lease, token) in leases.into_iter().zip([10, 1, 11]) {
@@ -188,9 +188,9 @@ fn s62_blocked_receivers_do_not_trade_a_buffer() {
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
         let ids = [1, 2].map(|token| {
             let id = pool.attach(0, token).expect("there is room");
-            tell(&mut pool, id, Event::Readable);
+            report(&mut pool, id, Event::Readable);
             receive(&mut pool, id, 10);
-            tell(&mut pool, id, Event::Block { reasons: 1 });
+            report(&mut pool, id, Event::Block { reasons: 1 });
             id
         });
         let mut grants = 0;
@@ -203,7 +203,8 @@ fn s62_blocked_receivers_do_not_trade_a_buffer() {
             grants <= 1 && stats.parked <= 2 && stats.scheduler.waiting == 0,
             "{mode:?}: {grants} grants, {stats:?}"
         );
-        // Nothing arrives that could be reported, and no watch stays on that would report it again and again.
+        // Nothing arrives that could be reported, and no read interest stays armed that would report it again and
+        // again.
         for id in ids {
             let connection = pool.connection(id).expect("the handle is live");
             assert_eq!(
@@ -211,7 +212,7 @@ fn s62_blocked_receivers_do_not_trade_a_buffer() {
                 (10, connection.capacity() > 64),
                 "{mode:?}"
             );
-            assert!(tell(&mut pool, id, Event::Unblock { reasons: 1 }).has(Action::Decode), "{mode:?}");
+            assert!(report(&mut pool, id, Event::Unblock { reasons: 1 }).has(Action::Decode), "{mode:?}");
         }
     }
 }
@@ -227,14 +228,14 @@ fn shed_at(pool: &mut Pool, from_ns: u64, until_ns: u64) -> Option<u64> {
     })
 }
 
-/// One holds 5,000 bytes that its host blocks at time 0, another one waits.
+/// One receiver holds 5,000 bytes that its host blocks at time 0, another one waits.
 fn blocks(pool: &mut Pool) -> ReceiverId {
     pool.handle_timeout(0);
     let id = pool.attach(0, 1).expect("there is room");
     receive(pool, id, 5_000);
-    tell(pool, id, Event::Block { reasons: 1 });
+    report(pool, id, Event::Block { reasons: 1 });
     let other = pool.attach(0, 2).expect("there is room");
-    tell(pool, other, Event::Readable);
+    report(pool, other, Event::Readable);
     id
 }
 
@@ -247,29 +248,29 @@ fn short_leases() -> PoolConfig {
 fn s61_on(make: impl Fn() -> (Pool, Option<SharedPool>)) {
     let (mut pool, _threads) = make();
     blocks(&mut pool);
-    assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), Some(2 * LEASE_NS), "it is not held for ever");
+    assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), Some(2 * LEASE_NS), "the lease ends");
     assert_eq!((pool.stats().shed, pool.stats().scheduler.sheds_asked), (1, 1));
 
-    // Unblocked, it is the peer's turn, and the whole lease is its.
+    // Once it is unblocked, the peer has a whole lease.
     let (mut pool, _threads) = make();
     let id = blocks(&mut pool);
     assert_eq!(shed_at(&mut pool, 0, LEASE_NS + 9), None);
-    tell(&mut pool, id, Event::Unblock { reasons: 1 });
+    report(&mut pool, id, Event::Unblock { reasons: 1 });
     assert_eq!(shed_at(&mut pool, LEASE_NS + 10, 9 * LEASE_NS), Some(2 * LEASE_NS + 9));
 
-    // One of several reasons ends: it is blocked still.
+    // One of several reasons ends: the decoder is still blocked.
     let (mut pool, _threads) = make();
     let id = blocks(&mut pool);
-    tell(&mut pool, id, Event::Block { reasons: 2 });
+    report(&mut pool, id, Event::Block { reasons: 2 });
     assert_eq!(shed_at(&mut pool, 0, LEASE_NS / 2), None);
-    tell(&mut pool, id, Event::Unblock { reasons: 1 });
+    report(&mut pool, id, Event::Unblock { reasons: 1 });
     assert_eq!(shed_at(&mut pool, LEASE_NS / 2, 9 * LEASE_NS), Some(2 * LEASE_NS));
 
-    // Each byte that is decoded begins all of it anew.
+    // Each decoded byte starts the lease anew.
     let (mut pool, _threads) = make();
     let id = blocks(&mut pool);
     assert_eq!(shed_at(&mut pool, 0, LEASE_NS + 9), None);
-    tell(&mut pool, id, Event::Consumed { bytes: 1 });
+    report(&mut pool, id, Event::Consumed { bytes: 1 });
     assert_eq!(shed_at(&mut pool, LEASE_NS + 10, 9 * LEASE_NS), Some(3 * LEASE_NS + 9));
 }
 
@@ -279,7 +280,7 @@ fn s61_blocked_content_has_two_leases() {
 }
 
 #[test]
-fn s61_blocked_content_has_two_leases_on_threads() {
+fn s61_blocked_content_has_two_leases_when_shared() {
     s61_on(|| {
         let threads = SharedPool::new(&short_leases(), 1).expect("the configuration is allowed");
         (threads.shard(0).expect("it is not in use"), Some(threads))
@@ -298,7 +299,7 @@ fn one_grows_alone(units: u32) -> (Pool, ReceiverId) {
     pool.handle_timeout(0);
     let id = pool.attach(0, 1).expect("there is room");
     receive(&mut pool, id, UNIT);
-    tell(&mut pool, id, Event::NeedMore { bytes: 900 });
+    report(&mut pool, id, Event::NeedMore { bytes: 900 });
     (pool, id)
 }
 
@@ -308,14 +309,14 @@ fn s56_receiver_is_not_shed_for_its_own_wait() {
     pool.grow(id, LARGE).expect("it is queued");
     assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), None);
     assert_eq!((pool.stats().scheduler.parks_asked, pool.stats().scheduler.sheds_asked), (0, 0));
-    // Once another one waits, its time runs like that of any holder.
+    // Once another receiver waits, its lease expires like that of any holder.
     let other = pool.attach(0, 2).expect("there is room");
-    tell(&mut pool, other, Event::Readable);
+    report(&mut pool, other, Event::Readable);
     let shed_ns = shed_at(&mut pool, 9 * LEASE_NS + 1, 12 * LEASE_NS).expect("it makes no progress");
     assert!((9 * LEASE_NS + 700..10 * LEASE_NS + 1).contains(&shed_ns), "{shed_ns}");
 }
 
-/// It would wait for ever: what it holds is a part of what it needs.
+/// The growth could never be granted, because the held buffer is a part of the budget that it needs.
 #[test]
 fn s56_growth_that_needs_what_it_holds_is_refused() {
     let (mut pool, id) = one_grows_alone(3);

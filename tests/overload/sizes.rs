@@ -22,11 +22,11 @@ fn sized(size_index: u8, token: u64) -> Request {
 }
 
 #[test]
-fn one_budget_of_bytes_for_all_sizes() {
+fn budget_of_bytes_is_one_for_all_sizes() {
     for (size_index, count) in [(SMALL, 128), (MEDIUM, 8), (LARGE, 2)] {
         let mut scheduler = new_scheduler(&config(8, 1));
         let leases: Vec<LeaseId> = (0..count).map(|token| take(&mut scheduler, &sized(size_index, token))).collect();
-        assert_eq!(scheduler.stats().free, 0, "any of them can have it all");
+        assert_eq!(scheduler.stats().free, 0, "each size can have the whole budget");
         queue(&mut scheduler, &sized(SMALL, 0));
         assert!(leases.iter().all(|&lease| scheduler.size_of(lease) == Ok(size_index)));
         check(&scheduler);
@@ -37,22 +37,24 @@ fn one_budget_of_bytes_for_all_sizes() {
     assert_eq!(scheduler.request_for(&sized(u8::MAX, 0)), Err(SchedulerError::UnknownSize { size_index: u8::MAX }));
 }
 
+/// A reserve or a cap that excludes a buffer size for all requests of a class is refused.
 #[test]
-fn a_size_that_a_reserve_or_a_cap_keeps_out_for_ever_is_refused() {
+fn size_that_can_never_be_granted_is_refused() {
     let mut config = SchedulerConfig { classes: 2, tenants_max: 1, sizes: [1, 4, 0, 0], ..SchedulerConfig::new(5, 10) };
     config.reserves[1] = 2;
     let mut scheduler = new_scheduler(&config);
     let large = |class| Request { size_index: 1, ..Request::new(class, 0) };
     let too_large = Err(SchedulerError::TooLarge { units: 4 });
-    assert_eq!(scheduler.request_for(&large(1)), too_large, "3 are left beside the reserve");
+    assert_eq!(scheduler.request_for(&large(1)), too_large, "3 units are left beside the reserve");
     let tenant_config = TenantConfig { cap: 3, ..TenantConfig::default() };
     let tenant = Some(scheduler.create_tenant(&tenant_config).expect("there is room"));
     assert_eq!(scheduler.request_for(&Request { tenant, ..large(0) }), too_large, "its cap is 3");
     take(&mut scheduler, &large(0));
 }
 
+/// A request queues behind a waiter of its class that only their common cap blocks.
 #[test]
-fn a_newcomer_stands_behind_one_whom_only_the_cap_of_both_keeps_back() {
+fn newcomer_queues_behind_a_cap_blocked_waiter() {
     let mut scheduler =
         new_scheduler(&SchedulerConfig { tenants_max: 1, sizes: [1, 4, 0, 0], ..SchedulerConfig::new(10, 10) });
     let tenant_config = TenantConfig { cap: 5, ..TenantConfig::default() };
@@ -66,7 +68,7 @@ fn a_newcomer_stands_behind_one_whom_only_the_cap_of_both_keeps_back() {
 }
 
 #[test]
-fn the_cap_in_bytes_is_never_passed() {
+fn class_cap_in_bytes_is_never_exceeded() {
     for seed in 0..20 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut scheduler = new_scheduler(&SchedulerConfig { classes: 2, ..config(12, 50) });
@@ -92,11 +94,11 @@ fn the_cap_in_bytes_is_never_passed() {
 }
 
 #[test]
-fn one_that_needs_much_keeps_its_turn() {
+fn large_request_keeps_its_turn() {
     let mut scheduler = new_scheduler(&config(4, 1_000));
     let mut held: Vec<LeaseId> = (0..64).map(|token| take(&mut scheduler, &sized(SMALL, token))).collect();
     let large = queue(&mut scheduler, &sized(LARGE, 99));
-    // Small ones come all the time, and none of them is served before it, however much is free meanwhile.
+    // Small requests come all the time, and none of them is served before it, however much is free meanwhile.
     for token in 0..63 {
         queue(&mut scheduler, &sized(SMALL, token));
         assert_eq!(release(&mut scheduler, held.pop().expect("64 are held")), []);
@@ -108,8 +110,9 @@ fn one_that_needs_much_keeps_its_turn() {
     assert_eq!(granted.iter().map(|grant| grant.token).collect::<Vec<_>>(), (0..63).collect::<Vec<_>>());
 }
 
+/// Requests of less critical classes wait behind it; more critical ones are granted.
 #[test]
-fn the_less_critical_wait_behind_it_and_the_more_critical_go_on() {
+fn large_request_blocks_less_critical_classes_only() {
     let mut scheduler = new_scheduler(&SchedulerConfig { classes: 3, ..config(4, 10) });
     let held: Vec<LeaseId> = (0..4).map(|token| take(&mut scheduler, &sized(MEDIUM, token))).collect();
     let large = queue(&mut scheduler, &Request { class: 1, ..sized(LARGE, 1) });
@@ -124,7 +127,7 @@ fn the_less_critical_wait_behind_it_and_the_more_critical_go_on() {
     let granted = release(&mut scheduler, granted[0].lease);
     assert_eq!((granted.len(), granted[0].wait), (1, behind));
 
-    // If it gives up, they have what is free in the same step.
+    // If it is cancelled, they get what is free in the same step.
     let mut scheduler = new_scheduler(&SchedulerConfig { classes: 2, ..config(4, 10) });
     let held: Vec<LeaseId> = (0..4).map(|token| take(&mut scheduler, &sized(MEDIUM, token))).collect();
     let large = queue(&mut scheduler, &sized(LARGE, 1));
@@ -142,8 +145,8 @@ fn the_less_critical_wait_behind_it_and_the_more_critical_go_on() {
 }
 
 #[test]
-fn what_a_newcomer_changes_lets_others_through_in_the_same_step() {
-    // One below its guarantee goes before one that waits for more than is free.
+fn request_serves_waiters_that_it_makes_eligible() {
+    // A tenant below its guarantee goes before one that waits for more than is free.
     let mut scheduler = new_scheduler(&SchedulerConfig { tenants_max: 2, ..config(4, 10) });
     let tenant_config = TenantConfig { guaranteed: 1, ..TenantConfig::default() };
     let owner = Some(scheduler.create_tenant(&tenant_config).expect("the share is allowed"));
@@ -154,7 +157,7 @@ fn what_a_newcomer_changes_lets_others_through_in_the_same_step() {
     check(&scheduler);
     assert_eq!(scheduler.poll_grant().map(|grant| grant.wait), Some(wait));
 
-    // One that needs much and reaches its cap by another request keeps nobody back.
+    // A large request whose class reaches its cap by another request blocks no other waiter.
     let mut scheduler = new_scheduler(&SchedulerConfig { tenants_max: 1, classes: 2, ..config(8, 10) });
     let tenant_config = TenantConfig { cap: 4, ..TenantConfig::default() };
     let tenant = Some(scheduler.create_tenant(&tenant_config).expect("the share is allowed"));
@@ -168,7 +171,7 @@ fn what_a_newcomer_changes_lets_others_through_in_the_same_step() {
     check(&scheduler);
     assert_eq!(scheduler.poll_grant().map(|grant| grant.wait), Some(wait));
 
-    // One that loses its guarantee with its tenant waits like all others.
+    // A request that loses its guarantee with its tenant waits like any other.
     let mut scheduler = new_scheduler(&SchedulerConfig { tenants_max: 1, ..config(4, 10) });
     let tenant_config = TenantConfig { guaranteed: 4, ..TenantConfig::default() };
     let owner = scheduler.create_tenant(&tenant_config).expect("the share is allowed");
@@ -181,7 +184,7 @@ fn what_a_newcomer_changes_lets_others_through_in_the_same_step() {
     assert_eq!(scheduler.poll_grant().map(|grant| grant.wait), Some(wait));
 }
 
-/// Receivers that ask for small buffers first, out of a budget of so many of 16 KiB.
+/// Receivers that ask for small buffers first, out of a budget of `buffers` of 16 KiB.
 fn pool(buffers: u32) -> Pool {
     let mut config = PoolConfig::new(buffers, 10);
     config.set_buffer_sizes(&BYTES.map(|bytes| bytes as u32)).expect("three sizes");
@@ -193,7 +196,7 @@ fn pool(buffers: u32) -> Pool {
     Pool::new(&config).expect("the configuration is allowed")
 }
 
-fn tell(pool: &mut Pool, id: ReceiverId, event: Event) -> Actions {
+fn report(pool: &mut Pool, id: ReceiverId, event: Event) -> Actions {
     let actions = pool.handle(id, event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
     pool.check_invariants().expect("the invariants hold");
     actions
@@ -206,13 +209,13 @@ fn stream(from: usize, count: usize) -> Vec<u8> {
 
 /// A receiver that got the first bytes of its stream and cannot decode them before more have come.
 fn receive(pool: &mut Pool, id: ReceiverId, from: usize, count: usize, need_more: u32) {
-    assert!(tell(pool, id, Event::Readable).has(Action::Recv));
+    assert!(report(pool, id, Event::Readable).has(Action::Recv));
     pool.receive_area(id).expect("the handle is live")[..count].copy_from_slice(&stream(from, count));
-    tell(pool, id, Event::Received { bytes: count as u32 });
-    tell(pool, id, Event::NeedMore { bytes: need_more });
+    report(pool, id, Event::Received { bytes: count as u32 });
+    report(pool, id, Event::NeedMore { bytes: need_more });
 }
 
-/// One that received so many bytes into a small buffer and needs a large one.
+/// A receiver that received this many bytes into a small buffer and needs a large one.
 fn misfit(pool: &mut Pool, bytes: usize) -> ReceiverId {
     let id = pool.attach(0, 1).expect("the table has room");
     receive(pool, id, 0, bytes, 20_000);
@@ -228,22 +231,22 @@ fn host_buffer(pool: &mut Pool, size_index: u8) -> LeaseId {
 }
 
 #[test]
-fn growing_keeps_every_byte() {
+fn growth_keeps_every_byte() {
     let mut pool = pool(8);
     let id = misfit(&mut pool, 700);
     // Some is decoded first, so that the content does not start at the front.
-    tell(&mut pool, id, Event::Consumed { bytes: 100 });
-    tell(&mut pool, id, Event::NeedMore { bytes: 40_000 });
+    report(&mut pool, id, Event::Consumed { bytes: 100 });
+    report(&mut pool, id, Event::NeedMore { bytes: 40_000 });
     let actions = pool.grow(id, LARGE).expect("it is free");
     pool.check_invariants().expect("the invariants hold");
     assert!(!actions.has(Action::CannotFit), "{actions:?}");
     assert_eq!(pool.data(id).expect("the handle is live"), stream(100, 600));
     assert_eq!(pool.connection(id).expect("the handle is live").capacity(), 65_536);
-    assert_eq!(pool.stats().scheduler.free, 8 * 16 - 64, "the small one is back");
+    assert_eq!(pool.stats().scheduler.free, 8 * 16 - 64, "the small buffer is free again");
 
     receive(&mut pool, id, 700, 40_000, 1);
     assert_eq!(pool.data(id).expect("the handle is live"), stream(100, 40_600));
-    tell(&mut pool, id, Event::Consumed { bytes: 40_600 });
+    report(&mut pool, id, Event::Consumed { bytes: 40_600 });
     assert_eq!((pool.stats().scheduler.leased, pool.stats().grown), (0, 1));
     // The next is of the usual size again.
     receive(&mut pool, id, 0, 10, 1);
@@ -252,7 +255,7 @@ fn growing_keeps_every_byte() {
 }
 
 #[test]
-fn growing_that_waits_goes_on_with_what_is_held() {
+fn queued_growth_goes_on_with_the_held_buffer() {
     let mut pool = pool(8);
     let id = misfit(&mut pool, 700);
     let held = [LARGE, SMALL].map(|size_index| host_buffer(&mut pool, size_index));
@@ -260,13 +263,13 @@ fn growing_that_waits_goes_on_with_what_is_held() {
     pool.check_invariants().expect("the invariants hold");
     assert_eq!(pool.stats().scheduler.waiting, 1);
     assert_eq!(pool.grow(id, LARGE), Err(PoolError::AlreadyWaiting));
-    // What is held is decoded meanwhile, as far as that goes.
+    // The held bytes are decoded meanwhile, as far as that goes.
     assert_eq!(pool.data(id).expect("the handle is live"), stream(0, 700));
     pool.decoded(id, 300, 30_000).expect("they are buffered");
     assert_eq!(pool.poll_notice(), None);
     pool.release(held[0]).expect("the lease is the host's");
     let Some(Notice::Receiver { id: granted, actions, .. }) = pool.poll_notice() else {
-        panic!("what it waited for is free");
+        panic!("the large buffer is free");
     };
     assert!(granted == id && !actions.has(Action::CannotFit), "{actions:?}");
     pool.check_invariants().expect("the invariants hold");
@@ -276,15 +279,16 @@ fn growing_that_waits_goes_on_with_what_is_held() {
     pool.release(held[1]).expect("the lease is the host's");
 }
 
+/// A receiver that releases its small buffer no longer waits for the large one.
 #[test]
-fn who_lets_go_of_the_small_one_waits_no_more_for_the_large_one() {
+fn growth_ends_when_the_small_buffer_is_released() {
     type End = fn(&mut Pool, ReceiverId);
     let ends: [(&str, End); 4] = [
         ("release", |pool, id| {
-            tell(pool, id, Event::Fail);
+            report(pool, id, Event::Fail);
         }),
         ("close", |pool, id| {
-            tell(pool, id, Event::Close);
+            report(pool, id, Event::Close);
         }),
         ("take", |pool, id| {
             let content = pool.take(id).expect("a buffer is held");
@@ -293,9 +297,9 @@ fn who_lets_go_of_the_small_one_waits_no_more_for_the_large_one() {
         }),
         ("park", |pool, id| {
             // It fits after all, and is parked when the buffer is asked for.
-            tell(pool, id, Event::NeedMore { bytes: 10 });
+            report(pool, id, Event::NeedMore { bytes: 10 });
             assert_eq!(pool.stats().scheduler.waiting, 0);
-            tell(pool, id, Event::ReclaimRequested);
+            report(pool, id, Event::ReclaimRequested);
             assert_eq!(pool.stats().parked, 1);
             assert_eq!(pool.data(id).expect("the handle is live"), stream(0, 200));
         }),
@@ -319,22 +323,22 @@ fn who_lets_go_of_the_small_one_waits_no_more_for_the_large_one() {
 }
 
 #[test]
-fn growing_ends_after_the_assignment_too() {
-    // It owns the large one and has not picked it up yet.
+fn growth_ends_after_its_assignment() {
+    // The large buffer is assigned and not picked up yet.
     let mut pool = pool(8);
     let id = misfit(&mut pool, 200);
     let held = [LARGE, SMALL].map(|size_index| host_buffer(&mut pool, size_index));
     pool.grow(id, LARGE).expect("it is queued");
     pool.release(held[0]).expect("the lease is the host's");
     assert_eq!(pool.stats().scheduler.assigned, 1);
-    tell(&mut pool, id, Event::Fail);
+    report(&mut pool, id, Event::Fail);
     assert_eq!((pool.stats().scheduler.assigned, pool.poll_notice()), (0, None));
     pool.release(held[1]).expect("the lease is the host's");
     assert_eq!(pool.stats().scheduler.free, 8 * 16);
 }
 
 #[test]
-fn what_cannot_grow_is_refused_and_unchanged() {
+fn refused_growth_changes_nothing() {
     let mut pool = pool(3);
     let id = misfit(&mut pool, 200);
     let before = pool.describe(id);
@@ -343,15 +347,15 @@ fn what_cannot_grow_is_refused_and_unchanged() {
     assert_eq!(pool.grow(id, 3), Err(PoolError::UnknownSize));
     let other = pool.attach(0, 2).expect("the table has room");
     assert_eq!(pool.grow(other, MEDIUM), Err(PoolError::NoBuffer));
-    tell(&mut pool, other, Event::Close);
+    report(&mut pool, other, Event::Close);
     assert_eq!(pool.grow(other, MEDIUM), Err(PoolError::Stale));
     assert_eq!(pool.describe(id), before);
     pool.grow(id, MEDIUM).expect("it is free");
     assert_eq!(pool.data(id).expect("the handle is live"), stream(0, 200));
 }
 
-/// How much of these buffers is in memory. Asked page by page: the system may count neighbouring mappings as one, so what it
-/// says of a mapping may be about those of other tests, too.
+/// Bytes of these buffers that are in memory, asked page by page: the system may count neighbouring mappings as one, so
+/// its figure for a mapping may include those of other tests.
 #[cfg(all(target_os = "linux", target_endian = "little"))]
 fn resident_bytes(arena: &Arena, buffers: u32) -> usize {
     use std::os::unix::fs::FileExt;
@@ -361,14 +365,14 @@ fn resident_bytes(arena: &Arena, buffers: u32) -> usize {
         let mut entries = vec![0; buffer.len() / PAGE * 8];
         let first = buffer.as_ptr() as usize / PAGE;
         pages.read_exact_at(&mut entries, first as u64 * 8).expect("all of it is mapped");
-        // The high bits of the last of eight bytes say whether the page is in memory or swapped out.
+        // The high bits of the last of eight bytes show whether the page is in memory or swapped out.
         entries.iter().skip(7).step_by(8).filter(|&&high| high >> 6 != 0).count() * PAGE
     };
     (0..buffers).map(|index| resident(arena.buffer(index))).sum()
 }
 
 #[test]
-fn no_more_of_the_memory_is_there_than_the_budget() {
+fn resident_memory_stays_within_the_budget() {
     const BUFFERS: u32 = 512;
     let budget = BUFFERS as usize * BYTES[0];
     let mut sizes = [0; BUFFER_SIZES_MAX];
@@ -397,16 +401,19 @@ fn no_more_of_the_memory_is_there_than_the_budget() {
             assert!(resident >= budget - 16 * 4096, "all was written: {resident} of {budget}");
         }
         for lease in held {
-            assert!(arena.buffer(lease.index()).iter().all(|&byte| byte == round as u8 + 1), "nobody else's");
+            assert!(
+                arena.buffer(lease.index()).iter().all(|&byte| byte == round as u8 + 1),
+                "no other holder wrote to it"
+            );
             scheduler.release(lease).expect("the lease is held");
         }
     }
 }
 
 #[test]
-fn buffers_smaller_than_a_page_keep_what_they_touched() {
-    // What the docs say of them: the others give theirs back, so as much as the small ones ever touched may be there
-    // beside the budget, and no more.
+fn buffers_below_a_page_stay_resident() {
+    // As documented, buffers of other sizes return their pages, so the resident bytes are at most the budget and what
+    // the small buffers ever touched.
     const BUFFERS: u32 = 64;
     let budget = BUFFERS as usize * BYTES[0];
     let sizes = [BYTES[0] as u32, BYTES[1] as u32, BYTES[2] as u32, 0];
@@ -431,10 +438,10 @@ fn buffers_smaller_than_a_page_keep_what_they_touched() {
     }
 }
 
-/// Whoever gets a buffer, as much of those of other sizes goes back to the system, and reads as zero from then on.
+/// Each grant returns as many bytes of other sizes to the system, and they read as zero from then on.
 #[test]
 #[cfg(target_os = "linux")]
-fn receivers_give_back_what_is_there_of_other_sizes() {
+fn grant_trims_free_buffers_of_other_sizes() {
     const BUFFERS: u32 = 16;
     let mut config = PoolConfig::new(BUFFERS, BUFFERS);
     config.set_buffer_sizes(&[16_384, 65_536]).expect("there is a default size");
@@ -451,7 +458,7 @@ fn receivers_give_back_what_is_there_of_other_sizes() {
         .collect();
         for &lease in &leases {
             let buffer = pool.buffer(lease).expect("it is the host's");
-            assert!(buffer.iter().all(|&byte| byte == 0), "it was given back, or never written");
+            assert!(buffer.iter().all(|&byte| byte == 0), "its pages were returned, or never written");
             buffer.fill(1);
         }
         leases.into_iter().for_each(|lease| pool.release(lease).expect("it is the host's"));

@@ -4,21 +4,22 @@ use demuxbuf::connection::{Action, Event};
 use demuxbuf::memory::{SLOT_SIZES, Slots};
 use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
 
+/// Each slot size has a budget of its own; when it is used up, a slot of the next larger size is taken.
 #[test]
-fn each_size_has_its_own_budget_and_the_next_larger_one_helps_out() {
+fn slot_sizes_fall_back_to_the_next_larger_one() {
     let counts = [3, 2, 2, 1];
     for (size, &bytes) in SLOT_SIZES.iter().enumerate() {
         let mut slots = Slots::new(counts).expect("there is memory");
         let smaller = if size == 0 { 1 } else { SLOT_SIZES[size - 1] + 1 };
-        for residue in [smaller, bytes] {
+        for content in [smaller, bytes] {
             let mut taken = Vec::new();
-            while let Some(slot) = slots.take(residue) {
+            while let Some(slot) = slots.take(content) {
                 taken.push(slot);
             }
-            // Its own first, then those of the larger sizes, one after the other; never a smaller one.
+            // A slot of its own size first, then one of the next larger size; never a smaller one.
             let lengths: Vec<usize> = taken.iter().map(|&slot| slots.slot(slot).len()).collect();
             let expected = (size..4).flat_map(|larger| vec![SLOT_SIZES[larger]; counts[larger] as usize]);
-            assert_eq!(lengths, expected.collect::<Vec<_>>(), "{residue} bytes");
+            assert_eq!(lengths, expected.collect::<Vec<_>>(), "{content} bytes");
             let mut used = counts;
             used[..size].fill(0);
             assert_eq!(slots.in_use_by_size(), used);
@@ -29,7 +30,7 @@ fn each_size_has_its_own_budget_and_the_next_larger_one_helps_out() {
     }
 }
 
-/// Receivers that are asked to park after 1 ns, with so many slots of each size.
+/// Receivers that are asked to park after 1 ns, with this many slots of each size.
 fn pool(slots: [u32; 4]) -> Pool {
     let mut config = PoolConfig::new(4, 7);
     config.slots = slots[0];
@@ -40,7 +41,7 @@ fn pool(slots: [u32; 4]) -> Pool {
     Pool::new(&config).expect("the configuration is allowed")
 }
 
-/// Four that hold so many bytes each, and so many that wait.
+/// Four receivers that hold this many bytes each, and this many that wait.
 fn pressed(pool: &mut Pool, bytes: [usize; 4], waiters: u32) -> Vec<ReceiverId> {
     let attach = |token| pool.attach(0, token).expect("the table has room");
     let ids: Vec<ReceiverId> = (0..4 + u64::from(waiters)).map(attach).collect();
@@ -59,11 +60,11 @@ fn pressed(pool: &mut Pool, bytes: [usize; 4], waiters: u32) -> Vec<ReceiverId> 
 }
 
 #[test]
-fn what_the_pool_asks_for_is_parked_in_the_size_it_needs() {
+fn reclaim_parks_in_the_smallest_fitting_slot() {
     for (at, bytes) in [65, 256, 257, 1_024, 1_025, 4_096].into_iter().enumerate() {
         let mut pool = pool([9, 1, 1, 1]);
         let ids = pressed(&mut pool, [bytes, 5_000, 5_000, 5_000], 1);
-        pool.poll_notice().expect("the one who waited has the buffer");
+        pool.poll_notice().expect("the waiter has the buffer");
         pool.check_invariants().expect("the invariants hold");
         let mut expected = [0; 4];
         expected[1 + at / 2] = 1;
@@ -73,9 +74,11 @@ fn what_the_pool_asks_for_is_parked_in_the_size_it_needs() {
     }
 }
 
+/// A holder that finds no slot keeps its buffer, and is shed when its lease expires.
 #[test]
-fn who_finds_no_slot_keeps_the_buffer_and_is_shed_when_its_time_has_come() {
-    // One of 200 bytes has a slot of its size, one that of the next; the third would need one of 4096, and there is none.
+fn holder_without_a_slot_is_shed_at_its_expiry() {
+    // One receiver of 200 bytes has a slot of its size, one that of the next size. The third would need one of 4096,
+    // and there is none.
     let mut pool = pool([9, 1, 1, 0]);
     let ids = pressed(&mut pool, [200, 200, 200, 5_000], 3);
     let granted: Vec<_> = std::iter::from_fn(|| pool.poll_notice()).collect();
@@ -94,7 +97,7 @@ fn who_finds_no_slot_keeps_the_buffer_and_is_shed_when_its_time_has_come() {
 
 /// A slot is received into while a buffer is waited for, so it may be full when the buffer is granted.
 #[test]
-fn a_slot_larger_than_the_buffer_it_comes_back_into_is_refused() {
+fn slot_larger_than_the_buffer_is_refused() {
     let mut config = PoolConfig::new(4, 4);
     config.buffer_bytes = 192;
     config.large_slots = [1, 0, 0];
@@ -103,7 +106,7 @@ fn a_slot_larger_than_the_buffer_it_comes_back_into_is_refused() {
         refused.to_string(),
         "large_slots has slots of 256 bytes and a buffer of first_size_index has 192; allowed are slots that are no larger"
     );
-    // A residue is grown before it is parked: it is the first size that counts, not the largest.
+    // Content is grown before it is parked: it is the first size that counts, not the largest.
     config.set_buffer_sizes(&[4_096, 1_024]).expect("two sizes");
     (config.first_size_index, config.large_slots) = (1, [0, 0, 1]);
     Pool::new(&config).expect_err("4096 bytes do not fit into 1024");

@@ -7,7 +7,8 @@ pub(crate) fn new_scheduler(config: &SchedulerConfig) -> Scheduler {
     Scheduler::new(config).expect("the configuration is allowed")
 }
 
-/// A pool whose host advances the clock from 0 on as often as `poll_timeout` can ask for, so that its time is the host's.
+/// A pool with a host that advances the clock from 0 on as often as `poll_timeout` can ask for, so that their times
+/// agree.
 pub(crate) struct Paced {
     scheduler: Scheduler,
     now_ns: u64,
@@ -31,7 +32,7 @@ impl Paced {
         self.scheduler.handle_timeout(now_ns);
     }
 
-    /// When the host is asked for at the latest, if something is due then.
+    /// The latest time at which the host is to advance the clock, if something is due then.
     pub(crate) fn or_step(&self, due_ns: u64) -> u64 {
         due_ns.min(self.now_ns + self.step_max_ns)
     }
@@ -67,7 +68,7 @@ pub(crate) fn queue(scheduler: &mut Scheduler, request: &Request) -> WaitId {
     }
 }
 
-/// Gives a buffer back; returns who has one now.
+/// Releases a buffer; returns the grants that follow.
 pub(crate) fn release(scheduler: &mut Scheduler, lease: LeaseId) -> Vec<Grant> {
     scheduler.release(lease).expect("the lease is held");
     check(scheduler);

@@ -35,7 +35,7 @@ fn info(scheduler: &Scheduler, tenant: TenantId) -> TenantInfo {
     scheduler.describe_tenant(tenant).expect("the tenant is known")
 }
 
-/// All buffers, in nobody's name.
+/// Takes all buffers for the default tenant.
 fn take_all(scheduler: &mut Scheduler) -> VecDeque<LeaseId> {
     let mut leases = VecDeque::new();
     while scheduler.would_grant(0) {
@@ -44,7 +44,7 @@ fn take_all(scheduler: &mut Scheduler) -> VecDeque<LeaseId> {
     leases
 }
 
-/// Whose turn it is, as often as asked, where every tenant (by its token) waits all the time.
+/// The tokens of this many grants, in order, where every tenant (by its token) waits all the time.
 fn turns(scheduler: &mut Scheduler, requests: &[Request], count: usize) -> Vec<u64> {
     let mut held = take_all(scheduler);
     for request in requests {
@@ -54,7 +54,7 @@ fn turns(scheduler: &mut Scheduler, requests: &[Request], count: usize) -> Vec<u
     }
     let mut order = Vec::new();
     while order.len() < count {
-        let lease = held.pop_front().expect("somebody holds a buffer");
+        let lease = held.pop_front().expect("a buffer is held");
         for grant in release(scheduler, lease) {
             order.push(grant.token);
             held.push_back(grant.lease);
@@ -65,7 +65,7 @@ fn turns(scheduler: &mut Scheduler, requests: &[Request], count: usize) -> Vec<u
 }
 
 #[test]
-fn grants_follow_the_weights_exactly() {
+fn tenant_weights_divide_grants_exactly() {
     let weights = [1, 2, 3, 10];
     for buffers in [1, 3, 16] {
         let mut scheduler = new_scheduler(&config(buffers, 4));
@@ -85,7 +85,7 @@ fn grants_follow_the_weights_exactly() {
 }
 
 #[test]
-fn those_who_name_no_tenant_are_one_of_weight_1() {
+fn default_tenant_has_weight_one() {
     let mut scheduler = new_scheduler(&config(2, 1));
     let tenant = create(&mut scheduler, weighted(3));
     let order = turns(&mut scheduler, &[of(tenant, 1), Request::new(0, 0)], 40);
@@ -93,8 +93,8 @@ fn those_who_name_no_tenant_are_one_of_weight_1() {
 }
 
 #[test]
-fn shares_are_counted_in_what_was_taken() {
-    // One asks for buffers that are four times as large as the other's: it gets a fourth as many.
+fn tenant_weights_count_units_taken() {
+    // One tenant asks for buffers that are four times as large as the other's, and gets a fourth as many.
     let mut scheduler = new_scheduler(&SchedulerConfig { sizes: [4, 1, 0, 0], ..config(4, 2) });
     let [large, small] = [(); 2].map(|()| create(&mut scheduler, TenantConfig::default()));
     let requests = [of(large, 0), Request { size_index: 1, ..of(small, 1) }];
@@ -105,7 +105,7 @@ fn shares_are_counted_in_what_was_taken() {
 }
 
 #[test]
-fn each_class_has_turns_of_its_own() {
+fn tenant_turns_are_per_class() {
     let mut scheduler = new_scheduler(&SchedulerConfig { classes: 2, ..config(1, 2) });
     let [first, second] = [(); 2].map(|()| create(&mut scheduler, TenantConfig::default()));
     let requests =
@@ -115,18 +115,18 @@ fn each_class_has_turns_of_its_own() {
         let of_class: Vec<u64> = order.iter().copied().filter(|token| class.contains(token)).collect();
         assert!(of_class.windows(2).all(|two| two[0] != two[1]), "by turns: {of_class:?}");
     }
-    assert_eq!(order.iter().filter(|&&token| token >= 2).count(), 20, "each fifth grant, as the burst of 4 says");
+    assert_eq!(order.iter().filter(|&&token| token >= 2).count(), 20, "each fifth grant, by the burst of 4");
 }
 
 #[test]
-fn a_guaranteed_share_comes_first() {
+fn tenant_guarantee_comes_first() {
     let mut scheduler = new_scheduler(&config(8, 2));
     let (mine, flood) = (create(&mut scheduler, guaranteed(3)), create(&mut scheduler, weighted(1_000)));
     let mut held: VecDeque<LeaseId> = (0..8).map(|_| take(&mut scheduler, &of(flood, 0))).collect();
     for _ in 0..100 {
         queue(&mut scheduler, &of(flood, 0));
     }
-    // All buffers are lent out. The owner comes, and has those that come back first.
+    // All buffers are lent. The owner comes, and gets the buffers that are released first.
     for _ in 0..5 {
         queue(&mut scheduler, &of(mine, 1));
     }
@@ -136,13 +136,13 @@ fn a_guaranteed_share_comes_first() {
         order.extend(grants.iter().map(|grant| grant.token));
         held.extend(grants.iter().filter(|grant| grant.token == 0).map(|grant| grant.lease));
     }
-    assert_eq!(order[..3], [1, 1, 1], "its share at once");
+    assert_eq!(order[..3], [1, 1, 1], "its guarantee at once");
     assert!(order[3..].iter().filter(|&&token| token == 1).count() <= 1, "more only by its turn: {order:?}");
     assert!(info(&scheduler, mine).outstanding_units >= 3);
 }
 
 #[test]
-fn guarantees_are_refused_beyond_the_whole_pool() {
+fn tenant_guarantees_fit_into_the_pool() {
     let mut scheduler = new_scheduler(&SchedulerConfig { sizes: [4, 1, 0, 0], ..config(5, 2) });
     create(&mut scheduler, guaranteed(3));
     let refused = scheduler.create_tenant(&guaranteed(3));
@@ -150,9 +150,10 @@ fn guarantees_are_refused_beyond_the_whole_pool() {
     create(&mut scheduler, guaranteed(2));
 }
 
+/// Grants to tenants below their guarantee let one other grant through after each burst.
 #[test]
-fn guarantees_let_the_others_through_after_a_burst() {
-    // Those below their share come for ever; the rest is not starved by them.
+fn tenant_guarantee_yields_after_a_burst() {
+    // New requests below their guarantee never end, and do not starve the other tenants.
     let mut scheduler = new_scheduler(&SchedulerConfig { class_burst: 3, ..config(6, 7) });
     let owners: Vec<TenantId> = (0..6).map(|_| create(&mut scheduler, guaranteed(1))).collect();
     let other = create(&mut scheduler, TenantConfig::default());
@@ -164,7 +165,7 @@ fn guarantees_let_the_others_through_after_a_burst() {
     for token in (0..7).chain(0..7) {
         ask(&mut scheduler, token);
     }
-    // Who was served gives back at once, so that it is below its share again.
+    // A grant is released at once, so that its tenant is below its guarantee again.
     let mut order = Vec::new();
     for _ in 0..280 {
         let grant = release(&mut scheduler, last)[0];
@@ -176,12 +177,17 @@ fn guarantees_let_the_others_through_after_a_burst() {
     assert_eq!(waited, Some(4 * 7 - 1), "each open turn lets 3 pass, and 7 take turns");
 }
 
+/// A tenant may borrow a guarantee that is idle; the next release goes to the tenant that it belongs to.
 #[test]
-fn idle_shares_are_lent_and_come_back_with_the_next_release() {
+fn tenant_guarantee_returns_with_the_next_release() {
     let mut scheduler = new_scheduler(&config(10, 2));
     let (owner, borrower) = (create(&mut scheduler, guaranteed(10)), create(&mut scheduler, TenantConfig::default()));
     let mut lent: Vec<LeaseId> = (0..10).map(|_| take(&mut scheduler, &of(borrower, 0))).collect();
-    assert_eq!(info(&scheduler, borrower).outstanding_units, 10, "the whole share, while nobody wants it");
+    assert_eq!(
+        info(&scheduler, borrower).outstanding_units,
+        10,
+        "the whole guarantee, while its tenant does not want it"
+    );
     let mut order = Vec::new();
     for _ in 0..10 {
         queue(&mut scheduler, &of(owner, 1));
@@ -190,30 +196,36 @@ fn idle_shares_are_lent_and_come_back_with_the_next_release() {
         order.extend(granted.iter().map(|grant| grant.token));
         lent.extend(granted.iter().filter(|grant| grant.token == 0).map(|grant| grant.lease));
     }
-    // After `class_burst` of them one goes by turns.
+    // After `class_burst` of them one grant goes by turns.
     assert_eq!(order, [1, 1, 1, 1, 0, 1, 1, 1, 1, 1]);
 }
 
+/// A tenant at its cap waits; other tenants are served past it.
 #[test]
-fn a_cap_holds_and_keeps_nobody_else_back() {
+fn tenant_cap_blocks_no_other_tenant() {
     let mut scheduler = new_scheduler(&config(4, 2));
     let (tight, free) = (create(&mut scheduler, capped(1)), create(&mut scheduler, TenantConfig::default()));
     let own = take(&mut scheduler, &of(tight, 0));
     let wait = queue(&mut scheduler, &of(tight, 0));
-    // It waits for its own; three are free for others, also for those who wait in its class.
+    // It waits for its own buffers; three are free for other tenants, also for waiters of its class.
     let others: Vec<LeaseId> = (0..3).map(|_| take(&mut scheduler, &of(free, 1))).collect();
     queue(&mut scheduler, &of(free, 2));
     assert_eq!(release(&mut scheduler, others[0])[0].token, 2);
     assert_eq!(release(&mut scheduler, others[1]), []);
-    assert_eq!(scheduler.describe_wait(wait).expect("the wait is live").bypasses, 0, "none was its own to have");
+    assert_eq!(
+        scheduler.describe_wait(wait).expect("the wait is live").bypasses,
+        0,
+        "none of the grants could have been its own"
+    );
     let granted = release(&mut scheduler, own);
     assert_eq!((granted[0].wait, info(&scheduler, tight).outstanding_units), (wait, 1));
     let refused = scheduler.create_tenant(&TenantConfig { guaranteed: 2, ..capped(1) });
     assert_eq!(refused, Err(SchedulerError::TenantConfig { field: "guaranteed", value: 2, min: 0, max: 1 }));
 }
 
+/// New requests for a removed tenant are refused; what it holds and waits for ends in the ordinary way.
 #[test]
-fn what_was_removed_is_refused_and_goes_on_to_the_end() {
+fn removed_tenant_is_refused_and_finishes_its_waits() {
     let mut scheduler = new_scheduler(&config(2, 2));
     let (going, other) = (create(&mut scheduler, guaranteed(1)), create(&mut scheduler, guaranteed(1)));
     assert!(matches!(
@@ -233,14 +245,14 @@ fn what_was_removed_is_refused_and_goes_on_to_the_end() {
         "its place is in use"
     );
 
-    // Those who waited in its name are served, only not before others any more.
+    // Waits of the removed tenant are served, but no longer before others.
     let granted = release(&mut scheduler, lease);
     assert_eq!((granted.len(), granted[0].wait), (1, first));
     let granted = release(&mut scheduler, granted[0].lease);
     assert_eq!(granted[0].wait, second);
     assert_eq!(info(&scheduler, going).granted, 3);
     assert_eq!(release(&mut scheduler, granted[0].lease), []);
-    assert_eq!(scheduler.describe_tenant(going), Err(SchedulerError::StaleTenant), "the last has gone");
+    assert_eq!(scheduler.describe_tenant(going), Err(SchedulerError::StaleTenant), "its last lease has ended");
 
     // Its place is used again, and its guarantee; the old handle is not the new tenant.
     let fresh = create(&mut scheduler, guaranteed(1));
@@ -254,7 +266,7 @@ fn what_was_removed_is_refused_and_goes_on_to_the_end() {
 }
 
 #[test]
-fn no_number_is_the_tenant_of_those_who_name_none() {
+fn default_tenant_has_no_number_of_a_named_one() {
     let mut scheduler = new_scheduler(&SchedulerConfig { tag: 7, ..config(2, 1) });
     let real = create(&mut scheduler, capped(1));
     let before = scheduler.stats();
@@ -269,7 +281,7 @@ fn no_number_is_the_tenant_of_those_who_name_none() {
     let other = create_in_another_pool();
     assert_eq!(scheduler.remove_tenant(other), Err(SchedulerError::StaleTenant), "another tag");
     assert_eq!((scheduler.stats().free, scheduler.stats().refused), (before.free, before.refused + 11));
-    // Nobody's requests are nobody's.
+    // Requests without a tenant count for the default tenant alone.
     take(&mut scheduler, &Request::new(0, 0));
     take(&mut scheduler, &Request::new(0, 0));
     assert_eq!(info(&scheduler, real).outstanding_units, 0);
@@ -280,7 +292,7 @@ fn create_in_another_pool() -> TenantId {
 }
 
 #[test]
-fn a_tenant_stays_while_receivers_request_in_its_name() {
+fn tenant_stays_while_receivers_use_it() {
     let mut config = PoolConfig::new(1, 3);
     config.scheduler.tenants_max = 2;
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -291,16 +303,20 @@ fn a_tenant_stays_while_receivers_request_in_its_name() {
     }
     pool.remove_tenant(first).expect("it is known");
     assert!(pool.describe_tenant(first).expect("receivers use it").is_retiring);
-    assert_eq!(pool.set_tenant(b, Some(first)), Err(PoolError::Stale), "nobody new");
+    assert_eq!(pool.set_tenant(b, Some(first)), Err(PoolError::Stale), "no new receiver may use it");
     assert_eq!(pool.create_tenant(&TenantConfig::default()), Err(PoolError::TableFull));
 
-    // One has a buffer in its name, one waits in its name, and both go over to another meanwhile.
+    // One receiver has a buffer of the tenant, one waits for it, and both change to another tenant meanwhile.
     for id in [a, b] {
         pool.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
         pool.check_invariants().expect("the invariants hold");
     }
     let info = pool.describe_tenant(first).expect("it is in use");
-    assert_eq!((info.outstanding_units, info.waiting), (1, 1), "who had set it goes on to request in its name");
+    assert_eq!(
+        (info.outstanding_units, info.waiting),
+        (1, 1),
+        "the receiver that had set it goes on to request for it"
+    );
     for id in [a, b] {
         pool.set_tenant(id, Some(second)).expect("it is known");
         pool.set_tenant(id, Some(second)).expect("again is harmless");
@@ -308,7 +324,7 @@ fn a_tenant_stays_while_receivers_request_in_its_name() {
     pool.check_invariants().expect("the invariants hold");
     assert!(pool.describe_tenant(first).is_ok(), "its lease and its wait are still there");
     pool.handle(a, demuxbuf::connection::Event::Close).expect("the handle is live");
-    assert!(pool.describe_tenant(first).is_ok(), "the one who waited has the buffer now");
+    assert!(pool.describe_tenant(first).is_ok(), "the waiter has the buffer now");
     pool.handle(b, demuxbuf::connection::Event::Close).expect("the handle is live");
     assert_eq!(pool.describe_tenant(first), Err(PoolError::Stale));
     pool.check_invariants().expect("the invariants hold");
@@ -316,8 +332,10 @@ fn a_tenant_stays_while_receivers_request_in_its_name() {
     assert_eq!(pool.describe_tenant(second), Err(PoolError::Stale), "the closed ones use it no more");
 }
 
+/// A tenant with a cap below the first buffer of a receiver is refused when a receiver is to use it, not at its first
+/// request.
 #[test]
-fn a_cap_below_the_first_buffer_is_refused_before_anybody_asks_for_one() {
+fn tenant_cap_below_the_first_buffer_is_refused() {
     let mut config = PoolConfig::new(4, 1);
     config.set_buffer_sizes(&[1_024, 4_096]).expect("two sizes");
     (config.first_size_index, config.scheduler.tenants_max) = (1, 2);
@@ -326,7 +344,7 @@ fn a_cap_below_the_first_buffer_is_refused_before_anybody_asks_for_one() {
     let id = pool.attach(0, 0).expect("the table has room");
     assert_eq!(pool.set_tenant(id, Some(small)), Err(PoolError::TooLarge));
     pool.remove_tenant(small).expect("it is known");
-    assert_eq!(pool.describe_tenant(small), Err(PoolError::Stale), "nobody requests in its name");
+    assert_eq!(pool.describe_tenant(small), Err(PoolError::Stale), "no receiver requests for it");
     pool.set_tenant(id, Some(large)).expect("its cap leaves one");
     let actions = pool.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
     assert!(actions.has(demuxbuf::connection::Action::Recv), "{actions:?}");
@@ -334,7 +352,7 @@ fn a_cap_below_the_first_buffer_is_refused_before_anybody_asks_for_one() {
 }
 
 #[test]
-fn a_hundred_thousand_tenants_take_turns() {
+fn hundred_thousand_tenants_take_turns() {
     const TENANTS: u32 = 100_000;
     let mut scheduler =
         new_scheduler(&SchedulerConfig { tenants_max: TENANTS, ..SchedulerConfig::new(10, 2 * TENANTS) });
@@ -347,8 +365,8 @@ fn a_hundred_thousand_tenants_take_turns() {
     }
     for _ in 0..2 {
         for expected in 0..u64::from(TENANTS) {
-            scheduler.release(held.pop_front().expect("somebody holds a buffer")).expect("the lease is held");
-            let grant = scheduler.poll_grant().expect("everybody waits");
+            scheduler.release(held.pop_front().expect("a buffer is held")).expect("the lease is held");
+            let grant = scheduler.poll_grant().expect("every tenant waits");
             assert_eq!(grant.token, expected, "once each round");
             held.push_back(grant.lease);
         }
@@ -413,7 +431,7 @@ fn tenants_come_and_go_in_any_order() {
                 leases.push(grant.lease);
             }
         }
-        // At the end nothing is left of anybody.
+        // At the end nothing is left of any tenant.
         while let Some(wait) = waits.pop() {
             scheduler.cancel(wait).expect("the wait is live");
         }
@@ -432,13 +450,13 @@ fn tenants_come_and_go_in_any_order() {
 }
 
 #[test]
-fn nobody_is_no_tenant_that_can_be_named() {
+fn default_tenant_is_refused_as_a_named_one() {
     let mut scheduler = new_scheduler(&config(1, 1));
     let tenant = create(&mut scheduler, TenantConfig::default());
-    // What is taken in nobody's name is in the row before that of the first tenant.
-    let nobody = TenantId::from_bits(tenant.to_bits() - 1);
-    assert_eq!(scheduler.describe_tenant(nobody).unwrap_err(), SchedulerError::StaleTenant);
-    assert_eq!(scheduler.remove_tenant(nobody), Err(SchedulerError::StaleTenant));
-    assert_eq!(scheduler.request_for(&of(nobody, 0)), Err(SchedulerError::StaleTenant));
+    // The default tenant is in the row before that of the first tenant.
+    let default = TenantId::from_bits(tenant.to_bits() - 1);
+    assert_eq!(scheduler.describe_tenant(default).unwrap_err(), SchedulerError::StaleTenant);
+    assert_eq!(scheduler.remove_tenant(default), Err(SchedulerError::StaleTenant));
+    assert_eq!(scheduler.request_for(&of(default, 0)), Err(SchedulerError::StaleTenant));
     check(&scheduler);
 }

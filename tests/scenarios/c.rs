@@ -77,7 +77,7 @@ impl CPool {
 
     /// Copies bytes to where the pending receive wants them, and reports them.
     pub(crate) fn receive(&self, receiver: u64, bytes: &[u8]) -> Result<u32, i32> {
-        // SAFETY: as in `request`; the step says where there is room and for how much.
+        // SAFETY: as in `request`; the step has the place and the size of the room.
         let step = unsafe {
             let step = demuxbuf_receiver_pending(self.0, receiver);
             assert!(step.actions & DEMUXBUF_RECV != 0 && step.bytes as usize >= bytes.len());
@@ -88,7 +88,7 @@ impl CPool {
         result_of(step.actions)
     }
 
-    /// Reports bytes that nobody copied.
+    /// Reports bytes that were not copied.
     pub(crate) fn received(&self, receiver: u64, bytes: u32) -> Result<u32, i32> {
         // SAFETY: as in `request`.
         let step = unsafe { demuxbuf_receiver_received(self.0, receiver, bytes) };
@@ -135,7 +135,7 @@ impl Drop for CPool {
 pub(crate) struct Connection(demuxbuf_connection);
 
 impl Connection {
-    /// Attached with so many bytes in a buffer of this capacity; 0 for none.
+    /// Attached with this many bytes in a buffer of this capacity; 0 for none.
     pub(crate) fn attached(buffered_bytes: u32, capacity: u32) -> (Connection, u32) {
         let mut connection = Connection::default();
         // SAFETY: a live local, as in every function here.

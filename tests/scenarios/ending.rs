@@ -18,9 +18,9 @@ fn event_of(end: EndKind) -> Event {
     }
 }
 
-/// What a client may send from its first byte on, with the length of each element.
+/// What a client may send from its first byte on, with the length of each frame.
 fn client_stream() -> (Vec<u8>, Vec<usize>) {
-    let elements = [
+    let frames = [
         PREFACE.to_vec(),
         frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 255, 255]),
         frame(kind::HEADERS, flags::PADDED, 1, &[2, 0x82, 0x86, 0, 0]),
@@ -28,8 +28,8 @@ fn client_stream() -> (Vec<u8>, Vec<usize>) {
         frame(kind::DATA, flags::PADDED, 1, &[[3].as_slice(), &[1; 90], &[0; 3]].concat()),
         window_update(),
     ];
-    let lengths = elements.iter().map(Vec::len).collect();
-    (elements.concat(), lengths)
+    let lengths = frames.iter().map(Vec::len).collect();
+    (frames.concat(), lengths)
 }
 
 #[test]
@@ -46,8 +46,8 @@ fn s34_whole_frames_are_decoded_before_the_end() {
             host.settle();
             assert_eq!(host.peers[peer].frames.len(), 30, "nothing is cut off");
             assert_eq!(host.peers[peer].ends, [(end, 0)], "then the end, once");
-            host.tell(peer, Event::Readable);
-            host.tell(peer, event_of(end));
+            host.on(peer, Event::Readable);
+            host.on(peer, event_of(end));
             host.settle();
             assert_eq!(host.peers[peer].ends.len(), 1);
             assert_eq!(host.held(), (0, 0, 0));
@@ -68,12 +68,12 @@ fn s34_whole_frames_are_decoded_before_the_end() {
 }
 
 #[test]
-fn s35_an_end_inside_an_element_is_reported_with_its_residue() {
+fn s35_end_inside_a_frame_reports_truncated_bytes() {
     let (stream, lengths) = client_stream();
     for end in ENDS {
         in_all_modes(|mode| {
-            // Cut everywhere: in the preface, in heads, before and after a pad length, in payloads, between the pieces
-            // of a header block.
+            // Cut everywhere: in the preface, in headers, before and after a pad length, in payloads, between the
+            // pieces of a header block.
             for cut in 0..=stream.len() {
                 let mut host = Host::new(&config(mode, 1, 1));
                 let peer = host.attach();
@@ -95,7 +95,7 @@ fn s35_an_end_inside_an_element_is_reported_with_its_residue() {
 }
 
 #[test]
-fn s36_an_end_that_comes_with_data_is_seen() {
+fn s36_end_that_comes_with_data_is_seen() {
     for end in ENDS {
         in_all_modes(|mode| {
             // On a frame boundary, with the last free byte of the buffer, and around it; whole and broken off.
@@ -112,11 +112,11 @@ fn s36_an_end_that_comes_with_data_is_seen() {
                     if whole > 1024 {
                         // It can never fit, so nothing more is read: the host's answer is to fail or to close.
                         assert_eq!((host.peers[peer].misfits, host.buffered_bytes(peer)), (1, 1024));
-                        host.tell(peer, Event::Fail);
+                        host.on(peer, Event::Fail);
                         host.settle();
                     }
-                    let residue = if sent == whole || whole > 1024 { 0 } else { sent as u32 };
-                    assert_eq!(host.peers[peer].ends, [(end, residue)]);
+                    let truncated = if sent == whole || whole > 1024 { 0 } else { sent as u32 };
+                    assert_eq!(host.peers[peer].ends, [(end, truncated)]);
                 }
             }
         });
@@ -124,9 +124,9 @@ fn s36_an_end_that_comes_with_data_is_seen() {
 }
 
 #[test]
-fn s37_an_end_is_seen_without_a_buffer() {
+fn s37_end_is_seen_without_a_buffer() {
     for end in ENDS {
-        // By an event of its own while it waits, with and without a lifeline.
+        // The end comes by an event of its own while the peer waits, with and without a lifeline.
         in_all_modes(|mode| {
             for lifeline in [false, true] {
                 let mut settings = config(mode, 1, 2);
@@ -136,7 +136,7 @@ fn s37_an_end_is_seen_without_a_buffer() {
                 let peer = host.attach();
                 host.send(peer, &data_frame(500));
                 host.settle();
-                host.tell(peer, Event::Readable);
+                host.on(peer, Event::Readable);
                 host.settle();
                 assert!(host.is_waiting(peer));
                 let actions = host.hang_up(peer, end);
@@ -149,7 +149,7 @@ fn s37_an_end_is_seen_without_a_buffer() {
             }
         });
 
-        // By a receive through the lifeline, which is all that some loops have.
+        // The end comes by a receive through the lifeline, which is all that some loops have.
         in_all_modes(|mode| {
             let mut host = Host::new(&config(mode, 1, 2));
             host.take_all_buffers(0);
@@ -173,13 +173,13 @@ fn s37_an_end_is_seen_without_a_buffer() {
             host.finish(peer, end);
             host.settle();
             assert_eq!(host.peers[peer].ends, [(end, 40)]);
-            assert_eq!(host.held(), (1, 0, 0), "it waits for nothing, and the residue is gone once it was seen");
+            assert_eq!(host.held(), (1, 0, 0), "it waits for nothing, and the partial frame is gone once it was seen");
         });
     }
 }
 
 #[test]
-fn s38_an_error_is_final_after_what_can_be_decoded() {
+fn s38_error_is_final_after_decodable_frames() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 2));
         let peer = host.attach();
@@ -198,13 +198,13 @@ fn s38_an_error_is_final_after_what_can_be_decoded() {
         );
         let decodes = host.peers[peer].decodes;
         for event in [Event::Wake, Event::Readable, Event::TransportError, Event::EndOfStream] {
-            host.tell(peer, event);
+            host.on(peer, event);
             host.settle();
         }
         assert_eq!((host.peers[peer].decodes, host.peers[peer].ends.len()), (decodes, 1), "final: no loop");
     });
 
-    // An error outweighs an end that nobody has seen, and comes too late after one that was.
+    // An error outweighs an end that the host has not seen, and comes too late after one that it has seen.
     in_all_modes(|mode| {
         let mut machine = Machine::attached(mode);
         machine.on(Event::EndOfStream);
@@ -219,7 +219,7 @@ fn s38_an_error_is_final_after_what_can_be_decoded() {
 }
 
 #[test]
-fn s39_an_end_during_a_block_waits_for_the_frames() {
+fn s39_end_during_a_block_waits_for_the_frames() {
     for end in ENDS {
         // Whole frames only, or with a part behind them; small enough to be parked, and not.
         for (frames, part) in [(1, 0), (3, 0), (8, 0), (1, 5), (8, 150)] {
@@ -244,7 +244,7 @@ fn s39_an_end_during_a_block_waits_for_the_frames() {
         }
     }
 
-    // Short of data and blocked, with an end: the last reason is what it waits for.
+    // Needs bytes and is blocked, with an end: it waits for the last reason.
     in_all_modes(|mode| {
         let mut machine = Machine::reading(Policy { mode, ..Policy::default() }, 1024);
         machine.on(Event::Received { bytes: 20 });
@@ -335,13 +335,13 @@ fn s40_close_in_every_state_finishes() {
     every_combination_through_c();
 }
 
-/// How a receiver stands when it is closed.
+/// The state of a receiver when it is closed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Situation {
     Idle,
     Holding,
     Waiting,
-    WaitingWithResidue,
+    WaitingWithContent,
     Assigned,
     Parked,
 }
@@ -350,7 +350,7 @@ const SITUATIONS: [Situation; 6] = [
     Situation::Idle,
     Situation::Holding,
     Situation::Waiting,
-    Situation::WaitingWithResidue,
+    Situation::WaitingWithContent,
     Situation::Assigned,
     Situation::Parked,
 ];
@@ -380,7 +380,7 @@ fn every_combination_through_the_receivers() {
                     let stats = host.pool.stats();
                     assert_eq!((stats.slots_in_use, stats.scheduler.waiting, stats.receivers), (0, 0, 0));
                     let by_host =
-                        if matches!(situation, Situation::Waiting | Situation::WaitingWithResidue) { 1 } else { 0 };
+                        if matches!(situation, Situation::Waiting | Situation::WaitingWithContent) { 1 } else { 0 };
                     assert_eq!(
                         (stats.scheduler.leased, stats.scheduler.assigned),
                         (by_host, 0),
@@ -393,7 +393,7 @@ fn every_combination_through_the_receivers() {
     });
 }
 
-/// A host with one buffer and one peer that stands like this.
+/// A host with one buffer and one peer in this state.
 fn host_in(mode: Mode, situation: Situation) -> (Host, usize) {
     let mut host = Host::new(&config(mode, 1, 1));
     let peer = host.attach();
@@ -405,14 +405,14 @@ fn host_in(mode: Mode, situation: Situation) -> (Host, usize) {
         Situation::Idle => {}
         Situation::Holding => host.send(peer, &data_frame(300)[..200]),
         Situation::Waiting | Situation::Assigned => host.send(peer, &data_frame(300)),
-        Situation::WaitingWithResidue | Situation::Parked => host.send(peer, &data_frame(300)[..30]),
+        Situation::WaitingWithContent | Situation::Parked => host.send(peer, &data_frame(300)[..30]),
     }
     host.settle();
-    if situation == Situation::Parked || situation == Situation::WaitingWithResidue {
+    if situation == Situation::Parked || situation == Situation::WaitingWithContent {
         host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, 1));
     }
-    if situation == Situation::WaitingWithResidue {
+    if situation == Situation::WaitingWithContent {
         host.take_all_buffers(0);
         host.send(peer, &data_frame(300)[30..]);
         host.settle();
@@ -421,7 +421,7 @@ fn host_in(mode: Mode, situation: Situation) -> (Host, usize) {
         host.release(leases[0]);
     }
     let info = host.pool.connection(host.peers[peer].id).expect("the handle is live");
-    let waits = matches!(situation, Situation::Waiting | Situation::WaitingWithResidue | Situation::Assigned);
+    let waits = matches!(situation, Situation::Waiting | Situation::WaitingWithContent | Situation::Assigned);
     assert_eq!(info.is_waiting(), waits, "{situation:?}");
     if situation == Situation::Holding {
         assert_eq!(info.hold(), Hold::Buffer);
@@ -440,10 +440,10 @@ fn every_combination_through_c() {
                 pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
                 let bytes = if situation == Situation::Holding { 200 } else { 30 };
                 pool.receive(receiver, &data_frame(300)[..bytes]).expect("there is room");
-                pool.decoded(receiver, 0, 300 - bytes as u32).expect("it is short of data");
+                pool.decoded(receiver, 0, 300 - bytes as u32).expect("the frame is not whole");
             }
             let mut held_by_host = u32::from(situation == Situation::Waiting);
-            if situation == Situation::WaitingWithResidue {
+            if situation == Situation::WaitingWithContent {
                 assert_eq!(pool.request(0, 2).0, DEMUXBUF_OK);
                 held_by_host = 1;
                 pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
@@ -465,7 +465,7 @@ fn every_combination_through_c() {
         }
     }
 
-    // The bare machine: close, give back, finished; then it may be attached again.
+    // The bare machine: close, release, finished; then it may be attached again.
     let (mut connection, _) = c::Connection::attached(3, 5);
     let mask = connection.call(demuxbuf_connection_close);
     assert_eq!(mask, Ok(DEMUXBUF_RELEASE_BUFFER));

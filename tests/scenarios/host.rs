@@ -1,4 +1,4 @@
-//! A small proxy over the sockets of the test kit: it does what the machine says and nothing else.
+//! A small proxy over the sockets of the test kit: it does the actions of the machine and nothing else.
 
 use demuxbuf::connection::{Action, Actions, EndKind, Event, Hold, Mode};
 use demuxbuf::framing::h2::{Decoder, FrameHeader, Next, Side, flags, kind};
@@ -10,7 +10,7 @@ pub(crate) use demuxbuf_testkit::{data_frame, frame, window_update};
 /// Why the test's decoder is blocked.
 pub(crate) const STREAM_FULL: u32 = 1;
 
-/// Settings for so many buffers and peers in this mode; buffers of 1024 bytes.
+/// Settings for this many buffers and peers in this mode; buffers of 1024 bytes.
 pub(crate) fn config(mode: Mode, buffers: u32, peers: u32) -> PoolConfig {
     let mut config = PoolConfig::new(buffers, peers);
     config.buffer_bytes = 1024;
@@ -18,7 +18,7 @@ pub(crate) fn config(mode: Mode, buffers: u32, peers: u32) -> PoolConfig {
     config
 }
 
-/// As [`config`], where nothing is parked and nobody receives without a buffer.
+/// As [`config`], but nothing is parked and no peer receives without a buffer.
 pub(crate) fn bare_config(mode: Mode, buffers: u32, peers: u32) -> PoolConfig {
     let mut config = config(mode, buffers, peers);
     config.policy.park_bytes = 0;
@@ -64,7 +64,7 @@ impl Host {
         Host { pool, peers: Vec::new(), leases: Vec::new(), mode: config.policy.mode }
     }
 
-    /// A new peer of class 0 whose first SETTINGS came before.
+    /// A new peer of class 0; its first SETTINGS came before.
     pub(crate) fn attach(&mut self) -> usize {
         self.attach_as(0)
     }
@@ -150,7 +150,7 @@ impl Host {
         self.report(at, Event::Unblock { reasons: STREAM_FULL })
     }
 
-    /// Takes the buffer away with what is in it, as for a zero-copy hand-off.
+    /// Takes the buffer with its content, as for a zero-copy hand-off.
     pub(crate) fn take(&mut self, at: usize) -> (LeasedContent, Vec<u8>) {
         let content = self.pool.take(self.peers[at].id).expect("a buffer is held");
         let socket = &mut self.peers[at].socket;
@@ -188,7 +188,7 @@ impl Host {
         panic!("the class can take every buffer");
     }
 
-    /// As [`take_all_buffers`](Host::take_all_buffers), with submitted receives taken back before.
+    /// As [`take_all_buffers`](Host::take_all_buffers), with submitted receives cancelled before.
     pub(crate) fn take_after_idling(&mut self) -> Vec<LeaseId> {
         self.cancel_idle_receives();
         self.take_all_buffers(0)
@@ -199,8 +199,8 @@ impl Host {
         self.check();
     }
 
-    /// Reports an event; returns what is to be done now, and does not do it. A submitted receive is taken back first:
-    /// where it receives to is promised only until the next call for this receiver.
+    /// Reports an event; returns what is to be done now, and does not do it. A submitted receive is cancelled first:
+    /// its memory is promised only until the next call for this receiver.
     pub(crate) fn report(&mut self, at: usize, event: Event) -> Actions {
         let peer = &mut self.peers[at];
         peer.socket.follow(event);
@@ -213,7 +213,7 @@ impl Host {
     }
 
     /// Reports an event and does what follows.
-    pub(crate) fn tell(&mut self, at: usize, event: Event) {
+    pub(crate) fn on(&mut self, at: usize, event: Event) {
         self.report_and_run(at, event);
     }
 
@@ -222,13 +222,13 @@ impl Host {
         self.run(at);
     }
 
-    /// Turns of the loop until nothing happens.
+    /// Loop iterations until nothing happens.
     pub(crate) fn settle(&mut self) {
         self.run_to_rest(Host::turn);
         self.check_rest();
     }
 
-    /// One turn of the loop; returns how much was reported.
+    /// One loop iteration; returns how much was reported.
     pub(crate) fn turn(&mut self) -> usize {
         let mut reports = self.serve_sockets();
         if self.pool.stats().scheduler.waiting > 0 {
@@ -237,7 +237,7 @@ impl Host {
         reports + self.drain_notices()
     }
 
-    /// Picks up one grant and does nothing with it; returns whose it is.
+    /// Picks up one grant and does nothing with it; returns its peer.
     pub(crate) fn first_grant(&mut self) -> Option<usize> {
         match self.pool.poll_notice()? {
             Notice::Receiver { token, .. } => Some(token as usize),
@@ -245,13 +245,13 @@ impl Host {
         }
     }
 
-    /// A host that submits receives takes back those that found nothing, as it does when buffers are short.
+    /// Cancels submitted receives that found nothing, as a host does when the pool is exhausted.
     pub(crate) fn cancel_idle_receives(&mut self) -> usize {
         let mut cancelled = 0;
         for at in 0..self.peers.len() {
             if self.socket(at).is_some_and(Socket::cancel) {
                 cancelled += 1;
-                self.tell(at, Event::WouldBlock);
+                self.on(at, Event::WouldBlock);
             }
         }
         cancelled
@@ -262,7 +262,7 @@ impl Host {
         self.pool.check_invariants().expect("the invariants hold");
         for peer in self.peers.iter().filter(|peer| !peer.is_closed) {
             let connection = self.pool.connection(peer.id).expect("the handle is live");
-            assert_eq!(connection.is_armed(), peer.socket.is_armed(), "the watch is as the machine believes");
+            assert_eq!(connection.is_armed(), peer.socket.is_armed(), "read interest is as the machine believes");
             if !peer.is_failed && peer.ends.is_empty() {
                 let data = self.pool.data(peer.id).expect("the handle is live");
                 assert!(data == peer.socket.buffered(), "I5: order and content never change");
@@ -286,7 +286,7 @@ impl Host {
             let is_empty_handed = connection.hold() == Hold::None && !connection.is_waiting();
             assert!(
                 !(is_empty_handed && peer.socket.is_readable() && connection.is_accepting()),
-                "nobody is forgotten"
+                "no peer is forgotten"
             );
         }
     }
@@ -339,16 +339,16 @@ impl EventLoop for Host {
                 Action::End => {
                     let connection = self.pool.connection(peer.id).expect("the handle is live");
                     peer.ends.push((connection.end().expect("the stream ended"), connection.truncated_bytes()));
-                    let residue = self.pool.data(peer.id).expect("the handle is live");
-                    assert!(residue == peer.socket.buffered() || peer.is_failed, "the residue can be looked at");
+                    let content = self.pool.data(peer.id).expect("the handle is live");
+                    assert!(content == peer.socket.buffered() || peer.is_failed, "the partial frame can be read");
                 }
-                other => panic!("nobody asked for {other:?}"),
+                other => panic!("unexpected action {other:?}"),
             }
         }
         self.report(at, Event::done(actions));
     }
 
-    /// Decodes what is whole, and says why bytes are left.
+    /// Decodes what is whole, and reports why bytes are left.
     fn decode(&mut self, at: usize) {
         let peer = &mut self.peers[at];
         peer.decodes += 1;
@@ -367,7 +367,7 @@ impl EventLoop for Host {
         let (is_blocked, is_done) = (peer.is_blocked, taken == data.len() || need_more > 0);
         peer.socket.follow(Event::Consumed { bytes: taken as u32 });
         let actions = self.pool.decoded(peer.id, taken as u32, need_more);
-        assert_eq!(self.pool.pending(peer.id), actions, "no more than is there is taken, and actions are levels");
+        assert_eq!(self.pool.pending(peer.id), actions, "no more than the content is taken, and actions are levels");
         self.check();
         if is_blocked {
             self.report(at, Event::Block { reasons: STREAM_FULL });
@@ -386,7 +386,7 @@ impl EventLoop for Host {
                     let peer = &self.peers[token as usize];
                     assert_eq!(peer.id, id, "a grant names a live receiver");
                     assert_eq!(self.pool.pending(id), Ok(actions), "actions are levels");
-                    assert!(!peer.socket.is_submitted(), "receives are taken back before grants are picked up");
+                    assert!(!peer.socket.is_submitted(), "receives are cancelled before grants are picked up");
                     return Some(token as usize);
                 }
             }
@@ -407,7 +407,7 @@ impl Peer {
         self.socket.undecoded()
     }
 
-    /// The head of a DATA frame left with a buffer that was taken: so much of its payload is still to come.
+    /// The header of a DATA frame left with a buffer that was taken: this much of its payload is still to come.
     pub(crate) fn skip_data(&mut self, bytes: u32) {
         self.data_left = bytes;
     }

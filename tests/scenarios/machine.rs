@@ -3,7 +3,7 @@
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
 pub(crate) use demuxbuf_testkit::{MODES, in_all_modes, in_modes};
 
-/// A connection whose every step is checked.
+/// A connection; every step of it is checked.
 pub(crate) struct Machine {
     pub(crate) connection: Connection,
 }
@@ -21,10 +21,10 @@ impl Machine {
         machine
     }
 
-    /// Watching, readable, holding a buffer of this capacity.
+    /// With read interest armed, readable, holding a buffer of this capacity.
     pub(crate) fn reading(policy: Policy, capacity: u32) -> Machine {
         let mut machine = Machine::with_policy(policy);
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::Readable);
         machine.on(Event::BufferGranted { capacity });
         machine
@@ -46,8 +46,8 @@ impl Machine {
         error
     }
 
-    /// Does what is pending about the watch, as a poller would.
-    pub(crate) fn watch(&mut self) {
+    /// Does what is pending about read interest, as a poller would.
+    pub(crate) fn follow_interest(&mut self) {
         for action in [Action::WantRecv, Action::StopRecv] {
             if self.pending().has(action) {
                 self.on(Event::done(action));
@@ -66,9 +66,9 @@ impl Machine {
     fn check(&self) {
         let (actions, connection) = (self.pending(), &self.connection);
         let both = |a, b| actions.has(a) && actions.has(b);
-        assert!(!both(Action::WantRecv, Action::StopRecv), "the watch is wanted or not");
+        assert!(!both(Action::WantRecv, Action::StopRecv), "read interest is wanted or not");
         assert!(!both(Action::RequestBuffer, Action::CancelRequest), "a buffer is wanted or not");
-        assert!(!both(Action::Decode, Action::Recv), "what is there is decoded first");
+        assert!(!both(Action::Decode, Action::Recv), "content is decoded first");
         assert_eq!(connection.recv_max() > 0, actions.has(Action::Recv), "the room test and the offer are one number");
         assert!(connection.buffered_bytes() <= connection.capacity(), "content lies inside what is held");
         assert!(

@@ -19,7 +19,7 @@ fn roomy_config(mode: Mode) -> PoolConfig {
     settings
 }
 
-/// Attackers that each send what `bytes_of` says and stay.
+/// Attackers that each send the bytes of `bytes_of` and stay.
 fn attack(settings: &PoolConfig, bytes_of: impl Fn(u32) -> Vec<u8>) -> Host {
     let mut host = Host::new(settings);
     for attacker in 0..ATTACKERS {
@@ -37,7 +37,7 @@ fn beginning(bytes: usize) -> Vec<u8> {
     [head.encode().as_slice(), &[0x40; 100]].concat()[..bytes].to_vec()
 }
 
-/// Honest clients with a large request each: all must be served in few turns, while the attackers stay.
+/// Honest clients with a large request each: all must be served in few iterations, while the attackers stay.
 fn honest_are_served(host: &mut Host) {
     for round in 1..=3 {
         for honest in 0..HONEST as usize {
@@ -59,7 +59,7 @@ fn honest_are_served(host: &mut Host) {
 }
 
 #[test]
-fn s41_parts_of_frame_headers_hold_no_buffer() {
+fn s41_partial_frame_headers_hold_no_buffer() {
     in_all_modes(|mode| {
         let mut host = attack(&roomy_config(mode), |attacker| beginning(1 + attacker as usize % 8));
         host.cancel_idle_receives();
@@ -67,7 +67,7 @@ fn s41_parts_of_frame_headers_hold_no_buffer() {
         assert_eq!(host.pool.stats().scheduler.free, CAP);
         honest_are_served(&mut host);
 
-        // They go on byte by byte, for ever: still nothing.
+        // They go on byte by byte: still nothing.
         for _ in 0..40 {
             for attacker in 0..ATTACKERS as usize {
                 let sent = host.buffered_bytes(attacker) as usize;
@@ -80,7 +80,7 @@ fn s41_parts_of_frame_headers_hold_no_buffer() {
         honest_are_still_served(&mut host);
     });
 
-    // That is what parking is for: without it the test sees the stall.
+    // Without parking the test sees the stall.
     let mut settings = bare_config(Mode::Level, CAP, ATTACKERS + HONEST);
     settings.buffer_bytes = 16_448;
     let mut host = attack(&settings, |attacker| beginning(1 + attacker as usize % 8));
@@ -101,14 +101,14 @@ fn honest_are_still_served(host: &mut Host) {
     }
 }
 
-/// The first half of S42: what fits into a slot. Larger residues need leases with deadlines.
+/// The first half of S42: what fits into a slot. Longer partial frames need leases with deadlines.
 #[test]
-fn s42_a_small_part_of_the_largest_frame_holds_no_buffer() {
+fn s42_start_of_the_largest_frame_holds_no_buffer() {
     in_all_modes(|mode| {
-        for residue in [9, 10, 63, 64] {
-            let mut host = attack(&roomy_config(mode), |_| beginning(residue));
+        for bytes in [9, 10, 63, 64] {
+            let mut host = attack(&roomy_config(mode), |_| beginning(bytes));
             host.cancel_idle_receives();
-            assert_eq!(host.held(), (0, 0, ATTACKERS), "{residue} bytes are parked");
+            assert_eq!(host.held(), (0, 0, ATTACKERS), "{bytes} bytes are parked");
             honest_are_served(&mut host);
         }
         // One byte more cannot be parked, and is not: it is in a buffer, or waits for one with a full slot.
@@ -119,14 +119,14 @@ fn s42_a_small_part_of_the_largest_frame_holds_no_buffer() {
 }
 
 #[test]
-fn s44_service_is_back_when_the_attackers_leave() {
+fn s44_service_recovers_when_attackers_leave() {
     in_all_modes(|mode| {
-        // Parked by the library; and the worst case, where they hold every buffer and the rest is queued.
+        // Parked by the library; and in the worst case they hold every buffer and the rest is queued.
         let mut bare = bare_config(mode, CAP, ATTACKERS + HONEST);
         bare.buffer_bytes = 16_448;
         for settings in [roomy_config(mode), bare] {
-            for residue in [5, 64] {
-                let mut host = attack(&settings, |_| beginning(residue));
+            for bytes in [5, 64] {
+                let mut host = attack(&settings, |_| beginning(bytes));
                 let honest: Vec<usize> = (0..HONEST).map(|_| host.attach()).collect();
                 for &peer in &honest {
                     host.send(peer, &data_frame(9_000));
@@ -135,7 +135,7 @@ fn s44_service_is_back_when_the_attackers_leave() {
                 for attacker in 0..ATTACKERS as usize {
                     host.close(attacker);
                 }
-                // Whoever still waited owns a buffer now, before a single turn.
+                // Each peer that still waited owns a buffer now, before a single loop iteration.
                 let stats = host.pool.stats();
                 assert_eq!((stats.scheduler.waiting, stats.slots_in_use), (0, 0));
                 host.turn();
@@ -180,7 +180,7 @@ fn s47_small_control_frames_need_no_buffer() {
         assert_eq!(host.peers[peer].frames.len(), expected);
         assert_eq!(host.pool.stats().scheduler.granted_by_handoff, 0, "without a pool buffer");
 
-        // What they free is what a large frame needs then.
+        // Then a large frame needs the buffer that they free.
         host.send(peer, &window_update());
         host.send(peer, &data_frame(900));
         host.settle();
@@ -194,7 +194,7 @@ fn s47_small_control_frames_need_no_buffer() {
         assert_eq!(host.held(), (0, 0, 0));
     });
 
-    // The other direction of the deadlock: everybody's buffer is blocked for want of exactly these frames.
+    // The other direction of the deadlock: every buffer is blocked for want of exactly these frames.
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, CAP, CAP + 1));
         for _ in 0..CAP {
@@ -250,12 +250,12 @@ fn s48_statistics_are_answered_without_a_buffer() {
 }
 
 #[test]
-fn s49_an_announcement_changes_nothing_that_is_held() {
+fn s49_announcement_changes_nothing_that_is_held() {
     let head = FrameHeader { length: MAX_FRAME_SIZE_MAX, stream_id: 1, kind: kind::DATA, flags: 0 };
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 2));
         let reserved = host.pool.stats().memory_bytes;
-        // Waited for as a whole: it can never fit, which is said at once.
+        // Waited for as a whole, it can never fit, which is reported at once.
         let waits = host.attach();
         host.peers[waits].decoder.set_max_frame_size(MAX_FRAME_SIZE_MAX).expect("it may be announced");
         host.send(waits, &head.encode());
@@ -263,7 +263,7 @@ fn s49_an_announcement_changes_nothing_that_is_held() {
         assert_eq!((host.peers[waits].misfits, host.buffered_bytes(waits)), (1, 9), "9 bytes came, 9 are held");
         let connection = host.pool.connection(host.peers[waits].id).expect("the handle is live");
         assert_eq!((connection.hold(), connection.capacity()), (Hold::Buffer, 1024));
-        host.tell(waits, Event::Fail);
+        host.on(waits, Event::Fail);
         host.settle();
 
         // Passed on in pieces: one buffer at most, whatever was announced.

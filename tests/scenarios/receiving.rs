@@ -14,7 +14,7 @@ fn policy(mode: Mode) -> Policy {
 }
 
 #[test]
-fn s21_decoding_goes_on_at_once_when_the_block_ends() {
+fn s21_decoding_resumes_at_once_after_a_block() {
     // Small enough to be parked while it is blocked, and too large for that.
     for size in [20, 300] {
         in_all_modes(|mode| {
@@ -34,7 +34,7 @@ fn s21_decoding_goes_on_at_once_when_the_block_ends() {
 }
 
 #[test]
-fn s22_a_decoder_short_of_data_sleeps_until_bytes_arrive() {
+fn s22_needed_bytes_sleep_until_bytes_arrive() {
     for (first, size) in [(20, 60), (200, 300)] {
         in_all_modes(|mode| {
             let mut host = Host::new(&config(mode, 2, 2));
@@ -56,7 +56,7 @@ fn s22_a_decoder_short_of_data_sleeps_until_bytes_arrive() {
 }
 
 #[test]
-fn s23_short_of_data_and_blocked_are_different_states() {
+fn s23_needs_bytes_and_blocked_are_two_states() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 2));
         let peer = host.attach();
@@ -68,11 +68,11 @@ fn s23_short_of_data_and_blocked_are_different_states() {
             assert!(host.unblock(peer).has(Action::Decode));
             host.resume(peer);
             assert_eq!(host.peers[peer].frames.len(), 2 * round + 1);
-            // Short inside a frame: the end of a block changes nothing, the rest of the frame does.
+            // Bytes of a frame are missing: the end of a block changes nothing, the rest of the frame does.
             host.send(peer, &data_frame(200)[..150]);
             host.settle();
             host.report(peer, Event::Block { reasons: STREAM_FULL });
-            assert!(!host.unblock(peer).has(Action::Decode), "it is still short of data");
+            assert!(!host.unblock(peer).has(Action::Decode), "it still needs bytes");
             host.resume(peer);
             assert_eq!(host.turn(), 0);
             host.send(peer, &data_frame(200)[150..]);
@@ -93,7 +93,7 @@ fn s23_short_of_data_and_blocked_are_different_states() {
 }
 
 #[test]
-fn s24_a_receive_that_filled_what_was_offered_is_not_the_last() {
+fn s24_full_receive_is_not_the_last() {
     in_all_modes(|mode| {
         // Exactly one buffer, with more behind it that arrived at the same time.
         for behind in [0, 13, 1024, 3000] {
@@ -113,22 +113,22 @@ fn s24_a_receive_that_filled_what_was_offered_is_not_the_last() {
     assert!(edge.on(Event::Consumed { bytes: 1024 }).has(Action::Recv), "edge: it goes on without an event");
     let mut buffered_bytes = Machine::reading(policy(Mode::Level), 1024);
     buffered_bytes.on(Event::Received { bytes: 1024 });
-    buffered_bytes.watch();
+    buffered_bytes.follow_interest();
     buffered_bytes.on(Event::Consumed { bytes: 1024 });
-    buffered_bytes.watch();
+    buffered_bytes.follow_interest();
     assert!(buffered_bytes.connection.is_armed(), "level: it stays armed");
 }
 
 #[test]
-fn s25_an_element_that_can_never_fit_is_reported_once() {
+fn s25_frame_that_can_never_fit_is_reported_once() {
     in_all_modes(|mode| {
         let mut host = Host::new(&bare_config(mode, 1, 1));
         let peer = host.attach();
         host.send(peer, &data_frame(1025)[..1024]);
         host.settle();
-        assert_eq!(host.peers[peer].misfits, 1, "said once, and no spin");
+        assert_eq!(host.peers[peer].misfits, 1, "reported once, without a spin");
         for event in [Event::Readable, Event::Wake, Event::WouldBlock] {
-            host.tell(peer, event);
+            host.on(peer, event);
             host.settle();
         }
         assert_eq!(host.peers[peer].misfits, 1);
@@ -193,7 +193,10 @@ fn s27_decoding_resumes_when_the_last_reason_is_gone() {
         assert!(machine.on(Event::Unblock { reasons: 0b01 }).has(Action::Decode), "a reason is there or not");
 
         machine.on(Event::Block { reasons: 0b100 });
-        assert!(!machine.on(Event::Unblock { reasons: 0b011 }).has(Action::Decode), "others' ends are not this one's");
+        assert!(
+            !machine.on(Event::Unblock { reasons: 0b011 }).has(Action::Decode),
+            "the end of another reason ends nothing"
+        );
         assert_eq!(machine.refuses(Event::Unblock { reasons: 0 }), EventError::NoReasons);
         assert_eq!(machine.refuses(Event::Block { reasons: 0 }), EventError::NoReasons);
         assert!(machine.on(Event::Unblock { reasons: u32::MAX }).has(Action::Decode));
@@ -201,7 +204,7 @@ fn s27_decoding_resumes_when_the_last_reason_is_gone() {
 }
 
 #[test]
-fn s28_flags_follow_a_content_that_is_dropped() {
+fn s28_flags_follow_dropped_content() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 2));
         let peer = host.attach();
@@ -209,19 +212,19 @@ fn s28_flags_follow_a_content_that_is_dropped() {
         host.send(peer, &data_frame(2000));
         host.settle();
         assert_eq!(host.buffered_bytes(peer), 1024, "full and blocked");
-        host.tell(peer, Event::Fail);
+        host.on(peer, Event::Fail);
         host.settle();
         assert_eq!(host.buffered_bytes(peer), 0);
         host.send(peer, &data_frame(3000));
         host.settle();
-        assert_eq!(host.pool.stats().dropped_bytes, 5000, "what arrives is thrown away, so that it goes on");
+        assert_eq!(host.pool.stats().dropped_bytes, 5000, "what arrives is dropped, so that receiving goes on");
         host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, 0));
 
         // Nothing of "full", "blocked", "short" or "yielded" is left.
         let mut machine = Machine::reading(policy(mode), 64);
         machine.on(Event::Received { bytes: 64 });
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::NeedMore { bytes: 8 });
         machine.on(Event::Block { reasons: 1 });
         assert!(machine.on(Event::Fail).has(Action::Discard));
@@ -235,7 +238,7 @@ fn s28_flags_follow_a_content_that_is_dropped() {
     in_all_modes(|mode| {
         let mut machine = Machine::reading(policy(mode), 64);
         machine.on(Event::Received { bytes: 64 });
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::Block { reasons: 1 });
         let armed = machine.connection.is_armed();
         machine.on(Event::Sync { buffered_bytes: 0, capacity: 64, blocked: 0, needed_bytes: false, armed });
@@ -244,7 +247,7 @@ fn s28_flags_follow_a_content_that_is_dropped() {
 }
 
 #[test]
-fn s29_a_full_buffer_restarts_when_transmit_drains() {
+fn s29_full_buffer_restarts_when_transmit_drains() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 1, 1));
         let peer = host.attach();
@@ -262,7 +265,7 @@ fn s29_a_full_buffer_restarts_when_transmit_drains() {
     in_modes(&[Mode::Level, Mode::OneShot, Mode::Optimistic], |mode| {
         let mut machine = Machine::reading(policy(mode), 64);
         machine.on(Event::Received { bytes: 64 });
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::Block { reasons: 1 });
         assert!(!machine.connection.is_armed() && !machine.wants(Action::WantRecv), "full: reading stopped");
         let actions = machine.on(Event::Unblock { reasons: 1 });
@@ -276,30 +279,30 @@ fn s29_a_full_buffer_restarts_when_transmit_drains() {
 }
 
 #[test]
-fn s30_the_room_test_and_the_offer_are_one_number() {
+fn s30_room_test_and_offer_are_one_number() {
     for resume_free_bytes in [0, 1, 300, 512, 1024, u32::MAX] {
         in_all_modes(|mode| {
             let mut machine = Machine::reading(Policy { resume_free_bytes, ..policy(mode) }, 1024);
             machine.on(Event::Received { bytes: 1024 });
             machine.on(Event::Block { reasons: 1 });
-            machine.watch();
+            machine.follow_interest();
             let enough = resume_free_bytes.clamp(1, 1024);
             for consumed in 1..=1024 {
                 machine.on(Event::Consumed { bytes: 1 });
-                machine.watch();
+                machine.follow_interest();
                 let accepts = machine.connection.is_accepting();
                 assert_eq!(accepts, consumed >= enough, "{consumed} of {enough} free");
                 machine.on(Event::Readable);
                 let offered = if accepts { consumed } else { 0 };
                 // `Machine` checks besides that `Recv` is pending exactly when something is offered.
                 assert_eq!(machine.connection.recv_max(), offered, "all the room there is, or none");
-                machine.watch();
+                machine.follow_interest();
             }
         });
     }
 
-    // Content that is not at the front leaves less room behind it than there is in all: who did not ask where to
-    // receive to is refused, and nothing is lost.
+    // Content that is not at the front leaves less room behind it than there is in all. A report of bytes that
+    // were received elsewhere is refused, and nothing is lost.
     let mut host = Host::new(&config(Mode::Level, 1, 1));
     let peer = host.attach();
     host.block(peer);
@@ -318,7 +321,7 @@ fn s30_the_room_test_and_the_offer_are_one_number() {
     assert_eq!(pool.received(receiver, 9), Err(DEMUXBUF_ERR_TOO_MANY_BYTES));
     assert!(pool.decoded(receiver, 119, 0).is_ok(), "the pool is as it was");
 
-    // Receiving and decoding do not pass one byte to and fro.
+    // Receiving and decoding do not alternate byte by byte.
     in_all_modes(|mode| {
         let mut settings = bare_config(mode, 1, 1);
         settings.policy.resume_free_bytes = 512;
@@ -334,7 +337,7 @@ fn s30_the_room_test_and_the_offer_are_one_number() {
 }
 
 #[test]
-fn s31_tiny_frames_do_not_hold_up_the_neighbours() {
+fn s31_tiny_frames_do_not_delay_other_connections() {
     in_all_modes(|mode| {
         let mut settings = config(mode, 4, 2);
         settings.policy.reads_per_wake = 3;
@@ -349,7 +352,7 @@ fn s31_tiny_frames_do_not_hold_up_the_neighbours() {
         let (mut turns, mut done) = (0, 0);
         while host.turn() > 0 {
             turns += 1;
-            assert!(host.peers[flood].frames.len() - done <= 32 * 4, "bounded work in one turn");
+            assert!(host.peers[flood].frames.len() - done <= 32 * 4, "bounded work in one iteration");
             done = host.peers[flood].frames.len();
             assert!(host.peers[neighbour].frames.len() == 1 || turns < 2, "the neighbour had its turn");
         }
@@ -358,7 +361,7 @@ fn s31_tiny_frames_do_not_hold_up_the_neighbours() {
         host.settle();
     });
 
-    // A transport that is never empty gets so many receives in each turn.
+    // A transport that is never empty gets this many receives in each loop iteration.
     in_all_modes(|mode| {
         let mut settings = bare_config(mode, 1, 1);
         settings.policy.reads_per_wake = 3;
@@ -370,8 +373,8 @@ fn s31_tiny_frames_do_not_hold_up_the_neighbours() {
         }
         let mut receives = host.peers[peer].receives;
         while host.turn() > 0 {
-            // A turn may begin twice here: scheduled, and told by the transport.
-            assert!(host.peers[peer].receives - receives <= 2 * 3 + 1, "bounded receives in one turn");
+            // An iteration may begin twice here: by the schedule, and by a report of the transport.
+            assert!(host.peers[peer].receives - receives <= 2 * 3 + 1, "bounded receives in one iteration");
             receives = host.peers[peer].receives;
         }
         assert_eq!(host.peers[peer].undecoded(), 0);
@@ -379,7 +382,7 @@ fn s31_tiny_frames_do_not_hold_up_the_neighbours() {
 }
 
 #[test]
-fn s32_reading_resumes_when_a_full_buffer_was_handed_over() {
+fn s32_reading_resumes_after_a_full_buffer_is_taken() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 1));
         let peer = host.attach();
@@ -388,7 +391,7 @@ fn s32_reading_resumes_when_a_full_buffer_was_handed_over() {
         host.send(peer, &data_frame(3000));
         host.settle();
         assert_eq!(host.buffered_bytes(peer), 1024);
-        // The stream takes the DATA frame's head and first bytes with the buffer.
+        // The stream takes the DATA frame's header and first bytes with the buffer.
         let (content, bytes) = host.take(peer);
         assert_eq!(host.pool.buffer(content.lease).map(|buffer| buffer.to_vec()), Ok(bytes.clone()));
         assert_eq!(bytes, data_frame(3000)[..1024]);
@@ -403,20 +406,20 @@ fn s32_reading_resumes_when_a_full_buffer_was_handed_over() {
         assert_eq!(host.held(), (0, 0, 0));
     });
 
-    // Reading had stopped: the bare machine asks for it again in the step of the hand-off.
+    // Reading had stopped: the bare machine asks for it again in the step of `take`.
     in_modes(&[Mode::Level, Mode::OneShot, Mode::Optimistic], |mode| {
         let mut machine = Machine::reading(policy(mode), 64);
         machine.on(Event::Received { bytes: 64 });
         machine.on(Event::Block { reasons: 1 });
         machine.on(Event::WouldBlock);
-        machine.watch();
+        machine.follow_interest();
         let actions = machine.on(Event::BufferReleased);
         assert!(machine.connection.is_armed() || actions.has(Action::WantRecv));
     });
 }
 
 #[test]
-fn s33_bytes_that_are_there_at_attach_are_decoded_at_once() {
+fn s33_bytes_at_attach_are_decoded_at_once() {
     for size in [20, 300] {
         in_all_modes(|mode| {
             let mut host = Host::new(&config(mode, 2, 2));

@@ -5,7 +5,7 @@ use crate::machine::in_all_modes;
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig};
 
-/// Class of what finishes work that was begun.
+/// Class of requests that finish work that was begun.
 const CRITICAL: u8 = 0;
 /// Class of new work.
 const NEW: u8 = 1;
@@ -60,13 +60,13 @@ fn finished_jobs(jobs: u64, buffers: u32, reserve: u32) -> u64 {
 fn s14_jobs_that_need_a_second_buffer_all_finish() {
     for (jobs, buffers) in [(4, 4), (20, 4), (3, 2), (40, 9)] {
         assert_eq!(finished_jobs(jobs, buffers, 1), jobs, "the reserve lets one finish, and then the next");
-        // Without a reserve this very schedule is the deadlock: the tests can tell.
+        // Without a reserve this very schedule is the deadlock, so the test can fail.
         assert_eq!(finished_jobs(jobs.max(u64::from(buffers)), buffers, 0), 0);
     }
 }
 
 #[test]
-fn s15_what_frees_the_holders_always_finds_a_buffer() {
+fn s15_transmit_side_always_finds_a_buffer() {
     in_all_modes(|mode| {
         let mut settings = config(mode, 4, 8);
         settings.scheduler.classes = 2;
@@ -84,7 +84,7 @@ fn s15_what_frees_the_holders_always_finds_a_buffer() {
 
         for peer in 0..8 {
             let Outcome::Granted(response) = host.request(CRITICAL, 0) else {
-                panic!("transmit always finds one");
+                panic!("transmit always finds a buffer");
             };
             host.release(response);
             assert!(host.unblock(peer).has(Action::Decode) || host.buffered_bytes(peer) < 500);
@@ -99,7 +99,7 @@ fn s15_what_frees_the_holders_always_finds_a_buffer() {
 }
 
 #[test]
-fn s16_a_reserve_buffer_in_use_for_long_refuses_nobody() {
+fn s16_reserve_buffer_in_long_use_blocks_no_request() {
     let mut scheduler = Scheduler::new(&two_classes(4, 8, 1)).expect("the configuration is allowed");
     let take = |scheduler: &mut Scheduler, class| match scheduler.request(class, 0).expect("waits are free") {
         Outcome::Granted(lease) => Some(lease),
@@ -110,7 +110,7 @@ fn s16_a_reserve_buffer_in_use_for_long_refuses_nobody() {
     for lease in held {
         scheduler.release(lease).expect("the lease is held");
     }
-    // The slow peer keeps the buffer that came out of the reserve; the memory of the others is free.
+    // The slow peer keeps the buffer that came out of the reserve; the memory of other peers is free.
     for minute in 1..=10 {
         scheduler.handle_timeout(minute * 60_000_000_000);
         let (first, second) = (take(&mut scheduler, NEW), take(&mut scheduler, NEW));
@@ -141,8 +141,8 @@ fn s16_a_reserve_buffer_in_use_for_long_refuses_nobody() {
         assert!(host.peers[peer].frames.is_empty(), "the last one is the reserve");
         host.release(leases[2]);
         host.settle();
-        assert_eq!(host.peers[peer].frames.len(), 1, "although the slow one has the reserve");
-        host.tell(peer, Event::Wake);
+        assert_eq!(host.peers[peer].frames.len(), 1, "although the slow peer has the reserve");
+        host.on(peer, Event::Wake);
         host.release(slow);
     });
 }

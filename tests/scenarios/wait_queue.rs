@@ -9,7 +9,7 @@ use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig, Schedule
 use demuxbuf_capi::*;
 use demuxbuf_testkit::Rng;
 
-/// A pool whose every step is checked.
+/// A pool; every step of it is checked.
 struct Buffers(Scheduler);
 
 impl Buffers {
@@ -47,7 +47,7 @@ impl Buffers {
         self.check();
     }
 
-    /// Who was served, in order, and what they hold.
+    /// The waiters that were served, in order, with their leases.
     fn grants(&mut self) -> Vec<(u64, LeaseId)> {
         let mut grants = Vec::new();
         while let Some(grant) = self.0.poll_grant() {
@@ -70,7 +70,7 @@ fn tokens(grants: &[(u64, LeaseId)]) -> Vec<u64> {
     grants.iter().map(|&(token, _)| token).collect()
 }
 
-/// One buffer, held by peer 0 with half a frame; `waiters` peers behind it that have a whole frame to receive.
+/// One buffer, held by peer 0 with a partial frame; `waiters` peers behind it that have a whole frame to receive.
 fn one_holder(mode: Mode, waiters: usize) -> Host {
     let mut host = Host::new(&bare_config(mode, 1, waiters as u32 + 2));
     let holder = host.attach();
@@ -92,7 +92,7 @@ fn finish_holder(host: &mut Host) {
 }
 
 #[test]
-fn s01_a_release_serves_the_waiter_in_the_same_step() {
+fn s01_release_serves_the_waiter_in_the_same_step() {
     let mut pool = Buffers::new(&SchedulerConfig::new(1, 2));
     let held = pool.granted(0, 1);
     let wait = pool.queued(0, 2);
@@ -106,7 +106,7 @@ fn s01_a_release_serves_the_waiter_in_the_same_step() {
         let mut host = one_holder(mode, 1);
         finish_holder(&mut host);
         host.turn();
-        assert_eq!(host.peers[1].frames.len(), 1, "served in the turn of the release");
+        assert_eq!(host.peers[1].frames.len(), 1, "served in the iteration of the release");
         host.settle();
         assert_eq!(host.held().1, 0);
     });
@@ -140,7 +140,7 @@ fn s02_single_releases_serve_all_waiters_in_order() {
 }
 
 #[test]
-fn s03_newcomers_do_not_overtake_a_waiter_that_was_woken() {
+fn s03_newcomers_do_not_overtake_a_woken_waiter() {
     let mut pool = Buffers::new(&SchedulerConfig::new(1, 4));
     let held = pool.granted(0, 1);
     pool.queued(0, 2);
@@ -148,7 +148,7 @@ fn s03_newcomers_do_not_overtake_a_waiter_that_was_woken() {
     pool.queued(0, 3);
     pool.queued(0, 4);
     let grants = pool.grants();
-    assert_eq!(tokens(&grants), [2], "handed to it before anyone else sees it");
+    assert_eq!(tokens(&grants), [2], "assigned before any other request sees it");
     pool.queued(0, 5);
     pool.release(grants[0].1);
     let grants = pool.grants();
@@ -157,7 +157,7 @@ fn s03_newcomers_do_not_overtake_a_waiter_that_was_woken() {
     in_all_modes(|mode| {
         let mut host = one_holder(mode, 1);
         let newcomer = host.attach();
-        // The holder is done, and the newcomer comes before the waiter has picked up what is his.
+        // The holder is done, and the newcomer comes before the waiter has picked up its buffer.
         let id = host.peers[0].id;
         host.pool.handle(id, Event::Close).expect("the handle is live");
         assert_eq!(host.pool.stats().scheduler.assigned, 1);
@@ -173,7 +173,7 @@ fn s03_newcomers_do_not_overtake_a_waiter_that_was_woken() {
 }
 
 #[test]
-fn s04_a_connection_that_needs_two_buffers_is_served_twice() {
+fn s04_connection_with_two_needs_is_served_twice() {
     in_all_modes(|mode| {
         let mut settings = bare_config(mode, 2, 2);
         settings.scheduler.classes = 2;
@@ -198,7 +198,7 @@ fn s04_a_connection_that_needs_two_buffers_is_served_twice() {
 }
 
 #[test]
-fn s05_waiting_for_another_kind_does_not_stop_reading() {
+fn s05_wait_for_another_buffer_keeps_reading() {
     in_all_modes(|mode| {
         let mut settings = bare_config(mode, 1, 1);
         settings.scheduler.classes = 2;
@@ -210,7 +210,7 @@ fn s05_waiting_for_another_kind_does_not_stop_reading() {
         for round in 1..=3 {
             host.send(peer, &data_frame(300)[200..]);
             host.send(peer, &data_frame(300)[..200]);
-            // Enough turns to receive; the receive that a submitting host takes back would end the lease.
+            // Enough iterations to receive; the receive that a submitting host cancels would end the lease.
             host.turn();
             host.turn();
             assert_eq!(host.peers[peer].frames.len(), round, "it goes on with what it owns");
@@ -223,7 +223,7 @@ fn s05_waiting_for_another_kind_does_not_stop_reading() {
 }
 
 #[test]
-fn s06_the_turn_of_a_waiter_that_died_goes_to_the_next() {
+fn s06_buffer_of_a_dead_waiter_goes_to_the_next() {
     let mut pool = Buffers::new(&SchedulerConfig::new(1, 3));
     let held = pool.granted(0, 1);
     let dying = pool.queued(0, 2);
@@ -245,9 +245,9 @@ fn s06_the_turn_of_a_waiter_that_died_goes_to_the_next() {
 }
 
 #[test]
-fn s07_a_destroyed_waiter_leaves_nothing_behind() {
+fn s07_destroyed_waiter_leaves_nothing_behind() {
     in_all_modes(|mode| {
-        // While queued; after it was chosen; and while it is being told, with the buffer in hand.
+        // While queued, after it was chosen, and while its notice is handled.
         for moment in 0..3 {
             let mut host = one_holder(mode, 2);
             let id = host.peers[1].id;
@@ -267,7 +267,7 @@ fn s07_a_destroyed_waiter_leaves_nothing_behind() {
                 assert_eq!(host.pool.handle(id, event), Err(PoolError::Stale), "its handle is dead");
             }
             assert_eq!(host.pool.take(id), Err(PoolError::Stale));
-            // Who comes into its row of the table is somebody else.
+            // The next receiver in its row of the table is another one.
             let heir = host.attach();
             assert_ne!(host.peers[heir].id, id);
             assert_eq!(host.pool.handle(id, Event::Close), Err(PoolError::Stale));
@@ -276,12 +276,15 @@ fn s07_a_destroyed_waiter_leaves_nothing_behind() {
             }
             host.settle();
             assert_eq!(host.peers[2].frames.len(), 1, "the next waiter is served");
-            assert!(host.peers[1].frames.is_empty() && host.peers[heir].frames.is_empty(), "no grant to the dead");
+            assert!(
+                host.peers[1].frames.is_empty() && host.peers[heir].frames.is_empty(),
+                "no grant to a closed receiver"
+            );
         }
 
         // It asks again while it is destroyed.
         let mut machine = Machine::attached(mode);
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::Readable);
         machine.on(Event::BufferDenied);
         assert_eq!(machine.on(Event::Close), Action::CancelRequest.into());
@@ -307,7 +310,7 @@ fn s07_a_destroyed_waiter_leaves_nothing_behind() {
 }
 
 #[test]
-fn s08_a_buffer_nobody_needs_any_more_is_passed_on() {
+fn s08_buffer_without_a_need_is_passed_on() {
     in_all_modes(|mode| {
         // The need goes away while it waits, and after it was chosen: the peer ended, or the host wants no reading.
         for event in [Event::EndOfStream, Event::TransportError, Event::PauseRecv] {
@@ -341,7 +344,7 @@ fn s08_a_buffer_nobody_needs_any_more_is_passed_on() {
 }
 
 #[test]
-fn s09_no_wake_up_fits_between_a_refusal_and_the_queueing() {
+fn s09_refusal_and_queueing_are_one_step() {
     // One atomic step: there are only these two orders of a request and a release, and both serve.
     let mut pool = Buffers::new(&SchedulerConfig::new(1, 1));
     let held = pool.granted(0, 1);
@@ -354,10 +357,10 @@ fn s09_no_wake_up_fits_between_a_refusal_and_the_queueing() {
     pool.release(held);
     assert_eq!(tokens(&pool.grants()), [2]);
 
-    // A host with its own allocator may hear of the release first: the late denial takes nothing away.
+    // A host with its own allocator may report the release first: the late denial takes nothing away.
     in_all_modes(|mode| {
         let mut machine = Machine::attached(mode);
-        machine.watch();
+        machine.follow_interest();
         assert!(machine.on(Event::Readable).has(Action::RequestBuffer));
         assert!(machine.on(Event::BufferGranted { capacity: 64 }).has(Action::Recv));
         assert_eq!(machine.refuses(Event::BufferDenied), EventError::AlreadyHeld);
@@ -366,10 +369,10 @@ fn s09_no_wake_up_fits_between_a_refusal_and_the_queueing() {
 }
 
 #[test]
-fn s12_a_waiter_cannot_be_queued_twice() {
+fn s12_waiter_cannot_be_queued_twice() {
     in_all_modes(|mode| {
         let mut machine = Machine::attached(mode);
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::Readable);
         machine.on(Event::BufferDenied);
         assert!(!machine.wants(Action::RequestBuffer));
@@ -377,7 +380,7 @@ fn s12_a_waiter_cannot_be_queued_twice() {
 
         let mut host = one_holder(mode, 2);
         for event in [Event::Readable, Event::Wake, Event::Readable, Event::PauseRecv, Event::ResumeRecv] {
-            host.tell(1, event);
+            host.on(1, event);
             assert!(host.pool.stats().scheduler.waiting <= 2, "one place for one waiter");
         }
         let granted = host.pool.stats().scheduler.granted_by_handoff;
@@ -399,7 +402,7 @@ fn s12_a_waiter_cannot_be_queued_twice() {
 }
 
 #[test]
-fn s13_as_many_are_woken_as_buffers_were_released() {
+fn s13_one_grant_per_release() {
     for (released, waiters) in [(1, 50), (3, 50), (7, 8), (5, 2)] {
         let mut pool = Buffers::new(&SchedulerConfig::new(8, 64));
         let held: Vec<LeaseId> = (0..8).map(|token| pool.granted(0, token)).collect();
@@ -417,7 +420,7 @@ fn s13_as_many_are_woken_as_buffers_were_released() {
 }
 
 #[test]
-fn s17_a_waiter_that_gives_up_needs_no_buffer_for_it() {
+fn s17_waiter_that_gives_up_needs_no_buffer() {
     in_all_modes(|mode| {
         let mut host = one_holder(mode, 2);
         [0, 60_000_000_000].into_iter().for_each(|now_ns| host.pool.handle_timeout(now_ns));
@@ -433,7 +436,7 @@ fn s17_a_waiter_that_gives_up_needs_no_buffer_for_it() {
         host.settle();
         assert_eq!((host.peers[1].frames.len(), host.peers[2].frames.len()), (0, 1));
 
-        // What it received through the lifeline is no lease either.
+        // The lifeline that it received through is no lease either.
         let mut settings = config(mode, 1, 1);
         settings.policy.park_bytes = 0;
         let mut host = Host::new(&settings);
@@ -443,10 +446,14 @@ fn s17_a_waiter_that_gives_up_needs_no_buffer_for_it() {
         host.settle();
         assert_eq!((host.buffered_bytes(peer), host.is_waiting(peer)), (64, true));
         let before = host.pool.pending(host.peers[peer].id);
-        assert_eq!(Ok(host.report(peer, Event::LeaseExpired)), before, "nobody is shed for a buffer he does not have");
+        assert_eq!(
+            Ok(host.report(peer, Event::LeaseExpired)),
+            before,
+            "no receiver is shed for a buffer that it does not have"
+        );
 
         let mut machine = Machine::attached(mode);
-        machine.watch();
+        machine.follow_interest();
         machine.on(Event::Readable);
         machine.on(Event::BufferDenied);
         assert_eq!(machine.on(Event::Close), Action::CancelRequest.into(), "no buffer is asked for");
@@ -456,15 +463,15 @@ fn s17_a_waiter_that_gives_up_needs_no_buffer_for_it() {
 }
 
 #[test]
-fn s18_a_waiter_that_tries_again_keeps_its_place() {
+fn s18_waiter_that_tries_again_keeps_its_place() {
     in_all_modes(|mode| {
         let mut host = one_holder(mode, 3);
         for _ in 0..5 {
-            host.tell(1, Event::Readable);
-            host.tell(1, Event::Wake);
+            host.on(1, Event::Readable);
+            host.on(1, Event::Wake);
             host.turn();
         }
-        assert_eq!(host.pool.stats().scheduler.cancelled, 0, "nobody left the queue");
+        assert_eq!(host.pool.stats().scheduler.cancelled, 0, "no wait left the queue");
         host.close(0);
         host.turn();
         assert_eq!(host.peers[1].frames.len(), 1, "first come, first served");
@@ -480,10 +487,10 @@ fn s18_a_waiter_that_tries_again_keeps_its_place() {
             host.settle();
         }
         let cancelled = host.pool.stats().scheduler.cancelled;
-        host.tell(first, Event::Readable);
+        host.on(first, Event::Readable);
         host.settle();
         assert_eq!((host.held(), host.buffered_bytes(first)), ((1, 2, 2), 64));
-        assert_eq!(host.pool.stats().scheduler.cancelled, cancelled, "nobody left the queue");
+        assert_eq!(host.pool.stats().scheduler.cancelled, cancelled, "no wait left the queue");
         host.release(held[0]);
         assert_eq!(host.first_grant(), Some(first), "first come, first served");
         host.resume(first);
@@ -493,7 +500,7 @@ fn s18_a_waiter_that_tries_again_keeps_its_place() {
 }
 
 #[test]
-fn s19_a_release_of_what_is_not_held_changes_nothing() {
+fn s19_release_without_a_lease_changes_nothing() {
     let mut other = SchedulerConfig::new(2, 2);
     other.tag = 1;
     let mut other = Buffers::new(&other);
@@ -516,7 +523,7 @@ fn s19_a_release_of_what_is_not_held_changes_nothing() {
     assert_eq!(tokens(&pool.grants()), [3]);
     assert_eq!(pool.0.cancel(wait), Err(SchedulerError::StaleWait));
 
-    // What a receiver holds or waits for is not the host's to give back, whatever number it guesses.
+    // What a receiver holds or waits for is not the host's to release, whatever number it guesses.
     let mut host = one_holder(Mode::Level, 1);
     let before = host.held();
     for guess in (0..=3).flat_map(|generation| (0..2).map(move |index| generation << 32 | index)) {
@@ -538,7 +545,7 @@ fn s19_a_release_of_what_is_not_held_changes_nothing() {
 }
 
 #[test]
-fn s20_an_idle_system_holds_nothing() {
+fn s20_idle_system_holds_nothing() {
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 3, 12));
         for _ in 0..12 {

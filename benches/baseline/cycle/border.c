@@ -29,7 +29,7 @@ typedef struct {
 static entry_t entries[CONNECTIONS];
 static table_t connections = { entries, CONNECTIONS, false };
 static uint64_t handles[CONNECTIONS];
-static bool is_watched[CONNECTIONS];
+static bool is_armed[CONNECTIONS];
 
 static const step_t nothing, refused = { NULL, 0, STEP_ERROR };
 
@@ -73,7 +73,7 @@ BORDER step_t decoded(table_t *table, uint64_t handle, uint32_t consumed, uint32
 
 static void cycle(unsigned index)
 {
-	if (!is_watched[index])
+	if (!is_armed[index])
 		return;
 	step_t step = readable(&connections, handles[index]);
 	while ((step.actions & (STEP_RECEIVE | STEP_DECODE)) != 0) {
@@ -96,7 +96,7 @@ static void start(void)
 	for (uint32_t i = 0; i < CONNECTIONS; i++) {
 		entries[i] = (entry_t){ memory + (size_t)i * BUFFER_BYTES, 0, i + 1 };
 		handles[i] = (uint64_t)(i + 1) << 32 | i;
-		is_watched[i] = true;
+		is_armed[i] = true;
 	}
 }
 

@@ -1,5 +1,5 @@
-/* One connection of a multiplexing proxy as such proxies write it by hand: flags, a buffer, a place in a queue, and a
- * subscription to the transport. How buffers are had is up to the file that includes this one: it defines `get_buffer`,
+/* One connection of a multiplexing proxy as such proxies write it by hand: flags, a buffer, a place in a queue, and read
+ * interest in the transport. How buffers are had is up to the file that includes this one: it defines `get_buffer`,
  * `put_buffer` and `next_woken`. */
 #ifndef CONNECTION_H
 #define CONNECTION_H
@@ -45,7 +45,7 @@ static lower_t lowers[CONNECTIONS];
 /* A buffer; or NULL, and the connection is queued. */
 static inline char *get_buffer(connection_t *connection);
 static inline void put_buffer(connection_t *connection);
-/* The next one who had waited and may try again, or NULL. */
+/* The next connection that had waited and may try again, or NULL. */
 static inline waiter_t *next_woken(void);
 
 static inline bool may_receive(const connection_t *connection)

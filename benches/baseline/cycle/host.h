@@ -2,13 +2,13 @@
  * turn. A way is a source file that includes this one and defines what is declared here. The transport and the decoder
  * are the host's and cost the same for all, so they are empty, but the compiler must not know that.
  *
- * The watch on the transport stays while a connection may receive, as with a level-triggered poller. Built with
- * -DONE_SHOT it is over with its first report, and is asked for anew.
+ * Read interest stays armed while a connection may receive, as with a level-triggered poller. Built with -DONE_SHOT it
+ * is off after its first report, and is armed anew.
  *
  * Usage: PROGRAM CYCLES; prints the nanoseconds that they took, the bytes that were received and those that were decoded.
  * Built with -DCOUNTED the time is 0: digits of a time would cost a varying number of instructions.
- * Built with -DRECV: PROGRAM CYCLES BYTES BUSY, where each cycle receives so many bytes from a socket, and so many of the
- * connections are readable at once; what sends is not timed. */
+ * Built with -DRECV: PROGRAM CYCLES BYTES BUSY, where each cycle receives BYTES from a socket, and BUSY connections are
+ * readable at once; what sends is not timed. */
 #ifndef HOST_H
 #define HOST_H
 
@@ -30,9 +30,9 @@
 static void start(void);
 /* The connection is readable: receives once, decodes all, keeps nothing. */
 static void cycle(unsigned index);
-/* Once for each turn of the loop: sees to those who waited for a buffer and may have one. */
+/* Once for each loop iteration: serves connections that waited for a buffer and may have one. */
 static void end_turn(void);
-/* Ends the program unless every buffer is back and nobody waits. */
+/* Ends the program unless every buffer is back and no connection waits. */
 static void finish(uint64_t cycles);
 
 /* What shows that each way has done the same. */
@@ -80,7 +80,7 @@ static inline uint32_t transport_receive(unsigned index, void *area, uint32_t ro
 	return (uint32_t)got;
 }
 
-/* As a receive that brings so many bytes, which the compiler must not know. */
+/* As a receive that brings this many bytes, which the compiler must not know. */
 static inline uint32_t transport_bytes(void *area, uint32_t bytes)
 {
 	__asm__ volatile("" : "+r"(bytes) : "r"(area) : "memory");

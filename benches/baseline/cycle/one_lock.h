@@ -75,7 +75,7 @@ static inline void pool_give(void *memory)
 	release();
 }
 
-/* The next one who may try again, or NULL. */
+/* The next connection that may try again, or NULL. */
 static inline waiter_t *pool_woken(void)
 {
 	acquire();

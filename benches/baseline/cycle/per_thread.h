@@ -1,6 +1,7 @@
 /* The pool of the best present proxies: everything belongs to one thread, so there is no lock. Free buffers are a list that
- * is linked through the buffers themselves, the one used last first. Who gets none queues by how critical the need is, and
- * the less critical leave a reserve. Who gives back wakes as many as may have one, and they try again. */
+ * is linked through the buffers themselves, the one used last first. A connection that gets none queues by how critical its
+ * need is, and the less critical leave a reserve. A release wakes as many waiters as may have a buffer, and they try
+ * again. */
 #ifndef PER_THREAD_H
 #define PER_THREAD_H
 
@@ -12,7 +13,7 @@
 typedef struct {
 	void **first_free;
 	uint32_t free;
-	uint32_t waiting_levels; /* a bit for each level that somebody waits at */
+	uint32_t waiting_levels; /* a bit for each level with a waiter */
 	uint32_t reserves[LEVELS];
 	waiter_t *first[LEVELS], **last[LEVELS];
 	waiter_t *woken;
@@ -64,7 +65,7 @@ __attribute__((noinline, cold)) static void pool_wake(void)
 	}
 }
 
-/* A buffer, or NULL and a place in the queue. A newcomer does not overtake who waits at its level or a more critical one. */
+/* A buffer, or NULL and a place in the queue. A newcomer does not overtake a waiter of its level or a more critical one. */
 static inline void *pool_take(waiter_t *waiter, uint32_t level)
 {
 	uint32_t as_critical = (2u << level) - 1;
@@ -88,7 +89,7 @@ static inline void pool_give(void *memory)
 		pool_wake();
 }
 
-/* The next one who may try again, or NULL. */
+/* The next connection that may try again, or NULL. */
 static inline waiter_t *pool_woken(void)
 {
 	waiter_t *waiter = pool.woken;

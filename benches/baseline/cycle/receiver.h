@@ -31,7 +31,7 @@ static demuxbuf_pool *other;
 #endif
 static demuxbuf_pool *pool;
 static uint64_t receivers[CONNECTIONS];
-static bool is_watched[CONNECTIONS];
+static bool is_armed[CONNECTIONS];
 /* Whether the transport has bytes. */
 static bool has_bytes[CONNECTIONS];
 static uint64_t granted_at_start;
@@ -50,13 +50,13 @@ static inline void expect(demuxbuf_step step, uint32_t actions)
 
 static inline demuxbuf_step arm(unsigned index)
 {
-	is_watched[index] = true;
+	is_armed[index] = true;
 	return demuxbuf_receiver_done(pool, receivers[index], DEMUXBUF_WANT_RECV);
 }
 
 static inline demuxbuf_step disarm(unsigned index)
 {
-	is_watched[index] = false;
+	is_armed[index] = false;
 	return demuxbuf_receiver_done(pool, receivers[index], DEMUXBUF_STOP_RECV);
 }
 
@@ -84,16 +84,16 @@ static inline __attribute__((always_inline)) void run(unsigned index, demuxbuf_s
 		step = arm(index);
 	/* The host's own poll, which it submits where no receive is in flight. */
 	if (MODE == DEMUXBUF_MODE_COMPLETION)
-		is_watched[index] = true;
+		is_armed[index] = true;
 	expect(step, 0);
 }
 
 static inline demuxbuf_step report_readable(unsigned index)
 {
-	if (!is_watched[index])
+	if (!is_armed[index])
 		fail("the read interest is off");
 	if (!IS_PERSISTENT)
-		is_watched[index] = false;
+		is_armed[index] = false;
 	if (RECEIVES_UNTIL_EMPTY)
 		has_bytes[index] = true;
 	return demuxbuf_receiver_readable(pool, receivers[index]);
@@ -140,14 +140,14 @@ static void start(void)
 	granted_at_start = stats().granted_at_once;
 }
 
-/* Ends the program unless each cycle took so many buffers at once, and all is at rest. */
+/* Ends the program unless this many buffers were granted at once, and all is at rest. */
 static inline void finish_at_rest(uint64_t grants)
 {
 	demuxbuf_pool_stats now = stats();
 	if (now.granted_at_once - granted_at_start != grants || now.released != now.granted_at_once || now.leased != 0)
 		fail("a cycle took another number of buffers, or kept one");
 	for (unsigned i = 0; i < CONNECTIONS; i++) {
-		if (!is_watched[i])
+		if (!is_armed[i])
 			fail("a connection did not come to rest");
 	}
 }

@@ -1,4 +1,4 @@
-/* The library: it tells where a frame ends and judges its header; the payload is the host's to read. */
+/* The library: it finds the end of a frame and judges its header; the payload is the host's to read. */
 #include "host.h"
 
 #include <demuxbuf.h>

@@ -1,8 +1,8 @@
 /* What every decoder of HTTP/2 frames is measured in: a server that receives what a client sends, a buffer at a time. A
  * decoder is a source file that includes this one and defines what is declared here. It takes from each frame what only
- * its payload tells (the increment of a WINDOW_UPDATE, the eight bytes of a PING), so that none is merely skipped.
+ * its payload has (the increment of a WINDOW_UPDATE, the eight bytes of a PING), so that none is merely skipped.
  *
- * Usage: PROGRAM FILE PROLOGUE_BYTES TIMES; what is behind the prologue is decoded so many times. Prints the frames, the
+ * Usage: PROGRAM FILE PROLOGUE_BYTES TIMES; what is behind the prologue is decoded TIMES times. Prints the frames, the
  * bytes of their payloads, the sum of what was taken from them, and the nanoseconds that they took. */
 #ifndef HOST_H
 #define HOST_H
@@ -28,7 +28,7 @@ static counts_t counts;
 
 /* Gets ready, and takes the prologue: the client's preface and settings, and the head of a request that stays open. */
 static void start(const uint8_t *prologue, size_t bytes);
-/* Returns how many bytes it took; the others come again, in front of the next. */
+/* Returns how many bytes it took; the remaining ones come again, in front of the next. */
 static size_t decode(const uint8_t *data, size_t bytes);
 static void finish(void);
 

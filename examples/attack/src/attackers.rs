@@ -1,4 +1,4 @@
-//! Attackers on a thread of their own, so that what they do is not in the way of those who measure.
+//! Attackers, on a thread of their own so that they do not delay the measurements.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,30 +15,30 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::habits::{self, Ended};
 use crate::plan::{self, Band, Habit};
 
-/// So many are on their way at the same time: it is not the queue of connections to accept that is attacked.
+/// Connections that are being opened at the same time: the accept queue is not the target.
 const CONNECTING_MAX: usize = 64;
 
-/// Who has no connection after this time tries again.
+/// A connection that is not open after this time is tried again.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Who was closed is back after up to so long.
+/// A closed attacker connects again after at most this time.
 const RETURN_MAX: Duration = Duration::from_millis(500);
 
-/// What a socket takes in whose owner does not read, and the segments of a usual network. With those of a loopback
+/// Receive buffer of an unread socket, and the segment size of a usual network. With the segments of a loopback
 /// interface the kernel takes megabytes off the other side before it makes it wait.
 const SLOW_SOCKET_BYTES: u32 = 4096;
 const SEGMENT_BYTES: u32 = 1460;
 
-/// Whom all of this is aimed at, and what is asked of it.
+/// The target, and what is requested from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Aim {
     pub(crate) target: SocketAddr,
-    /// What a request asks for, and what a slow reader does.
+    /// The path of a request, and the path of a slow reader.
     pub(crate) small: String,
     pub(crate) large: String,
 }
 
-/// What has become so far of all who came together.
+/// The results so far of the attackers of one band.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Those that have had a connection.
@@ -62,13 +62,13 @@ impl Tally {
         self.slowest_us.fetch_max(lasted.as_micros() as u64, Relaxed);
     }
 
-    /// What was counted since it was last taken, and the slowest of it.
+    /// The counts since the last call, and the slowest of them.
     pub(crate) fn take_served(&self) -> (u64, Duration) {
         (self.served.swap(0, Relaxed), Duration::from_micros(self.slowest_us.swap(0, Relaxed)))
     }
 }
 
-/// All of them, until they are told to leave.
+/// All attackers, until they are asked to leave.
 #[derive(Debug)]
 pub(crate) struct Attackers {
     tally: Arc<Tally>,

@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 /// The largest frame that may be sent to it is the largest that HTTP/2 has, so that to announce one is no error.
 pub(crate) const LARGEST_FRAME: u32 = MAX_FRAME_SIZE_MAX;
 
-/// What it is asked for: bodies that answer a request, and that more than fill the sockets of who does not read.
+/// Paths that are requested: a small response, and one that more than fills the sockets of a slow reader.
 pub(crate) const SMALL: &str = "/bytes/100";
 pub(crate) const LARGE: &str = "/bytes/65536";
 
@@ -37,12 +37,12 @@ impl Backend {
         let mut output = BufReader::new(process.stdout.take().expect("its output is piped"));
         output.read_line(&mut line).await.map_err(explain)?;
         let address = line.trim_end().parse();
-        let address = address.map_err(|_| format!("the server did not say where it listens, but {line:?}"))?;
+        let address = address.map_err(|_| format!("no address in the first line of the server: {line:?}"))?;
         Ok(Backend { address, _process: process })
     }
 }
 
-/// Serves until standard input ends, which it does at the latest with who started this.
+/// Serves until standard input ends, at the latest when the parent process ends.
 pub(crate) fn serve() -> Result<(), String> {
     let explain = |error: std::io::Error| format!("the server: {error}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(explain)?;

@@ -1,4 +1,4 @@
-//! What attackers of each habit do on a connection, until it ends.
+//! The attackers of each habit, on one connection until it ends.
 
 use std::future::pending;
 use std::io;
@@ -14,7 +14,7 @@ use crate::backend::LARGEST_FRAME;
 use crate::plan::{Habit, LARGE_FRAME, REQUEST_LASTS};
 use crate::wire::{Answers, begun, opening, request};
 
-/// A leaver stays up to so long, having sent so much of a frame.
+/// A leaver stays for at most this time, after it has sent this much of a frame.
 const STAY_MAX: Duration = Duration::from_millis(100);
 const LEAVER_BYTES: usize = 3000;
 
@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The other side said that too much was asked for.
+    /// The peer sent GOAWAY with ENHANCE_YOUR_CALM.
     Shed,
     /// The other side ended it otherwise.
     Closed,
@@ -63,7 +63,7 @@ pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, aim: &Aim, tally
     if let Ok(ended) = done {
         return ended;
     }
-    // Who failed to send may have been told why before.
+    // A failed send may follow a GOAWAY that was not read yet.
     let mut rest = [0; 512];
     while let Ok(count @ 1..) = stream.try_read(&mut rest) {
         answers.read(&rest[..count]);
@@ -84,7 +84,7 @@ async fn watch(
         }
     };
     tokio::select! {
-        // A farewell that has arrived says more than an error in sending.
+        // A GOAWAY that has arrived is a better reason than an error in sending.
         biased;
         ended = read => ended,
         ended = meanwhile => ended,
@@ -106,7 +106,7 @@ async fn send_and_stay(to: &mut WriteHalf<'_>, bytes: &[u8]) -> io::Result<Ended
     pending().await
 }
 
-/// Before it has read the other side's settings, nobody may send a frame so large.
+/// A frame this large is allowed only after the peer's settings were read.
 async fn announce(
     mut from: ReadHalf<'_>,
     to: &mut WriteHalf<'_>,
@@ -167,13 +167,13 @@ async fn ask(
     Ok(Ended::Left)
 }
 
-/// Requests whose answers stay where they are.
+/// Requests whose responses stay unread.
 async fn ask_only(from: ReadHalf<'_>, to: &mut WriteHalf<'_>, aim: &Aim) -> io::Result<Ended> {
     to.write_all(&opening()).await?;
     for number in 0..SLOW_REQUESTS {
         to.write_all(&request(2 * number + 1, &aim.large, 0)).await?;
     }
-    // What is said at the end lies behind all that is not read.
+    // A GOAWAY at the end lies behind all unread bytes.
     while !from.ready(Interest::READABLE).await?.is_read_closed() {
         sleep(LOOK_EVERY).await;
     }

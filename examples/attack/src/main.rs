@@ -1,8 +1,8 @@
 //! `cargo run --release -p attack`: hostile connections of every kind against `h2relay`, or another HTTP/2 server, and
 //! what honest clients get meanwhile.
 //!
-//! It prints, writes and draws what happened, and ends with 0 only if the honest got what they should have;
-//! docs/attack.md says what that is.
+//! It prints, writes and draws the results. It exits with status 0 only if honest clients were served as docs/attack.md
+//! demands.
 
 mod attackers;
 mod backend;

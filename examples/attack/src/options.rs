@@ -10,7 +10,7 @@ use demuxbuf_demo::output::Output;
 use crate::plan::{BUFFERS_MAX, NETWORKS_MAX, Name};
 
 /// Hostile connections of every kind against `h2relay` or another HTTP/2 server, and what honest clients get meanwhile.
-/// Ends with 0 only if the honest got what they should have
+/// Exits with status 0 only if honest clients were served
 #[derive(Clone, Debug, Parser)]
 #[command(name = "attack", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
@@ -40,11 +40,11 @@ pub(crate) struct Options {
     /// Only this attack; may be given more than once [default: each of them]
     #[arg(long = "attack", value_name = "NAME")]
     attacks: Vec<Name>,
-    /// Another server to attack instead of the relay, which must speak HTTP/2 from the first byte, without TLS. All come
-    /// from one address unless it is on this machine, at an address of IPv4
+    /// Another server to attack instead of the relay, which must speak HTTP/2 from the first byte, without TLS. All
+    /// come from one address unless it is on this machine, at an address of IPv4
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) target: Option<SocketAddr>,
-    /// What honest clients, floods and slow readers ask of the target; any answer to its end counts as served
+    /// The path that honest clients, floods and slow readers request; any complete response counts as served
     #[arg(long, default_value = "/", requires = "target", value_parser = path)]
     pub(crate) path: String,
     /// Where the report goes; the picture lies beside it and ends in .svg [default: target/attack/report.json]
@@ -57,10 +57,10 @@ pub(crate) struct Options {
     pub(crate) command: Option<Command>,
 }
 
-/// What the program does for itself.
+/// The program's own subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The server behind the relay: says where it listens, and ends with its standard input
+    /// The server behind the relay: prints its address, and ends with its standard input
     #[command(hide = true)]
     Serve,
 }
@@ -103,13 +103,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         use clap::CommandFactory;
         Options::command().debug_assert();
     }
 
     #[test]
-    fn bad_values_are_refused_with_the_option_and_what_is_allowed() {
+    fn bad_option_value_names_option_and_range() {
         for (option, value, allowed) in [
             ("--connections", "100001", "1..=100000"),
             ("--buffers", "6501", "1..=6500"),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_relay_can_do_is_refused_for_another_target() {
+    fn relay_options_are_refused_with_target() {
         let parse = |arguments: &[&str]| {
             Options::try_parse_from(["attack", "--target", "127.0.0.1:8080"].iter().chain(arguments))
         };

@@ -11,7 +11,7 @@ use crate::report::{Attack, Report};
 const SIZE: (u32, u32) = (1600, 1060);
 const HEAD_PIXELS: u32 = 110;
 
-/// Each dot stands for the slowest request that was begun in so many seconds, each line for how many were.
+/// Each dot is the slowest request that began in this many seconds, each line the number of requests.
 const SLOWEST_OF_S: f64 = 0.1;
 const BEGUN_OF_S: f64 = 0.25;
 

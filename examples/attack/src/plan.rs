@@ -1,4 +1,4 @@
-//! Which attacks there are, who takes part in each and how he behaves.
+//! The attacks, the clients in each, and how they behave.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -7,31 +7,31 @@ use clap::ValueEnum;
 
 use crate::options::Options;
 
-/// Kernel memory is pinned by each who does not read, on both sides of the relay; more of them would attack the machine
-/// instead of the relay.
+/// Each slow reader pins kernel memory on both sides of the relay; more of them would attack the machine instead of the
+/// relay.
 const SLOW_READERS_MAX: usize = 1000;
 
-/// All drops of a drip together, and all connections of those who leave together, are so many each second: it is not
-/// the processor that is attacked.
+/// Writes of all trickling connections together, and reconnects of all leavers together, in each second: the processor
+/// is not the target.
 const DROPS_PER_SECOND: usize = 4000;
 const CONNECTS_PER_SECOND: usize = 500;
 
 /// A header block that with its head just fits a buffer of the usual size, so that it is kept until it is whole.
 pub(crate) const LARGE_FRAME: u32 = 16_000;
 
-/// Overload comes in these steps, each with so many times the requests that the buffers are enough for.
+/// The steps of an overload, as multiples of the requests that the buffers are enough for.
 pub(crate) const LOADS: [f64; 5] = [1.0, 1.2, 2.0, LOAD_MAX, 1.0];
 const LOAD_MAX: f64 = 5.0;
 
 /// Each client of an overload has a buffer in use half of the time.
 const CLIENTS_PER_BUFFER: f64 = 2.0;
 
-/// From 127.1.0 on there are so many networks, and from each of them comes one client of the largest overload.
+/// The networks from 127.1.0 on; one client of the largest overload comes from each.
 pub(crate) const NETWORKS_MAX: usize = 254 * 256;
 pub(crate) const BUFFERS_MAX: usize = 6500;
 const _: () = assert!(BUFFERS_MAX as f64 * CLIENTS_PER_BUFFER * LOAD_MAX <= NETWORKS_MAX as f64);
 
-/// How long a request that comes in two pieces is on its way, and with that a buffer in use.
+/// Time between the two pieces of a request, during which it has a buffer in use.
 pub(crate) const REQUEST_LASTS: Duration = Duration::from_millis(20);
 
 /// The attacks, by the names that the command line has for them.
@@ -53,7 +53,7 @@ pub(crate) enum Name {
     Partial4097,
     /// 100 bytes of a frame of 16 MiB
     Announce,
-    /// Requests whose answers are not read
+    /// Requests whose responses stay unread
     SlowReaders,
     /// Request after request without a pause, from one network
     Flood,
@@ -65,14 +65,14 @@ pub(crate) enum Name {
     All,
 }
 
-/// What an attacker does on its connection.
+/// The behaviour of an attacker on its connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Habit {
     /// Sends 1 to 8 bytes of a frame after each such time.
     Drip { pause: Duration },
-    /// Sends so much of a header block, and stays.
+    /// Sends this many bytes of a header block, and stays.
     Partial { bytes: usize },
-    /// Sends so much of the largest header block that there is, once the other side has said how large it may be.
+    /// Sends this many bytes of the largest header block that the peer's settings allow, after it has read them.
     Announce { bytes: usize },
     /// Asks for more than the sockets hold, and reads nothing.
     SlowReader,
@@ -96,7 +96,7 @@ impl Name {
         self.to_possible_value().expect("none is hidden").get_name().into()
     }
 
-    /// Who comes, beside the honest clients; of an overload those of the largest step.
+    /// The attackers beside the honest clients; of an overload the clients of the largest step.
     pub(crate) fn bands(self, options: &Options) -> Vec<Band> {
         match self {
             Name::Overload => vec![load(LOAD_MAX, options)],
@@ -134,13 +134,13 @@ fn band(name: Name, count: usize, options: &Options) -> Band {
     Band { habit, count, networks }
 }
 
-/// How often each of so many may do something that all of them together may do so often.
+/// The pause of each of `count` connections that together may act `per_second` times a second.
 fn each(count: usize, per_second: usize) -> Duration {
     Duration::from_secs_f64(count as f64 / per_second as f64)
 }
 
-/// Honest clients whose requests are so many times what the relay's buffers are enough for, each from a network of its
-/// own.
+/// Honest clients with this multiple of the requests that the relay's buffers are enough for, each from a network of
+/// its own.
 pub(crate) fn load(factor: f64, options: &Options) -> Band {
     let count = (factor * CLIENTS_PER_BUFFER * options.buffers as f64).round() as usize;
     Band { habit: Habit::Requests { pause_max: 2 * REQUEST_LASTS }, count, networks: count }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_honest_come_from_networks_of_their_own() {
+    fn honest_clients_have_own_networks() {
         let options = Options::parse_from(["attack", "--connections", "9000", "--networks", "1000"]);
         let mut seen = networks((0..250).map(honest_source));
         assert_eq!(seen.len(), 250);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn every_client_of_the_largest_overload_comes_from_a_network_of_its_own() {
+    fn overload_clients_have_own_networks() {
         let options = Options::parse_from(["attack", "--buffers", &BUFFERS_MAX.to_string()]);
         let load = load(LOAD_MAX, &options);
         let honest = networks((0..250).map(honest_source));
@@ -198,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn the_crowd_of_an_overload_is_counted() {
+    fn overload_counts_its_clients() {
         let options = Options::parse_from(["attack", "--connections", "50", "--buffers", "300"]);
         let counts = [Name::Drip, Name::Overload, Name::All].map(|name| connections(&name.bands(&options)));
         assert_eq!(counts, [50, 3000, 45]);
     }
 
     #[test]
-    fn nobody_attacks_the_machine() {
+    fn plan_limits_connections_per_second() {
         for connections in ["10", "2000", "100000"] {
             let options = Options::parse_from(["attack", "--connections", connections]);
             for name in Name::value_variants() {

@@ -1,4 +1,4 @@
-//! What was seen, as figures, and what all of it says about the honest clients.
+//! The results as figures, and the verdict about the honest clients.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::options::Options;
 use crate::scene::{self, Load, Sample, Scene};
 
-/// Under overload at least so much of what was served before must go on; less is a cliff.
+/// In an overload, at least this part of the requests of the first step must be served; less is a collapse.
 const THROUGHPUT_MIN: f64 = 0.5;
 
 /// The report, as written in JSON.
@@ -21,7 +21,7 @@ pub(crate) struct Report {
     /// Nothing is wrong with what the honest got.
     pub(crate) passed: bool,
     pub(crate) verdict: Vec<String>,
-    /// Who was attacked.
+    /// The target.
     pub(crate) target: String,
     pub(crate) connections: usize,
     pub(crate) networks: usize,
@@ -143,20 +143,20 @@ impl Attack {
         self.parts().into_iter().map(count).sum()
     }
 
-    /// Honest connections that were shed, those of an overload among them. There is nobody else then, and the relay knows
-    /// also of those who left before they were told.
+    /// Honest connections that were shed, in an overload too. Without attackers the relay counts each shed connection,
+    /// even one that left before it got its GOAWAY.
     pub(crate) fn honest_shed(&self) -> u64 {
-        let told = self.sum(|part| part.shed) + self.loads.iter().map(|load| load.shed).sum::<u64>();
+        let notified = self.sum(|part| part.shed) + self.loads.iter().map(|load| load.shed).sum::<u64>();
         let relay = self.relay.as_ref().filter(|_| self.attackers == 0);
-        relay.map_or(told, |relay| relay.shed.max(told))
+        relay.map_or(notified, |relay| relay.shed.max(notified))
     }
 
-    /// As [`honest_shed`](Attack::honest_shed), for those that were closed otherwise.
+    /// Honest connections that were closed without being shed.
     pub(crate) fn honest_lost(&self) -> u64 {
         self.sum(|part| part.failed) + self.loads.iter().map(|load| load.lost).sum::<u64>()
     }
 
-    /// What is wrong with what the honest got, a sentence for each.
+    /// The failures of service to honest clients, a sentence for each.
     fn complaints(&self, patience: Duration) -> Vec<String> {
         let mut complaints = Vec::new();
         let mut complain = |is_wrong: bool, what: String| {
@@ -178,7 +178,7 @@ impl Attack {
         complain(self.full_service_after_ms.is_none(), "service did not come back".into());
         if let Some(relay) = &self.relay {
             let (peak, max) = (relay.bypass_peak, relay.bypass_bound);
-            complain(peak > max, format!("{peak} grants passed a waiter, and {max} may"));
+            complain(peak > max, format!("{peak} bypasses of one waiter; the bound is {max}"));
         }
         if let [enough, more @ ..] = &self.loads[..] {
             let least = more.iter().map(|load| load.served_per_second).fold(f64::INFINITY, f64::min);
@@ -221,7 +221,7 @@ mod tests {
         Load { factor: 1.0, clients: 128, served_per_second, slowest_ms: 1.0, shed: 0, lost: 0 }
     }
 
-    /// One about which nobody complains.
+    /// A report without complaints.
     fn attack() -> Attack {
         let served = || requests(Outcome::Served);
         Attack {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_that_is_wrong_is_named() {
+    fn report_names_each_failure() {
         assert_eq!(attack().complaints(PATIENCE), Vec::<String>::new());
         type Spoil = fn(&mut Attack);
         let wrongs: [(Spoil, &str); 10] = [
@@ -258,7 +258,7 @@ mod tests {
             (|attack| attack.full_service_after_ms = None, "service did not come back"),
             (
                 |attack| attack.relay.as_mut().expect("there is one").bypass_peak = 8,
-                "8 grants passed a waiter, and 7 may",
+                "8 bypasses of one waiter; the bound is 7",
             ),
             (|attack| attack.loads.push(load(499.0)), "only 499 requests a second of 1000"),
             (|attack| attack.loads[1].shed = 2, "2 honest connections shed"),

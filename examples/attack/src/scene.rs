@@ -62,7 +62,7 @@ pub(crate) struct Sample {
 /// One step of an overload, as in the report.
 #[derive(Debug, Serialize)]
 pub(crate) struct Load {
-    /// Requests of so many times what the buffers are enough for.
+    /// Requests of this multiple of what the buffers are enough for.
     pub(crate) factor: f64,
     pub(crate) clients: u64,
     pub(crate) served_per_second: f64,
@@ -127,7 +127,7 @@ pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -
     })
 }
 
-/// Who takes part in an attack.
+/// The clients of an attack.
 struct Stage<'a> {
     options: &'a Options,
     name: Name,
@@ -138,7 +138,7 @@ struct Stage<'a> {
     clients: JoinSet<()>,
 }
 
-/// What the stage has seen.
+/// The results of the stage.
 struct Played {
     times: Times,
     loads: Vec<Load>,
@@ -158,7 +158,7 @@ impl Stage<'_> {
     }
 
     fn attackers(&self) -> u64 {
-        // Nobody is hostile in an overload.
+        // An overload has no hostile client.
         if self.name == Name::Overload { 0 } else { plan::connections(&self.name.bands(self.options)) as u64 }
     }
 
@@ -220,7 +220,7 @@ impl Stage<'_> {
         Ok(attackers)
     }
 
-    /// One step of an overload; those who come are no attackers and are counted for themselves.
+    /// One step of an overload; its clients are honest and counted separately.
     async fn overload(&self, factor: f64) -> Result<Load, String> {
         let (band, tally) = (load(factor, self.options), Arc::default());
         let clients = self.gather(vec![band], &tally).await?;
@@ -306,7 +306,7 @@ impl Watch {
 fn relay_arguments(options: &Options, name: Name) -> Vec<String> {
     let bands = name.bands(options);
     let connections = options.honest + plan::connections(&bands) + SPARE_CONNECTIONS;
-    let tenants = options.honest + bands.iter().map(|band| band.networks).max().expect("somebody comes");
+    let tenants = options.honest + bands.iter().map(|band| band.networks).max().expect("an attack has a band");
     let numbers = [
         ("--buffers", options.buffers.to_string()),
         ("--lease-ms", options.lease_ms.to_string()),

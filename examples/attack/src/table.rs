@@ -20,12 +20,12 @@ pub(crate) fn table(report: &Report) -> String {
         let _ = writeln!(table, "{}; a lease of {lease_ms} ms", counted(report.buffers, "receive buffer"));
     } else {
         table.push_str(
-            "what it holds and who waits is not known; shed are those whom it told that they ask for too much\n",
+            "its buffers and waits are unknown; a connection is shed if it got a GOAWAY with ENHANCE_YOUR_CALM\n",
         );
     }
     table.push_str(
         "
-                        | honest requests under attack, latency in ms    | honest     | attackers    | full    | passed a waiter
+                                                | honest requests under attack, latency in ms    | honest     | attackers    | full    | bypasses
                         | served of sent       p50     p99         max   | shed  lost | shed  closed | service |  peak of W
 ",
     );

@@ -18,7 +18,7 @@ const AUTHORITY_FOLLOWS: u8 = 0x01;
 const PATH_FOLLOWS: u8 = 0x04;
 const NAME_FOLLOWS: u8 = 0x00;
 
-/// What every connection says first; windows so large that nothing of what is asked for is ever held back.
+/// The preface of every connection, with windows so large that flow control never holds a response back.
 pub(crate) fn opening() -> Vec<u8> {
     let [id, value] = [SETTINGS_INITIAL_WINDOW_SIZE.to_be_bytes().to_vec(), LARGEST_WINDOW.to_be_bytes().to_vec()];
     let settings = frame(kind::SETTINGS, 0, 0, &[id, value].concat());
@@ -26,7 +26,7 @@ pub(crate) fn opening() -> Vec<u8> {
     [&PREFACE[..], &settings, &window].concat()
 }
 
-/// The first so many bytes of a header block that its head says is so long.
+/// The first bytes of a header block; its frame header announces `frame_bytes`.
 pub(crate) fn begun(sent_bytes: usize, length: u32) -> Vec<u8> {
     let head = FrameHeader { length, stream_id: 1, kind: kind::HEADERS, flags: flags::END_HEADERS | END_STREAM };
     let mut bytes = head.encode().to_vec();
@@ -35,7 +35,7 @@ pub(crate) fn begun(sent_bytes: usize, length: u32) -> Vec<u8> {
     bytes
 }
 
-/// A request for a path, with so many bytes in a field of no meaning.
+/// A request for a path, with a field of `padding` bytes without meaning.
 pub(crate) fn request(stream_id: u32, path: &str, fill_bytes: usize) -> Vec<u8> {
     let mut block = vec![METHOD_GET, SCHEME_HTTP, AUTHORITY_FOLLOWS];
     push_text(&mut block, b"attack");
@@ -74,15 +74,15 @@ fn push_text(block: &mut Vec<u8>, text: &[u8]) {
 /// Reads what comes back, as far as an attacker cares.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// Of the frame at hand: its head and, of a farewell, the rest.
+    /// Of the current frame: its header, and of a GOAWAY the payload.
     kept: Vec<u8>,
-    /// What is still to come of a frame that is not kept.
+    /// Bytes still to come of a skipped frame.
     skipped: usize,
     /// Streams that the other side has ended.
     pub(crate) ended: u64,
-    /// It has said what it allows.
+    /// Its settings have arrived.
     pub(crate) has_settings: bool,
-    /// It has said goodbye because too much was asked for.
+    /// It sent GOAWAY with ENHANCE_YOUR_CALM.
     pub(crate) is_shed: bool,
 }
 
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_bytes_are_begun_as_were_asked_for() {
+    fn partial_header_has_the_size_asked_for() {
         for bytes in [1, 8, 9, 10, 4097] {
             assert_eq!(begun(bytes, 16_000).len(), bytes);
         }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_written_as_hpack_has_them() {
+    fn hpack_lengths() {
         let written = |bytes| {
             let mut block = Vec::new();
             push_text(&mut block, &vec![0; bytes]);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_however_they_are_cut() {
+    fn answers_are_read_in_any_split() {
         let farewell = |code: u32| frame(kind::GOAWAY, 0, 0, &[0u32.to_be_bytes(), code.to_be_bytes()].concat());
         let stream = [
             frame(kind::SETTINGS, flags::ACK, 0, &[]),

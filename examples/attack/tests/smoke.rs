@@ -15,7 +15,7 @@ fn attack(folder: &Path, arguments: &[&str]) -> (Output, Value) {
     command.args(["--connections", "60", "--honest", "8", "--buffers", "8", "--networks", "4"]);
     command.arg("--json").arg(&report).args(arguments);
     let output = command.output().expect("the attack starts");
-    let text = std::fs::read_to_string(&report).expect("the report is where --json says");
+    let text = std::fs::read_to_string(&report).expect("the report is at the path of --json");
     let explain = |error| panic!("{error}: {text:?}\n{}", String::from_utf8_lossy(&output.stderr));
     let report = serde_json::from_str(&text).unwrap_or_else(explain);
     (output, report)
@@ -49,9 +49,9 @@ fn honest_clients_are_served_and_never_shed() {
 }
 
 #[test]
-fn honest_clients_that_get_nothing_fail_it() {
+fn unserved_honest_clients_fail_the_attack() {
     let folder = tempfile::tempdir().expect("a folder");
-    // Neither slots nor deadlines: who came first keeps all buffers.
+    // Neither slots nor deadlines: the first attackers keep all buffers.
     let relay = ["--park", "0", "--lease-ms", "0", "--tenant", "none"];
     let arguments = [&["--seconds", "1", "--attack", "partial-65", "--"], &relay[..]].concat();
     let (output, report) = attack(folder.path(), &arguments);
@@ -64,7 +64,7 @@ fn honest_clients_that_get_nothing_fail_it() {
 }
 
 #[test]
-fn nobody_is_an_attacker_in_an_overload() {
+fn overload_has_no_attackers() {
     let folder = tempfile::tempdir().expect("a folder");
     // Most of the 80 clients of the largest step are closed at once.
     let (output, report) =
@@ -76,7 +76,7 @@ fn nobody_is_an_attacker_in_an_overload() {
 }
 
 #[tokio::test]
-async fn another_server_is_attacked_of_which_only_what_clients_see_is_known() {
+async fn target_option_reports_what_clients_see() {
     let server = Server::start(1 << 14).expect("the server starts");
     let program = relay::build().expect("the relay is built");
     let arguments = ["--buffers", "8", "--lease-ms", "100", "--tenant", "address"].map(String::from);
@@ -98,14 +98,14 @@ async fn another_server_is_attacked_of_which_only_what_clients_see_is_known() {
     let held = &report["attacks"][0];
     assert_eq!((&held["relay"], &held["samples"][0]["buffers_in_use"]), (&Value::Null, &Value::Null));
     assert!(number(held, "/during/sent") >= 8 && held["during"]["served"] == held["during"]["sent"], "{held:#}");
-    // Some are shed and leave before they are told.
+    // Some are shed and leave before they get a GOAWAY.
     let statistics = relay.statistics().await.expect("the relay answers");
-    let told = number(held, "/attackers_shed");
-    assert!(0 < told && told <= statistics.shed, "{told} of {} were told", statistics.shed);
+    let notified = number(held, "/attackers_shed");
+    assert!(0 < notified && notified <= statistics.shed, "{notified} of {} got a GOAWAY", statistics.shed);
 }
 
 #[test]
-fn a_target_that_is_not_there_is_named() {
+fn missing_target_is_named() {
     for (target, code, error) in [
         ("nowhere", 2, "'nowhere' for '--target <HOST:PORT>'"),
         ("127.0.0.1:1", 1, "attack: 127.0.0.1:1: Connection refused"),

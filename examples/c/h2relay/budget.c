@@ -6,8 +6,8 @@ enum { SMALL_SLOT_BYTES = 64 };
 
 static const uint32_t LARGE_SLOT_BYTES[LARGE_SLOT_SIZES] = {256, 1024, 4096};
 
-/* How many of the larger sizes are needed for the largest residue. None is larger than a buffer, which has to take back
-   what a slot holds. */
+/* How many slots of the larger sizes the largest partial frame needs. No size is larger than a buffer, which has to
+   take back the content of a slot. */
 static uint32_t large_sizes(const struct options *options)
 {
     uint32_t sizes = 0;
@@ -19,14 +19,15 @@ static uint32_t large_sizes(const struct options *options)
     return sizes;
 }
 
-/* A small slot for each side of each connection, on whichever thread they are: all may wait, and each has its lifeline. Of
-   each larger size so much memory, which the threads share equally: each finds slots if they have about as much to park. */
+/* A small slot for each side of each connection, on whatever thread: all may wait, and each has its lifeline (a parking
+   slot lent to a waiting receiver). Each larger size gets `slot_percent` of the buffers' memory, shared equally by the
+   threads. */
 static struct slots slots_of(const struct options *options, uint64_t each_bytes)
 {
     struct slots slots = {.small = options->park_bytes == 0 ? 0 : 2 * options->connections_max};
     for (uint32_t size = 0; size < large_sizes(options); size++) {
         uint64_t count = each_bytes / options->threads / LARGE_SLOT_BYTES[size];
-        /* No more than there are residues. */
+        /* No more than there are partial frames. */
         slots.large[size] = count < slots.small ? (uint32_t)count : slots.small;
     }
     return slots;
@@ -43,7 +44,7 @@ static bool fits(const struct options *options, uint32_t buffers, uint64_t each_
     return bytes + (uint64_t)buffers * options->buffer_bytes <= (uint64_t)options->memory_kib * 1024;
 }
 
-/* What is asked for of each larger size, in proportion to the buffers. */
+/* The memory of each larger size of slot, in proportion to the buffers. */
 static uint64_t proportion(const struct options *options, uint32_t buffers)
 {
     return (uint64_t)buffers * options->buffer_bytes * options->slot_percent / 100;
@@ -67,7 +68,7 @@ struct slots budget_slots(const struct options *options)
     if (options->memory_kib == 0) {
         return slots_of(options, proportion(options, options->buffers));
     }
-    /* What the buffers leave. */
+    /* The memory that the buffers leave. */
     uint64_t most = 0;
     for (uint64_t more = UINT64_C(1) << 41; more > 0; more /= 2) {
         most += fits(options, options->buffers, most + more) ? more : 0;

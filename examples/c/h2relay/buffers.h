@@ -1,6 +1,6 @@
 /*
  * Where received bytes go. The relay knows one interface; behind it is either the library's pool (buffers_pool.c), or
- * a buffer for each connection and direction (buffers_static.c) that only the library's state machine watches over.
+ * a buffer for each connection and direction (buffers_static.c) that only the library's state machine runs.
  */
 #ifndef H2RELAY_BUFFERS_H
 #define H2RELAY_BUFFERS_H
@@ -31,7 +31,7 @@ struct inlet {
     };
 };
 
-/* What is reported to an inlet. */
+/* The events of an inlet. */
 enum inlet_event {
     INLET_PENDING, /* nothing; what is to be done is asked again */
     INLET_READABLE,
@@ -50,18 +50,18 @@ enum inlet_event {
     INLET_CLOSE,
 };
 
-/* What a kind of buffers can do. */
+/* The functions of a kind of buffers. */
 struct buffers_kind {
     /* False if there is no memory or no place for one more. The token comes back with grants. */
     bool (*attach)(struct inlet *inlet, uint32_t class_index, void *token);
-    /* Asks in the name of this tenant from now on; 0 for nobody's. */
+    /* Requests in the name of this tenant from now on; 0 for the default tenant. */
     void (*set_tenant)(struct inlet *inlet, uint64_t tenant);
     /* The tenant's number, or 0 if there is no place for one more. */
     uint64_t (*create_tenant)(struct buffers *buffers);
     void (*remove_tenant)(struct buffers *buffers, uint64_t tenant);
     demuxbuf_step (*report)(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more);
-    /* True if somebody who had waited now has a buffer, or somebody is to be shed: writes its token, and what to do. */
-    bool (*poll_grant)(struct buffers *buffers, void **token, demuxbuf_step *step);
+    /* True if a queued request was granted, or a receiver is to be shed: writes its token, and the actions. */
+    bool (*poll_notice)(struct buffers *buffers, void **token, demuxbuf_step *step);
     void (*handle_timeout)(struct buffers *buffers, uint64_t now_ns);
     uint64_t (*poll_timeout)(struct buffers *buffers);
     void (*describe)(struct inlet *inlet, demuxbuf_receiver_info *info);
@@ -82,8 +82,8 @@ struct buffers {
     demuxbuf_pool_stats stats;
 };
 
-/* A pool for all threads. It writes a sentence to `message` and returns false if there is no memory or the options do not
-   fit together, as the next does. */
+/* A pool for all threads. It writes a sentence to `message` and returns false if there is no memory or the options do
+   not fit together, as the next does. */
 bool buffers_open_shared_pool(demuxbuf_shared_pool **shared_pool, const struct options *options, char *message,
                               size_t message_bytes);
 

@@ -50,7 +50,7 @@ static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_
     return demuxbuf_receiver_pending(pool, receiver);
 }
 
-static bool poll_grant(struct buffers *buffers, void **token, demuxbuf_step *step)
+static bool poll_notice(struct buffers *buffers, void **token, demuxbuf_step *step)
 {
     demuxbuf_notice notice;
     if (demuxbuf_pool_poll_notice(buffers->pool, &notice) != DEMUXBUF_OK) {
@@ -81,8 +81,8 @@ static void set_tenant(struct inlet *inlet, uint64_t tenant)
     demuxbuf_receiver_set_tenant(inlet->buffers->pool, inlet->receiver, tenant);
 }
 
-/* All weigh the same, and may have what the others do not want. For as long as there is a buffer for each, one is
-   guaranteed to each: who has none comes before those who have some and keep them. */
+/* All tenants have the same weight, and may have what the others leave. As long as there is a buffer for each tenant,
+   one is guaranteed to each: a tenant without a buffer comes before tenants that have some. */
 static uint64_t create_tenant(struct buffers *buffers)
 {
     demuxbuf_tenant_config tenant_config = {.struct_size = sizeof tenant_config, .weight = 1, .guaranteed = 1,
@@ -109,7 +109,7 @@ static uint64_t bypass_bound(struct buffers *buffers)
 
 static bool poll_wake(struct buffers *buffers, uint32_t *thread)
 {
-    /* In each turn: not even asked where there is nobody else. */
+    /* In each loop iteration: not even called where there is one thread. */
     return buffers->is_shared && demuxbuf_pool_poll_wake(buffers->pool, thread) == DEMUXBUF_OK;
 }
 
@@ -129,7 +129,7 @@ static const struct buffers_kind POOL = {
     .create_tenant = create_tenant,
     .remove_tenant = remove_tenant,
     .report = report,
-    .poll_grant = poll_grant,
+    .poll_notice = poll_notice,
     .handle_timeout = handle_timeout,
     .poll_timeout = poll_timeout,
     .describe = describe,
@@ -158,8 +158,8 @@ static demuxbuf_pool_config config_of(const struct options *options)
     config.continuation_class = CLASS_BEGUN;
     config.reserves[CLASS_BEGUN] = (options->class_reserve + 1) / 2;
     config.reserves[CLASS_CLIENT] = options->class_reserve;
-    /* What backends send to clients that do not read must not take all that requests could have: as many buffers as clients
-       leave free are theirs. */
+    /* Responses for clients that do not read must not take all buffers that requests could have: as many buffers as
+       clients leave free are theirs. */
     if (options->buffers > 2 * options->class_reserve) {
         config.class_caps[CLASS_BACKEND] = options->buffers - 2 * options->class_reserve;
     }

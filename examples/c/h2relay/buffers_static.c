@@ -28,7 +28,7 @@ static uint32_t serve_buffer_wishes(struct inlet *inlet, uint32_t actions)
     }
 }
 
-/* What is buffered moves to the front only when there is something to receive behind it. */
+/* The content moves to the front only when more is received behind it. */
 static demuxbuf_step step_of(struct inlet *inlet, uint32_t actions)
 {
     actions = serve_buffer_wishes(inlet, actions);
@@ -146,7 +146,7 @@ static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_
     return step_of(inlet, demuxbuf_connection_pending(machine));
 }
 
-static bool poll_grant(struct buffers *buffers, void **token, demuxbuf_step *step)
+static bool poll_notice(struct buffers *buffers, void **token, demuxbuf_step *step)
 {
     (void)buffers;
     (void)token;
@@ -174,7 +174,7 @@ static void describe(struct inlet *inlet, demuxbuf_receiver_info *info)
     info->connection.capacity = inlet->buffers->buffer_bytes;
 }
 
-/* Nobody waits, so nobody has a share. */
+/* No request waits, so no tenant has a share. */
 static void set_tenant(struct inlet *inlet, uint64_t tenant)
 {
     (void)inlet;
@@ -222,7 +222,7 @@ static const struct buffers_kind STATIC = {
     .create_tenant = create_tenant,
     .remove_tenant = remove_tenant,
     .report = report,
-    .poll_grant = poll_grant,
+    .poll_notice = poll_notice,
     .handle_timeout = handle_timeout,
     .poll_timeout = poll_timeout,
     .describe = describe,

@@ -13,7 +13,7 @@ static uint32_t threads_of(const struct crew *crew)
     return crew->common.options->threads;
 }
 
-/* The last thing in each turn of a thread that is not the first. */
+/* The end of each loop iteration of a thread that is not the first. */
 static void answer(struct worker *worker)
 {
     struct crew *crew = worker->crew;
@@ -86,7 +86,7 @@ static void free_all(struct crew *crew)
     free(crew->workers);
 }
 
-/* What there is of each thread before it starts. */
+/* The state of each thread before it starts. */
 static bool reserve(struct crew *crew)
 {
     const struct options *options = crew->common.options;
@@ -109,7 +109,7 @@ static bool reserve(struct crew *crew)
     return true;
 }
 
-bool crew_open(struct crew *crew, const struct options *options, struct watch *signals)
+bool crew_open(struct crew *crew, const struct options *options, struct registration *signals)
 {
     *crew = (struct crew){.common = {.options = options, .started_ns = loop_now_ns()}};
     sem_init(&crew->opened, 0, 0);
@@ -138,7 +138,7 @@ bool crew_open(struct crew *crew, const struct options *options, struct watch *s
     return true;
 }
 
-/* With the figures of the first thread, whose turn it is, as of now. */
+/* Prints with current figures of the first thread, which calls this. */
 static void report(struct crew *crew)
 {
     struct relay *first = &crew->workers[0].relay;

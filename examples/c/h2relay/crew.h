@@ -34,14 +34,14 @@ struct crew {
     bool is_asked_again;
 };
 
-/* Reserves what is needed, starts everything, and says so on stdout; false after a message on stderr, and nothing is held.
-   Signals must be blocked by now, so that no other thread takes them; the first loop watches for them. */
-bool crew_open(struct crew *crew, const struct options *options, struct watch *signals);
+/* Reserves memory, starts all threads, and prints the address on stdout; false after a message on stderr, and nothing
+   is held. Signals must be blocked by now, so that no other thread takes them; the first loop polls for them. */
+bool crew_open(struct crew *crew, const struct options *options, struct registration *signals);
 
-/* One turn of the first loop. */
+/* One iteration of the first loop. */
 void crew_turn(struct crew *crew);
 
-/* Asks all threads how they stand, and reports that in this turn or a later one. */
+/* Asks all threads for their figures, and reports them in this iteration or a later one. */
 void crew_ask(struct crew *crew);
 
 /* Closes every connection, ends all threads, reports, and frees everything. False if a call was refused by the library:

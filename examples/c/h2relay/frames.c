@@ -43,7 +43,7 @@ static uint32_t announce(struct gate *gate, const uint8_t *payload, uint32_t byt
         gate->announced = value;
     }
     gate->unacknowledged++;
-    /* A higher limit holds as soon as the other side may have read it, a lower one not before it says so. */
+    /* A higher limit holds as soon as the peer may have read it, a lower one only after the peer's acknowledgement. */
     if (gate->announced > gate->other->limit) {
         limit_set(gate->other, gate->announced);
     }

@@ -11,7 +11,7 @@
 /* The ten types of RFC 9113 section 6, and everything else. */
 enum { FRAME_KINDS = 11 };
 
-/* What one side has sent, over all connections. */
+/* Counts of the frames of one side, over all connections. */
 struct frame_counts {
     uint64_t by_kind[FRAME_KINDS];
     uint64_t streams_opened;
@@ -25,7 +25,8 @@ extern const char *const FRAME_NAMES[FRAME_KINDS];
 /* Error codes the relay sends by itself (RFC 9113 section 7). */
 enum { H2_PROTOCOL_ERROR = 1, H2_INTERNAL_ERROR = 2, H2_ENHANCE_YOUR_CALM = 11 };
 
-/* What one side of one connection sends. Each of two gates knows the other, whose frames its settings limit. */
+/* The frames that one side of a connection sends. Each of two gates knows the other, and its settings limit the other's
+   frames. */
 struct gate {
     demuxbuf_h2_decoder decoder;
     struct gate *other;
@@ -45,7 +46,7 @@ struct gate {
     bool frame_passed;
 };
 
-/* What a look at the buffered bytes found behind those that are cleared. */
+/* The bytes that are cleared, and what a look at the next ones found. */
 struct gate_view {
     uint32_t need_more;  /* bytes that must arrive before more can be cleared; 0 if all are cleared */
     uint32_t error_code; /* not 0: what stands there breaks a rule */
@@ -53,8 +54,8 @@ struct gate_view {
 
 void gate_open(struct gate *gate, struct gate *other, struct frame_counts *counts, bool is_server);
 
-/* Clears as many frames as may be passed on: DATA as soon as its header is there, all others once they are whole, or
-   at once if `cannot_fit` says that the first one never will be. */
+/* Clears all frames that may be passed on: DATA as soon as its header has arrived, any other frame once it is whole, or
+   at once if `cannot_fit` is set: then the first frame never will be. */
 struct gate_view gate_look(struct gate *gate, const uint8_t *data, uint32_t bytes, bool cannot_fit);
 
 /* The longest farewell. */

@@ -1,4 +1,4 @@
-/* Doubly linked lists whose links lie inside what they link, so that nothing is allocated to be on a list. */
+/* Doubly linked lists with the links inside the elements, so that a list allocates nothing. */
 #ifndef H2RELAY_LIST_H
 #define H2RELAY_LIST_H
 
@@ -11,7 +11,7 @@ struct list {
     struct list *previous;
 };
 
-/* The struct of this type whose member is the link. */
+/* The struct of this type that has the link as this member. */
 #define LIST_OWNER(link, type, member) ((type *)(void *)((char *)(link) - offsetof(type, member)))
 
 static inline void list_init(struct list *list)
@@ -43,7 +43,7 @@ static inline void list_append(struct list *list, struct list *link)
     list->previous = link;
 }
 
-/* Moves everything to an empty list, so that what is appended meanwhile has its turn later. */
+/* Moves everything to an empty list, so that elements appended meanwhile come later. */
 static inline void list_take(struct list *from, struct list *to)
 {
     while (!list_is_empty(from)) {

@@ -24,35 +24,35 @@ void loop_close(struct loop *loop)
     close(loop->epoll_fd);
 }
 
-bool loop_set(struct loop *loop, struct watch *watch, uint32_t interest)
+bool loop_set(struct loop *loop, struct registration *registration, uint32_t interest)
 {
-    if (watch->is_added && watch->interest == interest) {
+    if (registration->is_added && registration->interest == interest) {
         return true;
     }
-    struct epoll_event event = {.events = interest, .data = {.ptr = watch}};
+    struct epoll_event event = {.events = interest, .data = {.ptr = registration}};
     loop->ctl_calls++;
-    if (epoll_ctl(loop->epoll_fd, watch->is_added ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, watch->fd, &event) != 0) {
+    if (epoll_ctl(loop->epoll_fd, registration->is_added ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, registration->fd, &event) != 0) {
         return false;
     }
-    watch->is_added = true;
-    watch->interest = interest;
+    registration->is_added = true;
+    registration->interest = interest;
     return true;
 }
 
-void loop_remove(struct loop *loop, struct watch *watch)
+void loop_remove(struct loop *loop, struct registration *registration)
 {
-    if (watch->is_added) {
+    if (registration->is_added) {
         loop->ctl_calls++;
-        epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
-        watch->is_added = false;
+        epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, registration->fd, NULL);
+        registration->is_added = false;
     }
 }
 
-void loop_close_fd(struct watch *watch)
+void loop_close_fd(struct registration *registration)
 {
-    close(watch->fd);
-    watch->fd = -1;
-    watch->is_added = false;
+    close(registration->fd);
+    registration->fd = -1;
+    registration->is_added = false;
 }
 
 static int timeout_ms(uint64_t deadline_ns)
@@ -77,9 +77,9 @@ void loop_wait(struct loop *loop, uint64_t deadline_ns)
 void loop_dispatch(struct loop *loop)
 {
     for (int index = 0; index < loop->events_count; index++) {
-        struct watch *watch = loop->events[index].data.ptr;
-        if (watch->fd >= 0) {
-            watch->on_events(watch, loop->events[index].events);
+        struct registration *registration = loop->events[index].data.ptr;
+        if (registration->fd >= 0) {
+            registration->on_events(registration, loop->events[index].events);
         }
     }
 }

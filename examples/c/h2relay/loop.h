@@ -1,4 +1,4 @@
-/* What epoll is told, and as rarely as possible. */
+/* The registrations with epoll, changed as rarely as possible. */
 #ifndef H2RELAY_LOOP_H
 #define H2RELAY_LOOP_H
 
@@ -7,11 +7,11 @@
 #include <sys/epoll.h>
 
 /* A file descriptor in the set, embedded in what it belongs to. */
-struct watch {
-    int fd; /* -1 once closed: events of the same turn that are still to come are ignored */
+struct registration {
+    int fd; /* -1 once closed: later events of the same iteration are ignored */
     uint32_t interest;
     bool is_added;
-    void (*on_events)(struct watch *watch, uint32_t events);
+    void (*on_events)(struct registration *registration, uint32_t events);
 };
 
 enum { EVENTS_PER_TURN = 256 };
@@ -19,25 +19,25 @@ enum { EVENTS_PER_TURN = 256 };
 struct loop {
     int epoll_fd;
     uint64_t ctl_calls;
-    int events_count; /* of this turn */
+    int events_count; /* of this iteration */
     struct epoll_event events[EVENTS_PER_TURN];
 };
 
-/* False if there is no epoll to be had; errno says why. */
+/* False if there is no epoll; errno has the reason. */
 bool loop_open(struct loop *loop);
 
 void loop_close(struct loop *loop);
 
 /* Makes the interest what is given, with a system call only if it is not that yet. False if the kernel refuses. */
-bool loop_set(struct loop *loop, struct watch *watch, uint32_t interest);
+bool loop_set(struct loop *loop, struct registration *registration, uint32_t interest);
 
 /* Takes a descriptor out of the set without closing it. */
-void loop_remove(struct loop *loop, struct watch *watch);
+void loop_remove(struct loop *loop, struct registration *registration);
 
 /* Takes a descriptor out of the set by closing it. */
-void loop_close_fd(struct watch *watch);
+void loop_close_fd(struct registration *registration);
 
-/* Waits for events until the deadline (UINT64_MAX for ever, anything in the past not at all). */
+/* Waits for events until the deadline (UINT64_MAX: without end; the past: not at all). */
 void loop_wait(struct loop *loop, uint64_t deadline_ns);
 
 /* Hands out the events that were waited for. */

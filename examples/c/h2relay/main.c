@@ -18,19 +18,19 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-/* Signals as one more descriptor of the first loop, so that they come between turns and never inside one. */
+/* Signals as one more descriptor of the first loop, so that they come between loop iterations and never inside one. */
 struct signals {
-    struct watch watch; /* first: the loop's pointer to it is one to the signals */
+    struct registration registration; /* first: the loop's pointer to it is one to the signals */
     struct crew *crew;
     bool is_over;
 };
 
-static void on_signal(struct watch *watch, uint32_t events)
+static void on_signal(struct registration *registration, uint32_t events)
 {
-    struct signals *signals = (struct signals *)(void *)watch;
+    struct signals *signals = (struct signals *)(void *)registration;
     struct signalfd_siginfo info;
     (void)events;
-    if (read(watch->fd, &info, sizeof info) != (ssize_t)sizeof info) {
+    if (read(registration->fd, &info, sizeof info) != (ssize_t)sizeof info) {
         return;
     }
     if (info.ssi_signo == SIGUSR1) {
@@ -53,8 +53,8 @@ static bool signals_open(struct signals *signals, struct crew *crew)
         return false;
     }
     *signals = (struct signals){.crew = crew};
-    signals->watch = (struct watch){.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), .on_events = on_signal};
-    return signals->watch.fd >= 0;
+    signals->registration = (struct registration){.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), .on_events = on_signal};
+    return signals->registration.fd >= 0;
 }
 
 /* Two descriptors for each client: as many as are allowed without asking anybody. */
@@ -78,13 +78,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "h2relay: %s\n", strerror(errno));
         return 1;
     }
-    bool is_sound = crew_open(&crew, &options, &signals.watch);
+    bool is_sound = crew_open(&crew, &options, &signals.registration);
     if (is_sound) {
         while (!signals.is_over) {
             crew_turn(&crew);
         }
         is_sound = crew_close(&crew);
     }
-    loop_close_fd(&signals.watch);
+    loop_close_fd(&signals.registration);
     return is_sound ? 0 : 1;
 }

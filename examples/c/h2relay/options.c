@@ -20,22 +20,22 @@ static const char USAGE[] =
     "  --backend HOST:PORT   where to connect to\n"
     "  --buffers N           receive buffers in the pool, 1 to 1000000 (default 64)\n"
     "  --buffer-size BYTES   size of each: a multiple of 64, 64 to 16777216 (default 16448)\n"
-    "  --memory-kib N        instead of --buffers: as many as fit into so much memory beside the parking slots, which get\n"
-    "                        what is left; 1 to 4294967295\n"
-    "  --park BYTES          largest residue to park, 0 to 4096; up to 64 at once, more only while others wait; 0 turns\n"
-    "                        parking and lifeline off (default 4096)\n"
+    "  --memory-kib N        instead of --buffers: as many as fit into this memory beside the parking slots, which\n"
+    "                        get the rest; 1 to 4294967295\n"
+    "  --park BYTES          largest partial frame to park, 0 to 4096; up to 64 at once, more only while others wait;\n"
+    "                        0 turns parking and lifeline off (default 4096)\n"
     "  --slot-percent N      memory for slots of each size above 64 bytes (256, 1024, 4096, as --park needs them), in\n"
-    "                        percent of the buffers', 0 to 100; one of 64 bytes is there for each side of each\n"
+    "                        percent of the buffers', 0 to 100; there is one of 64 bytes for each side of each\n"
     "                        connection (default 100)\n"
-    "  --lease-ms MS         while others wait, close who holds a buffer for so long without progress, 0 to 3600000;\n"
-    "                        who cannot go on is asked to park after a quarter of it; 0 is never (default 2000)\n"
-    "  --tenant KIND         who shares fairly: none, listener (who connects to the same), address (who comes from the\n"
+    "  --lease-ms MS         while others wait, close a client that holds a buffer without progress for this time,\n"
+    "                        0 to 3600000; asked to park after a quarter of it; 0 is never (default 2000)\n"
+    "  --tenant KIND         what shares fairly: none, listener (clients of one listener), address (clients from the\n"
     "                        same /24 of IPv4 or /48 of IPv6) (default none)\n"
-    "  --tenants N           most tenants at once, 1 to 1000000; who comes then shares with all such (default 1024)\n"
+    "  --tenants N           most tenants at once, 1 to 1000000; clients of further ones share one (default 1024)\n"
     "  --class-reserve N     buffers that new requests leave free for responses and for the rest of frames that have\n"
     "                        begun, 0 to one less than --buffers (default an eighth of --buffers)\n"
     "  --static-buffers      no pool: a buffer for each connection and direction\n"
-    "  --edge-triggered      watch sockets with EPOLLET\n"
+    "  --edge-triggered      edge-triggered read interest (EPOLLET)\n"
     "  --connections N       most clients at once, 1 to 1000000; more are closed at once (default 4096)\n"
     "  --threads N           event loops, 1 to 256, each with a listener of its own (SO_REUSEPORT); all share the pool;\n"
     "                        several allow no tenants (default 1)\n"
@@ -222,7 +222,7 @@ static void parse_option(struct options *options, int option, const char *value)
         fputs(USAGE, stdout);
         exit(0);
     default:
-        /* getopt_long has said what is wrong. */
+        /* getopt_long has printed the error. */
         fputs("h2relay: --help lists the options\n", stderr);
         exit(2);
     }
@@ -254,7 +254,7 @@ static void set_buffers(struct options *options)
     }
 }
 
-/* What is given must leave new work something; what is not given follows from the buffers. */
+/* A given reserve must leave new work a buffer; the default follows from the number of buffers. */
 static void set_reserve(struct options *options)
 {
     if (options->class_reserve == UINT32_MAX) {
@@ -267,7 +267,7 @@ static void set_reserve(struct options *options)
     }
 }
 
-/* Whose turn it is among tenants is decided in one place, which a pool that threads share does without. */
+/* The turns of tenants need one place that decides, which a shared pool does not have. */
 static void check_tenant(const struct options *options)
 {
     if (options->threads > 1 && options->tenant != TENANT_NONE) {

@@ -12,9 +12,9 @@ struct address {
     socklen_t bytes;
 };
 
-/* In whose name a connection asks for buffers. */
+/* The tenant that a connection requests buffers for. */
 enum tenant_kind {
-    TENANT_NONE,     /* nobody's: all are served alike */
+    TENANT_NONE,     /* the default tenant: all are served alike */
     TENANT_LISTENER, /* that of the address it connected to */
     TENANT_ADDRESS,  /* that of the network it came from: /24 of IPv4, /48 of IPv6 */
 };

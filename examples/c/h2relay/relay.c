@@ -13,16 +13,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPTS_PER_TURN = 64, GRANTS_PER_TURN = 1024 };
+enum { ACCEPTS_PER_TURN = 64, NOTICES_PER_ITERATION = 1024 };
 
 /* How long a dismissed side may take to read its farewell. */
 static const uint64_t LINGER_NS = 1000000000u;
 
 static void endpoint_close(struct endpoint *endpoint)
 {
-    if (endpoint->watch.fd >= 0) {
+    if (endpoint->registration.fd >= 0) {
         inlet_report(&endpoint->inlet, INLET_CLOSE, 0);
-        loop_close_fd(&endpoint->watch);
+        loop_close_fd(&endpoint->registration);
         list_remove(&endpoint->run);
     }
 }
@@ -70,7 +70,7 @@ static void say_farewell(struct endpoint *endpoint, uint32_t error_code)
     }
     uint8_t bytes[FAREWELL_BYTES_MAX];
     size_t length = farewell_write(bytes, &peer->gate, &endpoint->gate, error_code);
-    if (send(endpoint->watch.fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)length) {
+    if (send(endpoint->registration.fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)length) {
         endpoint->pair->relay->counts.goaway_sent++;
     }
 }
@@ -95,7 +95,7 @@ static void log_shed(struct relay *relay, struct endpoint *endpoint)
     struct address client = {.bytes = sizeof client.storage};
     char host[NI_MAXHOST] = "?";
     char port[NI_MAXSERV] = "?";
-    if (getpeername(endpoint->pair->client.watch.fd, (struct sockaddr *)&client.storage, &client.bytes) == 0) {
+    if (getpeername(endpoint->pair->client.registration.fd, (struct sockaddr *)&client.storage, &client.bytes) == 0) {
         getnameinfo((const struct sockaddr *)&client.storage, client.bytes, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV);
     }
@@ -125,7 +125,7 @@ void pair_dismiss(struct pair *pair, struct endpoint *endpoint, uint32_t error_c
         return;
     }
     endpoint_close(endpoint->peer);
-    shutdown(endpoint->watch.fd, SHUT_WR);
+    shutdown(endpoint->registration.fd, SHUT_WR);
     endpoint->output_over = true;
     endpoint->wants_send = false;
     pair->is_lingering = true;
@@ -145,13 +145,13 @@ static void backend_answered(struct pair *pair, bool is_connected)
         return;
     }
     pair->backend.wants_send = false;
-    transfer_watch(&pair->backend);
+    transfer_set_interest(&pair->backend);
     transfer_report(&pair->client, INLET_RESUME, 0);
 }
 
-static void on_socket(struct watch *watch, uint32_t events)
+static void on_socket(struct registration *registration, uint32_t events)
 {
-    struct endpoint *endpoint = (struct endpoint *)(void *)watch;
+    struct endpoint *endpoint = (struct endpoint *)(void *)registration;
     struct pair *pair = endpoint->pair;
     if (endpoint == &pair->backend && pair->is_connecting) {
         if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
@@ -177,17 +177,17 @@ static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, st
               is_backend);
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    endpoint->watch = (struct watch){.fd = -1, .on_events = on_socket};
+    endpoint->registration = (struct registration){.fd = -1, .on_events = on_socket};
     if (!relay->buffers.kind->attach(&endpoint->inlet, is_backend ? CLASS_BACKEND : CLASS_CLIENT, endpoint)) {
         return false;
     }
     relay->buffers.kind->set_tenant(&endpoint->inlet, tenant_number(pair->tenant));
-    endpoint->watch.fd = fd;
+    endpoint->registration.fd = fd;
     return true;
 }
 
-/* A socket that is connecting to the backend, is connected, or was refused, which epoll will tell; -1 if there is none
-   to be had. */
+/* A socket that is connecting to the backend, is connected, or was refused, which epoll will report; -1 if there is
+   none. */
 static int backend_connect(const struct address *backend)
 {
     int fd = socket(backend->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -267,20 +267,21 @@ void relay_keep_descriptor(struct relay *relay)
     relay->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* Descriptors ran out. A client left in the queue would wake the loop for ever, so it is taken and let go. Where another
-   thread was quicker to use the descriptor that was kept for this, it is left there, and looked for again a little later. */
+/* Descriptors ran out. A client left in the queue would wake the loop without end, so it is accepted and closed. If
+   another thread was quicker to use the spare descriptor, the client stays in the queue, and is looked for again a
+   little later. */
 static bool refuse_without_descriptor(struct listener *listener)
 {
     enum { PAUSE_NS = 100000000 };
     struct relay *relay = listener->relay;
     relay_free_descriptor(relay);
-    int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC);
+    int fd = accept4(listener->registration.fd, NULL, NULL, SOCK_CLOEXEC);
     bool is_taken = fd >= 0;
     if (is_taken) {
         relay->counts.refused++;
         close(fd);
     } else if (errno == EMFILE || errno == ENFILE) {
-        loop_set(&relay->loop, &listener->watch, 0);
+        loop_set(&relay->loop, &listener->registration, 0);
         relay->listen_again_ns = loop_now_ns() + PAUSE_NS;
     }
     relay_keep_descriptor(relay);
@@ -297,17 +298,17 @@ static void listen_again(struct relay *relay, uint64_t now_ns)
         relay_keep_descriptor(relay);
     }
     for (uint32_t index = 0; index < relay->options->listeners; index++) {
-        loop_set(&relay->loop, &relay->listeners[index].watch, EPOLLIN);
+        loop_set(&relay->loop, &relay->listeners[index].registration, EPOLLIN);
     }
 }
 
-static void on_listener(struct watch *watch, uint32_t events)
+static void on_listener(struct registration *registration, uint32_t events)
 {
-    struct listener *listener = (struct listener *)(void *)watch;
+    struct listener *listener = (struct listener *)(void *)registration;
     (void)events;
     for (int count = 0; count < ACCEPTS_PER_TURN; count++) {
         struct address client = {.bytes = sizeof client.storage};
-        int fd = accept4(watch->fd, (struct sockaddr *)&client.storage, &client.bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(registration->fd, (struct sockaddr *)&client.storage, &client.bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             pair_open(listener, fd, &client);
         } else if (errno == EMFILE || errno == ENFILE) {
@@ -321,7 +322,7 @@ static void on_listener(struct watch *watch, uint32_t events)
     }
 }
 
-/* A socket that listens at this address, which gets the port that the kernel chose; -1 if there is none to be had. */
+/* A socket that listens at this address, with the port that the kernel chose; -1 if there is none. */
 static int listen_at(struct address *address, bool is_shared)
 {
     int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -351,8 +352,8 @@ bool relay_listen(struct relay *relay)
         }
         /* Alone, it would be a mistake to share a port: with another relay that was left running. */
         int fd = listen_at(address, relay->options->threads > 1);
-        *listener = (struct listener){.watch = {.fd = fd, .on_events = on_listener}, .relay = relay};
-        if (fd < 0 || !loop_set(&relay->loop, &listener->watch, EPOLLIN)) {
+        *listener = (struct listener){.registration = {.fd = fd, .on_events = on_listener}, .relay = relay};
+        if (fd < 0 || !loop_set(&relay->loop, &listener->registration, EPOLLIN)) {
             fprintf(stderr, "h2relay: cannot listen: %s\n", strerror(errno));
             return false;
         }
@@ -382,11 +383,11 @@ void relay_wake(const struct common *common, uint32_t thread)
 }
 
 /* There is nothing to do but to be awake. */
-static void on_wake(struct watch *watch, uint32_t events)
+static void on_wake(struct registration *registration, uint32_t events)
 {
     uint64_t count;
     (void)events;
-    (void)!read(watch->fd, &count, sizeof count);
+    (void)!read(registration->fd, &count, sizeof count);
 }
 
 static bool open_buffers(struct relay *relay)
@@ -415,7 +416,7 @@ bool relay_open(struct relay *relay, struct common *common, uint32_t thread)
                             .listen_again_ns = UINT64_MAX,
                             .spare_fd = -1};
     for (uint32_t index = 0; index < LISTENERS_MAX; index++) {
-        relay->listeners[index].watch.fd = -1;
+        relay->listeners[index].registration.fd = -1;
     }
     list_init(&relay->pairs);
     list_init(&relay->run);
@@ -443,7 +444,7 @@ static void free_closed(struct relay *relay)
     }
 }
 
-/* Those who sleep and have something to pick up. */
+/* Signals the sleeping threads that have notices to poll. */
 static void wake_others(struct relay *relay)
 {
     uint32_t thread;
@@ -467,8 +468,8 @@ void relay_close(struct relay *relay)
     tenants_close(&relay->tenants);
     relay->buffers.kind->close(&relay->buffers);
     for (uint32_t index = 0; index < LISTENERS_MAX; index++) {
-        if (relay->listeners[index].watch.fd >= 0) {
-            loop_close_fd(&relay->listeners[index].watch);
+        if (relay->listeners[index].registration.fd >= 0) {
+            loop_close_fd(&relay->listeners[index].registration);
         }
     }
     relay_free_descriptor(relay);
@@ -503,14 +504,13 @@ static void run_scheduled(struct relay *relay)
     }
 }
 
-/* Buffers handed over to those who had waited, and who is to leave for others that wait. A bounded number, so that they
-   cannot keep the sockets waiting. */
-static void drain_grants(struct relay *relay)
+/* Requests that were granted, and receivers to shed. A bounded number, so that sockets do not wait for them. */
+static void drain_notices(struct relay *relay)
 {
     void *token;
     demuxbuf_step step;
-    for (int count = 0; count < GRANTS_PER_TURN; count++) {
-        if (!relay->buffers.kind->poll_grant(&relay->buffers, &token, &step)) {
+    for (int count = 0; count < NOTICES_PER_ITERATION; count++) {
+        if (!relay->buffers.kind->poll_notice(&relay->buffers, &token, &step)) {
             relay->grants_left = false;
             return;
         }
@@ -533,14 +533,15 @@ static void end_lingering(struct relay *relay, uint64_t now_ns)
 void relay_turn(struct relay *relay)
 {
     loop_wait(&relay->loop, deadline_ns(relay));
-    relay->counts.turns++;
+    relay->counts.iterations++;
     uint64_t now_ns = loop_now_ns();
-    /* Before anything is granted: a lease that began at the time of the last turn would look as old as the wait. */
+    /* Before anything is granted: a lease that began at the time of the last iteration would look as old as the poll.
+       */
     relay->buffers.kind->handle_timeout(&relay->buffers, now_ns);
     listen_again(relay, now_ns);
     loop_dispatch(&relay->loop);
     run_scheduled(relay);
-    drain_grants(relay);
+    drain_notices(relay);
     end_lingering(relay, now_ns);
     free_closed(relay);
     wake_others(relay);

@@ -18,16 +18,16 @@ struct pair;
 
 /* One socket: what it receives goes through its inlet and its gate to the peer's socket. */
 struct endpoint {
-    struct watch watch; /* first: the loop's pointer to it is one to the endpoint */
+    struct registration registration; /* first: the loop's pointer to it is one to the endpoint */
     struct pair *pair;
     struct endpoint *peer;
     struct inlet inlet;
     struct gate gate;
-    struct list run;   /* on relay->run: has work for the next turn */
-    bool wants_recv;   /* the inlet wants to be told when there is something to receive */
+    struct list run;   /* on relay->run: has work for the next loop iteration */
+    bool wants_recv;   /* read interest of the inlet is armed */
     bool wants_send;   /* the peer's inlet is blocked until there is room to send here */
     bool end_near;     /* the other side will send no more; bytes may still be on the way */
-    bool hung_up;      /* nothing will ever happen to this socket that epoll could tell */
+    bool hung_up;      /* epoll has nothing more to report for this socket */
     bool is_broken;    /* failed, as opposed to ended */
     bool input_over;   /* everything it sent was passed on */
     bool output_over;  /* nothing is sent to it any more */
@@ -36,7 +36,7 @@ struct endpoint {
 /* A client, and the backend connection opened for it. */
 struct pair {
     struct relay *relay;
-    struct tenant *tenant; /* NULL for nobody's */
+    struct tenant *tenant; /* NULL for the default tenant */
     struct endpoint client;
     struct endpoint backend;
     struct list link;   /* on relay->pairs, then on relay->closed */
@@ -47,7 +47,7 @@ struct pair {
     bool is_closed;
 };
 
-/* What is counted beside the buffers and the loop. */
+/* Counters beside those of the buffers and the loop. */
 struct relay_counts {
     uint64_t connections_total;
     uint64_t refused;
@@ -57,7 +57,7 @@ struct relay_counts {
     uint64_t backends_lost;
     uint64_t truncated_frames;
     uint64_t misuses; /* calls the library refused: a defect of this program */
-    uint64_t turns;
+    uint64_t iterations;
     uint64_t recv_calls;
     uint64_t send_calls;
     uint64_t relayed_bytes;
@@ -68,18 +68,18 @@ struct relay_counts {
 
 /* One address that clients connect to. */
 struct listener {
-    struct watch watch; /* first: the loop's pointer to it is one to the listener */
+    struct registration registration; /* first: the loop's pointer to it is one to the listener */
     struct relay *relay;
 };
 
-/* Says of who is shed why, but not so often that the log is an attack itself. */
+/* Logs why a client is shed, at a limited rate, so that the log is no target. */
 struct shed_log {
     uint64_t since_ns; /* the second that is counted */
     uint32_t lines;    /* written in it */
     uint64_t suppressed;
 };
 
-/* What all threads share. */
+/* The part that all threads share. */
 struct common {
     const struct options *options;
     demuxbuf_shared_pool *shared_pool; /* the pool of several threads; NULL for one, and for static buffers */
@@ -95,7 +95,7 @@ struct relay {
     struct common *common;
     const struct options *options;
     uint32_t thread; /* which one */
-    struct watch wake;
+    struct registration wake;
     struct loop loop;
     struct buffers buffers;
     struct tenants tenants;
@@ -106,19 +106,20 @@ struct relay {
     struct list pairs;
     struct list run;
     struct list lingering; /* ordered by deadline, as all linger equally long */
-    struct list closed;    /* freed at the end of the turn, when no event can name them any more */
+    struct list closed;    /* freed at the end of the iteration, when no event can name them any more */
     bool grants_left;
     struct relay_counts counts;
 };
 
-/* Reserves what this thread needs; false after a message on stderr, and nothing is held. The thread that calls is the one
-   that uses it. */
+/* Reserves what this thread needs; false after a message on stderr, and nothing is held. The thread that calls is the
+   one that uses it. */
 bool relay_open(struct relay *relay, struct common *common, uint32_t thread);
 
-/* Starts to listen: the first thread where the options say, the others to the same. False after a message on stderr. */
+/* Starts to listen: the first thread at the addresses of the options, the others at the same. False after a message on
+   stderr. */
 bool relay_listen(struct relay *relay);
 
-/* Says on stdout where the relay listens. */
+/* Prints on stdout where the relay listens. */
 void relay_announce(const struct common *common);
 
 /* Ends the sleep of a thread. */
@@ -132,18 +133,18 @@ void relay_close(struct relay *relay);
 /* Waits for something to happen and does what is to be done then. */
 void relay_turn(struct relay *relay);
 
-/* Gives the spare descriptor up, and takes it back. */
+/* Frees the spare descriptor, and opens it again. */
 void relay_free_descriptor(struct relay *relay);
 void relay_keep_descriptor(struct relay *relay);
 
-/* For the transfer. Both close what they are given for good; only its memory lives until the end of the turn. */
+/* For the transfer. Both close a pair; only its memory lives until the end of the iteration. */
 void pair_close(struct pair *pair);
 
-/* Closes a pair because this endpoint holds a buffer that others wait for. The client is told, if it can be. */
+/* Closes a pair because this endpoint holds a buffer that others wait for. The client gets a GOAWAY, if possible. */
 void pair_shed(struct pair *pair, struct endpoint *endpoint);
 
-/* Says an error to one side and closes the other. The side said to is closed too once it has left, or after a short
-   while: closed at once, it might lose the farewell. */
+/* Sends a GOAWAY to one side and closes the other. The first side is closed too once it has left, or after a short
+   while: closed at once, it might lose the GOAWAY. */
 void pair_dismiss(struct pair *pair, struct endpoint *endpoint, uint32_t error_code);
 
 #endif

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What is held right now, by the side that sent it. */
+/* Bytes and buffers held now, by the side that sent them. */
 struct held {
     uint64_t client_buffers;
     uint64_t backend_buffers;
@@ -22,13 +22,13 @@ static void add(struct figures *figures, const char *name, uint64_t value)
     figure->value = value;
 }
 
-/* What all threads have in common is told by the first, so that the sum is right. */
+/* The first thread reports what is common to all threads, so that the sums are right. */
 static void add_once(struct figures *figures, const struct relay *relay, const char *name, uint64_t value)
 {
     add(figures, name, relay->thread == 0 ? value : 0);
 }
 
-/* A pool is common to all threads, so that the first tells of it; static buffers are each thread's own. */
+/* A pool is common to all threads, so only the first reports it; static buffers are each thread's own. */
 static bool tells_of_pool(const struct relay *relay)
 {
     return relay->thread == 0 || relay->options->static_buffers;
@@ -51,7 +51,7 @@ static void add_frames(struct figures *figures, const char *side, const struct f
 static uint64_t look_at(struct endpoint *endpoint, struct held *held)
 {
     demuxbuf_receiver_info info = {0};
-    if (endpoint->watch.fd < 0) {
+    if (endpoint->registration.fd < 0) {
         return 0;
     }
     endpoint->inlet.buffers->kind->describe(&endpoint->inlet, &info);
@@ -153,7 +153,7 @@ void stats_collect(struct figures *figures, struct relay *relay)
     add_frames(figures, "backend", &counts->backend_frames);
     add(figures, "threads", 1);
     add(figures, "wakes", counts->wakes);
-    add(figures, "turns", counts->turns);
+    add(figures, "iterations", counts->iterations);
     add(figures, "epoll_ctl_calls", relay->loop.ctl_calls);
     add(figures, "recv_calls", counts->recv_calls);
     add(figures, "send_calls", counts->send_calls);

@@ -1,4 +1,4 @@
-/* What the relay tells about itself. */
+/* The relay's statistics. */
 #ifndef H2RELAY_STATS_H
 #define H2RELAY_STATS_H
 

@@ -23,7 +23,7 @@ static uint64_t key_of(uint64_t kind, const uint8_t *prefix, uint32_t bytes)
     return key;
 }
 
-/* A network that is usually one customer's: whoever has many addresses in it is still one. */
+/* A network that usually belongs to one customer: many addresses in it are one tenant. */
 static uint64_t key_of_address(const struct address *address)
 {
     static const uint8_t MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};

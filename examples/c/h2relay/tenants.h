@@ -1,4 +1,5 @@
-/* In whose name connections ask for buffers: a tenant is made with its first connection and goes with its last. */
+/* The tenants that connections request buffers for: a tenant is made with its first connection and ends with its last.
+   */
 #ifndef H2RELAY_TENANTS_H
 #define H2RELAY_TENANTS_H
 
@@ -24,8 +25,8 @@ bool tenants_open(struct tenants *tenants, struct buffers *buffers, const struct
 
 void tenants_close(struct tenants *tenants);
 
-/* The tenant of a connection that came from `address` to this listener, with one connection more; NULL for nobody:
-   there are no tenants, or as many as there may be. */
+/* The tenant of a connection from `address` to this listener, with one connection more; NULL for the default tenant:
+   tenants are off, or their table is full. */
 struct tenant *tenants_enter(struct tenants *tenants, const struct address *address, uint32_t listener);
 
 /* One connection less. Harmless for NULL. */

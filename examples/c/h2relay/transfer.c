@@ -12,7 +12,7 @@ static const demuxbuf_step NOTHING = {0};
 
 static bool is_closed(const struct endpoint *endpoint)
 {
-    return endpoint->watch.fd < 0;
+    return endpoint->registration.fd < 0;
 }
 
 static bool is_client(const struct endpoint *endpoint)
@@ -31,7 +31,7 @@ static demuxbuf_step receive(struct endpoint *endpoint, demuxbuf_step step)
     ssize_t bytes;
     do {
         counts_of(endpoint)->recv_calls++;
-        bytes = recv(endpoint->watch.fd, step.data, step.bytes, 0);
+        bytes = recv(endpoint->registration.fd, step.data, step.bytes, 0);
     } while (bytes < 0 && errno == EINTR);
     if (bytes > 0) {
         return inlet_report(&endpoint->inlet, INLET_RECEIVED, (uint32_t)bytes);
@@ -46,7 +46,7 @@ static demuxbuf_step receive(struct endpoint *endpoint, demuxbuf_step step)
     return inlet_report(&endpoint->inlet, INLET_TRANSPORT_ERROR, 0);
 }
 
-/* Nothing can be sent to the peer any more. A backend may still have said something that its client wants to read. */
+/* Nothing can be sent to the peer any more. A backend may still have sent something that its client wants to read. */
 static demuxbuf_step peer_broke(struct endpoint *endpoint)
 {
     struct endpoint *peer = endpoint->peer;
@@ -66,8 +66,8 @@ static demuxbuf_step peer_broke(struct endpoint *endpoint)
 static demuxbuf_step block(struct endpoint *endpoint)
 {
     endpoint->peer->wants_send = true;
-    transfer_watch(endpoint->peer);
-    /* Closed if epoll has no memory left for the watch. */
+    transfer_set_interest(endpoint->peer);
+    /* Closed if epoll has no memory left for the registration. */
     return is_closed(endpoint) ? NOTHING : inlet_report(&endpoint->inlet, INLET_BLOCK, PEER_IS_FULL);
 }
 
@@ -87,7 +87,7 @@ static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step)
     }
     uint32_t bytes = gate->cleared < step.bytes ? gate->cleared : step.bytes;
     counts_of(endpoint)->send_calls++;
-    ssize_t sent = send(endpoint->peer->watch.fd, step.data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent = send(endpoint->peer->registration.fd, step.data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
         if (errno == EINTR) {
             return step;
@@ -122,12 +122,12 @@ static demuxbuf_step end(struct endpoint *endpoint, demuxbuf_step step)
         pair_dismiss(pair, peer, H2_INTERNAL_ERROR);
         return NOTHING;
     }
-    shutdown(peer->watch.fd, SHUT_WR);
+    shutdown(peer->registration.fd, SHUT_WR);
     peer->output_over = true;
     return inlet_report(&endpoint->inlet, INLET_DONE, DEMUXBUF_END);
 }
 
-/* What needs no look at the bytes. */
+/* The actions that need no look at the bytes. */
 static demuxbuf_step take_notice(struct endpoint *endpoint, uint32_t notices)
 {
     if ((notices & DEMUXBUF_WANT_RECV) != 0) {
@@ -163,7 +163,7 @@ void transfer_drive(struct endpoint *endpoint, demuxbuf_step step)
         } else if ((actions & DEMUXBUF_END) != 0) {
             step = end(endpoint, step);
         } else {
-            transfer_watch(endpoint);
+            transfer_set_interest(endpoint);
             break;
         }
     }
@@ -180,7 +180,7 @@ void transfer_room(struct endpoint *endpoint)
 {
     if (endpoint->wants_send) {
         endpoint->wants_send = false;
-        transfer_watch(endpoint);
+        transfer_set_interest(endpoint);
         transfer_report(endpoint->peer, INLET_UNBLOCK, PEER_IS_FULL);
     }
 }
@@ -192,13 +192,13 @@ static demuxbuf_step look_for_end(struct endpoint *endpoint, uint32_t events, de
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0 || endpoint->input_over) {
         return step;
     }
-    /* What a client said before it left in anger is of no use to anybody; a response may be. */
+    /* The last bytes of a client that reset are of no use; a response may be. */
     if ((events & EPOLLERR) != 0 && is_client(endpoint)) {
         endpoint->is_broken = true;
         return inlet_report(&endpoint->inlet, INLET_TRANSPORT_ERROR, 0);
     }
     counts_of(endpoint)->recv_calls++;
-    if (recv(endpoint->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+    if (recv(endpoint->registration.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
         return inlet_report(&endpoint->inlet, INLET_END_OF_STREAM, 0);
     }
     return step;
@@ -227,17 +227,18 @@ void transfer_run(struct endpoint *endpoint)
     transfer_report(endpoint, endpoint->hung_up ? INLET_READABLE : INLET_WAKE, 0);
 }
 
-/* A level watch on a socket that hung up would report for ever, and cannot be told not to: the run list stands in. */
-static void watch_hung_up(struct endpoint *endpoint)
+/* A level-triggered registration of a socket that hung up reports without end and cannot be masked: the run list
+   replaces it. */
+static void remove_hung_up(struct endpoint *endpoint)
 {
     struct relay *relay = endpoint->pair->relay;
-    loop_remove(&relay->loop, &endpoint->watch);
+    loop_remove(&relay->loop, &endpoint->registration);
     if (endpoint->wants_recv && !endpoint->input_over) {
         list_append(&relay->run, &endpoint->run);
     }
 }
 
-void transfer_watch(struct endpoint *endpoint)
+void transfer_set_interest(struct endpoint *endpoint)
 {
     struct relay *relay = endpoint->pair->relay;
     uint32_t interest = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
@@ -246,13 +247,13 @@ void transfer_watch(struct endpoint *endpoint)
     }
     if (!relay->options->edge_triggered) {
         if (endpoint->hung_up) {
-            watch_hung_up(endpoint);
+            remove_hung_up(endpoint);
             return;
         }
         interest = (endpoint->wants_recv ? EPOLLIN : 0u) | (endpoint->wants_send ? EPOLLOUT : 0u) |
                    (endpoint->end_near ? 0u : EPOLLRDHUP);
     }
-    if (!loop_set(&relay->loop, &endpoint->watch, interest)) {
+    if (!loop_set(&relay->loop, &endpoint->registration, interest)) {
         pair_close(endpoint->pair);
     }
 }

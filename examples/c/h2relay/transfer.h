@@ -7,7 +7,7 @@
 /* Does everything a step asks for, until the socket or the peer's has to be waited for. */
 void transfer_drive(struct endpoint *endpoint, demuxbuf_step step);
 
-/* As `transfer_drive`, for what is to be done after this report. Nothing for an endpoint that is closed. */
+/* As `transfer_drive`, with the actions of this event. Nothing for a closed endpoint. */
 void transfer_report(struct endpoint *endpoint, enum inlet_event event, uint32_t value);
 
 /* There is room again to send to this endpoint: its peer goes on. */
@@ -16,10 +16,10 @@ void transfer_room(struct endpoint *endpoint);
 /* There is something to receive, or an end to be seen. */
 void transfer_input(struct endpoint *endpoint, uint32_t events);
 
-/* The next turn of an endpoint that was on the run list. */
+/* One loop iteration of an endpoint that was on the run list. */
 void transfer_run(struct endpoint *endpoint);
 
-/* Tells epoll what this endpoint waits for. */
-void transfer_watch(struct endpoint *endpoint);
+/* Registers the read and write interest of this endpoint with epoll. */
+void transfer_set_interest(struct endpoint *endpoint);
 
 #endif

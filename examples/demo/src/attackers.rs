@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A connection that cannot be made in this time says that the relay accepts no more.
+/// A connection that cannot be opened in this time means that the relay accepts no more.
 const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A request without a body.
@@ -19,8 +19,8 @@ const END_STREAM: u8 = 0x1;
 
 const SETTINGS: FrameHeader = FrameHeader { length: 0, stream_id: 0, kind: kind::SETTINGS, flags: 0 };
 
-/// Frames that a relay keeps whole before it passes them on, and how many bytes of each are sent, heads included, so that
-/// they stop inside the payload. All of them fit a parking slot of 64 bytes.
+/// Frames that a relay keeps whole before it passes them on, and how many bytes of each are sent, heads included, so
+/// that they stop inside the payload. All of them fit a parking slot of 64 bytes.
 const HALVES: [(FrameHeader, usize); 7] = [
     (HEADERS, 29),
     (FrameHeader { length: 55, ..HEADERS }, 63),
@@ -41,7 +41,7 @@ pub(crate) struct Attackers {
 }
 
 impl Attackers {
-    /// Adds one connection that sends what its number says.
+    /// Adds one connection, which sends the part of a frame that its number selects.
     pub(crate) async fn add(&mut self, relay: SocketAddr) -> io::Result<()> {
         let number = self.streams.len();
         let bytes = beginning(number);
@@ -91,7 +91,7 @@ mod tests {
     use demuxbuf::framing::h2::HEAD_BYTES;
 
     #[test]
-    fn every_attacker_stops_inside_a_frame_that_fits_a_slot() {
+    fn attacker_stops_inside_a_frame_that_fits_a_slot() {
         let correct = PREFACE.len() + SETTINGS.frame_bytes() as usize;
         let ways = HEADER_CUTS + HALVES.len();
         for number in 0..ways {

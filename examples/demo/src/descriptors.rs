@@ -1,5 +1,5 @@
-//! Every connection takes two descriptors in the relay and two in those that it stands between; the usual limit of 1,024
-//! is too low for that.
+//! Every connection takes two descriptors in the relay and two in those that it stands between; the usual limit of
+//! 1,024 is too low for that.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -15,7 +15,7 @@ pub fn allow(connections: usize, spare: u64) -> Result<(), String> {
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());
     }
-    // Who has the right to may raise the upper limit too.
+    // A privileged process may raise the upper limit too.
     let raised = Rlimit { current: Some(needed), maximum: limit.maximum.map(|maximum| maximum.max(needed)) };
     setrlimit(Resource::Nofile, raised).map_err(|error| {
         let maximum = limit.maximum.unwrap_or(needed);
@@ -32,11 +32,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_many_connections_for_any_system_are_refused_with_what_is_possible() {
+    fn connection_count_is_limited_by_descriptors() {
         let Some(maximum) = getrlimit(Resource::Nofile).maximum else {
             return;
         };
-        let error = allow(1 << 40, 100).expect_err("no system has so many");
+        let error = allow(1 << 40, 100).expect_err("no system has this many");
         assert!(error.contains(&format!("there is room for {}", maximum.saturating_sub(100) / 2)), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! What pictures have in common: a head, diagrams below it, colours and letters.
+//! The common parts of all pictures: a head, diagrams below it, colours and letters.
 
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
@@ -7,7 +7,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::text::thousands;
 
-/// What is left free at the sides of a picture and between its diagrams.
+/// The margin at the sides of a picture and between its diagrams.
 pub const SIDE_PIXELS: i32 = 30;
 
 /// The letters' colours.
@@ -19,7 +19,7 @@ pub const GRID: RGBColor = RGBColor(222, 222, 222);
 /// Of the time that a picture is about.
 pub const SHADE: RGBColor = RGBColor(241, 239, 232);
 
-/// Of the palette of Okabe and Ito, as [`VERMILION`]: told apart with every kind of colour blindness.
+/// Of the palette of Okabe and Ito, as [`VERMILION`]: distinct with every kind of colour blindness.
 pub const BLUE: RGBColor = RGBColor(0, 114, 178);
 /// See [`BLUE`].
 pub const VERMILION: RGBColor = RGBColor(213, 94, 0);
@@ -33,12 +33,12 @@ pub type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoor
 /// The outcome of drawing.
 pub type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Draws a picture as SVG: a title and a line below it in a head of this height, which `diagrams` draws under; it is given
-/// the head too.
+/// Draws a picture as SVG: a title and a line below it in a head of this height, which `diagrams` draws under; it is
+/// given the head too.
 ///
 /// # Errors
 ///
-/// What cannot be drawn.
+/// The part that cannot be drawn.
 pub fn draw(
     size: (u32, u32),
     head_pixels: u32,
@@ -60,11 +60,11 @@ pub fn draw(
     Ok(picture)
 }
 
-/// Draws what lies behind a diagram's lines: the unit of its height, and what its time is, if that must be said.
+/// Draws the background of a diagram: the unit of its height, and of its time if it is given.
 ///
 /// # Errors
 ///
-/// What cannot be drawn.
+/// The part that cannot be drawn.
 pub fn draw_grid(chart: &mut Chart, unit: &str, time: Option<&str>) -> Drawn {
     let mut mesh = chart.configure_mesh();
     mesh.disable_x_mesh().light_line_style(TRANSPARENT).bold_line_style(GRID).axis_style(FAINT_TEXT);

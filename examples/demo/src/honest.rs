@@ -16,8 +16,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::server::{LARGEST_BODY_BYTES, pattern, read_body};
 
-/// Real clients come and go: after so many requests a client opens a new connection, which must be served under attack
-/// too.
+/// Real clients come and go: after this many requests a client opens a new connection, which must be served under
+/// attack too.
 const REQUESTS_PER_CONNECTION: u64 = 50;
 
 /// More than two receive buffers of the usual size, less than a client's first flow-control window.
@@ -27,7 +27,7 @@ const SMALL_BODY_BYTES: usize = 100;
 /// Why a connection ended is known once its driver has seen it, which is at once or never.
 const EXPLANATION_LIMIT: Duration = Duration::from_millis(100);
 
-/// Who the clients are, and what they do.
+/// The clients, and what they do.
 #[derive(Clone, Debug)]
 pub struct Clients {
     /// Clients at work at the same time, each on one connection.
@@ -37,15 +37,15 @@ pub struct Clients {
     /// Where the client of each number connects from; by default the system chooses.
     pub source: Option<fn(usize) -> Ipv4Addr>,
     /// Each client begins a request this often, or when the one before has ended. A given rate makes runs comparable,
-    /// and leaves the processor to who serves them.
+    /// and leaves the processor to relay and server.
     pub pace: Duration,
     /// After this time a client gives a request up, and its connection with it.
     pub patience: Duration,
-    /// What they ask for.
+    /// The path that they request.
     pub asks: Asks,
 }
 
-/// What the clients ask for.
+/// The path that the clients request.
 #[derive(Clone, Debug)]
 pub enum Asks {
     /// Bodies of [`Server`](crate::server::Server), small and large, in both directions, and check every byte.
@@ -78,7 +78,7 @@ pub struct Attempt {
     pub lasted: Duration,
     /// After how long its client would have given it up.
     pub patience: Duration,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
@@ -145,7 +145,7 @@ async fn client(clients: Clients, number: usize, log: Log, is_over: impl Fn() ->
 /// One HTTP/2 connection; dropping it closes it.
 struct Session {
     requests: SendRequest<Bytes>,
-    /// Ends with the connection; its error says more than those of the requests.
+    /// Ends with the connection; its error is more precise than those of the requests.
     driver: JoinSet<Result<(), h2::Error>>,
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What a shell reports for a program that was interrupted.
+/// The exit status of an interrupted program, as in a shell.
 pub const INTERRUPTED: u8 = 130;
 
 /// Does the work on this thread; `None` if Ctrl-C or a request to end came first. All that it started has then been

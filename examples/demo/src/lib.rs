@@ -1,5 +1,5 @@
-//! What the demo and the attack have in common: a server, the relay in front of it, honest clients that check every
-//! answer, the descriptors that so many connections take, and how it is told what happened.
+//! The common parts of the demo and the attack: a server, the relay in front of it, honest clients that check every
+//! response, the limit of descriptors, and progress and results on the terminal.
 
 pub mod descriptors;
 pub mod drawing;

@@ -20,7 +20,7 @@ use demuxbuf_demo::{descriptors, interruptible, relay};
 use crate::options::Options;
 use crate::report::Report;
 
-/// The largest residue that the second run parks; every attacker leaves less.
+/// The largest partial frame that the second run parks; every attacker sends less.
 const PARK_BYTES: u32 = 64;
 
 fn main() -> ExitCode {

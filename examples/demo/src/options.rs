@@ -20,8 +20,8 @@ pub(crate) struct Options {
     /// The relay's event-loop threads, which share the pool
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(256))]
     pub(crate) threads: usize,
-    /// Length of each of the two runs; the honest clients are alone for the first fifth of it. On a slow machine both go on
-    /// until each honest client has asked for something
+    /// Length of each of the two runs; the honest clients are alone for the first fifth of it. On a slow machine both
+    /// go on until each honest client has asked for something
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// After this many seconds an honest client gives a request up
@@ -62,13 +62,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         use clap::CommandFactory;
         Options::command().debug_assert();
     }
 
     #[test]
-    fn bad_values_are_refused_with_the_option_and_what_is_allowed() {
+    fn bad_option_value_names_option_and_range() {
         for (option, value, allowed) in [
             ("--connections", "0", "1..=100000"),
             ("--buffers", "65537", "1..=65536"),

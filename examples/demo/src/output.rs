@@ -18,7 +18,7 @@ impl Output {
         Output::beside(demuxbuf_ffi_tests::target().join(program).join("report.json"))
     }
 
-    /// The place that somebody names.
+    /// The path that an option names.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// What is in the way.
+    /// The path that cannot be written.
     pub fn prepare(&self) -> Result<(), String> {
         if let Some(folder) = self.report.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -54,11 +54,11 @@ impl Output {
         Ok(())
     }
 
-    /// Writes both; returns the lines that say where they are.
+    /// Writes both; returns the lines that name their paths.
     ///
     /// # Errors
     ///
-    /// What is in the way.
+    /// The path that cannot be written.
     pub fn write(&self, report: &impl Serialize, picture: &str) -> Result<String, String> {
         let text = serde_json::to_string(report).map_err(|error| format!("the report: {error}"))?;
         for (path, text) in [(&self.report, text.as_str()), (&self.picture, picture)] {

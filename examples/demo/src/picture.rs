@@ -11,7 +11,7 @@ use crate::report::{Report, RunReport};
 const SIZE: (u32, u32) = (1200, 1080);
 const HEAD_PIXELS: u32 = 130;
 
-/// In grey they are told apart by their width: the first run is drawn broad and the second narrow on top of it, so that
+/// Their widths differ for grey prints: the first run is drawn broad and the second narrow on top of it, so that
 /// both show where they coincide.
 const COLOURS: [RGBColor; 2] = [VERMILION, BLUE];
 const WIDTHS: [u32; 2] = [6, 3];

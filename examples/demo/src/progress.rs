@@ -1,4 +1,4 @@
-//! One line that says how a run goes: kept up to date on a terminal, printed once a second elsewhere.
+//! One line of progress: kept up to date on a terminal, printed once a second elsewhere.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
@@ -21,7 +21,7 @@ impl Progress {
     /// Shows the line that is true `elapsed` after the run's begin.
     pub fn show(&mut self, elapsed: Duration, line: &str) {
         let second = Some(elapsed.as_secs());
-        // A closed standard error stops nobody from finishing.
+        // A closed standard error does not stop the run.
         if self.is_terminal {
             let _ = write!(stderr(), "\r{line}\x1b[K");
         } else if second != self.last_second {

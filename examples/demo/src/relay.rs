@@ -78,7 +78,7 @@ pub struct Relay {
 ///
 /// # Errors
 ///
-/// What the compiler says.
+/// The compiler's output.
 pub fn build() -> Result<PathBuf, String> {
     Program::h2relay().try_build()
 }
@@ -88,7 +88,7 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// It does not start, or says something else than where it listens.
+    /// It does not start, or its first line has no address.
     pub async fn start(program: &Path, backend: SocketAddr, arguments: &[String]) -> Result<Relay, String> {
         let folder = tempfile::tempdir().map_err(|error| format!("no folder for the relay's statistics: {error}"))?;
         let statistics = folder.path().join("statistics.json");
@@ -107,7 +107,7 @@ impl Relay {
             .trim_end()
             .strip_prefix("h2relay: listening on ")
             .and_then(|address| address.parse().ok())
-            .ok_or_else(|| format!("the relay did not say where it listens, but {line:?}"))?;
+            .ok_or_else(|| format!("no address in the first line of the relay: {line:?}"))?;
         Ok(Relay { process, address, statistics, last_uptime_ns: 0, _folder: folder })
     }
 

@@ -1,4 +1,4 @@
-//! What was seen, as figures: the report in JSON, and what all of it says about the honest clients.
+//! The results as figures: the report in JSON, and the verdict about the honest clients.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(crate) struct Report {
     pub(crate) verdict: String,
     pub(crate) connections: usize,
     pub(crate) buffers: usize,
-    /// Of the relay, as its statistics say.
+    /// From the relay's statistics.
     pub(crate) threads: u64,
     pub(crate) buffer_bytes: u64,
     pub(crate) seconds: f64,
@@ -51,7 +51,7 @@ pub(crate) struct RunReport {
     pub(crate) samples: Vec<Point>,
 }
 
-/// One sample, for whoever draws another picture.
+/// One sample, for other pictures.
 #[derive(Debug, Serialize)]
 pub(crate) struct Point {
     pub(crate) time_s: f64,
@@ -125,7 +125,7 @@ impl Point {
     }
 }
 
-/// Whether all honest clients were served although all attackers were there, and a sentence that says so or why not.
+/// Whether all honest clients were served beside all attackers, and a sentence with the verdict or the reason.
 fn judge(run: &RunReport, patience: Duration) -> (bool, String) {
     let parts = [&run.before_attack, &run.attackers_coming, &run.under_attack];
     let sum = |count: fn(&Requests) -> u64| parts.iter().map(|part| count(part)).sum::<u64>();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn one_request_that_is_not_served_fails_the_demo() {
+    fn unserved_request_fails_the_demo() {
         let mut under_attack = attempts(900, Duration::from_millis(1), &Outcome::Served);
         assert_eq!(
             judge(&run(&under_attack), PATIENCE),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_a_request_under_attack_shows_nothing() {
+    fn run_without_requests_under_attack_fails() {
         let (passed, verdict) = judge(&run(&[]), PATIENCE);
         assert!(!passed && verdict.contains("use more --seconds"), "{verdict}");
     }

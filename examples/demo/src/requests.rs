@@ -1,4 +1,4 @@
-//! What became of requests, as figures.
+//! The outcomes of requests, as figures.
 
 use std::time::Duration;
 
@@ -16,17 +16,17 @@ pub struct Requests {
     pub served: u64,
     /// Those without an answer within the client's patience.
     pub timed_out: u64,
-    /// Those whose connection was closed with the reason that too much was asked for.
+    /// Requests whose connection was closed with ENHANCE_YOUR_CALM.
     pub shed: u64,
-    /// Those whose connection was closed otherwise, or whose answer was wrong.
+    /// Requests whose connection was closed otherwise, or whose response was wrong.
     pub failed: u64,
-    /// What half of them took at the most; each [counts](Attempt::counts_as), served or not.
+    /// The median latency; each request [counts](Attempt::counts_as), served or not.
     pub p50_ms: Option<f64>,
-    /// What 90 % of them took at the most.
+    /// The 90th percentile.
     pub p90_ms: Option<f64>,
-    /// What 99 % of them took at the most.
+    /// The 99th percentile.
     pub p99_ms: Option<f64>,
-    /// What the slowest took.
+    /// The latency of the slowest.
     pub max_ms: Option<f64>,
     /// Why the first that failed did.
     pub first_failure: Option<String>,
@@ -56,7 +56,7 @@ impl Requests {
     }
 }
 
-/// So many milliseconds.
+/// A duration in milliseconds.
 pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -67,7 +67,7 @@ mod tests {
     use tokio::time::Instant;
 
     #[test]
-    fn requests_that_are_not_served_count_as_the_time_limit() {
+    fn unserved_requests_count_as_the_time_limit() {
         let patience = Duration::from_secs(3);
         let attempts = |count, lasted, outcome| {
             vec![Attempt { client: 0, began: Instant::now(), lasted, patience, outcome }; count]
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn of_no_requests_nothing_is_measured() {
+    fn no_requests_have_no_latency() {
         let none = Requests::count([].iter());
         assert_eq!((none.sent, none.p50_ms, none.max_ms), (0, None, None));
     }

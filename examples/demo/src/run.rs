@@ -67,7 +67,7 @@ pub(crate) struct Run {
     pub(crate) attackers_connected: usize,
 }
 
-/// What a run is called, on the screen and in the picture.
+/// The name of a run, on the screen and in the picture.
 pub(crate) fn name(park_bytes: u32) -> &'static str {
     if park_bytes == 0 { "parking off" } else { "parking on" }
 }
@@ -120,7 +120,7 @@ pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> R
     Ok(Run { park_bytes, began, attack, attempts, samples, settled, attackers_connected })
 }
 
-/// Nobody is shed, so that only parking makes the difference.
+/// No client is shed, so that only parking makes the difference.
 fn arguments(options: &Options, park_bytes: u32) -> Vec<String> {
     let connections = (options.connections + SPARE_CONNECTIONS).to_string();
     let (buffers, park_bytes) = (options.buffers.to_string(), park_bytes.to_string());
@@ -158,7 +158,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Waits until the relay has seen that nobody but so many attackers is there, and what each of them has sent.
+    /// Waits until the relay has only this many attackers, and has received all their bytes.
     async fn settle(&mut self, attackers: u64) -> Result<Sample, String> {
         let began = Instant::now();
         loop {

@@ -11,7 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-/// As many connections may wait to be accepted, since they all come at once.
+/// The accept queue, as long as the number of clients: they all connect at once.
 const BACKLOG: u32 = 4096;
 
 /// The largest body that is read or served.
@@ -26,7 +26,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it on a free port of this machine; frames of up to so many bytes may be sent to it.
+    /// Starts it on a free port of this machine; it accepts frames of at most this many bytes.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ pub async fn read_body(mut stream: RecvStream, largest: usize) -> Result<Option<
 ///
 /// More than [`LARGEST_BODY_BYTES`] are asked for.
 pub fn pattern(size: usize) -> Bytes {
-    // Who does not read its answers would otherwise have them all in memory, once each.
+    // Otherwise a client that does not read would have all its responses in memory at once.
     static LARGEST: LazyLock<Bytes> =
         LazyLock::new(|| (0..LARGEST_BODY_BYTES).map(|position| (position % 251) as u8).collect());
     LARGEST.slice(..size)

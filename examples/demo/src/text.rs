@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_grouped_from_the_right() {
+    fn thousands_groups_from_the_right() {
         for (number, grouped) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")] {
             assert_eq!(thousands(number), grouped);
         }

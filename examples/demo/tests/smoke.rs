@@ -22,20 +22,20 @@ fn number(value: &Value, path: &str) -> u64 {
 }
 
 #[test]
-fn honest_clients_are_starved_without_parking_and_all_served_with_it() {
+fn parking_serves_all_honest_clients() {
     starve_and_serve(1);
 }
 
 #[test]
-fn honest_clients_are_starved_and_served_by_two_threads_as_by_one() {
+fn parking_serves_all_honest_clients_on_threads() {
     assert!(starve_and_serve(2).contains("16,448 bytes, shared by 2 threads"));
 }
 
-/// Runs the demo on so many threads; returns what it printed.
+/// Runs the demo on this many threads; returns its output.
 fn starve_and_serve(threads: u64) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let report = folder.path().join("figures.json");
-    // Where nobody is served, each client waits for as long as it has patience; on a busy machine all need some.
+    // Without service each client waits for its whole patience; on a busy machine all need some.
     let output = demo(&["--connections", "50", "--buffers", "4", "--seconds", "2", "--patience", "20", "--threads"])
         .args([&threads.to_string(), "--json"])
         .arg(&report)
@@ -46,7 +46,7 @@ fn starve_and_serve(threads: u64) -> String {
     assert!(out.contains("With parking on, all"), "{out}");
     assert!(err.contains("run 1 of 2, parking off") && err.contains("run 2 of 2, parking on"), "{err}");
 
-    let text = fs::read_to_string(&report).expect("the report is where --json says");
+    let text = fs::read_to_string(&report).expect("the report is at the path of --json");
     let report: Value = serde_json::from_str(&text).expect("the report is JSON");
     assert_eq!(report["passed"], true);
     assert_eq!(["/connections", "/buffers", "/threads"].map(|path| number(&report, path)), [50, 4, threads]);
@@ -75,7 +75,7 @@ fn starve_and_serve(threads: u64) -> String {
         assert!(number(run, "/relay/memory_bytes") >= 4 * number(&report, "/buffer_bytes"));
         assert!(number(run, "/resident_bytes") > 0);
         let samples = run["samples"].as_array().expect("samples");
-        assert!(!samples.is_empty(), "nobody looked");
+        assert!(!samples.is_empty(), "there are samples");
         assert!(samples.windows(2).all(|pair| pair[0]["time_s"].as_f64() < pair[1]["time_s"].as_f64()));
     }
 
@@ -87,7 +87,7 @@ fn starve_and_serve(threads: u64) -> String {
 }
 
 #[test]
-fn bad_values_end_it_before_anything_is_started() {
+fn bad_option_value_starts_nothing() {
     for (arguments, code, error) in [
         (["--buffers", "none"], 2, "invalid value 'none' for '--buffers <N>'"),
         (["--seconds", "0"], 2, "0 is not in 1..=600"),
@@ -103,7 +103,7 @@ fn bad_values_end_it_before_anything_is_started() {
 }
 
 #[test]
-fn a_missing_compiler_is_named() {
+fn missing_compiler_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let report = folder.path().join("report.json");
     let output = demo(&["--json"]).arg(&report).env("CC", "no-such-compiler").output().expect("the demo starts");
@@ -113,7 +113,7 @@ fn a_missing_compiler_is_named() {
 }
 
 #[test]
-fn an_interrupt_ends_the_relay_too() {
+fn interrupt_ends_the_relay_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut process = demo(&["--connections", "5", "--buffers", "2", "--seconds", "600", "--json"])
         .arg(folder.path().join("report.json"))

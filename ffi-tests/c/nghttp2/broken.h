@@ -1,4 +1,4 @@
-/* Streams that break one rule of the frame layer in their last frame, and what each of the two says of it. */
+/* Streams that break one rule of the frame layer in their last frame, and the error of each of the two. */
 #ifndef BROKEN_H
 #define BROKEN_H
 
@@ -15,7 +15,7 @@ struct rule {
   /* The error code, and whether it is only an error of the stream. */
   uint32_t ours;
   int is_of_stream;
-  /* What libnghttp2 says, always of the connection; 0: nothing. */
+  /* The error of libnghttp2, always of the connection; 0: none. */
   uint32_t theirs;
   /* Why that differs, with the section of RFC 9113; NULL if it does not. */
   const char *difference;

@@ -65,7 +65,7 @@ static int has_right_length(const struct head *head) {
   }
 }
 
-/* What stands before the data, the header block or the padding of a frame. */
+/* The fields before the data, the header block or the padding of a frame. */
 static uint32_t fixed_bytes(const struct head *head) {
   uint32_t priority = head->kind == HEADERS && (head->flags & WITH_PRIORITY) != 0 ? 5 : 0;
   return (uint32_t)is_padded(head) + priority + (head->kind == PUSH_PROMISE ? 4 : 0);

@@ -1,6 +1,6 @@
 /*
- * What there is to say of a frame that one of the two refuses: the rules of the frame layer that it breaks, looked at
- * one by one, and the reasons that libnghttp2 may have beyond that layer.
+ * The rules of the frame layer that a refused frame breaks, looked at one by one, and the reasons that libnghttp2 may
+ * have beyond that layer.
  */
 #ifndef JUDGE_H
 #define JUDGE_H
@@ -22,7 +22,7 @@ struct broken_codes {
 /* Why libnghttp2 refuses what the frame layer takes: states of streams, windows, header blocks and values. */
 struct reason {
   uint32_t error_code;
-  /* A part of what it says; NULL: it says nothing. */
+  /* A part of its message; NULL: it has none. */
   const char *text;
   /* Of RFC 9113. */
   const char *section;
@@ -37,7 +37,7 @@ struct head head_at(const uint8_t *bytes);
 /* Whether it has a pad length. */
 int is_padded(const struct head *head);
 
-/* What the frame that starts here breaks, where `ours` stands. */
+/* The rules that the frame at the position of `ours` breaks. */
 struct broken_codes codes_of(const struct ours *ours, const uint8_t *frame);
 
 /* The number of the reason that libnghttp2 gave, or -1: it is one of the frame layer. */

@@ -1,4 +1,4 @@
-/* What one of the two implementations says of a stream. */
+/* The results of one of the two implementations for a stream. */
 #ifndef LOG_H
 #define LOG_H
 

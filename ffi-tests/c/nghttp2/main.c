@@ -10,9 +10,9 @@
  *   is for a reason that the frame layer does not know, by the list in `judge.c`, or for one of the listed differences.
  *
  * libnghttp2 is a whole session: it looks into header blocks, at the states of streams and at windows too. So valid
- * streams are valid there as well, and what it refuses for other reasons is told apart by the reason it gives.
+ * streams are valid there as well, and its refusals for other reasons are recognised by their messages.
  *
- *   nghttp2 [STREAMS]      so many valid streams, 4 times as many changed ones, and of each rule a 25th
+ *   nghttp2 [STREAMS]      this many valid streams, 4 times as many changed ones, and a 25th of each rule
  */
 #include "broken.h"
 #include "judge.h"
@@ -24,12 +24,12 @@ static struct stream stream;
 static struct ours ours;
 static struct theirs theirs;
 
-/* The stream being compared, for the one who has to look into it. */
+/* The stream being compared, for failure messages. */
 static const char *title;
 static unsigned long number;
 
-static void show(const char *whose, const struct log *log) {
-  fprintf(stderr, "%s: error %u at %u (%s), error of a stream %u, %u frames whole, heads:\n", whose, log->error_code,
+static void show(const char *side, const struct log *log) {
+  fprintf(stderr, "%s: error %u at %u (%s), error of a stream %u, %u frames whole, heads:\n", side, log->error_code,
           log->error_at, log->reason, log->stream_error_code, log->complete);
   for (uint32_t at = 0; at < log->count; at++) {
     const struct frame *frame = &log->frames[at];
@@ -72,7 +72,7 @@ static uint32_t piece(uint32_t style, uint32_t left) {
   return length < left ? length : left;
 }
 
-/* Gives the stream to both; after every piece of a valid one they have seen the same. */
+/* Feeds the stream to both; after every piece of a valid one they have seen the same. */
 static void feed(int is_valid) {
   uint32_t style = below(&stream, 4), agreed = 0;
   style = style < 2 && stream.length > 20000 ? 2 : style;
@@ -120,10 +120,10 @@ static void compare_broken(const struct rule *rule, uint32_t side, unsigned long
   rule->add(&stream);
   feed(0);
   const uint32_t of_connection = rule->is_of_stream ? 0 : rule->ours, of_stream = rule->is_of_stream ? rule->ours : 0;
-  agree(ours.log.error_code == of_connection && ours.log.stream_error_code == of_stream, "what the table says of ours");
+  agree(ours.log.error_code == of_connection && ours.log.stream_error_code == of_stream, "our error in the table");
   /* A later version may have learned better. */
   agree(theirs.log.error_code == rule->theirs || (rule->difference != NULL && theirs.log.error_code == rule->ours),
-        "what the table says of theirs");
+        "their error in the table");
   agree((rule->difference == NULL) == (rule->ours == rule->theirs && !rule->is_of_stream), "a listed difference");
   /* The last frame is refused by its head, or when its first byte has come. */
   uint32_t heads = stream.frames - (stream.frames > 0);
@@ -155,7 +155,7 @@ struct endings {
   unsigned long two_rules;
   /* The differences that `broken.c` lists. */
   unsigned long too_small, continuation_alone, priority_alone;
-  /* What the frame layer does not know, by reason. */
+  /* Refusals for rules beyond the frame layer, by reason. */
   unsigned long by_reason[REASONS_MAX];
   /* libnghttp2 reads no more: GOAWAY came while no stream was open (section 6.8). */
   unsigned long done;

@@ -1,4 +1,4 @@
-/* What `demuxbuf_h2_peek` and its sisters make of a stream. */
+/* A stream as decoded by `demuxbuf_h2_peek` and its like. */
 #ifndef OURS_H
 #define OURS_H
 
@@ -15,7 +15,7 @@ struct ours {
   int has_head;
   uint32_t sizes_acknowledged;
   uint32_t max_frame_size;
-  /* The stream whose header block is not at its end; 0 for none. */
+  /* The stream of the unfinished header block; 0 for none. */
   uint32_t block_id;
   struct log log;
 };
@@ -27,7 +27,7 @@ static inline int ours_refuses(const struct ours *ours) {
 
 void ours_start(struct ours *ours, const struct stream *stream);
 
-/* So many more bytes of the stream have arrived. */
+/* This many more bytes of the stream have arrived. */
 void ours_feed(struct ours *ours, uint32_t count);
 
 #endif /* OURS_H */

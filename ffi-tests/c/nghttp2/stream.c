@@ -179,7 +179,7 @@ static void add_data(struct stream *stream, struct open_stream *open) {
 }
 
 static void add_settings(struct stream *stream) {
-  /* What both sides may say, with a setting that nobody knows (RFC 9113 section 6.5.2). */
+  /* Settings that both sides may send, with an unknown one (RFC 9113 section 6.5.2). */
   static const uint8_t all[5][6] = {
       {0, 1, 0, 0, 16, 0}, {0, 3, 0, 0, 0, 100}, {0, 4, 0, 0, 127, 0}, {0, 5, 0, 0, 64, 0}, {0x7f, 0x7f, 1, 2, 3, 4}};
   uint8_t payload[sizeof all];

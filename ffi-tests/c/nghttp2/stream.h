@@ -28,7 +28,7 @@ struct open_stream {
 };
 
 struct stream {
-  /* Who sends it. */
+  /* The side that sends it. */
   uint32_t side;
   uint8_t *bytes;
   uint32_t length;

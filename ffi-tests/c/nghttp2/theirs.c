@@ -84,7 +84,7 @@ void theirs_start(struct theirs *theirs, const struct stream *stream) {
   nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(callbacks, on_extension_chunk);
   nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, unpack_extension);
   nghttp2_option_set_no_http_messaging(option, 1);
-  /* Of a type that nobody asked for it says nothing. */
+  /* It reports no frame of an unknown type. */
   for (uint32_t kind = CONTINUATION + 1; kind < 256; kind++) {
     nghttp2_option_set_user_recv_extension_type(option, (uint8_t)kind);
   }

@@ -1,4 +1,4 @@
-/* What libnghttp2 makes of a stream. */
+/* A stream as decoded by libnghttp2. */
 #ifndef THEIRS_H
 #define THEIRS_H
 
@@ -18,7 +18,8 @@ struct theirs {
 void theirs_start(struct theirs *theirs, const struct stream *stream);
 void theirs_feed(struct theirs *theirs, const uint8_t *bytes, uint32_t count);
 
-/* Whether this stream is over, or one above it was opened first: its frames may be passed over (RFC 9113 section 5.1). */
+/* Whether this stream is over, or one above it was opened first: its frames may be passed over (RFC 9113 section 5.1).
+   */
 int theirs_has_closed(const struct theirs *theirs, uint32_t stream_id);
 void theirs_end(struct theirs *theirs);
 

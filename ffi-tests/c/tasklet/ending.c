@@ -97,7 +97,7 @@ static void s35(struct stage *stage) {
     }
 }
 
-/* The end comes with data, with the last free byte, or on a frame's boundary; told by itself or with the bytes. */
+/* The end comes with data, with the last free byte, or on a frame's boundary; reported alone or with the bytes. */
 static void s36(struct stage *stage) {
     enum { WHOLE = BUFFER_BYTES - HEADER_BYTES };
     const uint32_t blocks[] = {WHOLE, WHOLE, 30, 30}, sent[] = {BUFFER_BYTES, BUFFER_BYTES - 1, 39, 20};
@@ -175,7 +175,7 @@ static bool bring_into(struct stage *stage, struct actor *actor, int state) {
     struct mux *mux = &actor->mux;
     switch (state) {
     case 0: return true;
-    case 1: /* holds half a frame */
+    case 1: /* holds a partial frame */
         peer_block(&actor->peer, 40, 1);
         peer_send(&actor->peer, &mux->lower, 20);
         return true;
@@ -218,7 +218,7 @@ static bool bring_into(struct stage *stage, struct actor *actor, int state) {
         peer_data(&actor->peer, 1, BUFFER_BYTES, 0);
         peer_send_all(&actor->peer, &mux->lower);
         return true;
-    case 10: /* half a frame is parked, and the rest waits for a buffer */
+    case 10: /* a partial frame is parked, and the rest waits for a buffer */
         join_holding(stage, ONE_SHOT);
         peer_block(&actor->peer, 40, 1);
         peer_send(&actor->peer, &mux->lower, 7);
@@ -295,15 +295,15 @@ static uint32_t expire_all(struct stage *stage) {
 }
 
 /*
- * With slots of the host's own nobody but the honest gets a buffer. Without them the attackers hold what they got, and
+ * With slots of the host's own only the honest client gets a buffer. Without them the attackers keep theirs, and
  * the host ends the leases that make no progress: each time exactly the holders are shed, the next in the queue follow,
- * and the honest one is served in its turn and never shed.
+ * and the honest client is served in its order and never shed.
  */
 static void s41(struct stage *stage) {
     struct actor *honest = attack(stage, join_parking);
     CHECK_NUMBER(honest->mux.frames, 1);
     CHECK_NUMBER(stage->world.pool.free, BUFFERS);
-    CHECK_NUMBER(stage->world.pool.hand_overs, 0);
+    CHECK_NUMBER(stage->world.pool.handoffs, 0);
     for (uint32_t at = 0; at < ATTACKERS; at++) {
         CHECK_NUMBER(stage->cast[at].mux.parkings, 1);
         deliver(stage, &stage->cast[at]);

@@ -103,7 +103,7 @@ void lower_unsubscribe(struct lower *lower) {
     lower->subscribed = false;
 }
 
-/* What follows at once on a socket that hung up: an end, if nothing is left to read. */
+/* The next event of a socket that hung up: an end, if nothing is left to read. */
 static enum lower_end look_for_end(int fd) {
     uint8_t byte;
     ssize_t seen = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -114,12 +114,12 @@ static enum lower_end look_for_end(int fd) {
 }
 
 void lower_poll(struct lower *lower) {
-    struct pollfd watched = {.fd = lower->fd, .events = lower->subscribed ? POLLIN : 0};
-    CHECK(poll(&watched, 1, 0) >= 0);
-    if (watched.revents != 0) {
+    struct pollfd polled = {.fd = lower->fd, .events = lower->subscribed ? POLLIN : 0};
+    CHECK(poll(&polled, 1, 0) >= 0);
+    if (polled.revents != 0) {
         report(lower);
     }
-    if (watched.revents & (POLLHUP | POLLERR)) {
+    if (polled.revents & (POLLHUP | POLLERR)) {
         lower->end = look_for_end(lower->fd);
         report_end(lower);
     }

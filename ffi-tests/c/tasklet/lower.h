@@ -1,6 +1,6 @@
 /*
- * The transport below the mux: bytes that a test pushes, or a socket. A subscription is over with its first report,
- * and a new one looks again; an end is reported to everybody, subscribed or not, once nothing is left to read.
+ * The transport below the mux: bytes that a test pushes, or a socket. A subscription ends with its first report, and
+ * a new one looks again; an end is reported with or without a subscription, once nothing is left to read.
  */
 
 #ifndef TASKLET_LOWER_H

@@ -36,7 +36,7 @@ demuxbuf_connection_info mux_info(const struct mux *mux) {
     return info;
 }
 
-/* The subscription is on, or its report is on its way: either will bring a wake-up. */
+/* The subscription is on, or its report is pending: either will bring a wake-up. */
 static bool is_armed(const struct mux *mux) {
     return mux->lower.subscribed || (mux->tasklet.reasons & WAKE_READABLE) != 0;
 }
@@ -61,19 +61,19 @@ void mux_check(const struct mux *mux) {
     }
 }
 
-static void told(struct mux *mux, uint32_t actions) {
+static void note_actions(struct mux *mux, uint32_t actions) {
     CHECK_NUMBER(demuxbuf_actions_status_inline(actions), DEMUXBUF_OK);
     mux_check(mux);
 }
 
 /* The ring and the flags are the truth. */
 static void sync(struct mux *mux) {
-    told(mux, demuxbuf_connection_sync(&mux->connection, mux->ring.data, mux->ring.size, mux->blocked,
+    note_actions(mux, demuxbuf_connection_sync(&mux->connection, mux->ring.data, mux->ring.size, mux->blocked,
                                        mux->lacks_data, is_armed(mux)));
 }
 
 static void tell_done(struct mux *mux, uint32_t action) {
-    told(mux, demuxbuf_connection_done(&mux->connection, action));
+    note_actions(mux, demuxbuf_connection_done(&mux->connection, action));
 }
 
 bool mux_obtain(struct mux *mux, struct ring *ring, enum need need, uint32_t reason) {
@@ -101,7 +101,7 @@ void mux_give_back(struct mux *mux, struct ring *ring) {
     memset(ring, 0, sizeof *ring);
 }
 
-/* What is buffered or parked goes on in another ring. */
+/* The content goes on in another ring. */
 static void move_to(struct mux *mux, struct ring ring) {
     ring_move(&ring, &mux->ring, mux->ring.data);
     mux_give_back(mux, &mux->ring);
@@ -110,33 +110,34 @@ static void move_to(struct mux *mux, struct ring ring) {
 
 static void accept_buffer(struct mux *mux, uint8_t *area) {
     move_to(mux, ring_over(area, mux->world->pool.buffer_bytes, RING_OF_POOL));
-    told(mux, demuxbuf_connection_buffer_granted(&mux->connection, mux->ring.size));
+    note_actions(mux, demuxbuf_connection_buffer_granted(&mux->connection, mux->ring.size));
 }
 
 static void park(struct mux *mux) {
     move_to(mux, ring_over(mux->slot, SLOT_BYTES, RING_OF_SLOT));
     mux->parkings++;
-    told(mux, demuxbuf_connection_buffer_parked(&mux->connection, SLOT_BYTES));
+    note_actions(mux, demuxbuf_connection_buffer_parked(&mux->connection, SLOT_BYTES));
 }
 
 static void request_buffer(struct mux *mux) {
     uint8_t *area;
     switch (pool_request(&mux->world->pool, &mux->waits[NEED_RECEIVE], &area)) {
     case POOL_GRANTED: accept_buffer(mux, area); break;
-    case POOL_QUEUED: told(mux, demuxbuf_connection_buffer_denied(&mux->connection)); break;
+    case POOL_QUEUED: note_actions(mux, demuxbuf_connection_buffer_denied(&mux->connection)); break;
     case POOL_REFUSED: CHECK(!"asked for a buffer while waiting for one");
     }
 }
 
 static void release_buffer(struct mux *mux) {
     mux_give_back(mux, &mux->ring);
-    told(mux, demuxbuf_connection_buffer_released(&mux->connection));
+    note_actions(mux, demuxbuf_connection_buffer_released(&mux->connection));
 }
 
-/* The transport ran dry. A one-shot host subscribes right there and lets the next sync say so; the other one is told. */
+/* The transport ran dry. A one-shot host subscribes at once and reports it with the next sync; the other is asked to.
+   */
 static void run_dry(struct mux *mux) {
     if (mux->is_optimistic) {
-        told(mux, demuxbuf_connection_would_block(&mux->connection));
+        note_actions(mux, demuxbuf_connection_would_block(&mux->connection));
     } else {
         lower_subscribe(&mux->lower);
         sync(mux);
@@ -155,16 +156,16 @@ static void receive(struct mux *mux) {
         mux->lacks_data = false;
         sync(mux);
         if (ended) {
-            told(mux, demuxbuf_connection_end_of_stream(&mux->connection));
+            note_actions(mux, demuxbuf_connection_end_of_stream(&mux->connection));
         } else if ((uint32_t)received < contiguous) {
             run_dry(mux);
         }
     } else if (received == 0) {
-        told(mux, demuxbuf_connection_end_of_stream(&mux->connection));
+        note_actions(mux, demuxbuf_connection_end_of_stream(&mux->connection));
     } else if (received == LOWER_AGAIN) {
         run_dry(mux);
     } else {
-        told(mux, demuxbuf_connection_transport_error(&mux->connection));
+        note_actions(mux, demuxbuf_connection_transport_error(&mux->connection));
     }
 }
 
@@ -174,7 +175,7 @@ static void fail(struct mux *mux) {
     mux->blocked = 0;
     mux->lacks_data = false;
     pool_cancel(&mux->world->pool, &mux->waits[NEED_STREAM]);
-    told(mux, demuxbuf_connection_fail(&mux->connection));
+    note_actions(mux, demuxbuf_connection_fail(&mux->connection));
 }
 
 static void decode(struct mux *mux) {
@@ -187,7 +188,7 @@ static void decode(struct mux *mux) {
     }
     sync(mux);
     if (out_of_budget) {
-        told(mux, demuxbuf_connection_yield(&mux->connection));
+        note_actions(mux, demuxbuf_connection_yield(&mux->connection));
     }
 }
 
@@ -223,7 +224,8 @@ static void subscribe(struct mux *mux) {
     tell_done(mux, DEMUXBUF_WANT_RECV);
 }
 
-/* A report that is on its way is taken back too: the next subscription reports it again. Its run finds nothing to do. */
+/* A report that is on its way is taken back too: the next subscription reports it again. Its run finds nothing to do.
+   */
 static void unsubscribe(struct mux *mux) {
     lower_unsubscribe(&mux->lower);
     if (mux->tasklet.reasons & WAKE_READABLE) {
@@ -279,7 +281,7 @@ static bool obey(struct mux *mux) {
         if (pending == 0 || pending == DEMUXBUF_FINISHED) {
             return worked;
         }
-        /* What can be decoded goes before the end, and before more of it. */
+        /* Whole frames are decoded before the end is reported. */
         CHECK(!(pending & DEMUXBUF_DECODE) || !(pending & (DEMUXBUF_END | DEMUXBUF_RECV)));
         size_t order = 0;
         while (!(pending & ORDERS[order].action)) {
@@ -303,7 +305,7 @@ static void write_responses(struct mux *mux) {
     }
 }
 
-/* Picks up what the pool handed over, for each need of its own. */
+/* Picks up what the pool assigned, for each need of its own. */
 static void take_grants(struct mux *mux) {
     struct pool *pool = &mux->world->pool;
     struct ring *rings[] = {&mux->transmit, &mux->streams[mux->stream]};
@@ -327,9 +329,9 @@ static void take_grants(struct mux *mux) {
 
 static void tell_hang_up(struct mux *mux) {
     if (mux->lower.end == LOWER_BROKEN) {
-        told(mux, demuxbuf_connection_transport_error(&mux->connection));
+        note_actions(mux, demuxbuf_connection_transport_error(&mux->connection));
     } else if (mux->lower.end == LOWER_ENDED) {
-        told(mux, demuxbuf_connection_end_of_stream(&mux->connection));
+        note_actions(mux, demuxbuf_connection_end_of_stream(&mux->connection));
     }
 }
 
@@ -339,7 +341,7 @@ static void run(void *context, uint32_t reasons) {
     uint32_t receives = mux->lower.receives;
     mux->turn_frames = 0;
     if (reasons & WAKE_READABLE) {
-        told(mux, demuxbuf_connection_readable(&mux->connection));
+        note_actions(mux, demuxbuf_connection_readable(&mux->connection));
     }
     if (reasons & WAKE_HANG_UP) {
         tell_hang_up(mux);
@@ -348,7 +350,7 @@ static void run(void *context, uint32_t reasons) {
         take_grants(mux);
     }
     if (reasons & WAKE_RESUME) {
-        told(mux, demuxbuf_connection_wake(&mux->connection));
+        note_actions(mux, demuxbuf_connection_wake(&mux->connection));
     }
     bool worked = obey(mux);
     mux->turn_receives_max = most(mux->turn_receives_max, mux->lower.receives - receives);
@@ -375,13 +377,13 @@ void mux_open(struct mux *mux, struct world *world, uint8_t mode, uint16_t park_
 
 void mux_attach(struct mux *mux, struct ring ring) {
     mux->ring = ring;
-    told(mux, demuxbuf_connection_attach(&mux->connection, ring.data, ring.size));
+    note_actions(mux, demuxbuf_connection_attach(&mux->connection, ring.data, ring.size));
     obey(mux);
 }
 
 void mux_close(struct mux *mux) {
     mux->closed = true;
-    told(mux, demuxbuf_connection_close(&mux->connection));
+    note_actions(mux, demuxbuf_connection_close(&mux->connection));
     obey(mux);
     mux->finishes += mux_pending(mux) == DEMUXBUF_FINISHED;
     sched_remove(&mux->world->sched, &mux->tasklet);
@@ -451,6 +453,6 @@ void mux_respond(struct mux *mux) {
 }
 
 void mux_expire(struct mux *mux) {
-    told(mux, demuxbuf_connection_lease_expired(&mux->connection));
+    note_actions(mux, demuxbuf_connection_lease_expired(&mux->connection));
     mux_nudge(mux);
 }

@@ -1,7 +1,7 @@
 /*
  * The mux: one connection of a proxy that keeps its own buffers and its own run queue, and asks the state machine what
- * to do next. It receives into a ring, decodes frames there across the wrap, and tells the machine with one `sync`
- * what its ring and flags look like, instead of counting at every place that cuts, folds or swaps the ring.
+ * to do next. It receives into a ring, decodes frames there across the wrap, and reports with one `sync` what its ring
+ * and flags look like, instead of counting at every place that cuts, folds or swaps the ring.
  */
 
 #ifndef TASKLET_MUX_H
@@ -31,7 +31,7 @@ struct world {
     struct pool pool;
 };
 
-/* What is to happen with an element that can never fit into its buffer. */
+/* What the host does with a frame that can never fit into its buffer. */
 enum misfit { MISFIT_FAIL, MISFIT_GROW };
 
 struct mux {
@@ -59,7 +59,7 @@ struct mux {
     uint32_t padding_left;
     uint32_t responses_owed; /* by the application, for want of a buffer to write them to */
 
-    /* What happened. */
+    /* Counters. */
     uint32_t frames;
     uint32_t block_bytes;
     uint32_t delivered[STREAMS]; /* bytes the application read and checked */
@@ -87,7 +87,7 @@ void world_close(struct world *world);
 /* Runs tasklets until none is left; returns how many ran. That it ends at all is checked. */
 uint32_t world_settle(struct world *world);
 
-/* Opens a connection over the simulated transport, or over a socket; it parks residues of at most so many bytes. */
+/* Opens a connection over the simulated transport, or over a socket; it parks at most `park_bytes`. */
 void mux_open(struct mux *mux, struct world *world, uint8_t mode, uint16_t park_bytes, int fd);
 /* Then starts it: with no buffer, or with a ring that already holds bytes. */
 void mux_attach(struct mux *mux, struct ring ring);
@@ -98,18 +98,18 @@ void mux_close(struct mux *mux);
 void mux_nudge(struct mux *mux);
 void mux_block(struct mux *mux, uint32_t reasons);
 void mux_unblock(struct mux *mux, uint32_t reasons);
-/* The application reads and checks at most so many bytes of a stream. */
+/* The application reads and checks at most this many bytes of a stream. */
 uint32_t mux_read_stream(struct mux *mux, uint32_t stream, uint32_t bytes_max);
 /* The transport takes everything that is to be sent. */
 uint32_t mux_drain_transmit(struct mux *mux);
 /* The application writes a response, or waits for a buffer to write it to. */
 void mux_respond(struct mux *mux);
-/* The host's clock says that the buffer is held too long without progress. */
+/* By the host's clock, the buffer is held too long without progress. */
 void mux_expire(struct mux *mux);
 
 uint32_t mux_pending(const struct mux *mux);
 demuxbuf_connection_info mux_info(const struct mux *mux);
-/* What the machine believes must be what the host has. */
+/* Checks that the machine's state equals the host's. */
 void mux_check(const struct mux *mux);
 
 /* Inside the mux: the decoder runs until it cannot go on; true if only its budget is used up. */

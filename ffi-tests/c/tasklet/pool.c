@@ -47,7 +47,7 @@ static void serve(struct pool *pool) {
             waiter->area = take_free(pool);
             waiter->state = WAITER_ASSIGNED;
             pool->assigned++;
-            pool->hand_overs++;
+            pool->handoffs++;
             sched_wake(pool->sched, waiter->tasklet, WAKE_GRANTED);
         }
     }

@@ -1,6 +1,6 @@
 /*
- * The host's own buffers: a fixed number, a queue for each need, and a buffer that comes back is handed to the waiter
- * whose turn it is before anybody else can see it.
+ * The host's own buffers: a fixed number, a queue for each need, and a released buffer is assigned to the next waiter
+ * before any other request can see it.
  */
 
 #ifndef TASKLET_POOL_H
@@ -8,7 +8,7 @@
 
 #include "sched.h"
 
-/* What a buffer is wanted for, the most critical first. */
+/* The needs for a buffer, the most critical first. */
 enum need { NEED_TRANSMIT, NEED_STREAM, NEED_RECEIVE, NEEDS };
 
 enum waiter_state { WAITER_IDLE, WAITER_QUEUED, WAITER_ASSIGNED, WAITER_RETIRED };
@@ -17,10 +17,10 @@ enum waiter_state { WAITER_IDLE, WAITER_QUEUED, WAITER_ASSIGNED, WAITER_RETIRED 
 struct waiter {
     struct waiter *previous;
     struct waiter *next;
-    struct tasklet *tasklet; /* woken when a buffer is handed over */
+    struct tasklet *tasklet; /* woken when a buffer is assigned */
     enum need need;
     enum waiter_state state;
-    uint8_t *area; /* what was handed over */
+    uint8_t *area; /* the assigned buffer */
 };
 
 enum pool_outcome { POOL_GRANTED, POOL_QUEUED, POOL_REFUSED };
@@ -36,7 +36,7 @@ struct pool {
     uint32_t reserves[NEEDS]; /* a need is served only while more buffers than this are free */
     struct waiter *first[NEEDS];
     struct waiter *last[NEEDS];
-    uint64_t hand_overs;
+    uint64_t handoffs;
 };
 
 void pool_open(struct pool *pool, struct sched *sched, uint32_t buffers, uint32_t buffer_bytes);
@@ -47,16 +47,16 @@ void pool_close(struct pool *pool);
 /* Takes a buffer, or queues the waiter; refused if it is queued, has one assigned, or is retired. */
 enum pool_outcome pool_request(struct pool *pool, struct waiter *waiter, uint8_t **area);
 
-/* Gives a buffer back; the next waiter has it when this returns. False if it is not a leased one of this pool. */
+/* Releases a buffer; the next waiter has it when this returns. False if it is not a leased one of this pool. */
 bool pool_release(struct pool *pool, uint8_t *area);
 
-/* Picks up what was handed over. */
+/* Picks up the assigned buffer. */
 uint8_t *pool_take(struct pool *pool, struct waiter *waiter);
 
-/* Leaves the queue; a buffer that was handed over goes to the next in the same step. */
+/* Leaves the queue; an assigned buffer goes to the next waiter in the same step. */
 void pool_cancel(struct pool *pool, struct waiter *waiter);
 
-/* As cancel, and no request is ever accepted again. */
+/* Cancels, and refuses every later request. */
 void pool_retire(struct pool *pool, struct waiter *waiter);
 
 #endif

@@ -34,7 +34,7 @@ static void s02(struct stage *stage) {
     CHECK_NUMBER(stage->world.pool.free, 1);
 }
 
-/* A newcomer asks after the release and before the one whose turn it is has run. One buffer is reserved for others. */
+/* A newcomer asks after the release and before the next waiter has run. One buffer is reserved for others. */
 static void s03(struct stage *stage) {
     stage_open(stage, 2, BUFFER_BYTES);
     stage->world.pool.reserves[NEED_RECEIVE] = 1;
@@ -72,7 +72,7 @@ static void s04(struct stage *stage) {
     CHECK_NUMBER(needy->mux.frames, 1);
 }
 
-/* Who owns a receive buffer goes on while it waits for another kind. */
+/* An owner of a receive buffer goes on while it waits for another kind. */
 static void s05(struct stage *stage) {
     stage_open(stage, 2, BUFFER_BYTES);
     struct actor *holder = join_holding(stage, ONE_SHOT), *owner = join_holding(stage, OPTIMISTIC);
@@ -89,7 +89,7 @@ static void s05(struct stage *stage) {
     CHECK_NUMBER(owner->mux.transmit.data, ACK_BYTES);
 }
 
-/* A waiter dies after its turn came and before it used the buffer. */
+/* A waiter dies after its grant and before it used the buffer. */
 static void s06(struct stage *stage) {
     stage_open(stage, 1, BUFFER_BYTES);
     struct actor *holder = join_holding(stage, ONE_SHOT), *dying = join_waiting(stage, ONE_SHOT);
@@ -107,13 +107,13 @@ static void s06(struct stage *stage) {
 static void s07(struct stage *stage) {
     stage_open(stage, 1, BUFFER_BYTES);
     struct actor *holder = join_holding(stage, ONE_SHOT), *queued = join_waiting(stage, ONE_SHOT);
-    struct actor *told = join_waiting(stage, ONE_SHOT);
+    struct actor *assigned = join_waiting(stage, ONE_SHOT);
     mux_close(&queued->mux);
     send_rest(holder);
     CHECK(sched_run(&stage->world.sched));
-    CHECK(told->mux.tasklet.queued);
-    mux_close(&told->mux);
-    struct actor *dead[2] = {queued, told};
+    CHECK(assigned->mux.tasklet.queued);
+    mux_close(&assigned->mux);
+    struct actor *dead[2] = {queued, assigned};
     for (int at = 0; at < 2; at++) {
         struct mux *mux = &dead[at]->mux;
         uint8_t *area;
@@ -128,7 +128,7 @@ static void s07(struct stage *stage) {
     CHECK_NUMBER(stage->world.pool.free, 1);
 }
 
-/* A waiter whose need goes away: handed over and not picked up yet, and still queued. */
+/* A waiter without a need any more: assigned and not picked up yet, and still queued. */
 static void s08(struct stage *stage) {
     stage_open(stage, 1, BUFFER_BYTES);
     struct actor *holder = join_holding(stage, ONE_SHOT), *broken = join_waiting(stage, ONE_SHOT);
@@ -153,7 +153,7 @@ static void s08(struct stage *stage) {
     CHECK_NUMBER(paused->mux.frames, 1);
 }
 
-/* A buffer comes back after the request was refused and before the machine is told so. */
+/* A buffer comes back after the request was refused and before the refusal is reported to the machine. */
 static void s09(struct stage *stage) {
     stage_open(stage, 1, BUFFER_BYTES);
     struct actor *holder = join_holding(stage, ONE_SHOT), *late = join(stage, ONE_SHOT);
@@ -181,10 +181,10 @@ static void s12(struct stage *stage) {
     CHECK_NUMBER(memcmp(&before, &waiter->mux.connection, sizeof before), 0);
     deliver(stage, holder);
     CHECK(is_holding(waiter));
-    CHECK_NUMBER(stage->world.pool.hand_overs, 1);
+    CHECK_NUMBER(stage->world.pool.handoffs, 1);
 }
 
-/* N buffers come back, many more wait: N are told. */
+/* N buffers come back, many more requests wait: N are woken. */
 static void s13(struct stage *stage) {
     enum { RELEASES = 3, WAITERS = 20 };
     stage_open(stage, RELEASES, BUFFER_BYTES);
@@ -201,7 +201,7 @@ static void s13(struct stage *stage) {
         send_rest(holders[at]);
     }
     world_settle(&stage->world);
-    CHECK_NUMBER(stage->world.pool.hand_overs, RELEASES);
+    CHECK_NUMBER(stage->world.pool.handoffs, RELEASES);
     for (int at = 0; at < WAITERS; at++) {
         CHECK_NUMBER(is_holding(waiters[at]), at < RELEASES);
         CHECK_NUMBER(waiters[at]->mux.runs - runs[at], at < RELEASES ? 1 : 0);
@@ -220,7 +220,7 @@ static void s17(struct stage *stage) {
     CHECK_NUMBER(world_settle(&stage->world), 0);
     deliver(stage, holder);
     CHECK_NUMBER(late->mux.runs, runs);
-    CHECK_NUMBER(stage->world.pool.hand_overs, 0);
+    CHECK_NUMBER(stage->world.pool.handoffs, 0);
 }
 
 /* Woken again and again, a waiter keeps its place and asks no second time. */

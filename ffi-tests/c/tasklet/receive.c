@@ -198,7 +198,7 @@ static void s30(struct stage *stage) {
     }
 }
 
-/* A ring full of tiny frames, and a stream of buffers that change hands whole: a turn is bounded. */
+/* A ring full of tiny frames, and a stream of buffers that change hands whole: an iteration is bounded. */
 static void s31(struct stage *stage) {
     enum { TINY = 400, RECEIVES_PER_TURN = 4, LARGE = 4096 };
     stage_open(stage, 16, LARGE);
@@ -255,7 +255,7 @@ static void s32(struct stage *stage) {
         CHECK_NUMBER(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), BUFFER_BYTES);
         CHECK_NUMBER(actor->mux.frames, 1);
     }
-    /* What is parked is copied: the slot stays with its connection. */
+    /* Parked bytes are copied: the slot stays with its connection. */
     struct actor *actor = join_parking(stage, ONE_SHOT);
     peer_data(&actor->peer, 2, SLOT_BYTES, 0);
     peer_send(&actor->peer, &actor->mux.lower, HEADER_BYTES);
@@ -303,7 +303,7 @@ static void s33(struct stage *stage) {
         CHECK(!is_holding(actor));
         CHECK(actor->mux.lower.subscribed);
     }
-    /* Full from the start, and not decodable yet: nobody listens before there is room. */
+    /* Full from the start, and not decodable yet: read interest is off until there is room. */
     struct actor *holder = join_holding(stage, ONE_SHOT), *full = &stage->cast[stage->count++];
     memset(full, 0, sizeof *full);
     peer_ping(&full->peer);

@@ -31,11 +31,11 @@ void stage_close(struct stage *stage);
 
 /* A connection that is past its preface, attached without a buffer, and settled. */
 struct actor *join(struct stage *stage, uint8_t mode);
-/* As `join`, and it parks small residues. */
+/* As `join`, and it parks small partial frames. */
 struct actor *join_parking(struct stage *stage, uint8_t mode);
 /* As `join`, and it holds a buffer with half a header block. */
 struct actor *join_holding(struct stage *stage, uint8_t mode);
-/* As `join`, and half a header block waits for it to get a buffer; none must be free. */
+/* As `join`, and half a header block waits for a buffer; none must be free. */
 struct actor *join_waiting(struct stage *stage, uint8_t mode);
 /* The half that is missing. */
 void send_rest(struct actor *actor);

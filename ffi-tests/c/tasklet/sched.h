@@ -13,8 +13,8 @@ enum wake_reason {
     WAKE_HANG_UP = 2,  /* the lower layer saw an end, subscribed or not */
     WAKE_GRANTED = 4,  /* the pool handed a buffer over */
     WAKE_UNBLOCKED = 8,
-    WAKE_RESUME = 16, /* the turn before left work */
-    WAKE_NUDGE = 32,  /* somebody woke it for nothing */
+    WAKE_RESUME = 16, /* the iteration before left work */
+    WAKE_NUDGE = 32,  /* a wake-up for nothing */
 };
 
 struct tasklet {

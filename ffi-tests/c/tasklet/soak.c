@@ -1,6 +1,6 @@
 /*
- * Random arrivals, blocks, ends, deaths and wake-ups for nothing; then everybody is given all they were short of, and
- * what is left must be nothing: every frame decoded, every end told once, every buffer back.
+ * Random arrivals, blocks, ends, deaths and wake-ups for nothing; then all needs are met, and nothing may be left:
+ * every frame decoded, every end reported once, every buffer back.
  */
 
 #include "scenarios.h"
@@ -62,7 +62,7 @@ static void open_client(struct soak *soak, struct client *client) {
     mux_attach(&client->mux, ring);
 }
 
-/* Whatever ends a connection, nothing of it may be left; and if nobody cut it short, nothing of it is missing. */
+/* However a connection ends, nothing of it may be left; and if it was not cut short, nothing of it is missing. */
 static void close_client(struct soak *soak, struct client *client) {
     struct mux *mux = &client->mux;
     struct totals *totals = &soak->totals;
@@ -168,7 +168,7 @@ static void step(struct soak *soak, struct client *client) {
     }
 }
 
-/* Gives a client all that it may wait for; true if it had anything to do. */
+/* Meets every need of a client; true if it had anything to do. */
 static bool help(struct client *client) {
     struct mux *mux = &client->mux;
     if (mux->closed) {
@@ -183,7 +183,7 @@ static bool help(struct client *client) {
     return world_settle(mux->world) + drained > 0;
 }
 
-/* At rest: whoever is open listens or has ended, holds nothing, and has decoded and delivered all that was sent. */
+/* At rest: an open connection is armed or has ended, holds nothing, and has decoded and delivered everything sent. */
 static void check_at_rest(const struct client *client) {
     const struct mux *mux = &client->mux;
     if (mux->closed) {
@@ -247,7 +247,7 @@ void soak(uint64_t seed, uint32_t steps) {
     }
     const struct totals *totals = &soak.totals;
     CHECK(totals->swaps > 0 && totals->folds > 0 && totals->wraps > 0 && totals->misfits > 0 && totals->sheds > 0);
-    CHECK(totals->ends > 0 && totals->upgrades > 0 && totals->parkings > 0 && soak.world.pool.hand_overs > 0);
+    CHECK(totals->ends > 0 && totals->upgrades > 0 && totals->parkings > 0 && soak.world.pool.handoffs > 0);
     world_close(&soak.world);
     printf("soak ok\n");
     fprintf(stderr,
@@ -255,7 +255,7 @@ void soak(uint64_t seed, uint32_t steps) {
             "%llu folded, %llu headers across the wrap, %llu misfits, %llu parked, %llu shed\n",
             (unsigned long long)totals->connections, (unsigned long long)totals->frames,
             (unsigned long long)totals->bytes, (unsigned long long)totals->runs,
-            (unsigned long long)soak.world.pool.hand_overs, (unsigned long long)totals->swaps,
+            (unsigned long long)soak.world.pool.handoffs, (unsigned long long)totals->swaps,
             (unsigned long long)totals->folds, (unsigned long long)totals->wraps,
             (unsigned long long)totals->misfits, (unsigned long long)totals->parkings,
             (unsigned long long)totals->sheds);

@@ -1,4 +1,5 @@
-/* The same mux over socket pairs: more connections than buffers, written to in pieces, half of them closed, half shut. */
+/* The same mux over socket pairs: more connections than buffers, written to in pieces, half of them closed, half shut.
+   */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -37,7 +38,7 @@ static void open_pair(struct pair *pair, struct world *world, int index) {
     mux_attach(&pair->actor.mux, (struct ring){0});
 }
 
-/* Writes some of what is left; then half of the peers close, and the others only say that they will send no more. */
+/* Writes some of the rest; then half of the peers close, and the others only shut their side down. */
 static void write_some(struct pair *pair, uint32_t bytes, bool closes) {
     struct peer *peer = &pair->actor.peer;
     if (pair->is_shut) {
@@ -106,7 +107,7 @@ void sockets(uint64_t seed) {
             close(pairs[at].peer_fd);
         }
     }
-    CHECK(world.pool.hand_overs > 0);
+    CHECK(world.pool.handoffs > 0);
     world_close(&world);
     printf("sockets ok\n");
 }

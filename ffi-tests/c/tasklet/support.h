@@ -1,4 +1,5 @@
-/* What every part of this host needs to test itself: checks that name the scenario they failed in, and small helpers. */
+/* Helpers of every part of this host: checks that name the scenario they failed in, and small helpers.
+   */
 
 #ifndef TASKLET_SUPPORT_H
 #define TASKLET_SUPPORT_H

@@ -57,7 +57,7 @@ fn parked_partial_frames_hold_no_buffer() {
 }
 
 #[test]
-fn without_parking_partial_frames_hold_every_buffer_until_they_leave() {
+fn partial_frames_hold_buffers_without_parking() {
     for mode in POOLS {
         let bench = Bench::start(&[mode, &["--buffers", "4", "--park", "0"]].concat());
         let attackers = hold_on(&bench, 200, 8);
@@ -78,7 +78,7 @@ fn without_parking_partial_frames_hold_every_buffer_until_they_leave() {
 }
 
 #[test]
-fn waiting_clients_that_leave_are_seen_without_a_buffer() {
+fn waiting_client_leaves_without_a_buffer() {
     for mode in POOLS {
         let bench = Bench::start(&[mode, &["--buffers", "2", "--park", "0"]].concat());
         let holder = hold_on(&bench, 1, 8);
@@ -95,7 +95,7 @@ fn waiting_clients_that_leave_are_seen_without_a_buffer() {
 }
 
 #[test]
-fn a_client_that_does_not_read_holds_up_nobody_else() {
+fn slow_reader_does_not_delay_others() {
     let body = frame(DATA, 0, 1, &[6; 16384]).repeat(600);
     for mode in MODES {
         let bench = Bench::start(&[mode, &["--buffers", "4"]].concat());
@@ -128,7 +128,7 @@ fn a_client_that_does_not_read_holds_up_nobody_else() {
 }
 
 #[test]
-fn who_holds_a_buffer_without_progress_is_shed_for_others() {
+fn idle_holder_is_shed_for_a_waiter() {
     for mode in POOLS {
         let bench = Bench::start(&[mode, &["--buffers", "4", "--park", "64", "--lease-ms", "100"]].concat());
         let mut attackers = hold_on(&bench, 3, 100);
@@ -136,20 +136,20 @@ fn who_holds_a_buffer_without_progress_is_shed_for_others() {
             expect(backend, &client_opening());
         }
         bench.relay.pass_time(Duration::from_millis(300));
-        assert_eq!(bench.relay.stats().get("shed"), 0, "nobody else wants a buffer");
+        assert_eq!(bench.relay.stats().get("shed"), 0, "no other request waits for a buffer");
         attackers.extend(hold_on(&bench, 20, 100));
         serve_once(&mut bench.open_pair(), 1);
         let at_rest = |stats: &Stats| ["connections", "client_buffers_held", "waiting"].map(|key| stats.get(key));
-        let stats = bench.relay.wait_for("the last three, whom nobody waits for", |stats| at_rest(stats) == [3, 3, 0]);
+        let stats = bench.relay.wait_for("the last three, with no waiter", |stats| at_rest(stats) == [3, 3, 0]);
         assert_eq!(stats.get("shed"), 20, "{stats:?}");
         let (client, backend) = &mut attackers[0];
-        assert!(read_to_any_end(client) && read_to_any_end(backend), "both sides of who is shed are closed");
+        assert!(read_to_any_end(client) && read_to_any_end(backend), "both sides of a shed pair are closed");
         bench.relay.stop();
     }
 }
 
 #[test]
-fn clients_that_do_not_read_are_shed_for_others() {
+fn slow_readers_are_shed_for_waiters() {
     let body = frame(DATA, 0, 1, &[6; 16384]).repeat(600);
     for mode in POOLS {
         // With a lifeline the small frames of the honest client would get by without a buffer.
@@ -161,15 +161,15 @@ fn clients_that_do_not_read_are_shed_for_others() {
                 // Cut short if its client is shed before the sockets have taken everything.
                 scope.spawn(move || backend.write_all(body).unwrap_or_default());
             }
-            // Of four buffers one is left free for begun frames and backends, and one is kept from backends for requests. So
-            // two of the four make room for the others, and for somebody who reads one of those.
+            // Of four buffers one stays free for begun frames and backends, and backends leave one to requests. Two of
+            // the four are shed for the other two, and for a client that reads one of those.
             let figures = |stats: &Stats| ["backend_buffers_held", "shed", "waiting"].map(|key| stats.get(key));
             let are_settled = |stats: &Stats| matches!(figures(stats), [held @ 0..=2, shed, 0] if held + shed == 4);
             bench.relay.wait_for("the hold", are_settled);
             serve_once(&mut bench.open_pair(), 1);
             let stats = bench.relay.stats();
             assert!((3..=4).contains(&stats.get("shed")), "{stats:?}");
-            // Ends those who still write; one that was shed is not connected any more.
+            // Ends the clients that still send; a shed one is not connected any more.
             for (client, backend) in &slow {
                 client.shutdown(Shutdown::Both).unwrap_or_default();
                 backend.shutdown(Shutdown::Both).unwrap_or_default();
@@ -180,19 +180,19 @@ fn clients_that_do_not_read_are_shed_for_others() {
     }
 }
 
-/// Sees that the relay falls asleep, and stays so for three looks in a row. Asking it wakes each thread up, and the first
-/// once more for the answers.
+/// Sees that the relay falls asleep, and stays so for three looks in a row. Asking it wakes each thread up, and the
+/// first once more for the answers.
 fn check_asleep(bench: &Bench) {
     let figures = || {
         let stats = bench.relay.stats();
-        ["threads", "turns", "recv_calls", "send_calls", "epoll_ctl_calls"].map(|key| stats.get(key))
+        ["threads", "iterations", "recv_calls", "send_calls", "epoll_ctl_calls"].map(|key| stats.get(key))
     };
     let (start, mut before, mut looks_asleep) = (Instant::now(), figures(), 0);
     while looks_asleep < 3 {
         std::thread::sleep(Duration::from_millis(100));
         let now = figures();
-        let ([threads, turns, calls @ ..], [_, turns_later, calls_later @ ..]) = (before, now);
-        let is_asleep = calls_later == calls && turns_later <= turns + 2 * threads;
+        let ([threads, iterations, calls @ ..], [_, iterations_later, calls_later @ ..]) = (before, now);
+        let is_asleep = calls_later == calls && iterations_later <= iterations + 2 * threads;
         assert!(is_asleep || start.elapsed() < PATIENCE, "it does not sleep: {before:?}, then {now:?}");
         looks_asleep = if is_asleep { looks_asleep + 1 } else { 0 };
         before = now;
@@ -200,7 +200,7 @@ fn check_asleep(bench: &Bench) {
 }
 
 #[test]
-fn an_idle_relay_sleeps() {
+fn idle_relay_sleeps() {
     for mode in MODES {
         let bench = Bench::start(&[mode, &["--buffers", "2"]].concat());
         let mut pairs: Vec<_> = (0..10).map(|_| bench.open_pair()).collect();
@@ -218,7 +218,7 @@ fn an_idle_relay_sleeps() {
 }
 
 #[test]
-fn a_connection_that_hung_up_waits_for_its_peer_in_peace() {
+fn hung_up_connection_does_not_spin() {
     let chunk = frame(DATA, 0, 1, &[6; 16384]).repeat(4);
     for mode in MODES {
         let bench = Bench::start(mode);
@@ -262,7 +262,7 @@ fn misbehave(random: &mut fastrand::Rng, mut socket: TcpStream, opening: &[u8]) 
     }
     bytes.truncate(random.usize(0..bytes.len() + 1));
     socket.set_write_timeout(Some(Duration::from_millis(20))).expect("a timeout above 0");
-    // Nobody may be reading at the other side; that is part of it.
+    // The other side may not be reading; that is part of the test.
     let _ = socket.write_all(&bytes);
     match random.u8(0..5) {
         0 => reset(socket),
@@ -286,7 +286,7 @@ fn large(random: &mut fastrand::Rng) -> Vec<u8> {
 }
 
 #[test]
-fn whatever_both_sides_do_the_relay_goes_on() {
+fn relay_survives_random_peers() {
     let more: [&[&str]; 2] = [&["--buffers", "2"], &["--buffers", "3", "--park", "0", "--buffer-size", "256"]];
     for (seed, mode) in (1..).zip(MODES.into_iter().chain(more)) {
         let mut random = fastrand::Rng::with_seed(seed);

@@ -65,7 +65,7 @@ pub(crate) fn settings() -> Vec<u8> {
     frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100])
 }
 
-/// What a client says first.
+/// The preface of a client.
 pub(crate) fn client_opening() -> Vec<u8> {
     [PREFACE, &settings()].concat()
 }

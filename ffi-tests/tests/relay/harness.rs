@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A pool with both kinds of watch, and one that threads share.
+/// A pool level-triggered and edge-triggered, and one that threads share.
 pub(crate) const POOLS: [&[&str]; 3] = [&[], &["--edge-triggered"], &["--threads", "2"]];
 
 /// The same, and buffers without a pool.
@@ -32,7 +32,7 @@ impl Stats {
         value.as_u64().unwrap_or_else(|| panic!("{key} is {value}"))
     }
 
-    /// What holds whenever nobody is connected.
+    /// The statistics of a relay without connections.
     fn check_rest(&self) {
         let at_rest = ["connections", "receivers", "leased", "assigned", "waiting", "slots_in_use"];
         let at_rest = at_rest.into_iter().chain(["receive_bytes_used", "client_buffers_held", "backend_buffers_held"]);
@@ -58,7 +58,7 @@ pub(crate) fn program() -> &'static PathBuf {
     PROGRAM.get_or_init(|| Program { name: "h2relay_counted".into(), ..Program::h2relay() }.counted().build())
 }
 
-/// The command that starts the relay: under what `RUNNER` says (valgrind), if it says anything.
+/// The command that starts the relay, under the words of `RUNNER` (valgrind) if it is set.
 pub(crate) fn command() -> Command {
     let runner = std::env::var("RUNNER").unwrap_or_default();
     let mut words = runner.split_whitespace();
@@ -81,7 +81,7 @@ impl Relay {
     pub(crate) fn start_as(mut command: Command, backend: SocketAddr, options: &[&str]) -> Relay {
         let folder = tempfile::tempdir().expect("a temporary folder");
         command.args(["--quiet", "--backend", &backend.to_string(), "--json"]).arg(folder.path().join("stats.json"));
-        // However long a busy machine keeps a client from going on, it is shed only where a test says so in its options.
+        // On a busy machine a client may pause for long; it is shed only where a test's options set a deadline.
         command.args(["--lease-ms", "3600000"]);
         let mut child = command.args(options).stdout(Stdio::piped()).spawn().expect("the relay starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
@@ -164,7 +164,7 @@ impl Relay {
 
 fn next_address(stdout: &mut impl BufRead) -> SocketAddr {
     let mut line = String::new();
-    stdout.read_line(&mut line).expect("the relay says where it listens");
+    stdout.read_line(&mut line).expect("the relay prints where it listens");
     let address = line.trim_end().strip_prefix("h2relay: listening on ").expect("the line is as documented");
     address.parse().expect("an address")
 }
@@ -271,7 +271,7 @@ pub(crate) fn expect_end(from: &mut TcpStream) {
     assert!(seen.is_empty(), "{} bytes before the end: {:?}", seen.len(), &seen[..seen.len().min(64)]);
 }
 
-/// Says that nothing more will come.
+/// Ends the stream of a side.
 pub(crate) fn finish(socket: &TcpStream) {
     socket.shutdown(Shutdown::Write).expect("the socket is connected");
 }

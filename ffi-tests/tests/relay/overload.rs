@@ -1,4 +1,4 @@
-//! Too few buffers for all: who parks, who is shed, who has a share.
+//! Too few buffers: which client parks, which is shed, which has a share.
 
 use super::crowd::{hold_on, read_to_any_end, serve_once};
 use super::frames::*;
@@ -24,7 +24,7 @@ fn begin(pairs: &mut [(TcpStream, TcpStream)], bytes: usize) {
 }
 
 #[test]
-fn who_is_shed_is_told_and_why_is_logged() {
+fn shed_client_gets_goaway_and_a_log_line() {
     for mode in POOLS {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = folder.path().join("log");
@@ -34,15 +34,15 @@ fn who_is_shed_is_told_and_why_is_logged() {
         let mut attackers: Vec<_> = (0..30).map(|_| bench.pair()).collect();
         begin(&mut attackers, 5000);
         let at_rest = |stats: &Stats| ["connections", "client_buffers_held", "waiting"].map(|key| stats.get(key));
-        let stats = bench.relay.wait_for("the last three, whom nobody waits for", |stats| at_rest(stats) == [3, 3, 0]);
+        let stats = bench.relay.wait_for("the last three, with no waiter", |stats| at_rest(stats) == [3, 3, 0]);
         let shed = stats.get("shed");
         assert_eq!((shed, stats.get("sheds_asked"), stats.get("goaway_sent")), (27, 27, 27));
         assert_eq!(stats.get("lease_ms"), 100);
         serve_once(&mut bench.open_pair(), 1);
         // Two or three stay, and have nothing to read.
-        let (start, mut told) = (Instant::now(), 0);
-        while told < shed {
-            assert!(start.elapsed() < PATIENCE, "{told} of {shed} were told");
+        let (start, mut notified) = (Instant::now(), 0);
+        while notified < shed {
+            assert!(start.elapsed() < PATIENCE, "{notified} of {shed} got a GOAWAY");
             attackers.retain_mut(|(client, backend)| {
                 if !has_arrived(client) {
                     return true;
@@ -52,13 +52,13 @@ fn who_is_shed_is_told_and_why_is_logged() {
                 let farewell = Frame::read(client).expect("a second frame");
                 assert_eq!(farewell.goaway(), Some((0, ENHANCE_YOUR_CALM)), "{farewell:?}");
                 assert!(read_to_any_end(client) && read_to_any_end(backend), "both sides are closed");
-                told += 1;
+                notified += 1;
                 false
             });
         }
         bench.relay.stop();
         let log = std::fs::read_to_string(&log).expect("text");
-        // At most ten lines a second; the first of the next one would say how many are missing.
+        // At most ten lines a second; the first line of the next second would count the missing ones.
         let lines = log.lines().filter(|line| line.contains("shed client 127.0.0.1 port ")).count();
         assert!((10..=27).contains(&lines), "{log}");
         assert!(log.contains("without progress; 5000 bytes buffered"), "{log}");
@@ -66,7 +66,7 @@ fn who_is_shed_is_told_and_why_is_logged() {
 }
 
 #[test]
-fn what_fits_a_slot_is_parked_only_while_others_wait() {
+fn large_slots_are_used_only_while_others_wait() {
     for (bytes, slots) in [(257, "slots_in_use_1024"), (1025, "slots_in_use_4096"), (4096, "slots_in_use_4096")] {
         let bench = Bench::start(&["--buffers", "16", "--lease-ms", "2000"]);
         let mut attackers: Vec<_> = (0..14).map(|_| bench.pair()).collect();
@@ -75,7 +75,7 @@ fn what_fits_a_slot_is_parked_only_while_others_wait() {
         // Longer than the quarter of a lease after which they would be asked.
         bench.relay.pass_time(Duration::from_millis(600));
         let stats = bench.relay.stats();
-        assert_eq!((stats.get("parks_asked"), stats.get("parked_on_demand")), (0, 0), "nobody waits");
+        assert_eq!((stats.get("parks_asked"), stats.get("parked_on_demand")), (0, 0), "no request waits");
         let mut more: Vec<_> = (0..20).map(|_| bench.pair()).collect();
         begin(&mut more, bytes);
         let stats = bench.relay.wait_for("all that may be parked", |stats| stats.get("waiting") == 0);
@@ -93,7 +93,7 @@ fn what_fits_a_slot_is_parked_only_while_others_wait() {
 }
 
 #[test]
-fn who_finds_no_slot_is_shed_and_who_found_one_loses_nothing() {
+fn holder_without_a_slot_is_shed() {
     for mode in POOLS {
         let options = ["--buffers", "8", "--slot-percent", "10", "--lease-ms", "400"];
         let bench = Bench::start(&[mode, &options].concat());
@@ -103,12 +103,13 @@ fn who_finds_no_slot_is_shed_and_who_found_one_loses_nothing() {
             let kept = stats.get("slots_in_use") + stats.get("client_buffers_held");
             stats.get("waiting") == 0 && stats.get("connections") == kept && kept + stats.get("shed") == 60
         };
-        bench.relay.wait_for("the last, whom nobody waits for", at_rest);
+        bench.relay.wait_for("the last one, with no waiter", at_rest);
         let mut honest = bench.open_pair();
         serve_once(&mut honest, 1);
         drop(honest);
         let stats = bench.relay.wait_for("their rest", at_rest);
-        // A tenth of the buffers' memory has room for 12 of 1024 bytes and for 3 of 4096; a share of it for each thread.
+        // A tenth of the buffers' memory has room for 12 of 1024 bytes and for 3 of 4096; a share of it for each
+        // thread.
         let (parked, shed) = (stats.get("parked_on_demand"), stats.get("shed"));
         assert!((14..=15).contains(&parked) && stats.get("slots_in_use") == parked, "{stats:?}");
         assert_eq!((stats.get("connections"), parked + stats.get("client_buffers_held")), (60 - shed, 60 - shed));
@@ -119,7 +120,7 @@ fn who_finds_no_slot_is_shed_and_who_found_one_loses_nothing() {
             let mut seen = vec![0; begun().len()];
             whole += u64::from(is_sent && backend.read_exact(&mut seen).is_ok() && seen == begun());
         }
-        // Who still holds a buffer may have to leave for one that goes on.
+        // A client that still holds a buffer may be shed for one that goes on.
         let shed = bench.relay.stats().get("shed");
         assert!(whole + shed == 60 && whole >= parked, "{whole} frames went on where they stopped, {shed} were shed");
         drop(attackers);
@@ -128,7 +129,7 @@ fn who_finds_no_slot_is_shed_and_who_found_one_loses_nothing() {
 }
 
 #[test]
-fn a_pause_is_not_held_against_who_comes_after_it() {
+fn pause_of_the_relay_ages_no_holder() {
     let start = Instant::now();
     loop {
         let bench = Bench::start(&["--buffers", "4", "--lease-ms", "4000", "--park", "64"]);
@@ -138,8 +139,8 @@ fn a_pause_is_not_held_against_who_comes_after_it() {
         for (client, _) in &mut crowd {
             client.write_all(&begun()[..100]).expect("the relay, or the kernel, takes it");
         }
-        bench.relay.wait_for("those who wait", |stats| stats.get("waiting") == 7);
-        // The turn in which they came is over by the next look.
+        bench.relay.wait_for("seven waiters", |stats| stats.get("waiting") == 7);
+        // The iteration in which they came is over by the next look.
         let stats = bench.relay.stats();
         let is_in_time = came.elapsed() < PARKED_AFTER;
         drop(crowd);
@@ -148,16 +149,16 @@ fn a_pause_is_not_held_against_who_comes_after_it() {
             assert_eq!((stats.get("parks_asked"), stats.get("shed")), (0, 0), "none has held for long: {stats:?}");
             break;
         }
-        // On a busy machine they have held for long by then, and the look says nothing.
+        // On a busy machine they have held for long by then, and the check shows nothing.
         assert!(start.elapsed() < PATIENCE, "no look came in time");
     }
 }
 
-/// A quarter of `--lease-ms 4000`, as the relay's help says.
+/// A quarter of `--lease-ms 4000`, as documented in the relay's help.
 const PARKED_AFTER: Duration = Duration::from_millis(1000);
 
 #[test]
-fn new_requests_leave_the_reserve_to_what_has_begun() {
+fn reserve_is_left_to_begun_frames() {
     // The lifeline and slots would keep them from asking for buffers.
     let bench = Bench::start(&["--buffers", "8", "--class-reserve", "6", "--park", "0", "--lease-ms", "0"]);
     let holders = hold_on(&bench, 5, 100);
@@ -168,14 +169,14 @@ fn new_requests_leave_the_reserve_to_what_has_begun() {
 }
 
 #[test]
-fn tenants_come_with_their_first_connection_and_go_with_their_last() {
+fn tenant_lives_while_it_has_connections() {
     for kind in ["address", "none"] {
         let bench = Bench::start(&["--tenant", kind, "--tenants", "3"]);
         let first = [bench.pair_from([127, 0, 1, 1]), bench.pair_from([127, 0, 1, 200])];
         let others: Vec<_> = (2..7).map(|net| bench.pair_from([127, 0, net, 1])).collect();
         let expected = |count| if kind == "none" { 0 } else { count };
         bench.relay.wait_for("as many as there may be", |stats| stats.get("tenants") == expected(3));
-        // Those who come when there is no place for their tenant are served in nobody's name.
+        // Clients without a place for their tenant are served as the default tenant.
         for (mut client, mut backend) in others {
             pass(&mut client, &mut backend, &client_opening());
         }
@@ -186,12 +187,12 @@ fn tenants_come_with_their_first_connection_and_go_with_their_last() {
         bench.relay.wait_for("one connection", |stats| stats.get("connections") == 1);
         assert_eq!(bench.relay.stats().get("tenants"), expected(1));
         drop(second);
-        assert_eq!(bench.relay.wait_for("nobody", |stats| stats.get("connections") == 0).get("tenants"), 0);
+        assert_eq!(bench.relay.wait_for("no connection", |stats| stats.get("connections") == 0).get("tenants"), 0);
         bench.relay.stop();
     }
 }
 
-/// How many of those who hold buffers must go before this client is served.
+/// How many holders of buffers must leave before this client is served.
 fn releases_needed(bench: &Bench, flood: &mut [(TcpStream, TcpStream)], honest: (TcpStream, TcpStream)) -> usize {
     begin_all(bench, flood);
     let (mut client, mut backend) = honest;
@@ -201,7 +202,7 @@ fn releases_needed(bench: &Bench, flood: &mut [(TcpStream, TcpStream)], honest: 
     for (released, (client, backend_of_flood)) in (1..).zip(flood) {
         client.write_all(&begun()[100..]).expect("the relay reads");
         expect(backend_of_flood, &[client_opening(), begun()].concat());
-        // Each buffer that is released goes to one who waits, and the honest client passes it on at once.
+        // Each released buffer goes to a waiter, and the honest client passes it on at once.
         let left = (count - released) as u64;
         let figures = |stats: &Stats| ["assigned", "client_buffers_held", "waiting"].map(|key| stats.get(key));
         let is_served = |stats: &Stats| matches!(figures(stats), [0, held, waiting] if held + waiting == left);
@@ -225,7 +226,7 @@ fn begin_all(bench: &Bench, flood: &mut [(TcpStream, TcpStream)]) {
 }
 
 #[test]
-fn one_tenants_flood_does_not_delay_another_tenant() {
+fn tenant_flood_does_not_delay_another_tenant() {
     for (kind, most, least) in [("none", 20, 18), ("address", 2, 1)] {
         let options = ["--buffers", "4", "--class-reserve", "1", "--park", "0", "--lease-ms", "0", "--tenant", kind];
         let bench = Bench::start(&options);
@@ -239,7 +240,7 @@ fn one_tenants_flood_does_not_delay_another_tenant() {
 }
 
 #[test]
-fn listeners_are_tenants_too() {
+fn tenant_by_listener() {
     let mut bench = Bench::start(&["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--tenant", "listener"]);
     let first = [bench.pair(), bench.pair_from([127, 0, 9, 1])];
     assert_eq!(bench.relay.stats().get("tenants"), 1);

@@ -11,11 +11,11 @@ use std::ops::Range;
 use std::process::{Command, Stdio};
 
 #[test]
-fn a_buffer_given_back_on_one_thread_reaches_those_who_wait_on_others() {
+fn threads_release_reaches_a_waiter_of_another() {
     let bench = Bench::start(&["--threads", "3", "--buffers", "4", "--park", "0", "--lease-ms", "0"]);
     let mut pairs = hold_on(&bench, 60, 8);
     bench.relay.wait_for("the hold", |stats| stats.get("client_buffers_held") == 3 && stats.get("waiting") == 57);
-    // Whoever has a buffer now gives it back, and so on: each is served, whichever thread it is on.
+    // Each holder releases its buffer in turn: each client is served, on whichever thread it is.
     let whole = frame(HEADERS, 0, 1, &[1; 500]);
     for (client, _) in &mut pairs {
         client.write_all(&whole[8..]).expect("the relay, or the kernel, takes it");
@@ -32,7 +32,7 @@ fn a_buffer_given_back_on_one_thread_reaches_those_who_wait_on_others() {
 }
 
 #[test]
-fn under_load_every_thread_serves_and_the_statistics_are_of_all() {
+fn threads_all_serve_and_statistics_sum() {
     const CLIENTS: usize = 16;
     const ROUNDS: u32 = 40;
     let bench = Bench::start(&["--threads", "4", "--buffers", "5"]);
@@ -65,7 +65,7 @@ fn under_load_every_thread_serves_and_the_statistics_are_of_all() {
 }
 
 #[test]
-fn one_thread_does_not_share_its_port_and_several_take_no_tenants() {
+fn threads_share_a_port_and_refuse_tenants() {
     let bench = Bench::start(&[]);
     let taken = bench.relay.address().to_string();
     let output = command().args(["--backend", "127.0.0.1:1", "--listen", &taken]).output().expect("the relay starts");
@@ -76,16 +76,16 @@ fn one_thread_does_not_share_its_port_and_several_take_no_tenants() {
     assert!(message.contains("--tenant is \"address\"; allowed is none with --threads 2"), "{message}");
 }
 
-/// The descriptors that a relay with so many threads has, once it listens.
+/// The descriptors that a relay with this many threads has, once it listens.
 fn descriptors_of(threads: usize) -> BTreeSet<usize> {
-    let nobody = "127.0.0.1:1".parse().expect("an address");
-    let relay = Relay::start_as(Command::new(program()), nobody, &["--threads", &threads.to_string()]);
+    let unused = "127.0.0.1:1".parse().expect("an address");
+    let relay = Relay::start_as(Command::new(program()), unused, &["--threads", &threads.to_string()]);
     let descriptors = relay.descriptors();
     relay.stop();
     descriptors
 }
 
-/// The first of these limits with which a relay with so many threads starts; it says why it does not with those before.
+/// The first of these limits with which a relay with this many threads starts; with those before it prints the reason.
 fn enough_descriptors(threads: usize, limits: Range<usize>) -> usize {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for limit in limits {
@@ -95,10 +95,10 @@ fn enough_descriptors(threads: usize, limits: Range<usize>) -> usize {
         few.args(["--quiet", "--backend", "127.0.0.1:1", "--threads", &threads.to_string()]);
         let mut child =
             few.stdout(Stdio::piped()).stderr(File::create(&log).expect("a file")).spawn().expect("sh starts");
-        let mut said = String::new();
+        let mut printed = String::new();
         let stdout = child.stdout.take().expect("stdout is a pipe");
-        BufReader::new(stdout).read_line(&mut said).expect("it says where it listens, or ends");
-        if !said.is_empty() {
+        BufReader::new(stdout).read_line(&mut printed).expect("it prints where it listens, or ends");
+        if !printed.is_empty() {
             kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
             assert_eq!(child.wait().expect("it ends").code(), Some(0), "{limit}");
             return limit;
@@ -111,9 +111,9 @@ fn enough_descriptors(threads: usize, limits: Range<usize>) -> usize {
 }
 
 #[test]
-fn a_relay_that_cannot_start_all_its_threads_says_why_and_ends() {
+fn threads_that_cannot_start_end_the_relay() {
     const THREADS: usize = 8;
-    // Those of all threads but the first. Some numbers in between may belong to who started this test.
+    // Those of all threads but the first. Some numbers in between may belong to the process that started this test.
     let (first, all) = (descriptors_of(1), descriptors_of(THREADS));
     let more: BTreeSet<_> = all.difference(&first).collect();
     assert!(more.len() >= 2 * (THREADS - 1), "each thread has a loop and a socket of its own: {first:?} {all:?}");

@@ -232,7 +232,8 @@ impl ModelConnection {
         self.arrive(bytes, arrived);
         self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
         self.reads += 1;
-        // A level watch and a renewed subscription look again by themselves; the others must ask until told no.
+        // Level-triggered and renewed one-shot interest report again by themselves; other modes receive until
+        // `WouldBlock`.
         self.ready = filled || !matches!(self.policy.mode, Mode::Level | Mode::OneShot);
         self.refill();
     }
@@ -301,7 +302,8 @@ impl ModelConnection {
         if self.content.is_empty() && !keeps_empty {
             self.ask_to_park();
         } else if self.hold == Hold::Buffer {
-            // Who was asked to park before and still holds it could not; nor can who holds nothing but the place.
+            // A connection that was asked to park before and still holds its buffer could not; nor can one that
+            // keeps an empty buffer.
             let parkable = self.buffered_bytes() <= self.asked_limit() && !self.reclaim && !keeps_empty;
             (self.reclaim, self.expired) = (self.reclaim || parkable, self.expired || !parkable);
         }
@@ -352,8 +354,8 @@ impl ModelConnection {
 
 /// For the search.
 impl ModelConnection {
-    /// Writes down all that the future depends on, but for the values of bytes. Reads above what is allowed in a turn are
-    /// alike.
+    /// Writes down all that the future depends on, but for the values of bytes. Reads above what is allowed in a turn
+    /// are alike.
     pub fn state_key(&self, state: &mut Vec<u64>) {
         // Without `..`, so that what is added here is not forgotten there.
         let ModelConnection {
@@ -383,9 +385,9 @@ impl ModelConnection {
         let end = end.map_or(0, |end| 1 + end as u64);
         let values =
             [*life as u64, *hold as u64, *flight as u64, end].into_iter().fold(0, |word, value| word << 2 | value);
-        let watch = [failed, full, waiting, ready, armed, paused];
+        let read_interest = [failed, full, waiting, ready, armed, paused];
         let facts = [end_seen, yielded, reschedule_seen, misfit_seen, reclaim, expired];
-        let word = watch.into_iter().chain(facts).fold(values, |word, &fact| word << 1 | u64::from(fact));
+        let word = read_interest.into_iter().chain(facts).fold(values, |word, &fact| word << 1 | u64::from(fact));
         let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
         let reads = (*reads).min(self.reads_max());
         state.extend([word, pair(*capacity, content.len() as u32), pair(*needed_bytes, *blocked), reads.into()]);
@@ -405,8 +407,8 @@ impl ModelConnection {
                 (Action::Finished, !self.waiting && self.hold == Hold::None),
             ],
             Life::Open => vec![
-                (Action::WantRecv, !self.armed && self.wants_watch()),
-                (Action::StopRecv, (self.armed && !self.wants_watch()) || self.takes_back()),
+                (Action::WantRecv, !self.armed && self.wants_read_interest()),
+                (Action::StopRecv, (self.armed && !self.wants_read_interest()) || self.takes_back()),
                 (Action::RequestBuffer, !self.waiting && self.lacks_buffer() && self.may_ask()),
                 (Action::CancelRequest, self.waiting && !self.lacks_buffer()),
                 (Action::ReleaseBuffer, self.holds_empty() && !self.keeps_empty()),
@@ -526,7 +528,7 @@ impl ModelConnection {
         self.end.is_none() && !self.paused && !self.is_misfit() && !stopped
     }
 
-    fn wants_watch(&self) -> bool {
+    fn wants_read_interest(&self) -> bool {
         match self.policy.mode {
             Mode::Level => self.is_accepting(),
             Mode::OneShot | Mode::Optimistic | Mode::Completion => self.is_accepting() && !self.ready,
@@ -534,7 +536,7 @@ impl ModelConnection {
         }
     }
 
-    /// Whether the watch is over with its first report.
+    /// Whether read interest is off after its first report.
     fn is_subscription(&self) -> bool {
         matches!(self.policy.mode, Mode::OneShot | Mode::Optimistic | Mode::Completion)
     }
@@ -587,7 +589,7 @@ impl ModelConnection {
         self.has_unread() && self.in_budget()
     }
 
-    /// The largest residue that is parked when the pool asks.
+    /// The most undecoded bytes that are parked when the pool asks.
     fn asked_limit(&self) -> u32 {
         self.policy.park_bytes.max(self.policy.reclaim_bytes).into()
     }

@@ -109,7 +109,7 @@ impl ModelPool {
         self.receivers.values().filter(|receiver| receiver.slot == Some(size_index)).count() as u32
     }
 
-    /// The smallest slot that is free and has room for so many bytes.
+    /// The smallest slot that is free and has room for this many bytes.
     fn free_slot(&self, bytes: usize) -> Option<usize> {
         (0..SLOT_SIZES.len()).find(|&size_index| {
             SLOT_SIZES[size_index] >= bytes && self.slots_in_use(size_index) < self.slots()[size_index]
@@ -196,7 +196,7 @@ impl System for ModelPool {
     fn attach(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<u64, i32> {
         if bytes.is_empty() {
             let id = self.insert(class, token)?;
-            self.tell(id, Event::Attach { buffered_bytes: 0, capacity: 0 });
+            self.apply_event(id, Event::Attach { buffered_bytes: 0, capacity: 0 });
             self.run_own_actions(id);
             return Ok(id);
         }
@@ -329,7 +329,7 @@ impl System for ModelPool {
         self.cancel_wait(id);
         let receiver = self.at(id);
         (receiver.lease, receiver.start) = (None, 0);
-        self.tell(id, Event::BufferReleased);
+        self.apply_event(id, Event::BufferReleased);
         self.run_own_actions(id);
         Ok(taken)
     }
@@ -424,12 +424,12 @@ impl System for ModelPool {
             self.at(id).wait = None;
             if self.at(id).connection.in_flight() {
                 self.at(id).granted = Some(lease);
-                self.tell(id, Event::ReclaimRequested);
+                self.apply_event(id, Event::ReclaimRequested);
             } else {
                 self.enter(id, lease);
             }
-            if let Some(told) = self.told(id) {
-                return Some(told);
+            if let Some(notice) = self.notice_for(id) {
+                return Some(notice);
             }
         }
     }
@@ -517,11 +517,11 @@ impl System for ModelPool {
             let waits = receiver.wait.is_some() != receiver.granted.is_some();
             let for_larger = waits && in_buffer;
             rules.push((
-                "I2: a wait, or a grant kept back, is there exactly while waiting",
+                "I2: a wait, or a deferred grant, is there exactly while waiting",
                 facts.waiting == (waits && !for_larger),
             ));
-            let kept_back = receiver.granted.is_none() || facts.in_flight;
-            rules.push(("a grant is kept back only for a receive in flight", kept_back));
+            let is_deferrable = receiver.granted.is_none() || facts.in_flight;
+            rules.push(("a grant is deferred only for a receive in flight", is_deferrable));
             rules.push(("I5: the content lies inside", receiver.start + facts.buffered_bytes <= facts.capacity));
             rules.push(("what is not the host's is done", left_open == 0));
         }

@@ -13,7 +13,7 @@ pub(super) use state::Names;
 use std::collections::{BTreeMap, VecDeque};
 use turns::Class;
 
-/// In whose name those request that name nobody.
+/// The tenant of requests that name none.
 pub(super) const DEFAULT_TENANT: u64 = 0;
 
 /// A request that waits, or that was served and does not know yet.
@@ -44,7 +44,7 @@ struct Lease {
     timed: Option<Timed>,
 }
 
-/// Somebody with a fair share; counts are units.
+/// A tenant; counts are units.
 #[derive(Clone, Copy, Debug)]
 struct Tenant {
     weight: u32,
@@ -66,12 +66,12 @@ enum Verdict {
     Blocked,
 }
 
-/// Who holds and who waits, in the order of events.
+/// Leases and waits, in the order of events.
 #[derive(Clone, Debug)]
 pub struct ModelScheduler {
     config: SchedulerConfig,
     held: Vec<Lease>,
-    /// Handed over and not picked up, oldest first.
+    /// Assigned and not picked up, oldest first.
     assigned: VecDeque<(Wait, Lease)>,
     /// Oldest first.
     queued: Vec<Wait>,
@@ -80,7 +80,7 @@ pub struct ModelScheduler {
     tenants: BTreeMap<u64, Tenant>,
     /// The largest weight that a tenant ever had.
     weight_peak: u32,
-    /// The lease whose holder is to be shed, and since when.
+    /// The lease that is to be shed, and since when.
     shedding: Option<(u64, u64)>,
     turns: Turns,
     /// Time that counted since the clock was first advanced.
@@ -88,21 +88,21 @@ pub struct ModelScheduler {
     /// The host's time at the last advance, if there was one.
     told_ns: Option<u64>,
     next_id: u64,
-    /// What is counted and not seen from who holds and who waits.
+    /// What is counted and cannot be derived from leases and waits.
     pub(super) stats: PoolStats,
 }
 
 impl ModelScheduler {
     /// A pool with this configuration.
     pub fn new(config: &SchedulerConfig) -> ModelScheduler {
-        let nobody = Tenant::new(TenantConfig::default());
+        let default = Tenant::new(TenantConfig::default());
         ModelScheduler {
             config: *config,
             held: Vec::new(),
             assigned: VecDeque::new(),
             queued: Vec::new(),
             classes: vec![Class::default(); config.classes.into()],
-            tenants: BTreeMap::from([(DEFAULT_TENANT, nobody)]),
+            tenants: BTreeMap::from([(DEFAULT_TENANT, default)]),
             weight_peak: 1,
             shedding: None,
             turns: Turns::default(),
@@ -196,7 +196,7 @@ impl ModelScheduler {
         if possible { Ok(()) } else { self.refuse(DEMUXBUF_ERR_TOO_LARGE) }
     }
 
-    /// A wait that is queued asks in another class, behind those who wait there, unless it could never be granted there.
+    /// A wait that is queued asks in another class, behind the waits there, unless it could never be granted there.
     pub(super) fn reclass(&mut self, wait: u64, class: u8) {
         let Some(at) = self.queued.iter().position(|queued| queued.id == wait) else {
             return;
@@ -547,7 +547,7 @@ impl System for ModelScheduler {
                 "I1: no more is guaranteed than there is",
                 self.tenants.values().map(|tenant| tenant.guaranteed).sum::<u32>() <= self.all(),
             ),
-            ("I2: everybody is in one place", ids.len() == count),
+            ("I2: every id is in one place", ids.len() == count),
             (
                 "I2: a tenant in use is not gone",
                 self.leases().map(|lease| lease.tenant).chain(waits().map(|wait| wait.tenant)).all(knows),

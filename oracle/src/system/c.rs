@@ -158,7 +158,7 @@ impl CPool {
 
 impl Drop for CPool {
     fn drop(&mut self) {
-        // SAFETY: made in `new`, and nobody has it but us.
+        // SAFETY: made in `new`, and nothing else has it.
         unsafe { demuxbuf_pool_free(self.0) };
     }
 }
@@ -188,7 +188,7 @@ fn refuse_for_c(pool: *mut demuxbuf_pool, it: u64, refusal: i32) -> i32 {
 }
 
 fn report(pool: *mut demuxbuf_pool, it: u64, event: Event) -> Result<Step, i32> {
-    // C has no call that says so little; this is what it would be refused with.
+    // C has no call for this alone; this is what it would be refused with.
     let refusal = match event {
         Event::NeedMore { .. } if is_closed(pool, it) => DEMUXBUF_ERR_CLOSED,
         Event::NeedMore { .. } => DEMUXBUF_ERR_ZERO_BYTES,
@@ -325,7 +325,7 @@ impl System for CPool {
             tenant: ask.tenant.unwrap_or(0),
         };
         let mut handle = 0;
-        // The shorter of the two calls is used where it says all.
+        // The shorter of the two calls is used where it suffices.
         let is_default = ask.size_index == 0 && ask.tenant.is_none();
         // SAFETY: our own pool; pointers to locals.
         let status = unsafe {
@@ -466,7 +466,7 @@ impl System for CPool {
         // SAFETY: our own pool.
         match unsafe { demuxbuf_pool_check_invariants(self.0) } {
             DEMUXBUF_OK => Ok(()),
-            status => Err(format!("demuxbuf_pool_check_invariants says {status}")),
+            status => Err(format!("demuxbuf_pool_check_invariants returns {status}")),
         }
     }
 }

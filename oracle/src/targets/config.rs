@@ -104,7 +104,7 @@ fn reserved_bytes(config: &PoolConfig) -> u128 {
     let large: u128 =
         SLOT_SIZES[1..].iter().zip(config.large_slots).map(|(&size, count)| size as u128 * wide(count)).sum();
     let unit = wide(config.buffer_bytes) / wide(scheduler.sizes[0].max(1)) + 1;
-    // The memory alone is asked for `buffers` of `buffer_bytes`, whatever `sizes` says, also that there are none.
+    // The memory alone is asked for `buffers` of `buffer_bytes`, whatever is in `sizes`, also if it is empty.
     let budget = (units * unit).max(wide(scheduler.buffers) * wide(config.buffer_bytes));
     // Each size in use has a region as large as the whole budget; the memory alone has one.
     let sizes = scheduler.sizes.iter().filter(|&&units| units > 0).count().max(1);
@@ -150,7 +150,7 @@ fn memory_alone(config: &PoolConfig) -> Result<(), String> {
     }
 }
 
-/// What a configuration promises: so many buffers of the default size, and each slot.
+/// What a configuration promises: this many buffers of the default size, and each slot.
 fn promised_bytes(config: &PoolConfig) -> u64 {
     let [a, b, c] = config.large_slots;
     let slots: u64 =
@@ -158,8 +158,8 @@ fn promised_bytes(config: &PoolConfig) -> u64 {
     u64::from(config.scheduler.buffers) * u64::from(config.buffer_bytes) + slots
 }
 
-/// As much is there as the configuration promises: it is told so, and who asks for buffers until there are no more gets
-/// all that its class may have, of each size as large as that is.
+/// As much is there as the configuration promises: the pool reports it, and requests until there are no more buffers
+/// get all that their class may have, each as large as its size.
 fn reserved_as_promised(pool: &mut Pool, config: &PoolConfig) -> Result<(), String> {
     let (stats, scheduler) = (pool.stats(), &config.scheduler);
     // Each further size may have the budget once more, if its buffers cut pages.

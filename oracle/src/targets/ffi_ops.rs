@@ -101,7 +101,7 @@ fn without_output(pool: *mut demuxbuf_pool, choice: u64) -> i32 {
     }
 }
 
-/// A handle of any bits. Kinds of handles are told apart by what they name, so all are tried that name nobody.
+/// A handle of any bits. Kinds of handles are distinguished by what they name, so all are tried that name nothing.
 fn with_forged(pool: *mut demuxbuf_pool, handle: u64, choice: u64) -> i32 {
     let (mut data, mut bytes) = (null_mut(), 0);
     // SAFETY: a pool that is alive, and pointers to locals.

@@ -4,7 +4,7 @@ use super::reference::{self, End, Item};
 use super::text::lines;
 use demuxbuf::framing::h2::{Decoder, Error, FrameHeader, Next, Side};
 
-/// `cut` says in which pieces the bytes arrive, around and around; `skip` cuts bytes off the end.
+/// `cut` has the pieces in which the bytes arrive, around and around; `skip` cuts bytes off the end.
 pub(super) const EXAMPLES: &[&str] = &[
     "server",
     "limit 20000",
@@ -86,7 +86,7 @@ impl Input {
         }
         match (&end, reader.broken) {
             (End::Broken(codes), Some(code)) if codes.contains(&code) => Ok(()),
-            (&End::Residue { bytes, missing }, None)
+            (&End::Partial { bytes, missing }, None)
                 if (bytes, missing) == (reader.held.len(), reader.missing as usize) =>
             {
                 Ok(())
@@ -109,7 +109,7 @@ struct Reader {
     passed: usize,
     broken: Option<u32>,
     missing: u32,
-    /// How many bytes the decoder asked for before it says anything.
+    /// How many bytes the decoder asked for before it answers.
     needs: u32,
 }
 
@@ -125,14 +125,14 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes what stands at the front; says whether there may be more.
+    /// Takes what is at the front; returns whether there may be more.
     fn step(&mut self) -> Result<bool, String> {
         if self.passed > 0 {
             return Ok(self.take());
         }
         let found = self.decoder.peek(&self.held);
         if found != self.decoder.peek(&self.held) {
-            return Err("asked again, the decoder says something else".into());
+            return Err("asked again, the decoder answers something else".into());
         }
         self.advance_agrees(&found)?;
         match found {

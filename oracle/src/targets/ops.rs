@@ -1,4 +1,4 @@
-//! Receivers with their pool, memory and time against the model, then a drain that serves everybody.
+//! Receivers with their pool, memory and time against the model, then a drain that serves every waiter.
 
 use super::text::{Line, lines};
 use crate::{Differential, HandleRef, ModelPool, Op, RustPool, System};
@@ -138,8 +138,8 @@ pub(super) fn config(text: &[u8]) -> PoolConfig {
 }
 
 /// Changes what the docs of `SchedulerConfig` and `PoolConfig` do not allow to the nearest that they do, so that
-/// no input is passed over: whether the library allows it is asked of nobody, and a refusal is a finding. What is
-/// refused is the matter of the target `config`. The sizes of buffers beside the default are units of 64 bytes.
+/// no input is passed over: the library is not asked whether it allows the configuration, and a refusal is a finding.
+/// Refusals are the matter of the target `config`. The sizes of buffers beside the default are units of 64 bytes.
 fn allow(config: &mut PoolConfig, sizes: [u32; 2]) {
     let sizes = sizes.map(|units| 64 * units);
     if sizes != [0, 0] {
@@ -159,8 +159,8 @@ fn allow(config: &mut PoolConfig, sizes: [u32; 2]) {
     allow_first_buffer(config);
 }
 
-/// The first size becomes the default if there is none such, or some class could never have one; and slots that are larger
-/// than a first buffer go. The rest of the configuration is allowed.
+/// The first size becomes the default if there is none such, or some class could never have one; and slots that are
+/// larger than a first buffer go. The rest of the configuration is allowed.
 pub fn allow_first_buffer(config: &mut PoolConfig) {
     let scheduler = &config.scheduler;
     let units = scheduler.sizes[usize::from(config.first_size_index)];
@@ -181,16 +181,16 @@ pub fn allow_first_buffer(config: &mut PoolConfig) {
     }
 }
 
-/// Handles below 100 are in force, those below 200 are over, the others are nobody's.
+/// Handles below 100 are in force, those below 200 are over, higher ones name nothing.
 fn which(number: u64) -> HandleRef {
     match number {
         0..100 => HandleRef::Live(number as u8),
         100..200 => HandleRef::Dead(number as u8 - 100),
-        _ => HandleRef::Nobody,
+        _ => HandleRef::Unknown,
     }
 }
 
-/// In whose name: 0 for nobody's, else one more than the tenant's handle.
+/// The tenant: 0 for the default tenant, else one more than the tenant's handle.
 fn named(number: u64) -> Option<HandleRef> {
     number.checked_sub(1).map(which)
 }

@@ -1,6 +1,7 @@
-//! HTTP/2 framing as RFC 9113 says it, over everything that arrived at once: slow, and sharing nothing with the library.
+//! HTTP/2 framing as RFC 9113 defines it, over everything that arrived at once: slow, and sharing nothing with the
+//! library.
 
-/// What stands in a stream of bytes.
+/// What is in a stream of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item {
     /// The client's preface (section 3.4).
@@ -14,8 +15,8 @@ pub(super) enum Item {
 /// How it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// So many bytes are left that are no whole frame; at least so many are missing.
-    Residue { bytes: usize, missing: usize },
+    /// The bytes that are left are no whole frame; at least this many are missing.
+    Partial { bytes: usize, missing: usize },
     /// The connection is in error: one of these codes (section 7); several rules may be broken, in no given order.
     Broken(Vec<u32>),
 }
@@ -34,7 +35,7 @@ pub(super) fn decode(bytes: &[u8], from_client: bool, frame_max: usize) -> (Vec<
             return (items, End::Broken(vec![PROTOCOL_ERROR]));
         }
         if arrived < 24 {
-            return (items, End::Residue { bytes: arrived, missing: 24 - arrived });
+            return (items, End::Partial { bytes: arrived, missing: 24 - arrived });
         }
         items.push(Item::Preface);
         at = 24;
@@ -44,7 +45,7 @@ pub(super) fn decode(bytes: &[u8], from_client: bool, frame_max: usize) -> (Vec<
     loop {
         let left = &bytes[at..];
         if left.len() < 9 {
-            return (items, End::Residue { bytes: left.len(), missing: 9 - left.len() });
+            return (items, End::Partial { bytes: left.len(), missing: 9 - left.len() });
         }
         let length = usize::from(left[0]) * 65_536 + usize::from(left[1]) * 256 + usize::from(left[2]);
         let (kind, flags) = (left[3], left[4]);
@@ -69,7 +70,7 @@ pub(super) fn decode(bytes: &[u8], from_client: bool, frame_max: usize) -> (Vec<
         } else {
             // The pad length is the first byte of the payload; without it the frame cannot be judged.
             if is_padded(kind, flags) && left.len() == 9 {
-                return (items, End::Residue { bytes: 9, missing: length });
+                return (items, End::Partial { bytes: 9, missing: length });
             }
             if let (true, Some(&pad)) = (is_padded(kind, flags), left.get(9)) {
                 if overhead(kind, flags) + usize::from(pad) > length {
@@ -81,7 +82,7 @@ pub(super) fn decode(bytes: &[u8], from_client: bool, frame_max: usize) -> (Vec<
             block = ([1, 5, 9].contains(&kind) && flags & 4 == 0).then_some(stream);
         }
         if left.len() < 9 + length {
-            return (items, End::Residue { bytes: left.len(), missing: 9 + length - left.len() });
+            return (items, End::Partial { bytes: left.len(), missing: 9 + length - left.len() });
         }
         at += 9 + length;
     }

@@ -33,7 +33,7 @@ pub(super) fn run(text: &[u8]) -> Result<(), String> {
     play.drain()
 }
 
-/// A wait that has not ended: what it was made with, and where it is; `None` on its way between shards.
+/// A wait that has not ended: what it was made with, and where it is; `None` while it is exported.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     id: WaitId,
@@ -162,7 +162,7 @@ impl Play {
             return Ok(());
         };
         let found = self.waits.iter().position(|wait| wait.id == grant.wait);
-        let wait = self.waits.remove(found.ok_or("a grant for a wait that nobody has")?);
+        let wait = self.waits.remove(found.ok_or("a grant for an unknown wait")?);
         if (wait.token, wait.class, wait.home) != (grant.token, grant.class, Some(at)) {
             return Err(format!("{grant:?} for {wait:?} at shard {at}"));
         }
@@ -220,7 +220,7 @@ impl Play {
         Ok(())
     }
 
-    /// Everybody gives back and looks only when there is a reason to. Then every waiter must have been served.
+    /// Every shard releases, and polls only when there is a reason to. Then every waiter must have been served.
     fn drain(&mut self) -> Result<(), String> {
         for nth in 0..self.waits.len() {
             if self.waits[nth].home.is_none() {

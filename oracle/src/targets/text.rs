@@ -6,7 +6,7 @@ const LINES_MAX: usize = 400;
 /// A line: a word, and the numbers behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
-    /// What it says to do.
+    /// The operation.
     pub word: &'a str,
     rest: &'a str,
 }
@@ -31,16 +31,16 @@ impl Line<'_> {
     }
 }
 
-/// The lines of a text. What stands behind `#` is a comment; bytes that are no text end it.
+/// The lines of a text. Text after `#` is a comment; bytes that are no text end it.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     let text = match std::str::from_utf8(text) {
         Ok(text) => text,
         Err(error) => std::str::from_utf8(&text[..error.valid_up_to()]).expect("it is valid up to there"),
     };
-    let said = text.lines().filter_map(|line| {
+    let lines = text.lines().filter_map(|line| {
         let line = line.split('#').next().unwrap_or_default().trim();
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         (!word.is_empty()).then_some(Line { word, rest })
     });
-    said.take(LINES_MAX)
+    lines.take(LINES_MAX)
 }

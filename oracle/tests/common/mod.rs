@@ -73,7 +73,7 @@ pub fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What only a connection alone is told.
+/// Events that only a connection alone gets.
 pub fn any_event() -> impl Strategy<Value = Event> {
     let sync = (small(), capacity(), 0..4u32, any::<bool>(), any::<bool>()).prop_map(
         |(buffered_bytes, capacity, blocked, needed_bytes, armed)| Event::Sync {
@@ -99,7 +99,7 @@ fn which() -> impl Strategy<Value = HandleRef> {
     prop_oneof![
         20 => any::<u8>().prop_map(HandleRef::Live),
         2 => any::<u8>().prop_map(HandleRef::Dead),
-        1 => Just(HandleRef::Nobody),
+        1 => Just(HandleRef::Unknown),
     ]
 }
 
@@ -148,7 +148,7 @@ fn obey() -> impl Strategy<Value = Op> {
     (which(), any::<u8>(), any::<u32>()).prop_map(|(receiver, choice, amount)| Op::Obey { receiver, choice, amount })
 }
 
-/// What a connection alone is told.
+/// Events that a connection alone gets.
 pub fn connection_op() -> impl Strategy<Value = Op> {
     prop_oneof![any_event().prop_map(|event| Op::Report { receiver: HandleRef::Live(0), event }), obey()]
 }

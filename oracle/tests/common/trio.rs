@@ -9,7 +9,7 @@ pub struct Trio {
     pub model: ModelConnection,
     pub rust: Connection,
     pub c: CConnection,
-    /// The host said that it will report `Wake`.
+    /// The host acknowledged that it will report `Wake`.
     pub owes_wake: bool,
 }
 
@@ -62,7 +62,7 @@ impl Trio {
 }
 
 /// Does what is to be done, as a host does for which nothing arrives and which decodes nothing, until nothing is left
-/// to do; then the watch is what the mode promises, and nobody is lost (I4).
+/// to do; then read interest is what the mode promises, and no connection is lost (I4).
 pub fn check_rest(mut connection: Connection, owes_wake: bool) {
     if owes_wake {
         connection.handle(Event::Wake).expect("`Wake` is never refused while attached");

@@ -3,12 +3,12 @@
 use crate::common::trio::{Trio, check_close, check_rest};
 use crate::{close, hash_of};
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
-use demuxbuf_oracle::{CConnection, World};
+use demuxbuf_oracle::{CConnection, Instance};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const SLOT: u32 = 2;
 const BUFFER: u32 = 3;
-/// Where `reads` stands in the bytes of a connection.
+/// Offset of `reads` in the bytes of a connection.
 const READS: usize = 28;
 
 #[derive(Clone)]
@@ -29,7 +29,7 @@ impl Alone {
     }
 }
 
-impl World for Alone {
+impl Instance for Alone {
     type Op = Event;
 
     fn ops(&mut self) -> Vec<Event> {
@@ -73,7 +73,7 @@ impl World for Alone {
             Event::LeaseExpired,
             Event::Close,
         ];
-        // Where the library is not optimised the world is smaller.
+        // Where the library is not optimised the instance is smaller.
         let is_rare = |event: &Event| {
             let are_blocked = matches!(event, Event::Block { .. } | Event::Unblock { .. });
             are_blocked || matches!(event, Event::PauseRecv | Event::TransportError | Event::Sync { .. })
@@ -121,7 +121,7 @@ impl World for Alone {
         states.into_iter().filter(|(_, holds)| *holds).for_each(|(name, _)| see(name));
     }
 
-    /// Hosts that do what they are asked come to rest with the right watch, and to an end with nothing held.
+    /// Hosts that do what they are asked come to rest with the right read interest, and to an end with nothing held.
     fn finish(mut self) -> Result<(), String> {
         self.checked(|alone| {
             check_rest(alone.trio.rust.clone(), alone.trio.owes_wake);
@@ -180,18 +180,18 @@ fn run(mode: Mode) {
 
 /// Else states would be taken for one that differ in something else, and the search would shrink without a word.
 #[test]
-fn reads_are_counted_where_the_key_looks_for_them() {
+fn state_key_counts_every_read() {
     let mut connection = CConnection::new(Policy::default());
-    let mut tell = |event| {
+    let mut report = |event| {
         connection.handle(event).expect("it makes sense");
         connection.image()
     };
-    tell(Event::Attach { buffered_bytes: 0, capacity: 100 });
-    assert_eq!(tell(Event::Readable)[READS], 0);
-    assert_eq!(tell(Event::Received { bytes: 7 })[READS], 1);
-    let before = tell(Event::Received { bytes: 9 });
+    report(Event::Attach { buffered_bytes: 0, capacity: 100 });
+    assert_eq!(report(Event::Readable)[READS], 0);
+    assert_eq!(report(Event::Received { bytes: 7 })[READS], 1);
+    let before = report(Event::Received { bytes: 9 });
     assert_eq!(before[READS], 2);
-    let after = tell(Event::Wake);
+    let after = report(Event::Wake);
     let differs: Vec<usize> = (0..after.len()).filter(|&at| before[at] != after[at]).collect();
     assert_eq!(
         (differs, after[READS]),

@@ -1,9 +1,10 @@
-//! Every order of events, in small worlds, until no new state appears. Each world is played on the model and on the real
-//! thing at once, compared in everything that can be seen after each step; from each state everybody who waits is served.
+//! Every order of events, in bounded instances, until no new state appears. Each instance is played on the model and on
+//! the real thing at once, compared in everything that can be seen after each step; from each state every waiter is
+//! served.
 //!
-//! States are told apart by all that the real thing knows and its future depends on, and by all that the model does: of
-//! two ways to where the real thing stands alike, one may be wrong, and the model tells which it should have been. Left
-//! out are counts, the values of bytes, the ages of waits, and who is who among those who are alike.
+//! States differ by all that the real thing knows and its future depends on, and by all that the model does: if two
+//! ways lead the real thing to the same state, one of them may be wrong, and the model shows which. Left out are
+//! counts, the values of bytes, the ages of waits, and the identity of receivers that are alike.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -11,7 +12,7 @@ mod connection;
 mod pool;
 mod scheduler;
 
-use demuxbuf_oracle::{World, explore};
+use demuxbuf_oracle::{Instance, explore};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// 128 bits of hash.
@@ -24,8 +25,8 @@ fn hash_of(state: &impl Hash) -> u128 {
     half(1) << 64 | half(2)
 }
 
-/// Explores a world to its end, prints what it was, and demands that all of these were seen.
-fn close<W: World>(title: &str, start: &W, sometimes: &[&'static str]) {
+/// Explores a instance to its end, prints what it was, and demands that all of these were seen.
+fn close<W: Instance>(title: &str, start: &W, sometimes: &[&'static str]) {
     let explored = explore(start, 5_000_000).unwrap_or_else(|broken| panic!("{title}: {broken}"));
     println!("{title}: {explored}");
     explored.has_seen(sometimes).unwrap_or_else(|missing| panic!("{title}: {missing}"));

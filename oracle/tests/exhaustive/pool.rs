@@ -5,20 +5,21 @@ use crate::{close, hash_of};
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::SchedulerConfig;
-use demuxbuf_oracle::{Differential, HandleRef, Info, ModelPool, Op, Response, RustPool, System, World};
+use demuxbuf_oracle::{Differential, HandleRef, Info, Instance, ModelPool, Op, Response, RustPool, System};
 
 /// How a receiver asks: its class and its tenant.
 type Role = (u8, Option<u8>);
 
-/// What may happen in a world beside what its receivers are for.
+/// What may happen in a instance beside what its receivers are for.
 #[derive(Clone, Copy)]
 struct Scope {
     /// No lease is held for longer; 0 where time does not pass.
     held_max_ns: u64,
-    /// Hosts acknowledge at once, receives bring one byte, decoders take all or ask for one byte more, and peers do not end.
+    /// Hosts acknowledge at once, receives bring one byte, decoders take all or ask for one byte more, and peers do not
+    /// end.
     is_restricted: bool,
-    /// The host has a buffer or a wait of its own, takes buffers from receivers and gives them to others, blocks decoders
-    /// and lets them yield; who is gone comes back.
+    /// The host has a buffer or a wait of its own, takes buffers from receivers and gives them to others, blocks
+    /// decoders and lets them yield; a receiver that is gone is attached again.
     has_host: bool,
 }
 
@@ -29,9 +30,9 @@ struct House {
     is_completion: bool,
     /// Those of one role are alike.
     roles: Vec<Role>,
-    /// Whose roles the receivers have that are there, in the order of their attachment.
+    /// The roles of the receivers that are there, in the order of their attachment.
     alive: Vec<usize>,
-    /// By role: the host said that it will report `Wake`.
+    /// By role: the host acknowledged that it will report `Wake`.
     owes_wake: Vec<bool>,
     answer: Option<Response>,
 }
@@ -51,7 +52,7 @@ impl House {
             house.pair.play(Op::CreateTenant { weight, guaranteed, cap }).expect("it is allowed");
         }
         for &(class, _) in roles {
-            house.tell(Op::Attach { class, bytes: 0 }).expect("it is allowed");
+            house.perform(Op::Attach { class, bytes: 0 }).expect("it is allowed");
         }
         house
     }
@@ -77,7 +78,7 @@ impl House {
         if pending.has(Action::Recv) && self.is_completion {
             events.push(Event::done(Action::Recv));
         }
-        // Few enough different levels for the world to be small: none, one, two, and all.
+        // Few enough different levels for the instance to be small: none, one, two, and all.
         let receives = facts.in_flight || (pending.has(Action::Recv) && !self.is_completion);
         if receives {
             events.push(Event::WouldBlock);
@@ -100,7 +101,7 @@ impl House {
         if facts.blocked != 0 {
             events.push(Event::Unblock { reasons: 1 });
         }
-        // A watch on changes reports each, also those that the host has not come to yet.
+        // Edge-triggered read interest reports each change, also those that the host has not come to yet.
         if facts.armed && (!facts.ready || facts.mode == Mode::Edge as u8) {
             events.push(Event::Readable);
         }
@@ -110,7 +111,8 @@ impl House {
         events
     }
 
-    /// What the host does with buffers of its own, of which it has one or waits for one; and who comes back.
+    /// What the host does with buffers of its own, of which it has one or waits for one; and which receiver is attached
+    /// again.
     fn host_ops(&mut self) -> Vec<Op> {
         let (waits, leases) = (self.pair.model.waits().len(), self.pair.model.leases().len());
         let first = HandleRef::Live(0);
@@ -143,12 +145,12 @@ impl House {
         ops
     }
 
-    /// The role of who comes next: the first that nobody has.
+    /// The role of the next receiver: the first that no receiver has.
     fn next_role(&self) -> Option<usize> {
         (0..self.roles.len()).find(|role| !self.alive.contains(role))
     }
 
-    /// What calm hosts acknowledge at once; that somebody is to be shed they think about.
+    /// The actions that restricted hosts acknowledge at once: all but `Shed`.
     fn acknowledge(&mut self) -> Result<(), String> {
         for at in 0..self.alive.len() {
             let acknowledged = self.pending(at).intersection(Actions::ACKNOWLEDGED).without(Action::Shed.into());
@@ -159,7 +161,7 @@ impl House {
         Ok(())
     }
 
-    fn tell(&mut self, op: Op) -> Result<Response, String> {
+    fn perform(&mut self, op: Op) -> Result<Response, String> {
         let response = self.play_one(op)?;
         if self.scope.is_restricted {
             self.acknowledge()?;
@@ -167,7 +169,7 @@ impl House {
         Ok(response)
     }
 
-    /// Keeps the books about who is there and who owes a wake.
+    /// Keeps the books about the receivers that are there and the wakes that the host owes.
     fn play_one(&mut self, op: Op) -> Result<Response, String> {
         let before = self.pair.model.receivers();
         let response = self.pair.play(op)?.response;
@@ -197,26 +199,26 @@ impl House {
         self.alive.push(role);
         let tenant = self.roles[role].1.map(HandleRef::Live);
         self.pair.play(Op::SetTenant { receiver: HandleRef::Live(at as u8), tenant })?;
-        // In most modes the watch is on before anything else happens.
+        // In most modes read interest is armed before anything else happens.
         if self.pending(at).has(Action::WantRecv) {
             self.pair.play(Op::report(at, Event::done(Action::WantRecv)))?;
         }
         Ok(())
     }
 
-    /// Everybody learns of his grant, and the host wants none for itself.
+    /// Every grant is picked up, and the host wants none for itself.
     fn hand_out(&mut self) -> Result<(), String> {
         loop {
-            while self.tell(Op::PollNotice)? != Response::Nothing {}
+            while self.perform(Op::PollNotice)? != Response::Nothing {}
             if self.pair.model.leases().is_empty() {
                 return Ok(());
             }
-            self.tell(Op::Release { lease: HandleRef::Live(0) })?;
+            self.perform(Op::Release { lease: HandleRef::Live(0) })?;
         }
     }
 
-    /// Time passes, nothing arrives and no decoder makes progress; the host gives its own buffers back, takes receives
-    /// back if it is asked to, and closes whom it is told to. When there is no more time to tell, nobody waits.
+    /// Time passes, nothing arrives and no decoder makes progress; the host releases its own buffers, cancels receives
+    /// if it is asked to, and closes the receivers that are shed. When no deadline is left, no request waits.
     fn outlast(&mut self) -> Result<(), String> {
         // Each receiver is asked to park, and in its turn to leave.
         for _ in 0..=6 * self.alive.len() + 1 {
@@ -237,20 +239,20 @@ impl House {
                     at += 1;
                     continue;
                 };
-                self.tell(Op::report(at, event))?;
+                self.perform(Op::report(at, event))?;
             }
             self.hand_out()?;
             match self.pair.model.system.poll_timeout() {
                 u64::MAX if self.pair.system.system.stats().scheduler.waiting == 0 => return self.pair.compare(),
-                u64::MAX => return Err("I6: nobody is to be told the time, and somebody waits".into()),
-                now_ns => self.tell(Op::Tick { now_ns })?,
+                u64::MAX => return Err("I6: no deadline is left, and a request waits".into()),
+                now_ns => self.perform(Op::Tick { now_ns })?,
             };
         }
-        Err(format!("I6: somebody still waits: {:?}", self.pair.model.system))
+        Err(format!("I6: a request still waits: {:?}", self.pair.model.system))
     }
 }
 
-impl World for House {
+impl Instance for House {
     type Op = Op;
 
     fn ops(&mut self) -> Vec<Op> {
@@ -268,13 +270,13 @@ impl World for House {
     }
 
     fn play(&mut self, op: Op) -> Result<(), String> {
-        self.answer = Some(self.tell(op)?);
+        self.answer = Some(self.perform(op)?);
         Ok(())
     }
 
     fn replay(&mut self, op: Op) {
         self.pair.answers_only = true;
-        self.tell(op).expect("it was played before");
+        self.perform(op).expect("it was played before");
         self.pair.answers_only = false;
     }
 
@@ -303,7 +305,7 @@ impl World for House {
             let (pending, facts) = (self.pending(at), self.info(at).facts);
             let states = [
                 ("one holds a buffer", facts.hold == 2),
-                ("one holds a slot with a residue", facts.hold == 1 && facts.buffered_bytes > 0),
+                ("one holds a slot with content", facts.hold == 1 && facts.buffered_bytes > 0),
                 ("one waits", facts.waiting),
                 ("one waits with a lifeline", facts.waiting && facts.hold == 1 && facts.buffered_bytes == 0),
                 ("one waits with nothing", facts.waiting && facts.hold == 0),
@@ -321,7 +323,7 @@ impl World for House {
             states.into_iter().filter(|(_, holds)| *holds).for_each(|(name, _)| see(name));
         }
         match self.answer {
-            Some(Response::GrantedReceiver { .. }) => see("one is told of its grant"),
+            Some(Response::GrantedReceiver { .. }) => see("a receiver has a notice of its grant"),
             Some(Response::GrantedLease { .. }) => see("the host is granted a buffer"),
             Some(Response::Taken { .. }) => see("a buffer is taken from a receiver"),
             Some(Response::Attached { actions, .. }) if actions & Action::Decode as u32 != 0 => {
@@ -348,18 +350,18 @@ impl World for House {
     }
 }
 
-/// Nothing is received into a buffer out of which so many bytes were consumed.
+/// Nothing is received into a buffer from which this many bytes were consumed.
 const CONSUMED_MAX: u64 = if cfg!(debug_assertions) { 1 } else { 3 };
 
 const SOMETIMES: [&str; 10] = [
     "one holds a buffer",
-    "one holds a slot with a residue",
+    "one holds a slot with content",
     "one waits",
     "one waits with a lifeline",
     "one waits with nothing",
     "one receives through the lifeline",
     "one is short and keeps its buffer",
-    "one is told of its grant",
+    "a receiver has a notice of its grant",
     "all are gone",
     "a buffer is assigned",
 ];

@@ -1,8 +1,8 @@
-//! A pool alone: three who ask, wait, hold and go away at any time.
+//! A scheduler alone: three clients that request, wait, hold and go away at any time.
 
 use crate::{close, hash_of};
 use demuxbuf::scheduler::{ReclaimKind, SchedulerConfig};
-use demuxbuf_oracle::{Differential, HandleRef, ModelScheduler, Op, Response, RustScheduler, System, World};
+use demuxbuf_oracle::{Differential, HandleRef, Instance, ModelScheduler, Op, Response, RustScheduler, System};
 
 /// What may be asked for: class, size and tenant.
 type Kind = (u8, u8, Option<u8>);
@@ -29,7 +29,7 @@ impl Crowd {
         crowd
     }
 
-    fn tell(&mut self, op: Op) -> Result<Response, String> {
+    fn perform(&mut self, op: Op) -> Result<Response, String> {
         Ok(self.pair.play(op)?.response)
     }
 
@@ -40,20 +40,19 @@ impl Crowd {
         described.map_or(0, |lease_info| lease_info.progress_bytes)
     }
 
-    /// Time passes and nobody makes progress; hosts close whom they are told to. When there is no more time to tell,
-    /// nobody waits.
+    /// Time passes without progress; hosts close the holders that are shed. When no deadline is left, no request waits.
     fn outlast(&mut self) -> Result<(), String> {
         let holders = self.pair.model.leases().len() + self.pair.model.waits().len();
         // Each of them is shed in its turn, after one park and at most two leases' time.
         for _ in 0..=4 * holders {
-            while self.tell(Op::PollNotice)? != Response::Nothing {}
+            while self.perform(Op::PollNotice)? != Response::Nothing {}
             loop {
-                match self.tell(Op::PollReclaim)? {
+                match self.perform(Op::PollReclaim)? {
                     Response::Demand { lease: Some(serial), kind: ReclaimKind::Shed, .. } => {
                         let number = self.pair.model.lease_number(serial);
                         let at = self.pair.model.leases().iter().position(|&lease| lease == number);
                         let at = at.ok_or("the lease that is shed is not held")?;
-                        self.tell(Op::Release { lease: HandleRef::Live(at as u8) })?;
+                        self.perform(Op::Release { lease: HandleRef::Live(at as u8) })?;
                     }
                     Response::Nothing => break,
                     _ => {}
@@ -61,19 +60,19 @@ impl Crowd {
             }
             match self.pair.model.system.poll_timeout() {
                 u64::MAX if self.pair.system.system.stats().scheduler.waiting == 0 => return self.pair.compare(),
-                u64::MAX => return Err("I6: nobody is to be told the time, and somebody waits".into()),
-                now_ns => self.tell(Op::Tick { now_ns })?,
+                u64::MAX => return Err("I6: no deadline is left, and a request waits".into()),
+                now_ns => self.perform(Op::Tick { now_ns })?,
             };
         }
-        Err(format!("I6: somebody still waits: {:?}", self.pair.model.system))
+        Err(format!("I6: a request still waits: {:?}", self.pair.model.system))
     }
 
-    /// Who holds gives back.
+    /// Every holder releases.
     fn drain(&mut self) -> Result<(), String> {
         for _ in 0..=self.pair.model.leases().len() + self.pair.model.waits().len() {
-            while self.tell(Op::PollNotice)? != Response::Nothing {}
+            while self.perform(Op::PollNotice)? != Response::Nothing {}
             while !self.pair.model.leases().is_empty() {
-                self.tell(Op::Release { lease: HandleRef::Live(0) })?;
+                self.perform(Op::Release { lease: HandleRef::Live(0) })?;
             }
         }
         let left = self.pair.system.system.stats().scheduler;
@@ -85,7 +84,7 @@ impl Crowd {
     }
 }
 
-impl World for Crowd {
+impl Instance for Crowd {
     type Op = Op;
 
     fn ops(&mut self) -> Vec<Op> {
@@ -147,11 +146,11 @@ impl World for Crowd {
         let scheduler = self.pair.system.system.stats().scheduler;
         let states = [
             ("all is free", scheduler.free == scheduler.capacity),
-            ("all is out", scheduler.free == 0),
+            ("all is leased", scheduler.free == 0),
             ("one waits", scheduler.waiting > 0),
-            ("one waits for what a reserve or a cap keeps back", scheduler.waiting > 0 && scheduler.free > 0),
+            ("one waits for what a reserve or a cap blocks", scheduler.waiting > 0 && scheduler.free > 0),
             ("a buffer is assigned", scheduler.assigned > 0),
-            ("a waiter was passed", scheduler.bypass_peak > 0),
+            ("a waiter was bypassed", scheduler.bypass_peak > 0),
         ];
         states.into_iter().filter(|(_, holds)| *holds).for_each(|(name, _)| see(name));
     }
@@ -165,7 +164,7 @@ impl World for Crowd {
     }
 }
 
-/// The most that is consumed from one lease; who made progress may then do so again, of no bytes.
+/// The most bytes that are consumed from one lease; after that, progress of no bytes is still possible.
 const PROGRESS_MAX: u64 = 2;
 
 const SOMETIMES: [&str; 10] = [
@@ -174,11 +173,11 @@ const SOMETIMES: [&str; 10] = [
     "granted by hand-off",
     "done",
     "all is free",
-    "all is out",
+    "all is leased",
     "one waits",
-    "one waits for what a reserve or a cap keeps back",
+    "one waits for what a reserve or a cap blocks",
     "a buffer is assigned",
-    "a waiter was passed",
+    "a waiter was bypassed",
 ];
 const DEADLINES: [&str; 2] = ["asked to park", "to be shed"];
 
@@ -200,7 +199,7 @@ const CLIENTS: u32 = if cfg!(debug_assertions) { 3 } else { 4 };
 fn turns() {
     const KINDS: [Kind; 5] = [(0, 0, Some(0)), (0, 0, Some(1)), (1, 0, Some(0)), (1, 0, Some(1)), (1, 0, None)];
     let crowd = Crowd::new(&config(2, CLIENTS), &SHARES, &KINDS, 0);
-    close(&format!("{CLIENTS} who ask a pool of two buffers, two classes and two tenants"), &crowd, &SOMETIMES);
+    close(&format!("{CLIENTS} clients of a pool of two buffers, two classes and two tenants"), &crowd, &SOMETIMES);
 }
 
 #[test]
@@ -208,7 +207,7 @@ fn sizes() {
     const KINDS: [Kind; 4] = [(0, 0, Some(0)), (0, 1, Some(1)), (1, 0, Some(1)), (1, 1, None)];
     let sizes = [2, 1, 0, 0];
     let crowd = Crowd::new(&SchedulerConfig { sizes, ..config(2, CLIENTS) }, &SHARES, &KINDS, 0);
-    close(&format!("{CLIENTS} who ask a pool of two sizes"), &crowd, &SOMETIMES);
+    close(&format!("{CLIENTS} clients of a pool of two sizes"), &crowd, &SOMETIMES);
 }
 
 #[test]
@@ -218,5 +217,5 @@ fn deadlines() {
     let (park_ns, lease_ns) = (1, 2);
     let crowd = Crowd::new(&SchedulerConfig { park_ns, lease_ns, ..config(2, 3) }, &SHARES, kinds, 2);
     let sometimes = [SOMETIMES.as_slice(), &DEADLINES].concat();
-    close("three who ask a pool of two buffers, two classes and two tenants, in time", &crowd, &sometimes);
+    close("three clients of a pool of two buffers, two classes and two tenants, in time", &crowd, &sometimes);
 }

@@ -24,11 +24,11 @@ const SLOW: [&str; 16] = [
     "-p",
     "demuxbuf-ffi-tests",
     "--test",
-    "pool",
+    "scheduler",
     "--test",
     "connection",
     "--test",
-    "receivers",
+    "pool",
     "--test",
     "seeds",
     "--test",
@@ -40,7 +40,8 @@ const SLOW: [&str; 16] = [
 /// A program that takes longer belongs to the second round.
 const QUICK: Duration = Duration::from_secs(4);
 
-/// A test takes as many times as long as without a mutant before it counts as one that does not end, and so long at least.
+/// A test takes as many times as long as without a mutant before it counts as one that does not end, and so long at
+/// least.
 const PATIENCE: u32 = 3;
 const PATIENCE_MIN: Duration = Duration::from_secs(60);
 
@@ -137,7 +138,7 @@ impl<'a> Attempt<'a> {
         println!("tried those in {} s", began.elapsed().as_secs());
         let began = Instant::now();
         self.try_alone()?;
-        println!("tried the others in {} s", began.elapsed().as_secs());
+        println!("tried the rest in {} s", began.elapsed().as_secs());
         Ok(())
     }
 
@@ -251,8 +252,8 @@ impl<'a> Attempt<'a> {
         self.try_all(&missed, &slow, true).map(drop)
     }
 
-    /// Tries mutants, several at a time; returns those that no test noticed, if these are not the last tests and they are
-    /// not listed.
+    /// Tries mutants, several at a time; returns those that no test noticed, if these are not the last tests and they
+    /// are not listed.
     fn try_all(&mut self, work: &[(String, u32)], tests: &[Test], is_last: bool) -> Result<Vec<(String, u32)>, String> {
         let (next, missed, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
@@ -373,7 +374,7 @@ fn try_one(tree: &Path, target: &Path, number: u32, tests: &[Test]) -> Result<(O
     for test in tests {
         match test.run(tree, target, number, (test.took * PATIENCE).max(PATIENCE_MIN))? {
             Ended::Failed => return Ok((Outcome::Caught, test.name.clone())),
-            // One more test may say more.
+            // One more test may have more to report.
             Ended::TimedOut if timed_out.is_some() => break,
             Ended::TimedOut => timed_out = Some(test.name.clone()),
             Ended::Passed => {}

@@ -1,4 +1,4 @@
-//! Builds of the copy: what the compiler says about them, and the programs that they make.
+//! Builds of the copy: what the compiler reports about them, and the programs that they make.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -25,7 +25,7 @@ pub struct Mutant {
     /// Whether a variable can switch it. The compiler itself runs constants, and functions that make them; and in some
     /// places the switch would have to be written twice.
     pub is_switchable: bool,
-    /// Whether a compiler error in the switched form says that the change itself does not build.
+    /// Whether a compiler error in the switched form shows that the change itself does not build.
     pub is_same_when_switched: bool,
 }
 
@@ -81,7 +81,7 @@ struct Finder<'a> {
     const_depth: usize,
     /// Where the last expression of a block is of type `()`, by the block's first byte.
     units: BTreeSet<usize>,
-    /// Blocks behind `let ... else`, whose last statement has to leave.
+    /// Blocks behind `let ... else`; their last statement has to leave.
     leaving: BTreeSet<usize>,
     seen: HashMap<String, usize>,
     found: Found,
@@ -113,7 +113,7 @@ fn type_name(of: &Type) -> String {
     }
 }
 
-/// Assertions say what always holds: without one nothing changes.
+/// Assertions state what always holds: without one nothing changes.
 fn is_assertion(mac: &syn::Macro) -> bool {
     let name = mac.path.segments.last().map_or(String::new(), |segment| segment.ident.to_string());
     name.contains("assert") || name == "unreachable" || name == "const_assert"
@@ -190,7 +190,7 @@ impl Finder<'_> {
         }
     }
 
-    /// Marks the blocks in this expression, whose own type is `()`, that are of that type too.
+    /// Marks the blocks in this expression of type `()` that are of that type too.
     fn mark(&mut self, expression: &Expr) {
         match expression {
             Expr::If(one) => {

@@ -1,4 +1,5 @@
-//! The committed list: mutants that no test can tell from the code, and such that only time tells, each with a reason.
+//! The committed list: mutants that no test can distinguish from the code, and those that only a longer run time shows,
+//! each with a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -52,7 +53,7 @@ impl List {
         self.survives.iter().any(|group| group.mutants.iter().any(|listed| listed == key))
     }
 
-    /// Whether a mutant is listed as one that only time tells.
+    /// Whether a mutant is listed as one that only a longer run time shows.
     pub fn is_by_time(&self, key: &str) -> bool {
         self.by_time.iter().any(|group| group.mutants.iter().any(|listed| listed == key))
     }

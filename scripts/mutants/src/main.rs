@@ -1,5 +1,5 @@
-//! Changes the library's code in small ways, one at a time, and looks whether a test notices: in the ways of cargo-mutants,
-//! and by leaving out statements. `scripts/mutants.sh` starts it.
+//! Changes the library's code in small ways, one at a time, and checks whether a test notices: in the ways of
+//! cargo-mutants, and by leaving out statements. `scripts/mutants.sh` starts it.
 
 #![allow(clippy::disallowed_methods, reason = "tests take their time; the library has none")]
 

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_passes_fails_or_is_ended() {
+    fn test_run_passes_fails_or_times_out() {
         let here = Path::new(".");
         let run = |script, limit| shell(script).run(here, here, 7, limit).expect("there is a shell");
         let long = Duration::from_secs(60);

@@ -45,8 +45,8 @@ pub struct Switched {
 
 pub type Place = (Range<usize>, Vec<usize>);
 
-/// Something to write at a place. Of those at one place the ends come first, the innermost first, then the beginnings, the
-/// outermost first, then what stands in the place of other text.
+/// Something to write at a place. Of those at one place the ends come first, the innermost first, then the beginnings,
+/// the outermost first, then what replaces other text.
 struct Piece<'a> {
     at: usize,
     rank: (u8, isize, isize),

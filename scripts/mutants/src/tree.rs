@@ -26,8 +26,8 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), String> {
     std::fs::write(path, content).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Makes `copy` the same as `root`, but for the files that the caller writes itself; returns a number that tells trees
-/// apart.
+/// Makes `copy` the same as `root`, but for the files that the caller writes itself; returns a number that differs
+/// between trees.
 pub fn copy(root: &Path, copy: &Path, but: &BTreeSet<String>) -> Result<u64, String> {
     let mut digest = 0xcbf2_9ce4_8422_2325_u64;
     let mut mix = |bytes: &[u8]| {

@@ -202,7 +202,7 @@ fn body_of(signature: &Signature, block: &Block) -> Body {
     if is_same && (has_self || !parameters.is_empty()) { Body::Forwards } else { Body::OneCall }
 }
 
-/// Without what changes nothing about who is called: `unsafe`, `?`, parentheses.
+/// Without what changes nothing about the call: `unsafe`, `?`, parentheses.
 fn bare(expression: &Expr) -> &Expr {
     match expression {
         Expr::Paren(inner) => bare(&inner.expr),

@@ -7,8 +7,8 @@ use syn::{Item, ItemMod, ItemUse};
 
 type Path = Vec<String>;
 
-/// The circles: files of which each uses, over the others, all others. A file and those of the modules inside of it belong
-/// together, so what passes between them counts in neither direction.
+/// The circles: files that each use, directly or through one another, all files of the circle. A file and those of the
+/// modules inside of it belong together, so what passes between them counts in neither direction.
 pub fn circles(of: &Crate) -> Vec<Vec<String>> {
     let edges = edges(of);
     let reach: BTreeMap<&Path, BTreeSet<&Path>> = edges.keys().map(|from| (from, reachable(&edges, from))).collect();
@@ -89,7 +89,8 @@ impl<'a> Visit<'a> for Named {
     }
 }
 
-/// The module whose file defines what this path names, as it is seen from a module; through re-exports, so many.
+/// The module of the file that defines what this path names, as it is seen from a module; through at most this many
+/// re-exports.
 fn resolve(of: &Crate, from: &Path, path: &[String], depth: u32) -> Option<Path> {
     let mut at = from.clone();
     let mut rest = path;

@@ -24,8 +24,8 @@ impl Lines {
     }
 }
 
-/// The lines of a text: those outside of unit tests, and those of unit tests. A module `mod tests` at the end of a file is
-/// such; a line with code and a comment is code; a block comment in a line of code counts as code.
+/// The lines of a text: those outside of unit tests, and those of unit tests. A module `mod tests` at the end of a file
+/// is such; a line with code and a comment is code; a block comment in a line of code counts as code.
 pub fn count(text: &str) -> (Lines, Lines) {
     let (mut outside, mut tests) = (Lines::default(), Lines::default());
     let (mut is_in_comment, mut is_in_tests) = (false, false);

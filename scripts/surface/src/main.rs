@@ -1,4 +1,4 @@
-//! Counts how large the library's surface is: `surface` in the top of a source tree. `scripts/surface.sh` says what is
+//! Counts how large the library's surface is: `surface` in the top of a source tree. `scripts/surface.sh` has what is
 //! counted how.
 
 mod count;

@@ -7,7 +7,7 @@ use demuxbuf::memory::SLOT_SIZES;
 use demuxbuf::scheduler::ReclaimKind;
 
 impl ModelPool {
-    pub(super) fn tell(&mut self, id: u64, event: Event) {
+    pub(super) fn apply_event(&mut self, id: u64, event: Event) {
         self.at(id).connection.handle(event, &[]).expect("an event that the connection asked for");
     }
 
@@ -43,18 +43,18 @@ impl ModelPool {
     fn discard(&mut self, id: u64) -> bool {
         let bytes = self.at(id).connection.buffered_bytes();
         self.counts.dropped_bytes += u64::from(bytes);
-        self.tell(id, Event::Consumed { bytes });
+        self.apply_event(id, Event::Consumed { bytes });
         self.advance(id, bytes);
         true
     }
 
     fn cancel_request(&mut self, id: u64) -> bool {
         self.cancel_wait(id);
-        self.tell(id, Event::done(Action::CancelRequest));
+        self.apply_event(id, Event::done(Action::CancelRequest));
         true
     }
 
-    /// Ends the wait, if there is one, or gives back what was granted and not used.
+    /// Ends the wait, if there is one, or releases what was granted and not used.
     pub(super) fn cancel_wait(&mut self, id: u64) {
         if let Some(wait) = self.at(id).wait.take() {
             self.scheduler.cancel(wait).expect("a wait in force");
@@ -69,11 +69,11 @@ impl ModelPool {
         if let Some(lease) = self.at(id).lease.take() {
             self.leave(id, lease);
         }
-        self.tell(id, Event::BufferReleased);
+        self.apply_event(id, Event::BufferReleased);
         true
     }
 
-    /// Gives a buffer back. Who waits for a larger one in its place needs that no more.
+    /// Releases a buffer. A receiver that waits for a larger one in its place no longer needs that one.
     fn leave(&mut self, id: u64, lease: u64) {
         if !self.at(id).connection.facts().waiting {
             self.cancel_wait(id);
@@ -97,7 +97,7 @@ impl ModelPool {
             Asked::Lease(lease) => self.enter(id, lease),
             Asked::Wait(wait) => {
                 self.at(id).wait = Some(wait);
-                self.tell(id, Event::BufferDenied);
+                self.apply_event(id, Event::BufferDenied);
                 let lifeline = self.smallest_slot().filter(|_| self.config.lifeline);
                 if let Some(slot) = lifeline.filter(|_| self.at(id).connection.hold() == Hold::None) {
                     self.counts.lifelines += 1;
@@ -110,7 +110,7 @@ impl ModelPool {
 
     pub(super) fn enter_slot(&mut self, id: u64, size_index: usize) {
         (self.at(id).start, self.at(id).slot) = (0, Some(size_index));
-        self.tell(id, Event::BufferParked { capacity: SLOT_SIZES[size_index] as u32 });
+        self.apply_event(id, Event::BufferParked { capacity: SLOT_SIZES[size_index] as u32 });
         let in_use = (0..SLOT_SIZES.len()).map(|size_index| self.slots_in_use(size_index)).sum();
         self.counts.slots_in_use_peak = self.counts.slots_in_use_peak.max(in_use);
     }
@@ -125,7 +125,7 @@ impl ModelPool {
             self.scheduler.release(smaller).expect("a lease in force");
         }
         let capacity = self.capacity_of(lease);
-        self.tell(id, Event::BufferGranted { capacity });
+        self.apply_event(id, Event::BufferGranted { capacity });
     }
 
     fn park(&mut self, id: u64) -> bool {
@@ -141,7 +141,8 @@ impl ModelPool {
         true
     }
 
-    /// Whether a demand is not passed on: no other request waits than its own for a larger buffer, or what the host blocks has more time before it is shed.
+    /// Whether a demand is not passed on: no other request waits than its own for a larger buffer, or what the host
+    /// blocks has more time before it is shed.
     pub(super) fn spares(&mut self, demand: &Demand) -> bool {
         let holds = |receiver: &&Receiver| [receiver.lease, receiver.granted].contains(&Some(demand.lease));
         let holder = self.receivers.values().find(holds).expect("its holder");
@@ -153,7 +154,7 @@ impl ModelPool {
         demand.kind == ReclaimKind::Shed && is_blocked && self.scheduler.defer(demand.lease)
     }
 
-    /// Asks a receiver to give its buffer back; says what it is to do, if that is something new.
+    /// Asks a receiver to return its buffer; returns its notice, if the receiver is to do something new.
     pub(super) fn reclaim(&mut self, demand: Demand) -> Option<Notice> {
         let holds = |lease: Option<u64>| lease == Some(demand.lease);
         let mut all = self.receivers.iter();
@@ -161,14 +162,14 @@ impl ModelPool {
         let before = self.host_actions(id);
         let parked = self.counts.parked;
         match demand.kind {
-            ReclaimKind::Park => self.tell(id, Event::ReclaimRequested),
-            ReclaimKind::Shed => self.tell(id, Event::LeaseExpired),
+            ReclaimKind::Park => self.apply_event(id, Event::ReclaimRequested),
+            ReclaimKind::Shed => self.apply_event(id, Event::LeaseExpired),
         }
-        let told = self.told(id);
+        let notice = self.notice_for(id);
         self.counts.parked_on_demand += self.counts.parked - parked;
         let new = self.host_actions(id).without(before);
         self.counts.shed += u64::from(new.has(Action::Shed));
-        told.filter(|_| !new.is_empty())
+        notice.filter(|_| !new.is_empty())
     }
 
     /// A wait for a larger buffer ends with its need; a frame that has begun is waited for in the class of those.
@@ -179,9 +180,9 @@ impl ModelPool {
         let waits = self.at(id).wait.or(self.at(id).granted).is_some();
         if waits && !facts.waiting && may_end_growth && !is_needed {
             self.cancel_wait(id);
-            // It is told again, once it is not blocked any more, that the frame does not fit.
+            // Once it is not blocked any more, it is reported again that the frame does not fit.
             if facts.open && does_not_fit {
-                self.tell(id, Event::NeedMore { bytes: facts.needed_bytes });
+                self.apply_event(id, Event::NeedMore { bytes: facts.needed_bytes });
             }
         } else if facts.open && facts.buffered_bytes > 0 && facts.pending & Action::Decode as u32 == 0 {
             let Ask { class, .. } = self.ask(id, 0);
@@ -196,8 +197,8 @@ impl ModelPool {
         OWN.into_iter().fold(pending, |left, own| left.without(own.into()))
     }
 
-    /// What a receiver is told after others did something for it, if it is to do anything.
-    pub(super) fn told(&mut self, id: u64) -> Option<Notice> {
+    /// The notice of a receiver after the pool did something for it, if it is to do anything.
+    pub(super) fn notice_for(&mut self, id: u64) -> Option<Notice> {
         let actions = self.run_own_actions(id);
         let token = self.at(id).token;
         (!actions.is_empty()).then(|| Notice::Receiver { id, token, step: self.show(id, actions) })
@@ -225,11 +226,11 @@ impl ModelPool {
         let connection = &self.find(id)?.connection;
         let lost = if connection.is_open() { connection.buffered_bytes() } else { 0 };
         self.counts.dropped_bytes += u64::from(lost);
-        self.tell(id, Event::Close);
+        self.apply_event(id, Event::Close);
         Ok(self.conclude(id, true))
     }
 
-    /// What is left to do after an event: a grant that was kept back is used, what is the receiver's is done, and one
+    /// What is left to do after an event: a deferred grant is used, the receiver's own actions are done, and a receiver
     /// that is finished goes.
     pub(super) fn conclude(&mut self, id: u64, may_end_growth: bool) -> Step {
         let connection = &self.at(id).connection;

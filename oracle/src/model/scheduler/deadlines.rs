@@ -1,4 +1,5 @@
-//! Who is asked to give back: the rules of the section on deadlines in the docs of `demuxbuf::scheduler`.
+//! Which holders are asked to return their buffer: the rules of the section on deadlines in the docs of
+//! `demuxbuf::scheduler`.
 
 use super::{Lease, ModelScheduler};
 use crate::system::Demand;
@@ -7,9 +8,9 @@ use demuxbuf::scheduler::{LeaseInfo, ReclaimKind};
 /// What became of a holder that makes no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeasePhase {
-    /// Nobody asked it for anything since it last made progress.
+    /// It was not asked for anything since it last made progress.
     Active,
-    /// It could have been asked to park, but nobody whom that would have helped was waiting.
+    /// It could have been asked to park, but no waiter was queued that this would have helped.
     Idle,
     /// It was asked to park.
     Asked,
@@ -40,7 +41,7 @@ impl Timed {
     }
 }
 
-/// Tenants that keep somebody back by their cap and have holders who could be asked, the next first.
+/// Tenants that block a waiter by their cap and have holders that could be asked, the next first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Turns {
     pub(super) to_park: Vec<u64>,
@@ -114,7 +115,7 @@ impl ModelScheduler {
         self.take_turns();
     }
 
-    /// Whether a tenant's cap keeps somebody back.
+    /// Whether a tenant's cap blocks a waiter.
     fn is_cap_blocked(&self, tenant: u64) -> bool {
         (0..self.classes()).any(|class| {
             let need = self.flow(class, tenant).next().map(|wait| self.units_of(wait.size_index));
@@ -126,7 +127,8 @@ impl ModelScheduler {
         self.leases().any(|held| held.id == lease && self.is_cap_blocked(held.tenant))
     }
 
-    /// Gives a turn, the last, to tenants that have something to ask for now, and takes it from those that no longer do.
+    /// Gives a turn, the last, to tenants that have something to ask for now, and takes it from those that no longer
+    /// do.
     pub(super) fn take_turns(&mut self) {
         let tenants: Vec<u64> = self.tenants.keys().copied().collect();
         let Turns { mut to_park, mut to_shed } = std::mem::take(&mut self.turns);
@@ -156,7 +158,7 @@ impl ModelScheduler {
         all
     }
 
-    /// Whether somebody waits whom no cap of his own keeps back.
+    /// Whether a waiter is queued that its tenant's cap does not block.
     fn is_exhausted(&self) -> bool {
         (0..self.classes()).any(|class| self.next_of(class).is_some())
     }
@@ -169,9 +171,9 @@ impl ModelScheduler {
         self.shedding.is_some_and(|(_, since_ns)| self.now_ns - since_ns < self.config.lease_ns)
     }
 
-    /// The next holder that should give back. First those who could park, the one idle for longest first; then, one at
-    /// a time, the costliest of those whose deadline passed. Nobody is asked whom nobody needs: where all who wait are
-    /// kept back by their tenant's cap, only its holders are.
+    /// The next holder that should return its buffer. Holders that could park come first, the one idle for longest
+    /// before all; then, one at a time, the costliest holder with an expired lease. No holder is asked in vain: if
+    /// their tenants' caps block all waiters, only holders of those tenants are asked.
     pub(super) fn demand(&mut self) -> Option<Demand> {
         let is_exhausted = self.is_exhausted();
         if !is_exhausted && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
@@ -225,8 +227,8 @@ impl ModelScheduler {
         None
     }
 
-    /// The costliest, of equals the first; of one tenant whose turn it is if nobody else could help.
-    fn next_to_shed(&mut self, is_exhausted: bool) -> Option<u64> {
+    /// The costliest, of equals the first; of the tenant with the turn if no other holder could help.
+    fn next_to_shed(&mut self, is_short: bool) -> Option<u64> {
         let turn = self.turns.to_shed.first().copied();
         let helps = |id: u64| {
             is_exhausted

@@ -1,5 +1,5 @@
 //! All that the future of the model depends on, as numbers, for the search: two with the same numbers answer alike,
-//! whatever is asked of them. What only tells of the past is left out: counts, tokens, ages of waits.
+//! whatever is asked of them. What only records the past is left out: counts, tokens, ages of waits.
 
 use super::deadlines::{LeasePhase, Turns};
 use super::turns::{Class, Turn};
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 pub(crate) type Names = BTreeMap<u64, u64>;
 
 impl ModelScheduler {
-    /// Writes down who waits and who holds, in which order, and how they stand; times as ages, tenants by their age.
-    /// `owner` names whose a wait or a lease is. Returns by which numbers waits and leases stand here, by their handles.
+    /// Writes down waits and leases, in which order, and their state; times as ages, tenants by their age.
+    /// `owner` names the owner of a wait or a lease. Returns the numbers of waits and leases here, by their handles.
     ///
     /// No pattern here has `..`, so that nothing is added to the model and forgotten here.
     pub(crate) fn state_key(&self, state: &mut Vec<u64>, owner: &dyn Fn(u64) -> u64) -> Names {
@@ -61,7 +61,7 @@ impl ModelScheduler {
             state.extend(self.describe_fully(lease, owner));
         }
         state.push(u64::MAX);
-        // The order of those who wait in different classes or for different tenants makes no difference.
+        // The order of waits in different classes or for different tenants makes no difference.
         let mut queued: Vec<&Wait> = queued.iter().collect();
         queued.sort_by_key(|wait| (wait.class, wait.tenant));
         queued.into_iter().for_each(|wait| write_wait(state, wait));
@@ -95,8 +95,8 @@ impl ModelScheduler {
         self.tenants.range(..tenant).count() as u64
     }
 
-    /// Whose a lease is, what it is for, how its holder gets on, at which place among those who stand alike, and for how
-    /// long it has been shed, and how often it was deferred.
+    /// The owner of a lease, its purpose, the progress of its holder, its place among equals, and for how long it has
+    /// been shed, and how often it was deferred.
     fn describe_fully(&self, lease: &Lease, owner: &dyn Fn(u64) -> u64) -> [u64; 12] {
         let Lease { id, token: _, class, tenant, units, timed } = *lease;
         let known = [owner(id), class as u64, self.age_of(tenant), units.into()];

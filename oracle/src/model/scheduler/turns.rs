@@ -1,4 +1,4 @@
-//! Whose turn it is: the rings of tenants, as the docs of `demuxbuf::scheduler` and `TenantConfig` have them.
+//! Turns of tenants: their rings, as the docs of `demuxbuf::scheduler` and `TenantConfig` have them.
 
 use super::{Lease, ModelScheduler, Verdict, Wait};
 
@@ -31,7 +31,7 @@ impl ModelScheduler {
         self.queued.iter().filter(move |wait| wait.class == class && wait.tenant == tenant)
     }
 
-    /// Puts a tenant into the rounds it belongs to, and takes it out of the others.
+    /// Puts a tenant into the rounds it belongs to, and takes it out of other rounds.
     pub(super) fn place(&mut self, tenant: u64) {
         let left = self.left_of(tenant);
         let is_below = self.out_of(|lease| lease.tenant == tenant) < self.tenants[&tenant].guaranteed;
@@ -58,7 +58,7 @@ impl ModelScheduler {
         self.take_turns();
     }
 
-    /// Whom a class serves next, and whether because he is entitled.
+    /// The tenant that a class serves next, and whether because of its guarantee.
     fn choose(&self, class: usize) -> Option<(u64, bool)> {
         let Class { round, entitled, entitled_run, .. } = &self.classes[class];
         if let Some(&tenant) = entitled.first().filter(|_| *entitled_run < self.config.class_burst) {
@@ -71,7 +71,7 @@ impl ModelScheduler {
     }
 
     fn need(&self, class: usize, tenant: u64) -> u32 {
-        let first = self.flow(class, tenant).next().expect("who is in a round waits");
+        let first = self.flow(class, tenant).next().expect("a tenant in a round has a wait");
         self.units_of(first.size_index)
     }
 
@@ -101,7 +101,7 @@ impl ModelScheduler {
         (0..class).any(|other| self.next_verdict(other) == Verdict::TooLargeNow)
     }
 
-    /// Hands free buffers over for as long as somebody waits who may take one.
+    /// Assigns free buffers for as long as an eligible waiter is queued.
     pub(super) fn hand_over(&mut self) {
         loop {
             let could: Vec<usize> = (0..self.classes())
@@ -122,7 +122,7 @@ impl ModelScheduler {
         }
     }
 
-    /// A grant passes those who could have had it.
+    /// A grant bypasses the waiters that could have had it.
     fn pass(&mut self, class: usize) {
         let Class { round, bypassed, .. } = &mut self.classes[class];
         *bypassed += 1;
@@ -142,7 +142,7 @@ impl ModelScheduler {
             self.pay(class, tenant, units);
         }
         let first = |wait: &Wait| wait.class == class && wait.tenant == tenant;
-        let at = self.queued.iter().position(first).expect("who is served waits");
+        let at = self.queued.iter().position(first).expect("the wait is queued");
         let mut wait = self.queued.remove(at);
         // Its own grant did not pass it.
         wait.bypasses -= 1;
@@ -153,7 +153,7 @@ impl ModelScheduler {
         self.stats.scheduler.bypass_peak = self.stats.scheduler.bypass_peak.max(wait.bypasses);
     }
 
-    /// One in turn takes so many units of what it may take: `weight` times the largest size a turn.
+    /// The tenant with the turn takes this many units of its allowance: `weight` times the largest size a turn.
     fn pay(&mut self, class: usize, tenant: u64, units: u32) {
         let largest = self.config.sizes.into_iter().max().expect("there are sizes");
         let a_turn = largest * self.tenants[&tenant].weight;

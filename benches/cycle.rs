@@ -11,7 +11,7 @@
 //!
 //! The transport and the decoder are empty. In the columns with a size, each cycle receives that many bytes by
 //! `recv(2)` from a socket of `socketpair(2)`, the cheapest one there is: with one connection busy, with a buffer that stays
-//! in the processor's cache in every way; and with 64 busy in turn.
+//! in the processor's cache in every way to manage buffers; and with 64 busy in turn.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use support::host::{self, CONNECTIONS, Host, RECEIVED_BYTES};
 use support::{Error, Options, Report, Samples, has_valgrind, instructions_of_each, ratio, rotated};
 
-/// What is received from sockets: bytes, and how many connections are busy. The larger leaves a byte of the buffer
+/// Receives from sockets: bytes, and how many connections are busy. The larger receive leaves a byte of the buffer
 /// free, so that one receive runs dry.
 const RECEIVES: [(u32, u32); 4] = [(1024, 1), (1024, 64), (16383, 1), (16383, 64)];
 

@@ -85,7 +85,7 @@ struct Queue {
     random: fastrand::Rng,
 }
 
-/// What every queue that can be left from the middle comes down to. An operation waits for the entry of the one before.
+/// The least that a queue does that can be left from the middle. Each operation waits for the entry of the one before.
 struct List {
     /// By token; behind them what is before the first and behind the last.
     entries: Vec<Entry>,

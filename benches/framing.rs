@@ -32,10 +32,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 type Error = Box<dyn std::error::Error>;
 
-/// What one receive brings at the most, the same as in `baseline/framing/host.h`.
+/// The most bytes that one receive brings, the same as in `baseline/framing/host.h`.
 const PIECE_BYTES: usize = 16384;
 
-/// The client's settings, and the head of a request on stream 1.
+/// The client's settings, and the headers of a request on stream 1.
 const PROLOGUE_FRAMES: u64 = 2;
 
 /// Frames that are all alike.
@@ -358,7 +358,7 @@ impl AsyncRead for Pieces<'_> {
     }
 }
 
-/// What a read that copies costs: all of it as payload, in no frames.
+/// The cost of a read that copies: all of it as payload, in no frames.
 fn copying(frames: &[u8], times: u32) -> (Counts, Duration) {
     let (mut buffer, mut counts) = (vec![1; PIECE_BYTES], Counts::default());
     let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! What connections cost in memory: resident bytes of a process before and after they are there, as the system counts
+//! The memory that connections cost: resident bytes of a process before and after they are there, as the system counts
 //! them (`/proc/self/smaps_rollup`), each case in a process of its own. All of the library is in it: the connection's
 //! state, the tables of receivers, waits, leases and slots. *Reserved* is what the process may come to use (`VmSize`).
 //!

@@ -1,5 +1,6 @@
-//! What leased buffers cost a whole relay: requests per second, processor time and receive memory of `h2relay` between
-//! `h2load` and `nghttpd`, with a pool and with a buffer for each connection and direction (`--static-buffers`).
+//! The cost of leased buffers in a whole relay: requests per second, processor time and receive memory of `h2relay`
+//! between `h2load` and `nghttpd`, with a pool and with a buffer for each connection and direction
+//! (`--static-buffers`).
 //!
 //! The two take turns, each run with a relay of its own, and the one that begins changes from round to round. A run is
 //! a fixed number of requests for a file of 1 KiB, by a fixed number of connections, each with one request at a time,
@@ -42,7 +43,7 @@ const LOADS: [(u32, u32); 4] = [(1, 20_000), (100, 40_000), (1_000, 40_000), (10
 /// Beside two for each connection: listeners, files, connections that are not seen closed yet.
 const SPARE_DESCRIPTORS: u64 = 100;
 const BUFFER_BYTES: u64 = 16448;
-/// Of the other's receive memory, in percent.
+/// The pool's share of the other's receive memory, in percent.
 const MEMORY_PERCENT: u64 = 2;
 /// Memory for each larger size of slot, in percent of the buffers'.
 const SLOT_PERCENT: u32 = 10;
@@ -130,7 +131,7 @@ fn raise_descriptors() -> u32 {
     possible
 }
 
-/// What one run has shown.
+/// The results of one run.
 struct Run {
     per_second: f64,
     /// Processor time of the relay for each request, in microseconds.
@@ -138,7 +139,7 @@ struct Run {
     /// Of the processor time of all three, in percent: relay, server, client.
     shares: [f64; 3],
     buffers: u64,
-    /// The most buffers that were out at once.
+    /// The most buffers that were leased at once.
     leased_peak: u64,
     /// Grants to requests that had to wait.
     waits: u64,

@@ -17,7 +17,7 @@ type Error = Box<dyn std::error::Error>;
 
 const TENANTS: [u32; 3] = [10, 1_000, 100_000];
 const BUFFERS: u32 = 8;
-/// Hand-overs of one round.
+/// Hand-offs of one round.
 const TURNS: u32 = 100_000;
 
 fn main() -> Result<(), Error> {

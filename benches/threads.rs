@@ -45,7 +45,7 @@ impl Load {
     }
 }
 
-/// What one run has shown.
+/// The results of one run.
 #[derive(Clone, Copy)]
 struct Figures {
     per_second: f64,
@@ -117,7 +117,7 @@ fn run_program(program: &Path, load: Load, threads: u32, length: Duration) -> Fi
     Figures::new(all, fewest, threads, Duration::from_nanos(nanoseconds))
 }
 
-/// What the threads of a run share.
+/// The state that the threads of a run share.
 struct Run {
     stop: AtomicBool,
     start: Barrier,

@@ -1,4 +1,4 @@
-//! What all fuzzers share: the run, and changes that keep the lines of a text whole.
+//! The parts that all fuzzers share: the run, and changes that keep the lines of a text whole.
 
 use demuxbuf_oracle::targets::{TARGETS, Target};
 use fastrand::Rng;
@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzzer_mutate;
 const NUMBERS: &[&str] =
     &["0", "1", "2", "3", "5", "8", "9", "63", "64", "65", "100", "128", "200", "255", "16384", "max"];
 
-/// Runs a text; what is broken is a crash.
+/// Runs a text; a broken rule is a crash.
 pub fn run(name: &str, text: &[u8]) {
     if let Err(broken) = (find(name).run)(text) {
         panic!("{name}: {broken}");

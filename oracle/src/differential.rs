@@ -14,7 +14,7 @@ pub struct Differential<M, S> {
     pub model: Driver<M>,
     /// The system.
     pub system: Driver<S>,
-    /// Compare the answers alone: for what was compared in full before, or is at its end.
+    /// Compare the answers alone, for a state that was compared in full before or is at its end.
     pub answers_only: bool,
 }
 
@@ -104,7 +104,7 @@ impl<M: System, S: System> Differential<M, S> {
                 let bound = self.system.system.bypass_bound(seen.class);
                 ensure_equal("the bound", &self.model.system.bypass_bound(seen.class), &bound)?;
                 if bound.is_ok_and(|bound| seen.bypasses > bound) {
-                    return Err(format!("I6: {} grants passed a waiter, {bound:?} may", seen.bypasses));
+                    return Err(format!("I6: {} bypasses of a waiter; the bound is {bound:?}", seen.bypasses));
                 }
             }
             // A query changes nothing, and answers the same again.
@@ -158,7 +158,7 @@ impl<S: System> Differential<ModelPool, S> {
         let is_fair = |id: &u64| self.model.system.waits_for_first(*id) || self.model.system.is_gone_or_served(*id);
         match waiting.iter().all(is_fair) {
             true => Ok(reply),
-            false => Err(format!("I6: after {op:?} one waits no more, and has no buffer: {:?}", self.model.system)),
+            false => Err(format!("I6: after {op:?} a waiter left the queue without a buffer: {:?}", self.model.system)),
         }
     }
 
@@ -229,7 +229,7 @@ impl<M: System, S: System> Differential<M, S> {
 }
 
 impl Differential<ModelScheduler, RustScheduler> {
-    /// Writes down how the model stands, then how the system does.
+    /// Writes down the state of the model, then that of the system.
     pub fn state_key(&self, state: &mut Vec<u64>) {
         let names = self.model.system.state_key(state, &|_| 0);
         let name = |handle: u64| self.name_twin(handle, |model| names.get(&model).copied());
@@ -238,7 +238,7 @@ impl Differential<ModelScheduler, RustScheduler> {
 }
 
 impl Differential<ModelPool, RustPool> {
-    /// Writes down how the model stands, then how the system does. `receiver` has numbers below 2^32 for the receivers
+    /// Writes down the state of the model, then that of the system. `receiver` has numbers below 2^32 for the receivers
     /// in force, by their places, the oldest first.
     pub fn state_key(&self, state: &mut Vec<u64>, receiver: &dyn Fn(usize) -> u64) {
         const HOST: u64 = 1 << 32;

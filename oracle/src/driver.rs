@@ -166,7 +166,7 @@ impl Handles {
 /// One system, the handles it gave out, and how far each receiver's peer has sent.
 #[derive(Clone, Debug)]
 pub struct Driver<S> {
-    /// What is played on.
+    /// The system under test.
     pub system: S,
     receivers: Handles,
     leases: Handles,
@@ -260,7 +260,7 @@ impl<S: System> Driver<S> {
         }
     }
 
-    /// What is not about a receiver.
+    /// Plays an operation that is not about a receiver.
     fn try_as_host(&mut self, op: Op) -> Result<Reply, i32> {
         let response = match op {
             Op::Request { class, size_index, tenant } => {
@@ -335,7 +335,7 @@ impl<S: System> Driver<S> {
 
     fn report(&mut self, id: u64, event: Event) -> Result<Reply, i32> {
         let serial = self.receivers.find(id);
-        // What is submitted is written by the system before its outcome is known.
+        // A submitted receive is written by the operating system before its outcome is known.
         let arriving = match event {
             Event::Received { bytes } => bytes.min(WRITE_BYTES_MAX),
             Event::Done { actions } if actions & Action::Recv as u32 != 0 => WRITE_BYTES_MAX,

@@ -107,19 +107,19 @@ pub fn check_facts(facts: &Facts) -> Result<(), String> {
         ("I4: a receive has room", !has(Action::Recv) || facts.buffered_bytes < facts.capacity),
         ("I5: what is buffered lies inside what is held", facts.buffered_bytes <= facts.capacity),
         (
-            "I5: only what is there is decoded or discarded",
+            "I5: only content is decoded or discarded",
             facts.buffered_bytes > 0 || !(has(Action::Decode) || has(Action::Discard)),
         ),
         ("what is decoded is not discarded", excluded(Action::Decode, Action::Discard)),
         ("what can be decoded is decoded before more is received", excluded(Action::Decode, Action::Recv)),
         ("what is received into is not released", excluded(Action::Recv, Action::ReleaseBuffer)),
         (
-            "a blocked or short decoder is not run",
+            "a decoder that is blocked or needs bytes is not run",
             !has(Action::Decode) || (facts.blocked == 0 && facts.needed_bytes == 0),
         ),
         ("the end is not reported while blocked", !has(Action::End) || facts.failed || facts.blocked == 0),
         ("I8: an empty hold is released, received into, or too small", holds_for_a_reason(facts)),
-        ("I7: nothing but giving back is left after `Close`", is_quiet_when_closed(facts)),
+        ("I7: only releases are left after `Close`", is_quiet_when_closed(facts)),
     ];
     match rules.iter().find(|(_, holds)| !holds) {
         Some((rule, _)) => Err(format!("{rule}: {facts:?}")),
@@ -127,7 +127,7 @@ pub fn check_facts(facts: &Facts) -> Result<(), String> {
     }
 }
 
-/// What would take away, move or give to others what a receive goes to.
+/// Actions that would release, move or lend the memory that a receive goes to.
 const MOVES: u32 = Action::ReleaseBuffer as u32 | Action::Park as u32 | Action::Recv as u32 | Action::Finished as u32;
 
 fn holds_for_a_reason(facts: &Facts) -> bool {
@@ -149,7 +149,7 @@ fn is_quiet_when_closed(facts: &Facts) -> bool {
         (0, _) if facts.waiting => 0,
         (0, _) => Action::Finished as u32,
         (_, false) => Action::ReleaseBuffer as u32,
-        // Asked once to take the receive back.
+        // The host is asked once to cancel the receive.
         (_, true) => facts.pending & Action::StopRecv as u32,
     };
     facts.open || facts.pending == leave | give_back || facts.pending == 0

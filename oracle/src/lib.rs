@@ -4,7 +4,7 @@
 //! | part | what it is |
 //! |---|---|
 //! | [`Op`] | one thing that a host may do; names handles by [`HandleRef`], so that one list of operations fits every system |
-//! | [`System`] | what can be played on: [`ModelPool`], [`ModelScheduler`], [`RustPool`], [`RustScheduler`], [`CPool`] |
+//! | [`System`] | what operations are played on: [`ModelPool`], [`ModelScheduler`], [`RustPool`], [`RustScheduler`], [`CPool`] |
 //! | [`Driver`] | plays operations on one system and returns what it answered, free of the system's own handle numbers |
 //! | [`Differential`] | plays on the model and on a system at once, and compares everything that can be seen after each step |
 //! | [`ModelConnection`] | the model of the connection machine alone |

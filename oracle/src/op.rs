@@ -112,7 +112,7 @@ pub enum Op {
     CreateTenant {
         /// Its share of the grants.
         weight: u32,
-        /// Buffers it gets before others.
+        /// Buffers it gets before other tenants.
         guaranteed: u32,
         /// The most buffers it may have.
         cap: u32,
@@ -132,7 +132,7 @@ pub enum Op {
         /// Nanoseconds.
         ns: u64,
     },
-    /// Give the pages of free buffers back.
+    /// Return the pages of free buffers to the operating system.
     GiveBackPages,
 }
 

@@ -1,4 +1,4 @@
-//! What can be played on: the functions of a pool with receivers, as numbers, masks and bytes.
+//! What operations are played on: the functions of a pool with receivers, as numbers, masks and bytes.
 
 mod c;
 mod rust;
@@ -59,7 +59,7 @@ pub struct Demand {
     pub lease_info: LeaseInfo,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// The lease.
@@ -68,7 +68,7 @@ pub enum Asked {
     Wait(u64),
 }
 
-/// A buffer that leaves or enters a receiver with what is in it.
+/// A buffer that leaves or enters a receiver with its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// The buffer.
@@ -79,7 +79,7 @@ pub struct Taken {
     pub buffered_bytes: u32,
 }
 
-/// A hand-off.
+/// A notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A receiver has a buffer.
@@ -113,14 +113,14 @@ pub struct Info {
     pub class: u8,
     /// Age of its wait, in nanoseconds.
     pub age_ns: u64,
-    /// Grants that passed its wait.
+    /// Bypasses of its wait.
     pub bypasses: u64,
-    /// How it gets on with its buffer; all 0 if it holds none or leases have no deadline.
+    /// Its progress with its buffer; all 0 if it holds none or leases have no deadline.
     pub lease_info: LeaseInfo,
 }
 
-/// What can be played on. Errors are the numbers of the C API. A pool alone has no receivers and refuses their calls,
-/// and what is requested of it has a deadline; a pool with receivers polls its deadlines itself.
+/// What operations are played on. Errors are the numbers of the C API. A pool alone has no receivers and refuses their
+/// calls, and what is requested of it has a deadline; a pool with receivers polls its deadlines itself.
 pub trait System {
     /// Whether the calls that are refused are counted.
     const COUNTS_REFUSALS: bool = true;
@@ -179,7 +179,7 @@ pub trait System {
     }
     /// Asks for a buffer of the host's own.
     fn request(&mut self, ask: Ask) -> Result<Asked, i32>;
-    /// Gives a buffer of the host's own back.
+    /// Releases a buffer of the host's own.
     fn release(&mut self, lease: u64) -> Result<(), i32>;
     /// Ends a wait of the host's own.
     fn cancel(&mut self, wait: u64) -> Result<(), i32>;

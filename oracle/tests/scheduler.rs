@@ -1,4 +1,4 @@
-//! The pool alone: the model and Rust, call by call.
+//! The scheduler alone: the model and Rust, call by call.
 
 mod common;
 

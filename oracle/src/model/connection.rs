@@ -13,7 +13,7 @@ enum Life {
     Closed,
 }
 
-/// How a submitted receive stands.
+/// The state of a submitted receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Flight {
     None,
@@ -30,7 +30,7 @@ pub struct ModelConnection {
     hold: Hold,
     capacity: u32,
     content: VecDeque<Cell>,
-    /// What is held was filled, and not enough of it is free again.
+    /// The held buffer was filled, and not enough of it is free again.
     full: bool,
     waiting: bool,
     ready: bool,
@@ -42,7 +42,7 @@ pub struct ModelConnection {
     needed_bytes: u32,
     blocked: u32,
     yielded: bool,
-    /// Receives in this turn.
+    /// Receives in this loop iteration.
     reads: u32,
     reschedule_seen: bool,
     misfit_seen: bool,
@@ -248,7 +248,7 @@ impl ModelConnection {
         }
     }
 
-    /// The host's own buffer is the truth.
+    /// Takes over the state of the host's own buffer.
     fn take_over(&mut self, buffered_bytes: u32, capacity: u32, arrived: &[Cell]) {
         let before = self.buffered_bytes();
         if buffered_bytes > before {
@@ -270,7 +270,8 @@ impl ModelConnection {
         self.capacity = capacity;
         self.yielded &= buffered_bytes > 0;
         self.refill();
-        // A subscription that is on will report what there is, unless it waits with no room to have received into.
+        // Read interest that is armed will report what there is, unless the connection waits without room to receive
+        // into.
         let reports = self.armed && self.is_subscription();
         self.ready &= !(reports && (self.has_room() || !self.waiting));
     }
@@ -312,7 +313,7 @@ impl ModelConnection {
     fn acknowledge(&mut self, actions: u32) {
         let is_done = |action: Action| actions & action as u32 != 0;
         self.armed |= is_done(Action::WantRecv);
-        // What a completion host stops is the poll and the receive, whichever it has submitted.
+        // A completion host stops the poll or the receive, whichever it has submitted.
         self.armed &= !is_done(Action::StopRecv);
         match self.flight {
             Flight::None if is_done(Action::Recv) => self.flight = Flight::Under,
@@ -354,8 +355,8 @@ impl ModelConnection {
 
 /// For the search.
 impl ModelConnection {
-    /// Writes down all that the future depends on, but for the values of bytes. Reads above what is allowed in a turn
-    /// are alike.
+    /// Writes down all that the future depends on, but for the values of bytes. Reads above what is allowed in an
+    /// iteration are alike.
     pub fn state_key(&self, state: &mut Vec<u64>) {
         // Without `..`, so that what is added here is not forgotten there.
         let ModelConnection {
@@ -481,7 +482,7 @@ impl ModelConnection {
         self.flight != Flight::None
     }
 
-    /// Whether the host was asked to take that receive back, and knows it.
+    /// Whether the host was asked to cancel that receive, and knows it.
     pub fn is_taken_back(&self) -> bool {
         self.flight == Flight::TakenBack
     }
@@ -541,7 +542,7 @@ impl ModelConnection {
         matches!(self.policy.mode, Mode::OneShot | Mode::Optimistic | Mode::Completion)
     }
 
-    /// Receives that are allowed in a turn.
+    /// Receives that are allowed in a loop iteration.
     fn reads_max(&self) -> u32 {
         if self.policy.reads_per_wake == 0 { 4 } else { self.policy.reads_per_wake.into() }
     }
@@ -612,7 +613,7 @@ impl ModelConnection {
         self.hold != Hold::None && self.content.is_empty()
     }
 
-    /// An empty hold is kept only to receive into it, or because the next would be too small as well.
+    /// An empty hold is kept only to receive into it, or because the next buffer would be too small as well.
     fn keeps_empty(&self) -> bool {
         self.is_misfit()
             || self.in_flight()

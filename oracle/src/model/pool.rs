@@ -28,7 +28,7 @@ struct Receiver {
     slot: Option<usize>,
     /// For a first buffer, or beside a lease for a larger one.
     wait: Option<u64>,
-    /// Granted while a receive was in flight, for when that is over.
+    /// The grant that is deferred until the receive in flight has ended.
     granted: Option<u64>,
     /// What the system writes for the receive in flight.
     in_flight: Vec<Cell>,
@@ -72,12 +72,12 @@ impl ModelPool {
         open.map(|connection| u64::from(connection.buffered_bytes())).sum()
     }
 
-    /// For how long the oldest of the leases with a deadline has been out.
+    /// Age of the oldest lease with a deadline.
     pub fn oldest_ns(&self) -> u64 {
         self.scheduler.oldest_ns()
     }
 
-    /// Whether the host knows that it is to take a receiver's receive back, by place in the order of attachment.
+    /// Whether the host knows that it is to cancel a receiver's receive, by place in the order of attachment.
     pub fn is_taken_back(&self, at: usize) -> bool {
         self.receivers.values().nth(at).is_some_and(|receiver| receiver.connection.is_taken_back())
     }
@@ -414,7 +414,7 @@ impl System for ModelPool {
                 continue;
             };
             let Notice::Lease { wait, lease, .. } = granted else {
-                unreachable!("a pool knows no receivers");
+                unreachable!("a scheduler has no receivers");
             };
             let owner = self.receivers.iter().find(|(_, receiver)| receiver.wait == Some(wait)).map(|(&id, _)| id);
             let Some(id) = owner else {

@@ -1,4 +1,4 @@
-//! The pool, as the docs of `demuxbuf::scheduler` have it.
+//! The scheduler, as the docs of `demuxbuf::scheduler` have it.
 
 mod deadlines;
 mod state;
@@ -16,7 +16,7 @@ use turns::Class;
 /// The tenant of requests that name none.
 pub(super) const DEFAULT_TENANT: u64 = 0;
 
-/// A request that waits, or that was served and does not know yet.
+/// A request that is queued, or assigned and not picked up.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     id: u64,
@@ -28,11 +28,11 @@ struct Wait {
     since_ns: u64,
     /// Of two in one queue that with the smaller number came first.
     place: u64,
-    /// Grants that passed it which it could have had, since its tenant's cap last kept it back.
+    /// Bypasses, since its tenant's cap last blocked it.
     bypasses: u64,
 }
 
-/// A buffer that is out.
+/// A leased or assigned buffer.
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     id: u64,
@@ -51,7 +51,7 @@ struct Tenant {
     guaranteed: u32,
     cap: u32,
     granted: u64,
-    /// Receivers that request in its name.
+    /// Receivers that request for it.
     pinned: u32,
     is_retiring: bool,
 }
@@ -62,7 +62,7 @@ enum Verdict {
     Fits,
     /// Some is free for it, but not enough.
     TooLargeNow,
-    /// Its reserve or its cap keeps it back.
+    /// Its reserve or its cap blocks it.
     Blocked,
 }
 
@@ -93,7 +93,7 @@ pub struct ModelScheduler {
 }
 
 impl ModelScheduler {
-    /// A pool with this configuration.
+    /// A scheduler with this configuration.
     pub fn new(config: &SchedulerConfig) -> ModelScheduler {
         let default = Tenant::new(TenantConfig::default());
         ModelScheduler {
@@ -113,7 +113,7 @@ impl ModelScheduler {
         }
     }
 
-    /// For how long the oldest of the leases with a deadline has been out.
+    /// Age of the oldest lease with a deadline.
     pub fn oldest_ns(&self) -> u64 {
         let timed = self.leases().filter_map(|lease| lease.timed);
         timed.map(|timed| timed.lease_info(self.now_ns).held_ns).max().unwrap_or(0)
@@ -130,7 +130,7 @@ impl ModelScheduler {
         self.request_as(ask, tenant, has_deadline)
     }
 
-    /// In the name of a tenant that may be removed already.
+    /// Requests for a tenant that may be removed already.
     pub(super) fn request_as(&mut self, ask: Ask, tenant: u64, has_deadline: bool) -> Result<Asked, i32> {
         if let Some(lease) = self.request_now_as(ask, tenant, has_deadline)? {
             return Ok(Asked::Lease(lease));
@@ -322,7 +322,7 @@ impl ModelScheduler {
         Lease { id: self.new_id(), token, class, tenant, units, timed }
     }
 
-    /// A buffer has just gone out to a tenant.
+    /// A tenant has just been granted a buffer.
     fn take(&mut self, tenant: u64) {
         self.tenants.get_mut(&tenant).expect("a tenant in use").granted += 1;
         self.place(tenant);
@@ -345,7 +345,7 @@ impl ModelScheduler {
         (live && tenant != DEFAULT_TENANT).then_some(tenant)
     }
 
-    /// Keeps a tenant while a receiver requests buffers of this size in its name.
+    /// Keeps a tenant while a receiver requests buffers of this size for it.
     pub(super) fn pin(&mut self, tenant: Option<u64>, size_index: u8) -> Result<u64, i32> {
         let Some(tenant) = tenant else {
             return Ok(DEFAULT_TENANT);
@@ -537,10 +537,10 @@ impl System for ModelScheduler {
         };
         let knows = |tenant: u64| self.tenants.contains_key(&tenant);
         let rules = [
-            ("I1: no more is out than there is", self.out_of(|_| true) <= self.all()),
-            ("I1: no class has more out than its cap", (0..self.classes()).all(within_cap)),
+            ("I1: no more is outstanding than there is", self.out_of(|_| true) <= self.all()),
+            ("I1: no class has more outstanding than its cap", (0..self.classes()).all(within_cap)),
             (
-                "I1: no tenant has more out than its cap",
+                "I1: no tenant has more outstanding than its cap",
                 self.tenants.iter().all(|(&id, tenant)| self.out_of(|lease| lease.tenant == id) <= tenant.cap),
             ),
             (
@@ -553,11 +553,11 @@ impl System for ModelScheduler {
                 self.leases().map(|lease| lease.tenant).chain(waits().map(|wait| wait.tenant)).all(knows),
             ),
             (
-                "I3: no buffer is free that a waiter may take",
+                "I3: no buffer is free while an eligible waiter is queued",
                 !(0..self.classes()).any(|class| is_idle(class) && !self.is_behind_larger(class)),
             ),
             ("I6: first in, first out", self.queued.iter().enumerate().all(in_order)),
-            ("I6: at most W grants pass a waiter", waits().all(|wait| wait.bypasses <= self.bound())),
+            ("I6: at most W bypasses of a waiter", waits().all(|wait| wait.bypasses <= self.bound())),
             ("one lease at a time is being shed", self.is_shedding_sound()),
         ];
         match rules.iter().find(|(_, holds)| !holds) {

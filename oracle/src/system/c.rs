@@ -180,7 +180,7 @@ fn step(step: demuxbuf_step) -> Result<Step, i32> {
     Ok(Step { actions, area: 0, data: cells(step.data, step.bytes) })
 }
 
-/// What C has no function for, because it is a mistake by itself.
+/// Events that C has no function for, because each is a mistake by itself.
 fn refuse_for_c(pool: *mut demuxbuf_pool, it: u64, refusal: i32) -> i32 {
     // SAFETY: as in `report`.
     let known = step(unsafe { demuxbuf_receiver_pending(pool, it) });

@@ -34,7 +34,8 @@ pub(super) const EXAMPLES: &[&str] = &[
     "pause_when_blocked 1",
 ];
 
-/// What a run may reserve. What would need more is not made here: whether a machine has it is not what is asked.
+/// The most that a run may reserve. A configuration that needs more is not tried here, because it would test the
+/// machine.
 const RESERVED_MAX: u128 = 16 << 20;
 const RECEIVERS_PLAYED: usize = 8;
 
@@ -183,7 +184,7 @@ fn reserved_as_promised(pool: &mut Pool, config: &PoolConfig) -> Result<(), Stri
                 Err(_) => break None,
             }
         };
-        ensure_equal("buffers to be had", held.len() as u64, most)?;
+        ensure_equal("buffers that are granted", held.len() as u64, most)?;
         wait.map_or(Ok(()), |wait| pool.cancel(wait)).map_err(|error| error.to_string())?;
         for lease in held {
             let memory = pool.buffer(lease).map_err(|error| error.to_string())?;
@@ -229,5 +230,9 @@ fn busy(mut pool: Pool, config: &PoolConfig) -> Result<(), String> {
         pool.check_invariants()?;
     }
     let stats = pool.stats();
-    if stats.scheduler.free == stats.scheduler.capacity { Ok(()) } else { Err(format!("not all is back: {stats:?}")) }
+    if stats.scheduler.free == stats.scheduler.capacity {
+        Ok(())
+    } else {
+        Err(format!("not every buffer is free: {stats:?}"))
+    }
 }

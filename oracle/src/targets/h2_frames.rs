@@ -100,7 +100,7 @@ impl Input {
     }
 }
 
-/// A host that reads frames: it keeps what is no whole frame yet, as a demux buffer does.
+/// A host that reads frames: it keeps a partial frame, as a receive buffer does.
 struct Reader {
     decoder: Decoder,
     held: Vec<u8>,

@@ -6,9 +6,9 @@
 pub(super) enum Item {
     /// The client's preface (section 3.4).
     Preface,
-    /// A frame that may stand there: type, flags, stream, length.
+    /// A frame that is allowed there: type, flags, stream, length.
     Frame(u8, u8, u32, usize),
-    /// A frame that is an error of its stream alone; the next one stands behind it: stream, length with the header.
+    /// A frame that is an error of its stream alone; the next one follows it: stream, length with the header.
     StreamError(u32, usize),
 }
 

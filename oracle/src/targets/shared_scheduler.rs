@@ -49,7 +49,7 @@ struct Play {
     held: Vec<(LeaseId, u8)>,
     released: Vec<LeaseId>,
     waits: Vec<Wait>,
-    /// Shards that have a reason to look: they were named, or they called by themselves since they last looked.
+    /// Shards that have a reason to poll: they were named, or made a call of their own since they last polled.
     awake: BTreeSet<usize>,
     tokens: u64,
     /// The most that was held or assigned at once.
@@ -197,18 +197,18 @@ impl Play {
             }
         }
         let held = self.held.len() as u32;
-        let free = self.config.buffers.checked_sub(held + assigned).ok_or("more is out than there is")?;
+        let free = self.config.buffers.checked_sub(held + assigned).ok_or("more is outstanding than there is")?;
         let stats = self.shards.stats();
         if (stats.free, stats.leased, stats.assigned) != (free, held, assigned) {
             return Err(format!("free, held and assigned are {free}, {held}, {assigned}; seen {stats:?}"));
         }
         self.out_peak = self.out_peak.max(held + assigned);
         if stats.leased_peak > self.config.buffers {
-            return Err(format!("at most {} can be out at once; seen {stats:?}", self.config.buffers));
+            return Err(format!("at most {} can be outstanding at once; seen {stats:?}", self.config.buffers));
         }
         let is_exact = self.handles.len() == 1;
         if stats.leased_peak < self.out_peak || is_exact && stats.leased_peak > self.out_peak {
-            return Err(format!("at most {} were out at once; seen {stats:?}", self.out_peak));
+            return Err(format!("at most {} were outstanding at once; seen {stats:?}", self.out_peak));
         }
         for class in unserved {
             let at = usize::from(class);
@@ -241,12 +241,12 @@ impl Play {
         if self.waits.is_empty() && stats.free == self.config.buffers {
             return Ok(());
         }
-        Err(format!("I6: {} still wait, woken only by what names them: {stats:?}", self.waits.len()))
+        Err(format!("I6: {} still wait, although every named shard polled: {stats:?}", self.waits.len()))
     }
 }
 
 fn refused<T, E>(outcome: Result<T, E>) -> Result<(), String> {
-    if outcome.is_err() { Ok(()) } else { Err("what is stale or elsewhere is taken".into()) }
+    if outcome.is_err() { Ok(()) } else { Err("a handle that is stale or elsewhere is accepted".into()) }
 }
 
 /// An allowed configuration, and how many shards.

@@ -1,4 +1,4 @@
-//! What the tests draw from.
+//! The inputs that the tests draw from.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
 pub mod trio;
@@ -121,7 +121,7 @@ fn share() -> impl Strategy<Value = Op> {
     (weight, 0..3u32, cap).prop_map(|(weight, guaranteed, cap)| Op::CreateTenant { weight, guaranteed, cap })
 }
 
-/// What the host of a pool asks, with or without receivers.
+/// Operations of the host of a pool, with or without receivers.
 fn host_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (class(), size_index(), tenant()).prop_map(|(class, size_index, tenant)| Op::Request { class, size_index, tenant }),
@@ -135,7 +135,7 @@ fn host_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What a pool alone is asked.
+/// Operations on a scheduler alone.
 pub fn pool_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         25 => host_op(),
@@ -153,7 +153,7 @@ pub fn connection_op() -> impl Strategy<Value = Op> {
     prop_oneof![any_event().prop_map(|event| Op::Report { receiver: HandleRef::Live(0), event }), obey()]
 }
 
-/// What receivers and their pool are asked.
+/// Operations on receivers and their pool.
 pub fn receivers_op() -> impl Strategy<Value = Op> {
     let attached = prop_oneof![4 => Just(0), 2 => 1..70u16, 1 => 60..200u16];
     let content = (class(), which(), 0..70u32, small());

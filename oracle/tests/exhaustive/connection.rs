@@ -91,7 +91,7 @@ impl Instance for Alone {
 
     fn key(&self) -> u128 {
         let mut image = self.trio.c.image();
-        // Reads above what is allowed in a turn are alike.
+        // Reads above what is allowed in an iteration are alike.
         image[READS] = image[READS].min(self.policy.reads_per_wake);
         let mut model = Vec::with_capacity(4);
         self.trio.model.state_key(&mut model);
@@ -178,7 +178,7 @@ fn run(mode: Mode) {
     close(&format!("a connection alone, {mode:?}"), &Alone::new(policy), &sometimes);
 }
 
-/// Else states would be taken for one that differ in something else, and the search would shrink without a word.
+/// If they were counted elsewhere, states that differ would count as one, and the search would shrink unnoticed.
 #[test]
 fn state_key_counts_every_read() {
     let mut connection = CConnection::new(Policy::default());
@@ -196,7 +196,7 @@ fn state_key_counts_every_read() {
     assert_eq!(
         (differs, after[READS]),
         (vec![READS], 0),
-        "a new turn changes the count of reads and nothing else here"
+        "a new iteration changes the count of reads and nothing else here"
     );
 }
 

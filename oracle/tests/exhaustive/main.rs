@@ -25,7 +25,7 @@ fn hash_of(state: &impl Hash) -> u128 {
     half(1) << 64 | half(2)
 }
 
-/// Explores a instance to its end, prints what it was, and demands that all of these were seen.
+/// Explores an instance to its end, prints what it was, and demands that all of these were seen.
 fn close<W: Instance>(title: &str, start: &W, sometimes: &[&'static str]) {
     let explored = explore(start, 5_000_000).unwrap_or_else(|broken| panic!("{title}: {broken}"));
     println!("{title}: {explored}");

@@ -10,7 +10,7 @@ use demuxbuf_oracle::{Differential, HandleRef, Info, Instance, ModelPool, Op, Re
 /// How a receiver asks: its class and its tenant.
 type Role = (u8, Option<u8>);
 
-/// What may happen in a instance beside what its receivers are for.
+/// What may happen in an instance besides receiving.
 #[derive(Clone, Copy)]
 struct Scope {
     /// No lease is held for longer; 0 where time does not pass.
@@ -28,7 +28,7 @@ struct House {
     pair: Differential<ModelPool, RustPool>,
     scope: Scope,
     is_completion: bool,
-    /// Those of one role are alike.
+    /// Receivers of one role are alike.
     roles: Vec<Role>,
     /// The roles of the receivers that are there, in the order of their attachment.
     alive: Vec<usize>,
@@ -118,7 +118,7 @@ impl House {
         let first = HandleRef::Live(0);
         let mut ops = Vec::new();
         for at in 0..self.alive.len() {
-            // The decoder takes the head of a frame that can never fit.
+            // The decoder takes the header of a frame that can never fit.
             let (pending, Info { facts, .. }) = (self.pending(at), self.info(at));
             let receiver = HandleRef::Live(at as u8);
             let (consumed, need_more) = (facts.buffered_bytes, facts.capacity + 1);
@@ -281,7 +281,7 @@ impl Instance for House {
     }
 
     fn key(&self) -> u128 {
-        // Two of one role change places: the smallest of the numbers stands for all.
+        // Two receivers of one role may change places: the smallest of the numbers stands for all.
         let twins = |at: usize, other: usize| at < other && self.roles[at] == self.roles[other];
         let pairs = (0..self.roles.len()).flat_map(|at| (0..self.roles.len()).map(move |other| (at, other)));
         let straight: Vec<usize> = (0..self.roles.len()).collect();
@@ -310,13 +310,13 @@ impl Instance for House {
                 ("one waits with a lifeline", facts.waiting && facts.hold == 1 && facts.buffered_bytes == 0),
                 ("one waits with nothing", facts.waiting && facts.hold == 0),
                 ("one receives through the lifeline", facts.hold == 1 && pending.has(Action::Recv)),
-                ("one is short and keeps its buffer", facts.hold == 2 && facts.needed_bytes > 0),
+                ("one needs bytes and keeps its buffer", facts.hold == 2 && facts.needed_bytes > 0),
                 ("one is to be shed", pending.has(Action::Shed)),
                 ("one is at its end", pending.has(Action::End)),
                 ("one cannot fit", pending.has(Action::CannotFit)),
                 ("one has failed", facts.failed),
                 ("one is in flight", facts.in_flight),
-                ("a receive is taken back", facts.in_flight && self.pair.model.system.is_taken_back(at)),
+                ("a receive is cancelled", facts.in_flight && self.pair.model.system.is_taken_back(at)),
                 ("one is blocked", facts.blocked != 0),
                 ("one has yielded", facts.yielded),
             ];
@@ -336,7 +336,7 @@ impl Instance for House {
             ("all are gone", self.alive.is_empty()),
             ("the host waits", !self.pair.model.waits().is_empty()),
             ("a buffer is assigned", stats.scheduler.assigned > 0),
-            ("all is out and one waits", stats.scheduler.free == 0 && stats.scheduler.waiting > 0),
+            ("all is leased and one waits", stats.scheduler.free == 0 && stats.scheduler.waiting > 0),
             ("one was parked on demand", stats.parked_on_demand > 0),
             ("one found no slot to park in", stats.park_refused > 0),
         ];
@@ -360,7 +360,7 @@ const SOMETIMES: [&str; 10] = [
     "one waits with a lifeline",
     "one waits with nothing",
     "one receives through the lifeline",
-    "one is short and keeps its buffer",
+    "one needs bytes and keeps its buffer",
     "a receiver has a notice of its grant",
     "all are gone",
     "a buffer is assigned",
@@ -368,7 +368,7 @@ const SOMETIMES: [&str; 10] = [
 /// Only where time passes.
 const DEADLINES: [&str; 3] = ["one is to be shed", "one was parked on demand", "one found no slot to park in"];
 
-/// Two classes, of which the less critical leaves the last of several buffers to the other; two tenants; one slot.
+/// Two classes, the less critical one of which leaves the last of several buffers to the other; two tenants; one slot.
 fn config(buffers: u32, receivers: u32) -> PoolConfig {
     let mut scheduler =
         SchedulerConfig { classes: 2, class_burst: 1, tenants_max: 2, ..SchedulerConfig::new(buffers, receivers) };
@@ -381,15 +381,15 @@ fn config(buffers: u32, receivers: u32) -> PoolConfig {
 const CALM: Scope = Scope { held_max_ns: 0, is_restricted: true, has_host: false };
 const IN_TIME: Scope = Scope { held_max_ns: 2, ..CALM };
 
-/// Two with one buffer, in time.
+/// Two receivers with one buffer, in time.
 fn compete(mode: Mode, is_restricted: bool) {
     let mut config = config(1, 2);
     config.policy.mode = mode;
     let rare = ["one is at its end", "one cannot fit", "one has failed"].into_iter().filter(|_| !is_restricted);
-    let flight = ["one is in flight", "a receive is taken back"];
+    let flight = ["one is in flight", "a receive is cancelled"];
     let flight = flight.into_iter().filter(|_| mode == Mode::Completion);
     let sometimes: Vec<_> = SOMETIMES.into_iter().chain(DEADLINES).chain(rare).chain(flight).collect();
-    let restricted = if is_restricted { "calm " } else { "" };
+    let restricted = if is_restricted { "restricted " } else { "" };
     let house = House::new(&config, &[(1, None); 2], Scope { is_restricted, ..IN_TIME });
     close(&format!("two {restricted}receivers, one buffer, in time, {mode:?}"), &house, &sometimes);
 }
@@ -434,7 +434,7 @@ fn share_with_host(receivers: u32, is_restricted: bool, sometimes: &[&'static st
     config.scheduler.waiters_max += 1;
     let roles = vec![(1, None); receivers as usize];
     let house = House::new(&config, &roles, Scope { has_host: true, is_restricted, ..IN_TIME });
-    let restricted = if is_restricted { "calm " } else { "" };
+    let restricted = if is_restricted { "restricted " } else { "" };
     let sometimes = [sometimes, &HOST].concat();
     close(
         &format!("{restricted}receivers ({receivers}), one buffer, in time, and a host with its own"),
@@ -450,7 +450,7 @@ const HOST: [&str; 7] = [
     "a buffer is given to a new receiver",
     "the host waits",
     "the host is granted a buffer",
-    "all is out and one waits",
+    "all is leased and one waits",
 ];
 
 #[test]
@@ -464,12 +464,12 @@ fn two_and_a_host_at_length() {
     share_with_host(2, true, &SOMETIMES);
 }
 
-/// Three with two buffers, two classes, two tenants and one slot.
+/// Three receivers with two buffers, two classes, two tenants and one slot.
 fn crowd(scope: Scope, time: &str, sometimes: &[&'static str]) {
     let mut config = config(2, 3);
     config.policy.park_bytes = 1;
     let house = House::new(&config, &[(0, Some(0)), (1, Some(1)), (1, Some(1))], scope);
-    close(&format!("three calm receivers, two buffers, two classes and two tenants{time}"), &house, sometimes);
+    close(&format!("three restricted receivers, two buffers, two classes and two tenants{time}"), &house, sometimes);
 }
 
 #[test]

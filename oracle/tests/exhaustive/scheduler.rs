@@ -43,7 +43,7 @@ impl Crowd {
     /// Time passes without progress; hosts close the holders that are shed. When no deadline is left, no request waits.
     fn outlast(&mut self) -> Result<(), String> {
         let holders = self.pair.model.leases().len() + self.pair.model.waits().len();
-        // Each of them is shed in its turn, after one park and at most two leases' time.
+        // Each holder is shed in its turn, after one park and at most two leases' time.
         for _ in 0..=4 * holders {
             while self.perform(Op::PollNotice)? != Response::Nothing {}
             loop {
@@ -79,7 +79,7 @@ impl Crowd {
         if left.free == left.capacity && left.waiting == 0 {
             self.pair.compare()
         } else {
-            Err(format!("I6: not all are served: {left:?}"))
+            Err(format!("I6: not all waiters are served: {left:?}"))
         }
     }
 }
@@ -115,7 +115,7 @@ impl Instance for Crowd {
     fn play(&mut self, op: Op) -> Result<(), String> {
         let answer = self.pair.play(op)?.response;
         if let Response::Refused(status) = answer {
-            return Err(format!("what is allowed is refused with {status}"));
+            return Err(format!("an allowed operation is refused with {status}"));
         }
         self.answer = Some(answer);
         Ok(())
@@ -181,7 +181,7 @@ const SOMETIMES: [&str; 10] = [
 ];
 const DEADLINES: [&str; 2] = ["asked to park", "to be shed"];
 
-/// Two classes, of which the less critical leaves the last buffer to the other.
+/// Two classes; the less critical one leaves the last buffer to the other.
 fn config(buffers: u32, clients: u32) -> SchedulerConfig {
     let mut config =
         SchedulerConfig { classes: 2, class_burst: 1, tenants_max: 2, ..SchedulerConfig::new(buffers, clients) };
@@ -189,10 +189,10 @@ fn config(buffers: u32, clients: u32) -> SchedulerConfig {
     config
 }
 
-/// One has twice the weight and a share of its own, the other a cap.
+/// One tenant has twice the weight and a guarantee, the other a cap.
 const SHARES: [(u32, u32, u32); 2] = [(2, 1, u32::MAX), (1, 0, 1)];
 
-/// How many ask: fewer where the library is not optimised.
+/// The number of clients: fewer where the library is not optimised.
 const CLIENTS: u32 = if cfg!(debug_assertions) { 3 } else { 4 };
 
 #[test]

@@ -14,10 +14,10 @@ use crate::run::{Ended, Test};
 use crate::switch::{self, Place};
 use crate::tree;
 
-/// Tests that are about something else than what the library does.
+/// Tests of something else than the library's behaviour.
 const OTHERS: [&str; 2] = ["header", "loom"];
 
-/// The tests of the second round, for what the library's own quick ones do not notice.
+/// The tests of the second round, for mutants that the library's own quick tests do not notice.
 const SLOW: [&str; 16] = [
     "-p",
     "demuxbuf-oracle",
@@ -40,12 +40,12 @@ const SLOW: [&str; 16] = [
 /// A program that takes longer belongs to the second round.
 const QUICK: Duration = Duration::from_secs(4);
 
-/// A test takes as many times as long as without a mutant before it counts as one that does not end, and so long at
-/// least.
+/// A test that runs for `PATIENCE` times its time without a mutant, and at least for `PATIENCE_MIN`, counts as one that
+/// does not end.
 const PATIENCE: u32 = 3;
 const PATIENCE_MIN: Duration = Duration::from_secs(60);
 
-/// Without a mutant a test has as long.
+/// The limit of a test without a mutant.
 const BASELINE_LIMIT: Duration = Duration::from_secs(1200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ struct File {
     name: String,
     text: String,
     found: Found,
-    /// The number of its first mutant.
+    /// The number of the file's first mutant.
     first: u32,
     /// Mutants with which the switched library does not build.
     broken: BTreeSet<usize>,
@@ -87,7 +87,7 @@ pub struct Attempt<'a> {
     files: Vec<File>,
     /// `src/lib.rs`, which gets a module more.
     top: String,
-    /// Each nth is tried.
+    /// Each nth mutant is tried.
     step: usize,
     done: BTreeMap<String, (Outcome, String)>,
     quick: Vec<Test>,
@@ -126,7 +126,7 @@ impl<'a> Attempt<'a> {
         Ok(Attempt { tree, target, results, list, files, top, step, done, quick: Vec::new(), slow: None })
     }
 
-    /// Tries all that is not done yet.
+    /// Tries all mutants that are not done yet.
     pub fn run(&mut self) -> Result<(), String> {
         let began = Instant::now();
         self.build_switched()?;
@@ -290,7 +290,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Those that no variable can switch, each in a build of its own.
+    /// Tries the mutants that no variable can switch, each in a build of its own.
     fn try_alone(&mut self) -> Result<(), String> {
         let mut work = Vec::new();
         for (at, file) in self.files.iter().enumerate() {
@@ -346,7 +346,7 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// What became of each that was tried, and what noticed it.
+    /// The outcome of each mutant that was tried, and the test that noticed it.
     pub fn outcomes(&self) -> impl Iterator<Item = (&str, Outcome, &str)> {
         let all = self.files.iter().flat_map(|file| &file.found.mutants);
         all.filter_map(|mutant| {
@@ -383,7 +383,7 @@ fn try_one(tree: &Path, target: &Path, number: u32, tests: &[Test]) -> Result<(O
     Ok(timed_out.map_or((Outcome::Survived, String::new()), |by| (Outcome::TimedOut, by)))
 }
 
-/// What an earlier run found out about the same tree; of another tree nothing is kept.
+/// The results of an earlier run on the same tree; those of another tree are dropped.
 fn read_results(path: &Path, digest: u64) -> Result<BTreeMap<String, (Outcome, String)>, String> {
     let first = format!("{digest:016x}");
     let text = std::fs::read_to_string(path).unwrap_or_default();

@@ -48,7 +48,7 @@ pub struct Found {
     pub edits: Vec<Edit>,
 }
 
-/// What stands for the number of a mutant in an edit, in this order.
+/// Placeholders for the number of a mutant in an edit, in this order.
 pub const HERE: &str = "\u{1}";
 
 /// Finds the mutants of a file at this path.
@@ -343,7 +343,7 @@ fn has_let(expression: &Expr) -> bool {
     }
 }
 
-/// What cargo-mutants puts in an operator's place.
+/// The operators that cargo-mutants puts in the place of an operator.
 fn alternatives(operator: &BinOp) -> (&'static [&'static str], Form) {
     match operator {
         BinOp::Eq(_) => (&["!="], Form::Compare),

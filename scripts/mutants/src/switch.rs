@@ -1,10 +1,10 @@
-//! Source text in which each mutant is there and can be switched on, and such with one mutant alone.
+//! Source text with all mutants, which can be switched on one by one, and source text with one mutant alone.
 
 use std::ops::Range;
 
 use crate::find::{Found, HERE, Mutant};
 
-/// What the source calls to see whether a mutant is switched on.
+/// The function that the source calls to see whether a mutant is switched on.
 const CALL: &str = "crate::mutant_switch::is_on";
 
 /// That function's module: the number of the mutant is read from the environment once, without an allocation.

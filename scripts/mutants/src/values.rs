@@ -1,4 +1,4 @@
-//! What a function may return instead, by the type that it returns: what cargo-mutants tries.
+//! The values that a function may return instead, by its return type: those that cargo-mutants tries.
 
 use quote::ToTokens;
 use syn::{GenericArgument, PathArguments, ReturnType, Type};

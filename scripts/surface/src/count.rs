@@ -1,4 +1,4 @@
-//! What there is in the items of a crate.
+//! Counts of the items of a crate.
 
 use crate::source::{Crate, attributes, definition, imports, is_test};
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Block, Expr, FnArg, ImplItem, Item, Pat, Signature, Stmt, Visibility};
 
-/// What is counted of all crates together.
+/// The counts of all crates together.
 #[derive(Default)]
 pub struct Counts {
     pub public_modules: usize,
@@ -31,7 +31,7 @@ pub struct Function {
     pub body: Body,
 }
 
-/// What a function's body is.
+/// The form of a function's body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Body {
     /// One call, with the function's own parameters in their order.

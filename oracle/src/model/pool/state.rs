@@ -4,8 +4,8 @@ use super::{ModelPool, Receiver};
 use crate::model::scheduler::Names;
 
 impl ModelPool {
-    /// Writes down how each receiver and the pool stand; receivers by the caller's numbers for them, all different and
-    /// below `u64::MAX`. Returns by which numbers waits and leases stand here.
+    /// Writes down the state of each receiver and of the pool; receivers by the caller's numbers for them, all
+    /// different and below `u64::MAX`. Returns the numbers of waits and leases here.
     pub(crate) fn state_key(&self, state: &mut Vec<u64>, receiver: &dyn Fn(u64) -> u64) -> Names {
         const HOST: u64 = u64::MAX;
         let ModelPool {

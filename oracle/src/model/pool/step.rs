@@ -81,7 +81,7 @@ impl ModelPool {
         self.scheduler.release(lease).expect("a lease in force");
     }
 
-    /// What a receiver asks for. What has begun is never less critical than what has not.
+    /// The request of a receiver. A frame that has begun is never less critical than a new one.
     pub(super) fn ask(&mut self, id: u64, size_index: u8) -> Ask {
         let continuation = self.config.continuation_class;
         let receiver = self.at(id);
@@ -115,7 +115,7 @@ impl ModelPool {
         self.counts.slots_in_use_peak = self.counts.slots_in_use_peak.max(in_use);
     }
 
-    /// What a slot or a smaller buffer held comes to the front of the buffer.
+    /// Moves the content of a slot or a smaller buffer to the front of the buffer.
     pub(super) fn enter(&mut self, id: u64, lease: u64) {
         let buffered_bytes = self.at(id).connection.buffered_bytes();
         self.counts.unparked += u64::from(self.at(id).slot.take().is_some() && buffered_bytes > 0);
@@ -135,14 +135,14 @@ impl ModelPool {
             return false;
         };
         self.counts.parked += 1;
-        let lease = self.at(id).lease.take().expect("what is parked was in a buffer");
+        let lease = self.at(id).lease.take().expect("parked content was in a buffer");
         self.enter_slot(id, slot);
         self.leave(id, lease);
         true
     }
 
-    /// Whether a demand is not passed on: no other request waits than its own for a larger buffer, or what the host
-    /// blocks has more time before it is shed.
+    /// Whether a demand is not passed on: no request waits but the receiver's own for a larger buffer, or the host
+    /// blocks the content, which then has more time before it is shed.
     pub(super) fn spares(&mut self, demand: &Demand) -> bool {
         let holds = |receiver: &&Receiver| [receiver.lease, receiver.granted].contains(&Some(demand.lease));
         let holder = self.receivers.values().find(holds).expect("its holder");

@@ -5,7 +5,7 @@ use super::{Lease, ModelScheduler};
 use crate::system::Demand;
 use demuxbuf::scheduler::{LeaseInfo, ReclaimKind};
 
-/// What became of a holder that makes no progress.
+/// The phase of a holder that makes no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeasePhase {
     /// It was not asked for anything since it last made progress.
@@ -18,7 +18,7 @@ pub(super) enum LeasePhase {
     Expired { cost: u32 },
 }
 
-/// How the holder of a timed lease gets on.
+/// The progress of the holder of a lease with a deadline.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timed {
     granted_ns: u64,
@@ -27,7 +27,7 @@ pub(super) struct Timed {
     /// How often its lease began anew without progress because its host blocks it.
     pub(super) deferred: u64,
     pub(super) phase: LeasePhase,
-    /// Among those that stand alike the smallest is first.
+    /// Among equal holders the smallest is first.
     place: u64,
 }
 
@@ -83,7 +83,7 @@ impl ModelScheduler {
         self.progressed(lease, 0);
     }
 
-    /// What its host blocks has two leases before it is shed.
+    /// A holder with content that its host blocks has two leases before it is shed.
     pub(in crate::model) fn defer(&mut self, lease: u64) -> bool {
         let timed = self.lease_mut(lease).and_then(|lease| lease.timed.as_mut()).expect("it has a deadline");
         if timed.deferred == 1 {
@@ -147,7 +147,7 @@ impl ModelScheduler {
         self.turns = Turns { to_park, to_shed };
     }
 
-    /// Those that stand so, the first first.
+    /// The holders in this phase, the first first.
     pub(super) fn in_phase(&self, phase: impl Fn(LeasePhase) -> bool) -> Vec<(u64, Timed)> {
         let mut all: Vec<(u64, Timed)> = self
             .leases()
@@ -184,7 +184,7 @@ impl ModelScheduler {
             self.stats.scheduler.parks_asked += 1;
             return Some(self.ask(lease, ReclaimKind::Park));
         }
-        // One that was asked later has no less time than those before it.
+        // A holder that was asked later has no less time than those before it.
         let asked = self.in_phase(|phase| phase == LeasePhase::Asked);
         let due = |timed: &Timed| self.now_ns - timed.progress_ns >= self.config.lease_ns;
         let expired: Vec<u64> = asked.iter().take_while(|(_, timed)| due(timed)).map(|&(lease, _)| lease).collect();
@@ -196,7 +196,7 @@ impl ModelScheduler {
             return None;
         }
         let lease = self.next_to_shed(is_exhausted)?;
-        // Should its host not act on it, others are asked before it is again.
+        // If its host does not act on it, other holders are asked before it is asked again.
         self.move_to(lease, LeasePhase::Expired { cost: 0 });
         self.shedding = Some((lease, self.now_ns));
         self.stats.scheduler.sheds_asked += 1;
@@ -228,7 +228,7 @@ impl ModelScheduler {
     }
 
     /// The costliest, of equals the first; of the tenant with the turn if no other holder could help.
-    fn next_to_shed(&mut self, is_short: bool) -> Option<u64> {
+    fn next_to_shed(&mut self, is_exhausted: bool) -> Option<u64> {
         let turn = self.turns.to_shed.first().copied();
         let helps = |id: u64| {
             is_exhausted
@@ -246,14 +246,14 @@ impl ModelScheduler {
     }
 
     fn ask(&self, id: u64, kind: ReclaimKind) -> Demand {
-        let lease = self.leases().find(|lease| lease.id == id).expect("it stands there");
+        let lease = self.leases().find(|lease| lease.id == id).expect("it is in the list");
         let timed = lease.timed.expect("it has a deadline");
         Demand { lease: id, token: lease.token, kind, lease_info: timed.lease_info(self.now_ns) }
     }
 
     /// Units held times time held by bytes consumed, as a power of two.
     fn cost(&self, id: u64) -> u32 {
-        let lease = self.leases().find(|lease| lease.id == id).expect("it stands there");
+        let lease = self.leases().find(|lease| lease.id == id).expect("it is in the list");
         let LeaseInfo { held_ns, progress_bytes, .. } = lease.timed.expect("it has a deadline").lease_info(self.now_ns);
         let cost = u128::from(lease.units) * u128::from(held_ns) / (u128::from(progress_bytes) + 1);
         u64::try_from(cost).unwrap_or(u64::MAX).checked_ilog2().unwrap_or(0)

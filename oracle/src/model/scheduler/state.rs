@@ -6,7 +6,7 @@ use super::turns::{Class, Turn};
 use super::{Lease, ModelScheduler, Tenant, Wait};
 use std::collections::BTreeMap;
 
-/// The numbers that stand for handles in what was written down: the same for all leases that are alike.
+/// The numbers of handles in the state that was written down: the same for all leases that are alike.
 pub(crate) type Names = BTreeMap<u64, u64>;
 
 impl ModelScheduler {
@@ -111,7 +111,7 @@ impl ModelScheduler {
             };
             let shed = self.shedding.filter(|&(shed, _)| shed == id);
             let idle = timed.lease_info(self.now_ns);
-            let place = place.expect("it stands there") as u64;
+            let place = place.expect("it is in the list") as u64;
             let shed_ns = shed.map_or(0, |(_, since_ns)| self.now_ns - since_ns + 1);
             [1, phase, place, idle.held_ns, idle.idle_ns, idle.progress_bytes, shed_ns, timed.deferred]
         });

@@ -15,18 +15,18 @@ pub(super) struct Turn {
 /// What the future of one class depends on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Class {
-    /// Hand-overs to others that it could have had, since it was served.
+    /// Hand-offs to other classes that it could have had, since it was served.
     pub(super) bypassed: u64,
     /// Tenants that wait here and are below their cap, the next first.
     pub(super) round: Vec<Turn>,
-    /// Those of them that are below their guaranteed share, the next first.
+    /// Those of them that are below their guarantee, the next first.
     pub(super) entitled: Vec<u64>,
-    /// Grants to the entitled since the last one in turn.
+    /// Grants by guarantee since the last one by turn.
     pub(super) entitled_run: u32,
 }
 
 impl ModelScheduler {
-    /// What a tenant waits for in a class, the next first.
+    /// The waits of a tenant in a class, the next first.
     pub(super) fn flow(&self, class: usize, tenant: u64) -> impl Iterator<Item = &Wait> {
         self.queued.iter().filter(move |wait| wait.class == class && wait.tenant == tenant)
     }
@@ -39,7 +39,7 @@ impl ModelScheduler {
             let need = self.flow(class, tenant).next().map(|wait| self.units_of(wait.size_index));
             let is_open = need.is_some_and(|need| need <= left);
             if !is_open {
-                // When its cap has kept it back, counting starts again.
+                // When its cap has blocked it, counting starts again.
                 let kept = self.queued.iter_mut().filter(|wait| wait.class == class && wait.tenant == tenant);
                 kept.for_each(|wait| wait.bypasses = 0);
             }
@@ -109,7 +109,7 @@ impl ModelScheduler {
                 .collect();
             let bypassed = |class: usize| self.classes[class].bypassed;
             let overdue = could.iter().filter(|&&class| bypassed(class) >= self.config.class_burst.into());
-            // The one passed most often; of equals the most critical.
+            // The class that was bypassed most often; of equals the most critical.
             let overdue = overdue.max_by_key(|&&class| (bypassed(class), std::cmp::Reverse(class)));
             let Some(&winner) = overdue.or(could.first()) else {
                 return;
@@ -144,7 +144,7 @@ impl ModelScheduler {
         let first = |wait: &Wait| wait.class == class && wait.tenant == tenant;
         let at = self.queued.iter().position(first).expect("the wait is queued");
         let mut wait = self.queued.remove(at);
-        // Its own grant did not pass it.
+        // Its own grant did not bypass it.
         wait.bypasses -= 1;
         let lease: Lease = self.lease(wait.token, class, tenant, units, wait.has_deadline);
         self.assigned.push_back((wait, lease));

@@ -278,7 +278,7 @@ fn receivers_that_wait_in_another_order_or_hold_something_else_are_told_apart() 
     assert_eq!(numbers(&first, &all), numbers(&pool([1, 2]).0, &all));
     assert_ne!(numbers(&first, &all), numbers(&second, &all));
 
-    let mut blocked = first.try_clone().expect("the pool is not shared");
+    let mut blocked = first.clone();
     blocked.handle(all[0], Event::Block { reasons: 1 }).expect("it is attached");
     assert_ne!(numbers(&first, &all), numbers(&blocked, &all));
 }
@@ -289,7 +289,7 @@ fn a_fork_plays_on_alone_and_answers_alike() {
     receive(&mut origin, all[0], b"in a buffer");
     origin.handle(all[0], Event::WouldBlock).expect("it is attached");
     receive(&mut origin, all[1], b"in a slot");
-    let mut fork = origin.try_clone().expect("the pool is not shared");
+    let mut fork = origin.clone();
     let before = numbers(&origin, &all);
     assert_eq!(numbers(&fork, &all), before);
 

@@ -20,12 +20,14 @@
 mod support;
 
 use demuxbuf::connection::{Action, Event, Mode};
+use demuxbuf::scheduler::Scheduler;
+use demuxbuf::shared::PoolShard;
 use demuxbuf_ffi_tests::{Linking, Program};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::host::{BUFFERS, CONNECTIONS, Host, Machines, NOTHING, expect, receive};
+use support::host::{BUFFERS, CONNECTIONS, Host, HostPool, Machines, NOTHING, expect, receive};
 use support::{Error, Options, has_valgrind, instructions_of_each};
 
 /// How many cycles the two runs play: whole loop iterations.
@@ -56,24 +58,34 @@ const OPTIMISTIC: u8 = Mode::Optimistic as u8;
 const COMPLETION: u8 = Mode::Completion as u8;
 
 const CYCLES: [Cycle; 22] = [
-    cycle("own/level", "receiver", &["MODE=DEMUXBUF_MODE_LEVEL"], common::<LEVEL, false>),
-    cycle("own/edge", "receiver", &["MODE=DEMUXBUF_MODE_EDGE"], common::<EDGE, false>),
-    cycle("own/one-shot", "receiver", &["MODE=DEMUXBUF_MODE_ONE_SHOT"], common::<ONE_SHOT, false>),
-    cycle("own/optimistic", "receiver", &["MODE=DEMUXBUF_MODE_OPTIMISTIC"], common::<OPTIMISTIC, false>),
-    cycle("own/completion", "receiver", &["MODE=DEMUXBUF_MODE_COMPLETION"], common::<COMPLETION, false>),
-    cycle("own/trickle", "trickle", &[], trickle::<false>),
-    cycle("own/blocked", "blocked", &[], blocked::<false>),
-    cycle("own/end", "end", &[], end::<false>),
-    cycle("own/handoff", "handoff", &[], handoff::<false>),
-    cycle("shared/level", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_LEVEL"], common::<LEVEL, true>),
-    cycle("shared/edge", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_EDGE"], common::<EDGE, true>),
-    cycle("shared/one-shot", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_ONE_SHOT"], common::<ONE_SHOT, true>),
-    cycle("shared/optimistic", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_OPTIMISTIC"], common::<OPTIMISTIC, true>),
-    cycle("shared/completion", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_COMPLETION"], common::<COMPLETION, true>),
-    cycle("shared/trickle", "trickle", &["SHARED"], trickle::<true>),
-    cycle("shared/blocked", "blocked", &["SHARED"], blocked::<true>),
-    cycle("shared/end", "end", &["SHARED"], end::<true>),
-    cycle("shared/handoff", "handoff", &["SHARED"], handoff::<true>),
+    cycle("own/level", "receiver", &["MODE=DEMUXBUF_MODE_LEVEL"], common::<LEVEL, Scheduler>),
+    cycle("own/edge", "receiver", &["MODE=DEMUXBUF_MODE_EDGE"], common::<EDGE, Scheduler>),
+    cycle("own/one-shot", "receiver", &["MODE=DEMUXBUF_MODE_ONE_SHOT"], common::<ONE_SHOT, Scheduler>),
+    cycle("own/optimistic", "receiver", &["MODE=DEMUXBUF_MODE_OPTIMISTIC"], common::<OPTIMISTIC, Scheduler>),
+    cycle("own/completion", "receiver", &["MODE=DEMUXBUF_MODE_COMPLETION"], common::<COMPLETION, Scheduler>),
+    cycle("own/trickle", "trickle", &[], trickle::<Scheduler>),
+    cycle("own/blocked", "blocked", &[], blocked::<Scheduler>),
+    cycle("own/end", "end", &[], end::<Scheduler>),
+    cycle("own/handoff", "handoff", &[], handoff::<Scheduler>),
+    cycle("shared/level", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_LEVEL"], common::<LEVEL, PoolShard>),
+    cycle("shared/edge", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_EDGE"], common::<EDGE, PoolShard>),
+    cycle("shared/one-shot", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_ONE_SHOT"], common::<ONE_SHOT, PoolShard>),
+    cycle(
+        "shared/optimistic",
+        "receiver",
+        &["SHARED", "MODE=DEMUXBUF_MODE_OPTIMISTIC"],
+        common::<OPTIMISTIC, PoolShard>,
+    ),
+    cycle(
+        "shared/completion",
+        "receiver",
+        &["SHARED", "MODE=DEMUXBUF_MODE_COMPLETION"],
+        common::<COMPLETION, PoolShard>,
+    ),
+    cycle("shared/trickle", "trickle", &["SHARED"], trickle::<PoolShard>),
+    cycle("shared/blocked", "blocked", &["SHARED"], blocked::<PoolShard>),
+    cycle("shared/end", "end", &["SHARED"], end::<PoolShard>),
+    cycle("shared/handoff", "handoff", &["SHARED"], handoff::<PoolShard>),
     cycle("shared/move-idle", "move", &["SHARED"], migrate::<false>),
     cycle("shared/move-holding", "move", &["SHARED", "HOLDING"], migrate::<true>),
     cycle("machine/events", "machine_events", &[], machine_events),
@@ -137,10 +149,10 @@ fn count_all(programs: &[(String, Command)]) -> Vec<(String, f64)> {
 
 /// Plays this many cycles, in loop iterations.
 #[inline(always)]
-fn play<const MODE: u8>(
-    host: &mut Host<MODE>,
+fn play<const MODE: u8, S: HostPool>(
+    host: &mut Host<MODE, S>,
     cycles: u64,
-    mut cycle: impl FnMut(&mut Host<MODE>, usize) -> Result<(), Error>,
+    mut cycle: impl FnMut(&mut Host<MODE, S>, usize) -> Result<(), Error>,
 ) -> Result<(), Error> {
     for _ in 0..cycles / CONNECTIONS as u64 {
         for index in 0..CONNECTIONS {
@@ -151,17 +163,17 @@ fn play<const MODE: u8>(
     Ok(())
 }
 
-fn common<const MODE: u8, const SHARED: bool>(cycles: u64) -> Result<(), Error> {
-    let mut host = Host::<MODE>::new(SHARED, |_| {})?;
+fn common<const MODE: u8, S: HostPool>(cycles: u64) -> Result<(), Error> {
+    let mut host = Host::<MODE, S>::new(|_| {})?;
     for _ in 0..cycles / CONNECTIONS as u64 {
         host.turn(CONNECTIONS, receive)?;
     }
     host.finish(cycles)
 }
 
-fn trickle<const SHARED: bool>(cycles: u64) -> Result<(), Error> {
+fn trickle<S: HostPool>(cycles: u64) -> Result<(), Error> {
     let (first, second) = (4, 20);
-    let mut host = Host::<LEVEL>::new(SHARED, |_| {})?;
+    let mut host = Host::<LEVEL, S>::new(|_| {})?;
     play(&mut host, cycles, |host, index| {
         host.receive_part(index, first)?;
         let id = host.ids[index];
@@ -172,8 +184,8 @@ fn trickle<const SHARED: bool>(cycles: u64) -> Result<(), Error> {
     host.finish(2 * cycles)
 }
 
-fn blocked<const SHARED: bool>(cycles: u64) -> Result<(), Error> {
-    let mut host = Host::<LEVEL>::new(SHARED, |_| {})?;
+fn blocked<S: HostPool>(cycles: u64) -> Result<(), Error> {
+    let mut host = Host::<LEVEL, S>::new(|_| {})?;
     play(&mut host, cycles, |host, index| {
         expect(host.report_readable(index)?, Action::Recv)?;
         expect(host.receive(index, &mut receive)?, Action::Decode)?;
@@ -184,8 +196,8 @@ fn blocked<const SHARED: bool>(cycles: u64) -> Result<(), Error> {
     host.finish(cycles)
 }
 
-fn end<const SHARED: bool>(cycles: u64) -> Result<(), Error> {
-    let mut host = Host::<LEVEL>::new(SHARED, |_| {})?;
+fn end<S: HostPool>(cycles: u64) -> Result<(), Error> {
+    let mut host = Host::<LEVEL, S>::new(|_| {})?;
     play(&mut host, cycles, |host, index| {
         expect(host.report_readable(index)?, Action::Recv)?;
         let mut actions = host.handle(index, Event::EndOfStream)?;
@@ -200,8 +212,8 @@ fn end<const SHARED: bool>(cycles: u64) -> Result<(), Error> {
     host.finish(cycles)
 }
 
-fn handoff<const SHARED: bool>(cycles: u64) -> Result<(), Error> {
-    let mut host = Host::<LEVEL>::new(SHARED, |config| config.lifeline = false)?;
+fn handoff<S: HostPool>(cycles: u64) -> Result<(), Error> {
+    let mut host = Host::<LEVEL, S>::new(|config| config.lifeline = false)?;
     let (mut holders, mut oldest_holder) = (0, 0);
     play(&mut host, cycles, |host, index| {
         let mut actions = host.report_readable(index)?;
@@ -228,7 +240,7 @@ fn handoff<const SHARED: bool>(cycles: u64) -> Result<(), Error> {
 }
 
 fn migrate<const HOLDING: bool>(cycles: u64) -> Result<(), Error> {
-    let mut host = Host::<LEVEL>::new(true, |_| {})?;
+    let mut host = Host::<LEVEL, PoolShard>::new(|_| {})?;
     let mut moves = 0;
     play(&mut host, cycles, |host, index| {
         let is_back = moves / CONNECTIONS % 2 == 1;

@@ -85,9 +85,9 @@ pub mod scheduler;
 pub mod shared;
 
 pub use connection::{Action, Actions, Event};
-#[cfg(feature = "std")]
-pub use pool::SharedPool;
 pub use pool::{Notice, Pool, PoolConfig};
+#[cfg(feature = "std")]
+pub use shared::SharedPool;
 
 /// The Rust code of the README is compiled and run with that of the docs.
 #[cfg(doctest)]

@@ -29,25 +29,20 @@
 
 #![forbid(unsafe_code)]
 
+mod buffer_source;
 mod check;
 mod config;
 mod error;
-#[cfg(feature = "std")]
-mod exports;
 mod fast_path;
-#[cfg(feature = "std")]
-mod migration;
 #[cfg(feature = "model-check")]
 mod model_check;
 mod own_actions;
-#[cfg(feature = "std")]
-mod sharded;
-#[cfg(feature = "std")]
-mod shared_pool;
-mod source;
 mod table;
 mod types;
 
+pub use buffer_source::BufferSource;
+#[cfg(feature = "std")]
+pub(crate) use buffer_source::Source;
 pub use config::{ConfigError, PoolConfig};
 pub use error::PoolError;
 pub use types::{LeasedContent, Notice, PoolStats, ReceiverInfo};
@@ -57,64 +52,54 @@ use crate::memory::{Memory, SLOT_BYTES};
 use crate::scheduler::{
     LeaseId, Outcome, Reach, Request, Scheduler, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
 };
+use alloc::vec::Vec;
 use core::ptr::NonNull;
 #[doc(hidden)]
 pub use fast_path::Step;
-use source::Source;
-use table::{Place, Stamp, Table};
+use table::Table;
 
-#[cfg(feature = "std")]
-#[doc(hidden)]
-pub use exports::Ticket;
-#[cfg(feature = "std")]
-pub use migration::ExportedReceiver;
-#[cfg(feature = "std")]
-pub use shared_pool::{SharedPool, SharedPoolError};
 pub use table::ReceiverId;
+pub(crate) use table::{Place, Stamp};
 
 /// A pool, its memory and the connections that receive into it. For one thread at a time.
 #[derive(Debug)]
-pub struct Pool {
-    scheduler: Source,
-    memory: Memory,
-    table: Table,
+pub struct Pool<S = Scheduler> {
+    pub(crate) source: S,
+    pub(crate) memory: Memory,
+    pub(crate) table: Table,
     /// Waits of the host's own.
     host_waits: u32,
-    config: PoolConfig,
-    counts: PoolStats,
+    pub(crate) config: PoolConfig,
+    pub(crate) counts: PoolStats,
 }
 
-impl Pool {
+impl Pool<Scheduler> {
     /// Reserves everything: buffers, slots and tables. Nothing is allocated afterwards.
     ///
     /// # Errors
     ///
-    /// A field is out of range, or memory could not be reserved; everything is given back.
+    /// A field is out of range, or memory could not be reserved. Nothing stays reserved.
     pub fn new(config: &PoolConfig) -> Result<Pool, ConfigError> {
         config.check()?;
         let scheduler = Scheduler::new(&config.scheduler)?;
         let buffers = scheduler.buffers_max();
-        Pool::with(
-            Source::Scheduler(scheduler),
-            Memory::new(&config.memory())?,
-            config,
-            buffers,
-            Stamp::new(config.scheduler.tag),
-        )
+        Pool::with_source(scheduler, Memory::new(&config.memory())?, config, buffers, Stamp::new(config.scheduler.tag))
     }
+}
 
-    /// Reserves the tables of receivers, for so many buffers; `stamp` is that of their handles.
-    fn with(
-        scheduler: Source,
+impl<S: BufferSource> Pool<S> {
+    /// Reserves the tables of receivers, for this number of buffers; `stamp` is that of their handles.
+    pub(crate) fn with_source(
+        source: S,
         memory: Memory,
         config: &PoolConfig,
         buffers: u32,
         stamp: Stamp,
-    ) -> Result<Pool, ConfigError> {
+    ) -> Result<Pool<S>, ConfigError> {
         Ok(Pool {
             memory,
             table: Table::new(config.receivers_max, buffers, stamp)?,
-            scheduler,
+            source,
             host_waits: 0,
             config: *config,
             counts: PoolStats::default(),
@@ -140,7 +125,7 @@ impl Pool {
     ///
     /// The class does not exist; the table is full.
     pub fn attach(&mut self, class: u8, token: u64) -> Result<ReceiverId, PoolError> {
-        self.scheduler.check_open()?;
+        self.source.check_open()?;
         let index = self.insert(class, token)?;
         self.handle_and_run(index, Event::Attach { buffered_bytes: 0, capacity: 0 })?;
         Ok(self.table.id(index))
@@ -163,7 +148,7 @@ impl Pool {
         }
         self.check_class(class)?;
         self.table.check_free()?;
-        self.scheduler.check_open()?;
+        self.source.check_open()?;
         if bytes.len() <= SLOT_BYTES {
             if let Some(slot) = self.memory.slots_mut().take_smallest() {
                 return self.attach_in_slot(class, token, slot, bytes);
@@ -171,7 +156,7 @@ impl Pool {
         }
         // The receiver's from the start: no thread can use the lease as one of the host's own in between.
         let request = Request { has_deadline: true, ..Request::new(class, token) };
-        let lease = self.scheduler.request_now(&request)?.ok_or(PoolError::NoBufferFree)?;
+        let lease = self.source.request_now(&request)?.ok_or(PoolError::NoBufferFree)?;
         self.touch(lease);
         self.memory.arena_mut().buffer_mut(lease.index())[..bytes.len()].copy_from_slice(bytes);
         self.attach_in_buffer(class, token, LeasedContent { lease, offset: 0, buffered_bytes })
@@ -197,7 +182,7 @@ impl Pool {
         reach: Reach,
     ) -> Result<ReceiverId, PoolError> {
         self.check_host_lease(content.lease, reach)?;
-        self.scheduler.check_open()?;
+        self.source.check_open()?;
         let end = content.offset.checked_add(content.buffered_bytes).ok_or(PoolError::TooManyBytes)?;
         if end > self.memory.arena().bytes_of(content.lease.index()) {
             return Err(PoolError::TooManyBytes);
@@ -205,7 +190,7 @@ impl Pool {
         self.check_class(class)?;
         self.table.check_free()?;
         // Last, since nothing undoes it: another thread may have ended or adopted the lease since it was checked.
-        self.scheduler.adopt_host_lease(content.lease, reach)?;
+        self.source.adopt_host_lease(content.lease, reach)?;
         self.attach_in_buffer(class, token, content)
     }
 
@@ -373,14 +358,14 @@ impl Pool {
             return Err(PoolError::NoBuffer);
         };
         self.check_not_in_flight(index)?;
-        let lease = self.scheduler.lease_at(buffer);
+        let lease = self.source.lease_at(buffer);
         let content = LeasedContent {
             lease,
             offset: self.table.start(index),
             buffered_bytes: self.table.connection(index).buffered_bytes(),
         };
         self.cancel_wait(index);
-        self.scheduler.stop_timing(lease);
+        self.source.stop_timing(lease);
         self.table.set_place(index, Place::Nowhere);
         self.counts.taken_bytes += u64::from(content.buffered_bytes);
         self.handle_and_run(index, Event::BufferReleased)?;
@@ -411,8 +396,8 @@ impl Pool {
     /// therefore never have. Nothing is changed.
     pub fn set_tenant(&mut self, id: ReceiverId, tenant: Option<TenantId>) -> Result<(), PoolError> {
         let index = self.table.find(id)?;
-        let next = self.scheduler.pin_tenant(tenant, self.config.first_size_index)?;
-        self.scheduler.unpin_tenant(self.table.tenant(index));
+        let next = self.source.pin_tenant(tenant, self.config.first_size_index)?;
+        self.source.unpin_tenant(self.table.tenant(index));
         self.table.set_tenant(index, next);
         Ok(())
     }
@@ -423,7 +408,7 @@ impl Pool {
     ///
     /// A field of the share is out of range; the table of tenants is full.
     pub fn create_tenant(&mut self, tenant_config: &TenantConfig) -> Result<TenantId, PoolError> {
-        self.scheduler.create_tenant(tenant_config)
+        self.source.create_tenant(tenant_config)
     }
 
     /// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them.
@@ -432,7 +417,7 @@ impl Pool {
     ///
     /// The tenant is stale or foreign.
     pub fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), PoolError> {
-        self.scheduler.remove_tenant(tenant)
+        self.source.remove_tenant(tenant)
     }
 
     /// How a tenant stands, also while it is going away.
@@ -441,7 +426,7 @@ impl Pool {
     ///
     /// The tenant is stale or foreign.
     pub fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, PoolError> {
-        self.scheduler.describe_tenant(tenant)
+        self.source.describe_tenant(tenant)
     }
 
     /// The next one who had waited and now has a buffer; then the next one that is to be shed, so that somebody who
@@ -455,18 +440,33 @@ impl Pool {
     #[doc(hidden)]
     #[inline(always)]
     pub fn nothing_to_poll(&self) -> bool {
-        self.scheduler.nothing_to_poll()
+        self.source.nothing_to_poll()
+    }
+
+    /// A thread that has something to do and may sleep: it is to call `poll_notice`. Signal it, by an eventfd or its like.
+    /// Call this until `None` before your own thread sleeps. Takes no lock. `None` for a pool of one thread.
+    pub fn poll_wake(&mut self) -> Option<u32> {
+        self.source.poll_wake()
+    }
+
+    /// Whether the calling thread may use this pool: the pool is bound to it, or to none. Costs a load and a comparison.
+    ///
+    /// # Errors
+    ///
+    /// The pool is bound to another thread.
+    pub fn check_thread(&self) -> Result<(), PoolError> {
+        self.source.check_thread()
     }
 
     fn poll_grant_or_reclaim(&mut self) -> Option<Notice> {
         loop {
-            if let Some(grant) = self.scheduler.poll_grant() {
+            if let Some(grant) = self.source.poll_grant() {
                 self.touch(grant.lease);
                 if let Some(granted) = self.pass_on(grant) {
                     return Some(granted);
                 }
             } else {
-                let reclaim = self.scheduler.poll_reclaim()?;
+                let reclaim = self.source.poll_reclaim()?;
                 let asked = self.table.holder(reclaim.lease.index());
                 let index = asked.expect("only receivers have leases with deadlines");
                 if self.spares(index, &reclaim) {
@@ -506,9 +506,9 @@ impl Pool {
         // The receivers' places in the table are theirs: each of them may have to wait at any time.
         let host_waits_max = self.config.scheduler.waiters_max - self.config.receivers_max;
         let outcome = if self.host_waits == host_waits_max {
-            Outcome::Granted(self.scheduler.request_now(&request)?.ok_or(PoolError::TableFull)?)
+            Outcome::Granted(self.source.request_now(&request)?.ok_or(PoolError::TableFull)?)
         } else {
-            self.scheduler.request_for(&request)?
+            self.source.request_for(&request)?
         };
         match outcome {
             Outcome::Granted(lease) => self.touch(lease),
@@ -530,7 +530,7 @@ impl Pool {
     #[doc(hidden)]
     pub fn release_within(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
         self.check_host_lease(lease, reach)?;
-        self.scheduler.release_host_lease(lease, reach)
+        self.source.release_host_lease(lease, reach)
     }
 
     /// Ends a wait of the host's own. If a buffer was assigned to it, the next waiter has it in the same step.
@@ -539,10 +539,10 @@ impl Pool {
     ///
     /// The wait is stale, foreign, or a receiver's; nothing is changed.
     pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
-        if self.scheduler.describe_wait(wait)?.has_deadline {
+        if self.source.describe_wait(wait)?.has_deadline {
             return Err(PoolError::Stale);
         }
-        self.scheduler.cancel(wait)?;
+        self.source.cancel(wait)?;
         self.host_waits -= 1;
         Ok(())
     }
@@ -554,7 +554,7 @@ impl Pool {
     /// The lease is stale, foreign, or a receiver's.
     pub fn buffer(&mut self, lease: LeaseId) -> Result<&mut [u8], PoolError> {
         self.check_host_lease(lease, Reach::Here)?;
-        self.scheduler.claim_host_lease(lease)?;
+        self.source.claim_host_lease(lease)?;
         Ok(self.memory.arena_mut().buffer_mut(lease.index()))
     }
 
@@ -562,14 +562,14 @@ impl Pool {
     /// process makes no receiver look idle. The first call is the origin. Early and repeated calls are harmless; a time
     /// before the last one is counted and not taken.
     pub fn handle_timeout(&mut self, now_ns: u64) {
-        self.scheduler.handle_timeout(now_ns);
+        self.source.handle_timeout(now_ns);
     }
 
     /// When `handle_timeout` is to be called at the latest, in nanoseconds; `u64::MAX` for never. While a deadline runs it
     /// is at most an eighth of `lease_ns` after the last call.
     #[inline]
     pub fn poll_timeout(&self) -> u64 {
-        if self.nothing_to_poll() { u64::MAX } else { self.scheduler.poll_timeout() }
+        if self.nothing_to_poll() { u64::MAX } else { self.source.poll_timeout() }
     }
 
     /// Gives the pages of free buffers back to the operating system; returns how many bytes.
@@ -578,13 +578,13 @@ impl Pool {
     /// For quiet times, not for the receive path. Other threads of a shared pool wait for the pages of at most 16
     /// buffers, and of at most 1 MiB if that is more than one buffer.
     pub fn trim(&mut self) -> usize {
-        self.scheduler.trim(self.memory.arena_mut())
+        self.source.trim(self.memory.arena_mut())
     }
 
     /// Counts. Needs no buffer, lock or allocation.
     pub fn stats(&self) -> PoolStats {
         PoolStats {
-            scheduler: self.scheduler.stats(),
+            scheduler: self.source.stats(),
             receivers: self.table.len(),
             receivers_max: self.config.receivers_max,
             slots: self.memory.slots().count(),
@@ -603,10 +603,9 @@ impl Pool {
     /// The handle is stale or foreign.
     pub fn describe(&self, id: ReceiverId) -> Result<ReceiverInfo, PoolError> {
         let index = self.table.find(id)?;
-        let wait =
-            self.table.wait(index).and_then(|wait| self.scheduler.describe_wait(self.scheduler.wait_at(wait)).ok());
+        let wait = self.table.wait(index).and_then(|wait| self.source.describe_wait(self.source.wait_at(wait)).ok());
         let lease_info = match self.table.place(index) {
-            Place::Buffer(buffer) => self.scheduler.describe_lease(self.scheduler.lease_at(buffer)),
+            Place::Buffer(buffer) => self.source.describe_lease(self.source.lease_at(buffer)),
             Place::Slot(_) | Place::Nowhere => None,
         };
         Ok(ReceiverInfo {
@@ -626,7 +625,7 @@ impl Pool {
     /// The class does not exist.
     pub fn bypass_bound(&self, class: u8) -> Result<u64, PoolError> {
         self.check_class(class)?;
-        Ok(self.scheduler.bypass_bound(class))
+        Ok(self.source.bypass_bound(class))
     }
 
     /// How a wait stands: the host's own, or a receiver's.
@@ -635,6 +634,11 @@ impl Pool {
     ///
     /// The wait is stale, foreign, or of another thread.
     pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError> {
-        self.scheduler.describe_wait(wait)
+        self.source.describe_wait(wait)
     }
+}
+
+/// Reserves a table; nothing is allocated afterwards.
+pub(crate) fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
+    crate::memory::reserve(entries).map_err(|_| config::no_memory(field, entries as usize))
 }

@@ -61,16 +61,26 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod common;
 mod error;
+mod exports;
+mod migration;
 mod pool_api;
+mod pool_shard;
 mod shard;
 mod shard_waits;
+mod shared_pool;
 mod state;
 mod stats;
 mod sync;
 
 pub use error::SharedSchedulerError;
+#[doc(hidden)]
+pub use exports::Ticket;
+pub use migration::ExportedReceiver;
+pub use pool_shard::PoolShard;
 pub use shard::SchedulerShard;
+pub use shared_pool::{SharedPool, SharedPoolError};
 pub use stats::SharedSchedulerStats;
 
 use crate::memory::TryArc;

@@ -4,9 +4,9 @@
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
 use demuxbuf::memory::{Memory, MemoryConfig};
-use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, ReceiverId, SharedPool};
+use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{Outcome, Scheduler, SchedulerConfig};
-use demuxbuf::shared::SharedScheduler;
+use demuxbuf::shared::{SharedPool, SharedScheduler};
 use demuxbuf_capi::*;
 use demuxbuf_testkit::{MODES, Rng};
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,21 +1,22 @@
 //! Handles, counters and what the host may do wrong with them: scenarios S84 to S89, as Rust sees them.
 
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId, SharedPool};
+use demuxbuf::pool::{BufferSource, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::Outcome;
+use demuxbuf::shared::{PoolShard, SharedPool};
 
 fn config(buffers: u32, receivers_max: u32) -> PoolConfig {
     PoolConfig { buffer_bytes: 256, ..PoolConfig::new(buffers, receivers_max) }
 }
 
 /// Bytes that are buffered, according to the counters.
-fn buffered(pool: &Pool) -> u64 {
+fn buffered<S: BufferSource>(pool: &Pool<S>) -> u64 {
     pool.check_invariants().expect("nothing is broken");
     let stats = pool.stats();
     stats.received_bytes - stats.consumed_bytes - stats.dropped_bytes - stats.taken_bytes
 }
 
-fn receive(pool: &mut Pool, id: ReceiverId, bytes: u32) {
+fn receive<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, bytes: u32) {
     pool.handle(id, Event::Readable).expect("it is attached");
     pool.handle(id, Event::Received { bytes }).expect("there is room");
 }
@@ -24,7 +25,7 @@ fn receive(pool: &mut Pool, id: ReceiverId, bytes: u32) {
 #[test]
 fn s84_each_of_300_threads_refuses_all_others() {
     let threads = SharedPool::new(&config(2, 2), 300).expect("the configuration is allowed");
-    let mut all: Vec<Pool> = (0..300).map(|index| threads.shard(index).expect("it has none")).collect();
+    let mut all: Vec<Pool<PoolShard>> = (0..300).map(|index| threads.shard(index).expect("it has none")).collect();
     let ids: Vec<ReceiverId> = all.iter_mut().map(|pool| pool.attach(0, 0).expect("there is room")).collect();
     for (index, pool) in all.iter_mut().enumerate() {
         for (other, &id) in ids.iter().enumerate() {
@@ -72,7 +73,7 @@ fn s86_import_of_another_pools_receiver_is_stale() {
 fn s86_export_is_refused_when_the_table_is_full() {
     let threads = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
     let [mut from, mut to] = [0, 1].map(|index| threads.shard(index).expect("it has none"));
-    let export = |from: &mut Pool| {
+    let export = |from: &mut Pool<PoolShard>| {
         let id = from.attach(0, 0).expect("there is room");
         (id, from.export(id))
     };
@@ -130,7 +131,7 @@ fn s88_counters_add_up_on_both_threads_of_a_move() {
 }
 
 /// One buffer, with deadlines, for two threads.
-fn two_with_deadlines() -> (SharedPool, [Pool; 2]) {
+fn two_with_deadlines() -> (SharedPool, [Pool<PoolShard>; 2]) {
     let mut config = config(1, 4);
     (config.scheduler.park_ns, config.scheduler.lease_ns, config.lifeline, config.policy.park_bytes) =
         (10, 20, false, 0);
@@ -139,14 +140,14 @@ fn two_with_deadlines() -> (SharedPool, [Pool; 2]) {
     (threads, both)
 }
 
-fn check(both: &[Pool; 2]) {
+fn check(both: &[Pool<PoolShard>; 2]) {
     for (at, pool) in both.iter().enumerate() {
         assert_eq!(pool.check_invariants(), Ok(()), "thread {at}");
     }
 }
 
 /// A receiver that holds the one buffer, half a frame in it.
-fn holder(pool: &mut Pool) -> ReceiverId {
+fn holder(pool: &mut Pool<PoolShard>) -> ReceiverId {
     let id = pool.attach(0, 1).expect("there is room");
     receive(pool, id, 100);
     pool.decoded(id, 0, 100).expect("it is attached");

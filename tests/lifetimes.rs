@@ -2,8 +2,9 @@
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId, SharedPool};
+use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig};
+use demuxbuf::shared::{PoolShard, SharedPool};
 use std::sync::Mutex;
 
 fn config(buffers: u32) -> PoolConfig {
@@ -12,40 +13,40 @@ fn config(buffers: u32) -> PoolConfig {
     config
 }
 
-fn two(config: &PoolConfig) -> (SharedPool, Pool, Pool) {
+fn two(config: &PoolConfig) -> (SharedPool, Pool<PoolShard>, Pool<PoolShard>) {
     let threads = SharedPool::new(config, 2).unwrap();
     let (a, b) = (threads.shard(0).unwrap(), threads.shard(1).unwrap());
     (threads, a, b)
 }
 
 /// Everything must hold on both threads.
-fn check(a: &Pool, b: &Pool) {
+fn check(a: &Pool<PoolShard>, b: &Pool<PoolShard>) {
     a.check_invariants().unwrap();
     b.check_invariants().unwrap();
 }
 
 /// Attaches a receiver that holds a buffer with these bytes in it.
-fn holding(pool: &mut Pool, token: u64, bytes: &[u8]) -> ReceiverId {
+fn holding(pool: &mut Pool<PoolShard>, token: u64, bytes: &[u8]) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
     receive(pool, id, bytes);
     id
 }
 
-fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) {
+fn receive(pool: &mut Pool<PoolShard>, id: ReceiverId, bytes: &[u8]) {
     pool.receive_area(id).unwrap()[..bytes.len()].copy_from_slice(bytes);
     pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap();
 }
 
 /// Attaches a receiver that waits.
-fn waiting(pool: &mut Pool, token: u64) -> ReceiverId {
+fn waiting(pool: &mut Pool<PoolShard>, token: u64) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     pool.handle(id, Event::Readable).unwrap();
     assert!(pool.connection(id).unwrap().is_waiting());
     id
 }
 
-fn granted_to(pool: &mut Pool) -> Option<u64> {
+fn granted_to(pool: &mut Pool<PoolShard>) -> Option<u64> {
     match pool.poll_notice()? {
         Notice::Receiver { token, .. } | Notice::Lease { token, .. } => Some(token),
     }
@@ -89,7 +90,7 @@ fn s80_trim_returns_pages_in_pieces() {
 }
 
 /// Receivers and requests of one thread that come and go at random until the thread ends, whatever it holds.
-fn live(mut pool: Pool, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
+fn live(mut pool: Pool<PoolShard>, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
     let (mut ids, mut own, mut now_ns) = (Vec::new(), Vec::new(), 0);
     for _ in 0..200 + random % 200 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

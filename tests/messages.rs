@@ -2,11 +2,11 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Policy};
 use demuxbuf::memory::{Arena, BUFFER_SIZES_MAX, MemoryError};
-use demuxbuf::pool::{Pool, PoolConfig, PoolError, SharedPool, SharedPoolError};
+use demuxbuf::pool::{Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::{
     self, LeaseId, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, TenantId, WaitId,
 };
-use demuxbuf::shared::{SharedScheduler, SharedSchedulerError};
+use demuxbuf::shared::{SharedPool, SharedPoolError, SharedScheduler, SharedSchedulerError};
 use std::collections::HashSet;
 use std::fmt::Display;
 

@@ -2,7 +2,8 @@
 #![allow(clippy::disallowed_methods, reason = "event loops are threads, and a test that waits needs a clock")]
 
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId, SharedPool};
+use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::shared::{PoolShard, SharedPool};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, OnceLock};
@@ -26,7 +27,7 @@ fn shared_pool() -> SharedPool {
 
 /// An event loop with connections that each always have a request to be read.
 struct Loop {
-    pool: Pool,
+    pool: Pool<PoolShard>,
     /// Requests that each connection still makes.
     left: HashMap<ReceiverId, u64>,
     holding: Vec<ReceiverId>,
@@ -34,7 +35,7 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(pool: Pool, connections: u64, requests: u64) -> Loop {
+    fn new(pool: Pool<PoolShard>, connections: u64, requests: u64) -> Loop {
         let mut this = Loop { pool, left: HashMap::new(), holding: Vec::new(), served: 0 };
         for token in 0..connections {
             let id = this.pool.attach(0, token).unwrap();

@@ -2,11 +2,9 @@
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
-use demuxbuf::pool::{
-    ExportedReceiver, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId, SharedPool, SharedPoolError,
-};
+use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, TenantConfig, TenantId, WaitId};
-use demuxbuf::shared::{EXPORTS_MAX, SharedSchedulerError};
+use demuxbuf::shared::{EXPORTS_MAX, ExportedReceiver, PoolShard, SharedPool, SharedPoolError, SharedSchedulerError};
 use demuxbuf_testkit::{Rng, Socket, numbered};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,46 +15,46 @@ fn config(buffers: u32) -> PoolConfig {
     config
 }
 
-fn two(config: &PoolConfig) -> (SharedPool, Pool, Pool) {
+fn two(config: &PoolConfig) -> (SharedPool, Pool<PoolShard>, Pool<PoolShard>) {
     let shared_pool = SharedPool::new(config, 2).unwrap();
     let (a, b) = (shared_pool.shard(0).unwrap(), shared_pool.shard(1).unwrap());
     (shared_pool, a, b)
 }
 
 /// Everything must hold on both threads.
-fn check(a: &Pool, b: &Pool) {
+fn check(a: &Pool<PoolShard>, b: &Pool<PoolShard>) {
     a.check_invariants().unwrap();
     b.check_invariants().unwrap();
 }
 
 /// Attaches a receiver that holds a buffer with these bytes in it.
-fn holding(pool: &mut Pool, token: u64, bytes: &[u8]) -> ReceiverId {
+fn holding(pool: &mut Pool<PoolShard>, token: u64, bytes: &[u8]) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
     receive(pool, id, bytes);
     id
 }
 
-fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) -> Actions {
+fn receive(pool: &mut Pool<PoolShard>, id: ReceiverId, bytes: &[u8]) -> Actions {
     pool.receive_area(id).unwrap()[..bytes.len()].copy_from_slice(bytes);
     pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap()
 }
 
 /// Attaches a receiver that waits.
-fn waiting(pool: &mut Pool, token: u64) -> ReceiverId {
+fn waiting(pool: &mut Pool<PoolShard>, token: u64) -> ReceiverId {
     let id = pool.attach(0, token).unwrap();
     pool.handle(id, Event::Readable).unwrap();
     assert!(pool.connection(id).unwrap().is_waiting());
     id
 }
 
-fn granted_to(pool: &mut Pool) -> Option<u64> {
+fn granted_to(pool: &mut Pool<PoolShard>) -> Option<u64> {
     match pool.poll_notice()? {
         Notice::Receiver { token, .. } | Notice::Lease { token, .. } => Some(token),
     }
 }
 
-fn moves(from: &mut Pool, id: ReceiverId, to: &mut Pool) -> ReceiverId {
+fn moves(from: &mut Pool<PoolShard>, id: ReceiverId, to: &mut Pool<PoolShard>) -> ReceiverId {
     let mut exported = from.export(id).unwrap();
     assert_eq!(from.handle(id, Event::Wake), Err(PoolError::Stale), "the handle has ended");
     to.import(&mut exported).unwrap()
@@ -241,14 +239,11 @@ fn export_refusal_names_its_cause_and_changes_nothing() {
     assert_eq!(a.export(id).unwrap_err(), PoolError::TooManyBytes);
     assert_eq!(a.connection(id).unwrap().buffered_bytes(), 100);
     let mut alone = Pool::new(&config(1)).unwrap();
-    let id = alone.attach(0, 1).unwrap();
-    assert_eq!(alone.export(id).unwrap_err(), PoolError::NotShared);
     assert_eq!(alone.poll_wake(), None);
     // An import that is refused can be tried again; one that was done cannot.
     let id = b.attach(0, 2).unwrap();
     let mut exported = b.export(id).unwrap();
     assert_eq!(b.export(id).unwrap_err(), PoolError::Stale);
-    assert_eq!(alone.import(&mut exported).unwrap_err(), PoolError::NotShared);
     while a.attach(0, 0).is_ok() {}
     assert_eq!(a.import(&mut exported).unwrap_err(), PoolError::TableFull);
     b.import(&mut exported).unwrap();
@@ -314,7 +309,7 @@ fn shared_pool_has_no_tenants() {
 #[test]
 fn import_of_a_parked_receiver_needs_a_slot() {
     let (_threads, mut a, mut b) = two(&PoolConfig { slots: 1, ..config(4) });
-    let park = |pool: &mut Pool, bytes: &[u8]| {
+    let park = |pool: &mut Pool<PoolShard>, bytes: &[u8]| {
         let id = holding(pool, 0, bytes);
         pool.decoded(id, 0, 100).unwrap();
         id
@@ -329,7 +324,7 @@ fn import_of_a_parked_receiver_needs_a_slot() {
 }
 
 /// Advances the clock of one thread by steps that count.
-fn advance(pool: &mut Pool, from_ns: u64, to_ns: u64) {
+fn advance(pool: &mut Pool<PoolShard>, from_ns: u64, to_ns: u64) {
     (from_ns..to_ns).step_by(1_000).chain([to_ns]).for_each(|now_ns| pool.handle_timeout(now_ns));
 }
 
@@ -347,7 +342,8 @@ fn s53_pause_and_origin_count_on_each_thread_alone() {
     assert_eq!((a.poll_timeout(), a.poll_notice()), (ORIGIN_NS + 1_000, None));
     a.handle_timeout(ORIGIN_NS + PAUSE_NS);
     b.handle_timeout(ORIGIN_NS + 2 * PAUSE_NS);
-    let idle_ns = |thread: &Pool, id| thread.describe(id).unwrap().lease_info.map(|lease_info| lease_info.idle_ns);
+    let idle_ns =
+        |thread: &Pool<PoolShard>, id| thread.describe(id).unwrap().lease_info.map(|lease_info| lease_info.idle_ns);
     assert_eq!((idle_ns(&a, first), idle_ns(&b, second)), (Some(1_250), Some(0)));
     assert_eq!((a.poll_notice(), b.poll_notice()), (None, None), "no holder is shed");
     assert_eq!((a.stats().scheduler.clock_skipped_ns, b.stats().scheduler.clock_skipped_ns), (PAUSE_NS - 1_250, 0));
@@ -433,7 +429,7 @@ fn deadline_belongs_to_a_receivers_buffer_only() {
     assert_eq!(a.poll_timeout(), u64::MAX);
     let id = a.adopt(0, 1, LeasedContent { lease, offset: 0, buffered_bytes: 200 }).unwrap();
     a.handle_timeout(57);
-    let held_ns = |a: &Pool| a.describe(id).unwrap().lease_info.map(|lease_info| lease_info.held_ns);
+    let held_ns = |a: &Pool<PoolShard>| a.describe(id).unwrap().lease_info.map(|lease_info| lease_info.held_ns);
     assert_eq!((held_ns(&a), a.poll_timeout()), (Some(7), 1_050));
     let content = a.take(id).unwrap();
     assert_eq!((held_ns(&a), a.poll_timeout()), (None, u64::MAX));
@@ -549,7 +545,7 @@ const BUFFERS: u32 = if cfg!(miri) { 1 } else { 3 };
 /// One thread of it.
 struct Worker<'a> {
     world: &'a World,
-    pool: Pool,
+    pool: Pool<PoolShard>,
     index: usize,
     random: Rng,
 }

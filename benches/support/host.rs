@@ -3,7 +3,9 @@
 
 use super::Error;
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId, SharedPool};
+use demuxbuf::pool::{BufferSource, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::scheduler::Scheduler;
+use demuxbuf::shared::{PoolShard, SharedPool};
 use std::hint::black_box;
 
 // The same as in `baseline/cycle/host.h`.
@@ -42,10 +44,33 @@ pub(crate) struct Work {
 }
 
 /// Receivers of a host that receives in the mode with this number.
-pub(crate) struct Host<const MODE: u8> {
-    pub(crate) pool: Pool,
-    /// Those of the other shard, and what both share.
-    shared: Option<(Pool, SharedPool)>,
+/// Those of the other shard, and what both share.
+pub(crate) trait HostPool: BufferSource + Sized {
+    type Rest;
+
+    fn make(config: &PoolConfig) -> Result<(Pool<Self>, Self::Rest), Error>;
+}
+
+impl HostPool for Scheduler {
+    type Rest = ();
+
+    fn make(config: &PoolConfig) -> Result<(Pool, ()), Error> {
+        Ok((Pool::new(config)?, ()))
+    }
+}
+
+impl HostPool for PoolShard {
+    type Rest = (Pool<PoolShard>, SharedPool);
+
+    fn make(config: &PoolConfig) -> Result<(Pool<PoolShard>, Self::Rest), Error> {
+        let shared_pool = SharedPool::new(config, 2)?;
+        Ok((shared_pool.shard(0)?, (shared_pool.shard(1)?, shared_pool)))
+    }
+}
+
+pub(crate) struct Host<const MODE: u8, S: HostPool = Scheduler> {
+    pub(crate) pool: Pool<S>,
+    rest: S::Rest,
     pub(crate) ids: [ReceiverId; CONNECTIONS],
     is_armed: [bool; CONNECTIONS],
     /// Whether the transport has bytes.
@@ -54,26 +79,21 @@ pub(crate) struct Host<const MODE: u8> {
     granted_at_start: u64,
 }
 
-impl<const MODE: u8> Host<MODE> {
+impl<const MODE: u8, S: HostPool> Host<MODE, S> {
     /// Whether the read interest stays armed after an event.
     const IS_PERSISTENT: bool = MODE == Mode::Level as u8 || MODE == Mode::Edge as u8;
     /// Whether the host receives until the transport is empty.
     const RECEIVES_UNTIL_EMPTY: bool = !(MODE == Mode::Level as u8 || MODE == Mode::OneShot as u8);
 
-    /// With a pool of its own, or with one of two shards; `configure` changes the default configuration.
-    pub(crate) fn new(is_shared: bool, configure: impl FnOnce(&mut PoolConfig)) -> Result<Host<MODE>, Error> {
+    /// `configure` changes the default configuration.
+    pub(crate) fn new(configure: impl FnOnce(&mut PoolConfig)) -> Result<Host<MODE, S>, Error> {
         let mut config = PoolConfig::new(BUFFERS, CONNECTIONS as u32);
         config.policy.mode = Mode::from_number(MODE).ok_or("there is no such mode")?;
         configure(&mut config);
-        let (pool, shared) = if is_shared {
-            let threads = SharedPool::new(&config, 2)?;
-            (threads.shard(0)?, Some((threads.shard(1)?, threads)))
-        } else {
-            (Pool::new(&config)?, None)
-        };
+        let (pool, rest) = S::make(&config)?;
         let mut host = Host {
             pool,
-            shared,
+            rest,
             ids: [ReceiverId::from_bits(0); CONNECTIONS],
             is_armed: [false; CONNECTIONS],
             has_bytes: [false; CONNECTIONS],
@@ -211,11 +231,27 @@ impl<const MODE: u8> Host<MODE> {
         }
     }
 
+    /// Fails unless this many buffers were granted at once, and all is at rest.
+    pub(crate) fn finish(&self, grants: u64) -> Result<(), Error> {
+        let scheduler = self.pool.stats().scheduler;
+        let found = (
+            scheduler.granted_at_once - self.granted_at_start,
+            scheduler.granted_at_once - scheduler.released,
+            scheduler.leased,
+        );
+        if found != (grants, 0, 0) || self.is_armed.contains(&false) {
+            return Err(format!("not {grants} buffers were granted at once, or one is held: {scheduler:?}").into());
+        }
+        Ok(())
+    }
+}
+
+impl<const MODE: u8> Host<MODE, PoolShard> {
     /// Moves a connection to the shard where it is not; if it has received bytes here, they are decoded there. All
     /// connections change sides in the same loop iteration.
     #[inline(always)]
     pub(crate) fn migrate(&mut self, index: usize, is_back: bool, is_holding: bool) -> Result<(), Error> {
-        let (other, _) = self.shared.as_mut().ok_or("the pool is not shared")?;
+        let (other, _) = &mut self.rest;
         let (from, to) = if is_back { (other, &mut self.pool) } else { (&mut self.pool, other) };
         let id = self.ids[index];
         if is_holding {
@@ -232,20 +268,6 @@ impl<const MODE: u8> Host<MODE> {
             actions = to.decoded(id, bytes, 0)?;
         }
         expect(actions, NOTHING)
-    }
-
-    /// Fails unless this many buffers were granted at once, and all is at rest.
-    pub(crate) fn finish(&self, grants: u64) -> Result<(), Error> {
-        let scheduler = self.pool.stats().scheduler;
-        let found = (
-            scheduler.granted_at_once - self.granted_at_start,
-            scheduler.granted_at_once - scheduler.released,
-            scheduler.leased,
-        );
-        if found != (grants, 0, 0) || self.is_armed.contains(&false) {
-            return Err(format!("not {grants} buffers were granted at once, or one is held: {scheduler:?}").into());
-        }
-        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 #![allow(clippy::missing_safety_doc, reason = "one rule for all, stated above")]
 
+mod any_pool;
 mod config;
 mod connection;
 mod framing;

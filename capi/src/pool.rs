@@ -1,5 +1,6 @@
 //! The pool with its memory, for hosts that have no allocator of their own.
 
+use super::any_pool::AnyPool;
 use super::config::{DEMUXBUF_CLASSES_MAX, Message, demuxbuf_pool_config, to_rust};
 use super::receiver::demuxbuf_step;
 use super::status::*;
@@ -16,7 +17,7 @@ use demuxbuf::scheduler::{LeaseId, Outcome, Reach, TenantId, WaitId};
 /// a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
 #[allow(non_camel_case_types)]
 pub struct demuxbuf_pool {
-    inner: Pool,
+    inner: AnyPool,
     /// A call that only looks may find out.
     poisoned: Cell<bool>,
     /// Dropped last: until then no other pool has it.
@@ -147,7 +148,10 @@ pub struct demuxbuf_notice {
 
 /// Runs `body` on the receivers of a pool that is neither NULL nor poisoned.
 #[inline(always)]
-pub(super) fn with_pool<T>(pool: *mut demuxbuf_pool, body: impl FnOnce(&mut Pool) -> Result<T, i32>) -> Result<T, i32> {
+pub(super) fn with_pool<T>(
+    pool: *mut demuxbuf_pool,
+    body: impl FnOnce(&mut AnyPool) -> Result<T, i32>,
+) -> Result<T, i32> {
     if cfg!(debug_assertions) {
         check_thread(pool)?;
     }
@@ -161,7 +165,7 @@ pub(super) fn with_pool<T>(pool: *mut demuxbuf_pool, body: impl FnOnce(&mut Pool
 #[inline(always)]
 pub(super) fn with_sound_pool<T>(
     pool: *mut demuxbuf_pool,
-    body: impl FnOnce(&mut Pool) -> Option<T>,
+    body: impl FnOnce(&mut AnyPool) -> Option<T>,
 ) -> Result<Option<T>, i32> {
     if cfg!(debug_assertions) && check_thread(pool).is_err() {
         return Ok(None);
@@ -179,7 +183,7 @@ pub(super) fn with_sound_pool<T>(
 /// As `with_pool`, for calls that only look.
 pub(super) fn with_pool_ref<T>(
     pool: *const demuxbuf_pool,
-    body: impl FnOnce(&Pool) -> Result<T, i32>,
+    body: impl FnOnce(&AnyPool) -> Result<T, i32>,
 ) -> Result<T, i32> {
     if cfg!(debug_assertions) {
         check_thread(pool)?;
@@ -192,7 +196,7 @@ pub(super) fn with_pool_ref<T>(
 /// As `with_pool`, for calls that are so rare that a look at the thread costs nothing.
 pub(super) fn with_own_pool<T>(
     pool: *mut demuxbuf_pool,
-    body: impl FnOnce(&mut Pool) -> Result<T, i32>,
+    body: impl FnOnce(&mut AnyPool) -> Result<T, i32>,
 ) -> Result<T, i32> {
     check_thread(pool)?;
     with_pool(pool, body)
@@ -249,7 +253,7 @@ pub(super) fn size_of_index(size: u32) -> Result<u8, i32> {
 }
 
 /// A tenant as C passes it: 0 for nobody.
-pub(super) fn tenant_of(pool: &Pool, tenant: u64) -> Option<TenantId> {
+pub(super) fn tenant_of(pool: &AnyPool, tenant: u64) -> Option<TenantId> {
     (tenant != 0).then_some(TenantId::from_bits(pool.salted(tenant)))
 }
 
@@ -278,7 +282,7 @@ pub unsafe extern "C" fn demuxbuf_pool_new(
     };
     let make = || {
         let tag = new_tag()?;
-        Ok(demuxbuf_pool::new(Pool::new(&to_rust(config, &tag)?)?, tag))
+        Ok(demuxbuf_pool::new(AnyPool::Own(Pool::new(&to_rust(config, &tag)?)?), tag))
     };
     new_object(make, pool, Message::new(message, message_bytes))
 }
@@ -288,7 +292,7 @@ type size_t = usize;
 
 impl demuxbuf_pool {
     /// A pool with this tag, by which no other one goes.
-    pub(super) fn new(mut pool: Pool, tag: TryArc<Tag>) -> demuxbuf_pool {
+    pub(super) fn new(mut pool: AnyPool, tag: TryArc<Tag>) -> demuxbuf_pool {
         pool.salt(tag.salt());
         demuxbuf_pool { inner: pool, poisoned: Cell::new(false), _tag: tag }
     }
@@ -397,7 +401,7 @@ pub unsafe extern "C" fn demuxbuf_pool_request(
 }
 
 /// The status of a request that was taken, and its handle.
-fn outcome_of(pool: &Pool, outcome: Outcome) -> (i32, u64) {
+fn outcome_of(pool: &AnyPool, outcome: Outcome) -> (i32, u64) {
     match outcome {
         Outcome::Granted(lease) => (DEMUXBUF_OK, pool.salted(lease.to_bits())),
         Outcome::Queued(wait) => (DEMUXBUF_STATUS_QUEUED, pool.salted(wait.to_bits())),
@@ -630,7 +634,7 @@ pub unsafe extern "C" fn demuxbuf_pool_get_stats(pool: *const demuxbuf_pool, sta
 }
 
 impl demuxbuf_pool_stats {
-    fn of(pool: &Pool) -> demuxbuf_pool_stats {
+    fn of(pool: &AnyPool) -> demuxbuf_pool_stats {
         let stats = pool.stats();
         demuxbuf_pool_stats {
             buffers: stats.scheduler.capacity,
@@ -694,7 +698,8 @@ mod tests {
     #[test]
     fn a_panic_poisons_the_pool_and_it_can_still_be_freed() {
         let pool = Pool::new(&PoolConfig::new(1, 1)).expect("the defaults are allowed");
-        let pool = Box::into_raw(Box::new(demuxbuf_pool::new(pool, new_tag().ok().expect("there is a tag"))));
+        let pool =
+            Box::into_raw(Box::new(demuxbuf_pool::new(AnyPool::Own(pool), new_tag().ok().expect("there is a tag"))));
         assert_eq!(
             with_sound_pool(pool, |_| -> Option<()> { panic!("caught by the guard") }),
             Err(DEMUXBUF_ERR_POISONED)

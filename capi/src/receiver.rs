@@ -1,5 +1,6 @@
 //! One connection bound to a pool: the convenient way in for C.
 
+use super::any_pool::AnyPool;
 use super::connection::{DEMUXBUF_WANT_RECV, demuxbuf_connection_info, mask_error};
 use super::pool::{
     class_of, demuxbuf_pool, size_of_index, status_of, tenant_of, with_own_pool, with_pool, with_pool_ref,
@@ -8,8 +9,9 @@ use super::pool::{
 use super::status::*;
 use core::ptr::NonNull;
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::{LeasedContent, Pool, ReceiverId, Step};
+use demuxbuf::pool::{BufferSource, LeasedContent, Pool, ReceiverId, Step};
 use demuxbuf::scheduler::{LeaseId, Reach};
+use demuxbuf::shared::PoolShard;
 
 /// What is to be done now, and where. Returned by value.
 #[allow(non_camel_case_types)]
@@ -35,7 +37,7 @@ pub struct demuxbuf_step {
 
 impl demuxbuf_step {
     #[inline]
-    pub(super) fn of(pool: &mut Pool, index: u32, actions: Actions) -> demuxbuf_step {
+    pub(super) fn of(pool: &mut AnyPool, index: u32, actions: Actions) -> demuxbuf_step {
         demuxbuf_step::at(pool.area(index, actions.has(Action::Recv)), actions)
     }
 
@@ -90,7 +92,7 @@ pub struct demuxbuf_leased_content {
 fn step(
     pool: *mut demuxbuf_pool,
     receiver: u64,
-    body: impl FnOnce(&mut Pool, u32) -> Result<Actions, i32>,
+    body: impl FnOnce(&mut AnyPool, u32) -> Result<Actions, i32>,
 ) -> demuxbuf_step {
     let result = with_pool(pool, |pool| {
         let index = pool.find(ReceiverId::from_bits(receiver)).map_err(status_of)?;
@@ -100,23 +102,25 @@ fn step(
     result.unwrap_or_else(demuxbuf_step::status)
 }
 
-/// The events of every receive, and the watch that is asked for anew, go the fast path, if they can. The slow path says
-/// what is wrong, if anything is.
+/// The fast path, for the events of every receive and for read interest that is armed again, if the pool is of a kind.
+/// Where it does not apply, `otherwise` goes on: for a pool of one thread that is the fast path of a shard, in a call of its
+/// own, so that it costs the other kind no register; after that the slow path, which finds out what is wrong, if anything is.
 #[inline(always)]
-fn step_fast(
+fn step_fast<S: BufferSource>(
     pool: *mut demuxbuf_pool,
     receiver: u64,
-    fast: impl FnOnce(&mut Pool, ReceiverId) -> Option<Step>,
-    slow: impl FnOnce() -> demuxbuf_step,
+    of_kind: impl FnOnce(&mut AnyPool) -> Option<&mut Pool<S>>,
+    fast: impl FnOnce(&mut Pool<S>, ReceiverId) -> Option<Step>,
+    otherwise: impl FnOnce() -> demuxbuf_step,
 ) -> demuxbuf_step {
-    let id = ReceiverId::from_bits(receiver);
     let taken = with_sound_pool(pool, |pool| {
-        let step = fast(pool, id)?;
+        let pool = of_kind(pool)?;
+        let step = fast(pool, ReceiverId::from_bits(receiver))?;
         Some(demuxbuf_step::at(pool.step_memory(&step), step.actions))
     });
     match taken {
         Ok(Some(step)) => step,
-        Ok(None) => slow(),
+        Ok(None) => otherwise(),
         Err(status) => demuxbuf_step::status(status),
     }
 }
@@ -129,6 +133,35 @@ fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demuxbuf_ste
 #[inline(never)]
 fn report_decoded(pool: *mut demuxbuf_pool, receiver: u64, consumed: u32, need_more: u32) -> demuxbuf_step {
     step(pool, receiver, |pool, index| pool.consume(index, consumed, need_more).map_err(status_of))
+}
+
+#[inline(never)]
+fn shard_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    step_fast(pool, receiver, AnyPool::shard, Pool::try_fast_begin, || report(pool, receiver, Event::Readable))
+}
+
+#[inline(never)]
+fn shard_received(pool: *mut demuxbuf_pool, receiver: u64, bytes: u32) -> demuxbuf_step {
+    let receive = |pool: &mut Pool<PoolShard>, id| pool.try_fast_receive(id, bytes);
+    step_fast(pool, receiver, AnyPool::shard, receive, || report(pool, receiver, Event::Received { bytes }))
+}
+
+#[inline(never)]
+fn shard_decoded(pool: *mut demuxbuf_pool, receiver: u64, consumed: u32, need_more: u32) -> demuxbuf_step {
+    let finish = |pool: &mut Pool<PoolShard>, id| match need_more {
+        0 => pool.try_fast_finish(id, consumed),
+        _ => None,
+    };
+    step_fast(pool, receiver, AnyPool::shard, finish, || report_decoded(pool, receiver, consumed, need_more))
+}
+
+#[inline(never)]
+fn shard_done(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
+    let arm = |pool: &mut Pool<PoolShard>, id| match actions {
+        DEMUXBUF_WANT_RECV => pool.try_fast_arm(id),
+        _ => None,
+    };
+    step_fast(pool, receiver, AnyPool::shard, arm, || report(pool, receiver, Event::Done { actions }))
 }
 
 /// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
@@ -291,7 +324,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
         0 => pool.try_fast_finish(id, consumed),
         _ => None,
     };
-    step_fast(pool, receiver, finish, || report_decoded(pool, receiver, consumed, need_more))
+    step_fast(pool, receiver, AnyPool::own, finish, || shard_decoded(pool, receiver, consumed, need_more))
 }
 
 /// What is to be done now, without reporting anything.
@@ -342,7 +375,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_describe(
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    step_fast(pool, receiver, Pool::try_fast_begin, || report(pool, receiver, Event::Readable))
+    step_fast(pool, receiver, AnyPool::own, Pool::try_fast_begin, || shard_readable(pool, receiver))
 }
 
 /// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
@@ -358,7 +391,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_received(
     bytes: u32,
 ) -> demuxbuf_step {
     let receive = |pool: &mut Pool, id| pool.try_fast_receive(id, bytes);
-    step_fast(pool, receiver, receive, || report(pool, receiver, Event::Received { bytes }))
+    step_fast(pool, receiver, AnyPool::own, receive, || shard_received(pool, receiver, bytes))
 }
 
 /// One receive found nothing.
@@ -496,7 +529,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
         DEMUXBUF_WANT_RECV => pool.try_fast_arm(id),
         _ => None,
     };
-    step_fast(pool, receiver, arm, || report(pool, receiver, Event::Done { actions }))
+    step_fast(pool, receiver, AnyPool::own, arm, || shard_done(pool, receiver, actions))
 }
 
 /// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what

@@ -1,5 +1,6 @@
 //! One pool for several threads, and receivers that move between them.
 
+use super::any_pool::AnyPool;
 use super::config::{Message, demuxbuf_pool_config, to_rust};
 use super::connection::{connection_mut, connection_ref, demuxbuf_connection};
 use super::pool::{Refusal, demuxbuf_pool, new_object, new_tag, status, status_of, with_own_pool};
@@ -8,9 +9,9 @@ use super::tag::Tag;
 use super::{guarded, guarded_or};
 use core::ffi::c_char;
 use demuxbuf::memory::{SLOT_BYTES, TryArc, try_box};
-use demuxbuf::pool::{ExportedReceiver, ReceiverId, SharedPool, SharedPoolError, Ticket};
+use demuxbuf::pool::ReceiverId;
 use demuxbuf::scheduler::{LeaseId, WaitId};
-use demuxbuf::shared::SharedSchedulerError;
+use demuxbuf::shared::{ExportedReceiver, SharedPool, SharedPoolError, SharedSchedulerError, Ticket};
 
 /// A pool that several threads share. Made by `demuxbuf_shared_pool_new`; each thread uses it through a `demuxbuf_pool`
 /// of its own.
@@ -131,7 +132,7 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_shard(
         return DEMUXBUF_ERR_NULL;
     };
     let made = guarded(|| {
-        let pool = shared_pool.inner.shard(index)?;
+        let pool = AnyPool::Shard(shared_pool.inner.shard(index)?);
         Ok(try_box(demuxbuf_pool::new(pool, shared_pool.tag.clone())).map(Box::into_raw))
     });
     match made {

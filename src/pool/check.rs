@@ -1,18 +1,18 @@
 //! What must always hold of a set of receivers.
 
-use super::Pool;
 use super::own_actions::host_actions;
 use super::table::Place;
+use super::{BufferSource, Pool};
 use crate::connection::{Action, Actions, Hold};
 
-impl Pool {
+impl<S: BufferSource> Pool<S> {
     /// Checks what must always hold, walking everything: for tests.
     ///
     /// # Errors
     ///
     /// Names the rule that is broken.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
-        self.scheduler.check_invariants()?;
+        self.source.check_invariants()?;
         self.memory.slots().check()?;
         let (mut waiting, mut in_buffers, mut in_slots, mut buffered_bytes) = (0, 0, 0, 0);
         for index in self.table.iter() {
@@ -57,7 +57,7 @@ impl Pool {
         if stats.received_bytes != gone_bytes + buffered_bytes {
             return Err("I5: every byte that came in is buffered or was counted");
         }
-        if waiting + self.host_waits != self.scheduler.waits() {
+        if waiting + self.host_waits != self.source.waits() {
             return Err("I2: every waiting receiver is in the pool's queue");
         }
         Ok(())
@@ -175,7 +175,7 @@ mod tests {
                 |pool| _ = pool.memory.slots_mut().take_smallest(),
                 |pool| {
                     let buffer = buffer(pool);
-                    pool.scheduler.release_at(buffer);
+                    pool.source.release_at(buffer);
                 },
             ],
         );

@@ -71,7 +71,7 @@ impl PoolConfig {
         Ok(())
     }
 
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.scheduler.check()?;
         let waiters = u64::from(self.scheduler.waiters_max);
         let receivers = u64::from(self.receivers_max);
@@ -114,7 +114,7 @@ impl PoolConfig {
         Ok(())
     }
 
-    pub(super) fn memory(&self) -> MemoryConfig {
+    pub(crate) fn memory(&self) -> MemoryConfig {
         let unit = self.buffer_bytes / self.scheduler.sizes[0];
         let [a, b, c] = self.large_slots;
         MemoryConfig {

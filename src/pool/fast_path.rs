@@ -1,36 +1,32 @@
-//! A receive where nothing stands in the way: a buffer is free, all that came is decoded, nobody minds. Nearly all are.
+//! Fast path of the common cycle: a buffer is free, no request waits, and the decoder consumes everything.
 //!
-//! What `step` does for these in several rounds is done here in one; whatever is not that simple is left to it, unchanged.
+//! What `own_actions` does in several rounds is done here in one. Where a rule of the common cycle does not hold, nothing is
+//! changed and `None` is returned: the slow path handles the event.
 
-use super::{Pool, ReceiverId};
+use super::{BufferSource, Pool, ReceiverId};
 use crate::connection::Actions;
 use crate::scheduler::Request;
 use core::ptr::NonNull;
 
-/// What came of the fast path.
+/// The result of the fast path.
 pub struct Step {
-    /// What is to be done now.
+    /// What the host does now.
     pub actions: Actions,
-    /// Where the host goes on.
-    area: StepRange,
+    /// The memory that the actions apply to, if there is any.
+    area: Option<StepRange>,
 }
 
-/// Where a buffer starts and so many bytes; nowhere, if there are none.
+/// The first bytes of a buffer, at least one.
 struct StepRange {
     buffer: u32,
     bytes: u32,
 }
 
-impl StepRange {
-    const NONE: StepRange = StepRange { buffer: 0, bytes: 0 };
-}
-
-impl Pool {
+impl<S: BufferSource> Pool<S> {
     /// A connection that holds nothing is readable and gets a buffer.
     #[doc(hidden)]
     #[inline(always)]
     pub fn try_fast_begin(&mut self, id: ReceiverId) -> Option<Step> {
-        let scheduler = self.scheduler.own()?;
         let idle = self.table.find_idle(id)?;
         let (class, size_index) = (idle.class(), self.config.first_size_index);
         let bytes = self.memory.arena().buffer_bytes(size_index);
@@ -38,12 +34,9 @@ impl Pool {
             return None;
         }
         let request = Request { token: idle.index().into(), tenant: None, class, size_index, has_deadline: true };
-        if !self.memory.arena().is_there(scheduler.next_buffer(size_index)?) {
-            return None;
-        }
-        let buffer = scheduler.try_fast_grant(&request, idle.tenant())?;
+        let buffer = self.source.try_fast_grant(self.memory.arena(), &request, idle.tenant())?;
         let actions = idle.hold(buffer).try_fast_begin(bytes);
-        Some(Step { actions, area: StepRange { buffer, bytes } })
+        Some(Step { actions, area: Some(StepRange { buffer, bytes }) })
     }
 
     /// A connection that holds a buffer has received what its decoder can go on with, and there is room left.
@@ -51,45 +44,43 @@ impl Pool {
     #[inline(always)]
     pub fn try_fast_receive(&mut self, id: ReceiverId, bytes: u32) -> Option<Step> {
         let mut holder = self.table.find_holder(id)?;
-        // Else the machine knows not how much room is behind the content.
+        // Else the connection does not know how much room is behind the content.
         if holder.start() > 0 {
             return None;
         }
         let (buffer, connection) = (holder.buffer(), holder.connection());
         let actions = connection.try_fast_receive(bytes)?;
         self.counts.received_bytes += u64::from(bytes);
-        Some(Step { actions, area: StepRange { buffer, bytes: connection.buffered_bytes() } })
+        Some(Step { actions, area: Some(StepRange { buffer, bytes: connection.buffered_bytes() }) })
     }
 
-    /// All that a connection holds is decoded, nothing more is there to be received, and it gives its buffer back.
+    /// All that a connection holds is decoded, nothing more is there to be received, and its buffer is released.
     #[doc(hidden)]
     #[inline(always)]
     pub fn try_fast_finish(&mut self, id: ReceiverId, bytes: u32) -> Option<Step> {
-        let scheduler = self.scheduler.own()?;
         let mut holder = self.table.find_holder(id)?;
-        if !holder.connection().may_finish_fast(bytes) || !scheduler.try_fast_release(holder.buffer()) {
+        if !holder.connection().may_finish_fast(bytes) || !self.source.try_fast_release(holder.buffer()) {
             return None;
         }
         let actions = holder.connection().try_fast_finish();
         holder.drop_buffer();
         self.counts.consumed_bytes += u64::from(bytes);
-        Some(Step { actions, area: StepRange::NONE })
+        Some(Step { actions, area: None })
     }
 
-    /// A connection that holds nothing is watched again.
+    /// Read interest of a connection that holds nothing is armed again.
     #[doc(hidden)]
     #[inline(always)]
     pub fn try_fast_arm(&mut self, id: ReceiverId) -> Option<Step> {
         let actions = self.table.find_idle(id)?.connection_mut().try_fast_arm()?;
-        Some(Step { actions, area: StepRange::NONE })
+        Some(Step { actions, area: None })
     }
 
     /// Where the host goes on, for C: an address and a length, as [`area`](Pool::area).
     #[doc(hidden)]
     #[inline(always)]
     pub fn step_memory(&self, step: &Step) -> Option<(NonNull<u8>, u32)> {
-        let StepRange { buffer, bytes } = step.area;
-        (bytes > 0).then(|| (self.memory.arena().address(buffer), bytes))
+        step.area.as_ref().map(|&StepRange { buffer, bytes }| (self.memory.arena().address(buffer), bytes))
     }
 }
 
@@ -98,28 +89,63 @@ mod tests {
     use super::*;
     use crate::connection::{Action, Event, Mode};
     use crate::pool::{PoolConfig, PoolError};
-    use crate::scheduler::TenantConfig;
+    use crate::scheduler::{Scheduler, TenantConfig};
+    use alloc::boxed::Box;
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use core::any::Any;
 
-    const RECEIVERS: usize = 3;
-
-    /// Two buffers of 4096 bytes or four of 2048, of which receivers ask for the smaller ones first; with deadlines. The
-    /// first receiver requests in the name of a tenant.
-    fn pool(mode: Mode, sizes: &[u32]) -> (Pool, [ReceiverId; RECEIVERS]) {
-        let mut config = PoolConfig::new(2, RECEIVERS as u32);
-        config.set_buffer_sizes(sizes).expect("the sizes are allowed");
-        config.first_size_index = sizes.len() as u8 - 1;
-        (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.tenants_max) = (10, 20, 1);
-        config.policy.mode = mode;
-        let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        let tenant_config = TenantConfig { cap: 1, ..TenantConfig::default() };
-        let tenant = pool.create_tenant(&tenant_config).expect("there is room");
-        let ids = core::array::from_fn(|token| pool.attach(0, token as u64).expect("there is room"));
-        pool.set_tenant(ids[0], Some(tenant)).expect("its cap allows a buffer");
-        (pool, ids)
+    /// The pool of one thread, or those of several, and their receivers: which pool each is of, and its handle.
+    struct Side<S> {
+        pools: Vec<Pool<S>>,
+        receivers: Vec<(usize, ReceiverId)>,
+        /// What is dropped after them.
+        _keep: Box<dyn Any>,
     }
 
-    /// What happens to a receiver, by lot: what it is to do, or anything, also what cannot be.
-    fn draw(random: &mut fastrand::Rng, pool: &Pool, id: ReceiverId) -> Event {
+    const RECEIVERS: u32 = 3;
+
+    /// Two buffers of 4096 bytes or four of 2048, of which receivers ask for the smaller ones first; with deadlines.
+    fn config(mode: Mode, sizes: &[u32]) -> PoolConfig {
+        let mut config = PoolConfig::new(2, RECEIVERS);
+        config.set_buffer_sizes(sizes).expect("the sizes are allowed");
+        config.first_size_index = sizes.len() as u8 - 1;
+        (config.scheduler.park_ns, config.scheduler.lease_ns) = (10, 20);
+        config.policy.mode = mode;
+        config
+    }
+
+    fn attach<S: BufferSource>(pools: Vec<Pool<S>>, homes: &[usize]) -> Side<S> {
+        let mut side = Side { pools, receivers: Vec::new(), _keep: Box::new(()) };
+        for (token, &home) in (0..).zip(homes) {
+            side.receivers.push((home, side.pools[home].attach(0, token).expect("there is room")));
+        }
+        side
+    }
+
+    /// A pool of one thread. The first receiver requests in the name of a tenant.
+    fn own(mode: Mode, sizes: &[u32]) -> Side<Scheduler> {
+        let mut config = config(mode, sizes);
+        config.scheduler.tenants_max = 1;
+        let mut side = attach(vec![Pool::new(&config).expect("the configuration is allowed")], &[0; 3]);
+        let tenant_config = TenantConfig { cap: 1, ..TenantConfig::default() };
+        let tenant = side.pools[0].create_tenant(&tenant_config).expect("there is room");
+        side.pools[0].set_tenant(side.receivers[0].1, Some(tenant)).expect("its cap allows a buffer");
+        side
+    }
+
+    /// The pools of two threads, of which the second has one receiver.
+    #[cfg(feature = "std")]
+    #[cfg(not(loom))]
+    fn shared(mode: Mode) -> Side<crate::shared::PoolShard> {
+        let config = config(mode, &[4096]);
+        let shared_pool = crate::shared::SharedPool::new(&config, 2).expect("the configuration is allowed");
+        let pools = [0, 1].map(|shard| shared_pool.shard(shard).expect("it is free"));
+        Side { _keep: Box::new(shared_pool), ..attach(pools.into(), &[0, 0, 1]) }
+    }
+
+    /// A random event: one that the pending actions ask for, or any, also one that is refused.
+    fn draw<S: BufferSource>(random: &mut fastrand::Rng, pool: &Pool<S>, id: ReceiverId) -> Event {
         let buffered_bytes = pool.connection(id).expect("it is attached").buffered_bytes();
         if random.bool() {
             let actions = pool.pending(id).expect("it is attached");
@@ -144,8 +170,13 @@ mod tests {
         }
     }
 
-    /// The fast path where there is one; counts which.
-    fn handle(pool: &mut Pool, id: ReceiverId, event: Event, taken: &mut [u32; 4]) -> Result<Actions, PoolError> {
+    /// The fast path where it applies; counts each.
+    fn handle<S: BufferSource>(
+        pool: &mut Pool<S>,
+        id: ReceiverId,
+        event: Event,
+        taken: &mut [u32; 4],
+    ) -> Result<Actions, PoolError> {
         let (way, step) = match event {
             Event::Readable => (0, pool.try_fast_begin(id)),
             Event::Received { bytes } => (1, pool.try_fast_receive(id, bytes)),
@@ -164,42 +195,77 @@ mod tests {
         Ok(step.actions)
     }
 
-    #[test]
-    #[cfg_attr(miri, ignore)] // it takes minutes
-    fn the_short_way_leads_to_where_the_long_way_does() {
-        let modes = [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion];
-        let sizes: [&[u32]; 2] = [&[4096], &[4096, 2048]];
-        let mut random = fastrand::Rng::with_seed(1);
-        for (mode, sizes) in modes.into_iter().flat_map(|mode| sizes.map(|sizes| (mode, sizes))) {
-            let mut taken = [0; 4];
-            for _ in 0..20 {
-                let [(mut fast, ids), (mut slow, same_ids)] = [(); 2].map(|()| pool(mode, sizes));
-                assert_eq!(ids, same_ids);
-                for now_ns in 0..500 {
-                    let id = ids[random.usize(0..RECEIVERS)];
-                    let event = draw(&mut random, &slow, id);
-                    let by_table = slow.handle_row(slow.table.row(id), event);
-                    assert_eq!(handle(&mut fast, id, event, &mut taken), by_table, "{event:?}");
-                    if random.u8(0..4) == 0 {
-                        [&mut fast, &mut slow].into_iter().for_each(|pool| pool.handle_timeout(now_ns));
-                        let granted = core::iter::from_fn(|| Some((fast.poll_notice(), slow.poll_grant_or_reclaim())));
-                        for (granted, by_table) in granted.take_while(|polled| *polled != (None, None)) {
-                            assert_eq!(granted, by_table);
-                        }
-                        assert_eq!(fast.poll_timeout(), slow.scheduler.poll_timeout());
+    /// Plays the same random events through the fast path and through the slow path, and compares all that can be seen.
+    /// Returns how often each of the fast paths applied.
+    fn compare<S: BufferSource>(random: &mut fastrand::Rng, make: impl Fn() -> Side<S>) -> [u32; 4] {
+        let mut taken = [0; 4];
+        for _ in 0..20 {
+            let (mut fast, mut slow) = (make(), make());
+            assert_eq!(fast.receivers, slow.receivers);
+            for now_ns in 0..500 {
+                let (home, id) = fast.receivers[random.usize(0..fast.receivers.len())];
+                let event = draw(random, &slow.pools[home], id);
+                let row = slow.pools[home].table.row(id);
+                let by_slow_path = slow.pools[home].handle_row(row, event);
+                assert_eq!(handle(&mut fast.pools[home], id, event, &mut taken), by_slow_path, "{event:?}");
+                let is_poll = random.u8(0..4) == 0;
+                for (fast, slow) in fast.pools.iter_mut().zip(&mut slow.pools) {
+                    if is_poll {
+                        poll(fast, slow, now_ns);
                     }
                     assert_eq!(fast.stats(), slow.stats(), "{event:?}");
                     assert_eq!(fast.memory.arena().touched_bytes(), slow.memory.arena().touched_bytes());
-                    assert_eq!(ids.map(|id| fast.describe(id)), ids.map(|id| slow.describe(id)), "{event:?}");
                     assert_eq!((fast.check_invariants(), slow.check_invariants()), (Ok(()), Ok(())), "{event:?}");
                 }
+                for &(home, id) in &fast.receivers {
+                    assert_eq!(fast.pools[home].describe(id), slow.pools[home].describe(id), "{event:?}");
+                }
             }
+        }
+        taken
+    }
+
+    fn poll<S: BufferSource>(fast: &mut Pool<S>, slow: &mut Pool<S>, now_ns: u64) {
+        fast.handle_timeout(now_ns);
+        slow.handle_timeout(now_ns);
+        loop {
+            let (notice, by_slow_path) = (fast.poll_notice(), slow.poll_grant_or_reclaim());
+            assert_eq!(notice, by_slow_path);
+            if notice.is_none() {
+                break;
+            }
+        }
+        assert_eq!(fast.poll_wake(), slow.poll_wake());
+        assert_eq!(fast.poll_timeout(), slow.source.poll_timeout());
+    }
+
+    const MODES: [Mode; 5] = [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion];
+
+    #[test]
+    #[cfg_attr(miri, ignore)] // it takes minutes
+    fn fast_path_equals_slow_path() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let sizes: [&[u32]; 2] = [&[4096], &[4096, 2048]];
+        for (mode, sizes) in MODES.into_iter().flat_map(|mode| sizes.map(|sizes| (mode, sizes))) {
+            let taken = compare(&mut random, || own(mode, sizes));
             assert!(taken.iter().all(|&taken| taken > 0), "{mode:?} {sizes:?}: {taken:?}");
         }
     }
 
     #[test]
-    fn who_was_asked_for_an_empty_buffer_gives_it_back_the_long_way() {
+    #[cfg(feature = "std")]
+    #[cfg(not(loom))]
+    #[cfg_attr(miri, ignore)] // it takes minutes
+    fn fast_path_equals_slow_path_on_shared_pools() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for mode in MODES {
+            let taken = compare(&mut random, || shared(mode));
+            assert!(taken.iter().all(|&taken| taken > 0), "{mode:?}: {taken:?}");
+        }
+    }
+
+    #[test]
+    fn fast_path_leaves_a_holder_that_was_asked() {
         let mut config = PoolConfig::new(1, 2);
         (config.scheduler.park_ns, config.scheduler.lease_ns) = (10, 20);
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -218,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_that_limits_who_waits_is_granted_the_long_way() {
+    fn fast_path_leaves_a_grant_that_limits_waiters() {
         let mut config = PoolConfig::new(2, 2);
         (config.scheduler.classes, config.scheduler.reserves[1], config.scheduler.tenants_max) = (2, 1, 1);
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -228,7 +294,7 @@ mod tests {
         let [critical, other] = [0, 1].map(|class| pool.attach(class, 0).expect("there is room"));
         for id in [other, critical] {
             pool.set_tenant(id, Some(tenant)).expect("its cap allows a buffer");
-            assert!(pool.try_fast_begin(id).is_none(), "its reserve keeps it back, or somebody waits");
+            assert!(pool.try_fast_begin(id).is_none(), "its reserve blocks it, or a request waits");
             pool.handle(id, Event::Readable).expect("it is attached");
         }
         let stats = pool.stats().scheduler;

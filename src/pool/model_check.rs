@@ -1,27 +1,28 @@
 //! Copies, and numbers for all that the future depends on, for model checkers.
 
-use super::source::Source;
 use super::table::Place;
 use super::{Pool, ReceiverId};
-use crate::scheduler::{LeaseId, WaitId};
+use crate::scheduler::{LeaseId, Scheduler, WaitId};
 
-impl Pool {
-    /// The same once more, with memory of its own, in which the same handles name the same; `None` for a pool that is
-    /// shared with other threads.
-    pub fn try_clone(&self) -> Option<Pool> {
-        let scheduler = match &self.scheduler {
-            Source::Scheduler(scheduler) => Source::Scheduler(scheduler.clone()),
-            Source::Shard(_) => return None,
-        };
-        let (memory, table, config) = (self.memory.clone(), self.table.clone(), self.config);
-        Some(Pool { scheduler, memory, table, host_waits: self.host_waits, config, counts: self.counts })
+impl Clone for Pool<Scheduler> {
+    /// The same once more, with memory of its own, in which the same handles name the same.
+    fn clone(&self) -> Pool {
+        Pool {
+            source: self.source.clone(),
+            memory: self.memory.clone(),
+            table: self.table.clone(),
+            host_waits: self.host_waits,
+            config: self.config,
+            counts: self.counts,
+        }
     }
+}
 
+impl Pool<Scheduler> {
     /// Writes down how each receiver and the pool stand (see
     /// [`Scheduler::state_key`](crate::scheduler::Scheduler::state_key)). Receivers are told by the numbers that
     /// the caller has for them, all different, and in their order; waits and leases of the host's own by the numbers
-    /// that it has for these, different from those of receivers. The values of bytes are left out. Nothing is written
-    /// for a pool that is shared with other threads.
+    /// that it has for these, different from those of receivers. The values of bytes are left out.
     pub fn state_key(
         &self,
         state: &mut Vec<u64>,
@@ -29,9 +30,6 @@ impl Pool {
         wait: &dyn Fn(WaitId) -> u64,
         lease: &dyn Fn(LeaseId) -> u64,
     ) {
-        let Source::Scheduler(scheduler) = &self.scheduler else {
-            return;
-        };
         let name = |index: u32| receiver(self.table.id(index));
         let mut all: Vec<(u64, u32)> = self.table.iter().map(|index| (name(index), index)).collect();
         all.sort_unstable();
@@ -52,6 +50,6 @@ impl Pool {
             all.iter().find(waits).map_or_else(|| wait(of), |&(name, _)| name)
         };
         let leases = |of: LeaseId| self.table.holder(of.index()).map_or_else(|| lease(of), name);
-        scheduler.state_key(state, &waits, &leases);
+        self.source.state_key(state, &waits, &leases);
     }
 }

@@ -2,14 +2,14 @@
 //! left.
 
 use super::table::Place;
-use super::{Notice, Pool, PoolError, ReceiverId};
+use super::{BufferSource, Notice, Pool, PoolError, ReceiverId};
 use crate::connection::{Action, Actions, Connection, Event, EventError, Mode};
 use crate::memory::SlotIndex;
 use crate::scheduler::{Grant, LeaseId, Outcome, Reach, Reclaim, ReclaimKind, Request};
 use core::ops::Range;
 
-impl Pool {
-    pub(super) fn check_class(&self, class: u8) -> Result<(), PoolError> {
+impl<S: BufferSource> Pool<S> {
+    pub(crate) fn check_class(&self, class: u8) -> Result<(), PoolError> {
         if class < self.config.scheduler.classes { Ok(()) } else { Err(PoolError::UnknownClass) }
     }
 
@@ -108,7 +108,7 @@ impl Pool {
     /// The time in which the host blocked what a receiver holds does not count against its peer.
     fn start_lease_anew(&mut self, index: u32) {
         if let Place::Buffer(buffer) = self.table.place(index) {
-            self.scheduler.progress_at(buffer, 0);
+            self.source.progress_at(buffer, 0);
         }
     }
 
@@ -126,7 +126,7 @@ impl Pool {
             let has_begun =
                 connection.is_open() && connection.buffered_bytes() > 0 && !connection.pending().has(Action::Decode);
             if has_begun && self.request_class(index) != self.table.class(index) {
-                self.scheduler.reclass_at(wait, self.request_class(index));
+                self.source.reclass_at(wait, self.request_class(index));
             }
         }
         Some(self.table.connection(index).pending())
@@ -149,7 +149,7 @@ impl Pool {
         }
         let buffer = self.table.deferred_grant(index)?;
         self.table.set_deferred_grant(index, None);
-        self.enter_buffer(index, self.scheduler.lease_at(buffer));
+        self.enter_buffer(index, self.source.lease_at(buffer));
         Some(self.table.connection(index).pending())
     }
 
@@ -179,7 +179,7 @@ impl Pool {
             actions = self.table.connection(index).pending();
         }
         if actions.has(Action::Finished) {
-            self.scheduler.unpin_tenant(self.table.tenant(index));
+            self.source.unpin_tenant(self.table.tenant(index));
             self.table.remove(index);
         }
         host_actions(actions)
@@ -222,10 +222,10 @@ impl Pool {
     fn check_growth(&mut self, index: u32, held: u32, size_index: u8) -> Result<(), PoolError> {
         let request = Request { size_index, ..Request::new(self.request_class(index), 0) };
         let tenant = self.table.tenant(index);
-        Ok(self.scheduler.own().map_or(Ok(()), |scheduler| scheduler.admit_beside(held, &request, tenant))?)
+        self.source.admit_beside(held, &request, tenant)
     }
 
-    pub(super) fn check_not_in_flight(&self, index: u32) -> Result<(), PoolError> {
+    pub(crate) fn check_not_in_flight(&self, index: u32) -> Result<(), PoolError> {
         let in_flight = self.table.connection(index).is_in_flight();
         if in_flight { Err(EventError::InFlight.into()) } else { Ok(()) }
     }
@@ -265,16 +265,11 @@ impl Pool {
     /// Whether a receiver is not asked after all: no other request waits than its own for a larger buffer, or what its host
     /// blocks has more time before it is shed.
     pub(super) fn spares(&mut self, index: u32, reclaim: &Reclaim) -> bool {
-        // Only a pool of one thread has larger buffers.
-        let waits = self.table.wait(index);
-        if let (Some(scheduler), Some(wait)) = (self.scheduler.own(), waits) {
-            if scheduler.waits_alone(wait) {
-                scheduler.spare_at(reclaim.lease.index(), reclaim.kind);
-                return true;
-            }
+        if self.table.wait(index).is_some_and(|wait| self.source.spare_if_alone(wait, reclaim)) {
+            return true;
         }
         let is_blocked = self.table.connection(index).blocked() != 0;
-        reclaim.kind == ReclaimKind::Shed && is_blocked && self.scheduler.defer_at(reclaim.lease.index())
+        reclaim.kind == ReclaimKind::Shed && is_blocked && self.source.defer_at(reclaim.lease.index())
     }
 
     /// Asks a receiver to give its buffer back; what it is to do, if that is something new.
@@ -301,11 +296,11 @@ impl Pool {
     pub(super) fn cancel_wait(&mut self, index: u32) {
         if let Some(buffer) = self.table.deferred_grant(index) {
             self.table.set_deferred_grant(index, None);
-            self.scheduler.release_at(buffer);
+            self.source.release_at(buffer);
         }
         if let Some(wait) = self.table.wait(index) {
             self.table.set_wait(index, None);
-            self.scheduler.cancel_at(wait);
+            self.source.cancel_at(wait);
         }
     }
 
@@ -318,20 +313,20 @@ impl Pool {
         self.feed(index, Event::BufferReleased);
     }
 
-    pub(super) fn give_slot(&mut self, slot: SlotIndex) {
+    pub(crate) fn give_slot(&mut self, slot: SlotIndex) {
         self.memory.slots_mut().give(slot).expect("a receiver's slot is taken");
     }
 
     /// Gives back a buffer that the receiver holds no more; whoever waits for a larger one does not need it now.
     pub(super) fn leave_buffer(&mut self, index: u32, buffer: u32) {
         self.cancel_wait(index);
-        self.scheduler.release_at(buffer);
+        self.source.release_at(buffer);
     }
 
     pub(super) fn request_as(&mut self, index: u32, size_index: u8) -> Result<Outcome, PoolError> {
         let class = self.request_class(index);
         let request = Request { token: index.into(), tenant: None, class, size_index, has_deadline: true };
-        self.scheduler.request_in(&request, self.table.tenant(index))
+        self.source.request_in(&request, self.table.tenant(index))
     }
 
     /// What has begun is never less critical than what has not.
@@ -380,7 +375,7 @@ impl Pool {
             Place::Buffer(smaller) => {
                 self.counts.grown += 1;
                 self.memory.arena_mut().copy(smaller, content, buffer);
-                self.scheduler.release_at(smaller);
+                self.source.release_at(smaller);
             }
         }
         self.feed(index, Event::BufferGranted { capacity: self.memory.arena().bytes_of(buffer) });
@@ -416,7 +411,7 @@ impl Pool {
                 let start = if restarts { 0 } else { self.table.start_in(buffer) + bytes };
                 self.table.set_start(buffer, start);
                 if bytes > 0 {
-                    self.scheduler.progress_at(buffer, bytes.into());
+                    self.source.progress_at(buffer, bytes.into());
                 }
             }
             Place::Slot(slot) => {
@@ -486,7 +481,7 @@ impl Pool {
     /// A buffer was obtained and is about to be written.
     #[inline(always)]
     pub(super) fn touch(&mut self, lease: LeaseId) {
-        self.scheduler.touch(self.memory.arena_mut(), lease.index());
+        self.source.touch(self.memory.arena_mut(), lease.index());
     }
 
     /// Refuses received bytes that cannot lie behind the content, because nobody asked for the area that the content
@@ -499,7 +494,7 @@ impl Pool {
     }
 
     pub(super) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
-        self.scheduler.check_host_lease(lease, reach)?;
+        self.source.check_host_lease(lease, reach)?;
         match self.table.holder(lease.index()) {
             None => Ok(()),
             Some(_) => Err(PoolError::Stale),

@@ -5,8 +5,9 @@
 //! `new`. What a receiver holds and waits for (its *stake*) is kept outside its row, so that the idle ones, which are
 //! nearly all, do not pay for it: with the buffer if it holds one, else in a table of its own.
 
-use super::config::{ConfigError, no_memory};
+use super::config::ConfigError;
 use super::error::PoolError;
+use super::reserve;
 use crate::connection::Connection;
 use crate::memory::SlotIndex;
 use alloc::vec::Vec;
@@ -30,7 +31,7 @@ impl ReceiverId {
 /// What tells the handles of one table from all others: changes bits of a row (the low half of a handle) and of its uses
 /// (24 bits above), which come out wrong in any other table.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     mask: u64,
     /// Uses of a row that no receiver had yet.
     first_use: u32,
@@ -41,7 +42,7 @@ impl Stamp {
     const KIND: u64 = 3 << 54;
 
     /// For the one table of a pool with this tag.
-    pub(super) fn new(tag: u8) -> Stamp {
+    pub(crate) fn new(tag: u8) -> Stamp {
         Stamp { mask: u64::from(tag) << 56 ^ Stamp::KIND, first_use: 0 }
     }
 
@@ -49,7 +50,7 @@ impl Stamp {
     /// this one has: of [`INDEX_MAX`](crate::scheduler::INDEX_MAX) waits there is one for each receiver of each thread.
     /// `made` counts the tables that this thread had before: a handle of one of these finds a row with other uses.
     #[cfg(feature = "std")]
-    pub(super) fn of_thread(tag: u8, index: u32, threads: u32, made: u32) -> Stamp {
+    pub(crate) fn of_thread(tag: u8, index: u32, threads: u32, made: u32) -> Stamp {
         let width = u32::BITS - (threads - 1).leading_zeros();
         let rows = (crate::scheduler::INDEX_MAX + 1) >> width << 1;
         let stamp = Stamp::new(tag);
@@ -57,14 +58,14 @@ impl Stamp {
     }
 
     /// Changes bits of a row that no table has, [`SALT`](crate::scheduler::SALT).
-    pub(super) fn salt(&mut self, salt: u32) {
+    pub(crate) fn salt(&mut self, salt: u32) {
         self.mask ^= u64::from(salt);
     }
 }
 
 /// Where a receiver's content is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// There is none.
     Nowhere,
     /// In a parking slot, at its front.
@@ -160,7 +161,7 @@ fn add_usage(rows: &mut Vec<BufferOwner>, at: usize) -> &mut BufferOwner {
 }
 
 /// A receiver that holds and waits for nothing.
-pub(super) struct IdleRow<'a> {
+pub(crate) struct IdleRow<'a> {
     entry: &'a mut Row,
     owners: &'a mut Vec<BufferOwner>,
     index: u32,
@@ -168,34 +169,34 @@ pub(super) struct IdleRow<'a> {
 
 impl<'a> IdleRow<'a> {
     #[inline(always)]
-    pub(super) fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Connection {
         &self.entry.connection
     }
 
     #[inline(always)]
-    pub(super) fn connection_mut(&mut self) -> &mut Connection {
+    pub(crate) fn connection_mut(&mut self) -> &mut Connection {
         &mut self.entry.connection
     }
 
     #[inline(always)]
-    pub(super) fn class(&self) -> u8 {
+    pub(crate) fn class(&self) -> u8 {
         self.entry.class()
     }
 
     #[inline(always)]
-    pub(super) fn tenant(&self) -> u32 {
+    pub(crate) fn tenant(&self) -> u32 {
         self.entry.link
     }
 
     /// Its row.
     #[inline(always)]
-    pub(super) fn index(&self) -> u32 {
+    pub(crate) fn index(&self) -> u32 {
         self.index
     }
 
     /// It holds a buffer from now on.
     #[inline(always)]
-    pub(super) fn hold(self, buffer: u32) -> &'a mut Connection {
+    pub(crate) fn hold(self, buffer: u32) -> &'a mut Connection {
         let tenant = self.tenant();
         *usage_of(self.owners, buffer) = BufferOwner { receiver: self.index, start: 0, tenant, wait: NIL };
         self.entry.key |= link::BUFFER;
@@ -205,31 +206,31 @@ impl<'a> IdleRow<'a> {
 }
 
 /// A receiver that holds a buffer and waits for nothing.
-pub(super) struct HoldingRow<'a> {
+pub(crate) struct HoldingRow<'a> {
     entry: &'a mut Row,
     owners: &'a mut BufferOwner,
 }
 
 impl HoldingRow<'_> {
     #[inline(always)]
-    pub(super) fn connection(&mut self) -> &mut Connection {
+    pub(crate) fn connection(&mut self) -> &mut Connection {
         &mut self.entry.connection
     }
 
     #[inline(always)]
-    pub(super) fn buffer(&self) -> u32 {
+    pub(crate) fn buffer(&self) -> u32 {
         self.entry.link
     }
 
     /// Where the content starts in the buffer.
     #[inline(always)]
-    pub(super) fn start(&self) -> u32 {
+    pub(crate) fn start(&self) -> u32 {
         self.owners.start
     }
 
     /// It holds nothing from now on.
     #[inline(always)]
-    pub(super) fn drop_buffer(self) {
+    pub(crate) fn drop_buffer(self) {
         self.entry.key &= !link::MASK;
         self.entry.link = core::mem::replace(self.owners, BufferOwner::NONE).tenant;
     }
@@ -238,7 +239,7 @@ impl HoldingRow<'_> {
 /// All receivers, and who of them holds which buffer.
 #[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     entries: Vec<Row>,
     extra_states: Vec<ExtraState>,
     /// By buffer index, touched in the order of first use; `NIL` for free buffers and the host's own.
@@ -251,10 +252,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(receivers: u32, buffers: u32, stamp: Stamp) -> Result<Table, ConfigError> {
-        fn reserve<T>(field: &'static str, count: u32) -> Result<Vec<T>, ConfigError> {
-            crate::memory::reserve(count).map_err(|_| no_memory(field, count as usize))
-        }
+    pub(crate) fn new(receivers: u32, buffers: u32, stamp: Stamp) -> Result<Table, ConfigError> {
         Ok(Table {
             entries: reserve("receivers_max", receivers)?,
             extra_states: reserve("receivers_max", receivers)?,
@@ -276,30 +274,30 @@ impl Table {
 
     /// The row that a handle names, though the receiver may be gone.
     #[cfg(test)]
-    pub(super) fn row(&self, id: ReceiverId) -> u32 {
+    pub(crate) fn row(&self, id: ReceiverId) -> u32 {
         self.split(id).0
     }
 
     /// The bits of [`SALT`](crate::scheduler::SALT) that handles have.
-    pub(super) fn salted(&self) -> u64 {
+    pub(crate) fn salted(&self) -> u64 {
         self.stamp.mask & u64::from(crate::scheduler::SALT)
     }
 
     /// As [`Stamp::salt`], before there is any receiver.
-    pub(super) fn salt(&mut self, salt: u32) {
+    pub(crate) fn salt(&mut self, salt: u32) {
         self.stamp.salt(salt);
     }
 
-    pub(super) fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.len
     }
 
-    pub(super) fn check_free(&self) -> Result<(), PoolError> {
+    pub(crate) fn check_free(&self) -> Result<(), PoolError> {
         if self.len < self.max { Ok(()) } else { Err(PoolError::TableFull) }
     }
 
     /// Adds an attached connection.
-    pub(super) fn insert(&mut self, connection: Connection, class: u8, token: u64) -> Result<u32, PoolError> {
+    pub(crate) fn insert(&mut self, connection: Connection, class: u8, token: u64) -> Result<u32, PoolError> {
         self.check_free()?;
         let token = [token as u32, (token >> 32) as u32];
         let class = u32::from(class) << CLASS_SHIFT;
@@ -317,7 +315,7 @@ impl Table {
     }
 
     /// Ends the handle of one that holds and waits for nothing. After 2^24 uses of one row its numbers start again.
-    pub(super) fn remove(&mut self, index: u32) {
+    pub(crate) fn remove(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         entry.connection = Connection::default();
         entry.key = entry.key.wrapping_add(1) & USES;
@@ -326,40 +324,40 @@ impl Table {
         self.len -= 1;
     }
 
-    pub(super) fn id(&self, index: u32) -> ReceiverId {
+    pub(crate) fn id(&self, index: u32) -> ReceiverId {
         let uses = self.entries[index as usize].key & USES;
         ReceiverId((u64::from(uses) << 32 | u64::from(index)) ^ self.stamp.mask)
     }
 
     #[inline]
-    pub(super) fn find(&self, id: ReceiverId) -> Result<u32, PoolError> {
+    pub(crate) fn find(&self, id: ReceiverId) -> Result<u32, PoolError> {
         let (index, uses) = self.split(id);
         let entry = self.entries.get(index as usize).ok_or(PoolError::Stale)?;
         if entry.has_uses(uses) && entry.connection.is_attached() { Ok(index) } else { Err(PoolError::Stale) }
     }
 
     #[inline]
-    pub(super) fn connection(&self, index: u32) -> &Connection {
+    pub(crate) fn connection(&self, index: u32) -> &Connection {
         &self.entries[index as usize].connection
     }
 
     #[inline]
-    pub(super) fn connection_mut(&mut self, index: u32) -> &mut Connection {
+    pub(crate) fn connection_mut(&mut self, index: u32) -> &mut Connection {
         &mut self.entries[index as usize].connection
     }
 
-    pub(super) fn token(&self, index: u32) -> u64 {
+    pub(crate) fn token(&self, index: u32) -> u64 {
         let [low, high] = self.entries[index as usize].token;
         u64::from(high) << 32 | u64::from(low)
     }
 
-    pub(super) fn class(&self, index: u32) -> u8 {
+    pub(crate) fn class(&self, index: u32) -> u8 {
         self.entries[index as usize].class()
     }
 
     /// Index of the tenant in whose name it requests.
     #[inline]
-    pub(super) fn tenant(&self, index: u32) -> u32 {
+    pub(crate) fn tenant(&self, index: u32) -> u32 {
         let Row { key, link, .. } = self.entries[index as usize];
         match key & link::MASK {
             link::TENANT => link,
@@ -368,7 +366,7 @@ impl Table {
         }
     }
 
-    pub(super) fn set_tenant(&mut self, index: u32, tenant: u32) {
+    pub(crate) fn set_tenant(&mut self, index: u32, tenant: u32) {
         let Row { key, link, .. } = &mut self.entries[index as usize];
         match *key & link::MASK {
             link::TENANT => *link = tenant,
@@ -378,7 +376,7 @@ impl Table {
     }
 
     #[inline]
-    pub(super) fn place(&self, index: u32) -> Place {
+    pub(crate) fn place(&self, index: u32) -> Place {
         let Row { key, link, .. } = self.entries[index as usize];
         match key & link::MASK {
             link::TENANT => Place::Nowhere,
@@ -392,7 +390,7 @@ impl Table {
 
     /// Moves a receiver to where its content is now, at the front; returns where it was.
     #[inline]
-    pub(super) fn set_place(&mut self, index: u32, place: Place) -> Place {
+    pub(crate) fn set_place(&mut self, index: u32, place: Place) -> Place {
         let (was, extra) = self.take_hold(index);
         self.store_hold(index, place, extra);
         was
@@ -400,22 +398,22 @@ impl Table {
 
     /// Index of the wait.
     #[inline]
-    pub(super) fn wait(&self, index: u32) -> Option<u32> {
+    pub(crate) fn wait(&self, index: u32) -> Option<u32> {
         Some(self.wait_word(index)).filter(|&wait| wait & HIGH_BIT == 0)
     }
 
-    pub(super) fn set_wait(&mut self, index: u32, wait: Option<u32>) {
+    pub(crate) fn set_wait(&mut self, index: u32, wait: Option<u32>) {
         self.set_wait_word(index, wait.unwrap_or(NIL));
     }
 
     /// The buffer that was granted and cannot be used yet, in place of a wait.
     #[inline]
-    pub(super) fn deferred_grant(&self, index: u32) -> Option<u32> {
+    pub(crate) fn deferred_grant(&self, index: u32) -> Option<u32> {
         let wait = self.wait_word(index);
         (wait != NIL && wait & HIGH_BIT != 0).then_some(wait & !HIGH_BIT)
     }
 
-    pub(super) fn set_deferred_grant(&mut self, index: u32, buffer: Option<u32>) {
+    pub(crate) fn set_deferred_grant(&mut self, index: u32, buffer: Option<u32>) {
         if let Some(was) = self.deferred_grant(index) {
             self.owners[was as usize] = BufferOwner::NONE;
         }
@@ -427,7 +425,7 @@ impl Table {
 
     /// Where the content starts inside the place, in bytes.
     #[inline]
-    pub(super) fn start(&self, index: u32) -> u32 {
+    pub(crate) fn start(&self, index: u32) -> u32 {
         match self.place(index) {
             Place::Buffer(buffer) => self.start_in(buffer),
             Place::Slot(_) | Place::Nowhere => 0,
@@ -436,22 +434,22 @@ impl Table {
 
     /// Where the content of a buffer starts in it.
     #[inline]
-    pub(super) fn start_in(&self, buffer: u32) -> u32 {
+    pub(crate) fn start_in(&self, buffer: u32) -> u32 {
         self.owners[buffer as usize].start
     }
 
-    pub(super) fn set_start(&mut self, buffer: u32, start: u32) {
+    pub(crate) fn set_start(&mut self, buffer: u32, start: u32) {
         self.owners[buffer as usize].start = start;
     }
 
-    pub(super) fn holder(&self, buffer: u32) -> Option<u32> {
+    pub(crate) fn holder(&self, buffer: u32) -> Option<u32> {
         self.owners.get(buffer as usize).map(|owners| owners.receiver).filter(|&receiver| receiver != NIL)
     }
 
     /// For who takes the fast path: a receiver that holds and waits for nothing, if the handle is one's. Whether it is
     /// attached is for the connection to say.
     #[inline(always)]
-    pub(super) fn find_idle(&mut self, id: ReceiverId) -> Option<IdleRow<'_>> {
+    pub(crate) fn find_idle(&mut self, id: ReceiverId) -> Option<IdleRow<'_>> {
         let (index, uses) = self.split(id);
         let entry = self.entries.get_mut(index as usize)?;
         let is_idle = entry.key & link::MASK == link::TENANT;
@@ -460,7 +458,7 @@ impl Table {
 
     /// As `find_idle`, one that holds a buffer and waits for nothing.
     #[inline(always)]
-    pub(super) fn find_holder(&mut self, id: ReceiverId) -> Option<HoldingRow<'_>> {
+    pub(crate) fn find_holder(&mut self, id: ReceiverId) -> Option<HoldingRow<'_>> {
         let (index, uses) = self.split(id);
         let entry = self.entries.get_mut(index as usize)?;
         if !entry.has_uses(uses) || entry.key & link::MASK != link::BUFFER {
@@ -471,7 +469,7 @@ impl Table {
     }
 
     /// Those that are attached.
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
         (0..self.entries.len() as u32).filter(|&index| self.connection(index).is_attached())
     }
 

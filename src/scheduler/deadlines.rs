@@ -203,7 +203,7 @@ impl Deadlines {
 
     /// As `stop`, of one that was asked for nothing, or else nothing; says whether it did.
     #[inline(always)]
-    pub(super) fn try_fast_stop(&mut self, index: u32) -> bool {
+    pub(crate) fn try_fast_stop(&mut self, index: u32) -> bool {
         let Some(entry) = self.table.get_mut(index as usize) else {
             return true;
         };

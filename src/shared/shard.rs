@@ -408,6 +408,8 @@ impl SchedulerShard {
         self.shared.buffers[index as usize].hold(index, LeaseWord { class, is_capped, has_deadline, shard: self.index })
     }
 
+    /// Takes a buffer from this shard's cache, without the lock.
+    #[inline(always)]
     pub(super) fn take_cached_now(&self, request: &Request) -> Option<LeaseId> {
         if !self.shared.is_uncapped(request.class) {
             return None;

@@ -470,7 +470,8 @@ fn ensure(holds: bool, rule: &'static str) -> Result<(), &'static str> {
 }
 
 // Loom's structures may only be made inside a model, and these tests have one thread.
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::scheduler::LeaseId;

@@ -1,26 +1,27 @@
 //! A wait lasts as long as its need, and asks in the class of what has arrived by now.
 
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId, SharedPool};
+use demuxbuf::pool::{BufferSource, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{Outcome, SchedulerConfig, SchedulerError, SchedulerStats};
+use demuxbuf::shared::SharedPool;
 
 const LARGE: u8 = 1;
 const UNIT: u32 = 4_096;
 
-fn report(pool: &mut Pool, id: ReceiverId, event: Event) -> Actions {
+fn report<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, event: Event) -> Actions {
     let actions = pool.handle(id, event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
     pool.check_invariants().expect("the invariants hold");
     actions
 }
 
-fn receive(pool: &mut Pool, id: ReceiverId, bytes: u32) {
+fn receive<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, bytes: u32) {
     report(pool, id, Event::Readable);
     pool.receive_area(id).expect("the handle is live")[..bytes as usize].fill(7);
     report(pool, id, Event::Received { bytes });
 }
 
 /// The receivers that were granted a buffer since the last call.
-fn served(pool: &mut Pool) -> Vec<u64> {
+fn served<S: BufferSource>(pool: &mut Pool<S>) -> Vec<u64> {
     let granted = std::iter::from_fn(|| pool.poll_notice()).filter_map(|granted| match granted {
         Notice::Receiver { token, actions, .. } => actions.has(Action::Recv).then_some(token),
         Notice::Lease { token, .. } => Some(token),
@@ -129,7 +130,7 @@ fn reserved() -> PoolConfig {
     PoolConfig { scheduler, continuation_class: Some(0), ..PoolConfig::new(4, 10) }
 }
 
-fn frame_begins_while_it_waits(pool: &mut Pool) {
+fn frame_begins_while_it_waits<S: BufferSource>(pool: &mut Pool<S>) {
     for _ in 0..2 {
         assert!(matches!(pool.request(1, 50), Ok(Outcome::Granted(_))));
     }
@@ -220,7 +221,7 @@ fn s62_blocked_receivers_do_not_trade_a_buffer() {
 const LEASE_NS: u64 = 800;
 
 /// Advances the clock by steps that count until a receiver is to be shed; returns when.
-fn shed_at(pool: &mut Pool, from_ns: u64, until_ns: u64) -> Option<u64> {
+fn shed_at<S: BufferSource>(pool: &mut Pool<S>, from_ns: u64, until_ns: u64) -> Option<u64> {
     (from_ns..=until_ns).find(|&now_ns| {
         pool.handle_timeout(now_ns);
         let mut granted = std::iter::from_fn(|| pool.poll_notice());
@@ -229,7 +230,7 @@ fn shed_at(pool: &mut Pool, from_ns: u64, until_ns: u64) -> Option<u64> {
 }
 
 /// One receiver holds 5,000 bytes that its host blocks at time 0, another one waits.
-fn blocks(pool: &mut Pool) -> ReceiverId {
+fn blocks<S: BufferSource>(pool: &mut Pool<S>) -> ReceiverId {
     pool.handle_timeout(0);
     let id = pool.attach(0, 1).expect("there is room");
     receive(pool, id, 5_000);
@@ -245,7 +246,7 @@ fn short_leases() -> PoolConfig {
     config
 }
 
-fn s61_on(make: impl Fn() -> (Pool, Option<SharedPool>)) {
+fn s61_on<S: BufferSource>(make: impl Fn() -> (Pool<S>, Option<SharedPool>)) {
     let (mut pool, _threads) = make();
     blocks(&mut pool);
     assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), Some(2 * LEASE_NS), "the lease ends");

@@ -32,7 +32,7 @@ impl RustScheduler {
 
 impl Clone for RustPool {
     fn clone(&self) -> RustPool {
-        RustPool(self.0.try_clone().expect("the pool is not shared"))
+        RustPool(self.0.clone())
     }
 }
 

@@ -1,16 +1,14 @@
-//! What only receivers of a shared pool do: wake other threads, and move between them.
+//! Receivers that move from the pool of one thread to that of another.
 
 use super::exports::Ticket;
-use super::source::Source;
-use super::table::Place;
-use super::{Pool, PoolError, ReceiverId};
+use super::pool_shard::PoolShard;
 use crate::connection::{Connection, Event, EventError, Hold};
 use crate::memory::SLOT_BYTES;
-use crate::pool::sharded::Sharded;
+use crate::pool::{Place, Pool, PoolError, ReceiverId, Source};
 use crate::scheduler::{LeaseId, WaitId};
 
-/// A receiver on its way from one thread to another, with all that it holds and waits for. It is nobody's: whoever loses it
-/// loses its buffer until the pool is gone.
+/// A receiver on its way from one thread to another, with what it holds and waits for. It belongs to no pool: if you drop
+/// it, its buffer leaks until the shared pool is freed. To discard one, import it and close it.
 #[derive(Debug)]
 #[must_use = "its buffer and its wait are lost with it"]
 pub struct ExportedReceiver {
@@ -34,40 +32,21 @@ pub struct ExportedReceiver {
     pub ticket: Ticket,
 }
 
-impl Pool {
-    /// A thread that has something to do, and sleeps for all that is known: it is to call
-    /// [`poll_notice`](Pool::poll_notice). The host tells it, by an eventfd or its like. Call it until `None`,
-    /// before this thread sleeps. Takes no lock. `None` for a pool that is not shared.
-    pub fn poll_wake(&mut self) -> Option<u32> {
-        self.sharded().ok()?.shard.poll_wake()
-    }
-
-    /// Whether the calling thread is the one that these receivers are bound to, if they are. Costs a load and a
-    /// comparison.
+impl Pool<PoolShard> {
+    /// Takes a receiver off this thread, in whatever state: idle, waiting, assigned a buffer, holding a buffer, parked. Its
+    /// handle ends; [`import`](Pool::import) gives it another one. Meanwhile it keeps its place in the queue. Cost: O(1),
+    /// a copy of at most 64 bytes, the lock of the exports, and the scheduler's lock if it waits.
     ///
     /// # Errors
     ///
-    /// They are another thread's.
-    pub fn check_thread(&self) -> Result<(), PoolError> {
-        match &self.scheduler {
-            Source::Scheduler(_) => Ok(()),
-            Source::Shard(sharded) => Ok(sharded.shard.check_thread()?),
-        }
-    }
-
-    /// Takes a receiver off this thread, in whatever state: idle, waiting, served and not told yet, holding a buffer,
-    /// parked. Its handle ends; it goes on as another one's after [`import`](Pool::import). Meanwhile it keeps its
-    /// place in the queue. Cost: O(1), a copy of at most 64 bytes, a lock of what is on its way, and the pool's lock if it
-    /// waits.
+    /// Nothing is changed if
     ///
-    /// # Errors
-    ///
-    /// The handle is stale or foreign; the receiver is closed; a receive is in flight; it is parked in a slot of more than
-    /// 64 bytes (it can move once it holds a buffer again); so many are on their way that no more can be (of those that
-    /// wait, [`EXPORTS_MAX`](crate::shared::EXPORTS_MAX); of all, `receivers_max` for each thread); the pool is
-    /// not shared. Nothing is changed.
+    /// - the handle is stale or foreign, or the receiver is closed;
+    /// - a receive is in flight;
+    /// - it is parked in a slot of more than 64 bytes (it can move once it holds a buffer again);
+    /// - the table of exports is full: [`EXPORTS_MAX`](super::EXPORTS_MAX) of those that wait, `receivers_max` for each
+    ///   thread of all.
     pub fn export(&mut self, id: ReceiverId) -> Result<ExportedReceiver, PoolError> {
-        self.sharded()?;
         let index = self.table.find(id)?;
         let connection = self.table.connection(index).clone();
         if !connection.is_open() {
@@ -78,13 +57,12 @@ impl Pool {
         if matches!(place, Place::Slot(slot) if self.memory.slots().bytes_of(slot) > SLOT_BYTES) {
             return Err(PoolError::TooManyBytes);
         }
-        let wait = self.table.wait(index).map(|wait| self.scheduler.wait_at(wait));
-        let sharded = self.sharded()?;
-        let common = sharded.common.clone();
+        let wait = self.table.wait(index).map(|wait| self.source.wait_at(wait));
+        let common = self.source.common.clone();
         let mut tickets = common.exports.lock();
         tickets.check_room()?;
         if let Some(wait) = wait {
-            sharded.shard.export_wait(wait)?;
+            self.source.shard.export_wait(wait)?;
         }
         let mut exported = ExportedReceiver {
             connection,
@@ -104,8 +82,8 @@ impl Pool {
                 self.give_slot(slot);
             }
             Place::Buffer(buffer) => {
-                let lease = self.scheduler.lease_at(buffer);
-                self.sharded()?.export_lease(lease);
+                let lease = self.source.lease_at(buffer);
+                self.source.export_lease(lease);
                 exported.lease = Some(lease);
             }
         }
@@ -116,16 +94,18 @@ impl Pool {
         Ok(exported)
     }
 
-    /// Takes in a receiver that another thread has exported; `moving` is empty then. Call
-    /// [`pending`](Pool::pending) next: if it was served on the way, `poll_notice` says so.
+    /// Imports a receiver that a thread exported; `exported` is empty then. Call [`pending`](Pool::pending) next. If a
+    /// buffer was assigned to it meanwhile, `poll_notice` returns a notice.
     ///
     /// # Errors
     ///
-    /// It is empty, of another pool, imported already by way of a copy, or was changed; its class does not exist; the table is full; it holds a parking slot
-    /// and none of 64 bytes is free here; the pool is not shared. Nothing is changed, it can be tried again, here or
-    /// elsewhere.
+    /// Nothing is changed, and you can try again on any thread, if
+    ///
+    /// - `exported` is empty, of another pool, imported already by way of a copy, or was changed;
+    /// - its class does not exist, or the table of receivers is full;
+    /// - it holds a parking slot and none of 64 bytes is free here.
     pub fn import(&mut self, exported: &mut ExportedReceiver) -> Result<ReceiverId, PoolError> {
-        let common = self.sharded()?.common.clone();
+        let common = self.source.common.clone();
         let mut tickets = common.exports.lock();
         common.exports.check(&tickets, exported.ticket)?;
         self.check_class(exported.class)?;
@@ -134,14 +114,14 @@ impl Pool {
         let place = match (exported.connection.hold(), exported.lease) {
             (Hold::Slot, None) => Place::Slot(self.memory.slots_mut().take_smallest().ok_or(PoolError::NoBufferFree)?),
             (Hold::Buffer, Some(lease)) => {
-                self.sharded()?.import_lease(lease)?;
+                self.source.import_lease(lease)?;
                 Place::Buffer(lease.index())
             }
             _ => Place::Nowhere,
         };
         let index = self.table.insert(exported.connection.clone(), exported.class, exported.token)?;
         if let Some(wait) = exported.wait {
-            if let Err(error) = self.sharded()?.shard.import_wait(wait, index.into()) {
+            if let Err(error) = self.source.shard.import_wait(wait, index.into()) {
                 self.table.remove(index);
                 if let Place::Slot(slot) = place {
                     self.give_slot(slot);
@@ -163,14 +143,7 @@ impl Pool {
         Ok(self.table.id(index))
     }
 
-    fn sharded(&mut self) -> Result<&mut Sharded, PoolError> {
-        match &mut self.scheduler {
-            Source::Scheduler(_) => Err(PoolError::NotShared),
-            Source::Shard(sharded) => Ok(sharded),
-        }
-    }
-
-    /// C hands the value over as it likes, so nothing in it is taken on trust.
+    /// A C host can change the value, so each field is checked.
     fn check_exported(&self, exported: &ExportedReceiver) -> Result<(), PoolError> {
         let ExportedReceiver { connection, lease, offset, wait, .. } = exported;
         let (buffered_bytes, capacity) = (connection.buffered_bytes(), connection.capacity());
@@ -194,16 +167,18 @@ impl Pool {
 }
 
 // Loom's structures may only be made inside a model, and these tests have one thread.
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::connection::{Action, Mode, Policy};
-    use crate::pool::{PoolConfig, SharedPool};
+    use crate::pool::PoolConfig;
     use crate::scheduler::Outcome;
+    use crate::shared::SharedPool;
 
     /// One of each kind: it holds nothing, a buffer, a slot, a full slot while it waits for a buffer, or nothing while it
-    /// waits, as there are two slots.
-    fn some(pool: &mut Pool) -> [ReceiverId; 5] {
+    /// waits, since there are two slots.
+    fn some(pool: &mut Pool<PoolShard>) -> [ReceiverId; 5] {
         [0, 200, 20, 64, 1].map(|bytes| {
             let id = pool.attach(0, 0).expect("there is room");
             let is_readable = bytes > 0;
@@ -245,12 +220,12 @@ mod tests {
         connection
     }
 
-    /// A lease of the host's own that no thread has is no receiver on its way.
+    /// A lease of the host's own that outlived its thread's pool is not that of an exported receiver.
     #[test]
     fn s82_lease_that_was_left_is_not_imported() {
         let config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(2, 5) };
         let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
-        let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("no one has them"));
+        let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it is free"));
         let Ok(Outcome::Granted(lease)) = from.request(0, 0) else { panic!("one is free") };
         drop(from);
         let [_, id, ..] = some(&mut to);
@@ -264,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn whatever_was_changed_on_the_way_is_refused_and_can_be_tried_again_as_it_was() {
+    fn import_refuses_a_changed_value_and_takes_the_original() {
         let mut config = PoolConfig { buffer_bytes: 256, slots: 2, ..PoolConfig::new(1, 5) };
         config.policy.mode = Mode::OneShot;
         let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
-        let pool = |index| shared_pool.shard(index).expect("nobody has them");
+        let pool = |index| shared_pool.shard(index).expect("it is free");
         let (mut from, mut to) = (pool(0), pool(1));
         for id in some(&mut from) {
             let mut exported = from.export(id).expect("it can move");

@@ -1,43 +1,42 @@
 //! One pool and its buffers for the receivers of several threads.
 
+use super::common::Common;
 use super::exports::Exports;
-use super::sharded::Sharded;
-use super::source::Source;
-use super::table::Stamp;
-use super::{ConfigError, Pool, PoolConfig};
+use super::pool_shard::PoolShard;
+use super::{EXPORTS_MAX, SharedScheduler, SharedSchedulerError, SharedSchedulerStats};
 use crate::memory::{Arena, Memory, MemoryError, TryArc};
+use crate::pool::{ConfigError, Pool, PoolConfig, Stamp};
 use crate::scheduler::{self, SchedulerConfig};
-use crate::shared::{EXPORTS_MAX, SharedScheduler, SharedSchedulerError, SharedSchedulerStats};
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// A pool that several threads share, each through [`Pool`] of its own: the same calls, and
-/// [`poll_wake`](Pool::poll_wake).
+/// A pool that several threads share, each through a [`Pool`] of its own: the same calls, and
+/// [`poll_wake`](Pool::poll_wake), [`export`](Pool::export) and [`import`](Pool::import).
 ///
-/// Buffers are for all together, up to the one hard cap, and a buffer that one thread gives back reaches a waiter of
-/// another (see [`shards`](crate::shared)). Receivers, their waits and parking slots are each thread's own: so many as
-/// the configuration says for each. A receiver moves to another thread by [`export`](Pool::export) and
-/// [`import`](Pool::import). There are no tenants, and buffers have one size.
+/// All threads take buffers from one budget with one hard cap. A buffer that one thread releases reaches a waiter of
+/// another thread (see [the module](super)). Each thread has receivers, waits and parking slots of its own: as many as the
+/// configuration says for each. There are no tenants, and buffers have one size.
 ///
-/// While somebody waits, on whichever thread, each thread asks its own holders to park or to leave, the costliest of its
+/// While a request waits, on whichever thread, each thread asks its own holders to park or to leave, the costliest of its
 /// own first: at most one leaves at a time on each.
 ///
-/// It may be dropped before the receivers of its threads or after them. Then nobody is attached any more and no request of
-/// a host's own is taken, while the receivers that are there go on to their end. When the receivers of a thread are dropped,
-/// the leases of the host's own that it had stay: the first thread that uses, adopts or releases one has it.
+/// You may drop it before the pools of its threads or after them. Then no receiver is attached any more and no request of
+/// the host's own is taken; the receivers that are there go on to their end. When the pool of a thread is dropped, the
+/// leases of the host's own that it had stay: the first thread that uses, adopts or releases one has it.
 ///
 /// ```
 /// use demuxbuf::connection::{Action, Event};
-/// use demuxbuf::pool::{SharedPool, PoolConfig};
+/// use demuxbuf::pool::PoolConfig;
+/// use demuxbuf::shared::SharedPool;
 ///
-/// let shards = SharedPool::new(&PoolConfig::new(1, 100), 2)?;
-/// let (mut here, mut there) = (shards.shard(0)?, shards.shard(1)?);
+/// let shared_pool = SharedPool::new(&PoolConfig::new(1, 100), 2)?;
+/// let (mut here, mut there) = (shared_pool.shard(0)?, shared_pool.shard(1)?);
 /// let (mine, other) = (here.attach(0, 7)?, there.attach(0, 8)?);
 /// assert!(here.handle(mine, Event::Readable)?.has(Action::Recv));
 /// there.handle(other, Event::Readable)?; // It waits for the one buffer, and may receive a few bytes meanwhile.
-/// here.handle(mine, Event::WouldBlock)?; // Its buffer is the other's from now on,
-/// assert_eq!(here.poll_wake(), Some(1)); // whose thread is to be told, by an eventfd or its like,
-/// assert!(there.poll_notice().is_some()); // and goes on with it.
+/// here.handle(mine, Event::WouldBlock)?; // The buffer is assigned to the other receiver.
+/// assert_eq!(here.poll_wake(), Some(1)); // Signal its thread, by an eventfd or its like:
+/// assert!(there.poll_notice().is_some()); // it goes on with the buffer.
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -45,38 +44,27 @@ pub struct SharedPool {
     common: TryArc<Common>,
 }
 
-#[derive(Debug)]
-pub(super) struct Common {
-    scheduler: SharedScheduler,
-    pub(super) exports: Exports,
-    arena: Arena,
-    config: PoolConfig,
-    shards: u32,
-    /// How often the receivers of a thread were made.
-    made: AtomicU32,
-}
-
-/// Why the receivers of a thread are not to be had.
+/// Why the pool of a thread is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SharedPoolError {
-    /// There is no such thread, it has its receivers already, or the pool is closed.
+    /// There is no such shard, its pool exists already, or the shared pool is closed.
     Shard(SharedSchedulerError),
-    /// Its tables or slots could not be reserved; what had been is given back.
+    /// Its tables or slots could not be reserved. Nothing stays reserved.
     Memory(ConfigError),
 }
 
 impl SharedPool {
-    /// Reserves the buffers, and the pool's tables for so many threads, 1 to [`SHARDS_MAX`](crate::shared::SHARDS_MAX).
+    /// Reserves the buffers, and the tables for this number of threads, 1 to [`SHARDS_MAX`](super::SHARDS_MAX).
     ///
     /// # Errors
     ///
-    /// As [`Pool::new`]. There are other sizes than the default, or tenants.
+    /// As [`Pool::new`]; there are other sizes than the default, or tenants.
     pub fn new(config: &PoolConfig, shards: u32) -> Result<SharedPool, ConfigError> {
         config.check()?;
-        // Each thread has so many waits, and more are on their way from one to another.
+        // Each thread has this number of waits, and exported ones are on their way from one thread to another.
         let waiters_max = config.scheduler.waiters_max.saturating_mul(shards).saturating_add(EXPORTS_MAX);
         let scheduler = SharedScheduler::new(&SchedulerConfig { waiters_max, ..config.scheduler }, shards)?;
-        // Where all receivers of all threads are on their way, those that took their rows may not be moved.
+        // While all receivers of all threads are exported, those that took their rows cannot be.
         let exports = Exports::new(config.receivers_max.saturating_mul(shards))?;
         let memory = config.memory();
         let arena = Arena::new(memory.buffers, &memory.buffer_bytes)?;
@@ -86,14 +74,15 @@ impl SharedPool {
         Ok(SharedPool { common: common.ok_or(MemoryError::AllocationFailed { field: "shards", bytes })? })
     }
 
-    /// The receivers of one thread; its tables and slots are reserved now, and nothing afterwards. They are bound to the
-    /// thread that calls, as far as [`Pool::check_thread`] is used. When they are dropped, what they hold is
-    /// everybody's, and they can be had again; leases of the host's own stay held until any thread releases them.
+    /// The pool of one thread. Its tables and slots are reserved now, and nothing afterwards. It is bound to the thread
+    /// that calls, as far as [`Pool::check_thread`] is used. When it is dropped, the buffers of its receivers return to the
+    /// other threads, and this can be called for `index` again; leases of the host's own stay held until a thread releases
+    /// them.
     ///
     /// # Errors
     ///
-    /// There is no such thread, it has its receivers, or the pool is closed; memory could not be reserved.
-    pub fn shard(&self, index: u32) -> Result<Pool, SharedPoolError> {
+    /// There is no such shard, its pool exists, or the shared pool is closed; memory could not be reserved.
+    pub fn shard(&self, index: u32) -> Result<Pool<PoolShard>, SharedPoolError> {
         let Common { scheduler, arena, config, shards, made, .. } = &*self.common;
         let shard = scheduler.shard(index).map_err(SharedPoolError::Shard)?;
         if shard.is_closed() {
@@ -106,16 +95,16 @@ impl SharedPool {
         let deadlines = scheduler::deadlines_of(&config.scheduler).map_err(ConfigError::from)?;
         let made = made.fetch_add(1, Ordering::Relaxed);
         let stamp = Stamp::of_thread(config.scheduler.tag, index, *shards, made);
-        let source = Source::Shard(Sharded::new(shard, deadlines, clock, self.common.clone()));
-        Ok(Pool::with(source, memory, config, config.scheduler.buffers, stamp)?)
+        let source = PoolShard::new(shard, deadlines, clock, self.common.clone());
+        Ok(Pool::with_source(source, memory, config, config.scheduler.buffers, stamp)?)
     }
 
-    /// As [`Pool::poll_wake`], for a thread that has no receivers: after it dropped them.
+    /// As [`Pool::poll_wake`], for a thread without a pool: after it dropped the pool.
     pub fn poll_wake(&self) -> Option<u32> {
         self.common.scheduler.poll_wake()
     }
 
-    /// Takes nobody in from now on, as dropping this does.
+    /// Refuses newcomers from now on, as dropping this does.
     pub fn close(&self) {
         self.common.scheduler.close();
     }
@@ -125,7 +114,7 @@ impl SharedPool {
         self.common.scheduler.stats()
     }
 
-    /// Checks what must always hold of the pool, walking everything: for tests. No other thread may be inside a call.
+    /// Checks what must always hold, walking everything: for tests. No other thread may be inside a call.
     ///
     /// # Errors
     ///

@@ -1,0 +1,104 @@
+//! What a `demuxbuf_pool` is: the pool of one thread, or that of a thread of a shared pool. Each call is one match, and
+//! the rest of it is compiled for each kind.
+
+use core::ptr::NonNull;
+use demuxbuf::connection::{Actions, Event};
+use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo};
+use demuxbuf::scheduler::{LeaseId, Outcome, Reach, TenantConfig, TenantId, TenantInfo, WaitId};
+use demuxbuf::shared::{ExportedReceiver, PoolShard};
+
+#[allow(clippy::large_enum_variant, reason = "it is made once, and moved to its place on the heap")]
+pub(super) enum AnyPool {
+    Own(Pool),
+    Shard(Pool<PoolShard>),
+}
+
+macro_rules! each {
+    ($any:expr, $pool:ident => $call:expr) => {
+        match $any {
+            AnyPool::Own($pool) => $call,
+            AnyPool::Shard($pool) => $call,
+        }
+    };
+}
+
+/// Methods that are those of [`Pool`].
+macro_rules! forward {
+    ($(fn $name:ident(&$($mutable:ident)?; $($argument:ident: $type:ty),*) $(-> $output:ty)?;)*) => {
+        $(
+            #[inline]
+            pub(super) fn $name(&$($mutable)? self, $($argument: $type),*) $(-> $output)? {
+                each!(self, pool => pool.$name($($argument),*))
+            }
+        )*
+    };
+}
+
+#[rustfmt::skip] // one line for each call
+impl AnyPool {
+    forward! {
+        fn salt(&mut; salt: u32);
+        fn salted(&; bits: u64) -> u64;
+        fn check_thread(&;) -> Result<(), PoolError>;
+        fn attach_with(&mut; class: u8, token: u64, bytes: &[u8]) -> Result<ReceiverId, PoolError>;
+        fn adopt_within(&mut; class: u8, token: u64, content: LeasedContent, reach: Reach) -> Result<ReceiverId, PoolError>;
+        fn find(&; id: ReceiverId) -> Result<u32, PoolError>;
+        fn area(&mut; index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)>;
+        fn handle_row(&mut; index: u32, event: Event) -> Result<Actions, PoolError>;
+        fn consume(&mut; index: u32, bytes: u32, need_more: u32) -> Result<Actions, PoolError>;
+        fn grow_at(&mut; index: u32, size_index: u8) -> Result<Actions, PoolError>;
+        fn pending_at(&; index: u32) -> Actions;
+        fn take(&mut; id: ReceiverId) -> Result<LeasedContent, PoolError>;
+        fn describe(&; id: ReceiverId) -> Result<ReceiverInfo, PoolError>;
+        fn set_tenant(&mut; id: ReceiverId, tenant: Option<TenantId>) -> Result<(), PoolError>;
+        fn create_tenant(&mut; tenant_config: &TenantConfig) -> Result<TenantId, PoolError>;
+        fn remove_tenant(&mut; tenant: TenantId) -> Result<(), PoolError>;
+        fn describe_tenant(&; tenant: TenantId) -> Result<TenantInfo, PoolError>;
+        fn request(&mut; class: u8, token: u64) -> Result<Outcome, PoolError>;
+        fn request_for(&mut; class: u8, size_index: u8, tenant: Option<TenantId>, token: u64) -> Result<Outcome, PoolError>;
+        fn release_within(&mut; lease: LeaseId, reach: Reach) -> Result<(), PoolError>;
+        fn cancel(&mut; wait: WaitId) -> Result<(), PoolError>;
+        fn buffer_area(&; lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError>;
+        fn nothing_to_poll(&;) -> bool;
+        fn poll_notice(&mut;) -> Option<Notice>;
+        fn poll_wake(&mut;) -> Option<u32>;
+        fn handle_timeout(&mut; now_ns: u64);
+        fn poll_timeout(&;) -> u64;
+        fn bypass_bound(&; class: u8) -> Result<u64, PoolError>;
+        fn trim(&mut;) -> usize;
+        fn stats(&;) -> PoolStats;
+        fn check_invariants(&;) -> Result<(), &'static str>;
+    }
+}
+
+/// Calls that only the pool of a shard has.
+impl AnyPool {
+    pub(super) fn export(&mut self, id: ReceiverId) -> Result<ExportedReceiver, PoolError> {
+        self.shard().ok_or(PoolError::NotShared)?.export(id)
+    }
+
+    pub(super) fn import(&mut self, exported: &mut ExportedReceiver) -> Result<ReceiverId, PoolError> {
+        self.shard().ok_or(PoolError::NotShared)?.import(exported)
+    }
+}
+
+/// The kinds.
+impl AnyPool {
+    /// The pool of one thread, if it is one.
+    #[inline(always)]
+    pub(super) fn own(&mut self) -> Option<&mut Pool> {
+        match self {
+            AnyPool::Own(pool) => Some(pool),
+            AnyPool::Shard(_) => None,
+        }
+    }
+
+    /// The pool of a shard, if it is one.
+    #[inline(always)]
+    pub(super) fn shard(&mut self) -> Option<&mut Pool<PoolShard>> {
+        match self {
+            AnyPool::Own(_) => None,
+            AnyPool::Shard(pool) => Some(pool),
+        }
+    }
+}

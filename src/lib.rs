@@ -76,6 +76,8 @@
 
 extern crate alloc;
 
+#[doc(hidden)]
+pub mod alloc_util;
 pub mod connection;
 pub mod framing;
 pub mod memory;

@@ -9,20 +9,12 @@ mod arena;
 mod block;
 #[cfg(feature = "bytes")]
 mod lease;
-#[cfg(feature = "std")]
-mod owned;
-mod pages;
 mod slots;
-mod table;
 
 pub use arena::Arena;
 #[cfg(feature = "bytes")]
 pub use lease::Lease;
-#[cfg(feature = "std")]
-#[doc(hidden)]
-pub use owned::{TryArc, try_box};
 pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX, SlotError, SlotIndex, Slots};
-pub(crate) use table::reserve;
 
 use core::fmt;
 use core::ops::Range;

@@ -29,14 +29,17 @@
 
 #![forbid(unsafe_code)]
 
+mod attach;
 mod buffer_source;
 mod check;
 mod config;
 mod error;
 mod fast_path;
+mod host_leases;
 #[cfg(feature = "model-check")]
 mod model_check;
 mod own_actions;
+mod queries;
 mod table;
 mod types;
 
@@ -48,10 +51,8 @@ pub use error::PoolError;
 pub use types::{LeasedContent, Notice, PoolStats, ReceiverInfo};
 
 use crate::connection::{Action, Actions, Connection, Event};
-use crate::memory::{Memory, SLOT_BYTES};
-use crate::scheduler::{
-    LeaseId, Outcome, Reach, Request, Scheduler, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
-};
+use crate::memory::Memory;
+use crate::scheduler::{Scheduler, TenantConfig, TenantId};
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 #[doc(hidden)]
@@ -117,93 +118,6 @@ impl<S: BufferSource> Pool<S> {
     #[inline]
     pub fn salted(&self, bits: u64) -> u64 {
         bits ^ self.table.salted()
-    }
-
-    /// Attaches a connection with nothing buffered. `class` is that of its requests; `token` is given back with grants.
-    ///
-    /// # Errors
-    ///
-    /// The class does not exist; the table is full.
-    pub fn attach(&mut self, class: u8, token: u64) -> Result<ReceiverId, PoolError> {
-        self.source.check_open()?;
-        let index = self.insert(class, token)?;
-        self.handle_and_run(index, Event::Attach { buffered_bytes: 0, capacity: 0 })?;
-        Ok(self.table.id(index))
-    }
-
-    /// Attaches a connection with bytes that are there already (a protocol upgrade): they are copied, into a slot if
-    /// they fit and one is free, else into a buffer. Call [`pending`](Pool::pending) next: it will say `Decode`.
-    ///
-    /// # Errors
-    ///
-    /// As [`attach`](Pool::attach); the bytes do not fit into a buffer; neither slot nor buffer is free at once.
-    /// Nothing is changed.
-    pub fn attach_with(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<ReceiverId, PoolError> {
-        if bytes.is_empty() {
-            return self.attach(class, token);
-        }
-        let buffered_bytes = u32::try_from(bytes.len()).map_err(|_| PoolError::TooManyBytes)?;
-        if buffered_bytes > self.memory.arena().buffer_bytes(0) {
-            return Err(PoolError::TooManyBytes);
-        }
-        self.check_class(class)?;
-        self.table.check_free()?;
-        self.source.check_open()?;
-        if bytes.len() <= SLOT_BYTES {
-            if let Some(slot) = self.memory.slots_mut().take_smallest() {
-                return self.attach_in_slot(class, token, slot, bytes);
-            }
-        }
-        // The receiver's from the start: no thread can use the lease as one of the host's own in between.
-        let request = Request { has_deadline: true, ..Request::new(class, token) };
-        let lease = self.source.request_now(&request)?.ok_or(PoolError::NoBufferFree)?;
-        self.touch(lease);
-        self.memory.arena_mut().buffer_mut(lease.index())[..bytes.len()].copy_from_slice(bytes);
-        self.attach_in_buffer(class, token, LeasedContent { lease, offset: 0, buffered_bytes })
-    }
-
-    /// Attaches a connection to a leased buffer and the content in it, without copying. The lease is the receiver's.
-    ///
-    /// # Errors
-    ///
-    /// The lease is stale or not the host's; the content does not lie inside the buffer; as
-    /// [`attach`](Pool::attach). The lease stays the host's then.
-    pub fn adopt(&mut self, class: u8, token: u64, content: LeasedContent) -> Result<ReceiverId, PoolError> {
-        self.adopt_within(class, token, content, Reach::Here)
-    }
-
-    /// As `adopt`, of a lease within reach.
-    #[doc(hidden)]
-    pub fn adopt_within(
-        &mut self,
-        class: u8,
-        token: u64,
-        content: LeasedContent,
-        reach: Reach,
-    ) -> Result<ReceiverId, PoolError> {
-        self.check_host_lease(content.lease, reach)?;
-        self.source.check_open()?;
-        let end = content.offset.checked_add(content.buffered_bytes).ok_or(PoolError::TooManyBytes)?;
-        if end > self.memory.arena().bytes_of(content.lease.index()) {
-            return Err(PoolError::TooManyBytes);
-        }
-        self.check_class(class)?;
-        self.table.check_free()?;
-        // Last, since nothing undoes it: another thread may have ended or adopted the lease since it was checked.
-        self.source.adopt_host_lease(content.lease, reach)?;
-        self.attach_in_buffer(class, token, content)
-    }
-
-    /// The class exists, the table has room, and the lease is a receiver's and holds the content.
-    fn attach_in_buffer(&mut self, class: u8, token: u64, content: LeasedContent) -> Result<ReceiverId, PoolError> {
-        let buffer = content.lease.index();
-        let capacity = self.memory.arena().bytes_of(buffer);
-        let index = self.insert(class, token)?;
-        self.table.set_place(index, Place::Buffer(buffer));
-        self.table.set_start(buffer, content.offset);
-        self.counts.received_bytes += u64::from(content.buffered_bytes);
-        self.handle_and_run(index, Event::Attach { buffered_bytes: content.buffered_bytes, capacity })?;
-        Ok(self.table.id(index))
     }
 
     /// Reports what happened to a connection; returns what the host is to do now. The handle ends with `Finished`, which
@@ -337,14 +251,6 @@ impl<S: BufferSource> Pool<S> {
         self.table.find(id)
     }
 
-    /// As [`buffer`](Pool::buffer), for C: without a borrow, and of any thread's lease.
-    #[doc(hidden)]
-    pub fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError> {
-        self.check_host_lease(lease, Reach::Anywhere)?;
-        let arena = self.memory.arena();
-        Ok((arena.address(lease.index()), arena.bytes_of(lease.index())))
-    }
-
     /// Takes the buffer away from a receiver, with what is in it: the lease is the host's. Reading goes on into
     /// another buffer.
     ///
@@ -420,15 +326,6 @@ impl<S: BufferSource> Pool<S> {
         self.source.remove_tenant(tenant)
     }
 
-    /// How a tenant stands, also while it is going away.
-    ///
-    /// # Errors
-    ///
-    /// The tenant is stale or foreign.
-    pub fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, PoolError> {
-        self.source.describe_tenant(tenant)
-    }
-
     /// The next one who had waited and now has a buffer; then the next one that is to be shed, so that somebody who
     /// waits may have its buffer. Call it until `None` in each turn of the loop.
     #[inline]
@@ -479,85 +376,6 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    /// Asks for a buffer of the host's own (transmit, stream ...), with its own place in the queue: of the default size,
-    /// in nobody's name.
-    ///
-    /// # Errors
-    ///
-    /// As [`request_for`](Pool::request_for).
-    pub fn request(&mut self, class: u8, token: u64) -> Result<Outcome, PoolError> {
-        self.request_for(class, 0, None, token)
-    }
-
-    /// Asks for a buffer of the host's own, of any size and in the name of any tenant. It has no deadline.
-    ///
-    /// # Errors
-    ///
-    /// The class, the size or the tenant does not exist; it could never be granted; it would have to wait, and as many of
-    /// the host's wait already as the configuration has room for beside the receivers.
-    pub fn request_for(
-        &mut self,
-        class: u8,
-        size_index: u8,
-        tenant: Option<TenantId>,
-        token: u64,
-    ) -> Result<Outcome, PoolError> {
-        let request = Request { token, tenant, class, size_index, has_deadline: false };
-        // The receivers' places in the table are theirs: each of them may have to wait at any time.
-        let host_waits_max = self.config.scheduler.waiters_max - self.config.receivers_max;
-        let outcome = if self.host_waits == host_waits_max {
-            Outcome::Granted(self.source.request_now(&request)?.ok_or(PoolError::TableFull)?)
-        } else {
-            self.source.request_for(&request)?
-        };
-        match outcome {
-            Outcome::Granted(lease) => self.touch(lease),
-            Outcome::Queued(_) => self.host_waits += 1,
-        }
-        Ok(outcome)
-    }
-
-    /// Gives back a buffer of the host's own. It is handed to the next waiter in the same step.
-    ///
-    /// # Errors
-    ///
-    /// The lease is stale, foreign, or a receiver's; nothing is changed.
-    pub fn release(&mut self, lease: LeaseId) -> Result<(), PoolError> {
-        self.release_within(lease, Reach::Here)
-    }
-
-    /// As `release`, of a lease within reach.
-    #[doc(hidden)]
-    pub fn release_within(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
-        self.check_host_lease(lease, reach)?;
-        self.source.release_host_lease(lease, reach)
-    }
-
-    /// Ends a wait of the host's own. If a buffer was assigned to it, the next waiter has it in the same step.
-    ///
-    /// # Errors
-    ///
-    /// The wait is stale, foreign, or a receiver's; nothing is changed.
-    pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
-        if self.source.describe_wait(wait)?.has_deadline {
-            return Err(PoolError::Stale);
-        }
-        self.source.cancel(wait)?;
-        self.host_waits -= 1;
-        Ok(())
-    }
-
-    /// The memory of a buffer of the host's own.
-    ///
-    /// # Errors
-    ///
-    /// The lease is stale, foreign, or a receiver's.
-    pub fn buffer(&mut self, lease: LeaseId) -> Result<&mut [u8], PoolError> {
-        self.check_host_lease(lease, Reach::Here)?;
-        self.source.claim_host_lease(lease)?;
-        Ok(self.memory.arena_mut().buffer_mut(lease.index()))
-    }
-
     /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns`, so that a pause of the
     /// process makes no receiver look idle. The first call is the origin. Early and repeated calls are harmless; a time
     /// before the last one is counted and not taken.
@@ -580,65 +398,9 @@ impl<S: BufferSource> Pool<S> {
     pub fn trim(&mut self) -> usize {
         self.source.trim(self.memory.arena_mut())
     }
-
-    /// Counts. Needs no buffer, lock or allocation.
-    pub fn stats(&self) -> PoolStats {
-        PoolStats {
-            scheduler: self.source.stats(),
-            receivers: self.table.len(),
-            receivers_max: self.config.receivers_max,
-            slots: self.memory.slots().count(),
-            slots_in_use: self.memory.slots().in_use(),
-            slots_in_use_by_size: self.memory.slots().in_use_by_size(),
-            slots_in_use_peak: self.memory.slots().in_use_peak(),
-            memory_bytes: self.memory.resident_bytes_max() as u64,
-            ..self.counts
-        }
-    }
-
-    /// Everything there is to print about a receiver.
-    ///
-    /// # Errors
-    ///
-    /// The handle is stale or foreign.
-    pub fn describe(&self, id: ReceiverId) -> Result<ReceiverInfo, PoolError> {
-        let index = self.table.find(id)?;
-        let wait = self.table.wait(index).and_then(|wait| self.source.describe_wait(self.source.wait_at(wait)).ok());
-        let lease_info = match self.table.place(index) {
-            Place::Buffer(buffer) => self.source.describe_lease(self.source.lease_at(buffer)),
-            Place::Slot(_) | Place::Nowhere => None,
-        };
-        Ok(ReceiverInfo {
-            connection: self.table.connection(index).clone(),
-            token: self.table.token(index),
-            class: self.table.class(index),
-            wait_age_ns: wait.map_or(0, |wait| wait.age_ns),
-            bypasses: wait.map_or(0, |wait| wait.bypasses),
-            lease_info,
-        })
-    }
-
-    /// The published bound: the most grants that pass a waiter of this class before it is served.
-    ///
-    /// # Errors
-    ///
-    /// The class does not exist.
-    pub fn bypass_bound(&self, class: u8) -> Result<u64, PoolError> {
-        self.check_class(class)?;
-        Ok(self.source.bypass_bound(class))
-    }
-
-    /// How a wait stands: the host's own, or a receiver's.
-    ///
-    /// # Errors
-    ///
-    /// The wait is stale, foreign, or of another thread.
-    pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError> {
-        self.source.describe_wait(wait)
-    }
 }
 
 /// Reserves a table; nothing is allocated afterwards.
 pub(crate) fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
-    crate::memory::reserve(entries).map_err(|_| config::no_memory(field, entries as usize))
+    crate::alloc_util::reserve(entries).map_err(|_| config::no_memory(field, entries as usize))
 }

@@ -60,17 +60,19 @@ mod buffers;
 mod check;
 mod clock;
 mod config;
-mod deadlines;
 mod error;
 mod id;
 mod list;
 #[cfg(feature = "model-check")]
 mod model_check;
+mod pool_api;
+mod queries;
+mod reclaim;
 mod schedule;
 #[cfg(feature = "std")]
 mod shard_api;
+mod sizes;
 mod stats;
-mod tenant_reclaim;
 mod tenants;
 mod types;
 mod waits;
@@ -79,9 +81,9 @@ pub(crate) use config::INDEX_MAX;
 #[doc(hidden)]
 pub use config::SALT;
 pub use config::{CLASSES_MAX, ConfigError, SIZES_MAX, SchedulerConfig};
-pub use deadlines::LeaseInfo;
 pub use error::SchedulerError;
 pub use id::{LeaseId, TenantId, WaitId};
+pub use reclaim::LeaseInfo;
 pub use stats::SchedulerStats;
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
 #[doc(hidden)]
@@ -89,15 +91,14 @@ pub use types::Reach;
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 
 pub(crate) use clock::Clock;
-pub(crate) use deadlines::{Deadlines, Demand, WaiterScope};
 #[cfg(feature = "std")]
 pub(crate) use id::Generation;
+pub(crate) use reclaim::{Deadlines, Demand, WaiterScope};
 #[cfg(feature = "std")]
 pub(crate) use shard_api::deadlines as deadlines_of;
 
 use alloc::vec::Vec;
 use buffers::{Buffers, Lease, LeaseState};
-use core::ops::Range;
 use list::{List, NIL};
 use tenants::Tenants;
 use waits::{Wait, WaitState, Waits};
@@ -138,7 +139,7 @@ impl Scheduler {
     pub fn new(config: &SchedulerConfig) -> Result<Scheduler, ConfigError> {
         config.check()?;
         let units = config.units();
-        let buffers = Buffers::entries(units, &config.sizes).expect("`check` counted them");
+        let buffers = sizes::entries(units, &config.sizes).expect("`check` counted them");
         let tenants = config.tenants_max + 1;
         let class = |class: usize| Class {
             waiting: 0,
@@ -192,12 +193,6 @@ impl Scheduler {
             Some(tenant) => self.request_in(request, tenant),
             None => self.refuse(SchedulerError::StaleTenant),
         }
-    }
-
-    /// Whether a request of this class, of the default size and in nobody's name, would be granted at once; never for a
-    /// class that does not exist.
-    pub fn would_grant(&self, class: u8) -> bool {
-        self.would_grant_in(&Request::new(class, 0), 0).is_ok_and(|granted| granted)
     }
 
     /// As `would_grant`, for any request in the name of the tenant at this index of the table.
@@ -414,226 +409,10 @@ impl Scheduler {
         self.serve_waiters();
         Ok(())
     }
-
-    /// How a tenant stands, also while it is going away.
-    ///
-    /// # Errors
-    ///
-    /// The tenant is stale or foreign.
-    pub fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, SchedulerError> {
-        self.tenants.describe(tenant).ok_or(SchedulerError::StaleTenant)
-    }
-
-    /// How a wait stands.
-    ///
-    /// # Errors
-    ///
-    /// The wait is stale or foreign.
-    pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, SchedulerError> {
-        let entry = self.waits.find(wait).ok_or(SchedulerError::StaleWait)?;
-        Ok(WaitInfo {
-            token: entry.token,
-            class: entry.class,
-            age_ns: self.clock.now_ns() - entry.since_ns,
-            bypasses: self.bypasses(entry),
-            has_deadline: entry.has_deadline,
-            is_assigned: entry.state == WaitState::Assigned,
-        })
-    }
-
-    /// How the holder of a lease gets on; `None` if the lease is not timed.
-    ///
-    /// # Errors
-    ///
-    /// The lease is stale or foreign.
-    pub fn describe_lease(&self, lease: LeaseId) -> Result<Option<LeaseInfo>, SchedulerError> {
-        self.check_lease(lease)?;
-        Ok(self.deadlines.describe(lease.index(), self.clock.now_ns()))
-    }
-
-    /// Whether a lease is held.
-    ///
-    /// # Errors
-    ///
-    /// The lease is stale or foreign.
-    pub fn check_lease(&self, lease: LeaseId) -> Result<(), SchedulerError> {
-        self.buffers.find(lease).map(|_| ()).ok_or(SchedulerError::StaleLease)
-    }
-
-    /// The size of a lease's buffer.
-    ///
-    /// # Errors
-    ///
-    /// The lease is stale or foreign.
-    pub fn size_of(&self, lease: LeaseId) -> Result<u8, SchedulerError> {
-        self.buffers.find(lease).map(|lease| lease.size_index).ok_or(SchedulerError::StaleLease)
-    }
-
-    /// The published bound *W* (see the module's docs): the most grants that pass a waiter of this class which it could
-    /// have had. It is the same for all classes, and grows with the largest weight of a tenant.
-    pub fn bypass_bound(&self, _class: u8) -> u64 {
-        let others = u64::from(self.classes_used) - 1;
-        let for_others = if others == 0 { 0 } else { u64::from(self.class_burst) + others };
-        let turns = u64::from(self.waits.max()).saturating_mul(self.tenants.rounds_max(self.waits.max()));
-        turns.saturating_mul(1 + for_others).saturating_sub(1)
-    }
-
-    /// Counts. Costs a copy.
-    pub fn stats(&self) -> SchedulerStats {
-        SchedulerStats {
-            capacity: self.buffers.units(),
-            free: self.buffers.free_units(),
-            leased: self.stats.out() - self.assigned.len,
-            assigned: self.assigned.len,
-            clock_backwards: self.clock.backwards(),
-            clock_skipped_ns: self.clock.skipped_ns(),
-            waiting_by_class: self.classes.map(|class| class.waiting),
-            outstanding_by_class: self.classes.map(|class| class.out),
-            ..self.stats
-        }
-    }
-
-    /// The buffers of one size that nobody holds, the one used last first.
-    pub fn free_indexes(&self, size_index: u8) -> impl Iterator<Item = u32> {
-        self.buffers.free_of(size_index)
-    }
-}
-
-/// For the layer above, which knows its indexes to be right.
-impl Scheduler {
-    /// Whether a request is one that would have to wait.
-    pub(crate) fn would_queue(&self, request: &Request) -> bool {
-        let tenant = request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant));
-        tenant.is_some_and(|tenant| self.would_grant_in(request, tenant) == Ok(false))
-    }
-
-    /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
-    /// here last.
-    pub(crate) fn free_to_give_back(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
-        self.buffers.free_to_give_back(rows)
-    }
-
-    /// Entries of a table by buffer index.
-    pub(crate) fn buffers_max(&self) -> u32 {
-        self.buffers.table().len() as u32
-    }
-
-    /// The lease that holds this buffer.
-    pub(crate) fn lease_at(&self, buffer: u32) -> LeaseId {
-        LeaseId::new(buffer, self.buffers.table()[buffer as usize].generation)
-    }
-
-    /// As `release`, of the lease that holds this buffer.
-    #[inline]
-    pub(crate) fn release_at(&mut self, buffer: u32) {
-        self.stats.released += 1;
-        self.put_buffer(buffer);
-        self.serve_waiters();
-    }
-
-    /// The wait at this index.
-    pub(crate) fn wait_at(&self, index: u32) -> WaitId {
-        self.waits.table()[index as usize].id(index)
-    }
-
-    /// A wait that is queued asks in another class from now on, behind those who wait there; says whether it does. It stays
-    /// where it is if it was served already, or could never be granted there.
-    pub(crate) fn reclass_at(&mut self, wait: u32, class: u8) -> bool {
-        let Wait { class: before, tenant, size_index, state, .. } = self.waits.table()[wait as usize];
-        let request = Request { size_index, ..Request::new(class, 0) };
-        if state != WaitState::Queued || class == before || self.admit(&request, tenant).is_err() {
-            return false;
-        }
-        // Its tenant may have no other wait, nor lease, and be going away.
-        self.tenants.pin(tenant);
-        self.leave_queue(wait);
-        self.waits.table_mut()[wait as usize].class = class;
-        self.enter_queue(wait);
-        self.tenants.unpin(tenant);
-        self.serve_waiters();
-        true
-    }
-
-    /// A holder that was to be shed is not, since its host blocks what it holds: its lease begins anew, once without
-    /// progress. Says whether it does.
-    pub(crate) fn defer_at(&mut self, buffer: u32) -> bool {
-        let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
-        self.stats.sheds_asked -= u64::from(is_deferred);
-        is_deferred
-    }
-
-    /// Whether a wait is queued, and nothing else is that a holder of its tenant could help.
-    pub(crate) fn waits_alone(&self, wait: u32) -> bool {
-        let Wait { tenant, state, .. } = self.waits.table()[wait as usize];
-        let is_only = |waiter_scope| waiter_scope == WaiterScope::CappedTenant && self.tenants.waiting_of(tenant) == 1;
-        state == WaitState::Queued && (self.stats.waiting == 1 || self.waiter_scope().is_some_and(is_only))
-    }
-
-    /// A holder is not asked after all: its time begins anew.
-    pub(crate) fn spare_at(&mut self, buffer: u32, kind: ReclaimKind) {
-        match kind {
-            ReclaimKind::Park => self.stats.parks_asked -= 1,
-            ReclaimKind::Shed => self.stats.sheds_asked -= 1,
-        }
-        self.progress_at(buffer, 0);
-    }
-
-    /// Refuses a request that could never be granted while its holder keeps this buffer.
-    pub(crate) fn admit_beside(&mut self, buffer: u32, request: &Request, tenant: u32) -> Result<(), SchedulerError> {
-        let held = self.buffers.table()[buffer as usize];
-        let (units, more) = (self.buffers.units_of(held.size_index), self.buffers.units_of(request.size_index));
-        let of_same = |is_same: bool| more + if is_same { units } else { 0 };
-        let Class { reserve, cap, .. } = self.classes[usize::from(request.class)];
-        let is_possible = of_same(true) <= self.buffers.units() - reserve
-            && of_same(held.class == request.class) <= cap
-            && self.tenants.could_take(tenant, of_same(held.tenant == tenant));
-        if is_possible { Ok(()) } else { self.refuse(SchedulerError::TooLarge { units: more }) }
-    }
-
-    /// As `progress`, by buffer.
-    pub(crate) fn progress_at(&mut self, buffer: u32, bytes: u64) {
-        self.deadlines.progress(buffer, bytes, self.clock.now_ns());
-    }
-
-    /// A lease without a deadline gets one.
-    pub(crate) fn start_timing(&mut self, lease: LeaseId) {
-        let entry = self.buffers.lease_mut(lease.index());
-        if !core::mem::replace(&mut entry.has_deadline, true) {
-            let Lease { tenant, size_index, .. } = self.buffers.table()[lease.index() as usize];
-            self.deadlines.start(lease.index(), tenant, self.buffers.units_of(size_index), self.clock.now_ns());
-        }
-    }
-
-    /// A lease loses its deadline.
-    pub(crate) fn stop_timing(&mut self, lease: LeaseId) {
-        self.buffers.lease_mut(lease.index()).has_deadline = false;
-        self.deadlines.stop(lease.index());
-    }
-
-    /// Keeps a tenant while somebody may request buffers of this size in its name; returns its index. `None` is nobody's.
-    pub(crate) fn pin_tenant(&mut self, tenant: Option<TenantId>, size_index: u8) -> Result<u32, SchedulerError> {
-        let Some(tenant) = tenant else {
-            return Ok(0);
-        };
-        let index = self.tenants.find(tenant).ok_or(SchedulerError::StaleTenant)?;
-        let units = self.buffers.units_of(size_index);
-        if !self.tenants.could_take(index, units) {
-            return Err(SchedulerError::TooLarge { units });
-        }
-        self.tenants.pin(index);
-        Ok(index)
-    }
-
-    /// Undoes one `pin_tenant`.
-    pub(crate) fn unpin_tenant(&mut self, index: u32) {
-        if index != 0 {
-            self.tenants.unpin(index);
-        }
-    }
 }
 
 fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
-    crate::memory::reserve(entries).map_err(|_| ConfigError::AllocationFailed { field, entries })
+    crate::alloc_util::reserve(entries).map_err(|_| ConfigError::AllocationFailed { field, entries })
 }
 
 fn in_range(field: &'static str, value: u32, min: u32, max: u32) -> Result<(), SchedulerError> {

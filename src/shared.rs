@@ -83,7 +83,7 @@ pub use shard::SchedulerShard;
 pub use shared_pool::{SharedPool, SharedPoolError};
 pub use stats::SharedSchedulerStats;
 
-use crate::memory::TryArc;
+use crate::alloc_util::{self, TryArc};
 #[cfg(doc)]
 use crate::scheduler::Scheduler;
 use crate::scheduler::{ConfigError, SchedulerConfig};
@@ -161,5 +161,5 @@ impl Drop for SharedScheduler {
 }
 
 fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
-    crate::memory::reserve(entries).map_err(|_| ConfigError::AllocationFailed { field, entries })
+    alloc_util::reserve(entries).map_err(|_| ConfigError::AllocationFailed { field, entries })
 }

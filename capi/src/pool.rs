@@ -9,7 +9,7 @@ use super::{guarded, guarded_or};
 use core::cell::Cell;
 use core::ffi::c_char;
 use core::fmt::{self, Write};
-use demuxbuf::memory::{TryArc, try_box};
+use demuxbuf::alloc_util::{TryArc, try_box};
 use demuxbuf::pool::{ConfigError, Notice, Pool, PoolError};
 use demuxbuf::scheduler::{LeaseId, Outcome, Reach, TenantId, WaitId};
 

@@ -104,7 +104,8 @@ fn step(
 
 /// The fast path, for the events of every receive and for read interest that is armed again, if the pool is of a kind.
 /// Where it does not apply, `otherwise` goes on: for a pool of one thread that is the fast path of a shard, in a call of its
-/// own, so that it costs the other kind no register; after that the slow path, which finds out what is wrong, if anything is.
+/// own with the convention of C, which leaves the arguments where they are and costs the other kind no register. After that
+/// the slow path finds out what is wrong, if anything is.
 #[inline(always)]
 fn step_fast<S: BufferSource>(
     pool: *mut demuxbuf_pool,
@@ -136,18 +137,18 @@ fn report_decoded(pool: *mut demuxbuf_pool, receiver: u64, consumed: u32, need_m
 }
 
 #[inline(never)]
-fn shard_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+extern "C" fn shard_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     step_fast(pool, receiver, AnyPool::shard, Pool::try_fast_begin, || report(pool, receiver, Event::Readable))
 }
 
 #[inline(never)]
-fn shard_received(pool: *mut demuxbuf_pool, receiver: u64, bytes: u32) -> demuxbuf_step {
+extern "C" fn shard_received(pool: *mut demuxbuf_pool, receiver: u64, bytes: u32) -> demuxbuf_step {
     let receive = |pool: &mut Pool<PoolShard>, id| pool.try_fast_receive(id, bytes);
     step_fast(pool, receiver, AnyPool::shard, receive, || report(pool, receiver, Event::Received { bytes }))
 }
 
 #[inline(never)]
-fn shard_decoded(pool: *mut demuxbuf_pool, receiver: u64, consumed: u32, need_more: u32) -> demuxbuf_step {
+extern "C" fn shard_decoded(pool: *mut demuxbuf_pool, receiver: u64, consumed: u32, need_more: u32) -> demuxbuf_step {
     let finish = |pool: &mut Pool<PoolShard>, id| match need_more {
         0 => pool.try_fast_finish(id, consumed),
         _ => None,
@@ -156,7 +157,7 @@ fn shard_decoded(pool: *mut demuxbuf_pool, receiver: u64, consumed: u32, need_mo
 }
 
 #[inline(never)]
-fn shard_done(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
+extern "C" fn shard_done(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
     let arm = |pool: &mut Pool<PoolShard>, id| match actions {
         DEMUXBUF_WANT_RECV => pool.try_fast_arm(id),
         _ => None,

@@ -6,8 +6,8 @@
 //! ([`Arena::touch`]). With one size this never happens. Buffers smaller than a page keep theirs.
 
 use super::block::Block;
-use super::pages;
 use super::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, BUFFER_SIZES_MAX, MemoryError};
+use crate::alloc_util::pages;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr::NonNull;

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::MemoryError;
-use super::pages;
+use crate::alloc_util::pages;
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
 use core::ops::Range;

@@ -9,7 +9,7 @@
 
 use super::MemoryError;
 use super::block::Block;
-use super::pages;
+use crate::alloc_util::pages;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr::NonNull;

@@ -2,38 +2,15 @@
 //! left.
 
 use super::table::Place;
-use super::{BufferSource, Notice, Pool, PoolError, ReceiverId};
-use crate::connection::{Action, Actions, Connection, Event, EventError, Mode};
+use super::{BufferSource, Notice, Pool, PoolError};
+use crate::connection::{Action, Actions, Event, EventError, Mode};
 use crate::memory::SlotIndex;
-use crate::scheduler::{Grant, LeaseId, Outcome, Reach, Reclaim, ReclaimKind, Request};
+use crate::scheduler::{Grant, LeaseId, Outcome, Reclaim, ReclaimKind, Request};
 use core::ops::Range;
 
 impl<S: BufferSource> Pool<S> {
     pub(crate) fn check_class(&self, class: u8) -> Result<(), PoolError> {
         if class < self.config.scheduler.classes { Ok(()) } else { Err(PoolError::UnknownClass) }
-    }
-
-    pub(super) fn insert(&mut self, class: u8, token: u64) -> Result<u32, PoolError> {
-        self.check_class(class)?;
-        self.table.insert(Connection::new(self.config.policy), class, token)
-    }
-
-    pub(super) fn attach_in_slot(
-        &mut self,
-        class: u8,
-        token: u64,
-        slot: SlotIndex,
-        bytes: &[u8],
-    ) -> Result<ReceiverId, PoolError> {
-        let memory = self.memory.slots_mut().slot_mut(slot);
-        memory[..bytes.len()].copy_from_slice(bytes);
-        let capacity = memory.len() as u32;
-        let index = self.insert(class, token)?;
-        self.table.set_place(index, Place::Slot(slot));
-        self.counts.received_bytes += bytes.len() as u64;
-        self.feed(index, Event::Attach { buffered_bytes: bytes.len() as u32, capacity });
-        self.feed(index, Event::BufferParked { capacity });
-        Ok(self.table.id(index))
     }
 
     /// As `handle`, of the receiver in this row, the slow path.
@@ -491,14 +468,6 @@ impl<S: BufferSource> Pool<S> {
         let (start, connection) = (self.table.start(index), self.table.connection(index));
         let behind = connection.capacity() - start - connection.buffered_bytes();
         if start > 0 && bytes > behind { Err(PoolError::TooManyBytes) } else { Ok(()) }
-    }
-
-    pub(super) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
-        self.source.check_host_lease(lease, reach)?;
-        match self.table.holder(lease.index()) {
-            None => Ok(()),
-            Some(_) => Err(PoolError::Stale),
-        }
     }
 }
 

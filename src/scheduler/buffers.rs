@@ -54,12 +54,6 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// Entries that a table for these sizes needs; `None` if they cannot be counted.
-    pub(super) fn entries(units: u32, sizes: &[u32; SIZES_MAX]) -> Option<u32> {
-        let counts = sizes.iter().filter(|&&size_index| size_index > 0).map(|size_index| units / size_index);
-        counts.into_iter().try_fold(0u32, u32::checked_add)
-    }
-
     /// All buffers free, in memory that was reserved for them.
     pub(super) fn new(
         mut table: Vec<Lease>,

@@ -1,6 +1,6 @@
 //! What a pool is made with, and what is refused.
 
-use super::buffers::Buffers;
+use super::sizes;
 use core::fmt;
 
 /// The most classes there can be.
@@ -85,7 +85,7 @@ impl SchedulerConfig {
         }
         let too_many = ConfigError::TooManyBuffers { buffers: self.buffers, units: self.sizes[0] };
         let units = self.buffers.checked_mul(self.sizes[0]).ok_or(too_many)?;
-        Buffers::entries(units, &self.sizes).filter(|&entries| entries <= INDEX_MAX).ok_or(too_many)?;
+        sizes::entries(units, &self.sizes).filter(|&entries| entries <= INDEX_MAX).ok_or(too_many)?;
         // Each tenant has a flow for each class.
         in_range("tenants_max", None, self.tenants_max, 0, INDEX_MAX / CLASSES_MAX as u32 - 1)?;
         if self.lease_ns == 0 {

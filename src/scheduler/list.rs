@@ -66,6 +66,12 @@ impl<const RING: usize> List<RING> {
         core::iter::successors(link(self.head), move |&index| link(table[index as usize].links().next))
     }
 
+    /// The place of an entry, from 1; 0 if it is not in the list.
+    #[cfg(feature = "model-check")]
+    pub(super) fn place_of<T: Linked<RING>>(self, table: &[T], index: u32) -> u64 {
+        self.iter(table).position(|entry| entry == index).map_or(0, |at| at as u64 + 1)
+    }
+
     /// Whether the links are those of a list of `len` entries for which `belongs` holds; for tests.
     pub(super) fn is_sound<T: Linked<RING>>(&self, table: &[T], belongs: impl Fn(u32, &T) -> bool) -> bool {
         let (mut at, mut prev, mut seen) = (self.head, NIL, 0);

@@ -2,7 +2,6 @@
 //! alike, whatever is asked of them.
 
 use super::buffers::{Lease, LeaseState};
-use super::list::{Linked, List};
 use super::waits::Wait;
 use super::{LeaseId, Scheduler, WaitId};
 use alloc::vec::Vec;
@@ -40,9 +39,4 @@ impl Scheduler {
             state.extend(age);
         }
     }
-}
-
-/// Where an entry stands in a list, from 1; 0 if it does not.
-pub(super) fn place_in<const RING: usize, T: Linked<RING>>(list: List<RING>, table: &[T], index: u32) -> u64 {
-    list.iter(table).position(|entry| entry == index).map_or(0, |at| at as u64 + 1)
 }

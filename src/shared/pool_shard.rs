@@ -3,7 +3,8 @@
 
 use super::common::Common;
 use super::{SchedulerShard, SharedSchedulerError};
-use crate::memory::{Arena, TryArc};
+use crate::alloc_util::TryArc;
+use crate::memory::Arena;
 use crate::pool::{PoolError, Source};
 use crate::scheduler::{
     Clock, Deadlines, Demand, Grant, LeaseId, LeaseInfo, Outcome, Reach, Reclaim, ReclaimKind, Request, SchedulerStats,

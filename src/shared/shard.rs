@@ -5,7 +5,7 @@ use super::shard_waits::{State, Ticket, Tickets};
 use super::state::{Locked, ShardState, Shared};
 use super::sync::Ordering;
 use super::{CACHE_MAX, EXPORTS_MAX, SharedSchedulerError, SharedSchedulerStats};
-use crate::memory::TryArc;
+use crate::alloc_util::TryArc;
 use crate::scheduler::{Grant, LeaseId, Outcome, Request, SchedulerError, WaitId, WaitInfo};
 use core::cell::Cell;
 use core::marker::PhantomData;

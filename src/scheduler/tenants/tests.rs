@@ -1,5 +1,6 @@
 //! Whether broken tables are noticed.
 
+use super::super::waits::WaitState;
 use super::super::{Outcome, Request, Scheduler, SchedulerConfig};
 use super::*;
 

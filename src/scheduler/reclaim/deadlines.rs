@@ -5,9 +5,9 @@
 //! asked to park, *asked*; then, once its deadline passed, *expired*, by what it costs. Progress moves it back to the end
 //! of *active*. Each step is O(1), nothing is allocated.
 
-use super::list::{Linked, Links, List, NIL};
-use super::tenant_reclaim::{TenantList, TenantReclaim};
-use super::{ConfigError, SchedulerConfig, ensure, reserve};
+use super::by_tenant::{TenantList, TenantReclaim};
+use crate::scheduler::list::{Linked, Links, List, NIL};
+use crate::scheduler::{ConfigError, SchedulerConfig, ensure, reserve};
 use alloc::vec::Vec;
 
 /// Leases that content has to go on in while its host blocks it.
@@ -47,7 +47,7 @@ pub(crate) enum WaiterScope {
 
 /// How long one lease is held and how it gets on; by index of its buffer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timed {
+pub(in crate::scheduler) struct Timed {
     granted_ns: u64,
     progress_ns: u64,
     progress_bytes: u64,
@@ -114,7 +114,7 @@ pub(crate) struct Deadlines {
 
 impl Deadlines {
     /// Reserves the tables for so many buffers; none are needed if leases are not timed. Nobody holds anything yet.
-    pub(super) fn new(config: &SchedulerConfig, buffers: u32) -> Result<Deadlines, ConfigError> {
+    pub(in crate::scheduler) fn new(config: &SchedulerConfig, buffers: u32) -> Result<Deadlines, ConfigError> {
         let entries = if config.lease_ns == u64::MAX { 0 } else { buffers };
         Ok(Deadlines {
             table: reserve("buffers", entries)?,
@@ -216,17 +216,17 @@ impl Deadlines {
     }
 
     /// Whether it matters whom the cap of a tenant keeps back.
-    pub(super) fn knows_tenants(&self) -> bool {
+    pub(in crate::scheduler) fn knows_tenants(&self) -> bool {
         !self.tenant_reclaim.is_unused()
     }
 
     /// Whether a tenant keeps somebody back by its cap.
-    pub(super) fn set_cap_blocked(&mut self, tenant: u32, is_cap_blocked: bool) {
+    pub(in crate::scheduler) fn set_cap_blocked(&mut self, tenant: u32, is_cap_blocked: bool) {
         self.tenant_reclaim.set_cap_blocked(tenant, is_cap_blocked);
     }
 
     /// Whether there may be holders who help somebody whom only his tenant's cap keeps back.
-    pub(super) fn has_cap_blocked(&self) -> bool {
+    pub(in crate::scheduler) fn has_cap_blocked(&self) -> bool {
         self.tenant_reclaim.has_cap_blocked()
     }
 
@@ -429,14 +429,13 @@ impl Deadlines {
 /// For model checkers: where a lease stands, and its ages.
 #[cfg(feature = "model-check")]
 impl Deadlines {
-    pub(super) fn state_key(&self, state: &mut Vec<u64>) {
+    pub(in crate::scheduler) fn state_key(&self, state: &mut Vec<u64>) {
         self.tenant_reclaim.state_key(state);
     }
 
     /// In which list it stands and at which place, and at which of its tenant's, its ages, what it consumed, and for how
     /// long it has been shed, and how often it was deferred.
-    pub(super) fn describe_fully(&self, index: u32, now_ns: u64) -> [u64; 8] {
-        use super::model_check::place_in;
+    pub(in crate::scheduler) fn describe_fully(&self, index: u32, now_ns: u64) -> [u64; 8] {
         let Some(idle) = self.describe(index, now_ns) else {
             return [0; 8];
         };
@@ -452,7 +451,7 @@ impl Deadlines {
         let shed_ns = shed.map_or(0, |(_, since_ns)| now_ns - since_ns + 1);
         let place = match index == self.newest {
             true => u64::from(list.len) + 1,
-            false => place_in(list, &self.table, index),
+            false => list.place_of(&self.table, index),
         };
         let place_of_tenant =
             phase.tenant_list().map_or(0, |tenant_list| self.tenant_reclaim.place_of(index, tenant_list));

@@ -17,7 +17,7 @@ const MADV_HUGEPAGE: c_int = 14;
 
 /// Size of a page of this machine, in bytes: a power of two.
 #[cfg(all(target_os = "linux", feature = "std", not(miri)))]
-pub(super) fn page_bytes() -> usize {
+pub(crate) fn page_bytes() -> usize {
     use core::sync::atomic::{AtomicUsize, Ordering};
     const SC_PAGESIZE: c_int = 30;
     /// What was said; 0 before the first question.
@@ -39,13 +39,13 @@ pub(super) fn page_bytes() -> usize {
 
 /// As above; nothing is given back here.
 #[cfg(not(all(target_os = "linux", feature = "std", not(miri))))]
-pub(super) fn page_bytes() -> usize {
+pub(crate) fn page_bytes() -> usize {
     PAGE_BYTES
 }
 
 /// Zeroed pages that are not there before they are used, whatever the allocator does; `None` if there are none, or if the
 /// allocator is to be asked here.
-pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
+pub(crate) fn map(bytes: usize) -> Option<NonNull<u8>> {
     system::map(bytes)
 }
 
@@ -54,7 +54,7 @@ pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
 /// # Safety
 ///
 /// It is one of [`map`] with so many bytes, and not used any more.
-pub(super) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
+pub(crate) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
     // SAFETY: as above.
     unsafe { system::unmap(pages, bytes) }
 }
@@ -64,13 +64,13 @@ pub(super) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
 /// # Safety
 ///
 /// They are private memory that nobody else uses, and their content is needed no more.
-pub(super) unsafe fn give_back(pages: *mut u8, bytes: usize) -> bool {
+pub(crate) unsafe fn give_back(pages: *mut u8, bytes: usize) -> bool {
     // SAFETY: as above.
     unsafe { advise(pages, bytes, MADV_DONTNEED) }
 }
 
 /// Asks for large pages where they fit into this room, which was not touched yet. If there are none it stays as it is.
-pub(super) fn prefer_large_pages<T>(room: &mut [MaybeUninit<T>]) {
+pub(crate) fn prefer_large_pages<T>(room: &mut [MaybeUninit<T>]) {
     let (start, bytes) = (room.as_mut_ptr().cast::<u8>(), size_of_val(room));
     let before = start.align_offset(LARGE_PAGE_BYTES);
     let inside = bytes.saturating_sub(before) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
@@ -106,14 +106,14 @@ mod system {
         fn munmap(at: *mut c_void, length: usize) -> c_int;
     }
 
-    pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
+    pub(crate) fn map(bytes: usize) -> Option<NonNull<u8>> {
         // SAFETY: a new mapping of no file; no memory that is used is touched.
         let at = unsafe { mmap(null_mut(), bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0) };
         // It fails with an address that no mapping has.
         if at.addr() == usize::MAX { None } else { NonNull::new(at.cast()) }
     }
 
-    pub(super) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
+    pub(crate) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
         // SAFETY: the caller's mapping. It can fail only for ranges that are none.
         unsafe { munmap(pages.as_ptr().cast(), bytes) };
     }
@@ -128,15 +128,15 @@ mod system {
 mod system {
     use core::ptr::NonNull;
 
-    pub(super) fn map(_bytes: usize) -> Option<NonNull<u8>> {
+    pub(crate) fn map(_bytes: usize) -> Option<NonNull<u8>> {
         None
     }
 
-    pub(super) unsafe fn unmap(_pages: NonNull<u8>, _bytes: usize) {}
+    pub(crate) unsafe fn unmap(_pages: NonNull<u8>, _bytes: usize) {}
 }
 
 /// Whether memory is mapped here, rather than the allocator's.
-pub(super) const HAS_MAPS: bool = cfg!(all(
+pub(crate) const HAS_MAPS: bool = cfg!(all(
     any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64", target_arch = "powerpc64"),
     target_os = "linux",
     feature = "std",

@@ -5,8 +5,8 @@
 //! that have such holders stand in two rings. The next to park is found in O(1), the next to shed by a look at those of
 //! one tenant whose deadline passed.
 
-use super::list::{Linked, Links, List};
-use super::{ConfigError, SchedulerConfig, ensure, reserve};
+use crate::scheduler::list::{Linked, Links, List};
+use crate::scheduler::{ConfigError, SchedulerConfig, ensure, reserve};
 use alloc::vec::Vec;
 
 /// In which list of its tenant a lease stands.
@@ -273,7 +273,7 @@ impl TenantReclaim {
         };
         let group = &self.groups[tenant as usize];
         let list = if tenant_list == TenantList::Idle { group.idle } else { group.expired };
-        super::model_check::place_in(list, &self.members, index)
+        list.place_of(&self.members, index)
     }
 }
 

@@ -1,0 +1,102 @@
+//! Buffers of the host's own: requested, waited for and released beside those of receivers.
+
+use super::{BufferSource, Pool, PoolError};
+use crate::scheduler::{LeaseId, Outcome, Reach, Request, TenantId, WaitId};
+use core::ptr::NonNull;
+
+impl<S: BufferSource> Pool<S> {
+    /// Asks for a buffer of the host's own (transmit, stream ...), with its own place in the queue: of the default size,
+    /// in nobody's name.
+    ///
+    /// # Errors
+    ///
+    /// As [`request_for`](Pool::request_for).
+    pub fn request(&mut self, class: u8, token: u64) -> Result<Outcome, PoolError> {
+        self.request_for(class, 0, None, token)
+    }
+
+    /// Asks for a buffer of the host's own, of any size and in the name of any tenant. It has no deadline.
+    ///
+    /// # Errors
+    ///
+    /// The class, the size or the tenant does not exist; it could never be granted; it would have to wait, and as many of
+    /// the host's wait already as the configuration has room for beside the receivers.
+    pub fn request_for(
+        &mut self,
+        class: u8,
+        size_index: u8,
+        tenant: Option<TenantId>,
+        token: u64,
+    ) -> Result<Outcome, PoolError> {
+        let request = Request { token, tenant, class, size_index, has_deadline: false };
+        // The receivers' places in the table are theirs: each of them may have to wait at any time.
+        let host_waits_max = self.config.scheduler.waiters_max - self.config.receivers_max;
+        let outcome = if self.host_waits == host_waits_max {
+            Outcome::Granted(self.source.request_now(&request)?.ok_or(PoolError::TableFull)?)
+        } else {
+            self.source.request_for(&request)?
+        };
+        match outcome {
+            Outcome::Granted(lease) => self.touch(lease),
+            Outcome::Queued(_) => self.host_waits += 1,
+        }
+        Ok(outcome)
+    }
+
+    /// Gives back a buffer of the host's own. It is handed to the next waiter in the same step.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, or a receiver's; nothing is changed.
+    pub fn release(&mut self, lease: LeaseId) -> Result<(), PoolError> {
+        self.release_within(lease, Reach::Here)
+    }
+
+    /// As `release`, of a lease within reach.
+    #[doc(hidden)]
+    pub fn release_within(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
+        self.check_host_lease(lease, reach)?;
+        self.source.release_host_lease(lease, reach)
+    }
+
+    /// Ends a wait of the host's own. If a buffer was assigned to it, the next waiter has it in the same step.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale, foreign, or a receiver's; nothing is changed.
+    pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
+        if self.source.describe_wait(wait)?.has_deadline {
+            return Err(PoolError::Stale);
+        }
+        self.source.cancel(wait)?;
+        self.host_waits -= 1;
+        Ok(())
+    }
+
+    /// The memory of a buffer of the host's own.
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, or a receiver's.
+    pub fn buffer(&mut self, lease: LeaseId) -> Result<&mut [u8], PoolError> {
+        self.check_host_lease(lease, Reach::Here)?;
+        self.source.claim_host_lease(lease)?;
+        Ok(self.memory.arena_mut().buffer_mut(lease.index()))
+    }
+
+    /// As [`buffer`](Pool::buffer), for C: without a borrow, and of any thread's lease.
+    #[doc(hidden)]
+    pub fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError> {
+        self.check_host_lease(lease, Reach::Anywhere)?;
+        let arena = self.memory.arena();
+        Ok((arena.address(lease.index()), arena.bytes_of(lease.index())))
+    }
+
+    pub(super) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
+        self.source.check_host_lease(lease, reach)?;
+        match self.table.holder(lease.index()) {
+            None => Ok(()),
+            Some(_) => Err(PoolError::Stale),
+        }
+    }
+}

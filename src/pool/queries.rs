@@ -1,0 +1,72 @@
+//! Counts and descriptions. They change nothing.
+
+use super::table::Place;
+use super::{BufferSource, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo};
+use crate::scheduler::{TenantId, TenantInfo, WaitId, WaitInfo};
+
+impl<S: BufferSource> Pool<S> {
+    /// Counts. Needs no buffer, lock or allocation.
+    pub fn stats(&self) -> PoolStats {
+        PoolStats {
+            scheduler: self.source.stats(),
+            receivers: self.table.len(),
+            receivers_max: self.config.receivers_max,
+            slots: self.memory.slots().count(),
+            slots_in_use: self.memory.slots().in_use(),
+            slots_in_use_by_size: self.memory.slots().in_use_by_size(),
+            slots_in_use_peak: self.memory.slots().in_use_peak(),
+            memory_bytes: self.memory.resident_bytes_max() as u64,
+            ..self.counts
+        }
+    }
+
+    /// Everything there is to print about a receiver.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn describe(&self, id: ReceiverId) -> Result<ReceiverInfo, PoolError> {
+        let index = self.table.find(id)?;
+        let wait = self.table.wait(index).and_then(|wait| self.source.describe_wait(self.source.wait_at(wait)).ok());
+        let lease_info = match self.table.place(index) {
+            Place::Buffer(buffer) => self.source.describe_lease(self.source.lease_at(buffer)),
+            Place::Slot(_) | Place::Nowhere => None,
+        };
+        Ok(ReceiverInfo {
+            connection: self.table.connection(index).clone(),
+            token: self.table.token(index),
+            class: self.table.class(index),
+            wait_age_ns: wait.map_or(0, |wait| wait.age_ns),
+            bypasses: wait.map_or(0, |wait| wait.bypasses),
+            lease_info,
+        })
+    }
+
+    /// The published bound: the most grants that pass a waiter of this class before it is served.
+    ///
+    /// # Errors
+    ///
+    /// The class does not exist.
+    pub fn bypass_bound(&self, class: u8) -> Result<u64, PoolError> {
+        self.check_class(class)?;
+        Ok(self.source.bypass_bound(class))
+    }
+
+    /// How a wait stands: the host's own, or a receiver's.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale, foreign, or of another thread.
+    pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError> {
+        self.source.describe_wait(wait)
+    }
+
+    /// How a tenant stands, also while it is going away.
+    ///
+    /// # Errors
+    ///
+    /// The tenant is stale or foreign.
+    pub fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, PoolError> {
+        self.source.describe_tenant(tenant)
+    }
+}

@@ -1,0 +1,139 @@
+//! What the pool needs of its scheduler beside the public calls. It knows its indexes to be right.
+
+use super::buffers::Lease;
+use super::reclaim::WaiterScope;
+use super::waits::{Wait, WaitState};
+use super::{Class, LeaseId, ReclaimKind, Request, Scheduler, SchedulerError, TenantId, WaitId};
+use core::ops::Range;
+
+impl Scheduler {
+    /// Whether a request is one that would have to wait.
+    pub(crate) fn would_queue(&self, request: &Request) -> bool {
+        let tenant = request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant));
+        tenant.is_some_and(|tenant| self.would_grant_in(request, tenant) == Ok(false))
+    }
+
+    /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
+    /// here last.
+    pub(crate) fn free_to_give_back(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
+        self.buffers.free_to_give_back(rows)
+    }
+
+    /// Entries of a table by buffer index.
+    pub(crate) fn buffers_max(&self) -> u32 {
+        self.buffers.table().len() as u32
+    }
+
+    /// The lease that holds this buffer.
+    pub(crate) fn lease_at(&self, buffer: u32) -> LeaseId {
+        LeaseId::new(buffer, self.buffers.table()[buffer as usize].generation)
+    }
+
+    /// As `release`, of the lease that holds this buffer.
+    #[inline]
+    pub(crate) fn release_at(&mut self, buffer: u32) {
+        self.stats.released += 1;
+        self.put_buffer(buffer);
+        self.serve_waiters();
+    }
+
+    /// The wait at this index.
+    pub(crate) fn wait_at(&self, index: u32) -> WaitId {
+        self.waits.table()[index as usize].id(index)
+    }
+
+    /// A wait that is queued asks in another class from now on, behind those who wait there; says whether it does. It stays
+    /// where it is if it was served already, or could never be granted there.
+    pub(crate) fn reclass_at(&mut self, wait: u32, class: u8) -> bool {
+        let Wait { class: before, tenant, size_index, state, .. } = self.waits.table()[wait as usize];
+        let request = Request { size_index, ..Request::new(class, 0) };
+        if state != WaitState::Queued || class == before || self.admit(&request, tenant).is_err() {
+            return false;
+        }
+        // Its tenant may have no other wait, nor lease, and be going away.
+        self.tenants.pin(tenant);
+        self.leave_queue(wait);
+        self.waits.table_mut()[wait as usize].class = class;
+        self.enter_queue(wait);
+        self.tenants.unpin(tenant);
+        self.serve_waiters();
+        true
+    }
+
+    /// A holder that was to be shed is not, since its host blocks what it holds: its lease begins anew, once without
+    /// progress. Says whether it does.
+    pub(crate) fn defer_at(&mut self, buffer: u32) -> bool {
+        let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
+        self.stats.sheds_asked -= u64::from(is_deferred);
+        is_deferred
+    }
+
+    /// Whether a wait is queued, and nothing else is that a holder of its tenant could help.
+    pub(crate) fn waits_alone(&self, wait: u32) -> bool {
+        let Wait { tenant, state, .. } = self.waits.table()[wait as usize];
+        let is_only = |waiter_scope| waiter_scope == WaiterScope::CappedTenant && self.tenants.waiting_of(tenant) == 1;
+        state == WaitState::Queued && (self.stats.waiting == 1 || self.waiter_scope().is_some_and(is_only))
+    }
+
+    /// A holder is not asked after all: its time begins anew.
+    pub(crate) fn spare_at(&mut self, buffer: u32, kind: ReclaimKind) {
+        match kind {
+            ReclaimKind::Park => self.stats.parks_asked -= 1,
+            ReclaimKind::Shed => self.stats.sheds_asked -= 1,
+        }
+        self.progress_at(buffer, 0);
+    }
+
+    /// Refuses a request that could never be granted while its holder keeps this buffer.
+    pub(crate) fn admit_beside(&mut self, buffer: u32, request: &Request, tenant: u32) -> Result<(), SchedulerError> {
+        let held = self.buffers.table()[buffer as usize];
+        let (units, more) = (self.buffers.units_of(held.size_index), self.buffers.units_of(request.size_index));
+        let of_same = |is_same: bool| more + if is_same { units } else { 0 };
+        let Class { reserve, cap, .. } = self.classes[usize::from(request.class)];
+        let is_possible = of_same(true) <= self.buffers.units() - reserve
+            && of_same(held.class == request.class) <= cap
+            && self.tenants.could_take(tenant, of_same(held.tenant == tenant));
+        if is_possible { Ok(()) } else { self.refuse(SchedulerError::TooLarge { units: more }) }
+    }
+
+    /// As `progress`, by buffer.
+    pub(crate) fn progress_at(&mut self, buffer: u32, bytes: u64) {
+        self.deadlines.progress(buffer, bytes, self.clock.now_ns());
+    }
+
+    /// A lease without a deadline gets one.
+    pub(crate) fn start_timing(&mut self, lease: LeaseId) {
+        let entry = self.buffers.lease_mut(lease.index());
+        if !core::mem::replace(&mut entry.has_deadline, true) {
+            let Lease { tenant, size_index, .. } = self.buffers.table()[lease.index() as usize];
+            self.deadlines.start(lease.index(), tenant, self.buffers.units_of(size_index), self.clock.now_ns());
+        }
+    }
+
+    /// A lease loses its deadline.
+    pub(crate) fn stop_timing(&mut self, lease: LeaseId) {
+        self.buffers.lease_mut(lease.index()).has_deadline = false;
+        self.deadlines.stop(lease.index());
+    }
+
+    /// Keeps a tenant while somebody may request buffers of this size in its name; returns its index. `None` is nobody's.
+    pub(crate) fn pin_tenant(&mut self, tenant: Option<TenantId>, size_index: u8) -> Result<u32, SchedulerError> {
+        let Some(tenant) = tenant else {
+            return Ok(0);
+        };
+        let index = self.tenants.find(tenant).ok_or(SchedulerError::StaleTenant)?;
+        let units = self.buffers.units_of(size_index);
+        if !self.tenants.could_take(index, units) {
+            return Err(SchedulerError::TooLarge { units });
+        }
+        self.tenants.pin(index);
+        Ok(index)
+    }
+
+    /// Undoes one `pin_tenant`.
+    pub(crate) fn unpin_tenant(&mut self, index: u32) {
+        if index != 0 {
+            self.tenants.unpin(index);
+        }
+    }
+}

@@ -55,7 +55,7 @@ pub use types::{LeasedContent, Notice, PoolStats, ReceiverInfo};
 use crate::connection::{Action, Actions, Connection, Event};
 use crate::memory::{Memory, SLOT_BYTES};
 use crate::scheduler::{
-    LeaseId, Outcome, Reach, Request, Scheduler, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
+    LeaseId, Outcome, Reach, Request, Scheduler, SchedulerError, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
 };
 use core::ptr::NonNull;
 #[doc(hidden)]
@@ -506,7 +506,11 @@ impl Pool {
         // The receivers' places in the table are theirs: each of them may have to wait at any time.
         let host_waits_max = self.config.scheduler.waiters_max - self.config.receivers_max;
         let outcome = if self.host_waits == host_waits_max {
-            Outcome::Granted(self.scheduler.request_now(&request)?.ok_or(PoolError::TableFull)?)
+            Outcome::Granted(
+                self.scheduler
+                    .request_now(&request)?
+                    .ok_or(SchedulerError::WaitersFull { waiters_max: host_waits_max })?,
+            )
         } else {
             self.scheduler.request_for(&request)?
         };
@@ -540,7 +544,7 @@ impl Pool {
     /// The wait is stale, foreign, or a receiver's; nothing is changed.
     pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
         if self.scheduler.describe_wait(wait)?.has_deadline {
-            return Err(PoolError::Stale);
+            return Err(SchedulerError::StaleWait.into());
         }
         self.scheduler.cancel(wait)?;
         self.host_waits -= 1;

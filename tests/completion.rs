@@ -2,6 +2,7 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
 use demuxbuf::pool::{Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::scheduler::SchedulerError;
 
 fn pool(buffers: u32) -> Pool {
     let mut config = PoolConfig::new(buffers, 4);
@@ -47,7 +48,7 @@ fn memory_in_flight_is_not_released_parked_or_lent() {
         assert_eq!((pool.stats().scheduler.leased, in_flight(&pool)), (1, true), "{event:?}");
     }
     assert_eq!(pool.take(id), Err(EventError::InFlight.into()));
-    assert_eq!(pool.grow(id, 1), Err(PoolError::UnknownSize));
+    assert_eq!(pool.grow(id, 1), Err(SchedulerError::UnknownSize { size_index: 1 }.into()));
     assert!(pool.pending(id).expect("it is live").has(Action::StopRecv), "the host is asked to take it back");
     let actions = pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
     assert!(!actions.has(Action::StopRecv), "and is not asked twice");

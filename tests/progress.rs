@@ -4,7 +4,7 @@ use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX};
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
 use demuxbuf::pool::{Pool, PoolConfig, PoolError};
-use demuxbuf::scheduler::Outcome;
+use demuxbuf::scheduler::{Outcome, SchedulerError};
 use demuxbuf_testkit::MODES;
 
 /// A connection with a buffer of 100 bytes that received so many.
@@ -142,7 +142,7 @@ fn the_waits_of_the_host_leave_one_for_each_receiver() {
     while let Ok(Outcome::Queued(wait)) = pool.request(0, 0) {
         waits.push(wait);
     }
-    assert_eq!((waits.len(), pool.request(0, 0)), (3, Err(PoolError::TableFull)));
+    assert_eq!((waits.len(), pool.request(0, 0)), (3, Err(SchedulerError::WaitersFull { waiters_max: 3 }.into())));
     for token in 0..3 {
         let id = pool.attach(0, token).expect("the table has room");
         pool.handle(id, Event::Readable).expect("attached");
@@ -161,7 +161,7 @@ fn few_bytes_that_are_there_already_need_no_buffer() {
     assert!(pool.pending(id).expect("attached").has(Action::Decode));
     assert_eq!(pool.data(id), Ok(b"hello".as_slice()));
     assert_eq!(pool.attach_with(0, 0, &[0; 65]), Err(PoolError::NoBufferFree));
-    assert_eq!(pool.attach_with(1, 0, b"hello"), Err(PoolError::UnknownClass));
+    assert_eq!(pool.attach_with(1, 0, b"hello"), Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into()));
     assert_eq!(pool.check_invariants(), Ok(()));
     pool.handle(id, Event::Consumed { bytes: 5 }).expect("as many are buffered");
     assert_eq!(pool.stats().slots_in_use, 0);

@@ -575,7 +575,7 @@ fn no_more_waits_than_stated_are_on_their_way_at_once() {
     for &wait in others {
         a.export_wait(wait).unwrap();
     }
-    assert_eq!(a.export_wait(*last), Err(SharedSchedulerError::TooManyOnTheWay));
+    assert_eq!(a.export_wait(*last), Err(SharedSchedulerError::ExportsFull));
     b.import_wait(others[0], 0).unwrap();
     a.export_wait(*last).unwrap();
     assert_eq!(a.export_wait(*last), Err(SharedSchedulerError::WaitElsewhere));

@@ -235,6 +235,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_grow(
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1).
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
+/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
 /// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, receiver: u64, tenant: u64) -> i32 {

@@ -275,6 +275,29 @@ static void what_cannot_move_says_why(void) {
   free_two(&two);
 }
 
+/* A shared pool has no tenants: each call that names one is refused, and changes nothing. */
+static void tenants_are_refused(void) {
+  struct two two = new_two(1);
+  const uint64_t receiver = reading(two.a, 1);
+  demuxbuf_tenant_config config;
+  demuxbuf_tenant_info info;
+  demuxbuf_request request;
+  uint64_t handle;
+  memset(&config, 0, sizeof config), memset(&request, 0, sizeof request);
+  config.struct_size = sizeof config, config.weight = 1, config.cap = UINT32_MAX;
+  request.struct_size = sizeof request, request.tenant = 1;
+  FILL(info), FILL(handle);
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(two.a, &config, &handle), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+  CHECK_NUMBER(demuxbuf_pool_remove_tenant(two.a, 1), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+  CHECK_NUMBER(demuxbuf_pool_describe_tenant(two.a, 1, &info), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+  CHECK_NUMBER(demuxbuf_receiver_set_tenant(two.a, receiver, 1), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+  CHECK_NUMBER(demuxbuf_receiver_set_tenant(two.a, receiver, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_request_for(two.a, &request, &handle), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+  CHECK_UNTOUCHED(info);
+  CHECK_UNTOUCHED(handle);
+  free_two(&two);
+}
+
 static void a_pool_that_outlives_the_shared_one_takes_nobody_in(void) {
   struct two two = new_two(2);
   const uint64_t receiver = reading(two.a, 1), waiter = reading(two.b, 2);
@@ -335,6 +358,7 @@ int main(void) {
   a_buffer_reaches_the_waiter_of_another_thread();
   a_receiver_moves_in_any_state();
   what_cannot_move_says_why();
+  tenants_are_refused();
   a_pool_that_outlives_the_shared_one_takes_nobody_in();
   another_thread_is_refused_and_may_free();
   return check_end();

@@ -76,7 +76,7 @@ impl Pool {
         self.check_not_in_flight(index)?;
         let place = self.table.place(index);
         if matches!(place, Place::Slot(slot) if self.memory.slots().bytes_of(slot) > SLOT_BYTES) {
-            return Err(PoolError::TooManyBytes);
+            return Err(PoolError::NotMovable);
         }
         let wait = self.table.wait(index).map(|wait| self.scheduler.wait_at(wait));
         let sharded = self.sharded()?;
@@ -132,7 +132,7 @@ impl Pool {
         self.table.check_free()?;
         self.check_exported(exported)?;
         let place = match (exported.connection.hold(), exported.lease) {
-            (Hold::Slot, None) => Place::Slot(self.memory.slots_mut().take_smallest().ok_or(PoolError::NoBufferFree)?),
+            (Hold::Slot, None) => Place::Slot(self.memory.slots_mut().take_smallest().ok_or(PoolError::NoSlotFree)?),
             (Hold::Buffer, Some(lease)) => {
                 self.sharded()?.import_lease(lease)?;
                 Place::Buffer(lease.index())
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use crate::connection::{Action, Mode, Policy};
     use crate::pool::{PoolConfig, SharedPool};
-    use crate::scheduler::Outcome;
+    use crate::scheduler::{Outcome, SchedulerError};
 
     /// One of each kind: it holds nothing, a buffer, a slot, a full slot while it waits for a buffer, or nothing while it
     /// waits, as there are two slots.
@@ -256,7 +256,7 @@ mod tests {
         let [_, id, ..] = some(&mut to);
         let mut exported = to.export(id).expect("it holds a buffer");
         let own = exported.lease.replace(lease);
-        assert_eq!(to.import(&mut exported), Err(PoolError::Stale));
+        assert_eq!(to.import(&mut exported), Err(SchedulerError::StaleLease.into()));
         exported.lease = own;
         to.import(&mut exported).expect("it is as it was");
         to.release(lease).expect("it is the host's");
@@ -296,7 +296,12 @@ mod tests {
                     (exported.connection.clone(), exported.lease, exported.offset, exported.wait, exported.ticket);
                 if now != before {
                     let refused = to.import(&mut exported);
-                    assert_eq!(refused, Err(PoolError::Stale), "change {at}: {exported:?}");
+                    let is_stale = matches!(
+                        refused,
+                        Err(PoolError::Stale
+                            | PoolError::Scheduler(SchedulerError::StaleLease | SchedulerError::StaleWait))
+                    );
+                    assert!(is_stale, "change {at} is refused as {refused:?}: {exported:?}");
                 }
                 (exported.connection, exported.lease, exported.offset, exported.wait, exported.ticket) = before.clone();
                 from.check_invariants().expect("nothing is changed");

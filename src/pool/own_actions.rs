@@ -5,12 +5,13 @@ use super::table::Place;
 use super::{Notice, Pool, PoolError, ReceiverId};
 use crate::connection::{Action, Actions, Connection, Event, EventError, Mode};
 use crate::memory::SlotIndex;
-use crate::scheduler::{Grant, LeaseId, Outcome, Reach, Reclaim, ReclaimKind, Request};
+use crate::scheduler::{Grant, LeaseId, Outcome, Reach, Reclaim, ReclaimKind, Request, SchedulerError};
 use core::ops::Range;
 
 impl Pool {
     pub(super) fn check_class(&self, class: u8) -> Result<(), PoolError> {
-        if class < self.config.scheduler.classes { Ok(()) } else { Err(PoolError::UnknownClass) }
+        let classes = self.config.scheduler.classes;
+        if class < classes { Ok(()) } else { Err(SchedulerError::UnknownClass { class, classes }.into()) }
     }
 
     pub(super) fn insert(&mut self, class: u8, token: u64) -> Result<u32, PoolError> {
@@ -197,7 +198,7 @@ impl Pool {
     pub fn grow_at(&mut self, index: u32, size_index: u8) -> Result<Actions, PoolError> {
         let capacity = self.memory.arena().buffer_bytes(size_index);
         if capacity == 0 {
-            return Err(PoolError::UnknownSize);
+            return Err(SchedulerError::UnknownSize { size_index }.into());
         }
         let Place::Buffer(held) = self.table.place(index) else {
             return Err(PoolError::NoBuffer);
@@ -502,7 +503,7 @@ impl Pool {
         self.scheduler.check_host_lease(lease, reach)?;
         match self.table.holder(lease.index()) {
             None => Ok(()),
-            Some(_) => Err(PoolError::Stale),
+            Some(_) => Err(SchedulerError::StaleLease.into()),
         }
     }
 }

@@ -4,8 +4,8 @@ use super::PoolError;
 use super::shared_pool::Common;
 use crate::memory::{Arena, TryArc};
 use crate::scheduler::{
-    Clock, Deadlines, Demand, Grant, LeaseId, LeaseInfo, Outcome, Reach, Reclaim, ReclaimKind, Request, SchedulerStats,
-    TenantId, WaitId, WaitInfo, WaiterScope,
+    Clock, Deadlines, Demand, Grant, LeaseId, LeaseInfo, Outcome, Reach, Reclaim, ReclaimKind, Request, SchedulerError,
+    SchedulerStats, TenantId, WaitId, WaitInfo, WaiterScope,
 };
 use crate::shared::{SchedulerShard, SharedSchedulerError};
 
@@ -160,7 +160,7 @@ impl Sharded {
 
     /// There are none.
     pub(super) fn check_tenant(&self, tenant: Option<TenantId>) -> Result<(), PoolError> {
-        tenant.map_or(Ok(()), |_| Err(PoolError::Stale))
+        tenant.map_or(Ok(()), |_| Err(PoolError::TenantsUnsupported))
     }
 
     pub(super) fn check_open(&self) -> Result<(), PoolError> {
@@ -215,10 +215,11 @@ impl From<SharedSchedulerError> for PoolError {
         match error {
             SharedSchedulerError::Scheduler(error) => error.into(),
             SharedSchedulerError::Closed => PoolError::PoolClosed,
-            SharedSchedulerError::TooManyOnTheWay => PoolError::TableFull,
+            SharedSchedulerError::ExportsFull => PoolError::ExportsFull,
             SharedSchedulerError::WrongThread => PoolError::WrongThread,
-            SharedSchedulerError::WaitElsewhere
-            | SharedSchedulerError::WaitNotExported
+            // For this thread, a wait of another shard is as foreign as one of another pool.
+            SharedSchedulerError::WaitElsewhere => SchedulerError::StaleWait.into(),
+            SharedSchedulerError::WaitNotExported
             | SharedSchedulerError::UnknownShard { .. }
             | SharedSchedulerError::ShardInUse { .. } => PoolError::Stale,
         }

@@ -254,7 +254,7 @@ impl Source {
         match self {
             Source::Scheduler(scheduler) => Ok(scheduler.create_tenant(tenant_config)?),
             #[cfg(feature = "std")]
-            Source::Shard(_) => Err(PoolError::TableFull),
+            Source::Shard(_) => Err(PoolError::TenantsUnsupported),
         }
     }
 
@@ -270,7 +270,7 @@ impl Source {
         match self {
             Source::Scheduler(scheduler) => Ok(scheduler.describe_tenant(tenant)?),
             #[cfg(feature = "std")]
-            Source::Shard(_) => Err(PoolError::Stale),
+            Source::Shard(_) => Err(PoolError::TenantsUnsupported),
         }
     }
 

@@ -295,7 +295,7 @@ impl Table {
     }
 
     pub(super) fn check_free(&self) -> Result<(), PoolError> {
-        if self.len < self.max { Ok(()) } else { Err(PoolError::TableFull) }
+        if self.len < self.max { Ok(()) } else { Err(PoolError::ReceiversFull { receivers_max: self.max }) }
     }
 
     /// Adds an attached connection.

@@ -1,7 +1,7 @@
 //! Fair shares: weights, guarantees, borrowing, caps, and tenants that come and go while they are in use.
 
 use crate::support::{check, new_scheduler, queue, release, take};
-use demuxbuf::pool::{Pool, PoolConfig, PoolError};
+use demuxbuf::pool::{Pool, PoolConfig};
 use demuxbuf::scheduler::{
     LeaseId, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, TenantId, TenantInfo,
 };
@@ -291,8 +291,11 @@ fn a_tenant_stays_while_receivers_request_in_its_name() {
     }
     pool.remove_tenant(first).expect("it is known");
     assert!(pool.describe_tenant(first).expect("receivers use it").is_retiring);
-    assert_eq!(pool.set_tenant(b, Some(first)), Err(PoolError::Stale), "nobody new");
-    assert_eq!(pool.create_tenant(&TenantConfig::default()), Err(PoolError::TableFull));
+    assert_eq!(pool.set_tenant(b, Some(first)), Err(SchedulerError::StaleTenant.into()), "nobody new");
+    assert_eq!(
+        pool.create_tenant(&TenantConfig::default()),
+        Err(SchedulerError::TenantsFull { tenants_max: 2 }.into())
+    );
 
     // One has a buffer in its name, one waits in its name, and both go over to another meanwhile.
     for id in [a, b] {
@@ -310,10 +313,10 @@ fn a_tenant_stays_while_receivers_request_in_its_name() {
     pool.handle(a, demuxbuf::connection::Event::Close).expect("the handle is live");
     assert!(pool.describe_tenant(first).is_ok(), "the one who waited has the buffer now");
     pool.handle(b, demuxbuf::connection::Event::Close).expect("the handle is live");
-    assert_eq!(pool.describe_tenant(first), Err(PoolError::Stale));
+    assert_eq!(pool.describe_tenant(first), Err(SchedulerError::StaleTenant.into()));
     pool.check_invariants().expect("the invariants hold");
     pool.remove_tenant(second).expect("it is known");
-    assert_eq!(pool.describe_tenant(second), Err(PoolError::Stale), "the closed ones use it no more");
+    assert_eq!(pool.describe_tenant(second), Err(SchedulerError::StaleTenant.into()), "the closed ones use it no more");
 }
 
 #[test]
@@ -324,9 +327,9 @@ fn a_cap_below_the_first_buffer_is_refused_before_anybody_asks_for_one() {
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
     let [small, large] = [3, 4].map(|cap| pool.create_tenant(&capped(cap)).expect("there is room"));
     let id = pool.attach(0, 0).expect("the table has room");
-    assert_eq!(pool.set_tenant(id, Some(small)), Err(PoolError::TooLarge));
+    assert_eq!(pool.set_tenant(id, Some(small)), Err(SchedulerError::TooLarge { units: 4 }.into()));
     pool.remove_tenant(small).expect("it is known");
-    assert_eq!(pool.describe_tenant(small), Err(PoolError::Stale), "nobody requests in its name");
+    assert_eq!(pool.describe_tenant(small), Err(SchedulerError::StaleTenant.into()), "nobody requests in its name");
     pool.set_tenant(id, Some(large)).expect("its cap leaves one");
     let actions = pool.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
     assert!(actions.has(demuxbuf::connection::Action::Recv), "{actions:?}");

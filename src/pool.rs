@@ -57,6 +57,8 @@ use crate::memory::{Memory, SLOT_BYTES};
 use crate::scheduler::{
     LeaseId, Outcome, Reach, Request, Scheduler, SchedulerError, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
 };
+use core::cell::Cell;
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 #[doc(hidden)]
 pub use fast_path::Step;
@@ -82,6 +84,9 @@ pub struct Pool {
     host_waits: u32,
     config: PoolConfig,
     counts: PoolStats,
+    /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its
+    /// fields are.
+    is_not_sync: PhantomData<Cell<()>>,
 }
 
 impl Pool {
@@ -118,6 +123,7 @@ impl Pool {
             host_waits: 0,
             config: *config,
             counts: PoolStats::default(),
+            is_not_sync: PhantomData,
         })
     }
 
@@ -236,7 +242,7 @@ impl Pool {
             Event::Readable => self.try_fast_begin(id),
             Event::Received { bytes } => self.try_fast_receive(id, bytes),
             Event::Consumed { bytes } => self.try_fast_finish(id, bytes),
-            Event::Done { actions } if actions == Action::WantRecv as u32 => self.try_fast_arm(id),
+            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.try_fast_arm(id),
             _ => None,
         };
         match step {

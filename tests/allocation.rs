@@ -8,7 +8,7 @@ use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, ReceiverId, Shared
 use demuxbuf::scheduler::{Outcome, Scheduler, SchedulerConfig};
 use demuxbuf::shared::SharedScheduler;
 use demuxbuf_capi::*;
-use demuxbuf_testkit::{MODES, Rng};
+use demuxbuf_testkit::Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -152,7 +152,7 @@ fn s50_the_same_for_what_threads_share() {
         SharedScheduler::new(&scheduler, 3)
     });
     let config = PoolConfig { scheduler, receivers_max: 7, ..config(Mode::Level) };
-    let fields = ["buffers:", "waiters_max:", "tenants_max:", "shards:", "receivers_max:", "threads:"];
+    let fields = ["buffers:", "waiters_max:", "tenants_max:", "shards:", "receivers_max:"];
     each_allocation_fails_in_turn(&fields, || SharedPool::new(&config, 3));
     let shared_pool = SharedPool::new(&config, 3).expect("the configuration is allowed");
     // Each failure leaves the thread without its receivers, so that it can ask again.
@@ -345,7 +345,7 @@ impl Busy {
 
 #[test]
 fn nothing_is_allocated_after_the_start() {
-    for mode in MODES {
+    for mode in Mode::ALL {
         let before = LIVE_BYTES.get();
         let pool = Pool::new(&config(mode)).expect("the configuration is allowed");
         let reserved = LIVE_BYTES.get() - before;

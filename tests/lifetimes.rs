@@ -48,6 +48,7 @@ fn waiting(pool: &mut Pool, token: u64) -> ReceiverId {
 fn granted_to(pool: &mut Pool) -> Option<u64> {
     match pool.poll_notice()? {
         Notice::Receiver { token, .. } | Notice::Lease { token, .. } => Some(token),
+        notice => unreachable!("{notice:?}"),
     }
 }
 

@@ -5,7 +5,6 @@ use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX};
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
 use demuxbuf::pool::{Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::{Outcome, SchedulerError};
-use demuxbuf_testkit::MODES;
 
 /// A connection with a buffer of 100 bytes that received so many.
 fn receiving(policy: Policy, bytes: u32) -> Connection {
@@ -26,7 +25,7 @@ fn tell(connection: &mut Connection, event: Event) -> Actions {
 
 #[test]
 fn a_decoder_short_of_data_is_fed_below_the_mark_at_which_a_full_buffer_resumes() {
-    for mode in MODES {
+    for mode in Mode::ALL {
         let mut connection = receiving(Policy { mode, resume_free_bytes: 50, ..Policy::default() }, 100);
         let actions = tell(&mut connection, Event::Consumed { bytes: 20 });
         assert!(!actions.has(Action::Recv), "{mode:?}: not enough is free to resume for its own sake");
@@ -81,7 +80,7 @@ fn a_residue_that_cannot_be_parked_is_received_for() {
 
 #[test]
 fn an_element_too_large_for_any_buffer_is_reported_although_nothing_of_it_is_left() {
-    for mode in MODES {
+    for mode in Mode::ALL {
         let mut config = PoolConfig::new(1, 1);
         config.policy.mode = mode;
         let mut pool = Pool::new(&config).expect("the configuration is allowed");

@@ -63,7 +63,7 @@ impl<const MODE: u8> Host<MODE> {
     /// With a pool of its own, or with one of two shards; `configure` changes the default configuration.
     pub(crate) fn new(is_shared: bool, configure: impl FnOnce(&mut PoolConfig)) -> Result<Host<MODE>, Error> {
         let mut config = PoolConfig::new(BUFFERS, CONNECTIONS as u32);
-        config.policy.mode = Mode::from_number(MODE).ok_or("there is no such mode")?;
+        config.policy.mode = Mode::try_from(MODE).map_err(|_| "there is no such mode")?;
         configure(&mut config);
         let (pool, shared) = if is_shared {
             let threads = SharedPool::new(&config, 2)?;

@@ -558,6 +558,7 @@ fn poll_notice(pool: *mut demuxbuf_pool, notice: *mut demuxbuf_notice) -> i32 {
                 wait: pool.salted(wait.to_bits()),
                 step: demuxbuf_step::status(DEMUXBUF_OK),
             },
+            notice => unreachable!("the C API has no form of {notice:?}"),
         }))
     });
     match polled {

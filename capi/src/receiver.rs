@@ -1,6 +1,6 @@
 //! One connection bound to a pool: the convenient way in for C.
 
-use super::connection::{DEMUXBUF_WANT_RECV, demuxbuf_connection_info, mask_error};
+use super::connection::{DEMUXBUF_WANT_RECV, demuxbuf_connection_info, done, mask_error};
 use super::pool::{
     class_of, demuxbuf_pool, size_of_index, status_of, tenant_of, with_own_pool, with_pool, with_pool_ref,
     with_sound_pool,
@@ -497,7 +497,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
         DEMUXBUF_WANT_RECV => pool.try_fast_arm(id),
         _ => None,
     };
-    step_fast(pool, receiver, arm, || report(pool, receiver, Event::Done { actions }))
+    step_fast(pool, receiver, arm, || report(pool, receiver, done(actions)))
 }
 
 /// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what

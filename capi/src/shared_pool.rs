@@ -144,6 +144,8 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_shard(
         Some(Err(SharedPoolError::Shard(SharedSchedulerError::Closed))) => DEMUXBUF_ERR_POOL_CLOSED,
         Some(Err(SharedPoolError::Shard(_))) => DEMUXBUF_ERR_IN_USE,
         Some(Err(SharedPoolError::Memory(_))) => DEMUXBUF_ERR_NO_MEMORY,
+        // A cause without a status is a defect of the library.
+        Some(Err(_)) => DEMUXBUF_ERR_INVARIANT,
         None => DEMUXBUF_ERR_POISONED,
     }
 }

@@ -4,6 +4,7 @@ use super::source::Source;
 use super::table::Place;
 use super::{Pool, ReceiverId};
 use crate::scheduler::{LeaseId, WaitId};
+use core::marker::PhantomData;
 
 impl Pool {
     /// The same once more, with memory of its own, in which the same handles name the same; `None` for a pool that is
@@ -14,7 +15,8 @@ impl Pool {
             Source::Shard(_) => return None,
         };
         let (memory, table, config) = (self.memory.clone(), self.table.clone(), self.config);
-        Some(Pool { scheduler, memory, table, host_waits: self.host_waits, config, counts: self.counts })
+        let (host_waits, counts, is_not_sync) = (self.host_waits, self.counts, PhantomData);
+        Some(Pool { scheduler, memory, table, host_waits, config, counts, is_not_sync })
     }
 
     /// Writes down how each receiver and the pool stand (see

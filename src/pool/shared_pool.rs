@@ -58,6 +58,7 @@ pub(super) struct Common {
 
 /// Why the receivers of a thread are not to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SharedPoolError {
     /// There is no such thread, it has its receivers already, or the pool is closed.
     Shard(SharedSchedulerError),
@@ -150,7 +151,14 @@ impl fmt::Display for SharedPoolError {
     }
 }
 
-impl core::error::Error for SharedPoolError {}
+impl core::error::Error for SharedPoolError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            SharedPoolError::Shard(error) => Some(error),
+            SharedPoolError::Memory(error) => Some(error),
+        }
+    }
+}
 
 impl From<ConfigError> for SharedPoolError {
     fn from(error: ConfigError) -> SharedPoolError {

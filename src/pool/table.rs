@@ -10,10 +10,17 @@ use super::error::PoolError;
 use crate::connection::Connection;
 use crate::memory::SlotIndex;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// A receiver of one [`Pool`](super::Pool): 64 bits for C, refused once the receiver is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReceiverId(u64);
+
+impl fmt::Display for ReceiverId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_bits().fmt(f)
+    }
+}
 
 impl ReceiverId {
     /// The handle as a number.

@@ -156,7 +156,7 @@ impl System for RustScheduler {
     }
 
     fn stats(&mut self) -> PoolStats {
-        PoolStats { scheduler: self.0.stats(), ..PoolStats::default() }
+        filled!(PoolStats::default(); scheduler: self.0.stats())
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {
@@ -257,6 +257,7 @@ impl System for RustPool {
             pool::Notice::Lease { wait, token, lease } => {
                 Notice::Lease { wait: wait.to_bits(), token, lease: lease.to_bits() }
             }
+            notice => unreachable!("the model has no form of {notice:?}"),
         })
     }
 

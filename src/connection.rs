@@ -86,9 +86,9 @@ mod event;
 mod fast_path;
 mod policy;
 
-pub use action::{Action, Actions};
+pub use action::{Action, Actions, ActionsIter};
 pub use event::{Event, EventError};
-pub use policy::{Mode, Policy};
+pub use policy::{Mode, Policy, UnknownMode};
 
 use conditions::Conditions;
 
@@ -232,7 +232,7 @@ impl Connection {
             Event::Sync { buffered_bytes: 0, capacity: 0, blocked: 0, needed_bytes: false, armed } => {
                 self.try_fast_sync(armed)
             }
-            Event::Done { actions } if actions == Action::WantRecv as u32 => self.try_fast_arm(),
+            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.try_fast_arm(),
             _ => None,
         };
         if let Some(actions) = plainly {
@@ -441,7 +441,7 @@ fn matters_when_closed(event: Event) -> bool {
             | Event::BufferGranted { .. }
             | Event::BufferReleased
             | Event::Consumed { .. }
-            | Event::Done { .. }
+            | Event::Done(_)
     )
 }
 

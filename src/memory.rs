@@ -44,6 +44,7 @@ pub struct MemoryConfig {
 
 /// Why memory could not be reserved. What had been is given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MemoryError {
     /// No buffers were asked for.
     NoBuffers,

@@ -54,6 +54,8 @@ use crate::connection::{Action, Actions, Connection, Event};
 use crate::memory::Memory;
 use crate::scheduler::{Scheduler, TenantConfig, TenantId};
 use alloc::vec::Vec;
+use core::cell::Cell;
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 #[doc(hidden)]
 pub use fast_path::Step;
@@ -72,6 +74,9 @@ pub struct Pool<S = Scheduler> {
     host_waits: u32,
     pub(crate) config: PoolConfig,
     pub(crate) counts: PoolStats,
+    /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its
+    /// fields are.
+    is_not_sync: PhantomData<Cell<()>>,
 }
 
 impl Pool<Scheduler> {
@@ -104,6 +109,7 @@ impl<S: BufferSource> Pool<S> {
             host_waits: 0,
             config: *config,
             counts: PoolStats::default(),
+            is_not_sync: PhantomData,
         })
     }
 
@@ -135,7 +141,7 @@ impl<S: BufferSource> Pool<S> {
             Event::Readable => self.try_fast_begin(id),
             Event::Received { bytes } => self.try_fast_receive(id, bytes),
             Event::Consumed { bytes } => self.try_fast_finish(id, bytes),
-            Event::Done { actions } if actions == Action::WantRecv as u32 => self.try_fast_arm(id),
+            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.try_fast_arm(id),
             _ => None,
         };
         match step {

@@ -8,7 +8,7 @@ use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{Outcome, Scheduler, SchedulerConfig};
 use demuxbuf::shared::{SharedPool, SharedScheduler};
 use demuxbuf_capi::*;
-use demuxbuf_testkit::{MODES, Rng};
+use demuxbuf_testkit::Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -346,7 +346,7 @@ impl Busy {
 
 #[test]
 fn pool_allocates_nothing_after_the_start() {
-    for mode in MODES {
+    for mode in Mode::ALL {
         let before = LIVE_BYTES.get();
         let pool = Pool::new(&config(mode)).expect("the configuration is allowed");
         let reserved = LIVE_BYTES.get() - before;

@@ -2,6 +2,7 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
 use demuxbuf::pool::{Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::scheduler::SchedulerError;
 
 fn pool(buffers: u32) -> Pool {
     let mut config = PoolConfig::new(buffers, 4);
@@ -48,7 +49,7 @@ fn in_flight_memory_is_not_released_or_parked() {
         assert_eq!((pool.stats().scheduler.leased, in_flight(&pool)), (1, true), "{event:?}");
     }
     assert_eq!(pool.take(id), Err(EventError::InFlight.into()));
-    assert_eq!(pool.grow(id, 1), Err(PoolError::UnknownSize));
+    assert_eq!(pool.grow(id, 1), Err(SchedulerError::UnknownSize { size_index: 1 }.into()));
     assert!(pool.pending(id).expect("it is live").has(Action::StopRecv), "the host is asked to cancel it");
     let actions = pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
     assert!(!actions.has(Action::StopRecv), "and is not asked twice");
@@ -200,7 +201,7 @@ fn submit_is_for_completion_mode_only() {
         Event::done(Action::Recv),
         sync,
     ] {
-        let refused = if matches!(event, Event::Done { .. }) { EventError::NotPending } else { EventError::InFlight };
+        let refused = if matches!(event, Event::Done(_)) { EventError::NotPending } else { EventError::InFlight };
         assert_eq!(connection.handle(event), Err(refused), "{event:?}");
         assert_eq!(connection, before);
     }

@@ -79,7 +79,7 @@ fn s86_export_is_refused_when_the_table_is_full() {
     };
     let mut moving: Vec<_> = (0..4).map(|_| export(&mut from).1.expect("it can move")).collect();
     let (id, refused) = export(&mut from);
-    assert_eq!(refused.map(|_| ()), Err(PoolError::TableFull));
+    assert_eq!(refused.map(|_| ()), Err(PoolError::ExportsFull));
     from.handle(id, Event::Wake).expect("it is where it was");
     to.import(&mut moving[2]).expect("it was exported");
     let mut last = from.export(id).expect("one export has ended");

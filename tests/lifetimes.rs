@@ -3,7 +3,7 @@
 
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
-use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig};
+use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, SchedulerError};
 use demuxbuf::shared::{PoolShard, SharedPool};
 use std::sync::Mutex;
 
@@ -49,6 +49,7 @@ fn waiting(pool: &mut Pool<PoolShard>, token: u64) -> ReceiverId {
 fn granted_to(pool: &mut Pool<PoolShard>) -> Option<u64> {
     match pool.poll_notice()? {
         Notice::Receiver { token, .. } | Notice::Lease { token, .. } => Some(token),
+        notice => unreachable!("{notice:?}"),
     }
 }
 
@@ -111,7 +112,8 @@ fn live(mut pool: Pool<PoolShard>, mut random: u64, left: &Mutex<Vec<LeaseId>>) 
             }
             5 => match pool.request(0, 0) {
                 Ok(Outcome::Granted(lease)) => own.push(lease),
-                Ok(Outcome::Queued(_)) | Err(PoolError::TableFull | PoolError::PoolClosed) => {}
+                Ok(Outcome::Queued(_))
+                | Err(PoolError::Scheduler(SchedulerError::WaitersFull { .. }) | PoolError::PoolClosed) => {}
                 Err(error) => panic!("{error}"),
             },
             6 if !own.is_empty() => pool.release(own.swap_remove(0)).unwrap(),
@@ -169,18 +171,21 @@ fn s82_host_lease_outlives_its_thread() {
     let Ok(Outcome::Granted(lease)) = a.request(0, 2) else { panic!("a buffer is free") };
     a.buffer(lease).unwrap().fill(7);
     let content = LeasedContent { lease, offset: 0, buffered_bytes: 10 };
-    assert_eq!((b.release(lease), b.adopt(0, 1, content)), (Err(PoolError::Stale), Err(PoolError::Stale)));
+    assert_eq!(
+        (b.release(lease), b.adopt(0, 1, content)),
+        (Err(SchedulerError::StaleLease.into()), Err(SchedulerError::StaleLease.into()))
+    );
     assert!(b.buffer(lease).is_err(), "another thread may have borrowed it");
     drop(a);
     let waiter = waiting(&mut b, 5);
     let mut a = threads.shard(0).unwrap();
     assert_eq!(b.adopt(0, 1, LeasedContent { offset: u32::MAX, ..content }), Err(PoolError::TooManyBytes));
     assert!(a.buffer(lease).unwrap().iter().all(|&byte| byte == 7));
-    assert_eq!((b.release(lease), granted_to(&mut b)), (Err(PoolError::Stale), None));
+    assert_eq!((b.release(lease), granted_to(&mut b)), (Err(SchedulerError::StaleLease.into()), None));
     drop(a);
     drop(threads);
     assert!(b.buffer(lease).unwrap().iter().all(|&byte| byte == 7));
-    assert_eq!((b.release(lease), b.release(lease)), (Ok(()), Err(PoolError::Stale)));
+    assert_eq!((b.release(lease), b.release(lease)), (Ok(()), Err(SchedulerError::StaleLease.into())));
     assert_eq!(granted_to(&mut b), Some(5));
     receive(&mut b, waiter, &[5; 100]);
     assert_eq!(b.check_invariants(), Ok(()));
@@ -251,15 +256,18 @@ fn s85_refused_adopt_moves_nothing() {
     let (threads, mut a, mut b) = two(&config);
     let Ok(Outcome::Granted(lease)) = a.request(0, 2) else { panic!("a buffer is free") };
     let content = LeasedContent { lease, offset: 0, buffered_bytes: 10 };
-    assert_eq!(a.adopt(9, 1, content), Err(PoolError::UnknownClass));
+    assert_eq!(a.adopt(9, 1, content), Err(SchedulerError::UnknownClass { class: 9, classes: 1 }.into()));
     assert_eq!(a.adopt(0, 1, LeasedContent { buffered_bytes: u32::MAX, ..content }), Err(PoolError::TooManyBytes));
     drop(a);
     let other = b.attach(0, 1).unwrap();
-    assert_eq!(b.adopt(0, 1, content), Err(PoolError::TableFull));
+    assert_eq!(b.adopt(0, 1, content), Err(PoolError::ReceiversFull { receivers_max: 1 }));
     let mut a = threads.shard(0).unwrap();
     b.handle(other, Event::Close).unwrap();
     let id = a.adopt(0, 1, content).unwrap();
-    assert_eq!((b.adopt(0, 1, content), a.release(lease)), (Err(PoolError::Stale), Err(PoolError::Stale)));
+    assert_eq!(
+        (b.adopt(0, 1, content), a.release(lease)),
+        (Err(SchedulerError::StaleLease.into()), Err(SchedulerError::StaleLease.into()))
+    );
     assert_eq!(a.data(id).unwrap().len(), 10);
     check(&a, &b);
 }

@@ -90,8 +90,7 @@ fn shared_scheduler_error_names_its_cause() {
     assert_eq!(unknown.to_string(), "shard is 7; allowed is 0 to 1");
     assert_eq!(in_use.to_string(), "the handle of shard 1 is in use");
     assert_eq!(of_pool.to_string(), "class is 9; allowed is 0 to 0");
-    let others =
-        [SharedSchedulerError::TooManyOnTheWay, SharedSchedulerError::WrongThread, SharedSchedulerError::Closed];
+    let others = [SharedSchedulerError::ExportsFull, SharedSchedulerError::WrongThread, SharedSchedulerError::Closed];
     differ(&[&unknown, &in_use, &elsewhere, &not_exported, &of_pool, &others[0], &others[1], &others[2]]);
 
     let shared_pool = SharedPool::new(&PoolConfig::new(1, 1), 1).unwrap();
@@ -109,24 +108,27 @@ fn pool_error_names_its_cause() {
     let event = EventError::NoBuffer;
     let errors = [
         PoolError::Stale,
-        PoolError::UnknownClass,
-        PoolError::UnknownSize,
-        PoolError::TooLarge,
         PoolError::NotLarger,
-        PoolError::TenantConfig(tenant_config),
+        PoolError::Scheduler(tenant_config),
         PoolError::AlreadyWaiting,
-        PoolError::TableFull,
+        PoolError::ReceiversFull { receivers_max: 3 },
         PoolError::NoBufferFree,
+        PoolError::NoSlotFree,
         PoolError::NoBuffer,
         PoolError::TooManyBytes,
         PoolError::InternalEvent,
         PoolError::PoolClosed,
         PoolError::WrongThread,
         PoolError::NotShared,
+        PoolError::NotMovable,
+        PoolError::TenantsUnsupported,
+        PoolError::ExportsFull,
         PoolError::Event(EventError::AfterEnd),
     ];
     differ(&errors.iter().map(|error| error as &dyn Display).collect::<Vec<_>>());
-    assert_eq!(PoolError::TenantConfig(tenant_config).to_string(), tenant_config.to_string());
+    assert_eq!(PoolError::Scheduler(tenant_config).to_string(), tenant_config.to_string());
+    let full = PoolError::ReceiversFull { receivers_max: 3 };
+    assert_eq!(full.to_string(), "all 3 receivers are in use");
     let mut connection = Connection::new(Policy::default());
     connection.handle(Event::Attach { buffered_bytes: 0, capacity: 0 }).unwrap();
     assert_eq!(connection.handle(Event::Received { bytes: 1 }), Err(event));

@@ -4,7 +4,7 @@ use demuxbuf::connection::{Action, Actions, Event, EventError, Mode};
 use demuxbuf::framing::h2;
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
 use demuxbuf::pool::{ConfigError, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
-use demuxbuf::scheduler::{ConfigError::NoLease, LeaseId, Outcome, TenantId, WaitId};
+use demuxbuf::scheduler::{ConfigError::NoLease, LeaseId, Outcome, SchedulerError, TenantId, WaitId};
 
 fn pool() -> Pool {
     Pool::new(&PoolConfig::new(1, 4)).expect("the configuration is allowed")
@@ -123,7 +123,7 @@ fn cancel_refuses_the_wait_of_a_receiver() {
     // The receiver's wait has the row of the host's wait, so its handle can be guessed.
     let guesses = (1..9).map(|later| WaitId::from_bits(own.to_bits() + (later << 32)));
     let guess = guesses.into_iter().find(|&wait| pool.describe_wait(wait).is_ok()).expect("one is right");
-    assert_eq!(pool.cancel(guess), Err(PoolError::Stale));
+    assert_eq!(pool.cancel(guess), Err(SchedulerError::StaleWait.into()));
     pool.check_invariants().expect("nothing is changed");
     pool.release(lease).expect("it is the host's");
     assert!(matches!(pool.poll_notice(), Some(Notice::Receiver { token: 2, .. })), "the receiver waited on");
@@ -165,9 +165,9 @@ fn attach_is_refused_when_all_rows_are_used() {
     let first = pool.attach(0, 1).expect("there is room");
     pool.attach(0, 2).expect("there is room");
     let content = LeasedContent { lease, offset: 0, buffered_bytes: 8 };
-    assert_eq!(pool.attach(0, 3), Err(PoolError::TableFull));
-    assert_eq!(pool.attach_with(0, 3, b"hello"), Err(PoolError::TableFull));
-    assert_eq!(pool.adopt(0, 3, content), Err(PoolError::TableFull));
+    assert_eq!(pool.attach(0, 3), Err(PoolError::ReceiversFull { receivers_max: 2 }));
+    assert_eq!(pool.attach_with(0, 3, b"hello"), Err(PoolError::ReceiversFull { receivers_max: 2 }));
+    assert_eq!(pool.adopt(0, 3, content), Err(PoolError::ReceiversFull { receivers_max: 2 }));
     assert_eq!(pool.stats().receivers, 2);
     pool.handle(first, Event::Close).expect("close is always allowed");
     pool.adopt(0, 3, content).expect("the lease is still the host's");
@@ -335,7 +335,7 @@ fn receiver_handle_is_refused_as_a_lease() {
     pool.handle(first, Event::Close).expect("close is always allowed");
     // Row and use are the same as the lease's.
     let id = pool.attach(0, 0).expect("there is room");
-    assert_eq!(pool.release(LeaseId::from_bits(id.to_bits())), Err(PoolError::Stale));
+    assert_eq!(pool.release(LeaseId::from_bits(id.to_bits())), Err(SchedulerError::StaleLease.into()));
     pool.release(lease).expect("it is the host's");
 }
 

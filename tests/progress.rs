@@ -4,8 +4,7 @@ use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX};
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
 use demuxbuf::pool::{Pool, PoolConfig, PoolError};
-use demuxbuf::scheduler::Outcome;
-use demuxbuf_testkit::MODES;
+use demuxbuf::scheduler::{Outcome, SchedulerError};
 
 /// A connection with a buffer of 100 bytes that received this many.
 fn receiving(policy: Policy, bytes: u32) -> Connection {
@@ -27,7 +26,7 @@ fn report(connection: &mut Connection, event: Event) -> Actions {
 /// A decoder that needs bytes is fed although fewer bytes are free than a full buffer resumes at.
 #[test]
 fn needed_bytes_arrive_below_the_resume_threshold() {
-    for mode in MODES {
+    for mode in Mode::ALL {
         let mut connection = receiving(Policy { mode, resume_free_bytes: 50, ..Policy::default() }, 100);
         let actions = report(&mut connection, Event::Consumed { bytes: 20 });
         assert!(!actions.has(Action::Recv), "{mode:?}: not enough is free to resume for its own sake");
@@ -84,7 +83,7 @@ fn undecoded_bytes_that_cannot_park_receive_on() {
 /// A frame too large for any buffer is reported even if nothing of it is left in the buffer.
 #[test]
 fn cannot_fit_is_reported_for_an_empty_buffer() {
-    for mode in MODES {
+    for mode in Mode::ALL {
         let mut config = PoolConfig::new(1, 1);
         config.policy.mode = mode;
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -146,7 +145,7 @@ fn host_waits_leave_one_for_each_receiver() {
     while let Ok(Outcome::Queued(wait)) = pool.request(0, 0) {
         waits.push(wait);
     }
-    assert_eq!((waits.len(), pool.request(0, 0)), (3, Err(PoolError::TableFull)));
+    assert_eq!((waits.len(), pool.request(0, 0)), (3, Err(SchedulerError::WaitersFull { waiters_max: 3 }.into())));
     for token in 0..3 {
         let id = pool.attach(0, token).expect("the table has room");
         pool.handle(id, Event::Readable).expect("attached");
@@ -165,7 +164,7 @@ fn adopt_of_few_bytes_needs_no_buffer() {
     assert!(pool.pending(id).expect("attached").has(Action::Decode));
     assert_eq!(pool.data(id), Ok(b"hello".as_slice()));
     assert_eq!(pool.attach_with(0, 0, &[0; 65]), Err(PoolError::NoBufferFree));
-    assert_eq!(pool.attach_with(1, 0, b"hello"), Err(PoolError::UnknownClass));
+    assert_eq!(pool.attach_with(1, 0, b"hello"), Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into()));
     assert_eq!(pool.check_invariants(), Ok(()));
     pool.handle(id, Event::Consumed { bytes: 5 }).expect("as many are buffered");
     assert_eq!(pool.stats().slots_in_use, 0);

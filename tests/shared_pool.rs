@@ -3,7 +3,7 @@
 
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
 use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
-use demuxbuf::scheduler::{LeaseId, Outcome, TenantConfig, TenantId, WaitId};
+use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerError, TenantConfig, TenantId, WaitId};
 use demuxbuf::shared::{EXPORTS_MAX, ExportedReceiver, PoolShard, SharedPool, SharedPoolError, SharedSchedulerError};
 use demuxbuf_testkit::{Rng, Socket, numbered};
 use std::sync::Mutex;
@@ -51,6 +51,7 @@ fn waiting(pool: &mut Pool<PoolShard>, token: u64) -> ReceiverId {
 fn granted_to(pool: &mut Pool<PoolShard>) -> Option<u64> {
     match pool.poll_notice()? {
         Notice::Receiver { token, .. } | Notice::Lease { token, .. } => Some(token),
+        notice => unreachable!("{notice:?}"),
     }
 }
 
@@ -120,7 +121,7 @@ fn adopt_respects_the_cap_of_its_class() {
     a.attach_with(0, 1, &[1; 100]).unwrap();
     let second = b.attach_with(0, 2, &[2; 100]).unwrap();
     assert_eq!(a.attach_with(0, 3, &[3; 100]), Err(PoolError::NoBufferFree));
-    assert_eq!(a.attach_with(1, 3, &[3; 100]), Err(PoolError::UnknownClass));
+    assert_eq!(a.attach_with(1, 3, &[3; 100]), Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into()));
     assert_eq!(a.stats().scheduler.free, 1);
     b.handle(second, Event::Close).unwrap();
     a.attach_with(0, 3, &[3; 100]).unwrap();
@@ -164,18 +165,18 @@ fn shard_refuses_handles_of_another_thread() {
     let id = holding(&mut a, 1, &[1; 100]);
     let Ok(Outcome::Granted(lease)) = a.request(0, 7) else { panic!("a buffer is free") };
     a.buffer(lease).unwrap()[0] = 1;
-    assert_eq!(b.buffer(lease).unwrap_err(), PoolError::Stale);
-    assert_eq!(b.release(lease), Err(PoolError::Stale));
+    assert_eq!(b.buffer(lease).unwrap_err(), PoolError::Scheduler(SchedulerError::StaleLease));
+    assert_eq!(b.release(lease), Err(SchedulerError::StaleLease.into()));
     assert_eq!(b.data(id).unwrap_err(), PoolError::Stale, "a handle of another thread is foreign");
     holding(&mut b, 2, &[2; 100]);
     let Ok(Outcome::Queued(wait)) = b.request(0, 8) else { panic!("no buffer is free") };
-    assert_eq!(a.cancel(wait), Err(PoolError::Stale));
-    assert_eq!(a.describe_wait(wait).unwrap_err(), PoolError::Stale);
+    assert_eq!(a.cancel(wait), Err(SchedulerError::StaleWait.into()));
+    assert_eq!(a.describe_wait(wait).unwrap_err(), PoolError::Scheduler(SchedulerError::StaleWait));
     b.cancel(wait).unwrap();
     a.release(lease).unwrap();
     for bits in [0, 1, u64::MAX] {
-        assert_eq!(a.release(LeaseId::from_bits(bits)), Err(PoolError::Stale));
-        assert_eq!(a.cancel(WaitId::from_bits(bits)), Err(PoolError::Stale));
+        assert_eq!(a.release(LeaseId::from_bits(bits)), Err(SchedulerError::StaleLease.into()));
+        assert_eq!(a.cancel(WaitId::from_bits(bits)), Err(SchedulerError::StaleWait.into()));
     }
     check(&a, &b);
 }
@@ -236,7 +237,7 @@ fn export_refusal_names_its_cause_and_changes_nothing() {
     a.decoded(id, 0, 100).unwrap();
     a.handle(id, Event::ReclaimRequested).unwrap();
     assert_eq!((a.stats().slots_in_use_by_size, a.stats().scheduler.leased), ([0, 1, 0, 0], 0));
-    assert_eq!(a.export(id).unwrap_err(), PoolError::TooManyBytes);
+    assert_eq!(a.export(id).unwrap_err(), PoolError::NotMovable);
     assert_eq!(a.connection(id).unwrap().buffered_bytes(), 100);
     let mut alone = Pool::new(&config(1)).unwrap();
     assert_eq!(alone.poll_wake(), None);
@@ -245,7 +246,7 @@ fn export_refusal_names_its_cause_and_changes_nothing() {
     let mut exported = b.export(id).unwrap();
     assert_eq!(b.export(id).unwrap_err(), PoolError::Stale);
     while a.attach(0, 0).is_ok() {}
-    assert_eq!(a.import(&mut exported).unwrap_err(), PoolError::TableFull);
+    assert_eq!(a.import(&mut exported).unwrap_err(), PoolError::ReceiversFull { receivers_max: 8 });
     b.import(&mut exported).unwrap();
     assert_eq!(b.import(&mut exported).unwrap_err(), PoolError::Stale);
     check(&a, &b);
@@ -282,7 +283,7 @@ fn export_of_waiting_receivers_is_limited() {
     let holder = holding(&mut a, u64::MAX, &[1; 100]);
     let waiters: Vec<_> = (0..many).map(|token| waiting(&mut a, token.into())).collect();
     let mut travelling: Vec<_> = waiters[2..].iter().map(|&id| a.export(id).unwrap()).collect();
-    assert_eq!(a.export(waiters[0]).unwrap_err(), PoolError::TableFull);
+    assert_eq!(a.export(waiters[0]).unwrap_err(), PoolError::ExportsFull);
     assert!(a.connection(waiters[0]).unwrap().is_waiting(), "it stays, and waits");
     b.import(&mut travelling[0]).unwrap();
     let mut first = a.export(waiters[0]).unwrap();
@@ -296,11 +297,11 @@ fn export_of_waiting_receivers_is_limited() {
 fn shared_pool_has_no_tenants() {
     let (_threads, mut a, b) = two(&config(1));
     let tenant = TenantId::from_bits(1);
-    assert_eq!(a.create_tenant(&TenantConfig::default()), Err(PoolError::TableFull));
-    assert_eq!(a.remove_tenant(tenant), Err(PoolError::Stale));
-    assert_eq!(a.describe_tenant(tenant).unwrap_err(), PoolError::Stale);
+    assert_eq!(a.create_tenant(&TenantConfig::default()), Err(PoolError::TenantsUnsupported));
+    assert_eq!(a.remove_tenant(tenant), Err(PoolError::TenantsUnsupported));
+    assert_eq!(a.describe_tenant(tenant).unwrap_err(), PoolError::TenantsUnsupported);
     let id = a.attach(0, 1).unwrap();
-    assert_eq!(a.set_tenant(id, Some(tenant)), Err(PoolError::Stale));
+    assert_eq!(a.set_tenant(id, Some(tenant)), Err(PoolError::TenantsUnsupported));
     a.set_tenant(id, None).unwrap();
     assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv), "the buffer is free, as before");
     check(&a, &b);
@@ -316,7 +317,7 @@ fn import_of_a_parked_receiver_needs_a_slot() {
     };
     let (first, second) = (park(&mut a, b"first"), park(&mut b, b"second"));
     let mut exported = a.export(first).unwrap();
-    assert_eq!(b.import(&mut exported).unwrap_err(), PoolError::NoBufferFree);
+    assert_eq!(b.import(&mut exported).unwrap_err(), PoolError::NoSlotFree);
     b.handle(second, Event::Close).unwrap();
     let first = b.import(&mut exported).unwrap();
     assert_eq!(b.data(first).unwrap(), b"first");

@@ -580,7 +580,7 @@ fn export_of_waits_is_limited() {
     for &wait in others {
         a.export_wait(wait).unwrap();
     }
-    assert_eq!(a.export_wait(*last), Err(SharedSchedulerError::TooManyOnTheWay));
+    assert_eq!(a.export_wait(*last), Err(SharedSchedulerError::ExportsFull));
     b.import_wait(others[0], 0).unwrap();
     a.export_wait(*last).unwrap();
     assert_eq!(a.export_wait(*last), Err(SharedSchedulerError::WaitElsewhere));

@@ -356,7 +356,7 @@ fn pass_on(world: &World, shard: &SchedulerShard, wait: WaitId, waits: &mut Hash
     match shard.export_wait(wait) {
         Ok(()) => world.send(1 - shard.index() as usize, Message::Adopt(wait)),
         Err(refused) => {
-            assert_eq!(refused, SharedSchedulerError::TooManyOnTheWay);
+            assert_eq!(refused, SharedSchedulerError::ExportsFull);
             waits.insert(wait);
         }
     }

@@ -88,7 +88,7 @@ impl<const MODE: u8, S: HostPool> Host<MODE, S> {
     /// `configure` changes the default configuration.
     pub(crate) fn new(configure: impl FnOnce(&mut PoolConfig)) -> Result<Host<MODE, S>, Error> {
         let mut config = PoolConfig::new(BUFFERS, CONNECTIONS as u32);
-        config.policy.mode = Mode::from_number(MODE).ok_or("there is no such mode")?;
+        config.policy.mode = Mode::try_from(MODE).map_err(|_| "there is no such mode")?;
         configure(&mut config);
         let (pool, rest) = S::make(&config)?;
         let mut host = Host {

@@ -236,7 +236,7 @@ impl demuxbuf_policy {
             return None;
         }
         Some(Policy {
-            mode: Mode::from_number(self.mode)?,
+            mode: Mode::try_from(self.mode).ok()?,
             reads_per_wake: self.reads_per_wake,
             park_bytes: self.park_bytes,
             reclaim_bytes: self.reclaim_bytes,
@@ -472,7 +472,13 @@ pub unsafe extern "C" fn demuxbuf_connection_lease_expired(connection: *mut demu
 /// `DEMUXBUF_ERR_NOT_PENDING`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_done(connection: *mut demuxbuf_connection, actions: u32) -> u32 {
-    handle(connection, Event::Done { actions })
+    handle(connection, done(actions))
+}
+
+/// `Done` for a mask of actions. A mask with a bit of no action becomes one that is never pending, so that the connection
+/// refuses it, after whatever else is wrong.
+pub(super) fn done(actions: u32) -> Event {
+    Event::Done(Actions::from_bits(actions).unwrap_or(Actions::ALL))
 }
 
 /// The connection is going away, in whatever state it is. Repeats are harmless.

@@ -11,7 +11,7 @@ use core::ffi::c_char;
 use core::fmt::{self, Write};
 use demuxbuf::alloc_util::{TryArc, try_box};
 use demuxbuf::pool::{ConfigError, Notice, Pool, PoolError};
-use demuxbuf::scheduler::{LeaseId, Outcome, Reach, TenantId, WaitId};
+use demuxbuf::scheduler::{LeaseId, Outcome, Reach, SchedulerError, TenantId, WaitId};
 
 /// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
 /// a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
@@ -224,21 +224,37 @@ fn unless_poisoned<T>(poisoned: &Cell<bool>, body: impl FnOnce() -> Result<T, i3
 pub(super) fn status_of(error: PoolError) -> i32 {
     match error {
         PoolError::Stale => DEMUXBUF_ERR_STALE,
-        PoolError::UnknownClass => DEMUXBUF_ERR_CLASS,
-        PoolError::UnknownSize => DEMUXBUF_ERR_SIZE,
-        PoolError::TooLarge => DEMUXBUF_ERR_TOO_LARGE,
         PoolError::NotLarger => DEMUXBUF_ERR_NOT_LARGER,
-        PoolError::TenantConfig(_) => DEMUXBUF_ERR_RANGE,
+        PoolError::Scheduler(error) => status_of_scheduler(error),
         PoolError::AlreadyWaiting => DEMUXBUF_ERR_ALREADY_WAITING,
-        PoolError::TableFull => DEMUXBUF_ERR_TABLE_FULL,
+        PoolError::ReceiversFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
         PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
+        PoolError::NoSlotFree => DEMUXBUF_ERR_NO_SLOT_FREE,
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         PoolError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
         PoolError::WrongThread => DEMUXBUF_ERR_WRONG_THREAD,
         PoolError::NotShared => DEMUXBUF_ERR_NOT_SHARED,
+        PoolError::NotMovable => DEMUXBUF_ERR_NOT_MOVABLE,
+        PoolError::TenantsUnsupported => DEMUXBUF_ERR_TENANTS_UNSUPPORTED,
+        PoolError::ExportsFull => DEMUXBUF_ERR_EXPORTS_FULL,
         PoolError::Event(error) => error.code(),
+        // A cause without a status is a defect of the library.
+        _ => DEMUXBUF_ERR_INVARIANT,
+    }
+}
+
+fn status_of_scheduler(error: SchedulerError) -> i32 {
+    match error {
+        SchedulerError::UnknownClass { .. } => DEMUXBUF_ERR_CLASS,
+        SchedulerError::UnknownSize { .. } => DEMUXBUF_ERR_SIZE,
+        SchedulerError::TooLarge { .. } => DEMUXBUF_ERR_TOO_LARGE,
+        SchedulerError::WaitersFull { .. } | SchedulerError::TenantsFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
+        SchedulerError::StaleLease | SchedulerError::StaleWait | SchedulerError::StaleTenant => DEMUXBUF_ERR_STALE,
+        SchedulerError::TenantConfig { .. } => DEMUXBUF_ERR_RANGE,
+        // A cause without a status is a defect of the library.
+        _ => DEMUXBUF_ERR_INVARIANT,
     }
 }
 
@@ -423,7 +439,7 @@ fn write_outcome(outcome: Result<(i32, u64), i32>, handle: &mut u64) -> i32 {
 /// Thread rule: one thread at a time per pool. Cost: O(1).
 /// Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`,
-/// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
+/// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_request_for(
     pool: *mut demuxbuf_pool,
@@ -546,6 +562,7 @@ fn poll_notice(pool: *mut demuxbuf_pool, notice: *mut demuxbuf_notice) -> i32 {
                 wait: pool.salted(wait.to_bits()),
                 step: demuxbuf_step::status(DEMUXBUF_OK),
             },
+            notice => unreachable!("the C API has no form of {notice:?}"),
         }))
     });
     match polled {
@@ -693,6 +710,7 @@ pub unsafe extern "C" fn demuxbuf_pool_check_invariants(pool: *const demuxbuf_po
 mod tests {
     use super::super::receiver::demuxbuf_receiver_readable;
     use super::*;
+    use demuxbuf::connection::EventError;
     use demuxbuf::pool::PoolConfig;
 
     #[test]
@@ -715,6 +733,42 @@ mod tests {
             let step = demuxbuf_receiver_readable(pool, 0);
             assert_eq!((step.actions, step.bytes, step.data.is_null()), (DEMUXBUF_ERR_POISONED as u32, 0, true));
             demuxbuf_pool_free(pool);
+        }
+    }
+
+    /// Each cause that the library can name has its status, and none is taken for a defect of the library.
+    #[test]
+    fn status_of_names_each_cause() {
+        let stale = [SchedulerError::StaleLease, SchedulerError::StaleWait, SchedulerError::StaleTenant];
+        for error in stale {
+            assert_eq!(status_of(error.into()), DEMUXBUF_ERR_STALE);
+        }
+        let tenant = SchedulerError::TenantConfig { field: "weight", value: 0, min: 1, max: 5 };
+        for (error, status) in [
+            (PoolError::Stale, DEMUXBUF_ERR_STALE),
+            (SchedulerError::UnknownClass { class: 1, classes: 1 }.into(), DEMUXBUF_ERR_CLASS),
+            (SchedulerError::UnknownSize { size_index: 1 }.into(), DEMUXBUF_ERR_SIZE),
+            (SchedulerError::TooLarge { units: 2 }.into(), DEMUXBUF_ERR_TOO_LARGE),
+            (SchedulerError::WaitersFull { waiters_max: 1 }.into(), DEMUXBUF_ERR_TABLE_FULL),
+            (SchedulerError::TenantsFull { tenants_max: 1 }.into(), DEMUXBUF_ERR_TABLE_FULL),
+            (tenant.into(), DEMUXBUF_ERR_RANGE),
+            (EventError::AfterEnd.into(), DEMUXBUF_ERR_AFTER_END),
+            (PoolError::NotLarger, DEMUXBUF_ERR_NOT_LARGER),
+            (PoolError::AlreadyWaiting, DEMUXBUF_ERR_ALREADY_WAITING),
+            (PoolError::ReceiversFull { receivers_max: 1 }, DEMUXBUF_ERR_TABLE_FULL),
+            (PoolError::NoBufferFree, DEMUXBUF_ERR_NO_BUFFER_FREE),
+            (PoolError::NoSlotFree, DEMUXBUF_ERR_NO_SLOT_FREE),
+            (PoolError::NoBuffer, DEMUXBUF_ERR_NO_BUFFER),
+            (PoolError::TooManyBytes, DEMUXBUF_ERR_TOO_MANY_BYTES),
+            (PoolError::InternalEvent, DEMUXBUF_ERR_INTERNAL_EVENT),
+            (PoolError::PoolClosed, DEMUXBUF_ERR_POOL_CLOSED),
+            (PoolError::WrongThread, DEMUXBUF_ERR_WRONG_THREAD),
+            (PoolError::NotShared, DEMUXBUF_ERR_NOT_SHARED),
+            (PoolError::NotMovable, DEMUXBUF_ERR_NOT_MOVABLE),
+            (PoolError::TenantsUnsupported, DEMUXBUF_ERR_TENANTS_UNSUPPORTED),
+            (PoolError::ExportsFull, DEMUXBUF_ERR_EXPORTS_FULL),
+        ] {
+            assert_eq!(status_of(error), status, "{error}");
         }
     }
 }

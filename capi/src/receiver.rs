@@ -1,7 +1,7 @@
 //! One connection bound to a pool: the convenient way in for C.
 
 use super::any_pool::AnyPool;
-use super::connection::{DEMUXBUF_WANT_RECV, demuxbuf_connection_info, mask_error};
+use super::connection::{DEMUXBUF_WANT_RECV, demuxbuf_connection_info, done, mask_error};
 use super::pool::{
     class_of, demuxbuf_pool, size_of_index, status_of, tenant_of, with_own_pool, with_pool, with_pool_ref,
     with_sound_pool,
@@ -162,7 +162,7 @@ extern "C" fn shard_done(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) 
         DEMUXBUF_WANT_RECV => pool.try_fast_arm(id),
         _ => None,
     };
-    step_fast(pool, receiver, AnyPool::shard, arm, || report(pool, receiver, Event::Done { actions }))
+    step_fast(pool, receiver, AnyPool::shard, arm, || report(pool, receiver, done(actions)))
 }
 
 /// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
@@ -269,6 +269,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_grow(
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1).
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
+/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
 /// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, receiver: u64, tenant: u64) -> i32 {

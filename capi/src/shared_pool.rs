@@ -146,6 +146,8 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_shard(
         Some(Err(SharedPoolError::Shard(SharedSchedulerError::Closed))) => DEMUXBUF_ERR_POOL_CLOSED,
         Some(Err(SharedPoolError::Shard(_))) => DEMUXBUF_ERR_IN_USE,
         Some(Err(SharedPoolError::Memory(_))) => DEMUXBUF_ERR_NO_MEMORY,
+        // A cause without a status is a defect of the library.
+        Some(Err(_)) => DEMUXBUF_ERR_INVARIANT,
         None => DEMUXBUF_ERR_POISONED,
     }
 }
@@ -221,9 +223,9 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_wake(pool: *mut demuxbuf_pool, index
 /// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 /// Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
-/// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_TOO_MANY_BYTES` (it is parked in more than 64 bytes; it can move
-/// once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way, or of all
-/// `receivers_max` for each thread); nothing is changed then.
+/// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is parked in more than 64 bytes; it can move once
+/// it holds a buffer), `DEMUXBUF_ERR_EXPORTS_FULL` (256 receivers that wait are exported and not imported yet, or of all
+/// receivers `receivers_max` for each thread); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_export(
     pool: *mut demuxbuf_pool,
@@ -247,7 +249,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_export(
 /// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
 /// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of another pool, or changed),
-/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it has a parking slot,
+/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_SLOT_FREE` (it has a parking slot,
 /// and none of 64 bytes is free here); nothing is changed then, and it can be tried again, here or elsewhere.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_import(

@@ -78,6 +78,14 @@ pub const DEMUXBUF_ERR_POOL_CLOSED: i32 = -49 * 65536;
 pub const DEMUXBUF_ERR_NOT_SHARED: i32 = -50 * 65536;
 /// As many pools are alive in the process as can be told from each other, 1023; a shared pool counts once.
 pub const DEMUXBUF_ERR_TOO_MANY_POOLS: i32 = -51 * 65536;
+/// No parking slot of 64 bytes is free.
+pub const DEMUXBUF_ERR_NO_SLOT_FREE: i32 = -52 * 65536;
+/// The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
+pub const DEMUXBUF_ERR_NOT_MOVABLE: i32 = -53 * 65536;
+/// The pool is shared, and shared pools have no tenants.
+pub const DEMUXBUF_ERR_TENANTS_UNSUPPORTED: i32 = -54 * 65536;
+/// As many receivers are exported and not imported yet as can be.
+pub const DEMUXBUF_ERR_EXPORTS_FULL: i32 = -55 * 65536;
 
 /// Says in words what a status means.
 ///
@@ -125,6 +133,10 @@ fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_POOL_CLOSED => c"the shared pool was freed",
         DEMUXBUF_ERR_NOT_SHARED => c"the pool is of one thread",
         DEMUXBUF_ERR_TOO_MANY_POOLS => c"as many pools are alive as the process can have",
+        DEMUXBUF_ERR_NO_SLOT_FREE => c"no parking slot is free",
+        DEMUXBUF_ERR_NOT_MOVABLE => c"the receiver is parked in a slot too large to move",
+        DEMUXBUF_ERR_TENANTS_UNSUPPORTED => c"a shared pool has no tenants",
+        DEMUXBUF_ERR_EXPORTS_FULL => c"as many receivers are being exported as can be",
         DEMUXBUF_ERR_INVARIANT => c"a rule that must always hold is broken",
         _ => c"unknown status",
     }
@@ -180,7 +192,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 33] = [
+    const NUMBERS: [(i32, i32); 37] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -214,6 +226,10 @@ mod tests {
         (DEMUXBUF_ERR_POOL_CLOSED, 49),
         (DEMUXBUF_ERR_NOT_SHARED, 50),
         (DEMUXBUF_ERR_TOO_MANY_POOLS, 51),
+        (DEMUXBUF_ERR_NO_SLOT_FREE, 52),
+        (DEMUXBUF_ERR_NOT_MOVABLE, 53),
+        (DEMUXBUF_ERR_TENANTS_UNSUPPORTED, 54),
+        (DEMUXBUF_ERR_EXPORTS_FULL, 55),
     ];
 
     /// What masks are asked for, and what they may be asked for one day.

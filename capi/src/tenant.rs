@@ -41,7 +41,7 @@ pub struct demuxbuf_tenant_info {
 /// Thread rule: one thread at a time per pool. Cost: O(1), no allocation.
 /// Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
-/// `DEMUXBUF_ERR_TABLE_FULL`.
+/// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
     pool: *mut demuxbuf_pool,
@@ -73,7 +73,8 @@ pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
 /// last buffer and wait.
 ///
 /// Thread rule: one thread at a time per pool. Cost: O(1).
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_remove_tenant(pool: *mut demuxbuf_pool, tenant: u64) -> i32 {
     status(with_pool(pool, |pool| pool.remove_tenant(TenantId::from_bits(pool.salted(tenant))).map_err(status_of)))
@@ -82,7 +83,8 @@ pub unsafe extern "C" fn demuxbuf_pool_remove_tenant(pool: *mut demuxbuf_pool, t
 /// Writes how a tenant stands, also while it is going away.
 ///
 /// Thread rule: one thread at a time per pool.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, and nothing is written.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool), and nothing is written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_describe_tenant(
     pool: *const demuxbuf_pool,

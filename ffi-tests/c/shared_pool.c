@@ -275,6 +275,29 @@ static void not_movable_is_refused(void) {
   free_two(&two);
 }
 
+/* A shared pool has no tenants: each call that names one is refused, and changes nothing. */
+static void tenants_are_refused(void) {
+  struct two two = new_two(1);
+  const uint64_t receiver = reading(two.a, 1);
+  demuxbuf_tenant_config config;
+  demuxbuf_tenant_info info;
+  demuxbuf_request request;
+  uint64_t handle;
+  memset(&config, 0, sizeof config), memset(&request, 0, sizeof request);
+  config.struct_size = sizeof config, config.weight = 1, config.cap = UINT32_MAX;
+  request.struct_size = sizeof request, request.tenant = 1;
+  FILL(info), FILL(handle);
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(two.a, &config, &handle), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+  CHECK_NUMBER(demuxbuf_pool_remove_tenant(two.a, 1), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+  CHECK_NUMBER(demuxbuf_pool_describe_tenant(two.a, 1, &info), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+  CHECK_NUMBER(demuxbuf_receiver_set_tenant(two.a, receiver, 1), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+  CHECK_NUMBER(demuxbuf_receiver_set_tenant(two.a, receiver, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_request_for(two.a, &request, &handle), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+  CHECK_UNTOUCHED(info);
+  CHECK_UNTOUCHED(handle);
+  free_two(&two);
+}
+
 static void shard_refuses_attach_after_shared_pool_free(void) {
   struct two two = new_two(2);
   const uint64_t receiver = reading(two.a, 1), waiter = reading(two.b, 2);
@@ -335,6 +358,7 @@ int main(void) {
   release_reaches_a_waiter_of_another_thread();
   receiver_moves_in_any_state();
   not_movable_is_refused();
+  tenants_are_refused();
   shard_refuses_attach_after_shared_pool_free();
   shard_refuses_another_thread_except_to_free();
   return check_end();

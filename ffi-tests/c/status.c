@@ -41,6 +41,10 @@ static const struct {
     {DEMUXBUF_ERR_POOL_CLOSED, "was freed"},
     {DEMUXBUF_ERR_NOT_SHARED, "of one thread"},
     {DEMUXBUF_ERR_TOO_MANY_POOLS, "many pools are alive"},
+    {DEMUXBUF_ERR_NO_SLOT_FREE, "no parking slot is free"},
+    {DEMUXBUF_ERR_NOT_MOVABLE, "too large to move"},
+    {DEMUXBUF_ERR_TENANTS_UNSUPPORTED, "has no tenants"},
+    {DEMUXBUF_ERR_EXPORTS_FULL, "being exported"},
 };
 enum { KNOWN = sizeof known / sizeof known[0] };
 
@@ -164,6 +168,10 @@ static void numbers_can_be_negated(void) {
   CHECK_NUMBER(0 - DEMUXBUF_ERR_POOL_CLOSED, 49 * 65536);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_NOT_SHARED, 50 * 65536);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_TOO_MANY_POOLS, 51 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_NO_SLOT_FREE, 52 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_NOT_MOVABLE, 53 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_TENANTS_UNSUPPORTED, 54 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_EXPORTS_FULL, 55 * 65536);
 }
 
 static void header_version_is_the_library_version(void) {

@@ -338,7 +338,7 @@ impl<S: System> Driver<S> {
         // A submitted receive is written by the operating system before its outcome is known.
         let arriving = match event {
             Event::Received { bytes } => bytes.min(WRITE_BYTES_MAX),
-            Event::Done { actions } if actions & Action::Recv as u32 != 0 => WRITE_BYTES_MAX,
+            Event::Done(actions) if actions.has(Action::Recv) => WRITE_BYTES_MAX,
             _ => 0,
         };
         if let Some(serial) = serial.filter(|_| arriving > 0) {

@@ -15,6 +15,15 @@
 //! `demuxbuf::scheduler` and `demuxbuf::pool`. It shares no code with them but the types that inputs are made of.
 //! It counts in plain queues and keeps the bytes themselves, so that what a receiver shows is compared byte by byte.
 
+/// A value of a type that only its own crate builds by literal: a base, with these fields set.
+macro_rules! filled {
+    ($base:expr; $($field:ident: $value:expr),+ $(,)?) => {{
+        let mut filled = $base;
+        $(filled.$field = $value;)+
+        filled
+    }};
+}
+
 mod differential;
 mod driver;
 mod facts;

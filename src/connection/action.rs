@@ -1,7 +1,7 @@
 //! What the machine asks of its host.
 
 use core::fmt;
-use core::ops::{BitOr, BitOrAssign};
+use core::ops::{BitAnd, BitOr, BitOrAssign, Not};
 
 /// One thing the host is to do. Each is one bit of [`Actions`]; the numbers are part of the C ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +68,9 @@ impl Actions {
     /// Nothing is to be done.
     pub const NONE: Actions = Actions(0);
 
+    /// Every action. A connection never asks for all of them at once.
+    pub const ALL: Actions = Actions::of(&Action::ALL);
+
     /// The actions that are reported done with `Event::Done`, because they have no outcome but that.
     pub const ACKNOWLEDGED: Actions = Actions(
         Action::WantRecv as u32
@@ -80,9 +83,8 @@ impl Actions {
     );
 
     /// The set whose bits are given; `None` if a bit names no action.
-    pub fn from_bits(bits: u32) -> Option<Actions> {
-        let known = Action::ALL.iter().fold(0, |mask, &action| mask | action as u32);
-        (bits & !known == 0).then_some(Actions(bits))
+    pub const fn from_bits(bits: u32) -> Option<Actions> {
+        if bits & !Actions::ALL.0 == 0 { Some(Actions(bits)) } else { None }
     }
 
     /// The set of these actions.
@@ -128,8 +130,8 @@ impl Actions {
     }
 
     /// The actions of the set, in bit order.
-    pub fn iter(self) -> impl Iterator<Item = Action> {
-        Action::ALL.into_iter().filter(move |&action| self.has(action))
+    pub fn iter(self) -> ActionsIter {
+        ActionsIter(self)
     }
 
     /// Adds the action if the condition holds.
@@ -174,6 +176,89 @@ impl BitOr for Action {
     }
 }
 
+impl BitOrAssign for Actions {
+    fn bitor_assign(&mut self, other: Actions) {
+        self.0 |= other.0;
+    }
+}
+
+impl BitAnd for Actions {
+    type Output = Actions;
+
+    fn bitand(self, other: Actions) -> Actions {
+        self.intersection(other)
+    }
+}
+
+/// The actions that are not in the set.
+impl Not for Actions {
+    type Output = Actions;
+
+    fn not(self) -> Actions {
+        Actions::ALL.without(self)
+    }
+}
+
+impl FromIterator<Action> for Actions {
+    fn from_iter<T: IntoIterator<Item = Action>>(actions: T) -> Actions {
+        actions.into_iter().fold(Actions::NONE, |set, action| set | action)
+    }
+}
+
+impl IntoIterator for Actions {
+    type Item = Action;
+    type IntoIter = ActionsIter;
+
+    fn into_iter(self) -> ActionsIter {
+        self.iter()
+    }
+}
+
+/// The actions of a set, in bit order.
+#[derive(Clone, Debug)]
+pub struct ActionsIter(Actions);
+
+impl Iterator for ActionsIter {
+    type Item = Action;
+
+    fn next(&mut self) -> Option<Action> {
+        // The bits of the actions are consecutive from 0.
+        let action = *Action::ALL.get(self.0.0.trailing_zeros() as usize)?;
+        self.0 = self.0.without(action.into());
+        Some(action)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// The names of the actions with `|` between them; `none` for the empty set.
+impl fmt::Display for Actions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("none");
+        }
+        for (at, action) in self.iter().enumerate() {
+            write!(f, "{}{action}", if at == 0 { "" } else { "|" })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "arbitrary")]
+impl<'a> arbitrary::Arbitrary<'a> for Actions {
+    fn arbitrary(source: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Actions> {
+        Ok(Actions(source.arbitrary::<u32>()? & Actions::ALL.0))
+    }
+
+    fn size_hint(depth: usize) -> (usize, Option<usize>) {
+        <u32 as arbitrary::Arbitrary>::size_hint(depth)
+    }
+}
+
 impl fmt::Debug for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter()).finish()
@@ -183,16 +268,34 @@ impl fmt::Debug for Actions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn every_action_is_one_bit_of_its_own() {
         let mut seen = 0;
-        for action in Action::ALL {
-            assert_eq!((action as u32).count_ones(), 1);
+        for (at, action) in Action::ALL.into_iter().enumerate() {
+            assert_eq!(action as u32, 1 << at, "the iterator counts on it");
             assert_eq!(seen & action as u32, 0);
             seen |= action as u32;
         }
         assert_eq!(Actions::from_bits(seen).map(Actions::bits), Some(seen));
         assert_eq!(Actions::from_bits(seen + 1), None);
+        assert_eq!(Actions::ALL.bits(), seen);
+    }
+
+    #[test]
+    fn actions_are_a_set() {
+        let ends = Action::Recv | Action::Finished;
+        assert_eq!([Action::Finished, Action::Recv, Action::Recv].into_iter().collect::<Actions>(), ends);
+        assert!(ends.into_iter().eq([Action::Recv, Action::Finished]));
+        assert!(Actions::ALL.iter().eq(Action::ALL) && Actions::NONE.iter().next().is_none());
+        let mut set = ends;
+        set |= Actions::from(Action::Park);
+        assert_eq!((set & ends, set & !ends), (ends, Action::Park.into()));
+        assert_eq!((!Actions::NONE, !Actions::ALL), (Actions::ALL, Actions::NONE));
+        assert_eq!(
+            (Action::Recv.to_string(), ends.to_string(), Actions::NONE.to_string()),
+            ("Recv".into(), "Recv|Finished".into(), "none".into())
+        );
     }
 }

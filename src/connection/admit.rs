@@ -46,7 +46,7 @@ impl Connection {
                 refuse_if(buffered_bytes > capacity, EventError::CapacityTooSmall)?;
                 refuse_if(self.is_in_flight() && capacity != self.capacity, EventError::InFlight)
             }
-            Event::Done { actions } => self.admit_done(actions),
+            Event::Done(actions) => self.admit_done(actions),
             _ => Ok(()),
         }
     }
@@ -83,8 +83,7 @@ impl Connection {
         refuse_if(bytes > self.room(), EventError::TooManyBytes)
     }
 
-    pub(super) fn admit_done(&self, bits: u32) -> Result<(), EventError> {
-        let actions = Actions::from_bits(bits).ok_or(EventError::NotPending)?;
+    pub(super) fn admit_done(&self, actions: Actions) -> Result<(), EventError> {
         let submits = if self.mode() == Mode::Completion { Action::Recv.into() } else { Actions::NONE };
         let allowed = self.pending().intersection(Actions::ACKNOWLEDGED | submits);
         refuse_if(!allowed.contains(actions), EventError::NotPending)

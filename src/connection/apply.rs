@@ -30,7 +30,7 @@ impl Connection {
             }
             Event::ReclaimRequested => self.reclaim(),
             Event::LeaseExpired => self.expire(),
-            Event::Done { actions } => self.done(Actions::from_bits(actions).unwrap_or_default()),
+            Event::Done(actions) => self.done(actions),
             Event::Close => self.set(flag::CLOSED),
         }
     }

@@ -16,7 +16,7 @@ impl Connection {
     }
 
     pub(super) fn mode(&self) -> Mode {
-        Mode::from_number((self.flags >> flag::MODE_SHIFT) as u8).unwrap_or_default()
+        Mode::try_from((self.flags >> flag::MODE_SHIFT) as u8).unwrap_or_default()
     }
 
     pub(super) const fn room(&self) -> u32 {

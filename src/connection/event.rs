@@ -93,10 +93,7 @@ pub enum Event {
     LeaseExpired,
     /// These pending actions are done. Only those of [`Actions::ACKNOWLEDGED`] are reported this way; and by completion
     /// hosts `Recv`, when the receive is submitted, and `StopRecv`, when it is being taken back.
-    Done {
-        /// Bits of [`Actions`].
-        actions: u32,
-    },
+    Done(Actions),
     /// The connection is going away.
     Close,
 }
@@ -104,7 +101,7 @@ pub enum Event {
 impl Event {
     /// `Done` for a set of actions.
     pub fn done(actions: impl Into<Actions>) -> Event {
-        Event::Done { actions: actions.into().bits() }
+        Event::Done(actions.into())
     }
 }
 
@@ -112,6 +109,7 @@ impl Event {
 /// None has a bit of an [`Action`](super::Action): they are multiples of 65536.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum EventError {
     /// The connection was never attached.
     NotAttached = -65536,

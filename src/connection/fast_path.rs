@@ -194,7 +194,7 @@ mod tests {
     /// Calls `look` with every undisturbed connection of small numbers: all flag words, also those that no events lead to.
     /// Too many for Miri.
     fn for_each_undisturbed(mut look: impl FnMut(&Connection)) {
-        for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion] {
+        for mode in Mode::ALL {
             for word in 0..1 << 22 {
                 let flags = word | (mode as u32) << flag::MODE_SHIFT;
                 let empty = Connection { flags, park_bytes: 3, reclaim_bytes: 5, ..Connection::default() };

@@ -1,9 +1,12 @@
 //! How one connection's host receives.
 
+use core::fmt;
+
 /// How the host learns that it may receive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Mode {
     /// Level-triggered watch (`poll`, `epoll` without flags): told again for as long as there is something. A receive that
     /// brings less than the room is taken to have emptied the transport, here and in `OneShot`. A layer that reads ahead,
@@ -29,18 +32,38 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode with this number, if there is one.
-    pub const fn from_number(number: u8) -> Option<Mode> {
-        Some(match number {
+    /// Every mode, in the order of the numbers.
+    pub const ALL: [Mode; 5] = [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion];
+}
+
+impl TryFrom<u8> for Mode {
+    type Error = UnknownMode;
+
+    #[inline]
+    fn try_from(number: u8) -> Result<Mode, UnknownMode> {
+        // Not an index of `ALL`: the numbers are those of the variants, so that this is a comparison without a load.
+        Ok(match number {
             0 => Mode::Level,
             1 => Mode::Edge,
             2 => Mode::OneShot,
             3 => Mode::Optimistic,
             4 => Mode::Completion,
-            _ => return None,
+            _ => return Err(UnknownMode(number)),
         })
     }
 }
+
+/// A number that no mode has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownMode(pub u8);
+
+impl fmt::Display for UnknownMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mode is {}; allowed is 0 to {}", self.0, Mode::ALL.len() - 1)
+    }
+}
+
+impl core::error::Error for UnknownMode {}
 
 /// The settings of one connection; all-zero is the default of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -63,4 +86,19 @@ pub struct Policy {
 impl Policy {
     /// Receives in one turn if the policy does not say: enough for one large record and its end.
     pub const READS_PER_WAKE_DEFAULT: u8 = 4;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn mode_has_the_number_of_its_place() {
+        for (number, mode) in (0..).zip(Mode::ALL) {
+            assert_eq!((mode as u8, Mode::try_from(number)), (number, Ok(mode)));
+        }
+        assert_eq!(Mode::try_from(5), Err(UnknownMode(5)));
+        assert_eq!(UnknownMode(5).to_string(), "mode is 5; allowed is 0 to 4");
+    }
 }

@@ -69,6 +69,7 @@ pub enum ErrorCode {
 
 /// A rule that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Error {
     /// What to send the peer, in GOAWAY or RST_STREAM.
     pub code: ErrorCode,

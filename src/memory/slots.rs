@@ -11,6 +11,7 @@ use super::MemoryError;
 use super::block::Block;
 use crate::alloc_util::pages;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 use core::ptr::NonNull;
 
@@ -32,10 +33,21 @@ pub const SLOTS_MAX: u32 = (1 << INDEX_BITS) - 1;
 
 /// Why a slot was not taken back. Nothing is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SlotError {
     /// The slot is free.
     NotTaken,
 }
+
+impl fmt::Display for SlotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SlotError::NotTaken => f.write_str("the slot is not taken"),
+        }
+    }
+}
+
+impl core::error::Error for SlotError {}
 
 impl SlotIndex {
     fn new(size: usize, index: u32) -> SlotIndex {

@@ -64,12 +64,12 @@ pub trait Source {
     fn poll_timeout(&self) -> u64;
 
     // Tenants: a source without them refuses.
-    fn create_tenant(&mut self, _config: &TenantConfig) -> Result<TenantId, PoolError> { Err(PoolError::TableFull) }
-    fn remove_tenant(&mut self, _tenant: TenantId) -> Result<(), PoolError> { Err(PoolError::Stale) }
-    fn describe_tenant(&self, _tenant: TenantId) -> Result<TenantInfo, PoolError> { Err(PoolError::Stale) }
+    fn create_tenant(&mut self, _config: &TenantConfig) -> Result<TenantId, PoolError> { Err(PoolError::TenantsUnsupported) }
+    fn remove_tenant(&mut self, _tenant: TenantId) -> Result<(), PoolError> { Err(PoolError::TenantsUnsupported) }
+    fn describe_tenant(&self, _tenant: TenantId) -> Result<TenantInfo, PoolError> { Err(PoolError::TenantsUnsupported) }
     /// Keeps a tenant while a receiver may request buffers of this size in its name; returns its index.
     fn pin_tenant(&mut self, tenant: Option<TenantId>, _size_index: u8) -> Result<u32, PoolError> {
-        tenant.map_or(Ok(0), |_| Err(PoolError::Stale))
+        tenant.map_or(Ok(0), |_| Err(PoolError::TenantsUnsupported))
     }
     fn unpin_tenant(&mut self, _index: u32) {}
 

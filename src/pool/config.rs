@@ -134,6 +134,7 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 
 /// Why a configuration was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// A field is out of range.
     OutOfRange {

@@ -2,69 +2,86 @@
 
 use crate::connection::EventError;
 use crate::scheduler::SchedulerError;
+use core::error::Error;
 use core::fmt;
 
 /// Why a call was refused. Nothing is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PoolError {
-    /// The handle is stale, foreign, or of something that belongs to somebody else.
+    /// The handle of a receiver is stale or foreign, or an exported receiver was imported already or changed.
     Stale,
-    /// The class does not exist.
-    UnknownClass,
-    /// The size does not exist.
-    UnknownSize,
-    /// A request that could never be granted: a reserve or a cap leaves less.
-    TooLarge,
+    /// The scheduler refused the call: a class, a size, a lease, a wait, a tenant, or a full table of waits or tenants.
+    Scheduler(SchedulerError),
+    /// The event makes no sense in the state of the connection.
+    Event(EventError),
     /// The buffer held is as large already.
     NotLarger,
-    /// A field of a tenant's share is out of range.
-    TenantConfig(SchedulerError),
     /// A buffer is waited for already.
     AlreadyWaiting,
-    /// The table of receivers, of waits or of tenants is full.
-    TableFull,
+    /// The table of receivers is full.
+    ReceiversFull {
+        /// Rows of the table.
+        receivers_max: u32,
+    },
     /// No buffer is free, and this call does not queue.
     NoBufferFree,
+    /// No parking slot of 64 bytes is free.
+    NoSlotFree,
     /// No buffer is held.
     NoBuffer,
     /// More bytes than fit.
     TooManyBytes,
-    /// An event that the receiver reports by itself.
+    /// An event that the receiver reports itself.
     InternalEvent,
-    /// The pool is shared and closed: it takes nobody in.
+    /// The shared pool is closed: it accepts no new receivers, requests or leases.
     PoolClosed,
-    /// The receivers are bound to another thread.
+    /// The pool is bound to another thread.
     WrongThread,
-    /// The pool is not shared, so that there is no thread to move to.
+    /// The pool is not shared, so there is no thread to move a receiver to.
     NotShared,
-    /// The event makes no sense in the connection's state.
-    Event(EventError),
+    /// The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
+    NotMovable,
+    /// The pool is shared, and shared pools have no tenants.
+    TenantsUnsupported,
+    /// As many receivers are exported and not imported yet as can be: 256 of those that wait, and of all
+    /// `receivers_max` for each thread.
+    ExportsFull,
 }
 
 impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PoolError::Stale => f.write_str("the handle is stale or foreign"),
-            PoolError::UnknownClass => f.write_str("the class does not exist"),
-            PoolError::UnknownSize => f.write_str("the size does not exist"),
-            PoolError::TooLarge => f.write_str("it could never be granted: a reserve or a cap leaves less"),
-            PoolError::NotLarger => f.write_str("the buffer held is as large already"),
-            PoolError::TenantConfig(error) => error.fmt(f),
-            PoolError::AlreadyWaiting => f.write_str("a buffer is waited for already"),
-            PoolError::TableFull => f.write_str("the table is full"),
-            PoolError::NoBufferFree => f.write_str("no buffer is free"),
-            PoolError::NoBuffer => f.write_str("no buffer is held"),
-            PoolError::TooManyBytes => f.write_str("more bytes than fit"),
-            PoolError::InternalEvent => f.write_str("the receiver drives this by itself"),
-            PoolError::PoolClosed => f.write_str("the shared pool is closed"),
-            PoolError::WrongThread => f.write_str("this is another thread's"),
-            PoolError::NotShared => f.write_str("the pool is not shared by threads"),
-            PoolError::Event(error) => error.fmt(f),
-        }
+        f.write_str(match self {
+            PoolError::Scheduler(error) => return error.fmt(f),
+            PoolError::Event(error) => return error.fmt(f),
+            PoolError::ReceiversFull { receivers_max } => return write!(f, "all {receivers_max} receivers are in use"),
+            PoolError::Stale => "the handle is stale or foreign",
+            PoolError::NotLarger => "the buffer held is as large already",
+            PoolError::AlreadyWaiting => "a buffer is waited for already",
+            PoolError::NoBufferFree => "no buffer is free",
+            PoolError::NoSlotFree => "no parking slot is free",
+            PoolError::NoBuffer => "no buffer is held",
+            PoolError::TooManyBytes => "more bytes than fit",
+            PoolError::InternalEvent => "the receiver reports this event itself",
+            PoolError::PoolClosed => "the shared pool is closed",
+            PoolError::WrongThread => "the pool is bound to another thread",
+            PoolError::NotShared => "the pool is not shared by threads",
+            PoolError::NotMovable => "the receiver is parked in a slot too large to move",
+            PoolError::TenantsUnsupported => "a shared pool has no tenants",
+            PoolError::ExportsFull => "as many receivers are being exported as can be",
+        })
     }
 }
 
-impl core::error::Error for PoolError {}
+impl Error for PoolError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            PoolError::Scheduler(error) => Some(error),
+            PoolError::Event(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl From<EventError> for PoolError {
     fn from(error: EventError) -> PoolError {
@@ -74,13 +91,6 @@ impl From<EventError> for PoolError {
 
 impl From<SchedulerError> for PoolError {
     fn from(error: SchedulerError) -> PoolError {
-        match error {
-            SchedulerError::UnknownClass { .. } => PoolError::UnknownClass,
-            SchedulerError::UnknownSize { .. } => PoolError::UnknownSize,
-            SchedulerError::TooLarge { .. } => PoolError::TooLarge,
-            SchedulerError::WaitersFull { .. } | SchedulerError::TenantsFull { .. } => PoolError::TableFull,
-            SchedulerError::StaleLease | SchedulerError::StaleWait | SchedulerError::StaleTenant => PoolError::Stale,
-            SchedulerError::TenantConfig { .. } => PoolError::TenantConfig(error),
-        }
+        PoolError::Scheduler(error)
     }
 }

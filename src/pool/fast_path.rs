@@ -181,7 +181,7 @@ mod tests {
             Event::Readable => (0, pool.try_fast_begin(id)),
             Event::Received { bytes } => (1, pool.try_fast_receive(id, bytes)),
             Event::Consumed { bytes } => (2, pool.try_fast_finish(id, bytes)),
-            Event::Done { actions } if actions == Action::WantRecv as u32 => (3, pool.try_fast_arm(id)),
+            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => (3, pool.try_fast_arm(id)),
             _ => (0, None),
         };
         let Some(step) = step else {

@@ -1,7 +1,7 @@
 //! Buffers of the host's own: requested, waited for and released beside those of receivers.
 
 use super::{BufferSource, Pool, PoolError};
-use crate::scheduler::{LeaseId, Outcome, Reach, Request, TenantId, WaitId};
+use crate::scheduler::{LeaseId, Outcome, Reach, Request, SchedulerError, TenantId, WaitId};
 use core::ptr::NonNull;
 
 impl<S: BufferSource> Pool<S> {
@@ -32,7 +32,11 @@ impl<S: BufferSource> Pool<S> {
         // The receivers' places in the table are theirs: each of them may have to wait at any time.
         let host_waits_max = self.config.scheduler.waiters_max - self.config.receivers_max;
         let outcome = if self.host_waits == host_waits_max {
-            Outcome::Granted(self.source.request_now(&request)?.ok_or(PoolError::TableFull)?)
+            Outcome::Granted(
+                self.source
+                    .request_now(&request)?
+                    .ok_or(SchedulerError::WaitersFull { waiters_max: host_waits_max })?,
+            )
         } else {
             self.source.request_for(&request)?
         };
@@ -66,7 +70,7 @@ impl<S: BufferSource> Pool<S> {
     /// The wait is stale, foreign, or a receiver's; nothing is changed.
     pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
         if self.source.describe_wait(wait)?.has_deadline {
-            return Err(PoolError::Stale);
+            return Err(SchedulerError::StaleWait.into());
         }
         self.source.cancel(wait)?;
         self.host_waits -= 1;
@@ -96,7 +100,7 @@ impl<S: BufferSource> Pool<S> {
         self.source.check_host_lease(lease, reach)?;
         match self.table.holder(lease.index()) {
             None => Ok(()),
-            Some(_) => Err(PoolError::Stale),
+            Some(_) => Err(SchedulerError::StaleLease.into()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::table::Place;
 use super::{Pool, ReceiverId};
 use crate::scheduler::{LeaseId, Scheduler, WaitId};
+use core::marker::PhantomData;
 
 impl Clone for Pool<Scheduler> {
     /// The same once more, with memory of its own, in which the same handles name the same.
@@ -14,6 +15,7 @@ impl Clone for Pool<Scheduler> {
             host_waits: self.host_waits,
             config: self.config,
             counts: self.counts,
+            is_not_sync: PhantomData,
         }
     }
 }

@@ -5,12 +5,13 @@ use super::table::Place;
 use super::{BufferSource, Notice, Pool, PoolError};
 use crate::connection::{Action, Actions, Event, EventError, Mode};
 use crate::memory::SlotIndex;
-use crate::scheduler::{Grant, LeaseId, Outcome, Reclaim, ReclaimKind, Request};
+use crate::scheduler::{Grant, LeaseId, Outcome, Reclaim, ReclaimKind, Request, SchedulerError};
 use core::ops::Range;
 
 impl<S: BufferSource> Pool<S> {
     pub(crate) fn check_class(&self, class: u8) -> Result<(), PoolError> {
-        if class < self.config.scheduler.classes { Ok(()) } else { Err(PoolError::UnknownClass) }
+        let classes = self.config.scheduler.classes;
+        if class < classes { Ok(()) } else { Err(SchedulerError::UnknownClass { class, classes }.into()) }
     }
 
     /// As `handle`, of the receiver in this row, the slow path.
@@ -174,7 +175,7 @@ impl<S: BufferSource> Pool<S> {
     pub fn grow_at(&mut self, index: u32, size_index: u8) -> Result<Actions, PoolError> {
         let capacity = self.memory.arena().buffer_bytes(size_index);
         if capacity == 0 {
-            return Err(PoolError::UnknownSize);
+            return Err(SchedulerError::UnknownSize { size_index }.into());
         }
         let Place::Buffer(held) = self.table.place(index) else {
             return Err(PoolError::NoBuffer);

@@ -13,11 +13,18 @@ use super::reserve;
 use crate::connection::Connection;
 use crate::memory::SlotIndex;
 use alloc::vec::Vec;
+use core::fmt;
 use rows::{BufferOwner, CLASS_SHIFT, ExtraState, HIGH_BIT, HoldingRow, IdleRow, NIL, Row, USES, link, usage_of};
 
 /// A receiver of one [`Pool`](super::Pool): 64 bits for C, refused once the receiver is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReceiverId(u64);
+
+impl fmt::Display for ReceiverId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_bits().fmt(f)
+    }
+}
 
 impl ReceiverId {
     /// The handle as a number.
@@ -134,7 +141,7 @@ impl Table {
     }
 
     pub(crate) fn check_free(&self) -> Result<(), PoolError> {
-        if self.len < self.max { Ok(()) } else { Err(PoolError::TableFull) }
+        if self.len < self.max { Ok(()) } else { Err(PoolError::ReceiversFull { receivers_max: self.max }) }
     }
 
     /// Adds an attached connection.

@@ -7,6 +7,7 @@ use crate::scheduler::{LeaseId, LeaseInfo, SchedulerStats, WaitId};
 
 /// Something that came of others' doings: a buffer was handed over to somebody who had waited, or somebody is to be shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Notice {
     /// A receiver got its buffer, or is to be shed; these actions are to be done.
     Receiver {
@@ -41,6 +42,7 @@ pub struct LeasedContent {
 
 /// Counts of the receive side; see [`SchedulerStats`] for the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolStats {
     /// The pool's.
     pub scheduler: SchedulerStats,
@@ -89,6 +91,7 @@ pub struct PoolStats {
 
 /// Everything there is to print about a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReceiverInfo {
     /// The connection's state.
     pub connection: Connection,

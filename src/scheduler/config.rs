@@ -110,6 +110,7 @@ impl SchedulerConfig {
 
 /// Why a configuration was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// A field is out of range.
     OutOfRange {

@@ -4,6 +4,7 @@ use core::fmt;
 
 /// Why a call was refused. Nothing is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SchedulerError {
     /// The class does not exist.
     UnknownClass {

@@ -1,15 +1,17 @@
 //! Handles: an index and a generation, so that a stale one is refused.
 
+use core::fmt;
+
 /// A connection's hold on one buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(u64);
 
 /// A place in a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaitId(u64);
 
 /// Somebody with a fair share of the buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(u64);
 
 macro_rules! handle {
@@ -40,6 +42,13 @@ macro_rules! handle {
 
             pub(crate) const fn generation(self) -> Generation {
                 Generation((self.0 >> 32) as u32)
+            }
+        }
+
+        /// The number that C and logs have.
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.to_bits().fmt(f)
             }
         }
     };
@@ -94,6 +103,7 @@ mod tests {
         assert_ne!(WaitId::from_bits(lease.to_bits()).generation(), generation);
         assert_eq!(WaitId::from_bits(wait.to_bits()), wait);
         assert_eq!(WaitId::from_bits(wait.to_bits()).index(), index);
+        assert_eq!(alloc::format!("{wait}"), alloc::format!("{}", wait.to_bits()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::CLASSES_MAX;
 
 /// What a pool counts, and how it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SchedulerStats {
     /// The budget, in units: buffers, if there is one size.
     pub capacity: u32,

@@ -36,6 +36,7 @@ impl Default for TenantConfig {
 
 /// How a tenant stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TenantInfo {
     /// Its share.
     pub weight: u32,

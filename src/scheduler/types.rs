@@ -71,7 +71,8 @@ pub struct Reclaim {
 }
 
 /// How a wait stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WaitInfo {
     /// What was given with the request.
     pub token: u64,

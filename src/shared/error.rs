@@ -1,12 +1,14 @@
 //! Why a call was refused.
 
 use crate::scheduler::SchedulerError;
+use core::error::Error;
 use core::fmt;
 
 /// Why a call on a shard was refused. Nothing is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SharedSchedulerError {
-    /// The pool refused it.
+    /// The scheduler refused the call.
     Scheduler(SchedulerError),
     /// There is no such shard.
     UnknownShard {
@@ -20,12 +22,12 @@ pub enum SharedSchedulerError {
         /// Which shard.
         index: u32,
     },
-    /// The wait is of another shard, or on its way to one.
+    /// The wait is of another shard, or exported.
     WaitElsewhere,
     /// The wait was not exported, so it cannot be imported.
     WaitNotExported,
-    /// As many waits as may be are on their way from one shard to another.
-    TooManyOnTheWay,
+    /// As many waits are exported and not imported yet as can be.
+    ExportsFull,
     /// The shard is bound to another thread.
     WrongThread,
     /// The pool is closed.
@@ -42,14 +44,21 @@ impl fmt::Display for SharedSchedulerError {
             SharedSchedulerError::ShardInUse { index } => write!(f, "the handle of shard {index} is in use"),
             SharedSchedulerError::WaitElsewhere => f.write_str("the wait is of another shard"),
             SharedSchedulerError::WaitNotExported => f.write_str("the wait was not exported by its shard"),
-            SharedSchedulerError::TooManyOnTheWay => f.write_str("too many waits are on their way between shards"),
+            SharedSchedulerError::ExportsFull => f.write_str("as many waits are being exported as can be"),
             SharedSchedulerError::WrongThread => f.write_str("the shard is bound to another thread"),
             SharedSchedulerError::Closed => f.write_str("the pool is closed"),
         }
     }
 }
 
-impl core::error::Error for SharedSchedulerError {}
+impl Error for SharedSchedulerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            SharedSchedulerError::Scheduler(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl From<SchedulerError> for SharedSchedulerError {
     fn from(error: SchedulerError) -> SharedSchedulerError {

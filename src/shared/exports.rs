@@ -80,7 +80,7 @@ impl Tickets {
     /// Refuses one more if as many are on their way as there may be.
     pub(super) fn check_room(&self) -> Result<(), PoolError> {
         let has_room = self.free != NIL || (self.entries.len() as u32) < self.max;
-        if has_room { Ok(()) } else { Err(PoolError::TableFull) }
+        if has_room { Ok(()) } else { Err(PoolError::ExportsFull) }
     }
 
     /// A receiver has arrived. The caller asked [`Exports::check`].

@@ -55,7 +55,7 @@ impl Pool<PoolShard> {
         self.check_not_in_flight(index)?;
         let place = self.table.place(index);
         if matches!(place, Place::Slot(slot) if self.memory.slots().bytes_of(slot) > SLOT_BYTES) {
-            return Err(PoolError::TooManyBytes);
+            return Err(PoolError::NotMovable);
         }
         let wait = self.table.wait(index).map(|wait| self.source.wait_at(wait));
         let common = self.source.common.clone();
@@ -112,7 +112,7 @@ impl Pool<PoolShard> {
         self.table.check_free()?;
         self.check_exported(exported)?;
         let place = match (exported.connection.hold(), exported.lease) {
-            (Hold::Slot, None) => Place::Slot(self.memory.slots_mut().take_smallest().ok_or(PoolError::NoBufferFree)?),
+            (Hold::Slot, None) => Place::Slot(self.memory.slots_mut().take_smallest().ok_or(PoolError::NoSlotFree)?),
             (Hold::Buffer, Some(lease)) => {
                 self.source.import_lease(lease)?;
                 Place::Buffer(lease.index())
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::connection::{Action, Mode, Policy};
     use crate::pool::PoolConfig;
-    use crate::scheduler::Outcome;
+    use crate::scheduler::{Outcome, SchedulerError};
     use crate::shared::SharedPool;
 
     /// One of each kind: it holds nothing, a buffer, a slot, a full slot while it waits for a buffer, or nothing while it
@@ -231,7 +231,7 @@ mod tests {
         let [_, id, ..] = some(&mut to);
         let mut exported = to.export(id).expect("it holds a buffer");
         let own = exported.lease.replace(lease);
-        assert_eq!(to.import(&mut exported), Err(PoolError::Stale));
+        assert_eq!(to.import(&mut exported), Err(SchedulerError::StaleLease.into()));
         exported.lease = own;
         to.import(&mut exported).expect("it is as it was");
         to.release(lease).expect("it is the host's");
@@ -271,7 +271,12 @@ mod tests {
                     (exported.connection.clone(), exported.lease, exported.offset, exported.wait, exported.ticket);
                 if now != before {
                     let refused = to.import(&mut exported);
-                    assert_eq!(refused, Err(PoolError::Stale), "change {at}: {exported:?}");
+                    let is_stale = matches!(
+                        refused,
+                        Err(PoolError::Stale
+                            | PoolError::Scheduler(SchedulerError::StaleLease | SchedulerError::StaleWait))
+                    );
+                    assert!(is_stale, "change {at} is refused as {refused:?}: {exported:?}");
                 }
                 (exported.connection, exported.lease, exported.offset, exported.wait, exported.ticket) = before.clone();
                 from.check_invariants().expect("nothing is changed");

@@ -7,8 +7,8 @@ use crate::alloc_util::TryArc;
 use crate::memory::Arena;
 use crate::pool::{PoolError, Source};
 use crate::scheduler::{
-    Clock, Deadlines, Demand, Grant, LeaseId, LeaseInfo, Outcome, Reach, Reclaim, ReclaimKind, Request, SchedulerStats,
-    TenantId, WaitId, WaitInfo, WaiterScope,
+    Clock, Deadlines, Demand, Grant, LeaseId, LeaseInfo, Outcome, Reach, Reclaim, ReclaimKind, Request, SchedulerError,
+    SchedulerStats, TenantId, WaitId, WaitInfo, WaiterScope,
 };
 
 /// The most buffers that are trimmed while other threads wait for the pool.
@@ -64,7 +64,7 @@ impl PoolShard {
 
 /// A shared scheduler has no tenants.
 fn check_tenant(tenant: Option<TenantId>) -> Result<(), PoolError> {
-    tenant.map_or(Ok(()), |_| Err(PoolError::Stale))
+    tenant.map_or(Ok(()), |_| Err(PoolError::TenantsUnsupported))
 }
 
 /// There is one size of buffers and no tenants, so the index of a tenant is always 0.
@@ -278,10 +278,11 @@ impl From<SharedSchedulerError> for PoolError {
         match error {
             SharedSchedulerError::Scheduler(error) => error.into(),
             SharedSchedulerError::Closed => PoolError::PoolClosed,
-            SharedSchedulerError::TooManyOnTheWay => PoolError::TableFull,
+            SharedSchedulerError::ExportsFull => PoolError::ExportsFull,
             SharedSchedulerError::WrongThread => PoolError::WrongThread,
-            SharedSchedulerError::WaitElsewhere
-            | SharedSchedulerError::WaitNotExported
+            // For this thread, a wait of another shard is as foreign as one of another pool.
+            SharedSchedulerError::WaitElsewhere => SchedulerError::StaleWait.into(),
+            SharedSchedulerError::WaitNotExported
             | SharedSchedulerError::UnknownShard { .. }
             | SharedSchedulerError::ShardInUse { .. } => PoolError::Stale,
         }

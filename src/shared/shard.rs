@@ -153,7 +153,7 @@ impl SchedulerShard {
         let outcome = self.locked(|state| {
             let token = self.find_wait(state, wait)?.token;
             if state.tickets.exported == EXPORTS_MAX {
-                return Err(SharedSchedulerError::TooManyOnTheWay);
+                return Err(SharedSchedulerError::ExportsFull);
             }
             state.tickets.rehome(wait.index(), Tickets::NOWHERE, token);
             Ok(())

@@ -47,6 +47,7 @@ pub struct SharedPool {
 
 /// Why the pool of a thread is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SharedPoolError {
     /// There is no such shard, its pool exists already, or the shared pool is closed.
     Shard(SharedSchedulerError),
@@ -140,7 +141,14 @@ impl fmt::Display for SharedPoolError {
     }
 }
 
-impl core::error::Error for SharedPoolError {}
+impl core::error::Error for SharedPoolError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            SharedPoolError::Shard(error) => Some(error),
+            SharedPoolError::Memory(error) => Some(error),
+        }
+    }
+}
 
 impl From<ConfigError> for SharedPoolError {
     fn from(error: ConfigError) -> SharedPoolError {

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// What the shards count, and how they stand. While other threads work, the numbers are of slightly different moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SharedSchedulerStats {
     /// Buffers.
     pub capacity: u32,

@@ -16,5 +16,5 @@ mod socket;
 pub use event_loop::EventLoop;
 pub use fastrand::Rng;
 pub use frames::{data_frame, frame, numbered, window_update};
-pub use modes::{MODES, in_all_modes, in_modes};
+pub use modes::{in_all_modes, in_modes};
 pub use socket::Socket;

@@ -8,7 +8,6 @@ use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use sides::{Bare, Convenient, Side};
 use std::ops::Range;
 
-const MODES: [Mode; 5] = [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion];
 const CONNECTIONS: usize = 4;
 const BUFFER_BYTES: u32 = 128;
 /// Far more than any of these schedules needs: a host that takes longer makes no progress.
@@ -288,6 +287,7 @@ impl<S: Side> World<S> {
                     stream.armed &= !reported;
                     reported
                 }
+                mode => unreachable!("no host was written for {mode:?}"),
             };
             if !reported {
                 continue;
@@ -386,7 +386,7 @@ impl<S: Side> World<S> {
                 assert!(stream.peer_fails || stream.decoded >= stream.last_boundary(), "frames were lost");
             }
         }
-        self.side.handle(at, Event::Done { actions: reports.bits() });
+        self.side.handle(at, Event::Done(reports));
         if reports.has(Action::CannotFit) {
             let stream = &mut self.streams[at];
             assert!(stream.next_end() - stream.decoded > BUFFER_BYTES as usize, "this frame fits");
@@ -460,7 +460,7 @@ impl<S: Side> World<S> {
 }
 
 fn try_all(run: fn(Settings)) {
-    for mode in MODES {
+    for mode in Mode::ALL {
         for seed in 0..200 {
             let settings = Settings::draw(seed, mode);
             let outcome = std::panic::catch_unwind(|| run(settings));

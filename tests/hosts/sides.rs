@@ -96,7 +96,7 @@ impl Side for Convenient {
     fn next_grant(&mut self) -> Option<usize> {
         match self.pool.poll_notice()? {
             Notice::Receiver { token, .. } => Some(token as usize),
-            Notice::Lease { .. } => unreachable!("this host requests nothing for itself"),
+            notice => unreachable!("this host requests nothing for itself: {notice:?}"),
         }
     }
 

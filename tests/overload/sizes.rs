@@ -342,9 +342,9 @@ fn refused_growth_changes_nothing() {
     let mut pool = pool(3);
     let id = misfit(&mut pool, 200);
     let before = pool.describe(id);
-    assert_eq!(pool.grow(id, LARGE), Err(PoolError::TooLarge), "more than the budget");
+    assert_eq!(pool.grow(id, LARGE), Err(SchedulerError::TooLarge { units: 64 }.into()), "more than the budget");
     assert_eq!(pool.grow(id, SMALL), Err(PoolError::NotLarger));
-    assert_eq!(pool.grow(id, 3), Err(PoolError::UnknownSize));
+    assert_eq!(pool.grow(id, 3), Err(SchedulerError::UnknownSize { size_index: 3 }.into()));
     let other = pool.attach(0, 2).expect("the table has room");
     assert_eq!(pool.grow(other, MEDIUM), Err(PoolError::NoBuffer));
     report(&mut pool, other, Event::Close);

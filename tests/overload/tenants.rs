@@ -1,7 +1,7 @@
 //! Fair shares: weights, guarantees, borrowing, caps, and tenants that come and go while they are in use.
 
 use crate::support::{check, new_scheduler, queue, release, take};
-use demuxbuf::pool::{Pool, PoolConfig, PoolError};
+use demuxbuf::pool::{Pool, PoolConfig};
 use demuxbuf::scheduler::{
     LeaseId, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, TenantId, TenantInfo,
 };
@@ -303,8 +303,11 @@ fn tenant_stays_while_receivers_use_it() {
     }
     pool.remove_tenant(first).expect("it is known");
     assert!(pool.describe_tenant(first).expect("receivers use it").is_retiring);
-    assert_eq!(pool.set_tenant(b, Some(first)), Err(PoolError::Stale), "no new receiver may use it");
-    assert_eq!(pool.create_tenant(&TenantConfig::default()), Err(PoolError::TableFull));
+    assert_eq!(pool.set_tenant(b, Some(first)), Err(SchedulerError::StaleTenant.into()), "no new receiver may use it");
+    assert_eq!(
+        pool.create_tenant(&TenantConfig::default()),
+        Err(SchedulerError::TenantsFull { tenants_max: 2 }.into())
+    );
 
     // One receiver has a buffer of the tenant, one waits for it, and both change to another tenant meanwhile.
     for id in [a, b] {
@@ -326,10 +329,10 @@ fn tenant_stays_while_receivers_use_it() {
     pool.handle(a, demuxbuf::connection::Event::Close).expect("the handle is live");
     assert!(pool.describe_tenant(first).is_ok(), "the waiter has the buffer now");
     pool.handle(b, demuxbuf::connection::Event::Close).expect("the handle is live");
-    assert_eq!(pool.describe_tenant(first), Err(PoolError::Stale));
+    assert_eq!(pool.describe_tenant(first), Err(SchedulerError::StaleTenant.into()));
     pool.check_invariants().expect("the invariants hold");
     pool.remove_tenant(second).expect("it is known");
-    assert_eq!(pool.describe_tenant(second), Err(PoolError::Stale), "the closed ones use it no more");
+    assert_eq!(pool.describe_tenant(second), Err(SchedulerError::StaleTenant.into()), "the closed ones use it no more");
 }
 
 /// A tenant with a cap below the first buffer of a receiver is refused when a receiver is to use it, not at its first
@@ -342,9 +345,9 @@ fn tenant_cap_below_the_first_buffer_is_refused() {
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
     let [small, large] = [3, 4].map(|cap| pool.create_tenant(&capped(cap)).expect("there is room"));
     let id = pool.attach(0, 0).expect("the table has room");
-    assert_eq!(pool.set_tenant(id, Some(small)), Err(PoolError::TooLarge));
+    assert_eq!(pool.set_tenant(id, Some(small)), Err(SchedulerError::TooLarge { units: 4 }.into()));
     pool.remove_tenant(small).expect("it is known");
-    assert_eq!(pool.describe_tenant(small), Err(PoolError::Stale), "no receiver requests for it");
+    assert_eq!(pool.describe_tenant(small), Err(SchedulerError::StaleTenant.into()), "no receiver requests for it");
     pool.set_tenant(id, Some(large)).expect("its cap leaves one");
     let actions = pool.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
     assert!(actions.has(demuxbuf::connection::Action::Recv), "{actions:?}");

@@ -2,7 +2,7 @@
 
 use crate::c;
 use crate::host::{Host, STREAM_FULL, bare_config, config, data_frame, frame, window_update};
-use crate::machine::{MODES, Machine, in_all_modes};
+use crate::machine::{Machine, in_all_modes};
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, EventError, Hold, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side, flags, kind};
 use demuxbuf::pool::PoolError;
@@ -312,7 +312,7 @@ fn close_and_finish(state: &Connection, events: &[Event]) {
 #[test]
 fn s40_close_in_every_state_finishes() {
     let events = some_events();
-    for mode in MODES {
+    for mode in Mode::ALL {
         let mut seen = HashSet::new();
         let policy = Policy { mode, park_bytes: 4, reads_per_wake: 2, ..Policy::default() };
         let mut edge = vec![Machine::with_policy(policy).connection];

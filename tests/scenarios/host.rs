@@ -241,7 +241,7 @@ impl Host {
     pub(crate) fn first_grant(&mut self) -> Option<usize> {
         match self.pool.poll_notice()? {
             Notice::Receiver { token, .. } => Some(token as usize),
-            Notice::Lease { .. } => None,
+            _ => None,
         }
     }
 
@@ -389,6 +389,7 @@ impl EventLoop for Host {
                     assert!(!peer.socket.is_submitted(), "receives are cancelled before grants are picked up");
                     return Some(token as usize);
                 }
+                notice => unreachable!("{notice:?}"),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! One bare connection, with its rules checked after each event.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
-pub(crate) use demuxbuf_testkit::{MODES, in_all_modes, in_modes};
+pub(crate) use demuxbuf_testkit::{in_all_modes, in_modes};
 
 /// A connection; every step of it is checked.
 pub(crate) struct Machine {

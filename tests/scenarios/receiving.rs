@@ -2,7 +2,7 @@
 
 use crate::c;
 use crate::host::{Host, STREAM_FULL, bare_config, config, data_frame, frame, window_update};
-use crate::machine::{MODES, Machine, in_all_modes, in_modes};
+use crate::machine::{Machine, in_all_modes, in_modes};
 use demuxbuf::connection::{Action, Event, EventError, Mode, Policy};
 use demuxbuf::framing::h2::kind;
 use demuxbuf::pool::{LeasedContent, PoolError};
@@ -461,7 +461,7 @@ fn s33_bytes_at_attach_are_decoded_at_once() {
     });
 
     // A buffer of any size, in the bare machine.
-    for mode in MODES {
+    for mode in Mode::ALL {
         let mut connection = demuxbuf::connection::Connection::new(policy(mode));
         let actions = connection.handle(Event::Attach { buffered_bytes: 3, capacity: 5 });
         assert!(actions.is_ok_and(|actions| actions.has(Action::Decode)));

@@ -527,8 +527,8 @@ fn s19_release_without_a_lease_changes_nothing() {
     let mut host = one_holder(Mode::Level, 1);
     let before = host.held();
     for guess in (0..=3).flat_map(|generation| (0..2).map(move |index| generation << 32 | index)) {
-        assert_eq!(host.pool.release(LeaseId::from_bits(guess)), Err(PoolError::Stale));
-        assert_eq!(host.pool.cancel(WaitId::from_bits(guess)), Err(PoolError::Stale));
+        assert_eq!(host.pool.release(LeaseId::from_bits(guess)), Err(SchedulerError::StaleLease.into()));
+        assert_eq!(host.pool.cancel(WaitId::from_bits(guess)), Err(SchedulerError::StaleWait.into()));
         host.check();
     }
     assert_eq!(host.held(), before);

@@ -143,10 +143,10 @@ impl ModelConnection {
                 (buffered_bytes > capacity, CapacityTooSmall),
                 (self.in_flight() && capacity != self.capacity, InFlight),
             ]),
-            Event::Done { actions } => {
+            Event::Done(actions) => {
                 let submits = if self.policy.mode == Mode::Completion { Action::Recv as u32 } else { 0 };
                 let acknowledged = self.pending().bits() & (Actions::ACKNOWLEDGED.bits() | submits);
-                first_of(&[(actions | acknowledged != acknowledged, NotPending)])
+                first_of(&[(actions.bits() | acknowledged != acknowledged, NotPending)])
             }
             _ => None,
         }
@@ -159,7 +159,7 @@ impl ModelConnection {
                 | Event::BufferGranted { .. }
                 | Event::BufferReleased
                 | Event::Consumed { .. }
-                | Event::Done { .. }
+                | Event::Done(_)
         );
         if let Event::Received { .. } | Event::WouldBlock | Event::EndOfStream | Event::TransportError = event {
             self.flight = Flight::None;
@@ -222,7 +222,7 @@ impl ModelConnection {
             }
             Event::ReclaimRequested => self.ask_to_park(),
             Event::LeaseExpired => self.expire(),
-            Event::Done { actions } => self.acknowledge(actions),
+            Event::Done(actions) => self.acknowledge(actions),
             Event::Close => self.life = Life::Closed,
         }
     }
@@ -310,8 +310,8 @@ impl ModelConnection {
         }
     }
 
-    fn acknowledge(&mut self, actions: u32) {
-        let is_done = |action: Action| actions & action as u32 != 0;
+    fn acknowledge(&mut self, actions: Actions) {
+        let is_done = |action: Action| actions.has(action);
         self.armed |= is_done(Action::WantRecv);
         // A completion host stops the poll or the receive, whichever it has submitted.
         self.armed &= !is_done(Action::StopRecv);
@@ -534,6 +534,7 @@ impl ModelConnection {
             Mode::Level => self.is_accepting(),
             Mode::OneShot | Mode::Optimistic | Mode::Completion => self.is_accepting() && !self.ready,
             Mode::Edge => self.end.is_none(),
+            mode => unreachable!("the model does not know {mode:?}"),
         }
     }
 

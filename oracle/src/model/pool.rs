@@ -479,7 +479,7 @@ impl System for ModelPool {
     fn stats(&mut self) -> PoolStats {
         let buffers = u64::from(self.config.scheduler.buffers) * u64::from(self.config.buffer_bytes);
         let slots = self.slots().into_iter().zip(SLOT_SIZES).map(|(count, bytes)| u64::from(count) * bytes as u64);
-        PoolStats {
+        filled!(self.counts;
             scheduler: self.scheduler.stats().scheduler,
             receivers: self.receivers.len() as u32,
             receivers_max: self.config.receivers_max,
@@ -487,8 +487,7 @@ impl System for ModelPool {
             slots_in_use: (0..SLOT_SIZES.len()).map(|size_index| self.slots_in_use(size_index)).sum(),
             slots_in_use_by_size: std::array::from_fn(|size_index| self.slots_in_use(size_index)),
             memory_bytes: buffers * self.budgets() + slots.sum::<u64>(),
-            ..self.counts
-        }
+        )
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {

@@ -260,14 +260,14 @@ impl ModelScheduler {
         let queued = self.queued.iter().map(|entry| (entry, false));
         let mut all = queued.chain(self.assigned.iter().map(|(entry, _)| (entry, true)));
         let (entry, is_assigned) = all.find(|(entry, _)| entry.id == wait)?;
-        Some(WaitInfo {
+        Some(filled!(WaitInfo::default();
             token: entry.token,
             class: entry.class as u8,
             age_ns: self.now_ns - entry.since_ns,
             bypasses: entry.bypasses,
             has_deadline: entry.has_deadline,
-            is_assigned,
-        })
+            is_assigned: is_assigned,
+        ))
     }
 
     /// Units of a buffer of this size; 0 if there is no such size.
@@ -485,13 +485,13 @@ impl System for ModelScheduler {
 
     fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32> {
         let entry = self.tenants.get(&tenant).filter(|_| tenant != DEFAULT_TENANT).ok_or(DEMUXBUF_ERR_STALE)?;
-        Ok(TenantInfo {
+        Ok(filled!(TenantInfo::default();
             weight: entry.weight,
             outstanding_units: self.out_of(|lease| lease.tenant == tenant),
             waiting: self.queued.iter().filter(|wait| wait.tenant == tenant).count() as u32,
             granted: entry.granted,
             is_retiring: entry.is_retiring,
-        })
+        ))
     }
 
     fn describe_wait(&self, wait: u64) -> Option<Result<WaitInfo, i32>> {

@@ -85,7 +85,7 @@ impl CConnection {
                 }
                 Event::ReclaimRequested => demuxbuf_connection_reclaim_requested(it),
                 Event::LeaseExpired => demuxbuf_connection_lease_expired(it),
-                Event::Done { actions } => demuxbuf_connection_done(it, actions),
+                Event::Done(actions) => demuxbuf_connection_done(it, actions.bits()),
                 Event::Close => demuxbuf_connection_close(it),
             }
         })
@@ -213,7 +213,7 @@ fn report(pool: *mut demuxbuf_pool, it: u64, event: Event) -> Result<Step, i32> 
             Event::Fail => demuxbuf_receiver_fail(pool, it),
             Event::ReclaimRequested => demuxbuf_receiver_reclaim_requested(pool, it),
             Event::LeaseExpired => demuxbuf_receiver_lease_expired(pool, it),
-            Event::Done { actions } => demuxbuf_receiver_done(pool, it, actions),
+            Event::Done(actions) => demuxbuf_receiver_done(pool, it, actions.bits()),
             Event::Close => demuxbuf_receiver_close(pool, it),
             _ => demuxbuf_step { data: null_mut(), bytes: 0, actions: refuse_for_c(pool, it, refusal) as u32 },
         }
@@ -296,7 +296,8 @@ impl System for CPool {
             class: u8::try_from(info.class_index).expect("a class below 8"),
             age_ns: info.wait_age_ns,
             bypasses: info.bypasses,
-            lease_info: LeaseInfo { held_ns: info.held_ns, idle_ns: info.idle_ns, progress_bytes: info.progress_bytes },
+            lease_info: filled!(LeaseInfo::default();
+                held_ns: info.held_ns, idle_ns: info.idle_ns, progress_bytes: info.progress_bytes),
         })
     }
 
@@ -396,13 +397,13 @@ impl System for CPool {
         let mut info = demuxbuf_tenant_info::default();
         // SAFETY: our own pool; a pointer to a local.
         outcome(unsafe { demuxbuf_pool_describe_tenant(self.0, tenant, &mut info) })?;
-        Ok(TenantInfo {
+        Ok(filled!(TenantInfo::default();
             weight: info.weight,
             outstanding_units: info.outstanding_units,
             waiting: info.waiting,
             granted: info.granted,
             is_retiring: info.retiring != 0,
-        })
+        ))
     }
 
     fn bypass_bound(&mut self, class: u8) -> Result<u64, i32> {
@@ -416,8 +417,8 @@ impl System for CPool {
         let mut stats = demuxbuf_pool_stats::default();
         // SAFETY: our own pool; a pointer to a local.
         assert_eq!(unsafe { demuxbuf_pool_get_stats(self.0, &mut stats) }, DEMUXBUF_OK);
-        PoolStats {
-            scheduler: SchedulerStats {
+        filled!(PoolStats::default();
+            scheduler: filled!(SchedulerStats::default();
                 capacity: stats.buffers,
                 free: stats.free,
                 leased: stats.leased,
@@ -438,7 +439,7 @@ impl System for CPool {
                 sheds_asked: stats.sheds_asked,
                 clock_backwards: stats.clock_backwards,
                 clock_skipped_ns: stats.clock_skipped_ns,
-            },
+            ),
             receivers: stats.receivers,
             receivers_max: stats.receivers_max,
             slots: stats.slots,
@@ -459,7 +460,7 @@ impl System for CPool {
             dropped_bytes: stats.dropped_bytes,
             taken_bytes: stats.taken_bytes,
             memory_bytes: stats.memory_bytes,
-        }
+        )
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {

@@ -60,19 +60,24 @@ impl RustPool {
 }
 
 fn scheduler_code(error: SchedulerError) -> i32 {
-    code(error.into())
+    match error {
+        SchedulerError::UnknownClass { .. } => DEMUXBUF_ERR_CLASS,
+        SchedulerError::UnknownSize { .. } => DEMUXBUF_ERR_SIZE,
+        SchedulerError::TooLarge { .. } => DEMUXBUF_ERR_TOO_LARGE,
+        SchedulerError::WaitersFull { .. } | SchedulerError::TenantsFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
+        SchedulerError::StaleLease | SchedulerError::StaleWait | SchedulerError::StaleTenant => DEMUXBUF_ERR_STALE,
+        SchedulerError::TenantConfig { .. } => DEMUXBUF_ERR_RANGE,
+        other => unreachable!("no operation leads to {other:?}"),
+    }
 }
 
 fn code(error: PoolError) -> i32 {
     match error {
         PoolError::Stale => DEMUXBUF_ERR_STALE,
-        PoolError::UnknownClass => DEMUXBUF_ERR_CLASS,
-        PoolError::UnknownSize => DEMUXBUF_ERR_SIZE,
-        PoolError::TooLarge => DEMUXBUF_ERR_TOO_LARGE,
+        PoolError::Scheduler(error) => scheduler_code(error),
         PoolError::NotLarger => DEMUXBUF_ERR_NOT_LARGER,
-        PoolError::TenantConfig(_) => DEMUXBUF_ERR_RANGE,
         PoolError::AlreadyWaiting => DEMUXBUF_ERR_ALREADY_WAITING,
-        PoolError::TableFull => DEMUXBUF_ERR_TABLE_FULL,
+        PoolError::ReceiversFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
         PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
@@ -151,7 +156,7 @@ impl System for RustScheduler {
     }
 
     fn stats(&mut self) -> PoolStats {
-        PoolStats { scheduler: self.0.stats(), ..PoolStats::default() }
+        filled!(PoolStats::default(); scheduler: self.0.stats())
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {
@@ -252,6 +257,7 @@ impl System for RustPool {
             pool::Notice::Lease { wait, token, lease } => {
                 Notice::Lease { wait: wait.to_bits(), token, lease: lease.to_bits() }
             }
+            notice => unreachable!("the model has no form of {notice:?}"),
         })
     }
 

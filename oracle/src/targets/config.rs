@@ -84,7 +84,7 @@ fn set(config: &mut PoolConfig, line: Line<'_>) {
         "lifeline" => config.lifeline = number != 0,
         "park_bytes" => policy.park_bytes = number as u16,
         "reclaim_bytes" => policy.reclaim_bytes = number as u16,
-        "mode" => policy.mode = Mode::from_number(number as u8).unwrap_or_default(),
+        "mode" => policy.mode = Mode::try_from(number as u8).unwrap_or_default(),
         "reads_per_wake" => policy.reads_per_wake = number as u8,
         "resume_free_bytes" => policy.resume_free_bytes = number,
         "pause_when_blocked" => policy.pause_when_blocked = number != 0,

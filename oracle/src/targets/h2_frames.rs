@@ -149,7 +149,7 @@ impl Reader {
                 self.broken = Some(code as u32);
                 return Ok(false);
             }
-            Err(Error { code, stream_id, frame_bytes, rule }) => {
+            Err(Error { code, stream_id, frame_bytes, rule, .. }) => {
                 if code as u32 != 6 {
                     return Err(format!("an error of a stream with code {code:?}: {rule}"));
                 }

@@ -2,7 +2,7 @@
 
 use super::text::{Line, lines};
 use crate::{Differential, HandleRef, ModelPool, Op, RustPool, System};
-use demuxbuf::connection::{Event, Mode};
+use demuxbuf::connection::{Actions, Event, Mode};
 use demuxbuf::memory::SLOT_SIZES;
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::CLASSES_MAX;
@@ -113,7 +113,7 @@ pub(super) fn config(text: &[u8]) -> PoolConfig {
             "waits" => scheduler.waiters_max = number % 8,
             "slots" => config.slots = number % 5,
             "no-lifeline" => config.lifeline = false,
-            "mode" => policy.mode = Mode::from_number((number % 5) as u8).unwrap_or_default(),
+            "mode" => policy.mode = Mode::try_from((number % 5) as u8).unwrap_or_default(),
             "reads" => policy.reads_per_wake = number as u8 % 4,
             "park" => policy.park_bytes = number as u16 % 65,
             "reclaim" => policy.reclaim_bytes = number as u16 % 65,
@@ -242,7 +242,7 @@ fn event(line: Line<'_>) -> Option<Event> {
         "fail" => Event::Fail,
         "reclaim-requested" => Event::ReclaimRequested,
         "lease-expired" => Event::LeaseExpired,
-        "done" => Event::Done { actions: first },
+        "done" => Event::Done(Actions::from_bits(first).unwrap_or(Actions::ALL)),
         "close" => Event::Close,
         "granted" => Event::BufferGranted { capacity: first },
         "denied" => Event::BufferDenied,

@@ -3,7 +3,7 @@
 
 pub mod trio;
 
-use demuxbuf::connection::{Action, Event, Mode, Policy};
+use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::SchedulerConfig;
 use demuxbuf_oracle::targets::allow_first_buffer;
@@ -22,7 +22,7 @@ pub fn cases(debug: u32, release: u32) -> ProptestConfig {
 }
 
 pub fn policy() -> impl Strategy<Value = Policy> {
-    let mode = prop::sample::select(vec![Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion]);
+    let mode = prop::sample::select(Mode::ALL.to_vec());
     let park_bytes = prop::sample::select(vec![0, 1, 8, 63, 64]);
     let resume_free_bytes = prop::sample::select(vec![0, 1, 10, 64, 1000]);
     let reclaim_bytes = prop::sample::select(vec![0, 5, 64, 200]);
@@ -68,7 +68,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::ReclaimRequested),
         2 => Just(Event::LeaseExpired),
         4 => done,
-        1 => any::<u32>().prop_map(|actions| Event::Done { actions }),
+        1 => any::<u32>().prop_map(|bits| Event::Done(Actions::from_bits(bits & Actions::ALL.bits()).unwrap_or_default())),
         1 => Just(Event::Close),
     ]
 }

@@ -40,8 +40,8 @@ impl Trio {
         assert_eq!(self.c.handle(event), seen, "I10: {event:?} in C");
         if seen.is_err() {
             assert_eq!((self.rust.clone(), self.c.image()), before, "I9: {event:?} was refused");
-        } else if let Event::Done { actions } = event {
-            self.owes_wake |= actions & Action::Reschedule as u32 != 0;
+        } else if let Event::Done(actions) = event {
+            self.owes_wake |= actions.has(Action::Reschedule);
         } else if matches!(event, Event::Wake | Event::Attach { .. }) {
             self.owes_wake = false;
         }

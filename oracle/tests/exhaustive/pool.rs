@@ -179,7 +179,7 @@ impl House {
         if let Op::Report { receiver: HandleRef::Live(at), event } = op {
             let owes = &mut self.owes_wake[self.alive[usize::from(at)]];
             match event {
-                Event::Done { actions } => *owes |= actions & Action::Reschedule as u32 != 0,
+                Event::Done(actions) => *owes |= actions.has(Action::Reschedule),
                 Event::Wake | Event::Close => *owes = false,
                 _ => {}
             }

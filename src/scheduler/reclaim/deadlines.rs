@@ -72,6 +72,7 @@ impl Linked for Timed {
 
 /// Why a holder is asked to give its buffer back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LeaseInfo {
     /// For how long it has held the buffer, in nanoseconds.
     pub held_ns: u64,

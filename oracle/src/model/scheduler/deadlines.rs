@@ -33,11 +33,11 @@ pub(super) struct Timed {
 
 impl Timed {
     pub(super) fn lease_info(&self, now_ns: u64) -> LeaseInfo {
-        LeaseInfo {
+        filled!(LeaseInfo::default();
             held_ns: now_ns - self.granted_ns,
             idle_ns: now_ns - self.progress_ns,
             progress_bytes: self.progress_bytes,
-        }
+        )
     }
 }
 

@@ -197,9 +197,9 @@ mod tests {
 
     /// Plays the same random events through the fast path and through the slow path, and compares all that can be seen.
     /// Returns how often each of the fast paths applied.
-    fn compare<S: BufferSource>(random: &mut fastrand::Rng, make: impl Fn() -> Side<S>) -> [u32; 4] {
+    fn compare<S: BufferSource>(random: &mut fastrand::Rng, rounds: u32, make: impl Fn() -> Side<S>) -> [u32; 4] {
         let mut taken = [0; 4];
-        for _ in 0..20 {
+        for _ in 0..rounds {
             let (mut fast, mut slow) = (make(), make());
             assert_eq!(fast.receivers, slow.receivers);
             for now_ns in 0..500 {
@@ -247,7 +247,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         let sizes: [&[u32]; 2] = [&[4096], &[4096, 2048]];
         for (mode, sizes) in MODES.into_iter().flat_map(|mode| sizes.map(|sizes| (mode, sizes))) {
-            let taken = compare(&mut random, || own(mode, sizes));
+            let taken = compare(&mut random, 20, || own(mode, sizes));
             assert!(taken.iter().all(|&taken| taken > 0), "{mode:?} {sizes:?}: {taken:?}");
         }
     }
@@ -259,7 +259,7 @@ mod tests {
     fn fast_path_equals_slow_path_on_shared_pools() {
         let mut random = fastrand::Rng::with_seed(1);
         for mode in MODES {
-            let taken = compare(&mut random, || shared(mode));
+            let taken = compare(&mut random, 8, || shared(mode));
             assert!(taken.iter().all(|&taken| taken > 0), "{mode:?}: {taken:?}");
         }
     }

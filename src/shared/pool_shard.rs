@@ -77,10 +77,10 @@ impl Source for PoolShard {
         Some(lease.index())
     }
 
-    /// While a request waits on any thread the slow path releases the buffer.
+    /// A waiter of any thread is assigned the buffer, as by `release_at`.
     #[inline(always)]
     fn try_fast_release(&mut self, buffer: u32) -> bool {
-        if self.shard.has_waiters() || !self.deadlines.try_fast_stop(buffer) {
+        if !self.deadlines.try_fast_stop(buffer) {
             return false;
         }
         self.shard

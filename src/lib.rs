@@ -10,6 +10,7 @@
 
 extern crate alloc;
 
+mod config_error;
 pub mod connection;
 pub mod framing;
 pub mod memory;
@@ -17,6 +18,8 @@ pub mod pool;
 pub mod scheduler;
 #[cfg(feature = "std")]
 pub mod shared;
+
+pub use config_error::{Allowed, ConfigError};
 
 /// The Rust code of the README is compiled and run with that of the docs.
 #[cfg(doctest)]

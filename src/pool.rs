@@ -48,7 +48,9 @@ mod source;
 mod table;
 mod types;
 
-pub use config::{ConfigError, PoolConfig};
+pub use config::PoolConfig;
+
+pub use crate::config_error::ConfigError;
 pub use error::PoolError;
 pub use types::{LeasedContent, Notice, PoolStats, ReceiverInfo};
 

@@ -78,7 +78,9 @@ mod waits;
 pub(crate) use config::INDEX_MAX;
 #[doc(hidden)]
 pub use config::SALT;
-pub use config::{CLASSES_MAX, ConfigError, SIZES_MAX, SchedulerConfig};
+pub use config::{CLASSES_MAX, SIZES_MAX, SchedulerConfig};
+
+pub use crate::config_error::ConfigError;
 pub use deadlines::LeaseInfo;
 pub use error::SchedulerError;
 pub use id::{LeaseId, TenantId, WaitId};
@@ -633,7 +635,7 @@ impl Scheduler {
 }
 
 fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
-    crate::memory::reserve(entries).map_err(|_| ConfigError::AllocationFailed { field, entries })
+    crate::memory::reserve(field, entries)
 }
 
 fn in_range(field: &'static str, value: u32, min: u32, max: u32) -> Result<(), SchedulerError> {

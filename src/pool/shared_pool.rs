@@ -5,7 +5,7 @@ use super::sharded::Sharded;
 use super::source::Source;
 use super::table::Stamp;
 use super::{ConfigError, Pool, PoolConfig};
-use crate::memory::{Arena, Memory, MemoryError, TryArc};
+use crate::memory::{Arena, Memory, TryArc};
 use crate::scheduler::{self, SchedulerConfig};
 use crate::shared::{EXPORTS_MAX, SharedScheduler, SharedSchedulerError, SharedSchedulerStats};
 use core::fmt;
@@ -81,10 +81,9 @@ impl SharedPool {
         let exports = Exports::new(config.receivers_max.saturating_mul(shards))?;
         let memory = config.memory();
         let arena = Arena::new(memory.buffers, &memory.buffer_bytes)?;
-        let bytes = size_of::<Common>();
         let common =
             TryArc::try_new(Common { scheduler, exports, arena, config: *config, shards, made: AtomicU32::new(0) });
-        Ok(SharedPool { common: common.ok_or(MemoryError::AllocationFailed { field: "shards", bytes })? })
+        Ok(SharedPool { common: common.ok_or(ConfigError::out_of_memory::<Common>("shards", 1))? })
     }
 
     /// The receivers of one thread; its tables and slots are reserved now, and nothing afterwards. They are bound to the
@@ -102,9 +101,9 @@ impl SharedPool {
         }
         shard.bind_thread();
         let arena = arena.alias().expect("buffers of shards have one size");
-        let memory = Memory::with_arena(arena, &config.memory()).map_err(ConfigError::from)?;
+        let memory = Memory::with_arena(arena, &config.memory())?;
         let clock = scheduler::Clock::new(config.scheduler.lease_ns);
-        let deadlines = scheduler::deadlines_of(&config.scheduler).map_err(ConfigError::from)?;
+        let deadlines = scheduler::deadlines_of(&config.scheduler)?;
         let made = made.fetch_add(1, Ordering::Relaxed);
         let stamp = Stamp::of_thread(config.scheduler.tag, index, *shards, made);
         let source = Source::Shard(Sharded::new(shard, deadlines, clock, self.common.clone()));

@@ -5,10 +5,10 @@
 //! `new`. What a receiver holds and waits for (its *stake*) is kept outside its row, so that the idle ones, which are
 //! nearly all, do not pay for it: with the buffer if it holds one, else in a table of its own.
 
-use super::config::{ConfigError, no_memory};
 use super::error::PoolError;
+use crate::config_error::ConfigError;
 use crate::connection::Connection;
-use crate::memory::SlotIndex;
+use crate::memory::{SlotIndex, reserve};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -259,9 +259,6 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(receivers: u32, buffers: u32, stamp: Stamp) -> Result<Table, ConfigError> {
-        fn reserve<T>(field: &'static str, count: u32) -> Result<Vec<T>, ConfigError> {
-            crate::memory::reserve(count).map_err(|_| no_memory(field, count as usize))
-        }
         Ok(Table {
             entries: reserve("receivers_max", receivers)?,
             extra_states: reserve("receivers_max", receivers)?,

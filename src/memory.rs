@@ -21,7 +21,9 @@ pub use lease::Lease;
 #[cfg(feature = "std")]
 #[doc(hidden)]
 pub use owned::{TryArc, try_box};
-pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX, SlotError, SlotIndex, Slots};
+pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX};
+#[doc(hidden)]
+pub use slots::{SlotError, SlotIndex, Slots};
 pub(crate) use table::reserve;
 
 use crate::config_error::ConfigError;
@@ -53,6 +55,7 @@ pub struct MemoryConfig {
 /// The arena and the slots of one pool.
 #[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct Memory {
     arena: Arena,
     slots: Slots,

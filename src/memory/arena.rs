@@ -173,6 +173,7 @@ impl Arena {
     /// buffers that `free` names for each size, those used last first, give their pages back.
     ///
     /// Cost: nothing with one size. Else O(1), and one system call for each buffer that gives back; it was touched first.
+    #[doc(hidden)]
     #[inline] // it is nothing with one size
     pub fn touch<F: Iterator<Item = u32>>(&mut self, index: u32, free: impl Fn(u8) -> F) {
         if !self.is_there(index) {

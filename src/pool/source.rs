@@ -306,12 +306,8 @@ impl Source {
         either!(self, from => from.stats())
     }
 
-    pub(super) fn bypass_bound(&self, class: u8) -> u64 {
-        match self {
-            Source::Scheduler(scheduler) => scheduler.bypass_bound(class),
-            #[cfg(feature = "std")]
-            Source::Shard(shard) => shard.bypass_bound(),
-        }
+    pub(super) fn bypass_bound(&self) -> u64 {
+        either!(self, from => from.bypass_bound())
     }
 
     /// Waits of this thread, queued or assigned; it walks them all.

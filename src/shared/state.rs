@@ -178,7 +178,7 @@ impl Shared {
             oldest_call_ns: CachePadded::default(),
             lag_ns: CachePadded::default(),
             tick_ns: CachePadded::default(),
-            bypass_bound: scheduler.bypass_bound(0),
+            bypass_bound: scheduler.bypass_bound(),
             published: CachePadded::default(),
             state: CachePadded(Lock::new(Locked { scheduler, tickets, clock: Clock::new(config.lease_ns) })),
         };

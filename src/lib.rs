@@ -78,6 +78,7 @@ extern crate alloc;
 
 #[doc(hidden)]
 pub mod alloc_util;
+mod config_error;
 pub mod connection;
 pub mod framing;
 pub mod memory;
@@ -86,6 +87,7 @@ pub mod scheduler;
 #[cfg(feature = "std")]
 pub mod shared;
 
+pub use config_error::{Allowed, ConfigError};
 pub use connection::{Action, Actions, Event};
 pub use pool::{Notice, Pool, PoolConfig};
 #[cfg(feature = "std")]

@@ -14,9 +14,11 @@ mod slots;
 pub use arena::Arena;
 #[cfg(feature = "bytes")]
 pub use lease::Lease;
-pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX, SlotError, SlotIndex, Slots};
+pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX};
+#[doc(hidden)]
+pub use slots::{SlotError, SlotIndex, Slots};
 
-use core::fmt;
+use crate::config_error::ConfigError;
 use core::ops::Range;
 
 /// Size of a buffer if the configuration does not say: the largest HTTP/2 frame that every peer must accept (16,384 bytes
@@ -42,70 +44,10 @@ pub struct MemoryConfig {
     pub slots: [u32; SLOT_SIZES.len()],
 }
 
-/// Why memory could not be reserved. What had been is given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MemoryError {
-    /// No buffers were asked for.
-    NoBuffers,
-    /// The size of a buffer is not allowed.
-    BufferBytes {
-        /// Which of the sizes.
-        index: usize,
-        /// The size that was asked for, in bytes.
-        value: u32,
-    },
-    /// More parking slots of one size than can be numbered.
-    TooManySlots {
-        /// Size of these slots, in bytes.
-        bytes: usize,
-        /// How many were asked for.
-        count: u32,
-    },
-    /// The sizes cannot be added up on this machine.
-    TooLarge {
-        /// Name of the field that counts.
-        field: &'static str,
-        /// Its value.
-        count: u32,
-    },
-    /// The allocator had no such memory.
-    AllocationFailed {
-        /// Name of the field that counts.
-        field: &'static str,
-        /// Bytes wanted.
-        bytes: usize,
-    },
-}
-
-impl fmt::Display for MemoryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            MemoryError::NoBuffers => write!(f, "buffers is 0; allowed is 1 or more"),
-            MemoryError::BufferBytes { index, value } => write!(
-                f,
-                "buffer_bytes[{index}] is {value}; allowed is a multiple of 64 from {BUFFER_BYTES_MIN} to {BUFFER_BYTES_MAX}"
-            ),
-            MemoryError::TooManySlots { bytes: SLOT_BYTES, count } => {
-                write!(f, "slots is {count}; allowed is 0 to {SLOTS_MAX}")
-            }
-            MemoryError::TooManySlots { bytes, count } => {
-                let index = SLOT_SIZES[1..].iter().position(|size| size == bytes).unwrap_or_default();
-                write!(f, "large_slots[{index}] is {count}; allowed is 0 to {SLOTS_MAX}")
-            }
-            MemoryError::TooLarge { field, count } => {
-                write!(f, "{field} is {count}; allowed is what fits into {} bytes, all sizes together", isize::MAX)
-            }
-            MemoryError::AllocationFailed { field, bytes } => write!(f, "{field}: no memory for {bytes} bytes"),
-        }
-    }
-}
-
-impl core::error::Error for MemoryError {}
-
 /// The arena and the slots of one pool.
 #[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct Memory {
     arena: Arena,
     slots: Slots,
@@ -117,13 +59,13 @@ impl Memory {
     /// # Errors
     ///
     /// A size is not allowed, or the allocator has no such memory; what had been reserved is given back.
-    pub fn new(config: &MemoryConfig) -> Result<Memory, MemoryError> {
+    pub fn new(config: &MemoryConfig) -> Result<Memory, ConfigError> {
         Ok(Memory { arena: Arena::new(config.buffers, &config.buffer_bytes)?, slots: Slots::new(config.slots)? })
     }
 
     /// Reserves slots only, beside buffers that are there.
     #[cfg(feature = "std")]
-    pub(crate) fn with_arena(arena: Arena, config: &MemoryConfig) -> Result<Memory, MemoryError> {
+    pub(crate) fn with_arena(arena: Arena, config: &MemoryConfig) -> Result<Memory, ConfigError> {
         Ok(Memory { arena, slots: Slots::new(config.slots)? })
     }
 

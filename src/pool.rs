@@ -46,14 +46,15 @@ mod types;
 pub use buffer_source::BufferSource;
 #[cfg(feature = "std")]
 pub(crate) use buffer_source::Source;
-pub use config::{ConfigError, PoolConfig};
+pub use config::PoolConfig;
+
+pub use crate::config_error::ConfigError;
 pub use error::PoolError;
 pub use types::{LeasedContent, Notice, PoolStats, ReceiverInfo};
 
 use crate::connection::{Action, Actions, Connection, Event};
 use crate::memory::Memory;
 use crate::scheduler::{Scheduler, TenantConfig, TenantId};
-use alloc::vec::Vec;
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -404,9 +405,4 @@ impl<S: BufferSource> Pool<S> {
     pub fn trim(&mut self) -> usize {
         self.source.trim(self.memory.arena_mut())
     }
-}
-
-/// Reserves a table; nothing is allocated afterwards.
-pub(crate) fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
-    crate::alloc_util::reserve(entries).map_err(|_| config::no_memory(field, entries as usize))
 }

@@ -80,7 +80,9 @@ mod waits;
 pub(crate) use config::INDEX_MAX;
 #[doc(hidden)]
 pub use config::SALT;
-pub use config::{CLASSES_MAX, ConfigError, SIZES_MAX, SchedulerConfig};
+pub use config::{CLASSES_MAX, SIZES_MAX, SchedulerConfig};
+
+pub use crate::config_error::ConfigError;
 pub use error::SchedulerError;
 pub use id::{LeaseId, TenantId, WaitId};
 pub use reclaim::LeaseInfo;
@@ -97,7 +99,7 @@ pub(crate) use reclaim::{Deadlines, Demand, WaiterScope};
 #[cfg(feature = "std")]
 pub(crate) use shard_api::deadlines as deadlines_of;
 
-use alloc::vec::Vec;
+use crate::alloc_util::reserve;
 use buffers::{Buffers, Lease, LeaseState};
 use list::{List, NIL};
 use tenants::Tenants;
@@ -409,10 +411,6 @@ impl Scheduler {
         self.serve_waiters();
         Ok(())
     }
-}
-
-fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
-    crate::alloc_util::reserve(entries).map_err(|_| ConfigError::AllocationFailed { field, entries })
 }
 
 fn in_range(field: &'static str, value: u32, min: u32, max: u32) -> Result<(), SchedulerError> {

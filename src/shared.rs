@@ -83,11 +83,10 @@ pub use shard::SchedulerShard;
 pub use shared_pool::{SharedPool, SharedPoolError};
 pub use stats::SharedSchedulerStats;
 
-use crate::alloc_util::{self, TryArc};
+use crate::alloc_util::TryArc;
 #[cfg(doc)]
 use crate::scheduler::Scheduler;
 use crate::scheduler::{ConfigError, SchedulerConfig};
-use alloc::vec::Vec;
 use state::Shared;
 
 /// The most shards there can be.
@@ -113,10 +112,9 @@ impl SharedScheduler {
     /// A field is out of range, or a table could not be reserved; what had been is given back.
     pub fn new(config: &SchedulerConfig, shards: u32) -> Result<SharedScheduler, ConfigError> {
         if !(1..=SHARDS_MAX).contains(&shards) {
-            let (field, index) = ("shards", None);
-            return Err(ConfigError::OutOfRange { field, index, value: shards, min: 1, max: SHARDS_MAX });
+            return Err(ConfigError::out_of_range("shards", shards.into(), 1, SHARDS_MAX.into()));
         }
-        let no_memory = ConfigError::AllocationFailed { field: "shards", entries: shards };
+        let no_memory = ConfigError::out_of_memory::<Shared>("shards", 1);
         Ok(SharedScheduler { shared: TryArc::try_new(Shared::new(config, shards)?).ok_or(no_memory)? })
     }
 
@@ -158,8 +156,4 @@ impl Drop for SharedScheduler {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn reserve<T>(field: &'static str, entries: u32) -> Result<Vec<T>, ConfigError> {
-    alloc_util::reserve(entries).map_err(|_| ConfigError::AllocationFailed { field, entries })
 }

@@ -1,12 +1,13 @@
 //! Messages of errors: each is a sentence of its own, with the values that are wrong and those that are allowed.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Policy};
-use demuxbuf::memory::{Arena, BUFFER_SIZES_MAX, MemoryError};
+use demuxbuf::memory::{Arena, BUFFER_SIZES_MAX};
 use demuxbuf::pool::{Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::{
-    self, LeaseId, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, TenantId, WaitId,
+    LeaseId, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, TenantId, WaitId,
 };
 use demuxbuf::shared::{SharedPool, SharedPoolError, SharedScheduler, SharedSchedulerError};
+use demuxbuf::{Allowed, ConfigError};
 use std::collections::HashSet;
 use std::fmt::Display;
 
@@ -39,7 +40,7 @@ fn config_error_names_field_value_and_limit() {
     let mut sizes = [0; BUFFER_SIZES_MAX];
     sizes[0] = 4096;
     assert_eq!(Arena::new(0, &sizes).unwrap_err().to_string(), "buffers is 0; allowed is 1 or more");
-    let too_large = MemoryError::TooLarge { field: "buffers", count: 7 };
+    let too_large = ConfigError::Refused { field: "buffers", index: None, value: 7, allowed: Allowed::Addressable };
     assert_eq!(
         too_large.to_string(),
         format!("buffers is 7; allowed is what fits into {} bytes, all sizes together", isize::MAX)
@@ -98,8 +99,8 @@ fn shared_scheduler_error_names_its_cause() {
     let closed = shared_pool.shard(0).unwrap_err();
     assert_eq!(closed.to_string(), SharedSchedulerError::Closed.to_string());
     assert_eq!(closed, SharedPoolError::Shard(SharedSchedulerError::Closed));
-    let of_memory = scheduler::ConfigError::AllocationFailed { field: "buffers", entries: 3 };
-    assert_eq!(SharedPoolError::Memory(of_memory.into()).to_string(), "buffers: no memory for a table of 3 entries");
+    let of_memory = ConfigError::OutOfMemory { field: "buffers", bytes: 48 };
+    assert_eq!(SharedPoolError::Memory(of_memory).to_string(), "buffers: no memory for 48 bytes");
 }
 
 #[test]

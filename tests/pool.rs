@@ -3,8 +3,9 @@
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode};
 use demuxbuf::framing::h2;
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
-use demuxbuf::pool::{ConfigError, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
-use demuxbuf::scheduler::{ConfigError::NoLease, LeaseId, Outcome, SchedulerError, TenantId, WaitId};
+use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerError, TenantId, WaitId};
+use demuxbuf::{Allowed, ConfigError};
 
 fn pool() -> Pool {
     Pool::new(&PoolConfig::new(1, 4)).expect("the configuration is allowed")
@@ -230,8 +231,7 @@ fn class_cap_must_admit_a_first_buffer() {
     let mut config = PoolConfig { first_size_index: 1, ..PoolConfig::new(4, 4) };
     config.scheduler.sizes = [2, 8, 0, 0];
     assert!(Pool::new(&config).is_ok());
-    let refused =
-        |max| Err(ConfigError::OutOfRange { field: "scheduler.sizes[first_size_index]", value: 8, min: 1, max });
+    let refused = |max| Err(ConfigError::out_of_range("scheduler.sizes[first_size_index]", 8, 1, max));
     let (mut reserved, mut capped) = (config, config);
     reserved.scheduler.reserves[0] = 1;
     capped.scheduler.class_caps[0] = 3;
@@ -244,17 +244,11 @@ fn class_cap_must_admit_a_first_buffer() {
 
 #[test]
 fn out_of_memory_is_only_a_failed_reservation() {
-    let no_memory = [
-        ConfigError::NoMemory { field: "slots", entries: 9 },
-        ConfigError::Scheduler(demuxbuf::scheduler::ConfigError::AllocationFailed { field: "buffers", entries: 9 }),
-        ConfigError::Memory(demuxbuf::memory::MemoryError::AllocationFailed { field: "buffers", bytes: 9 }),
-    ];
-    assert!(no_memory.iter().all(ConfigError::is_out_of_memory));
+    let no_memory = ConfigError::OutOfMemory { field: "slots", bytes: 9 };
+    assert!(no_memory.is_out_of_memory());
     let wrong = [
-        ConfigError::OutOfRange { field: "receivers_max", value: 0, min: 1, max: 9 },
-        ConfigError::NotDivisible { buffer_bytes: 256, units: 3 },
-        ConfigError::SlotTooLarge { slot_bytes: 1024, first_bytes: 256 },
-        ConfigError::Scheduler(NoLease),
+        ConfigError::out_of_range("receivers_max", 0, 1, 9),
+        ConfigError::Refused { field: "lease_ns", index: None, value: 0, allowed: Allowed::AtLeast(1) },
     ];
     assert!(!wrong.iter().any(ConfigError::is_out_of_memory));
 }

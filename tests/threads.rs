@@ -5,11 +5,12 @@
 use demuxbuf::connection::{Action, Actions, ActionsIter, Connection, Event, EventError, Mode, Policy, UnknownMode};
 use demuxbuf::framing::h2;
 use demuxbuf::memory::{Arena, MemoryConfig, SlotError, SlotIndex, Slots};
-use demuxbuf::pool::{ConfigError, LeasedContent, Notice, Pool, PoolConfig, PoolError, PoolStats, ReceiverId};
+use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, PoolStats, ReceiverId};
 use demuxbuf::scheduler::{
     Grant, LeaseId, LeaseInfo, Outcome, Reclaim, ReclaimKind, Request, Scheduler, SchedulerConfig, SchedulerError,
     SchedulerStats, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
 };
+use demuxbuf::{Allowed, ConfigError};
 
 /// Asserts that each type is `Send` and `Sync`.
 macro_rules! assert_send_and_sync {
@@ -57,7 +58,7 @@ assert_send_and_sync!(
 assert_send_and_sync!(LeaseId, WaitId, TenantId, ReceiverId, SlotIndex, Reclaim, ReclaimKind);
 assert_send_and_sync!(PoolConfig, SchedulerConfig, MemoryConfig, TenantConfig);
 assert_send_and_sync!(PoolStats, SchedulerStats, LeaseInfo, WaitInfo, TenantInfo, demuxbuf::pool::ReceiverInfo);
-assert_send_and_sync!(PoolError, SchedulerError, EventError, ConfigError, SlotError, UnknownMode, h2::Error);
+assert_send_and_sync!(PoolError, SchedulerError, EventError, ConfigError, Allowed, SlotError, UnknownMode, h2::Error);
 
 #[cfg(feature = "std")]
 mod shared {
@@ -72,6 +73,7 @@ mod shared {
 
 /// What the compiler asserts above holds for a program, too: a pool that was made here works on another thread.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the test is about threads")]
 fn pool_moves_to_another_thread() {
     let mut pool = Pool::new(&PoolConfig::new(1, 1)).expect("the configuration is allowed");
     let attached = std::thread::spawn(move || pool.attach(0, 7).is_ok());

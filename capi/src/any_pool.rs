@@ -4,7 +4,7 @@
 use core::ptr::NonNull;
 use demuxbuf::connection::{Actions, Event};
 use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo};
-use demuxbuf::scheduler::{LeaseId, Outcome, Reach, TenantConfig, TenantId, TenantInfo, WaitId};
+use demuxbuf::scheduler::{LeaseId, Outcome, Reach, Request, TenantConfig, TenantId, TenantInfo, WaitId};
 use demuxbuf::shared::{ExportedReceiver, PoolShard};
 
 #[allow(clippy::large_enum_variant, reason = "it is made once, and moved to its place on the heap")]
@@ -55,7 +55,7 @@ impl AnyPool {
         fn remove_tenant(&mut; tenant: TenantId) -> Result<(), PoolError>;
         fn describe_tenant(&; tenant: TenantId) -> Result<TenantInfo, PoolError>;
         fn request(&mut; class: u8, token: u64) -> Result<Outcome, PoolError>;
-        fn request_for(&mut; class: u8, size_index: u8, tenant: Option<TenantId>, token: u64) -> Result<Outcome, PoolError>;
+        fn request_for(&mut; request: &Request) -> Result<Outcome, PoolError>;
         fn release_within(&mut; lease: LeaseId, reach: Reach) -> Result<(), PoolError>;
         fn cancel(&mut; wait: WaitId) -> Result<(), PoolError>;
         fn buffer_area(&; lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError>;
@@ -64,7 +64,8 @@ impl AnyPool {
         fn poll_wake(&mut;) -> Option<u32>;
         fn handle_timeout(&mut; now_ns: u64);
         fn poll_timeout(&;) -> u64;
-        fn bypass_bound(&; class: u8) -> Result<u64, PoolError>;
+        fn check_class(&; class: u8) -> Result<(), PoolError>;
+        fn bypass_bound(&;) -> u64;
         fn trim(&mut;) -> usize;
         fn stats(&;) -> PoolStats;
         fn check_invariants(&;) -> Result<(), &'static str>;

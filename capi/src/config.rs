@@ -116,8 +116,7 @@ pub unsafe extern "C" fn demuxbuf_pool_config_init(
 
 /// The configuration as the core has it, for a pool with this tag.
 pub(super) fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, ConfigError> {
-    let wrong =
-        |field, value: u32, min: u64, max: u64| ConfigError::OutOfRange { field, value: value.into(), min, max };
+    let wrong = |field, value: u32, min: u64, max: u64| ConfigError::out_of_range(field, value.into(), min, max);
     let size = size_of::<demuxbuf_pool_config>() as u64;
     if u64::from(config.struct_size) != size {
         return Err(wrong("struct_size", config.struct_size, size, size));

@@ -11,7 +11,7 @@ use core::ffi::c_char;
 use core::fmt::{self, Write};
 use demuxbuf::alloc_util::{TryArc, try_box};
 use demuxbuf::pool::{ConfigError, Notice, Pool, PoolError};
-use demuxbuf::scheduler::{LeaseId, Outcome, Reach, SchedulerError, TenantId, WaitId};
+use demuxbuf::scheduler::{LeaseId, Outcome, Reach, Request, SchedulerError, TenantId, WaitId};
 
 /// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
 /// a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
@@ -456,7 +456,8 @@ pub unsafe extern "C" fn demuxbuf_pool_request_for(
     let outcome = with_pool(pool, |pool| {
         let (class, size) = (class_of(request.class_index)?, size_of_index(request.size_index)?);
         let tenant = tenant_of(pool, request.tenant);
-        let outcome = pool.request_for(class, size, tenant, request.token).map_err(status_of)?;
+        let request = Request { tenant, size_index: size, ..Request::new(class, request.token) };
+        let outcome = pool.request_for(&request).map_err(status_of)?;
         Ok(outcome_of(pool, outcome))
     });
     write_outcome(outcome, handle)
@@ -612,7 +613,8 @@ pub unsafe extern "C" fn demuxbuf_pool_bypass_bound(
         return DEMUXBUF_ERR_NULL;
     };
     status(with_pool_ref(pool, |pool| {
-        *grants = pool.bypass_bound(class_of(class_index)?).map_err(status_of)?;
+        pool.check_class(class_of(class_index)?).map_err(status_of)?;
+        *grants = pool.bypass_bound();
         Ok(())
     }))
 }

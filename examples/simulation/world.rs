@@ -161,7 +161,7 @@ impl World {
     pub(crate) fn report(self) -> Report {
         Report {
             stats: self.pool.stats(),
-            bypass_bound: self.pool.bypass_bound(0).expect("there is a first class"),
+            bypass_bound: self.pool.bypass_bound(),
             crowds: self.reports,
             steps: self.steps,
             trace: self.trace.finish(),

@@ -1,7 +1,7 @@
 //! Tables: reserved once, filled in the order of their first use.
 
 use super::pages::prefer_large_pages;
-use alloc::collections::TryReserveError;
+use crate::config_error::ConfigError;
 use alloc::vec::Vec;
 
 /// The smallest table for which large pages are asked for, in bytes. What is smaller, a processor's address translation
@@ -11,9 +11,10 @@ const LARGE_BYTES: usize = 32 << 20;
 /// An empty table with room for so many rows. No page is touched before its first use, and then a large one, of 2 MiB, at a
 /// time if there are many rows and the system has such pages for whoever asks: rows of connections are used in no order,
 /// so with small pages nearly each use would wait for the address as well, twice in a virtual machine.
-pub(crate) fn reserve<T>(rows: u32) -> Result<Vec<T>, TryReserveError> {
+pub(crate) fn reserve<T>(field: &'static str, rows: u32) -> Result<Vec<T>, ConfigError> {
     let mut table = Vec::new();
-    table.try_reserve_exact(rows as usize)?;
+    let reserved = table.try_reserve_exact(rows as usize);
+    reserved.map_err(|_| ConfigError::out_of_memory::<T>(field, rows as usize))?;
     let room = table.spare_capacity_mut();
     if size_of_val(room) >= LARGE_BYTES {
         prefer_large_pages(room);
@@ -47,7 +48,7 @@ mod tests {
             return println!("skipped: this system has no large pages for whoever asks");
         }
         let [mut large, mut small] =
-            [0, 8].map(|less| reserve::<u64>((LARGE_BYTES - less) as u32 / 8).expect("there is memory"));
+            [0, 8].map(|less| reserve::<u64>("rows", (LARGE_BYTES - less) as u32 / 8).expect("there is memory"));
         assert_eq!([prefers_large_pages(&mut large), prefers_large_pages(&mut small)], [true, false]);
         // Both were only reserved.
         assert_eq!((large.len(), large.capacity() * 8), (0, LARGE_BYTES));

@@ -6,8 +6,9 @@
 //! ([`Arena::touch`]). With one size this never happens. Buffers smaller than a page keep theirs.
 
 use super::block::Block;
-use super::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, BUFFER_SIZES_MAX, MemoryError};
+use super::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, BUFFER_SIZES_MAX};
 use crate::alloc_util::pages;
+use crate::config_error::{Allowed, ConfigError};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -51,27 +52,28 @@ impl Arena {
     /// # Errors
     ///
     /// A size is not allowed, what is needed cannot be counted, or the allocator has no such memory.
-    pub fn new(buffers: u32, sizes: &[u32; BUFFER_SIZES_MAX]) -> Result<Arena, MemoryError> {
+    pub fn new(buffers: u32, sizes: &[u32; BUFFER_SIZES_MAX]) -> Result<Arena, ConfigError> {
         Arena::with_pages_of(pages::page_bytes(), buffers, sizes)
     }
 
     /// As `new`, on a machine with pages of so many bytes.
-    fn with_pages_of(page_bytes: usize, buffers: u32, sizes: &[u32; BUFFER_SIZES_MAX]) -> Result<Arena, MemoryError> {
+    fn with_pages_of(page_bytes: usize, buffers: u32, sizes: &[u32; BUFFER_SIZES_MAX]) -> Result<Arena, ConfigError> {
         if buffers == 0 {
-            return Err(MemoryError::NoBuffers);
+            return Err(ConfigError::refused("buffers", 0, Allowed::AtLeast(1)));
         }
         for (at, &value) in sizes.iter().enumerate().filter(|&(at, &bytes)| at == 0 || bytes > 0) {
             if !(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&value) || value % 64 != 0 {
-                return Err(MemoryError::BufferBytes { index: at, value });
+                let (field, allowed) = ("buffer_bytes", Allowed::BufferBytes);
+                return Err(ConfigError::Refused { field, index: Some(at), value: value.into(), allowed });
             }
         }
-        let too_large = MemoryError::TooLarge { field: "buffers", count: buffers };
+        let too_large = ConfigError::refused("buffers", buffers.into(), Allowed::Addressable);
         let budget = (buffers as usize).checked_mul(sizes[0] as usize).ok_or(too_large)?;
         let (regions, bytes) = lay_out(budget, sizes, page_bytes).ok_or(too_large)?;
         let mut touched = Vec::new();
         if sizes[1..].iter().any(|&bytes| bytes > 0) {
             let words = regions.iter().map(|region| region.count as usize).sum::<usize>().div_ceil(64);
-            let failed = MemoryError::AllocationFailed { field: "buffers", bytes: words * 8 };
+            let failed = ConfigError::out_of_memory::<u64>("buffers", words);
             touched.try_reserve_exact(words).map_err(|_| failed)?;
             touched.resize(words, 0);
         }
@@ -171,6 +173,7 @@ impl Arena {
     /// buffers that `free` names for each size, those used last first, give their pages back.
     ///
     /// Cost: nothing with one size. Else O(1), and one system call for each buffer that gives back; it was touched first.
+    #[doc(hidden)]
     #[inline] // it is nothing with one size
     pub fn touch<F: Iterator<Item = u32>>(&mut self, index: u32, free: impl Fn(u8) -> F) {
         if !self.is_there(index) {

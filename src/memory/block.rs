@@ -5,8 +5,8 @@
 //! the others.
 #![allow(unsafe_code)]
 
-use super::MemoryError;
 use crate::alloc_util::pages;
+use crate::config_error::{Allowed, ConfigError};
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
 use core::ops::Range;
@@ -44,16 +44,16 @@ unsafe impl Sync for Block {}
 
 impl Block {
     /// Reserves so many bytes for `field`, of which there are `count`.
-    pub(super) fn new(field: &'static str, count: u32, bytes: usize, page_bytes: usize) -> Result<Block, MemoryError> {
+    pub(super) fn new(field: &'static str, count: u32, bytes: usize, page_bytes: usize) -> Result<Block, ConfigError> {
         if bytes == 0 {
             return Ok(Block { base: NonNull::dangling(), allocation: None, bytes, page_bytes });
         }
-        let too_large = MemoryError::TooLarge { field, count };
+        let too_large = ConfigError::refused(field, count.into(), Allowed::Addressable);
         let padded = bytes.checked_add(page_bytes).ok_or(too_large)?;
         // Aligned by hand inside a little more: allocators zero large pieces for free only at small alignments, with an
         // aligned request each page would be written, and so touched, at start.
         let layout = Layout::from_size_align(padded, 16).map_err(|_| too_large)?;
-        let failed = MemoryError::AllocationFailed { field, bytes: padded };
+        let failed = ConfigError::out_of_memory::<u8>(field, padded);
         let (start, allocation) = if pages::HAS_MAPS && padded >= MAP_BYTES_MIN {
             let start = pages::map(padded).ok_or(failed)?;
             (start, Allocation::Map(start, padded))

@@ -7,9 +7,9 @@
 //! of 64, 256, 1024 and 4096 bytes, though 26 could have held what was left; with one of a hundred left 78, 35, 14 and 6,
 //! where 3 could have (seed 2). Slots of their own cost as much memory as the residues of the peak, and no buffer.
 
-use super::MemoryError;
 use super::block::Block;
 use crate::alloc_util::pages;
+use crate::config_error::{Allowed, ConfigError};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -110,7 +110,7 @@ impl Slots {
     /// # Errors
     ///
     /// More than [`SLOTS_MAX`] of one size; the allocator has no such memory.
-    pub fn new(counts: [u32; SLOT_SIZES.len()]) -> Result<Slots, MemoryError> {
+    pub fn new(counts: [u32; SLOT_SIZES.len()]) -> Result<Slots, ConfigError> {
         Ok(Slots {
             sizes: [
                 Size::new(SLOT_SIZES[0], counts[0])?,
@@ -226,18 +226,22 @@ impl Slots {
 }
 
 impl Size {
-    fn new(bytes: usize, count: u32) -> Result<Size, MemoryError> {
+    fn new(bytes: usize, count: u32) -> Result<Size, ConfigError> {
         if count > SLOTS_MAX {
-            return Err(MemoryError::TooManySlots { bytes, count });
+            let large = SLOT_SIZES[1..].iter().position(|&size| size == bytes);
+            let field = if large.is_some() { "large_slots" } else { "slots" };
+            let allowed = Allowed::Range { min: 0, max: SLOTS_MAX.into() };
+            return Err(ConfigError::Refused { field, index: large, value: count.into(), allowed });
         }
-        let failed = |bytes| MemoryError::AllocationFailed { field: "slots", bytes };
-        let wanted = (count as usize).checked_mul(bytes).ok_or(MemoryError::TooLarge { field: "slots", count })?;
+        let too_large = ConfigError::refused("slots", count.into(), Allowed::Addressable);
+        let wanted = (count as usize).checked_mul(bytes).ok_or(too_large)?;
         let memory = Block::new("slots", count, wanted, pages::page_bytes())?;
         let words = (count as usize).div_ceil(64);
         let mut taken = Vec::new();
-        taken.try_reserve_exact(words).map_err(|_| failed(words * 8))?;
+        taken.try_reserve_exact(words).map_err(|_| ConfigError::out_of_memory::<u64>("slots", words))?;
         let mut next = Vec::new();
-        next.try_reserve_exact(count as usize).map_err(|_| failed(count as usize * 4))?;
+        next.try_reserve_exact(count as usize)
+            .map_err(|_| ConfigError::out_of_memory::<u32>("slots", count as usize))?;
         Ok(Size { bytes, memory, used: 0, taken, next, free: NIL, count, in_use: 0 })
     }
 
@@ -360,6 +364,14 @@ mod tests {
     #[test]
     fn more_slots_than_can_be_numbered_are_refused() {
         let refused = Slots::new([0, SLOTS_MAX + 1, 0, 0]).map(|_| ());
-        assert_eq!(refused, Err(MemoryError::TooManySlots { bytes: 256, count: SLOTS_MAX + 1 }));
+        assert_eq!(
+            refused,
+            Err(ConfigError::Refused {
+                field: "large_slots",
+                index: Some(0),
+                value: u64::from(SLOTS_MAX) + 1,
+                allowed: Allowed::Range { min: 0, max: SLOTS_MAX.into() },
+            })
+        );
     }
 }

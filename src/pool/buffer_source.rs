@@ -82,7 +82,7 @@ pub trait Source {
     fn touch(&self, _arena: &mut Arena, _buffer: u32) {}
     fn trim(&mut self, arena: &mut Arena) -> usize;
     fn stats(&self) -> SchedulerStats;
-    fn bypass_bound(&self, class: u8) -> u64;
+    fn bypass_bound(&self) -> u64;
     fn check_invariants(&self) -> Result<(), &'static str>;
 }
 
@@ -255,8 +255,8 @@ impl Source for Scheduler {
         Scheduler::stats(self)
     }
 
-    fn bypass_bound(&self, class: u8) -> u64 {
-        Scheduler::bypass_bound(self, class)
+    fn bypass_bound(&self) -> u64 {
+        Scheduler::bypass_bound(self)
     }
 
     fn check_invariants(&self) -> Result<(), &'static str> {

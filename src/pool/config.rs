@@ -1,11 +1,9 @@
 //! What a set of receivers is made with, and what is refused.
 
+use crate::config_error::{Allowed, ConfigError, in_range};
 use crate::connection::Policy;
-use crate::memory::{
-    BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_SIZES_MAX, MemoryConfig, MemoryError, SLOT_BYTES, SLOT_SIZES,
-};
+use crate::memory::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_SIZES_MAX, MemoryConfig, SLOT_BYTES, SLOT_SIZES};
 use crate::scheduler;
-use core::fmt;
 
 /// The settings of a set of receivers, its pool and its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +86,8 @@ impl PoolConfig {
         let default = self.scheduler.sizes[0];
         in_range("buffer_bytes", self.buffer_bytes.into(), default.into(), BUFFER_BYTES_MAX.into())?;
         if self.buffer_bytes % default != 0 {
-            return Err(ConfigError::NotDivisible { buffer_bytes: self.buffer_bytes, units: default });
+            let allowed = Allowed::MultipleOf { field: "scheduler.sizes[0]", value: default.into() };
+            return Err(ConfigError::refused("buffer_bytes", self.buffer_bytes.into(), allowed));
         }
         self.check_first_request(units)?;
         self.check_slots(units * (self.buffer_bytes / default))
@@ -98,7 +97,11 @@ impl PoolConfig {
     fn check_slots(&self, first_bytes: u32) -> Result<(), ConfigError> {
         let used = self.large_slots.iter().zip(&SLOT_SIZES[1..]).filter(|(count, _)| **count > 0);
         match used.map(|(_, &bytes)| bytes as u32).max() {
-            Some(slot_bytes) if slot_bytes > first_bytes => Err(ConfigError::SlotTooLarge { slot_bytes, first_bytes }),
+            Some(slot_bytes) if slot_bytes > first_bytes => {
+                let field = "the bytes of a buffer of first_size_index";
+                let allowed = Allowed::AtMost { field, value: first_bytes.into() };
+                Err(ConfigError::refused("slot size in large_slots", slot_bytes.into(), allowed))
+            }
             _ => Ok(()),
         }
     }
@@ -130,105 +133,4 @@ const RECEIVERS_MAX: u32 = scheduler::INDEX_MAX;
 
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
-}
-
-/// Why a configuration was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// A field is out of range.
-    OutOfRange {
-        /// Name of the field.
-        field: &'static str,
-        /// Its value.
-        value: u64,
-        /// The least that is allowed.
-        min: u64,
-        /// The most that is allowed.
-        max: u64,
-    },
-    /// The default size is not a whole number of units.
-    NotDivisible {
-        /// Value of `buffer_bytes`.
-        buffer_bytes: u32,
-        /// Value of `pool.sizes[0]`.
-        units: u32,
-    },
-    /// A parking slot is larger than a receiver's first buffer.
-    SlotTooLarge {
-        /// Bytes of the largest of `large_slots`.
-        slot_bytes: u32,
-        /// Bytes of a buffer of `first_size_index`.
-        first_bytes: u32,
-    },
-    /// A table could not be reserved.
-    NoMemory {
-        /// The field that sets its size.
-        field: &'static str,
-        /// Entries wanted.
-        entries: u64,
-    },
-    /// The pool refused its part.
-    Scheduler(scheduler::ConfigError),
-    /// The memory refused its part.
-    Memory(MemoryError),
-}
-
-impl ConfigError {
-    /// Whether memory was missing, as opposed to a value that is never allowed.
-    pub fn is_out_of_memory(&self) -> bool {
-        match self {
-            ConfigError::OutOfRange { .. } | ConfigError::NotDivisible { .. } | ConfigError::SlotTooLarge { .. } => {
-                false
-            }
-            ConfigError::NoMemory { .. } => true,
-            ConfigError::Scheduler(error) => matches!(error, scheduler::ConfigError::AllocationFailed { .. }),
-            ConfigError::Memory(error) => matches!(error, MemoryError::AllocationFailed { .. }),
-        }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConfigError::OutOfRange { field, value, min, max } => {
-                write!(f, "{field} is {value}; allowed is {min} to {max}")
-            }
-            ConfigError::NotDivisible { buffer_bytes, units } => {
-                write!(f, "buffer_bytes is {buffer_bytes}; allowed is a multiple of scheduler.sizes[0], {units}")
-            }
-            ConfigError::NoMemory { field, entries } => {
-                write!(f, "{field}: no memory for a table of {entries} entries")
-            }
-            ConfigError::SlotTooLarge { slot_bytes, first_bytes } => write!(
-                f,
-                "large_slots has slots of {slot_bytes} bytes and a buffer of first_size_index has {first_bytes}; allowed are \
-                 slots that are no larger"
-            ),
-            ConfigError::Scheduler(error) => error.fmt(f),
-            ConfigError::Memory(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for ConfigError {}
-
-impl From<scheduler::ConfigError> for ConfigError {
-    fn from(error: scheduler::ConfigError) -> ConfigError {
-        ConfigError::Scheduler(error)
-    }
-}
-
-impl From<MemoryError> for ConfigError {
-    fn from(error: MemoryError) -> ConfigError {
-        ConfigError::Memory(error)
-    }
-}
-
-pub(super) fn no_memory(field: &'static str, entries: usize) -> ConfigError {
-    ConfigError::NoMemory { field, entries: entries as u64 }
-}
-
-fn in_range(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
-    if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::OutOfRange { field, value, min, max }) }
 }

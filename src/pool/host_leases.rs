@@ -1,7 +1,7 @@
 //! Buffers of the host's own: requested, waited for and released beside those of receivers.
 
 use super::{BufferSource, Pool, PoolError};
-use crate::scheduler::{LeaseId, Outcome, Reach, Request, SchedulerError, TenantId, WaitId};
+use crate::scheduler::{LeaseId, Outcome, Reach, Request, SchedulerError, WaitId};
 use core::ptr::NonNull;
 
 impl<S: BufferSource> Pool<S> {
@@ -12,23 +12,18 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// As [`request_for`](Pool::request_for).
     pub fn request(&mut self, class: u8, token: u64) -> Result<Outcome, PoolError> {
-        self.request_for(class, 0, None, token)
+        self.request_for(&Request::new(class, token))
     }
 
-    /// Asks for a buffer of the host's own, of any size and in the name of any tenant. It has no deadline.
+    /// Asks for a buffer of the host's own, of any size and in the name of any tenant. A lease of the host's own never has
+    /// a deadline, so `has_deadline` makes no difference here.
     ///
     /// # Errors
     ///
     /// The class, the size or the tenant does not exist; it could never be granted; it would have to wait, and as many of
     /// the host's wait already as the configuration has room for beside the receivers.
-    pub fn request_for(
-        &mut self,
-        class: u8,
-        size_index: u8,
-        tenant: Option<TenantId>,
-        token: u64,
-    ) -> Result<Outcome, PoolError> {
-        let request = Request { token, tenant, class, size_index, has_deadline: false };
+    pub fn request_for(&mut self, request: &Request) -> Result<Outcome, PoolError> {
+        let request = Request { has_deadline: false, ..*request };
         // The receivers' places in the table are theirs: each of them may have to wait at any time.
         let host_waits_max = self.config.scheduler.waiters_max - self.config.receivers_max;
         let outcome = if self.host_waits == host_waits_max {

@@ -9,7 +9,9 @@ use crate::scheduler::{Grant, LeaseId, Outcome, Reclaim, ReclaimKind, Request, S
 use core::ops::Range;
 
 impl<S: BufferSource> Pool<S> {
-    pub(crate) fn check_class(&self, class: u8) -> Result<(), PoolError> {
+    /// Refuses a class that does not exist.
+    #[doc(hidden)]
+    pub fn check_class(&self, class: u8) -> Result<(), PoolError> {
         let classes = self.config.scheduler.classes;
         if class < classes { Ok(()) } else { Err(SchedulerError::UnknownClass { class, classes }.into()) }
     }

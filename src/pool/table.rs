@@ -7,9 +7,9 @@
 
 mod rows;
 
-use super::config::ConfigError;
 use super::error::PoolError;
-use super::reserve;
+use crate::alloc_util::reserve;
+use crate::config_error::ConfigError;
 use crate::connection::Connection;
 use crate::memory::SlotIndex;
 use alloc::vec::Vec;

@@ -1,7 +1,7 @@
 //! What a pool is made with, and what is refused.
 
 use super::sizes;
-use core::fmt;
+use crate::config_error::{Allowed, ConfigError, in_range};
 
 /// The most classes there can be.
 pub const CLASSES_MAX: usize = 8;
@@ -70,29 +70,31 @@ impl SchedulerConfig {
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let classes = usize::from(self.classes);
-        in_range("buffers", None, self.buffers, 1, INDEX_MAX)?;
-        in_range("waiters_max", None, self.waiters_max, 0, INDEX_MAX)?;
-        in_range("classes", None, self.classes.into(), 1, CLASSES_MAX as u32)?;
-        in_range("class_burst", None, self.class_burst, 1, u32::MAX)?;
+        in_range("buffers", self.buffers.into(), 1, INDEX_MAX.into())?;
+        in_range("waiters_max", self.waiters_max.into(), 0, INDEX_MAX.into())?;
+        in_range("classes", self.classes.into(), 1, CLASSES_MAX as u64)?;
+        in_range("class_burst", self.class_burst.into(), 1, u32::MAX.into())?;
         for class in 0..CLASSES_MAX {
             // A reserve of all buffers would lock the class out for ever; one of a class not in use means nothing.
             let reserve_max = if class < classes { self.buffers - 1 } else { 0 };
-            in_range("reserves", Some(class), self.reserves[class], 0, reserve_max)?;
-            in_range("class_caps", Some(class), self.class_caps[class], 1, u32::MAX)?;
+            in_range_at("reserves", class, self.reserves[class], 0, reserve_max)?;
+            in_range_at("class_caps", class, self.class_caps[class], 1, u32::MAX)?;
         }
         for size in 0..SIZES_MAX {
-            in_range("sizes", Some(size), self.sizes[size], u32::from(size == 0), SIZE_UNITS_MAX)?;
+            in_range_at("sizes", size, self.sizes[size], u32::from(size == 0), SIZE_UNITS_MAX)?;
         }
-        let too_many = ConfigError::TooManyBuffers { buffers: self.buffers, units: self.sizes[0] };
+        let allowed = Allowed::CountableUnits { units: self.sizes[0] };
+        let too_many = ConfigError::refused("buffers", self.buffers.into(), allowed);
         let units = self.buffers.checked_mul(self.sizes[0]).ok_or(too_many)?;
         sizes::entries(units, &self.sizes).filter(|&entries| entries <= INDEX_MAX).ok_or(too_many)?;
         // Each tenant has a flow for each class.
-        in_range("tenants_max", None, self.tenants_max, 0, INDEX_MAX / CLASSES_MAX as u32 - 1)?;
+        in_range("tenants_max", self.tenants_max.into(), 0, u64::from(INDEX_MAX) / CLASSES_MAX as u64 - 1)?;
         if self.lease_ns == 0 {
-            return Err(ConfigError::NoLease);
+            return Err(ConfigError::refused("lease_ns", 0, Allowed::AtLeast(1)));
         }
         if self.park_ns > self.lease_ns && self.park_ns != u64::MAX {
-            return Err(ConfigError::ParkAfterLease { park_ns: self.park_ns, lease_ns: self.lease_ns });
+            let allowed = Allowed::AtMost { field: "lease_ns", value: self.lease_ns };
+            return Err(ConfigError::refused("park_ns", self.park_ns, allowed));
         }
         Ok(())
     }
@@ -108,76 +110,9 @@ impl SchedulerConfig {
     }
 }
 
-/// Why a configuration was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// A field is out of range.
-    OutOfRange {
-        /// Name of the field.
-        field: &'static str,
-        /// Which one, for a field with several values.
-        index: Option<usize>,
-        /// Its value.
-        value: u32,
-        /// The least that is allowed.
-        min: u32,
-        /// The most that is allowed.
-        max: u32,
-    },
-    /// The buffers of all sizes cannot be counted.
-    TooManyBuffers {
-        /// Value of `buffers`.
-        buffers: u32,
-        /// Value of `sizes[0]`.
-        units: u32,
-    },
-    /// `lease_ns` is 0: whoever holds a buffer while another waits would have to leave at once.
-    NoLease,
-    /// A holder would be asked to park later than to leave.
-    ParkAfterLease {
-        /// Value of `park_ns`.
-        park_ns: u64,
-        /// Value of `lease_ns`.
-        lease_ns: u64,
-    },
-    /// A table could not be reserved; what had been is given back.
-    AllocationFailed {
-        /// The field that sets its size.
-        field: &'static str,
-        /// Entries wanted.
-        entries: u32,
-    },
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConfigError::OutOfRange { field, index: None, value, min, max } => {
-                write!(f, "{field} is {value}; allowed is {min} to {max}")
-            }
-            ConfigError::OutOfRange { field, index: Some(index), value, min, max } => {
-                write!(f, "{field}[{index}] is {value}; allowed is {min} to {max}")
-            }
-            ConfigError::TooManyBuffers { buffers, units } => {
-                write!(
-                    f,
-                    "buffers is {buffers} of sizes[0] = {units} units; allowed is what 32 bits can count, of all sizes"
-                )
-            }
-            ConfigError::NoLease => f.write_str("lease_ns is 0; allowed is 1 or more"),
-            ConfigError::ParkAfterLease { park_ns, lease_ns } => {
-                write!(f, "park_ns is {park_ns}; allowed is 0 to lease_ns, {lease_ns}")
-            }
-            ConfigError::AllocationFailed { field, entries } => {
-                write!(f, "{field}: no memory for a table of {entries} entries")
-            }
-        }
-    }
-}
-
-impl core::error::Error for ConfigError {}
-
-fn in_range(field: &'static str, index: Option<usize>, value: u32, min: u32, max: u32) -> Result<(), ConfigError> {
-    if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::OutOfRange { field, index, value, min, max }) }
+/// Refuses an element of an array outside of this range.
+fn in_range_at(field: &'static str, index: usize, value: u32, min: u32, max: u32) -> Result<(), ConfigError> {
+    let allowed = Allowed::Range { min: min.into(), max: max.into() };
+    let refused = ConfigError::Refused { field, index: Some(index), value: value.into(), allowed };
+    if (min..=max).contains(&value) { Ok(()) } else { Err(refused) }
 }

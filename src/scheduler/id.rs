@@ -36,6 +36,7 @@ macro_rules! handle {
             }
 
             /// Index of the entry; a lease's is that of its buffer.
+            #[doc(hidden)]
             pub const fn index(self) -> u32 {
                 self.0 as u32
             }

@@ -60,9 +60,9 @@ impl Scheduler {
         self.buffers.find(lease).map(|lease| lease.size_index).ok_or(SchedulerError::StaleLease)
     }
 
-    /// The published bound *W* (see the module's docs): the most grants that pass a waiter of this class which it could
-    /// have had. It is the same for all classes, and grows with the largest weight of a tenant.
-    pub fn bypass_bound(&self, _class: u8) -> u64 {
+    /// The published bound *W* (see the module's docs): the most grants to other requests that a waiter could have had.
+    /// It is the same for all classes, and grows with the largest weight of a tenant.
+    pub fn bypass_bound(&self) -> u64 {
         let others = u64::from(self.classes_used) - 1;
         let for_others = if others == 0 { 0 } else { u64::from(self.class_burst) + others };
         let turns = u64::from(self.waits.max()).saturating_mul(self.tenants.rounds_max(self.waits.max()));
@@ -91,6 +91,7 @@ impl Scheduler {
 
     /// Whether a request of this class, of the default size and in nobody's name, would be granted at once; never for a
     /// class that does not exist.
+    #[doc(hidden)]
     pub fn would_grant(&self, class: u8) -> bool {
         self.would_grant_in(&Request::new(class, 0), 0).is_ok_and(|granted| granted)
     }

@@ -1,6 +1,7 @@
 //! The receivers of a shared pool that are on their way from one thread to another: each is taken in once.
 
-use crate::pool::{self, ConfigError, PoolError};
+use crate::config_error::ConfigError;
+use crate::pool::PoolError;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -45,7 +46,7 @@ impl Exports {
     pub(super) fn new(max: u32) -> Result<Exports, ConfigError> {
         /// Only compared, so that what happens depends on nothing outside of the pool.
         static POOLS: AtomicU64 = AtomicU64::new(0);
-        let entries = pool::reserve("receivers_max", max)?;
+        let entries = crate::alloc_util::reserve("receivers_max", max)?;
         let pool = POOLS.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(Exports { pool, tickets: Mutex::new(Tickets { entries, free: NIL, max }) })
     }

@@ -255,7 +255,7 @@ impl Source for PoolShard {
         SchedulerStats { parks_asked, sheds_asked, clock_skipped_ns, ..self.shard.pool_stats() }
     }
 
-    fn bypass_bound(&self, _class: u8) -> u64 {
+    fn bypass_bound(&self) -> u64 {
         self.shard.bypass_bound()
     }
 

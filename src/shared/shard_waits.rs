@@ -57,8 +57,8 @@ impl Tickets {
     pub(super) const NOWHERE: u32 = NIL;
 
     pub(super) fn new(waiters_max: u32, shards: u32, tag: u8) -> Result<Tickets, ConfigError> {
-        let table = super::reserve("waiters_max", waiters_max)?;
-        let mut grants = super::reserve("shards", shards)?;
+        let table = crate::alloc_util::reserve("waiters_max", waiters_max)?;
+        let mut grants = crate::alloc_util::reserve("shards", shards)?;
         grants.extend((0..shards).map(|_| Grants { head: NIL, tail: NIL, waits: 0 }));
         Ok(Tickets { table, max: waiters_max, tag, unused: NIL, grants, assigned: 0, exported: 0 })
     }

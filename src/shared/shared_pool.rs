@@ -5,8 +5,9 @@ use super::exports::Exports;
 use super::pool_shard::PoolShard;
 use super::{EXPORTS_MAX, SharedScheduler, SharedSchedulerError, SharedSchedulerStats};
 use crate::alloc_util::TryArc;
-use crate::memory::{Arena, Memory, MemoryError};
-use crate::pool::{ConfigError, Pool, PoolConfig, Stamp};
+use crate::config_error::ConfigError;
+use crate::memory::{Arena, Memory};
+use crate::pool::{Pool, PoolConfig, Stamp};
 use crate::scheduler::{self, SchedulerConfig};
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -70,10 +71,9 @@ impl SharedPool {
         let exports = Exports::new(config.receivers_max.saturating_mul(shards))?;
         let memory = config.memory();
         let arena = Arena::new(memory.buffers, &memory.buffer_bytes)?;
-        let bytes = size_of::<Common>();
         let common =
             TryArc::try_new(Common { scheduler, exports, arena, config: *config, shards, made: AtomicU32::new(0) });
-        Ok(SharedPool { common: common.ok_or(MemoryError::AllocationFailed { field: "shards", bytes })? })
+        Ok(SharedPool { common: common.ok_or(ConfigError::out_of_memory::<Common>("shards", 1))? })
     }
 
     /// The pool of one thread. Its tables and slots are reserved now, and nothing afterwards. It is bound to the thread
@@ -92,9 +92,9 @@ impl SharedPool {
         }
         shard.bind_thread();
         let arena = arena.alias().expect("buffers of shards have one size");
-        let memory = Memory::with_arena(arena, &config.memory()).map_err(ConfigError::from)?;
+        let memory = Memory::with_arena(arena, &config.memory())?;
         let clock = scheduler::Clock::new(config.scheduler.lease_ns);
-        let deadlines = scheduler::deadlines_of(&config.scheduler).map_err(ConfigError::from)?;
+        let deadlines = scheduler::deadlines_of(&config.scheduler)?;
         let made = made.fetch_add(1, Ordering::Relaxed);
         let stamp = Stamp::of_thread(config.scheduler.tag, index, *shards, made);
         let source = PoolShard::new(shard, deadlines, clock, self.common.clone());

@@ -4,7 +4,9 @@ use super::cache::{BufferState, Cache};
 use super::shard_waits::{State, Tickets};
 use super::stats::{Counter, Counts, PublishedStats};
 use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, MutexGuard, Ordering};
-use super::{SharedSchedulerError, SharedSchedulerStats, reserve};
+use super::{SharedSchedulerError, SharedSchedulerStats};
+use crate::alloc_util::reserve;
+use crate::config_error::Allowed;
 use crate::scheduler::{
     CLASSES_MAX, Clock, ConfigError, Outcome, SIZES_MAX, Scheduler, SchedulerConfig, SchedulerError, WaitId, WaitInfo,
 };
@@ -177,7 +179,7 @@ impl Shared {
             oldest_call_ns: CachePadded::default(),
             lag_ns: CachePadded::default(),
             tick_ns: CachePadded::default(),
-            bypass_bound: scheduler.bypass_bound(0),
+            bypass_bound: scheduler.bypass_bound(),
             published: CachePadded::default(),
             state: CachePadded(Lock::new(Locked { scheduler, tickets, clock: Clock::new(config.lease_ns) })),
         };
@@ -458,7 +460,8 @@ impl Shared {
 /// What only one thread can have, for now: a buffer at hand is of the default size and in nobody's name.
 fn check(config: &SchedulerConfig) -> Result<(), ConfigError> {
     config.check()?;
-    let refuse = |field, index, value| Err(ConfigError::OutOfRange { field, index, value, min: 0, max: 0 });
+    let allowed = Allowed::Range { min: 0, max: 0 };
+    let refuse = |field, index, value: u32| Err(ConfigError::Refused { field, index, value: value.into(), allowed });
     if let Some(other) = (1..SIZES_MAX).find(|&size| config.sizes[size] != 0) {
         return refuse("sizes", Some(other), config.sizes[other]);
     }

@@ -182,7 +182,7 @@ fn play(seeds: std::ops::Range<u64>, game: impl Fn(&mut fastrand::Rng, &mut Game
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut table = Game::new(Setting::random(&mut rng));
         game(&mut rng, &mut table);
-        let seen = (table.scheduler.stats().bypass_peak, table.scheduler.bypass_bound(0));
+        let seen = (table.scheduler.stats().bypass_peak, table.scheduler.bypass_bound());
         assert!(seen.0 <= seen.1);
         let kind = [table.setting.config.classes > 1, table.tenants.len() > 1, table.setting.sizes() > 1];
         let kept = closest.entry(kind).or_insert(Closest { to_its_own: (0, 1), to_w: (0, 1) });
@@ -271,7 +271,7 @@ fn bypass_bound_equals_its_formula() {
         if let Some(weight) = weight {
             scheduler.create_tenant(&TenantConfig { weight, ..TenantConfig::default() }).expect("the table has room");
         }
-        scheduler.bypass_bound(0)
+        scheduler.bypass_bound()
     };
     // K = q + 1 = 10.
     assert_eq!(bypass_bound(&one_class(10), None), 10 - 1);

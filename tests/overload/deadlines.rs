@@ -2,9 +2,9 @@
 
 use crate::support::{Paced, check, new_scheduler, queue, release, take};
 use demuxbuf::scheduler::{
-    ConfigError, LeaseId, LeaseInfo, Reclaim, ReclaimKind, Request, Scheduler, SchedulerConfig, TenantConfig, TenantId,
-    WaitId,
+    LeaseId, LeaseInfo, Reclaim, ReclaimKind, Request, Scheduler, SchedulerConfig, TenantConfig, TenantId, WaitId,
 };
+use demuxbuf::{Allowed, ConfigError};
 
 const PARK_NS: u64 = 100;
 const LEASE_NS: u64 = 1_000;
@@ -379,7 +379,11 @@ fn clock_that_goes_backwards_is_counted_and_ignored() {
 #[test]
 fn lease_ns_of_zero_is_refused() {
     let refused = Scheduler::new(&SchedulerConfig { park_ns: 0, lease_ns: 0, ..config(1) }).map(|_| ());
-    assert_eq!(refused, Err(ConfigError::NoLease), "every holder would be shed again and again");
+    assert_eq!(
+        refused,
+        Err(ConfigError::Refused { field: "lease_ns", index: None, value: 0, allowed: Allowed::AtLeast(1) }),
+        "every holder would be shed again and again"
+    );
     let mut scheduler = Paced::new(&SchedulerConfig { park_ns: 0, lease_ns: 1, ..config(1) });
     take(&mut scheduler, &timed(0));
     queue(&mut scheduler, &timed(1));

@@ -224,7 +224,7 @@ fn misfit(pool: &mut Pool, bytes: usize) -> ReceiverId {
 }
 
 fn host_buffer(pool: &mut Pool, size_index: u8) -> LeaseId {
-    match pool.request_for(0, size_index, None, 0).expect("the request is allowed") {
+    match pool.request_for(&sized(size_index, 0)).expect("the request is allowed") {
         Outcome::Granted(lease) => lease,
         Outcome::Queued(_) => panic!("a buffer is free"),
     }
@@ -450,7 +450,7 @@ fn grant_trims_free_buffers_of_other_sizes() {
     let write_all = |pool: &mut Pool, size_index: u8| {
         let leases: Vec<LeaseId> = std::iter::from_fn(|| {
             let is_free = pool.stats().scheduler.free > 0;
-            match is_free.then(|| pool.request_for(0, size_index, None, 0).expect("it is free"))? {
+            match is_free.then(|| pool.request_for(&sized(size_index, 0)).expect("it is free"))? {
                 Outcome::Granted(lease) => Some(lease),
                 Outcome::Queued(wait) => panic!("{wait:?}"),
             }

@@ -104,7 +104,7 @@ fn slot_larger_than_the_buffer_is_refused() {
     let refused = Pool::new(&config).expect_err("256 bytes do not fit into 192");
     assert_eq!(
         refused.to_string(),
-        "large_slots has slots of 256 bytes and a buffer of first_size_index has 192; allowed are slots that are no larger"
+        "slot size in large_slots is 256; allowed is 0 to the bytes of a buffer of first_size_index, 192"
     );
     // Content is grown before it is parked: it is the first size that counts, not the largest.
     config.set_buffer_sizes(&[4_096, 1_024]).expect("two sizes");

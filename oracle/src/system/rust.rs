@@ -151,8 +151,8 @@ impl System for RustScheduler {
         Some(self.0.describe_lease(LeaseId::from_bits(lease)).map_err(scheduler_code))
     }
 
-    fn bypass_bound(&mut self, class: u8) -> Result<u64, i32> {
-        Ok(self.0.bypass_bound(class))
+    fn bypass_bound(&mut self, _class: u8) -> Result<u64, i32> {
+        Ok(self.0.bypass_bound())
     }
 
     fn stats(&mut self) -> PoolStats {
@@ -238,7 +238,9 @@ impl System for RustPool {
 
     fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
         let Ask { class, size_index, tenant, token } = ask;
-        self.0.request_for(class, size_index, tenant.map(TenantId::from_bits), token).map(asked).map_err(code)
+        let tenant = tenant.map(TenantId::from_bits);
+        let request = Request { tenant, size_index, ..Request::new(class, token) };
+        self.0.request_for(&request).map(asked).map_err(code)
     }
 
     fn release(&mut self, lease: u64) -> Result<(), i32> {
@@ -286,7 +288,8 @@ impl System for RustPool {
     }
 
     fn bypass_bound(&mut self, class: u8) -> Result<u64, i32> {
-        self.0.bypass_bound(class).map_err(code)
+        self.0.check_class(class).map_err(code)?;
+        Ok(self.0.bypass_bound())
     }
 
     fn stats(&mut self) -> PoolStats {

@@ -4,7 +4,7 @@ use super::text::{Line, lines};
 use demuxbuf::connection::{Action, Event, Mode};
 use demuxbuf::memory::{Memory, MemoryConfig, SLOT_SIZES};
 use demuxbuf::pool::{Pool, PoolConfig};
-use demuxbuf::scheduler::{CLASSES_MAX, Outcome, SIZES_MAX, Scheduler};
+use demuxbuf::scheduler::{CLASSES_MAX, Outcome, Request, SIZES_MAX, Scheduler};
 
 /// A line for each field. What is not set is small and allowed.
 pub(super) const EXAMPLES: &[&str] = &[
@@ -178,7 +178,7 @@ fn reserved_as_promised(pool: &mut Pool, config: &PoolConfig) -> Result<(), Stri
         let bytes = u64::from(config.buffer_bytes / scheduler.sizes[0]) * u64::from(units);
         let mut held = Vec::new();
         let wait = loop {
-            match pool.request_for(0, size, None, 0) {
+            match pool.request_for(&Request { size_index: size, ..Request::new(0, 0) }) {
                 Ok(Outcome::Granted(lease)) => held.push(lease),
                 Ok(Outcome::Queued(wait)) => break Some(wait),
                 Err(_) => break None,

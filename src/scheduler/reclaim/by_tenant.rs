@@ -5,8 +5,9 @@
 //! that have such holders stand in two rings. The next to park is found in O(1), the next to shed by a look at those of
 //! one tenant whose deadline passed.
 
+use crate::alloc_util::reserve;
 use crate::scheduler::list::{Linked, Links, List};
-use crate::scheduler::{ConfigError, SchedulerConfig, ensure, reserve};
+use crate::scheduler::{ConfigError, SchedulerConfig, ensure};
 use alloc::vec::Vec;
 
 /// In which list of its tenant a lease stands.

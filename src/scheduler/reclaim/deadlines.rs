@@ -6,8 +6,9 @@
 //! of *active*. Each step is O(1), nothing is allocated.
 
 use super::by_tenant::{TenantList, TenantReclaim};
+use crate::alloc_util::reserve;
 use crate::scheduler::list::{Linked, Links, List, NIL};
-use crate::scheduler::{ConfigError, SchedulerConfig, ensure, reserve};
+use crate::scheduler::{ConfigError, SchedulerConfig, ensure};
 use alloc::vec::Vec;
 
 /// Leases that content has to go on in while its host blocks it.

@@ -1,11 +1,11 @@
-//! What a set of receivers tells its host.
+//! What a pool reports to its host.
 
 use super::ReceiverId;
 use crate::connection::{Actions, Connection};
 use crate::memory::SLOT_SIZES;
 use crate::scheduler::{LeaseId, LeaseInfo, SchedulerStats, WaitId};
 
-/// Something that came of others' doings: a buffer was handed over to somebody who had waited, or somebody is to be shed.
+/// A notification that does not answer one of your own calls: a queued request was granted, or a receiver is to be shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A receiver got its buffer, or is to be shed; these actions are to be done.
@@ -60,7 +60,7 @@ pub struct PoolStats {
     pub parked: u64,
     /// Those of them that were moved because the pool asked.
     pub parked_on_demand: u64,
-    /// Receivers that were told to shed.
+    /// Receivers that were asked to shed.
     pub shed: u64,
     /// Contents moved to a larger buffer.
     pub grown: u64,

@@ -112,7 +112,7 @@ struct Class {
     reserve: u32,
     cap: u32,
     out: u32,
-    /// Hand-overs to other classes since this one was served, for which it was eligible while it had waiters.
+    /// Hand-overs to other classes since its last grant, for which it was eligible while it had waiters.
     bypassed: u64,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Pool`] owns a [`Scheduler`], its [`Memory`] and a table of connections. It does by itself what the connection
 //! machine asks about buffers (`RequestBuffer`, `CancelRequest`, `ReleaseBuffer`, `Park`, `Discard`); what is left for
-//! the host is to receive, to decode and to watch. A cycle costs three calls:
+//! the host is to receive, to decode and to arm read interest. A cycle costs three calls:
 //!
 //! ```
 //! use demuxbuf::connection::{Action, Event};
@@ -22,10 +22,11 @@
 //! ```
 //!
 //! The methods sort into inputs ([`attach`](Pool::attach), [`handle`](Pool::handle), ...), outputs
-//! ([`poll_notice`](Pool::poll_notice), [`poll_timeout`](Pool::poll_timeout)) and queries. In each turn of
-//! the host's loop the time is told ([`handle_timeout`](Pool::handle_timeout)) and the grants are drained.
+//! ([`poll_notice`](Pool::poll_notice), [`poll_timeout`](Pool::poll_timeout)) and queries. In each loop
+//! iteration, advance the clock ([`handle_timeout`](Pool::handle_timeout)) before you report events, and drain the notices
+//! afterwards.
 //!
-//! While somebody waits, `poll_notice` also parks what idle receivers hold, and names those that are to be shed.
+//! While a request waits, `poll_notice` also parks what idle receivers hold, and names those that are to be shed.
 
 #![forbid(unsafe_code)]
 
@@ -130,7 +131,7 @@ impl<S: BufferSource> Pool<S> {
     /// Reports what happened to a connection; returns what the host is to do now. The handle ends with `Finished`, which
     /// comes with `Close`, or if a receive is in flight then, with its outcome.
     ///
-    /// Cost: O(1); no allocation, no system call. A residue of at most 64 bytes may be copied.
+    /// Cost: O(1); no allocation, no system call. At most 64 undecoded bytes may be copied.
     ///
     /// # Errors
     ///
@@ -211,7 +212,7 @@ impl<S: BufferSource> Pool<S> {
     /// Where to receive now: exactly `recv_max()` bytes, none unless `Recv` is pending.
     ///
     /// What is buffered is moved to the front first if it is not there; that is counted, and happens only here.
-    /// Cost: O(1), or the length of the undecoded residue when it has to be moved.
+    /// Cost: O(1), or the number of undecoded bytes when they have to be moved.
     ///
     /// # Errors
     ///
@@ -229,7 +230,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// Where the next receive goes, if `Recv` is pending, or else what is buffered, for C: an address and a length,
-    /// borrowed from nobody, so that what C holds of other receivers stays valid.
+    /// without a borrow, so that what C holds of other receivers stays valid.
     #[doc(hidden)]
     #[inline(always)] // what it looks at was just looked at
     pub fn area(&mut self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
@@ -251,7 +252,7 @@ impl<S: BufferSource> Pool<S> {
         NonNull::new(place.as_ptr().wrapping_add(from as usize)).filter(|_| bytes > 0).map(|start| (start, bytes))
     }
 
-    /// The row of a receiver, for the calls that are told it.
+    /// The row of a receiver, for the calls that take it.
     #[doc(hidden)]
     #[inline]
     pub fn find(&self, id: ReceiverId) -> Result<u32, PoolError> {
@@ -263,7 +264,7 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// The handle is stale or foreign; no buffer is held (a parked residue is read with `data`); a receive is
+    /// The handle is stale or foreign; no buffer is held (parked bytes are read with `data`); a receive is
     /// in flight.
     pub fn take(&mut self, id: ReceiverId) -> Result<LeasedContent, PoolError> {
         let index = self.table.find(id)?;
@@ -301,7 +302,7 @@ impl<S: BufferSource> Pool<S> {
         self.grow_at(self.table.find(id)?, size_index)
     }
 
-    /// Requests in the name of a tenant from now on, or in nobody's. What is held or waited for stays as it is.
+    /// Requests in the name of a tenant from now on, or of the default tenant. What is held or waited for stays as it is.
     ///
     /// # Errors
     ///
@@ -333,14 +334,14 @@ impl<S: BufferSource> Pool<S> {
         self.source.remove_tenant(tenant)
     }
 
-    /// The next one who had waited and now has a buffer; then the next one that is to be shed, so that somebody who
-    /// waits may have its buffer. Call it until `None` in each turn of the loop.
+    /// The next request that had waited and was granted; then the next receiver that is to be shed, so that a waiter is
+    /// granted its buffer. Call it until `None` in each loop iteration.
     #[inline]
     pub fn poll_notice(&mut self) -> Option<Notice> {
         if self.nothing_to_poll() { None } else { self.poll_grant_or_reclaim() }
     }
 
-    /// Whether there is nothing to poll, as far as a short look tells.
+    /// Whether there is nothing to poll, as far as a short look shows.
     #[doc(hidden)]
     #[inline(always)]
     pub fn nothing_to_poll(&self) -> bool {

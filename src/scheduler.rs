@@ -1,4 +1,4 @@
-//! Who gets a buffer next? Leases, waits, classes, tenants and deadlines; ids only, no memory.
+//! Which waiter is granted a buffer next? Leases, waits, classes, tenants and deadlines; ids only, no memory.
 //!
 //! A released buffer is **handed over**: inside [`Scheduler::release`] it is assigned to the next waiter, before any
 //! newcomer can see it. The waiter learns of it from [`Scheduler::poll_grant`], and owns the buffer by then. A waiter
@@ -9,12 +9,12 @@
 //! tenants'), outputs ([`poll_grant`](Scheduler::poll_grant), [`poll_reclaim`](Scheduler::poll_reclaim),
 //! [`poll_timeout`](Scheduler::poll_timeout)) and queries.
 //!
-//! # Who is next
+//! # Order of service
 //!
 //! Class *c* is *eligible* while more than `reserves[c]` buffers are free and it has fewer than `class_caps[c]` out.
 //! Inside a class the tenants take turns (see [`TenantConfig`]); what one tenant waits for in one class is served first
 //! in, first out, and a newcomer never overtakes. Among classes with waiters that are eligible the most critical goes
-//! first, but none is passed for ever: a class counts the hand-offs to others that it was eligible for, and from
+//! first, but none is passed forever: a class counts the hand-offs to others that it was eligible for, and from
 //! `class_burst` on the class with the largest count goes first; its count then starts again.
 //!
 //! Buffers of several sizes come out of one budget. Where the next of a class needs more than is free, it keeps its
@@ -28,7 +28,7 @@
 //! turn left over, times the ratio of the largest size to the smallest), and each grant of a turn lets `class_burst`
 //! pass to tenants below their guaranteed share. So with `K = (q + 1) (T w + 1) (class_burst + 1)`, and `K = q + 1`
 //! without other tenants, it is served by the *K*-th grant of its class. With *C* classes each of these has the class
-//! passed `class_burst` times until it is overdue, then at most once by each of the *C - 1* others (whoever goes first
+//! passed `class_burst` times until it is overdue, then at most once by each of the *C - 1* others (the one that goes first
 //! starts to count from 0, behind it): `K (class_burst + C) - 1` in all; `K - 1` with one class. *q* is at most
 //! `waiters_max - 1`. Buffers that a reserve or a cap keeps a waiter from are not its own and are not counted; when its
 //! tenant's cap has kept it back, counting starts again, as it does for a receiver's wait that changes its class
@@ -40,18 +40,20 @@
 //! `lease_ns`: a pause of the process makes no holder older than that. It follows real time while the host calls it as
 //! often as [`Scheduler::poll_timeout`] asks.
 //!
-//! While somebody waits, [`Scheduler::poll_reclaim`] names the holders that should give back: those without progress
-//! for `park_ns` are asked to park; those for whom that was not enough and who are without progress for `lease_ns` are
-//! to be shed, one at a time, the costliest first: units held times time held by bytes consumed, to the power of two
-//! below, as it stood when the deadline was seen to have passed.
-//! Nobody who made progress within `lease_ns` is ever shed, and while nobody waits nobody is disturbed. What the host
-//! itself blocks is no offence of the peer: a receiver's lease begins anew when it is unblocked, and content that stays
-//! blocked is shed only once two leases have passed without progress.
-//! While all who wait are kept back by their tenant's cap, only holders of the same tenant are asked, since the buffers of
-//! others would not help: such tenants take turns, in each the costliest of the tenant is shed. Whoever is asked late,
-//! because nobody whom it could help was waiting before, has no less time to park than those who were asked before it.
+//! While a request waits, [`Scheduler::poll_reclaim`] names the holders that should release their buffers. A holder without
+//! progress for `park_ns` is asked to park. If that was not enough, a holder without progress for `lease_ns` is to be shed:
+//! one at a time, the costliest first. Its cost = units held × time held ÷ (bytes consumed + 1), rounded down to a power of
+//! two, and fixed when the expiry is first seen.
 //!
-//! At rest no buffer is free that the next waiter of some class may take. Every operation costs O(classes), at most 8,
+//! No holder that made progress within `lease_ns` is ever shed, and while no request waits no holder is asked. The time in
+//! which the host itself blocks a receiver does not count against its peer: the lease begins anew when it is unblocked, and
+//! content that stays blocked is shed only once two leases have passed without progress.
+//!
+//! While all waiters are cap-blocked by their tenants, only holders of the same tenants are asked, since other buffers would
+//! not help. Such tenants take turns: in each, the costliest holder of the tenant is shed. A holder that is asked late,
+//! because no waiter could have used its buffer before, gets the same time to park as any other.
+//!
+//! Between calls no buffer is free while an eligible waiter is queued. Every operation costs O(classes), at most 8,
 //! however many buffers, waiters and tenants there are, and allocates nothing.
 
 #![forbid(unsafe_code)]
@@ -112,7 +114,7 @@ struct Class {
     reserve: u32,
     cap: u32,
     out: u32,
-    /// Hand-overs to other classes since this one was served, that it waited for and was eligible for.
+    /// Hand-overs to other classes since its last grant, for which it was eligible while it had waiters.
     bypassed: u64,
 }
 
@@ -174,7 +176,7 @@ impl Scheduler {
         })
     }
 
-    /// Asks for a buffer of the default size, in nobody's name: granted at once, or queued. `token` comes back with the
+    /// Asks for a buffer of the default size and tenant: granted at once, or queued. `token` comes back with the
     /// grant.
     ///
     /// # Errors
@@ -223,7 +225,7 @@ impl Scheduler {
         Some(lease)
     }
 
-    /// As `grant_at_once` while nobody waits, or else nothing; returns the buffer. It is the way of nearly all requests.
+    /// As `grant_at_once` while no request waits, or else nothing; returns the buffer. Nearly all requests are granted here.
     #[inline(always)]
     pub(crate) fn try_fast_grant(&mut self, request: &Request, tenant: u32) -> Option<u32> {
         if self.stats.waiting > 0 || !self.may_have_now(request, tenant) {
@@ -233,7 +235,7 @@ impl Scheduler {
         Some(self.lend(request, tenant, LeaseState::Leased).index())
     }
 
-    /// Whether nobody waits, nor has a buffer that he knows nothing of: there is nothing to poll then.
+    /// Whether no request is queued or assigned: there is nothing to poll then.
     #[inline(always)]
     pub(crate) fn nothing_to_poll(&self) -> bool {
         self.stats.waiting == 0 && self.assigned.is_empty()
@@ -245,7 +247,7 @@ impl Scheduler {
         self.buffers.next(size_index)
     }
 
-    /// As `release_at` while nobody waits and nobody asked for it, or else nothing; says whether it did.
+    /// As `release_at` while no request waits and its holder was not asked for it, or else nothing; returns whether it did.
     #[inline(always)]
     pub(crate) fn try_fast_release(&mut self, buffer: u32) -> bool {
         let is_fast_path_eligible = self.stats.waiting == 0 && self.deadlines.try_fast_stop(buffer);
@@ -270,7 +272,7 @@ impl Scheduler {
         Ok(Outcome::Queued(wait))
     }
 
-    /// Gives a buffer back. If somebody waits who may take it, it is assigned to him in this step.
+    /// Releases a buffer. It is assigned to the next eligible waiter in this step.
     ///
     /// # Errors
     ///
@@ -338,8 +340,8 @@ impl Scheduler {
         })
     }
 
-    /// The next holder that should give its buffer back, `None` while nobody waits whom that could help. Call it, after
-    /// the grants, until `None` in each turn.
+    /// The next holder that should release its buffer; `None` while that could help no waiter. Call it, after the grants,
+    /// until `None` in each loop iteration.
     pub fn poll_reclaim(&mut self) -> Option<Reclaim> {
         let (index, kind) = match self.deadlines.poll(self.waiter_scope()?, self.clock.now_ns())? {
             Demand::Park(index) => (index, ReclaimKind::Park),

@@ -11,52 +11,58 @@
 //! let (here, there) = (shards.shard(0)?, shards.shard(1)?);
 //! let Outcome::Granted(lease) = here.request(0, 7)? else { panic!("the buffer is free") };
 //! assert!(matches!(there.request(0, 8)?, Outcome::Queued(_)));
-//! here.release(lease)?; // It is the other's from now on,
-//! assert_eq!(here.poll_wake(), Some(1)); // who is to be told, by an eventfd or its like,
-//! assert_eq!(there.poll_grant().map(|grant| grant.token), Some(8)); // and picks it up.
+//! here.release(lease)?; // It is assigned to the waiter of the other shard.
+//! assert_eq!(here.poll_wake(), Some(1)); // Signal that shard's thread, by an eventfd or its like:
+//! assert_eq!(there.poll_grant().map(|grant| grant.token), Some(8)); // it picks the buffer up.
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # How it works
 //!
-//! A [`Scheduler`] behind a lock decides everything that takes a decision. Each shard keeps some free buffers at hand,
-//! leased from what no reserve of the pool holds back: a request takes one of them, a release puts one there, and
-//! neither takes the lock nor writes a cache line that another thread is using. The pool is *short* while a waiter
-//! could be served if more buffers were free, or a reserve is not whole. Who makes it short says so, then takes back
-//! what all shards keep at hand; who releases a buffer puts it at hand, then looks whether the pool is short, and if so
-//! takes it there. Both change the same word, the top of what is at hand: the buffer is there when all is taken back,
-//! or its holder comes after that and sees that the pool is short. So at rest, while it is short, nothing is at hand
-//! anywhere: **no buffer is free that a waiter may take**. It also means that no newcomer overtakes a waiter, and that
-//! the pool's bound *W* ([`Scheduler::bypass_bound`]) holds for all shards together.
+//! A [`Scheduler`] behind a lock makes all decisions. Each shard has a cache of some free buffers, which are leased from
+//! what no reserve of the scheduler holds back. A request takes one of them, and a release pushes one: neither takes the
+//! lock nor writes a cache line that another thread uses.
 //!
-//! The calls that take the lock: a request when nothing is at hand, any release while the pool is short, every
-//! [`CACHE_MAX`]th release without a request in between, all calls about a wait, and both request and release for a
-//! class with a cap (which must be counted in one place).
+//! The pool is *exhausted* while an eligible waiter finds no free buffer, or a reserve is not whole. A thread that exhausts
+//! the pool sets `is_exhausted`, then drains the caches of all shards. A thread that releases a buffer pushes it to its
+//! cache, then reads `is_exhausted`, and if it is set drains its own cache. Push and drain are read-modify-writes of the
+//! same word, the top of the cache. So either the drain sees the push, or the releasing thread sees `is_exhausted`.
+//! Between calls, while the pool is exhausted, all caches are empty: **no buffer is free while an eligible waiter is
+//! queued**. It follows that no newcomer overtakes a waiter, and that the bypass bound *W* ([`Scheduler::bypass_bound`])
+//! holds for all shards together.
+//!
+//! These calls take the lock:
+//!
+//! - a request when the cache is empty;
+//! - any release while the pool is exhausted, and every [`CACHE_MAX`]th release without a request in between;
+//! - all calls about a wait;
+//! - request and release for a class with a cap, which must be counted in one place.
 //!
 //! # Threads
 //!
-//! A shard belongs to one thread at a time; it can be sent to another, and is not shared (`Send`, not `Sync`). A lease is
-//! of the pool, not of the shard: any shard releases it. A wait is of the shard that requested it until it is moved
-//! ([`SchedulerShard::export_wait`]). Sizes other than the default and tenants are refused: buffers at hand are all
-//! alike. A layer that lends a shard out without Rust's checks uses [`SchedulerShard::check_thread`]; what slips
-//! through loses no buffer and grants none twice, but may overtake a waiter and miscount.
+//! A shard belongs to one thread at a time. It can be sent to another, and is not shared (`Send`, not `Sync`). A lease
+//! belongs to the scheduler, not to the shard: any shard releases it. A wait belongs to the shard that requested it until
+//! it is moved ([`SchedulerShard::export_wait`]). Sizes other than the default and tenants are refused: all cached buffers
+//! are alike. A layer that lends a shard out without Rust's checks uses [`SchedulerShard::check_thread`]. Misuse that this
+//! misses loses no buffer and grants none twice, but may overtake a waiter and miscount.
 //!
-//! The host's loop, on each thread, before it sleeps: [`SchedulerShard::poll_grant`] until `None`,
-//! [`SchedulerShard::poll_wake`] until `None`. Of the shards that have a grant to pick up, each is named once, to
-//! whichever thread asks first, until it has looked (until it has picked up all there were). It is named for nothing
-//! only if its grants are picked up, cancelled, exported or taken back after it was named and before the host's signal
-//! arrives. If leases have deadlines, a shard that has not looked for as long as a lease loses its grants to waits of
-//! other shards, and its own waits queue again: no wait depends on a thread that hangs. There are at most as many wakes
-//! as hand-offs to other shards; and if leases have deadlines, one for each shard whenever somebody begins to wait
-//! while nobody did, so that each watches those of its own.
+//! On each thread, before it sleeps, call [`SchedulerShard::poll_grant`] until `None`, then
+//! [`SchedulerShard::poll_wake`] until `None`. Each shard that has a grant to pick up is named once, to the thread that
+//! asks first, until it has picked up all there were. A signal is in vain only if the grants are picked up, cancelled,
+//! exported or taken back after the shard was named and before the signal arrives.
+//!
+//! If leases have deadlines, a shard that has not looked for `lease_ns` loses its grants to waits of other shards, and its
+//! own waits queue again: no wait depends on a thread that hangs. There are at most as many wakes as hand-offs to other
+//! shards. If leases have deadlines, there is one more for each shard whenever the queue ceases to be empty, so that each
+//! shard polls its own deadlines.
 //!
 //! # The end
 //!
-//! [`SharedScheduler`] and its shards may be dropped in any order. Dropping `SharedScheduler` closes the pool: requests
-//! are refused, all else still works, so that what is held and what waits can be ended in order. Dropping a shard ends
-//! its waits, and what it has at hand is everybody's; a buffer that was assigned to it goes to the next waiter, whom
-//! any thread's `poll_wake` names. Leases stay: any other shard releases them. It ends its waits in pieces, between
-//! which other shards get at the pool.
+//! You may drop [`SharedScheduler`] and its shards in any order. Dropping `SharedScheduler` closes it: requests are refused,
+//! and all other calls still work, so that you can end leases and waits in order. Dropping a shard ends its waits, and its
+//! cached buffers return to all shards. A buffer that was assigned to it goes to the next waiter, whose shard any thread's
+//! `poll_wake` names. Leases stay: any other shard releases them. A shard ends its waits in pieces, and gives up the lock
+//! between two of them.
 
 #![forbid(unsafe_code)]
 
@@ -92,20 +98,20 @@ use state::Shared;
 /// The most shards there can be.
 pub const SHARDS_MAX: u32 = 1024;
 
-/// The most waits that are on their way from one shard to another at once.
+/// The most exported waits at once.
 pub const EXPORTS_MAX: u32 = 256;
 
-/// The most free buffers that a shard keeps at hand.
+/// The most free buffers that a shard caches.
 pub const CACHE_MAX: u32 = 64;
 
-/// The pool of all threads.
+/// The scheduler of all threads.
 #[derive(Debug)]
 pub struct SharedScheduler {
     shared: TryArc<Shared>,
 }
 
 impl SharedScheduler {
-    /// Reserves all tables for so many shards, 1 to [`SHARDS_MAX`]. Nothing is allocated afterwards.
+    /// Reserves all tables for this number of shards, 1 to [`SHARDS_MAX`]. Nothing is allocated afterwards.
     ///
     /// # Errors
     ///

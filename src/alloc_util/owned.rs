@@ -1,4 +1,4 @@
-//! `Box` and `Arc` for the start: where those end the process, these say that there is no memory.
+//! `Box` and `Arc` for the start: where those end the process, these return `None`.
 #![allow(unsafe_code)]
 
 use alloc::alloc::alloc;
@@ -24,7 +24,7 @@ pub fn try_box<T>(value: T) -> Option<Box<T>> {
     }
 }
 
-/// A value with several owners, who may be of different threads: the last one drops it.
+/// A value with several owners, which may be of different threads: the last one drops it.
 #[derive(Debug)]
 pub struct TryArc<T> {
     inner: NonNull<Inner<T>>,
@@ -58,7 +58,7 @@ impl<T> TryArc<T> {
 impl<T> Clone for TryArc<T> {
     /// One more owner. Cost: one atomic addition.
     fn clone(&self) -> TryArc<T> {
-        // Whoever has an owner keeps the value alive meanwhile, so the order of these does not matter.
+        // The owner that is cloned keeps the value alive meanwhile, so the order of these does not matter.
         let before = self.inner().owners.fetch_add(1, Ordering::Relaxed);
         assert!(before < usize::MAX / 2, "there are fewer owners than bytes of memory");
         TryArc { inner: self.inner, owns: PhantomData }

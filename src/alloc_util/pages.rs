@@ -53,17 +53,17 @@ pub(crate) fn map(bytes: usize) -> Option<NonNull<u8>> {
 ///
 /// # Safety
 ///
-/// It is one of [`map`] with so many bytes, and not used any more.
+/// It is one of [`map`] with this number of bytes, and not used any more.
 pub(crate) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
     // SAFETY: as above.
     unsafe { system::unmap(pages, bytes) }
 }
 
-/// Gives whole pages back to the operating system; says whether it took them. They read as zero afterwards.
+/// Returns whole pages to the operating system, and whether it took them. They read as zero afterwards.
 ///
 /// # Safety
 ///
-/// They are private memory that nobody else uses, and their content is needed no more.
+/// They are private memory that no other owner uses, and their content is needed no more.
 pub(crate) unsafe fn give_back(pages: *mut u8, bytes: usize) -> bool {
     // SAFETY: as above.
     unsafe { advise(pages, bytes, MADV_DONTNEED) }

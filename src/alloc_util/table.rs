@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 /// mostly knows by heart; and however few rows of a table are used, they take up a large page where they would a small one.
 const LARGE_BYTES: usize = 32 << 20;
 
-/// An empty table with room for so many rows. No page is touched before its first use, and then a large one, of 2 MiB, at a
-/// time if there are many rows and the system has such pages for whoever asks: rows of connections are used in no order,
+/// An empty table with room for this number of rows. No page is touched before its first use, and then a large one, of 2 MiB, at a
+/// time if there are many rows and the system grants such pages on request: rows of connections are used in no order,
 /// so with small pages nearly each use would wait for the address as well, twice in a virtual machine.
 pub(crate) fn reserve<T>(field: &'static str, rows: u32) -> Result<Vec<T>, ConfigError> {
     let mut table = Vec::new();
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn large_pages_are_asked_for_where_a_table_is_large() {
         if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
-            return println!("skipped: this system has no large pages for whoever asks");
+            return println!("skipped: this system has no large pages on request");
         }
         let [mut large, mut small] =
             [0, 8].map(|less| reserve::<u64>("rows", (LARGE_BYTES - less) as u32 / 8).expect("there is memory"));

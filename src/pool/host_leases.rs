@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 
 impl<S: BufferSource> Pool<S> {
     /// Asks for a buffer of the host's own (transmit, stream ...), with its own place in the queue: of the default size,
-    /// in nobody's name.
+    /// of the default tenant.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl<S: BufferSource> Pool<S> {
         Ok(outcome)
     }
 
-    /// Gives back a buffer of the host's own. It is handed to the next waiter in the same step.
+    /// Releases a buffer of the host's own. It is handed to the next waiter in the same step.
     ///
     /// # Errors
     ///

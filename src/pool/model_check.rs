@@ -22,7 +22,7 @@ impl Clone for Pool<Scheduler> {
 
 impl Pool<Scheduler> {
     /// Writes down how each receiver and the pool stand (see
-    /// [`Scheduler::state_key`](crate::scheduler::Scheduler::state_key)). Receivers are told by the numbers that
+    /// [`Scheduler::state_key`](crate::scheduler::Scheduler::state_key)). Receivers are named by the numbers that
     /// the caller has for them, all different, and in their order; waits and leases of the host's own by the numbers
     /// that it has for these, different from those of receivers. The values of bytes are left out.
     pub fn state_key(

@@ -112,7 +112,7 @@ impl<S: BufferSource> Pool<S> {
         Some(self.table.connection(index).pending())
     }
 
-    /// The wait for a larger buffer ends, served or not. What is only blocked is told again that it does not fit.
+    /// The wait for a larger buffer ends, served or not. If it is only blocked, that it does not fit is reported again.
     fn end_growth(&mut self, index: u32) {
         self.cancel_wait(index);
         let connection = self.table.connection(index);
@@ -217,7 +217,7 @@ impl<S: BufferSource> Pool<S> {
         self.advance(index, bytes);
     }
 
-    /// Somebody who waited has its buffer; what it is to do, if anything.
+    /// A request that waited was granted; returns what its owner is to do, if anything.
     pub(super) fn pass_on(&mut self, grant: Grant) -> Option<Notice> {
         if !grant.has_deadline {
             self.host_waits -= 1;
@@ -297,7 +297,7 @@ impl<S: BufferSource> Pool<S> {
         self.memory.slots_mut().give(slot).expect("a receiver's slot is taken");
     }
 
-    /// Gives back a buffer that the receiver holds no more; whoever waits for a larger one does not need it now.
+    /// Releases a buffer that the receiver holds no more. If it waits for a larger one, it does not need that now.
     pub(super) fn leave_buffer(&mut self, index: u32, buffer: u32) {
         self.cancel_wait(index);
         self.source.release_at(buffer);
@@ -327,7 +327,7 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    /// Somebody who waits with nothing held gets a slot to receive into meanwhile.
+    /// A receiver that waits with nothing held gets a slot to receive into meanwhile.
     pub(super) fn lend_lifeline(&mut self, index: u32) {
         if !self.config.lifeline || self.table.place(index) != Place::Nowhere {
             return;
@@ -361,7 +361,7 @@ impl<S: BufferSource> Pool<S> {
         self.feed(index, Event::BufferGranted { capacity: self.memory.arena().bytes_of(buffer) });
     }
 
-    /// Moves the residue into a slot; says whether there was one.
+    /// Moves the undecoded bytes into a slot; returns whether there was one.
     pub(super) fn park(&mut self, index: u32) -> bool {
         let Place::Buffer(buffer) = self.table.place(index) else {
             return false;
@@ -425,8 +425,8 @@ impl<S: BufferSource> Pool<S> {
     }
 
     pub(super) fn feed(&mut self, index: u32, event: Event) {
-        let told = self.table.connection_mut(index).apply_event(event);
-        told.expect("the connection asked for what is reported to it");
+        let applied = self.table.connection_mut(index).apply_event(event);
+        applied.expect("the connection asked for what is reported to it");
     }
 
     /// Where the content lies inside what is held.
@@ -464,7 +464,7 @@ impl<S: BufferSource> Pool<S> {
         self.source.touch(self.memory.arena_mut(), lease.index());
     }
 
-    /// Refuses received bytes that cannot lie behind the content, because nobody asked for the area that the content
+    /// Refuses received bytes that cannot lie behind the content, because the host did not ask for the area that the content
     /// is moved to the front for. Where it is at the front, the machine knows the room.
     #[inline]
     pub(super) fn check_behind(&self, index: u32, bytes: u32) -> Result<(), PoolError> {

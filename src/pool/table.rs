@@ -38,7 +38,7 @@ impl ReceiverId {
     }
 }
 
-/// What tells the handles of one table from all others: changes bits of a row (the low half of a handle) and of its uses
+/// Distinguishes the handles of one table from all others: changes bits of a row (the low half of a handle) and of its uses
 /// (24 bits above), which come out wrong in any other table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp {
@@ -48,7 +48,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Changes the number so that it is nobody's if it is taken for a lease or a wait.
+    /// Changes the number so that it is stale if it is taken for a lease or a wait.
     const KIND: u64 = 3 << 54;
 
     /// For the one table of a pool with this tag.
@@ -56,7 +56,7 @@ impl Stamp {
         Stamp { mask: u64::from(tag) << 56 ^ Stamp::KIND, first_use: 0 }
     }
 
-    /// For one of the tables of so many threads. The row of a handle that belongs to another thread is above all that
+    /// For the table of one of `threads` threads. The row of a handle that belongs to another thread is above all that
     /// this one has: of [`INDEX_MAX`](crate::scheduler::INDEX_MAX) waits there is one for each receiver of each thread.
     /// `made` counts the tables that this thread had before: a handle of one of these finds a row with other uses.
     #[cfg(feature = "std")]
@@ -84,7 +84,7 @@ pub(crate) enum Place {
     Buffer(u32),
 }
 
-/// All receivers, and who of them holds which buffer.
+/// All receivers, and which of them holds which buffer.
 #[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -203,7 +203,7 @@ impl Table {
         self.entries[index as usize].class()
     }
 
-    /// Index of the tenant in whose name it requests.
+    /// Index of the tenant of its requests.
     #[inline]
     pub(crate) fn tenant(&self, index: u32) -> u32 {
         let Row { key, link, .. } = self.entries[index as usize];
@@ -294,7 +294,7 @@ impl Table {
         self.owners.get(buffer as usize).map(|owners| owners.receiver).filter(|&receiver| receiver != NIL)
     }
 
-    /// For who takes the fast path: a receiver that holds and waits for nothing, if the handle is one's. Whether it is
+    /// For the fast path: a receiver that holds and waits for nothing, if the handle is one's. Whether it is
     /// attached is for the connection to say.
     #[inline(always)]
     pub(crate) fn find_idle(&mut self, id: ReceiverId) -> Option<IdleRow<'_>> {
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_and_waits_for_nothing_takes_up_no_more_than_its_row() {
+    fn idle_receiver_costs_one_row() {
         let mut table = table();
         let ids = [0, 1].map(|row| table.id(row));
         table.find_idle(ids[0]).expect("it holds nothing").hold(1);
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_a_buffer_and_waits_for_another_does_not_hold_only_one() {
+    fn holding_row_excludes_a_receiver_that_waits() {
         let mut table = table();
         let id = table.id(0);
         let holds_only_buffer = |table: &mut Table| table.find_holder(id).is_some();
@@ -474,7 +474,7 @@ mod tests {
     /// they use the bits of the salt.
     #[test]
     #[cfg(feature = "std")]
-    fn s84_rows_of_threads_are_told_apart() {
+    fn s84_rows_of_threads_differ() {
         let row_max = |threads: u32| crate::scheduler::INDEX_MAX / threads - 1;
         for threads in [1, 2, 3, 255, 256, 257, 300, 1023, 1024] {
             let mut seen = std::collections::HashSet::new();

@@ -1,11 +1,11 @@
-//! What a set of receivers tells its host.
+//! What a pool reports to its host.
 
 use super::ReceiverId;
 use crate::connection::{Actions, Connection};
 use crate::memory::SLOT_SIZES;
 use crate::scheduler::{LeaseId, LeaseInfo, SchedulerStats, WaitId};
 
-/// Something that came of others' doings: a buffer was handed over to somebody who had waited, or somebody is to be shed.
+/// A notification that does not answer one of your own calls: a queued request was granted, or a receiver is to be shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -52,25 +52,25 @@ pub struct PoolStats {
     pub receivers_max: u32,
     /// Parking slots in all.
     pub slots: u32,
-    /// Parking slots that hold a residue or lend a lifeline.
+    /// Parking slots that hold undecoded bytes or lend a lifeline.
     pub slots_in_use: u32,
     /// The same by size: 64, 256, 1024 and 4096 bytes.
     pub slots_in_use_by_size: [u32; SLOT_SIZES.len()],
     /// The most slots that were in use at once.
     pub slots_in_use_peak: u32,
-    /// Residues moved from a buffer to a slot.
+    /// Times undecoded bytes were moved from a buffer to a slot.
     pub parked: u64,
     /// Those of them that were moved because the pool asked.
     pub parked_on_demand: u64,
-    /// Receivers that were told to shed.
+    /// Receivers that were asked to shed.
     pub shed: u64,
     /// Contents moved to a larger buffer.
     pub grown: u64,
-    /// Residues moved from a slot to a buffer.
+    /// Times undecoded bytes were moved from a slot to a buffer.
     pub unparked: u64,
     /// Slots lent to receive without a buffer.
     pub lifelines: u64,
-    /// Residues that could not be parked because no slot was free.
+    /// Times undecoded bytes could not be parked because no slot was free.
     pub park_refused: u64,
     /// Times a content was moved to the front of its buffer to make room.
     pub compactions: u64,

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_leaves_the_others_keep_their_order() {
+    fn unlink_keeps_the_order_of_the_rest() {
         for (leaves, left) in [(0, [2, 1]), (2, [0, 1]), (1, [0, 2])] {
             let (mut list, mut table) = three();
             list.unlink(&mut table, leaves);

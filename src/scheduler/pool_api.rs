@@ -42,7 +42,7 @@ impl Scheduler {
         self.waits.table()[index as usize].id(index)
     }
 
-    /// A wait that is queued asks in another class from now on, behind those who wait there; says whether it does. It stays
+    /// A wait that is queued asks in another class from now on, behind those that wait there; returns whether it does. It stays
     /// where it is if it was served already, or could never be granted there.
     pub(crate) fn reclass_at(&mut self, wait: u32, class: u8) -> bool {
         let Wait { class: before, tenant, size_index, state, .. } = self.waits.table()[wait as usize];
@@ -61,7 +61,7 @@ impl Scheduler {
     }
 
     /// A holder that was to be shed is not, since its host blocks what it holds: its lease begins anew, once without
-    /// progress. Says whether it does.
+    /// progress. Returns whether it does.
     pub(crate) fn defer_at(&mut self, buffer: u32) -> bool {
         let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
         self.stats.sheds_asked -= u64::from(is_deferred);
@@ -116,7 +116,8 @@ impl Scheduler {
         self.deadlines.stop(lease.index());
     }
 
-    /// Keeps a tenant while somebody may request buffers of this size in its name; returns its index. `None` is nobody's.
+    /// Keeps a tenant while a receiver may request buffers of this size in its name; returns its index. `None` is the default
+    /// tenant.
     pub(crate) fn pin_tenant(&mut self, tenant: Option<TenantId>, size_index: u8) -> Result<u32, SchedulerError> {
         let Some(tenant) = tenant else {
             return Ok(0);

@@ -84,12 +84,12 @@ impl Scheduler {
         }
     }
 
-    /// The buffers of one size that nobody holds, the one used last first.
+    /// The free buffers of one size, the one used last first.
     pub fn free_indexes(&self, size_index: u8) -> impl Iterator<Item = u32> {
         self.buffers.free_of(size_index)
     }
 
-    /// Whether a request of this class, of the default size and in nobody's name, would be granted at once; never for a
+    /// Whether a request of this class, of the default size and tenant, would be granted at once; never for a
     /// class that does not exist.
     #[doc(hidden)]
     pub fn would_grant(&self, class: u8) -> bool {

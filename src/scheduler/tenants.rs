@@ -1,4 +1,4 @@
-//! The registry of tenants: what each may have, has out and waits for. Whose turn it is says `fair_queue`.
+//! The registry of tenants: what each may have, has out and waits for. `fair_queue` has the order of turns.
 
 mod fair_queue;
 
@@ -186,7 +186,7 @@ impl Tenants {
         })
     }
 
-    /// Keeps a tenant while somebody may request in its name.
+    /// Keeps a tenant while a receiver may request in its name.
     pub(super) fn pin(&mut self, index: u32) {
         self.tenants[index as usize].pinned += 1;
     }
@@ -211,7 +211,7 @@ impl Tenants {
         self.tenants[tenant as usize].waiting
     }
 
-    /// Whether the tenant's cap lets it take so many more units.
+    /// Whether the tenant's cap lets it take this number of units more.
     #[inline(always)]
     pub(super) fn may_take(&self, tenant: u32, units: u32) -> bool {
         tenant == DEFAULT_TENANT || {
@@ -220,13 +220,13 @@ impl Tenants {
         }
     }
 
-    /// Whether the tenant's cap is above so many units, so that it may take them one day.
+    /// Whether the tenant's cap is at least this number of units, so that it may take them one day.
     #[inline]
     pub(super) fn could_take(&self, tenant: u32, units: u32) -> bool {
         units <= self.tenants[tenant as usize].cap
     }
 
-    /// A tenant has so many units more out.
+    /// A tenant has this number of units more outstanding.
     #[inline(always)]
     pub(super) fn took(&mut self, tenant: u32, units: u32) {
         if tenant != DEFAULT_TENANT {
@@ -236,7 +236,7 @@ impl Tenants {
         }
     }
 
-    /// A tenant has so many units less out.
+    /// A tenant has this number of units less outstanding.
     #[inline(always)]
     pub(super) fn gave(&mut self, tenant: u32, units: u32) {
         if tenant != DEFAULT_TENANT {

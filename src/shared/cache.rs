@@ -1,16 +1,16 @@
-//! The lock-free parts: who holds a buffer, and the buffers that a shard keeps at hand.
+//! The lock-free parts: how each buffer is held, and the cache of a shard.
 
 use super::stats::LowWaterMark;
 use super::sync::{AtomicU32, AtomicU64, CachePadded, Ordering};
 use crate::scheduler::{Generation, LeaseId};
 
-/// One buffer: who holds it, and its place in a cache. A cache line each, so that threads whose buffers are neighbours do
+/// One buffer: how it is held, and its place in a cache. A cache line each, so that threads whose buffers are neighbours do
 /// not disturb each other.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(super) struct BufferState {
-    /// Generation in the upper half; [`HELD`], [`CAPPED`], [`TIMED`], the shard and the class below. Only who owns the
-    /// buffer writes it.
+    /// Generation in the upper half; [`HELD`], [`CAPPED`], [`TIMED`], the shard and the class below. Only the
+    /// owner of the buffer writes it.
     hold: AtomicU64,
     /// The link below this one in a cache.
     below: AtomicU32,
@@ -108,7 +108,7 @@ impl BufferState {
         (generation(word) == lease.generation() && word & HELD != 0).then_some(word)
     }
 
-    /// How it is held, if it is; only while nobody uses it.
+    /// How it is held, if it is; only while no thread uses it.
     pub(super) fn any_hold(&self) -> Option<LeaseWord> {
         let word = self.hold.load(Ordering::Relaxed);
         (word & HELD != 0).then(|| LeaseWord::of(word))
@@ -123,10 +123,10 @@ fn generation(word: u64) -> Generation {
     Generation::from_bits((word >> 32) as u32)
 }
 
-/// Free buffers that a shard keeps at hand: a stack linked through the slots.
+/// The free buffers of one shard: a stack linked through the buffers.
 ///
-/// Its shard pushes and pops; anybody takes everything. Between a shard's look at the top and its exchange, only a taker
-/// can have come, who leaves it empty, so a top that is unchanged is the top of an unchanged stack. The count of pushes
+/// Its shard pushes and pops; any thread takes everything. Between a shard's look at the top and its exchange, only a taker
+/// can have come, which leaves it empty, so a top that is unchanged is the top of an unchanged stack. The count of pushes
 /// in the upper bits keeps that true for a host that lets two threads use one shard.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
@@ -164,7 +164,7 @@ impl Cache {
             let index = ((top & LINK) as u32).checked_sub(1)?;
             let below = buffers[index as usize].below.load(Ordering::Relaxed);
             let depth = depth(top).saturating_sub(1);
-            // Before the buffer is held: who sees it held sees this.
+            // Before the buffer is held: a thread that sees it held sees this.
             self.lowest.0.reach(depth as u32);
             let next = top & !(LINK | DEPTH_MAX << DEPTH_SHIFT) | depth << DEPTH_SHIFT | u64::from(below);
             match self.top.compare_exchange(top, next, Ordering::AcqRel, Ordering::Acquire) {
@@ -186,7 +186,7 @@ impl Cache {
         self.lowest.0.get()
     }
 
-    /// Counts from what lies here now. For the shard itself, while nobody takes.
+    /// Counts from what lies here now. For the shard itself, while no thread takes.
     pub(super) fn forget_lowest(&self) {
         self.lowest.0.set(self.len());
     }
@@ -195,7 +195,7 @@ impl Cache {
         depth(self.top.load(Ordering::Relaxed)) as u32
     }
 
-    /// What lies here; only while nobody uses it.
+    /// What lies here; only while no thread uses it.
     pub(super) fn iter(&self, buffers: &[BufferState]) -> impl Iterator<Item = u32> {
         walk(buffers, self.top.load(Ordering::Acquire))
     }

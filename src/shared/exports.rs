@@ -1,4 +1,4 @@
-//! The receivers of a shared pool that are on their way from one thread to another: each is taken in once.
+//! The exported receivers of a shared pool: each is imported once.
 
 use crate::config_error::ConfigError;
 use crate::pool::PoolError;
@@ -6,14 +6,14 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-/// What names an exported receiver: C may copy the value that it travels in, but only one copy of it is taken in.
+/// Names an exported receiver. C may copy the value that has it, but only one copy is imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticket {
     /// The shared pool, by a number that no other has in this process; from 1.
     pub pool: u64,
     /// An entry of its table.
     pub entry: u32,
-    /// How often the entry was used; odd while the receiver is on its way.
+    /// How often the entry was used; odd while the receiver is exported.
     pub uses: u32,
 }
 
@@ -42,7 +42,7 @@ struct Entry {
 const NIL: u32 = u32::MAX;
 
 impl Exports {
-    /// For so many receivers that are on their way at once.
+    /// For at most `max` exported receivers at once.
     pub(super) fn new(max: u32) -> Result<Exports, ConfigError> {
         /// Only compared, so that what happens depends on nothing outside of the pool.
         static POOLS: AtomicU64 = AtomicU64::new(0);
@@ -56,14 +56,14 @@ impl Exports {
         self.tickets.lock().expect("no thread panics while it moves a receiver")
     }
 
-    /// Refuses a ticket of another pool, and one whose receiver is not on its way.
+    /// Refuses a ticket of another pool, and one whose receiver is not exported.
     pub(super) fn check(&self, tickets: &Tickets, ticket: Ticket) -> Result<(), PoolError> {
         let entry = tickets.entries.get(ticket.entry as usize);
         let is_out = entry.is_some_and(|entry| entry.uses == ticket.uses && entry.uses % 2 == 1);
         if ticket.pool == self.pool && is_out { Ok(()) } else { Err(PoolError::Stale) }
     }
 
-    /// A receiver sets out. The caller asked [`Tickets::check_room`].
+    /// A receiver is exported. The caller asked [`Tickets::check_room`].
     pub(super) fn open(&self, tickets: &mut Tickets) -> Ticket {
         if tickets.free == NIL {
             tickets.entries.push(Entry { uses: 0, next: NIL });
@@ -78,13 +78,13 @@ impl Exports {
 }
 
 impl Tickets {
-    /// Refuses one more if as many are on their way as there may be.
+    /// Refuses one more if the table is full.
     pub(super) fn check_room(&self) -> Result<(), PoolError> {
         let has_room = self.free != NIL || (self.entries.len() as u32) < self.max;
         if has_room { Ok(()) } else { Err(PoolError::ExportsFull) }
     }
 
-    /// A receiver has arrived. The caller asked [`Exports::check`].
+    /// A receiver is imported. The caller asked [`Exports::check`].
     pub(super) fn close(&mut self, ticket: Ticket) {
         let entry = &mut self.entries[ticket.entry as usize];
         entry.uses = entry.uses.wrapping_add(1);

@@ -168,7 +168,7 @@ impl SchedulerShard {
         self.locked(|state| state.tickets.iter().filter(|ticket| ticket.home == self.index).count() as u32)
     }
 
-    /// Whether somebody waits, on any shard. It takes no lock, and reads what others write only when that changes.
+    /// Whether a request waits, on any shard. It takes no lock, and reads what others write only when that changes.
     pub(crate) fn has_waiters(&self) -> bool {
         self.shared.has_waiters.0.load(Ordering::Relaxed)
     }
@@ -211,7 +211,7 @@ impl SchedulerShard {
         }
     }
 
-    /// Runs `act` on the buffers that are free and at hand of no shard, of at most so many rows at a time, and returns the
+    /// Runs `act` on the buffers that are free and in no cache, of at most `rows` rows at a time, and returns the
     /// sum; see [`Scheduler::free_to_give_back`](crate::scheduler::Scheduler::free_to_give_back). No thread can take
     /// those of one call meanwhile; between two calls any thread gets at the pool.
     pub(crate) fn with_free(
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_is_told_of_the_first_that_waits_or_has_seen_it() {
+    fn first_wait_wakes_shards_that_hold() {
         loom::model(|| {
             let (shards, a, b, lease) = two_and_a_lease();
             let waiter = thread::spawn(move || {
@@ -391,7 +391,7 @@ mod tests {
             assert_eq!(a.poll_grant(), None);
             let seen = a.has_waiters();
             let (named, b) = waiter.join().unwrap();
-            assert!(seen || named == Some(0), "it would sleep with a deadline that nobody watches");
+            assert!(seen || named == Some(0), "it would sleep while a deadline runs");
             a.release(lease).unwrap();
             assert_eq!(a.poll_wake(), Some(1));
             assert_eq!(b.poll_grant().map(|grant| grant.token), Some(8));

@@ -64,12 +64,11 @@ impl SchedulerShard {
         self.count_refusal(outcome)
     }
 
-    /// Gives a buffer back, whichever shard it was taken on. If somebody waits who may take it, it is assigned to him in
-    /// this step.
+    /// Releases a buffer, whichever shard it was taken on. It is assigned to the next eligible waiter in this step.
     ///
     /// # Errors
     ///
-    /// The lease is stale or foreign. Of several threads that release it at once, all but one are told so.
+    /// The lease is stale or foreign. Of several threads that release it at once, one succeeds.
     pub fn release(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
         self.release_if(lease, |_| true)
     }
@@ -92,7 +91,7 @@ impl SchedulerShard {
             return Ok(());
         }
         let at_hand = cache.push(&self.shared.buffers, lease.index());
-        // The other side of `collect`: this comes after `push`, so it sees that the pool is short if `take` came before.
+        // The other side of `collect`: this comes after `push`, so it sees that the pool is exhausted if `take` came before.
         if at_hand > CACHE_MAX || self.shared.is_exhausted.0.load(Ordering::Relaxed) {
             self.locked(|state| self.shared.take_cached(state, cache));
         }
@@ -136,14 +135,14 @@ impl SchedulerShard {
         })
     }
 
-    /// A shard that has grants to pick up and sleeps, for all that is known; the host tells it, by an eventfd or its like.
+    /// A shard that has grants to pick up and may sleep. Signal its thread, by an eventfd or its like.
     /// Call it until `None`. It takes no lock.
     pub fn poll_wake(&self) -> Option<u32> {
         self.shared.poll_wake(Some(self.index))
     }
 
-    /// Takes a wait off this shard, for the one that its connection moves to. On the way it keeps its place and is served
-    /// as ever, but no shard picks the buffer up until [`SchedulerShard::import_wait`].
+    /// Takes a wait off this shard, for the one that its connection moves to. Meanwhile it keeps its place and is served
+    /// as before, but no shard picks the buffer up until [`SchedulerShard::import_wait`].
     ///
     /// # Errors
     ///
@@ -206,7 +205,7 @@ impl SchedulerShard {
         }
     }
 
-    /// Tells this shard the time, in monotonic nanoseconds; it dates waits. A time before the last one is counted and not
+    /// Advances the clock of this shard to the current time, in monotonic nanoseconds; it dates waits. A time before the last one is counted and not
     /// taken.
     pub fn handle_timeout(&self, now_ns: u64) {
         let shard_state = self.shard_state();
@@ -273,7 +272,7 @@ impl Drop for SchedulerShard {
 
 impl SchedulerShard {
     fn is_overdue(&self) -> bool {
-        self.shard_state().told_ns().is_some_and(|now_ns| now_ns >= self.shared.overdue_ns()) && self.has_waiters()
+        self.shard_state().last_ns().is_some_and(|now_ns| now_ns >= self.shared.overdue_ns()) && self.has_waiters()
     }
 
     /// Goes on until the grants of shards that do not look are with others, though many waits of such shards may come
@@ -370,10 +369,11 @@ impl SchedulerShard {
         if self.shared.is_closed() && !request.has_deadline { Err(SharedSchedulerError::Closed) } else { Ok(()) }
     }
 
-    /// Puts this shard's part of what is left at hand. For the pool it is leased to a class that has no cap, so that it
+    /// Puts this shard's part of the surplus into its cache. For the scheduler it is leased to a class that has no cap, so that it
     /// makes no difference to which.
     fn stock_up(&self, state: &mut Locked, class: u8) {
-        // A closed pool counts as short: nothing may stay at hand, where no waiter and no check of a request finds it.
+        // A closed scheduler counts as exhausted: nothing may stay in a cache, where no waiter and no check of a request finds
+        // it.
         if self.shared.is_closed() {
             return;
         }

@@ -1,4 +1,4 @@
-//! The waits of all shards: each has a home, the shard that is told when it is served.
+//! The waits of all shards: each has a home, the shard that is woken when it is served.
 
 use crate::scheduler::{ConfigError, Generation, LeaseId, Request, WaitId, WaitInfo};
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ pub(super) enum State {
     Unused,
     /// In the pool's queue, as this wait.
     Queued(WaitId),
-    /// This buffer is its own; it passed so many grants and waited since then.
+    /// This buffer is its own; it was bypassed by this number of grants and has waited since then.
     Assigned {
         buffer: u32,
         bypasses: u64,

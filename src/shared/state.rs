@@ -22,10 +22,10 @@ pub(super) struct Shared {
     /// For the check of invariants, which does not ask the pool.
     reserves: [u32; CLASSES_MAX],
     class_caps: [u32; CLASSES_MAX],
-    /// A bit for each shard that is to be told and was not named yet.
+    /// A bit for each shard that is to be woken and was not named yet.
     pub(super) wakes: Box<[AtomicU64]>,
     pub(super) is_exhausted: CachePadded<AtomicBool>,
-    /// Somebody waited when the lock was given back last; also while the pool is not short, behind a class's cap.
+    /// Whether a request waited when the lock was released last; also while the pool is not exhausted, behind a class's cap.
     pub(super) has_waiters: CachePadded<AtomicBool>,
     pub(super) is_closed: AtomicBool,
     /// How long a lease may be idle while others wait; also how long a grant stays with a shard that does not look. If it
@@ -50,28 +50,28 @@ const TAKEN_AT_ONCE: u32 = 32;
 #[derive(Debug, Default)]
 pub(super) struct ShardState {
     pub(super) cache: Cache,
-    /// There is a grant to pick up, or deadlines are to be watched from now on; or there was, and somebody cancelled or
+    /// There is a grant to pick up, or deadlines are to be polled from now on; or there was, and a thread cancelled or
     /// exported it since.
     pub(super) is_called: AtomicBool,
     pub(super) is_in_use: AtomicBool,
     /// The host's time at the shard's last advance and 1; 0 before the first.
-    told: Counter,
+    time: Counter,
     /// When `is_called` was set, or the shard looked last without picking all up.
     pub(super) called_ns: Counter,
     pub(super) counts: Counts,
 }
 
 impl ShardState {
-    pub(super) fn told_ns(&self) -> Option<u64> {
-        self.told.get().checked_sub(1)
+    pub(super) fn last_ns(&self) -> Option<u64> {
+        self.time.get().checked_sub(1)
     }
 
-    /// Notes the host's time; says whether it is before that of the last advance, which then stays.
+    /// Notes the host's time; returns whether it is before that of the last advance, which then stays.
     pub(super) fn note_time(&self, now_ns: u64) -> bool {
-        let told = now_ns.saturating_add(1);
-        let is_backwards = told < self.told.get();
+        let time = now_ns.saturating_add(1);
+        let is_backwards = time < self.time.get();
         if !is_backwards {
-            self.told.set(told);
+            self.time.set(time);
         }
         is_backwards
     }
@@ -86,9 +86,9 @@ pub(super) struct Locked {
 
 impl Locked {
     /// The shards advance the clock one after the other, so only the latest counts.
-    fn advance_clock(&mut self, told_ns: u64) {
-        if self.clock.is_behind(told_ns) {
-            self.clock.advance(told_ns);
+    fn advance_clock(&mut self, last_ns: u64) {
+        if self.clock.is_behind(last_ns) {
+            self.clock.advance(last_ns);
             self.scheduler.handle_timeout(self.clock.now_ns());
         }
     }
@@ -98,7 +98,7 @@ impl Locked {
         self.clock.now_ns()
     }
 
-    /// For the pool, a buffer that is held or at hand is leased.
+    /// For the scheduler, a buffer that is held or cached is leased.
     pub(super) fn take_back(&mut self, index: u32) {
         self.scheduler.release(self.scheduler.lease_at(index)).expect("what is not free there is leased");
     }
@@ -161,7 +161,7 @@ impl Shared {
         let mut wakes = reserve("shards", shards.div_ceil(u64::BITS))?;
         wakes.extend((0..shards.div_ceil(u64::BITS)).map(|_| AtomicU64::new(0)));
         // With all buffers out, a class whose cap is all of them is at its cap for the pool: it would not be short, and
-        // what is released then would stay at hand while somebody waits.
+        // what is released then would stay cached while a request waits.
         let is_uncapped = |class: &usize| config.class_caps[*class] > config.buffers;
         let uncapped = (0..usize::from(config.classes)).filter(is_uncapped).fold(0, |mask, class| mask | 1 << class);
         let shared = Shared {
@@ -208,7 +208,7 @@ impl Shared {
         }
     }
 
-    /// Says that the pool is short, and takes back what the shards have at hand. Once it was said, nothing stays there.
+    /// Sets `is_exhausted`, and drains the caches of all shards. Nothing stays in a cache afterwards.
     pub(super) fn collect(&self, state: &mut Locked) {
         if self.is_exhausted.0.load(Ordering::Relaxed) {
             return;
@@ -220,8 +220,8 @@ impl Shared {
         }
     }
 
-    /// Puts things right after any change: calls in what is at hand if the pool became short, passes grants on to their
-    /// shards, and shows how it stands. Returns how many shards are to be told.
+    /// Follows any change: drains the caches if the pool became exhausted, passes grants on to their shards, and publishes
+    /// the counts. Returns how many shards are to be woken.
     pub(super) fn publish(&self, state: &mut Locked, here: Option<u32>) -> u64 {
         let is_exhausted = state.scheduler.needs_all();
         if is_exhausted != self.is_exhausted.0.load(Ordering::Relaxed) {
@@ -248,20 +248,20 @@ impl Shared {
         calls
     }
 
-    /// Counts the most that can have been out since this was called last. A shard takes from what it has at hand without a
-    /// word, so all that it ever took since it was here counts as out.
+    /// Counts the most that can have been outstanding since this was called last. A shard takes from its cache without the
+    /// lock, so all that it took since it had the lock last counts as outstanding.
     pub(super) fn note_peak(&self, state: &Locked) {
         let cached_since = if self.is_exhausted.0.load(Ordering::Relaxed) { 0 } else { self.cached_since() };
         let leased = self.buffers.len() as u32 - state.scheduler.free_buffers();
         self.published.0.note_out(leased.saturating_sub(cached_since));
     }
 
-    /// Buffers that were at hand of a shard all the time since it took the lock last.
+    /// Buffers that were cached all the time since the shard took the lock last.
     fn cached_since(&self) -> u32 {
         self.shard_states.iter().map(|shard_state| shard_state.0.cache.lowest()).sum()
     }
 
-    /// While nobody waits no shard watches its deadlines; when somebody begins to, all others are to look.
+    /// While no request waits no shard polls its deadlines; when one begins to wait, all others are woken.
     fn call_all_to_watch(&self, state: &Locked, here: Option<u32>) -> u64 {
         let has_waiters = state.scheduler.waiting().any(|count| count > 0);
         if has_waiters == self.has_waiters.0.load(Ordering::Relaxed) {
@@ -280,7 +280,7 @@ impl Shared {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Notes that a shard has something to pick up; returns whether it is to be told.
+    /// Notes that a shard has something to pick up; returns whether it is to be woken.
     fn call(&self, state: &Locked, home: u32, here: Option<u32>) -> bool {
         let ShardState { is_called, called_ns, .. } = &self.shard_states[home as usize].0;
         if is_called.load(Ordering::Relaxed) {
@@ -308,12 +308,12 @@ impl Shared {
         }
     }
 
-    /// Advances the clock to the time that a shard was told last, if it was told any.
+    /// Advances the clock to the last time of a shard, if it has one.
     pub(super) fn advance_clock(&self, state: &mut Locked, shard_state: &ShardState) {
-        let Some(told_ns) = shard_state.told_ns() else {
+        let Some(last_ns) = shard_state.last_ns() else {
             return;
         };
-        state.advance_clock(told_ns);
+        state.advance_clock(last_ns);
         for (shown, ns) in [(&self.lag_ns, state.clock.lag_ns()), (&self.tick_ns, state.clock.host_ns(u64::MAX - 1))] {
             if shown.0.get() != ns {
                 shown.0.set(ns);
@@ -386,7 +386,7 @@ impl Shared {
         None
     }
 
-    /// From now on no request finds a buffer at hand, so each sees that the pool is closed.
+    /// From now on no request finds a cached buffer, so each sees that the pool is closed.
     pub(super) fn close(&self) {
         if self.is_broken() {
             return;
@@ -421,7 +421,7 @@ impl Shared {
         let stats = scheduler.stats();
         ensure(
             scheduler.free_buffers() + cached + held + assigned == self.buffers.len() as u32,
-            "I1: free, at hand, held or assigned is all",
+            "I1: free, cached, held or assigned is all",
         )?;
         ensure(assigned == tickets.assigned, "I1: as many buffers are assigned as are counted")?;
         for home in 0..self.shard_states.len() as u32 {
@@ -439,7 +439,7 @@ impl Shared {
         Ok(())
     }
 
-    /// The rest property, from what each class holds and waits for: it asks nothing that decides who is served.
+    /// The rest property, from what each class holds and waits for: it uses nothing that decides which wait is served.
     fn check_rest(&self, tickets: &Tickets, free: u32) -> Result<(), &'static str> {
         for class in 0..self.classes {
             let of_class = |state: fn(&State) -> bool| {
@@ -457,7 +457,7 @@ impl Shared {
     }
 }
 
-/// What only one thread can have, for now: a buffer at hand is of the default size and in nobody's name.
+/// Refuses what only one thread can have: a cached buffer is of the default size and of the default tenant.
 fn check(config: &SchedulerConfig) -> Result<(), ConfigError> {
     config.check()?;
     let allowed = Allowed::Range { min: 0, max: 0 };
@@ -490,7 +490,7 @@ mod tests {
 
     fn world() -> World {
         let shards = SharedScheduler::new(&SchedulerConfig::new(2, 4), 2).expect("the configuration is allowed");
-        let (here, there) = (shards.shard(0).expect("nobody has it"), shards.shard(1).expect("nobody has it"));
+        let (here, there) = (shards.shard(0).expect("it is free"), shards.shard(1).expect("it is free"));
         let [held, given] = core::array::from_fn(|_| match here.request(0, 0) {
             Ok(Outcome::Granted(lease)) => lease,
             other => panic!("a buffer is free: {other:?}"),
@@ -526,7 +526,7 @@ mod tests {
 
     #[test]
     fn each_rule_that_is_broken_is_named() {
-        assert_named("I1: free, at hand, held or assigned is all", |world| {
+        assert_named("I1: free, cached, held or assigned is all", |world| {
             let buffer = &world.here.shared.buffers[world.held.index() as usize];
             buffer.release(world.held, |_| true).expect("it is held");
         });

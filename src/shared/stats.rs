@@ -1,4 +1,4 @@
-//! What the shards count. Reading it needs no lock and disturbs nobody but by the read itself.
+//! What the shards count. Reading it needs no lock; it disturbs other threads by the read only.
 //!
 //! The counts take no part in any decision, so these atomics are never loom's: its models stay small.
 
@@ -11,17 +11,17 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub struct SharedSchedulerStats {
     /// Buffers.
     pub capacity: u32,
-    /// Buffers nobody holds, wherever they are.
+    /// Buffers that are not held, wherever they are.
     pub free: u32,
-    /// Of these, the ones that shards keep at hand.
+    /// Of these, the cached ones.
     pub cached: u32,
     /// Buffers held.
     pub leased: u32,
     /// Buffers held, by class.
     pub leased_by_class: [u32; CLASSES_MAX],
     /// No more buffers than this were ever held or assigned at once. It is exact for one shard, and as of any moment when
-    /// somebody waited or a reserve was not whole. Else it may be more than there were: what happened on two shards since
-    /// each of them took the lock last is taken to have happened together, as nobody knows which was first.
+    /// a request waited or a reserve was not whole. Else it may over-count: buffers that two shards took between their
+    /// lock acquisitions are counted as taken at the same time.
     pub leased_peak: u32,
     /// Buffers handed over and not picked up yet.
     pub assigned: u32,
@@ -45,11 +45,11 @@ pub struct SharedSchedulerStats {
     pub released: u64,
     /// Calls that were refused.
     pub refused: u64,
-    /// Shards that were to be told of a grant.
+    /// Shards that `poll_wake` had to name.
     pub wakes: u64,
     /// Calls that took the lock.
     pub locked: u64,
-    /// Times before the last one of the same shard that were told.
+    /// Calls that gave a time before the last one of the same shard.
     pub clock_backwards: u64,
 }
 
@@ -86,7 +86,7 @@ impl Counter {
     }
 }
 
-/// The lowest number since it was set. Written only when it gets lower, so that who reads it disturbs nobody.
+/// The lowest number since it was set. Written only when it gets lower, so that its readers do not wait for each other.
 #[derive(Debug, Default)]
 pub(super) struct LowWaterMark(AtomicU32);
 
@@ -153,7 +153,7 @@ pub(super) struct PublishedStats {
 }
 
 impl PublishedStats {
-    /// At most so many were out at once, of late.
+    /// At most `out` were outstanding at once, of late.
     pub(super) fn note_out(&self, out: u32) {
         if out > self.leased_peak.load(Ordering::Relaxed) {
             self.leased_peak.store(out, Ordering::Relaxed);
@@ -170,7 +170,7 @@ impl PublishedStats {
         }
     }
 
-    /// `kept` buffers were at hand of a shard all the time.
+    /// `cached_since` buffers were cached all the time.
     pub(super) fn add_to(&self, stats: &mut SharedSchedulerStats, cached_since: u32) {
         let free = self.free.load(Ordering::Relaxed);
         let out = stats.capacity.saturating_sub(free + cached_since);

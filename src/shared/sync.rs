@@ -51,7 +51,7 @@ impl<T> Lock<T> {
         is_poisoned
     }
 
-    /// Waits until the threads that wait for the lock have it, but not for ever. The caller does not hold the lock.
+    /// Waits until the threads that wait for the lock have it, but not forever. The caller does not hold the lock.
     pub(super) fn let_others_in(&self) {
         #[cfg(not(loom))]
         for _ in 0..YIELDS_MAX {

@@ -48,7 +48,7 @@ pub(super) mod link {
     pub(crate) const MASK: u32 = 3 << 30;
 }
 
-/// What a receiver waits for and in whose name, and which slot it holds; or a link of the free list (`tenant`).
+/// What a receiver waits for, its tenant, and which slot it holds; or a link of the free list (`tenant`).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ExtraState {
     pub(super) tenant: u32,
@@ -60,7 +60,7 @@ pub(super) struct ExtraState {
 
 const _: () = assert!(size_of::<ExtraState>() <= 12);
 
-/// Who uses a buffer, and where the content starts in it; with the rest of the holder's stake.
+/// Which receiver uses a buffer, and where the content starts in it; with the rest of the holder's stake.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BufferOwner {
     pub(super) receiver: u32,

@@ -1,7 +1,7 @@
-//! Who could help those whom only the cap of their tenant keeps back?
+//! Which holders could help waiters that only the cap of their tenant blocks?
 //!
-//! Only the tenant's own holders: nobody else's buffer is of use to it. So of each tenant those holders that may be asked
-//! for something stand in lists of their own, *idle* and *expired*, and the tenants that somebody is *kept* back by and
+//! Only the tenant's own holders: no other buffer is of use to it. So of each tenant those holders that may be asked
+//! for something stand in lists of their own, *idle* and *expired*, and the *cap-blocked* tenants
 //! that have such holders stand in two rings. The next to park is found in O(1), the next to shed by a look at those of
 //! one tenant whose deadline passed.
 
@@ -19,7 +19,7 @@ pub(super) enum TenantList {
     Expired,
 }
 
-/// Whose a timed lease is; by index of its buffer.
+/// The tenant of a timed lease; by index of its buffer.
 #[derive(Clone, Copy, Debug)]
 struct Member {
     tenant: u32,
@@ -93,12 +93,12 @@ pub(super) struct TenantReclaim {
     groups: Vec<Group>,
     to_park: List<TO_PARK>,
     to_shed: List<TO_SHED>,
-    /// Tenants that keep somebody back.
+    /// Cap-blocked tenants.
     cap_blocked: u32,
 }
 
 impl TenantReclaim {
-    /// Where nobody has a cap.
+    /// Where no tenant has a cap.
     pub(super) const NONE: TenantReclaim = TenantReclaim {
         members: Vec::new(),
         groups: Vec::new(),
@@ -107,7 +107,7 @@ impl TenantReclaim {
         cap_blocked: 0,
     };
 
-    /// For so many timed leases.
+    /// For this number of timed leases.
     pub(super) fn new(config: &SchedulerConfig, leases: u32) -> Result<TenantReclaim, ConfigError> {
         if config.tenants_max == 0 || leases == 0 {
             return Ok(TenantReclaim::NONE);
@@ -117,7 +117,7 @@ impl TenantReclaim {
         Ok(TenantReclaim { members, groups: reserve("tenants_max", config.tenants_max + 1)?, ..TenantReclaim::NONE })
     }
 
-    /// Whether nobody has a cap.
+    /// Whether no tenant has a cap.
     pub(super) fn is_unused(&self) -> bool {
         self.members.is_empty()
     }
@@ -149,7 +149,7 @@ impl TenantReclaim {
         self.place(tenant);
     }
 
-    /// Whether a tenant keeps somebody back by its cap. Not where this is unused.
+    /// Sets whether the cap of a tenant blocks a waiter. Not where this is unused.
     pub(super) fn set_cap_blocked(&mut self, tenant: u32, is_cap_blocked: bool) {
         self.reach(tenant);
         let was_cap_blocked = core::mem::replace(&mut self.groups[tenant as usize].is_cap_blocked, is_cap_blocked);
@@ -157,18 +157,18 @@ impl TenantReclaim {
         self.place(tenant);
     }
 
-    /// Whether any tenant keeps somebody back.
+    /// Whether any tenant is cap-blocked.
     pub(super) fn has_cap_blocked(&self) -> bool {
         self.cap_blocked > 0
     }
 
-    /// Whether this lease's tenant keeps somebody back.
+    /// Whether this lease's tenant is cap-blocked.
     pub(super) fn is_of_cap_blocked(&self, index: u32) -> bool {
         let member = self.members.get(index as usize);
         member.and_then(|member| self.groups.get(member.tenant as usize)).is_some_and(|group| group.is_cap_blocked)
     }
 
-    /// Of the tenants that keep somebody back: the next holder that is to park.
+    /// Of the cap-blocked tenants: the next holder that is to park.
     pub(super) fn next_idle(&self) -> Option<u32> {
         self.groups.get(self.to_park.head as usize).map(|group| group.idle.head)
     }
@@ -214,8 +214,8 @@ impl TenantReclaim {
         }
     }
 
-    /// Walks everything; for tests. `tenant_list` tells of each lease in which list it has to stand, `is_cap_blocked`
-    /// of each tenant whether it keeps somebody back.
+    /// Walks everything; for tests. `tenant_list` is the list that a lease belongs to, `is_cap_blocked` whether the
+    /// cap of a tenant blocks a waiter.
     pub(super) fn check(
         &self,
         tenant_list: impl Fn(u32) -> Option<TenantList>,
@@ -228,7 +228,7 @@ impl TenantReclaim {
                 && group.expired.is_sound(&self.members, |index, member| stands(index, member, TenantList::Expired));
             ensure(sound, "the idle holders of a tenant are listed")?;
             listed += (group.idle.len + group.expired.len) as usize;
-            ensure(group.is_cap_blocked == is_cap_blocked(tenant), "it is known whom the cap of a tenant keeps back")?;
+            ensure(group.is_cap_blocked == is_cap_blocked(tenant), "it is known which tenants are cap-blocked")?;
             let placed = group.in_to_park == group.belongs_to_park() && group.in_to_shed == group.belongs_to_shed();
             ensure(placed, "a tenant stands in the rings it belongs to")?;
         }
@@ -257,7 +257,7 @@ impl Group {
     }
 }
 
-/// For model checkers: whose turn it is.
+/// For model checkers: the order of turns.
 #[cfg(feature = "model-check")]
 impl TenantReclaim {
     pub(super) fn state_key(&self, state: &mut Vec<u64>) {
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     /// Leases 0 and 1 are of tenant 0, 2 to 5 of tenant 1, 6 and 7 of tenant 2; those with even numbers are idle, the
-    /// others expired. Tenants 1 and 2 keep somebody back.
+    /// others expired. Tenants 1 and 2 are cap-blocked.
     fn three_tenants() -> TenantReclaim {
         let config = SchedulerConfig { tenants_max: 3, ..SchedulerConfig::new(8, 0) };
         let mut tenant_reclaim = TenantReclaim::new(&config, 8).expect("there is memory");
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_could_help_are_named_in_turn() {
+    fn cap_blocked_tenants_take_turns() {
         let mut tenant_reclaim = three_tenants();
         assert_eq!(
             (
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_stands_where_he_does_not_belong_is_noticed() {
+    fn check_finds_a_lease_in_a_wrong_list() {
         let check =
             |tenant_reclaim: &TenantReclaim| tenant_reclaim.check(tenant_list, |tenant| tenant > 0 && tenant < 3);
         assert_eq!(check(&three_tenants()), Ok(()));

@@ -1,7 +1,7 @@
-//! Who holds a buffer without making progress, and for how long?
+//! Which holders make no progress, and for how long?
 //!
 //! A lease that is timed stands in one list at a time, ordered by its last progress, so that the one that is idle for
-//! longest is always at the front: *active*; then, if it could park and nobody it could help waits, *idle*; once it was
+//! longest is always at the front: *active*; then, if it could park and no waiter could use its buffer, *idle*; once it was
 //! asked to park, *asked*; then, once its deadline passed, *expired*, by what it costs. Progress moves it back to the end
 //! of *active*. Each step is O(1), nothing is allocated.
 
@@ -37,12 +37,12 @@ impl LeasePhase {
     }
 }
 
-/// Whom it would help if somebody gave back.
+/// The waiters that a released buffer would help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaiterScope {
-    /// Somebody waits for whatever becomes free.
+    /// A request waits for any buffer that becomes free.
     Any,
-    /// All who wait are kept back by their tenant's cap: only holders of the same tenant could help them.
+    /// All waiters are cap-blocked by their tenants: only holders of the same tenants could help them.
     CappedTenant,
 }
 
@@ -71,7 +71,7 @@ impl Linked for Timed {
     }
 }
 
-/// Why a holder is asked to give its buffer back.
+/// Why a holder is asked to release its buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseInfo {
@@ -102,7 +102,7 @@ pub(crate) struct Deadlines {
     lease_ns: u64,
     /// But for `newest`.
     active: List,
-    /// The last of those that are active, not linked yet: most are over before anybody stands behind them.
+    /// The last of those that are active, not linked yet: most are over before another one follows.
     newest: u32,
     idle: List,
     asked: List,
@@ -115,13 +115,13 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Reserves the tables for so many buffers; none are needed if leases are not timed. Nobody holds anything yet.
+    /// Reserves the tables for this number of buffers; none are needed if leases are not timed. No buffer is held yet.
     pub(in crate::scheduler) fn new(config: &SchedulerConfig, buffers: u32) -> Result<Deadlines, ConfigError> {
         let entries = if config.lease_ns == u64::MAX { 0 } else { buffers };
         Ok(Deadlines {
             table: reserve("buffers", entries)?,
             entries,
-            // Who parks and at once takes a buffer again must not be asked for that one in the same call, without end.
+            // A holder that parks and at once takes a buffer again must not be asked for it in the same call, without end.
             park_ns: config.park_ns.min(config.lease_ns).max(1),
             lease_ns: config.lease_ns,
             active: List::EMPTY,
@@ -182,7 +182,7 @@ impl Deadlines {
     }
 
     /// Its holder is not to be shed yet, because its host blocks what it holds: its lease begins anew, unless that has
-    /// happened as often as it may. Says whether it does.
+    /// happened as often as it may. Returns whether it does.
     pub(crate) fn defer(&mut self, index: u32, now_ns: u64) -> bool {
         let deferred = &mut self.table[index as usize].deferred;
         *deferred += 1;
@@ -203,7 +203,7 @@ impl Deadlines {
         }
     }
 
-    /// As `stop`, of one that was asked for nothing, or else nothing; says whether it did.
+    /// As `stop`, of one that was asked for nothing, or else nothing; returns whether it did.
     #[inline(always)]
     pub(crate) fn try_fast_stop(&mut self, index: u32) -> bool {
         let Some(entry) = self.table.get_mut(index as usize) else {
@@ -217,22 +217,22 @@ impl Deadlines {
         true
     }
 
-    /// Whether it matters whom the cap of a tenant keeps back.
+    /// Whether cap-blocked waiters are tracked by tenant.
     pub(in crate::scheduler) fn knows_tenants(&self) -> bool {
         !self.tenant_reclaim.is_unused()
     }
 
-    /// Whether a tenant keeps somebody back by its cap.
+    /// Sets whether the cap of a tenant blocks a waiter.
     pub(in crate::scheduler) fn set_cap_blocked(&mut self, tenant: u32, is_cap_blocked: bool) {
         self.tenant_reclaim.set_cap_blocked(tenant, is_cap_blocked);
     }
 
-    /// Whether there may be holders who help somebody whom only his tenant's cap keeps back.
+    /// Whether there may be holders that help a waiter which only its tenant's cap blocks.
     pub(in crate::scheduler) fn has_cap_blocked(&self) -> bool {
         self.tenant_reclaim.has_cap_blocked()
     }
 
-    /// The next holder to be asked, while somebody waits. First those who could park; then, one at a time, the
+    /// The next holder to be asked, while a request waits. First those that could park; then, one at a time, the
     /// costliest of those whose deadline passed.
     pub(crate) fn poll(&mut self, waiter_scope: WaiterScope, now_ns: u64) -> Option<Demand> {
         if let Some(index) = self.next_to_park(waiter_scope, now_ns) {
@@ -261,7 +261,7 @@ impl Deadlines {
 
     fn next_to_park(&mut self, waiter_scope: WaiterScope, now_ns: u64) -> Option<u32> {
         if waiter_scope == WaiterScope::Any {
-            // Those that nobody needed until now are idle for longest.
+            // Those that no waiter needed until now are idle for longest.
             return self.idle.iter(&self.table).next().or_else(|| self.due(self.first_active(), self.park_ns, now_ns));
         }
         if let Some(index) = self.tenant_reclaim.next_idle() {
@@ -314,8 +314,8 @@ impl Deadlines {
         })
     }
 
-    /// Walks everything; for tests. `has_deadline` tells of each buffer whether a timed lease holds it,
-    /// `is_cap_blocked` of each tenant whether its cap keeps somebody back.
+    /// Walks everything; for tests. `has_deadline` is whether a timed lease holds a buffer, `is_cap_blocked` whether the cap
+    /// of a tenant blocks a waiter.
     pub(crate) fn check(
         &self,
         has_deadline: impl Fn(u32) -> bool,
@@ -339,9 +339,9 @@ impl Deadlines {
         let ages = |list: List| list.iter(&self.table).map(|index| self.table[index as usize].progress_ns);
         let is_ordered = |list: List| ages(list).is_sorted();
         let is_active_ordered = ages(self.active).chain(newest.map(|entry| entry.progress_ns)).is_sorted();
-        // Where there are tenants, one that nobody needed before may be asked after others that are idle for less long.
+        // Where there are tenants, one that no waiter needed before may be asked after others that are idle for less long.
         let asked = self.knows_tenants() || is_ordered(self.asked);
-        ensure(is_active_ordered && is_ordered(self.idle) && asked, "who is idle for longest is first")?;
+        ensure(is_active_ordered && is_ordered(self.idle) && asked, "the holder that is idle for longest is first")?;
         let phase = |index: u32| self.table.get(index as usize).map_or(LeasePhase::Out, |entry| entry.phase);
         let timed = (0..self.entries).all(|index| (phase(index) != LeasePhase::Out) == has_deadline(index));
         ensure(timed, "every timed lease has its deadline")?;
@@ -466,7 +466,7 @@ impl Deadlines {
 mod tests {
     use super::*;
 
-    /// Leases 0 and 1 expired, 2 and 3 are asked, 4 and 5 are active, nobody has 6.
+    /// Leases 0 and 1 expired, 2 and 3 are asked, 4 and 5 are active, 6 is not held.
     fn one_pair_of_each() -> Deadlines {
         let config = SchedulerConfig { park_ns: 10, lease_ns: 20, ..SchedulerConfig::new(7, 0) };
         let mut deadlines = Deadlines::new(&config, 7).expect("there is memory");

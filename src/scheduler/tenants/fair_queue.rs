@@ -1,4 +1,4 @@
-//! The round robin: whose turn is it inside a class?
+//! The round robin: which flow of a class has its turn?
 //!
 //! A *flow* is what one tenant waits for in one class, first in, first out. The flows of a class that may be served are in
 //! its *open* ring, where deficit round robin (Shreedhar and Varghese, SIGCOMM 1995) serves `weight` buffers of the
@@ -23,7 +23,7 @@ pub(in crate::scheduler) struct Flow {
     in_turn: bool,
     pub(super) in_open: bool,
     pub(super) in_entitled: bool,
-    /// The class's count of grants when the tenant's cap last ceased to keep this flow back.
+    /// The class's count of grants when the tenant's cap last ceased to block this flow.
     free_since: u64,
 }
 
@@ -50,7 +50,7 @@ impl Linked<ENTITLED> for Flow {
     }
 }
 
-/// Whose turn it is.
+/// The turn of a flow.
 #[derive(Clone, Copy)]
 pub(in crate::scheduler) struct Turn {
     flow: u32,
@@ -64,7 +64,7 @@ pub(in crate::scheduler) struct Turn {
 pub(super) struct Rings {
     pub(super) open: List<OPEN>,
     pub(super) entitled: List<ENTITLED>,
-    /// Entitled grants since the last open one, while somebody waited for that.
+    /// Entitled grants since the last open one, while an open flow waited.
     entitled_run: u32,
     /// Grants of this class that its flows could have had.
     grants: u64,
@@ -104,7 +104,7 @@ impl Tenants {
         open.saturating_mul(u64::from(self.burst) + 1)
     }
 
-    /// Whether its cap keeps somebody of it back. Cost: O(classes).
+    /// Whether its cap blocks a waiter of it. Cost: O(classes).
     pub(in crate::scheduler) fn is_cap_blocked(&self, tenant: u32) -> bool {
         let Some(entry) = self.tenants.get(tenant as usize).filter(|entry| entry.waiting > 0) else {
             return false;
@@ -118,7 +118,7 @@ impl Tenants {
         !self.flows[self.flow(class, tenant)].queue.is_empty()
     }
 
-    /// Whether somebody waits in this class whom no cap of his own keeps back.
+    /// Whether a request waits in this class that its tenant's cap does not block.
     pub(in crate::scheduler) fn is_ready(&self, class: usize) -> bool {
         !self.rings[class].open.is_empty()
     }
@@ -133,7 +133,7 @@ impl Tenants {
         self.rings[class].grants += 1;
     }
 
-    /// Grants that passed a queued wait which it could have had, since its tenant's cap last kept it back.
+    /// Grants that passed a queued wait which it could have had, since its tenant's cap last blocked it.
     pub(in crate::scheduler) fn bypasses(&self, wait: &Wait) -> u64 {
         let class = usize::from(wait.class);
         let flow = &self.flows[self.flow(class, wait.tenant)];
@@ -156,7 +156,7 @@ impl Tenants {
         self.free_if_done(tenant);
     }
 
-    /// Whose turn it is in this class.
+    /// The next turn in this class.
     #[inline]
     pub(in crate::scheduler) fn next(&self, waits: &[Wait], class: usize) -> Option<Turn> {
         let (flow, is_entitled) = self.choose(waits, class)?;
@@ -199,7 +199,7 @@ impl Tenants {
         tenant as usize * self.classes + class
     }
 
-    /// Units a flow of weight 1 may take in one turn: those of the largest size, so that each turn serves somebody.
+    /// Units a flow of weight 1 may take in one turn: those of the largest size, so that each turn serves a waiter.
     fn quantum(&self) -> u32 {
         self.sizes.iter().copied().max().unwrap_or(1)
     }
@@ -209,7 +209,7 @@ impl Tenants {
         self.sizes[usize::from(waits[head as usize].size_index)]
     }
 
-    /// Whose turn it is, and whether by entitlement.
+    /// The flow that has its turn, and whether by entitlement.
     fn choose(&self, waits: &[Wait], class: usize) -> Option<(u32, bool)> {
         let rings = &self.rings[class];
         if !rings.entitled.is_empty() && rings.entitled_run < self.burst {

@@ -3,8 +3,9 @@
 //! Errors are multiples of 65536: the lower half of the number, where a mask has its actions, is 0. A host that takes an
 //! error for a mask of actions finds nothing to do there, instead of an action that fails again and again.
 
-use super::guarded_or;
+use super::guard::guarded_or;
 use core::ffi::{CStr, c_char};
+use demuxbuf::pool::PoolError;
 
 /// Done.
 pub const DEMUXBUF_OK: i32 = 0;
@@ -72,23 +73,52 @@ pub const DEMUXBUF_ERR_NOT_LARGER: i32 = -46 * 65536;
 pub const DEMUXBUF_ERR_WRONG_THREAD: i32 = -47 * 65536;
 /// The thread has its pool already.
 pub const DEMUXBUF_ERR_IN_USE: i32 = -48 * 65536;
-/// The shared pool was freed: it takes nobody in.
+/// The shared pool was freed: it takes no new receivers and requests.
 pub const DEMUXBUF_ERR_POOL_CLOSED: i32 = -49 * 65536;
 /// The pool is of one thread, so nothing can move.
 pub const DEMUXBUF_ERR_NOT_SHARED: i32 = -50 * 65536;
 /// As many pools are alive in the process as can be told from each other, 1023; a shared pool counts once.
 pub const DEMUXBUF_ERR_TOO_MANY_POOLS: i32 = -51 * 65536;
 
+/// `struct_size` is below the size of the struct's first version, or above 4096.
+pub const DEMUXBUF_ERR_STRUCT_SIZE: i32 = -60 * 65536;
+/// A field is not 0 that is reserved, or that a newer header has and this library does not know.
+pub const DEMUXBUF_ERR_UNKNOWN_FIELD: i32 = -61 * 65536;
+/// The event does not exist.
+pub const DEMUXBUF_ERR_EVENT: i32 = -62 * 65536;
+
+/// The number of a refusal.
+pub(super) fn status_of(error: PoolError) -> i32 {
+    match error {
+        PoolError::Stale => DEMUXBUF_ERR_STALE,
+        PoolError::UnknownClass => DEMUXBUF_ERR_CLASS,
+        PoolError::UnknownSize => DEMUXBUF_ERR_SIZE,
+        PoolError::TooLarge => DEMUXBUF_ERR_TOO_LARGE,
+        PoolError::NotLarger => DEMUXBUF_ERR_NOT_LARGER,
+        PoolError::TenantConfig(_) => DEMUXBUF_ERR_RANGE,
+        PoolError::AlreadyWaiting => DEMUXBUF_ERR_ALREADY_WAITING,
+        PoolError::TableFull => DEMUXBUF_ERR_TABLE_FULL,
+        PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
+        PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
+        PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
+        PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
+        PoolError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
+        PoolError::WrongThread => DEMUXBUF_ERR_WRONG_THREAD,
+        PoolError::NotShared => DEMUXBUF_ERR_NOT_SHARED,
+        PoolError::Event(error) => error.code(),
+    }
+}
+
 /// Says in words what a status means.
 ///
-/// Returns a string that lives for ever; never NULL, also for numbers that mean nothing.
+/// Returns a static string; never NULL, also for numbers that mean nothing.
 /// Thread rule: any thread, any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn demuxbuf_strerror(status: i32) -> *const c_char {
     guarded_or(c"unknown status".as_ptr(), || message(status).as_ptr())
 }
 
-fn message(status: i32) -> &'static CStr {
+pub(super) fn message(status: i32) -> &'static CStr {
     match status {
         DEMUXBUF_OK => c"done",
         DEMUXBUF_STATUS_QUEUED => c"queued for a buffer",
@@ -120,11 +150,14 @@ fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_SIZE => c"the size does not exist",
         DEMUXBUF_ERR_TOO_LARGE => c"it could never be granted: a reserve or a cap leaves less",
         DEMUXBUF_ERR_NOT_LARGER => c"the buffer held is as large already",
-        DEMUXBUF_ERR_WRONG_THREAD => c"the pool is another thread's",
+        DEMUXBUF_ERR_WRONG_THREAD => c"the pool belongs to another thread",
         DEMUXBUF_ERR_IN_USE => c"the thread has its pool already",
         DEMUXBUF_ERR_POOL_CLOSED => c"the shared pool was freed",
         DEMUXBUF_ERR_NOT_SHARED => c"the pool is of one thread",
         DEMUXBUF_ERR_TOO_MANY_POOLS => c"as many pools are alive as the process can have",
+        DEMUXBUF_ERR_STRUCT_SIZE => c"struct_size is not the size of any version of the struct",
+        DEMUXBUF_ERR_UNKNOWN_FIELD => c"a field that this library does not know is not 0",
+        DEMUXBUF_ERR_EVENT => c"the event does not exist",
         DEMUXBUF_ERR_INVARIANT => c"a rule that must always hold is broken",
         _ => c"unknown status",
     }
@@ -146,7 +179,7 @@ pub const DEMUXBUF_VERSION_PATCH: u32 = 0;
 
 #[cfg(test)]
 mod tests {
-    use super::super::connection::DEMUXBUF_ERROR;
+    use super::super::actions::DEMUXBUF_ERROR;
     use super::*;
     use demuxbuf::connection::{Action, EventError};
 
@@ -180,7 +213,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 33] = [
+    const NUMBERS: [(i32, i32); 36] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -214,6 +247,9 @@ mod tests {
         (DEMUXBUF_ERR_POOL_CLOSED, 49),
         (DEMUXBUF_ERR_NOT_SHARED, 50),
         (DEMUXBUF_ERR_TOO_MANY_POOLS, 51),
+        (DEMUXBUF_ERR_STRUCT_SIZE, 60),
+        (DEMUXBUF_ERR_UNKNOWN_FIELD, 61),
+        (DEMUXBUF_ERR_EVENT, 62),
     ];
 
     /// What masks are asked for, and what they may be asked for one day.

@@ -2,7 +2,7 @@
  * demuxbuf: demux buffers for multiplexing proxies.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Generated from capi/src by cbindgen; the test `header` fails when it is out of date, and says how to renew it.
+ * Generated from capi/src by cbindgen; the test `header` fails when it is out of date.
  *
  * Conventions:
  *
@@ -16,7 +16,7 @@
  * - Structs that begin with struct_size grow in later versions. Set it to the struct's sizeof before each first use, also
  *   of an output: `demuxbuf_pool_stats stats = {.struct_size = sizeof stats};`. Fields that an older program does not
  *   know have their defaults. Fields that an older library does not know must be 0. Of an output, the shorter of both
- *   structs is written, and struct_size then says how many bytes. A struct_size that no version has is
+ *   structs is written, and struct_size is then the number of bytes written. A struct_size that no version has is
  *   DEMUXBUF_ERR_STRUCT_SIZE; a field that must be 0 and is not is DEMUXBUF_ERR_UNKNOWN_FIELD.
  */
 
@@ -92,7 +92,7 @@
 // A call inside the library panicked before: the object is poisoned and can only be freed.
 #define DEMUXBUF_ERR_POISONED (-35 * 65536)
 
-// The handle is stale, was given back already, or belongs to another pool.
+// The handle is stale, was released already, or belongs to another pool.
 #define DEMUXBUF_ERR_STALE (-36 * 65536)
 
 // The class does not exist.
@@ -137,7 +137,7 @@
 // The pool is of one thread, so nothing can move.
 #define DEMUXBUF_ERR_NOT_SHARED (-50 * 65536)
 
-// As many pools are alive in the process as can be told from each other, 1023; a shared pool counts once.
+// As many pools are alive in the process as have tags, 1023; a shared pool counts once.
 #define DEMUXBUF_ERR_TOO_MANY_POOLS (-51 * 65536)
 
 // `struct_size` is below the size of the struct's first version, or above 4096.
@@ -158,10 +158,10 @@
 // Patch version of the header.
 #define DEMUXBUF_VERSION_PATCH 0
 
-// Start watching the transport (completion: submit a poll); then report it with `demuxbuf_connection_done`.
+// Start to poll the transport (completion: submit a poll); then report it with `demuxbuf_connection_done`.
 #define DEMUXBUF_WANT_RECV 1
 
-// Stop watching the transport (completion: cancel the receive or poll that is submitted); then report it done. A host
+// Stop polling the transport (completion: cancel the receive or poll that is submitted); then report it done. A host
 // that cannot ignores it.
 #define DEMUXBUF_STOP_RECV 2
 
@@ -171,7 +171,7 @@
 // Leave the queue; then report it done.
 #define DEMUXBUF_CANCEL_REQUEST 8
 
-// Give the buffer back; report released.
+// Release the buffer; report released.
 #define DEMUXBUF_RELEASE_BUFFER 16
 
 // Receive now; report received, would_block, end_of_stream or transport_error. Completion: submit a receive and report it
@@ -184,7 +184,7 @@
 // Throw away what is buffered; report it consumed.
 #define DEMUXBUF_DISCARD 128
 
-// Move the residue to a small slot, give the buffer back; report buffer_parked.
+// Move the residue to a small slot, release the buffer; report buffer_parked.
 #define DEMUXBUF_PARK 256
 
 // Close this connection: it holds memory that others wait for and makes no progress.
@@ -199,18 +199,18 @@
 // The element at the front can never fit; then report it done, and fail, close or grow.
 #define DEMUXBUF_CANNOT_FIT 4096
 
-// Work is left for the next turn: schedule it, report it done, and report wake in that turn.
+// Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.
 #define DEMUXBUF_RESCHEDULE 8192
 
 // Set in a mask of actions that is an error instead: cast it to `int32_t` for the status. No action is set beside it.
 #define DEMUXBUF_ERROR 2147483648u
 
-// Level-triggered watch: told again for as long as there is something. As in one-shot mode, a receive that brings less than
+// Level-triggered: reported again for as long as there is something. As in one-shot mode, a receive that brings less than
 // the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
 // optimistic mode.
 #define DEMUXBUF_MODE_LEVEL 0
 
-// Edge-triggered watch, registered once.
+// Edge-triggered, registered once.
 #define DEMUXBUF_MODE_EDGE 1
 
 // A subscription that is over with its first report.
@@ -299,15 +299,15 @@ typedef struct {
   uint32_t reserved_word;
 } demuxbuf_pool_config;
 
-// The settings of one connection. All-zero is the default of each, but for `struct_size`.
+// The settings of one connection. Zero selects the default of every field except `struct_size`.
 typedef struct {
   // `sizeof(demuxbuf_policy)`.
   uint32_t struct_size;
-  // A full buffer receives again once so many bytes are free; 0 for any room.
+  // A full buffer receives again once this many bytes are free; 0 for any room.
   uint32_t resume_free_bytes;
-  // Residues of at most so many bytes are parked as soon as their receive ran dry; 0 for never.
+  // Residues of at most this many bytes are parked as soon as their receive ran dry; 0 for never.
   uint16_t park_bytes;
-  // Residues of at most so many bytes are parked when the pool asks; below `park_bytes` it means that.
+  // Residues of at most this many bytes are parked when the pool asks; below `park_bytes` it means that.
   uint16_t reclaim_bytes;
   // One of `DEMUXBUF_MODE_*`.
   uint8_t mode;
@@ -444,7 +444,7 @@ typedef struct {
 
 // What is to be done now, and where. Returned by value.
 typedef struct {
-  // With `DEMUXBUF_RECV`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE`
+  // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE`
   // and as the residue of `DEMUXBUF_END`; NULL if nothing is.
   //
   // Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that call
@@ -629,7 +629,7 @@ demuxbuf_step demuxbuf_receiver_grow(demuxbuf_pool *pool,
                                      uint64_t receiver,
                                      uint32_t size_index);
 
-// Requests in the name of `tenant` from now on, or with 0 in nobody's. What is held or waited for stays as it is.
+// Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
 // `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
@@ -647,7 +647,7 @@ int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
                                uint64_t receiver,
                                demuxbuf_leased_content *content);
 
-// The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before so many more
+// The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before that many more
 // have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
@@ -768,7 +768,7 @@ demuxbuf_step demuxbuf_receiver_report(demuxbuf_pool *pool,
                                        uint32_t event,
                                        uint32_t value);
 
-// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what
+// The connection is going away, in whatever state it is: what it holds or waits for is released in this step, what
 // was buffered is counted as dropped, and the handle ends with `DEMUXBUF_FINISHED`: at once, or if a receive is in flight (completion), with its outcome.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
@@ -779,7 +779,7 @@ demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
 // The next queued request that was granted; then the next receiver that is to be shed, so that a waiter can have its
 // buffer. Call it in each loop iteration until it returns `DEMUXBUF_STATUS_NONE`.
 //
-// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `notice->step` says
+// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `notice->step` asks for
 // before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
 //
 // On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its requests
@@ -894,7 +894,7 @@ typedef struct {
   uint32_t struct_size;
   // Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
   uint32_t weight;
-  // Buffers it gets before those who have their guaranteed share already; others borrow them meanwhile.
+  // Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile.
   uint32_t guaranteed;
   // The most buffers it may have; UINT32_MAX for no cap.
   uint32_t cap;
@@ -947,7 +947,7 @@ int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
 // meanwhile, and release leases that came from this one.
 void demuxbuf_pool_free(demuxbuf_pool *pool);
 
-// Advances the pool's clock to this time, in monotonic nanoseconds; once in each turn of the loop, before the events.
+// Advances the pool's clock to this time, in monotonic nanoseconds; once in each loop iteration, before the events.
 // The first call is the origin: what began before it has its time counted from there. One call is worth at most an eighth
 // of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look idle. A time
 // before the last one is counted and not taken. Early and repeated calls are harmless.
@@ -1171,9 +1171,9 @@ int32_t demuxbuf_shared_pool_poll_wake(const demuxbuf_shared_pool *shared_pool,
 // Thread rule: no other call with this pointer at the same time or after; the threads may use their pools meanwhile.
 void demuxbuf_shared_pool_free(demuxbuf_shared_pool *shared_pool);
 
-// A thread that has something to pick up, or deadlines to watch, and sleeps for all that is known. Call it until it
-// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and tell each thread that it names, by an eventfd or its
-// like; that one then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
+// A thread that has something to pick up, or deadlines to observe, and sleeps for all that is known. Call it until it
+// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and signal each thread that it names, by an eventfd or the
+// like; that thread then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(threads / 64), no lock.
 // Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`, always so for a pool of one thread;
@@ -1181,10 +1181,10 @@ void demuxbuf_shared_pool_free(demuxbuf_shared_pool *shared_pool);
 int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
                                 uint32_t *index);
 
-// Takes a receiver off this thread, in whatever state: idle, waiting, served and not told yet, holding a buffer, parked.
+// Takes a receiver off this thread, in whatever state: idle, waiting, granted and not reported yet, holding a buffer, parked.
 // Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again.
-// Meanwhile it keeps its place in the queue. Who forgets it loses its buffer until the pool is gone; who has no use for
-// it imports and closes it.
+// Meanwhile it keeps its place in the queue. If you drop an exported receiver, its buffer leaks until the pool is
+// freed. To discard one, import it and close it.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
@@ -1197,7 +1197,7 @@ int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
                                  demuxbuf_exported_receiver *exported);
 
 // Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
-// here; call `demuxbuf_receiver_pending` next. If it was served on the way, `demuxbuf_pool_poll_notice` says so.
+// here; call `demuxbuf_receiver_pending` next. If it was granted a buffer on the way, `demuxbuf_pool_poll_notice` reports it.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
@@ -1271,7 +1271,7 @@ uint32_t demuxbuf_connection_buffer_granted(demuxbuf_connection *connection,
 // `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
 uint32_t demuxbuf_connection_buffer_denied(demuxbuf_connection *connection);
 
-// The buffer is no longer held: given back, or handed to somebody else with what was in it.
+// The buffer is no longer held: released, or handed to another owner with its content.
 //
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
@@ -1402,7 +1402,7 @@ uint32_t demuxbuf_connection_close(demuxbuf_connection *connection);
 // parked; `blocked` is the whole mask of reasons; `needed_bytes` not 0: the decoder cannot go on before more bytes
 // arrive, so 0 after a receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that
 // replaces `would_block` and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the
-// decoder: a receive whose bytes are decoded before the machine is told is not counted against the turn.
+// decoder: a receive whose bytes are decoded before the machine has its report is not counted against the turn.
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`,
@@ -1510,7 +1510,7 @@ int32_t demuxbuf_h2_set_max_frame_size(demuxbuf_h2_decoder *decoder,
 // is judged as soon as its nine bytes are there.
 //
 // Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code` of `*next`, and for an error
-// of one stream `stream_id` and `frame_bytes`: behind so many bytes the others go on, without `demuxbuf_h2_accept`;
+// of one stream `stream_id` and `frame_bytes`: the next frame begins behind these bytes, without `demuxbuf_h2_accept`;
 // `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never initialised, or is corrupt),
 // `DEMUXBUF_ERR_POISONED` (a defect of the library).
 int32_t demuxbuf_h2_peek(const demuxbuf_h2_decoder *decoder,

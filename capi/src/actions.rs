@@ -7,16 +7,16 @@ use super::status::*;
 use core::ffi::c_char;
 use core::fmt::{self, Write};
 
-/// Start watching the transport (completion: submit a poll); then report it with `demuxbuf_connection_done`.
+/// Start to poll the transport (completion: submit a poll); then report it with `demuxbuf_connection_done`.
 pub const DEMUXBUF_WANT_RECV: u32 = 1;
-/// Stop watching the transport (completion: cancel the receive or poll that is submitted); then report it done. A host
+/// Stop polling the transport (completion: cancel the receive or poll that is submitted); then report it done. A host
 /// that cannot ignores it.
 pub const DEMUXBUF_STOP_RECV: u32 = 2;
 /// Ask for a buffer; report granted or denied.
 pub const DEMUXBUF_REQUEST_BUFFER: u32 = 4;
 /// Leave the queue; then report it done.
 pub const DEMUXBUF_CANCEL_REQUEST: u32 = 8;
-/// Give the buffer back; report released.
+/// Release the buffer; report released.
 pub const DEMUXBUF_RELEASE_BUFFER: u32 = 16;
 /// Receive now; report received, would_block, end_of_stream or transport_error. Completion: submit a receive and report it
 /// done, then its outcome; would_block if it was cancelled and brought nothing.
@@ -25,7 +25,7 @@ pub const DEMUXBUF_RECV: u32 = 32;
 pub const DEMUXBUF_DECODE: u32 = 64;
 /// Throw away what is buffered; report it consumed.
 pub const DEMUXBUF_DISCARD: u32 = 128;
-/// Move the residue to a small slot, give the buffer back; report buffer_parked.
+/// Move the residue to a small slot, release the buffer; report buffer_parked.
 pub const DEMUXBUF_PARK: u32 = 256;
 /// Close this connection: it holds memory that others wait for and makes no progress.
 pub const DEMUXBUF_SHED: u32 = 512;
@@ -35,7 +35,7 @@ pub const DEMUXBUF_END: u32 = 1024;
 pub const DEMUXBUF_FINISHED: u32 = 2048;
 /// The element at the front can never fit; then report it done, and fail, close or grow.
 pub const DEMUXBUF_CANNOT_FIT: u32 = 4096;
-/// Work is left for the next turn: schedule it, report it done, and report wake in that turn.
+/// Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.
 pub const DEMUXBUF_RESCHEDULE: u32 = 8192;
 /// Set in a mask of actions that is an error instead: cast it to `int32_t` for the status. No action is set beside it.
 pub const DEMUXBUF_ERROR: u32 = 0x8000_0000;

@@ -90,7 +90,7 @@ pub struct demuxbuf_pool_config {
 growable!(demuxbuf_pool_config, 168);
 
 impl demuxbuf_pool_config {
-    /// The configuration that the core takes for so many buffers and receivers.
+    /// The configuration that the core takes for these counts.
     fn new(buffers: u32, receivers_max: u32) -> demuxbuf_pool_config {
         let default = PoolConfig::new(buffers, receivers_max);
         demuxbuf_pool_config {

@@ -60,8 +60,8 @@ growable!(demuxbuf_h2_next, 28);
 const _: () = assert!(size_of::<demuxbuf_h2_decoder>() == 16 && align_of::<demuxbuf_h2_decoder>() == 4);
 
 impl demuxbuf_h2_decoder {
-    /// Whether it is a decoder that is behind the first frame, and in no header block. A decoder whose numbers are not
-    /// one's is not.
+    /// Whether it is a decoder that is behind the first frame, and in no header block. A corrupt decoder
+    /// is not.
     #[inline(always)]
     fn is_among_frames(&self) -> bool {
         let max_frame_size_is = self.max_frame_size <= MAX_FRAME_SIZE_MAX - MAX_FRAME_SIZE_MIN;
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn demuxbuf_h2_set_max_frame_size(decoder: *mut demuxbuf_h
 /// is judged as soon as its nine bytes are there.
 ///
 /// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code` of `*next`, and for an error
-/// of one stream `stream_id` and `frame_bytes`: behind so many bytes the others go on, without `demuxbuf_h2_accept`;
+/// of one stream `stream_id` and `frame_bytes`: the next frame begins behind these bytes, without `demuxbuf_h2_accept`;
 /// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never initialised, or is corrupt),
 /// `DEMUXBUF_ERR_POISONED` (a defect of the library).
 #[unsafe(no_mangle)]

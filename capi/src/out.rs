@@ -50,7 +50,7 @@ pub(super) unsafe trait Growable: Copy {
     const FIRST_BYTES: usize;
 }
 
-/// Makes a C struct `Growable`: its first version has so many bytes. The default is all-zero but for `struct_size`.
+/// Makes a C struct `Growable`: the size of its first version is given. The default is all-zero but for `struct_size`.
 macro_rules! growable {
     ($name:ident, $first_bytes:literal) => {
         const _: () = assert!(size_of::<$name>() >= $first_bytes);

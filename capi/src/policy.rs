@@ -4,11 +4,11 @@ use super::out::{StructError, growable, read_struct};
 use super::status::{DEMUXBUF_ERR_CONFIG, DEMUXBUF_ERR_UNKNOWN_FIELD};
 use demuxbuf::connection::{Mode, Policy};
 
-/// Level-triggered watch: told again for as long as there is something. As in one-shot mode, a receive that brings less than
+/// Level-triggered: reported again for as long as there is something. As in one-shot mode, a receive that brings less than
 /// the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
 /// optimistic mode.
 pub const DEMUXBUF_MODE_LEVEL: u8 = 0;
-/// Edge-triggered watch, registered once.
+/// Edge-triggered, registered once.
 pub const DEMUXBUF_MODE_EDGE: u8 = 1;
 /// A subscription that is over with its first report.
 pub const DEMUXBUF_MODE_ONE_SHOT: u8 = 2;
@@ -17,18 +17,18 @@ pub const DEMUXBUF_MODE_OPTIMISTIC: u8 = 3;
 /// Receives (RECV) and polls (WANT_RECV) are submitted and complete later; STOP_RECV cancels what is submitted.
 pub const DEMUXBUF_MODE_COMPLETION: u8 = 4;
 
-/// The settings of one connection. All-zero is the default of each, but for `struct_size`.
+/// The settings of one connection. Zero selects the default of every field except `struct_size`.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct demuxbuf_policy {
     /// `sizeof(demuxbuf_policy)`.
     pub struct_size: u32,
-    /// A full buffer receives again once so many bytes are free; 0 for any room.
+    /// A full buffer receives again once this many bytes are free; 0 for any room.
     pub resume_free_bytes: u32,
-    /// Residues of at most so many bytes are parked as soon as their receive ran dry; 0 for never.
+    /// Residues of at most this many bytes are parked as soon as their receive ran dry; 0 for never.
     pub park_bytes: u16,
-    /// Residues of at most so many bytes are parked when the pool asks; below `park_bytes` it means that.
+    /// Residues of at most this many bytes are parked when the pool asks; below `park_bytes` it means that.
     pub reclaim_bytes: u16,
     /// One of `DEMUXBUF_MODE_*`.
     pub mode: u8,

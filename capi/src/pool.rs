@@ -81,7 +81,7 @@ pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
     })
 }
 
-/// Advances the pool's clock to this time, in monotonic nanoseconds; once in each turn of the loop, before the events.
+/// Advances the pool's clock to this time, in monotonic nanoseconds; once in each loop iteration, before the events.
 /// The first call is the origin: what began before it has its time counted from there. One call is worth at most an eighth
 /// of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look idle. A time
 /// before the last one is counted and not taken. Early and repeated calls are harmless.

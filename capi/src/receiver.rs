@@ -185,7 +185,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_grow(
     unsafe { step(pool, receiver, |pool, index| pool.grow_at(index, size_of_index(size_index)?).map_err(status_of)) }
 }
 
-/// Requests in the name of `tenant` from now on, or with 0 in nobody's. What is held or waited for stays as it is.
+/// Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
 /// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
@@ -230,7 +230,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_take(
     }
 }
 
-/// The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before so many more
+/// The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before that many more
 /// have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
@@ -460,7 +460,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_report(
     }
 }
 
-/// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what
+/// The connection is going away, in whatever state it is: what it holds or waits for is released in this step, what
 /// was buffered is counted as dropped, and the handle ends with `DEMUXBUF_FINISHED`: at once, or if a receive is in flight (completion), with its outcome.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set

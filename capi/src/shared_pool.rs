@@ -195,9 +195,9 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_free(shared_pool: *mut demuxbuf_sh
     })
 }
 
-/// A thread that has something to pick up, or deadlines to watch, and sleeps for all that is known. Call it until it
-/// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and tell each thread that it names, by an eventfd or its
-/// like; that one then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
+/// A thread that has something to pick up, or deadlines to observe, and sleeps for all that is known. Call it until it
+/// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and signal each thread that it names, by an eventfd or the
+/// like; that thread then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
 ///
 /// Thread rule: the pool's thread; another is refused. Cost: O(threads / 64), no lock.
 /// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`, always so for a pool of one thread;
@@ -220,10 +220,10 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_wake(pool: *mut demuxbuf_pool, index
     }
 }
 
-/// Takes a receiver off this thread, in whatever state: idle, waiting, served and not told yet, holding a buffer, parked.
+/// Takes a receiver off this thread, in whatever state: idle, waiting, granted and not reported yet, holding a buffer, parked.
 /// Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again.
-/// Meanwhile it keeps its place in the queue. Who forgets it loses its buffer until the pool is gone; who has no use for
-/// it imports and closes it.
+/// Meanwhile it keeps its place in the queue. If you drop an exported receiver, its buffer leaks until the pool is
+/// freed. To discard one, import it and close it.
 ///
 /// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 /// Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
@@ -251,7 +251,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_export(
 }
 
 /// Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
-/// here; call `demuxbuf_receiver_pending` next. If it was served on the way, `demuxbuf_pool_poll_notice` says so.
+/// here; call `demuxbuf_receiver_pending` next. If it was granted a buffer on the way, `demuxbuf_pool_poll_notice` reports it.
 ///
 /// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,

@@ -47,7 +47,7 @@ pub const DEMUXBUF_ERR_CONFIG: i32 = -33 * 65536;
 pub const DEMUXBUF_ERR_NO_MEMORY: i32 = -34 * 65536;
 /// A call inside the library panicked before: the object is poisoned and can only be freed.
 pub const DEMUXBUF_ERR_POISONED: i32 = -35 * 65536;
-/// The handle is stale, was given back already, or belongs to another pool.
+/// The handle is stale, was released already, or belongs to another pool.
 pub const DEMUXBUF_ERR_STALE: i32 = -36 * 65536;
 /// The class does not exist.
 pub const DEMUXBUF_ERR_CLASS: i32 = -37 * 65536;
@@ -77,7 +77,7 @@ pub const DEMUXBUF_ERR_IN_USE: i32 = -48 * 65536;
 pub const DEMUXBUF_ERR_POOL_CLOSED: i32 = -49 * 65536;
 /// The pool is of one thread, so nothing can move.
 pub const DEMUXBUF_ERR_NOT_SHARED: i32 = -50 * 65536;
-/// As many pools are alive in the process as can be told from each other, 1023; a shared pool counts once.
+/// As many pools are alive in the process as have tags, 1023; a shared pool counts once.
 pub const DEMUXBUF_ERR_TOO_MANY_POOLS: i32 = -51 * 65536;
 
 /// `struct_size` is below the size of the struct's first version, or above 4096.

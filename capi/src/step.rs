@@ -10,7 +10,7 @@ use demuxbuf::pool::Pool;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct demuxbuf_step {
-    /// With `DEMUXBUF_RECV`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE`
+    /// With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE`
     /// and as the residue of `DEMUXBUF_END`; NULL if nothing is.
     ///
     /// Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that call

@@ -15,7 +15,7 @@ pub struct demuxbuf_tenant_config {
     pub struct_size: u32,
     /// Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
     pub weight: u32,
-    /// Buffers it gets before those who have their guaranteed share already; others borrow them meanwhile.
+    /// Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile.
     pub guaranteed: u32,
     /// The most buffers it may have; UINT32_MAX for no cap.
     pub cap: u32,

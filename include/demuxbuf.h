@@ -2,13 +2,22 @@
  * demuxbuf: demux buffers for multiplexing proxies.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Generated from capi/src by cbindgen; `cargo test --test header` says when it is out of date and how to renew it.
+ * Generated from capi/src by cbindgen; the test `header` fails when it is out of date.
  *
- * Conventions: self first, then inputs, then outputs; outputs are written only on success. int32_t results are a
- * status: 0 done, above 0 an outcome, below 0 an error (demuxbuf_strerror). Functions for events return a mask of
- * actions; with DEMUXBUF_ERROR set it is a status instead (demuxbuf_actions_status_inline). NULL is an error, never a
- * crash. No call calls back into the host or (after demuxbuf_pool_new) allocates. Pointers are NULL or valid, as ever
- * in C.
+ * Conventions:
+ *
+ * - Self first, then inputs, then outputs. Outputs are written only on success, and may be uninitialised before.
+ * - An int32_t result is a status: 0 done, above 0 an outcome, below 0 an error (demuxbuf_strerror). Functions for
+ *   events return a mask of actions; with DEMUXBUF_ERROR set it is a status instead (demuxbuf_actions_status_inline).
+ * - Pointers are NULL or valid. NULL is DEMUXBUF_ERR_NULL, never a crash, unless the function allows it.
+ * - A defect of the library poisons the object: every call is DEMUXBUF_ERR_POISONED then, and the object can be freed.
+ *   No panic crosses into C.
+ * - No call calls back into the host. No call allocates, but those that make pools.
+ * - Structs that begin with struct_size grow in later versions. Set it to the struct's sizeof before each first use, also
+ *   of an output: `demuxbuf_pool_stats stats = {.struct_size = sizeof stats};`. Fields that an older program does not
+ *   know have their defaults. Fields that an older library does not know must be 0. Of an output, the shorter of both
+ *   structs is written, and struct_size is then the number of bytes written. A struct_size that no version has is
+ *   DEMUXBUF_ERR_STRUCT_SIZE; a field that must be 0 and is not is DEMUXBUF_ERR_UNKNOWN_FIELD.
  */
 
 #ifndef DEMUXBUF_H
@@ -17,90 +26,11 @@
 #include <stdint.h>
 #include <stddef.h>
 
-// Classes of requests there can be.
-#define DEMUXBUF_CLASSES_MAX 8
-
-// Sizes of buffers there can be beside the default.
-#define DEMUXBUF_OTHER_SIZES_MAX 3
-
-// In place of a class: none.
-#define DEMUXBUF_NO_CLASS UINT32_MAX
-
-// Level-triggered watch: told again for as long as there is something. As in one-shot mode, a receive that brings less than
-// the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
-// optimistic mode.
-#define DEMUXBUF_MODE_LEVEL 0
-
-// Edge-triggered watch, registered once.
-#define DEMUXBUF_MODE_EDGE 1
-
-// A subscription that is over with its first report.
-#define DEMUXBUF_MODE_ONE_SHOT 2
-
-// As one-shot, but receives before it subscribes.
-#define DEMUXBUF_MODE_OPTIMISTIC 3
-
-// Receives (RECV) and polls (WANT_RECV) are submitted and complete later; STOP_RECV cancels what is submitted.
-#define DEMUXBUF_MODE_COMPLETION 4
-
-// Start watching the transport (completion: submit a poll); then report it with `demuxbuf_connection_done`.
-#define DEMUXBUF_WANT_RECV 1
-
-// Stop watching the transport (completion: cancel the receive or poll that is submitted); then report it done. A host
-// that cannot ignores it.
-#define DEMUXBUF_STOP_RECV 2
-
-// Ask for a buffer; report granted or denied.
-#define DEMUXBUF_REQUEST_BUFFER 4
-
-// Leave the queue; then report it done.
-#define DEMUXBUF_CANCEL_REQUEST 8
-
-// Give the buffer back; report released.
-#define DEMUXBUF_RELEASE_BUFFER 16
-
-// Receive now; report received, would_block, end_of_stream or transport_error. Completion: submit a receive and report it
-// done, then its outcome; would_block if it was cancelled and brought nothing.
-#define DEMUXBUF_RECV 32
-
-// Run the decoder; report consumed and, if bytes are left, why: need_more, block or yield.
-#define DEMUXBUF_DECODE 64
-
-// Throw away what is buffered; report it consumed.
-#define DEMUXBUF_DISCARD 128
-
-// Move the residue to a small slot, give the buffer back; report buffer_parked.
-#define DEMUXBUF_PARK 256
-
-// Close this connection: it holds memory that others wait for and makes no progress.
-#define DEMUXBUF_SHED 512
-
-// The peer ended and nothing more can be decoded; then report it done.
-#define DEMUXBUF_END 1024
-
-// Closed, and nothing is held or waited for.
-#define DEMUXBUF_FINISHED 2048
-
-// The element at the front can never fit; then report it done, and fail, close or grow.
-#define DEMUXBUF_CANNOT_FIT 4096
-
-// Work is left for the next turn: schedule it, report it done, and report wake in that turn.
-#define DEMUXBUF_RESCHEDULE 8192
-
-// Set in a mask of actions that is an error instead: cast it to `int32_t` for the status. No action is set beside it.
-#define DEMUXBUF_ERROR 2147483648u
-
-// What is decoded is sent by a client: a preface first.
-#define DEMUXBUF_H2_CLIENT 0
-
-// What is decoded is sent by a server.
-#define DEMUXBUF_H2_SERVER 1
-
-// The length that stands for the preface in `demuxbuf_h2_next.frame_bytes`.
-#define DEMUXBUF_H2_PREFACE_BYTES 24
-
-// Bytes that a receiver may have parked when it moves.
-#define DEMUXBUF_EXPORT_BYTES_MAX 64
+/* ==== Start ====
+ *
+ * Statuses, actions, and how a pool is configured. The functions here work on no object: any thread may call them
+ * at any time.
+ */
 
 // Done.
 #define DEMUXBUF_OK 0
@@ -162,7 +92,7 @@
 // A call inside the library panicked before: the object is poisoned and can only be freed.
 #define DEMUXBUF_ERR_POISONED (-35 * 65536)
 
-// The handle is stale, was given back already, or belongs to another pool.
+// The handle is stale, was released already, or belongs to another pool.
 #define DEMUXBUF_ERR_STALE (-36 * 65536)
 
 // The class does not exist.
@@ -201,26 +131,23 @@
 // The thread has its pool already.
 #define DEMUXBUF_ERR_IN_USE (-48 * 65536)
 
-// The shared pool was freed: it takes nobody in.
+// The shared pool was freed: it takes no new receivers and requests.
 #define DEMUXBUF_ERR_POOL_CLOSED (-49 * 65536)
 
 // The pool is of one thread, so nothing can move.
 #define DEMUXBUF_ERR_NOT_SHARED (-50 * 65536)
 
-// As many pools are alive in the process as can be told from each other, 1023; a shared pool counts once.
+// As many pools are alive in the process as have tags, 1023; a shared pool counts once.
 #define DEMUXBUF_ERR_TOO_MANY_POOLS (-51 * 65536)
 
-// No parking slot of 64 bytes is free.
-#define DEMUXBUF_ERR_NO_SLOT_FREE (-52 * 65536)
+// `struct_size` is below the size of the struct's first version, or above 4096.
+#define DEMUXBUF_ERR_STRUCT_SIZE (-60 * 65536)
 
-// The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
-#define DEMUXBUF_ERR_NOT_MOVABLE (-53 * 65536)
+// A field is not 0 that is reserved, or that a newer header has and this library does not know.
+#define DEMUXBUF_ERR_UNKNOWN_FIELD (-61 * 65536)
 
-// The pool is shared, and shared pools have no tenants.
-#define DEMUXBUF_ERR_TENANTS_UNSUPPORTED (-54 * 65536)
-
-// As many receivers are exported and not imported yet as can be.
-#define DEMUXBUF_ERR_EXPORTS_FULL (-55 * 65536)
+// The event does not exist.
+#define DEMUXBUF_ERR_EVENT (-62 * 65536)
 
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
@@ -231,31 +158,82 @@
 // Patch version of the header.
 #define DEMUXBUF_VERSION_PATCH 0
 
+// Start to poll the transport (completion: submit a poll); then report it with `demuxbuf_connection_done`.
+#define DEMUXBUF_WANT_RECV 1
+
+// Stop polling the transport (completion: cancel the receive or poll that is submitted); then report it done. A host
+// that cannot ignores it.
+#define DEMUXBUF_STOP_RECV 2
+
+// Ask for a buffer; report granted or denied.
+#define DEMUXBUF_REQUEST_BUFFER 4
+
+// Leave the queue; then report it done.
+#define DEMUXBUF_CANCEL_REQUEST 8
+
+// Release the buffer; report released.
+#define DEMUXBUF_RELEASE_BUFFER 16
+
+// Receive now; report received, would_block, end_of_stream or transport_error. Completion: submit a receive and report it
+// done, then its outcome; would_block if it was cancelled and brought nothing.
+#define DEMUXBUF_RECV 32
+
+// Run the decoder; report consumed and, if bytes are left, why: need_more, block or yield.
+#define DEMUXBUF_DECODE 64
+
+// Throw away what is buffered; report it consumed.
+#define DEMUXBUF_DISCARD 128
+
+// Move the residue to a small slot, release the buffer; report buffer_parked.
+#define DEMUXBUF_PARK 256
+
+// Close this connection: it holds memory that others wait for and makes no progress.
+#define DEMUXBUF_SHED 512
+
+// The peer ended and nothing more can be decoded; then report it done.
+#define DEMUXBUF_END 1024
+
+// Closed, and nothing is held or waited for.
+#define DEMUXBUF_FINISHED 2048
+
+// The element at the front can never fit; then report it done, and fail, close or grow.
+#define DEMUXBUF_CANNOT_FIT 4096
+
+// Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.
+#define DEMUXBUF_RESCHEDULE 8192
+
+// Set in a mask of actions that is an error instead: cast it to `int32_t` for the status. No action is set beside it.
+#define DEMUXBUF_ERROR 2147483648u
+
+// Level-triggered: reported again for as long as there is something. As in one-shot mode, a receive that brings less than
+// the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
+// optimistic mode.
+#define DEMUXBUF_MODE_LEVEL 0
+
+// Edge-triggered, registered once.
+#define DEMUXBUF_MODE_EDGE 1
+
+// A subscription that is over with its first report.
+#define DEMUXBUF_MODE_ONE_SHOT 2
+
+// As one-shot, but receives before it subscribes.
+#define DEMUXBUF_MODE_OPTIMISTIC 3
+
+// Receives (RECV) and polls (WANT_RECV) are submitted and complete later; STOP_RECV cancels what is submitted.
+#define DEMUXBUF_MODE_COMPLETION 4
+
+// Classes of requests there can be.
+#define DEMUXBUF_CLASSES_MAX 8
+
+// Sizes of buffers there can be beside the default.
+#define DEMUXBUF_OTHER_SIZES_MAX 3
+
+// In place of a class: none.
+#define DEMUXBUF_NO_CLASS UINT32_MAX
+
 // A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
 // a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
 typedef struct demuxbuf_pool demuxbuf_pool;
-
-// A pool that several threads share. Made by `demuxbuf_shared_pool_new`; each thread uses it through a `demuxbuf_pool`
-// of its own.
-typedef struct demuxbuf_shared_pool demuxbuf_shared_pool;
-
-// The settings of one connection. All-zero is the default of each, but for `struct_size`.
-typedef struct {
-  // `sizeof(demuxbuf_policy)`.
-  uint32_t struct_size;
-  // A full buffer receives again once so many bytes are free; 0 for any room.
-  uint32_t resume_free_bytes;
-  // Residues of at most so many bytes are parked as soon as their receive ran dry; 0 for never.
-  uint16_t park_bytes;
-  // Residues of at most so many bytes are parked when the pool asks; below `park_bytes` it means that.
-  uint16_t reclaim_bytes;
-  // One of `DEMUXBUF_MODE_*`.
-  uint8_t mode;
-  // Receives in one turn before the machine yields; 0 for 4.
-  uint8_t reads_per_wake;
-  // Not 0: stop receiving while decoding is blocked, instead of when the buffer is full.
-  uint8_t pause_when_blocked;
-} demuxbuf_policy;
 
 // The settings of a pool. Fill it with `demuxbuf_pool_config_init`, then change what you want otherwise.
 typedef struct {
@@ -296,28 +274,274 @@ typedef struct {
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
   // Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
   uint32_t lifeline;
-  // While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds: 0 means the
-  // same as 1; UINT64_MAX for not before `lease_ns`.
+  // Idle time in nanoseconds after which a holder is parked while others wait. 0 is treated as 1; UINT64_MAX: not before
+  // `lease_ns`.
   uint64_t park_ns;
-  // While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds: at least 1; UINT64_MAX: never.
+  // Idle time in nanoseconds after which a holder is to be shed while others wait: at least 1; UINT64_MAX: never.
   // What the host itself blocks has twice as long, and begins anew when it is unblocked. An eighth of it is the most
   // that one advance of the clock counts for.
   uint64_t lease_ns;
-  // How receivers receive and what is parked (at most 64 bytes unasked, 4096 when asked).
-  demuxbuf_policy policy;
+  // As in `demuxbuf_policy`, of the receivers.
+  uint32_t resume_free_bytes;
+  // As in `demuxbuf_policy`; at most 64.
+  uint16_t park_bytes;
+  // As in `demuxbuf_policy`; at most 4096.
+  uint16_t reclaim_bytes;
+  // One of `DEMUXBUF_MODE_*`.
+  uint8_t mode;
+  // As in `demuxbuf_policy`.
+  uint8_t reads_per_wake;
+  // As in `demuxbuf_policy`.
+  uint8_t pause_when_blocked;
+  // Must be 0.
+  uint8_t reserved;
+  // Must be 0.
+  uint32_t reserved_word;
 } demuxbuf_pool_config;
 
-// One connection's receive state: a plain value that the host embeds in its own struct. All-zero is not attached. It
-// may be moved with memcpy while it is not queued, and needs no destructor unless it holds or waits for something.
-// The fields are private to the library; the header's inline tests read them.
+// The settings of one connection. Zero selects the default of every field except `struct_size`.
 typedef struct {
-  uint32_t capacity;
+  // `sizeof(demuxbuf_policy)`.
+  uint32_t struct_size;
+  // A full buffer receives again once this many bytes are free; 0 for any room.
+  uint32_t resume_free_bytes;
+  // Residues of at most this many bytes are parked as soon as their receive ran dry; 0 for never.
+  uint16_t park_bytes;
+  // Residues of at most this many bytes are parked when the pool asks; below `park_bytes` it means that.
+  uint16_t reclaim_bytes;
+  // One of `DEMUXBUF_MODE_*`.
+  uint8_t mode;
+  // Receives in one turn before the machine yields; 0 for 4.
+  uint8_t reads_per_wake;
+  // Not 0: stop receiving while decoding is blocked, instead of when the buffer is full.
+  uint8_t pause_when_blocked;
+  // Must be 0.
+  uint8_t reserved;
+} demuxbuf_policy;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Says in words what a status means.
+//
+// Returns a static string; never NULL, also for numbers that mean nothing.
+// Thread rule: any thread, any time.
+const char *demuxbuf_strerror(int32_t status);
+
+// Version of the library in use, as `(major << 16) | (minor << 8) | patch`; compare with `DEMUXBUF_VERSION`.
+// Thread rule: any thread, any time.
+uint32_t demuxbuf_version(void);
+
+// The status inside what an event function returned: `DEMUXBUF_OK` for a mask of actions. Twin of the header's
+// `demuxbuf_actions_status_inline`. Thread rule: any thread, any time.
+int32_t demuxbuf_actions_status(uint32_t actions);
+
+// Writes a mask of actions in words, for logs: the names without `DEMUXBUF_`, with `|` between them; `NONE` for none;
+// bits that are no action as one hexadecimal number. A mask with `DEMUXBUF_ERROR` is written as `demuxbuf_strerror` has
+// its status.
+//
+// `bytes` is the room at `buffer`. The text is cut there, always with a closing 0. `buffer` may be NULL.
+// Thread rule: any thread, any time. Returns the room that the whole text needs, with its closing 0.
+size_t demuxbuf_actions_str(uint32_t actions,
+                            char *buffer,
+                            size_t bytes);
+
+// Fills a configuration: `buffers` of 16448 bytes, `receivers_max` receivers with a parking slot each and as many
+// waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered. Set
+// `struct_size` before the call.
+//
+// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is written.
+int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
+                                  uint32_t buffers,
+                                  uint32_t receivers_max);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+/* ==== Receivers ====
+ *
+ * A receiver is one connection bound to a pool. Each call reports what happened and returns what to do next.
+ * Thread rule: one thread at a time per pool. Cost: O(1), no allocation, no system call.
+ */
+
+// The transport has bytes, an end of stream or an error to report.
+#define DEMUXBUF_EVENT_READABLE 1
+
+// One receive brought `value` bytes.
+#define DEMUXBUF_EVENT_RECEIVED 2
+
+// One receive found nothing.
+#define DEMUXBUF_EVENT_WOULD_BLOCK 3
+
+// The peer will send no more.
+#define DEMUXBUF_EVENT_END_OF_STREAM 4
+
+// The transport failed.
+#define DEMUXBUF_EVENT_TRANSPORT_ERROR 5
+
+// The decoder took `value` bytes from the front.
+#define DEMUXBUF_EVENT_CONSUMED 6
+
+// The decoder needs at least `value` more bytes.
+#define DEMUXBUF_EVENT_NEED_MORE 7
+
+// Decoding cannot go on for the reasons in the mask `value`.
+#define DEMUXBUF_EVENT_BLOCK 8
+
+// The reasons in the mask `value` are gone.
+#define DEMUXBUF_EVENT_UNBLOCK 9
+
+// The host stopped decoding for its own budget. Bytes are left, and nothing is wrong.
+#define DEMUXBUF_EVENT_YIELD 10
+
+// A new loop iteration begins for this connection.
+#define DEMUXBUF_EVENT_WAKE 11
+
+// The host pauses reading.
+#define DEMUXBUF_EVENT_PAUSE_RECV 12
+
+// The host resumes reading.
+#define DEMUXBUF_EVENT_RESUME_RECV 13
+
+// The decoder found a fatal error.
+#define DEMUXBUF_EVENT_FAIL 14
+
+// The pending actions in the mask `value` are done.
+#define DEMUXBUF_EVENT_DONE 15
+
+// The connection is going away.
+#define DEMUXBUF_EVENT_CLOSE 16
+
+// Connections only: a buffer of `value` bytes is there; or a larger one, which now holds what was buffered.
+#define DEMUXBUF_EVENT_BUFFER_GRANTED 17
+
+// Connections only: no buffer could be had, and the host has queued the connection.
+#define DEMUXBUF_EVENT_BUFFER_DENIED 18
+
+// Connections only: what was buffered is in a slot of `value` bytes now; or a slot was lent while waiting.
+#define DEMUXBUF_EVENT_BUFFER_PARKED 19
+
+// Connections only: the buffer is no longer held.
+#define DEMUXBUF_EVENT_BUFFER_RELEASED 20
+
+// The allocator of the host that lends the buffers is short: park as soon as possible. A pool does this by itself.
+#define DEMUXBUF_EVENT_RECLAIM_REQUESTED 21
+
+// The buffer is held for too long without progress: park, or else shed. A pool does this by itself.
+#define DEMUXBUF_EVENT_LEASE_EXPIRED 22
+
+// A buffer that leaves or enters a receiver with what is in it.
+typedef struct {
+  // The buffer; give it back with `demuxbuf_pool_release`.
+  uint64_t lease;
+  // Where the content starts in the buffer, in bytes.
+  uint32_t offset;
+  // Length of the content, in bytes.
   uint32_t buffered_bytes;
-  uint32_t state[6];
-} demuxbuf_connection;
+} demuxbuf_leased_content;
+
+// What is to be done now, and where. Returned by value.
+typedef struct {
+  // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE`
+  // and as the residue of `DEMUXBUF_END`; NULL if nothing is.
+  //
+  // Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that call
+  // may move the bytes of any receiver of the pool, also of one that it does not name. `demuxbuf_receiver_pending`
+  // has the new place. These calls never move or free it: `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`,
+  // calls for another receiver, calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending,
+  // pause_recv, resume_recv and yield do not either, nor does `demuxbuf_pool_poll_notice` unless it names the
+  // receiver. Where a submitted receive goes stays until its outcome.
+  uint8_t *data;
+  // Bytes at `data`: the room to receive into, or what is buffered.
+  uint32_t bytes;
+  // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
+  // With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
+  uint32_t actions;
+} demuxbuf_step;
+
+// Everything there is to print about a receiver, and about its connection.
+typedef struct {
+  // `sizeof(demuxbuf_receiver_info)`, set before the call; then how many bytes were written.
+  uint32_t struct_size;
+  // Class of its requests.
+  uint32_t class_index;
+  // What the host gave at attach.
+  uint64_t token;
+  // For how long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
+  uint64_t wait_age_ns;
+  // Grants that passed it while it is queued; 0 if it is not.
+  uint64_t bypasses;
+  // For how long it has held its buffer, in nanoseconds; 0 if it holds none or leases have no deadline.
+  uint64_t held_ns;
+  // For how long it has made no progress with it, in nanoseconds.
+  uint64_t idle_ns;
+  // Bytes it has consumed from it.
+  uint64_t progress_bytes;
+  // Bytes buffered.
+  uint32_t buffered_bytes;
+  // Size of what is held, in bytes.
+  uint32_t capacity;
+  // Bytes that must arrive before the decoder can go on.
+  uint32_t needed_bytes;
+  // The host's reasons why decoding cannot go on.
+  uint32_t blocked;
+  // What is to be done now: a mask of `DEMUXBUF_*` actions.
+  uint32_t pending;
+  // Bytes that can never be decoded, once the stream ended.
+  uint32_t truncated_bytes;
+  // 0 nothing held, 1 a parking slot, 2 a buffer.
+  uint8_t hold;
+  // 0 open, 1 ended, 2 broken.
+  uint8_t end;
+  // Not 0: queued for a buffer.
+  uint8_t waiting;
+  // Not 0: the host's watch is on, as far as it was reported.
+  uint8_t armed;
+  // Not 0: the transport is believed to have something.
+  uint8_t ready;
+  // Not 0: the decoder failed; what arrives is discarded.
+  uint8_t failed;
+  // Not 0: attached and not closed.
+  uint8_t open;
+  // One of `DEMUXBUF_MODE_*`.
+  uint8_t mode;
+  // Not 0: the host wants no reading.
+  uint8_t paused;
+  // Not 0: what is held was filled, and not enough of it is free again.
+  uint8_t full;
+  // Not 0: the host stopped decoding until its next turn.
+  uint8_t yielded;
+  // Not 0: a receive was submitted and is not complete.
+  uint8_t in_flight;
+  // Always 0.
+  uint8_t reserved[4];
+} demuxbuf_receiver_info;
+
+// A notification that does not answer one of your own calls: a queued request was granted, or a receiver is to be
+// shed.
+typedef struct {
+  // `sizeof(demuxbuf_notice)`, set before the call; then how many bytes were written.
+  uint32_t struct_size;
+  // Always 0.
+  uint32_t reserved;
+  // What the host gave at attach or at request.
+  uint64_t token;
+  // The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 if a request of the host's own was served.
+  uint64_t receiver;
+  // The host's own buffer; 0 if a receiver got it.
+  uint64_t lease;
+  // The host's own wait that ended; 0 if a receiver got it.
+  uint64_t wait;
+  // What the receiver is to do now.
+  demuxbuf_step step;
+} demuxbuf_notice;
 
 // Everything there is to print about a connection.
 typedef struct {
+  // `sizeof(demuxbuf_connection_info)`, set before the call; then how many bytes were written.
+  uint32_t struct_size;
   // Bytes buffered.
   uint32_t buffered_bytes;
   // Size of what is held, in bytes.
@@ -356,88 +580,233 @@ typedef struct {
   uint8_t in_flight;
 } demuxbuf_connection_info;
 
-// How far one side's frames have come: a plain value, all-zero is a client's at its first byte. Private to the
-// library.
-typedef struct {
-  uint32_t side;
-  uint32_t stage;
-  uint32_t max_frame_size;
-  uint32_t block_of;
-} demuxbuf_h2_decoder;
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
 
-// What stands at the front.
-typedef struct {
-  // Not 0: nothing can be told before at least so many more bytes have arrived.
-  uint32_t need_more;
-  // Length of the whole preface or frame, with the frame's header, in bytes; 0 with `need_more`.
-  uint32_t frame_bytes;
-  // Length of the frame's payload, in bytes.
-  uint32_t length;
-  // Stream of the frame; 0 for the connection. With `DEMUXBUF_ERR_PROTOCOL`: the stream it is an error of.
-  uint32_t stream_id;
-  // With `DEMUXBUF_ERR_PROTOCOL`: the error code to send (RFC 9113 section 7).
-  uint32_t error_code;
-  // Type of the frame (RFC 9113 section 6).
-  uint8_t kind;
-  // Flags of the frame.
-  uint8_t flags;
-  // Not 0: it is the preface, not a frame.
-  uint8_t is_preface;
-} demuxbuf_h2_next;
+// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
+// are copied. `class_index` is that of its requests; `token` comes back with grants. `*receiver` is its handle until
+// `DEMUXBUF_FINISHED`; call `demuxbuf_receiver_pending` next.
+//
+// Cost: O(1), and the copy.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
+// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now); nothing is changed then.
+int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
+                                 uint32_t class_index,
+                                 uint64_t token,
+                                 const uint8_t *bytes,
+                                 size_t length,
+                                 uint64_t *receiver);
 
-// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one of the default size, in nobody's
-// name, in class 0.
-typedef struct {
-  // `sizeof(demuxbuf_request)`.
-  uint32_t struct_size;
-  // Its class.
-  uint32_t class_index;
-  // Which of the pool's sizes; 0 is the default.
-  uint32_t size_index;
-  // Comes back with the grant.
-  uint64_t token;
-  // In whose name; 0 for nobody's.
-  uint64_t tenant;
-} demuxbuf_request;
+// Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
+// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool of
+// the same `demuxbuf_shared_pool`, also from one that was freed.
+//
+// Of several threads that release or adopt one lease at once, one succeeds.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (not a lease of the
+// host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer); nothing is changed then and the lease stays the
+// host's.
+int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
+                                uint32_t class_index,
+                                uint64_t token,
+                                const demuxbuf_leased_content *content,
+                                uint64_t *receiver);
 
-// What is to be done now, and where. Returned by value.
-typedef struct {
-  // With `DEMUXBUF_RECV`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE`
-  // and as the residue of `DEMUXBUF_END`; NULL if nothing is.
-  //
-  // Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that call
-  // may move the bytes of any receiver of the pool, also of one that it does not name. `demuxbuf_receiver_pending`
-  // has the new place. These calls never move or free it: `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`,
-  // calls for another receiver, calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending,
-  // pause_recv, resume_recv and yield do not either, nor does `demuxbuf_pool_poll_notice` unless it names the
-  // receiver. Where a submitted receive goes stays until its outcome.
-  uint8_t *data;
-  // Bytes at `data`: the room to receive into, or what is buffered.
-  uint32_t bytes;
-  // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
-  // With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
-  uint32_t actions;
-} demuxbuf_step;
+// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If none
+// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait ends with
+// its need: when the frame fits after all or a part of it is decoded, when it is blocked, and with the end of the stream,
+// an error, a failure or close. A frame that still does not fit once it is unblocked is reported again
+// (`DEMUXBUF_CANNOT_FIT`).
+//
+// Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
+// or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_NOT_LARGER`,
+// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted beside what is held), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`,
+// `DEMUXBUF_ERR_IN_FLIGHT`.
+demuxbuf_step demuxbuf_receiver_grow(demuxbuf_pool *pool,
+                                     uint64_t receiver,
+                                     uint32_t size_index);
 
-// Something that came of others' doings: a buffer was handed over to somebody who had waited, or a receiver is to be shed.
-typedef struct {
-  // What the host gave at attach or at request.
-  uint64_t token;
-  // The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 if a request of the host's own was served.
-  uint64_t receiver;
-  // The host's own buffer; 0 if a receiver got it.
-  uint64_t lease;
-  // The host's own wait that ended; 0 if a receiver got it.
-  uint64_t wait;
-  // What the receiver is to do now.
-  demuxbuf_step step;
-} demuxbuf_notice;
+// Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
+// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
+int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
+                                     uint64_t receiver,
+                                     uint64_t tenant);
+
+// Takes the buffer away from a receiver with what is in it: the lease is the host's, reading goes on into another.
+//
+// Call `demuxbuf_receiver_pending` next.
+// Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot),
+// `DEMUXBUF_ERR_IN_FLIGHT`.
+int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
+                               uint64_t receiver,
+                               demuxbuf_leased_content *content);
+
+// The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before that many more
+// have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+// `DEMUXBUF_ERR_IN_FLIGHT` (from a parking slot), `DEMUXBUF_ERR_CLOSED`.
+demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
+                                        uint64_t receiver,
+                                        uint32_t consumed,
+                                        uint32_t need_more);
+
+// What is to be done now, without reporting anything.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status:
+// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_pending(demuxbuf_pool *pool, uint64_t receiver);
+
+// Writes everything there is to print about a receiver.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// and nothing is written.
+int32_t demuxbuf_receiver_describe(const demuxbuf_pool *pool,
+                                   uint64_t receiver,
+                                   demuxbuf_receiver_info *info);
+
+// The transport has bytes, an end of stream or an error to report. Begins a new turn. Repeats are harmless.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_readable(demuxbuf_pool *pool, uint64_t receiver);
+
+// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`.
+demuxbuf_step demuxbuf_receiver_received(demuxbuf_pool *pool, uint64_t receiver, uint32_t bytes);
+
+// One receive found nothing.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_would_block(demuxbuf_pool *pool, uint64_t receiver);
+
+// The peer will send no more. In any state, with or without a receive.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_end_of_stream(demuxbuf_pool *pool, uint64_t receiver);
+
+// The transport failed. In any state, with or without a receive.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_transport_error(demuxbuf_pool *pool, uint64_t receiver);
+
+// Decoding cannot go on for these reasons of the host's. They add up.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_NO_REASONS`.
+demuxbuf_step demuxbuf_receiver_block(demuxbuf_pool *pool, uint64_t receiver, uint32_t reasons);
+
+// These reasons are gone; decoding resumes when none is left.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_NO_REASONS`.
+demuxbuf_step demuxbuf_receiver_unblock(demuxbuf_pool *pool, uint64_t receiver, uint32_t reasons);
+
+// A new turn of the host's loop begins for this connection.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_wake(demuxbuf_pool *pool, uint64_t receiver);
+
+// The host wants no reading for reasons of its own.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_pause_recv(demuxbuf_pool *pool, uint64_t receiver);
+
+// The host's reasons for pausing are gone.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_resume_recv(demuxbuf_pool *pool, uint64_t receiver);
+
+// The decoder found a fatal error: from now on what arrives is discarded, by the receiver itself.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_CLOSED`.
+demuxbuf_step demuxbuf_receiver_fail(demuxbuf_pool *pool, uint64_t receiver);
+
+// These pending actions are done: any of want_recv, stop_recv, shed, end, cannot_fit, reschedule; of a completion host
+// also recv, when the receive is submitted: until its outcome is reported, what it goes to stays where it is.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_NOT_PENDING`.
+demuxbuf_step demuxbuf_receiver_done(demuxbuf_pool *pool,
+                                     uint64_t receiver,
+                                     uint32_t actions);
+
+// Reports any event by its number: `DEMUXBUF_EVENT_*`. The calls above are the same for one event each.
+//
+// `value` is what the event counts: bytes, reasons or actions; 0 for an event that counts nothing.
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_EVENT`, `DEMUXBUF_ERR_RANGE` (a value for an
+// event that counts nothing), `DEMUXBUF_ERR_INTERNAL_EVENT` (a buffer event: the pool drives these); or, as the
+// event has it: `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_NO_BUFFER`,
+// `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_NO_REASONS`, `DEMUXBUF_ERR_AFTER_END`,
+// `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_IN_FLIGHT`.
+demuxbuf_step demuxbuf_receiver_report(demuxbuf_pool *pool,
+                                       uint64_t receiver,
+                                       uint32_t event,
+                                       uint32_t value);
+
+// The connection is going away, in whatever state it is: what it holds or waits for is released in this step, what
+// was buffered is counted as dropped, and the handle ends with `DEMUXBUF_FINISHED`: at once, or if a receive is in flight (completion), with its outcome.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
+                                      uint64_t receiver);
+
+// The next queued request that was granted; then the next receiver that is to be shed, so that a waiter can have its
+// buffer. Call it in each loop iteration until it returns `DEMUXBUF_STATUS_NONE`.
+//
+// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `notice->step` asks for
+// before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
+//
+// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its requests
+// loses that buffer to others that wait. Its requests queue again.
+//
+// Returns `DEMUXBUF_OK` and writes `*notice`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, and nothing is written or taken from the queue of notices.
+int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
+                                  demuxbuf_notice *notice);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+/* ==== The pool ====
+ *
+ * Its life, its clock, its counts and its tenants.
+ * Thread rule, where a function has none of its own: one thread at a time per pool.
+ */
 
 // What a pool counts. Sizes in bytes, times in nanoseconds.
 typedef struct {
+  // `sizeof(demuxbuf_pool_stats)`, set before the call; then how many bytes were written.
+  uint32_t struct_size;
   // The budget, in units: buffers, if there is one size.
   uint32_t buffers;
-  // Units nobody holds.
+  // Units that are free.
   uint32_t free;
   // Buffers held.
   uint32_t leased;
@@ -465,6 +834,8 @@ typedef struct {
   uint32_t outstanding_by_class[DEMUXBUF_CLASSES_MAX];
   // Parking slots in use, by size: 64, 256, 1024 and 4096 bytes.
   uint32_t slots_in_use_by_size[4];
+  // Always 0.
+  uint32_t reserved;
   // Requests granted at once.
   uint64_t granted_at_once;
   // Requests granted by hand-off.
@@ -473,7 +844,7 @@ typedef struct {
   uint64_t queued;
   // Waits that were cancelled.
   uint64_t cancelled;
-  // Buffers given back.
+  // Buffers released.
   uint64_t released;
   // The most grants that passed a waiter until it was served; `demuxbuf_pool_bypass_bound` is the bound.
   uint64_t bypass_peak;
@@ -490,7 +861,7 @@ typedef struct {
   uint64_t parked;
   // Those of them that were moved because others waited.
   uint64_t parked_on_demand;
-  // Receivers that were told to shed.
+  // Receivers that were asked to shed.
   uint64_t shed;
   // Contents moved to a larger buffer.
   uint64_t grown;
@@ -517,58 +888,13 @@ typedef struct {
   uint64_t memory_bytes;
 } demuxbuf_pool_stats;
 
-// A buffer that leaves or enters a receiver with what is in it.
-typedef struct {
-  // The buffer; give it back with `demuxbuf_pool_release`.
-  uint64_t lease;
-  // Where the content starts in the buffer, in bytes.
-  uint32_t offset;
-  // Length of the content, in bytes.
-  uint32_t buffered_bytes;
-} demuxbuf_leased_content;
-
-// Everything there is to print about a receiver.
-typedef struct {
-  // What the host gave at attach.
-  uint64_t token;
-  // How long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
-  uint64_t wait_age_ns;
-  // Grants that passed it while it is queued; 0 if it is not.
-  uint64_t bypasses;
-  // For how long it has held its buffer, in nanoseconds; 0 if it holds none or leases have no deadline.
-  uint64_t held_ns;
-  // For how long it has made no progress with it, in nanoseconds.
-  uint64_t idle_ns;
-  // Bytes it has consumed from it.
-  uint64_t progress_bytes;
-  // Class of its requests.
-  uint32_t class_index;
-  // The connection's state.
-  demuxbuf_connection_info connection;
-} demuxbuf_receiver_info;
-
-// A receiver on its way from one thread to another, with all that it holds and waits for: a plain value that the host
-// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no receiver.
-typedef struct {
-  demuxbuf_connection connection;
-  uint64_t token;
-  uint64_t lease;
-  uint64_t wait;
-  uint64_t pool;
-  uint32_t entry;
-  uint32_t uses;
-  uint32_t offset;
-  uint32_t class_index;
-  uint8_t parked[DEMUXBUF_EXPORT_BYTES_MAX];
-} demuxbuf_exported_receiver;
-
 // What a tenant may have. Counts are buffers of the default size.
 typedef struct {
   // `sizeof(demuxbuf_tenant_config)`.
   uint32_t struct_size;
   // Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
   uint32_t weight;
-  // Buffers it gets before those who have their guaranteed share already; others borrow them meanwhile.
+  // Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile.
   uint32_t guaranteed;
   // The most buffers it may have; UINT32_MAX for no cap.
   uint32_t cap;
@@ -576,328 +902,39 @@ typedef struct {
 
 // How a tenant stands.
 typedef struct {
-  // Grants it got.
-  uint64_t granted;
+  // `sizeof(demuxbuf_tenant_info)`, set before the call; then how many bytes were written.
+  uint32_t struct_size;
   // Its weight.
   uint32_t weight;
+  // Grants it got.
+  uint64_t granted;
   // What it has out, in units of the pool's budget: buffers, if there is one size.
   uint32_t outstanding_units;
   // Its requests that wait.
   uint32_t waiting;
   // Not 0: it is removed, and goes away with its last buffer, wait and receiver.
   uint32_t retiring;
+  // Always 0.
+  uint32_t reserved;
 } demuxbuf_tenant_info;
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
-// Fills a configuration: `buffers` of 16448 bytes, `receivers_max` receivers with a parking slot each and as many
-// waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered.
-//
-// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`.
-int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
-                                  uint32_t buffers,
-                                  uint32_t receivers_max);
-
-// Prepares a connection with a policy. An all-zero connection has the default policy already.
-//
-// The connection must not be attached: this call writes over what is there. `policy` may be NULL for the default.
-// Thread rule: one thread at a time per connection.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG` for a wrong `struct_size` or `mode`.
-int32_t demuxbuf_connection_init(demuxbuf_connection *connection,
-                                 const demuxbuf_policy *policy);
-
-// The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds
-// `buffered_bytes` bytes.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ALREADY_ATTACHED`,
-// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`.
-uint32_t demuxbuf_connection_attach(demuxbuf_connection *connection,
-                                    uint32_t buffered_bytes,
-                                    uint32_t capacity);
-
-// The transport has bytes, an end of stream or an error to report. Begins a new turn. Repeats are harmless.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_readable(demuxbuf_connection *connection);
-
-// The host has a buffer of `capacity` bytes for this connection; or a larger one, which now holds what was buffered.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`,
-// `DEMUXBUF_ERR_IN_FLIGHT`.
-uint32_t demuxbuf_connection_buffer_granted(demuxbuf_connection *connection,
-                                            uint32_t capacity);
-
-// No buffer could be had; the host has queued the connection. It must not be moved until granted or cancelled.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
-uint32_t demuxbuf_connection_buffer_denied(demuxbuf_connection *connection);
-
-// What was buffered is now in a slot of `capacity` bytes and the buffer was given back; or a slot was lent while
-// waiting.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_CLOSED`,
-// `DEMUXBUF_ERR_IN_FLIGHT`.
-uint32_t demuxbuf_connection_buffer_parked(demuxbuf_connection *connection,
-                                           uint32_t capacity);
-
-// The buffer is no longer held: given back, or handed to somebody else with what was in it.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_NO_BUFFER`,
-// `DEMUXBUF_ERR_IN_FLIGHT`.
-uint32_t demuxbuf_connection_buffer_released(demuxbuf_connection *connection);
-
-// One receive brought `bytes` bytes, at most `demuxbuf_connection_recv_max`.
-//
-// Level-triggered and one-shot, a receive that brought less than that is taken to have run dry. A host that offered less,
-// such as a ring up to its wrap, reports it with `demuxbuf_connection_sync`, and `would_block` when it did run dry.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`,
-// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_CLOSED`.
-uint32_t demuxbuf_connection_received(demuxbuf_connection *connection,
-                                      uint32_t bytes);
-
-// One receive found nothing.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_would_block(demuxbuf_connection *connection);
-
-// The peer will send no more. In any state, with or without a receive.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_end_of_stream(demuxbuf_connection *connection);
-
-// The transport failed. In any state, with or without a receive.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_transport_error(demuxbuf_connection *connection);
-
-// The decoder took `bytes` bytes from the front; 0 is harmless.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_TOO_MANY_BYTES`,
-// `DEMUXBUF_ERR_IN_FLIGHT` (from a slot).
-uint32_t demuxbuf_connection_consumed(demuxbuf_connection *connection,
-                                      uint32_t bytes);
-
-// The decoder cannot go on until at least `bytes` more bytes have arrived. `DEMUXBUF_CANNOT_FIT` if there is no room
-// for them.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_CLOSED`.
-uint32_t demuxbuf_connection_need_more(demuxbuf_connection *connection,
-                                       uint32_t bytes);
-
-// Decoding cannot go on for these reasons of the host's. They add up.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_NO_REASONS`.
-uint32_t demuxbuf_connection_block(demuxbuf_connection *connection,
-                                   uint32_t reasons);
-
-// These reasons are gone; decoding resumes when none is left.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_NO_REASONS`.
-uint32_t demuxbuf_connection_unblock(demuxbuf_connection *connection,
-                                     uint32_t reasons);
-
-// The host stopped decoding for its own budget; bytes are left and nothing is wrong.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_yield(demuxbuf_connection *connection);
-
-// A new turn of the host's loop begins for this connection.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_wake(demuxbuf_connection *connection);
-
-// The host wants no reading for reasons of its own.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_pause_recv(demuxbuf_connection *connection);
-
-// The host's reasons for pausing are gone.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_resume_recv(demuxbuf_connection *connection);
-
-// The decoder found a fatal error: from now on what arrives is discarded.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CLOSED`.
-uint32_t demuxbuf_connection_fail(demuxbuf_connection *connection);
-
-// The host's allocator is short: park as soon as possible.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_reclaim_requested(demuxbuf_connection *connection);
-
-// The deadline of the buffer passed without progress: park, or else shed.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_lease_expired(demuxbuf_connection *connection);
-
-// These pending actions are done: any of want_recv, stop_recv, cancel_request, shed, end, cannot_fit, reschedule; of a
-// completion host also recv, when the receive is submitted: until its outcome is reported, the buffer stays as it is.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_NOT_PENDING`.
-uint32_t demuxbuf_connection_done(demuxbuf_connection *connection,
-                                  uint32_t actions);
-
-// The connection is going away, in whatever state it is. Repeats are harmless.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_close(demuxbuf_connection *connection);
-
-// The host's own buffer and flags are the truth: one call beside the decoder replaces counting at every site.
-//
-// `buffered_bytes` and `capacity` describe the buffer (capacity 0: none), or the slot as long as its content is
-// parked; `blocked` is the whole mask of reasons; `needed_bytes` not 0: the decoder cannot go on before more bytes
-// arrive, so 0 after a receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that
-// replaces `would_block` and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the
-// decoder: a receive whose bytes are decoded before the machine is told is not counted against the turn.
-// Thread rule: one thread at a time per connection. Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`,
-// `DEMUXBUF_ERR_IN_FLIGHT`.
-uint32_t demuxbuf_connection_sync(demuxbuf_connection *connection,
-                                  uint32_t buffered_bytes,
-                                  uint32_t capacity,
-                                  uint32_t blocked,
-                                  uint8_t needed_bytes,
-                                  uint8_t armed);
-
-// What is to be done now, without reporting anything.
-//
-// Thread rule: one thread at a time per connection. Returns the mask of actions, 0 for a connection that is not
-// attached, or with `DEMUXBUF_ERROR` set `DEMUXBUF_ERR_NULL` or `DEMUXBUF_ERR_POISONED`.
-uint32_t demuxbuf_connection_pending(const demuxbuf_connection *connection);
-
-// The most bytes one receive may bring now; 0 unless `DEMUXBUF_RECV` is pending, and for NULL.
-//
-// Thread rule: one thread at a time per connection.
-uint32_t demuxbuf_connection_recv_max(const demuxbuf_connection *connection);
-
-// Bytes buffered; 0 for NULL. Twin of the header's `demuxbuf_connection_buffered_bytes_inline`.
-//
-// Thread rule: one thread at a time per connection.
-uint32_t demuxbuf_connection_buffered_bytes(const demuxbuf_connection *connection);
-
-// Size of what is held, in bytes; 0 if nothing is, and for NULL. Twin of the header's
-// `demuxbuf_connection_capacity_inline`.
-//
-// Thread rule: one thread at a time per connection.
-uint32_t demuxbuf_connection_capacity(const demuxbuf_connection *connection);
-
-// The status inside what an event function returned: `DEMUXBUF_OK` for a mask of actions. Twin of the header's
-// `demuxbuf_actions_status_inline`. Thread rule: any thread, any time.
-int32_t demuxbuf_actions_status(uint32_t actions);
-
-// Writes everything there is to print about a connection.
-//
-// Thread rule: one thread at a time per connection.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, and nothing is written.
-int32_t demuxbuf_connection_describe(const demuxbuf_connection *connection, demuxbuf_connection_info *info);
-
-// Prepares a decoder for what `side` (`DEMUXBUF_H2_CLIENT` or `DEMUXBUF_H2_SERVER`) sends, from its first byte on.
-//
-// Thread rule: one thread at a time per decoder.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` for another side.
-int32_t demuxbuf_h2_init(demuxbuf_h2_decoder *decoder,
-                         uint32_t side);
-
-// Sets the largest payload, in bytes, that the receiver of these frames has announced and seen acknowledged: 16384
-// to 16777215 (RFC 9113 section 6.5.2); 16384 at the start.
-//
-// Thread rule: one thread at a time per decoder.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE`, and nothing is changed.
-int32_t demuxbuf_h2_set_max_frame_size(demuxbuf_h2_decoder *decoder,
-                                       uint32_t bytes);
-
-// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). Changes nothing; a header
-// is judged as soon as its nine bytes are there.
-//
-// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
-// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code` of `*next`, and for an error
-// of one stream `stream_id` and `frame_bytes`: behind so many bytes the others go on, without `demuxbuf_h2_accept`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's),
-// `DEMUXBUF_ERR_POISONED` (a defect of the library).
-int32_t demuxbuf_h2_peek(const demuxbuf_h2_decoder *decoder,
-                         const uint8_t *data,
-                         uint32_t bytes,
-                         demuxbuf_h2_next *next);
-
-// `demuxbuf_h2_peek` and `demuxbuf_h2_accept` in one call, for hosts that take DATA in pieces and every other frame
-// whole: the frame in `*next` is accepted. DATA is found as soon as its header is there, any other frame once it is
-// whole; `need_more` of `*next` counts the bytes that are missing until then, and nothing is accepted.
-//
-// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
-// Returns the same as `demuxbuf_h2_peek`: `DEMUXBUF_OK`, `DEMUXBUF_ERR_PROTOCOL`, `DEMUXBUF_ERR_NULL`,
-// `DEMUXBUF_ERR_RANGE`, `DEMUXBUF_ERR_POISONED`.
-int32_t demuxbuf_h2_advance(demuxbuf_h2_decoder *decoder,
-                            const uint8_t *data,
-                            uint32_t bytes,
-                            demuxbuf_h2_next *next);
-
-// Moves on behind what `demuxbuf_h2_peek` wrote to `*next`: the next look is behind that frame.
-//
-// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's, or no look of
-// this decoder can have written `*next`), and nothing is changed.
-int32_t demuxbuf_h2_accept(demuxbuf_h2_decoder *decoder,
-                           const demuxbuf_h2_next *next);
-
-// Checks the pad length of a frame with the padded flag: the first byte of its payload. Other frames have none, and pass.
-//
-// Thread rule: any thread. Cost: O(1), no allocation.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_PROTOCOL` if the padding does not leave room for what the frame must carry (RFC
-// 9113 sections 6.1, 6.2, 6.6), a PROTOCOL_ERROR of the connection; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` if `*next`
-// is not a frame.
-int32_t demuxbuf_h2_check_padding(const demuxbuf_h2_next *next,
-                                  uint8_t pad_length);
-
 // Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
 //
-// If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
-// is allowed: at most `message_bytes` bytes with the closing 0.
+// A refused configuration writes a sentence to `message` that names the field, its value and what is allowed.
+// `*message_bytes` is the room there; it then says how much room the whole sentence needs. Both count the closing 0. The
+// sentence is cut at the end of the room. Both pointers may be NULL, and `message` alone.
 // Thread rule: any thread; the pool is then for one thread at a time.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
-// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
+// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and
 // `*pool` is not written.
 int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
                           demuxbuf_pool **pool,
                           char *message,
-                          size_t message_bytes);
+                          size_t *message_bytes);
 
 // Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
 //
@@ -910,10 +947,108 @@ int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
 // meanwhile, and release leases that came from this one.
 void demuxbuf_pool_free(demuxbuf_pool *pool);
 
+// Advances the pool's clock to this time, in monotonic nanoseconds; once in each loop iteration, before the events.
+// The first call is the origin: what began before it has its time counted from there. One call is worth at most an eighth
+// of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look idle. A time
+// before the last one is counted and not taken. Early and repeated calls are harmless.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
+                                     uint64_t now_ns);
+
+// When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
+// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `lease_ns` after the last call, so that the
+// clock follows real time; a time that is not after the last call is for at once.
+uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
+
+// The published bound: the most grants that pass a waiter of this class before it is served.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CLASS`.
+int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool, uint32_t class_index, uint64_t *grants);
+
+// Gives the pages of free buffers that were used since the last call back to the operating system and writes how many
+// bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a system
+// call for each piece of such pages. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at
+// most 1 MiB if that is more than one buffer.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_pool_trim(demuxbuf_pool *pool,
+                           uint64_t *bytes);
+
+// Checks everything that must always hold, walking all tables: for tests, not for the receive path.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_INVARIANT` (a defect of the library).
+int32_t demuxbuf_pool_check_invariants(const demuxbuf_pool *pool);
+
+// Writes everything there is to print about a pool. Needs no buffer, lock or allocation.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, and nothing is written.
+int32_t demuxbuf_pool_get_stats(const demuxbuf_pool *pool, demuxbuf_pool_stats *stats);
+
+// Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix).
+//
+// Cost: O(1), no allocation.
+// Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
+// `DEMUXBUF_ERR_TABLE_FULL`.
+int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
+                                    const demuxbuf_tenant_config *tenant_config,
+                                    uint64_t *tenant);
+
+// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with its
+// last buffer and wait.
+//
+// Cost: O(1).
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+int32_t demuxbuf_pool_remove_tenant(demuxbuf_pool *pool,
+                                    uint64_t tenant);
+
+// Writes how a tenant stands, also while it is going away.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// and nothing is written.
+int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool,
+                                      uint64_t tenant,
+                                      demuxbuf_tenant_info *info);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+/* ==== Requests ====
+ *
+ * Buffers of the host's own out of the same pool.
+ * Thread rule: one thread at a time per pool. Cost: O(1), no allocation, no system call.
+ */
+
+// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one of the default size, for no
+// tenant, in class 0.
+typedef struct {
+  // `sizeof(demuxbuf_request)`.
+  uint32_t struct_size;
+  // Its class.
+  uint32_t class_index;
+  // Which of the pool's sizes; 0 is the default.
+  uint32_t size_index;
+  // Must be 0.
+  uint32_t reserved;
+  // Comes back with the grant.
+  uint64_t token;
+  // The tenant that it counts for; 0 for none.
+  uint64_t tenant;
+} demuxbuf_request;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
 // Asks for a buffer of the host's own (transmit, stream ...). `token` comes back with the grant.
 //
 // Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_STATUS_QUEUED` and `*handle` is the
-// wait; the lease comes from `demuxbuf_pool_poll_notice`. Thread rule: one thread at a time per pool. Cost: O(1).
+// wait; the lease comes from `demuxbuf_pool_poll_notice`.
 // Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (as many of
 // the host's requests wait as `waiters_max` is above `receivers_max`); nothing is changed then.
 int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
@@ -923,27 +1058,24 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 
 // Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
 //
-// Thread rule: one thread at a time per pool. Cost: O(1).
 // Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
-// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`,
-// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
+// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`,
+// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *handle);
 
-// Gives back a buffer of the host's own; the next waiter has it in the same step. It may come from any pool of the same
+// Releases a buffer of the host's own; the next waiter has it in the same step. It may come from any pool of the same
 // `demuxbuf_shared_pool`, also from one that was freed.
 //
-// Thread rule: one thread at a time per pool. Of several threads that release or adopt one lease at once, one succeeds.
-// Cost: O(1).
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (given back already, of
+// Of several threads that release or adopt one lease at once, one succeeds.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (released already, of
 // another pool, or a receiver's).
 int32_t demuxbuf_pool_release(demuxbuf_pool *pool,
                               uint64_t lease);
 
 // Ends a wait of the host's own; a buffer assigned to it goes to the next waiter in the same step.
 //
-// Thread rule: one thread at a time per pool. Cost: O(1).
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (granted or cancelled
 // already, of another pool, or a receiver's).
 int32_t demuxbuf_pool_cancel(demuxbuf_pool *pool,
@@ -959,296 +1091,58 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool,
                              uint8_t **data,
                              uint32_t *bytes);
 
-// The next one who had waited and now has a buffer; then the next receiver that is to be shed, so that somebody who
-// waits may have its buffer. Call it until it returns `DEMUXBUF_STATUS_NONE`, in each turn of the
-// loop; nobody is called back.
-//
-// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `grant->step` says
-// before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
-//
-// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its requests
-// loses that buffer to others that wait. Its requests queue again.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1).
-// Returns `DEMUXBUF_OK` and writes `*notice`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
-int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
-                                  demuxbuf_notice *notice);
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
 
-// Advances the pool's clock to this time, in monotonic nanoseconds; once in each turn of the loop, before the events.
-// The first call is the origin: what began before it has its time counted from there. One call is worth at most an eighth
-// of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look idle. A time
-// before the last one is counted and not taken. Early and repeated calls are harmless.
-//
-// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
-int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
-                                     uint64_t now_ns);
+/* ==== Threads ====
+ *
+ * One pool of buffers for several threads, each of which has a pool object of its own. Receivers can move.
+ * Each function has a thread rule of its own.
+ */
 
-// When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
-// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `lease_ns` after the last call, so that the
-// clock follows real time; a time that is not after the last call is for at once. Thread rule: one thread at a time per pool.
-uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
+// Bytes that a receiver may have parked when it moves.
+#define DEMUXBUF_EXPORT_BYTES_MAX 64
 
-// The published bound: the most grants that pass a waiter of this class before it is served.
-//
-// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CLASS`.
-int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool,
-                                   uint32_t class_index,
-                                   uint64_t *grants);
+// A pool that several threads share. Made by `demuxbuf_shared_pool_new`; each thread uses it through a `demuxbuf_pool`
+// of its own.
+typedef struct demuxbuf_shared_pool demuxbuf_shared_pool;
 
-// Gives the pages of free buffers that were used since the last call back to the operating system and writes how many
-// bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a system
-// call for each piece of such pages. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at
-// most 1 MiB if that is more than one buffer.
-//
-// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
-int32_t demuxbuf_pool_trim(demuxbuf_pool *pool,
-                           uint64_t *bytes);
+// A receiver on its way from one thread to another, with all that it holds and waits for: a plain value that the host
+// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no receiver.
+typedef struct {
+  uint32_t connection[8];
+  uint64_t token;
+  uint64_t lease;
+  uint64_t wait;
+  uint64_t pool;
+  uint32_t entry;
+  uint32_t uses;
+  uint32_t offset;
+  uint32_t class_index;
+  uint8_t parked[DEMUXBUF_EXPORT_BYTES_MAX];
+  uint64_t reserved[2];
+} demuxbuf_exported_receiver;
 
-// Writes everything there is to print about a pool. Needs no buffer, lock or allocation.
-//
-// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
-int32_t demuxbuf_pool_get_stats(const demuxbuf_pool *pool,
-                                demuxbuf_pool_stats *stats);
-
-// Checks everything that must always hold, walking all tables: for tests, not for the receive path.
-//
-// Thread rule: one thread at a time per pool. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_INVARIANT` (a defect of the library).
-int32_t demuxbuf_pool_check_invariants(const demuxbuf_pool *pool);
-
-// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
-// are copied. `class_index` is that of its requests; `token` comes back with grants. `*receiver` is its handle until
-// `DEMUXBUF_FINISHED`; call `demuxbuf_receiver_pending` next.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1), and the copy.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
-// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now); nothing is changed then.
-int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
-                                 uint32_t class_index,
-                                 uint64_t token,
-                                 const uint8_t *bytes,
-                                 size_t length,
-                                 uint64_t *receiver);
-
-// Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
-// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool of
-// the same `demuxbuf_shared_pool`, also from one that was freed.
-//
-// Thread rule: one thread at a time per pool. Of several threads that release or adopt one lease at once, one succeeds.
-// Cost: O(1). Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
-// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (not a lease of the
-// host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer); nothing is changed then and the lease stays the
-// host's.
-int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
-                                uint32_t class_index,
-                                uint64_t token,
-                                const demuxbuf_leased_content *content,
-                                uint64_t *receiver);
-
-// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If none
-// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait ends with
-// its need: when the frame fits after all or a part of it is decoded, when it is blocked, and with the end of the stream,
-// an error, a failure or close. A frame that still does not fit once it is unblocked is reported again
-// (`DEMUXBUF_CANNOT_FIT`).
-//
-// Thread rule: one thread at a time per pool. Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
-// or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_NOT_LARGER`,
-// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted beside what is held), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`,
-// `DEMUXBUF_ERR_IN_FLIGHT`.
-demuxbuf_step demuxbuf_receiver_grow(demuxbuf_pool *pool,
-                                     uint64_t receiver,
-                                     uint32_t size_index);
-
-// Requests in the name of `tenant` from now on, or with 0 in nobody's. What is held or waited for stays as it is.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1).
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
-// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
-// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
-int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
-                                     uint64_t receiver,
-                                     uint64_t tenant);
-
-// Takes the buffer away from a receiver with what is in it: the lease is the host's, reading goes on into another.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Call `demuxbuf_receiver_pending` next.
-// Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot),
-// `DEMUXBUF_ERR_IN_FLIGHT`.
-int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
-                               uint64_t receiver,
-                               demuxbuf_leased_content *content);
-
-// The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before so many more
-// have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_TOO_MANY_BYTES`,
-// `DEMUXBUF_ERR_IN_FLIGHT` (from a parking slot), `DEMUXBUF_ERR_CLOSED`.
-demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
-                                        uint64_t receiver,
-                                        uint32_t consumed,
-                                        uint32_t need_more);
-
-// What is to be done now, without reporting anything.
-//
-// Thread rule: one thread at a time per pool. Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status:
-// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_pending(demuxbuf_pool *pool,
-                                        uint64_t receiver);
-
-// Writes everything there is to print about a receiver.
-//
-// Thread rule: one thread at a time per pool.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, and nothing is written.
-int32_t demuxbuf_receiver_describe(const demuxbuf_pool *pool,
-                                   uint64_t receiver,
-                                   demuxbuf_receiver_info *info);
-
-// The transport has bytes, an end of stream or an error to report. Begins a new turn. Repeats are harmless.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_readable(demuxbuf_pool *pool,
-                                         uint64_t receiver);
-
-// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`,
-// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`.
-demuxbuf_step demuxbuf_receiver_received(demuxbuf_pool *pool,
-                                         uint64_t receiver,
-                                         uint32_t bytes);
-
-// One receive found nothing.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_would_block(demuxbuf_pool *pool,
-                                            uint64_t receiver);
-
-// The peer will send no more. In any state, with or without a receive.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_end_of_stream(demuxbuf_pool *pool,
-                                              uint64_t receiver);
-
-// The transport failed. In any state, with or without a receive.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_transport_error(demuxbuf_pool *pool,
-                                                uint64_t receiver);
-
-// Decoding cannot go on for these reasons of the host's. They add up.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_NO_REASONS`.
-demuxbuf_step demuxbuf_receiver_block(demuxbuf_pool *pool,
-                                      uint64_t receiver,
-                                      uint32_t reasons);
-
-// These reasons are gone; decoding resumes when none is left.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_NO_REASONS`.
-demuxbuf_step demuxbuf_receiver_unblock(demuxbuf_pool *pool,
-                                        uint64_t receiver,
-                                        uint32_t reasons);
-
-// The host stopped decoding for its own budget; bytes are left and nothing is wrong.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_yield(demuxbuf_pool *pool,
-                                      uint64_t receiver);
-
-// A new turn of the host's loop begins for this connection.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_wake(demuxbuf_pool *pool,
-                                     uint64_t receiver);
-
-// The host wants no reading for reasons of its own.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_pause_recv(demuxbuf_pool *pool,
-                                           uint64_t receiver);
-
-// The host's reasons for pausing are gone.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_resume_recv(demuxbuf_pool *pool,
-                                            uint64_t receiver);
-
-// The decoder found a fatal error: from now on what arrives is discarded, by the receiver itself.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_CLOSED`.
-demuxbuf_step demuxbuf_receiver_fail(demuxbuf_pool *pool,
-                                     uint64_t receiver);
-
-// Memory is short: park as soon as possible.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_reclaim_requested(demuxbuf_pool *pool,
-                                                  uint64_t receiver);
-
-// The buffer is held for too long without progress: park, or else shed.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_lease_expired(demuxbuf_pool *pool,
-                                              uint64_t receiver);
-
-// These pending actions are done: any of want_recv, stop_recv, shed, end, cannot_fit, reschedule; of a completion host
-// also recv, when the receive is submitted: until its outcome is reported, what it goes to stays where it is.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_NOT_PENDING`.
-demuxbuf_step demuxbuf_receiver_done(demuxbuf_pool *pool,
-                                     uint64_t receiver,
-                                     uint32_t actions);
-
-// The connection is going away, in whatever state it is: what it holds or waits for is given back in this step, what
-// was buffered is counted as dropped, and the handle ends with `DEMUXBUF_FINISHED`: at once, or if a receive is in flight (completion), with its outcome.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1). Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
-                                      uint64_t receiver);
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
 
 // Makes a pool that `shards` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shared_pool_free`.
 //
 // `config` is as for `demuxbuf_pool_new`: `buffers`, reserves and caps are for all threads together; `receivers_max`,
 // `waiters_max` and the parking slots are for each. There can be no other sizes than the default and no tenants. The
 // buffers are reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`.
-// If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
-// is allowed: at most `message_bytes` bytes with the closing 0.
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Thread rule: any thread.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
-// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
+// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and
 // `*shared_pool` is not written.
 int32_t demuxbuf_shared_pool_new(const demuxbuf_pool_config *config,
                                  uint32_t shards,
                                  demuxbuf_shared_pool **shared_pool,
                                  char *message,
-                                 size_t message_bytes);
+                                 size_t *message_bytes);
 
 // Makes the pool of one thread: a handle for all `demuxbuf_pool_*` and `demuxbuf_receiver_*` functions, for this thread
 // alone. `index` is which of the threads, from 0. The host owns it and frees it with `demuxbuf_pool_free`; then this
@@ -1277,9 +1171,9 @@ int32_t demuxbuf_shared_pool_poll_wake(const demuxbuf_shared_pool *shared_pool,
 // Thread rule: no other call with this pointer at the same time or after; the threads may use their pools meanwhile.
 void demuxbuf_shared_pool_free(demuxbuf_shared_pool *shared_pool);
 
-// A thread that has something to pick up, or deadlines to watch, and sleeps for all that is known. Call it until it
-// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and tell each thread that it names, by an eventfd or its
-// like; that one then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
+// A thread that has something to pick up, or deadlines to observe, and sleeps for all that is known. Call it until it
+// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and signal each thread that it names, by an eventfd or the
+// like; that thread then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(threads / 64), no lock.
 // Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`, always so for a pool of one thread;
@@ -1287,68 +1181,370 @@ void demuxbuf_shared_pool_free(demuxbuf_shared_pool *shared_pool);
 int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
                                 uint32_t *index);
 
-// Takes a receiver off this thread, in whatever state: idle, waiting, served and not told yet, holding a buffer, parked.
+// Takes a receiver off this thread, in whatever state: idle, waiting, granted and not reported yet, holding a buffer, parked.
 // Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again.
-// Meanwhile it keeps its place in the queue. Who forgets it loses its buffer until the pool is gone; who has no use for
-// it imports and closes it.
+// Meanwhile it keeps its place in the queue. If you drop an exported receiver, its buffer leaks until the pool is
+// freed. To discard one, import it and close it.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
-// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is parked in more than 64 bytes; it can move once
-// it holds a buffer), `DEMUXBUF_ERR_EXPORTS_FULL` (256 receivers that wait are exported and not imported yet, or of all
-// receivers `receivers_max` for each thread); nothing is changed then.
+// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_TOO_MANY_BYTES` (it is parked in more than 64 bytes; it can move
+// once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way, or of all
+// `receivers_max` for each thread); nothing is changed then.
 int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
                                  uint64_t receiver,
                                  demuxbuf_exported_receiver *exported);
 
 // Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
-// here; call `demuxbuf_receiver_pending` next. If it was served on the way, `demuxbuf_pool_poll_notice` says so.
+// here; call `demuxbuf_receiver_pending` next. If it was granted a buffer on the way, `demuxbuf_pool_poll_notice` reports it.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
 // `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of another pool, or changed),
-// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_SLOT_FREE` (it has a parking slot,
+// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it has a parking slot,
 // and none of 64 bytes is free here); nothing is changed then, and it can be tried again, here or elsewhere.
 int32_t demuxbuf_receiver_import(demuxbuf_pool *pool,
                                  demuxbuf_exported_receiver *exported,
                                  uint64_t *receiver);
 
-// Says in words what a status means.
-//
-// Returns a string that lives for ever; never NULL, also for numbers that mean nothing.
-// Thread rule: any thread, any time.
-const char *demuxbuf_strerror(int32_t status);
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
 
-// Version of the library in use, as `(major << 16) | (minor << 8) | patch`; compare with `DEMUXBUF_VERSION`.
-// Thread rule: any thread, any time.
-uint32_t demuxbuf_version(void);
+/* ==== The state machine ====
+ *
+ * The receive logic of one connection without a pool, for hosts that have their own buffers.
+ * Thread rule: one thread at a time per connection. Cost: O(1), no allocation, no system call.
+ */
 
-// Takes a tenant in: somebody the host trusts to be one party (a listener, a customer, an address prefix).
-//
-// Thread rule: one thread at a time per pool. Cost: O(1), no allocation.
-// Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
-// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
-int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
-                                    const demuxbuf_tenant_config *tenant_config,
-                                    uint64_t *tenant);
+// One connection's receive state: a plain value that the host embeds in its own struct. All-zero is not attached. It
+// may be moved with memcpy while it is not queued, and needs no destructor unless it holds or waits for something.
+// The fields are private to the library; the header's inline tests read them.
+typedef struct {
+  uint32_t capacity;
+  uint32_t buffered_bytes;
+  uint32_t state[6];
+} demuxbuf_connection;
 
-// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with its
-// last buffer and wait.
-//
-// Thread rule: one thread at a time per pool. Cost: O(1).
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
-int32_t demuxbuf_pool_remove_tenant(demuxbuf_pool *pool,
-                                    uint64_t tenant);
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
 
-// Writes how a tenant stands, also while it is going away.
+// Prepares a connection with a policy. An all-zero connection has the default policy already.
 //
-// Thread rule: one thread at a time per pool.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool), and nothing is written.
-int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool, uint64_t tenant, demuxbuf_tenant_info *info);
+// The connection must not be attached: this call writes over what is there. `policy` may be NULL for the default.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
+// `DEMUXBUF_ERR_CONFIG` for a wrong `mode`; nothing is written then.
+int32_t demuxbuf_connection_init(demuxbuf_connection *connection,
+                                 const demuxbuf_policy *policy);
+
+// The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds
+// `buffered_bytes` bytes.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ALREADY_ATTACHED`,
+// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`.
+uint32_t demuxbuf_connection_attach(demuxbuf_connection *connection,
+                                    uint32_t buffered_bytes,
+                                    uint32_t capacity);
+
+// The transport has bytes, an end of stream or an error to report. Begins a new turn. Repeats are harmless.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+uint32_t demuxbuf_connection_readable(demuxbuf_connection *connection);
+
+// The host has a buffer of `capacity` bytes for this connection; or a larger one, which now holds what was buffered.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_IN_FLIGHT`.
+uint32_t demuxbuf_connection_buffer_granted(demuxbuf_connection *connection,
+                                            uint32_t capacity);
+
+// No buffer could be had; the host has queued the connection. It must not be moved until granted or cancelled.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_CLOSED`.
+uint32_t demuxbuf_connection_buffer_denied(demuxbuf_connection *connection);
+
+// The buffer is no longer held: released, or handed to another owner with its content.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_NO_BUFFER`,
+// `DEMUXBUF_ERR_IN_FLIGHT`.
+uint32_t demuxbuf_connection_buffer_released(demuxbuf_connection *connection);
+
+// One receive brought `bytes` bytes, at most `demuxbuf_connection_recv_max`.
+//
+// Level-triggered and one-shot, a receive that brought less than that is taken to have run dry. A host that offered less,
+// such as a ring up to its wrap, reports it with `demuxbuf_connection_sync`, and `would_block` when it did run dry.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_CLOSED`.
+uint32_t demuxbuf_connection_received(demuxbuf_connection *connection,
+                                      uint32_t bytes);
+
+// One receive found nothing.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+uint32_t demuxbuf_connection_would_block(demuxbuf_connection *connection);
+
+// The peer will send no more. In any state, with or without a receive.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+uint32_t demuxbuf_connection_end_of_stream(demuxbuf_connection *connection);
+
+// The transport failed. In any state, with or without a receive.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+uint32_t demuxbuf_connection_transport_error(demuxbuf_connection *connection);
+
+// The decoder took `bytes` bytes from the front; 0 is harmless.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+// `DEMUXBUF_ERR_IN_FLIGHT` (from a slot).
+uint32_t demuxbuf_connection_consumed(demuxbuf_connection *connection,
+                                      uint32_t bytes);
+
+// The decoder cannot go on until at least `bytes` more bytes have arrived. `DEMUXBUF_CANNOT_FIT` if there is no room
+// for them.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_CLOSED`.
+uint32_t demuxbuf_connection_need_more(demuxbuf_connection *connection,
+                                       uint32_t bytes);
+
+// Decoding cannot go on for these reasons of the host's. They add up.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_NO_REASONS`.
+uint32_t demuxbuf_connection_block(demuxbuf_connection *connection,
+                                   uint32_t reasons);
+
+// These reasons are gone; decoding resumes when none is left.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_NO_REASONS`.
+uint32_t demuxbuf_connection_unblock(demuxbuf_connection *connection,
+                                     uint32_t reasons);
+
+// A new turn of the host's loop begins for this connection.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+uint32_t demuxbuf_connection_wake(demuxbuf_connection *connection);
+
+// The host wants no reading for reasons of its own.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+uint32_t demuxbuf_connection_pause_recv(demuxbuf_connection *connection);
+
+// The host's reasons for pausing are gone.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+uint32_t demuxbuf_connection_resume_recv(demuxbuf_connection *connection);
+
+// The decoder found a fatal error: from now on what arrives is discarded.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CLOSED`.
+uint32_t demuxbuf_connection_fail(demuxbuf_connection *connection);
+
+// These pending actions are done: any of want_recv, stop_recv, cancel_request, shed, end, cannot_fit, reschedule; of a
+// completion host also recv, when the receive is submitted: until its outcome is reported, the buffer stays as it is.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_NOT_PENDING`.
+uint32_t demuxbuf_connection_done(demuxbuf_connection *connection,
+                                  uint32_t actions);
+
+// Reports any event by its number: `DEMUXBUF_EVENT_*`. The calls above are the same for one event each.
+//
+// `value` is what the event counts: bytes, reasons, actions, or a capacity; 0 for an event that counts nothing.
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_EVENT`, `DEMUXBUF_ERR_RANGE` (a value for an
+// event that counts nothing); or, as the event has it: `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_ALREADY_WAITING`,
+// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_ZERO_BYTES`,
+// `DEMUXBUF_ERR_NO_REASONS`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_IN_FLIGHT`.
+uint32_t demuxbuf_connection_report(demuxbuf_connection *connection,
+                                    uint32_t event,
+                                    uint32_t value);
+
+// The connection is going away, in whatever state it is. Repeats are harmless.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+uint32_t demuxbuf_connection_close(demuxbuf_connection *connection);
+
+// The host's own buffer and flags are the truth: one call beside the decoder replaces counting at every site.
+//
+// `buffered_bytes` and `capacity` describe the buffer (capacity 0: none), or the slot as long as its content is
+// parked; `blocked` is the whole mask of reasons; `needed_bytes` not 0: the decoder cannot go on before more bytes
+// arrive, so 0 after a receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that
+// replaces `would_block` and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the
+// decoder: a receive whose bytes are decoded before the machine has its report is not counted against the turn.
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_IN_FLIGHT`.
+uint32_t demuxbuf_connection_sync(demuxbuf_connection *connection,
+                                  uint32_t buffered_bytes,
+                                  uint32_t capacity,
+                                  uint32_t blocked,
+                                  uint8_t needed_bytes,
+                                  uint8_t armed);
+
+// What is to be done now, without reporting anything.
+//
+// Returns the mask of actions, 0 for a connection that is not
+// attached, or with `DEMUXBUF_ERROR` set `DEMUXBUF_ERR_NULL` or `DEMUXBUF_ERR_POISONED`.
+uint32_t demuxbuf_connection_pending(const demuxbuf_connection *connection);
+
+// The most bytes one receive may bring now; 0 unless `DEMUXBUF_RECV` is pending, and for NULL.
+uint32_t demuxbuf_connection_recv_max(const demuxbuf_connection *connection);
+
+// Bytes buffered; 0 for NULL. Twin of the header's `demuxbuf_connection_buffered_bytes_inline`.
+uint32_t demuxbuf_connection_buffered_bytes(const demuxbuf_connection *connection);
+
+// Size of what is held, in bytes; 0 if nothing is, and for NULL. Twin of the header's
+// `demuxbuf_connection_capacity_inline`.
+uint32_t demuxbuf_connection_capacity(const demuxbuf_connection *connection);
+
+// Writes everything there is to print about a connection.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, and nothing is
+// written.
+int32_t demuxbuf_connection_describe(const demuxbuf_connection *connection,
+                                     demuxbuf_connection_info *info);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+/* ==== HTTP/2 framing ====
+ *
+ * Where frames begin and end; nothing of their meaning.
+ * Thread rule: one thread at a time per decoder. Cost: O(1), no allocation, no system call.
+ */
+
+// What is decoded is sent by a client: a preface first.
+#define DEMUXBUF_H2_CLIENT 0
+
+// What is decoded is sent by a server.
+#define DEMUXBUF_H2_SERVER 1
+
+// The length that stands for the preface in `demuxbuf_h2_next.frame_bytes`.
+#define DEMUXBUF_H2_PREFACE_BYTES 24
+
+// How far one side's frames have come: a plain value, all-zero is a client's at its first byte. Private to the
+// library.
+typedef struct {
+  uint32_t side;
+  uint32_t stage;
+  uint32_t max_frame_size;
+  uint32_t block_of;
+} demuxbuf_h2_decoder;
+
+// What stands at the front.
+typedef struct {
+  // `sizeof(demuxbuf_h2_next)`, set before the call; then how many bytes were written.
+  uint32_t struct_size;
+  // If non-zero, at least this many more bytes are needed before the frame can be identified.
+  uint32_t need_more;
+  // Length of the whole preface or frame, with the frame's header, in bytes; 0 with `need_more`.
+  uint32_t frame_bytes;
+  // Length of the frame's payload, in bytes.
+  uint32_t length;
+  // Stream of the frame; 0 for the connection. With `DEMUXBUF_ERR_PROTOCOL`: the stream it is an error of.
+  uint32_t stream_id;
+  // With `DEMUXBUF_ERR_PROTOCOL`: the error code to send (RFC 9113 section 7).
+  uint32_t error_code;
+  // Type of the frame (RFC 9113 section 6).
+  uint8_t kind;
+  // Flags of the frame.
+  uint8_t flags;
+  // Not 0: it is the preface, not a frame.
+  uint8_t is_preface;
+  // Always 0.
+  uint8_t reserved;
+} demuxbuf_h2_next;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Prepares a decoder for what `side` (`DEMUXBUF_H2_CLIENT` or `DEMUXBUF_H2_SERVER`) sends, from its first byte on.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` for another side.
+int32_t demuxbuf_h2_init(demuxbuf_h2_decoder *decoder,
+                         uint32_t side);
+
+// Sets the largest payload, in bytes, that the receiver of these frames has announced and seen acknowledged: 16384
+// to 16777215 (RFC 9113 section 6.5.2); 16384 at the start.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE`, and nothing is changed.
+int32_t demuxbuf_h2_set_max_frame_size(demuxbuf_h2_decoder *decoder,
+                                       uint32_t bytes);
+
+// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). Changes nothing; a header
+// is judged as soon as its nine bytes are there.
+//
+// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code` of `*next`, and for an error
+// of one stream `stream_id` and `frame_bytes`: the next frame begins behind these bytes, without `demuxbuf_h2_accept`;
+// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never initialised, or is corrupt),
+// `DEMUXBUF_ERR_POISONED` (a defect of the library).
+int32_t demuxbuf_h2_peek(const demuxbuf_h2_decoder *decoder,
+                         const uint8_t *data,
+                         uint32_t bytes,
+                         demuxbuf_h2_next *next);
+
+// `demuxbuf_h2_peek` and `demuxbuf_h2_accept` in one call, for hosts that take DATA in pieces and every other frame
+// whole: the frame in `*next` is accepted. DATA is found as soon as its header is there, any other frame once it is
+// whole; `need_more` of `*next` counts the bytes that are missing until then, and nothing is accepted.
+//
+// Returns the same as `demuxbuf_h2_peek`: `DEMUXBUF_OK`, `DEMUXBUF_ERR_PROTOCOL`, `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_h2_advance(demuxbuf_h2_decoder *decoder,
+                            const uint8_t *data,
+                            uint32_t bytes,
+                            demuxbuf_h2_next *next);
+
+// Moves on behind what `demuxbuf_h2_peek` wrote to `*next`: the next look is behind that frame.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
+// `DEMUXBUF_ERR_RANGE` (the decoder was never initialised, or is corrupt, or no look of
+// this decoder can have written `*next`), and nothing is changed.
+int32_t demuxbuf_h2_accept(demuxbuf_h2_decoder *decoder, const demuxbuf_h2_next *next);
+
+// Checks the pad length of a frame with the padded flag: the first byte of its payload. Other frames have none, and pass.
+//
+// Thread rule: any thread.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_PROTOCOL` if the padding does not leave room for what the frame must carry (RFC
+// 9113 sections 6.1, 6.2, 6.6), a PROTOCOL_ERROR of the connection; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`;
+// `DEMUXBUF_ERR_UNKNOWN_FIELD`; `DEMUXBUF_ERR_RANGE` if `*next`
+// is not a frame.
+int32_t demuxbuf_h2_check_padding(const demuxbuf_h2_next *next,
+                                  uint8_t pad_length);
 
 #ifdef __cplusplus
 }  // extern "C"

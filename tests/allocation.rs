@@ -191,20 +191,20 @@ fn each_fails_in_turn_for_c<T>(make: impl Fn(&mut *mut T, &mut Sentence) -> i32,
 
 #[test]
 fn s50_failed_allocation_through_c() {
-    // SAFETY: all-zero is a configuration that the call fills in; every pointer is to a live local.
+    // SAFETY: every pointer is to a live local.
     let config = unsafe {
-        let mut config = std::mem::zeroed::<demuxbuf_pool_config>();
+        let mut config = demuxbuf_pool_config::default();
         assert_eq!(demuxbuf_pool_config_init(&mut config, 3, 8), DEMUXBUF_OK);
         config
     };
     each_fails_in_turn_for_c(
         // SAFETY: as above.
-        |pool, message| unsafe { demuxbuf_pool_new(&config, pool, message.as_mut_ptr().cast(), message.len()) },
+        |pool, message| unsafe { demuxbuf_pool_new(&config, pool, message.as_mut_ptr().cast(), &mut message.len()) },
         demuxbuf_pool_free,
     );
     let new = |shards: &mut *mut demuxbuf_shared_pool, message: &mut Sentence| {
         // SAFETY: as above.
-        unsafe { demuxbuf_shared_pool_new(&config, 2, shards, message.as_mut_ptr().cast(), message.len()) }
+        unsafe { demuxbuf_shared_pool_new(&config, 2, shards, message.as_mut_ptr().cast(), &mut message.len()) }
     };
     each_fails_in_turn_for_c(new, demuxbuf_shared_pool_free);
     let mut shards = std::ptr::null_mut();
@@ -432,10 +432,10 @@ fn parts_allocate_nothing_after_the_start() {
 fn c_calls_allocate_nothing_after_the_start() {
     // SAFETY: as in the tests above: live locals, and a pool that lives until the end.
     unsafe {
-        let mut config = std::mem::zeroed::<demuxbuf_pool_config>();
+        let mut config = demuxbuf_pool_config::default();
         demuxbuf_pool_config_init(&mut config, 2, 4);
         let mut pool = std::ptr::null_mut();
-        assert_eq!(demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), 0), DEMUXBUF_OK);
+        assert_eq!(demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), std::ptr::null_mut()), DEMUXBUF_OK);
         unallocating(|| {
             let mut receiver = 0;
             assert_eq!(demuxbuf_receiver_attach(pool, 0, 1, std::ptr::null(), 0, &mut receiver), DEMUXBUF_OK);

@@ -39,7 +39,6 @@ impl AnyPool {
     forward! {
         fn salt(&mut; salt: u32);
         fn salted(&; bits: u64) -> u64;
-        fn check_thread(&;) -> Result<(), PoolError>;
         fn attach_with(&mut; class: u8, token: u64, bytes: &[u8]) -> Result<ReceiverId, PoolError>;
         fn adopt_within(&mut; class: u8, token: u64, content: LeasedContent, reach: Reach) -> Result<ReceiverId, PoolError>;
         fn find(&; id: ReceiverId) -> Result<u32, PoolError>;

@@ -1,12 +1,12 @@
-//! The configuration of a pool, and what is said of a wrong one.
+//! The configuration of a pool, and what is allowed in it.
 
-use super::connection::demuxbuf_policy;
-use super::guarded_or;
+use super::guard::guarded_or;
+use super::make::Refusal;
+use super::out::{StructError, StructOut, growable, read_struct};
 use super::status::*;
 use super::tag::Tag;
-use core::ffi::c_char;
-use core::fmt::Write;
-use demuxbuf::connection::Policy;
+use core::mem::offset_of;
+use demuxbuf::connection::{Mode, Policy};
 use demuxbuf::pool::{ConfigError, PoolConfig};
 use demuxbuf::scheduler::{CLASSES_MAX, SIZES_MAX, SchedulerConfig};
 
@@ -62,34 +62,38 @@ pub struct demuxbuf_pool_config {
     pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],
     /// Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
     pub lifeline: u32,
-    /// While somebody waits, a receiver without progress for so long is parked if it can be, in nanoseconds: 0 means the
-    /// same as 1; UINT64_MAX for not before `lease_ns`.
+    /// Idle time in nanoseconds after which a holder is parked while others wait. 0 is treated as 1; UINT64_MAX: not before
+    /// `lease_ns`.
     pub park_ns: u64,
-    /// While somebody waits, a receiver without progress for so long is to be shed, in nanoseconds: at least 1; UINT64_MAX: never.
+    /// Idle time in nanoseconds after which a holder is to be shed while others wait: at least 1; UINT64_MAX: never.
     /// What the host itself blocks has twice as long, and begins anew when it is unblocked. An eighth of it is the most
     /// that one advance of the clock counts for.
     pub lease_ns: u64,
-    /// How receivers receive and what is parked (at most 64 bytes unasked, 4096 when asked).
-    pub policy: demuxbuf_policy,
+    /// As in `demuxbuf_policy`, of the receivers.
+    pub resume_free_bytes: u32,
+    /// As in `demuxbuf_policy`; at most 64.
+    pub park_bytes: u16,
+    /// As in `demuxbuf_policy`; at most 4096.
+    pub reclaim_bytes: u16,
+    /// One of `DEMUXBUF_MODE_*`.
+    pub mode: u8,
+    /// As in `demuxbuf_policy`.
+    pub reads_per_wake: u8,
+    /// As in `demuxbuf_policy`.
+    pub pause_when_blocked: u8,
+    /// Must be 0.
+    pub reserved: u8,
+    /// Must be 0.
+    pub reserved_word: u32,
 }
 
-/// Fills a configuration: `buffers` of 16448 bytes, `receivers_max` receivers with a parking slot each and as many
-/// waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered.
-///
-/// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_config_init(
-    config: *mut demuxbuf_pool_config,
-    buffers: u32,
-    receivers_max: u32,
-) -> i32 {
-    guarded_or(DEMUXBUF_ERR_POISONED, || {
-        // SAFETY: NULL or valid, as the module asks.
-        let Some(config) = (unsafe { config.as_mut() }) else {
-            return DEMUXBUF_ERR_NULL;
-        };
+growable!(demuxbuf_pool_config, 168);
+
+impl demuxbuf_pool_config {
+    /// The configuration that the core takes for these counts.
+    fn new(buffers: u32, receivers_max: u32) -> demuxbuf_pool_config {
         let default = PoolConfig::new(buffers, receivers_max);
-        *config = demuxbuf_pool_config {
+        demuxbuf_pool_config {
             struct_size: size_of::<demuxbuf_pool_config>() as u32,
             buffers,
             buffer_bytes: default.buffer_bytes,
@@ -108,25 +112,75 @@ pub unsafe extern "C" fn demuxbuf_pool_config_init(
             lifeline: default.lifeline.into(),
             park_ns: default.scheduler.park_ns,
             lease_ns: default.scheduler.lease_ns,
-            policy: demuxbuf_policy::from_policy(default.policy),
-        };
-        DEMUXBUF_OK
+            resume_free_bytes: default.policy.resume_free_bytes,
+            park_bytes: default.policy.park_bytes,
+            reclaim_bytes: default.policy.reclaim_bytes,
+            mode: default.policy.mode as u8,
+            reads_per_wake: default.policy.reads_per_wake,
+            pause_when_blocked: default.policy.pause_when_blocked.into(),
+            reserved: 0,
+            reserved_word: 0,
+        }
+    }
+}
+
+/// Fills a configuration: `buffers` of 16448 bytes, `receivers_max` receivers with a parking slot each and as many
+/// waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered. Set
+/// `struct_size` before the call.
+///
+/// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_config_init(
+    config: *mut demuxbuf_pool_config,
+    buffers: u32,
+    receivers_max: u32,
+) -> i32 {
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: as the module asks.
+        match unsafe { StructOut::new(config) } {
+            Ok(config) => {
+                config.write(demuxbuf_pool_config::new(buffers, receivers_max));
+                DEMUXBUF_OK
+            }
+            Err(status) => status,
+        }
     })
 }
 
+/// The host's configuration as the core has it, for a pool with this tag.
+///
+/// # Safety
+///
+/// `config` is NULL, or valid for reads of as many bytes as its `struct_size` has.
+pub(super) unsafe fn read_config(config: *const demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, Refusal> {
+    // What a short configuration lacks has the defaults for its own counts, which every version has.
+    // SAFETY: as this function asks.
+    let counts = unsafe { read_struct(config, demuxbuf_pool_config::default())? };
+    let default = demuxbuf_pool_config::new(counts.buffers, counts.receivers_max);
+    // SAFETY: as this function asks.
+    let config = unsafe { read_struct(config, default)? };
+    for (value, at) in [
+        (config.reserved.into(), offset_of!(demuxbuf_pool_config, reserved)),
+        (config.reserved_word, offset_of!(demuxbuf_pool_config, reserved_word)),
+    ] {
+        if value != 0 {
+            return Err(StructError::Unknown { at, value }.into());
+        }
+    }
+    Ok(to_rust(&config, tag)?)
+}
+
 /// The configuration as the core has it, for a pool with this tag.
-pub(super) fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, ConfigError> {
+fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, ConfigError> {
     let wrong = |field, value: u32, min: u64, max: u64| ConfigError::out_of_range(field, value.into(), min, max);
-    let size = size_of::<demuxbuf_pool_config>() as u64;
-    if u64::from(config.struct_size) != size {
-        return Err(wrong("struct_size", config.struct_size, size, size));
-    }
-    let size = size_of::<demuxbuf_policy>() as u64;
-    if u64::from(config.policy.struct_size) != size {
-        return Err(wrong("policy.struct_size", config.policy.struct_size, size, size));
-    }
-    let policy: Policy =
-        config.policy.to_policy().ok_or_else(|| wrong("policy.mode", config.policy.mode.into(), 0, 4))?;
+    let policy = Policy {
+        mode: Mode::try_from(config.mode).map_err(|_| wrong("mode", config.mode.into(), 0, 4))?,
+        reads_per_wake: config.reads_per_wake,
+        park_bytes: config.park_bytes,
+        reclaim_bytes: config.reclaim_bytes,
+        resume_free_bytes: config.resume_free_bytes,
+        pause_when_blocked: config.pause_when_blocked != 0,
+    };
     let classes = u8::try_from(config.classes).map_err(|_| wrong("classes", config.classes, 1, 8))?;
     let last = |count: usize| count as u64 - 1;
     let first_size_index = u8::try_from(config.first_size_index)
@@ -165,34 +219,4 @@ pub(super) fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<PoolCo
         pool.set_buffer_sizes(&[config.buffer_bytes, a, b, c])?;
     }
     Ok(pool)
-}
-
-/// The sentence of a refused configuration, cut at the end of the host's array.
-pub(super) struct Message {
-    at: *mut u8,
-    left: usize,
-}
-
-impl Message {
-    /// For the host's array of so many bytes; NULL for a host that does not want to know.
-    pub(super) fn new(at: *mut c_char, bytes: usize) -> Message {
-        Message { at: at.cast(), left: if at.is_null() { 0 } else { bytes } }
-    }
-}
-
-impl Write for Message {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let count = text.len().min(self.left.saturating_sub(1));
-        if self.left == 0 {
-            return Ok(());
-        }
-        // SAFETY: `left` bytes at `at` are the host's array, and `count + 1` is at most that.
-        unsafe {
-            core::ptr::copy_nonoverlapping(text.as_ptr(), self.at, count);
-            self.at = self.at.add(count);
-            self.at.write(0);
-        }
-        self.left -= count;
-        Ok(())
-    }
 }

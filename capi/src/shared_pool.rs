@@ -1,14 +1,17 @@
 //! One pool for several threads, and receivers that move between them.
 
 use super::any_pool::AnyPool;
-use super::config::{Message, demuxbuf_pool_config, to_rust};
-use super::connection::{connection_mut, connection_ref, demuxbuf_connection};
-use super::pool::{Refusal, demuxbuf_pool, new_object, new_tag, status, status_of, with_own_pool};
+use super::config::{demuxbuf_pool_config, read_config};
+use super::guard::{InPool, demuxbuf_pool, guarded, guarded_or};
+use super::make::{Message, Refusal, new_object, new_tag};
+use super::out::Out;
+use super::pool::status;
+use super::size_t;
 use super::status::*;
 use super::tag::Tag;
-use super::{guarded, guarded_or};
 use core::ffi::c_char;
 use demuxbuf::alloc_util::{TryArc, try_box};
+use demuxbuf::connection::Connection;
 use demuxbuf::memory::SLOT_BYTES;
 use demuxbuf::pool::ReceiverId;
 use demuxbuf::scheduler::{LeaseId, WaitId};
@@ -33,7 +36,7 @@ const _: () = assert!(DEMUXBUF_EXPORT_BYTES_MAX == SLOT_BYTES);
 #[derive(Debug)]
 #[repr(C)]
 pub struct demuxbuf_exported_receiver {
-    connection: demuxbuf_connection,
+    connection: [u32; 8],
     token: u64,
     lease: u64,
     wait: u64,
@@ -43,16 +46,16 @@ pub struct demuxbuf_exported_receiver {
     offset: u32,
     class_index: u32,
     parked: [u8; DEMUXBUF_EXPORT_BYTES_MAX],
+    reserved: [u64; 2],
 }
+
+const _: () = assert!(size_of::<demuxbuf_exported_receiver>() == 160 && align_of::<demuxbuf_exported_receiver>() == 8);
 
 impl demuxbuf_exported_receiver {
     fn from_rust(exported: ExportedReceiver) -> demuxbuf_exported_receiver {
-        let mut connection = demuxbuf_connection::default();
-        if let Some(place) = connection_mut(&raw mut connection) {
-            *place = exported.connection;
-        }
         demuxbuf_exported_receiver {
-            connection,
+            // SAFETY: both are 32 bytes, and a `Connection` is integers without padding.
+            connection: unsafe { core::mem::transmute::<Connection, [u32; 8]>(exported.connection) },
             token: exported.token,
             lease: exported.lease.map_or(0, LeaseId::to_bits),
             wait: exported.wait.map_or(0, WaitId::to_bits),
@@ -62,12 +65,14 @@ impl demuxbuf_exported_receiver {
             offset: exported.offset,
             class_index: exported.class.into(),
             parked: exported.parked,
+            reserved: [0; 2],
         }
     }
 
     fn to_rust(&self) -> Result<ExportedReceiver, i32> {
         Ok(ExportedReceiver {
-            connection: connection_ref(&raw const self.connection).ok_or(DEMUXBUF_ERR_NULL)?.clone(),
+            // SAFETY: both are 32 bytes, and every bit pattern is a `Connection`, since its fields are integers.
+            connection: unsafe { core::mem::transmute::<[u32; 8], Connection>(self.connection) },
             token: self.token,
             class: u8::try_from(self.class_index).map_err(|_| DEMUXBUF_ERR_STALE)?,
             lease: (self.lease != 0).then_some(LeaseId::from_bits(self.lease)),
@@ -84,11 +89,10 @@ impl demuxbuf_exported_receiver {
 /// `config` is as for `demuxbuf_pool_new`: `buffers`, reserves and caps are for all threads together; `receivers_max`,
 /// `waiters_max` and the parking slots are for each. There can be no other sizes than the default and no tenants. The
 /// buffers are reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`.
-/// If `message` is not NULL, a refused configuration writes a sentence there that names the field, its value and what
-/// is allowed: at most `message_bytes` bytes with the closing 0.
+/// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Thread rule: any thread.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
-/// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); everything is given back then and
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
+/// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and
 /// `*shared_pool` is not written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_shared_pool_new(
@@ -96,23 +100,26 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_new(
     shards: u32,
     shared_pool: *mut *mut demuxbuf_shared_pool,
     message: *mut c_char,
-    message_bytes: size_t,
+    message_bytes: *mut size_t,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let (Some(config), Some(shared_pool)) = (unsafe { config.as_ref() }, unsafe { shared_pool.as_mut() }) else {
+    // SAFETY: as the module asks.
+    let (Some(shared_pool), Some(message)) =
+        (unsafe { Out::new(shared_pool) }, unsafe { Message::new(message, message_bytes) })
+    else {
         return DEMUXBUF_ERR_NULL;
     };
-    let text = Message::new(message, message_bytes);
+    if config.is_null() {
+        return DEMUXBUF_ERR_NULL;
+    }
     let make = || {
         let tag = new_tag()?;
-        let inner = SharedPool::new(&to_rust(config, &tag)?, shards)?;
+        // SAFETY: as the module asks.
+        let config = unsafe { read_config(config, &tag)? };
+        let inner = SharedPool::new(&config, shards)?;
         Ok::<_, Refusal>(demuxbuf_shared_pool { inner, tag })
     };
-    new_object(make, shared_pool, text)
+    new_object(make, shared_pool, message)
 }
-
-#[allow(non_camel_case_types)]
-type size_t = usize;
 
 /// Makes the pool of one thread: a handle for all `demuxbuf_pool_*` and `demuxbuf_receiver_*` functions, for this thread
 /// alone. `index` is which of the threads, from 0. The host owns it and frees it with `demuxbuf_pool_free`; then this
@@ -127,18 +134,18 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_shard(
     index: u32,
     pool: *mut *mut demuxbuf_pool,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks; of `demuxbuf_shared_pool` nothing is changed but what threads may
+    // SAFETY: as the module asks; of `demuxbuf_shared_pool` nothing is changed but what threads may
     // share.
-    let (Some(shared_pool), Some(pool)) = (unsafe { shared_pool.as_ref() }, unsafe { pool.as_mut() }) else {
+    let (Some(shared_pool), Some(pool)) = (unsafe { shared_pool.as_ref() }, unsafe { Out::new(pool) }) else {
         return DEMUXBUF_ERR_NULL;
     };
     let made = guarded(|| {
         let pool = AnyPool::Shard(shared_pool.inner.shard(index)?);
-        Ok(try_box(demuxbuf_pool::new(pool, shared_pool.tag.clone())).map(Box::into_raw))
+        Ok(try_box(demuxbuf_pool::new(pool, shared_pool.tag.clone()).bound_to_this_thread()).map(Box::into_raw))
     });
     match made {
         Some(Ok(Some(made))) => {
-            *pool = made;
+            pool.write(made);
             DEMUXBUF_OK
         }
         Some(Ok(None)) => DEMUXBUF_ERR_NO_MEMORY,
@@ -162,13 +169,13 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_poll_wake(
     shared_pool: *const demuxbuf_shared_pool,
     index: *mut u32,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let (Some(shared_pool), Some(index)) = (unsafe { shared_pool.as_ref() }, unsafe { index.as_mut() }) else {
+    // SAFETY: as the module asks.
+    let (Some(shared_pool), Some(index)) = (unsafe { shared_pool.as_ref() }, unsafe { Out::new(index) }) else {
         return DEMUXBUF_ERR_NULL;
     };
     match guarded(|| shared_pool.inner.poll_wake()) {
         Some(Some(thread)) => {
-            *index = thread;
+            index.write(thread);
             DEMUXBUF_OK
         }
         Some(None) => DEMUXBUF_STATUS_NONE,
@@ -192,22 +199,24 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_free(shared_pool: *mut demuxbuf_sh
     })
 }
 
-/// A thread that has something to pick up, or deadlines to watch, and sleeps for all that is known. Call it until it
-/// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and tell each thread that it names, by an eventfd or its
-/// like; that one then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
+/// A thread that has something to pick up, or deadlines to observe, and sleeps for all that is known. Call it until it
+/// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and signal each thread that it names, by an eventfd or the
+/// like; that thread then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
 ///
 /// Thread rule: the pool's thread; another is refused. Cost: O(threads / 64), no lock.
 /// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`, always so for a pool of one thread;
 /// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_poll_wake(pool: *mut demuxbuf_pool, index: *mut u32) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let Some(index) = (unsafe { index.as_mut() }) else {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // SAFETY: as the module asks.
+    let Some(index) = (unsafe { Out::new(index) }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    match with_own_pool(pool, |pool| Ok(pool.poll_wake())) {
+    match pool.with_own(|pool| Ok(pool.poll_wake())) {
         Ok(Some(thread)) => {
-            *index = thread;
+            index.write(thread);
             DEMUXBUF_OK
         }
         Ok(None) => DEMUXBUF_STATUS_NONE,
@@ -215,10 +224,10 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_wake(pool: *mut demuxbuf_pool, index
     }
 }
 
-/// Takes a receiver off this thread, in whatever state: idle, waiting, served and not told yet, holding a buffer, parked.
+/// Takes a receiver off this thread, in whatever state: idle, waiting, granted and not reported yet, holding a buffer, parked.
 /// Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again.
-/// Meanwhile it keeps its place in the queue. Who forgets it loses its buffer until the pool is gone; who has no use for
-/// it imports and closes it.
+/// Meanwhile it keeps its place in the queue. If you drop an exported receiver, its buffer leaks until the pool is
+/// freed. To discard one, import it and close it.
 ///
 /// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 /// Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
@@ -232,19 +241,21 @@ pub unsafe extern "C" fn demuxbuf_receiver_export(
     receiver: u64,
     exported: *mut demuxbuf_exported_receiver,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let Some(exported) = (unsafe { exported.as_mut() }) else {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // SAFETY: as the module asks.
+    let Some(exported) = (unsafe { Out::new(exported) }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    status(with_own_pool(pool, |pool| {
+    status(pool.with_own(|pool| {
         let leaving = pool.export(ReceiverId::from_bits(receiver)).map_err(status_of)?;
-        *exported = demuxbuf_exported_receiver::from_rust(leaving);
+        exported.write(demuxbuf_exported_receiver::from_rust(leaving));
         Ok(())
     }))
 }
 
 /// Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
-/// here; call `demuxbuf_receiver_pending` next. If it was served on the way, `demuxbuf_pool_poll_notice` says so.
+/// here; call `demuxbuf_receiver_pending` next. If it was granted a buffer on the way, `demuxbuf_pool_poll_notice` reports it.
 ///
 /// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
@@ -257,15 +268,17 @@ pub unsafe extern "C" fn demuxbuf_receiver_import(
     exported: *mut demuxbuf_exported_receiver,
     receiver: *mut u64,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let (Some(exported), Some(receiver)) = (unsafe { exported.as_mut() }, unsafe { receiver.as_mut() }) else {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // SAFETY: as the module asks.
+    let (Some(exported), Some(receiver)) = (unsafe { exported.as_mut() }, unsafe { Out::new(receiver) }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    status(with_own_pool(pool, |pool| {
+    status(pool.with_own(|pool| {
         let mut arriving = exported.to_rust()?;
-        *receiver = pool.import(&mut arriving).map_err(status_of)?.to_bits();
+        receiver.write(pool.import(&mut arriving).map_err(status_of)?.to_bits());
         *exported = demuxbuf_exported_receiver {
-            connection: demuxbuf_connection::default(),
+            connection: [0; 8],
             token: 0,
             lease: 0,
             wait: 0,
@@ -275,6 +288,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_import(
             offset: 0,
             class_index: 0,
             parked: [0; DEMUXBUF_EXPORT_BYTES_MAX],
+            reserved: [0; 2],
         };
         Ok(())
     }))
@@ -288,12 +302,18 @@ mod tests {
     #[test]
     #[allow(clippy::disallowed_methods, reason = "a test may start threads")]
     fn in_debug_builds_every_call_from_another_thread_is_refused() {
-        let mut config = core::mem::MaybeUninit::uninit();
+        let mut config = demuxbuf_pool_config::default();
         let (mut shared_pool, mut pool, mut receiver) = (core::ptr::null_mut(), core::ptr::null_mut(), 0);
         // SAFETY: all pointers are valid, and one thread at a time uses the pool.
         unsafe {
-            assert_eq!(demuxbuf_pool_config_init(config.as_mut_ptr(), 2, 2), DEMUXBUF_OK);
-            let made = demuxbuf_shared_pool_new(config.as_ptr(), 1, &raw mut shared_pool, core::ptr::null_mut(), 0);
+            assert_eq!(demuxbuf_pool_config_init(&mut config, 2, 2), DEMUXBUF_OK);
+            let made = demuxbuf_shared_pool_new(
+                &config,
+                1,
+                &raw mut shared_pool,
+                core::ptr::null_mut(),
+                core::ptr::null_mut(),
+            );
             assert_eq!(made, DEMUXBUF_OK);
             assert_eq!(demuxbuf_shared_pool_shard(shared_pool, 0, &raw mut pool), DEMUXBUF_OK);
             assert_eq!(demuxbuf_receiver_attach(pool, 0, 0, core::ptr::null(), 0, &raw mut receiver), DEMUXBUF_OK);

@@ -3,8 +3,10 @@
 //! Errors are multiples of 65536: the lower half of the number, where a mask has its actions, is 0. A host that takes an
 //! error for a mask of actions finds nothing to do there, instead of an action that fails again and again.
 
-use super::guarded_or;
+use super::guard::guarded_or;
 use core::ffi::{CStr, c_char};
+use demuxbuf::pool::PoolError;
+use demuxbuf::scheduler::SchedulerError;
 
 /// Done.
 pub const DEMUXBUF_OK: i32 = 0;
@@ -46,7 +48,7 @@ pub const DEMUXBUF_ERR_CONFIG: i32 = -33 * 65536;
 pub const DEMUXBUF_ERR_NO_MEMORY: i32 = -34 * 65536;
 /// A call inside the library panicked before: the object is poisoned and can only be freed.
 pub const DEMUXBUF_ERR_POISONED: i32 = -35 * 65536;
-/// The handle is stale, was given back already, or belongs to another pool.
+/// The handle is stale, was released already, or belongs to another pool.
 pub const DEMUXBUF_ERR_STALE: i32 = -36 * 65536;
 /// The class does not exist.
 pub const DEMUXBUF_ERR_CLASS: i32 = -37 * 65536;
@@ -72,11 +74,11 @@ pub const DEMUXBUF_ERR_NOT_LARGER: i32 = -46 * 65536;
 pub const DEMUXBUF_ERR_WRONG_THREAD: i32 = -47 * 65536;
 /// The thread has its pool already.
 pub const DEMUXBUF_ERR_IN_USE: i32 = -48 * 65536;
-/// The shared pool was freed: it takes nobody in.
+/// The shared pool was freed: it takes no new receivers and requests.
 pub const DEMUXBUF_ERR_POOL_CLOSED: i32 = -49 * 65536;
 /// The pool is of one thread, so nothing can move.
 pub const DEMUXBUF_ERR_NOT_SHARED: i32 = -50 * 65536;
-/// As many pools are alive in the process as can be told from each other, 1023; a shared pool counts once.
+/// As many pools are alive in the process as have tags, 1023; a shared pool counts once.
 pub const DEMUXBUF_ERR_TOO_MANY_POOLS: i32 = -51 * 65536;
 /// No parking slot of 64 bytes is free.
 pub const DEMUXBUF_ERR_NO_SLOT_FREE: i32 = -52 * 65536;
@@ -87,16 +89,61 @@ pub const DEMUXBUF_ERR_TENANTS_UNSUPPORTED: i32 = -54 * 65536;
 /// As many receivers are exported and not imported yet as can be.
 pub const DEMUXBUF_ERR_EXPORTS_FULL: i32 = -55 * 65536;
 
+/// `struct_size` is below the size of the struct's first version, or above 4096.
+pub const DEMUXBUF_ERR_STRUCT_SIZE: i32 = -60 * 65536;
+/// A field is not 0 that is reserved, or that a newer header has and this library does not know.
+pub const DEMUXBUF_ERR_UNKNOWN_FIELD: i32 = -61 * 65536;
+/// The event does not exist.
+pub const DEMUXBUF_ERR_EVENT: i32 = -62 * 65536;
+
+/// The number of a refusal.
+pub(super) fn status_of(error: PoolError) -> i32 {
+    match error {
+        PoolError::Stale => DEMUXBUF_ERR_STALE,
+        PoolError::NotLarger => DEMUXBUF_ERR_NOT_LARGER,
+        PoolError::Scheduler(error) => status_of_scheduler(error),
+        PoolError::AlreadyWaiting => DEMUXBUF_ERR_ALREADY_WAITING,
+        PoolError::ReceiversFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
+        PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
+        PoolError::NoSlotFree => DEMUXBUF_ERR_NO_SLOT_FREE,
+        PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
+        PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
+        PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
+        PoolError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
+        PoolError::WrongThread => DEMUXBUF_ERR_WRONG_THREAD,
+        PoolError::NotShared => DEMUXBUF_ERR_NOT_SHARED,
+        PoolError::NotMovable => DEMUXBUF_ERR_NOT_MOVABLE,
+        PoolError::TenantsUnsupported => DEMUXBUF_ERR_TENANTS_UNSUPPORTED,
+        PoolError::ExportsFull => DEMUXBUF_ERR_EXPORTS_FULL,
+        PoolError::Event(error) => error.code(),
+        // A cause without a status is a defect of the library.
+        _ => DEMUXBUF_ERR_INVARIANT,
+    }
+}
+
+fn status_of_scheduler(error: SchedulerError) -> i32 {
+    match error {
+        SchedulerError::UnknownClass { .. } => DEMUXBUF_ERR_CLASS,
+        SchedulerError::UnknownSize { .. } => DEMUXBUF_ERR_SIZE,
+        SchedulerError::TooLarge { .. } => DEMUXBUF_ERR_TOO_LARGE,
+        SchedulerError::WaitersFull { .. } | SchedulerError::TenantsFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
+        SchedulerError::StaleLease | SchedulerError::StaleWait | SchedulerError::StaleTenant => DEMUXBUF_ERR_STALE,
+        SchedulerError::TenantConfig { .. } => DEMUXBUF_ERR_RANGE,
+        // A cause without a status is a defect of the library.
+        _ => DEMUXBUF_ERR_INVARIANT,
+    }
+}
+
 /// Says in words what a status means.
 ///
-/// Returns a string that lives for ever; never NULL, also for numbers that mean nothing.
+/// Returns a static string; never NULL, also for numbers that mean nothing.
 /// Thread rule: any thread, any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn demuxbuf_strerror(status: i32) -> *const c_char {
     guarded_or(c"unknown status".as_ptr(), || message(status).as_ptr())
 }
 
-fn message(status: i32) -> &'static CStr {
+pub(super) fn message(status: i32) -> &'static CStr {
     match status {
         DEMUXBUF_OK => c"done",
         DEMUXBUF_STATUS_QUEUED => c"queued for a buffer",
@@ -128,7 +175,7 @@ fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_SIZE => c"the size does not exist",
         DEMUXBUF_ERR_TOO_LARGE => c"it could never be granted: a reserve or a cap leaves less",
         DEMUXBUF_ERR_NOT_LARGER => c"the buffer held is as large already",
-        DEMUXBUF_ERR_WRONG_THREAD => c"the pool is another thread's",
+        DEMUXBUF_ERR_WRONG_THREAD => c"the pool belongs to another thread",
         DEMUXBUF_ERR_IN_USE => c"the thread has its pool already",
         DEMUXBUF_ERR_POOL_CLOSED => c"the shared pool was freed",
         DEMUXBUF_ERR_NOT_SHARED => c"the pool is of one thread",
@@ -137,6 +184,9 @@ fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_NOT_MOVABLE => c"the receiver is parked in a slot too large to move",
         DEMUXBUF_ERR_TENANTS_UNSUPPORTED => c"a shared pool has no tenants",
         DEMUXBUF_ERR_EXPORTS_FULL => c"as many receivers are being exported as can be",
+        DEMUXBUF_ERR_STRUCT_SIZE => c"struct_size is not the size of any version of the struct",
+        DEMUXBUF_ERR_UNKNOWN_FIELD => c"a field that this library does not know is not 0",
+        DEMUXBUF_ERR_EVENT => c"the event does not exist",
         DEMUXBUF_ERR_INVARIANT => c"a rule that must always hold is broken",
         _ => c"unknown status",
     }
@@ -158,7 +208,7 @@ pub const DEMUXBUF_VERSION_PATCH: u32 = 0;
 
 #[cfg(test)]
 mod tests {
-    use super::super::connection::DEMUXBUF_ERROR;
+    use super::super::actions::DEMUXBUF_ERROR;
     use super::*;
     use demuxbuf::connection::{Action, EventError};
 
@@ -192,7 +242,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 37] = [
+    const NUMBERS: [(i32, i32); 40] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -230,6 +280,9 @@ mod tests {
         (DEMUXBUF_ERR_NOT_MOVABLE, 53),
         (DEMUXBUF_ERR_TENANTS_UNSUPPORTED, 54),
         (DEMUXBUF_ERR_EXPORTS_FULL, 55),
+        (DEMUXBUF_ERR_STRUCT_SIZE, 60),
+        (DEMUXBUF_ERR_UNKNOWN_FIELD, 61),
+        (DEMUXBUF_ERR_EVENT, 62),
     ];
 
     /// What masks are asked for, and what they may be asked for one day.
@@ -249,5 +302,40 @@ mod tests {
         assert_eq!(actions & !OF_ACTIONS, 0, "an action has a bit of the statuses");
         let defined = include_str!("status.rs").lines().filter(|line| line.starts_with("pub const DEMUXBUF_ERR_"));
         assert_eq!(count, defined.count(), "the list of numbers lacks a status");
+    }
+    /// Each cause that the library can name has its status, and none is taken for a defect of the library.
+    #[test]
+    fn status_of_names_each_cause() {
+        let stale = [SchedulerError::StaleLease, SchedulerError::StaleWait, SchedulerError::StaleTenant];
+        for error in stale {
+            assert_eq!(status_of(error.into()), DEMUXBUF_ERR_STALE);
+        }
+        let tenant = SchedulerError::TenantConfig { field: "weight", value: 0, min: 1, max: 5 };
+        for (error, status) in [
+            (PoolError::Stale, DEMUXBUF_ERR_STALE),
+            (SchedulerError::UnknownClass { class: 1, classes: 1 }.into(), DEMUXBUF_ERR_CLASS),
+            (SchedulerError::UnknownSize { size_index: 1 }.into(), DEMUXBUF_ERR_SIZE),
+            (SchedulerError::TooLarge { units: 2 }.into(), DEMUXBUF_ERR_TOO_LARGE),
+            (SchedulerError::WaitersFull { waiters_max: 1 }.into(), DEMUXBUF_ERR_TABLE_FULL),
+            (SchedulerError::TenantsFull { tenants_max: 1 }.into(), DEMUXBUF_ERR_TABLE_FULL),
+            (tenant.into(), DEMUXBUF_ERR_RANGE),
+            (EventError::AfterEnd.into(), DEMUXBUF_ERR_AFTER_END),
+            (PoolError::NotLarger, DEMUXBUF_ERR_NOT_LARGER),
+            (PoolError::AlreadyWaiting, DEMUXBUF_ERR_ALREADY_WAITING),
+            (PoolError::ReceiversFull { receivers_max: 1 }, DEMUXBUF_ERR_TABLE_FULL),
+            (PoolError::NoBufferFree, DEMUXBUF_ERR_NO_BUFFER_FREE),
+            (PoolError::NoSlotFree, DEMUXBUF_ERR_NO_SLOT_FREE),
+            (PoolError::NoBuffer, DEMUXBUF_ERR_NO_BUFFER),
+            (PoolError::TooManyBytes, DEMUXBUF_ERR_TOO_MANY_BYTES),
+            (PoolError::InternalEvent, DEMUXBUF_ERR_INTERNAL_EVENT),
+            (PoolError::PoolClosed, DEMUXBUF_ERR_POOL_CLOSED),
+            (PoolError::WrongThread, DEMUXBUF_ERR_WRONG_THREAD),
+            (PoolError::NotShared, DEMUXBUF_ERR_NOT_SHARED),
+            (PoolError::NotMovable, DEMUXBUF_ERR_NOT_MOVABLE),
+            (PoolError::TenantsUnsupported, DEMUXBUF_ERR_TENANTS_UNSUPPORTED),
+            (PoolError::ExportsFull, DEMUXBUF_ERR_EXPORTS_FULL),
+        ] {
+            assert_eq!(status_of(error), status, "{error}");
+        }
     }
 }

@@ -3,8 +3,8 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use demuxbuf::scheduler::SALT;
 
-/// The most pools that can be alive at once, a shared pool counted once. 0 is never a tag: a handle of all zero is
-/// nobody's.
+/// The most pools that can be alive at once, a shared pool counted once. 0 is never a tag: no handle is
+/// all-zero.
 pub(super) const TAGS: u32 = (1 << (TAG_BITS + SALT.count_ones())) - 1;
 
 /// Bits of a tag that the core knows; those above go to bits of a handle that are no entry's.

@@ -1,6 +1,8 @@
-//! Tenants: who has a fair share.
+//! Tenants: parties that each have a fair share.
 
-use super::pool::{demuxbuf_pool, status, status_of, with_pool, with_pool_ref};
+use super::guard::{InPool, demuxbuf_pool};
+use super::out::{Out, StructOut, growable, read_struct};
+use super::pool::status;
 use super::status::*;
 use demuxbuf::scheduler::{TenantConfig, TenantId};
 
@@ -13,34 +15,42 @@ pub struct demuxbuf_tenant_config {
     pub struct_size: u32,
     /// Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
     pub weight: u32,
-    /// Buffers it gets before those who have their guaranteed share already; others borrow them meanwhile.
+    /// Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile.
     pub guaranteed: u32,
     /// The most buffers it may have; UINT32_MAX for no cap.
     pub cap: u32,
 }
 
+growable!(demuxbuf_tenant_config, 16);
+
 /// How a tenant stands.
 #[allow(non_camel_case_types)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct demuxbuf_tenant_info {
-    /// Grants it got.
-    pub granted: u64,
+    /// `sizeof(demuxbuf_tenant_info)`, set before the call; then how many bytes were written.
+    pub struct_size: u32,
     /// Its weight.
     pub weight: u32,
+    /// Grants it got.
+    pub granted: u64,
     /// What it has out, in units of the pool's budget: buffers, if there is one size.
     pub outstanding_units: u32,
     /// Its requests that wait.
     pub waiting: u32,
     /// Not 0: it is removed, and goes away with its last buffer, wait and receiver.
     pub retiring: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
-/// Takes a tenant in: somebody the host trusts to be one party (a listener, a customer, an address prefix).
+growable!(demuxbuf_tenant_info, 32);
+
+/// Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix).
 ///
-/// Thread rule: one thread at a time per pool. Cost: O(1), no allocation.
+/// Cost: O(1), no allocation.
 /// Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_CONFIG` (a wrong `struct_size`), `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
+/// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
 /// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
@@ -48,21 +58,25 @@ pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
     tenant_config: *const demuxbuf_tenant_config,
     tenant: *mut u64,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let (Some(tenant_config), Some(tenant)) = (unsafe { tenant_config.as_ref() }, unsafe { tenant.as_mut() }) else {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // SAFETY: as the module asks.
+    let Some(tenant) = (unsafe { Out::new(tenant) }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    if tenant_config.struct_size as usize != size_of::<demuxbuf_tenant_config>() {
-        return DEMUXBUF_ERR_CONFIG;
-    }
+    // SAFETY: as the module asks.
+    let tenant_config = match unsafe { read_struct(tenant_config, demuxbuf_tenant_config::default()) } {
+        Ok(tenant_config) => tenant_config,
+        Err(error) => return error.status(),
+    };
     let tenant_config =
         TenantConfig { weight: tenant_config.weight, guaranteed: tenant_config.guaranteed, cap: tenant_config.cap };
-    match with_pool(pool, |pool| {
+    match pool.with(|pool| {
         let created = pool.create_tenant(&tenant_config).map_err(status_of)?;
         Ok(pool.salted(created.to_bits()))
     }) {
         Ok(created) => {
-            *tenant = created;
+            tenant.write(created);
             DEMUXBUF_OK
         }
         Err(status) => status,
@@ -72,18 +86,19 @@ pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
 /// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with its
 /// last buffer and wait.
 ///
-/// Thread rule: one thread at a time per pool. Cost: O(1).
+/// Cost: O(1).
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_remove_tenant(pool: *mut demuxbuf_pool, tenant: u64) -> i32 {
-    status(with_pool(pool, |pool| pool.remove_tenant(TenantId::from_bits(pool.salted(tenant))).map_err(status_of)))
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    status(pool.with(|pool| pool.remove_tenant(TenantId::from_bits(pool.salted(tenant))).map_err(status_of)))
 }
 
 /// Writes how a tenant stands, also while it is going away.
 ///
-/// Thread rule: one thread at a time per pool.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool), and nothing is written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_describe_tenant(
@@ -91,19 +106,24 @@ pub unsafe extern "C" fn demuxbuf_pool_describe_tenant(
     tenant: u64,
     info: *mut demuxbuf_tenant_info,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let Some(info) = (unsafe { info.as_mut() }) else {
-        return DEMUXBUF_ERR_NULL;
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // SAFETY: as the module asks.
+    let info = match unsafe { StructOut::new(info) } {
+        Ok(info) => info,
+        Err(status) => return status,
     };
-    status(with_pool_ref(pool, |pool| {
+    status(pool.look(|pool| {
         let found = pool.describe_tenant(TenantId::from_bits(pool.salted(tenant))).map_err(status_of)?;
-        *info = demuxbuf_tenant_info {
+        info.write(demuxbuf_tenant_info {
+            struct_size: size_of::<demuxbuf_tenant_info>() as u32,
+            reserved: 0,
             granted: found.granted,
             weight: found.weight,
             outstanding_units: found.outstanding_units,
             waiting: found.waiting,
             retiring: found.is_retiring.into(),
-        };
+        });
         Ok(())
     }))
 }

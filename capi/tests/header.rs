@@ -1,24 +1,98 @@
-//! `include/demuxbuf.h` is what cbindgen makes of `capi/src` today.
+//! `include/demuxbuf.h` is what cbindgen makes of `capi/src` today, section by section.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const RENEW: &str = "DEMUXBUF_RENEW_HEADER=1 cargo test --test header";
 
-fn generate(root: &Path) -> String {
-    let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is readable");
-    // File by file: `lib.rs` would have cbindgen look into all of them at once, in an order of its own.
-    let mut files: Vec<PathBuf> = std::fs::read_dir(root.join("capi/src"))
-        .expect("capi/src is readable")
-        .map(|entry| entry.expect("capi/src is readable").path())
-        .filter(|path| !path.ends_with("lib.rs"))
-        .collect();
-    files.sort();
-    let builder = files.into_iter().fold(cbindgen::Builder::new(), |builder, file| builder.with_src(file));
-    let bindings = builder.with_config(config).generate().expect("capi/src parses");
-    let mut text = Vec::new();
-    bindings.write(&mut text);
-    let text = String::from_utf8(text).expect("cbindgen writes UTF-8");
+/// The sections of the header in the order in which a reader needs them: the files of each, and what holds for all of its
+/// functions.
+const SECTIONS: [(&str, &[&str], &str); 7] = [
+    (
+        "Start",
+        &["status", "actions", "policy", "config", "guard"],
+        "Statuses, actions, and how a pool is configured. The functions here work on no object: any thread may call them\n\
+         at any time.",
+    ),
+    (
+        "Receivers",
+        &["step", "event", "info", "receiver", "notice"],
+        "A receiver is one connection bound to a pool. Each call reports what happened and returns what to do next.\n\
+         Thread rule: one thread at a time per pool. Cost: O(1), no allocation, no system call.",
+    ),
+    (
+        "The pool",
+        &["pool", "stats", "tenant"],
+        "Its life, its clock, its counts and its tenants.\n\
+         Thread rule, where a function has none of its own: one thread at a time per pool.",
+    ),
+    (
+        "Requests",
+        &["request"],
+        "Buffers of the host's own out of the same pool.\n\
+         Thread rule: one thread at a time per pool. Cost: O(1), no allocation, no system call.",
+    ),
+    (
+        "Threads",
+        &["shared_pool"],
+        "One pool of buffers for several threads, each of which has a pool object of its own. Receivers can move.\n\
+         Each function has a thread rule of its own.",
+    ),
+    (
+        "The state machine",
+        &["connection"],
+        "The receive logic of one connection without a pool, for hosts that have their own buffers.\n\
+         Thread rule: one thread at a time per connection. Cost: O(1), no allocation, no system call.",
+    ),
+    (
+        "HTTP/2 framing",
+        &["h2"],
+        "Where frames begin and end; nothing of their meaning.\n\
+         Thread rule: one thread at a time per decoder. Cost: O(1), no allocation, no system call.",
+    ),
+];
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn generate() -> String {
+    let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).expect("cbindgen.toml is readable");
+    let mut text = String::new();
+    let last = SECTIONS.len() - 1;
+    for (at, (title, files, rules)) in SECTIONS.iter().enumerate() {
+        let mut config = config.clone();
+        // The first section has the head of the file, the last one its end.
+        if at > 0 {
+            config.header = None;
+            config.sys_includes.clear();
+        }
+        if at < last {
+            config.trailer = None;
+        }
+        config.after_includes = Some(section_comment(title, rules));
+        // Also the types that only functions of later sections use.
+        config.export.include = files.iter().flat_map(|file| structs_of(file)).collect();
+        // File by file: `lib.rs` would have cbindgen look into all of them at once, in an order of its own.
+        let builder = files.iter().fold(cbindgen::Builder::new(), |builder, file| {
+            builder.with_src(root().join(format!("capi/src/{file}.rs")))
+        });
+        let bindings = builder.with_config(config).generate().expect("capi/src parses");
+        let mut section = Vec::new();
+        bindings.write(&mut section);
+        text += &String::from_utf8(section).expect("cbindgen writes UTF-8");
+    }
     text.lines().map(|line| safe_number(line) + "\n").collect()
+}
+
+fn structs_of(file: &str) -> Vec<String> {
+    let path = root().join(format!("capi/src/{file}.rs"));
+    let text = std::fs::read_to_string(path).expect("a source is text");
+    let names = text.lines().filter_map(|line| line.strip_prefix("pub struct ")?.strip_suffix(" {"));
+    names.map(str::to_owned).collect()
+}
+
+fn section_comment(title: &str, rules: &str) -> String {
+    format!("\n/* ==== {title} ====\n *\n * {}\n */", rules.replace('\n', "\n * "))
 }
 
 /// A number below 0 stands in parentheses, so that `-NAME` is no `--`; one above `INT32_MAX` is unsigned, so that masks
@@ -33,10 +107,9 @@ fn safe_number(line: &str) -> String {
 }
 
 #[test]
-fn the_committed_header_is_up_to_date() {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let path = root.join("include/demuxbuf.h");
-    let fresh = generate(root);
+fn committed_header_is_up_to_date() {
+    let path = root().join("include/demuxbuf.h");
+    let fresh = generate();
     if std::env::var_os("DEMUXBUF_RENEW_HEADER").is_some() {
         std::fs::write(&path, &fresh).expect("include/ is writable");
     }
@@ -44,12 +117,31 @@ fn the_committed_header_is_up_to_date() {
     assert!(committed == fresh, "include/demuxbuf.h is out of date; renew it with: {RENEW}");
 }
 
+/// A file that no section has would be missing from the header.
+#[test]
+fn every_file_with_exports_is_in_a_section() {
+    for entry in std::fs::read_dir(root().join("capi/src")).expect("capi/src is readable") {
+        let path = entry.expect("capi/src is readable").path();
+        let text = std::fs::read_to_string(&path).expect("a source is text");
+        let exports = text.contains("\npub unsafe extern \"C\" fn demuxbuf_")
+            || text.contains("\npub const DEMUXBUF_")
+            || text.contains("\npub struct demuxbuf_");
+        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a source has a name");
+        let sections = SECTIONS.iter().filter(|(_, files, _)| files.contains(&name)).count();
+        assert_eq!(sections, usize::from(exports), "sections that have {name}.rs");
+    }
+}
+
 #[test]
 fn every_function_documents_its_threads_and_its_null() {
-    let header = generate(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")));
+    let header = generate();
     let lines: Vec<&str> = header.lines().collect();
     let mut functions = 0;
+    let mut section = String::new();
     for (at, line) in lines.iter().enumerate() {
+        if line.starts_with("/* ==== ") {
+            section = lines[at..].iter().take_while(|line| **line != " */").copied().collect();
+        }
         let is_code = line.starts_with(|c: char| c.is_ascii_lowercase()) && !line.starts_with("static inline");
         if !is_code || !line.contains("demuxbuf_") || !line.contains('(') {
             continue;
@@ -57,7 +149,8 @@ fn every_function_documents_its_threads_and_its_null() {
         functions += 1;
         let first = lines[..at].iter().rposition(|line| !line.starts_with("//")).map_or(0, |before| before + 1);
         let documentation = lines[first..at].join("\n");
-        assert!(documentation.contains("Thread rule: "), "no thread rule above: {line}");
+        let has_rule = documentation.contains("Thread rule: ") || section.contains("Thread rule");
+        assert!(has_rule, "no thread rule above: {line}");
         assert!(documentation.contains("NULL") || !line.contains('*'), "nothing about NULL above: {line}");
     }
     assert!(functions > 60, "only {functions} functions were found: the test looks at the wrong lines");

@@ -139,7 +139,7 @@ static int timeout_ms(void) {
 /* One iteration: wait, clock, events, what was scheduled, notices. */
 static void iterate(int listener) {
   struct epoll_event events[EVENTS];
-  demuxbuf_notice notice;
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   int ready = epoll_wait(poller, events, EVENTS, timeout_ms());
   int due_count = scheduled_count;
   struct connection *due[CONNECTIONS_MAX];
@@ -166,8 +166,9 @@ int main(int argc, char **argv) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t length = sizeof address;
   struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   char message[128];
+  size_t message_bytes = sizeof message;
   unsigned long iterations = 0;
   uint8_t mode = DEMUXBUF_MODE_LEVEL;
   while (argc == 3 && mode < 4 && strcmp(argv[1], modes[mode]) != 0) mode++;
@@ -175,10 +176,10 @@ int main(int argc, char **argv) {
   trigger = mode == DEMUXBUF_MODE_LEVEL ? 0 : mode == DEMUXBUF_MODE_EDGE ? (uint32_t)EPOLLET : (uint32_t)EPOLLONESHOT;
 
   demuxbuf_pool_config_init(&config, 4, CONNECTIONS_MAX);
-  config.policy.mode = mode;
+  config.mode = mode;
   config.park_ns = 0;            /* while others wait, a small part of a frame is moved to a slot at once, */
   config.lease_ns = 1000000000u; /* and a connection that holds a buffer without progress for 1 s is closed */
-  if (demuxbuf_pool_new(&config, &pool, message, sizeof message) != DEMUXBUF_OK) {
+  if (demuxbuf_pool_new(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
     return fprintf(stderr, "%s\n", message), 1;
   }
   for (int at = 0; at < CONNECTIONS_MAX; at++) connections[at].fd = -1;

@@ -4,12 +4,13 @@
 #include <unistd.h>
 
 int main(void) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
   uint64_t receiver = 0;
   char message[128];
+  size_t message_bytes = sizeof message;
   demuxbuf_pool_config_init(&config, 4, 1000); /* four buffers serve up to 1000 connections; here is one */
-  if (demuxbuf_pool_new(&config, &pool, message, sizeof message) != DEMUXBUF_OK) {
+  if (demuxbuf_pool_new(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
     return fprintf(stderr, "%s\n", message), 1;
   }
   demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receiver);

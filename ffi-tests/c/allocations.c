@@ -49,7 +49,7 @@ static void call_receiver(demuxbuf_pool *pool) {
   static const uint8_t upgrade[100] = {0};
   uint32_t slot = below(RECEIVERS);
   uint64_t receiver = receivers[slot];
-  demuxbuf_receiver_info info;
+  demuxbuf_receiver_info info = {.struct_size = sizeof info};
   switch (below(32)) {
     case 0: case 1:
       /* Content that is overwritten is released first, or the host would lose it. */
@@ -70,13 +70,13 @@ static void call_receiver(demuxbuf_pool *pool) {
     case 8: obey(pool, receiver, demuxbuf_receiver_transport_error(pool, receiver)); break;
     case 9: obey(pool, receiver, demuxbuf_receiver_block(pool, receiver, below(4))); break;
     case 10: obey(pool, receiver, demuxbuf_receiver_unblock(pool, receiver, 7)); break;
-    case 11: obey(pool, receiver, demuxbuf_receiver_yield(pool, receiver)); break;
+    case 11: obey(pool, receiver, demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_YIELD, 0)); break;
     case 12: obey(pool, receiver, demuxbuf_receiver_wake(pool, receiver)); break;
     case 13: obey(pool, receiver, demuxbuf_receiver_pause_recv(pool, receiver)); break;
     case 14: obey(pool, receiver, demuxbuf_receiver_resume_recv(pool, receiver)); break;
     case 15: obey(pool, receiver, demuxbuf_receiver_fail(pool, receiver)); break;
-    case 16: obey(pool, receiver, demuxbuf_receiver_reclaim_requested(pool, receiver)); break;
-    case 17: obey(pool, receiver, demuxbuf_receiver_lease_expired(pool, receiver)); break;
+    case 16: obey(pool, receiver, demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_RECLAIM_REQUESTED, 0)); break;
+    case 17: obey(pool, receiver, demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_LEASE_EXPIRED, 0)); break;
     case 18: obey(pool, receiver, demuxbuf_receiver_done(pool, receiver, check_random(&seed))); break;
     case 19: obey(pool, receiver, demuxbuf_receiver_close(pool, receiver)); break;
     case 20: obey(pool, receiver, demuxbuf_receiver_pending(pool, receiver)); break;
@@ -85,8 +85,8 @@ static void call_receiver(demuxbuf_pool *pool) {
 }
 
 static void call_pool(demuxbuf_pool *pool) {
-  demuxbuf_pool_stats stats;
-  demuxbuf_notice notice;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   uint64_t handle, number;
   uint8_t *data;
   uint32_t bytes;
@@ -125,8 +125,8 @@ static void call_the_rest(void) {
   static const uint8_t head[9] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
   static demuxbuf_h2_decoder decoder;
   static demuxbuf_connection connection;
-  demuxbuf_connection_info info;
-  demuxbuf_h2_next next;
+  demuxbuf_connection_info info = {.struct_size = sizeof info};
+  demuxbuf_h2_next next = {.struct_size = sizeof next};
   count(demuxbuf_h2_init(&decoder, below(3)));
   count(demuxbuf_h2_set_max_frame_size(&decoder, below(40000)));
   if (demuxbuf_h2_peek(&decoder, head, below(10), &next) == DEMUXBUF_OK) {
@@ -142,7 +142,7 @@ static void call_the_rest(void) {
 }
 
 int main(void) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 3, RECEIVERS), DEMUXBUF_OK);
   config.buffer_bytes = 4096;
@@ -170,7 +170,7 @@ int main(void) {
   CHECK_NUMBER(counted_frees(), 0);
 
   /* The run went everywhere, or it shows nothing. */
-  demuxbuf_pool_stats stats;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
   CHECK(stats.granted_at_once > 100 && stats.granted_by_handoff > 100 && stats.cancelled > 100);
   CHECK(stats.parked > 100 && stats.unparked > 100 && stats.lifelines > 100 && stats.compactions > 100);

@@ -38,6 +38,13 @@ static unsigned long checks_passed;
 /* Overwrites an object, so that `CHECK_UNTOUCHED` can see whether a call wrote any of it. */
 #define FILL(object) memset(&(object), CHECK_PATTERN, sizeof(object))
 
+/* The same for an object that begins with its size, which the call reads. */
+#define FILL_SIZED(object) (FILL(object), (object).struct_size = sizeof(object))
+
+#define CHECK_UNTOUCHED_SIZED(object)                                                                                 \
+  (check_number((object).struct_size, sizeof(object), #object ".struct_size", __FILE__, __LINE__),                     \
+   check_pattern((const unsigned char *)&(object) + 4, sizeof(object) - 4, #object, __FILE__, __LINE__))
+
 #define CHECK_UNTOUCHED(object) check_pattern(&(object), sizeof(object), #object, __FILE__, __LINE__)
 
 static inline void check_place(const char *file, int line) {

@@ -158,24 +158,24 @@ static void let_peer_send(struct connection *self) {
 /* Something is submitted, queued or scheduled for each connection, or it could be lost. */
 static void threads_lose_no_connection(void) {
   for (struct connection *self = all; self < all + CONNECTIONS; self++) {
-    demuxbuf_receiver_info info;
+    demuxbuf_receiver_info info = {.struct_size = sizeof info};
     if (self->fd >= 0) {
       CHECK_NUMBER(demuxbuf_receiver_describe(pool, self->receiver, &info), DEMUXBUF_OK);
-      CHECK_NUMBER(info.connection.in_flight, self->is_submitted);
-      CHECK_NUMBER(info.connection.armed, self->is_polled);
-      CHECK(self->is_submitted || self->is_polled || self->is_scheduled || info.connection.waiting);
+      CHECK_NUMBER(info.in_flight, self->is_submitted);
+      CHECK_NUMBER(info.armed, self->is_polled);
+      CHECK(self->is_submitted || self->is_polled || self->is_scheduled || info.waiting);
     }
   }
   CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
 }
 
 static void s68_completion_host_submits_and_cancels(int lifeline) {
-  demuxbuf_pool_config config;
-  demuxbuf_notice notice;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   unsigned long iterations = 0;
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, BUFFERS, CONNECTIONS), DEMUXBUF_OK);
-  config.policy.mode = DEMUXBUF_MODE_COMPLETION;
-  config.policy.reclaim_bytes = 1024;
+  config.mode = DEMUXBUF_MODE_COMPLETION;
+  config.reclaim_bytes = 1024;
   config.large_slots[0] = config.large_slots[1] = CONNECTIONS;
   config.lifeline = (uint32_t)lifeline;
   config.park_ns = 0;

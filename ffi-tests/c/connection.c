@@ -7,12 +7,11 @@ typedef uint32_t number_event(demuxbuf_connection *, uint32_t);
 static plain_event *const plain_events[] = {
     demuxbuf_connection_readable,          demuxbuf_connection_buffer_denied,     demuxbuf_connection_buffer_released,
     demuxbuf_connection_would_block,       demuxbuf_connection_end_of_stream,     demuxbuf_connection_transport_error,
-    demuxbuf_connection_yield,             demuxbuf_connection_wake,              demuxbuf_connection_pause_recv,
+    demuxbuf_connection_wake,              demuxbuf_connection_pause_recv,
     demuxbuf_connection_resume_recv,       demuxbuf_connection_fail,              demuxbuf_connection_close,
-    demuxbuf_connection_reclaim_requested, demuxbuf_connection_lease_expired,
 };
 static number_event *const number_events[] = {
-    demuxbuf_connection_buffer_granted, demuxbuf_connection_buffer_parked, demuxbuf_connection_received,
+    demuxbuf_connection_buffer_granted, demuxbuf_connection_received,
     demuxbuf_connection_consumed,       demuxbuf_connection_need_more,     demuxbuf_connection_block,
     demuxbuf_connection_unblock,        demuxbuf_connection_done,
 };
@@ -30,7 +29,7 @@ enum {
   } while (0)
 
 static demuxbuf_connection_info describe(const demuxbuf_connection *connection) {
-  demuxbuf_connection_info info;
+  demuxbuf_connection_info info = {.struct_size = sizeof info};
   CHECK_NUMBER(demuxbuf_connection_describe(connection, &info), DEMUXBUF_OK);
   return info;
 }
@@ -69,10 +68,10 @@ static void null_is_refused_everywhere(void) {
   CHECK_NUMBER(demuxbuf_connection_capacity_inline(NULL), 0);
 
   demuxbuf_connection connection = {0};
-  demuxbuf_connection_info info;
-  FILL(info);
+  demuxbuf_connection_info info = {.struct_size = sizeof info};
+  FILL_SIZED(info);
   CHECK_NUMBER(demuxbuf_connection_describe(NULL, &info), DEMUXBUF_ERR_NULL);
-  CHECK_UNTOUCHED(info);
+  CHECK_UNTOUCHED_SIZED(info);
   CHECK_NUMBER(demuxbuf_connection_describe(&connection, NULL), DEMUXBUF_ERR_NULL);
 }
 
@@ -100,9 +99,9 @@ static void connection_all_zero_is_not_attached(void) {
 
 static void all_ones_is_poisoned(void) {
   demuxbuf_connection connection;
-  demuxbuf_connection_info info;
+  demuxbuf_connection_info info = {.struct_size = sizeof info};
   memset(&connection, 0xff, sizeof connection);
-  FILL(info);
+  FILL_SIZED(info);
   for (int at = 0; at < PLAIN; at++) {
     REFUSED(plain_events[at](&connection), &connection, DEMUXBUF_ERR_POISONED);
   }
@@ -113,7 +112,7 @@ static void all_ones_is_poisoned(void) {
   REFUSED(demuxbuf_connection_sync(&connection, 0, 0, 0, 0, 0), &connection, DEMUXBUF_ERR_POISONED);
   CHECK_REFUSED(demuxbuf_connection_pending(&connection), DEMUXBUF_ERR_POISONED);
   CHECK_NUMBER(demuxbuf_connection_describe(&connection, &info), DEMUXBUF_ERR_POISONED);
-  CHECK_UNTOUCHED(info);
+  CHECK_UNTOUCHED_SIZED(info);
   CHECK_NUMBER(demuxbuf_connection_recv_max(&connection), 0);
   CHECK_NUMBER(demuxbuf_connection_buffered_bytes_inline(&connection), demuxbuf_connection_buffered_bytes(&connection));
   CHECK_NUMBER(demuxbuf_connection_capacity_inline(&connection), demuxbuf_connection_capacity(&connection));
@@ -127,12 +126,15 @@ static void policies_are_checked(void) {
   demuxbuf_connection connection = {0};
   CHECK_NUMBER(demuxbuf_connection_attach(&connection, 3, 64), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE);
   const demuxbuf_connection before = connection;
-  const uint32_t wrong_sizes[] = {0, 1, sizeof(demuxbuf_policy) - 1, sizeof(demuxbuf_policy) + 1, UINT32_MAX};
+  const uint32_t wrong_sizes[] = {0, 1, sizeof(demuxbuf_policy) - 1, 4097, UINT32_MAX};
   for (size_t at = 0; at < sizeof wrong_sizes / sizeof wrong_sizes[0]; at++) {
     demuxbuf_policy policy = {.struct_size = wrong_sizes[at]};
-    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_ERR_STRUCT_SIZE);
     CHECK_SAME(&connection, &before, sizeof before);
   }
+  demuxbuf_policy reserved = {.struct_size = sizeof reserved, .reserved = 1};
+  CHECK_NUMBER(demuxbuf_connection_init(&connection, &reserved), DEMUXBUF_ERR_UNKNOWN_FIELD);
+  CHECK_SAME(&connection, &before, sizeof before);
   for (int mode = 0; mode <= UINT8_MAX; mode++) {
     demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = (uint8_t)mode};
     demuxbuf_connection other;
@@ -146,7 +148,7 @@ static void policies_are_checked(void) {
     }
   }
   /* All that is left has no wrong value. */
-  demuxbuf_policy policy = {sizeof policy, UINT32_MAX, UINT16_MAX, UINT16_MAX, DEMUXBUF_MODE_EDGE, UINT8_MAX, UINT8_MAX};
+  demuxbuf_policy policy = {sizeof policy, UINT32_MAX, UINT16_MAX, UINT16_MAX, DEMUXBUF_MODE_EDGE, UINT8_MAX, UINT8_MAX, 0};
   CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_connection_attach(&connection, 0, 0), DEMUXBUF_WANT_RECV);
 }
@@ -193,14 +195,14 @@ static void waiting_blocking_and_pausing(void) {
   CHECK_NUMBER(describe(&connection).blocked, 7);
   CHECK_NUMBER(demuxbuf_connection_unblock(&connection, 6), DEMUXBUF_STOP_RECV);
   CHECK_NUMBER(demuxbuf_connection_unblock(&connection, 9), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE);
-  CHECK_NUMBER(demuxbuf_connection_yield(&connection), DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE);
+  CHECK_NUMBER(demuxbuf_connection_report(&connection, DEMUXBUF_EVENT_YIELD, 0), DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE);
   CHECK_NUMBER(demuxbuf_connection_done(&connection, DEMUXBUF_RESCHEDULE), DEMUXBUF_STOP_RECV);
   CHECK_NUMBER(demuxbuf_connection_wake(&connection), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_need_more(&connection, 1), DEMUXBUF_STOP_RECV | DEMUXBUF_CANNOT_FIT);
   /* The host grows the buffer. */
   CHECK_NUMBER(demuxbuf_connection_buffer_granted(&connection, 128), DEMUXBUF_RECV);
   CHECK_NUMBER(demuxbuf_connection_would_block(&connection), 0);
-  CHECK_NUMBER(demuxbuf_connection_lease_expired(&connection), DEMUXBUF_SHED);
+  CHECK_NUMBER(demuxbuf_connection_report(&connection, DEMUXBUF_EVENT_LEASE_EXPIRED, 0), DEMUXBUF_SHED);
   CHECK_NUMBER(demuxbuf_connection_done(&connection, DEMUXBUF_SHED), 0);
   CHECK_NUMBER(demuxbuf_connection_fail(&connection), DEMUXBUF_DISCARD);
   CHECK_NUMBER(describe(&connection).failed, 1);
@@ -218,12 +220,12 @@ static void parking(void) {
   CHECK_NUMBER(demuxbuf_connection_attach(&connection, 10, 1000), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_done(&connection, DEMUXBUF_WANT_RECV), DEMUXBUF_DECODE);
   CHECK_NUMBER(demuxbuf_connection_need_more(&connection, 4), DEMUXBUF_PARK);
-  CHECK_NUMBER(demuxbuf_connection_buffer_parked(&connection, 64), 0);
+  CHECK_NUMBER(demuxbuf_connection_report(&connection, DEMUXBUF_EVENT_BUFFER_PARKED, 64), 0);
   CHECK_NUMBER(describe(&connection).hold, 1);
   CHECK_NUMBER(demuxbuf_connection_readable(&connection), DEMUXBUF_REQUEST_BUFFER);
   CHECK_NUMBER(demuxbuf_connection_buffer_granted(&connection, 1000), DEMUXBUF_RECV);
-  CHECK_NUMBER(demuxbuf_connection_reclaim_requested(&connection), DEMUXBUF_PARK | DEMUXBUF_RECV);
-  CHECK_NUMBER(demuxbuf_connection_buffer_parked(&connection, 64), DEMUXBUF_REQUEST_BUFFER);
+  CHECK_NUMBER(demuxbuf_connection_report(&connection, DEMUXBUF_EVENT_RECLAIM_REQUESTED, 0), DEMUXBUF_PARK | DEMUXBUF_RECV);
+  CHECK_NUMBER(demuxbuf_connection_report(&connection, DEMUXBUF_EVENT_BUFFER_PARKED, 64), DEMUXBUF_REQUEST_BUFFER);
   CHECK_NUMBER(demuxbuf_connection_buffered_bytes_inline(&connection), 10);
 }
 
@@ -257,7 +259,7 @@ static void invalid_events_are_refused(void) {
   REFUSED(demuxbuf_connection_received(self, 0), self, DEMUXBUF_ERR_ZERO_BYTES);
   REFUSED(demuxbuf_connection_buffer_released(self), self, DEMUXBUF_ERR_NO_BUFFER);
   REFUSED(demuxbuf_connection_buffer_granted(self, 0), self, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
-  REFUSED(demuxbuf_connection_buffer_parked(self, 0), self, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
+  REFUSED(demuxbuf_connection_report(self, DEMUXBUF_EVENT_BUFFER_PARKED, 0), self, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
   REFUSED(demuxbuf_connection_consumed(self, 1), self, DEMUXBUF_ERR_TOO_MANY_BYTES);
   REFUSED(demuxbuf_connection_need_more(self, 0), self, DEMUXBUF_ERR_ZERO_BYTES);
   REFUSED(demuxbuf_connection_block(self, 0), self, DEMUXBUF_ERR_NO_REASONS);
@@ -278,7 +280,7 @@ static void invalid_events_are_refused(void) {
   REFUSED(demuxbuf_connection_received(self, UINT32_MAX), self, DEMUXBUF_ERR_TOO_MANY_BYTES);
   demuxbuf_connection_received(self, 10);
   REFUSED(demuxbuf_connection_buffer_granted(self, 9), self, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
-  REFUSED(demuxbuf_connection_buffer_parked(self, 9), self, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
+  REFUSED(demuxbuf_connection_report(self, DEMUXBUF_EVENT_BUFFER_PARKED, 9), self, DEMUXBUF_ERR_CAPACITY_TOO_SMALL);
   REFUSED(demuxbuf_connection_consumed(self, 11), self, DEMUXBUF_ERR_TOO_MANY_BYTES);
   REFUSED(demuxbuf_connection_need_more(self, UINT32_MAX), self, DEMUXBUF_ERR_TOO_MANY_BYTES);
   demuxbuf_connection_end_of_stream(self);
@@ -295,15 +297,14 @@ static void close_admits_few_events(void) {
   REFUSED(demuxbuf_connection_need_more(self, 1), self, DEMUXBUF_ERR_CLOSED);
   REFUSED(demuxbuf_connection_buffer_denied(self), self, DEMUXBUF_ERR_CLOSED);
   REFUSED(demuxbuf_connection_buffer_granted(self, 100), self, DEMUXBUF_ERR_CLOSED);
-  REFUSED(demuxbuf_connection_buffer_parked(self, 64), self, DEMUXBUF_ERR_CLOSED);
+  REFUSED(demuxbuf_connection_report(self, DEMUXBUF_EVENT_BUFFER_PARKED, 64), self, DEMUXBUF_ERR_CLOSED);
   REFUSED(demuxbuf_connection_fail(self), self, DEMUXBUF_ERR_CLOSED);
   /* Events that cross a close change nothing. */
   const demuxbuf_connection closing = connection;
   plain_event *const noise[] = {demuxbuf_connection_readable,       demuxbuf_connection_would_block,
                                 demuxbuf_connection_end_of_stream,  demuxbuf_connection_transport_error,
-                                demuxbuf_connection_yield,          demuxbuf_connection_wake,
-                                demuxbuf_connection_pause_recv,     demuxbuf_connection_resume_recv,
-                                demuxbuf_connection_lease_expired,  demuxbuf_connection_reclaim_requested};
+                                demuxbuf_connection_wake,
+                                demuxbuf_connection_pause_recv,     demuxbuf_connection_resume_recv};
   for (size_t at = 0; at < sizeof noise / sizeof noise[0]; at++) {
     CHECK_NUMBER(noise[at](self), DEMUXBUF_RELEASE_BUFFER);
     CHECK_SAME(self, &closing, sizeof closing);

@@ -32,10 +32,11 @@ static void the_inline_tests_are_the_same_in_both_units() {
 
 static void a_receive_cycle_across_both_units() {
   demuxbuf_pool_config config;
+  config.struct_size = sizeof config;
   demuxbuf_pool *pool = nullptr;
   uint64_t receiver = 0;
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, nullptr, 0), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, nullptr, nullptr), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, nullptr, 0, &receiver), DEMUXBUF_OK);
   const demuxbuf_step step = other_receive(pool, receiver);
   CHECK((step.actions & DEMUXBUF_DECODE) != 0 && step.bytes == 5);

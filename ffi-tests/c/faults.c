@@ -18,7 +18,7 @@ static char messages[MESSAGES_MAX][MESSAGE_BYTES];
 static unsigned long messages_count;
 
 static int32_t make_pool(const demuxbuf_pool_config *config, void **made, char *message) {
-  return demuxbuf_pool_new(config, (demuxbuf_pool **)made, message, MESSAGE_BYTES);
+  return demuxbuf_pool_new(config, (demuxbuf_pool **)made, message, &(size_t){MESSAGE_BYTES});
 }
 
 static void free_pool(void *made) {
@@ -26,7 +26,7 @@ static void free_pool(void *made) {
 }
 
 static int32_t make_shards(const demuxbuf_pool_config *config, void **made, char *message) {
-  return demuxbuf_shared_pool_new(config, 3, (demuxbuf_shared_pool **)made, message, MESSAGE_BYTES);
+  return demuxbuf_shared_pool_new(config, 3, (demuxbuf_shared_pool **)made, message, &(size_t){MESSAGE_BYTES});
 }
 
 static void free_shards(void *made) {
@@ -105,7 +105,7 @@ static void each_allocation_fails(const struct maker *maker, const demuxbuf_pool
 }
 
 static demuxbuf_pool_config some_config(uint32_t buffers) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, 16), DEMUXBUF_OK);
   config.lease_ns = 1000;
   config.park_ns = 10;

@@ -16,7 +16,7 @@ static void write_head(uint8_t head[9], uint32_t length, uint8_t kind, uint8_t f
 /* A decoder for this side that is behind its first SETTINGS. */
 static demuxbuf_h2_decoder started(uint32_t side) {
   demuxbuf_h2_decoder decoder;
-  demuxbuf_h2_next next;
+  demuxbuf_h2_next next = {.struct_size = sizeof next};
   uint8_t head[9];
   CHECK_NUMBER(demuxbuf_h2_init(&decoder, side), DEMUXBUF_OK);
   if (side == DEMUXBUF_H2_CLIENT) {
@@ -39,8 +39,8 @@ static int32_t peek_head(const demuxbuf_h2_decoder *decoder, uint32_t length, ui
 static void null_is_refused_everywhere(void) {
   demuxbuf_h2_decoder decoder = {0};
   const demuxbuf_h2_decoder before = decoder;
-  demuxbuf_h2_next next;
-  FILL(next);
+  demuxbuf_h2_next next = {.struct_size = sizeof next};
+  FILL_SIZED(next);
   CHECK_NUMBER(demuxbuf_h2_init(NULL, DEMUXBUF_H2_CLIENT), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_h2_set_max_frame_size(NULL, 16384), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_h2_peek(NULL, preface, 24, &next), DEMUXBUF_ERR_NULL);
@@ -51,7 +51,7 @@ static void null_is_refused_everywhere(void) {
   CHECK_NUMBER(demuxbuf_h2_advance(&decoder, preface, 24, NULL), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_h2_accept(NULL, &next), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_h2_accept(&decoder, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_UNTOUCHED(next);
+  CHECK_UNTOUCHED_SIZED(next);
   CHECK_SAME(&decoder, &before, sizeof before);
   /* Without bytes there is nothing to point at. */
   CHECK_NUMBER(demuxbuf_h2_peek(&decoder, NULL, 0, &next), DEMUXBUF_OK);
@@ -84,7 +84,7 @@ static void connection_of_garbage_is_harmless(void) {
   uint64_t random = 3;
   for (int round = 0; round < 100000; round++) {
     demuxbuf_h2_decoder decoder;
-    demuxbuf_h2_next next, found;
+    demuxbuf_h2_next next = {.struct_size = sizeof next}, found = {.struct_size = sizeof found};
     uint8_t bytes[24];
     uint32_t count = check_random(&random) % 25;
     for (size_t at = 0; at < sizeof decoder; at++) {
@@ -97,21 +97,22 @@ static void connection_of_garbage_is_harmless(void) {
     for (size_t at = 0; at < sizeof bytes; at++) {
       bytes[at] = (uint8_t)check_random(&random);
     }
+    next.struct_size = sizeof next;
     next.need_more *= check_random(&random) % 2;
     const demuxbuf_h2_decoder before = decoder;
-    FILL(found);
+    FILL_SIZED(found);
     int32_t status = demuxbuf_h2_peek(&decoder, bytes, count, &found);
     CHECK(status == DEMUXBUF_OK || status == DEMUXBUF_ERR_PROTOCOL || status == DEMUXBUF_ERR_RANGE);
     CHECK_SAME(&decoder, &before, sizeof before);
     if (status == DEMUXBUF_ERR_RANGE) {
-      CHECK_UNTOUCHED(found);
+      CHECK_UNTOUCHED_SIZED(found);
     }
     demuxbuf_h2_decoder advanced = decoder;
-    FILL(found);
+    FILL_SIZED(found);
     status = demuxbuf_h2_advance(&advanced, bytes, count, &found);
     CHECK(status == DEMUXBUF_OK || status == DEMUXBUF_ERR_PROTOCOL || status == DEMUXBUF_ERR_RANGE);
     if (status == DEMUXBUF_ERR_RANGE) {
-      CHECK_UNTOUCHED(found);
+      CHECK_UNTOUCHED_SIZED(found);
     }
     if (status != DEMUXBUF_OK) {
       CHECK_SAME(&advanced, &before, sizeof before);
@@ -123,23 +124,24 @@ static void connection_of_garbage_is_harmless(void) {
     }
   }
   demuxbuf_h2_decoder ones;
-  demuxbuf_h2_next next;
+  demuxbuf_h2_next next = {.struct_size = sizeof next};
   memset(&ones, 0xff, sizeof ones);
   const demuxbuf_h2_decoder before = ones;
   memset(&next, 0, sizeof next);
+  next.struct_size = sizeof next;
   CHECK_NUMBER(demuxbuf_h2_set_max_frame_size(&ones, 16384), DEMUXBUF_ERR_RANGE);
   CHECK_NUMBER(demuxbuf_h2_accept(&ones, &next), DEMUXBUF_ERR_RANGE);
-  FILL(next);
+  FILL_SIZED(next);
   CHECK_NUMBER(demuxbuf_h2_peek(&ones, preface, 24, &next), DEMUXBUF_ERR_RANGE);
-  CHECK_UNTOUCHED(next);
+  CHECK_UNTOUCHED_SIZED(next);
   CHECK_NUMBER(demuxbuf_h2_advance(&ones, preface, 24, &next), DEMUXBUF_ERR_RANGE);
-  CHECK_UNTOUCHED(next);
+  CHECK_UNTOUCHED_SIZED(next);
   CHECK_SAME(&ones, &before, sizeof before);
 }
 
 static void h2_preface_comes_first(void) {
   demuxbuf_h2_decoder decoder = {0};
-  demuxbuf_h2_next next;
+  demuxbuf_h2_next next = {.struct_size = sizeof next};
   for (uint32_t bytes = 0; bytes < 24; bytes++) {
     CHECK_NUMBER(demuxbuf_h2_peek(&decoder, preface, bytes, &next), DEMUXBUF_OK);
     CHECK(next.need_more == 24 - bytes && next.frame_bytes == 0 && next.is_preface == 0);
@@ -165,7 +167,7 @@ static void h2_preface_comes_first(void) {
 /* A header is judged as soon as its nine bytes are there, not before and not later. */
 static void h2_header_needs_nine_bytes(void) {
   demuxbuf_h2_decoder decoder = started(DEMUXBUF_H2_CLIENT);
-  demuxbuf_h2_next next;
+  demuxbuf_h2_next next = {.struct_size = sizeof next};
   uint8_t head[9];
   write_head(head, 16385, DATA, 0, 1);
   for (uint32_t bytes = 0; bytes < 9; bytes++) {
@@ -204,8 +206,8 @@ static void h2_header_rules(void) {
   demuxbuf_h2_decoder decoder = started(DEMUXBUF_H2_CLIENT);
   const demuxbuf_h2_decoder before = decoder;
   for (size_t at = 0; at < sizeof broken / sizeof broken[0]; at++) {
-    demuxbuf_h2_next next;
-    FILL(next);
+    demuxbuf_h2_next next = {.struct_size = sizeof next};
+    FILL_SIZED(next);
     int32_t status =
         peek_head(&decoder, broken[at].length, broken[at].kind, broken[at].flags, broken[at].stream_id, &next);
     CHECK_NUMBER(status, DEMUXBUF_ERR_PROTOCOL);
@@ -223,7 +225,7 @@ static void h2_padding_leaves_room(void) {
     uint32_t length;
     uint8_t kind, flags, longest;
   } frames[] = {{10, DATA, PADDED, 9}, {10, HEADERS, PADDED, 9}, {10, HEADERS, PADDED | 0x20, 4}, {10, PUSH_PROMISE, PADDED, 5}};
-  demuxbuf_h2_next next;
+  demuxbuf_h2_next next = {.struct_size = sizeof next};
   for (size_t at = 0; at < sizeof frames / sizeof frames[0]; at++) {
     CHECK_NUMBER(peek_head(&decoder, frames[at].length, frames[at].kind, frames[at].flags, 1, &next), DEMUXBUF_OK);
     for (uint32_t pad_length = 0; pad_length < 256; pad_length++) {
@@ -240,7 +242,7 @@ static void h2_padding_leaves_room(void) {
 
 static void h2_header_block_is_one_piece(void) {
   demuxbuf_h2_decoder decoder = started(DEMUXBUF_H2_SERVER);
-  demuxbuf_h2_next next;
+  demuxbuf_h2_next next = {.struct_size = sizeof next};
   CHECK_NUMBER(peek_head(&decoder, 10, HEADERS, 0, 3, &next), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_h2_accept(&decoder, &next), DEMUXBUF_OK);
   CHECK_NUMBER(peek_head(&decoder, 10, DATA, 0, 3, &next), DEMUXBUF_ERR_PROTOCOL);
@@ -258,7 +260,7 @@ static void h2_advance_accepts_data_at_its_header(void) {
   static const uint8_t data[9] = {0, 0x40, 0, 0, 0, 0, 0, 0, 1};
   demuxbuf_h2_decoder decoder = started(DEMUXBUF_H2_SERVER);
   const demuxbuf_h2_decoder before = decoder;
-  demuxbuf_h2_next next;
+  demuxbuf_h2_next next = {.struct_size = sizeof next};
   for (uint32_t bytes = 0; bytes < sizeof ping; bytes++) {
     CHECK_NUMBER(demuxbuf_h2_advance(&decoder, ping, bytes, &next), DEMUXBUF_OK);
     CHECK_NUMBER(next.need_more, (bytes < 9 ? 9 : sizeof ping) - bytes);
@@ -277,9 +279,9 @@ static void h2_advance_accepts_data_at_its_header(void) {
 static void h2_accept_out_of_order_is_refused(void) {
   demuxbuf_h2_decoder decoder = {0};
   const demuxbuf_h2_decoder fresh = decoder;
-  demuxbuf_h2_next frame = {.frame_bytes = 9, .kind = SETTINGS};
-  demuxbuf_h2_next first = {.frame_bytes = 24, .is_preface = 1};
-  demuxbuf_h2_next zero = {0};
+  demuxbuf_h2_next frame = {.struct_size = sizeof(demuxbuf_h2_next), .frame_bytes = 9, .kind = SETTINGS};
+  demuxbuf_h2_next first = {.struct_size = sizeof(demuxbuf_h2_next), .frame_bytes = 24, .is_preface = 1};
+  demuxbuf_h2_next zero = {.struct_size = sizeof(demuxbuf_h2_next)};
   CHECK_NUMBER(demuxbuf_h2_accept(&decoder, &frame), DEMUXBUF_ERR_RANGE);
   CHECK_NUMBER(demuxbuf_h2_accept(&decoder, &zero), DEMUXBUF_ERR_RANGE);
   CHECK_SAME(&decoder, &fresh, sizeof fresh);
@@ -290,7 +292,7 @@ static void h2_accept_out_of_order_is_refused(void) {
   CHECK_SAME(&decoder, &second, sizeof second);
   CHECK_NUMBER(demuxbuf_h2_accept(&decoder, &frame), DEMUXBUF_OK);
   const demuxbuf_h2_decoder third = decoder;
-  demuxbuf_h2_next too_long = {.length = UINT32_MAX, .kind = DATA, .stream_id = 1};
+  demuxbuf_h2_next too_long = {.struct_size = sizeof(demuxbuf_h2_next), .length = UINT32_MAX, .kind = DATA, .stream_id = 1};
   CHECK_NUMBER(demuxbuf_h2_accept(&decoder, &too_long), DEMUXBUF_ERR_RANGE);
   CHECK_SAME(&decoder, &third, sizeof third);
 }

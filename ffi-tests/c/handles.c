@@ -13,7 +13,7 @@
 enum { POOLS_MAX = 1023, THREADS = 300 };
 
 static demuxbuf_pool_config config_of(uint32_t buffers, uint32_t receivers) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
   config.buffer_bytes = 256;
   return config;
@@ -43,7 +43,7 @@ static struct handles handles_of(demuxbuf_pool *pool) {
 }
 
 static void check_all_stale(demuxbuf_pool *pool, struct handles of) {
-  demuxbuf_tenant_info tenant;
+  demuxbuf_tenant_info tenant = {.struct_size = sizeof tenant};
   demuxbuf_leased_content content = {of.lease, 0, 0};
   demuxbuf_request request = {.struct_size = sizeof request, .tenant = of.tenant};
   uint64_t handle;
@@ -61,7 +61,7 @@ static void check_all_stale(demuxbuf_pool *pool, struct handles of) {
 
 /* The handles work where they are from. */
 static void use_up(demuxbuf_pool *pool, struct handles of) {
-  demuxbuf_notice notice;
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, of.receiver, of.tenant), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_release(pool, of.lease), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
@@ -123,7 +123,7 @@ static void s84_pool_without_a_tag_of_its_own_is_refused(void) {
       }
     }
   }
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, sizeof message), DEMUXBUF_ERR_TOO_MANY_POOLS);
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_TOO_MANY_POOLS);
   CHECK(strcmp(message, "1023 pools are alive in the process; allowed are 1023") == 0);
   CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, NULL, 0), DEMUXBUF_ERR_TOO_MANY_POOLS);
   CHECK(pool == NULL && shared_pool == NULL);
@@ -194,7 +194,7 @@ static void free_two(struct two two) {
 /* The value is refused and unchanged, and no pool has one receiver or buffer more. */
 static void check_refused(demuxbuf_pool *pool, demuxbuf_exported_receiver *exported) {
   demuxbuf_exported_receiver before = *exported;
-  demuxbuf_pool_stats stats, stats_before;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats}, stats_before = {.struct_size = sizeof stats_before};
   uint64_t receiver;
   FILL(receiver);
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats_before), DEMUXBUF_OK);
@@ -350,7 +350,7 @@ static void s87_late_write_into_a_slot_is_ignored(void) {
 }
 
 static uint64_t buffered_of(const demuxbuf_pool *pool) {
-  demuxbuf_pool_stats stats;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
   return stats.received_bytes - stats.consumed_bytes - stats.dropped_bytes - stats.taken_bytes;
@@ -409,7 +409,7 @@ static void slots_message_names_what_is_allowed(void) {
   demuxbuf_pool *pool;
   char message[128];
   config.slots = 1u << 28;
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, sizeof message), DEMUXBUF_ERR_CONFIG);
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_CONFIG);
   CHECK(strcmp(message, "slots is 268435456; allowed is 0 to 268435455") == 0);
 }
 

@@ -5,7 +5,7 @@
 enum { BUFFER_BYTES = 256 };
 
 static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t receivers) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
   config.buffer_bytes = BUFFER_BYTES;
@@ -14,7 +14,7 @@ static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t receivers) {
 }
 
 static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
-  demuxbuf_pool_stats stats;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
   return stats;

@@ -14,7 +14,7 @@ enum { BUFFER_BYTES = 64, LEASES = 128, FREE_ROUNDS = 400, PAIR_ROUNDS = 400 };
 static demuxbuf_shared_pool *shared_pool;
 
 static demuxbuf_shared_pool *new_shards(uint32_t buffers, uint32_t receivers_max, uint32_t threads) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_shared_pool *made;
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers_max), DEMUXBUF_OK);
   config.buffer_bytes = BUFFER_BYTES;
@@ -31,7 +31,7 @@ static demuxbuf_pool *pool_of(uint32_t index) {
 }
 
 static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
-  demuxbuf_pool_stats stats;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
   return stats;
 }
@@ -73,7 +73,7 @@ static void s82_lease_outlives_pools(void) {
   CHECK(same == data && data[0] == 7 && data[BUFFER_BYTES - 1] == 7);
   CHECK_NUMBER(demuxbuf_pool_release(b, lease), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_release(b, lease), DEMUXBUF_ERR_STALE);
-  demuxbuf_notice notice;
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   CHECK_NUMBER(demuxbuf_pool_poll_notice(b, &notice), DEMUXBUF_OK);
   CHECK(notice.receiver == waiter);
   CHECK_NUMBER(demuxbuf_pool_check_invariants(b), DEMUXBUF_OK);
@@ -171,7 +171,7 @@ static int32_t act(int me) {
   demuxbuf_pool *const pool = pools[me];
   const demuxbuf_leased_content content = {lease, 0, 4};
   demuxbuf_leased_content taken;
-  demuxbuf_receiver_info info;
+  demuxbuf_receiver_info info = {.struct_size = sizeof info};
   uint8_t *data;
   uint32_t bytes;
   switch (calls[me]) {

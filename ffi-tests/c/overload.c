@@ -5,7 +5,7 @@ enum { SMALL = 1, LARGE = 2, SECOND = 1000000000 };
 
 /* Three sizes out of a budget of four buffers of 1024 bytes; tenants, deadlines, slots of 256 bytes. */
 static demuxbuf_pool_config usual_config(void) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 4, 8), DEMUXBUF_OK);
   config.buffer_bytes = 1024;
   config.other_buffer_bytes[SMALL - 1] = 64;
@@ -14,7 +14,7 @@ static demuxbuf_pool_config usual_config(void) {
   config.park_ns = SECOND;
   config.lease_ns = (uint64_t)2 * SECOND;
   config.large_slots[0] = 8;
-  config.policy.reclaim_bytes = 256;
+  config.reclaim_bytes = 256;
   return config;
 }
 
@@ -25,7 +25,7 @@ static demuxbuf_pool *new_pool(const demuxbuf_pool_config *config) {
 }
 
 static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
-  demuxbuf_pool_stats stats;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
   return stats;
@@ -73,9 +73,9 @@ static void refused_configurations_name_the_field(void) {
       case 2: config.first_size_index = 3; break;
       case 3: config.park_ns = config.lease_ns + 1; break;
       case 4: config.continuation_class = 1; break;
-      default: config.policy.reclaim_bytes = 4097; break;
+      default: config.reclaim_bytes = 4097; break;
     }
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, sizeof message), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_CONFIG);
     CHECK_UNTOUCHED(pool);
     CHECK(strstr(message, wrong->field) != NULL);
   }
@@ -86,13 +86,13 @@ static void null_and_stale_are_refused(void) {
   demuxbuf_pool *pool = new_pool(&config);
   demuxbuf_pool *other = new_pool(&config);
   demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 1, 0, UINT32_MAX};
-  demuxbuf_request request = {sizeof request, 0, 0, 0, 0};
-  demuxbuf_tenant_info info;
+  demuxbuf_request request = {.struct_size = sizeof request};
+  demuxbuf_tenant_info info = {.struct_size = sizeof info};
   uint64_t tenant, foreign, handle;
   const uint64_t receiver = attach(pool, 1);
   CHECK_NUMBER(demuxbuf_pool_create_tenant(other, &tenant_config, &foreign), DEMUXBUF_OK);
   const demuxbuf_pool_stats before = stats_of(pool);
-  FILL(tenant), FILL(handle), FILL(info);
+  FILL(tenant), FILL(handle), FILL_SIZED(info);
   CHECK_NUMBER(demuxbuf_pool_create_tenant(NULL, &tenant_config, &tenant), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, NULL, &tenant), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, NULL), DEMUXBUF_ERR_NULL);
@@ -119,14 +119,14 @@ static void null_and_stale_are_refused(void) {
   CHECK_REFUSED(demuxbuf_receiver_grow(pool, receiver, 3).actions, DEMUXBUF_ERR_SIZE);
   CHECK_REFUSED(demuxbuf_receiver_grow(pool, receiver, 256).actions, DEMUXBUF_ERR_SIZE);
   request.struct_size--;
-  CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle), DEMUXBUF_ERR_CONFIG);
+  CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle), DEMUXBUF_ERR_STRUCT_SIZE);
   request.struct_size++, request.class_index = 1;
   CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle), DEMUXBUF_ERR_CLASS);
   request.class_index = 0, request.size_index = 3;
   CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle), DEMUXBUF_ERR_SIZE);
-  tenant_config.struct_size++;
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_ERR_CONFIG);
-  tenant_config.struct_size--, tenant_config.weight = 0;
+  tenant_config.struct_size--;
+  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_ERR_STRUCT_SIZE);
+  tenant_config.struct_size++, tenant_config.weight = 0;
   CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_ERR_RANGE);
   tenant_config.weight = 1001;
   CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_ERR_RANGE);
@@ -136,7 +136,7 @@ static void null_and_stale_are_refused(void) {
   CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_ERR_RANGE);
   CHECK_UNTOUCHED(tenant);
   CHECK_UNTOUCHED(handle);
-  CHECK_UNTOUCHED(info);
+  CHECK_UNTOUCHED_SIZED(info);
   const demuxbuf_pool_stats after = stats_of(pool);
   CHECK_SAME(&after, &before, sizeof after);
   demuxbuf_pool_free(other);
@@ -147,9 +147,9 @@ static void tenant_ends_with_its_last_receiver(void) {
   const demuxbuf_pool_config config = usual_config();
   demuxbuf_pool *pool = new_pool(&config);
   const demuxbuf_tenant_config capped = {sizeof capped, 1, 0, 1};
-  demuxbuf_request request = {sizeof request, 0, 0, 7, 0};
-  demuxbuf_tenant_info info;
-  demuxbuf_notice notice;
+  demuxbuf_request request = {.struct_size = sizeof request, .token = 7};
+  demuxbuf_tenant_info info = {.struct_size = sizeof info};
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   uint64_t first, second, third, lease, wait;
   CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &capped, &first), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &capped, &second), DEMUXBUF_OK);
@@ -192,8 +192,8 @@ static void receiver_grows_for_one_frame(void) {
   demuxbuf_pool_config config = usual_config();
   config.buffers = 5;
   demuxbuf_pool *pool = new_pool(&config);
-  demuxbuf_request request = {sizeof request, 0, SMALL, 0, 0};
-  demuxbuf_notice notice;
+  demuxbuf_request request = {.struct_size = sizeof request, .size_index = SMALL};
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   uint64_t small;
   const uint64_t receiver = attach(pool, 1);
   demuxbuf_step step = receive(pool, receiver, 1000, 2000);
@@ -250,8 +250,8 @@ static void s53_s54_pause_and_time_before_start_do_not_count(void) {
   config.buffers = 1;
   config.other_buffer_bytes[LARGE - 1] = 0;
   demuxbuf_pool *pool = new_pool(&config);
-  demuxbuf_receiver_info info;
-  demuxbuf_notice notice;
+  demuxbuf_receiver_info info = {.struct_size = sizeof info};
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   const uint64_t holds = attach(pool, 1), waits = attach(pool, 2);
   receive(pool, holds, 300, 100);
   demuxbuf_receiver_readable(pool, waits);
@@ -278,7 +278,7 @@ static void s55_growth_ends_with_its_need(void) {
     config.buffers = 6;
     demuxbuf_pool *pool = new_pool(&config);
     uint64_t lease = 0;
-    demuxbuf_notice notice;
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     const uint64_t grows = attach(pool, 1), waits = attach(pool, 2);
@@ -303,8 +303,8 @@ static void s55_growth_ends_with_its_need(void) {
 
 /* A wait that was queued as one of new work becomes one of a frame that has begun. */
 static void s57_wait_follows_the_frame_that_begins(void) {
-  demuxbuf_pool_config config;
-  demuxbuf_notice notice;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   uint64_t lease;
   demuxbuf_pool_config_init(&config, 2, 4);
   config.classes = 2;
@@ -325,8 +325,8 @@ static void idle_holders_park_or_are_shed(void) {
   config.buffers = 2;
   config.other_buffer_bytes[LARGE - 1] = 0;
   demuxbuf_pool *pool = new_pool(&config);
-  demuxbuf_receiver_info info;
-  demuxbuf_notice notice;
+  demuxbuf_receiver_info info = {.struct_size = sizeof info};
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   const uint64_t parks = attach(pool, 1), stays = attach(pool, 2), waits = attach(pool, 3);
   CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 5), DEMUXBUF_OK);
   receive(pool, parks, 200, 100);

@@ -65,7 +65,7 @@ static uint64_t resident_bytes(void) {
 }
 
 static demuxbuf_pool_config config_of(uint32_t buffers, uint32_t receivers, uint32_t buffer_bytes) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
   config.buffer_bytes = buffer_bytes;
   return config;
@@ -124,7 +124,7 @@ static void s78_contents_of_buffers_in_use_stay(uint32_t buffer_bytes, int step,
  * does before it is used. */
 static void s79_nothing_is_resident_before_it_is_used(void) {
   demuxbuf_pool_config config = config_of(4000, 1000, 16384);
-  demuxbuf_pool_stats stats;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
   demuxbuf_pool *pool;
   config.other_buffer_bytes[0] = 65536;
   config.other_buffer_bytes[1] = 1 << 20;

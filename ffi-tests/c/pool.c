@@ -3,7 +3,7 @@
 
 /* One class, one receiver, and this many waits of the host's own. */
 static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t waits) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, 1), DEMUXBUF_OK);
   config.waiters_max = 1 + waits;
@@ -12,7 +12,7 @@ static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t waits) {
 }
 
 static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
-  demuxbuf_pool_stats stats;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
   CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
   CHECK_NUMBER(stats.free + stats.leased + stats.assigned, stats.buffers);
@@ -29,20 +29,20 @@ static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
   } while (0)
 
 static void null_is_refused_everywhere(void) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool = new_pool(1, 1);
   demuxbuf_pool *made;
-  demuxbuf_pool_stats stats;
-  demuxbuf_notice notice;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   uint64_t number;
   uint8_t *data;
   uint32_t bytes;
   char message[16];
-  FILL(made), FILL(stats), FILL(notice), FILL(number), FILL(data), FILL(bytes), FILL(message);
+  FILL(made), FILL_SIZED(stats), FILL_SIZED(notice), FILL(number), FILL(data), FILL(bytes), FILL(message);
   CHECK_NUMBER(demuxbuf_pool_config_init(NULL, 1, 1), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_new(NULL, &made, message, sizeof message), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_new(&config, NULL, message, sizeof message), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_pool_new(NULL, &made, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NULL);
+  CHECK_NUMBER(demuxbuf_pool_new(&config, NULL, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_request(NULL, 0, 0, &number), DEMUXBUF_ERR_NULL);
   REFUSED(demuxbuf_pool_request(pool, 0, 0, NULL), pool, DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_release(NULL, 0), DEMUXBUF_ERR_NULL);
@@ -62,8 +62,8 @@ static void null_is_refused_everywhere(void) {
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, NULL), DEMUXBUF_ERR_NULL);
   CHECK_NUMBER(demuxbuf_pool_check_invariants(NULL), DEMUXBUF_ERR_NULL);
   CHECK_UNTOUCHED(made);
-  CHECK_UNTOUCHED(stats);
-  CHECK_UNTOUCHED(notice);
+  CHECK_UNTOUCHED_SIZED(stats);
+  CHECK_UNTOUCHED_SIZED(notice);
   CHECK_UNTOUCHED(number);
   CHECK_UNTOUCHED(data);
   CHECK_UNTOUCHED(bytes);
@@ -73,14 +73,13 @@ static void null_is_refused_everywhere(void) {
 }
 
 static void defaults_are_as_documented(void) {
-  demuxbuf_pool_config config;
-  FILL(config);
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
+  FILL_SIZED(config);
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 3, 100), DEMUXBUF_OK);
   CHECK_NUMBER(config.struct_size, sizeof config);
-  CHECK_NUMBER(config.policy.struct_size, sizeof config.policy);
   CHECK(config.buffers == 3 && config.receivers_max == 100 && config.waiters_max == 200);
   CHECK(config.buffer_bytes == 16448 && config.slots == 100 && config.classes == 1 && config.class_burst >= 1);
-  CHECK(config.lifeline == 1 && config.policy.park_bytes == 64 && config.policy.mode == DEMUXBUF_MODE_LEVEL);
+  CHECK(config.lifeline == 1 && config.park_bytes == 64 && config.mode == DEMUXBUF_MODE_LEVEL);
   for (int at = 0; at < DEMUXBUF_CLASSES_MAX; at++) {
     CHECK(config.reserves[at] == 0 && config.class_caps[at] == UINT32_MAX);
   }
@@ -94,7 +93,7 @@ static void refuse_config(const demuxbuf_pool_config *config, const char *field,
   demuxbuf_pool *pool;
   char message[200];
   FILL(pool), FILL(message);
-  CHECK_NUMBER(demuxbuf_pool_new(config, &pool, message, sizeof message), status);
+  CHECK_NUMBER(demuxbuf_pool_new(config, &pool, message, &(size_t){sizeof message}), status);
   CHECK_UNTOUCHED(pool);
   CHECK(memchr(message, 0, sizeof message) != NULL);
   if (strstr(message, field) == NULL || strstr(message, value) == NULL) {
@@ -105,34 +104,45 @@ static void refuse_config(const demuxbuf_pool_config *config, const char *field,
   for (size_t room = 0; room <= whole + 2; room++) {
     char cut[200];
     FILL(cut);
-    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, cut, room), status);
+    size_t needed = room;
+    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, cut, &needed), status);
+    CHECK_NUMBER(needed, whole + 1);
     size_t written = room == 0 ? 0 : room <= whole ? room : whole + 1;
     CHECK(written == 0 || (cut[written - 1] == 0 && strncmp(cut, message, written - 1) == 0));
     check_pattern(cut + written, sizeof cut - written, "what is behind the message", __FILE__, __LINE__);
   }
-  CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, SIZE_MAX), status);
+  size_t needed = SIZE_MAX;
+  CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, &needed), status);
+  CHECK_NUMBER(needed, whole + 1);
+  CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, NULL), status);
+  FILL(message);
+  CHECK_NUMBER(demuxbuf_pool_new(config, &pool, message, NULL), DEMUXBUF_ERR_NULL);
+  CHECK_UNTOUCHED(message);
   CHECK_UNTOUCHED(pool);
 }
 
-#define REFUSE_FIELD(field, wrong, value)                                                 \
-  do {                                                                                    \
-    demuxbuf_pool_config config_;                                                         \
-    demuxbuf_pool_config_init(&config_, 4, 10);                                           \
-    config_.field = (wrong);                                                              \
-    refuse_config(&config_, #field, value, DEMUXBUF_ERR_CONFIG);                         \
+/* A message names a field that can be changed by its name, and one that must be 0 by its place. */
+#define REFUSE_FIELD_AS(status, field, wrong, value)                                           \
+  do {                                                                                         \
+    demuxbuf_pool_config config_ = {.struct_size = sizeof config_};                            \
+    demuxbuf_pool_config_init(&config_, 4, 10);                                                \
+    config_.field = (wrong);                                                                   \
+    refuse_config(&config_, (status) == DEMUXBUF_ERR_UNKNOWN_FIELD ? "byte" : #field, value, status); \
   } while (0)
 
+#define REFUSE_FIELD(field, wrong, value) REFUSE_FIELD_AS(DEMUXBUF_ERR_CONFIG, field, wrong, value)
+
 static void config_error_names_the_field(void) {
-  REFUSE_FIELD(struct_size, 0, "0");
-  REFUSE_FIELD(struct_size, sizeof(demuxbuf_pool_config) - 1, "is ");
-  REFUSE_FIELD(struct_size, sizeof(demuxbuf_pool_config) + 1, "is ");
-  REFUSE_FIELD(struct_size, UINT32_MAX, "4294967295");
-  REFUSE_FIELD(policy.struct_size, 0, "0");
-  REFUSE_FIELD(policy.struct_size, UINT32_MAX, "4294967295");
-  REFUSE_FIELD(policy.mode, 5, "5");
-  REFUSE_FIELD(policy.mode, 255, "255");
-  REFUSE_FIELD(policy.park_bytes, 65, "65");
-  REFUSE_FIELD(policy.park_bytes, UINT16_MAX, "65535");
+  REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, 0, "0");
+  REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, sizeof(demuxbuf_pool_config) - 1, "is ");
+  REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, 4097, "is 4097");
+  REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, UINT32_MAX, "4294967295");
+  REFUSE_FIELD_AS(DEMUXBUF_ERR_UNKNOWN_FIELD, reserved, 7, "is 7");
+  REFUSE_FIELD_AS(DEMUXBUF_ERR_UNKNOWN_FIELD, reserved_word, 7, "is 7");
+  REFUSE_FIELD(mode, 5, "5");
+  REFUSE_FIELD(mode, 255, "255");
+  REFUSE_FIELD(park_bytes, 65, "65");
+  REFUSE_FIELD(park_bytes, UINT16_MAX, "65535");
   REFUSE_FIELD(buffers, 0, "0");
   REFUSE_FIELD(buffers, UINT32_MAX, "4294967295");
   REFUSE_FIELD(buffer_bytes, 0, "0");
@@ -156,28 +166,28 @@ static void config_error_names_the_field(void) {
   REFUSE_FIELD(reserves[1], 1, "1");
   REFUSE_FIELD(class_caps[7], 0, "0");
 
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   memset(&config, 0, sizeof config);
-  refuse_config(&config, "struct_size", "0", DEMUXBUF_ERR_CONFIG);
+  refuse_config(&config, "struct_size", "0", DEMUXBUF_ERR_STRUCT_SIZE);
   memset(&config, 0xff, sizeof config);
-  refuse_config(&config, "struct_size", "4294967295", DEMUXBUF_ERR_CONFIG);
+  refuse_config(&config, "struct_size", "4294967295", DEMUXBUF_ERR_STRUCT_SIZE);
 }
 
 /* 2^23 buffers of 2^24 bytes are more than the addresses of a process. */
 static void no_memory_is_an_error(void) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
   char message[100];
   FILL(pool);
   demuxbuf_pool_config_init(&config, 1u << 23, 1);
   config.buffer_bytes = 1u << 24;
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, sizeof message), DEMUXBUF_ERR_NO_MEMORY);
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NO_MEMORY);
   CHECK_UNTOUCHED(pool);
   CHECK(strstr(message, "buffers") != NULL && strstr(message, "no memory") != NULL);
 }
 
 static void limits_are_allowed(void) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
   char message[8];
   demuxbuf_pool_config_init(&config, 2, 1);
@@ -191,7 +201,7 @@ static void limits_are_allowed(void) {
     config.class_caps[at] = 1;
   }
   FILL(message);
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, sizeof message), DEMUXBUF_OK);
+  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_OK);
   CHECK_UNTOUCHED(message);
   CHECK_NUMBER(stats_of(pool).memory_bytes, 2u << 24);
   demuxbuf_pool_free(pool);
@@ -282,16 +292,16 @@ static void class_out_of_range_is_refused(void) {
 static void waiters_are_served_in_order_by_handoff(void) {
   demuxbuf_pool *pool = new_pool(1, 3);
   uint64_t lease, waits[3], number;
-  demuxbuf_notice notice;
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 99, &lease), DEMUXBUF_OK);
   for (int at = 0; at < 3; at++) {
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, UINT64_MAX - (uint64_t)at, &waits[at]), DEMUXBUF_STATUS_QUEUED);
   }
-  FILL(number), FILL(notice);
+  FILL(number), FILL_SIZED(notice);
   REFUSED(demuxbuf_pool_request(pool, 0, 5, &number), pool, DEMUXBUF_ERR_TABLE_FULL);
   CHECK_UNTOUCHED(number);
   REFUSED(demuxbuf_pool_poll_notice(pool, &notice), pool, DEMUXBUF_STATUS_NONE);
-  CHECK_UNTOUCHED(notice);
+  CHECK_UNTOUCHED_SIZED(notice);
   CHECK_NUMBER(stats_of(pool).waiting, 3);
 
   /* A hand-off inside the release; a waiter that ends with the buffer assigned passes it on. */
@@ -334,7 +344,7 @@ static void time_and_bounds(void) {
 }
 
 static void trim_returns_pages_of_free_buffers(void) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
   uint64_t leases[4], bytes;
   uint8_t *data;

@@ -6,7 +6,7 @@
 #define BUFFER_BYTES 256
 
 static demuxbuf_pool_config config_of(uint32_t buffers) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, 4), DEMUXBUF_OK);
   config.buffer_bytes = BUFFER_BYTES;
   config.slots = 2;
@@ -37,7 +37,7 @@ static void free_two(const struct two *two) {
 }
 
 static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
-  demuxbuf_pool_stats stats;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
   CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
   return stats;
 }
@@ -59,9 +59,9 @@ static demuxbuf_step receive(demuxbuf_pool *pool, uint64_t receiver, int byte, u
 
 /* The content is `bytes` times this byte. */
 static void check_data(demuxbuf_pool *pool, uint64_t receiver, int byte, uint32_t bytes) {
-  demuxbuf_receiver_info info;
+  demuxbuf_receiver_info info = {.struct_size = sizeof info};
   CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info), DEMUXBUF_OK);
-  CHECK_NUMBER(info.connection.buffered_bytes, bytes);
+  CHECK_NUMBER(info.buffered_bytes, bytes);
   const demuxbuf_step step = demuxbuf_receiver_pending(pool, receiver);
   CHECK((step.actions & DEMUXBUF_DECODE) != 0);
   CHECK_NUMBER(step.bytes, bytes);
@@ -114,17 +114,17 @@ static void config_error_is_explained(void) {
   demuxbuf_shared_pool *shared_pool;
   char message[128];
   FILL(shared_pool);
-  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 0, &shared_pool, message, sizeof message), DEMUXBUF_ERR_CONFIG);
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 0, &shared_pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_CONFIG);
   CHECK(strcmp(message, "shards is 0; allowed is 1 to 1024") == 0);
   config.tenants_max = 3;
-  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, message, sizeof message), DEMUXBUF_ERR_CONFIG);
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_CONFIG);
   CHECK(strcmp(message, "tenants_max is 3; allowed is 0 to 0") == 0);
   config.tenants_max = 0;
   config.other_buffer_bytes[0] = 2 * BUFFER_BYTES;
-  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, message, sizeof message), DEMUXBUF_ERR_CONFIG);
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_CONFIG);
   CHECK(strcmp(message, "sizes[1] is 2; allowed is 0 to 0") == 0);
-  config.struct_size++;
-  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, NULL, 0), DEMUXBUF_ERR_CONFIG);
+  config.struct_size = 1;
+  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, NULL, 0), DEMUXBUF_ERR_STRUCT_SIZE);
   CHECK_UNTOUCHED(shared_pool);
 }
 
@@ -145,7 +145,7 @@ static void shard_exists_once_at_a_time(void) {
   CHECK_NUMBER(demuxbuf_shared_pool_poll_wake(two.shared_pool, &index), DEMUXBUF_OK);
   CHECK_NUMBER(index, 1);
   CHECK_NUMBER(demuxbuf_shared_pool_poll_wake(two.shared_pool, &index), DEMUXBUF_STATUS_NONE);
-  demuxbuf_notice notice;
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   CHECK_NUMBER(demuxbuf_pool_poll_notice(two.b, &notice), DEMUXBUF_OK);
   CHECK(notice.receiver == waiter && notice.token == 2);
   CHECK_NUMBER(stats_of(two.b).free, 1);
@@ -166,7 +166,7 @@ static void release_reaches_a_waiter_of_another_thread(void) {
   CHECK_NUMBER(demuxbuf_pool_poll_wake(two.a, &index), DEMUXBUF_OK);
   CHECK_NUMBER(index, 1);
   CHECK_NUMBER(demuxbuf_pool_poll_wake(two.a, &index), DEMUXBUF_STATUS_NONE);
-  demuxbuf_notice notice;
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   CHECK_NUMBER(demuxbuf_pool_poll_notice(two.a, &notice), DEMUXBUF_STATUS_NONE);
   CHECK_NUMBER(demuxbuf_pool_poll_notice(two.b, &notice), DEMUXBUF_OK);
   CHECK(notice.wait == wait && notice.token == 7 && notice.receiver == 0);
@@ -194,7 +194,7 @@ static void release_reaches_a_waiter_of_another_thread(void) {
 static void receiver_moves_in_any_state(void) {
   struct two two = new_two(1);
   uint64_t receiver;
-  demuxbuf_notice notice;
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   CHECK_NUMBER(demuxbuf_receiver_attach(two.a, 0, 9, NULL, 0, &receiver), DEMUXBUF_OK);
   receiver = moved(two.a, receiver, two.b); /* idle */
   CHECK_REFUSED(demuxbuf_receiver_readable(two.b, receiver).actions, DEMUXBUF_OK);

@@ -36,7 +36,7 @@ static const struct {
     {DEMUXBUF_ERR_SIZE, "size does not exist"},
     {DEMUXBUF_ERR_TOO_LARGE, "could never be granted"},
     {DEMUXBUF_ERR_NOT_LARGER, "as large already"},
-    {DEMUXBUF_ERR_WRONG_THREAD, "another thread's"},
+    {DEMUXBUF_ERR_WRONG_THREAD, "belongs to another thread"},
     {DEMUXBUF_ERR_IN_USE, "has its pool already"},
     {DEMUXBUF_ERR_POOL_CLOSED, "was freed"},
     {DEMUXBUF_ERR_NOT_SHARED, "of one thread"},
@@ -45,6 +45,9 @@ static const struct {
     {DEMUXBUF_ERR_NOT_MOVABLE, "too large to move"},
     {DEMUXBUF_ERR_TENANTS_UNSUPPORTED, "has no tenants"},
     {DEMUXBUF_ERR_EXPORTS_FULL, "being exported"},
+    {DEMUXBUF_ERR_STRUCT_SIZE, "size of any version"},
+    {DEMUXBUF_ERR_UNKNOWN_FIELD, "does not know is not 0"},
+    {DEMUXBUF_ERR_EVENT, "event does not exist"},
 };
 enum { KNOWN = sizeof known / sizeof known[0] };
 
@@ -172,6 +175,23 @@ static void numbers_can_be_negated(void) {
   CHECK_NUMBER(0 - DEMUXBUF_ERR_NOT_MOVABLE, 53 * 65536);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_TENANTS_UNSUPPORTED, 54 * 65536);
   CHECK_NUMBER(0 - DEMUXBUF_ERR_EXPORTS_FULL, 55 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_STRUCT_SIZE, 60 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_UNKNOWN_FIELD, 61 * 65536);
+  CHECK_NUMBER(0 - DEMUXBUF_ERR_EVENT, 62 * 65536);
+}
+
+static void actions_str_is_cut_and_returns_its_length(void) {
+  static const char whole[] = "RECV|DECODE";
+  for (size_t room = 0; room <= sizeof whole + 1; room++) {
+    char text[32];
+    FILL(text);
+    CHECK_NUMBER(demuxbuf_actions_str(DEMUXBUF_RECV | DEMUXBUF_DECODE, text, room), sizeof whole);
+    size_t written = room < sizeof whole ? room : sizeof whole;
+    CHECK(written == 0 || (text[written - 1] == 0 && strncmp(text, whole, written - 1) == 0));
+    check_pattern(text + written, sizeof text - written, "what is behind the text", __FILE__, __LINE__);
+  }
+  CHECK_NUMBER(demuxbuf_actions_str(0, NULL, SIZE_MAX), sizeof "NONE");
+  CHECK_NUMBER(demuxbuf_actions_str((uint32_t)DEMUXBUF_ERR_NULL, NULL, 0), strlen(demuxbuf_strerror(DEMUXBUF_ERR_NULL)) + 1);
 }
 
 static void header_version_is_the_library_version(void) {
@@ -188,6 +208,7 @@ int main(void) {
   inline_status_equals_its_twin();
   action_bits_are_distinct();
   numbers_can_be_negated();
+  actions_str_is_cut_and_returns_its_length();
   header_version_is_the_library_version();
   return check_end();
 }

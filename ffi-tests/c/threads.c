@@ -103,7 +103,7 @@ static int take_in(struct thread *self) {
   REQUIRE(pthread_mutex_lock(&box->mutex) == 0);
   while (box->count > 0) {
     struct mine *const mine = &self->mine[self->count++];
-    demuxbuf_receiver_info info;
+    demuxbuf_receiver_info info = {.struct_size = sizeof info};
     REQUIRE(demuxbuf_receiver_import(self->pool, &box->exported[--box->count], &mine->receiver) == DEMUXBUF_OK);
     REQUIRE(demuxbuf_receiver_describe(self->pool, mine->receiver, &info) == DEMUXBUF_OK);
     mine->connection = info.token;
@@ -170,7 +170,7 @@ static void tell_all(struct thread *self) {
 }
 
 static void iterate(struct thread *self) {
-  demuxbuf_notice notice;
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   int worked = take_in(self);
   while (demuxbuf_pool_poll_notice(self->pool, &notice) == DEMUXBUF_OK) {
     REQUIRE(notice.receiver != 0);
@@ -226,9 +226,9 @@ static void *run(void *argument) {
 int main(void) {
   static struct thread threads[THREADS];
   pthread_t handles[THREADS];
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
-  demuxbuf_pool_stats stats;
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, BUFFERS, CONNECTIONS), DEMUXBUF_OK);
   config.buffer_bytes = BUFFER_BYTES;
   config.lifeline = 0;

@@ -70,8 +70,8 @@ static demuxbuf_step any_event(struct kept *self, demuxbuf_step now) {
 
 /* Calls that neither move nor free what any receiver has buffered. */
 static void any_harmless_call(void) {
-  demuxbuf_receiver_info info;
-  demuxbuf_pool_stats stats;
+  demuxbuf_receiver_info info = {.struct_size = sizeof info};
+  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
   struct kept *self = &all[below(RECEIVERS)];
   uint64_t handle, given_back;
   static uint64_t now_ns;
@@ -101,7 +101,7 @@ static void any_call_while_decoding(struct kept *self) {
   uint32_t chosen = below(3);
   demuxbuf_step step = chosen == 0   ? demuxbuf_receiver_pause_recv(pool, self->receiver)
                        : chosen == 1 ? demuxbuf_receiver_resume_recv(pool, self->receiver)
-                                     : demuxbuf_receiver_yield(pool, self->receiver);
+                                     : demuxbuf_receiver_report(pool, self->receiver, DEMUXBUF_EVENT_YIELD, 0);
   CHECK(step.data == self->data && step.bytes == self->bytes);
   CHECK_SAME(step.data, self->copy, self->bytes);
   self->actions = step.actions;
@@ -111,7 +111,7 @@ static void any_call_while_decoding(struct kept *self) {
 /* Afterwards only what could be decoded, and was not named, is where it was; all of the rest has to be asked for again.
    */
 static void drain(void) {
-  demuxbuf_notice notice;
+  demuxbuf_notice notice = {.struct_size = sizeof notice};
   int is_named[RECEIVERS + 1] = {0};
   while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
     is_named[notice.token] = 1;
@@ -136,10 +136,10 @@ static void drain(void) {
 }
 
 static void s73_data_is_valid_as_documented(void) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   CHECK_NUMBER(demuxbuf_pool_config_init(&config, 2, RECEIVERS), DEMUXBUF_OK);
   config.buffer_bytes = CONTENT_MAX;
-  config.policy.reclaim_bytes = 256;
+  config.reclaim_bytes = 256;
   config.large_slots[0] = 2;
   config.park_ns = 100;
   config.lease_ns = 1000;
@@ -149,7 +149,7 @@ static void s73_data_is_valid_as_documented(void) {
   }
   for (int step = 0; step < STEPS; step++) {
     struct kept *self = &all[below(RECEIVERS)];
-    demuxbuf_receiver_info info;
+    demuxbuf_receiver_info info = {.struct_size = sizeof info};
     switch (below(8)) {
     case 0: drain(); break;
     case 1: case 2: any_harmless_call(); break;
@@ -158,7 +158,7 @@ static void s73_data_is_valid_as_documented(void) {
       self->data = self->area = NULL;
       keep(self, any_event(self, demuxbuf_receiver_pending(pool, self->receiver)));
       CHECK_NUMBER(demuxbuf_receiver_describe(pool, self->receiver, &info), DEMUXBUF_OK);
-      kept_in_slots += self->data != NULL && info.connection.hold == 1;
+      kept_in_slots += self->data != NULL && info.hold == 1;
     }
     all_are_unchanged();
   }

@@ -108,6 +108,19 @@ fn h2_frames() {
     passes_linked_both_ways(&["h2.c"]);
 }
 
+/// A program that was built with the header of the first version runs with the library of today. The header in
+/// `ffi-tests/abi` is a copy that is never renewed.
+#[test]
+fn abi_of_the_first_version_works() {
+    passes_linked_both_ways(&["../abi/old.c"]);
+}
+
+/// A program that was built with a newer header runs with the library of today, or is refused by name.
+#[test]
+fn abi_newer_than_the_library_works_or_is_refused() {
+    passes_linked_both_ways(&["../abi/newer.c"]);
+}
+
 #[test]
 fn cxx_two_translation_units() {
     passes_linked_both_ways(&["cxx.cc", "cxx_other.cc"]);

@@ -9,7 +9,7 @@ const SOURCE: &str = r#"
 #include <stdio.h>
 
 int main(void) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
   if (demuxbuf_version() != DEMUXBUF_VERSION || demuxbuf_pool_config_init(&config, 1, 1) != DEMUXBUF_OK ||
       demuxbuf_pool_new(&config, &pool, NULL, 0) != DEMUXBUF_OK) {

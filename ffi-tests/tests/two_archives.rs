@@ -23,7 +23,7 @@ const HOST: &str = r#"
 unsigned other_sum(unsigned n);
 
 int main(void) {
-  demuxbuf_pool_config config;
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
   uint64_t receiver;
   if (demuxbuf_pool_config_init(&config, 4, 10) || demuxbuf_pool_new(&config, &pool, NULL, 0) ||

@@ -1,7 +1,7 @@
 //! What can be seen of a connection from outside, and what must always hold of it.
 
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, Mode};
-use demuxbuf_capi::demuxbuf_connection_info;
+use demuxbuf_capi::{demuxbuf_connection_info, demuxbuf_receiver_info};
 
 /// What `describe` reports of a connection, in Rust and in C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,30 +56,38 @@ impl From<&Connection> for Facts {
     }
 }
 
-impl From<&demuxbuf_connection_info> for Facts {
-    fn from(info: &demuxbuf_connection_info) -> Facts {
-        Facts {
-            buffered_bytes: info.buffered_bytes,
-            capacity: info.capacity,
-            needed_bytes: info.needed_bytes,
-            blocked: info.blocked,
-            pending: info.pending,
-            truncated_bytes: info.truncated_bytes,
-            hold: info.hold,
-            end: info.end,
-            waiting: info.waiting != 0,
-            armed: info.armed != 0,
-            ready: info.ready != 0,
-            failed: info.failed != 0,
-            open: info.open != 0,
-            mode: info.mode,
-            paused: info.paused != 0,
-            full: info.full != 0,
-            yielded: info.yielded != 0,
-            in_flight: info.in_flight != 0,
+/// The two C structs have these fields alike.
+macro_rules! from_c {
+    ($info:ident) => {
+        impl From<&$info> for Facts {
+            fn from(info: &$info) -> Facts {
+                Facts {
+                    buffered_bytes: info.buffered_bytes,
+                    capacity: info.capacity,
+                    needed_bytes: info.needed_bytes,
+                    blocked: info.blocked,
+                    pending: info.pending,
+                    truncated_bytes: info.truncated_bytes,
+                    hold: info.hold,
+                    end: info.end,
+                    waiting: info.waiting != 0,
+                    armed: info.armed != 0,
+                    ready: info.ready != 0,
+                    failed: info.failed != 0,
+                    open: info.open != 0,
+                    mode: info.mode,
+                    paused: info.paused != 0,
+                    full: info.full != 0,
+                    yielded: info.yielded != 0,
+                    in_flight: info.in_flight != 0,
+                }
+            }
         }
-    }
+    };
 }
+
+from_c!(demuxbuf_connection_info);
+from_c!(demuxbuf_receiver_info);
 
 /// Checks what must hold of every connection after every event, by what can be seen of it alone.
 ///

@@ -12,10 +12,10 @@ impl CPool {
         let mut pool = std::ptr::null_mut();
         // SAFETY: all-zero is a configuration, and every pointer is to a live local.
         unsafe {
-            let mut config = std::mem::zeroed::<demuxbuf_pool_config>();
+            let mut config = demuxbuf_pool_config::default();
             assert_eq!(demuxbuf_pool_config_init(&mut config, buffers, receivers), DEMUXBUF_OK);
             change(&mut config);
-            assert_eq!(demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), 0), DEMUXBUF_OK);
+            assert_eq!(demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), std::ptr::null_mut()), DEMUXBUF_OK);
         }
         CPool(pool)
     }
@@ -46,7 +46,7 @@ impl CPool {
     pub(crate) fn poll_notice(&self) -> Option<demuxbuf_notice> {
         // SAFETY: as in `request`; all-zero is a grant.
         let (status, notice) = unsafe {
-            let mut notice = std::mem::zeroed::<demuxbuf_notice>();
+            let mut notice = demuxbuf_notice::default();
             (demuxbuf_pool_poll_notice(self.0, &mut notice), notice)
         };
         self.check();

@@ -23,7 +23,7 @@ static void cycle(unsigned index)
 		hold(index, step);
 		return;
 	}
-	demuxbuf_notice notice;
+	demuxbuf_notice notice = {.struct_size = sizeof notice};
 	if ((step.actions & DEMUXBUF_STOP_RECV) != 0)
 		step = disarm(index);
 	expect(step, 0);

@@ -107,14 +107,14 @@ static inline void attach(unsigned index)
 
 static inline demuxbuf_pool_stats stats(void)
 {
-	demuxbuf_pool_stats now;
+	demuxbuf_pool_stats now = {.struct_size = sizeof now};
 	check(demuxbuf_pool_get_stats(pool, &now));
 	return now;
 }
 
 static void end_turn(void)
 {
-	demuxbuf_notice notice;
+	demuxbuf_notice notice = {.struct_size = sizeof notice};
 	check(demuxbuf_pool_handle_timeout(pool, 0));
 	while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)
 		run((unsigned)notice.token, notice.step);
@@ -122,9 +122,9 @@ static void end_turn(void)
 
 static void start(void)
 {
-	demuxbuf_pool_config config;
+	demuxbuf_pool_config config = {.struct_size = sizeof config};
 	check(demuxbuf_pool_config_init(&config, BUFFERS, CONNECTIONS));
-	config.policy.mode = MODE;
+	config.mode = MODE;
 #ifdef CONFIGURE
 	CONFIGURE(config);
 #endif

@@ -30,7 +30,7 @@ static size_t decode(const uint8_t *data, size_t bytes)
 		taken += part;
 		if (payload_left != 0)
 			return taken;
-		demuxbuf_h2_next next;
+		demuxbuf_h2_next next = {.struct_size = sizeof next};
 		if (demuxbuf_h2_advance(&decoder, data + taken, (uint32_t)(bytes - taken), &next) != DEMUXBUF_OK)
 			fail("the frames break a rule");
 		/* DATA goes on as it comes, any other frame when it is whole. */

@@ -52,7 +52,7 @@ static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_
 
 static bool poll_notice(struct buffers *buffers, void **token, demuxbuf_step *step)
 {
-    demuxbuf_notice notice;
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
     if (demuxbuf_pool_poll_notice(buffers->pool, &notice) != DEMUXBUF_OK) {
         return false;
     }
@@ -145,13 +145,13 @@ static void set_parking(demuxbuf_pool_config *config, const struct options *opti
     config->lifeline = options->park_bytes > 0;
     config->slots = slots.small;
     memcpy(config->large_slots, slots.large, sizeof config->large_slots);
-    config->policy.park_bytes = options->park_bytes < 64 ? options->park_bytes : 64;
-    config->policy.reclaim_bytes = options->park_bytes;
+    config->park_bytes = options->park_bytes < 64 ? options->park_bytes : 64;
+    config->reclaim_bytes = options->park_bytes;
 }
 
 static demuxbuf_pool_config config_of(const struct options *options)
 {
-    demuxbuf_pool_config config;
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
     demuxbuf_pool_config_init(&config, options->buffers, 2 * options->connections_max);
     config.buffer_bytes = options->buffer_bytes;
     config.classes = CLASSES;
@@ -163,7 +163,7 @@ static demuxbuf_pool_config config_of(const struct options *options)
     if (options->buffers > 2 * options->class_reserve) {
         config.class_caps[CLASS_BACKEND] = options->buffers - 2 * options->class_reserve;
     }
-    config.policy.mode = options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL;
+    config.mode = options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL;
     set_parking(&config, options);
     if (options->lease_ms > 0) {
         config.lease_ns = options->lease_ms * UINT64_C(1000000);
@@ -179,7 +179,7 @@ bool buffers_open_shared_pool(demuxbuf_shared_pool **shared_pool, const struct o
                               size_t message_bytes)
 {
     demuxbuf_pool_config config = config_of(options);
-    return demuxbuf_shared_pool_new(&config, options->threads, shared_pool, message, message_bytes) == DEMUXBUF_OK;
+    return demuxbuf_shared_pool_new(&config, options->threads, shared_pool, message, &message_bytes) == DEMUXBUF_OK;
 }
 
 bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shared_pool *shared_pool,
@@ -189,7 +189,7 @@ bool buffers_open_pool(struct buffers *buffers, const struct options *options, d
     *buffers = (struct buffers){.kind = &POOL, .is_shared = shared_pool != NULL};
     if (shared_pool == NULL) {
         demuxbuf_pool_config config = config_of(options);
-        return demuxbuf_pool_new(&config, &buffers->pool, message, message_bytes) == DEMUXBUF_OK;
+        return demuxbuf_pool_new(&config, &buffers->pool, message, &message_bytes) == DEMUXBUF_OK;
     }
     int32_t status = demuxbuf_shared_pool_shard(shared_pool, thread, &buffers->pool);
     snprintf(message, message_bytes, "%s", demuxbuf_strerror(status));

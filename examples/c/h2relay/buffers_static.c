@@ -168,10 +168,12 @@ static uint64_t poll_timeout(struct buffers *buffers)
 
 static void describe(struct inlet *inlet, demuxbuf_receiver_info *info)
 {
-    demuxbuf_connection_describe(&inlet->own.machine, &info->connection);
+    demuxbuf_connection_info machine = {.struct_size = sizeof machine};
+    demuxbuf_connection_describe(&inlet->own.machine, &machine);
+    info->buffered_bytes = machine.buffered_bytes;
     /* The machine gives an empty buffer back; the memory stays here all the same. */
-    info->connection.hold = 2;
-    info->connection.capacity = inlet->buffers->buffer_bytes;
+    info->hold = 2;
+    info->capacity = inlet->buffers->buffer_bytes;
 }
 
 /* No request waits, so no tenant has a share. */

@@ -103,7 +103,7 @@ struct gate_view gate_look(struct gate *gate, const uint8_t *data, uint32_t byte
     while (gate->cleared < bytes) {
         const uint8_t *front = data + gate->cleared;
         uint32_t left = bytes - gate->cleared;
-        demuxbuf_h2_next next;
+        demuxbuf_h2_next next = {.struct_size = sizeof next};
         int32_t status = demuxbuf_h2_advance(&gate->decoder, front, left, &next);
         if (status == DEMUXBUF_OK && next.need_more > 0) {
             if (!cannot_fit || gate->cleared > 0) {

@@ -90,7 +90,7 @@ static void log_shed(struct relay *relay, struct endpoint *endpoint)
         return;
     }
     log->lines++;
-    demuxbuf_receiver_info info = {0};
+    demuxbuf_receiver_info info = {.struct_size = sizeof(demuxbuf_receiver_info)};
     relay->buffers.kind->describe(&endpoint->inlet, &info);
     struct address client = {.bytes = sizeof client.storage};
     char host[NI_MAXHOST] = "?";
@@ -104,7 +104,7 @@ static void log_shed(struct relay *relay, struct endpoint *endpoint)
             "%u bytes buffered, %llu passed on; %llu not logged since the last line\n",
             host, port, endpoint == &endpoint->pair->client ? "side" : "backend",
             (unsigned long long)(info.held_ns / 1000000u), (unsigned long long)(info.idle_ns / 1000000u),
-            info.connection.buffered_bytes, (unsigned long long)info.progress_bytes, (unsigned long long)log->suppressed);
+            info.buffered_bytes, (unsigned long long)info.progress_bytes, (unsigned long long)log->suppressed);
     log->suppressed = 0;
 }
 

@@ -50,13 +50,13 @@ static void add_frames(struct figures *figures, const char *side, const struct f
 
 static uint64_t look_at(struct endpoint *endpoint, struct held *held)
 {
-    demuxbuf_receiver_info info = {0};
+    demuxbuf_receiver_info info = {.struct_size = sizeof(demuxbuf_receiver_info)};
     if (endpoint->registration.fd < 0) {
         return 0;
     }
     endpoint->inlet.buffers->kind->describe(&endpoint->inlet, &info);
-    held->bytes += info.connection.buffered_bytes;
-    return info.connection.hold == 2 ? 1 : 0;
+    held->bytes += info.buffered_bytes;
+    return info.hold == 2 ? 1 : 0;
 }
 
 static struct held held_now(struct relay *relay)
@@ -85,7 +85,7 @@ static uint64_t rss_bytes(void)
 
 static void add_buffers(struct figures *figures, struct relay *relay)
 {
-    demuxbuf_pool_stats stats = {0};
+    demuxbuf_pool_stats stats = {.struct_size = sizeof(demuxbuf_pool_stats)};
     relay->buffers.kind->get_stats(&relay->buffers, &stats);
     struct held held = held_now(relay);
     /* Each thread counts the buffers of a pool that they share. */

@@ -4,6 +4,7 @@ void ours_start(struct ours *ours, const struct stream *stream) {
   memset(ours, 0, sizeof *ours);
   ours->stream = stream;
   ours->max_frame_size = 16384;
+  ours->next.struct_size = sizeof ours->next;
   CHECK_NUMBER(demuxbuf_h2_init(&ours->decoder, stream->side), DEMUXBUF_OK);
 }
 
@@ -15,7 +16,7 @@ static void fail(struct ours *ours, uint32_t error_code) {
 /* One call answers as the look did, but that a frame other than DATA is found once it is whole. */
 static void check_advance(const struct ours *ours, const uint8_t *front, uint32_t arrived, int32_t status) {
   demuxbuf_h2_decoder decoder = ours->decoder;
-  demuxbuf_h2_next next;
+  demuxbuf_h2_next next = {.struct_size = sizeof next};
   const demuxbuf_h2_next *seen = &ours->next;
   CHECK_NUMBER(demuxbuf_h2_advance(&decoder, front, arrived, &next), status);
   if (status == DEMUXBUF_OK && seen->kind != DATA && seen->frame_bytes > arrived) {

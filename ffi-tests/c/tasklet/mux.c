@@ -31,7 +31,7 @@ uint32_t mux_pending(const struct mux *mux) {
 }
 
 demuxbuf_connection_info mux_info(const struct mux *mux) {
-    demuxbuf_connection_info info;
+    demuxbuf_connection_info info = {.struct_size = sizeof info};
     CHECK_NUMBER(demuxbuf_connection_describe(&mux->connection, &info), DEMUXBUF_OK);
     return info;
 }
@@ -116,7 +116,7 @@ static void accept_buffer(struct mux *mux, uint8_t *area) {
 static void park(struct mux *mux) {
     move_to(mux, ring_over(mux->slot, SLOT_BYTES, RING_OF_SLOT));
     mux->parkings++;
-    note_actions(mux, demuxbuf_connection_buffer_parked(&mux->connection, SLOT_BYTES));
+    note_actions(mux, demuxbuf_connection_report(&mux->connection, DEMUXBUF_EVENT_BUFFER_PARKED, SLOT_BYTES));
 }
 
 static void request_buffer(struct mux *mux) {
@@ -188,7 +188,7 @@ static void decode(struct mux *mux) {
     }
     sync(mux);
     if (out_of_budget) {
-        note_actions(mux, demuxbuf_connection_yield(&mux->connection));
+        note_actions(mux, demuxbuf_connection_report(&mux->connection, DEMUXBUF_EVENT_YIELD, 0));
     }
 }
 
@@ -453,6 +453,6 @@ void mux_respond(struct mux *mux) {
 }
 
 void mux_expire(struct mux *mux) {
-    note_actions(mux, demuxbuf_connection_lease_expired(&mux->connection));
+    note_actions(mux, demuxbuf_connection_report(&mux->connection, DEMUXBUF_EVENT_LEASE_EXPIRED, 0));
     mux_nudge(mux);
 }

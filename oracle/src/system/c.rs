@@ -29,6 +29,7 @@ fn c_policy(policy: Policy) -> demuxbuf_policy {
         mode: policy.mode as u8,
         reads_per_wake: policy.reads_per_wake,
         pause_when_blocked: policy.pause_when_blocked.into(),
+        reserved: 0,
     }
 }
 
@@ -65,7 +66,9 @@ impl CConnection {
                 Event::Readable => demuxbuf_connection_readable(it),
                 Event::BufferGranted { capacity } => demuxbuf_connection_buffer_granted(it, capacity),
                 Event::BufferDenied => demuxbuf_connection_buffer_denied(it),
-                Event::BufferParked { capacity } => demuxbuf_connection_buffer_parked(it, capacity),
+                Event::BufferParked { capacity } => {
+                    demuxbuf_connection_report(it, DEMUXBUF_EVENT_BUFFER_PARKED, capacity)
+                }
                 Event::BufferReleased => demuxbuf_connection_buffer_released(it),
                 Event::Received { bytes } => demuxbuf_connection_received(it, bytes),
                 Event::WouldBlock => demuxbuf_connection_would_block(it),
@@ -75,7 +78,7 @@ impl CConnection {
                 Event::NeedMore { bytes } => demuxbuf_connection_need_more(it, bytes),
                 Event::Block { reasons } => demuxbuf_connection_block(it, reasons),
                 Event::Unblock { reasons } => demuxbuf_connection_unblock(it, reasons),
-                Event::Yield => demuxbuf_connection_yield(it),
+                Event::Yield => demuxbuf_connection_report(it, DEMUXBUF_EVENT_YIELD, 0),
                 Event::Wake => demuxbuf_connection_wake(it),
                 Event::PauseRecv => demuxbuf_connection_pause_recv(it),
                 Event::ResumeRecv => demuxbuf_connection_resume_recv(it),
@@ -83,8 +86,8 @@ impl CConnection {
                 Event::Sync { buffered_bytes, capacity, blocked, needed_bytes: short, armed } => {
                     demuxbuf_connection_sync(it, buffered_bytes, capacity, blocked, short.into(), armed.into())
                 }
-                Event::ReclaimRequested => demuxbuf_connection_reclaim_requested(it),
-                Event::LeaseExpired => demuxbuf_connection_lease_expired(it),
+                Event::ReclaimRequested => demuxbuf_connection_report(it, DEMUXBUF_EVENT_RECLAIM_REQUESTED, 0),
+                Event::LeaseExpired => demuxbuf_connection_report(it, DEMUXBUF_EVENT_LEASE_EXPIRED, 0),
                 Event::Done(actions) => demuxbuf_connection_done(it, actions.bits()),
                 Event::Close => demuxbuf_connection_close(it),
             }
@@ -126,8 +129,7 @@ pub struct CPool(*mut demuxbuf_pool);
 impl CPool {
     /// Receivers with this configuration, which is allowed.
     pub fn new(config: &PoolConfig) -> CPool {
-        // SAFETY: integers and arrays of them, for which zeros are values.
-        let mut c: demuxbuf_pool_config = unsafe { std::mem::zeroed() };
+        let mut c = demuxbuf_pool_config::default();
         // SAFETY: a pointer to a local.
         let status = unsafe { demuxbuf_pool_config_init(&mut c, config.scheduler.buffers, config.receivers_max) };
         assert_eq!(status, DEMUXBUF_OK);
@@ -142,10 +144,13 @@ impl CPool {
         c.continuation_class = config.continuation_class.map_or(DEMUXBUF_NO_CLASS, u32::from);
         (c.tenants_max, c.park_ns, c.lease_ns) =
             (config.scheduler.tenants_max, config.scheduler.park_ns, config.scheduler.lease_ns);
-        (c.lifeline, c.policy) = (config.lifeline.into(), c_policy(config.policy));
+        let policy = c_policy(config.policy);
+        (c.lifeline, c.mode, c.reads_per_wake) = (config.lifeline.into(), policy.mode, policy.reads_per_wake);
+        (c.park_bytes, c.reclaim_bytes) = (policy.park_bytes, policy.reclaim_bytes);
+        (c.resume_free_bytes, c.pause_when_blocked) = (policy.resume_free_bytes, policy.pause_when_blocked);
         let mut pool = null_mut();
         // SAFETY: pointers to locals; no message is asked for.
-        let status = unsafe { demuxbuf_pool_new(&c, &mut pool, null_mut(), 0) };
+        let status = unsafe { demuxbuf_pool_new(&c, &mut pool, null_mut(), null_mut()) };
         assert_eq!(status, DEMUXBUF_OK, "an allowed configuration");
         CPool(pool)
     }
@@ -206,13 +211,13 @@ fn report(pool: *mut demuxbuf_pool, it: u64, event: Event) -> Result<Step, i32> 
             Event::NeedMore { bytes } if bytes > 0 => demuxbuf_receiver_decoded(pool, it, 0, bytes),
             Event::Block { reasons } => demuxbuf_receiver_block(pool, it, reasons),
             Event::Unblock { reasons } => demuxbuf_receiver_unblock(pool, it, reasons),
-            Event::Yield => demuxbuf_receiver_yield(pool, it),
+            Event::Yield => demuxbuf_receiver_report(pool, it, DEMUXBUF_EVENT_YIELD, 0),
             Event::Wake => demuxbuf_receiver_wake(pool, it),
             Event::PauseRecv => demuxbuf_receiver_pause_recv(pool, it),
             Event::ResumeRecv => demuxbuf_receiver_resume_recv(pool, it),
             Event::Fail => demuxbuf_receiver_fail(pool, it),
-            Event::ReclaimRequested => demuxbuf_receiver_reclaim_requested(pool, it),
-            Event::LeaseExpired => demuxbuf_receiver_lease_expired(pool, it),
+            Event::ReclaimRequested => demuxbuf_receiver_report(pool, it, DEMUXBUF_EVENT_RECLAIM_REQUESTED, 0),
+            Event::LeaseExpired => demuxbuf_receiver_report(pool, it, DEMUXBUF_EVENT_LEASE_EXPIRED, 0),
             Event::Done(actions) => demuxbuf_receiver_done(pool, it, actions.bits()),
             Event::Close => demuxbuf_receiver_close(pool, it),
             _ => demuxbuf_step { data: null_mut(), bytes: 0, actions: refuse_for_c(pool, it, refusal) as u32 },
@@ -221,11 +226,10 @@ fn report(pool: *mut demuxbuf_pool, it: u64, event: Event) -> Result<Step, i32> 
 }
 
 fn is_closed(pool: *mut demuxbuf_pool, it: u64) -> bool {
-    // SAFETY: integers, for which zeros are values.
-    let mut info: demuxbuf_receiver_info = unsafe { std::mem::zeroed() };
+    let mut info = demuxbuf_receiver_info::default();
     // SAFETY: the caller's pool; a pointer to a local.
     let status = unsafe { demuxbuf_receiver_describe(pool, it, &mut info) };
-    status == DEMUXBUF_OK && info.connection.open == 0
+    status == DEMUXBUF_OK && info.open == 0
 }
 
 impl System for CPool {
@@ -286,12 +290,11 @@ impl System for CPool {
     }
 
     fn describe(&mut self, receiver: u64) -> Result<Info, i32> {
-        // SAFETY: integers, for which zeros are values.
-        let mut info: demuxbuf_receiver_info = unsafe { std::mem::zeroed() };
+        let mut info = demuxbuf_receiver_info::default();
         // SAFETY: our own pool; a pointer to a local.
         outcome(unsafe { demuxbuf_receiver_describe(self.0, receiver, &mut info) })?;
         Ok(Info {
-            facts: Facts::from(&info.connection),
+            facts: Facts::from(&info),
             token: info.token,
             class: u8::try_from(info.class_index).expect("a class below 8"),
             age_ns: info.wait_age_ns,
@@ -322,6 +325,7 @@ impl System for CPool {
             struct_size: size_of::<demuxbuf_request>() as u32,
             class_index: ask.class.into(),
             size_index: ask.size_index.into(),
+            reserved: 0,
             token: ask.token,
             tenant: ask.tenant.unwrap_or(0),
         };
@@ -353,15 +357,14 @@ impl System for CPool {
     }
 
     fn poll_notice(&mut self) -> Option<Notice> {
-        let nothing = demuxbuf_step { data: null_mut(), bytes: 0, actions: 0 };
-        let mut notice = demuxbuf_notice { token: 0, receiver: 0, lease: 0, wait: 0, step: nothing };
+        let mut notice = demuxbuf_notice::default();
         // SAFETY: our own pool; a pointer to a local.
         let status = unsafe { demuxbuf_pool_poll_notice(self.0, &mut notice) };
         if status == DEMUXBUF_STATUS_NONE {
             return None;
         }
         assert_eq!(status, DEMUXBUF_OK);
-        let demuxbuf_notice { token, receiver, lease, wait, step: shown } = notice;
+        let demuxbuf_notice { token, receiver, lease, wait, step: shown, .. } = notice;
         if receiver == 0 {
             return Some(Notice::Lease { wait, token, lease });
         }

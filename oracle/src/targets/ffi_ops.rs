@@ -121,8 +121,7 @@ fn with_forged(pool: *mut demuxbuf_pool, handle: u64, choice: u64) -> i32 {
 
 /// A configuration with one field that is not allowed is refused, with a message, and gives out no pool.
 fn with_config(line: Line<'_>) -> Result<(), String> {
-    // SAFETY: integers and arrays of them, for which zeros are values.
-    let mut config: demuxbuf_pool_config = unsafe { zeroed() };
+    let mut config = demuxbuf_pool_config::default();
     // SAFETY: a pointer to a local.
     unsafe { demuxbuf_pool_config_init(&mut config, 1, 1) };
     let value = line.short(1);
@@ -131,16 +130,21 @@ fn with_config(line: Line<'_>) -> Result<(), String> {
         1 => config.classes = 9 + value % 1000,
         2 => config.buffer_bytes = 64 * (value % 1000) + 1,
         3 => config.buffers = 0,
-        4 => config.policy.mode = 5 + (value % 100) as u8,
+        4 => config.mode = 5 + (value % 100) as u8,
         _ => config.class_burst = 0,
     }
     let mut pool = null_mut();
     let mut message = [0x7f_u8; 80];
     let room = value as usize % message.len();
+    let mut needed = room;
     // SAFETY: pointers to locals, and the room that there is.
-    let status = unsafe { demuxbuf_pool_new(&config, &mut pool, message.as_mut_ptr().cast(), room) };
+    let status = unsafe { demuxbuf_pool_new(&config, &mut pool, message.as_mut_ptr().cast(), &mut needed) };
     if !(status < 0 && pool.is_null()) {
         return Err(format!("{line:?}: taken, with status {status}"));
+    }
+    let length = message[..room].iter().position(|&byte| byte == 0).map_or(0, |end| end + 1);
+    if needed < length.max(2) || (needed <= room && needed != length) {
+        return Err(format!("{line:?}: the message is said to need {needed} bytes, and has {length}"));
     }
     if room > 0 && !message[..room].contains(&0) || message[room..].iter().any(|&byte| byte != 0x7f) {
         return Err(format!("{line:?}: the message is not ended in its {room} bytes, or goes on behind them"));

@@ -1,7 +1,8 @@
 //! HTTP/2 frames for C.
 
+use super::guard::{bytes_at, guarded, guarded_or};
+use super::out::{Out, StructOut, growable, read_struct};
 use super::status::*;
-use super::{guarded, guarded_or};
 use demuxbuf::framing::h2::{
     Decoder, Error, FrameHeader, MAX_FRAME_SIZE_MAX, MAX_FRAME_SIZE_MIN, Next, PREFACE, Side, common_frame,
 };
@@ -29,10 +30,12 @@ pub struct demuxbuf_h2_decoder {
 
 /// What stands at the front.
 #[allow(non_camel_case_types)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct demuxbuf_h2_next {
-    /// Not 0: nothing can be told before at least so many more bytes have arrived.
+    /// `sizeof(demuxbuf_h2_next)`, set before the call; then how many bytes were written.
+    pub struct_size: u32,
+    /// If non-zero, at least this many more bytes are needed before the frame can be identified.
     pub need_more: u32,
     /// Length of the whole preface or frame, with the frame's header, in bytes; 0 with `need_more`.
     pub frame_bytes: u32,
@@ -48,11 +51,17 @@ pub struct demuxbuf_h2_next {
     pub flags: u8,
     /// Not 0: it is the preface, not a frame.
     pub is_preface: u8,
+    /// Always 0.
+    pub reserved: u8,
 }
 
+growable!(demuxbuf_h2_next, 28);
+
+const _: () = assert!(size_of::<demuxbuf_h2_decoder>() == 16 && align_of::<demuxbuf_h2_decoder>() == 4);
+
 impl demuxbuf_h2_decoder {
-    /// Whether it is a decoder that is behind the first frame, and in no header block. A decoder whose numbers are not
-    /// one's is not.
+    /// Whether it is a decoder that is behind the first frame, and in no header block. A corrupt decoder
+    /// is not.
     #[inline(always)]
     fn is_among_frames(&self) -> bool {
         let max_frame_size_is = self.max_frame_size <= MAX_FRAME_SIZE_MAX - MAX_FRAME_SIZE_MIN;
@@ -71,13 +80,12 @@ impl demuxbuf_h2_decoder {
 
 /// Prepares a decoder for what `side` (`DEMUXBUF_H2_CLIENT` or `DEMUXBUF_H2_SERVER`) sends, from its first byte on.
 ///
-/// Thread rule: one thread at a time per decoder.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` for another side.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_init(decoder: *mut demuxbuf_h2_decoder, side: u32) -> i32 {
     guarded_or(DEMUXBUF_ERR_POISONED, || {
-        // SAFETY: NULL or valid, as the module asks.
-        let Some(decoder) = (unsafe { decoder.as_mut() }) else {
+        // SAFETY: as the module asks.
+        let Some(place) = (unsafe { Out::new(decoder) }) else {
             return DEMUXBUF_ERR_NULL;
         };
         let side = match side {
@@ -85,7 +93,9 @@ pub unsafe extern "C" fn demuxbuf_h2_init(decoder: *mut demuxbuf_h2_decoder, sid
             DEMUXBUF_H2_SERVER => Side::Server,
             _ => return DEMUXBUF_ERR_RANGE,
         };
+        let mut decoder = demuxbuf_h2_decoder::default();
         decoder.store(Decoder::new(side));
+        place.write(decoder);
         DEMUXBUF_OK
     })
 }
@@ -93,12 +103,11 @@ pub unsafe extern "C" fn demuxbuf_h2_init(decoder: *mut demuxbuf_h2_decoder, sid
 /// Sets the largest payload, in bytes, that the receiver of these frames has announced and seen acknowledged: 16384
 /// to 16777215 (RFC 9113 section 6.5.2); 16384 at the start.
 ///
-/// Thread rule: one thread at a time per decoder.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE`, and nothing is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_set_max_frame_size(decoder: *mut demuxbuf_h2_decoder, bytes: u32) -> i32 {
     guarded_or(DEMUXBUF_ERR_POISONED, || {
-        // SAFETY: NULL or valid, as the module asks.
+        // SAFETY: as the module asks.
         let Some(decoder) = (unsafe { decoder.as_mut() }) else {
             return DEMUXBUF_ERR_NULL;
         };
@@ -119,9 +128,9 @@ pub unsafe extern "C" fn demuxbuf_h2_set_max_frame_size(decoder: *mut demuxbuf_h
 /// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). Changes nothing; a header
 /// is judged as soon as its nine bytes are there.
 ///
-/// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
 /// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code` of `*next`, and for an error
-/// of one stream `stream_id` and `frame_bytes`: behind so many bytes the others go on, without `demuxbuf_h2_accept`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's),
+/// of one stream `stream_id` and `frame_bytes`: the next frame begins behind these bytes, without `demuxbuf_h2_accept`;
+/// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never initialised, or is corrupt),
 /// `DEMUXBUF_ERR_POISONED` (a defect of the library).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_peek(
@@ -130,15 +139,14 @@ pub unsafe extern "C" fn demuxbuf_h2_peek(
     bytes: u32,
     next: *mut demuxbuf_h2_next,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let (Some(decoder), Some(next)) = (unsafe { decoder.as_ref() }, unsafe { next.as_mut() }) else {
+    // SAFETY: as the module asks.
+    let Some(decoder) = (unsafe { decoder.as_ref() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let data = match (data.is_null(), bytes) {
-        (_, 0) => &[],
-        (true, _) => return DEMUXBUF_ERR_NULL,
-        // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks.
-        (false, _) => unsafe { core::slice::from_raw_parts(data, bytes as usize) },
+    // SAFETY: as the module asks.
+    let (next, data) = match unsafe { (StructOut::new(next), bytes_at(data, bytes as usize)) } {
+        (Ok(next), Ok(data)) => (next, data),
+        (Err(status), _) | (_, Err(status)) => return status,
     };
     let decoder = match decoder.load() {
         Ok(decoder) => decoder,
@@ -148,15 +156,15 @@ pub unsafe extern "C" fn demuxbuf_h2_peek(
 }
 
 /// Writes what was found, or the error that it is.
-fn answer(found: Option<Result<Next, Error>>, next: &mut demuxbuf_h2_next) -> i32 {
+fn answer(found: Option<Result<Next, Error>>, next: StructOut<demuxbuf_h2_next>) -> i32 {
     match found {
         Some(Ok(found)) => {
-            *next = demuxbuf_h2_next::of(&found);
+            next.write(demuxbuf_h2_next::of(&found));
             DEMUXBUF_OK
         }
         Some(Err(error)) => {
             let (stream_id, frame_bytes, error_code) = (error.stream_id, error.frame_bytes, error.code as u32);
-            *next = demuxbuf_h2_next { stream_id, frame_bytes, error_code, ..demuxbuf_h2_next::default() };
+            next.write(demuxbuf_h2_next { stream_id, frame_bytes, error_code, ..demuxbuf_h2_next::default() });
             DEMUXBUF_ERR_PROTOCOL
         }
         None => DEMUXBUF_ERR_POISONED,
@@ -167,9 +175,8 @@ fn answer(found: Option<Result<Next, Error>>, next: &mut demuxbuf_h2_next) -> i3
 /// whole: the frame in `*next` is accepted. DATA is found as soon as its header is there, any other frame once it is
 /// whole; `need_more` of `*next` counts the bytes that are missing until then, and nothing is accepted.
 ///
-/// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
 /// Returns the same as `demuxbuf_h2_peek`: `DEMUXBUF_OK`, `DEMUXBUF_ERR_PROTOCOL`, `DEMUXBUF_ERR_NULL`,
-/// `DEMUXBUF_ERR_RANGE`, `DEMUXBUF_ERR_POISONED`.
+/// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_advance(
     decoder: *mut demuxbuf_h2_decoder,
@@ -178,8 +185,8 @@ pub unsafe extern "C" fn demuxbuf_h2_advance(
     next: *mut demuxbuf_h2_next,
 ) -> i32 {
     let is_common = guarded_or(false, || {
-        // SAFETY: NULL or valid, as the module asks.
-        let (Some(decoder), Some(next)) = (unsafe { decoder.as_ref() }, unsafe { next.as_mut() }) else {
+        // SAFETY: as the module asks.
+        let (Some(decoder), Some(next)) = (unsafe { decoder.as_ref() }, unsafe { StructOut::whole(next) }) else {
             return false;
         };
         if data.is_null() || !decoder.is_among_frames() {
@@ -189,7 +196,7 @@ pub unsafe extern "C" fn demuxbuf_h2_advance(
         let data = unsafe { core::slice::from_raw_parts(data, bytes as usize) };
         match common_frame(data, decoder.max_frame_size + MAX_FRAME_SIZE_MIN) {
             Some(head) => {
-                *next = demuxbuf_h2_next::of(&Next::Frame(head));
+                next.write(demuxbuf_h2_next::of(&Next::Frame(head)));
                 true
             }
             None => false,
@@ -210,15 +217,14 @@ unsafe extern "C" fn advance_slowly(
     bytes: u32,
     next: *mut demuxbuf_h2_next,
 ) -> i32 {
-    // SAFETY: NULL or valid, as the module asks.
-    let (Some(decoder), Some(next)) = (unsafe { decoder.as_mut() }, unsafe { next.as_mut() }) else {
+    // SAFETY: as the module asks.
+    let Some(decoder) = (unsafe { decoder.as_mut() }) else {
         return DEMUXBUF_ERR_NULL;
     };
-    let data = match (data.is_null(), bytes) {
-        (_, 0) => &[],
-        (true, _) => return DEMUXBUF_ERR_NULL,
-        // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks.
-        (false, _) => unsafe { core::slice::from_raw_parts(data, bytes as usize) },
+    // SAFETY: as the module asks.
+    let (next, data) = match unsafe { (StructOut::new(next), bytes_at(data, bytes as usize)) } {
+        (Ok(next), Ok(data)) => (next, data),
+        (Err(status), _) | (_, Err(status)) => return status,
     };
     let mut rust = match decoder.load() {
         Ok(rust) => rust,
@@ -233,15 +239,20 @@ unsafe extern "C" fn advance_slowly(
 
 /// Moves on behind what `demuxbuf_h2_peek` wrote to `*next`: the next look is behind that frame.
 ///
-/// Thread rule: one thread at a time per decoder. Cost: O(1), no allocation.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_RANGE` (the decoder's numbers are nobody's, or no look of
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
+/// `DEMUXBUF_ERR_RANGE` (the decoder was never initialised, or is corrupt, or no look of
 /// this decoder can have written `*next`), and nothing is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_accept(decoder: *mut demuxbuf_h2_decoder, next: *const demuxbuf_h2_next) -> i32 {
     guarded_or(DEMUXBUF_ERR_POISONED, || {
-        // SAFETY: NULL or valid, as the module asks.
-        let (Some(decoder), Some(next)) = (unsafe { decoder.as_mut() }, unsafe { next.as_ref() }) else {
+        // SAFETY: as the module asks.
+        let Some(decoder) = (unsafe { decoder.as_mut() }) else {
             return DEMUXBUF_ERR_NULL;
+        };
+        // SAFETY: as the module asks.
+        let next = match unsafe { read_struct(next, demuxbuf_h2_next::default()) } {
+            Ok(next) => next,
+            Err(error) => return error.status(),
         };
         let (mut rust, found) = match decoder.load() {
             Ok(rust) => (rust, next.found()),
@@ -258,16 +269,18 @@ pub unsafe extern "C" fn demuxbuf_h2_accept(decoder: *mut demuxbuf_h2_decoder, n
 
 /// Checks the pad length of a frame with the padded flag: the first byte of its payload. Other frames have none, and pass.
 ///
-/// Thread rule: any thread. Cost: O(1), no allocation.
+/// Thread rule: any thread.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_PROTOCOL` if the padding does not leave room for what the frame must carry (RFC
-/// 9113 sections 6.1, 6.2, 6.6), a PROTOCOL_ERROR of the connection; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` if `*next`
+/// 9113 sections 6.1, 6.2, 6.6), a PROTOCOL_ERROR of the connection; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`;
+/// `DEMUXBUF_ERR_UNKNOWN_FIELD`; `DEMUXBUF_ERR_RANGE` if `*next`
 /// is not a frame.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_check_padding(next: *const demuxbuf_h2_next, pad_length: u8) -> i32 {
     guarded_or(DEMUXBUF_ERR_POISONED, || {
-        // SAFETY: NULL or valid, as the module asks.
-        let Some(next) = (unsafe { next.as_ref() }) else {
-            return DEMUXBUF_ERR_NULL;
+        // SAFETY: as the module asks.
+        let next = match unsafe { read_struct(next, demuxbuf_h2_next::default()) } {
+            Ok(next) => next,
+            Err(error) => return error.status(),
         };
         match next.found() {
             Next::Frame(head) if head.check_padding(pad_length).is_ok() => DEMUXBUF_OK,

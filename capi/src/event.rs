@@ -1,0 +1,85 @@
+//! Events by number, for the calls that take any of them.
+
+use super::status::*;
+use demuxbuf::connection::{Actions, Event};
+
+/// The transport has bytes, an end of stream or an error to report.
+pub const DEMUXBUF_EVENT_READABLE: u32 = 1;
+/// One receive brought `value` bytes.
+pub const DEMUXBUF_EVENT_RECEIVED: u32 = 2;
+/// One receive found nothing.
+pub const DEMUXBUF_EVENT_WOULD_BLOCK: u32 = 3;
+/// The peer will send no more.
+pub const DEMUXBUF_EVENT_END_OF_STREAM: u32 = 4;
+/// The transport failed.
+pub const DEMUXBUF_EVENT_TRANSPORT_ERROR: u32 = 5;
+/// The decoder took `value` bytes from the front.
+pub const DEMUXBUF_EVENT_CONSUMED: u32 = 6;
+/// The decoder needs at least `value` more bytes.
+pub const DEMUXBUF_EVENT_NEED_MORE: u32 = 7;
+/// Decoding cannot go on for the reasons in the mask `value`.
+pub const DEMUXBUF_EVENT_BLOCK: u32 = 8;
+/// The reasons in the mask `value` are gone.
+pub const DEMUXBUF_EVENT_UNBLOCK: u32 = 9;
+/// The host stopped decoding for its own budget. Bytes are left, and nothing is wrong.
+pub const DEMUXBUF_EVENT_YIELD: u32 = 10;
+/// A new loop iteration begins for this connection.
+pub const DEMUXBUF_EVENT_WAKE: u32 = 11;
+/// The host pauses reading.
+pub const DEMUXBUF_EVENT_PAUSE_RECV: u32 = 12;
+/// The host resumes reading.
+pub const DEMUXBUF_EVENT_RESUME_RECV: u32 = 13;
+/// The decoder found a fatal error.
+pub const DEMUXBUF_EVENT_FAIL: u32 = 14;
+/// The pending actions in the mask `value` are done.
+pub const DEMUXBUF_EVENT_DONE: u32 = 15;
+/// The connection is going away.
+pub const DEMUXBUF_EVENT_CLOSE: u32 = 16;
+/// Connections only: a buffer of `value` bytes is there; or a larger one, which now holds what was buffered.
+pub const DEMUXBUF_EVENT_BUFFER_GRANTED: u32 = 17;
+/// Connections only: no buffer could be had, and the host has queued the connection.
+pub const DEMUXBUF_EVENT_BUFFER_DENIED: u32 = 18;
+/// Connections only: what was buffered is in a slot of `value` bytes now; or a slot was lent while waiting.
+pub const DEMUXBUF_EVENT_BUFFER_PARKED: u32 = 19;
+/// Connections only: the buffer is no longer held.
+pub const DEMUXBUF_EVENT_BUFFER_RELEASED: u32 = 20;
+/// The allocator of the host that lends the buffers is short: park as soon as possible. A pool does this by itself.
+pub const DEMUXBUF_EVENT_RECLAIM_REQUESTED: u32 = 21;
+/// The buffer is held for too long without progress: park, or else shed. A pool does this by itself.
+pub const DEMUXBUF_EVENT_LEASE_EXPIRED: u32 = 22;
+
+/// `Done` for a mask of actions. A mask with a bit of no action becomes one that is never pending, so that the connection
+/// refuses it, after whatever else is wrong.
+pub(super) fn done(actions: u32) -> Event {
+    Event::Done(Actions::from_bits(actions).unwrap_or(Actions::ALL))
+}
+
+/// The event with this number, or the status of the refusal.
+pub(super) fn event_of(number: u32, value: u32) -> Result<Event, i32> {
+    let event = match number {
+        DEMUXBUF_EVENT_RECEIVED => return Ok(Event::Received { bytes: value }),
+        DEMUXBUF_EVENT_CONSUMED => return Ok(Event::Consumed { bytes: value }),
+        DEMUXBUF_EVENT_NEED_MORE => return Ok(Event::NeedMore { bytes: value }),
+        DEMUXBUF_EVENT_BLOCK => return Ok(Event::Block { reasons: value }),
+        DEMUXBUF_EVENT_UNBLOCK => return Ok(Event::Unblock { reasons: value }),
+        DEMUXBUF_EVENT_DONE => return Ok(done(value)),
+        DEMUXBUF_EVENT_BUFFER_GRANTED => return Ok(Event::BufferGranted { capacity: value }),
+        DEMUXBUF_EVENT_BUFFER_PARKED => return Ok(Event::BufferParked { capacity: value }),
+        DEMUXBUF_EVENT_READABLE => Event::Readable,
+        DEMUXBUF_EVENT_WOULD_BLOCK => Event::WouldBlock,
+        DEMUXBUF_EVENT_END_OF_STREAM => Event::EndOfStream,
+        DEMUXBUF_EVENT_TRANSPORT_ERROR => Event::TransportError,
+        DEMUXBUF_EVENT_YIELD => Event::Yield,
+        DEMUXBUF_EVENT_WAKE => Event::Wake,
+        DEMUXBUF_EVENT_PAUSE_RECV => Event::PauseRecv,
+        DEMUXBUF_EVENT_RESUME_RECV => Event::ResumeRecv,
+        DEMUXBUF_EVENT_FAIL => Event::Fail,
+        DEMUXBUF_EVENT_CLOSE => Event::Close,
+        DEMUXBUF_EVENT_BUFFER_DENIED => Event::BufferDenied,
+        DEMUXBUF_EVENT_BUFFER_RELEASED => Event::BufferReleased,
+        DEMUXBUF_EVENT_RECLAIM_REQUESTED => Event::ReclaimRequested,
+        DEMUXBUF_EVENT_LEASE_EXPIRED => Event::LeaseExpired,
+        _ => return Err(DEMUXBUF_ERR_EVENT),
+    };
+    if value == 0 { Ok(event) } else { Err(DEMUXBUF_ERR_RANGE) }
+}

@@ -1,0 +1,273 @@
+//! What stands between C and the core: NULL, poison, threads and panics.
+
+use super::any_pool::AnyPool;
+use super::status::*;
+use super::tag::Tag;
+use core::cell::Cell;
+use demuxbuf::alloc_util::TryArc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
+/// a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
+#[allow(non_camel_case_types)]
+pub struct demuxbuf_pool {
+    inner: AnyPool,
+    /// A call that only reads may find a defect, too.
+    poisoned: Cell<bool>,
+    /// The mark of the one thread that may use the pool; 0 for any thread, one at a time. Never changed.
+    owner: usize,
+    /// Dropped last: until then no other pool has it.
+    _tag: TryArc<Tag>,
+}
+
+impl demuxbuf_pool {
+    /// A pool with this tag, which no other pool in the process has.
+    pub(super) fn new(mut inner: AnyPool, tag: TryArc<Tag>) -> demuxbuf_pool {
+        inner.salt(tag.salt());
+        demuxbuf_pool { inner, poisoned: Cell::new(false), owner: 0, _tag: tag }
+    }
+
+    /// The same pool, for the calling thread alone.
+    pub(super) fn bound_to_this_thread(self) -> demuxbuf_pool {
+        demuxbuf_pool { owner: thread_mark(), ..self }
+    }
+}
+
+/// A number that no other living thread has: the address of a variable of its own.
+fn thread_mark() -> usize {
+    std::thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| core::ptr::from_ref(mark).addr())
+}
+
+/// Runs `body`; `None` if it panics. The caller poisons what `body` was working on.
+pub(super) fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(|| {
+        #[cfg(test)]
+        tests::panic_if_armed();
+        body()
+    }))
+    .ok()
+}
+
+/// As `guarded`, for calls that work on nothing that could be poisoned.
+pub(super) fn guarded_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    guarded(body).unwrap_or(otherwise)
+}
+
+/// A pool as C passes it, for one call.
+#[derive(Clone, Copy)]
+pub(super) struct InPool(*mut demuxbuf_pool);
+
+impl InPool {
+    /// # Safety
+    ///
+    /// Until the call returns: `pool` is NULL, or was made by this library and is not freed. No other thread uses it
+    /// meanwhile; if one does although the pool is bound to a thread, a debug build refuses the call.
+    #[inline(always)]
+    pub(super) unsafe fn new(pool: *const demuxbuf_pool) -> InPool {
+        InPool(pool.cast_mut())
+    }
+
+    /// Runs `body` on a pool that is neither NULL nor poisoned.
+    #[inline(always)]
+    pub(super) fn with<T>(self, body: impl FnOnce(&mut AnyPool) -> Result<T, i32>) -> Result<T, i32> {
+        if cfg!(debug_assertions) {
+            self.check_thread()?;
+        }
+        // SAFETY: NULL, or alive and used by no other thread, by the rule of `new`.
+        let pool = unsafe { self.0.as_mut() }.ok_or(DEMUXBUF_ERR_NULL)?;
+        let inner = &mut pool.inner;
+        unless_poisoned(&pool.poisoned, || body(inner))
+    }
+
+    /// As `with`, for a fast path: `None` for a pool that may not be used, and the slow path reports why.
+    #[inline(always)]
+    pub(super) fn with_sound<T>(self, body: impl FnOnce(&mut AnyPool) -> Option<T>) -> Result<Option<T>, i32> {
+        if cfg!(debug_assertions) && self.check_thread().is_err() {
+            return Ok(None);
+        }
+        // SAFETY: NULL, or alive and used by no other thread, by the rule of `new`.
+        match unsafe { self.0.as_mut() } {
+            Some(pool) if !pool.poisoned.get() => {
+                let inner = &mut pool.inner;
+                unless_poisoned(&pool.poisoned, || Ok(body(inner)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// As `with`, for calls that only read.
+    pub(super) fn look<T>(self, body: impl FnOnce(&AnyPool) -> Result<T, i32>) -> Result<T, i32> {
+        if cfg!(debug_assertions) {
+            self.check_thread()?;
+        }
+        // SAFETY: NULL, or alive and used by no other thread, by the rule of `new`.
+        let pool = unsafe { self.0.as_ref() }.ok_or(DEMUXBUF_ERR_NULL)?;
+        unless_poisoned(&pool.poisoned, || body(&pool.inner))
+    }
+
+    /// As `with`, for calls that are so rare that checking the thread costs nothing.
+    pub(super) fn with_own<T>(self, body: impl FnOnce(&mut AnyPool) -> Result<T, i32>) -> Result<T, i32> {
+        self.check_thread()?;
+        self.with(body)
+    }
+
+    /// Refuses a call from another thread than the one that the pool is bound to.
+    fn check_thread(self) -> Result<(), i32> {
+        if self.0.is_null() {
+            return Err(DEMUXBUF_ERR_NULL);
+        }
+        // SAFETY: not NULL, so alive, by the rule of `new`. No reference is made, since the owner may be using the pool
+        // meanwhile; the field is set before the host has the pointer and never changed.
+        let owner = unsafe { (&raw const (*self.0).owner).read() };
+        if owner == 0 || owner == thread_mark() { Ok(()) } else { Err(DEMUXBUF_ERR_WRONG_THREAD) }
+    }
+}
+
+#[inline(always)]
+fn unless_poisoned<T>(poisoned: &Cell<bool>, body: impl FnOnce() -> Result<T, i32>) -> Result<T, i32> {
+    if poisoned.get() {
+        return Err(DEMUXBUF_ERR_POISONED);
+    }
+    guarded(body).unwrap_or_else(|| {
+        poisoned.set(true);
+        Err(DEMUXBUF_ERR_POISONED)
+    })
+}
+
+/// The bytes at `data`.
+///
+/// # Safety
+///
+/// `data` is NULL, or valid for reads of `bytes` bytes for `'a`.
+pub(super) unsafe fn bytes_at<'a>(data: *const u8, bytes: usize) -> Result<&'a [u8], i32> {
+    match (data.is_null(), bytes) {
+        (_, 0) => Ok(&[]),
+        (true, _) => Err(DEMUXBUF_ERR_NULL),
+        (false, _) if bytes > isize::MAX as usize => Err(DEMUXBUF_ERR_TOO_MANY_BYTES),
+        // SAFETY: not NULL, so valid for `bytes` bytes, which are no more than a slice can have.
+        (false, _) => Ok(unsafe { core::slice::from_raw_parts(data, bytes) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+    use core::cell::Cell;
+    use core::ptr::null_mut;
+    use std::path::Path;
+
+    std::thread_local! {
+        static IS_ARMED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Inside of a guard, where any defect of the library would panic.
+    pub(super) fn panic_if_armed() {
+        assert!(!IS_ARMED.take(), "a defect, for a test");
+    }
+
+    /// Runs a call whose guard has to catch a panic.
+    fn with_panic<T>(call: impl FnOnce() -> T) -> T {
+        IS_ARMED.set(true);
+        let result = call();
+        assert!(!IS_ARMED.take(), "the call has a guard");
+        result
+    }
+
+    /// Name and body of each function that C can call, as the source has them.
+    fn exported() -> Vec<(String, String)> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).expect("src is readable") {
+            let path = entry.expect("src is readable").path();
+            if path.ends_with("lib.rs") {
+                continue; // It exports nothing, and has the words that are looked for.
+            }
+            let text = std::fs::read_to_string(path).expect("a source is text");
+            for part in text.split("extern \"C\" fn ").skip(1) {
+                let (name, rest) = part.split_once('(').expect("a function has parameters");
+                let (_, body) = rest.split_once("{\n").expect("a function has a body");
+                let (body, _) = body.split_once("\n}\n").expect("a body ends");
+                found.push((name.to_owned(), body.to_owned()));
+            }
+        }
+        found
+    }
+
+    /// Each function is the call of a guard, or of what is one; only NULL is looked for before.
+    #[test]
+    #[cfg_attr(miri, ignore)] // it reads files
+    fn every_exported_function_is_behind_the_guard() {
+        let guards = [
+            "guarded(",
+            "guarded_or(",
+            "with(",
+            "look(",
+            "with_own(",
+            "with_sound(",
+            "new_object(",
+            "step_fast(",
+            "step(",
+            "report(",
+            "handle(",
+        ];
+        let exported = exported();
+        assert!(exported.len() > 80, "the sources were misread: {} functions", exported.len());
+        for (name, body) in exported {
+            let is_word = |at: usize| !body[..at].ends_with(|c: char| c == '_' || c.is_ascii_alphanumeric());
+            let calls = |guard: &&str| body.match_indices(guard).any(|(at, _)| is_word(at));
+            assert!(guards.iter().any(calls), "{name} has no guard:\n{body}");
+        }
+    }
+
+    #[test]
+    fn panic_in_a_call_without_a_pool_is_caught() {
+        let mut connection = demuxbuf_connection::default();
+        let mut decoder = demuxbuf_h2_decoder::default();
+        let next = demuxbuf_h2_next::default();
+        let (mut info, mut config) = (demuxbuf_connection_info::default(), demuxbuf_pool_config::default());
+        // SAFETY: every pointer is NULL or to a local that lives.
+        unsafe {
+            for status in [
+                with_panic(|| demuxbuf_pool_config_init(&mut config, 1, 1)),
+                with_panic(|| demuxbuf_connection_init(&mut connection, core::ptr::null())),
+                with_panic(|| demuxbuf_connection_describe(&connection, &mut info)),
+                with_panic(|| demuxbuf_connection_pending(&connection)) as i32,
+                with_panic(|| demuxbuf_actions_status(1)),
+                with_panic(|| demuxbuf_h2_init(&mut decoder, DEMUXBUF_H2_CLIENT)),
+                with_panic(|| demuxbuf_h2_set_max_frame_size(&mut decoder, 16_384)),
+                with_panic(|| demuxbuf_h2_accept(&mut decoder, &next)),
+                with_panic(|| demuxbuf_h2_check_padding(&next, 0)),
+                with_panic(|| demuxbuf_h2_peek(&decoder, core::ptr::null(), 0, &mut demuxbuf_h2_next::default())),
+            ] {
+                assert_eq!(status, DEMUXBUF_ERR_POISONED);
+            }
+            assert_eq!(with_panic(|| demuxbuf_connection_recv_max(&connection)), 0);
+            assert_eq!(with_panic(|| demuxbuf_connection_buffered_bytes(&connection)), 0);
+            assert_eq!(with_panic(|| demuxbuf_connection_capacity(&connection)), 0);
+            assert_eq!(with_panic(|| demuxbuf_connection_readable(&mut connection)), DEMUXBUF_ERR_POISONED as u32);
+        }
+        assert_eq!(with_panic(|| demuxbuf_version()), 0);
+        assert!(!with_panic(|| demuxbuf_strerror(0)).is_null());
+    }
+
+    #[test]
+    fn panic_in_a_free_is_caught() {
+        let (mut shards, mut pool) = (null_mut(), null_mut());
+        let mut config = demuxbuf_pool_config::default();
+        // SAFETY: every pointer is NULL or to a local that lives; what is freed under the panic stays allocated, and is
+        // freed once after it.
+        unsafe {
+            assert_eq!(demuxbuf_pool_config_init(&mut config, 1, 1), DEMUXBUF_OK);
+            let made = || demuxbuf_shared_pool_new(&config, 1, &raw mut shards, null_mut(), null_mut());
+            assert_eq!(with_panic(made), DEMUXBUF_ERR_POISONED);
+            assert_eq!(demuxbuf_shared_pool_new(&config, 1, &raw mut shards, null_mut(), null_mut()), DEMUXBUF_OK);
+            assert_eq!(with_panic(|| demuxbuf_shared_pool_shard(shards, 0, &raw mut pool)), DEMUXBUF_ERR_POISONED);
+            assert_eq!(demuxbuf_shared_pool_shard(shards, 0, &raw mut pool), DEMUXBUF_OK);
+            with_panic(|| demuxbuf_pool_free(pool));
+            with_panic(|| demuxbuf_shared_pool_free(shards));
+            demuxbuf_pool_free(pool);
+            demuxbuf_shared_pool_free(shards);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What there is to print about a connection or a receiver.
+
+use super::out::growable;
+use demuxbuf::connection::Connection;
+use demuxbuf::pool::ReceiverInfo;
+
+/// Everything there is to print about a connection.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct demuxbuf_connection_info {
+    /// `sizeof(demuxbuf_connection_info)`, set before the call; then how many bytes were written.
+    pub struct_size: u32,
+    /// Bytes buffered.
+    pub buffered_bytes: u32,
+    /// Size of what is held, in bytes.
+    pub capacity: u32,
+    /// Bytes that must arrive before the decoder can go on.
+    pub needed_bytes: u32,
+    /// The host's reasons why decoding cannot go on.
+    pub blocked: u32,
+    /// What is to be done now: a mask of `DEMUXBUF_*` actions.
+    pub pending: u32,
+    /// Bytes that can never be decoded, once the stream ended.
+    pub truncated_bytes: u32,
+    /// 0 nothing held, 1 a parking slot, 2 a buffer.
+    pub hold: u8,
+    /// 0 open, 1 ended, 2 broken.
+    pub end: u8,
+    /// Not 0: queued for a buffer.
+    pub waiting: u8,
+    /// Not 0: the host's watch is on, as far as it was reported.
+    pub armed: u8,
+    /// Not 0: the transport is believed to have something.
+    pub ready: u8,
+    /// Not 0: the decoder failed; what arrives is discarded.
+    pub failed: u8,
+    /// Not 0: attached and not closed.
+    pub open: u8,
+    /// One of `DEMUXBUF_MODE_*`.
+    pub mode: u8,
+    /// Not 0: the host wants no reading.
+    pub paused: u8,
+    /// Not 0: what is held was filled, and not enough of it is free again.
+    pub full: u8,
+    /// Not 0: the host stopped decoding until its next turn.
+    pub yielded: u8,
+    /// Not 0: a receive was submitted and is not complete.
+    pub in_flight: u8,
+}
+
+impl demuxbuf_connection_info {
+    pub(super) fn of(connection: &Connection) -> demuxbuf_connection_info {
+        demuxbuf_connection_info {
+            struct_size: size_of::<demuxbuf_connection_info>() as u32,
+            buffered_bytes: connection.buffered_bytes(),
+            capacity: connection.capacity(),
+            needed_bytes: connection.needed_bytes(),
+            blocked: connection.blocked(),
+            pending: connection.pending().bits(),
+            truncated_bytes: connection.truncated_bytes(),
+            hold: connection.hold() as u8,
+            end: connection.end().map_or(0, |end| 1 + end as u8),
+            waiting: connection.is_waiting().into(),
+            armed: connection.is_armed().into(),
+            ready: connection.is_ready().into(),
+            failed: connection.is_failed().into(),
+            open: connection.is_open().into(),
+            mode: connection.policy().mode as u8,
+            paused: connection.is_paused().into(),
+            full: connection.is_full().into(),
+            yielded: connection.has_yielded().into(),
+            in_flight: connection.is_in_flight().into(),
+        }
+    }
+}
+
+growable!(demuxbuf_connection_info, 40);
+
+/// Everything there is to print about a receiver, and about its connection.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct demuxbuf_receiver_info {
+    /// `sizeof(demuxbuf_receiver_info)`, set before the call; then how many bytes were written.
+    pub struct_size: u32,
+    /// Class of its requests.
+    pub class_index: u32,
+    /// What the host gave at attach.
+    pub token: u64,
+    /// For how long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
+    pub wait_age_ns: u64,
+    /// Grants that passed it while it is queued; 0 if it is not.
+    pub bypasses: u64,
+    /// For how long it has held its buffer, in nanoseconds; 0 if it holds none or leases have no deadline.
+    pub held_ns: u64,
+    /// For how long it has made no progress with it, in nanoseconds.
+    pub idle_ns: u64,
+    /// Bytes it has consumed from it.
+    pub progress_bytes: u64,
+    /// Bytes buffered.
+    pub buffered_bytes: u32,
+    /// Size of what is held, in bytes.
+    pub capacity: u32,
+    /// Bytes that must arrive before the decoder can go on.
+    pub needed_bytes: u32,
+    /// The host's reasons why decoding cannot go on.
+    pub blocked: u32,
+    /// What is to be done now: a mask of `DEMUXBUF_*` actions.
+    pub pending: u32,
+    /// Bytes that can never be decoded, once the stream ended.
+    pub truncated_bytes: u32,
+    /// 0 nothing held, 1 a parking slot, 2 a buffer.
+    pub hold: u8,
+    /// 0 open, 1 ended, 2 broken.
+    pub end: u8,
+    /// Not 0: queued for a buffer.
+    pub waiting: u8,
+    /// Not 0: the host's watch is on, as far as it was reported.
+    pub armed: u8,
+    /// Not 0: the transport is believed to have something.
+    pub ready: u8,
+    /// Not 0: the decoder failed; what arrives is discarded.
+    pub failed: u8,
+    /// Not 0: attached and not closed.
+    pub open: u8,
+    /// One of `DEMUXBUF_MODE_*`.
+    pub mode: u8,
+    /// Not 0: the host wants no reading.
+    pub paused: u8,
+    /// Not 0: what is held was filled, and not enough of it is free again.
+    pub full: u8,
+    /// Not 0: the host stopped decoding until its next turn.
+    pub yielded: u8,
+    /// Not 0: a receive was submitted and is not complete.
+    pub in_flight: u8,
+    /// Always 0.
+    pub reserved: [u8; 4],
+}
+
+impl demuxbuf_receiver_info {
+    pub(super) fn of(receiver: &ReceiverInfo) -> demuxbuf_receiver_info {
+        let lease_info = receiver.lease_info.unwrap_or_default();
+        let connection = demuxbuf_connection_info::of(&receiver.connection);
+        demuxbuf_receiver_info {
+            struct_size: size_of::<demuxbuf_receiver_info>() as u32,
+            class_index: receiver.class.into(),
+            token: receiver.token,
+            wait_age_ns: receiver.wait_age_ns,
+            bypasses: receiver.bypasses,
+            held_ns: lease_info.held_ns,
+            idle_ns: lease_info.idle_ns,
+            progress_bytes: lease_info.progress_bytes,
+            buffered_bytes: connection.buffered_bytes,
+            capacity: connection.capacity,
+            needed_bytes: connection.needed_bytes,
+            blocked: connection.blocked,
+            pending: connection.pending,
+            truncated_bytes: connection.truncated_bytes,
+            hold: connection.hold,
+            end: connection.end,
+            waiting: connection.waiting,
+            armed: connection.armed,
+            ready: connection.ready,
+            failed: connection.failed,
+            open: connection.open,
+            mode: connection.mode,
+            paused: connection.paused,
+            full: connection.full,
+            yielded: connection.yielded,
+            in_flight: connection.in_flight,
+            reserved: [0; 4],
+        }
+    }
+}
+
+growable!(demuxbuf_receiver_info, 96);

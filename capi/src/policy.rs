@@ -1,0 +1,64 @@
+//! How a connection receives and what is parked.
+
+use super::out::{StructError, growable, read_struct};
+use super::status::{DEMUXBUF_ERR_CONFIG, DEMUXBUF_ERR_UNKNOWN_FIELD};
+use demuxbuf::connection::{Mode, Policy};
+
+/// Level-triggered: reported again for as long as there is something. As in one-shot mode, a receive that brings less than
+/// the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
+/// optimistic mode.
+pub const DEMUXBUF_MODE_LEVEL: u8 = 0;
+/// Edge-triggered, registered once.
+pub const DEMUXBUF_MODE_EDGE: u8 = 1;
+/// A subscription that is over with its first report.
+pub const DEMUXBUF_MODE_ONE_SHOT: u8 = 2;
+/// As one-shot, but receives before it subscribes.
+pub const DEMUXBUF_MODE_OPTIMISTIC: u8 = 3;
+/// Receives (RECV) and polls (WANT_RECV) are submitted and complete later; STOP_RECV cancels what is submitted.
+pub const DEMUXBUF_MODE_COMPLETION: u8 = 4;
+
+/// The settings of one connection. Zero selects the default of every field except `struct_size`.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct demuxbuf_policy {
+    /// `sizeof(demuxbuf_policy)`.
+    pub struct_size: u32,
+    /// A full buffer receives again once this many bytes are free; 0 for any room.
+    pub resume_free_bytes: u32,
+    /// Residues of at most this many bytes are parked as soon as their receive ran dry; 0 for never.
+    pub park_bytes: u16,
+    /// Residues of at most this many bytes are parked when the pool asks; below `park_bytes` it means that.
+    pub reclaim_bytes: u16,
+    /// One of `DEMUXBUF_MODE_*`.
+    pub mode: u8,
+    /// Receives in one turn before the machine yields; 0 for 4.
+    pub reads_per_wake: u8,
+    /// Not 0: stop receiving while decoding is blocked, instead of when the buffer is full.
+    pub pause_when_blocked: u8,
+    /// Must be 0.
+    pub reserved: u8,
+}
+
+growable!(demuxbuf_policy, 16);
+
+/// The policy that the host's struct describes, or the status of the refusal.
+///
+/// # Safety
+///
+/// `policy` is NULL, or valid for reads of as many bytes as its `struct_size` has.
+pub(super) unsafe fn read_policy(policy: *const demuxbuf_policy) -> Result<Policy, i32> {
+    // SAFETY: as this function asks.
+    let policy = unsafe { read_struct(policy, demuxbuf_policy::default()) }.map_err(StructError::status)?;
+    if policy.reserved != 0 {
+        return Err(DEMUXBUF_ERR_UNKNOWN_FIELD);
+    }
+    Ok(Policy {
+        mode: Mode::try_from(policy.mode).map_err(|_| DEMUXBUF_ERR_CONFIG)?,
+        reads_per_wake: policy.reads_per_wake,
+        park_bytes: policy.park_bytes,
+        reclaim_bytes: policy.reclaim_bytes,
+        resume_free_bytes: policy.resume_free_bytes,
+        pause_when_blocked: policy.pause_when_blocked != 0,
+    })
+}

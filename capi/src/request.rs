@@ -1,0 +1,167 @@
+//! Buffers of the host's own.
+
+use super::any_pool::AnyPool;
+use super::guard::{InPool, demuxbuf_pool};
+use super::out::{Out, growable, read_struct};
+use super::pool::{class_of, size_of_index, status, tenant_of};
+use super::status::*;
+use demuxbuf::scheduler::{LeaseId, Outcome, Reach, Request, WaitId};
+
+/// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one of the default size, for no
+/// tenant, in class 0.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct demuxbuf_request {
+    /// `sizeof(demuxbuf_request)`.
+    pub struct_size: u32,
+    /// Its class.
+    pub class_index: u32,
+    /// Which of the pool's sizes; 0 is the default.
+    pub size_index: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// Comes back with the grant.
+    pub token: u64,
+    /// The tenant that it counts for; 0 for none.
+    pub tenant: u64,
+}
+
+growable!(demuxbuf_request, 32);
+
+/// Asks for a buffer of the host's own (transmit, stream ...). `token` comes back with the grant.
+///
+/// Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_STATUS_QUEUED` and `*handle` is the
+/// wait; the lease comes from `demuxbuf_pool_poll_notice`.
+/// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (as many of
+/// the host's requests wait as `waiters_max` is above `receivers_max`); nothing is changed then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_request(
+    pool: *mut demuxbuf_pool,
+    class_index: u32,
+    token: u64,
+    handle: *mut u64,
+) -> i32 {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // SAFETY: as the module asks.
+    let Some(handle) = (unsafe { Out::new(handle) }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let asked = pool.with(|pool| {
+        let outcome = pool.request(class_of(class_index)?, token).map_err(status_of)?;
+        Ok(outcome_of(pool, outcome))
+    });
+    write_outcome(asked, handle)
+}
+
+/// The status of a request that was taken, and its handle.
+fn outcome_of(pool: &AnyPool, outcome: Outcome) -> (i32, u64) {
+    match outcome {
+        Outcome::Granted(lease) => (DEMUXBUF_OK, pool.salted(lease.to_bits())),
+        Outcome::Queued(wait) => (DEMUXBUF_STATUS_QUEUED, pool.salted(wait.to_bits())),
+    }
+}
+
+fn write_outcome(outcome: Result<(i32, u64), i32>, handle: Out<u64>) -> i32 {
+    match outcome {
+        Ok((status, bits)) => {
+            handle.write(bits);
+            status
+        }
+        Err(status) => status,
+    }
+}
+
+/// Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
+///
+/// Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
+/// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`,
+/// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
+/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_request_for(
+    pool: *mut demuxbuf_pool,
+    request: *const demuxbuf_request,
+    handle: *mut u64,
+) -> i32 {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // SAFETY: as the module asks.
+    let Some(handle) = (unsafe { Out::new(handle) }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    // SAFETY: as the module asks.
+    let request = match unsafe { read_struct(request, demuxbuf_request::default()) } {
+        Ok(request) if request.reserved == 0 => request,
+        Ok(_) => return DEMUXBUF_ERR_UNKNOWN_FIELD,
+        Err(error) => return error.status(),
+    };
+    let outcome = pool.with(|pool| {
+        let (class, size) = (class_of(request.class_index)?, size_of_index(request.size_index)?);
+        let tenant = tenant_of(pool, request.tenant);
+        let request = Request { tenant, size_index: size, ..Request::new(class, request.token) };
+        let outcome = pool.request_for(&request).map_err(status_of)?;
+        Ok(outcome_of(pool, outcome))
+    });
+    write_outcome(outcome, handle)
+}
+
+/// Releases a buffer of the host's own; the next waiter has it in the same step. It may come from any pool of the same
+/// `demuxbuf_shared_pool`, also from one that was freed.
+///
+/// Of several threads that release or adopt one lease at once, one succeeds.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (released already, of
+/// another pool, or a receiver's).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_release(pool: *mut demuxbuf_pool, lease: u64) -> i32 {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    status(pool.with(|pool| {
+        let lease = LeaseId::from_bits(pool.salted(lease));
+        pool.release_within(lease, Reach::Anywhere).map_err(status_of)
+    }))
+}
+
+/// Ends a wait of the host's own; a buffer assigned to it goes to the next waiter in the same step.
+///
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (granted or cancelled
+/// already, of another pool, or a receiver's).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_cancel(pool: *mut demuxbuf_pool, wait: u64) -> i32 {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    status(pool.with(|pool| pool.cancel(WaitId::from_bits(pool.salted(wait))).map_err(status_of)))
+}
+
+/// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size. The lease may come
+/// from any pool of the same `demuxbuf_shared_pool`, also from one that was freed.
+///
+/// Thread rule: one thread at a time per pool, and one thread at a time per buffer.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_buffer(
+    pool: *mut demuxbuf_pool,
+    lease: u64,
+    data: *mut *mut u8,
+    bytes: *mut u32,
+) -> i32 {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // SAFETY: as the module asks.
+    let (Some(data), Some(bytes)) = (unsafe { Out::new(data) }, unsafe { Out::new(bytes) }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let found = pool.look(|pool| {
+        let lease = LeaseId::from_bits(pool.salted(lease));
+        pool.buffer_area(lease).map_err(status_of)
+    });
+    match found {
+        Ok((at, length)) => {
+            data.write(at.as_ptr());
+            bytes.write(length);
+            DEMUXBUF_OK
+        }
+        Err(status) => status,
+    }
+}

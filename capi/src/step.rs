@@ -1,0 +1,47 @@
+//! What a call for a receiver returns.
+
+use super::actions::mask_error;
+use super::any_pool::AnyPool;
+use core::ptr::NonNull;
+use demuxbuf::connection::{Action, Actions};
+
+/// What is to be done now, and where. Returned by value.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct demuxbuf_step {
+    /// With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE`
+    /// and as the residue of `DEMUXBUF_END`; NULL if nothing is.
+    ///
+    /// Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that call
+    /// may move the bytes of any receiver of the pool, also of one that it does not name. `demuxbuf_receiver_pending`
+    /// has the new place. These calls never move or free it: `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`,
+    /// calls for another receiver, calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending,
+    /// pause_recv, resume_recv and yield do not either, nor does `demuxbuf_pool_poll_notice` unless it names the
+    /// receiver. Where a submitted receive goes stays until its outcome.
+    pub data: *mut u8,
+    /// Bytes at `data`: the room to receive into, or what is buffered.
+    pub bytes: u32,
+    /// Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
+    /// With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
+    pub actions: u32,
+}
+
+const _: () = assert!(size_of::<*mut u8>() != 8 || size_of::<demuxbuf_step>() == 16);
+
+impl demuxbuf_step {
+    #[inline]
+    pub(super) fn of(pool: &mut AnyPool, index: u32, actions: Actions) -> demuxbuf_step {
+        demuxbuf_step::at(pool.area(index, actions.has(Action::Recv)), actions)
+    }
+
+    #[inline(always)]
+    pub(super) fn at(area: Option<(NonNull<u8>, u32)>, actions: Actions) -> demuxbuf_step {
+        let (data, bytes) = area.map_or((core::ptr::null_mut(), 0), |(start, bytes)| (start.as_ptr(), bytes));
+        demuxbuf_step { data, bytes, actions: actions.bits() }
+    }
+
+    pub(super) const fn status(status: i32) -> demuxbuf_step {
+        demuxbuf_step { data: core::ptr::null_mut(), bytes: 0, actions: mask_error(status) }
+    }
+}

@@ -83,3 +83,50 @@ pub(super) fn event_of(number: u32, value: u32) -> Result<Event, i32> {
     };
     if value == 0 { Ok(event) } else { Err(DEMUXBUF_ERR_RANGE) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers that programs were compiled with.
+    #[test]
+    fn event_numbers_stay_and_others_are_refused() {
+        let plain = [
+            (1, Event::Readable),
+            (3, Event::WouldBlock),
+            (4, Event::EndOfStream),
+            (5, Event::TransportError),
+            (10, Event::Yield),
+            (11, Event::Wake),
+            (12, Event::PauseRecv),
+            (13, Event::ResumeRecv),
+            (14, Event::Fail),
+            (16, Event::Close),
+            (18, Event::BufferDenied),
+            (20, Event::BufferReleased),
+            (21, Event::ReclaimRequested),
+            (22, Event::LeaseExpired),
+        ];
+        let counting = [
+            (2, Event::Received { bytes: 9 }),
+            (6, Event::Consumed { bytes: 9 }),
+            (7, Event::NeedMore { bytes: 9 }),
+            (8, Event::Block { reasons: 9 }),
+            (9, Event::Unblock { reasons: 9 }),
+            (15, Event::Done { actions: 9 }),
+            (17, Event::BufferGranted { capacity: 9 }),
+            (19, Event::BufferParked { capacity: 9 }),
+        ];
+        for (number, event) in plain {
+            assert_eq!(event_of(number, 0), Ok(event));
+            assert_eq!(event_of(number, 9), Err(DEMUXBUF_ERR_RANGE));
+        }
+        for (number, event) in counting {
+            assert_eq!(event_of(number, 9), Ok(event));
+        }
+        assert_eq!(plain.len() + counting.len(), 22);
+        for number in [0, 23, u32::MAX] {
+            assert_eq!(event_of(number, 0), Err(DEMUXBUF_ERR_EVENT));
+        }
+    }
+}

@@ -140,6 +140,18 @@
 // As many pools are alive in the process as have tags, 1023; a shared pool counts once.
 #define DEMUXBUF_ERR_TOO_MANY_POOLS (-51 * 65536)
 
+// No parking slot of 64 bytes is free.
+#define DEMUXBUF_ERR_NO_SLOT_FREE (-52 * 65536)
+
+// The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
+#define DEMUXBUF_ERR_NOT_MOVABLE (-53 * 65536)
+
+// The pool is shared, and shared pools have no tenants.
+#define DEMUXBUF_ERR_TENANTS_UNSUPPORTED (-54 * 65536)
+
+// As many receivers are exported and not imported yet as can be.
+#define DEMUXBUF_ERR_EXPORTS_FULL (-55 * 65536)
+
 // `struct_size` is below the size of the struct's first version, or above 4096.
 #define DEMUXBUF_ERR_STRUCT_SIZE (-60 * 65536)
 
@@ -632,6 +644,7 @@ demuxbuf_step demuxbuf_receiver_grow(demuxbuf_pool *pool,
 // Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
+// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
 // `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
 int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
                                      uint64_t receiver,
@@ -993,7 +1006,7 @@ int32_t demuxbuf_pool_get_stats(const demuxbuf_pool *pool, demuxbuf_pool_stats *
 // Cost: O(1), no allocation.
 // Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
-// `DEMUXBUF_ERR_TABLE_FULL`.
+// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
 int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
                                     const demuxbuf_tenant_config *tenant_config,
                                     uint64_t *tenant);
@@ -1002,14 +1015,15 @@ int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
 // last buffer and wait.
 //
 // Cost: O(1).
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
 int32_t demuxbuf_pool_remove_tenant(demuxbuf_pool *pool,
                                     uint64_t tenant);
 
 // Writes how a tenant stands, also while it is going away.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// and nothing is written.
+// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool), and nothing is written.
 int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool,
                                       uint64_t tenant,
                                       demuxbuf_tenant_info *info);
@@ -1060,7 +1074,8 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 //
 // Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`,
-// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
+// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
+// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *handle);
@@ -1189,9 +1204,9 @@ int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
-// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_TOO_MANY_BYTES` (it is parked in more than 64 bytes; it can move
-// once it holds a buffer), `DEMUXBUF_ERR_TABLE_FULL` (256 that wait are on their way, or of all
-// `receivers_max` for each thread); nothing is changed then.
+// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is parked in more than 64 bytes; it can move once
+// it holds a buffer), `DEMUXBUF_ERR_EXPORTS_FULL` (256 receivers that wait are exported and not imported yet, or of all
+// receivers `receivers_max` for each thread); nothing is changed then.
 int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
                                  uint64_t receiver,
                                  demuxbuf_exported_receiver *exported);
@@ -1202,7 +1217,7 @@ int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
 // `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of another pool, or changed),
-// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it has a parking slot,
+// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_SLOT_FREE` (it has a parking slot,
 // and none of 64 bytes is free here); nothing is changed then, and it can be tried again, here or elsewhere.
 int32_t demuxbuf_receiver_import(demuxbuf_pool *pool,
                                  demuxbuf_exported_receiver *exported,

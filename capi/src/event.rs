@@ -113,7 +113,7 @@ mod tests {
             (7, Event::NeedMore { bytes: 9 }),
             (8, Event::Block { reasons: 9 }),
             (9, Event::Unblock { reasons: 9 }),
-            (15, Event::Done { actions: 9 }),
+            (15, Event::Done(Actions::from_bits(9).expect("they are actions"))),
             (17, Event::BufferGranted { capacity: 9 }),
             (19, Event::BufferParked { capacity: 9 }),
         ];
@@ -125,6 +125,8 @@ mod tests {
             assert_eq!(event_of(number, 9), Ok(event));
         }
         assert_eq!(plain.len() + counting.len(), 22);
+        // Refused by the connection, since no state has all actions pending.
+        assert_eq!(event_of(15, 1 << 31), Ok(Event::Done(Actions::ALL)));
         for number in [0, 23, u32::MAX] {
             assert_eq!(event_of(number, 0), Err(DEMUXBUF_ERR_EVENT));
         }

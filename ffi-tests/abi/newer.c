@@ -4,154 +4,154 @@
  */
 #include "../c/check.h"
 
-#define NEWER(type)   \
-  union {             \
-    type it;          \
-    struct {          \
-      uint8_t known[sizeof(type)]; \
-      uint64_t more;  \
-    };                \
-  }
+#define NEWER(type)                                                                                                    \
+    union {                                                                                                            \
+        type it;                                                                                                       \
+        struct {                                                                                                       \
+            uint8_t known[sizeof(type)];                                                                               \
+            uint64_t more;                                                                                             \
+        };                                                                                                             \
+    }
 
 #define PREPARE(newer) (FILL(newer), (newer).it.struct_size = sizeof(newer))
 
-#define CHECK_WRITTEN(newer)                                    \
-  do {                                                          \
-    CHECK_NUMBER((newer).it.struct_size, sizeof(newer).known);  \
-    CHECK_UNTOUCHED((newer).more);                              \
-  } while (0)
+#define CHECK_WRITTEN(newer)                                                                                           \
+    do {                                                                                                               \
+        CHECK_NUMBER((newer).it.struct_size, sizeof(newer).known);                                                     \
+        CHECK_UNTOUCHED((newer).more);                                                                                 \
+    } while (0)
 
 static NEWER(demuxbuf_pool_config) config;
 
 static void the_tail_of_an_input_must_be_zero(void) {
-  demuxbuf_pool *pool, *made;
-  uint64_t tenant, handle;
-  char message[128];
-  PREPARE(config);
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config.it, 1, 4), DEMUXBUF_OK);
-  config.it.tenants_max = 1;
-  config.it.struct_size = sizeof config;
-  config.more = 0;
-  CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
-  FILL(made);
-  config.more = 1;
-  size_t room = sizeof message;
-  CHECK_NUMBER(demuxbuf_pool_new(&config.it, &made, message, &room), DEMUXBUF_ERR_UNKNOWN_FIELD);
-  char expected[128];
-  snprintf(expected, sizeof expected, "the field at byte %zu, which this library does not know, is 1; allowed is 0",
-           sizeof(demuxbuf_pool_config));
-  CHECK(strcmp(message, expected) == 0 && room == strlen(expected) + 1);
-  CHECK_UNTOUCHED(made);
+    demuxbuf_pool *pool, *made;
+    uint64_t tenant, handle;
+    char message[128];
+    PREPARE(config);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config.it, 1, 4), DEMUXBUF_OK);
+    config.it.tenants_max = 1;
+    config.it.struct_size = sizeof config;
+    config.more = 0;
+    CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
+    FILL(made);
+    config.more = 1;
+    size_t room = sizeof message;
+    CHECK_NUMBER(demuxbuf_pool_new(&config.it, &made, message, &room), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    char expected[128];
+    snprintf(expected, sizeof expected, "the field at byte %zu, which this library does not know, is 1; allowed is 0",
+             sizeof(demuxbuf_pool_config));
+    CHECK(strcmp(message, expected) == 0 && room == strlen(expected) + 1);
+    CHECK_UNTOUCHED(made);
 
-  NEWER(demuxbuf_tenant_config) tenant_config = {.it = {sizeof tenant_config, 1, 0, UINT32_MAX}};
-  tenant_config.more = UINT64_C(1) << 63;
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config.it, &tenant), DEMUXBUF_ERR_UNKNOWN_FIELD);
-  tenant_config.more = 0;
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config.it, &tenant), DEMUXBUF_OK);
+    NEWER(demuxbuf_tenant_config) tenant_config = {.it = {sizeof tenant_config, 1, 0, UINT32_MAX}};
+    tenant_config.more = UINT64_C(1) << 63;
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config.it, &tenant), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    tenant_config.more = 0;
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config.it, &tenant), DEMUXBUF_OK);
 
-  NEWER(demuxbuf_request) request = {.it = {.struct_size = sizeof request}};
-  request.more = 256;
-  CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle), DEMUXBUF_ERR_UNKNOWN_FIELD);
-  request.more = 0;
-  request.it.reserved = 1;
-  CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle), DEMUXBUF_ERR_UNKNOWN_FIELD);
-  request.it.reserved = 0;
-  CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle), DEMUXBUF_OK);
-  demuxbuf_pool_free(pool);
+    NEWER(demuxbuf_request) request = {.it = {.struct_size = sizeof request}};
+    request.more = 256;
+    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    request.more = 0;
+    request.it.reserved = 1;
+    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    request.it.reserved = 0;
+    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle), DEMUXBUF_OK);
+    demuxbuf_pool_free(pool);
 
-  demuxbuf_connection connection = {0};
-  NEWER(demuxbuf_policy) policy = {.it = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_EDGE}};
-  policy.more = 1;
-  CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy.it), DEMUXBUF_ERR_UNKNOWN_FIELD);
-  policy.more = 0;
-  CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy.it), DEMUXBUF_OK);
+    demuxbuf_connection connection = {0};
+    NEWER(demuxbuf_policy) policy = {.it = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_EDGE}};
+    policy.more = 1;
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy.it), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    policy.more = 0;
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy.it), DEMUXBUF_OK);
 }
 
 static void the_tail_of_an_output_stays(void) {
-  NEWER(demuxbuf_pool_stats) stats;
-  NEWER(demuxbuf_receiver_info) info;
-  NEWER(demuxbuf_connection_info) connection_info;
-  NEWER(demuxbuf_tenant_info) tenant_info;
-  NEWER(demuxbuf_notice) notice;
-  NEWER(demuxbuf_h2_next) next;
-  demuxbuf_pool *pool;
-  uint64_t receiver, tenant, lease, wait;
-  PREPARE(config);
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config.it, 1, 4), DEMUXBUF_OK);
-  CHECK_WRITTEN(config);
-  /* The size that was written is one that the library takes. */
-  config.it.tenants_max = 1;
-  CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
-  const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 3, 0, UINT32_MAX};
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_OK);
-  PREPARE(tenant_info);
-  CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &tenant_info.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(tenant_info);
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 7, NULL, 0, &receiver), DEMUXBUF_OK);
-  PREPARE(info);
-  CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(info);
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 2, &wait), DEMUXBUF_STATUS_QUEUED);
-  CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
-  PREPARE(notice);
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(notice);
-  CHECK_NUMBER(notice.it.token, 2);
-  PREPARE(stats);
-  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(stats);
-  demuxbuf_pool_free(pool);
+    NEWER(demuxbuf_pool_stats) stats;
+    NEWER(demuxbuf_receiver_info) info;
+    NEWER(demuxbuf_connection_info) connection_info;
+    NEWER(demuxbuf_tenant_info) tenant_info;
+    NEWER(demuxbuf_notice) notice;
+    NEWER(demuxbuf_h2_next) next;
+    demuxbuf_pool *pool;
+    uint64_t receiver, tenant, lease, wait;
+    PREPARE(config);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config.it, 1, 4), DEMUXBUF_OK);
+    CHECK_WRITTEN(config);
+    /* The size that was written is one that the library takes. */
+    config.it.tenants_max = 1;
+    CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
+    const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 3, 0, UINT32_MAX};
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_OK);
+    PREPARE(tenant_info);
+    CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &tenant_info.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(tenant_info);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 7, NULL, 0, &receiver), DEMUXBUF_OK);
+    PREPARE(info);
+    CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(info);
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 2, &wait), DEMUXBUF_STATUS_QUEUED);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    PREPARE(notice);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(notice);
+    CHECK_NUMBER(notice.it.token, 2);
+    PREPARE(stats);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(stats);
+    demuxbuf_pool_free(pool);
 
-  demuxbuf_connection connection = {0};
-  PREPARE(connection_info);
-  CHECK_NUMBER(demuxbuf_connection_describe(&connection, &connection_info.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(connection_info);
-  demuxbuf_h2_decoder decoder;
-  static const uint8_t settings[9] = {0, 0, 0, 4, 0, 0, 0, 0, 0}, ping[17] = {0, 0, 8, 6, 0, 0, 0, 0, 0};
-  CHECK_NUMBER(demuxbuf_h2_init(&decoder, DEMUXBUF_H2_SERVER), DEMUXBUF_OK);
-  PREPARE(next);
-  CHECK_NUMBER(demuxbuf_h2_advance(&decoder, settings, sizeof settings, &next.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(next);
-  /* Among frames there is a fast path, which writes whole structs only. */
-  PREPARE(next);
-  CHECK_NUMBER(demuxbuf_h2_advance(&decoder, ping, sizeof ping, &next.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(next);
-  CHECK_NUMBER(next.it.frame_bytes, 17);
+    demuxbuf_connection connection = {0};
+    PREPARE(connection_info);
+    CHECK_NUMBER(demuxbuf_connection_describe(&connection, &connection_info.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(connection_info);
+    demuxbuf_h2_decoder decoder;
+    static const uint8_t settings[9] = {0, 0, 0, 4, 0, 0, 0, 0, 0}, ping[17] = {0, 0, 8, 6, 0, 0, 0, 0, 0};
+    CHECK_NUMBER(demuxbuf_h2_init(&decoder, DEMUXBUF_H2_SERVER), DEMUXBUF_OK);
+    PREPARE(next);
+    CHECK_NUMBER(demuxbuf_h2_advance(&decoder, settings, sizeof settings, &next.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(next);
+    /* Among frames there is a fast path, which writes whole structs only. */
+    PREPARE(next);
+    CHECK_NUMBER(demuxbuf_h2_advance(&decoder, ping, sizeof ping, &next.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(next);
+    CHECK_NUMBER(next.it.frame_bytes, 17);
 }
 
 /* A notice is not lost to a struct that is refused. */
 static void a_wrong_size_writes_nothing(void) {
-  static const uint32_t sizes[] = {0, 4, sizeof(demuxbuf_notice) - 1, 4097, UINT32_MAX};
-  demuxbuf_pool *pool;
-  uint64_t lease, wait;
-  demuxbuf_pool_config usual = {.struct_size = sizeof usual};
-  CHECK_NUMBER(demuxbuf_pool_config_init(&usual, 1, 4), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_new(&usual, &pool, NULL, NULL), DEMUXBUF_OK);
-  demuxbuf_notice notice;
-  for (int is_there = 0; is_there < 2; is_there++) {
-    for (size_t at = 0; at < sizeof sizes / sizeof sizes[0]; at++) {
-      FILL(notice);
-      notice.struct_size = sizes[at];
-      CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_ERR_STRUCT_SIZE);
-      check_pattern((const uint8_t *)&notice + 4, sizeof notice - 4, "notice", __FILE__, __LINE__);
-      CHECK_NUMBER(notice.struct_size, sizes[at]);
+    static const uint32_t sizes[] = {0, 4, sizeof(demuxbuf_notice) - 1, 4097, UINT32_MAX};
+    demuxbuf_pool *pool;
+    uint64_t lease, wait;
+    demuxbuf_pool_config usual = {.struct_size = sizeof usual};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&usual, 1, 4), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(&usual, &pool, NULL, NULL), DEMUXBUF_OK);
+    demuxbuf_notice notice;
+    for (int is_there = 0; is_there < 2; is_there++) {
+        for (size_t at = 0; at < sizeof sizes / sizeof sizes[0]; at++) {
+            FILL(notice);
+            notice.struct_size = sizes[at];
+            CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_ERR_STRUCT_SIZE);
+            check_pattern((const uint8_t *)&notice + 4, sizeof notice - 4, "notice", __FILE__, __LINE__);
+            CHECK_NUMBER(notice.struct_size, sizes[at]);
+        }
+        if (is_there == 0) {
+            CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &lease), DEMUXBUF_OK);
+            CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 2, &wait), DEMUXBUF_STATUS_QUEUED);
+            CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+        }
     }
-    if (is_there == 0) {
-      CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &lease), DEMUXBUF_OK);
-      CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 2, &wait), DEMUXBUF_STATUS_QUEUED);
-      CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
-    }
-  }
-  notice.struct_size = sizeof notice;
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
-  CHECK_NUMBER(notice.token, 2);
-  demuxbuf_pool_free(pool);
+    notice.struct_size = sizeof notice;
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+    CHECK_NUMBER(notice.token, 2);
+    demuxbuf_pool_free(pool);
 }
 
 int main(void) {
-  the_tail_of_an_input_must_be_zero();
-  the_tail_of_an_output_stays();
-  a_wrong_size_writes_nothing();
-  return check_end();
+    the_tail_of_an_input_must_be_zero();
+    the_tail_of_an_output_stays();
+    a_wrong_size_writes_nothing();
+    return check_end();
 }

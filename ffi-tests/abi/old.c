@@ -7,85 +7,85 @@
 #include "../c/check.h"
 
 /* The struct that a call writes, and behind it what the call must not write. */
-#define GUARDED(type) \
-  struct {            \
-    type it;          \
-    uint8_t behind[64]; \
-  }
+#define GUARDED(type)                                                                                                  \
+    struct {                                                                                                           \
+        type it;                                                                                                       \
+        uint8_t behind[64];                                                                                            \
+    }
 
 #define PREPARE(guarded) (FILL(guarded), (guarded).it.struct_size = sizeof(guarded).it)
 
 /* The whole of the program's struct was written, and nothing behind it. */
-#define CHECK_WRITTEN(guarded)                                \
-  do {                                                        \
-    CHECK_NUMBER((guarded).it.struct_size, sizeof(guarded).it); \
-    CHECK_UNTOUCHED((guarded).behind);                        \
-  } while (0)
+#define CHECK_WRITTEN(guarded)                                                                                         \
+    do {                                                                                                               \
+        CHECK_NUMBER((guarded).it.struct_size, sizeof(guarded).it);                                                    \
+        CHECK_UNTOUCHED((guarded).behind);                                                                             \
+    } while (0)
 
 int main(void) {
-  GUARDED(demuxbuf_pool_config) config;
-  GUARDED(demuxbuf_pool_stats) stats;
-  GUARDED(demuxbuf_receiver_info) info;
-  GUARDED(demuxbuf_connection_info) connection_info;
-  GUARDED(demuxbuf_tenant_info) tenant_info;
-  GUARDED(demuxbuf_notice) notice;
-  GUARDED(demuxbuf_h2_next) next;
-  demuxbuf_pool *pool;
-  uint64_t receiver, tenant, lease, wait;
+    GUARDED(demuxbuf_pool_config) config;
+    GUARDED(demuxbuf_pool_stats) stats;
+    GUARDED(demuxbuf_receiver_info) info;
+    GUARDED(demuxbuf_connection_info) connection_info;
+    GUARDED(demuxbuf_tenant_info) tenant_info;
+    GUARDED(demuxbuf_notice) notice;
+    GUARDED(demuxbuf_h2_next) next;
+    demuxbuf_pool *pool;
+    uint64_t receiver, tenant, lease, wait;
 
-  PREPARE(config);
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config.it, 1, 4), DEMUXBUF_OK);
-  CHECK_WRITTEN(config);
-  CHECK(config.it.buffers == 1 && config.it.receivers_max == 4 && config.it.park_bytes == 64);
-  config.it.tenants_max = 1;
-  CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
+    PREPARE(config);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config.it, 1, 4), DEMUXBUF_OK);
+    CHECK_WRITTEN(config);
+    CHECK(config.it.buffers == 1 && config.it.receivers_max == 4 && config.it.park_bytes == 64);
+    config.it.tenants_max = 1;
+    CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
 
-  const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 3, 0, UINT32_MAX};
-  CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_OK);
-  PREPARE(tenant_info);
-  CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &tenant_info.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(tenant_info);
-  CHECK_NUMBER(tenant_info.it.weight, 3);
+    const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 3, 0, UINT32_MAX};
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_OK);
+    PREPARE(tenant_info);
+    CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &tenant_info.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(tenant_info);
+    CHECK_NUMBER(tenant_info.it.weight, 3);
 
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 7, NULL, 0, &receiver), DEMUXBUF_OK);
-  PREPARE(info);
-  CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(info);
-  CHECK(info.it.token == 7 && info.it.open != 0);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 7, NULL, 0, &receiver), DEMUXBUF_OK);
+    PREPARE(info);
+    CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(info);
+    CHECK(info.it.token == 7 && info.it.open != 0);
 
-  const demuxbuf_request request = {.struct_size = sizeof request, .token = 9, .tenant = tenant};
-  CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &wait), DEMUXBUF_STATUS_QUEUED);
-  CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
-  PREPARE(notice);
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(notice);
-  CHECK(notice.it.token == 9 && notice.it.wait == wait && notice.it.receiver == 0);
-  PREPARE(stats);
-  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(stats);
-  CHECK(stats.it.buffers == 1 && stats.it.leased == 1 && stats.it.receivers == 1 && stats.it.memory_bytes >= 16448);
-  demuxbuf_pool_free(pool);
+    const demuxbuf_request request = {.struct_size = sizeof request, .token = 9, .tenant = tenant};
+    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &wait), DEMUXBUF_STATUS_QUEUED);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    PREPARE(notice);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(notice);
+    CHECK(notice.it.token == 9 && notice.it.wait == wait && notice.it.receiver == 0);
+    PREPARE(stats);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(stats);
+    CHECK(stats.it.buffers == 1 && stats.it.leased == 1 && stats.it.receivers == 1 && stats.it.memory_bytes >= 16448);
+    demuxbuf_pool_free(pool);
 
-  demuxbuf_connection connection;
-  const demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_EDGE};
-  CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
-  PREPARE(connection_info);
-  CHECK_NUMBER(demuxbuf_connection_describe(&connection, &connection_info.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(connection_info);
-  CHECK_NUMBER(connection_info.it.mode, DEMUXBUF_MODE_EDGE);
+    demuxbuf_connection connection;
+    const demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_EDGE};
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
+    PREPARE(connection_info);
+    CHECK_NUMBER(demuxbuf_connection_describe(&connection, &connection_info.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(connection_info);
+    CHECK_NUMBER(connection_info.it.mode, DEMUXBUF_MODE_EDGE);
 
-  demuxbuf_h2_decoder decoder;
-  static const uint8_t settings[9] = {0, 0, 0, 4, 0, 0, 0, 0, 0}, ping[17] = {0, 0, 8, 6, 0, 0, 0, 0, 0};
-  CHECK_NUMBER(demuxbuf_h2_init(&decoder, DEMUXBUF_H2_SERVER), DEMUXBUF_OK);
-  PREPARE(next);
-  CHECK_NUMBER(demuxbuf_h2_peek(&decoder, settings, sizeof settings, &next.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(next);
-  CHECK_NUMBER(next.it.frame_bytes, 9);
-  CHECK_NUMBER(demuxbuf_h2_accept(&decoder, &next.it), DEMUXBUF_OK);
-  PREPARE(next);
-  CHECK_NUMBER(demuxbuf_h2_advance(&decoder, ping, sizeof ping, &next.it), DEMUXBUF_OK);
-  CHECK_WRITTEN(next);
-  CHECK_NUMBER(next.it.frame_bytes, 17);
-  return check_end();
+    demuxbuf_h2_decoder decoder;
+    static const uint8_t settings[9] = {0, 0, 0, 4, 0, 0, 0, 0, 0}, ping[17] = {0, 0, 8, 6, 0, 0, 0, 0, 0};
+    CHECK_NUMBER(demuxbuf_h2_init(&decoder, DEMUXBUF_H2_SERVER), DEMUXBUF_OK);
+    PREPARE(next);
+    CHECK_NUMBER(demuxbuf_h2_peek(&decoder, settings, sizeof settings, &next.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(next);
+    CHECK_NUMBER(next.it.frame_bytes, 9);
+    CHECK_NUMBER(demuxbuf_h2_accept(&decoder, &next.it), DEMUXBUF_OK);
+    PREPARE(next);
+    CHECK_NUMBER(demuxbuf_h2_advance(&decoder, ping, sizeof ping, &next.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(next);
+    CHECK_NUMBER(next.it.frame_bytes, 17);
+    return check_end();
 }

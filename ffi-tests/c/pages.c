@@ -18,184 +18,184 @@ static int calloc_writes;
 static unsigned long advised;
 
 static size_t up(size_t bytes) {
-  return (bytes + page_bytes - 1) / page_bytes * page_bytes;
+    return (bytes + page_bytes - 1) / page_bytes * page_bytes;
 }
 
 /* Mappings begin where a page does. */
 void *mmap(void *at, size_t bytes, int rights, int flags, int file, off_t offset) {
-  if (at != NULL || (flags & MAP_FIXED) != 0) {
-    return (void *)syscall(SYS_mmap, at, bytes, rights, flags, file, offset);
-  }
-  void *mapped = (void *)syscall(SYS_mmap, NULL, bytes + page_bytes, rights, flags, file, offset);
-  return mapped == MAP_FAILED ? mapped : (void *)up((size_t)mapped);
+    if (at != NULL || (flags & MAP_FIXED) != 0) {
+        return (void *)syscall(SYS_mmap, at, bytes, rights, flags, file, offset);
+    }
+    void *mapped = (void *)syscall(SYS_mmap, NULL, bytes + page_bytes, rights, flags, file, offset);
+    return mapped == MAP_FAILED ? mapped : (void *)up((size_t)mapped);
 }
 
 /* A start inside of a page is refused, and the length is rounded up. */
 int madvise(void *at, size_t bytes, int advice) {
-  if (advice != MADV_DONTNEED) {
-    return 0;
-  }
-  advised++;
-  if ((size_t)at % page_bytes != 0) {
-    errno = EINVAL;
-    return -1;
-  }
-  return (int)syscall(SYS_madvise, at, up(bytes), advice);
+    if (advice != MADV_DONTNEED) {
+        return 0;
+    }
+    advised++;
+    if ((size_t)at % page_bytes != 0) {
+        errno = EINVAL;
+        return -1;
+    }
+    return (int)syscall(SYS_madvise, at, up(bytes), advice);
 }
 
 long sysconf(int name) {
-  return name == _SC_PAGESIZE ? (long)page_bytes : __sysconf(name);
+    return name == _SC_PAGESIZE ? (long)page_bytes : __sysconf(name);
 }
 
 void *calloc(size_t count, size_t bytes) {
-  static void *(*volatile write)(void *, int, size_t) = memset;
-  void *memory = __libc_calloc(count, bytes);
-  if (memory != NULL && calloc_writes) {
-    write(memory, 0, count * bytes);
-  }
-  return memory;
+    static void *(*volatile write)(void *, int, size_t) = memset;
+    void *memory = __libc_calloc(count, bytes);
+    if (memory != NULL && calloc_writes) {
+        write(memory, 0, count * bytes);
+    }
+    return memory;
 }
 
 static uint64_t resident_bytes(void) {
-  unsigned long size, pages;
-  FILE *file = fopen("/proc/self/statm", "r");
-  CHECK(file != NULL && fscanf(file, "%lu %lu", &size, &pages) == 2);
-  fclose(file);
-  return (uint64_t)pages * 4096;
+    unsigned long size, pages;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file != NULL && fscanf(file, "%lu %lu", &size, &pages) == 2);
+    fclose(file);
+    return (uint64_t)pages * 4096;
 }
 
 static demuxbuf_pool_config config_of(uint32_t buffers, uint32_t receivers, uint32_t buffer_bytes) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
-  config.buffer_bytes = buffer_bytes;
-  return config;
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
+    config.buffer_bytes = buffer_bytes;
+    return config;
 }
 
 static uint64_t give_back(demuxbuf_pool *pool) {
-  uint64_t bytes;
-  CHECK_NUMBER(demuxbuf_pool_trim(pool, &bytes), DEMUXBUF_OK);
-  return bytes;
+    uint64_t bytes;
+    CHECK_NUMBER(demuxbuf_pool_trim(pool, &bytes), DEMUXBUF_OK);
+    return bytes;
 }
 
 enum { COUNT = 64, SIZES_MAX = 5 };
 
 /* Each receiver fills half a buffer, every `step`th is closed, and pages are trimmed: the others keep their bytes. */
 static void s78_contents_of_buffers_in_use_stay(uint32_t buffer_bytes, int step, int of_shared) {
-  demuxbuf_pool_config config = config_of(COUNT, COUNT, buffer_bytes);
-  demuxbuf_shared_pool *shared_pool = NULL;
-  demuxbuf_pool *pool;
-  uint64_t receivers[COUNT];
-  uint32_t half = buffer_bytes / 2;
-  if (of_shared) {
-    CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, NULL, 0), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 0, &pool), DEMUXBUF_OK);
-  } else {
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-  }
-  for (int at = 0; at < COUNT; at++) {
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
-    demuxbuf_step received = demuxbuf_receiver_readable(pool, receivers[at]);
-    CHECK(received.data != NULL && received.bytes >= half);
-    memset(received.data, 'A' + at % 26, half);
-    demuxbuf_receiver_received(pool, receivers[at], half);
-    CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_receiver_decoded(pool, receivers[at], 0, 1).actions),
-                 DEMUXBUF_OK);
-  }
-  for (int at = 0; at < COUNT; at += step) {
-    demuxbuf_receiver_close(pool, receivers[at]);
-  }
-  uint64_t bytes = give_back(pool);
-  CHECK(of_shared || step != 1 || bytes >= COUNT * (uint64_t)buffer_bytes / page_bytes * page_bytes);
-  for (int at = 0; at < COUNT; at++) {
-    if (at % step != 0) {
-      demuxbuf_step decoded = demuxbuf_receiver_received(pool, receivers[at], 1);
-      uint32_t same = 0;
-      while (same < half && decoded.data[same] == 'A' + at % 26) {
-        same++;
-      }
-      CHECK_NUMBER(same, half);
+    demuxbuf_pool_config config = config_of(COUNT, COUNT, buffer_bytes);
+    demuxbuf_shared_pool *shared_pool = NULL;
+    demuxbuf_pool *pool;
+    uint64_t receivers[COUNT];
+    uint32_t half = buffer_bytes / 2;
+    if (of_shared) {
+        CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, NULL, 0), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 0, &pool), DEMUXBUF_OK);
+    } else {
+        CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
     }
-  }
-  demuxbuf_pool_free(pool);
-  demuxbuf_shared_pool_free(shared_pool);
+    for (int at = 0; at < COUNT; at++) {
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
+        demuxbuf_step received = demuxbuf_receiver_readable(pool, receivers[at]);
+        CHECK(received.data != NULL && received.bytes >= half);
+        memset(received.data, 'A' + at % 26, half);
+        demuxbuf_receiver_received(pool, receivers[at], half);
+        CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_receiver_decoded(pool, receivers[at], 0, 1).actions),
+                     DEMUXBUF_OK);
+    }
+    for (int at = 0; at < COUNT; at += step) {
+        demuxbuf_receiver_close(pool, receivers[at]);
+    }
+    uint64_t bytes = give_back(pool);
+    CHECK(of_shared || step != 1 || bytes >= COUNT * (uint64_t)buffer_bytes / page_bytes * page_bytes);
+    for (int at = 0; at < COUNT; at++) {
+        if (at % step != 0) {
+            demuxbuf_step decoded = demuxbuf_receiver_received(pool, receivers[at], 1);
+            uint32_t same = 0;
+            while (same < half && decoded.data[same] == 'A' + at % 26) {
+                same++;
+            }
+            CHECK_NUMBER(same, half);
+        }
+    }
+    demuxbuf_pool_free(pool);
+    demuxbuf_shared_pool_free(shared_pool);
 }
 
 /* Several sizes, and an allocator that writes: no more becomes resident than the statistics allow, and hardly anything
  * does before it is used. */
 static void s79_nothing_is_resident_before_it_is_used(void) {
-  demuxbuf_pool_config config = config_of(4000, 1000, 16384);
-  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
-  demuxbuf_pool *pool;
-  config.other_buffer_bytes[0] = 65536;
-  config.other_buffer_bytes[1] = 1 << 20;
-  config.other_buffer_bytes[2] = 2 << 20;
-  uint64_t before = resident_bytes();
-  calloc_writes = 1;
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-  calloc_writes = 0;
-  CHECK(resident_bytes() - before < 4 << 20);
-  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
-  if (page_bytes <= 16384) {
-    CHECK_NUMBER(stats.memory_bytes, 4000 * 16384 + 1000 * 64);
-  } else {
-    CHECK_NUMBER(stats.memory_bytes, 2 * 4000 * 16384 + 1000 * 64);
-  }
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool_config config = config_of(4000, 1000, 16384);
+    demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
+    demuxbuf_pool *pool;
+    config.other_buffer_bytes[0] = 65536;
+    config.other_buffer_bytes[1] = 1 << 20;
+    config.other_buffer_bytes[2] = 2 << 20;
+    uint64_t before = resident_bytes();
+    calloc_writes = 1;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    calloc_writes = 0;
+    CHECK(resident_bytes() - before < 4 << 20);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+    if (page_bytes <= 16384) {
+        CHECK_NUMBER(stats.memory_bytes, 4000 * 16384 + 1000 * 64);
+    } else {
+        CHECK_NUMBER(stats.memory_bytes, 2 * 4000 * 16384 + 1000 * 64);
+    }
+    demuxbuf_pool_free(pool);
 }
 
 /* 1,000,000 receivers for each of eight threads, and the deadlines of 10,000 buffers. */
 static void s79_shard_tables_are_resident_when_used(void) {
-  enum { THREADS = 8 };
-  demuxbuf_pool_config config = config_of(10000, 1000000, 16384);
-  demuxbuf_shared_pool *shared_pool;
-  demuxbuf_pool *pools[THREADS];
-  config.park_ns = config.lease_ns = 1;
-  uint64_t before = resident_bytes();
-  CHECK_NUMBER(demuxbuf_shared_pool_new(&config, THREADS, &shared_pool, NULL, 0), DEMUXBUF_OK);
-  for (uint32_t at = 0; at < THREADS; at++) {
-    CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, at, &pools[at]), DEMUXBUF_OK);
-  }
-  CHECK(resident_bytes() - before < 4 << 20);
-  for (int at = 0; at < THREADS; at++) {
-    demuxbuf_pool_free(pools[at]);
-  }
-  demuxbuf_shared_pool_free(shared_pool);
+    enum { THREADS = 8 };
+    demuxbuf_pool_config config = config_of(10000, 1000000, 16384);
+    demuxbuf_shared_pool *shared_pool;
+    demuxbuf_pool *pools[THREADS];
+    config.park_ns = config.lease_ns = 1;
+    uint64_t before = resident_bytes();
+    CHECK_NUMBER(demuxbuf_shared_pool_new(&config, THREADS, &shared_pool, NULL, 0), DEMUXBUF_OK);
+    for (uint32_t at = 0; at < THREADS; at++) {
+        CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, at, &pools[at]), DEMUXBUF_OK);
+    }
+    CHECK(resident_bytes() - before < 4 << 20);
+    for (int at = 0; at < THREADS; at++) {
+        demuxbuf_pool_free(pools[at]);
+    }
+    demuxbuf_shared_pool_free(shared_pool);
 }
 
 /* Buffers that were not used since the last call are neither named to the system nor counted; neighbours go together.
    */
 static void s79_trim_touches_what_was_used(void) {
-  demuxbuf_pool_config config = config_of(200000, 300, 65536);
-  demuxbuf_pool *pool;
-  uint64_t receivers[300];
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-  advised = 0;
-  CHECK(give_back(pool) == 0 && advised == 0);
-  for (int at = 0; at < 300; at++) {
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
-    CHECK(demuxbuf_receiver_readable(pool, receivers[at]).data != NULL);
-  }
-  for (int at = 0; at < 300; at++) {
-    demuxbuf_receiver_close(pool, receivers[(at * 7) % 300]);
-  }
-  CHECK(give_back(pool) == 300 * 65536 && advised == 1);
-  CHECK(give_back(pool) == 0 && advised == 1);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool_config config = config_of(200000, 300, 65536);
+    demuxbuf_pool *pool;
+    uint64_t receivers[300];
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    advised = 0;
+    CHECK(give_back(pool) == 0 && advised == 0);
+    for (int at = 0; at < 300; at++) {
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
+        CHECK(demuxbuf_receiver_readable(pool, receivers[at]).data != NULL);
+    }
+    for (int at = 0; at < 300; at++) {
+        demuxbuf_receiver_close(pool, receivers[(at * 7) % 300]);
+    }
+    CHECK(give_back(pool) == 300 * 65536 && advised == 1);
+    CHECK(give_back(pool) == 0 && advised == 1);
+    demuxbuf_pool_free(pool);
 }
 
 int main(int count, char **arguments) {
-  static const uint32_t sizes[SIZES_MAX] = {256, 4096, 16384, 16448, 65536};
-  if (count > 1) {
-    page_bytes = strtoul(arguments[1], NULL, 10);
-  }
-  for (int at = 0; at < SIZES_MAX; at++) {
-    for (int step = 1; step <= 4; step++) {
-      s78_contents_of_buffers_in_use_stay(sizes[at], step, 0);
-      s78_contents_of_buffers_in_use_stay(sizes[at], step, 1);
+    static const uint32_t sizes[SIZES_MAX] = {256, 4096, 16384, 16448, 65536};
+    if (count > 1) {
+        page_bytes = strtoul(arguments[1], NULL, 10);
     }
-  }
-  s79_nothing_is_resident_before_it_is_used();
-  s79_shard_tables_are_resident_when_used();
-  s79_trim_touches_what_was_used();
-  return check_end();
+    for (int at = 0; at < SIZES_MAX; at++) {
+        for (int step = 1; step <= 4; step++) {
+            s78_contents_of_buffers_in_use_stay(sizes[at], step, 0);
+            s78_contents_of_buffers_in_use_stay(sizes[at], step, 1);
+        }
+    }
+    s79_nothing_is_resident_before_it_is_used();
+    s79_shard_tables_are_resident_when_used();
+    s79_trim_touches_what_was_used();
+    return check_end();
 }

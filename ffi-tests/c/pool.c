@@ -3,400 +3,400 @@
 
 /* One class, one receiver, and this many waits of the host's own. */
 static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t waits) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  demuxbuf_pool *pool;
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, 1), DEMUXBUF_OK);
-  config.waiters_max = 1 + waits;
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-  return pool;
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, 1), DEMUXBUF_OK);
+    config.waiters_max = 1 + waits;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    return pool;
 }
 
 static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
-  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
-  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
-  CHECK_NUMBER(stats.free + stats.leased + stats.assigned, stats.buffers);
-  return stats;
+    demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
+    CHECK_NUMBER(stats.free + stats.leased + stats.assigned, stats.buffers);
+    return stats;
 }
 
 /* The call is refused with this status, and the pool counts what it did before. */
-#define REFUSED(call, pool, status)                          \
-  do {                                                       \
-    const demuxbuf_pool_stats before_ = stats_of(pool);      \
-    CHECK_NUMBER(call, status);                              \
-    const demuxbuf_pool_stats after_ = stats_of(pool);       \
-    CHECK_SAME(&after_, &before_, sizeof before_);           \
-  } while (0)
+#define REFUSED(call, pool, status)                                                                                    \
+    do {                                                                                                               \
+        const demuxbuf_pool_stats before_ = stats_of(pool);                                                            \
+        CHECK_NUMBER(call, status);                                                                                    \
+        const demuxbuf_pool_stats after_ = stats_of(pool);                                                             \
+        CHECK_SAME(&after_, &before_, sizeof before_);                                                                 \
+    } while (0)
 
 static void null_is_refused_everywhere(void) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  demuxbuf_pool *pool = new_pool(1, 1);
-  demuxbuf_pool *made;
-  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
-  demuxbuf_notice notice = {.struct_size = sizeof notice};
-  uint64_t number;
-  uint8_t *data;
-  uint32_t bytes;
-  char message[16];
-  FILL(made), FILL_SIZED(stats), FILL_SIZED(notice), FILL(number), FILL(data), FILL(bytes), FILL(message);
-  CHECK_NUMBER(demuxbuf_pool_config_init(NULL, 1, 1), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_new(NULL, &made, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_new(&config, NULL, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_request(NULL, 0, 0, &number), DEMUXBUF_ERR_NULL);
-  REFUSED(demuxbuf_pool_request(pool, 0, 0, NULL), pool, DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_release(NULL, 0), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_cancel(NULL, 0), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_buffer(NULL, 0, &data, &bytes), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_buffer(pool, 0, NULL, &bytes), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_buffer(pool, 0, &data, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(NULL, &notice), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(NULL, 1), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_poll_timeout(NULL), UINT64_MAX);
-  CHECK_NUMBER(demuxbuf_pool_bypass_bound(NULL, 0, &number), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_bypass_bound(pool, 0, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_trim(NULL, &number), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_trim(pool, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_get_stats(NULL, &stats), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_pool_check_invariants(NULL), DEMUXBUF_ERR_NULL);
-  CHECK_UNTOUCHED(made);
-  CHECK_UNTOUCHED_SIZED(stats);
-  CHECK_UNTOUCHED_SIZED(notice);
-  CHECK_UNTOUCHED(number);
-  CHECK_UNTOUCHED(data);
-  CHECK_UNTOUCHED(bytes);
-  CHECK_UNTOUCHED(message);
-  demuxbuf_pool_free(pool);
-  demuxbuf_pool_free(NULL);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool = new_pool(1, 1);
+    demuxbuf_pool *made;
+    demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    uint64_t number;
+    uint8_t *data;
+    uint32_t bytes;
+    char message[16];
+    FILL(made), FILL_SIZED(stats), FILL_SIZED(notice), FILL(number), FILL(data), FILL(bytes), FILL(message);
+    CHECK_NUMBER(demuxbuf_pool_config_init(NULL, 1, 1), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(NULL, &made, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, NULL, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_request(NULL, 0, 0, &number), DEMUXBUF_ERR_NULL);
+    REFUSED(demuxbuf_pool_request(pool, 0, 0, NULL), pool, DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_release(NULL, 0), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_cancel(NULL, 0), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_buffer(NULL, 0, &data, &bytes), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_buffer(pool, 0, NULL, &bytes), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_buffer(pool, 0, &data, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(NULL, &notice), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(NULL, 1), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_poll_timeout(NULL), UINT64_MAX);
+    CHECK_NUMBER(demuxbuf_pool_bypass_bound(NULL, 0, &number), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_bypass_bound(pool, 0, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_trim(NULL, &number), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_trim(pool, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(NULL, &stats), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_check_invariants(NULL), DEMUXBUF_ERR_NULL);
+    CHECK_UNTOUCHED(made);
+    CHECK_UNTOUCHED_SIZED(stats);
+    CHECK_UNTOUCHED_SIZED(notice);
+    CHECK_UNTOUCHED(number);
+    CHECK_UNTOUCHED(data);
+    CHECK_UNTOUCHED(bytes);
+    CHECK_UNTOUCHED(message);
+    demuxbuf_pool_free(pool);
+    demuxbuf_pool_free(NULL);
 }
 
 static void defaults_are_as_documented(void) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  FILL_SIZED(config);
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 3, 100), DEMUXBUF_OK);
-  CHECK_NUMBER(config.struct_size, sizeof config);
-  CHECK(config.buffers == 3 && config.receivers_max == 100 && config.waiters_max == 200);
-  CHECK(config.buffer_bytes == 16448 && config.slots == 100 && config.classes == 1 && config.class_burst >= 1);
-  CHECK(config.lifeline == 1 && config.park_bytes == 64 && config.mode == DEMUXBUF_MODE_LEVEL);
-  for (int at = 0; at < DEMUXBUF_CLASSES_MAX; at++) {
-    CHECK(config.reserves[at] == 0 && config.class_caps[at] == UINT32_MAX);
-  }
-  /* Twice as many waits as can be counted are as many as can be counted, and refused only by pool_new. */
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config, UINT32_MAX, UINT32_MAX), DEMUXBUF_OK);
-  CHECK_NUMBER(config.waiters_max, UINT32_MAX);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    FILL_SIZED(config);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 3, 100), DEMUXBUF_OK);
+    CHECK_NUMBER(config.struct_size, sizeof config);
+    CHECK(config.buffers == 3 && config.receivers_max == 100 && config.waiters_max == 200);
+    CHECK(config.buffer_bytes == 16448 && config.slots == 100 && config.classes == 1 && config.class_burst >= 1);
+    CHECK(config.lifeline == 1 && config.park_bytes == 64 && config.mode == DEMUXBUF_MODE_LEVEL);
+    for (int at = 0; at < DEMUXBUF_CLASSES_MAX; at++) {
+        CHECK(config.reserves[at] == 0 && config.class_caps[at] == UINT32_MAX);
+    }
+    /* Twice as many waits as can be counted are as many as can be counted, and refused only by pool_new. */
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, UINT32_MAX, UINT32_MAX), DEMUXBUF_OK);
+    CHECK_NUMBER(config.waiters_max, UINT32_MAX);
 }
 
 /* Refused; the message names the field and its value; neither the pool nor what is behind the message is written. */
 static void refuse_config(const demuxbuf_pool_config *config, const char *field, const char *value, int32_t status) {
-  demuxbuf_pool *pool;
-  char message[200];
-  FILL(pool), FILL(message);
-  CHECK_NUMBER(demuxbuf_pool_new(config, &pool, message, &(size_t){sizeof message}), status);
-  CHECK_UNTOUCHED(pool);
-  CHECK(memchr(message, 0, sizeof message) != NULL);
-  if (strstr(message, field) == NULL || strstr(message, value) == NULL) {
-    fprintf(stderr, "expected %s and %s in: %s\n", field, value, message);
-    CHECK(0);
-  }
-  size_t whole = strlen(message);
-  for (size_t room = 0; room <= whole + 2; room++) {
-    char cut[200];
-    FILL(cut);
-    size_t needed = room;
-    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, cut, &needed), status);
+    demuxbuf_pool *pool;
+    char message[200];
+    FILL(pool), FILL(message);
+    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, message, &(size_t){sizeof message}), status);
+    CHECK_UNTOUCHED(pool);
+    CHECK(memchr(message, 0, sizeof message) != NULL);
+    if (strstr(message, field) == NULL || strstr(message, value) == NULL) {
+        fprintf(stderr, "expected %s and %s in: %s\n", field, value, message);
+        CHECK(0);
+    }
+    size_t whole = strlen(message);
+    for (size_t room = 0; room <= whole + 2; room++) {
+        char cut[200];
+        FILL(cut);
+        size_t needed = room;
+        CHECK_NUMBER(demuxbuf_pool_new(config, &pool, cut, &needed), status);
+        CHECK_NUMBER(needed, whole + 1);
+        size_t written = room == 0 ? 0 : room <= whole ? room : whole + 1;
+        CHECK(written == 0 || (cut[written - 1] == 0 && strncmp(cut, message, written - 1) == 0));
+        check_pattern(cut + written, sizeof cut - written, "what is behind the message", __FILE__, __LINE__);
+    }
+    size_t needed = SIZE_MAX;
+    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, &needed), status);
     CHECK_NUMBER(needed, whole + 1);
-    size_t written = room == 0 ? 0 : room <= whole ? room : whole + 1;
-    CHECK(written == 0 || (cut[written - 1] == 0 && strncmp(cut, message, written - 1) == 0));
-    check_pattern(cut + written, sizeof cut - written, "what is behind the message", __FILE__, __LINE__);
-  }
-  size_t needed = SIZE_MAX;
-  CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, &needed), status);
-  CHECK_NUMBER(needed, whole + 1);
-  CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, NULL), status);
-  FILL(message);
-  CHECK_NUMBER(demuxbuf_pool_new(config, &pool, message, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_UNTOUCHED(message);
-  CHECK_UNTOUCHED(pool);
+    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, NULL), status);
+    FILL(message);
+    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, message, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_UNTOUCHED(message);
+    CHECK_UNTOUCHED(pool);
 }
 
 /* A message names a field that can be changed by its name, and one that must be 0 by its place. */
-#define REFUSE_FIELD_AS(status, field, wrong, value)                                           \
-  do {                                                                                         \
-    demuxbuf_pool_config config_ = {.struct_size = sizeof config_};                            \
-    demuxbuf_pool_config_init(&config_, 4, 10);                                                \
-    config_.field = (wrong);                                                                   \
-    refuse_config(&config_, (status) == DEMUXBUF_ERR_UNKNOWN_FIELD ? "byte" : #field, value, status); \
-  } while (0)
+#define REFUSE_FIELD_AS(status, field, wrong, value)                                                                   \
+    do {                                                                                                               \
+        demuxbuf_pool_config config_ = {.struct_size = sizeof config_};                                                \
+        demuxbuf_pool_config_init(&config_, 4, 10);                                                                    \
+        config_.field = (wrong);                                                                                       \
+        refuse_config(&config_, (status) == DEMUXBUF_ERR_UNKNOWN_FIELD ? "byte" : #field, value, status);              \
+    } while (0)
 
 #define REFUSE_FIELD(field, wrong, value) REFUSE_FIELD_AS(DEMUXBUF_ERR_CONFIG, field, wrong, value)
 
 static void config_error_names_the_field(void) {
-  REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, 0, "0");
-  REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, sizeof(demuxbuf_pool_config) - 1, "is ");
-  REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, 4097, "is 4097");
-  REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, UINT32_MAX, "4294967295");
-  REFUSE_FIELD_AS(DEMUXBUF_ERR_UNKNOWN_FIELD, reserved, 7, "is 7");
-  REFUSE_FIELD_AS(DEMUXBUF_ERR_UNKNOWN_FIELD, reserved_word, 7, "is 7");
-  REFUSE_FIELD(mode, 5, "5");
-  REFUSE_FIELD(mode, 255, "255");
-  REFUSE_FIELD(park_bytes, 65, "65");
-  REFUSE_FIELD(park_bytes, UINT16_MAX, "65535");
-  REFUSE_FIELD(buffers, 0, "0");
-  REFUSE_FIELD(buffers, UINT32_MAX, "4294967295");
-  REFUSE_FIELD(buffer_bytes, 0, "0");
-  REFUSE_FIELD(buffer_bytes, 63, "63");
-  REFUSE_FIELD(buffer_bytes, 65, "65");
-  REFUSE_FIELD(buffer_bytes, 16777217, "16777217");
-  REFUSE_FIELD(buffer_bytes, 16777280, "16777280");
-  REFUSE_FIELD(buffer_bytes, UINT32_MAX, "4294967295");
-  REFUSE_FIELD(receivers_max, 0, "0");
-  REFUSE_FIELD(receivers_max, UINT32_MAX, "4294967295");
-  REFUSE_FIELD(waiters_max, 0, "0");
-  REFUSE_FIELD(waiters_max, 9, "9");
-  REFUSE_FIELD(waiters_max, UINT32_MAX, "4294967295");
-  REFUSE_FIELD(classes, 0, "0");
-  REFUSE_FIELD(classes, 9, "9");
-  REFUSE_FIELD(classes, 256, "256");
-  REFUSE_FIELD(classes, UINT32_MAX, "4294967295");
-  REFUSE_FIELD(class_burst, 0, "0");
-  REFUSE_FIELD(reserves[0], 4, "4");
-  REFUSE_FIELD(reserves[0], UINT32_MAX, "4294967295");
-  REFUSE_FIELD(reserves[1], 1, "1");
-  REFUSE_FIELD(class_caps[7], 0, "0");
+    REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, 0, "0");
+    REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, sizeof(demuxbuf_pool_config) - 1, "is ");
+    REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, 4097, "is 4097");
+    REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, UINT32_MAX, "4294967295");
+    REFUSE_FIELD_AS(DEMUXBUF_ERR_UNKNOWN_FIELD, reserved, 7, "is 7");
+    REFUSE_FIELD_AS(DEMUXBUF_ERR_UNKNOWN_FIELD, reserved_word, 7, "is 7");
+    REFUSE_FIELD(mode, 5, "5");
+    REFUSE_FIELD(mode, 255, "255");
+    REFUSE_FIELD(park_bytes, 65, "65");
+    REFUSE_FIELD(park_bytes, UINT16_MAX, "65535");
+    REFUSE_FIELD(buffers, 0, "0");
+    REFUSE_FIELD(buffers, UINT32_MAX, "4294967295");
+    REFUSE_FIELD(buffer_bytes, 0, "0");
+    REFUSE_FIELD(buffer_bytes, 63, "63");
+    REFUSE_FIELD(buffer_bytes, 65, "65");
+    REFUSE_FIELD(buffer_bytes, 16777217, "16777217");
+    REFUSE_FIELD(buffer_bytes, 16777280, "16777280");
+    REFUSE_FIELD(buffer_bytes, UINT32_MAX, "4294967295");
+    REFUSE_FIELD(receivers_max, 0, "0");
+    REFUSE_FIELD(receivers_max, UINT32_MAX, "4294967295");
+    REFUSE_FIELD(waiters_max, 0, "0");
+    REFUSE_FIELD(waiters_max, 9, "9");
+    REFUSE_FIELD(waiters_max, UINT32_MAX, "4294967295");
+    REFUSE_FIELD(classes, 0, "0");
+    REFUSE_FIELD(classes, 9, "9");
+    REFUSE_FIELD(classes, 256, "256");
+    REFUSE_FIELD(classes, UINT32_MAX, "4294967295");
+    REFUSE_FIELD(class_burst, 0, "0");
+    REFUSE_FIELD(reserves[0], 4, "4");
+    REFUSE_FIELD(reserves[0], UINT32_MAX, "4294967295");
+    REFUSE_FIELD(reserves[1], 1, "1");
+    REFUSE_FIELD(class_caps[7], 0, "0");
 
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  memset(&config, 0, sizeof config);
-  refuse_config(&config, "struct_size", "0", DEMUXBUF_ERR_STRUCT_SIZE);
-  memset(&config, 0xff, sizeof config);
-  refuse_config(&config, "struct_size", "4294967295", DEMUXBUF_ERR_STRUCT_SIZE);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    memset(&config, 0, sizeof config);
+    refuse_config(&config, "struct_size", "0", DEMUXBUF_ERR_STRUCT_SIZE);
+    memset(&config, 0xff, sizeof config);
+    refuse_config(&config, "struct_size", "4294967295", DEMUXBUF_ERR_STRUCT_SIZE);
 }
 
 /* 2^23 buffers of 2^24 bytes are more than the addresses of a process. */
 static void no_memory_is_an_error(void) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  demuxbuf_pool *pool;
-  char message[100];
-  FILL(pool);
-  demuxbuf_pool_config_init(&config, 1u << 23, 1);
-  config.buffer_bytes = 1u << 24;
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NO_MEMORY);
-  CHECK_UNTOUCHED(pool);
-  CHECK(strstr(message, "buffers") != NULL && strstr(message, "no memory") != NULL);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    char message[100];
+    FILL(pool);
+    demuxbuf_pool_config_init(&config, 1u << 23, 1);
+    config.buffer_bytes = 1u << 24;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NO_MEMORY);
+    CHECK_UNTOUCHED(pool);
+    CHECK(strstr(message, "buffers") != NULL && strstr(message, "no memory") != NULL);
 }
 
 static void limits_are_allowed(void) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  demuxbuf_pool *pool;
-  char message[8];
-  demuxbuf_pool_config_init(&config, 2, 1);
-  config.buffer_bytes = 1u << 24;
-  config.classes = DEMUXBUF_CLASSES_MAX;
-  config.class_burst = UINT32_MAX;
-  config.slots = 0;
-  config.waiters_max = 1;
-  for (int at = 0; at < DEMUXBUF_CLASSES_MAX; at++) {
-    config.reserves[at] = 1;
-    config.class_caps[at] = 1;
-  }
-  FILL(message);
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_OK);
-  CHECK_UNTOUCHED(message);
-  CHECK_NUMBER(stats_of(pool).memory_bytes, 2u << 24);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    char message[8];
+    demuxbuf_pool_config_init(&config, 2, 1);
+    config.buffer_bytes = 1u << 24;
+    config.classes = DEMUXBUF_CLASSES_MAX;
+    config.class_burst = UINT32_MAX;
+    config.slots = 0;
+    config.waiters_max = 1;
+    for (int at = 0; at < DEMUXBUF_CLASSES_MAX; at++) {
+        config.reserves[at] = 1;
+        config.class_caps[at] = 1;
+    }
+    FILL(message);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_OK);
+    CHECK_UNTOUCHED(message);
+    CHECK_NUMBER(stats_of(pool).memory_bytes, 2u << 24);
+    demuxbuf_pool_free(pool);
 }
 
 static void host_buffer_lease(void) {
-  demuxbuf_pool *pool = new_pool(2, 4);
-  uint64_t leases[2];
-  uint8_t *data[2];
-  uint32_t bytes;
-  for (int at = 0; at < 2; at++) {
-    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 7, &leases[at]), DEMUXBUF_OK);
-    CHECK(leases[at] != 0);
-    CHECK_NUMBER(demuxbuf_pool_buffer(pool, leases[at], &data[at], &bytes), DEMUXBUF_OK);
-    CHECK_NUMBER(bytes, 16448);
-    CHECK_NUMBER((uintptr_t)data[at] % 64, 0);
-    memset(data[at], at + 1, bytes);
-  }
-  CHECK(data[0] + bytes <= data[1] || data[1] + bytes <= data[0]);
-  CHECK(data[0][0] == 1 && data[0][bytes - 1] == 1 && data[1][0] == 2 && data[1][bytes - 1] == 2);
-  demuxbuf_pool_stats stats = stats_of(pool);
-  CHECK(stats.leased == 2 && stats.free == 0 && stats.granted_at_once == 2 && stats.leased_peak == 2);
-  CHECK_NUMBER(demuxbuf_pool_release(pool, leases[0]), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_release(pool, leases[1]), DEMUXBUF_OK);
-  CHECK_NUMBER(stats_of(pool).free, 2);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(2, 4);
+    uint64_t leases[2];
+    uint8_t *data[2];
+    uint32_t bytes;
+    for (int at = 0; at < 2; at++) {
+        CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 7, &leases[at]), DEMUXBUF_OK);
+        CHECK(leases[at] != 0);
+        CHECK_NUMBER(demuxbuf_pool_buffer(pool, leases[at], &data[at], &bytes), DEMUXBUF_OK);
+        CHECK_NUMBER(bytes, 16448);
+        CHECK_NUMBER((uintptr_t)data[at] % 64, 0);
+        memset(data[at], at + 1, bytes);
+    }
+    CHECK(data[0] + bytes <= data[1] || data[1] + bytes <= data[0]);
+    CHECK(data[0][0] == 1 && data[0][bytes - 1] == 1 && data[1][0] == 2 && data[1][bytes - 1] == 2);
+    demuxbuf_pool_stats stats = stats_of(pool);
+    CHECK(stats.leased == 2 && stats.free == 0 && stats.granted_at_once == 2 && stats.leased_peak == 2);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, leases[0]), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, leases[1]), DEMUXBUF_OK);
+    CHECK_NUMBER(stats_of(pool).free, 2);
+    demuxbuf_pool_free(pool);
 }
 
 static void unknown_handles_are_refused(void) {
-  demuxbuf_pool *pool = new_pool(2, 2), *other = new_pool(2, 2);
-  uint64_t lease, last, wait, foreign, foreign_last, foreign_wait, receiver, gone;
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &receiver), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &gone), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_release(pool, gone), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &last), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &wait), DEMUXBUF_STATUS_QUEUED);
-  CHECK_NUMBER(demuxbuf_pool_request(other, 0, 1, &foreign), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(other, 0, 1, &foreign_last), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(other, 0, 1, &foreign_wait), DEMUXBUF_STATUS_QUEUED);
+    demuxbuf_pool *pool = new_pool(2, 2), *other = new_pool(2, 2);
+    uint64_t lease, last, wait, foreign, foreign_last, foreign_wait, receiver, gone;
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &gone), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, gone), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &last), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &wait), DEMUXBUF_STATUS_QUEUED);
+    CHECK_NUMBER(demuxbuf_pool_request(other, 0, 1, &foreign), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request(other, 0, 1, &foreign_last), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request(other, 0, 1, &foreign_wait), DEMUXBUF_STATUS_QUEUED);
 
-  uint64_t nobodys[70] = {0, UINT64_MAX, 1, UINT32_MAX, UINT64_C(1) << 32, gone, foreign, foreign_last, foreign_wait,
-                          receiver};
-  size_t count = 10;
-  for (int bit = 0; bit < 60; bit++) {
-    nobodys[count++] = lease ^ (UINT64_C(1) << bit) ^ (UINT64_C(1) << 63);
-  }
-  for (size_t at = 0; at < count; at++) {
-    uint8_t *data;
-    uint32_t bytes;
-    FILL(data), FILL(bytes);
-    REFUSED(demuxbuf_pool_release(pool, nobodys[at]), pool, DEMUXBUF_ERR_STALE);
-    REFUSED(demuxbuf_pool_cancel(pool, nobodys[at]), pool, DEMUXBUF_ERR_STALE);
-    REFUSED(demuxbuf_pool_buffer(pool, nobodys[at], &data, &bytes), pool, DEMUXBUF_ERR_STALE);
-    CHECK_UNTOUCHED(data);
-    CHECK_UNTOUCHED(bytes);
-  }
-  /* A handle of another kind is stale. */
-  REFUSED(demuxbuf_pool_release(pool, wait), pool, DEMUXBUF_ERR_STALE);
-  REFUSED(demuxbuf_pool_cancel(pool, lease), pool, DEMUXBUF_ERR_STALE);
-  REFUSED(demuxbuf_pool_cancel(pool, last), pool, DEMUXBUF_ERR_STALE);
-  for (int at = 0; at < 3; at++) {
-    demuxbuf_step step = demuxbuf_receiver_pending(pool, (const uint64_t[]){lease, last, wait}[at]);
-    CHECK_REFUSED(step.actions, DEMUXBUF_ERR_STALE);
-  }
-  /* Cancelled or released twice. */
-  CHECK_NUMBER(demuxbuf_pool_cancel(pool, wait), DEMUXBUF_OK);
-  REFUSED(demuxbuf_pool_cancel(pool, wait), pool, DEMUXBUF_ERR_STALE);
-  CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
-  REFUSED(demuxbuf_pool_release(pool, lease), pool, DEMUXBUF_ERR_STALE);
-  demuxbuf_pool_free(pool);
-  demuxbuf_pool_free(other);
+    uint64_t nobodys[70] = {
+        0, UINT64_MAX, 1, UINT32_MAX, UINT64_C(1) << 32, gone, foreign, foreign_last, foreign_wait, receiver};
+    size_t count = 10;
+    for (int bit = 0; bit < 60; bit++) {
+        nobodys[count++] = lease ^ (UINT64_C(1) << bit) ^ (UINT64_C(1) << 63);
+    }
+    for (size_t at = 0; at < count; at++) {
+        uint8_t *data;
+        uint32_t bytes;
+        FILL(data), FILL(bytes);
+        REFUSED(demuxbuf_pool_release(pool, nobodys[at]), pool, DEMUXBUF_ERR_STALE);
+        REFUSED(demuxbuf_pool_cancel(pool, nobodys[at]), pool, DEMUXBUF_ERR_STALE);
+        REFUSED(demuxbuf_pool_buffer(pool, nobodys[at], &data, &bytes), pool, DEMUXBUF_ERR_STALE);
+        CHECK_UNTOUCHED(data);
+        CHECK_UNTOUCHED(bytes);
+    }
+    /* A handle of another kind is stale. */
+    REFUSED(demuxbuf_pool_release(pool, wait), pool, DEMUXBUF_ERR_STALE);
+    REFUSED(demuxbuf_pool_cancel(pool, lease), pool, DEMUXBUF_ERR_STALE);
+    REFUSED(demuxbuf_pool_cancel(pool, last), pool, DEMUXBUF_ERR_STALE);
+    for (int at = 0; at < 3; at++) {
+        demuxbuf_step step = demuxbuf_receiver_pending(pool, (const uint64_t[]){lease, last, wait}[at]);
+        CHECK_REFUSED(step.actions, DEMUXBUF_ERR_STALE);
+    }
+    /* Cancelled or released twice. */
+    CHECK_NUMBER(demuxbuf_pool_cancel(pool, wait), DEMUXBUF_OK);
+    REFUSED(demuxbuf_pool_cancel(pool, wait), pool, DEMUXBUF_ERR_STALE);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    REFUSED(demuxbuf_pool_release(pool, lease), pool, DEMUXBUF_ERR_STALE);
+    demuxbuf_pool_free(pool);
+    demuxbuf_pool_free(other);
 }
 
 static void class_out_of_range_is_refused(void) {
-  demuxbuf_pool *pool = new_pool(1, 1);
-  const uint32_t wrong[] = {1, 7, 8, 255, 256, 257, 1u << 31, UINT32_MAX};
-  for (size_t at = 0; at < sizeof wrong / sizeof wrong[0]; at++) {
-    uint64_t number;
-    FILL(number);
-    REFUSED(demuxbuf_pool_request(pool, wrong[at], 0, &number), pool, DEMUXBUF_ERR_CLASS);
-    REFUSED(demuxbuf_pool_bypass_bound(pool, wrong[at], &number), pool, DEMUXBUF_ERR_CLASS);
-    CHECK_UNTOUCHED(number);
-  }
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(1, 1);
+    const uint32_t wrong[] = {1, 7, 8, 255, 256, 257, 1u << 31, UINT32_MAX};
+    for (size_t at = 0; at < sizeof wrong / sizeof wrong[0]; at++) {
+        uint64_t number;
+        FILL(number);
+        REFUSED(demuxbuf_pool_request(pool, wrong[at], 0, &number), pool, DEMUXBUF_ERR_CLASS);
+        REFUSED(demuxbuf_pool_bypass_bound(pool, wrong[at], &number), pool, DEMUXBUF_ERR_CLASS);
+        CHECK_UNTOUCHED(number);
+    }
+    demuxbuf_pool_free(pool);
 }
 
 static void waiters_are_served_in_order_by_handoff(void) {
-  demuxbuf_pool *pool = new_pool(1, 3);
-  uint64_t lease, waits[3], number;
-  demuxbuf_notice notice = {.struct_size = sizeof notice};
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 99, &lease), DEMUXBUF_OK);
-  for (int at = 0; at < 3; at++) {
-    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, UINT64_MAX - (uint64_t)at, &waits[at]), DEMUXBUF_STATUS_QUEUED);
-  }
-  FILL(number), FILL_SIZED(notice);
-  REFUSED(demuxbuf_pool_request(pool, 0, 5, &number), pool, DEMUXBUF_ERR_TABLE_FULL);
-  CHECK_UNTOUCHED(number);
-  REFUSED(demuxbuf_pool_poll_notice(pool, &notice), pool, DEMUXBUF_STATUS_NONE);
-  CHECK_UNTOUCHED_SIZED(notice);
-  CHECK_NUMBER(stats_of(pool).waiting, 3);
+    demuxbuf_pool *pool = new_pool(1, 3);
+    uint64_t lease, waits[3], number;
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 99, &lease), DEMUXBUF_OK);
+    for (int at = 0; at < 3; at++) {
+        CHECK_NUMBER(demuxbuf_pool_request(pool, 0, UINT64_MAX - (uint64_t)at, &waits[at]), DEMUXBUF_STATUS_QUEUED);
+    }
+    FILL(number), FILL_SIZED(notice);
+    REFUSED(demuxbuf_pool_request(pool, 0, 5, &number), pool, DEMUXBUF_ERR_TABLE_FULL);
+    CHECK_UNTOUCHED(number);
+    REFUSED(demuxbuf_pool_poll_notice(pool, &notice), pool, DEMUXBUF_STATUS_NONE);
+    CHECK_UNTOUCHED_SIZED(notice);
+    CHECK_NUMBER(stats_of(pool).waiting, 3);
 
-  /* A hand-off inside the release; a waiter that ends with the buffer assigned passes it on. */
-  CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
-  demuxbuf_pool_stats stats = stats_of(pool);
-  CHECK(stats.assigned == 1 && stats.waiting == 2 && stats.free == 0);
-  CHECK_NUMBER(demuxbuf_pool_cancel(pool, waits[0]), DEMUXBUF_OK);
-  stats = stats_of(pool);
-  CHECK(stats.assigned == 1 && stats.waiting == 1 && stats.free == 0 && stats.cancelled == 1);
+    /* A hand-off inside the release; a waiter that ends with the buffer assigned passes it on. */
+    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    demuxbuf_pool_stats stats = stats_of(pool);
+    CHECK(stats.assigned == 1 && stats.waiting == 2 && stats.free == 0);
+    CHECK_NUMBER(demuxbuf_pool_cancel(pool, waits[0]), DEMUXBUF_OK);
+    stats = stats_of(pool);
+    CHECK(stats.assigned == 1 && stats.waiting == 1 && stats.free == 0 && stats.cancelled == 1);
 
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
-  CHECK(notice.token == UINT64_MAX - 1 && notice.wait == waits[1] && notice.receiver == 0 && notice.lease != 0);
-  CHECK(notice.step.actions == 0 && notice.step.data == NULL && notice.step.bytes == 0);
-  REFUSED(demuxbuf_pool_cancel(pool, waits[1]), pool, DEMUXBUF_ERR_STALE);
-  REFUSED(demuxbuf_pool_release(pool, lease), pool, DEMUXBUF_ERR_STALE);
-  CHECK_NUMBER(demuxbuf_pool_release(pool, notice.lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
-  CHECK(notice.token == UINT64_MAX - 2 && notice.wait == waits[2]);
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
-  stats = stats_of(pool);
-  CHECK(stats.granted_by_handoff == 3 && stats.waiting_peak == 3 && stats.granted_at_once == 1);
-  demuxbuf_pool_free(pool);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+    CHECK(notice.token == UINT64_MAX - 1 && notice.wait == waits[1] && notice.receiver == 0 && notice.lease != 0);
+    CHECK(notice.step.actions == 0 && notice.step.data == NULL && notice.step.bytes == 0);
+    REFUSED(demuxbuf_pool_cancel(pool, waits[1]), pool, DEMUXBUF_ERR_STALE);
+    REFUSED(demuxbuf_pool_release(pool, lease), pool, DEMUXBUF_ERR_STALE);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, notice.lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+    CHECK(notice.token == UINT64_MAX - 2 && notice.wait == waits[2]);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
+    stats = stats_of(pool);
+    CHECK(stats.granted_by_handoff == 3 && stats.waiting_peak == 3 && stats.granted_at_once == 1);
+    demuxbuf_pool_free(pool);
 }
 
 static void time_and_bounds(void) {
-  demuxbuf_pool *pool = new_pool(1, 3);
-  uint64_t grants;
-  CHECK_NUMBER(demuxbuf_pool_bypass_bound(pool, 0, &grants), DEMUXBUF_OK);
-  CHECK_NUMBER(grants, 3);
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 10), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 10), DEMUXBUF_OK);
-  CHECK_NUMBER(stats_of(pool).clock_backwards, 0);
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 9), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 0), DEMUXBUF_OK);
-  CHECK_NUMBER(stats_of(pool).clock_backwards, 2);
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, UINT64_MAX), DEMUXBUF_OK);
-  CHECK_NUMBER(stats_of(pool).clock_backwards, 2);
-  CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), UINT64_MAX);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(1, 3);
+    uint64_t grants;
+    CHECK_NUMBER(demuxbuf_pool_bypass_bound(pool, 0, &grants), DEMUXBUF_OK);
+    CHECK_NUMBER(grants, 3);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 10), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 10), DEMUXBUF_OK);
+    CHECK_NUMBER(stats_of(pool).clock_backwards, 0);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 9), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 0), DEMUXBUF_OK);
+    CHECK_NUMBER(stats_of(pool).clock_backwards, 2);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, UINT64_MAX), DEMUXBUF_OK);
+    CHECK_NUMBER(stats_of(pool).clock_backwards, 2);
+    CHECK_NUMBER(demuxbuf_pool_poll_timeout(pool), UINT64_MAX);
+    demuxbuf_pool_free(pool);
 }
 
 static void trim_returns_pages_of_free_buffers(void) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  demuxbuf_pool *pool;
-  uint64_t leases[4], bytes;
-  uint8_t *data;
-  uint32_t size;
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 4, 1), DEMUXBUF_OK);
-  config.buffer_bytes = 16384; /* whole pages */
-  config.waiters_max = 2;
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-  for (int at = 0; at < 4; at++) {
-    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &leases[at]), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_pool_buffer(pool, leases[at], &data, &size), DEMUXBUF_OK);
-    memset(data, 0x77, size);
-  }
-  CHECK_NUMBER(demuxbuf_pool_trim(pool, &bytes), DEMUXBUF_OK);
-  CHECK_NUMBER(bytes, 0);
-  for (int at = 0; at < 3; at++) {
-    CHECK_NUMBER(demuxbuf_pool_release(pool, leases[at]), DEMUXBUF_OK);
-  }
-  CHECK_NUMBER(demuxbuf_pool_trim(pool, &bytes), DEMUXBUF_OK);
-  CHECK_NUMBER(bytes, 3 * 16384);
-  CHECK_NUMBER(demuxbuf_pool_buffer(pool, leases[3], &data, &size), DEMUXBUF_OK);
-  CHECK(data[0] == 0x77 && data[size - 1] == 0x77);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    uint64_t leases[4], bytes;
+    uint8_t *data;
+    uint32_t size;
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 4, 1), DEMUXBUF_OK);
+    config.buffer_bytes = 16384; /* whole pages */
+    config.waiters_max = 2;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    for (int at = 0; at < 4; at++) {
+        CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &leases[at]), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_pool_buffer(pool, leases[at], &data, &size), DEMUXBUF_OK);
+        memset(data, 0x77, size);
+    }
+    CHECK_NUMBER(demuxbuf_pool_trim(pool, &bytes), DEMUXBUF_OK);
+    CHECK_NUMBER(bytes, 0);
+    for (int at = 0; at < 3; at++) {
+        CHECK_NUMBER(demuxbuf_pool_release(pool, leases[at]), DEMUXBUF_OK);
+    }
+    CHECK_NUMBER(demuxbuf_pool_trim(pool, &bytes), DEMUXBUF_OK);
+    CHECK_NUMBER(bytes, 3 * 16384);
+    CHECK_NUMBER(demuxbuf_pool_buffer(pool, leases[3], &data, &size), DEMUXBUF_OK);
+    CHECK(data[0] == 0x77 && data[size - 1] == 0x77);
+    demuxbuf_pool_free(pool);
 }
 
 /* A pool that is freed while buffers are out, waits queued and grants not picked up leaks nothing (seen by valgrind).
    */
 static void pool_free_while_busy(void) {
-  demuxbuf_pool *pool = new_pool(1, 3);
-  uint64_t lease, wait, receiver;
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &wait), DEMUXBUF_STATUS_QUEUED);
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receiver), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_receiver_readable(pool, receiver).actions), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
-  demuxbuf_pool_stats stats = stats_of(pool);
-  CHECK(stats.assigned == 1 && stats.waiting == 1 && stats.receivers == 1);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(1, 3);
+    uint64_t lease, wait, receiver;
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &wait), DEMUXBUF_STATUS_QUEUED);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_receiver_readable(pool, receiver).actions), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    demuxbuf_pool_stats stats = stats_of(pool);
+    CHECK(stats.assigned == 1 && stats.waiting == 1 && stats.receivers == 1);
+    demuxbuf_pool_free(pool);
 }
 
 int main(void) {
-  null_is_refused_everywhere();
-  defaults_are_as_documented();
-  config_error_names_the_field();
-  no_memory_is_an_error();
-  limits_are_allowed();
-  host_buffer_lease();
-  unknown_handles_are_refused();
-  class_out_of_range_is_refused();
-  waiters_are_served_in_order_by_handoff();
-  time_and_bounds();
-  trim_returns_pages_of_free_buffers();
-  pool_free_while_busy();
-  return check_end();
+    null_is_refused_everywhere();
+    defaults_are_as_documented();
+    config_error_names_the_field();
+    no_memory_is_an_error();
+    limits_are_allowed();
+    host_buffer_lease();
+    unknown_handles_are_refused();
+    class_out_of_range_is_refused();
+    waiters_are_served_in_order_by_handoff();
+    time_and_bounds();
+    trim_returns_pages_of_free_buffers();
+    pool_free_while_busy();
+    return check_end();
 }

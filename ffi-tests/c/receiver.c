@@ -5,10 +5,9 @@ typedef demuxbuf_step plain_event(demuxbuf_pool *, uint64_t);
 typedef demuxbuf_step number_event(demuxbuf_pool *, uint64_t, uint32_t);
 
 static plain_event *const plain_events[] = {
-    demuxbuf_receiver_readable,      demuxbuf_receiver_would_block, demuxbuf_receiver_end_of_stream,
-    demuxbuf_receiver_transport_error, demuxbuf_receiver_wake,
-    demuxbuf_receiver_pause_recv,    demuxbuf_receiver_resume_recv, demuxbuf_receiver_fail,
-    demuxbuf_receiver_close,
+    demuxbuf_receiver_readable,        demuxbuf_receiver_would_block, demuxbuf_receiver_end_of_stream,
+    demuxbuf_receiver_transport_error, demuxbuf_receiver_wake,        demuxbuf_receiver_pause_recv,
+    demuxbuf_receiver_resume_recv,     demuxbuf_receiver_fail,        demuxbuf_receiver_close,
     demuxbuf_receiver_pending,
 };
 static number_event *const number_events[] = {
@@ -18,416 +17,419 @@ static number_event *const number_events[] = {
     demuxbuf_receiver_done,
 };
 enum {
-  PLAIN = sizeof plain_events / sizeof plain_events[0],
-  NUMBER = sizeof number_events / sizeof number_events[0],
+    PLAIN = sizeof plain_events / sizeof plain_events[0],
+    NUMBER = sizeof number_events / sizeof number_events[0],
 };
 
 static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t receivers, uint32_t buffer_bytes, uint16_t park_bytes) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  demuxbuf_pool *pool;
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
-  config.buffer_bytes = buffer_bytes;
-  config.park_bytes = park_bytes;
-  config.lifeline = park_bytes != 0;
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-  return pool;
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
+    config.buffer_bytes = buffer_bytes;
+    config.park_bytes = park_bytes;
+    config.lifeline = park_bytes != 0;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    return pool;
 }
 
 static uint64_t attach(demuxbuf_pool *pool, uint64_t token) {
-  uint64_t receiver;
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver), DEMUXBUF_OK);
-  return receiver;
+    uint64_t receiver;
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver), DEMUXBUF_OK);
+    return receiver;
 }
 
 static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
-  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
-  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
-  return stats;
+    demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
+    return stats;
 }
 
 static demuxbuf_receiver_info describe(const demuxbuf_pool *pool, uint64_t receiver) {
-  demuxbuf_receiver_info info = {.struct_size = sizeof info};
-  CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info), DEMUXBUF_OK);
-  return info;
+    demuxbuf_receiver_info info = {.struct_size = sizeof info};
+    CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info), DEMUXBUF_OK);
+    return info;
 }
 
 static void check_error(demuxbuf_step step, int32_t status) {
-  CHECK_REFUSED(step.actions, status);
-  CHECK(step.data == NULL && step.bytes == 0);
+    CHECK_REFUSED(step.actions, status);
+    CHECK(step.data == NULL && step.bytes == 0);
 }
 
 /* A step with exactly these actions and this many bytes behind its pointer. */
 static uint8_t *check_step(demuxbuf_step step, uint32_t actions, uint32_t bytes) {
-  CHECK_NUMBER(step.actions, actions);
-  CHECK_NUMBER(step.bytes, bytes);
-  CHECK((step.data == NULL) == (bytes == 0));
-  return step.data;
+    CHECK_NUMBER(step.actions, actions);
+    CHECK_NUMBER(step.bytes, bytes);
+    CHECK((step.data == NULL) == (bytes == 0));
+    return step.data;
 }
 
 /* The call is refused with this status; neither the receiver nor any count of the pool has changed. */
-#define REFUSED(call, pool, receiver, status)                          \
-  do {                                                                 \
-    const demuxbuf_pool_stats before_ = stats_of(pool);                \
-    const demuxbuf_receiver_info info_ = describe(pool, receiver);     \
-    check_error(call, status);                                         \
-    const demuxbuf_pool_stats after_ = stats_of(pool);                 \
-    const demuxbuf_receiver_info now_ = describe(pool, receiver);      \
-    CHECK_SAME(&after_, &before_, sizeof before_);                     \
-    CHECK_SAME(&now_.buffered_bytes, &info_.buffered_bytes,            \
-               sizeof info_ - offsetof(demuxbuf_receiver_info, buffered_bytes)); \
-    CHECK(now_.token == info_.token && now_.class_index == info_.class_index); \
-  } while (0)
+#define REFUSED(call, pool, receiver, status)                                                                          \
+    do {                                                                                                               \
+        const demuxbuf_pool_stats before_ = stats_of(pool);                                                            \
+        const demuxbuf_receiver_info info_ = describe(pool, receiver);                                                 \
+        check_error(call, status);                                                                                     \
+        const demuxbuf_pool_stats after_ = stats_of(pool);                                                             \
+        const demuxbuf_receiver_info now_ = describe(pool, receiver);                                                  \
+        CHECK_SAME(&after_, &before_, sizeof before_);                                                                 \
+        CHECK_SAME(&now_.buffered_bytes, &info_.buffered_bytes,                                                        \
+                   sizeof info_ - offsetof(demuxbuf_receiver_info, buffered_bytes));                                   \
+        CHECK(now_.token == info_.token && now_.class_index == info_.class_index);                                     \
+    } while (0)
 
 static void every_call_refuses(demuxbuf_pool *pool, uint64_t receiver, int32_t status) {
-  for (int at = 0; at < PLAIN; at++) {
-    check_error(plain_events[at](pool, receiver), status);
-  }
-  for (int at = 0; at < NUMBER; at++) {
-    check_error(number_events[at](pool, receiver, 1), status);
-  }
-  check_error(demuxbuf_receiver_decoded(pool, receiver, 0, 0), status);
-  check_error(demuxbuf_receiver_decoded(pool, receiver, UINT32_MAX, UINT32_MAX), status);
-  demuxbuf_receiver_info info = {.struct_size = sizeof info};
-  demuxbuf_leased_content content;
-  FILL_SIZED(info), FILL(content);
-  CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info), status);
-  CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), status);
-  CHECK_UNTOUCHED_SIZED(info);
-  CHECK_UNTOUCHED(content);
+    for (int at = 0; at < PLAIN; at++) {
+        check_error(plain_events[at](pool, receiver), status);
+    }
+    for (int at = 0; at < NUMBER; at++) {
+        check_error(number_events[at](pool, receiver, 1), status);
+    }
+    check_error(demuxbuf_receiver_decoded(pool, receiver, 0, 0), status);
+    check_error(demuxbuf_receiver_decoded(pool, receiver, UINT32_MAX, UINT32_MAX), status);
+    demuxbuf_receiver_info info = {.struct_size = sizeof info};
+    demuxbuf_leased_content content;
+    FILL_SIZED(info), FILL(content);
+    CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info), status);
+    CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), status);
+    CHECK_UNTOUCHED_SIZED(info);
+    CHECK_UNTOUCHED(content);
 }
 
 static void null_is_refused_everywhere(void) {
-  demuxbuf_pool *pool = new_pool(1, 1, 64, 64);
-  uint64_t receiver = attach(pool, 0), made;
-  FILL(made);
-  every_call_refuses(NULL, receiver, DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_receiver_attach(NULL, 0, 0, NULL, 0, &made), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 1, &made), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, NULL), DEMUXBUF_ERR_NULL);
-  CHECK_UNTOUCHED(made);
-  CHECK_NUMBER(stats_of(pool).receivers, 1);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(1, 1, 64, 64);
+    uint64_t receiver = attach(pool, 0), made;
+    FILL(made);
+    every_call_refuses(NULL, receiver, DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_receiver_attach(NULL, 0, 0, NULL, 0, &made), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 1, &made), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_UNTOUCHED(made);
+    CHECK_NUMBER(stats_of(pool).receivers, 1);
+    demuxbuf_pool_free(pool);
 }
 
 static void unknown_handles_are_refused(void) {
-  demuxbuf_pool *pool = new_pool(2, 3, 64, 64), *other = new_pool(2, 3, 64, 64);
-  uint64_t closed = attach(pool, 1), kept = attach(pool, 2), foreign = attach(other, 3);
-  uint64_t lease;
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
-  check_step(demuxbuf_receiver_close(pool, closed), DEMUXBUF_FINISHED, 0);
-  const demuxbuf_pool_stats before = stats_of(pool);
-  const uint64_t nobodys[] = {0, 1, UINT32_MAX, UINT64_MAX, closed, foreign, lease, kept ^ (UINT64_C(1) << 31)};
-  for (size_t at = 0; at < sizeof nobodys / sizeof nobodys[0]; at++) {
-    every_call_refuses(pool, nobodys[at], DEMUXBUF_ERR_STALE);
-  }
-  /* The row is used again; the old handle is still stale. */
-  uint64_t again = attach(pool, 4);
-  CHECK(again != closed);
-  every_call_refuses(pool, closed, DEMUXBUF_ERR_STALE);
-  check_step(demuxbuf_receiver_close(pool, again), DEMUXBUF_FINISHED, 0);
-  const demuxbuf_pool_stats after = stats_of(pool);
-  CHECK_SAME(&after, &before, sizeof before);
-  CHECK_NUMBER(describe(pool, kept).token, 2);
-  demuxbuf_pool_free(pool);
-  demuxbuf_pool_free(other);
+    demuxbuf_pool *pool = new_pool(2, 3, 64, 64), *other = new_pool(2, 3, 64, 64);
+    uint64_t closed = attach(pool, 1), kept = attach(pool, 2), foreign = attach(other, 3);
+    uint64_t lease;
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+    check_step(demuxbuf_receiver_close(pool, closed), DEMUXBUF_FINISHED, 0);
+    const demuxbuf_pool_stats before = stats_of(pool);
+    const uint64_t nobodys[] = {0, 1, UINT32_MAX, UINT64_MAX, closed, foreign, lease, kept ^ (UINT64_C(1) << 31)};
+    for (size_t at = 0; at < sizeof nobodys / sizeof nobodys[0]; at++) {
+        every_call_refuses(pool, nobodys[at], DEMUXBUF_ERR_STALE);
+    }
+    /* The row is used again; the old handle is still stale. */
+    uint64_t again = attach(pool, 4);
+    CHECK(again != closed);
+    every_call_refuses(pool, closed, DEMUXBUF_ERR_STALE);
+    check_step(demuxbuf_receiver_close(pool, again), DEMUXBUF_FINISHED, 0);
+    const demuxbuf_pool_stats after = stats_of(pool);
+    CHECK_SAME(&after, &before, sizeof before);
+    CHECK_NUMBER(describe(pool, kept).token, 2);
+    demuxbuf_pool_free(pool);
+    demuxbuf_pool_free(other);
 }
 
 static void attach_is_checked(void) {
-  demuxbuf_pool *pool = new_pool(1, 2, 128, 0);
-  const uint8_t bytes[129] = {1, 2, 3};
-  uint64_t receiver;
-  FILL(receiver);
-  const uint32_t wrong_classes[] = {1, 8, 255, 256, UINT32_MAX};
-  for (size_t at = 0; at < sizeof wrong_classes / sizeof wrong_classes[0]; at++) {
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, wrong_classes[at], 0, NULL, 0, &receiver), DEMUXBUF_ERR_CLASS);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, wrong_classes[at], 0, bytes, 3, &receiver), DEMUXBUF_ERR_CLASS);
-  }
-  const size_t too_many[] = {sizeof bytes, UINT32_MAX, (size_t)UINT32_MAX + 1, (size_t)PTRDIFF_MAX + 1, SIZE_MAX};
-  for (size_t at = 0; at < sizeof too_many / sizeof too_many[0]; at++) {
-    int32_t status = demuxbuf_receiver_attach(pool, 0, 0, bytes, too_many[at], &receiver);
-    CHECK_NUMBER(status, DEMUXBUF_ERR_TOO_MANY_BYTES);
-  }
-  CHECK_UNTOUCHED(receiver);
-  CHECK_NUMBER(stats_of(pool).receivers, 0);
-  /* An address is not looked at if there are no bytes. */
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes + sizeof bytes, 0, &receiver), DEMUXBUF_OK);
-  uint64_t second = attach(pool, 0);
-  uint64_t third;
-  FILL(third);
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &third), DEMUXBUF_ERR_TABLE_FULL);
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 3, &third), DEMUXBUF_ERR_TABLE_FULL);
-  check_step(demuxbuf_receiver_close(pool, second), DEMUXBUF_FINISHED, 0);
-  uint64_t lease;
-  CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
-  const demuxbuf_pool_stats before = stats_of(pool);
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 65, &third), DEMUXBUF_ERR_NO_BUFFER_FREE);
-  CHECK_UNTOUCHED(third);
-  const demuxbuf_pool_stats after = stats_of(pool);
-  CHECK_SAME(&after, &before, sizeof before);
-  /* Bytes that fit a slot need no buffer. */
-  CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 64, &third), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_receiver_pending(pool, third).bytes, 64);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(1, 2, 128, 0);
+    const uint8_t bytes[129] = {1, 2, 3};
+    uint64_t receiver;
+    FILL(receiver);
+    const uint32_t wrong_classes[] = {1, 8, 255, 256, UINT32_MAX};
+    for (size_t at = 0; at < sizeof wrong_classes / sizeof wrong_classes[0]; at++) {
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, wrong_classes[at], 0, NULL, 0, &receiver), DEMUXBUF_ERR_CLASS);
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, wrong_classes[at], 0, bytes, 3, &receiver), DEMUXBUF_ERR_CLASS);
+    }
+    const size_t too_many[] = {sizeof bytes, UINT32_MAX, (size_t)UINT32_MAX + 1, (size_t)PTRDIFF_MAX + 1, SIZE_MAX};
+    for (size_t at = 0; at < sizeof too_many / sizeof too_many[0]; at++) {
+        int32_t status = demuxbuf_receiver_attach(pool, 0, 0, bytes, too_many[at], &receiver);
+        CHECK_NUMBER(status, DEMUXBUF_ERR_TOO_MANY_BYTES);
+    }
+    CHECK_UNTOUCHED(receiver);
+    CHECK_NUMBER(stats_of(pool).receivers, 0);
+    /* An address is not looked at if there are no bytes. */
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes + sizeof bytes, 0, &receiver), DEMUXBUF_OK);
+    uint64_t second = attach(pool, 0);
+    uint64_t third;
+    FILL(third);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &third), DEMUXBUF_ERR_TABLE_FULL);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 3, &third), DEMUXBUF_ERR_TABLE_FULL);
+    check_step(demuxbuf_receiver_close(pool, second), DEMUXBUF_FINISHED, 0);
+    uint64_t lease;
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+    const demuxbuf_pool_stats before = stats_of(pool);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 65, &third), DEMUXBUF_ERR_NO_BUFFER_FREE);
+    CHECK_UNTOUCHED(third);
+    const demuxbuf_pool_stats after = stats_of(pool);
+    CHECK_SAME(&after, &before, sizeof before);
+    /* Bytes that fit a slot need no buffer. */
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 64, &third), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_pending(pool, third).bytes, 64);
+    demuxbuf_pool_free(pool);
 }
 
 static void receive_cycle_is_three_calls(void) {
-  demuxbuf_pool *pool = new_pool(1, 1, 128, 0);
-  uint64_t receiver = attach(pool, 11);
-  check_step(demuxbuf_receiver_pending(pool, receiver), DEMUXBUF_WANT_RECV, 0);
-  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV), 0, 0);
-  uint8_t *room = check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV, 128);
-  memcpy(room, "hello", 5);
-  uint8_t *content = check_step(demuxbuf_receiver_received(pool, receiver, 5), DEMUXBUF_DECODE, 5);
-  CHECK_SAME(content, "hello", 5);
-  check_step(demuxbuf_receiver_decoded(pool, receiver, 5, 0), 0, 0);
-  demuxbuf_pool_stats stats = stats_of(pool);
-  CHECK(stats.leased == 0 && stats.received_bytes == 5 && stats.leased_peak == 1);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(1, 1, 128, 0);
+    uint64_t receiver = attach(pool, 11);
+    check_step(demuxbuf_receiver_pending(pool, receiver), DEMUXBUF_WANT_RECV, 0);
+    check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV), 0, 0);
+    uint8_t *room = check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV, 128);
+    memcpy(room, "hello", 5);
+    uint8_t *content = check_step(demuxbuf_receiver_received(pool, receiver, 5), DEMUXBUF_DECODE, 5);
+    CHECK_SAME(content, "hello", 5);
+    check_step(demuxbuf_receiver_decoded(pool, receiver, 5, 0), 0, 0);
+    demuxbuf_pool_stats stats = stats_of(pool);
+    CHECK(stats.leased == 0 && stats.received_bytes == 5 && stats.leased_peak == 1);
+    demuxbuf_pool_free(pool);
 }
 
 static void content_moves_to_the_front_only_to_make_room(void) {
-  demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
-  uint64_t receiver = attach(pool, 0);
-  uint8_t *room = check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
-  for (int at = 0; at < 64; at++) {
-    room[at] = (uint8_t)at;
-  }
-  check_step(demuxbuf_receiver_received(pool, receiver, 64), DEMUXBUF_DECODE, 64);
-  uint8_t *content = check_step(demuxbuf_receiver_decoded(pool, receiver, 60, 0), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE,
-                                4);
-  CHECK(content == room + 60 && content[0] == 60);
-  CHECK_NUMBER(stats_of(pool).compactions, 0);
-  /* Nothing was offered to receive into, so nothing can have been received there. */
-  REFUSED(demuxbuf_receiver_received(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
-  REFUSED(demuxbuf_receiver_received(pool, receiver, 40), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
-  room = check_step(demuxbuf_receiver_decoded(pool, receiver, 0, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 60);
-  CHECK(room[-4] == 60 && room[-1] == 63);
-  demuxbuf_pool_stats stats = stats_of(pool);
-  CHECK(stats.compactions == 1 && stats.compacted_bytes == 4);
-  room[0] = 64;
-  content = check_step(demuxbuf_receiver_received(pool, receiver, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE, 5);
-  CHECK(content[0] == 60 && content[4] == 64);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
+    uint64_t receiver = attach(pool, 0);
+    uint8_t *room = check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
+    for (int at = 0; at < 64; at++) {
+        room[at] = (uint8_t)at;
+    }
+    check_step(demuxbuf_receiver_received(pool, receiver, 64), DEMUXBUF_DECODE, 64);
+    uint8_t *content =
+        check_step(demuxbuf_receiver_decoded(pool, receiver, 60, 0), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE, 4);
+    CHECK(content == room + 60 && content[0] == 60);
+    CHECK_NUMBER(stats_of(pool).compactions, 0);
+    /* Nothing was offered to receive into, so nothing can have been received there. */
+    REFUSED(demuxbuf_receiver_received(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+    REFUSED(demuxbuf_receiver_received(pool, receiver, 40), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+    room = check_step(demuxbuf_receiver_decoded(pool, receiver, 0, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 60);
+    CHECK(room[-4] == 60 && room[-1] == 63);
+    demuxbuf_pool_stats stats = stats_of(pool);
+    CHECK(stats.compactions == 1 && stats.compacted_bytes == 4);
+    room[0] = 64;
+    content = check_step(demuxbuf_receiver_received(pool, receiver, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE, 5);
+    CHECK(content[0] == 60 && content[4] == 64);
+    demuxbuf_pool_free(pool);
 }
 
 static void invalid_events_are_refused(void) {
-  demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
-  uint64_t receiver = attach(pool, 0);
-  REFUSED(demuxbuf_receiver_received(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_NO_BUFFER);
-  REFUSED(demuxbuf_receiver_received(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_ZERO_BYTES);
-  REFUSED(demuxbuf_receiver_decoded(pool, receiver, 1, 0), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
-  REFUSED(demuxbuf_receiver_decoded(pool, receiver, UINT32_MAX, 1), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
-  REFUSED(demuxbuf_receiver_block(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_NO_REASONS);
-  REFUSED(demuxbuf_receiver_unblock(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_NO_REASONS);
-  REFUSED(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_END), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
-  REFUSED(demuxbuf_receiver_done(pool, receiver, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
-  demuxbuf_leased_content content;
-  FILL(content);
-  CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), DEMUXBUF_ERR_NO_BUFFER);
-  CHECK_UNTOUCHED(content);
-  check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
-  REFUSED(demuxbuf_receiver_received(pool, receiver, 65), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
-  REFUSED(demuxbuf_receiver_received(pool, receiver, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
-  REFUSED(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
-  demuxbuf_step step = demuxbuf_receiver_received(pool, receiver, 10);
-  CHECK_NUMBER(step.actions & DEMUXBUF_DECODE, DEMUXBUF_DECODE);
-  /* Both halves or none: the 10 are there, but the second number cannot be counted. */
-  REFUSED(demuxbuf_receiver_decoded(pool, receiver, 5, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
-  REFUSED(demuxbuf_receiver_decoded(pool, receiver, 11, 0), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
-  step = demuxbuf_receiver_end_of_stream(pool, receiver);
-  CHECK_NUMBER(step.actions & DEMUXBUF_DECODE, DEMUXBUF_DECODE);
-  REFUSED(demuxbuf_receiver_received(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_AFTER_END);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
+    uint64_t receiver = attach(pool, 0);
+    REFUSED(demuxbuf_receiver_received(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_NO_BUFFER);
+    REFUSED(demuxbuf_receiver_received(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_ZERO_BYTES);
+    REFUSED(demuxbuf_receiver_decoded(pool, receiver, 1, 0), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+    REFUSED(demuxbuf_receiver_decoded(pool, receiver, UINT32_MAX, 1), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+    REFUSED(demuxbuf_receiver_block(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_NO_REASONS);
+    REFUSED(demuxbuf_receiver_unblock(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_NO_REASONS);
+    REFUSED(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_END), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
+    REFUSED(demuxbuf_receiver_done(pool, receiver, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
+    demuxbuf_leased_content content;
+    FILL(content);
+    CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), DEMUXBUF_ERR_NO_BUFFER);
+    CHECK_UNTOUCHED(content);
+    check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
+    REFUSED(demuxbuf_receiver_received(pool, receiver, 65), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+    REFUSED(demuxbuf_receiver_received(pool, receiver, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+    REFUSED(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV), pool, receiver, DEMUXBUF_ERR_NOT_PENDING);
+    demuxbuf_step step = demuxbuf_receiver_received(pool, receiver, 10);
+    CHECK_NUMBER(step.actions & DEMUXBUF_DECODE, DEMUXBUF_DECODE);
+    /* Both halves or none: the 10 are there, but the second number cannot be counted. */
+    REFUSED(demuxbuf_receiver_decoded(pool, receiver, 5, UINT32_MAX), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+    REFUSED(demuxbuf_receiver_decoded(pool, receiver, 11, 0), pool, receiver, DEMUXBUF_ERR_TOO_MANY_BYTES);
+    step = demuxbuf_receiver_end_of_stream(pool, receiver);
+    CHECK_NUMBER(step.actions & DEMUXBUF_DECODE, DEMUXBUF_DECODE);
+    REFUSED(demuxbuf_receiver_received(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_AFTER_END);
+    demuxbuf_pool_free(pool);
 }
 
 static void short_blocked_full_and_ended(void) {
-  demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
-  uint64_t receiver = attach(pool, 0);
-  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV), 0, 0);
-  check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV, 64);
-  memset(demuxbuf_receiver_pending(pool, receiver).data, 7, 64);
-  check_step(demuxbuf_receiver_received(pool, receiver, 64), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
-  check_step(demuxbuf_receiver_block(pool, receiver, 1), DEMUXBUF_STOP_RECV, 64);
-  check_step(demuxbuf_receiver_unblock(pool, receiver, UINT32_MAX), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
-  check_step(demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_YIELD, 0), DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE, 64);
-  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RESCHEDULE), DEMUXBUF_STOP_RECV, 64);
-  check_step(demuxbuf_receiver_wake(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
-  check_step(demuxbuf_receiver_decoded(pool, receiver, 0, 1), DEMUXBUF_STOP_RECV | DEMUXBUF_CANNOT_FIT, 64);
-  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_STOP_RECV | DEMUXBUF_CANNOT_FIT), 0, 64);
-  check_step(demuxbuf_receiver_decoded(pool, receiver, 30, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 30);
-  check_step(demuxbuf_receiver_pause_recv(pool, receiver), 0, 34);
-  check_step(demuxbuf_receiver_resume_recv(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 30);
-  check_step(demuxbuf_receiver_would_block(pool, receiver), DEMUXBUF_WANT_RECV, 34);
-  check_step(demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_LEASE_EXPIRED, 0), DEMUXBUF_WANT_RECV | DEMUXBUF_SHED, 34);
-  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV | DEMUXBUF_SHED), 0, 34);
-  /* The partial frame can never become whole: it comes with the end. */
-  uint8_t *rest = check_step(demuxbuf_receiver_end_of_stream(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_END, 34);
-  CHECK(rest[0] == 7 && rest[33] == 7);
-  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_END), DEMUXBUF_STOP_RECV, 0);
-  demuxbuf_pool_stats stats = stats_of(pool);
-  CHECK(stats.dropped_bytes == 34 && stats.leased == 0);
-  check_step(demuxbuf_receiver_close(pool, receiver), DEMUXBUF_FINISHED, 0);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
+    uint64_t receiver = attach(pool, 0);
+    check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV), 0, 0);
+    check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV, 64);
+    memset(demuxbuf_receiver_pending(pool, receiver).data, 7, 64);
+    check_step(demuxbuf_receiver_received(pool, receiver, 64), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
+    check_step(demuxbuf_receiver_block(pool, receiver, 1), DEMUXBUF_STOP_RECV, 64);
+    check_step(demuxbuf_receiver_unblock(pool, receiver, UINT32_MAX), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
+    check_step(demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_YIELD, 0),
+               DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE, 64);
+    check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RESCHEDULE), DEMUXBUF_STOP_RECV, 64);
+    check_step(demuxbuf_receiver_wake(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
+    check_step(demuxbuf_receiver_decoded(pool, receiver, 0, 1), DEMUXBUF_STOP_RECV | DEMUXBUF_CANNOT_FIT, 64);
+    check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_STOP_RECV | DEMUXBUF_CANNOT_FIT), 0, 64);
+    check_step(demuxbuf_receiver_decoded(pool, receiver, 30, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 30);
+    check_step(demuxbuf_receiver_pause_recv(pool, receiver), 0, 34);
+    check_step(demuxbuf_receiver_resume_recv(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 30);
+    check_step(demuxbuf_receiver_would_block(pool, receiver), DEMUXBUF_WANT_RECV, 34);
+    check_step(demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_LEASE_EXPIRED, 0),
+               DEMUXBUF_WANT_RECV | DEMUXBUF_SHED, 34);
+    check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV | DEMUXBUF_SHED), 0, 34);
+    /* The partial frame can never become whole: it comes with the end. */
+    uint8_t *rest = check_step(demuxbuf_receiver_end_of_stream(pool, receiver), DEMUXBUF_STOP_RECV | DEMUXBUF_END, 34);
+    CHECK(rest[0] == 7 && rest[33] == 7);
+    check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_END), DEMUXBUF_STOP_RECV, 0);
+    demuxbuf_pool_stats stats = stats_of(pool);
+    CHECK(stats.dropped_bytes == 34 && stats.leased == 0);
+    check_step(demuxbuf_receiver_close(pool, receiver), DEMUXBUF_FINISHED, 0);
+    demuxbuf_pool_free(pool);
 }
 
 static void fail_discards_and_transport_error_ends(void) {
-  demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
-  uint64_t receiver = attach(pool, 0);
-  demuxbuf_receiver_readable(pool, receiver);
-  demuxbuf_receiver_received(pool, receiver, 10);
-  check_step(demuxbuf_receiver_fail(pool, receiver), DEMUXBUF_WANT_RECV, 0);
-  CHECK_NUMBER(describe(pool, receiver).failed, 1);
-  CHECK_NUMBER(stats_of(pool).dropped_bytes, 10);
-  /* The receiver itself discards later bytes. */
-  check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
-  CHECK_NUMBER(demuxbuf_receiver_received(pool, receiver, 20).bytes, 0);
-  CHECK_NUMBER(stats_of(pool).dropped_bytes, 30);
-  check_step(demuxbuf_receiver_transport_error(pool, receiver), DEMUXBUF_END, 0);
-  CHECK_NUMBER(describe(pool, receiver).end, 2);
-  check_step(demuxbuf_receiver_close(pool, receiver), DEMUXBUF_FINISHED, 0);
-  CHECK_NUMBER(stats_of(pool).dropped_bytes, 30);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(1, 1, 64, 0);
+    uint64_t receiver = attach(pool, 0);
+    demuxbuf_receiver_readable(pool, receiver);
+    demuxbuf_receiver_received(pool, receiver, 10);
+    check_step(demuxbuf_receiver_fail(pool, receiver), DEMUXBUF_WANT_RECV, 0);
+    CHECK_NUMBER(describe(pool, receiver).failed, 1);
+    CHECK_NUMBER(stats_of(pool).dropped_bytes, 10);
+    /* The receiver itself discards later bytes. */
+    check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
+    CHECK_NUMBER(demuxbuf_receiver_received(pool, receiver, 20).bytes, 0);
+    CHECK_NUMBER(stats_of(pool).dropped_bytes, 30);
+    check_step(demuxbuf_receiver_transport_error(pool, receiver), DEMUXBUF_END, 0);
+    CHECK_NUMBER(describe(pool, receiver).end, 2);
+    check_step(demuxbuf_receiver_close(pool, receiver), DEMUXBUF_FINISHED, 0);
+    CHECK_NUMBER(stats_of(pool).dropped_bytes, 30);
+    demuxbuf_pool_free(pool);
 }
 
 static void small_partial_frame_is_parked_and_unparked(void) {
-  demuxbuf_pool *pool = new_pool(1, 2, 128, 64);
-  uint64_t first = attach(pool, 1), second = attach(pool, 2);
-  memcpy(demuxbuf_receiver_readable(pool, first).data, "part a frame", 12);
-  demuxbuf_receiver_received(pool, first, 12);
-  uint8_t *content = check_step(demuxbuf_receiver_decoded(pool, first, 5, 3), DEMUXBUF_WANT_RECV, 7);
-  CHECK_SAME(content, "a frame", 7);
-  demuxbuf_pool_stats stats = stats_of(pool);
-  CHECK(stats.leased == 0 && stats.parked == 1 && stats.slots_in_use == 1);
-  CHECK_NUMBER(describe(pool, first).hold, 1);
-  demuxbuf_leased_content taken;
-  FILL(taken);
-  CHECK_NUMBER(demuxbuf_receiver_take(pool, first, &taken), DEMUXBUF_ERR_NO_BUFFER);
-  CHECK_UNTOUCHED(taken);
+    demuxbuf_pool *pool = new_pool(1, 2, 128, 64);
+    uint64_t first = attach(pool, 1), second = attach(pool, 2);
+    memcpy(demuxbuf_receiver_readable(pool, first).data, "part a frame", 12);
+    demuxbuf_receiver_received(pool, first, 12);
+    uint8_t *content = check_step(demuxbuf_receiver_decoded(pool, first, 5, 3), DEMUXBUF_WANT_RECV, 7);
+    CHECK_SAME(content, "a frame", 7);
+    demuxbuf_pool_stats stats = stats_of(pool);
+    CHECK(stats.leased == 0 && stats.parked == 1 && stats.slots_in_use == 1);
+    CHECK_NUMBER(describe(pool, first).hold, 1);
+    demuxbuf_leased_content taken;
+    FILL(taken);
+    CHECK_NUMBER(demuxbuf_receiver_take(pool, first, &taken), DEMUXBUF_ERR_NO_BUFFER);
+    CHECK_UNTOUCHED(taken);
 
-  uint8_t *room = check_step(demuxbuf_receiver_readable(pool, first), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 121);
-  CHECK_SAME(room - 7, "a frame", 7);
-  stats = stats_of(pool);
-  CHECK(stats.leased == 1 && stats.unparked == 1 && stats.slots_in_use == 0);
-  check_step(demuxbuf_receiver_report(pool, first, DEMUXBUF_EVENT_RECLAIM_REQUESTED, 0), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 121);
+    uint8_t *room = check_step(demuxbuf_receiver_readable(pool, first), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 121);
+    CHECK_SAME(room - 7, "a frame", 7);
+    stats = stats_of(pool);
+    CHECK(stats.leased == 1 && stats.unparked == 1 && stats.slots_in_use == 0);
+    check_step(demuxbuf_receiver_report(pool, first, DEMUXBUF_EVENT_RECLAIM_REQUESTED, 0),
+               DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 121);
 
-  /* With none free, the second receives into a slot; then it is handed the buffer, with what came meanwhile. */
-  room = check_step(demuxbuf_receiver_readable(pool, second), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
-  memcpy(room, "ping", 4);
-  content = check_step(demuxbuf_receiver_received(pool, second, 4), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE, 4);
-  CHECK_SAME(content, "ping", 4);
-  CHECK_NUMBER(stats_of(pool).lifelines, 1);
-  demuxbuf_pool_free(pool);
+    /* With none free, the second receives into a slot; then it is handed the buffer, with what came meanwhile. */
+    room = check_step(demuxbuf_receiver_readable(pool, second), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 64);
+    memcpy(room, "ping", 4);
+    content = check_step(demuxbuf_receiver_received(pool, second, 4), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE, 4);
+    CHECK_SAME(content, "ping", 4);
+    CHECK_NUMBER(stats_of(pool).lifelines, 1);
+    demuxbuf_pool_free(pool);
 }
 
 static void release_grants_the_waiter(void) {
-  demuxbuf_pool *pool = new_pool(1, 3, 64, 0);
-  uint64_t holder = attach(pool, 1), waiter = attach(pool, 22), dying = attach(pool, 3);
-  demuxbuf_notice notice = {.struct_size = sizeof notice};
-  demuxbuf_receiver_readable(pool, holder);
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1000), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_receiver_readable(pool, dying).actions & DEMUXBUF_RECV, 0);
-  CHECK_NUMBER(demuxbuf_receiver_readable(pool, waiter).actions & DEMUXBUF_RECV, 0);
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1500), DEMUXBUF_OK);
-  CHECK_NUMBER(describe(pool, waiter).wait_age_ns, 500);
-  CHECK_NUMBER(describe(pool, waiter).waiting, 1);
-  CHECK_NUMBER(describe(pool, holder).wait_age_ns, 0);
-  check_step(demuxbuf_receiver_close(pool, holder), DEMUXBUF_FINISHED, 0);
-  /* Assigned to one that dies before it has picked it up: it goes on in that step. */
-  CHECK_NUMBER(stats_of(pool).assigned, 1);
-  check_step(demuxbuf_receiver_close(pool, dying), DEMUXBUF_FINISHED, 0);
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
-  CHECK(notice.token == 22 && notice.receiver == waiter && notice.lease == 0 && notice.wait == 0);
-  CHECK_NUMBER(notice.step.actions & DEMUXBUF_RECV, DEMUXBUF_RECV);
-  CHECK(notice.step.bytes == 64 && notice.step.data != NULL);
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool *pool = new_pool(1, 3, 64, 0);
+    uint64_t holder = attach(pool, 1), waiter = attach(pool, 22), dying = attach(pool, 3);
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    demuxbuf_receiver_readable(pool, holder);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1000), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_readable(pool, dying).actions & DEMUXBUF_RECV, 0);
+    CHECK_NUMBER(demuxbuf_receiver_readable(pool, waiter).actions & DEMUXBUF_RECV, 0);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1500), DEMUXBUF_OK);
+    CHECK_NUMBER(describe(pool, waiter).wait_age_ns, 500);
+    CHECK_NUMBER(describe(pool, waiter).waiting, 1);
+    CHECK_NUMBER(describe(pool, holder).wait_age_ns, 0);
+    check_step(demuxbuf_receiver_close(pool, holder), DEMUXBUF_FINISHED, 0);
+    /* Assigned to one that dies before it has picked it up: it goes on in that step. */
+    CHECK_NUMBER(stats_of(pool).assigned, 1);
+    check_step(demuxbuf_receiver_close(pool, dying), DEMUXBUF_FINISHED, 0);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+    CHECK(notice.token == 22 && notice.receiver == waiter && notice.lease == 0 && notice.wait == 0);
+    CHECK_NUMBER(notice.step.actions & DEMUXBUF_RECV, DEMUXBUF_RECV);
+    CHECK(notice.step.bytes == 64 && notice.step.data != NULL);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
+    demuxbuf_pool_free(pool);
 }
 
 static void in_flight_receive_offers_no_memory_again(void) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  demuxbuf_pool *pool;
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
-  config.mode = DEMUXBUF_MODE_COMPLETION;
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-  const uint64_t receiver = attach(pool, 1);
-  check_step(demuxbuf_receiver_pending(pool, receiver), DEMUXBUF_RECV, 16448);
-  check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV), 0, 0);
-  check_step(demuxbuf_receiver_received(pool, receiver, 5), DEMUXBUF_DECODE, 5);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
+    config.mode = DEMUXBUF_MODE_COMPLETION;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    const uint64_t receiver = attach(pool, 1);
+    check_step(demuxbuf_receiver_pending(pool, receiver), DEMUXBUF_RECV, 16448);
+    check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV), 0, 0);
+    check_step(demuxbuf_receiver_received(pool, receiver, 5), DEMUXBUF_DECODE, 5);
+    demuxbuf_pool_free(pool);
 }
 
 /* 16384 bytes and a header of 9: the largest frame that every HTTP/2 peer may send. */
 static void s65_largest_default_frame_fits_default_buffer(void) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  demuxbuf_pool *pool;
-  demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
-  const uint32_t frame = 9 + 16384;
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
-  CHECK_NUMBER(config.buffer_bytes, 16448);
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-  const uint64_t receiver = attach(pool, 1);
-  check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 16448);
-  CHECK((demuxbuf_receiver_received(pool, receiver, 9).actions & DEMUXBUF_DECODE) != 0);
-  CHECK((demuxbuf_receiver_decoded(pool, receiver, 0, 16384).actions & DEMUXBUF_CANNOT_FIT) == 0);
-  CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_RECV) != 0);
-  check_step(demuxbuf_receiver_received(pool, receiver, 16384), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE, frame);
-  check_step(demuxbuf_receiver_decoded(pool, receiver, frame, 0), DEMUXBUF_WANT_RECV, 0);
-  CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
-  CHECK(stats.compacted_bytes == 0 && stats.grown == 0);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
+    const uint32_t frame = 9 + 16384;
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
+    CHECK_NUMBER(config.buffer_bytes, 16448);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    const uint64_t receiver = attach(pool, 1);
+    check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, 16448);
+    CHECK((demuxbuf_receiver_received(pool, receiver, 9).actions & DEMUXBUF_DECODE) != 0);
+    CHECK((demuxbuf_receiver_decoded(pool, receiver, 0, 16384).actions & DEMUXBUF_CANNOT_FIT) == 0);
+    CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_RECV) != 0);
+    check_step(demuxbuf_receiver_received(pool, receiver, 16384), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE, frame);
+    check_step(demuxbuf_receiver_decoded(pool, receiver, frame, 0), DEMUXBUF_WANT_RECV, 0);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+    CHECK(stats.compacted_bytes == 0 && stats.grown == 0);
+    demuxbuf_pool_free(pool);
 }
 
 /* A receive that was cancelled as asked brought nothing: the host is asked to submit a poll, which holds no buffer. */
 static void s68_cancelled_receive_leaves_a_poll_pending(void) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  demuxbuf_pool *pool;
-  demuxbuf_notice notice = {.struct_size = sizeof notice};
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 2), DEMUXBUF_OK);
-  config.mode = DEMUXBUF_MODE_COMPLETION;
-  config.lifeline = 0;
-  config.lease_ns = 10;
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-  CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1), DEMUXBUF_OK);
-  const uint64_t holder = attach(pool, 1);
-  check_step(demuxbuf_receiver_pending(pool, holder), DEMUXBUF_RECV, 16448);
-  check_step(demuxbuf_receiver_done(pool, holder, DEMUXBUF_RECV), 0, 0);
-  const uint64_t waiter = attach(pool, 2);
-  check_step(demuxbuf_receiver_pending(pool, waiter), 0, 0);
-  /* Each advance of the clock counts for at most an eighth of the lease. */
-  for (uint64_t now_ns = 2; now_ns <= 11; now_ns++) {
-    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now_ns), DEMUXBUF_OK);
-  }
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
-  CHECK(notice.token == 1 && notice.step.actions == DEMUXBUF_STOP_RECV);
-  check_step(demuxbuf_receiver_done(pool, holder, DEMUXBUF_STOP_RECV), 0, 0);
-  check_step(demuxbuf_receiver_would_block(pool, holder), DEMUXBUF_WANT_RECV, 0);
-  check_step(demuxbuf_receiver_pending(pool, holder), DEMUXBUF_WANT_RECV, 0);
-  check_step(demuxbuf_receiver_done(pool, holder, DEMUXBUF_WANT_RECV), 0, 0);
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
-  CHECK(notice.token == 2 && notice.step.actions == DEMUXBUF_RECV);
-  CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
-  check_step(demuxbuf_receiver_would_block(pool, waiter), DEMUXBUF_WANT_RECV, 0);
-  /* The poll completes. */
-  check_step(demuxbuf_receiver_readable(pool, holder), DEMUXBUF_RECV, 16448);
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 2), DEMUXBUF_OK);
+    config.mode = DEMUXBUF_MODE_COMPLETION;
+    config.lifeline = 0;
+    config.lease_ns = 10;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1), DEMUXBUF_OK);
+    const uint64_t holder = attach(pool, 1);
+    check_step(demuxbuf_receiver_pending(pool, holder), DEMUXBUF_RECV, 16448);
+    check_step(demuxbuf_receiver_done(pool, holder, DEMUXBUF_RECV), 0, 0);
+    const uint64_t waiter = attach(pool, 2);
+    check_step(demuxbuf_receiver_pending(pool, waiter), 0, 0);
+    /* Each advance of the clock counts for at most an eighth of the lease. */
+    for (uint64_t now_ns = 2; now_ns <= 11; now_ns++) {
+        CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now_ns), DEMUXBUF_OK);
+    }
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+    CHECK(notice.token == 1 && notice.step.actions == DEMUXBUF_STOP_RECV);
+    check_step(demuxbuf_receiver_done(pool, holder, DEMUXBUF_STOP_RECV), 0, 0);
+    check_step(demuxbuf_receiver_would_block(pool, holder), DEMUXBUF_WANT_RECV, 0);
+    check_step(demuxbuf_receiver_pending(pool, holder), DEMUXBUF_WANT_RECV, 0);
+    check_step(demuxbuf_receiver_done(pool, holder, DEMUXBUF_WANT_RECV), 0, 0);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+    CHECK(notice.token == 2 && notice.step.actions == DEMUXBUF_RECV);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
+    check_step(demuxbuf_receiver_would_block(pool, waiter), DEMUXBUF_WANT_RECV, 0);
+    /* The poll completes. */
+    check_step(demuxbuf_receiver_readable(pool, holder), DEMUXBUF_RECV, 16448);
+    demuxbuf_pool_free(pool);
 }
 
 int main(void) {
-  null_is_refused_everywhere();
-  unknown_handles_are_refused();
-  attach_is_checked();
-  receive_cycle_is_three_calls();
-  content_moves_to_the_front_only_to_make_room();
-  invalid_events_are_refused();
-  short_blocked_full_and_ended();
-  fail_discards_and_transport_error_ends();
-  small_partial_frame_is_parked_and_unparked();
-  release_grants_the_waiter();
-  in_flight_receive_offers_no_memory_again();
-  s65_largest_default_frame_fits_default_buffer();
-  s68_cancelled_receive_leaves_a_poll_pending();
-  return check_end();
+    null_is_refused_everywhere();
+    unknown_handles_are_refused();
+    attach_is_checked();
+    receive_cycle_is_three_calls();
+    content_moves_to_the_front_only_to_make_room();
+    invalid_events_are_refused();
+    short_blocked_full_and_ended();
+    fail_discards_and_transport_error_ends();
+    small_partial_frame_is_parked_and_unparked();
+    release_grants_the_waiter();
+    in_flight_receive_offers_no_memory_again();
+    s65_largest_default_frame_fits_default_buffer();
+    s68_cancelled_receive_leaves_a_poll_pending();
+    return check_end();
 }

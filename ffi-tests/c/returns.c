@@ -4,42 +4,46 @@
  */
 #include "check.h"
 
-#define EVENT(name) {#name, name}
+#define EVENT(name)                                                                                                    \
+    { #name, name }
 
 static const struct {
-  const char *name;
-  uint32_t (*call)(demuxbuf_connection *);
+    const char *name;
+    uint32_t (*call)(demuxbuf_connection *);
 } plain[] = {
-    EVENT(demuxbuf_connection_readable),        EVENT(demuxbuf_connection_buffer_denied),
-    EVENT(demuxbuf_connection_buffer_released), EVENT(demuxbuf_connection_would_block),
-    EVENT(demuxbuf_connection_end_of_stream),   EVENT(demuxbuf_connection_transport_error),
+    EVENT(demuxbuf_connection_readable),
+    EVENT(demuxbuf_connection_buffer_denied),
+    EVENT(demuxbuf_connection_buffer_released),
+    EVENT(demuxbuf_connection_would_block),
+    EVENT(demuxbuf_connection_end_of_stream),
+    EVENT(demuxbuf_connection_transport_error),
     EVENT(demuxbuf_connection_wake),
-    EVENT(demuxbuf_connection_pause_recv),      EVENT(demuxbuf_connection_resume_recv),
-    EVENT(demuxbuf_connection_fail),            EVENT(demuxbuf_connection_close),
+    EVENT(demuxbuf_connection_pause_recv),
+    EVENT(demuxbuf_connection_resume_recv),
+    EVENT(demuxbuf_connection_fail),
+    EVENT(demuxbuf_connection_close),
 };
 static const struct {
-  const char *name;
-  uint32_t (*call)(demuxbuf_connection *, uint32_t);
+    const char *name;
+    uint32_t (*call)(demuxbuf_connection *, uint32_t);
 } number[] = {
-    EVENT(demuxbuf_connection_buffer_granted),
-    EVENT(demuxbuf_connection_received),       EVENT(demuxbuf_connection_consumed),
-    EVENT(demuxbuf_connection_need_more),      EVENT(demuxbuf_connection_block),
-    EVENT(demuxbuf_connection_unblock),        EVENT(demuxbuf_connection_done),
+    EVENT(demuxbuf_connection_buffer_granted), EVENT(demuxbuf_connection_received), EVENT(demuxbuf_connection_consumed),
+    EVENT(demuxbuf_connection_need_more),      EVENT(demuxbuf_connection_block),    EVENT(demuxbuf_connection_unblock),
+    EVENT(demuxbuf_connection_done),
 };
 static const struct {
-  const char *name;
-  demuxbuf_step (*call)(demuxbuf_pool *, uint64_t);
+    const char *name;
+    demuxbuf_step (*call)(demuxbuf_pool *, uint64_t);
 } receiver_plain[] = {
-    EVENT(demuxbuf_receiver_readable),          EVENT(demuxbuf_receiver_would_block),
-    EVENT(demuxbuf_receiver_end_of_stream),     EVENT(demuxbuf_receiver_transport_error),
-    EVENT(demuxbuf_receiver_wake),
-    EVENT(demuxbuf_receiver_pause_recv),        EVENT(demuxbuf_receiver_resume_recv),
-    EVENT(demuxbuf_receiver_fail),              EVENT(demuxbuf_receiver_close),
-    EVENT(demuxbuf_receiver_pending),
+    EVENT(demuxbuf_receiver_readable),      EVENT(demuxbuf_receiver_would_block),
+    EVENT(demuxbuf_receiver_end_of_stream), EVENT(demuxbuf_receiver_transport_error),
+    EVENT(demuxbuf_receiver_wake),          EVENT(demuxbuf_receiver_pause_recv),
+    EVENT(demuxbuf_receiver_resume_recv),   EVENT(demuxbuf_receiver_fail),
+    EVENT(demuxbuf_receiver_close),         EVENT(demuxbuf_receiver_pending),
 };
 static const struct {
-  const char *name;
-  demuxbuf_step (*call)(demuxbuf_pool *, uint64_t, uint32_t);
+    const char *name;
+    demuxbuf_step (*call)(demuxbuf_pool *, uint64_t, uint32_t);
 } receiver_number[] = {
     EVENT(demuxbuf_receiver_received),
     EVENT(demuxbuf_receiver_block),
@@ -49,135 +53,141 @@ static const struct {
 #define LENGTH(table) (sizeof(table) / sizeof(table)[0])
 
 /* Errors are multiples of `UNIT`. */
-enum { UNIT = 65536, ERRORS = 64, FUNCTIONS = LENGTH(plain) + LENGTH(number) + LENGTH(receiver_plain) + LENGTH(receiver_number) + 5 };
+enum {
+    UNIT = 65536,
+    ERRORS = 64,
+    FUNCTIONS = LENGTH(plain) + LENGTH(number) + LENGTH(receiver_plain) + LENGTH(receiver_number) + 5
+};
 
 static uint64_t seed = 7;
 static const char *functions[FUNCTIONS];
 static unsigned char seen[FUNCTIONS][ERRORS];
 
 static uint32_t any_number(void) {
-  static const uint32_t numbers[] = {0, 1, 2, 9, DEMUXBUF_RECV, 63, 64, 65, 200, UINT32_MAX};
-  return numbers[check_random(&seed) % LENGTH(numbers)];
+    static const uint32_t numbers[] = {0, 1, 2, 9, DEMUXBUF_RECV, 63, 64, 65, 200, UINT32_MAX};
+    return numbers[check_random(&seed) % LENGTH(numbers)];
 }
 
 static void note(const char *name, uint32_t actions) {
-  int32_t status = demuxbuf_actions_status_inline(actions);
-  if (status == DEMUXBUF_OK) {
-    return;
-  }
-  CHECK(status < 0 && status % UNIT == 0 && status > -ERRORS * UNIT);
-  int at = 0;
-  while (functions[at] != NULL && strcmp(functions[at], name) != 0) {
-    at++;
-  }
-  functions[at] = name;
-  seen[at][-(status / UNIT)] = 1;
+    int32_t status = demuxbuf_actions_status_inline(actions);
+    if (status == DEMUXBUF_OK) {
+        return;
+    }
+    CHECK(status < 0 && status % UNIT == 0 && status > -ERRORS * UNIT);
+    int at = 0;
+    while (functions[at] != NULL && strcmp(functions[at], name) != 0) {
+        at++;
+    }
+    functions[at] = name;
+    seen[at][-(status / UNIT)] = 1;
 }
 
 static void walk_connection(uint8_t mode) {
-  demuxbuf_policy policy = {.struct_size = sizeof policy, .park_bytes = 64, .mode = mode, .reads_per_wake = 2};
-  demuxbuf_connection connection;
-  CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
-  if (check_random(&seed) % 8 == 0) {
-    memset(&connection, 0xff, sizeof connection);
-  }
-  for (int step = 0; step < 150; step++) {
-    uint32_t chosen = check_random(&seed) % (LENGTH(plain) + LENGTH(number) + 6);
-    uint32_t with = any_number();
-    if (chosen < LENGTH(plain)) {
-      note(plain[chosen].name, plain[chosen].call(&connection));
-    } else if (chosen < LENGTH(plain) + LENGTH(number)) {
-      chosen -= LENGTH(plain);
-      note(number[chosen].name, number[chosen].call(&connection, with));
-    } else if (chosen == LENGTH(plain) + LENGTH(number)) {
-      note("demuxbuf_connection_sync", demuxbuf_connection_sync(&connection, with, any_number(), 0, 0, 0));
-    } else if (chosen <= LENGTH(plain) + LENGTH(number) + 2) {
-      uint32_t event = check_random(&seed) % 25;
-      note("demuxbuf_connection_report", demuxbuf_connection_report(&connection, event, with % 3 == 0 ? 0 : with));
-    } else {
-      note("demuxbuf_connection_attach", demuxbuf_connection_attach(&connection, with, any_number()));
-      if ((demuxbuf_connection_pending(&connection) & DEMUXBUF_REQUEST_BUFFER) != 0) {
-        if (check_random(&seed) % 2 == 0) {
-          demuxbuf_connection_buffer_granted(&connection, 64);
-        } else {
-          demuxbuf_connection_buffer_denied(&connection);
-          demuxbuf_connection_report(&connection, DEMUXBUF_EVENT_BUFFER_PARKED, 64);
-          demuxbuf_connection_received(&connection, 9);
-          demuxbuf_connection_need_more(&connection, 9);
-        }
-      }
-      if ((demuxbuf_connection_pending(&connection) & DEMUXBUF_RECV) != 0 && check_random(&seed) % 2 == 0) {
-        demuxbuf_connection_done(&connection, DEMUXBUF_RECV);
-      }
+    demuxbuf_policy policy = {.struct_size = sizeof policy, .park_bytes = 64, .mode = mode, .reads_per_wake = 2};
+    demuxbuf_connection connection;
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
+    if (check_random(&seed) % 8 == 0) {
+        memset(&connection, 0xff, sizeof connection);
     }
-  }
+    for (int step = 0; step < 150; step++) {
+        uint32_t chosen = check_random(&seed) % (LENGTH(plain) + LENGTH(number) + 6);
+        uint32_t with = any_number();
+        if (chosen < LENGTH(plain)) {
+            note(plain[chosen].name, plain[chosen].call(&connection));
+        } else if (chosen < LENGTH(plain) + LENGTH(number)) {
+            chosen -= LENGTH(plain);
+            note(number[chosen].name, number[chosen].call(&connection, with));
+        } else if (chosen == LENGTH(plain) + LENGTH(number)) {
+            note("demuxbuf_connection_sync", demuxbuf_connection_sync(&connection, with, any_number(), 0, 0, 0));
+        } else if (chosen <= LENGTH(plain) + LENGTH(number) + 2) {
+            uint32_t event = check_random(&seed) % 25;
+            note("demuxbuf_connection_report",
+                 demuxbuf_connection_report(&connection, event, with % 3 == 0 ? 0 : with));
+        } else {
+            note("demuxbuf_connection_attach", demuxbuf_connection_attach(&connection, with, any_number()));
+            if ((demuxbuf_connection_pending(&connection) & DEMUXBUF_REQUEST_BUFFER) != 0) {
+                if (check_random(&seed) % 2 == 0) {
+                    demuxbuf_connection_buffer_granted(&connection, 64);
+                } else {
+                    demuxbuf_connection_buffer_denied(&connection);
+                    demuxbuf_connection_report(&connection, DEMUXBUF_EVENT_BUFFER_PARKED, 64);
+                    demuxbuf_connection_received(&connection, 9);
+                    demuxbuf_connection_need_more(&connection, 9);
+                }
+            }
+            if ((demuxbuf_connection_pending(&connection) & DEMUXBUF_RECV) != 0 && check_random(&seed) % 2 == 0) {
+                demuxbuf_connection_done(&connection, DEMUXBUF_RECV);
+            }
+        }
+    }
 }
 
 static void walk_receivers(demuxbuf_pool *pool, uint64_t receivers[8]) {
-  uint64_t *receiver = &receivers[check_random(&seed) % 8];
-  uint32_t chosen = check_random(&seed) % (LENGTH(receiver_plain) + LENGTH(receiver_number) + 5);
-  demuxbuf_notice notice = {.struct_size = sizeof notice};
-  if (chosen < LENGTH(receiver_plain)) {
-    note(receiver_plain[chosen].name, receiver_plain[chosen].call(pool, *receiver).actions);
-  } else if (chosen < LENGTH(receiver_plain) + LENGTH(receiver_number)) {
-    chosen -= LENGTH(receiver_plain);
-    note(receiver_number[chosen].name, receiver_number[chosen].call(pool, *receiver, any_number()).actions);
-  } else if (chosen == LENGTH(receiver_plain) + LENGTH(receiver_number)) {
-    demuxbuf_receiver_done(pool, *receiver, DEMUXBUF_RECV);
-    const uint32_t consumed = any_number();
-    const uint32_t actions = demuxbuf_receiver_decoded(pool, *receiver, consumed, any_number()).actions;
-    note("demuxbuf_receiver_decoded", actions);
-    if (demuxbuf_actions_status_inline(actions) == DEMUXBUF_ERR_IN_FLIGHT) {
-      /* So rare that the other walk does not come by. */
-      note("demuxbuf_receiver_report",
-           demuxbuf_receiver_report(pool, *receiver, DEMUXBUF_EVENT_CONSUMED, consumed).actions);
+    uint64_t *receiver = &receivers[check_random(&seed) % 8];
+    uint32_t chosen = check_random(&seed) % (LENGTH(receiver_plain) + LENGTH(receiver_number) + 5);
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    if (chosen < LENGTH(receiver_plain)) {
+        note(receiver_plain[chosen].name, receiver_plain[chosen].call(pool, *receiver).actions);
+    } else if (chosen < LENGTH(receiver_plain) + LENGTH(receiver_number)) {
+        chosen -= LENGTH(receiver_plain);
+        note(receiver_number[chosen].name, receiver_number[chosen].call(pool, *receiver, any_number()).actions);
+    } else if (chosen == LENGTH(receiver_plain) + LENGTH(receiver_number)) {
+        demuxbuf_receiver_done(pool, *receiver, DEMUXBUF_RECV);
+        const uint32_t consumed = any_number();
+        const uint32_t actions = demuxbuf_receiver_decoded(pool, *receiver, consumed, any_number()).actions;
+        note("demuxbuf_receiver_decoded", actions);
+        if (demuxbuf_actions_status_inline(actions) == DEMUXBUF_ERR_IN_FLIGHT) {
+            /* So rare that the other walk does not come by. */
+            note("demuxbuf_receiver_report",
+                 demuxbuf_receiver_report(pool, *receiver, DEMUXBUF_EVENT_CONSUMED, consumed).actions);
+        }
+        while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
+        }
+    } else if (chosen <= LENGTH(receiver_plain) + LENGTH(receiver_number) + 3) {
+        /* Often the events that bring content into a slot, from which nothing is decoded while a receive is in flight. */
+        static const uint32_t parking[] = {DEMUXBUF_EVENT_YIELD, DEMUXBUF_EVENT_RECLAIM_REQUESTED,
+                                           DEMUXBUF_EVENT_LEASE_EXPIRED};
+        uint32_t event = check_random(&seed) % 25;
+        uint32_t value = any_number();
+        if (check_random(&seed) % 4 != 0) {
+            event = parking[check_random(&seed) % LENGTH(parking)];
+            value = 0;
+        }
+        note("demuxbuf_receiver_report", demuxbuf_receiver_report(pool, *receiver, event, value).actions);
+    } else {
+        demuxbuf_receiver_close(pool, *receiver);
+        demuxbuf_receiver_would_block(pool, *receiver);
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, receiver), DEMUXBUF_OK);
     }
-    while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
-    }
-  } else if (chosen <= LENGTH(receiver_plain) + LENGTH(receiver_number) + 3) {
-    /* Often the events that bring content into a slot, from which nothing is decoded while a receive is in flight. */
-    static const uint32_t parking[] = {DEMUXBUF_EVENT_YIELD, DEMUXBUF_EVENT_RECLAIM_REQUESTED, DEMUXBUF_EVENT_LEASE_EXPIRED};
-    uint32_t event = check_random(&seed) % 25;
-    uint32_t value = any_number();
-    if (check_random(&seed) % 4 != 0) {
-      event = parking[check_random(&seed) % LENGTH(parking)];
-      value = 0;
-    }
-    note("demuxbuf_receiver_report", demuxbuf_receiver_report(pool, *receiver, event, value).actions);
-  } else {
-    demuxbuf_receiver_close(pool, *receiver);
-    demuxbuf_receiver_would_block(pool, *receiver);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, receiver), DEMUXBUF_OK);
-  }
 }
 
 static void walk_pool(uint8_t mode, int steps) {
-  demuxbuf_pool_config config = {.struct_size = sizeof config};
-  demuxbuf_pool *pool;
-  uint64_t receivers[8] = {0};
-  CHECK_NUMBER(demuxbuf_pool_config_init(&config, 3, 8), DEMUXBUF_OK);
-  config.buffer_bytes = 64;
-  config.mode = mode;
-  CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-  for (int step = 0; step < steps; step++) {
-    walk_receivers(pool, receivers);
-    CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
-  }
-  demuxbuf_pool_free(pool);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    uint64_t receivers[8] = {0};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 3, 8), DEMUXBUF_OK);
+    config.buffer_bytes = 64;
+    config.mode = mode;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    for (int step = 0; step < steps; step++) {
+        walk_receivers(pool, receivers);
+        CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
+    }
+    demuxbuf_pool_free(pool);
 }
 
 int main(void) {
-  for (int walk = 0; walk < 4000; walk++) {
-    walk_connection((uint8_t)(walk % 5));
-  }
-  walk_pool(DEMUXBUF_MODE_LEVEL, 200000);
-  walk_pool(DEMUXBUF_MODE_COMPLETION, 2000000);
-  for (int at = 0; at < FUNCTIONS; at++) {
-    for (int status = 1; status < ERRORS; status++) {
-      if (seen[at][status]) {
-        printf("%s %d\n", functions[at], -status * UNIT);
-      }
+    for (int walk = 0; walk < 4000; walk++) {
+        walk_connection((uint8_t)(walk % 5));
     }
-  }
-  return check_end();
+    walk_pool(DEMUXBUF_MODE_LEVEL, 200000);
+    walk_pool(DEMUXBUF_MODE_COMPLETION, 2000000);
+    for (int at = 0; at < FUNCTIONS; at++) {
+        for (int status = 1; status < ERRORS; status++) {
+            if (seen[at][status]) {
+                printf("%s %d\n", functions[at], -status * UNIT);
+            }
+        }
+    }
+    return check_end();
 }

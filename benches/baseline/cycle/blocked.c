@@ -1,18 +1,16 @@
 /* What arrives cannot be decoded at once: the decoder is blocked, and goes on when it is unblocked. */
 #include "receiver.h"
 
-static void cycle(unsigned index)
-{
-	demuxbuf_step step = report_readable(index);
-	expect(step, DEMUXBUF_RECV);
-	step = receive(index, step);
-	expect(step, DEMUXBUF_DECODE);
-	expect(demuxbuf_receiver_block(pool, receivers[index], 1), 0);
-	run(index, demuxbuf_receiver_unblock(pool, receivers[index], 1));
+static void cycle(unsigned index) {
+    demuxbuf_step step = report_readable(index);
+    expect(step, DEMUXBUF_RECV);
+    step = receive(index, step);
+    expect(step, DEMUXBUF_DECODE);
+    expect(demuxbuf_receiver_block(pool, receivers[index], 1), 0);
+    run(index, demuxbuf_receiver_unblock(pool, receivers[index], 1));
 }
 
-static void finish(uint64_t cycles)
-{
-	finish_at_rest(cycles);
-	free_pools();
+static void finish(uint64_t cycles) {
+    finish_at_rest(cycles);
+    free_pools();
 }

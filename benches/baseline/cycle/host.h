@@ -38,121 +38,111 @@ static void finish(uint64_t cycles);
 /* What shows that each way has done the same. */
 static uint64_t received_bytes, decoded_bytes;
 
-static void fail(const char *what)
-{
-	fprintf(stderr, "%s\n", what);
-	exit(1);
+static void fail(const char *what) {
+    fprintf(stderr, "%s\n", what);
+    exit(1);
 }
 
 #ifdef RECV
 static int sockets[CONNECTIONS][2];
 
-static void open_sockets(void)
-{
-	for (unsigned i = 0; i < CONNECTIONS; i++) {
-		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sockets[i]) != 0)
-			fail("socketpair");
-	}
+static void open_sockets(void) {
+    for (unsigned i = 0; i < CONNECTIONS; i++) {
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sockets[i]) != 0)
+            fail("socketpair");
+    }
 }
 
-static void fill_sockets(unsigned busy, size_t bytes)
-{
-	static const char content[BUFFER_BYTES];
-	for (unsigned i = 0; i < busy; i++) {
-		if (send(sockets[i][1], content, bytes, 0) != (ssize_t)bytes)
-			fail("send");
-	}
+static void fill_sockets(unsigned busy, size_t bytes) {
+    static const char content[BUFFER_BYTES];
+    for (unsigned i = 0; i < busy; i++) {
+        if (send(sockets[i][1], content, bytes, 0) != (ssize_t)bytes)
+            fail("send");
+    }
 }
 #endif
 
-static inline uint32_t transport_receive(unsigned index, void *area, uint32_t room)
-{
+static inline uint32_t transport_receive(unsigned index, void *area, uint32_t room) {
 #ifdef RECV
-	ssize_t got = recv(sockets[index][0], area, room, 0);
-	if (got <= 0)
-		fail("recv");
+    ssize_t got = recv(sockets[index][0], area, room, 0);
+    if (got <= 0)
+        fail("recv");
 #else
-	uint32_t got = RECEIVED_BYTES;
-	(void)index;
-	__asm__ volatile("" : "+r"(got) : "r"(area), "r"(room) : "memory");
+    uint32_t got = RECEIVED_BYTES;
+    (void)index;
+    __asm__ volatile("" : "+r"(got) : "r"(area), "r"(room) : "memory");
 #endif
-	received_bytes += (uint64_t)got;
-	return (uint32_t)got;
+    received_bytes += (uint64_t)got;
+    return (uint32_t)got;
 }
 
 /* As a receive that brings this many bytes, which the compiler must not know. */
-static inline uint32_t transport_bytes(void *area, uint32_t bytes)
-{
-	__asm__ volatile("" : "+r"(bytes) : "r"(area) : "memory");
-	received_bytes += bytes;
-	return bytes;
+static inline uint32_t transport_bytes(void *area, uint32_t bytes) {
+    __asm__ volatile("" : "+r"(bytes) : "r"(area) : "memory");
+    received_bytes += bytes;
+    return bytes;
 }
 
 /* Returns how many bytes it took: all. */
-static inline uint32_t run_decoder(const void *data, uint32_t bytes)
-{
-	__asm__ volatile("" : "+r"(bytes) : "r"(data) : "memory");
-	decoded_bytes += bytes;
-	return bytes;
+static inline uint32_t run_decoder(const void *data, uint32_t bytes) {
+    __asm__ volatile("" : "+r"(bytes) : "r"(data) : "memory");
+    decoded_bytes += bytes;
+    return bytes;
 }
 
 /* At the start of a page, as is best for the system's copies; and each is touched, so that none is missing while it is measured. */
-static inline char *allocate(size_t bytes)
-{
-	char *memory = aligned_alloc(4096, bytes);
-	if (memory == NULL)
-		fail("no memory");
-	return memset(memory, 1, bytes);
+static inline char *allocate(size_t bytes) {
+    char *memory = aligned_alloc(4096, bytes);
+    if (memory == NULL)
+        fail("no memory");
+    return memset(memory, 1, bytes);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now = { 0, 0 };
+static uint64_t now_ns(void) {
+    struct timespec now = {0, 0};
 #ifndef COUNTED
-	clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_MONOTONIC, &now);
 #endif
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static inline void run_turn(unsigned busy)
-{
-	for (unsigned index = 0; index < busy; index++)
-		cycle(index);
-	end_turn();
+static inline void run_turn(unsigned busy) {
+    for (unsigned index = 0; index < busy; index++)
+        cycle(index);
+    end_turn();
 }
 
-int main(int argc, char **argv)
-{
-	uint64_t spent = 0, turns, cycles = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
-	unsigned busy = CONNECTIONS;
-	start();
+int main(int argc, char **argv) {
+    uint64_t spent = 0, turns, cycles = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
+    unsigned busy = CONNECTIONS;
+    start();
 #ifdef RECV
-	size_t bytes = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
-	busy = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
-	/* A receive that fills the buffer would not run dry. */
-	if (bytes == 0 || bytes >= BUFFER_BYTES || busy == 0 || busy > CONNECTIONS)
-		fail("usage: PROGRAM CYCLES BYTES BUSY");
-	turns = cycles / busy;
-	open_sockets();
-	for (uint64_t turn = 0; turn < turns; turn++) {
-		fill_sockets(busy, bytes);
-		uint64_t begin = now_ns();
-		run_turn(busy);
-		spent += now_ns() - begin;
-	}
+    size_t bytes = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
+    busy = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
+    /* A receive that fills the buffer would not run dry. */
+    if (bytes == 0 || bytes >= BUFFER_BYTES || busy == 0 || busy > CONNECTIONS)
+        fail("usage: PROGRAM CYCLES BYTES BUSY");
+    turns = cycles / busy;
+    open_sockets();
+    for (uint64_t turn = 0; turn < turns; turn++) {
+        fill_sockets(busy, bytes);
+        uint64_t begin = now_ns();
+        run_turn(busy);
+        spent += now_ns() - begin;
+    }
 #else
-	turns = cycles / CONNECTIONS;
-	uint64_t begin = now_ns();
-	for (uint64_t turn = 0; turn < turns; turn++)
-		run_turn(CONNECTIONS);
-	spent = now_ns() - begin;
+    turns = cycles / CONNECTIONS;
+    uint64_t begin = now_ns();
+    for (uint64_t turn = 0; turn < turns; turn++)
+        run_turn(CONNECTIONS);
+    spent = now_ns() - begin;
 #endif
-	if (turns == 0)
-		fail("too few cycles");
-	finish(turns * busy);
-	printf("%llu %llu %llu\n", (unsigned long long)spent, (unsigned long long)received_bytes,
-	       (unsigned long long)decoded_bytes);
-	return 0;
+    if (turns == 0)
+        fail("too few cycles");
+    finish(turns * busy);
+    printf("%llu %llu %llu\n", (unsigned long long)spent, (unsigned long long)received_bytes,
+           (unsigned long long)decoded_bytes);
+    return 0;
 }
 
 #endif

@@ -2,13 +2,11 @@
  * interest that is armed anew. The other modes receive until the transport is empty. */
 #include "receiver.h"
 
-static void cycle(unsigned index)
-{
-	run(index, report_readable(index));
+static void cycle(unsigned index) {
+    run(index, report_readable(index));
 }
 
-static void finish(uint64_t cycles)
-{
-	finish_at_rest(cycles);
-	free_pools();
+static void finish(uint64_t cycles) {
+    finish_at_rest(cycles);
+    free_pools();
 }

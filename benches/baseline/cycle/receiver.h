@@ -22,8 +22,8 @@
 /* Whether the read interest stays armed after an event. */
 #define IS_PERSISTENT (MODE == DEMUXBUF_MODE_LEVEL || MODE == DEMUXBUF_MODE_EDGE)
 /* Whether the host receives until the transport is empty. */
-#define RECEIVES_UNTIL_EMPTY \
-	(MODE == DEMUXBUF_MODE_EDGE || MODE == DEMUXBUF_MODE_OPTIMISTIC || MODE == DEMUXBUF_MODE_COMPLETION)
+#define RECEIVES_UNTIL_EMPTY                                                                                           \
+    (MODE == DEMUXBUF_MODE_EDGE || MODE == DEMUXBUF_MODE_OPTIMISTIC || MODE == DEMUXBUF_MODE_COMPLETION)
 
 #ifdef SHARED
 static demuxbuf_shared_pool *shared;
@@ -36,128 +36,115 @@ static bool is_armed[CONNECTIONS];
 static bool has_bytes[CONNECTIONS];
 static uint64_t granted_at_start;
 
-static void check(int32_t status)
-{
-	if (status != DEMUXBUF_OK)
-		fail(demuxbuf_strerror(status));
+static void check(int32_t status) {
+    if (status != DEMUXBUF_OK)
+        fail(demuxbuf_strerror(status));
 }
 
-static inline void expect(demuxbuf_step step, uint32_t actions)
-{
-	if (step.actions != actions)
-		fail("other actions are pending than the cycle expects");
+static inline void expect(demuxbuf_step step, uint32_t actions) {
+    if (step.actions != actions)
+        fail("other actions are pending than the cycle expects");
 }
 
-static inline demuxbuf_step arm(unsigned index)
-{
-	is_armed[index] = true;
-	return demuxbuf_receiver_done(pool, receivers[index], DEMUXBUF_WANT_RECV);
+static inline demuxbuf_step arm(unsigned index) {
+    is_armed[index] = true;
+    return demuxbuf_receiver_done(pool, receivers[index], DEMUXBUF_WANT_RECV);
 }
 
-static inline demuxbuf_step disarm(unsigned index)
-{
-	is_armed[index] = false;
-	return demuxbuf_receiver_done(pool, receivers[index], DEMUXBUF_STOP_RECV);
+static inline demuxbuf_step disarm(unsigned index) {
+    is_armed[index] = false;
+    return demuxbuf_receiver_done(pool, receivers[index], DEMUXBUF_STOP_RECV);
 }
 
-static inline demuxbuf_step receive(unsigned index, demuxbuf_step step)
-{
-	if (RECEIVES_UNTIL_EMPTY) {
-		if (!has_bytes[index])
-			return demuxbuf_receiver_would_block(pool, receivers[index]);
-		has_bytes[index] = false;
-	}
-	if (MODE == DEMUXBUF_MODE_COMPLETION)
-		expect(demuxbuf_receiver_done(pool, receivers[index], DEMUXBUF_RECV), 0);
-	return demuxbuf_receiver_received(pool, receivers[index], transport_receive(index, step.data, step.bytes));
+static inline demuxbuf_step receive(unsigned index, demuxbuf_step step) {
+    if (RECEIVES_UNTIL_EMPTY) {
+        if (!has_bytes[index])
+            return demuxbuf_receiver_would_block(pool, receivers[index]);
+        has_bytes[index] = false;
+    }
+    if (MODE == DEMUXBUF_MODE_COMPLETION)
+        expect(demuxbuf_receiver_done(pool, receivers[index], DEMUXBUF_RECV), 0);
+    return demuxbuf_receiver_received(pool, receivers[index], transport_receive(index, step.data, step.bytes));
 }
 
-static inline __attribute__((always_inline)) void run(unsigned index, demuxbuf_step step)
-{
-	while ((step.actions & (DEMUXBUF_RECV | DEMUXBUF_DECODE)) != 0) {
-		if ((step.actions & DEMUXBUF_RECV) != 0)
-			step = receive(index, step);
-		else
-			step = demuxbuf_receiver_decoded(pool, receivers[index], run_decoder(step.data, step.bytes), 0);
-	}
-	if ((step.actions & DEMUXBUF_WANT_RECV) != 0)
-		step = arm(index);
-	/* The host's own poll, which it submits where no receive is in flight. */
-	if (MODE == DEMUXBUF_MODE_COMPLETION)
-		is_armed[index] = true;
-	expect(step, 0);
+static inline __attribute__((always_inline)) void run(unsigned index, demuxbuf_step step) {
+    while ((step.actions & (DEMUXBUF_RECV | DEMUXBUF_DECODE)) != 0) {
+        if ((step.actions & DEMUXBUF_RECV) != 0)
+            step = receive(index, step);
+        else
+            step = demuxbuf_receiver_decoded(pool, receivers[index], run_decoder(step.data, step.bytes), 0);
+    }
+    if ((step.actions & DEMUXBUF_WANT_RECV) != 0)
+        step = arm(index);
+    /* The host's own poll, which it submits where no receive is in flight. */
+    if (MODE == DEMUXBUF_MODE_COMPLETION)
+        is_armed[index] = true;
+    expect(step, 0);
 }
 
-static inline demuxbuf_step report_readable(unsigned index)
-{
-	if (!is_armed[index])
-		fail("the read interest is off");
-	if (!IS_PERSISTENT)
-		is_armed[index] = false;
-	if (RECEIVES_UNTIL_EMPTY)
-		has_bytes[index] = true;
-	return demuxbuf_receiver_readable(pool, receivers[index]);
+static inline demuxbuf_step report_readable(unsigned index) {
+    if (!is_armed[index])
+        fail("the read interest is off");
+    if (!IS_PERSISTENT)
+        is_armed[index] = false;
+    if (RECEIVES_UNTIL_EMPTY)
+        has_bytes[index] = true;
+    return demuxbuf_receiver_readable(pool, receivers[index]);
 }
 
-static inline void attach(unsigned index)
-{
-	check(demuxbuf_receiver_attach(pool, 0, index, NULL, 0, &receivers[index]));
-	run(index, demuxbuf_receiver_pending(pool, receivers[index]));
+static inline void attach(unsigned index) {
+    check(demuxbuf_receiver_attach(pool, 0, index, NULL, 0, &receivers[index]));
+    run(index, demuxbuf_receiver_pending(pool, receivers[index]));
 }
 
-static inline demuxbuf_pool_stats stats(void)
-{
-	demuxbuf_pool_stats now = {.struct_size = sizeof now};
-	check(demuxbuf_pool_get_stats(pool, &now));
-	return now;
+static inline demuxbuf_pool_stats stats(void) {
+    demuxbuf_pool_stats now = {.struct_size = sizeof now};
+    check(demuxbuf_pool_get_stats(pool, &now));
+    return now;
 }
 
-static void end_turn(void)
-{
-	demuxbuf_notice notice = {.struct_size = sizeof notice};
-	check(demuxbuf_pool_handle_timeout(pool, 0));
-	while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)
-		run((unsigned)notice.token, notice.step);
+static void end_turn(void) {
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    check(demuxbuf_pool_handle_timeout(pool, 0));
+    while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)
+        run((unsigned)notice.token, notice.step);
 }
 
-static void start(void)
-{
-	demuxbuf_pool_config config = {.struct_size = sizeof config};
-	check(demuxbuf_pool_config_init(&config, BUFFERS, CONNECTIONS));
-	config.mode = MODE;
+static void start(void) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    check(demuxbuf_pool_config_init(&config, BUFFERS, CONNECTIONS));
+    config.mode = MODE;
 #ifdef CONFIGURE
-	CONFIGURE(config);
+    CONFIGURE(config);
 #endif
 #ifdef SHARED
-	check(demuxbuf_shared_pool_new(&config, 2, &shared, NULL, 0));
-	check(demuxbuf_shared_pool_shard(shared, 0, &pool));
-	check(demuxbuf_shared_pool_shard(shared, 1, &other));
+    check(demuxbuf_shared_pool_new(&config, 2, &shared, NULL, 0));
+    check(demuxbuf_shared_pool_shard(shared, 0, &pool));
+    check(demuxbuf_shared_pool_shard(shared, 1, &other));
 #else
-	check(demuxbuf_pool_new(&config, &pool, NULL, 0));
+    check(demuxbuf_pool_new(&config, &pool, NULL, 0));
 #endif
-	for (unsigned i = 0; i < CONNECTIONS; i++)
-		attach(i);
-	granted_at_start = stats().granted_at_once;
+    for (unsigned i = 0; i < CONNECTIONS; i++)
+        attach(i);
+    granted_at_start = stats().granted_at_once;
 }
 
 /* Ends the program unless this many buffers were granted at once, and all is at rest. */
-static inline void finish_at_rest(uint64_t grants)
-{
-	demuxbuf_pool_stats now = stats();
-	if (now.granted_at_once - granted_at_start != grants || now.released != now.granted_at_once || now.leased != 0)
-		fail("a cycle took another number of buffers, or kept one");
-	for (unsigned i = 0; i < CONNECTIONS; i++) {
-		if (!is_armed[i])
-			fail("a connection did not come to rest");
-	}
+static inline void finish_at_rest(uint64_t grants) {
+    demuxbuf_pool_stats now = stats();
+    if (now.granted_at_once - granted_at_start != grants || now.released != now.granted_at_once || now.leased != 0)
+        fail("a cycle took another number of buffers, or kept one");
+    for (unsigned i = 0; i < CONNECTIONS; i++) {
+        if (!is_armed[i])
+            fail("a connection did not come to rest");
+    }
 }
 
-static inline void free_pools(void)
-{
-	demuxbuf_pool_free(pool);
+static inline void free_pools(void) {
+    demuxbuf_pool_free(pool);
 #ifdef SHARED
-	demuxbuf_pool_free(other);
-	demuxbuf_shared_pool_free(shared);
+    demuxbuf_pool_free(other);
+    demuxbuf_shared_pool_free(shared);
 #endif
 }
 

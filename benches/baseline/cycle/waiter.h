@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 typedef struct waiter {
-	struct waiter *next, **previous;
-	struct waiter *woken; /* the next that may try again */
+    struct waiter *next, **previous;
+    struct waiter *woken; /* the next that may try again */
 } waiter_t;
 
 /* How critical a need is; receiving is the third. */

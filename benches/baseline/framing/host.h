@@ -19,9 +19,9 @@
 enum { DATA = 0, PING = 6, WINDOW_UPDATE = 8 };
 
 typedef struct {
-	uint64_t frames;
-	uint64_t payload_bytes;
-	uint64_t content;
+    uint64_t frames;
+    uint64_t payload_bytes;
+    uint64_t content;
 } counts_t;
 
 static counts_t counts;
@@ -32,76 +32,69 @@ static void start(const uint8_t *prologue, size_t bytes);
 static size_t decode(const uint8_t *data, size_t bytes);
 static void finish(void);
 
-static void fail(const char *what)
-{
-	fprintf(stderr, "%s\n", what);
-	exit(1);
+static void fail(const char *what) {
+    fprintf(stderr, "%s\n", what);
+    exit(1);
 }
 
-static inline void count(uint32_t payload_bytes)
-{
-	counts.frames++;
-	counts.payload_bytes += payload_bytes;
+static inline void count(uint32_t payload_bytes) {
+    counts.frames++;
+    counts.payload_bytes += payload_bytes;
 }
 
-static inline void count_ping(const uint8_t *opaque)
-{
-	uint64_t content;
-	memcpy(&content, opaque, sizeof content);
-	counts.content += content;
+static inline void count_ping(const uint8_t *opaque) {
+    uint64_t content;
+    memcpy(&content, opaque, sizeof content);
+    counts.content += content;
 }
 
-static void receive(const uint8_t *data, size_t bytes)
-{
-	size_t taken = 0, received = 0;
-	while (received < bytes) {
-		received += bytes - received < PIECE_BYTES ? bytes - received : PIECE_BYTES;
-		taken += decode(data + taken, received - taken);
-	}
-	if (taken != bytes)
-		fail("a part of a frame is left");
+static void receive(const uint8_t *data, size_t bytes) {
+    size_t taken = 0, received = 0;
+    while (received < bytes) {
+        received += bytes - received < PIECE_BYTES ? bytes - received : PIECE_BYTES;
+        taken += decode(data + taken, received - taken);
+    }
+    if (taken != bytes)
+        fail("a part of a frame is left");
 }
 
-static uint8_t *read_file(const char *path, size_t *bytes)
-{
-	FILE *file = fopen(path, "rb");
-	if (file == NULL || fseek(file, 0, SEEK_END) != 0)
-		fail(path);
-	*bytes = (size_t)ftell(file);
-	uint8_t *data = malloc(*bytes);
-	rewind(file);
-	if (data == NULL || fread(data, 1, *bytes, file) != *bytes)
-		fail(path);
-	fclose(file);
-	return data;
+static uint8_t *read_file(const char *path, size_t *bytes) {
+    FILE *file = fopen(path, "rb");
+    if (file == NULL || fseek(file, 0, SEEK_END) != 0)
+        fail(path);
+    *bytes = (size_t)ftell(file);
+    uint8_t *data = malloc(*bytes);
+    rewind(file);
+    if (data == NULL || fread(data, 1, *bytes, file) != *bytes)
+        fail(path);
+    fclose(file);
+    return data;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-int main(int argc, char **argv)
-{
-	size_t bytes;
-	if (argc != 4)
-		fail("usage: PROGRAM FILE PROLOGUE_BYTES TIMES");
-	uint8_t *data = read_file(argv[1], &bytes);
-	size_t prologue = strtoul(argv[2], NULL, 10);
-	uint64_t times = strtoull(argv[3], NULL, 10);
-	start(data, prologue);
-	counts = (counts_t){ 0 };
-	uint64_t begin = now_ns();
-	for (uint64_t time = 0; time < times; time++)
-		receive(data + prologue, bytes - prologue);
-	uint64_t spent = now_ns() - begin;
-	finish();
-	free(data);
-	printf("%llu %llu %llu %llu\n", (unsigned long long)counts.frames, (unsigned long long)counts.payload_bytes,
-	       (unsigned long long)counts.content, (unsigned long long)spent);
-	return 0;
+int main(int argc, char **argv) {
+    size_t bytes;
+    if (argc != 4)
+        fail("usage: PROGRAM FILE PROLOGUE_BYTES TIMES");
+    uint8_t *data = read_file(argv[1], &bytes);
+    size_t prologue = strtoul(argv[2], NULL, 10);
+    uint64_t times = strtoull(argv[3], NULL, 10);
+    start(data, prologue);
+    counts = (counts_t){0};
+    uint64_t begin = now_ns();
+    for (uint64_t time = 0; time < times; time++)
+        receive(data + prologue, bytes - prologue);
+    uint64_t spent = now_ns() - begin;
+    finish();
+    free(data);
+    printf("%llu %llu %llu %llu\n", (unsigned long long)counts.frames, (unsigned long long)counts.payload_bytes,
+           (unsigned long long)counts.content, (unsigned long long)spent);
+    return 0;
 }
 
 #endif

@@ -89,18 +89,15 @@ bool buffers_open_shared_pool(demuxbuf_shared_pool **shared_pool, const struct o
 
 /* The pool of a thread: its part of `shared_pool`, or one of its own if that is NULL. */
 bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shared_pool *shared_pool,
-                       uint32_t thread,
-                       char *message, size_t message_bytes);
+                       uint32_t thread, char *message, size_t message_bytes);
 
 void buffers_open_static(struct buffers *buffers, const struct options *options);
 
-static inline demuxbuf_step inlet_report(struct inlet *inlet, enum inlet_event event, uint32_t value)
-{
+static inline demuxbuf_step inlet_report(struct inlet *inlet, enum inlet_event event, uint32_t value) {
     return inlet->buffers->kind->report(inlet, event, value, 0);
 }
 
-static inline demuxbuf_step inlet_decoded(struct inlet *inlet, uint32_t consumed, uint32_t need_more)
-{
+static inline demuxbuf_step inlet_decoded(struct inlet *inlet, uint32_t consumed, uint32_t need_more) {
     return inlet->buffers->kind->report(inlet, INLET_DECODED, consumed, need_more);
 }
 

@@ -5,53 +5,36 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool attach(struct inlet *inlet, uint32_t class_index, void *token)
-{
+static bool attach(struct inlet *inlet, uint32_t class_index, void *token) {
     uint64_t number = (uint64_t)(uintptr_t)token;
-    return demuxbuf_receiver_attach(inlet->buffers->pool, class_index, number, NULL, 0, &inlet->receiver) == DEMUXBUF_OK;
+    return demuxbuf_receiver_attach(inlet->buffers->pool, class_index, number, NULL, 0, &inlet->receiver) ==
+           DEMUXBUF_OK;
 }
 
-static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more)
-{
+static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more) {
     demuxbuf_pool *pool = inlet->buffers->pool;
     uint64_t receiver = inlet->receiver;
     switch (event) {
-    case INLET_PENDING:
-        break;
-    case INLET_READABLE:
-        return demuxbuf_receiver_readable(pool, receiver);
-    case INLET_RECEIVED:
-        return demuxbuf_receiver_received(pool, receiver, value);
-    case INLET_WOULD_BLOCK:
-        return demuxbuf_receiver_would_block(pool, receiver);
-    case INLET_END_OF_STREAM:
-        return demuxbuf_receiver_end_of_stream(pool, receiver);
-    case INLET_TRANSPORT_ERROR:
-        return demuxbuf_receiver_transport_error(pool, receiver);
-    case INLET_DECODED:
-        return demuxbuf_receiver_decoded(pool, receiver, value, need_more);
-    case INLET_BLOCK:
-        return demuxbuf_receiver_block(pool, receiver, value);
-    case INLET_UNBLOCK:
-        return demuxbuf_receiver_unblock(pool, receiver, value);
-    case INLET_PAUSE:
-        return demuxbuf_receiver_pause_recv(pool, receiver);
-    case INLET_RESUME:
-        return demuxbuf_receiver_resume_recv(pool, receiver);
-    case INLET_WAKE:
-        return demuxbuf_receiver_wake(pool, receiver);
-    case INLET_FAIL:
-        return demuxbuf_receiver_fail(pool, receiver);
-    case INLET_DONE:
-        return demuxbuf_receiver_done(pool, receiver, value);
-    case INLET_CLOSE:
-        return demuxbuf_receiver_close(pool, receiver);
+    case INLET_PENDING: break;
+    case INLET_READABLE: return demuxbuf_receiver_readable(pool, receiver);
+    case INLET_RECEIVED: return demuxbuf_receiver_received(pool, receiver, value);
+    case INLET_WOULD_BLOCK: return demuxbuf_receiver_would_block(pool, receiver);
+    case INLET_END_OF_STREAM: return demuxbuf_receiver_end_of_stream(pool, receiver);
+    case INLET_TRANSPORT_ERROR: return demuxbuf_receiver_transport_error(pool, receiver);
+    case INLET_DECODED: return demuxbuf_receiver_decoded(pool, receiver, value, need_more);
+    case INLET_BLOCK: return demuxbuf_receiver_block(pool, receiver, value);
+    case INLET_UNBLOCK: return demuxbuf_receiver_unblock(pool, receiver, value);
+    case INLET_PAUSE: return demuxbuf_receiver_pause_recv(pool, receiver);
+    case INLET_RESUME: return demuxbuf_receiver_resume_recv(pool, receiver);
+    case INLET_WAKE: return demuxbuf_receiver_wake(pool, receiver);
+    case INLET_FAIL: return demuxbuf_receiver_fail(pool, receiver);
+    case INLET_DONE: return demuxbuf_receiver_done(pool, receiver, value);
+    case INLET_CLOSE: return demuxbuf_receiver_close(pool, receiver);
     }
     return demuxbuf_receiver_pending(pool, receiver);
 }
 
-static bool poll_notice(struct buffers *buffers, void **token, demuxbuf_step *step)
-{
+static bool poll_notice(struct buffers *buffers, void **token, demuxbuf_step *step) {
     demuxbuf_notice notice = {.struct_size = sizeof notice};
     if (demuxbuf_pool_poll_notice(buffers->pool, &notice) != DEMUXBUF_OK) {
         return false;
@@ -61,32 +44,27 @@ static bool poll_notice(struct buffers *buffers, void **token, demuxbuf_step *st
     return true;
 }
 
-static void handle_timeout(struct buffers *buffers, uint64_t now_ns)
-{
+static void handle_timeout(struct buffers *buffers, uint64_t now_ns) {
     demuxbuf_pool_handle_timeout(buffers->pool, now_ns);
 }
 
-static uint64_t poll_timeout(struct buffers *buffers)
-{
+static uint64_t poll_timeout(struct buffers *buffers) {
     return demuxbuf_pool_poll_timeout(buffers->pool);
 }
 
-static void describe(struct inlet *inlet, demuxbuf_receiver_info *info)
-{
+static void describe(struct inlet *inlet, demuxbuf_receiver_info *info) {
     demuxbuf_receiver_describe(inlet->buffers->pool, inlet->receiver, info);
 }
 
-static void set_tenant(struct inlet *inlet, uint64_t tenant)
-{
+static void set_tenant(struct inlet *inlet, uint64_t tenant) {
     demuxbuf_receiver_set_tenant(inlet->buffers->pool, inlet->receiver, tenant);
 }
 
 /* All tenants have the same weight, and may have what the others leave. As long as there is a buffer for each tenant,
    one is guaranteed to each: a tenant without a buffer comes before tenants that have some. */
-static uint64_t create_tenant(struct buffers *buffers)
-{
-    demuxbuf_tenant_config tenant_config = {.struct_size = sizeof tenant_config, .weight = 1, .guaranteed = 1,
-                                            .cap = UINT32_MAX};
+static uint64_t create_tenant(struct buffers *buffers) {
+    demuxbuf_tenant_config tenant_config = {
+        .struct_size = sizeof tenant_config, .weight = 1, .guaranteed = 1, .cap = UINT32_MAX};
     uint64_t tenant = 0;
     if (demuxbuf_pool_create_tenant(buffers->pool, &tenant_config, &tenant) != DEMUXBUF_OK) {
         tenant_config.guaranteed = 0;
@@ -95,31 +73,26 @@ static uint64_t create_tenant(struct buffers *buffers)
     return tenant;
 }
 
-static void remove_tenant(struct buffers *buffers, uint64_t tenant)
-{
+static void remove_tenant(struct buffers *buffers, uint64_t tenant) {
     demuxbuf_pool_remove_tenant(buffers->pool, tenant);
 }
 
-static uint64_t bypass_bound(struct buffers *buffers)
-{
+static uint64_t bypass_bound(struct buffers *buffers) {
     uint64_t grants = 0;
     demuxbuf_pool_bypass_bound(buffers->pool, CLASS_CLIENT, &grants);
     return grants;
 }
 
-static bool poll_wake(struct buffers *buffers, uint32_t *thread)
-{
+static bool poll_wake(struct buffers *buffers, uint32_t *thread) {
     /* In each loop iteration: not even called where there is one thread. */
     return buffers->is_shared && demuxbuf_pool_poll_wake(buffers->pool, thread) == DEMUXBUF_OK;
 }
 
-static void get_stats(struct buffers *buffers, demuxbuf_pool_stats *stats)
-{
+static void get_stats(struct buffers *buffers, demuxbuf_pool_stats *stats) {
     demuxbuf_pool_get_stats(buffers->pool, stats);
 }
 
-static void close_pool(struct buffers *buffers)
-{
+static void close_pool(struct buffers *buffers) {
     demuxbuf_pool_free(buffers->pool);
 }
 
@@ -139,8 +112,7 @@ static const struct buffers_kind POOL = {
     .close = close_pool,
 };
 
-static void set_parking(demuxbuf_pool_config *config, const struct options *options)
-{
+static void set_parking(demuxbuf_pool_config *config, const struct options *options) {
     struct slots slots = budget_slots(options);
     config->lifeline = options->park_bytes > 0;
     config->slots = slots.small;
@@ -149,8 +121,7 @@ static void set_parking(demuxbuf_pool_config *config, const struct options *opti
     config->reclaim_bytes = options->park_bytes;
 }
 
-static demuxbuf_pool_config config_of(const struct options *options)
-{
+static demuxbuf_pool_config config_of(const struct options *options) {
     demuxbuf_pool_config config = {.struct_size = sizeof config};
     demuxbuf_pool_config_init(&config, options->buffers, 2 * options->connections_max);
     config.buffer_bytes = options->buffer_bytes;
@@ -176,16 +147,13 @@ static demuxbuf_pool_config config_of(const struct options *options)
 }
 
 bool buffers_open_shared_pool(demuxbuf_shared_pool **shared_pool, const struct options *options, char *message,
-                              size_t message_bytes)
-{
+                              size_t message_bytes) {
     demuxbuf_pool_config config = config_of(options);
     return demuxbuf_shared_pool_new(&config, options->threads, shared_pool, message, &message_bytes) == DEMUXBUF_OK;
 }
 
 bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shared_pool *shared_pool,
-                       uint32_t thread,
-                       char *message, size_t message_bytes)
-{
+                       uint32_t thread, char *message, size_t message_bytes) {
     *buffers = (struct buffers){.kind = &POOL, .is_shared = shared_pool != NULL};
     if (shared_pool == NULL) {
         demuxbuf_pool_config config = config_of(options);

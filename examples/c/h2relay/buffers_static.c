@@ -4,8 +4,7 @@
 #include <string.h>
 
 /* The buffer stays with its connection, so every wish of the machine about it is granted at once. */
-static uint32_t serve_buffer_wishes(struct inlet *inlet, uint32_t actions)
-{
+static uint32_t serve_buffer_wishes(struct inlet *inlet, uint32_t actions) {
     struct buffers *buffers = inlet->buffers;
     demuxbuf_connection *machine = &inlet->own.machine;
     for (;;) {
@@ -29,8 +28,7 @@ static uint32_t serve_buffer_wishes(struct inlet *inlet, uint32_t actions)
 }
 
 /* The content moves to the front only when more is received behind it. */
-static demuxbuf_step step_of(struct inlet *inlet, uint32_t actions)
-{
+static demuxbuf_step step_of(struct inlet *inlet, uint32_t actions) {
     actions = serve_buffer_wishes(inlet, actions);
     uint32_t buffered_bytes = demuxbuf_connection_buffered_bytes_inline(&inlet->own.machine);
     demuxbuf_step step = {.data = inlet->own.memory + inlet->own.start, .bytes = buffered_bytes, .actions = actions};
@@ -47,8 +45,7 @@ static demuxbuf_step step_of(struct inlet *inlet, uint32_t actions)
     return step;
 }
 
-static bool attach(struct inlet *inlet, uint32_t class_index, void *token)
-{
+static bool attach(struct inlet *inlet, uint32_t class_index, void *token) {
     (void)class_index;
     (void)token;
     struct buffers *buffers = inlet->buffers;
@@ -69,8 +66,7 @@ static bool attach(struct inlet *inlet, uint32_t class_index, void *token)
     return true;
 }
 
-static uint32_t received(struct inlet *inlet, uint32_t bytes)
-{
+static uint32_t received(struct inlet *inlet, uint32_t bytes) {
     uint32_t actions = demuxbuf_connection_received(&inlet->own.machine, bytes);
     if ((actions & DEMUXBUF_ERROR) == 0) {
         inlet->buffers->stats.received_bytes += bytes;
@@ -78,21 +74,20 @@ static uint32_t received(struct inlet *inlet, uint32_t bytes)
     return actions;
 }
 
-static uint32_t decoded(struct inlet *inlet, uint32_t consumed, uint32_t need_more)
-{
+static uint32_t decoded(struct inlet *inlet, uint32_t consumed, uint32_t need_more) {
     uint32_t actions = demuxbuf_connection_consumed(&inlet->own.machine, consumed);
     if ((actions & DEMUXBUF_ERROR) != 0) {
         return actions;
     }
-    inlet->own.start = demuxbuf_connection_buffered_bytes_inline(&inlet->own.machine) == 0 ? 0 : inlet->own.start + consumed;
+    inlet->own.start =
+        demuxbuf_connection_buffered_bytes_inline(&inlet->own.machine) == 0 ? 0 : inlet->own.start + consumed;
     if (need_more > 0) {
         actions = demuxbuf_connection_need_more(&inlet->own.machine, need_more);
     }
     return actions;
 }
 
-static uint32_t close_machine(struct inlet *inlet)
-{
+static uint32_t close_machine(struct inlet *inlet) {
     demuxbuf_connection *machine = &inlet->own.machine;
     demuxbuf_pool_stats *stats = &inlet->buffers->stats;
     stats->dropped_bytes += demuxbuf_connection_buffered_bytes_inline(machine);
@@ -108,66 +103,46 @@ static uint32_t close_machine(struct inlet *inlet)
     return actions;
 }
 
-static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more)
-{
+static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more) {
     demuxbuf_connection *machine = &inlet->own.machine;
     switch (event) {
-    case INLET_PENDING:
-        break;
-    case INLET_READABLE:
-        return step_of(inlet, demuxbuf_connection_readable(machine));
-    case INLET_RECEIVED:
-        return step_of(inlet, received(inlet, value));
-    case INLET_WOULD_BLOCK:
-        return step_of(inlet, demuxbuf_connection_would_block(machine));
-    case INLET_END_OF_STREAM:
-        return step_of(inlet, demuxbuf_connection_end_of_stream(machine));
-    case INLET_TRANSPORT_ERROR:
-        return step_of(inlet, demuxbuf_connection_transport_error(machine));
-    case INLET_DECODED:
-        return step_of(inlet, decoded(inlet, value, need_more));
-    case INLET_BLOCK:
-        return step_of(inlet, demuxbuf_connection_block(machine, value));
-    case INLET_UNBLOCK:
-        return step_of(inlet, demuxbuf_connection_unblock(machine, value));
-    case INLET_PAUSE:
-        return step_of(inlet, demuxbuf_connection_pause_recv(machine));
-    case INLET_RESUME:
-        return step_of(inlet, demuxbuf_connection_resume_recv(machine));
-    case INLET_WAKE:
-        return step_of(inlet, demuxbuf_connection_wake(machine));
-    case INLET_FAIL:
-        return step_of(inlet, demuxbuf_connection_fail(machine));
-    case INLET_DONE:
-        return step_of(inlet, demuxbuf_connection_done(machine, value));
-    case INLET_CLOSE:
-        return (demuxbuf_step){.actions = close_machine(inlet)};
+    case INLET_PENDING: break;
+    case INLET_READABLE: return step_of(inlet, demuxbuf_connection_readable(machine));
+    case INLET_RECEIVED: return step_of(inlet, received(inlet, value));
+    case INLET_WOULD_BLOCK: return step_of(inlet, demuxbuf_connection_would_block(machine));
+    case INLET_END_OF_STREAM: return step_of(inlet, demuxbuf_connection_end_of_stream(machine));
+    case INLET_TRANSPORT_ERROR: return step_of(inlet, demuxbuf_connection_transport_error(machine));
+    case INLET_DECODED: return step_of(inlet, decoded(inlet, value, need_more));
+    case INLET_BLOCK: return step_of(inlet, demuxbuf_connection_block(machine, value));
+    case INLET_UNBLOCK: return step_of(inlet, demuxbuf_connection_unblock(machine, value));
+    case INLET_PAUSE: return step_of(inlet, demuxbuf_connection_pause_recv(machine));
+    case INLET_RESUME: return step_of(inlet, demuxbuf_connection_resume_recv(machine));
+    case INLET_WAKE: return step_of(inlet, demuxbuf_connection_wake(machine));
+    case INLET_FAIL: return step_of(inlet, demuxbuf_connection_fail(machine));
+    case INLET_DONE: return step_of(inlet, demuxbuf_connection_done(machine, value));
+    case INLET_CLOSE: return (demuxbuf_step){.actions = close_machine(inlet)};
     }
     return step_of(inlet, demuxbuf_connection_pending(machine));
 }
 
-static bool poll_notice(struct buffers *buffers, void **token, demuxbuf_step *step)
-{
+static bool poll_notice(struct buffers *buffers, void **token, demuxbuf_step *step) {
     (void)buffers;
     (void)token;
     (void)step;
     return false;
 }
 
-static void handle_timeout(struct buffers *buffers, uint64_t now_ns)
-{
+static void handle_timeout(struct buffers *buffers, uint64_t now_ns) {
     (void)buffers;
     (void)now_ns;
 }
 
-static uint64_t poll_timeout(struct buffers *buffers)
-{
+static uint64_t poll_timeout(struct buffers *buffers) {
     (void)buffers;
     return UINT64_MAX;
 }
 
-static void describe(struct inlet *inlet, demuxbuf_receiver_info *info)
-{
+static void describe(struct inlet *inlet, demuxbuf_receiver_info *info) {
     demuxbuf_connection_info machine = {.struct_size = sizeof machine};
     demuxbuf_connection_describe(&inlet->own.machine, &machine);
     info->buffered_bytes = machine.buffered_bytes;
@@ -177,44 +152,37 @@ static void describe(struct inlet *inlet, demuxbuf_receiver_info *info)
 }
 
 /* No request waits, so no tenant has a share. */
-static void set_tenant(struct inlet *inlet, uint64_t tenant)
-{
+static void set_tenant(struct inlet *inlet, uint64_t tenant) {
     (void)inlet;
     (void)tenant;
 }
 
-static uint64_t create_tenant(struct buffers *buffers)
-{
+static uint64_t create_tenant(struct buffers *buffers) {
     (void)buffers;
     return 0;
 }
 
-static void remove_tenant(struct buffers *buffers, uint64_t tenant)
-{
+static void remove_tenant(struct buffers *buffers, uint64_t tenant) {
     (void)buffers;
     (void)tenant;
 }
 
-static uint64_t bypass_bound(struct buffers *buffers)
-{
+static uint64_t bypass_bound(struct buffers *buffers) {
     (void)buffers;
     return 0;
 }
 
-static bool poll_wake(struct buffers *buffers, uint32_t *thread)
-{
+static bool poll_wake(struct buffers *buffers, uint32_t *thread) {
     (void)buffers;
     (void)thread;
     return false;
 }
 
-static void get_stats(struct buffers *buffers, demuxbuf_pool_stats *stats)
-{
+static void get_stats(struct buffers *buffers, demuxbuf_pool_stats *stats) {
     *stats = buffers->stats;
 }
 
-static void close_static(struct buffers *buffers)
-{
+static void close_static(struct buffers *buffers) {
     (void)buffers;
 }
 
@@ -234,8 +202,7 @@ static const struct buffers_kind STATIC = {
     .close = close_static,
 };
 
-void buffers_open_static(struct buffers *buffers, const struct options *options)
-{
+void buffers_open_static(struct buffers *buffers, const struct options *options) {
     *buffers = (struct buffers){.kind = &STATIC, .buffer_bytes = options->buffer_bytes};
     buffers->policy = (demuxbuf_policy){
         .struct_size = sizeof(demuxbuf_policy),

@@ -8,14 +8,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static uint32_t threads_of(const struct crew *crew)
-{
+static uint32_t threads_of(const struct crew *crew) {
     return crew->common.options->threads;
 }
 
 /* The end of each loop iteration of a thread that is not the first. */
-static void answer(struct worker *worker)
-{
+static void answer(struct worker *worker) {
     struct crew *crew = worker->crew;
     if (atomic_exchange(&worker->is_asked, false)) {
         stats_collect(&worker->figures, &worker->relay);
@@ -26,8 +24,7 @@ static void answer(struct worker *worker)
 }
 
 /* All of a thread's life, from its pool to its last figures: the pool is for this thread alone. */
-static void *work(void *argument)
-{
+static void *work(void *argument) {
     struct worker *worker = argument;
     struct crew *crew = worker->crew;
     struct relay *relay = &worker->relay;
@@ -50,8 +47,7 @@ static void *work(void *argument)
 }
 
 /* Starts a thread; true once it is ready. */
-static bool start(struct worker *worker)
-{
+static bool start(struct worker *worker) {
     int error = pthread_create(&worker->thread, NULL, work, worker);
     worker->is_started = error == 0;
     if (error != 0) {
@@ -63,8 +59,7 @@ static bool start(struct worker *worker)
     return worker->is_open;
 }
 
-static void end_others(struct crew *crew)
-{
+static void end_others(struct crew *crew) {
     atomic_store(&crew->is_over, true);
     for (uint32_t index = 1; index < threads_of(crew); index++) {
         if (crew->workers[index].is_started) {
@@ -74,8 +69,7 @@ static void end_others(struct crew *crew)
     }
 }
 
-static void free_all(struct crew *crew)
-{
+static void free_all(struct crew *crew) {
     demuxbuf_shared_pool_free(crew->common.shared_pool);
     for (uint32_t index = 0; index < threads_of(crew); index++) {
         if (crew->common.wake_fds[index] >= 0) {
@@ -87,8 +81,7 @@ static void free_all(struct crew *crew)
 }
 
 /* The state of each thread before it starts. */
-static bool reserve(struct crew *crew)
-{
+static bool reserve(struct crew *crew) {
     const struct options *options = crew->common.options;
     char message[256] = "no memory";
     bool has_fds = true;
@@ -109,8 +102,7 @@ static bool reserve(struct crew *crew)
     return true;
 }
 
-bool crew_open(struct crew *crew, const struct options *options, struct registration *signals)
-{
+bool crew_open(struct crew *crew, const struct options *options, struct registration *signals) {
     *crew = (struct crew){.common = {.options = options, .started_ns = loop_now_ns()}};
     sem_init(&crew->opened, 0, 0);
     bool is_reserved = reserve(crew);
@@ -139,8 +131,7 @@ bool crew_open(struct crew *crew, const struct options *options, struct registra
 }
 
 /* Prints with current figures of the first thread, which calls this. */
-static void report(struct crew *crew)
-{
+static void report(struct crew *crew) {
     struct relay *first = &crew->workers[0].relay;
     struct figures sum;
     /* For the files. */
@@ -153,8 +144,7 @@ static void report(struct crew *crew)
     relay_keep_descriptor(first);
 }
 
-void crew_ask(struct crew *crew)
-{
+void crew_ask(struct crew *crew) {
     if (crew->is_reporting) {
         /* Some have answered already, and not about what they do now. */
         crew->is_asked_again = true;
@@ -168,8 +158,7 @@ void crew_ask(struct crew *crew)
     }
 }
 
-void crew_turn(struct crew *crew)
-{
+void crew_turn(struct crew *crew) {
     relay_turn(&crew->workers[0].relay);
     while (crew->is_reporting && atomic_load(&crew->unanswered) == 0) {
         report(crew);
@@ -181,8 +170,7 @@ void crew_turn(struct crew *crew)
     }
 }
 
-bool crew_close(struct crew *crew)
-{
+bool crew_close(struct crew *crew) {
     struct relay *first = &crew->workers[0].relay;
     relay_close_all(first);
     end_others(crew);

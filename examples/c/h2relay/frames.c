@@ -9,11 +9,11 @@ enum { MAX_FRAME_SIZE_MIN = 16384, MAX_FRAME_SIZE_MAX = 16777215 };
 
 static const uint8_t PREFACE[DEMUXBUF_H2_PREFACE_BYTES + 1] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-const char *const FRAME_NAMES[FRAME_KINDS] = {"data", "headers", "priority", "rst_stream", "settings", "push_promise",
-                                              "ping", "goaway", "window_update", "continuation", "other"};
+const char *const FRAME_NAMES[FRAME_KINDS] = {"data",          "headers",      "priority", "rst_stream",
+                                              "settings",      "push_promise", "ping",     "goaway",
+                                              "window_update", "continuation", "other"};
 
-void gate_open(struct gate *gate, struct gate *other, struct frame_counts *counts, bool is_server)
-{
+void gate_open(struct gate *gate, struct gate *other, struct frame_counts *counts, bool is_server) {
     *gate = (struct gate){.other = other,
                           .counts = counts,
                           .limit = MAX_FRAME_SIZE_MIN,
@@ -22,21 +22,20 @@ void gate_open(struct gate *gate, struct gate *other, struct frame_counts *count
     demuxbuf_h2_init(&gate->decoder, is_server ? DEMUXBUF_H2_SERVER : DEMUXBUF_H2_CLIENT);
 }
 
-static void limit_set(struct gate *gate, uint32_t bytes)
-{
+static void limit_set(struct gate *gate, uint32_t bytes) {
     gate->limit = bytes;
     demuxbuf_h2_set_max_frame_size(&gate->decoder, bytes);
 }
 
 /* The side of `gate` announces settings: 0, or the error code of one that is not allowed. */
-static uint32_t announce(struct gate *gate, const uint8_t *payload, uint32_t bytes)
-{
+static uint32_t announce(struct gate *gate, const uint8_t *payload, uint32_t bytes) {
     for (uint32_t at = 0; at + SETTING_BYTES <= bytes; at += SETTING_BYTES) {
         const uint8_t *setting = payload + at;
         if (setting[0] != 0 || setting[1] != SETTINGS_MAX_FRAME_SIZE) {
             continue;
         }
-        uint32_t value = (uint32_t)setting[2] << 24 | (uint32_t)setting[3] << 16 | (uint32_t)setting[4] << 8 | setting[5];
+        uint32_t value =
+            (uint32_t)setting[2] << 24 | (uint32_t)setting[3] << 16 | (uint32_t)setting[4] << 8 | setting[5];
         if (value < MAX_FRAME_SIZE_MIN || value > MAX_FRAME_SIZE_MAX) {
             return H2_PROTOCOL_ERROR;
         }
@@ -51,16 +50,14 @@ static uint32_t announce(struct gate *gate, const uint8_t *payload, uint32_t byt
 }
 
 /* The side of `gate` acknowledges the oldest settings of the other side. */
-static void acknowledge(struct gate *gate)
-{
+static void acknowledge(struct gate *gate) {
     struct gate *announcer = gate->other;
     if (announcer->unacknowledged > 0 && --announcer->unacknowledged == 0) {
         limit_set(gate, announcer->announced);
     }
 }
 
-static uint32_t read_settings(struct gate *gate, const demuxbuf_h2_next *frame, const uint8_t *data, bool is_whole)
-{
+static uint32_t read_settings(struct gate *gate, const demuxbuf_h2_next *frame, const uint8_t *data, bool is_whole) {
     if ((frame->flags & FLAG_ACK) != 0) {
         acknowledge(gate);
         return 0;
@@ -73,8 +70,7 @@ static uint32_t read_settings(struct gate *gate, const demuxbuf_h2_next *frame, 
     return announce(gate, NULL, 0);
 }
 
-static void count(struct gate *gate, const demuxbuf_h2_next *frame)
-{
+static void count(struct gate *gate, const demuxbuf_h2_next *frame) {
     struct frame_counts *counts = gate->counts;
     uint32_t kind = frame->kind < FRAME_KINDS - 1 ? frame->kind : FRAME_KINDS - 1;
     counts->by_kind[kind]++;
@@ -88,8 +84,7 @@ static void count(struct gate *gate, const demuxbuf_h2_next *frame)
 }
 
 /* Accepts the frame at the front although it will never be whole in the buffer. */
-static int32_t pass_in_pieces(struct gate *gate, const uint8_t *front, uint32_t left, demuxbuf_h2_next *next)
-{
+static int32_t pass_in_pieces(struct gate *gate, const uint8_t *front, uint32_t left, demuxbuf_h2_next *next) {
     int32_t status = demuxbuf_h2_peek(&gate->decoder, front, left, next);
     if (status == DEMUXBUF_OK && next->need_more == 0) {
         gate->counts->oversized++;
@@ -98,8 +93,7 @@ static int32_t pass_in_pieces(struct gate *gate, const uint8_t *front, uint32_t 
     return status;
 }
 
-struct gate_view gate_look(struct gate *gate, const uint8_t *data, uint32_t bytes, bool cannot_fit)
-{
+struct gate_view gate_look(struct gate *gate, const uint8_t *data, uint32_t bytes, bool cannot_fit) {
     while (gate->cleared < bytes) {
         const uint8_t *front = data + gate->cleared;
         uint32_t left = bytes - gate->cleared;
@@ -134,16 +128,14 @@ struct gate_view gate_look(struct gate *gate, const uint8_t *data, uint32_t byte
     return (struct gate_view){0};
 }
 
-static uint8_t *write_head(uint8_t *out, uint32_t length, uint8_t kind)
-{
+static uint8_t *write_head(uint8_t *out, uint32_t length, uint8_t kind) {
     memset(out, 0, HEAD_BYTES);
     out[2] = (uint8_t)length;
     out[3] = kind;
     return out + HEAD_BYTES;
 }
 
-static uint8_t *write_number(uint8_t *out, uint32_t number)
-{
+static uint8_t *write_number(uint8_t *out, uint32_t number) {
     out[0] = (uint8_t)(number >> 24);
     out[1] = (uint8_t)(number >> 16);
     out[2] = (uint8_t)(number >> 8);
@@ -152,8 +144,7 @@ static uint8_t *write_number(uint8_t *out, uint32_t number)
 }
 
 size_t farewell_write(uint8_t out[FAREWELL_BYTES_MAX], const struct gate *sent, const struct gate *received,
-                      uint32_t error_code)
-{
+                      uint32_t error_code) {
     uint8_t *end = out;
     if (!sent->is_server && !sent->preface_passed) {
         memcpy(end, PREFACE, DEMUXBUF_H2_PREFACE_BYTES);

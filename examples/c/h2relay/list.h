@@ -12,30 +12,26 @@ struct list {
 };
 
 /* The struct of this type that has the link as this member. */
-#define LIST_OWNER(link, type, member) ((type *)(void *)((char *)(link) - offsetof(type, member)))
+#define LIST_OWNER(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
-static inline void list_init(struct list *list)
-{
+static inline void list_init(struct list *list) {
     list->next = list;
     list->previous = list;
 }
 
-static inline bool list_is_empty(const struct list *list)
-{
+static inline bool list_is_empty(const struct list *list) {
     return list->next == list;
 }
 
 /* Harmless for a link that is on no list. */
-static inline void list_remove(struct list *link)
-{
+static inline void list_remove(struct list *link) {
     link->previous->next = link->next;
     link->next->previous = link->previous;
     list_init(link);
 }
 
 /* Harmless for a link that is on a list: it moves to the end of this one. */
-static inline void list_append(struct list *list, struct list *link)
-{
+static inline void list_append(struct list *list, struct list *link) {
     list_remove(link);
     link->previous = list->previous;
     link->next = list;
@@ -44,8 +40,7 @@ static inline void list_append(struct list *list, struct list *link)
 }
 
 /* Moves everything to an empty list, so that elements appended meanwhile come later. */
-static inline void list_take(struct list *from, struct list *to)
-{
+static inline void list_take(struct list *from, struct list *to) {
     while (!list_is_empty(from)) {
         list_append(to, from->next);
     }

@@ -25,8 +25,7 @@ struct signals {
     bool is_over;
 };
 
-static void on_signal(struct registration *registration, uint32_t events)
-{
+static void on_signal(struct registration *registration, uint32_t events) {
     struct signals *signals = (struct signals *)(void *)registration;
     struct signalfd_siginfo info;
     (void)events;
@@ -41,8 +40,7 @@ static void on_signal(struct registration *registration, uint32_t events)
 }
 
 /* Before there are threads, which have them blocked too then. */
-static bool signals_open(struct signals *signals, struct crew *crew)
-{
+static bool signals_open(struct signals *signals, struct crew *crew) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
@@ -53,13 +51,13 @@ static bool signals_open(struct signals *signals, struct crew *crew)
         return false;
     }
     *signals = (struct signals){.crew = crew};
-    signals->registration = (struct registration){.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), .on_events = on_signal};
+    signals->registration =
+        (struct registration){.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), .on_events = on_signal};
     return signals->registration.fd >= 0;
 }
 
 /* Two descriptors for each client: as many as are allowed without asking anybody. */
-static void raise_descriptor_limit(void)
-{
+static void raise_descriptor_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
@@ -67,8 +65,7 @@ static void raise_descriptor_limit(void)
     }
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct options options;
     struct crew crew;
     struct signals signals;

@@ -37,7 +37,8 @@ static const char USAGE[] =
     "  --static-buffers      no pool: a buffer for each connection and direction\n"
     "  --edge-triggered      edge-triggered read interest (EPOLLET)\n"
     "  --connections N       most clients at once, 1 to 1000000; more are closed at once (default 4096)\n"
-    "  --threads N           event loops, 1 to 256, each with a listener of its own (SO_REUSEPORT); all share the pool;\n"
+    "  --threads N           event loops, 1 to 256, each with a listener of its own (SO_REUSEPORT); all share the "
+    "pool;\n"
     "                        several allow no tenants (default 1)\n"
     "  --json FILE           write statistics there on SIGUSR1 and at exit\n"
     "  --quiet               print no statistics\n"
@@ -86,14 +87,12 @@ static const struct option LONG_OPTIONS[] = {
     {NULL, 0, NULL, 0},
 };
 
-_Noreturn static void refuse(const char *name, const char *value, const char *allowed)
-{
+_Noreturn static void refuse(const char *name, const char *value, const char *allowed) {
     fprintf(stderr, "h2relay: --%s is \"%s\"; allowed is %s\n", name, value, allowed);
     exit(2);
 }
 
-static uint32_t parse_number(const char *name, const char *value, uint32_t min, uint32_t max, uint32_t multiple_of)
-{
+static uint32_t parse_number(const char *name, const char *value, uint32_t min, uint32_t max, uint32_t multiple_of) {
     char *end = NULL;
     errno = 0;
     unsigned long long number = strtoull(value, &end, 10);
@@ -111,8 +110,7 @@ static uint32_t parse_number(const char *name, const char *value, uint32_t min, 
     return (uint32_t)number;
 }
 
-static void parse_address(struct address *address, const char *name, const char *value)
-{
+static void parse_address(struct address *address, const char *name, const char *value) {
     static const char ALLOWED[] = "HOST:PORT, an IPv6 address in brackets";
     const char *colon = strrchr(value, ':');
     if (colon == NULL || colon == value) {
@@ -143,8 +141,7 @@ static void parse_address(struct address *address, const char *name, const char 
     freeaddrinfo(found);
 }
 
-static void add_listener(struct options *options, const char *value)
-{
+static void add_listener(struct options *options, const char *value) {
     if (options->listeners == LISTENERS_MAX) {
         fprintf(stderr, "h2relay: --listen is given more than %d times\n", LISTENERS_MAX);
         exit(2);
@@ -154,8 +151,7 @@ static void add_listener(struct options *options, const char *value)
 
 static const char *const TENANT_NAMES[] = {"none", "listener", "address"};
 
-static enum tenant_kind parse_tenant(const char *value)
-{
+static enum tenant_kind parse_tenant(const char *value) {
     for (int kind = TENANT_NONE; kind <= TENANT_ADDRESS; kind++) {
         if (strcmp(value, TENANT_NAMES[kind]) == 0) {
             return (enum tenant_kind)kind;
@@ -164,63 +160,26 @@ static enum tenant_kind parse_tenant(const char *value)
     refuse("tenant", value, "none, listener or address");
 }
 
-static void parse_option(struct options *options, int option, const char *value)
-{
+static void parse_option(struct options *options, int option, const char *value) {
     switch (option) {
-    case LISTEN:
-        add_listener(options, value);
-        break;
-    case BACKEND:
-        parse_address(&options->backend, "backend", value);
-        break;
-    case BUFFERS:
-        options->buffers = parse_number("buffers", value, 1, BUFFERS_MAX, 1);
-        break;
-    case BUFFER_SIZE:
-        options->buffer_bytes = parse_number("buffer-size", value, 64, 16777216, 64);
-        break;
-    case MEMORY_KIB:
-        options->memory_kib = parse_number("memory-kib", value, 1, UINT32_MAX, 1);
-        break;
-    case PARK:
-        options->park_bytes = (uint16_t)parse_number("park", value, 0, 4096, 1);
-        break;
-    case SLOT_PERCENT:
-        options->slot_percent = parse_number("slot-percent", value, 0, 100, 1);
-        break;
-    case LEASE_MS:
-        options->lease_ms = parse_number("lease-ms", value, 0, 3600000, 1);
-        break;
-    case TENANT:
-        options->tenant = parse_tenant(value);
-        break;
-    case TENANTS:
-        options->tenants_max = parse_number("tenants", value, 1, 1000000, 1);
-        break;
-    case CLASS_RESERVE:
-        options->class_reserve = parse_number("class-reserve", value, 0, 999999, 1);
-        break;
-    case STATIC_BUFFERS:
-        options->static_buffers = true;
-        break;
-    case EDGE_TRIGGERED:
-        options->edge_triggered = true;
-        break;
-    case CONNECTIONS:
-        options->connections_max = parse_number("connections", value, 1, 1000000, 1);
-        break;
-    case THREADS:
-        options->threads = parse_number("threads", value, 1, THREADS_MAX, 1);
-        break;
-    case JSON:
-        options->json = value;
-        break;
-    case QUIET:
-        options->quiet = true;
-        break;
-    case HELP:
-        fputs(USAGE, stdout);
-        exit(0);
+    case LISTEN: add_listener(options, value); break;
+    case BACKEND: parse_address(&options->backend, "backend", value); break;
+    case BUFFERS: options->buffers = parse_number("buffers", value, 1, BUFFERS_MAX, 1); break;
+    case BUFFER_SIZE: options->buffer_bytes = parse_number("buffer-size", value, 64, 16777216, 64); break;
+    case MEMORY_KIB: options->memory_kib = parse_number("memory-kib", value, 1, UINT32_MAX, 1); break;
+    case PARK: options->park_bytes = (uint16_t)parse_number("park", value, 0, 4096, 1); break;
+    case SLOT_PERCENT: options->slot_percent = parse_number("slot-percent", value, 0, 100, 1); break;
+    case LEASE_MS: options->lease_ms = parse_number("lease-ms", value, 0, 3600000, 1); break;
+    case TENANT: options->tenant = parse_tenant(value); break;
+    case TENANTS: options->tenants_max = parse_number("tenants", value, 1, 1000000, 1); break;
+    case CLASS_RESERVE: options->class_reserve = parse_number("class-reserve", value, 0, 999999, 1); break;
+    case STATIC_BUFFERS: options->static_buffers = true; break;
+    case EDGE_TRIGGERED: options->edge_triggered = true; break;
+    case CONNECTIONS: options->connections_max = parse_number("connections", value, 1, 1000000, 1); break;
+    case THREADS: options->threads = parse_number("threads", value, 1, THREADS_MAX, 1); break;
+    case JSON: options->json = value; break;
+    case QUIET: options->quiet = true; break;
+    case HELP: fputs(USAGE, stdout); exit(0);
     default:
         /* getopt_long has printed the error. */
         fputs("h2relay: --help lists the options\n", stderr);
@@ -229,14 +188,14 @@ static void parse_option(struct options *options, int option, const char *value)
 }
 
 /* Either is given, and the other follows from it. */
-static void set_buffers(struct options *options)
-{
+static void set_buffers(struct options *options) {
     if (options->memory_kib == 0) {
         options->buffers = options->buffers == 0 ? BUFFERS_DEFAULT : options->buffers;
         return;
     }
     if (options->static_buffers) {
-        fprintf(stderr, "h2relay: --memory-kib is \"%u\"; allowed is none with --static-buffers\n", options->memory_kib);
+        fprintf(stderr, "h2relay: --memory-kib is \"%u\"; allowed is none with --static-buffers\n",
+                options->memory_kib);
         exit(2);
     }
     if (options->buffers > 0) {
@@ -255,8 +214,7 @@ static void set_buffers(struct options *options)
 }
 
 /* A given reserve must leave new work a buffer; the default follows from the number of buffers. */
-static void set_reserve(struct options *options)
-{
+static void set_reserve(struct options *options) {
     if (options->class_reserve == UINT32_MAX) {
         uint32_t eighth = options->buffers / 8;
         options->class_reserve = options->buffers < 2 ? 0 : eighth == 0 ? 1 : eighth;
@@ -268,8 +226,7 @@ static void set_reserve(struct options *options)
 }
 
 /* The turns of tenants need one place that decides, which a shared pool does not have. */
-static void check_tenant(const struct options *options)
-{
+static void check_tenant(const struct options *options) {
     if (options->threads > 1 && options->tenant != TENANT_NONE) {
         fprintf(stderr, "h2relay: --tenant is \"%s\"; allowed is none with --threads %u\n",
                 TENANT_NAMES[options->tenant], options->threads);
@@ -277,8 +234,7 @@ static void check_tenant(const struct options *options)
     }
 }
 
-void options_parse(struct options *options, int argc, char **argv)
-{
+void options_parse(struct options *options, int argc, char **argv) {
     *options = (struct options){
         .buffer_bytes = 16448,
         .park_bytes = 4096,

@@ -18,8 +18,7 @@ enum { ACCEPTS_PER_TURN = 64, NOTICES_PER_ITERATION = 1024 };
 /* How long a dismissed side may take to read its farewell. */
 static const uint64_t LINGER_NS = 1000000000u;
 
-static void endpoint_close(struct endpoint *endpoint)
-{
+static void endpoint_close(struct endpoint *endpoint) {
     if (endpoint->registration.fd >= 0) {
         inlet_report(&endpoint->inlet, INLET_CLOSE, 0);
         loop_close_fd(&endpoint->registration);
@@ -28,8 +27,7 @@ static void endpoint_close(struct endpoint *endpoint)
 }
 
 /* One client more on whichever thread, if there is a place for it. */
-static bool enter(struct common *common)
-{
+static bool enter(struct common *common) {
     uint64_t connections = atomic_load(&common->connections);
     do {
         if (connections >= common->options->connections_max) {
@@ -42,13 +40,11 @@ static bool enter(struct common *common)
     return true;
 }
 
-static void leave(struct common *common)
-{
+static void leave(struct common *common) {
     atomic_fetch_sub(&common->connections, 1);
 }
 
-void pair_close(struct pair *pair)
-{
+void pair_close(struct pair *pair) {
     struct relay *relay = pair->relay;
     if (!pair->is_closed) {
         pair->is_closed = true;
@@ -61,8 +57,7 @@ void pair_close(struct pair *pair)
     }
 }
 
-static void say_farewell(struct endpoint *endpoint, uint32_t error_code)
-{
+static void say_farewell(struct endpoint *endpoint, uint32_t error_code) {
     struct endpoint *peer = endpoint->peer;
     /* Inside a frame a farewell would be read as its payload. */
     if (endpoint->output_over || peer->gate.cleared > 0) {
@@ -75,8 +70,7 @@ static void say_farewell(struct endpoint *endpoint, uint32_t error_code)
     }
 }
 
-static void log_shed(struct relay *relay, struct endpoint *endpoint)
-{
+static void log_shed(struct relay *relay, struct endpoint *endpoint) {
     enum { LINES_PER_SECOND = 10 };
     struct shed_log *log = &relay->shed_log;
     uint64_t now_ns = loop_now_ns();
@@ -108,8 +102,7 @@ static void log_shed(struct relay *relay, struct endpoint *endpoint)
     log->suppressed = 0;
 }
 
-void pair_shed(struct pair *pair, struct endpoint *endpoint)
-{
+void pair_shed(struct pair *pair, struct endpoint *endpoint) {
     pair->relay->counts.shed++;
     log_shed(pair->relay, endpoint);
     say_farewell(&pair->client, H2_ENHANCE_YOUR_CALM);
@@ -117,8 +110,7 @@ void pair_shed(struct pair *pair, struct endpoint *endpoint)
     pair_close(pair);
 }
 
-void pair_dismiss(struct pair *pair, struct endpoint *endpoint, uint32_t error_code)
-{
+void pair_dismiss(struct pair *pair, struct endpoint *endpoint, uint32_t error_code) {
     say_farewell(endpoint, error_code);
     if (endpoint->input_over) {
         pair_close(pair);
@@ -136,8 +128,7 @@ void pair_dismiss(struct pair *pair, struct endpoint *endpoint, uint32_t error_c
 }
 
 /* The attempt to connect to the backend is over. */
-static void backend_answered(struct pair *pair, bool is_connected)
-{
+static void backend_answered(struct pair *pair, bool is_connected) {
     pair->is_connecting = false;
     if (!is_connected) {
         pair->relay->counts.backends_lost++;
@@ -149,8 +140,7 @@ static void backend_answered(struct pair *pair, bool is_connected)
     transfer_report(&pair->client, INLET_RESUME, 0);
 }
 
-static void on_socket(struct registration *registration, uint32_t events)
-{
+static void on_socket(struct registration *registration, uint32_t events) {
     struct endpoint *endpoint = (struct endpoint *)(void *)registration;
     struct pair *pair = endpoint->pair;
     if (endpoint == &pair->backend && pair->is_connecting) {
@@ -165,8 +155,7 @@ static void on_socket(struct registration *registration, uint32_t events)
     }
 }
 
-static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, struct pair *pair, int fd)
-{
+static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, struct pair *pair, int fd) {
     struct relay *relay = pair->relay;
     bool is_backend = endpoint == &pair->backend;
     endpoint->pair = pair;
@@ -188,8 +177,7 @@ static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, st
 
 /* A socket that is connecting to the backend, is connected, or was refused, which epoll will report; -1 if there is
    none. */
-static int backend_connect(const struct address *backend)
-{
+static int backend_connect(const struct address *backend) {
     int fd = socket(backend->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0 && connect(fd, (const struct sockaddr *)&backend->storage, backend->bytes) != 0 &&
         errno != EINPROGRESS && errno != ECONNREFUSED) {
@@ -200,8 +188,7 @@ static int backend_connect(const struct address *backend)
 }
 
 /* Both directions start at once, but nothing is taken from the client before there is somewhere to send it. */
-static void pair_start(struct pair *pair)
-{
+static void pair_start(struct pair *pair) {
     struct relay *relay = pair->relay;
     relay->counts.connections_total++;
     list_append(&relay->pairs, &pair->link);
@@ -212,8 +199,7 @@ static void pair_start(struct pair *pair)
 }
 
 /* Takes over the client's descriptor. */
-static void pair_open(struct listener *listener, int client_fd, const struct address *address)
-{
+static void pair_open(struct listener *listener, int client_fd, const struct address *address) {
     struct relay *relay = listener->relay;
     struct pair *pair = NULL;
     int backend_fd = -1;
@@ -254,24 +240,21 @@ static void pair_open(struct listener *listener, int client_fd, const struct add
     free(pair);
 }
 
-void relay_free_descriptor(struct relay *relay)
-{
+void relay_free_descriptor(struct relay *relay) {
     if (relay->spare_fd >= 0) {
         close(relay->spare_fd);
         relay->spare_fd = -1;
     }
 }
 
-void relay_keep_descriptor(struct relay *relay)
-{
+void relay_keep_descriptor(struct relay *relay) {
     relay->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 /* Descriptors ran out. A client left in the queue would wake the loop without end, so it is accepted and closed. If
    another thread was quicker to use the spare descriptor, the client stays in the queue, and is looked for again a
    little later. */
-static bool refuse_without_descriptor(struct listener *listener)
-{
+static bool refuse_without_descriptor(struct listener *listener) {
     enum { PAUSE_NS = 100000000 };
     struct relay *relay = listener->relay;
     relay_free_descriptor(relay);
@@ -288,8 +271,7 @@ static bool refuse_without_descriptor(struct listener *listener)
     return is_taken;
 }
 
-static void listen_again(struct relay *relay, uint64_t now_ns)
-{
+static void listen_again(struct relay *relay, uint64_t now_ns) {
     if (now_ns < relay->listen_again_ns) {
         return;
     }
@@ -302,13 +284,13 @@ static void listen_again(struct relay *relay, uint64_t now_ns)
     }
 }
 
-static void on_listener(struct registration *registration, uint32_t events)
-{
+static void on_listener(struct registration *registration, uint32_t events) {
     struct listener *listener = (struct listener *)(void *)registration;
     (void)events;
     for (int count = 0; count < ACCEPTS_PER_TURN; count++) {
         struct address client = {.bytes = sizeof client.storage};
-        int fd = accept4(registration->fd, (struct sockaddr *)&client.storage, &client.bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd =
+            accept4(registration->fd, (struct sockaddr *)&client.storage, &client.bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             pair_open(listener, fd, &client);
         } else if (errno == EMFILE || errno == ENFILE) {
@@ -323,8 +305,7 @@ static void on_listener(struct registration *registration, uint32_t events)
 }
 
 /* A socket that listens at this address, with the port that the kernel chose; -1 if there is none. */
-static int listen_at(struct address *address, bool is_shared)
-{
+static int listen_at(struct address *address, bool is_shared) {
     int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int on = 1;
     int shared = is_shared;
@@ -342,8 +323,7 @@ static int listen_at(struct address *address, bool is_shared)
     return fd;
 }
 
-bool relay_listen(struct relay *relay)
-{
+bool relay_listen(struct relay *relay) {
     for (uint32_t index = 0; index < relay->options->listeners; index++) {
         struct listener *listener = &relay->listeners[index];
         struct address *address = &relay->common->listen[index];
@@ -361,8 +341,7 @@ bool relay_listen(struct relay *relay)
     return true;
 }
 
-void relay_announce(const struct common *common)
-{
+void relay_announce(const struct common *common) {
     for (uint32_t index = 0; index < common->options->listeners; index++) {
         const struct address *address = &common->listen[index];
         char host[NI_MAXHOST] = "?";
@@ -375,39 +354,34 @@ void relay_announce(const struct common *common)
     fflush(stdout);
 }
 
-void relay_wake(const struct common *common, uint32_t thread)
-{
+void relay_wake(const struct common *common, uint32_t thread) {
     uint64_t one = 1;
     /* It cannot fail but by an overflow: then it is awake already, for a long time. */
     (void)!write(common->wake_fds[thread], &one, sizeof one);
 }
 
 /* There is nothing to do but to be awake. */
-static void on_wake(struct registration *registration, uint32_t events)
-{
+static void on_wake(struct registration *registration, uint32_t events) {
     uint64_t count;
     (void)events;
     (void)!read(registration->fd, &count, sizeof count);
 }
 
-static bool open_buffers(struct relay *relay)
-{
+static bool open_buffers(struct relay *relay) {
     char message[256] = "no memory";
     if (relay->options->static_buffers) {
         buffers_open_static(&relay->buffers, relay->options);
         return true;
     }
     bool is_open = buffers_open_pool(&relay->buffers, relay->options, relay->common->shared_pool, relay->thread,
-                                     message,
-                                     sizeof message);
+                                     message, sizeof message);
     if (!is_open) {
         fprintf(stderr, "h2relay: %s\n", message);
     }
     return is_open;
 }
 
-bool relay_open(struct relay *relay, struct common *common, uint32_t thread)
-{
+bool relay_open(struct relay *relay, struct common *common, uint32_t thread) {
     *relay = (struct relay){.common = common,
                             .options = common->options,
                             .thread = thread,
@@ -435,8 +409,7 @@ bool relay_open(struct relay *relay, struct common *common, uint32_t thread)
     return true;
 }
 
-static void free_closed(struct relay *relay)
-{
+static void free_closed(struct relay *relay) {
     while (!list_is_empty(&relay->closed)) {
         struct pair *pair = LIST_OWNER(relay->closed.next, struct pair, link);
         list_remove(&pair->link);
@@ -445,8 +418,7 @@ static void free_closed(struct relay *relay)
 }
 
 /* Signals the sleeping threads that have notices to poll. */
-static void wake_others(struct relay *relay)
-{
+static void wake_others(struct relay *relay) {
     uint32_t thread;
     while (relay->buffers.kind->poll_wake(&relay->buffers, &thread)) {
         relay->counts.wakes++;
@@ -454,8 +426,7 @@ static void wake_others(struct relay *relay)
     }
 }
 
-void relay_close_all(struct relay *relay)
-{
+void relay_close_all(struct relay *relay) {
     while (!list_is_empty(&relay->pairs)) {
         pair_close(LIST_OWNER(relay->pairs.next, struct pair, link));
     }
@@ -463,8 +434,7 @@ void relay_close_all(struct relay *relay)
     wake_others(relay);
 }
 
-void relay_close(struct relay *relay)
-{
+void relay_close(struct relay *relay) {
     tenants_close(&relay->tenants);
     relay->buffers.kind->close(&relay->buffers);
     for (uint32_t index = 0; index < LISTENERS_MAX; index++) {
@@ -479,8 +449,7 @@ void relay_close(struct relay *relay)
 }
 
 /* When there is something to do at the latest. */
-static uint64_t deadline_ns(struct relay *relay)
-{
+static uint64_t deadline_ns(struct relay *relay) {
     if (!list_is_empty(&relay->run) || relay->grants_left) {
         return 0;
     }
@@ -492,8 +461,7 @@ static uint64_t deadline_ns(struct relay *relay)
     return relay->listen_again_ns < deadline ? relay->listen_again_ns : deadline;
 }
 
-static void run_scheduled(struct relay *relay)
-{
+static void run_scheduled(struct relay *relay) {
     struct list now;
     list_init(&now);
     list_take(&relay->run, &now);
@@ -505,8 +473,7 @@ static void run_scheduled(struct relay *relay)
 }
 
 /* Requests that were granted, and receivers to shed. A bounded number, so that sockets do not wait for them. */
-static void drain_notices(struct relay *relay)
-{
+static void drain_notices(struct relay *relay) {
     void *token;
     demuxbuf_step step;
     for (int count = 0; count < NOTICES_PER_ITERATION; count++) {
@@ -519,8 +486,7 @@ static void drain_notices(struct relay *relay)
     relay->grants_left = true;
 }
 
-static void end_lingering(struct relay *relay, uint64_t now_ns)
-{
+static void end_lingering(struct relay *relay, uint64_t now_ns) {
     while (!list_is_empty(&relay->lingering)) {
         struct pair *pair = LIST_OWNER(relay->lingering.next, struct pair, linger);
         if (pair->linger_until_ns > now_ns) {
@@ -530,8 +496,7 @@ static void end_lingering(struct relay *relay, uint64_t now_ns)
     }
 }
 
-void relay_turn(struct relay *relay)
-{
+void relay_turn(struct relay *relay) {
     loop_wait(&relay->loop, deadline_ns(relay));
     relay->counts.iterations++;
     uint64_t now_ns = loop_now_ns();

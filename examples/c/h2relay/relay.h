@@ -23,14 +23,14 @@ struct endpoint {
     struct endpoint *peer;
     struct inlet inlet;
     struct gate gate;
-    struct list run;   /* on relay->run: has work for the next loop iteration */
-    bool wants_recv;   /* read interest of the inlet is armed */
-    bool wants_send;   /* the peer's inlet is blocked until there is room to send here */
-    bool end_near;     /* the other side will send no more; bytes may still be on the way */
-    bool hung_up;      /* epoll has nothing more to report for this socket */
-    bool is_broken;    /* failed, as opposed to ended */
-    bool input_over;   /* everything it sent was passed on */
-    bool output_over;  /* nothing is sent to it any more */
+    struct list run;  /* on relay->run: has work for the next loop iteration */
+    bool wants_recv;  /* read interest of the inlet is armed */
+    bool wants_send;  /* the peer's inlet is blocked until there is room to send here */
+    bool end_near;    /* the other side will send no more; bytes may still be on the way */
+    bool hung_up;     /* epoll has nothing more to report for this socket */
+    bool is_broken;   /* failed, as opposed to ended */
+    bool input_over;  /* everything it sent was passed on */
+    bool output_over; /* nothing is sent to it any more */
 };
 
 /* A client, and the backend connection opened for it. */
@@ -82,7 +82,7 @@ struct shed_log {
 /* The part that all threads share. */
 struct common {
     const struct options *options;
-    demuxbuf_shared_pool *shared_pool; /* the pool of several threads; NULL for one, and for static buffers */
+    demuxbuf_shared_pool *shared_pool;    /* the pool of several threads; NULL for one, and for static buffers */
     struct address listen[LISTENERS_MAX]; /* with the ports that the first thread got */
     int wake_fds[THREADS_MAX];            /* of each thread: its sleep ends when something is written there */
     uint64_t started_ns;

@@ -14,8 +14,7 @@ struct held {
     uint64_t bytes;
 };
 
-static void add(struct figures *figures, const char *name, uint64_t value)
-{
+static void add(struct figures *figures, const char *name, uint64_t value) {
     assert(figures->count < FIGURES_MAX);
     struct figure *figure = &figures->list[figures->count++];
     snprintf(figure->name, sizeof figure->name, "%s", name);
@@ -23,24 +22,20 @@ static void add(struct figures *figures, const char *name, uint64_t value)
 }
 
 /* The first thread reports what is common to all threads, so that the sums are right. */
-static void add_once(struct figures *figures, const struct relay *relay, const char *name, uint64_t value)
-{
+static void add_once(struct figures *figures, const struct relay *relay, const char *name, uint64_t value) {
     add(figures, name, relay->thread == 0 ? value : 0);
 }
 
 /* A pool is common to all threads, so only the first reports it; static buffers are each thread's own. */
-static bool tells_of_pool(const struct relay *relay)
-{
+static bool tells_of_pool(const struct relay *relay) {
     return relay->thread == 0 || relay->options->static_buffers;
 }
 
-static void add_pool(struct figures *figures, const struct relay *relay, const char *name, uint64_t value)
-{
+static void add_pool(struct figures *figures, const struct relay *relay, const char *name, uint64_t value) {
     add(figures, name, tells_of_pool(relay) ? value : 0);
 }
 
-static void add_frames(struct figures *figures, const char *side, const struct frame_counts *counts)
-{
+static void add_frames(struct figures *figures, const char *side, const struct frame_counts *counts) {
     for (uint32_t kind = 0; kind < FRAME_KINDS; kind++) {
         char name[NAME_BYTES];
         snprintf(name, sizeof name, "frames_%s_%s", side, FRAME_NAMES[kind]);
@@ -48,8 +43,7 @@ static void add_frames(struct figures *figures, const char *side, const struct f
     }
 }
 
-static uint64_t look_at(struct endpoint *endpoint, struct held *held)
-{
+static uint64_t look_at(struct endpoint *endpoint, struct held *held) {
     demuxbuf_receiver_info info = {.struct_size = sizeof(demuxbuf_receiver_info)};
     if (endpoint->registration.fd < 0) {
         return 0;
@@ -59,8 +53,7 @@ static uint64_t look_at(struct endpoint *endpoint, struct held *held)
     return info.hold == 2 ? 1 : 0;
 }
 
-static struct held held_now(struct relay *relay)
-{
+static struct held held_now(struct relay *relay) {
     struct held held = {0};
     for (struct list *link = relay->pairs.next; link != &relay->pairs; link = link->next) {
         struct pair *pair = LIST_OWNER(link, struct pair, link);
@@ -70,8 +63,7 @@ static struct held held_now(struct relay *relay)
     return held;
 }
 
-static uint64_t rss_bytes(void)
-{
+static uint64_t rss_bytes(void) {
     unsigned long long pages = 0;
     FILE *statm = fopen("/proc/self/statm", "re");
     if (statm != NULL) {
@@ -83,8 +75,7 @@ static uint64_t rss_bytes(void)
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static void add_buffers(struct figures *figures, struct relay *relay)
-{
+static void add_buffers(struct figures *figures, struct relay *relay) {
     demuxbuf_pool_stats stats = {.struct_size = sizeof(demuxbuf_pool_stats)};
     relay->buffers.kind->get_stats(&relay->buffers, &stats);
     struct held held = held_now(relay);
@@ -128,8 +119,7 @@ static void add_buffers(struct figures *figures, struct relay *relay)
     add(figures, "backend_buffers_held", held.backend_buffers);
 }
 
-void stats_collect(struct figures *figures, struct relay *relay)
-{
+void stats_collect(struct figures *figures, struct relay *relay) {
     const struct relay_counts *counts = &relay->counts;
     figures->count = 0;
     add_once(figures, relay, "uptime_ns", loop_now_ns() - relay->common->started_ns);
@@ -160,8 +150,7 @@ void stats_collect(struct figures *figures, struct relay *relay)
     add_once(figures, relay, "rss_bytes", relay->thread == 0 ? rss_bytes() : 0);
 }
 
-static void print_text(const struct figures *figures, FILE *out)
-{
+static void print_text(const struct figures *figures, FILE *out) {
     for (uint32_t index = 0; index < figures->count; index++) {
         const struct figure *figure = &figures->list[index];
         fprintf(out, "%-32s%20llu\n", figure->name, (unsigned long long)figure->value);
@@ -169,8 +158,7 @@ static void print_text(const struct figures *figures, FILE *out)
     fflush(out);
 }
 
-static void print_json(const struct figures *figures, FILE *out)
-{
+static void print_json(const struct figures *figures, FILE *out) {
     for (uint32_t index = 0; index < figures->count; index++) {
         const struct figure *figure = &figures->list[index];
         fprintf(out, "%s\"%s\": %llu", index == 0 ? "{" : ", ", figure->name, (unsigned long long)figure->value);
@@ -178,8 +166,7 @@ static void print_json(const struct figures *figures, FILE *out)
     fputs("}\n", out);
 }
 
-static void write_json(const struct figures *figures, const char *path)
-{
+static void write_json(const struct figures *figures, const char *path) {
     char temporary[4096];
     int length = snprintf(temporary, sizeof temporary, "%s.new", path);
     FILE *out = length > 0 && (size_t)length < sizeof temporary ? fopen(temporary, "we") : NULL;
@@ -196,15 +183,13 @@ static void write_json(const struct figures *figures, const char *path)
     }
 }
 
-void stats_add(struct figures *sum, const struct figures *figures)
-{
+void stats_add(struct figures *sum, const struct figures *figures) {
     for (uint32_t index = 0; index < sum->count; index++) {
         sum->list[index].value += figures->list[index].value;
     }
 }
 
-void stats_report(const struct figures *figures, const struct options *options)
-{
+void stats_report(const struct figures *figures, const struct options *options) {
     if (!options->quiet) {
         print_text(figures, stderr);
     }

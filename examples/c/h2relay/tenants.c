@@ -14,8 +14,7 @@ struct tenant {
 
 enum { KEY_IPV4 = 1, KEY_IPV6, KEY_OTHER };
 
-static uint64_t key_of(uint64_t kind, const uint8_t *prefix, uint32_t bytes)
-{
+static uint64_t key_of(uint64_t kind, const uint8_t *prefix, uint32_t bytes) {
     uint64_t key = kind;
     for (uint32_t at = 0; at < bytes; at++) {
         key = key << 8 | prefix[at];
@@ -24,8 +23,7 @@ static uint64_t key_of(uint64_t kind, const uint8_t *prefix, uint32_t bytes)
 }
 
 /* A network that usually belongs to one customer: many addresses in it are one tenant. */
-static uint64_t key_of_address(const struct address *address)
-{
+static uint64_t key_of_address(const struct address *address) {
     static const uint8_t MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     if (address->storage.ss_family == AF_INET) {
         const struct sockaddr_in *ip = (const struct sockaddr_in *)(const void *)&address->storage;
@@ -41,14 +39,12 @@ static uint64_t key_of_address(const struct address *address)
 }
 
 /* The chain of a key. The multiplier is odd, and its high bits mix all bits of the key. */
-static struct tenant **chain_of(struct tenants *tenants, uint64_t key)
-{
+static struct tenant **chain_of(struct tenants *tenants, uint64_t key) {
     uint64_t mixed = key * UINT64_C(0x9e3779b97f4a7c15);
     return &tenants->table[(mixed >> 32) & (tenants->chains - 1)];
 }
 
-bool tenants_open(struct tenants *tenants, struct buffers *buffers, const struct options *options)
-{
+bool tenants_open(struct tenants *tenants, struct buffers *buffers, const struct options *options) {
     *tenants = (struct tenants){.kind = options->tenant, .buffers = buffers};
     if (options->tenant == TENANT_NONE) {
         return true;
@@ -61,13 +57,11 @@ bool tenants_open(struct tenants *tenants, struct buffers *buffers, const struct
     return tenants->table != NULL;
 }
 
-void tenants_close(struct tenants *tenants)
-{
+void tenants_close(struct tenants *tenants) {
     free(tenants->table);
 }
 
-struct tenant *tenants_enter(struct tenants *tenants, const struct address *address, uint32_t listener)
-{
+struct tenant *tenants_enter(struct tenants *tenants, const struct address *address, uint32_t listener) {
     if (tenants->kind == TENANT_NONE) {
         return NULL;
     }
@@ -94,8 +88,7 @@ struct tenant *tenants_enter(struct tenants *tenants, const struct address *addr
     return tenant;
 }
 
-void tenants_leave(struct tenants *tenants, struct tenant *tenant)
-{
+void tenants_leave(struct tenants *tenants, struct tenant *tenant) {
     if (tenant == NULL || --tenant->connections > 0) {
         return;
     }
@@ -109,7 +102,6 @@ void tenants_leave(struct tenants *tenants, struct tenant *tenant)
     free(tenant);
 }
 
-uint64_t tenant_number(const struct tenant *tenant)
-{
+uint64_t tenant_number(const struct tenant *tenant) {
     return tenant != NULL ? tenant->number : 0;
 }

@@ -10,24 +10,20 @@ enum { PEER_IS_FULL = 1 };
 
 static const demuxbuf_step NOTHING = {0};
 
-static bool is_closed(const struct endpoint *endpoint)
-{
+static bool is_closed(const struct endpoint *endpoint) {
     return endpoint->registration.fd < 0;
 }
 
-static bool is_client(const struct endpoint *endpoint)
-{
+static bool is_client(const struct endpoint *endpoint) {
     return endpoint == &endpoint->pair->client;
 }
 
-static struct relay_counts *counts_of(struct endpoint *endpoint)
-{
+static struct relay_counts *counts_of(struct endpoint *endpoint) {
     return &endpoint->pair->relay->counts;
 }
 
 /* Bytes arrive straight where they are decoded, and stay there until they are sent. */
-static demuxbuf_step receive(struct endpoint *endpoint, demuxbuf_step step)
-{
+static demuxbuf_step receive(struct endpoint *endpoint, demuxbuf_step step) {
     ssize_t bytes;
     do {
         counts_of(endpoint)->recv_calls++;
@@ -47,8 +43,7 @@ static demuxbuf_step receive(struct endpoint *endpoint, demuxbuf_step step)
 }
 
 /* Nothing can be sent to the peer any more. A backend may still have sent something that its client wants to read. */
-static demuxbuf_step peer_broke(struct endpoint *endpoint)
-{
+static demuxbuf_step peer_broke(struct endpoint *endpoint) {
     struct endpoint *peer = endpoint->peer;
     peer->is_broken = true;
     peer->output_over = true;
@@ -63,8 +58,7 @@ static demuxbuf_step peer_broke(struct endpoint *endpoint)
     return inlet_report(&endpoint->inlet, INLET_FAIL, 0);
 }
 
-static demuxbuf_step block(struct endpoint *endpoint)
-{
+static demuxbuf_step block(struct endpoint *endpoint) {
     endpoint->peer->wants_send = true;
     transfer_set_interest(endpoint->peer);
     /* Closed if epoll has no memory left for the registration. */
@@ -72,8 +66,7 @@ static demuxbuf_step block(struct endpoint *endpoint)
 }
 
 /* Sends what may be passed on from the front of what is buffered. */
-static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step)
-{
+static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step) {
     struct gate *gate = &endpoint->gate;
     bool cannot_fit = (step.actions & DEMUXBUF_CANNOT_FIT) != 0;
     struct gate_view view = gate_look(gate, step.data, step.bytes, cannot_fit);
@@ -105,8 +98,7 @@ static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step)
 }
 
 /* Everything this endpoint sent was passed on, but for a frame that will never be whole. */
-static demuxbuf_step end(struct endpoint *endpoint, demuxbuf_step step)
-{
+static demuxbuf_step end(struct endpoint *endpoint, demuxbuf_step step) {
     struct pair *pair = endpoint->pair;
     struct endpoint *peer = endpoint->peer;
     if (step.bytes > 0 || endpoint->gate.cleared > 0) {
@@ -128,8 +120,7 @@ static demuxbuf_step end(struct endpoint *endpoint, demuxbuf_step step)
 }
 
 /* The actions that need no look at the bytes. */
-static demuxbuf_step take_notice(struct endpoint *endpoint, uint32_t notices)
-{
+static demuxbuf_step take_notice(struct endpoint *endpoint, uint32_t notices) {
     if ((notices & DEMUXBUF_WANT_RECV) != 0) {
         endpoint->wants_recv = true;
     }
@@ -142,8 +133,7 @@ static demuxbuf_step take_notice(struct endpoint *endpoint, uint32_t notices)
     return inlet_report(&endpoint->inlet, INLET_DONE, notices);
 }
 
-void transfer_drive(struct endpoint *endpoint, demuxbuf_step step)
-{
+void transfer_drive(struct endpoint *endpoint, demuxbuf_step step) {
     enum { NOTICES = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE };
     while (!is_closed(endpoint)) {
         uint32_t actions = step.actions;
@@ -169,15 +159,13 @@ void transfer_drive(struct endpoint *endpoint, demuxbuf_step step)
     }
 }
 
-void transfer_report(struct endpoint *endpoint, enum inlet_event event, uint32_t value)
-{
+void transfer_report(struct endpoint *endpoint, enum inlet_event event, uint32_t value) {
     if (!is_closed(endpoint)) {
         transfer_drive(endpoint, inlet_report(&endpoint->inlet, event, value));
     }
 }
 
-void transfer_room(struct endpoint *endpoint)
-{
+void transfer_room(struct endpoint *endpoint) {
     if (endpoint->wants_send) {
         endpoint->wants_send = false;
         transfer_set_interest(endpoint);
@@ -186,8 +174,7 @@ void transfer_room(struct endpoint *endpoint)
 }
 
 /* An end is to be seen also while nothing can be received; but not before what was sent ahead of it. */
-static demuxbuf_step look_for_end(struct endpoint *endpoint, uint32_t events, demuxbuf_step step)
-{
+static demuxbuf_step look_for_end(struct endpoint *endpoint, uint32_t events, demuxbuf_step step) {
     uint8_t byte;
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0 || endpoint->input_over) {
         return step;
@@ -204,8 +191,7 @@ static demuxbuf_step look_for_end(struct endpoint *endpoint, uint32_t events, de
     return step;
 }
 
-void transfer_input(struct endpoint *endpoint, uint32_t events)
-{
+void transfer_input(struct endpoint *endpoint, uint32_t events) {
     if (is_closed(endpoint)) {
         return;
     }
@@ -222,15 +208,13 @@ void transfer_input(struct endpoint *endpoint, uint32_t events)
     transfer_drive(endpoint, step);
 }
 
-void transfer_run(struct endpoint *endpoint)
-{
+void transfer_run(struct endpoint *endpoint) {
     transfer_report(endpoint, endpoint->hung_up ? INLET_READABLE : INLET_WAKE, 0);
 }
 
 /* A level-triggered registration of a socket that hung up reports without end and cannot be masked: the run list
    replaces it. */
-static void remove_hung_up(struct endpoint *endpoint)
-{
+static void remove_hung_up(struct endpoint *endpoint) {
     struct relay *relay = endpoint->pair->relay;
     loop_remove(&relay->loop, &endpoint->registration);
     if (endpoint->wants_recv && !endpoint->input_over) {
@@ -238,8 +222,7 @@ static void remove_hung_up(struct endpoint *endpoint)
     }
 }
 
-void transfer_set_interest(struct endpoint *endpoint)
-{
+void transfer_set_interest(struct endpoint *endpoint) {
     struct relay *relay = endpoint->pair->relay;
     uint32_t interest = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
     if (is_closed(endpoint)) {

@@ -8,24 +8,24 @@
 #include "ours.h"
 
 struct head {
-  uint32_t length, stream_id;
-  uint8_t kind, flags;
+    uint32_t length, stream_id;
+    uint8_t kind, flags;
 };
 
 /* The codes that the broken rules of a frame ask for. */
 struct broken_codes {
-  int protocol, size;
-  /* One of the broken rules: it has no room for what its type and flags ask for. */
-  int is_too_small;
+    int protocol, size;
+    /* One of the broken rules: it has no room for what its type and flags ask for. */
+    int is_too_small;
 };
 
 /* Why libnghttp2 refuses what the frame layer takes: states of streams, windows, header blocks and values. */
 struct reason {
-  uint32_t error_code;
-  /* A part of its message; NULL: it has none. */
-  const char *text;
-  /* Of RFC 9113. */
-  const char *section;
+    uint32_t error_code;
+    /* A part of its message; NULL: it has none. */
+    const char *text;
+    /* Of RFC 9113. */
+    const char *section;
 };
 
 enum { REASONS_MAX = 32 };

@@ -7,11 +7,11 @@
 #include <nghttp2/nghttp2.h>
 
 struct theirs {
-  nghttp2_session *session;
-  uint32_t given;
-  /* It wants no more: GOAWAY came while no stream was open. */
-  int is_done;
-  struct log log;
+    nghttp2_session *session;
+    uint32_t given;
+    /* It wants no more: GOAWAY came while no stream was open. */
+    int is_done;
+    struct log log;
 };
 
 /* Makes a session that receives this stream: it announces the same sizes, and has requested what a server answers. */

@@ -211,9 +211,7 @@ static bool bring_into(struct stage *stage, struct actor *actor, int state) {
         peer_block(&actor->peer, 40, 1);
         peer_send(&actor->peer, &mux->lower, 20);
         return true;
-    case 8: /* broken */
-        lower_break(&mux->lower);
-        return true;
+    case 8: /* broken */ lower_break(&mux->lower); return true;
     case 9: /* a stream holds a ring that was handed to it */
         peer_data(&actor->peer, 1, BUFFER_BYTES, 0);
         peer_send_all(&actor->peer, &mux->lower);

@@ -69,7 +69,7 @@ static void note_actions(struct mux *mux, uint32_t actions) {
 /* The ring and the flags are the truth. */
 static void sync(struct mux *mux) {
     note_actions(mux, demuxbuf_connection_sync(&mux->connection, mux->ring.data, mux->ring.size, mux->blocked,
-                                       mux->lacks_data, is_armed(mux)));
+                                               mux->lacks_data, is_armed(mux)));
 }
 
 static void tell_done(struct mux *mux, uint32_t action) {

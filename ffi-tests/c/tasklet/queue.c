@@ -177,7 +177,7 @@ static void s12(struct stage *stage) {
     uint8_t *area;
     CHECK_NUMBER(pool_request(&stage->world.pool, &waiter->mux.waits[NEED_RECEIVE], &area), POOL_REFUSED);
     CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_connection_buffer_denied(&waiter->mux.connection)),
-             DEMUXBUF_ERR_ALREADY_WAITING);
+                 DEMUXBUF_ERR_ALREADY_WAITING);
     CHECK_NUMBER(memcmp(&before, &waiter->mux.connection, sizeof before), 0);
     deliver(stage, holder);
     CHECK(is_holding(waiter));

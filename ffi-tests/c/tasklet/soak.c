@@ -95,7 +95,9 @@ static void write_frame(struct soak *soak, struct peer *peer) {
     switch (below(soak, 4)) {
     case 0: peer_ping(peer); break;
     case 1: peer_block(peer, below(soak, BLOCK_BYTES_MAX), 1 + below(soak, 3)); break;
-    case 2: peer_data(peer, below(soak, STREAMS), below(soak, DATA_BYTES_MAX), below(soak, 3) ? 0 : below(soak, 256)); break;
+    case 2:
+        peer_data(peer, below(soak, STREAMS), below(soak, DATA_BYTES_MAX), below(soak, 3) ? 0 : below(soak, 256));
+        break;
     default: peer_data(peer, below(soak, STREAMS), below(soak, 20), 0); break;
     }
 }
@@ -132,9 +134,7 @@ static void rare_step(struct soak *soak, struct client *client) {
         client->is_cut = true;
         break;
     case 4: mux_expire(mux); break;
-    default:
-        close_client(soak, client);
-        open_client(soak, client);
+    default: close_client(soak, client); open_client(soak, client);
     }
 }
 
@@ -256,7 +256,6 @@ void soak(uint64_t seed, uint32_t steps) {
             (unsigned long long)totals->connections, (unsigned long long)totals->frames,
             (unsigned long long)totals->bytes, (unsigned long long)totals->runs,
             (unsigned long long)soak.world.pool.handoffs, (unsigned long long)totals->swaps,
-            (unsigned long long)totals->folds, (unsigned long long)totals->wraps,
-            (unsigned long long)totals->misfits, (unsigned long long)totals->parkings,
-            (unsigned long long)totals->sheds);
+            (unsigned long long)totals->folds, (unsigned long long)totals->wraps, (unsigned long long)totals->misfits,
+            (unsigned long long)totals->parkings, (unsigned long long)totals->sheds);
 }

@@ -9,13 +9,13 @@ void *__tsan_memmove(void *to, const void *from, size_t bytes);
 void *__tsan_memset(void *to, int byte, size_t bytes);
 
 void *__tsan_memcpy(void *to, const void *from, size_t bytes) {
-  return memcpy(to, from, bytes);
+    return memcpy(to, from, bytes);
 }
 
 void *__tsan_memmove(void *to, const void *from, size_t bytes) {
-  return memmove(to, from, bytes);
+    return memmove(to, from, bytes);
 }
 
 void *__tsan_memset(void *to, int byte, size_t bytes) {
-  return memset(to, byte, bytes);
+    return memset(to, byte, bytes);
 }

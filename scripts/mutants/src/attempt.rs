@@ -15,7 +15,7 @@ use crate::switch::{self, Place};
 use crate::tree;
 
 /// Tests of something else than the library's behaviour.
-const OTHERS: [&str; 2] = ["header", "loom"];
+const OTHERS: [&str; 3] = ["header", "loom", "scenarios_doc"];
 
 /// The tests of the second round, for mutants that the library's own quick tests do not notice.
 const SLOW: [&str; 16] = [
@@ -85,7 +85,9 @@ pub struct Attempt<'a> {
     results: PathBuf,
     list: &'a List,
     files: Vec<File>,
-    /// `src/lib.rs`, which gets a module more.
+    /// The top of the library and its package.
+    library: (&'static str, &'static str),
+    /// The text of that file, which gets a module more.
     top: String,
     /// Each nth mutant is tried.
     step: usize,
@@ -94,7 +96,17 @@ pub struct Attempt<'a> {
     slow: Option<Vec<Test>>,
 }
 
-const TOP: &str = "src/lib.rs";
+/// The top of the library whose files are changed, and its package. Files of the C API are a library of their own.
+const CORE: (&str, &str) = ("src/lib.rs", "demuxbuf");
+const CAPI: (&str, &str) = ("capi/src/lib.rs", "demuxbuf-capi");
+
+fn library_of(names: &[&str]) -> Result<(&'static str, &'static str), String> {
+    match names.iter().filter(|name| name.starts_with("capi/")).count() {
+        0 => Ok(CORE),
+        count if count == names.len() => Ok(CAPI),
+        _ => Err("files of the core and of the C API are tried in runs of their own".into()),
+    }
+}
 
 impl<'a> Attempt<'a> {
     /// Finds the mutants and makes the copy.
@@ -105,6 +117,7 @@ impl<'a> Attempt<'a> {
         list: &'a List,
         sample: Option<usize>,
     ) -> Result<Attempt<'a>, String> {
+        let library = library_of(names)?;
         let mut files = Vec::new();
         let mut first = 1;
         for name in names {
@@ -114,7 +127,7 @@ impl<'a> Attempt<'a> {
             files.push(File { name: (*name).to_owned(), text, found, first, broken: BTreeSet::new() });
             first += count;
         }
-        let but = names.iter().map(|name| (*name).to_owned()).chain([TOP.to_owned()]).collect();
+        let but = names.iter().map(|name| (*name).to_owned()).chain([library.0.to_owned()]).collect();
         let tree = folder.join("tree");
         std::fs::create_dir_all(&tree).map_err(|error| format!("{}: {error}", tree.display()))?;
         let digest = tree::copy(root, &tree, &but)?;
@@ -122,8 +135,8 @@ impl<'a> Attempt<'a> {
         let done = read_results(&results, digest)?;
         let step = sample.map_or(1, |sample| (first as usize / sample.max(1)).max(1));
         let target = folder.join("build");
-        let top = crate::read(root, TOP)?;
-        Ok(Attempt { tree, target, results, list, files, top, step, done, quick: Vec::new(), slow: None })
+        let top = crate::read(root, library.0)?;
+        Ok(Attempt { tree, target, results, list, files, library, top, step, done, quick: Vec::new(), slow: None })
     }
 
     /// Tries all mutants that are not done yet.
@@ -152,7 +165,7 @@ impl<'a> Attempt<'a> {
 
     /// Writes one of the files, or the top of the library with the module that switches.
     fn write(&self, name: &str, text: &str) -> Result<(), String> {
-        let module = if name == TOP { switch::MODULE } else { "" };
+        let module = if name == self.library.0 { switch::MODULE } else { "" };
         tree::write(&self.tree.join(name), format!("{text}{module}").as_bytes())
     }
 
@@ -162,7 +175,7 @@ impl<'a> Attempt<'a> {
             let is_fixed = |(_, mutant): &(usize, &Mutant)| !mutant.is_switchable;
             file.broken = file.found.mutants.iter().enumerate().filter(is_fixed).map(|(index, _)| index).collect();
         }
-        self.write(TOP, &self.top)?;
+        self.write(self.library.0, &self.top)?;
         loop {
             let mut places = Vec::new();
             for file in &self.files {
@@ -171,7 +184,7 @@ impl<'a> Attempt<'a> {
                 self.write(&file.name, &switched.text)?;
                 places.push(switched.places);
             }
-            let built = self.build(&["-p", "demuxbuf", "--lib", "--tests"])?;
+            let built = self.build(&["-p", self.library.1, "--lib", "--tests"])?;
             if built.is_done {
                 self.quick = self.measure(built.programs, &OTHERS)?;
                 return Ok(());
@@ -312,7 +325,7 @@ impl<'a> Attempt<'a> {
                 continue;
             }
             self.write(&self.files[at].name, &switch::alone(&self.files[at].text, &mutant))?;
-            if self.build(&["-p", "demuxbuf", "--lib", "--tests"])?.is_done {
+            if self.build(&["-p", self.library.1, "--lib", "--tests"])?.is_done {
                 self.try_build(&mutant)?;
             } else {
                 self.keep(&mutant.key, Outcome::DoesNotBuild, "")?;

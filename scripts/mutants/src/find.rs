@@ -113,10 +113,10 @@ fn type_name(of: &Type) -> String {
     }
 }
 
-/// Assertions state what always holds: without one nothing changes.
-fn is_assertion(mac: &syn::Macro) -> bool {
+/// A statement that is not left out: an assertion, without which nothing changes, or the definition of an item.
+fn is_kept(mac: &syn::Macro) -> bool {
     let name = mac.path.segments.last().map_or(String::new(), |segment| segment.ident.to_string());
-    name.contains("assert") || name == "unreachable" || name == "const_assert"
+    name.contains("assert") || name == "unreachable" || name == "thread_local"
 }
 
 impl Finder<'_> {
@@ -239,7 +239,7 @@ impl Finder<'_> {
                     self.mark(expression);
                 }
             }
-            Stmt::Macro(one) if !is_assertion(&one.mac) && (one.semi_token.is_some() || block_is_unit) => {
+            Stmt::Macro(one) if !is_kept(&one.mac) && (one.semi_token.is_some() || block_is_unit) => {
                 self.removable(statement.span(), true);
             }
             _ => {}

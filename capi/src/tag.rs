@@ -21,11 +21,11 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub(super) struct Tag(u32);
 
 impl Tag {
-    /// A tag that no other pool has; `None` if as many pools are alive as there are tags. Cost: one step for each tag in
-    /// a row that is taken.
+    /// A tag that no other pool has; `None` if as many pools are alive as there are tags. Cost: one step for each tag
+    /// in a row that is taken.
     pub(super) fn take() -> Option<Tag> {
         let first = NEXT.fetch_add(1, Ordering::Relaxed);
-        let mut numbers = (0..TAGS).map(|step| first.wrapping_add(step) % TAGS + 1);
+        let mut numbers = numbers_from(first);
         numbers.find(|&number| TAKEN[word(number)].fetch_or(bit(number), Ordering::Acquire) & bit(number) == 0).map(Tag)
     }
 
@@ -46,10 +46,29 @@ impl Drop for Tag {
     }
 }
 
+/// Each number once, wherever the search begins.
+fn numbers_from(first: u32) -> impl Iterator<Item = u32> {
+    (0..TAGS).map(move |step| (first % TAGS + step) % TAGS + 1)
+}
+
 fn word(number: u32) -> usize {
     number as usize / 64
 }
 
 fn bit(number: u32) -> u64 {
     1 << (number % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn search_visits_each_tag_once_from_any_start() {
+        for first in [0, 1, TAGS - 1, TAGS, u32::MAX - TAGS, u32::MAX - 1, u32::MAX] {
+            let mut numbers: Vec<u32> = numbers_from(first).collect();
+            numbers.sort_unstable();
+            assert!(numbers.into_iter().eq(1..=TAGS), "the search from {first} misses a tag");
+        }
+    }
 }

@@ -186,8 +186,8 @@
 // Release the buffer; report released.
 #define DEMUXBUF_RELEASE_BUFFER 16
 
-// Receive now; report received, would_block, end_of_stream or transport_error. Completion: submit a receive and report it
-// done, then its outcome; would_block if it was cancelled and brought nothing.
+// Receive now; report received, would_block, end_of_stream or transport_error. Completion: submit a receive and report
+// it done, then its outcome; would_block if it was cancelled and brought nothing.
 #define DEMUXBUF_RECV 32
 
 // Run the decoder; report consumed and, if bytes are left, why: need_more, block or yield.
@@ -196,7 +196,7 @@
 // Throw away what is buffered; report it consumed.
 #define DEMUXBUF_DISCARD 128
 
-// Move the residue to a small slot, release the buffer; report buffer_parked.
+// Move the undecoded bytes to a parking slot, release the buffer; report buffer_parked.
 #define DEMUXBUF_PARK 256
 
 // Close this connection: it holds memory that others wait for and makes no progress.
@@ -217,8 +217,8 @@
 // Set in a mask of actions that is an error instead: cast it to `int32_t` for the status. No action is set beside it.
 #define DEMUXBUF_ERROR 2147483648u
 
-// Level-triggered: reported again for as long as there is something. As in one-shot mode, a receive that brings less than
-// the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
+// Level-triggered: reported again for as long as there is something. As in one-shot mode, a receive that brings less
+// than the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
 // optimistic mode.
 #define DEMUXBUF_MODE_LEVEL 0
 
@@ -243,8 +243,8 @@
 // In place of a class: none.
 #define DEMUXBUF_NO_CLASS UINT32_MAX
 
-// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
-// a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
+// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread
+// at a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
 typedef struct demuxbuf_pool demuxbuf_pool;
 
 // The settings of a pool. Fill it with `demuxbuf_pool_config_init`, then change what you want otherwise.
@@ -253,9 +253,9 @@ typedef struct {
   uint32_t struct_size;
   // Buffers in the pool: the hard cap.
   uint32_t buffers;
-  // Size of each, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a multiple of
-  // 64; from 64 to 16777216. This is size 0, the default. For HTTP/2 frames of the size that every peer may send, 16384
-  // and 9, it is 16448.
+  // Size of each, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
+  // multiple of 64; from 64 to 16777216. This is size 0, the default. For HTTP/2 frames of the size that every
+  // peer may send, 16384 and 9, it is 16448.
   uint32_t buffer_bytes;
   // Sizes 1 to 3: further sizes of buffers out of the same budget of bytes; 0 for no such size.
   uint32_t other_buffer_bytes[DEMUXBUF_OTHER_SIZES_MAX];
@@ -267,14 +267,14 @@ typedef struct {
   uint32_t waiters_max;
   // Parking slots of 64 bytes.
   uint32_t slots;
-  // Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait. None may be larger than the
-  // first buffer, into which what was parked has to come back.
+  // Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait. None may be larger than
+  // the first buffer, into which what was parked has to come back.
   uint32_t large_slots[3];
   // The most tenants at once.
   uint32_t tenants_max;
   // Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
-  // own; `DEMUXBUF_NO_CLASS` for always the receiver's own. A request that waits when the frame begins changes to it,
-  // and is the last there.
+  // own; `DEMUXBUF_NO_CLASS` for always the receiver's own. A request that waits when the frame begins changes to
+  // it, and is the last there.
   uint32_t continuation_class;
   // Classes in use, from 1 to 8; class 0 is the most critical.
   uint32_t classes;
@@ -286,12 +286,12 @@ typedef struct {
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
   // Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
   uint32_t lifeline;
-  // Idle time in nanoseconds after which a holder is parked while others wait. 0 is treated as 1; UINT64_MAX: not before
-  // `lease_ns`.
+  // Idle time in nanoseconds after which a holder is parked while others wait. 0 is treated as 1; UINT64_MAX: not
+  // before `lease_ns`.
   uint64_t park_ns;
   // Idle time in nanoseconds after which a holder is to be shed while others wait: at least 1; UINT64_MAX: never.
-  // What the host itself blocks has twice as long, and begins anew when it is unblocked. An eighth of it is the most
-  // that one advance of the clock counts for.
+  // What the host itself blocks has twice as long, and begins anew when it is unblocked. An eighth of it is the
+  // most that one advance of the clock counts for.
   uint64_t lease_ns;
   // As in `demuxbuf_policy`, of the receivers.
   uint32_t resume_free_bytes;
@@ -317,9 +317,9 @@ typedef struct {
   uint32_t struct_size;
   // A full buffer receives again once this many bytes are free; 0 for any room.
   uint32_t resume_free_bytes;
-  // Residues of at most this many bytes are parked as soon as their receive ran dry; 0 for never.
+  // Partial frames of at most this many bytes are parked as soon as their transport has no more; 0 for never.
   uint16_t park_bytes;
-  // Residues of at most this many bytes are parked when the pool asks; below `park_bytes` it means that.
+  // Partial frames of at most this many bytes are parked when the pool asks; below `park_bytes` it means that.
   uint16_t reclaim_bytes;
   // One of `DEMUXBUF_MODE_*`.
   uint8_t mode;
@@ -350,8 +350,8 @@ uint32_t demuxbuf_version(void);
 int32_t demuxbuf_actions_status(uint32_t actions);
 
 // Writes a mask of actions in words, for logs: the names without `DEMUXBUF_`, with `|` between them; `NONE` for none;
-// bits that are no action as one hexadecimal number. A mask with `DEMUXBUF_ERROR` is written as `demuxbuf_strerror` has
-// its status.
+// bits that are no action as one hexadecimal number. A mask with `DEMUXBUF_ERROR` is written as `demuxbuf_strerror`
+// has its status.
 //
 // `bytes` is the room at `buffer`. The text is cut there, always with a closing 0. `buffer` may be NULL.
 // Thread rule: any thread, any time. Returns the room that the whole text needs, with its closing 0.
@@ -360,10 +360,11 @@ size_t demuxbuf_actions_str(uint32_t actions,
                             size_t bytes);
 
 // Fills a configuration: `buffers` of 16448 bytes, `receivers_max` receivers with a parking slot each and as many
-// waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered. Set
+// waits again for the host, one class, partial frames of up to 64 bytes parked, lifeline on, level-triggered. Set
 // `struct_size` before the call.
 //
-// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is written.
+// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is
+// written.
 int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
                                   uint32_t buffers,
                                   uint32_t receivers_max);
@@ -456,15 +457,17 @@ typedef struct {
 
 // What is to be done now, and where. Returned by value.
 typedef struct {
-  // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE`
-  // and as the residue of `DEMUXBUF_END`; NULL if nothing is.
+  // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is
+  // buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the bytes that can never be
+  // decoded; NULL if nothing is.
   //
-  // Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that call
-  // may move the bytes of any receiver of the pool, also of one that it does not name. `demuxbuf_receiver_pending`
-  // has the new place. These calls never move or free it: `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`,
-  // calls for another receiver, calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending,
-  // pause_recv, resume_recv and yield do not either, nor does `demuxbuf_pool_poll_notice` unless it names the
-  // receiver. Where a submitted receive goes stays until its outcome.
+  // Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that
+  // call may move the bytes of any receiver of the pool, also of one that it does not name.
+  // `demuxbuf_receiver_pending` has the new place. These calls never move or free it:
+  // `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`, calls for another receiver, calls for the pool
+  // but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending, pause_recv, resume_recv and yield do not
+  // either, nor does `demuxbuf_pool_poll_notice` unless it names the receiver. Where a submitted receive goes
+  // stays until its outcome.
   uint8_t *data;
   // Bytes at `data`: the room to receive into, or what is buffered.
   uint32_t bytes;
@@ -523,7 +526,7 @@ typedef struct {
   uint8_t paused;
   // Not 0: what is held was filled, and not enough of it is free again.
   uint8_t full;
-  // Not 0: the host stopped decoding until its next turn.
+  // Not 0: the host stopped decoding until its next loop iteration.
   uint8_t yielded;
   // Not 0: a receive was submitted and is not complete.
   uint8_t in_flight;
@@ -540,7 +543,8 @@ typedef struct {
   uint32_t reserved;
   // What the host gave at attach or at request.
   uint64_t token;
-  // The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 if a request of the host's own was served.
+  // The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 if a request of the host's own was
+  // served.
   uint64_t receiver;
   // The host's own buffer; 0 if a receiver got it.
   uint64_t lease;
@@ -586,7 +590,7 @@ typedef struct {
   uint8_t paused;
   // Not 0: what is held was filled, and not enough of it is free again.
   uint8_t full;
-  // Not 0: the host stopped decoding until its next turn.
+  // Not 0: the host stopped decoding until its next loop iteration.
   uint8_t yielded;
   // Not 0: a receive was submitted and is not complete.
   uint8_t in_flight;
@@ -612,8 +616,8 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
                                  uint64_t *receiver);
 
 // Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
-// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool of
-// the same `demuxbuf_shared_pool`, also from one that was freed.
+// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool
+// of the same `demuxbuf_shared_pool`, also from one that was freed.
 //
 // Of several threads that release or adopt one lease at once, one succeeds.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
@@ -626,17 +630,17 @@ int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
                                 const demuxbuf_leased_content *content,
                                 uint64_t *receiver);
 
-// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If none
-// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait ends with
-// its need: when the frame fits after all or a part of it is decoded, when it is blocked, and with the end of the stream,
-// an error, a failure or close. A frame that still does not fit once it is unblocked is reported again
+// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If
+// none is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait
+// ends with its need: when the frame fits after all or a part of it is decoded, when it is blocked, and with the end
+// of the stream, an error, a failure or close. A frame that still does not fit once it is unblocked is reported again
 // (`DEMUXBUF_CANNOT_FIT`).
 //
 // Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
 // or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_NOT_LARGER`,
-// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted beside what is held), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`,
-// `DEMUXBUF_ERR_IN_FLIGHT`.
+// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted beside what is held), `DEMUXBUF_ERR_ALREADY_WAITING`,
+// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_IN_FLIGHT`.
 demuxbuf_step demuxbuf_receiver_grow(demuxbuf_pool *pool,
                                      uint64_t receiver,
                                      uint32_t size_index);
@@ -680,8 +684,8 @@ demuxbuf_step demuxbuf_receiver_pending(demuxbuf_pool *pool, uint64_t receiver);
 
 // Writes everything there is to print about a receiver.
 //
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// and nothing is written.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_STALE`, and nothing is written.
 int32_t demuxbuf_receiver_describe(const demuxbuf_pool *pool,
                                    uint64_t receiver,
                                    demuxbuf_receiver_info *info);
@@ -732,7 +736,7 @@ demuxbuf_step demuxbuf_receiver_block(demuxbuf_pool *pool, uint64_t receiver, ui
 // `DEMUXBUF_ERR_NO_REASONS`.
 demuxbuf_step demuxbuf_receiver_unblock(demuxbuf_pool *pool, uint64_t receiver, uint32_t reasons);
 
-// A new turn of the host's loop begins for this connection.
+// A new loop iteration begins for this connection.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -782,7 +786,8 @@ demuxbuf_step demuxbuf_receiver_report(demuxbuf_pool *pool,
                                        uint32_t value);
 
 // The connection is going away, in whatever state it is: what it holds or waits for is released in this step, what
-// was buffered is counted as dropped, and the handle ends with `DEMUXBUF_FINISHED`: at once, or if a receive is in flight (completion), with its outcome.
+// was buffered is counted as dropped, and the handle ends with `DEMUXBUF_FINISHED`: at once, or if a receive is in
+// flight (completion), with its outcome.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -792,11 +797,11 @@ demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
 // The next queued request that was granted; then the next receiver that is to be shed, so that a waiter can have its
 // buffer. Call it in each loop iteration until it returns `DEMUXBUF_STATUS_NONE`.
 //
-// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `notice->step` asks for
-// before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
+// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `notice->step`
+// asks for before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
 //
-// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its requests
-// loses that buffer to others that wait. Its requests queue again.
+// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its
+// requests loses that buffer to others that wait. Its requests queue again.
 //
 // Returns `DEMUXBUF_OK` and writes `*notice`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, and nothing is written or taken from the queue of notices.
@@ -870,19 +875,19 @@ typedef struct {
   // Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
   // In a shared pool, of this thread's clock.
   uint64_t clock_skipped_ns;
-  // Residues moved from a buffer to a slot.
+  // Partial frames moved from a buffer to a slot.
   uint64_t parked;
-  // Those of them that were moved because others waited.
+  // Of `parked`, those that were moved because requests waited.
   uint64_t parked_on_demand;
   // Receivers that were asked to shed.
   uint64_t shed;
   // Contents moved to a larger buffer.
   uint64_t grown;
-  // Residues moved from a slot to a buffer.
+  // Partial frames moved from a slot to a buffer.
   uint64_t unparked;
   // Slots lent to receive without a buffer.
   uint64_t lifelines;
-  // Residues that could not be parked because no slot was free.
+  // Partial frames that could not be parked because no slot was free.
   uint64_t park_refused;
   // Times a content was moved to the front of its buffer.
   uint64_t compactions;
@@ -896,8 +901,8 @@ typedef struct {
   uint64_t dropped_bytes;
   // Bytes that left with a buffer the host took, or with a receiver that went to another thread.
   uint64_t taken_bytes;
-  // The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once more
-  // for each further size of which a buffer is not a whole number of pages.
+  // The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once
+  // more for each further size of which a buffer is not a whole number of pages.
   uint64_t memory_bytes;
 } demuxbuf_pool_stats;
 
@@ -938,12 +943,12 @@ extern "C" {
 // Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
 //
 // A refused configuration writes a sentence to `message` that names the field, its value and what is allowed.
-// `*message_bytes` is the room there; it then says how much room the whole sentence needs. Both count the closing 0. The
-// sentence is cut at the end of the room. Both pointers may be NULL, and `message` alone.
+// `*message_bytes` is the room there, and is then set to the room that the whole sentence needs. Both count the
+// closing 0. The sentence is cut at the end of the room. Both pointers may be NULL, and `message` alone.
 // Thread rule: any thread; the pool is then for one thread at a time.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
-// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and
-// `*pool` is not written.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
+// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS` (1023 are alive in the process);
+// `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and `*pool` is not written.
 int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
                           demuxbuf_pool **pool,
                           char *message,
@@ -961,17 +966,17 @@ int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
 void demuxbuf_pool_free(demuxbuf_pool *pool);
 
 // Advances the pool's clock to this time, in monotonic nanoseconds; once in each loop iteration, before the events.
-// The first call is the origin: what began before it has its time counted from there. One call is worth at most an eighth
-// of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look idle. A time
-// before the last one is counted and not taken. Early and repeated calls are harmless.
+// The first call is the origin: what began before it has its time counted from there. One call is worth at most an
+// eighth of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look
+// idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
                                      uint64_t now_ns);
 
 // When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
-// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `lease_ns` after the last call, so that the
-// clock follows real time; a time that is not after the last call is for at once.
+// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `lease_ns` after the last call, so that
+// the clock follows real time; a time that is not after the last call is for at once.
 uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
 
 // The published bound: the most grants that pass a waiter of this class before it is served.
@@ -981,18 +986,20 @@ uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
 int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool, uint32_t class_index, uint64_t *grants);
 
 // Gives the pages of free buffers that were used since the last call back to the operating system and writes how many
-// bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a system
-// call for each piece of such pages. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at
-// most 1 MiB if that is more than one buffer.
+// bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a
+// system call for each piece of such pages. Other threads of a shared pool wait for the pages of at most 16 buffers,
+// and of at most 1 MiB if that is more than one buffer.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_trim(demuxbuf_pool *pool,
                            uint64_t *bytes);
 
-// Checks everything that must always hold, walking all tables: for tests, not for the receive path.
+// Checks everything that must always hold, walking all tables: for tests, not for the receive path. On a shared pool,
+// no other thread may be inside a call for any of its pools meanwhile: the check reads what they change, and would
+// report a defect where there is none.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_INVARIANT` (a defect of the library).
+// `DEMUXBUF_ERR_INVARIANT` (a defect of the library, or another thread was inside a call).
 int32_t demuxbuf_pool_check_invariants(const demuxbuf_pool *pool);
 
 // Writes everything there is to print about a pool. Needs no buffer, lock or allocation.
@@ -1005,14 +1012,14 @@ int32_t demuxbuf_pool_get_stats(const demuxbuf_pool *pool, demuxbuf_pool_stats *
 //
 // Cost: O(1), no allocation.
 // Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
-// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
+// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above
+// what is left), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
 int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
                                     const demuxbuf_tenant_config *tenant_config,
                                     uint64_t *tenant);
 
-// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with its
-// last buffer and wait.
+// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with
+// its last buffer and wait.
 //
 // Cost: O(1).
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
@@ -1022,11 +1029,9 @@ int32_t demuxbuf_pool_remove_tenant(demuxbuf_pool *pool,
 
 // Writes how a tenant stands, also while it is going away.
 //
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool), and nothing is written.
-int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool,
-                                      uint64_t tenant,
-                                      demuxbuf_tenant_info *info);
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`,
+// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool), and nothing is written.
+int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool, uint64_t tenant, demuxbuf_tenant_info *info);
 
 #ifdef __cplusplus
 }  // extern "C"
@@ -1073,9 +1078,9 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 // Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
 //
 // Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
-// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`,
-// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
-// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
+// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
+// `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared
+// pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *handle);
@@ -1096,8 +1101,8 @@ int32_t demuxbuf_pool_release(demuxbuf_pool *pool,
 int32_t demuxbuf_pool_cancel(demuxbuf_pool *pool,
                              uint64_t wait);
 
-// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size. The lease may come
-// from any pool of the same `demuxbuf_shared_pool`, also from one that was freed.
+// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size. The lease may
+// come from any pool of the same `demuxbuf_shared_pool`, also from one that was freed.
 //
 // Thread rule: one thread at a time per pool, and one thread at a time per buffer.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -1124,7 +1129,8 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool,
 typedef struct demuxbuf_shared_pool demuxbuf_shared_pool;
 
 // A receiver on its way from one thread to another, with all that it holds and waits for: a plain value that the host
-// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no receiver.
+// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no
+// receiver.
 typedef struct {
   uint32_t connection[8];
   uint64_t token;
@@ -1150,18 +1156,18 @@ extern "C" {
 // buffers are reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`.
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Thread rule: any thread.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
-// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and
-// `*shared_pool` is not written.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
+// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS` (1023 are alive in the process);
+// `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and `*shared_pool` is not written.
 int32_t demuxbuf_shared_pool_new(const demuxbuf_pool_config *config,
                                  uint32_t shards,
                                  demuxbuf_shared_pool **shared_pool,
                                  char *message,
                                  size_t *message_bytes);
 
-// Makes the pool of one thread: a handle for all `demuxbuf_pool_*` and `demuxbuf_receiver_*` functions, for this thread
-// alone. `index` is which of the threads, from 0. The host owns it and frees it with `demuxbuf_pool_free`; then this
-// can be called for `index` again. A receiver's handle is for the pool that attached or imported it.
+// Makes the pool of one thread: a handle for all `demuxbuf_pool_*` and `demuxbuf_receiver_*` functions, for this
+// thread alone. `index` is which of the threads, from 0. The host owns it and frees it with `demuxbuf_pool_free`; then
+// this can be called for `index` again. A receiver's handle is for the pool that attached or imported it.
 //
 // Thread rule: the thread that will use the pool; others may call it for their own at the same time.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` (no such thread), `DEMUXBUF_ERR_IN_USE` (it has its
@@ -1170,25 +1176,25 @@ int32_t demuxbuf_shared_pool_shard(const demuxbuf_shared_pool *shared_pool,
                                    uint32_t index,
                                    demuxbuf_pool **pool);
 
-// As `demuxbuf_pool_poll_wake`, for a thread without a pool: call it after `demuxbuf_pool_free`, which may have handed what
-// the pool held to other threads.
+// As `demuxbuf_pool_poll_wake`, for a thread without a pool: call it after `demuxbuf_pool_free`, which may have handed
+// what the pool held to other threads.
 //
 // Thread rule: any thread, any time before `demuxbuf_shared_pool_free`. Cost: O(threads / 64), no lock.
 // Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`.
 int32_t demuxbuf_shared_pool_poll_wake(const demuxbuf_shared_pool *shared_pool,
                                        uint32_t *index);
 
-// Frees a shared pool, before the pools of its threads or after them; its memory goes with the last of them, so release
-// all leases of the host's own before that. NULL is harmless. In pools that are still there, attaching, adopting and
-// requests of the host's own are `DEMUXBUF_ERR_POOL_CLOSED` from now on. The receivers and requests that are there are
-// served to their end.
+// Frees a shared pool, before the pools of its threads or after them; its memory goes with the last of them, so
+// release all leases of the host's own before that. NULL is harmless. In pools that are still there, attaching,
+// adopting and requests of the host's own are `DEMUXBUF_ERR_POOL_CLOSED` from now on. The receivers and requests that
+// are there are served to their end.
 //
 // Thread rule: no other call with this pointer at the same time or after; the threads may use their pools meanwhile.
 void demuxbuf_shared_pool_free(demuxbuf_shared_pool *shared_pool);
 
 // A thread that has something to pick up, or deadlines to observe, and sleeps for all that is known. Call it until it
-// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and signal each thread that it names, by an eventfd or the
-// like; that thread then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
+// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and signal each thread that it names, by an eventfd or
+// the like; that thread then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(threads / 64), no lock.
 // Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`, always so for a pool of one thread;
@@ -1196,29 +1202,32 @@ void demuxbuf_shared_pool_free(demuxbuf_shared_pool *shared_pool);
 int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
                                 uint32_t *index);
 
-// Takes a receiver off this thread, in whatever state: idle, waiting, granted and not reported yet, holding a buffer, parked.
-// Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again.
-// Meanwhile it keeps its place in the queue. If you drop an exported receiver, its buffer leaks until the pool is
-// freed. To discard one, import it and close it.
+// Takes a receiver off this thread, in whatever state: idle, waiting, granted and not reported yet, holding a buffer,
+// parked. Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one
+// again. Meanwhile it keeps its place in the queue. If you drop an exported receiver, its buffer leaks until the pool
+// is freed. To discard one, import it and close it.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
-// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is parked in more than 64 bytes; it can move once
-// it holds a buffer), `DEMUXBUF_ERR_EXPORTS_FULL` (256 receivers that wait are exported and not imported yet, or of all
-// receivers `receivers_max` for each thread); nothing is changed then.
+// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is parked in more than 64 bytes; it can move
+// once it holds a buffer), `DEMUXBUF_ERR_EXPORTS_FULL` (256 receivers that wait are exported and not imported yet, or
+// of all receivers `receivers_max` for each thread); nothing is changed then.
 int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
                                  uint64_t receiver,
                                  demuxbuf_exported_receiver *exported);
 
 // Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
-// here; call `demuxbuf_receiver_pending` next. If it was granted a buffer on the way, `demuxbuf_pool_poll_notice` reports it.
+// here; call `demuxbuf_receiver_pending` next. Pass the struct on as it is: its ticket and its limits are checked, so
+// no memory is touched that is not the receiver's, but most other changes of its bytes are not noticed, and give the
+// receiver a wrong state. If it was granted a buffer on the way, `demuxbuf_pool_poll_notice` reports it.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
-// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of another pool, or changed),
-// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_SLOT_FREE` (it has a parking slot,
-// and none of 64 bytes is free here); nothing is changed then, and it can be tried again, here or elsewhere.
+// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of
+// another pool, or with another ticket), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers),
+// `DEMUXBUF_ERR_NO_SLOT_FREE` (it has a parking slot, and none of 64 bytes is free here); nothing is changed then, and
+// it can be tried again, here or elsewhere.
 int32_t demuxbuf_receiver_import(demuxbuf_pool *pool,
                                  demuxbuf_exported_receiver *exported,
                                  uint64_t *receiver);
@@ -1296,8 +1305,9 @@ uint32_t demuxbuf_connection_buffer_released(demuxbuf_connection *connection);
 
 // One receive brought `bytes` bytes, at most `demuxbuf_connection_recv_max`.
 //
-// Level-triggered and one-shot, a receive that brought less than that is taken to have run dry. A host that offered less,
-// such as a ring up to its wrap, reports it with `demuxbuf_connection_sync`, and `would_block` when it did run dry.
+// Level-triggered and one-shot, a receive that brought less than that is taken to have run dry. A host that offered
+// less, such as a ring up to its wrap, reports it with `demuxbuf_connection_sync`, and `would_block` when it did run
+// dry.
 //
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
@@ -1358,7 +1368,7 @@ uint32_t demuxbuf_connection_block(demuxbuf_connection *connection,
 uint32_t demuxbuf_connection_unblock(demuxbuf_connection *connection,
                                      uint32_t reasons);
 
-// A new turn of the host's loop begins for this connection.
+// A new loop iteration begins for this connection.
 //
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
@@ -1396,8 +1406,8 @@ uint32_t demuxbuf_connection_done(demuxbuf_connection *connection,
 //
 // `value` is what the event counts: bytes, reasons, actions, or a capacity; 0 for an event that counts nothing.
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_EVENT`, `DEMUXBUF_ERR_RANGE` (a value for an
-// event that counts nothing); or, as the event has it: `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_EVENT`, `DEMUXBUF_ERR_RANGE` (a value for
+// an event that counts nothing); or, as the event has it: `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_ALREADY_WAITING`,
 // `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_ZERO_BYTES`,
 // `DEMUXBUF_ERR_NO_REASONS`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_IN_FLIGHT`.
@@ -1524,10 +1534,10 @@ int32_t demuxbuf_h2_set_max_frame_size(demuxbuf_h2_decoder *decoder,
 // Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). Changes nothing; a header
 // is judged as soon as its nine bytes are there.
 //
-// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code` of `*next`, and for an error
-// of one stream `stream_id` and `frame_bytes`: the next frame begins behind these bytes, without `demuxbuf_h2_accept`;
-// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never initialised, or is corrupt),
-// `DEMUXBUF_ERR_POISONED` (a defect of the library).
+// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code` of `*next`, and for an
+// error of one stream `stream_id` and `frame_bytes`: the next frame begins behind these bytes, without
+// `demuxbuf_h2_accept`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never
+// initialised, or is corrupt), `DEMUXBUF_ERR_POISONED` (a defect of the library).
 int32_t demuxbuf_h2_peek(const demuxbuf_h2_decoder *decoder,
                          const uint8_t *data,
                          uint32_t bytes,
@@ -1551,7 +1561,8 @@ int32_t demuxbuf_h2_advance(demuxbuf_h2_decoder *decoder,
 // this decoder can have written `*next`), and nothing is changed.
 int32_t demuxbuf_h2_accept(demuxbuf_h2_decoder *decoder, const demuxbuf_h2_next *next);
 
-// Checks the pad length of a frame with the padded flag: the first byte of its payload. Other frames have none, and pass.
+// Checks the pad length of a frame with the padded flag: the first byte of its payload. Other frames have none, and
+// pass.
 //
 // Thread rule: any thread.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_PROTOCOL` if the padding does not leave room for what the frame must carry (RFC

@@ -1,9 +1,9 @@
 //! What should this connection do now? A pure value: events in, actions out.
 //!
 //! [`Connection`] knows how much is buffered, whether more may come and whether it can be decoded; it owns no memory
-//! and does no I/O. The host reports what happened with [`Connection::handle`] and does what the returned [`Actions`]
-//! say. **The law of use:** report each outcome, do each action, and after `Decode` say why bytes were left, if any
-//! were.
+//! and does no I/O. The host reports what happened with [`Connection::handle`] and carries out the returned
+//! [`Actions`]. **The usage contract:** report each outcome, do each action, and if `Decode` leaves bytes undecoded,
+//! report the reason (`NeedMore`, `Block` or `Yield`).
 //!
 //! Actions are levels: they are a function of the state alone ([`Connection::pending`]), so a lost or repeated call
 //! never loses work. A refused event ([`EventError`]) changes nothing, and no sequence of events panics.
@@ -21,30 +21,30 @@
 //! | end | open, ended, broken; then reported | `EndOfStream`, `TransportError`, `Done(End)` |
 //! | decoder | free, short of n bytes, blocked by reasons, yielded | `NeedMore`, `Received`, `Block`, `Unblock`, `Yield`, `Wake` |
 //!
-//! A completion host submits a receive and says so (`Done(Recv)`). From then until its outcome the memory it goes to is
-//! in use by the system: it is neither moved, parked nor released, in whatever state the connection is. `StopRecv` asks
-//! for the receive to be cancelled; the outcome is reported all the same, `WouldBlock` if it brought nothing. Then the
-//! machine is not ready, so `WantRecv` is pending as soon as bytes could be accepted: submit a poll. A poll holds no
-//! buffer. When the poll completes, report `Readable`, and `Recv` asks for the next receive.
+//! A completion host submits a receive and reports `Done(Recv)`. From then until the outcome of the receive, the
+//! operating system uses the target memory: it is neither moved, parked nor released, whatever the connection's state.
+//! `StopRecv` asks the host to cancel the receive. The host still reports the outcome, `WouldBlock` if the receive
+//! brought nothing. Then the machine is not ready, so `WantRecv` is pending as soon as bytes could be accepted: submit
+//! a poll. A poll holds no buffer. When the poll completes, report `Readable`, and `Recv` asks for the next receive.
 //!
 //! # Events
 //!
 //! | event | refused when | effect |
 //! |---|---|---|
 //! | `Attach` | open, closing; level > capacity | open; holds the buffer if capacity > 0 |
-//! | `Readable` | detached | ready, new turn; one-shot watches (and polls) are off; nothing after the end or `Close` |
-//! | `BufferGranted` | capacity 0 or < level; a buffer as large is held; closed and not queued; in flight | holds it, no longer queued; new turn if it was |
+//! | `Readable` | detached | ready, new loop iteration; one-shot watches (and polls) are off; nothing after the end or `Close` |
+//! | `BufferGranted` | capacity 0 or < level; a buffer as large is held; closed and not queued; in flight | holds it, no longer queued; new loop iteration if it was |
 //! | `BufferDenied` | queued; a buffer is held; closed | queued |
 //! | `BufferParked` | capacity 0 or < level; closed; in flight | holds a slot |
 //! | `BufferReleased` | nothing is held; in flight | holds nothing, buffers nothing |
-//! | `Received` | 0; nothing held; more than the room; after the end; closed and not in flight | buffered; short by so much less; after `Close` nothing |
+//! | `Received` | 0; nothing held; more than the room; after the end; closed and not in flight | the bytes are buffered and no longer count as missing; after `Close` nothing |
 //! | `WouldBlock` | detached | not ready |
 //! | `EndOfStream`, `TransportError` | detached | ended or broken (an error outweighs an end that is not reported yet) |
 //! | `Consumed` | more than buffered; from a slot while in flight | buffered less; progress ends what the decoder was short of, and a request to park or shed |
-//! | `NeedMore` | 0; more than can be counted; closed | short of so many bytes |
+//! | `NeedMore` | 0; more than can be counted; closed | short of the reported number of bytes |
 //! | `Block`, `Unblock` | no reasons; detached | reasons added, removed |
-//! | `Yield` | detached | no `Decode` or `Recv` before the next turn |
-//! | `Wake` | detached | new turn |
+//! | `Yield` | detached | no `Decode` or `Recv` before the next loop iteration |
+//! | `Wake` | detached | new loop iteration |
 //! | `PauseRecv`, `ResumeRecv` | detached | reading is (not) wanted by the host |
 //! | `Fail` | closed | failed: nothing is short, blocked or yielded any more, all is discarded |
 //! | `Sync` | level > capacity; closed; another capacity while in flight | buffer (or slot, if its capacity is given), level, reasons, shortness, watch as given; a one-shot watch (or poll) that is on will report, so not ready |
@@ -62,7 +62,7 @@
 //!
 //! | action | pending while |
 //! |---|---|
-//! | `WantRecv`, `StopRecv` | the watch differs from what the mode wants: level: may read and room; one-shot, optimistic, completion: that, and not ready; edge: until the end. Completion: `StopRecv` also while a receive is in flight that should not be, that keeps a slot from being decoded, or whose buffer the pool asks for |
+//! | `WantRecv`, `StopRecv` | the watch differs from what the mode wants: level: may read and room; one-shot, optimistic, completion: that, and not ready; edge: until the end. Completion: `StopRecv` also while a receive in flight is no longer wanted, prevents the decoding of a slot, or uses a buffer that the pool asks for |
 //! | `RequestBuffer` | may read, ready, within budget, no buffer held (a slot may be), none in flight, not queued |
 //! | `CancelRequest` | queued and `RequestBuffer` would not be wanted |
 //! | `Decode` | bytes are buffered and the decoder is free; not in a slot while in flight |
@@ -71,9 +71,9 @@
 //! | `CannotFit` | short of more than the buffer has room for; not blocked; until seen |
 //! | `End` | ended; nothing is buffered, or what is buffered is short; not blocked; until seen |
 //! | `ReleaseBuffer` | a buffer or slot is held, empty, not too small, nothing is to be received into it now or in flight |
-//! | `Park` | a residue in a buffer that cannot be decoded, none in flight: of at most `park_bytes` and its receive ran dry, or of at most `reclaim_bytes` and the pool asks |
+//! | `Park` | a buffer holds bytes that cannot be decoded now, and no receive is in flight: at most `park_bytes` and the last receive ran dry, or at most `reclaim_bytes` and the pool asks |
 //! | `Shed` | the lease expired with what cannot be parked; until progress or seen |
-//! | `Reschedule` | the turn's budget is used up and there is work that no watch would wake for; until seen |
+//! | `Reschedule` | the budget of the loop iteration is used up and there is work that no watch would wake for; until seen |
 //! | `Finished` | closed, nothing held, not queued |
 
 #![forbid(unsafe_code)]
@@ -111,13 +111,13 @@ pub struct Connection {
     resume_free_bytes: u32,
     /// One bit for each fact of `flag`, and the mode.
     flags: u32,
-    /// Largest residue to park unasked, in bytes.
+    /// Largest number of undecoded bytes to park without a request of the pool.
     park_bytes: u16,
-    /// Largest residue to park when asked, in bytes.
+    /// Largest number of undecoded bytes to park when the pool asks for the buffer.
     reclaim_bytes: u16,
-    /// Receives in this turn.
+    /// Receives in this loop iteration.
     reads: u8,
-    /// Receives allowed in one turn; 0 for the default.
+    /// Receives allowed in one loop iteration; 0 for the default.
     reads_per_wake: u8,
     /// Always 0: hosts compare connections byte for byte.
     padding: [u8; 2],
@@ -227,7 +227,7 @@ impl Connection {
     #[doc(hidden)]
     #[inline(always)]
     pub fn handle_inline(&mut self, event: Event) -> Result<Actions, EventError> {
-        let plainly = match event {
+        let fast_actions = match event {
             Event::Readable => self.try_fast_become_ready(),
             Event::Sync { buffered_bytes: 0, capacity: 0, blocked: 0, needed_bytes: false, armed } => {
                 self.try_fast_sync(armed)
@@ -235,14 +235,14 @@ impl Connection {
             Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.try_fast_arm(),
             _ => None,
         };
-        if let Some(actions) = plainly {
+        if let Some(actions) = fast_actions {
             return Ok(actions);
         }
         self.apply_event(event)?;
         Ok(self.pending())
     }
 
-    /// As `handle`, for who does not ask what is to be done.
+    /// As `handle`, for callers that do not need the pending actions.
     #[inline(always)] // see `handle_inline`
     pub(crate) fn apply_event(&mut self, event: Event) -> Result<(), EventError> {
         self.admit(event)?;
@@ -365,7 +365,7 @@ impl Connection {
         self.has(flag::FULL)
     }
 
-    /// Whether the host stopped decoding for its own budget, until the next turn.
+    /// Whether the host stopped decoding to keep to its own budget; ends with the next loop iteration.
     pub const fn has_yielded(&self) -> bool {
         self.has(flag::YIELDED)
     }

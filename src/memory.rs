@@ -89,7 +89,7 @@ impl Memory {
         &mut self.slots
     }
 
-    /// Copies a residue from a buffer to the front of a slot. Cost: the copy.
+    /// Copies undecoded bytes from a buffer to the front of a slot. Cost: the copy.
     ///
     /// # Panics
     ///
@@ -99,7 +99,7 @@ impl Memory {
         self.slots.slot_mut(slot)[..buffered_bytes].copy_from_slice(&self.arena.buffer(buffer)[content]);
     }
 
-    /// Copies a residue from a slot to the front of a buffer. Cost: the copy.
+    /// Copies undecoded bytes from a slot to the front of a buffer. Cost: the copy.
     ///
     /// # Panics
     ///

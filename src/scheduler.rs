@@ -114,7 +114,7 @@ struct Class {
     reserve: u32,
     cap: u32,
     out: u32,
-    /// Hand-overs to other classes since its last grant, for which it was eligible while it had waiters.
+    /// Hand-offs to other classes since its last grant, while it had an eligible waiter.
     bypassed: u64,
 }
 

@@ -146,7 +146,7 @@ fn check(both: &[Pool<PoolShard>; 2]) {
     }
 }
 
-/// A receiver that holds the one buffer, half a frame in it.
+/// A receiver that holds the only buffer, with a partial frame in it.
 fn holder(pool: &mut Pool<PoolShard>) -> ReceiverId {
     let id = pool.attach(0, 1).expect("there is room");
     receive(pool, id, 100);

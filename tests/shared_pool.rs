@@ -187,11 +187,11 @@ fn s11_receiver_moves_in_any_state_with_its_content() {
     let idle = a.attach(0, 1).unwrap();
     let id = moves(&mut a, idle, &mut b);
     b.handle(id, Event::Readable).unwrap();
-    receive(&mut b, id, b"half a frame");
+    receive(&mut b, id, b"partial data");
     b.decoded(id, 0, 100).unwrap();
     assert_eq!((b.stats().parked, b.stats().scheduler.leased), (1, 0));
     let id = moves(&mut b, id, &mut a);
-    assert_eq!(a.data(id).unwrap(), b"half a frame");
+    assert_eq!(a.data(id).unwrap(), b"partial data");
     assert_eq!((a.stats().slots_in_use, b.stats().slots_in_use), (1, 0));
     check(&a, &b);
     // With a buffer, its content not at the front.
@@ -281,10 +281,10 @@ fn export_of_waiting_receivers_is_limited() {
     let (_threads, mut a, mut b) = two(&config);
     let holder = holding(&mut a, u64::MAX, &[1; 100]);
     let waiters: Vec<_> = (0..many).map(|token| waiting(&mut a, token.into())).collect();
-    let mut travelling: Vec<_> = waiters[2..].iter().map(|&id| a.export(id).unwrap()).collect();
+    let mut exported: Vec<_> = waiters[2..].iter().map(|&id| a.export(id).unwrap()).collect();
     assert_eq!(a.export(waiters[0]).unwrap_err(), PoolError::ExportsFull);
     assert!(a.connection(waiters[0]).unwrap().is_waiting(), "it stays, and waits");
-    b.import(&mut travelling[0]).unwrap();
+    b.import(&mut exported[0]).unwrap();
     let mut first = a.export(waiters[0]).unwrap();
     b.import(&mut first).unwrap();
     check(&a, &b);

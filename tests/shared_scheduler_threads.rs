@@ -44,7 +44,7 @@ impl World {
         self.threads[index as usize].get().expect("all threads have started").unpark();
     }
 
-    fn tell_all(&self, shard: &SchedulerShard) {
+    fn signal_all(&self, shard: &SchedulerShard) {
         while let Some(index) = shard.poll_wake() {
             self.signals.fetch_add(1, Ordering::Relaxed);
             self.signal(index);
@@ -170,7 +170,7 @@ impl Loop<'_> {
             }
         }
         self.disturb();
-        self.world.tell_all(self.shard);
+        self.world.signal_all(self.shard);
         worked || !self.held.is_empty()
     }
 
@@ -341,7 +341,7 @@ fn s10_last_release_wakes_another_thread_once() {
             let lease = world.take(lease);
             thread::yield_now();
             world.give(shard, lease);
-            world.tell_all(shard);
+            world.signal_all(shard);
         }
     });
     let stats = shards.stats();
@@ -393,7 +393,7 @@ fn s11_moving_connections_are_served_once() {
                 assert!(waits.remove(&grant.wait));
                 world.send(1 - index, Message::Release(world.take(grant.lease)));
             }
-            world.tell_all(shard);
+            world.signal_all(shard);
             if made < rounds && waits.len() < 8 {
                 made += 1;
                 match shard.request(0, 0).unwrap() {
@@ -434,7 +434,7 @@ fn s13_one_grant_per_release_across_threads() {
         }
         queued.wait();
         held.into_iter().for_each(|lease| world.give(shard, lease));
-        world.tell_all(shard);
+        world.signal_all(shard);
         released.wait();
         if index == 0 {
             shard.check_invariants().unwrap();
@@ -474,7 +474,7 @@ fn s44_threads_recover_in_the_step_attackers_leave() {
             // The attacker's own wait of above is the first, and one buffer is left over.
             let stats = shard.stats();
             assert_eq!((stats.assigned, stats.waiting, stats.free), (31, 0, 1), "{stats:?}");
-            world.tell_all(shard);
+            world.signal_all(shard);
         }
         step.wait();
         let expected = if attacker { 1 } else { 10 };

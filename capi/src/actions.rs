@@ -18,14 +18,14 @@ pub const DEMUXBUF_REQUEST_BUFFER: u32 = 4;
 pub const DEMUXBUF_CANCEL_REQUEST: u32 = 8;
 /// Release the buffer; report released.
 pub const DEMUXBUF_RELEASE_BUFFER: u32 = 16;
-/// Receive now; report received, would_block, end_of_stream or transport_error. Completion: submit a receive and report it
-/// done, then its outcome; would_block if it was cancelled and brought nothing.
+/// Receive now; report received, would_block, end_of_stream or transport_error. Completion: submit a receive and report
+/// it done, then its outcome; would_block if it was cancelled and brought nothing.
 pub const DEMUXBUF_RECV: u32 = 32;
 /// Run the decoder; report consumed and, if bytes are left, why: need_more, block or yield.
 pub const DEMUXBUF_DECODE: u32 = 64;
 /// Throw away what is buffered; report it consumed.
 pub const DEMUXBUF_DISCARD: u32 = 128;
-/// Move the residue to a small slot, release the buffer; report buffer_parked.
+/// Move the undecoded bytes to a parking slot, release the buffer; report buffer_parked.
 pub const DEMUXBUF_PARK: u32 = 256;
 /// Close this connection: it holds memory that others wait for and makes no progress.
 pub const DEMUXBUF_SHED: u32 = 512;
@@ -53,8 +53,8 @@ pub extern "C" fn demuxbuf_actions_status(actions: u32) -> i32 {
 }
 
 /// Writes a mask of actions in words, for logs: the names without `DEMUXBUF_`, with `|` between them; `NONE` for none;
-/// bits that are no action as one hexadecimal number. A mask with `DEMUXBUF_ERROR` is written as `demuxbuf_strerror` has
-/// its status.
+/// bits that are no action as one hexadecimal number. A mask with `DEMUXBUF_ERROR` is written as `demuxbuf_strerror`
+/// has its status.
 ///
 /// `bytes` is the room at `buffer`. The text is cut there, always with a closing 0. `buffer` may be NULL.
 /// Thread rule: any thread, any time. Returns the room that the whole text needs, with its closing 0.

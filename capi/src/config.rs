@@ -29,9 +29,9 @@ pub struct demuxbuf_pool_config {
     pub struct_size: u32,
     /// Buffers in the pool: the hard cap.
     pub buffers: u32,
-    /// Size of each, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a multiple of
-    /// 64; from 64 to 16777216. This is size 0, the default. For HTTP/2 frames of the size that every peer may send, 16384
-    /// and 9, it is 16448.
+    /// Size of each, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
+    /// multiple of 64; from 64 to 16777216. This is size 0, the default. For HTTP/2 frames of the size that every
+    /// peer may send, 16384 and 9, it is 16448.
     pub buffer_bytes: u32,
     /// Sizes 1 to 3: further sizes of buffers out of the same budget of bytes; 0 for no such size.
     pub other_buffer_bytes: [u32; DEMUXBUF_OTHER_SIZES_MAX],
@@ -43,14 +43,14 @@ pub struct demuxbuf_pool_config {
     pub waiters_max: u32,
     /// Parking slots of 64 bytes.
     pub slots: u32,
-    /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait. None may be larger than the
-    /// first buffer, into which what was parked has to come back.
+    /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait. None may be larger than
+    /// the first buffer, into which what was parked has to come back.
     pub large_slots: [u32; 3],
     /// The most tenants at once.
     pub tenants_max: u32,
     /// Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
-    /// own; `DEMUXBUF_NO_CLASS` for always the receiver's own. A request that waits when the frame begins changes to it,
-    /// and is the last there.
+    /// own; `DEMUXBUF_NO_CLASS` for always the receiver's own. A request that waits when the frame begins changes to
+    /// it, and is the last there.
     pub continuation_class: u32,
     /// Classes in use, from 1 to 8; class 0 is the most critical.
     pub classes: u32,
@@ -62,12 +62,12 @@ pub struct demuxbuf_pool_config {
     pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],
     /// Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
     pub lifeline: u32,
-    /// Idle time in nanoseconds after which a holder is parked while others wait. 0 is treated as 1; UINT64_MAX: not before
-    /// `lease_ns`.
+    /// Idle time in nanoseconds after which a holder is parked while others wait. 0 is treated as 1; UINT64_MAX: not
+    /// before `lease_ns`.
     pub park_ns: u64,
     /// Idle time in nanoseconds after which a holder is to be shed while others wait: at least 1; UINT64_MAX: never.
-    /// What the host itself blocks has twice as long, and begins anew when it is unblocked. An eighth of it is the most
-    /// that one advance of the clock counts for.
+    /// What the host itself blocks has twice as long, and begins anew when it is unblocked. An eighth of it is the
+    /// most that one advance of the clock counts for.
     pub lease_ns: u64,
     /// As in `demuxbuf_policy`, of the receivers.
     pub resume_free_bytes: u32,
@@ -125,10 +125,11 @@ impl demuxbuf_pool_config {
 }
 
 /// Fills a configuration: `buffers` of 16448 bytes, `receivers_max` receivers with a parking slot each and as many
-/// waits again for the host, one class, residues of up to 64 bytes parked, lifeline on, level-triggered. Set
+/// waits again for the host, one class, partial frames of up to 64 bytes parked, lifeline on, level-triggered. Set
 /// `struct_size` before the call.
 ///
-/// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is written.
+/// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is
+/// written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_config_init(
     config: *mut demuxbuf_pool_config,

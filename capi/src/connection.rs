@@ -171,8 +171,9 @@ pub unsafe extern "C" fn demuxbuf_connection_buffer_released(connection: *mut de
 
 /// One receive brought `bytes` bytes, at most `demuxbuf_connection_recv_max`.
 ///
-/// Level-triggered and one-shot, a receive that brought less than that is taken to have run dry. A host that offered less,
-/// such as a ring up to its wrap, reports it with `demuxbuf_connection_sync`, and `would_block` when it did run dry.
+/// Level-triggered and one-shot, a receive that brought less than that is taken to have run dry. A host that offered
+/// less, such as a ring up to its wrap, reports it with `demuxbuf_connection_sync`, and `would_block` when it did run
+/// dry.
 ///
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
@@ -260,7 +261,7 @@ pub unsafe extern "C" fn demuxbuf_connection_unblock(connection: *mut demuxbuf_c
     unsafe { handle(connection, Event::Unblock { reasons }) }
 }
 
-/// A new turn of the host's loop begins for this connection.
+/// A new loop iteration begins for this connection.
 ///
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
@@ -317,8 +318,8 @@ pub unsafe extern "C" fn demuxbuf_connection_done(connection: *mut demuxbuf_conn
 ///
 /// `value` is what the event counts: bytes, reasons, actions, or a capacity; 0 for an event that counts nothing.
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
-/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_EVENT`, `DEMUXBUF_ERR_RANGE` (a value for an
-/// event that counts nothing); or, as the event has it: `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_EVENT`, `DEMUXBUF_ERR_RANGE` (a value for
+/// an event that counts nothing); or, as the event has it: `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_ALREADY_HELD`, `DEMUXBUF_ERR_ALREADY_WAITING`,
 /// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_ZERO_BYTES`,
 /// `DEMUXBUF_ERR_NO_REASONS`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_IN_FLIGHT`.

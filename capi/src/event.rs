@@ -48,8 +48,8 @@ pub const DEMUXBUF_EVENT_RECLAIM_REQUESTED: u32 = 21;
 /// The buffer is held for too long without progress: park, or else shed. A pool does this by itself.
 pub const DEMUXBUF_EVENT_LEASE_EXPIRED: u32 = 22;
 
-/// `Done` for a mask of actions. A mask with a bit of no action becomes one that is never pending, so that the connection
-/// refuses it, after whatever else is wrong.
+/// `Done` for a mask of actions. A mask with a bit of no action becomes one that is never pending, so that the
+/// connection refuses it, after whatever else is wrong.
 pub(super) fn done(actions: u32) -> Event {
     Event::Done(Actions::from_bits(actions).unwrap_or(Actions::ALL))
 }

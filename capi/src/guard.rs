@@ -7,8 +7,8 @@ use core::cell::Cell;
 use demuxbuf::alloc_util::TryArc;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread at
-/// a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
+/// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread
+/// at a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
 #[allow(non_camel_case_types)]
 pub struct demuxbuf_pool {
     inner: AnyPool,

@@ -128,10 +128,10 @@ pub unsafe extern "C" fn demuxbuf_h2_set_max_frame_size(decoder: *mut demuxbuf_h
 /// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). Changes nothing; a header
 /// is judged as soon as its nine bytes are there.
 ///
-/// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code` of `*next`, and for an error
-/// of one stream `stream_id` and `frame_bytes`: the next frame begins behind these bytes, without `demuxbuf_h2_accept`;
-/// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never initialised, or is corrupt),
-/// `DEMUXBUF_ERR_POISONED` (a defect of the library).
+/// Returns `DEMUXBUF_OK` and writes `*next`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code` of `*next`, and for an
+/// error of one stream `stream_id` and `frame_bytes`: the next frame begins behind these bytes, without
+/// `demuxbuf_h2_accept`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never
+/// initialised, or is corrupt), `DEMUXBUF_ERR_POISONED` (a defect of the library).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_h2_peek(
     decoder: *const demuxbuf_h2_decoder,
@@ -267,7 +267,8 @@ pub unsafe extern "C" fn demuxbuf_h2_accept(decoder: *mut demuxbuf_h2_decoder, n
     })
 }
 
-/// Checks the pad length of a frame with the padded flag: the first byte of its payload. Other frames have none, and pass.
+/// Checks the pad length of a frame with the padded flag: the first byte of its payload. Other frames have none, and
+/// pass.
 ///
 /// Thread rule: any thread.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_PROTOCOL` if the padding does not leave room for what the frame must carry (RFC

@@ -43,7 +43,7 @@ pub struct demuxbuf_connection_info {
     pub paused: u8,
     /// Not 0: what is held was filled, and not enough of it is free again.
     pub full: u8,
-    /// Not 0: the host stopped decoding until its next turn.
+    /// Not 0: the host stopped decoding until its next loop iteration.
     pub yielded: u8,
     /// Not 0: a receive was submitted and is not complete.
     pub in_flight: u8,
@@ -130,7 +130,7 @@ pub struct demuxbuf_receiver_info {
     pub paused: u8,
     /// Not 0: what is held was filled, and not enough of it is free again.
     pub full: u8,
-    /// Not 0: the host stopped decoding until its next turn.
+    /// Not 0: the host stopped decoding until its next loop iteration.
     pub yielded: u8,
     /// Not 0: a receive was submitted and is not complete.
     pub in_flight: u8,

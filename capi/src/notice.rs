@@ -18,7 +18,8 @@ pub struct demuxbuf_notice {
     pub reserved: u32,
     /// What the host gave at attach or at request.
     pub token: u64,
-    /// The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 if a request of the host's own was served.
+    /// The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 if a request of the host's own was
+    /// served.
     pub receiver: u64,
     /// The host's own buffer; 0 if a receiver got it.
     pub lease: u64,
@@ -33,11 +34,11 @@ growable!(demuxbuf_notice, 56);
 /// The next queued request that was granted; then the next receiver that is to be shed, so that a waiter can have its
 /// buffer. Call it in each loop iteration until it returns `DEMUXBUF_STATUS_NONE`.
 ///
-/// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `notice->step` asks for
-/// before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
+/// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `notice->step`
+/// asks for before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
 ///
-/// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its requests
-/// loses that buffer to others that wait. Its requests queue again.
+/// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its
+/// requests loses that buffer to others that wait. Its requests queue again.
 ///
 /// Returns `DEMUXBUF_OK` and writes `*notice`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, and nothing is written or taken from the queue of notices.

@@ -4,8 +4,8 @@ use super::out::{StructError, growable, read_struct};
 use super::status::{DEMUXBUF_ERR_CONFIG, DEMUXBUF_ERR_UNKNOWN_FIELD};
 use demuxbuf::connection::{Mode, Policy};
 
-/// Level-triggered: reported again for as long as there is something. As in one-shot mode, a receive that brings less than
-/// the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
+/// Level-triggered: reported again for as long as there is something. As in one-shot mode, a receive that brings less
+/// than the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
 /// optimistic mode.
 pub const DEMUXBUF_MODE_LEVEL: u8 = 0;
 /// Edge-triggered, registered once.
@@ -26,9 +26,9 @@ pub struct demuxbuf_policy {
     pub struct_size: u32,
     /// A full buffer receives again once this many bytes are free; 0 for any room.
     pub resume_free_bytes: u32,
-    /// Residues of at most this many bytes are parked as soon as their receive ran dry; 0 for never.
+    /// Partial frames of at most this many bytes are parked as soon as their transport has no more; 0 for never.
     pub park_bytes: u16,
-    /// Residues of at most this many bytes are parked when the pool asks; below `park_bytes` it means that.
+    /// Partial frames of at most this many bytes are parked when the pool asks; below `park_bytes` it means that.
     pub reclaim_bytes: u16,
     /// One of `DEMUXBUF_MODE_*`.
     pub mode: u8,

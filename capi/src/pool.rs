@@ -33,12 +33,12 @@ pub(super) fn status(result: Result<(), i32>) -> i32 {
 /// Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
 ///
 /// A refused configuration writes a sentence to `message` that names the field, its value and what is allowed.
-/// `*message_bytes` is the room there; it then says how much room the whole sentence needs. Both count the closing 0. The
-/// sentence is cut at the end of the room. Both pointers may be NULL, and `message` alone.
+/// `*message_bytes` is the room there, and is then set to the room that the whole sentence needs. Both count the
+/// closing 0. The sentence is cut at the end of the room. Both pointers may be NULL, and `message` alone.
 /// Thread rule: any thread; the pool is then for one thread at a time.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
-/// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and
-/// `*pool` is not written.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
+/// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS` (1023 are alive in the process);
+/// `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and `*pool` is not written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_new(
     config: *const demuxbuf_pool_config,
@@ -83,9 +83,9 @@ pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
 }
 
 /// Advances the pool's clock to this time, in monotonic nanoseconds; once in each loop iteration, before the events.
-/// The first call is the origin: what began before it has its time counted from there. One call is worth at most an eighth
-/// of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look idle. A time
-/// before the last one is counted and not taken. Early and repeated calls are harmless.
+/// The first call is the origin: what began before it has its time counted from there. One call is worth at most an
+/// eighth of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look
+/// idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
@@ -99,8 +99,8 @@ pub unsafe extern "C" fn demuxbuf_pool_handle_timeout(pool: *mut demuxbuf_pool, 
 }
 
 /// When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
-/// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `lease_ns` after the last call, so that the
-/// clock follows real time; a time that is not after the last call is for at once.
+/// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `lease_ns` after the last call, so that
+/// the clock follows real time; a time that is not after the last call is for at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *const demuxbuf_pool) -> u64 {
     // SAFETY: as the module asks.
@@ -132,9 +132,9 @@ pub unsafe extern "C" fn demuxbuf_pool_bypass_bound(
 }
 
 /// Gives the pages of free buffers that were used since the last call back to the operating system and writes how many
-/// bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a system
-/// call for each piece of such pages. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at
-/// most 1 MiB if that is more than one buffer.
+/// bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a
+/// system call for each piece of such pages. Other threads of a shared pool wait for the pages of at most 16 buffers,
+/// and of at most 1 MiB if that is more than one buffer.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
@@ -151,10 +151,12 @@ pub unsafe extern "C" fn demuxbuf_pool_trim(pool: *mut demuxbuf_pool, bytes: *mu
     }))
 }
 
-/// Checks everything that must always hold, walking all tables: for tests, not for the receive path.
+/// Checks everything that must always hold, walking all tables: for tests, not for the receive path. On a shared pool,
+/// no other thread may be inside a call for any of its pools meanwhile: the check reads what they change, and would
+/// report a defect where there is none.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_INVARIANT` (a defect of the library).
+/// `DEMUXBUF_ERR_INVARIANT` (a defect of the library, or another thread was inside a call).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_check_invariants(pool: *const demuxbuf_pool) -> i32 {
     // SAFETY: as the module asks.
@@ -178,7 +180,7 @@ mod tests {
         // SAFETY: the pointer is the pool made above, until the end of this function.
         let guard = unsafe { InPool::new(pool) };
         assert_eq!(guard.with_sound(|_| -> Option<()> { panic!("caught by the guard") }), Err(DEMUXBUF_ERR_POISONED));
-        assert_eq!(guard.with_sound(|_| Some(())), Ok(None), "the slow path says why");
+        assert_eq!(guard.with_sound(|_| Some(())), Ok(None), "the slow path reports the cause");
         assert_eq!(guard.with(|_| Ok(())), Err(DEMUXBUF_ERR_POISONED));
         // SAFETY: the pointer is the pool made above.
         unsafe {

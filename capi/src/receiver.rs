@@ -47,9 +47,9 @@ unsafe fn step(
 }
 
 /// The fast path, if the pool is of this kind, for the events of every receive and a `DEMUXBUF_WANT_RECV` that is done.
-/// Where it does not apply, `otherwise` goes on: for a pool of one thread that is the fast path of a shard, in a call of
-/// its own with the convention of C, which leaves the arguments where they are and costs the other kind no register. After
-/// that the slow path reports what is wrong, if anything is.
+/// Where it does not apply, `otherwise` goes on: for a pool of one thread that is the fast path of a shard, in a call
+/// of its own with the convention of C, which leaves the arguments where they are and costs the other kind no register.
+/// After that the slow path reports what is wrong, if anything is.
 ///
 /// # Safety
 ///
@@ -190,8 +190,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_attach(
 }
 
 /// Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
-/// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool of
-/// the same `demuxbuf_shared_pool`, also from one that was freed.
+/// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool
+/// of the same `demuxbuf_shared_pool`, also from one that was freed.
 ///
 /// Of several threads that release or adopt one lease at once, one succeeds.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
@@ -227,17 +227,17 @@ pub unsafe extern "C" fn demuxbuf_receiver_adopt(
     }
 }
 
-/// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If none
-/// is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait ends with
-/// its need: when the frame fits after all or a part of it is decoded, when it is blocked, and with the end of the stream,
-/// an error, a failure or close. A frame that still does not fit once it is unblocked is reported again
+/// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If
+/// none is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait
+/// ends with its need: when the frame fits after all or a part of it is decoded, when it is blocked, and with the end
+/// of the stream, an error, a failure or close. A frame that still does not fit once it is unblocked is reported again
 /// (`DEMUXBUF_CANNOT_FIT`).
 ///
 /// Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
 /// or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_NOT_LARGER`,
-/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted beside what is held), `DEMUXBUF_ERR_ALREADY_WAITING`, `DEMUXBUF_ERR_TABLE_FULL`,
-/// `DEMUXBUF_ERR_IN_FLIGHT`.
+/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted beside what is held), `DEMUXBUF_ERR_ALREADY_WAITING`,
+/// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_grow(
     pool: *mut demuxbuf_pool,
@@ -328,8 +328,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_pending(pool: *mut demuxbuf_pool, rec
 
 /// Writes everything there is to print about a receiver.
 ///
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-/// and nothing is written.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_STALE`, and nothing is written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_describe(
     pool: *const demuxbuf_pool,
@@ -439,7 +439,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_unblock(
     unsafe { report(pool, receiver, Event::Unblock { reasons }) }
 }
 
-/// A new turn of the host's loop begins for this connection.
+/// A new loop iteration begins for this connection.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -525,7 +525,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_report(
 }
 
 /// The connection is going away, in whatever state it is: what it holds or waits for is released in this step, what
-/// was buffered is counted as dropped, and the handle ends with `DEMUXBUF_FINISHED`: at once, or if a receive is in flight (completion), with its outcome.
+/// was buffered is counted as dropped, and the handle ends with `DEMUXBUF_FINISHED`: at once, or if a receive is in
+/// flight (completion), with its outcome.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.

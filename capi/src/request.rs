@@ -76,9 +76,9 @@ fn write_outcome(outcome: Result<(i32, u64), i32>, handle: Out<u64>) -> i32 {
 /// Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
 ///
 /// Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
-/// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`,
-/// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
-/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
+/// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
+/// `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared
+/// pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_request_for(
     pool: *mut demuxbuf_pool,
@@ -134,8 +134,8 @@ pub unsafe extern "C" fn demuxbuf_pool_cancel(pool: *mut demuxbuf_pool, wait: u6
     status(pool.with(|pool| pool.cancel(WaitId::from_bits(pool.salted(wait))).map_err(status_of)))
 }
 
-/// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size. The lease may come
-/// from any pool of the same `demuxbuf_shared_pool`, also from one that was freed.
+/// The memory of a buffer of the host's own: `*data` is valid until the lease ends, `*bytes` is its size. The lease may
+/// come from any pool of the same `demuxbuf_shared_pool`, also from one that was freed.
 ///
 /// Thread rule: one thread at a time per pool, and one thread at a time per buffer.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.

@@ -31,7 +31,8 @@ pub const DEMUXBUF_EXPORT_BYTES_MAX: usize = 64;
 const _: () = assert!(DEMUXBUF_EXPORT_BYTES_MAX == SLOT_BYTES);
 
 /// A receiver on its way from one thread to another, with all that it holds and waits for: a plain value that the host
-/// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no receiver.
+/// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no
+/// receiver.
 #[allow(non_camel_case_types)]
 #[derive(Debug)]
 #[repr(C)]
@@ -91,9 +92,9 @@ impl demuxbuf_exported_receiver {
 /// buffers are reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`.
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Thread rule: any thread.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`; `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`
-/// (1023 are alive in the process); `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and
-/// `*shared_pool` is not written.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
+/// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS` (1023 are alive in the process);
+/// `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and `*shared_pool` is not written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_shared_pool_new(
     config: *const demuxbuf_pool_config,
@@ -121,9 +122,9 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_new(
     new_object(make, shared_pool, message)
 }
 
-/// Makes the pool of one thread: a handle for all `demuxbuf_pool_*` and `demuxbuf_receiver_*` functions, for this thread
-/// alone. `index` is which of the threads, from 0. The host owns it and frees it with `demuxbuf_pool_free`; then this
-/// can be called for `index` again. A receiver's handle is for the pool that attached or imported it.
+/// Makes the pool of one thread: a handle for all `demuxbuf_pool_*` and `demuxbuf_receiver_*` functions, for this
+/// thread alone. `index` is which of the threads, from 0. The host owns it and frees it with `demuxbuf_pool_free`; then
+/// this can be called for `index` again. A receiver's handle is for the pool that attached or imported it.
 ///
 /// Thread rule: the thread that will use the pool; others may call it for their own at the same time.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` (no such thread), `DEMUXBUF_ERR_IN_USE` (it has its
@@ -159,8 +160,8 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_shard(
     }
 }
 
-/// As `demuxbuf_pool_poll_wake`, for a thread without a pool: call it after `demuxbuf_pool_free`, which may have handed what
-/// the pool held to other threads.
+/// As `demuxbuf_pool_poll_wake`, for a thread without a pool: call it after `demuxbuf_pool_free`, which may have handed
+/// what the pool held to other threads.
 ///
 /// Thread rule: any thread, any time before `demuxbuf_shared_pool_free`. Cost: O(threads / 64), no lock.
 /// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`.
@@ -183,10 +184,10 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_poll_wake(
     }
 }
 
-/// Frees a shared pool, before the pools of its threads or after them; its memory goes with the last of them, so release
-/// all leases of the host's own before that. NULL is harmless. In pools that are still there, attaching, adopting and
-/// requests of the host's own are `DEMUXBUF_ERR_POOL_CLOSED` from now on. The receivers and requests that are there are
-/// served to their end.
+/// Frees a shared pool, before the pools of its threads or after them; its memory goes with the last of them, so
+/// release all leases of the host's own before that. NULL is harmless. In pools that are still there, attaching,
+/// adopting and requests of the host's own are `DEMUXBUF_ERR_POOL_CLOSED` from now on. The receivers and requests that
+/// are there are served to their end.
 ///
 /// Thread rule: no other call with this pointer at the same time or after; the threads may use their pools meanwhile.
 #[unsafe(no_mangle)]
@@ -200,8 +201,8 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_free(shared_pool: *mut demuxbuf_sh
 }
 
 /// A thread that has something to pick up, or deadlines to observe, and sleeps for all that is known. Call it until it
-/// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and signal each thread that it names, by an eventfd or the
-/// like; that thread then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
+/// returns `DEMUXBUF_STATUS_NONE`, before this thread sleeps, and signal each thread that it names, by an eventfd or
+/// the like; that thread then drains `demuxbuf_pool_poll_notice`. Each is named once until it has looked.
 ///
 /// Thread rule: the pool's thread; another is refused. Cost: O(threads / 64), no lock.
 /// Returns `DEMUXBUF_OK` and writes `*index`; `DEMUXBUF_STATUS_NONE`, always so for a pool of one thread;
@@ -224,17 +225,17 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_wake(pool: *mut demuxbuf_pool, index
     }
 }
 
-/// Takes a receiver off this thread, in whatever state: idle, waiting, granted and not reported yet, holding a buffer, parked.
-/// Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again.
-/// Meanwhile it keeps its place in the queue. If you drop an exported receiver, its buffer leaks until the pool is
-/// freed. To discard one, import it and close it.
+/// Takes a receiver off this thread, in whatever state: idle, waiting, granted and not reported yet, holding a buffer,
+/// parked. Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one
+/// again. Meanwhile it keeps its place in the queue. If you drop an exported receiver, its buffer leaks until the pool
+/// is freed. To discard one, import it and close it.
 ///
 /// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 /// Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
-/// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is parked in more than 64 bytes; it can move once
-/// it holds a buffer), `DEMUXBUF_ERR_EXPORTS_FULL` (256 receivers that wait are exported and not imported yet, or of all
-/// receivers `receivers_max` for each thread); nothing is changed then.
+/// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is parked in more than 64 bytes; it can move
+/// once it holds a buffer), `DEMUXBUF_ERR_EXPORTS_FULL` (256 receivers that wait are exported and not imported yet, or
+/// of all receivers `receivers_max` for each thread); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_export(
     pool: *mut demuxbuf_pool,
@@ -255,13 +256,16 @@ pub unsafe extern "C" fn demuxbuf_receiver_export(
 }
 
 /// Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
-/// here; call `demuxbuf_receiver_pending` next. If it was granted a buffer on the way, `demuxbuf_pool_poll_notice` reports it.
+/// here; call `demuxbuf_receiver_pending` next. Pass the struct on as it is: its ticket and its limits are checked, so
+/// no memory is touched that is not the receiver's, but most other changes of its bytes are not noticed, and give the
+/// receiver a wrong state. If it was granted a buffer on the way, `demuxbuf_pool_poll_notice` reports it.
 ///
 /// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
-/// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of another pool, or changed),
-/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers), `DEMUXBUF_ERR_NO_SLOT_FREE` (it has a parking slot,
-/// and none of 64 bytes is free here); nothing is changed then, and it can be tried again, here or elsewhere.
+/// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of
+/// another pool, or with another ticket), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers),
+/// `DEMUXBUF_ERR_NO_SLOT_FREE` (it has a parking slot, and none of 64 bytes is free here); nothing is changed then, and
+/// it can be tried again, here or elsewhere.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_import(
     pool: *mut demuxbuf_pool,

@@ -66,19 +66,19 @@ pub struct demuxbuf_pool_stats {
     /// Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
     /// In a shared pool, of this thread's clock.
     pub clock_skipped_ns: u64,
-    /// Residues moved from a buffer to a slot.
+    /// Partial frames moved from a buffer to a slot.
     pub parked: u64,
-    /// Those of them that were moved because others waited.
+    /// Of `parked`, those that were moved because requests waited.
     pub parked_on_demand: u64,
     /// Receivers that were asked to shed.
     pub shed: u64,
     /// Contents moved to a larger buffer.
     pub grown: u64,
-    /// Residues moved from a slot to a buffer.
+    /// Partial frames moved from a slot to a buffer.
     pub unparked: u64,
     /// Slots lent to receive without a buffer.
     pub lifelines: u64,
-    /// Residues that could not be parked because no slot was free.
+    /// Partial frames that could not be parked because no slot was free.
     pub park_refused: u64,
     /// Times a content was moved to the front of its buffer.
     pub compactions: u64,
@@ -92,8 +92,8 @@ pub struct demuxbuf_pool_stats {
     pub dropped_bytes: u64,
     /// Bytes that left with a buffer the host took, or with a receiver that went to another thread.
     pub taken_bytes: u64,
-    /// The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once more
-    /// for each further size of which a buffer is not a whole number of pages.
+    /// The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once
+    /// more for each further size of which a buffer is not a whole number of pages.
     pub memory_bytes: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The numbers every C function returns, and their words.
 //!
-//! Errors are multiples of 65536: the lower half of the number, where a mask has its actions, is 0. A host that takes an
-//! error for a mask of actions finds nothing to do there, instead of an action that fails again and again.
+//! Errors are multiples of 65536: the lower half of the number, where a mask has its actions, is 0. A host that takes
+//! an error for a mask of actions finds nothing to do there, instead of an action that fails again and again.
 
 use super::guard::guarded_or;
 use core::ffi::{CStr, c_char};

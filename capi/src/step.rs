@@ -10,15 +10,17 @@ use demuxbuf::connection::{Action, Actions};
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct demuxbuf_step {
-    /// With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE`
-    /// and as the residue of `DEMUXBUF_END`; NULL if nothing is.
+    /// With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is
+    /// buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the bytes that can never be
+    /// decoded; NULL if nothing is.
     ///
-    /// Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that call
-    /// may move the bytes of any receiver of the pool, also of one that it does not name. `demuxbuf_receiver_pending`
-    /// has the new place. These calls never move or free it: `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`,
-    /// calls for another receiver, calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending,
-    /// pause_recv, resume_recv and yield do not either, nor does `demuxbuf_pool_poll_notice` unless it names the
-    /// receiver. Where a submitted receive goes stays until its outcome.
+    /// Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that
+    /// call may move the bytes of any receiver of the pool, also of one that it does not name.
+    /// `demuxbuf_receiver_pending` has the new place. These calls never move or free it:
+    /// `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`, calls for another receiver, calls for the pool
+    /// but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending, pause_recv, resume_recv and yield do not
+    /// either, nor does `demuxbuf_pool_poll_notice` unless it names the receiver. Where a submitted receive goes
+    /// stays until its outcome.
     pub data: *mut u8,
     /// Bytes at `data`: the room to receive into, or what is buffered.
     pub bytes: u32,

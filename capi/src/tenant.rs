@@ -50,8 +50,8 @@ growable!(demuxbuf_tenant_info, 32);
 ///
 /// Cost: O(1), no allocation.
 /// Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above what is left),
-/// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
+/// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above
+/// what is left), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
     pool: *mut demuxbuf_pool,
@@ -83,8 +83,8 @@ pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
     }
 }
 
-/// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with its
-/// last buffer and wait.
+/// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with
+/// its last buffer and wait.
 ///
 /// Cost: O(1).
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
@@ -98,8 +98,8 @@ pub unsafe extern "C" fn demuxbuf_pool_remove_tenant(pool: *mut demuxbuf_pool, t
 
 /// Writes how a tenant stands, also while it is going away.
 ///
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool), and nothing is written.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`,
+/// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool), and nothing is written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_describe_tenant(
     pool: *const demuxbuf_pool,

@@ -67,7 +67,7 @@ fn all_at_once(connections: u32) -> Vec<Crowd> {
     [honest].into_iter().chain(attacks.map(attack)).collect()
 }
 
-/// Room for everybody, parking for a few.
+/// Room for every peer, parking slots for a few.
 fn config(buffers: u32, crowds: &[Crowd]) -> PoolConfig {
     let peers = crowds.iter().map(|crowd| crowd.peers).sum();
     let mut config = PoolConfig::new(buffers, peers);

@@ -81,7 +81,7 @@ pub(crate) struct Report {
     pub(crate) unserved: u64,
 }
 
-/// The proxy and everybody it serves.
+/// The proxy and all peers that it serves.
 pub(crate) struct World {
     pool: Pool,
     lease_ns: u64,
@@ -205,7 +205,7 @@ impl World {
         if self.now_ns >= self.crowds[self.peers[at].crowd].until_ns {
             return;
         }
-        let id = self.pool.attach(0, at as u64).expect("the table has room for everybody");
+        let id = self.pool.attach(0, at as u64).expect("the table has room for every peer");
         self.pool.set_tenant(id, self.peers[at].tenant).expect("tenants stay");
         self.peers[at].id = Some(id);
         let Habit { stays_ns, think_ns, .. } = self.habit(at);

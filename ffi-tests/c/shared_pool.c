@@ -289,14 +289,14 @@ static void tenants_are_refused(void) {
     memset(&config, 0, sizeof config), memset(&request, 0, sizeof request);
     config.struct_size = sizeof config, config.weight = 1, config.cap = UINT32_MAX;
     request.struct_size = sizeof request, request.tenant = 1;
-    FILL(info), FILL(handle);
+    FILL_SIZED(info), FILL(handle);
     CHECK_NUMBER(demuxbuf_pool_create_tenant(two.a, &config, &handle), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
     CHECK_NUMBER(demuxbuf_pool_remove_tenant(two.a, 1), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
     CHECK_NUMBER(demuxbuf_pool_describe_tenant(two.a, 1, &info), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
     CHECK_NUMBER(demuxbuf_receiver_set_tenant(two.a, receiver, 1), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
     CHECK_NUMBER(demuxbuf_receiver_set_tenant(two.a, receiver, 0), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request_for(two.a, &request, &handle), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
-    CHECK_UNTOUCHED(info);
+    CHECK_UNTOUCHED_SIZED(info);
     CHECK_UNTOUCHED(handle);
     free_two(&two);
 }

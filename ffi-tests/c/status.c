@@ -117,8 +117,9 @@ static void compare_status(uint32_t actions) {
 }
 
 static void inline_status_equals_its_twin(void) {
-    /* The low and the high half meet in every pattern of one, two and three bits; the stride is coprime to 2^32, so that
-     the samples fall on all residues; both ends, where a wrong sign would show, are walked one by one. */
+    /* The first loop tries every pattern of one, two and three bits, and its complement. The second loop has an odd
+     stride, so that its samples cover every combination of the low 19 bits. The third loop tries each value near
+     the ends of the range and near the sign bit, where a wrong sign would show. */
     for (int first = 0; first < 32; first++) {
         for (int second = 0; second < 32; second++) {
             for (int third = 0; third < 32; third++) {

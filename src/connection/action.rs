@@ -25,17 +25,18 @@ pub enum Action {
     Decode = 1 << 6,
     /// Throw away what is buffered; report `Consumed` with the whole level.
     Discard = 1 << 7,
-    /// Move the residue to a small slot and give the buffer back; report `BufferParked`.
+    /// Move the undecoded bytes to a small slot and release the buffer; report `BufferParked`.
     Park = 1 << 8,
     /// Close this connection: it holds memory that others wait for and makes no progress.
     Shed = 1 << 9,
-    /// The peer ended and nothing more can be decoded; `residue()` bytes are left. Report `Done`.
+    /// The peer ended and nothing more can be decoded; the end cut off a frame if `truncated_bytes()` is not 0. Report
+    /// `Done`.
     End = 1 << 10,
     /// The connection is closed and holds and waits for nothing.
     Finished = 1 << 11,
     /// The element at the front can never fit into this buffer. Report `Done`, then fail, close or grow.
     CannotFit = 1 << 12,
-    /// Work is left for the next turn of the loop: schedule it, report `Done`, then report `Wake`.
+    /// Work is left for the next loop iteration: schedule it, report `Done`, then report `Wake`.
     Reschedule = 1 << 13,
 }
 

@@ -65,7 +65,7 @@ impl Connection {
         refuse_if(capacity == 0 || capacity < self.buffered_bytes, EventError::CapacityTooSmall)
     }
 
-    /// A grant that crosses a `Close` is normal; one that nobody waited for after it is not.
+    /// Refuses a grant after `Close`, unless the request is still queued: then the grant and the `Close` crossed.
     #[inline]
     pub(super) fn admit_grant(&self, capacity: u32) -> Result<(), EventError> {
         refuse_if(self.has(flag::CLOSED) && !self.has(flag::WAITING), EventError::Closed)?;

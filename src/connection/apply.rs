@@ -96,7 +96,8 @@ impl Connection {
             // these watches report again whatever came since.
             Mode::Level | Mode::OneShot if filled => self.set(flag::READY),
             Mode::Level | Mode::OneShot => self.clear(flag::READY),
-            // These are told of a change only once, and an end that came with the bytes is one: ask again.
+            // These modes report a change only once. An end that arrived with the bytes is part of that report, so
+            // another receive has to look for it.
             Mode::Edge | Mode::Optimistic | Mode::Completion => self.set(flag::READY),
         }
         self.update_room();
@@ -188,7 +189,7 @@ impl Connection {
         if !self.has(flag::BUFFER) {
             return;
         }
-        // Who was asked to park and still holds it could not.
+        // A connection that was asked to park before and still holds the buffer was not able to park.
         let could_park = !is_kept_empty && self.buffered_bytes <= self.reclaim_max() && !self.has(flag::RECLAIM);
         self.set(if could_park { flag::RECLAIM } else { flag::EXPIRED });
     }

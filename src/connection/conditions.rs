@@ -45,7 +45,7 @@ impl Connection {
         u32::from(self.park_bytes.max(self.reclaim_bytes))
     }
 
-    /// Neither the receives of this turn are used up, nor the host's own budget.
+    /// Neither the receives of this loop iteration nor the host's own budget are used up.
     pub(super) fn is_within_budget(&self) -> bool {
         let allowed = match self.reads_per_wake {
             0 => Policy::READS_PER_WAKE_DEFAULT,
@@ -61,7 +61,8 @@ pub(super) struct Conditions {
     pub(super) accepts: bool,
     /// The watch is wanted.
     pub(super) watch: bool,
-    /// A receive is in flight that should not be, that keeps a slot from being decoded, or whose buffer others wait for.
+    /// A receive in flight is no longer wanted, prevents the decoding of a slot, or uses a buffer that other
+    /// connections wait for.
     pub(super) take_back: bool,
     /// A buffer is wanted, or goes on being waited for.
     pub(super) buffer: bool,
@@ -71,14 +72,14 @@ pub(super) struct Conditions {
     pub(super) end: bool,
     pub(super) cannot_fit: bool,
     pub(super) park: bool,
-    /// What is held is empty, and nothing speaks for keeping it.
+    /// The buffer or slot is empty, and there is no reason to hold it.
     pub(super) release: bool,
-    /// There is work that waits for the next turn, and no watch would wake for it.
+    /// Work is left for the next loop iteration, and no watch would wake the host for it.
     pub(super) next_turn: bool,
 }
 
 impl Conditions {
-    #[inline(always)] // so that who asks for one of them computes no other
+    #[inline(always)] // a caller that reads one field does not compute the others
     pub(super) fn of(c: &Connection) -> Conditions {
         let (has_buffer, has_slot, waiting) = (c.has(flag::BUFFER), c.has(flag::SLOT), c.has(flag::WAITING));
         let (ready, over, failed) = (c.has(flag::READY), c.has(flag::OVER), c.has(flag::FAILED));
@@ -97,8 +98,8 @@ impl Conditions {
         let (decode, discard) = (decodable & !pinned, refuse & !pinned);
         let has_work = decode | discard;
 
-        // What a slot holds is decoded before a buffer is asked for. A place in the queue is kept across turns; a new
-        // request waits for the next turn's budget.
+        // What a slot holds is decoded before a buffer is asked for. A queued request stays queued across loop
+        // iterations; a new request waits for the budget of the next one.
         let lacks_buffer = may_read & ready & !has_buffer;
         let buffer = lacks_buffer & (waiting | (in_budget & !has_work & !in_flight));
         let receivable = has_buffer | (has_slot & waiting);

@@ -15,7 +15,8 @@ pub enum Event {
         /// Size of the buffer; 0 for none.
         capacity: u32,
     },
-    /// The transport has bytes, an end of stream or an error to report. Begins a new turn, as `Wake` does.
+    /// The transport has bytes, an end of stream or an error to report. Begins a new loop iteration, as `Wake`
+    /// does.
     Readable,
     /// A buffer was handed over; or, if one of a smaller capacity was held, its content is now in this one.
     BufferGranted {
@@ -30,9 +31,9 @@ pub enum Event {
         /// Size of the slot.
         capacity: u32,
     },
-    /// The buffer is no longer held: given back, or handed to somebody else with what was in it.
+    /// The buffer is no longer held: it was released, or it went to another owner together with its content.
     BufferReleased,
-    /// One receive brought so many bytes.
+    /// One receive brought this number of bytes.
     Received {
         /// Bytes received, at least 1.
         bytes: u32,
@@ -44,12 +45,13 @@ pub enum Event {
     EndOfStream,
     /// The transport failed: a receive did, or a reset was reported. With a receive in flight, this is its outcome.
     TransportError,
-    /// The decoder took so many bytes from the front; 0 is harmless. If it cannot go on now, `NeedMore` comes after it.
+    /// The decoder took this number of bytes from the front; 0 is harmless. If the decoder cannot go
+    /// on now, report `NeedMore` afterwards.
     Consumed {
         /// Bytes consumed.
         bytes: u32,
     },
-    /// The decoder cannot go on until at least so many more bytes have arrived.
+    /// The decoder cannot go on until at least this number of further bytes has arrived.
     NeedMore {
         /// Bytes still missing, at least 1.
         bytes: u32,
@@ -66,7 +68,7 @@ pub enum Event {
     },
     /// The host stopped decoding for its own budget; bytes are left and nothing is wrong.
     Yield,
-    /// A new turn of the host's loop begins for this connection: budgets start again.
+    /// A new loop iteration begins for this connection: its budgets start again.
     Wake,
     /// The host wants no reading for reasons of its own.
     PauseRecv,

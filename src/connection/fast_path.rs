@@ -1,6 +1,7 @@
-//! The fast path through the tables for an *undisturbed* connection: one in none of the states that few ever are in. It
-//! waits for nothing, nobody asks it for anything, nothing ended, nothing is blocked or full. It may hold a buffer or a
-//! slot, be ready, and be short of bytes. A *plain* one has room for these, and something left of its budget.
+//! The fast path through the tables for an *undisturbed* connection, which is in none of the rare states. An
+//! undisturbed connection waits for nothing, is not asked to park, and is not to be shed. It is neither ended, blocked
+//! nor full. It may hold a buffer or a slot, be ready, and be short of bytes. A *plain* connection is undisturbed, has
+//! room for the bytes it is short of, and has not used up its budget.
 //!
 //! Nearly every receive begins and ends so. What the tables of events and actions come to for it is written out here;
 //! the tests compare the two for all undisturbed connections.
@@ -71,7 +72,7 @@ impl Connection {
         }
     }
 
-    /// A new turn begins with something to receive.
+    /// A new loop iteration begins with something to receive.
     #[inline(always)]
     fn set_ready(&mut self) {
         self.set(flag::READY);
@@ -81,7 +82,7 @@ impl Connection {
         self.reads = 0;
     }
 
-    /// `Readable` for a connection that is plain in a new turn; `None`, and nothing is changed, for another.
+    /// `Readable` for a connection that is plain in a new loop iteration; for another, `None` and no change.
     #[inline(always)]
     pub(super) fn try_fast_become_ready(&mut self) -> Option<Actions> {
         if !self.has_only_common_flags() || (self.needed_bytes != 0 && self.is_misfit()) {

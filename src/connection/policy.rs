@@ -8,18 +8,18 @@ use core::fmt;
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Level-triggered watch (`poll`, `epoll` without flags): told again for as long as there is something. A receive that
-    /// brings less than the room is taken to have emptied the transport, here and in `OneShot`. A layer that reads ahead,
-    /// such as a TLS library, needs `Edge` or `Optimistic`.
+    /// Level-triggered read interest (`poll`, `epoll` without flags): reports again while there is something to
+    /// receive. A receive that brings less than the room is taken to have emptied the transport, here and in `OneShot`.
+    /// A layer that reads ahead, such as a TLS library, needs `Edge` or `Optimistic`.
     #[default]
     Level = 0,
-    /// Edge-triggered watch (`EPOLLET`), registered once: told once for each change, so readiness is remembered
-    /// until a receive finds nothing.
+    /// Edge-triggered read interest (`EPOLLET`), registered once: reports once for each change, so the machine
+    /// remembers readiness until a receive finds nothing.
     Edge = 1,
-    /// A subscription that is over with the first report (`EPOLLONESHOT`, or a lower layer that wakes once), and
-    /// whose renewal looks again.
+    /// Read interest that ends with its first report (`EPOLLONESHOT`, or a lower layer that wakes once). Arming it
+    /// again checks for readiness again.
     OneShot = 2,
-    /// As `OneShot`, but receives before it subscribes: `WantRecv` comes only after `WouldBlock`.
+    /// As `OneShot`, but receives before it arms the read interest: `WantRecv` comes only after `WouldBlock`.
     Optimistic = 3,
     /// Receives and polls are submitted and complete later. `Recv`: submit a receive and report `Done(Recv)`, then its
     /// outcome. `WantRecv`, after a receive that brought nothing: submit a poll, report `Done(WantRecv)`, and `Readable`
@@ -71,20 +71,21 @@ impl core::error::Error for UnknownMode {}
 pub struct Policy {
     /// How the host learns that it may receive.
     pub mode: Mode,
-    /// Receives in one turn before the machine yields; 0 for [`Policy::READS_PER_WAKE_DEFAULT`].
+    /// Receives in one loop iteration before the machine yields; 0 for [`Policy::READS_PER_WAKE_DEFAULT`].
     pub reads_per_wake: u8,
-    /// Residues of at most so many bytes are parked as soon as their receive ran dry; 0 for never.
+    /// Largest number of undecoded bytes that is parked as soon as a receive runs dry; 0 for never.
     pub park_bytes: u16,
-    /// Residues of at most so many bytes are parked when the pool asks for it; below `park_bytes` it means that.
+    /// Largest number of undecoded bytes that is parked when the pool asks for the buffer; `park_bytes` if that is
+    /// larger.
     pub reclaim_bytes: u16,
-    /// A full buffer receives again once so many bytes are free (or all of them, if it is smaller); 0 for any room.
+    /// Free bytes at which a full buffer receives again (a smaller buffer: when it is empty); 0 for any room.
     pub resume_free_bytes: u32,
     /// Stop receiving while decoding is blocked, instead of when the buffer is full.
     pub pause_when_blocked: bool,
 }
 
 impl Policy {
-    /// Receives in one turn if the policy does not say: enough for one large record and its end.
+    /// Receives in one loop iteration if the policy sets no number: enough for one large record and its end.
     pub const READS_PER_WAKE_DEFAULT: u8 = 4;
 }
 

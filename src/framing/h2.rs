@@ -1,9 +1,9 @@
 //! HTTP/2 frames: preface, frame header, and the rules of RFC 9113 that a frame's header alone can break.
 //!
 //! [`Decoder::peek`] looks; [`Decoder::accept`] moves on; [`Decoder::advance`] does both in one call, for hosts that take
-//! DATA in pieces and every other frame whole. A header is judged as soon as its nine bytes are there, so
-//! that a frame that is too long or out of place never makes anybody wait for its payload. What is checked, and where
-//! the rule stands:
+//! DATA in pieces and every other frame whole. The decoder checks a header as soon as its nine bytes have arrived,
+//! so a frame that is too long or out of place is refused before its payload arrives. The rules that are checked, with
+//! their sections:
 //!
 //! | rule | error | RFC 9113 |
 //! |---|---|---|
@@ -90,7 +90,7 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
-/// Who sends what is decoded.
+/// The peer that sends the decoded bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The client: a preface first, no promises.
@@ -115,7 +115,7 @@ pub struct FrameHeader {
 /// What stands at the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Not enough to tell: at least so many more bytes must arrive.
+    /// The frame cannot be identified before at least this number of further bytes has arrived.
     NeedMore(u32),
     /// The preface, whole: 24 bytes.
     Preface,
@@ -220,7 +220,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// What stands there breaks a rule; the module's table says which are checked.
+    /// The bytes at the front break a rule; the module's table lists the rules that are checked.
     pub fn peek(&self, data: &[u8]) -> Result<Next, Error> {
         if self.phase == Phase::Preface {
             return peek_preface(data);
@@ -269,7 +269,7 @@ impl Decoder {
         [u32::from(self.side == Side::Server), phase, self.max_frame_size - MAX_FRAME_SIZE_MIN, self.block_of]
     }
 
-    /// The decoder of four numbers; `None` if they are nobody's.
+    /// The decoder that the four numbers of `to_words` describe; `None` if they describe none.
     #[doc(hidden)]
     pub fn from_words([side, phase, above_min, block_of]: [u32; 4]) -> Option<Decoder> {
         let side = [Side::Client, Side::Server].get(side as usize).copied()?;

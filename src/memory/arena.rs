@@ -56,7 +56,7 @@ impl Arena {
         Arena::with_pages_of(pages::page_bytes(), buffers, sizes)
     }
 
-    /// As `new`, on a machine with pages of so many bytes.
+    /// As `new`, on a machine with pages of `page_bytes`.
     fn with_pages_of(page_bytes: usize, buffers: u32, sizes: &[u32; BUFFER_SIZES_MAX]) -> Result<Arena, ConfigError> {
         if buffers == 0 {
             return Err(ConfigError::refused("buffers", 0, Allowed::AtLeast(1)));
@@ -81,12 +81,12 @@ impl Arena {
         Ok(Arena { block, regions, budget, touched, touched_bytes: 0 })
     }
 
-    /// The same buffers once more, for the receivers of another thread; `None` with several sizes, of which it would have
-    /// to be known in one place which pages are there.
+    /// A second view of the same buffers, for the receivers of another thread. `None` with several sizes, because then
+    /// one place would have to record which pages are resident.
     ///
-    /// It is safe only as the receivers use it, which is why nobody else can: whoever has an alias keeps the arena alive,
-    /// and touches a buffer only between being granted its lease and giving it back, both of which order what the
-    /// threads do (`shards`).
+    /// The function is private to the crate because it is safe only under two conditions. The owner of an alias keeps
+    /// the arena alive. It touches a buffer only between the grant and the release of the lease, which both order the
+    /// accesses of the threads (module `shared`).
     #[cfg(feature = "std")]
     #[allow(unsafe_code)]
     pub(crate) fn alias(&self) -> Option<Arena> {
@@ -128,7 +128,7 @@ impl Arena {
         self.budget * (cut + usize::from(used.any(is_whole)))
     }
 
-    /// The memory of one buffer. What nobody has written yet is zero.
+    /// The memory of one buffer. Bytes that were never written are zero.
     ///
     /// # Panics
     ///

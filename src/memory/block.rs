@@ -28,22 +28,22 @@ pub(super) struct Block {
 enum Allocation {
     /// The allocator.
     Heap(NonNull<u8>, Layout),
-    /// The system; so many bytes.
+    /// A mapping of the operating system, and its size in bytes.
     Map(NonNull<u8>, usize),
 }
 
-/// From so many bytes on, memory is the system's where it can be: what an allocator zeroes by writing is resident before
-/// it is used.
+/// Smallest block, in bytes, that is mapped from the operating system where that is possible. An allocator may zero
+/// memory by writing to it, and then the pages are resident before their first use.
 const MAP_BYTES_MIN: usize = 128 << 10;
 
-// SAFETY: a block owns its memory alone, and shares it through `&self` and `&mut self` only; what an alias changes about
-// that, whoever makes it answers for.
+// SAFETY: a block is the only owner of its memory and gives access through `&self` and `&mut self` only. An alias adds
+// a second path to the memory; the caller of the unsafe function `alias` guarantees that uses of a range are ordered.
 unsafe impl Send for Block {}
 // SAFETY: through `&self` the memory is only read.
 unsafe impl Sync for Block {}
 
 impl Block {
-    /// Reserves so many bytes for `field`, of which there are `count`.
+    /// Reserves `bytes` bytes for the `count` pieces of the setting `field`, which an error names.
     pub(super) fn new(field: &'static str, count: u32, bytes: usize, page_bytes: usize) -> Result<Block, ConfigError> {
         if bytes == 0 {
             return Ok(Block { base: NonNull::dangling(), allocation: None, bytes, page_bytes });
@@ -78,7 +78,7 @@ impl Block {
         Block { base: self.base, allocation: None, bytes: self.bytes, page_bytes: self.page_bytes }
     }
 
-    /// The bytes of a range. What nobody has written yet is zero.
+    /// The bytes of a range. Bytes that were never written are zero.
     #[inline]
     pub(super) fn slice(&self, range: Range<usize>) -> &[u8] {
         let at = self.address(&range);
@@ -164,7 +164,7 @@ impl Drop for Block {
         match self.allocation {
             // SAFETY: allocated in `new` with this layout.
             Some(Allocation::Heap(start, layout)) => unsafe { dealloc(start.as_ptr(), layout) },
-            // SAFETY: mapped in `new`, so many bytes.
+            // SAFETY: mapped in `new` with this size.
             Some(Allocation::Map(start, bytes)) => unsafe { pages::unmap(start, bytes) },
             None => {}
         }

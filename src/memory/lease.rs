@@ -7,7 +7,8 @@ use bytes::{Buf, BufMut};
 /// One leased buffer and the content in it, as `bytes` sees it: reading takes from the front of the content, writing
 /// appends to it.
 ///
-/// The buffer is borrowed for as long as the view lives; afterwards [`Lease::content`] says what is in it.
+/// The buffer is borrowed for as long as the view lives; read [`Lease::content`] before you drop the view to
+/// learn where the content is.
 #[derive(Debug)]
 pub struct Lease<'a> {
     buffer: &'a mut [u8],

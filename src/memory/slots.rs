@@ -1,11 +1,19 @@
-//! Parking slots: small pieces for a residue, or to receive into without a buffer.
+//! Parking slots: small pieces of memory for undecoded bytes, or to receive into without a buffer.
 //!
-//! Slots of 64, 256, 1024 and 4096 bytes, each size with a budget of its own that is reserved at start. They are not cut
-//! out of the pool's buffers: those are short exactly when something is parked, and a buffer that was cut up comes back
-//! only when its last piece does. `examples/parking.rs` measures it: of 256 buffers of 16 KiB that were full of residues,
-//! when nine of ten had gone, in any order, and the rest came and went, 252, 189, 88 and 39 were still cut up, for pieces
-//! of 64, 256, 1024 and 4096 bytes, though 26 could have held what was left; with one of a hundred left 78, 35, 14 and 6,
-//! where 3 could have (seed 2). Slots of their own cost as much memory as the residues of the peak, and no buffer.
+//! Slots have 64, 256, 1024 or 4096 bytes. Each size has its own budget, which is reserved at start. Slots are not cut
+//! out of the pool's buffers, for two reasons: buffers are scarce exactly when something is parked, and a buffer that
+//! was cut into pieces is free again only when its last piece is.
+//!
+//! `examples/parking.rs` measures the second reason (seed 2). It fills 256 buffers of 16 KiB with parked partial
+//! frames, lets most of the frames leave in random order, then lets frames come and go at the number that is left. The
+//! columns give the buffers that are still cut up, by size of the pieces:
+//!
+//! | frames left | 64-byte pieces | 256 bytes | 1024 bytes | 4096 bytes | buffers that would suffice |
+//! |---|---|---|---|---|---|
+//! | 1 in 10 | 252 | 189 | 88 | 39 | 26 |
+//! | 1 in 100 | 78 | 35 | 14 | 6 | 3 |
+//!
+//! Separate slots cost the memory of the partial frames at the peak, and no buffer.
 
 use super::block::Block;
 use crate::alloc_util::pages;
@@ -122,7 +130,7 @@ impl Slots {
         })
     }
 
-    /// Takes the smallest slot that is free and has room for so many bytes. Cost: O(1).
+    /// Takes the smallest free slot that has room for `bytes` bytes. Cost: O(1).
     pub fn take(&mut self, bytes: usize) -> Option<SlotIndex> {
         let fitting = self.sizes.iter_mut().enumerate().filter(|(_, size)| size.bytes >= bytes);
         for (at, size) in fitting {

@@ -6,7 +6,8 @@ use super::{BufferSource, Pool};
 use crate::connection::{Action, Actions, Hold};
 
 impl<S: BufferSource> Pool<S> {
-    /// Checks what must always hold, walking everything: for tests.
+    /// Checks what must always hold, walking everything: for tests. Of a shared pool no other thread may be inside a
+    /// call.
     ///
     /// # Errors
     ///

@@ -34,7 +34,7 @@ pub struct PoolConfig {
 }
 
 impl PoolConfig {
-    /// Buffers of 16448 bytes, one class, a slot for each receiver, residues of up to 64 bytes parked, lifeline on,
+    /// Buffers of 16448 bytes, one class, a slot for each receiver, up to 64 undecoded bytes parked, lifeline on,
     /// level-triggered; as many waits for the host as for receivers.
     pub fn new(buffers: u32, receivers_max: u32) -> PoolConfig {
         PoolConfig {
@@ -80,7 +80,7 @@ impl PoolConfig {
         in_range("policy.park_bytes", self.policy.park_bytes.into(), 0, SLOT_BYTES as u64)?;
         in_range("policy.reclaim_bytes", self.policy.reclaim_bytes.into(), 0, SLOT_SIZES[3] as u64)?;
         in_range("continuation_class", self.continuation_class.unwrap_or(0).into(), 0, classes - 1)?;
-        // A receiver that could never be granted what it asks for would wait for ever.
+        // A receiver whose request could never be granted would wait without end.
         let units = self.scheduler.sizes.get(usize::from(self.first_size_index)).copied().unwrap_or(0);
         in_range("first_size_index", self.first_size_index.into(), 0, BUFFER_SIZES_MAX as u64 - 1)?;
         let default = self.scheduler.sizes[0];

@@ -10,7 +10,7 @@ pub const SIZES_MAX: usize = 4;
 
 /// The most entries of a table. Tables above this one use the high bit of an index, and handles the bits of [`SALT`].
 pub(crate) const INDEX_MAX: u32 = (1 << 29) - 1;
-/// The bits of a handle that are no entry's, nor say which thread's it is.
+/// The bits of a handle that identify neither the entry nor the shard.
 pub const SALT: u32 = 3 << 30;
 /// The most units a buffer may have, so that no sum of turns overflows.
 const SIZE_UNITS_MAX: u32 = 1 << 18;
@@ -29,20 +29,20 @@ pub struct SchedulerConfig {
     pub reserves: [u32; CLASSES_MAX],
     /// The most buffers of the default size a class may have out; `u32::MAX` for no cap.
     pub class_caps: [u32; CLASSES_MAX],
-    /// Hand-overs to other classes that a waiting class, which could have had them, lets pass before it goes first; and
-    /// grants to tenants below their guaranteed share before one goes to the others of their class.
+    /// The limit of two counts. A class with an eligible waiter goes first after this many hand-offs to other classes.
+    /// Inside a class, one grant goes to the other tenants after this many grants to tenants below their guarantee.
     pub class_burst: u32,
     /// How much a buffer of each size takes of the budget, in units of their greatest common size; 0 for no such size.
     /// Size 0 is the default, the one that `buffers` counts. One size alone is `[1, 0, 0, 0]`.
     pub sizes: [u32; SIZES_MAX],
     /// The most tenants at once, beside the one of requests that name none.
     pub tenants_max: u32,
-    /// While somebody waits, a holder without progress for so long is asked to park, in nanoseconds: 0 means the same as 1,
-    /// since nobody is asked at the time of his grant; `u64::MAX` for not before `lease_ns`.
+    /// Time without progress after which a holder is asked to park while others wait, in nanoseconds. 0 is treated as
+    /// 1, because no holder is asked at the time of its grant. `u64::MAX`: not before `lease_ns`.
     pub park_ns: u64,
-    /// While somebody waits, a holder without progress for so long is to be shed, in nanoseconds: at least 1; `u64::MAX`
-    /// for never, then leases are not timed at all. What the host itself blocks has twice as long. An eighth of it is
-    /// the most that one advance of the clock counts for.
+    /// Time without progress after which a holder is to be shed while others wait, in nanoseconds: at least 1.
+    /// `u64::MAX`: never, and leases have no deadlines. A holder that the host itself blocks has twice this time. One
+    /// advance of the clock counts for at most an eighth of it.
     pub lease_ns: u64,
     /// Mixed into the handles, so that those of a pool with another tag are refused. Give pools that exist at the same
     /// time different tags: two with the same take each other's handles for their own. (The pools of the C API get tags
@@ -75,7 +75,7 @@ impl SchedulerConfig {
         in_range("classes", self.classes.into(), 1, CLASSES_MAX as u64)?;
         in_range("class_burst", self.class_burst.into(), 1, u32::MAX.into())?;
         for class in 0..CLASSES_MAX {
-            // A reserve of all buffers would lock the class out for ever; one of a class not in use means nothing.
+            // A reserve of all buffers would lock the class out for good. A class that is not in use has no reserve.
             let reserve_max = if class < classes { self.buffers - 1 } else { 0 };
             in_range_at("reserves", class, self.reserves[class], 0, reserve_max)?;
             in_range_at("class_caps", class, self.class_caps[class], 1, u32::MAX)?;

@@ -10,15 +10,15 @@ pub struct LeaseId(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaitId(u64);
 
-/// Somebody with a fair share of the buffers.
+/// A tenant: a party that has a fair share of the buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(u64);
 
 macro_rules! handle {
     ($name:ident, $kind:expr) => {
         impl $name {
-            /// Changes the number so that it is nobody's if it is taken for a handle of another kind: entry and use
-            /// alone would often name one of each.
+            /// Changes the number, so that it is refused where a handle of another kind is expected. Without it, a
+            /// lease and a wait with the same index and generation would have the same number.
             const KIND: u64 = $kind << 54;
 
             pub(crate) const fn new(index: u32, generation: Generation) -> $name {
@@ -30,7 +30,8 @@ macro_rules! handle {
                 self.0 ^ Self::KIND
             }
 
-            /// The handle with this number. Any number is allowed; one that is nobody's is refused where it is used.
+            /// The handle with this number. Any number is allowed; a number that names no entry is refused where it
+            /// is used.
             pub const fn from_bits(bits: u64) -> $name {
                 $name(bits ^ Self::KIND)
             }
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handle_is_nobody_s_as_another_kind() {
+    fn handle_of_one_kind_is_invalid_as_another() {
         let (index, generation) = (7, Generation::first(3).next());
         let (lease, wait) = (LeaseId::new(index, generation), WaitId::new(index, generation));
         assert_ne!(lease.to_bits(), wait.to_bits());

@@ -7,9 +7,9 @@ use super::{LeaseId, Scheduler, WaitId};
 use alloc::vec::Vec;
 
 impl Scheduler {
-    /// Writes down who waits and who holds, in which order, and how they stand; times as ages. Handles are told by the
-    /// numbers that the caller has for them: the same for all whom it does not tell apart. What only tells of the past is
-    /// left out: counts, ages of waits, and how often an entry of a table was used.
+    /// Writes all waits and leases with their states, in order; times as ages. `wait` and `lease` return the caller's
+    /// number of a handle; handles that the caller does not distinguish have the same number. State that only describes
+    /// the past is left out: counts, ages of waits, and how often an entry of a table was used.
     pub fn state_key(&self, state: &mut Vec<u64>, wait: &dyn Fn(WaitId) -> u64, lease: &dyn Fn(LeaseId) -> u64) {
         state.push(self.clock.has_begun().into());
         state.extend(self.classes[..self.classes_used.into()].iter().map(|class| class.bypassed));

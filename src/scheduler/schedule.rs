@@ -1,4 +1,4 @@
-//! Who is served: whether a newcomer may have a buffer at once, and to whom one that became free goes.
+//! The order of service: whether a new request is granted at once, and which waiter gets a buffer that became free.
 
 use super::buffers::{Lease, LeaseState};
 use super::id::{Generation, LeaseId, WaitId};
@@ -7,21 +7,21 @@ use super::tenants::Turn;
 use super::waits::{Wait, WaitState};
 use super::{Class, Request, Scheduler, SchedulerError, WaiterScope};
 
-/// Whether a class may take so many units.
+/// Whether a class may take a number of units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Fits,
     /// Some units are free for it, but not enough for this size.
     TooLargeNow,
-    /// Its reserve or its cap keeps it back.
+    /// Its reserve or its cap blocks it.
     Blocked,
 }
 
-/// Who is served next.
+/// The waiter that is served next.
 struct Served {
     class: usize,
     turn: Turn,
-    /// A bit for each class that could have been.
+    /// A bit for each class that was eligible, the chosen class included.
     eligible: u8,
 }
 
@@ -44,8 +44,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Whether a newcomer is granted at once: what it names exists, it may take what is free, and nobody waits before
-    /// it.
+    /// Whether a new request is granted at once: its class and size exist, it is eligible for a free buffer, and no
+    /// waiter goes before it.
     #[inline(always)] // see `Scheduler::try_fast_grant`
     pub(super) fn may_have_now(&self, request: &Request, tenant: u32) -> bool {
         let (class, units) = (usize::from(request.class), self.buffers.units_of(request.size_index));
@@ -56,7 +56,7 @@ impl Scheduler {
             && (self.stats.waiting == 0 || !self.is_behind(class, tenant))
     }
 
-    /// Whether a newcomer has to stand behind somebody who waits.
+    /// Whether a new request has to queue behind a waiter.
     fn is_behind(&self, class: usize, tenant: u32) -> bool {
         self.tenants.is_ready(class) || self.tenants.is_waiting(class, tenant) || self.is_behind_larger(class)
     }
@@ -74,8 +74,8 @@ impl Scheduler {
         }
     }
 
-    /// Whose turn it is in a class, and how many units that takes; `None` if nobody waits whom no cap of his own keeps
-    /// back.
+    /// The turn that is next in a class, and the units that it takes. `None` if every waiter of this class is blocked
+    /// by the cap of its own tenant.
     #[inline]
     pub(super) fn next_of(&self, class: usize) -> Option<(Turn, u32)> {
         let turn = self.tenants.next(self.waits.table(), class)?;
@@ -89,7 +89,7 @@ impl Scheduler {
         })
     }
 
-    /// Whose buffers would help those who wait; `None` if nobody's.
+    /// The holders that could help a waiter by releasing their buffers; `None` if no holder could.
     pub(super) fn waiter_scope(&self) -> Option<WaiterScope> {
         if self.stats.waiting == 0 {
             None
@@ -100,14 +100,14 @@ impl Scheduler {
         }
     }
 
-    /// What a tenant has out or waits for has changed: whether its cap keeps somebody back may have, too.
+    /// Notes whether a tenant's cap blocks a waiter, after the tenant's leases or waits have changed.
     pub(super) fn note_cap_blocked(&mut self, tenant: u32) {
         if self.deadlines.knows_tenants() {
             self.deadlines.set_cap_blocked(tenant, self.tenants.is_cap_blocked(tenant));
         }
     }
 
-    /// Assigns free buffers for as long as somebody waits who may take one.
+    /// Assigns free buffers until no eligible waiter is left.
     #[inline]
     pub(super) fn serve_waiters(&mut self) {
         if self.stats.waiting > 0 {

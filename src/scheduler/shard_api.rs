@@ -5,16 +5,16 @@ use super::list::NIL;
 use super::{Class, ConfigError, Deadlines, Scheduler, SchedulerConfig, WaitId};
 
 impl Scheduler {
-    /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. It may say
-    /// yes needlessly, never no: while it says no, no number of free buffers would change what anybody gets.
+    /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. The result
+    /// may be `true` without need. It is `false` only if no number of free buffers would lead to another grant.
     pub(crate) fn needs_all(&self) -> bool {
         let is_wanted = |class: &Class| class.waiting > 0 && class.out < class.cap;
         let anyone = self.stats.waiting > 0 && self.classes.iter().any(is_wanted);
         anyone || self.buffers.free_units() < self.reserve_max()
     }
 
-    /// Free buffers of the default size that no reserve holds back and nobody waits for: a request of any class without
-    /// a cap would be granted as many, one after the other.
+    /// Free buffers of the default size that no reserve and no waiter needs: requests of any class without a cap would
+    /// be granted all of them, one after the other.
     pub(crate) fn surplus(&self) -> u32 {
         if self.needs_all() { 0 } else { (self.buffers.free_units() - self.reserve_max()) / self.buffers.units_of(0) }
     }
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_needs_all_unless_a_cap_keeps_it_back() {
+    fn needs_all_if_a_cap_does_not_block_the_waiter() {
         let config = SchedulerConfig { class_caps: [1; 8], ..SchedulerConfig::new(2, 4) };
         let mut scheduler = Scheduler::new(&config).expect("the configuration is allowed");
         for token in 0..2 {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn peaks_stay_when_nobody_waits_any_more() {
+    fn peaks_remain_after_the_last_wait_ends() {
         let mut scheduler = Scheduler::new(&SchedulerConfig::new(1, 4)).expect("the configuration is allowed");
         assert_eq!((scheduler.waiting_peak(), scheduler.bypass_peak(), scheduler.next_grant()), (0, 0, None));
         let Ok(Outcome::Granted(mut lease)) = scheduler.request(0, 0) else { panic!("a buffer is free") };

@@ -8,7 +8,7 @@ use super::CLASSES_MAX;
 pub struct SchedulerStats {
     /// The budget, in units: buffers, if there is one size.
     pub capacity: u32,
-    /// Units nobody holds.
+    /// Units that are neither leased nor assigned.
     pub free: u32,
     /// Buffers held.
     pub leased: u32,
@@ -43,7 +43,7 @@ pub struct SchedulerStats {
     pub parks_asked: u64,
     /// Times a holder was asked to close.
     pub sheds_asked: u64,
-    /// Times before the last one that were told.
+    /// Advances of the clock to a time before the previous one.
     pub clock_backwards: u64,
     /// Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
     pub clock_skipped_ns: u64,

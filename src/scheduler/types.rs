@@ -7,7 +7,7 @@ use super::{LeaseId, LeaseInfo, TenantId, WaitId};
 pub struct Request {
     /// Comes back with the grant.
     pub token: u64,
-    /// In whose name; `None` for nobody's.
+    /// The tenant that the request belongs to; `None` for the default tenant.
     pub tenant: Option<TenantId>,
     /// How critical it is; 0 is the most.
     pub class: u8,
@@ -18,7 +18,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A buffer of the default size, in nobody's name, without a deadline.
+    /// A buffer of the default size, for the default tenant, without a deadline.
     pub const fn new(class: u8, token: u64) -> Request {
         Request { token, tenant: None, class, size_index: 0, has_deadline: false }
     }
@@ -29,7 +29,7 @@ impl Request {
 pub enum Outcome {
     /// A buffer is held.
     Granted(LeaseId),
-    /// The request waits; [`Scheduler::poll_grant`](super::Scheduler::poll_grant) tells when it is served.
+    /// The request waits; [`Scheduler::poll_grant`](super::Scheduler::poll_grant) returns its grant later.
     Queued(WaitId),
 }
 

@@ -12,8 +12,8 @@ pub(super) enum WaitState {
     Assigned,
 }
 
-/// One place in a queue, or a link of the free list. Of 48 bytes, half lie across two lines of a cache. Whoever ends a wait
-/// looks at both ends, and so fetches both lines at once: who queues next in the same place waits for neither.
+/// One place in a queue, or a link of the free list. Half of the entries, of 48 bytes each, lie across two cache lines.
+/// Ending a wait touches the first and the last field, so both lines are loaded before the entry is reused.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Wait {

@@ -123,7 +123,7 @@ impl Host {
         self.peers.len() - 1
     }
 
-    /// The peer sends; nothing is reported before the next turn.
+    /// The peer sends; the host reports nothing before its next loop iteration.
     pub(crate) fn send(&mut self, at: usize, bytes: &[u8]) {
         self.peers[at].socket.send(bytes);
     }

@@ -440,7 +440,7 @@ fn s33_bytes_at_attach_are_decoded_at_once() {
         });
     }
 
-    // Half a frame: the rest comes behind it.
+    // A partial frame is adopted; the rest of the frame arrives later.
     in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2, 2));
         let peer = host.attach_with(&data_frame(200)[..150]);

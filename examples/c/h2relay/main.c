@@ -56,7 +56,7 @@ static bool signals_open(struct signals *signals, struct crew *crew) {
     return signals->registration.fd >= 0;
 }
 
-/* Two descriptors for each client: as many as are allowed without asking anybody. */
+/* Each client takes two descriptors. Raises the soft limit to the hard limit, which needs no privilege. */
 static void raise_descriptor_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {

@@ -42,7 +42,7 @@ pub struct Statistics {
     pub waiting_peak: u64,
     /// Parking slots in use.
     pub slots_in_use: u64,
-    /// Residues that were parked because others waited.
+    /// Times that undecoded bytes were parked because other requests waited.
     pub parked_on_demand: u64,
     /// Buffers that hold what clients sent.
     pub client_buffers_held: u64,

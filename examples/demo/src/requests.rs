@@ -18,7 +18,7 @@ pub struct Requests {
     pub timed_out: u64,
     /// Requests whose connection was closed with ENHANCE_YOUR_CALM.
     pub shed: u64,
-    /// Requests whose connection was closed otherwise, or whose response was wrong.
+    /// Requests that failed in another way: the connection was closed, or the response was wrong.
     pub failed: u64,
     /// The median latency; each request [counts](Attempt::counts_as), served or not.
     pub p50_ms: Option<f64>,

@@ -1,6 +1,6 @@
 /*
- * Streams of HTTP/2 frames as one side would send them, made of seeded random numbers: valid in every layer, so that
- * nothing but a broken rule of the frame layer can make anybody refuse them.
+ * Streams of HTTP/2 frames as one side would send them, made of seeded random numbers. They are valid in every layer,
+ * so that an endpoint refuses them only for a broken rule of the frame layer.
  */
 #ifndef STREAM_H
 #define STREAM_H

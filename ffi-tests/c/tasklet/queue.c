@@ -240,7 +240,7 @@ static void s18(struct stage *stage) {
     CHECK(is_holding(second));
 }
 
-/* After any traffic an idle system holds nothing, and everybody listens. */
+/* After any traffic, an idle system holds no buffer, and the read interest of every receiver is armed. */
 static void s20(struct stage *stage) {
     stage_open(stage, 4, BUFFER_BYTES);
     for (int at = 0; at < 10; at++) {

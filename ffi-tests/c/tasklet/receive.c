@@ -61,7 +61,7 @@ static void s23(struct stage *stage) {
     }
 }
 
-/* The transport holds exactly one buffer, or much more, and nothing else will ever arrive to wake anybody. */
+/* The transport holds exactly one buffer of bytes, or much more. No later byte arrives that could wake the receiver. */
 static void s24(struct stage *stage) {
     stage_open(stage, 2, BUFFER_BYTES);
     for (int at = 0; at < 2; at++) {

@@ -36,7 +36,7 @@ fn parked_partial_frames_hold_no_buffer() {
     for mode in POOLS {
         let bench = Bench::start(&[mode, &["--buffers", "4"]].concat());
         let mut attackers = hold_on(&bench, 200, 8);
-        bench.relay.wait_for("parked residues", |stats| stats.get("receive_bytes_used") == 200 * 8);
+        bench.relay.wait_for("parked partial frames", |stats| stats.get("receive_bytes_used") == 200 * 8);
         let mut honest = bench.open_pair();
         for stream in 0..50 {
             serve_once(&mut honest, stream * 2 + 1);

@@ -139,7 +139,7 @@ impl Relay {
         }
     }
 
-    /// Lets so much time pass while the relay is woken often. Of a longer sleep only an eighth of a lease would count.
+    /// Lets `time` pass while the relay is woken often. Of one long sleep, only an eighth of a lease would count.
     pub(crate) fn pass_time(&self, time: Duration) {
         let start = Instant::now();
         while start.elapsed() < time {

@@ -156,7 +156,7 @@ impl Tenants {
         self.free_if_done(tenant);
     }
 
-    /// The next turn in this class.
+    /// The turn that comes next in this class.
     #[inline]
     pub(in crate::scheduler) fn next(&self, waits: &[Wait], class: usize) -> Option<Turn> {
         let (flow, is_entitled) = self.choose(waits, class)?;

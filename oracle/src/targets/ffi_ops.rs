@@ -5,7 +5,6 @@ use super::ops;
 use super::text::Line;
 use crate::{CPool, Differential, ModelPool, System, check_refusal};
 use demuxbuf_capi::*;
-use std::mem::zeroed;
 use std::ptr::{null, null_mut};
 
 pub(super) const EXAMPLES: &[&str] = &[
@@ -72,14 +71,14 @@ fn without_pool(choice: u64) -> i32 {
             0 => demuxbuf_pool_request(null_mut(), 0, 0, &mut handle),
             1 => demuxbuf_pool_release(null_mut(), 1),
             2 => demuxbuf_pool_cancel(null_mut(), 1),
-            3 => demuxbuf_pool_poll_notice(null_mut(), &mut zeroed()),
+            3 => demuxbuf_pool_poll_notice(null_mut(), &mut Default::default()),
             4 => demuxbuf_pool_handle_timeout(null_mut(), 5),
-            5 => demuxbuf_pool_get_stats(null(), &mut zeroed()),
+            5 => demuxbuf_pool_get_stats(null(), &mut Default::default()),
             6 => demuxbuf_pool_check_invariants(null()),
             7 => demuxbuf_receiver_readable(null_mut(), 1).actions as i32,
             8 => demuxbuf_receiver_received(null_mut(), 1, 5).actions as i32,
-            9 => demuxbuf_receiver_take(null_mut(), 1, &mut zeroed()),
-            10 => demuxbuf_receiver_describe(null(), 1, &mut zeroed()),
+            9 => demuxbuf_receiver_take(null_mut(), 1, &mut Default::default()),
+            10 => demuxbuf_receiver_describe(null(), 1, &mut Default::default()),
             _ => demuxbuf_pool_trim(null_mut(), &mut bytes),
         }
     }
@@ -110,8 +109,8 @@ fn with_forged(pool: *mut demuxbuf_pool, handle: u64, choice: u64) -> i32 {
             0 => demuxbuf_pool_release(pool, handle),
             1 => demuxbuf_pool_cancel(pool, handle),
             2 => demuxbuf_pool_buffer(pool, handle, &mut data, &mut bytes),
-            3 => demuxbuf_receiver_take(pool, handle, &mut zeroed()),
-            4 => demuxbuf_receiver_describe(pool, handle, &mut zeroed()),
+            3 => demuxbuf_receiver_take(pool, handle, &mut Default::default()),
+            4 => demuxbuf_receiver_describe(pool, handle, &mut Default::default()),
             5 => demuxbuf_receiver_decoded(pool, handle, 1, 0).actions as i32,
             6 => demuxbuf_receiver_close(pool, handle).actions as i32,
             _ => demuxbuf_receiver_received(pool, handle, 7).actions as i32,

@@ -129,35 +129,6 @@ fn holder_without_a_slot_is_shed() {
 }
 
 #[test]
-fn pause_of_the_relay_ages_no_holder() {
-    let start = Instant::now();
-    loop {
-        let bench = Bench::start(&["--buffers", "4", "--lease-ms", "4000", "--park", "64"]);
-        let mut crowd: Vec<_> = (0..10).map(|_| bench.open_pair()).collect();
-        std::thread::sleep(PARKED_AFTER + Duration::from_millis(100));
-        let came = Instant::now();
-        for (client, _) in &mut crowd {
-            client.write_all(&begun()[..100]).expect("the relay, or the kernel, takes it");
-        }
-        bench.relay.wait_for("seven waiters", |stats| stats.get("waiting") == 7);
-        // The iteration in which they came is over by the next look.
-        let stats = bench.relay.stats();
-        let is_in_time = came.elapsed() < PARKED_AFTER;
-        drop(crowd);
-        bench.relay.stop();
-        if is_in_time {
-            assert_eq!((stats.get("parks_asked"), stats.get("shed")), (0, 0), "none has held for long: {stats:?}");
-            break;
-        }
-        // On a busy machine they have held for long by then, and the check shows nothing.
-        assert!(start.elapsed() < PATIENCE, "no look came in time");
-    }
-}
-
-/// A quarter of `--lease-ms 4000`, as documented in the relay's help.
-const PARKED_AFTER: Duration = Duration::from_millis(1000);
-
-#[test]
 fn reserve_is_left_to_begun_frames() {
     // The lifeline and slots would keep them from asking for buffers.
     let bench = Bench::start(&["--buffers", "8", "--class-reserve", "6", "--park", "0", "--lease-ms", "0"]);

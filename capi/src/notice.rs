@@ -4,6 +4,7 @@ use super::guard::{InPool, demuxbuf_pool};
 use super::out::{StructOut, growable, has_allowed_size};
 use super::status::*;
 use super::step::demuxbuf_step;
+use demuxbuf::connection::Action;
 use demuxbuf::pool::Notice;
 
 /// A notification that does not answer one of your own calls: a queued request was granted, or a receiver is to be
@@ -79,7 +80,7 @@ unsafe fn poll_notice(pool: InPool, notice: *mut demuxbuf_notice) -> i32 {
                     receiver: id.to_bits(),
                     lease: 0,
                     wait: 0,
-                    step: demuxbuf_step::of(pool, index, actions),
+                    step: demuxbuf_step::at(pool.area(index, actions.has(Action::Recv)), actions),
                 }
             }
             Notice::Lease { wait, token, lease } => demuxbuf_notice {

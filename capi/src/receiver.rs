@@ -1,16 +1,16 @@
 //! One connection bound to a pool: the convenient way in for C.
 
 use super::actions::DEMUXBUF_WANT_RECV;
-use super::any_pool::AnyPool;
+use super::any_pool::{AnyPool, Decoded, Grow, Pending, Refuse, Report, RowCall};
 use super::event::{done, event_of};
 use super::guard::{InPool, bytes_at, demuxbuf_pool};
 use super::info::demuxbuf_receiver_info;
 use super::out::{Out, StructOut};
-use super::pool::{class_of, size_of_index, tenant_of};
+use super::pool::{class_of, tenant_of};
 use super::size_t;
 use super::status::*;
 use super::step::demuxbuf_step;
-use demuxbuf::connection::{Actions, Event};
+use demuxbuf::connection::Event;
 use demuxbuf::pool::{BufferSource, LeasedContent, Pool, ReceiverId, Step};
 use demuxbuf::scheduler::{LeaseId, Reach};
 use demuxbuf::shared::PoolShard;
@@ -32,17 +32,10 @@ pub struct demuxbuf_leased_content {
 ///
 /// As for `InPool::new`.
 #[inline(always)]
-unsafe fn step(
-    pool: *mut demuxbuf_pool,
-    receiver: u64,
-    body: impl FnOnce(&mut AnyPool, u32) -> Result<Actions, i32>,
-) -> demuxbuf_step {
+unsafe fn step(pool: *mut demuxbuf_pool, receiver: u64, call: impl RowCall) -> demuxbuf_step {
+    let id = ReceiverId::from_bits(receiver);
     // SAFETY: as this function asks.
-    let result = unsafe { InPool::new(pool) }.with(|pool| {
-        let index = pool.find(ReceiverId::from_bits(receiver)).map_err(status_of)?;
-        let actions = body(pool, index)?;
-        Ok(demuxbuf_step::of(pool, index, actions))
-    });
+    let result = unsafe { InPool::new(pool) }.with(|pool| pool.step(id, call));
     result.unwrap_or_else(demuxbuf_step::status)
 }
 
@@ -81,7 +74,7 @@ unsafe fn step_fast<S: BufferSource>(
 #[inline(never)]
 unsafe fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demuxbuf_step {
     // SAFETY: as this function asks.
-    unsafe { step(pool, receiver, |pool, index| pool.handle_row(index, event).map_err(status_of)) }
+    unsafe { step(pool, receiver, Report(event)) }
 }
 
 /// # Safety
@@ -90,7 +83,7 @@ unsafe fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demux
 #[inline(never)]
 unsafe fn report_decoded(pool: *mut demuxbuf_pool, receiver: u64, consumed: u32, need_more: u32) -> demuxbuf_step {
     // SAFETY: as this function asks.
-    unsafe { step(pool, receiver, |pool, index| pool.consume(index, consumed, need_more).map_err(status_of)) }
+    unsafe { step(pool, receiver, Decoded { consumed, need_more }) }
 }
 
 /// # Safety
@@ -245,7 +238,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_grow(
     size_index: u32,
 ) -> demuxbuf_step {
     // SAFETY: as the module asks.
-    unsafe { step(pool, receiver, |pool, index| pool.grow_at(index, size_of_index(size_index)?).map_err(status_of)) }
+    unsafe { step(pool, receiver, Grow { size_index }) }
 }
 
 /// Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is.
@@ -323,7 +316,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_pending(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     // SAFETY: as the module asks.
-    unsafe { step(pool, receiver, |pool, index| Ok(pool.pending_at(index))) }
+    unsafe { step(pool, receiver, Pending) }
 }
 
 /// Writes everything there is to print about a receiver.
@@ -520,7 +513,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_report(
         // SAFETY: as the module asks.
         Ok(event) => unsafe { report(pool, receiver, event) },
         // SAFETY: as the module asks.
-        Err(status) => unsafe { step(pool, receiver, |_, _| Err(status)) },
+        Err(status) => unsafe { step(pool, receiver, Refuse(status)) },
     }
 }
 

@@ -1,9 +1,8 @@
 //! What a call for a receiver returns.
 
 use super::actions::mask_error;
-use super::any_pool::AnyPool;
 use core::ptr::NonNull;
-use demuxbuf::connection::{Action, Actions};
+use demuxbuf::connection::Actions;
 
 /// What is to be done now, and where. Returned by value.
 #[allow(non_camel_case_types)]
@@ -32,11 +31,6 @@ pub struct demuxbuf_step {
 const _: () = assert!(size_of::<*mut u8>() != 8 || size_of::<demuxbuf_step>() == 16);
 
 impl demuxbuf_step {
-    #[inline]
-    pub(super) fn of(pool: &mut AnyPool, index: u32, actions: Actions) -> demuxbuf_step {
-        demuxbuf_step::at(pool.area(index, actions.has(Action::Recv)), actions)
-    }
-
     #[inline(always)]
     pub(super) fn at(area: Option<(NonNull<u8>, u32)>, actions: Actions) -> demuxbuf_step {
         let (data, bytes) = area.map_or((core::ptr::null_mut(), 0), |(start, bytes)| (start.as_ptr(), bytes));

@@ -1,6 +1,5 @@
 //! Why a configuration was refused, at every layer.
 
-use crate::memory::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN};
 use core::fmt;
 
 /// Why a configuration was refused. What was reserved before is freed.
@@ -54,8 +53,13 @@ pub enum Allowed {
         /// Its value.
         value: u64,
     },
-    /// The size of a buffer: a multiple of 64, not too small and not too large.
-    BufferBytes,
+    /// The size of a buffer: a multiple of 64 in this range.
+    BufferBytes {
+        /// The least.
+        min: u32,
+        /// The most.
+        max: u32,
+    },
     /// Buffers whose units, of all sizes, 32 bits can count.
     CountableUnits {
         /// Units of a buffer of the default size.
@@ -106,9 +110,7 @@ impl fmt::Display for Allowed {
             Allowed::AtLeast(least) => write!(f, "; allowed is {least} or more"),
             Allowed::AtMost { field, value } => write!(f, "; allowed is 0 to {field}, {value}"),
             Allowed::MultipleOf { field, value } => write!(f, "; allowed is a multiple of {field}, {value}"),
-            Allowed::BufferBytes => {
-                write!(f, "; allowed is a multiple of 64 from {BUFFER_BYTES_MIN} to {BUFFER_BYTES_MAX}")
-            }
+            Allowed::BufferBytes { min, max } => write!(f, "; allowed is a multiple of 64 from {min} to {max}"),
             Allowed::CountableUnits { units } => {
                 write!(f, " of sizes[0] = {units} units; allowed is what 32 bits can count, of all sizes")
             }

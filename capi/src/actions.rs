@@ -4,6 +4,7 @@ use super::guard::guarded_or;
 use super::out::Text;
 use super::size_t;
 use super::status::*;
+use super::strerror::message;
 use core::ffi::c_char;
 use core::fmt::{self, Write};
 

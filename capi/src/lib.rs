@@ -31,8 +31,10 @@ mod shared_pool;
 mod stats;
 mod status;
 mod step;
+mod strerror;
 mod tag;
 mod tenant;
+mod version;
 
 pub use actions::*;
 pub use config::*;
@@ -50,7 +52,9 @@ pub use shared_pool::*;
 pub use stats::*;
 pub use status::*;
 pub use step::*;
+pub use strerror::*;
 pub use tenant::*;
+pub use version::*;
 
 /// The name by which C knows it; cbindgen writes it as it is.
 #[allow(non_camel_case_types)]

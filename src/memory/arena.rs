@@ -63,7 +63,8 @@ impl Arena {
         }
         for (at, &value) in sizes.iter().enumerate().filter(|&(at, &bytes)| at == 0 || bytes > 0) {
             if !(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&value) || value % 64 != 0 {
-                let (field, allowed) = ("buffer_bytes", Allowed::BufferBytes);
+                let (field, allowed) =
+                    ("buffer_bytes", Allowed::BufferBytes { min: BUFFER_BYTES_MIN, max: BUFFER_BYTES_MAX });
                 return Err(ConfigError::Refused { field, index: Some(at), value: value.into(), allowed });
             }
         }

@@ -1,12 +1,8 @@
 //! What a `demuxbuf_pool` is: the pool of one thread, or that of a thread of a shared pool. Each call is one match, and
 //! the rest of it is compiled for each kind.
 
-use super::pool::size_of_index;
-use super::status::status_of;
-use super::step::demuxbuf_step;
 use core::ptr::NonNull;
-use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::{BufferSource, LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo};
+use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo};
 use demuxbuf::scheduler::{LeaseId, Outcome, Reach, Request, TenantConfig, TenantId, TenantInfo, WaitId};
 use demuxbuf::shared::{ExportedReceiver, PoolShard};
 
@@ -67,75 +63,6 @@ impl AnyPool {
         fn trim(&mut;) -> usize;
         fn stats(&;) -> PoolStats;
         fn check_invariants(&;) -> Result<(), &'static str>;
-    }
-}
-
-/// A call for one receiver that returns a step: a type for each, so that the compiler sees through the guard which it is.
-pub(super) trait RowCall {
-    fn run<S: BufferSource>(self, pool: &mut Pool<S>, index: u32) -> Result<Actions, i32>;
-}
-
-pub(super) struct Report(pub(super) Event);
-
-impl RowCall for Report {
-    #[inline(always)]
-    fn run<S: BufferSource>(self, pool: &mut Pool<S>, index: u32) -> Result<Actions, i32> {
-        pool.handle_row(index, self.0).map_err(status_of)
-    }
-}
-
-pub(super) struct Decoded {
-    pub(super) consumed: u32,
-    pub(super) need_more: u32,
-}
-
-impl RowCall for Decoded {
-    #[inline(always)]
-    fn run<S: BufferSource>(self, pool: &mut Pool<S>, index: u32) -> Result<Actions, i32> {
-        pool.consume(index, self.consumed, self.need_more).map_err(status_of)
-    }
-}
-
-pub(super) struct Grow {
-    pub(super) size_index: u32,
-}
-
-impl RowCall for Grow {
-    fn run<S: BufferSource>(self, pool: &mut Pool<S>, index: u32) -> Result<Actions, i32> {
-        pool.grow_at(index, size_of_index(self.size_index)?).map_err(status_of)
-    }
-}
-
-pub(super) struct Pending;
-
-impl RowCall for Pending {
-    #[inline(always)]
-    fn run<S: BufferSource>(self, pool: &mut Pool<S>, index: u32) -> Result<Actions, i32> {
-        Ok(pool.pending_at(index))
-    }
-}
-
-/// The handle is checked, then this status is returned.
-pub(super) struct Refuse(pub(super) i32);
-
-impl RowCall for Refuse {
-    fn run<S: BufferSource>(self, _pool: &mut Pool<S>, _index: u32) -> Result<Actions, i32> {
-        Err(self.0)
-    }
-}
-
-/// The whole call for one kind of pool, so that a step costs one match.
-#[inline(always)]
-fn step_in<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, call: impl RowCall) -> Result<demuxbuf_step, i32> {
-    let index = pool.find(id).map_err(status_of)?;
-    let actions = call.run(pool, index)?;
-    Ok(demuxbuf_step::at(pool.area(index, actions.has(Action::Recv)), actions))
-}
-
-impl AnyPool {
-    #[inline(always)]
-    pub(super) fn step(&mut self, id: ReceiverId, call: impl RowCall) -> Result<demuxbuf_step, i32> {
-        each!(self, pool => step_in(pool, id, call))
     }
 }
 

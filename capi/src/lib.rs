@@ -27,6 +27,7 @@ mod policy;
 mod pool;
 mod receiver;
 mod request;
+mod row_call;
 mod shared_pool;
 mod stats;
 mod status;

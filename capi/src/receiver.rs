@@ -1,12 +1,13 @@
 //! One connection bound to a pool: the convenient way in for C.
 
 use super::actions::DEMUXBUF_WANT_RECV;
-use super::any_pool::{AnyPool, Decoded, Grow, Pending, Refuse, Report, RowCall};
+use super::any_pool::AnyPool;
 use super::event::{done, event_of};
 use super::guard::{InPool, bytes_at, demuxbuf_pool};
 use super::info::demuxbuf_receiver_info;
 use super::out::{Out, StructOut};
 use super::pool::{class_of, tenant_of};
+use super::row_call::{Decoded, Grow, Pending, Refuse, Report, RowCall};
 use super::size_t;
 use super::status::*;
 use super::step::demuxbuf_step;

@@ -9,11 +9,14 @@ mod arena;
 mod block;
 #[cfg(feature = "bytes")]
 mod lease;
+mod reach;
 mod slots;
 
 pub use arena::Arena;
 #[cfg(feature = "bytes")]
 pub use lease::Lease;
+#[doc(hidden)]
+pub use reach::Reach;
 pub use slots::{SLOT_BYTES, SLOT_SIZES, SLOTS_MAX};
 #[doc(hidden)]
 pub use slots::{SlotError, SlotIndex, Slots};

@@ -90,8 +90,6 @@ pub use id::{LeaseId, TenantId, WaitId};
 pub use reclaim::LeaseInfo;
 pub use stats::SchedulerStats;
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
-#[doc(hidden)]
-pub use types::Reach;
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 
 pub(crate) use clock::Clock;

@@ -2,8 +2,9 @@
 //! the rest of it is compiled for each kind.
 
 use core::ptr::NonNull;
+use demuxbuf::memory::Reach;
 use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo};
-use demuxbuf::scheduler::{LeaseId, Outcome, Reach, Request, TenantConfig, TenantId, TenantInfo, WaitId};
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, TenantInfo, WaitId};
 use demuxbuf::shared::{ExportedReceiver, PoolShard};
 
 #[allow(clippy::large_enum_variant, reason = "it is made once, and moved to its place on the heap")]

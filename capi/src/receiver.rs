@@ -12,8 +12,9 @@ use super::size_t;
 use super::status::*;
 use super::step::demuxbuf_step;
 use demuxbuf::connection::Event;
+use demuxbuf::memory::Reach;
 use demuxbuf::pool::{BufferSource, LeasedContent, Pool, ReceiverId, Step};
-use demuxbuf::scheduler::{LeaseId, Reach};
+use demuxbuf::scheduler::LeaseId;
 use demuxbuf::shared::PoolShard;
 
 /// A buffer that leaves or enters a receiver with what is in it.
@@ -210,7 +211,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_adopt(
         let lease = LeaseId::from_bits(pool.salted(content.lease));
         let content = LeasedContent { lease, offset: content.offset, buffered_bytes: content.buffered_bytes };
         let class = class_of(class_index)?;
-        pool.adopt_within(class, token, content, Reach::Anywhere).map_err(status_of)
+        // SAFETY: C has addresses of buffers and no slices, and one thread at a time uses a buffer, as the module asks.
+        let reach = unsafe { Reach::anywhere() };
+        pool.adopt_within(class, token, content, reach).map_err(status_of)
     });
     match adopted {
         Ok(id) => {

@@ -5,7 +5,8 @@ use super::guard::{InPool, demuxbuf_pool};
 use super::out::{Out, growable, read_struct};
 use super::pool::{class_of, size_of_index, status, tenant_of};
 use super::status::*;
-use demuxbuf::scheduler::{LeaseId, Outcome, Reach, Request, WaitId};
+use demuxbuf::memory::Reach;
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, WaitId};
 
 /// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one of the default size, for no
 /// tenant, in class 0.
@@ -119,7 +120,9 @@ pub unsafe extern "C" fn demuxbuf_pool_release(pool: *mut demuxbuf_pool, lease: 
     let pool = unsafe { InPool::new(pool) };
     status(pool.with(|pool| {
         let lease = LeaseId::from_bits(pool.salted(lease));
-        pool.release_within(lease, Reach::Anywhere).map_err(status_of)
+        // SAFETY: C has addresses of buffers and no slices, and one thread at a time uses a buffer, as the module asks.
+        let reach = unsafe { Reach::anywhere() };
+        pool.release_within(lease, reach).map_err(status_of)
     }))
 }
 

@@ -7,7 +7,8 @@ use super::step::demuxbuf_step;
 use demuxbuf::connection::{Action, Actions, Event};
 use demuxbuf::pool::{BufferSource, Pool, ReceiverId};
 
-/// A call for one receiver that returns a step: a type for each, so that the compiler sees through the guard which it is.
+/// A call for one receiver that returns a step: a type for each, so that the compiler sees through the guard which it
+/// is.
 pub(super) trait RowCall {
     fn run<S: BufferSource>(self, pool: &mut Pool<S>, index: u32) -> Result<Actions, i32>;
 }

@@ -3,8 +3,9 @@
 use super::table::Place;
 use super::{BufferSource, LeasedContent, Pool, PoolError, ReceiverId};
 use crate::connection::{Connection, Event};
+use crate::memory::Reach;
 use crate::memory::{SLOT_BYTES, SlotIndex};
-use crate::scheduler::{Reach, Request};
+use crate::scheduler::Request;
 
 impl<S: BufferSource> Pool<S> {
     /// Attaches a connection with nothing buffered. `class` is that of its requests; `token` is given back with grants.
@@ -57,7 +58,7 @@ impl<S: BufferSource> Pool<S> {
     /// The lease is stale or not the host's; the content does not lie inside the buffer; as
     /// [`attach`](Pool::attach). The lease stays the host's then.
     pub fn adopt(&mut self, class: u8, token: u64, content: LeasedContent) -> Result<ReceiverId, PoolError> {
-        self.adopt_within(class, token, content, Reach::Here)
+        self.adopt_within(class, token, content, Reach::HERE)
     }
 
     /// As `adopt`, of a lease within reach.

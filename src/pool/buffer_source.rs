@@ -1,9 +1,9 @@
 //! Where the receivers of a pool get their buffers.
 
 use super::PoolError;
-use crate::memory::Arena;
+use crate::memory::{Arena, Reach};
 use crate::scheduler::{
-    Grant, LeaseId, LeaseInfo, Outcome, Reach, Reclaim, Request, Scheduler, SchedulerStats, TenantConfig, TenantId,
+    Grant, LeaseId, LeaseInfo, Outcome, Reclaim, Request, Scheduler, SchedulerStats, TenantConfig, TenantId,
     TenantInfo, WaitId, WaitInfo,
 };
 

@@ -1,7 +1,8 @@
 //! Buffers of the host's own: requested, waited for and released beside those of receivers.
 
 use super::{BufferSource, Pool, PoolError};
-use crate::scheduler::{LeaseId, Outcome, Reach, Request, SchedulerError, WaitId};
+use crate::memory::Reach;
+use crate::scheduler::{LeaseId, Outcome, Request, SchedulerError, WaitId};
 use core::ptr::NonNull;
 
 impl<S: BufferSource> Pool<S> {
@@ -48,7 +49,7 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// The lease is stale, foreign, or a receiver's; nothing is changed.
     pub fn release(&mut self, lease: LeaseId) -> Result<(), PoolError> {
-        self.release_within(lease, Reach::Here)
+        self.release_within(lease, Reach::HERE)
     }
 
     /// As `release`, of a lease within reach.
@@ -78,7 +79,7 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// The lease is stale, foreign, or a receiver's.
     pub fn buffer(&mut self, lease: LeaseId) -> Result<&mut [u8], PoolError> {
-        self.check_host_lease(lease, Reach::Here)?;
+        self.check_host_lease(lease, Reach::HERE)?;
         self.source.claim_host_lease(lease)?;
         Ok(self.memory.arena_mut().buffer_mut(lease.index()))
     }
@@ -86,7 +87,7 @@ impl<S: BufferSource> Pool<S> {
     /// As [`buffer`](Pool::buffer), for C: without a borrow, and of any thread's lease.
     #[doc(hidden)]
     pub fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError> {
-        self.check_host_lease(lease, Reach::Anywhere)?;
+        self.check_host_lease(lease, Reach::ANYWHERE)?;
         let arena = self.memory.arena();
         Ok((arena.address(lease.index()), arena.bytes_of(lease.index())))
     }

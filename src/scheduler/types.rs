@@ -87,13 +87,3 @@ pub struct WaitInfo {
     /// A buffer is assigned to it already.
     pub is_assigned: bool,
 }
-
-/// Which leases of the host's own a call of one thread may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// Those of this thread, and those that outlived the receivers of theirs: no other thread can have borrowed the
-    /// buffer.
-    Here,
-    /// Those of every thread: the host vouches that no two of them use the buffer at once.
-    Anywhere,
-}

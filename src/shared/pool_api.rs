@@ -3,7 +3,8 @@
 use super::cache::{LeaseWord, NO_SHARD};
 use super::sync::Ordering;
 use super::{SchedulerShard, SharedSchedulerError};
-use crate::scheduler::{LeaseId, Outcome, Reach, Request, SchedulerError, SchedulerStats, WaitId, WaitInfo};
+use crate::memory::Reach;
+use crate::scheduler::{LeaseId, Outcome, Request, SchedulerError, SchedulerStats, WaitId, WaitInfo};
 
 impl SchedulerShard {
     /// Asks for a buffer that is granted at once, or not at all.
@@ -59,10 +60,10 @@ impl SchedulerShard {
     ///
     /// # Errors
     ///
-    /// As [`SchedulerShard::check_host_lease`], within [`Reach::Here`].
+    /// As [`SchedulerShard::check_host_lease`], within [`Reach::HERE`].
     pub(crate) fn claim_host_lease(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
         let shard = self.index;
-        self.change_lease(lease, |hold| self.is_host_lease(hold, Reach::Here).then_some(LeaseWord { shard, ..hold }))
+        self.change_lease(lease, |hold| self.is_host_lease(hold, Reach::HERE).then_some(LeaseWord { shard, ..hold }))
     }
 
     /// Makes a lease of the host's own one of this shard's receivers. Of several threads that adopt or release one lease,
@@ -86,11 +87,7 @@ impl SchedulerShard {
     }
 
     fn is_host_lease(&self, hold: LeaseWord, reach: Reach) -> bool {
-        let is_near = match reach {
-            Reach::Here => [self.index, NO_SHARD].contains(&hold.shard),
-            Reach::Anywhere => true,
-        };
-        is_near && !hold.has_deadline
+        (reach.is_anywhere() || [self.index, NO_SHARD].contains(&hold.shard)) && !hold.has_deadline
     }
 
     /// Releases a buffer of one of this shard's receivers. No other thread can end or change its lease meanwhile.
@@ -308,7 +305,7 @@ mod tests {
         loom::model(move || {
             let (shards, a, b, lease) = two_and_a_lease();
             a.hand_over_lease(lease);
-            if reach == Reach::Here {
+            if reach == Reach::HERE {
                 a.leave_leases();
             }
             let other = thread::spawn(move || (calls[1](&b, lease).is_ok(), b));
@@ -328,18 +325,18 @@ mod tests {
     #[test]
     fn s85_one_of_two_calls_with_one_lease_succeeds() {
         let [release, adopt]: [Call; 2] = [
-            |shard, lease| shard.release_host_lease(lease, Reach::Here),
-            |shard, lease| shard.adopt_host_lease(lease, Reach::Here),
+            |shard, lease| shard.release_host_lease(lease, Reach::HERE),
+            |shard, lease| shard.adopt_host_lease(lease, Reach::HERE),
         ];
         for calls in [[release, release], [release, adopt], [adopt, adopt]] {
-            two_calls(calls, Reach::Here);
+            two_calls(calls, Reach::HERE);
         }
         let [release, adopt]: [Call; 2] = [
-            |shard, lease| shard.release_host_lease(lease, Reach::Anywhere),
-            |shard, lease| shard.adopt_host_lease(lease, Reach::Anywhere),
+            |shard, lease| shard.release_host_lease(lease, Reach::ANYWHERE),
+            |shard, lease| shard.adopt_host_lease(lease, Reach::ANYWHERE),
         ];
         for calls in [[release, release], [release, adopt], [adopt, adopt]] {
-            two_calls(calls, Reach::Anywhere);
+            two_calls(calls, Reach::ANYWHERE);
         }
     }
 
@@ -353,9 +350,9 @@ mod tests {
                 a.leave_leases();
                 drop(a);
             });
-            b.release_host_lease(lease, Reach::Anywhere).unwrap();
+            b.release_host_lease(lease, Reach::ANYWHERE).unwrap();
             leaves.join().unwrap();
-            assert!(b.release_host_lease(lease, Reach::Anywhere).is_err());
+            assert!(b.release_host_lease(lease, Reach::ANYWHERE).is_err());
             assert_eq!((shards.stats().free, shards.stats().released), (1, 1));
             shards.check_invariants().unwrap();
         });
@@ -373,8 +370,8 @@ mod tests {
             let (there, b) = other.join().unwrap();
             assert!(here != there, "exactly one has it");
             let (owner, stranger) = if here { (&c, &b) } else { (&b, &c) };
-            assert!(stranger.release_host_lease(lease, Reach::Here).is_err());
-            owner.release_host_lease(lease, Reach::Here).unwrap();
+            assert!(stranger.release_host_lease(lease, Reach::HERE).is_err());
+            owner.release_host_lease(lease, Reach::HERE).unwrap();
             shards.check_invariants().unwrap();
         });
     }

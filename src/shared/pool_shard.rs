@@ -4,10 +4,10 @@
 use super::common::Common;
 use super::{SchedulerShard, SharedSchedulerError};
 use crate::alloc_util::TryArc;
-use crate::memory::Arena;
+use crate::memory::{Arena, Reach};
 use crate::pool::{PoolError, Source};
 use crate::scheduler::{
-    Clock, Deadlines, Demand, Grant, LeaseId, LeaseInfo, Outcome, Reach, Reclaim, ReclaimKind, Request, SchedulerError,
+    Clock, Deadlines, Demand, Grant, LeaseId, LeaseInfo, Outcome, Reclaim, ReclaimKind, Request, SchedulerError,
     SchedulerStats, TenantId, WaitId, WaitInfo, WaiterScope,
 };
 

@@ -61,8 +61,9 @@ pub(super) struct InPool(*mut demuxbuf_pool);
 impl InPool {
     /// # Safety
     ///
-    /// Until the call returns: `pool` is NULL, or was made by this library and is not freed. No other thread uses it
-    /// meanwhile; if one does although the pool is bound to a thread, a debug build refuses the call.
+    /// `pool` is NULL, or was made by this library and is not freed until the call returns. Of a pool that is bound to
+    /// a thread, other threads call `with_own` at most, which refuses them. Any other pool is used by no other
+    /// thread meanwhile.
     #[inline(always)]
     pub(super) unsafe fn new(pool: *const demuxbuf_pool) -> InPool {
         InPool(pool.cast_mut())
@@ -74,10 +75,8 @@ impl InPool {
         if cfg!(debug_assertions) {
             self.check_thread()?;
         }
-        // SAFETY: NULL, or alive and used by no other thread, by the rule of `new`.
-        let pool = unsafe { self.0.as_mut() }.ok_or(DEMUXBUF_ERR_NULL)?;
-        let inner = &mut pool.inner;
-        unless_poisoned(&pool.poisoned, || body(inner))
+        let (inner, poisoned) = self.parts().ok_or(DEMUXBUF_ERR_NULL)?;
+        unless_poisoned(poisoned, || body(inner))
     }
 
     /// As `with`, for a fast path: `None` for a pool that may not be used, and the slow path reports why.
@@ -86,14 +85,22 @@ impl InPool {
         if cfg!(debug_assertions) && self.check_thread().is_err() {
             return Ok(None);
         }
-        // SAFETY: NULL, or alive and used by no other thread, by the rule of `new`.
-        match unsafe { self.0.as_mut() } {
-            Some(pool) if !pool.poisoned.get() => {
-                let inner = &mut pool.inner;
-                unless_poisoned(&pool.poisoned, || Ok(body(inner)))
-            }
+        match self.parts() {
+            Some((inner, poisoned)) if !poisoned.get() => unless_poisoned(poisoned, || Ok(body(inner))),
             _ => Ok(None),
         }
+    }
+
+    /// What the owner uses of a pool that is not NULL. There is no reference to the whole: `owner` may be read by other
+    /// threads meanwhile.
+    #[inline(always)]
+    fn parts<'a>(self) -> Option<(&'a mut AnyPool, &'a Cell<bool>)> {
+        if self.0.is_null() {
+            return None;
+        }
+        // SAFETY: not NULL, so alive until the call returns, and other threads read at most `owner`, by the rule of
+        // `new`. The two fields do not overlap.
+        Some(unsafe { (&mut (*self.0).inner, &(*self.0).poisoned) })
     }
 
     /// As `with`, for calls that only read.
@@ -101,9 +108,8 @@ impl InPool {
         if cfg!(debug_assertions) {
             self.check_thread()?;
         }
-        // SAFETY: NULL, or alive and used by no other thread, by the rule of `new`.
-        let pool = unsafe { self.0.as_ref() }.ok_or(DEMUXBUF_ERR_NULL)?;
-        unless_poisoned(&pool.poisoned, || body(&pool.inner))
+        let (inner, poisoned) = self.parts().ok_or(DEMUXBUF_ERR_NULL)?;
+        unless_poisoned(poisoned, || body(inner))
     }
 
     /// As `with`, for calls that are so rare that checking the thread costs nothing.
@@ -117,8 +123,9 @@ impl InPool {
         if self.0.is_null() {
             return Err(DEMUXBUF_ERR_NULL);
         }
-        // SAFETY: not NULL, so alive, by the rule of `new`. No reference is made, since the owner may be using the pool
-        // meanwhile; the field is set before the host has the pointer and never changed.
+        // SAFETY: not NULL, so alive, by the rule of `new`. The owner may be using the pool meanwhile, but has
+        // references to other fields only (`parts`); this one is set before the host has the pointer and never
+        // changed.
         let owner = unsafe { (&raw const (*self.0).owner).read() };
         if owner == 0 || owner == thread_mark() { Ok(()) } else { Err(DEMUXBUF_ERR_WRONG_THREAD) }
     }

@@ -192,7 +192,8 @@ pub unsafe extern "C" fn demuxbuf_h2_advance(
         if data.is_null() || !decoder.is_among_frames() {
             return false;
         }
-        // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks.
+        // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks; with 64-bit pointers a slice may have as
+        // many.
         let data = unsafe { core::slice::from_raw_parts(data, bytes as usize) };
         match common_frame(data, decoder.max_frame_size + MAX_FRAME_SIZE_MIN) {
             Some(head) => {

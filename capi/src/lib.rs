@@ -7,8 +7,10 @@
 //!
 //! # Safety
 //!
-//! Of every function: pointers are NULL or valid for what the parameter's type says, and no other thread uses the
-//! objects meanwhile, unless the function's thread rule says otherwise.
+//! Of every function: pointers are NULL, or aligned and valid for the parameter's type and its length or `struct_size`.
+//! What is read is initialised. What is written overlaps nothing else that the call is given. A pool or shared pool was
+//! made by this library and is not freed. No other thread uses these objects meanwhile, except where the function's
+//! thread rule allows it.
 #![allow(unsafe_code)]
 #![allow(clippy::missing_safety_doc, reason = "one rule for all, stated above")]
 

@@ -27,7 +27,7 @@ impl<T> Out<T> {
     ///
     /// # Safety
     ///
-    /// `place` is NULL, or valid for writes until the `Out` is dropped.
+    /// `place` is NULL, or aligned and valid for writes until the `Out` is dropped.
     pub(super) unsafe fn new(place: *mut T) -> Option<Out<T>> {
         NonNull::new(place).map(Out)
     }
@@ -43,7 +43,7 @@ impl<T> Out<T> {
 ///
 /// # Safety
 ///
-/// The type is `repr(C)`, has no padding, any bytes are a value of it, and its first field is
+/// The type is `repr(C)`, has no padding, any initialised bytes are a value of it, and its first field is
 /// `struct_size: u32`.
 pub(super) unsafe trait Growable: Copy {
     /// Size of its first version, in bytes.
@@ -56,7 +56,7 @@ macro_rules! growable {
         const _: () = assert!(size_of::<$name>() >= $first_bytes);
 
         // SAFETY: the struct is `repr(C)` and begins with `struct_size`. Its fields are integers, pointers that are not
-        // followed, and structs of them; where one would need padding, there is a reserved field.
+        // followed, and structs of them; where one would need padding with 64-bit pointers, there is a reserved field.
         unsafe impl $crate::out::Growable for $name {
             const FIRST_BYTES: usize = $first_bytes;
         }
@@ -115,7 +115,7 @@ impl fmt::Display for StructError {
 ///
 /// # Safety
 ///
-/// The struct's first field is initialised.
+/// `place` is aligned, and its first field readable and initialised.
 unsafe fn given_bytes<T: Growable>(place: NonNull<T>) -> Result<usize, StructError> {
     // SAFETY: a `Growable` begins with this field, and it is initialised.
     let given = unsafe { place.cast::<u32>().read() };
@@ -130,7 +130,7 @@ unsafe fn given_bytes<T: Growable>(place: NonNull<T>) -> Result<usize, StructErr
 ///
 /// # Safety
 ///
-/// `place` is NULL, or its `struct_size` is initialised.
+/// `place` is NULL, or aligned, with its `struct_size` readable and initialised.
 #[inline(always)]
 pub(super) unsafe fn has_allowed_size<T: Growable>(place: *const T) -> bool {
     // SAFETY: as this function asks.
@@ -141,7 +141,8 @@ pub(super) unsafe fn has_allowed_size<T: Growable>(place: *const T) -> bool {
 ///
 /// # Safety
 ///
-/// `place` is NULL, or valid for reads of as many bytes as its `struct_size` has.
+/// `place` is NULL, or aligned, with its `struct_size` readable and initialised; if that is an allowed size, that many
+/// bytes are readable and initialised.
 pub(super) unsafe fn read_struct<T: Growable>(place: *const T, default: T) -> Result<T, StructError> {
     let place = NonNull::new(place.cast_mut()).ok_or(StructError::Null)?;
     // SAFETY: as this function asks.
@@ -176,8 +177,8 @@ impl<T: Growable> StructOut<T> {
     ///
     /// # Safety
     ///
-    /// `place` is NULL, or its `struct_size` is initialised, and it is valid for writes of that many bytes until the
-    /// `StructOut` is dropped.
+    /// `place` is NULL, or aligned, with its `struct_size` readable and initialised; if that is an allowed size, that
+    /// many bytes are valid for writes until the `StructOut` is dropped.
     pub(super) unsafe fn new(place: *mut T) -> Result<StructOut<T>, i32> {
         let place = NonNull::new(place).ok_or(DEMUXBUF_ERR_NULL)?;
         // SAFETY: as this function asks.

@@ -280,7 +280,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_import(
     };
     status(pool.with_own(|pool| {
         let mut arriving = exported.to_rust()?;
-        receiver.write(pool.import(&mut arriving).map_err(status_of)?.to_bits());
+        let imported = pool.import(&mut arriving).map_err(status_of)?;
         *exported = demuxbuf_exported_receiver {
             connection: [0; 8],
             token: 0,
@@ -294,6 +294,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_import(
             parked: [0; DEMUXBUF_EXPORT_BYTES_MAX],
             reserved: [0; 2],
         };
+        receiver.write(imported.to_bits());
         Ok(())
     }))
 }

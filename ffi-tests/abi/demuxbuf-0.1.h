@@ -6,7 +6,8 @@
  *
  * Conventions:
  *
- * - Self first, then inputs, then outputs. Outputs are written only on success, and may be uninitialised before.
+ * - Self first, then inputs, then outputs. Outputs are written only on success, may be uninitialised
+ *   before, and overlap no other argument.
  * - An int32_t result is a status: 0 done, above 0 an outcome, below 0 an error (demuxbuf_strerror). Functions for
  *   events return a mask of actions; with DEMUXBUF_ERROR set it is a status instead (demuxbuf_actions_status_inline).
  * - Pointers are NULL or valid. NULL is DEMUXBUF_ERR_NULL, never a crash, unless the function allows it.

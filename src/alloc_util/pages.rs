@@ -63,7 +63,8 @@ pub(crate) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
 ///
 /// # Safety
 ///
-/// They are private memory that no other owner uses, and their content is needed no more.
+/// `pages` is the start of a page. All of the range is mapped: private memory of the caller that nothing else uses, with
+/// content that is not needed any more.
 pub(crate) unsafe fn give_back(pages: *mut u8, bytes: usize) -> bool {
     // SAFETY: as above.
     unsafe { advise(pages, bytes, MADV_DONTNEED) }
@@ -113,6 +114,9 @@ mod system {
         if at.addr() == usize::MAX { None } else { NonNull::new(at.cast()) }
     }
 
+    /// # Safety
+    ///
+    /// A range that `map` returned, and that nothing uses any more.
     pub(crate) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
         // SAFETY: the caller's mapping. It can fail only for ranges that are none.
         unsafe { munmap(pages.as_ptr().cast(), bytes) };
@@ -143,6 +147,9 @@ pub(crate) const HAS_MAPS: bool = cfg!(all(
     not(miri)
 ));
 
+/// # Safety
+///
+/// The range is whole pages of the caller, and the advice may change their content.
 #[cfg(all(target_os = "linux", feature = "std", not(miri)))]
 unsafe fn advise(pages: *mut u8, bytes: usize, advice: c_int) -> bool {
     unsafe extern "C" {

@@ -39,7 +39,8 @@ const MAP_BYTES_MIN: usize = 128 << 10;
 // SAFETY: a block is the only owner of its memory and gives access through `&self` and `&mut self` only. An alias adds
 // a second path to the memory; the caller of the unsafe function `alias` guarantees that uses of a range are ordered.
 unsafe impl Send for Block {}
-// SAFETY: through `&self` the memory is only read.
+// SAFETY: through `&self` a block itself only reads. An alias, or C by an address, writes beside it only to ranges that
+// nothing else uses meanwhile, by the rule of `alias`.
 unsafe impl Sync for Block {}
 
 impl Block {
@@ -72,7 +73,8 @@ impl Block {
     /// # Safety
     ///
     /// The block outlives its aliases; no range is used through two of them, or through one and the block, at once, and
-    /// its uses by two are ordered.
+    /// its uses by two are ordered. A use lasts as long as any slice or address made of the range; giving its pages back
+    /// and copying it are uses.
     #[cfg(feature = "std")]
     pub(super) unsafe fn alias(&self) -> Block {
         Block { base: self.base, allocation: None, bytes: self.bytes, page_bytes: self.page_bytes }
@@ -83,7 +85,8 @@ impl Block {
     pub(super) fn slice(&self, range: Range<usize>) -> &[u8] {
         let at = self.address(&range);
         // SAFETY: `address` checks that the range lies inside the allocation, which is initialised and lives as long as
-        // `self`; it is not written while `self` is shared.
+        // `self`. The range is not written while the slice lives: not by `self`, which is borrowed, not by an alias, by the
+        // rule of `alias`, and not by C, by the thread rule of the buffer.
         unsafe { core::slice::from_raw_parts(at.as_ptr(), range.len()) }
     }
 
@@ -91,7 +94,7 @@ impl Block {
     #[inline]
     pub(super) fn slice_mut(&mut self, range: Range<usize>) -> &mut [u8] {
         let at = self.address(&range);
-        // SAFETY: as in `slice`; `self` is not shared.
+        // SAFETY: as in `slice`; `self` is not shared, and no alias uses the range meanwhile.
         unsafe { core::slice::from_raw_parts_mut(at.as_ptr(), range.len()) }
     }
 
@@ -99,7 +102,7 @@ impl Block {
     #[inline]
     pub(super) fn address(&self, range: &Range<usize>) -> NonNull<u8> {
         assert!(range.start <= range.end && range.end <= self.bytes, "a range comes from the table of the same size");
-        // SAFETY: inside the allocation, or at the end of it.
+        // SAFETY: inside the allocation, or at the end of it; or dangling, with no bytes and an offset of 0.
         unsafe { self.base.add(range.start) }
     }
 
@@ -108,7 +111,7 @@ impl Block {
         let target = to..to + from.len();
         assert!(from.end <= target.start || target.end <= from.start, "a content is moved to another place");
         let (source, target) = (self.address(&from), self.address(&target));
-        // SAFETY: both ranges lie inside the allocation and do not overlap.
+        // SAFETY: both ranges lie inside the allocation and do not overlap, and no alias uses them meanwhile.
         unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), from.len()) };
     }
 
@@ -143,7 +146,8 @@ impl Block {
         }
         let base = self.base.addr().get();
         let at = self.address(&(pages.start - base..pages.end - base));
-        // SAFETY: whole pages inside the allocation, exclusively borrowed; private memory of the process.
+        // SAFETY: whole pages inside the allocation, private memory of the process. Nothing uses a byte of them: the caller
+        // has `self` exclusively, and for buffers that threads share the lock under which they are free.
         if unsafe { pages::give_back(at.as_ptr(), pages.len()) } { pages.len() } else { 0 }
     }
 }

@@ -449,6 +449,7 @@ mod tests {
     /// Every type, every combination of flags, with and without stream, lengths around every limit, whole and in part: a
     /// common frame is what the rules let through, and `advance` answers as `peek` and `accept` do.
     #[test]
+    #[cfg_attr(miri, ignore)] // it takes minutes, and has no unsafe code
     fn common_frame_equals_check() {
         let lengths = [0, 1, 3, 4, 5, 6, 7, 8, 9, 12, MAX_FRAME_SIZE_MIN, MAX_FRAME_SIZE_MIN + 1, MAX_FRAME_SIZE_MAX];
         let data = vec![0; HEAD_BYTES as usize + 64];

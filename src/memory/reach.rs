@@ -25,7 +25,8 @@ impl Reach {
         Reach::ANYWHERE
     }
 
-    /// Whether leases of other threads are allowed.
+    /// Whether leases of other threads are allowed. Only pools that threads share ask.
+    #[cfg(feature = "std")]
     pub(crate) const fn is_anywhere(self) -> bool {
         self.is_anywhere
     }

@@ -94,9 +94,12 @@ impl<S: BufferSource> Pool<S> {
 
     /// What an event means for the wait of a receiver, if it has one: one for a larger buffer ends with its need, and a
     /// frame that has begun is waited for in the class of those. Returns what is to be done if that has changed.
-    #[inline]
+    #[inline(always)]
     fn review_wait(&mut self, index: u32, may_end_growth: bool) -> Option<Actions> {
-        self.table.wait(index).or(self.table.deferred_grant(index))?;
+        self.table.has_wait_or_grant(index).then(|| self.review_its_wait(index, may_end_growth))
+    }
+
+    fn review_its_wait(&mut self, index: u32, may_end_growth: bool) -> Actions {
         let connection = self.table.connection(index);
         let is_for_larger = !connection.is_waiting();
         let is_needed = connection.is_open() && connection.is_misfit() && connection.blocked() == 0;
@@ -109,7 +112,7 @@ impl<S: BufferSource> Pool<S> {
                 self.source.reclass_at(wait, self.request_class(index));
             }
         }
-        Some(self.table.connection(index).pending())
+        self.table.connection(index).pending()
     }
 
     /// The wait for a larger buffer ends, served or not. If it is only blocked, that it does not fit is reported again.

@@ -244,6 +244,12 @@ impl Table {
         was
     }
 
+    /// Whether there is a wait, or a buffer in place of it that was granted and cannot be used yet.
+    #[inline]
+    pub(crate) fn has_wait_or_grant(&self, index: u32) -> bool {
+        self.wait_word(index) != NIL
+    }
+
     /// Index of the wait.
     #[inline]
     pub(crate) fn wait(&self, index: u32) -> Option<u32> {

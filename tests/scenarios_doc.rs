@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const FOLDERS: [&str; 6] = ["examples", "ffi-tests", "oracle", "src", "testkit", "tests"];
+const FOLDERS: [&str; 7] = ["capi", "examples", "ffi-tests", "oracle", "src", "testkit", "tests"];
 const SCENARIOS: usize = 93;
 /// In the column of a scenario without a test.
 const OPEN: &str = "*open*";

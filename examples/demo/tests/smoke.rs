@@ -75,7 +75,7 @@ fn starve_and_serve(threads: u64) -> String {
         assert!(number(run, "/relay/memory_bytes") >= 4 * number(&report, "/buffer_bytes"));
         assert!(number(run, "/resident_bytes") > 0);
         let samples = run["samples"].as_array().expect("samples");
-        assert!(!samples.is_empty(), "there are samples");
+        assert!(samples.len() >= 2, "{} samples in 2 s", samples.len());
         assert!(samples.windows(2).all(|pair| pair[0]["time_s"].as_f64() < pair[1]["time_s"].as_f64()));
     }
 

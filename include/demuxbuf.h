@@ -99,7 +99,7 @@
 // The class does not exist.
 #define DEMUXBUF_ERR_CLASS (-37 * 65536)
 
-// The table of waiters or of receivers is full.
+// The table of waiters, of receivers or of tenants is full.
 #define DEMUXBUF_ERR_TABLE_FULL (-38 * 65536)
 
 // No buffer is free, and this call does not queue.
@@ -608,7 +608,8 @@ extern "C" {
 // Cost: O(1), and the copy.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
-// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now); nothing is changed then.
+// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED`
+// (the shared pool was freed); nothing is changed then.
 int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
                                  uint32_t class_index,
                                  uint64_t token,
@@ -623,8 +624,8 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
 // Of several threads that release or adopt one lease at once, one succeeds.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (not a lease of the
-// host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer); nothing is changed then and the lease stays the
-// host's.
+// host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer), `DEMUXBUF_ERR_WRONG_THREAD`,
+// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then and the lease stays the host's.
 int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
                                 uint32_t class_index,
                                 uint64_t token,
@@ -971,7 +972,7 @@ void demuxbuf_pool_free(demuxbuf_pool *pool);
 // eighth of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look
 // idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
 //
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
 int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
                                      uint64_t now_ns);
 
@@ -1070,7 +1071,8 @@ extern "C" {
 // Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_STATUS_QUEUED` and `*handle` is the
 // wait; the lease comes from `demuxbuf_pool_poll_notice`.
 // Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (as many of
-// the host's requests wait as `waiters_max` is above `receivers_max`); nothing is changed then.
+// the host's requests wait as `waiters_max` is above `receivers_max`), `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was
+// freed); nothing is changed then.
 int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
                               uint32_t class_index,
                               uint64_t token,
@@ -1081,7 +1083,8 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 // Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
 // `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared
-// pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
+// pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED`
+// (the shared pool was freed).
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *handle);

@@ -105,11 +105,7 @@ impl InPool {
 
     /// As `with`, for calls that only read.
     pub(super) fn look<T>(self, body: impl FnOnce(&AnyPool) -> Result<T, i32>) -> Result<T, i32> {
-        if cfg!(debug_assertions) {
-            self.check_thread()?;
-        }
-        let (inner, poisoned) = self.parts().ok_or(DEMUXBUF_ERR_NULL)?;
-        unless_poisoned(poisoned, || body(inner))
+        self.with(|pool| body(pool))
     }
 
     /// As `with`, for calls that are so rare that checking the thread costs nothing.

@@ -2,6 +2,7 @@
 
 use super::guard::{bytes_at, guarded, guarded_or};
 use super::out::{Out, StructOut, growable, read_struct};
+use super::pool::status;
 use super::status::*;
 use demuxbuf::framing::h2::{
     Decoder, Error, FrameHeader, MAX_FRAME_SIZE_MAX, MAX_FRAME_SIZE_MIN, Next, PREFACE, Side, common_frame,
@@ -111,17 +112,11 @@ pub unsafe extern "C" fn demuxbuf_h2_set_max_frame_size(decoder: *mut demuxbuf_h
         let Some(decoder) = (unsafe { decoder.as_mut() }) else {
             return DEMUXBUF_ERR_NULL;
         };
-        let changed = decoder.load().and_then(|mut rust| {
+        status(decoder.load().and_then(|mut rust| {
             rust.set_max_frame_size(bytes).map_err(|_| DEMUXBUF_ERR_RANGE)?;
-            Ok(rust)
-        });
-        match changed {
-            Ok(rust) => {
-                decoder.store(rust);
-                DEMUXBUF_OK
-            }
-            Err(status) => status,
-        }
+            decoder.store(rust);
+            Ok(())
+        }))
     })
 }
 
@@ -211,6 +206,10 @@ pub unsafe extern "C" fn demuxbuf_h2_advance(
 }
 
 /// A function of its own with the same arguments, so that the fast path is a leaf and jumps here.
+///
+/// # Safety
+///
+/// As the module asks of `demuxbuf_h2_advance`.
 #[inline(never)]
 unsafe extern "C" fn advance_slowly(
     decoder: *mut demuxbuf_h2_decoder,

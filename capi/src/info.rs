@@ -4,6 +4,35 @@ use super::out::growable;
 use demuxbuf::connection::Connection;
 use demuxbuf::pool::ReceiverInfo;
 
+/// One of the two structs: the fields of a connection that both have, and those that only this one has.
+macro_rules! info {
+    ($name:ident, $connection:expr $(, $field:ident: $value:expr)* $(,)?) => {{
+        let connection: &Connection = $connection;
+        $name {
+            struct_size: size_of::<$name>() as u32,
+            buffered_bytes: connection.buffered_bytes(),
+            capacity: connection.capacity(),
+            needed_bytes: connection.needed_bytes(),
+            blocked: connection.blocked(),
+            pending: connection.pending().bits(),
+            truncated_bytes: connection.truncated_bytes(),
+            hold: connection.hold() as u8,
+            end: connection.end().map_or(0, |end| 1 + end as u8),
+            waiting: connection.is_waiting().into(),
+            armed: connection.is_armed().into(),
+            ready: connection.is_ready().into(),
+            failed: connection.is_failed().into(),
+            open: connection.is_open().into(),
+            mode: connection.policy().mode as u8,
+            paused: connection.is_paused().into(),
+            full: connection.is_full().into(),
+            yielded: connection.has_yielded().into(),
+            in_flight: connection.is_in_flight().into(),
+            $($field: $value,)*
+        }
+    }};
+}
+
 /// Everything there is to print about a connection.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,27 +80,7 @@ pub struct demuxbuf_connection_info {
 
 impl demuxbuf_connection_info {
     pub(super) fn of(connection: &Connection) -> demuxbuf_connection_info {
-        demuxbuf_connection_info {
-            struct_size: size_of::<demuxbuf_connection_info>() as u32,
-            buffered_bytes: connection.buffered_bytes(),
-            capacity: connection.capacity(),
-            needed_bytes: connection.needed_bytes(),
-            blocked: connection.blocked(),
-            pending: connection.pending().bits(),
-            truncated_bytes: connection.truncated_bytes(),
-            hold: connection.hold() as u8,
-            end: connection.end().map_or(0, |end| 1 + end as u8),
-            waiting: connection.is_waiting().into(),
-            armed: connection.is_armed().into(),
-            ready: connection.is_ready().into(),
-            failed: connection.is_failed().into(),
-            open: connection.is_open().into(),
-            mode: connection.policy().mode as u8,
-            paused: connection.is_paused().into(),
-            full: connection.is_full().into(),
-            yielded: connection.has_yielded().into(),
-            in_flight: connection.is_in_flight().into(),
-        }
+        info!(demuxbuf_connection_info, connection)
     }
 }
 
@@ -141,9 +150,9 @@ pub struct demuxbuf_receiver_info {
 impl demuxbuf_receiver_info {
     pub(super) fn of(receiver: &ReceiverInfo) -> demuxbuf_receiver_info {
         let lease_info = receiver.lease_info.unwrap_or_default();
-        let connection = demuxbuf_connection_info::of(&receiver.connection);
-        demuxbuf_receiver_info {
-            struct_size: size_of::<demuxbuf_receiver_info>() as u32,
+        info!(
+            demuxbuf_receiver_info,
+            &receiver.connection,
             class_index: receiver.class.into(),
             token: receiver.token,
             wait_age_ns: receiver.wait_age_ns,
@@ -151,26 +160,8 @@ impl demuxbuf_receiver_info {
             held_ns: lease_info.held_ns,
             idle_ns: lease_info.idle_ns,
             progress_bytes: lease_info.progress_bytes,
-            buffered_bytes: connection.buffered_bytes,
-            capacity: connection.capacity,
-            needed_bytes: connection.needed_bytes,
-            blocked: connection.blocked,
-            pending: connection.pending,
-            truncated_bytes: connection.truncated_bytes,
-            hold: connection.hold,
-            end: connection.end,
-            waiting: connection.waiting,
-            armed: connection.armed,
-            ready: connection.ready,
-            failed: connection.failed,
-            open: connection.open,
-            mode: connection.mode,
-            paused: connection.paused,
-            full: connection.full,
-            yielded: connection.yielded,
-            in_flight: connection.in_flight,
             reserved: [0; 4],
-        }
+        )
     }
 }
 

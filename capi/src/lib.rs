@@ -2,8 +2,9 @@
 //!
 //! Every function checks its pointers, keeps panics on this side of the boundary and translates between Rust results
 //! and the numbers of the C API. It holds no rules of its own: those are in [`connection`](demuxbuf::connection),
-//! [`pool`](demuxbuf::pool) and [`receiver`](demuxbuf::pool). The header `include/demuxbuf.h` is generated from the
-//! docs here; a test fails when it is out of date.
+//! [`pool`](demuxbuf::pool), [`scheduler`](demuxbuf::scheduler), [`shared`](demuxbuf::shared) and
+//! [`framing`](demuxbuf::framing). The header `include/demuxbuf.h` is generated from the docs here; a test fails when
+//! it is out of date.
 //!
 //! # Safety
 //!

@@ -87,7 +87,7 @@ pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
 /// eighth of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look
 /// idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
 ///
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_handle_timeout(pool: *mut demuxbuf_pool, now_ns: u64) -> i32 {
     // SAFETY: as the module asks.

@@ -6,7 +6,7 @@ use super::event::{done, event_of};
 use super::guard::{InPool, bytes_at, demuxbuf_pool};
 use super::info::demuxbuf_receiver_info;
 use super::out::{Out, StructOut};
-use super::pool::{class_of, tenant_of};
+use super::pool::{class_of, status, tenant_of};
 use super::row_call::{Decoded, Grow, Pending, Refuse, Report, RowCall};
 use super::size_t;
 use super::status::*;
@@ -153,7 +153,8 @@ unsafe extern "C" fn shard_done(pool: *mut demuxbuf_pool, receiver: u64, actions
 /// Cost: O(1), and the copy.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
-/// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now); nothing is changed then.
+/// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED`
+/// (the shared pool was freed); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_attach(
     pool: *mut demuxbuf_pool,
@@ -191,8 +192,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_attach(
 /// Of several threads that release or adopt one lease at once, one succeeds.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (not a lease of the
-/// host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer); nothing is changed then and the lease stays the
-/// host's.
+/// host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer), `DEMUXBUF_ERR_WRONG_THREAD`,
+/// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then and the lease stays the host's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_adopt(
     pool: *mut demuxbuf_pool,
@@ -255,8 +256,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, 
     // SAFETY: as the module asks.
     let pool = unsafe { InPool::new(pool) };
     let id = ReceiverId::from_bits(receiver);
-    let set = pool.with(|pool| pool.set_tenant(id, tenant_of(pool, tenant)).map_err(status_of));
-    set.err().unwrap_or(DEMUXBUF_OK)
+    status(pool.with(|pool| pool.set_tenant(id, tenant_of(pool, tenant)).map_err(status_of)))
 }
 
 /// Takes the buffer away from a receiver with what is in it: the lease is the host's, reading goes on into another.

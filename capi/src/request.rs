@@ -35,7 +35,8 @@ growable!(demuxbuf_request, 32);
 /// Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_STATUS_QUEUED` and `*handle` is the
 /// wait; the lease comes from `demuxbuf_pool_poll_notice`.
 /// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (as many of
-/// the host's requests wait as `waiters_max` is above `receivers_max`); nothing is changed then.
+/// the host's requests wait as `waiters_max` is above `receivers_max`), `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was
+/// freed); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_request(
     pool: *mut demuxbuf_pool,
@@ -79,7 +80,8 @@ fn write_outcome(outcome: Result<(i32, u64), i32>, handle: Out<u64>) -> i32 {
 /// Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
 /// `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared
-/// pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`.
+/// pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED`
+/// (the shared pool was freed).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_request_for(
     pool: *mut demuxbuf_pool,

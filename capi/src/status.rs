@@ -50,7 +50,7 @@ pub const DEMUXBUF_ERR_POISONED: i32 = -35 * 65536;
 pub const DEMUXBUF_ERR_STALE: i32 = -36 * 65536;
 /// The class does not exist.
 pub const DEMUXBUF_ERR_CLASS: i32 = -37 * 65536;
-/// The table of waiters or of receivers is full.
+/// The table of waiters, of receivers or of tenants is full.
 pub const DEMUXBUF_ERR_TABLE_FULL: i32 = -38 * 65536;
 /// No buffer is free, and this call does not queue.
 pub const DEMUXBUF_ERR_NO_BUFFER_FREE: i32 = -39 * 65536;

@@ -1,57 +1,14 @@
 //! Lifetimes in a shared pool: leases, waits and grants, while shards and the shared pool end.
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
+mod common;
+
+use common::{check, config, granted_to, holding, receive, two, waiting};
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, SchedulerError};
 use demuxbuf::shared::{PoolShard, SharedPool};
 use std::sync::Mutex;
-
-fn config(buffers: u32) -> PoolConfig {
-    let mut config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(buffers, 8) };
-    config.scheduler.tag = 5;
-    config
-}
-
-fn two(config: &PoolConfig) -> (SharedPool, Pool<PoolShard>, Pool<PoolShard>) {
-    let threads = SharedPool::new(config, 2).unwrap();
-    let (a, b) = (threads.shard(0).unwrap(), threads.shard(1).unwrap());
-    (threads, a, b)
-}
-
-/// Everything must hold on both threads.
-fn check(a: &Pool<PoolShard>, b: &Pool<PoolShard>) {
-    a.check_invariants().unwrap();
-    b.check_invariants().unwrap();
-}
-
-/// Attaches a receiver that holds a buffer with these bytes in it.
-fn holding(pool: &mut Pool<PoolShard>, token: u64, bytes: &[u8]) -> ReceiverId {
-    let id = pool.attach(0, token).unwrap();
-    assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
-    receive(pool, id, bytes);
-    id
-}
-
-fn receive(pool: &mut Pool<PoolShard>, id: ReceiverId, bytes: &[u8]) {
-    pool.receive_area(id).unwrap()[..bytes.len()].copy_from_slice(bytes);
-    pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap();
-}
-
-/// Attaches a receiver that waits.
-fn waiting(pool: &mut Pool<PoolShard>, token: u64) -> ReceiverId {
-    let id = pool.attach(0, token).unwrap();
-    pool.handle(id, Event::Readable).unwrap();
-    assert!(pool.connection(id).unwrap().is_waiting());
-    id
-}
-
-fn granted_to(pool: &mut Pool<PoolShard>) -> Option<u64> {
-    match pool.poll_notice()? {
-        Notice::Receiver { token, .. } | Notice::Lease { token, .. } => Some(token),
-        notice => unreachable!("{notice:?}"),
-    }
-}
 
 /// While a request of a thread waits, its `poll_timeout` ends when a grant that another thread does not pick up lapses.
 #[test]

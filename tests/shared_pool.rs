@@ -1,59 +1,16 @@
 //! Receivers of several threads on one pool: what each call does, on one thread; then threads against each other.
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
-use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
+mod common;
+
+use common::{check, config, granted_to, holding, receive, two, waiting};
+use demuxbuf::connection::{Action, Event, EventError, Mode, Policy};
 use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerError, TenantConfig, TenantId, WaitId};
 use demuxbuf::shared::{EXPORTS_MAX, ExportedReceiver, PoolShard, SharedPool, SharedPoolError, SharedSchedulerError};
 use demuxbuf_testkit::{Rng, Socket, numbered};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-fn config(buffers: u32) -> PoolConfig {
-    let mut config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(buffers, 8) };
-    config.scheduler.tag = 5;
-    config
-}
-
-fn two(config: &PoolConfig) -> (SharedPool, Pool<PoolShard>, Pool<PoolShard>) {
-    let shared_pool = SharedPool::new(config, 2).unwrap();
-    let (a, b) = (shared_pool.shard(0).unwrap(), shared_pool.shard(1).unwrap());
-    (shared_pool, a, b)
-}
-
-/// Everything must hold on both threads.
-fn check(a: &Pool<PoolShard>, b: &Pool<PoolShard>) {
-    a.check_invariants().unwrap();
-    b.check_invariants().unwrap();
-}
-
-/// Attaches a receiver that holds a buffer with these bytes in it.
-fn holding(pool: &mut Pool<PoolShard>, token: u64, bytes: &[u8]) -> ReceiverId {
-    let id = pool.attach(0, token).unwrap();
-    assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
-    receive(pool, id, bytes);
-    id
-}
-
-fn receive(pool: &mut Pool<PoolShard>, id: ReceiverId, bytes: &[u8]) -> Actions {
-    pool.receive_area(id).unwrap()[..bytes.len()].copy_from_slice(bytes);
-    pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).unwrap()
-}
-
-/// Attaches a receiver that waits.
-fn waiting(pool: &mut Pool<PoolShard>, token: u64) -> ReceiverId {
-    let id = pool.attach(0, token).unwrap();
-    pool.handle(id, Event::Readable).unwrap();
-    assert!(pool.connection(id).unwrap().is_waiting());
-    id
-}
-
-fn granted_to(pool: &mut Pool<PoolShard>) -> Option<u64> {
-    match pool.poll_notice()? {
-        Notice::Receiver { token, .. } | Notice::Lease { token, .. } => Some(token),
-        notice => unreachable!("{notice:?}"),
-    }
-}
 
 fn moves(from: &mut Pool<PoolShard>, id: ReceiverId, to: &mut Pool<PoolShard>) -> ReceiverId {
     let mut exported = from.export(id).unwrap();

@@ -24,8 +24,8 @@ fn receive<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, bytes: u32) {
 /// Each of 300 threads has a receiver in its first row; no thread takes the handle of another for its own.
 #[test]
 fn s84_each_of_300_threads_refuses_all_others() {
-    let threads = SharedPool::new(&config(2, 2), 300).expect("the configuration is allowed");
-    let mut all: Vec<Pool<PoolShard>> = (0..300).map(|index| threads.shard(index).expect("it has none")).collect();
+    let shared_pool = SharedPool::new(&config(2, 2), 300).expect("the configuration is allowed");
+    let mut all: Vec<Pool<PoolShard>> = (0..300).map(|index| shared_pool.shard(index).expect("it has none")).collect();
     let ids: Vec<ReceiverId> = all.iter_mut().map(|pool| pool.attach(0, 0).expect("there is room")).collect();
     for (index, pool) in all.iter_mut().enumerate() {
         for (other, &id) in ids.iter().enumerate() {
@@ -38,10 +38,10 @@ fn s84_each_of_300_threads_refuses_all_others() {
 /// A shard that is made again refuses the handles of the shard before it.
 #[test]
 fn s84_remade_shard_refuses_earlier_handles() {
-    let threads = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
+    let shared_pool = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
     let mut before: Vec<ReceiverId> = Vec::new();
     for _ in 0..600 {
-        let mut pool = threads.shard(1).expect("it has none");
+        let mut pool = shared_pool.shard(1).expect("it has none");
         let ids = [0, 1].map(|token| pool.attach(0, token).expect("there is room"));
         for &id in &before {
             assert_eq!(pool.handle(id, Event::Wake), Err(PoolError::Stale));
@@ -55,7 +55,7 @@ fn s84_remade_shard_refuses_earlier_handles() {
 #[test]
 fn s86_import_of_another_pools_receiver_is_stale() {
     let made = [(); 2].map(|()| SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed"));
-    let mut all = made.each_ref().map(|threads| [0, 1].map(|index| threads.shard(index).expect("it has none")));
+    let mut all = made.each_ref().map(|shared_pool| [0, 1].map(|index| shared_pool.shard(index).expect("it has none")));
     let mut moving = all.each_mut().map(|pool| {
         let id = pool[0].attach(0, 0).expect("there is room");
         pool[0].export(id).expect("it can move")
@@ -71,8 +71,8 @@ fn s86_import_of_another_pools_receiver_is_stale() {
 /// As many receivers may be exported at once as all threads can have; one more stays where it is.
 #[test]
 fn s86_export_is_refused_when_the_table_is_full() {
-    let threads = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
-    let [mut from, mut to] = [0, 1].map(|index| threads.shard(index).expect("it has none"));
+    let shared_pool = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
+    let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
     let export = |from: &mut Pool<PoolShard>| {
         let id = from.attach(0, 0).expect("there is room");
         (id, from.export(id))
@@ -113,8 +113,8 @@ fn s88_counters_add_up_for_attach_and_adopt() {
 /// A receiver that moves takes its bytes out of the counters of one thread and into those of the other.
 #[test]
 fn s88_counters_add_up_on_both_threads_of_a_move() {
-    let threads = SharedPool::new(&config(4, 4), 2).expect("the configuration is allowed");
-    let [mut from, mut to] = [0, 1].map(|index| threads.shard(index).expect("it has none"));
+    let shared_pool = SharedPool::new(&config(4, 4), 2).expect("the configuration is allowed");
+    let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
     for bytes in [200, 20, 0] {
         let id = from.attach(0, 0).expect("there is room");
         if bytes > 0 {
@@ -135,9 +135,9 @@ fn two_with_deadlines() -> (SharedPool, [Pool<PoolShard>; 2]) {
     let mut config = config(1, 4);
     (config.scheduler.park_ns, config.scheduler.lease_ns, config.lifeline, config.policy.park_bytes) =
         (10, 20, false, 0);
-    let threads = SharedPool::new(&config, 2).expect("the configuration is allowed");
-    let both = [0, 1].map(|index| threads.shard(index).expect("it has none"));
-    (threads, both)
+    let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
+    let both = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
+    (shared_pool, both)
 }
 
 fn check(both: &[Pool<PoolShard>; 2]) {
@@ -158,7 +158,7 @@ fn holder(pool: &mut Pool<PoolShard>) -> ReceiverId {
 /// and the second asks the holder to leave at the expiry.
 #[test]
 fn s89_deadline_moves_with_its_receiver() {
-    let (_threads, mut both) = two_with_deadlines();
+    let (_shared_pool, mut both) = two_with_deadlines();
     for round in 0..3 {
         let id = holder(&mut both[0]);
         check(&both);
@@ -195,7 +195,7 @@ fn s89_deadline_moves_with_its_receiver() {
 /// A buffer that the host takes from a receiver and returns has a deadline only while it is a receiver's.
 #[test]
 fn s89_deadline_ends_when_the_host_takes_the_buffer() {
-    let (_threads, mut both) = two_with_deadlines();
+    let (_shared_pool, mut both) = two_with_deadlines();
     for from in [0, 1, 0] {
         let id = holder(&mut both[from]);
         let taken = both[from].take(id).expect("it is in a buffer");

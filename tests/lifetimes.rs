@@ -15,7 +15,7 @@ use std::sync::Mutex;
 fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
     let mut config = config(1);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
-    let (_threads, mut a, mut b) = two(&config);
+    let (_shared_pool, mut a, mut b) = two(&config);
     for pool in [&mut a, &mut b] {
         pool.handle_timeout(500);
     }
@@ -37,12 +37,12 @@ fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
 #[test]
 fn s80_trim_returns_pages_in_pieces() {
     for (buffers, buffer_bytes, least) in [(100, 4096, 7), (10, 1 << 20, 10), (10, 16 << 20, 10), (20, 256 << 10, 5)] {
-        let (threads, mut a, b) = two(&PoolConfig { buffer_bytes, ..PoolConfig::new(buffers, 8) });
+        let (shared_pool, mut a, b) = two(&PoolConfig { buffer_bytes, ..PoolConfig::new(buffers, 8) });
         let held = a.attach(0, 0).unwrap();
         a.handle(held, Event::Readable).unwrap();
-        let locked = threads.stats().locked;
+        let locked = shared_pool.stats().locked;
         a.trim();
-        assert_eq!(threads.stats().locked - locked, least, "{buffers} buffers of {buffer_bytes} bytes");
+        assert_eq!(shared_pool.stats().locked - locked, least, "{buffers} buffers of {buffer_bytes} bytes");
         check(&a, &b);
     }
 }
@@ -99,16 +99,16 @@ fn s81_pools_end_in_any_order() {
     for round in 0..60 {
         let mut config = config(5);
         (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.waiters_max) = (1_000, 4_000, 12);
-        let threads = SharedPool::new(&config, 4).unwrap();
-        let mut last = threads.shard(3).unwrap();
+        let shared_pool = SharedPool::new(&config, 4).unwrap();
+        let mut last = shared_pool.shard(3).unwrap();
         let left = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for index in 0..3 {
-                let (pool, left) = (threads.shard(index).unwrap(), &left);
+                let (pool, left) = (shared_pool.shard(index).unwrap(), &left);
                 scope.spawn(move || live(pool, round * 3 + u64::from(index), left));
             }
             if round % 2 == 0 {
-                drop(threads);
+                drop(shared_pool);
             }
         });
         for lease in left.into_inner().unwrap() {
@@ -124,7 +124,7 @@ fn s81_pools_end_in_any_order() {
 /// one thread may use it, and the first one that touches the buffer has it.
 #[test]
 fn s82_host_lease_outlives_its_thread() {
-    let (threads, mut a, mut b) = two(&config(1));
+    let (shared_pool, mut a, mut b) = two(&config(1));
     let Ok(Outcome::Granted(lease)) = a.request(0, 2) else { panic!("a buffer is free") };
     a.buffer(lease).unwrap().fill(7);
     let content = LeasedContent { lease, offset: 0, buffered_bytes: 10 };
@@ -135,12 +135,12 @@ fn s82_host_lease_outlives_its_thread() {
     assert!(b.buffer(lease).is_err(), "another thread may have borrowed it");
     drop(a);
     let waiter = waiting(&mut b, 5);
-    let mut a = threads.shard(0).unwrap();
+    let mut a = shared_pool.shard(0).unwrap();
     assert_eq!(b.adopt(0, 1, LeasedContent { offset: u32::MAX, ..content }), Err(PoolError::TooManyBytes));
     assert!(a.buffer(lease).unwrap().iter().all(|&byte| byte == 7));
     assert_eq!((b.release(lease), granted_to(&mut b)), (Err(SchedulerError::StaleLease.into()), None));
     drop(a);
-    drop(threads);
+    drop(shared_pool);
     assert!(b.buffer(lease).unwrap().iter().all(|&byte| byte == 7));
     assert_eq!((b.release(lease), b.release(lease)), (Ok(()), Err(SchedulerError::StaleLease.into())));
     assert_eq!(granted_to(&mut b), Some(5));
@@ -153,10 +153,10 @@ fn s82_host_lease_outlives_its_thread() {
 #[test]
 fn s83_closed_pool_serves_all_waiters() {
     let config = PoolConfig { slots: 0, ..PoolConfig { buffer_bytes: 256, ..PoolConfig::new(64, 128) } };
-    let (threads, mut a, mut b) = two(&config);
+    let (shared_pool, mut a, mut b) = two(&config);
     let held: Vec<_> = (0..2).map(|token| a.attach(0, token).unwrap()).collect();
     let of_b: Vec<_> = (0..128).map(|token| b.attach(0, token).unwrap()).collect();
-    drop(threads);
+    drop(shared_pool);
     for &id in &held {
         assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv));
     }
@@ -185,9 +185,9 @@ fn s83_requests_after_close_are_refused() {
     for waiters_max in [8, 9] {
         let mut config = config(64);
         config.scheduler.waiters_max = waiters_max;
-        let (threads, mut a, b) = two(&config);
+        let (shared_pool, mut a, b) = two(&config);
         let id = a.attach(0, 1).unwrap();
-        drop(threads);
+        drop(shared_pool);
         for _ in 0..3 {
             assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv));
             assert_eq!(a.request(0, 99), Err(PoolError::PoolClosed));
@@ -196,10 +196,10 @@ fn s83_requests_after_close_are_refused() {
         }
         check(&a, &b);
         // None is free.
-        let (threads, mut a, b) =
+        let (shared_pool, mut a, b) =
             two(&PoolConfig { scheduler: SchedulerConfig { buffers: 1, ..config.scheduler }, ..config });
         let holder = holding(&mut a, 1, &[1; 100]);
-        drop(threads);
+        drop(shared_pool);
         assert_eq!(a.request(0, 99), Err(PoolError::PoolClosed));
         a.handle(holder, Event::Close).unwrap();
         check(&a, &b);
@@ -210,7 +210,7 @@ fn s83_requests_after_close_are_refused() {
 #[test]
 fn s85_refused_adopt_moves_nothing() {
     let config = PoolConfig { receivers_max: 1, ..config(2) };
-    let (threads, mut a, mut b) = two(&config);
+    let (shared_pool, mut a, mut b) = two(&config);
     let Ok(Outcome::Granted(lease)) = a.request(0, 2) else { panic!("a buffer is free") };
     let content = LeasedContent { lease, offset: 0, buffered_bytes: 10 };
     assert_eq!(a.adopt(9, 1, content), Err(SchedulerError::UnknownClass { class: 9, classes: 1 }.into()));
@@ -218,7 +218,7 @@ fn s85_refused_adopt_moves_nothing() {
     drop(a);
     let other = b.attach(0, 1).unwrap();
     assert_eq!(b.adopt(0, 1, content), Err(PoolError::ReceiversFull { receivers_max: 1 }));
-    let mut a = threads.shard(0).unwrap();
+    let mut a = shared_pool.shard(0).unwrap();
     b.handle(other, Event::Close).unwrap();
     let id = a.adopt(0, 1, content).unwrap();
     assert_eq!(

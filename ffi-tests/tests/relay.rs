@@ -190,8 +190,8 @@ fn client_protocol_error_gets_goaway() {
             pass(&mut client, &mut backend, &request(1));
             // Bytes behind an offence are read and thrown away, so that the GOAWAY survives.
             client.write_all(&[bytes.clone(), vec![0xff; 70_000]].concat()).expect("the relay reads");
-            let (last_stream, told_code) = read_farewell(&mut client);
-            assert_eq!(told_code, code, "{what}");
+            let (last_stream, goaway_code) = read_farewell(&mut client);
+            assert_eq!(goaway_code, code, "{what}");
             let passed = read_all(&mut backend);
             assert!(bytes.starts_with(&passed) && passed.len() < bytes.len(), "{what}");
             assert_eq!(last_stream, if passed.is_empty() { 1 } else { 3 }, "{what}");

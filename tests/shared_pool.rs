@@ -73,7 +73,7 @@ fn adopt_finds_a_buffer_cached_by_another_thread() {
 fn adopt_respects_the_cap_of_its_class() {
     let mut config = config(3);
     config.scheduler.class_caps[0] = 2;
-    let (_threads, mut a, mut b) = two(&config);
+    let (_shared_pool, mut a, mut b) = two(&config);
     a.attach_with(0, 1, &[1; 100]).unwrap();
     let second = b.attach_with(0, 2, &[2; 100]).unwrap();
     assert_eq!(a.attach_with(0, 3, &[3; 100]), Err(PoolError::NoBufferFree));
@@ -87,7 +87,7 @@ fn adopt_respects_the_cap_of_its_class() {
 /// The receiver gets the buffer with what it received into its slot.
 #[test]
 fn s10_release_reaches_the_receiver_of_another_thread() {
-    let (_threads, mut a, mut b) = two(&PoolConfig { lifeline: false, ..config(1) });
+    let (_shared_pool, mut a, mut b) = two(&PoolConfig { lifeline: false, ..config(1) });
     let holder = holding(&mut a, 1, &[1; 200]);
     let waiter = waiting(&mut b, 2);
     assert_eq!((a.poll_wake(), b.poll_notice()), (None, None));
@@ -117,7 +117,7 @@ fn hard_cap_and_statistics_cover_all_threads() {
 
 #[test]
 fn shard_refuses_handles_of_another_thread() {
-    let (_threads, mut a, mut b) = two(&config(3));
+    let (_shared_pool, mut a, mut b) = two(&config(3));
     let id = holding(&mut a, 1, &[1; 100]);
     let Ok(Outcome::Granted(lease)) = a.request(0, 7) else { panic!("a buffer is free") };
     a.buffer(lease).unwrap()[0] = 1;
@@ -139,7 +139,7 @@ fn shard_refuses_handles_of_another_thread() {
 
 #[test]
 fn s11_receiver_moves_in_any_state_with_its_content() {
-    let (_threads, mut a, mut b) = two(&config(1));
+    let (_shared_pool, mut a, mut b) = two(&config(1));
     // Idle, then parked.
     let idle = a.attach(0, 1).unwrap();
     let id = moves(&mut a, idle, &mut b);
@@ -178,7 +178,7 @@ fn s11_receiver_moves_in_any_state_with_its_content() {
 #[test]
 fn export_refusal_names_its_cause_and_changes_nothing() {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
-    let (_threads, mut a, mut b) = two(&PoolConfig { policy, ..config(1) });
+    let (_shared_pool, mut a, mut b) = two(&PoolConfig { policy, ..config(1) });
     let id = a.attach(0, 1).unwrap();
     assert!(a.pending(id).unwrap().has(Action::Recv));
     a.receive_area(id).unwrap()[..100].fill(1);
@@ -188,7 +188,7 @@ fn export_refusal_names_its_cause_and_changes_nothing() {
     let id = moves(&mut a, id, &mut b);
     assert_eq!(b.data(id).unwrap(), [1; 100]);
     let policy = Policy { reclaim_bytes: 256, park_bytes: 64, ..Policy::default() };
-    let (_threads, mut a, mut b) = two(&PoolConfig { policy, large_slots: [4, 0, 0], ..config(1) });
+    let (_shared_pool, mut a, mut b) = two(&PoolConfig { policy, large_slots: [4, 0, 0], ..config(1) });
     let id = holding(&mut a, 1, &[1; 100]);
     a.decoded(id, 0, 100).unwrap();
     a.handle(id, Event::ReclaimRequested).unwrap();
@@ -212,7 +212,7 @@ fn export_refusal_names_its_cause_and_changes_nothing() {
 #[test]
 fn export_refuses_a_closed_receiver_in_flight() {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
-    let (_threads, mut a, b) = two(&PoolConfig { policy, ..config(1) });
+    let (_shared_pool, mut a, b) = two(&PoolConfig { policy, ..config(1) });
     let id = a.attach(0, 1).unwrap();
     a.handle(id, Event::done(Action::Recv)).unwrap();
     a.handle(id, Event::Received { bytes: 100 }).unwrap();
@@ -235,7 +235,7 @@ fn export_refuses_a_closed_receiver_in_flight() {
 fn export_of_waiting_receivers_is_limited() {
     let many = EXPORTS_MAX + 2;
     let config = PoolConfig { lifeline: false, buffer_bytes: 256, ..PoolConfig::new(1, many + 1) };
-    let (_threads, mut a, mut b) = two(&config);
+    let (_shared_pool, mut a, mut b) = two(&config);
     let holder = holding(&mut a, u64::MAX, &[1; 100]);
     let waiters: Vec<_> = (0..many).map(|token| waiting(&mut a, token.into())).collect();
     let mut exported: Vec<_> = waiters[2..].iter().map(|&id| a.export(id).unwrap()).collect();
@@ -251,7 +251,7 @@ fn export_of_waiting_receivers_is_limited() {
 
 #[test]
 fn shared_pool_has_no_tenants() {
-    let (_threads, mut a, b) = two(&config(1));
+    let (_shared_pool, mut a, b) = two(&config(1));
     let tenant = TenantId::from_bits(1);
     assert_eq!(a.create_tenant(&TenantConfig::default()), Err(PoolError::TenantsUnsupported));
     assert_eq!(a.remove_tenant(tenant), Err(PoolError::TenantsUnsupported));
@@ -265,7 +265,7 @@ fn shared_pool_has_no_tenants() {
 
 #[test]
 fn import_of_a_parked_receiver_needs_a_slot() {
-    let (_threads, mut a, mut b) = two(&PoolConfig { slots: 1, ..config(4) });
+    let (_shared_pool, mut a, mut b) = two(&PoolConfig { slots: 1, ..config(4) });
     let park = |pool: &mut Pool<PoolShard>, bytes: &[u8]| {
         let id = holding(pool, 0, bytes);
         pool.decoded(id, 0, 100).unwrap();
@@ -289,7 +289,7 @@ fn advance(pool: &mut Pool<PoolShard>, from_ns: u64, to_ns: u64) {
 fn s53_pause_and_origin_count_on_each_thread_alone() {
     let mut config = PoolConfig { lifeline: false, ..config(2) };
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
-    let (_threads, mut a, mut b) = two(&config);
+    let (_shared_pool, mut a, mut b) = two(&config);
     let [first, second] = [(&mut a, 1), (&mut b, 2)].map(|(thread, token)| holding(thread, token, &[1; 200]));
     waiting(&mut a, 3);
     // Ten days after the start of the machine, then a pause of eight hours; the other thread comes later still.
@@ -314,7 +314,7 @@ fn s44_one_waiter_starts_deadlines_on_all_threads() {
     let policy = Policy { park_bytes: 64, reclaim_bytes: 256, ..Policy::default() };
     let mut config = PoolConfig { lifeline: false, policy, large_slots: [1, 0, 0], ..config(2) };
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
-    let (_threads, mut a, mut b) = two(&config);
+    let (_shared_pool, mut a, mut b) = two(&config);
     let partial = holding(&mut a, 1, &[1; 100]);
     a.decoded(partial, 0, 100).unwrap();
     let idle = holding(&mut a, 2, &[2; 200]);
@@ -341,7 +341,7 @@ fn s44_one_waiter_starts_deadlines_on_all_threads() {
 fn s44_cap_blocked_waiter_starts_deadlines() {
     let mut config = PoolConfig { lifeline: false, ..config(4) };
     (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.class_caps[0]) = (1_000, 10_000, 1);
-    let (_threads, mut a, mut b) = two(&config);
+    let (_shared_pool, mut a, mut b) = two(&config);
     let idle = holding(&mut a, 1, &[1; 200]);
     waiting(&mut b, 2);
     assert_eq!((b.stats().scheduler.free, b.poll_wake()), (3, Some(0)), "buffers are free, and not for this class");
@@ -357,7 +357,7 @@ fn s44_cap_blocked_waiter_starts_deadlines() {
 fn s44_progress_and_new_holders_are_not_shed() {
     let mut config = PoolConfig { lifeline: false, ..config(1) };
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
-    let (_threads, mut a, mut b) = two(&config);
+    let (_shared_pool, mut a, mut b) = two(&config);
     let id = holding(&mut a, 1, &[1; 200]);
     waiting(&mut b, 2);
     advance(&mut a, 0, 9_000);
@@ -379,7 +379,7 @@ fn s44_progress_and_new_holders_are_not_shed() {
 fn deadline_belongs_to_a_receivers_buffer_only() {
     let mut config = config(1);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
-    let (_threads, mut a, mut b) = two(&config);
+    let (_shared_pool, mut a, mut b) = two(&config);
     let Ok(Outcome::Granted(lease)) = a.request(0, 1) else { panic!("a buffer is free") };
     waiting(&mut b, 2);
     a.handle_timeout(50);
@@ -401,7 +401,7 @@ fn broken_reserve_reclaims_nothing_without_waiters() {
     let mut config = config(2);
     (config.scheduler.classes, config.scheduler.reserves[1]) = (2, 1);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
-    let (_threads, mut a, mut b) = two(&config);
+    let (_shared_pool, mut a, mut b) = two(&config);
     holding(&mut a, 1, &[1; 200]);
     holding(&mut b, 1, &[1; 200]);
     advance(&mut a, 0, 50_000);
@@ -480,7 +480,7 @@ fn shared_pool_config_is_checked() {
 
 #[test]
 fn wrong_thread_is_refused() {
-    let (_threads, a, b) = two(&config(1));
+    let (_shared_pool, a, b) = two(&config(1));
     assert_eq!((a.check_thread(), b.check_thread()), (Ok(()), Ok(())));
     let refused = std::thread::scope(|scope| scope.spawn(move || a.check_thread()).join().unwrap());
     assert_eq!(refused, Err(PoolError::WrongThread));

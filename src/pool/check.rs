@@ -19,7 +19,7 @@ impl<S: BufferSource> Pool<S> {
         for index in self.table.iter() {
             let (connection, place) = (self.table.connection(index), self.table.place(index));
             let granted = self.table.deferred_grant(index);
-            let waits = self.table.wait(index).is_some() || granted.is_some();
+            let waits = self.table.has_wait_or_grant(index);
             waiting += u32::from(waits && granted.is_none());
             in_buffers += u32::from(granted.is_some());
             if granted.is_some_and(|buffer| self.table.holder(buffer) != Some(index) || !connection.is_in_flight()) {

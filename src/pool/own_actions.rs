@@ -69,8 +69,8 @@ impl<S: BufferSource> Pool<S> {
         *self.table.connection_mut(index) = trial;
         self.counts.consumed_bytes += u64::from(bytes);
         self.advance(index, bytes);
-        let reviewed = self.review_wait(index, did_not_fit || bytes > 0);
-        Ok(self.run_own_actions(index, reviewed.unwrap_or(actions)))
+        let actions = self.review_wait(index, actions, did_not_fit || bytes > 0);
+        Ok(self.run_own_actions(index, actions))
     }
 
     pub(super) fn handle_and_run(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
@@ -81,8 +81,8 @@ impl<S: BufferSource> Pool<S> {
         }
         // Only completion hosts have receives in flight.
         let entered = if self.config.policy.mode == Mode::Completion { self.enter_granted(index) } else { None };
-        let reviewed = self.review_wait(index, did_not_fit || may_end_growth(event));
-        Ok(self.run_own_actions(index, reviewed.or(entered).unwrap_or(actions)))
+        let actions = self.review_wait(index, entered.unwrap_or(actions), did_not_fit || may_end_growth(event));
+        Ok(self.run_own_actions(index, actions))
     }
 
     /// The time in which the host blocked what a receiver holds does not count against its peer.
@@ -93,26 +93,31 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// What an event means for the wait of a receiver, if it has one: one for a larger buffer ends with its need, and a
-    /// frame that has begun is waited for in the class of those. Returns what is to be done if that has changed.
+    /// frame that has begun is waited for in the class of those. `actions` are what is pending; returns what is afterwards.
     #[inline(always)]
-    fn review_wait(&mut self, index: u32, may_end_growth: bool) -> Option<Actions> {
-        self.table.has_wait_or_grant(index).then(|| self.review_its_wait(index, may_end_growth))
+    fn review_wait(&mut self, index: u32, actions: Actions, may_end_growth: bool) -> Actions {
+        if !self.table.has_wait_or_grant(index) {
+            return actions;
+        }
+        self.review_its_wait(index, actions, may_end_growth)
     }
 
-    fn review_its_wait(&mut self, index: u32, may_end_growth: bool) -> Actions {
+    fn review_its_wait(&mut self, index: u32, actions: Actions, may_end_growth: bool) -> Actions {
         let connection = self.table.connection(index);
         let is_for_larger = !connection.is_waiting();
         let is_needed = connection.is_open() && connection.is_misfit() && connection.blocked() == 0;
         if is_for_larger && may_end_growth && !is_needed {
             self.end_growth(index);
-        } else if let Some(wait) = self.table.wait(index) {
-            let has_begun =
-                connection.is_open() && connection.buffered_bytes() > 0 && !connection.pending().has(Action::Decode);
-            if has_begun && self.request_class(index) != self.table.class(index) {
-                self.source.reclass_at(wait, self.request_class(index));
+            return self.table.connection(index).pending();
+        }
+        if let Some(wait) = self.table.wait(index) {
+            let has_begun = connection.is_open() && connection.buffered_bytes() > 0 && !actions.has(Action::Decode);
+            let class = self.request_class(index);
+            if has_begun && class != self.table.class(index) {
+                self.source.reclass_at(wait, class);
             }
         }
-        self.table.connection(index).pending()
+        actions
     }
 
     /// The wait for a larger buffer ends, served or not. If it is only blocked, that it does not fit is reported again.
@@ -188,7 +193,7 @@ impl<S: BufferSource> Pool<S> {
         if capacity <= self.memory.arena().bytes_of(held) {
             return Err(PoolError::NotLarger);
         }
-        if self.table.wait(index).or(self.table.deferred_grant(index)).is_some() {
+        if self.table.has_wait_or_grant(index) {
             return Err(PoolError::AlreadyWaiting);
         }
         self.check_not_in_flight(index)?;

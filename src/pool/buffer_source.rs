@@ -116,13 +116,7 @@ impl Source for Scheduler {
     }
 
     fn request_now(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
-        if self.would_queue(request) {
-            return Ok(None);
-        }
-        match Scheduler::request_for(self, request)? {
-            Outcome::Granted(lease) => Ok(Some(lease)),
-            Outcome::Queued(_) => unreachable!("the scheduler would grant this request"),
-        }
+        Ok(Scheduler::request_now(self, request)?)
     }
 
     fn admit_beside(&mut self, held: u32, request: &Request, tenant: u32) -> Result<(), PoolError> {

@@ -93,6 +93,6 @@ impl Scheduler {
     /// class that does not exist.
     #[doc(hidden)]
     pub fn would_grant(&self, class: u8) -> bool {
-        self.would_grant_in(&Request::new(class, 0), 0).is_ok_and(|granted| granted)
+        self.may_have_now(&Request::new(class, 0), 0)
     }
 }

@@ -289,7 +289,7 @@ impl Connection {
         actions.set_if(self.has(flag::EXPIRED), Action::Shed);
         actions.set_if(now.end, Action::End);
         actions.set_if(now.cannot_fit, Action::CannotFit);
-        actions.set_if(now.next_turn & !self.has(flag::SCHEDULED), Action::Reschedule);
+        actions.set_if(now.next_iteration & !self.has(flag::SCHEDULED), Action::Reschedule);
         actions
     }
 

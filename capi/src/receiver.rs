@@ -349,7 +349,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_describe(
     }
 }
 
-/// The transport has bytes, an end of stream or an error to report. Begins a new turn. Repeats are harmless.
+/// The transport has bytes, an end of stream or an error to report. Begins a new loop iteration. Repeats are harmless.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.

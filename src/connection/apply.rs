@@ -20,8 +20,8 @@ impl Connection {
             Event::NeedMore { bytes } => self.need_more(bytes),
             Event::Block { reasons } => self.blocked |= reasons,
             Event::Unblock { reasons } => self.blocked &= !reasons,
-            Event::Yield => self.yield_turn(),
-            Event::Wake => self.begin_turn(),
+            Event::Yield => self.yield_iteration(),
+            Event::Wake => self.begin_iteration(),
             Event::PauseRecv => self.set(flag::PAUSED),
             Event::ResumeRecv => self.clear(flag::PAUSED),
             Event::Fail => self.fail(),
@@ -57,28 +57,28 @@ impl Connection {
         if self.is_subscription() {
             self.clear(flag::ARMED);
         }
-        self.begin_turn();
+        self.begin_iteration();
     }
 
     #[inline]
     pub(super) fn apply_grant(&mut self, capacity: u32) {
-        // What is granted at once belongs to the turn that asked for it, or a host that hands each buffer on would
-        // never come to the end of its budget.
+        // What is granted at once belongs to the loop iteration that asked for it, or a host that hands each buffer on
+        // would never come to the end of its budget.
         if self.has(flag::WAITING) {
             self.clear(flag::WAITING);
-            self.begin_turn();
+            self.begin_iteration();
         }
         self.hold_as(flag::BUFFER, capacity);
     }
 
-    /// The budgets of the turn start again.
+    /// The budgets of the loop iteration start again.
     #[inline]
-    pub(super) fn begin_turn(&mut self) {
+    pub(super) fn begin_iteration(&mut self) {
         self.reads = 0;
         self.clear(flag::YIELDED | flag::SCHEDULED);
     }
 
-    pub(super) fn yield_turn(&mut self) {
+    pub(super) fn yield_iteration(&mut self) {
         if self.buffered_bytes > 0 && !self.has(flag::FAILED) {
             self.set(flag::YIELDED);
         }

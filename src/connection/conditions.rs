@@ -75,7 +75,7 @@ pub(super) struct Conditions {
     /// The buffer or slot is empty, and there is no reason to hold it.
     pub(super) release: bool,
     /// Work is left for the next loop iteration, and no watch would wake the host for it.
-    pub(super) next_turn: bool,
+    pub(super) next_iteration: bool,
 }
 
 impl Conditions {
@@ -131,7 +131,7 @@ impl Conditions {
             cannot_fit: misfit & !blocked & !c.has(flag::MISFIT_SEEN),
             park: has_buffer & !in_flight & (short | blocked) & !misfit & !end && c.may_park(ready & may_read),
             release: (has_buffer | has_slot) & empty & !misfit & !in_flight & !receive & !lifeline,
-            next_turn: (c.has(flag::YIELDED) & !short & !blocked) | (!told_again & !in_budget & wants_room),
+            next_iteration: (c.has(flag::YIELDED) & !short & !blocked) | (!told_again & !in_budget & wants_room),
         }
     }
 }

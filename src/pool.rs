@@ -367,8 +367,8 @@ impl<S: BufferSource> Pool<S> {
         loop {
             if let Some(grant) = self.source.poll_grant() {
                 self.touch(grant.lease);
-                if let Some(granted) = self.pass_on(grant) {
-                    return Some(granted);
+                if let Some(notice) = self.pass_on(grant) {
+                    return Some(notice);
                 }
             } else {
                 let reclaim = self.source.poll_reclaim()?;
@@ -377,8 +377,8 @@ impl<S: BufferSource> Pool<S> {
                 if self.spares(index, &reclaim) {
                     continue;
                 }
-                if let Some(granted) = self.reclaim(index, reclaim.kind) {
-                    return Some(granted);
+                if let Some(notice) = self.reclaim(index, reclaim.kind) {
+                    return Some(notice);
                 }
             }
         }

@@ -25,12 +25,13 @@ impl Connection {
         self.has(SUBSCRIPTION)
     }
 
+    /// Whether it is plain.
     #[inline(always)]
     pub(super) fn is_fast_path_eligible(&self) -> bool {
         self.has_only_common_flags() && (self.needed_bytes == 0 || !self.is_misfit()) && self.is_within_budget()
     }
 
-    /// Whether it is plain, but for what it is short of and what of its budget is left.
+    /// Whether it is undisturbed.
     #[inline(always)]
     fn has_only_common_flags(&self) -> bool {
         self.flags & (flag::ATTACHED | !flag::COMMON_FLAGS) == flag::ATTACHED && self.blocked == 0

@@ -1,4 +1,4 @@
-//! What must always hold of a set of receivers.
+//! What must always hold of a pool.
 
 use super::own_actions::host_actions;
 use super::table::Place;

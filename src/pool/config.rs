@@ -1,17 +1,17 @@
-//! What a set of receivers is made with, and what is refused.
+//! What a pool is made with, and what is refused.
 
 use crate::config_error::{Allowed, ConfigError, in_range};
 use crate::connection::Policy;
 use crate::memory::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_SIZES_MAX, MemoryConfig, SLOT_BYTES, SLOT_SIZES};
 use crate::scheduler;
 
-/// The settings of a set of receivers, its pool and its memory.
+/// The settings of a pool, its scheduler and its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// The pool's: buffers, classes, reserves. `waiters_max` counts the receivers and the host's own waits.
+    /// The scheduler's: buffers, classes, reserves. `waiters_max` counts the receivers and the host's own waits.
     pub scheduler: scheduler::SchedulerConfig,
     /// Size of a buffer of the default size, in bytes: the largest frame that the decoder needs whole, with its header,
-    /// rounded up to a multiple of 64. The other sizes follow from `pool.sizes`, see
+    /// rounded up to a multiple of 64. The other sizes follow from `scheduler.sizes`, see
     /// [`set_buffer_sizes`](PoolConfig::set_buffer_sizes).
     pub buffer_bytes: u32,
     /// Which of the sizes a receiver asks for first; it may [`grow`](super::Pool::grow).
@@ -50,7 +50,7 @@ impl PoolConfig {
         }
     }
 
-    /// Sets the sizes of buffers, in bytes: the default, the one that `pool.buffers` counts, then up to three others, 0
+    /// Sets the sizes of buffers, in bytes: the default, the one that `scheduler.buffers` counts, then up to three others, 0
     /// for none.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl PoolConfig {
         let receivers = u64::from(self.receivers_max);
         let classes = u64::from(self.scheduler.classes);
         in_range("receivers_max", receivers, 1, u64::from(RECEIVERS_MAX))?;
-        // The pool has checked that there are not too many.
+        // The scheduler has checked that there are not too many.
         in_range("scheduler.waiters_max", waiters, receivers, u64::from(RECEIVERS_MAX))?;
         in_range("policy.park_bytes", self.policy.park_bytes.into(), 0, SLOT_BYTES as u64)?;
         in_range("policy.reclaim_bytes", self.policy.reclaim_bytes.into(), 0, SLOT_SIZES[3] as u64)?;

@@ -246,8 +246,8 @@ impl<S: BufferSource> Pool<S> {
     pub(super) fn notice_for(&mut self, index: u32) -> Option<Notice> {
         let pending = self.table.connection(index).pending();
         let actions = self.run_own_actions(index, pending);
-        let granted = Notice::Receiver { id: self.table.id(index), token: self.table.token(index), actions };
-        (!actions.is_empty()).then_some(granted)
+        let notice = Notice::Receiver { id: self.table.id(index), token: self.table.token(index), actions };
+        (!actions.is_empty()).then_some(notice)
     }
 
     /// Whether a receiver is not asked after all: no other request waits than its own for a larger buffer, or what its host

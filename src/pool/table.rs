@@ -2,8 +2,8 @@
 //! for each buffer.
 //!
 //! Generational handles, index-linked free lists, rows touched in the order of their first use, nothing allocated after
-//! `new`. What a receiver holds and waits for (its *stake*) is kept outside its row, so that the idle ones, which are
-//! nearly all, do not pay for it: with the buffer if it holds one, else in a table of its own.
+//! `new`. What a receiver holds and waits for is kept outside its row, so that the idle ones, which are nearly all, do
+//! not pay for it: with the buffer if it holds one (`BufferOwner`), else in a table of its own (`ExtraState`).
 
 mod rows;
 
@@ -14,7 +14,7 @@ use crate::connection::Connection;
 use crate::memory::SlotIndex;
 use alloc::vec::Vec;
 use core::fmt;
-use rows::{BufferOwner, CLASS_SHIFT, ExtraState, HIGH_BIT, HoldingRow, IdleRow, NIL, Row, USES, link, usage_of};
+use rows::{BufferOwner, CLASS_SHIFT, ExtraState, HIGH_BIT, HoldingRow, IdleRow, NIL, Row, USES, link, owner_of};
 
 /// A receiver of one [`Pool`](super::Pool): 64 bits for C, refused once the receiver is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -272,7 +272,7 @@ impl Table {
             self.owners[was as usize] = BufferOwner::NONE;
         }
         if let Some(buffer) = buffer {
-            *usage_of(&mut self.owners, buffer) = BufferOwner { receiver: index, ..BufferOwner::NONE };
+            *owner_of(&mut self.owners, buffer) = BufferOwner { receiver: index, ..BufferOwner::NONE };
         }
         self.set_wait_word(index, buffer.map_or(NIL, |buffer| buffer | HIGH_BIT));
     }
@@ -297,7 +297,7 @@ impl Table {
     }
 
     pub(crate) fn holder(&self, buffer: u32) -> Option<u32> {
-        self.owners.get(buffer as usize).map(|owners| owners.receiver).filter(|&receiver| receiver != NIL)
+        self.owners.get(buffer as usize).map(|owner| owner.receiver).filter(|&receiver| receiver != NIL)
     }
 
     /// For the fast path: a receiver that holds and waits for nothing, if the handle is one's. Whether it is
@@ -318,8 +318,8 @@ impl Table {
         if !entry.has_uses(uses) || entry.key & link::MASK != link::BUFFER {
             return None;
         }
-        let owners = self.owners.get_mut(entry.link as usize)?;
-        (owners.wait == NIL).then_some(HoldingRow { entry, owners })
+        let owner = self.owners.get_mut(entry.link as usize)?;
+        (owner.wait == NIL).then_some(HoldingRow { entry, owner })
     }
 
     /// Those that are attached.
@@ -346,7 +346,7 @@ impl Table {
         }
     }
 
-    /// Takes a receiver's stake from where it is kept; returns that too. It must `store_hold` somewhere next.
+    /// Takes a receiver's place and extra state from where they are kept. It must `store_hold` somewhere next.
     #[inline]
     fn take_hold(&mut self, index: u32) -> (Place, ExtraState) {
         let Row { key, link, .. } = self.entries[index as usize];
@@ -364,13 +364,13 @@ impl Table {
         }
     }
 
-    /// Keeps a stake where it belongs for a receiver at this place.
+    /// Keeps an extra state where it belongs for a receiver at this place.
     #[inline(always)] // its place is mostly known where it is called
     fn store_hold(&mut self, index: u32, place: Place, extra: ExtraState) {
         let ExtraState { tenant, wait, .. } = extra;
         let (kind, link) = match place {
             Place::Buffer(buffer) => {
-                *usage_of(&mut self.owners, buffer) = BufferOwner { receiver: index, start: 0, tenant, wait };
+                *owner_of(&mut self.owners, buffer) = BufferOwner { receiver: index, start: 0, tenant, wait };
                 (link::BUFFER, buffer)
             }
             Place::Nowhere if wait == NIL => (link::TENANT, tenant),
@@ -433,7 +433,7 @@ mod tests {
         assert_eq!([0, 1].map(|row| idle_tenant(&mut table, row)), [Some(5), Some(6)]);
         assert_eq!((table.extra_states.len(), table.class(0), table.holder(0), table.holder(1)), (0, 15, None, None));
 
-        // With a stake, and without it again.
+        // With an extra state, and without it again.
         let slot = Place::Slot(SlotIndex::from_number(9));
         for (wait, place) in [(Some(3), Place::Nowhere), (None, slot), (Some(3), slot)] {
             table.set_place(0, place);

@@ -40,11 +40,11 @@ pub struct LeasedContent {
     pub buffered_bytes: u32,
 }
 
-/// Counts of the receive side; see [`SchedulerStats`] for the pool.
+/// Counts of the receive side; see [`SchedulerStats`] for the scheduler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// The pool's.
+    /// The scheduler's.
     pub scheduler: SchedulerStats,
     /// Receivers attached.
     pub receivers: u32,

@@ -213,7 +213,7 @@ impl Shared {
         if self.is_exhausted.0.load(Ordering::Relaxed) {
             return;
         }
-        // The other side of `SchedulerShard::release`: `take` publishes it.
+        // The other side of `SchedulerShard::release_if`: `take` publishes it.
         self.is_exhausted.0.store(true, Ordering::Relaxed);
         for shard_state in &self.shard_states {
             self.take_cached(state, &shard_state.0.cache);

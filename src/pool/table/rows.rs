@@ -41,9 +41,9 @@ impl Row {
 pub(super) mod link {
     /// The tenant: nothing is held, nothing waited for.
     pub(crate) const TENANT: u32 = 0;
-    /// The buffer that is held; its row has the stake.
+    /// The buffer that is held: its row in the table of owners.
     pub(crate) const BUFFER: u32 = 1 << 30;
-    /// The row of the stake.
+    /// The row in the table of extra states.
     pub(crate) const EXTRA: u32 = 2 << 30;
     pub(crate) const MASK: u32 = 3 << 30;
 }
@@ -60,7 +60,7 @@ pub(super) struct ExtraState {
 
 const _: () = assert!(size_of::<ExtraState>() <= 12);
 
-/// Which receiver uses a buffer, and where the content starts in it; with the rest of the holder's stake.
+/// Which receiver uses a buffer, and where the content starts in it; with the tenant and the wait of the holder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BufferOwner {
     pub(super) receiver: u32,
@@ -77,14 +77,14 @@ impl BufferOwner {
 
 /// The row of a buffer, which is added with its first use.
 #[inline(always)]
-pub(super) fn usage_of(rows: &mut Vec<BufferOwner>, buffer: u32) -> &mut BufferOwner {
+pub(super) fn owner_of(rows: &mut Vec<BufferOwner>, buffer: u32) -> &mut BufferOwner {
     let at = buffer as usize;
-    if at < rows.len() { &mut rows[at] } else { add_usage(rows, at) }
+    if at < rows.len() { &mut rows[at] } else { add_owner(rows, at) }
 }
 
 /// Inside what was reserved: as many rows as buffers.
 #[cold]
-pub(super) fn add_usage(rows: &mut Vec<BufferOwner>, at: usize) -> &mut BufferOwner {
+pub(super) fn add_owner(rows: &mut Vec<BufferOwner>, at: usize) -> &mut BufferOwner {
     rows.resize(at + 1, BufferOwner::NONE);
     &mut rows[at]
 }
@@ -127,7 +127,7 @@ impl<'a> IdleRow<'a> {
     #[inline(always)]
     pub(crate) fn hold(self, buffer: u32) -> &'a mut Connection {
         let tenant = self.tenant();
-        *usage_of(self.owners, buffer) = BufferOwner { receiver: self.index, start: 0, tenant, wait: NIL };
+        *owner_of(self.owners, buffer) = BufferOwner { receiver: self.index, start: 0, tenant, wait: NIL };
         self.entry.key |= link::BUFFER;
         self.entry.link = buffer;
         &mut self.entry.connection
@@ -137,7 +137,7 @@ impl<'a> IdleRow<'a> {
 /// A receiver that holds a buffer and waits for nothing.
 pub(crate) struct HoldingRow<'a> {
     pub(super) entry: &'a mut Row,
-    pub(super) owners: &'a mut BufferOwner,
+    pub(super) owner: &'a mut BufferOwner,
 }
 
 impl HoldingRow<'_> {
@@ -154,13 +154,13 @@ impl HoldingRow<'_> {
     /// Where the content starts in the buffer.
     #[inline(always)]
     pub(crate) fn start(&self) -> u32 {
-        self.owners.start
+        self.owner.start
     }
 
     /// It holds nothing from now on.
     #[inline(always)]
     pub(crate) fn drop_buffer(self) {
         self.entry.key &= !link::MASK;
-        self.entry.link = core::mem::replace(self.owners, BufferOwner::NONE).tenant;
+        self.entry.link = core::mem::replace(self.owner, BufferOwner::NONE).tenant;
     }
 }

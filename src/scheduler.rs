@@ -243,12 +243,12 @@ impl Scheduler {
     /// As `release_at` while no request waits and its holder was not asked for it, or else nothing; returns whether it did.
     #[inline(always)]
     pub(crate) fn try_fast_release(&mut self, buffer: u32) -> bool {
-        let is_fast_path_eligible = self.stats.waiting == 0 && self.deadlines.try_fast_stop(buffer);
-        if is_fast_path_eligible {
-            self.stats.released += 1;
-            self.take_back(buffer);
+        if self.stats.waiting > 0 || !self.deadlines.try_fast_stop(buffer) {
+            return false;
         }
-        is_fast_path_eligible
+        self.stats.released += 1;
+        self.take_back(buffer);
+        true
     }
 
     /// Queues a request that may not be had now.

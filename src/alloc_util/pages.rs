@@ -5,6 +5,7 @@
 use core::ffi::c_int;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
+pub(crate) use system::HAS_MAPS;
 
 /// The size of a page where the system is not asked: only what starts there is aligned to it.
 const PAGE_BYTES: usize = 4096;
@@ -92,6 +93,9 @@ mod system {
     use core::ffi::{c_int, c_long, c_void};
     use core::ptr::{NonNull, null_mut};
 
+    /// Whether memory is mapped here, rather than the allocator's.
+    pub(crate) const HAS_MAPS: bool = true;
+
     const PROT_READ_WRITE: c_int = 1 | 2;
     const MAP_PRIVATE_ANONYMOUS: c_int = 2 | 0x20;
 
@@ -132,20 +136,14 @@ mod system {
 mod system {
     use core::ptr::NonNull;
 
+    pub(crate) const HAS_MAPS: bool = false;
+
     pub(crate) fn map(_bytes: usize) -> Option<NonNull<u8>> {
         None
     }
 
     pub(crate) unsafe fn unmap(_pages: NonNull<u8>, _bytes: usize) {}
 }
-
-/// Whether memory is mapped here, rather than the allocator's.
-pub(crate) const HAS_MAPS: bool = cfg!(all(
-    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64", target_arch = "powerpc64"),
-    target_os = "linux",
-    feature = "std",
-    not(miri)
-));
 
 /// # Safety
 ///

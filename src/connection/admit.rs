@@ -51,23 +51,23 @@ impl Connection {
         }
     }
 
-    pub(super) fn admit_attach(&self, buffered_bytes: u32, capacity: u32) -> Result<(), EventError> {
+    fn admit_attach(&self, buffered_bytes: u32, capacity: u32) -> Result<(), EventError> {
         let finished = self.has(flag::CLOSED) && !self.has(flag::HELD | flag::WAITING);
         refuse_if(self.has(flag::ATTACHED) && !finished, EventError::AlreadyAttached)?;
         refuse_if(buffered_bytes > capacity, EventError::CapacityTooSmall)
     }
 
-    pub(super) fn admit_open(&self) -> Result<(), EventError> {
+    fn admit_open(&self) -> Result<(), EventError> {
         refuse_if(self.has(flag::CLOSED), EventError::Closed)
     }
 
-    pub(super) fn admit_capacity(&self, capacity: u32) -> Result<(), EventError> {
+    fn admit_capacity(&self, capacity: u32) -> Result<(), EventError> {
         refuse_if(capacity == 0 || capacity < self.buffered_bytes, EventError::CapacityTooSmall)
     }
 
     /// Refuses a grant after `Close`, unless the request is still queued: then the grant and the `Close` crossed.
     #[inline]
-    pub(super) fn admit_grant(&self, capacity: u32) -> Result<(), EventError> {
+    fn admit_grant(&self, capacity: u32) -> Result<(), EventError> {
         refuse_if(self.has(flag::CLOSED) && !self.has(flag::WAITING), EventError::Closed)?;
         self.admit_capacity(capacity)?;
         refuse_if(self.has(flag::BUFFER) && capacity <= self.capacity, EventError::AlreadyHeld)?;
@@ -75,7 +75,7 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn admit_received(&self, bytes: u32) -> Result<(), EventError> {
+    fn admit_received(&self, bytes: u32) -> Result<(), EventError> {
         refuse_if(self.has(flag::CLOSED) && !self.is_in_flight(), EventError::Closed)?;
         refuse_if(bytes == 0, EventError::ZeroBytes)?;
         refuse_if(self.has(flag::OVER), EventError::AfterEnd)?;
@@ -83,7 +83,7 @@ impl Connection {
         refuse_if(bytes > self.room(), EventError::TooManyBytes)
     }
 
-    pub(super) fn admit_done(&self, actions: Actions) -> Result<(), EventError> {
+    fn admit_done(&self, actions: Actions) -> Result<(), EventError> {
         let submits = if self.mode() == Mode::Completion { Action::Recv.into() } else { Actions::NONE };
         let allowed = self.pending().intersection(Actions::ACKNOWLEDGED | submits);
         refuse_if(!allowed.contains(actions), EventError::NotPending)

@@ -35,7 +35,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn attach(&mut self, buffered_bytes: u32, capacity: u32) {
+    fn attach(&mut self, buffered_bytes: u32, capacity: u32) {
         *self = Connection::new(self.policy());
         self.set(flag::ATTACHED);
         // These hosts receive first and ask later.
@@ -49,7 +49,7 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn readable(&mut self) {
+    fn readable(&mut self) {
         if self.has(flag::OVER) {
             return;
         }
@@ -61,7 +61,7 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn apply_grant(&mut self, capacity: u32) {
+    fn apply_grant(&mut self, capacity: u32) {
         // What is granted at once belongs to the loop iteration that asked for it, or a host that hands each buffer on
         // would never come to the end of its budget.
         if self.has(flag::WAITING) {
@@ -73,19 +73,19 @@ impl Connection {
 
     /// The budgets of the loop iteration start again.
     #[inline]
-    pub(super) fn begin_iteration(&mut self) {
+    fn begin_iteration(&mut self) {
         self.reads = 0;
         self.clear(flag::YIELDED | flag::SCHEDULED);
     }
 
-    pub(super) fn yield_iteration(&mut self) {
+    fn yield_iteration(&mut self) {
         if self.buffered_bytes > 0 && !self.has(flag::FAILED) {
             self.set(flag::YIELDED);
         }
     }
 
     #[inline]
-    pub(super) fn received(&mut self, bytes: u32) {
+    fn received(&mut self, bytes: u32) {
         self.clear(flag::FLIGHT);
         let filled = bytes == self.room();
         self.buffered_bytes += bytes;
@@ -103,7 +103,7 @@ impl Connection {
         self.update_room();
     }
 
-    pub(super) fn end_with(&mut self, kind: u32) {
+    fn end_with(&mut self, kind: u32) {
         if !self.has(flag::END_SEEN) {
             self.set(kind);
         }
@@ -111,7 +111,7 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn consumed(&mut self, bytes: u32) {
+    fn consumed(&mut self, bytes: u32) {
         if bytes == 0 {
             return;
         }
@@ -125,7 +125,7 @@ impl Connection {
         self.update_room();
     }
 
-    pub(super) fn need_more(&mut self, bytes: u32) {
+    fn need_more(&mut self, bytes: u32) {
         if self.has(flag::FAILED) {
             return;
         }
@@ -134,14 +134,14 @@ impl Connection {
         self.update_room();
     }
 
-    pub(super) fn fail(&mut self) {
+    fn fail(&mut self) {
         self.set(flag::FAILED);
         self.clear(flag::YIELDED | flag::ASKED);
         self.needed_bytes = 0;
         self.blocked = 0;
     }
 
-    pub(super) fn sync(&mut self, buffered_bytes: u32, capacity: u32, blocked: u32, needed_bytes: bool, armed: bool) {
+    fn sync(&mut self, buffered_bytes: u32, capacity: u32, blocked: u32, needed_bytes: bool, armed: bool) {
         // As with `Consumed`, only progress or another buffer ends what the pool asked for.
         let same_buffer = self.has(flag::BUFFER) && capacity > 0;
         let asked = if same_buffer && buffered_bytes >= self.buffered_bytes { self.flags & flag::ASKED } else { 0 };
@@ -173,14 +173,14 @@ impl Connection {
         }
     }
 
-    pub(super) fn reclaim(&mut self) {
+    fn reclaim(&mut self) {
         // What a receive is in flight into may be empty, or have to make way for something larger.
         if (self.has(flag::BUFFER) && self.buffered_bytes > 0) || self.is_in_flight() {
             self.set(flag::RECLAIM);
         }
     }
 
-    pub(super) fn expire(&mut self) {
+    fn expire(&mut self) {
         // An empty buffer that is too small for what is to come is held until its host ends that.
         let is_kept_empty = self.buffered_bytes == 0 && self.is_misfit();
         if self.buffered_bytes == 0 && !is_kept_empty {
@@ -194,7 +194,7 @@ impl Connection {
         self.set(if could_park { flag::RECLAIM } else { flag::EXPIRED });
     }
 
-    pub(super) fn done(&mut self, actions: Actions) {
+    fn done(&mut self, actions: Actions) {
         for action in actions.iter() {
             match action {
                 Action::WantRecv => self.set(flag::ARMED),
@@ -216,7 +216,7 @@ impl Connection {
 
     /// What is held is now a buffer or slot of this capacity, with the same content.
     #[inline]
-    pub(super) fn hold_as(&mut self, kind: u32, capacity: u32) {
+    fn hold_as(&mut self, kind: u32, capacity: u32) {
         self.clear(flag::HELD | flag::ASKED);
         self.set(kind);
         if capacity != self.capacity {
@@ -228,7 +228,7 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn drop_hold(&mut self) {
+    fn drop_hold(&mut self) {
         if self.buffered_bytes > 0 {
             // What the decoder was short of left with the content.
             self.needed_bytes = 0;
@@ -238,7 +238,7 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn drop_hold_empty(&mut self) {
+    fn drop_hold_empty(&mut self) {
         self.capacity = 0;
         self.clear(flag::HELD | flag::ASKED | flag::YIELDED);
         self.update_room();
@@ -246,7 +246,7 @@ impl Connection {
 
     /// The one place where level and capacity decide over full and misfit.
     #[inline]
-    pub(super) fn update_room(&mut self) {
+    fn update_room(&mut self) {
         let room = self.room();
         if room > 0 && !self.has(flag::FULL | flag::MISFIT_SEEN) {
             return; // There is nothing to take back.

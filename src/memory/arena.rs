@@ -7,7 +7,7 @@
 
 use super::block::Block;
 use super::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, BUFFER_SIZES_MAX};
-use crate::alloc_util::pages;
+use crate::alloc_util::{pages, reserve};
 use crate::config_error::{Allowed, ConfigError};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -74,8 +74,7 @@ impl Arena {
         let mut touched = Vec::new();
         if sizes[1..].iter().any(|&bytes| bytes > 0) {
             let words = regions.iter().map(|region| region.count as usize).sum::<usize>().div_ceil(64);
-            let failed = ConfigError::out_of_memory::<u64>("buffers", words);
-            touched.try_reserve_exact(words).map_err(|_| failed)?;
+            touched = reserve("buffers", words as u32)?;
             touched.resize(words, 0);
         }
         let block = Block::new("buffers", buffers, bytes, page_bytes)?;

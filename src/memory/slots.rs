@@ -16,7 +16,7 @@
 //! Separate slots cost the memory of the partial frames at the peak, and no buffer.
 
 use super::block::Block;
-use crate::alloc_util::pages;
+use crate::alloc_util::{pages, reserve};
 use crate::config_error::{Allowed, ConfigError};
 use alloc::vec::Vec;
 use core::fmt;
@@ -244,12 +244,7 @@ impl Size {
         let too_large = ConfigError::refused("slots", count.into(), Allowed::Addressable);
         let wanted = (count as usize).checked_mul(bytes).ok_or(too_large)?;
         let memory = Block::new("slots", count, wanted, pages::page_bytes())?;
-        let words = (count as usize).div_ceil(64);
-        let mut taken = Vec::new();
-        taken.try_reserve_exact(words).map_err(|_| ConfigError::out_of_memory::<u64>("slots", words))?;
-        let mut next = Vec::new();
-        next.try_reserve_exact(count as usize)
-            .map_err(|_| ConfigError::out_of_memory::<u32>("slots", count as usize))?;
+        let (taken, next) = (reserve("slots", count.div_ceil(64))?, reserve("slots", count)?);
         Ok(Size { bytes, memory, used: 0, taken, next, free: NIL, count, in_use: 0 })
     }
 

@@ -95,12 +95,12 @@ impl<S: BufferSource> Pool<S> {
         Ok(self.table.id(index))
     }
 
-    pub(super) fn insert(&mut self, class: u8, token: u64) -> Result<u32, PoolError> {
+    fn insert(&mut self, class: u8, token: u64) -> Result<u32, PoolError> {
         self.check_class(class)?;
         self.table.insert(Connection::new(self.config.policy), class, token)
     }
 
-    pub(super) fn attach_in_slot(
+    fn attach_in_slot(
         &mut self,
         class: u8,
         token: u64,

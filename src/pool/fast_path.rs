@@ -188,10 +188,8 @@ mod tests {
             return pool.handle(id, event);
         };
         taken[way] += 1;
-        {
-            let area = pool.step_memory(&step);
-            assert_eq!(area, pool.area(pool.table.row(id), step.actions.has(Action::Recv)), "{event:?}");
-        }
+        let area = pool.step_memory(&step);
+        assert_eq!(area, pool.area(pool.table.row(id), step.actions.has(Action::Recv)), "{event:?}");
         Ok(step.actions)
     }
 
@@ -239,14 +237,12 @@ mod tests {
         assert_eq!(fast.poll_timeout(), slow.source.poll_timeout());
     }
 
-    const MODES: [Mode; 5] = [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic, Mode::Completion];
-
     #[test]
     #[cfg_attr(miri, ignore)] // it takes minutes
     fn fast_path_equals_slow_path() {
         let mut random = fastrand::Rng::with_seed(1);
         let sizes: [&[u32]; 2] = [&[4096], &[4096, 2048]];
-        for (mode, sizes) in MODES.into_iter().flat_map(|mode| sizes.map(|sizes| (mode, sizes))) {
+        for (mode, sizes) in Mode::ALL.into_iter().flat_map(|mode| sizes.map(|sizes| (mode, sizes))) {
             let taken = compare(&mut random, 20, || own(mode, sizes));
             assert!(taken.iter().all(|&taken| taken > 0), "{mode:?} {sizes:?}: {taken:?}");
         }
@@ -258,7 +254,7 @@ mod tests {
     #[cfg_attr(miri, ignore)] // it takes minutes
     fn fast_path_equals_slow_path_on_shared_pools() {
         let mut random = fastrand::Rng::with_seed(1);
-        for mode in MODES {
+        for mode in Mode::ALL {
             let taken = compare(&mut random, 8, || shared(mode));
             assert!(taken.iter().all(|&taken| taken > 0), "{mode:?}: {taken:?}");
         }

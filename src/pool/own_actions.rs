@@ -40,7 +40,7 @@ impl<S: BufferSource> Pool<S> {
         host_actions(self.table.connection(index).pending())
     }
 
-    pub(super) fn receive(&mut self, index: u32, bytes: u32) -> Result<Actions, PoolError> {
+    fn receive(&mut self, index: u32, bytes: u32) -> Result<Actions, PoolError> {
         self.check_behind(index, bytes)?;
         let dropped = !self.table.connection(index).is_open();
         let actions = self.handle_and_run(index, Event::Received { bytes })?;
@@ -130,7 +130,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// A buffer that was granted while a receive was in flight becomes what the receiver holds once that is over.
-    pub(super) fn enter_granted(&mut self, index: u32) -> Option<Actions> {
+    fn enter_granted(&mut self, index: u32) -> Option<Actions> {
         let connection = self.table.connection(index);
         if connection.is_in_flight() || !connection.is_open() {
             return None;
@@ -143,7 +143,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// Does what the machine asks about buffers, until only the host's actions are left. The handle ends with `Finished`.
     #[inline(always)]
-    pub(super) fn run_own_actions(&mut self, index: u32, pending: Actions) -> Actions {
+    fn run_own_actions(&mut self, index: u32, pending: Actions) -> Actions {
         if pending.intersection(OWN_ACTIONS | Action::Finished).is_empty() {
             return pending;
         }
@@ -173,7 +173,7 @@ impl<S: BufferSource> Pool<S> {
         host_actions(actions)
     }
 
-    pub(super) fn close(&mut self, index: u32) -> Result<Actions, PoolError> {
+    fn close(&mut self, index: u32) -> Result<Actions, PoolError> {
         if self.table.connection(index).is_open() {
             self.counts.dropped_bytes += u64::from(self.table.connection(index).buffered_bytes());
         }
@@ -218,7 +218,7 @@ impl<S: BufferSource> Pool<S> {
         if in_flight { Err(EventError::InFlight.into()) } else { Ok(()) }
     }
 
-    pub(super) fn discard(&mut self, index: u32) {
+    fn discard(&mut self, index: u32) {
         let bytes = self.table.connection(index).buffered_bytes();
         self.counts.dropped_bytes += u64::from(bytes);
         self.feed(index, Event::Consumed { bytes });
@@ -243,7 +243,7 @@ impl<S: BufferSource> Pool<S> {
         self.notice_for(index)
     }
 
-    pub(super) fn notice_for(&mut self, index: u32) -> Option<Notice> {
+    fn notice_for(&mut self, index: u32) -> Option<Notice> {
         let pending = self.table.connection(index).pending();
         let actions = self.run_own_actions(index, pending);
         let notice = Notice::Receiver { id: self.table.id(index), token: self.table.token(index), actions };
@@ -275,7 +275,7 @@ impl<S: BufferSource> Pool<S> {
         granted.filter(|_| !after.without(before).is_empty())
     }
 
-    pub(super) fn cancel_request(&mut self, index: u32) {
+    fn cancel_request(&mut self, index: u32) {
         self.cancel_wait(index);
         self.feed(index, Event::done(Action::CancelRequest));
     }
@@ -292,7 +292,7 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    pub(super) fn release_held(&mut self, index: u32) {
+    fn release_held(&mut self, index: u32) {
         match self.table.set_place(index, Place::Nowhere) {
             Place::Nowhere => {}
             Place::Slot(slot) => self.give_slot(slot),
@@ -306,12 +306,12 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// Releases a buffer that the receiver holds no more. If it waits for a larger one, it does not need that now.
-    pub(super) fn leave_buffer(&mut self, index: u32, buffer: u32) {
+    fn leave_buffer(&mut self, index: u32, buffer: u32) {
         self.cancel_wait(index);
         self.source.release_at(buffer);
     }
 
-    pub(super) fn request_as(&mut self, index: u32, size_index: u8) -> Result<Outcome, PoolError> {
+    fn request_as(&mut self, index: u32, size_index: u8) -> Result<Outcome, PoolError> {
         let class = self.request_class(index);
         let request = Request { token: index.into(), tenant: None, class, size_index, has_deadline: true };
         self.source.request_in(&request, self.table.tenant(index))
@@ -323,7 +323,7 @@ impl<S: BufferSource> Pool<S> {
         self.config.continuation_class.filter(|_| continues).map_or(own, |class| class.min(own))
     }
 
-    pub(super) fn request_buffer(&mut self, index: u32) {
+    fn request_buffer(&mut self, index: u32) {
         let asked = self.request_as(index, self.config.first_size_index);
         match asked.expect("the table of waits has an entry for each receiver, and any class may have a first buffer") {
             Outcome::Granted(lease) => self.enter_buffer(index, lease),
@@ -336,7 +336,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// A receiver that waits with nothing held gets a slot to receive into meanwhile.
-    pub(super) fn lend_lifeline(&mut self, index: u32) {
+    fn lend_lifeline(&mut self, index: u32) {
         if !self.config.lifeline || self.table.place(index) != Place::Nowhere {
             return;
         }
@@ -349,7 +349,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// The buffer becomes what the receiver holds; what a slot or a smaller buffer held comes to its front.
-    pub(super) fn enter_buffer(&mut self, index: u32, lease: LeaseId) {
+    fn enter_buffer(&mut self, index: u32, lease: LeaseId) {
         self.touch(lease);
         let buffer = lease.index();
         let content = self.content(index);
@@ -370,7 +370,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// Moves the undecoded bytes into a slot; returns whether there was one.
-    pub(super) fn park(&mut self, index: u32) -> bool {
+    fn park(&mut self, index: u32) -> bool {
         let Place::Buffer(buffer) = self.table.place(index) else {
             return false;
         };
@@ -390,7 +390,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// Bytes left from the front. In a buffer nothing is moved, and an empty one starts at the front again;
     /// a slot is so small that what is left is moved to its front at once.
-    pub(super) fn advance(&mut self, index: u32, bytes: u32) {
+    fn advance(&mut self, index: u32, bytes: u32) {
         let buffered_bytes = self.table.connection(index).buffered_bytes();
         match self.table.place(index) {
             Place::Buffer(buffer) => {
@@ -439,7 +439,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// Where the content lies inside what is held.
     #[inline]
-    pub(super) fn content(&self, index: u32) -> Range<usize> {
+    fn content(&self, index: u32) -> Range<usize> {
         let start = self.table.start(index) as usize;
         start..start + self.table.connection(index).buffered_bytes() as usize
     }
@@ -475,7 +475,7 @@ impl<S: BufferSource> Pool<S> {
     /// Refuses received bytes that cannot lie behind the content, because the host did not ask for the area that the content
     /// is moved to the front for. Where it is at the front, the machine knows the room.
     #[inline]
-    pub(super) fn check_behind(&self, index: u32, bytes: u32) -> Result<(), PoolError> {
+    fn check_behind(&self, index: u32, bytes: u32) -> Result<(), PoolError> {
         let (start, connection) = (self.table.start(index), self.table.connection(index));
         let behind = connection.capacity() - start - connection.buffered_bytes();
         if start > 0 && bytes > behind { Err(PoolError::TooManyBytes) } else { Ok(()) }

@@ -54,12 +54,6 @@ impl PoolShard {
             self.deadlines.start(lease.index(), 0, 1, self.clock.now_ns());
         }
     }
-
-    fn start_if_granted(&mut self, outcome: Outcome, request: &Request) {
-        if let Outcome::Granted(lease) = outcome {
-            self.start(lease, request.has_deadline);
-        }
-    }
 }
 
 /// A shared scheduler has no tenants.
@@ -97,7 +91,9 @@ impl Source for PoolShard {
 
     fn request_in(&mut self, request: &Request, _tenant: u32) -> Result<Outcome, PoolError> {
         let outcome = self.shard.request_for(request)?;
-        self.start_if_granted(outcome, request);
+        if let Outcome::Granted(lease) = outcome {
+            self.start(lease, request.has_deadline);
+        }
         Ok(outcome)
     }
 

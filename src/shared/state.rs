@@ -18,12 +18,12 @@ pub(super) struct Shared {
     pub(super) shard_states: Box<[CachePadded<ShardState>]>,
     pub(super) classes: u8,
     /// A bit for each class that has no cap.
-    pub(super) uncapped: u8,
+    uncapped: u8,
     /// For the check of invariants, which does not ask the pool.
     reserves: [u32; CLASSES_MAX],
     class_caps: [u32; CLASSES_MAX],
     /// A bit for each shard that is to be woken and was not named yet.
-    pub(super) wakes: Box<[AtomicU64]>,
+    wakes: Box<[AtomicU64]>,
     pub(super) is_exhausted: CachePadded<AtomicBool>,
     /// Whether a request waited when the lock was released last; also while the pool is not exhausted, behind a class's cap.
     pub(super) has_waiters: CachePadded<AtomicBool>,
@@ -39,7 +39,7 @@ pub(super) struct Shared {
     tick_ns: CachePadded<Counter>,
     /// The pool's bound *W*.
     pub(super) bypass_bound: u64,
-    pub(super) published: CachePadded<PublishedStats>,
+    published: CachePadded<PublishedStats>,
     pub(super) state: CachePadded<Lock<Locked>>,
 }
 

@@ -692,11 +692,12 @@ int32_t demuxbuf_receiver_describe(const demuxbuf_pool *pool,
                                    uint64_t receiver,
                                    demuxbuf_receiver_info *info);
 
-// The transport has bytes, an end of stream or an error to report. Begins a new turn. Repeats are harmless.
+// The transport has bytes, an end of stream or an error to report. Begins a new loop iteration. Repeats are harmless.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_readable(demuxbuf_pool *pool, uint64_t receiver);
+demuxbuf_step demuxbuf_receiver_readable(demuxbuf_pool *pool,
+                                         uint64_t receiver);
 
 // One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
 //
@@ -1277,7 +1278,7 @@ uint32_t demuxbuf_connection_attach(demuxbuf_connection *connection,
                                     uint32_t buffered_bytes,
                                     uint32_t capacity);
 
-// The transport has bytes, an end of stream or an error to report. Begins a new turn. Repeats are harmless.
+// The transport has bytes, an end of stream or an error to report. Begins a new loop iteration. Repeats are harmless.
 //
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
@@ -1431,7 +1432,8 @@ uint32_t demuxbuf_connection_close(demuxbuf_connection *connection);
 // parked; `blocked` is the whole mask of reasons; `needed_bytes` not 0: the decoder cannot go on before more bytes
 // arrive, so 0 after a receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that
 // replaces `would_block` and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the
-// decoder: a receive whose bytes are decoded before the machine has its report is not counted against the turn.
+// decoder: a receive whose bytes are decoded before the machine has its report is not counted against the loop
+// iteration.
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`,

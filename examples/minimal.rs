@@ -63,8 +63,8 @@ pub(crate) fn serve<T: Read>(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut config = PoolConfig::new(4, 1000); // four buffers for up to 1000 connections
     config.policy.mode = mode;
-    config.scheduler.park_ns = 0; // while others wait, a small part of a frame is moved to a slot at once,
-    config.scheduler.lease_ns = 1_000_000_000; // and a holder without progress for 1 s is closed
+    config.scheduler.park_ns = Some(0); // while others wait, a small part of a frame is moved to a slot at once,
+    config.scheduler.lease_ns = Some(1_000_000_000); // and a holder without progress for 1 s is closed
     let mut pool = Pool::new(&config)?;
     let mut connections = Vec::new();
     for (token, transport) in transports.into_iter().enumerate() {

@@ -384,18 +384,18 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns`, so that a pause of the
-    /// process makes no receiver look idle. The first call is the origin. Early and repeated calls are harmless; a time
+    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns`, if there is one, so
+    /// that a pause of the process makes no receiver look idle. The first call is the origin. Early and repeated calls are harmless; a time
     /// before the last one is counted and not taken.
     pub fn handle_timeout(&mut self, now_ns: u64) {
         self.source.handle_timeout(now_ns);
     }
 
-    /// When `handle_timeout` is to be called at the latest, in nanoseconds; `u64::MAX` for never. While a deadline runs it
-    /// is at most an eighth of `lease_ns` after the last call.
+    /// When `handle_timeout` is to be called at the latest, in nanoseconds: `None` for never, a time not after the last call
+    /// for at once. While a deadline runs it is at most an eighth of `lease_ns` after the last call.
     #[inline]
-    pub fn poll_timeout(&self) -> u64 {
-        if self.nothing_to_poll() { u64::MAX } else { self.source.poll_timeout() }
+    pub fn poll_timeout(&self) -> Option<u64> {
+        if self.nothing_to_poll() { None } else { self.source.poll_timeout() }
     }
 
     /// Gives the pages of free buffers back to the operating system; returns how many bytes.

@@ -350,19 +350,19 @@ impl Scheduler {
         Some(Reclaim { lease: LeaseId::new(index, generation), token, kind, lease_info })
     }
 
-    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns` (and at least by 1);
-    /// the rest of a longer step does not count and is added to [`SchedulerStats::clock_skipped_ns`]. The first call is
-    /// the origin: what began before it has its time counted from there. A time before the last one is counted and not
-    /// taken.
+    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns` (and at least by 1), if
+    /// leases have deadlines; the rest of a longer step does not count and is added to
+    /// [`SchedulerStats::clock_skipped_ns`]. The first call is the origin: what began before it has its time counted from
+    /// there. A time before the last one is counted and not taken.
     pub fn handle_timeout(&mut self, now_ns: u64) {
         self.clock.advance(now_ns);
     }
 
-    /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `u64::MAX` for never, a time not after the
-    /// last `handle_timeout` for at once. While a deadline runs it is at most an eighth of `lease_ns` after that, so that
-    /// the clock follows real time.
-    pub fn poll_timeout(&self) -> u64 {
-        self.clock.host_ns(self.waiter_scope().map_or(u64::MAX, |waiter_scope| self.deadlines.next_ns(waiter_scope)))
+    /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `None` for never, a time not after the last
+    /// `handle_timeout` for at once. While a deadline runs it is at most an eighth of `lease_ns` after that, so that the
+    /// clock follows real time.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.clock.host_ns(self.deadlines.next_ns(self.waiter_scope()?)?)
     }
 
     /// Takes a tenant in. Cost: O(1).

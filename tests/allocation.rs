@@ -137,7 +137,8 @@ fn config(mode: Mode) -> PoolConfig {
 
 #[test]
 fn s50_failed_allocation_at_start_is_a_clear_error() {
-    let scheduler = SchedulerConfig { tenants_max: 3, lease_ns: 1, park_ns: 1, ..SchedulerConfig::new(5, 7) };
+    let scheduler =
+        SchedulerConfig { tenants_max: 3, lease_ns: Some(1), park_ns: Some(1), ..SchedulerConfig::new(5, 7) };
     each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:"], || Scheduler::new(&scheduler));
     let memory = MemoryConfig { buffers: 5, buffer_bytes: [128, 64, 0, 0], slots: [7, 0, 3, 1] };
     each_allocation_fails_in_turn(&["buffers:", "slots:"], || Memory::new(&memory));
@@ -147,7 +148,7 @@ fn s50_failed_allocation_at_start_is_a_clear_error() {
 
 #[test]
 fn s50_failed_allocation_of_a_shared_pool() {
-    let scheduler = SchedulerConfig { lease_ns: 1, park_ns: 1, ..SchedulerConfig::new(5, 7) };
+    let scheduler = SchedulerConfig { lease_ns: Some(1), park_ns: Some(1), ..SchedulerConfig::new(5, 7) };
     each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:", "shards:"], || {
         SharedScheduler::new(&scheduler, 3)
     });

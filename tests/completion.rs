@@ -8,7 +8,7 @@ fn pool(buffers: u32) -> Pool {
     let mut config = PoolConfig::new(buffers, 4);
     config.buffer_bytes = 256;
     config.policy.mode = Mode::Completion;
-    config.scheduler.lease_ns = 1_000;
+    config.scheduler.lease_ns = Some(1_000);
     Pool::new(&config).expect("the configuration is allowed")
 }
 
@@ -171,7 +171,7 @@ fn idle_receive_returns_its_buffer_while_others_wait() {
     let other = attach_waiting(&mut pool);
     // The first advance is the origin.
     pool.handle_timeout(0);
-    (0..8).for_each(|_| pool.handle_timeout(pool.poll_timeout()));
+    (0..8).for_each(|_| pool.handle_timeout(pool.poll_timeout().expect("a request waits")));
     assert_eq!(only_granted(&mut pool), (id, Action::StopRecv.into()));
     pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
     pool.handle(id, Event::WouldBlock).expect("the outcome");
@@ -318,8 +318,8 @@ fn s68_idle_receivers_poll_and_all_are_served() {
             submit(&mut pool, id);
             let other = ids.iter().copied().find(|&other| other != id).expect("there are four");
             pool.handle(other, Event::Readable).expect("its poll completed");
-            while pool.poll_timeout() > now_ns {
-                now_ns = pool.poll_timeout();
+            while let Some(due_ns) = pool.poll_timeout().filter(|&due_ns| due_ns > now_ns) {
+                now_ns = due_ns;
                 pool.handle_timeout(now_ns);
             }
             assert_eq!(only_granted(&mut pool), (id, Action::StopRecv.into()));

@@ -134,7 +134,7 @@ fn s88_counters_add_up_on_both_threads_of_a_move() {
 fn two_with_deadlines() -> (SharedPool, [Pool<PoolShard>; 2]) {
     let mut config = config(1, 4);
     (config.scheduler.park_ns, config.scheduler.lease_ns, config.lifeline, config.policy.park_bytes) =
-        (10, 20, false, 0);
+        (Some(10), Some(20), false, 0);
     let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
     let both = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
     (shared_pool, both)
@@ -166,7 +166,7 @@ fn s89_deadline_moves_with_its_receiver() {
         check(&both);
         let id = both[1].import(&mut moving).expect("it was exported");
         check(&both);
-        assert_eq!(both[0].poll_timeout(), u64::MAX);
+        assert_eq!(both[0].poll_timeout(), None);
 
         // Another waits on the first thread; only the second has a holder to ask.
         let waiter = both[0].attach(0, 2).expect("there is room");

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 #[test]
 fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
     let mut config = config(1);
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
     let (_shared_pool, mut a, mut b) = two(&config);
     for pool in [&mut a, &mut b] {
         pool.handle_timeout(500);
@@ -22,14 +22,35 @@ fn s58_poll_timeout_ends_when_a_grant_is_overdue() {
     let Ok(Outcome::Granted(lease)) = a.request(0, 0) else { panic!("a buffer is free") };
     waiting(&mut b, 1);
     waiting(&mut a, 2);
-    assert_eq!(a.poll_timeout(), u64::MAX);
+    assert_eq!(a.poll_timeout(), None);
     a.release(lease).unwrap();
     // The clock goes on in steps of an eighth of a lease, as it is asked for.
     for now_ns in (1_750..=10_500).step_by(1_250) {
-        assert_eq!((granted_to(&mut a), a.poll_timeout()), (None, now_ns));
+        assert_eq!((granted_to(&mut a), a.poll_timeout()), (None, Some(now_ns)));
         a.handle_timeout(now_ns);
     }
     assert_eq!((granted_to(&mut a), granted_to(&mut b)), (Some(2), None));
+    check(&a, &b);
+}
+
+/// Without `lease_ns` a grant stays with its thread, however long that does not pick it up: no thread is asked to come
+/// back for it.
+#[test]
+fn poll_timeout_is_never_without_lease_ns() {
+    let (_shared_pool, mut a, mut b) = two(&config(1));
+    let Ok(Outcome::Granted(lease)) = a.request(0, 0) else { panic!("a buffer is free") };
+    waiting(&mut b, 1);
+    waiting(&mut a, 2);
+    assert_eq!(a.poll_timeout(), None);
+    for pool in [&mut a, &mut b] {
+        pool.handle_timeout(0);
+    }
+    a.release(lease).unwrap();
+    for now_ns in [1, u64::MAX - 1, u64::MAX] {
+        assert_eq!((granted_to(&mut a), a.poll_timeout()), (None, None));
+        a.handle_timeout(now_ns);
+    }
+    assert_eq!((granted_to(&mut a), granted_to(&mut b)), (None, Some(1)));
     check(&a, &b);
 }
 
@@ -98,7 +119,8 @@ fn live(mut pool: Pool<PoolShard>, mut random: u64, left: &Mutex<Vec<LeaseId>>) 
 fn s81_pools_end_in_any_order() {
     for round in 0..60 {
         let mut config = config(5);
-        (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.waiters_max) = (1_000, 4_000, 12);
+        (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.waiters_max) =
+            (Some(1_000), Some(4_000), 12);
         let shared_pool = SharedPool::new(&config, 4).unwrap();
         let mut last = shared_pool.shard(3).unwrap();
         let left = Mutex::new(Vec::new());

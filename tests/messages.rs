@@ -26,8 +26,8 @@ fn config_error_names_field_value_and_limit() {
         change(&mut config);
         Scheduler::new(&config).unwrap_err().to_string()
     };
-    assert_eq!(refused(|config| config.lease_ns = 0), "lease_ns is 0; allowed is 1 or more");
-    let text = refused(|config| (config.park_ns, config.lease_ns) = (9, 5));
+    assert_eq!(refused(|config| config.lease_ns = Some(0)), "lease_ns is 0; allowed is 1 or more");
+    let text = refused(|config| (config.park_ns, config.lease_ns) = (Some(9), Some(5)));
     assert_eq!(text, "park_ns is 9; allowed is 0 to lease_ns, 5");
     let text = refused(|config| (config.buffers, config.sizes[0]) = (1 << 22, 1 << 12));
     assert_eq!(text, "buffers is 4194304 of sizes[0] = 4096 units; allowed is what 32 bits can count, of all sizes");

@@ -30,8 +30,12 @@ impl Played {
     }
 
     fn timed(buffers: u32, tenants_max: u32, from_ns: u64) -> Played {
-        let config =
-            SchedulerConfig { park_ns: PARK_NS, lease_ns: LEASE_NS, tenants_max, ..SchedulerConfig::new(buffers, 4) };
+        let config = SchedulerConfig {
+            park_ns: Some(PARK_NS),
+            lease_ns: Some(LEASE_NS),
+            tenants_max,
+            ..SchedulerConfig::new(buffers, 4)
+        };
         Played::new(config, from_ns)
     }
 

@@ -288,7 +288,7 @@ fn advance(pool: &mut Pool<PoolShard>, from_ns: u64, to_ns: u64) {
 #[test]
 fn s53_pause_and_origin_count_on_each_thread_alone() {
     let mut config = PoolConfig { lifeline: false, ..config(2) };
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
     let (_shared_pool, mut a, mut b) = two(&config);
     let [first, second] = [(&mut a, 1), (&mut b, 2)].map(|(thread, token)| holding(thread, token, &[1; 200]));
     waiting(&mut a, 3);
@@ -296,7 +296,7 @@ fn s53_pause_and_origin_count_on_each_thread_alone() {
     const ORIGIN_NS: u64 = 864_000_000_000_000;
     const PAUSE_NS: u64 = 28_800_000_000_000;
     a.handle_timeout(ORIGIN_NS);
-    assert_eq!((a.poll_timeout(), a.poll_notice()), (ORIGIN_NS + 1_000, None));
+    assert_eq!((a.poll_timeout(), a.poll_notice()), (Some(ORIGIN_NS + 1_000), None));
     a.handle_timeout(ORIGIN_NS + PAUSE_NS);
     b.handle_timeout(ORIGIN_NS + 2 * PAUSE_NS);
     let idle_ns =
@@ -304,7 +304,7 @@ fn s53_pause_and_origin_count_on_each_thread_alone() {
     assert_eq!((idle_ns(&a, first), idle_ns(&b, second)), (Some(1_250), Some(0)));
     assert_eq!((a.poll_notice(), b.poll_notice()), (None, None), "no holder is shed");
     assert_eq!((a.stats().scheduler.clock_skipped_ns, b.stats().scheduler.clock_skipped_ns), (PAUSE_NS - 1_250, 0));
-    assert_eq!(a.poll_timeout(), ORIGIN_NS + PAUSE_NS + 1_250, "the thread is asked for the next step");
+    assert_eq!(a.poll_timeout(), Some(ORIGIN_NS + PAUSE_NS + 1_250), "the thread is asked for the next step");
     check(&a, &b);
 }
 
@@ -313,17 +313,17 @@ fn s53_pause_and_origin_count_on_each_thread_alone() {
 fn s44_one_waiter_starts_deadlines_on_all_threads() {
     let policy = Policy { park_bytes: 64, reclaim_bytes: 256, ..Policy::default() };
     let mut config = PoolConfig { lifeline: false, policy, large_slots: [1, 0, 0], ..config(2) };
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
     let (_shared_pool, mut a, mut b) = two(&config);
     let partial = holding(&mut a, 1, &[1; 100]);
     a.decoded(partial, 0, 100).unwrap();
     let idle = holding(&mut a, 2, &[2; 200]);
     advance(&mut a, 0, 50_000);
-    assert_eq!((a.poll_timeout(), a.poll_notice()), (u64::MAX, None), "no request waits, so no holder is asked");
+    assert_eq!((a.poll_timeout(), a.poll_notice()), (None, None), "no request waits, so no holder is asked");
     waiting(&mut b, 3);
     waiting(&mut b, 4);
     assert_eq!((b.poll_wake(), b.poll_wake()), (Some(0), None), "the other thread is named once");
-    assert!(a.poll_timeout() <= 50_000);
+    assert!(a.poll_timeout().is_some_and(|due_ns| due_ns <= 50_000));
     let Some(Notice::Receiver { id, actions, .. }) = a.poll_notice() else { panic!("a holder is over its lease") };
     assert!(id == idle && actions.has(Action::Shed));
     assert_eq!((a.stats().parked_on_demand, a.stats().shed), (1, 1), "the holder that can park is parked");
@@ -332,7 +332,7 @@ fn s44_one_waiter_starts_deadlines_on_all_threads() {
     assert_eq!(granted_to(&mut b), Some(3));
     a.handle(idle, Event::Close).unwrap();
     assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(4)));
-    assert_eq!((a.poll_timeout(), a.poll_notice()), (u64::MAX, None));
+    assert_eq!((a.poll_timeout(), a.poll_notice()), (None, None));
     check(&a, &b);
 }
 
@@ -340,7 +340,8 @@ fn s44_one_waiter_starts_deadlines_on_all_threads() {
 #[test]
 fn s44_cap_blocked_waiter_starts_deadlines() {
     let mut config = PoolConfig { lifeline: false, ..config(4) };
-    (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.class_caps[0]) = (1_000, 10_000, 1);
+    (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.class_caps[0]) =
+        (Some(1_000), Some(10_000), 1);
     let (_shared_pool, mut a, mut b) = two(&config);
     let idle = holding(&mut a, 1, &[1; 200]);
     waiting(&mut b, 2);
@@ -356,7 +357,7 @@ fn s44_cap_blocked_waiter_starts_deadlines() {
 #[test]
 fn s44_progress_and_new_holders_are_not_shed() {
     let mut config = PoolConfig { lifeline: false, ..config(1) };
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
     let (_shared_pool, mut a, mut b) = two(&config);
     let id = holding(&mut a, 1, &[1; 200]);
     waiting(&mut b, 2);
@@ -378,18 +379,18 @@ fn s44_progress_and_new_holders_are_not_shed() {
 #[test]
 fn deadline_belongs_to_a_receivers_buffer_only() {
     let mut config = config(1);
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
     let (_shared_pool, mut a, mut b) = two(&config);
     let Ok(Outcome::Granted(lease)) = a.request(0, 1) else { panic!("a buffer is free") };
     waiting(&mut b, 2);
     a.handle_timeout(50);
-    assert_eq!(a.poll_timeout(), u64::MAX);
+    assert_eq!(a.poll_timeout(), None);
     let id = a.adopt(0, 1, LeasedContent { lease, offset: 0, buffered_bytes: 200 }).unwrap();
     a.handle_timeout(57);
     let held_ns = |a: &Pool<PoolShard>| a.describe(id).unwrap().lease_info.map(|lease_info| lease_info.held_ns);
-    assert_eq!((held_ns(&a), a.poll_timeout()), (Some(7), 1_050));
+    assert_eq!((held_ns(&a), a.poll_timeout()), (Some(7), Some(1_050)));
     let content = a.take(id).unwrap();
-    assert_eq!((held_ns(&a), a.poll_timeout()), (None, u64::MAX));
+    assert_eq!((held_ns(&a), a.poll_timeout()), (None, None));
     a.release(content.lease).unwrap();
     assert_eq!(granted_to(&mut b), Some(2));
     check(&a, &b);
@@ -400,12 +401,12 @@ fn deadline_belongs_to_a_receivers_buffer_only() {
 fn broken_reserve_reclaims_nothing_without_waiters() {
     let mut config = config(2);
     (config.scheduler.classes, config.scheduler.reserves[1]) = (2, 1);
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1_000, 10_000);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
     let (_shared_pool, mut a, mut b) = two(&config);
     holding(&mut a, 1, &[1; 200]);
     holding(&mut b, 1, &[1; 200]);
     advance(&mut a, 0, 50_000);
-    assert_eq!((a.poll_notice(), a.poll_timeout(), a.poll_wake()), (None, u64::MAX, None));
+    assert_eq!((a.poll_notice(), a.poll_timeout(), a.poll_wake()), (None, None, None));
     check(&a, &b);
 }
 

@@ -357,7 +357,8 @@ fn dropped_shard_leaves_nothing_behind() {
 
 /// Two shards of a pool with a `lease_ns` of 1,000, at time 10.
 fn two_with_leases(config: SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
-    let shards = SharedScheduler::new(&SchedulerConfig { park_ns: 250, lease_ns: 1000, ..config }, 2).unwrap();
+    let shards =
+        SharedScheduler::new(&SchedulerConfig { park_ns: Some(250), lease_ns: Some(1000), ..config }, 2).unwrap();
     let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
     for shard in [&a, &b] {
         shard.handle_timeout(10);

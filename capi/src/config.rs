@@ -2,6 +2,7 @@
 
 use super::guard::guarded_or;
 use super::make::Refusal;
+use super::never;
 use super::out::{StructError, StructOut, growable, read_struct};
 use super::status::*;
 use super::tag::Tag;
@@ -110,8 +111,8 @@ impl demuxbuf_pool_config {
             reserves: default.scheduler.reserves,
             class_caps: default.scheduler.class_caps,
             lifeline: default.lifeline.into(),
-            park_ns: default.scheduler.park_ns,
-            lease_ns: default.scheduler.lease_ns,
+            park_ns: never::to_c(default.scheduler.park_ns),
+            lease_ns: never::to_c(default.scheduler.lease_ns),
             resume_free_bytes: default.policy.resume_free_bytes,
             park_bytes: default.policy.park_bytes,
             reclaim_bytes: default.policy.reclaim_bytes,
@@ -200,8 +201,8 @@ fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, Confi
             class_caps: config.class_caps,
             class_burst: config.class_burst,
             tenants_max: config.tenants_max,
-            park_ns: config.park_ns,
-            lease_ns: config.lease_ns,
+            park_ns: never::from_c(config.park_ns),
+            lease_ns: never::from_c(config.lease_ns),
             tag: tag.low(),
             ..SchedulerConfig::new(config.buffers, config.waiters_max)
         },
@@ -220,4 +221,27 @@ fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, Confi
         pool.set_buffer_sizes(&[config.buffer_bytes, a, b, c])?;
     }
     Ok(pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::make::new_tag;
+    use super::*;
+
+    /// The core has `None` for the largest number, and for no other.
+    #[test]
+    fn uint64_max_is_never_in_both_directions() {
+        let tag = new_tag().ok().expect("there is a tag");
+        let mut config = demuxbuf_pool_config::new(2, 2);
+        assert_eq!([config.park_ns, config.lease_ns], [u64::MAX; 2]);
+        let times = |config: &demuxbuf_pool_config| {
+            let scheduler = to_rust(config, &tag).expect("it can be told apart").scheduler;
+            (scheduler.park_ns, scheduler.lease_ns)
+        };
+        assert_eq!(times(&config), (None, None));
+        config.lease_ns = u64::MAX - 1;
+        assert_eq!(times(&config), (None, Some(u64::MAX - 1)));
+        (config.park_ns, config.lease_ns) = (0, 7);
+        assert_eq!(times(&config), (Some(0), Some(7)));
+    }
 }

@@ -24,6 +24,7 @@ mod guard;
 mod h2;
 mod info;
 mod make;
+mod never;
 mod notice;
 mod out;
 mod policy;

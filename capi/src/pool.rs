@@ -4,6 +4,7 @@ use super::any_pool::AnyPool;
 use super::config::{demuxbuf_pool_config, read_config};
 use super::guard::{InPool, demuxbuf_pool, guarded_or};
 use super::make::{Message, new_object, new_tag};
+use super::never;
 use super::out::Out;
 use super::size_t;
 use super::status::*;
@@ -105,7 +106,7 @@ pub unsafe extern "C" fn demuxbuf_pool_handle_timeout(pool: *mut demuxbuf_pool, 
 pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *const demuxbuf_pool) -> u64 {
     // SAFETY: as the module asks.
     let pool = unsafe { InPool::new(pool) };
-    pool.look(|pool| Ok(pool.poll_timeout())).unwrap_or(u64::MAX)
+    never::to_c(pool.look(|pool| Ok(pool.poll_timeout())).unwrap_or_default())
 }
 
 /// The published bound: the most grants that pass a waiter of this class before it is served.

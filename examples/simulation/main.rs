@@ -72,7 +72,7 @@ fn config(buffers: u32, crowds: &[Crowd]) -> PoolConfig {
     let peers = crowds.iter().map(|crowd| crowd.peers).sum();
     let mut config = PoolConfig::new(buffers, peers);
     config.scheduler.tenants_max = crowds.iter().map(|crowd| crowd.tenants).sum();
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (20 * MS, 100 * MS);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(20 * MS), Some(100 * MS));
     config.policy.reclaim_bytes = 4_096;
     config.large_slots = [peers / 4, peers / 16, peers / 64];
     config

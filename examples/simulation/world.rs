@@ -106,7 +106,7 @@ impl World {
     pub(crate) fn new(config: &PoolConfig, tenant_config: &TenantConfig, crowds: Vec<Crowd>, seed: u64) -> World {
         let mut world = World {
             pool: Pool::new(config).expect("the configuration is allowed"),
-            lease_ns: config.scheduler.lease_ns,
+            lease_ns: config.scheduler.lease_ns.expect("the pool sheds"),
             peers: Vec::new(),
             reports: crowds.iter().map(report_on).collect(),
             crowds,
@@ -139,19 +139,18 @@ impl World {
     /// Lets time pass until then.
     pub(crate) fn run_until(&mut self, end_ns: u64) {
         loop {
-            let due_ns = self.pool.poll_timeout();
-            let planned_ns = self.agenda.peek().map_or(u64::MAX, |Reverse(next)| next.0);
-            if due_ns.min(planned_ns) > end_ns {
-                break;
-            }
-            self.now_ns = self.now_ns.max(due_ns.min(planned_ns));
+            let planned_ns = self.agenda.peek().map(|Reverse(next)| next.0);
+            let next_ns = [self.pool.poll_timeout(), planned_ns].into_iter().flatten().min();
+            let Some(next_ns) = next_ns.filter(|&next_ns| next_ns <= end_ns) else { break };
+            self.now_ns = self.now_ns.max(next_ns);
             self.pool.handle_timeout(self.now_ns);
-            if planned_ns <= self.now_ns {
+            if planned_ns.is_some_and(|planned_ns| planned_ns <= self.now_ns) {
                 let Reverse((_, _, at, life, happening)) = self.agenda.pop().expect("it was seen");
                 self.happen(at, life, happening);
             }
             self.turn();
-            assert!(self.pool.poll_timeout() > self.now_ns, "what was due is done: the host does not spin");
+            let is_later = |due_ns| due_ns > self.now_ns;
+            assert!(self.pool.poll_timeout().is_none_or(is_later), "what was due is done: the host does not spin");
         }
         self.now_ns = end_ns;
         self.check();

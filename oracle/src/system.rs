@@ -188,7 +188,7 @@ pub trait System {
     /// Advances the clock.
     fn tick(&mut self, now_ns: u64);
     /// When the clock is to be advanced at the latest.
-    fn poll_timeout(&mut self) -> u64;
+    fn poll_timeout(&mut self) -> Option<u64>;
     /// Takes a tenant in; returns its handle.
     fn create_tenant(&mut self, tenant_config: TenantConfig) -> Result<u64, i32>;
     /// Removes a tenant.

@@ -61,7 +61,7 @@ pub trait Source {
     fn poll_reclaim(&mut self) -> Option<Reclaim>;
     fn poll_wake(&mut self) -> Option<u32> { None }
     fn handle_timeout(&mut self, now_ns: u64);
-    fn poll_timeout(&self) -> u64;
+    fn poll_timeout(&self) -> Option<u64>;
 
     // Tenants: a source without them refuses.
     fn create_tenant(&mut self, _config: &TenantConfig) -> Result<TenantId, PoolError> { Err(PoolError::TenantsUnsupported) }
@@ -211,7 +211,7 @@ impl Source for Scheduler {
         Scheduler::handle_timeout(self, now_ns);
     }
 
-    fn poll_timeout(&self) -> u64 {
+    fn poll_timeout(&self) -> Option<u64> {
         Scheduler::poll_timeout(self)
     }
 

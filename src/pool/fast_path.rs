@@ -110,7 +110,7 @@ mod tests {
         let mut config = PoolConfig::new(2, RECEIVERS);
         config.set_buffer_sizes(sizes).expect("the sizes are allowed");
         config.first_size_index = sizes.len() as u8 - 1;
-        (config.scheduler.park_ns, config.scheduler.lease_ns) = (10, 20);
+        (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(10), Some(20));
         config.policy.mode = mode;
         config
     }
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn fast_path_leaves_a_holder_that_was_asked() {
         let mut config = PoolConfig::new(1, 2);
-        (config.scheduler.park_ns, config.scheduler.lease_ns) = (10, 20);
+        (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(10), Some(20));
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
         let [holder, other] = [7, 8].map(|token| pool.attach(0, token).expect("there is room"));
         for id in [holder, other] {

@@ -81,8 +81,8 @@ mod tests {
             reserves: [1, 0, 0, 0, 0, 0, 0, 0],
             sizes: [2, 1, 0, 0],
             tenants_max: 1,
-            park_ns: 10,
-            lease_ns: 20,
+            park_ns: Some(10),
+            lease_ns: Some(20),
             ..SchedulerConfig::new(4, 4)
         };
         let mut scheduler = Scheduler::new(&config).expect("the configuration is allowed");

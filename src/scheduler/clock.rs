@@ -19,10 +19,11 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock for leases of this length. `park_ns` has no part in it: asking to park loses nothing, and a clock with
-    /// smaller steps would stand still for every loop iteration that takes longer than one.
-    pub(crate) fn new(lease_ns: u64) -> Clock {
-        let step_max_ns = (lease_ns / STEPS_PER_LEASE).max(1);
+    /// A clock for leases of this length; `None` if they have no deadline, so that a step may have any length. `park_ns` has
+    /// no part in it: asking to park loses nothing, and a clock with smaller steps would stand still for every loop
+    /// iteration that takes longer than one.
+    pub(crate) fn new(lease_ns: Option<u64>) -> Clock {
+        let step_max_ns = lease_ns.map_or(u64::MAX, |lease_ns| (lease_ns / STEPS_PER_LEASE).max(1));
         Clock { now_ns: 0, told_ns: None, step_max_ns, skipped_ns: 0, backwards: 0 }
     }
 
@@ -46,13 +47,10 @@ impl Clock {
     }
 
     /// When the host is to advance it for something that is due at `due_ns` here, in the host's time: at most a step
-    /// after the last advance, and not after it if that is due already. `u64::MAX` is never.
-    pub(crate) fn host_ns(&self, due_ns: u64) -> u64 {
-        if due_ns == u64::MAX {
-            return u64::MAX;
-        }
+    /// after the last advance, and not after it if that is due already. `None` if the host's time ends before.
+    pub(crate) fn host_ns(&self, due_ns: u64) -> Option<u64> {
         let left_ns = due_ns.saturating_sub(self.now_ns).min(self.step_max_ns);
-        self.told_ns.unwrap_or(0).saturating_add(left_ns)
+        self.told_ns.unwrap_or(0).checked_add(left_ns)
     }
 
     /// Whether an advance to this time would move it, or begin it.
@@ -91,22 +89,44 @@ mod tests {
     #[test]
     fn step_is_an_eighth_of_a_lease_and_at_least_1() {
         for (lease_ns, step_ns) in [(1, 1), (7, 1), (8, 1), (17, 2), (2_000, 250), (u64::MAX, u64::MAX / 8)] {
-            let mut clock = Clock::new(lease_ns);
+            let mut clock = Clock::new(Some(lease_ns));
             clock.advance(5);
-            assert_eq!((clock.now_ns(), clock.host_ns(u64::MAX - 1)), (0, 5 + step_ns), "{lease_ns}");
+            assert_eq!((clock.now_ns(), clock.host_ns(u64::MAX)), (0, Some(5 + step_ns)), "{lease_ns}");
             clock.advance(u64::MAX);
             assert_eq!((clock.now_ns(), clock.skipped_ns()), (step_ns, u64::MAX - 5 - step_ns), "{lease_ns}");
         }
     }
 
     #[test]
+    fn step_has_any_length_without_a_lease() {
+        let mut clock = Clock::new(None);
+        clock.advance(5);
+        assert_eq!(clock.host_ns(1 << 63), Some(5 + (1 << 63)));
+        clock.advance(u64::MAX);
+        assert_eq!((clock.now_ns(), clock.skipped_ns()), (u64::MAX - 5, 0));
+    }
+
+    #[test]
     fn due_time_is_that_of_the_host() {
-        let mut clock = Clock::new(80);
-        assert_eq!((clock.host_ns(0), clock.host_ns(4), clock.host_ns(70)), (0, 4, 10), "before the first advance");
+        let mut clock = Clock::new(Some(80));
+        let host_ns = |clock: &Clock, due_ns: &[u64]| -> Vec<u64> {
+            due_ns.iter().map(|&due_ns| clock.host_ns(due_ns).expect("the host's time goes on")).collect()
+        };
+        assert_eq!(host_ns(&clock, &[0, 4, 70]), [0, 4, 10], "before the first advance");
         clock.advance(1_000);
         clock.advance(1_007);
-        assert_eq!([0, 7, 8, 17, 18].map(|due_ns| clock.host_ns(due_ns)), [1_007, 1_007, 1_008, 1_017, 1_017]);
+        assert_eq!(host_ns(&clock, &[0, 7, 8, 17, 18]), [1_007, 1_007, 1_008, 1_017, 1_017]);
         clock.advance(1_006);
-        assert_eq!((clock.now_ns(), clock.backwards(), clock.host_ns(u64::MAX)), (7, 1, u64::MAX));
+        assert_eq!((clock.now_ns(), clock.backwards(), clock.host_ns(u64::MAX)), (7, 1, Some(1_017)));
+    }
+
+    /// A host that slept until its time ends would be asked for the same time again and again.
+    #[test]
+    fn due_time_is_none_after_the_end_of_time() {
+        let mut clock = Clock::new(Some(80));
+        clock.advance(u64::MAX - 5);
+        assert_eq!([0, 5, 6].map(|due_ns| clock.host_ns(due_ns)), [Some(u64::MAX - 5), Some(u64::MAX), None]);
+        clock.advance(u64::MAX);
+        assert_eq!([5, 6].map(|due_ns| clock.host_ns(due_ns)), [Some(u64::MAX), None]);
     }
 }

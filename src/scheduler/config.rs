@@ -37,13 +37,13 @@ pub struct SchedulerConfig {
     pub sizes: [u32; SIZES_MAX],
     /// The most tenants at once, beside the one of requests that name none.
     pub tenants_max: u32,
-    /// Time without progress after which a holder is asked to park while others wait, in nanoseconds. 0 is treated as
-    /// 1, because no holder is asked at the time of its grant. `u64::MAX`: not before `lease_ns`.
-    pub park_ns: u64,
-    /// Time without progress after which a holder is to be shed while others wait, in nanoseconds: at least 1.
-    /// `u64::MAX`: never, and leases have no deadlines. A holder that the host itself blocks has twice this time. One
-    /// advance of the clock counts for at most an eighth of it.
-    pub lease_ns: u64,
+    /// Time without progress after which a holder is asked to park while others wait, in nanoseconds; at most `lease_ns`.
+    /// 0 is treated as 1, because no holder is asked at the time of its grant. `None`: not before `lease_ns`.
+    pub park_ns: Option<u64>,
+    /// Time without progress after which a holder is to be shed while others wait, in nanoseconds: at least 1. `None`:
+    /// never, and leases have no deadlines. No number means never: `Some(u64::MAX)` is a lease of 584 years. A holder that
+    /// the host itself blocks has twice this time. One advance of the clock counts for at most an eighth of it.
+    pub lease_ns: Option<u64>,
     /// Mixed into the handles, so that those of a pool with another tag are refused. Give pools that exist at the same
     /// time different tags: two with the same take each other's handles for their own. (The pools of the C API get tags
     /// that differ by themselves.)
@@ -62,8 +62,8 @@ impl SchedulerConfig {
             class_burst: 4,
             sizes: [1, 0, 0, 0],
             tenants_max: 0,
-            park_ns: u64::MAX,
-            lease_ns: u64::MAX,
+            park_ns: None,
+            lease_ns: None,
             tag: 0,
         }
     }
@@ -89,14 +89,18 @@ impl SchedulerConfig {
         sizes::entries(units, &self.sizes).filter(|&entries| entries <= INDEX_MAX).ok_or(too_many)?;
         // Each tenant has a flow for each class.
         in_range("tenants_max", self.tenants_max.into(), 0, u64::from(INDEX_MAX) / CLASSES_MAX as u64 - 1)?;
-        if self.lease_ns == 0 {
-            return Err(ConfigError::refused("lease_ns", 0, Allowed::AtLeast(1)));
+        self.check_deadlines()
+    }
+
+    fn check_deadlines(&self) -> Result<(), ConfigError> {
+        match (self.park_ns, self.lease_ns) {
+            (_, Some(0)) => Err(ConfigError::refused("lease_ns", 0, Allowed::AtLeast(1))),
+            (Some(park_ns), Some(lease_ns)) if park_ns > lease_ns => {
+                let allowed = Allowed::AtMost { field: "lease_ns", value: lease_ns };
+                Err(ConfigError::refused("park_ns", park_ns, allowed))
+            }
+            _ => Ok(()),
         }
-        if self.park_ns > self.lease_ns && self.park_ns != u64::MAX {
-            let allowed = Allowed::AtMost { field: "lease_ns", value: self.lease_ns };
-            return Err(ConfigError::refused("park_ns", self.park_ns, allowed));
-        }
-        Ok(())
     }
 
     /// The budget, in units.

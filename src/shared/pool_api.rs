@@ -171,7 +171,7 @@ impl SchedulerShard {
     }
 
     /// When [`SchedulerShard::poll_grant`] takes grants from shards that do not look.
-    pub(crate) fn overdue_ns(&self) -> u64 {
+    pub(crate) fn overdue_ns(&self) -> Option<u64> {
         self.shared.overdue_ns()
     }
 
@@ -274,7 +274,8 @@ mod tests {
 
     /// Two shards of a pool with deadlines, and a receiver's lease of its one buffer.
     fn two_and_a_lease() -> (SharedScheduler, SchedulerShard, SchedulerShard, LeaseId) {
-        let shards = SharedScheduler::new(&SchedulerConfig { lease_ns: 1, ..SchedulerConfig::new(1, 4) }, 3).unwrap();
+        let shards =
+            SharedScheduler::new(&SchedulerConfig { lease_ns: Some(1), ..SchedulerConfig::new(1, 4) }, 3).unwrap();
         let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
         let Ok(Some(lease)) = a.request_now(&Request { has_deadline: true, ..Request::new(0, 7) }) else {
             panic!("a buffer is free");

@@ -223,12 +223,13 @@ impl Source for PoolShard {
         self.shard.handle_timeout(now_ns);
     }
 
-    fn poll_timeout(&self) -> u64 {
+    fn poll_timeout(&self) -> Option<u64> {
         if !self.shard.has_waiters() {
-            return u64::MAX;
+            return None;
         }
+        let own_ns = self.deadlines.next_ns(WaiterScope::Any).and_then(|due_ns| self.clock.host_ns(due_ns));
         // Grants that other threads do not pick up are timed by the common clock, which has the host's time.
-        self.clock.host_ns(self.deadlines.next_ns(WaiterScope::Any)).min(self.shard.overdue_ns())
+        [own_ns, self.shard.overdue_ns()].into_iter().flatten().min()
     }
 
     fn check_open(&self) -> Result<(), PoolError> {

@@ -272,7 +272,8 @@ impl Drop for SchedulerShard {
 
 impl SchedulerShard {
     fn is_overdue(&self) -> bool {
-        self.shard_state().last_ns().is_some_and(|now_ns| now_ns >= self.shared.overdue_ns()) && self.has_waiters()
+        let is_past = |now_ns| self.shared.overdue_ns().is_some_and(|due_ns| now_ns >= due_ns);
+        self.shard_state().last_ns().is_some_and(is_past) && self.has_waiters()
     }
 
     /// Goes on until the grants of shards that do not look are with others, though many waits of such shards may come

@@ -2,7 +2,7 @@
 
 use super::cache::{BufferState, Cache};
 use super::shard_waits::{State, Tickets};
-use super::stats::{Counter, Counts, PublishedStats};
+use super::stats::{Counter, Counts, Earliest, PublishedStats};
 use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, MutexGuard, Ordering};
 use super::{SharedSchedulerError, SharedSchedulerStats};
 use crate::alloc_util::reserve;
@@ -28,11 +28,11 @@ pub(super) struct Shared {
     /// Whether a request waited when the lock was released last; also while the pool is not exhausted, behind a class's cap.
     pub(super) has_waiters: CachePadded<AtomicBool>,
     pub(super) is_closed: AtomicBool,
-    /// How long a lease may be idle while others wait; also how long a grant stays with a shard that does not look. If it
-    /// is not `u64::MAX`, each shard must hear of the first one that waits.
-    lease_ns: u64,
-    /// No shard that has grants to pick up was called before, and has not looked since. `u64::MAX` if there is none.
-    oldest_call_ns: CachePadded<Counter>,
+    /// How long a lease may be idle while others wait; also how long a grant stays with a shard that does not look. If
+    /// there is such a time, each shard must hear of the first one that waits.
+    lease_ns: Option<u64>,
+    /// No shard that has grants to pick up was called before, and has not looked since.
+    oldest_call_ns: CachePadded<Earliest>,
     /// The host's time less that of the clock, when that was advanced last.
     lag_ns: CachePadded<Counter>,
     /// When the clock is to be advanced again, in the host's time, so that it goes as fast.
@@ -152,7 +152,7 @@ impl Shared {
     pub(super) fn new(config: &SchedulerConfig, shards: u32) -> Result<Shared, ConfigError> {
         check(config)?;
         // A deadline is watched by the shard whose lease it is.
-        let scheduler = Scheduler::new(&SchedulerConfig { park_ns: u64::MAX, lease_ns: u64::MAX, ..*config })?;
+        let scheduler = Scheduler::new(&SchedulerConfig { park_ns: None, lease_ns: None, ..*config })?;
         let tickets = Tickets::new(config.waiters_max, shards, config.tag)?;
         let mut buffers = reserve("buffers", config.buffers)?;
         buffers.extend((0..config.buffers).map(|_| BufferState::new(config.tag)));
@@ -183,7 +183,6 @@ impl Shared {
             published: CachePadded::default(),
             state: CachePadded(Lock::new(Locked { scheduler, tickets, clock: Clock::new(config.lease_ns) })),
         };
-        shared.oldest_call_ns.0.set(u64::MAX);
         shared.publish(&mut shared.lock(), None);
         Ok(shared)
     }
@@ -238,8 +237,7 @@ impl Shared {
             let home = state.tickets.assign(grant.token as u32, grant.lease, &info, since_ns);
             if home != Tickets::NOWHERE {
                 calls += u64::from(self.call(state, home, here));
-                let called_ns = self.shard_states[home as usize].0.called_ns.get();
-                self.oldest_call_ns.0.set(called_ns.min(self.oldest_call_ns.0.get()));
+                self.oldest_call_ns.0.reach(self.shard_states[home as usize].0.called_ns.get());
             }
         }
         calls += self.call_all_to_watch(state, here);
@@ -268,7 +266,7 @@ impl Shared {
             return 0;
         }
         self.has_waiters.0.store(has_waiters, Ordering::Relaxed);
-        if self.lease_ns == u64::MAX || !has_waiters {
+        if self.lease_ns.is_none() || !has_waiters {
             return 0;
         }
         let others = (0..).zip(&self.shard_states).filter(|&(index, _)| Some(index) != here);
@@ -297,15 +295,16 @@ impl Shared {
     }
 
     /// When to look whether grants go from a shard that does not look to others that wait, in the host's time: a lease
-    /// after the call, and once in each step of the clock until then, so that it does not stand still.
-    pub(super) fn overdue_ns(&self) -> u64 {
-        match self.oldest_call_ns.0.get() {
-            u64::MAX => u64::MAX,
-            call_ns => {
-                let due_ns = call_ns.saturating_add(self.lease_ns).saturating_add(self.lag_ns.0.get());
-                due_ns.min(self.tick_ns.0.get())
-            }
-        }
+    /// after the call, and once in each step of the clock until then, so that it does not stand still. `None` if no grant
+    /// is there to pick up, leases have no deadlines, or time ends before.
+    pub(super) fn overdue_ns(&self) -> Option<u64> {
+        let due_ns = self.oldest_call_ns.0.get()?.checked_add(self.lease_ns?)?.checked_add(self.lag_ns.0.get())?;
+        Some(due_ns.min(self.tick_ns.0.get()))
+    }
+
+    /// Whether a shard that was called then, and has not looked since, loses its grants now.
+    fn is_overdue(&self, called_ns: u64, now_ns: u64) -> bool {
+        self.lease_ns.is_some_and(|lease_ns| now_ns.saturating_sub(called_ns) >= lease_ns)
     }
 
     /// Advances the clock to the last time of a shard, if it has one.
@@ -314,7 +313,9 @@ impl Shared {
             return;
         };
         state.advance_clock(last_ns);
-        for (shown, ns) in [(&self.lag_ns, state.clock.lag_ns()), (&self.tick_ns, state.clock.host_ns(u64::MAX - 1))] {
+        // A step that would be longer than the host's time lasts to its end.
+        let tick_ns = state.clock.host_ns(u64::MAX).unwrap_or(u64::MAX);
+        for (shown, ns) in [(&self.lag_ns, state.clock.lag_ns()), (&self.tick_ns, tick_ns)] {
             if shown.0.get() != ns {
                 shown.0.set(ns);
             }
@@ -324,9 +325,9 @@ impl Shared {
     /// Takes grants from shards that were called a lease ago and have not looked since: their waits queue again, behind
     /// all others. A bounded piece of work.
     pub(super) fn take_overdue(&self, state: &mut Locked) {
-        let (now_ns, mut oldest_ns, mut left) = (state.clock.now_ns(), u64::MAX, TAKEN_AT_ONCE);
+        let (now_ns, mut left) = (state.clock.now_ns(), TAKEN_AT_ONCE);
         for (home, CachePadded(shard_state)) in (0..).zip(&self.shard_states) {
-            let is_overdue = now_ns.saturating_sub(shard_state.called_ns.get()) >= self.lease_ns;
+            let is_overdue = self.is_overdue(shard_state.called_ns.get(), now_ns);
             if is_overdue && !state.waits_elsewhere(home) {
                 shard_state.called_ns.set(now_ns);
             } else if is_overdue {
@@ -335,24 +336,26 @@ impl Shared {
                     left -= 1;
                 }
             }
-            if state.tickets.first_grant(home).is_some() {
-                oldest_ns = oldest_ns.min(shard_state.called_ns.get());
-            }
         }
-        self.oldest_call_ns.0.set(oldest_ns);
+        self.note_oldest_call(state);
     }
 
     /// No other wait could use the grants of shards that do not look: they keep them for another lease.
     pub(super) fn forgive_overdue(&self, state: &Locked) {
+        let now_ns = state.clock.now_ns();
         for CachePadded(shard_state) in &self.shard_states {
-            let called_ns = shard_state.called_ns.get();
-            let is_overdue = state.clock.now_ns().saturating_sub(called_ns) >= self.lease_ns;
-            shard_state.called_ns.set(if is_overdue { state.clock.now_ns() } else { called_ns });
+            if self.is_overdue(shard_state.called_ns.get(), now_ns) {
+                shard_state.called_ns.set(now_ns);
+            }
         }
+        self.note_oldest_call(state);
+    }
+
+    /// Looks which of the shards with grants to pick up was called first.
+    fn note_oldest_call(&self, state: &Locked) {
         let is_expected = |home: &u32| state.tickets.first_grant(*home).is_some();
         let called_ns = |home: u32| self.shard_states[home as usize].0.called_ns.get();
-        let oldest_ns = (0..self.shard_states.len() as u32).filter(is_expected).map(called_ns).min();
-        self.oldest_call_ns.0.set(oldest_ns.unwrap_or(u64::MAX));
+        self.oldest_call_ns.0.set((0..self.shard_states.len() as u32).filter(is_expected).map(called_ns).min());
     }
 
     /// A shard has looked, and nothing is left.

@@ -106,6 +106,30 @@ impl LowWaterMark {
     }
 }
 
+/// The earliest of some times, or none; with one writer. In the word, `u64::MAX` is none: no clock gets there.
+#[derive(Debug)]
+pub(super) struct Earliest(Counter);
+
+impl Earliest {
+    pub(super) fn reach(&self, ns: u64) {
+        self.0.set(ns.min(self.0.get()));
+    }
+
+    pub(super) fn set(&self, ns: Option<u64>) {
+        self.0.set(ns.unwrap_or(u64::MAX));
+    }
+
+    pub(super) fn get(&self) -> Option<u64> {
+        Some(self.0.get()).filter(|&ns| ns != u64::MAX)
+    }
+}
+
+impl Default for Earliest {
+    fn default() -> Earliest {
+        Earliest(Counter(AtomicU64::new(u64::MAX)))
+    }
+}
+
 /// What one shard counts.
 #[derive(Debug, Default)]
 pub(super) struct Counts {

@@ -14,7 +14,7 @@ fn config(crowds: &[Crowd]) -> PoolConfig {
     let peers = crowds.iter().map(|crowd| crowd.peers).sum();
     let mut config = PoolConfig::new(BUFFERS, peers);
     config.scheduler.tenants_max = crowds.iter().map(|crowd| crowd.tenants).sum();
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (PARK_NS, LEASE_NS);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(PARK_NS), Some(LEASE_NS));
     config.policy.reclaim_bytes = 4_096;
     config.large_slots = [peers; 3];
     config

@@ -10,7 +10,7 @@ const PARK_NS: u64 = 100;
 const LEASE_NS: u64 = 1_000;
 
 fn config(buffers: u32) -> SchedulerConfig {
-    SchedulerConfig { park_ns: PARK_NS, lease_ns: LEASE_NS, ..SchedulerConfig::new(buffers, 100) }
+    SchedulerConfig { park_ns: Some(PARK_NS), lease_ns: Some(LEASE_NS), ..SchedulerConfig::new(buffers, 100) }
 }
 
 fn timed(token: u64) -> Request {
@@ -47,14 +47,14 @@ fn held(config: &SchedulerConfig) -> (Paced, Vec<LeaseId>) {
 fn holders_are_not_asked_while_no_request_waits() {
     let (mut scheduler, _) = held(&config(3));
     scheduler.handle_timeout(50 * LEASE_NS);
-    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], None));
 
     // A request that waits makes all of it due, and its cancellation undoes that.
     let wait = queue(&mut scheduler, &timed(7));
-    assert!(scheduler.poll_timeout() <= 50 * LEASE_NS, "it is due at once");
+    assert!(scheduler.poll_timeout().is_some_and(|due_ns| due_ns <= 50 * LEASE_NS), "it is due at once");
     assert_eq!(scheduler.poll_reclaim().map(|reclaim| reclaim.token), Some(0));
     scheduler.cancel(wait).expect("the wait is live");
-    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], None));
 }
 
 /// A pool of 20 buffers and `tenants` tenants with a cap of 2, which all hold 2. Tokens are 10 times the tenant plus 0
@@ -103,7 +103,7 @@ fn tenant_cap_reclaims_from_its_own_holders_only() {
     assert_eq!(release(&mut scheduler, leases[2])[0].token, 12);
     assert_eq!(
         (demands(&mut scheduler), scheduler.poll_timeout()),
-        (vec![], u64::MAX),
+        (vec![], None),
         "no request needs what the other holders have"
     );
 
@@ -112,7 +112,7 @@ fn tenant_cap_reclaims_from_its_own_holders_only() {
         take(&mut scheduler, &timed(902));
     }
     queue(&mut scheduler, &timed(901));
-    assert!(scheduler.poll_timeout() <= 2 * LEASE_NS, "it is due at once");
+    assert!(scheduler.poll_timeout().is_some_and(|due_ns| due_ns <= 2 * LEASE_NS), "it is due at once");
     assert_eq!(demands(&mut scheduler), [park(900), park(1), park(20), park(21), park(2), shed(11)]);
 }
 
@@ -154,7 +154,7 @@ fn tenant_cap_reclaims_only_while_it_blocks() {
         (vec![park(0), park(1), shed(0)], scheduler.or_step(3 * LEASE_NS))
     );
     let second = queue_of(&mut scheduler, &tenants, 1);
-    assert!(scheduler.poll_timeout() <= 2 * LEASE_NS, "its holders are idle already");
+    assert!(scheduler.poll_timeout().is_some_and(|due_ns| due_ns <= 2 * LEASE_NS), "its holders are idle already");
     assert_eq!(
         (demands(&mut scheduler), scheduler.poll_timeout()),
         (vec![park(10), park(11)], scheduler.or_step(3 * LEASE_NS))
@@ -165,7 +165,7 @@ fn tenant_cap_reclaims_only_while_it_blocks() {
     scheduler.handle_timeout(3 * LEASE_NS);
     assert_eq!(demands(&mut scheduler), [shed(10)], "not 1: its tenant needs nothing now");
     scheduler.cancel(second).expect("the wait is live");
-    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX));
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], None));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn idle_holders_are_asked_to_park_before_a_shed() {
         "no other holder before the first has had the time to leave"
     );
     assert_eq!(release(&mut scheduler, leases[0])[0].token, 9);
-    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], u64::MAX), "no request waits any more");
+    assert_eq!((demands(&mut scheduler), scheduler.poll_timeout()), (vec![], None), "no request waits any more");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn shed_is_one_at_a_time() {
     // The next holder is shed as soon as the first is gone, at the same time if requests still wait.
     release(&mut scheduler, leases[0]);
     now += LEASE_NS - 1;
-    assert!(scheduler.poll_timeout() <= now, "it is due at once");
+    assert!(scheduler.poll_timeout().is_some_and(|due_ns| due_ns <= now), "it is due at once");
     assert_eq!(demands(&mut scheduler), [shed(1)]);
     scheduler.handle_timeout(now + PARK_NS);
     assert_eq!(demands(&mut scheduler), [park(10)], "the holder that got the buffer is idle as well by now");
@@ -318,7 +318,7 @@ fn s53_pause_of_any_length_counts_as_one_step() {
         let mut now_ns = before_ns + pause_ns;
         while idle_of(scheduler, leases[0]) < LEASE_NS {
             assert_eq!(demands(scheduler), []);
-            let next_ns = scheduler.poll_timeout();
+            let next_ns = scheduler.poll_timeout().expect("its lease runs");
             assert!(now_ns < next_ns && next_ns <= now_ns + STEP_NS, "it asks for each step, and for no less than one");
             now_ns = next_ns;
             scheduler.handle_timeout(now_ns);
@@ -349,7 +349,7 @@ fn s54_first_advance_is_the_origin_of_time() {
     scheduler.handle_timeout(DAYS_NS);
     let age_ns = scheduler.describe_wait(wait).expect("the wait is live").age_ns;
     assert_eq!((demands(&mut scheduler), idle_of(&scheduler, lease), age_ns), (vec![], 0, 0));
-    assert_eq!((scheduler.poll_timeout(), scheduler.stats().clock_skipped_ns), (DAYS_NS + PARK_NS, 0));
+    assert_eq!((scheduler.poll_timeout(), scheduler.stats().clock_skipped_ns), (Some(DAYS_NS + PARK_NS), 0));
     scheduler.handle_timeout(DAYS_NS + PARK_NS);
     assert_eq!((demands(&mut scheduler), scheduler.stats().clock_backwards), (vec![park(0)], 0));
 }
@@ -378,13 +378,13 @@ fn clock_that_goes_backwards_is_counted_and_ignored() {
 
 #[test]
 fn lease_ns_of_zero_is_refused() {
-    let refused = Scheduler::new(&SchedulerConfig { park_ns: 0, lease_ns: 0, ..config(1) }).map(|_| ());
+    let refused = Scheduler::new(&SchedulerConfig { park_ns: Some(0), lease_ns: Some(0), ..config(1) }).map(|_| ());
     assert_eq!(
         refused,
         Err(ConfigError::Refused { field: "lease_ns", index: None, value: 0, allowed: Allowed::AtLeast(1) }),
         "every holder would be shed again and again"
     );
-    let mut scheduler = Paced::new(&SchedulerConfig { park_ns: 0, lease_ns: 1, ..config(1) });
+    let mut scheduler = Paced::new(&SchedulerConfig { park_ns: Some(0), lease_ns: Some(1), ..config(1) });
     take(&mut scheduler, &timed(0));
     queue(&mut scheduler, &timed(1));
     assert_eq!(
@@ -546,15 +546,22 @@ fn reclaim_requests_follow_the_rules() {
             let was_due_ns = scheduler.poll_timeout();
             while let Some(reclaim) = scheduler.poll_reclaim() {
                 assert!(!waits.is_empty(), "a request waits");
-                assert!(was_due_ns <= model.now_ns, "`poll_timeout` announced what is asked");
+                assert!(
+                    was_due_ns.is_some_and(|due_ns| due_ns <= model.now_ns),
+                    "`poll_timeout` announced what is asked"
+                );
                 model.expect(&reclaim);
                 sheds += u32::from(reclaim.kind == ReclaimKind::Shed);
             }
             if !waits.is_empty() {
                 model.see_expired();
             }
-            assert!(scheduler.poll_timeout() > model.now_ns, "a host that slept until it is due does not spin");
-            assert_eq!(scheduler.poll_timeout() == u64::MAX, waits.is_empty());
+            let next_ns = scheduler.poll_timeout();
+            assert!(
+                next_ns.is_none_or(|due_ns| due_ns > model.now_ns),
+                "a host that slept until it is due does not spin"
+            );
+            assert_eq!(next_ns.is_none(), waits.is_empty());
             check(&scheduler);
         }
     }

@@ -9,6 +9,7 @@ mod crowd;
 mod deadlines;
 mod deadlock;
 mod need;
+mod never;
 mod sizes;
 mod slots;
 mod support;

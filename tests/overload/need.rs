@@ -186,7 +186,7 @@ fn s57_wait_that_changes_class_is_the_last_there() {
 fn s62_blocked_receivers_do_not_trade_a_buffer() {
     for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic] {
         let mut config = PoolConfig::new(1, 10);
-        (config.scheduler.park_ns, config.scheduler.lease_ns, config.policy.mode) = (0, 2_000, mode);
+        (config.scheduler.park_ns, config.scheduler.lease_ns, config.policy.mode) = (Some(0), Some(2_000), mode);
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
         let ids = [1, 2].map(|token| {
             let id = pool.attach(0, token).expect("there is room");
@@ -243,7 +243,7 @@ fn blocks<S: BufferSource>(pool: &mut Pool<S>) -> ReceiverId {
 
 fn short_leases() -> PoolConfig {
     let mut config = PoolConfig { lifeline: false, ..PoolConfig::new(1, 10) };
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (100, LEASE_NS);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(100), Some(LEASE_NS));
     config
 }
 
@@ -293,7 +293,7 @@ fn s61_blocked_content_has_two_leases_when_shared() {
 fn one_grows_alone(units: u32) -> (Pool, ReceiverId) {
     let mut config = PoolConfig { lifeline: false, ..PoolConfig::new(units, 4) };
     config.set_buffer_sizes(&[UNIT, 3 * UNIT]).expect("two sizes");
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (100, LEASE_NS);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(100), Some(LEASE_NS));
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
     for _ in 0..2 {
         assert!(matches!(pool.request(0, 50), Ok(Outcome::Granted(_))));

@@ -192,7 +192,7 @@ fn pool(buffers: u32) -> Pool {
     config.lifeline = false;
     config.large_slots = [10, 0, 0];
     config.policy.reclaim_bytes = 256;
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1, 1_000);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1), Some(1_000));
     Pool::new(&config).expect("the configuration is allowed")
 }
 

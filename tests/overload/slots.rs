@@ -37,7 +37,7 @@ fn pool(slots: [u32; 4]) -> Pool {
     config.large_slots = [slots[1], slots[2], slots[3]];
     config.lifeline = false;
     config.policy.reclaim_bytes = 4_096;
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (1, 1_000);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1), Some(1_000));
     Pool::new(&config).expect("the configuration is allowed")
 }
 

@@ -19,7 +19,7 @@ impl Paced {
     pub(crate) fn new(config: &SchedulerConfig) -> Paced {
         let mut scheduler = new_scheduler(config);
         scheduler.handle_timeout(0);
-        Paced { scheduler, now_ns: 0, step_max_ns: (config.lease_ns / 8).max(1) }
+        Paced { scheduler, now_ns: 0, step_max_ns: config.lease_ns.map_or(u64::MAX, |lease_ns| (lease_ns / 8).max(1)) }
     }
 
     /// Advances the clock in steps that count.
@@ -33,8 +33,8 @@ impl Paced {
     }
 
     /// The latest time at which the host is to advance the clock, if something is due then.
-    pub(crate) fn or_step(&self, due_ns: u64) -> u64 {
-        due_ns.min(self.now_ns + self.step_max_ns)
+    pub(crate) fn or_step(&self, due_ns: u64) -> Option<u64> {
+        Some(due_ns.min(self.now_ns + self.step_max_ns))
     }
 }
 

@@ -438,7 +438,7 @@ impl System for ModelPool {
         self.scheduler.tick(now_ns);
     }
 
-    fn poll_timeout(&mut self) -> u64 {
+    fn poll_timeout(&mut self) -> Option<u64> {
         self.scheduler.poll_timeout()
     }
 

@@ -309,7 +309,7 @@ impl ModelScheduler {
     }
 
     fn step_max_ns(&self) -> u64 {
-        (self.config.lease_ns / 8).max(1)
+        self.config.lease_ns.map_or(u64::MAX, |lease_ns| (lease_ns / 8).max(1))
     }
 
     fn new_id(&mut self) -> u64 {
@@ -425,13 +425,9 @@ impl System for ModelScheduler {
         self.stats.scheduler.clock_skipped_ns += step_ns - counted_ns;
     }
 
-    fn poll_timeout(&mut self) -> u64 {
-        let due_ns = self.next_demand_ns();
-        if due_ns == u64::MAX {
-            return u64::MAX;
-        }
-        let left_ns = due_ns.saturating_sub(self.now_ns).min(self.step_max_ns());
-        self.told_ns.unwrap_or(0).saturating_add(left_ns)
+    fn poll_timeout(&mut self) -> Option<u64> {
+        let left_ns = self.next_demand_ns()?.saturating_sub(self.now_ns).min(self.step_max_ns());
+        self.told_ns.unwrap_or(0).checked_add(left_ns)
     }
 
     fn progress(&mut self, lease: u64, bytes: u64) -> Result<(), i32> {

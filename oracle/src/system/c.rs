@@ -142,8 +142,10 @@ impl CPool {
         }
         (c.first_size_index, c.large_slots) = (config.first_size_index.into(), config.large_slots);
         c.continuation_class = config.continuation_class.map_or(DEMUXBUF_NO_CLASS, u32::from);
+        // In C, the largest number is never.
+        let number = |ns: Option<u64>| ns.unwrap_or(u64::MAX);
         (c.tenants_max, c.park_ns, c.lease_ns) =
-            (config.scheduler.tenants_max, config.scheduler.park_ns, config.scheduler.lease_ns);
+            (config.scheduler.tenants_max, number(config.scheduler.park_ns), number(config.scheduler.lease_ns));
         let policy = c_policy(config.policy);
         (c.lifeline, c.mode, c.reads_per_wake) = (config.lifeline.into(), policy.mode, policy.reads_per_wake);
         (c.park_bytes, c.reclaim_bytes) = (policy.park_bytes, policy.reclaim_bytes);
@@ -376,9 +378,10 @@ impl System for CPool {
         assert_eq!(unsafe { demuxbuf_pool_handle_timeout(self.0, now_ns) }, DEMUXBUF_OK);
     }
 
-    fn poll_timeout(&mut self) -> u64 {
+    fn poll_timeout(&mut self) -> Option<u64> {
         // SAFETY: our own pool.
-        unsafe { demuxbuf_pool_poll_timeout(self.0) }
+        let ns = unsafe { demuxbuf_pool_poll_timeout(self.0) };
+        Some(ns).filter(|&ns| ns != u64::MAX)
     }
 
     fn create_tenant(&mut self, tenant_config: TenantConfig) -> Result<u64, i32> {

@@ -118,7 +118,7 @@ impl System for RustScheduler {
         self.0.handle_timeout(now_ns);
     }
 
-    fn poll_timeout(&mut self) -> u64 {
+    fn poll_timeout(&mut self) -> Option<u64> {
         self.0.poll_timeout()
     }
 
@@ -267,7 +267,7 @@ impl System for RustPool {
         self.0.handle_timeout(now_ns);
     }
 
-    fn poll_timeout(&mut self) -> u64 {
+    fn poll_timeout(&mut self) -> Option<u64> {
         self.0.poll_timeout()
     }
 

@@ -128,8 +128,8 @@ pub(super) fn config(text: &[u8]) -> PoolConfig {
             "large-slots" => config.large_slots[0] = number % 3,
             "continuation" => config.continuation_class = Some(number as u8 % 8),
             "tenants" => scheduler.tenants_max = number % 4,
-            "park-ns" => scheduler.park_ns = number.into(),
-            "lease-ns" => scheduler.lease_ns = u64::from(number).max(1),
+            "park-ns" => scheduler.park_ns = Some(number.into()),
+            "lease-ns" => scheduler.lease_ns = Some(u64::from(number).max(1)),
             _ => {}
         }
     }
@@ -152,8 +152,8 @@ fn allow(config: &mut PoolConfig, sizes: [u32; 2]) {
         let reserve_max = if class < usize::from(scheduler.classes) { scheduler.buffers - 1 } else { 0 };
         scheduler.reserves[class] = scheduler.reserves[class].min(reserve_max);
     }
-    if scheduler.park_ns != u64::MAX {
-        scheduler.park_ns = scheduler.park_ns.min(scheduler.lease_ns);
+    if let (Some(park_ns), Some(lease_ns)) = (&mut scheduler.park_ns, scheduler.lease_ns) {
+        *park_ns = (*park_ns).min(lease_ns);
     }
     config.continuation_class = config.continuation_class.map(|class| class % scheduler.classes);
     allow_first_buffer(config);

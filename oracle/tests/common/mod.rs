@@ -175,12 +175,12 @@ pub fn receivers_op() -> impl Strategy<Value = Op> {
 }
 
 /// Deadlines, as `park_ns` and `lease_ns`.
-fn deadlines() -> impl Strategy<Value = (u64, u64)> {
-    let park_ns = prop_oneof![1 => Just(u64::MAX), 3 => 0..10u64];
+fn deadlines() -> impl Strategy<Value = (Option<u64>, Option<u64>)> {
+    let park_ns = prop_oneof![1 => Just(None), 3 => (0..10u64).prop_map(Some)];
     prop_oneof![
-        1 => Just((u64::MAX, u64::MAX)),
+        1 => Just((None, None)),
         4 => (park_ns, 1..20u64)
-            .prop_map(|(park_ns, lease_ns)| (if park_ns > lease_ns { u64::MAX } else { park_ns }, lease_ns)),
+            .prop_map(|(park_ns, lease_ns)| (park_ns.filter(|&park_ns| park_ns <= lease_ns), Some(lease_ns))),
     ]
 }
 

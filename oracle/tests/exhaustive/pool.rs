@@ -243,9 +243,9 @@ impl House {
             }
             self.hand_out()?;
             match self.pair.model.system.poll_timeout() {
-                u64::MAX if self.pair.system.system.stats().scheduler.waiting == 0 => return self.pair.compare(),
-                u64::MAX => return Err("I6: no deadline is left, and a request waits".into()),
-                now_ns => self.perform(Op::Tick { now_ns })?,
+                None if self.pair.system.system.stats().scheduler.waiting == 0 => return self.pair.compare(),
+                None => return Err("I6: no deadline is left, and a request waits".into()),
+                Some(now_ns) => self.perform(Op::Tick { now_ns })?,
             };
         }
         Err(format!("I6: a request still waits: {:?}", self.pair.model.system))
@@ -373,7 +373,7 @@ fn config(buffers: u32, receivers: u32) -> PoolConfig {
     let mut scheduler =
         SchedulerConfig { classes: 2, class_burst: 1, tenants_max: 2, ..SchedulerConfig::new(buffers, receivers) };
     scheduler.reserves[1] = buffers - 1;
-    (scheduler.park_ns, scheduler.lease_ns) = (1, 2);
+    (scheduler.park_ns, scheduler.lease_ns) = (Some(1), Some(2));
     let policy = Policy { reads_per_wake: 1, park_bytes: 0, reclaim_bytes: 64, ..Policy::default() };
     PoolConfig { scheduler, buffer_bytes: 64, slots: 1, policy, ..PoolConfig::new(buffers, receivers) }
 }

@@ -59,9 +59,9 @@ impl Crowd {
                 }
             }
             match self.pair.model.system.poll_timeout() {
-                u64::MAX if self.pair.system.system.stats().scheduler.waiting == 0 => return self.pair.compare(),
-                u64::MAX => return Err("I6: no deadline is left, and a request waits".into()),
-                now_ns => self.perform(Op::Tick { now_ns })?,
+                None if self.pair.system.system.stats().scheduler.waiting == 0 => return self.pair.compare(),
+                None => return Err("I6: no deadline is left, and a request waits".into()),
+                Some(now_ns) => self.perform(Op::Tick { now_ns })?,
             };
         }
         Err(format!("I6: a request still waits: {:?}", self.pair.model.system))
@@ -214,7 +214,7 @@ fn sizes() {
 fn deadlines() {
     const KINDS: [Kind; 4] = [(0, 0, Some(0)), (1, 0, None), (0, 0, Some(1)), (1, 0, Some(1))];
     let kinds = if cfg!(debug_assertions) { &KINDS[..2] } else { &KINDS };
-    let (park_ns, lease_ns) = (1, 2);
+    let (park_ns, lease_ns) = (Some(1), Some(2));
     let crowd = Crowd::new(&SchedulerConfig { park_ns, lease_ns, ..config(2, 3) }, &SHARES, kinds, 2);
     let sometimes = [SOMETIMES.as_slice(), &DEADLINES].concat();
     close("three clients of a pool of two buffers, two classes and two tenants, in time", &crowd, &sometimes);

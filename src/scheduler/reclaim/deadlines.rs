@@ -117,13 +117,15 @@ pub(crate) struct Deadlines {
 impl Deadlines {
     /// Reserves the tables for this number of buffers; none are needed if leases are not timed. No buffer is held yet.
     pub(in crate::scheduler) fn new(config: &SchedulerConfig, buffers: u32) -> Result<Deadlines, ConfigError> {
-        let entries = if config.lease_ns == u64::MAX { 0 } else { buffers };
+        let entries = if config.lease_ns.is_some() { buffers } else { 0 };
+        // Without deadlines the table stays empty, and no time is compared with these.
+        let lease_ns = config.lease_ns.unwrap_or(u64::MAX);
         Ok(Deadlines {
             table: reserve("buffers", entries)?,
             entries,
             // A holder that parks and at once takes a buffer again must not be asked for it in the same call, without end.
-            park_ns: config.park_ns.min(config.lease_ns).max(1),
-            lease_ns: config.lease_ns,
+            park_ns: config.park_ns.unwrap_or(lease_ns).max(1),
+            lease_ns,
             active: List::EMPTY,
             newest: NIL,
             idle: List::EMPTY,
@@ -285,23 +287,21 @@ impl Deadlines {
         })
     }
 
-    /// When `poll` has something to say, if nothing happens until then; in the past if it has now.
-    pub(crate) fn next_ns(&self, waiter_scope: WaiterScope) -> u64 {
-        let due = |first: u32, after_ns: u64| match self.table.get(first as usize) {
-            Some(entry) => entry.progress_ns.saturating_add(after_ns),
-            None => u64::MAX,
-        };
+    /// When `poll` has something to say, if nothing happens until then; in the past if it has now. `None` for never: no
+    /// holder has a deadline, or time ends before.
+    pub(crate) fn next_ns(&self, waiter_scope: WaiterScope) -> Option<u64> {
+        let due = |first: u32, after_ns: u64| self.table.get(first as usize)?.progress_ns.checked_add(after_ns);
         let (is_idle, is_expired) = match waiter_scope {
             WaiterScope::Any => (!self.idle.is_empty(), self.costs != 0),
             WaiterScope::CappedTenant => (self.tenant_reclaim.next_idle().is_some(), self.tenant_reclaim.has_expired()),
         };
-        let park = if is_idle { 0 } else { due(self.first_active(), self.park_ns) };
+        let park = if is_idle { Some(0) } else { due(self.first_active(), self.park_ns) };
         let shed = match self.shedding {
-            _ if !is_expired => u64::MAX,
-            None => 0,
-            Some((_, since_ns)) => since_ns.saturating_add(self.lease_ns),
+            _ if !is_expired => None,
+            None => Some(0),
+            Some((_, since_ns)) => since_ns.checked_add(self.lease_ns),
         };
-        park.min(due(self.asked.head, self.lease_ns)).min(shed)
+        [park, due(self.asked.head, self.lease_ns), shed].into_iter().flatten().min()
     }
 
     /// How a lease gets on; `None` if it is not timed.
@@ -468,7 +468,7 @@ mod tests {
 
     /// Leases 0 and 1 expired, 2 and 3 are asked, 4 and 5 are active, 6 is not held.
     fn one_pair_of_each() -> Deadlines {
-        let config = SchedulerConfig { park_ns: 10, lease_ns: 20, ..SchedulerConfig::new(7, 0) };
+        let config = SchedulerConfig { park_ns: Some(10), lease_ns: Some(20), ..SchedulerConfig::new(7, 0) };
         let mut deadlines = Deadlines::new(&config, 7).expect("there is memory");
         for (pair, now_ns) in [([0, 1], 0), ([2, 3], 10), ([4, 5], 20)] {
             pair.iter().for_each(|&index| deadlines.start(index, 0, 1, now_ns));

@@ -54,7 +54,7 @@ impl ModelScheduler {
         let (granted_ns, progress_ns) = (self.now_ns, self.now_ns);
         let place = self.new_id();
         let timed = Timed { granted_ns, progress_ns, progress_bytes: 0, deferred: 0, phase: LeasePhase::Active, place };
-        (self.config.lease_ns != u64::MAX).then_some(timed)
+        self.config.lease_ns.map(|_| timed)
     }
 
     fn lease_mut(&mut self, lease: u64) -> Option<&mut Lease> {
@@ -163,12 +163,17 @@ impl ModelScheduler {
         (0..self.classes()).any(|class| self.next_of(class).is_some())
     }
 
+    /// The lease of a holder that has a deadline.
+    fn lease_ns(&self) -> u64 {
+        self.config.lease_ns.expect("only then a lease is timed")
+    }
+
     fn park_ns(&self) -> u64 {
-        self.config.park_ns.min(self.config.lease_ns).max(1)
+        self.config.park_ns.unwrap_or(self.lease_ns()).max(1)
     }
 
     fn is_shedding(&self) -> bool {
-        self.shedding.is_some_and(|(_, since_ns)| self.now_ns - since_ns < self.config.lease_ns)
+        self.shedding.is_some_and(|(_, since_ns)| self.now_ns - since_ns < self.lease_ns())
     }
 
     /// The next holder that should return its buffer. Holders that could park come first, the one idle for longest
@@ -186,7 +191,7 @@ impl ModelScheduler {
         }
         // A holder that was asked later has no less time than those before it.
         let asked = self.in_phase(|phase| phase == LeasePhase::Asked);
-        let due = |timed: &Timed| self.now_ns - timed.progress_ns >= self.config.lease_ns;
+        let due = |timed: &Timed| self.now_ns - timed.progress_ns >= self.lease_ns();
         let expired: Vec<u64> = asked.iter().take_while(|(_, timed)| due(timed)).map(|&(lease, _)| lease).collect();
         for lease in expired {
             let cost = self.cost(lease);
@@ -260,26 +265,26 @@ impl ModelScheduler {
     }
 
     /// When the next one is asked, if nothing happens until then; in the past if one is to be asked now.
-    pub(super) fn next_demand_ns(&self) -> u64 {
+    pub(super) fn next_demand_ns(&self) -> Option<u64> {
         let is_exhausted = self.is_exhausted();
         if !is_exhausted && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
-            return u64::MAX;
+            return None;
         }
-        let due = |phase: LeasePhase, ns: u64| {
-            let first = self.in_phase(|other| other == phase).first().map(|(_, timed)| timed.progress_ns);
-            first.map_or(u64::MAX, |progress_ns| progress_ns.saturating_add(ns))
+        let due = |phase: LeasePhase, ns: fn(&ModelScheduler) -> u64| {
+            let progress_ns = self.in_phase(|other| other == phase).first().map(|(_, timed)| timed.progress_ns);
+            progress_ns?.checked_add(ns(self))
         };
         let has = |phase: fn(LeasePhase) -> bool| !self.in_phase(phase).is_empty();
         let (has_idle, has_expired) = match is_exhausted {
             true => (has(|phase| phase == LeasePhase::Idle), has(|phase| matches!(phase, LeasePhase::Expired { .. }))),
             false => (!self.turns.to_park.is_empty(), !self.turns.to_shed.is_empty()),
         };
-        let park = if has_idle { 0 } else { due(LeasePhase::Active, self.park_ns()) };
+        let park = if has_idle { Some(0) } else { due(LeasePhase::Active, ModelScheduler::park_ns) };
         let shed = match self.shedding {
-            _ if !has_expired => u64::MAX,
-            None => 0,
-            Some((_, since_ns)) => since_ns.saturating_add(self.config.lease_ns),
+            _ if !has_expired => None,
+            None => Some(0),
+            Some((_, since_ns)) => since_ns.checked_add(self.lease_ns()),
         };
-        park.min(due(LeasePhase::Asked, self.config.lease_ns)).min(shed)
+        [park, due(LeasePhase::Asked, ModelScheduler::lease_ns), shed].into_iter().flatten().min()
     }
 }

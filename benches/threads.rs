@@ -162,7 +162,7 @@ fn run_shards(load: Load, threads: u32, length: Duration) -> Figures {
         (counts, time)
     });
     shards.check_invariants().unwrap();
-    assert_eq!(shards.stats().released, counts.iter().sum::<u64>(), "an operation ends with a release");
+    assert_eq!(shards.stats().scheduler.released, counts.iter().sum::<u64>(), "an operation ends with a release");
     let fewest = *counts.iter().min().expect("there is a thread");
     Figures::new(counts.iter().sum(), fewest, threads, time)
 }

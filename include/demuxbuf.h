@@ -851,7 +851,7 @@ typedef struct {
   uint32_t slots_in_use_peak;
   // Waits queued, by class.
   uint32_t waiting_by_class[DEMUXBUF_CLASSES_MAX];
-  // Units held or assigned, by class.
+  // Units held or assigned, by class; of a shared pool only the held ones.
   uint32_t outstanding_by_class[DEMUXBUF_CLASSES_MAX];
   // Parking slots in use, by size: 64, 256, 1024 and 4096 bytes.
   uint32_t slots_in_use_by_size[4];
@@ -869,9 +869,9 @@ typedef struct {
   uint64_t released;
   // The most grants that passed a waiter until it was served; `demuxbuf_pool_bypass_bound` is the bound.
   uint64_t bypass_peak;
-  // Times a receiver was asked to park.
+  // Times a receiver was asked to park; of a shared pool, a receiver of this thread.
   uint64_t parks_asked;
-  // Times a receiver was asked to close.
+  // Times a receiver was asked to close; of a shared pool, a receiver of this thread.
   uint64_t sheds_asked;
   // Times a clock went backwards.
   uint64_t clock_backwards;

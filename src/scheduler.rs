@@ -88,7 +88,7 @@ pub use crate::config_error::ConfigError;
 pub use error::SchedulerError;
 pub use id::{LeaseId, TenantId, WaitId};
 pub use reclaim::LeaseInfo;
-pub use stats::SchedulerStats;
+pub use stats::{ReclaimStats, SchedulerStats};
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 
@@ -130,6 +130,7 @@ pub struct Scheduler {
     assigned: List,
     clock: Clock,
     stats: SchedulerStats,
+    reclaim: ReclaimStats,
 }
 
 impl Scheduler {
@@ -171,6 +172,7 @@ impl Scheduler {
             assigned: List::EMPTY,
             clock: Clock::new(config.lease_ns),
             stats: SchedulerStats::default(),
+            reclaim: ReclaimStats::default(),
         })
     }
 
@@ -340,10 +342,7 @@ impl Scheduler {
             Demand::Park(index) => (index, ReclaimKind::Park),
             Demand::Shed(index) => (index, ReclaimKind::Shed),
         };
-        match kind {
-            ReclaimKind::Park => self.stats.parks_asked += 1,
-            ReclaimKind::Shed => self.stats.sheds_asked += 1,
-        }
+        self.reclaim.ask(kind);
         let Lease { generation, token, .. } = self.buffers.table()[index as usize];
         let lease_info =
             self.deadlines.describe(index, self.clock.now_ns()).expect("the deadlines name timed leases only");
@@ -352,7 +351,7 @@ impl Scheduler {
 
     /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns` (and at least by 1), if
     /// leases have deadlines; the rest of a longer step does not count and is added to
-    /// [`SchedulerStats::clock_skipped_ns`]. The first call is the origin: what began before it has its time counted from
+    /// [`ReclaimStats::clock_skipped_ns`]. The first call is the origin: what began before it has its time counted from
     /// there. A time before the last one is counted and not taken.
     pub fn handle_timeout(&mut self, now_ns: u64) {
         self.clock.advance(now_ns);

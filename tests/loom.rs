@@ -74,7 +74,7 @@ fn s10_release_reaches_a_waiter_of_another_thread() {
                 assert_eq!(drain(&b).first().map(|grant| (grant.wait, grant.token)), Some((wait, 7)));
             }
         }
-        assert_eq!(shards.stats().leased, 1);
+        assert_eq!(shards.stats().scheduler.leased, 1);
     });
 }
 
@@ -103,7 +103,7 @@ fn cached_buffer_is_granted_to_one_shard_only() {
         owners.give(&b, lease);
         let _a = first.join().unwrap();
         shards.check_invariants().unwrap();
-        assert_eq!(shards.stats().free, 2);
+        assert_eq!(shards.stats().scheduler.free, 2);
     });
 }
 
@@ -117,7 +117,10 @@ fn release_by_two_threads_at_once_counts_once() {
         let by_b = b.release(lease).is_ok();
         let (by_a, _a) = first.join().unwrap();
         assert!(by_a != by_b, "exactly one thread released it");
-        assert_eq!((shards.stats().free, shards.stats().released, shards.stats().refused), (1, 1, 1));
+        assert_eq!(
+            (shards.stats().scheduler.free, shards.stats().scheduler.released, shards.stats().scheduler.refused),
+            (1, 1, 1)
+        );
         shards.check_invariants().unwrap();
     });
 }
@@ -143,7 +146,7 @@ fn s13_two_releases_serve_two_of_three_waiters() {
         let (by_a, _a) = first.join().unwrap();
         assert_eq!(by_a + by_b, 1, "the shard is named once until it polls");
         assert_eq!(drain(&c).iter().map(|grant| grant.token).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(shards.stats().waiting, 1);
+        assert_eq!(shards.stats().scheduler.waiting, 1);
         shards.check_invariants().unwrap();
     });
 }
@@ -236,7 +239,7 @@ fn pool_drop_between_calls_loses_no_buffer() {
         let a = user.join().unwrap();
         a.check_invariants().unwrap();
         assert_eq!(a.request(0, 0), Err(SharedSchedulerError::Closed));
-        assert_eq!((a.stats().free, a.stats().cached), (2, 0));
+        assert_eq!((a.stats().scheduler.free, a.stats().cached), (2, 0));
     });
 }
 
@@ -252,7 +255,7 @@ fn shard_drop_during_a_grant_serves_other_shards() {
         a.release(lease).unwrap();
         leaver.join().unwrap();
         shards.check_invariants().unwrap();
-        assert_eq!(shards.stats().free, 1);
+        assert_eq!(shards.stats().scheduler.free, 1);
         granted(&a);
     });
 }
@@ -270,7 +273,7 @@ fn s83_closed_pool_caches_nothing() {
         });
         shards.close();
         let a = releaser.join().unwrap();
-        assert_eq!((shards.stats().cached, shards.stats().free), (0, 2));
+        assert_eq!((shards.stats().cached, shards.stats().scheduler.free), (0, 2));
         assert_eq!(a.request(0, 1), Err(SharedSchedulerError::Closed));
         shards.check_invariants().unwrap();
     });

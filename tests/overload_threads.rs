@@ -122,7 +122,11 @@ fn s45_no_buffer_idles_and_no_loop_starves() {
         let share = served / (connections * THREADS as u64);
         assert!(least.is_some_and(|least| least * 2 >= share), "{least:?} for the least, {share} for each on average");
         drop(loops);
-        assert_eq!((shared_pool.stats().free, shared_pool.stats().waiting), (BUFFERS, 0), "nothing is left of it");
+        assert_eq!(
+            (shared_pool.stats().scheduler.free, shared_pool.stats().scheduler.waiting),
+            (BUFFERS, 0),
+            "nothing is left of it"
+        );
     }
 }
 
@@ -163,10 +167,12 @@ fn s45_signalled_threads_serve_every_request() {
             }
         });
         let stats = shared_pool.stats();
-        let granted = |stats: &demuxbuf::shared::SharedSchedulerStats| stats.granted_at_once + stats.granted_by_handoff;
+        let granted = |stats: &demuxbuf::shared::SharedSchedulerStats| {
+            stats.scheduler.granted_at_once + stats.scheduler.granted_by_handoff
+        };
         assert_eq!(granted(&stats) - granted(&before), all, "one grant for each request, none in vain");
-        assert_eq!((stats.free, stats.leased, stats.waiting), (BUFFERS, 0, 0));
-        assert!(stats.wakes - before.wakes <= stats.granted_by_handoff - before.granted_by_handoff);
+        assert_eq!((stats.scheduler.free, stats.scheduler.leased, stats.scheduler.waiting), (BUFFERS, 0, 0));
+        assert!(stats.wakes - before.wakes <= stats.scheduler.granted_by_handoff - before.scheduler.granted_by_handoff);
         shared_pool.check_invariants().unwrap();
     }
 }

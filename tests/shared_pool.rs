@@ -107,11 +107,11 @@ fn hard_cap_and_statistics_cover_all_threads() {
         holding(&mut b, token, &[2; 100]);
     }
     waiting(&mut a, 3);
-    for stats in [a.stats().scheduler, b.stats().scheduler] {
-        assert_eq!((stats.capacity, stats.leased, stats.free, stats.waiting), (4, 4, 0, 1));
-        assert_eq!((stats.waiting_peak, stats.waiting_by_class[0], stats.outstanding_by_class[0]), (1, 1, 4));
-    }
-    assert_eq!((a.stats().receivers, b.stats().receivers, shared_pool.stats().leased), (3, 2, 4));
+    let stats = shared_pool.stats().scheduler;
+    assert_eq!((stats.capacity, stats.leased, stats.free, stats.waiting), (4, 4, 0, 1));
+    assert_eq!((stats.waiting_peak, stats.waiting_by_class[0], stats.outstanding_by_class[0]), (1, 1, 4));
+    assert_eq!([a.stats().scheduler, b.stats().scheduler], [stats; 2], "the counts are of all threads");
+    assert_eq!((a.stats().receivers, b.stats().receivers), (3, 2), "these are of one thread");
     check(&a, &b);
 }
 
@@ -303,7 +303,7 @@ fn s53_pause_and_origin_count_on_each_thread_alone() {
         |thread: &Pool<PoolShard>, id| thread.describe(id).unwrap().lease_info.map(|lease_info| lease_info.idle_ns);
     assert_eq!((idle_ns(&a, first), idle_ns(&b, second)), (Some(1_250), Some(0)));
     assert_eq!((a.poll_notice(), b.poll_notice()), (None, None), "no holder is shed");
-    assert_eq!((a.stats().scheduler.clock_skipped_ns, b.stats().scheduler.clock_skipped_ns), (PAUSE_NS - 1_250, 0));
+    assert_eq!((a.stats().reclaim.clock_skipped_ns, b.stats().reclaim.clock_skipped_ns), (PAUSE_NS - 1_250, 0));
     assert_eq!(a.poll_timeout(), Some(ORIGIN_NS + PAUSE_NS + 1_250), "the thread is asked for the next step");
     check(&a, &b);
 }
@@ -328,7 +328,7 @@ fn s44_one_waiter_starts_deadlines_on_all_threads() {
     assert!(id == idle && actions.has(Action::Shed));
     assert_eq!((a.stats().parked_on_demand, a.stats().shed), (1, 1), "the holder that can park is parked");
     // Both holders were asked to park, and one of them could not.
-    assert_eq!((a.stats().scheduler.parks_asked, a.stats().scheduler.sheds_asked), (2, 1));
+    assert_eq!((a.stats().reclaim.parks_asked, a.stats().reclaim.sheds_asked), (2, 1));
     assert_eq!(granted_to(&mut b), Some(3));
     a.handle(idle, Event::Close).unwrap();
     assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(4)));
@@ -426,8 +426,12 @@ fn dropped_shard_returns_its_buffers_and_waits() {
     drop(a);
     assert_eq!((shared_pool.poll_wake(), shared_pool.poll_wake()), (Some(1), None), "the other thread is named once");
     assert_eq!((granted_to(&mut b), granted_to(&mut b)), (Some(5), None));
-    assert_eq!((shared_pool.stats().free, shared_pool.stats().waiting), (0, 0), "a lease of the host's own stays");
-    assert_eq!((b.release(own), shared_pool.stats().free), (Ok(()), 1));
+    assert_eq!(
+        (shared_pool.stats().scheduler.free, shared_pool.stats().scheduler.waiting),
+        (0, 0),
+        "a lease of the host's own stays"
+    );
+    assert_eq!((b.release(own), shared_pool.stats().scheduler.free), (Ok(()), 1));
     assert_eq!(b.data(kept).unwrap(), [3; 100]);
     // The shard can be made again, and is another one.
     let mut a = shared_pool.shard(0).unwrap();
@@ -605,7 +609,7 @@ fn s13_connections_that_move_lose_no_byte() {
         }
     });
     let stats = shared_pool.stats();
-    assert_eq!((stats.free, stats.waiting, stats.leased), (BUFFERS, 0, 0));
-    assert!(stats.queued > 0 && stats.granted_by_handoff > 0, "no request ever waited: {stats:?}");
+    assert_eq!((stats.scheduler.free, stats.scheduler.waiting, stats.scheduler.leased), (BUFFERS, 0, 0));
+    assert!(stats.scheduler.queued > 0 && stats.scheduler.granted_by_handoff > 0, "no request ever waited: {stats:?}");
     shared_pool.check_invariants().unwrap();
 }

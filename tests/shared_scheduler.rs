@@ -45,7 +45,7 @@ fn stale_foreign_or_forged_lease_is_refused() {
     }
     let again = granted(&a, 0);
     assert_eq!(a.check_lease(again), Ok(()));
-    assert_eq!((a.stats().leased, a.stats().free, a.stats().refused), (1, 1, 4));
+    assert_eq!((a.stats().scheduler.leased, a.stats().scheduler.free, a.stats().scheduler.refused), (1, 1, 4));
     shards.check_invariants().unwrap();
 }
 
@@ -61,7 +61,7 @@ fn hard_cap_holds_and_cached_buffers_are_found() {
     assert_eq!(b.poll_grant().unwrap().token, 1);
     let leases: Vec<_> = (0..7).map(|_| granted(&b, 0)).collect();
     assert_eq!(leases.len(), 7);
-    assert_eq!(shards.stats().free, 0);
+    assert_eq!(shards.stats().scheduler.free, 0);
     queued(&b, 0, 2);
     shards.check_invariants().unwrap();
 }
@@ -83,7 +83,7 @@ fn common_path_takes_no_lock() {
         assert_eq!((a.poll_grant(), a.poll_wake()), (None, None));
     }
     assert_eq!(shards.stats().locked, locked);
-    assert_eq!(shards.stats().granted_at_once, 2 + 2000);
+    assert_eq!(shards.stats().scheduler.granted_at_once, 2 + 2000);
     shards.check_invariants().unwrap();
 }
 
@@ -94,7 +94,7 @@ fn lease_peak_is_never_too_low() {
     let a = shards.shard(0).unwrap();
     for (count, peak) in [(3, 3), (2, 3), (40, 40), (39, 40)] {
         let leases: Vec<_> = (0..count).map(|_| granted(&a, 0)).collect();
-        assert_eq!(shards.stats().leased_peak, peak);
+        assert_eq!(shards.stats().scheduler.leased_peak, peak);
         leases.into_iter().for_each(|lease| a.release(lease).unwrap());
     }
     // Both cache some, and the order in which they take them is not defined.
@@ -103,17 +103,17 @@ fn lease_peak_is_never_too_low() {
         let leases: Vec<_> = (0..10).map(|_| granted(shard, 0)).collect();
         leases.into_iter().for_each(|lease| shard.release(lease).unwrap());
     }
-    assert_eq!((shards.stats().leased_peak, shards.stats().leased), (20, 0));
+    assert_eq!((shards.stats().scheduler.leased_peak, shards.stats().scheduler.leased), (20, 0));
     let (shards, a, b) = two(8);
     let held: Vec<_> = (0..7).map(|_| granted(&a, 0)).collect();
     a.release(held[0]).unwrap();
     b.release(held[1]).unwrap();
-    assert_eq!(shards.stats().leased_peak, 7);
+    assert_eq!(shards.stats().scheduler.leased_peak, 7);
     for _ in 0..3 {
         granted(&b, 0);
     }
     queued(&b, 0, 1);
-    assert_eq!(shards.stats().leased_peak, 8);
+    assert_eq!(shards.stats().scheduler.leased_peak, 8);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn cache_of_a_releasing_shard_is_bounded() {
         b.release(lease).unwrap();
         assert!(shards.stats().cached <= CACHE_MAX);
     }
-    assert_eq!(shards.stats().free, 300);
+    assert_eq!(shards.stats().scheduler.free, 300);
     shards.check_invariants().unwrap();
 }
 
@@ -173,7 +173,7 @@ fn capped_class_does_not_slow_other_classes() {
     shards.check_invariants().unwrap();
     a.release(first).unwrap();
     assert_eq!(b.poll_grant().map(|grant| grant.wait), Some(wait));
-    assert_eq!(shards.stats().leased_by_class[..2], [0, 2]);
+    assert_eq!(shards.stats().scheduler.outstanding_by_class[..2], [0, 2]);
     shards.check_invariants().unwrap();
 }
 
@@ -205,7 +205,7 @@ fn poll_wake_names_a_shard_once_until_it_polls() {
     let grants: Vec<_> = std::iter::from_fn(|| b.poll_grant()).map(|grant| grant.token).collect();
     assert_eq!(grants, [0, 1, 2]);
     let stats = shards.stats();
-    assert_eq!((stats.wakes, stats.granted_by_handoff, stats.leased), (1, 3, 3));
+    assert_eq!((stats.wakes, stats.scheduler.granted_by_handoff, stats.scheduler.leased), (1, 3, 3));
     shards.check_invariants().unwrap();
 }
 
@@ -305,11 +305,14 @@ fn refused_request_changes_nothing() {
     let _leases = [granted(&a, 0), granted(&b, 0)];
     let waits: Vec<_> = (0..8).map(|token| queued(&a, 0, token)).collect();
     assert_eq!(b.request(0, 8), Err(SharedSchedulerError::Scheduler(SchedulerError::WaitersFull { waiters_max: 8 })));
-    assert_eq!(shards.stats().waiting, 8);
+    assert_eq!(shards.stats().scheduler.waiting, 8);
     for wait in waits {
         b.cancel(wait).unwrap();
     }
-    assert_eq!((shards.stats().waiting, shards.stats().cancelled, shards.stats().refused), (0, 8, 2));
+    assert_eq!(
+        (shards.stats().scheduler.waiting, shards.stats().scheduler.cancelled, shards.stats().scheduler.refused),
+        (0, 8, 2)
+    );
     shards.check_invariants().unwrap();
 }
 
@@ -329,7 +332,7 @@ fn wait_info_lasts_until_the_pick_up() {
     assert_eq!((info.token, info.age_ns, info.bypasses, info.is_assigned), (2, 4_000, 1, false));
     b.poll_grant().unwrap();
     assert_eq!(b.describe_wait(first), Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait)));
-    assert_eq!(a.stats().clock_backwards, 1);
+    assert_eq!(a.stats().scheduler.clock_backwards, 1);
 }
 
 #[test]
@@ -351,7 +354,7 @@ fn dropped_shard_leaves_nothing_behind() {
     for &lease in &held[1..] {
         again.release(lease).unwrap();
     }
-    assert_eq!(shards.stats().free, 3);
+    assert_eq!(shards.stats().scheduler.free, 3);
     shards.check_invariants().unwrap();
 }
 
@@ -397,7 +400,10 @@ fn s58_grant_passes_on_when_a_shard_does_not_poll() {
     let late = b.poll_grant().unwrap();
     assert_eq!((late.wait, late.token), (of_b, 1));
     b.release(late.lease).unwrap();
-    assert_eq!((shards.stats().free, shards.stats().queued, shards.stats().granted_by_handoff), (1, 2, 2));
+    assert_eq!(
+        (shards.stats().scheduler.free, shards.stats().scheduler.queued, shards.stats().scheduler.granted_by_handoff),
+        (1, 2, 2)
+    );
     shards.check_invariants().unwrap();
 }
 
@@ -514,7 +520,7 @@ fn s80_dropped_shard_ends_waits_in_pieces() {
     let after = shards.stats();
     let pieces = after.locked - before.locked;
     assert!((WAITS / 64..WAITS).contains(&pieces), "{pieces} pieces for {WAITS} waits");
-    assert_eq!((after.cancelled - before.cancelled, after.waiting), (WAITS, 0));
+    assert_eq!((after.scheduler.cancelled - before.scheduler.cancelled, after.scheduler.waiting), (WAITS, 0));
     assert_eq!((shards.poll_wake(), b.poll_grant().unwrap().token), (Some(1), 8));
     shards.check_invariants().unwrap();
 
@@ -543,7 +549,7 @@ fn dropped_pool_refuses_calls_and_takes_releases() {
     }
     drop(a);
     b.check_invariants().unwrap();
-    assert_eq!(b.stats().free, 3);
+    assert_eq!(b.stats().scheduler.free, 3);
 }
 
 #[test]

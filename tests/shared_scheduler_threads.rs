@@ -213,10 +213,18 @@ fn stress(config: &SchedulerConfig, threads: usize, connections: usize, requests
     });
     shards.check_invariants().unwrap();
     let stats = shards.stats();
-    assert_eq!((stats.free, stats.leased, stats.assigned, stats.waiting), (config.buffers, 0, 0, 0), "{stats:?}");
-    assert_eq!(stats.granted_at_once + stats.granted_by_handoff + stats.cancelled, total, "{stats:?}");
-    assert_eq!(stats.released + stats.cancelled, total);
-    assert!(stats.wakes <= stats.granted_by_handoff + stats.cancelled, "{stats:?}");
+    assert_eq!(
+        (stats.scheduler.free, stats.scheduler.leased, stats.scheduler.assigned, stats.scheduler.waiting),
+        (config.buffers, 0, 0, 0),
+        "{stats:?}"
+    );
+    assert_eq!(
+        stats.scheduler.granted_at_once + stats.scheduler.granted_by_handoff + stats.scheduler.cancelled,
+        total,
+        "{stats:?}"
+    );
+    assert_eq!(stats.scheduler.released + stats.scheduler.cancelled, total);
+    assert!(stats.wakes <= stats.scheduler.granted_by_handoff + stats.scheduler.cancelled, "{stats:?}");
     assert!(world.signals.load(Ordering::Relaxed) <= stats.wakes, "no shard is named without a wake");
 }
 
@@ -269,7 +277,7 @@ fn threads_release_a_contested_lease_once() {
         }
     });
     assert_eq!(released.load(Ordering::Relaxed), 64 * 200);
-    assert_eq!((shards.stats().free, shards.stats().refused), (64, 64 * 200 * 3));
+    assert_eq!((shards.stats().scheduler.free, shards.stats().scheduler.refused), (64, 64 * 200 * 3));
     shards.check_invariants().unwrap();
 }
 
@@ -279,7 +287,8 @@ fn threads_that_come_and_go_leave_nothing_behind() {
     let world = World::new(4, 6);
     // On a busy machine one thread may be through before the next has begun: they go on until they have met.
     let start = Barrier::new(4);
-    let have_met = |stats: &SharedSchedulerStats| stats.cancelled > 0 && stats.granted_by_handoff > 0;
+    let have_met =
+        |stats: &SharedSchedulerStats| stats.scheduler.cancelled > 0 && stats.scheduler.granted_by_handoff > 0;
     thread::scope(|scope| {
         for index in 0..4 {
             let (shards, world, start) = (&shards, &world, &start);
@@ -315,7 +324,11 @@ fn threads_that_come_and_go_leave_nothing_behind() {
         }
     });
     let stats = shards.stats();
-    assert_eq!((stats.free, stats.leased, stats.assigned, stats.waiting), (6, 0, 0, 0), "{stats:?}");
+    assert_eq!(
+        (stats.scheduler.free, stats.scheduler.leased, stats.scheduler.assigned, stats.scheduler.waiting),
+        (6, 0, 0, 0),
+        "{stats:?}"
+    );
     shards.check_invariants().unwrap();
 }
 
@@ -345,9 +358,9 @@ fn s10_last_release_wakes_another_thread_once() {
         }
     });
     let stats = shards.stats();
-    assert_eq!(stats.granted_at_once + stats.granted_by_handoff, 2 * turns);
-    assert!(stats.wakes <= stats.granted_by_handoff);
-    assert_eq!(stats.free, 1);
+    assert_eq!(stats.scheduler.granted_at_once + stats.scheduler.granted_by_handoff, 2 * turns);
+    assert!(stats.wakes <= stats.scheduler.granted_by_handoff);
+    assert_eq!(stats.scheduler.free, 1);
     shards.check_invariants().unwrap();
 }
 
@@ -410,7 +423,7 @@ fn s11_moving_connections_are_served_once() {
         }
         world.signal(1 - index as u32);
     });
-    assert_eq!((shards.stats().free, shards.stats().waiting), (4, 0));
+    assert_eq!((shards.stats().scheduler.free, shards.stats().scheduler.waiting), (4, 0));
     shards.check_invariants().unwrap();
 }
 
@@ -438,7 +451,7 @@ fn s13_one_grant_per_release_across_threads() {
         released.wait();
         if index == 0 {
             shard.check_invariants().unwrap();
-            assert_eq!((shard.stats().assigned, shard.stats().waiting), (8, 392));
+            assert_eq!((shard.stats().scheduler.assigned, shard.stats().scheduler.waiting), (8, 392));
         }
         released.wait();
         let picked_up = std::iter::from_fn(|| shard.poll_grant()).count() as u64;
@@ -473,7 +486,11 @@ fn s44_threads_recover_in_the_step_attackers_leave() {
         if attacker {
             // The attacker's own wait of above is the first, and one buffer is left over.
             let stats = shard.stats();
-            assert_eq!((stats.assigned, stats.waiting, stats.free), (31, 0, 1), "{stats:?}");
+            assert_eq!(
+                (stats.scheduler.assigned, stats.scheduler.waiting, stats.scheduler.free),
+                (31, 0, 1),
+                "{stats:?}"
+            );
             world.signal_all(shard);
         }
         step.wait();
@@ -487,7 +504,7 @@ fn s44_threads_recover_in_the_step_attackers_leave() {
         }
         grants.into_iter().for_each(|lease| world.give(shard, lease));
     });
-    assert_eq!(shards.stats().free, 32);
+    assert_eq!(shards.stats().scheduler.free, 32);
     shards.check_invariants().unwrap();
 }
 
@@ -511,9 +528,11 @@ fn s45_overload_leaves_no_buffer_idle_and_no_trace() {
         });
         shards.check_invariants().unwrap();
         let stats = shards.stats();
-        let served = |stats: &SharedSchedulerStats| stats.granted_at_once + stats.granted_by_handoff + stats.cancelled;
+        let served = |stats: &SharedSchedulerStats| {
+            stats.scheduler.granted_at_once + stats.scheduler.granted_by_handoff + stats.scheduler.cancelled
+        };
         assert_eq!(served(&stats) - served(&before), requests * threads as u64);
-        assert_eq!(stats.free, buffers, "{stats:?}");
+        assert_eq!(stats.scheduler.free, buffers, "{stats:?}");
     }
     let shard = shards.shard(0).unwrap();
     let all: Vec<_> = (0..buffers).map(|_| shard.request(0, 0).unwrap()).collect();

@@ -39,7 +39,7 @@ pub struct demuxbuf_pool_stats {
     pub slots_in_use_peak: u32,
     /// Waits queued, by class.
     pub waiting_by_class: [u32; DEMUXBUF_CLASSES_MAX],
-    /// Units held or assigned, by class.
+    /// Units held or assigned, by class; of a shared pool only the held ones.
     pub outstanding_by_class: [u32; DEMUXBUF_CLASSES_MAX],
     /// Parking slots in use, by size: 64, 256, 1024 and 4096 bytes.
     pub slots_in_use_by_size: [u32; 4],
@@ -57,9 +57,9 @@ pub struct demuxbuf_pool_stats {
     pub released: u64,
     /// The most grants that passed a waiter until it was served; `demuxbuf_pool_bypass_bound` is the bound.
     pub bypass_peak: u64,
-    /// Times a receiver was asked to park.
+    /// Times a receiver was asked to park; of a shared pool, a receiver of this thread.
     pub parks_asked: u64,
-    /// Times a receiver was asked to close.
+    /// Times a receiver was asked to close; of a shared pool, a receiver of this thread.
     pub sheds_asked: u64,
     /// Times a clock went backwards.
     pub clock_backwards: u64,
@@ -145,10 +145,10 @@ impl demuxbuf_pool_stats {
             cancelled: stats.scheduler.cancelled,
             released: stats.scheduler.released,
             bypass_peak: stats.scheduler.bypass_peak,
-            parks_asked: stats.scheduler.parks_asked,
-            sheds_asked: stats.scheduler.sheds_asked,
+            parks_asked: stats.reclaim.parks_asked,
+            sheds_asked: stats.reclaim.sheds_asked,
             clock_backwards: stats.scheduler.clock_backwards,
-            clock_skipped_ns: stats.scheduler.clock_skipped_ns,
+            clock_skipped_ns: stats.reclaim.clock_skipped_ns,
             parked: stats.parked,
             parked_on_demand: stats.parked_on_demand,
             shed: stats.shed,

@@ -3,8 +3,8 @@
 use super::PoolError;
 use crate::memory::{Arena, Reach};
 use crate::scheduler::{
-    Grant, LeaseId, LeaseInfo, Outcome, Reclaim, Request, Scheduler, SchedulerStats, TenantConfig, TenantId,
-    TenantInfo, WaitId, WaitInfo,
+    Grant, LeaseId, LeaseInfo, Outcome, Reclaim, ReclaimStats, Request, Scheduler, SchedulerStats, TenantConfig,
+    TenantId, TenantInfo, WaitId, WaitInfo,
 };
 
 /// Where a [`Pool`](super::Pool) gets its buffers: from a [`Scheduler`] of its own, or from a shard of a shared pool. It is
@@ -82,6 +82,7 @@ pub trait Source {
     fn touch(&self, _arena: &mut Arena, _buffer: u32) {}
     fn trim(&mut self, arena: &mut Arena) -> usize;
     fn stats(&self) -> SchedulerStats;
+    fn reclaim_stats(&self) -> ReclaimStats;
     fn bypass_bound(&self) -> u64;
     fn check_invariants(&self) -> Result<(), &'static str>;
 }
@@ -247,6 +248,10 @@ impl Source for Scheduler {
 
     fn stats(&self) -> SchedulerStats {
         Scheduler::stats(self)
+    }
+
+    fn reclaim_stats(&self) -> ReclaimStats {
+        Scheduler::reclaim_stats(self)
     }
 
     fn bypass_bound(&self) -> u64 {

@@ -271,7 +271,7 @@ mod tests {
         }
         (0..=10).for_each(|now_ns| pool.handle_timeout(now_ns));
         assert_eq!(pool.poll_notice(), None, "it holds nothing that could be parked");
-        assert_eq!(pool.stats().scheduler.parks_asked, 1);
+        assert_eq!(pool.stats().reclaim.parks_asked, 1);
         pool.handle(other, Event::Close).expect("it is attached");
         pool.handle(holder, Event::Received { bytes: 5 }).expect("there is room");
         assert!(pool.try_fast_finish(holder, 5).is_none(), "its deadline knows that it was asked");

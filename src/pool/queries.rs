@@ -9,6 +9,7 @@ impl<S: BufferSource> Pool<S> {
     pub fn stats(&self) -> PoolStats {
         PoolStats {
             scheduler: self.source.stats(),
+            reclaim: self.source.reclaim_stats(),
             receivers: self.table.len(),
             receivers_max: self.config.receivers_max,
             slots: self.memory.slots().count(),

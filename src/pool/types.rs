@@ -3,7 +3,7 @@
 use super::ReceiverId;
 use crate::connection::{Actions, Connection};
 use crate::memory::SLOT_SIZES;
-use crate::scheduler::{LeaseId, LeaseInfo, SchedulerStats, WaitId};
+use crate::scheduler::{LeaseId, LeaseInfo, ReclaimStats, SchedulerStats, WaitId};
 
 /// A notification that does not answer one of your own calls: a queued request was granted, or a receiver is to be shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +40,14 @@ pub struct LeasedContent {
     pub buffered_bytes: u32,
 }
 
-/// Counts of the receive side; see [`SchedulerStats`] for the scheduler.
+/// Counts of the receive side, and of what is below it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// The scheduler's.
+    /// The scheduler's; of a shared pool, of all threads.
     pub scheduler: SchedulerStats,
+    /// Of the deadlines of this pool's receivers, and of its clock.
+    pub reclaim: ReclaimStats,
     /// Receivers attached.
     pub receivers: u32,
     /// The most receivers that can be attached at once.

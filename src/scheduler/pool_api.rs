@@ -72,7 +72,9 @@ impl Scheduler {
     /// progress. Returns whether it does.
     pub(crate) fn defer_at(&mut self, buffer: u32) -> bool {
         let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
-        self.stats.sheds_asked -= u64::from(is_deferred);
+        if is_deferred {
+            self.reclaim.take_back(ReclaimKind::Shed);
+        }
         is_deferred
     }
 
@@ -85,10 +87,7 @@ impl Scheduler {
 
     /// A holder is not asked after all: its time begins anew.
     pub(crate) fn spare_at(&mut self, buffer: u32, kind: ReclaimKind) {
-        match kind {
-            ReclaimKind::Park => self.stats.parks_asked -= 1,
-            ReclaimKind::Shed => self.stats.sheds_asked -= 1,
-        }
+        self.reclaim.take_back(kind);
         self.progress_at(buffer, 0);
     }
 

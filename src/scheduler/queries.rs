@@ -2,7 +2,8 @@
 
 use super::waits::WaitState;
 use super::{
-    LeaseId, LeaseInfo, Request, Scheduler, SchedulerError, SchedulerStats, TenantId, TenantInfo, WaitId, WaitInfo,
+    LeaseId, LeaseInfo, ReclaimStats, Request, Scheduler, SchedulerError, SchedulerStats, TenantId, TenantInfo, WaitId,
+    WaitInfo,
 };
 
 impl Scheduler {
@@ -77,11 +78,15 @@ impl Scheduler {
             leased: self.stats.out() - self.assigned.len,
             assigned: self.assigned.len,
             clock_backwards: self.clock.backwards(),
-            clock_skipped_ns: self.clock.skipped_ns(),
             waiting_by_class: self.classes.map(|class| class.waiting),
             outstanding_by_class: self.classes.map(|class| class.out),
             ..self.stats
         }
+    }
+
+    /// Counts of the deadlines that it watches. Costs a copy.
+    pub fn reclaim_stats(&self) -> ReclaimStats {
+        ReclaimStats { clock_skipped_ns: self.clock.skipped_ns(), ..self.reclaim }
     }
 
     /// The free buffers of one size, the one used last first.

@@ -1,8 +1,8 @@
-//! What a pool counts.
+//! What a scheduler counts.
 
-use super::CLASSES_MAX;
+use super::{CLASSES_MAX, ReclaimKind};
 
-/// What a pool counts, and how it stands.
+/// What a scheduler counts, and how it stands: of one thread, or of all shards of a shared one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SchedulerStats {
@@ -18,15 +18,15 @@ pub struct SchedulerStats {
     pub waiting: u32,
     /// Waits queued, by class.
     pub waiting_by_class: [u32; CLASSES_MAX],
-    /// Units held or assigned, by class.
+    /// Units held or assigned, by class; of shards only the held ones.
     pub outstanding_by_class: [u32; CLASSES_MAX],
-    /// The most buffers that were held or assigned at once.
+    /// The most buffers that were held or assigned at once; of several shards a number that is never too low.
     pub leased_peak: u32,
     /// The most waits that were queued at once.
     pub waiting_peak: u32,
     /// Requests granted at once.
     pub granted_at_once: u64,
-    /// Requests granted by hand-off.
+    /// Requests granted by hand-off; of shards once they are picked up.
     pub granted_by_handoff: u64,
     /// Requests that had to wait.
     pub queued: u64,
@@ -39,14 +39,39 @@ pub struct SchedulerStats {
     /// The most grants that passed a waiter which it could have had, until it was served; at most
     /// [`Scheduler::bypass_bound`](super::Scheduler::bypass_bound).
     pub bypass_peak: u64,
+    /// Advances of the clock, each shard's own, to a time before the previous one.
+    pub clock_backwards: u64,
+}
+
+/// What is counted where deadlines are watched: by a scheduler, or by each thread of a shared pool for its own holders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReclaimStats {
     /// Times a holder was asked to park.
     pub parks_asked: u64,
     /// Times a holder was asked to close.
     pub sheds_asked: u64,
-    /// Advances of the clock to a time before the previous one.
-    pub clock_backwards: u64,
     /// Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
     pub clock_skipped_ns: u64,
+}
+
+impl ReclaimStats {
+    /// A holder is asked.
+    pub(crate) fn ask(&mut self, kind: ReclaimKind) {
+        *self.asked_mut(kind) += 1;
+    }
+
+    /// A holder is not asked after all.
+    pub(crate) fn take_back(&mut self, kind: ReclaimKind) {
+        *self.asked_mut(kind) -= 1;
+    }
+
+    fn asked_mut(&mut self, kind: ReclaimKind) -> &mut u64 {
+        match kind {
+            ReclaimKind::Park => &mut self.parks_asked,
+            ReclaimKind::Shed => &mut self.sheds_asked,
+        }
+    }
 }
 
 impl SchedulerStats {

@@ -4,7 +4,7 @@ use super::cache::{LeaseWord, NO_SHARD};
 use super::sync::Ordering;
 use super::{SchedulerShard, SharedSchedulerError};
 use crate::memory::Reach;
-use crate::scheduler::{LeaseId, Outcome, Request, SchedulerError, SchedulerStats, WaitId, WaitInfo};
+use crate::scheduler::{LeaseId, Outcome, Request, SchedulerError, WaitId, WaitInfo};
 
 impl SchedulerShard {
     /// Asks for a buffer that is granted at once, or not at all.
@@ -226,34 +226,6 @@ impl SchedulerShard {
         sum
     }
 
-    /// The counts of all shards, as a pool's.
-    pub(crate) fn pool_stats(&self) -> SchedulerStats {
-        let stats = self.stats();
-        SchedulerStats {
-            capacity: stats.capacity,
-            free: stats.free,
-            leased: stats.leased,
-            assigned: stats.assigned,
-            waiting: stats.waiting,
-            waiting_by_class: stats.waiting_by_class,
-            outstanding_by_class: stats.leased_by_class,
-            waiting_peak: stats.waiting_peak,
-            granted_at_once: stats.granted_at_once,
-            granted_by_handoff: stats.granted_by_handoff,
-            queued: stats.queued,
-            cancelled: stats.cancelled,
-            released: stats.released,
-            refused: stats.refused,
-            bypass_peak: stats.bypass_peak,
-            clock_backwards: stats.clock_backwards,
-            leased_peak: stats.leased_peak,
-            // Each shard asks its own holders, by its own clock.
-            parks_asked: 0,
-            sheds_asked: 0,
-            clock_skipped_ns: 0,
-        }
-    }
-
     fn change_lease(
         &self,
         lease: LeaseId,
@@ -315,10 +287,10 @@ mod tests {
             assert!(here != there, "exactly one has its way");
             let winner = if here { &a } else { &b };
             if winner.check_lease(lease).is_ok() {
-                assert_eq!(shards.stats().leased, 1);
+                assert_eq!(shards.stats().scheduler.leased, 1);
                 winner.release_timed(lease).unwrap();
             }
-            assert_eq!((shards.stats().leased, shards.stats().free), (0, 1));
+            assert_eq!((shards.stats().scheduler.leased, shards.stats().scheduler.free), (0, 1));
             shards.check_invariants().unwrap();
         });
     }
@@ -354,7 +326,7 @@ mod tests {
             b.release_host_lease(lease, Reach::ANYWHERE).unwrap();
             leaves.join().unwrap();
             assert!(b.release_host_lease(lease, Reach::ANYWHERE).is_err());
-            assert_eq!((shards.stats().free, shards.stats().released), (1, 1));
+            assert_eq!((shards.stats().scheduler.free, shards.stats().scheduler.released), (1, 1));
             shards.check_invariants().unwrap();
         });
     }

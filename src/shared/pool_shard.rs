@@ -7,8 +7,8 @@ use crate::alloc_util::TryArc;
 use crate::memory::{Arena, Reach};
 use crate::pool::{PoolError, Source};
 use crate::scheduler::{
-    Clock, Deadlines, Demand, Grant, LeaseId, LeaseInfo, Outcome, Reclaim, ReclaimKind, Request, SchedulerError,
-    SchedulerStats, TenantId, WaitId, WaitInfo, WaiterScope,
+    Clock, Deadlines, Demand, Grant, LeaseId, LeaseInfo, Outcome, Reclaim, ReclaimKind, ReclaimStats, Request,
+    SchedulerError, SchedulerStats, TenantId, WaitId, WaitInfo, WaiterScope,
 };
 
 /// The most buffers that are trimmed while other threads wait for the pool.
@@ -24,15 +24,14 @@ pub struct PoolShard {
     /// They run while a request waits, on whichever thread. Each thread asks its own holders.
     deadlines: Deadlines,
     clock: Clock,
-    parks_asked: u64,
-    sheds_asked: u64,
+    reclaim: ReclaimStats,
     /// Keeps the memory of the buffers alive.
     pub(super) common: TryArc<Common>,
 }
 
 impl PoolShard {
     pub(super) fn new(shard: SchedulerShard, deadlines: Deadlines, clock: Clock, common: TryArc<Common>) -> PoolShard {
-        PoolShard { shard, deadlines, clock, parks_asked: 0, sheds_asked: 0, common }
+        PoolShard { shard, deadlines, clock, reclaim: ReclaimStats::default(), common }
     }
 
     /// Takes a receiver's lease off this shard.
@@ -178,7 +177,9 @@ impl Source for PoolShard {
 
     fn defer_at(&mut self, buffer: u32) -> bool {
         let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
-        self.sheds_asked -= u64::from(is_deferred);
+        if is_deferred {
+            self.reclaim.take_back(ReclaimKind::Shed);
+        }
         is_deferred
     }
 
@@ -205,10 +206,7 @@ impl Source for PoolShard {
             Demand::Park(index) => (index, ReclaimKind::Park),
             Demand::Shed(index) => (index, ReclaimKind::Shed),
         };
-        match kind {
-            ReclaimKind::Park => self.parks_asked += 1,
-            ReclaimKind::Shed => self.sheds_asked += 1,
-        }
+        self.reclaim.ask(kind);
         let lease_info =
             self.deadlines.describe(index, self.clock.now_ns()).expect("the deadlines name timed leases only");
         Some(Reclaim { lease: self.lease_at(index), token: 0, kind, lease_info })
@@ -247,9 +245,11 @@ impl Source for PoolShard {
     }
 
     fn stats(&self) -> SchedulerStats {
-        let (parks_asked, sheds_asked) = (self.parks_asked, self.sheds_asked);
-        let clock_skipped_ns = self.clock.skipped_ns();
-        SchedulerStats { parks_asked, sheds_asked, clock_skipped_ns, ..self.shard.pool_stats() }
+        self.shard.stats().scheduler
+    }
+
+    fn reclaim_stats(&self) -> ReclaimStats {
+        ReclaimStats { clock_skipped_ns: self.clock.skipped_ns(), ..self.reclaim }
     }
 
     fn bypass_bound(&self) -> u64 {

@@ -401,13 +401,14 @@ impl Shared {
     }
 
     pub(super) fn stats(&self) -> SharedSchedulerStats {
-        let mut stats = SharedSchedulerStats { capacity: self.buffers.len() as u32, ..SharedSchedulerStats::default() };
+        let mut stats = SharedSchedulerStats::default();
+        stats.scheduler.capacity = self.buffers.len() as u32;
         for CachePadded(shard_state) in &self.shard_states {
             stats.cached += shard_state.cache.len();
             shard_state.counts.add_to(&mut stats);
         }
-        stats.free = stats.cached;
-        self.published.0.add_to(&mut stats, self.cached_since());
+        stats.scheduler.free = stats.cached;
+        self.published.0.add_to(&mut stats.scheduler, self.cached_since());
         stats.finish();
         stats
     }

@@ -2,65 +2,35 @@
 //!
 //! The counts take no part in any decision, so these atomics are never loom's: its models stay small.
 
-use crate::scheduler::{CLASSES_MAX, Scheduler};
+use crate::scheduler::{CLASSES_MAX, Scheduler, SchedulerStats};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// What the shards count, and how they stand. While other threads work, the numbers are of slightly different moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SharedSchedulerStats {
-    /// Buffers.
-    pub capacity: u32,
-    /// Buffers that are not held, wherever they are.
-    pub free: u32,
-    /// Of these, the cached ones.
+    /// The counts of all shards together, as those of a scheduler of one thread.
+    ///
+    /// `leased_peak` is exact for one shard, and as of any moment when a request waited or a reserve was not whole. Else it
+    /// may over-count: buffers that two shards took between their lock acquisitions are counted as taken at the same time.
+    pub scheduler: SchedulerStats,
+    /// Of the free buffers, those that shards have cached.
     pub cached: u32,
-    /// Buffers held.
-    pub leased: u32,
-    /// Buffers held, by class.
-    pub leased_by_class: [u32; CLASSES_MAX],
-    /// No more buffers than this were ever held or assigned at once. It is exact for one shard, and as of any moment when
-    /// a request waited or a reserve was not whole. Else it may over-count: buffers that two shards took between their
-    /// lock acquisitions are counted as taken at the same time.
-    pub leased_peak: u32,
-    /// Buffers handed over and not picked up yet.
-    pub assigned: u32,
-    /// Waits queued.
-    pub waiting: u32,
-    /// Waits queued, by class.
-    pub waiting_by_class: [u32; CLASSES_MAX],
-    /// The most waits that were queued at once.
-    pub waiting_peak: u32,
-    /// The most grants that passed a waiter which it could have had, until it was served.
-    pub bypass_peak: u64,
-    /// Requests granted at once.
-    pub granted_at_once: u64,
-    /// Requests granted by hand-off, and picked up.
-    pub granted_by_handoff: u64,
-    /// Requests that had to wait.
-    pub queued: u64,
-    /// Waits ended by those who waited.
-    pub cancelled: u64,
-    /// Buffers given back.
-    pub released: u64,
-    /// Calls that were refused.
-    pub refused: u64,
     /// Shards that `poll_wake` had to name.
     pub wakes: u64,
     /// Calls that took the lock.
     pub locked: u64,
-    /// Calls that gave a time before the last one of the same shard.
-    pub clock_backwards: u64,
 }
 
 impl SharedSchedulerStats {
     /// A sum over counts of different moments can be below zero: a buffer seen given and not seen taken.
     pub(super) fn finish(&mut self) {
-        for leased in &mut self.leased_by_class {
-            *leased = if *leased > self.capacity { 0 } else { *leased };
+        let stats = &mut self.scheduler;
+        for held in &mut stats.outstanding_by_class {
+            *held = if *held > stats.capacity { 0 } else { *held };
         }
-        self.leased = self.leased_by_class.iter().sum();
-        self.leased_peak = self.leased_peak.max(self.leased + self.assigned).min(self.capacity);
+        stats.leased = stats.outstanding_by_class.iter().sum();
+        stats.leased_peak = stats.leased_peak.max(stats.leased + stats.assigned).min(stats.capacity);
     }
 }
 
@@ -145,23 +115,24 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn add_to(&self, stats: &mut SharedSchedulerStats) {
+    pub(super) fn add_to(&self, shared: &mut SharedSchedulerStats) {
+        let stats = &mut shared.scheduler;
         for class in 0..CLASSES_MAX {
             let (taken, given) = (self.taken_by_class[class].get(), self.given_by_class[class].get());
             stats.granted_at_once = stats.granted_at_once.wrapping_add(taken);
             stats.released = stats.released.wrapping_add(given);
             // A buffer may come back through another shard, so only the sum over all shards means something.
-            let leased = &mut stats.leased_by_class[class];
-            *leased = leased.wrapping_add(taken as u32).wrapping_sub(given as u32);
+            let held = &mut stats.outstanding_by_class[class];
+            *held = held.wrapping_add(taken as u32).wrapping_sub(given as u32);
         }
         stats.granted_at_once = stats.granted_at_once.wrapping_sub(self.picked_up.get());
         stats.granted_by_handoff += self.picked_up.get();
         stats.queued += self.queued.get();
         stats.cancelled += self.cancelled.get();
         stats.refused += self.refused.get();
-        stats.wakes += self.wakes.get();
-        stats.locked += self.locked.get();
         stats.clock_backwards += self.clock_backwards.get();
+        shared.wakes += self.wakes.get();
+        shared.locked += self.locked.get();
     }
 }
 
@@ -195,7 +166,7 @@ impl PublishedStats {
     }
 
     /// `cached_since` buffers were cached all the time.
-    pub(super) fn add_to(&self, stats: &mut SharedSchedulerStats, cached_since: u32) {
+    pub(super) fn add_to(&self, stats: &mut SchedulerStats, cached_since: u32) {
         let free = self.free.load(Ordering::Relaxed);
         let out = stats.capacity.saturating_sub(free + cached_since);
         stats.leased_peak = self.leased_peak.load(Ordering::Relaxed).max(out);

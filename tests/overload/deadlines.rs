@@ -218,7 +218,7 @@ fn shed_is_one_at_a_time() {
         scheduler.handle_timeout(now);
         assert_eq!(demands(&mut scheduler), [shed(token)]);
     }
-    assert_eq!(scheduler.stats().sheds_asked, 7);
+    assert_eq!(scheduler.reclaim_stats().sheds_asked, 7);
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn reclaim_requests_are_counted() {
     let asked = demands(&mut scheduler);
     let of = |kind| asked.iter().filter(|demand| demand.0 == kind).count() as u64;
     assert_eq!((of(ReclaimKind::Park), of(ReclaimKind::Shed)), (3, 1));
-    assert_eq!((scheduler.stats().parks_asked, scheduler.stats().sheds_asked), (3, 1));
+    assert_eq!((scheduler.reclaim_stats().parks_asked, scheduler.reclaim_stats().sheds_asked), (3, 1));
 }
 
 /// What is known of a lease: time held, idle time, and bytes consumed.
@@ -312,7 +312,7 @@ fn s53_pause_of_any_length_counts_as_one_step() {
         scheduler.handle_timeout(before_ns + pause_ns);
         let lease_info = scheduler.describe_lease(leases[0]).expect("the lease is held").expect("it is timed");
         assert_eq!(lease_info.idle_ns, before_ns + STEP_NS, "a pause of {pause_ns}");
-        assert_eq!(scheduler.stats().clock_skipped_ns, pause_ns - STEP_NS);
+        assert_eq!(scheduler.reclaim_stats().clock_skipped_ns, pause_ns - STEP_NS);
         assert_eq!(demands(scheduler), [park(0), park(1)], "a pause sheds no holder");
         // From there on the clock follows the host's again, step by step.
         let mut now_ns = before_ns + pause_ns;
@@ -349,7 +349,7 @@ fn s54_first_advance_is_the_origin_of_time() {
     scheduler.handle_timeout(DAYS_NS);
     let age_ns = scheduler.describe_wait(wait).expect("the wait is live").age_ns;
     assert_eq!((demands(&mut scheduler), idle_of(&scheduler, lease), age_ns), (vec![], 0, 0));
-    assert_eq!((scheduler.poll_timeout(), scheduler.stats().clock_skipped_ns), (Some(DAYS_NS + PARK_NS), 0));
+    assert_eq!((scheduler.poll_timeout(), scheduler.reclaim_stats().clock_skipped_ns), (Some(DAYS_NS + PARK_NS), 0));
     scheduler.handle_timeout(DAYS_NS + PARK_NS);
     assert_eq!((demands(&mut scheduler), scheduler.stats().clock_backwards), (vec![park(0)], 0));
 }

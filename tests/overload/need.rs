@@ -251,7 +251,7 @@ fn s61_on<S: BufferSource>(make: impl Fn() -> (Pool<S>, Option<SharedPool>)) {
     let (mut pool, _threads) = make();
     blocks(&mut pool);
     assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), Some(2 * LEASE_NS), "the lease ends");
-    assert_eq!((pool.stats().shed, pool.stats().scheduler.sheds_asked), (1, 1));
+    assert_eq!((pool.stats().shed, pool.stats().reclaim.sheds_asked), (1, 1));
 
     // Once it is unblocked, the peer has a whole lease.
     let (mut pool, _threads) = make();
@@ -310,7 +310,7 @@ fn s56_receiver_is_not_shed_for_its_own_wait() {
     let (mut pool, id) = one_grows_alone(4);
     pool.grow(id, LARGE).expect("it is queued");
     assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), None);
-    assert_eq!((pool.stats().scheduler.parks_asked, pool.stats().scheduler.sheds_asked), (0, 0));
+    assert_eq!((pool.stats().reclaim.parks_asked, pool.stats().reclaim.sheds_asked), (0, 0));
     // Once another receiver waits, its lease expires like that of any holder.
     let other = pool.attach(0, 2).expect("there is room");
     report(&mut pool, other, Event::Readable);

@@ -62,7 +62,7 @@ fn no_holder_is_asked_without_lease_ns() {
         assert_eq!(asked_at(&mut scheduler, now_ns), (vec![], None), "{now_ns}");
     }
     assert_eq!(scheduler.describe_lease(lease), Ok(None));
-    assert_eq!(scheduler.stats().clock_skipped_ns, 0);
+    assert_eq!(scheduler.reclaim_stats().clock_skipped_ns, 0);
 }
 
 /// Without `park_ns` a holder is asked to park when its lease expires.
@@ -75,8 +75,8 @@ fn holder_is_asked_at_lease_ns_without_park_ns() {
     assert_eq!(asked_at(&mut scheduler, 80).0, [ReclaimKind::Park, ReclaimKind::Shed]);
 }
 
-/// The longest lease is a lease: it has a deadline, and a holder is asked to park after `park_ns`. At the end of time the
-/// holder is shed, and no host is asked to come back after it.
+/// The longest lease is a lease: it has a deadline, and a holder is asked to park after `park_ns`. The holder is shed at
+/// the end of time, and no host is asked to come back after it.
 #[test]
 fn longest_lease_is_a_time() {
     const STEP_NS: u64 = LONGEST_NS / 8;
@@ -92,7 +92,7 @@ fn longest_lease_is_a_time() {
     }
     assert_eq!(scheduler.poll_timeout(), Some(LONGEST_NS));
     assert_eq!(asked_at(&mut scheduler, LONGEST_NS), (vec![ReclaimKind::Shed], None));
-    assert_eq!(scheduler.stats().clock_skipped_ns, 0);
+    assert_eq!(scheduler.reclaim_stats().clock_skipped_ns, 0);
 }
 
 /// A lease that outlasts time is never due: a host that sleeps until then would spin.

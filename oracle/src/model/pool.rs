@@ -479,8 +479,10 @@ impl System for ModelPool {
     fn stats(&mut self) -> PoolStats {
         let buffers = u64::from(self.config.scheduler.buffers) * u64::from(self.config.buffer_bytes);
         let slots = self.slots().into_iter().zip(SLOT_SIZES).map(|(count, bytes)| u64::from(count) * bytes as u64);
+        let below = self.scheduler.stats();
         filled!(self.counts;
-            scheduler: self.scheduler.stats().scheduler,
+            scheduler: below.scheduler,
+            reclaim: below.reclaim,
             receivers: self.receivers.len() as u32,
             receivers_max: self.config.receivers_max,
             slots: self.slots().iter().sum(),

@@ -422,7 +422,7 @@ impl System for ModelScheduler {
         self.now_ns += counted_ns;
         self.told_ns = Some(last_ns.max(now_ns));
         self.stats.scheduler.clock_backwards += u64::from(now_ns < last_ns);
-        self.stats.scheduler.clock_skipped_ns += step_ns - counted_ns;
+        self.stats.reclaim.clock_skipped_ns += step_ns - counted_ns;
     }
 
     fn poll_timeout(&mut self) -> Option<u64> {

@@ -5,7 +5,7 @@ use super::{Ask, Asked, Cell, Info, Notice, Step, System, Taken};
 use crate::Facts;
 use demuxbuf::connection::{Event, Policy};
 use demuxbuf::pool::{PoolConfig, PoolStats};
-use demuxbuf::scheduler::{LeaseInfo, SchedulerStats, TenantConfig, TenantInfo};
+use demuxbuf::scheduler::{LeaseInfo, ReclaimStats, SchedulerStats, TenantConfig, TenantInfo};
 use demuxbuf_capi::*;
 use std::ptr::{null, null_mut};
 
@@ -441,9 +441,11 @@ impl System for CPool {
                 released: stats.released,
                 refused: 0,
                 bypass_peak: stats.bypass_peak,
+                clock_backwards: stats.clock_backwards,
+            ),
+            reclaim: filled!(ReclaimStats::default();
                 parks_asked: stats.parks_asked,
                 sheds_asked: stats.sheds_asked,
-                clock_backwards: stats.clock_backwards,
                 clock_skipped_ns: stats.clock_skipped_ns,
             ),
             receivers: stats.receivers,

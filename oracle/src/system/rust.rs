@@ -156,7 +156,7 @@ impl System for RustScheduler {
     }
 
     fn stats(&mut self) -> PoolStats {
-        filled!(PoolStats::default(); scheduler: self.0.stats())
+        filled!(PoolStats::default(); scheduler: self.0.stats(), reclaim: self.0.reclaim_stats())
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {

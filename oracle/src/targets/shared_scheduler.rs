@@ -199,15 +199,15 @@ impl Play {
         let held = self.held.len() as u32;
         let free = self.config.buffers.checked_sub(held + assigned).ok_or("more is outstanding than there is")?;
         let stats = self.shards.stats();
-        if (stats.free, stats.leased, stats.assigned) != (free, held, assigned) {
+        if (stats.scheduler.free, stats.scheduler.leased, stats.scheduler.assigned) != (free, held, assigned) {
             return Err(format!("free, held and assigned are {free}, {held}, {assigned}; seen {stats:?}"));
         }
         self.out_peak = self.out_peak.max(held + assigned);
-        if stats.leased_peak > self.config.buffers {
+        if stats.scheduler.leased_peak > self.config.buffers {
             return Err(format!("at most {} can be outstanding at once; seen {stats:?}", self.config.buffers));
         }
         let is_exact = self.handles.len() == 1;
-        if stats.leased_peak < self.out_peak || is_exact && stats.leased_peak > self.out_peak {
+        if stats.scheduler.leased_peak < self.out_peak || is_exact && stats.scheduler.leased_peak > self.out_peak {
             return Err(format!("at most {} were outstanding at once; seen {stats:?}", self.out_peak));
         }
         for class in unserved {
@@ -238,7 +238,7 @@ impl Play {
             self.check()?;
         }
         let stats = self.shards.stats();
-        if self.waits.is_empty() && stats.free == self.config.buffers {
+        if self.waits.is_empty() && stats.scheduler.free == self.config.buffers {
             return Ok(());
         }
         Err(format!("I6: {} still wait, although every named shard polled: {stats:?}", self.waits.len()))

@@ -77,8 +77,8 @@ impl ModelScheduler {
     /// A holder is not asked after all: its time begins anew.
     pub(in crate::model) fn spare(&mut self, lease: u64, kind: ReclaimKind) {
         match kind {
-            ReclaimKind::Park => self.stats.scheduler.parks_asked -= 1,
-            ReclaimKind::Shed => self.stats.scheduler.sheds_asked -= 1,
+            ReclaimKind::Park => self.stats.reclaim.parks_asked -= 1,
+            ReclaimKind::Shed => self.stats.reclaim.sheds_asked -= 1,
         }
         self.progressed(lease, 0);
     }
@@ -91,7 +91,7 @@ impl ModelScheduler {
             return false;
         }
         timed.deferred += 1;
-        self.stats.scheduler.sheds_asked -= 1;
+        self.stats.reclaim.sheds_asked -= 1;
         self.progressed(lease, 0);
         true
     }
@@ -186,7 +186,7 @@ impl ModelScheduler {
         }
         if let Some(lease) = self.next_to_park(is_exhausted) {
             self.move_to(lease, LeasePhase::Asked);
-            self.stats.scheduler.parks_asked += 1;
+            self.stats.reclaim.parks_asked += 1;
             return Some(self.ask(lease, ReclaimKind::Park));
         }
         // A holder that was asked later has no less time than those before it.
@@ -204,7 +204,7 @@ impl ModelScheduler {
         // If its host does not act on it, other holders are asked before it is asked again.
         self.move_to(lease, LeasePhase::Expired { cost: 0 });
         self.shedding = Some((lease, self.now_ns));
-        self.stats.scheduler.sheds_asked += 1;
+        self.stats.reclaim.sheds_asked += 1;
         Some(self.ask(lease, ReclaimKind::Shed))
     }
 

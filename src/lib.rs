@@ -84,6 +84,7 @@ pub mod framing;
 pub mod memory;
 pub mod pool;
 pub mod scheduler;
+mod send_sync;
 #[cfg(feature = "std")]
 pub mod shared;
 

@@ -55,6 +55,7 @@ impl TryFrom<u8> for Mode {
 
 /// A number that no mode has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnknownMode(pub u8);
 
 impl fmt::Display for UnknownMode {

@@ -35,6 +35,7 @@ pub enum Outcome {
 
 /// A hand-off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grant {
     /// The wait that ended; stale now.
     pub wait: WaitId,
@@ -59,6 +60,7 @@ pub enum ReclaimKind {
 
 /// A holder that should give its buffer back, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reclaim {
     /// The buffer.
     pub lease: LeaseId,

@@ -127,7 +127,7 @@ impl System for RustScheduler {
     }
 
     fn poll_reclaim(&mut self) -> Option<Demand> {
-        let scheduler::Reclaim { lease, token, kind, lease_info } = self.0.poll_reclaim()?;
+        let scheduler::Reclaim { lease, token, kind, lease_info, .. } = self.0.poll_reclaim()?;
         Some(Demand { lease: lease.to_bits(), token, kind, lease_info })
     }
 

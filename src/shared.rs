@@ -138,6 +138,11 @@ impl SharedScheduler {
         self.shared.poll_wake(None)
     }
 
+    /// The published bound *W* for all shards together; see [`Scheduler::bypass_bound`].
+    pub fn bypass_bound(&self) -> u64 {
+        self.shared.bypass_bound
+    }
+
     /// Counts, without a lock.
     pub fn stats(&self) -> SharedSchedulerStats {
         self.shared.stats()

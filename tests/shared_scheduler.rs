@@ -1,7 +1,7 @@
 //! The shards: what each call does, on one thread; then threads against each other.
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
-use demuxbuf::scheduler::{Grant, LeaseId, Outcome, SchedulerConfig, SchedulerError, WaitId};
+use demuxbuf::scheduler::{Grant, LeaseId, Outcome, Scheduler, SchedulerConfig, SchedulerError, WaitId};
 use demuxbuf::shared::SchedulerShard;
 use demuxbuf::shared::{CACHE_MAX, EXPORTS_MAX, SharedScheduler, SharedSchedulerError};
 
@@ -596,4 +596,13 @@ fn export_of_waits_is_limited() {
     b.export_wait(others[0]).unwrap();
     b.release(lease).unwrap();
     shards.check_invariants().unwrap();
+}
+
+/// One scheduler decides for all shards, so the bound is that of one with the same configuration.
+#[test]
+fn bypass_bound_is_that_of_one_scheduler() {
+    let config = SchedulerConfig { classes: 3, ..SchedulerConfig::new(2, 6) };
+    let shards = SharedScheduler::new(&config, 2).unwrap();
+    let bound = Scheduler::new(&config).unwrap().bypass_bound();
+    assert_eq!((shards.bypass_bound(), shards.shard(1).unwrap().bypass_bound()), (bound, bound));
 }

@@ -179,11 +179,6 @@ impl SchedulerShard {
         self.shared.is_closed()
     }
 
-    /// The pool's bound *W*, for all shards together.
-    pub(crate) fn bypass_bound(&self) -> u64 {
-        self.shared.bypass_bound
-    }
-
     /// Releases what this shard's receivers hold. The leases of the host's own stay as they are, for any shard to use;
     /// other threads may release and adopt them meanwhile.
     pub(crate) fn leave_leases(&self) {

@@ -219,6 +219,11 @@ impl SchedulerShard {
         self.shared.stats()
     }
 
+    /// As [`SharedScheduler::bypass_bound`](super::SharedScheduler::bypass_bound).
+    pub fn bypass_bound(&self) -> u64 {
+        self.shared.bypass_bound
+    }
+
     /// Which shard this is.
     pub fn index(&self) -> u32 {
         self.index

@@ -1,7 +1,7 @@
 //! Messages of errors: each is a sentence of its own, with the values that are wrong and those that are allowed.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Policy};
-use demuxbuf::memory::{Arena, BUFFER_SIZES_MAX};
+use demuxbuf::memory::{Arena, BUFFER_SIZES_MAX, SlotError};
 use demuxbuf::pool::{Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::{
     LeaseId, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, TenantId, WaitId,
@@ -9,6 +9,7 @@ use demuxbuf::scheduler::{
 use demuxbuf::shared::{SharedPool, SharedPoolError, SharedScheduler, SharedSchedulerError};
 use demuxbuf::{Allowed, ConfigError};
 use std::collections::HashSet;
+use std::error::Error;
 use std::fmt::Display;
 
 /// All messages are different, and none is empty.
@@ -134,6 +135,27 @@ fn pool_error_names_its_cause() {
     connection.handle(Event::Attach { buffered_bytes: 0, capacity: 0 }).unwrap();
     assert_eq!(connection.handle(Event::Received { bytes: 1 }), Err(event));
     assert_eq!(PoolError::Event(event).to_string(), event.message());
+}
+
+/// An error that another one caused has it as its source, with its values; nothing is flattened.
+#[test]
+fn error_source_is_the_cause() {
+    let cause = SchedulerError::TenantConfig { field: "weight", value: 0, min: 1, max: 5 };
+    let shard = SharedSchedulerError::UnknownShard { index: 7, shards: 2 };
+    let memory = ConfigError::OutOfMemory { field: "buffers", bytes: 48 };
+    assert_eq!(source(&PoolError::from(cause)), Some(&cause));
+    assert_eq!(source(&PoolError::from(EventError::AfterEnd)), Some(&EventError::AfterEnd));
+    assert_eq!(source(&SharedSchedulerError::from(cause)), Some(&cause));
+    assert_eq!(source(&PoolError::from(SharedSchedulerError::from(cause))), Some(&cause), "through a shard");
+    assert_eq!(source(&SharedPoolError::Shard(shard)), Some(&shard));
+    assert_eq!(source(&SharedPoolError::from(memory)), Some(&memory));
+    let causeless: [&dyn Error; 3] = [&PoolError::Stale, &SharedSchedulerError::Closed, &SlotError::NotTaken];
+    assert!(causeless.iter().all(|error| error.source().is_none()));
+}
+
+/// The source, if it is of this type.
+fn source<E: Error + 'static>(error: &dyn Error) -> Option<&E> {
+    error.source()?.downcast_ref()
 }
 
 #[test]

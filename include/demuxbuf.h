@@ -287,8 +287,8 @@ typedef struct {
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
   // Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
   uint32_t lifeline;
-  // Idle time in nanoseconds after which a holder is parked while others wait. 0 is treated as 1; UINT64_MAX: not
-  // before `lease_ns`.
+  // Idle time in nanoseconds after which a holder is parked while others wait; at most `lease_ns`. 0 is treated as
+  // 1; UINT64_MAX: not before `lease_ns`, and the only value allowed if that is UINT64_MAX.
   uint64_t park_ns;
   // Idle time in nanoseconds after which a holder is to be shed while others wait: at least 1; UINT64_MAX: never.
   // What the host itself blocks has twice as long, and begins anew when it is unblocked. An eighth of it is the

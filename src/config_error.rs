@@ -46,6 +46,11 @@ pub enum Allowed {
         /// What it amounts to.
         value: u64,
     },
+    /// No value, while another field is not set: it is never, in C `UINT64_MAX`.
+    OnlyWith {
+        /// The other field.
+        field: &'static str,
+    },
     /// A multiple of another field.
     MultipleOf {
         /// The other field.
@@ -109,6 +114,7 @@ impl fmt::Display for Allowed {
             Allowed::Range { min, max } => write!(f, "; allowed is {min} to {max}"),
             Allowed::AtLeast(least) => write!(f, "; allowed is {least} or more"),
             Allowed::AtMost { field, value } => write!(f, "; allowed is 0 to {field}, {value}"),
+            Allowed::OnlyWith { field } => write!(f, "; allowed is never, as {field} is"),
             Allowed::MultipleOf { field, value } => write!(f, "; allowed is a multiple of {field}, {value}"),
             Allowed::BufferBytes { min, max } => write!(f, "; allowed is a multiple of 64 from {min} to {max}"),
             Allowed::CountableUnits { units } => {

@@ -63,8 +63,8 @@ pub struct demuxbuf_pool_config {
     pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],
     /// Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
     pub lifeline: u32,
-    /// Idle time in nanoseconds after which a holder is parked while others wait. 0 is treated as 1; UINT64_MAX: not
-    /// before `lease_ns`.
+    /// Idle time in nanoseconds after which a holder is parked while others wait; at most `lease_ns`. 0 is treated as
+    /// 1; UINT64_MAX: not before `lease_ns`, and the only value allowed if that is UINT64_MAX.
     pub park_ns: u64,
     /// Idle time in nanoseconds after which a holder is to be shed while others wait: at least 1; UINT64_MAX: never.
     /// What the host itself blocks has twice as long, and begins anew when it is unblocked. An eighth of it is the

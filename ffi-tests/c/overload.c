@@ -62,6 +62,7 @@ static void refused_configurations_name_the_field(void) {
         all[] = {
             {"buffer_bytes", usual_config()}, {"first_size_index", usual_config()},   {"sizes", usual_config()},
             {"park_ns", usual_config()},      {"continuation_class", usual_config()}, {"reclaim_bytes", usual_config()},
+            {"park_ns", usual_config()},
         };
     for (wrong = all; wrong < all + sizeof all / sizeof all[0]; wrong++) {
         demuxbuf_pool_config config = wrong->config;
@@ -74,7 +75,8 @@ static void refused_configurations_name_the_field(void) {
         case 2: config.first_size_index = 3; break;
         case 3: config.park_ns = config.lease_ns + 1; break;
         case 4: config.continuation_class = 1; break;
-        default: config.reclaim_bytes = 4097; break;
+        case 5: config.reclaim_bytes = 4097; break;
+        default: config.lease_ns = UINT64_MAX; break;
         }
         CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_CONFIG);
         CHECK_UNTOUCHED(pool);

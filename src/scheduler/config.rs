@@ -37,8 +37,9 @@ pub struct SchedulerConfig {
     pub sizes: [u32; SIZES_MAX],
     /// The most tenants at once, beside the one of requests that name none.
     pub tenants_max: u32,
-    /// Time without progress after which a holder is asked to park while others wait, in nanoseconds; at most `lease_ns`.
-    /// 0 is treated as 1, because no holder is asked at the time of its grant. `None`: not before `lease_ns`.
+    /// Time without progress after which a holder is asked to park while others wait, in nanoseconds; at most `lease_ns`,
+    /// and `None` without it. 0 is treated as 1, because no holder is asked at the time of its grant. `None`: not before
+    /// `lease_ns`.
     pub park_ns: Option<u64>,
     /// Time without progress after which a holder is to be shed while others wait, in nanoseconds: at least 1. `None`:
     /// never, and leases have no deadlines. No number means never: `Some(u64::MAX)` is a lease of 584 years. A holder that
@@ -99,7 +100,11 @@ impl SchedulerConfig {
                 let allowed = Allowed::AtMost { field: "lease_ns", value: lease_ns };
                 Err(ConfigError::refused("park_ns", park_ns, allowed))
             }
-            _ => Ok(()),
+            // Leases have no deadlines then, so no holder would be asked.
+            (Some(park_ns), None) => {
+                Err(ConfigError::refused("park_ns", park_ns, Allowed::OnlyWith { field: "lease_ns" }))
+            }
+            (None, _) | (Some(_), Some(_)) => Ok(()),
         }
     }
 

@@ -37,8 +37,6 @@ fn park_ns_above_lease_ns_is_refused() {
         (Some(0), Some(1)),
         (Some(5), Some(5)),
         (Some(LONGEST_NS), Some(LONGEST_NS)),
-        (Some(5), None),
-        (Some(LONGEST_NS), None),
     ] {
         let made = Scheduler::new(&config(park_ns, lease_ns)).map(|_| ());
         assert_eq!(made, Ok(()), "{park_ns:?}, {lease_ns:?}");
@@ -51,6 +49,17 @@ fn park_ns_above_lease_ns_is_refused() {
     for park_ns in [None, Some(0), Some(5)] {
         let refused = ConfigError::Refused { field: "lease_ns", index: None, value: 0, allowed: Allowed::AtLeast(1) };
         assert_eq!(Scheduler::new(&config(park_ns, Some(0))).map(|_| ()), Err(refused));
+    }
+}
+
+/// Without `lease_ns` no holder is ever asked, so a time for it would have no effect.
+#[test]
+fn park_ns_without_lease_ns_is_refused() {
+    for park_ns in [0, 5, LONGEST_NS] {
+        let allowed = Allowed::OnlyWith { field: "lease_ns" };
+        let refused = ConfigError::Refused { field: "park_ns", index: None, value: park_ns, allowed };
+        assert_eq!(Scheduler::new(&config(Some(park_ns), None)).map(|_| ()), Err(refused));
+        assert_eq!(refused.to_string(), format!("park_ns is {park_ns}; allowed is never, as lease_ns is"));
     }
 }
 

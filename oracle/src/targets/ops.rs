@@ -152,9 +152,7 @@ fn allow(config: &mut PoolConfig, sizes: [u32; 2]) {
         let reserve_max = if class < usize::from(scheduler.classes) { scheduler.buffers - 1 } else { 0 };
         scheduler.reserves[class] = scheduler.reserves[class].min(reserve_max);
     }
-    if let (Some(park_ns), Some(lease_ns)) = (&mut scheduler.park_ns, scheduler.lease_ns) {
-        *park_ns = (*park_ns).min(lease_ns);
-    }
+    scheduler.park_ns = scheduler.park_ns.and_then(|park_ns| Some(park_ns.min(scheduler.lease_ns?)));
     config.continuation_class = config.continuation_class.map(|class| class % scheduler.classes);
     allow_first_buffer(config);
 }

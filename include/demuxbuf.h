@@ -982,11 +982,10 @@ int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
 // the clock follows real time; a time that is not after the last call is for at once.
 uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
 
-// The published bound: the most grants that pass a waiter of this class before it is served.
+// The published bound: the most grants that pass a waiter before it is served.
 //
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CLASS`.
-int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool, uint32_t class_index, uint64_t *grants);
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool, uint64_t *grants);
 
 // Gives the pages of free buffers that were used since the last call back to the operating system and writes how many
 // bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a

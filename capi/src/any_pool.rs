@@ -59,7 +59,6 @@ impl AnyPool {
         fn poll_wake(&mut;) -> Option<u32>;
         fn handle_timeout(&mut; now_ns: u64);
         fn poll_timeout(&;) -> Option<u64>;
-        fn check_class(&; class: u8) -> Result<(), PoolError>;
         fn bypass_bound(&;) -> u64;
         fn trim(&mut;) -> usize;
         fn stats(&;) -> PoolStats;

@@ -109,16 +109,11 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *const demuxbuf_pool) 
     never::to_c(pool.look(|pool| Ok(pool.poll_timeout())).unwrap_or_default())
 }
 
-/// The published bound: the most grants that pass a waiter of this class before it is served.
+/// The published bound: the most grants that pass a waiter before it is served.
 ///
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_CLASS`.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_bypass_bound(
-    pool: *const demuxbuf_pool,
-    class_index: u32,
-    grants: *mut u64,
-) -> i32 {
+pub unsafe extern "C" fn demuxbuf_pool_bypass_bound(pool: *const demuxbuf_pool, grants: *mut u64) -> i32 {
     // SAFETY: as the module asks.
     let pool = unsafe { InPool::new(pool) };
     // SAFETY: as the module asks.
@@ -126,7 +121,6 @@ pub unsafe extern "C" fn demuxbuf_pool_bypass_bound(
         return DEMUXBUF_ERR_NULL;
     };
     status(pool.look(|pool| {
-        pool.check_class(class_of(class_index)?).map_err(status_of)?;
         grants.write(pool.bypass_bound());
         Ok(())
     }))

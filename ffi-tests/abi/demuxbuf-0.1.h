@@ -287,8 +287,8 @@ typedef struct {
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
   // Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
   uint32_t lifeline;
-  // Idle time in nanoseconds after which a holder is parked while others wait. 0 is treated as 1; UINT64_MAX: not
-  // before `lease_ns`.
+  // Idle time in nanoseconds after which a holder is parked while others wait; at most `lease_ns`. 0 is treated as
+  // 1; UINT64_MAX: not before `lease_ns`, and the only value allowed if that is UINT64_MAX.
   uint64_t park_ns;
   // Idle time in nanoseconds after which a holder is to be shed while others wait: at least 1; UINT64_MAX: never.
   // What the host itself blocks has twice as long, and begins anew when it is unblocked. An eighth of it is the
@@ -851,7 +851,7 @@ typedef struct {
   uint32_t slots_in_use_peak;
   // Waits queued, by class.
   uint32_t waiting_by_class[DEMUXBUF_CLASSES_MAX];
-  // Units held or assigned, by class.
+  // Units held or assigned, by class; of a shared pool only the held ones.
   uint32_t outstanding_by_class[DEMUXBUF_CLASSES_MAX];
   // Parking slots in use, by size: 64, 256, 1024 and 4096 bytes.
   uint32_t slots_in_use_by_size[4];
@@ -869,9 +869,9 @@ typedef struct {
   uint64_t released;
   // The most grants that passed a waiter until it was served; `demuxbuf_pool_bypass_bound` is the bound.
   uint64_t bypass_peak;
-  // Times a receiver was asked to park.
+  // Times a receiver was asked to park; of a shared pool, a receiver of this thread.
   uint64_t parks_asked;
-  // Times a receiver was asked to close.
+  // Times a receiver was asked to close; of a shared pool, a receiver of this thread.
   uint64_t sheds_asked;
   // Times a clock went backwards.
   uint64_t clock_backwards;
@@ -982,11 +982,10 @@ int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
 // the clock follows real time; a time that is not after the last call is for at once.
 uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
 
-// The published bound: the most grants that pass a waiter of this class before it is served.
+// The published bound: the most grants that pass a waiter before it is served.
 //
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CLASS`.
-int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool, uint32_t class_index, uint64_t *grants);
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool, uint64_t *grants);
 
 // Gives the pages of free buffers that were used since the last call back to the operating system and writes how many
 // bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a

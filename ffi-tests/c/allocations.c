@@ -107,7 +107,7 @@ static void call_pool(demuxbuf_pool *pool) {
     case 3: count(demuxbuf_pool_buffer(pool, leases[below(LEASES)], &data, &bytes)); break;
     case 4: count(demuxbuf_pool_handle_timeout(pool, below(1000000))); break;
     case 5: count(demuxbuf_pool_poll_timeout(pool) > 0 ? DEMUXBUF_OK : DEMUXBUF_ERR_RANGE); break;
-    case 6: count(demuxbuf_pool_bypass_bound(pool, below(3), &number)); break;
+    case 6: count(demuxbuf_pool_bypass_bound(pool, &number)); break;
     case 7: count(demuxbuf_pool_get_stats(pool, &stats)); break;
     case 8: count(demuxbuf_pool_trim(pool, &number)); break;
     case 9: count(demuxbuf_pool_release(pool, content.lease)); break;

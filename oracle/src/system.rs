@@ -204,7 +204,7 @@ pub trait System {
         None
     }
     /// The published bound.
-    fn bypass_bound(&mut self, class: u8) -> Result<u64, i32>;
+    fn bypass_bound(&mut self) -> u64;
     /// Statistics.
     fn stats(&mut self) -> PoolStats;
     /// Checks what must always hold.

@@ -10,8 +10,7 @@ use core::ops::Range;
 
 impl<S: BufferSource> Pool<S> {
     /// Refuses a class that does not exist.
-    #[doc(hidden)]
-    pub fn check_class(&self, class: u8) -> Result<(), PoolError> {
+    pub(crate) fn check_class(&self, class: u8) -> Result<(), PoolError> {
         let classes = self.config.scheduler.classes;
         if class < classes { Ok(()) } else { Err(SchedulerError::UnknownClass { class, classes }.into()) }
     }

@@ -79,7 +79,7 @@ static void remove_tenant(struct buffers *buffers, uint64_t tenant) {
 
 static uint64_t bypass_bound(struct buffers *buffers) {
     uint64_t grants = 0;
-    demuxbuf_pool_bypass_bound(buffers->pool, CLASS_CLIENT, &grants);
+    demuxbuf_pool_bypass_bound(buffers->pool, &grants);
     return grants;
 }
 

@@ -472,8 +472,8 @@ impl System for ModelPool {
         self.scheduler.describe_wait(wait)
     }
 
-    fn bypass_bound(&mut self, class: u8) -> Result<u64, i32> {
-        self.scheduler.bypass_bound(class)
+    fn bypass_bound(&mut self) -> u64 {
+        self.scheduler.bypass_bound()
     }
 
     fn stats(&mut self) -> PoolStats {

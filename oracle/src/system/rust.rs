@@ -151,8 +151,8 @@ impl System for RustScheduler {
         Some(self.0.describe_lease(LeaseId::from_bits(lease)).map_err(scheduler_code))
     }
 
-    fn bypass_bound(&mut self, _class: u8) -> Result<u64, i32> {
-        Ok(self.0.bypass_bound())
+    fn bypass_bound(&mut self) -> u64 {
+        self.0.bypass_bound()
     }
 
     fn stats(&mut self) -> PoolStats {
@@ -287,9 +287,8 @@ impl System for RustPool {
         Some(self.0.describe_wait(WaitId::from_bits(wait)).map_err(code))
     }
 
-    fn bypass_bound(&mut self, class: u8) -> Result<u64, i32> {
-        self.0.check_class(class).map_err(code)?;
-        Ok(self.0.bypass_bound())
+    fn bypass_bound(&mut self) -> u64 {
+        self.0.bypass_bound()
     }
 
     fn stats(&mut self) -> PoolStats {

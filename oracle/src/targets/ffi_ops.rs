@@ -94,7 +94,7 @@ fn without_output(pool: *mut demuxbuf_pool, choice: u64) -> i32 {
             3 => demuxbuf_pool_buffer(pool, 1, null_mut(), null_mut()),
             4 => demuxbuf_receiver_describe(pool, 1, null_mut()),
             5 => demuxbuf_receiver_take(pool, 1, null_mut()),
-            6 => demuxbuf_pool_bypass_bound(pool, 0, null_mut()),
+            6 => demuxbuf_pool_bypass_bound(pool, null_mut()),
             _ => demuxbuf_pool_trim(pool, null_mut()),
         }
     }

@@ -109,9 +109,16 @@ fn testing_page_names_every_test_program() {
     let columns = tables.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
     let words = columns.flat_map(|(column, _)| column.split('`'));
     let mut named: Vec<&str> = words.filter(|word| word.ends_with(".rs") || word.ends_with('/')).collect();
-    let folders =
-        ["tests", "capi/tests", "oracle/tests", "ffi-tests/tests", "examples/demo/tests", "examples/attack/tests"]
-            .map(|at| root.join(at));
+    let folders = [
+        "tests",
+        "capi/tests",
+        "oracle/tests",
+        "testkit/tests",
+        "ffi-tests/tests",
+        "examples/demo/tests",
+        "examples/attack/tests",
+    ]
+    .map(|at| root.join(at));
     let mut programs: Vec<String> = folders.iter().flat_map(|folder| programs(folder)).collect();
     named.sort_unstable();
     named.dedup();

@@ -265,8 +265,8 @@ impl World {
         loop {
             if let Some(at) = self.ready.pop_front() {
                 self.peers[at].is_queued = false;
-                if self.peers[at].id.is_some() && self.peers[at].socket.poll() {
-                    self.report(at, Event::Readable);
+                if let Some(event) = self.socket(at).and_then(Socket::poll) {
+                    self.report(at, event);
                     self.act(at);
                 }
             } else if let Some(at) = self.poll_notice() {
@@ -284,7 +284,7 @@ impl World {
     /// Level-triggered read interest: reported for as long as bytes are there.
     fn look(&mut self, at: usize) {
         let peer = &mut self.peers[at];
-        if !peer.is_queued && peer.socket.poll() {
+        if !peer.is_queued && peer.socket.is_due() {
             peer.is_queued = true;
             self.ready.push_back(at);
         }

@@ -1,20 +1,21 @@
 //! The event loop of a host.
 
 use crate::Socket;
-use demuxbuf::connection::{Action, Actions, Event};
+use demuxbuf::connection::{Action, Actions, Event, Mode};
 
 /// Far more than any test needs: a loop that goes on beyond this spins.
-const STEPS_MAX: usize = 2_000;
+const STEPS_MAX: usize = 1_000;
 
 /// A host that does what is pending and nothing else. Connections are counted from 0.
 pub trait EventLoop {
     /// Connections there ever were.
     fn connections(&self) -> usize;
 
-    /// The socket of a connection; `None` once it is closed.
+    /// The socket of a connection; `None` once it is closed and has finished.
     fn socket(&mut self, at: usize) -> Option<&mut Socket>;
 
-    /// The socket of an open connection, and the memory that it may receive into.
+    /// The socket of an open connection, and the memory that it may receive into. That memory is allocated for as long as
+    /// the socket is used, and nothing else uses it while a receive into it is in flight.
     fn socket_and_area(&mut self, at: usize) -> (&mut Socket, &mut [u8]);
 
     /// What is to be done for an open connection.
@@ -32,10 +33,25 @@ pub trait EventLoop {
     /// The next connection that a notice names, with that notice handled.
     fn poll_notice(&mut self) -> Option<usize>;
 
-    /// Receives once.
+    /// What a host does before it receives; nothing, by default.
+    fn before_receive(&mut self, _at: usize) {}
+
+    /// Whether this receive is submitted, instead of tried at once.
+    fn submits(&mut self, at: usize) -> bool {
+        self.socket(at).is_some_and(|socket| socket.mode() == Mode::Completion)
+    }
+
+    /// Receives once, or submits a receive.
     fn receive(&mut self, at: usize) {
+        self.before_receive(at);
+        let submits = self.submits(at);
         let (socket, area) = self.socket_and_area(at);
-        let event = socket.receive(area);
+        let event = if submits {
+            // SAFETY: `socket_and_area` promises it. Whether the library keeps that promise is what the tests are for.
+            unsafe { socket.submit(area) }
+        } else {
+            socket.receive(area)
+        };
         self.report(at, event);
     }
 
@@ -52,7 +68,7 @@ pub trait EventLoop {
                 self.acknowledge(at, outcomes);
             } else if pending.has(Action::Decode) {
                 self.decode(at);
-            } else if pending.has(Action::Recv) && !self.submits(at) {
+            } else if pending.has(Action::Recv) {
                 self.receive(at);
             } else {
                 return;
@@ -61,41 +77,35 @@ pub trait EventLoop {
         panic!("connection {at} does not come to rest: {:?}", self.pending(at));
     }
 
-    /// Whether a receive waits for the transport.
-    fn submits(&mut self, at: usize) -> bool {
-        let (socket, area) = self.socket_and_area(at);
-        socket.submits(area)
-    }
-
     /// Reports an event and does what follows.
     fn report_and_run(&mut self, at: usize, event: Event) {
         self.report(at, event);
         self.run(at);
     }
 
-    /// Wakes the connections that asked for it and reports what the poller reports; returns how often it did either.
-    fn serve_sockets(&mut self) -> usize {
+    /// Reports what the poller or the system reported.
+    fn report_due(&mut self, at: usize, event: Event) {
+        self.report(at, event);
+    }
+
+    /// Wakes a connection if it asked for that, and reports what its poller reports; returns how often it did either.
+    fn serve_socket(&mut self, at: usize) -> usize {
         let mut reports = 0;
-        for at in 0..self.connections() {
-            if self.socket(at).is_some_and(Socket::take_wake_up) {
-                reports += 1;
-                self.report_and_run(at, Event::Wake);
-            }
-            if !self.socket(at).is_some_and(Socket::poll) {
-                continue;
-            }
-            if !self.socket(at).is_some_and(|socket| socket.is_submitted()) {
-                self.report(at, Event::Readable);
-            } else if self.pending(at).has(Action::Recv) {
-                self.receive(at);
-            } else {
-                // A buffer was assigned meanwhile, and the receive goes on with its notice.
-                continue;
-            }
+        if self.socket(at).is_some_and(Socket::take_wake_up) {
             reports += 1;
+            self.report_and_run(at, Event::Wake);
+        }
+        if let Some(event) = self.socket(at).and_then(Socket::poll) {
+            reports += 1;
+            self.report_due(at, event);
             self.run(at);
         }
         reports
+    }
+
+    /// As [`serve_socket`](EventLoop::serve_socket), of each connection.
+    fn serve_sockets(&mut self) -> usize {
+        (0..self.connections()).map(|at| self.serve_socket(at)).sum()
     }
 
     /// Handles the notices, and does what follows; returns how many there were.

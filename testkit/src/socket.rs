@@ -1,10 +1,13 @@
 //! A transport in memory, with its poller.
 
+use crate::Rng;
+use crate::in_flight::InFlight;
 use demuxbuf::connection::{Action, Actions, EndKind, Event, Mode};
+use std::ops::Range;
 
-/// The host's end of one connection: what the peer sent, how much of it was received and decoded, and what the poller
-/// knows.
-#[derive(Clone, Debug)]
+/// The host's end of one connection: what the peer sent, how much of it was received and decoded, what the poller knows,
+/// and the receive that is submitted.
+#[derive(Debug)]
 pub struct Socket {
     mode: Mode,
     /// All that the peer sent and the host did not decode.
@@ -12,16 +15,18 @@ pub struct Socket {
     /// How much of it the host received.
     received: usize,
     end: Option<EndKind>,
+    /// The read interest is armed; completion: a poll is submitted.
     is_armed: bool,
     /// Something arrived since an edge was reported.
     has_changed: bool,
-    /// A receive was submitted, into memory at this address.
-    submitted: Option<usize>,
+    in_flight: Option<InFlight>,
     is_scheduled: bool,
+    rng: Option<Rng>,
 }
 
 impl Socket {
-    /// A socket with a silent peer. The bytes were received before the library saw the connection.
+    /// A socket with a silent peer, on a transport that does everything as early as it can. The bytes were received
+    /// before the library saw the connection.
     pub fn new(mode: Mode, received: &[u8]) -> Socket {
         Socket {
             mode,
@@ -30,9 +35,21 @@ impl Socket {
             end: None,
             is_armed: false,
             has_changed: false,
-            submitted: None,
+            in_flight: None,
             is_scheduled: false,
+            rng: None,
         }
+    }
+
+    /// As [`new`](Socket::new), on a transport that draws what a real one leaves open: receives are short, a reset
+    /// outruns bytes, reports and outcomes are late, and a cancelled receive may bring bytes all the same.
+    pub fn random(mode: Mode, received: &[u8], rng: Rng) -> Socket {
+        Socket { rng: Some(rng), ..Socket::new(mode, received) }
+    }
+
+    /// How the host receives.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The peer sends.
@@ -47,17 +64,24 @@ impl Socket {
         self.has_changed = true;
     }
 
+    /// The transport reports the end by an event of its own, ahead of what it may still hold. If a receive is submitted,
+    /// this is its outcome.
+    ///
+    /// # Panics
+    ///
+    /// A submitted receive would bring the last bytes before the end of the stream.
+    pub fn hang_up(&mut self, end: EndKind) -> Event {
+        self.finish(end);
+        if let Some(in_flight) = self.in_flight.take() {
+            assert!(self.unread() == 0 || end == EndKind::Error, "a submitted receive brings bytes before the end");
+            in_flight.complete(&[]);
+        }
+        event_of(end)
+    }
+
     /// How the stream ends, once the peer has finished.
     pub fn end(&self) -> Option<EndKind> {
         self.end
-    }
-
-    /// The event that reports the end, once the peer has finished.
-    pub fn end_event(&self) -> Option<Event> {
-        self.end.map(|end| match end {
-            EndKind::Stream => Event::EndOfStream,
-            EndKind::Error => Event::TransportError,
-        })
     }
 
     /// A receive would return bytes or the end. As with `epoll`, an end stays readable.
@@ -80,25 +104,34 @@ impl Socket {
         &self.stream[..self.received]
     }
 
-    /// The read interest is armed.
+    /// The read interest is armed; completion: a poll is submitted.
     pub fn is_armed(&self) -> bool {
         self.is_armed
     }
 
-    /// A receive is submitted and not complete.
+    /// A receive is submitted and its outcome is not reported.
     pub fn is_submitted(&self) -> bool {
-        self.submitted.is_some()
+        self.in_flight.is_some()
     }
 
-    /// Arms or disarms the read interest, and takes down that the host asked for a wake-up.
+    /// Arms or disarms the read interest, submits a poll, cancels a poll or a receive, and takes down that the host asked
+    /// for a wake-up.
+    ///
+    /// # Panics
+    ///
+    /// There is nothing to stop, or what is to be armed is armed or in flight.
     pub fn acknowledge(&mut self, actions: Actions) {
         if actions.has(Action::WantRecv) {
+            assert!(!self.is_armed && self.in_flight.is_none(), "one poll or receive at a time");
             self.is_armed = true;
             // Registration at an edge-triggered poller reports what is there.
             self.has_changed |= self.is_readable();
         }
         if actions.has(Action::StopRecv) {
+            let is_in_flight = self.in_flight.as_ref().is_some_and(|in_flight| !in_flight.is_cancelled);
+            assert!(self.is_armed || is_in_flight, "there is something to stop");
             self.is_armed = false;
+            self.in_flight.iter_mut().for_each(|in_flight| in_flight.is_cancelled = true);
         }
         self.is_scheduled |= actions.has(Action::Reschedule);
     }
@@ -108,54 +141,68 @@ impl Socket {
         std::mem::take(&mut self.is_scheduled)
     }
 
-    /// The poller reports the socket: as readable, or that the submitted receive is complete.
-    pub fn poll(&mut self) -> bool {
-        if !self.is_readable() {
-            return false;
+    /// Whether [`poll`](Socket::poll) has something to report, now or later.
+    pub fn is_due(&self) -> bool {
+        match &self.in_flight {
+            Some(in_flight) => in_flight.is_cancelled || self.is_readable(),
+            None => self.is_armed && self.is_readable() && (self.mode != Mode::Edge || self.has_changed),
+        }
+    }
+
+    /// What the poller or the system reports: that the socket is readable, that a poll is complete, or the outcome of the
+    /// submitted receive. Only then are its bytes in its memory.
+    pub fn poll(&mut self) -> Option<Event> {
+        if !self.is_due() || self.draws(2) {
+            return None;
+        }
+        if let Some(in_flight) = self.in_flight.take() {
+            return Some(self.complete(in_flight));
         }
         match self.mode {
-            Mode::Level if self.is_armed => {}
-            Mode::Edge if self.is_armed && self.has_changed => self.has_changed = false,
-            Mode::Completion if self.submitted.is_some() => {}
-            Mode::OneShot | Mode::Optimistic | Mode::Completion if self.is_armed => self.is_armed = false,
-            _ => return false,
+            Mode::Level => {}
+            Mode::Edge => self.has_changed = false,
+            _ => self.is_armed = false,
         }
-        true
+        Some(Event::Readable)
     }
 
-    /// Submits a receive into this memory unless it would be complete at once, and unless the mode knows no submission;
-    /// returns whether the host is to wait.
-    pub fn submits(&mut self, area: &[u8]) -> bool {
-        if self.mode != Mode::Completion || (self.is_readable() && self.submitted.is_none()) {
-            return false;
-        }
-        self.submitted.get_or_insert(area.as_ptr().addr());
-        true
-    }
-
-    /// Cancels a submitted receive that found nothing; returns whether there was one.
-    pub fn cancel(&mut self) -> bool {
-        !self.is_readable() && self.submitted.take().is_some()
-    }
-
-    /// Receives into this memory.
+    /// Receives into this memory at once.
     ///
     /// # Panics
     ///
-    /// There is no room, or a receive was submitted for memory that starts elsewhere.
+    /// There is no room, or a receive is submitted.
     pub fn receive(&mut self, area: &mut [u8]) -> Event {
         assert!(!area.is_empty(), "`Recv` offers room");
-        if let Some(submitted) = self.submitted.take() {
-            assert_eq!(submitted, area.as_ptr().addr(), "the memory of a submitted receive stays where it is");
-        }
-        let bytes = area.len().min(self.unread());
-        area[..bytes].copy_from_slice(&self.stream[self.received..][..bytes]);
-        self.received += bytes;
-        match self.end_event() {
-            _ if bytes > 0 => Event::Received { bytes: bytes as u32 },
-            Some(end) => end,
-            None => Event::WouldBlock,
-        }
+        assert!(self.in_flight.is_none(), "one receive at a time");
+        let (event, bytes) = self.outcome(area.len());
+        area[..bytes.len()].copy_from_slice(&self.stream[bytes]);
+        event
+    }
+
+    /// Submits a receive into this memory; returns the event that reports that.
+    ///
+    /// # Panics
+    ///
+    /// There is no room, or a receive is submitted already.
+    ///
+    /// # Safety
+    ///
+    /// Until [`poll`](Socket::poll) or [`hang_up`](Socket::hang_up) returns the outcome, the memory is allocated, and
+    /// nothing borrows it, whenever a function of the socket or [`check_in_flight`] is called.
+    pub unsafe fn submit(&mut self, area: &mut [u8]) -> Event {
+        assert!(!area.is_empty(), "`Recv` offers room");
+        assert!(self.in_flight.is_none(), "one receive at a time");
+        // SAFETY: as demanded here.
+        self.in_flight = Some(unsafe { InFlight::new(area) });
+        Event::done(Action::Recv)
+    }
+
+    /// Cancels a submitted receive that found nothing, whose outcome [`poll`](Socket::poll) returns; returns whether there
+    /// was one.
+    pub fn cancel(&mut self) -> bool {
+        let is_idle = !self.is_readable();
+        let idle = self.in_flight.as_mut().filter(|_| is_idle);
+        idle.map(|in_flight| in_flight.is_cancelled = true).is_some()
     }
 
     /// The host decoded this much.
@@ -164,12 +211,71 @@ impl Socket {
         self.received -= bytes;
     }
 
-    /// The host reports an event. A submitted receive is over: its memory is promised only until the next call for the
-    /// receiver.
+    /// The host reports an event.
+    ///
+    /// # Panics
+    ///
+    /// It is the outcome of a receive, but the submitted receive is in flight.
     pub fn follow(&mut self, event: Event) {
-        self.submitted = None;
-        if let Event::Consumed { bytes } = event {
-            self.consume(bytes as usize);
+        match event {
+            Event::Consumed { bytes } => self.consume(bytes as usize),
+            Event::Received { .. } | Event::WouldBlock | Event::EndOfStream | Event::TransportError => {
+                assert!(self.in_flight.is_none(), "{event:?} is not the outcome of the submitted receive");
+            }
+            _ => {}
         }
+    }
+
+    /// The outcome of this receive, which was submitted.
+    fn complete(&mut self, in_flight: InFlight) -> Event {
+        // A receive that is cancelled may have been complete already.
+        if !self.is_readable() || (in_flight.is_cancelled && self.draws(2)) {
+            in_flight.complete(&[]);
+            return Event::WouldBlock;
+        }
+        let (event, bytes) = self.outcome(in_flight.room());
+        in_flight.complete(&self.stream[bytes]);
+        event
+    }
+
+    /// The outcome of a receive with this much room, and which bytes of the stream it brings.
+    fn outcome(&mut self, room: usize) -> (Event, Range<usize>) {
+        let mut bytes = room.min(self.unread());
+        if self.end == Some(EndKind::Error) && self.draws(4) {
+            bytes = 0;
+        } else if bytes > 0 && self.draws(4) {
+            bytes = self.rng.as_mut().map_or(bytes, |rng| rng.usize(1..=bytes));
+        }
+        let start = self.received;
+        self.received += bytes;
+        let event = match self.end {
+            _ if bytes > 0 => Event::Received { bytes: bytes as u32 },
+            Some(end) => event_of(end),
+            None => Event::WouldBlock,
+        };
+        (event, start..self.received)
+    }
+
+    /// One chance in this many, if the transport is a random one.
+    fn draws(&mut self, chances: u32) -> bool {
+        self.rng.as_mut().is_some_and(|rng| rng.u32(..chances) == 0)
+    }
+}
+
+/// Checks that the memory of each submitted receive is its own, and that nothing else writes to it.
+///
+/// # Panics
+///
+/// Two receives in flight share memory, or the memory of one was written to.
+pub fn check_in_flight<'a>(sockets: impl Iterator<Item = &'a Socket>) {
+    let mut all: Vec<_> = sockets.filter_map(|socket| socket.in_flight.as_ref()).map(InFlight::addresses).collect();
+    all.sort_unstable_by_key(|addresses| addresses.start);
+    assert!(all.windows(2).all(|pair| pair[0].end <= pair[1].start), "two receives in flight share memory: {all:x?}");
+}
+
+fn event_of(end: EndKind) -> Event {
+    match end {
+        EndKind::Stream => Event::EndOfStream,
+        EndKind::Error => Event::TransportError,
     }
 }

@@ -371,8 +371,13 @@ fn every_combination_through_the_receivers() {
             for first in twists {
                 for second in twists {
                     let (mut host, peer) = host_in(mode, situation);
-                    host.report(peer, first);
-                    host.report(peer, second);
+                    for event in [first, second] {
+                        match event {
+                            Event::EndOfStream => host.hang_up(peer, EndKind::Stream),
+                            Event::TransportError => host.hang_up(peer, EndKind::Error),
+                            _ => host.report(peer, event),
+                        };
+                    }
                     let id = host.peers[peer].id;
                     host.close(peer);
                     assert_eq!(host.pool.handle(id, Event::Close), Err(PoolError::Stale));

@@ -4,7 +4,7 @@ use demuxbuf::connection::{Action, Actions, EndKind, Event, Hold, Mode};
 use demuxbuf::framing::h2::{Decoder, FrameHeader, Next, Side, flags, kind};
 use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome};
-use demuxbuf_testkit::{EventLoop, Socket};
+use demuxbuf_testkit::{EventLoop, Socket, check_in_flight};
 pub(crate) use demuxbuf_testkit::{data_frame, frame, window_update};
 
 /// Why the test's decoder is blocked.
@@ -31,6 +31,7 @@ pub(crate) fn bare_config(mode: Mode, buffers: u32, peers: u32) -> PoolConfig {
 pub(crate) struct Peer {
     pub(crate) id: ReceiverId,
     socket: Socket,
+    is_closing: bool,
     is_closed: bool,
     is_failed: bool,
     pub(crate) decoder: Decoder,
@@ -107,6 +108,7 @@ impl Host {
         self.peers.push(Peer {
             id,
             socket: Socket::new(self.mode, bytes),
+            is_closing: false,
             is_closed: false,
             is_failed: false,
             decoder,
@@ -135,8 +137,8 @@ impl Host {
 
     /// The transport reports the end by an event of its own, ahead of what it may still hold.
     pub(crate) fn hang_up(&mut self, at: usize, end: EndKind) -> Actions {
-        self.peers[at].socket.finish(end);
-        self.report(at, self.peers[at].socket.end_event().expect("the peer has finished"))
+        let event = self.peers[at].socket.hang_up(end);
+        self.report(at, event)
     }
 
     /// Blocks the decoder before the next frame.
@@ -160,12 +162,18 @@ impl Host {
         (content, bytes)
     }
 
-    /// Closes a connection and checks that nothing is left to do.
+    /// Closes a connection and checks that nothing is left to do. A receive in flight is cancelled, and keeps its memory
+    /// until its outcome.
     pub(crate) fn close(&mut self, at: usize) {
-        let actions = self.pool.handle(self.peers[at].id, Event::Close);
-        assert_eq!(actions, Ok(Action::Finished.into()), "closing ends everything");
-        self.peers[at].is_closed = true;
-        self.check();
+        self.peers[at].is_closing = true;
+        let mut actions = self.report(at, Event::Close);
+        if self.peers[at].socket.is_submitted() {
+            assert_eq!(actions, Action::StopRecv.into(), "its memory is in use");
+            self.acknowledge(at, actions);
+            let outcome = self.peers[at].socket.poll().expect("the receive is cancelled");
+            actions = self.report(at, outcome);
+        }
+        assert_eq!(actions, Action::Finished.into(), "closing ends everything");
     }
 
     /// Asks for a buffer of the host's own.
@@ -188,7 +196,7 @@ impl Host {
         panic!("the class can take every buffer");
     }
 
-    /// As [`take_all_buffers`](Host::take_all_buffers), with submitted receives cancelled before.
+    /// As [`take_all_buffers`](Host::take_all_buffers), with idle receives cancelled before.
     pub(crate) fn take_after_idling(&mut self) -> Vec<LeaseId> {
         self.cancel_idle_receives();
         self.take_all_buffers(0)
@@ -199,15 +207,18 @@ impl Host {
         self.check();
     }
 
-    /// Reports an event; returns what is to be done now, and does not do it. A submitted receive is cancelled first:
-    /// its memory is promised only until the next call for this receiver.
+    /// Reports an event; returns what is to be done now, and does not do it.
     pub(crate) fn report(&mut self, at: usize, event: Event) -> Actions {
         let peer = &mut self.peers[at];
         peer.socket.follow(event);
         peer.is_failed |= event == Event::Fail;
         let id = peer.id;
         let actions = self.pool.handle(id, event).unwrap_or_else(|error| panic!("{event:?} is refused: {error}"));
-        assert_eq!(self.pool.pending(id), Ok(actions), "actions are levels");
+        if actions.has(Action::Finished) {
+            self.peers[at].is_closed = true;
+        } else {
+            assert_eq!(self.pool.pending(id), Ok(actions), "actions are levels");
+        }
         self.check();
         actions
     }
@@ -230,11 +241,19 @@ impl Host {
 
     /// One loop iteration; returns how much was reported.
     pub(crate) fn turn(&mut self) -> usize {
-        let mut reports = self.serve_sockets();
+        let mut reports = self.serve_sockets() + self.serve_receives();
         if self.pool.stats().scheduler.waiting > 0 {
             reports += self.cancel_idle_receives();
         }
-        reports + self.drain_notices()
+        reports += self.drain_notices();
+        reports + self.serve_receives()
+    }
+
+    /// Reports the outcomes of receives that were submitted in this iteration and are complete already.
+    fn serve_receives(&mut self) -> usize {
+        let submitted = |host: &mut Host, at: &usize| host.socket(*at).is_some_and(|socket| socket.is_submitted());
+        let submitted: Vec<usize> = (0..self.peers.len()).filter(|at| submitted(self, at)).collect();
+        submitted.into_iter().map(|at| self.serve_socket(at)).sum()
     }
 
     /// Picks up one grant and does nothing with it; returns its peer.
@@ -251,7 +270,8 @@ impl Host {
         for at in 0..self.peers.len() {
             if self.socket(at).is_some_and(Socket::cancel) {
                 cancelled += 1;
-                self.on(at, Event::WouldBlock);
+                let outcome = self.peers[at].socket.poll().expect("the receive is cancelled");
+                self.on(at, outcome);
             }
         }
         cancelled
@@ -260,10 +280,13 @@ impl Host {
     /// What must hold after every step.
     pub(crate) fn check(&self) {
         self.pool.check_invariants().expect("the invariants hold");
-        for peer in self.peers.iter().filter(|peer| !peer.is_closed) {
+        let open = || self.peers.iter().filter(|peer| !peer.is_closed);
+        check_in_flight(open().map(|peer| &peer.socket));
+        for peer in open() {
             let connection = self.pool.connection(peer.id).expect("the handle is live");
             assert_eq!(connection.is_armed(), peer.socket.is_armed(), "read interest is as the machine believes");
-            if !peer.is_failed && peer.ends.is_empty() {
+            assert_eq!(connection.is_in_flight(), peer.socket.is_submitted(), "the machine knows what is in flight");
+            if !peer.is_failed && !peer.is_closing && peer.ends.is_empty() {
                 let data = self.pool.data(peer.id).expect("the handle is live");
                 assert!(data == peer.socket.buffered(), "I5: order and content never change");
             }
@@ -274,8 +297,7 @@ impl Host {
     fn check_rest(&self) {
         for peer in self.peers.iter().filter(|peer| !peer.is_closed) {
             let connection = self.pool.connection(peer.id).expect("the handle is live");
-            let submitted = if peer.socket.is_submitted() { Action::Recv.into() } else { Actions::NONE };
-            assert_eq!(self.pool.pending(peer.id), Ok(submitted), "at rest nothing is left to do");
+            assert_eq!(self.pool.pending(peer.id), Ok(Actions::NONE), "at rest nothing is left to do");
             if self.mode == Mode::Level {
                 assert_eq!(
                     peer.socket.is_armed(),
@@ -288,6 +310,8 @@ impl Host {
                 !(is_empty_handed && peer.socket.is_readable() && connection.is_accepting()),
                 "no peer is forgotten"
             );
+            let is_watched = peer.socket.is_armed() || peer.socket.is_submitted() || connection.is_waiting();
+            assert!(is_watched || !connection.is_accepting(), "each peer that may send is watched");
         }
     }
 
@@ -386,7 +410,6 @@ impl EventLoop for Host {
                     let peer = &self.peers[token as usize];
                     assert_eq!(peer.id, id, "a grant names a live receiver");
                     assert_eq!(self.pool.pending(id), Ok(actions), "actions are levels");
-                    assert!(!peer.socket.is_submitted(), "receives are cancelled before grants are picked up");
                     return Some(token as usize);
                 }
                 notice => unreachable!("{notice:?}"),
@@ -394,11 +417,8 @@ impl EventLoop for Host {
         }
     }
 
-    fn receive(&mut self, at: usize) {
+    fn before_receive(&mut self, at: usize) {
         self.peers[at].receives += 1;
-        let (socket, area) = self.socket_and_area(at);
-        let event = socket.receive(area);
-        self.report(at, event);
     }
 }
 

@@ -8,6 +8,7 @@ use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, SchedulerError};
 use demuxbuf::shared::{PoolShard, SharedPool};
+use fastrand::Rng;
 use std::sync::Mutex;
 
 /// While a request of a thread waits, its `poll_timeout` ends when a grant that another thread does not pick up lapses.
@@ -69,23 +70,22 @@ fn s80_trim_returns_pages_in_pieces() {
 }
 
 /// Receivers and requests of one thread that come and go at random until the thread ends, whatever it holds.
-fn live(mut pool: Pool<PoolShard>, mut random: u64, left: &Mutex<Vec<LeaseId>>) {
+fn live(mut pool: Pool<PoolShard>, mut rng: Rng, left: &Mutex<Vec<LeaseId>>) {
     let (mut ids, mut own, mut now_ns) = (Vec::new(), Vec::new(), 0);
-    for _ in 0..200 + random % 200 {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        now_ns += random >> 54;
+    for _ in 0..rng.u32(200..400) {
+        now_ns += rng.u64(..1_024);
         pool.handle_timeout(now_ns);
-        match random >> 33 & 7 {
+        match rng.u32(..8) {
             0 => ids.extend(pool.attach(0, 0)),
             1..=3 if !ids.is_empty() => {
-                let id = ids[(random >> 40) as usize % ids.len()];
+                let id = ids[rng.usize(..ids.len())];
                 if pool.handle(id, Event::Readable).unwrap().has(Action::Recv) {
                     let bytes = pool.receive_area(id).unwrap().len() as u32;
                     pool.handle(id, Event::Received { bytes }).unwrap();
                 }
             }
             4 if !ids.is_empty() => {
-                let id = ids.swap_remove((random >> 40) as usize % ids.len());
+                let id = ids.swap_remove(rng.usize(..ids.len()));
                 pool.handle(id, Event::Close).unwrap();
             }
             5 => match pool.request(0, 0) {
@@ -127,7 +127,7 @@ fn s81_pools_end_in_any_order() {
         std::thread::scope(|scope| {
             for index in 0..3 {
                 let (pool, left) = (shared_pool.shard(index).unwrap(), &left);
-                scope.spawn(move || live(pool, round * 3 + u64::from(index), left));
+                scope.spawn(move || live(pool, Rng::with_seed(round * 3 + u64::from(index)), left));
             }
             if round % 2 == 0 {
                 drop(shared_pool);

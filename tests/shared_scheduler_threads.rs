@@ -3,6 +3,7 @@
 
 use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, SchedulerError, WaitId};
 use demuxbuf::shared::{SchedulerShard, SharedScheduler, SharedSchedulerError, SharedSchedulerStats};
+use fastrand::Rng;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex, OnceLock};
@@ -96,13 +97,6 @@ fn sleep(shard: &SchedulerShard) {
     assert!(since.elapsed() < PATIENCE, "shard {} was not signalled: {:?}", shard.index(), shard.stats());
 }
 
-/// The n-th number of a well mixed sequence.
-fn mix(n: u64) -> u64 {
-    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ (n >> 31)
-}
-
 /// One event loop: this many connections, each of which takes a buffer, decodes and releases it, again and again.
 struct Loop<'a> {
     world: &'a World,
@@ -111,7 +105,7 @@ struct Loop<'a> {
     connections: usize,
     /// Requests to make.
     left: u64,
-    seed: u64,
+    rng: Rng,
     held: Vec<LeaseId>,
     waits: HashSet<WaitId>,
 }
@@ -126,11 +120,6 @@ impl Loop<'_> {
         (0..self.world.threads.len()).for_each(|index| self.world.signal(index as u32));
         assert!(self.held.is_empty() && self.waits.is_empty() && self.left == 0);
         assert_eq!(self.shard.poll_grant(), None);
-    }
-
-    fn random(&mut self, below: u64) -> u64 {
-        self.seed += 1;
-        mix(self.seed) % below
     }
 
     /// Returns whether there was anything to do.
@@ -153,8 +142,8 @@ impl Loop<'_> {
         }
         for lease in std::mem::take(&mut self.held) {
             worked = true;
-            if self.random(8) == 0 {
-                let to = self.random(self.world.threads.len() as u64) as usize;
+            if self.rng.u32(..8) == 0 {
+                let to = self.rng.usize(..self.world.threads.len());
                 self.world.send(to, Message::Release(lease));
             } else {
                 self.world.give(self.shard, lease);
@@ -163,7 +152,7 @@ impl Loop<'_> {
         while self.left > 0 && self.held.len() + self.waits.len() < self.connections {
             self.left -= 1;
             worked = true;
-            let class = self.random(2) as u8;
+            let class = self.rng.u8(..2);
             match self.shard.request(class, 0).unwrap() {
                 Outcome::Granted(lease) => self.held.push(self.world.take(lease)),
                 Outcome::Queued(wait) => drop(self.waits.insert(wait)),
@@ -179,7 +168,7 @@ impl Loop<'_> {
         let Some(&wait) = self.waits.iter().next() else {
             return;
         };
-        match self.random(16) {
+        match self.rng.u32(..16) {
             0 => {
                 self.shard.cancel(wait).unwrap();
                 self.waits.remove(&wait);
@@ -193,7 +182,7 @@ impl Loop<'_> {
             1 => {
                 self.shard.export_wait(wait).unwrap();
                 self.waits.remove(&wait);
-                let to = self.random(self.world.threads.len() as u64) as usize;
+                let to = self.rng.usize(..self.world.threads.len());
                 self.world.send(to, Message::Adopt(wait));
             }
             _ => {}
@@ -208,8 +197,8 @@ fn stress(config: &SchedulerConfig, threads: usize, connections: usize, requests
     let total = requests * threads as u64;
     world.run(&shards, |shard, index| {
         let (held, waits) = (Vec::new(), HashSet::new());
-        let seed = (index as u64) << 32;
-        Loop { world: &world, shard, index, connections, left: requests, seed, held, waits }.run(total);
+        let rng = Rng::with_seed(index as u64);
+        Loop { world: &world, shard, index, connections, left: requests, rng, held, waits }.run(total);
     });
     shards.check_invariants().unwrap();
     let stats = shards.stats();
@@ -294,7 +283,7 @@ fn threads_that_come_and_go_leave_nothing_behind() {
             let (shards, world, start) = (&shards, &world, &start);
             scope.spawn(move || {
                 start.wait();
-                let mut since = Instant::now();
+                let (mut since, mut rng) = (Instant::now(), Rng::with_seed(index.into()));
                 for round in 0.. {
                     if round < 1_000 {
                         since = Instant::now();
@@ -304,7 +293,7 @@ fn threads_that_come_and_go_leave_nothing_behind() {
                     assert!(since.elapsed() < PATIENCE, "both never happened: {:?}", shards.stats());
                     let shard = shards.shard(index).unwrap();
                     let mut held = Vec::new();
-                    for token in 0..1 + mix(u64::from(index) << 32 | round) % 4 {
+                    for token in 0..rng.u64(1..=4) {
                         if let Outcome::Granted(lease) = shard.request(0, token).unwrap() {
                             held.push(world.take(lease));
                         }
@@ -384,7 +373,7 @@ fn s11_moving_connections_are_served_once() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(4, total as u32), 2).unwrap();
     let world = World::new(2, 4);
     world.run(&shards, |shard, index| {
-        let (mut made, mut waits, mut seed) = (0, HashSet::new(), index as u64);
+        let (mut made, mut waits, mut rng) = (0, HashSet::new(), Rng::with_seed(index as u64));
         while world.finished.load(Ordering::Relaxed) < total {
             let messages = std::mem::take(&mut *world.inboxes[index].lock().unwrap());
             for message in messages {
@@ -392,8 +381,7 @@ fn s11_moving_connections_are_served_once() {
                     Message::Release(lease) => world.give(shard, lease),
                     Message::Adopt(wait) => {
                         shard.import_wait(wait, 0).unwrap();
-                        seed += 2;
-                        if mix(seed) % 3 == 0 {
+                        if rng.u32(..3) == 0 {
                             // It may be assigned by now, and goes on all the same.
                             pass_on(&world, shard, wait, &mut waits);
                         } else {
@@ -522,9 +510,9 @@ fn s45_overload_leaves_no_buffer_idle_and_no_trace() {
         let before = shards.stats();
         world.run(&shards, |shard, index| {
             let (held, waits) = (Vec::new(), HashSet::new());
-            let seed = (phase as u64) << 48 | (index as u64) << 32;
+            let rng = Rng::with_seed((phase as u64) << 32 | index as u64);
             let total = requests * threads as u64;
-            Loop { world: &world, shard, index, connections, left: requests, seed, held, waits }.run(total);
+            Loop { world: &world, shard, index, connections, left: requests, rng, held, waits }.run(total);
         });
         shards.check_invariants().unwrap();
         let stats = shards.stats();

@@ -29,8 +29,7 @@ static int open_count = CONNECTIONS;
 static uint64_t random_state = 1;
 
 static uint32_t below(uint32_t limit) {
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(random_state >> 33) % limit;
+    return check_random(&random_state) % limit;
 }
 
 static void finish(struct connection *self) {

@@ -1,7 +1,6 @@
 //! A whole run: the copy, the builds, the tests on each mutant, and the results, which are kept.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::cargo::{self, Built};
 use crate::find::{Found, Mutant, find};
 use crate::list::List;
-use crate::run::{Ended, Test};
+use crate::results::{Outcome, Results};
+use crate::run::{Ended, Limit, REACHED, Test};
 use crate::switch::{self, Place};
 use crate::tree;
 
@@ -37,37 +37,20 @@ const SLOW: [&str; 16] = [
     "tasklet",
 ];
 
-/// A program that takes longer belongs to the second round.
+/// A program that takes more processor time belongs to the second round.
 const QUICK: Duration = Duration::from_secs(4);
 
-/// A test that runs for `PATIENCE` times its time without a mutant, and at least for `PATIENCE_MIN`, counts as one that
-/// does not end.
+/// A test that uses `PATIENCE` times its processor time without a mutant, and at least `PATIENCE_MIN`, counts as one that
+/// does not end; so does one that waits for `IDLE_MAX`.
 const PATIENCE: u32 = 3;
-const PATIENCE_MIN: Duration = Duration::from_secs(60);
+const PATIENCE_MIN: Duration = Duration::from_secs(3);
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// The same for tests of the second round, which wait for compilers.
+const SLOW_IDLE_MAX: Duration = Duration::from_secs(600);
 
 /// The limit of a test without a mutant.
-const BASELINE_LIMIT: Duration = Duration::from_secs(1200);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Caught,
-    TimedOut,
-    DoesNotBuild,
-    Survived,
-}
-
-impl Outcome {
-    const ALL: [(Outcome, &str); 4] = [
-        (Outcome::Caught, "caught"),
-        (Outcome::TimedOut, "by time"),
-        (Outcome::DoesNotBuild, "does not build"),
-        (Outcome::Survived, "survived"),
-    ];
-
-    fn name(self) -> &'static str {
-        Outcome::ALL.iter().find(|(outcome, _)| *outcome == self).expect("all are there").1
-    }
-}
+const BASELINE_LIMIT: Limit = Limit { processor: Duration::from_secs(1200), idle: SLOW_IDLE_MAX };
 
 struct File {
     name: String,
@@ -82,7 +65,7 @@ struct File {
 pub struct Attempt<'a> {
     tree: PathBuf,
     target: PathBuf,
-    results: PathBuf,
+    results: Results,
     list: &'a List,
     files: Vec<File>,
     /// The top of the library and its package.
@@ -91,7 +74,6 @@ pub struct Attempt<'a> {
     top: String,
     /// Each nth mutant is tried.
     step: usize,
-    done: BTreeMap<String, (Outcome, String)>,
     quick: Vec<Test>,
     slow: Option<Vec<Test>>,
 }
@@ -99,6 +81,12 @@ pub struct Attempt<'a> {
 /// The top of the library whose files are changed, and its package. Files of the C API are a library of their own.
 const CORE: (&str, &str) = ("src/lib.rs", "demuxbuf");
 const CAPI: (&str, &str) = ("capi/src/lib.rs", "demuxbuf-capi");
+
+/// The module of a file that is named after it, or that it is inside of.
+fn module_of(file: &str) -> &str {
+    let inside = file.trim_start_matches("capi/").trim_start_matches("src/").trim_end_matches(".rs");
+    inside.split('/').next().unwrap_or(inside)
+}
 
 fn library_of(names: &[&str]) -> Result<(&'static str, &'static str), String> {
     match names.iter().filter(|name| name.starts_with("capi/")).count() {
@@ -127,16 +115,18 @@ impl<'a> Attempt<'a> {
             files.push(File { name: (*name).to_owned(), text, found, first, broken: BTreeSet::new() });
             first += count;
         }
+        if first > switch::MUTANTS_MAX {
+            return Err(format!("{} mutants are more than one run can try: give it fewer files", first - 1));
+        }
         let but = names.iter().map(|name| (*name).to_owned()).chain([library.0.to_owned()]).collect();
         let tree = folder.join("tree");
         std::fs::create_dir_all(&tree).map_err(|error| format!("{}: {error}", tree.display()))?;
-        let digest = tree::copy(root, &tree, &but)?;
-        let results = folder.join("results");
-        let done = read_results(&results, digest)?;
+        let digests = tree::copy(root, &tree, &but)?;
+        let results = Results::read(folder.join("results"), digests)?;
         let step = sample.map_or(1, |sample| (first as usize / sample.max(1)).max(1));
         let target = folder.join("build");
         let top = crate::read(root, library.0)?;
-        Ok(Attempt { tree, target, results, list, files, library, top, step, done, quick: Vec::new(), slow: None })
+        Ok(Attempt { tree, target, results, list, files, library, top, step, quick: Vec::new(), slow: None })
     }
 
     /// Tries all mutants that are not done yet.
@@ -159,6 +149,11 @@ impl<'a> Attempt<'a> {
         (file.first as usize + index) % self.step == 0
     }
 
+    /// What builds the library's own tests.
+    fn own_tests(&self) -> [&'static str; 4] {
+        ["-p", self.library.1, "--lib", "--tests"]
+    }
+
     fn build(&self, arguments: &[&str]) -> Result<Built, String> {
         cargo::build(&self.tree, &self.target, arguments)
     }
@@ -172,9 +167,10 @@ impl<'a> Attempt<'a> {
     /// The library with all mutants with which it builds.
     fn build_switched(&mut self) -> Result<(), String> {
         for file in &mut self.files {
-            let is_fixed = |(_, mutant): &(usize, &Mutant)| !mutant.is_switchable;
+            let is_fixed = |(_, mutant): &(usize, &Mutant)| !mutant.is_switchable || self.results.is_alone(&mutant.key);
             file.broken = file.found.mutants.iter().enumerate().filter(is_fixed).map(|(index, _)| index).collect();
         }
+
         self.write(self.library.0, &self.top)?;
         loop {
             let mut places = Vec::new();
@@ -184,9 +180,21 @@ impl<'a> Attempt<'a> {
                 self.write(&file.name, &switched.text)?;
                 places.push(switched.places);
             }
-            let built = self.build(&["-p", self.library.1, "--lib", "--tests"])?;
+            let built = self.build(&self.own_tests())?;
             if built.is_done {
-                self.quick = self.measure(built.programs, &OTHERS)?;
+                self.keep_alone()?;
+                let own = built.programs.iter().find(|(name, _)| *name == self.library.1.replace('-', "_")).cloned();
+                let modules = self.files.iter().map(|file| module_of(&file.name)).collect::<BTreeSet<_>>();
+                let (_, program) = own.ok_or("the library has no unit tests")?;
+                let mut tests = Vec::new();
+                for module in modules {
+                    let arguments = vec!["--quiet".into(), format!("{module}::")];
+                    let name = format!("unit tests of {module}");
+                    tests.push(self.measure(&name, program.clone(), arguments)?);
+                }
+                self.quick = self.measure_all(built.programs, &OTHERS)?;
+                self.quick.extend(tests);
+                self.quick.sort_by_key(|test| test.took);
                 return Ok(());
             }
             let mut more = 0;
@@ -208,21 +216,32 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Runs tests without a mutant, to see that they pass and how long they take; the quickest come first.
-    fn measure(&self, programs: Vec<(String, PathBuf)>, but: &[&str]) -> Result<Vec<Test>, String> {
+    /// Notes the mutants with which the switched library does not build, so that the next run does not have to find out.
+    fn keep_alone(&self) -> Result<(), String> {
+        let broken = self.files.iter().flat_map(|file| file.broken.iter().map(|&index| &file.found.mutants[index]));
+        let mut new = broken.filter(|mutant| mutant.is_switchable && !self.results.is_alone(&mutant.key));
+        new.try_for_each(|mutant| self.results.keep_alone(&mutant.key))
+    }
+
+    /// Runs a test without a mutant, to see that it passes, how long it takes, and what it reaches.
+    fn measure(&self, name: &str, program: PathBuf, arguments: Vec<String>) -> Result<Test, String> {
+        let mut test = Test::new(name, program, arguments);
+        let reached = self.target.join(REACHED);
+        let explain = |error: std::io::Error| format!("{}: {error}", reached.display());
+        std::fs::write(&reached, b"").map_err(explain)?;
+        let (ended, took) = test.run(&self.tree, &self.target, switch::WATCH, BASELINE_LIMIT)?;
+        (test.took, test.reaches) = (took, switch::reached(&std::fs::read(&reached).map_err(explain)?));
+        match ended {
+            Ended::Passed => Ok(test),
+            _ => Err(format!("without a mutant, {} has {ended:?}: {}", test.name, test.program.display())),
+        }
+    }
+
+    /// The same for these programs; the quickest come first.
+    fn measure_all(&self, programs: Vec<(String, PathBuf)>, but: &[&str]) -> Result<Vec<Test>, String> {
         let mut tests = Vec::new();
-        for (name, program) in programs {
-            if but.contains(&name.as_str()) {
-                continue;
-            }
-            let mut test = Test { name, program, arguments: vec!["--quiet".into()], took: Duration::ZERO };
-            let began = Instant::now();
-            let ended = test.run(&self.tree, &self.target, 0, BASELINE_LIMIT)?;
-            if ended != Ended::Passed {
-                return Err(format!("without a mutant, {} has {ended:?}: {}", test.name, test.program.display()));
-            }
-            test.took = began.elapsed();
-            tests.push(test);
+        for (name, program) in programs.into_iter().filter(|(name, _)| !but.contains(&name.as_str())) {
+            tests.push(self.measure(&name, program, vec!["--quiet".into()])?);
         }
         tests.sort_by_key(|test| test.took);
         Ok(tests)
@@ -239,7 +258,7 @@ impl<'a> Attempt<'a> {
             if !built.is_done {
                 return Err(format!("the tests of the second round do not build:\n{}", built.output));
             }
-            self.slow = Some(self.measure(built.programs, &[])?);
+            self.slow = Some(self.measure_all(built.programs, &[])?);
         }
         let own = &self.quick[self.quick_count()..];
         Ok(own.iter().chain(self.slow.as_ref().expect("just made")).cloned().collect())
@@ -249,54 +268,46 @@ impl<'a> Attempt<'a> {
         let mut work: Vec<(String, u32)> = Vec::new();
         for file in &self.files {
             for (index, mutant) in file.found.mutants.iter().enumerate() {
-                let is_done = self.done.contains_key(&mutant.key) || file.broken.contains(&index);
+                let is_done = self.results.get(&mutant.key).is_some() || file.broken.contains(&index);
                 if self.is_wanted(file, index) && !is_done {
                     work.push((mutant.key.clone(), file.first + index as u32));
                 }
             }
         }
-        let quick = self.quick[..self.quick_count()].to_vec();
-        let missed = self.try_all(&work, &quick, false)?;
+        let quick = Round::new(self.quick[..self.quick_count()].to_vec(), IDLE_MAX);
+        let (missed, new): (Vec<_>, Vec<_>) = work.into_iter().partition(|(key, _)| self.results.is_missed(key));
+        let missed = [missed, self.try_all(&new, &quick, false)?].concat();
         if missed.is_empty() {
             return Ok(());
         }
         println!("{} for the second round", missed.len());
-        let slow = self.slow()?;
+        let slow = Round::new(self.slow()?, SLOW_IDLE_MAX);
         self.try_all(&missed, &slow, true).map(drop)
     }
 
     /// Tries mutants, several at a time; returns those that no test noticed, if these are not the last tests and they
     /// are not listed.
-    fn try_all(&mut self, work: &[(String, u32)], tests: &[Test], is_last: bool) -> Result<Vec<(String, u32)>, String> {
-        let (next, missed, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    fn try_all(&self, work: &[(String, u32)], round: &Round, is_last: bool) -> Result<Vec<(String, u32)>, String> {
+        let (next, missed, failure) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(None));
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut log =
-            std::fs::OpenOptions::new().append(true).open(&self.results).map_err(|error| error.to_string())?;
-        let log = Mutex::new(&mut log);
-        let failure = Mutex::new(None);
+        let try_next = |(key, number): &(String, u32)| match try_one(&self.tree, &self.target, *number, round)? {
+            (Outcome::Survived, _) if !is_last && !self.list.survives(key) => {
+                missed.lock().expect("no thread panics").push((key.clone(), *number));
+                self.results.keep_missed(key)
+            }
+            (outcome, by) => self.results.keep(key, outcome, &by),
+        };
         std::thread::scope(|scope| {
             for _ in 0..jobs {
                 scope.spawn(|| {
-                    while let Some((key, number)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        match try_one(&self.tree, &self.target, *number, tests) {
-                            Ok((Outcome::Survived, _)) if !is_last && !self.list.survives(key) => {
-                                missed.lock().expect("no thread panics").push((key.clone(), *number));
-                            }
-                            Ok((outcome, by)) => {
-                                let line = format!("{}\t{by}\t{key}\n", outcome.name());
-                                let written = log.lock().expect("no thread panics").write_all(line.as_bytes());
-                                if let Err(error) = written {
-                                    *failure.lock().expect("no thread panics") = Some(error.to_string());
-                                }
-                                results.lock().expect("no thread panics").push((key.clone(), (outcome, by)));
-                            }
-                            Err(error) => *failure.lock().expect("no thread panics") = Some(error),
+                    while let Some(one) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if let Err(error) = try_next(one) {
+                            *failure.lock().expect("no thread panics") = Some(error);
                         }
                     }
                 });
             }
         });
-        self.done.extend(results.into_inner().expect("no thread panics"));
         match failure.into_inner().expect("no thread panics") {
             Some(error) => Err(error),
             None => Ok(missed.into_inner().expect("no thread panics")),
@@ -309,7 +320,7 @@ impl<'a> Attempt<'a> {
         for (at, file) in self.files.iter().enumerate() {
             for &index in &file.broken {
                 let mutant = &file.found.mutants[index];
-                if self.is_wanted(file, index) && !self.done.contains_key(&mutant.key) {
+                if self.is_wanted(file, index) && self.results.get(&mutant.key).is_none() {
                     work.push((at, mutant.clone()));
                 }
             }
@@ -318,53 +329,57 @@ impl<'a> Attempt<'a> {
         for file in &self.files {
             self.write(&file.name, &file.text)?;
         }
+        let quick = Round::new(self.quick[..self.quick_count()].to_vec(), IDLE_MAX);
+        let own = self.own_tests();
+        let mut missed = Vec::new();
         for (at, mutant) in work {
             let does_not_build = mutant.is_switchable && mutant.is_same_when_switched;
             if does_not_build {
-                self.keep(&mutant.key, Outcome::DoesNotBuild, "")?;
+                self.results.keep(&mutant.key, Outcome::DoesNotBuild, "")?;
                 continue;
             }
-            self.write(&self.files[at].name, &switch::alone(&self.files[at].text, &mutant))?;
-            if self.build(&["-p", self.library.1, "--lib", "--tests"])?.is_done {
-                self.try_build(&mutant)?;
-            } else {
-                self.keep(&mutant.key, Outcome::DoesNotBuild, "")?;
+            match self.try_build(at, &mutant, &[&own[..]], &quick)? {
+                None => self.results.keep(&mutant.key, Outcome::DoesNotBuild, "")?,
+                Some((Outcome::Survived, _)) if !self.list.survives(&mutant.key) => missed.push((at, mutant)),
+                Some((outcome, by)) => self.results.keep(&mutant.key, outcome, &by)?,
             }
-            self.write(&self.files[at].name, &self.files[at].text)?;
+        }
+        if missed.is_empty() {
+            return Ok(());
+        }
+        let slow = Round::new(self.slow()?, SLOW_IDLE_MAX);
+        for (at, mutant) in missed {
+            let tried = self.try_build(at, &mutant, &[&own[..], &SLOW[..]], &slow)?;
+            let (outcome, by) = tried.unwrap_or((Outcome::Caught, "a build".into()));
+            self.results.keep(&mutant.key, outcome, &by)?;
         }
         Ok(())
     }
 
-    /// The tests on the library as it is built now. Their programs have the same names as before.
-    fn try_build(&mut self, mutant: &Mutant) -> Result<(), String> {
-        let quick = self.quick[..self.quick_count()].to_vec();
-        let (mut outcome, mut by) = try_one(&self.tree, &self.target, 0, &quick)?;
-        if outcome == Outcome::Survived && !self.list.survives(&mutant.key) {
-            if self.build(&SLOW)?.is_done {
-                let slow = self.quick[self.quick_count()..].iter().chain(self.slow.iter().flatten()).cloned().collect();
-                let slow: Vec<Test> = slow;
-                (outcome, by) = try_one(&self.tree, &self.target, 0, &slow)?;
-            } else {
-                (outcome, by) = (Outcome::Caught, "a build".into());
-            }
+    /// Builds the library with one mutant, and runs the tests of a round, whose programs have the same names as before.
+    /// `None` if it does not build.
+    fn try_build(
+        &self,
+        at: usize,
+        mutant: &Mutant,
+        builds: &[&[&str]],
+        round: &Round,
+    ) -> Result<Option<(Outcome, String)>, String> {
+        let File { name, text, .. } = &self.files[at];
+        self.write(name, &switch::alone(text, mutant))?;
+        let mut is_done = true;
+        for arguments in builds {
+            is_done = is_done && self.build(arguments)?.is_done;
         }
-        self.keep(&mutant.key, outcome, &by)
-    }
-
-    fn keep(&mut self, key: &str, outcome: Outcome, by: &str) -> Result<(), String> {
-        let mut log =
-            std::fs::OpenOptions::new().append(true).open(&self.results).map_err(|error| error.to_string())?;
-        writeln!(log, "{}\t{by}\t{key}", outcome.name()).map_err(|error| error.to_string())?;
-        self.done.insert(key.to_owned(), (outcome, by.to_owned()));
-        Ok(())
+        let outcome = if is_done { Some(try_one(&self.tree, &self.target, 0, round)?) } else { None };
+        self.write(name, text)?;
+        Ok(outcome)
     }
 
     /// The outcome of each mutant that was tried, and the test that noticed it.
-    pub fn outcomes(&self) -> impl Iterator<Item = (&str, Outcome, &str)> {
+    pub fn outcomes(&self) -> impl Iterator<Item = (&str, Outcome, String)> {
         let all = self.files.iter().flat_map(|file| &file.found.mutants);
-        all.filter_map(|mutant| {
-            self.done.get(&mutant.key).map(|(outcome, by)| (mutant.key.as_str(), *outcome, by.as_str()))
-        })
+        all.filter_map(|mutant| self.results.get(&mutant.key).map(|(outcome, by)| (mutant.key.as_str(), outcome, by)))
     }
 
     /// How many of each kind, by file.
@@ -372,8 +387,8 @@ impl<'a> Attempt<'a> {
         let mut lines = vec!["| file | mutants | caught | by time | do not build | survived |".to_owned()];
         lines.push("|---|--:|--:|--:|--:|--:|".into());
         for file in &self.files {
-            let outcomes = file.found.mutants.iter().filter_map(|mutant| self.done.get(&mutant.key));
-            let outcomes: Vec<Outcome> = outcomes.map(|(outcome, _)| *outcome).collect();
+            let outcomes = file.found.mutants.iter().filter_map(|mutant| self.results.get(&mutant.key));
+            let outcomes: Vec<Outcome> = outcomes.map(|(outcome, _)| outcome).collect();
             let count = |wanted| outcomes.iter().filter(|&&outcome| outcome == wanted).count().to_string();
             let counts = Outcome::ALL.map(|(outcome, _)| count(outcome)).join(" | ");
             lines.push(format!("| `{}` | {} | {counts} |", file.name, outcomes.len()));
@@ -382,11 +397,37 @@ impl<'a> Attempt<'a> {
     }
 }
 
-fn try_one(tree: &Path, target: &Path, number: u32, tests: &[Test]) -> Result<(Outcome, String), String> {
+/// Tests, of which those that notice much for their time come first.
+struct Round {
+    tests: Vec<Test>,
+    /// How many mutants each of them has noticed.
+    noticed: Vec<AtomicUsize>,
+    idle_max: Duration,
+}
+
+impl Round {
+    fn new(tests: Vec<Test>, idle_max: Duration) -> Round {
+        Round { noticed: tests.iter().map(|_| AtomicUsize::new(0)).collect(), tests, idle_max }
+    }
+
+    /// The tests that can notice a mutant: where nothing is switched (0) that is not known.
+    fn of(&self, number: u32) -> Vec<(&Test, &AtomicUsize)> {
+        let mut all: Vec<_> = self.tests.iter().zip(&self.noticed).collect();
+        all.retain(|(test, _)| number == 0 || test.reaches.contains(&number));
+        all.sort_by_cached_key(|(test, noticed)| test.took / (1 + noticed.load(Ordering::Relaxed) as u32));
+        all
+    }
+}
+
+fn try_one(tree: &Path, target: &Path, number: u32, round: &Round) -> Result<(Outcome, String), String> {
     let mut timed_out = None;
-    for test in tests {
-        match test.run(tree, target, number, (test.took * PATIENCE).max(PATIENCE_MIN))? {
-            Ended::Failed => return Ok((Outcome::Caught, test.name.clone())),
+    for (test, noticed) in round.of(number) {
+        let processor = (test.took * PATIENCE).max(PATIENCE_MIN);
+        match test.run(tree, target, number, Limit { processor, idle: round.idle_max })?.0 {
+            Ended::Failed => {
+                noticed.fetch_add(1, Ordering::Relaxed);
+                return Ok((Outcome::Caught, test.name.clone()));
+            }
             // One more test may have more to report.
             Ended::TimedOut if timed_out.is_some() => break,
             Ended::TimedOut => timed_out = Some(test.name.clone()),
@@ -394,24 +435,4 @@ fn try_one(tree: &Path, target: &Path, number: u32, tests: &[Test]) -> Result<(O
         }
     }
     Ok(timed_out.map_or((Outcome::Survived, String::new()), |by| (Outcome::TimedOut, by)))
-}
-
-/// The results of an earlier run on the same tree; those of another tree are dropped.
-fn read_results(path: &Path, digest: u64) -> Result<BTreeMap<String, (Outcome, String)>, String> {
-    let first = format!("{digest:016x}");
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let mut lines = text.lines();
-    if lines.next() != Some(&first) {
-        std::fs::write(path, format!("{first}\n")).map_err(|error| format!("{}: {error}", path.display()))?;
-        return Ok(BTreeMap::new());
-    }
-    let mut done = BTreeMap::new();
-    for line in lines {
-        let parts: Vec<&str> = line.splitn(3, '\t').collect();
-        let [name, by, key] = parts[..] else { continue };
-        if let Some((outcome, _)) = Outcome::ALL.iter().find(|(_, text)| *text == name) {
-            done.insert(key.to_owned(), (*outcome, by.to_owned()));
-        }
-    }
-    Ok(done)
 }

@@ -7,6 +7,7 @@ mod attempt;
 mod cargo;
 mod find;
 mod list;
+mod results;
 mod run;
 mod switch;
 mod tree;
@@ -15,8 +16,9 @@ mod values;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use attempt::{Attempt, Outcome};
+use attempt::Attempt;
 use list::List;
+use results::Outcome;
 
 const USAGE: &str = "usage: scripts/mutants.sh [--sample N] FILE...   tries them
        scripts/mutants.sh --list FILE...           prints them: place, what is changed, and key

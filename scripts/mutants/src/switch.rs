@@ -1,5 +1,6 @@
 //! Source text with all mutants, which can be switched on one by one, and source text with one mutant alone.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::find::{Found, HERE, Mutant};
@@ -7,34 +8,79 @@ use crate::find::{Found, HERE, Mutant};
 /// The function that the source calls to see whether a mutant is switched on.
 const CALL: &str = "crate::mutant_switch::is_on";
 
-/// That function's module: the number of the mutant is read from the environment once, without an allocation.
+/// That function's module: the number of the mutant is read from the environment once, without an allocation. If it is
+/// [`WATCH`], no mutant is on, and the numbers of those that were asked for are written to a file when the process ends.
 pub const MODULE: &str = r#"
 #[allow(unsafe_code, missing_docs, unreachable_pub, dead_code)]
 pub mod mutant_switch {
-    use core::sync::atomic::{AtomicU32, Ordering};
+    use core::ffi::{CStr, c_char, c_int, c_void};
+    use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-    static ON: AtomicU32 = AtomicU32::new(u32::MAX);
+    const UNREAD: u32 = u32::MAX;
+    const WATCH: u32 = u32::MAX - 1;
+
+    static ON: AtomicU32 = AtomicU32::new(UNREAD);
+    /// A bit for each mutant.
+    static REACHED: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
 
     unsafe extern "C" {
-        fn getenv(name: *const core::ffi::c_char) -> *const core::ffi::c_char;
+        fn getenv(name: *const c_char) -> *const c_char;
+        fn atexit(act: extern "C" fn()) -> c_int;
+        fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+        fn write(file: c_int, bytes: *const c_void, count: usize) -> isize;
+        fn close(file: c_int) -> c_int;
     }
 
     #[inline(never)]
     pub fn is_on(number: u32) -> bool {
-        let on = ON.load(Ordering::Relaxed);
-        (if on == u32::MAX { read() } else { on }) == number
+        let on = match ON.load(Ordering::Relaxed) {
+            UNREAD => read(),
+            on => on,
+        };
+        if on == WATCH {
+            REACHED[number as usize / 64].fetch_or(1 << (number % 64), Ordering::Relaxed);
+        }
+        on == number
     }
 
     #[cold]
     fn read() -> u32 {
         // SAFETY: the name ends with 0, and so does the value; nothing changes the environment meanwhile.
-        let text = unsafe { getenv(c"DEMUXBUF_MUTANT".as_ptr()).as_ref().map(|text| core::ffi::CStr::from_ptr(text)) };
+        let text = unsafe { getenv(c"DEMUXBUF_MUTANT".as_ptr()).as_ref().map(|text| CStr::from_ptr(text)) };
         let number = text.and_then(|text| text.to_str().ok()).and_then(|text| text.parse().ok()).unwrap_or(0);
-        ON.store(number, Ordering::Relaxed);
+        if ON.swap(number, Ordering::Relaxed) == UNREAD && number == WATCH {
+            // SAFETY: the function may be called at any time.
+            unsafe { atexit(report) };
+        }
         number
+    }
+
+    /// Several processes of one test append to the file.
+    extern "C" fn report() {
+        const WRITE_AND_APPEND: c_int = 0o2001;
+        // SAFETY: the name ends with 0, and so does the path; an array of atomics is valid for reads.
+        unsafe {
+            let path = getenv(c"DEMUXBUF_REACHED".as_ptr());
+            let file = if path.is_null() { -1 } else { open(path, WRITE_AND_APPEND) };
+            write(file, REACHED.as_ptr().cast(), size_of_val(&REACHED));
+            close(file);
+        }
     }
 }
 "#;
+
+/// In place of a mutant's number.
+pub const WATCH: u32 = u32::MAX - 1;
+
+/// More mutants than this cannot be in one library.
+pub const MUTANTS_MAX: u32 = 64 * 1024;
+
+/// The numbers of the mutants that were reached, from what the library wrote.
+pub fn reached(written: &[u8]) -> BTreeSet<u32> {
+    let words = written.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().expect("it has 8 bytes")));
+    let words = (0..MUTANTS_MAX / 64).cycle().zip(words);
+    words.flat_map(|(at, word)| (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| 64 * at + bit)).collect()
+}
 
 /// A source file with its mutants, and where each of them is in it.
 pub struct Switched {

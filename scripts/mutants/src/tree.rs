@@ -1,6 +1,6 @@
 //! A copy of the source tree to build mutants in, beside the real one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,23 +26,51 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), String> {
     std::fs::write(path, content).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Makes `copy` the same as `root`, but for the files that the caller writes itself; returns a number that differs
-/// between trees.
-pub fn copy(root: &Path, copy: &Path, but: &BTreeSet<String>) -> Result<u64, String> {
-    let mut digest = 0xcbf2_9ce4_8422_2325_u64;
-    let mut mix = |bytes: &[u8]| {
-        for &byte in bytes {
-            digest = (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
+/// Numbers that differ between contents.
+#[derive(Clone, Debug)]
+pub struct Digests {
+    /// Of everything but the library's own test programs.
+    pub code: u64,
+    /// Of each file of these.
+    pub tests: BTreeMap<String, u64>,
+}
+
+const EMPTY: u64 = 0xcbf2_9ce4_8422_2325;
+
+fn mix(digest: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(digest, |digest, &byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+impl Digests {
+    /// Of one test program, with what all share.
+    pub fn of_test(&self, name: &str) -> u64 {
+        let (file, folder) = (format!("tests/{name}.rs"), format!("tests/{name}/"));
+        self.of_tests(|path| path == file || path.starts_with(&folder) || path.starts_with("tests/common/"))
+    }
+
+    pub fn of_all_tests(&self) -> u64 {
+        self.of_tests(|_| true)
+    }
+
+    fn of_tests(&self, is_wanted: impl Fn(&str) -> bool) -> u64 {
+        let wanted = self.tests.iter().filter(|(path, _)| is_wanted(path));
+        wanted.fold(EMPTY, |digest, (path, of)| mix(mix(digest, path.as_bytes()), &of.to_ne_bytes()))
+    }
+}
+
+/// Makes `copy` the same as `root`, but for the files that the caller writes itself.
+pub fn copy(root: &Path, copy: &Path, but: &BTreeSet<String>) -> Result<Digests, String> {
+    let mut digests = Digests { code: EMPTY, tests: BTreeMap::new() };
     let mut names = BTreeSet::new();
     for name in files(root)? {
         let path = root.join(&name);
         let content = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         // What does not change a build or a test does not change a result.
-        if !name.ends_with(".md") && !name.starts_with("docs/") && !name.starts_with("scripts/") {
-            mix(name.as_bytes());
-            mix(&content);
+        let matters = !name.ends_with(".md") && !["docs/", "scripts/", ".ci/"].iter().any(|top| name.starts_with(top));
+        if name.starts_with("tests/") {
+            digests.tests.insert(name.clone(), mix(EMPTY, &content));
+        } else if matters {
+            digests.code = mix(mix(digests.code, name.as_bytes()), &content);
         }
         if !but.contains(&name) {
             write(&copy.join(&name), &content)?;
@@ -52,7 +80,7 @@ pub fn copy(root: &Path, copy: &Path, but: &BTreeSet<String>) -> Result<u64, Str
         names.insert(name);
     }
     remove_others(copy, copy, &names)?;
-    Ok(digest)
+    Ok(digests)
 }
 
 fn remove_others(top: &Path, folder: &Path, names: &BTreeSet<String>) -> Result<(), String> {

@@ -175,6 +175,7 @@ impl SchedulerShard {
             state.tickets.rehome(wait.index(), self.index, token);
             if state.tickets.first_grant(self.index).is_some() {
                 self.shard_state().called_ns.set(state.now_ns());
+                self.shared.expect_pick_up(self.index);
                 self.shard_state().is_called.store(true, Ordering::Release);
             }
             Ok(())

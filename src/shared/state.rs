@@ -237,7 +237,7 @@ impl Shared {
             let home = state.tickets.assign(grant.token as u32, grant.lease, &info, since_ns);
             if home != Tickets::NOWHERE {
                 calls += u64::from(self.call(state, home, here));
-                self.oldest_call_ns.0.reach(self.shard_states[home as usize].0.called_ns.get());
+                self.expect_pick_up(home);
             }
         }
         calls += self.call_all_to_watch(state, here);
@@ -292,6 +292,11 @@ impl Shared {
         let (word, bit) = self.wake_bit(home);
         word.fetch_or(bit, Ordering::AcqRel);
         true
+    }
+
+    /// A shard has grants to pick up, and was called at `called_ns`.
+    pub(super) fn expect_pick_up(&self, home: u32) {
+        self.oldest_call_ns.0.reach(self.shard_states[home as usize].0.called_ns.get());
     }
 
     /// When to look whether grants go from a shard that does not look to others that wait, in the host's time: a lease

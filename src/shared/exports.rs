@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 /// Names an exported receiver. C may copy the value that has it, but only one copy is imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticket {
-    /// The shared pool, by a number that no other has in this process; from 1.
+    /// The shared pool, by a number that no other has in this process.
     pub pool: u64,
     /// An entry of its table.
     pub entry: u32,
@@ -47,7 +47,7 @@ impl Exports {
         /// Only compared, so that what happens depends on nothing outside of the pool.
         static POOLS: AtomicU64 = AtomicU64::new(0);
         let entries = crate::alloc_util::reserve("receivers_max", max)?;
-        let pool = POOLS.fetch_add(1, Ordering::Relaxed) + 1;
+        let pool = POOLS.fetch_add(1, Ordering::Relaxed);
         Ok(Exports { pool, tickets: Mutex::new(Tickets { entries, free: NIL, max }) })
     }
 

@@ -241,7 +241,6 @@ impl Shared {
             }
         }
         calls += self.call_all_to_watch(state, here);
-        self.note_peak(state);
         self.published.0.publish(&state.scheduler, state.tickets.assigned);
         calls
     }
@@ -379,16 +378,17 @@ impl Shared {
     /// The shard that asks is not named: it is awake.
     pub(super) fn poll_wake(&self, here: Option<u32>) -> Option<u32> {
         for (index, word) in (0..).zip(&self.wakes) {
-            let mut bits = word.load(Ordering::Acquire);
-            if let Some(here) = here.filter(|here| here / u64::BITS == index) {
-                bits &= !(1 << (here % u64::BITS));
-            }
-            while bits != 0 {
+            let own = here.filter(|here| here / u64::BITS == index).map_or(0, |here| 1 << (here % u64::BITS));
+            loop {
+                let bits = word.load(Ordering::Acquire) & !own;
                 let bit = bits & bits.wrapping_neg();
+                if bit == 0 {
+                    break;
+                }
+                // Unless another thread was faster, and names it.
                 if word.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
                     return Some(index * u64::BITS + bit.trailing_zeros());
                 }
-                bits &= !bit;
             }
         }
         None

@@ -376,6 +376,35 @@ fn pool_allocates_nothing_after_the_start() {
     }
 }
 
+/// However often receivers move between threads: what they waited for and held leaves no row behind.
+#[test]
+fn moves_between_threads_allocate_nothing() {
+    let config = PoolConfig { buffer_bytes: 256, slots: 4, ..PoolConfig::new(1, 4) };
+    let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
+    let mut both = [0, 1].map(|index| shared_pool.shard(index).expect("it is free"));
+    // The first one has the buffer, the second one waits with a slot, and the third one, which has none, waits.
+    let mut ids = [200, 20, 0].map(|bytes| {
+        let id = both[0].attach(0, 0).expect("there is room");
+        both[0].handle(id, Event::Readable).expect("it is attached");
+        if bytes > 0 {
+            both[0].handle(id, Event::Received { bytes }).expect("there is room");
+        }
+        id
+    });
+    for round in 0..40 {
+        let [from, to] = &mut both;
+        ids = unallocating(|| {
+            ids.map(|id| {
+                let mut exported = from.export(id).expect("it can move");
+                to.import(&mut exported).expect("it was exported")
+            })
+        });
+        both.reverse();
+        assert!(both.iter().all(|pool| pool.check_invariants() == Ok(())), "round {round}");
+    }
+    assert_eq!((both[0].stats().receivers, both[0].stats().slots_in_use, both[1].stats().slots_in_use), (3, 2, 0));
+}
+
 /// The published figures: the bytes of one more of each part, in all tables.
 #[test]
 fn memory_per_part_is_as_published() {

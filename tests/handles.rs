@@ -1,8 +1,8 @@
 //! Handles, counters and what the host may do wrong with them: scenarios S84 to S89, as Rust sees them.
 
-use demuxbuf::connection::{Action, Event};
+use demuxbuf::connection::{Action, Connection, Event};
 use demuxbuf::pool::{BufferSource, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
-use demuxbuf::scheduler::Outcome;
+use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 
 fn config(buffers: u32, receivers_max: u32) -> PoolConfig {
@@ -86,6 +86,64 @@ fn s86_export_is_refused_when_the_table_is_full() {
     to.import(&mut last).expect("it was exported");
 }
 
+/// An import that is refused for its class or for lack of room changes nothing; afterwards the value is empty.
+#[test]
+fn s86_import_that_is_refused_loses_nothing() {
+    let shared_pool = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
+    let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
+    let id = from.attach(0, 7).expect("there is room");
+    receive(&mut from, id, 100);
+    let mut moving = from.export(id).expect("it can move");
+    moving.class = 1;
+    let refused = to.import(&mut moving);
+    assert_eq!(refused, Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into()));
+    moving.class = 0;
+    let rows = [0, 1].map(|token| to.attach(0, token).expect("there is room"));
+    assert_eq!(to.import(&mut moving), Err(PoolError::ReceiversFull { receivers_max: 2 }));
+    let lease = moving.lease;
+    to.handle(rows[0], Event::Close).expect("it is attached");
+    let id = to.import(&mut moving).expect("there is room now");
+    assert_eq!((to.data(id).expect("it holds a buffer").len(), lease.is_some()), (100, true));
+    assert_eq!((moving.lease, moving.wait, moving.ticket), (None, None, Default::default()));
+    assert_eq!((moving.connection.is_open(), moving.connection.buffered_bytes()), (false, 0));
+    to.check_invariants().expect("nothing is broken");
+}
+
+/// Of a value whose connection was exchanged for one that is closed or poisoned, nothing is imported.
+#[test]
+fn s86_import_refuses_a_closed_or_poisoned_connection() {
+    let shared_pool = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
+    let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
+    let id = from.attach(0, 7).expect("there is room");
+    let mut moving = from.export(id).expect("it can move");
+    let own = moving.connection.clone();
+    for other in [Connection::default(), Connection::poisoned()] {
+        moving.connection = other;
+        assert_eq!(to.import(&mut moving), Err(PoolError::Stale), "{:?}", moving.connection);
+    }
+    moving.connection = own;
+    to.import(&mut moving).expect("it is as it was");
+}
+
+/// A request of a thread for a tenant is refused, whether it could wait or not: there are no tenants.
+#[test]
+fn request_for_a_tenant_of_a_shared_pool_is_refused() {
+    for waiters_max in [2, 3] {
+        let mut config = config(2, 2);
+        config.scheduler.waiters_max = waiters_max;
+        let shared_pool = SharedPool::new(&config, 1).expect("the configuration is allowed");
+        let mut pool = shared_pool.shard(0).expect("it has none");
+        let request = Request { tenant: Some(TenantId::from_bits(1)), ..Request::new(0, 0) };
+        assert_eq!(pool.request_for(&request), Err(PoolError::TenantsUnsupported));
+        assert_eq!(pool.stats().scheduler.leased, 0);
+        for _ in 0..3 {
+            let unknown = SchedulerError::UnknownClass { class: 1, classes: 1 };
+            assert_eq!(pool.request(1, 0), Err(unknown.into()));
+            let _ = pool.request(0, 0);
+        }
+    }
+}
+
 /// Whichever way bytes come in, they are counted once, and leave once.
 #[test]
 fn s88_counters_add_up_for_attach_and_adopt() {
@@ -143,6 +201,30 @@ fn two_with_deadlines() -> (SharedPool, [Pool<PoolShard>; 2]) {
 fn check(both: &[Pool<PoolShard>; 2]) {
     for (at, pool) in both.iter().enumerate() {
         assert_eq!(pool.check_invariants(), Ok(()), "thread {at}");
+    }
+}
+
+/// A cycle that receives and decodes all at once ends the deadline with the lease, whichever path it takes.
+#[test]
+fn s89_deadline_ends_with_a_whole_cycle() {
+    let mut config = config(8, 4);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(10), Some(20));
+    let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
+    let both = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
+    let [mut pool, other] = both;
+    let id = pool.attach(0, 1).expect("there is room");
+    for _ in 0..4 {
+        receive(&mut pool, id, 100);
+        assert!(pool.describe(id).expect("it is attached").lease_info.is_some(), "its deadline is watched");
+        pool.check_invariants().expect("nothing is broken");
+        pool.decoded(id, 100, 0).expect("it is attached");
+        assert_eq!(pool.stats().scheduler.leased, 0);
+        pool.check_invariants().expect("no deadline is left");
+    }
+    let id = pool.attach_with(0, 2, &[7; 100]).expect("a buffer is free");
+    assert!(pool.describe(id).expect("it is attached").lease_info.is_some(), "so is that of bytes that came along");
+    for pool in [&pool, &other] {
+        pool.check_invariants().expect("nothing is broken");
     }
 }
 

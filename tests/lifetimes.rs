@@ -6,7 +6,7 @@ mod common;
 use common::{check, config, granted_to, holding, receive, two, waiting};
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError};
-use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, SchedulerError};
+use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, SchedulerError, WaitId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 use fastrand::Rng;
 use std::sync::Mutex;
@@ -52,6 +52,33 @@ fn poll_timeout_is_never_without_lease_ns() {
         a.handle_timeout(now_ns);
     }
     assert_eq!((granted_to(&mut a), granted_to(&mut b)), (None, Some(1)));
+    check(&a, &b);
+}
+
+/// A thread that looks after a lease keeps its own grants: only those of threads that do not look go to others.
+#[test]
+fn s58_thread_that_looks_late_keeps_its_grants() {
+    let mut config = config(2);
+    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
+    let (_shared_pool, mut a, mut b) = two(&config);
+    let leases = [0, 1].map(|token| match a.request(0, token) {
+        Ok(Outcome::Granted(lease)) => lease,
+        other => panic!("a buffer is free: {other:?}"),
+    });
+    waiting(&mut a, 1);
+    waiting(&mut b, 2);
+    waiting(&mut a, 3);
+    for pool in [&mut a, &mut b] {
+        pool.handle_timeout(500);
+    }
+    leases.into_iter().for_each(|lease| a.release(lease).unwrap());
+    for now_ns in (1_750..=10_500).step_by(1_250) {
+        a.handle_timeout(now_ns);
+        // It takes the lock, so that the clock goes on, and does not look.
+        assert!(a.cancel(WaitId::from_bits(0)).is_err());
+    }
+    assert_eq!((granted_to(&mut a), granted_to(&mut a)), (Some(1), Some(3)));
+    assert_eq!((granted_to(&mut a), granted_to(&mut b)), (None, None));
     check(&a, &b);
 }
 

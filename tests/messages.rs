@@ -101,7 +101,12 @@ fn shared_scheduler_error_names_its_cause() {
     assert_eq!(closed.to_string(), SharedSchedulerError::Closed.to_string());
     assert_eq!(closed, SharedPoolError::Shard(SharedSchedulerError::Closed));
     let of_memory = ConfigError::OutOfMemory { field: "buffers", bytes: 48 };
-    assert_eq!(SharedPoolError::Memory(of_memory).to_string(), "buffers: no memory for 48 bytes");
+    let of_memory = SharedPoolError::Memory(of_memory);
+    assert_eq!(of_memory.to_string(), "buffers: no memory for 48 bytes");
+    for error in [of_memory, closed] {
+        let source = std::error::Error::source(&error).expect("it is about another error");
+        assert_eq!(source.to_string(), error.to_string());
+    }
 }
 
 #[test]

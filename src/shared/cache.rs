@@ -214,8 +214,29 @@ fn walk(buffers: &[BufferState], top: u64) -> impl Iterator<Item = u32> {
     })
 }
 
-#[cfg(all(test, loom))]
+// Loom's structures may only be made inside a model.
+#[cfg(all(test, not(loom)))]
 mod tests {
+    use super::*;
+
+    /// A thread that looked at the top sees by it that buffers were pushed meanwhile, also where the same buffer lies on
+    /// top at the same depth.
+    #[test]
+    fn push_changes_the_top_of_an_equal_stack() {
+        let (cache, buffers) = (Cache::default(), [(); 2].map(|()| BufferState::new(0)));
+        let mut tops = [(); 300].map(|()| {
+            cache.push(&buffers, 0);
+            let top = cache.top.load(Ordering::Relaxed);
+            assert_eq!(cache.pop(&buffers), Some(0));
+            top
+        });
+        tops.sort_unstable();
+        assert!(tops.windows(2).all(|pair| pair[0] < pair[1]), "two tops are the same");
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
     use super::*;
     use loom::thread;
     use std::sync::Arc;

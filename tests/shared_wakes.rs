@@ -1,0 +1,185 @@
+//! Shards that are called and look, or do not: wake-ups, and grants of a shared scheduler that lapse; on one thread.
+
+use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, WaitId};
+use demuxbuf::shared::{SchedulerShard, SharedScheduler};
+
+fn granted(shard: &SchedulerShard) -> LeaseId {
+    match shard.request(0, 0) {
+        Ok(Outcome::Granted(lease)) => lease,
+        other => panic!("a buffer is free: {other:?}"),
+    }
+}
+
+fn queued(shard: &SchedulerShard, token: u64) -> WaitId {
+    match shard.request(0, token) {
+        Ok(Outcome::Queued(wait)) => wait,
+        other => panic!("no buffer is free: {other:?}"),
+    }
+}
+
+/// Two shards with deadlines, a lease of 1,000 ns and any number of classes, at time 10.
+fn timed(config: &SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
+    let shards =
+        SharedScheduler::new(&SchedulerConfig { park_ns: Some(250), lease_ns: Some(1000), ..*config }, 2).unwrap();
+    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    for shard in [&a, &b] {
+        shard.handle_timeout(10);
+    }
+    (shards, a, b)
+}
+
+/// Advances the clock in steps that count; the shard does not look.
+fn advance(shard: &SchedulerShard, from_ns: u64, to_ns: u64) {
+    for now_ns in (from_ns..to_ns).step_by(125).chain([to_ns]) {
+        shard.handle_timeout(now_ns);
+        // Each call that takes the lock passes the time on.
+        let _ = shard.describe_wait(WaitId::from_bits(0));
+    }
+}
+
+/// The clock goes as far as each of these steps, and the shard looks each time.
+fn look(shard: &SchedulerShard, from_ns: u64, to_ns: u64) -> Vec<u64> {
+    let mut tokens = Vec::new();
+    for now_ns in (from_ns..to_ns).step_by(125).chain([to_ns]) {
+        advance(shard, now_ns, now_ns);
+        tokens.extend(std::iter::from_fn(|| shard.poll_grant()).map(|grant| grant.token));
+    }
+    tokens
+}
+
+/// The lease of a grant runs from when its shard was called, or looked last, not from when it was called before.
+#[test]
+fn s58_lease_of_a_grant_begins_with_its_call() {
+    let (shards, a, b) = timed(&SchedulerConfig::new(2, 8));
+    let leases = [granted(&a), granted(&a)];
+    advance(&a, 10, 5_010);
+    queued(&b, 1);
+    queued(&b, 2);
+    queued(&a, 3);
+    leases.into_iter().for_each(|lease| a.release(lease).unwrap());
+    assert_eq!(look(&a, 5_010, 5_910), [0; 0], "it was called at 5,010");
+    b.handle_timeout(5_910);
+    assert_eq!(b.poll_grant().map(|grant| grant.token), Some(1));
+    assert_eq!(look(&a, 5_910, 6_909), [0; 0], "it looked at 5,910");
+    assert_eq!(look(&a, 6_909, 6_910), [3]);
+    shards.check_invariants().unwrap();
+}
+
+/// Taking grants from a shard that does not look is a few calls' work, and is not done again before another lease.
+#[test]
+fn s58_taking_overdue_grants_takes_the_lock_seldom() {
+    let (shards, a, b) = timed(&SchedulerConfig::new(1, 8));
+    let lease = granted(&a);
+    queued(&b, 1);
+    queued(&a, 2);
+    a.release(lease).unwrap();
+    assert_eq!(look(&a, 10, 1_009), [0; 0]);
+    a.handle_timeout(1_010);
+    let before = shards.stats().locked;
+    assert_eq!(a.poll_grant().map(|grant| grant.token), Some(2));
+    let calls = shards.stats().locked - before;
+    assert!(calls <= 3, "{calls} calls took the lock");
+    shards.check_invariants().unwrap();
+}
+
+/// A shard whose waits are the only ones keeps its grants and their order, and other shards do not ask again and again.
+#[test]
+fn s58_grant_stays_while_no_other_shard_waits() {
+    let (shards, a, b) = timed(&SchedulerConfig::new(1, 8));
+    let lease = granted(&a);
+    let waits = [queued(&b, 1), queued(&b, 2)];
+    a.release(lease).unwrap();
+    let before = shards.stats().locked;
+    assert_eq!(look(&a, 10, 5_010), [0; 0]);
+    assert!(shards.stats().locked - before < 200, "a few calls for each step of the clock");
+    assert_eq!(waits.map(|wait| b.describe_wait(wait).unwrap().is_assigned), [true, false]);
+    assert_eq!(b.poll_grant().map(|grant| grant.token), Some(1));
+    shards.check_invariants().unwrap();
+}
+
+/// The wait that loses its buffer is more critical than the one that gets it, and another buffer is free, which only the
+/// first one may take: each has a buffer of its own.
+#[test]
+fn s58_wait_that_loses_its_buffer_may_have_another() {
+    let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(2, 8) };
+    config.reserves[1] = 1;
+    let (shards, a, b) = timed(&config);
+    let leases = [granted(&a), granted(&a)];
+    queued(&b, 1);
+    assert!(matches!(a.request(1, 2), Ok(Outcome::Queued(_))), "no buffer is free");
+    leases.into_iter().for_each(|lease| a.release(lease).unwrap());
+    assert_eq!(look(&a, 10, 1_009), [0; 0], "the last buffer is the reserve");
+    a.handle_timeout(1_010);
+    let theirs = a.poll_grant().unwrap();
+    assert_eq!(theirs.token, 2);
+    shards.check_invariants().unwrap();
+    let own = b.poll_grant().unwrap();
+    assert_eq!(own.token, 1);
+    assert_ne!(own.lease.index(), theirs.lease.index());
+    for lease in [own.lease, theirs.lease] {
+        b.release(lease).unwrap();
+    }
+    assert_eq!((shards.stats().scheduler.free, shards.stats().scheduler.leased), (2, 0));
+    shards.check_invariants().unwrap();
+}
+
+/// How long a wait has waited, queued or assigned, if it began after the first advance of the clock.
+#[test]
+fn age_of_a_wait_counts_from_its_request() {
+    let (_shards, a, b) = timed(&SchedulerConfig::new(1, 8));
+    let lease = granted(&a);
+    advance(&a, 10, 1_010);
+    let wait = queued(&b, 1);
+    advance(&a, 1_010, 1_110);
+    assert_eq!(b.describe_wait(wait).unwrap().age_ns, 100);
+    a.release(lease).unwrap();
+    advance(&a, 1_110, 1_210);
+    let info = b.describe_wait(wait).unwrap();
+    assert_eq!((info.age_ns, info.is_assigned), (200, true));
+}
+
+/// When the queue ceases to be empty each other shard is named once, to watch its deadlines; requests that queue behind
+/// others name none.
+#[test]
+fn first_wait_names_each_other_shard_once() {
+    let (shards, a, b) = timed(&SchedulerConfig::new(1, 8));
+    let lease = granted(&a);
+    let waits = [queued(&b, 1), queued(&b, 2)];
+    assert_eq!((b.poll_wake(), b.poll_wake(), a.poll_grant()), (Some(0), None, None));
+    queued(&b, 3);
+    b.cancel(waits[1]).unwrap();
+    assert_eq!((b.poll_wake(), shards.stats().wakes), (None, 1));
+    b.cancel(waits[0]).unwrap();
+    a.release(lease).unwrap();
+    let lease = b.poll_grant().unwrap().lease;
+    queued(&a, 4);
+    assert_eq!((a.poll_wake(), b.poll_wake(), shards.stats().wakes), (Some(1), None, 3));
+    b.release(lease).unwrap();
+    shards.check_invariants().unwrap();
+}
+
+/// With more shards than a word of wake-ups has bits. A shard that asks is not named, and is named to others.
+#[test]
+fn poll_wake_names_any_of_many_shards() {
+    let shards = SharedScheduler::new(&SchedulerConfig::new(1, 8), 200).unwrap();
+    let all: Vec<_> = (0..200).map(|index| shards.shard(index).unwrap()).collect();
+    for (at, other) in [(3, 70), (70, 3), (70, 71), (130, 199), (199, 64), (64, 63)] {
+        let (shard, other) = (&all[at], &all[other]);
+        let lease = granted(other);
+        queued(shard, 1);
+        other.release(lease).unwrap();
+        assert_eq!((shard.poll_wake(), other.poll_wake(), other.poll_wake()), (None, Some(at as u32), None));
+        let grant = shard.poll_grant().unwrap();
+        shard.release(grant.lease).unwrap();
+    }
+    // Those of several words are named one after the other.
+    let lease = granted(&all[0]);
+    let named = [5, 6, 63, 64, 130, 199];
+    let waits = named.map(|at| queued(&all[at], at as u64));
+    all[0].release(lease).unwrap();
+    for (at, wait) in named.into_iter().zip(waits) {
+        assert!(shards.poll_wake() == Some(at as u32) && shards.poll_wake().is_none());
+        all[at].cancel(wait).unwrap();
+    }
+    shards.check_invariants().unwrap();
+}

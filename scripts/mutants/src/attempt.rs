@@ -43,7 +43,7 @@ const QUICK: Duration = Duration::from_secs(4);
 /// A test that uses `PATIENCE` times its processor time without a mutant, and at least `PATIENCE_MIN`, counts as one that
 /// does not end; so does one that waits for `IDLE_MAX`.
 const PATIENCE: u32 = 3;
-const PATIENCE_MIN: Duration = Duration::from_secs(3);
+const PATIENCE_MIN: Duration = Duration::from_secs(2);
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// The same for tests of the second round, which wait for compilers.
@@ -75,6 +75,8 @@ pub struct Attempt<'a> {
     /// Each nth mutant is tried.
     step: usize,
     quick: Vec<Test>,
+    /// The program of the library's unit tests.
+    unit_tests: PathBuf,
     slow: Option<Vec<Test>>,
 }
 
@@ -126,7 +128,19 @@ impl<'a> Attempt<'a> {
         let step = sample.map_or(1, |sample| (first as usize / sample.max(1)).max(1));
         let target = folder.join("build");
         let top = crate::read(root, library.0)?;
-        Ok(Attempt { tree, target, results, list, files, library, top, step, quick: Vec::new(), slow: None })
+        Ok(Attempt {
+            tree,
+            target,
+            results,
+            list,
+            files,
+            library,
+            top,
+            step,
+            quick: Vec::new(),
+            unit_tests: PathBuf::new(),
+            slow: None,
+        })
     }
 
     /// Tries all mutants that are not done yet.
@@ -186,6 +200,7 @@ impl<'a> Attempt<'a> {
                 let own = built.programs.iter().find(|(name, _)| *name == self.library.1.replace('-', "_")).cloned();
                 let modules = self.files.iter().map(|file| module_of(&file.name)).collect::<BTreeSet<_>>();
                 let (_, program) = own.ok_or("the library has no unit tests")?;
+                self.unit_tests.clone_from(&program);
                 let mut tests = Vec::new();
                 for module in modules {
                     let arguments = vec!["--quiet".into(), format!("{module}::")];
@@ -254,6 +269,11 @@ impl<'a> Attempt<'a> {
 
     fn slow(&mut self) -> Result<Vec<Test>, String> {
         if self.slow.is_none() {
+            // What `compile-once.sh` kept in an earlier run.
+            let kept = self.target.join("c/once");
+            if kept.exists() {
+                std::fs::remove_dir_all(&kept).map_err(|error| format!("{}: {error}", kept.display()))?;
+            }
             let built = self.build(&SLOW)?;
             if !built.is_done {
                 return Err(format!("the tests of the second round do not build:\n{}", built.output));
@@ -274,14 +294,14 @@ impl<'a> Attempt<'a> {
                 }
             }
         }
-        let quick = Round::new(self.quick[..self.quick_count()].to_vec(), IDLE_MAX);
+        let quick = Round::new(self.quick[..self.quick_count()].to_vec(), IDLE_MAX, &self.results);
         let (missed, new): (Vec<_>, Vec<_>) = work.into_iter().partition(|(key, _)| self.results.is_missed(key));
         let missed = [missed, self.try_all(&new, &quick, false)?].concat();
         if missed.is_empty() {
             return Ok(());
         }
         println!("{} for the second round", missed.len());
-        let slow = Round::new(self.slow()?, SLOW_IDLE_MAX);
+        let slow = Round::new(self.slow()?, SLOW_IDLE_MAX, &self.results);
         self.try_all(&missed, &slow, true).map(drop)
     }
 
@@ -329,8 +349,7 @@ impl<'a> Attempt<'a> {
         for file in &self.files {
             self.write(&file.name, &file.text)?;
         }
-        let quick = Round::new(self.quick[..self.quick_count()].to_vec(), IDLE_MAX);
-        let own = self.own_tests();
+        let quick = Round::new(self.quick[..self.quick_count()].to_vec(), IDLE_MAX, &self.results);
         let mut missed = Vec::new();
         for (at, mutant) in work {
             let does_not_build = mutant.is_switchable && mutant.is_same_when_switched;
@@ -338,42 +357,50 @@ impl<'a> Attempt<'a> {
                 self.results.keep(&mutant.key, Outcome::DoesNotBuild, "")?;
                 continue;
             }
-            match self.try_build(at, &mutant, &[&own[..]], &quick)? {
+            self.write(&self.files[at].name, &switch::alone(&self.files[at].text, &mutant))?;
+            match self.try_build(&quick)? {
                 None => self.results.keep(&mutant.key, Outcome::DoesNotBuild, "")?,
                 Some((Outcome::Survived, _)) if !self.list.survives(&mutant.key) => missed.push((at, mutant)),
                 Some((outcome, by)) => self.results.keep(&mutant.key, outcome, &by)?,
             }
+            self.write(&self.files[at].name, &self.files[at].text)?;
         }
         if missed.is_empty() {
             return Ok(());
         }
-        let slow = Round::new(self.slow()?, SLOW_IDLE_MAX);
+        let slow = Round::new(self.slow()?, SLOW_IDLE_MAX, &self.results);
         for (at, mutant) in missed {
-            let tried = self.try_build(at, &mutant, &[&own[..], &SLOW[..]], &slow)?;
+            self.write(&self.files[at].name, &switch::alone(&self.files[at].text, &mutant))?;
+            let is_done = self.build(&self.own_tests())?.is_done && self.build(&SLOW)?.is_done;
+            let tried = if is_done { Some(try_one(&self.tree, &self.target, 0, &slow)?) } else { None };
             let (outcome, by) = tried.unwrap_or((Outcome::Caught, "a build".into()));
             self.results.keep(&mutant.key, outcome, &by)?;
+            self.write(&self.files[at].name, &self.files[at].text)?;
         }
         Ok(())
     }
 
-    /// Builds the library with one mutant, and runs the tests of a round, whose programs have the same names as before.
-    /// `None` if it does not build.
-    fn try_build(
-        &self,
-        at: usize,
-        mutant: &Mutant,
-        builds: &[&[&str]],
-        round: &Round,
-    ) -> Result<Option<(Outcome, String)>, String> {
-        let File { name, text, .. } = &self.files[at];
-        self.write(name, &switch::alone(text, mutant))?;
-        let mut is_done = true;
-        for arguments in builds {
-            is_done = is_done && self.build(arguments)?.is_done;
+    /// Builds and runs one of the library's own programs after the other, since the first ones notice most mutants; their
+    /// names are as before. `None` if the library does not build.
+    fn try_build(&self, round: &Round) -> Result<Option<(Outcome, String)>, String> {
+        if !self.build(&["-p", self.library.1, "--lib"])?.is_done {
+            return Ok(None);
         }
-        let outcome = if is_done { Some(try_one(&self.tree, &self.target, 0, round)?) } else { None };
-        self.write(name, text)?;
-        Ok(outcome)
+        let mut timed_out = None;
+        for (test, _) in round.of(0) {
+            let is_unit = test.program == self.unit_tests;
+            let target = if is_unit { vec!["--lib"] } else { vec!["--test", &test.name] };
+            if !self.build(&[&["-p", self.library.1], &target[..]].concat())?.is_done {
+                return Ok(Some((Outcome::Caught, "a build".into())));
+            }
+            match run_one(test, &self.tree, &self.target, 0, round.idle_max)? {
+                Ended::Failed => return Ok(Some((Outcome::Caught, test.name.clone()))),
+                Ended::TimedOut if timed_out.is_some() => break,
+                Ended::TimedOut => timed_out = Some(test.name.clone()),
+                Ended::Passed => {}
+            }
+        }
+        Ok(Some(timed_out.map_or((Outcome::Survived, String::new()), |by| (Outcome::TimedOut, by))))
     }
 
     /// The outcome of each mutant that was tried, and the test that noticed it.
@@ -406,8 +433,9 @@ struct Round {
 }
 
 impl Round {
-    fn new(tests: Vec<Test>, idle_max: Duration) -> Round {
-        Round { noticed: tests.iter().map(|_| AtomicUsize::new(0)).collect(), tests, idle_max }
+    fn new(tests: Vec<Test>, idle_max: Duration, results: &Results) -> Round {
+        let noticed = tests.iter().map(|test| AtomicUsize::new(results.noticed_by(&test.name))).collect();
+        Round { tests, noticed, idle_max }
     }
 
     /// The tests that can notice a mutant: where nothing is switched (0) that is not known.
@@ -419,11 +447,15 @@ impl Round {
     }
 }
 
+fn run_one(test: &Test, tree: &Path, target: &Path, number: u32, idle: Duration) -> Result<Ended, String> {
+    let processor = (test.took * PATIENCE).max(PATIENCE_MIN);
+    test.run(tree, target, number, Limit { processor, idle }).map(|(ended, _)| ended)
+}
+
 fn try_one(tree: &Path, target: &Path, number: u32, round: &Round) -> Result<(Outcome, String), String> {
     let mut timed_out = None;
     for (test, noticed) in round.of(number) {
-        let processor = (test.took * PATIENCE).max(PATIENCE_MIN);
-        match test.run(tree, target, number, Limit { processor, idle: round.idle_max })?.0 {
+        match run_one(test, tree, target, number, round.idle_max)? {
             Ended::Failed => {
                 noticed.fetch_add(1, Ordering::Relaxed);
                 return Ok((Outcome::Caught, test.name.clone()));

@@ -118,6 +118,12 @@ impl Results {
         self.kept.lock().expect("no thread panics").missed.contains(key)
     }
 
+    /// How many mutants a test has noticed.
+    pub fn noticed_by(&self, test: &str) -> usize {
+        let kept = self.kept.lock().expect("no thread panics");
+        kept.done.values().filter(|(outcome, by)| *outcome == Outcome::Caught && by == test).count()
+    }
+
     pub fn get(&self, key: &str) -> Option<(Outcome, String)> {
         self.kept.lock().expect("no thread panics").done.get(key).cloned()
     }

@@ -74,11 +74,9 @@ impl Test {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).current_dir(tree).env("CARGO_TARGET_DIR", target);
         command.env("DEMUXBUF_MUTANT", mutant.to_string()).env("CARGO_MANIFEST_DIR", tree).env("RUST_BACKTRACE", "0");
-        command
-            .env("DEMUXBUF_REACHED", target.join(REACHED))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        let compiler = tree.join("scripts/mutants/compile-once.sh");
+        command.env("DEMUXBUF_REACHED", target.join(REACHED)).env("CC", &compiler).env("CXX", &compiler);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // What it starts ends with it.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", self.program.display()))?;

@@ -29,7 +29,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), String> {
 /// Numbers that differ between contents.
 #[derive(Clone, Debug)]
 pub struct Digests {
-    /// Of everything but the library's own test programs.
+    /// Of everything but the library's own test programs, documents and comments.
     pub code: u64,
     /// Of each file of these.
     pub tests: BTreeMap<String, u64>,
@@ -39,6 +39,12 @@ const EMPTY: u64 = 0xcbf2_9ce4_8422_2325;
 
 fn mix(digest: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(digest, |digest, &byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Of source text without lines that are comments, which change nothing.
+fn mix_code(content: &[u8]) -> u64 {
+    let lines = content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_start);
+    lines.filter(|line| !line.starts_with(b"//")).fold(EMPTY, |digest, line| mix(mix(digest, line), b"\n"))
 }
 
 impl Digests {
@@ -67,10 +73,11 @@ pub fn copy(root: &Path, copy: &Path, but: &BTreeSet<String>) -> Result<Digests,
         let content = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         // What does not change a build or a test does not change a result.
         let matters = !name.ends_with(".md") && !["docs/", "scripts/", ".ci/"].iter().any(|top| name.starts_with(top));
+        let of_content = if name.ends_with(".rs") { mix_code(&content) } else { mix(EMPTY, &content) };
         if name.starts_with("tests/") {
-            digests.tests.insert(name.clone(), mix(EMPTY, &content));
+            digests.tests.insert(name.clone(), of_content);
         } else if matters {
-            digests.code = mix(mix(digests.code, name.as_bytes()), &content);
+            digests.code = mix(mix(digests.code, name.as_bytes()), &of_content.to_ne_bytes());
         }
         if !but.contains(&name) {
             write(&copy.join(&name), &content)?;

@@ -254,6 +254,50 @@ mod tests {
         assert!(!with_panic(|| demuxbuf_strerror(0)).is_null());
     }
 
+    /// In release builds `with` and `with_sound` do not look at the thread.
+    #[test]
+    #[cfg(debug_assertions)]
+    #[allow(clippy::disallowed_methods, reason = "a test may start threads")]
+    fn guards_of_a_debug_build_refuse_null_and_other_threads() {
+        use super::InPool;
+        fn refused(pool: *const demuxbuf_pool, status: i32) {
+            // SAFETY: NULL, or alive; a debug build refuses every call from another thread.
+            let guard = unsafe { InPool::new(pool) };
+            assert_eq!(guard.with_sound(|_| Some(())), Ok(None), "the slow path reports the cause");
+            assert_eq!(guard.with(|_| Ok(())), Err(status));
+            assert_eq!(guard.with_own(|_| Ok(())), Err(status));
+        }
+        refused(core::ptr::null(), DEMUXBUF_ERR_NULL);
+        // SAFETY: NULL is allowed.
+        assert!(unsafe { InPool::new(core::ptr::null()) }.parts().is_none(), "a release build looks only here");
+        let pool = demuxbuf::pool::Pool::new(&demuxbuf::pool::PoolConfig::new(1, 1)).expect("the defaults are allowed");
+        let tag = super::super::make::new_tag().ok().expect("there is a tag");
+        let pool = demuxbuf_pool::new(super::AnyPool::Own(pool), tag).bound_to_this_thread();
+        let address = core::ptr::from_ref(&pool).expose_provenance();
+        let other = std::thread::spawn(move || {
+            refused(core::ptr::with_exposed_provenance(address), DEMUXBUF_ERR_WRONG_THREAD);
+        });
+        other.join().expect("the other thread ends");
+    }
+
+    /// No slice may have more bytes than `isize::MAX`.
+    #[test]
+    fn bytes_at_refuses_null_and_impossible_lengths() {
+        let byte = 7;
+        let at = |data, bytes| {
+            // SAFETY: NULL, or the bytes are there, or the length is refused before anything is read.
+            unsafe { super::bytes_at(data, bytes) }
+        };
+        assert_eq!(at(&raw const byte, 1), Ok(&[7][..]));
+        for data in [core::ptr::null(), &raw const byte] {
+            assert_eq!(at(data, 0), Ok(&[][..]));
+        }
+        assert_eq!(at(core::ptr::null(), 1), Err(DEMUXBUF_ERR_NULL));
+        for bytes in [isize::MAX as usize + 1, usize::MAX] {
+            assert_eq!(at(&raw const byte, bytes), Err(DEMUXBUF_ERR_TOO_MANY_BYTES));
+        }
+    }
+
     #[test]
     fn panic_in_a_free_is_caught() {
         let (mut shards, mut pool) = (null_mut(), null_mut());

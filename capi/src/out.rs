@@ -211,7 +211,7 @@ impl<T: Growable> StructOut<T> {
     }
 }
 
-/// A text in an array of the host's: as much of it as there is room for, always with a closing 0.
+/// A text in an array of the host's: as much of what is written as there is room for, always with a closing 0.
 pub(super) struct Text {
     at: *mut u8,
     room: usize,
@@ -223,10 +223,7 @@ impl Text {
     ///
     /// `at` is NULL, or valid for writes of `room` bytes until the `Text` is dropped.
     pub(super) unsafe fn new(at: *mut c_char, room: usize) -> Text {
-        let mut text = Text { at: at.cast(), room: if at.is_null() { 0 } else { room }, length: 0 };
-        // Also the text of which nothing is written ends.
-        text.append(b"");
-        text
+        Text { at: at.cast(), room: if at.is_null() { 0 } else { room }, length: 0 }
     }
 
     /// The room for the whole text with its closing 0, in bytes.
@@ -354,6 +351,27 @@ mod tests {
             place.assume_init()
         };
         assert_eq!(written, DEFAULT);
+    }
+
+    /// For the fast paths: a struct of another size is left to the slow path, which writes as much of it as there is.
+    #[test]
+    fn whole_struct_has_the_size_of_this_library() {
+        for (given, is_allowed) in
+            [(0, false), (7, false), (8, true), (12, true), (16, true), (20, true), (4097, false)]
+        {
+            let mut words = [given, 77, 77, 77, 77];
+            let place = words.as_mut_ptr().cast::<Grown>();
+            // SAFETY: the array has 20 bytes; of a size that is refused nothing else is used.
+            let (has_allowed_size, whole) = unsafe { (has_allowed_size(place), StructOut::whole(place)) };
+            assert_eq!((has_allowed_size, whole.is_some()), (is_allowed, given == 16), "{given} bytes");
+            if let Some(out) = whole {
+                out.write(DEFAULT);
+                assert_eq!(words, [16, 1, 2, 3, 77]);
+            }
+        }
+        let null = core::ptr::null_mut::<Grown>();
+        // SAFETY: NULL is allowed.
+        assert!(unsafe { !has_allowed_size(null) && StructOut::whole(null).is_none() });
     }
 
     #[test]

@@ -75,6 +75,7 @@ pub struct Attempt<'a> {
     /// Each nth mutant is tried.
     step: usize,
     quick: Vec<Test>,
+    own_slow: Vec<Test>,
     /// The program of the library's unit tests.
     unit_tests: PathBuf,
     slow: Option<Vec<Test>>,
@@ -138,6 +139,7 @@ impl<'a> Attempt<'a> {
             top,
             step,
             quick: Vec::new(),
+            own_slow: Vec::new(),
             unit_tests: PathBuf::new(),
             slow: None,
         })
@@ -197,20 +199,7 @@ impl<'a> Attempt<'a> {
             let built = self.build(&self.own_tests())?;
             if built.is_done {
                 self.keep_alone()?;
-                let own = built.programs.iter().find(|(name, _)| *name == self.library.1.replace('-', "_")).cloned();
-                let modules = self.files.iter().map(|file| module_of(&file.name)).collect::<BTreeSet<_>>();
-                let (_, program) = own.ok_or("the library has no unit tests")?;
-                self.unit_tests.clone_from(&program);
-                let mut tests = Vec::new();
-                for module in modules {
-                    let arguments = vec!["--quiet".into(), format!("{module}::")];
-                    let name = format!("unit tests of {module}");
-                    tests.push(self.measure(&name, program.clone(), arguments)?);
-                }
-                self.quick = self.measure_all(built.programs, &OTHERS)?;
-                self.quick.extend(tests);
-                self.quick.sort_by_key(|test| test.took);
-                return Ok(());
+                return self.measure_own(built.programs);
             }
             let mut more = 0;
             for error in &built.errors {
@@ -238,35 +227,42 @@ impl<'a> Attempt<'a> {
         new.try_for_each(|mutant| self.results.keep_alone(&mutant.key))
     }
 
-    /// Runs a test without a mutant, to see that it passes, how long it takes, and what it reaches.
-    fn measure(&self, name: &str, program: PathBuf, arguments: Vec<String>) -> Result<Test, String> {
-        let mut test = Test::new(name, program, arguments);
+    /// Runs a test without a mutant, to see that it passes, how long it takes, and what it reaches. `None` if it takes
+    /// longer than the limit.
+    fn measure(&self, mut test: Test, limit: Limit) -> Result<Option<Test>, String> {
         let reached = self.target.join(REACHED);
         let explain = |error: std::io::Error| format!("{}: {error}", reached.display());
         std::fs::write(&reached, b"").map_err(explain)?;
-        let (ended, took) = test.run(&self.tree, &self.target, switch::WATCH, BASELINE_LIMIT)?;
+        let (ended, took) = test.run(&self.tree, &self.target, switch::WATCH, limit)?;
         (test.took, test.reaches) = (took, switch::reached(&std::fs::read(&reached).map_err(explain)?));
         match ended {
-            Ended::Passed => Ok(test),
+            Ended::Passed => Ok(Some(test)),
+            Ended::TimedOut if limit.processor <= QUICK => Ok(None),
             _ => Err(format!("without a mutant, {} has {ended:?}: {}", test.name, test.program.display())),
         }
     }
 
-    /// The same for these programs; the quickest come first.
-    fn measure_all(&self, programs: Vec<(String, PathBuf)>, but: &[&str]) -> Result<Vec<Test>, String> {
-        let mut tests = Vec::new();
-        for (name, program) in programs.into_iter().filter(|(name, _)| !but.contains(&name.as_str())) {
-            tests.push(self.measure(&name, program, vec!["--quiet".into()])?);
+    /// Sorts the library's own programs into quick and slow ones; the latter are measured if they are needed.
+    fn measure_own(&mut self, programs: Vec<(String, PathBuf)>) -> Result<(), String> {
+        let unit_tests = programs.iter().find(|(name, _)| *name == self.library.1.replace('-', "_"));
+        self.unit_tests = unit_tests.ok_or("the library has no unit tests")?.1.clone();
+        let whole = programs.into_iter().filter(|(name, _)| !OTHERS.contains(&name.as_str()));
+        let whole = whole.map(|(name, program)| Test::new(&name, program, vec!["--quiet".into()]));
+        let modules = self.files.iter().map(|file| module_of(&file.name)).collect::<BTreeSet<_>>();
+        let modules = modules.into_iter().map(|module| {
+            let arguments = vec!["--quiet".into(), format!("{module}::")];
+            Test::new(&format!("unit tests of {module}"), self.unit_tests.clone(), arguments)
+        });
+        for test in whole.chain(modules).collect::<Vec<_>>() {
+            match self.measure(test.clone(), Limit { processor: QUICK, ..BASELINE_LIMIT })? {
+                Some(measured) => self.quick.push(measured),
+                None => self.own_slow.push(test),
+            }
         }
-        tests.sort_by_key(|test| test.took);
-        Ok(tests)
+        Ok(())
     }
 
-    /// How many of the library's own tests are quick.
-    fn quick_count(&self) -> usize {
-        self.quick.iter().filter(|test| test.took <= QUICK).count()
-    }
-
+    /// The tests of the second round.
     fn slow(&mut self) -> Result<Vec<Test>, String> {
         if self.slow.is_none() {
             // What `compile-once.sh` kept in an earlier run.
@@ -278,10 +274,13 @@ impl<'a> Attempt<'a> {
             if !built.is_done {
                 return Err(format!("the tests of the second round do not build:\n{}", built.output));
             }
-            self.slow = Some(self.measure_all(built.programs, &[])?);
+            let others = built.programs.into_iter();
+            let others = others.map(|(name, program)| Test::new(&name, program, vec!["--quiet".into()]));
+            let all = self.own_slow.iter().cloned().chain(others);
+            let measured = all.map(|test| self.measure(test, BASELINE_LIMIT)).collect::<Result<Vec<_>, _>>()?;
+            self.slow = Some(measured.into_iter().flatten().collect());
         }
-        let own = &self.quick[self.quick_count()..];
-        Ok(own.iter().chain(self.slow.as_ref().expect("just made")).cloned().collect())
+        Ok(self.slow.clone().unwrap_or_default())
     }
 
     fn try_switched(&mut self) -> Result<(), String> {
@@ -294,7 +293,7 @@ impl<'a> Attempt<'a> {
                 }
             }
         }
-        let quick = Round::new(self.quick[..self.quick_count()].to_vec(), IDLE_MAX, &self.results);
+        let quick = Round::new(self.quick.clone(), IDLE_MAX, &self.results);
         let (missed, new): (Vec<_>, Vec<_>) = work.into_iter().partition(|(key, _)| self.results.is_missed(key));
         let missed = [missed, self.try_all(&new, &quick, false)?].concat();
         if missed.is_empty() {
@@ -349,7 +348,7 @@ impl<'a> Attempt<'a> {
         for file in &self.files {
             self.write(&file.name, &file.text)?;
         }
-        let quick = Round::new(self.quick[..self.quick_count()].to_vec(), IDLE_MAX, &self.results);
+        let quick = Round::new(self.quick.clone(), IDLE_MAX, &self.results);
         let mut missed = Vec::new();
         for (at, mutant) in work {
             let does_not_build = mutant.is_switchable && mutant.is_same_when_switched;

@@ -103,6 +103,9 @@ fn shared_scheduler_error_names_its_cause() {
     let of_memory = ConfigError::OutOfMemory { field: "buffers", bytes: 48 };
     let of_memory = SharedPoolError::Memory(of_memory);
     assert_eq!(of_memory.to_string(), "buffers: no memory for 48 bytes");
+    let of_scheduler = SharedSchedulerError::Scheduler(SchedulerError::StaleLease);
+    let source = std::error::Error::source(&of_scheduler).expect("it is about another error");
+    assert_eq!(source.to_string(), of_scheduler.to_string());
     for error in [of_memory, closed] {
         let source = std::error::Error::source(&error).expect("it is about another error");
         assert_eq!(source.to_string(), error.to_string());

@@ -15,7 +15,7 @@
 //! | have several threads, and one budget for all of them | [`SharedPool`]; each shard is a [`Pool`] |
 //! | have an allocator and a queue already | [`connection::Connection`], the state machine alone |
 //! | want only the decision which request gets the next buffer | [`scheduler::Scheduler`] |
-//! | want only to find where an HTTP/2 frame ends | [`framing`] |
+//! | want only to find where an HTTP/2 frame or a FastCGI record ends | [`framing`] |
 //!
 //! # The usage contract
 //!

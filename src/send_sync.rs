@@ -6,7 +6,7 @@
 use crate::connection::{
     Action, Actions, ActionsIter, Connection, EndKind, Event, EventError, Hold, Mode, Policy, UnknownMode,
 };
-use crate::framing::h2;
+use crate::framing::{fcgi, h2};
 use crate::memory::{Arena, MemoryConfig, SlotError, SlotIndex, Slots};
 use crate::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, PoolStats, ReceiverId, ReceiverInfo};
 use crate::scheduler::{
@@ -51,7 +51,21 @@ assert_send_and_sync!(LeaseId, WaitId, TenantId, ReceiverId, SlotIndex);
 assert_send_and_sync!(PoolConfig, SchedulerConfig, MemoryConfig, TenantConfig);
 assert_send_and_sync!(PoolStats, SchedulerStats, ReclaimStats, LeaseInfo, WaitInfo, TenantInfo, ReceiverInfo);
 assert_send_and_sync!(PoolError, SchedulerError, EventError, ConfigError, Allowed, SlotError, UnknownMode);
-assert_send_and_sync!(h2::Decoder, h2::Error, h2::ErrorCode, h2::FrameHeader, h2::Next, h2::Side);
+assert_send_and_sync!(
+    fcgi::Decoder,
+    h2::Decoder,
+    fcgi::Error,
+    fcgi::ErrorCode,
+    fcgi::Form,
+    fcgi::Next,
+    fcgi::RecordHeader,
+    fcgi::Side,
+    h2::Error,
+    h2::ErrorCode,
+    h2::FrameHeader,
+    h2::Next,
+    h2::Side
+);
 
 #[cfg(feature = "bytes")]
 assert_send_and_sync!(crate::memory::Lease<'static>);

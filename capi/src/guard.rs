@@ -228,6 +228,8 @@ mod tests {
         let mut connection = demuxbuf_connection::default();
         let mut decoder = demuxbuf_h2_decoder::default();
         let next = demuxbuf_h2_next::default();
+        let mut records = demuxbuf_fcgi_decoder::default();
+        let mut record = demuxbuf_fcgi_record::default();
         let (mut info, mut config) = (demuxbuf_connection_info::default(), demuxbuf_pool_config::default());
         // SAFETY: every pointer is NULL or to a local that lives.
         unsafe {
@@ -242,6 +244,9 @@ mod tests {
                 with_panic(|| demuxbuf_h2_accept(&mut decoder, &next)),
                 with_panic(|| demuxbuf_h2_check_padding(&next, 0)),
                 with_panic(|| demuxbuf_h2_peek(&decoder, core::ptr::null(), 0, &mut demuxbuf_h2_next::default())),
+                with_panic(|| demuxbuf_fcgi_init(&mut records, DEMUXBUF_FCGI_WEB_SERVER)),
+                with_panic(|| demuxbuf_fcgi_set_max_discrete_bytes(&mut records, 16_448)),
+                with_panic(|| demuxbuf_fcgi_peek(&records, core::ptr::null(), 0, &mut record)),
             ] {
                 assert_eq!(status, DEMUXBUF_ERR_POISONED);
             }

@@ -2,8 +2,8 @@
 //!
 //! # The prefix rule
 //!
-//! Configurations, policies, requests, statistics, infos, notices and h2 frames begin with `struct_size`, so that a
-//! later version can append fields.
+//! Configurations, policies, requests, statistics, infos, notices, h2 frames and FastCGI records begin with
+//! `struct_size`, so that a later version can append fields.
 //!
 //! - **In**: fields that the host's struct is too short for have their defaults. Bytes behind those that this library
 //!   knows must be 0.

@@ -6,7 +6,7 @@ const RENEW: &str = "DEMUXBUF_RENEW_HEADER=1 cargo test --test header";
 
 /// The sections of the header in the order in which a reader needs them: the files of each, and what holds for all of its
 /// functions.
-const SECTIONS: [(&str, &[&str], &str); 7] = [
+const SECTIONS: [(&str, &[&str], &str); 8] = [
     (
         "Start",
         &["status", "strerror", "version", "actions", "policy", "config", "guard"],
@@ -47,6 +47,13 @@ const SECTIONS: [(&str, &[&str], &str); 7] = [
         "HTTP/2 framing",
         &["h2"],
         "Where frames begin and end; nothing of their meaning.\n\
+         Thread rule: one thread at a time per decoder. Cost: O(1), no allocation, no system call.",
+    ),
+    (
+        "FastCGI framing",
+        &["fcgi"],
+        "Where records begin and end, and how each is taken; nothing of their meaning. Sections are those of the FastCGI\n\
+         specification 1.0.\n\
          Thread rule: one thread at a time per decoder. Cost: O(1), no allocation, no system call.",
     ),
 ];

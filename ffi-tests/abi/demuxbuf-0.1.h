@@ -1581,6 +1581,127 @@ int32_t demuxbuf_h2_check_padding(const demuxbuf_h2_next *next,
 }  // extern "C"
 #endif  // __cplusplus
 
+/* ==== FastCGI framing ====
+ *
+ * Where records begin and end, and how each is taken; nothing of their meaning. Sections are those of the FastCGI
+ * specification 1.0.
+ * Thread rule: one thread at a time per decoder. Cost: O(1), no allocation, no system call.
+ */
+
+// What is decoded is sent by a web server, to an application.
+#define DEMUXBUF_FCGI_WEB_SERVER 0
+
+// What is decoded is sent by an application, to a web server.
+#define DEMUXBUF_FCGI_APPLICATION 1
+
+// The largest record: header, content and padding.
+#define DEMUXBUF_FCGI_RECORD_BYTES_MAX 65798
+
+// `form`: one unit, which is taken whole.
+#define DEMUXBUF_FCGI_DISCRETE 0
+
+// `form`: a part of a stream. Pass on what is there of its content, and skip the padding.
+#define DEMUXBUF_FCGI_STREAM 1
+
+// `form`: the empty record that ends a stream. Skip the padding.
+#define DEMUXBUF_FCGI_STREAM_END 2
+
+// `form`: a type that the specification does not have. Skip the record. An application answers one of request id 0
+// with UNKNOWN_TYPE (section 4.2): the bytes 1, 11, 0, 0, 0, 8, 0, 0, then `kind` and seven times 0.
+#define DEMUXBUF_FCGI_UNKNOWN 3
+
+// `error_code`: the version is not 1 (section 3.3).
+#define DEMUXBUF_FCGI_ERROR_VERSION 1
+
+// `error_code`: only the other side sends records of this type (appendix A).
+#define DEMUXBUF_FCGI_ERROR_DIRECTION 2
+
+// `error_code`: a management record with the id of a request, or a record of a request without one (section 3.3).
+#define DEMUXBUF_FCGI_ERROR_REQUEST_ID 3
+
+// `error_code`: the content is shorter or longer than that of this type (sections 4.2, 5.1, 5.4, 5.5).
+#define DEMUXBUF_FCGI_ERROR_CONTENT_LENGTH 4
+
+// `error_code`: a discrete record is longer than `demuxbuf_fcgi_set_max_discrete_bytes` allows.
+#define DEMUXBUF_FCGI_ERROR_TOO_LONG 5
+
+// Finds and judges the records that one side sends: a plain value, the same at every record. All-zero is one for a web
+// server's records. Private to the library.
+typedef struct {
+  uint32_t side;
+  uint32_t max_discrete_bytes;
+} demuxbuf_fcgi_decoder;
+
+// What stands at the front.
+typedef struct {
+  // `sizeof(demuxbuf_fcgi_record)`, set before the call; then how many bytes were written.
+  uint32_t struct_size;
+  // If non-zero, at least this many more bytes are needed before the record is found.
+  uint32_t need_more;
+  // Length of the whole record with its header and padding, in bytes; 0 with `need_more`. With
+  // `DEMUXBUF_ERR_PROTOCOL`: the length if the next record can be read behind it, 0 for an error of the connection.
+  uint32_t record_bytes;
+  // Length of the content, in bytes. It begins behind the 8 bytes of the header.
+  uint32_t content_length;
+  // Request of the record; 0 for a management record. With `DEMUXBUF_ERR_PROTOCOL`: the request it is an error of.
+  uint32_t request_id;
+  // With `DEMUXBUF_ERR_PROTOCOL`: one of `DEMUXBUF_FCGI_ERROR_...`.
+  uint32_t error_code;
+  // Type of the record (section 8).
+  uint8_t kind;
+  // Length of the padding behind the content, in bytes.
+  uint8_t padding_length;
+  // How the content is taken: `DEMUXBUF_FCGI_DISCRETE`, `_STREAM`, `_STREAM_END` or `_UNKNOWN`.
+  uint8_t form;
+  // Always 0.
+  uint8_t reserved;
+} demuxbuf_fcgi_record;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Prepares a decoder for the records that `side` (`DEMUXBUF_FCGI_WEB_SERVER` or `DEMUXBUF_FCGI_APPLICATION`) sends.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` for another side.
+int32_t demuxbuf_fcgi_init(demuxbuf_fcgi_decoder *decoder,
+                           uint32_t side);
+
+// Sets the largest discrete record that the host takes, with its header and padding, in bytes: the size of its buffer,
+// 271 to 65798; 16448 at the start. Only GET_VALUES and GET_VALUES_RESULT can be longer than 271. Streams are not
+// limited.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` (`bytes` is out of range, or the decoder is corrupt),
+// and nothing is changed.
+int32_t demuxbuf_fcgi_set_max_discrete_bytes(demuxbuf_fcgi_decoder *decoder,
+                                             uint32_t bytes);
+
+// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). A record is found and judged
+// once the eight bytes of its header are there.
+//
+// Returns `DEMUXBUF_OK` and writes `*record`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code`, `request_id` and
+// `record_bytes` of `*record`. With `record_bytes` the next record begins behind these bytes; without, the error is one
+// of the connection. `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never
+// initialised, or is corrupt), `DEMUXBUF_ERR_POISONED` (a defect of the library).
+int32_t demuxbuf_fcgi_peek(const demuxbuf_fcgi_decoder *decoder,
+                           const uint8_t *data,
+                           uint32_t bytes,
+                           demuxbuf_fcgi_record *record);
+
+// As `demuxbuf_fcgi_peek`, for hosts that take streams in pieces and every other record whole: a discrete record is found
+// once it is whole, with its padding. `need_more` of `*record` counts the bytes that are missing until then.
+//
+// Returns the same as `demuxbuf_fcgi_peek`: `DEMUXBUF_OK`, `DEMUXBUF_ERR_PROTOCOL`, `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_fcgi_peek_whole(const demuxbuf_fcgi_decoder *decoder,
+                                 const uint8_t *data,
+                                 uint32_t bytes,
+                                 demuxbuf_fcgi_record *record);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
 /* Hot tests, each with an exported twin of the same meaning. `static inline` needs no symbol of the library. */
 
 /* The status inside what an event function returned: 0 for a mask of actions. Twin: demuxbuf_actions_status. */

@@ -108,6 +108,11 @@ fn h2_frames() {
     passes_linked_both_ways(&["h2.c"]);
 }
 
+#[test]
+fn fcgi_records() {
+    passes_linked_both_ways(&["fcgi.c"]);
+}
+
 /// A program that was built with the header of the first version runs with the library of today. The header in
 /// `ffi-tests/abi` is a copy that is never renewed.
 #[test]

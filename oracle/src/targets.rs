@@ -4,6 +4,8 @@
 //! read and cut down by hand. A line that means nothing is skipped, so every text is an input.
 
 mod config;
+mod fcgi_records;
+mod fcgi_reference;
 mod ffi_ops;
 mod h2_frames;
 mod ops;
@@ -26,10 +28,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "ops", run: ops::run, examples: ops::EXAMPLES },
     Target { name: "ffi_ops", run: ffi_ops::run, examples: ffi_ops::EXAMPLES },
     Target { name: "shared_scheduler", run: shared_scheduler::run, examples: shared_scheduler::EXAMPLES },
     Target { name: "h2_frames", run: h2_frames::run, examples: h2_frames::EXAMPLES },
+    Target { name: "fcgi_records", run: fcgi_records::run, examples: fcgi_records::EXAMPLES },
     Target { name: "config", run: config::run, examples: config::EXAMPLES },
 ];

@@ -14,7 +14,7 @@ static void start(const uint8_t *prologue, size_t bytes) {
 
 static void read_payload(uint8_t kind, const uint8_t *payload) {
     if (kind == PING)
-        count_ping(payload);
+        count_eight(payload);
     else if (kind == WINDOW_UPDATE)
         counts.content +=
             (uint32_t)payload[0] << 24 | (uint32_t)payload[1] << 16 | (uint32_t)payload[2] << 8 | payload[3];

@@ -1,6 +1,6 @@
-/* What every decoder of HTTP/2 frames is measured in: a server that receives what a client sends, a buffer at a time. A
- * decoder is a source file that includes this one and defines what is declared here. It takes from each frame what only
- * its payload has (the increment of a WINDOW_UPDATE, the eight bytes of a PING), so that none is merely skipped.
+/* What every decoder of frames is measured in: a server that receives what a client sends, a buffer at a time. A decoder is
+ * a source file that includes this one and defines what is declared here. It takes from each frame what only its payload
+ * has (the increment of a WINDOW_UPDATE, the eight bytes of a PING or a BEGIN_REQUEST), so that none is merely skipped.
  *
  * Usage: PROGRAM FILE PROLOGUE_BYTES TIMES; what is behind the prologue is decoded TIMES times. Prints the frames, the
  * bytes of their payloads, the sum of what was taken from them, and the nanoseconds that they took. */
@@ -26,7 +26,7 @@ typedef struct {
 
 static counts_t counts;
 
-/* Gets ready, and takes the prologue: the client's preface and settings, and the head of a request that stays open. */
+/* Gets ready, and takes the prologue, if any: what must come before frames that are all alike. */
 static void start(const uint8_t *prologue, size_t bytes);
 /* Returns how many bytes it took; the remaining ones come again, in front of the next. */
 static size_t decode(const uint8_t *data, size_t bytes);
@@ -42,9 +42,9 @@ static inline void count(uint32_t payload_bytes) {
     counts.payload_bytes += payload_bytes;
 }
 
-static inline void count_ping(const uint8_t *opaque) {
+static inline void count_eight(const uint8_t *payload) {
     uint64_t content;
-    memcpy(&content, opaque, sizeof content);
+    memcpy(&content, payload, sizeof content);
     counts.content += content;
 }
 

@@ -17,7 +17,7 @@ static int on_frame(nghttp2_session *of, const nghttp2_frame *frame, void *user)
     (void)user;
     count((uint32_t)frame->hd.length);
     if (frame->hd.type == NGHTTP2_PING)
-        count_ping(frame->ping.opaque_data);
+        count_eight(frame->ping.opaque_data);
     else if (frame->hd.type == NGHTTP2_WINDOW_UPDATE)
         counts.content += (uint32_t)frame->window_update.window_size_increment;
     return 0;

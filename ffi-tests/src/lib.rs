@@ -164,6 +164,14 @@ pub fn run_checks(program: &Path, arguments: &[&str]) -> String {
     before.to_owned()
 }
 
+/// The compiler's arguments for a library of the system; `None` if pkg-config does not know it.
+pub fn system_library(name: &str) -> Option<Vec<String>> {
+    let output = Command::new("pkg-config").args(["--cflags", "--libs", name]).output().ok()?;
+    let words = String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect();
+    // The library stands before what needs it.
+    output.status.success().then(|| [vec!["-Wl,--no-as-needed".to_owned()], words].concat())
+}
+
 /// Prints what this machine cannot run, past the test harness, which captures a test's output.
 pub fn skip(what: &str) {
     // A closed output is no reason to fail.

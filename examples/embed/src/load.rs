@@ -1,0 +1,326 @@
+//! Clients of every kind for one server. The honest ones compare each byte that comes back.
+
+use crate::frames::{HEADER_BYTES, PAYLOAD_BYTES_MAX, any_frame, frame, many_frames};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// What a client sends again and again until the sockets are full.
+const FLOOD_BYTES: usize = 300_000;
+/// The sockets on loopback hold less than so often that.
+const FLOODS_MAX: usize = 200;
+/// Clients that flood have small sockets, so that those of the server fill up.
+const SMALL_SOCKET_BYTES: u32 = 65_536;
+/// The sockets are full if nothing was written for so long.
+const STUCK: Duration = Duration::from_millis(200);
+/// Bytes of partial frames. Up to 4,096 they can be parked, above that they keep a buffer.
+const PARTIAL_BYTES: [usize; 12] = [1, 3, 4, 5, 64, 65, 256, 257, 1_000, 4_096, 4_097, 12_000];
+
+/// How many clients of each kind there are.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Load {
+    /// Clients that send whole frames and compare each byte of the echo.
+    #[arg(long, default_value_t = 200)]
+    pub honest: usize,
+    /// Clients that send a part of a frame and stay.
+    #[arg(long, default_value_t = 0)]
+    pub partial: usize,
+    /// Clients that reset their connections, most of them inside of a frame.
+    #[arg(long, default_value_t = 40)]
+    pub resets: usize,
+    /// Clients of which a frame is larger than a buffer.
+    #[arg(long, default_value_t = 10)]
+    pub oversized: usize,
+    /// Seed of all random numbers.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Seconds after which the run has failed.
+    #[arg(long, default_value_t = 120)]
+    pub patience_s: u64,
+}
+
+/// What the honest clients compared, and the partial frames that are still connected.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Bytes that came back to honest clients, each of them as it was sent.
+    pub compared_bytes: u64,
+    /// Connections with a part of a frame. They stay until this is dropped.
+    pub partial: Vec<TcpStream>,
+}
+
+/// How an honest client behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Habit {
+    /// Waits for each echo before the next frame.
+    Steady,
+    /// Sends all frames at once.
+    Burst,
+    /// Sends a few bytes at a time.
+    Trickle,
+    /// Stops for a moment inside of each frame.
+    Pause,
+    /// Reads nothing before the server cannot send any more, so that it must stop receiving.
+    LateReader,
+}
+
+impl Habit {
+    /// Every twentieth client is a late reader, since each of them moves megabytes.
+    fn of(client: usize) -> Habit {
+        match client % 20 {
+            0..5 => Habit::Steady,
+            5..10 => Habit::Burst,
+            10..15 => Habit::Trickle,
+            15..19 => Habit::Pause,
+            _ => Habit::LateReader,
+        }
+    }
+}
+
+/// What went wrong, and for which client.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure(error.to_string())
+    }
+}
+
+type Compared = Result<u64, Failure>;
+
+/// Puts all clients on the server at this address, partial frames first, and waits until the others are done.
+///
+/// # Errors
+///
+/// A byte that came back differs, an echo ended early or did not come in time, or the server refused a connection.
+pub async fn run(address: SocketAddr, load: &Load) -> Result<Outcome, Failure> {
+    let patience = Duration::from_secs(load.patience_s);
+    let all = async {
+        let mut partial = Vec::new();
+        for client in 0..load.partial {
+            partial.push(send_partial(address, PARTIAL_BYTES[client % PARTIAL_BYTES.len()]).await?);
+        }
+        let mut clients = JoinSet::new();
+        for client in 0..load.honest.max(load.resets).max(load.oversized) {
+            let mut random = fastrand::Rng::with_seed(load.seed.wrapping_add(client as u64));
+            if client < load.honest {
+                clients.spawn(honest(address, client, random.fork()));
+            }
+            if client < load.resets {
+                clients.spawn(reset(address, client, random.fork()));
+            }
+            if client < load.oversized {
+                clients.spawn(oversized(address, random.fork()));
+            }
+        }
+        let mut compared_bytes = 0;
+        while let Some(client) = clients.join_next().await {
+            compared_bytes += client.map_err(|error| Failure(error.to_string()))??;
+        }
+        Ok(Outcome { compared_bytes, partial })
+    };
+    let late = Err(Failure(format!("clients are not done after {} s", patience.as_secs())));
+    timeout(patience, all).await.unwrap_or(late)
+}
+
+/// Sends a part of a frame and leaves the connection open.
+///
+/// # Errors
+///
+/// The server refuses the connection.
+pub async fn send_partial(address: SocketAddr, bytes: usize) -> Result<TcpStream, Failure> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(&frame(&mut fastrand::Rng::with_seed(bytes as u64), PAYLOAD_BYTES_MAX)[..bytes]).await?;
+    Ok(stream)
+}
+
+/// Connects, sends, compares, ends with a half-close, every second time inside of a frame, and reads to the end.
+async fn honest(address: SocketAddr, client: usize, mut random: fastrand::Rng) -> Compared {
+    let habit = Habit::of(client);
+    let frames: Vec<Vec<u8>> = match habit {
+        Habit::Steady => (0..20).map(|_| any_frame(&mut random)).collect(),
+        Habit::Burst => vec![many_frames(&mut random, 400_000)],
+        Habit::Trickle => [30; 10].into_iter().chain([1500]).map(|bytes| frame(&mut random, bytes)).collect(),
+        Habit::Pause => (0..5).map(|_| any_frame(&mut random)).collect(),
+        Habit::LateReader => vec![many_frames(&mut random, FLOOD_BYTES)],
+    };
+    let tail = if client % 2 == 1 { frame(&mut random, 300)[..200].to_vec() } else { Vec::new() };
+    let at = |error: Failure| Failure(format!("honest client {client} ({habit:?}): {error}"));
+    echo(address, habit, &frames, &tail).await.map_err(at)
+}
+
+async fn echo(address: SocketAddr, habit: Habit, frames: &[Vec<u8>], tail: &[u8]) -> Compared {
+    let (mut reader, mut writer) = connect(address, habit == Habit::LateReader).await?.into_split();
+    let mut compared_bytes = 0;
+    if habit == Habit::LateReader {
+        let flooded_bytes = flood(&mut writer, &frames[0]).await?;
+        let rest = &frames[0][flooded_bytes % frames[0].len()..];
+        let send = async {
+            writer.write_all(rest).await?;
+            finish(&mut writer, tail).await
+        };
+        let receive = async {
+            for _ in 0..(flooded_bytes + rest.len()) / frames[0].len() {
+                compared_bytes += compare(&mut reader, &frames[0]).await?;
+            }
+            compare_to_end(&mut reader, &[]).await
+        };
+        let (sent, compared) = tokio::join!(send, receive);
+        sent?;
+        return Ok(compared? + compared_bytes);
+    }
+    if habit == Habit::Steady {
+        for frame in frames {
+            writer.write_all(frame).await?;
+            compared_bytes += compare(&mut reader, frame).await?;
+        }
+        finish(&mut writer, tail).await?;
+        return Ok(compared_bytes + compare_to_end(&mut reader, &[]).await?);
+    }
+    let all = frames.concat();
+    let send = async {
+        send(&mut writer, habit, frames).await?;
+        finish(&mut writer, tail).await
+    };
+    let (sent, compared) = tokio::join!(send, compare_to_end(&mut reader, &all));
+    sent?;
+    compared
+}
+
+async fn connect(address: SocketAddr, has_small_sockets: bool) -> Result<TcpStream, Failure> {
+    let socket = TcpSocket::new_v4()?;
+    if has_small_sockets {
+        socket.set_recv_buffer_size(SMALL_SOCKET_BYTES)?;
+        socket.set_send_buffer_size(SMALL_SOCKET_BYTES)?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Sends the same frames again and again without reading, until the sockets are full and the server stops receiving.
+/// Returns how many bytes were sent.
+async fn flood(writer: &mut OwnedWriteHalf, frames: &[u8]) -> Result<usize, Failure> {
+    let mut sent = 0;
+    while sent < FLOODS_MAX * frames.len() {
+        match timeout(STUCK, writer.write(&frames[sent % frames.len()..])).await {
+            Ok(bytes) => sent += bytes?,
+            Err(_) => return Ok(sent),
+        }
+    }
+    Err(Failure(format!("the server takes in {sent} bytes of which it can send nothing")))
+}
+
+async fn send(writer: &mut OwnedWriteHalf, habit: Habit, frames: &[Vec<u8>]) -> Result<(), Failure> {
+    for frame in frames {
+        match habit {
+            Habit::Trickle => {
+                for piece in frame.chunks(if frame.len() > 100 { 100 } else { 7 }) {
+                    writer.write_all(piece).await?;
+                    sleep(Duration::from_millis(2)).await;
+                }
+            }
+            Habit::Pause => {
+                let (first, second) = frame.split_at(frame.len() / 2);
+                writer.write_all(first).await?;
+                sleep(Duration::from_millis(50)).await;
+                writer.write_all(second).await?;
+            }
+            _ => writer.write_all(frame).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn finish(writer: &mut OwnedWriteHalf, tail: &[u8]) -> Result<(), Failure> {
+    writer.write_all(tail).await?;
+    Ok(writer.shutdown().await?)
+}
+
+/// Reads as many bytes as were sent and compares each.
+async fn compare(reader: &mut OwnedReadHalf, sent: &[u8]) -> Compared {
+    let mut at = 0;
+    let mut seen = vec![0; 65_536];
+    while at < sent.len() {
+        let room = seen.len().min(sent.len() - at);
+        let bytes = reader.read(&mut seen[..room]).await.map_err(|error| Failure(format!("byte {at}: {error}")))?;
+        if bytes == 0 {
+            return Err(Failure(format!("the echo ended after {at} of {} bytes", sent.len())));
+        }
+        let differing = seen[..bytes].iter().zip(&sent[at..]).position(|(seen, sent)| seen != sent);
+        if let Some(differing) = differing {
+            let (seen, at) = (seen[differing], at + differing);
+            return Err(Failure(format!("byte {at} of {} came back as {seen}, not {}", sent.len(), sent[at])));
+        }
+        at += bytes;
+    }
+    Ok(at as u64)
+}
+
+/// The same, and nothing follows but the end of the stream.
+async fn compare_to_end(reader: &mut OwnedReadHalf, sent: &[u8]) -> Compared {
+    let compared_bytes = compare(reader, sent).await?;
+    match reader.read(&mut [0]).await {
+        Ok(0) => Ok(compared_bytes),
+        Ok(_) => Err(Failure(format!("more than {} bytes came back", sent.len()))),
+        Err(error) => Err(Failure(format!("at the end: {error}"))),
+    }
+}
+
+/// Ends with a reset: at once, with an unread echo inside of a frame, while the server cannot send, or after an end of
+/// stream. The server may close the connection first.
+async fn reset(address: SocketAddr, client: usize, mut random: fastrand::Rng) -> Compared {
+    let mut stream = connect(address, true).await?;
+    let (whole, part) = (any_frame(&mut random), frame(&mut random, 5000));
+    match client % 4 {
+        0 => {}
+        1 => {
+            stream.write_all(&[&whole, &part[..1000]].concat()).await?;
+            stream.readable().await?;
+        }
+        2 => {
+            let (reader, mut writer) = stream.into_split();
+            flood(&mut writer, &many_frames(&mut random, FLOOD_BYTES)).await?;
+            stream = reader.reunite(writer).expect("both are halves of one stream");
+        }
+        _ => {
+            stream.write_all(&[&whole, &part[..1000]].concat()).await?;
+            stream.shutdown().await?;
+        }
+    }
+    let linger = Some(Duration::ZERO);
+    rustix::net::sockopt::set_socket_linger(&stream, linger).map_err(io::Error::from)?;
+    Ok(0)
+}
+
+/// A frame that no buffer can hold follows one that fits: that one comes back, and the server closes.
+async fn oversized(address: SocketAddr, mut random: fastrand::Rng) -> Compared {
+    let fits = frame(&mut random, PAYLOAD_BYTES_MAX);
+    for length in [PAYLOAD_BYTES_MAX as u32 + 1, u32::MAX] {
+        let (mut reader, mut writer) = TcpStream::connect(address).await?.into_split();
+        writer.write_all(&fits).await?;
+        compare(&mut reader, &fits).await?;
+        writer.write_all(&[&length.to_be_bytes()[..], &fits[HEADER_BYTES..100]].concat()).await?;
+        // It may close before it has received all, which is a reset.
+        match reader.read(&mut [0]).await {
+            Ok(0) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            other => return Err(Failure(format!("after a length of {length}: {other:?}"))),
+        }
+    }
+    Ok(2 * fits.len() as u64)
+}

@@ -1,0 +1,51 @@
+//! Each server of this folder under the same load. What is not installed is skipped with a line.
+
+#![allow(clippy::disallowed_methods, reason = "clients wait for the server")]
+
+#[path = "servers/checks.rs"]
+mod checks;
+#[path = "servers/process.rs"]
+mod process;
+
+use process::Server;
+
+/// The tests of one server: how to get it, and what its own options refuse.
+macro_rules! server {
+    ($name:ident, $server:expr, $refused:expr) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn serves_a_crowd() {
+                let _ = $server.map(|server| checks::serves_a_crowd(&server));
+            }
+
+            #[test]
+            fn outlives_partial_frames() {
+                let _ = $server.map(|server| checks::outlives_partial_frames(&server));
+            }
+
+            #[test]
+            fn sleeps_beside_peers_that_wait() {
+                let _ = $server.map(|server| checks::sleeps_beside_peers_that_wait(&server));
+            }
+
+            #[test]
+            fn sleeps_beside_peers_that_do_not_read() {
+                let _ = $server.map(|server| checks::sleeps_beside_peers_that_do_not_read(&server));
+            }
+
+            #[test]
+            fn refuses_wrong_options() {
+                let _ = $server.map(|server| checks::refuses_wrong_options(&server, $refused));
+            }
+        }
+    };
+}
+
+server!(
+    epoll_level,
+    Server::c("epoll", &[], &[]),
+    &[(&["--trigger", "sideways"], "level|edge"), (&["level"], "usage")]
+);
+server!(epoll_edge, Server::c("epoll", &[], &["--trigger", "edge"]), &[(&["--trigger", ""], "level|edge")]);

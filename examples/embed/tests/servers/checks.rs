@@ -1,0 +1,148 @@
+//! What every server must do.
+
+use crate::process::{PATIENCE, Server};
+use demuxbuf_embed::frames::{frame, many_frames};
+use demuxbuf_embed::load::{self, Load};
+use rustix::net::sockopt::set_socket_linger;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Enough for all that are connected at once.
+const AMPLE_KIB: u64 = 1024;
+/// Less than 200 partial frames need.
+const SCARCE_KIB: u64 = 512;
+/// The least that a server takes: as many partial frames as there are buffers stop the others.
+const LEAST_KIB: u64 = 160;
+/// More than that has no buffers.
+const BUFFERS_MAX: usize = LEAST_KIB as usize * 1024 / 16_448;
+
+fn run_load(address: SocketAddr, load: &Load) -> load::Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(load::run(address, load)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn load() -> Load {
+    Load { honest: 200, partial: 0, resets: 40, oversized: 10, seed: 1, patience_s: PATIENCE.as_secs() }
+}
+
+/// 200 honest clients, resets and frames that do not fit: all bytes come back, and the server stopped receiving where
+/// it could not send.
+pub(crate) fn serves_a_crowd(server: &Server) {
+    let Some(running) = server.start(AMPLE_KIB) else { return };
+    let outcome = run_load(running.address, &load());
+    let statistics = running.stop();
+    println!("{} bytes compared, {statistics:?}", outcome.compared_bytes);
+    assert!(statistics.get("blocked") > 0, "the sockets were never full: {statistics:?}");
+    assert!(statistics.get("consumed_bytes") >= outcome.compared_bytes, "{statistics:?}");
+}
+
+/// 200 partial frames take all memory and stay; honest clients are served all the same. The end comes while partial
+/// frames are held.
+pub(crate) fn outlives_partial_frames(server: &Server) {
+    let Some(running) = server.start(SCARCE_KIB) else { return };
+    let outcome = run_load(running.address, &Load { honest: 60, partial: 200, resets: 20, ..load() });
+    assert_eq!(outcome.partial.len(), 200);
+    let statistics = running.stop();
+    println!("{} bytes compared, {statistics:?}", outcome.compared_bytes);
+    assert!(statistics.get("queued") > 0 && statistics.get("shed") > 0, "no shortage: {statistics:?}");
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).expect("it listens");
+    client.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    client
+}
+
+/// Sends a frame, so that the server knows this client, and waits for the echo, but for its last byte.
+fn greet(mut client: &TcpStream) {
+    let greeting = frame(&mut fastrand::Rng::with_seed(1), 20);
+    client.write_all(&greeting).expect("the server reads");
+    client.read_exact(&mut vec![0; greeting.len() - 1]).expect("the echo");
+    client.peek(&mut [0]).expect("its last byte");
+}
+
+/// Silent peers, peers that hold all memory with partial frames, that wait for memory, and that hang up while they
+/// wait: the server sleeps but for its deadlines.
+pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
+    let Some(running) = server.start(LEAST_KIB) else { return };
+    let partial = frame(&mut fastrand::Rng::with_seed(2), 9000);
+    let clients: Vec<TcpStream> = (0..BUFFERS_MAX + 8).map(|_| connect(running.address)).collect();
+    clients.iter().for_each(greet);
+    // The first hold, the others wait.
+    let (waiting, holding) = clients.split_at(8);
+    for mut client in holding.iter().chain(waiting) {
+        client.write_all(&partial[..5000]).expect("the server reads");
+        sleep(Duration::from_millis(5));
+    }
+    for (at, client) in waiting.iter().enumerate() {
+        match at % 3 {
+            0 => client.shutdown(Shutdown::Write).expect("it is open"),
+            1 => set_socket_linger(client, Some(Duration::ZERO)).expect("an option of TCP"),
+            _ => {}
+        }
+    }
+    let stay = clients.into_iter().enumerate().filter(|(at, _)| *at >= 8 || at % 3 != 1).collect::<Vec<_>>();
+    sleep(Duration::from_millis(700));
+    let statistics = running.stop();
+    println!("{} stayed, {statistics:?}", stay.len());
+    assert!(statistics.get("queued") >= 8, "none waited: {statistics:?}");
+    let wakeups = statistics.get("wakeups");
+    assert!(wakeups < 150, "{wakeups} wake-ups: {statistics:?}");
+}
+
+/// Sends the same frames again and again without reading, until nothing was written for a while. Returns how many
+/// bytes were sent.
+fn flood(mut client: &TcpStream, frames: &[u8]) -> usize {
+    client.set_write_timeout(Some(Duration::from_millis(200))).expect("a time limit");
+    let mut sent = 0;
+    while sent < 200 * frames.len() {
+        match client.write(&frames[sent % frames.len()..]) {
+            Ok(bytes) => sent += bytes,
+            Err(_) => return sent,
+        }
+    }
+    panic!("the server takes in {sent} bytes of which it can send nothing")
+}
+
+/// Peers that do not read. Then one ends its stream, one hangs up, one goes on not reading, and one reads all and has
+/// nothing more to send: the server sleeps until it can send, and does not ask for that when it has nothing.
+pub(crate) fn sleeps_beside_peers_that_do_not_read(server: &Server) {
+    let Some(running) = server.start(AMPLE_KIB) else { return };
+    let frames = many_frames(&mut fastrand::Rng::with_seed(3), 300_000);
+    let mut clients: Vec<TcpStream> = (0..4).map(|_| connect(running.address)).collect();
+    let sent = clients.iter().map(|client| flood(client, &frames)).min().expect("four floods");
+    clients[0].shutdown(Shutdown::Write).expect("it is open");
+    let mut seen = vec![0; frames.len()];
+    for _ in 0..sent / frames.len() {
+        clients[3].read_exact(&mut seen).expect("the echo");
+        assert!(seen == frames, "another byte came back");
+    }
+    set_socket_linger(&clients[1], Some(Duration::ZERO)).expect("an option of TCP");
+    clients.remove(1);
+    sleep(Duration::from_millis(700));
+    let statistics = running.stop();
+    println!("{statistics:?}");
+    let (wakeups, least) = (statistics.get("wakeups"), statistics.get("received_bytes") / 16_448);
+    assert!(wakeups < 2 * least + 300, "{wakeups} wake-ups: {statistics:?}");
+}
+
+/// A wrong option ends the server with status 2 and what is allowed.
+pub(crate) fn refuses_wrong_options(server: &Server, own: &[(&[&str], &str)]) {
+    let common: [(&[&str], &str); 7] = [
+        (&["--port", "65536"], "65535"),
+        (&["--port", "-1"], "65535"),
+        (&["--port"], ""),
+        (&["--memory-kib", "159"], "160"),
+        (&["--memory-kib", "1048577"], "1048576"),
+        (&["--memory-kib", "many"], "many"),
+        (&["--bogus", "1"], "bogus"),
+    ];
+    for (options, allowed) in common.iter().chain(own) {
+        let output = server.command(options).output().expect("it starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {errors}");
+        assert!(!errors.is_empty() && errors.contains(allowed), "{options:?}: {errors}");
+    }
+}

@@ -1,0 +1,130 @@
+//! A server in a process of its own.
+
+use demuxbuf_ffi_tests::{Program, skip, system_library};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// What takes longer never comes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// The exit status of a server that this kernel cannot run.
+const REFUSED_BY_KERNEL: i32 = 77;
+
+/// A server that can be started, with the options that all its tests give it.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) program: PathBuf,
+    pub(crate) options: &'static [&'static str],
+}
+
+impl Server {
+    /// Builds a program of `examples/embed/c`; `None`, and a line, if a library that it needs is not installed.
+    pub(crate) fn c(source: &str, libraries: &[&str], options: &'static [&'static str]) -> Option<Server> {
+        let mut flags = Vec::new();
+        for library in libraries {
+            let Some(found) = system_library(library) else {
+                skip(&format!("the {source} server, for which {library} is not installed"));
+                return None;
+            };
+            flags.extend(found);
+        }
+        let path = format!("examples/embed/c/{source}.c");
+        let program = Program { flags, ..Program::new(&format!("embed-{source}"), &[&path]) }.build();
+        Some(Server { program, options })
+    }
+
+    /// The command, with these further options.
+    pub(crate) fn command(&self, options: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(self.options).args(options);
+        command
+    }
+
+    /// Starts it; `None`, and a line, if the kernel has not what it needs.
+    pub(crate) fn start(&self, memory_kib: u64) -> Option<Running> {
+        let mut child = self
+            .command(&["--memory-kib", &memory_kib.to_string()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program that was just built starts");
+        let mut printed = BufReader::new(child.stdout.take().expect("it is a pipe"));
+        let mut line = String::new();
+        printed.read_line(&mut line).expect("it prints its port");
+        if line.is_empty() {
+            let output = child.wait_with_output().expect("it ended");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(REFUSED_BY_KERNEL), "{errors}");
+            skip(&format!("{}: {}", self.program.display(), errors.trim()));
+            return None;
+        }
+        let port: u16 = line.strip_prefix("port ").expect("its port").trim().parse().expect("a number");
+        Some(Running { child, printed, address: (Ipv4Addr::LOCALHOST, port).into(), memory_kib })
+    }
+}
+
+/// A server that runs.
+pub(crate) struct Running {
+    child: Child,
+    printed: BufReader<ChildStdout>,
+    pub(crate) address: SocketAddr,
+    memory_kib: u64,
+}
+
+impl Running {
+    /// Ends it by a signal, whatever is connected; returns its statistics, which show that nothing is left behind.
+    pub(crate) fn stop(mut self) -> Statistics {
+        let pid = Pid::from_child(&self.child);
+        assert!(self.child.try_wait().expect("its status").is_none(), "it still runs");
+        kill_process(pid, Signal::TERM).expect("it runs");
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("its status") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            sleep(Duration::from_millis(5));
+        };
+        let (mut printed, mut errors) = (String::new(), String::new());
+        self.printed.read_to_string(&mut printed).expect("text");
+        self.child.stderr.take().expect("it is a pipe").read_to_string(&mut errors).expect("text");
+        assert!(status.success() && errors.is_empty(), "{status}\n{printed}{errors}");
+        let pair = |line: &str| {
+            let (name, number) = line.split_once(' ').expect("a name and a number");
+            (name.to_owned(), number.parse().expect("a number"))
+        };
+        let statistics = Statistics(printed.lines().map(pair).collect());
+        for name in ["leased", "assigned", "waiting", "receivers", "slots_in_use"] {
+            assert_eq!(statistics.get(name), 0, "{name} at the end: {statistics:?}");
+        }
+        let [received, consumed, dropped] =
+            ["received", "consumed", "dropped"].map(|name| statistics.get(&format!("{name}_bytes")));
+        assert_eq!(received, consumed + dropped, "{statistics:?}");
+        assert!(statistics.get("memory_bytes") <= self.memory_kib * 1024, "{statistics:?}");
+        statistics
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It ended, or the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a server prints at its end.
+#[derive(Debug)]
+pub(crate) struct Statistics(BTreeMap<String, u64>);
+
+impl Statistics {
+    /// A number, by its name.
+    pub(crate) fn get(&self, name: &str) -> u64 {
+        *self.0.get(name).unwrap_or_else(|| panic!("the statistics have no {name}: {self:?}"))
+    }
+}

@@ -33,6 +33,8 @@ fn readme_has_the_lines_of_each_server() {
     }
     assert_eq!(table(&readme), servers);
     assert!(servers.values().all(|lines| *lines <= LINES_MAX), "{servers:?}");
-    let header = fs::read_to_string(folder.join("c/embed.h")).expect("text").lines().count();
-    assert!(readme.contains(&format!("[c/embed.h](c/embed.h), {header} lines")), "embed.h has {header} lines");
+    for shared in ["c/embed.h", "src/server.rs"] {
+        let lines = fs::read_to_string(folder.join(shared)).expect("text").lines().count();
+        assert!(readme.contains(&format!("[{shared}]({shared}), {lines} lines")), "{shared} has {lines} lines");
+    }
 }

@@ -49,3 +49,4 @@ server!(
     &[(&["--trigger", "sideways"], "level|edge"), (&["level"], "usage")]
 );
 server!(epoll_edge, Server::c("epoll", &[], &["--trigger", "edge"]), &[(&["--trigger", ""], "level|edge")]);
+server!(mio, Server::rust(env!("CARGO_BIN_EXE_embed-mio"), &[]), &[(&["--threads", "1"], "Usage")]);

@@ -132,7 +132,7 @@ pub(crate) fn sleeps_beside_peers_that_do_not_read(server: &Server) {
 pub(crate) fn refuses_wrong_options(server: &Server, own: &[(&[&str], &str)]) {
     let common: [(&[&str], &str); 7] = [
         (&["--port", "65536"], "65535"),
-        (&["--port", "-1"], "65535"),
+        (&["--port=-1"], "65535"),
         (&["--port"], ""),
         (&["--memory-kib", "159"], "160"),
         (&["--memory-kib", "1048577"], "1048576"),

@@ -38,6 +38,11 @@ impl Server {
         Some(Server { program, options })
     }
 
+    /// A program of `examples/embed/src/bin`.
+    pub(crate) fn rust(program: &str, options: &'static [&'static str]) -> Option<Server> {
+        Some(Server { program: program.into(), options })
+    }
+
     /// The command, with these further options.
     pub(crate) fn command(&self, options: &[&str]) -> Command {
         let mut command = Command::new(&self.program);

@@ -1,0 +1,195 @@
+//! An echo server on mio, which is edge-triggered.
+
+use clap::Parser;
+use demuxbuf::connection::{Action, Actions, Event, Mode};
+use demuxbuf::pool::{Notice, Pool, PoolError, ReceiverId};
+use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Options, SOCKET_FULL, Summary, frame_bytes};
+use mio::net::{TcpListener, TcpStream, UnixStream};
+use mio::{Events, Interest, Poll, Token};
+use std::error::Error;
+use std::io::{self, ErrorKind, Read, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+const LISTENER: Token = Token(CONNECTIONS_MAX);
+const SIGNALS: Token = Token(CONNECTIONS_MAX + 1);
+
+struct Connection {
+    id: ReceiverId,
+    stream: TcpStream,
+    /// How much of the frame at the front is sent.
+    sent: usize,
+    is_blocked: bool,
+}
+
+struct Server {
+    poll: Poll,
+    pool: Pool,
+    clock: Clock,
+    /// The place of a connection is its token, with mio and with the pool.
+    connections: Vec<Option<Connection>>,
+    scheduled: Vec<usize>,
+    counts: Counts,
+}
+
+impl Server {
+    /// Does the pending actions of one connection, until it waits or is closed.
+    fn run(&mut self, token: usize, mut actions: Actions) -> Result<(), PoolError> {
+        let notices = Action::WantRecv | Action::StopRecv | Action::Reschedule;
+        while let Some(connection) = &mut self.connections[token] {
+            let id = connection.id;
+            if !actions.intersection(Action::End | Action::Shed | Action::CannotFit).is_empty() {
+                return self.close(token);
+            } else if actions.has(Action::Recv) {
+                let event = match connection.stream.read(self.pool.receive_area(id)?) {
+                    Ok(0) => Event::EndOfStream,
+                    Ok(bytes) => Event::Received { bytes: bytes as u32 },
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => Event::WouldBlock,
+                    Err(_) => Event::TransportError,
+                };
+                actions = self.pool.handle(id, event)?;
+            } else if actions.has(Action::Decode) {
+                actions = decode(&mut self.pool, connection, &mut self.counts)?;
+            } else if !actions.intersection(notices).is_empty() {
+                // An edge-triggered socket is registered once, so `WantRecv` and `StopRecv` need no call.
+                if actions.has(Action::Reschedule) {
+                    self.scheduled.push(token);
+                }
+                actions = self.pool.handle(id, Event::done(actions.intersection(notices)))?;
+            } else {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports an event of a connection that may be closed already, and does what comes back.
+    fn report(&mut self, token: usize, event: Event) -> Result<(), PoolError> {
+        let Some(connection) = &self.connections[token] else { return Ok(()) };
+        let actions = self.pool.handle(connection.id, event)?;
+        self.run(token, actions)
+    }
+
+    fn close(&mut self, token: usize) -> Result<(), PoolError> {
+        if let Some(connection) = self.connections[token].take() {
+            self.pool.handle(connection.id, Event::Close)?;
+        }
+        Ok(())
+    }
+
+    /// Accepts until there is none: mio reports the listener once.
+    fn accept(&mut self, listener: &TcpListener) -> Result<(), Box<dyn Error>> {
+        loop {
+            let mut stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                Err(_) => return Ok(()), // none waits
+            };
+            let Some(token) = self.connections.iter().position(Option::is_none) else { continue };
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut stream, Token(token), interest)?;
+            let id = self.pool.attach(0, token as u64)?;
+            self.connections[token] = Some(Connection { id, stream, sent: 0, is_blocked: false });
+            let actions = self.pool.pending(id)?;
+            self.run(token, actions)?;
+        }
+    }
+
+    /// One iteration: wait, clock, events, what was scheduled, notices. Returns whether to go on.
+    fn iterate(&mut self, listener: &TcpListener, events: &mut Events) -> Result<bool, Box<dyn Error>> {
+        match self.poll.poll(events, self.timeout()) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+            _ => self.counts.wakeups += 1,
+        }
+        let due = std::mem::take(&mut self.scheduled);
+        self.pool.handle_timeout(self.clock.now_ns());
+        for event in events.iter() {
+            match event.token() {
+                LISTENER => self.accept(listener)?,
+                SIGNALS => return Ok(false),
+                Token(token) => {
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.report(token, Event::Readable)?;
+                    }
+                    let blocked = self.connections[token].as_mut().map(|connection| &mut connection.is_blocked);
+                    if event.is_writable() && blocked.is_some_and(std::mem::take) {
+                        self.report(token, Event::Unblock { reasons: SOCKET_FULL })?;
+                    }
+                }
+            }
+        }
+        for token in due {
+            self.report(token, Event::Wake)?;
+        }
+        while let Some(notice) = self.pool.poll_notice() {
+            if let Notice::Receiver { token, actions, .. } = notice {
+                self.run(token as usize, actions)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.scheduled.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadline_ns = self.pool.poll_timeout()?;
+        Some(Duration::from_nanos(deadline_ns.saturating_sub(self.clock.now_ns())))
+    }
+}
+
+/// Sends the frame at the front from where it lies. What does not go out stays there, and decoding is blocked.
+fn decode(pool: &mut Pool, connection: &mut Connection, counts: &mut Counts) -> Result<Actions, PoolError> {
+    let (id, data) = (connection.id, pool.data(connection.id)?);
+    let frame = frame_bytes(data);
+    let Some(frame_data) = data.get(..frame as usize) else {
+        let needed_bytes = frame - data.len() as u32;
+        return pool.decoded(id, 0, needed_bytes);
+    };
+    while connection.sent < frame_data.len() {
+        match connection.stream.write(&frame_data[connection.sent..]) {
+            Ok(bytes) => connection.sent += bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                connection.is_blocked = true;
+                counts.blocked += 1;
+                return pool.handle(id, Event::Block { reasons: SOCKET_FULL });
+            }
+            Err(_) => {
+                pool.handle(id, Event::Fail)?; // what is buffered is of no use any more
+                return pool.handle(id, Event::TransportError);
+            }
+        }
+    }
+    connection.sent = 0;
+    pool.decoded(id, frame, 0)
+}
+
+/// A descriptor that is readable once the process is to end.
+fn signals() -> io::Result<UnixStream> {
+    let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGINT, sender.try_clone()?)?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, sender)?;
+    receiver.set_nonblocking(true)?;
+    Ok(UnixStream::from_std(receiver))
+}
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let options = Options::parse();
+    let mut server = Server {
+        poll: Poll::new()?,
+        pool: Pool::new(&options.pool_config(Mode::Edge, 1))?,
+        clock: Clock::start(),
+        connections: (0..CONNECTIONS_MAX).map(|_| None).collect(),
+        scheduled: Vec::new(),
+        counts: Counts::default(),
+    };
+    let mut signals = signals()?;
+    let mut listener = TcpListener::from_std(options.listen()?);
+    server.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    server.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+    let mut events = Events::with_capacity(64);
+    while server.iterate(&listener, &mut events)? {}
+    (0..CONNECTIONS_MAX).try_for_each(|token| server.close(token))?;
+    server.pool.check_invariants()?;
+    Ok(Summary::new(server.pool.stats(), server.counts).finish())
+}

@@ -1,0 +1,138 @@
+//! What the Rust servers have in common: options, the pool's settings, where a frame ends, and the statistics at the end.
+
+use crate::frames::HEADER_BYTES;
+use clap::{Parser, error::ErrorKind};
+use demuxbuf::connection::Mode;
+use demuxbuf::pool::{PoolConfig, PoolStats};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Below 1,024, the usual limit of open descriptors.
+pub const CONNECTIONS_MAX: usize = 1000;
+/// The reason of `Block`: the peer does not read its echo.
+pub const SOCKET_FULL: u32 = 1;
+const BUFFER_BYTES: u32 = 16_448;
+const LEASE_NS: u64 = 1_000_000_000;
+/// A buffer and a parking slot of each size. Each connection has a slot of 64 bytes beside these.
+const SHARE_BYTES: u64 = BUFFER_BYTES as u64 + 256 + 1024 + 4096;
+const SLOTS_BYTES: u64 = 64 * CONNECTIONS_MAX as u64;
+/// Fewer buffers than that serve no crowd.
+const SHARES_MIN: u64 = 4;
+
+/// An echo server for frames of four bytes of length, big-endian, and a payload. It ends with SIGTERM or SIGINT.
+#[derive(Clone, Debug, Parser)]
+pub struct Options {
+    /// Port on the loopback address; 0 for any, which is printed.
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// The most memory to receive into, buffers and parking slots together.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(160..=1_048_576))]
+    pub memory_kib: u64,
+}
+
+/// Wake-ups of the loop, and how often a frame found the socket full.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Times the server was woken.
+    pub wakeups: u64,
+    /// Times decoding was blocked.
+    pub blocked: u64,
+}
+
+/// The clock of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Starts at 0.
+    #[allow(clippy::disallowed_methods, reason = "the library has no clock, but its host does")]
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Nanoseconds since the start.
+    pub fn now_ns(&self) -> u64 {
+        self.0.elapsed().as_nanos() as u64
+    }
+}
+
+impl Options {
+    /// The settings of a pool for this number of threads, within `--memory-kib`. Prints what is allowed and exits with status 2
+    /// if that is too little for the threads.
+    pub fn pool_config(&self, mode: Mode, threads: u32) -> PoolConfig {
+        let slots_bytes = SLOTS_BYTES * u64::from(threads);
+        let shares = (self.memory_kib * 1024).saturating_sub(slots_bytes) / SHARE_BYTES;
+        let shares_min = SHARES_MIN.max(threads.into());
+        if shares < shares_min {
+            let min = (slots_bytes + shares_min * SHARE_BYTES).div_ceil(1024);
+            let message = format!("--memory-kib is {}; {threads} threads need {min} to 1048576", self.memory_kib);
+            clap::Error::raw(ErrorKind::ValueValidation, message + "\n").exit();
+        }
+        let mut config = PoolConfig::new(shares as u32, CONNECTIONS_MAX as u32);
+        config.policy.mode = mode;
+        // While others wait, a partial frame of up to 4,096 bytes moves to a slot at once, and a connection that holds a
+        // buffer without progress for 1 s is closed.
+        config.policy.reclaim_bytes = 4096;
+        config.large_slots = [shares as u32 / threads; 3];
+        config.scheduler.park_ns = Some(0);
+        config.scheduler.lease_ns = Some(LEASE_NS);
+        config
+    }
+
+    /// Listens on the loopback address and prints the port.
+    ///
+    /// # Errors
+    ///
+    /// The port is taken.
+    pub fn listen(&self) -> io::Result<TcpListener> {
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))?;
+        println!("port {}", listener.local_addr()?.port());
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    }
+}
+
+/// Length of the frame at the front with its header; of the header alone as long as that is not whole. What can never fit
+/// is cut down to the smallest such length.
+pub fn frame_bytes(data: &[u8]) -> u32 {
+    let header = HEADER_BYTES as u32;
+    data.first_chunk().map_or(header, |length| header + u32::from_be_bytes(*length).min(BUFFER_BYTES))
+}
+
+/// The statistics at the end.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary(PoolStats, Counts);
+
+impl Summary {
+    /// Of one pool, or of one thread's.
+    pub fn new(stats: PoolStats, counts: Counts) -> Summary {
+        Summary(stats, counts)
+    }
+
+    /// Prints all as `name number`. Status 0 if nothing was left behind.
+    pub fn finish(self) -> ExitCode {
+        let Summary(stats, counts) = self;
+        let left = [
+            ("leased", stats.scheduler.leased),
+            ("assigned", stats.scheduler.assigned),
+            ("waiting", stats.scheduler.waiting),
+            ("receivers", stats.receivers),
+            ("slots_in_use", stats.slots_in_use),
+        ];
+        let others = [
+            ("memory_bytes", stats.memory_bytes),
+            ("received_bytes", stats.received_bytes),
+            ("consumed_bytes", stats.consumed_bytes),
+            ("dropped_bytes", stats.dropped_bytes),
+            ("queued", stats.scheduler.queued),
+            ("shed", stats.shed),
+            ("blocked", counts.blocked),
+            ("wakeups", counts.wakeups),
+        ];
+        left.iter().for_each(|(name, number)| println!("{name} {number}"));
+        others.iter().for_each(|(name, number)| println!("{name} {number}"));
+        ExitCode::from(u8::from(left.iter().any(|(_, number)| *number != 0)))
+    }
+}

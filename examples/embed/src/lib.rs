@@ -6,3 +6,4 @@
 pub mod frames;
 pub mod load;
 pub mod server;
+pub mod tasks;

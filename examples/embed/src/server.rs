@@ -1,4 +1,5 @@
-//! What the Rust servers have in common: options, the pool's settings, where a frame ends, and the statistics at the end.
+//! What the Rust servers have in common: options, the pool's settings, the echo of a frame, and
+//! the statistics at the end.
 
 use crate::frames::HEADER_BYTES;
 use clap::{Parser, error::ErrorKind};
@@ -7,7 +8,7 @@ use demuxbuf::pool::{PoolConfig, PoolStats};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Below 1,024, the usual limit of open descriptors.
 pub const CONNECTIONS_MAX: usize = 1000;
@@ -56,6 +57,11 @@ impl Clock {
     pub fn now_ns(&self) -> u64 {
         self.0.elapsed().as_nanos() as u64
     }
+
+    /// The time that a pool means; `None` for never.
+    pub fn at(&self, deadline_ns: u64) -> Option<Instant> {
+        self.0.checked_add(Duration::from_nanos(deadline_ns))
+    }
 }
 
 impl Options {
@@ -94,11 +100,35 @@ impl Options {
     }
 }
 
-/// Length of the frame at the front with its header; of the header alone as long as that is not whole. What can never fit
-/// is cut down to the smallest such length.
-pub fn frame_bytes(data: &[u8]) -> u32 {
+/// How far the frame at the front got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// All of it is sent; its length.
+    Sent(u32),
+    /// Bytes that are missing of it, or of its header.
+    Needs(u32),
+    /// The socket has no room for the rest.
+    Full,
+    /// The peer is gone.
+    Broken,
+}
+
+/// Sends the frame at the front from where it lies, until the socket is full. `sent` is how much of it is sent already.
+pub fn echo(data: &[u8], sent: &mut usize, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> Echo {
     let header = HEADER_BYTES as u32;
-    data.first_chunk().map_or(header, |length| header + u32::from_be_bytes(*length).min(BUFFER_BYTES))
+    // What can never fit is cut down to the smallest such length.
+    let frame_bytes =
+        data.first_chunk().map_or(header, |length| header + u32::from_be_bytes(*length).min(BUFFER_BYTES));
+    let Some(frame) = data.get(..frame_bytes as usize) else { return Echo::Needs(frame_bytes - data.len() as u32) };
+    while *sent < frame.len() {
+        match write(&frame[*sent..]) {
+            Ok(bytes) => *sent += bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Echo::Full,
+            Err(_) => return Echo::Broken,
+        }
+    }
+    *sent = 0;
+    Echo::Sent(frame_bytes)
 }
 
 /// The statistics at the end.
@@ -108,6 +138,22 @@ pub struct Summary(PoolStats, Counts);
 impl Summary {
     /// Of one pool, or of one thread's.
     pub fn new(stats: PoolStats, counts: Counts) -> Summary {
+        Summary(stats, counts)
+    }
+
+    /// Of two threads, both of which are at their ends. Each counts the buffers and waits of all threads, and the rest
+    /// of its own.
+    pub fn and(self, other: Summary) -> Summary {
+        let Summary(mut stats, mut counts) = other;
+        stats.memory_bytes += self.0.memory_bytes - u64::from(self.0.scheduler.capacity) * u64::from(BUFFER_BYTES);
+        stats.receivers += self.0.receivers;
+        stats.slots_in_use += self.0.slots_in_use;
+        stats.shed += self.0.shed;
+        stats.received_bytes += self.0.received_bytes;
+        stats.consumed_bytes += self.0.consumed_bytes;
+        stats.dropped_bytes += self.0.dropped_bytes;
+        counts.wakeups += self.1.wakeups;
+        counts.blocked += self.1.blocked;
         Summary(stats, counts)
     }
 

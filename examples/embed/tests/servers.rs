@@ -50,3 +50,9 @@ server!(
 );
 server!(epoll_edge, Server::c("epoll", &[], &["--trigger", "edge"]), &[(&["--trigger", ""], "level|edge")]);
 server!(mio, Server::rust(env!("CARGO_BIN_EXE_embed-mio"), &[]), &[(&["--threads", "1"], "Usage")]);
+server!(tokio, Server::rust(env!("CARGO_BIN_EXE_embed-tokio"), &[]), &[(&["--threads", "1"], "Usage")]);
+server!(
+    tokio_threads,
+    Server::rust(env!("CARGO_BIN_EXE_embed-tokio-threads"), &[]).map(|server| Server { least_kib: 256, ..server }),
+    &[(&["--threads", "17"], "16"), (&["--memory-kib", "160"], "need")]
+);

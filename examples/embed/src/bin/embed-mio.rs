@@ -3,7 +3,7 @@
 use clap::Parser;
 use demuxbuf::connection::{Action, Actions, Event, Mode};
 use demuxbuf::pool::{Notice, Pool, PoolError, ReceiverId};
-use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Options, SOCKET_FULL, Summary, frame_bytes};
+use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Echo, Options, SOCKET_FULL, Summary, echo};
 use mio::net::{TcpListener, TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use std::error::Error;
@@ -138,30 +138,22 @@ impl Server {
     }
 }
 
-/// Sends the frame at the front from where it lies. What does not go out stays there, and decoding is blocked.
+/// What is not sent stays in the buffer, and decoding is blocked.
 fn decode(pool: &mut Pool, connection: &mut Connection, counts: &mut Counts) -> Result<Actions, PoolError> {
-    let (id, data) = (connection.id, pool.data(connection.id)?);
-    let frame = frame_bytes(data);
-    let Some(frame_data) = data.get(..frame as usize) else {
-        let needed_bytes = frame - data.len() as u32;
-        return pool.decoded(id, 0, needed_bytes);
-    };
-    while connection.sent < frame_data.len() {
-        match connection.stream.write(&frame_data[connection.sent..]) {
-            Ok(bytes) => connection.sent += bytes,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                connection.is_blocked = true;
-                counts.blocked += 1;
-                return pool.handle(id, Event::Block { reasons: SOCKET_FULL });
-            }
-            Err(_) => {
-                pool.handle(id, Event::Fail)?; // what is buffered is of no use any more
-                return pool.handle(id, Event::TransportError);
-            }
+    let id = connection.id;
+    match echo(pool.data(id)?, &mut connection.sent, |bytes| connection.stream.write(bytes)) {
+        Echo::Sent(frame_bytes) => pool.decoded(id, frame_bytes, 0),
+        Echo::Needs(bytes) => pool.decoded(id, 0, bytes),
+        Echo::Full => {
+            connection.is_blocked = true;
+            counts.blocked += 1;
+            pool.handle(id, Event::Block { reasons: SOCKET_FULL })
+        }
+        Echo::Broken => {
+            pool.handle(id, Event::Fail)?; // what is buffered is of no use any more
+            pool.handle(id, Event::TransportError)
         }
     }
-    connection.sent = 0;
-    pool.decoded(id, frame, 0)
 }
 
 /// A descriptor that is readable once the process is to end.

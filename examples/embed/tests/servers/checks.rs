@@ -13,10 +13,6 @@ use std::time::Duration;
 const AMPLE_KIB: u64 = 1024;
 /// Less than 200 partial frames need.
 const SCARCE_KIB: u64 = 512;
-/// The least that a server takes: as many partial frames as there are buffers stop the others.
-const LEAST_KIB: u64 = 160;
-/// More than that has no buffers.
-const BUFFERS_MAX: usize = LEAST_KIB as usize * 1024 / 16_448;
 
 fn run_load(address: SocketAddr, load: &Load) -> load::Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -66,9 +62,10 @@ fn greet(mut client: &TcpStream) {
 /// Silent peers, peers that hold all memory with partial frames, that wait for memory, and that hang up while they
 /// wait: the server sleeps but for its deadlines.
 pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
-    let Some(running) = server.start(LEAST_KIB) else { return };
+    let Some(running) = server.start(server.least_kib) else { return };
     let partial = frame(&mut fastrand::Rng::with_seed(2), 9000);
-    let clients: Vec<TcpStream> = (0..BUFFERS_MAX + 8).map(|_| connect(running.address)).collect();
+    let buffers_max = server.least_kib as usize * 1024 / 16_448;
+    let clients: Vec<TcpStream> = (0..buffers_max + 8).map(|_| connect(running.address)).collect();
     clients.iter().for_each(greet);
     // The first hold, the others wait.
     let (waiting, holding) = clients.split_at(8);
@@ -139,6 +136,7 @@ pub(crate) fn refuses_wrong_options(server: &Server, own: &[(&[&str], &str)]) {
         (&["--memory-kib", "many"], "many"),
         (&["--bogus", "1"], "bogus"),
     ];
+    let server = Server { options: &[], ..server.clone() };
     for (options, allowed) in common.iter().chain(own) {
         let output = server.command(options).output().expect("it starts");
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// What takes longer never comes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// The least memory that a server of one thread takes.
+const LEAST_KIB: u64 = 160;
 /// The exit status of a server that this kernel cannot run.
 const REFUSED_BY_KERNEL: i32 = 77;
 
@@ -20,6 +22,8 @@ const REFUSED_BY_KERNEL: i32 = 77;
 pub(crate) struct Server {
     pub(crate) program: PathBuf,
     pub(crate) options: &'static [&'static str],
+    /// The least memory that it takes, in KiB.
+    pub(crate) least_kib: u64,
 }
 
 impl Server {
@@ -35,12 +39,12 @@ impl Server {
         }
         let path = format!("examples/embed/c/{source}.c");
         let program = Program { flags, ..Program::new(&format!("embed-{source}"), &[&path]) }.build();
-        Some(Server { program, options })
+        Some(Server { program, options, least_kib: LEAST_KIB })
     }
 
     /// A program of `examples/embed/src/bin`.
     pub(crate) fn rust(program: &str, options: &'static [&'static str]) -> Option<Server> {
-        Some(Server { program: program.into(), options })
+        Some(Server { program: program.into(), options, least_kib: LEAST_KIB })
     }
 
     /// The command, with these further options.

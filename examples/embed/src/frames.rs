@@ -32,3 +32,8 @@ pub fn many_frames(random: &mut fastrand::Rng, bytes: usize) -> Vec<u8> {
     }
     frames
 }
+
+/// Hundreds of frames that fit into a buffer together.
+pub fn small_frames(random: &mut fastrand::Rng) -> Vec<u8> {
+    (0..1000).flat_map(|at| frame(random, at % 9)).collect()
+}

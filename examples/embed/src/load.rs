@@ -1,6 +1,6 @@
 //! Clients of every kind for one server. The honest ones compare each byte that comes back.
 
-use crate::frames::{HEADER_BYTES, PAYLOAD_BYTES_MAX, any_frame, frame, many_frames};
+use crate::frames::{HEADER_BYTES, PAYLOAD_BYTES_MAX, any_frame, frame, many_frames, small_frames};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ const FLOODS_MAX: usize = 200;
 /// Clients that flood have small sockets, so that those of the server fill up.
 const SMALL_SOCKET_BYTES: u32 = 65_536;
 /// The sockets are full if nothing was written for so long.
-const STUCK: Duration = Duration::from_millis(200);
+const STUCK: Duration = Duration::from_millis(400);
 /// Bytes of partial frames. Up to 4,096 they can be parked, above that they keep a buffer.
 const PARTIAL_BYTES: [usize; 12] = [1, 3, 4, 5, 64, 65, 256, 257, 1_000, 4_096, 4_097, 12_000];
 
@@ -37,11 +37,15 @@ pub struct Load {
     /// Clients of which a frame is larger than a buffer.
     #[arg(long, default_value_t = 10)]
     pub oversized: usize,
+    /// No honest client stops inside of a frame or reads late. With scarce memory a server closes clients that do, and a
+    /// busy machine makes any pause a long one.
+    #[arg(long)]
+    pub steady: bool,
     /// Seed of all random numbers.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Seconds after which the run has failed.
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 300)]
     pub patience_s: u64,
 }
 
@@ -57,7 +61,7 @@ pub struct Outcome {
 /// How an honest client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
-    /// Waits for each echo before the next frame.
+    /// Waits for the echo before it sends more.
     Steady,
     /// Sends all frames at once.
     Burst,
@@ -118,7 +122,8 @@ pub async fn run(address: SocketAddr, load: &Load) -> Result<Outcome, Failure> {
         for client in 0..load.honest.max(load.resets).max(load.oversized) {
             let mut random = fastrand::Rng::with_seed(load.seed.wrapping_add(client as u64));
             if client < load.honest {
-                clients.spawn(honest(address, client, random.fork()));
+                let habit = if load.steady { Habit::Steady } else { Habit::of(client) };
+                clients.spawn(honest(address, client, habit, random.fork()));
             }
             if client < load.resets {
                 clients.spawn(reset(address, client, random.fork()));
@@ -149,9 +154,10 @@ pub async fn send_partial(address: SocketAddr, bytes: usize) -> Result<TcpStream
 }
 
 /// Connects, sends, compares, ends with a half-close, every second time inside of a frame, and reads to the end.
-async fn honest(address: SocketAddr, client: usize, mut random: fastrand::Rng) -> Compared {
-    let habit = Habit::of(client);
+async fn honest(address: SocketAddr, client: usize, habit: Habit, mut random: fastrand::Rng) -> Compared {
     let frames: Vec<Vec<u8>> = match habit {
+        // Hundreds of frames in one buffer, all of which must come back although nothing follows them.
+        Habit::Steady if client % 2 == 0 => (0..3).map(|_| small_frames(&mut random)).collect(),
         Habit::Steady => (0..20).map(|_| any_frame(&mut random)).collect(),
         Habit::Burst => vec![many_frames(&mut random, 400_000)],
         Habit::Trickle => [30; 10].into_iter().chain([1500]).map(|bytes| frame(&mut random, bytes)).collect(),

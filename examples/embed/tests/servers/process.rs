@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// What takes longer never comes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// The least memory that a server of one thread takes.
 const LEAST_KIB: u64 = 160;
 /// The exit status of a server that this kernel cannot run.

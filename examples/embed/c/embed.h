@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <arpa/inet.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -99,6 +101,25 @@ static inline int embed_listen(const embed_options *options) {
     return listener;
 }
 
+/* Adds a descriptor to an epoll descriptor. */
+static inline void embed_watch(int poller, int fd, uint32_t events, void *tag) {
+    struct epoll_event event = {.events = events, .data.ptr = tag};
+    if (fd < 0 || epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) != 0) {
+        perror("epoll_ctl");
+        exit(1);
+    }
+}
+
+/* A descriptor that is readable once the process is to end. */
+static inline int embed_signals(void) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    return signalfd(-1, &signals, SFD_CLOEXEC);
+}
+
 /* All memory to receive into, buffers and slots together, is within --memory-kib. */
 static inline demuxbuf_pool *embed_pool(const embed_options *options, uint8_t mode) {
     uint32_t shares = (uint32_t)((options->memory_kib - SLOTS_KIB) * 1024 / SHARE_BYTES);
@@ -137,7 +158,19 @@ static inline int embed_timeout_ms(uint64_t deadline_ns) {
     return deadline_ns - now > 60000000000u ? 60000 : (int)((deadline_ns - now + 999999) / 1000000);
 }
 
-/* Prints the statistics as `name number` and frees the pool. Returns the exit status: 0 if nothing was left behind. */
+/* Prints the statistics as `name number`. Returns the exit status: 0 if nothing was left behind. */
+static inline int embed_print(const demuxbuf_pool_stats *stats, const embed_counts *counts) {
+    printf("leased %u\nassigned %u\nwaiting %u\nreceivers %u\nslots_in_use %u\n", stats->leased, stats->assigned,
+           stats->waiting, stats->receivers, stats->slots_in_use);
+    printf("memory_bytes %llu\nreceived_bytes %llu\nconsumed_bytes %llu\ndropped_bytes %llu\nqueued %llu\nshed %llu\n",
+           (unsigned long long)stats->memory_bytes, (unsigned long long)stats->received_bytes,
+           (unsigned long long)stats->consumed_bytes, (unsigned long long)stats->dropped_bytes,
+           (unsigned long long)stats->queued, (unsigned long long)stats->shed);
+    printf("blocked %llu\nwakeups %llu\n", (unsigned long long)counts->blocked, (unsigned long long)counts->wakeups);
+    return stats->leased + stats->assigned + stats->waiting + stats->receivers + stats->slots_in_use != 0;
+}
+
+/* The statistics of a pool, which is freed. Returns the exit status. */
 static inline int embed_finish(demuxbuf_pool *pool, const embed_counts *counts) {
     demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
     int32_t status = demuxbuf_pool_check_invariants(pool);
@@ -145,16 +178,9 @@ static inline int embed_finish(demuxbuf_pool *pool, const embed_counts *counts) 
         status = demuxbuf_pool_get_stats(pool, &stats);
     if (status != DEMUXBUF_OK)
         fprintf(stderr, "%s\n", demuxbuf_strerror(status));
-    uint32_t left = stats.leased + stats.assigned + stats.waiting + stats.receivers + stats.slots_in_use;
-    printf("leased %u\nassigned %u\nwaiting %u\nreceivers %u\nslots_in_use %u\n", stats.leased, stats.assigned,
-           stats.waiting, stats.receivers, stats.slots_in_use);
-    printf("memory_bytes %llu\nreceived_bytes %llu\nconsumed_bytes %llu\ndropped_bytes %llu\nqueued %llu\nshed %llu\n",
-           (unsigned long long)stats.memory_bytes, (unsigned long long)stats.received_bytes,
-           (unsigned long long)stats.consumed_bytes, (unsigned long long)stats.dropped_bytes,
-           (unsigned long long)stats.queued, (unsigned long long)stats.shed);
-    printf("blocked %llu\nwakeups %llu\n", (unsigned long long)counts->blocked, (unsigned long long)counts->wakeups);
+    int left = embed_print(&stats, counts);
     demuxbuf_pool_free(pool);
-    return status != DEMUXBUF_OK || left != 0;
+    return status != DEMUXBUF_OK || left;
 }
 
 #endif

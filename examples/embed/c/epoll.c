@@ -1,7 +1,5 @@
 /* An echo server on epoll, level-triggered or edge-triggered. It ends with SIGTERM or SIGINT. */
 #include "embed.h"
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
 
 enum { EVENTS = 64 };
 
@@ -158,31 +156,18 @@ static void iterate(int listener) {
         run(&connections[notice.token], notice.step);
 }
 
-static void watch(int fd, char *tag) {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = tag};
-    if (fd < 0 || epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) != 0) {
-        perror("epoll_ctl");
-        exit(1);
-    }
-}
-
 int main(int argc, char **argv) {
     embed_options options = embed_parse(argc, argv, "level");
     int is_edge = strcmp(options.trigger, "edge") == 0;
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-
+    int signals = embed_signals();
     trigger = is_edge ? (uint32_t)EPOLLET : 0;
     pool = embed_pool(&options, is_edge ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL);
     for (int at = 0; at < CONNECTIONS_MAX; at++)
         connections[at].fd = -1;
     poller = epoll_create1(EPOLL_CLOEXEC);
     int listener = embed_listen(&options);
-    watch(listener, &listener_tag);
-    watch(signalfd(-1, &signals, SFD_CLOEXEC), &signals_tag);
+    embed_watch(poller, listener, EPOLLIN, &listener_tag);
+    embed_watch(poller, signals, EPOLLIN, &signals_tag);
     while (!is_stopping)
         iterate(listener);
     for (struct connection *self = connections; self < connections + CONNECTIONS_MAX; self++) {

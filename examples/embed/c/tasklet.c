@@ -1,0 +1,245 @@
+/* An echo server with memory of its own, on the state machine alone. Its loop is one of tasklets: what happens to a
+   connection wakes its tasklet, and each iteration runs the tasklets that are woken. epoll is one-shot. It ends with
+   SIGTERM or SIGINT. */
+#include "embed.h"
+#include "memory.h"
+
+struct connection {
+    struct waiter waiter;
+    demuxbuf_connection machine;
+    int fd;            /* 0: a free place */
+    uint32_t interest; /* EPOLLIN: the machine asked for it. EPOLLOUT: decoding is blocked. */
+    uint32_t woken;    /* bits of DEMUXBUF_EVENT_*, which the tasklet reports */
+    uint32_t sent;     /* how much of the frame at the front is sent */
+    uint8_t *buffer;   /* what it holds */
+    uint8_t *data;     /* what is buffered in it */
+    uint64_t since_ns; /* when it was granted its buffer or made progress with it */
+    TAILQ_ENTRY(connection) run;
+};
+
+TAILQ_HEAD(list, connection);
+static struct list runnable = TAILQ_HEAD_INITIALIZER(runnable);
+static struct connection connections[CONNECTIONS_MAX];
+static struct memory memory;
+static demuxbuf_pool_stats stats; /* as a pool has them */
+static embed_counts counts;
+static uint64_t now_ns; /* advances by at most an eighth of the lease at once: a pause of the process expires none */
+static int poller, is_stopping;
+static char listener_tag, signals_tag;
+
+static void wake(struct connection *self, uint32_t event) {
+    if (self->woken == 0)
+        TAILQ_INSERT_TAIL(&runnable, self, run);
+    self->woken |= 1u << event;
+}
+
+/* `waiter` is the first member. */
+static void on_assigned(struct waiter *waiter) {
+    wake((struct connection *)waiter, DEMUXBUF_EVENT_BUFFER_GRANTED);
+}
+
+static uint32_t grant(struct connection *self, uint8_t *buffer) {
+    self->buffer = self->data = buffer;
+    self->since_ns = now_ns;
+    return demuxbuf_connection_buffer_granted(&self->machine, BUFFER_BYTES);
+}
+
+static uint32_t request(struct connection *self) {
+    uint8_t *buffer = memory_request(&memory, &self->waiter);
+    return buffer != NULL ? grant(self, buffer) : demuxbuf_connection_buffer_denied(&self->machine);
+}
+
+/* One-shot: a hang-up, which cannot be masked, is reported once, and not again before this. */
+static void update_interest(struct connection *self) {
+    struct epoll_event event = {.events = self->interest | EPOLLONESHOT, .data.ptr = self};
+    epoll_ctl(poller, EPOLL_CTL_MOD, self->fd, &event);
+}
+
+static uint32_t receive(struct connection *self) {
+    uint32_t buffered = demuxbuf_connection_buffered_bytes_inline(&self->machine);
+    self->data = memmove(self->buffer, self->data, buffered); /* the room is counted from the end of what is buffered */
+    ssize_t got = read(self->fd, self->data + buffered, demuxbuf_connection_recv_max(&self->machine));
+    if (got > 0)
+        stats.received_bytes += (uint64_t)got;
+    return got > 0           ? demuxbuf_connection_received(&self->machine, (uint32_t)got)
+           : got == 0        ? demuxbuf_connection_end_of_stream(&self->machine)
+           : errno == EAGAIN ? demuxbuf_connection_would_block(&self->machine)
+                             : demuxbuf_connection_transport_error(&self->machine);
+}
+
+static uint32_t drop(struct connection *self) {
+    stats.dropped_bytes += demuxbuf_connection_buffered_bytes_inline(&self->machine);
+    return demuxbuf_connection_close(&self->machine);
+}
+
+static uint32_t decode(struct connection *self) {
+    uint32_t buffered = demuxbuf_connection_buffered_bytes_inline(&self->machine);
+    uint32_t frame = embed_frame_bytes(self->data, buffered);
+    if (buffered < frame)
+        return demuxbuf_connection_need_more(&self->machine, frame - buffered);
+    ssize_t sent = send(self->fd, self->data + self->sent, frame - self->sent, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN)
+        return drop(self);
+    if (sent > 0)
+        self->sent += (uint32_t)sent;
+    self->since_ns = now_ns;
+    if (self->sent < frame) {
+        counts.blocked++;
+        self->interest |= EPOLLOUT;
+        update_interest(self);
+        return demuxbuf_connection_block(&self->machine, SOCKET_FULL);
+    }
+    self->sent = 0;
+    self->data += frame;
+    stats.consumed_bytes += frame;
+    return demuxbuf_connection_consumed(&self->machine, frame);
+}
+
+/* Does the pending actions of one connection, until it waits or is gone. */
+static void run(struct connection *self, uint32_t actions) {
+    const uint32_t notices = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE;
+    demuxbuf_connection *machine = &self->machine;
+    for (;;) {
+        if ((actions & DEMUXBUF_ERROR) != 0) { /* before all else: a mistake of this program */
+            fprintf(stderr, "%s\n", demuxbuf_strerror(demuxbuf_actions_status_inline(actions)));
+            exit(1);
+        } else if ((actions & DEMUXBUF_FINISHED) != 0) {
+            close(self->fd);
+            self->fd = 0;
+            stats.receivers--;
+            return;
+        } else if ((actions & (DEMUXBUF_END | DEMUXBUF_SHED | DEMUXBUF_CANNOT_FIT)) != 0) {
+            stats.shed += (actions & DEMUXBUF_SHED) != 0;
+            actions = drop(self);
+        } else if ((actions & DEMUXBUF_RELEASE_BUFFER) != 0) {
+            memory_release(&memory, self->buffer);
+            actions = demuxbuf_connection_buffer_released(machine);
+        } else if ((actions & DEMUXBUF_CANCEL_REQUEST) != 0) {
+            memory_cancel(&memory, &self->waiter);
+            actions = demuxbuf_connection_done(machine, DEMUXBUF_CANCEL_REQUEST);
+        } else if ((actions & DEMUXBUF_REQUEST_BUFFER) != 0) {
+            actions = request(self);
+        } else if ((actions & DEMUXBUF_RECV) != 0) {
+            actions = receive(self);
+        } else if ((actions & DEMUXBUF_DECODE) != 0) {
+            actions = decode(self);
+        } else if ((actions & notices) != 0) {
+            self->interest |= (actions & DEMUXBUF_WANT_RECV) != 0 ? EPOLLIN : 0;
+            self->interest &= (actions & DEMUXBUF_STOP_RECV) != 0 ? ~(uint32_t)EPOLLIN : ~0u;
+            if ((actions & (DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV)) != 0)
+                update_interest(self);
+            if ((actions & DEMUXBUF_RESCHEDULE) != 0)
+                wake(self, DEMUXBUF_EVENT_WAKE);
+            actions = demuxbuf_connection_done(machine, actions & notices);
+        } else {
+            return;
+        }
+    }
+}
+
+/* Reports what woke a connection, one by one: an event may end it. */
+static void tasklet(struct connection *self, uint32_t woken) {
+    for (uint32_t event = 0; woken >> event != 0; event++) {
+        if ((woken >> event & 1) == 0 || self->fd == 0)
+            continue;
+        if (event != DEMUXBUF_EVENT_BUFFER_GRANTED) {
+            uint32_t value = event == DEMUXBUF_EVENT_UNBLOCK ? SOCKET_FULL : 0;
+            run(self, demuxbuf_connection_report(&self->machine, event, value));
+        } else if (self->waiter.buffer != NULL) { /* not cancelled meanwhile */
+            run(self, grant(self, memory_pick_up(&memory, &self->waiter)));
+        }
+    }
+}
+
+/* While others wait, a holder without progress for a lease is to be shed; one that the host blocks has twice as long. */
+static void expire(void) {
+    for (struct connection *self = connections; memory.waiting > 0 && self < connections + CONNECTIONS_MAX; self++) {
+        uint64_t lease_ns = (self->interest & EPOLLOUT) != 0 ? 2ull * LEASE_NS : LEASE_NS;
+        if (demuxbuf_connection_capacity_inline(&self->machine) != 0 && now_ns - self->since_ns >= lease_ns)
+            run(self, demuxbuf_connection_report(&self->machine, DEMUXBUF_EVENT_LEASE_EXPIRED, 0));
+    }
+}
+
+static void accept_all(int listener) {
+    const demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_ONE_SHOT};
+    for (int fd; (fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
+        struct connection *self = connections;
+        while (self < connections + CONNECTIONS_MAX && (self->fd != 0 || self->woken != 0))
+            self++;
+        if (self == connections + CONNECTIONS_MAX) {
+            close(fd);
+            continue;
+        }
+        *self = (struct connection){.fd = fd};
+        embed_watch(poller, fd, EPOLLONESHOT, self);
+        demuxbuf_connection_init(&self->machine, &policy);
+        stats.receivers++;
+        run(self, demuxbuf_connection_attach(&self->machine, 0, 0));
+    }
+}
+
+/* One iteration: wait, clock, events, tasklets, deadlines. While others wait, deadlines run: the clock advances eight
+   times in a lease at least. */
+static void iterate(int listener) {
+    static uint64_t seen_ns;
+    struct epoll_event events[64];
+    struct list due = TAILQ_HEAD_INITIALIZER(due);
+    int timeout_ms = !TAILQ_EMPTY(&runnable) ? 0 : memory.waiting > 0 ? (int)(LEASE_NS / 8 / 1000000) : -1;
+    int ready = epoll_wait(poller, events, 64, timeout_ms);
+    uint64_t passed_ns = embed_now_ns() - seen_ns;
+    seen_ns += passed_ns;
+    now_ns += passed_ns < LEASE_NS / 8 ? passed_ns : LEASE_NS / 8;
+    counts.wakeups++;
+    for (int at = 0; at < ready; at++) {
+        struct connection *self = events[at].data.ptr;
+        if (events[at].data.ptr == &listener_tag) {
+            accept_all(listener);
+        } else if (events[at].data.ptr == &signals_tag) {
+            is_stopping = 1;
+        } else { /* one-shot: both directions are off now */
+            uint32_t found = events[at].events & self->interest;
+            found = found != 0 ? found : self->interest; /* a hang-up alone */
+            self->interest &= ~found;
+            if (self->interest != 0)
+                update_interest(self);
+            if ((found & EPOLLIN) != 0)
+                wake(self, DEMUXBUF_EVENT_READABLE);
+            if ((found & EPOLLOUT) != 0)
+                wake(self, DEMUXBUF_EVENT_UNBLOCK);
+        }
+    }
+    TAILQ_CONCAT(&due, &runnable, run);
+    for (struct connection *self; (self = TAILQ_FIRST(&due)) != NULL;) {
+        uint32_t woken = self->woken;
+        TAILQ_REMOVE(&due, self, run);
+        self->woken = 0;
+        tasklet(self, woken);
+    }
+    expire();
+}
+
+int main(int argc, char **argv) {
+    embed_options options = embed_parse(argc, argv, NULL);
+    int signals = embed_signals();
+    if (!memory_open(&memory, options.memory_kib * 1024, BUFFER_BYTES, on_assigned)) {
+        fprintf(stderr, "--memory-kib is %lu; there is less memory\n", options.memory_kib);
+        return 1;
+    }
+    poller = epoll_create1(EPOLL_CLOEXEC);
+    int listener = embed_listen(&options);
+    embed_watch(poller, listener, EPOLLIN, &listener_tag);
+    embed_watch(poller, signals, EPOLLIN, &signals_tag);
+    while (!is_stopping)
+        iterate(listener);
+    for (struct connection *self = connections; self < connections + CONNECTIONS_MAX; self++) {
+        if (self->fd != 0)
+            run(self, drop(self));
+    }
+    stats.leased = memory.leased;
+    stats.assigned = memory.assigned;
+    stats.waiting = memory.waiting;
+    stats.queued = memory.queued;
+    stats.memory_bytes = memory.memory_bytes;
+    free(memory.arena);
+    return embed_print(&stats, &counts);
+}

@@ -51,6 +51,7 @@ server!(
 server!(epoll_edge, Server::c("epoll", &[], &["--trigger", "edge"]), &[(&["--trigger", ""], "level|edge")]);
 server!(libevent, Server::c("libevent", &["libevent"], &[]), &[(&["--trigger", "edge"], "usage")]);
 server!(tasklet, Server::c("tasklet", &[], &[]), &[(&["--trigger", "edge"], "usage")]);
+server!(io_uring, Server::c("io_uring", &["liburing"], &[]), &[(&["--trigger", "edge"], "usage")]);
 server!(libuv, Server::c("libuv", &["libuv"], &[]), &[(&["--trigger", "edge"], "usage")]);
 server!(mio, Server::rust(env!("CARGO_BIN_EXE_embed-mio"), &[]), &[(&["--threads", "1"], "Usage")]);
 server!(tokio, Server::rust(env!("CARGO_BIN_EXE_embed-tokio"), &[]), &[(&["--threads", "1"], "Usage")]);

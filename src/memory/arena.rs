@@ -84,16 +84,17 @@ impl Arena {
     /// A second view of the same buffers, for the receivers of another thread. `None` with several sizes, because then
     /// one place would have to record which pages are resident.
     ///
-    /// The function is private to the crate because it is safe only under two conditions. The owner of an alias keeps
-    /// the arena alive. It touches a buffer only between the grant and the release of the lease, which both order the
-    /// accesses of the threads (module `shared`).
+    /// # Safety
+    ///
+    /// No alias is used once the arena is dropped. A buffer is used through one of them only between the grant and the release of a
+    /// lease. It has one lease at a time, and a release happens before the next grant.
     #[cfg(feature = "std")]
     #[allow(unsafe_code)]
-    pub(crate) fn alias(&self) -> Option<Arena> {
+    pub(crate) unsafe fn alias(&self) -> Option<Arena> {
         if !self.touched.is_empty() {
             return None;
         }
-        // SAFETY: see above. A buffer has one lease at a time.
+        // SAFETY: as the caller guarantees.
         let block = unsafe { self.block.alias() };
         Some(Arena { block, regions: self.regions, budget: self.budget, touched: Vec::new(), touched_bytes: 0 })
     }

@@ -72,7 +72,7 @@ impl Block {
     ///
     /// # Safety
     ///
-    /// The block outlives its aliases; no range is used through two of them, or through one and the block, at once, and
+    /// No alias is used once the block is dropped; no range is used through two of them, or through one and the block, at once, and
     /// its uses by two are ordered. A use lasts as long as any slice or address made of the range; giving its pages back
     /// and copying it are uses.
     #[cfg(feature = "std")]

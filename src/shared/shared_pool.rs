@@ -91,7 +91,11 @@ impl SharedPool {
             return Err(SharedPoolError::Shard(SharedSchedulerError::Closed));
         }
         shard.bind_thread();
-        let arena = arena.alias().expect("buffers of shards have one size");
+        // SAFETY: the pool's source owns `common`, and with it the arena. A pool uses the buffers of its own leases alone:
+        // the scheduler leases a buffer once at a time, and each way from a release to the next grant orders both, be it
+        // the lock or the top of a cache.
+        #[allow(unsafe_code)]
+        let arena = unsafe { arena.alias() }.expect("buffers of shards have one size");
         let memory = Memory::with_arena(arena, &config.memory())?;
         let clock = scheduler::Clock::new(config.scheduler.lease_ns);
         let deadlines = scheduler::deadlines_of(&config.scheduler)?;

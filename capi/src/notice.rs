@@ -35,8 +35,9 @@ growable!(demuxbuf_notice, 56);
 /// The next queued request that was granted; then the next receiver that is to be shed, so that a waiter can have its
 /// buffer. Call it in each loop iteration until it returns `DEMUXBUF_STATUS_NONE`.
 ///
-/// It may move what any receiver of the pool has buffered, also of one that it does not name: do what `notice->step`
-/// asks for before the next call, and keep no `data` of an earlier step (`demuxbuf_step`).
+/// It may move what any receiver of the pool has buffered, also of one that it does not name. So do what
+/// `notice->step` asks for before the next call, or ask for it again later with `demuxbuf_receiver_pending`, and keep
+/// no `data` of an earlier step (`demuxbuf_step`).
 ///
 /// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its
 /// requests loses that buffer to others that wait. Its requests queue again.

@@ -117,6 +117,7 @@ fn testing_page_names_every_test_program() {
         "ffi-tests/tests",
         "examples/demo/tests",
         "examples/attack/tests",
+        "examples/embed/tests",
     ]
     .map(|at| root.join(at));
     let mut programs: Vec<String> = folders.iter().flat_map(|folder| programs(folder)).collect();

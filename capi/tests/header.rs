@@ -1,5 +1,6 @@
 //! `include/demuxbuf.h` is what cbindgen makes of `capi/src` today, section by section.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const RENEW: &str = "DEMUXBUF_RENEW_HEADER=1 cargo test --test header";
@@ -162,4 +163,50 @@ fn every_function_documents_its_threads_and_its_null() {
         assert!(documentation.contains("NULL") || !line.contains('*'), "nothing about NULL above: {line}");
     }
     assert!(functions > 60, "only {functions} functions were found: the test looks at the wrong lines");
+}
+
+/// The fields of each struct, as they are declared.
+fn fields_of(header: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut structs = BTreeMap::new();
+    let mut fields = Vec::new();
+    for line in header.lines() {
+        if line == "typedef struct {" {
+            fields.clear();
+        } else if let Some(name) = line.strip_prefix("} demuxbuf_").and_then(|rest| rest.strip_suffix(';')) {
+            structs.insert(name, std::mem::take(&mut fields));
+        } else if line.starts_with("  ") && line.ends_with(';') && !line.contains("//") {
+            fields.push(line.trim());
+        }
+    }
+    structs
+}
+
+/// A field in the middle, another type or another order would be read wrongly by a program that was built with the header
+/// of the first version.
+#[test]
+fn structs_grow_at_their_end_alone() {
+    let first = std::fs::read_to_string(root().join("ffi-tests/abi/demuxbuf-0.1.h")).expect("the header is readable");
+    let fresh = generate();
+    let (before, now) = (fields_of(&first), fields_of(&fresh));
+    assert!(before.len() > 12, "the header was misread: {before:?}");
+    for (name, fields) in before {
+        let now = now.get(name).unwrap_or_else(|| panic!("demuxbuf_{name} is missing"));
+        assert!(!fields.is_empty() && now.starts_with(&fields), "demuxbuf_{name} was {fields:?} and is {now:?}");
+        if fields[0] != "uint32_t struct_size;" {
+            assert_eq!(now.len(), fields.len(), "demuxbuf_{name} cannot grow");
+        }
+    }
+}
+
+/// Numbers are never reused.
+#[test]
+fn numbers_of_the_first_version_stay() {
+    let first = std::fs::read_to_string(root().join("ffi-tests/abi/demuxbuf-0.1.h")).expect("the header is readable");
+    let fresh = generate();
+    let numbers: Vec<&str> = first.lines().filter(|line| line.starts_with("#define DEMUXBUF_")).collect();
+    assert!(numbers.len() > 60, "the header was misread: {numbers:?}");
+    for number in numbers {
+        let is_version = number.starts_with("#define DEMUXBUF_VERSION");
+        assert!(is_version || fresh.lines().any(|line| line == number), "it is gone or another: {number}");
+    }
 }

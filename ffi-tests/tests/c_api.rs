@@ -114,7 +114,7 @@ fn fcgi_records() {
 }
 
 /// A program that was built with the header of the first version runs with the library of today. The header in
-/// `ffi-tests/abi` is a copy that is never renewed.
+/// `ffi-tests/abi` is a copy, which stays as it is once that version is released.
 #[test]
 fn abi_of_the_first_version_works() {
     passes_linked_both_ways(&["../abi/old.c"]);

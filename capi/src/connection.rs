@@ -351,7 +351,7 @@ pub unsafe extern "C" fn demuxbuf_connection_close(connection: *mut demuxbuf_con
 ///
 /// `buffered_bytes` and `capacity` describe the buffer (capacity 0: none), or the slot as long as its content is
 /// parked; `blocked` is the whole mask of reasons; `needed_bytes` not 0: the decoder cannot go on before more bytes
-/// arrive, so 0 after a receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that
+/// arrive, so 0 after a receive; `armed` not 0: read interest is armed, or its report is to come. One-shot, that
 /// replaces `would_block` and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the
 /// decoder: a receive whose bytes are decoded before the machine has its report is not counted against the loop
 /// iteration.

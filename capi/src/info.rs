@@ -58,7 +58,7 @@ pub struct demuxbuf_connection_info {
     pub end: u8,
     /// Not 0: queued for a buffer.
     pub waiting: u8,
-    /// Not 0: the host's watch is on, as far as it was reported.
+    /// Not 0: read interest is armed, as far as it was reported.
     pub armed: u8,
     /// Not 0: the transport is believed to have something.
     pub ready: u8,
@@ -99,7 +99,7 @@ pub struct demuxbuf_receiver_info {
     pub token: u64,
     /// For how long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
     pub wait_age_ns: u64,
-    /// Grants that passed it while it is queued; 0 if it is not.
+    /// Bypasses of its request while it is queued; 0 if it is not.
     pub bypasses: u64,
     /// For how long it has held its buffer, in nanoseconds; 0 if it holds none or leases have no deadline.
     pub held_ns: u64,
@@ -125,7 +125,7 @@ pub struct demuxbuf_receiver_info {
     pub end: u8,
     /// Not 0: queued for a buffer.
     pub waiting: u8,
-    /// Not 0: the host's watch is on, as far as it was reported.
+    /// Not 0: read interest is armed, as far as it was reported.
     pub armed: u8,
     /// Not 0: the transport is believed to have something.
     pub ready: u8,

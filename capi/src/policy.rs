@@ -10,9 +10,9 @@ use demuxbuf::connection::{Mode, Policy};
 pub const DEMUXBUF_MODE_LEVEL: u8 = 0;
 /// Edge-triggered, registered once.
 pub const DEMUXBUF_MODE_EDGE: u8 = 1;
-/// A subscription that is over with its first report.
+/// Read interest is off again with its first report.
 pub const DEMUXBUF_MODE_ONE_SHOT: u8 = 2;
-/// As one-shot, but receives before it subscribes.
+/// As one-shot, but receives before it arms read interest.
 pub const DEMUXBUF_MODE_OPTIMISTIC: u8 = 3;
 /// Receives (RECV) and polls (WANT_RECV) are submitted and complete later; STOP_RECV cancels what is submitted.
 pub const DEMUXBUF_MODE_COMPLETION: u8 = 4;
@@ -32,7 +32,7 @@ pub struct demuxbuf_policy {
     pub reclaim_bytes: u16,
     /// One of `DEMUXBUF_MODE_*`.
     pub mode: u8,
-    /// Receives in one turn before the machine yields; 0 for 4.
+    /// Receives in one loop iteration before the machine yields; 0 for 4.
     pub reads_per_wake: u8,
     /// Not 0: stop receiving while decoding is blocked, instead of when the buffer is full.
     pub pause_when_blocked: u8,

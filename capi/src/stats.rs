@@ -55,7 +55,7 @@ pub struct demuxbuf_pool_stats {
     pub cancelled: u64,
     /// Buffers released.
     pub released: u64,
-    /// The most grants that passed a waiter until it was served; `demuxbuf_pool_bypass_bound` is the bound.
+    /// The most bypasses of a waiter until it was served; `demuxbuf_pool_bypass_bound` is the bound.
     pub bypass_peak: u64,
     /// Times a receiver was asked to park; of a shared pool, a receiver of this thread.
     pub parks_asked: u64,

@@ -7,10 +7,10 @@ use core::ops::{BitAnd, BitOr, BitOrAssign, Not};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Action {
-    /// Start watching the transport for readability (completion: submit a poll); report
+    /// Arm read interest (completion: submit a poll); report
     /// [`Event::Done`](super::Event::Done).
     WantRecv = 1 << 0,
-    /// Stop watching the transport (completion: cancel the receive or the poll that is submitted); report
+    /// Turn read interest off (completion: cancel the receive or the poll that is submitted); report
     /// [`Event::Done`](super::Event::Done). A host that cannot ignores it.
     StopRecv = 1 << 1,
     /// Ask for a buffer; report `BufferGranted` or `BufferDenied`.
@@ -34,7 +34,7 @@ pub enum Action {
     End = 1 << 10,
     /// The connection is closed and holds and waits for nothing.
     Finished = 1 << 11,
-    /// The element at the front can never fit into this buffer. Report `Done`, then fail, close or grow.
+    /// The frame at the front can never fit into this buffer. Report `Done`, then fail, close or grow.
     CannotFit = 1 << 12,
     /// Work is left for the next loop iteration: schedule it, report `Done`, then report `Wake`.
     Reschedule = 1 << 13,

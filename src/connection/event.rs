@@ -86,7 +86,7 @@ pub enum Event {
         blocked: u32,
         /// The decoder cannot go on before more bytes arrive; so not after a receive.
         needed_bytes: bool,
-        /// The host's subscription for readability is on, or its report is on its way.
+        /// The host's read interest is armed, or its report is to come.
         armed: bool,
     },
     /// The pool is short: park as soon as possible.

@@ -253,6 +253,14 @@ fn s61_on<S: BufferSource>(make: impl Fn() -> (Pool<S>, Option<SharedPool>)) {
     assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), Some(2 * LEASE_NS), "the lease ends");
     assert_eq!((pool.stats().shed, pool.stats().reclaim.sheds_asked), (1, 1));
 
+    // While no other receiver waits, the host may block it for as long as it likes.
+    let (mut pool, _threads) = make();
+    pool.handle_timeout(0);
+    let id = pool.attach(0, 1).expect("there is room");
+    receive(&mut pool, id, 5_000);
+    report(&mut pool, id, Event::Block { reasons: 1 });
+    assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), None);
+
     // Once it is unblocked, the peer has a whole lease.
     let (mut pool, _threads) = make();
     let id = blocks(&mut pool);

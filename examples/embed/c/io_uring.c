@@ -203,7 +203,7 @@ static void wait_and_complete(int timeout_ms) {
     }
 }
 
-/* One iteration: wait, clock, completions, what was scheduled, notices. */
+/* One iteration: wait, clock, completions, what was scheduled, the receives that follow from these, notices. */
 static void iterate(void) {
     demuxbuf_notice notice = {.struct_size = sizeof notice};
     int due_count = scheduled_count;
@@ -215,6 +215,8 @@ static void iterate(void) {
         if (due[at]->is_open)
             run(due[at], demuxbuf_receiver_wake(pool, due[at]->receiver));
     }
+    if (io_uring_sq_ready(&ring) > 0) /* bytes in a socket are no progress before they are received */
+        wait_and_complete(0);
     while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)
         run(&connections[notice.token], notice.step);
 }

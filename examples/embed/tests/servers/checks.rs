@@ -29,8 +29,7 @@ fn load() -> Load {
     Load { honest: 200, partial: 0, resets: 40, oversized: 10, steady: false, seed: 1, patience_s: PATIENCE.as_secs() }
 }
 
-/// 200 honest clients, resets and frames that do not fit: all bytes come back, and the server stopped receiving where
-/// it could not send.
+/// 200 honest clients, resets and frames that do not fit: all bytes come back.
 pub(crate) fn serves_a_crowd(server: &Server) {
     let began = Instant::now();
     let Some(running) = server.start(AMPLE_KIB) else { return };
@@ -38,7 +37,6 @@ pub(crate) fn serves_a_crowd(server: &Server) {
     let statistics = running.stop();
     println!("{} bytes compared, {statistics:?}", outcome.compared_bytes);
     assert_eq!(statistics.get("shed"), 0, "memory was scarce: {statistics:?}");
-    assert!(statistics.get("blocked") > 0, "the sockets were never full: {statistics:?}");
     assert!(statistics.get("consumed_bytes") >= outcome.compared_bytes, "{statistics:?}");
     // 2,000 to 15,000 are normal.
     assert!(statistics.get("wakeups") < 50_000 + timed_wakeups(began), "it spins: {statistics:?}");
@@ -138,6 +136,7 @@ pub(crate) fn sleeps_beside_peers_that_do_not_read(server: &Server) {
     sleep(Duration::from_millis(1000));
     let statistics = running.stop();
     println!("{statistics:?}");
+    assert!(statistics.get("blocked") >= 4, "it received what it could not send: {statistics:?}");
     let (wakeups, least) = (statistics.get("wakeups"), statistics.get("received_bytes") / 16_448);
     assert!(wakeups < 2 * least + 250 + timed_wakeups(began), "{wakeups} wake-ups: {statistics:?}");
 }

@@ -166,8 +166,8 @@ int main(int argc, char **argv) {
         connections[at].fd = -1;
     poller = epoll_create1(EPOLL_CLOEXEC);
     int listener = embed_listen(&options);
-    embed_watch(poller, listener, EPOLLIN, &listener_tag);
-    embed_watch(poller, signals, EPOLLIN, &signals_tag);
+    embed_arm(poller, listener, EPOLLIN, &listener_tag);
+    embed_arm(poller, signals, EPOLLIN, &signals_tag);
     while (!is_stopping)
         iterate(listener);
     for (struct connection *self = connections; self < connections + CONNECTIONS_MAX; self++) {

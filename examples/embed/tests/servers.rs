@@ -1,4 +1,4 @@
-//! Each server of this folder under the same load. What is not installed is skipped with a line.
+//! Each server of this folder, and each step of `examples/porting`, under the same load. What is not installed is skipped with a line.
 
 #![allow(clippy::disallowed_methods, reason = "clients wait for the server")]
 
@@ -45,14 +45,17 @@ macro_rules! server {
 
 server!(
     epoll_level,
-    Server::c("epoll", &[], &[]),
+    Server::c("embed/c/epoll", &[], &[]),
     &[(&["--trigger", "sideways"], "level|edge"), (&["level"], "usage")]
 );
-server!(epoll_edge, Server::c("epoll", &[], &["--trigger", "edge"]), &[(&["--trigger", ""], "level|edge")]);
-server!(libevent, Server::c("libevent", &["libevent"], &[]), &[(&["--trigger", "edge"], "usage")]);
-server!(tasklet, Server::c("tasklet", &[], &[]), &[(&["--trigger", "edge"], "usage")]);
-server!(io_uring, Server::c("io_uring", &["liburing"], &[]), &[(&["--trigger", "edge"], "usage")]);
-server!(libuv, Server::c("libuv", &["libuv"], &[]), &[(&["--trigger", "edge"], "usage")]);
+server!(epoll_edge, Server::c("embed/c/epoll", &[], &["--trigger", "edge"]), &[(&["--trigger", ""], "level|edge")]);
+server!(libevent, Server::c("embed/c/libevent", &["libevent"], &[]), &[(&["--trigger", "edge"], "usage")]);
+server!(own_buffers, Server::c("porting/0-own-buffers", &[], &[]), &[(&["--trigger", "edge"], "usage")]);
+server!(sync, Server::c("porting/1-sync", &[], &[]), &[(&["--trigger", "edge"], "usage")]);
+server!(events, Server::c("porting/2-events", &[], &[]), &[(&["--trigger", "edge"], "usage")]);
+server!(receivers, Server::c("porting/3-receivers", &[], &[]), &[(&["--trigger", "edge"], "usage")]);
+server!(io_uring, Server::c("embed/c/io_uring", &["liburing"], &[]), &[(&["--trigger", "edge"], "usage")]);
+server!(libuv, Server::c("embed/c/libuv", &["libuv"], &[]), &[(&["--trigger", "edge"], "usage")]);
 server!(mio, Server::rust(env!("CARGO_BIN_EXE_embed-mio"), &[]), &[(&["--threads", "1"], "Usage")]);
 server!(tokio, Server::rust(env!("CARGO_BIN_EXE_embed-tokio"), &[]), &[(&["--threads", "1"], "Usage")]);
 server!(

@@ -27,7 +27,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Builds a program of `examples/embed/c`; `None`, and a line, if a library that it needs is not installed.
+    /// Builds a program of one source below `examples`; `None`, and a line, if a library that it needs is not installed.
     pub(crate) fn c(source: &str, libraries: &[&str], options: &'static [&'static str]) -> Option<Server> {
         let mut flags = Vec::new();
         for library in libraries {
@@ -37,8 +37,9 @@ impl Server {
             };
             flags.extend(found);
         }
-        let path = format!("examples/embed/c/{source}.c");
-        let program = Program { flags, ..Program::new(&format!("embed-{source}"), &[&path]) }.build();
+        let name = source.rsplit_once('/').expect("a folder and a file").1;
+        let path = format!("examples/{source}.c");
+        let program = Program { flags, ..Program::new(&format!("embed-{name}"), &[&path]) }.build();
         Some(Server { program, options, least_kib: LEAST_KIB })
     }
 

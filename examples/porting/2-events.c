@@ -1,8 +1,9 @@
-/* An echo server with memory of its own, on the state machine alone. Its loop is one of tasklets: what happens to a
-   connection wakes its tasklet, and each iteration runs the tasklets that are woken. epoll is one-shot. It ends with
-   SIGTERM or SIGINT. */
-#include "embed.h"
+/* Step 2 of docs/porting.md: an echo server with memory of its own, on the state machine alone. Its loop is one of
+   tasklets: what happens to a connection wakes its tasklet, and each iteration runs the tasklets that are woken. epoll
+   is one-shot. It ends with SIGTERM or SIGINT. */
+#include "../embed/c/server.h"
 #include "memory.h"
+#include <demuxbuf.h>
 
 struct connection {
     struct waiter waiter;
@@ -21,7 +22,7 @@ TAILQ_HEAD(list, connection);
 static struct list runnable = TAILQ_HEAD_INITIALIZER(runnable);
 static struct connection connections[CONNECTIONS_MAX];
 static struct memory memory;
-static demuxbuf_pool_stats stats; /* as a pool has them */
+static embed_stats stats;
 static embed_counts counts;
 static uint64_t now_ns; /* advances by at most an eighth of the lease at once: a pause of the process expires none */
 static int poller, is_stopping;
@@ -171,7 +172,7 @@ static void accept_all(int listener) {
             continue;
         }
         *self = (struct connection){.fd = fd};
-        embed_watch(poller, fd, EPOLLONESHOT, self);
+        embed_arm(poller, fd, EPOLLONESHOT, self);
         demuxbuf_connection_init(&self->machine, &policy);
         stats.receivers++;
         run(self, demuxbuf_connection_attach(&self->machine, 0, 0));
@@ -227,8 +228,8 @@ int main(int argc, char **argv) {
     }
     poller = epoll_create1(EPOLL_CLOEXEC);
     int listener = embed_listen(&options);
-    embed_watch(poller, listener, EPOLLIN, &listener_tag);
-    embed_watch(poller, signals, EPOLLIN, &signals_tag);
+    embed_arm(poller, listener, EPOLLIN, &listener_tag);
+    embed_arm(poller, signals, EPOLLIN, &signals_tag);
     while (!is_stopping)
         iterate(listener);
     for (struct connection *self = connections; self < connections + CONNECTIONS_MAX; self++) {

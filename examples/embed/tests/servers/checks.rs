@@ -4,6 +4,7 @@ use crate::process::{PATIENCE, Server};
 use demuxbuf_embed::frames::{frame, many_frames};
 use demuxbuf_embed::load::{self, Load};
 use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{SendFlags, send};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread::sleep;
@@ -67,8 +68,8 @@ fn greet(mut client: &TcpStream) {
     client.peek(&mut [0]).expect("its last byte");
 }
 
-/// Silent peers, peers that hold all memory with partial frames, that wait for memory, and that hang up while they
-/// wait: the server sleeps but for its deadlines.
+/// Silent peers, peers that hold all memory with partial frames, that wait for memory, and that hang up or send an urgent
+/// byte meanwhile: the server sleeps but for its deadlines.
 pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
     let began = Instant::now();
     let Some(running) = server.start(server.least_kib) else { return };
@@ -86,8 +87,11 @@ pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
         match at % 3 {
             0 => client.shutdown(Shutdown::Write).expect("it is open"),
             1 => set_socket_linger(client, Some(Duration::ZERO)).expect("an option of TCP"),
-            _ => {}
+            _ => _ = send(client, b"!", SendFlags::OOB).expect("there is room for a byte"),
         }
+    }
+    for client in holding {
+        send(client, b"!", SendFlags::OOB).expect("there is room for a byte");
     }
     let stay = clients.into_iter().enumerate().filter(|(at, _)| *at >= 8 || at % 3 != 1).collect::<Vec<_>>();
     sleep(Duration::from_millis(1000));

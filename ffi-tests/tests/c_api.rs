@@ -73,6 +73,12 @@ fn handles() {
     passes_linked_both_ways(&["handles.c"]);
 }
 
+/// What docs/porting.md prints of `examples/porting/recipes.h`.
+#[test]
+fn porting_recipes() {
+    passes_linked_both_ways(&["porting.c"]);
+}
+
 /// With each size of pages that Linux has on common machines. Only where the C library is glibc, and not under a tool
 /// that has an allocator of its own, can a program stand in for these.
 #[test]

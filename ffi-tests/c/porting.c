@@ -1,0 +1,316 @@
+/* What docs/porting.md shows beside the steps: each piece of `examples/porting/recipes.h` does what the page promises. */
+#include "check.h"
+#include "../../examples/porting/recipes.h"
+
+enum { JOBS = 300, SECOND = 1000000000 };
+
+static const enum proxy_class ORDER_OF_JOB[] = {NEW, TO_SERVER, FROM_SERVER, TO_CLIENT};
+enum { LEASES_OF_JOB = sizeof ORDER_OF_JOB / sizeof *ORDER_OF_JOB };
+
+/* A request of a client that goes through the proxy. It keeps every buffer until it has its last one. */
+struct job {
+    uint64_t leases[LEASES_OF_JOB];
+    int held, waits;
+};
+
+static demuxbuf_pool *pool_of(const demuxbuf_pool_config *config) {
+    demuxbuf_pool *pool;
+    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, NULL), DEMUXBUF_OK);
+    return pool;
+}
+
+static demuxbuf_pool_config config_of(uint32_t buffers, uint32_t receivers_max) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers_max), DEMUXBUF_OK);
+    return config;
+}
+
+static void take_grants(demuxbuf_pool *pool, struct job *jobs) {
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
+        struct job *job = &jobs[notice.token];
+        job->leases[job->held++] = notice.lease;
+        job->waits = 0;
+    }
+}
+
+/* Steps of one job in its turn. Whether it did anything. */
+static int step_of(demuxbuf_pool *pool, struct job *jobs, uint64_t at, const enum proxy_class *order) {
+    struct job *job = &jobs[at];
+    if (job->waits || job->held < 0)
+        return 0;
+    if (job->held == LEASES_OF_JOB) {
+        while (job->held > 0)
+            CHECK_NUMBER(demuxbuf_pool_release(pool, job->leases[--job->held]), DEMUXBUF_OK);
+        job->held = -1; /* done */
+        return 1;
+    }
+    uint64_t handle;
+    int32_t status = demuxbuf_pool_request(pool, order[job->held], at, &handle);
+    CHECK(status == DEMUXBUF_OK || status == DEMUXBUF_STATUS_QUEUED);
+    job->waits = status == DEMUXBUF_STATUS_QUEUED;
+    if (!job->waits)
+        job->leases[job->held++] = handle;
+    return 1;
+}
+
+/* Jobs in random order; returns how many are done when none can go on. */
+static int jobs_done(const demuxbuf_pool_config *config, const enum proxy_class *order, uint64_t seed) {
+    static struct job jobs[JOBS];
+    demuxbuf_pool *pool = pool_of(config);
+    memset(jobs, 0, sizeof jobs);
+    for (int idle = 0; idle < 20 * JOBS;) {
+        idle = step_of(pool, jobs, check_random(&seed) % JOBS, order) ? 0 : idle + 1;
+        take_grants(pool, jobs);
+    }
+    int done = 0;
+    for (int at = 0; at < JOBS; at++)
+        done += jobs[at].held < 0;
+    CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
+    demuxbuf_pool_free(pool);
+    return done;
+}
+
+/* 300 jobs that hold up to four buffers each finish with 16 buffers and more; with one class for all they lock each other
+   out, and so they do with the order upside down. */
+static void two_sided_jobs_finish(void) {
+    static const enum proxy_class one_class[] = {NEW, NEW, NEW, NEW};
+    static const enum proxy_class upside_down[] = {TO_CLIENT, FROM_SERVER, TO_SERVER, NEW};
+    static const uint32_t buffers[] = {16, 17, 31, 64, 100};
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        demuxbuf_pool_config config = config_of(buffers[seed - 1], JOBS);
+        set_classes(&config);
+        CHECK_NUMBER(jobs_done(&config, ORDER_OF_JOB, seed), JOBS);
+        CHECK(jobs_done(&config, one_class, seed) < JOBS);
+        CHECK(jobs_done(&config, upside_down, seed) < JOBS);
+    }
+}
+
+/* Each class asks only for more critical ones, and has more than theirs to leave. */
+static void classes_keep_their_rules(void) {
+    demuxbuf_pool_config config = config_of(64, 10);
+    set_classes(&config);
+    for (int at = 1; at < LEASES_OF_JOB; at++) {
+        CHECK(ORDER_OF_JOB[at] < ORDER_OF_JOB[at - 1]);
+        CHECK(config.reserves[ORDER_OF_JOB[at]] < config.reserves[ORDER_OF_JOB[at - 1]]);
+    }
+    CHECK_NUMBER(config.reserves[NEW], 28);
+    CHECK_NUMBER(config.reserves[PARTIAL], 6);
+}
+
+/* Responses to clients that do not read leave buffers for all other classes. */
+static void responses_leave_room(void) {
+    demuxbuf_pool_config config = config_of(64, 100);
+    set_classes(&config);
+    demuxbuf_pool *pool = pool_of(&config);
+    uint64_t handle;
+    int responses = 0;
+    while (demuxbuf_pool_request(pool, TO_CLIENT, 0, &handle) == DEMUXBUF_OK)
+        responses++;
+    CHECK_NUMBER(responses, 32);
+    for (uint32_t class_index = FROM_SERVER; class_index < PROXY_CLASSES; class_index++)
+        CHECK_NUMBER(demuxbuf_pool_request(pool, class_index, 0, &handle), DEMUXBUF_OK);
+    demuxbuf_pool_free(pool);
+}
+
+/* Bytes are cut out of the middle; what is in front and behind stays, and the decoder goes on. */
+static void cut_out_counts_as_consumed(void) {
+    demuxbuf_connection machine = {0};
+    uint8_t buffer[16] = "abXXcd";
+    CHECK_REFUSED(demuxbuf_connection_attach(&machine, 6, sizeof buffer), DEMUXBUF_OK);
+    CHECK((cut_out(&machine, buffer, 2, 2) & DEMUXBUF_DECODE) != 0);
+    CHECK_SAME(buffer, "abcd", 4);
+    CHECK_NUMBER(demuxbuf_connection_buffered_bytes(&machine), 4);
+    CHECK_REFUSED(cut_out(&machine, buffer, 0, 4), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_buffered_bytes(&machine), 0);
+}
+
+static uint64_t attach(demuxbuf_pool *pool, uint64_t token) {
+    uint64_t receiver;
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_REFUSED(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV).actions, DEMUXBUF_OK);
+    return receiver;
+}
+
+static demuxbuf_step receive(demuxbuf_pool *pool, uint64_t receiver, const char *text) {
+    demuxbuf_step step = demuxbuf_receiver_readable(pool, receiver);
+    CHECK((step.actions & DEMUXBUF_RECV) != 0);
+    memcpy(step.data, text, strlen(text));
+    return demuxbuf_receiver_received(pool, receiver, (uint32_t)strlen(text));
+}
+
+/* A frame alone in its buffer leaves with it; one with bytes behind it stays. */
+static void frame_is_handed_on_in_place(void) {
+    demuxbuf_pool_config config = config_of(2, 4);
+    demuxbuf_pool *pool = pool_of(&config);
+    uint64_t receiver = attach(pool, 0);
+    demuxbuf_leased_content content = {0};
+    demuxbuf_step step = receive(pool, receiver, "frame!fr");
+    CHECK(!hand_on(pool, receiver, &step, 6, &content));
+    step = demuxbuf_receiver_decoded(pool, receiver, 6, 0);
+    CHECK(hand_on(pool, receiver, &step, 2, &content));
+    uint8_t *data;
+    uint32_t bytes;
+    CHECK_NUMBER(demuxbuf_pool_buffer(pool, content.lease, &data, &bytes), DEMUXBUF_OK);
+    CHECK_NUMBER(content.buffered_bytes, 2);
+    CHECK_SAME(data + content.offset, "fr", 2);
+    data[content.offset] = 'F'; /* the host's own now: it may be changed in place */
+    step = receive(pool, receiver, "next");
+    CHECK((step.actions & DEMUXBUF_DECODE) != 0);
+    CHECK_SAME(step.data, "next", 4);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, content.lease), DEMUXBUF_OK);
+    demuxbuf_pool_free(pool);
+}
+
+/* A connection with a part of a frame goes to another thread; nothing is lost, and the poller learns of it. */
+static void connection_is_stolen(void) {
+    demuxbuf_pool_config config = config_of(4, 4);
+    demuxbuf_shared_pool *shared;
+    demuxbuf_pool *a, *b;
+    CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_shared_pool_shard(shared, 0, &a), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_shared_pool_shard(shared, 1, &b), DEMUXBUF_OK);
+    uint64_t receiver = attach(a, 7), moved;
+    CHECK((receive(a, receiver, "half").actions & DEMUXBUF_DECODE) != 0);
+    CHECK_REFUSED(demuxbuf_receiver_decoded(a, receiver, 0, 4).actions, DEMUXBUF_OK);
+    demuxbuf_exported_receiver exported;
+    int is_armed = 0;
+    CHECK(give_up(a, receiver, &exported));
+    CHECK(!give_up(a, receiver, &exported));
+    CHECK(take_over(b, &exported, &moved, &is_armed));
+    CHECK(is_armed);
+    CHECK(!take_over(b, &exported, &moved, &is_armed));
+    demuxbuf_step step = receive(b, moved, "more");
+    CHECK_NUMBER(step.bytes, 8);
+    CHECK_SAME(step.data, "halfmore", 8);
+    demuxbuf_shared_pool_free(shared); /* the drain mode of a shared pool: nothing new, what is there goes on */
+    CHECK_NUMBER(demuxbuf_receiver_attach(b, 0, 0, NULL, 0, &receiver), DEMUXBUF_ERR_POOL_CLOSED);
+    CHECK(!is_drained(b));
+    CHECK_REFUSED(demuxbuf_receiver_decoded(b, moved, 8, 0).actions, DEMUXBUF_OK);
+    CHECK(!is_drained(b)); /* it holds nothing any more, and is still there */
+    CHECK_NUMBER(demuxbuf_receiver_close(b, moved).actions, DEMUXBUF_FINISHED);
+    CHECK(is_drained(a) && is_drained(b));
+    demuxbuf_pool_free(a);
+    demuxbuf_pool_free(b);
+}
+
+/* The state machine alone: a queued connection leaves the queue, moves as bytes, and asks again. */
+static void queued_machine_moves(void) {
+    const demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_LEVEL};
+    demuxbuf_connection here, there;
+    CHECK_NUMBER(demuxbuf_connection_init(&here, &policy), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_attach(&here, 0, 0), DEMUXBUF_WANT_RECV);
+    CHECK_NUMBER(demuxbuf_connection_done(&here, DEMUXBUF_WANT_RECV), 0);
+    CHECK_NUMBER(demuxbuf_connection_readable(&here), DEMUXBUF_REQUEST_BUFFER);
+    CHECK_NUMBER(demuxbuf_connection_buffer_denied(&here), DEMUXBUF_STOP_RECV);
+    CHECK_REFUSED(demuxbuf_connection_done(&here, DEMUXBUF_CANCEL_REQUEST), DEMUXBUF_ERR_NOT_PENDING);
+    CHECK_NUMBER(demuxbuf_connection_pause_recv(&here), DEMUXBUF_STOP_RECV | DEMUXBUF_CANCEL_REQUEST);
+    CHECK_NUMBER(demuxbuf_connection_done(&here, DEMUXBUF_STOP_RECV | DEMUXBUF_CANCEL_REQUEST), 0);
+    memcpy(&there, &here, sizeof there);
+    CHECK_NUMBER(demuxbuf_connection_resume_recv(&there), DEMUXBUF_WANT_RECV | DEMUXBUF_REQUEST_BUFFER);
+}
+
+/* Between two pools, in every state of its content: none, in a slot, in a buffer, with a receive asked for. */
+static void connection_moves_to_a_new_pool(void) {
+    static const char *const CONTENTS[] = {"", "half",
+                                           "a part of a frame that is longer than a parking slot of 64 bytes.."};
+    demuxbuf_pool_config config = config_of(1, 4);
+    for (size_t content = 0; content < sizeof CONTENTS / sizeof *CONTENTS; content++) {
+        for (int is_readable = 0; is_readable < 2; is_readable++) {
+            uint32_t bytes = (uint32_t)strlen(CONTENTS[content]);
+            demuxbuf_pool *from = pool_of(&config), *to = pool_of(&config);
+            uint64_t receiver = attach(from, 7), other = attach(to, 8);
+            if (bytes > 0) {
+                receive(from, receiver, CONTENTS[content]);
+                demuxbuf_receiver_decoded(from, receiver, 0, 30);
+            }
+            if (is_readable)
+                CHECK((demuxbuf_receiver_readable(from, receiver).actions & DEMUXBUF_RECV) != 0);
+            /* The only buffer there is in use, so that only what fits into a slot has room. */
+            CHECK((receive(to, other, "x").actions & DEMUXBUF_DECODE) != 0);
+            CHECK_NUMBER(move_to_pool(from, &receiver, to, 0), bytes <= 64);
+            CHECK_REFUSED(demuxbuf_receiver_decoded(to, other, 1, 0).actions, DEMUXBUF_OK);
+            if (bytes > 64) /* it stays as it was, readable or not */
+                CHECK_NUMBER((demuxbuf_receiver_pending(from, receiver).actions & DEMUXBUF_RECV) != 0, is_readable);
+            if (bytes > 64)
+                CHECK(move_to_pool(from, &receiver, to, 0));
+            demuxbuf_step step = demuxbuf_receiver_pending(to, receiver);
+            CHECK_NUMBER((step.actions & DEMUXBUF_DECODE) != 0, bytes > 0);
+            CHECK(bytes == 0 || (step.bytes == bytes && memcmp(step.data, CONTENTS[content], bytes) == 0));
+            CHECK(is_drained(from));
+            CHECK_NUMBER(demuxbuf_pool_check_invariants(to), DEMUXBUF_OK);
+            demuxbuf_pool_free(from);
+            demuxbuf_pool_free(to);
+        }
+    }
+}
+
+/* What was printed by `print_receiver`. */
+static const char *printed(const demuxbuf_pool *pool, uint64_t receiver) {
+    static char line[400];
+    FILE *log = tmpfile();
+    CHECK(log != NULL);
+    print_receiver(log, pool, receiver);
+    rewind(log);
+    CHECK(fgets(line, sizeof line, log) != NULL);
+    fclose(log);
+    line[strcspn(line, "\n")] = 0;
+    return line;
+}
+
+static void check_text(const char *text, const char *expected) {
+    if (strcmp(text, expected) != 0)
+        fprintf(stderr, "\"%s\"\n", text);
+    CHECK(strcmp(text, expected) == 0);
+}
+
+/* Each line of the table "what to look at when it stalls". */
+static void stalls_are_printed(void) {
+    demuxbuf_pool_config config = config_of(1, 4);
+    config.lease_ns = SECOND;
+    demuxbuf_pool *pool = pool_of(&config);
+    uint64_t unarmed, holder = attach(pool, 1), waiter = attach(pool, 2);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, SECOND), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &unarmed), DEMUXBUF_OK);
+    check_text(printed(pool, unarmed), "0: open, holds nothing, 0 of 0 bytes, pending WANT_RECV");
+    char text[101];
+    memset(text, 'x', 100);
+    text[100] = 0;
+    receive(pool, holder, text);
+    check_text(printed(pool, holder),
+               "1: open, holds a buffer, 100 of 16448 bytes, pending DECODE, idle for 0 ms, armed");
+    demuxbuf_receiver_decoded(pool, holder, 0, 1);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, SECOND + SECOND / 10), DEMUXBUF_OK);
+    check_text(printed(pool, holder),
+               "1: open, holds a buffer, 100 of 16448 bytes, pending NONE, needs 1, idle for 100 ms, armed");
+    demuxbuf_receiver_block(pool, holder, 4);
+    check_text(printed(pool, holder), "1: open, holds a buffer, 100 of 16448 bytes, pending NONE, needs 1, blocked by "
+                                      "0x4, idle for 100 ms, armed");
+    demuxbuf_receiver_pause_recv(pool, holder);
+    CHECK(strstr(printed(pool, holder), "pending STOP_RECV") != NULL &&
+          strstr(printed(pool, holder), ", paused") != NULL);
+    demuxbuf_receiver_readable(pool, waiter);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, SECOND + SECOND / 5), DEMUXBUF_OK);
+    CHECK(strstr(printed(pool, waiter), ", queued for 100 ms") != NULL);
+    FILE *log = tmpfile();
+    print_pool(log, pool);
+    rewind(log);
+    char line[400];
+    CHECK(fgets(line, sizeof line, log) != NULL);
+    fclose(log);
+    check_text(line, "0 of 1 buffers free, 1 leased, 0 assigned; 1 wait; 3 receivers, 1 of 4 slots; 0 shed\n");
+    demuxbuf_pool_free(pool);
+}
+
+int main(void) {
+    classes_keep_their_rules();
+    two_sided_jobs_finish();
+    responses_leave_room();
+    cut_out_counts_as_consumed();
+    frame_is_handed_on_in_place();
+    connection_is_stolen();
+    queued_machine_moves();
+    connection_moves_to_a_new_pool();
+    stalls_are_printed();
+    return check_end();
+}

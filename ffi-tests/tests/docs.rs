@@ -121,12 +121,10 @@ fn porting_page_names_each_event_and_action() {
     assert!(missing.is_empty(), "docs/porting.md does not name {missing:?}");
 }
 
-/// A file in backticks is followed by the names of tests in it, with nothing but space in between.
-#[test]
-fn verification_page_names_existing_tests() {
-    let page = read("docs/verification.md");
-    let part = page.split("\n## ").find(|part| part.starts_with("Guarantees")).expect("the page has this part");
-    let pieces: Vec<&str> = part.split('`').collect();
+/// Checks the tests that a text names, and counts them. A file in backticks is followed by the names of tests in it, with
+/// nothing but space in between.
+fn check_named_tests(text: &str) -> u32 {
+    let pieces: Vec<&str> = text.split('`').collect();
     let mut file = None;
     let mut tests = 0;
     for pair in pieces.chunks_exact(2) {
@@ -142,5 +140,27 @@ fn verification_page_names_existing_tests() {
             file = None;
         }
     }
+    tests
+}
+
+#[test]
+fn verification_page_names_existing_tests() {
+    let page = read("docs/verification.md");
+    let part = page.split("\n## ").find(|part| part.starts_with("Guarantees")).expect("the page has this part");
+    let tests = check_named_tests(part);
     assert!(tests > 20, "docs/verification.md was misread: {tests} tests");
+}
+
+/// Each threat names what shows it, and each open one has a test that fails once it is mended.
+#[test]
+fn threats_page_names_existing_tests() {
+    let page = read("docs/threats.md");
+    let tests = check_named_tests(&page);
+    assert!(tests > 30, "docs/threats.md was misread: {tests} tests");
+    let source = read("tests/threats.rs");
+    let open: Vec<&str> = source.split("#[test]\nfn ").skip(1).filter_map(|test| test.split('(').next()).collect();
+    assert!(open.len() >= 7, "tests/threats.rs was misread: {open:?}");
+    let (_, table) = page.split_once("\n## Open threats\n").expect("the page has this part");
+    let missing: Vec<_> = open.iter().filter(|test| !table.contains(&format!("| `{test}` |"))).collect();
+    assert!(missing.is_empty(), "docs/threats.md does not list {missing:?}");
 }

@@ -6,7 +6,7 @@
 #include "memory.h"
 
 /* What wakes a tasklet. */
-enum { READABLE = 1, WRITABLE = 2, BUFFER = 4 };
+enum { READABLE = 1, WRITABLE = 2, BUFFER = 4, HUNG_UP = 8 };
 
 /* Flags of a connection. */
 enum {
@@ -87,12 +87,13 @@ static void leave_queue(struct connection *self) {
     self->flags &= ~(uint32_t)QUEUED;
 }
 
-/* One-shot: a hang-up, which cannot be masked, is reported once, and not again before this. */
+/* One-shot: a hang-up, which cannot be masked, is reported once, and not again before this. So it is also called for a
+   connection that waits for a buffer, of which nothing else is to be heard. */
 static void update_interest(struct connection *self) {
     uint32_t is_off = self->flags & (QUEUED | FULL | ENDED | BROKEN);
     uint32_t wanted = (is_off == 0 ? EPOLLIN : 0) | ((self->flags & BLOCKED) != 0 ? EPOLLOUT : 0);
     struct epoll_event event = {.events = wanted | EPOLLONESHOT, .data.ptr = self};
-    if (wanted != self->interest)
+    if (wanted == 0 || wanted != self->interest)
         epoll_ctl(poller, EPOLL_CTL_MOD, self->fd, &event);
     self->interest = wanted;
 }
@@ -165,6 +166,8 @@ static void tasklet(struct connection *self, uint32_t woken) {
         grant(self, memory_pick_up(&memory, &self->waiter));
     if ((woken & WRITABLE) != 0)
         self->flags &= ~(uint32_t)BLOCKED;
+    if ((woken & HUNG_UP) != 0)
+        self->flags |= BROKEN;
     decode(self); /* what the block left, although nothing new may come */
     if ((woken & ~(uint32_t)WRITABLE) != 0) {
         int has_more = 1; /* what is left after the last receive, the poller reports again */
@@ -230,6 +233,8 @@ static void iterate(int listener) {
         } else { /* one-shot: both directions are off now */
             uint32_t found = events[at].events & self->interest;
             found = found != 0 ? found : self->interest; /* a hang-up alone */
+            if (self->interest == 0 && self->woken == 0)
+                wake(self, HUNG_UP);
             self->interest = 0;
             if ((found & EPOLLIN) != 0)
                 wake(self, READABLE);

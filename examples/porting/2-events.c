@@ -50,7 +50,8 @@ static uint32_t request(struct connection *self) {
     return buffer != NULL ? grant(self, buffer) : demuxbuf_connection_buffer_denied(&self->machine);
 }
 
-/* One-shot: a hang-up, which cannot be masked, is reported once, and not again before this. */
+/* One-shot: a hang-up, which cannot be masked, is reported once, and not again before this. So it is also called for a
+   connection that waits for a buffer, of which nothing else is to be heard. */
 static void update_interest(struct connection *self) {
     struct epoll_event event = {.events = self->interest | EPOLLONESHOT, .data.ptr = self};
     epoll_ctl(poller, EPOLL_CTL_MOD, self->fd, &event);
@@ -150,6 +151,8 @@ static void tasklet(struct connection *self, uint32_t woken) {
             run(self, grant(self, memory_pick_up(&memory, &self->waiter)));
         }
     }
+    if (self->fd != 0 && self->interest == 0)
+        update_interest(self);
 }
 
 /* While others wait, a holder without progress for a lease is to be shed; one that the host blocks has twice as long. */
@@ -200,6 +203,8 @@ static void iterate(int listener) {
         } else { /* one-shot: both directions are off now */
             uint32_t found = events[at].events & self->interest;
             found = found != 0 ? found : self->interest; /* a hang-up alone */
+            if (self->interest == 0 && self->woken == 0)
+                wake(self, DEMUXBUF_EVENT_TRANSPORT_ERROR);
             self->interest &= ~found;
             if (self->interest != 0)
                 update_interest(self);

@@ -27,7 +27,8 @@ static void wake(struct connection *self, uint32_t event) {
     self->woken |= 1u << event;
 }
 
-/* One-shot: a hang-up, which cannot be masked, is reported once, and not again before this. */
+/* One-shot: a hang-up, which cannot be masked, is reported once, and not again before this. So it is also called for a
+   connection that waits for a buffer, of which nothing else is to be heard. */
 static void update_interest(struct connection *self) {
     struct epoll_event event = {.events = self->interest | EPOLLONESHOT, .data.ptr = self};
     epoll_ctl(poller, EPOLL_CTL_MOD, self->fd, &event);
@@ -104,6 +105,8 @@ static void tasklet(struct connection *self, uint32_t woken) {
         uint32_t value = event == DEMUXBUF_EVENT_UNBLOCK ? SOCKET_FULL : 0;
         run(self, demuxbuf_receiver_report(pool, self->receiver, event, value));
     }
+    if (self->fd != 0 && self->interest == 0)
+        update_interest(self);
 }
 
 static void accept_all(int listener) {
@@ -140,6 +143,8 @@ static void iterate(int listener) {
         } else { /* one-shot: both directions are off now */
             uint32_t found = events[at].events & self->interest;
             found = found != 0 ? found : self->interest; /* a hang-up alone */
+            if (self->interest == 0 && self->woken == 0)
+                wake(self, DEMUXBUF_EVENT_TRANSPORT_ERROR);
             self->interest &= ~found;
             if (self->interest != 0)
                 update_interest(self);

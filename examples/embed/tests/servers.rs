@@ -43,6 +43,24 @@ macro_rules! server {
     };
 }
 
+/// The same for a step of the porting guide, and what its one-shot polling adds. With the least memory, it has this many
+/// buffers.
+macro_rules! step {
+    ($name:ident, $file:literal, $buffers:literal) => {
+        mod $name {
+            use super::*;
+
+            server!(server, Server::c(concat!("porting/", $file), &[], &[]), &[(&["--trigger", "edge"], "usage")]);
+
+            #[test]
+            fn forgets_waiting_peers_that_reset() {
+                let server = Server::c(concat!("porting/", $file), &[], &[]);
+                let _ = server.map(|server| checks::forgets_waiting_peers_that_reset(&server, $buffers));
+            }
+        }
+    };
+}
+
 server!(
     epoll_level,
     Server::c("embed/c/epoll", &[], &[]),
@@ -50,10 +68,10 @@ server!(
 );
 server!(epoll_edge, Server::c("embed/c/epoll", &[], &["--trigger", "edge"]), &[(&["--trigger", ""], "level|edge")]);
 server!(libevent, Server::c("embed/c/libevent", &["libevent"], &[]), &[(&["--trigger", "edge"], "usage")]);
-server!(own_buffers, Server::c("porting/0-own-buffers", &[], &[]), &[(&["--trigger", "edge"], "usage")]);
-server!(sync, Server::c("porting/1-sync", &[], &[]), &[(&["--trigger", "edge"], "usage")]);
-server!(events, Server::c("porting/2-events", &[], &[]), &[(&["--trigger", "edge"], "usage")]);
-server!(receivers, Server::c("porting/3-receivers", &[], &[]), &[(&["--trigger", "edge"], "usage")]);
+step!(own_buffers, "0-own-buffers", 9);
+step!(sync, "1-sync", 9);
+step!(events, "2-events", 9);
+step!(receivers, "3-receivers", 4);
 server!(io_uring, Server::c("embed/c/io_uring", &["liburing"], &[]), &[(&["--trigger", "edge"], "usage")]);
 server!(libuv, Server::c("embed/c/libuv", &["libuv"], &[]), &[(&["--trigger", "edge"], "usage")]);
 server!(mio, Server::rust(env!("CARGO_BIN_EXE_embed-mio"), &[]), &[(&["--threads", "1"], "Usage")]);

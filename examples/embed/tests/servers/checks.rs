@@ -102,6 +102,28 @@ pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
     assert!(wakeups < 100 + timed_wakeups(began), "{wakeups} wake-ups: {statistics:?}");
 }
 
+/// The peers behind those that hold the least memory wait. When they reset they leave the queue at once: nothing waits any
+/// more, so that no holder is shed.
+pub(crate) fn forgets_waiting_peers_that_reset(server: &Server, holders: usize) {
+    let Some(running) = server.start(server.least_kib) else { return };
+    let partial = frame(&mut fastrand::Rng::with_seed(2), 9000);
+    let mut clients: Vec<TcpStream> = (0..holders + 8).map(|_| connect(running.address)).collect();
+    clients.iter().for_each(greet);
+    for mut client in &clients {
+        client.write_all(&partial[..5000]).expect("the server reads");
+        sleep(Duration::from_millis(5));
+    }
+    sleep(Duration::from_millis(200));
+    for client in clients.drain(holders..) {
+        set_socket_linger(&client, Some(Duration::ZERO)).expect("an option of TCP");
+    }
+    sleep(Duration::from_millis(2500));
+    let statistics = running.stop();
+    println!("{} stayed, {statistics:?}", clients.len());
+    assert!(statistics.get("queued") >= 8, "none waited: {statistics:?}");
+    assert_eq!(statistics.get("shed"), 0, "{statistics:?}");
+}
+
 /// Sends the same frames again and again without reading, until nothing was written for a while. Returns how many
 /// bytes were sent.
 fn flood(mut client: &TcpStream, frames: &[u8]) -> usize {

@@ -492,7 +492,7 @@ fn wrong_thread_is_refused() {
 }
 
 /// What the threads of the last test share.
-struct World {
+struct Exchange {
     inboxes: [Mutex<Vec<(ExportedReceiver, Socket)>>; 3],
     signals: [AtomicU64; 3],
     finished: AtomicU64,
@@ -506,7 +506,7 @@ const BUFFERS: u32 = if cfg!(miri) { 1 } else { 3 };
 
 /// One thread of it.
 struct Worker<'a> {
-    world: &'a World,
+    exchange: &'a Exchange,
     pool: Pool<PoolShard>,
     index: usize,
     random: Rng,
@@ -516,15 +516,15 @@ struct Worker<'a> {
 impl Drop for Worker<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.world.finished.store(CONNECTIONS, Ordering::Relaxed);
+            self.exchange.finished.store(CONNECTIONS, Ordering::Relaxed);
         }
     }
 }
 
 impl Worker<'_> {
     fn run(&mut self, mine: &mut Vec<(ReceiverId, Socket)>) {
-        while self.world.finished.load(Ordering::Relaxed) < CONNECTIONS {
-            for (mut exported, socket) in std::mem::take(&mut *self.world.inboxes[self.index].lock().unwrap()) {
+        while self.exchange.finished.load(Ordering::Relaxed) < CONNECTIONS {
+            for (mut exported, socket) in std::mem::take(&mut *self.exchange.inboxes[self.index].lock().unwrap()) {
                 mine.push((self.pool.import(&mut exported).expect("there is room for all"), socket));
             }
             while let Some(granted) = self.pool.poll_notice() {
@@ -536,14 +536,14 @@ impl Worker<'_> {
                     let (id, socket) = mine.swap_remove(at);
                     let to = (self.index + self.random.usize(1..3)) % 3;
                     let exported = self.pool.export(id).expect("it can move in every state that it comes to here");
-                    self.world.inboxes[to].lock().unwrap().push((exported, socket));
-                    self.world.signals[to].fetch_add(1, Ordering::Relaxed);
+                    self.exchange.inboxes[to].lock().unwrap().push((exported, socket));
+                    self.exchange.signals[to].fetch_add(1, Ordering::Relaxed);
                 } else if self.step(&mut mine[at]) {
                     mine.swap_remove(at);
                 }
             }
             while let Some(thread) = self.pool.poll_wake() {
-                self.world.signals[thread as usize].fetch_add(1, Ordering::Relaxed);
+                self.exchange.signals[thread as usize].fetch_add(1, Ordering::Relaxed);
             }
             std::thread::yield_now();
         }
@@ -576,7 +576,7 @@ impl Worker<'_> {
             return false;
         }
         assert!(self.pool.handle(id, Event::Close).unwrap().has(Action::Finished));
-        self.world.finished.fetch_add(1, Ordering::Relaxed);
+        self.exchange.finished.fetch_add(1, Ordering::Relaxed);
         true
     }
 }
@@ -589,10 +589,10 @@ fn s13_connections_that_move_lose_no_byte() {
         ..config
     };
     let shared_pool = SharedPool::new(&config, 3).unwrap();
-    let world = World { inboxes: Default::default(), signals: Default::default(), finished: AtomicU64::new(0) };
+    let exchange = Exchange { inboxes: Default::default(), signals: Default::default(), finished: AtomicU64::new(0) };
     std::thread::scope(|scope| {
         for index in 0..3 {
-            let (world, shared_pool) = (&world, &shared_pool);
+            let (exchange, shared_pool) = (&exchange, &shared_pool);
             scope.spawn(move || {
                 let mut pool = shared_pool.shard(index).unwrap();
                 let mut mine = Vec::new();
@@ -603,7 +603,7 @@ fn s13_connections_that_move_lose_no_byte() {
                 }
                 let random = Rng::with_seed(index.into());
                 let index = index as usize;
-                Worker { world, pool, index, random }.run(&mut mine);
+                Worker { exchange, pool, index, random }.run(&mut mine);
                 assert!(mine.is_empty());
             });
         }

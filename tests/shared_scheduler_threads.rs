@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What all threads of a test see beside the shards.
-struct World {
+struct Exchange {
     threads: Vec<OnceLock<Thread>>,
     inboxes: Vec<Mutex<Vec<Message>>>,
     /// The owner of each buffer, by the test's own count.
@@ -30,9 +30,9 @@ enum Message {
     Adopt(WaitId),
 }
 
-impl World {
-    fn new(threads: usize, buffers: u32) -> World {
-        World {
+impl Exchange {
+    fn new(threads: usize, buffers: u32) -> Exchange {
+        Exchange {
             threads: (0..threads).map(|_| OnceLock::new()).collect(),
             inboxes: (0..threads).map(|_| Mutex::new(Vec::new())).collect(),
             owned: (0..buffers).map(|_| AtomicBool::new(false)).collect(),
@@ -99,7 +99,7 @@ fn sleep(shard: &SchedulerShard) {
 
 /// One event loop: this many connections, each of which takes a buffer, decodes and releases it, again and again.
 struct Loop<'a> {
-    world: &'a World,
+    exchange: &'a Exchange,
     shard: &'a SchedulerShard,
     index: usize,
     connections: usize,
@@ -112,23 +112,23 @@ struct Loop<'a> {
 
 impl Loop<'_> {
     fn run(mut self, finished_at: u64) {
-        while self.world.finished.load(Ordering::Relaxed) < finished_at {
+        while self.exchange.finished.load(Ordering::Relaxed) < finished_at {
             if !self.turn() {
                 sleep(self.shard);
             }
         }
-        (0..self.world.threads.len()).for_each(|index| self.world.signal(index as u32));
+        (0..self.exchange.threads.len()).for_each(|index| self.exchange.signal(index as u32));
         assert!(self.held.is_empty() && self.waits.is_empty() && self.left == 0);
         assert_eq!(self.shard.poll_grant(), None);
     }
 
     /// Returns whether there was anything to do.
     fn turn(&mut self) -> bool {
-        let messages = std::mem::take(&mut *self.world.inboxes[self.index].lock().unwrap());
+        let messages = std::mem::take(&mut *self.exchange.inboxes[self.index].lock().unwrap());
         let mut worked = !messages.is_empty();
         for message in messages {
             match message {
-                Message::Release(lease) => self.world.give(self.shard, lease),
+                Message::Release(lease) => self.exchange.give(self.shard, lease),
                 Message::Adopt(wait) => {
                     self.shard.import_wait(wait, 0).unwrap();
                     self.waits.insert(wait);
@@ -137,16 +137,16 @@ impl Loop<'_> {
         }
         while let Some(grant) = self.shard.poll_grant() {
             assert!(self.waits.remove(&grant.wait), "a grant is for a wait of this shard");
-            self.held.push(self.world.take(grant.lease));
+            self.held.push(self.exchange.take(grant.lease));
             worked = true;
         }
         for lease in std::mem::take(&mut self.held) {
             worked = true;
             if self.rng.u32(..8) == 0 {
-                let to = self.rng.usize(..self.world.threads.len());
-                self.world.send(to, Message::Release(lease));
+                let to = self.rng.usize(..self.exchange.threads.len());
+                self.exchange.send(to, Message::Release(lease));
             } else {
-                self.world.give(self.shard, lease);
+                self.exchange.give(self.shard, lease);
             }
         }
         while self.left > 0 && self.held.len() + self.waits.len() < self.connections {
@@ -154,12 +154,12 @@ impl Loop<'_> {
             worked = true;
             let class = self.rng.u8(..2);
             match self.shard.request(class, 0).unwrap() {
-                Outcome::Granted(lease) => self.held.push(self.world.take(lease)),
+                Outcome::Granted(lease) => self.held.push(self.exchange.take(lease)),
                 Outcome::Queued(wait) => drop(self.waits.insert(wait)),
             }
         }
         self.disturb();
-        self.world.signal_all(self.shard);
+        self.exchange.signal_all(self.shard);
         worked || !self.held.is_empty()
     }
 
@@ -172,7 +172,7 @@ impl Loop<'_> {
             0 => {
                 self.shard.cancel(wait).unwrap();
                 self.waits.remove(&wait);
-                if self.world.finished.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+                if self.exchange.finished.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
                     assert_eq!(
                         self.shard.cancel(wait),
                         Err(SharedSchedulerError::Scheduler(SchedulerError::StaleWait))
@@ -182,8 +182,8 @@ impl Loop<'_> {
             1 => {
                 self.shard.export_wait(wait).unwrap();
                 self.waits.remove(&wait);
-                let to = self.rng.usize(..self.world.threads.len());
-                self.world.send(to, Message::Adopt(wait));
+                let to = self.rng.usize(..self.exchange.threads.len());
+                self.exchange.send(to, Message::Adopt(wait));
             }
             _ => {}
         }
@@ -193,12 +193,12 @@ impl Loop<'_> {
 /// Every request of every thread is served or cancelled, and in the end every buffer is free.
 fn stress(config: &SchedulerConfig, threads: usize, connections: usize, requests: u64) {
     let shards = SharedScheduler::new(config, threads as u32).unwrap();
-    let world = World::new(threads, config.buffers);
+    let exchange = Exchange::new(threads, config.buffers);
     let total = requests * threads as u64;
-    world.run(&shards, |shard, index| {
+    exchange.run(&shards, |shard, index| {
         let (held, waits) = (Vec::new(), HashSet::new());
         let rng = Rng::with_seed(index as u64);
-        Loop { world: &world, shard, index, connections, left: requests, rng, held, waits }.run(total);
+        Loop { exchange: &exchange, shard, index, connections, left: requests, rng, held, waits }.run(total);
     });
     shards.check_invariants().unwrap();
     let stats = shards.stats();
@@ -214,7 +214,7 @@ fn stress(config: &SchedulerConfig, threads: usize, connections: usize, requests
     );
     assert_eq!(stats.scheduler.released + stats.scheduler.cancelled, total);
     assert!(stats.wakes <= stats.scheduler.granted_by_handoff + stats.scheduler.cancelled, "{stats:?}");
-    assert!(world.signals.load(Ordering::Relaxed) <= stats.wakes, "no shard is named without a wake");
+    assert!(exchange.signals.load(Ordering::Relaxed) <= stats.wakes, "no shard is named without a wake");
 }
 
 #[test]
@@ -242,10 +242,10 @@ fn threads_at_the_edge_of_the_pool_are_all_served() {
 #[test]
 fn threads_release_a_contested_lease_once() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(64, 0), 4).unwrap();
-    let world = World::new(4, 64);
+    let exchange = Exchange::new(4, 64);
     let leases: Mutex<Vec<LeaseId>> = Mutex::new(Vec::new());
     let (released, round) = (AtomicU64::new(0), Barrier::new(4));
-    world.run(&shards, |shard, index| {
+    exchange.run(&shards, |shard, index| {
         for _ in 0..200 {
             if index == 0 {
                 let grants = (0..64).map(|_| match shard.request(0, 0) {
@@ -273,14 +273,14 @@ fn threads_release_a_contested_lease_once() {
 #[test]
 fn threads_that_come_and_go_leave_nothing_behind() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(6, 64), 4).unwrap();
-    let world = World::new(4, 6);
+    let exchange = Exchange::new(4, 6);
     // On a busy machine one thread may be through before the next has begun: they go on until they have met.
     let start = Barrier::new(4);
     let have_met =
         |stats: &SharedSchedulerStats| stats.scheduler.cancelled > 0 && stats.scheduler.granted_by_handoff > 0;
     thread::scope(|scope| {
         for index in 0..4 {
-            let (shards, world, start) = (&shards, &world, &start);
+            let (shards, exchange, start) = (&shards, &exchange, &start);
             scope.spawn(move || {
                 start.wait();
                 let (mut since, mut rng) = (Instant::now(), Rng::with_seed(index.into()));
@@ -295,15 +295,15 @@ fn threads_that_come_and_go_leave_nothing_behind() {
                     let mut held = Vec::new();
                     for token in 0..rng.u64(1..=4) {
                         if let Outcome::Granted(lease) = shard.request(0, token).unwrap() {
-                            held.push(world.take(lease));
+                            held.push(exchange.take(lease));
                         }
                     }
                     // Others come, find nothing, and wait.
                     thread::yield_now();
-                    held.into_iter().for_each(|lease| world.give(&shard, lease));
+                    held.into_iter().for_each(|lease| exchange.give(&shard, lease));
                     thread::yield_now();
                     if let Some(grant) = shard.poll_grant() {
-                        world.give(&shard, world.take(grant.lease));
+                        exchange.give(&shard, exchange.take(grant.lease));
                     }
                     // Some of its waits are served by now, by itself or by others, and some are not.
                     drop(shard);
@@ -325,10 +325,10 @@ fn threads_that_come_and_go_leave_nothing_behind() {
 #[test]
 fn s10_last_release_wakes_another_thread_once() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(1, 4), 2).unwrap();
-    let world = World::new(2, 1);
+    let exchange = Exchange::new(2, 1);
     let turns = 2_000;
     // The buffer goes to and fro: each thread asks while the other has it, and sleeps until it is signalled.
-    world.run(&shards, |shard, _| {
+    exchange.run(&shards, |shard, _| {
         for _ in 0..turns {
             let lease = match shard.request(0, 0).unwrap() {
                 Outcome::Granted(lease) => lease,
@@ -340,10 +340,10 @@ fn s10_last_release_wakes_another_thread_once() {
                     sleep(shard);
                 },
             };
-            let lease = world.take(lease);
+            let lease = exchange.take(lease);
             thread::yield_now();
-            world.give(shard, lease);
-            world.signal_all(shard);
+            exchange.give(shard, lease);
+            exchange.signal_all(shard);
         }
     });
     let stats = shards.stats();
@@ -354,9 +354,9 @@ fn s10_last_release_wakes_another_thread_once() {
 }
 
 /// To the other of two, unless too many are being exported.
-fn pass_on(world: &World, shard: &SchedulerShard, wait: WaitId, waits: &mut HashSet<WaitId>) {
+fn pass_on(exchange: &Exchange, shard: &SchedulerShard, wait: WaitId, waits: &mut HashSet<WaitId>) {
     match shard.export_wait(wait) {
-        Ok(()) => world.send(1 - shard.index() as usize, Message::Adopt(wait)),
+        Ok(()) => exchange.send(1 - shard.index() as usize, Message::Adopt(wait)),
         Err(refused) => {
             assert_eq!(refused, SharedSchedulerError::ExportsFull);
             waits.insert(wait);
@@ -371,19 +371,19 @@ fn s11_moving_connections_are_served_once() {
     let rounds = 3_000;
     let total = 2 * rounds;
     let shards = SharedScheduler::new(&SchedulerConfig::new(4, total as u32), 2).unwrap();
-    let world = World::new(2, 4);
-    world.run(&shards, |shard, index| {
+    let exchange = Exchange::new(2, 4);
+    exchange.run(&shards, |shard, index| {
         let (mut made, mut waits, mut rng) = (0, HashSet::new(), Rng::with_seed(index as u64));
-        while world.finished.load(Ordering::Relaxed) < total {
-            let messages = std::mem::take(&mut *world.inboxes[index].lock().unwrap());
+        while exchange.finished.load(Ordering::Relaxed) < total {
+            let messages = std::mem::take(&mut *exchange.inboxes[index].lock().unwrap());
             for message in messages {
                 match message {
-                    Message::Release(lease) => world.give(shard, lease),
+                    Message::Release(lease) => exchange.give(shard, lease),
                     Message::Adopt(wait) => {
                         shard.import_wait(wait, 0).unwrap();
                         if rng.u32(..3) == 0 {
                             // It may be assigned by now, and goes on all the same.
-                            pass_on(&world, shard, wait, &mut waits);
+                            pass_on(&exchange, shard, wait, &mut waits);
                         } else {
                             waits.insert(wait);
                         }
@@ -392,24 +392,24 @@ fn s11_moving_connections_are_served_once() {
             }
             while let Some(grant) = shard.poll_grant() {
                 assert!(waits.remove(&grant.wait));
-                world.send(1 - index, Message::Release(world.take(grant.lease)));
+                exchange.send(1 - index, Message::Release(exchange.take(grant.lease)));
             }
-            world.signal_all(shard);
+            exchange.signal_all(shard);
             if made < rounds && waits.len() < 8 {
                 made += 1;
                 match shard.request(0, 0).unwrap() {
-                    Outcome::Granted(lease) => world.send(1 - index, Message::Release(world.take(lease))),
+                    Outcome::Granted(lease) => exchange.send(1 - index, Message::Release(exchange.take(lease))),
                     Outcome::Queued(wait) => {
-                        pass_on(&world, shard, wait, &mut waits);
+                        pass_on(&exchange, shard, wait, &mut waits);
                     }
                 }
-            } else if world.finished.load(Ordering::Relaxed) < total {
+            } else if exchange.finished.load(Ordering::Relaxed) < total {
                 // Not after the last release of all: from then on only the thread that goes on to the end signals
                 // another.
                 sleep(shard);
             }
         }
-        world.signal(1 - index as u32);
+        exchange.signal(1 - index as u32);
     });
     assert_eq!((shards.stats().scheduler.free, shards.stats().scheduler.waiting), (4, 0));
     shards.check_invariants().unwrap();
@@ -419,13 +419,13 @@ fn s11_moving_connections_are_served_once() {
 #[test]
 fn s13_one_grant_per_release_across_threads() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(8, 400), 4).unwrap();
-    let world = World::new(4, 8);
+    let exchange = Exchange::new(4, 8);
     let (taken, queued, released) = (Barrier::new(4), Barrier::new(4), Barrier::new(4));
     let grants = AtomicU64::new(0);
-    world.run(&shards, |shard, index| {
+    exchange.run(&shards, |shard, index| {
         let releases = index < 2;
         let take = || match shard.request(0, 0) {
-            Ok(Outcome::Granted(lease)) => world.take(lease),
+            Ok(Outcome::Granted(lease)) => exchange.take(lease),
             other => panic!("8 buffers are free: {other:?}"),
         };
         let held: Vec<_> = if releases { (0..4).map(|_| take()).collect() } else { Vec::new() };
@@ -434,8 +434,8 @@ fn s13_one_grant_per_release_across_threads() {
             (0..200).for_each(|token| assert!(matches!(shard.request(0, token), Ok(Outcome::Queued(_)))));
         }
         queued.wait();
-        held.into_iter().for_each(|lease| world.give(shard, lease));
-        world.signal_all(shard);
+        held.into_iter().for_each(|lease| exchange.give(shard, lease));
+        exchange.signal_all(shard);
         released.wait();
         if index == 0 {
             shard.check_invariants().unwrap();
@@ -447,21 +447,21 @@ fn s13_one_grant_per_release_across_threads() {
         released.wait();
     });
     assert_eq!(grants.load(Ordering::Relaxed), 8);
-    assert!(world.signals.load(Ordering::Relaxed) <= 2, "each waiting thread is signalled once");
+    assert!(exchange.signals.load(Ordering::Relaxed) <= 2, "each waiting thread is signalled once");
 }
 
 /// When attackers on one thread leave, waiters of the other threads are served in that step.
 #[test]
 fn s44_threads_recover_in_the_step_attackers_leave() {
     let shards = SharedScheduler::new(&SchedulerConfig::new(32, 256), 4).unwrap();
-    let world = World::new(4, 32);
+    let exchange = Exchange::new(4, 32);
     let step = Barrier::new(4);
-    world.run(&shards, |shard, index| {
+    exchange.run(&shards, |shard, index| {
         let attacker = index == 0;
         let mut held = Vec::new();
         if attacker {
             while let Outcome::Granted(lease) = shard.request(0, 0).unwrap() {
-                held.push(world.take(lease));
+                held.push(exchange.take(lease));
             }
             assert_eq!(held.len(), 32);
         }
@@ -470,7 +470,7 @@ fn s44_threads_recover_in_the_step_attackers_leave() {
             (0..10).for_each(|token| assert!(matches!(shard.request(0, token), Ok(Outcome::Queued(_)))));
         }
         step.wait();
-        held.into_iter().for_each(|lease| world.give(shard, lease));
+        held.into_iter().for_each(|lease| exchange.give(shard, lease));
         if attacker {
             // The attacker's own wait of above is the first, and one buffer is left over.
             let stats = shard.stats();
@@ -479,18 +479,18 @@ fn s44_threads_recover_in_the_step_attackers_leave() {
                 (31, 0, 1),
                 "{stats:?}"
             );
-            world.signal_all(shard);
+            exchange.signal_all(shard);
         }
         step.wait();
         let expected = if attacker { 1 } else { 10 };
         let mut grants = Vec::new();
         while grants.len() < expected {
             match shard.poll_grant() {
-                Some(grant) => grants.push(world.take(grant.lease)),
+                Some(grant) => grants.push(exchange.take(grant.lease)),
                 None => sleep(shard),
             }
         }
-        grants.into_iter().for_each(|lease| world.give(shard, lease));
+        grants.into_iter().for_each(|lease| exchange.give(shard, lease));
     });
     assert_eq!(shards.stats().scheduler.free, 32);
     shards.check_invariants().unwrap();
@@ -505,14 +505,14 @@ fn s45_overload_leaves_no_buffer_idle_and_no_trace() {
             .unwrap();
     // Connections on each thread for 1.0, 1.2, 2 and 5 times the buffers there are, then less again.
     for (phase, connections) in [5, 6, 10, 25, 3].into_iter().enumerate() {
-        let world = World::new(threads, buffers);
+        let exchange = Exchange::new(threads, buffers);
         let requests = 1_000;
         let before = shards.stats();
-        world.run(&shards, |shard, index| {
+        exchange.run(&shards, |shard, index| {
             let (held, waits) = (Vec::new(), HashSet::new());
             let rng = Rng::with_seed((phase as u64) << 32 | index as u64);
             let total = requests * threads as u64;
-            Loop { world: &world, shard, index, connections, left: requests, rng, held, waits }.run(total);
+            Loop { exchange: &exchange, shard, index, connections, left: requests, rng, held, waits }.run(total);
         });
         shards.check_invariants().unwrap();
         let stats = shards.stats();

@@ -1,6 +1,6 @@
 //! The crowds, and how their peers behave.
 
-use crate::world::{FRAME_BYTES_MAX, MS};
+use crate::simulation::{FRAME_BYTES_MAX, MS};
 
 /// How a peer behaves. Times are spans to choose from, at random.
 #[derive(Clone, Copy, Debug)]

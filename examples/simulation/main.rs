@@ -4,13 +4,13 @@
 //! same seed gives the same run, to the last event: the trace that is printed is the hash of all of them.
 
 mod crowd;
-mod world;
+mod simulation;
 
 use clap::Parser;
 use crowd::{Crowd, DRIP, FLOOD, HONEST, LEAVER, SLOW_READER, partial};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::TenantConfig;
-use world::{MS, Report, World};
+use simulation::{MS, Report, Simulation};
 
 /// Half of the connections are honest, the others attack in all ways at once from the first second to the eighth.
 #[derive(Parser)]
@@ -40,10 +40,10 @@ fn main() {
     if arguments.one_tenant {
         crowds.iter_mut().for_each(|crowd| crowd.tenants = 0);
     }
-    let mut world = World::new(&config(buffers, &crowds), &TenantConfig::default(), crowds, seed);
-    world.run_until(seconds * 1_000 * MS);
+    let mut simulation = Simulation::new(&config(buffers, &crowds), &TenantConfig::default(), crowds, seed);
+    simulation.run_until(seconds * 1_000 * MS);
     println!("seed {seed}, {connections} connections, {buffers} buffers, {seconds} s of virtual time");
-    print(&world.report());
+    print(&simulation.report());
 }
 
 /// Half of them honest; each other crowd a sixteenth of them, the flood one tenant.

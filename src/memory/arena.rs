@@ -302,17 +302,17 @@ mod tests {
     use super::*;
 
     /// Buffers of one size on a machine with such pages, of which some are free; the pool's part is played by `free`.
-    struct World {
+    struct TrackedArena {
         arena: Arena,
         page_bytes: usize,
         free: Vec<bool>,
         used: Vec<bool>,
     }
 
-    impl World {
-        fn new(page_bytes: usize, count: u32, bytes: u32) -> World {
+    impl TrackedArena {
+        fn new(page_bytes: usize, count: u32, bytes: u32) -> TrackedArena {
             let arena = Arena::with_pages_of(page_bytes, count, &[bytes, 0, 0, 0]).expect("there is memory");
-            World { arena, page_bytes, free: vec![true; count as usize], used: vec![false; count as usize] }
+            TrackedArena { arena, page_bytes, free: vec![true; count as usize], used: vec![false; count as usize] }
         }
 
         fn content(index: u32) -> u8 {
@@ -320,7 +320,7 @@ mod tests {
         }
 
         fn write(&mut self, index: u32) {
-            self.arena.buffer_mut(index).fill(World::content(index));
+            self.arena.buffer_mut(index).fill(TrackedArena::content(index));
             self.used[index as usize] = true;
         }
 
@@ -354,7 +354,7 @@ mod tests {
 
         fn check_contents(&self) {
             for (index, _) in (0..).zip(&self.free).filter(|(_, is_free)| !**is_free) {
-                let is_cap_blocked = self.arena.buffer(index).iter().all(|&byte| byte == World::content(index));
+                let is_cap_blocked = self.arena.buffer(index).iter().all(|&byte| byte == TrackedArena::content(index));
                 assert!(is_cap_blocked, "buffer {index} with pages of {}", self.page_bytes);
             }
         }
@@ -369,25 +369,25 @@ mod tests {
         for page_bytes in [4096, 16_384, 65_536].into_iter().filter(|page| page % real == 0) {
             for bytes in [64, 1024, 4096, 5056, 16_384, 16_448, 65_536, 70_016] {
                 let count = (400_000 / bytes).max(9);
-                let mut world = World::new(page_bytes, count, bytes);
-                assert_eq!(world.arena.address(0).as_ptr().addr() % page_bytes, 0);
+                let mut tracked = TrackedArena::new(page_bytes, count, bytes);
+                assert_eq!(tracked.arena.address(0).as_ptr().addr() % page_bytes, 0);
                 for share in [10, 50, 90, 100, 0] {
                     for index in 0..count {
-                        world.free[index as usize] = random.u32(0..100) < share;
+                        tracked.free[index as usize] = random.u32(0..100) < share;
                         // Some stay as they are, used or never used.
-                        if !world.free[index as usize] || random.bool() {
-                            world.write(index);
+                        if !tracked.free[index as usize] || random.bool() {
+                            tracked.write(index);
                         }
                     }
                     let expected =
-                        if cfg!(target_os = "linux") && cfg!(feature = "std") { world.expected() } else { 0 };
+                        if cfg!(target_os = "linux") && cfg!(feature = "std") { tracked.expected() } else { 0 };
                     assert_eq!(
-                        world.give_back(),
+                        tracked.give_back(),
                         expected,
                         "{share} of 100 buffers of {bytes} bytes, pages of {page_bytes}"
                     );
-                    world.check_contents();
-                    assert_eq!(world.give_back(), 0, "nothing was used since");
+                    tracked.check_contents();
+                    assert_eq!(tracked.give_back(), 0, "nothing was used since");
                 }
             }
         }
@@ -400,14 +400,14 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(79);
         let page_bytes = pages::page_bytes();
         for bytes in [1024, 5056, 16_448] {
-            let mut world = World::new(page_bytes, 50, bytes);
+            let mut tracked = TrackedArena::new(page_bytes, 50, bytes);
             for _ in 0..20 {
-                (0..50).for_each(|index| world.write(index));
+                (0..50).for_each(|index| tracked.write(index));
                 let mut named: Vec<u32> = (0..50).filter(|_| random.bool()).collect();
                 random.shuffle(&mut named);
-                world.free = (0..50).map(|index| named.contains(&index)).collect();
-                world.arena.trim(named.iter().map(|&index| (index, true)));
-                world.check_contents();
+                tracked.free = (0..50).map(|index| named.contains(&index)).collect();
+                tracked.arena.trim(named.iter().map(|&index| (index, true)));
+                tracked.check_contents();
             }
         }
     }

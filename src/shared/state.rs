@@ -492,13 +492,13 @@ mod tests {
 
     /// Two shards with two buffers: one is held by shard 0, the other one is assigned to its first wait; a second one
     /// waits.
-    struct World {
+    struct TwoShards {
         here: SchedulerShard,
         held: LeaseId,
         shards: SharedScheduler,
     }
 
-    fn world() -> World {
+    fn two_shards() -> TwoShards {
         let shards = SharedScheduler::new(&SchedulerConfig::new(2, 4), 2).expect("the configuration is allowed");
         let (here, there) = (shards.shard(0).expect("it is free"), shards.shard(1).expect("it is free"));
         let [held, given] = core::array::from_fn(|_| match here.request(0, 0) {
@@ -510,19 +510,19 @@ mod tests {
         }
         there.release(given).expect("it is held");
         assert_eq!(shards.check_invariants(), Ok(()));
-        World { here, held, shards }
+        TwoShards { here, held, shards }
     }
 
-    fn assert_named(rule: &str, breaks: fn(&World)) {
-        let world = world();
-        breaks(&world);
-        assert_eq!(world.shards.check_invariants(), Err(rule));
+    fn assert_named(rule: &str, breaks: fn(&TwoShards)) {
+        let two = two_shards();
+        breaks(&two);
+        assert_eq!(two.shards.check_invariants(), Err(rule));
     }
 
     /// After a panic inside the pool, which is a defect, the shards and the pool can still be dropped.
     #[test]
     fn s81_drop_does_not_panic_after_a_panic() {
-        let World { here, held, shards } = world();
+        let TwoShards { here, held, shards } = two_shards();
         // A receiver's: it is released when its thread ends, which takes the lock while the pool is exhausted.
         here.adopt_host_lease(held, Reach::HERE).expect("it is the host's own");
         let shared = here.shared.clone();
@@ -538,25 +538,25 @@ mod tests {
 
     #[test]
     fn each_rule_that_is_broken_is_named() {
-        assert_named("I1: free, cached, held or assigned is all", |world| {
-            let buffer = &world.here.shared.buffers[world.held.index() as usize];
-            buffer.release(world.held, |_| true).expect("it is held");
+        assert_named("I1: free, cached, held or assigned is all", |two| {
+            let buffer = &two.here.shared.buffers[two.held.index() as usize];
+            buffer.release(two.held, |_| true).expect("it is held");
         });
-        assert_named("I1: as many buffers are assigned as are counted", |world| {
-            world.here.shared.lock().tickets.assigned += 1;
+        assert_named("I1: as many buffers are assigned as are counted", |two| {
+            two.here.shared.lock().tickets.assigned += 1;
         });
-        assert_named("I2: a shard has as many waits as are counted", |world| {
-            world.here.shared.lock().tickets.miscount(0);
+        assert_named("I2: a shard has as many waits as are counted", |two| {
+            two.here.shared.lock().tickets.miscount(0);
         });
-        assert_named("I2: what waits here waits in the pool", |world| {
-            let asked = world.here.shared.lock().scheduler.request(0, 0);
+        assert_named("I2: what waits here waits in the pool", |two| {
+            let asked = two.here.shared.lock().scheduler.request(0, 0);
             assert!(matches!(asked, Ok(Outcome::Queued(_))), "no buffer is free");
         });
-        assert_named("I3: no buffer is free anywhere that a waiter may take", |world| {
-            let Shared { buffers, shard_states, .. } = &*world.here.shared;
-            buffers[world.held.index() as usize].release(world.held, |_| true).expect("it is held");
-            shard_states[1].0.cache.push(buffers, world.held.index());
+        assert_named("I3: no buffer is free anywhere that a waiter may take", |two| {
+            let Shared { buffers, shard_states, .. } = &*two.here.shared;
+            buffers[two.held.index() as usize].release(two.held, |_| true).expect("it is held");
+            shard_states[1].0.cache.push(buffers, two.held.index());
         });
-        assert_named("a shard with grants is called", |world| world.here.shared.forget_call(0));
+        assert_named("a shard with grants is called", |two| two.here.shared.forget_call(0));
     }
 }

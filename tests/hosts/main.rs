@@ -138,7 +138,7 @@ const REACHED_MIN: [(&str, u32); 8] = [
 
 type Reached = BTreeMap<&'static str, u32>;
 
-struct World<S> {
+struct RandomHost<S> {
     side: S,
     streams: Vec<Stream>,
     rng: Rng,
@@ -146,23 +146,23 @@ struct World<S> {
     reached: Reached,
 }
 
-impl<S: Side> World<S> {
+impl<S: Side> RandomHost<S> {
     fn run_all(settings: Settings, side: S) -> Reached {
         let mut rng = Rng::with_seed(settings.seed ^ 0x5eed);
         let streams = (0..CONNECTIONS).map(|_| Stream::draw(&mut rng, settings.policy.mode)).collect();
-        let mut world = World { side, streams, rng, settings, reached: Reached::new() };
+        let mut host = RandomHost { side, streams, rng, settings, reached: Reached::new() };
         for at in 0..CONNECTIONS {
-            world.run(at);
+            host.run(at);
         }
         for _ in 0..ROUNDS_MAX {
-            if world.streams.iter().all(|stream| stream.is_closed) {
-                assert_eq!(world.side.held(), 0, "nothing is held when all are closed");
-                return world.reached;
+            if host.streams.iter().all(|stream| stream.is_closed) {
+                assert_eq!(host.side.held(), 0, "nothing is held when all are closed");
+                return host.reached;
             }
-            let is_moving = world.iterate();
-            assert!(is_moving || !world.streams.iter().all(Stream::is_quiet), "stuck: {}", world.describe());
+            let is_moving = host.iterate();
+            assert!(is_moving || !host.streams.iter().all(Stream::is_quiet), "stuck: {}", host.describe());
         }
-        panic!("no end: {}", world.describe());
+        panic!("no end: {}", host.describe());
     }
 
     /// One loop iteration, in which events come in any order; returns whether anything happened.
@@ -318,7 +318,7 @@ impl<S: Side> World<S> {
     }
 }
 
-impl<S: Side> EventLoop for World<S> {
+impl<S: Side> EventLoop for RandomHost<S> {
     fn connections(&self) -> usize {
         CONNECTIONS
     }
@@ -466,10 +466,10 @@ fn try_all(run: fn(Settings) -> Reached) {
 
 #[test]
 fn host_over_a_pool_finishes_in_every_mode() {
-    try_all(|settings| World::run_all(settings, Convenient::new(&settings)));
+    try_all(|settings| RandomHost::run_all(settings, Convenient::new(&settings)));
 }
 
 #[test]
 fn host_with_its_own_buffers_finishes_in_every_mode() {
-    try_all(|settings| World::run_all(settings, Bare::new(&settings)));
+    try_all(|settings| RandomHost::run_all(settings, Bare::new(&settings)));
 }

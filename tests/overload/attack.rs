@@ -1,7 +1,7 @@
 //! The hostile populations of the simulation against the honest ones, small: what is promised to the honest.
 
 use crate::crowd::{Crowd, DRIP, FLOOD, HONEST, Habit, LEAVER, SLOW_READER, partial};
-use crate::world::{CrowdReport, MS, Report, World};
+use crate::simulation::{CrowdReport, MS, Report, Simulation};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::TenantConfig;
 
@@ -21,9 +21,9 @@ fn config(crowds: &[Crowd]) -> PoolConfig {
 }
 
 fn run(crowds: &[Crowd], seconds: u64, seed: u64) -> Report {
-    let mut world = World::new(&config(crowds), &TenantConfig::default(), crowds.to_vec(), seed);
-    world.run_until(seconds * 1_000 * MS);
-    world.report()
+    let mut simulation = Simulation::new(&config(crowds), &TenantConfig::default(), crowds.to_vec(), seed);
+    simulation.run_until(seconds * 1_000 * MS);
+    simulation.report()
 }
 
 fn max_us(crowd: &CrowdReport) -> u64 {

@@ -10,9 +10,9 @@ mod deadlines;
 mod deadlock;
 mod need;
 mod never;
+#[path = "../../examples/simulation/simulation.rs"]
+mod simulation;
 mod sizes;
 mod slots;
 mod support;
 mod tenants;
-#[path = "../../examples/simulation/world.rs"]
-mod world;

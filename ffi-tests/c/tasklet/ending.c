@@ -10,7 +10,7 @@ enum end_kind { END_STREAM = 1, END_ERROR = 2 };
 
 static void finish(struct stage *stage, struct actor *actor) {
     lower_finish(&actor->mux.lower);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
 }
 
 static void check_ending(const struct actor *actor, uint32_t kind, uint32_t truncated_bytes) {
@@ -29,19 +29,19 @@ static void end_behind_frames(struct stage *stage, uint8_t mode, void (*end)(str
     peer_block(&actor->peer, 10, 1);
     peer_block(&actor->peer, 10, 1);
     peer_send(&actor->peer, &actor->mux.lower, 2 * (HEADER_BYTES + 10) + 12);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     end(&actor->mux.lower);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     CHECK_NUMBER(actor->mux.ends, 0);
     CHECK_NUMBER(actor->mux.frames, 0);
     CHECK_NUMBER(mux_info(&actor->mux).end, kind);
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     CHECK_NUMBER(actor->mux.frames, 2);
     check_ending(actor, kind, 12);
     mux_nudge(&actor->mux);
-    sched_wake(&stage->world.sched, &actor->mux.tasklet, WAKE_HANG_UP | WAKE_READABLE);
-    world_settle(&stage->world);
+    sched_wake(&stage->host.sched, &actor->mux.tasklet, WAKE_HANG_UP | WAKE_READABLE);
+    host_settle(&stage->host);
     check_ending(actor, kind, 12);
 }
 
@@ -133,7 +133,7 @@ static void s37(struct stage *stage) {
     check_ending(guessing, END_STREAM, 0);
     CHECK_NUMBER(wait_state(guessing), WAITER_IDLE);
     lower_break(&waiting->mux.lower);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     check_ending(waiting, END_ERROR, 0);
     CHECK_NUMBER(wait_state(waiting), WAITER_IDLE);
     struct actor *parked = join_parking(stage, ONE_SHOT);
@@ -142,7 +142,7 @@ static void s37(struct stage *stage) {
     deliver(stage, next);
     peer_block(&parked->peer, 30, 1);
     peer_send(&parked->peer, &parked->mux.lower, 7);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     CHECK(!is_holding(parked) && parked->mux.ring.data == 7);
     holder = join_holding(stage, ONE_SHOT);
     mux_block(&parked->mux, BLOCK_STREAMS_MAX);
@@ -164,7 +164,7 @@ static void s39(struct stage *stage) {
     finish(stage, empty);
     CHECK_NUMBER(empty->mux.ends, 0);
     mux_unblock(&empty->mux, BLOCK_STREAMS_MAX);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     check_ending(empty, END_STREAM, 0);
     end_behind_frames(stage, ONE_SHOT, lower_finish, END_STREAM);
     end_behind_frames(stage, OPTIMISTIC, lower_finish, END_STREAM);
@@ -220,7 +220,7 @@ static bool bring_into(struct stage *stage, struct actor *actor, int state) {
         join_holding(stage, ONE_SHOT);
         peer_block(&actor->peer, 40, 1);
         peer_send(&actor->peer, &mux->lower, 7);
-        world_settle(&stage->world);
+        host_settle(&stage->host);
         if (mux->parkings > 0) {
             join_holding(stage, ONE_SHOT);
         }
@@ -239,7 +239,7 @@ static void s40(struct stage *stage) {
             struct actor *actor = (which & 2 ? join_parking : join)(stage, MODES[which & 1]);
             is_state = bring_into(stage, actor, state);
             if (which & 4) {
-                world_settle(&stage->world);
+                host_settle(&stage->host);
             }
             mux_close(&actor->mux);
             CHECK_NUMBER(mux_pending(&actor->mux), DEMUXBUF_FINISHED);
@@ -253,10 +253,10 @@ static void s40(struct stage *stage) {
     struct actor *first = join_holding(stage, ONE_SHOT), *second = join_holding(stage, ONE_SHOT);
     struct actor *assigned = join_waiting(stage, ONE_SHOT);
     send_rest(first);
-    CHECK(sched_run(&stage->world.sched));
+    CHECK(sched_run(&stage->host.sched));
     CHECK_NUMBER(wait_state(assigned), WAITER_ASSIGNED);
     mux_close(&assigned->mux);
-    CHECK_NUMBER(stage->world.pool.free, 1);
+    CHECK_NUMBER(stage->host.pool.free, 1);
     CHECK(is_holding(second));
 }
 
@@ -269,7 +269,7 @@ static struct actor *attack(struct stage *stage, struct actor *(*join_as)(struct
         struct actor *attacker = join_as(stage, ONE_SHOT);
         peer_block(&attacker->peer, 30, 1);
         peer_send(&attacker->peer, &attacker->mux.lower, 1 + at % (HEADER_BYTES - 1));
-        world_settle(&stage->world);
+        host_settle(&stage->host);
     }
     struct actor *honest = join(stage, ONE_SHOT);
     peer_block(&honest->peer, 30, 1);
@@ -284,7 +284,7 @@ static uint32_t expire_all(struct stage *stage) {
             mux_expire(&stage->cast[at].mux);
         }
     }
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     uint32_t shed = 0;
     for (uint32_t at = 0; at < stage->count; at++) {
         shed += stage->cast[at].mux.sheds_seen;
@@ -300,8 +300,8 @@ static uint32_t expire_all(struct stage *stage) {
 static void s41(struct stage *stage) {
     struct actor *honest = attack(stage, join_parking);
     CHECK_NUMBER(honest->mux.frames, 1);
-    CHECK_NUMBER(stage->world.pool.free, BUFFERS);
-    CHECK_NUMBER(stage->world.pool.handoffs, 0);
+    CHECK_NUMBER(stage->host.pool.free, BUFFERS);
+    CHECK_NUMBER(stage->host.pool.handoffs, 0);
     for (uint32_t at = 0; at < ATTACKERS; at++) {
         CHECK_NUMBER(stage->cast[at].mux.parkings, 1);
         deliver(stage, &stage->cast[at]);
@@ -316,7 +316,7 @@ static void s41(struct stage *stage) {
     }
     CHECK_NUMBER(honest->mux.frames, 1);
     CHECK_NUMBER(honest->mux.sheds_seen, 0);
-    CHECK_NUMBER(stage->world.pool.free, BUFFERS);
+    CHECK_NUMBER(stage->host.pool.free, BUFFERS);
 }
 
 /* All attackers leave at once: the last of them hands its buffer to the honest one in that step. */
@@ -327,8 +327,8 @@ static void s44(struct stage *stage) {
         mux_close(&stage->cast[at].mux);
     }
     CHECK_NUMBER(wait_state(honest), WAITER_ASSIGNED);
-    CHECK_NUMBER(stage->world.pool.free, BUFFERS - 1);
-    CHECK_NUMBER(world_settle(&stage->world), 1);
+    CHECK_NUMBER(stage->host.pool.free, BUFFERS - 1);
+    CHECK_NUMBER(host_settle(&stage->host), 1);
     CHECK_NUMBER(honest->mux.frames, 1);
 }
 

@@ -7,19 +7,19 @@
 /* A run that goes on for longer than this never ends. */
 enum { ACTIONS_PER_RUN_MAX = 1000, RUNS_PER_SETTLE_MAX = 100000 };
 
-void world_open(struct world *world, uint32_t buffers, uint32_t buffer_bytes) {
-    memset(world, 0, sizeof *world);
-    pool_open(&world->pool, &world->sched, buffers, buffer_bytes);
+void host_open(struct host *host, uint32_t buffers, uint32_t buffer_bytes) {
+    memset(host, 0, sizeof *host);
+    pool_open(&host->pool, &host->sched, buffers, buffer_bytes);
 }
 
-void world_close(struct world *world) {
-    CHECK(world->sched.first == NULL);
-    pool_close(&world->pool);
+void host_close(struct host *host) {
+    CHECK(host->sched.first == NULL);
+    pool_close(&host->pool);
 }
 
-uint32_t world_settle(struct world *world) {
+uint32_t host_settle(struct host *host) {
     uint32_t runs = 0;
-    while (sched_run(&world->sched)) {
+    while (sched_run(&host->sched)) {
         runs++;
         CHECK(runs < RUNS_PER_SETTLE_MAX);
     }
@@ -81,8 +81,8 @@ bool mux_obtain(struct mux *mux, struct ring *ring, enum need need, uint32_t rea
         return true;
     }
     uint8_t *area;
-    if (pool_request(&mux->world->pool, &mux->waits[need], &area) == POOL_GRANTED) {
-        *ring = ring_over(area, mux->world->pool.buffer_bytes, RING_OF_POOL);
+    if (pool_request(&mux->host->pool, &mux->waits[need], &area) == POOL_GRANTED) {
+        *ring = ring_over(area, mux->host->pool.buffer_bytes, RING_OF_POOL);
         return true;
     }
     mux->blocked |= reason;
@@ -96,7 +96,7 @@ void mux_give_back(struct mux *mux, struct ring *ring) {
     if (ring->owner == RING_OF_MALLOC) {
         free(ring->area);
     } else if (ring->owner == RING_OF_POOL) {
-        CHECK(pool_release(&mux->world->pool, ring->area));
+        CHECK(pool_release(&mux->host->pool, ring->area));
     }
     memset(ring, 0, sizeof *ring);
 }
@@ -109,7 +109,7 @@ static void move_to(struct mux *mux, struct ring ring) {
 }
 
 static void accept_buffer(struct mux *mux, uint8_t *area) {
-    move_to(mux, ring_over(area, mux->world->pool.buffer_bytes, RING_OF_POOL));
+    move_to(mux, ring_over(area, mux->host->pool.buffer_bytes, RING_OF_POOL));
     note_actions(mux, demuxbuf_connection_buffer_granted(&mux->connection, mux->ring.size));
 }
 
@@ -121,7 +121,7 @@ static void park(struct mux *mux) {
 
 static void request_buffer(struct mux *mux) {
     uint8_t *area;
-    switch (pool_request(&mux->world->pool, &mux->waits[NEED_RECEIVE], &area)) {
+    switch (pool_request(&mux->host->pool, &mux->waits[NEED_RECEIVE], &area)) {
     case POOL_GRANTED: accept_buffer(mux, area); break;
     case POOL_QUEUED: note_actions(mux, demuxbuf_connection_buffer_denied(&mux->connection)); break;
     case POOL_REFUSED: CHECK(!"asked for a buffer while waiting for one");
@@ -174,7 +174,7 @@ static void fail(struct mux *mux) {
     mux->failed = true;
     mux->blocked = 0;
     mux->lacks_data = false;
-    pool_cancel(&mux->world->pool, &mux->waits[NEED_STREAM]);
+    pool_cancel(&mux->host->pool, &mux->waits[NEED_STREAM]);
     note_actions(mux, demuxbuf_connection_fail(&mux->connection));
 }
 
@@ -236,12 +236,12 @@ static void unsubscribe(struct mux *mux) {
 }
 
 static void schedule(struct mux *mux) {
-    sched_wake(&mux->world->sched, &mux->tasklet, WAKE_RESUME);
+    sched_wake(&mux->host->sched, &mux->tasklet, WAKE_RESUME);
     tell_done(mux, DEMUXBUF_RESCHEDULE);
 }
 
 static void cancel_request(struct mux *mux) {
-    pool_cancel(&mux->world->pool, &mux->waits[NEED_RECEIVE]);
+    pool_cancel(&mux->host->pool, &mux->waits[NEED_RECEIVE]);
     tell_done(mux, DEMUXBUF_CANCEL_REQUEST);
 }
 
@@ -297,8 +297,8 @@ static void write_responses(struct mux *mux) {
     const uint8_t response[ACK_BYTES] = "answer";
     uint8_t *area;
     if (mux->responses_owed > 0 && mux->transmit.area == NULL &&
-        pool_request(&mux->world->pool, &mux->waits[NEED_TRANSMIT], &area) == POOL_GRANTED) {
-        mux->transmit = ring_over(area, mux->world->pool.buffer_bytes, RING_OF_POOL);
+        pool_request(&mux->host->pool, &mux->waits[NEED_TRANSMIT], &area) == POOL_GRANTED) {
+        mux->transmit = ring_over(area, mux->host->pool.buffer_bytes, RING_OF_POOL);
     }
     for (; mux->responses_owed > 0 && ring_room(&mux->transmit) >= ACK_BYTES; mux->responses_owed--) {
         ring_put(&mux->transmit, response, ACK_BYTES);
@@ -307,7 +307,7 @@ static void write_responses(struct mux *mux) {
 
 /* Picks up what the pool assigned, for each need of its own. */
 static void take_grants(struct mux *mux) {
-    struct pool *pool = &mux->world->pool;
+    struct pool *pool = &mux->host->pool;
     struct ring *rings[] = {&mux->transmit, &mux->streams[mux->stream]};
     const uint32_t reasons[] = {BLOCK_TRANSMIT_BUFFER, BLOCK_STREAM_BUFFER};
     for (int need = 0; need < NEEDS; need++) {
@@ -361,16 +361,16 @@ static void run(void *context, uint32_t reasons) {
     }
 }
 
-void mux_open(struct mux *mux, struct world *world, uint8_t mode, uint16_t park_bytes, int fd) {
+void mux_open(struct mux *mux, struct host *host, uint8_t mode, uint16_t park_bytes, int fd) {
     CHECK(park_bytes <= SLOT_BYTES);
     memset(mux, 0, sizeof *mux);
     mux->is_optimistic = mode == DEMUXBUF_MODE_OPTIMISTIC;
-    mux->world = world;
+    mux->host = host;
     mux->tasklet = (struct tasklet){.run = run, .context = mux};
     for (int need = 0; need < NEEDS; need++) {
         mux->waits[need] = (struct waiter){.tasklet = &mux->tasklet, .need = (enum need)need};
     }
-    lower_open(&mux->lower, &world->sched, &mux->tasklet, fd);
+    lower_open(&mux->lower, &host->sched, &mux->tasklet, fd);
     const demuxbuf_policy policy = {.struct_size = sizeof policy, .park_bytes = park_bytes, .mode = mode};
     CHECK_NUMBER(demuxbuf_connection_init(&mux->connection, &policy), DEMUXBUF_OK);
 }
@@ -386,9 +386,9 @@ void mux_close(struct mux *mux) {
     note_actions(mux, demuxbuf_connection_close(&mux->connection));
     obey(mux);
     mux->finishes += mux_pending(mux) == DEMUXBUF_FINISHED;
-    sched_remove(&mux->world->sched, &mux->tasklet);
+    sched_remove(&mux->host->sched, &mux->tasklet);
     for (int need = 0; need < NEEDS; need++) {
-        pool_retire(&mux->world->pool, &mux->waits[need]);
+        pool_retire(&mux->host->pool, &mux->waits[need]);
     }
     for (int stream = 0; stream < STREAMS; stream++) {
         mux_give_back(mux, &mux->streams[stream]);
@@ -399,7 +399,7 @@ void mux_close(struct mux *mux) {
 
 void mux_nudge(struct mux *mux) {
     mux->useless_max++;
-    sched_wake(&mux->world->sched, &mux->tasklet, WAKE_NUDGE);
+    sched_wake(&mux->host->sched, &mux->tasklet, WAKE_NUDGE);
 }
 
 void mux_block(struct mux *mux, uint32_t reasons) {
@@ -416,7 +416,7 @@ void mux_unblock(struct mux *mux, uint32_t reasons) {
         mux->blocked &= ~reasons;
         mux->useless_max++;
         sync(mux);
-        sched_wake(&mux->world->sched, &mux->tasklet, WAKE_UNBLOCKED);
+        sched_wake(&mux->host->sched, &mux->tasklet, WAKE_UNBLOCKED);
     }
 }
 

@@ -26,7 +26,7 @@ enum block_reason {
 enum { ACK_BYTES = 8, FRAMES_PER_TURN = 16, SLOT_BYTES = 16 };
 
 /* The run queue and the buffers that connections share. */
-struct world {
+struct host {
     struct sched sched;
     struct pool pool;
 };
@@ -36,7 +36,7 @@ enum misfit { MISFIT_FAIL, MISFIT_GROW };
 
 struct mux {
     demuxbuf_connection connection;
-    struct world *world;
+    struct host *host;
     struct tasklet tasklet;
     struct lower lower;
     struct ring ring; /* the demux buffer; or what is parked, in `slot` */
@@ -82,13 +82,13 @@ struct mux {
     uint32_t parkings;
 };
 
-void world_open(struct world *world, uint32_t buffers, uint32_t buffer_bytes);
-void world_close(struct world *world);
+void host_open(struct host *host, uint32_t buffers, uint32_t buffer_bytes);
+void host_close(struct host *host);
 /* Runs tasklets until none is left; returns how many ran. That it ends at all is checked. */
-uint32_t world_settle(struct world *world);
+uint32_t host_settle(struct host *host);
 
 /* Opens a connection over the simulated transport, or over a socket; it parks at most `park_bytes`. */
-void mux_open(struct mux *mux, struct world *world, uint8_t mode, uint16_t park_bytes, int fd);
+void mux_open(struct mux *mux, struct host *host, uint8_t mode, uint16_t park_bytes, int fd);
 /* Then starts it: with no buffer, or with a ring that already holds bytes. */
 void mux_attach(struct mux *mux, struct ring ring);
 /* Ends it in whatever state it is; everything it holds goes back. */

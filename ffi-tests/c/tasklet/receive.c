@@ -17,7 +17,7 @@ static void blocked_with_all_there(struct stage *stage, struct actor *actor) {
     uint32_t receives = actor->mux.lower.receives;
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
     CHECK(mux_pending(&actor->mux) & DEMUXBUF_DECODE);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     CHECK_NUMBER(actor->mux.frames, frames + 1);
     CHECK_NUMBER(actor->mux.lower.receives, receives);
 }
@@ -27,11 +27,11 @@ static void lacks_data(struct stage *stage, struct actor *actor) {
     uint32_t frames = actor->mux.frames;
     peer_block(&actor->peer, 30, 1);
     peer_send(&actor->peer, &actor->mux.lower, 20);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     uint32_t receives = actor->mux.lower.receives, subscriptions = actor->mux.lower.subscriptions;
     CHECK(actor->mux.lower.subscribed);
     mux_nudge(&actor->mux);
-    CHECK_NUMBER(world_settle(&stage->world), 1);
+    CHECK_NUMBER(host_settle(&stage->host), 1);
     CHECK_NUMBER(actor->mux.lower.receives, receives);
     CHECK_NUMBER(actor->mux.lower.subscriptions, subscriptions);
     deliver(stage, actor);
@@ -88,7 +88,7 @@ static void s25(struct stage *stage) {
         for (int which = 0; which < 2; which++) {
             peer_block(&actors[which]->peer, BUFFER_BYTES, 1);
             peer_send(&actors[which]->peer, &actors[which]->mux.lower, BUFFER_BYTES - 1);
-            world_settle(&stage->world);
+            host_settle(&stage->host);
             CHECK_NUMBER(actors[which]->mux.misfits, 0);
             CHECK(actors[which]->mux.lower.subscribed);
             deliver(stage, actors[which]);
@@ -98,7 +98,7 @@ static void s25(struct stage *stage) {
         CHECK(fails->mux.failed && !grows->mux.failed);
         CHECK_NUMBER(fails->mux.frames, 0);
         CHECK_NUMBER(grows->mux.frames, 1);
-        CHECK_NUMBER(stage->world.pool.free, 2);
+        CHECK_NUMBER(stage->host.pool.free, 2);
     }
 }
 
@@ -109,7 +109,7 @@ static void s26(struct stage *stage) {
     peer_padded(&actor->peer, 1, 5, 200);
     peer_block(&actor->peer, 30, 1);
     peer_send(&actor->peer, &actor->mux.lower, HEADER_BYTES + 1 + 5 + 10);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     CHECK_NUMBER(actor->mux.padding_left, 190);
     CHECK_NUMBER(actor->mux.frames, 0);
     CHECK(!is_holding(actor));
@@ -127,10 +127,10 @@ static void s27(struct stage *stage) {
     peer_block(&actor->peer, 30, 1);
     deliver(stage, actor);
     mux_unblock(&actor->mux, BLOCK_STREAM_FULL);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     CHECK_NUMBER(actor->mux.frames, 0);
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     CHECK_NUMBER(actor->mux.frames, 1);
 }
 
@@ -147,13 +147,13 @@ static void s28(struct stage *stage) {
     CHECK_NUMBER(actor->mux.ring.data, BUFFER_BYTES);
     CHECK(!actor->mux.lower.subscribed);
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     CHECK(actor->mux.failed);
     CHECK_NUMBER(actor->mux.discarded, actor->peer.written);
     CHECK(!is_holding(actor));
     CHECK(actor->mux.lower.subscribed);
     lower_finish(&actor->mux.lower);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     CHECK_NUMBER(actor->mux.ends, 1);
 }
 
@@ -172,11 +172,11 @@ static void s29(struct stage *stage) {
         CHECK(!actor->mux.lower.subscribed);
         mux_drain_transmit(&actor->mux);
         CHECK(mux_pending(&actor->mux) & DEMUXBUF_DECODE);
-        world_settle(&stage->world);
+        host_settle(&stage->host);
         CHECK_NUMBER(actor->mux.frames, PINGS);
         CHECK(actor->mux.lower.subscribed);
         mux_drain_transmit(&actor->mux);
-        world_settle(&stage->world);
+        host_settle(&stage->host);
     }
 }
 
@@ -191,7 +191,7 @@ static void s30(struct stage *stage) {
         while (actor->peer.level > 0) {
             uint32_t receives = actor->mux.lower.receives;
             peer_send(&actor->peer, &actor->mux.lower, 1);
-            CHECK_NUMBER(world_settle(&stage->world), 1);
+            CHECK_NUMBER(host_settle(&stage->host), 1);
             CHECK(actor->mux.lower.receives - receives <= 2);
         }
         CHECK_NUMBER(actor->mux.frames, 3);
@@ -210,10 +210,10 @@ static void s31(struct stage *stage) {
         peer_block(&neighbour->peer, 30, 1);
         peer_send_all(&busy->peer, &busy->mux.lower);
         peer_send_all(&neighbour->peer, &neighbour->mux.lower);
-        CHECK(sched_run(&stage->world.sched) && sched_run(&stage->world.sched));
+        CHECK(sched_run(&stage->host.sched) && sched_run(&stage->host.sched));
         CHECK_NUMBER(busy->mux.frames, FRAMES_PER_TURN);
         CHECK_NUMBER(neighbour->mux.frames, 1);
-        world_settle(&stage->world);
+        host_settle(&stage->host);
         CHECK_NUMBER(busy->mux.frames, TINY);
         CHECK_NUMBER(busy->mux.turn_frames_max, FRAMES_PER_TURN);
 
@@ -237,15 +237,15 @@ static void s32(struct stage *stage) {
         struct actor *actor = join(stage, MODES[at]);
         peer_data(&actor->peer, 2, 2 * BUFFER_BYTES, 0);
         peer_send(&actor->peer, &actor->mux.lower, HEADER_BYTES);
-        world_settle(&stage->world);
+        host_settle(&stage->host);
         mux_block(&actor->mux, BLOCK_STREAMS_MAX);
         peer_send(&actor->peer, &actor->mux.lower, BUFFER_BYTES);
-        world_settle(&stage->world);
+        host_settle(&stage->host);
         CHECK_NUMBER(actor->mux.ring.data, BUFFER_BYTES);
         CHECK(!actor->mux.lower.subscribed);
         const uint8_t *area = actor->mux.ring.area;
         mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
-        world_settle(&stage->world);
+        host_settle(&stage->host);
         CHECK(actor->mux.streams[2].area == area);
         CHECK_NUMBER(actor->mux.swaps, 1);
         CHECK(!is_holding(actor));
@@ -259,12 +259,12 @@ static void s32(struct stage *stage) {
     struct actor *actor = join_parking(stage, ONE_SHOT);
     peer_data(&actor->peer, 2, SLOT_BYTES, 0);
     peer_send(&actor->peer, &actor->mux.lower, HEADER_BYTES);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     mux_block(&actor->mux, BLOCK_STREAMS_MAX);
     deliver(stage, actor);
     CHECK_NUMBER(actor->mux.parkings, 1);
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     CHECK_NUMBER(actor->mux.streams[2].owner, RING_OF_POOL);
     CHECK_NUMBER(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), SLOT_BYTES);
 }
@@ -275,7 +275,7 @@ static void attach_full(struct stage *stage, struct actor *actor) {
     struct ring ring = ring_over(must_have(malloc(bytes)), bytes, RING_OF_MALLOC);
     ring.data = bytes;
     peer_take(&actor->peer, ring.area, bytes);
-    mux_open(&actor->mux, &stage->world, ONE_SHOT, 0, -1);
+    mux_open(&actor->mux, &stage->host, ONE_SHOT, 0, -1);
     actor->mux.preface_seen = true;
     mux_attach(&actor->mux, ring);
 }
@@ -287,7 +287,7 @@ static void s33(struct stage *stage) {
     for (int at = 0; at < 2; at++) {
         struct actor *actor = &stage->cast[stage->count++];
         memset(actor, 0, sizeof *actor);
-        mux_open(&actor->mux, &stage->world, MODES[at], 0, -1);
+        mux_open(&actor->mux, &stage->host, MODES[at], 0, -1);
         peer_preface(&actor->peer);
         peer_block(&actor->peer, 40, 1);
         peer_block(&actor->peer, 20, 1);

@@ -15,7 +15,7 @@ struct actor {
 };
 
 struct stage {
-    struct world world;
+    struct host host;
     struct actor cast[CAST_MAX];
     uint32_t count;
 };

@@ -32,7 +32,7 @@ struct totals {
 };
 
 struct soak {
-    struct world world;
+    struct host host;
     struct client clients[CLIENTS];
     struct totals totals;
     uint64_t random;
@@ -44,7 +44,7 @@ static uint32_t below(struct soak *soak, uint32_t limit) {
 
 static void open_client(struct soak *soak, struct client *client) {
     memset(client, 0, sizeof *client);
-    mux_open(&client->mux, &soak->world, below(soak, 2) ? ONE_SHOT : OPTIMISTIC, below(soak, 2) ? SLOT_BYTES : 0, -1);
+    mux_open(&client->mux, &soak->host, below(soak, 2) ? ONE_SHOT : OPTIMISTIC, below(soak, 2) ? SLOT_BYTES : 0, -1);
     client->mux.misfit = MISFIT_GROW;
     client->mux.lower.joins_end = below(soak, 2);
     peer_preface(&client->peer);
@@ -180,7 +180,7 @@ static bool help(struct client *client) {
     }
     uint32_t drained = mux_drain_transmit(mux);
     drained += read_all_streams(client);
-    return world_settle(mux->world) + drained > 0;
+    return host_settle(mux->host) + drained > 0;
 }
 
 /* At rest: an open connection is armed or has ended, holds nothing, and has decoded and delivered everything sent. */
@@ -208,7 +208,7 @@ static void check_at_rest(const struct client *client) {
 }
 
 static void come_to_rest(struct soak *soak) {
-    world_settle(&soak->world);
+    host_settle(&soak->host);
     bool is_busy = true;
     for (int round = 0; is_busy; round++) {
         CHECK(round < 10000);
@@ -220,23 +220,23 @@ static void come_to_rest(struct soak *soak) {
     for (int at = 0; at < CLIENTS; at++) {
         check_at_rest(&soak->clients[at]);
     }
-    CHECK_NUMBER(soak->world.pool.free, soak->world.pool.buffers);
+    CHECK_NUMBER(soak->host.pool.free, soak->host.pool.buffers);
 }
 
 void soak(uint64_t seed, uint32_t steps) {
     static struct soak soak;
     memset(&soak, 0, sizeof soak);
     soak.random = seed;
-    world_open(&soak.world, SOAK_BUFFERS, SOAK_BUFFER_BYTES);
-    soak.world.pool.reserves[NEED_STREAM] = 1;
-    soak.world.pool.reserves[NEED_RECEIVE] = 2;
+    host_open(&soak.host, SOAK_BUFFERS, SOAK_BUFFER_BYTES);
+    soak.host.pool.reserves[NEED_STREAM] = 1;
+    soak.host.pool.reserves[NEED_RECEIVE] = 2;
     for (int at = 0; at < CLIENTS; at++) {
         open_client(&soak, &soak.clients[at]);
     }
     for (uint32_t at = 1; at <= steps; at++) {
         step(&soak, &soak.clients[below(&soak, CLIENTS)]);
         for (uint32_t runs = below(&soak, 4); runs > 0; runs--) {
-            sched_run(&soak.world.sched);
+            sched_run(&soak.host.sched);
         }
         if (at % STEPS_BETWEEN_RESTS == 0) {
             come_to_rest(&soak);
@@ -247,15 +247,15 @@ void soak(uint64_t seed, uint32_t steps) {
     }
     const struct totals *totals = &soak.totals;
     CHECK(totals->swaps > 0 && totals->folds > 0 && totals->wraps > 0 && totals->misfits > 0 && totals->sheds > 0);
-    CHECK(totals->ends > 0 && totals->upgrades > 0 && totals->parkings > 0 && soak.world.pool.handoffs > 0);
-    world_close(&soak.world);
+    CHECK(totals->ends > 0 && totals->upgrades > 0 && totals->parkings > 0 && soak.host.pool.handoffs > 0);
+    host_close(&soak.host);
     printf("soak ok\n");
     fprintf(stderr,
             "soak: %llu connections, %llu frames, %llu bytes, %llu runs, %llu hand-offs, %llu rings swapped, "
             "%llu folded, %llu headers across the wrap, %llu misfits, %llu parked, %llu shed\n",
             (unsigned long long)totals->connections, (unsigned long long)totals->frames,
             (unsigned long long)totals->bytes, (unsigned long long)totals->runs,
-            (unsigned long long)soak.world.pool.handoffs, (unsigned long long)totals->swaps,
+            (unsigned long long)soak.host.pool.handoffs, (unsigned long long)totals->swaps,
             (unsigned long long)totals->folds, (unsigned long long)totals->wraps, (unsigned long long)totals->misfits,
             (unsigned long long)totals->parkings, (unsigned long long)totals->sheds);
 }

@@ -19,13 +19,13 @@ struct pair {
     bool is_shut;
 };
 
-static void open_pair(struct pair *pair, struct world *world, int index) {
+static void open_pair(struct pair *pair, struct host *host, int index) {
     memset(pair, 0, sizeof *pair);
     int fds[2];
     CHECK_NUMBER(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     CHECK_NUMBER(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
     pair->peer_fd = fds[1];
-    mux_open(&pair->actor.mux, world, index % 2 ? OPTIMISTIC : ONE_SHOT, index % 3 ? SLOT_BYTES : 0, fds[0]);
+    mux_open(&pair->actor.mux, host, index % 2 ? OPTIMISTIC : ONE_SHOT, index % 3 ? SLOT_BYTES : 0, fds[0]);
     struct peer *peer = &pair->actor.peer;
     peer_preface(peer);
     for (uint32_t frame = 0; frame < FRAMES_EACH; frame++) {
@@ -75,12 +75,12 @@ static void check_pair(const struct pair *pair) {
 
 void sockets(uint64_t seed) {
     static struct pair pairs[PAIRS];
-    struct world world;
-    world_open(&world, SOCKET_BUFFERS, 256);
-    world.pool.reserves[NEED_STREAM] = 1;
-    world.pool.reserves[NEED_RECEIVE] = 2;
+    struct host host;
+    host_open(&host, SOCKET_BUFFERS, 256);
+    host.pool.reserves[NEED_STREAM] = 1;
+    host.pool.reserves[NEED_RECEIVE] = 2;
     for (int at = 0; at < PAIRS; at++) {
-        open_pair(&pairs[at], &world, at);
+        open_pair(&pairs[at], &host, at);
     }
     for (uint32_t ended = 0, round = 0; ended < PAIRS; round++) {
         CHECK(round < ROUNDS_MAX);
@@ -89,7 +89,7 @@ void sockets(uint64_t seed) {
             struct mux *mux = &pairs[at].actor.mux;
             write_some(&pairs[at], random_below(&seed, 400), at % 4 < 2);
             lower_poll(&mux->lower);
-            sched_run(&world.sched);
+            sched_run(&host.sched);
             mux_drain_transmit(mux);
             for (uint32_t stream = 0; stream < STREAMS; stream++) {
                 mux_read_stream(mux, stream, UINT32_MAX);
@@ -97,7 +97,7 @@ void sockets(uint64_t seed) {
             ended += mux->ends;
         }
     }
-    world_settle(&world);
+    host_settle(&host);
     for (int at = 0; at < PAIRS; at++) {
         check_pair(&pairs[at]);
         mux_close(&pairs[at].actor.mux);
@@ -107,7 +107,7 @@ void sockets(uint64_t seed) {
             close(pairs[at].peer_fd);
         }
     }
-    CHECK(world.pool.handoffs > 0);
-    world_close(&world);
+    CHECK(host.pool.handoffs > 0);
+    host_close(&host);
     printf("sockets ok\n");
 }

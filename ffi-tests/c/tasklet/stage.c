@@ -6,7 +6,7 @@ enum { HALF_BYTES = 20, BLOCK_BYTES = 40 };
 
 void stage_open(struct stage *stage, uint32_t buffers, uint32_t buffer_bytes) {
     stage->count = 0;
-    world_open(&stage->world, buffers, buffer_bytes);
+    host_open(&stage->host, buffers, buffer_bytes);
 }
 
 void stage_close(struct stage *stage) {
@@ -19,17 +19,17 @@ void stage_close(struct stage *stage) {
         CHECK(actor->mux.idle_runs <= actor->mux.useless_max);
         peer_close(&actor->peer);
     }
-    world_close(&stage->world);
+    host_close(&stage->host);
 }
 
 static struct actor *join_with(struct stage *stage, uint8_t mode, uint16_t park_bytes) {
     CHECK(stage->count < CAST_MAX);
     struct actor *actor = &stage->cast[stage->count++];
     memset(&actor->peer, 0, sizeof actor->peer);
-    mux_open(&actor->mux, &stage->world, mode, park_bytes, -1);
+    mux_open(&actor->mux, &stage->host, mode, park_bytes, -1);
     actor->mux.preface_seen = true;
     mux_attach(&actor->mux, (struct ring){0});
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     return actor;
 }
 
@@ -45,7 +45,7 @@ static struct actor *join_with_half(struct stage *stage, uint8_t mode) {
     struct actor *actor = join(stage, mode);
     peer_block(&actor->peer, BLOCK_BYTES, 1);
     peer_send(&actor->peer, &actor->mux.lower, HALF_BYTES);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
     return actor;
 }
 
@@ -68,5 +68,5 @@ void send_rest(struct actor *actor) {
 
 void deliver(struct stage *stage, struct actor *actor) {
     peer_send_all(&actor->peer, &actor->mux.lower);
-    world_settle(&stage->world);
+    host_settle(&stage->host);
 }

@@ -82,7 +82,7 @@ pub(crate) struct Report {
 }
 
 /// The proxy and all peers that it serves.
-pub(crate) struct World {
+pub(crate) struct Simulation {
     pool: Pool,
     lease_ns: u64,
     peers: Vec<Peer>,
@@ -101,10 +101,10 @@ pub(crate) struct World {
     recovery_ns: Option<u64>,
 }
 
-impl World {
+impl Simulation {
     /// All peers of all crowds; each connects at some time in the first `gather_ns` of its crowd's stay.
-    pub(crate) fn new(config: &PoolConfig, tenant_config: &TenantConfig, crowds: Vec<Crowd>, seed: u64) -> World {
-        let mut world = World {
+    pub(crate) fn new(config: &PoolConfig, tenant_config: &TenantConfig, crowds: Vec<Crowd>, seed: u64) -> Simulation {
+        let mut simulation = Simulation {
             pool: Pool::new(config).expect("the configuration is allowed"),
             lease_ns: config.scheduler.lease_ns.expect("the pool sheds"),
             peers: Vec::new(),
@@ -122,18 +122,18 @@ impl World {
             left_ns: None,
             recovery_ns: None,
         };
-        for crowd in 0..world.crowds.len() {
-            let Crowd { peers, tenants, from_ns, gather_ns, .. } = world.crowds[crowd];
-            let create = |_| world.pool.create_tenant(tenant_config).expect("there is room for each tenant");
+        for crowd in 0..simulation.crowds.len() {
+            let Crowd { peers, tenants, from_ns, gather_ns, .. } = simulation.crowds[crowd];
+            let create = |_| simulation.pool.create_tenant(tenant_config).expect("there is room for each tenant");
             let tenants: Vec<TenantId> = (0..tenants).map(create).collect();
             for at in 0..peers as usize {
                 let tenant = (!tenants.is_empty()).then(|| tenants[at % tenants.len()]);
-                world.peers.push(Peer::new(crowd, tenant));
-                let connects_ns = from_ns + world.rng.u64(0..=gather_ns);
-                world.plan(world.peers.len() - 1, connects_ns, Happening::Connect);
+                simulation.peers.push(Peer::new(crowd, tenant));
+                let connects_ns = from_ns + simulation.rng.u64(0..=gather_ns);
+                simulation.plan(simulation.peers.len() - 1, connects_ns, Happening::Connect);
             }
         }
-        world
+        simulation
     }
 
     /// Lets time pass until then.
@@ -320,7 +320,7 @@ impl World {
     }
 }
 
-impl EventLoop for World {
+impl EventLoop for Simulation {
     fn connections(&self) -> usize {
         self.peers.len()
     }

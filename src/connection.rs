@@ -17,7 +17,7 @@
 //! | wait | no, queued | `BufferDenied`, `BufferGranted`, `Done(CancelRequest)` |
 //! | readiness | unknown, ready | `Readable`, `Received`, `WouldBlock`, `Sync` (one-shot) |
 //! | receive | none, in flight, taken back (completion) | `Done(Recv)`, `Done(StopRecv)`, `Received`, `WouldBlock`, the end |
-//! | watch | off, armed (completion: a poll is submitted) | `Done(WantRecv)`, `Done(StopRecv)`, `Readable` (one-shot), `Sync` |
+//! | read interest | off, armed (completion: a poll is submitted) | `Done(WantRecv)`, `Done(StopRecv)`, `Readable` (one-shot), `Sync` |
 //! | end | open, ended, broken; then reported | `EndOfStream`, `TransportError`, `Done(End)` |
 //! | decoder | free, short of n bytes, blocked by reasons, yielded | `NeedMore`, `Received`, `Block`, `Unblock`, `Yield`, `Wake` |
 //!
@@ -32,7 +32,7 @@
 //! | event | refused when | effect |
 //! |---|---|---|
 //! | `Attach` | open, closing; level > capacity | open; holds the buffer if capacity > 0 |
-//! | `Readable` | detached | ready, new loop iteration; one-shot watches (and polls) are off; nothing after the end or `Close` |
+//! | `Readable` | detached | ready, new loop iteration; one-shot read interest (or a poll) is off; nothing after the end or `Close` |
 //! | `BufferGranted` | capacity 0 or < level; a buffer as large is held; closed and not queued; in flight | holds it, no longer queued; new loop iteration if it was |
 //! | `BufferDenied` | queued; a buffer is held; closed | queued |
 //! | `BufferParked` | capacity 0 or < level; closed; in flight | holds a slot |
@@ -47,10 +47,10 @@
 //! | `Wake` | detached | new loop iteration |
 //! | `PauseRecv`, `ResumeRecv` | detached | reading is (not) wanted by the host |
 //! | `Fail` | closed | failed: nothing is short, blocked or yielded any more, all is discarded |
-//! | `Sync` | level > capacity; closed; another capacity while in flight | buffer (or slot, if its capacity is given), level, reasons, shortness, watch as given; a one-shot watch (or poll) that is on will report, so not ready |
+//! | `Sync` | level > capacity; closed; another capacity while in flight | buffer (or slot, if its capacity is given), level, reasons, shortness, read interest as given; one-shot read interest that is armed (or a poll) will report, so not ready |
 //! | `ReclaimRequested` | detached | parks what can be parked, ready or not |
 //! | `LeaseExpired` | detached | as `ReclaimRequested`; to be shed if that was asked before or cannot be |
-//! | `Done` | not pending | watch changed, wait ended, or notice seen |
+//! | `Done` | not pending | read interest changed, wait ended, or notice seen |
 //! | `Close` | detached | closing |
 //!
 //! # Actions
@@ -62,7 +62,7 @@
 //!
 //! | action | pending while |
 //! |---|---|
-//! | `WantRecv`, `StopRecv` | the watch differs from what the mode wants: level: may read and room; one-shot, optimistic, completion: that, and not ready; edge: until the end. Completion: `StopRecv` also while a receive in flight is no longer wanted, prevents the decoding of a slot, or uses a buffer that the pool asks for |
+//! | `WantRecv`, `StopRecv` | the read interest differs from what the mode wants: level: may read and room; one-shot, optimistic, completion: that, and not ready; edge: until the end. Completion: `StopRecv` also while a receive in flight is no longer wanted, prevents the decoding of a slot, or uses a buffer that the pool asks for |
 //! | `RequestBuffer` | may read, ready, within budget, no buffer held (a slot may be), none in flight, not queued |
 //! | `CancelRequest` | queued and `RequestBuffer` would not be wanted |
 //! | `Decode` | bytes are buffered and the decoder is free; not in a slot while in flight |
@@ -73,7 +73,7 @@
 //! | `ReleaseBuffer` | a buffer or slot is held, empty, not too small, nothing is to be received into it now or in flight |
 //! | `Park` | a buffer holds bytes that cannot be decoded now, and no receive is in flight: at most `park_bytes` and the last receive ran dry, or at most `reclaim_bytes` and the pool asks |
 //! | `Shed` | the lease expired with what cannot be parked; until progress or seen |
-//! | `Reschedule` | the budget of the loop iteration is used up and there is work that no watch would wake for; until seen |
+//! | `Reschedule` | the budget of the loop iteration is used up and there is work that no read interest would wake for; until seen |
 //! | `Finished` | closed, nothing held, not queued |
 
 #![forbid(unsafe_code)]
@@ -277,8 +277,8 @@ impl Connection {
             actions.set_if(!self.has(flag::WAITING | flag::HELD), Action::Finished);
             return actions;
         }
-        actions.set_if(now.watch & !armed, Action::WantRecv);
-        actions.set_if((!now.watch & armed) | now.take_back, Action::StopRecv);
+        actions.set_if(now.interest & !armed, Action::WantRecv);
+        actions.set_if((!now.interest & armed) | now.take_back, Action::StopRecv);
         actions.set_if(now.buffer & !waiting, Action::RequestBuffer);
         actions.set_if(!now.buffer & waiting, Action::CancelRequest);
         actions.set_if(now.release, Action::ReleaseBuffer);
@@ -340,7 +340,7 @@ impl Connection {
         self.has(flag::WAITING)
     }
 
-    /// Whether the host's watch is on, as far as it was reported.
+    /// Whether the read interest is armed, as far as the host reported it.
     pub const fn is_armed(&self) -> bool {
         self.has(flag::ARMED)
     }
@@ -414,7 +414,7 @@ impl Connection {
         }
     }
 
-    /// Whether reading could be accepted now, were there something to read: what the watch follows.
+    /// Whether reading could be accepted now, were there something to read: what the read interest follows.
     pub fn is_accepting(&self) -> bool {
         Conditions::of(self).accepts
     }

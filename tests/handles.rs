@@ -215,7 +215,7 @@ fn s89_deadline_ends_with_a_whole_cycle() {
     let id = pool.attach(0, 1).expect("there is room");
     for _ in 0..4 {
         receive(&mut pool, id, 100);
-        assert!(pool.describe(id).expect("it is attached").lease_info.is_some(), "its deadline is watched");
+        assert!(pool.describe(id).expect("it is attached").lease_info.is_some(), "it has a deadline");
         pool.check_invariants().expect("nothing is broken");
         pool.decoded(id, 100, 0).expect("it is attached");
         assert_eq!(pool.stats().scheduler.leased, 0);

@@ -138,7 +138,7 @@ fn age_of_a_wait_counts_from_its_request() {
     assert_eq!((info.age_ns, info.is_assigned), (200, true));
 }
 
-/// When the queue ceases to be empty each other shard is named once, to watch its deadlines; requests that queue behind
+/// When the queue ceases to be empty each other shard is named once, to poll its deadlines; requests that queue behind
 /// others name none.
 #[test]
 fn first_wait_names_each_other_shard_once() {

@@ -209,7 +209,7 @@
 // Closed, and nothing is held or waited for.
 #define DEMUXBUF_FINISHED 2048
 
-// The element at the front can never fit; then report it done, and fail, close or grow.
+// The frame at the front can never fit; then report it done, and fail, close or grow.
 #define DEMUXBUF_CANNOT_FIT 4096
 
 // Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.
@@ -226,10 +226,10 @@
 // Edge-triggered, registered once.
 #define DEMUXBUF_MODE_EDGE 1
 
-// A subscription that is over with its first report.
+// Read interest is off again with its first report.
 #define DEMUXBUF_MODE_ONE_SHOT 2
 
-// As one-shot, but receives before it subscribes.
+// As one-shot, but receives before it arms read interest.
 #define DEMUXBUF_MODE_OPTIMISTIC 3
 
 // Receives (RECV) and polls (WANT_RECV) are submitted and complete later; STOP_RECV cancels what is submitted.
@@ -324,7 +324,7 @@ typedef struct {
   uint16_t reclaim_bytes;
   // One of `DEMUXBUF_MODE_*`.
   uint8_t mode;
-  // Receives in one turn before the machine yields; 0 for 4.
+  // Receives in one loop iteration before the machine yields; 0 for 4.
   uint8_t reads_per_wake;
   // Not 0: stop receiving while decoding is blocked, instead of when the buffer is full.
   uint8_t pause_when_blocked;
@@ -487,7 +487,7 @@ typedef struct {
   uint64_t token;
   // For how long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
   uint64_t wait_age_ns;
-  // Grants that passed it while it is queued; 0 if it is not.
+  // Bypasses of its request while it is queued; 0 if it is not.
   uint64_t bypasses;
   // For how long it has held its buffer, in nanoseconds; 0 if it holds none or leases have no deadline.
   uint64_t held_ns;
@@ -513,7 +513,7 @@ typedef struct {
   uint8_t end;
   // Not 0: queued for a buffer.
   uint8_t waiting;
-  // Not 0: the host's watch is on, as far as it was reported.
+  // Not 0: read interest is armed, as far as it was reported.
   uint8_t armed;
   // Not 0: the transport is believed to have something.
   uint8_t ready;
@@ -577,7 +577,7 @@ typedef struct {
   uint8_t end;
   // Not 0: queued for a buffer.
   uint8_t waiting;
-  // Not 0: the host's watch is on, as far as it was reported.
+  // Not 0: read interest is armed, as far as it was reported.
   uint8_t armed;
   // Not 0: the transport is believed to have something.
   uint8_t ready;
@@ -868,7 +868,7 @@ typedef struct {
   uint64_t cancelled;
   // Buffers released.
   uint64_t released;
-  // The most grants that passed a waiter until it was served; `demuxbuf_pool_bypass_bound` is the bound.
+  // The most bypasses of a waiter until it was served; `demuxbuf_pool_bypass_bound` is the bound.
   uint64_t bypass_peak;
   // Times a receiver was asked to park; of a shared pool, a receiver of this thread.
   uint64_t parks_asked;
@@ -1430,7 +1430,7 @@ uint32_t demuxbuf_connection_close(demuxbuf_connection *connection);
 //
 // `buffered_bytes` and `capacity` describe the buffer (capacity 0: none), or the slot as long as its content is
 // parked; `blocked` is the whole mask of reasons; `needed_bytes` not 0: the decoder cannot go on before more bytes
-// arrive, so 0 after a receive; `armed` not 0: the subscription is on, or its report is on its way. One-shot, that
+// arrive, so 0 after a receive; `armed` not 0: read interest is armed, or its report is to come. One-shot, that
 // replaces `would_block` and the report of `DEMUXBUF_WANT_RECV`. Call it after each receive and after each run of the
 // decoder: a receive whose bytes are decoded before the machine has its report is not counted against the loop
 // iteration.

@@ -1,6 +1,6 @@
 /*
  * Nothing is allocated after demuxbuf_pool_new: a random host makes every call there is, right and wrong, while
- * `counted.c` watches what the library asks of the C library.
+ * `counted.c` counts what the library asks of the C library.
  */
 #include "check.h"
 #include "counted.h"

@@ -93,7 +93,7 @@ impl Connection {
         self.reads = self.reads.saturating_add(1);
         match self.mode() {
             // A receive that filled what was offered may have left more behind. One that did not ran dry, and
-            // these watches report again whatever came since.
+            // read interest of these modes reports again whatever came since.
             Mode::Level | Mode::OneShot if filled => self.set(flag::READY),
             Mode::Level | Mode::OneShot => self.clear(flag::READY),
             // These modes report a change only once. An end that arrived with the bytes is part of that report, so

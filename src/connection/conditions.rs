@@ -59,8 +59,8 @@ impl Connection {
 pub(super) struct Conditions {
     /// Bytes could be accepted now.
     pub(super) accepts: bool,
-    /// The watch is wanted.
-    pub(super) watch: bool,
+    /// Read interest is wanted.
+    pub(super) interest: bool,
     /// A receive in flight is no longer wanted, prevents the decoding of a slot, or uses a buffer that other
     /// connections wait for.
     pub(super) take_back: bool,
@@ -74,7 +74,7 @@ pub(super) struct Conditions {
     pub(super) park: bool,
     /// The buffer or slot is empty, and there is no reason to hold it.
     pub(super) release: bool,
-    /// Work is left for the next loop iteration, and no watch would wake the host for it.
+    /// Work is left for the next loop iteration, and no read interest would wake the host for it.
     pub(super) next_iteration: bool,
 }
 
@@ -108,7 +108,7 @@ impl Conditions {
 
         let end = over & !c.has(flag::END_SEEN) & !blocked & (empty | (short & !failed));
         let accepts = may_read & c.has_room();
-        let (watch, told_again) = match c.mode() {
+        let (interest, reports_again) = match c.mode() {
             Mode::Level => (accepts, true),
             Mode::OneShot | Mode::Optimistic | Mode::Completion => (accepts & !ready, false),
             Mode::Edge => (!over, false),
@@ -119,7 +119,7 @@ impl Conditions {
         let wants_room = unread | (lacks_buffer & !waiting & !has_work);
         Conditions {
             accepts,
-            watch,
+            interest,
             take_back: in_flight
                 & !c.has(flag::TAKEN_BACK)
                 & (c.has(flag::CLOSED | flag::ASKED) | !may_read | (pinned & (decodable | refuse))),
@@ -131,7 +131,7 @@ impl Conditions {
             cannot_fit: misfit & !blocked & !c.has(flag::MISFIT_SEEN),
             park: has_buffer & !in_flight & (short | blocked) & !misfit & !end && c.may_park(ready & may_read),
             release: (has_buffer | has_slot) & empty & !misfit & !in_flight & !receive & !lifeline,
-            next_iteration: (c.has(flag::YIELDED) & !short & !blocked) | (!told_again & !in_budget & wants_room),
+            next_iteration: (c.has(flag::YIELDED) & !short & !blocked) | (!reports_again & !in_budget & wants_room),
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use super::{Action, Actions, Connection, Mode, flag};
 
-/// One of these is set in the modes whose watch is over with its first report.
+/// One of these is set in the modes whose read interest is off after its first report.
 const SUBSCRIPTION: u32 =
     (Mode::OneShot as u32 & Mode::Optimistic as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
 /// Set in the modes that go on receiving until there is nothing.
@@ -19,7 +19,7 @@ const _: () = assert!(ASKS_AGAIN & (Mode::OneShot as u32) << flag::MODE_SHIFT ==
 const _: () = assert!(SUBSCRIPTION >> flag::MODE_SHIFT & (Mode::Level as u32 | Mode::Edge as u32) == 0);
 
 impl Connection {
-    /// Whether the mode's watch is over with its first report.
+    /// Whether read interest is off after its first report.
     #[inline(always)]
     pub(super) const fn is_subscription(&self) -> bool {
         self.has(SUBSCRIPTION)
@@ -56,12 +56,12 @@ impl Connection {
         } else {
             Actions::NONE
         };
-        self.with_watch(action)
+        self.with_interest(action)
     }
 
-    /// With what the watch of a plain connection needs.
+    /// With what the read interest of a plain connection needs.
     #[inline(always)]
-    fn with_watch(&self, actions: Actions) -> Actions {
+    fn with_interest(&self, actions: Actions) -> Actions {
         if self.flags & (flag::ARMED | SUBSCRIPTION) == flag::ARMED {
             return actions; // It is on and stays on.
         }
@@ -109,9 +109,9 @@ impl Connection {
             }
         }
         if !self.has(flag::READY) {
-            Some(self.with_watch(Actions::NONE))
+            Some(self.with_interest(Actions::NONE))
         } else if self.is_within_budget() {
-            Some(self.with_watch(Action::RequestBuffer.into()))
+            Some(self.with_interest(Action::RequestBuffer.into()))
         } else {
             Some(self.pending_in_any_state())
         }
@@ -143,7 +143,7 @@ impl Connection {
         self.set_ready();
         self.set(flag::BUFFER);
         self.capacity = capacity;
-        self.with_watch(Action::Recv.into())
+        self.with_interest(Action::Recv.into())
     }
 
     /// `Received` for an undisturbed connection that has room left afterwards and then enough to decode; `None`, and
@@ -163,7 +163,7 @@ impl Connection {
         if self.has(ASKS_AGAIN) {
             self.set(flag::READY);
         }
-        Some(self.with_watch(Action::Decode.into()))
+        Some(self.with_interest(Action::Decode.into()))
     }
 
     /// Whether it is one that `try_fast_finish` is for: this is all it holds, in a buffer, and nothing is left to be
@@ -182,7 +182,7 @@ impl Connection {
     pub(crate) fn try_fast_finish(&mut self) -> Actions {
         (self.buffered_bytes, self.needed_bytes, self.capacity) = (0, 0, 0);
         self.clear(flag::HELD);
-        self.with_watch(Actions::NONE)
+        self.with_interest(Actions::NONE)
     }
 }
 
@@ -326,7 +326,7 @@ mod tests {
                 }
             }
         });
-        // Of each mode, number of reads, and watch, pausing when blocked or not, and readiness.
+        // Of each mode, number of reads, and read interest, pausing when blocked or not, and readiness.
         let (all, reads) = (CAPACITY + 2, READS.len() as u32);
         let of_each = 5 * reads * 8;
         let shorts = |buffered_bytes| CAPACITY - buffered_bytes + 1;

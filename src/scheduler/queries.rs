@@ -84,7 +84,7 @@ impl Scheduler {
         }
     }
 
-    /// Counts of the deadlines that it watches. Costs a copy.
+    /// Counts of the deadlines that it polls. Costs a copy.
     pub fn reclaim_stats(&self) -> ReclaimStats {
         ReclaimStats { clock_skipped_ns: self.clock.skipped_ns(), ..self.reclaim }
     }

@@ -50,7 +50,7 @@ impl Scheduler {
     }
 }
 
-/// The deadlines of those leases of a pool that one shard watches.
+/// The deadlines of those leases of a pool that one shard polls.
 pub(crate) fn deadlines(config: &SchedulerConfig) -> Result<Deadlines, ConfigError> {
     Deadlines::new(config, config.buffers)
 }

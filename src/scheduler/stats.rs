@@ -43,7 +43,7 @@ pub struct SchedulerStats {
     pub clock_backwards: u64,
 }
 
-/// What is counted where deadlines are watched: by a scheduler, or by each thread of a shared pool for its own holders.
+/// What is counted where deadlines are polled: by a scheduler, or by each thread of a shared pool for its own holders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReclaimStats {

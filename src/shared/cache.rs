@@ -33,7 +33,7 @@ pub(super) struct LeaseWord {
     pub(super) class: u8,
     /// Its class has a cap, so it comes back to the pool at once.
     pub(super) is_capped: bool,
-    /// It is a receiver's, whose deadline its shard watches.
+    /// It is a receiver's, whose deadline its shard polls.
     pub(super) has_deadline: bool,
     /// The shard that has it, or [`NO_SHARD`].
     pub(super) shard: u32,

@@ -49,7 +49,7 @@ impl SchedulerShard {
         if is_usable { Ok(()) } else { Err(SchedulerError::StaleLease.into()) }
     }
 
-    /// Whether a receiver of this shard holds a buffer, whose deadline the shard watches.
+    /// Whether a receiver of this shard holds a buffer, whose deadline the shard polls.
     pub(crate) fn has_timed(&self, buffer: u32) -> bool {
         let hold = self.shared.buffers[buffer as usize].any_hold();
         hold.is_some_and(|hold| hold.shard == self.index && hold.has_deadline)
@@ -352,7 +352,7 @@ mod tests {
                 b.request_for(&Request { has_deadline: true, ..Request::new(0, 8) }).unwrap();
                 (b.poll_wake(), b)
             });
-            // As it does before it sleeps: its grants, then whether deadlines are to be watched.
+            // As it does before it sleeps: its grants, then whether deadlines are to be polled.
             assert_eq!(a.poll_grant(), None);
             let seen = a.has_waiters();
             let (named, b) = waiter.join().unwrap();

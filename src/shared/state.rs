@@ -151,7 +151,7 @@ impl Locked {
 impl Shared {
     pub(super) fn new(config: &SchedulerConfig, shards: u32) -> Result<Shared, ConfigError> {
         check(config)?;
-        // A deadline is watched by the shard whose lease it is.
+        // A deadline is polled by the shard whose lease it is.
         let scheduler = Scheduler::new(&SchedulerConfig { park_ns: None, lease_ns: None, ..*config })?;
         let tickets = Tickets::new(config.waiters_max, shards, config.tag)?;
         let mut buffers = reserve("buffers", config.buffers)?;
@@ -240,7 +240,7 @@ impl Shared {
                 self.expect_pick_up(home);
             }
         }
-        calls += self.call_all_to_watch(state, here);
+        calls += self.call_all_to_poll_deadlines(state, here);
         self.published.0.publish(&state.scheduler, state.tickets.assigned);
         calls
     }
@@ -259,7 +259,7 @@ impl Shared {
     }
 
     /// While no request waits no shard polls its deadlines; when one begins to wait, all others are woken.
-    fn call_all_to_watch(&self, state: &Locked, here: Option<u32>) -> u64 {
+    fn call_all_to_poll_deadlines(&self, state: &Locked, here: Option<u32>) -> u64 {
         let has_waiters = state.scheduler.waiting().any(|count| count > 0);
         if has_waiters == self.has_waiters.0.load(Ordering::Relaxed) {
             return 0;

@@ -310,8 +310,8 @@ impl Host {
                 !(is_empty_handed && peer.socket.is_readable() && connection.is_accepting()),
                 "no peer is forgotten"
             );
-            let is_watched = peer.socket.is_armed() || peer.socket.is_submitted() || connection.is_waiting();
-            assert!(is_watched || !connection.is_accepting(), "each peer that may send is watched");
+            let is_covered = peer.socket.is_armed() || peer.socket.is_submitted() || connection.is_waiting();
+            assert!(is_covered || !connection.is_accepting(), "read interest or a wait covers each peer that may send");
         }
     }
 

@@ -49,14 +49,14 @@ pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, aim: &Aim, tally
     let done = match habit {
         Habit::Partial { bytes } => {
             let first = [opening(), begun(bytes, LARGE_FRAME)].concat();
-            watch(from, &mut answers, send_and_stay(&mut to, &first)).await
+            read_while(from, &mut answers, send_and_stay(&mut to, &first)).await
         }
         Habit::Announce { bytes } => announce(from, &mut to, &mut answers, bytes).await,
         Habit::Leaver { .. } => {
             let first = [opening(), begun(LEAVER_BYTES, LARGE_FRAME)].concat();
-            watch(from, &mut answers, send_and_leave(&mut to, &first)).await
+            read_while(from, &mut answers, send_and_leave(&mut to, &first)).await
         }
-        Habit::Drip { pause } => watch(from, &mut answers, drip(&mut to, pause)).await,
+        Habit::Drip { pause } => read_while(from, &mut answers, drip(&mut to, pause)).await,
         Habit::Requests { pause_max } => ask(from, &mut to, &mut answers, pause_max, aim, tally).await,
         Habit::SlowReader => ask_only(from, &mut to, aim).await,
     };
@@ -72,7 +72,7 @@ pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, aim: &Aim, tally
 }
 
 /// Reads to the end, or to that of what is done meanwhile.
-async fn watch(
+async fn read_while(
     mut from: ReadHalf<'_>,
     answers: &mut Answers,
     meanwhile: impl Future<Output = io::Result<Ended>>,
@@ -118,7 +118,7 @@ async fn announce(
     while !answers.has_settings {
         read_some(&mut from, answers, &mut bytes).await?;
     }
-    watch(from, answers, send_and_stay(to, &begun(sent_bytes, LARGEST_FRAME))).await
+    read_while(from, answers, send_and_stay(to, &begun(sent_bytes, LARGEST_FRAME))).await
 }
 
 async fn send_and_leave(to: &mut WriteHalf<'_>, bytes: &[u8]) -> io::Result<Ended> {

@@ -97,21 +97,21 @@ pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -
     }
     let target = relay.as_ref().map(|relay| relay.address).or(options.target).expect("there is one of them");
     let mut stage = Stage::new(options, name, target);
-    let mut watch =
-        Watch { name, relay, tally: stage.tally.clone(), samples: Vec::new(), progress: Progress::default() };
+    let mut monitor =
+        Monitor { name, relay, tally: stage.tally.clone(), samples: Vec::new(), progress: Progress::default() };
     let began = Instant::now();
     let played = tokio::select! {
         played = stage.play(began) => played,
-        error = watch.sample_on() => Err(error),
+        error = monitor.sample_on() => Err(error),
     };
     // Why the relay has ended explains other errors.
-    let Played { times, loads, attempts } = match (played, watch.relay.as_mut().map(Relay::check)) {
+    let Played { times, loads, attempts } = match (played, monitor.relay.as_mut().map(Relay::check)) {
         (Err(_), Some(Err(error))) => return Err(error),
         (played, _) => played?,
     };
-    watch.sample().await?;
-    let last = watch.samples.last().and_then(|sample| sample.relay);
-    if let Some(relay) = watch.relay {
+    monitor.sample().await?;
+    let last = monitor.samples.last().and_then(|sample| sample.relay);
+    if let Some(relay) = monitor.relay {
         relay.stop().await?;
     }
     Ok(Scene {
@@ -119,7 +119,7 @@ pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -
         attackers: stage.attackers(),
         times,
         attempts,
-        samples: watch.samples,
+        samples: monitor.samples,
         loads,
         told_shed: stage.tally.told_shed.load(Relaxed),
         closed: stage.tally.closed.load(Relaxed),
@@ -259,7 +259,7 @@ pub(crate) fn recovered(attempts: &[Attempt], clients: usize, left: Instant) -> 
 }
 
 /// Looks at an attack while it goes on.
-struct Watch {
+struct Monitor {
     name: Name,
     relay: Option<Relay>,
     tally: Arc<Tally>,
@@ -267,7 +267,7 @@ struct Watch {
     progress: Progress,
 }
 
-impl Watch {
+impl Monitor {
     /// Samples and shows progress until an error ends it.
     async fn sample_on(&mut self) -> String {
         let began = Instant::now();

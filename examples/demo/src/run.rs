@@ -106,15 +106,15 @@ pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> R
         }
         Ok::<_, String>(Attack { began: attack_began, complete })
     };
-    let mut watch =
-        Watch { options, park_bytes, began, relay, log, samples: Vec::new(), progress: Progress::default() };
+    let mut monitor =
+        Monitor { options, park_bytes, began, relay, log, samples: Vec::new(), progress: Progress::default() };
     let attack = tokio::select! {
-        attack = attack => attack.map_err(|error| watch.relay.check().err().unwrap_or(error))?,
-        error = watch.sample_on() => return Err(error),
+        attack = attack => attack.map_err(|error| monitor.relay.check().err().unwrap_or(error))?,
+        error = monitor.sample_on() => return Err(error),
     };
     let attackers_connected = attackers.still_connected();
-    let settled = watch.settle(attackers_connected as u64).await?;
-    let Watch { relay, log, samples, .. } = watch;
+    let settled = monitor.settle(attackers_connected as u64).await?;
+    let Monitor { relay, log, samples, .. } = monitor;
     relay.stop().await?;
     let attempts = std::mem::take(&mut *log.lock().expect("no client panics"));
     Ok(Run { park_bytes, began, attack, attempts, samples, settled, attackers_connected })
@@ -131,7 +131,7 @@ fn arguments(options: &Options, park_bytes: u32) -> Vec<String> {
 }
 
 /// Looks at a run while it goes on.
-struct Watch<'a> {
+struct Monitor<'a> {
     options: &'a Options,
     park_bytes: u32,
     began: Instant,
@@ -141,7 +141,7 @@ struct Watch<'a> {
     progress: Progress,
 }
 
-impl Watch<'_> {
+impl Monitor<'_> {
     /// Samples and shows progress until an error ends it.
     async fn sample_on(&mut self) -> String {
         let mut ticks = interval(SAMPLE_EVERY);

@@ -1,6 +1,6 @@
 /*
  * What a library that LLVM instruments for ThreadSanitizer calls, and GCC's runtime does not have under these names: it
- * watches the C library's functions instead.
+ * intercepts the C library's functions instead.
  */
 #include <string.h>
 

@@ -233,7 +233,7 @@ impl<'a> Attempt<'a> {
         let reached = self.target.join(REACHED);
         let explain = |error: std::io::Error| format!("{}: {error}", reached.display());
         std::fs::write(&reached, b"").map_err(explain)?;
-        let (ended, took) = test.run(&self.tree, &self.target, switch::WATCH, limit)?;
+        let (ended, took) = test.run(&self.tree, &self.target, switch::RECORD, limit)?;
         (test.took, test.reaches) = (took, switch::reached(&std::fs::read(&reached).map_err(explain)?));
         match ended {
             Ended::Passed => Ok(Some(test)),

@@ -9,7 +9,7 @@ use crate::find::{Found, HERE, Mutant};
 const CALL: &str = "crate::mutant_switch::is_on";
 
 /// That function's module: the number of the mutant is read from the environment once, without an allocation. If it is
-/// [`WATCH`], no mutant is on, and the numbers of those that were asked for are written to a file when the process ends.
+/// [`RECORD`], no mutant is on, and the numbers of those that were asked for are written to a file when the process ends.
 pub const MODULE: &str = r#"
 #[allow(unsafe_code, missing_docs, unreachable_pub, dead_code)]
 pub mod mutant_switch {
@@ -17,7 +17,7 @@ pub mod mutant_switch {
     use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
     const UNREAD: u32 = u32::MAX;
-    const WATCH: u32 = u32::MAX - 1;
+    const RECORD: u32 = u32::MAX - 1;
 
     static ON: AtomicU32 = AtomicU32::new(UNREAD);
     /// A bit for each mutant.
@@ -37,7 +37,7 @@ pub mod mutant_switch {
             UNREAD => read(),
             on => on,
         };
-        if on == WATCH {
+        if on == RECORD {
             REACHED[number as usize / 64].fetch_or(1 << (number % 64), Ordering::Relaxed);
         }
         on == number
@@ -48,7 +48,7 @@ pub mod mutant_switch {
         // SAFETY: the name ends with 0, and so does the value; nothing changes the environment meanwhile.
         let text = unsafe { getenv(c"DEMUXBUF_MUTANT".as_ptr()).as_ref().map(|text| CStr::from_ptr(text)) };
         let number = text.and_then(|text| text.to_str().ok()).and_then(|text| text.parse().ok()).unwrap_or(0);
-        if ON.swap(number, Ordering::Relaxed) == UNREAD && number == WATCH {
+        if ON.swap(number, Ordering::Relaxed) == UNREAD && number == RECORD {
             // SAFETY: the function may be called at any time.
             unsafe { atexit(report) };
         }
@@ -70,7 +70,7 @@ pub mod mutant_switch {
 "#;
 
 /// In place of a mutant's number.
-pub const WATCH: u32 = u32::MAX - 1;
+pub const RECORD: u32 = u32::MAX - 1;
 
 /// More mutants than this cannot be in one library.
 pub const MUTANTS_MAX: u32 = 64 * 1024;

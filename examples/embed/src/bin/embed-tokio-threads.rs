@@ -66,7 +66,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (sender, stop) = watch::channel(());
     let common = Common {
-        // tokio watches a socket from one `WouldBlock` to the next report: one-shot.
+        // tokio's read interest lasts from one `WouldBlock` to the next report: one-shot.
         shared_pool: SharedPool::new(&options.pool_config(Mode::OneShot, threads), threads)?,
         listener: options.listen()?,
         signals: Arc::new((0..threads).map(|_| Notify::new()).collect()),

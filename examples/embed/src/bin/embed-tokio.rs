@@ -21,7 +21,7 @@ async fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
             _ = interrupt.recv() => {}
         }
     };
-    // tokio watches a socket from one `WouldBlock` to the next report: one-shot.
+    // tokio's read interest lasts from one `WouldBlock` to the next report: one-shot.
     let pool = Pool::new(&options.pool_config(Mode::OneShot, 1))?;
     let host = Host::new(pool, 0, Arc::new(vec![Notify::new()]));
     host.serve(TcpListener::from_std(options.listen()?)?, stop).await?;

@@ -313,7 +313,7 @@ impl Machines {
         expect(connection.handle(Event::BufferReleased)?, NOTHING)
     }
 
-    /// The host's own buffer and subscription are reported when the decoder has run.
+    /// The host's own buffer and read interest are reported when the decoder has run.
     #[inline(always)]
     pub(crate) fn report_sync(&mut self, index: usize) -> Result<(), Error> {
         let connection = &mut self.connections[index];

@@ -1,5 +1,5 @@
-//! A C host that works as big proxies do (`c/tasklet/`): a run queue of tasklets, subscriptions that are over with
-//! their first report, optimistic receives, its own wrapping rings and its own pool. It uses the state machine alone,
+//! A C host that works as big proxies do (`c/tasklet/`): a run queue of tasklets, read interest that is off after
+//! its first report, optimistic receives, its own wrapping rings and its own pool. It uses the state machine alone,
 //! through `sync`, plays the scenarios, and checks after every call that the machine and it agree.
 
 use demuxbuf_ffi_tests::{Program, root, run};

@@ -54,7 +54,7 @@ impl Connection {
             return;
         }
         self.set(flag::READY);
-        if self.is_subscription() {
+        if self.is_single_report() {
             self.clear(flag::ARMED);
         }
         self.begin_iteration();
@@ -165,9 +165,9 @@ impl Connection {
             _ => self.hold_as(flag::BUFFER, capacity),
         }
         self.set(asked);
-        // A one-shot subscription that is on looks again, so there is nothing to receive before it reports. A place in
+        // One-shot read interest that is armed looks again, so there is nothing to receive before it reports. A place in
         // the queue, with no room to have received into, is not given up for that.
-        let looks_again = armed && self.is_subscription();
+        let looks_again = armed && self.is_single_report();
         if looks_again && (self.has_room() || !self.has(flag::WAITING)) {
             self.clear(flag::READY);
         }

@@ -9,20 +9,20 @@
 use super::{Action, Actions, Connection, Mode, flag};
 
 /// One of these is set in the modes whose read interest is off after its first report.
-const SUBSCRIPTION: u32 =
+const SINGLE_REPORT: u32 =
     (Mode::OneShot as u32 & Mode::Optimistic as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
 /// Set in the modes that go on receiving until there is nothing.
 const ASKS_AGAIN: u32 = (Mode::Edge as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
 
 const _: () = assert!(ASKS_AGAIN & (Mode::Optimistic as u32) << flag::MODE_SHIFT != 0);
 const _: () = assert!(ASKS_AGAIN & (Mode::OneShot as u32) << flag::MODE_SHIFT == 0);
-const _: () = assert!(SUBSCRIPTION >> flag::MODE_SHIFT & (Mode::Level as u32 | Mode::Edge as u32) == 0);
+const _: () = assert!(SINGLE_REPORT >> flag::MODE_SHIFT & (Mode::Level as u32 | Mode::Edge as u32) == 0);
 
 impl Connection {
     /// Whether read interest is off after its first report.
     #[inline(always)]
-    pub(super) const fn is_subscription(&self) -> bool {
-        self.has(SUBSCRIPTION)
+    pub(super) const fn is_single_report(&self) -> bool {
+        self.has(SINGLE_REPORT)
     }
 
     /// Whether it is plain.
@@ -62,10 +62,10 @@ impl Connection {
     /// With what the read interest of a plain connection needs.
     #[inline(always)]
     fn with_interest(&self, actions: Actions) -> Actions {
-        if self.flags & (flag::ARMED | SUBSCRIPTION) == flag::ARMED {
+        if self.flags & (flag::ARMED | SINGLE_REPORT) == flag::ARMED {
             return actions; // It is on and stays on.
         }
-        let is_over = self.is_subscription() && self.has(flag::READY);
+        let is_over = self.is_single_report() && self.has(flag::READY);
         match (!is_over, self.has(flag::ARMED)) {
             (true, false) => actions | Action::WantRecv,
             (false, true) => actions | Action::StopRecv,
@@ -77,7 +77,7 @@ impl Connection {
     #[inline(always)]
     fn set_ready(&mut self) {
         self.set(flag::READY);
-        if self.is_subscription() {
+        if self.is_single_report() {
             self.clear(flag::ARMED);
         }
         self.reads = 0;
@@ -104,7 +104,7 @@ impl Connection {
         self.clear(flag::HELD | flag::ARMED);
         if armed {
             self.set(flag::ARMED);
-            if self.is_subscription() {
+            if self.is_single_report() {
                 self.clear(flag::READY);
             }
         }

@@ -31,12 +31,12 @@ typedef struct {
     waiter_t waiter;
     buffer_t buffer;
     uint32_t flags;
-    uint32_t events; /* subscribed to */
+    uint32_t events; /* armed for */
 } connection_t;
 
 /* The transport below a connection. */
 typedef struct {
-    connection_t *subscriber;
+    connection_t *armed_by;
 } lower_t;
 
 static connection_t connections[CONNECTIONS];
@@ -99,16 +99,16 @@ static inline __attribute__((always_inline)) void run(connection_t *connection, 
     uint32_t events = may_receive(connection) ? EVENT_RECEIVE : 0;
     if (connection->events != events) {
         connection->events = events;
-        lowers[index].subscriber = events != 0 ? connection : NULL;
+        lowers[index].armed_by = events != 0 ? connection : NULL;
     }
 }
 
 static void cycle(unsigned index) {
-    connection_t *connection = lowers[index].subscriber;
+    connection_t *connection = lowers[index].armed_by;
     if (connection == NULL)
         return;
 #ifdef ONE_SHOT
-    lowers[index].subscriber = NULL;
+    lowers[index].armed_by = NULL;
     connection->events = 0;
 #endif
     run(connection, index);
@@ -125,14 +125,14 @@ static void end_turn(void) {
 static void start_connections(void) {
     for (unsigned i = 0; i < CONNECTIONS; i++) {
         connections[i].events = EVENT_RECEIVE;
-        lowers[i].subscriber = &connections[i];
+        lowers[i].armed_by = &connections[i];
     }
 }
 
 static void check_connections(void) {
     for (unsigned i = 0; i < CONNECTIONS; i++) {
         const connection_t *connection = &connections[i];
-        if (connection->flags != 0 || connection->buffer.level != 0 || lowers[i].subscriber != connection)
+        if (connection->flags != 0 || connection->buffer.level != 0 || lowers[i].armed_by != connection)
             fail("a connection did not come to rest");
     }
 }

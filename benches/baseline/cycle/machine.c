@@ -18,14 +18,14 @@ typedef struct {
 } connection_t;
 
 typedef struct {
-    connection_t *subscriber;
+    connection_t *armed_by;
 } lower_t;
 
 static connection_t connections[CONNECTIONS];
 static lower_t lowers[CONNECTIONS];
 
-static inline void subscribe(connection_t *connection, unsigned index) {
-    lowers[index].subscriber = connection;
+static inline void arm(connection_t *connection, unsigned index) {
+    lowers[index].armed_by = connection;
 }
 
 static inline __attribute__((always_inline)) void run(connection_t *connection, unsigned index, uint32_t actions) {
@@ -59,13 +59,13 @@ static inline __attribute__((always_inline)) void run(connection_t *connection, 
             connection->area = NULL;
         }
         if (is_dry)
-            subscribe(connection, index);
+            arm(connection, index);
         actions =
             demuxbuf_connection_sync(&connection->state, connection->level, connection->area != NULL ? BUFFER_BYTES : 0,
-                                     connection->blocked, is_short, lowers[index].subscriber != NULL);
+                                     connection->blocked, is_short, lowers[index].armed_by != NULL);
     }
     if ((actions & DEMUXBUF_WANT_RECV) != 0) {
-        subscribe(connection, index);
+        arm(connection, index);
         actions = demuxbuf_connection_done(&connection->state, DEMUXBUF_WANT_RECV);
     }
     if (actions != 0)
@@ -73,10 +73,10 @@ static inline __attribute__((always_inline)) void run(connection_t *connection, 
 }
 
 static void cycle(unsigned index) {
-    connection_t *connection = lowers[index].subscriber;
+    connection_t *connection = lowers[index].armed_by;
     if (connection == NULL)
         return;
-    lowers[index].subscriber = NULL;
+    lowers[index].armed_by = NULL;
     run(connection, index, demuxbuf_connection_readable(&connection->state));
 }
 
@@ -104,7 +104,7 @@ static void start(void) {
 static void finish(uint64_t cycles) {
     (void)cycles;
     for (unsigned i = 0; i < CONNECTIONS; i++) {
-        if (demuxbuf_connection_pending(&connections[i].state) != 0 || lowers[i].subscriber != &connections[i])
+        if (demuxbuf_connection_pending(&connections[i].state) != 0 || lowers[i].armed_by != &connections[i])
             fail("a connection did not come to rest");
     }
     if (!pool_is_at_rest(BUFFERS))

@@ -18,7 +18,7 @@ static void check_ending(const struct actor *actor, uint32_t kind, uint32_t trun
     CHECK_NUMBER(actor->mux.end_kind, kind);
     CHECK_NUMBER(actor->mux.truncated_bytes, truncated_bytes);
     CHECK(!is_holding(actor));
-    CHECK(!actor->mux.lower.subscribed);
+    CHECK(!actor->mux.lower.armed);
 }
 
 /* The end comes while whole frames and half a one are buffered. */

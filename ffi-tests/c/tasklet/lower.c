@@ -18,7 +18,7 @@ void lower_open(struct lower *lower, struct sched *sched, struct tasklet *taskle
 }
 
 void lower_close(struct lower *lower) {
-    lower->subscribed = false;
+    lower->armed = false;
     free(lower->bytes);
     lower->bytes = NULL;
     if (lower->fd >= 0) {
@@ -28,16 +28,16 @@ void lower_close(struct lower *lower) {
 }
 
 static void report(struct lower *lower) {
-    if (lower->subscribed) {
-        lower->subscribed = false;
+    if (lower->armed) {
+        lower->armed = false;
         sched_wake(lower->sched, lower->tasklet, WAKE_READABLE);
     }
 }
 
 /* Bytes before an end must be read first, or they would be lost. */
 static void report_end(struct lower *lower) {
-    if (lower->end != LOWER_OPEN && lower->level == 0 && !lower->hang_up_told) {
-        lower->hang_up_told = true;
+    if (lower->end != LOWER_OPEN && lower->level == 0 && !lower->hang_up_reported) {
+        lower->hang_up_reported = true;
         sched_wake(lower->sched, lower->tasklet, WAKE_HANG_UP);
     }
 }
@@ -91,16 +91,16 @@ int32_t lower_receive(struct lower *lower, uint8_t *area, uint32_t count, bool *
     return (int32_t)piece;
 }
 
-void lower_subscribe(struct lower *lower) {
-    lower->subscriptions++;
-    lower->subscribed = true;
+void lower_arm(struct lower *lower) {
+    lower->times_armed++;
+    lower->armed = true;
     if (lower->level > 0 || lower->end != LOWER_OPEN) {
         report(lower);
     }
 }
 
-void lower_unsubscribe(struct lower *lower) {
-    lower->subscribed = false;
+void lower_disarm(struct lower *lower) {
+    lower->armed = false;
 }
 
 /* The next event of a socket that hung up: an end, if nothing is left to read. */
@@ -114,7 +114,7 @@ static enum lower_end look_for_end(int fd) {
 }
 
 void lower_poll(struct lower *lower) {
-    struct pollfd polled = {.fd = lower->fd, .events = lower->subscribed ? POLLIN : 0};
+    struct pollfd polled = {.fd = lower->fd, .events = lower->armed ? POLLIN : 0};
     CHECK(poll(&polled, 1, 0) >= 0);
     if (polled.revents != 0) {
         report(lower);

@@ -1,6 +1,6 @@
 /*
- * The transport below the mux: bytes that a test pushes, or a socket. A subscription ends with its first report, and
- * a new one looks again; an end is reported with or without a subscription, once nothing is left to read.
+ * The transport below the mux: bytes that a test pushes, or a socket. Read interest is off after its first report, and
+ * looks again when it is armed; an end is reported whether it is armed or not, once nothing is left to read.
  */
 
 #ifndef TASKLET_LOWER_H
@@ -23,10 +23,10 @@ struct lower {
     uint32_t level;
     enum lower_end end;
     bool joins_end; /* the last bytes and the end come from the same receive */
-    bool subscribed;
-    bool hang_up_told;
+    bool armed;
+    bool hang_up_reported;
     uint32_t receives;
-    uint32_t subscriptions;
+    uint32_t times_armed;
 };
 
 void lower_open(struct lower *lower, struct sched *sched, struct tasklet *tasklet, int fd);
@@ -40,8 +40,8 @@ void lower_break(struct lower *lower);
 /* At most `count` bytes; 0 at the end of the stream; else an outcome. `*ended` if the end came along with the bytes. */
 int32_t lower_receive(struct lower *lower, uint8_t *area, uint32_t count, bool *ended);
 
-void lower_subscribe(struct lower *lower);
-void lower_unsubscribe(struct lower *lower);
+void lower_arm(struct lower *lower);
+void lower_disarm(struct lower *lower);
 
 /* Looks at sockets once, without waiting. */
 void lower_poll(struct lower *lower);

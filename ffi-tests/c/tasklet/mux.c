@@ -36,9 +36,9 @@ demuxbuf_connection_info mux_info(const struct mux *mux) {
     return info;
 }
 
-/* The subscription is on, or its report is pending: either will bring a wake-up. */
+/* Read interest is armed, or its report is pending: either will bring a wake-up. */
 static bool is_armed(const struct mux *mux) {
-    return mux->lower.subscribed || (mux->tasklet.reasons & WAKE_READABLE) != 0;
+    return mux->lower.armed || (mux->tasklet.reasons & WAKE_READABLE) != 0;
 }
 
 static bool is_waiting(const struct waiter *waiter) {
@@ -133,13 +133,12 @@ static void release_buffer(struct mux *mux) {
     note_actions(mux, demuxbuf_connection_buffer_released(&mux->connection));
 }
 
-/* The transport ran dry. A one-shot host subscribes at once and reports it with the next sync; the other is asked to.
-   */
+/* The transport ran dry. A one-shot host arms read interest and reports that with the sync; the other is asked to. */
 static void run_dry(struct mux *mux) {
     if (mux->is_optimistic) {
         note_actions(mux, demuxbuf_connection_would_block(&mux->connection));
     } else {
-        lower_subscribe(&mux->lower);
+        lower_arm(&mux->lower);
         sync(mux);
     }
 }
@@ -219,15 +218,14 @@ static void cope_with_misfit(struct mux *mux) {
     sync(mux);
 }
 
-static void subscribe(struct mux *mux) {
-    lower_subscribe(&mux->lower);
+static void arm_read_interest(struct mux *mux) {
+    lower_arm(&mux->lower);
     tell_done(mux, DEMUXBUF_WANT_RECV);
 }
 
-/* A report that is on its way is taken back too: the next subscription reports it again. Its run finds nothing to do.
-   */
-static void unsubscribe(struct mux *mux) {
-    lower_unsubscribe(&mux->lower);
+/* A pending report is taken back too: it comes again once read interest is armed. Its run finds nothing to do. */
+static void disarm_read_interest(struct mux *mux) {
+    lower_disarm(&mux->lower);
     if (mux->tasklet.reasons & WAKE_READABLE) {
         mux->tasklet.reasons &= ~(uint32_t)WAKE_READABLE;
         mux->useless_max++;
@@ -267,11 +265,11 @@ static const struct {
     {DEMUXBUF_REQUEST_BUFFER, request_buffer},
     {DEMUXBUF_END, note_end},
     {DEMUXBUF_RESCHEDULE, schedule},
-    {DEMUXBUF_STOP_RECV, unsubscribe},
-    {DEMUXBUF_WANT_RECV, subscribe},
+    {DEMUXBUF_STOP_RECV, disarm_read_interest},
+    {DEMUXBUF_WANT_RECV, arm_read_interest},
 };
 
-/* Does what is to be done until nothing is; true if there was anything but subscriptions. */
+/* Does what is to be done until nothing is; true if there was anything but read interest to arm. */
 static bool obey(struct mux *mux) {
     bool worked = false;
     for (uint32_t done = 0;; done++) {
@@ -407,7 +405,7 @@ void mux_block(struct mux *mux, uint32_t reasons) {
     sync(mux);
     /* Bytes that are blocked in the slot receive nothing more, so what arrives must not wake the tasklet. */
     if (mux_pending(mux) & DEMUXBUF_STOP_RECV) {
-        unsubscribe(mux);
+        disarm_read_interest(mux);
     }
 }
 

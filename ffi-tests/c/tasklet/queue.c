@@ -158,7 +158,7 @@ static void s09(struct stage *stage) {
     stage_open(stage, 1, BUFFER_BYTES);
     struct actor *holder = join_holding(stage, ONE_SHOT), *late = join(stage, ONE_SHOT);
     send_rest(holder);
-    lower_unsubscribe(&late->mux.lower);
+    lower_disarm(&late->mux.lower);
     CHECK(demuxbuf_connection_readable(&late->mux.connection) & DEMUXBUF_REQUEST_BUFFER);
     uint8_t *area;
     CHECK_NUMBER(pool_request(&stage->host.pool, &late->mux.waits[NEED_RECEIVE], &area), POOL_QUEUED);
@@ -261,7 +261,7 @@ static void s20(struct stage *stage) {
     }
     CHECK_NUMBER(stage->host.pool.free, 4);
     for (uint32_t at = 0; at < stage->count; at++) {
-        CHECK(stage->cast[at].mux.lower.subscribed);
+        CHECK(stage->cast[at].mux.lower.armed);
     }
 }
 

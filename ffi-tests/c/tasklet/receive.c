@@ -22,18 +22,18 @@ static void blocked_with_all_there(struct stage *stage, struct actor *actor) {
     CHECK_NUMBER(actor->mux.lower.receives, receives);
 }
 
-/* Short of data and already subscribed: it sleeps until bytes arrive. */
+/* It needs more and read interest is armed already: it sleeps until bytes arrive. */
 static void lacks_data(struct stage *stage, struct actor *actor) {
     uint32_t frames = actor->mux.frames;
     peer_block(&actor->peer, 30, 1);
     peer_send(&actor->peer, &actor->mux.lower, 20);
     host_settle(&stage->host);
-    uint32_t receives = actor->mux.lower.receives, subscriptions = actor->mux.lower.subscriptions;
-    CHECK(actor->mux.lower.subscribed);
+    uint32_t receives = actor->mux.lower.receives, times_armed = actor->mux.lower.times_armed;
+    CHECK(actor->mux.lower.armed);
     mux_nudge(&actor->mux);
     CHECK_NUMBER(host_settle(&stage->host), 1);
     CHECK_NUMBER(actor->mux.lower.receives, receives);
-    CHECK_NUMBER(actor->mux.lower.subscriptions, subscriptions);
+    CHECK_NUMBER(actor->mux.lower.times_armed, times_armed);
     deliver(stage, actor);
     CHECK_NUMBER(actor->mux.frames, frames + 1);
 }
@@ -75,7 +75,7 @@ static void s24(struct stage *stage) {
         deliver(stage, actor);
         CHECK_NUMBER(actor->mux.frames, 21);
         CHECK_NUMBER(actor->mux.lower.level, 0);
-        CHECK(actor->mux.lower.subscribed);
+        CHECK(actor->mux.lower.armed);
     }
 }
 
@@ -90,10 +90,10 @@ static void s25(struct stage *stage) {
             peer_send(&actors[which]->peer, &actors[which]->mux.lower, BUFFER_BYTES - 1);
             host_settle(&stage->host);
             CHECK_NUMBER(actors[which]->mux.misfits, 0);
-            CHECK(actors[which]->mux.lower.subscribed);
+            CHECK(actors[which]->mux.lower.armed);
             deliver(stage, actors[which]);
             CHECK_NUMBER(actors[which]->mux.misfits, 1);
-            CHECK(actors[which]->mux.lower.subscribed);
+            CHECK(actors[which]->mux.lower.armed);
         }
         CHECK(fails->mux.failed && !grows->mux.failed);
         CHECK_NUMBER(fails->mux.frames, 0);
@@ -145,13 +145,13 @@ static void s28(struct stage *stage) {
     }
     deliver(stage, actor);
     CHECK_NUMBER(actor->mux.ring.data, BUFFER_BYTES);
-    CHECK(!actor->mux.lower.subscribed);
+    CHECK(!actor->mux.lower.armed);
     mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
     host_settle(&stage->host);
     CHECK(actor->mux.failed);
     CHECK_NUMBER(actor->mux.discarded, actor->peer.written);
     CHECK(!is_holding(actor));
-    CHECK(actor->mux.lower.subscribed);
+    CHECK(actor->mux.lower.armed);
     lower_finish(&actor->mux.lower);
     host_settle(&stage->host);
     CHECK_NUMBER(actor->mux.ends, 1);
@@ -169,12 +169,12 @@ static void s29(struct stage *stage) {
         deliver(stage, actor);
         CHECK_NUMBER(actor->mux.frames, BUFFER_BYTES / ACK_BYTES);
         CHECK_NUMBER(actor->mux.ring.data, BUFFER_BYTES);
-        CHECK(!actor->mux.lower.subscribed);
+        CHECK(!actor->mux.lower.armed);
         mux_drain_transmit(&actor->mux);
         CHECK(mux_pending(&actor->mux) & DEMUXBUF_DECODE);
         host_settle(&stage->host);
         CHECK_NUMBER(actor->mux.frames, PINGS);
-        CHECK(actor->mux.lower.subscribed);
+        CHECK(actor->mux.lower.armed);
         mux_drain_transmit(&actor->mux);
         host_settle(&stage->host);
     }
@@ -242,14 +242,14 @@ static void s32(struct stage *stage) {
         peer_send(&actor->peer, &actor->mux.lower, BUFFER_BYTES);
         host_settle(&stage->host);
         CHECK_NUMBER(actor->mux.ring.data, BUFFER_BYTES);
-        CHECK(!actor->mux.lower.subscribed);
+        CHECK(!actor->mux.lower.armed);
         const uint8_t *area = actor->mux.ring.area;
         mux_unblock(&actor->mux, BLOCK_STREAMS_MAX);
         host_settle(&stage->host);
         CHECK(actor->mux.streams[2].area == area);
         CHECK_NUMBER(actor->mux.swaps, 1);
         CHECK(!is_holding(actor));
-        CHECK(actor->mux.lower.subscribed);
+        CHECK(actor->mux.lower.armed);
         CHECK_NUMBER(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), BUFFER_BYTES);
         deliver(stage, actor);
         CHECK_NUMBER(mux_read_stream(&actor->mux, 2, BUFFER_BYTES), BUFFER_BYTES);
@@ -301,7 +301,7 @@ static void s33(struct stage *stage) {
         deliver(stage, actor);
         CHECK_NUMBER(actor->mux.frames, 2);
         CHECK(!is_holding(actor));
-        CHECK(actor->mux.lower.subscribed);
+        CHECK(actor->mux.lower.armed);
     }
     /* Full from the start, and not decodable yet: read interest is off until there is room. */
     struct actor *holder = join_holding(stage, ONE_SHOT), *full = &stage->cast[stage->count++];
@@ -309,10 +309,10 @@ static void s33(struct stage *stage) {
     peer_ping(&full->peer);
     attach_full(stage, full);
     CHECK_NUMBER(full->mux.waits[NEED_TRANSMIT].state, WAITER_QUEUED);
-    CHECK(!full->mux.lower.subscribed);
+    CHECK(!full->mux.lower.armed);
     deliver(stage, holder);
     CHECK_NUMBER(full->mux.frames, 1);
-    CHECK(full->mux.lower.subscribed);
+    CHECK(full->mux.lower.armed);
 }
 
 const struct scenario DECODE_SCENARIOS[] = {

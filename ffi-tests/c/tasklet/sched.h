@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 enum wake_reason {
-    WAKE_READABLE = 1, /* the subscription fired, and is over */
-    WAKE_HANG_UP = 2,  /* the lower layer saw an end, subscribed or not */
+    WAKE_READABLE = 1, /* read interest reported, and is off */
+    WAKE_HANG_UP = 2,  /* the lower layer saw an end, armed or not */
     WAKE_GRANTED = 4,  /* the pool handed a buffer over */
     WAKE_UNBLOCKED = 8,
     WAKE_RESUME = 16, /* the iteration before left work */

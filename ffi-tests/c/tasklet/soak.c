@@ -195,7 +195,7 @@ static void check_at_rest(const struct client *client) {
     CHECK_NUMBER(mux->lower.level, 0);
     CHECK(mux->ring.area == NULL);
     CHECK_NUMBER(mux->ends, client->is_over);
-    CHECK_NUMBER(mux->lower.subscribed, !client->is_over);
+    CHECK_NUMBER(mux->lower.armed, !client->is_over);
     if (!client->is_cut) {
         CHECK_NUMBER(mux->frames, client->peer.frames);
         CHECK_NUMBER(mux->block_bytes, client->peer.block_bytes);

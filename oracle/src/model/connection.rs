@@ -179,7 +179,7 @@ impl ModelConnection {
             Event::Readable if self.end.is_some() => {}
             Event::Readable => {
                 self.ready = true;
-                self.armed &= !self.is_subscription();
+                self.armed &= !self.is_single_report();
                 self.new_turn();
             }
             Event::BufferGranted { capacity } => {
@@ -272,7 +272,7 @@ impl ModelConnection {
         self.refill();
         // Read interest that is armed will report what there is, unless the connection waits without room to receive
         // into.
-        let reports = self.armed && self.is_subscription();
+        let reports = self.armed && self.is_single_report();
         self.ready &= !(reports && (self.has_room() || !self.waiting));
     }
 
@@ -539,7 +539,7 @@ impl ModelConnection {
     }
 
     /// Whether read interest is off after its first report.
-    fn is_subscription(&self) -> bool {
+    fn is_single_report(&self) -> bool {
         matches!(self.policy.mode, Mode::OneShot | Mode::Optimistic | Mode::Completion)
     }
 

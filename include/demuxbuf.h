@@ -1133,8 +1133,8 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool,
 // of its own.
 typedef struct demuxbuf_shared_pool demuxbuf_shared_pool;
 
-// A receiver on its way from one thread to another, with all that it holds and waits for: a plain value that the host
-// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no
+// A receiver between its export and its import, with all that it holds and waits for: a plain value that the host
+// passes on as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no
 // receiver.
 typedef struct {
   uint32_t connection[8];
@@ -1225,7 +1225,7 @@ int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
 // Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
 // here; call `demuxbuf_receiver_pending` next. Pass the struct on as it is: its ticket and its limits are checked, so
 // no memory is touched that is not the receiver's, but most other changes of its bytes are not noticed, and give the
-// receiver a wrong state. If it was granted a buffer on the way, `demuxbuf_pool_poll_notice` reports it.
+// receiver a wrong state. If it was granted a buffer meanwhile, `demuxbuf_pool_poll_notice` reports it.
 //
 // Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,

@@ -30,8 +30,8 @@ pub struct demuxbuf_shared_pool {
 pub const DEMUXBUF_EXPORT_BYTES_MAX: usize = 64;
 const _: () = assert!(DEMUXBUF_EXPORT_BYTES_MAX == SLOT_BYTES);
 
-/// A receiver on its way from one thread to another, with all that it holds and waits for: a plain value that the host
-/// hands over as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no
+/// A receiver between its export and its import, with all that it holds and waits for: a plain value that the host
+/// passes on as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no
 /// receiver.
 #[allow(non_camel_case_types)]
 #[derive(Debug)]
@@ -258,7 +258,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_export(
 /// Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
 /// here; call `demuxbuf_receiver_pending` next. Pass the struct on as it is: its ticket and its limits are checked, so
 /// no memory is touched that is not the receiver's, but most other changes of its bytes are not noticed, and give the
-/// receiver a wrong state. If it was granted a buffer on the way, `demuxbuf_pool_poll_notice` reports it.
+/// receiver a wrong state. If it was granted a buffer meanwhile, `demuxbuf_pool_poll_notice` reports it.
 ///
 /// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,

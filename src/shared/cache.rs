@@ -23,7 +23,7 @@ const SHARD_SHIFT: u32 = 8;
 const SHARD: u64 = 0xffff << SHARD_SHIFT;
 const CLASS: u64 = 0xff;
 
-/// In place of a shard. A receiver's lease is on its way from one shard to another; a lease of the host's own outlived the
+/// In place of a shard. The receiver of the lease is exported and not imported yet; a lease of the host's own outlived the
 /// receivers of the thread that had it.
 pub(super) const NO_SHARD: u32 = 0xffff;
 

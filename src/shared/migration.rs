@@ -7,7 +7,7 @@ use crate::memory::SLOT_BYTES;
 use crate::pool::{Place, Pool, PoolError, ReceiverId, Source};
 use crate::scheduler::{LeaseId, WaitId};
 
-/// A receiver on its way from one thread to another, with what it holds and waits for. It belongs to no pool: if you drop
+/// A receiver between its export and its import, with what it holds and waits for. It belongs to no pool: if you drop
 /// it, its buffer leaks until the shared pool is freed. To discard one, import it and close it.
 #[derive(Debug)]
 #[must_use = "its buffer and its wait are lost with it"]

@@ -147,7 +147,7 @@ impl SchedulerShard {
     /// # Errors
     ///
     /// The wait is stale: if it was served, the grant was picked up here already. Or it is not of this shard; or
-    /// [`EXPORTS_MAX`] are on their way already.
+    /// [`EXPORTS_MAX`] are exported already.
     pub fn export_wait(&self, wait: WaitId) -> Result<(), SharedSchedulerError> {
         let outcome = self.locked(|state| {
             let token = self.find_wait(state, wait)?.token;
@@ -161,7 +161,7 @@ impl SchedulerShard {
     }
 
     /// Takes in a wait that another shard has exported; `token` comes back with the grant from now on. If it was served
-    /// on the way, the next `poll_grant` has it.
+    /// meanwhile, the next `poll_grant` has it.
     ///
     /// # Errors
     ///

@@ -48,12 +48,12 @@ pub(super) struct Tickets {
     unused: u32,
     grants: Vec<Grants>,
     pub(super) assigned: u32,
-    /// Waits on their way from one shard to another.
+    /// Waits that are exported and not adopted yet.
     pub(super) exported: u32,
 }
 
 impl Tickets {
-    /// The home of a wait that is on its way from one shard to another.
+    /// The home of a wait that is exported and not adopted yet.
     pub(super) const NOWHERE: u32 = NIL;
 
     pub(super) fn new(waiters_max: u32, shards: u32, tag: u8) -> Result<Tickets, ConfigError> {

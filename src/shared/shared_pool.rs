@@ -64,7 +64,7 @@ impl SharedPool {
     /// As [`Pool::new`]; there are other sizes than the default, or tenants.
     pub fn new(config: &PoolConfig, shards: u32) -> Result<SharedPool, ConfigError> {
         config.check()?;
-        // Each thread has this number of waits, and exported ones are on their way from one thread to another.
+        // Each thread has this number of waits, and exported ones belong to no thread.
         let waiters_max = config.scheduler.waiters_max.saturating_mul(shards).saturating_add(EXPORTS_MAX);
         let scheduler = SharedScheduler::new(&SchedulerConfig { waiters_max, ..config.scheduler }, shards)?;
         // While all receivers of all threads are exported, those that took their rows cannot be.

@@ -116,7 +116,7 @@ impl Stream {
         self.ends.iter().copied().filter(|&end| end <= self.script.len()).max().unwrap_or(0)
     }
 
-    /// Nothing more comes from outside, and nothing is on its way.
+    /// Nothing more comes from outside, and nothing is in flight.
     fn is_quiet(&self) -> bool {
         let waits_for_host = self.is_paused || self.blocked != 0;
         self.is_closed || (self.socket.end().is_some() && !self.socket.is_due() && !waits_for_host)

@@ -255,7 +255,7 @@ pub(crate) fn has_arrived(at: &TcpStream) -> bool {
 pub(crate) fn expect(from: &mut TcpStream, bytes: &[u8]) {
     let mut seen = vec![0; bytes.len()];
     from.read_exact(&mut seen).expect("the bytes come");
-    assert!(seen == bytes, "bytes changed on their way");
+    assert!(seen == bytes, "bytes changed between the sockets");
 }
 
 /// Everything until the end.

@@ -61,7 +61,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// A size is not allowed, or the allocator has no such memory; what had been reserved is given back.
+    /// A size is not allowed, or the allocator has no such memory; what had been reserved is freed.
     pub fn new(config: &MemoryConfig) -> Result<Memory, ConfigError> {
         Ok(Memory { arena: Arena::new(config.buffers, &config.buffer_bytes)?, slots: Slots::new(config.slots)? })
     }

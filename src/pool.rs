@@ -398,7 +398,7 @@ impl<S: BufferSource> Pool<S> {
         if self.nothing_to_poll() { None } else { self.source.poll_timeout() }
     }
 
-    /// Gives the pages of free buffers back to the operating system; returns how many bytes.
+    /// Returns the pages of free buffers to the operating system, and reports how many bytes.
     ///
     /// Of buffers that were used since the last call only. Cost: O(buffers), and a system call for each piece of such pages.
     /// For quiet times, not for the receive path. Other threads of a shared pool wait for the pages of at most 16

@@ -138,7 +138,7 @@ impl Scheduler {
     ///
     /// # Errors
     ///
-    /// A field is out of range, or a table could not be reserved; what had been is given back.
+    /// A field is out of range, or a table could not be reserved; what had been is freed.
     pub fn new(config: &SchedulerConfig) -> Result<Scheduler, ConfigError> {
         config.check()?;
         let units = config.units();

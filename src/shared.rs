@@ -116,7 +116,7 @@ impl SharedScheduler {
     ///
     /// # Errors
     ///
-    /// A field is out of range, or a table could not be reserved; what had been is given back.
+    /// A field is out of range, or a table could not be reserved; what had been is freed.
     pub fn new(config: &SchedulerConfig, shards: u32) -> Result<SharedScheduler, ConfigError> {
         if !(1..=SHARDS_MAX).contains(&shards) {
             return Err(ConfigError::out_of_range("shards", shards.into(), 1, SHARDS_MAX.into()));

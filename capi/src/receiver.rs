@@ -22,7 +22,7 @@ use demuxbuf::shared::PoolShard;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct demuxbuf_leased_content {
-    /// The buffer; give it back with `demuxbuf_pool_release`.
+    /// The buffer; release it with `demuxbuf_pool_release`.
     pub lease: u64,
     /// Where the content starts in the buffer, in bytes.
     pub offset: u32,

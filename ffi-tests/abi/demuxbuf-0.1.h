@@ -448,7 +448,7 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
 
 // A buffer that leaves or enters a receiver with what is in it.
 typedef struct {
-  // The buffer; give it back with `demuxbuf_pool_release`.
+  // The buffer; release it with `demuxbuf_pool_release`.
   uint64_t lease;
   // Where the content starts in the buffer, in bytes.
   uint32_t offset;

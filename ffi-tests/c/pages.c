@@ -71,7 +71,7 @@ static demuxbuf_pool_config config_of(uint32_t buffers, uint32_t receivers, uint
     return config;
 }
 
-static uint64_t give_back(demuxbuf_pool *pool) {
+static uint64_t trim(demuxbuf_pool *pool) {
     uint64_t bytes;
     CHECK_NUMBER(demuxbuf_pool_trim(pool, &bytes), DEMUXBUF_OK);
     return bytes;
@@ -104,7 +104,7 @@ static void s78_contents_of_buffers_in_use_stay(uint32_t buffer_bytes, int step,
     for (int at = 0; at < COUNT; at += step) {
         demuxbuf_receiver_close(pool, receivers[at]);
     }
-    uint64_t bytes = give_back(pool);
+    uint64_t bytes = trim(pool);
     CHECK(of_shared || step != 1 || bytes >= COUNT * (uint64_t)buffer_bytes / page_bytes * page_bytes);
     for (int at = 0; at < COUNT; at++) {
         if (at % step != 0) {
@@ -170,7 +170,7 @@ static void s79_trim_touches_what_was_used(void) {
     uint64_t receivers[300];
     CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
     advised = 0;
-    CHECK(give_back(pool) == 0 && advised == 0);
+    CHECK(trim(pool) == 0 && advised == 0);
     for (int at = 0; at < 300; at++) {
         CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
         CHECK(demuxbuf_receiver_readable(pool, receivers[at]).data != NULL);
@@ -178,8 +178,8 @@ static void s79_trim_touches_what_was_used(void) {
     for (int at = 0; at < 300; at++) {
         demuxbuf_receiver_close(pool, receivers[(at * 7) % 300]);
     }
-    CHECK(give_back(pool) == 300 * 65536 && advised == 1);
-    CHECK(give_back(pool) == 0 && advised == 1);
+    CHECK(trim(pool) == 300 * 65536 && advised == 1);
+    CHECK(trim(pool) == 0 && advised == 1);
     demuxbuf_pool_free(pool);
 }
 

@@ -173,7 +173,7 @@ static void release_reaches_a_waiter_of_another_thread(void) {
     CHECK_NUMBER(demuxbuf_pool_poll_notice(two.a, &notice), DEMUXBUF_STATUS_NONE);
     CHECK_NUMBER(demuxbuf_pool_poll_notice(two.b, &notice), DEMUXBUF_OK);
     CHECK(notice.wait == wait && notice.token == 7 && notice.receiver == 0);
-    /* A buffer of the host's own goes with its content to another thread, which gives it back. */
+    /* A buffer of the host's own goes with its content to another thread, which releases it. */
     uint8_t *here, *there;
     uint32_t bytes;
     CHECK_NUMBER(demuxbuf_pool_buffer(two.b, notice.lease, &here, &bytes), DEMUXBUF_OK);

@@ -78,14 +78,14 @@ static void any_harmless_call(void) {
     demuxbuf_receiver_info info = {.struct_size = sizeof info};
     demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
     struct kept *self = &all[below(RECEIVERS)];
-    uint64_t handle, given_back;
+    uint64_t handle, trimmed_bytes;
     static uint64_t now_ns;
     switch (below(6)) {
     case 0: CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now_ns += below(200)), DEMUXBUF_OK); break;
     case 1: CHECK_NUMBER(demuxbuf_receiver_describe(pool, self->receiver, &info), DEMUXBUF_OK); break;
     case 2: CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK); break;
     case 3: CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK); break;
-    case 4: CHECK_NUMBER(demuxbuf_pool_trim(pool, &given_back), DEMUXBUF_OK); break;
+    case 4: CHECK_NUMBER(demuxbuf_pool_trim(pool, &trimmed_bytes), DEMUXBUF_OK); break;
     default:
         switch (demuxbuf_pool_request(pool, 0, RECEIVERS, &handle)) {
         case DEMUXBUF_OK: CHECK_NUMBER(demuxbuf_pool_release(pool, handle), DEMUXBUF_OK); break;

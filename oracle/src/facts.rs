@@ -139,7 +139,7 @@ pub fn check_facts(facts: &Facts) -> Result<(), String> {
 const MOVES: u32 = Action::ReleaseBuffer as u32 | Action::Park as u32 | Action::Recv as u32 | Action::Finished as u32;
 
 fn holds_for_a_reason(facts: &Facts) -> bool {
-    let given_back_or_used = Action::ReleaseBuffer as u32 | Action::Recv as u32;
+    let released_or_used = Action::ReleaseBuffer as u32 | Action::Recv as u32;
     let lifeline = facts.hold == 1 && facts.waiting;
     let too_small = facts.hold == 2 && facts.needed_bytes > facts.capacity;
     !facts.open
@@ -148,19 +148,19 @@ fn holds_for_a_reason(facts: &Facts) -> bool {
         || lifeline
         || too_small
         || facts.in_flight
-        || facts.pending & given_back_or_used != 0
+        || facts.pending & released_or_used != 0
 }
 
 fn is_quiet_when_closed(facts: &Facts) -> bool {
     let leave = if facts.waiting { Action::CancelRequest as u32 } else { 0 };
-    let give_back = match (facts.hold, facts.in_flight) {
+    let release = match (facts.hold, facts.in_flight) {
         (0, _) if facts.waiting => 0,
         (0, _) => Action::Finished as u32,
         (_, false) => Action::ReleaseBuffer as u32,
         // The host is asked once to cancel the receive.
         (_, true) => facts.pending & Action::StopRecv as u32,
     };
-    facts.open || facts.pending == leave | give_back || facts.pending == 0
+    facts.open || facts.pending == leave | release || facts.pending == 0
 }
 
 impl Facts {

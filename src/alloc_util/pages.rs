@@ -38,7 +38,7 @@ pub(crate) fn page_bytes() -> usize {
     }
 }
 
-/// As above; nothing is given back here.
+/// As above; nothing is trimmed here.
 #[cfg(not(all(target_os = "linux", feature = "std", not(miri))))]
 pub(crate) fn page_bytes() -> usize {
     PAGE_BYTES
@@ -66,7 +66,7 @@ pub(crate) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
 ///
 /// `pages` is the start of a page. All of the range is mapped: private memory of the caller that nothing else uses, with
 /// content that is not needed any more.
-pub(crate) unsafe fn give_back(pages: *mut u8, bytes: usize) -> bool {
+pub(crate) unsafe fn trim(pages: *mut u8, bytes: usize) -> bool {
     // SAFETY: as above.
     unsafe { advise(pages, bytes, MADV_DONTNEED) }
 }

@@ -17,7 +17,7 @@ pub enum Action {
     RequestBuffer = 1 << 2,
     /// Leave the queue; report [`Event::Done`](super::Event::Done).
     CancelRequest = 1 << 3,
-    /// Give the buffer back; report `BufferReleased`.
+    /// Release the buffer; report `BufferReleased`.
     ReleaseBuffer = 1 << 4,
     /// Receive now, at most `recv_max()` bytes; report `Received`, `WouldBlock`, `EndOfStream` or `TransportError`.
     Recv = 1 << 5,

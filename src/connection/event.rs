@@ -25,7 +25,7 @@ pub enum Event {
     },
     /// No buffer could be had: the request is queued.
     BufferDenied,
-    /// What is buffered is now in a slot of this capacity, and the buffer was given back; or, while waiting with
+    /// What is buffered is now in a slot of this capacity, and the buffer was released; or, while waiting with
     /// nothing held, a slot was lent so that little may be received (the lifeline).
     BufferParked {
         /// Size of the slot.

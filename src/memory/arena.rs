@@ -2,7 +2,7 @@
 //!
 //! Buffers of several sizes share a budget of bytes, not addresses: each size has a region as large as the whole budget,
 //! of which only the pages that were used are there. So that no more than the budget is there at any time, buffers that
-//! are free give their pages back when others are touched for the first time and the budget would be passed
+//! are free are trimmed when others are touched for the first time and the budget would be passed
 //! ([`Arena::touch`]). With one size this never happens. Buffers smaller than a page keep theirs.
 
 use super::block::Block;
@@ -42,7 +42,7 @@ struct Region {
 struct Run {
     /// Where they lie in the block.
     free: Range<usize>,
-    /// Addresses of pages that some of them were used in and that are not given back yet.
+    /// Addresses of pages that some of them were used in and that are not trimmed yet.
     pages: Range<usize>,
 }
 
@@ -121,7 +121,7 @@ impl Arena {
     }
 
     /// The most bytes of buffers that can be resident: the budget, and once more for each further size of which a buffer
-    /// is not a whole number of pages, so that some of its pages are never given back.
+    /// is not a whole number of pages, so that some of its pages are never trimmed.
     pub fn resident_bytes_max(&self) -> usize {
         let is_whole = |region: &Region| region.bytes as usize % self.block.page_bytes() == 0;
         let mut used = self.regions.iter().filter(|region| region.count > 0);
@@ -171,9 +171,9 @@ impl Arena {
     }
 
     /// A buffer is about to be written. If it was not before, and all that were would be more than the budget, the free
-    /// buffers that `free` names for each size, those used last first, give their pages back.
+    /// buffers that `free` names for each size, those used last first, are trimmed.
     ///
-    /// Cost: nothing with one size. Else O(1), and one system call for each buffer that gives back; it was touched first.
+    /// Cost: nothing with one size. Else O(1), and one system call for each buffer that is trimmed; it was touched first.
     #[doc(hidden)]
     #[inline] // it is nothing with one size
     pub fn touch<F: Iterator<Item = u32>>(&mut self, index: u32, free: impl Fn(u8) -> F) {
@@ -197,15 +197,15 @@ impl Arena {
             }
             if self.regions[size].bytes as usize >= self.block.page_bytes() {
                 // Below the first that is not touched none is: the lists are stacks, and this empties them.
-                free(size as u8).take_while(|&index| self.give_back_touched(index)).for_each(drop);
+                free(size as u8).take_while(|&index| self.trim_touched(index)).for_each(drop);
             }
         }
     }
 
-    /// Gives pages of free buffers back to the operating system and returns how many bytes; they read as zero afterwards
+    /// Returns pages of free buffers to the operating system, and reports how many bytes; they read as zero afterwards
     /// (madvise(2), `MADV_DONTNEED`). `free` names buffers that are free, in the order of their numbers, and of each whether
     /// it was used since it was named here last: pages that nothing was written to since are left alone. A page that a
-    /// buffer in use has a part of stays. On other systems than Linux nothing is given back. Cost: one system call for
+    /// buffer in use has a part of stays. On other systems than Linux nothing is trimmed. Cost: one system call for
     /// each piece of such pages.
     pub fn trim(&mut self, free: impl Iterator<Item = (u32, bool)>) -> usize {
         let mut run = Run::default();
@@ -213,7 +213,7 @@ impl Arena {
         for (index, is_used) in free {
             let range = self.range_of(index);
             if range.start != run.free.end {
-                bytes += self.give_back_rest(&run);
+                bytes += self.trim_rest(&run);
                 run = Run { free: range.start..range.start, ..Run::default() };
             }
             run.free.end = range.end;
@@ -221,22 +221,22 @@ impl Arena {
                 self.forget_touched(index);
                 let around = self.block.pages_around(&range);
                 if run.pages.is_empty() || around.start > run.pages.end {
-                    bytes += self.give_back_rest(&run);
+                    bytes += self.trim_rest(&run);
                     run.pages = around;
                 } else {
                     run.pages.end = around.end;
                 }
             }
         }
-        bytes + self.give_back_rest(&run)
+        bytes + self.trim_rest(&run)
     }
 
-    /// Gives those pages of a run back that lie in it as a whole.
-    fn give_back_rest(&mut self, run: &Run) -> usize {
+    /// Trims those pages of a run that lie in it as a whole.
+    fn trim_rest(&mut self, run: &Run) -> usize {
         let Run { free, pages } = run;
         let inside = self.block.pages_inside(free);
         let pages = pages.start.max(inside.start)..pages.end.min(inside.end);
-        self.block.give_back(pages)
+        self.block.trim(pages)
     }
 
     /// Bytes of the buffers whose pages may be there; 0 with one size, where nothing is counted.
@@ -257,11 +257,11 @@ impl Arena {
         was
     }
 
-    fn give_back_touched(&mut self, index: u32) -> bool {
+    fn trim_touched(&mut self, index: u32) -> bool {
         let was = self.forget_touched(index);
         if was {
             let pages = self.block.pages_inside(&self.range_of(index));
-            self.block.give_back(pages);
+            self.block.trim(pages);
         }
         was
     }
@@ -330,7 +330,7 @@ mod tests {
             range.start / self.page_bytes..range.end.div_ceil(self.page_bytes)
         }
 
-        /// What is to be given back: pages of which each byte is a free buffer's and some was used since.
+        /// What is to be trimmed: pages of which each byte is a free buffer's and some was used since.
         fn expected(&self) -> usize {
             let count = self.free.len() as u32;
             let end = self.arena.range_of(count - 1).end;
@@ -342,7 +342,7 @@ mod tests {
             pages.count() * self.page_bytes
         }
 
-        fn give_back(&mut self) -> usize {
+        fn trim(&mut self) -> usize {
             let free = (0..).zip(&self.free).filter(|(_, is_free)| **is_free);
             let named: Vec<(u32, bool)> = free.map(|(index, _)| (index, self.used[index as usize])).collect();
             let bytes = self.arena.trim(named.iter().copied());
@@ -360,10 +360,10 @@ mod tests {
         }
     }
 
-    /// Whatever the size of a page is, no byte of a buffer in use changes, and all that can be given back is.
+    /// Whatever the size of a page is, no byte of a buffer in use changes, and all that can be trimmed is.
     #[test]
-    #[cfg_attr(miri, ignore)] // it takes minutes, and nothing is given back there
-    fn s78_give_back_leaves_neighbours_alone() {
+    #[cfg_attr(miri, ignore)] // it takes minutes, and nothing is trimmed there
+    fn s78_trim_leaves_neighbours_alone() {
         let mut random = fastrand::Rng::with_seed(78);
         let real = pages::page_bytes();
         for page_bytes in [4096, 16_384, 65_536].into_iter().filter(|page| page % real == 0) {
@@ -382,12 +382,12 @@ mod tests {
                     let expected =
                         if cfg!(target_os = "linux") && cfg!(feature = "std") { tracked.expected() } else { 0 };
                     assert_eq!(
-                        tracked.give_back(),
+                        tracked.trim(),
                         expected,
                         "{share} of 100 buffers of {bytes} bytes, pages of {page_bytes}"
                     );
                     tracked.check_contents();
-                    assert_eq!(tracked.give_back(), 0, "nothing was used since");
+                    assert_eq!(tracked.trim(), 0, "nothing was used since");
                 }
             }
         }
@@ -395,8 +395,8 @@ mod tests {
 
     /// Named in any order, and in pieces: never a byte of a buffer that is not named.
     #[test]
-    #[cfg_attr(miri, ignore)] // nothing is given back there
-    fn s78_give_back_takes_buffers_in_any_order() {
+    #[cfg_attr(miri, ignore)] // nothing is trimmed there
+    fn s78_trim_takes_buffers_in_any_order() {
         let mut random = fastrand::Rng::with_seed(79);
         let page_bytes = pages::page_bytes();
         for bytes in [1024, 5056, 16_448] {

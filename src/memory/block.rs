@@ -73,7 +73,7 @@ impl Block {
     /// # Safety
     ///
     /// No alias is used once the block is dropped; no range is used through two of them, or through one and the block, at once, and
-    /// its uses by two are ordered. A use lasts as long as any slice or address made of the range; giving its pages back
+    /// its uses by two are ordered. A use lasts as long as any slice or address made of the range; trimming its pages
     /// and copying it are uses.
     #[cfg(feature = "std")]
     pub(super) unsafe fn alias(&self) -> Block {
@@ -115,7 +115,7 @@ impl Block {
         unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), from.len()) };
     }
 
-    /// Size of the pages that are given back, in bytes.
+    /// Size of the pages that are trimmed, in bytes.
     pub(super) fn page_bytes(&self) -> usize {
         self.page_bytes
     }
@@ -138,9 +138,9 @@ impl Block {
         address & !(self.page_bytes - 1)
     }
 
-    /// Gives pages of this block back to the operating system and returns how many bytes; they read as zero afterwards
-    /// (madvise(2), `MADV_DONTNEED`). On other systems than Linux nothing is given back.
-    pub(super) fn give_back(&mut self, pages: Range<usize>) -> usize {
+    /// Returns pages of this block to the operating system, and reports how many bytes; they read as zero afterwards
+    /// (madvise(2), `MADV_DONTNEED`). On other systems than Linux nothing is trimmed.
+    pub(super) fn trim(&mut self, pages: Range<usize>) -> usize {
         if pages.is_empty() {
             return 0;
         }
@@ -148,7 +148,7 @@ impl Block {
         let at = self.address(&(pages.start - base..pages.end - base));
         // SAFETY: whole pages inside the allocation, private memory of the process. Nothing uses a byte of them: the caller
         // has `self` exclusively, and for buffers that threads share the lock under which they are free.
-        if unsafe { pages::give_back(at.as_ptr(), pages.len()) } { pages.len() } else { 0 }
+        if unsafe { pages::trim(at.as_ptr(), pages.len()) } { pages.len() } else { 0 }
     }
 }
 

@@ -149,7 +149,7 @@ impl Slots {
         Some(SlotIndex::new(0, index))
     }
 
-    /// Gives a slot back. Cost: O(1).
+    /// Returns a slot. Cost: O(1).
     ///
     /// # Errors
     ///
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_given_back_once() {
+    fn slot_is_returned_once() {
         let mut slots = Slots::new([2, 0, 0, 0]).expect("there is memory");
         let (first, second) = (slots.take(64).expect("one is free"), slots.take(64).expect("one is free"));
         assert_eq!(slots.take(64), None);

@@ -8,7 +8,7 @@ use crate::memory::{SLOT_BYTES, SlotIndex};
 use crate::scheduler::Request;
 
 impl<S: BufferSource> Pool<S> {
-    /// Attaches a connection with nothing buffered. `class` is that of its requests; `token` is given back with grants.
+    /// Attaches a connection with nothing buffered. `class` is that of its requests; `token` comes back with notices.
     ///
     /// # Errors
     ///

@@ -243,7 +243,7 @@ impl Source for Scheduler {
 
     fn trim(&mut self, arena: &mut Arena) -> usize {
         let rows = 0..self.buffers_max();
-        arena.trim(self.free_to_give_back(rows))
+        arena.trim(self.free_to_trim(rows))
     }
 
     fn stats(&self) -> SchedulerStats {

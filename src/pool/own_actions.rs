@@ -205,7 +205,7 @@ impl<S: BufferSource> Pool<S> {
         Ok(self.run_own_actions(index, actions))
     }
 
-    /// Refuses a larger buffer that could never be granted, since the one that is held is given back only then.
+    /// Refuses a larger buffer that could never be granted, since the one that is held is released only then.
     fn check_growth(&mut self, index: u32, held: u32, size_index: u8) -> Result<(), PoolError> {
         let request = Request { size_index, ..Request::new(self.request_class(index), 0) };
         let tenant = self.table.tenant(index);
@@ -259,7 +259,7 @@ impl<S: BufferSource> Pool<S> {
         reclaim.kind == ReclaimKind::Shed && is_blocked && self.source.defer_at(reclaim.lease.index())
     }
 
-    /// Asks a receiver to give its buffer back; what it is to do, if that is something new.
+    /// Asks a receiver to release its buffer; what it is to do, if that is something new.
     pub(super) fn reclaim(&mut self, index: u32, kind: ReclaimKind) -> Option<Notice> {
         let before = host_actions(self.table.connection(index).pending());
         let parked = self.counts.parked;

@@ -49,15 +49,15 @@ pub(super) struct Buffers {
     sizes: [Size; SIZES_MAX],
     units: u32,
     free_units: u32,
-    /// Of each buffer, how often it had been taken when its pages were given back last. Empty before that.
-    given_back: Vec<u32>,
+    /// Of each buffer, how often it had been taken when it was trimmed last. Empty before that.
+    trimmed: Vec<u32>,
 }
 
 impl Buffers {
     /// All buffers free, in memory that was reserved for them.
     pub(super) fn new(
         mut table: Vec<Lease>,
-        given_back: Vec<u32>,
+        trimmed: Vec<u32>,
         units: u32,
         sizes: &[u32; SIZES_MAX],
         tag: u8,
@@ -77,7 +77,7 @@ impl Buffers {
             }));
             lists[size_index] = Size { units: size_units, free: if count > 0 { first } else { NIL } };
         }
-        Buffers { table, sizes: lists, units, free_units: units, given_back }
+        Buffers { table, sizes: lists, units, free_units: units, trimmed }
     }
 
     pub(super) fn table(&self) -> &[Lease] {
@@ -127,7 +127,7 @@ impl Buffers {
         (LeaseId::new(index, generation), list.units)
     }
 
-    /// Gives a buffer back; returns its units, and what was known of it.
+    /// Frees a buffer; returns its units, and what was known of it.
     #[inline(always)]
     pub(super) fn put(&mut self, index: u32) -> (u32, Lease) {
         let lease = &mut self.table[index as usize];
@@ -148,14 +148,14 @@ impl Buffers {
 
     /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
     /// here last.
-    pub(super) fn free_to_give_back(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
+    pub(super) fn free_to_trim(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
         // Inside what was reserved at start.
-        self.given_back.resize(self.table.len(), 0);
+        self.trimmed.resize(self.table.len(), 0);
         let inside = rows.start as usize..rows.end as usize;
-        let free = rows.zip(&self.table[inside.clone()]).zip(&mut self.given_back[inside]);
-        free.filter(|((_, lease), _)| lease.state == LeaseState::Free).map(|((index, lease), given_back)| {
+        let free = rows.zip(&self.table[inside.clone()]).zip(&mut self.trimmed[inside]);
+        free.filter(|((_, lease), _)| lease.state == LeaseState::Free).map(|((index, lease), trimmed)| {
             let taken = lease.generation.uses_before();
-            (index, core::mem::replace(given_back, taken) != taken)
+            (index, core::mem::replace(trimmed, taken) != taken)
         })
     }
 

@@ -23,8 +23,8 @@ impl Scheduler {
 
     /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
     /// here last.
-    pub(crate) fn free_to_give_back(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
-        self.buffers.free_to_give_back(rows)
+    pub(crate) fn free_to_trim(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
+        self.buffers.free_to_trim(rows)
     }
 
     /// Entries of a table by buffer index.

@@ -32,7 +32,7 @@ pub struct SchedulerStats {
     pub queued: u64,
     /// Waits ended by those who waited.
     pub cancelled: u64,
-    /// Buffers given back.
+    /// Buffers released.
     pub released: u64,
     /// Calls that were refused.
     pub refused: u64,

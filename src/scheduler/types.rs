@@ -13,7 +13,7 @@ pub struct Request {
     pub class: u8,
     /// Which of the pool's sizes; 0 is the default.
     pub size_index: u8,
-    /// The lease has a deadline: its holder reports progress, and may be asked to give back.
+    /// The lease has a deadline: its holder reports progress, and may be asked to release the buffer.
     pub has_deadline: bool,
 }
 
@@ -58,7 +58,7 @@ pub enum ReclaimKind {
     Shed,
 }
 
-/// A holder that should give its buffer back, and why.
+/// A holder that should release its buffer, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reclaim {

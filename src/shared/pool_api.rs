@@ -204,7 +204,7 @@ impl SchedulerShard {
     }
 
     /// Runs `act` on the buffers that are free and in no cache, of at most `rows` rows at a time, and returns the
-    /// sum; see [`Scheduler::free_to_give_back`](crate::scheduler::Scheduler::free_to_give_back). No thread can take
+    /// sum; see [`Scheduler::free_to_trim`](crate::scheduler::Scheduler::free_to_trim). No thread can take
     /// those of one call meanwhile; between two calls any thread gets at the pool.
     pub(crate) fn with_free(
         &self,
@@ -215,7 +215,7 @@ impl SchedulerShard {
         let mut sum = 0;
         for first in (0..buffers).step_by(rows as usize) {
             let rows = first..buffers.min(first + rows);
-            sum += self.locked(|state| act(&mut state.scheduler.free_to_give_back(rows)));
+            sum += self.locked(|state| act(&mut state.scheduler.free_to_trim(rows)));
             self.shared.state.0.let_others_in();
         }
         sum

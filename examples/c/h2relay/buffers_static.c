@@ -146,7 +146,7 @@ static void describe(struct inlet *inlet, demuxbuf_receiver_info *info) {
     demuxbuf_connection_info machine = {.struct_size = sizeof machine};
     demuxbuf_connection_describe(&inlet->own.machine, &machine);
     info->buffered_bytes = machine.buffered_bytes;
-    /* The machine gives an empty buffer back; the memory stays here all the same. */
+    /* The machine releases an empty buffer; the memory stays here all the same. */
     info->hold = 2;
     info->capacity = inlet->buffers->buffer_bytes;
 }

@@ -89,7 +89,7 @@ bool mux_obtain(struct mux *mux, struct ring *ring, enum need need, uint32_t rea
     return false;
 }
 
-void mux_give_back(struct mux *mux, struct ring *ring) {
+void mux_release(struct mux *mux, struct ring *ring) {
     if (ring->area == NULL) {
         return;
     }
@@ -104,7 +104,7 @@ void mux_give_back(struct mux *mux, struct ring *ring) {
 /* The content goes on in another ring. */
 static void move_to(struct mux *mux, struct ring ring) {
     ring_move(&ring, &mux->ring, mux->ring.data);
-    mux_give_back(mux, &mux->ring);
+    mux_release(mux, &mux->ring);
     mux->ring = ring;
 }
 
@@ -129,7 +129,7 @@ static void request_buffer(struct mux *mux) {
 }
 
 static void release_buffer(struct mux *mux) {
-    mux_give_back(mux, &mux->ring);
+    mux_release(mux, &mux->ring);
     note_actions(mux, demuxbuf_connection_buffer_released(&mux->connection));
 }
 
@@ -389,9 +389,9 @@ void mux_close(struct mux *mux) {
         pool_retire(&mux->host->pool, &mux->waits[need]);
     }
     for (int stream = 0; stream < STREAMS; stream++) {
-        mux_give_back(mux, &mux->streams[stream]);
+        mux_release(mux, &mux->streams[stream]);
     }
-    mux_give_back(mux, &mux->transmit);
+    mux_release(mux, &mux->transmit);
     lower_close(&mux->lower);
 }
 
@@ -429,7 +429,7 @@ uint32_t mux_read_stream(struct mux *mux, uint32_t stream, uint32_t bytes_max) {
         ring_cut(ring, bytes);
     }
     if (ring->data == 0) {
-        mux_give_back(mux, ring);
+        mux_release(mux, ring);
     }
     if (bytes > 0 && stream == mux->stream) {
         mux_unblock(mux, BLOCK_STREAM_FULL);
@@ -439,7 +439,7 @@ uint32_t mux_read_stream(struct mux *mux, uint32_t stream, uint32_t bytes_max) {
 
 uint32_t mux_drain_transmit(struct mux *mux) {
     uint32_t bytes = mux->transmit.data;
-    mux_give_back(mux, &mux->transmit);
+    mux_release(mux, &mux->transmit);
     mux_unblock(mux, BLOCK_TRANSMIT_FULL);
     write_responses(mux);
     return bytes;

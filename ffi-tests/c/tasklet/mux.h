@@ -116,6 +116,6 @@ void mux_check(const struct mux *mux);
 bool mux_decode(struct mux *mux);
 /* A buffer for the need, or the reason that stands for its want is set. */
 bool mux_obtain(struct mux *mux, struct ring *ring, enum need need, uint32_t reason);
-void mux_give_back(struct mux *mux, struct ring *ring);
+void mux_release(struct mux *mux, struct ring *ring);
 
 #endif

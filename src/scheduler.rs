@@ -116,7 +116,7 @@ struct Class {
     bypassed: u64,
 }
 
-/// Buffers, by id, and those who wait for one. For one thread at a time.
+/// Buffers, by id, and the requests that wait for one. For one thread at a time.
 #[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub struct Scheduler {

@@ -236,7 +236,7 @@ impl Scheduler {
         }
     }
 
-    /// A buffer is out. Whether that limits those who wait is for the caller to see to.
+    /// A buffer is outstanding. Whether that limits the waiters is for the caller to see to.
     #[inline(always)]
     pub(super) fn lend(&mut self, request: &Request, tenant: u32, state: LeaseState) -> LeaseId {
         let (lease, units) = self.buffers.take(request, tenant, state);

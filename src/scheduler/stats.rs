@@ -30,7 +30,7 @@ pub struct SchedulerStats {
     pub granted_by_handoff: u64,
     /// Requests that had to wait.
     pub queued: u64,
-    /// Waits ended by those who waited.
+    /// Waits that the host cancelled.
     pub cancelled: u64,
     /// Buffers released.
     pub released: u64,

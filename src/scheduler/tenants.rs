@@ -21,7 +21,7 @@ pub const WEIGHT_MAX: u32 = 1_000;
 pub struct TenantConfig {
     /// Share of a class's grants, relative to the other tenants that wait: 1 to [`WEIGHT_MAX`].
     pub weight: u32,
-    /// Buffers it gets before those who have their guaranteed share already. While it does not want them others
+    /// Buffers it gets before the tenants that have their guaranteed share already. While it does not want them others
     /// borrow them; the next that are released are its own again. All guarantees together are at most the pool.
     pub guaranteed: u32,
     /// The most buffers it may have; `u32::MAX` for no cap.
@@ -69,7 +69,7 @@ pub(super) struct Tenant {
     cap: u32,
     out: u32,
     waiting: u32,
-    /// Those who will request in its name: it stays for as long as there are any.
+    /// Receivers and requests that name it: it stays for as long as there are any.
     pinned: u32,
     life: Life,
 }
@@ -98,7 +98,7 @@ pub(super) struct Tenants {
 }
 
 impl Tenants {
-    /// Only the tenant of those who name none, in tables that were reserved for `max` more.
+    /// Only the default tenant, in tables that were reserved for `max` more.
     pub(super) fn new(config: &SchedulerConfig, tenants: Vec<Tenant>, flows: Vec<Flow>) -> Tenants {
         let mut all = Tenants {
             tenants,
@@ -166,7 +166,7 @@ impl Tenants {
         TenantId::new(index, self.tenants[index as usize].generation)
     }
 
-    /// The index of a tenant that was created and not removed; no handle names the one of those who name none.
+    /// The index of a tenant that was created and not removed; no handle names the default tenant.
     pub(super) fn find(&self, tenant: TenantId) -> Option<u32> {
         let entry = self.tenants.get(tenant.index() as usize)?;
         let live = entry.generation == tenant.generation() && entry.life == Life::Live;
@@ -254,7 +254,7 @@ impl Tenants {
         waiting: impl Fn(u32) -> u32,
         in_all: (u32, u32),
     ) -> Result<(), &'static str> {
-        // Those who are counted out right and are all that there is leave nothing for the others.
+        // If the named tenants are counted right and are all that there is, nothing is left for the default tenant.
         let (mut all_out, mut all_waiting) = (out(DEFAULT_TENANT), 0);
         for (index, tenant) in (0..).zip(&self.tenants) {
             ensure(tenant.out == 0 || out(index) == tenant.out, "I1: a tenant has out what is counted")?;

@@ -49,7 +49,7 @@ pub struct Grant {
     pub has_deadline: bool,
 }
 
-/// What a holder should do for those who wait.
+/// What a holder should do for the waiters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReclaimKind {
     /// Park, if it can.

@@ -135,7 +135,7 @@ impl SchedulerShard {
         });
     }
 
-    /// A wait that is queued asks in another class from now on, behind those who wait there.
+    /// A wait that is queued asks in another class from now on, behind the waiters that are there.
     pub(crate) fn reclass_at(&self, index: u32, class: u8) {
         self.locked(|state| {
             let scheduler = &mut state.scheduler;

@@ -236,7 +236,7 @@ impl TenantReclaim {
         ensure(listed == expected, "every idle holder is listed with its tenant")?;
         let sound = self.to_park.is_sound(&self.groups, |_, group: &Group| group.in_to_park)
             && self.to_shed.is_sound(&self.groups, |_, group: &Group| group.in_to_shed);
-        ensure(sound, "the rings of those who are to be asked are sound")
+        ensure(sound, "the rings of holders that are to be asked are sound")
     }
 }
 

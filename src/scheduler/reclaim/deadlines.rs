@@ -234,8 +234,8 @@ impl Deadlines {
         self.tenant_reclaim.has_cap_blocked()
     }
 
-    /// The next holder to be asked, while a request waits. First those that could park; then, one at a time, the
-    /// costliest of those whose deadline passed.
+    /// The next holder to be asked, while a request waits. First each that could park; then, one at a time, the
+    /// costliest holder whose deadline passed.
     pub(crate) fn poll(&mut self, waiter_scope: WaiterScope, now_ns: u64) -> Option<Demand> {
         if let Some(index) = self.next_to_park(waiter_scope, now_ns) {
             self.unlink(index);
@@ -283,7 +283,7 @@ impl Deadlines {
         let (table, tenant_reclaim) = (&self.table, &mut self.tenant_reclaim);
         tenant_reclaim.take_expired(|index| match table[index as usize].phase {
             LeasePhase::Expired { cost } => cost,
-            _ => unreachable!("it stands among those whose deadline passed"),
+            _ => unreachable!("it is in the list of expired leases"),
         })
     }
 

@@ -123,7 +123,7 @@ impl Tenants {
         !self.rings[class].open.is_empty()
     }
 
-    /// Grants of this class that those who wait in it could have had.
+    /// Grants of this class that the waiters in it could have had.
     pub(in crate::scheduler) fn grants(&self, class: usize) -> u64 {
         self.rings[class].grants
     }
@@ -177,7 +177,7 @@ impl Tenants {
         self.leave_queue(waits, turn.wait);
     }
 
-    /// What a tenant has out has changed. Returns whether that may change what its limits mean for those who wait.
+    /// What a tenant has outstanding has changed. Returns whether that may change what its limits mean for its waiters.
     pub(in crate::scheduler) fn limit(&mut self, waits: &[Wait], tenant: u32) -> bool {
         let entry = &self.tenants[tenant as usize];
         let matters = entry.waiting > 0 && entry.is_limited();

@@ -309,7 +309,7 @@ impl Connection {
         self.capacity
     }
 
-    /// Bytes that must arrive before the decoder can go on; 0 if it is not short of data.
+    /// Bytes that must arrive before the decoder can go on; 0 if it needs none.
     pub const fn needed_bytes(&self) -> u32 {
         self.needed_bytes
     }

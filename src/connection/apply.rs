@@ -251,7 +251,7 @@ impl Connection {
         if room > 0 && !self.has(flag::FULL | flag::MISFIT_SEEN) {
             return; // There is nothing to take back.
         }
-        // A decoder that is short of data frees nothing before it has been given more.
+        // A decoder that needs more bytes frees nothing before it has been given more.
         let resume_free_bytes = if self.needed_bytes > 0 { 1 } else { self.resume_free_bytes.max(1) };
         let enough = resume_free_bytes.min(self.capacity);
         if self.has(flag::HELD) && room == 0 {

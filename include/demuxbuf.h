@@ -983,7 +983,7 @@ int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
 // the clock follows real time; a time that is not after the last call is for at once.
 uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
 
-// The published bound: the most grants that pass a waiter before it is served.
+// The published bound: the most grants that bypass a waiter before it is served.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool, uint64_t *grants);

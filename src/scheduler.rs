@@ -22,7 +22,7 @@
 //!
 //! # The bound
 //!
-//! *W* is the most grants that pass a waiter which it could have had, [`Scheduler::bypass_bound`]. A wait with *q*
+//! *W* is the most grants that bypass a waiter which it could have had, [`Scheduler::bypass_bound`]. A wait with *q*
 //! ahead of it in its flow is served in its flow's turn number *q + 1*, at the latest. In between, each of the *T*
 //! other tenants has at most one turn of *w* buffers, *w* its weight (if there are several sizes one more, for what a
 //! turn left over, times the ratio of the largest size to the smallest), and each grant of a turn lets `class_burst`

@@ -109,7 +109,7 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *const demuxbuf_pool) 
     never::to_c(pool.look(|pool| Ok(pool.poll_timeout())).unwrap_or_default())
 }
 
-/// The published bound: the most grants that pass a waiter before it is served.
+/// The published bound: the most grants that bypass a waiter before it is served.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]

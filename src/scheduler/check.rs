@@ -29,7 +29,7 @@ impl Scheduler {
         let waiting = self.classes.iter().map(|class| class.waiting).sum::<u32>();
         ensure(waiting == self.stats.waiting, "I2: as many wait as are counted")?;
         for wait in self.waits.table().iter().filter(|wait| wait.state != WaitState::Free) {
-            ensure(self.bypasses(wait) <= self.bypass_bound(), "I6: at most W grants pass a waiter")?;
+            ensure(self.bypasses(wait) <= self.bypass_bound(), "I6: at most W grants bypass a waiter")?;
         }
         self.check_tenants()
     }
@@ -144,7 +144,7 @@ mod tests {
             (|scheduler| scheduler.classes[0].reserve = 0, "I3: no buffer is free that a waiter may take"),
             (
                 |scheduler| scheduler.waits.table_mut()[0].bypasses = scheduler.bypass_bound() + 1,
-                "I6: at most W grants pass a waiter",
+                "I6: at most W grants bypass a waiter",
             ),
             (|scheduler| scheduler.buffers.lease_mut(1).tenant = 1, "what the tenants have out and wait for is all"),
             (|scheduler| scheduler.waits.table_mut()[1].tenant = 1, "I2: a tenant waits for what is counted"),

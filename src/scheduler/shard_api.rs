@@ -34,7 +34,7 @@ impl Scheduler {
         self.stats.waiting_peak
     }
 
-    /// The most grants that passed a waiter.
+    /// The most grants that bypassed a waiter.
     pub(crate) fn bypass_peak(&self) -> u64 {
         self.stats.bypass_peak
     }

@@ -36,7 +36,7 @@ pub struct SchedulerStats {
     pub released: u64,
     /// Calls that were refused.
     pub refused: u64,
-    /// The most grants that passed a waiter which it could have had, until it was served; at most
+    /// The most grants that bypassed a waiter which it could have had, until it was served; at most
     /// [`Scheduler::bypass_bound`](super::Scheduler::bypass_bound).
     pub bypass_peak: u64,
     /// Advances of the clock, each shard's own, to a time before the previous one.

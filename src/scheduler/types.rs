@@ -82,7 +82,7 @@ pub struct WaitInfo {
     pub class: u8,
     /// How long it has waited, in nanoseconds.
     pub age_ns: u64,
-    /// Grants that passed it which it could have had.
+    /// Grants that bypassed it which it could have had.
     pub bypasses: u64,
     /// Whether the lease will have a deadline.
     pub has_deadline: bool,

@@ -133,7 +133,7 @@ impl Tenants {
         self.rings[class].grants += 1;
     }
 
-    /// Grants that passed a queued wait which it could have had, since its tenant's cap last blocked it.
+    /// Grants that bypassed a queued wait which it could have had, since its tenant's cap last blocked it.
     pub(in crate::scheduler) fn bypasses(&self, wait: &Wait) -> u64 {
         let class = usize::from(wait.class);
         let flow = &self.flows[self.flow(class, wait.tenant)];

@@ -6,7 +6,7 @@
 
 typedef struct {
     APART connection_t *served;
-    atomic_bool is_told;
+    atomic_bool is_signalled;
 } inbox_t;
 
 static APART pthread_mutex_t lock;
@@ -63,21 +63,21 @@ static void pool_put(unsigned thread, buffer_t *buffer) {
     waiter->buffer = buffer;
     waiter->next = inbox->served;
     inbox->served = waiter;
-    int was_told = atomic_load_explicit(&inbox->is_told, memory_order_relaxed);
-    atomic_store_explicit(&inbox->is_told, 1, memory_order_release);
+    int was_signalled = atomic_load_explicit(&inbox->is_signalled, memory_order_relaxed);
+    atomic_store_explicit(&inbox->is_signalled, 1, memory_order_release);
     pthread_mutex_unlock(&lock);
-    if (!was_told && other != thread)
+    if (!was_signalled && other != thread)
         bed_tell(&beds[other]);
 }
 
 static connection_t *pool_served(unsigned thread) {
     inbox_t *inbox = &inboxes[thread];
-    if (!atomic_load_explicit(&inbox->is_told, memory_order_acquire))
+    if (!atomic_load_explicit(&inbox->is_signalled, memory_order_acquire))
         return NULL;
     pthread_mutex_lock(&lock);
     connection_t *served = inbox->served;
     inbox->served = NULL;
-    atomic_store_explicit(&inbox->is_told, 0, memory_order_relaxed);
+    atomic_store_explicit(&inbox->is_signalled, 0, memory_order_relaxed);
     pthread_mutex_unlock(&lock);
     return served;
 }

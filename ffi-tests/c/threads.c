@@ -30,7 +30,7 @@ static void require(int holds, const char *what, int line) {
 struct mailbox {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
-    int is_told;
+    int is_signalled;
     demuxbuf_exported_receiver exported[CONNECTIONS];
     int count;
 };
@@ -61,21 +61,21 @@ static atomic_ulong lives, moves, sleeps;
 static void signal_thread(uint32_t thread) {
     struct mailbox *const box = &mailboxes[thread];
     REQUIRE(pthread_mutex_lock(&box->mutex) == 0);
-    box->is_told = 1;
+    box->is_signalled = 1;
     REQUIRE(pthread_cond_signal(&box->cond) == 0);
     REQUIRE(pthread_mutex_unlock(&box->mutex) == 0);
 }
 
-static void sleep_until_told(uint32_t thread) {
+static void sleep_until_signalled(uint32_t thread) {
     struct mailbox *const box = &mailboxes[thread];
     struct timespec until;
     REQUIRE(clock_gettime(CLOCK_REALTIME, &until) == 0);
     until.tv_sec += SLEEP_MAX_S;
     REQUIRE(pthread_mutex_lock(&box->mutex) == 0);
-    while (!box->is_told) {
+    while (!box->is_signalled) {
         REQUIRE(pthread_cond_timedwait(&box->cond, &box->mutex, &until) == 0); /* else a wake was lost */
     }
-    box->is_told = 0;
+    box->is_signalled = 0;
     REQUIRE(pthread_mutex_unlock(&box->mutex) == 0);
 }
 
@@ -185,7 +185,7 @@ static void iterate(struct thread *self) {
     tell_all(self);
     if (!worked && atomic_load(&finished) < CONNECTIONS) {
         atomic_fetch_add(&sleeps, 1);
-        sleep_until_told(self->index);
+        sleep_until_signalled(self->index);
     } else {
         sched_yield();
     }

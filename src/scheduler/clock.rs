@@ -12,7 +12,7 @@ const STEPS_PER_LEASE: u64 = 8;
 pub(crate) struct Clock {
     now_ns: u64,
     /// The host's time at the last advance, `None` before the first, which is the origin.
-    told_ns: Option<u64>,
+    advanced_ns: Option<u64>,
     step_max_ns: u64,
     skipped_ns: u64,
     backwards: u64,
@@ -24,7 +24,7 @@ impl Clock {
     /// iteration that takes longer than one.
     pub(crate) fn new(lease_ns: Option<u64>) -> Clock {
         let step_max_ns = lease_ns.map_or(u64::MAX, |lease_ns| (lease_ns / STEPS_PER_LEASE).max(1));
-        Clock { now_ns: 0, told_ns: None, step_max_ns, skipped_ns: 0, backwards: 0 }
+        Clock { now_ns: 0, advanced_ns: None, step_max_ns, skipped_ns: 0, backwards: 0 }
     }
 
     /// Time since the first advance, as far as it counts.
@@ -34,35 +34,35 @@ impl Clock {
     }
 
     /// The host's time is passed on. A time before the last one is counted and not taken.
-    pub(crate) fn advance(&mut self, told_ns: u64) {
-        let last_ns = *self.told_ns.get_or_insert(told_ns);
-        let Some(step_ns) = told_ns.checked_sub(last_ns) else {
+    pub(crate) fn advance(&mut self, advanced_ns: u64) {
+        let last_ns = *self.advanced_ns.get_or_insert(advanced_ns);
+        let Some(step_ns) = advanced_ns.checked_sub(last_ns) else {
             self.backwards += 1;
             return;
         };
         let counted_ns = step_ns.min(self.step_max_ns);
         self.now_ns += counted_ns;
         self.skipped_ns += step_ns - counted_ns;
-        self.told_ns = Some(told_ns);
+        self.advanced_ns = Some(advanced_ns);
     }
 
     /// When the host is to advance it for something that is due at `due_ns` here, in the host's time: at most a step
     /// after the last advance, and not after it if that is due already. `None` if the host's time ends before.
     pub(crate) fn host_ns(&self, due_ns: u64) -> Option<u64> {
         let left_ns = due_ns.saturating_sub(self.now_ns).min(self.step_max_ns);
-        self.told_ns.unwrap_or(0).checked_add(left_ns)
+        self.advanced_ns.unwrap_or(0).checked_add(left_ns)
     }
 
     /// Whether an advance to this time would move it, or begin it.
     #[cfg(feature = "std")]
-    pub(crate) fn is_behind(&self, told_ns: u64) -> bool {
-        self.told_ns.is_none_or(|last_ns| told_ns > last_ns)
+    pub(crate) fn is_behind(&self, advanced_ns: u64) -> bool {
+        self.advanced_ns.is_none_or(|last_ns| advanced_ns > last_ns)
     }
 
     /// The host's time at the last advance less that of the clock.
     #[cfg(feature = "std")]
     pub(crate) fn lag_ns(&self) -> u64 {
-        self.told_ns.unwrap_or(0) - self.now_ns
+        self.advanced_ns.unwrap_or(0) - self.now_ns
     }
 
     /// Time between two advances that was more than a step.
@@ -78,7 +78,7 @@ impl Clock {
     /// Whether it was advanced yet.
     #[cfg(feature = "model-check")]
     pub(super) fn has_begun(&self) -> bool {
-        self.told_ns.is_some()
+        self.advanced_ns.is_some()
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Tally {
     /// Those that have one now.
     pub(crate) connected: AtomicU64,
     /// Connections that ended with the reason that too much was asked for.
-    pub(crate) told_shed: AtomicU64,
+    pub(crate) ended_shed: AtomicU64,
     /// Connections that the other side ended otherwise.
     pub(crate) closed: AtomicU64,
     /// Why the first connection that could not be made was not.
@@ -138,7 +138,7 @@ impl Attacker {
                     }
                     let _presence = Presence::of_one(&self.tally);
                     match habits::attack(stream, self.band.habit, &self.aim, &self.tally).await {
-                        Ended::Shed => drop(self.tally.told_shed.fetch_add(1, Relaxed)),
+                        Ended::Shed => drop(self.tally.ended_shed.fetch_add(1, Relaxed)),
                         Ended::Closed => drop(self.tally.closed.fetch_add(1, Relaxed)),
                         Ended::Left => {}
                     }

@@ -111,7 +111,7 @@ impl Attack {
         let attackers_shed = match scene.relay {
             _ if scene.attackers == 0 => 0,
             Some(relay) => relay.shed - honest_shed.min(relay.shed),
-            None => scene.told_shed,
+            None => scene.ended_shed,
         };
         Attack {
             name: scene.name.text(),
@@ -124,7 +124,7 @@ impl Attack {
             coming,
             during,
             after,
-            attackers_closed: (scene.told_shed + scene.closed).saturating_sub(attackers_shed),
+            attackers_closed: (scene.ended_shed + scene.closed).saturating_sub(attackers_shed),
             attackers_shed,
             full_service_after_ms: recovered.map(milliseconds),
             relay: scene.relay,

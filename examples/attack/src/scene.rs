@@ -82,7 +82,7 @@ pub(crate) struct Scene {
     pub(crate) samples: Vec<Sample>,
     pub(crate) loads: Vec<Load>,
     /// Connections of attackers that ended with the reason that too much was asked for, and otherwise.
-    pub(crate) told_shed: u64,
+    pub(crate) ended_shed: u64,
     pub(crate) closed: u64,
     /// The relay's figures at the end.
     pub(crate) relay: Option<Statistics>,
@@ -121,7 +121,7 @@ pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -
         attempts,
         samples: monitor.samples,
         loads,
-        told_shed: stage.tally.told_shed.load(Relaxed),
+        ended_shed: stage.tally.ended_shed.load(Relaxed),
         closed: stage.tally.closed.load(Relaxed),
         relay: last.map(|(statistics, _)| statistics),
     })
@@ -234,7 +234,7 @@ impl Stage<'_> {
             clients: band.count as u64,
             served_per_second: served as f64 / lasted.as_secs_f64(),
             slowest_ms: milliseconds(slowest),
-            shed: tally.told_shed.load(Relaxed),
+            shed: tally.ended_shed.load(Relaxed),
             lost: tally.closed.load(Relaxed),
         })
     }

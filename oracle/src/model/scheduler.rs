@@ -86,7 +86,7 @@ pub struct ModelScheduler {
     /// Time that counted since the clock was first advanced.
     now_ns: u64,
     /// The host's time at the last advance, if there was one.
-    told_ns: Option<u64>,
+    advanced_ns: Option<u64>,
     next_id: u64,
     /// What is counted and cannot be derived from leases and waits.
     pub(super) stats: PoolStats,
@@ -107,7 +107,7 @@ impl ModelScheduler {
             shedding: None,
             turns: Turns::default(),
             now_ns: 0,
-            told_ns: None,
+            advanced_ns: None,
             next_id: DEFAULT_TENANT,
             stats: PoolStats::default(),
         }
@@ -416,18 +416,18 @@ impl System for ModelScheduler {
 
     fn tick(&mut self, now_ns: u64) {
         // The first is the origin; of a long step only an eighth of a lease counts.
-        let last_ns = self.told_ns.unwrap_or(now_ns);
+        let last_ns = self.advanced_ns.unwrap_or(now_ns);
         let step_ns = now_ns.saturating_sub(last_ns);
         let counted_ns = step_ns.min(self.step_max_ns());
         self.now_ns += counted_ns;
-        self.told_ns = Some(last_ns.max(now_ns));
+        self.advanced_ns = Some(last_ns.max(now_ns));
         self.stats.scheduler.clock_backwards += u64::from(now_ns < last_ns);
         self.stats.reclaim.clock_skipped_ns += step_ns - counted_ns;
     }
 
     fn poll_timeout(&mut self) -> Option<u64> {
         let left_ns = self.next_demand_ns()?.saturating_sub(self.now_ns).min(self.step_max_ns());
-        self.told_ns.unwrap_or(0).checked_add(left_ns)
+        self.advanced_ns.unwrap_or(0).checked_add(left_ns)
     }
 
     fn progress(&mut self, lease: u64, bytes: u64) -> Result<(), i32> {

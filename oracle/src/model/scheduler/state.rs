@@ -26,11 +26,11 @@ impl ModelScheduler {
             shedding: _, // with the lease
             turns,
             now_ns: _, // with each age
-            told_ns,
+            advanced_ns,
             next_id: _,
             stats: _,
         } = self;
-        state.push(told_ns.is_some().into());
+        state.push(advanced_ns.is_some().into());
         let mut names = Names::new();
         let mut described: Vec<_> = held.iter().map(|lease| (self.describe_fully(lease, owner), lease.id)).collect();
         described.sort_unstable();

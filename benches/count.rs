@@ -158,7 +158,7 @@ fn play<const MODE: u8, S: HostPool>(
         for index in 0..CONNECTIONS {
             cycle(host, index)?;
         }
-        host.end_turn()?;
+        host.end_iteration()?;
     }
     Ok(())
 }
@@ -166,7 +166,7 @@ fn play<const MODE: u8, S: HostPool>(
 fn common<const MODE: u8, S: HostPool>(cycles: u64) -> Result<(), Error> {
     let mut host = Host::<MODE, S>::new(|_| {})?;
     for _ in 0..cycles / CONNECTIONS as u64 {
-        host.turn(CONNECTIONS, receive)?;
+        host.iterate(CONNECTIONS, receive)?;
     }
     host.finish(cycles)
 }

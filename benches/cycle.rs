@@ -209,28 +209,28 @@ fn measure(rounds: u32, to: &str, programs: &[Programs], time: impl Fn(&Programs
 /// The same loop as `baseline/cycle/receiver.c`; prints the same.
 fn receivers(cycles: u64, bytes: usize, busy: usize) -> Result<(), Error> {
     let mut host = Host::<{ Mode::Level as u8 }>::new(|_| {})?;
-    let turns = cycles / busy as u64;
+    let iterations = cycles / busy as u64;
     let spent = if bytes == 0 {
         let begin = Instant::now();
-        for _ in 0..turns {
-            host.turn(CONNECTIONS, host::receive)?;
+        for _ in 0..iterations {
+            host.iterate(CONNECTIONS, host::receive)?;
         }
         begin.elapsed()
     } else {
         let content = vec![0; bytes];
         let mut sockets = open_sockets()?;
         let mut spent = Duration::ZERO;
-        for _ in 0..turns {
+        for _ in 0..iterations {
             for (_, peer) in &mut sockets[..busy] {
                 peer.write_all(&content)?;
             }
             let begin = Instant::now();
-            host.turn(busy, |index, area| Ok(sockets[index].0.read(area)? as u32))?;
+            host.iterate(busy, |index, area| Ok(sockets[index].0.read(area)? as u32))?;
             spent += begin.elapsed();
         }
         spent
     };
-    host.finish(turns * busy as u64)?;
+    host.finish(iterations * busy as u64)?;
     println!("{} {} {}", spent.as_nanos(), host.work.received_bytes, host.work.decoded_bytes);
     Ok(())
 }

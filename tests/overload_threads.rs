@@ -64,7 +64,7 @@ impl Loop {
     }
 
     /// Serves each connection that holds a buffer; returns how many.
-    fn turn(&mut self) -> u64 {
+    fn iterate(&mut self) -> u64 {
         self.pick_up();
         let serve = std::mem::take(&mut self.holding);
         let count = serve.len() as u64;
@@ -94,7 +94,7 @@ impl Loop {
     }
 }
 
-/// Loops take turns on one thread; a loop has a turn only if it holds a buffer or was named.
+/// Loops iterate one after another on one thread; a loop iterates only if it holds a buffer or was named.
 #[test]
 fn s45_no_buffer_idles_and_no_loop_starves() {
     let shared_pool = shared_pool();
@@ -109,7 +109,7 @@ fn s45_no_buffer_idles_and_no_loop_starves() {
                 if !std::mem::take(&mut is_named[index]) && loops[index].holding.is_empty() {
                     continue;
                 }
-                served += loops[index].turn();
+                served += loops[index].iterate();
                 while let Some(named) = loops[index].pool.poll_wake() {
                     is_named[named as usize] = true;
                 }
@@ -148,7 +148,7 @@ fn s45_signalled_threads_serve_every_request() {
                     start.wait();
                     one.start();
                     while served.load(Ordering::Relaxed) < all {
-                        let done = one.turn();
+                        let done = one.iterate();
                         served.fetch_add(done, Ordering::Relaxed);
                         while let Some(named) = one.pool.poll_wake() {
                             threads[named as usize].get().expect("all have started").unpark();

@@ -113,7 +113,7 @@ struct Loop<'a> {
 impl Loop<'_> {
     fn run(mut self, finished_at: u64) {
         while self.exchange.finished.load(Ordering::Relaxed) < finished_at {
-            if !self.turn() {
+            if !self.iterate() {
                 sleep(self.shard);
             }
         }
@@ -123,7 +123,7 @@ impl Loop<'_> {
     }
 
     /// Returns whether there was anything to do.
-    fn turn(&mut self) -> bool {
+    fn iterate(&mut self) -> bool {
         let messages = std::mem::take(&mut *self.exchange.inboxes[self.index].lock().unwrap());
         let mut worked = !messages.is_empty();
         for message in messages {

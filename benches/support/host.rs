@@ -205,16 +205,16 @@ impl<const MODE: u8, S: HostPool> Host<MODE, S> {
 
     /// What the event loop does when this many connections are readable.
     #[inline(always)]
-    pub(crate) fn turn(&mut self, busy: usize, mut from: impl Receive) -> Result<(), Error> {
+    pub(crate) fn iterate(&mut self, busy: usize, mut from: impl Receive) -> Result<(), Error> {
         for index in 0..busy {
             let actions = self.report_readable(index)?;
             self.run(index, actions, &mut from)?;
         }
-        self.end_turn()
+        self.end_iteration()
     }
 
     #[inline(always)]
-    pub(crate) fn end_turn(&mut self) -> Result<(), Error> {
+    pub(crate) fn end_iteration(&mut self) -> Result<(), Error> {
         self.pool.handle_timeout(0);
         match self.pool.poll_notice() {
             None => Ok(()),

@@ -148,7 +148,7 @@ impl Simulation {
                 let Reverse((_, _, at, life, happening)) = self.agenda.pop().expect("it was seen");
                 self.happen(at, life, happening);
             }
-            self.turn();
+            self.iterate();
             let is_later = |due_ns| due_ns > self.now_ns;
             assert!(self.pool.poll_timeout().is_none_or(is_later), "what was due is done: the host does not spin");
         }
@@ -260,7 +260,7 @@ impl Simulation {
     }
 
     /// All that can be done now.
-    fn turn(&mut self) {
+    fn iterate(&mut self) {
         let first_step = self.steps;
         loop {
             if let Some(at) = self.ready.pop_front() {

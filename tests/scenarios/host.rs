@@ -235,12 +235,12 @@ impl Host {
 
     /// Loop iterations until nothing happens.
     pub(crate) fn settle(&mut self) {
-        self.run_to_rest(Host::turn);
+        self.run_to_rest(Host::iterate);
         self.check_rest();
     }
 
     /// One loop iteration; returns how much was reported.
-    pub(crate) fn turn(&mut self) -> usize {
+    pub(crate) fn iterate(&mut self) -> usize {
         let mut reports = self.serve_sockets() + self.serve_receives();
         if self.pool.stats().scheduler.waiting > 0 {
             reports += self.cancel_idle_receives();

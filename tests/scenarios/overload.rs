@@ -25,7 +25,7 @@ fn attack(settings: &PoolConfig, bytes_of: impl Fn(u32) -> Vec<u8>) -> Host {
     for attacker in 0..ATTACKERS {
         let peer = host.attach();
         host.send(peer, &bytes_of(attacker));
-        host.turn();
+        host.iterate();
     }
     host.settle();
     host
@@ -46,11 +46,11 @@ fn honest_are_served(host: &mut Host) {
                 host.attach();
             }
             host.send(peer, &data_frame(9_000));
-            let mut turns = 0;
+            let mut iterations = 0;
             while host.peers[peer].frames.len() < round {
-                assert!(turns < 4, "served at once");
-                host.turn();
-                turns += 1;
+                assert!(iterations < 4, "served at once");
+                host.iterate();
+                iterations += 1;
             }
         }
     }
@@ -138,7 +138,7 @@ fn s44_service_recovers_when_attackers_leave() {
                 // Each peer that still waited owns a buffer now, before a single loop iteration.
                 let stats = host.pool.stats();
                 assert_eq!((stats.scheduler.waiting, stats.slots_in_use), (0, 0));
-                host.turn();
+                host.iterate();
                 assert!(honest.iter().all(|&peer| host.peers[peer].frames.len() == 1), "full service at once");
                 host.settle();
                 host.cancel_idle_receives();
@@ -273,7 +273,7 @@ fn s49_announcement_changes_nothing_that_is_held() {
         host.send(passes, &head.encode());
         host.settle();
         host.send(passes, &[5; 100_000]);
-        while host.turn() > 0 {
+        while host.iterate() > 0 {
             let connection = host.pool.connection(host.peers[passes].id).expect("the handle is live");
             assert!(connection.capacity() <= 1024);
         }

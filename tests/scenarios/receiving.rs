@@ -24,7 +24,7 @@ fn s21_decoding_resumes_at_once_after_a_block() {
             host.send(peer, &data_frame(size));
             host.settle();
             assert!(host.peers[peer].frames.is_empty());
-            assert_eq!(host.turn(), 0, "the socket has no more");
+            assert_eq!(host.iterate(), 0, "the socket has no more");
             assert!(host.unblock(peer).has(Action::Decode), "and no event is needed");
             host.resume(peer);
             assert_eq!(host.peers[peer].frames.len(), 1);
@@ -46,7 +46,7 @@ fn s22_needed_bytes_sleep_until_bytes_arrive() {
             for event in [Event::Wake, Event::Block { reasons: 1 }, Event::Unblock { reasons: 1 }] {
                 assert!(!host.report(peer, event).has(Action::Decode), "there is nothing to try again");
                 host.resume(peer);
-                assert_eq!(host.turn(), 0, "it does not wake itself");
+                assert_eq!(host.iterate(), 0, "it does not wake itself");
             }
             host.send(peer, &data_frame(size)[first..]);
             host.settle();
@@ -74,7 +74,7 @@ fn s23_needs_bytes_and_blocked_are_two_states() {
             host.report(peer, Event::Block { reasons: STREAM_FULL });
             assert!(!host.unblock(peer).has(Action::Decode), "it still needs bytes");
             host.resume(peer);
-            assert_eq!(host.turn(), 0);
+            assert_eq!(host.iterate(), 0);
             host.send(peer, &data_frame(200)[150..]);
             host.settle();
             assert_eq!(host.peers[peer].frames.len(), 2 * round + 2);
@@ -349,15 +349,15 @@ fn s31_tiny_frames_do_not_delay_other_connections() {
             host.send(flood, &frame(kind::DATA, 0, 1, &[]));
         }
         host.send(neighbour, &data_frame(100));
-        let (mut turns, mut done) = (0, 0);
-        while host.turn() > 0 {
-            turns += 1;
+        let (mut iterations, mut done) = (0, 0);
+        while host.iterate() > 0 {
+            iterations += 1;
             assert!(host.peers[flood].frames.len() - done <= 32 * 4, "bounded work in one iteration");
             done = host.peers[flood].frames.len();
-            assert!(host.peers[neighbour].frames.len() == 1 || turns < 2, "the neighbour had its turn");
+            assert!(host.peers[neighbour].frames.len() == 1 || iterations < 2, "the neighbour was served");
         }
         assert_eq!(host.peers[flood].frames.len(), 4000, "and all was served");
-        assert!(turns >= 4000 / (32 * 4));
+        assert!(iterations >= 4000 / (32 * 4));
         host.settle();
     });
 
@@ -372,7 +372,7 @@ fn s31_tiny_frames_do_not_delay_other_connections() {
             host.send(peer, &data_frame(10_000));
         }
         let mut receives = host.peers[peer].receives;
-        while host.turn() > 0 {
+        while host.iterate() > 0 {
             // An iteration may begin twice here: by the schedule, and by a report of the transport.
             assert!(host.peers[peer].receives - receives <= 2 * 3 + 1, "bounded receives in one iteration");
             receives = host.peers[peer].receives;

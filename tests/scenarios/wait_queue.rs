@@ -105,7 +105,7 @@ fn s01_release_serves_the_waiter_in_the_same_step() {
     in_all_modes(|mode| {
         let mut host = one_holder(mode, 1);
         finish_holder(&mut host);
-        host.turn();
+        host.iterate();
         assert_eq!(host.peers[1].frames.len(), 1, "served in the iteration of the release");
         host.settle();
         assert_eq!(host.held().1, 0);
@@ -211,8 +211,8 @@ fn s05_wait_for_another_buffer_keeps_reading() {
             host.send(peer, &data_frame(300)[200..]);
             host.send(peer, &data_frame(300)[..200]);
             // Enough iterations to receive; the receive that a submitting host cancels would end the lease.
-            host.turn();
-            host.turn();
+            host.iterate();
+            host.iterate();
             assert_eq!(host.peers[peer].frames.len(), round, "it goes on with what it owns");
             assert_eq!(host.buffered_bytes(peer), 200);
         }
@@ -239,7 +239,7 @@ fn s06_buffer_of_a_dead_waiter_goes_to_the_next() {
         host.close(0);
         host.close(1);
         assert_eq!(host.pool.stats().scheduler.assigned, 1, "assigned to the next in the same step");
-        host.turn();
+        host.iterate();
         assert_eq!(host.peers[2].frames.len(), 1);
     });
 }
@@ -324,7 +324,7 @@ fn s08_buffer_without_a_need_is_passed_on() {
                     host.close(0);
                 }
                 assert_eq!(host.pool.stats().scheduler.assigned, 1, "passed on in the same step");
-                host.turn();
+                host.iterate();
                 assert_eq!(host.peers[2].frames.len(), 1);
                 assert!(host.peers[1].frames.is_empty());
             }
@@ -338,7 +338,7 @@ fn s08_buffer_without_a_need_is_passed_on() {
         assert_eq!(host.first_grant(), Some(1));
         host.report(1, Event::WouldBlock);
         assert_eq!(host.pool.stats().scheduler.assigned, 1, "not kept empty");
-        host.turn();
+        host.iterate();
         assert_eq!(host.peers[2].frames.len(), 1);
     });
 }
@@ -469,11 +469,11 @@ fn s18_waiter_that_tries_again_keeps_its_place() {
         for _ in 0..5 {
             host.on(1, Event::Readable);
             host.on(1, Event::Wake);
-            host.turn();
+            host.iterate();
         }
         assert_eq!(host.pool.stats().scheduler.cancelled, 0, "no wait left the queue");
         host.close(0);
-        host.turn();
+        host.iterate();
         assert_eq!(host.peers[1].frames.len(), 1, "first come, first served");
     });
 
@@ -565,7 +565,7 @@ fn s20_idle_system_holds_nothing() {
                     }
                 }
             }
-            host.turn();
+            host.iterate();
         }
         for peer in 0..12 {
             host.unblock(peer);

@@ -81,7 +81,7 @@ static void cycle(unsigned index) {
         fail("there is something else to do");
 }
 
-static void end_turn(void) {
+static void end_iteration(void) {
 }
 
 static void start(void) {

@@ -114,7 +114,7 @@ static void cycle(unsigned index) {
     run(connection, index);
 }
 
-static void end_turn(void) {
+static void end_iteration(void) {
     for (waiter_t *waiter; (waiter = next_woken()) != NULL;) {
         connection_t *connection = (connection_t *)(void *)waiter;
         connection->flags &= ~(uint32_t)IS_WAITING;

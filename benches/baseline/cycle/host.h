@@ -31,7 +31,7 @@ static void start(void);
 /* The connection is readable: receives once, decodes all, keeps nothing. */
 static void cycle(unsigned index);
 /* Once for each loop iteration: serves connections that waited for a buffer and may have one. */
-static void end_turn(void);
+static void end_iteration(void);
 /* Ends the program unless every buffer is back and no connection waits. */
 static void finish(uint64_t cycles);
 
@@ -106,14 +106,14 @@ static uint64_t now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static inline void run_turn(unsigned busy) {
+static inline void run_iteration(unsigned busy) {
     for (unsigned index = 0; index < busy; index++)
         cycle(index);
-    end_turn();
+    end_iteration();
 }
 
 int main(int argc, char **argv) {
-    uint64_t spent = 0, turns, cycles = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
+    uint64_t spent = 0, iterations, cycles = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
     unsigned busy = CONNECTIONS;
     start();
 #ifdef RECV
@@ -122,24 +122,24 @@ int main(int argc, char **argv) {
     /* A receive that fills the buffer would not run dry. */
     if (bytes == 0 || bytes >= BUFFER_BYTES || busy == 0 || busy > CONNECTIONS)
         fail("usage: PROGRAM CYCLES BYTES BUSY");
-    turns = cycles / busy;
+    iterations = cycles / busy;
     open_sockets();
-    for (uint64_t turn = 0; turn < turns; turn++) {
+    for (uint64_t iteration = 0; iteration < iterations; iteration++) {
         fill_sockets(busy, bytes);
         uint64_t begin = now_ns();
-        run_turn(busy);
+        run_iteration(busy);
         spent += now_ns() - begin;
     }
 #else
-    turns = cycles / CONNECTIONS;
+    iterations = cycles / CONNECTIONS;
     uint64_t begin = now_ns();
-    for (uint64_t turn = 0; turn < turns; turn++)
-        run_turn(CONNECTIONS);
+    for (uint64_t iteration = 0; iteration < iterations; iteration++)
+        run_iteration(CONNECTIONS);
     spent = now_ns() - begin;
 #endif
-    if (turns == 0)
+    if (iterations == 0)
         fail("too few cycles");
-    finish(turns * busy);
+    finish(iterations * busy);
     printf("%llu %llu %llu\n", (unsigned long long)spent, (unsigned long long)received_bytes,
            (unsigned long long)decoded_bytes);
     return 0;

@@ -80,7 +80,7 @@ static void cycle(unsigned index) {
     run(connection, index, demuxbuf_connection_readable(&connection->state));
 }
 
-static void end_turn(void) {
+static void end_iteration(void) {
     for (waiter_t *waiter; (waiter = pool_woken()) != NULL;) {
         connection_t *connection = (connection_t *)(void *)waiter;
         connection->area = pool_take(waiter, LEVEL_RECEIVE);

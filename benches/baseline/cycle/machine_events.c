@@ -21,7 +21,7 @@ static void cycle(unsigned index) {
     expect(demuxbuf_connection_buffer_released(connection), 0);
 }
 
-static void end_turn(void) {
+static void end_iteration(void) {
 }
 
 static void start(void) {

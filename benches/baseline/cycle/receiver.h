@@ -103,7 +103,7 @@ static inline demuxbuf_pool_stats stats(void) {
     return now;
 }
 
-static void end_turn(void) {
+static void end_iteration(void) {
     demuxbuf_notice notice = {.struct_size = sizeof notice};
     check(demuxbuf_pool_handle_timeout(pool, 0));
     while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)

@@ -34,7 +34,7 @@ static void *work(void *argument) {
         bool is_open = worker->is_open;
         sem_post(&crew->opened);
         while (is_open && !atomic_load(&crew->is_over)) {
-            relay_turn(relay);
+            relay_iterate(relay);
             answer(worker);
         }
         relay_close_all(relay);
@@ -158,8 +158,8 @@ void crew_ask(struct crew *crew) {
     }
 }
 
-void crew_turn(struct crew *crew) {
-    relay_turn(&crew->workers[0].relay);
+void crew_iterate(struct crew *crew) {
+    relay_iterate(&crew->workers[0].relay);
     while (crew->is_reporting && atomic_load(&crew->unanswered) == 0) {
         report(crew);
         crew->is_reporting = false;

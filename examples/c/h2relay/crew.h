@@ -39,7 +39,7 @@ struct crew {
 bool crew_open(struct crew *crew, const struct options *options, struct registration *signals);
 
 /* One iteration of the first loop. */
-void crew_turn(struct crew *crew);
+void crew_iterate(struct crew *crew);
 
 /* Asks all threads for their figures, and reports them in this iteration or a later one. */
 void crew_ask(struct crew *crew);

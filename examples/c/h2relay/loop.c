@@ -64,7 +64,7 @@ static int timeout_ms(uint64_t deadline_ns) {
 }
 
 void loop_wait(struct loop *loop, uint64_t deadline_ns) {
-    loop->events_count = epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_TURN, timeout_ms(deadline_ns));
+    loop->events_count = epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_ITERATION, timeout_ms(deadline_ns));
 }
 
 void loop_dispatch(struct loop *loop) {

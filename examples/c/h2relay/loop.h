@@ -14,13 +14,13 @@ struct registration {
     void (*on_events)(struct registration *registration, uint32_t events);
 };
 
-enum { EVENTS_PER_TURN = 256 };
+enum { EVENTS_PER_ITERATION = 256 };
 
 struct loop {
     int epoll_fd;
     uint64_t ctl_calls;
     int events_count; /* of this iteration */
-    struct epoll_event events[EVENTS_PER_TURN];
+    struct epoll_event events[EVENTS_PER_ITERATION];
 };
 
 /* False if there is no epoll; errno has the reason. */

@@ -78,7 +78,7 @@ int main(int argc, char **argv) {
     bool is_sound = crew_open(&crew, &options, &signals.registration);
     if (is_sound) {
         while (!signals.is_over) {
-            crew_turn(&crew);
+            crew_iterate(&crew);
         }
         is_sound = crew_close(&crew);
     }

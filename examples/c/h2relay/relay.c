@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPTS_PER_TURN = 64, NOTICES_PER_ITERATION = 1024 };
+enum { ACCEPTS_PER_ITERATION = 64, NOTICES_PER_ITERATION = 1024 };
 
 /* How long a dismissed side may take to read its farewell. */
 static const uint64_t LINGER_NS = 1000000000u;
@@ -287,7 +287,7 @@ static void listen_again(struct relay *relay, uint64_t now_ns) {
 static void on_listener(struct registration *registration, uint32_t events) {
     struct listener *listener = (struct listener *)(void *)registration;
     (void)events;
-    for (int count = 0; count < ACCEPTS_PER_TURN; count++) {
+    for (int count = 0; count < ACCEPTS_PER_ITERATION; count++) {
         struct address client = {.bytes = sizeof client.storage};
         int fd =
             accept4(registration->fd, (struct sockaddr *)&client.storage, &client.bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -496,7 +496,7 @@ static void end_lingering(struct relay *relay, uint64_t now_ns) {
     }
 }
 
-void relay_turn(struct relay *relay) {
+void relay_iterate(struct relay *relay) {
     loop_wait(&relay->loop, deadline_ns(relay));
     relay->counts.iterations++;
     uint64_t now_ns = loop_now_ns();

@@ -131,7 +131,7 @@ void relay_close_all(struct relay *relay);
 void relay_close(struct relay *relay);
 
 /* Waits for something to happen and does what is to be done then. */
-void relay_turn(struct relay *relay);
+void relay_iterate(struct relay *relay);
 
 /* Frees the spare descriptor, and opens it again. */
 void relay_free_descriptor(struct relay *relay);

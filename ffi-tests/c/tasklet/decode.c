@@ -184,12 +184,12 @@ static enum verdict decode_step(struct mux *mux) {
 bool mux_decode(struct mux *mux) {
     mux->lacks_data = false;
     for (uint32_t steps = 0; mux->blocked == 0; steps++) {
-        if (mux->turn_frames >= FRAMES_PER_TURN && mux->ring.data > 0) {
+        if (mux->run_frames >= FRAMES_PER_RUN && mux->ring.data > 0) {
             return true;
         }
         uint32_t frames = mux->frames;
         enum verdict verdict = decode_step(mux);
-        mux->turn_frames += mux->frames - frames;
+        mux->run_frames += mux->frames - frames;
         mux->lacks_data = verdict == SHORT;
         mux->failed = verdict == FATAL;
         if (verdict != GO_ON) {

@@ -337,7 +337,7 @@ static void run(void *context, uint32_t reasons) {
     struct mux *mux = context;
     mux->runs++;
     uint32_t receives = mux->lower.receives;
-    mux->turn_frames = 0;
+    mux->run_frames = 0;
     if (reasons & WAKE_READABLE) {
         note_actions(mux, demuxbuf_connection_readable(&mux->connection));
     }
@@ -351,8 +351,8 @@ static void run(void *context, uint32_t reasons) {
         note_actions(mux, demuxbuf_connection_wake(&mux->connection));
     }
     bool worked = obey(mux);
-    mux->turn_receives_max = most(mux->turn_receives_max, mux->lower.receives - receives);
-    mux->turn_frames_max = most(mux->turn_frames_max, mux->turn_frames);
+    mux->run_receives_max = most(mux->run_receives_max, mux->lower.receives - receives);
+    mux->run_frames_max = most(mux->run_frames_max, mux->run_frames);
     mux->idle_runs += !worked && !(reasons & (WAKE_GRANTED | WAKE_HANG_UP));
     if (mux->sheds) {
         mux_close(mux);

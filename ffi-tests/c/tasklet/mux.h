@@ -23,7 +23,7 @@ enum block_reason {
     BLOCK_STREAMS_MAX = 16, /* too many streams: the test decides */
 };
 
-enum { ACK_BYTES = 8, FRAMES_PER_TURN = 16, SLOT_BYTES = 16 };
+enum { ACK_BYTES = 8, FRAMES_PER_RUN = 16, SLOT_BYTES = 16 };
 
 /* The run queue and the buffers that connections share. */
 struct host {
@@ -73,9 +73,9 @@ struct mux {
     uint32_t runs;
     uint32_t idle_runs;   /* that found nothing to do */
     uint32_t useless_max; /* nudges and ended blocks: wake-ups that may find nothing */
-    uint32_t turn_frames; /* decoded in this run */
-    uint32_t turn_frames_max;
-    uint32_t turn_receives_max;
+    uint32_t run_frames;  /* decoded in this run */
+    uint32_t run_frames_max;
+    uint32_t run_receives_max;
     uint32_t folds;
     uint32_t wraps; /* headers read across the wrap */
     uint32_t swaps;

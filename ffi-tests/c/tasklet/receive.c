@@ -200,7 +200,7 @@ static void s30(struct stage *stage) {
 
 /* A ring full of tiny frames, and a stream of buffers that change hands whole: an iteration is bounded. */
 static void s31(struct stage *stage) {
-    enum { TINY = 400, RECEIVES_PER_TURN = 4, LARGE = 4096 };
+    enum { TINY = 400, RECEIVES_PER_RUN = 4, LARGE = 4096 };
     stage_open(stage, 16, LARGE);
     for (int at = 0; at < 2; at++) {
         struct actor *busy = join(stage, MODES[at]), *neighbour = join(stage, MODES[at]);
@@ -211,11 +211,11 @@ static void s31(struct stage *stage) {
         peer_send_all(&busy->peer, &busy->mux.lower);
         peer_send_all(&neighbour->peer, &neighbour->mux.lower);
         CHECK(sched_run(&stage->host.sched) && sched_run(&stage->host.sched));
-        CHECK_NUMBER(busy->mux.frames, FRAMES_PER_TURN);
+        CHECK_NUMBER(busy->mux.frames, FRAMES_PER_RUN);
         CHECK_NUMBER(neighbour->mux.frames, 1);
         host_settle(&stage->host);
         CHECK_NUMBER(busy->mux.frames, TINY);
-        CHECK_NUMBER(busy->mux.turn_frames_max, FRAMES_PER_TURN);
+        CHECK_NUMBER(busy->mux.run_frames_max, FRAMES_PER_RUN);
 
         struct actor *swapper = join(stage, MODES[at]);
         for (uint32_t stream = 0; stream < STREAMS; stream++) {
@@ -223,7 +223,7 @@ static void s31(struct stage *stage) {
         }
         deliver(stage, swapper);
         CHECK_NUMBER(swapper->mux.swaps, STREAMS);
-        CHECK(swapper->mux.turn_receives_max <= RECEIVES_PER_TURN);
+        CHECK(swapper->mux.run_receives_max <= RECEIVES_PER_RUN);
         for (uint32_t stream = 0; stream < STREAMS; stream++) {
             CHECK_NUMBER(mux_read_stream(&swapper->mux, stream, LARGE), LARGE - HEADER_BYTES);
         }

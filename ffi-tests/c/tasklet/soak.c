@@ -16,7 +16,7 @@ enum {
     DATA_BYTES_MAX = 900,
     WRITTEN_MAX = 4000, /* not sent yet */
     STEPS_BETWEEN_RESTS = 5000,
-    RECEIVES_PER_TURN = 4,
+    RECEIVES_PER_RUN = 4,
 };
 
 /* One connection after the other for the same client. */
@@ -72,8 +72,8 @@ static void close_client(struct soak *soak, struct client *client) {
     CHECK_NUMBER(mux->finishes, 1);
     CHECK(mux->ends <= 1);
     CHECK(mux->idle_runs <= mux->useless_max);
-    CHECK(mux->turn_frames_max <= FRAMES_PER_TURN);
-    CHECK(mux->turn_receives_max <= RECEIVES_PER_TURN);
+    CHECK(mux->run_frames_max <= FRAMES_PER_RUN);
+    CHECK(mux->run_receives_max <= RECEIVES_PER_RUN);
     totals->connections++;
     totals->frames += mux->frames;
     totals->bytes += client->peer.written - client->peer.level;

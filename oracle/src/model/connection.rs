@@ -180,11 +180,11 @@ impl ModelConnection {
             Event::Readable => {
                 self.ready = true;
                 self.armed &= !self.is_single_report();
-                self.new_turn();
+                self.begin_iteration();
             }
             Event::BufferGranted { capacity } => {
                 if self.waiting {
-                    self.new_turn();
+                    self.begin_iteration();
                 }
                 self.waiting = false;
                 self.hold_anew(Hold::Buffer, capacity);
@@ -206,7 +206,7 @@ impl ModelConnection {
             Event::Block { reasons } => self.blocked |= reasons,
             Event::Unblock { reasons } => self.blocked &= !reasons,
             Event::Yield => self.yielded |= !self.content.is_empty() && !self.failed,
-            Event::Wake => self.new_turn(),
+            Event::Wake => self.begin_iteration(),
             Event::PauseRecv => self.paused = true,
             Event::ResumeRecv => self.paused = false,
             Event::Fail => {
@@ -327,7 +327,7 @@ impl ModelConnection {
         self.reschedule_seen |= is_done(Action::Reschedule);
     }
 
-    fn new_turn(&mut self) {
+    fn begin_iteration(&mut self) {
         (self.reads, self.yielded, self.reschedule_seen) = (0, false, false);
     }
 
@@ -420,7 +420,7 @@ impl ModelConnection {
                 (Action::Shed, self.expired),
                 (Action::End, self.end_due()),
                 (Action::CannotFit, self.is_misfit() && !self.is_blocked() && !self.misfit_seen),
-                (Action::Reschedule, !self.reschedule_seen && self.waits_for_turn()),
+                (Action::Reschedule, !self.reschedule_seen && self.waits_for_iteration()),
             ],
         };
         let bits =
@@ -622,7 +622,7 @@ impl ModelConnection {
             || (self.hold == Hold::Slot && self.waiting && self.lacks_buffer())
     }
 
-    fn waits_for_turn(&self) -> bool {
+    fn waits_for_iteration(&self) -> bool {
         let decode = self.yielded && self.needed_bytes == 0 && !self.is_blocked();
         let receive = self.has_unread() || (self.lacks_buffer() && !self.waiting && !self.has_work());
         decode || (self.policy.mode != Mode::Level && !self.in_budget() && receive)

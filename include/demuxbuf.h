@@ -930,7 +930,7 @@ typedef struct {
   uint32_t weight;
   // Grants it got.
   uint64_t granted;
-  // What it has out, in units of the pool's budget: buffers, if there is one size.
+  // What it has outstanding, in units of the pool's budget: buffers, if there is one size.
   uint32_t outstanding_units;
   // Its requests that wait.
   uint32_t waiting;

@@ -11,7 +11,7 @@
 //!
 //! # Order of service
 //!
-//! Class *c* is *eligible* while more than `reserves[c]` buffers are free and it has fewer than `class_caps[c]` out.
+//! Class *c* is *eligible* while more than `reserves[c]` buffers are free and it has fewer than `class_caps[c]` outstanding.
 //! Inside a class the tenants take turns (see [`TenantConfig`]); what one tenant waits for in one class is served first
 //! in, first out, and a newcomer never overtakes. Among classes with waiters that are eligible the most critical goes
 //! first, but none is passed forever: a class counts the hand-offs to others that it was eligible for, and from
@@ -111,7 +111,7 @@ struct Class {
     waiting: u32,
     reserve: u32,
     cap: u32,
-    out: u32,
+    outstanding: u32,
     /// Hand-offs to other classes since its last grant, while it had an eligible waiter.
     bypassed: u64,
 }
@@ -148,7 +148,7 @@ impl Scheduler {
             waiting: 0,
             reserve: config.in_units(config.reserves[class]),
             cap: config.in_units(config.class_caps[class]),
-            out: 0,
+            outstanding: 0,
             bypassed: 0,
         };
         Ok(Scheduler {

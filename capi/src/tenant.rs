@@ -34,7 +34,7 @@ pub struct demuxbuf_tenant_info {
     pub weight: u32,
     /// Grants it got.
     pub granted: u64,
-    /// What it has out, in units of the pool's budget: buffers, if there is one size.
+    /// What it has outstanding, in units of the pool's budget: buffers, if there is one size.
     pub outstanding_units: u32,
     /// Its requests that wait.
     pub waiting: u32,

@@ -369,7 +369,7 @@ static void trim_returns_pages_of_free_buffers(void) {
     demuxbuf_pool_free(pool);
 }
 
-/* A pool that is freed while buffers are out, waits queued and grants not picked up leaks nothing (seen by valgrind).
+/* A pool that is freed while buffers are outstanding, waits queued and grants not picked up leaks nothing (seen by valgrind).
    */
 static void pool_free_while_busy(void) {
     demuxbuf_pool *pool = new_pool(1, 3);

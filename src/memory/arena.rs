@@ -19,7 +19,7 @@ use core::ptr::NonNull;
 pub struct Arena {
     block: Block,
     regions: [Region; BUFFER_SIZES_MAX],
-    /// Bytes that all buffers out may have together.
+    /// Bytes that all outstanding buffers may have together.
     budget: usize,
     /// One bit for each buffer: its pages may be there. Empty with one size, where they can never be too many.
     touched: Vec<u64>,
@@ -115,7 +115,7 @@ impl Arena {
         self.region_of(index).bytes
     }
 
-    /// The budget: bytes of all buffers that may be out together.
+    /// The budget: bytes of all buffers that may be outstanding together.
     pub fn bytes(&self) -> usize {
         self.budget
     }

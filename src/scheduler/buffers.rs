@@ -1,6 +1,6 @@
 //! Which buffers are free: a free list for each size, and one budget for all of them.
 //!
-//! Each size has as many ids as the whole budget could be spent on, and what is out is counted in units of the
+//! Each size has as many ids as the whole budget could be spent on, and what is outstanding is counted in units of the
 //! greatest common size. So no buffer of one size is ever kept from being had by pieces of another that lie in its
 //! way: the sizes share a number, not addresses.
 

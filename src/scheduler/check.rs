@@ -21,7 +21,7 @@ impl Scheduler {
             let of_class = |wait: &&Wait| usize::from(wait.class) == index;
             let waiting = self.waits.table().iter().filter(queued).filter(of_class).count();
             ensure(waiting == class.waiting as usize, "I2: as many wait as are counted")?;
-            ensure(class.out <= class.cap, "a class never has more out than its cap")?;
+            ensure(class.outstanding <= class.cap, "a class never has more outstanding than its cap")?;
             let next = self.next_of(index);
             let idle = next.is_some_and(|(_, units)| self.verdict(index, units) == Verdict::Fits);
             ensure(!idle || self.is_behind_larger(index), "I3: no buffer is free that a waiter may take")?;
@@ -37,29 +37,29 @@ impl Scheduler {
     pub(super) fn check_tenants(&self) -> Result<(), &'static str> {
         let queued = |wait: &&Wait| wait.state == WaitState::Queued;
         let held = |lease: &&Lease| lease.state != LeaseState::Free;
-        let out = |tenant: u32| {
+        let outstanding = |tenant: u32| {
             let leases = self.buffers.table().iter().filter(held).filter(|lease| lease.tenant == tenant);
             leases.map(|lease| self.buffers.units_of(lease.size_index)).sum()
         };
         let waiting =
             |tenant: u32| self.waits.table().iter().filter(queued).filter(|wait| wait.tenant == tenant).count() as u32;
-        let all_out = self.buffers.units() - self.buffers.free_units();
-        self.tenants.check(self.waits.table(), out, waiting, (all_out, self.stats.waiting))
+        let all_outstanding = self.buffers.units() - self.buffers.free_units();
+        self.tenants.check(self.waits.table(), outstanding, waiting, (all_outstanding, self.stats.waiting))
     }
 
     fn check_buffers(&self) -> Result<(), &'static str> {
         let leases = self.buffers.table();
         let count = |state| leases.iter().filter(|lease| lease.state == state).count();
         let units = |lease: &Lease| self.buffers.units_of(lease.size_index);
-        let out = leases.iter().filter(|lease| lease.state != LeaseState::Free).map(units).sum::<u32>();
-        ensure(out + self.buffers.free_units() == self.buffers.units(), "I1: what is out and what is free is all")?;
+        let outstanding = leases.iter().filter(|lease| lease.state != LeaseState::Free).map(units).sum::<u32>();
+        ensure(outstanding + self.buffers.free_units() == self.buffers.units(), "I1: outstanding and free are all")?;
         let listed = (0..SIZES_MAX as u8).map(|size_index| self.buffers.free_of(size_index).count()).sum::<usize>();
         ensure(listed == count(LeaseState::Free), "I1: every free buffer is in a free list")?;
         ensure(count(LeaseState::Assigned) == self.assigned.len as usize, "I1: every assigned buffer has a waiter")?;
         for (index, class) in self.classes.iter().enumerate() {
             let of_class = |lease: &&Lease| lease.state != LeaseState::Free && usize::from(lease.class) == index;
-            let out = leases.iter().filter(of_class).map(units).sum::<u32>();
-            ensure(out == class.out, "I1: a class has out what is counted")?;
+            let outstanding = leases.iter().filter(of_class).map(units).sum::<u32>();
+            ensure(outstanding == class.outstanding, "I1: a class has outstanding what is counted")?;
         }
         let has_deadline = |index: u32| {
             let lease = &leases[index as usize];
@@ -113,10 +113,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_the_buffers_is_named() {
         assert_named(&[
-            (
-                |scheduler| scheduler.buffers.lease_mut(1).state = LeaseState::Free,
-                "I1: what is out and what is free is all",
-            ),
+            (|scheduler| scheduler.buffers.lease_mut(1).state = LeaseState::Free, "I1: outstanding and free are all"),
             (
                 |scheduler| {
                     scheduler.buffers.lease_mut(1).state = LeaseState::Free;
@@ -129,7 +126,7 @@ mod tests {
                 |scheduler| scheduler.buffers.lease_mut(0).state = LeaseState::Leased,
                 "I1: every assigned buffer has a waiter",
             ),
-            (|scheduler| scheduler.classes[0].out += 1, "I1: a class has out what is counted"),
+            (|scheduler| scheduler.classes[0].outstanding += 1, "I1: a class has outstanding what is counted"),
             (|scheduler| scheduler.buffers.lease_mut(1).has_deadline = false, "every timed lease has its deadline"),
         ]);
     }
@@ -140,13 +137,16 @@ mod tests {
             (|scheduler| scheduler.waits.table_mut()[0].state = WaitState::Queued, "I2: the list of grants is sound"),
             (|scheduler| scheduler.classes[0].waiting += 1, "I2: as many wait as are counted"),
             (|scheduler| scheduler.stats.waiting += 1, "I2: as many wait as are counted"),
-            (|scheduler| scheduler.classes[0].cap = 5, "a class never has more out than its cap"),
+            (|scheduler| scheduler.classes[0].cap = 5, "a class never has more outstanding than its cap"),
             (|scheduler| scheduler.classes[0].reserve = 0, "I3: no buffer is free that a waiter may take"),
             (
                 |scheduler| scheduler.waits.table_mut()[0].bypasses = scheduler.bypass_bound() + 1,
                 "I6: at most W grants bypass a waiter",
             ),
-            (|scheduler| scheduler.buffers.lease_mut(1).tenant = 1, "what the tenants have out and wait for is all"),
+            (
+                |scheduler| scheduler.buffers.lease_mut(1).tenant = 1,
+                "what the tenants have outstanding and wait for is all",
+            ),
             (|scheduler| scheduler.waits.table_mut()[1].tenant = 1, "I2: a tenant waits for what is counted"),
         ]);
     }

@@ -27,7 +27,7 @@ pub struct SchedulerConfig {
     pub classes: u8,
     /// Class *c* may take a buffer only while more than `reserves[c]` are free, counted in buffers of the default size.
     pub reserves: [u32; CLASSES_MAX],
-    /// The most buffers of the default size a class may have out; `u32::MAX` for no cap.
+    /// The most buffers of the default size a class may have outstanding; `u32::MAX` for no cap.
     pub class_caps: [u32; CLASSES_MAX],
     /// The limit of two counts. A class with an eligible waiter goes first after this many hand-offs to other classes.
     /// Inside a class, one grant goes to the other tenants after this many grants to tenants below their guarantee.

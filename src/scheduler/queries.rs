@@ -75,11 +75,11 @@ impl Scheduler {
         SchedulerStats {
             capacity: self.buffers.units(),
             free: self.buffers.free_units(),
-            leased: self.stats.out() - self.assigned.len,
+            leased: self.stats.outstanding() - self.assigned.len,
             assigned: self.assigned.len,
             clock_backwards: self.clock.backwards(),
             waiting_by_class: self.classes.map(|class| class.waiting),
-            outstanding_by_class: self.classes.map(|class| class.out),
+            outstanding_by_class: self.classes.map(|class| class.outstanding),
             ..self.stats
         }
     }

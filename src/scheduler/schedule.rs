@@ -65,7 +65,7 @@ impl Scheduler {
     pub(super) fn verdict(&self, class: usize, units: u32) -> Verdict {
         let class = &self.classes[class];
         let free = self.buffers.free_units().saturating_sub(class.reserve);
-        if free == 0 || units > class.cap - class.out {
+        if free == 0 || units > class.cap - class.outstanding {
             Verdict::Blocked
         } else if free < units {
             Verdict::TooLargeNow
@@ -228,7 +228,7 @@ impl Scheduler {
         self.limit(tenant);
     }
 
-    /// A tenant has more or less out.
+    /// A tenant has more or less outstanding.
     #[inline]
     fn limit(&mut self, tenant: u32) {
         if self.stats.waiting > 0 && self.tenants.limit(self.waits.table(), tenant) {
@@ -240,7 +240,7 @@ impl Scheduler {
     #[inline(always)]
     pub(super) fn lend(&mut self, request: &Request, tenant: u32, state: LeaseState) -> LeaseId {
         let (lease, units) = self.buffers.take(request, tenant, state);
-        self.classes[usize::from(request.class)].out += units;
+        self.classes[usize::from(request.class)].outstanding += units;
         self.tenants.took(tenant, units);
         if request.has_deadline {
             self.deadlines.start(lease.index(), tenant, units, self.clock.now_ns());
@@ -253,7 +253,7 @@ impl Scheduler {
     #[inline(always)]
     pub(super) fn take_back(&mut self, index: u32) -> u32 {
         let (units, Lease { tenant, class, .. }) = self.buffers.put(index);
-        self.classes[usize::from(class)].out -= units;
+        self.classes[usize::from(class)].outstanding -= units;
         self.tenants.gave(tenant, units);
         self.stats.gave();
         tenant

@@ -87,7 +87,7 @@ impl SchedulerStats {
     }
 
     /// Inside the pool `leased` counts assigned buffers too.
-    pub(super) fn out(&self) -> u32 {
+    pub(super) fn outstanding(&self) -> u32 {
         self.leased
     }
 }

@@ -1,4 +1,4 @@
-//! The registry of tenants: what each may have, has out and waits for. `fair_queue` has the order of turns.
+//! The registry of tenants: what each may have, has outstanding and waits for. `fair_queue` has the order of turns.
 
 mod fair_queue;
 
@@ -40,7 +40,7 @@ impl Default for TenantConfig {
 pub struct TenantInfo {
     /// Its share.
     pub weight: u32,
-    /// What it has out, in units of the pool's smallest common size (see
+    /// What it has outstanding, in units of the pool's smallest common size (see
     /// [`SchedulerConfig::sizes`](super::SchedulerConfig)).
     pub outstanding_units: u32,
     /// Its requests that wait.
@@ -67,14 +67,14 @@ pub(super) struct Tenant {
     weight: u32,
     guaranteed: u32,
     cap: u32,
-    out: u32,
+    outstanding: u32,
     waiting: u32,
     /// Receivers and requests that name it: it stays for as long as there are any.
     pinned: u32,
     life: Life,
 }
 
-/// The tenant of requests that name none. What it has out is not counted: nothing limits it.
+/// The tenant of requests that name none. What it has outstanding is not counted: nothing limits it.
 const DEFAULT_TENANT: u32 = 0;
 
 /// All tenants of a pool.
@@ -154,7 +154,7 @@ impl Tenants {
     #[inline]
     fn free_if_done(&mut self, index: u32) {
         let tenant = &mut self.tenants[index as usize];
-        if tenant.life == Life::Retiring && tenant.out == 0 && tenant.waiting == 0 && tenant.pinned == 0 {
+        if tenant.life == Life::Retiring && tenant.outstanding == 0 && tenant.waiting == 0 && tenant.pinned == 0 {
             tenant.life = Life::Free;
             tenant.generation = tenant.generation.next();
             tenant.next_free = self.free;
@@ -179,7 +179,7 @@ impl Tenants {
         let known = entry.generation == tenant.generation() && entry.life != Life::Free && tenant.index() != 0;
         known.then_some(TenantInfo {
             weight: entry.weight,
-            outstanding_units: entry.out,
+            outstanding_units: entry.outstanding,
             waiting: entry.waiting,
             granted: entry.granted,
             is_retiring: entry.life == Life::Retiring,
@@ -216,7 +216,7 @@ impl Tenants {
     pub(super) fn may_take(&self, tenant: u32, units: u32) -> bool {
         tenant == DEFAULT_TENANT || {
             let tenant = &self.tenants[tenant as usize];
-            units <= tenant.cap.saturating_sub(tenant.out)
+            units <= tenant.cap.saturating_sub(tenant.outstanding)
         }
     }
 
@@ -231,7 +231,7 @@ impl Tenants {
     pub(super) fn took(&mut self, tenant: u32, units: u32) {
         if tenant != DEFAULT_TENANT {
             let entry = &mut self.tenants[tenant as usize];
-            entry.out += units;
+            entry.outstanding += units;
             entry.granted += 1;
         }
     }
@@ -240,33 +240,36 @@ impl Tenants {
     #[inline(always)]
     pub(super) fn gave(&mut self, tenant: u32, units: u32) {
         if tenant != DEFAULT_TENANT {
-            self.tenants[tenant as usize].out -= units;
+            self.tenants[tenant as usize].outstanding -= units;
             self.free_if_done(tenant);
         }
     }
 
-    /// Walks everything; for tests. `out` and `waiting` count a tenant's units and waits independently,
+    /// Walks everything; for tests. `outstanding` and `waiting` count a tenant's units and waits independently,
     /// `in_all` is both of all tenants.
     pub(super) fn check(
         &self,
         waits: &[Wait],
-        out: impl Fn(u32) -> u32,
+        outstanding: impl Fn(u32) -> u32,
         waiting: impl Fn(u32) -> u32,
         in_all: (u32, u32),
     ) -> Result<(), &'static str> {
         // If the named tenants are counted right and are all that there is, nothing is left for the default tenant.
-        let (mut all_out, mut all_waiting) = (out(DEFAULT_TENANT), 0);
+        let (mut all_outstanding, mut all_waiting) = (outstanding(DEFAULT_TENANT), 0);
         for (index, tenant) in (0..).zip(&self.tenants) {
-            ensure(tenant.out == 0 || out(index) == tenant.out, "I1: a tenant has out what is counted")?;
+            ensure(
+                tenant.outstanding == 0 || outstanding(index) == tenant.outstanding,
+                "I1: a tenant has outstanding what is counted",
+            )?;
             let waits = tenant.waiting == 0 || waiting(index) == tenant.waiting;
             ensure(waits, "I2: a tenant waits for what is counted")?;
-            (all_out, all_waiting) = (all_out + tenant.out, all_waiting + tenant.waiting);
-            ensure(tenant.out <= tenant.cap, "a tenant never has more out than its cap")?;
+            (all_outstanding, all_waiting) = (all_outstanding + tenant.outstanding, all_waiting + tenant.waiting);
+            ensure(tenant.outstanding <= tenant.cap, "a tenant never has more outstanding than its cap")?;
             let gone = tenant.life == Life::Free;
-            let is_unused = index != DEFAULT_TENANT && tenant.out + tenant.waiting + tenant.pinned == 0;
+            let is_unused = index != DEFAULT_TENANT && tenant.outstanding + tenant.waiting + tenant.pinned == 0;
             ensure(!gone || is_unused, "I2: a tenant in use is not gone")?;
         }
-        ensure((all_out, all_waiting) == in_all, "what the tenants have out and wait for is all")?;
+        ensure((all_outstanding, all_waiting) == in_all, "what the tenants have outstanding and wait for is all")?;
         self.check_flows(waits)
     }
 }
@@ -276,15 +279,15 @@ impl Tenants {
 impl Tenants {
     pub(super) fn state_key(&self, state: &mut Vec<u64>, waits: &[Wait], write_wait: &dyn Fn(&mut Vec<u64>, u32)) {
         for tenant in &self.tenants {
-            let Tenant { weight, guaranteed, cap, out, pinned, life, .. } = *tenant;
-            state.extend([weight, guaranteed, cap, out, pinned, life as u32].map(u64::from));
+            let Tenant { weight, guaranteed, cap, outstanding, pinned, life, .. } = *tenant;
+            state.extend([weight, guaranteed, cap, outstanding, pinned, life as u32].map(u64::from));
         }
         self.write_flows(state, waits, write_wait);
     }
 }
 
 impl Tenant {
-    /// Whether it matters how much it has out.
+    /// Whether it matters how much it has outstanding.
     fn is_limited(&self) -> bool {
         self.cap != u32::MAX || self.guaranteed > 0
     }
@@ -297,7 +300,7 @@ impl Tenant {
             weight: tenant_config.weight,
             guaranteed: tenant_config.guaranteed,
             cap: tenant_config.cap,
-            out: 0,
+            outstanding: 0,
             waiting: 0,
             pinned: 0,
             life: Life::Live,

@@ -59,8 +59,8 @@ impl Exports {
     /// Refuses a ticket of another pool, and one whose receiver is not exported.
     pub(super) fn check(&self, tickets: &Tickets, ticket: Ticket) -> Result<(), PoolError> {
         let entry = tickets.entries.get(ticket.entry as usize);
-        let is_out = entry.is_some_and(|entry| entry.uses == ticket.uses && entry.uses % 2 == 1);
-        if ticket.pool == self.pool && is_out { Ok(()) } else { Err(PoolError::Stale) }
+        let is_exported = entry.is_some_and(|entry| entry.uses == ticket.uses && entry.uses % 2 == 1);
+        if ticket.pool == self.pool && is_exported { Ok(()) } else { Err(PoolError::Stale) }
     }
 
     /// A receiver is exported. The caller asked [`Tickets::check_room`].

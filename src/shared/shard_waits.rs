@@ -150,7 +150,7 @@ impl Tickets {
         let Ticket { state, home: old, .. } = self.table[index as usize];
         self.exported -= u32::from(old == Tickets::NOWHERE);
         self.exported += u32::from(home == Tickets::NOWHERE);
-        self.count_out(old);
+        self.count_ended(old);
         if let Some(grants) = self.grants.get_mut(home as usize) {
             grants.waits += 1;
         }
@@ -178,7 +178,7 @@ impl Tickets {
             self.assigned -= 1;
         }
         self.exported -= u32::from(ticket.home == Tickets::NOWHERE);
-        self.count_out(ticket.home);
+        self.count_ended(ticket.home);
         let unused = &mut self.table[index as usize];
         unused.state = State::Unused;
         unused.generation = unused.generation.next();
@@ -209,7 +209,7 @@ impl Tickets {
         self.grants[home as usize].waits += 1;
     }
 
-    fn count_out(&mut self, home: u32) {
+    fn count_ended(&mut self, home: u32) {
         if let Some(grants) = self.grants.get_mut(home as usize) {
             grants.waits -= 1;
         }

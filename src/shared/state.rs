@@ -160,7 +160,7 @@ impl Shared {
         shard_states.extend((0..shards).map(|_| CachePadded::default()));
         let mut wakes = reserve("shards", shards.div_ceil(u64::BITS))?;
         wakes.extend((0..shards.div_ceil(u64::BITS)).map(|_| AtomicU64::new(0)));
-        // With all buffers out, a class whose cap is all of them is at its cap for the pool: it would not be short, and
+        // With all buffers outstanding, a class whose cap is all of them is at its cap for the pool: it would not be short, and
         // what is released then would stay cached while a request waits.
         let is_uncapped = |class: &usize| config.class_caps[*class] > config.buffers;
         let uncapped = (0..usize::from(config.classes)).filter(is_uncapped).fold(0, |mask, class| mask | 1 << class);
@@ -250,7 +250,7 @@ impl Shared {
     pub(super) fn note_peak(&self, state: &Locked) {
         let cached_since = if self.is_exhausted.0.load(Ordering::Relaxed) { 0 } else { self.cached_since() };
         let leased = self.buffers.len() as u32 - state.scheduler.free_buffers();
-        self.published.0.note_out(leased.saturating_sub(cached_since));
+        self.published.0.note_outstanding(leased.saturating_sub(cached_since));
     }
 
     /// Buffers that were cached all the time since the shard took the lock last.

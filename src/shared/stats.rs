@@ -148,10 +148,10 @@ pub(super) struct PublishedStats {
 }
 
 impl PublishedStats {
-    /// At most `out` were outstanding at once, of late.
-    pub(super) fn note_out(&self, out: u32) {
-        if out > self.leased_peak.load(Ordering::Relaxed) {
-            self.leased_peak.store(out, Ordering::Relaxed);
+    /// At most `outstanding` were outstanding at once, of late.
+    pub(super) fn note_outstanding(&self, outstanding: u32) {
+        if outstanding > self.leased_peak.load(Ordering::Relaxed) {
+            self.leased_peak.store(outstanding, Ordering::Relaxed);
         }
     }
 
@@ -168,8 +168,8 @@ impl PublishedStats {
     /// `cached_since` buffers were cached all the time.
     pub(super) fn add_to(&self, stats: &mut SchedulerStats, cached_since: u32) {
         let free = self.free.load(Ordering::Relaxed);
-        let out = stats.capacity.saturating_sub(free + cached_since);
-        stats.leased_peak = self.leased_peak.load(Ordering::Relaxed).max(out);
+        let outstanding = stats.capacity.saturating_sub(free + cached_since);
+        stats.leased_peak = self.leased_peak.load(Ordering::Relaxed).max(outstanding);
         stats.free += free;
         stats.assigned = self.assigned.load(Ordering::Relaxed);
         stats.waiting_by_class = core::array::from_fn(|class| self.waiting_by_class[class].load(Ordering::Relaxed));

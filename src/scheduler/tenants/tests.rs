@@ -34,17 +34,20 @@ fn assert_named(rule: &str, broken: &[fn(&mut Scheduler)]) {
 
 #[test]
 fn a_tenant_s_counts_are_compared_with_what_there_is() {
-    assert_named("I1: a tenant has out what is counted", &[|scheduler| scheduler.tenants.tenants[1].out += 1]);
+    assert_named(
+        "I1: a tenant has outstanding what is counted",
+        &[|scheduler| scheduler.tenants.tenants[1].outstanding += 1],
+    );
     assert_named("I2: a tenant waits for what is counted", &[|scheduler| scheduler.tenants.tenants[1].waiting += 1]);
     assert_named(
-        "a tenant never has more out than its cap",
+        "a tenant never has more outstanding than its cap",
         &[|scheduler| {
             scheduler.buffers.lease_mut(0).tenant = 1;
-            (scheduler.tenants.tenants[1].out, scheduler.tenants.tenants[1].cap) = (1, 0);
+            (scheduler.tenants.tenants[1].outstanding, scheduler.tenants.tenants[1].cap) = (1, 0);
         }],
     );
     assert_named(
-        "what the tenants have out and wait for is all",
+        "what the tenants have outstanding and wait for is all",
         &[|scheduler| scheduler.buffers.lease_mut(0).tenant = 1, |scheduler| scheduler.tenants.tenants[1].waiting = 0],
     );
 }

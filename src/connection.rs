@@ -258,7 +258,7 @@ impl Connection {
     /// What is to be done now.
     #[inline(always)] // so that the fast path is short
     pub fn pending(&self) -> Actions {
-        if self.is_fast_path_eligible() { self.pending_if_plain() } else { self.pending_in_any_state() }
+        if self.is_fast_path_eligible() { self.pending_if_eligible() } else { self.pending_in_any_state() }
     }
 
     /// The table of actions.

@@ -1,10 +1,10 @@
-//! The fast path through the tables for an *undisturbed* connection, which is in none of the rare states. An
-//! undisturbed connection waits for nothing, is not asked to park, and is not to be shed. It is neither ended, blocked
-//! nor full. It may hold a buffer or a slot, be ready, and be short of bytes. A *plain* connection is undisturbed, has
-//! room for the bytes it is short of, and has not used up its budget.
+//! The fast path through the tables for a *common* connection, which is in none of the rare states. A common
+//! connection waits for nothing, is not asked to park, and is not to be shed. It is neither ended, blocked nor full. It
+//! may hold a buffer or a slot, be ready, and need bytes. An *eligible* connection is common, has room for the bytes
+//! that it needs, and has not used up its budget.
 //!
 //! Nearly every receive begins and ends so. What the tables of events and actions come to for it is written out here;
-//! the tests compare the two for all undisturbed connections.
+//! the tests compare the two for all common connections.
 
 use super::{Action, Actions, Connection, Mode, flag};
 
@@ -25,21 +25,21 @@ impl Connection {
         self.has(SINGLE_REPORT)
     }
 
-    /// Whether it is plain.
+    /// Whether it is eligible.
     #[inline(always)]
     pub(super) fn is_fast_path_eligible(&self) -> bool {
         self.has_only_common_flags() && (self.needed_bytes == 0 || !self.is_misfit()) && self.is_within_budget()
     }
 
-    /// Whether it is undisturbed.
+    /// Whether it is common.
     #[inline(always)]
     fn has_only_common_flags(&self) -> bool {
         self.flags & (flag::ATTACHED | !flag::COMMON_FLAGS) == flag::ATTACHED && self.blocked == 0
     }
 
-    /// The table of actions, for a plain connection.
+    /// The table of actions, for an eligible connection.
     #[inline(always)]
-    pub(super) fn pending_if_plain(&self) -> Actions {
+    pub(super) fn pending_if_eligible(&self) -> Actions {
         let (holds_buffer, empty) = (self.has(flag::BUFFER), self.buffered_bytes == 0);
         let action = if !empty && self.needed_bytes == 0 {
             Action::Decode.into()
@@ -59,7 +59,7 @@ impl Connection {
         self.with_interest(action)
     }
 
-    /// With what the read interest of a plain connection needs.
+    /// With what the read interest of a common connection needs.
     #[inline(always)]
     fn with_interest(&self, actions: Actions) -> Actions {
         if self.flags & (flag::ARMED | SINGLE_REPORT) == flag::ARMED {
@@ -83,17 +83,17 @@ impl Connection {
         self.reads = 0;
     }
 
-    /// `Readable` for a connection that is plain in a new loop iteration; for another, `None` and no change.
+    /// `Readable` for a connection that is eligible in a new loop iteration; for another, `None` and no change.
     #[inline(always)]
     pub(super) fn try_fast_become_ready(&mut self) -> Option<Actions> {
         if !self.has_only_common_flags() || (self.needed_bytes != 0 && self.is_misfit()) {
             return None;
         }
         self.set_ready();
-        Some(self.pending_if_plain())
+        Some(self.pending_if_eligible())
     }
 
-    /// `Sync` of an undisturbed connection, with a host that holds nothing and that nothing stops; `None`, and nothing
+    /// `Sync` of a common connection, with a host that holds nothing and that nothing stops; `None`, and nothing
     /// is changed, for another.
     #[inline(always)]
     pub(super) fn try_fast_sync(&mut self, armed: bool) -> Option<Actions> {
@@ -117,7 +117,7 @@ impl Connection {
         }
     }
 
-    /// `Done(WantRecv)` for an undisturbed connection that holds nothing and has nothing to receive, and nothing is left to
+    /// `Done(WantRecv)` for a common connection that holds nothing and has nothing to receive, and nothing is left to
     /// do; `None`, and nothing is changed, for another.
     #[inline(always)]
     pub(crate) fn try_fast_arm(&mut self) -> Option<Actions> {
@@ -129,7 +129,7 @@ impl Connection {
         Some(Actions::NONE)
     }
 
-    /// Whether it is one that `try_fast_begin` is for: holding nothing, and short of no more than will fit.
+    /// Whether it is one that `try_fast_begin` is for: holding nothing, and needing no more than will fit.
     #[inline(always)]
     pub(crate) fn may_begin_fast(&self, capacity: u32) -> bool {
         self.flags & (flag::ATTACHED | flag::HELD | !flag::COMMON_FLAGS) == flag::ATTACHED
@@ -146,7 +146,7 @@ impl Connection {
         self.with_interest(Action::Recv.into())
     }
 
-    /// `Received` for an undisturbed connection that has room left afterwards and then enough to decode; `None`, and
+    /// `Received` for a common connection that has room left afterwards and then enough to decode; `None`, and
     /// nothing is changed, for another. All that is left to do is to decode, whatever is left of its budget.
     #[inline(always)]
     pub(crate) fn try_fast_receive(&mut self, bytes: u32) -> Option<Actions> {
@@ -193,9 +193,9 @@ mod tests {
 
     const CAPACITY: u32 = 9;
 
-    /// Calls `look` with every undisturbed connection of small numbers: all flag words, also those that no events lead to.
+    /// Calls `look` with every common connection of small numbers: all flag words, also those that no events lead to.
     /// Too many for Miri.
-    fn for_each_undisturbed(mut look: impl FnMut(&Connection)) {
+    fn for_each_common(mut look: impl FnMut(&Connection)) {
         for mode in Mode::ALL {
             for word in 0..1 << 22 {
                 let flags = word | (mode as u32) << flag::MODE_SHIFT;
@@ -203,10 +203,10 @@ mod tests {
                 if !empty.has_only_common_flags() {
                     continue;
                 }
-                let (capacity, levels) = if empty.has(flag::HELD) { (CAPACITY, 0..CAPACITY) } else { (0, 0..1) };
+                let (capacity, counts) = if empty.has(flag::HELD) { (CAPACITY, 0..CAPACITY) } else { (0, 0..1) };
                 for reads in READS {
                     for (buffered_bytes, needed_bytes) in
-                        levels.clone().flat_map(|buffered_bytes| (0..CAPACITY + 2).map(move |n| (buffered_bytes, n)))
+                        counts.clone().flat_map(|buffered_bytes| (0..CAPACITY + 2).map(move |n| (buffered_bytes, n)))
                     {
                         look(&Connection { buffered_bytes, capacity, needed_bytes, reads, ..empty.clone() });
                     }
@@ -218,9 +218,9 @@ mod tests {
     /// Of which the last two leave nothing of the budget.
     const READS: [u8; 5] = [0, 1, Policy::READS_PER_WAKE_DEFAULT - 1, Policy::READS_PER_WAKE_DEFAULT, u8::MAX];
 
-    /// Those of them that are plain.
-    fn for_each_plain(mut look: impl FnMut(&Connection)) {
-        for_each_undisturbed(|connection| {
+    /// Those of them that are eligible.
+    fn for_each_eligible(mut look: impl FnMut(&Connection)) {
+        for_each_common(|connection| {
             if connection.is_fast_path_eligible() {
                 look(connection);
             } else {
@@ -231,15 +231,15 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore)]
-    fn plain_connections_are_in_no_rare_state() {
+    fn eligible_connections_are_in_no_rare_state() {
         let mut count = 0;
-        for_each_plain(|fast| {
+        for_each_eligible(|fast| {
             count += 1;
             for (blocked, reads) in [(1, 0), (0, Policy::READS_PER_WAKE_DEFAULT)] {
                 assert!(!Connection { blocked, reads, ..fast.clone() }.is_fast_path_eligible(), "{fast:?}");
             }
         });
-        // What it may be short of: anything without a buffer, else what there is room for; for each level.
+        // Bytes that it may need: any number without a buffer, else what there is room for; for each number that is buffered.
         let (in_buffer, in_slot) =
             ((0..CAPACITY).map(|buffered_bytes| CAPACITY - buffered_bytes + 1).sum::<u32>(), CAPACITY * (CAPACITY + 2));
         // Ready or not, armed or not, pausing when blocked or not; holding nothing, a slot, a buffer, or both.
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore)]
     fn their_actions_are_those_of_the_table() {
-        for_each_plain(|fast| assert_eq!(fast.pending_if_plain(), fast.pending_in_any_state(), "{fast:?}"));
+        for_each_eligible(|fast| assert_eq!(fast.pending_if_eligible(), fast.pending_in_any_state(), "{fast:?}"));
     }
 
     const ABOUT_BUFFERS: [Action; 4] =
@@ -264,7 +264,7 @@ mod tests {
             (connection.pending_in_any_state(), connection)
         };
         let mut taken = [0; 6];
-        for_each_undisturbed(|before| {
+        for_each_common(|before| {
             let mut connection = before.clone();
             match connection.try_fast_become_ready() {
                 None => assert!(connection == *before && before.is_misfit(), "{before:?}"),
@@ -275,7 +275,7 @@ mod tests {
             }
             for armed in [false, true] {
                 let mut connection = before.clone();
-                let actions = connection.try_fast_sync(armed).expect("it is undisturbed");
+                let actions = connection.try_fast_sync(armed).expect("it is common");
                 let event = Event::Sync { buffered_bytes: 0, capacity: 0, blocked: 0, needed_bytes: false, armed };
                 assert_eq!((actions, connection), by_table(before, &[event]), "{before:?}");
                 taken[1] += 1;
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(taken[0], of_each * (all + CAPACITY * all + 2 * fitting));
         assert_eq!(taken[1], of_each * (all + 3 * CAPACITY * all) * 2);
         assert_eq!(taken[2], of_each * (1..=CAPACITY).map(|capacity| capacity + 1).sum::<u32>());
-        // With a slot beside the buffer or not; short of no more than came.
+        // With a slot beside the buffer or not; needing no more than came.
         let rooms = (0..CAPACITY).map(|buffered_bytes| 1..CAPACITY - buffered_bytes);
         assert_eq!(taken[3], of_each * 2 * rooms.flatten().map(|bytes| bytes + 1).sum::<u32>());
         // Not ready, and full of anything but nothing.

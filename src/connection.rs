@@ -13,13 +13,13 @@
 //! | part | values | changed by |
 //! |---|---|---|
 //! | life | detached, open, failed, closing, finished | `Attach`, `Fail`, `Close` |
-//! | hold | none, slot, buffer (with capacity and level) | `BufferGranted`, `BufferParked`, `BufferReleased`, `Sync` |
+//! | hold | none, slot, buffer (with capacity and buffered bytes) | `BufferGranted`, `BufferParked`, `BufferReleased`, `Sync` |
 //! | wait | no, queued | `BufferDenied`, `BufferGranted`, `Done(CancelRequest)` |
 //! | readiness | unknown, ready | `Readable`, `Received`, `WouldBlock`, `Sync` (one-shot) |
 //! | receive | none, in flight, taken back (completion) | `Done(Recv)`, `Done(StopRecv)`, `Received`, `WouldBlock`, the end |
 //! | read interest | off, armed (completion: a poll is submitted) | `Done(WantRecv)`, `Done(StopRecv)`, `Readable` (one-shot), `Sync` |
 //! | end | open, ended, broken; then reported | `EndOfStream`, `TransportError`, `Done(End)` |
-//! | decoder | free, short of n bytes, blocked by reasons, yielded | `NeedMore`, `Received`, `Block`, `Unblock`, `Yield`, `Wake` |
+//! | decoder | free, needing n bytes, blocked by reasons, yielded | `NeedMore`, `Received`, `Block`, `Unblock`, `Yield`, `Wake` |
 //!
 //! A completion host submits a receive and reports `Done(Recv)`. From then until the outcome of the receive, the
 //! operating system uses the target memory: it is neither moved, parked nor released, whatever the connection's state.
@@ -31,23 +31,23 @@
 //!
 //! | event | refused when | effect |
 //! |---|---|---|
-//! | `Attach` | open, closing; level > capacity | open; holds the buffer if capacity > 0 |
+//! | `Attach` | open, closing; more bytes than capacity | open; holds the buffer if capacity > 0 |
 //! | `Readable` | detached | ready, new loop iteration; one-shot read interest (or a poll) is off; nothing after the end or `Close` |
-//! | `BufferGranted` | capacity 0 or < level; a buffer as large is held; closed and not queued; in flight | holds it, no longer queued; new loop iteration if it was |
+//! | `BufferGranted` | capacity 0 or below the buffered bytes; a buffer as large is held; closed and not queued; in flight | holds it, no longer queued; new loop iteration if it was |
 //! | `BufferDenied` | queued; a buffer is held; closed | queued |
-//! | `BufferParked` | capacity 0 or < level; closed; in flight | holds a slot |
+//! | `BufferParked` | capacity 0 or below the buffered bytes; closed; in flight | holds a slot |
 //! | `BufferReleased` | nothing is held; in flight | holds nothing, buffers nothing |
 //! | `Received` | 0; nothing held; more than the room; after the end; closed and not in flight | the bytes are buffered and no longer count as missing; after `Close` nothing |
 //! | `WouldBlock` | detached | not ready |
 //! | `EndOfStream`, `TransportError` | detached | ended or broken (an error outweighs an end that is not reported yet) |
-//! | `Consumed` | more than buffered; from a slot while in flight | buffered less; progress ends what the decoder was short of, and a request to park or shed |
-//! | `NeedMore` | 0; more than can be counted; closed | short of the reported number of bytes |
+//! | `Consumed` | more than buffered; from a slot while in flight | buffered less; progress ends the need of bytes, and a request to park or shed |
+//! | `NeedMore` | 0; more than can be counted; closed | needs the reported number of bytes |
 //! | `Block`, `Unblock` | no reasons; detached | reasons added, removed |
 //! | `Yield` | detached | no `Decode` or `Recv` before the next loop iteration |
 //! | `Wake` | detached | new loop iteration |
 //! | `PauseRecv`, `ResumeRecv` | detached | reading is (not) wanted by the host |
-//! | `Fail` | closed | failed: nothing is short, blocked or yielded any more, all is discarded |
-//! | `Sync` | level > capacity; closed; another capacity while in flight | buffer (or slot, if its capacity is given), level, reasons, shortness, read interest as given; one-shot read interest that is armed (or a poll) will report, so not ready |
+//! | `Fail` | closed | failed: no bytes are needed, nothing is blocked or yielded any more, all is discarded |
+//! | `Sync` | more bytes than capacity; closed; another capacity while in flight | buffer (or slot, if its capacity is given), buffered bytes, reasons, need of bytes, read interest as given; one-shot read interest that is armed (or a poll) will report, so not ready |
 //! | `ReclaimRequested` | detached | parks what can be parked, ready or not |
 //! | `LeaseExpired` | detached | as `ReclaimRequested`; to be shed if that was asked before or cannot be |
 //! | `Done` | not pending | read interest changed, wait ended, or notice seen |
@@ -68,8 +68,8 @@
 //! | `Decode` | bytes are buffered and the decoder is free; not in a slot while in flight |
 //! | `Discard` | bytes are buffered and failed, or the end is reported; not in a slot while in flight |
 //! | `Recv` | may read, ready, within budget, a buffer with room (or a slot with room while queued), nothing to decode first, none in flight |
-//! | `CannotFit` | short of more than the buffer has room for; not blocked; until seen |
-//! | `End` | ended; nothing is buffered, or what is buffered is short; not blocked; until seen |
+//! | `CannotFit` | needs more than the buffer has room for; not blocked; until seen |
+//! | `End` | ended; nothing is buffered, or more bytes are needed; not blocked; until seen |
 //! | `ReleaseBuffer` | a buffer or slot is held, empty, not too small, nothing is to be received into it now or in flight |
 //! | `Park` | a buffer holds bytes that cannot be decoded now, and no receive is in flight: at most `park_bytes` and the last receive ran dry, or at most `reclaim_bytes` and the pool asks |
 //! | `Shed` | the lease expired with what cannot be parked; until progress or seen |

@@ -11,8 +11,8 @@
 //!
 //! # Order of service
 //!
-//! Class *c* is *eligible* while more than `reserves[c]` buffers are free and it has fewer than `class_caps[c]` outstanding.
-//! Inside a class the tenants take turns (see [`TenantConfig`]); what one tenant waits for in one class is served first
+//! Class *c* is *eligible* while more than `reserves[c]` buffers are free and it has fewer than `class_caps[c]`
+//! outstanding. Inside a class the tenants take turns (see [`TenantConfig`]); what one tenant waits for in one class is served first
 //! in, first out, and a newcomer never overtakes. Among classes with waiters that are eligible the most critical goes
 //! first, but none is passed forever: a class counts the hand-offs to others that it was eligible for, and from
 //! `class_burst` on the class with the largest count goes first; its count then starts again.
@@ -31,7 +31,7 @@
 //! passed `class_burst` times until it is overdue, then at most once by each of the *C - 1* others (the one that goes first
 //! starts to count from 0, behind it): `K (class_burst + C) - 1` in all; `K - 1` with one class. *q* is at most
 //! `waiters_max - 1`. Buffers that a reserve or a cap keeps a waiter from are not its own and are not counted; when its
-//! tenant's cap has kept it back, counting starts again, as it does for a receiver's wait that changes its class
+//! tenant's cap has blocked it, counting starts again, as it does for a receiver's wait that changes its class
 //! because a frame has begun to arrive.
 //!
 //! # Deadlines

@@ -233,7 +233,7 @@ fn threads_with_a_reserve_and_a_cap_are_all_served() {
 
 #[test]
 fn threads_at_the_edge_of_the_pool_are_all_served() {
-    // As many buffers as connections: the pool turns from short to plenty and back all the time.
+    // As many buffers as connections: the pool is exhausted and not, in turn, all the time.
     let config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(16, 256) };
     stress(&config, 4, 4, 10_000);
 }

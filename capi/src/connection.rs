@@ -357,7 +357,7 @@ pub unsafe extern "C" fn demuxbuf_connection_close(connection: *mut demuxbuf_con
 /// iteration.
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`,
+/// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (more bytes than capacity), `DEMUXBUF_ERR_CLOSED`,
 /// `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_sync(

@@ -43,7 +43,7 @@ pub const DEMUXBUF_EVENT_BUFFER_DENIED: u32 = 18;
 pub const DEMUXBUF_EVENT_BUFFER_PARKED: u32 = 19;
 /// Connections only: the buffer is no longer held.
 pub const DEMUXBUF_EVENT_BUFFER_RELEASED: u32 = 20;
-/// The allocator of the host that lends the buffers is short: park as soon as possible. A pool does this by itself.
+/// The allocator of the host that lends the buffers is exhausted: park as soon as possible. A pool does this by itself.
 pub const DEMUXBUF_EVENT_RECLAIM_REQUESTED: u32 = 21;
 /// The buffer is held for too long without progress: park, or else shed. A pool does this by itself.
 pub const DEMUXBUF_EVENT_LEASE_EXPIRED: u32 = 22;

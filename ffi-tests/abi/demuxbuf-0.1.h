@@ -440,7 +440,7 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
 // Connections only: the buffer is no longer held.
 #define DEMUXBUF_EVENT_BUFFER_RELEASED 20
 
-// The allocator of the host that lends the buffers is short: park as soon as possible. A pool does this by itself.
+// The allocator of the host that lends the buffers is exhausted: park as soon as possible. A pool does this by itself.
 #define DEMUXBUF_EVENT_RECLAIM_REQUESTED 21
 
 // The buffer is held for too long without progress: park, or else shed. A pool does this by itself.
@@ -1436,7 +1436,7 @@ uint32_t demuxbuf_connection_close(demuxbuf_connection *connection);
 // iteration.
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (level above capacity), `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_CAPACITY_TOO_SMALL` (more bytes than capacity), `DEMUXBUF_ERR_CLOSED`,
 // `DEMUXBUF_ERR_IN_FLIGHT`.
 uint32_t demuxbuf_connection_sync(demuxbuf_connection *connection,
                                   uint32_t buffered_bytes,

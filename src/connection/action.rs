@@ -23,7 +23,7 @@ pub enum Action {
     Recv = 1 << 5,
     /// Run the decoder; report `Consumed`, and if bytes are left why: `NeedMore`, `Block` or `Yield`.
     Decode = 1 << 6,
-    /// Throw away what is buffered; report `Consumed` with the whole level.
+    /// Throw away what is buffered; report `Consumed` with all buffered bytes.
     Discard = 1 << 7,
     /// Move the undecoded bytes to a small slot and release the buffer; report `BufferParked`.
     Park = 1 << 8,

@@ -116,7 +116,7 @@ impl Connection {
             return;
         }
         self.buffered_bytes -= bytes;
-        // The decoder went on, so what it was short of is behind it.
+        // The decoder went on, so what it needed is behind it.
         self.needed_bytes = 0;
         self.clear(flag::ASKED);
         if self.buffered_bytes == 0 {
@@ -150,7 +150,7 @@ impl Connection {
         }
         self.buffered_bytes = buffered_bytes;
         self.blocked = blocked;
-        // "Short" without a number is short of at least one byte.
+        // A need without a number is one of at least one byte.
         self.needed_bytes = u32::from(needed_bytes && !self.has(flag::FAILED));
         if buffered_bytes == 0 {
             self.clear(flag::YIELDED);
@@ -230,7 +230,7 @@ impl Connection {
     #[inline]
     fn drop_hold(&mut self) {
         if self.buffered_bytes > 0 {
-            // What the decoder was short of left with the content.
+            // What the decoder needed left with the content.
             self.needed_bytes = 0;
         }
         self.buffered_bytes = 0;
@@ -244,7 +244,7 @@ impl Connection {
         self.update_room();
     }
 
-    /// The one place where level and capacity decide over full and misfit.
+    /// The one place where buffered bytes and capacity decide over full and misfit.
     #[inline]
     fn update_room(&mut self) {
         let room = self.room();

@@ -23,7 +23,7 @@ impl Connection {
         self.capacity.saturating_sub(self.buffered_bytes)
     }
 
-    /// What the decoder is short of has no room in the buffer. A slot is only a stand-in for a buffer.
+    /// What the decoder needs has no room in the buffer. A slot is only a stand-in for a buffer.
     pub(crate) fn is_misfit(&self) -> bool {
         self.has(flag::BUFFER) && self.needed_bytes > self.room() && !self.has(flag::OVER | flag::FAILED)
     }
@@ -83,7 +83,7 @@ impl Conditions {
     pub(super) fn of(c: &Connection) -> Conditions {
         let (has_buffer, has_slot, waiting) = (c.has(flag::BUFFER), c.has(flag::SLOT), c.has(flag::WAITING));
         let (ready, over, failed) = (c.has(flag::READY), c.has(flag::OVER), c.has(flag::FAILED));
-        let (empty, short, in_flight) = (c.buffered_bytes == 0, c.needed_bytes > 0, c.is_in_flight());
+        let (empty, needs_more, in_flight) = (c.buffered_bytes == 0, c.needed_bytes > 0, c.is_in_flight());
         let blocked = (c.blocked != 0) & !failed;
         let misfit = c.is_misfit();
         // What is parked with a decoder that is blocked needs no buffer before that ends: two such would trade one forever.
@@ -92,7 +92,7 @@ impl Conditions {
         let may_read = !over & !paused & !misfit;
         let in_budget = c.is_within_budget();
 
-        let stopped = short | (c.blocked != 0) | c.has(flag::YIELDED | flag::FAILED | flag::END_SEEN);
+        let stopped = needs_more | (c.blocked != 0) | c.has(flag::YIELDED | flag::FAILED | flag::END_SEEN);
         let (decodable, refuse) = (!empty & !stopped, !empty & c.has(flag::FAILED | flag::END_SEEN));
         let pinned = c.is_pinned();
         let (decode, discard) = (decodable & !pinned, refuse & !pinned);
@@ -106,7 +106,7 @@ impl Conditions {
         let unread = receivable & may_read & ready & !in_flight & !c.has(flag::FULL) & !has_work;
         let receive = unread & in_budget;
 
-        let end = over & !c.has(flag::END_SEEN) & !blocked & (empty | (short & !failed));
+        let end = over & !c.has(flag::END_SEEN) & !blocked & (empty | (needs_more & !failed));
         let accepts = may_read & c.has_room();
         let (interest, reports_again) = match c.mode() {
             Mode::Level => (accepts, true),
@@ -129,9 +129,10 @@ impl Conditions {
             receive,
             end,
             cannot_fit: misfit & !blocked & !c.has(flag::MISFIT_SEEN),
-            park: has_buffer & !in_flight & (short | blocked) & !misfit & !end && c.may_park(ready & may_read),
+            park: has_buffer & !in_flight & (needs_more | blocked) & !misfit & !end && c.may_park(ready & may_read),
             release: (has_buffer | has_slot) & empty & !misfit & !in_flight & !receive & !lifeline,
-            next_iteration: (c.has(flag::YIELDED) & !short & !blocked) | (!reports_again & !in_budget & wants_room),
+            next_iteration: (c.has(flag::YIELDED) & !needs_more & !blocked)
+                | (!reports_again & !in_budget & wants_room),
         }
     }
 }

@@ -89,7 +89,7 @@ pub enum Event {
         /// The host's read interest is armed, or its report is to come.
         armed: bool,
     },
-    /// The pool is short: park as soon as possible.
+    /// The pool is exhausted: park as soon as possible.
     ReclaimRequested,
     /// The lease's deadline passed without progress.
     LeaseExpired,

@@ -239,7 +239,7 @@ mod tests {
                 assert!(!Connection { blocked, reads, ..fast.clone() }.is_fast_path_eligible(), "{fast:?}");
             }
         });
-        // Bytes that it may need: any number without a buffer, else what there is room for; for each number that is buffered.
+        // Bytes that it may need: any number without a buffer, else what there is room for.
         let (in_buffer, in_slot) =
             ((0..CAPACITY).map(|buffered_bytes| CAPACITY - buffered_bytes + 1).sum::<u32>(), CAPACITY * (CAPACITY + 2));
         // Ready or not, armed or not, pausing when blocked or not; holding nothing, a slot, a buffer, or both.

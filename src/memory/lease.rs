@@ -17,7 +17,7 @@ pub struct Lease<'a> {
 }
 
 impl<'a> Lease<'a> {
-    /// A view of a buffer whose content is `buffer[start..start + level]`; `None` if that is not inside.
+    /// A view of a buffer whose content is `buffer[start..start + buffered_bytes]`; `None` if that is not inside.
     pub fn new(buffer: &'a mut [u8], start: usize, buffered_bytes: usize) -> Option<Lease<'a>> {
         let end = start.checked_add(buffered_bytes)?;
         (end <= buffer.len()).then_some(Lease { buffer, start, end })

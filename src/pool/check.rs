@@ -23,7 +23,7 @@ impl<S: BufferSource> Pool<S> {
             waiting += u32::from(waits && granted.is_none());
             in_buffers += u32::from(granted.is_some());
             if granted.is_some_and(|buffer| self.table.holder(buffer) != Some(index) || !connection.is_in_flight()) {
-                return Err("I2: a grant is kept back only while a receive is in flight");
+                return Err("I2: a grant is deferred only while a receive is in flight");
             }
             // One that holds a buffer and waits is waiting for a larger one.
             let grows = waits && matches!(place, Place::Buffer(_));
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_row_that_does_not_agree_with_its_connection_is_named() {
         assert_named(
-            "I2: a grant is kept back only while a receive is in flight",
+            "I2: a grant is deferred only while a receive is in flight",
             &[
                 |pool| feed(pool, 0, Event::WouldBlock),
                 |pool| {

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     /// A pool of 4 buffers and as many halves of one, the last buffer in reserve. Two buffers are leased, one that came
-    /// back is assigned to the first who waited, and another waits.
+    /// back is assigned to the first waiter, and another waits.
     fn scheduler() -> Scheduler {
         let config = SchedulerConfig {
             reserves: [1, 0, 0, 0, 0, 0, 0, 0],

@@ -46,7 +46,7 @@ pub(super) struct Shared {
 /// The most grants that are taken at once from shards that do not look.
 const TAKEN_AT_ONCE: u32 = 32;
 
-/// What one shard has; other threads write here only while the pool is short.
+/// What one shard has; other threads write here only while the pool is exhausted.
 #[derive(Debug, Default)]
 pub(super) struct ShardState {
     pub(super) cache: Cache,
@@ -160,8 +160,8 @@ impl Shared {
         shard_states.extend((0..shards).map(|_| CachePadded::default()));
         let mut wakes = reserve("shards", shards.div_ceil(u64::BITS))?;
         wakes.extend((0..shards.div_ceil(u64::BITS)).map(|_| AtomicU64::new(0)));
-        // With all buffers outstanding, a class whose cap is all of them is at its cap for the pool: it would not be short, and
-        // what is released then would stay cached while a request waits.
+        // With all buffers outstanding, a class whose cap is all of them is at its cap: the pool would not be
+        // exhausted, and what is released then would stay cached while a request waits.
         let is_uncapped = |class: &usize| config.class_caps[*class] > config.buffers;
         let uncapped = (0..usize::from(config.classes)).filter(is_uncapped).fold(0, |mask, class| mask | 1 << class);
         let shared = Shared {

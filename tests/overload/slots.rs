@@ -49,7 +49,7 @@ fn pressed(pool: &mut Pool, bytes: [usize; 4], waiters: u32) -> Vec<ReceiverId> 
         pool.handle(id, Event::Readable).expect("the handle is live");
         pool.receive_area(id).expect("the handle is live")[..bytes].fill(bytes as u8);
         pool.handle(id, Event::Received { bytes: bytes as u32 }).expect("there is room");
-        pool.handle(id, Event::NeedMore { bytes: 10_000 }).expect("it is short");
+        pool.handle(id, Event::NeedMore { bytes: 10_000 }).expect("it needs bytes");
     }
     for &id in &ids[4..] {
         pool.handle(id, Event::Readable).expect("the handle is live");

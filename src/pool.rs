@@ -259,7 +259,7 @@ impl<S: BufferSource> Pool<S> {
         self.table.find(id)
     }
 
-    /// Takes the buffer away from a receiver, with what is in it: the lease is the host's. Reading goes on into
+    /// Takes the buffer and its content away from a receiver: the lease is the host's. Reading goes on into
     /// another buffer.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{Notice, PoolConfig, PoolError};
 use demuxbuf::scheduler::{Outcome, SchedulerError};
 
-/// A wait whose frame begins asks in the class of begun frames, and comes before those of new work.
+/// A wait whose frame begins asks in the class of partial frames, and comes before those of new work.
 #[test]
 fn s57_begun_frame_is_served_before_new_work() {
     let mut config = PoolConfig { continuation_class: Some(0), ..config(1) };

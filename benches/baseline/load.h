@@ -36,7 +36,7 @@ static void futex(_Atomic int *word, int what, int value, const struct timespec 
     syscall(SYS_futex, word, what | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
 }
 
-static void bed_tell(bed_t *bed) {
+static void bed_signal(bed_t *bed) {
     if (atomic_exchange_explicit(&bed->state, 1, memory_order_release) == -1)
         futex(&bed->state, FUTEX_WAKE, 1, NULL);
 }
@@ -177,7 +177,7 @@ int main(int argc, char **argv) {
     uint64_t nanoseconds = now_ns() - begin;
     uint64_t all = 0, fewest = UINT64_MAX;
     for (unsigned i = 0; i < threads; i++) {
-        bed_tell(&beds[i]);
+        bed_signal(&beds[i]);
         pthread_join(workers[i].id, NULL);
         all += workers[i].operations;
         if (workers[i].operations < fewest)

@@ -67,7 +67,7 @@ static void pool_put(unsigned thread, buffer_t *buffer) {
     atomic_store_explicit(&inbox->is_signalled, 1, memory_order_release);
     pthread_mutex_unlock(&lock);
     if (!was_signalled && other != thread)
-        bed_tell(&beds[other]);
+        bed_signal(&beds[other]);
 }
 
 static connection_t *pool_served(unsigned thread) {

@@ -49,7 +49,7 @@ pub struct demuxbuf_pool_config {
     pub large_slots: [u32; 3],
     /// The most tenants at once.
     pub tenants_max: u32,
-    /// Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
+    /// Class of requests for the missing bytes of a partial frame, if it is more critical than the receiver's
     /// own; `DEMUXBUF_NO_CLASS` for always the receiver's own. A request that waits when the frame begins changes to
     /// it, and is the last there.
     pub continuation_class: u32,

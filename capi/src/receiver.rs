@@ -17,7 +17,7 @@ use demuxbuf::pool::{BufferSource, LeasedContent, Pool, ReceiverId, Step};
 use demuxbuf::scheduler::LeaseId;
 use demuxbuf::shared::PoolShard;
 
-/// A buffer that leaves or enters a receiver with what is in it.
+/// A buffer that leaves or enters a receiver with its content.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -259,7 +259,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, 
     status(pool.with(|pool| pool.set_tenant(id, tenant_of(pool, tenant)).map_err(status_of)))
 }
 
-/// Takes the buffer away from a receiver with what is in it: the lease is the host's, reading goes on into another.
+/// Takes the buffer and its content away from a receiver: the lease is the host's, reading goes on into another.
 ///
 /// Call `demuxbuf_receiver_pending` next.
 /// Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,

@@ -273,7 +273,7 @@ typedef struct {
   uint32_t large_slots[3];
   // The most tenants at once.
   uint32_t tenants_max;
-  // Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
+  // Class of requests for the missing bytes of a partial frame, if it is more critical than the receiver's
   // own; `DEMUXBUF_NO_CLASS` for always the receiver's own. A request that waits when the frame begins changes to
   // it, and is the last there.
   uint32_t continuation_class;
@@ -446,7 +446,7 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
 // The buffer is held for too long without progress: park, or else shed. A pool does this by itself.
 #define DEMUXBUF_EVENT_LEASE_EXPIRED 22
 
-// A buffer that leaves or enters a receiver with what is in it.
+// A buffer that leaves or enters a receiver with its content.
 typedef struct {
   // The buffer; release it with `demuxbuf_pool_release`.
   uint64_t lease;
@@ -656,7 +656,7 @@ int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
                                      uint64_t receiver,
                                      uint64_t tenant);
 
-// Takes the buffer away from a receiver with what is in it: the lease is the host's, reading goes on into another.
+// Takes the buffer and its content away from a receiver: the lease is the host's, reading goes on into another.
 //
 // Call `demuxbuf_receiver_pending` next.
 // Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,

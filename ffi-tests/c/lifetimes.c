@@ -49,7 +49,7 @@ static int reads(demuxbuf_pool *pool, uint64_t receiver) {
     return (step.actions & DEMUXBUF_RECV) != 0;
 }
 
-/* S82: a lease of the host's own, and what is in its buffer, survive the pool it was taken on. */
+/* S82: a lease of the host's own, and the content of its buffer, survive the pool it was taken on. */
 static void s82_lease_outlives_pools(void) {
     shared_pool = new_shards(1, 4, 2);
     demuxbuf_pool *const a = pool_of(0), *b = pool_of(1);
@@ -80,7 +80,7 @@ static void s82_lease_outlives_pools(void) {
     demuxbuf_pool_free(b);
 }
 
-/* S82: a receiver of another thread takes such a lease in, with what is in it. */
+/* S82: a receiver of another thread takes such a lease in, with its content. */
 static void s82_lease_of_a_freed_pool_is_adopted(void) {
     shared_pool = new_shards(1, 4, 2);
     demuxbuf_pool *const a = pool_of(0), *const b = pool_of(1);

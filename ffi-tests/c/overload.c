@@ -304,7 +304,7 @@ static void s55_growth_ends_with_its_need(void) {
     }
 }
 
-/* A wait that was queued as one of new work becomes one of a frame that has begun. */
+/* A wait that was queued as one of new work becomes one of a partial frame. */
 static void s57_wait_follows_the_frame_that_begins(void) {
     demuxbuf_pool_config config = {.struct_size = sizeof config};
     demuxbuf_notice notice = {.struct_size = sizeof notice};

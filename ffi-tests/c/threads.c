@@ -97,7 +97,7 @@ static void send_away(struct thread *self, int at) {
     signal_thread(to);
 }
 
-static int take_in(struct thread *self) {
+static int import_all(struct thread *self) {
     struct mailbox *const box = &mailboxes[self->index];
     int count = 0;
     REQUIRE(pthread_mutex_lock(&box->mutex) == 0);
@@ -160,7 +160,7 @@ static int go_on(struct thread *self, int at) {
     return worked;
 }
 
-static void tell_all(struct thread *self) {
+static void signal_named(struct thread *self) {
     uint32_t thread;
     int32_t named;
     while ((named = demuxbuf_pool_poll_wake(self->pool, &thread)) == DEMUXBUF_OK) {
@@ -171,7 +171,7 @@ static void tell_all(struct thread *self) {
 
 static void iterate(struct thread *self) {
     demuxbuf_notice notice = {.struct_size = sizeof notice};
-    int worked = take_in(self);
+    int worked = import_all(self);
     while (demuxbuf_pool_poll_notice(self->pool, &notice) == DEMUXBUF_OK) {
         REQUIRE(notice.receiver != 0);
         worked = 1;
@@ -182,7 +182,7 @@ static void iterate(struct thread *self) {
     if (self->count > 0 && check_random(&self->random) % 4 == 0) {
         send_away(self, (int)(check_random(&self->random) % (uint32_t)self->count));
     }
-    tell_all(self);
+    signal_named(self);
     if (!worked && atomic_load(&finished) < CONNECTIONS) {
         atomic_fetch_add(&sleeps, 1);
         sleep_until_signalled(self->index);

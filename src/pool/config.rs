@@ -23,7 +23,7 @@ pub struct PoolConfig {
     /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only when the pool asks. None may be larger than the
     /// first buffer, into which what was parked has to come back.
     pub large_slots: [u32; 3],
-    /// Class of requests for the rest of a frame that has begun to arrive, if it is more critical than the receiver's
+    /// Class of requests for the missing bytes of a partial frame, if it is more critical than the receiver's
     /// own; `None` for always the receiver's own. A request that waits when the frame begins changes to it, and is the
     /// last there.
     pub continuation_class: Option<u8>,

@@ -92,7 +92,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// What an event means for the wait of a receiver, if it has one: one for a larger buffer ends with its need, and a
-    /// frame that has begun is waited for in the class of those. `actions` are what is pending; returns what is afterwards.
+    /// partial frame is waited for in the class of those. `actions` are what is pending; returns what is afterwards.
     #[inline(always)]
     fn review_wait(&mut self, index: u32, actions: Actions, may_end_growth: bool) -> Actions {
         if !self.table.has_wait_or_grant(index) {

@@ -124,7 +124,7 @@ fn s55_deferred_grant_is_passed_on_with_the_need() {
     assert_eq!((served(&mut pool), pool.stats().scheduler.free), (vec![2], 2));
 }
 
-/// Of four buffers class 1 leaves two to class 0, the class for the rest of a frame. Two are leased.
+/// Of four buffers class 1 leaves two to class 0, the class of partial frames. Two are leased.
 fn reserved() -> PoolConfig {
     let mut scheduler = SchedulerConfig { classes: 2, ..SchedulerConfig::new(4, 20) };
     scheduler.reserves[1] = 2;

@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 /* Responses come before new work: what a backend sends frees memory, what a client sends asks for more. In between is
-   the rest of a frame that has begun, since only the whole of it frees what its beginning holds. */
-enum { CLASS_BACKEND = 0, CLASS_BEGUN = 1, CLASS_CLIENT = 2, CLASSES = 3 };
+   what a partial frame misses, since only the whole frame frees what its beginning holds. */
+enum { CLASS_BACKEND = 0, CLASS_PARTIAL = 1, CLASS_CLIENT = 2, CLASSES = 3 };
 
 struct buffers;
 

@@ -126,8 +126,8 @@ static demuxbuf_pool_config config_of(const struct options *options) {
     demuxbuf_pool_config_init(&config, options->buffers, 2 * options->connections_max);
     config.buffer_bytes = options->buffer_bytes;
     config.classes = CLASSES;
-    config.continuation_class = CLASS_BEGUN;
-    config.reserves[CLASS_BEGUN] = (options->class_reserve + 1) / 2;
+    config.continuation_class = CLASS_PARTIAL;
+    config.reserves[CLASS_PARTIAL] = (options->class_reserve + 1) / 2;
     config.reserves[CLASS_CLIENT] = options->class_reserve;
     /* Responses for clients that do not read must not take all buffers that requests could have: as many buffers as
        clients leave free are theirs. */

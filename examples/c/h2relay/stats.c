@@ -27,12 +27,12 @@ static void add_once(struct figures *figures, const struct relay *relay, const c
 }
 
 /* A pool is common to all threads, so only the first reports it; static buffers are each thread's own. */
-static bool tells_of_pool(const struct relay *relay) {
+static bool reports_pool(const struct relay *relay) {
     return relay->thread == 0 || relay->options->static_buffers;
 }
 
 static void add_pool(struct figures *figures, const struct relay *relay, const char *name, uint64_t value) {
-    add(figures, name, tells_of_pool(relay) ? value : 0);
+    add(figures, name, reports_pool(relay) ? value : 0);
 }
 
 static void add_frames(struct figures *figures, const char *side, const struct frame_counts *counts) {
@@ -80,7 +80,7 @@ static void add_buffers(struct figures *figures, struct relay *relay) {
     relay->buffers.kind->get_stats(&relay->buffers, &stats);
     struct held held = held_now(relay);
     /* Each thread counts the buffers of a pool that they share. */
-    uint64_t counted_bytes = tells_of_pool(relay) ? 0 : (uint64_t)stats.buffers * relay->options->buffer_bytes;
+    uint64_t counted_bytes = reports_pool(relay) ? 0 : (uint64_t)stats.buffers * relay->options->buffer_bytes;
     add(figures, "receivers", stats.receivers);
     add_pool(figures, relay, "buffers", stats.buffers);
     add_once(figures, relay, "buffer_bytes", relay->options->buffer_bytes);

@@ -1,4 +1,4 @@
-/* S34 to S44: the end of a connection, and half frames that stay. */
+/* S34 to S44: the end of a connection, and partial frames that stay. */
 
 #include "scenarios.h"
 
@@ -21,7 +21,7 @@ static void check_ending(const struct actor *actor, uint32_t kind, uint32_t trun
     CHECK(!actor->mux.lower.armed);
 }
 
-/* The end comes while whole frames and half a one are buffered. */
+/* The end comes while whole frames and a partial one are buffered. */
 static void end_behind_frames(struct stage *stage, uint8_t mode, void (*end)(struct lower *), uint32_t kind) {
     struct actor *actor = join(stage, mode);
     mux_block(&actor->mux, BLOCK_STREAMS_MAX);

@@ -72,7 +72,7 @@ static void sync(struct mux *mux) {
                                                mux->lacks_data, is_armed(mux)));
 }
 
-static void tell_done(struct mux *mux, uint32_t action) {
+static void report_done(struct mux *mux, uint32_t action) {
     note_actions(mux, demuxbuf_connection_done(&mux->connection, action));
 }
 
@@ -202,13 +202,13 @@ static void note_end(struct mux *mux) {
     mux->ends++;
     mux->end_kind = info.end;
     mux->truncated_bytes = info.truncated_bytes;
-    tell_done(mux, DEMUXBUF_END);
+    report_done(mux, DEMUXBUF_END);
 }
 
 /* A larger ring takes the content over, or the connection is given up. */
 static void cope_with_misfit(struct mux *mux) {
     mux->misfits++;
-    tell_done(mux, DEMUXBUF_CANNOT_FIT);
+    report_done(mux, DEMUXBUF_CANNOT_FIT);
     if (mux->misfit == MISFIT_FAIL) {
         fail(mux);
         return;
@@ -220,7 +220,7 @@ static void cope_with_misfit(struct mux *mux) {
 
 static void arm_read_interest(struct mux *mux) {
     lower_arm(&mux->lower);
-    tell_done(mux, DEMUXBUF_WANT_RECV);
+    report_done(mux, DEMUXBUF_WANT_RECV);
 }
 
 /* A pending report is taken back too: it comes again once read interest is armed. Its run finds nothing to do. */
@@ -230,23 +230,23 @@ static void disarm_read_interest(struct mux *mux) {
         mux->tasklet.reasons &= ~(uint32_t)WAKE_READABLE;
         mux->useless_max++;
     }
-    tell_done(mux, DEMUXBUF_STOP_RECV);
+    report_done(mux, DEMUXBUF_STOP_RECV);
 }
 
 static void schedule(struct mux *mux) {
     sched_wake(&mux->host->sched, &mux->tasklet, WAKE_RESUME);
-    tell_done(mux, DEMUXBUF_RESCHEDULE);
+    report_done(mux, DEMUXBUF_RESCHEDULE);
 }
 
 static void cancel_request(struct mux *mux) {
     pool_cancel(&mux->host->pool, &mux->waits[NEED_RECEIVE]);
-    tell_done(mux, DEMUXBUF_CANCEL_REQUEST);
+    report_done(mux, DEMUXBUF_CANCEL_REQUEST);
 }
 
 static void shed(struct mux *mux) {
     mux->sheds = true;
     mux->sheds_seen++;
-    tell_done(mux, DEMUXBUF_SHED);
+    report_done(mux, DEMUXBUF_SHED);
 }
 
 /* Each action, in the order in which a host wants them done: what frees or fills a buffer before what sleeps. */
@@ -325,7 +325,7 @@ static void take_grants(struct mux *mux) {
     write_responses(mux);
 }
 
-static void tell_hang_up(struct mux *mux) {
+static void report_hang_up(struct mux *mux) {
     if (mux->lower.end == LOWER_BROKEN) {
         note_actions(mux, demuxbuf_connection_transport_error(&mux->connection));
     } else if (mux->lower.end == LOWER_ENDED) {
@@ -342,7 +342,7 @@ static void run(void *context, uint32_t reasons) {
         note_actions(mux, demuxbuf_connection_readable(&mux->connection));
     }
     if (reasons & WAKE_HANG_UP) {
-        tell_hang_up(mux);
+        report_hang_up(mux);
     }
     if (reasons & WAKE_GRANTED) {
         take_grants(mux);

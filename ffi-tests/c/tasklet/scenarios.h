@@ -33,11 +33,11 @@ void stage_close(struct stage *stage);
 struct actor *join(struct stage *stage, uint8_t mode);
 /* As `join`, and it parks small partial frames. */
 struct actor *join_parking(struct stage *stage, uint8_t mode);
-/* As `join`, and it holds a buffer with half a header block. */
+/* As `join`, and it holds a buffer with a partial header block. */
 struct actor *join_holding(struct stage *stage, uint8_t mode);
-/* As `join`, and half a header block waits for a buffer; none must be free. */
+/* As `join`, and a partial header block waits for a buffer; none must be free. */
 struct actor *join_waiting(struct stage *stage, uint8_t mode);
-/* The half that is missing. */
+/* What is missing of it. */
 void send_rest(struct actor *actor);
 
 /* Sends everything that is written and runs until nothing is left to do. */

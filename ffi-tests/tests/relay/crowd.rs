@@ -161,7 +161,7 @@ fn slow_readers_are_shed_for_waiters() {
                 // Cut short if its client is shed before the sockets have taken everything.
                 scope.spawn(move || backend.write_all(body).unwrap_or_default());
             }
-            // Of four buffers one stays free for begun frames and backends, and backends leave one to requests. Two of
+            // Of four buffers one stays free for partial frames and backends, and backends leave one to requests. Two of
             // the four are shed for the other two, and for a client that reads one of those.
             let figures = |stats: &Stats| ["backend_buffers_held", "shed", "waiting"].map(|key| stats.get(key));
             let are_settled = |stats: &Stats| matches!(figures(stats), [held @ 0..=2, shed, 0] if held + shed == 4);

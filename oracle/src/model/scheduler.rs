@@ -180,9 +180,9 @@ impl ModelScheduler {
         let Some(alone) = self.queued.iter().find(|queued| queued.id == wait) else {
             return false;
         };
-        let are_kept = (0..self.classes()).all(|class| self.next_of(class).is_none());
+        let are_blocked = (0..self.classes()).all(|class| self.next_of(class).is_none());
         let others = self.queued.iter().filter(|other| other.id != wait);
-        others.filter(|other| !are_kept || other.tenant == alone.tenant).count() == 0
+        others.filter(|other| !are_blocked || other.tenant == alone.tenant).count() == 0
     }
 
     /// What could never be granted while its holder keeps this lease.

@@ -81,7 +81,7 @@ impl ModelPool {
         self.scheduler.release(lease).expect("a lease in force");
     }
 
-    /// The request of a receiver. A frame that has begun is never less critical than a new one.
+    /// The request of a receiver. A partial frame is never less critical than a new one.
     pub(super) fn ask(&mut self, id: u64, size_index: u8) -> Ask {
         let continuation = self.config.continuation_class;
         let receiver = self.at(id);
@@ -172,7 +172,7 @@ impl ModelPool {
         notice.filter(|_| !new.is_empty())
     }
 
-    /// A wait for a larger buffer ends with its need; a frame that has begun is waited for in the class of those.
+    /// A wait for a larger buffer ends with its need; a partial frame is waited for in the class of those.
     fn review_wait(&mut self, id: u64, may_end_growth: bool) {
         let facts = self.at(id).connection.facts();
         let does_not_fit = self.at(id).connection.is_misfit();

@@ -422,7 +422,7 @@ fn s58_s53_pause_of_the_process_moves_no_grant() {
     shards.check_invariants().unwrap();
 }
 
-/// The grant passes on however many waits of that shard come first; they keep their order.
+/// The grant is passed on, however many waits of that shard come first; they keep their order.
 #[test]
 fn s58_waits_of_an_idle_shard_keep_their_order() {
     let (shards, a, b) = two_with_leases(SchedulerConfig::new(3, 512));

@@ -1,7 +1,7 @@
 //! A proxy on the pure core, its peers and their transports, in virtual time: no sockets, no threads, no real clock.
 //!
 //! One seed is one run. The host does each action and nothing else, level-triggered. Each decoded byte is compared with
-//! the sent one, and the invariants are checked on the way.
+//! the sent one, and the invariants are checked meanwhile.
 
 use crate::crowd::{Crowd, Habit};
 use demuxbuf::connection::{Action, Actions, Event, Mode};

@@ -103,7 +103,7 @@ pub struct ReceiverInfo {
     pub class: u8,
     /// How long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
     pub wait_age_ns: u64,
-    /// Grants that passed it while it is queued; 0 if it is not.
+    /// Grants that bypassed it while it is queued; 0 if it is not.
     pub bypasses: u64,
     /// How it gets on with the buffer it holds; `None` if it holds none or leases have no deadline.
     pub lease_info: Option<LeaseInfo>,

@@ -22,7 +22,7 @@ pub(super) struct Wait {
     pub(super) buffer: u32,
     pub(super) token: u64,
     pub(super) since_ns: u64,
-    /// Queued: the class's count of grants at the start. Assigned: the grants that passed.
+    /// Queued: the class's count of grants at the start. Assigned: the bypasses.
     pub(super) bypasses: u64,
     pub(super) links: Links,
     pub(super) generation: Generation,

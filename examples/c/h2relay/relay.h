@@ -26,7 +26,7 @@ struct endpoint {
     struct list run;  /* on relay->run: has work for the next loop iteration */
     bool wants_recv;  /* read interest of the inlet is armed */
     bool wants_send;  /* the peer's inlet is blocked until there is room to send here */
-    bool end_near;    /* the other side will send no more; bytes may still be on the way */
+    bool end_near;    /* the other side will send no more; bytes may still arrive */
     bool hung_up;     /* epoll has nothing more to report for this socket */
     bool is_broken;   /* failed, as opposed to ended */
     bool input_over;  /* everything it sent was passed on */

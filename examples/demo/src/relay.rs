@@ -48,7 +48,7 @@ pub struct Statistics {
     pub client_buffers_held: u64,
     /// Reserved by the library for buffers and slots.
     pub memory_bytes: u64,
-    /// The most grants that passed one waiter.
+    /// The most grants that bypassed one waiter.
     pub bypass_peak: u64,
     /// The most that ever may, *W*.
     pub bypass_bound: u64,

@@ -57,7 +57,8 @@ macro_rules! growable {
         const _: () = assert!(size_of::<$name>() >= $first_bytes);
 
         // SAFETY: the struct is `repr(C)` and begins with `struct_size`. Its fields are integers, pointers that are not
-        // followed, and structs of them; where one would need padding with 64-bit pointers, there is a reserved field.
+        // followed, and structs of them; where one would need padding, there is a reserved field (seen by the test
+        // `structs_that_grow_have_no_padding`, with 64-bit pointers).
         unsafe impl $crate::out::Growable for $name {
             const FIRST_BYTES: usize = $first_bytes;
         }

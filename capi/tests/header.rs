@@ -198,6 +198,70 @@ fn structs_grow_at_their_end_alone() {
     }
 }
 
+/// Each struct that can grow is in the program of the first version's header, and in that of a newer one.
+#[test]
+fn structs_that_grow_are_in_both_abi_programs() {
+    let programs = ["old", "newer"].map(|name| {
+        let path = root().join(format!("ffi-tests/abi/{name}.c"));
+        (name, std::fs::read_to_string(path).expect("the program is readable"))
+    });
+    let header = generate();
+    let growing = fields_of(&header).into_iter().filter(|(_, fields)| fields[0] == "uint32_t struct_size;");
+    let names: Vec<&str> = growing.map(|(name, _)| name).collect();
+    assert!(names.len() > 10, "the header was misread: {names:?}");
+    for name in names {
+        for (program, text) in &programs {
+            let is_word = |end: usize| !text[end..].starts_with(|c: char| c == '_' || c.is_ascii_alphanumeric());
+            let name = format!("demuxbuf_{name}");
+            let is_used = text.match_indices(&name).any(|(at, _)| is_word(at + name.len()));
+            assert!(is_used, "ffi-tests/abi/{program}.c does not use {name}");
+        }
+    }
+}
+
+/// `out.rs` copies structs that can grow as bytes, and says that they have no padding.
+#[test]
+fn structs_that_grow_have_no_padding() {
+    let header = generate();
+    let structs = fields_of(&header);
+    let mut checked = 0;
+    for (name, fields) in structs.iter().filter(|(_, fields)| fields[0] == "uint32_t struct_size;") {
+        let (mut offset, mut align_of_all) = (0, 1);
+        for field in fields {
+            let (bytes, align) = size_and_alignment(field, &header, &structs);
+            assert_eq!(offset % align, 0, "there is padding before `{field}` of demuxbuf_{name}");
+            (offset, align_of_all) = (offset + bytes, align_of_all.max(align));
+        }
+        assert_eq!(offset % align_of_all, 0, "there is padding at the end of demuxbuf_{name}");
+        checked += 1;
+    }
+    assert!(checked > 10, "the header was misread");
+}
+
+/// Of a field as it is declared, with 64-bit pointers, in bytes.
+fn size_and_alignment(field: &str, header: &str, structs: &BTreeMap<&str, Vec<&str>>) -> (usize, usize) {
+    let (kind, name) = field.trim_end_matches(';').rsplit_once(' ').expect("a field has a type and a name");
+    let count = name.split_once('[').map_or(1, |(_, count)| {
+        let count = count.trim_end_matches(']');
+        let define = format!("#define {count} ");
+        let number = header.lines().find_map(|line| line.strip_prefix(&define)).unwrap_or(count);
+        number.parse().unwrap_or_else(|_| panic!("the length of `{field}` is no number"))
+    });
+    let (bytes, align) = match kind {
+        _ if name.starts_with('*') => (8, 8),
+        "uint64_t" | "size_t" => (8, 8),
+        "uint32_t" | "int32_t" => (4, 4),
+        "uint16_t" => (2, 2),
+        "uint8_t" => (1, 1),
+        inner => {
+            let name = inner.strip_prefix("demuxbuf_").unwrap_or_else(|| panic!("unknown type of `{field}`"));
+            let parts = structs[name].iter().map(|field| size_and_alignment(field, header, structs));
+            parts.fold((0, 1), |(bytes, most), (more, align)| (bytes + more, most.max(align)))
+        }
+    };
+    (bytes * count, align)
+}
+
 /// Numbers are never reused.
 #[test]
 fn numbers_of_the_first_version_stay() {

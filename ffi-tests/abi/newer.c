@@ -65,6 +65,19 @@ static void the_tail_of_an_input_must_be_zero(void) {
     CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy.it), DEMUXBUF_ERR_UNKNOWN_FIELD);
     policy.more = 0;
     CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy.it), DEMUXBUF_OK);
+
+    demuxbuf_h2_decoder decoder;
+    static const uint8_t settings[9] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
+    NEWER(demuxbuf_h2_next) next = {.it = {.struct_size = sizeof next}};
+    CHECK_NUMBER(demuxbuf_h2_init(&decoder, DEMUXBUF_H2_SERVER), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_h2_peek(&decoder, settings, sizeof settings, &next.it), DEMUXBUF_OK);
+    next.it.struct_size = sizeof next;
+    next.more = 1;
+    CHECK_NUMBER(demuxbuf_h2_accept(&decoder, &next.it), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    CHECK_NUMBER(demuxbuf_h2_check_padding(&next.it, 0), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    next.more = 0;
+    CHECK_NUMBER(demuxbuf_h2_check_padding(&next.it, 0), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_h2_accept(&decoder, &next.it), DEMUXBUF_OK);
 }
 
 static void the_tail_of_an_output_stays(void) {
@@ -74,6 +87,7 @@ static void the_tail_of_an_output_stays(void) {
     NEWER(demuxbuf_tenant_info) tenant_info;
     NEWER(demuxbuf_notice) notice;
     NEWER(demuxbuf_h2_next) next;
+    NEWER(demuxbuf_fcgi_record) record;
     demuxbuf_pool *pool;
     uint64_t receiver, tenant, lease, wait;
     PREPARE(config);
@@ -118,6 +132,18 @@ static void the_tail_of_an_output_stays(void) {
     CHECK_NUMBER(demuxbuf_h2_advance(&decoder, ping, sizeof ping, &next.it), DEMUXBUF_OK);
     CHECK_WRITTEN(next);
     CHECK_NUMBER(next.it.frame_bytes, 17);
+
+    demuxbuf_fcgi_decoder records;
+    static const uint8_t abort_request[8] = {1, 2, 1, 7, 0, 0, 0, 0};
+    CHECK_NUMBER(demuxbuf_fcgi_init(&records, DEMUXBUF_FCGI_WEB_SERVER), DEMUXBUF_OK);
+    PREPARE(record);
+    CHECK_NUMBER(demuxbuf_fcgi_peek(&records, abort_request, sizeof abort_request, &record.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(record);
+    /* Of a record that is whole there is a fast path, which writes whole structs only. */
+    PREPARE(record);
+    CHECK_NUMBER(demuxbuf_fcgi_peek_whole(&records, abort_request, sizeof abort_request, &record.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(record);
+    CHECK_NUMBER(record.it.record_bytes, 8);
 }
 
 /* A notice is not lost to a struct that is refused. */

@@ -30,6 +30,7 @@ int main(void) {
     GUARDED(demuxbuf_tenant_info) tenant_info;
     GUARDED(demuxbuf_notice) notice;
     GUARDED(demuxbuf_h2_next) next;
+    GUARDED(demuxbuf_fcgi_record) record;
     demuxbuf_pool *pool;
     uint64_t receiver, tenant, lease, wait;
 
@@ -87,5 +88,17 @@ int main(void) {
     CHECK_NUMBER(demuxbuf_h2_advance(&decoder, ping, sizeof ping, &next.it), DEMUXBUF_OK);
     CHECK_WRITTEN(next);
     CHECK_NUMBER(next.it.frame_bytes, 17);
+
+    demuxbuf_fcgi_decoder records;
+    static const uint8_t abort_request[8] = {1, 2, 1, 7, 0, 0, 0, 0};
+    CHECK_NUMBER(demuxbuf_fcgi_init(&records, DEMUXBUF_FCGI_WEB_SERVER), DEMUXBUF_OK);
+    PREPARE(record);
+    CHECK_NUMBER(demuxbuf_fcgi_peek(&records, abort_request, sizeof abort_request, &record.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(record);
+    CHECK(record.it.record_bytes == 8 && record.it.request_id == 263 && record.it.form == DEMUXBUF_FCGI_DISCRETE);
+    PREPARE(record);
+    CHECK_NUMBER(demuxbuf_fcgi_peek_whole(&records, abort_request, sizeof abort_request, &record.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(record);
+    CHECK(record.it.record_bytes == 8 && record.it.request_id == 263 && record.it.form == DEMUXBUF_FCGI_DISCRETE);
     return check_end();
 }

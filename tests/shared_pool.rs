@@ -6,7 +6,7 @@ mod common;
 use common::{check, config, granted_to, holding, receive, two, waiting};
 use demuxbuf::connection::{Action, Event, EventError, Mode, Policy};
 use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
-use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerError, TenantConfig, TenantId, WaitId};
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerError, TenantConfig, TenantId, WaitId};
 use demuxbuf::shared::{EXPORTS_MAX, ExportedReceiver, PoolShard, SharedPool, SharedPoolError, SharedSchedulerError};
 use demuxbuf_testkit::{Rng, Socket, numbered};
 use std::sync::Mutex;
@@ -247,6 +247,22 @@ fn export_of_waiting_receivers_is_limited() {
     check(&a, &b);
     a.handle(holder, Event::Close).unwrap();
     assert_eq!(granted_to(&mut b), Some(0), "its place in the queue was kept");
+}
+
+/// Also where the host has no waits left, so that the request can only be granted at once.
+#[test]
+fn shared_pool_has_one_size() {
+    for waiters_max in [4, 5] {
+        let mut config = config(1);
+        (config.receivers_max, config.scheduler.waiters_max) = (4, waiters_max);
+        let (_shared_pool, mut a, b) = two(&config);
+        for size_index in [1, 3, u8::MAX] {
+            let refused = a.request_for(&Request { size_index, ..Request::new(0, 7) });
+            assert_eq!(refused, Err(SchedulerError::UnknownSize { size_index }.into()));
+        }
+        assert!(matches!(a.request_for(&Request::new(0, 7)), Ok(Outcome::Granted(_))), "the buffer is free, as before");
+        check(&a, &b);
+    }
 }
 
 #[test]

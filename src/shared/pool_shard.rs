@@ -8,7 +8,7 @@ use crate::memory::{Arena, Reach};
 use crate::pool::{PoolError, Source};
 use crate::scheduler::{
     Clock, Deadlines, Demand, Grant, LeaseId, LeaseInfo, Outcome, Reclaim, ReclaimKind, ReclaimStats, Request,
-    SchedulerError, SchedulerStats, TenantId, WaitId, WaitInfo, WaiterScope,
+    SchedulerError, SchedulerStats, WaitId, WaitInfo, WaiterScope,
 };
 
 /// The most buffers that are trimmed while other threads wait for the pool.
@@ -55,9 +55,13 @@ impl PoolShard {
     }
 }
 
-/// A shared scheduler has no tenants.
-fn check_tenant(tenant: Option<TenantId>) -> Result<(), PoolError> {
-    tenant.map_or(Ok(()), |_| Err(PoolError::TenantsUnsupported))
+/// A shared scheduler has no tenants, and one size of buffers.
+fn check_request(request: &Request) -> Result<(), PoolError> {
+    match (request.tenant, request.size_index) {
+        (None, 0) => Ok(()),
+        (Some(_), _) => Err(PoolError::TenantsUnsupported),
+        (None, size_index) => Err(SchedulerError::UnknownSize { size_index }.into()),
+    }
 }
 
 /// There is one size of buffers and no tenants, so the index of a tenant is always 0.
@@ -97,12 +101,12 @@ impl Source for PoolShard {
     }
 
     fn request_for(&mut self, request: &Request) -> Result<Outcome, PoolError> {
-        check_tenant(request.tenant)?;
+        check_request(request)?;
         self.request_in(request, 0)
     }
 
     fn request_now(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
-        check_tenant(request.tenant)?;
+        check_request(request)?;
         let lease = self.shard.request_now(request)?;
         if let Some(lease) = lease {
             self.start(lease, request.has_deadline);

@@ -946,9 +946,10 @@ extern "C" {
 
 // Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
 //
-// A refused configuration writes a sentence to `message` that names the field, its value and what is allowed.
-// `*message_bytes` is the room there, and is then set to the room that the whole sentence needs. Both count the
-// closing 0. The sentence is cut at the end of the room. Both pointers may be NULL, and `message` alone.
+// A call that reads a struct of settings writes to `message` why it refuses them: a sentence that names the field, its
+// value and what is allowed. `*message_bytes` is the room there, and is then set to the room that the whole sentence
+// needs. Both count the closing 0. The sentence is cut at the end of the room. Both pointers may be NULL, and `message`
+// alone. A call that succeeds writes to neither.
 // Thread rule: any thread; the pool is then for one thread at a time.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
 // `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS` (1023 are alive in the process);
@@ -1013,13 +1014,16 @@ int32_t demuxbuf_pool_get_stats(const demuxbuf_pool *pool, demuxbuf_pool_stats *
 
 // Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix).
 //
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Cost: O(1), no allocation.
 // Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above
 // what is left), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
 int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
                                     const demuxbuf_tenant_config *tenant_config,
-                                    uint64_t *tenant);
+                                    uint64_t *tenant,
+                                    char *message,
+                                    size_t *message_bytes);
 
 // Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them, and with
 // its last buffer and wait.
@@ -1081,6 +1085,7 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 
 // Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
 //
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
 // `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared
@@ -1088,7 +1093,9 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 // (the shared pool was freed).
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
-                                  uint64_t *handle);
+                                  uint64_t *handle,
+                                  char *message,
+                                  size_t *message_bytes);
 
 // Releases a buffer of the host's own; the next waiter has it in the same step. It may come from any pool of the same
 // `demuxbuf_shared_pool`, also from one that was freed.
@@ -1263,10 +1270,13 @@ extern "C" {
 // Prepares a connection with a policy. An all-zero connection has the default policy already.
 //
 // The connection must not be attached: this call writes over what is there. `policy` may be NULL for the default.
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
 // `DEMUXBUF_ERR_CONFIG` for a wrong `mode`; nothing is written then.
 int32_t demuxbuf_connection_init(demuxbuf_connection *connection,
-                                 const demuxbuf_policy *policy);
+                                 const demuxbuf_policy *policy,
+                                 char *message,
+                                 size_t *message_bytes);
 
 // The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds
 // `buffered_bytes` bytes.

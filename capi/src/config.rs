@@ -1,13 +1,14 @@
 //! The configuration of a pool, and what is allowed in it.
 
 use super::guard::guarded_or;
-use super::make::Refusal;
 use super::never;
 use super::out::{StructError, StructOut, growable, read_struct};
+use super::policy::mode_of;
+use super::refusal::Refusal;
 use super::status::*;
 use super::tag::Tag;
 use core::mem::offset_of;
-use demuxbuf::connection::{Mode, Policy};
+use demuxbuf::connection::Policy;
 use demuxbuf::pool::{ConfigError, PoolConfig};
 use demuxbuf::scheduler::{CLASSES_MAX, SIZES_MAX, SchedulerConfig};
 
@@ -176,7 +177,7 @@ pub(super) unsafe fn read_config(config: *const demuxbuf_pool_config, tag: &Tag)
 fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, ConfigError> {
     let wrong = |field, value: u32, min: u64, max: u64| ConfigError::out_of_range(field, value.into(), min, max);
     let policy = Policy {
-        mode: Mode::try_from(config.mode).map_err(|_| wrong("mode", config.mode.into(), 0, 4))?,
+        mode: mode_of(config.mode)?,
         reads_per_wake: config.reads_per_wake,
         park_bytes: config.park_bytes,
         reclaim_bytes: config.reclaim_bytes,

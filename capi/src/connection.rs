@@ -6,7 +6,10 @@ use super::guard::{guarded, guarded_or};
 use super::info::demuxbuf_connection_info;
 use super::out::{Out, StructOut};
 use super::policy::{demuxbuf_policy, read_policy};
+use super::refusal::Message;
+use super::size_t;
 use super::status::*;
+use core::ffi::c_char;
 use demuxbuf::connection::{Actions, Connection, Event, EventError, Policy};
 
 /// One connection's receive state: a plain value that the host embeds in its own struct. All-zero is not attached. It
@@ -80,16 +83,22 @@ unsafe fn step(
 /// Prepares a connection with a policy. An all-zero connection has the default policy already.
 ///
 /// The connection must not be attached: this call writes over what is there. `policy` may be NULL for the default.
+/// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
 /// `DEMUXBUF_ERR_CONFIG` for a wrong `mode`; nothing is written then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_connection_init(
     connection: *mut demuxbuf_connection,
     policy: *const demuxbuf_policy,
+    message: *mut c_char,
+    message_bytes: *mut size_t,
 ) -> i32 {
     guarded_or(DEMUXBUF_ERR_POISONED, || {
         // SAFETY: as the module asks. A `Connection` has the size and alignment of the host's.
-        let Some(connection) = (unsafe { Out::new(connection.cast::<Connection>()) }) else {
+        let connection = unsafe { Out::new(connection.cast::<Connection>()) };
+        // SAFETY: as the module asks.
+        let message = unsafe { Message::new(message, message_bytes) };
+        let (Some(connection), Some(message)) = (connection, message) else {
             return DEMUXBUF_ERR_NULL;
         };
         let policy = match policy.is_null() {
@@ -97,7 +106,7 @@ pub unsafe extern "C" fn demuxbuf_connection_init(
             // SAFETY: as the module asks.
             false => match unsafe { read_policy(policy) } {
                 Ok(policy) => policy,
-                Err(status) => return status,
+                Err(refusal) => return message.refuse(&refusal),
             },
         };
         connection.write(Connection::new(policy));

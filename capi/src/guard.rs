@@ -235,7 +235,7 @@ mod tests {
         unsafe {
             for status in [
                 with_panic(|| demuxbuf_pool_config_init(&mut config, 1, 1)),
-                with_panic(|| demuxbuf_connection_init(&mut connection, core::ptr::null())),
+                with_panic(|| demuxbuf_connection_init(&mut connection, core::ptr::null(), null_mut(), null_mut())),
                 with_panic(|| demuxbuf_connection_describe(&connection, &mut info)),
                 with_panic(|| demuxbuf_connection_pending(&connection)) as i32,
                 with_panic(|| demuxbuf_actions_status(1)),

@@ -31,6 +31,7 @@ mod out;
 mod policy;
 mod pool;
 mod receiver;
+mod refusal;
 mod request;
 mod row_call;
 mod shared_pool;

@@ -1,8 +1,10 @@
 //! How a connection receives and what is parked.
 
 use super::out::{StructError, growable, read_struct};
-use super::status::{DEMUXBUF_ERR_CONFIG, DEMUXBUF_ERR_UNKNOWN_FIELD};
+use super::refusal::Refusal;
+use core::mem::offset_of;
 use demuxbuf::connection::{Mode, Policy};
+use demuxbuf::pool::ConfigError;
 
 /// Level-triggered: reported again for as long as there is something. As in one-shot mode, a receive that brings less
 /// than the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
@@ -42,19 +44,26 @@ pub struct demuxbuf_policy {
 
 growable!(demuxbuf_policy, 16);
 
-/// The policy that the host's struct describes, or the status of the refusal.
+/// A mode as C passes it.
+pub(super) fn mode_of(mode: u8) -> Result<Mode, ConfigError> {
+    let last = Mode::ALL.len() as u64 - 1;
+    Mode::try_from(mode).map_err(|_| ConfigError::out_of_range("mode", mode.into(), 0, last))
+}
+
+/// The policy that the host's struct describes.
 ///
 /// # Safety
 ///
 /// `policy` is NULL, or valid for reads of as many bytes as its `struct_size` has.
-pub(super) unsafe fn read_policy(policy: *const demuxbuf_policy) -> Result<Policy, i32> {
+pub(super) unsafe fn read_policy(policy: *const demuxbuf_policy) -> Result<Policy, Refusal> {
     // SAFETY: as this function asks.
-    let policy = unsafe { read_struct(policy, demuxbuf_policy::default()) }.map_err(StructError::status)?;
+    let policy = unsafe { read_struct(policy, demuxbuf_policy::default())? };
     if policy.reserved != 0 {
-        return Err(DEMUXBUF_ERR_UNKNOWN_FIELD);
+        let at = offset_of!(demuxbuf_policy, reserved);
+        return Err(StructError::Unknown { at, value: policy.reserved.into() }.into());
     }
     Ok(Policy {
-        mode: Mode::try_from(policy.mode).map_err(|_| DEMUXBUF_ERR_CONFIG)?,
+        mode: mode_of(policy.mode)?,
         reads_per_wake: policy.reads_per_wake,
         park_bytes: policy.park_bytes,
         reclaim_bytes: policy.reclaim_bytes,

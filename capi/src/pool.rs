@@ -3,9 +3,10 @@
 use super::any_pool::AnyPool;
 use super::config::{demuxbuf_pool_config, read_config};
 use super::guard::{InPool, demuxbuf_pool, guarded_or};
-use super::make::{Message, new_object, new_tag};
+use super::make::{new_object, new_tag};
 use super::never;
 use super::out::Out;
+use super::refusal::Message;
 use super::size_t;
 use super::status::*;
 use core::ffi::c_char;
@@ -33,9 +34,10 @@ pub(super) fn status(result: Result<(), i32>) -> i32 {
 
 /// Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
 ///
-/// A refused configuration writes a sentence to `message` that names the field, its value and what is allowed.
-/// `*message_bytes` is the room there, and is then set to the room that the whole sentence needs. Both count the
-/// closing 0. The sentence is cut at the end of the room. Both pointers may be NULL, and `message` alone.
+/// A call that reads a struct of settings writes to `message` why it refuses them: a sentence that names the field, its
+/// value and what is allowed. `*message_bytes` is the room there, and is then set to the room that the whole sentence
+/// needs. Both count the closing 0. The sentence is cut at the end of the room. Both pointers may be NULL, and `message`
+/// alone. A call that succeeds writes to neither.
 /// Thread rule: any thread; the pool is then for one thread at a time.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
 /// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS` (1023 are alive in the process);
@@ -52,9 +54,6 @@ pub unsafe extern "C" fn demuxbuf_pool_new(
     else {
         return DEMUXBUF_ERR_NULL;
     };
-    if config.is_null() {
-        return DEMUXBUF_ERR_NULL;
-    }
     let make = || {
         let tag = new_tag()?;
         // SAFETY: as the module asks.

@@ -2,9 +2,13 @@
 
 use super::any_pool::AnyPool;
 use super::guard::{InPool, demuxbuf_pool};
-use super::out::{Out, growable, read_struct};
-use super::pool::{class_of, size_of_index, status, tenant_of};
+use super::out::{Out, StructError, growable, read_struct};
+use super::pool::{class_of, status, tenant_of};
+use super::refusal::{Message, Refusal};
+use super::size_t;
 use super::status::*;
+use core::ffi::c_char;
+use core::mem::offset_of;
 use demuxbuf::memory::Reach;
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, WaitId};
 
@@ -77,6 +81,7 @@ fn write_outcome(outcome: Result<(i32, u64), i32>, handle: Out<u64>) -> i32 {
 
 /// Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
 ///
+/// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
 /// `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared
@@ -87,27 +92,52 @@ pub unsafe extern "C" fn demuxbuf_pool_request_for(
     pool: *mut demuxbuf_pool,
     request: *const demuxbuf_request,
     handle: *mut u64,
+    message: *mut c_char,
+    message_bytes: *mut size_t,
 ) -> i32 {
     // SAFETY: as the module asks.
     let pool = unsafe { InPool::new(pool) };
     // SAFETY: as the module asks.
-    let Some(handle) = (unsafe { Out::new(handle) }) else {
+    let (Some(handle), Some(message)) = (unsafe { Out::new(handle) }, unsafe { Message::new(message, message_bytes) })
+    else {
         return DEMUXBUF_ERR_NULL;
     };
-    // SAFETY: as the module asks.
-    let request = match unsafe { read_struct(request, demuxbuf_request::default()) } {
-        Ok(request) if request.reserved == 0 => request,
-        Ok(_) => return DEMUXBUF_ERR_UNKNOWN_FIELD,
-        Err(error) => return error.status(),
-    };
     let outcome = pool.with(|pool| {
-        let (class, size) = (class_of(request.class_index)?, size_of_index(request.size_index)?);
-        let tenant = tenant_of(pool, request.tenant);
-        let request = Request { tenant, size_index: size, ..Request::new(class, request.token) };
-        let outcome = pool.request_for(&request).map_err(status_of)?;
-        Ok(outcome_of(pool, outcome))
+        // SAFETY: as the module asks.
+        let asked = unsafe { read_request(request) }.and_then(|request| request_in(pool, &request));
+        asked.map_err(|refusal| message.refuse(&refusal))
     });
     write_outcome(outcome, handle)
+}
+
+/// The host's request.
+///
+/// # Safety
+///
+/// `request` is NULL, or valid for reads of as many bytes as its `struct_size` has.
+unsafe fn read_request(request: *const demuxbuf_request) -> Result<demuxbuf_request, Refusal> {
+    // SAFETY: as this function asks.
+    let request = unsafe { read_struct(request, demuxbuf_request::default())? };
+    if request.reserved != 0 {
+        let at = offset_of!(demuxbuf_request, reserved);
+        return Err(StructError::Unknown { at, value: request.reserved }.into());
+    }
+    Ok(request)
+}
+
+/// The status of a request that is taken, and its handle. A number that is too large for the core is no class or size
+/// of any pool, and neither is the largest that it has.
+fn request_in(pool: &mut AnyPool, request: &demuxbuf_request) -> Result<(i32, u64), Refusal> {
+    let narrowed = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
+    let asked = Request {
+        tenant: tenant_of(pool, request.tenant),
+        size_index: narrowed(request.size_index),
+        ..Request::new(narrowed(request.class_index), request.token)
+    };
+    let demuxbuf_request { class_index, size_index, tenant, .. } = *request;
+    let refusal = |error| Refusal::Request { error, class_index, size_index, tenant };
+    let outcome = pool.request_for(&asked).map_err(refusal)?;
+    Ok(outcome_of(pool, outcome))
 }
 
 /// Releases a buffer of the host's own; the next waiter has it in the same step. It may come from any pool of the same

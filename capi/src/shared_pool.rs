@@ -3,9 +3,10 @@
 use super::any_pool::AnyPool;
 use super::config::{demuxbuf_pool_config, read_config};
 use super::guard::{InPool, demuxbuf_pool, guarded, guarded_or};
-use super::make::{Message, Refusal, new_object, new_tag};
+use super::make::{new_object, new_tag};
 use super::out::Out;
 use super::pool::status;
+use super::refusal::{Message, Refusal};
 use super::size_t;
 use super::status::*;
 use super::tag::Tag;
@@ -109,9 +110,6 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_new(
     else {
         return DEMUXBUF_ERR_NULL;
     };
-    if config.is_null() {
-        return DEMUXBUF_ERR_NULL;
-    }
     let make = || {
         let tag = new_tag()?;
         // SAFETY: as the module asks.

@@ -1,9 +1,13 @@
 //! Tenants: parties that each have a fair share.
 
+use super::any_pool::AnyPool;
 use super::guard::{InPool, demuxbuf_pool};
 use super::out::{Out, StructOut, growable, read_struct};
 use super::pool::status;
+use super::refusal::{Message, Refusal};
+use super::size_t;
 use super::status::*;
+use core::ffi::c_char;
 use demuxbuf::scheduler::{TenantConfig, TenantId};
 
 /// What a tenant may have. Counts are buffers of the default size.
@@ -48,6 +52,7 @@ growable!(demuxbuf_tenant_info, 32);
 
 /// Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix).
 ///
+/// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Cost: O(1), no allocation.
 /// Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above
@@ -57,24 +62,24 @@ pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
     pool: *mut demuxbuf_pool,
     tenant_config: *const demuxbuf_tenant_config,
     tenant: *mut u64,
+    message: *mut c_char,
+    message_bytes: *mut size_t,
 ) -> i32 {
     // SAFETY: as the module asks.
     let pool = unsafe { InPool::new(pool) };
     // SAFETY: as the module asks.
-    let Some(tenant) = (unsafe { Out::new(tenant) }) else {
+    let (Some(tenant), Some(message)) = (unsafe { Out::new(tenant) }, unsafe { Message::new(message, message_bytes) })
+    else {
         return DEMUXBUF_ERR_NULL;
     };
-    // SAFETY: as the module asks.
-    let tenant_config = match unsafe { read_struct(tenant_config, demuxbuf_tenant_config::default()) } {
-        Ok(tenant_config) => tenant_config,
-        Err(error) => return error.status(),
-    };
-    let tenant_config =
-        TenantConfig { weight: tenant_config.weight, guaranteed: tenant_config.guaranteed, cap: tenant_config.cap };
-    match pool.with(|pool| {
-        let created = pool.create_tenant(&tenant_config).map_err(status_of)?;
+    let create = |pool: &mut AnyPool| {
+        // SAFETY: as the module asks.
+        let tenant_config = unsafe { read_struct(tenant_config, demuxbuf_tenant_config::default())? };
+        let demuxbuf_tenant_config { weight, guaranteed, cap, .. } = tenant_config;
+        let created = pool.create_tenant(&TenantConfig { weight, guaranteed, cap })?;
         Ok(pool.salted(created.to_bits()))
-    }) {
+    };
+    match pool.with(|pool| create(pool).map_err(|refusal: Refusal| message.refuse(&refusal))) {
         Ok(created) => {
             tenant.write(created);
             DEMUXBUF_OK

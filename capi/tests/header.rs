@@ -219,7 +219,7 @@ fn structs_that_grow_are_in_both_abi_programs() {
     }
 }
 
-/// `out.rs` copies structs that can grow as bytes, and says that they have no padding.
+/// `out.rs` copies structs that can grow as bytes: they have no padding.
 #[test]
 fn structs_that_grow_have_no_padding() {
     let header = generate();

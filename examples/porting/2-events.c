@@ -176,7 +176,7 @@ static void accept_all(int listener) {
         }
         *self = (struct connection){.fd = fd};
         embed_arm(poller, fd, EPOLLONESHOT, self);
-        demuxbuf_connection_init(&self->machine, &policy);
+        demuxbuf_connection_init(&self->machine, &policy, NULL, NULL);
         stats.receivers++;
         run(self, demuxbuf_connection_attach(&self->machine, 0, 0));
     }

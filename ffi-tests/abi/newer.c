@@ -45,26 +45,26 @@ static void the_tail_of_an_input_must_be_zero(void) {
 
     NEWER(demuxbuf_tenant_config) tenant_config = {.it = {sizeof tenant_config, 1, 0, UINT32_MAX}};
     tenant_config.more = UINT64_C(1) << 63;
-    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config.it, &tenant), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config.it, &tenant, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     tenant_config.more = 0;
-    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config.it, &tenant), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config.it, &tenant, NULL, NULL), DEMUXBUF_OK);
 
     NEWER(demuxbuf_request) request = {.it = {.struct_size = sizeof request}};
     request.more = 256;
-    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     request.more = 0;
     request.it.reserved = 1;
-    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     request.it.reserved = 0;
-    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle, NULL, NULL), DEMUXBUF_OK);
     demuxbuf_pool_free(pool);
 
     demuxbuf_connection connection = {0};
     NEWER(demuxbuf_policy) policy = {.it = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_EDGE}};
     policy.more = 1;
-    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy.it), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy.it, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     policy.more = 0;
-    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy.it), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy.it, NULL, NULL), DEMUXBUF_OK);
 
     demuxbuf_h2_decoder decoder;
     static const uint8_t settings[9] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
@@ -97,7 +97,7 @@ static void the_tail_of_an_output_stays(void) {
     config.it.tenants_max = 1;
     CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
     const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 3, 0, UINT32_MAX};
-    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant, NULL, NULL), DEMUXBUF_OK);
     PREPARE(tenant_info);
     CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &tenant_info.it), DEMUXBUF_OK);
     CHECK_WRITTEN(tenant_info);

@@ -42,7 +42,7 @@ int main(void) {
     CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
 
     const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 3, 0, UINT32_MAX};
-    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant, NULL, NULL), DEMUXBUF_OK);
     PREPARE(tenant_info);
     CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &tenant_info.it), DEMUXBUF_OK);
     CHECK_WRITTEN(tenant_info);
@@ -55,8 +55,8 @@ int main(void) {
     CHECK(info.it.token == 7 && info.it.open != 0);
 
     const demuxbuf_request request = {.struct_size = sizeof request, .token = 9, .tenant = tenant};
-    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &lease), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &wait), DEMUXBUF_STATUS_QUEUED);
+    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &lease, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &wait, NULL, NULL), DEMUXBUF_STATUS_QUEUED);
     CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
     PREPARE(notice);
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice.it), DEMUXBUF_OK);
@@ -70,7 +70,7 @@ int main(void) {
 
     demuxbuf_connection connection;
     const demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_EDGE};
-    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy, NULL, NULL), DEMUXBUF_OK);
     PREPARE(connection_info);
     CHECK_NUMBER(demuxbuf_connection_describe(&connection, &connection_info.it), DEMUXBUF_OK);
     CHECK_WRITTEN(connection_info);

@@ -133,7 +133,7 @@ static void call_the_rest(void) {
     if (demuxbuf_h2_peek(&decoder, head, below(10), &next) == DEMUXBUF_OK) {
         count(demuxbuf_h2_accept(&decoder, &next));
     }
-    count(demuxbuf_connection_init(&connection, NULL));
+    count(demuxbuf_connection_init(&connection, NULL, NULL, NULL));
     count(demuxbuf_actions_status_inline(demuxbuf_connection_attach(&connection, below(70), 64)));
     count(demuxbuf_actions_status_inline(demuxbuf_connection_readable(&connection)));
     count(demuxbuf_actions_status_inline(demuxbuf_connection_sync(&connection, below(70), 64, 0, 0, 0)));

@@ -60,7 +60,7 @@ static void null_is_refused_everywhere(void) {
     CHECK_REFUSED(demuxbuf_connection_attach(NULL, 0, 0), DEMUXBUF_ERR_NULL);
     CHECK_REFUSED(demuxbuf_connection_sync(NULL, 0, 0, 0, 0, 0), DEMUXBUF_ERR_NULL);
     CHECK_REFUSED(demuxbuf_connection_pending(NULL), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_connection_init(NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_connection_init(NULL, NULL, NULL, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_connection_recv_max(NULL), 0);
     CHECK_NUMBER(demuxbuf_connection_buffered_bytes(NULL), 0);
     CHECK_NUMBER(demuxbuf_connection_capacity(NULL), 0);
@@ -93,7 +93,7 @@ static void connection_all_zero_is_not_attached(void) {
     /* It has the default policy: the same bytes as an explicit one. */
     demuxbuf_connection prepared;
     FILL(prepared);
-    CHECK_NUMBER(demuxbuf_connection_init(&prepared, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_init(&prepared, NULL, NULL, NULL), DEMUXBUF_OK);
     CHECK_SAME(&prepared, &connection, sizeof connection);
 }
 
@@ -119,7 +119,7 @@ static void all_ones_is_poisoned(void) {
     CHECK_NUMBER(demuxbuf_connection_capacity_inline(&connection), demuxbuf_connection_capacity(&connection));
 
     /* Preparing it anew is the way out. */
-    CHECK_NUMBER(demuxbuf_connection_init(&connection, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, NULL, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_connection_attach(&connection, 0, 0), DEMUXBUF_WANT_RECV);
 }
 
@@ -130,28 +130,28 @@ static void policies_are_checked(void) {
     const uint32_t wrong_sizes[] = {0, 1, sizeof(demuxbuf_policy) - 1, 4097, UINT32_MAX};
     for (size_t at = 0; at < sizeof wrong_sizes / sizeof wrong_sizes[0]; at++) {
         demuxbuf_policy policy = {.struct_size = wrong_sizes[at]};
-        CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_ERR_STRUCT_SIZE);
+        CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy, NULL, NULL), DEMUXBUF_ERR_STRUCT_SIZE);
         CHECK_SAME(&connection, &before, sizeof before);
     }
     demuxbuf_policy reserved = {.struct_size = sizeof reserved, .reserved = 1};
-    CHECK_NUMBER(demuxbuf_connection_init(&connection, &reserved), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &reserved, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     CHECK_SAME(&connection, &before, sizeof before);
     for (int mode = 0; mode <= UINT8_MAX; mode++) {
         demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = (uint8_t)mode};
         demuxbuf_connection other;
         FILL(other);
         if (mode <= DEMUXBUF_MODE_COMPLETION) {
-            CHECK_NUMBER(demuxbuf_connection_init(&other, &policy), DEMUXBUF_OK);
+            CHECK_NUMBER(demuxbuf_connection_init(&other, &policy, NULL, NULL), DEMUXBUF_OK);
             CHECK_NUMBER(describe(&other).mode, mode);
         } else {
-            CHECK_NUMBER(demuxbuf_connection_init(&other, &policy), DEMUXBUF_ERR_CONFIG);
+            CHECK_NUMBER(demuxbuf_connection_init(&other, &policy, NULL, NULL), DEMUXBUF_ERR_CONFIG);
             CHECK_UNTOUCHED(other);
         }
     }
     /* All that is left has no wrong value. */
     demuxbuf_policy policy = {sizeof policy,      UINT32_MAX, UINT16_MAX, UINT16_MAX,
                               DEMUXBUF_MODE_EDGE, UINT8_MAX,  UINT8_MAX,  0};
-    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_connection_attach(&connection, 0, 0), DEMUXBUF_WANT_RECV);
 }
 
@@ -220,7 +220,7 @@ static void waiting_blocking_and_pausing(void) {
 static void parking(void) {
     demuxbuf_connection connection;
     demuxbuf_policy policy = {.struct_size = sizeof policy, .park_bytes = 64};
-    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_connection_attach(&connection, 10, 1000), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE);
     CHECK_NUMBER(demuxbuf_connection_done(&connection, DEMUXBUF_WANT_RECV), DEMUXBUF_DECODE);
     CHECK_NUMBER(demuxbuf_connection_need_more(&connection, 4), DEMUXBUF_PARK);
@@ -237,7 +237,7 @@ static void parking(void) {
 static void sync_takes_the_state_over(void) {
     demuxbuf_connection connection;
     demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_OPTIMISTIC};
-    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_connection_attach(&connection, 0, 0), DEMUXBUF_REQUEST_BUFFER);
     CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 0, 0, 0), DEMUXBUF_DECODE);
     CHECK_NUMBER(demuxbuf_connection_sync(&connection, 20, 100, 0, 7, 0), DEMUXBUF_RECV);
@@ -372,7 +372,7 @@ static void views_agree_on_random_walks(void) {
             .pause_when_blocked = (uint8_t)(check_random(&random) % 2),
         };
         demuxbuf_connection connection;
-        CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy, NULL, NULL), DEMUXBUF_OK);
         for (int step = 0; step < 200; step++) {
             one_event(&connection, &random);
             compare_views(&connection);

@@ -38,7 +38,7 @@ static struct handles handles_of(demuxbuf_pool *pool) {
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &of.receiver), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 2, &of.lease), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 3, &of.wait), DEMUXBUF_STATUS_QUEUED);
-    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &of.tenant), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &of.tenant, NULL, NULL), DEMUXBUF_OK);
     return of;
 }
 
@@ -55,7 +55,7 @@ static void check_all_stale(demuxbuf_pool *pool, struct handles of) {
     CHECK_NUMBER(demuxbuf_pool_release(pool, of.lease), DEMUXBUF_ERR_STALE);
     CHECK_NUMBER(demuxbuf_pool_cancel(pool, of.wait), DEMUXBUF_ERR_STALE);
     CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, of.tenant, &tenant), DEMUXBUF_ERR_STALE);
-    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle), DEMUXBUF_ERR_STALE);
+    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle, NULL, NULL), DEMUXBUF_ERR_STALE);
     CHECK_NUMBER(demuxbuf_pool_remove_tenant(pool, of.tenant), DEMUXBUF_ERR_STALE);
 }
 

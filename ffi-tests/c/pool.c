@@ -41,7 +41,7 @@ static void null_is_refused_everywhere(void) {
     FILL(made), FILL_SIZED(stats), FILL_SIZED(notice), FILL(number), FILL(data), FILL(bytes), FILL(message);
     CHECK_NUMBER(demuxbuf_pool_config_init(NULL, 1, 1), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_pool_new(NULL, &made, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_new(NULL, &made, NULL, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_new(&config, NULL, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_request(NULL, 0, 0, &number), DEMUXBUF_ERR_NULL);
     REFUSED(demuxbuf_pool_request(pool, 0, 0, NULL), pool, DEMUXBUF_ERR_NULL);

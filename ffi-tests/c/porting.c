@@ -198,7 +198,7 @@ static void connection_is_stolen(void) {
 static void queued_machine_moves(void) {
     const demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_LEVEL};
     demuxbuf_connection here, there;
-    CHECK_NUMBER(demuxbuf_connection_init(&here, &policy), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_init(&here, &policy, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_connection_attach(&here, 0, 0), DEMUXBUF_WANT_RECV);
     CHECK_NUMBER(demuxbuf_connection_done(&here, DEMUXBUF_WANT_RECV), 0);
     CHECK_NUMBER(demuxbuf_connection_readable(&here), DEMUXBUF_REQUEST_BUFFER);

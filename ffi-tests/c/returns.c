@@ -85,7 +85,7 @@ static void note(const char *name, uint32_t actions) {
 static void walk_connection(uint8_t mode) {
     demuxbuf_policy policy = {.struct_size = sizeof policy, .park_bytes = 64, .mode = mode, .reads_per_wake = 2};
     demuxbuf_connection connection;
-    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy, NULL, NULL), DEMUXBUF_OK);
     if (check_random(&seed) % 8 == 0) {
         memset(&connection, 0xff, sizeof connection);
     }

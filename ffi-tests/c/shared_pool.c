@@ -290,12 +290,12 @@ static void tenants_are_refused(void) {
     config.struct_size = sizeof config, config.weight = 1, config.cap = UINT32_MAX;
     request.struct_size = sizeof request, request.tenant = 1;
     FILL_SIZED(info), FILL(handle);
-    CHECK_NUMBER(demuxbuf_pool_create_tenant(two.a, &config, &handle), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(two.a, &config, &handle, NULL, NULL), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
     CHECK_NUMBER(demuxbuf_pool_remove_tenant(two.a, 1), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
     CHECK_NUMBER(demuxbuf_pool_describe_tenant(two.a, 1, &info), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
     CHECK_NUMBER(demuxbuf_receiver_set_tenant(two.a, receiver, 1), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
     CHECK_NUMBER(demuxbuf_receiver_set_tenant(two.a, receiver, 0), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_pool_request_for(two.a, &request, &handle), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+    CHECK_NUMBER(demuxbuf_pool_request_for(two.a, &request, &handle, NULL, NULL), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
     CHECK_UNTOUCHED_SIZED(info);
     CHECK_UNTOUCHED(handle);
     free_two(&two);

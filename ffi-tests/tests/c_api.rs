@@ -44,6 +44,11 @@ fn pool() {
 }
 
 #[test]
+fn messages() {
+    passes_linked_both_ways(&["messages.c"]);
+}
+
+#[test]
 fn receivers() {
     passes_linked_both_ways(&["receiver.c"]);
 }

@@ -96,7 +96,7 @@ static void start(void) {
     pool_start(allocate((size_t)BUFFERS * BUFFER_BYTES), BUFFERS, BUFFER_BYTES);
     for (unsigned i = 0; i < CONNECTIONS; i++) {
         connection_t *connection = &connections[i];
-        demuxbuf_connection_init(&connection->state, &policy);
+        demuxbuf_connection_init(&connection->state, &policy, NULL, NULL);
         run(connection, i, demuxbuf_connection_attach(&connection->state, 0, 0));
     }
 }

@@ -28,7 +28,7 @@ static void start(void) {
     const demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_LEVEL};
     buffer = allocate(BUFFER_BYTES);
     for (unsigned i = 0; i < CONNECTIONS; i++) {
-        if (demuxbuf_connection_init(&connections[i], &policy) != DEMUXBUF_OK)
+        if (demuxbuf_connection_init(&connections[i], &policy, NULL, NULL) != DEMUXBUF_OK)
             fail("the policy is refused");
         expect(demuxbuf_connection_attach(&connections[i], 0, 0), DEMUXBUF_WANT_RECV);
         expect(demuxbuf_connection_done(&connections[i], DEMUXBUF_WANT_RECV), 0);

@@ -66,9 +66,9 @@ static uint64_t create_tenant(struct buffers *buffers) {
     demuxbuf_tenant_config tenant_config = {
         .struct_size = sizeof tenant_config, .weight = 1, .guaranteed = 1, .cap = UINT32_MAX};
     uint64_t tenant = 0;
-    if (demuxbuf_pool_create_tenant(buffers->pool, &tenant_config, &tenant) != DEMUXBUF_OK) {
+    if (demuxbuf_pool_create_tenant(buffers->pool, &tenant_config, &tenant, NULL, NULL) != DEMUXBUF_OK) {
         tenant_config.guaranteed = 0;
-        demuxbuf_pool_create_tenant(buffers->pool, &tenant_config, &tenant);
+        demuxbuf_pool_create_tenant(buffers->pool, &tenant_config, &tenant, NULL, NULL);
     }
     return tenant;
 }

@@ -54,7 +54,7 @@ static bool attach(struct inlet *inlet, uint32_t class_index, void *token) {
         return false;
     }
     inlet->own.start = 0;
-    demuxbuf_connection_init(&inlet->own.machine, &buffers->policy);
+    demuxbuf_connection_init(&inlet->own.machine, &buffers->policy, NULL, NULL);
     demuxbuf_connection_attach(&inlet->own.machine, 0, 0);
     demuxbuf_pool_stats *stats = &buffers->stats;
     stats->receivers++;

@@ -370,7 +370,7 @@ void mux_open(struct mux *mux, struct host *host, uint8_t mode, uint16_t park_by
     }
     lower_open(&mux->lower, &host->sched, &mux->tasklet, fd);
     const demuxbuf_policy policy = {.struct_size = sizeof policy, .park_bytes = park_bytes, .mode = mode};
-    CHECK_NUMBER(demuxbuf_connection_init(&mux->connection, &policy), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_connection_init(&mux->connection, &policy, NULL, NULL), DEMUXBUF_OK);
 }
 
 void mux_attach(struct mux *mux, struct ring ring) {

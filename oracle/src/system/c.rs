@@ -47,7 +47,7 @@ impl CConnection {
     pub fn new(policy: Policy) -> CConnection {
         let mut connection = demuxbuf_connection::default();
         // SAFETY: pointers to locals.
-        let status = unsafe { demuxbuf_connection_init(&mut connection, &c_policy(policy)) };
+        let status = unsafe { demuxbuf_connection_init(&mut connection, &c_policy(policy), null_mut(), null_mut()) };
         assert_eq!(status, DEMUXBUF_OK);
         CConnection(connection)
     }
@@ -338,7 +338,7 @@ impl System for CPool {
         let status = unsafe {
             match is_default {
                 true => demuxbuf_pool_request(self.0, ask.class.into(), ask.token, &mut handle),
-                false => demuxbuf_pool_request_for(self.0, &request, &mut handle),
+                false => demuxbuf_pool_request_for(self.0, &request, &mut handle, null_mut(), null_mut()),
             }
         };
         match status {
@@ -390,7 +390,7 @@ impl System for CPool {
             demuxbuf_tenant_config { struct_size: size_of::<demuxbuf_tenant_config>() as u32, weight, guaranteed, cap };
         let mut tenant = 0;
         // SAFETY: our own pool; pointers to locals.
-        outcome(unsafe { demuxbuf_pool_create_tenant(self.0, &tenant_config, &mut tenant) })?;
+        outcome(unsafe { demuxbuf_pool_create_tenant(self.0, &tenant_config, &mut tenant, null_mut(), null_mut()) })?;
         Ok(tenant)
     }
 

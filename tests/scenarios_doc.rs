@@ -56,9 +56,14 @@ fn cell(tests: &[(String, String)]) -> String {
     if cell.is_empty() { OPEN.into() } else { cell }
 }
 
+/// The top of the tree; this test is a target of the kit's package.
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
 #[test]
 fn scenario_table_names_all_tests_of_the_tree() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let page = root.join("docs/scenarios.md");
     let text = std::fs::read_to_string(&page).expect("docs/scenarios.md exists");
     let mut tests = tests_of_tree(root);
@@ -102,7 +107,7 @@ fn programs(folder: &Path) -> Vec<String> {
 
 #[test]
 fn testing_page_names_every_test_program() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let page = std::fs::read_to_string(root.join("docs/testing.md")).expect("docs/testing.md exists");
     // The first column of the tables of the first part.
     let (tables, _) = page.split_once("\n## Running a part").expect("the page has this part");
@@ -126,4 +131,23 @@ fn testing_page_names_every_test_program() {
     programs.sort_unstable();
     programs.dedup();
     assert_eq!(named, programs);
+}
+
+/// The packages name their tests, and what no package names does not run. What the library's package leaves out is a target
+/// of the kit's, else `cargo package` warns.
+#[test]
+fn every_test_program_is_a_target_of_one_package() {
+    let manifest = |path: &str| std::fs::read_to_string(root().join(path)).expect("the manifest is readable");
+    let (library, kit) = (manifest("Cargo.toml"), manifest("testkit/Cargo.toml"));
+    for program in programs(&root().join("tests")) {
+        let name = program.trim_end_matches(".rs").trim_end_matches('/');
+        let is_target = [&library, &kit].map(|text| text.contains(&format!("[[test]]\nname = \"{name}\"\n")));
+        let is_left_out = library.contains(&format!("\"!/tests/{}\"", program.trim_end_matches('/')));
+        assert_eq!(
+            is_target,
+            [!is_left_out, is_left_out],
+            "name tests/{program} as a target in Cargo.toml; if it needs the kit or C, in testkit/Cargo.toml, and leave it out \
+             of the package in Cargo.toml"
+        );
+    }
 }

@@ -17,6 +17,9 @@ use crate::tree;
 /// Tests of something else than the library's behaviour.
 const OTHERS: [&str; 3] = ["header", "loom", "scenarios_doc"];
 
+/// The package with those of the core's tests that need the kit or C.
+const KIT: &str = "demuxbuf-testkit";
+
 /// The tests of the second round, for mutants that the library's own quick tests do not notice.
 const SLOW: [&str; 16] = [
     "-p",
@@ -165,9 +168,15 @@ impl<'a> Attempt<'a> {
         (file.first as usize + index) % self.step == 0
     }
 
+    /// The packages with the library's own tests. They are built together, since that decides over features, and so over
+    /// the names of programs.
+    fn packages(&self) -> Vec<&'static str> {
+        if self.library == CORE { vec!["-p", CORE.1, "-p", KIT] } else { vec!["-p", self.library.1] }
+    }
+
     /// What builds the library's own tests.
-    fn own_tests(&self) -> [&'static str; 4] {
-        ["-p", self.library.1, "--lib", "--tests"]
+    fn own_tests(&self) -> Vec<&'static str> {
+        [self.packages(), vec!["--lib", "--tests"]].concat()
     }
 
     fn build(&self, arguments: &[&str]) -> Result<Built, String> {
@@ -382,14 +391,15 @@ impl<'a> Attempt<'a> {
     /// Builds and runs one of the library's own programs after the other, since the first ones notice most mutants; their
     /// names are as before. `None` if the library does not build.
     fn try_build(&self, round: &Round) -> Result<Option<(Outcome, String)>, String> {
-        if !self.build(&["-p", self.library.1, "--lib"])?.is_done {
+        let packages = self.packages();
+        if !self.build(&[&packages[..], &["--lib"]].concat())?.is_done {
             return Ok(None);
         }
         let mut timed_out = None;
         for (test, _) in round.of(0) {
             let is_unit = test.program == self.unit_tests;
             let target = if is_unit { vec!["--lib"] } else { vec!["--test", &test.name] };
-            if !self.build(&[&["-p", self.library.1], &target[..]].concat())?.is_done {
+            if !self.build(&[&packages[..], &target[..]].concat())?.is_done {
                 return Ok(Some((Outcome::Caught, "a build".into())));
             }
             match run_one(test, &self.tree, &self.target, 0, round.idle_max)? {

@@ -59,6 +59,7 @@ pub mod flags {
 
 /// The error codes a frame's header can cause (RFC 9113 section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[repr(u32)]
 pub enum ErrorCode {
     /// PROTOCOL_ERROR.

@@ -180,11 +180,11 @@ pub unsafe extern "C" fn demuxbuf_fcgi_peek_whole(
         let Some(decoder) = decoder.load() else {
             return false;
         };
-        if data.is_null() {
+        // With 64-bit pointers no number of 32 bits is too large.
+        if data.is_null() || bytes as usize > isize::MAX as usize {
             return false;
         }
-        // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks; with 64-bit pointers a slice may have as
-        // many.
+        // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks, which are no more than a slice can have.
         let data = unsafe { core::slice::from_raw_parts(data, bytes as usize) };
         match decoder.find_whole(data) {
             Some(head) => {

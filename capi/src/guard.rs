@@ -99,7 +99,8 @@ impl InPool {
             return None;
         }
         // SAFETY: not NULL, so alive until the call returns, and other threads read at most `owner`, by the rule of
-        // `new`. The two fields do not overlap.
+        // `new`. The two fields do not overlap. On this thread the references of one call of `with` end before the next:
+        // nothing that it runs is given the pointer.
         Some(unsafe { (&mut (*self.0).inner, &(*self.0).poisoned) })
     }
 

@@ -184,11 +184,11 @@ pub unsafe extern "C" fn demuxbuf_h2_advance(
         let (Some(decoder), Some(next)) = (unsafe { decoder.as_ref() }, unsafe { StructOut::whole(next) }) else {
             return false;
         };
-        if data.is_null() || !decoder.is_among_frames() {
+        // With 64-bit pointers no number of 32 bits is too large.
+        if data.is_null() || bytes as usize > isize::MAX as usize || !decoder.is_among_frames() {
             return false;
         }
-        // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks; with 64-bit pointers a slice may have as
-        // many.
+        // SAFETY: not NULL, so valid for `bytes` bytes, as the module asks, which are no more than a slice can have.
         let data = unsafe { core::slice::from_raw_parts(data, bytes as usize) };
         match common_frame(data, decoder.max_frame_size + MAX_FRAME_SIZE_MIN) {
             Some(head) => {

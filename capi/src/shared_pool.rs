@@ -27,6 +27,12 @@ pub struct demuxbuf_shared_pool {
     tag: TryArc<Tag>,
 }
 
+/// Several threads have references to one at a time.
+const _: () = {
+    const fn is_both<T: Send + Sync>() {}
+    is_both::<demuxbuf_shared_pool>();
+};
+
 /// Bytes that a receiver may have parked when it moves.
 pub const DEMUXBUF_EXPORT_BYTES_MAX: usize = 64;
 const _: () = assert!(DEMUXBUF_EXPORT_BYTES_MAX == SLOT_BYTES);
@@ -133,7 +139,7 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_shard(
     index: u32,
     pool: *mut *mut demuxbuf_pool,
 ) -> i32 {
-    // SAFETY: as the module asks; of `demuxbuf_shared_pool` nothing is changed but what threads may
+    // SAFETY: as the module asks; of a `demuxbuf_shared_pool`, which is `Sync`, nothing is changed but what threads may
     // share.
     let (Some(shared_pool), Some(pool)) = (unsafe { shared_pool.as_ref() }, unsafe { Out::new(pool) }) else {
         return DEMUXBUF_ERR_NULL;

@@ -39,7 +39,7 @@ struct Inner<T> {
 
 // SAFETY: the owners share the value as references do, and any one may be the last, which drops it.
 unsafe impl<T: Send + Sync> Send for TryArc<T> {}
-// SAFETY: through `&TryArc` there is only `&T`, and another owner to be had.
+// SAFETY: through `&TryArc` there is `&T`, and by `clone` another owner, which may be the last, on another thread.
 unsafe impl<T: Send + Sync> Sync for TryArc<T> {}
 
 impl<T> TryArc<T> {

@@ -86,8 +86,9 @@ impl Arena {
     ///
     /// # Safety
     ///
-    /// No alias is used once the arena is dropped. A buffer is used through one of them only between the grant and the release of a
-    /// lease. It has one lease at a time, and a release happens before the next grant.
+    /// No alias is used once the arena is dropped. A buffer is used through one of them only between the grant and the
+    /// release of a lease, or trimmed between a release and the next grant. It has one lease at a time, and each of these
+    /// uses happens before the next.
     #[cfg(feature = "std")]
     #[allow(unsafe_code)]
     pub(crate) unsafe fn alias(&self) -> Option<Arena> {

@@ -68,7 +68,7 @@ fn s61_blocked_content_is_shed_after_a_second_lease() {
 
 /// The memory of a lease that ended, or that is a receiver's, is not shown, from wherever it may be reached.
 #[test]
-fn buffer_area_of_a_lease_that_is_not_the_hosts_is_refused() {
+fn buffer_area_of_a_foreign_lease_is_refused() {
     let (_shared_pool, mut a, mut b) = two(&config(2));
     let Ok(Outcome::Granted(lease)) = a.request(0, 1) else { panic!("a buffer is free") };
     assert!(a.buffer_area(lease).is_ok() && b.buffer_area(lease).is_ok());

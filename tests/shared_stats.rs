@@ -108,7 +108,7 @@ fn broken_reserve_takes_cached_buffers_back() {
 
 /// A dropped shard ends its waits wherever they are in the table, and looks no further than they are.
 #[test]
-fn s80_dropped_shard_ends_waits_behind_those_of_others() {
+fn s80_dropped_shard_ends_waits_behind_others() {
     let (shards, a, b) = two(&SchedulerConfig::new(1, 3_000));
     let _lease = granted(&b, 0);
     let queue = |shard: &SchedulerShard, count| {
@@ -172,7 +172,7 @@ fn peaks_of_waits_remain() {
 
 /// What a pool of one thread refuses, a shared pool refuses with the same words.
 #[test]
-fn config_of_a_shared_pool_is_checked_as_that_of_one_thread() {
+fn shared_pool_config_is_checked_as_of_one_thread() {
     let good = PoolConfig::new(4, 8);
     let mut bad = [good; 4];
     bad[0].receivers_max = 0;

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn actions_str_names_actions_statuses_and_unknown_bits() {
+    fn actions_str_names_actions_and_unknown_bits() {
         assert_eq!(text_of(0), "NONE");
         assert_eq!(text_of(DEMUXBUF_RECV), "RECV");
         assert_eq!(text_of(DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE | DEMUXBUF_RESCHEDULE), "WANT_RECV|DECODE|RESCHEDULE");

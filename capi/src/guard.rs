@@ -264,7 +264,7 @@ mod tests {
     #[test]
     #[cfg(debug_assertions)]
     #[allow(clippy::disallowed_methods, reason = "a test may start threads")]
-    fn guards_of_a_debug_build_refuse_null_and_other_threads() {
+    fn guard_of_a_debug_build_refuses_other_threads() {
         use super::InPool;
         fn refused(pool: *const demuxbuf_pool, status: i32) {
             // SAFETY: NULL, or alive; a debug build refuses every call from another thread.

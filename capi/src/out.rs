@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_cut_at_the_end_of_the_array_and_says_what_it_needs() {
+    fn text_is_cut_at_the_end_of_its_array() {
         for (room, expected) in [
             (0, *b"........."),
             (1, *b"\0........"),

@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "a test may start threads")]
-    fn in_debug_builds_every_call_from_another_thread_is_refused() {
+    fn debug_build_refuses_calls_of_other_threads() {
         let mut config = demuxbuf_pool_config::default();
         let (mut shared_pool, mut pool, mut receiver) = (core::ptr::null_mut(), core::ptr::null_mut(), 0);
         // SAFETY: all pointers are valid, and one thread at a time uses the pool.

@@ -140,7 +140,7 @@ mod tests {
     use demuxbuf::connection::{Action, EventError};
 
     #[test]
-    fn every_event_error_has_the_same_number_and_words_in_c() {
+    fn event_error_has_the_same_number_and_words_in_c() {
         for (error, status) in [
             (EventError::NotAttached, DEMUXBUF_ERR_NOT_ATTACHED),
             (EventError::AlreadyAttached, DEMUXBUF_ERR_ALREADY_ATTACHED),

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_does_not_agree_with_its_connection_is_named() {
+    fn row_that_contradicts_its_connection_is_named() {
         assert_named(
             "I2: a grant is deferred only while a receive is in flight",
             &[

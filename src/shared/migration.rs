@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn import_refuses_a_changed_value_and_takes_the_original() {
+    fn import_refuses_changes_and_takes_the_original() {
         let mut config = PoolConfig { buffer_bytes: 256, slots: 2, ..PoolConfig::new(1, 5) };
         config.policy.mode = Mode::OneShot;
         let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn s82_one_of_two_threads_claims_a_lease_that_was_left() {
+    fn s82_one_of_two_threads_claims_a_lease_left_behind() {
         loom::model(|| {
             let (shards, a, b, lease) = two_and_a_lease();
             let c = shards.shard(2).unwrap();

@@ -479,7 +479,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "model-check")]
-    fn each_lease_is_described_by_its_list_and_its_place_there() {
+    fn lease_is_described_by_its_list_and_place() {
         let deadlines = one_pair_of_each();
         let places = [0, 1, 2, 3, 4, 5, 6].map(|index| {
             let [list, place, ..] = deadlines.describe_fully(index, 20);
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_stands_in_one_list_by_age_and_each_list_is_known() {
+    fn lease_is_in_one_list_by_age() {
         let is_sound = |deadlines: &Deadlines| deadlines.check(|index| index < 6, |_| false).is_ok();
         let stands = one_pair_of_each().table.into_iter().map(|entry| entry.phase);
         let expired = |cost| LeasePhase::Expired { cost };

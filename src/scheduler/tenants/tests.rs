@@ -53,7 +53,7 @@ fn a_tenant_s_counts_are_compared_with_what_there_is() {
 }
 
 #[test]
-fn a_tenant_is_not_gone_while_it_holds_or_waits_or_is_pinned() {
+fn tenant_stays_while_it_holds_waits_or_is_pinned() {
     assert_named(
         "I2: a tenant in use is not gone",
         &[

@@ -414,7 +414,7 @@ impl Load {
         process.0.stdout.as_mut().expect("it is piped").read_to_string(&mut printed)?;
         // It has nothing more to do, and is not waited for yet: after that its time is no longer known.
         let ticks = processor_ticks(&process.0)?;
-        // Whatever became of the requests, it ends with 0.
+        // Whatever became of the requests, it exits with status 0.
         let all = format!(
             "requests: {requests} total, {requests} started, {requests} done, {requests} succeeded, 0 failed, 0 errored, 0 timeout"
         );

@@ -281,7 +281,7 @@ typedef struct {
   uint32_t classes;
   // Grants of other classes that a class lets pass before it goes first; at least 1.
   uint32_t class_burst;
-  // A class may take a buffer only while more than its reserve are free.
+  // A class is eligible only while more buffers than its reserve are free.
   uint32_t reserves[DEMUXBUF_CLASSES_MAX];
   // The most buffers a class may hold; UINT32_MAX for no cap.
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];

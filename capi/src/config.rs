@@ -58,7 +58,7 @@ pub struct demuxbuf_pool_config {
     pub classes: u32,
     /// Grants of other classes that a class lets pass before it goes first; at least 1.
     pub class_burst: u32,
-    /// A class may take a buffer only while more than its reserve are free.
+    /// A class is eligible only while more buffers than its reserve are free.
     pub reserves: [u32; DEMUXBUF_CLASSES_MAX],
     /// The most buffers a class may hold; UINT32_MAX for no cap.
     pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],

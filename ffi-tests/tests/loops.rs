@@ -44,10 +44,10 @@ impl Server {
     /// Waits until it ends by itself; returns how often its loop went round.
     fn end(mut self, connections: usize) -> u64 {
         let mut line = String::new();
-        self.printed.read_line(&mut line).expect("it prints its sum");
+        self.printed.read_line(&mut line).expect("it prints its summary");
         assert!(self.child.wait().expect("it ends").success());
-        let iterations = line.strip_prefix(&format!("{connections} connections, ")).expect("its sum");
-        iterations.trim().strip_suffix(" iterations").expect("its sum").parse().expect("a number")
+        let iterations = line.strip_prefix(&format!("{connections} connections, ")).expect("its summary");
+        iterations.trim().strip_suffix(" iterations").expect("its summary").parse().expect("a number")
     }
 }
 

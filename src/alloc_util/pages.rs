@@ -21,17 +21,17 @@ const MADV_HUGEPAGE: c_int = 14;
 pub(crate) fn page_bytes() -> usize {
     use core::sync::atomic::{AtomicUsize, Ordering};
     const SC_PAGESIZE: c_int = 30;
-    /// What was said; 0 before the first question.
-    static SAID: AtomicUsize = AtomicUsize::new(0);
+    /// What the system answered; 0 before the first question.
+    static ANSWER: AtomicUsize = AtomicUsize::new(0);
     unsafe extern "C" {
         fn sysconf(name: c_int) -> core::ffi::c_long;
     }
-    match SAID.load(Ordering::Relaxed) {
+    match ANSWER.load(Ordering::Relaxed) {
         0 => {
             // SAFETY: it takes any number.
-            let said = usize::try_from(unsafe { sysconf(SC_PAGESIZE) }).unwrap_or(0);
-            let bytes = if said.is_power_of_two() { said } else { PAGE_BYTES };
-            SAID.store(bytes, Ordering::Relaxed);
+            let answer = usize::try_from(unsafe { sysconf(SC_PAGESIZE) }).unwrap_or(0);
+            let bytes = if answer.is_power_of_two() { answer } else { PAGE_BYTES };
+            ANSWER.store(bytes, Ordering::Relaxed);
             bytes
         }
         bytes => bytes,

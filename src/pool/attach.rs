@@ -21,7 +21,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// Attaches a connection with bytes that are there already (a protocol upgrade): they are copied, into a slot if
-    /// they fit and one is free, else into a buffer. Call [`pending`](Pool::pending) next: it will say `Decode`.
+    /// they fit and one is free, else into a buffer. Call [`pending`](Pool::pending) next: it returns `Decode`.
     ///
     /// # Errors
     ///

@@ -24,7 +24,7 @@ impl Scheduler {
             ensure(class.outstanding <= class.cap, "a class never has more outstanding than its cap")?;
             let next = self.next_of(index);
             let idle = next.is_some_and(|(_, units)| self.verdict(index, units) == Verdict::Fits);
-            ensure(!idle || self.is_behind_larger(index), "I3: no buffer is free that a waiter may take")?;
+            ensure(!idle || self.is_behind_larger(index), "I3: no buffer is free while an eligible waiter is queued")?;
         }
         let waiting = self.classes.iter().map(|class| class.waiting).sum::<u32>();
         ensure(waiting == self.stats.waiting, "I2: as many wait as are counted")?;
@@ -138,7 +138,7 @@ mod tests {
             (|scheduler| scheduler.classes[0].waiting += 1, "I2: as many wait as are counted"),
             (|scheduler| scheduler.stats.waiting += 1, "I2: as many wait as are counted"),
             (|scheduler| scheduler.classes[0].cap = 5, "a class never has more outstanding than its cap"),
-            (|scheduler| scheduler.classes[0].reserve = 0, "I3: no buffer is free that a waiter may take"),
+            (|scheduler| scheduler.classes[0].reserve = 0, "I3: no buffer is free while an eligible waiter is queued"),
             (
                 |scheduler| scheduler.waits.table_mut()[0].bypasses = scheduler.bypass_bound() + 1,
                 "I6: at most W grants bypass a waiter",

@@ -25,7 +25,7 @@ pub struct SchedulerConfig {
     pub waiters_max: u32,
     /// Classes in use, 1 to 8. Class 0 is the most critical.
     pub classes: u8,
-    /// Class *c* may take a buffer only while more than `reserves[c]` are free, counted in buffers of the default size.
+    /// Class *c* is eligible only while more than `reserves[c]` buffers are free, counted in buffers of the default size.
     pub reserves: [u32; CLASSES_MAX],
     /// The most buffers of the default size a class may have outstanding; `u32::MAX` for no cap.
     pub class_caps: [u32; CLASSES_MAX],

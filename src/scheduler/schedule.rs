@@ -7,7 +7,7 @@ use super::tenants::Turn;
 use super::waits::{Wait, WaitState};
 use super::{Class, Request, Scheduler, SchedulerError, WaiterScope};
 
-/// Whether a class may take a number of units.
+/// Whether a class is eligible for a number of units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Fits,

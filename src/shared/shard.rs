@@ -90,9 +90,9 @@ impl SchedulerShard {
             self.locked(|state| state.take_back(lease.index()));
             return Ok(());
         }
-        let at_hand = cache.push(&self.shared.buffers, lease.index());
+        let cached = cache.push(&self.shared.buffers, lease.index());
         // The other side of `collect`: this comes after `push`, so it sees that the pool is exhausted if `take` came before.
-        if at_hand > CACHE_MAX || self.shared.is_exhausted.0.load(Ordering::Relaxed) {
+        if cached > CACHE_MAX || self.shared.is_exhausted.0.load(Ordering::Relaxed) {
             self.locked(|state| self.shared.take_cached(state, cache));
         }
         Ok(())

@@ -459,8 +459,8 @@ impl Shared {
             let held =
                 self.buffers.iter().filter_map(BufferState::any_hold).filter(|hold| hold.class == class).count() as u32;
             let (reserve, cap) = (self.reserves[usize::from(class)], self.class_caps[usize::from(class)]);
-            let may_have = free > reserve && held + assigned < cap;
-            ensure(!(waits && may_have), "I3: no buffer is free anywhere that a waiter may take")?;
+            let is_eligible = free > reserve && held + assigned < cap;
+            ensure(!(waits && is_eligible), "I3: no buffer is free anywhere while an eligible waiter is queued")?;
         }
         Ok(())
     }
@@ -552,7 +552,7 @@ mod tests {
             let asked = two.here.shared.lock().scheduler.request(0, 0);
             assert!(matches!(asked, Ok(Outcome::Queued(_))), "no buffer is free");
         });
-        assert_named("I3: no buffer is free anywhere that a waiter may take", |two| {
+        assert_named("I3: no buffer is free anywhere while an eligible waiter is queued", |two| {
             let Shared { buffers, shard_states, .. } = &*two.here.shared;
             buffers[two.held.index() as usize].release(two.held, |_| true).expect("it is held");
             shard_states[1].0.cache.push(buffers, two.held.index());

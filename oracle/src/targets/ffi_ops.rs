@@ -143,7 +143,7 @@ fn with_config(line: Line<'_>) -> Result<(), String> {
     }
     let length = message[..room].iter().position(|&byte| byte == 0).map_or(0, |end| end + 1);
     if needed < length.max(2) || (needed <= room && needed != length) {
-        return Err(format!("{line:?}: the message is said to need {needed} bytes, and has {length}"));
+        return Err(format!("{line:?}: the message needs {needed} bytes by the call, and has {length}"));
     }
     if room > 0 && !message[..room].contains(&0) || message[room..].iter().any(|&byte| byte != 0x7f) {
         return Err(format!("{line:?}: the message is not ended in its {room} bytes, or goes on behind them"));

@@ -287,7 +287,7 @@ impl Deadlines {
         })
     }
 
-    /// When `poll` has something to say, if nothing happens until then; in the past if it has now. `None` for never: no
+    /// When `poll` asks a holder, if nothing happens until then; in the past if it does now. `None` for never: no
     /// holder has a deadline, or time ends before.
     pub(crate) fn next_ns(&self, waiter_scope: WaiterScope) -> Option<u64> {
         let due = |first: u32, after_ns: u64| self.table.get(first as usize)?.progress_ns.checked_add(after_ns);

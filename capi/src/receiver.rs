@@ -30,6 +30,8 @@ pub struct demuxbuf_leased_content {
     pub buffered_bytes: u32,
 }
 
+const _: () = assert!(size_of::<demuxbuf_leased_content>() == 16 && align_of::<demuxbuf_leased_content>() == 8);
+
 /// # Safety
 ///
 /// As for `InPool::new`.

@@ -83,6 +83,8 @@ pub mod connection;
 pub mod framing;
 pub mod memory;
 pub mod pool;
+#[doc(hidden)]
+pub mod receiving;
 pub mod scheduler;
 mod send_sync;
 #[cfg(feature = "std")]

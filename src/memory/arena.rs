@@ -171,6 +171,21 @@ impl Arena {
         self.block.copy(source.start + range.start..source.start + range.end, target.start);
     }
 
+    /// Copies bytes of one buffer to a place in another, or in the same one.
+    ///
+    /// # Panics
+    ///
+    /// A range is not inside its buffer: a bug of the caller.
+    pub(crate) fn move_bytes(&mut self, from: (u32, usize), bytes: usize, to: (u32, usize)) {
+        let source = from.1..from.1 + bytes;
+        if from.0 == to.0 {
+            return self.buffer_mut(to.0).copy_within(source, to.1);
+        }
+        let (from_range, to_range) = (self.range_of(from.0), self.range_of(to.0));
+        assert!(source.end <= from_range.len() && to.1 + bytes <= to_range.len(), "the content fits into both buffers");
+        self.block.copy(from_range.start + source.start..from_range.start + source.end, to_range.start + to.1);
+    }
+
     /// A buffer is about to be written. If it was not before, and all that were would be more than the budget, the free
     /// buffers that `free` names for each size, those used last first, are trimmed.
     ///

@@ -1,0 +1,288 @@
+//! Who may receive how much, and where is what cannot be decoded yet: the memory model.
+//!
+//! `docs/memory-model.md` is the specification; the terms and the order of rules here are those of that page. In one
+//! sentence: a receive borrows a buffer, only a partial frame keeps memory, and every wait ends at a known time.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `config.rs` | the settings, and how memory is split |
+//! | `sizes.rs`, `cells.rs` | sizes of cells, and the cells, packed densely |
+//! | `keeper.rs` | what is known of a receiver that borrows, keeps or waits; idle ones have a row only |
+//! | `heap.rs` | claims and kept content, ordered by deadline |
+//! | `borrow.rs` | from `begin` to the decoder's report |
+//! | `keep.rs` | what happens to undecoded bytes when a borrow ends |
+//! | `claims.rs` | grants, trials, notices |
+//! | `eviction.rs` | content that goes for the sake of a claim |
+//! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
+//!
+//! It decides by bytes and numbers alone: what a connection does with an answer is for its state machine.
+
+#![forbid(unsafe_code)]
+
+mod borrow;
+mod cells;
+mod check;
+mod claims;
+mod config;
+mod credit;
+mod error;
+mod eviction;
+mod heap;
+mod keep;
+mod keeper;
+mod sizes;
+mod types;
+
+pub use config::{ReceivingConfig, Split};
+pub use error::ReceivingError;
+pub use types::{After, Begin, Facts, Notice, Rest, ShedReason, Totals};
+
+use crate::alloc_util::reserve;
+use crate::config_error::ConfigError;
+use crate::memory::{Arena, BUFFER_SIZES_MAX};
+use crate::scheduler::Clock;
+use alloc::vec::Vec;
+use borrow::Borrow;
+use cells::Cells;
+use heap::Heaps;
+use keeper::{Keepers, List, Place, Row};
+
+/// Numbers of receivers, keepers and buffers are below it.
+const NIL: u32 = u32::MAX;
+
+/// The receivers of one thread, and the memory that they share.
+///
+/// A receiver is named by its row, below `receivers_max`; the caller chooses rows and makes handles of them.
+#[derive(Debug)]
+pub struct Receiving {
+    config: ReceivingConfig,
+    split: Split,
+    arena: Arena,
+    /// Buffers that are nothing else.
+    free: Vec<u32>,
+    /// What the host leased.
+    leased: u32,
+    receive_buffer: u32,
+    is_receive_buffer_lent: bool,
+    cells: Cells,
+    rows: Vec<Row>,
+    keepers: Keepers,
+    heaps: Heaps,
+    borrows: Vec<Borrow>,
+    /// Receivers that are off.
+    off: List,
+    /// Receivers that were shed and not told.
+    shed: List,
+    clock: Clock,
+    /// Pool time before the latest advance.
+    before_ns: u64,
+    trials_left: u32,
+    evictions_left: u32,
+    totals: Totals,
+}
+
+/// The most trials, and the most evictions, between two advances of the clock.
+const PER_ITERATION: u32 = 64;
+
+impl Receiving {
+    /// Reserves everything. Nothing is allocated afterwards, and nothing is resident before it is used.
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of range, memory is too small to be split, or the allocator has no such memory.
+    pub fn new(config: &ReceivingConfig) -> Result<Receiving, ConfigError> {
+        let split = config.split()?;
+        let mut sizes = [0; BUFFER_SIZES_MAX];
+        sizes[0] = config.buffer_bytes;
+        let arena = Arena::new(split.buffers, &sizes)?;
+        let rows = reserve("receivers_max", config.receivers_max)?;
+        let keepers = Keepers::new(config.receivers_max)?;
+        // The first is the receive buffer, the header buffers follow.
+        let mut free = reserve("memory_bytes", split.buffers)?;
+        free.extend((1 + split.header_buffers..split.buffers).rev());
+        Ok(Receiving {
+            config: *config,
+            arena,
+            free,
+            leased: 0,
+            receive_buffer: 0,
+            is_receive_buffer_lent: false,
+            cells: Cells::new(config.buffer_bytes, &split)?,
+            rows,
+            keepers,
+            heaps: Heaps::new(config.receivers_max)?,
+            borrows: reserve("memory_bytes", split.buffers)?,
+            off: List::default(),
+            shed: List::default(),
+            clock: Clock::new(Some(config.frame_grace_ns)),
+            before_ns: 0,
+            trials_left: PER_ITERATION,
+            evictions_left: PER_ITERATION,
+            totals: Totals::default(),
+            split,
+        })
+    }
+
+    /// A receiver begins in this row. One of unknown length has a decoder that only says that it needs more.
+    ///
+    /// # Errors
+    ///
+    /// There is no such row, or it is in use.
+    pub fn attach(&mut self, receiver: u32, unknown_length: bool) -> Result<(), ReceivingError> {
+        if receiver >= self.config.receivers_max {
+            return Err(ReceivingError::UnknownReceiver);
+        }
+        if self.rows.len() <= receiver as usize {
+            // Inside what was reserved.
+            self.rows.resize(receiver as usize + 1, Row::default());
+        }
+        let row = &mut self.rows[receiver as usize];
+        if row.is_attached {
+            return Err(ReceivingError::Attached);
+        }
+        *row = Row { is_attached: true, unknown_length, ..Row::default() };
+        Ok(())
+    }
+
+    /// The receiver is gone; what it borrowed, kept and claimed ends. Returns how many undecoded bytes were dropped.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver.
+    pub fn close(&mut self, receiver: u32) -> Result<u32, ReceivingError> {
+        let row = self.row(receiver)?;
+        let keeper = row.keeper;
+        let mut dropped = 0;
+        if keeper != NIL {
+            dropped = self.drop_content(keeper);
+            self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
+            self.end_claim(keeper);
+            self.keepers.remove(keeper);
+        }
+        self.rows[receiver as usize] = Row::default();
+        Ok(dropped)
+    }
+
+    /// A buffer for the host's own use; content that may be evicted makes room for it. `None` if there is none.
+    pub fn lease(&mut self) -> Option<u32> {
+        // What the receive buffer has may need a place.
+        let left = usize::from(self.is_receive_buffer_lent);
+        while self.free.len() <= left && self.evict() {}
+        let buffer = if self.free.len() > left { self.free.pop() } else { None };
+        self.leased += u32::from(buffer.is_some());
+        buffer
+    }
+
+    /// A buffer that the host leased is free again.
+    pub fn release(&mut self, buffer: u32) {
+        self.leased -= 1;
+        self.free.push(buffer);
+    }
+
+    /// What is undecoded, wherever it is. What a receiver keeps may move with each call that is not about reading.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver.
+    pub fn content(&self, receiver: u32) -> Result<&[u8], ReceivingError> {
+        let keeper = self.row(receiver)?.keeper;
+        if keeper == NIL {
+            return Ok(&[]);
+        }
+        let kept_bytes = self.keepers[keeper].kept_bytes as usize;
+        let (buffer, start) = self.where_is(keeper);
+        Ok(if kept_bytes == 0 { &[] } else { &self.arena.buffer(buffer)[start..start + kept_bytes] })
+    }
+
+    /// Where to receive: as many bytes as were allowed; none if the receiver may not receive now.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver.
+    pub fn receive_area(&mut self, receiver: u32) -> Result<&mut [u8], ReceivingError> {
+        let keeper = self.row(receiver)?.keeper;
+        if keeper == NIL {
+            return Ok(&mut []);
+        }
+        let state = &self.keepers[keeper];
+        let Some(borrow) = self.borrows.get(state.borrow as usize) else {
+            return Ok(&mut []);
+        };
+        let start = (borrow.start + state.kept_bytes) as usize;
+        Ok(&mut self.arena.buffer_mut(borrow.buffer)[start..start + borrow.max_bytes as usize])
+    }
+
+    /// What is known of a receiver.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver.
+    pub fn facts(&self, receiver: u32) -> Result<Facts, ReceivingError> {
+        let row = self.row(receiver)?;
+        if row.keeper == NIL {
+            return Ok(Facts { credit_bytes: row.credit_bytes, ..Facts::default() });
+        }
+        let keeper = &self.keepers[row.keeper];
+        Ok(Facts {
+            kept_bytes: keeper.kept_bytes,
+            needed_bytes: keeper.needed_bytes,
+            cell_bytes: self.cell_bytes(keeper.place),
+            start_ns: keeper.start_ns,
+            credit_bytes: self.credit_bytes(row.keeper),
+            claim_since_ns: keeper.claim_since_ns(),
+            held_since_ns: keeper.held_since_ns(),
+            is_borrowing: keeper.borrow != NIL,
+            is_off: keeper.is_off(),
+            is_kept_for_good: keeper.is_kept_for_good,
+            is_shed: keeper.is_shed(),
+        })
+    }
+
+    /// Counts of all receivers since the beginning.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Free buffers.
+    pub fn free_buffers(&self) -> u32 {
+        self.free.len() as u32
+    }
+
+    /// How memory is split.
+    pub fn split(&self) -> Split {
+        self.split
+    }
+
+    /// Cells in use of each size, with the size in bytes, smallest first.
+    pub fn cells(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.cells.counts()
+    }
+
+    fn row(&self, receiver: u32) -> Result<&Row, ReceivingError> {
+        self.rows.get(receiver as usize).filter(|row| row.is_attached).ok_or(ReceivingError::UnknownReceiver)
+    }
+
+    /// Where the content of a receiver is: a buffer, and where in it the content begins.
+    fn where_is(&self, keeper: u32) -> (u32, usize) {
+        let state = &self.keepers[keeper];
+        if let Some(borrow) = self.borrows.get(state.borrow as usize) {
+            return (borrow.buffer, borrow.start as usize);
+        }
+        match state.place {
+            Place::Nowhere => (self.receive_buffer, 0),
+            Place::Cell { size, index } => self.cells.locate(size, index),
+            Place::Whole { buffer, start } => (buffer, start as usize),
+        }
+    }
+
+    /// Takes everything from a receiver but its row and its place in a list. Returns how many undecoded bytes were dropped.
+    fn drop_content(&mut self, keeper: u32) -> u32 {
+        self.heaps.remove(keeper, &mut self.keepers);
+        self.end_borrow(keeper);
+        self.settle_charge(keeper);
+        self.free_place(keeper);
+        let state = &mut self.keepers[keeper];
+        state.start_ns = None;
+        core::mem::take(&mut state.kept_bytes)
+    }
+}

@@ -1,0 +1,372 @@
+//! From `begin` to the decoder's report.
+
+use super::config::HEADER_BYTES;
+use super::keeper::{Place, Standing};
+use super::types::{After, Begin, Rest, ShedReason};
+use super::{NIL, Receiving, ReceivingError};
+
+/// The most receives of one trial.
+const RECEIVES_MAX: u8 = 8;
+
+/// A receiver's use of a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Borrow {
+    pub(super) keeper: u32,
+    pub(super) buffer: u32,
+    /// Where the undecoded bytes begin.
+    pub(super) start: u32,
+    pub(super) lender: Lender,
+    pub(super) purpose: Purpose,
+    /// The most that a receive may bring now; 0 if none may.
+    pub(super) max_bytes: u32,
+    /// Bytes that were there before the last receive.
+    before_bytes: u32,
+    /// The decoder has not reported on what is there.
+    is_unreported: bool,
+    /// The last receive brought all that was allowed.
+    is_filled: bool,
+    receives: u8,
+}
+
+/// Whose buffer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lender {
+    /// The thread's: the receive buffer.
+    Thread,
+    /// A free buffer, for as long as the borrow lasts.
+    Pool,
+    /// The receiver's own.
+    Receiver,
+}
+
+/// What a borrow is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// What `begin` allowed.
+    Receive,
+    Grant,
+    Trial,
+    /// To decode held content.
+    Decode,
+}
+
+impl Receiving {
+    /// A receiver is readable: whether it may receive, and how much.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver, it was shed, borrows, has held content, or keeps a whole buffer of bytes.
+    pub fn begin(&mut self, receiver: u32) -> Result<Begin, ReceivingError> {
+        self.check_may_begin(receiver)?;
+        let keeper = self.keeper(receiver);
+        let answer = self.begin_at(keeper);
+        self.forget_if_idle(keeper);
+        Ok(answer)
+    }
+
+    fn check_may_begin(&self, receiver: u32) -> Result<(), ReceivingError> {
+        let keeper = self.row(receiver)?.keeper;
+        if keeper == NIL {
+            return Ok(());
+        }
+        let state = &self.keepers[keeper];
+        match state.standing {
+            Standing::Shed { .. } => Err(ReceivingError::Shed),
+            _ if state.borrow != NIL => Err(ReceivingError::Borrowing),
+            Standing::Held { .. } => Err(ReceivingError::Held),
+            _ if state.kept_bytes >= self.config.buffer_bytes => Err(ReceivingError::Full),
+            _ => Ok(()),
+        }
+    }
+
+    fn begin_at(&mut self, keeper: u32) -> Begin {
+        let Some(free) = self.free_while_borrowing(keeper) else {
+            return Begin::Later;
+        };
+        if let Some(max_bytes) = self.allowed_bytes(keeper, free) {
+            if !self.is_short(keeper, free) {
+                self.end_claim(keeper);
+            }
+            self.borrow(keeper, Purpose::Receive, max_bytes);
+            return Begin::Receive { max_bytes };
+        }
+        if self.keepers[keeper].is_kept_for_good {
+            self.turn_off(keeper);
+            return Begin::Off;
+        }
+        self.claim(keeper);
+        Begin::Claimed
+    }
+
+    /// The most that a receive may bring now, `None` if it may not receive.
+    fn allowed_bytes(&self, keeper: u32, free: u32) -> Option<u32> {
+        let state = &self.keepers[keeper];
+        let kept_bytes = state.kept_bytes;
+        if !self.is_short(keeper, free) {
+            let has_plenty = free > self.split.reserve || kept_bytes == 0;
+            return Some(if has_plenty { self.config.buffer_bytes - kept_bytes } else { self.exact_bytes(keeper) });
+        }
+        let room = match state.place {
+            Place::Nowhere if self.cells.has_header_cell() => return Some(HEADER_BYTES),
+            place => self.cell_bytes(place) - kept_bytes,
+        };
+        (room > 0).then(|| room.min(self.exact_bytes(keeper)))
+    }
+
+    /// The receiver uses a buffer from now on, with its content at the front.
+    pub(super) fn borrow(&mut self, keeper: u32, purpose: Purpose, max_bytes: u32) {
+        self.heaps.remove(keeper, &mut self.keepers);
+        if self.keepers[keeper].is_off() {
+            self.off.remove(keeper, &mut self.keepers);
+            self.keepers[keeper].standing = Standing::Resting;
+        }
+        let kept_bytes = self.keepers[keeper].kept_bytes;
+        let (from, from_start) = self.where_is(keeper);
+        let (buffer, lender) = match self.keepers[keeper].place {
+            Place::Whole { buffer, .. } => (buffer, Lender::Receiver),
+            _ if self.is_receive_buffer_lent => (self.free.pop().expect("one is free"), Lender::Pool),
+            _ => (self.receive_buffer, Lender::Thread),
+        };
+        self.is_receive_buffer_lent |= lender == Lender::Thread;
+        self.move_bytes((from, from_start), kept_bytes, (buffer, 0));
+        self.keepers[keeper].borrow = self.borrows.len() as u32;
+        self.borrows.push(Borrow {
+            keeper,
+            buffer,
+            start: 0,
+            lender,
+            purpose,
+            max_bytes,
+            before_bytes: kept_bytes,
+            is_unreported: purpose == Purpose::Decode,
+            is_filled: false,
+            receives: 0,
+        });
+    }
+
+    /// Copies content to another place, if it is not there.
+    pub(super) fn move_bytes(&mut self, from: (u32, usize), bytes: u32, to: (u32, usize)) {
+        if bytes > 0 && from != to {
+            self.totals.copied_bytes += u64::from(bytes);
+            self.arena.move_bytes(from, bytes as usize, to);
+        }
+    }
+
+    /// A receive brought bytes; what was there before is in front of them.
+    ///
+    /// # Errors
+    ///
+    /// The receiver may not receive, or not so many bytes.
+    pub fn received(&mut self, receiver: u32, bytes: u32) -> Result<(), ReceivingError> {
+        let keeper = self.borrower(receiver)?;
+        let state = &mut self.keepers[keeper];
+        let borrow = &mut self.borrows[state.borrow as usize];
+        if bytes == 0 || bytes > borrow.max_bytes {
+            return Err(ReceivingError::WrongLength { bytes, max_bytes: borrow.max_bytes });
+        }
+        borrow.is_filled = bytes == borrow.max_bytes;
+        borrow.before_bytes = state.kept_bytes;
+        borrow.max_bytes = 0;
+        borrow.is_unreported = true;
+        borrow.receives += 1;
+        state.kept_bytes += bytes;
+        state.start_ns.get_or_insert(self.clock.now_ns());
+        Ok(())
+    }
+
+    /// The receive that was allowed brought nothing.
+    ///
+    /// # Errors
+    ///
+    /// The receiver may not receive.
+    pub fn dry(&mut self, receiver: u32) -> Result<After, ReceivingError> {
+        let keeper = self.borrower(receiver)?;
+        let borrow = &mut self.borrows[self.keepers[keeper].borrow as usize];
+        if borrow.max_bytes == 0 {
+            return Err(ReceivingError::NotReceiving);
+        }
+        borrow.is_filled = false;
+        let after = self.review(keeper, false);
+        Ok(self.tell(keeper, after))
+    }
+
+    /// Held content can be decoded again. `false` if there is no buffer to borrow now; in the next loop iteration there may
+    /// be.
+    ///
+    /// # Errors
+    ///
+    /// The receiver has no held content, or borrows.
+    pub fn decode(&mut self, receiver: u32) -> Result<bool, ReceivingError> {
+        let keeper = self.row(receiver)?.keeper;
+        if keeper == NIL {
+            return Err(ReceivingError::NotHeld);
+        }
+        let Standing::Held { since_ns } = self.keepers[keeper].standing else {
+            return Err(ReceivingError::NotHeld);
+        };
+        if self.free_while_borrowing(keeper).is_none() {
+            return Ok(false);
+        }
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        state.start_ns = state.start_ns.map(|start_ns| start_ns + (now_ns - since_ns));
+        state.standing = Standing::Resting;
+        self.borrow(keeper, Purpose::Decode, 0);
+        Ok(true)
+    }
+
+    /// The decoder consumed this number of bytes from the front, and says what of the rest.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was received or is to be decoded, more was consumed than is there, or the rest is not as the report says.
+    pub fn decoded(&mut self, receiver: u32, consumed_bytes: u32, rest: Rest) -> Result<After, ReceivingError> {
+        let keeper = self.borrower(receiver)?;
+        let state = &self.keepers[keeper];
+        let borrow = &self.borrows[state.borrow as usize];
+        if !borrow.is_unreported {
+            return Err(ReceivingError::NothingToDecode);
+        }
+        let max_bytes = state.kept_bytes;
+        if consumed_bytes > max_bytes {
+            return Err(ReceivingError::WrongLength { bytes: consumed_bytes, max_bytes });
+        }
+        let left_bytes = max_bytes - consumed_bytes;
+        if left_bytes > 0 && matches!(rest, Rest::Nothing | Rest::Short { needed_bytes: 0, .. }) {
+            return Err(ReceivingError::WrongRest);
+        }
+        let after = self.report(keeper, consumed_bytes, rest);
+        Ok(self.tell(keeper, after))
+    }
+
+    /// A receiver that is shed by its own report needs no notice.
+    fn tell(&mut self, keeper: u32, after: After) -> After {
+        if let After::Shed { .. } = after {
+            self.shed.remove(keeper, &mut self.keepers);
+        }
+        after
+    }
+
+    fn report(&mut self, keeper: u32, consumed_bytes: u32, rest: Rest) -> After {
+        if consumed_bytes > 0 {
+            self.add_credit(keeper, consumed_bytes);
+        }
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        let borrow = &mut self.borrows[state.borrow as usize];
+        borrow.start += consumed_bytes;
+        borrow.is_unreported = false;
+        state.kept_bytes -= consumed_bytes;
+        if consumed_bytes > 0 && (borrow.receives == 0 || consumed_bytes >= borrow.before_bytes) {
+            state.start_ns = Some(now_ns);
+        }
+        (state.needed_bytes, state.usable_bytes) = match rest {
+            Rest::Short { needed_bytes, usable_bytes } if state.kept_bytes > 0 => {
+                (needed_bytes, usable_bytes.max(needed_bytes))
+            }
+            _ => (0, 0),
+        };
+        let is_held = rest == Rest::Held && state.kept_bytes > 0;
+        if consumed_bytes > 0 || is_held {
+            self.end_claim(keeper);
+            self.keepers[keeper].is_kept_for_good = false;
+        }
+        if is_held {
+            self.keepers[keeper].standing = Standing::Held { since_ns: now_ns };
+        }
+        self.review(keeper, consumed_bytes > 0)
+    }
+
+    /// What follows a report, or a receive that brought nothing.
+    fn review(&mut self, keeper: u32, has_consumed: bool) -> After {
+        let state = &self.keepers[keeper];
+        let borrow = self.borrows[state.borrow as usize];
+        let is_over = state.kept_bytes == 0 || state.held_since_ns().is_some();
+        let has_room = state.kept_bytes < self.config.buffer_bytes;
+        let length_bytes = self.length_bytes(keeper);
+        let after = match borrow.purpose {
+            Purpose::Grant if !is_over && self.keep(keeper, length_bytes) => After::Ended,
+            Purpose::Trial if !is_over && !has_consumed => {
+                if borrow.is_filled && has_room && borrow.receives < RECEIVES_MAX {
+                    let max_bytes = self.exact_bytes(keeper);
+                    self.borrows[self.keepers[keeper].borrow as usize].max_bytes = max_bytes;
+                    return After::Receive { max_bytes };
+                }
+                self.end_trial(keeper)
+            }
+            _ => self.keep_leftovers(keeper),
+        };
+        self.rest(keeper);
+        after
+    }
+
+    /// The last word of a trial that was not served.
+    fn end_trial(&mut self, keeper: u32) -> After {
+        if self.keep(keeper, self.length_bytes(keeper)) {
+            self.keepers[keeper].is_kept_for_good = true;
+            return After::Ended;
+        }
+        self.shed_receiver(keeper, ShedReason::Deadline);
+        After::Shed { reason: ShedReason::Deadline }
+    }
+
+    /// The stream has ended, or the decoder failed: what is undecoded waits for the host.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver, or it was shed.
+    pub fn end(&mut self, receiver: u32) -> Result<(), ReceivingError> {
+        let keeper = self.row(receiver)?.keeper;
+        if keeper == NIL {
+            return Ok(());
+        }
+        if self.keepers[keeper].is_shed() {
+            return Err(ReceivingError::Shed);
+        }
+        self.heaps.remove(keeper, &mut self.keepers);
+        self.end_claim(keeper);
+        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        state.start_ns = None;
+        state.is_kept_for_good = false;
+        state.standing = match state.standing {
+            held @ Standing::Held { .. } => held,
+            _ if state.kept_bytes > 0 => Standing::Held { since_ns: now_ns },
+            _ => Standing::Resting,
+        };
+        if state.borrow != NIL {
+            self.keep_leftovers(keeper);
+        }
+        self.rest(keeper);
+        Ok(())
+    }
+
+    /// Ends all borrows, as they are, and moves the clock.
+    pub fn advance(&mut self, now_ns: u64) {
+        while let Some(&Borrow { keeper, is_unreported, .. }) = self.first_borrow() {
+            if is_unreported {
+                self.report(keeper, 0, Rest::Held);
+            } else {
+                self.borrows[self.keepers[keeper].borrow as usize].is_filled = false;
+                self.review(keeper, false);
+            }
+        }
+        self.before_ns = self.clock.now_ns();
+        self.clock.advance(now_ns);
+        (self.trials_left, self.evictions_left) = (super::PER_ITERATION, super::PER_ITERATION);
+    }
+
+    fn first_borrow(&self) -> Option<&Borrow> {
+        self.borrows.iter().min_by_key(|borrow| self.keepers[borrow.keeper].receiver)
+    }
+
+    /// The keeper of a receiver that borrows.
+    fn borrower(&self, receiver: u32) -> Result<u32, ReceivingError> {
+        let keeper = self.row(receiver)?.keeper;
+        if keeper == NIL || self.keepers[keeper].borrow == NIL {
+            return Err(ReceivingError::NotBorrowing);
+        }
+        Ok(keeper)
+    }
+}

@@ -1,0 +1,73 @@
+//! The invariants of the memory model.
+
+use super::borrow::Lender;
+use super::config::HEADER_BYTES;
+use super::heap::Queue;
+use super::keeper::{Place, Standing};
+use super::{NIL, Receiving};
+
+impl Receiving {
+    /// Walks all tables and names the first broken rule. For tests; cost: all receivers and buffers.
+    ///
+    /// # Errors
+    ///
+    /// A rule is broken: a bug of this library.
+    pub fn check_invariants(&self) -> Result<(), &'static str> {
+        self.check_buffers()?;
+        if !self.heaps.is_consistent(&self.keepers) {
+            return Err("I2: every entry of a heap is where its keeper says, behind its parent");
+        }
+        self.keepers.iter().try_for_each(|(at, _)| self.check_keeper(at))
+    }
+
+    fn check_buffers(&self) -> Result<(), &'static str> {
+        let whole = self.keepers.iter().filter(|(_, keeper)| matches!(keeper.place, Place::Whole { .. })).count();
+        let lent = self.borrows.iter().filter(|borrow| borrow.lender == Lender::Pool).count();
+        let parts = [self.free.len(), whole, lent, self.leased as usize, self.cells.cut_buffers() as usize];
+        let fixed = 1 + self.split.header_buffers as usize;
+        if parts.into_iter().sum::<usize>() + fixed != self.split.buffers as usize {
+            return Err("I1: free, leased, lent, cut, header and receive buffers are all there are");
+        }
+        if !self.cells.is_packed() {
+            return Err("I1: the cells of each size are packed");
+        }
+        let is_lent = self.borrows.iter().any(|borrow| borrow.lender == Lender::Thread);
+        if is_lent != self.is_receive_buffer_lent {
+            return Err("I2: the receive buffer is lent exactly if a receiver borrows it");
+        }
+        Ok(())
+    }
+
+    fn check_keeper(&self, at: u32) -> Result<(), &'static str> {
+        let state = &self.keepers[at];
+        if self.rows.get(state.receiver as usize).is_none_or(|row| !row.is_attached || row.keeper != at) {
+            return Err("I2: a keeper belongs to the receiver that has it");
+        }
+        if let Place::Cell { size, index } = state.place {
+            if self.cells.owner(size, index) != at {
+                return Err("I1: every cell is owned by one receiver");
+            }
+        }
+        let is_borrowing = state.borrow != NIL;
+        if is_borrowing && self.borrows.get(state.borrow as usize).is_none_or(|borrow| borrow.keeper != at) {
+            return Err("I2: a borrow belongs to the receiver that has it");
+        }
+        let cell_bytes = self.cell_bytes(state.place);
+        if !is_borrowing && (state.kept_bytes > cell_bytes || (state.kept_bytes == 0 && cell_bytes > 0)) {
+            return Err("I8: what is held depends on bytes received");
+        }
+        let expected = match state.standing {
+            _ if is_borrowing => None,
+            Standing::Claiming { .. } => Some(false),
+            Standing::Shed { .. } => None,
+            _ => (cell_bytes > HEADER_BYTES).then_some(true),
+        };
+        if state.queued.map(|(queue, _)| queue == Queue::Evictable) != expected {
+            return Err("I2: a claim is queued, and content at rest may be evicted, and nothing else");
+        }
+        if state.is_shed() && (state.kept_bytes > 0 || state.place != Place::Nowhere) {
+            return Err("I7: a receiver that was shed holds nothing");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Claims: who waits, in which order they are served, and what happens at their deadline.
+
+use super::Receiving;
+use super::borrow::Purpose;
+use super::heap::Queue;
+use super::keeper::Standing;
+use super::types::Notice;
+
+impl Receiving {
+    /// A receiver waits for room from now on, if it does not already.
+    pub(super) fn claim(&mut self, keeper: u32) {
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        if state.standing != Standing::Resting {
+            return;
+        }
+        state.standing = Standing::Claiming { since_ns: now_ns };
+        state.start_ns.get_or_insert(now_ns);
+        self.totals.claims += 1;
+        self.heaps.remove(keeper, &mut self.keepers);
+        self.enqueue_claim(keeper);
+    }
+
+    pub(super) fn enqueue_claim(&mut self, keeper: u32) {
+        let queue = if self.is_in_credit(keeper) { Queue::CreditedClaims } else { Queue::Claims };
+        let deadline_ns = self.deadline_ns(keeper);
+        self.heaps.insert(queue, keeper, deadline_ns, &mut self.keepers);
+    }
+
+    /// The claim is over, whatever came of it, if there is one.
+    pub(super) fn end_claim(&mut self, keeper: u32) {
+        if let Some(since_ns) = self.keepers[keeper].claim_since_ns() {
+            self.heaps.remove(keeper, &mut self.keepers);
+            self.keepers[keeper].standing = Standing::Resting;
+            let lasted_ns = self.clock.now_ns() - since_ns;
+            self.totals.longest_claim_ns = self.totals.longest_claim_ns.max(lasted_ns);
+        }
+    }
+
+    /// What was kept after its trial receives nothing until shortage ends.
+    pub(super) fn turn_off(&mut self, keeper: u32) {
+        if !self.keepers[keeper].is_off() {
+            self.keepers[keeper].standing = Standing::Off;
+            self.off.push(keeper, &mut self.keepers);
+        }
+    }
+
+    /// What a receiver is to learn that did not ask. Poll until there is nothing, after the events of a loop iteration.
+    pub fn poll(&mut self) -> Option<Notice> {
+        self.poll_shed().or_else(|| self.poll_claims()).or_else(|| self.poll_off()).or_else(|| self.poll_shed())
+    }
+
+    fn poll_shed(&mut self) -> Option<Notice> {
+        let keeper = self.shed.first()?;
+        self.shed.remove(keeper, &mut self.keepers);
+        let state = &self.keepers[keeper];
+        match state.standing {
+            Standing::Shed { reason } => Some(Notice::Shed { receiver: state.receiver, reason }),
+            _ => None,
+        }
+    }
+
+    fn poll_claims(&mut self) -> Option<Notice> {
+        if !self.borrows.is_empty() {
+            return None;
+        }
+        if let Some(keeper) = self.first_due().filter(|_| self.trials_left > 0) {
+            self.trials_left -= 1;
+            self.totals.trials += 1;
+            let (receiver, max_bytes) = self.serve(keeper, Purpose::Trial);
+            return Some(Notice::Trial { receiver, max_bytes });
+        }
+        let keeper = self.first_claim()?;
+        let (floor, size) = (self.floor(keeper), self.cells.sizes.fitting_above_header(self.length_bytes(keeper)));
+        while !self.has_room(size, floor) {
+            if !self.evict() {
+                return None;
+            }
+        }
+        self.totals.grants += 1;
+        let (receiver, max_bytes) = self.serve(keeper, Purpose::Grant);
+        Some(Notice::Granted { receiver, max_bytes })
+    }
+
+    /// The claim ends, and the receiver borrows for the rest of its frame.
+    fn serve(&mut self, keeper: u32, purpose: Purpose) -> (u32, u32) {
+        self.end_claim(keeper);
+        let has_none = self.keepers[keeper].kept_bytes == 0;
+        let max_bytes = match purpose {
+            Purpose::Grant if has_none => self.config.buffer_bytes,
+            _ => self.exact_bytes(keeper),
+        };
+        self.borrow(keeper, purpose, max_bytes);
+        (self.keepers[keeper].receiver, max_bytes)
+    }
+
+    fn has_room(&self, size: u8, floor: u32) -> bool {
+        let has_hole = size != self.cells.sizes.whole() && self.cells.has_hole(size, false);
+        has_hole || self.free_buffers() > floor
+    }
+
+    /// The claim whose deadline passed first.
+    fn first_due(&self) -> Option<u32> {
+        let firsts = [Queue::CreditedClaims, Queue::Claims].map(|queue| self.heaps.first(queue));
+        let first = firsts.into_iter().flatten().min()?;
+        (first.deadline_ns <= self.clock.now_ns()).then_some(first.keeper)
+    }
+
+    /// The claim that is next: in credit first, then the earliest deadline.
+    fn first_claim(&mut self) -> Option<u32> {
+        // While it waits, its credit only falls.
+        while let Some(first) = self.heaps.first(Queue::CreditedClaims) {
+            if self.is_in_credit(first.keeper) {
+                return Some(first.keeper);
+            }
+            self.heaps.remove(first.keeper, &mut self.keepers);
+            self.heaps.insert(Queue::Claims, first.keeper, first.deadline_ns, &mut self.keepers);
+        }
+        self.heaps.first(Queue::Claims).map(|first| first.keeper)
+    }
+
+    fn poll_off(&mut self) -> Option<Notice> {
+        let keeper = self.off.first().filter(|&keeper| !self.is_short(keeper, self.free_buffers()))?;
+        self.off.remove(keeper, &mut self.keepers);
+        let state = &mut self.keepers[keeper];
+        state.standing = Standing::Resting;
+        Some(Notice::Resume { receiver: state.receiver })
+    }
+
+    /// When to advance the clock and poll at the latest, in the host's time; `None` if there is nothing to wait for.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        if self.shed.first().is_some() || self.first_due().is_some() {
+            return self.clock.host_ns(0);
+        }
+        let firsts = [Queue::CreditedClaims, Queue::Claims].map(|queue| self.heaps.first(queue));
+        let first = firsts.into_iter().flatten().min().map(|first| first.deadline_ns);
+        let may_evict = self.free_buffers() <= self.split.reserve && !self.heaps.is_empty(Queue::Evictable);
+        let due_ns = first.or(may_evict.then_some(u64::MAX))?;
+        self.clock.host_ns(due_ns)
+    }
+}

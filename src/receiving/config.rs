@@ -1,0 +1,99 @@
+//! The settings, and how memory is split.
+
+use crate::config_error::{Allowed, ConfigError, in_range};
+use crate::memory::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX};
+use crate::scheduler::INDEX_MAX;
+
+/// Size of the smallest cells, in bytes.
+pub(super) const HEADER_BYTES: u32 = 64;
+/// The smallest buffer that can be cut.
+const BUFFER_BYTES_MIN: u32 = 2 * HEADER_BYTES;
+/// A pool has at least this number of buffers.
+const BUFFERS_MIN: u32 = 8;
+/// Beside header buffers: the receive buffer, and two to keep.
+const OTHERS_MIN: u32 = 3;
+/// Grace and limit of blocked content are at least this, so that an eighth is not 0.
+const NS_MIN: u64 = 8;
+
+/// The settings of a pool's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceivingConfig {
+    /// All of the receive memory, in bytes; rounded down to whole buffers.
+    pub memory_bytes: u64,
+    /// The most receivers at once.
+    pub receivers_max: u32,
+    /// Size of a buffer, in bytes: the largest frame with its header, rounded up to a multiple of 64.
+    pub buffer_bytes: u32,
+    /// How long a frame may take to arrive in shortage, beside the time that its length allows, in nanoseconds.
+    pub frame_grace_ns: u64,
+    /// How long the host may hold content in shortage, in nanoseconds.
+    pub blocked_ns: u64,
+}
+
+/// How memory is split, in buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// All.
+    pub buffers: u32,
+    /// Those cut into cells of 64 bytes from the beginning.
+    pub header_buffers: u32,
+    /// Cells of 64 bytes.
+    pub header_cells: u32,
+    /// At most this number is free while a receiver without credit is in shortage.
+    pub reserve: u32,
+    /// Receivers at most.
+    pub receivers_max: u32,
+}
+
+impl ReceivingConfig {
+    /// Buffers of 16,448 bytes; a grace of 1 s; content held for at most 2 s in shortage.
+    pub fn new(memory_bytes: u64, receivers_max: u32) -> ReceivingConfig {
+        ReceivingConfig {
+            memory_bytes,
+            receivers_max,
+            buffer_bytes: BUFFER_BYTES_DEFAULT,
+            frame_grace_ns: 1_000_000_000,
+            blocked_ns: 2_000_000_000,
+        }
+    }
+
+    /// How memory is split.
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of range, or memory is too small.
+    pub fn split(&self) -> Result<Split, ConfigError> {
+        let ReceivingConfig { memory_bytes, receivers_max, buffer_bytes, .. } = *self;
+        in_range("receivers_max", receivers_max.into(), 1, INDEX_MAX.into())?;
+        in_range("frame_grace_ns", self.frame_grace_ns, NS_MIN, u64::MAX / 4)?;
+        in_range("blocked_ns", self.blocked_ns, NS_MIN, u64::MAX / 4)?;
+        if !(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&buffer_bytes) || buffer_bytes % HEADER_BYTES != 0 {
+            let allowed = Allowed::BufferBytes { min: BUFFER_BYTES_MIN, max: BUFFER_BYTES_MAX };
+            return Err(ConfigError::refused("buffer_bytes", buffer_bytes.into(), allowed));
+        }
+        let buffers = memory_bytes / u64::from(buffer_bytes);
+        let header_cells_max = buffers * u64::from(buffer_bytes) / (8 * u64::from(HEADER_BYTES));
+        let header_cells = header_cells_max.min(receivers_max.into());
+        let header_buffers = header_cells.div_ceil(u64::from(buffer_bytes / HEADER_BYTES));
+        let least = u64::from(BUFFERS_MIN).max(u64::from(OTHERS_MIN) + header_buffers);
+        if buffers < least {
+            let allowed = Allowed::AtLeast(least * u64::from(buffer_bytes));
+            return Err(ConfigError::refused("memory_bytes", memory_bytes, allowed));
+        }
+        let most = u64::from(INDEX_MAX) * u64::from(buffer_bytes);
+        in_range("memory_bytes", memory_bytes, 0, most)?;
+        Ok(Split {
+            buffers: buffers as u32,
+            header_buffers: header_buffers as u32,
+            header_cells: header_cells as u32,
+            reserve: buffers as u32 / 8,
+            receivers_max,
+        })
+    }
+
+    /// The longest that a claim lasts, in nanoseconds of pool time, whatever other receivers do.
+    pub fn wait_ns_max(&self) -> u64 {
+        let step_ns = self.frame_grace_ns / 8;
+        self.frame_grace_ns.saturating_add(super::credit::rate_ns(self.buffer_bytes)).saturating_add(step_ns)
+    }
+}

@@ -1,0 +1,123 @@
+//! Numbers about one receiver: its length, deadline and credit, and whether it is in shortage.
+
+use super::config::HEADER_BYTES;
+use super::keeper::{Place, Standing};
+use super::sizes::Size;
+use super::{NIL, Receiving};
+
+/// The rate at which a frame has to arrive in shortage, in bytes per second.
+const RATE_MIN: u64 = 8192;
+/// The most credit, and the most debt, in bytes.
+const CREDIT_MAX: i32 = 65_536;
+const NS_PER_S: u128 = 1_000_000_000;
+
+/// The time that this number of bytes may take, in nanoseconds.
+pub(super) const fn rate_ns(bytes: u32) -> u64 {
+    (bytes as u128 * NS_PER_S / RATE_MIN as u128) as u64
+}
+
+impl Receiving {
+    /// The bytes that a receiver may come to keep.
+    pub(super) fn length_bytes(&self, keeper: u32) -> u32 {
+        let state = &self.keepers[keeper];
+        if state.kept_bytes == 0 || self.rows[state.receiver as usize].unknown_length {
+            return self.config.buffer_bytes;
+        }
+        state.kept_bytes.saturating_add(state.needed_bytes.max(1)).min(self.config.buffer_bytes)
+    }
+
+    /// The most that a receive may bring without going past the frame, at least 1.
+    pub(super) fn exact_bytes(&self, keeper: u32) -> u32 {
+        let state = &self.keepers[keeper];
+        let room = self.config.buffer_bytes - state.kept_bytes;
+        if self.rows[state.receiver as usize].unknown_length { room } else { state.usable_bytes.clamp(1, room) }
+    }
+
+    /// When its claim is tried, or from when on its content may be evicted, in pool time.
+    pub(super) fn deadline_ns(&self, keeper: u32) -> u64 {
+        let state = &self.keepers[keeper];
+        if let Standing::Held { since_ns } = state.standing {
+            return since_ns.saturating_add(self.config.blocked_ns);
+        }
+        let start_ns = state.start_ns.unwrap_or(self.clock.now_ns());
+        start_ns.saturating_add(self.config.frame_grace_ns).saturating_add(rate_ns(self.length_bytes(keeper)))
+    }
+
+    pub(super) fn size_of(&self, place: Place) -> Option<Size> {
+        match place {
+            Place::Nowhere => None,
+            Place::Cell { size, .. } => Some(size),
+            Place::Whole { .. } => Some(self.cells.sizes.whole()),
+        }
+    }
+
+    /// Size of a cell in bytes, 0 for none.
+    pub(super) fn cell_bytes(&self, place: Place) -> u32 {
+        self.size_of(place).map_or(0, |size| self.cells.sizes.bytes(size))
+    }
+
+    /// Its credit now.
+    pub(super) fn credit_bytes(&self, keeper: u32) -> i32 {
+        let state = &self.keepers[keeper];
+        let settled = self.rows[state.receiver as usize].credit_bytes;
+        let cell_bytes = self.cell_bytes(state.place);
+        if cell_bytes <= HEADER_BYTES {
+            return settled;
+        }
+        let held_ns = self.clock.now_ns() - state.charged_ns;
+        let charge = u128::from(cell_bytes) * u128::from(held_ns) / NS_PER_S;
+        let charge = charge.min(4 * CREDIT_MAX as u128) as i32;
+        (settled - charge).max(-CREDIT_MAX)
+    }
+
+    /// Takes what its cell has cost since from its credit; before its cell changes.
+    pub(super) fn settle_charge(&mut self, keeper: u32) {
+        let credit_bytes = self.credit_bytes(keeper);
+        let state = &mut self.keepers[keeper];
+        state.charged_ns = self.clock.now_ns();
+        self.rows[state.receiver as usize].credit_bytes = credit_bytes;
+    }
+
+    /// Bytes were decoded.
+    pub(super) fn add_credit(&mut self, keeper: u32, bytes: u32) {
+        self.settle_charge(keeper);
+        let credit = &mut self.rows[self.keepers[keeper].receiver as usize].credit_bytes;
+        *credit = credit.saturating_add(i32::try_from(bytes).unwrap_or(i32::MAX)).min(CREDIT_MAX);
+    }
+
+    pub(super) fn is_in_credit(&self, keeper: u32) -> bool {
+        let sizes = &self.cells.sizes;
+        let cell_bytes = sizes.bytes(sizes.fitting_above_header(self.length_bytes(keeper)));
+        self.credit_bytes(keeper) >= cell_bytes.saturating_mul(2).min(CREDIT_MAX as u32) as i32
+    }
+
+    /// A receive might leave bytes for which there is no room, while this number of buffers is free.
+    pub(super) fn is_short(&self, keeper: u32, free: u32) -> bool {
+        free == 0 || (free <= self.split.reserve && !self.is_in_credit(keeper))
+    }
+
+    /// Free buffers that are not for this receiver.
+    pub(super) fn floor(&self, keeper: u32) -> u32 {
+        if self.is_in_credit(keeper) { 0 } else { self.split.reserve }
+    }
+
+    /// How many buffers are free while it borrows; `None` if there is none that it may borrow. What the receive buffer has may
+    /// need a place, so a second borrow leaves one.
+    pub(super) fn free_while_borrowing(&self, keeper: u32) -> Option<u32> {
+        let owns_buffer = matches!(self.keepers[keeper].place, Place::Whole { .. });
+        let free = self.free_buffers();
+        if owns_buffer || !self.is_receive_buffer_lent {
+            return Some(free);
+        }
+        free.checked_sub(1).filter(|&left| left > 0)
+    }
+
+    /// The keeper of a receiver, made if it is idle.
+    pub(super) fn keeper(&mut self, receiver: u32) -> u32 {
+        let row = &mut self.rows[receiver as usize];
+        if row.keeper == NIL {
+            row.keeper = self.keepers.insert(receiver);
+        }
+        row.keeper
+    }
+}

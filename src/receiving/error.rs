@@ -1,0 +1,61 @@
+//! Why a call was refused.
+
+use core::fmt;
+
+/// Why a call was refused. Nothing is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReceivingError {
+    /// There is no such receiver.
+    UnknownReceiver,
+    /// The row is in use.
+    Attached,
+    /// The receiver was shed: only `close` is left.
+    Shed,
+    /// The receiver borrows: report first.
+    Borrowing,
+    /// The receiver does not borrow.
+    NotBorrowing,
+    /// Its content waits for the host: decode first.
+    Held,
+    /// The receiver has no held content.
+    NotHeld,
+    /// It keeps as many bytes as a buffer has.
+    Full,
+    /// No receive is allowed now: decode and report first.
+    NotReceiving,
+    /// Nothing was received that was not reported on.
+    NothingToDecode,
+    /// More bytes than were allowed, or none.
+    WrongLength {
+        /// The bytes reported.
+        bytes: u32,
+        /// The most that was allowed.
+        max_bytes: u32,
+    },
+    /// Bytes are left, and the report says nothing of them; or none is left, and it does.
+    WrongRest,
+}
+
+impl fmt::Display for ReceivingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ReceivingError::UnknownReceiver => f.write_str("there is no such receiver"),
+            ReceivingError::Attached => f.write_str("the row is in use"),
+            ReceivingError::Shed => f.write_str("the receiver was shed: close it"),
+            ReceivingError::Borrowing => f.write_str("the receiver borrows: report what it received or decoded first"),
+            ReceivingError::NotBorrowing => f.write_str("the receiver does not borrow"),
+            ReceivingError::Held => f.write_str("the receiver has content that waits for the host: decode it first"),
+            ReceivingError::NotHeld => f.write_str("the receiver has no content that waits for the host"),
+            ReceivingError::Full => f.write_str("the receiver keeps as many bytes as a buffer has"),
+            ReceivingError::NotReceiving => f.write_str("no receive is allowed now: report what the decoder did first"),
+            ReceivingError::NothingToDecode => f.write_str("the decoder has reported on all that was received"),
+            ReceivingError::WrongLength { bytes, max_bytes } => {
+                write!(f, "{bytes} bytes reported, allowed are 1 to {max_bytes}")
+            }
+            ReceivingError::WrongRest => f.write_str("the report does not fit the bytes that are left"),
+        }
+    }
+}
+
+impl core::error::Error for ReceivingError {}

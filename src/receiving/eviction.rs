@@ -1,0 +1,46 @@
+//! Content that goes for the sake of a claim, and receivers that are shed.
+
+use super::Receiving;
+use super::config::HEADER_BYTES;
+use super::heap::Queue;
+use super::keeper::Standing;
+use super::types::ShedReason;
+
+impl Receiving {
+    /// Content at rest may be evicted once its deadline has passed.
+    pub(super) fn make_evictable(&mut self, keeper: u32) {
+        let state = &self.keepers[keeper];
+        if state.queued.is_none() && self.cell_bytes(state.place) > HEADER_BYTES {
+            let deadline_ns = self.deadline_ns(keeper);
+            self.heaps.insert(Queue::Evictable, keeper, deadline_ns, &mut self.keepers);
+        }
+    }
+
+    /// Sheds the receiver whose deadline passed first, if it passed before the latest advance of the clock.
+    pub(super) fn evict(&mut self) -> bool {
+        let first = self.heaps.first(Queue::Evictable).filter(|first| first.deadline_ns <= self.before_ns);
+        let Some(first) = first.filter(|_| self.evictions_left > 0) else {
+            return false;
+        };
+        self.evictions_left -= 1;
+        self.shed_receiver(first.keeper, ShedReason::Evicted);
+        true
+    }
+
+    /// A receiver loses its place; `poll` brings the notice.
+    pub(super) fn shed_receiver(&mut self, keeper: u32, reason: ShedReason) {
+        match reason {
+            ShedReason::Deadline => self.totals.shed_at_deadline += 1,
+            ShedReason::Evicted => self.totals.evicted += 1,
+            ShedReason::Memory => self.totals.shed_for_memory += 1,
+        }
+        self.end_claim(keeper);
+        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
+        self.drop_content(keeper);
+        let state = &mut self.keepers[keeper];
+        state.standing = Standing::Shed { reason };
+        state.is_kept_for_good = false;
+        (state.needed_bytes, state.usable_bytes) = (0, 0);
+        self.shed.push(keeper, &mut self.keepers);
+    }
+}

@@ -1,0 +1,148 @@
+//! What is ordered by time: claims, and content that may be evicted. Binary heaps whose entries know their places, so
+//! that one can be removed from the middle.
+
+use super::keeper::Keepers;
+use crate::alloc_util::reserve;
+use crate::config_error::ConfigError;
+use alloc::vec::Vec;
+
+/// The heaps; a keeper is in at most one of them.
+#[derive(Debug)]
+pub(super) struct Heaps {
+    heaps: [Vec<Entry>; 3],
+}
+
+/// What a keeper waits for in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Queue {
+    /// Claims of receivers that were in credit when they were last looked at.
+    CreditedClaims,
+    /// Other claims.
+    Claims,
+    /// Content that may go for the sake of a claim once its deadline has passed.
+    Evictable,
+}
+
+/// Earliest deadline first, then the lowest row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry {
+    pub(super) deadline_ns: u64,
+    receiver: u32,
+    pub(super) keeper: u32,
+}
+
+impl Heaps {
+    pub(super) fn new(receivers_max: u32) -> Result<Heaps, ConfigError> {
+        let reserve = || reserve("receivers_max", receivers_max);
+        Ok(Heaps { heaps: [reserve()?, reserve()?, reserve()?] })
+    }
+
+    /// The earliest.
+    #[inline]
+    pub(super) fn first(&self, queue: Queue) -> Option<Entry> {
+        self.heaps[queue as usize].first().copied()
+    }
+
+    pub(super) fn is_empty(&self, queue: Queue) -> bool {
+        self.heaps[queue as usize].is_empty()
+    }
+
+    /// Whether every entry is behind its parent, and known to its keeper.
+    pub(super) fn is_consistent(&self, keepers: &Keepers) -> bool {
+        [Queue::CreditedClaims, Queue::Claims, Queue::Evictable].into_iter().all(|queue| {
+            let heap = &self.heaps[queue as usize];
+            heap.iter().enumerate().all(|(at, entry)| {
+                let is_behind = at == 0 || heap[(at - 1) / 2] < *entry;
+                is_behind && keepers[entry.keeper].queued == Some((queue, at as u32))
+            })
+        })
+    }
+
+    /// Adds a keeper that is in no heap.
+    pub(super) fn insert(&mut self, queue: Queue, keeper: u32, deadline_ns: u64, keepers: &mut Keepers) {
+        let heap = &mut self.heaps[queue as usize];
+        heap.push(Entry { deadline_ns, receiver: keepers[keeper].receiver, keeper });
+        let at = heap.len() - 1;
+        sift_up(heap, queue, at, keepers);
+    }
+
+    /// Removes a keeper from the heap that it is in, if it is in one.
+    pub(super) fn remove(&mut self, keeper: u32, keepers: &mut Keepers) {
+        let Some((queue, at)) = keepers[keeper].queued.take() else {
+            return;
+        };
+        let (heap, at) = (&mut self.heaps[queue as usize], at as usize);
+        heap.swap_remove(at);
+        if at < heap.len() {
+            let at = sift_up(heap, queue, at, keepers);
+            sift_down(heap, queue, at, keepers);
+        }
+    }
+}
+
+/// Moves an entry before those that it is earlier than; returns where it is then.
+fn sift_up(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keepers) -> usize {
+    let entry = heap[at];
+    while at > 0 && entry < heap[(at - 1) / 2] {
+        let parent = (at - 1) / 2;
+        put(heap, queue, at, heap[parent], keepers);
+        at = parent;
+    }
+    put(heap, queue, at, entry, keepers);
+    at
+}
+
+fn sift_down(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keepers) {
+    let entry = heap[at];
+    while let Some(child) = earlier_child(heap, at).filter(|&child| heap[child] < entry) {
+        put(heap, queue, at, heap[child], keepers);
+        at = child;
+    }
+    put(heap, queue, at, entry, keepers);
+}
+
+fn earlier_child(heap: &[Entry], at: usize) -> Option<usize> {
+    let left = 2 * at + 1;
+    let right = left + 1;
+    match (heap.get(left), heap.get(right)) {
+        (Some(one), Some(other)) => Some(if other < one { right } else { left }),
+        (one, _) => one.map(|_| left),
+    }
+}
+
+fn put(heap: &mut [Entry], queue: Queue, at: usize, entry: Entry, keepers: &mut Keepers) {
+    heap[at] = entry;
+    keepers[entry.keeper].queued = Some((queue, at as u32));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_leave_in_order_also_after_removals_in_the_middle() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut keepers = Keepers::new(200).expect("there is memory");
+        let mut heaps = Heaps::new(200).expect("there is memory");
+        let mut all = Vec::new();
+        for receiver in 0..200 {
+            let keeper = keepers.insert(receiver);
+            let deadline_ns = random.u64(0..40);
+            heaps.insert(Queue::Claims, keeper, deadline_ns, &mut keepers);
+            all.push((deadline_ns, receiver, keeper));
+        }
+        random.shuffle(&mut all);
+        for (_, _, keeper) in all.drain(..90) {
+            heaps.remove(keeper, &mut keepers);
+            heaps.remove(keeper, &mut keepers);
+            assert!(heaps.is_consistent(&keepers));
+        }
+        all.sort_unstable();
+        for (deadline_ns, receiver, keeper) in all {
+            assert_eq!(heaps.first(Queue::Claims), Some(Entry { deadline_ns, receiver, keeper }));
+            heaps.remove(keeper, &mut keepers);
+        }
+        assert!(heaps.is_empty(Queue::Claims));
+    }
+}

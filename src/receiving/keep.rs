@@ -1,0 +1,184 @@
+//! What happens to undecoded bytes when a borrow ends.
+
+use super::borrow::{Borrow, Lender};
+use super::cells::Move;
+use super::keeper::{Place, Standing};
+use super::sizes::{HEADER, Size};
+use super::types::{After, ShedReason};
+use super::{NIL, Receiving};
+
+impl Receiving {
+    /// Keeps what is left, somewhere; else the receiver is shed.
+    pub(super) fn keep_leftovers(&mut self, keeper: u32) -> After {
+        if self.keepers[keeper].kept_bytes == 0 {
+            self.end_borrow(keeper);
+            self.settle_charge(keeper);
+            self.free_place(keeper);
+            self.end_claim(keeper);
+            self.keepers[keeper].start_ns = None;
+            return After::Ended;
+        }
+        while !self.keep(keeper, 0) {
+            if !self.evict() {
+                self.shed_receiver(keeper, ShedReason::Memory);
+                return After::Shed { reason: ShedReason::Memory };
+            }
+        }
+        After::Ended
+    }
+
+    /// Moves what a receiver has borrowed to a cell that fits it, and as much as `want`. `false`, and nothing is changed, if there
+    /// is no room for one.
+    pub(super) fn keep(&mut self, keeper: u32, want_bytes: u32) -> bool {
+        let Some(size) = self.choose_size(keeper, want_bytes) else {
+            return false;
+        };
+        let state = &self.keepers[keeper];
+        let kept_bytes = state.kept_bytes;
+        if self.size_of(state.place) == Some(size) {
+            let borrow = self.close_borrow(keeper);
+            match &mut self.keepers[keeper].place {
+                Place::Whole { start, .. } => *start = borrow.start,
+                Place::Cell { size, index } => {
+                    let to = self.cells.locate(*size, *index);
+                    self.move_bytes((borrow.buffer, borrow.start as usize), kept_bytes, to);
+                }
+                Place::Nowhere => {}
+            }
+            if borrow.lender == Lender::Pool {
+                self.free.push(borrow.buffer);
+            }
+            return true;
+        }
+        self.settle_charge(keeper);
+        let borrow = self.close_borrow(keeper);
+        let emptied = self.leave_place(keeper, borrow.lender);
+        self.enter(keeper, size, borrow, emptied);
+        true
+    }
+
+    /// The size of the cell for what is borrowed, in which its own cell counts as free, and so does a buffer that it borrows of
+    /// the pool.
+    fn choose_size(&self, keeper: u32, want_bytes: u32) -> Option<Size> {
+        let state = &self.keepers[keeper];
+        let fit_bytes = state.kept_bytes.max(want_bytes);
+        let smallest = self.cells.sizes.fitting(fit_bytes);
+        let own = self.size_of(state.place);
+        let own_fits = own.filter(|&own| self.cells.sizes.bytes(own) >= fit_bytes);
+        let borrows_free = self.borrows[state.borrow as usize].lender == Lender::Pool;
+        let free = self.free_buffers() + u32::from(borrows_free);
+        if let Some(own) = own_fits.filter(|&own| own == smallest || free <= self.split.reserve) {
+            return Some(own);
+        }
+        let whole = self.cells.sizes.whole();
+        let own_empties = own.is_some_and(|own| own == whole || self.cells.empties_with_one_less(own));
+        let free = free + u32::from(own_empties);
+        let has_room = |&size: &Size| match size {
+            _ if size == whole => free > 0,
+            HEADER => self.cells.has_hole(HEADER, own == Some(HEADER)),
+            _ => free > 0 || self.cells.has_hole(size, own == Some(size)),
+        };
+        (smallest..=whole).find(has_room).or(own_fits)
+    }
+
+    /// Frees the place of a receiver whose content is in a borrowed buffer. Returns a buffer that is emptied by that, and not
+    /// in the free list yet.
+    fn leave_place(&mut self, keeper: u32, lender: Lender) -> Option<u32> {
+        match core::mem::replace(&mut self.keepers[keeper].place, Place::Nowhere) {
+            Place::Nowhere => None,
+            Place::Cell { size, index } => self.free_cell(size, index),
+            // The content is in it.
+            Place::Whole { .. } => {
+                debug_assert!(lender == Lender::Receiver);
+                None
+            }
+        }
+    }
+
+    /// Moves the content of a borrow that is closed into a new place; whatever buffer is left over is free.
+    fn enter(&mut self, keeper: u32, size: Size, borrow: Borrow, emptied: Option<u32>) {
+        let kept_bytes = self.keepers[keeper].kept_bytes;
+        let Borrow { buffer, start, lender, .. } = borrow;
+        let mut spare = emptied;
+        // The thread keeps its own; any other buffer is left over, unless it becomes the place.
+        let mut left_over = (lender != Lender::Thread).then_some(buffer);
+        if size == self.cells.sizes.whole() {
+            if left_over.take().is_none() {
+                self.receive_buffer = spare.take().or_else(|| self.free.pop()).expect("there is room");
+            }
+            self.keepers[keeper].place = Place::Whole { buffer, start };
+        } else {
+            let free = &mut self.free;
+            let next = || spare.take().or_else(|| free.pop()).or_else(|| left_over.take()).expect("there is room");
+            let index = self.cells.take(size, keeper, next);
+            let to = self.cells.locate(size, index);
+            self.move_bytes((buffer, start as usize), kept_bytes, to);
+            self.keepers[keeper].place = Place::Cell { size, index };
+        }
+        self.free.extend(spare.into_iter().chain(left_over));
+    }
+
+    /// Frees a cell; returns the buffer that is emptied by that.
+    fn free_cell(&mut self, size: Size, index: u32) -> Option<u32> {
+        let freed = self.cells.free(size, index);
+        if let Some(Move { owner, from, to }) = freed.moved {
+            self.keepers[owner].place = Place::Cell { size, index };
+            // What its owner has borrowed is elsewhere now.
+            if self.keepers[owner].borrow == NIL {
+                self.move_bytes(from, self.keepers[owner].kept_bytes, to);
+            }
+        }
+        freed.emptied
+    }
+
+    /// Frees the place of a receiver, whatever is in it; its charge was settled.
+    pub(super) fn free_place(&mut self, keeper: u32) {
+        let freed = match core::mem::replace(&mut self.keepers[keeper].place, Place::Nowhere) {
+            Place::Nowhere => None,
+            Place::Cell { size, index } => self.free_cell(size, index),
+            Place::Whole { buffer, .. } => Some(buffer),
+        };
+        self.free.extend(freed);
+    }
+
+    /// Ends a borrow, if there is one; what was in it is lost.
+    pub(super) fn end_borrow(&mut self, keeper: u32) {
+        if self.keepers[keeper].borrow != NIL {
+            let borrow = self.close_borrow(keeper);
+            self.free.extend((borrow.lender == Lender::Pool).then_some(borrow.buffer));
+        }
+    }
+
+    /// Ends a borrow; what to do with its buffer is for the caller.
+    fn close_borrow(&mut self, keeper: u32) -> Borrow {
+        let at = core::mem::replace(&mut self.keepers[keeper].borrow, NIL);
+        let borrow = self.borrows.swap_remove(at as usize);
+        if let Some(moved) = self.borrows.get(at as usize) {
+            self.keepers[moved.keeper].borrow = at;
+        }
+        if borrow.lender == Lender::Thread {
+            self.is_receive_buffer_lent = false;
+        }
+        borrow
+    }
+
+    /// A borrow is over: the receiver stands where it belongs, or is idle.
+    pub(super) fn rest(&mut self, keeper: u32) {
+        let state = &self.keepers[keeper];
+        match state.standing {
+            Standing::Claiming { .. } => self.enqueue_claim(keeper),
+            Standing::Resting | Standing::Held { .. } | Standing::Off => self.make_evictable(keeper),
+            Standing::Shed { .. } => {}
+        }
+        self.forget_if_idle(keeper);
+    }
+
+    /// An idle receiver has a row only.
+    pub(super) fn forget_if_idle(&mut self, keeper: u32) {
+        let state = &self.keepers[keeper];
+        if state.is_idle() {
+            self.rows[state.receiver as usize].keeper = NIL;
+            self.keepers.remove(keeper);
+        }
+    }
+}

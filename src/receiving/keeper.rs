@@ -1,0 +1,233 @@
+//! What is known of receivers. An idle one has a row only; one that borrows, keeps, waits or was shed has a keeper.
+
+use super::NIL;
+use super::heap::Queue;
+use super::sizes::Size;
+use super::types::ShedReason;
+use crate::alloc_util::reserve;
+use crate::config_error::ConfigError;
+use alloc::vec::Vec;
+use core::ops::{Index, IndexMut};
+
+/// Every receiver.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    /// `NIL` if it is idle.
+    pub(super) keeper: u32,
+    /// Its credit when it was settled last.
+    pub(super) credit_bytes: i32,
+    pub(super) is_attached: bool,
+    /// Its decoder only says that it needs more.
+    pub(super) unknown_length: bool,
+}
+
+impl Default for Row {
+    fn default() -> Row {
+        Row { keeper: NIL, credit_bytes: 0, is_attached: false, unknown_length: false }
+    }
+}
+
+/// Where kept bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Nowhere,
+    /// At the front of a cell.
+    Cell {
+        size: Size,
+        index: u32,
+    },
+    /// In a buffer of its own, from `start` on.
+    Whole {
+        buffer: u32,
+        start: u32,
+    },
+}
+
+/// What a receiver waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// For its peer, or for nothing.
+    Resting,
+    /// For room.
+    Claiming { since_ns: u64 },
+    /// For the end of shortage.
+    Off,
+    /// For the host, to decode.
+    Held { since_ns: u64 },
+    /// For the host, to close it.
+    Shed { reason: ShedReason },
+}
+
+/// A receiver that is not idle.
+#[derive(Clone, Debug)]
+pub(super) struct Keeper {
+    pub(super) receiver: u32,
+    /// Undecoded bytes.
+    pub(super) kept_bytes: u32,
+    /// Bytes that must arrive before the decoder can go on; 0 if it reported nothing.
+    pub(super) needed_bytes: u32,
+    /// The most it could use at once; at least `needed_bytes`.
+    pub(super) usable_bytes: u32,
+    pub(super) place: Place,
+    pub(super) standing: Standing,
+    pub(super) start_ns: Option<u64>,
+    /// Since when its cell is not charged yet.
+    pub(super) charged_ns: u64,
+    /// Its borrow, `NIL` for none.
+    pub(super) borrow: u32,
+    /// The heap that it is in, and where.
+    pub(super) queued: Option<(Queue, u32)>,
+    pub(super) is_kept_for_good: bool,
+    /// In a list of receivers that are off or were shed; `next` also in the list of free keepers.
+    next: u32,
+    previous: u32,
+}
+
+impl Keeper {
+    pub(super) fn is_off(&self) -> bool {
+        self.standing == Standing::Off
+    }
+
+    pub(super) fn is_shed(&self) -> bool {
+        matches!(self.standing, Standing::Shed { .. })
+    }
+
+    pub(super) fn claim_since_ns(&self) -> Option<u64> {
+        if let Standing::Claiming { since_ns } = self.standing { Some(since_ns) } else { None }
+    }
+
+    pub(super) fn held_since_ns(&self) -> Option<u64> {
+        if let Standing::Held { since_ns } = self.standing { Some(since_ns) } else { None }
+    }
+
+    /// Whether it is as a receiver that has a row only.
+    pub(super) fn is_idle(&self) -> bool {
+        self.kept_bytes == 0 && self.borrow == NIL && self.standing == Standing::Resting
+    }
+}
+
+/// Receivers in the order in which they came, linked through their keepers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List {
+    first: u32,
+    last: u32,
+}
+
+impl Default for List {
+    fn default() -> List {
+        List { first: NIL, last: NIL }
+    }
+}
+
+impl List {
+    pub(super) fn first(&self) -> Option<u32> {
+        (self.first != NIL).then_some(self.first)
+    }
+
+    pub(super) fn push(&mut self, keeper: u32, keepers: &mut Keepers) {
+        (keepers[keeper].previous, keepers[keeper].next) = (self.last, NIL);
+        match self.last {
+            NIL => self.first = keeper,
+            last => keepers[last].next = keeper,
+        }
+        self.last = keeper;
+    }
+
+    /// Removes a keeper that is in this list.
+    pub(super) fn remove(&mut self, keeper: u32, keepers: &mut Keepers) {
+        let Keeper { previous, next, .. } = keepers[keeper];
+        match previous {
+            NIL => self.first = next,
+            previous => keepers[previous].next = next,
+        }
+        match next {
+            NIL => self.last = previous,
+            next => keepers[next].previous = previous,
+        }
+        (keepers[keeper].previous, keepers[keeper].next) = (NIL, NIL);
+    }
+
+    /// Whether it has this keeper.
+    pub(super) fn contains(&self, keeper: u32, keepers: &Keepers) -> bool {
+        self.first == keeper || keepers[keeper].previous != NIL
+    }
+}
+
+/// All keepers.
+#[derive(Debug)]
+pub(super) struct Keepers {
+    keepers: Vec<Keeper>,
+    free: u32,
+}
+
+impl Keepers {
+    pub(super) fn new(receivers_max: u32) -> Result<Keepers, ConfigError> {
+        Ok(Keepers { keepers: reserve("receivers_max", receivers_max)?, free: NIL })
+    }
+
+    /// A receiver is idle no more.
+    pub(super) fn insert(&mut self, receiver: u32) -> u32 {
+        let keeper = Keeper {
+            receiver,
+            kept_bytes: 0,
+            needed_bytes: 0,
+            usable_bytes: 0,
+            place: Place::Nowhere,
+            standing: Standing::Resting,
+            start_ns: None,
+            charged_ns: 0,
+            borrow: NIL,
+            queued: None,
+            is_kept_for_good: false,
+            next: NIL,
+            previous: NIL,
+        };
+        if self.free == NIL {
+            // Inside what was reserved: a receiver has at most one.
+            self.keepers.push(keeper);
+            return self.keepers.len() as u32 - 1;
+        }
+        let at = self.free;
+        self.free = core::mem::replace(&mut self[at], keeper).next;
+        at
+    }
+
+    /// A receiver is idle, or gone.
+    pub(super) fn remove(&mut self, keeper: u32) {
+        let free = self.free;
+        let state = &mut self[keeper];
+        state.receiver = NIL;
+        state.next = free;
+        self.free = keeper;
+    }
+
+    /// Takes a keeper out of the list that it is in, if it is in one.
+    pub(super) fn unlist(&mut self, keeper: u32, off: &mut List, shed: &mut List) {
+        match self[keeper].standing {
+            Standing::Off => off.remove(keeper, self),
+            Standing::Shed { .. } if shed.contains(keeper, self) => shed.remove(keeper, self),
+            _ => {}
+        }
+    }
+
+    /// Those in use, with their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Keeper)> {
+        (0..).zip(&self.keepers).filter(|(_, keeper)| keeper.receiver != NIL)
+    }
+}
+
+impl Index<u32> for Keepers {
+    type Output = Keeper;
+
+    #[inline]
+    fn index(&self, at: u32) -> &Keeper {
+        &self.keepers[at as usize]
+    }
+}
+
+impl IndexMut<u32> for Keepers {
+    #[inline]
+    fn index_mut(&mut self, at: u32) -> &mut Keeper {
+        &mut self.keepers[at as usize]
+    }
+}

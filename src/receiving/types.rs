@@ -1,0 +1,140 @@
+//! What goes in and comes out.
+
+/// The answer to a receiver that wants to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// It borrows: receive at most this number of bytes, and report.
+    Receive {
+        /// At least 1.
+        max_bytes: u32,
+    },
+    /// There is no buffer to borrow now; in the next loop iteration there may be.
+    Later,
+    /// What it keeps was kept after its trial, and shortage goes on: a notice says when to begin again.
+    Off,
+    /// It waits: a notice grants, tries or sheds it.
+    Claimed,
+}
+
+/// Why content is not decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// There is none left.
+    Nothing,
+    /// The frame is partial.
+    Short {
+        /// Bytes that must arrive before the decoder can go on, at least 1.
+        needed_bytes: u32,
+        /// The most bytes the decoder could use at once; 0 for the same.
+        usable_bytes: u32,
+    },
+    /// The host does not decode it now.
+    Held,
+}
+
+/// What follows a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The borrow is over.
+    Ended,
+    /// The trial goes on: receive at most this number of bytes, and report.
+    Receive {
+        /// At least 1.
+        max_bytes: u32,
+    },
+    /// The receiver lost its place; `poll` brings the notice.
+    Shed {
+        /// Why.
+        reason: ShedReason,
+    },
+}
+
+/// Why a receiver was shed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShedReason {
+    /// Its frame was not whole at its deadline, and there was no place for it.
+    Deadline,
+    /// Its deadline had passed, and another receiver needed the place.
+    Evicted,
+    /// Its decoder left bytes for which there was no place.
+    Memory,
+}
+
+/// Something that a receiver learns without having asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It lost its place: close it.
+    Shed {
+        /// Its row.
+        receiver: u32,
+        /// Why.
+        reason: ShedReason,
+    },
+    /// Its deadline has come. It borrows: receive at most this number of bytes, and report.
+    Trial {
+        /// Its row.
+        receiver: u32,
+        /// At least 1.
+        max_bytes: u32,
+    },
+    /// Its claim is granted. It borrows: receive at most this number of bytes, and report.
+    Granted {
+        /// Its row.
+        receiver: u32,
+        /// At least 1.
+        max_bytes: u32,
+    },
+    /// It is no longer off: begin again when it is readable.
+    Resume {
+        /// Its row.
+        receiver: u32,
+    },
+}
+
+/// What is known of one receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Undecoded bytes.
+    pub kept_bytes: u32,
+    /// Bytes that must arrive before the decoder can go on; 0 if it reported nothing.
+    pub needed_bytes: u32,
+    /// Size of its cell, 0 for none.
+    pub cell_bytes: u32,
+    /// When its frame began, in pool time.
+    pub start_ns: Option<u64>,
+    /// Its credit now.
+    pub credit_bytes: i32,
+    /// Since when it claims.
+    pub claim_since_ns: Option<u64>,
+    /// Since when the host does not decode its content.
+    pub held_since_ns: Option<u64>,
+    /// Whether it borrows.
+    pub is_borrowing: bool,
+    /// Whether it waits for the end of shortage.
+    pub is_off: bool,
+    /// Whether it was kept after its trial.
+    pub is_kept_for_good: bool,
+    /// Whether it was shed.
+    pub is_shed: bool,
+}
+
+/// Counts since the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Claims that began.
+    pub claims: u64,
+    /// Claims that were granted.
+    pub grants: u64,
+    /// Claims that came to their deadline.
+    pub trials: u64,
+    /// Receivers that were shed at the deadline of their claim.
+    pub shed_at_deadline: u64,
+    /// Receivers whose content was evicted.
+    pub evicted: u64,
+    /// Receivers whose decoder left bytes for which there was no place.
+    pub shed_for_memory: u64,
+    /// The longest claim that ended, in nanoseconds of pool time.
+    pub longest_claim_ns: u64,
+    /// Bytes copied between cells and buffers.
+    pub copied_bytes: u64,
+}

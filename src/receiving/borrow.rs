@@ -21,6 +21,8 @@ pub(super) struct Borrow {
     pub(super) max_bytes: u32,
     /// Bytes that were there before the last receive.
     before_bytes: u32,
+    /// Bytes that the decoder consumed.
+    consumed_bytes: u32,
     /// The decoder has not reported on what is there.
     is_unreported: bool,
     /// The last receive brought all that was allowed.
@@ -138,6 +140,7 @@ impl Receiving {
             purpose,
             max_bytes,
             before_bytes: kept_bytes,
+            consumed_bytes: 0,
             is_unreported: purpose == Purpose::Decode,
             is_filled: false,
             receives: 0,
@@ -190,29 +193,153 @@ impl Receiving {
         Ok(self.tell(keeper, after))
     }
 
-    /// Held content can be decoded again. `false` if there is no buffer to borrow now; in the next loop iteration there may
+    /// What is kept can be decoded again. `false` if there is no buffer to borrow now; in the next loop iteration there may
     /// be.
     ///
     /// # Errors
     ///
-    /// The receiver has no held content, or borrows.
+    /// The receiver keeps nothing, or borrows.
     pub fn decode(&mut self, receiver: u32) -> Result<bool, ReceivingError> {
         let keeper = self.row(receiver)?.keeper;
-        if keeper == NIL {
-            return Err(ReceivingError::NotHeld);
+        if keeper == NIL || self.keepers[keeper].kept_bytes == 0 {
+            return Err(ReceivingError::NothingToDecode);
         }
-        let Standing::Held { since_ns } = self.keepers[keeper].standing else {
-            return Err(ReceivingError::NotHeld);
-        };
+        if self.keepers[keeper].borrow != NIL {
+            return Err(ReceivingError::Borrowing);
+        }
         if self.free_while_borrowing(keeper).is_none() {
             return Ok(false);
         }
-        let now_ns = self.clock.now_ns();
-        let state = &mut self.keepers[keeper];
-        state.start_ns = state.start_ns.map(|start_ns| start_ns + (now_ns - since_ns));
-        state.standing = Standing::Resting;
+        self.end_hold(keeper);
         self.borrow(keeper, Purpose::Decode, 0);
         Ok(true)
+    }
+
+    /// The host decodes what it held.
+    fn end_hold(&mut self, keeper: u32) {
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        if let Standing::Held { since_ns } = state.standing {
+            state.start_ns = state.start_ns.map(|start_ns| start_ns + (now_ns - since_ns));
+            state.standing = Standing::Resting;
+        }
+    }
+
+    /// What is kept, and not borrowed, waits for the host from now on (`true`), or for its peer.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver, it was shed, or it borrows.
+    pub fn hold(&mut self, receiver: u32, is_held: bool) -> Result<(), ReceivingError> {
+        let keeper = self.row(receiver)?.keeper;
+        if keeper == NIL {
+            return Ok(());
+        }
+        let state = &self.keepers[keeper];
+        if state.is_shed() {
+            return Err(ReceivingError::Shed);
+        }
+        if state.borrow != NIL {
+            return Err(ReceivingError::Borrowing);
+        }
+        if is_held {
+            self.set_held(keeper);
+        } else {
+            self.heaps.remove(keeper, &mut self.keepers);
+            self.end_hold(keeper);
+        }
+        self.rest(keeper);
+        Ok(())
+    }
+
+    /// What is kept waits for the host; if there is nothing, so does nothing.
+    fn set_held(&mut self, keeper: u32) {
+        self.heaps.remove(keeper, &mut self.keepers);
+        self.end_claim(keeper);
+        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        state.is_kept_for_good = false;
+        state.standing = match state.standing {
+            held @ Standing::Held { .. } => held,
+            _ if state.kept_bytes > 0 => Standing::Held { since_ns: now_ns },
+            _ => Standing::Resting,
+        };
+    }
+
+    /// The receiver does not want to receive after all: a claim ends.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver.
+    pub fn cancel(&mut self, receiver: u32) -> Result<(), ReceivingError> {
+        let keeper = self.row(receiver)?.keeper;
+        if keeper == NIL || self.keepers[keeper].borrow != NIL {
+            return Ok(());
+        }
+        self.end_claim(keeper);
+        if self.keepers[keeper].is_off() {
+            self.off.remove(keeper, &mut self.keepers);
+            self.keepers[keeper].standing = Standing::Resting;
+        }
+        if self.keepers[keeper].kept_bytes == 0 {
+            self.keepers[keeper].start_ns = None;
+        }
+        self.rest(keeper);
+        Ok(())
+    }
+
+    /// Drops what is undecoded, and ends what the receiver waits for. Returns how many bytes were dropped.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver.
+    pub fn discard(&mut self, receiver: u32) -> Result<u32, ReceivingError> {
+        let keeper = self.row(receiver)?.keeper;
+        if keeper == NIL || self.keepers[keeper].is_shed() {
+            return Ok(0);
+        }
+        self.end_claim(keeper);
+        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
+        let dropped_bytes = self.drop_content(keeper);
+        let state = &mut self.keepers[keeper];
+        state.standing = Standing::Resting;
+        state.is_kept_for_good = false;
+        self.forget_if_idle(keeper);
+        Ok(dropped_bytes)
+    }
+
+    /// The decoder consumed this number of bytes from the front of what is borrowed, and goes on.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was received or is to be decoded, or more was consumed than is there.
+    pub fn consume(&mut self, receiver: u32, bytes: u32) -> Result<(), ReceivingError> {
+        let keeper = self.decoder(receiver)?;
+        let max_bytes = self.keepers[keeper].kept_bytes;
+        if bytes > max_bytes {
+            return Err(ReceivingError::WrongLength { bytes, max_bytes });
+        }
+        self.consume_at(keeper, bytes);
+        Ok(())
+    }
+
+    /// The keeper of a receiver whose decoder has not reported.
+    fn decoder(&self, receiver: u32) -> Result<u32, ReceivingError> {
+        let keeper = self.borrower(receiver)?;
+        let is_unreported = self.borrows[self.keepers[keeper].borrow as usize].is_unreported;
+        if is_unreported { Ok(keeper) } else { Err(ReceivingError::NothingToDecode) }
+    }
+
+    fn consume_at(&mut self, keeper: u32, bytes: u32) {
+        if bytes > 0 {
+            self.add_credit(keeper, bytes);
+            let state = &mut self.keepers[keeper];
+            let borrow = &mut self.borrows[state.borrow as usize];
+            borrow.start += bytes;
+            borrow.consumed_bytes += bytes;
+            state.kept_bytes -= bytes;
+        }
     }
 
     /// The decoder consumed this number of bytes from the front, and says what of the rest.
@@ -221,13 +348,8 @@ impl Receiving {
     ///
     /// Nothing was received or is to be decoded, more was consumed than is there, or the rest is not as the report says.
     pub fn decoded(&mut self, receiver: u32, consumed_bytes: u32, rest: Rest) -> Result<After, ReceivingError> {
-        let keeper = self.borrower(receiver)?;
-        let state = &self.keepers[keeper];
-        let borrow = &self.borrows[state.borrow as usize];
-        if !borrow.is_unreported {
-            return Err(ReceivingError::NothingToDecode);
-        }
-        let max_bytes = state.kept_bytes;
+        let keeper = self.decoder(receiver)?;
+        let max_bytes = self.keepers[keeper].kept_bytes;
         if consumed_bytes > max_bytes {
             return Err(ReceivingError::WrongLength { bytes: consumed_bytes, max_bytes });
         }
@@ -248,16 +370,13 @@ impl Receiving {
     }
 
     fn report(&mut self, keeper: u32, consumed_bytes: u32, rest: Rest) -> After {
-        if consumed_bytes > 0 {
-            self.add_credit(keeper, consumed_bytes);
-        }
+        self.consume_at(keeper, consumed_bytes);
         let now_ns = self.clock.now_ns();
         let state = &mut self.keepers[keeper];
         let borrow = &mut self.borrows[state.borrow as usize];
-        borrow.start += consumed_bytes;
         borrow.is_unreported = false;
-        state.kept_bytes -= consumed_bytes;
-        if consumed_bytes > 0 && (borrow.receives == 0 || consumed_bytes >= borrow.before_bytes) {
+        let has_consumed = borrow.consumed_bytes > 0;
+        if has_consumed && (borrow.receives == 0 || borrow.consumed_bytes >= borrow.before_bytes) {
             state.start_ns = Some(now_ns);
         }
         (state.needed_bytes, state.usable_bytes) = match rest {
@@ -267,14 +386,14 @@ impl Receiving {
             _ => (0, 0),
         };
         let is_held = rest == Rest::Held && state.kept_bytes > 0;
-        if consumed_bytes > 0 || is_held {
+        if has_consumed || is_held {
             self.end_claim(keeper);
             self.keepers[keeper].is_kept_for_good = false;
         }
         if is_held {
             self.keepers[keeper].standing = Standing::Held { since_ns: now_ns };
         }
-        self.review(keeper, consumed_bytes > 0)
+        self.review(keeper, has_consumed)
     }
 
     /// What follows a report, or a receive that brought nothing.
@@ -323,19 +442,9 @@ impl Receiving {
         if self.keepers[keeper].is_shed() {
             return Err(ReceivingError::Shed);
         }
-        self.heaps.remove(keeper, &mut self.keepers);
-        self.end_claim(keeper);
-        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
-        let now_ns = self.clock.now_ns();
-        let state = &mut self.keepers[keeper];
-        state.start_ns = None;
-        state.is_kept_for_good = false;
-        state.standing = match state.standing {
-            held @ Standing::Held { .. } => held,
-            _ if state.kept_bytes > 0 => Standing::Held { since_ns: now_ns },
-            _ => Standing::Resting,
-        };
-        if state.borrow != NIL {
+        self.set_held(keeper);
+        self.keepers[keeper].start_ns = None;
+        if self.keepers[keeper].borrow != NIL {
             self.keep_leftovers(keeper);
         }
         self.rest(keeper);

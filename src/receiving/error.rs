@@ -18,8 +18,6 @@ pub enum ReceivingError {
     NotBorrowing,
     /// Its content waits for the host: decode first.
     Held,
-    /// The receiver has no held content.
-    NotHeld,
     /// It keeps as many bytes as a buffer has.
     Full,
     /// No receive is allowed now: decode and report first.
@@ -46,7 +44,6 @@ impl fmt::Display for ReceivingError {
             ReceivingError::Borrowing => f.write_str("the receiver borrows: report what it received or decoded first"),
             ReceivingError::NotBorrowing => f.write_str("the receiver does not borrow"),
             ReceivingError::Held => f.write_str("the receiver has content that waits for the host: decode it first"),
-            ReceivingError::NotHeld => f.write_str("the receiver has no content that waits for the host"),
             ReceivingError::Full => f.write_str("the receiver keeps as many bytes as a buffer has"),
             ReceivingError::NotReceiving => f.write_str("no receive is allowed now: report what the decoder did first"),
             ReceivingError::NothingToDecode => f.write_str("the decoder has reported on all that was received"),

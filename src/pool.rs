@@ -61,10 +61,9 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 #[doc(hidden)]
 pub use fast_path::Step;
-use table::Table;
 
 pub use table::ReceiverId;
-pub(crate) use table::{Place, Stamp};
+pub(crate) use table::{Place, Stamp, Table};
 
 /// A pool, its memory and the connections that receive into it. For one thread at a time.
 #[derive(Debug)]

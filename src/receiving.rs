@@ -13,6 +13,7 @@
 //! | `keep.rs` | what happens to undecoded bytes when a borrow ends |
 //! | `claims.rs` | grants, trials, notices |
 //! | `eviction.rs` | content that goes for the sake of a claim |
+//! | `pool.rs` | connections and memory together |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
 //!
 //! It decides by bytes and numbers alone: what a connection does with an answer is for its state machine.
@@ -30,12 +31,14 @@ mod eviction;
 mod heap;
 mod keep;
 mod keeper;
+mod pool;
 mod sizes;
 mod types;
 
 pub use config::{ReceivingConfig, Split};
 pub use error::ReceivingError;
-pub use types::{After, Begin, Facts, Notice, Rest, ShedReason, Totals};
+pub use pool::{Counts, ReceivingPool};
+pub use types::{After, Begin, Borrowed, Facts, Notice, Rest, ShedReason, Totals};
 
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
@@ -236,6 +239,18 @@ impl Receiving {
             is_kept_for_good: keeper.is_kept_for_good,
             is_shed: keeper.is_shed(),
         })
+    }
+
+    /// What is left to be reported of a borrow, if the receiver borrows.
+    pub fn borrowed(&self, receiver: u32) -> Option<Borrowed> {
+        let keeper = self.row(receiver).ok()?.keeper;
+        let borrow = if keeper == NIL { None } else { self.borrows.get(self.keepers[keeper].borrow as usize) };
+        borrow.map(Borrow::describe)
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &ReceivingConfig {
+        &self.config
     }
 
     /// Counts of all receivers since the beginning.

@@ -2,7 +2,7 @@
 
 use super::config::HEADER_BYTES;
 use super::keeper::{Place, Standing};
-use super::types::{After, Begin, Rest, ShedReason};
+use super::types::{After, Begin, Borrowed, Rest, ShedReason};
 use super::{NIL, Receiving, ReceivingError};
 
 /// The most receives of one trial.
@@ -50,6 +50,12 @@ pub(super) enum Purpose {
     Trial,
     /// To decode held content.
     Decode,
+}
+
+impl Borrow {
+    pub(super) fn describe(&self) -> Borrowed {
+        Borrowed { max_bytes: self.max_bytes, is_unreported: self.is_unreported }
+    }
 }
 
 impl Receiving {
@@ -453,17 +459,23 @@ impl Receiving {
 
     /// Ends all borrows, as they are, and moves the clock.
     pub fn advance(&mut self, now_ns: u64) {
-        while let Some(&Borrow { keeper, is_unreported, .. }) = self.first_borrow() {
-            if is_unreported {
-                self.report(keeper, 0, Rest::Held);
-            } else {
-                self.borrows[self.keepers[keeper].borrow as usize].is_filled = false;
-                self.review(keeper, false);
-            }
-        }
+        while self.end_first_borrow().is_some() {}
         self.before_ns = self.clock.now_ns();
         self.clock.advance(now_ns);
         (self.trials_left, self.evictions_left) = (super::PER_ITERATION, super::PER_ITERATION);
+    }
+
+    /// Ends the borrow of the receiver with the lowest row, as `advance` does. `None` if there is none.
+    pub fn end_first_borrow(&mut self) -> Option<u32> {
+        let &Borrow { keeper, is_unreported, .. } = self.first_borrow()?;
+        let receiver = self.keepers[keeper].receiver;
+        if is_unreported {
+            self.report(keeper, 0, Rest::Held);
+        } else {
+            self.borrows[self.keepers[keeper].borrow as usize].is_filled = false;
+            self.review(keeper, false);
+        }
+        Some(receiver)
     }
 
     fn first_borrow(&self) -> Option<&Borrow> {

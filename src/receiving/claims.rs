@@ -120,7 +120,8 @@ impl Receiving {
     }
 
     fn poll_off(&mut self) -> Option<Notice> {
-        let keeper = self.off.first().filter(|&keeper| !self.is_short(keeper, self.free_buffers()))?;
+        let first = self.off.first().filter(|_| self.borrows.is_empty());
+        let keeper = first.filter(|&keeper| !self.is_short(keeper, self.free_buffers()))?;
         self.off.remove(keeper, &mut self.keepers);
         let state = &mut self.keepers[keeper];
         state.standing = Standing::Resting;

@@ -91,6 +91,15 @@ pub enum Notice {
     },
 }
 
+/// What is left to be reported of a borrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Borrowed {
+    /// The most that a receive may bring now; 0 if none may.
+    pub max_bytes: u32,
+    /// The decoder has not reported on what is there.
+    pub is_unreported: bool,
+}
+
 /// What is known of one receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {

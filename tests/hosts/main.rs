@@ -7,8 +7,8 @@ mod sides;
 
 use bare::Bare;
 use demuxbuf::connection::{Action, Actions, EndKind, Event, Mode, Policy};
-use demuxbuf_testkit::{EventLoop, Rng, Socket, check_in_flight, in_all_modes};
-use sides::{Convenient, Side};
+use demuxbuf_testkit::{EventLoop, Rng, Socket, check_in_flight, in_modes};
+use sides::{Borrowing, Convenient, Side};
 use std::collections::BTreeMap;
 
 const CONNECTIONS: usize = 4;
@@ -448,7 +448,11 @@ impl<S: Side> EventLoop for RandomHost<S> {
 }
 
 fn try_all(run: fn(Settings) -> Reached) {
-    in_all_modes(|mode| {
+    try_modes(&Mode::ALL, run);
+}
+
+fn try_modes(modes: &[Mode], run: fn(Settings) -> Reached) {
+    in_modes(modes, |mode| {
         let mut all = Reached::new();
         for seed in 0..SEEDS {
             let settings = Settings::draw(seed, mode);
@@ -472,4 +476,10 @@ fn host_over_a_pool_finishes_in_every_mode() {
 #[test]
 fn host_with_its_own_buffers_finishes_in_every_mode() {
     try_all(|settings| RandomHost::run_all(settings, Bare::new(&settings)));
+}
+
+#[test]
+fn host_over_borrowed_memory_finishes_in_every_mode() {
+    let modes = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
+    try_modes(&modes, |settings| World::run_all(settings, Borrowing::new(&settings)));
 }

@@ -3,6 +3,7 @@
 use super::{BUFFER_BYTES, CONNECTIONS, Settings};
 use demuxbuf::connection::{Actions, Connection, Event};
 use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
 
 /// What a host needs of its side; buffers are no concern of its event loop.
 pub(super) trait Side {
@@ -81,5 +82,73 @@ impl Side for Convenient {
     fn held(&self) -> u32 {
         let stats = self.pool.stats();
         stats.scheduler.leased + stats.scheduler.assigned + stats.slots_in_use
+    }
+}
+
+/// The library does everything about memory: receives borrow, only partial frames keep. There is enough for every frame, so that
+/// nothing depends on time.
+pub(super) struct Borrowing {
+    pool: ReceivingPool,
+    ids: Vec<ReceiverId>,
+}
+
+impl Borrowing {
+    pub(super) fn new(settings: &Settings) -> Borrowing {
+        let memory_bytes = (8 + u64::from(settings.buffers)) * u64::from(BUFFER_BYTES);
+        let config =
+            ReceivingConfig { buffer_bytes: BUFFER_BYTES, ..ReceivingConfig::new(memory_bytes, CONNECTIONS as u32) };
+        let mut pool = ReceivingPool::new(&config, settings.policy).expect("the configuration is allowed");
+        let ids = (0..CONNECTIONS).map(|at| pool.attach(at as u64, false).expect("the table has room")).collect();
+        Borrowing { pool, ids }
+    }
+}
+
+impl Side for Borrowing {
+    fn handle(&mut self, at: usize, event: Event) -> Actions {
+        // Nothing else asks for memory.
+        if matches!(event, Event::ReclaimRequested | Event::LeaseExpired) {
+            return self.pending(at);
+        }
+        self.pool.handle(self.ids[at], event).unwrap_or_else(|error| panic!("{event:?}: {error}"))
+    }
+
+    fn pending(&self, at: usize) -> Actions {
+        self.pool.pending(self.ids[at]).expect("attached")
+    }
+
+    fn connection(&self, at: usize) -> &Connection {
+        self.pool.connection(self.ids[at]).expect("attached")
+    }
+
+    fn data(&self, at: usize) -> &[u8] {
+        self.pool.data(self.ids[at]).expect("attached")
+    }
+
+    fn receive_area(&mut self, at: usize) -> &mut [u8] {
+        self.pool.receive_area(self.ids[at]).expect("attached")
+    }
+
+    fn next_grant(&mut self) -> Option<usize> {
+        match self.pool.poll_notice()? {
+            Notice::Receiver { token, .. } => Some(token as usize),
+            notice => unreachable!("this host requests nothing for itself: {notice:?}"),
+        }
+    }
+
+    fn take(&mut self, _at: usize) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn check(&self) {
+        self.pool.check_invariants().expect("the invariants hold");
+    }
+
+    fn held(&self) -> u32 {
+        let memory = self.pool.memory();
+        let split = memory.split();
+        memory.cells().map(|(_, cells)| cells).sum::<u32>() + split.buffers
+            - 1
+            - split.header_buffers
+            - memory.free_buffers()
     }
 }

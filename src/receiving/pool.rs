@@ -1,0 +1,489 @@
+//! Connections and memory together: what the machine of a connection asks for is done with the memory model.
+//!
+//! The machine sees a borrow as a buffer with room for what may be received, kept bytes as a full slot, and a claim as
+//! a request that is queued. It decides what a host does; the memory model decides how much and when.
+
+use super::{After, Begin, Notice as MemoryNotice, Receiving, ReceivingConfig, Rest, Totals};
+use crate::config_error::{Allowed, ConfigError};
+use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
+use crate::pool::{Notice, PoolError, ReceiverId, Stamp, Table};
+
+/// A pool of one thread whose receivers borrow to receive and keep only partial frames.
+#[derive(Debug)]
+pub struct ReceivingPool {
+    memory: Receiving,
+    table: Table,
+    policy: Policy,
+    counts: Counts,
+}
+
+/// Bytes that came and went. What is buffered is what was received, less the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Bytes that decoders consumed.
+    pub consumed_bytes: u64,
+    /// Bytes thrown away.
+    pub dropped_bytes: u64,
+}
+
+impl ReceivingPool {
+    /// Reserves everything. Nothing is allocated afterwards.
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of range, memory is too small to be split, or could not be reserved; the mode is completion.
+    pub fn new(config: &ReceivingConfig, policy: Policy) -> Result<ReceivingPool, ConfigError> {
+        if policy.mode == Mode::Completion {
+            let allowed = Allowed::Range { min: 0, max: Mode::Optimistic as u64 };
+            return Err(ConfigError::refused("policy.mode", policy.mode as u64, allowed));
+        }
+        let table = Table::new(config.receivers_max, 0, Stamp::new(1))?;
+        // Whatever is left undecoded is kept at once.
+        let policy = Policy { park_bytes: 0, reclaim_bytes: 0, ..policy };
+        Ok(ReceivingPool { memory: Receiving::new(config)?, table, policy, counts: Counts::default() })
+    }
+
+    /// Attaches a connection with nothing buffered. `token` comes back in notices.
+    ///
+    /// # Errors
+    ///
+    /// The table is full.
+    pub fn attach(&mut self, token: u64, unknown_length: bool) -> Result<ReceiverId, PoolError> {
+        let index = self.table.insert(Connection::new(self.policy), 0, token)?;
+        self.memory.attach(index, unknown_length).expect("the row is free");
+        self.feed(index, Event::Attach { buffered_bytes: 0, capacity: 0 });
+        self.reconcile(index);
+        Ok(self.table.id(index))
+    }
+
+    /// Reports what happened to a connection; returns what the host is to do now. The handle ends with `Finished`.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign; the event makes no sense, or is one that the pool reports by itself. Nothing is
+    /// changed.
+    pub fn handle(&mut self, id: ReceiverId, event: Event) -> Result<Actions, PoolError> {
+        let index = self.table.find(id)?;
+        match event {
+            Event::Attach { .. }
+            | Event::BufferGranted { .. }
+            | Event::BufferDenied
+            | Event::BufferParked { .. }
+            | Event::BufferReleased
+            | Event::ReclaimRequested
+            | Event::LeaseExpired
+            | Event::Sync { .. } => return Err(PoolError::InternalEvent),
+            Event::Received { bytes } => self.receive(index, bytes)?,
+            Event::Consumed { bytes } => return self.consume(index, bytes, 0, 0),
+            Event::Close => return self.close(index),
+            Event::Done(actions) if self.is_shed(index) => {
+                // It is to be shed until it is closed.
+                self.apply(index, Event::Done(actions.without(Action::Shed.into())))?;
+            }
+            event => self.apply(index, event)?,
+        }
+        if matches!(event, Event::EndOfStream | Event::TransportError) && !self.is_shed(index) {
+            self.memory.end(index).expect("it is attached");
+        }
+        Ok(self.reconcile(index))
+    }
+
+    /// The decoder consumed bytes, and needs more if `needed_bytes` is not 0: at least these, and at most `usable_bytes` at once
+    /// (0 for the same).
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](ReceivingPool::handle).
+    pub fn decoded(
+        &mut self,
+        id: ReceiverId,
+        consumed_bytes: u32,
+        needed_bytes: u32,
+        usable_bytes: u32,
+    ) -> Result<Actions, PoolError> {
+        let index = self.table.find(id)?;
+        self.consume(index, consumed_bytes, needed_bytes, usable_bytes)
+    }
+
+    /// What the host is to do now.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn pending(&self, id: ReceiverId) -> Result<Actions, PoolError> {
+        Ok(self.pending_at(self.table.find(id)?))
+    }
+
+    /// The state of the connection.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn connection(&self, id: ReceiverId) -> Result<&Connection, PoolError> {
+        Ok(self.table.connection(self.table.find(id)?))
+    }
+
+    /// What is undecoded: one slice, empty if there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn data(&self, id: ReceiverId) -> Result<&[u8], PoolError> {
+        let index = self.table.find(id)?;
+        Ok(self.memory.content(index).expect("it is attached"))
+    }
+
+    /// Where to receive now: exactly as many bytes as may come, none unless `Recv` is pending.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn receive_area(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
+        let index = self.table.find(id)?;
+        Ok(self.memory.receive_area(index).expect("it is attached"))
+    }
+
+    /// The next receiver that something happened to without an event of its own: it may receive, or is to be shed.
+    /// Call it until `None` in each loop iteration, and serve each receiver before the next call.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        loop {
+            let index = match self.memory.poll()? {
+                MemoryNotice::Shed { receiver, .. } => {
+                    self.shed(receiver);
+                    receiver
+                }
+                MemoryNotice::Trial { receiver, max_bytes } | MemoryNotice::Granted { receiver, max_bytes } => {
+                    self.grant(receiver, max_bytes);
+                    receiver
+                }
+                MemoryNotice::Resume { receiver } => match self.memory.begin(receiver) {
+                    Ok(Begin::Receive { max_bytes }) => {
+                        self.grant(receiver, max_bytes);
+                        receiver
+                    }
+                    // It waits on.
+                    _ => continue,
+                },
+            };
+            let actions = self.reconcile(index);
+            if !actions.is_empty() {
+                return Some(Notice::Receiver { id: self.table.id(index), token: self.table.token(index), actions });
+            }
+        }
+    }
+
+    /// Advances the clock to this time, in monotonic nanoseconds, before the events of a loop iteration. What is still borrowed is
+    /// kept.
+    pub fn handle_timeout(&mut self, now_ns: u64) {
+        while let Some(receiver) = self.memory.end_first_borrow() {
+            if self.is_shed(receiver) {
+                self.shed(receiver);
+            }
+            self.follow_hold(receiver);
+        }
+        self.memory.advance(now_ns);
+    }
+
+    /// When to call `handle_timeout` and `poll_notice` at the latest; `None` for never.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.memory.poll_timeout()
+    }
+
+    /// Bytes that came and went.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Counts of the memory model.
+    pub fn totals(&self) -> Totals {
+        self.memory.totals()
+    }
+
+    /// The memory, for looking.
+    pub fn memory(&self) -> &Receiving {
+        &self.memory
+    }
+
+    /// Checks what must always hold, walking everything: for tests.
+    ///
+    /// # Errors
+    ///
+    /// Names the rule that is broken.
+    pub fn check_invariants(&self) -> Result<(), &'static str> {
+        self.memory.check_invariants()?;
+        let mut buffered_bytes = 0;
+        for index in self.table.iter() {
+            let (connection, facts) =
+                (self.table.connection(index), self.memory.facts(index).map_err(|_| "I2: a row without memory")?);
+            buffered_bytes += u64::from(connection.buffered_bytes());
+            if facts.is_shed {
+                // The machine learns of it with the notice.
+                continue;
+            }
+            if connection.buffered_bytes() != facts.kept_bytes {
+                return Err("I5: the machine knows what is undecoded");
+            }
+            let hold = match (facts.is_borrowing, facts.kept_bytes) {
+                (true, _) => Hold::Buffer,
+                (false, 0) => Hold::None,
+                (false, _) => Hold::Slot,
+            };
+            if connection.hold() != hold {
+                return Err("I2: the machine knows what is held");
+            }
+            let waits = facts.claim_since_ns.is_some() || facts.is_off;
+            if connection.is_waiting() != waits && !facts.is_borrowing {
+                return Err("I2: the machine knows what is waited for");
+            }
+        }
+        let Counts { received_bytes, consumed_bytes, dropped_bytes } = self.counts;
+        if received_bytes != consumed_bytes + dropped_bytes + buffered_bytes {
+            return Err("I5: the counters add up");
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self, index: u32, event: Event) {
+        self.apply(index, event).expect("the machine asked for what is reported to it");
+    }
+
+    fn apply(&mut self, index: u32, event: Event) -> Result<(), PoolError> {
+        Ok(self.table.connection_mut(index).apply_event(event)?)
+    }
+
+    fn is_shed(&self, index: u32) -> bool {
+        self.memory.facts(index).is_ok_and(|facts| facts.is_shed)
+    }
+
+    fn receive(&mut self, index: u32, bytes: u32) -> Result<(), PoolError> {
+        if self.memory.borrowed(index).is_none_or(|borrowed| bytes > borrowed.max_bytes) && bytes > 0 {
+            return Err(PoolError::TooManyBytes);
+        }
+        self.apply(index, Event::Received { bytes })?;
+        self.memory.received(index, bytes).expect("the machine has the same room");
+        self.counts.received_bytes += u64::from(bytes);
+        Ok(())
+    }
+
+    fn consume(
+        &mut self,
+        index: u32,
+        consumed_bytes: u32,
+        needed_bytes: u32,
+        usable_bytes: u32,
+    ) -> Result<Actions, PoolError> {
+        // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
+        let mut trial = self.table.connection(index).clone();
+        trial.apply_event(Event::Consumed { bytes: consumed_bytes })?;
+        if needed_bytes > 0 {
+            trial.apply_event(Event::NeedMore { bytes: needed_bytes })?;
+        }
+        if consumed_bytes > 0 {
+            self.borrow_to_decode(index)?;
+            self.memory.consume(index, consumed_bytes).expect("the machine has as many");
+        }
+        // A new hold may have come with the borrow.
+        self.feed(index, Event::Consumed { bytes: consumed_bytes });
+        if needed_bytes > 0 {
+            self.feed(index, Event::NeedMore { bytes: needed_bytes });
+        }
+        self.counts.consumed_bytes += u64::from(consumed_bytes);
+        Ok(self.reconcile_with(index, usable_bytes))
+    }
+
+    /// What is consumed is in a borrowed buffer.
+    fn borrow_to_decode(&mut self, index: u32) -> Result<(), PoolError> {
+        if self.memory.borrowed(index).is_none() {
+            let is_borrowed = self.memory.decode(index).expect("it keeps something");
+            if !is_borrowed {
+                return Err(PoolError::NoBufferFree);
+            }
+            let capacity = self.table.connection(index).buffered_bytes();
+            self.feed(index, Event::BufferGranted { capacity });
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, index: u32) -> Result<Actions, PoolError> {
+        self.apply(index, Event::Close)?;
+        self.counts.dropped_bytes += u64::from(self.memory.close(index).expect("it is attached"));
+        if self.table.connection(index).is_waiting() {
+            self.feed(index, Event::done(Action::CancelRequest));
+        }
+        if self.table.connection(index).hold() != Hold::None {
+            self.feed(index, Event::BufferReleased);
+        }
+        let actions = self.table.connection(index).pending();
+        self.table.remove(index);
+        Ok(host_actions(actions))
+    }
+
+    /// A receiver that waited may receive.
+    fn grant(&mut self, index: u32, max_bytes: u32) {
+        let capacity = self.table.connection(index).buffered_bytes() + max_bytes;
+        self.feed(index, Event::BufferGranted { capacity });
+    }
+
+    /// The memory model dropped what the receiver kept.
+    fn shed(&mut self, index: u32) {
+        let bytes = self.table.connection(index).buffered_bytes();
+        self.counts.dropped_bytes += u64::from(bytes);
+        self.feed(index, Event::Fail);
+        self.feed(index, Event::PauseRecv);
+        self.feed(index, Event::Consumed { bytes });
+        self.follow_hold(index);
+    }
+
+    fn pending_at(&self, index: u32) -> Actions {
+        let actions = self.table.connection(index).pending();
+        let shed = if self.is_shed(index) { Action::Shed.into() } else { Actions::NONE };
+        let is_late = actions.has(Action::RequestBuffer)
+            || (actions.has(Action::Decode) && self.memory.borrowed(index).is_none());
+        if is_late {
+            // There is no buffer to borrow in this loop iteration.
+            return host_actions(actions.without(Action::Decode.into())) | Action::Reschedule | shed;
+        }
+        host_actions(actions) | shed
+    }
+
+    /// Does what the machine and the memory model ask of each other, until only the host is asked.
+    fn reconcile(&mut self, index: u32) -> Actions {
+        self.reconcile_with(index, 0)
+    }
+
+    /// As `reconcile`, after a decoder's report of what it could use at once.
+    fn reconcile_with(&mut self, index: u32, usable_bytes: u32) -> Actions {
+        while self.reconcile_once(index, usable_bytes) {}
+        self.pending_at(index)
+    }
+
+    /// One step of it; `false` if there was nothing to do.
+    fn reconcile_once(&mut self, index: u32, usable_bytes: u32) -> bool {
+        self.follow_hold(index);
+        let pending = self.table.connection(index).pending();
+        if self.is_shed(index) && !pending.has(Action::CancelRequest) {
+            return false;
+        }
+        if pending.has(Action::Discard) {
+            let bytes = self.memory.discard(index).expect("it is attached");
+            self.counts.dropped_bytes += u64::from(bytes);
+            self.feed(index, Event::Consumed { bytes });
+            return true;
+        }
+        if pending.has(Action::CancelRequest) {
+            self.memory.cancel(index).expect("it is attached");
+            self.feed(index, Event::done(Action::CancelRequest));
+            return true;
+        }
+        if let Some(borrowed) = self.memory.borrowed(index) {
+            if self.is_misfit(index) {
+                return self.show_misfit(index);
+            }
+            let after = if borrowed.is_unreported && !pending.has(Action::Decode) {
+                self.memory.decoded(index, 0, self.rest(index, usable_bytes))
+            } else if !borrowed.is_unreported && !pending.has(Action::Recv) {
+                self.memory.dry(index)
+            } else {
+                return false;
+            };
+            self.follow(index, after.expect("it borrows"));
+            return true;
+        }
+        if self.follow_held(index) {
+            return true;
+        }
+        let keeps_misfit = self.table.connection(index).buffered_bytes() > 0 && self.is_misfit(index);
+        if pending.has(Action::Decode) || (pending.has(Action::RequestBuffer) && keeps_misfit) {
+            return self.borrow_to_decode(index).is_ok();
+        }
+        pending.has(Action::RequestBuffer) && self.begin(index)
+    }
+
+    /// The frame at the front fits into no buffer.
+    fn is_misfit(&self, index: u32) -> bool {
+        let connection = self.table.connection(index);
+        let is_receiving = connection.end().is_none() && !connection.is_failed();
+        let length_bytes = connection.buffered_bytes().saturating_add(connection.needed_bytes());
+        is_receiving && connection.needed_bytes() > 0 && length_bytes > self.memory.config().buffer_bytes
+    }
+
+    /// The machine has to see that the frame does not fit into a whole buffer, whatever the room was; `false` if it does.
+    fn show_misfit(&mut self, index: u32) -> bool {
+        let (connection, buffer_bytes) = (self.table.connection(index), self.memory.config().buffer_bytes);
+        let is_shown = connection.hold() == Hold::Buffer && connection.capacity() == buffer_bytes;
+        if !is_shown {
+            self.feed(index, Event::BufferGranted { capacity: buffer_bytes });
+        }
+        !is_shown
+    }
+
+    fn begin(&mut self, index: u32) -> bool {
+        match self.memory.begin(index).expect("the machine receives behind what is short") {
+            Begin::Receive { max_bytes } => self.grant(index, max_bytes),
+            Begin::Claimed | Begin::Off => self.feed(index, Event::BufferDenied),
+            Begin::Later => return false,
+        }
+        true
+    }
+
+    fn follow(&mut self, index: u32, after: After) {
+        match after {
+            After::Ended => {}
+            After::Receive { max_bytes } => {
+                // A trial has a number of receives of its own.
+                self.feed(index, Event::Wake);
+                self.grant(index, max_bytes);
+            }
+            After::Shed { .. } => self.shed(index),
+        }
+    }
+
+    /// Why the decoder left bytes.
+    fn rest(&self, index: u32, usable_bytes: u32) -> Rest {
+        let connection = self.table.connection(index);
+        let (buffered_bytes, needed_bytes) = (connection.buffered_bytes(), connection.needed_bytes());
+        let fits = !self.is_misfit(index);
+        if buffered_bytes == 0 {
+            Rest::Nothing
+        } else if needed_bytes > 0 && connection.blocked() == 0 && connection.end().is_none() && fits {
+            Rest::Short { needed_bytes, usable_bytes }
+        } else {
+            Rest::Held
+        }
+    }
+
+    /// The machine holds a buffer while the receiver borrows, a full slot while it keeps bytes, else nothing.
+    fn follow_hold(&mut self, index: u32) {
+        if self.memory.borrowed(index).is_some() {
+            return;
+        }
+        let connection = self.table.connection(index);
+        let capacity = connection.buffered_bytes();
+        match connection.hold() {
+            Hold::None => {}
+            _ if capacity == 0 => self.feed(index, Event::BufferReleased),
+            Hold::Slot if connection.capacity() == capacity => {}
+            _ => self.feed(index, Event::BufferParked { capacity }),
+        }
+    }
+
+    /// What is kept waits for the host, or for its peer, as the machine has it.
+    fn follow_held(&mut self, index: u32) -> bool {
+        let facts = self.memory.facts(index).expect("it is attached");
+        let is_held = facts.kept_bytes > 0 && self.rest(index, 0) == Rest::Held;
+        if is_held != facts.held_since_ns.is_some() && facts.kept_bytes > 0 {
+            self.memory.hold(index, is_held).expect("it does not borrow");
+            return true;
+        }
+        false
+    }
+}
+
+/// What is left for the host.
+fn host_actions(actions: Actions) -> Actions {
+    const OWN: [Action; 5] =
+        [Action::RequestBuffer, Action::CancelRequest, Action::ReleaseBuffer, Action::Park, Action::Discard];
+    actions.without(Actions::of(&OWN))
+}

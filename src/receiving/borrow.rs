@@ -65,9 +65,22 @@ impl Receiving {
     ///
     /// There is no such receiver, it was shed, borrows, has held content, or keeps a whole buffer of bytes.
     pub fn begin(&mut self, receiver: u32) -> Result<Begin, ReceivingError> {
+        self.begin_if(receiver, true)
+    }
+
+    /// As `begin`, of a receiver that may be readable: its last receive was filled, and no report would come of what that left.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin`](Receiving::begin).
+    pub fn begin_unreported(&mut self, receiver: u32) -> Result<Begin, ReceivingError> {
+        self.begin_if(receiver, false)
+    }
+
+    fn begin_if(&mut self, receiver: u32, is_reported: bool) -> Result<Begin, ReceivingError> {
         self.check_may_begin(receiver)?;
         let keeper = self.keeper(receiver);
-        let answer = self.begin_at(keeper);
+        let answer = self.begin_at(keeper, is_reported);
         self.forget_if_idle(keeper);
         Ok(answer)
     }
@@ -87,7 +100,7 @@ impl Receiving {
         }
     }
 
-    fn begin_at(&mut self, keeper: u32) -> Begin {
+    fn begin_at(&mut self, keeper: u32, is_reported: bool) -> Begin {
         let Some(free) = self.free_while_borrowing(keeper) else {
             return Begin::Later;
         };
@@ -102,7 +115,7 @@ impl Receiving {
             self.turn_off(keeper);
             return Begin::Off;
         }
-        self.claim(keeper);
+        self.claim(keeper, is_reported);
         Begin::Claimed
     }
 
@@ -427,7 +440,13 @@ impl Receiving {
 
     /// The last word of a trial that was not served.
     fn end_trial(&mut self, keeper: u32) -> After {
+        // A frame that turned out to be longer has more time.
+        let is_longer = self.deadline_ns(keeper) > self.clock.now_ns();
+        if is_longer && self.keep(keeper, 0) {
+            return After::Ended;
+        }
         if self.keep(keeper, self.length_bytes(keeper)) {
+            self.end_claim(keeper);
             self.keepers[keeper].is_kept_for_good = true;
             return After::Ended;
         }

@@ -7,16 +7,20 @@ use super::keeper::Standing;
 use super::types::Notice;
 
 impl Receiving {
-    /// A receiver waits for room from now on, if it does not already.
-    pub(super) fn claim(&mut self, keeper: u32) {
+    /// A receiver waits for room from now on, if it does not already. What was a guess begins with the first report.
+    pub(super) fn claim(&mut self, keeper: u32, is_reported: bool) {
         let now_ns = self.clock.now_ns();
         let state = &mut self.keepers[keeper];
-        if state.standing != Standing::Resting {
-            return;
+        let is_guess = !is_reported && state.kept_bytes == 0;
+        match state.standing {
+            Standing::Resting => {
+                state.start_ns.get_or_insert(now_ns);
+                self.totals.claims += 1;
+            }
+            Standing::Claiming { is_guess: true, .. } if is_reported => state.start_ns = Some(now_ns),
+            _ => return,
         }
-        state.standing = Standing::Claiming { since_ns: now_ns };
-        state.start_ns.get_or_insert(now_ns);
-        self.totals.claims += 1;
+        state.standing = Standing::Claiming { since_ns: now_ns, is_guess };
         self.heaps.remove(keeper, &mut self.keepers);
         self.enqueue_claim(keeper);
     }
@@ -82,9 +86,11 @@ impl Receiving {
         Some(Notice::Granted { receiver, max_bytes })
     }
 
-    /// The claim ends, and the receiver borrows for the rest of its frame.
+    /// The receiver borrows for the rest of its frame. A grant ends the claim, a trial does with its outcome.
     fn serve(&mut self, keeper: u32, purpose: Purpose) -> (u32, u32) {
-        self.end_claim(keeper);
+        if purpose == Purpose::Grant {
+            self.end_claim(keeper);
+        }
         let has_none = self.keepers[keeper].kept_bytes == 0;
         let max_bytes = match purpose {
             Purpose::Grant if has_none => self.config.buffer_bytes,

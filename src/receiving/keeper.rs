@@ -48,8 +48,8 @@ pub(super) enum Place {
 pub(super) enum Standing {
     /// For its peer, or for nothing.
     Resting,
-    /// For room.
-    Claiming { since_ns: u64 },
+    /// For room. A guess is a claim without any byte that is known to be there.
+    Claiming { since_ns: u64, is_guess: bool },
     /// For the end of shortage.
     Off,
     /// For the host, to decode.
@@ -93,7 +93,7 @@ impl Keeper {
     }
 
     pub(super) fn claim_since_ns(&self) -> Option<u64> {
-        if let Standing::Claiming { since_ns } = self.standing { Some(since_ns) } else { None }
+        if let Standing::Claiming { since_ns, .. } = self.standing { Some(since_ns) } else { None }
     }
 
     pub(super) fn held_since_ns(&self) -> Option<u64> {

@@ -84,6 +84,9 @@ impl ReceivingPool {
             }
             event => self.apply(index, event)?,
         }
+        if event == Event::Readable {
+            return Ok(self.readable(index));
+        }
         if matches!(event, Event::EndOfStream | Event::TransportError) && !self.is_shed(index) {
             self.memory.end(index).expect("it is attached");
         }
@@ -182,6 +185,8 @@ impl ReceivingPool {
                 self.shed(receiver);
             }
             self.follow_hold(receiver);
+            let pending = self.table.connection(receiver).pending();
+            self.follow_wait(receiver, pending);
         }
         self.memory.advance(now_ns);
     }
@@ -320,9 +325,14 @@ impl ReceivingPool {
         Ok(host_actions(actions))
     }
 
-    /// A receiver that waited may receive.
+    /// The receiver may receive. The machine sees that much room, so that it knows when a receive filled it. It sees the whole
+    /// buffer that the receive goes to if a poller reports again what a filled receive leaves, or if a cell has less room than
+    /// the frame needs, since the frame does fit.
     fn grant(&mut self, index: u32, max_bytes: u32) {
-        let capacity = self.table.connection(index).buffered_bytes() + max_bytes;
+        let connection = self.table.connection(index);
+        let is_partial = self.policy.mode == Mode::Level || connection.needed_bytes() > max_bytes;
+        let capacity =
+            if is_partial { self.memory.config().buffer_bytes } else { connection.buffered_bytes() + max_bytes };
         self.feed(index, Event::BufferGranted { capacity });
     }
 
@@ -355,12 +365,12 @@ impl ReceivingPool {
 
     /// As `reconcile`, after a decoder's report of what it could use at once.
     fn reconcile_with(&mut self, index: u32, usable_bytes: u32) -> Actions {
-        while self.reconcile_once(index, usable_bytes) {}
+        while self.reconcile_once(index, usable_bytes, false) {}
         self.pending_at(index)
     }
 
     /// One step of it; `false` if there was nothing to do.
-    fn reconcile_once(&mut self, index: u32, usable_bytes: u32) -> bool {
+    fn reconcile_once(&mut self, index: u32, usable_bytes: u32, is_reported: bool) -> bool {
         self.follow_hold(index);
         let pending = self.table.connection(index).pending();
         if self.is_shed(index) && !pending.has(Action::CancelRequest) {
@@ -391,14 +401,14 @@ impl ReceivingPool {
             self.follow(index, after.expect("it borrows"));
             return true;
         }
-        if self.follow_held(index) {
+        if self.follow_held(index) || self.follow_wait(index, pending) {
             return true;
         }
         let keeps_misfit = self.table.connection(index).buffered_bytes() > 0 && self.is_misfit(index);
         if pending.has(Action::Decode) || (pending.has(Action::RequestBuffer) && keeps_misfit) {
             return self.borrow_to_decode(index).is_ok();
         }
-        pending.has(Action::RequestBuffer) && self.begin(index)
+        pending.has(Action::RequestBuffer) && self.begin(index, is_reported)
     }
 
     /// The frame at the front fits into no buffer.
@@ -419,13 +429,36 @@ impl ReceivingPool {
         !is_shown
     }
 
-    fn begin(&mut self, index: u32) -> bool {
-        match self.memory.begin(index).expect("the machine receives behind what is short") {
+    fn begin(&mut self, index: u32, is_reported: bool) -> bool {
+        let memory = &mut self.memory;
+        let begin = if is_reported { memory.begin(index) } else { memory.begin_unreported(index) };
+        match begin.expect("the machine receives behind what is short") {
             Begin::Receive { max_bytes } => self.grant(index, max_bytes),
-            Begin::Claimed | Begin::Off => self.feed(index, Event::BufferDenied),
             Begin::Later => return false,
+            Begin::Claimed | Begin::Off if self.table.connection(index).is_waiting() => return false,
+            Begin::Claimed if !is_reported && self.reports_again(index) => {
+                // Perhaps there is nothing: the poller says when there is.
+                self.memory.cancel(index).expect("it is attached");
+                self.feed(index, Event::WouldBlock);
+            }
+            Begin::Claimed | Begin::Off => self.feed(index, Event::BufferDenied),
         }
         true
+    }
+
+    /// Whether a poller reports what is there once more, of a receiver that keeps nothing.
+    fn reports_again(&self, index: u32) -> bool {
+        self.policy.mode != Mode::Edge && self.table.connection(index).buffered_bytes() == 0
+    }
+
+    /// Something is there to be received, also for a receiver that waits.
+    fn readable(&mut self, index: u32) -> Actions {
+        while self.reconcile_once(index, 0, true) {}
+        let waits = self.table.connection(index).is_waiting() && !self.is_shed(index);
+        if waits && self.memory.borrowed(index).is_none() {
+            self.begin(index, true);
+        }
+        self.reconcile(index)
     }
 
     fn follow(&mut self, index: u32, after: After) {
@@ -434,7 +467,11 @@ impl ReceivingPool {
             After::Receive { max_bytes } => {
                 // A trial has a number of receives of its own.
                 self.feed(index, Event::Wake);
-                self.grant(index, max_bytes);
+                if self.policy.mode == Mode::Level {
+                    self.feed(index, Event::Readable);
+                } else {
+                    self.grant(index, max_bytes);
+                }
             }
             After::Shed { .. } => self.shed(index),
         }
@@ -467,6 +504,16 @@ impl ReceivingPool {
             Hold::Slot if connection.capacity() == capacity => {}
             _ => self.feed(index, Event::BufferParked { capacity }),
         }
+    }
+
+    /// A receiver claims only while there may be something to be received.
+    fn follow_wait(&mut self, index: u32, pending: Actions) -> bool {
+        let claims = self.memory.facts(index).expect("it is attached").claim_since_ns.is_some();
+        let is_over = claims && !self.table.connection(index).is_waiting() && !pending.has(Action::RequestBuffer);
+        if is_over {
+            self.memory.cancel(index).expect("it is attached");
+        }
+        is_over
     }
 
     /// What is kept waits for the host, or for its peer, as the machine has it.

@@ -1,0 +1,302 @@
+//! A host in shortage: honest clients among clients that stop inside of frames, drip or come back, on the memory model.
+//!
+//! Whatever the others do: every byte of an honest client is decoded once and in order, none of them is shed, each of its frames
+//! is decoded in the time that the pool promises, and no loop iteration is without end.
+
+use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
+use demuxbuf::pool::{Notice, ReceiverId};
+use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
+use demuxbuf_testkit::{EventLoop, Rng, Socket, in_modes};
+
+const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
+const MS: u64 = 1_000_000;
+/// One loop iteration.
+const STEP_NS: u64 = 20 * MS;
+const BUFFER_BYTES: u32 = 1024;
+const BUFFERS: u64 = 12;
+const HEADER_BYTES: usize = 2;
+const HONEST: usize = 20;
+const OTHERS: usize = 60;
+const SECONDS: u64 = if cfg!(miri) { 1 } else { 30 };
+
+/// How a client sends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Habit {
+    /// A frame at a time, each in pieces, within the time that its length allows.
+    Honest,
+    /// Part of a frame, and then nothing.
+    Stops,
+    /// A byte or a few at a time.
+    Drips,
+    /// Half frames, but for ever new connections.
+    Returns,
+}
+
+struct Client {
+    habit: Habit,
+    id: Option<ReceiverId>,
+    socket: Socket,
+    /// What is sent of the current frame, and how much of it was sent.
+    frame: Vec<u8>,
+    sent: usize,
+    /// When its first byte was sent, and when the next piece is due.
+    began_ns: u64,
+    next_ns: u64,
+    /// Frames that were sent, in order, and when the last byte of each was.
+    whole: std::collections::VecDeque<(Vec<u8>, u64)>,
+    /// When the last frame was decoded.
+    decoded_ns: u64,
+    frames: u64,
+    shed: u32,
+}
+
+struct Host {
+    pool: ReceivingPool,
+    mode: Mode,
+    rng: Rng,
+    clients: Vec<Client>,
+    now_ns: u64,
+    longest_ns: u64,
+    bound_ns: u64,
+}
+
+impl Host {
+    fn new(mode: Mode, seed: u64) -> Host {
+        let receivers_max = (HONEST + OTHERS) as u32;
+        let config = ReceivingConfig {
+            buffer_bytes: BUFFER_BYTES,
+            ..ReceivingConfig::new(BUFFERS * u64::from(BUFFER_BYTES), receivers_max)
+        };
+        let policy = Policy { mode, ..Policy::default() };
+        let mut host = Host {
+            pool: ReceivingPool::new(&config, policy).expect("the configuration is allowed"),
+            mode,
+            rng: Rng::with_seed(seed),
+            clients: Vec::new(),
+            now_ns: 0,
+            longest_ns: 0,
+            // The kernel has the bytes; then it takes a loop iteration to see them, and one more to settle. What an edge is not
+            // reported for is claimed on suspicion, and the time begins anew with the next report.
+            bound_ns: config.wait_ns_max() * if mode == Mode::Edge { 2 } else { 1 } + 3 * STEP_NS,
+        };
+        for at in 0..HONEST + OTHERS {
+            let habits = [Habit::Stops, Habit::Drips, Habit::Returns];
+            let habit = if at < HONEST { Habit::Honest } else { habits[at % 3] };
+            host.clients.push(Client {
+                habit,
+                id: None,
+                socket: Socket::new(mode, &[]),
+                frame: Vec::new(),
+                sent: 0,
+                began_ns: 0,
+                next_ns: 0,
+                whole: Default::default(),
+                decoded_ns: 0,
+                frames: 0,
+                shed: 0,
+            });
+        }
+        host
+    }
+
+    fn id(&self, at: usize) -> ReceiverId {
+        self.clients[at].id.expect("it is attached")
+    }
+
+    fn connect(&mut self, at: usize) {
+        let id = self.pool.attach(at as u64, false).expect("the table has room");
+        let client = &mut self.clients[at];
+        client.id = Some(id);
+        client.socket = Socket::new(self.mode, &[]);
+        client.whole.clear();
+        (client.frame, client.sent) = (Vec::new(), 0);
+        client.next_ns = self.now_ns + self.rng.u64(0..10) * STEP_NS;
+        self.run(at);
+    }
+
+    /// The peers send what is due.
+    fn send(&mut self) {
+        for at in 0..self.clients.len() {
+            let (now_ns, rng) = (self.now_ns, &mut self.rng);
+            let client = &mut self.clients[at];
+            if client.id.is_none() || client.next_ns > now_ns {
+                continue;
+            }
+            if client.sent == client.frame.len() {
+                let largest = BUFFER_BYTES as usize - HEADER_BYTES;
+                let bytes = [rng.usize(0..30), rng.usize(0..=largest), largest][rng.usize(0..3)];
+                let payload = (0..bytes).map(|_| rng.u8(..));
+                client.frame = (bytes as u16).to_be_bytes().into_iter().chain(payload).collect();
+                (client.sent, client.began_ns) = (0, now_ns);
+            }
+            let left = client.frame.len() - client.sent;
+            let allowed_ns = 1_000 * MS + client.frame.len() as u64 * 1_000 * MS / 8192;
+            let (piece, pause_ns) = match client.habit {
+                Habit::Honest => {
+                    // All of it goes in time, the last piece with little to spare now and then.
+                    let left_ns = (client.began_ns + allowed_ns).saturating_sub(now_ns + 2 * STEP_NS);
+                    let piece = if left_ns < 2 * STEP_NS || rng.bool() { left } else { rng.usize(1..=left) };
+                    let pause_ns = if piece == left { rng.u64(0..200) * MS } else { rng.u64(0..=left_ns) };
+                    (piece, pause_ns.min(if piece == left { u64::MAX } else { left_ns }))
+                }
+                Habit::Stops | Habit::Returns => (rng.usize(1..=left.max(2) - 1).min(left), 1 << 60),
+                Habit::Drips => (rng.usize(1..=3).min(left), rng.u64(1..40) * STEP_NS),
+            };
+            let range = client.sent..client.sent + piece;
+            client.socket.send(&client.frame[range]);
+            client.sent += piece;
+            if client.sent == client.frame.len() {
+                client.whole.push_back((client.frame.clone(), now_ns));
+            }
+            client.next_ns = now_ns + pause_ns;
+        }
+    }
+
+    fn iterate(&mut self) {
+        self.now_ns += STEP_NS;
+        self.pool.handle_timeout(self.now_ns);
+        for at in 0..self.clients.len() {
+            if self.clients[at].id.is_none() && self.clients[at].habit != Habit::Stops {
+                self.connect(at);
+            }
+        }
+        self.send();
+        self.serve_sockets();
+        self.drain_notices();
+        self.pool.check_invariants().expect("the invariants hold");
+        for client in &self.clients[..HONEST] {
+            // A frame is waited for once the one before it is decoded.
+            let since_ns = client.whole.front().map(|&(_, sent_ns)| sent_ns.max(client.decoded_ns));
+            let waited_ns = since_ns.map_or(0, |since_ns| self.now_ns - since_ns);
+            self.longest_ns = self.longest_ns.max(waited_ns);
+            let frame_bytes = client.whole.front().map_or(0, |(frame, _)| frame.len());
+            assert!(
+                waited_ns <= self.bound_ns,
+                "{frame_bytes} bytes wait for {} ms: {:?}, {:?}",
+                waited_ns / MS,
+                client.id.map(|id| self.pool.connection(id)),
+                self.pool.totals()
+            );
+        }
+    }
+}
+
+impl EventLoop for Host {
+    fn connections(&self) -> usize {
+        self.clients.len()
+    }
+
+    fn socket(&mut self, at: usize) -> Option<&mut Socket> {
+        let client = &mut self.clients[at];
+        client.id.is_some().then_some(&mut client.socket)
+    }
+
+    fn socket_and_area(&mut self, at: usize) -> (&mut Socket, &mut [u8]) {
+        let id = self.id(at);
+        (&mut self.clients[at].socket, self.pool.receive_area(id).expect("it is attached"))
+    }
+
+    fn pending(&self, at: usize) -> Actions {
+        self.pool.pending(self.id(at)).expect("it is attached")
+    }
+
+    fn report(&mut self, at: usize, event: Event) -> Actions {
+        self.clients[at].socket.follow(event);
+        self.pool.handle(self.id(at), event).unwrap_or_else(|error| panic!("{event:?}: {error}"))
+    }
+
+    fn acknowledge(&mut self, at: usize, actions: Actions) {
+        if actions.has(Action::Shed) {
+            let client = &self.clients[at];
+            assert!(
+                client.habit != Habit::Honest,
+                "an honest client is shed: {} unread, sent {} of {} since {} ms, {:?}",
+                client.socket.unread(),
+                client.sent,
+                client.frame.len(),
+                (self.now_ns - client.began_ns) / MS,
+                self.pool.totals()
+            );
+            let id = self.id(at);
+            assert!(self.pool.handle(id, Event::Close).expect("it is attached").has(Action::Finished));
+            self.clients[at].id = None;
+            self.clients[at].shed += 1;
+            return;
+        }
+        self.clients[at].socket.acknowledge(actions);
+        self.report(at, Event::done(actions));
+    }
+
+    fn decode(&mut self, at: usize) {
+        let id = self.id(at);
+        let data = self.pool.data(id).expect("it is attached").to_vec();
+        assert_eq!(data, self.clients[at].socket.buffered(), "the bytes are those that were sent");
+        let length = |data: &[u8]| match data {
+            [high, low, ..] => HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low])),
+            _ => HEADER_BYTES,
+        };
+        let mut consumed = 0;
+        while data.len() >= consumed + HEADER_BYTES && data.len() >= consumed + length(&data[consumed..]) {
+            let bytes = length(&data[consumed..]);
+            let client = &mut self.clients[at];
+            let (frame, _) = client.whole.pop_front().expect("it was sent");
+            assert_eq!(frame, data[consumed..consumed + bytes], "frames come in order");
+            client.frames += 1;
+            client.decoded_ns = self.now_ns;
+            consumed += bytes;
+        }
+        let rest = &data[consumed..];
+        let needed = if rest.is_empty() { 0 } else { length(rest) - rest.len() };
+        self.clients[at].socket.consume(consumed);
+        self.pool.decoded(id, consumed as u32, needed as u32, 0).expect("it is as the pool has it");
+    }
+
+    fn poll_notice(&mut self) -> Option<usize> {
+        match self.pool.poll_notice()? {
+            Notice::Receiver { token, .. } => Some(token as usize),
+            notice => unreachable!("this host requests nothing for itself: {notice:?}"),
+        }
+    }
+}
+
+#[test]
+fn honest_clients_are_served_in_time_among_others() {
+    in_modes(&MODES, |mode| {
+        for seed in 0..4 {
+            let mut host = Host::new(mode, seed);
+            for _ in 0..SECONDS * 1_000 * MS / STEP_NS {
+                host.iterate();
+            }
+            let totals = host.pool.totals();
+            let frames: u64 = host.clients[..HONEST].iter().map(|client| client.frames).sum();
+            let shed: u32 = host.clients.iter().map(|client| client.shed).sum();
+            println!("frames {frames}, shed {shed}, longest {} ms, {totals:?}", host.longest_ns / MS);
+            assert!(totals.longest_claim_ns <= host.pool.memory().config().wait_ns_max());
+            // The test is about shortage.
+            let is_scarce =
+                [totals.claims, totals.grants, totals.trials, totals.evicted].iter().all(|&count| count > 20);
+            assert!(cfg!(miri) || is_scarce, "{totals:?}");
+        }
+    });
+}
+
+#[test]
+fn plain_connections_keep_nothing() {
+    let config = ReceivingConfig::new(1 << 20, 1000);
+    let mut pool = ReceivingPool::new(&config, Policy::default()).expect("the configuration is allowed");
+    let free = pool.memory().free_buffers();
+    let ids: Vec<ReceiverId> = (0..1000).map(|token| pool.attach(token, false).expect("there is room")).collect();
+    for &id in &ids {
+        let actions = pool.handle(id, Event::Readable).expect("it is attached");
+        assert!(actions.has(Action::Recv));
+        let area = pool.receive_area(id).expect("it is attached");
+        assert_eq!(area.len(), 16_448);
+        area[..5].copy_from_slice(b"hello");
+        assert!(pool.handle(id, Event::Received { bytes: 5 }).expect("there is room").has(Action::Decode));
+        assert_eq!(pool.data(id), Ok(&b"hello"[..]));
+        pool.decoded(id, 5, 0, 0).expect("it is attached");
+        assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (free, Ok(())));
+    }
+    assert_eq!(pool.totals().copied_bytes, 0);
+    assert_eq!(pool.connection(ids[0]).map(Connection::buffered_bytes), Ok(0));
+}

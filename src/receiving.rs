@@ -9,11 +9,13 @@
 //! | `sizes.rs`, `cells.rs` | sizes of cells, and the cells, packed densely |
 //! | `keeper.rs` | what is known of a receiver that borrows, keeps or waits; idle ones have a row only |
 //! | `heap.rs` | claims and kept content, ordered by deadline |
+//! | `buffers.rs` | where buffers come from: a list of its own, or a scheduler (`budget.rs`) |
 //! | `borrow.rs` | from `begin` to the decoder's report |
 //! | `keep.rs` | what happens to undecoded bytes when a borrow ends |
 //! | `claims.rs` | grants, trials, notices |
 //! | `eviction.rs` | content that goes for the sake of a claim |
-//! | `pool.rs` | connections and memory together |
+//! | `pool.rs`, `host.rs` | connections and memory together; buffers of the host's own |
+//! | `transfer.rs` | content that comes and goes with its buffer |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
 //!
 //! It decides by bytes and numbers alone: what a connection does with an answer is for its state machine.
@@ -21,6 +23,8 @@
 #![forbid(unsafe_code)]
 
 mod borrow;
+mod budget;
+mod buffers;
 mod cells;
 mod check;
 mod claims;
@@ -29,10 +33,12 @@ mod credit;
 mod error;
 mod eviction;
 mod heap;
+mod host;
 mod keep;
 mod keeper;
 mod pool;
 mod sizes;
+mod transfer;
 mod types;
 
 pub use config::{ReceivingConfig, Split};
@@ -46,6 +52,7 @@ use crate::memory::{Arena, BUFFER_SIZES_MAX};
 use crate::scheduler::Clock;
 use alloc::vec::Vec;
 use borrow::Borrow;
+use buffers::{Buffers, FreeList};
 use cells::Cells;
 use heap::Heaps;
 use keeper::{Keepers, List, Place, Row};
@@ -57,13 +64,12 @@ const NIL: u32 = u32::MAX;
 ///
 /// A receiver is named by its row, below `receivers_max`; the caller chooses rows and makes handles of them.
 #[derive(Debug)]
-pub struct Receiving {
+pub struct Receiving<B = FreeList> {
     config: ReceivingConfig,
     split: Split,
     arena: Arena,
-    /// Buffers that are nothing else.
-    free: Vec<u32>,
-    /// What the host leased.
+    buffers: B,
+    /// What the host leased by `lease`.
     leased: u32,
     receive_buffer: u32,
     is_receive_buffer_lent: bool,
@@ -94,23 +100,31 @@ impl Receiving {
     ///
     /// A setting is out of range, memory is too small to be split, or the allocator has no such memory.
     pub fn new(config: &ReceivingConfig) -> Result<Receiving, ConfigError> {
+        let buffers = FreeList::new(&config.split()?)?;
+        Receiving::with_buffers(config, buffers)
+    }
+}
+
+impl<B: Buffers> Receiving<B> {
+    /// As `new`, with all buffers of the arena from elsewhere. None is in use yet.
+    pub(crate) fn with_buffers(config: &ReceivingConfig, mut buffers: B) -> Result<Receiving<B>, ConfigError> {
         let split = config.split()?;
         let mut sizes = [0; BUFFER_SIZES_MAX];
         sizes[0] = config.buffer_bytes;
         let arena = Arena::new(split.buffers, &sizes)?;
         let rows = reserve("receivers_max", config.receivers_max)?;
         let keepers = Keepers::new(config.receivers_max)?;
-        // The first is the receive buffer, the header buffers follow.
-        let mut free = reserve("memory_bytes", split.buffers)?;
-        free.extend((1 + split.header_buffers..split.buffers).rev());
+        let mut take = || buffers.take().expect("all of them are free");
+        let receive_buffer = take();
+        let cells = Cells::new(config.buffer_bytes, &split, take)?;
         Ok(Receiving {
             config: *config,
             arena,
-            free,
+            buffers,
             leased: 0,
-            receive_buffer: 0,
+            receive_buffer,
             is_receive_buffer_lent: false,
-            cells: Cells::new(config.buffer_bytes, &split)?,
+            cells,
             rows,
             keepers,
             heaps: Heaps::new(config.receivers_max)?,
@@ -169,9 +183,9 @@ impl Receiving {
     /// A buffer for the host's own use; content that may be evicted makes room for it. `None` if there is none.
     pub fn lease(&mut self) -> Option<u32> {
         // What the receive buffer has may need a place.
-        let left = usize::from(self.is_receive_buffer_lent);
-        while self.free.len() <= left && self.evict() {}
-        let buffer = if self.free.len() > left { self.free.pop() } else { None };
+        let left = u32::from(self.is_receive_buffer_lent);
+        while self.buffers.free() <= left && self.evict() {}
+        let buffer = if self.buffers.free() > left { self.buffers.take() } else { None };
         self.leased += u32::from(buffer.is_some());
         buffer
     }
@@ -179,7 +193,7 @@ impl Receiving {
     /// A buffer that the host leased is free again.
     pub fn release(&mut self, buffer: u32) {
         self.leased -= 1;
-        self.free.push(buffer);
+        self.buffers.give(buffer);
     }
 
     /// What is undecoded, wherever it is. What a receiver keeps may move with each call that is not about reading.
@@ -248,6 +262,18 @@ impl Receiving {
         borrow.map(Borrow::describe)
     }
 
+    pub(super) fn buffers(&self) -> &B {
+        &self.buffers
+    }
+
+    pub(super) fn buffers_mut(&mut self) -> &mut B {
+        &mut self.buffers
+    }
+
+    pub(super) fn arena_mut(&mut self) -> &mut Arena {
+        &mut self.arena
+    }
+
     /// The settings.
     pub fn config(&self) -> &ReceivingConfig {
         &self.config
@@ -260,7 +286,7 @@ impl Receiving {
 
     /// Free buffers.
     pub fn free_buffers(&self) -> u32 {
-        self.free.len() as u32
+        self.buffers.free()
     }
 
     /// How memory is split.

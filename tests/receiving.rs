@@ -4,8 +4,9 @@
 //! is decoded in the time that the pool promises, and no loop iteration is without end.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
-use demuxbuf::pool::{Notice, ReceiverId};
+use demuxbuf::pool::{LeasedContent, Notice, PoolError, ReceiverId};
 use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
+use demuxbuf::scheduler::{Outcome, Request, SchedulerConfig, SchedulerError};
 use demuxbuf_testkit::{EventLoop, Rng, Socket, in_modes};
 
 const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
@@ -299,4 +300,114 @@ fn plain_connections_keep_nothing() {
     }
     assert_eq!(pool.totals().copied_bytes, 0);
     assert_eq!(pool.connection(ids[0]).map(Connection::buffered_bytes), Ok(0));
+}
+
+/// A pool of eight buffers, of which a host can have those that receivers do not need.
+fn pool_of_eight(waiters_max: u32) -> ReceivingPool {
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 8) };
+    let requests = SchedulerConfig::new(1, waiters_max);
+    ReceivingPool::with_requests(&config, Policy::default(), &requests).expect("the configuration is allowed")
+}
+
+/// The receiver receives these bytes, and its decoder needs more.
+fn receive(pool: &mut ReceivingPool, id: ReceiverId, bytes: &[u8], needed: u32) -> Actions {
+    assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+    pool.receive_area(id).expect("it is attached")[..bytes.len()].copy_from_slice(bytes);
+    pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).expect("there is room");
+    pool.decoded(id, 0, needed, 0).expect("it is attached")
+}
+
+#[test]
+fn content_leaves_with_a_buffer_and_comes_back() {
+    let mut pool = pool_of_eight(1);
+    let free = pool.memory().free_buffers();
+    for bytes in [[7; 20].as_slice(), &[8; 200]] {
+        let id = pool.attach(1, false).expect("there is room");
+        assert_eq!(pool.take(id), Err(PoolError::NoBuffer));
+        receive(&mut pool, id, bytes, 10);
+        let content = pool.take(id).expect("a buffer is free");
+        let LeasedContent { lease, offset, buffered_bytes } = content;
+        assert_eq!(&pool.buffer(lease).expect("it is the host's")[offset as usize..][..buffered_bytes as usize], bytes);
+        assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[][..]), Ok(())));
+        let too_long = LeasedContent { buffered_bytes: 257 - offset, ..content };
+        assert_eq!(pool.adopt(2, false, too_long), Err(PoolError::TooManyBytes));
+        let other = pool.adopt(2, false, content).expect("the lease is the host's");
+        assert_eq!(pool.adopt(3, false, content), Err(SchedulerError::StaleLease.into()));
+        assert_eq!(pool.release(lease), Err(SchedulerError::StaleLease.into()), "it is the receiver's");
+        assert!(pool.pending(other).expect("it is attached").has(Action::Decode));
+        assert_eq!((pool.data(other), pool.check_invariants()), (Ok(bytes), Ok(())));
+        for id in [id, other] {
+            assert!(pool.handle(id, Event::Close).expect("it is attached").has(Action::Finished));
+        }
+        assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (free, Ok(())));
+    }
+}
+
+#[test]
+fn bytes_from_before_are_decoded_first() {
+    let mut pool = pool_of_eight(1);
+    let id = pool.attach_with(1, false, b"upgraded").expect("there is room");
+    assert!(pool.pending(id).expect("it is attached").has(Action::Decode));
+    assert_eq!(pool.data(id), Ok(&b"upgraded"[..]));
+    // What is borrowed when the clock is advanced is kept, and can be decoded in the next loop iteration.
+    pool.handle_timeout(1);
+    assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&b"upgraded"[..]), Ok(())));
+    pool.handle(id, Event::Wake).expect("it is attached");
+    assert!(pool.pending(id).expect("it is attached").has(Action::Decode));
+    pool.decoded(id, 8, 0, 0).expect("they are buffered");
+    assert_eq!(pool.attach_with(2, false, &[0; 257]), Err(PoolError::TooManyBytes));
+    // Nothing is free that a decoder could leave bytes in.
+    let leases: Vec<_> = std::iter::from_fn(|| match pool.request(&Request::new(0, 0)) {
+        Ok(Outcome::Granted(lease)) => Some(lease),
+        _ => None,
+    })
+    .collect();
+    assert_eq!(pool.attach_with(2, false, b"more"), Err(PoolError::NoBufferFree));
+    assert_eq!(pool.check_invariants(), Ok(()));
+    for lease in leases {
+        pool.release(lease).expect("it is the host's");
+    }
+    pool.attach_with(2, false, b"more").expect("there is room again");
+}
+
+#[test]
+fn request_of_the_host_waits_for_what_receivers_keep_too_long() {
+    let mut pool = pool_of_eight(2);
+    let [slow, other] = [1, 2].map(|token| pool.attach(token, false).expect("there is room"));
+    pool.handle_timeout(0);
+    receive(&mut pool, slow, &[1; 200], 56);
+    while let Ok(Outcome::Granted(_)) = pool.request(&Request::new(0, 0)) {}
+    // The request that waits may not take the place of what is borrowed now.
+    let mut now_ns = 0;
+    for _ in 0..7 {
+        now_ns += 125 * MS;
+        pool.handle_timeout(now_ns);
+        assert_eq!(pool.poll_notice(), None, "it has not passed its deadline");
+    }
+    for _ in 0..4 {
+        now_ns += 125 * MS;
+        pool.handle_timeout(now_ns);
+    }
+    let notices: Vec<_> = std::iter::from_fn(|| pool.poll_notice()).collect();
+    let is_shed = |notice: &Notice| matches!(notice, Notice::Receiver { id, actions, .. } if *id == slow && actions.has(Action::Shed));
+    let is_lease = |notice: &Notice| matches!(notice, Notice::Lease { .. });
+    assert!(notices.iter().any(is_shed) && notices.iter().any(is_lease), "{notices:?}");
+    assert_eq!(pool.check_invariants(), Ok(()));
+    // The header cells and the receive buffer are the receivers' own.
+    assert!(pool.handle(other, Event::Readable).expect("it is attached").has(Action::Recv));
+    assert_eq!(pool.receive_area(other).expect("it is attached").len(), 64);
+}
+
+#[test]
+fn what_is_borrowed_has_a_place_whatever_the_host_requests() {
+    let mut pool = pool_of_eight(1);
+    let id = pool.attach(1, false).expect("there is room");
+    assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+    assert_eq!(pool.receive_area(id).expect("it is attached").len(), 256);
+    while let Ok(Outcome::Granted(_)) = pool.request(&Request::new(0, 0)) {}
+    pool.receive_area(id).expect("it is attached")[..200].fill(9);
+    pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
+    let actions = pool.decoded(id, 0, 56, 0).expect("it is attached");
+    assert!(!actions.has(Action::Shed));
+    assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[9; 200][..]), Ok(())));
 }

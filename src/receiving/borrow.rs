@@ -1,5 +1,6 @@
 //! From `begin` to the decoder's report.
 
+use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
 use super::keeper::{Place, Standing};
 use super::types::{After, Begin, Borrowed, Rest, ShedReason};
@@ -58,7 +59,7 @@ impl Borrow {
     }
 }
 
-impl Receiving {
+impl<B: Buffers> Receiving<B> {
     /// A receiver is readable: whether it may receive, and how much.
     ///
     /// # Errors
@@ -145,7 +146,7 @@ impl Receiving {
         let (from, from_start) = self.where_is(keeper);
         let (buffer, lender) = match self.keepers[keeper].place {
             Place::Whole { buffer, .. } => (buffer, Lender::Receiver),
-            _ if self.is_receive_buffer_lent => (self.free.pop().expect("one is free"), Lender::Pool),
+            _ if self.is_receive_buffer_lent => (self.buffers.take().expect("one is free"), Lender::Pool),
             _ => (self.receive_buffer, Lender::Thread),
         };
         self.is_receive_buffer_lent |= lender == Lender::Thread;

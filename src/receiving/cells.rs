@@ -49,8 +49,8 @@ pub(super) struct Move {
 }
 
 impl Cells {
-    /// Tables for as many cells as fit; the header buffers are those behind the first buffer.
-    pub(super) fn new(buffer_bytes: u32, split: &Split) -> Result<Cells, ConfigError> {
+    /// Tables for as many cells as fit. Each header buffer is taken from `next`.
+    pub(super) fn new(buffer_bytes: u32, split: &Split, mut next: impl FnMut() -> u32) -> Result<Cells, ConfigError> {
         let sizes = Sizes::new(buffer_bytes);
         let mut kinds: [Kind; SIZES_MAX - 1] = Default::default();
         for (size, kind) in (0..sizes.whole()).zip(&mut kinds) {
@@ -67,7 +67,7 @@ impl Cells {
                 owners: reserve("memory_bytes", cells)?,
             };
         }
-        kinds[usize::from(HEADER)].buffers.extend(1..=split.header_buffers);
+        kinds[usize::from(HEADER)].buffers.extend((0..split.header_buffers).map(|_| next()));
         Ok(Cells { sizes, header_cells: split.header_cells, kinds })
     }
 
@@ -154,7 +154,8 @@ mod tests {
     /// Two buffers of header cells, of which three cells are used; buffers of 1,024 bytes: four cells of 256, two of 512.
     fn cells() -> Cells {
         let split = Split { buffers: 12, header_buffers: 2, header_cells: 3, reserve: 1, receivers_max: 9 };
-        Cells::new(1024, &split).expect("there is memory")
+        let mut header_buffers = 1..;
+        Cells::new(1024, &split, || header_buffers.next().expect("there are more")).expect("there is memory")
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The invariants of the memory model.
 
 use super::borrow::Lender;
+use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
 use super::heap::Queue;
 use super::keeper::{Place, Standing};
 use super::{NIL, Receiving};
 
-impl Receiving {
+impl<B: Buffers> Receiving<B> {
     /// Walks all tables and names the first broken rule. For tests; cost: all receivers and buffers.
     ///
     /// # Errors
@@ -23,10 +24,10 @@ impl Receiving {
     fn check_buffers(&self) -> Result<(), &'static str> {
         let whole = self.keepers.iter().filter(|(_, keeper)| matches!(keeper.place, Place::Whole { .. })).count();
         let lent = self.borrows.iter().filter(|borrow| borrow.lender == Lender::Pool).count();
-        let parts = [self.free.len(), whole, lent, self.leased as usize, self.cells.cut_buffers() as usize];
+        let parts = [whole, lent, self.leased as usize, self.cells.cut_buffers() as usize];
         let fixed = 1 + self.split.header_buffers as usize;
-        if parts.into_iter().sum::<usize>() + fixed != self.split.buffers as usize {
-            return Err("I1: free, leased, lent, cut, header and receive buffers are all there are");
+        if parts.into_iter().sum::<usize>() + fixed != self.buffers.taken() as usize {
+            return Err("I1: leased, lent, cut, header and receive buffers are all that were taken");
         }
         if !self.cells.is_packed() {
             return Err("I1: the cells of each size are packed");

@@ -2,11 +2,12 @@
 
 use super::Receiving;
 use super::borrow::Purpose;
+use super::buffers::Buffers;
 use super::heap::Queue;
 use super::keeper::Standing;
 use super::types::Notice;
 
-impl Receiving {
+impl<B: Buffers> Receiving<B> {
     /// A receiver waits for room from now on, if it does not already. What was a guess begins with the first report.
     pub(super) fn claim(&mut self, keeper: u32, is_reported: bool) {
         let now_ns = self.clock.now_ns();
@@ -65,6 +66,7 @@ impl Receiving {
     }
 
     fn poll_claims(&mut self) -> Option<Notice> {
+        while self.buffers.is_wanted() && self.evict() {}
         if !self.borrows.is_empty() {
             return None;
         }

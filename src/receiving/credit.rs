@@ -1,5 +1,6 @@
 //! Numbers about one receiver: its length, deadline and credit, and whether it is in shortage.
 
+use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
 use super::keeper::{Place, Standing};
 use super::sizes::Size;
@@ -16,7 +17,7 @@ pub(super) const fn rate_ns(bytes: u32) -> u64 {
     (bytes as u128 * NS_PER_S / RATE_MIN as u128) as u64
 }
 
-impl Receiving {
+impl<B: Buffers> Receiving<B> {
     /// The bytes that a receiver may come to keep.
     pub(super) fn length_bytes(&self, keeper: u32) -> u32 {
         let state = &self.keepers[keeper];

@@ -1,12 +1,13 @@
 //! Content that goes for the sake of a claim, and receivers that are shed.
 
 use super::Receiving;
+use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
 use super::heap::Queue;
 use super::keeper::Standing;
 use super::types::ShedReason;
 
-impl Receiving {
+impl<B: Buffers> Receiving<B> {
     /// Content at rest may be evicted once its deadline has passed.
     pub(super) fn make_evictable(&mut self, keeper: u32) {
         let state = &self.keepers[keeper];

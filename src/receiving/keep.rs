@@ -1,13 +1,14 @@
 //! What happens to undecoded bytes when a borrow ends.
 
 use super::borrow::{Borrow, Lender};
+use super::buffers::Buffers;
 use super::cells::Move;
 use super::keeper::{Place, Standing};
 use super::sizes::{HEADER, Size};
 use super::types::{After, ShedReason};
 use super::{NIL, Receiving};
 
-impl Receiving {
+impl<B: Buffers> Receiving<B> {
     /// Keeps what is left, somewhere; else the receiver is shed.
     pub(super) fn keep_leftovers(&mut self, keeper: u32) -> After {
         if self.keepers[keeper].kept_bytes == 0 {
@@ -46,7 +47,7 @@ impl Receiving {
                 Place::Nowhere => {}
             }
             if borrow.lender == Lender::Pool {
-                self.free.push(borrow.buffer);
+                self.buffers.give(borrow.buffer);
             }
             return true;
         }
@@ -104,18 +105,18 @@ impl Receiving {
         let mut left_over = (lender != Lender::Thread).then_some(buffer);
         if size == self.cells.sizes.whole() {
             if left_over.take().is_none() {
-                self.receive_buffer = spare.take().or_else(|| self.free.pop()).expect("there is room");
+                self.receive_buffer = spare.take().or_else(|| self.buffers.take()).expect("there is room");
             }
             self.keepers[keeper].place = Place::Whole { buffer, start };
         } else {
-            let free = &mut self.free;
-            let next = || spare.take().or_else(|| free.pop()).or_else(|| left_over.take()).expect("there is room");
+            let buffers = &mut self.buffers;
+            let next = || spare.take().or_else(|| buffers.take()).or_else(|| left_over.take()).expect("there is room");
             let index = self.cells.take(size, keeper, next);
             let to = self.cells.locate(size, index);
             self.move_bytes((buffer, start as usize), kept_bytes, to);
             self.keepers[keeper].place = Place::Cell { size, index };
         }
-        self.free.extend(spare.into_iter().chain(left_over));
+        spare.into_iter().chain(left_over).for_each(|buffer| self.buffers.give(buffer));
     }
 
     /// Frees a cell; returns the buffer that is emptied by that.
@@ -138,15 +139,24 @@ impl Receiving {
             Place::Cell { size, index } => self.free_cell(size, index),
             Place::Whole { buffer, .. } => Some(buffer),
         };
-        self.free.extend(freed);
+        if let Some(buffer) = freed {
+            self.buffers.give(buffer);
+        }
     }
 
     /// Ends a borrow, if there is one; what was in it is lost.
     pub(super) fn end_borrow(&mut self, keeper: u32) {
         if self.keepers[keeper].borrow != NIL {
             let borrow = self.close_borrow(keeper);
-            self.free.extend((borrow.lender == Lender::Pool).then_some(borrow.buffer));
+            if borrow.lender == Lender::Pool {
+                self.buffers.give(borrow.buffer);
+            }
         }
+    }
+
+    /// Ends a borrow whose buffer is the receiver's no more.
+    pub(super) fn forget_borrow(&mut self, keeper: u32) {
+        self.close_borrow(keeper);
     }
 
     /// Ends a borrow; what to do with its buffer is for the caller.

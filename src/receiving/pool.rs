@@ -3,18 +3,25 @@
 //! The machine sees a borrow as a buffer with room for what may be received, kept bytes as a full slot, and a claim as
 //! a request that is queued. It decides what a host does; the memory model decides how much and when.
 
+use super::budget::Budget;
+use super::buffers::Buffers;
 use super::{After, Begin, Notice as MemoryNotice, Receiving, ReceivingConfig, Rest, Totals};
+use crate::alloc_util::reserve;
 use crate::config_error::{Allowed, ConfigError};
 use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
 use crate::pool::{Notice, PoolError, ReceiverId, Stamp, Table};
+use crate::scheduler::SchedulerConfig;
+use alloc::vec::Vec;
 
 /// A pool of one thread whose receivers borrow to receive and keep only partial frames.
 #[derive(Debug)]
 pub struct ReceivingPool {
-    memory: Receiving,
-    table: Table,
+    pub(super) memory: Receiving<Budget>,
+    pub(super) table: Table,
     policy: Policy,
-    counts: Counts,
+    pub(super) counts: Counts,
+    /// One bit for each buffer: it is a lease of the host's own.
+    pub(super) host_leases: Vec<u64>,
 }
 
 /// Bytes that came and went. What is buffered is what was received, less the others.
@@ -26,6 +33,8 @@ pub struct Counts {
     pub consumed_bytes: u64,
     /// Bytes thrown away.
     pub dropped_bytes: u64,
+    /// Bytes that left with a buffer that the host took.
+    pub taken_bytes: u64,
 }
 
 impl ReceivingPool {
@@ -35,14 +44,33 @@ impl ReceivingPool {
     ///
     /// A setting is out of range, memory is too small to be split, or could not be reserved; the mode is completion.
     pub fn new(config: &ReceivingConfig, policy: Policy) -> Result<ReceivingPool, ConfigError> {
+        ReceivingPool::with_requests(config, policy, &SchedulerConfig::new(1, 0))
+    }
+
+    /// As `new`, for a host that requests buffers of its own: their classes, reserves, caps, tenants and waits. The number of buffers is that
+    /// of the memory, and of one size. Receivers have the least critical class.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](ReceivingPool::new).
+    pub fn with_requests(
+        config: &ReceivingConfig,
+        policy: Policy,
+        requests: &SchedulerConfig,
+    ) -> Result<ReceivingPool, ConfigError> {
         if policy.mode == Mode::Completion {
             let allowed = Allowed::Range { min: 0, max: Mode::Optimistic as u64 };
             return Err(ConfigError::refused("policy.mode", policy.mode as u64, allowed));
         }
-        let table = Table::new(config.receivers_max, 0, Stamp::new(1))?;
+        let split = config.split()?;
+        let requests = SchedulerConfig { buffers: split.buffers, sizes: [1, 0, 0, 0], ..*requests };
+        let mut host_leases = reserve("memory_bytes", split.buffers.div_ceil(64))?;
+        host_leases.resize(split.buffers.div_ceil(64) as usize, 0);
+        let table = Table::new(config.receivers_max, 0, Stamp::new(requests.tag))?;
         // Whatever is left undecoded is kept at once.
         let policy = Policy { park_bytes: 0, reclaim_bytes: 0, ..policy };
-        Ok(ReceivingPool { memory: Receiving::new(config)?, table, policy, counts: Counts::default() })
+        let memory = Receiving::with_buffers(config, Budget::new(&requests)?)?;
+        Ok(ReceivingPool { memory, table, policy, counts: Counts::default(), host_leases })
     }
 
     /// Attaches a connection with nothing buffered. `token` comes back in notices.
@@ -51,11 +79,16 @@ impl ReceivingPool {
     ///
     /// The table is full.
     pub fn attach(&mut self, token: u64, unknown_length: bool) -> Result<ReceiverId, PoolError> {
-        let index = self.table.insert(Connection::new(self.policy), 0, token)?;
-        self.memory.attach(index, unknown_length).expect("the row is free");
+        let index = self.insert(token, unknown_length)?;
         self.feed(index, Event::Attach { buffered_bytes: 0, capacity: 0 });
         self.reconcile(index);
         Ok(self.table.id(index))
+    }
+
+    pub(super) fn insert(&mut self, token: u64, unknown_length: bool) -> Result<u32, PoolError> {
+        let index = self.table.insert(Connection::new(self.policy), 0, token)?;
+        self.memory.attach(index, unknown_length).expect("the row is free");
+        Ok(index)
     }
 
     /// Reports what happened to a connection; returns what the host is to do now. The handle ends with `Finished`.
@@ -152,7 +185,14 @@ impl ReceivingPool {
     /// Call it until `None` in each loop iteration, and serve each receiver before the next call.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         loop {
-            let index = match self.memory.poll()? {
+            if let Some(lease) = self.poll_lease() {
+                return Some(lease);
+            }
+            // What was evicted may have served a request.
+            let Some(notice) = self.memory.poll() else {
+                return self.poll_lease();
+            };
+            let index = match notice {
                 MemoryNotice::Shed { receiver, .. } => {
                     self.shed(receiver);
                     receiver
@@ -189,6 +229,7 @@ impl ReceivingPool {
             self.follow_wait(receiver, pending);
         }
         self.memory.advance(now_ns);
+        self.memory.buffers_mut().scheduler.handle_timeout(now_ns);
     }
 
     /// When to call `handle_timeout` and `poll_notice` at the latest; `None` for never.
@@ -207,7 +248,7 @@ impl ReceivingPool {
     }
 
     /// The memory, for looking.
-    pub fn memory(&self) -> &Receiving {
+    pub fn memory(&self) -> &Receiving<impl Buffers> {
         &self.memory
     }
 
@@ -243,14 +284,14 @@ impl ReceivingPool {
                 return Err("I2: the machine knows what is waited for");
             }
         }
-        let Counts { received_bytes, consumed_bytes, dropped_bytes } = self.counts;
-        if received_bytes != consumed_bytes + dropped_bytes + buffered_bytes {
+        let Counts { received_bytes, consumed_bytes, dropped_bytes, taken_bytes } = self.counts;
+        if received_bytes != consumed_bytes + dropped_bytes + taken_bytes + buffered_bytes {
             return Err("I5: the counters add up");
         }
-        Ok(())
+        self.memory.buffers().scheduler.check_invariants()
     }
 
-    fn feed(&mut self, index: u32, event: Event) {
+    pub(super) fn feed(&mut self, index: u32, event: Event) {
         self.apply(index, event).expect("the machine asked for what is reported to it");
     }
 
@@ -359,7 +400,7 @@ impl ReceivingPool {
     }
 
     /// Does what the machine and the memory model ask of each other, until only the host is asked.
-    fn reconcile(&mut self, index: u32) -> Actions {
+    pub(super) fn reconcile(&mut self, index: u32) -> Actions {
         self.reconcile_with(index, 0)
     }
 

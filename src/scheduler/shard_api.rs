@@ -8,9 +8,13 @@ impl Scheduler {
     /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. The result
     /// may be `true` without need. It is `false` only if no number of free buffers would lead to another grant.
     pub(crate) fn needs_all(&self) -> bool {
+        self.is_wanted() || self.buffers.free_units() < self.reserve_max()
+    }
+
+    /// Whether more free buffers might serve a waiter.
+    pub(crate) fn is_wanted(&self) -> bool {
         let is_wanted = |class: &Class| class.waiting > 0 && class.outstanding < class.cap;
-        let anyone = self.stats.waiting > 0 && self.classes.iter().any(is_wanted);
-        anyone || self.buffers.free_units() < self.reserve_max()
+        self.stats.waiting > 0 && self.classes.iter().any(is_wanted)
     }
 
     /// Free buffers of the default size that no reserve and no waiter needs: requests of any class without a cap would

@@ -135,8 +135,12 @@ impl Side for Borrowing {
         }
     }
 
-    fn take(&mut self, _at: usize) -> Option<Vec<u8>> {
-        None
+    fn take(&mut self, at: usize) -> Option<Vec<u8>> {
+        let content = self.pool.take(self.ids[at]).ok()?;
+        let range = content.offset as usize..(content.offset + content.buffered_bytes) as usize;
+        let bytes = self.pool.buffer(content.lease).expect("the lease is the host's")[range].to_vec();
+        self.pool.release(content.lease).expect("the lease is the host's");
+        Some(bytes)
     }
 
     fn check(&self) {

@@ -1,0 +1,112 @@
+//! Content that comes and goes with its buffer, or from outside.
+
+use super::borrow::{Lender, Purpose};
+use super::buffers::Buffers;
+use super::keeper::Place;
+use super::{NIL, Receiving};
+
+/// Content in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    /// The buffer.
+    pub(super) buffer: u32,
+    /// Where the content begins in it.
+    pub(super) start: u32,
+    /// Its length in bytes.
+    pub(super) bytes: u32,
+}
+
+impl<B: Buffers> Receiving<B> {
+    /// A receiver that was just attached gets bytes that came before it, as if it had received them. `false`, and nothing is
+    /// changed, if there is no buffer to borrow, or no room for what its decoder may leave.
+    pub(super) fn receive_earlier(&mut self, receiver: u32, bytes: &[u8]) -> bool {
+        let keeper = self.keeper(receiver);
+        let has_room = self.free_while_borrowing(keeper).is_some_and(|free| free > 0);
+        if has_room {
+            self.borrow(keeper, Purpose::Decode, 0);
+            let buffer = self.borrows[self.keepers[keeper].borrow as usize].buffer;
+            self.arena.buffer_mut(buffer)[..bytes.len()].copy_from_slice(bytes);
+            self.begin_content(keeper, bytes.len() as u32);
+        } else {
+            self.forget_if_idle(keeper);
+        }
+        has_room
+    }
+
+    /// A receiver that was just attached gets a buffer with its content, and borrows it. With no content the buffer is free.
+    pub(super) fn adopt(&mut self, receiver: u32, content: Content) {
+        let Content { buffer, start, bytes } = content;
+        if bytes == 0 {
+            return self.buffers.give(buffer);
+        }
+        let keeper = self.keeper(receiver);
+        self.settle_charge(keeper);
+        self.keepers[keeper].place = Place::Whole { buffer, start };
+        self.begin_content(keeper, bytes);
+        self.borrow(keeper, Purpose::Decode, 0);
+    }
+
+    fn begin_content(&mut self, keeper: u32, bytes: u32) {
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        state.kept_bytes = bytes;
+        state.start_ns = Some(now_ns);
+    }
+
+    /// The content of a receiver leaves with a buffer. `None` if it has none, or if there is no buffer for it.
+    pub(super) fn take(&mut self, receiver: u32) -> Option<Content> {
+        let keeper = self.row(receiver).ok()?.keeper;
+        if keeper == NIL || self.keepers[keeper].kept_bytes == 0 {
+            return None;
+        }
+        let bytes = self.keepers[keeper].kept_bytes;
+        let (from, start) = self.where_is(keeper);
+        let lender = self.borrows.get(self.keepers[keeper].borrow as usize).map(|borrow| borrow.lender);
+        let is_whole = matches!(self.keepers[keeper].place, Place::Whole { .. });
+        let content = if lender == Some(Lender::Thread) {
+            self.receive_buffer = self.take_free()?;
+            self.is_receive_buffer_lent = false;
+            Content { buffer: from, start: start as u32, bytes }
+        } else if lender.is_some() || is_whole {
+            Content { buffer: from, start: start as u32, bytes }
+        } else {
+            let buffer = self.take_free()?;
+            self.move_bytes((from, start), bytes, (buffer, 0));
+            Content { buffer, start: 0, bytes }
+        };
+        self.settle_charge(keeper);
+        // The buffer is not the receiver's any more.
+        if self.keepers[keeper].borrow != NIL {
+            self.forget_borrow(keeper);
+        }
+        if is_whole {
+            self.keepers[keeper].place = Place::Nowhere;
+        }
+        self.end_claim(keeper);
+        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
+        self.drop_content(keeper);
+        let state = &mut self.keepers[keeper];
+        state.standing = super::keeper::Standing::Resting;
+        state.is_kept_for_good = false;
+        (state.needed_bytes, state.usable_bytes) = (0, 0);
+        self.forget_if_idle(keeper);
+        Some(content)
+    }
+
+    /// A free buffer; content that may be evicted makes room for it.
+    fn take_free(&mut self) -> Option<u32> {
+        while self.buffers.free() == 0 && self.evict() {}
+        self.buffers.take()
+    }
+
+    /// What the receive buffer has may need a place: if one buffer is free, it becomes the receive buffer, so that no request of
+    /// the host's own takes that place.
+    pub(super) fn secure_borrow(&mut self) {
+        if self.is_receive_buffer_lent && self.buffers.free() == 1 {
+            let borrow = self.borrows.iter_mut().find(|borrow| borrow.lender == Lender::Thread);
+            borrow.expect("a receiver borrows it").lender = Lender::Pool;
+            self.receive_buffer = self.buffers.take().expect("one is free");
+            self.is_receive_buffer_lent = false;
+        }
+    }
+}

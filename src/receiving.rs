@@ -15,6 +15,7 @@
 //! | `claims.rs` | grants, trials, notices |
 //! | `eviction.rs` | content that goes for the sake of a claim |
 //! | `pool.rs`, `host.rs` | connections and memory together; buffers of the host's own |
+//! | `light.rs`, `fast_path.rs` | the common cycle |
 //! | `transfer.rs` | content that comes and goes with its buffer |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
 //!
@@ -22,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bits;
 mod borrow;
 mod budget;
 mod buffers;
@@ -32,10 +34,12 @@ mod config;
 mod credit;
 mod error;
 mod eviction;
+mod fast_path;
 mod heap;
 mod host;
 mod keep;
 mod keeper;
+mod light;
 mod pool;
 mod sizes;
 mod transfer;
@@ -55,7 +59,7 @@ use borrow::Borrow;
 use buffers::{Buffers, FreeList};
 use cells::Cells;
 use heap::Heaps;
-use keeper::{Keepers, List, Place, Row};
+use keeper::{Keeper, Keepers, List, Place, Row};
 
 /// Numbers of receivers, keepers and buffers are below it.
 const NIL: u32 = u32::MAX;
@@ -73,6 +77,8 @@ pub struct Receiving<B = FreeList> {
     leased: u32,
     receive_buffer: u32,
     is_receive_buffer_lent: bool,
+    /// The receiver that borrows it lightly, `NIL` for none.
+    light: u32,
     cells: Cells,
     rows: Vec<Row>,
     keepers: Keepers,
@@ -124,6 +130,7 @@ impl<B: Buffers> Receiving<B> {
             leased: 0,
             receive_buffer,
             is_receive_buffer_lent: false,
+            light: NIL,
             cells,
             rows,
             keepers,
@@ -256,10 +263,9 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// What is left to be reported of a borrow, if the receiver borrows.
+    #[inline]
     pub fn borrowed(&self, receiver: u32) -> Option<Borrowed> {
-        let keeper = self.row(receiver).ok()?.keeper;
-        let borrow = if keeper == NIL { None } else { self.borrows.get(self.keepers[keeper].borrow as usize) };
-        borrow.map(Borrow::describe)
+        self.borrows.get(self.known(receiver)?.borrow as usize).map(Borrow::describe)
     }
 
     pub(super) fn buffers(&self) -> &B {
@@ -277,6 +283,25 @@ impl<B: Buffers> Receiving<B> {
     /// The settings.
     pub fn config(&self) -> &ReceivingConfig {
         &self.config
+    }
+
+    /// Whether it was shed.
+    pub(super) fn is_shed(&self, receiver: u32) -> bool {
+        self.known(receiver).is_some_and(Keeper::is_shed)
+    }
+
+    /// What is known of a receiver that is not idle.
+    #[inline]
+    fn known(&self, receiver: u32) -> Option<&Keeper> {
+        let keeper = self.rows[receiver as usize].keeper;
+        (keeper != NIL).then(|| &self.keepers[keeper])
+    }
+
+    /// Whether it claims, and whether what it keeps waits for the host.
+    pub(super) fn waits(&self, receiver: u32) -> (bool, bool) {
+        let known = self.known(receiver);
+        let claims = known.is_some_and(|keeper| keeper.claim_since_ns().is_some());
+        (claims, known.is_some_and(|keeper| keeper.held_since_ns().is_some()))
     }
 
     /// Counts of all receivers since the beginning.

@@ -329,17 +329,21 @@ impl<B: Buffers> Receiving<B> {
         Ok(dropped_bytes)
     }
 
-    /// The decoder consumed this number of bytes from the front of what is borrowed, and goes on.
+    /// The decoder consumed this number of bytes from the front of what is borrowed, and goes on; a receive that was allowed is not any
+    /// more.
     ///
     /// # Errors
     ///
-    /// Nothing was received or is to be decoded, or more was consumed than is there.
+    /// The receiver does not borrow, or more was consumed than is there.
     pub fn consume(&mut self, receiver: u32, bytes: u32) -> Result<(), ReceivingError> {
-        let keeper = self.decoder(receiver)?;
+        let keeper = self.borrower(receiver)?;
         let max_bytes = self.keepers[keeper].kept_bytes;
         if bytes > max_bytes {
             return Err(ReceivingError::WrongLength { bytes, max_bytes });
         }
+        let borrow = &mut self.borrows[self.keepers[keeper].borrow as usize];
+        borrow.is_unreported = true;
+        borrow.max_bytes = 0;
         self.consume_at(keeper, bytes);
         Ok(())
     }

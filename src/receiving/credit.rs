@@ -9,7 +9,7 @@ use super::{NIL, Receiving};
 /// The rate at which a frame has to arrive in shortage, in bytes per second.
 const RATE_MIN: u64 = 8192;
 /// The most credit, and the most debt, in bytes.
-const CREDIT_MAX: i32 = 65_536;
+pub(super) const CREDIT_MAX: i32 = 65_536;
 const NS_PER_S: u128 = 1_000_000_000;
 
 /// The time that this number of bytes may take, in nanoseconds.

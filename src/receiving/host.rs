@@ -13,6 +13,7 @@ impl ReceivingPool {
     ///
     /// The class or the tenant does not exist; it could never be granted; it would have to wait, and the table of waits is full.
     pub fn request(&mut self, request: &Request) -> Result<Outcome, PoolError> {
+        self.leave_fast_path();
         let request = Request { has_deadline: false, size_index: 0, ..*request };
         self.memory.secure_borrow();
         let outcome = self.memory.buffers_mut().scheduler.request_for(&request)?;
@@ -111,6 +112,7 @@ impl ReceivingPool {
     /// The handle is stale or foreign; nothing is undecoded; no buffer is free that it could leave with. Nothing is changed.
     pub fn take(&mut self, id: ReceiverId) -> Result<LeasedContent, PoolError> {
         let index = self.table.find(id)?;
+        self.leave_fast_path();
         if self.table.connection(index).buffered_bytes() == 0 {
             return Err(PoolError::NoBuffer);
         }
@@ -133,15 +135,10 @@ impl ReceivingPool {
 
     fn check_host_lease(&self, lease: LeaseId) -> Result<(), PoolError> {
         self.memory.buffers().scheduler.check_lease(lease)?;
-        let index = lease.index();
-        let is_host_lease = self.host_leases[index as usize / 64] >> (index % 64) & 1 == 1;
-        if is_host_lease { Ok(()) } else { Err(SchedulerError::StaleLease.into()) }
+        if self.host_leases.get(lease.index()) { Ok(()) } else { Err(SchedulerError::StaleLease.into()) }
     }
 
     fn set_host_lease(&mut self, lease: LeaseId, is_host_lease: bool) {
-        let index = lease.index();
-        let bit = 1 << (index % 64);
-        let word = &mut self.host_leases[index as usize / 64];
-        *word = if is_host_lease { *word | bit } else { *word & !bit };
+        self.host_leases.set(lease.index(), is_host_lease);
     }
 }

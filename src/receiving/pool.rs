@@ -3,15 +3,14 @@
 //! The machine sees a borrow as a buffer with room for what may be received, kept bytes as a full slot, and a claim as
 //! a request that is queued. It decides what a host does; the memory model decides how much and when.
 
+use super::bits::Bits;
 use super::budget::Budget;
 use super::buffers::Buffers;
 use super::{After, Begin, Notice as MemoryNotice, Receiving, ReceivingConfig, Rest, Totals};
-use crate::alloc_util::reserve;
 use crate::config_error::{Allowed, ConfigError};
 use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
 use crate::pool::{Notice, PoolError, ReceiverId, Stamp, Table};
 use crate::scheduler::SchedulerConfig;
-use alloc::vec::Vec;
 
 /// A pool of one thread whose receivers borrow to receive and keep only partial frames.
 #[derive(Debug)]
@@ -20,8 +19,10 @@ pub struct ReceivingPool {
     pub(super) table: Table,
     policy: Policy,
     pub(super) counts: Counts,
-    /// One bit for each buffer: it is a lease of the host's own.
-    pub(super) host_leases: Vec<u64>,
+    /// Buffers that are leases of the host's own.
+    pub(super) host_leases: Bits,
+    /// Receivers whose hosts know that there is no buffer to borrow in this loop iteration.
+    pub(super) scheduled: Bits,
 }
 
 /// Bytes that came and went. What is buffered is what was received, less the others.
@@ -64,13 +65,13 @@ impl ReceivingPool {
         }
         let split = config.split()?;
         let requests = SchedulerConfig { buffers: split.buffers, sizes: [1, 0, 0, 0], ..*requests };
-        let mut host_leases = reserve("memory_bytes", split.buffers.div_ceil(64))?;
-        host_leases.resize(split.buffers.div_ceil(64) as usize, 0);
+        let host_leases = Bits::new("memory_bytes", split.buffers)?;
+        let scheduled = Bits::new("receivers_max", config.receivers_max)?;
         let table = Table::new(config.receivers_max, 0, Stamp::new(requests.tag))?;
         // Whatever is left undecoded is kept at once.
         let policy = Policy { park_bytes: 0, reclaim_bytes: 0, ..policy };
         let memory = Receiving::with_buffers(config, Budget::new(&requests)?)?;
-        Ok(ReceivingPool { memory, table, policy, counts: Counts::default(), host_leases })
+        Ok(ReceivingPool { memory, table, policy, counts: Counts::default(), host_leases, scheduled })
     }
 
     /// Attaches a connection with nothing buffered. `token` comes back in notices.
@@ -86,7 +87,9 @@ impl ReceivingPool {
     }
 
     pub(super) fn insert(&mut self, token: u64, unknown_length: bool) -> Result<u32, PoolError> {
+        self.leave_fast_path();
         let index = self.table.insert(Connection::new(self.policy), 0, token)?;
+        self.scheduled.set(index, false);
         self.memory.attach(index, unknown_length).expect("the row is free");
         Ok(index)
     }
@@ -98,7 +101,22 @@ impl ReceivingPool {
     /// The handle is stale or foreign; the event makes no sense, or is one that the pool reports by itself. Nothing is
     /// changed.
     pub fn handle(&mut self, id: ReceiverId, event: Event) -> Result<Actions, PoolError> {
-        let index = self.table.find(id)?;
+        let fast = match event {
+            Event::Readable => self.try_fast_begin(id),
+            Event::Received { bytes } => self.try_fast_receive(id, bytes),
+            Event::Consumed { bytes } => self.try_fast_finish(id, bytes),
+            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.try_fast_arm(id),
+            _ => None,
+        };
+        match fast {
+            Some(actions) => Ok(actions),
+            None => self.handle_row(self.table.find(id)?, event),
+        }
+    }
+
+    /// As `handle`, of the receiver in this row, the slow path.
+    pub(super) fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
+        self.leave_fast_path();
         match event {
             Event::Attach { .. }
             | Event::BufferGranted { .. }
@@ -111,16 +129,24 @@ impl ReceivingPool {
             Event::Received { bytes } => self.receive(index, bytes)?,
             Event::Consumed { bytes } => return self.consume(index, bytes, 0, 0),
             Event::Close => return self.close(index),
-            Event::Done(actions) if self.is_shed(index) => {
-                // It is to be shed until it is closed.
-                self.apply(index, Event::Done(actions.without(Action::Shed.into())))?;
+            Event::Done(actions) => {
+                // A receiver is to be shed until it is closed.
+                let mut own = if self.memory.is_shed(index) { Action::Shed.into() } else { Actions::NONE };
+                if actions.has(Action::Reschedule) && self.is_late(index) {
+                    self.scheduled.set(index, true);
+                    own = own | Action::Reschedule;
+                }
+                self.apply(index, Event::Done(actions.without(own)))?;
             }
             event => self.apply(index, event)?,
+        }
+        if matches!(event, Event::Readable | Event::Wake) {
+            self.scheduled.set(index, false);
         }
         if event == Event::Readable {
             return Ok(self.readable(index));
         }
-        if matches!(event, Event::EndOfStream | Event::TransportError) && !self.is_shed(index) {
+        if matches!(event, Event::EndOfStream | Event::TransportError) && !self.memory.is_shed(index) {
             self.memory.end(index).expect("it is attached");
         }
         Ok(self.reconcile(index))
@@ -139,8 +165,11 @@ impl ReceivingPool {
         needed_bytes: u32,
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
-        let index = self.table.find(id)?;
-        self.consume(index, consumed_bytes, needed_bytes, usable_bytes)
+        let fast = if needed_bytes == 0 { self.try_fast_finish(id, consumed_bytes) } else { None };
+        match fast {
+            Some(actions) => Ok(actions),
+            None => self.consume(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes),
+        }
     }
 
     /// What the host is to do now.
@@ -168,6 +197,9 @@ impl ReceivingPool {
     /// The handle is stale or foreign.
     pub fn data(&self, id: ReceiverId) -> Result<&[u8], PoolError> {
         let index = self.table.find(id)?;
+        if self.memory.borrows_lightly(index) {
+            return Ok(&self.memory.receive_buffer()[..self.table.connection(index).buffered_bytes() as usize]);
+        }
         Ok(self.memory.content(index).expect("it is attached"))
     }
 
@@ -178,12 +210,17 @@ impl ReceivingPool {
     /// The handle is stale or foreign.
     pub fn receive_area(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
         let index = self.table.find(id)?;
+        if self.memory.borrows_lightly(index) {
+            let is_to_receive = self.table.connection(index).buffered_bytes() == 0;
+            return Ok(if is_to_receive { self.memory.receive_buffer_mut() } else { &mut [] });
+        }
         Ok(self.memory.receive_area(index).expect("it is attached"))
     }
 
     /// The next receiver that something happened to without an event of its own: it may receive, or is to be shed.
     /// Call it until `None` in each loop iteration, and serve each receiver before the next call.
     pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.leave_fast_path();
         loop {
             if let Some(lease) = self.poll_lease() {
                 return Some(lease);
@@ -220,8 +257,9 @@ impl ReceivingPool {
     /// Advances the clock to this time, in monotonic nanoseconds, before the events of a loop iteration. What is still borrowed is
     /// kept.
     pub fn handle_timeout(&mut self, now_ns: u64) {
+        self.leave_fast_path();
         while let Some(receiver) = self.memory.end_first_borrow() {
-            if self.is_shed(receiver) {
+            if self.memory.is_shed(receiver) {
                 self.shed(receiver);
             }
             self.follow_hold(receiver);
@@ -264,6 +302,9 @@ impl ReceivingPool {
             let (connection, facts) =
                 (self.table.connection(index), self.memory.facts(index).map_err(|_| "I2: a row without memory")?);
             buffered_bytes += u64::from(connection.buffered_bytes());
+            if self.memory.borrows_lightly(index) {
+                continue;
+            }
             if facts.is_shed {
                 // The machine learns of it with the notice.
                 continue;
@@ -299,10 +340,6 @@ impl ReceivingPool {
         Ok(self.table.connection_mut(index).apply_event(event)?)
     }
 
-    fn is_shed(&self, index: u32) -> bool {
-        self.memory.facts(index).is_ok_and(|facts| facts.is_shed)
-    }
-
     fn receive(&mut self, index: u32, bytes: u32) -> Result<(), PoolError> {
         if self.memory.borrowed(index).is_none_or(|borrowed| bytes > borrowed.max_bytes) && bytes > 0 {
             return Err(PoolError::TooManyBytes);
@@ -320,6 +357,7 @@ impl ReceivingPool {
         needed_bytes: u32,
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
+        self.leave_fast_path();
         // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
         let mut trial = self.table.connection(index).clone();
         trial.apply_event(Event::Consumed { bytes: consumed_bytes })?;
@@ -389,14 +427,19 @@ impl ReceivingPool {
 
     fn pending_at(&self, index: u32) -> Actions {
         let actions = self.table.connection(index).pending();
-        let shed = if self.is_shed(index) { Action::Shed.into() } else { Actions::NONE };
-        let is_late = actions.has(Action::RequestBuffer)
-            || (actions.has(Action::Decode) && self.memory.borrowed(index).is_none());
-        if is_late {
-            // There is no buffer to borrow in this loop iteration.
-            return host_actions(actions.without(Action::Decode.into())) | Action::Reschedule | shed;
+        let shed = if self.memory.is_shed(index) { Action::Shed.into() } else { Actions::NONE };
+        if self.is_late(index) {
+            let next = if self.scheduled.get(index) { Actions::NONE } else { Action::Reschedule.into() };
+            return host_actions(actions.without(Action::Decode.into())) | next | shed;
         }
         host_actions(actions) | shed
+    }
+
+    /// There was no buffer that it could borrow in this loop iteration.
+    fn is_late(&self, index: u32) -> bool {
+        let actions = self.table.connection(index).pending();
+        let borrows = self.memory.borrows_lightly(index) || self.memory.borrowed(index).is_some();
+        actions.has(Action::RequestBuffer) || (actions.has(Action::Decode) && !borrows)
     }
 
     /// Does what the machine and the memory model ask of each other, until only the host is asked.
@@ -414,7 +457,7 @@ impl ReceivingPool {
     fn reconcile_once(&mut self, index: u32, usable_bytes: u32, is_reported: bool) -> bool {
         self.follow_hold(index);
         let pending = self.table.connection(index).pending();
-        if self.is_shed(index) && !pending.has(Action::CancelRequest) {
+        if self.memory.is_shed(index) && !pending.has(Action::CancelRequest) {
             return false;
         }
         if pending.has(Action::Discard) {
@@ -495,7 +538,7 @@ impl ReceivingPool {
     /// Something is there to be received, also for a receiver that waits.
     fn readable(&mut self, index: u32) -> Actions {
         while self.reconcile_once(index, 0, true) {}
-        let waits = self.table.connection(index).is_waiting() && !self.is_shed(index);
+        let waits = self.table.connection(index).is_waiting() && !self.memory.is_shed(index);
         if waits && self.memory.borrowed(index).is_none() {
             self.begin(index, true);
         }
@@ -549,7 +592,7 @@ impl ReceivingPool {
 
     /// A receiver claims only while there may be something to be received.
     fn follow_wait(&mut self, index: u32, pending: Actions) -> bool {
-        let claims = self.memory.facts(index).expect("it is attached").claim_since_ns.is_some();
+        let (claims, _) = self.memory.waits(index);
         let is_over = claims && !self.table.connection(index).is_waiting() && !pending.has(Action::RequestBuffer);
         if is_over {
             self.memory.cancel(index).expect("it is attached");
@@ -559,9 +602,10 @@ impl ReceivingPool {
 
     /// What is kept waits for the host, or for its peer, as the machine has it.
     fn follow_held(&mut self, index: u32) -> bool {
-        let facts = self.memory.facts(index).expect("it is attached");
-        let is_held = facts.kept_bytes > 0 && self.rest(index, 0) == Rest::Held;
-        if is_held != facts.held_since_ns.is_some() && facts.kept_bytes > 0 {
+        let keeps = self.table.connection(index).buffered_bytes() > 0;
+        let (_, was_held) = self.memory.waits(index);
+        let is_held = keeps && self.rest(index, 0) == Rest::Held;
+        if keeps && is_held != was_held {
             self.memory.hold(index, is_held).expect("it does not borrow");
             return true;
         }

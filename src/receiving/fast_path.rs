@@ -1,0 +1,176 @@
+//! Fast path of the common cycle: nothing is scarce, and the decoder consumes everything. Where it does not apply, nothing is changed
+//! and `None` is returned.
+
+use super::ReceivingPool;
+use crate::connection::Actions;
+use crate::pool::ReceiverId;
+
+impl ReceivingPool {
+    /// A connection that holds nothing is readable, and borrows the receive buffer.
+    #[inline(always)]
+    pub(super) fn try_fast_begin(&mut self, id: ReceiverId) -> Option<Actions> {
+        let capacity = self.memory.config().buffer_bytes;
+        let mut idle = self.table.find_idle(id)?;
+        if self.scheduled.has_any()
+            || !idle.connection().may_begin_fast(capacity)
+            || !self.memory.try_lend_lightly(idle.index())
+        {
+            return None;
+        }
+        Some(idle.connection_mut().try_fast_begin(capacity))
+    }
+
+    /// It has received what its decoder can go on with, and there is room left.
+    #[inline(always)]
+    pub(super) fn try_fast_receive(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
+        let mut idle = self.table.find_idle(id)?;
+        if !self.memory.borrows_lightly(idle.index()) || idle.connection().buffered_bytes() > 0 {
+            return None;
+        }
+        let actions = idle.connection_mut().try_fast_receive(bytes)?;
+        self.counts.received_bytes += u64::from(bytes);
+        Some(actions)
+    }
+
+    /// All of it is decoded, and nothing more is there to be received.
+    #[inline(always)]
+    pub(super) fn try_fast_finish(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
+        let mut idle = self.table.find_idle(id)?;
+        if !self.memory.borrows_lightly(idle.index()) || !idle.connection().may_finish_fast(bytes) {
+            return None;
+        }
+        let actions = idle.connection_mut().try_fast_finish();
+        self.memory.end_light_borrow(bytes);
+        self.counts.consumed_bytes += u64::from(bytes);
+        Some(actions)
+    }
+
+    /// Read interest of a connection that holds nothing is armed again.
+    #[inline(always)]
+    pub(super) fn try_fast_arm(&mut self, id: ReceiverId) -> Option<Actions> {
+        self.table.find_idle(id)?.connection_mut().try_fast_arm()
+    }
+
+    /// Before anything but the common cycle: a light borrow is a full one from now on.
+    #[inline(always)]
+    pub(super) fn leave_fast_path(&mut self) {
+        if let Some(index) = self.memory.light_borrower() {
+            self.memory.make_full_borrow(self.table.connection(index).buffered_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Action, Event, Mode, Policy};
+    use crate::pool::PoolError;
+    use crate::receiving::ReceivingConfig;
+    use alloc::vec::Vec;
+
+    const RECEIVERS: u32 = 6;
+
+    fn pool(mode: Mode) -> ReceivingPool {
+        let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, RECEIVERS) };
+        ReceivingPool::new(&config, Policy { mode, ..Policy::default() }).expect("the configuration is allowed")
+    }
+
+    /// A random event: one that the pending actions ask for, or any, also one that is refused.
+    fn draw(random: &mut fastrand::Rng, pool: &ReceivingPool, id: ReceiverId) -> Event {
+        let buffered_bytes = pool.connection(id).expect("it is attached").buffered_bytes();
+        if random.u8(0..8) > 0 {
+            let actions = pool.pending(id).expect("it is attached");
+            return match random.u8(0..4) {
+                0 | 1 if actions.has(Action::Decode) => Event::Consumed { bytes: buffered_bytes },
+                2 if actions.has(Action::Decode) => Event::NeedMore { bytes: random.u32(1..100) },
+                0..3 if actions.has(Action::Recv) => Event::Received { bytes: random.u32(1..100) },
+                3 if actions.has(Action::Recv) => Event::WouldBlock,
+                _ if actions.has(Action::WantRecv) => Event::done(Action::WantRecv),
+                _ => Event::Readable,
+            };
+        }
+        match random.u8(0..6) {
+            0 => Event::Received { bytes: [0, 1, 100, 256, 257][random.usize(0..5)] },
+            1 => Event::Consumed { bytes: [0, buffered_bytes / 2, buffered_bytes + 1][random.usize(0..3)] },
+            2 => Event::done([Action::WantRecv, Action::StopRecv, Action::Reschedule][random.usize(0..3)]),
+            3 => Event::Block { reasons: 1 },
+            4 => Event::Unblock { reasons: 1 },
+            _ => Event::WouldBlock,
+        }
+    }
+
+    /// The event by the slow path alone.
+    fn handle_slowly(pool: &mut ReceivingPool, id: ReceiverId, event: Event) -> Result<Actions, PoolError> {
+        let index = pool.table.find(id)?;
+        pool.handle_row(index, event)
+    }
+
+    /// How often each of the fast paths applied.
+    fn compare(mode: Mode, random: &mut fastrand::Rng) -> [u32; 4] {
+        let mut taken = [0; 4];
+        for _ in 0..40 {
+            let (mut fast, mut slow) = (pool(mode), pool(mode));
+            let ids: Vec<ReceiverId> = (0..RECEIVERS.into())
+                .map(|token| {
+                    let id = fast.attach(token, token == 5).expect("there is room");
+                    assert_eq!(slow.attach(token, token == 5), Ok(id));
+                    id
+                })
+                .collect();
+            let mut now_ns = 0;
+            for _ in 0..400 {
+                let id = ids[random.usize(0..ids.len())];
+                let event = draw(random, &slow, id);
+                let light = fast.memory.light_borrower();
+                let by_fast_path = fast.handle(id, event);
+                let way = match event {
+                    Event::Readable if fast.memory.light_borrower() != light => Some(0),
+                    Event::Received { .. } if light.is_some() && fast.memory.light_borrower() == light => Some(1),
+                    Event::Consumed { .. } if light.is_some() && fast.memory.light_borrower().is_none() => Some(2),
+                    Event::Done(_) if by_fast_path == Ok(Actions::NONE) => Some(3),
+                    _ => None,
+                };
+                way.into_iter().for_each(|way| taken[way] += 1);
+                assert_eq!(by_fast_path, handle_slowly(&mut slow, id, event), "{event:?}");
+                if random.u8(0..20) == 0 {
+                    now_ns += random.u64(0..400_000_000);
+                    fast.handle_timeout(now_ns);
+                    slow.handle_timeout(now_ns);
+                    loop {
+                        let notice = fast.poll_notice();
+                        assert_eq!(notice, slow.poll_notice());
+                        if notice.is_none() {
+                            break;
+                        }
+                    }
+                    assert_eq!(fast.poll_timeout(), slow.poll_timeout());
+                }
+                assert_eq!((fast.check_invariants(), slow.check_invariants()), (Ok(()), Ok(())), "{event:?}");
+                assert_eq!((fast.counts(), fast.totals()), (slow.counts(), slow.totals()));
+                for &id in &ids {
+                    assert_eq!(fast.connection(id), slow.connection(id), "{event:?}");
+                    assert_eq!(
+                        (fast.pending(id), fast.data(id).map(<[u8]>::len)),
+                        (slow.pending(id), slow.data(id).map(<[u8]>::len))
+                    );
+                    let index = fast.table.find(id).expect("it is attached");
+                    let credit = |pool: &ReceivingPool| pool.memory.facts(index).map(|facts| facts.credit_bytes);
+                    assert_eq!(credit(&fast), credit(&slow));
+                }
+            }
+        }
+        taken
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)] // it takes minutes
+    fn fast_path_equals_slow_path() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for mode in [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic] {
+            let taken = compare(mode, &mut random);
+            // An edge-triggered host never finishes on the fast path: it looks for more.
+            let never = usize::from(matches!(mode, Mode::Edge | Mode::Optimistic));
+            assert!(taken.iter().filter(|&&taken| taken > 20).count() >= 4 - never, "{mode:?}: {taken:?}");
+        }
+    }
+}

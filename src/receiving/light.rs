@@ -1,0 +1,77 @@
+//! A borrow of the receive buffer by a receiver that keeps nothing, while nothing is scarce: the common cycle.
+//!
+//! Most borrows end with everything decoded, so that nothing has to be known of the receiver but that it borrows. If a light
+//! borrow turns out to be another kind, or anything else happens before it ends, it is made a full one, as if it had been
+//! that from the beginning.
+
+use super::borrow::Purpose;
+use super::buffers::Buffers;
+use super::credit::CREDIT_MAX;
+use super::{NIL, Receiving};
+use core::ptr::NonNull;
+
+impl<B: Buffers> Receiving<B> {
+    /// Lends the receive buffer lightly, all of it, if the receiver is idle and nothing is scarce.
+    #[inline(always)]
+    pub(super) fn try_lend_lightly(&mut self, receiver: u32) -> bool {
+        let is_idle = self.rows[receiver as usize].keeper == NIL;
+        let may_lend = is_idle && !self.is_receive_buffer_lent && self.buffers.free() > self.split.reserve;
+        if may_lend {
+            self.is_receive_buffer_lent = true;
+            self.light = receiver;
+        }
+        may_lend
+    }
+
+    /// Whether this receiver borrows lightly.
+    #[inline(always)]
+    pub(super) fn borrows_lightly(&self, receiver: u32) -> bool {
+        self.light == receiver
+    }
+
+    /// The receiver that does.
+    #[inline(always)]
+    pub(super) fn light_borrower(&self) -> Option<u32> {
+        (self.light != NIL).then_some(self.light)
+    }
+
+    /// Everything that it received is decoded.
+    #[inline(always)]
+    pub(super) fn end_light_borrow(&mut self, consumed_bytes: u32) {
+        let row = &mut self.rows[self.light as usize];
+        // At most 16 MiB fit into a buffer.
+        row.credit_bytes = (row.credit_bytes + consumed_bytes as i32).min(CREDIT_MAX);
+        self.light = NIL;
+        self.is_receive_buffer_lent = false;
+    }
+
+    /// What the light borrower received is this much, from the front of the receive buffer: it borrows like any other now.
+    #[cold]
+    pub(super) fn make_full_borrow(&mut self, received_bytes: u32) {
+        let receiver = core::mem::replace(&mut self.light, NIL);
+        self.is_receive_buffer_lent = false;
+        let keeper = self.keeper(receiver);
+        self.borrow(keeper, Purpose::Receive, self.config.buffer_bytes);
+        if received_bytes > 0 {
+            self.received(receiver, received_bytes).expect("as many fit into a buffer");
+        }
+    }
+
+    /// The receive buffer, for writing.
+    #[inline(always)]
+    pub(super) fn receive_buffer_mut(&mut self) -> &mut [u8] {
+        self.arena.buffer_mut(self.receive_buffer)
+    }
+
+    /// The receive buffer.
+    #[inline(always)]
+    pub(super) fn receive_buffer(&self) -> &[u8] {
+        self.arena.buffer(self.receive_buffer)
+    }
+
+    /// Where the receive buffer is.
+    #[inline(always)]
+    pub(super) fn receive_address(&self) -> NonNull<u8> {
+        self.arena.address(self.receive_buffer)
+    }
+}

@@ -14,7 +14,7 @@
 //! | `keep.rs` | what happens to undecoded bytes when a borrow ends |
 //! | `claims.rs` | grants, trials, notices |
 //! | `eviction.rs` | content that goes for the sake of a claim |
-//! | `pool.rs`, `host.rs` | connections and memory together; buffers of the host's own |
+//! | `pool.rs`, `reconcile.rs`, `host.rs` | connections and memory together; buffers of the host's own |
 //! | `light.rs`, `fast_path.rs` | the common cycle |
 //! | `transfer.rs` | content that comes and goes with its buffer |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
@@ -41,6 +41,7 @@ mod keep;
 mod keeper;
 mod light;
 mod pool;
+mod reconcile;
 mod sizes;
 mod transfer;
 mod types;
@@ -283,6 +284,12 @@ impl<B: Buffers> Receiving<B> {
     /// The settings.
     pub fn config(&self) -> &ReceivingConfig {
         &self.config
+    }
+
+    /// Whether it borrows, keeps and waits for nothing.
+    #[inline]
+    pub(super) fn is_idle(&self, receiver: u32) -> bool {
+        self.rows[receiver as usize].keeper == NIL
     }
 
     /// Whether it was shed.

@@ -6,7 +6,7 @@
 use super::bits::Bits;
 use super::budget::Budget;
 use super::buffers::Buffers;
-use super::{After, Begin, Notice as MemoryNotice, Receiving, ReceivingConfig, Rest, Totals};
+use super::{Begin, Notice as MemoryNotice, Receiving, ReceivingConfig, Totals};
 use crate::config_error::{Allowed, ConfigError};
 use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
 use crate::pool::{Notice, PoolError, ReceiverId, Stamp, Table};
@@ -17,7 +17,7 @@ use crate::scheduler::SchedulerConfig;
 pub struct ReceivingPool {
     pub(super) memory: Receiving<Budget>,
     pub(super) table: Table,
-    policy: Policy,
+    pub(super) policy: Policy,
     pub(super) counts: Counts,
     /// Buffers that are leases of the host's own.
     pub(super) host_leases: Bits,
@@ -132,7 +132,8 @@ impl ReceivingPool {
             Event::Done(actions) => {
                 // A receiver is to be shed until it is closed.
                 let mut own = if self.memory.is_shed(index) { Action::Shed.into() } else { Actions::NONE };
-                if actions.has(Action::Reschedule) && self.is_late(index) {
+                let pending = self.table.connection(index).pending();
+                if actions.has(Action::Reschedule) && self.is_late(index, pending) {
                     self.scheduled.set(index, true);
                     own = own | Action::Reschedule;
                 }
@@ -336,7 +337,7 @@ impl ReceivingPool {
         self.apply(index, event).expect("the machine asked for what is reported to it");
     }
 
-    fn apply(&mut self, index: u32, event: Event) -> Result<(), PoolError> {
+    pub(super) fn apply(&mut self, index: u32, event: Event) -> Result<(), PoolError> {
         Ok(self.table.connection_mut(index).apply_event(event)?)
     }
 
@@ -378,7 +379,7 @@ impl ReceivingPool {
     }
 
     /// What is consumed is in a borrowed buffer.
-    fn borrow_to_decode(&mut self, index: u32) -> Result<(), PoolError> {
+    pub(super) fn borrow_to_decode(&mut self, index: u32) -> Result<(), PoolError> {
         if self.memory.borrowed(index).is_none() {
             let is_borrowed = self.memory.decode(index).expect("it keeps something");
             if !is_borrowed {
@@ -401,221 +402,6 @@ impl ReceivingPool {
         }
         let actions = self.table.connection(index).pending();
         self.table.remove(index);
-        Ok(host_actions(actions))
+        Ok(actions)
     }
-
-    /// The receiver may receive. The machine sees that much room, so that it knows when a receive filled it. It sees the whole
-    /// buffer that the receive goes to if a poller reports again what a filled receive leaves, or if a cell has less room than
-    /// the frame needs, since the frame does fit.
-    fn grant(&mut self, index: u32, max_bytes: u32) {
-        let connection = self.table.connection(index);
-        let is_partial = self.policy.mode == Mode::Level || connection.needed_bytes() > max_bytes;
-        let capacity =
-            if is_partial { self.memory.config().buffer_bytes } else { connection.buffered_bytes() + max_bytes };
-        self.feed(index, Event::BufferGranted { capacity });
-    }
-
-    /// The memory model dropped what the receiver kept.
-    fn shed(&mut self, index: u32) {
-        let bytes = self.table.connection(index).buffered_bytes();
-        self.counts.dropped_bytes += u64::from(bytes);
-        self.feed(index, Event::Fail);
-        self.feed(index, Event::PauseRecv);
-        self.feed(index, Event::Consumed { bytes });
-        self.follow_hold(index);
-    }
-
-    fn pending_at(&self, index: u32) -> Actions {
-        let actions = self.table.connection(index).pending();
-        let shed = if self.memory.is_shed(index) { Action::Shed.into() } else { Actions::NONE };
-        if self.is_late(index) {
-            let next = if self.scheduled.get(index) { Actions::NONE } else { Action::Reschedule.into() };
-            return host_actions(actions.without(Action::Decode.into())) | next | shed;
-        }
-        host_actions(actions) | shed
-    }
-
-    /// There was no buffer that it could borrow in this loop iteration.
-    fn is_late(&self, index: u32) -> bool {
-        let actions = self.table.connection(index).pending();
-        let borrows = self.memory.borrows_lightly(index) || self.memory.borrowed(index).is_some();
-        actions.has(Action::RequestBuffer) || (actions.has(Action::Decode) && !borrows)
-    }
-
-    /// Does what the machine and the memory model ask of each other, until only the host is asked.
-    pub(super) fn reconcile(&mut self, index: u32) -> Actions {
-        self.reconcile_with(index, 0)
-    }
-
-    /// As `reconcile`, after a decoder's report of what it could use at once.
-    fn reconcile_with(&mut self, index: u32, usable_bytes: u32) -> Actions {
-        while self.reconcile_once(index, usable_bytes, false) {}
-        self.pending_at(index)
-    }
-
-    /// One step of it; `false` if there was nothing to do.
-    fn reconcile_once(&mut self, index: u32, usable_bytes: u32, is_reported: bool) -> bool {
-        self.follow_hold(index);
-        let pending = self.table.connection(index).pending();
-        if self.memory.is_shed(index) && !pending.has(Action::CancelRequest) {
-            return false;
-        }
-        if pending.has(Action::Discard) {
-            let bytes = self.memory.discard(index).expect("it is attached");
-            self.counts.dropped_bytes += u64::from(bytes);
-            self.feed(index, Event::Consumed { bytes });
-            return true;
-        }
-        if pending.has(Action::CancelRequest) {
-            self.memory.cancel(index).expect("it is attached");
-            self.feed(index, Event::done(Action::CancelRequest));
-            return true;
-        }
-        if let Some(borrowed) = self.memory.borrowed(index) {
-            if self.is_misfit(index) {
-                return self.show_misfit(index);
-            }
-            let after = if borrowed.is_unreported && !pending.has(Action::Decode) {
-                self.memory.decoded(index, 0, self.rest(index, usable_bytes))
-            } else if !borrowed.is_unreported && !pending.has(Action::Recv) {
-                self.memory.dry(index)
-            } else {
-                return false;
-            };
-            self.follow(index, after.expect("it borrows"));
-            return true;
-        }
-        if self.follow_held(index) || self.follow_wait(index, pending) {
-            return true;
-        }
-        let keeps_misfit = self.table.connection(index).buffered_bytes() > 0 && self.is_misfit(index);
-        if pending.has(Action::Decode) || (pending.has(Action::RequestBuffer) && keeps_misfit) {
-            return self.borrow_to_decode(index).is_ok();
-        }
-        pending.has(Action::RequestBuffer) && self.begin(index, is_reported)
-    }
-
-    /// The frame at the front fits into no buffer.
-    fn is_misfit(&self, index: u32) -> bool {
-        let connection = self.table.connection(index);
-        let is_receiving = connection.end().is_none() && !connection.is_failed();
-        let length_bytes = connection.buffered_bytes().saturating_add(connection.needed_bytes());
-        is_receiving && connection.needed_bytes() > 0 && length_bytes > self.memory.config().buffer_bytes
-    }
-
-    /// The machine has to see that the frame does not fit into a whole buffer, whatever the room was; `false` if it does.
-    fn show_misfit(&mut self, index: u32) -> bool {
-        let (connection, buffer_bytes) = (self.table.connection(index), self.memory.config().buffer_bytes);
-        let is_shown = connection.hold() == Hold::Buffer && connection.capacity() == buffer_bytes;
-        if !is_shown {
-            self.feed(index, Event::BufferGranted { capacity: buffer_bytes });
-        }
-        !is_shown
-    }
-
-    fn begin(&mut self, index: u32, is_reported: bool) -> bool {
-        let memory = &mut self.memory;
-        let begin = if is_reported { memory.begin(index) } else { memory.begin_unreported(index) };
-        match begin.expect("the machine receives behind what is short") {
-            Begin::Receive { max_bytes } => self.grant(index, max_bytes),
-            Begin::Later => return false,
-            Begin::Claimed | Begin::Off if self.table.connection(index).is_waiting() => return false,
-            Begin::Claimed if !is_reported && self.reports_again(index) => {
-                // Perhaps there is nothing: the poller says when there is.
-                self.memory.cancel(index).expect("it is attached");
-                self.feed(index, Event::WouldBlock);
-            }
-            Begin::Claimed | Begin::Off => self.feed(index, Event::BufferDenied),
-        }
-        true
-    }
-
-    /// Whether a poller reports what is there once more, of a receiver that keeps nothing.
-    fn reports_again(&self, index: u32) -> bool {
-        self.policy.mode != Mode::Edge && self.table.connection(index).buffered_bytes() == 0
-    }
-
-    /// Something is there to be received, also for a receiver that waits.
-    fn readable(&mut self, index: u32) -> Actions {
-        while self.reconcile_once(index, 0, true) {}
-        let waits = self.table.connection(index).is_waiting() && !self.memory.is_shed(index);
-        if waits && self.memory.borrowed(index).is_none() {
-            self.begin(index, true);
-        }
-        self.reconcile(index)
-    }
-
-    fn follow(&mut self, index: u32, after: After) {
-        match after {
-            After::Ended => {}
-            After::Receive { max_bytes } => {
-                // A trial has a number of receives of its own.
-                self.feed(index, Event::Wake);
-                if self.policy.mode == Mode::Level {
-                    self.feed(index, Event::Readable);
-                } else {
-                    self.grant(index, max_bytes);
-                }
-            }
-            After::Shed { .. } => self.shed(index),
-        }
-    }
-
-    /// Why the decoder left bytes.
-    fn rest(&self, index: u32, usable_bytes: u32) -> Rest {
-        let connection = self.table.connection(index);
-        let (buffered_bytes, needed_bytes) = (connection.buffered_bytes(), connection.needed_bytes());
-        let fits = !self.is_misfit(index);
-        if buffered_bytes == 0 {
-            Rest::Nothing
-        } else if needed_bytes > 0 && connection.blocked() == 0 && connection.end().is_none() && fits {
-            Rest::Short { needed_bytes, usable_bytes }
-        } else {
-            Rest::Held
-        }
-    }
-
-    /// The machine holds a buffer while the receiver borrows, a full slot while it keeps bytes, else nothing.
-    fn follow_hold(&mut self, index: u32) {
-        if self.memory.borrowed(index).is_some() {
-            return;
-        }
-        let connection = self.table.connection(index);
-        let capacity = connection.buffered_bytes();
-        match connection.hold() {
-            Hold::None => {}
-            _ if capacity == 0 => self.feed(index, Event::BufferReleased),
-            Hold::Slot if connection.capacity() == capacity => {}
-            _ => self.feed(index, Event::BufferParked { capacity }),
-        }
-    }
-
-    /// A receiver claims only while there may be something to be received.
-    fn follow_wait(&mut self, index: u32, pending: Actions) -> bool {
-        let (claims, _) = self.memory.waits(index);
-        let is_over = claims && !self.table.connection(index).is_waiting() && !pending.has(Action::RequestBuffer);
-        if is_over {
-            self.memory.cancel(index).expect("it is attached");
-        }
-        is_over
-    }
-
-    /// What is kept waits for the host, or for its peer, as the machine has it.
-    fn follow_held(&mut self, index: u32) -> bool {
-        let keeps = self.table.connection(index).buffered_bytes() > 0;
-        let (_, was_held) = self.memory.waits(index);
-        let is_held = keeps && self.rest(index, 0) == Rest::Held;
-        if keeps && is_held != was_held {
-            self.memory.hold(index, is_held).expect("it does not borrow");
-            return true;
-        }
-        false
-    }
-}
-
-/// What is left for the host.
-fn host_actions(actions: Actions) -> Actions {
-    const OWN: [Action; 5] =
-        [Action::RequestBuffer, Action::CancelRequest, Action::ReleaseBuffer, Action::Park, Action::Discard];
-    actions.without(Actions::of(&OWN))
 }

@@ -43,6 +43,8 @@ mod light;
 mod pool;
 mod reconcile;
 mod sizes;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod types;
 

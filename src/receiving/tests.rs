@@ -1,0 +1,131 @@
+//! What the core refuses, and that nothing is changed by it; splits of memory.
+
+use super::{After, Begin, Notice, Receiving, ReceivingConfig, ReceivingError, Rest, ShedReason};
+use crate::config_error::{Allowed, ConfigError};
+
+const MS: u64 = 1_000_000;
+
+/// Eight buffers of 256 bytes, one of them cut into four header cells.
+fn core(receivers_max: u32) -> Receiving {
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, receivers_max) };
+    Receiving::new(&config).expect("the configuration is allowed")
+}
+
+#[test]
+fn memory_is_split_into_receive_buffer_header_buffers_and_the_rest() {
+    let split = |memory_bytes, receivers_max| {
+        let split = ReceivingConfig::new(memory_bytes, receivers_max).split().expect("it is enough");
+        (split.buffers, split.header_buffers, split.header_cells, split.reserve)
+    };
+    // 63 buffers of 16,448 bytes are 1 MiB; an eighth of them are header buffers at most.
+    assert_eq!(split(1 << 20, 10_000), (63, 8, 2023, 7));
+    assert_eq!(split(1 << 20, 100), (63, 1, 100, 7));
+    assert_eq!(split(8 * 16_448, 1), (8, 1, 1, 1));
+    let refused = |config: ReceivingConfig| config.split().map(|_| ());
+    let config = ReceivingConfig::new(8 * 16_448 - 1, 1);
+    let allowed = Allowed::AtLeast(8 * 16_448);
+    assert_eq!(
+        refused(config),
+        Err(ConfigError::Refused { field: "memory_bytes", index: None, value: 131_583, allowed })
+    );
+    for buffer_bytes in [0, 64, 100, 129, (16 << 20) + 64] {
+        let refused = refused(ReceivingConfig { buffer_bytes, ..ReceivingConfig::new(1 << 30, 1) });
+        assert!(
+            matches!(refused, Err(ConfigError::Refused { field: "buffer_bytes", .. })),
+            "{buffer_bytes}: {refused:?}"
+        );
+    }
+    for (frame_grace_ns, blocked_ns, wrong) in
+        [(7, 8, "frame_grace_ns"), (8, 7, "blocked_ns"), (u64::MAX, 8, "frame_grace_ns"), (8, u64::MAX, "blocked_ns")]
+    {
+        let config = ReceivingConfig { frame_grace_ns, blocked_ns, ..ReceivingConfig::new(1 << 20, 1) };
+        assert!(matches!(refused(config), Err(ConfigError::Refused { field, .. }) if field == wrong), "{wrong}");
+    }
+}
+
+#[test]
+fn longest_wait_is_a_formula_of_the_configuration() {
+    assert_eq!(ReceivingConfig::new(1 << 20, 1).wait_ns_max(), 1_000 * MS + 2_007_812_500 + 125 * MS);
+}
+
+#[test]
+fn wrong_order_of_calls_is_refused_and_changes_nothing() {
+    let mut core = core(4);
+    core.attach(0, false).expect("the row is free");
+    core.attach(1, false).expect("the row is free");
+    let short = Rest::Short { needed_bytes: 9, usable_bytes: 0 };
+    let before = (core.facts(0), core.totals());
+    assert_eq!(core.attach(0, true), Err(ReceivingError::Attached));
+    assert_eq!([core.attach(4, false), core.close(2).map(|_| ())], [Err(ReceivingError::UnknownReceiver); 2]);
+    assert_eq!(core.begin(3), Err(ReceivingError::UnknownReceiver));
+    assert_eq!(core.received(0, 1), Err(ReceivingError::NotBorrowing));
+    assert_eq!([core.dry(0), core.decoded(0, 0, Rest::Held)], [Err(ReceivingError::NotBorrowing); 2]);
+    assert_eq!(core.decode(0), Err(ReceivingError::NothingToDecode));
+    assert_eq!((core.facts(0), core.totals()), before);
+
+    assert_eq!(core.begin(0), Ok(Begin::Receive { max_bytes: 256 }));
+    let before = core.facts(0);
+    assert_eq!(core.begin(0), Err(ReceivingError::Borrowing));
+    assert_eq!(core.hold(0, true), Err(ReceivingError::Borrowing));
+    assert_eq!(core.decoded(0, 0, short), Err(ReceivingError::NothingToDecode));
+    for bytes in [0, 257] {
+        assert_eq!(core.received(0, bytes), Err(ReceivingError::WrongLength { bytes, max_bytes: 256 }));
+    }
+    assert_eq!(core.facts(0), before);
+
+    core.received(0, 20).expect("there is room");
+    let before = core.facts(0);
+    assert_eq!(core.received(0, 1), Err(ReceivingError::WrongLength { bytes: 1, max_bytes: 0 }));
+    assert_eq!(core.dry(0), Err(ReceivingError::NotReceiving));
+    assert_eq!(core.decoded(0, 21, Rest::Nothing), Err(ReceivingError::WrongLength { bytes: 21, max_bytes: 20 }));
+    let nothing_needed = Rest::Short { needed_bytes: 0, usable_bytes: 9 };
+    assert_eq!(
+        [core.decoded(0, 19, Rest::Nothing), core.decoded(0, 0, nothing_needed)],
+        [Err(ReceivingError::WrongRest); 2]
+    );
+    assert_eq!(core.facts(0), before);
+
+    assert_eq!(core.decoded(0, 5, Rest::Held), Ok(After::Ended));
+    assert_eq!(core.begin(0), Err(ReceivingError::Held));
+    assert_eq!(core.decode(0), Ok(true));
+    assert_eq!(core.decode(0), Err(ReceivingError::Borrowing));
+    assert_eq!(core.decoded(0, 15, Rest::Nothing), Ok(After::Ended));
+    assert_eq!((core.free_buffers(), core.check_invariants()), (6, Ok(())));
+}
+
+#[test]
+fn full_receiver_is_refused_to_receive() {
+    let mut core = core(1);
+    core.attach(0, false).expect("the row is free");
+    core.begin(0).expect("it is attached");
+    core.received(0, 256).expect("there is room");
+    core.decoded(0, 0, Rest::Short { needed_bytes: 1, usable_bytes: 0 }).expect("it is buffered");
+    assert_eq!(core.begin(0), Err(ReceivingError::Full));
+}
+
+#[test]
+fn shed_receiver_takes_nothing_but_close() {
+    let mut core = core(1);
+    core.attach(0, false).expect("the row is free");
+    core.advance(0);
+    core.begin(0).expect("it is attached");
+    core.received(0, 200).expect("there is room");
+    core.decoded(0, 0, Rest::Short { needed_bytes: 56, usable_bytes: 0 }).expect("it is buffered");
+    for step in 1..=10 {
+        core.advance(step * 125 * MS);
+    }
+    // The host takes all that is free, and then what has passed its deadline.
+    while core.lease().is_some() {}
+    assert_eq!(core.facts(0).map(|facts| (facts.is_shed, facts.kept_bytes)), Ok((true, 0)));
+    assert_eq!(core.poll(), Some(Notice::Shed { receiver: 0, reason: ShedReason::Evicted }));
+    assert_eq!(core.poll(), None);
+    assert_eq!(core.begin(0), Err(ReceivingError::Shed));
+    assert_eq!([core.end(0), core.hold(0, true)], [Err(ReceivingError::Shed); 2]);
+    assert_eq!((core.close(0), core.check_invariants()), (Ok(0), Ok(())));
+}
+
+#[test]
+fn messages_name_what_was_wrong() {
+    let wrong = ReceivingError::WrongLength { bytes: 300, max_bytes: 256 };
+    assert_eq!(alloc::format!("{wrong}"), "300 bytes reported, allowed are 1 to 256");
+}

@@ -1,4 +1,4 @@
-//! Who may receive how much, and where is what cannot be decoded yet: the memory model.
+//! The memory model: how much each receiver may receive, and where undecoded bytes lie.
 //!
 //! `docs/memory-model.md` is the specification; the terms and the order of rules here are those of that page. In one
 //! sentence: a receive borrows a buffer, only a partial frame keeps memory, and every wait ends at a known time.
@@ -89,7 +89,7 @@ pub struct Receiving<B = FreeList> {
     borrows: Vec<Borrow>,
     /// Receivers that are off.
     off: List,
-    /// Receivers that were shed and not told.
+    /// Receivers that were shed, of which no notice came yet.
     shed: List,
     clock: Clock,
     /// Pool time before the latest advance.
@@ -150,7 +150,7 @@ impl<B: Buffers> Receiving<B> {
         })
     }
 
-    /// A receiver begins in this row. One of unknown length has a decoder that only says that it needs more.
+    /// A receiver begins in this row. One of unknown length has a decoder that only reports that it needs more.
     ///
     /// # Errors
     ///

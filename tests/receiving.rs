@@ -29,7 +29,7 @@ enum Habit {
     Stops,
     /// A byte or a few at a time.
     Drips,
-    /// Half frames, but for ever new connections.
+    /// Part of a frame on each of many connections.
     Returns,
 }
 
@@ -371,7 +371,7 @@ fn bytes_from_before_are_decoded_first() {
 }
 
 #[test]
-fn request_of_the_host_waits_for_what_receivers_keep_too_long() {
+fn request_of_the_host_evicts_what_is_kept_too_long() {
     let mut pool = pool_of_eight(2);
     let [slow, other] = [1, 2].map(|token| pool.attach(token, false).expect("there is room"));
     pool.handle_timeout(0);
@@ -399,7 +399,7 @@ fn request_of_the_host_waits_for_what_receivers_keep_too_long() {
 }
 
 #[test]
-fn what_is_borrowed_has_a_place_whatever_the_host_requests() {
+fn borrow_has_a_place_whatever_the_host_requests() {
     let mut pool = pool_of_eight(1);
     let id = pool.attach(1, false).expect("there is room");
     assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));

@@ -31,7 +31,7 @@ pub(super) struct Borrow {
     receives: u8,
 }
 
-/// Whose buffer it is.
+/// The owner of a borrowed buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lender {
     /// The thread's: the receive buffer.
@@ -106,7 +106,7 @@ impl<B: Buffers> Receiving<B> {
             return Begin::Later;
         };
         if let Some(max_bytes) = self.allowed_bytes(keeper, free) {
-            if !self.is_short(keeper, free) {
+            if !self.is_in_shortage(keeper, free) {
                 self.end_claim(keeper);
             }
             self.borrow(keeper, Purpose::Receive, max_bytes);
@@ -124,7 +124,7 @@ impl<B: Buffers> Receiving<B> {
     fn allowed_bytes(&self, keeper: u32, free: u32) -> Option<u32> {
         let state = &self.keepers[keeper];
         let kept_bytes = state.kept_bytes;
-        if !self.is_short(keeper, free) {
+        if !self.is_in_shortage(keeper, free) {
             let has_plenty = free > self.split.reserve || kept_bytes == 0;
             return Some(if has_plenty { self.config.buffer_bytes - kept_bytes } else { self.exact_bytes(keeper) });
         }
@@ -179,7 +179,7 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// The receiver may not receive, or not so many bytes.
+    /// The receiver may not receive, or not as many bytes.
     pub fn received(&mut self, receiver: u32, bytes: u32) -> Result<(), ReceivingError> {
         let keeper = self.borrower(receiver)?;
         let state = &mut self.keepers[keeper];
@@ -210,7 +210,7 @@ impl<B: Buffers> Receiving<B> {
         }
         borrow.is_filled = false;
         let after = self.review(keeper, false);
-        Ok(self.tell(keeper, after))
+        Ok(self.acknowledge_shed(keeper, after))
     }
 
     /// What is kept can be decoded again. `false` if there is no buffer to borrow now; in the next loop iteration there may
@@ -366,7 +366,7 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// The decoder consumed this number of bytes from the front, and says what of the rest.
+    /// The decoder consumed this number of bytes from the front; `rest` is why it left others.
     ///
     /// # Errors
     ///
@@ -382,11 +382,11 @@ impl<B: Buffers> Receiving<B> {
             return Err(ReceivingError::WrongRest);
         }
         let after = self.report(keeper, consumed_bytes, rest);
-        Ok(self.tell(keeper, after))
+        Ok(self.acknowledge_shed(keeper, after))
     }
 
     /// A receiver that is shed by its own report needs no notice.
-    fn tell(&mut self, keeper: u32, after: After) -> After {
+    fn acknowledge_shed(&mut self, keeper: u32, after: After) -> After {
         if let After::Shed { .. } = after {
             self.shed.remove(keeper, &mut self.keepers);
         }

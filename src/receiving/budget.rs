@@ -22,12 +22,12 @@ impl Budget {
     }
 
     /// A buffer that a receiver had is the host's own lease from now on.
-    pub(super) fn hand_out(&mut self) {
+    pub(super) fn give_away(&mut self) {
         self.taken -= 1;
     }
 
     /// A buffer that was a lease of the host's own is a receiver's from now on.
-    pub(super) fn take_in(&mut self) {
+    pub(super) fn adopt_buffer(&mut self) {
         self.taken += 1;
     }
 }

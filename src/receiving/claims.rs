@@ -1,4 +1,4 @@
-//! Claims: who waits, in which order they are served, and what happens at their deadline.
+//! Claims: which receivers wait, in which order they are served, and what happens at their deadline.
 
 use super::Receiving;
 use super::borrow::Purpose;
@@ -129,7 +129,7 @@ impl<B: Buffers> Receiving<B> {
 
     fn poll_off(&mut self) -> Option<Notice> {
         let first = self.off.first().filter(|_| self.borrows.is_empty());
-        let keeper = first.filter(|&keeper| !self.is_short(keeper, self.free_buffers()))?;
+        let keeper = first.filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()))?;
         self.off.remove(keeper, &mut self.keepers);
         let state = &mut self.keepers[keeper];
         state.standing = Standing::Resting;

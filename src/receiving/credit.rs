@@ -93,7 +93,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// A receive might leave bytes for which there is no room, while this number of buffers is free.
-    pub(super) fn is_short(&self, keeper: u32, free: u32) -> bool {
+    pub(super) fn is_in_shortage(&self, keeper: u32, free: u32) -> bool {
         free == 0 || (free <= self.split.reserve && !self.is_in_credit(keeper))
     }
 

@@ -31,7 +31,7 @@ pub enum ReceivingError {
         /// The most that was allowed.
         max_bytes: u32,
     },
-    /// Bytes are left, and the report says nothing of them; or none is left, and it does.
+    /// Bytes are left, and the report gives no reason; or it needs 0 bytes.
     WrongRest,
 }
 

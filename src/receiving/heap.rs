@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_leave_in_order_also_after_removals_in_the_middle() {
+    fn heap_keeps_its_order_after_removals() {
         let mut random = fastrand::Rng::with_seed(1);
         let mut keepers = Keepers::new(200).expect("there is memory");
         let mut heaps = Heaps::new(200).expect("there is memory");

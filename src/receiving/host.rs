@@ -93,7 +93,7 @@ impl ReceivingPool {
         }
         let index = self.insert(token, unknown_length)?;
         self.set_host_lease(lease, false);
-        self.memory.buffers_mut().take_in();
+        self.memory.buffers_mut().adopt_buffer();
         self.memory.adopt(index, Content { buffer: lease.index(), start: offset, bytes: buffered_bytes });
         Ok(self.begin_attached(index, buffered_bytes))
     }
@@ -117,7 +117,7 @@ impl ReceivingPool {
             return Err(PoolError::NoBuffer);
         }
         let Content { buffer, start, bytes } = self.memory.take(index).ok_or(PoolError::NoBufferFree)?;
-        self.memory.buffers_mut().hand_out();
+        self.memory.buffers_mut().give_away();
         let lease = self.memory.buffers().scheduler.lease_at(buffer);
         self.set_host_lease(lease, true);
         self.counts.taken_bytes += u64::from(bytes);

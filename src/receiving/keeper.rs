@@ -17,7 +17,7 @@ pub(super) struct Row {
     /// Its credit when it was settled last.
     pub(super) credit_bytes: i32,
     pub(super) is_attached: bool,
-    /// Its decoder only says that it needs more.
+    /// Its decoder only reports that it needs more.
     pub(super) unknown_length: bool,
 }
 

@@ -8,7 +8,6 @@ use super::borrow::Purpose;
 use super::buffers::Buffers;
 use super::credit::CREDIT_MAX;
 use super::{NIL, Receiving};
-use core::ptr::NonNull;
 
 impl<B: Buffers> Receiving<B> {
     /// Lends the receive buffer lightly, all of it, if the receiver is idle and nothing is scarce.
@@ -67,11 +66,5 @@ impl<B: Buffers> Receiving<B> {
     #[inline(always)]
     pub(super) fn receive_buffer(&self) -> &[u8] {
         self.arena.buffer(self.receive_buffer)
-    }
-
-    /// Where the receive buffer is.
-    #[inline(always)]
-    pub(super) fn receive_address(&self) -> NonNull<u8> {
-        self.arena.address(self.receive_buffer)
     }
 }

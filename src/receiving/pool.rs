@@ -135,7 +135,7 @@ impl ReceivingPool {
                 let pending = self.table.connection(index).pending();
                 if actions.has(Action::Reschedule) && self.is_late(index, pending) {
                     self.scheduled.set(index, true);
-                    own = own | Action::Reschedule;
+                    own |= Action::Reschedule;
                 }
                 self.apply(index, Event::Done(actions.without(own)))?;
             }

@@ -155,7 +155,7 @@ impl ReceivingPool {
             Begin::Later => return false,
             Begin::Claimed | Begin::Off if self.table.connection(index).is_waiting() => return false,
             Begin::Claimed if !is_reported && self.reports_again(index) => {
-                // Perhaps there is nothing: the poller says when there is.
+                // Perhaps there is nothing: the poller reports it when there is.
                 self.memory.cancel(index).expect("it is attached");
                 self.feed(index, Event::WouldBlock);
             }

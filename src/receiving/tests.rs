@@ -12,7 +12,7 @@ fn core(receivers_max: u32) -> Receiving {
 }
 
 #[test]
-fn memory_is_split_into_receive_buffer_header_buffers_and_the_rest() {
+fn memory_split_has_header_buffers_and_a_reserve() {
     let split = |memory_bytes, receivers_max| {
         let split = ReceivingConfig::new(memory_bytes, receivers_max).split().expect("it is enough");
         (split.buffers, split.header_buffers, split.header_cells, split.reserve)
@@ -49,7 +49,7 @@ fn longest_wait_is_a_formula_of_the_configuration() {
 }
 
 #[test]
-fn wrong_order_of_calls_is_refused_and_changes_nothing() {
+fn refused_call_changes_nothing() {
     let mut core = core(4);
     core.attach(0, false).expect("the row is free");
     core.attach(1, false).expect("the row is free");

@@ -10,7 +10,7 @@ pub enum Begin {
     },
     /// There is no buffer to borrow now; in the next loop iteration there may be.
     Later,
-    /// What it keeps was kept after its trial, and shortage goes on: a notice says when to begin again.
+    /// What it keeps was kept after its trial, and shortage goes on: a notice comes when to begin again.
     Off,
     /// It waits: a notice grants, tries or sheds it.
     Claimed,

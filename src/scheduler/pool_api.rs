@@ -45,6 +45,17 @@ impl Scheduler {
         self.serve_waiters();
     }
 
+    /// Whether more free buffers might serve a waiter.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let is_wanted = |class: &Class| class.waiting > 0 && class.outstanding < class.cap;
+        self.stats.waiting > 0 && self.classes.iter().any(is_wanted)
+    }
+
+    /// Free buffers of the default size.
+    pub(crate) fn free_buffers(&self) -> u32 {
+        self.buffers.free_units() / self.buffers.units_of(0)
+    }
+
     /// The wait at this index.
     pub(crate) fn wait_at(&self, index: u32) -> WaitId {
         self.waits.table()[index as usize].id(index)

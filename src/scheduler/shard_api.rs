@@ -2,7 +2,7 @@
 //! their own.
 
 use super::list::NIL;
-use super::{Class, ConfigError, Deadlines, Scheduler, SchedulerConfig, WaitId};
+use super::{ConfigError, Deadlines, Scheduler, SchedulerConfig, WaitId};
 
 impl Scheduler {
     /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. The result
@@ -11,21 +11,10 @@ impl Scheduler {
         self.is_wanted() || self.buffers.free_units() < self.reserve_max()
     }
 
-    /// Whether more free buffers might serve a waiter.
-    pub(crate) fn is_wanted(&self) -> bool {
-        let is_wanted = |class: &Class| class.waiting > 0 && class.outstanding < class.cap;
-        self.stats.waiting > 0 && self.classes.iter().any(is_wanted)
-    }
-
     /// Free buffers of the default size that no reserve and no waiter needs: requests of any class without a cap would
     /// be granted all of them, one after the other.
     pub(crate) fn surplus(&self) -> u32 {
         if self.needs_all() { 0 } else { (self.buffers.free_units() - self.reserve_max()) / self.buffers.units_of(0) }
-    }
-
-    /// Free buffers of the default size.
-    pub(crate) fn free_buffers(&self) -> u32 {
-        self.buffers.free_units() / self.buffers.units_of(0)
     }
 
     /// Waits queued, by class.

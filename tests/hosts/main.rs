@@ -481,5 +481,5 @@ fn host_with_its_own_buffers_finishes_in_every_mode() {
 #[test]
 fn host_over_borrowed_memory_finishes_in_every_mode() {
     let modes = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
-    try_modes(&modes, |settings| World::run_all(settings, Borrowing::new(&settings)));
+    try_modes(&modes, |settings| RandomHost::run_all(settings, Borrowing::new(&settings)));
 }

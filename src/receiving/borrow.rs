@@ -81,6 +81,9 @@ impl<B: Buffers> Receiving<B> {
     fn begin_if(&mut self, receiver: u32, is_reported: bool) -> Result<Begin, ReceivingError> {
         self.check_may_begin(receiver)?;
         let keeper = self.keeper(receiver);
+        if is_reported {
+            self.end_guess(keeper);
+        }
         let answer = self.begin_at(keeper, is_reported);
         self.forget_if_idle(keeper);
         Ok(answer)
@@ -194,6 +197,7 @@ impl<B: Buffers> Receiving<B> {
         borrow.receives += 1;
         state.kept_bytes += bytes;
         state.start_ns.get_or_insert(self.clock.now_ns());
+        self.end_guess(keeper);
         Ok(())
     }
 
@@ -302,8 +306,9 @@ impl<B: Buffers> Receiving<B> {
             self.off.remove(keeper, &mut self.keepers);
             self.keepers[keeper].standing = Standing::Resting;
         }
-        if self.keepers[keeper].kept_bytes == 0 {
-            self.keepers[keeper].start_ns = None;
+        let state = &mut self.keepers[keeper];
+        if state.kept_bytes == 0 {
+            (state.start_ns, state.is_guess) = (None, false);
         }
         self.rest(keeper);
         Ok(())

@@ -1,29 +1,43 @@
 //! Claims: which receivers wait, in which order they are served, and what happens at their deadline.
 
-use super::Receiving;
 use super::borrow::Purpose;
 use super::buffers::Buffers;
 use super::heap::Queue;
 use super::keeper::Standing;
 use super::types::Notice;
+use super::{NIL, Receiving};
 
 impl<B: Buffers> Receiving<B> {
-    /// A receiver waits for room from now on, if it does not already. What was a guess begins with the first report.
+    /// A receiver waits for room from now on, if it does not already.
     pub(super) fn claim(&mut self, keeper: u32, is_reported: bool) {
         let now_ns = self.clock.now_ns();
         let state = &mut self.keepers[keeper];
-        let is_guess = !is_reported && state.kept_bytes == 0;
-        match state.standing {
-            Standing::Resting => {
-                state.start_ns.get_or_insert(now_ns);
-                self.totals.claims += 1;
-            }
-            Standing::Claiming { is_guess: true, .. } if is_reported => state.start_ns = Some(now_ns),
-            _ => return,
+        if state.standing != Standing::Resting {
+            return;
         }
-        state.standing = Standing::Claiming { since_ns: now_ns, is_guess };
+        state.start_ns.get_or_insert(now_ns);
+        state.standing = Standing::Claiming { since_ns: now_ns };
+        state.is_guess = !is_reported && state.kept_bytes == 0;
+        self.totals.claims += 1;
         self.heaps.remove(keeper, &mut self.keepers);
         self.enqueue_claim(keeper);
+    }
+
+    /// There is something to be received after all: what was a guess begins now.
+    pub(super) fn end_guess(&mut self, keeper: u32) {
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        if !core::mem::take(&mut state.is_guess) {
+            return;
+        }
+        state.start_ns = Some(now_ns);
+        if let Standing::Claiming { since_ns } = &mut state.standing {
+            *since_ns = now_ns;
+            if state.borrow == NIL {
+                self.heaps.remove(keeper, &mut self.keepers);
+                self.enqueue_claim(keeper);
+            }
+        }
     }
 
     pub(super) fn enqueue_claim(&mut self, keeper: u32) {

@@ -16,7 +16,8 @@ impl<B: Buffers> Receiving<B> {
             self.settle_charge(keeper);
             self.free_place(keeper);
             self.end_claim(keeper);
-            self.keepers[keeper].start_ns = None;
+            let state = &mut self.keepers[keeper];
+            (state.start_ns, state.is_guess) = (None, false);
             return After::Ended;
         }
         while !self.keep(keeper, 0) {

@@ -48,8 +48,8 @@ pub(super) enum Place {
 pub(super) enum Standing {
     /// For its peer, or for nothing.
     Resting,
-    /// For room. A guess is a claim without any byte that is known to be there.
-    Claiming { since_ns: u64, is_guess: bool },
+    /// For room.
+    Claiming { since_ns: u64 },
     /// For the end of shortage.
     Off,
     /// For the host, to decode.
@@ -78,6 +78,8 @@ pub(super) struct Keeper {
     /// The heap that it is in, and where.
     pub(super) queued: Option<(Queue, u32)>,
     pub(super) is_kept_for_good: bool,
+    /// Its claim began without any byte that is known to be there.
+    pub(super) is_guess: bool,
     /// In a list of receivers that are off or were shed; `next` also in the list of free keepers.
     next: u32,
     previous: u32,
@@ -93,7 +95,7 @@ impl Keeper {
     }
 
     pub(super) fn claim_since_ns(&self) -> Option<u64> {
-        if let Standing::Claiming { since_ns, .. } = self.standing { Some(since_ns) } else { None }
+        if let Standing::Claiming { since_ns } = self.standing { Some(since_ns) } else { None }
     }
 
     pub(super) fn held_since_ns(&self) -> Option<u64> {
@@ -179,6 +181,7 @@ impl Keepers {
             borrow: NIL,
             queued: None,
             is_kept_for_good: false,
+            is_guess: false,
             next: NIL,
             previous: NIL,
         };

@@ -2,7 +2,7 @@
 
 use super::borrow::Purpose;
 use super::buffers::Buffers;
-use super::heap::Queue;
+use super::keeper::Queue;
 use super::keeper::Standing;
 use super::types::Notice;
 use super::{NIL, Receiving};

@@ -15,6 +15,15 @@ const OTHERS_MIN: u32 = 3;
 /// Grace and limit of blocked content are at least this, so that an eighth is not 0.
 const NS_MIN: u64 = 8;
 
+/// The rate at which a frame has to arrive in shortage, in bytes per second.
+const RATE_MIN: u64 = 8192;
+pub(super) const NS_PER_S: u128 = 1_000_000_000;
+
+/// The time that this number of bytes may take, in nanoseconds.
+pub(super) const fn rate_ns(bytes: u32) -> u64 {
+    (bytes as u128 * NS_PER_S / RATE_MIN as u128) as u64
+}
+
 /// The settings of a pool's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivingConfig {
@@ -94,6 +103,6 @@ impl ReceivingConfig {
     /// The longest that a claim lasts, in nanoseconds of pool time, whatever other receivers do.
     pub fn wait_ns_max(&self) -> u64 {
         let step_ns = self.frame_grace_ns / 8;
-        self.frame_grace_ns.saturating_add(super::credit::rate_ns(self.buffer_bytes)).saturating_add(step_ns)
+        self.frame_grace_ns.saturating_add(rate_ns(self.buffer_bytes)).saturating_add(step_ns)
     }
 }

@@ -1,21 +1,13 @@
 //! Numbers about one receiver: its length, deadline and credit, and whether it is in shortage.
 
 use super::buffers::Buffers;
-use super::config::HEADER_BYTES;
+use super::config::{HEADER_BYTES, NS_PER_S, rate_ns};
 use super::keeper::{Place, Standing};
 use super::sizes::Size;
 use super::{NIL, Receiving};
 
-/// The rate at which a frame has to arrive in shortage, in bytes per second.
-const RATE_MIN: u64 = 8192;
 /// The most credit, and the most debt, in bytes.
 pub(super) const CREDIT_MAX: i32 = 65_536;
-const NS_PER_S: u128 = 1_000_000_000;
-
-/// The time that this number of bytes may take, in nanoseconds.
-pub(super) const fn rate_ns(bytes: u32) -> u64 {
-    (bytes as u128 * NS_PER_S / RATE_MIN as u128) as u64
-}
 
 impl<B: Buffers> Receiving<B> {
     /// The bytes that a receiver may come to keep.

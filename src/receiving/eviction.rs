@@ -3,7 +3,7 @@
 use super::Receiving;
 use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
-use super::heap::Queue;
+use super::keeper::Queue;
 use super::keeper::Standing;
 use super::types::ShedReason;
 

@@ -1,7 +1,7 @@
 //! What is ordered by time: claims, and content that may be evicted. Binary heaps whose entries know their places, so
 //! that one can be removed from the middle.
 
-use super::keeper::Keepers;
+use super::keeper::{Keepers, Queue};
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
 use alloc::vec::Vec;
@@ -10,18 +10,6 @@ use alloc::vec::Vec;
 #[derive(Debug)]
 pub(super) struct Heaps {
     heaps: [Vec<Entry>; 3],
-}
-
-/// What a keeper waits for in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Queue {
-    /// Claims of receivers that were in credit when they were last looked at.
-    CreditedClaims,
-    /// Other claims.
-    Claims,
-    /// Content that may go for the sake of a claim once its deadline has passed.
-    Evictable,
 }
 
 /// Earliest deadline first, then the lowest row.

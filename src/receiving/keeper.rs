@@ -1,7 +1,6 @@
 //! What is known of receivers. An idle one has a row only; one that borrows, keeps, waits or was shed has a keeper.
 
 use super::NIL;
-use super::heap::Queue;
 use super::sizes::Size;
 use super::types::ShedReason;
 use crate::alloc_util::reserve;
@@ -56,6 +55,18 @@ pub(super) enum Standing {
     Held { since_ns: u64 },
     /// For the host, to close it.
     Shed { reason: ShedReason },
+}
+
+/// What a keeper waits for in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Queue {
+    /// Claims of receivers that were in credit when they were last looked at.
+    CreditedClaims,
+    /// Other claims.
+    Claims,
+    /// Content that may go for the sake of a claim once its deadline has passed.
+    Evictable,
 }
 
 /// A receiver that is not idle.

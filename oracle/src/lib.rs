@@ -7,6 +7,7 @@
 //! | [`System`] | what operations are played on: [`ModelPool`], [`ModelScheduler`], [`RustPool`], [`RustScheduler`], [`CPool`] |
 //! | [`Driver`] | plays operations on one system and returns what it answered, free of the system's own handle numbers |
 //! | [`Differential`] | plays on the model and on a system at once, and compares everything that can be seen after each step |
+//! | [`ModelReceiving`] | the model of the memory model (`docs/memory-model.md`), of which [`receiving_system`] has the calls |
 //! | [`ModelConnection`] | the model of the connection machine alone |
 //! | [`explore`] | visits every state of a bounded [`Instance`] until no new one appears |
 //! | [`targets`] | what the fuzzers run, and the tests replay |
@@ -29,6 +30,11 @@ mod driver;
 mod facts;
 mod model;
 mod op;
+mod receiving_checks;
+mod receiving_core;
+mod receiving_differential;
+mod receiving_ops;
+pub mod receiving_system;
 mod search;
 mod system;
 pub mod targets;
@@ -36,8 +42,12 @@ pub mod targets;
 pub use differential::{Differential, check_refusal};
 pub use driver::{Driver, Reply, Response};
 pub use facts::{Facts, check_facts};
-pub use model::{ModelConnection, ModelPool, ModelScheduler};
+pub use model::{Legal, ModelConnection, ModelPool, ModelReceiving, ModelScheduler};
 pub use op::{HandleRef, Op};
+pub use receiving_checks::Checked;
+pub use receiving_core::CoreReceiving;
+pub use receiving_differential::ReceivingDifferential;
+pub use receiving_ops::{Answer, Drawn, DrawnKind, ReceivingOp};
 pub use search::{Explored, Instance, explore};
 pub use system::{
     Ask, Asked, CConnection, CPool, Cell, Demand, Info, Notice, RustPool, RustScheduler, Step, System, Taken,

@@ -1,6 +1,7 @@
 //! The inputs that the tests draw from.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
+pub mod receiving;
 pub mod trio;
 
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};

@@ -1,0 +1,536 @@
+//! The model of the receiving memory: kept bytes are vectors, each order is that of sorting all receivers, and free buffers
+//! are counted each time.
+
+mod legal;
+mod memory;
+mod service;
+
+pub use legal::Legal;
+
+use crate::receiving_system::{After, Begin, Facts, Notice, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals};
+use std::collections::BTreeMap;
+
+/// Credit is between this and its negative.
+const CREDIT_MAX: i64 = 65_536;
+/// Receives of one trial.
+const TRIAL_RECEIVES_MAX: u32 = 8;
+/// Trials, and evictions, of one iteration.
+const EACH_ITERATION_MAX: u32 = 64;
+
+/// Where a receiver receives and decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    OwnCell,
+    ReceiveBuffer,
+    FreeBuffer,
+}
+
+/// What a borrow is for, which decides what follows a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Purpose {
+    Plain,
+    Grant,
+    Trial,
+}
+
+#[derive(Clone, Copy, Debug, Hash)]
+struct Borrow {
+    place: Place,
+    purpose: Purpose,
+    /// How much may be received now; 0 if the decoder's report is next.
+    max: u32,
+    /// What the last receive was asked for, and brought.
+    asked: u32,
+    brought: u32,
+    receives: u32,
+    /// Undecoded bytes before the last receive.
+    before: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Receiver {
+    unknown_length: bool,
+    bytes: Vec<u8>,
+    /// Which of the sizes.
+    cell: Option<usize>,
+    borrow: Option<Borrow>,
+    start: Option<u64>,
+    held_since: Option<u64>,
+    claim_since: Option<u64>,
+    /// Its start is that of a claim, and nothing was reported to be there.
+    is_guess: bool,
+    needed: u32,
+    usable: u32,
+    credit: i64,
+    charged_at: u64,
+    kept_for_good: bool,
+    /// Its place in the order of those that are off.
+    off: Option<u64>,
+    /// Why it was shed, and its place in the order of those that wait for their notice.
+    shed: Option<(Reason, Option<u64>)>,
+    /// Of the caller's duties alone.
+    ended: bool,
+}
+
+impl Receiver {
+    fn new(unknown_length: bool, now: u64) -> Receiver {
+        Receiver {
+            unknown_length,
+            bytes: Vec::new(),
+            cell: None,
+            borrow: None,
+            start: None,
+            held_since: None,
+            claim_since: None,
+            is_guess: false,
+            needed: 1,
+            usable: 1,
+            credit: 0,
+            charged_at: now,
+            kept_for_good: false,
+            off: None,
+            shed: None,
+            ended: false,
+        }
+    }
+
+    fn kept(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+}
+
+/// The model of `docs/memory-model.md`.
+#[derive(Clone, Debug)]
+pub struct ModelReceiving {
+    config: ReceivingConfig,
+    /// Buffers that are free when nothing is used, and how many of them only receivers in credit may use.
+    usable_buffers: u32,
+    reserve: u32,
+    /// Cells of 64 bytes.
+    header_cells: u32,
+    /// Sizes of cells, ascending; the first is that of the header buffers.
+    sizes: Vec<u32>,
+    receivers: BTreeMap<u32, Receiver>,
+    leases: u32,
+    /// Host time of the last advance.
+    advanced_at: Option<u64>,
+    /// Pool time, and that before the last advance.
+    now: u64,
+    before: u64,
+    /// Of this iteration.
+    trials_left: u32,
+    evictions_left: u32,
+    /// The next place in an order.
+    next_place: u64,
+    counts: Totals,
+}
+
+impl ModelReceiving {
+    /// The model of this memory.
+    ///
+    /// # Errors
+    ///
+    /// The memory is too small, or a number is not allowed.
+    pub fn new(config: ReceivingConfig) -> Result<ModelReceiving, String> {
+        let split = memory::Split::new(&config)?;
+        Ok(ModelReceiving {
+            config,
+            usable_buffers: split.buffers - 1 - split.header_buffers,
+            reserve: split.buffers / 8,
+            header_cells: split.header_cells,
+            sizes: split.sizes,
+            receivers: BTreeMap::new(),
+            leases: 0,
+            advanced_at: None,
+            now: 0,
+            before: 0,
+            trials_left: EACH_ITERATION_MAX,
+            evictions_left: EACH_ITERATION_MAX,
+            next_place: 0,
+            counts: Totals::default(),
+        })
+    }
+
+    /// Buffers of which only receivers in credit may use the last.
+    pub fn reserve(&self) -> u32 {
+        self.reserve
+    }
+
+    /// Buffers that are free when nothing is used.
+    pub fn usable_buffers(&self) -> u32 {
+        self.usable_buffers
+    }
+
+    /// Sizes of cells, ascending, and how many of them a buffer has; the first is that of the header buffers.
+    pub fn sizes(&self) -> Vec<(u32, u32)> {
+        self.sizes.iter().map(|&size| (size, self.config.buffer_bytes / size)).collect()
+    }
+
+    /// Cells of 64 bytes, all of them.
+    pub fn header_cells(&self) -> u32 {
+        self.header_cells
+    }
+
+    /// Size of a buffer.
+    pub fn buffer_bytes(&self) -> u32 {
+        self.config.buffer_bytes
+    }
+
+    /// The most receivers; numbers are below it.
+    pub fn receivers_max(&self) -> u32 {
+        self.config.receivers_max
+    }
+
+    /// The most time that one advance adds.
+    pub fn step_ns_max(&self) -> u64 {
+        self.config.frame_grace_ns / 8
+    }
+
+    fn receiver(&self, id: u32) -> &Receiver {
+        &self.receivers[&id]
+    }
+
+    fn receiver_mut(&mut self, id: u32) -> &mut Receiver {
+        self.receivers.get_mut(&id).expect("the receiver is attached")
+    }
+
+    /// Receivers that were not shed.
+    fn live(&self) -> impl Iterator<Item = (u32, &Receiver)> {
+        self.receivers.iter().filter(|(_, receiver)| receiver.shed.is_none()).map(|(&id, receiver)| (id, receiver))
+    }
+
+    fn take_place(&mut self) -> u64 {
+        self.next_place += 1;
+        self.next_place
+    }
+
+    fn length(&self, id: u32) -> u32 {
+        let receiver = self.receiver(id);
+        match receiver.bytes.is_empty() || receiver.unknown_length {
+            true => self.config.buffer_bytes,
+            false => receiver.kept().saturating_add(receiver.needed).min(self.config.buffer_bytes),
+        }
+    }
+
+    fn deadline(&self, id: u32) -> Option<u64> {
+        let receiver = self.receiver(id);
+        let of_peer = receiver.start.map(|start| start + self.config.allowance_ns(self.length(id)));
+        receiver.held_since.map(|since| since + self.config.blocked_ns).or(of_peer)
+    }
+
+    /// The rest of the frame, as far as it is known.
+    fn exact(&self, id: u32) -> u32 {
+        let receiver = self.receiver(id);
+        let room = self.config.buffer_bytes - receiver.kept();
+        if receiver.unknown_length { room } else { receiver.usable.min(room) }
+    }
+
+    fn end_claim(&mut self, id: u32) {
+        let now = self.now;
+        if let Some(since) = self.receiver_mut(id).claim_since.take() {
+            self.counts.longest_claim_ns = self.counts.longest_claim_ns.max(now - since);
+        }
+    }
+
+    /// Nothing of this frame is left, or it waits for the host: no claim, and it may claim again.
+    fn end_wait(&mut self, id: u32) {
+        self.end_claim(id);
+        let receiver = self.receiver_mut(id);
+        (receiver.kept_for_good, receiver.off) = (false, None);
+    }
+
+    fn borrow(&mut self, id: u32, place: Place, purpose: Purpose, max: u32) {
+        let receiver = self.receiver_mut(id);
+        let before = receiver.kept();
+        receiver.off = None;
+        receiver.borrow = Some(Borrow { place, purpose, max, asked: max, brought: 0, receives: 0, before });
+    }
+
+    /// Something is there: what waited before was a guess.
+    fn end_guess(&mut self, id: u32) {
+        let now = self.now;
+        let receiver = self.receiver_mut(id);
+        if std::mem::take(&mut receiver.is_guess) {
+            (receiver.start, receiver.claim_since) = (Some(now), receiver.claim_since.map(|_| now));
+        }
+    }
+
+    /// Section 6; a claim that begins so is a guess or not.
+    fn begin_as(&mut self, id: u32, is_guess: bool) -> Begin {
+        let Some((place, free)) = self.place_to_borrow(id) else {
+            return Begin::Later;
+        };
+        let receiver = self.receiver(id);
+        let kept = receiver.kept();
+        let room = self.config.buffer_bytes - kept;
+        let cell_room = receiver.cell.map(|cell| self.sizes[cell] - kept);
+        let (max, ends_claim) = if !self.is_in_shortage(id, free) && free > self.reserve {
+            (room, true)
+        } else if !self.is_in_shortage(id, free) {
+            (if kept == 0 { room } else { self.exact(id) }, true)
+        } else if let Some(cell_room) = cell_room.filter(|&cell_room| cell_room > 0) {
+            (self.exact(id).min(cell_room), false)
+        } else if cell_room.is_none() && self.has_room(0, 0) {
+            (64, false)
+        } else if self.receiver(id).kept_for_good {
+            let place = self.take_place();
+            self.receiver_mut(id).off.get_or_insert(place);
+            return Begin::Off;
+        } else {
+            let now = self.now;
+            let receiver = self.receiver_mut(id);
+            receiver.is_guess |= is_guess;
+            receiver.claim_since.get_or_insert(now);
+            receiver.start.get_or_insert(now);
+            return Begin::Claimed;
+        };
+        if ends_claim {
+            self.end_claim(id);
+        }
+        self.borrow(id, place, Purpose::Plain, max);
+        Begin::Receive { max }
+    }
+
+    /// A borrow without a receive, or with one that brought nothing.
+    fn end_dry(&mut self, id: u32) -> After {
+        if let Some(borrow) = &mut self.receiver_mut(id).borrow {
+            (borrow.max, borrow.brought) = (0, 0);
+        }
+        if self.receiver(id).bytes.is_empty() {
+            let receiver = self.receiver_mut(id);
+            (receiver.start, receiver.is_guess) = (None, false);
+            self.end_claim(id);
+        }
+        self.after_report(id, 0)
+    }
+
+    /// What is left waits for the host from now on.
+    fn hold(&mut self, id: u32) {
+        self.end_wait(id);
+        let now = self.now;
+        let receiver = self.receiver_mut(id);
+        receiver.held_since = receiver.held_since.or(Some(now)).filter(|_| !receiver.bytes.is_empty());
+    }
+
+    /// Section 6, 7 and 8: what follows when nothing is left, or the decoder reported what is.
+    fn after_report(&mut self, id: u32, consumed: u32) -> After {
+        let receiver = self.receiver(id);
+        let borrow = receiver.borrow.expect("a report ends a borrow");
+        let is_done = consumed > 0 || receiver.held_since.is_some() || receiver.bytes.is_empty();
+        let has_room = receiver.kept() < self.config.buffer_bytes;
+        if borrow.purpose == Purpose::Trial && !is_done {
+            if borrow.brought == borrow.asked && has_room && borrow.receives < TRIAL_RECEIVES_MAX {
+                let max = self.exact(id);
+                let borrow = self.receiver_mut(id).borrow.as_mut().expect("it borrows");
+                (borrow.max, borrow.asked) = (max, max);
+                return After::Receive { max };
+            }
+            return self.end_trial(id);
+        }
+        let leaves_partial_frame = receiver.held_since.is_none() && !receiver.bytes.is_empty();
+        self.receiver_mut(id).borrow = None;
+        if borrow.purpose == Purpose::Grant && leaves_partial_frame && self.keep(id, self.length(id)) {
+            return After::Ended;
+        }
+        match self.keep_leftovers(id) {
+            true => After::Ended,
+            false => {
+                self.shed(id, Reason::Memory, None);
+                After::Shed { reason: Reason::Memory }
+            }
+        }
+    }
+
+    /// Section 8, of a trial that brought no frame.
+    fn end_trial(&mut self, id: u32) -> After {
+        self.receiver_mut(id).borrow = None;
+        if self.deadline(id) > Some(self.now) && self.keep(id, 0) {
+            return After::Ended;
+        }
+        if self.keep(id, self.length(id)) {
+            self.end_claim(id);
+            self.receiver_mut(id).kept_for_good = true;
+            return After::Ended;
+        }
+        self.shed(id, Reason::Deadline, None);
+        After::Shed { reason: Reason::Deadline }
+    }
+
+    fn shed(&mut self, id: u32, reason: Reason, notice: Option<u64>) {
+        self.end_claim(id);
+        self.counts.shed[reason as usize] += 1;
+        *self.receiver_mut(id) = Receiver { shed: Some((reason, notice)), ..Receiver::new(false, 0) };
+    }
+
+    /// The receiver was shed by a call that cannot answer it.
+    fn notify_shed(&mut self, id: u32) {
+        let place = self.take_place();
+        if let Some((_, notice)) = &mut self.receiver_mut(id).shed {
+            *notice = Some(place);
+        }
+    }
+
+    /// Ends what is borrowed when the clock is advanced.
+    fn end_borrows(&mut self) {
+        let borrowing: Vec<u32> =
+            self.live().filter(|(_, receiver)| receiver.borrow.is_some()).map(|(id, _)| id).collect();
+        for id in borrowing {
+            let may_receive = self.receiver(id).borrow.is_some_and(|borrow| borrow.max > 0);
+            let after = if may_receive { self.end_dry(id) } else { self.decoded(id, 0, Rest::Held) };
+            if let After::Shed { .. } = after {
+                self.notify_shed(id);
+            }
+        }
+    }
+}
+
+impl ReceivingSystem for ModelReceiving {
+    fn attach(&mut self, receiver: u32, unknown_length: bool) {
+        let attached = Receiver::new(unknown_length, self.now);
+        assert!(self.receivers.insert(receiver, attached).is_none(), "receiver {receiver} is attached already");
+    }
+
+    fn close(&mut self, receiver: u32) {
+        self.end_claim(receiver);
+        self.receivers.remove(&receiver);
+    }
+
+    fn begin(&mut self, id: u32) -> Begin {
+        self.end_guess(id);
+        self.begin_as(id, false)
+    }
+
+    fn begin_unreported(&mut self, id: u32) -> Begin {
+        let is_guess = self.receiver(id).bytes.is_empty() && self.receiver(id).claim_since.is_none();
+        self.begin_as(id, is_guess)
+    }
+
+    fn received(&mut self, id: u32, bytes: &[u8]) {
+        let now = self.now;
+        self.end_guess(id);
+        let receiver = self.receiver_mut(id);
+        let before = receiver.kept();
+        let borrow = receiver.borrow.as_mut().expect("a receive is into a borrow");
+        assert!(
+            (1..=borrow.max as usize).contains(&bytes.len()),
+            "{} bytes where {} may be received",
+            bytes.len(),
+            borrow.max
+        );
+        (borrow.before, borrow.brought, borrow.max) = (before, bytes.len() as u32, 0);
+        borrow.receives += 1;
+        receiver.bytes.extend_from_slice(bytes);
+        receiver.start.get_or_insert(now);
+    }
+
+    fn dry(&mut self, id: u32) -> After {
+        self.end_dry(id)
+    }
+
+    fn decode(&mut self, id: u32) -> bool {
+        let Some((place, _)) = self.place_to_borrow(id) else {
+            return false;
+        };
+        let now = self.now;
+        let receiver = self.receiver_mut(id);
+        let held_ns = now - receiver.held_since.take().expect("held content is decoded again");
+        receiver.start = receiver.start.map(|start| start + held_ns);
+        self.borrow(id, place, Purpose::Plain, 0);
+        true
+    }
+
+    fn decoded(&mut self, id: u32, consumed: u32, rest: Rest) -> After {
+        let now = self.now;
+        if consumed > 0 {
+            self.settle_charge(id);
+            self.end_wait(id);
+        }
+        let receiver = self.receiver_mut(id);
+        receiver.credit = (receiver.credit + i64::from(consumed)).min(CREDIT_MAX);
+        receiver.bytes.drain(..consumed as usize);
+        let borrow = receiver.borrow.expect("the decoder reports on a borrow");
+        if receiver.bytes.is_empty() {
+            receiver.start = None;
+        } else if consumed > 0 && (borrow.receives == 0 || consumed >= borrow.before) {
+            receiver.start = Some(now);
+        }
+        (receiver.needed, receiver.usable) = match rest {
+            Rest::Short { needed, usable } => (needed, usable.max(needed)),
+            Rest::Nothing | Rest::Held => (1, 1),
+        };
+        if rest == Rest::Held {
+            self.hold(id);
+        }
+        self.after_report(id, consumed)
+    }
+
+    fn end(&mut self, id: u32) {
+        self.hold(id);
+        let receiver = self.receiver_mut(id);
+        (receiver.start, receiver.is_guess, receiver.ended) = (None, false, true);
+        if receiver.borrow.take().is_some() && !self.keep_leftovers(id) {
+            self.shed(id, Reason::Memory, None);
+            self.notify_shed(id);
+        }
+    }
+
+    fn advance(&mut self, now_ns: u64) {
+        self.end_borrows();
+        let step_max = self.step_ns_max();
+        self.before = self.now;
+        self.now += self.advanced_at.map_or(0, |last| now_ns.saturating_sub(last).min(step_max));
+        self.advanced_at = self.advanced_at.max(Some(now_ns));
+        (self.trials_left, self.evictions_left) = (EACH_ITERATION_MAX, EACH_ITERATION_MAX);
+    }
+
+    fn poll(&mut self) -> Option<Notice> {
+        self.next_notice()
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        self.next_advance()
+    }
+
+    fn lease(&mut self) -> bool {
+        while self.free() <= self.set_aside() {
+            if !self.evict(None) {
+                return false;
+            }
+        }
+        self.leases += 1;
+        true
+    }
+
+    fn release(&mut self) {
+        self.leases = self.leases.checked_sub(1).expect("the host has a lease");
+    }
+
+    fn data(&self, receiver: u32) -> Vec<u8> {
+        self.receiver(receiver).bytes.clone()
+    }
+
+    fn facts(&self, id: u32) -> Facts {
+        let receiver = self.receiver(id);
+        if receiver.shed.is_some() {
+            return Facts { shed: true, ..Facts::default() };
+        }
+        Facts {
+            kept: receiver.kept(),
+            needed: receiver.needed,
+            cell_bytes: receiver.cell.map_or(0, |cell| self.sizes[cell]),
+            start: receiver.start,
+            claim_since: receiver.claim_since,
+            credit: self.credit_now(id),
+            borrowed: receiver.borrow.is_some(),
+            held_since: receiver.held_since,
+            off: receiver.off.is_some(),
+            kept_for_good: receiver.kept_for_good,
+            shed: false,
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let cells = (0..self.sizes.len()).map(|size| (self.sizes[size], self.cells(size))).collect();
+        Totals { free: self.free(), cells, ..self.counts.clone() }
+    }
+}

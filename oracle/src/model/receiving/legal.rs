@@ -1,0 +1,62 @@
+//! Which calls a caller that keeps the order may make.
+
+use super::ModelReceiving;
+
+/// What may be called for a receiver now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Legal {
+    /// `begin`.
+    pub begin: bool,
+    /// `received` with at most this much, or `dry`; 0 if there is no receive now.
+    pub receive_max: u32,
+    /// `decode`.
+    pub decode: bool,
+    /// `decoded`, with a rest that fits: `Nothing` exactly if all is consumed, `Short` only if the buffer has room and
+    /// the stream has not ended.
+    pub decoded: bool,
+    /// `end`.
+    pub end: bool,
+    /// The stream has ended.
+    pub ended: bool,
+    /// `close`.
+    pub close: bool,
+}
+
+impl ModelReceiving {
+    /// What may be called for this receiver now; nothing but `attach` if its number is free.
+    pub fn legal(&self, id: u32) -> Legal {
+        let Some(receiver) = self.receivers.get(&id) else {
+            return Legal::default();
+        };
+        if receiver.shed.is_some() {
+            return Legal { close: true, ..Legal::default() };
+        }
+        let is_held = receiver.held_since.is_some();
+        let has_room = receiver.kept() < self.config.buffer_bytes;
+        let receive_max = receiver.borrow.map_or(0, |borrow| borrow.max);
+        Legal {
+            begin: receiver.borrow.is_none() && !is_held && !receiver.ended && has_room,
+            receive_max,
+            decode: is_held && receiver.borrow.is_none(),
+            decoded: receiver.borrow.is_some() && receive_max == 0,
+            end: !receiver.ended,
+            ended: receiver.ended,
+            close: true,
+        }
+    }
+
+    /// Whether a receiver of this number may be attached.
+    pub fn may_attach(&self, id: u32) -> bool {
+        !self.receivers.contains_key(&id) && self.receivers.len() < self.config.receivers_max as usize
+    }
+
+    /// Leases that the host has.
+    pub fn leases(&self) -> u32 {
+        self.leases
+    }
+
+    /// Receivers that are there, those that were shed too.
+    pub fn attached(&self) -> Vec<u32> {
+        self.receivers.keys().copied().collect()
+    }
+}

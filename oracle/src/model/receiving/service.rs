@@ -1,0 +1,119 @@
+//! Claims, trials and notices.
+
+use super::{ModelReceiving, Place, Purpose, Receiver};
+use crate::receiving_system::Notice;
+use std::cmp::Reverse;
+
+impl ModelReceiving {
+    /// Section 10.
+    pub(super) fn next_notice(&mut self) -> Option<Notice> {
+        self.next_shed()
+            .or_else(|| self.next_trial())
+            .or_else(|| self.next_grant())
+            .or_else(|| self.next_resume())
+            .or_else(|| self.next_shed())
+    }
+
+    fn next_shed(&mut self) -> Option<Notice> {
+        let waiting = |(&id, receiver): (&u32, &Receiver)| {
+            receiver.shed.and_then(|(reason, notice)| notice.map(|place| (place, id, reason)))
+        };
+        let (_, id, reason) = self.receivers.iter().filter_map(waiting).min()?;
+        self.receiver_mut(id).shed = Some((reason, None));
+        Some(Notice::Shed { receiver: id, reason })
+    }
+
+    /// Claims whose deadline has passed, in the order of their trials.
+    fn due(&self) -> Vec<u32> {
+        let mut due: Vec<(u64, u32)> = self
+            .live()
+            .filter(|(_, receiver)| receiver.claim_since.is_some() && receiver.borrow.is_none())
+            .filter_map(|(id, _)| self.deadline(id).map(|deadline| (deadline, id)))
+            .filter(|&(deadline, _)| deadline <= self.now)
+            .collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn next_trial(&mut self) -> Option<Notice> {
+        if self.trials_left == 0 || self.is_borrowed() {
+            return None;
+        }
+        let id = *self.due().first()?;
+        self.trials_left -= 1;
+        self.counts.trials += 1;
+        let max = self.exact(id);
+        self.serve(id, Purpose::Trial, max);
+        Some(Notice::Trial { receiver: id, max })
+    }
+
+    fn is_borrowed(&self) -> bool {
+        self.live().any(|(_, receiver)| receiver.borrow.is_some())
+    }
+
+    /// The claim that is granted before all others.
+    pub(super) fn first_claim(&self) -> Option<u32> {
+        let claims = self.live().filter(|(_, receiver)| receiver.claim_since.is_some());
+        claims.map(|(id, _)| id).min_by_key(|&id| (Reverse(self.is_in_credit(id)), self.deadline(id), id))
+    }
+
+    /// Whether there is room for a claim.
+    pub(super) fn is_grantable(&self, id: u32) -> bool {
+        self.has_room(self.size_for(self.length(id), true), self.floor(id))
+    }
+
+    fn next_grant(&mut self) -> Option<Notice> {
+        if self.is_borrowed() {
+            return None;
+        }
+        let id = self.first_claim()?;
+        while !self.is_grantable(id) {
+            if !self.evict(None) {
+                return None;
+            }
+        }
+        self.counts.grants += 1;
+        self.end_claim(id);
+        let max = if self.receiver(id).bytes.is_empty() { self.config.buffer_bytes } else { self.exact(id) };
+        self.serve(id, Purpose::Grant, max);
+        Some(Notice::Granted { receiver: id, max })
+    }
+
+    /// A claim gets a borrow.
+    fn serve(&mut self, id: u32, purpose: Purpose, max: u32) {
+        let has_whole_cell = self.receiver(id).cell == Some(self.sizes.len() - 1);
+        let place = if has_whole_cell { Place::OwnCell } else { Place::ReceiveBuffer };
+        self.borrow(id, place, purpose, max);
+    }
+
+    fn next_resume(&mut self) -> Option<Notice> {
+        if self.is_borrowed() {
+            return None;
+        }
+        let off = self.live().filter_map(|(id, receiver)| receiver.off.map(|place| (place, id)));
+        let (_, id) = off.min()?;
+        if self.is_in_shortage(id, self.free()) {
+            return None;
+        }
+        self.receiver_mut(id).off = None;
+        Some(Notice::Resume { receiver: id })
+    }
+
+    /// Section 10: host time.
+    pub(super) fn next_advance(&self) -> Option<u64> {
+        let last = self.advanced_at.unwrap_or(0);
+        let is_shed = self.receivers.values().any(|receiver| matches!(receiver.shed, Some((_, Some(_)))));
+        if is_shed || !self.due().is_empty() {
+            return Some(last);
+        }
+        let waits = |receiver: &Receiver| receiver.claim_since.is_some() && receiver.borrow.is_none();
+        let claims = self.live().filter(|(_, receiver)| waits(receiver));
+        let deadline = claims.filter_map(|(id, _)| self.deadline(id)).min();
+        let is_low = self.free() <= self.reserve;
+        let is_kept = |receiver: &Receiver| receiver.borrow.is_none() && receiver.cell.is_some_and(|cell| cell > 0);
+        let keeps = is_low && self.live().any(|(_, receiver)| is_kept(receiver));
+        let step_max = self.step_ns_max();
+        let until_deadline = deadline.map(|deadline| (deadline - self.now).min(step_max));
+        until_deadline.or(keeps.then_some(step_max)).map(|left| last + left)
+    }
+}

@@ -1,0 +1,390 @@
+//! What must hold of the memory model after every call, from what can be seen.
+
+use crate::model::ModelReceiving;
+use crate::receiving_ops::{Answer, ReceivingOp};
+use crate::receiving_system::{After, Begin, Facts, Notice, ReceivingConfig, ReceivingSystem, Rest, Totals};
+use std::collections::BTreeMap;
+
+/// Trials, and evictions, of one iteration.
+const EACH_ITERATION_MAX: u64 = 64;
+const CREDIT_MAX: i64 = 65_536;
+
+/// A system with a list of what its receivers received and did not consume.
+#[derive(Clone, Debug)]
+pub struct Checked<S> {
+    /// The system.
+    pub system: S,
+    /// What the memory is made of.
+    limits: Limits,
+    /// By receiver: what it holds, and how much it received in all.
+    held: BTreeMap<u32, Held>,
+    leases: u32,
+    /// Host time of the last advance, and pool time, now and before that advance.
+    now_ns: Option<u64>,
+    pool_ns: u64,
+    pool_ns_before: u64,
+    /// Of this iteration: what was counted when it began.
+    trials_before: u64,
+    evictions_before: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Limits {
+    config: ReceivingConfig,
+    buffers: u32,
+    reserve: u32,
+    header_cells: u32,
+    /// Sizes of cells, and how many of them a buffer has.
+    sizes: Vec<(u32, u32)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Held {
+    bytes: Vec<u8>,
+    received: u64,
+    unknown_length: bool,
+    is_shed: bool,
+}
+
+impl<S: ReceivingSystem> Checked<S> {
+    /// A system that was not used yet, made of this configuration.
+    ///
+    /// # Errors
+    ///
+    /// The configuration is not allowed.
+    pub fn new(system: S, config: ReceivingConfig) -> Result<Checked<S>, String> {
+        let model = ModelReceiving::new(config)?;
+        let limits = Limits {
+            config,
+            buffers: model.usable_buffers(),
+            reserve: model.reserve(),
+            header_cells: model.header_cells(),
+            sizes: model.sizes(),
+        };
+        Ok(Checked {
+            system,
+            limits,
+            held: BTreeMap::new(),
+            leases: 0,
+            now_ns: None,
+            pool_ns: 0,
+            pool_ns_before: 0,
+            trials_before: 0,
+            evictions_before: 0,
+        })
+    }
+
+    /// Pool time.
+    pub fn pool_ns(&self) -> u64 {
+        self.pool_ns
+    }
+
+    /// The next bytes of a receiver's stream: what a receive of this length brings.
+    pub fn next_bytes(&self, receiver: u32, bytes: u32) -> Vec<u8> {
+        let from = self.held[&receiver].received;
+        (from..from + u64::from(bytes)).map(|at| byte_at(receiver, at)).collect()
+    }
+
+    /// Makes a legal call, and checks everything.
+    ///
+    /// # Errors
+    ///
+    /// A rule is broken.
+    pub fn play(&mut self, op: ReceivingOp) -> Result<Answer, String> {
+        let before = self.system.totals();
+        let bytes = match op {
+            ReceivingOp::Received { receiver, bytes } => self.next_bytes(receiver, bytes),
+            _ => Vec::new(),
+        };
+        let answer = op.play(&mut self.system, &bytes);
+        self.note(op, answer, &bytes);
+        self.check(&before, op, answer).map_err(|rule| format!("after {op:?}, answered {answer:?}: {rule}"))?;
+        Ok(answer)
+    }
+
+    fn demand(&mut self, op: ReceivingOp) -> Answer {
+        self.play(op).unwrap_or_else(|broken| panic!("{broken}"))
+    }
+
+    /// Keeps the list.
+    fn note(&mut self, op: ReceivingOp, answer: Answer, bytes: &[u8]) {
+        match op {
+            ReceivingOp::Attach { receiver, unknown_length } => {
+                self.held.insert(receiver, Held { unknown_length, ..Held::default() });
+            }
+            ReceivingOp::Close { receiver } => {
+                self.held.remove(&receiver);
+            }
+            ReceivingOp::Received { receiver, .. } => {
+                let held = self.held.get_mut(&receiver).expect("it is attached");
+                held.bytes.extend_from_slice(bytes);
+                held.received += bytes.len() as u64;
+            }
+            ReceivingOp::Decoded { receiver, consumed, .. } => {
+                self.held.get_mut(&receiver).expect("it is attached").bytes.drain(..consumed as usize);
+            }
+            ReceivingOp::Advance { now_ns } => self.note_advance(now_ns),
+            ReceivingOp::Lease => self.leases += u32::from(answer == Answer::Done(true)),
+            ReceivingOp::Release => self.leases -= 1,
+            _ => {}
+        }
+        for (&receiver, held) in &mut self.held {
+            if !held.is_shed && self.system.facts(receiver).shed {
+                held.is_shed = true;
+                held.bytes.clear();
+            }
+        }
+    }
+
+    fn note_advance(&mut self, now_ns: u64) {
+        let step_ns_max = self.limits.config.frame_grace_ns / 8;
+        self.pool_ns_before = self.pool_ns;
+        self.pool_ns += self.now_ns.map_or(0, |last| now_ns.saturating_sub(last).min(step_ns_max));
+        self.now_ns = self.now_ns.max(Some(now_ns));
+        let totals = self.system.totals();
+        (self.trials_before, self.evictions_before) = (totals.trials, totals.evictions);
+    }
+
+    fn check(&self, before: &Totals, op: ReceivingOp, answer: Answer) -> Result<(), String> {
+        let totals = self.system.totals();
+        let all: Vec<(u32, Facts)> =
+            self.held.keys().map(|&receiver| (receiver, self.system.facts(receiver))).collect();
+        for &(receiver, facts) in &all {
+            // The bytes of those that the call does not name are compared once in an iteration.
+            if op.receiver() == Some(receiver) || matches!(op, ReceivingOp::Advance { .. }) {
+                ensure(self.system.data(receiver) == self.held[&receiver].bytes, "bytes were lost or changed")?;
+            }
+            self.check_receiver(receiver, &facts).map_err(|rule| format!("receiver {receiver}: {rule}, {facts:?}"))?;
+        }
+        self.check_memory(&totals, &all)?;
+        let shed = |totals: &Totals| totals.shed.iter().sum::<u64>();
+        if shed(&totals) > shed(before) && before.free > self.limits.reserve {
+            return Err(format!("shed without shortage: {before:?}"));
+        }
+        let is_polled_out = op == ReceivingOp::Poll && answer == Answer::Notice(None);
+        if is_polled_out {
+            self.check_rest(&totals, &all)?;
+        }
+        self.check_answer(&totals, answer)
+    }
+
+    /// A receiver keeps only what it has a place for, and every wait has a time.
+    fn check_receiver(&self, receiver: u32, facts: &Facts) -> Result<(), String> {
+        let held = &self.held[&receiver];
+        if facts.shed {
+            return Ok(());
+        }
+        ensure(facts.kept as usize == held.bytes.len(), "the number of bytes differs")?;
+        ensure(facts.kept <= self.limits.config.buffer_bytes, "more than a buffer is kept")?;
+        ensure(facts.borrowed || facts.cell_bytes >= facts.kept, "the cell is smaller than what is kept")?;
+        ensure(facts.borrowed || facts.kept > 0 || facts.cell_bytes == 0, "a cell holds nothing")?;
+        ensure(facts.claim_since.is_none() || facts.start.is_some(), "a claim has no start")?;
+        ensure(
+            facts.kept == 0 || facts.held_since.is_some() || facts.start.is_some() || facts.borrowed,
+            "kept bytes have no time",
+        )?;
+        ensure(facts.start.is_none_or(|start| start <= self.pool_ns), "the start is later than now")?;
+        ensure(facts.claim_since.is_none() || facts.held_since.is_none(), "held content claims")?;
+        ensure(!facts.off || facts.kept_for_good, "off without being kept for good")?;
+        ensure(
+            !facts.kept_for_good || (facts.claim_since.is_none() && facts.held_since.is_none()),
+            "kept for good, and claims or is held",
+        )?;
+        ensure(facts.credit.abs() <= CREDIT_MAX, "credit is out of its bounds")
+    }
+
+    /// Everything that is used is in the budget, and counted once.
+    fn check_memory(&self, totals: &Totals, all: &[(u32, Facts)]) -> Result<(), String> {
+        let whole = self.limits.config.buffer_bytes;
+        let mut used = self.leases + totals.free;
+        for (&(size, count), &(expected, of_buffer)) in totals.cells.iter().zip(&self.limits.sizes) {
+            let owned = all.iter().filter(|(_, facts)| facts.cell_bytes == size).count();
+            ensure(size == expected && owned == count as usize, &format!("{owned} cells of {size} bytes: {totals:?}"))?;
+            used += if size == 64 { 0 } else { count.div_ceil(of_buffer) };
+        }
+        ensure(totals.cells[0].1 <= self.limits.header_cells, "too many cells of 64 bytes")?;
+        let borrowing = all.iter().filter(|(_, facts)| facts.borrowed && facts.cell_bytes != whole).count() as u32;
+        let borrowed = self.limits.buffers.checked_sub(used).ok_or(format!("more than there is: {totals:?}"))?;
+        let is_counted = borrowed == borrowing || borrowed + 1 == borrowing;
+        ensure(is_counted, &format!("{borrowed} buffers are borrowed, by {borrowing}: {totals:?}"))
+    }
+
+    /// A poll that brings nothing leaves nothing that could be done.
+    fn check_rest(&self, totals: &Totals, all: &[(u32, Facts)]) -> Result<(), String> {
+        if all.iter().any(|(_, facts)| facts.borrowed) {
+            return Ok(());
+        }
+        let mut off = all.iter().filter(|(_, facts)| facts.off).peekable();
+        let none_is_off = off.peek().is_none();
+        let one_is_short = off.any(|(receiver, facts)| totals.free <= self.floor(*receiver, facts));
+        ensure(none_is_off || one_is_short, &format!("a receiver is off, and there is room: {totals:?}"))?;
+        let claims: Vec<_> = all.iter().filter(|(_, facts)| facts.claim_since.is_some()).collect();
+        if totals.trials - self.trials_before < EACH_ITERATION_MAX {
+            let due = claims.iter().find(|(receiver, facts)| self.deadline(*receiver, facts) <= Some(self.pool_ns));
+            ensure(due.is_none(), &format!("a trial is due: {due:?}"))?;
+        }
+        let order = |(receiver, facts): &&&(u32, Facts)| {
+            (!self.is_in_credit(*receiver, facts), self.deadline(*receiver, facts), *receiver)
+        };
+        let Some((receiver, facts)) = claims.iter().min_by_key(order) else {
+            return Ok(());
+        };
+        let length = self.length(*receiver, facts);
+        let at = self.limits.sizes.iter().skip(1).position(|&(size, _)| size >= length).expect("a buffer fits") + 1;
+        let has_hole = totals.cells[at].1 % self.limits.sizes[at].1 != 0;
+        let has_room = has_hole || totals.free > self.floor(*receiver, facts);
+        ensure(!has_room, &format!("the claim of {receiver} could be granted: {totals:?}"))?;
+        let may_evict = totals.evictions - self.evictions_before < EACH_ITERATION_MAX;
+        let victim = all.iter().find(|(receiver, facts)| may_evict && self.may_be_evicted(*receiver, facts));
+        ensure(victim.is_none(), &format!("{victim:?} could be evicted for the claim of {receiver}"))
+    }
+
+    fn deadline(&self, receiver: u32, facts: &Facts) -> Option<u64> {
+        let config = &self.limits.config;
+        let of_peer = facts.start.map(|start| start + config.allowance_ns(self.length(receiver, facts)));
+        facts.held_since.map(|since| since + config.blocked_ns).or(of_peer)
+    }
+
+    fn may_be_evicted(&self, receiver: u32, facts: &Facts) -> bool {
+        let is_past = self.deadline(receiver, facts).is_some_and(|deadline| deadline <= self.pool_ns_before);
+        is_past && facts.claim_since.is_none() && !facts.borrowed && facts.cell_bytes > 64
+    }
+
+    fn length(&self, receiver: u32, facts: &Facts) -> u32 {
+        let whole = self.limits.config.buffer_bytes;
+        let is_unknown = facts.kept == 0 || self.held[&receiver].unknown_length;
+        if is_unknown { whole } else { facts.kept.saturating_add(facts.needed).min(whole) }
+    }
+
+    fn is_in_credit(&self, receiver: u32, facts: &Facts) -> bool {
+        let length = self.length(receiver, facts);
+        let smallest = self.limits.sizes[1..].iter().find(|&&(size, _)| size >= length);
+        let &(cell_bytes, _) = smallest.expect("a buffer fits");
+        facts.credit >= (2 * i64::from(cell_bytes)).min(CREDIT_MAX)
+    }
+
+    fn floor(&self, receiver: u32, facts: &Facts) -> u32 {
+        if self.is_in_credit(receiver, facts) { 0 } else { self.limits.reserve }
+    }
+
+    fn check_answer(&self, totals: &Totals, answer: Answer) -> Result<(), String> {
+        ensure(totals.free <= self.limits.buffers, "more buffers are free than there are")?;
+        let borrower = match answer {
+            Answer::Notice(Some(Notice::Trial { receiver, max } | Notice::Granted { receiver, max })) => {
+                (receiver, max)
+            }
+            Answer::Notice(Some(Notice::Shed { receiver, reason })) => {
+                let facts = self.system.facts(receiver);
+                return ensure(facts.shed, &format!("a notice that {receiver} was shed for {reason:?}"));
+            }
+            _ => return Ok(()),
+        };
+        let facts = self.system.facts(borrower.0);
+        let fits = (1..=self.limits.config.buffer_bytes - facts.kept).contains(&borrower.1);
+        ensure(facts.borrowed && fits, "a notice that is no borrow to receive")
+    }
+}
+
+/// A checked system behind the same calls.
+///
+/// # Panics
+///
+/// A rule is broken. A receive brings the next bytes of the receiver's stream, whatever its caller passes.
+impl<S: ReceivingSystem> ReceivingSystem for Checked<S> {
+    fn attach(&mut self, receiver: u32, unknown_length: bool) {
+        self.demand(ReceivingOp::Attach { receiver, unknown_length });
+    }
+
+    fn close(&mut self, receiver: u32) {
+        self.demand(ReceivingOp::Close { receiver });
+    }
+
+    fn begin(&mut self, receiver: u32) -> Begin {
+        match self.demand(ReceivingOp::Begin { receiver }) {
+            Answer::Begin(begin) => begin,
+            answer => unreachable!("{answer:?}"),
+        }
+    }
+
+    fn begin_unreported(&mut self, receiver: u32) -> Begin {
+        match self.demand(ReceivingOp::BeginUnreported { receiver }) {
+            Answer::Begin(begin) => begin,
+            answer => unreachable!("{answer:?}"),
+        }
+    }
+
+    fn received(&mut self, receiver: u32, bytes: &[u8]) {
+        self.demand(ReceivingOp::Received { receiver, bytes: bytes.len() as u32 });
+    }
+
+    fn dry(&mut self, receiver: u32) -> After {
+        match self.demand(ReceivingOp::Dry { receiver }) {
+            Answer::After(after) => after,
+            answer => unreachable!("{answer:?}"),
+        }
+    }
+
+    fn decode(&mut self, receiver: u32) -> bool {
+        self.demand(ReceivingOp::Decode { receiver }) == Answer::Done(true)
+    }
+
+    fn decoded(&mut self, receiver: u32, consumed: u32, rest: Rest) -> After {
+        match self.demand(ReceivingOp::Decoded { receiver, consumed, rest }) {
+            Answer::After(after) => after,
+            answer => unreachable!("{answer:?}"),
+        }
+    }
+
+    fn end(&mut self, receiver: u32) {
+        self.demand(ReceivingOp::End { receiver });
+    }
+
+    fn advance(&mut self, now_ns: u64) {
+        self.demand(ReceivingOp::Advance { now_ns });
+    }
+
+    fn poll(&mut self) -> Option<Notice> {
+        match self.demand(ReceivingOp::Poll) {
+            Answer::Notice(notice) => notice,
+            answer => unreachable!("{answer:?}"),
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        self.system.poll_timeout()
+    }
+
+    fn lease(&mut self) -> bool {
+        self.demand(ReceivingOp::Lease) == Answer::Done(true)
+    }
+
+    fn release(&mut self) {
+        self.demand(ReceivingOp::Release);
+    }
+
+    fn data(&self, receiver: u32) -> Vec<u8> {
+        self.system.data(receiver)
+    }
+
+    fn facts(&self, receiver: u32) -> Facts {
+        self.system.facts(receiver)
+    }
+
+    fn totals(&self) -> Totals {
+        self.system.totals()
+    }
+
+    fn check_invariants(&self) -> Result<(), String> {
+        self.system.check_invariants()
+    }
+}
+
+/// The byte of a receiver's stream at this place.
+fn byte_at(receiver: u32, at: u64) -> u8 {
+    let mixed = (at + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(receiver).wrapping_mul(0xD1B5_4A32_D192_ED03);
+    (mixed >> 32) as u8
+}
+
+fn ensure(holds: bool, rule: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(rule.to_string()) }
+}

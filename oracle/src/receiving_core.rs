@@ -1,0 +1,175 @@
+//! The core behind the calls that are compared.
+
+use crate::receiving_system::{After, Begin, Facts, Notice, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals};
+use demuxbuf::receiving::{self, Receiving, ShedReason};
+use std::collections::BTreeSet;
+
+const LEGAL: &str = "a legal call";
+
+/// The core.
+#[derive(Debug)]
+pub struct CoreReceiving {
+    core: Receiving,
+    config: ReceivingConfig,
+    attached: BTreeSet<u32>,
+    /// The host's buffers.
+    leased: Vec<u32>,
+}
+
+impl CoreReceiving {
+    /// The core of this memory.
+    ///
+    /// # Errors
+    ///
+    /// The configuration is not allowed.
+    pub fn new(config: ReceivingConfig) -> Result<CoreReceiving, String> {
+        let ReceivingConfig { memory_bytes, buffer_bytes, receivers_max, frame_grace_ns, blocked_ns } = config;
+        let settings =
+            receiving::ReceivingConfig { memory_bytes, receivers_max, buffer_bytes, frame_grace_ns, blocked_ns };
+        let core = Receiving::new(&settings).map_err(|refusal| refusal.to_string())?;
+        Ok(CoreReceiving { core, config, attached: BTreeSet::new(), leased: Vec::new() })
+    }
+}
+
+fn reason(reason: ShedReason) -> Reason {
+    match reason {
+        ShedReason::Memory => Reason::Memory,
+        ShedReason::Deadline => Reason::Deadline,
+        ShedReason::Evicted => Reason::Evicted,
+    }
+}
+
+fn begin(begin: receiving::Begin) -> Begin {
+    match begin {
+        receiving::Begin::Receive { max_bytes } => Begin::Receive { max: max_bytes },
+        receiving::Begin::Later => Begin::Later,
+        receiving::Begin::Off => Begin::Off,
+        receiving::Begin::Claimed => Begin::Claimed,
+    }
+}
+
+fn after(after: receiving::After) -> After {
+    match after {
+        receiving::After::Ended => After::Ended,
+        receiving::After::Receive { max_bytes } => After::Receive { max: max_bytes },
+        receiving::After::Shed { reason: why } => After::Shed { reason: reason(why) },
+    }
+}
+
+impl ReceivingSystem for CoreReceiving {
+    fn attach(&mut self, receiver: u32, unknown_length: bool) {
+        self.core.attach(receiver, unknown_length).expect(LEGAL);
+        self.attached.insert(receiver);
+    }
+
+    fn close(&mut self, receiver: u32) {
+        let kept = self.facts(receiver).kept;
+        assert_eq!(self.core.close(receiver).expect(LEGAL), kept, "bytes dropped by `close`");
+        self.attached.remove(&receiver);
+    }
+
+    fn begin(&mut self, receiver: u32) -> Begin {
+        begin(self.core.begin(receiver).expect(LEGAL))
+    }
+
+    fn begin_unreported(&mut self, receiver: u32) -> Begin {
+        begin(self.core.begin_unreported(receiver).expect(LEGAL))
+    }
+
+    fn received(&mut self, receiver: u32, bytes: &[u8]) {
+        self.core.receive_area(receiver).expect(LEGAL)[..bytes.len()].copy_from_slice(bytes);
+        self.core.received(receiver, bytes.len() as u32).expect(LEGAL);
+    }
+
+    fn dry(&mut self, receiver: u32) -> After {
+        after(self.core.dry(receiver).expect(LEGAL))
+    }
+
+    fn decode(&mut self, receiver: u32) -> bool {
+        self.core.decode(receiver).expect(LEGAL)
+    }
+
+    fn decoded(&mut self, receiver: u32, consumed: u32, rest: Rest) -> After {
+        let rest = match rest {
+            Rest::Nothing => receiving::Rest::Nothing,
+            Rest::Short { needed, usable } => receiving::Rest::Short { needed_bytes: needed, usable_bytes: usable },
+            Rest::Held => receiving::Rest::Held,
+        };
+        after(self.core.decoded(receiver, consumed, rest).expect(LEGAL))
+    }
+
+    fn end(&mut self, receiver: u32) {
+        self.core.end(receiver).expect(LEGAL);
+    }
+
+    fn advance(&mut self, now_ns: u64) {
+        self.core.advance(now_ns);
+    }
+
+    fn poll(&mut self) -> Option<Notice> {
+        Some(match self.core.poll()? {
+            receiving::Notice::Shed { receiver, reason: why } => Notice::Shed { receiver, reason: reason(why) },
+            receiving::Notice::Trial { receiver, max_bytes } => Notice::Trial { receiver, max: max_bytes },
+            receiving::Notice::Granted { receiver, max_bytes } => Notice::Granted { receiver, max: max_bytes },
+            receiving::Notice::Resume { receiver } => Notice::Resume { receiver },
+        })
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        self.core.poll_timeout()
+    }
+
+    fn lease(&mut self) -> bool {
+        let leased = self.core.lease();
+        self.leased.extend(leased);
+        leased.is_some()
+    }
+
+    fn release(&mut self) {
+        self.core.release(self.leased.pop().expect("the host has a lease"));
+    }
+
+    fn data(&self, receiver: u32) -> Vec<u8> {
+        self.core.content(receiver).expect(LEGAL).to_vec()
+    }
+
+    fn facts(&self, receiver: u32) -> Facts {
+        let facts = self.core.facts(receiver).expect(LEGAL);
+        if facts.is_shed {
+            return Facts { shed: true, ..Facts::default() };
+        }
+        Facts {
+            kept: facts.kept_bytes,
+            // Without a report it is 0 there.
+            needed: facts.needed_bytes.max(1),
+            cell_bytes: facts.cell_bytes,
+            start: facts.start_ns,
+            claim_since: facts.claim_since_ns,
+            credit: facts.credit_bytes.into(),
+            borrowed: facts.is_borrowing,
+            held_since: facts.held_since_ns,
+            off: facts.is_off,
+            kept_for_good: facts.is_kept_for_good,
+            shed: false,
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let totals = self.core.totals();
+        let whole = self.config.buffer_bytes;
+        let wholes = self.attached.iter().filter(|&&receiver| self.facts(receiver).cell_bytes == whole).count() as u32;
+        Totals {
+            free: self.core.free_buffers(),
+            cells: self.core.cells().chain([(whole, wholes)]).collect(),
+            evictions: totals.evicted,
+            trials: totals.trials,
+            grants: totals.grants,
+            shed: [totals.shed_for_memory, totals.shed_at_deadline, totals.evicted],
+            longest_claim_ns: totals.longest_claim_ns,
+        }
+    }
+
+    fn check_invariants(&self) -> Result<(), String> {
+        self.core.check_invariants().map_err(|rule| format!("the core breaks {rule}"))
+    }
+}

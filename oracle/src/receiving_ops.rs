@@ -1,0 +1,209 @@
+//! Calls as values, so that one list of them fits every system, and how legal ones are drawn.
+
+use crate::model::ModelReceiving;
+use crate::receiving_system::{After, Begin, Notice, ReceivingSystem, Rest};
+
+/// One call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ReceivingOp {
+    Attach { receiver: u32, unknown_length: bool },
+    Close { receiver: u32 },
+    Begin { receiver: u32 },
+    BeginUnreported { receiver: u32 },
+    Received { receiver: u32, bytes: u32 },
+    Dry { receiver: u32 },
+    Decode { receiver: u32 },
+    Decoded { receiver: u32, consumed: u32, rest: Rest },
+    End { receiver: u32 },
+    Advance { now_ns: u64 },
+    Poll,
+    Lease,
+    Release,
+}
+
+impl ReceivingOp {
+    /// The receiver that the call names.
+    pub fn receiver(self) -> Option<u32> {
+        match self {
+            ReceivingOp::Attach { receiver, .. }
+            | ReceivingOp::Close { receiver }
+            | ReceivingOp::Begin { receiver }
+            | ReceivingOp::BeginUnreported { receiver }
+            | ReceivingOp::Received { receiver, .. }
+            | ReceivingOp::Dry { receiver }
+            | ReceivingOp::Decode { receiver }
+            | ReceivingOp::Decoded { receiver, .. }
+            | ReceivingOp::End { receiver } => Some(receiver),
+            ReceivingOp::Advance { .. } | ReceivingOp::Poll | ReceivingOp::Lease | ReceivingOp::Release => None,
+        }
+    }
+
+    /// Makes the call; `bytes` are what a receive brings.
+    pub fn play(self, system: &mut impl ReceivingSystem, bytes: &[u8]) -> Answer {
+        match self {
+            ReceivingOp::Attach { receiver, unknown_length } => system.attach(receiver, unknown_length),
+            ReceivingOp::Close { receiver } => system.close(receiver),
+            ReceivingOp::Begin { receiver } => return Answer::Begin(system.begin(receiver)),
+            ReceivingOp::BeginUnreported { receiver } => return Answer::Begin(system.begin_unreported(receiver)),
+            ReceivingOp::Received { receiver, .. } => system.received(receiver, bytes),
+            ReceivingOp::Dry { receiver } => return Answer::After(system.dry(receiver)),
+            ReceivingOp::Decode { receiver } => return Answer::Done(system.decode(receiver)),
+            ReceivingOp::Decoded { receiver, consumed, rest } => {
+                return Answer::After(system.decoded(receiver, consumed, rest));
+            }
+            ReceivingOp::End { receiver } => system.end(receiver),
+            ReceivingOp::Advance { now_ns } => system.advance(now_ns),
+            ReceivingOp::Poll => return Answer::Notice(system.poll()),
+            ReceivingOp::Lease => return Answer::Done(system.lease()),
+            ReceivingOp::Release => system.release(),
+        }
+        Answer::Nothing
+    }
+}
+
+/// What a call answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Answer {
+    Nothing,
+    Begin(Begin),
+    After(After),
+    Done(bool),
+    Notice(Option<Notice>),
+}
+
+/// What kind of call is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrawnKind {
+    /// A receiver is attached.
+    Attach,
+    /// A receiver is closed.
+    Close,
+    /// What the receiver is about to do: it receives, decodes or begins.
+    Obey,
+    /// A receiver begins unreported.
+    Guess,
+    /// A receive that brings nothing.
+    Dry,
+    /// The end of the stream.
+    End,
+    /// Time passes.
+    Advance,
+    /// A poll.
+    Poll,
+    /// The host leases or releases a buffer.
+    Lease,
+}
+
+/// A call that is not bound to a state: numbers that choose among what is legal.
+#[derive(Clone, Copy, Debug)]
+pub struct Drawn {
+    /// Which call.
+    pub kind: DrawnKind,
+    /// Which receiver.
+    pub receiver: u8,
+    /// How much is received, consumed, or how far time goes.
+    pub amount: u16,
+    /// What is left, of whatever kind.
+    pub rest: u16,
+}
+
+impl Drawn {
+    /// The legal call that this is in the state of the model, whose clock is at `now_ns`; none if there is no legal one.
+    pub fn resolve(self, model: &ModelReceiving, now_ns: u64) -> Option<ReceivingOp> {
+        let receivers = model.attached();
+        // Mostly a receiver that borrows goes on, so that borrows end.
+        let borrowing = receivers.iter().copied().filter(|&receiver| model.facts(receiver).borrowed);
+        let borrowing: Vec<u32> = borrowing.filter(|_| self.rest % 4 != 0 && self.kind == DrawnKind::Obey).collect();
+        let among = if borrowing.is_empty() { &receivers } else { &borrowing };
+        let receiver = among.get(usize::from(self.receiver) % among.len().max(1)).copied();
+        match self.kind {
+            DrawnKind::Attach => {
+                let receiver = u32::from(self.receiver) % model.receivers_max();
+                let unknown_length = self.amount % 8 == 0;
+                model.may_attach(receiver).then_some(ReceivingOp::Attach { receiver, unknown_length })
+            }
+            DrawnKind::Close => receiver.map(|receiver| ReceivingOp::Close { receiver }),
+            DrawnKind::Obey => self.obey(model, receiver?),
+            DrawnKind::Guess => {
+                let receiver = receiver.filter(|&receiver| model.legal(receiver).begin)?;
+                Some(ReceivingOp::BeginUnreported { receiver })
+            }
+            DrawnKind::Dry => {
+                let receiver = receiver.filter(|&receiver| model.legal(receiver).receive_max > 0)?;
+                Some(ReceivingOp::Dry { receiver })
+            }
+            DrawnKind::End => {
+                let receiver = receiver.filter(|&receiver| model.legal(receiver).end)?;
+                Some(ReceivingOp::End { receiver })
+            }
+            DrawnKind::Advance => Some(ReceivingOp::Advance { now_ns: self.later(model.step_ns_max(), now_ns) }),
+            DrawnKind::Poll => Some(ReceivingOp::Poll),
+            DrawnKind::Lease if self.amount % 2 == 0 => Some(ReceivingOp::Lease),
+            DrawnKind::Lease => (model.leases() > 0).then_some(ReceivingOp::Release),
+        }
+    }
+
+    fn later(self, step_ns_max: u64, now_ns: u64) -> u64 {
+        match self.amount % 8 {
+            0 => now_ns,
+            1 => now_ns.saturating_sub(step_ns_max / 2),
+            2 => now_ns + 3 * step_ns_max,
+            3..6 => now_ns + step_ns_max,
+            _ => now_ns + step_ns_max * u64::from(self.rest % 16) / 16,
+        }
+    }
+
+    fn obey(self, model: &ModelReceiving, receiver: u32) -> Option<ReceivingOp> {
+        let legal = model.legal(receiver);
+        if legal.receive_max > 0 {
+            let bytes = share(self.amount, legal.receive_max).max(1);
+            return Some(ReceivingOp::Received { receiver, bytes });
+        }
+        if legal.decoded {
+            return Some(self.report(model, receiver, legal.ended));
+        }
+        // A receiver that is shed is closed, and one that has ended before long, so that others come.
+        let is_shed = !legal.end && !legal.ended;
+        if is_shed || (legal.ended && (!legal.decode || self.rest % 4 == 0)) {
+            return Some(ReceivingOp::Close { receiver });
+        }
+        if legal.decode {
+            return Some(ReceivingOp::Decode { receiver });
+        }
+        legal.begin.then_some(ReceivingOp::Begin { receiver })
+    }
+
+    fn report(self, model: &ModelReceiving, receiver: u32, ended: bool) -> ReceivingOp {
+        let there = model.facts(receiver).kept;
+        let consumed = share(self.amount, there);
+        let left = there - consumed;
+        let room = model.buffer_bytes() - left;
+        let rest = if left == 0 {
+            Rest::Nothing
+        } else if ended || room == 0 || self.rest % 8 == 0 {
+            Rest::Held
+        } else {
+            // Often up to the size of a cell.
+            let needed = match self.rest % 3 {
+                0 => (64 - left % 64).min(room),
+                _ => share(self.rest / 8, room).max(1),
+            };
+            let usable = if self.rest % 8 == 1 { room } else { needed };
+            Rest::Short { needed, usable }
+        };
+        ReceivingOp::Decoded { receiver, consumed, rest }
+    }
+}
+
+/// Of `all`: often all or nothing, else any part, or a few.
+fn share(amount: u16, all: u32) -> u32 {
+    let part = u32::from(amount >> 3);
+    match amount % 8 {
+        0 | 1 => all,
+        2 | 3 => 0,
+        4 | 5 => part.min(all),
+        _ => ((u64::from(all) * u64::from(part)) >> 13) as u32,
+    }
+}

@@ -1,0 +1,222 @@
+//! What receives are played on: the memory model of `docs/memory-model.md`, for one thread.
+//!
+//! The words are those of that page. Receivers have numbers that the caller chooses; time is passed in.
+
+/// What a pool's memory is made of, and its times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceivingConfig {
+    /// All memory for received bytes.
+    pub memory_bytes: u64,
+    /// The largest frame with its header: at least 128, and a multiple of 64.
+    pub buffer_bytes: u32,
+    /// The most receivers at once.
+    pub receivers_max: u32,
+    /// A frame's allowance, beside the time that its length takes.
+    pub frame_grace_ns: u64,
+    /// How long the host may hold content in shortage.
+    pub blocked_ns: u64,
+}
+
+impl ReceivingConfig {
+    /// With the default times, and the default buffers of 16,448 bytes.
+    pub fn new(memory_bytes: u64, receivers_max: u32) -> ReceivingConfig {
+        let (frame_grace_ns, blocked_ns) = (1_000_000_000, 2_000_000_000);
+        ReceivingConfig { memory_bytes, buffer_bytes: 16_448, receivers_max, frame_grace_ns, blocked_ns }
+    }
+
+    /// No claim waits longer, in pool time.
+    pub fn wait_ns_max(&self) -> u64 {
+        self.allowance_ns(self.buffer_bytes) + self.frame_grace_ns / 8
+    }
+
+    /// How long a frame of this length may take from its start to its last byte.
+    pub fn allowance_ns(&self, length: u32) -> u64 {
+        self.frame_grace_ns + u64::from(length) * 1_000_000_000 / RATE_MIN
+    }
+}
+
+/// Bytes a second that a peer must send at least, beside the grace.
+pub const RATE_MIN: u64 = 8_192;
+
+/// The answer to a readable receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// It borrows, and may receive this much.
+    Receive {
+        /// The most bytes.
+        max: u32,
+    },
+    /// There is nothing to borrow: try again in the next iteration.
+    Later,
+    /// It is kept for good, and receives nothing until it is resumed.
+    Off,
+    /// It waits.
+    Claimed,
+}
+
+/// What the decoder leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Everything was consumed.
+    Nothing,
+    /// Bytes of the peer are missing.
+    Short {
+        /// The least that helps.
+        needed: u32,
+        /// The most that could be used at once.
+        usable: u32,
+    },
+    /// What is left waits for the host.
+    Held,
+}
+
+/// What follows a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The borrow is over.
+    Ended,
+    /// The borrow goes on with another receive.
+    Receive {
+        /// The most bytes.
+        max: u32,
+    },
+    /// The borrow is over, and so is the receiver, which waits to be closed.
+    Shed {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// Why a receiver was shed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// There was no room for what its borrow left.
+    Memory,
+    /// Its trial brought no frame, and there was no room for its length.
+    Deadline,
+    /// Its deadline had passed, and others needed the room.
+    Evicted,
+}
+
+/// What only polling brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A receiver lost its place.
+    Shed {
+        /// The receiver.
+        receiver: u32,
+        /// Why.
+        reason: Reason,
+    },
+    /// The last receives of a claim: it borrows.
+    Trial {
+        /// The receiver.
+        receiver: u32,
+        /// The most bytes.
+        max: u32,
+    },
+    /// A claim is served: it borrows.
+    Granted {
+        /// The receiver.
+        receiver: u32,
+        /// The most bytes.
+        max: u32,
+    },
+    /// A receiver that was off may receive again.
+    Resume {
+        /// The receiver.
+        receiver: u32,
+    },
+}
+
+/// Everything that can be seen of a receiver, but for its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Undecoded bytes, borrowed or kept.
+    pub kept: u32,
+    /// The least that must arrive.
+    pub needed: u32,
+    /// Size of its cell; 0 if it has none.
+    pub cell_bytes: u32,
+    /// Since when its frame arrives, or its claim waits for that.
+    pub start: Option<u64>,
+    /// Since when it claims.
+    pub claim_since: Option<u64>,
+    /// Its credit now, less the charge that is not settled yet.
+    pub credit: i64,
+    /// It borrows.
+    pub borrowed: bool,
+    /// Since when its content waits for the host.
+    pub held_since: Option<u64>,
+    /// It was answered that it receives nothing until it is resumed.
+    pub off: bool,
+    /// It makes no second claim for its frame.
+    pub kept_for_good: bool,
+    /// It waits to be closed; nothing else is set then.
+    pub shed: bool,
+}
+
+/// Everything that can be seen of the whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Free buffers.
+    pub free: u32,
+    /// Sizes of cells, ascending, and how many of each are used.
+    pub cells: Vec<(u32, u32)>,
+    /// Receivers that were evicted.
+    pub evictions: u64,
+    /// Trials that were given.
+    pub trials: u64,
+    /// Claims that were granted.
+    pub grants: u64,
+    /// Receivers that were shed, by reason: memory, deadline, evicted.
+    pub shed: [u64; 3],
+    /// The longest claim that ended.
+    pub longest_claim_ns: u64,
+}
+
+/// What receives are played on. The caller keeps the order of calls; `legal` of the model has it.
+pub trait ReceivingSystem {
+    /// A receiver begins to use the memory.
+    fn attach(&mut self, receiver: u32, unknown_length: bool);
+    /// It ceases to; its number is free again.
+    fn close(&mut self, receiver: u32);
+    /// It is readable, has no held content, and does not borrow.
+    fn begin(&mut self, receiver: u32) -> Begin;
+    /// As `begin`, of a receiver that may be readable, and of which no report would come.
+    fn begin_unreported(&mut self, receiver: u32) -> Begin;
+    /// A receive brought at least one byte, and at most what was answered last.
+    fn received(&mut self, receiver: u32, bytes: &[u8]);
+    /// A receive brought nothing.
+    fn dry(&mut self, receiver: u32) -> After;
+    /// Held content is decoded again; false: there is nothing to borrow now.
+    fn decode(&mut self, receiver: u32) -> bool;
+    /// The decoder's report, after a receive or `decode`.
+    fn decoded(&mut self, receiver: u32, consumed: u32, rest: Rest) -> After;
+    /// The end of the stream, or a failure: what is kept is held.
+    fn end(&mut self, receiver: u32);
+    /// The clock, in host time.
+    fn advance(&mut self, now_ns: u64);
+    /// The next notice.
+    fn poll(&mut self) -> Option<Notice>;
+    /// When to advance the clock at the latest, in host time.
+    fn poll_timeout(&self) -> Option<u64>;
+    /// A free buffer for the host, or none.
+    fn lease(&mut self) -> bool;
+    /// One of the host's leases ends.
+    fn release(&mut self);
+    /// Undecoded bytes, borrowed or kept.
+    fn data(&self, receiver: u32) -> Vec<u8>;
+    /// What can be seen of a receiver.
+    fn facts(&self, receiver: u32) -> Facts;
+    /// What can be seen of the whole.
+    fn totals(&self) -> Totals;
+    /// Walks its tables, if it has some.
+    ///
+    /// # Errors
+    ///
+    /// Names the rule that is broken.
+    fn check_invariants(&self) -> Result<(), String> {
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! Random calls on the memory model.
+
+use demuxbuf_oracle::receiving_system::{Notice, ReceivingConfig};
+use demuxbuf_oracle::{Answer, Drawn, DrawnKind, ModelReceiving, ReceivingOp};
+use proptest::prelude::*;
+
+/// Few receivers, in little memory, so that shortage is common.
+pub fn receiving_config() -> impl Strategy<Value = ReceivingConfig> {
+    let buffer_bytes = prop_oneof![3 => Just(128), 1 => Just(192), 2 => Just(256), 2 => Just(576), 1 => Just(2_112), 1 => Just(16_448)];
+    let ns = || prop_oneof![1 => Just(8), 1 => Just(1_000_000), 4 => Just(1_000_000_000)];
+    (buffer_bytes, 8..13u64, 1..16u32, ns(), ns()).prop_map(
+        |(buffer_bytes, buffers, receivers_max, frame_grace_ns, blocked_ns)| ReceivingConfig {
+            memory_bytes: buffers * u64::from(buffer_bytes) + 63,
+            buffer_bytes,
+            receivers_max,
+            frame_grace_ns,
+            blocked_ns,
+        },
+    )
+}
+
+/// What comes before the random calls: time begins, all receivers are attached, and the host leases all but this number of
+/// buffers.
+pub fn prelude(config: ReceivingConfig, free: u32) -> Vec<ReceivingOp> {
+    let buffers = ModelReceiving::new(config).expect("it is allowed").usable_buffers();
+    let attach = |receiver| ReceivingOp::Attach { receiver, unknown_length: receiver % 8 == 7 };
+    let attached = (0..config.receivers_max).map(attach);
+    let leased = (free..buffers).map(|_| ReceivingOp::Lease);
+    [ReceivingOp::Advance { now_ns: 0 }].into_iter().chain(attached).chain(leased).collect()
+}
+
+/// What comes after them: the host releases all, and serves what is noticed until there is nothing. Peers send nothing.
+pub fn wind_up(
+    leases: u32,
+    now_ns: u64,
+    mut play: impl FnMut(ReceivingOp) -> Result<Answer, String>,
+) -> Result<(), String> {
+    play(ReceivingOp::Advance { now_ns })?;
+    for _ in 0..leases {
+        play(ReceivingOp::Release)?;
+    }
+    loop {
+        match play(ReceivingOp::Poll)? {
+            Answer::Notice(Some(Notice::Shed { receiver, .. })) => play(ReceivingOp::Close { receiver })?,
+            Answer::Notice(Some(Notice::Trial { receiver, .. } | Notice::Granted { receiver, .. })) => {
+                play(ReceivingOp::Dry { receiver })?
+            }
+            Answer::Notice(Some(Notice::Resume { .. })) => Answer::Nothing,
+            _ => return Ok(()),
+        };
+    }
+}
+
+/// One call.
+pub fn drawn() -> impl Strategy<Value = Drawn> {
+    let kind = prop_oneof![
+        4 => Just(DrawnKind::Attach),
+        1 => Just(DrawnKind::Close),
+        60 => Just(DrawnKind::Obey),
+        2 => Just(DrawnKind::Guess),
+        4 => Just(DrawnKind::Dry),
+        1 => Just(DrawnKind::End),
+        16 => Just(DrawnKind::Advance),
+        18 => Just(DrawnKind::Poll),
+        2 => Just(DrawnKind::Lease),
+    ];
+    (kind, any::<u8>(), any::<u16>(), any::<u16>()).prop_map(|(kind, receiver, amount, rest)| Drawn {
+        kind,
+        receiver,
+        amount,
+        rest,
+    })
+}

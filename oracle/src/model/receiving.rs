@@ -1,6 +1,7 @@
 //! The model of the receiving memory: kept bytes are vectors, each order is that of sorting all receivers, and free buffers
 //! are counted each time.
 
+mod key;
 mod legal;
 mod memory;
 mod service;

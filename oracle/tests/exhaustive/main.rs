@@ -10,6 +10,7 @@
 mod common;
 mod connection;
 mod pool;
+mod receiving;
 mod scheduler;
 
 use demuxbuf_oracle::{Instance, explore};

@@ -1,0 +1,272 @@
+//! The memory model with a few receivers in the least memory: every order of what peers, decoders and the host may do
+//! between two advances, and every time at which they do it.
+
+use crate::{close, hash_of};
+use demuxbuf_oracle::receiving_system::{After, Begin, Notice, ReceivingConfig, ReceivingSystem, Rest};
+use demuxbuf_oracle::{Answer, Checked, Instance, ModelReceiving, ReceivingOp};
+
+/// The length of each frame: more than a cell of 64 bytes.
+const FRAME_BYTES: u32 = 100;
+/// Its peer may send this much of it.
+const PART_BYTES: u32 = 40;
+/// The time that a frame's length takes is about one step of the clock.
+const GRACE_NS: u64 = 100_000_000;
+
+#[derive(Clone, Copy)]
+struct Scope {
+    receivers: u32,
+    /// Buffers that the host has, and whether it leases and releases one more.
+    leases: u32,
+    is_leasing: bool,
+    /// Decoders may hold whole frames.
+    is_holding: bool,
+    /// Steps of the clock in *G*.
+    steps: u64,
+}
+
+/// What a receive brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrived {
+    Nothing,
+    Part,
+    Rest,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    /// The receiver is readable, and the decoder of a whole frame consumes or holds it.
+    Serve {
+        receiver: u32,
+        arrived: Arrived,
+        holds: bool,
+    },
+    /// The next notice; a receive that it allows brings this.
+    Poll {
+        arrived: Arrived,
+    },
+    /// Held content is decoded.
+    Unblock {
+        receiver: u32,
+    },
+    Advance,
+    Lease,
+    Release,
+}
+
+#[derive(Clone)]
+struct House {
+    checked: Checked<ModelReceiving>,
+    config: ReceivingConfig,
+    scope: Scope,
+    now_ns: u64,
+    seen: Vec<&'static str>,
+}
+
+impl House {
+    fn new(scope: Scope) -> House {
+        let config = ReceivingConfig {
+            memory_bytes: 8 * 128,
+            buffer_bytes: 128,
+            receivers_max: scope.receivers,
+            frame_grace_ns: GRACE_NS,
+            blocked_ns: GRACE_NS / 4,
+        };
+        let model = ModelReceiving::new(config).expect("it is allowed");
+        let checked = Checked::new(model, config).expect("it is allowed");
+        let mut house = House { checked, config, scope, now_ns: 0, seen: Vec::new() };
+        house.perform(ReceivingOp::Advance { now_ns: 0 }).expect("a rule is broken");
+        for receiver in 0..scope.receivers {
+            house.perform(ReceivingOp::Attach { receiver, unknown_length: false }).expect("a rule is broken");
+        }
+        for _ in 0..scope.leases {
+            house.perform(ReceivingOp::Lease).expect("a rule is broken");
+        }
+        house
+    }
+
+    fn perform(&mut self, op: ReceivingOp) -> Result<Answer, String> {
+        self.checked.play(op)
+    }
+
+    fn kept(&self, receiver: u32) -> u32 {
+        self.checked.facts(receiver).kept
+    }
+
+    /// Receives and reports until the borrow is over.
+    fn receive(&mut self, receiver: u32, max: u32, arrived: Arrived, holds: bool) -> Result<(), String> {
+        let rest = FRAME_BYTES - self.kept(receiver);
+        let bytes = match arrived {
+            Arrived::Nothing => 0,
+            Arrived::Part => rest.min(PART_BYTES).min(max),
+            Arrived::Rest => rest.min(max),
+        };
+        let answer = if bytes == 0 {
+            self.perform(ReceivingOp::Dry { receiver })?
+        } else {
+            self.perform(ReceivingOp::Received { receiver, bytes })?;
+            self.report(receiver, holds)?
+        };
+        match answer {
+            Answer::After(After::Receive { max }) => {
+                self.seen.push("a trial receives again");
+                // What was there is received; a whole frame arrives in as many receives as it takes.
+                let arrived = if arrived == Arrived::Rest { arrived } else { Arrived::Nothing };
+                self.receive(receiver, max, arrived, holds)
+            }
+            Answer::After(After::Shed { .. }) => self.replace(receiver),
+            _ => Ok(()),
+        }
+    }
+
+    fn report(&mut self, receiver: u32, holds: bool) -> Result<Answer, String> {
+        let kept = self.kept(receiver);
+        let (consumed, rest) = match kept {
+            FRAME_BYTES if holds => (0, Rest::Held),
+            FRAME_BYTES => (FRAME_BYTES, Rest::Nothing),
+            kept => (0, Rest::Short { needed: FRAME_BYTES - kept, usable: FRAME_BYTES - kept }),
+        };
+        self.perform(ReceivingOp::Decoded { receiver, consumed, rest })
+    }
+
+    /// Another peer comes for one that was shed.
+    fn replace(&mut self, receiver: u32) -> Result<(), String> {
+        self.perform(ReceivingOp::Close { receiver })?;
+        self.perform(ReceivingOp::Attach { receiver, unknown_length: false }).map(drop)
+    }
+
+    fn step(&mut self, op: Op) -> Result<(), String> {
+        self.seen.clear();
+        match op {
+            Op::Serve { receiver, arrived, holds } => match self.perform(ReceivingOp::Begin { receiver })? {
+                Answer::Begin(Begin::Receive { max }) => self.receive(receiver, max, arrived, holds),
+                Answer::Begin(Begin::Off) => {
+                    self.seen.push("off");
+                    Ok(())
+                }
+                _ => Ok(()),
+            },
+            Op::Poll { arrived } => self.poll(arrived).map(drop),
+            Op::Unblock { receiver } => {
+                self.perform(ReceivingOp::Decode { receiver })?;
+                self.report(receiver, false).map(drop)
+            }
+            Op::Advance => {
+                self.now_ns += GRACE_NS / 8 / self.scope.steps;
+                self.perform(ReceivingOp::Advance { now_ns: self.now_ns }).map(drop)
+            }
+            Op::Lease => self.perform(ReceivingOp::Lease).map(drop),
+            Op::Release => self.perform(ReceivingOp::Release).map(drop),
+        }
+    }
+
+    /// Whether there was a notice.
+    fn poll(&mut self, arrived: Arrived) -> Result<bool, String> {
+        let answer = self.perform(ReceivingOp::Poll)?;
+        let Answer::Notice(Some(notice)) = answer else {
+            return Ok(false);
+        };
+        match notice {
+            Notice::Shed { receiver, .. } => {
+                self.seen.push("evicted");
+                self.replace(receiver)?;
+            }
+            Notice::Trial { receiver, max } => {
+                self.seen.push("a trial");
+                self.receive(receiver, max, arrived, false)?;
+                let facts = self.checked.facts(receiver);
+                if facts.kept_for_good {
+                    self.seen.push("kept for good");
+                }
+            }
+            Notice::Granted { receiver, max } => {
+                self.seen.push("a grant");
+                self.receive(receiver, max, arrived, false)?;
+            }
+            Notice::Resume { .. } => self.seen.push("a resume"),
+        }
+        Ok(true)
+    }
+
+    fn claims(&self) -> usize {
+        (0..self.scope.receivers).filter(|&receiver| self.checked.facts(receiver).claim_since.is_some()).count()
+    }
+}
+
+impl Instance for House {
+    type Op = Op;
+
+    fn ops(&mut self) -> Vec<Op> {
+        let mut ops = vec![Op::Advance];
+        for receiver in 0..self.scope.receivers {
+            let legal = self.checked.system.legal(receiver);
+            if legal.begin && self.checked.facts(receiver).claim_since.is_none() {
+                ops.push(Op::Serve { receiver, arrived: Arrived::Part, holds: false });
+                ops.push(Op::Serve { receiver, arrived: Arrived::Rest, holds: false });
+                if self.scope.is_holding {
+                    ops.push(Op::Serve { receiver, arrived: Arrived::Rest, holds: true });
+                }
+            }
+            if legal.decode {
+                ops.push(Op::Unblock { receiver });
+            }
+        }
+        ops.extend([Arrived::Nothing, Arrived::Part, Arrived::Rest].map(|arrived| Op::Poll { arrived }));
+        if self.scope.is_leasing {
+            let has_more = self.checked.system.leases() > self.scope.leases;
+            ops.push(if has_more { Op::Release } else { Op::Lease });
+        }
+        ops
+    }
+
+    fn play(&mut self, op: Op) -> Result<(), String> {
+        self.step(op)
+    }
+
+    fn replay(&mut self, op: Op) {
+        self.step(op).expect("it was checked before");
+    }
+
+    fn key(&self) -> u128 {
+        let mut state = Vec::new();
+        self.checked.system.state_key(&mut state);
+        hash_of(&state)
+    }
+
+    fn sights(&mut self, see: &mut dyn FnMut(&'static str)) {
+        self.seen.drain(..).for_each(&mut *see);
+        let mut all = (0..self.scope.receivers).map(|receiver| self.checked.facts(receiver));
+        if all.any(|facts| facts.claim_since.is_some()) {
+            see("a claim");
+        }
+    }
+
+    /// Peers send nothing more: each claim is settled within its time.
+    fn finish(mut self) -> Result<(), String> {
+        let step_ns = GRACE_NS / 8 / self.scope.steps;
+        for _ in 0..=self.config.wait_ns_max() / step_ns {
+            while self.poll(Arrived::Nothing)? {}
+            self.step(Op::Advance)?;
+        }
+        while self.poll(Arrived::Nothing)? {}
+        match self.claims() {
+            0 => Ok(()),
+            claims => Err(format!("I6: {claims} claims are never settled")),
+        }
+    }
+}
+
+const EVERYTHING: [&str; 5] = ["a claim", "a grant", "a trial", "evicted", "kept for good"];
+
+/// Without credit, a buffer that only receivers in credit may use: each claim that is not served in a cell comes to its
+/// trial.
+#[test]
+fn receiving_closes_with_three_receivers() {
+    let scope = Scope { receivers: 3, leases: 5, is_leasing: false, is_holding: false, steps: 1 };
+    close("three receivers, one buffer free", &House::new(scope), &["a claim", "a trial", "evicted", "kept for good"]);
+}
+
+#[test]
+fn receiving_closes_with_a_host_that_leases() {
+    let scope = Scope { receivers: 2, leases: 4, is_leasing: true, is_holding: true, steps: 2 };
+    close("two receivers, and a host", &House::new(scope), &EVERYTHING);
+}

@@ -10,6 +10,8 @@
 //! | [`ModelReceiving`] | the model of the memory model (`docs/memory-model.md`), of which [`receiving_system`] has the calls |
 //! | [`ModelConnection`] | the model of the connection machine alone |
 //! | [`explore`] | visits every state of a bounded [`Instance`] until no new one appears |
+//! | [`ReceivingDifferential`] | plays receives on the model of the memory model and on the core at once; [`Checked`] has the rules |
+//! | [`policy`] | the memory model under attack, in virtual time |
 //! | [`targets`] | what the fuzzers run, and the tests replay |
 //!
 //! The model is written from the contract: the tables in the docs of `demuxbuf::connection` and the rules in those of
@@ -30,6 +32,7 @@ mod driver;
 mod facts;
 mod model;
 mod op;
+pub mod policy;
 mod receiving_checks;
 mod receiving_core;
 mod receiving_differential;

@@ -1,0 +1,520 @@
+//! The network, and the host's event loop: it advances the clock, reports what is readable in a random order, and then
+//! drains the notices.
+
+use super::cases::{Case, FIRST_BYTES};
+use super::clients::{Behaviour, Client, FRAME_BYTES_MAX, KERNEL_BYTES_MAX, KINDS, UPLOAD_FRAMES};
+use super::{MS, Outcome, Random, S};
+use crate::receiving_system::{After, Begin, Notice, RATE_MIN, Reason, ReceivingConfig, ReceivingSystem};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+const ROUND_TRIP_NS: u64 = MS;
+/// From the first arrival to the iteration that reports it, and between two iterations.
+const ITERATION_NS: u64 = 200_000;
+const ITERATION_NS_MIN: u64 = 50_000;
+/// Receives of one receiver in one iteration.
+const RECEIVES_MAX: u32 = 64;
+
+/// A run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Honest clients of each kind.
+    pub honest_each: u32,
+    /// Attackers, and what they do.
+    pub attackers: u32,
+    /// What they do.
+    pub case: Case,
+    /// How long after the first second, in which attackers come.
+    pub seconds: u64,
+    /// Chooses the run.
+    pub seed: u64,
+    /// The host receives for three receivers before it decodes for the first, and leases buffers for itself.
+    pub is_nesting: bool,
+}
+
+/// Something that happens to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Segment(u32),
+    More,
+    Request,
+    Refill,
+    Unblock,
+}
+
+/// When, in which order among equals, to which client in which of its lives, and what.
+type Planned = (u64, u64, usize, u32, Happening);
+
+/// The clients, and the host that serves them.
+pub struct Simulation<S> {
+    /// What receives are played on.
+    pub system: S,
+    config: ReceivingConfig,
+    settings: Settings,
+    clients: Vec<Client>,
+    agenda: BinaryHeap<Reverse<Planned>>,
+    planned: u64,
+    now: u64,
+    /// Host time of the last advance, and pool time.
+    advanced_at: u64,
+    pool_ns: u64,
+    ready: Vec<usize>,
+    /// Clients for which there was nothing to borrow: they come first in the next iteration.
+    delayed: Vec<usize>,
+    /// Held content that the host may decode.
+    unblocked: Vec<usize>,
+    iteration: Option<u64>,
+    leases: u32,
+    random: Random,
+    answered: [u64; KINDS.len()],
+    longest: [u64; KINDS.len()],
+    honest_shed: u64,
+    shed_in_time: BTreeMap<(usize, Reason), u64>,
+    attackers_shed: u64,
+    calls: u64,
+    zeros: Vec<u8>,
+}
+
+impl<S: ReceivingSystem> Simulation<S> {
+    /// Honest clients, which come in the first 20 ms after the first second, and attackers, which come in the 100 ms
+    /// after its half. The configuration has room for that number of receivers.
+    pub fn new(system: S, config: ReceivingConfig, settings: Settings) -> Simulation<S> {
+        let mut simulation = Simulation {
+            system,
+            config,
+            settings,
+            clients: Vec::new(),
+            agenda: BinaryHeap::new(),
+            planned: 0,
+            now: 0,
+            advanced_at: 0,
+            pool_ns: 0,
+            ready: Vec::new(),
+            delayed: Vec::new(),
+            unblocked: Vec::new(),
+            iteration: None,
+            leases: 0,
+            random: Random::new(settings.seed),
+            answered: [0; KINDS.len()],
+            longest: [0; KINDS.len()],
+            honest_shed: 0,
+            shed_in_time: BTreeMap::new(),
+            attackers_shed: 0,
+            calls: 0,
+            zeros: vec![0; config.buffer_bytes as usize],
+        };
+        simulation.system.advance(0);
+        simulation.add_clients();
+        simulation
+    }
+
+    /// Receivers that the configuration of such a run needs.
+    pub fn receivers(settings: &Settings) -> u32 {
+        settings.honest_each * KINDS.len() as u32 + settings.attackers
+    }
+
+    fn add_clients(&mut self) {
+        let Settings { honest_each, attackers, case, .. } = self.settings;
+        for number in 0..honest_each as usize * KINDS.len() {
+            let kind = number % KINDS.len();
+            let (_, behaviour, bytes) = KINDS[kind];
+            self.clients.push(Client::new(behaviour, Some(kind), bytes, true));
+            let after = self.random.below(20 * MS);
+            self.plan(S + after, number, Happening::Request);
+        }
+        let behaviours = [
+            Behaviour::Static,
+            Behaviour::Drip,
+            Behaviour::BackToBack,
+            Behaviour::OneByte,
+            Behaviour::Complete,
+            Behaviour::Fast,
+            Behaviour::Blocked,
+        ];
+        for _ in 0..attackers {
+            let (mut behaviour, mut bytes) = (case.behaviour, case.first_bytes);
+            if case.is_mixed {
+                behaviour = behaviours[self.random.below(behaviours.len() as u64) as usize];
+                bytes = FIRST_BYTES[self.random.below(FIRST_BYTES.len() as u64) as usize];
+            }
+            let number = self.clients.len();
+            self.clients.push(Client::new(behaviour, None, bytes, case.reconnects));
+            let after = self.random.below(100 * MS);
+            self.plan(S / 2 + after, number, Happening::Request);
+        }
+    }
+
+    fn plan(&mut self, after: u64, client: usize, happening: Happening) {
+        self.planned += 1;
+        let life = self.clients[client].life;
+        self.agenda.push(Reverse((self.now + after, self.planned, client, life, happening)));
+    }
+
+    fn schedule(&mut self, at: u64) {
+        self.iteration = Some(self.iteration.map_or(at, |known| known.min(at)));
+    }
+
+    /// Runs to the end, and returns what became of the clients.
+    pub fn run(mut self) -> Outcome {
+        let end = (1 + self.settings.seconds) * S;
+        loop {
+            let happens = self.agenda.peek().map_or(u64::MAX, |Reverse(planned)| planned.0);
+            let iterates = self.iteration.unwrap_or(u64::MAX);
+            if happens.min(iterates) > end {
+                break;
+            }
+            self.now = happens.min(iterates);
+            if iterates <= happens {
+                self.iterate();
+            } else if let Some(Reverse((_, _, client, life, happening))) = self.agenda.pop() {
+                if life == self.clients[client].life {
+                    self.happen(client, happening);
+                }
+            }
+        }
+        self.now = end;
+        self.outcome()
+    }
+
+    fn outcome(mut self) -> Outcome {
+        let mut totals = self.system.totals();
+        let claims = (0..self.clients.len()).filter(|&client| self.clients[client].is_attached);
+        let since = claims.filter_map(|client| self.system.facts(client as u32).claim_since).min();
+        totals.longest_claim_ns = totals.longest_claim_ns.max(since.map_or(0, |since| self.pool_ns - since));
+        for client in &self.clients {
+            if let (Some(kind), Some(request)) = (client.kind, client.request) {
+                self.longest[kind] = self.longest[kind].max(self.now - request);
+            }
+        }
+        Outcome {
+            answered: self.answered,
+            longest_ns: self.longest,
+            honest_shed: self.honest_shed,
+            shed_in_time: self.shed_in_time,
+            attackers_shed: self.attackers_shed,
+            longest_claim_ns: totals.longest_claim_ns,
+            calls: self.calls,
+            totals,
+        }
+    }
+}
+
+/// The network.
+impl<S: ReceivingSystem> Simulation<S> {
+    fn happen(&mut self, client: usize, happening: Happening) {
+        match happening {
+            Happening::Segment(bytes) => self.segment(client, bytes),
+            Happening::More => self.more(client),
+            Happening::Request => self.request(client),
+            Happening::Refill => self.refill(client),
+            Happening::Unblock => {
+                self.unblocked.push(client);
+                self.schedule(self.now + ITERATION_NS);
+            }
+        }
+    }
+
+    /// Something reaches the server's kernel, as far as that has room.
+    fn segment(&mut self, client: usize, bytes: u32) {
+        self.clients[client].pending += bytes;
+        self.refill(client);
+    }
+
+    fn refill(&mut self, client: usize) {
+        let state = &mut self.clients[client];
+        let bytes = state.pending.min(KERNEL_BYTES_MAX - state.kernel);
+        state.pending -= bytes;
+        state.arrive(bytes, self.now);
+        if bytes > 0 {
+            self.note_ready(client);
+        }
+    }
+
+    fn note_ready(&mut self, client: usize) {
+        if !std::mem::replace(&mut self.clients[client].is_ready, true) {
+            self.ready.push(client);
+            self.schedule(self.now + ITERATION_NS);
+        }
+    }
+
+    /// A client begins a request, or an attacker its attack, perhaps with another connection.
+    fn request(&mut self, client: usize) {
+        if !self.clients[client].is_attached {
+            self.clients[client].is_attached = true;
+            self.system.attach(client as u32, false);
+        }
+        let now = self.now;
+        let state = &mut self.clients[client];
+        if state.kind.is_some() {
+            state.request.get_or_insert(now);
+        }
+        state.next_frame();
+        let (behaviour, bytes) = (state.behaviour, state.bytes);
+        state.frames_left = 1;
+        let half_trip = ROUND_TRIP_NS / 2;
+        match behaviour {
+            Behaviour::Whole | Behaviour::Growing | Behaviour::HeldBriefly => {
+                self.plan(half_trip, client, Happening::Segment(bytes));
+            }
+            Behaviour::Halves => {
+                self.plan(half_trip, client, Happening::Segment(bytes / 2));
+                self.plan(half_trip + 20 * MS, client, Happening::Segment(bytes - bytes / 2));
+            }
+            Behaviour::Edge => {
+                let allowance = self.config.frame_grace_ns + u64::from(bytes) * S / RATE_MIN;
+                self.plan(half_trip, client, Happening::Segment(bytes - 1));
+                self.plan(half_trip + allowance - 2 * MS, client, Happening::Segment(1));
+            }
+            Behaviour::Slow => {
+                for (number, from) in (0..bytes).step_by(1_000).enumerate() {
+                    let piece = (bytes - from).min(1_000);
+                    self.plan(half_trip + number as u64 * 100 * MS, client, Happening::Segment(piece));
+                }
+            }
+            Behaviour::Upload | Behaviour::UploadInPieces => {
+                let state = &mut self.clients[client];
+                (state.frames_left, state.unsent) = (UPLOAD_FRAMES, UPLOAD_FRAMES * FRAME_BYTES_MAX);
+                self.plan(half_trip, client, Happening::More);
+            }
+            _ => self.attack(client),
+        }
+    }
+
+    fn attack(&mut self, client: usize) {
+        let (behaviour, bytes) = (self.clients[client].behaviour, self.clients[client].bytes);
+        let random = self.random.below(100) * MS;
+        if behaviour == Behaviour::Fast {
+            return self.plan(random, client, Happening::More);
+        }
+        let first = if behaviour == Behaviour::Blocked { FRAME_BYTES_MAX } else { bytes };
+        self.plan(ROUND_TRIP_NS / 2, client, Happening::Segment(first));
+        match behaviour {
+            Behaviour::OneByte => self.plan(1_900 * MS, client, Happening::More),
+            Behaviour::Complete => self.plan(1_900 * MS - random, client, Happening::More),
+            Behaviour::Drip | Behaviour::BackToBack => self.plan(100 * MS + random, client, Happening::More),
+            _ => {}
+        }
+    }
+
+    fn more(&mut self, client: usize) {
+        let state = &mut self.clients[client];
+        let (bytes, pause) = match state.behaviour {
+            Behaviour::OneByte => (1, 1_900 * MS),
+            Behaviour::Drip | Behaviour::BackToBack => (25, 100 * MS),
+            Behaviour::Complete => ((state.bytes + 100).min(FRAME_BYTES_MAX), 1_900 * MS),
+            Behaviour::Fast => (1_000, 100 * MS),
+            _ if state.unsent == 0 => return,
+            _ if state.pending > 0 => (0, ROUND_TRIP_NS),
+            _ => {
+                let bytes = state.unsent.min(8_192);
+                state.unsent -= bytes;
+                (bytes, 100_000)
+            }
+        };
+        // The network of an attacker holds at most 1 MiB.
+        let bytes = if state.kind.is_none() { bytes.min((1 << 20) - state.pending) } else { bytes };
+        self.plan(pause, client, Happening::More);
+        self.segment(client, bytes);
+    }
+}
+
+/// The host.
+impl<S: ReceivingSystem> Simulation<S> {
+    fn iterate(&mut self) {
+        self.iteration = None;
+        self.system.advance(self.now);
+        self.pool_ns += (self.now - self.advanced_at).min(self.config.frame_grace_ns / 8);
+        self.advanced_at = self.now;
+        for client in std::mem::take(&mut self.delayed) {
+            self.receive_on(client);
+        }
+        for client in std::mem::take(&mut self.unblocked) {
+            self.decode_held(client);
+        }
+        let mut ready = std::mem::take(&mut self.ready);
+        for last in (1..ready.len()).rev() {
+            ready.swap(last, self.random.below(last as u64 + 1) as usize);
+        }
+        for &client in &ready {
+            self.clients[client].is_ready = false;
+        }
+        for group in ready.chunks(if self.settings.is_nesting { 3 } else { 1 }) {
+            self.serve_group(group);
+        }
+        self.drain();
+        if let Some(at) = self.system.poll_timeout() {
+            self.schedule(at.max(self.now + ITERATION_NS_MIN));
+        }
+    }
+
+    /// Receives for all of them before the decoder runs, perhaps leases, then goes on with each.
+    fn serve_group(&mut self, group: &[usize]) {
+        let mut begun: Vec<usize> = group.iter().copied().filter(|&client| self.begin(client).is_some()).collect();
+        if self.settings.is_nesting {
+            self.lease_or_release();
+            let last = begun.len().max(1) as u64;
+            begun.rotate_left(self.random.below(last) as usize);
+        }
+        for &client in &begun {
+            self.decode(client);
+        }
+        group.iter().for_each(|&client| self.receive_on(client));
+    }
+
+    fn lease_or_release(&mut self) {
+        self.calls += 1;
+        if self.random.below(2) == 0 {
+            self.leases += u32::from(self.system.lease());
+        } else if self.leases > 0 {
+            self.leases -= 1;
+            self.system.release();
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(notice) = self.system.poll() {
+            self.calls += 1;
+            match notice {
+                Notice::Shed { receiver, reason } => self.shed(receiver as usize, reason),
+                Notice::Resume { receiver } => self.receive_on(receiver as usize),
+                Notice::Granted { receiver, max } | Notice::Trial { receiver, max } => {
+                    let client = receiver as usize;
+                    self.receive(client, max);
+                    self.receive_on(client);
+                }
+            }
+        }
+    }
+
+    /// Receives while there is something to receive and the answer allows it.
+    fn receive_on(&mut self, client: usize) {
+        for _ in 0..RECEIVES_MAX {
+            if self.begin(client).is_none() {
+                return;
+            }
+            self.decode(client);
+        }
+        self.note_ready(client);
+    }
+
+    /// Begins, and receives; none if there is nothing to decode.
+    fn begin(&mut self, client: usize) -> Option<()> {
+        let state = &self.clients[client];
+        if state.kernel == 0 || state.is_held || !state.is_attached {
+            return None;
+        }
+        self.calls += 1;
+        match self.system.begin(client as u32) {
+            Begin::Receive { max } => {
+                self.fill(client, max);
+                Some(())
+            }
+            Begin::Later => {
+                self.delayed.push(client);
+                self.schedule(self.now + ITERATION_NS);
+                None
+            }
+            Begin::Off | Begin::Claimed => None,
+        }
+    }
+
+    /// Receives what the kernel has, at most this much, and decodes; again while a trial goes on.
+    fn receive(&mut self, client: usize, max: u32) {
+        let mut next = Some(max);
+        while let Some(max) = next {
+            next = if self.clients[client].kernel == 0 {
+                self.calls += 1;
+                let after = self.system.dry(client as u32);
+                self.follow(client, after)
+            } else {
+                self.fill(client, max);
+                self.decode(client)
+            };
+        }
+    }
+
+    fn fill(&mut self, client: usize, max: u32) {
+        self.calls += 1;
+        let state = &mut self.clients[client];
+        let bytes = max.min(state.kernel);
+        state.kernel -= bytes;
+        state.kept += bytes;
+        let has_more = state.pending > 0;
+        self.system.received(client as u32, &self.zeros[..bytes as usize]);
+        if has_more {
+            self.plan(ROUND_TRIP_NS, client, Happening::Refill);
+        }
+    }
+
+    /// Runs the decoder and reports; the next receive, if the borrow goes on.
+    fn decode(&mut self, client: usize) -> Option<u32> {
+        self.calls += 1;
+        let decoded = self.clients[client].decode();
+        self.clients[client].is_held = decoded.holds;
+        if decoded.holds && self.clients[client].kind.is_some() {
+            self.plan(200 * MS, client, Happening::Unblock);
+        }
+        let rest = self.clients[client].rest();
+        let after = self.system.decoded(client as u32, decoded.consumed, rest);
+        if decoded.is_request_done {
+            self.answer(client);
+        }
+        self.follow(client, after)
+    }
+
+    fn follow(&mut self, client: usize, after: After) -> Option<u32> {
+        match after {
+            After::Ended => None,
+            After::Receive { max } => Some(max),
+            After::Shed { reason } => {
+                self.shed(client, reason);
+                None
+            }
+        }
+    }
+
+    fn decode_held(&mut self, client: usize) {
+        if !self.clients[client].is_held {
+            return;
+        }
+        self.calls += 1;
+        if !self.system.decode(client as u32) {
+            self.unblocked.push(client);
+            return self.schedule(self.now + ITERATION_NS);
+        }
+        self.decode(client);
+        self.receive_on(client);
+    }
+
+    fn answer(&mut self, client: usize) {
+        let (kind, request) = (self.clients[client].kind, self.clients[client].request.take());
+        if let (Some(kind), Some(request)) = (kind, request) {
+            self.answered[kind] += 1;
+            self.longest[kind] = self.longest[kind].max(self.now - request + ROUND_TRIP_NS / 2);
+        }
+        self.plan(ROUND_TRIP_NS / 2 + 10 * MS, client, Happening::Request);
+    }
+
+    fn shed(&mut self, client: usize, reason: Reason) {
+        let config = self.config;
+        let state = &mut self.clients[client];
+        match state.kind {
+            Some(kind) => {
+                self.honest_shed += 1;
+                if state.is_in_time(self.now, |bytes| config.allowance_ns(bytes)) {
+                    *self.shed_in_time.entry((kind, reason)).or_insert(0) += 1;
+                }
+            }
+            None => self.attackers_shed += 1,
+        }
+        state.reset();
+        let is_honest = state.kind.is_some();
+        let comes_back = state.reconnects;
+        self.calls += 1;
+        self.system.close(client as u32);
+        if comes_back {
+            let after = if is_honest { ROUND_TRIP_NS } else { ROUND_TRIP_NS * 3 / 2 };
+            self.plan(after, client, Happening::Request);
+        }
+    }
+}

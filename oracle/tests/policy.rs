@@ -1,0 +1,71 @@
+//! The memory model under attack: whole hosts and clients in virtual time, on the model, which is checked after each call,
+//! and on the core. The example `policy` runs the same cases at length.
+
+mod common;
+
+use common::cases;
+use demuxbuf_oracle::policy::{Behaviour, Case, KINDS, MS, Outcome, Settings, Simulation, all_cases, few_cases};
+use demuxbuf_oracle::receiving_system::{ReceivingConfig, ReceivingSystem};
+use demuxbuf_oracle::{Checked, CoreReceiving, ModelReceiving};
+use proptest::prelude::*;
+
+fn config(buffers: u64, settings: &Settings) -> ReceivingConfig {
+    let receivers = Simulation::<CoreReceiving>::receivers(settings);
+    ReceivingConfig::new(buffers * 16_448, receivers)
+}
+
+fn play<S: ReceivingSystem>(system: S, config: ReceivingConfig, settings: Settings) -> Outcome {
+    Simulation::new(system, config, settings).run()
+}
+
+/// Every claim is settled in its time, and no honest client is shed in its time, unless the host itself held what it had.
+fn check(outcome: &Outcome, config: &ReceivingConfig) -> Result<(), String> {
+    // Claims that are due at once take 64 in an iteration, and iterations some time.
+    let bound = config.wait_ns_max() + 10 * MS;
+    if outcome.longest_claim_ns > bound {
+        return Err(format!("a claim lasts {} ns; {bound} are the bound", outcome.longest_claim_ns));
+    }
+    let is_the_hosts = |kind: usize| KINDS[kind].1 == Behaviour::HeldBriefly;
+    match outcome.shed_in_time.iter().find(|((kind, _), _)| !is_the_hosts(*kind)) {
+        Some(((kind, reason), count)) => Err(format!("{count} of {} were shed in time: {reason:?}", KINDS[*kind].0)),
+        None => Ok(()),
+    }
+}
+
+/// The attacks in small: 9 buffers, 150 attackers. Model and core make the same of them, to the last request.
+#[test]
+fn policy_holds_under_each_attack_in_small() {
+    let settings = |case| Settings { honest_each: 1, attackers: 150, case, seconds: 3, seed: 1, is_nesting: false };
+    for case in few_cases().into_iter().step_by(3) {
+        let settings = settings(case);
+        let config = config(9, &settings);
+        let seen = play(CoreReceiving::new(config).expect("it is allowed"), config, settings);
+        check(&seen, &config).unwrap_or_else(|broken| panic!("{case:?}: {broken}"));
+        let expected = play(ModelReceiving::new(config).expect("it is allowed"), config, settings);
+        assert_eq!(seen, expected, "{case:?}");
+    }
+}
+
+fn any_settings() -> impl Strategy<Value = (u64, Settings)> {
+    let case = prop::sample::select(all_cases());
+    (8..14u64, 1..3u32, 0..24u32, case, 0..1_000u64, any::<bool>()).prop_map(
+        |(buffers, honest_each, attackers, case, seed, is_nesting)| {
+            let case = Case { is_mixed: case.is_mixed || seed % 2 == 0, ..case };
+            (buffers, Settings { honest_each, attackers, case, seconds: 3, seed, is_nesting })
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(cases(6, 400))]
+
+    /// In little memory, with hosts that receive for several at once and lease buffers, every rule holds after each
+    /// call.
+    #[test]
+    fn policy_holds_in_any_small_memory((buffers, settings) in any_settings()) {
+        let config = config(buffers, &settings);
+        let model = ModelReceiving::new(config).map_err(TestCaseError::fail)?;
+        let checked = Checked::new(model, config).map_err(TestCaseError::fail)?;
+        check(&play(checked, config, settings), &config).map_err(TestCaseError::fail)?;
+    }
+}

@@ -4,7 +4,7 @@ mod common;
 
 use common::cases;
 use common::receiving::{drawn, prelude, receiving_config, wind_up};
-use demuxbuf_oracle::{CoreReceiving, DrawnKind, ReceivingDifferential};
+use demuxbuf_oracle::{CoreReceiving, ReceivingDifferential};
 use proptest::prelude::*;
 
 proptest! {
@@ -21,7 +21,7 @@ proptest! {
         for op in prelude(config, free) {
             pair.play(op).map_err(TestCaseError::fail)?;
         }
-        for drawn in all.into_iter().filter(|drawn| drawn.kind != DrawnKind::Guess) {
+        for drawn in all {
             pair.play_drawn(drawn).map_err(TestCaseError::fail)?;
         }
         wind_up(pair.model.system.leases(), pair.now_ns(), |op| pair.play(op)).map_err(TestCaseError::fail)?;

@@ -446,6 +446,9 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
 // The buffer is held for too long without progress: park, or else shed. A pool does this by itself.
 #define DEMUXBUF_EVENT_LEASE_EXPIRED 22
 
+// The reasons in the mask `value`, and no others, are why decoding cannot go on; 0 for none.
+#define DEMUXBUF_EVENT_SET_BLOCKED 23
+
 // A buffer that leaves or enters a receiver with its content.
 typedef struct {
   // The buffer; release it with `demuxbuf_pool_release`.
@@ -738,6 +741,15 @@ demuxbuf_step demuxbuf_receiver_block(demuxbuf_pool *pool, uint64_t receiver, ui
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_NO_REASONS`.
 demuxbuf_step demuxbuf_receiver_unblock(demuxbuf_pool *pool, uint64_t receiver, uint32_t reasons);
+
+// These, and no others, are the host's reasons why decoding cannot go on; 0 for none. For a host that keeps the mask
+// itself: one call beside the decoder, instead of a report of each difference. The same mask again is harmless.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_set_blocked(demuxbuf_pool *pool,
+                                            uint64_t receiver,
+                                            uint32_t reasons);
 
 // A new loop iteration begins for this connection.
 //
@@ -1382,6 +1394,14 @@ uint32_t demuxbuf_connection_block(demuxbuf_connection *connection,
 // `DEMUXBUF_ERR_NO_REASONS`.
 uint32_t demuxbuf_connection_unblock(demuxbuf_connection *connection,
                                      uint32_t reasons);
+
+// These, and no others, are the host's reasons why decoding cannot go on; 0 for none. For a host that keeps the mask
+// itself: one call beside the decoder, instead of a report of each difference. The same mask again is harmless.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+uint32_t demuxbuf_connection_set_blocked(demuxbuf_connection *connection,
+                                         uint32_t reasons);
 
 // A new loop iteration begins for this connection.
 //

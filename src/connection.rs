@@ -19,7 +19,7 @@
 //! | receive | none, in flight, taken back (completion) | `Done(Recv)`, `Done(StopRecv)`, `Received`, `WouldBlock`, the end |
 //! | read interest | off, armed (completion: a poll is submitted) | `Done(WantRecv)`, `Done(StopRecv)`, `Readable` (one-shot), `Sync` |
 //! | end | open, ended, broken; then reported | `EndOfStream`, `TransportError`, `Done(End)` |
-//! | decoder | free, needing n bytes, blocked by reasons, yielded | `NeedMore`, `Received`, `Block`, `Unblock`, `Yield`, `Wake` |
+//! | decoder | free, needing n bytes, blocked by reasons, yielded | `NeedMore`, `Received`, `Block`, `Unblock`, `SetBlocked`, `Yield`, `Wake` |
 //!
 //! A completion host submits a receive and reports `Done(Recv)`. From then until the outcome of the receive, the
 //! operating system uses the target memory: it is neither moved, parked nor released, whatever the connection's state.
@@ -43,6 +43,7 @@
 //! | `Consumed` | more than buffered; from a slot while in flight | buffered less; progress ends the need of bytes, and a request to park or shed |
 //! | `NeedMore` | 0; more than can be counted; closed | needs the reported number of bytes |
 //! | `Block`, `Unblock` | no reasons; detached | reasons added, removed |
+//! | `SetBlocked` | detached | the reasons are those given |
 //! | `Yield` | detached | no `Decode` or `Recv` before the next loop iteration |
 //! | `Wake` | detached | new loop iteration |
 //! | `PauseRecv`, `ResumeRecv` | detached | reading is (not) wanted by the host |

@@ -233,7 +233,7 @@ fn unallocating<T>(call: impl FnOnce() -> T) -> T {
 fn any_event(rng: &mut Rng) -> Event {
     let bytes = rng.u32(..40);
     let reasons = rng.u32(..3);
-    match rng.u32(..24) {
+    match rng.u32(..25) {
         0..=5 => Event::Readable,
         6 => Event::WouldBlock,
         7 if rng.u32(..20) == 0 => Event::EndOfStream,
@@ -250,6 +250,7 @@ fn any_event(rng: &mut Rng) -> Event {
         20 => Event::LeaseExpired,
         21 if rng.u32(..20) == 0 => Event::Close,
         22 => Event::Received { bytes },
+        23 => Event::SetBlocked { reasons },
         _ => Event::Wake,
     }
 }

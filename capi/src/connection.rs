@@ -270,6 +270,17 @@ pub unsafe extern "C" fn demuxbuf_connection_unblock(connection: *mut demuxbuf_c
     unsafe { handle(connection, Event::Unblock { reasons }) }
 }
 
+/// These, and no others, are the host's reasons why decoding cannot go on; 0 for none. For a host that keeps the mask
+/// itself: one call beside the decoder, instead of a report of each difference. The same mask again is harmless.
+///
+/// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_connection_set_blocked(connection: *mut demuxbuf_connection, reasons: u32) -> u32 {
+    // SAFETY: as the module asks.
+    unsafe { handle(connection, Event::SetBlocked { reasons }) }
+}
+
 /// A new loop iteration begins for this connection.
 ///
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`

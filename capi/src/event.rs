@@ -47,6 +47,8 @@ pub const DEMUXBUF_EVENT_BUFFER_RELEASED: u32 = 20;
 pub const DEMUXBUF_EVENT_RECLAIM_REQUESTED: u32 = 21;
 /// The buffer is held for too long without progress: park, or else shed. A pool does this by itself.
 pub const DEMUXBUF_EVENT_LEASE_EXPIRED: u32 = 22;
+/// The reasons in the mask `value`, and no others, are why decoding cannot go on; 0 for none.
+pub const DEMUXBUF_EVENT_SET_BLOCKED: u32 = 23;
 
 /// `Done` for a mask of actions. A mask with a bit of no action becomes one that is never pending, so that the
 /// connection refuses it, after whatever else is wrong.
@@ -62,6 +64,7 @@ pub(super) fn event_of(number: u32, value: u32) -> Result<Event, i32> {
         DEMUXBUF_EVENT_NEED_MORE => return Ok(Event::NeedMore { bytes: value }),
         DEMUXBUF_EVENT_BLOCK => return Ok(Event::Block { reasons: value }),
         DEMUXBUF_EVENT_UNBLOCK => return Ok(Event::Unblock { reasons: value }),
+        DEMUXBUF_EVENT_SET_BLOCKED => return Ok(Event::SetBlocked { reasons: value }),
         DEMUXBUF_EVENT_DONE => return Ok(done(value)),
         DEMUXBUF_EVENT_BUFFER_GRANTED => return Ok(Event::BufferGranted { capacity: value }),
         DEMUXBUF_EVENT_BUFFER_PARKED => return Ok(Event::BufferParked { capacity: value }),
@@ -116,6 +119,7 @@ mod tests {
             (15, Event::Done(Actions::from_bits(9).expect("they are actions"))),
             (17, Event::BufferGranted { capacity: 9 }),
             (19, Event::BufferParked { capacity: 9 }),
+            (23, Event::SetBlocked { reasons: 9 }),
         ];
         for (number, event) in plain {
             assert_eq!(event_of(number, 0), Ok(event));
@@ -124,10 +128,10 @@ mod tests {
         for (number, event) in counting {
             assert_eq!(event_of(number, 9), Ok(event));
         }
-        assert_eq!(plain.len() + counting.len(), 22);
+        assert_eq!(plain.len() + counting.len(), 23);
         // Refused by the connection, since no state has all actions pending.
         assert_eq!(event_of(15, 1 << 31), Ok(Event::Done(Actions::ALL)));
-        for number in [0, 23, u32::MAX] {
+        for number in [0, 24, u32::MAX] {
             assert_eq!(event_of(number, 0), Err(DEMUXBUF_ERR_EVENT));
         }
     }

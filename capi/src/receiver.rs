@@ -438,6 +438,21 @@ pub unsafe extern "C" fn demuxbuf_receiver_unblock(
     unsafe { report(pool, receiver, Event::Unblock { reasons }) }
 }
 
+/// These, and no others, are the host's reasons why decoding cannot go on; 0 for none. For a host that keeps the mask
+/// itself: one call beside the decoder, instead of a report of each difference. The same mask again is harmless.
+///
+/// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_set_blocked(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    reasons: u32,
+) -> demuxbuf_step {
+    // SAFETY: as the module asks.
+    unsafe { report(pool, receiver, Event::SetBlocked { reasons }) }
+}
+
 /// A new loop iteration begins for this connection.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set

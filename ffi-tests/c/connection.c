@@ -11,9 +11,9 @@ static plain_event *const plain_events[] = {
     demuxbuf_connection_fail,        demuxbuf_connection_close,
 };
 static number_event *const number_events[] = {
-    demuxbuf_connection_buffer_granted, demuxbuf_connection_received, demuxbuf_connection_consumed,
-    demuxbuf_connection_need_more,      demuxbuf_connection_block,    demuxbuf_connection_unblock,
-    demuxbuf_connection_done,
+    demuxbuf_connection_buffer_granted, demuxbuf_connection_received,    demuxbuf_connection_consumed,
+    demuxbuf_connection_need_more,      demuxbuf_connection_block,       demuxbuf_connection_unblock,
+    demuxbuf_connection_done,           demuxbuf_connection_set_blocked,
 };
 enum {
     PLAIN = sizeof plain_events / sizeof plain_events[0],
@@ -197,6 +197,10 @@ static void waiting_blocking_and_pausing(void) {
     CHECK_NUMBER(describe(&connection).blocked, 7);
     CHECK_NUMBER(demuxbuf_connection_unblock(&connection, 6), DEMUXBUF_STOP_RECV);
     CHECK_NUMBER(demuxbuf_connection_unblock(&connection, 9), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE);
+    CHECK_NUMBER(demuxbuf_connection_set_blocked(&connection, 5), DEMUXBUF_STOP_RECV);
+    CHECK_NUMBER(demuxbuf_connection_set_blocked(&connection, 2), DEMUXBUF_STOP_RECV);
+    CHECK_NUMBER(describe(&connection).blocked, 2);
+    CHECK_NUMBER(demuxbuf_connection_set_blocked(&connection, 0), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE);
     CHECK_NUMBER(demuxbuf_connection_report(&connection, DEMUXBUF_EVENT_YIELD, 0),
                  DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE);
     CHECK_NUMBER(demuxbuf_connection_done(&connection, DEMUXBUF_RESCHEDULE), DEMUXBUF_STOP_RECV);

@@ -11,10 +11,8 @@ static plain_event *const plain_events[] = {
     demuxbuf_receiver_pending,
 };
 static number_event *const number_events[] = {
-    demuxbuf_receiver_received,
-    demuxbuf_receiver_block,
-    demuxbuf_receiver_unblock,
-    demuxbuf_receiver_done,
+    demuxbuf_receiver_received,    demuxbuf_receiver_block, demuxbuf_receiver_unblock,
+    demuxbuf_receiver_set_blocked, demuxbuf_receiver_done,
 };
 enum {
     PLAIN = sizeof plain_events / sizeof plain_events[0],
@@ -251,6 +249,9 @@ static void short_blocked_full_and_ended(void) {
     check_step(demuxbuf_receiver_received(pool, receiver, 64), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
     check_step(demuxbuf_receiver_block(pool, receiver, 1), DEMUXBUF_STOP_RECV, 64);
     check_step(demuxbuf_receiver_unblock(pool, receiver, UINT32_MAX), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
+    check_step(demuxbuf_receiver_set_blocked(pool, receiver, 6), DEMUXBUF_STOP_RECV, 64);
+    check_step(demuxbuf_receiver_set_blocked(pool, receiver, 1), DEMUXBUF_STOP_RECV, 64);
+    check_step(demuxbuf_receiver_set_blocked(pool, receiver, 0), DEMUXBUF_STOP_RECV | DEMUXBUF_DECODE, 64);
     check_step(demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_YIELD, 0),
                DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE, 64);
     check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RESCHEDULE), DEMUXBUF_STOP_RECV, 64);

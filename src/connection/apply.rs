@@ -20,6 +20,7 @@ impl Connection {
             Event::NeedMore { bytes } => self.need_more(bytes),
             Event::Block { reasons } => self.blocked |= reasons,
             Event::Unblock { reasons } => self.blocked &= !reasons,
+            Event::SetBlocked { reasons } => self.blocked = reasons,
             Event::Yield => self.yield_iteration(),
             Event::Wake => self.begin_iteration(),
             Event::PauseRecv => self.set(flag::PAUSED),

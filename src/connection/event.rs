@@ -66,6 +66,12 @@ pub enum Event {
         /// Mask of reasons, not 0.
         reasons: u32,
     },
+    /// These, and no others, are the host's reasons why decoding cannot go on: for a host that keeps the mask itself. It
+    /// replaces `Block` and `Unblock`, and the same mask again is harmless.
+    SetBlocked {
+        /// Mask of reasons; 0 for none.
+        reasons: u32,
+    },
     /// The host stopped decoding for its own budget; bytes are left and nothing is wrong.
     Yield,
     /// A new loop iteration begins for this connection: its budgets start again.

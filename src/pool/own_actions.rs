@@ -483,8 +483,8 @@ impl<S: BufferSource> Pool<S> {
 
 /// Whether a larger buffer may no longer be needed after this event.
 fn may_end_growth(event: Event) -> bool {
-    use Event::{Block, Close, EndOfStream, Fail, TransportError};
-    matches!(event, Block { .. } | Close | EndOfStream | Fail | TransportError)
+    use Event::{Block, Close, EndOfStream, Fail, SetBlocked, TransportError};
+    matches!(event, Block { .. } | SetBlocked { .. } | Close | EndOfStream | Fail | TransportError)
 }
 
 /// What the receiver does by itself.

@@ -242,7 +242,8 @@ impl<S: Side> RandomHost<S> {
         let event = match draw {
             0 if !stream.is_failed => Event::PauseRecv,
             1..4 if stream.is_paused => Event::ResumeRecv,
-            4..8 if stream.blocked != 0 => Event::Unblock { reasons: 1 << stream.blocked.trailing_zeros() },
+            4..6 if stream.blocked != 0 => Event::Unblock { reasons: 1 << stream.blocked.trailing_zeros() },
+            6..8 if stream.blocked != 0 => Event::SetBlocked { reasons: stream.blocked & (stream.blocked - 1) },
             8 => Event::ReclaimRequested,
             9 => Event::LeaseExpired,
             10 => Event::Wake,
@@ -264,6 +265,7 @@ impl<S: Side> RandomHost<S> {
             Event::PauseRecv => stream.is_paused = true,
             Event::ResumeRecv => stream.is_paused = false,
             Event::Unblock { reasons } => stream.blocked &= !reasons,
+            Event::SetBlocked { reasons } => stream.blocked = reasons,
             Event::Fail => (stream.is_failed, stream.blocked) = (true, 0),
             // The host has no reasons of its own any more.
             Event::Close => (stream.is_ending, stream.is_paused, stream.blocked) = (true, false, 0),

@@ -45,20 +45,25 @@ fn one_grows(mode: Mode) -> (Pool, ReceiverId) {
     assert!(report(&mut pool, first, Event::NeedMore { bytes: 900 }).has(Action::CannotFit));
     report(&mut pool, first, Event::done(Action::CannotFit));
     pool.grow(first, LARGE).expect("it is queued");
-    let second = pool.attach(0, 2).expect("there is room");
-    report(&mut pool, second, Event::Readable);
-    let stats = pool.stats().scheduler;
-    assert_eq!((stats.free, stats.waiting, served(&mut pool)), (1, 2, vec![]));
+    another_waits(&mut pool);
     (pool, first)
+}
+
+fn another_waits(pool: &mut Pool) {
+    let second = pool.attach(0, 2).expect("there is room");
+    report(pool, second, Event::Readable);
+    let stats = pool.stats().scheduler;
+    assert_eq!((stats.free, stats.waiting, served(pool)), (1, 2, vec![]));
 }
 
 #[test]
 fn s55_growth_ends_with_its_need_in_that_step() {
-    let ends: [(&str, &[Event]); 8] = [
+    let ends: [(&str, &[Event]); 9] = [
         ("decoded after all", &[Event::Consumed { bytes: UNIT }]),
         ("decoded in part", &[Event::Consumed { bytes: 1 }]),
         ("fits after all", &[Event::Consumed { bytes: 50 }, Event::NeedMore { bytes: 50 }]),
         ("blocked", &[Event::Block { reasons: 1 }]),
+        ("set blocked", &[Event::SetBlocked { reasons: 1 }]),
         ("end of stream", &[Event::EndOfStream]),
         ("error", &[Event::TransportError]),
         ("failed", &[Event::Fail]),
@@ -77,13 +82,38 @@ fn s55_growth_ends_with_its_need_in_that_step() {
 #[test]
 fn s55_growth_keeps_its_place_while_it_is_needed() {
     let (mut pool, id) = one_grows(Mode::Level);
-    let goes_on = [Event::PauseRecv, Event::ResumeRecv, Event::Readable, Event::NeedMore { bytes: 800 }];
+    let goes_on = [
+        Event::PauseRecv,
+        Event::ResumeRecv,
+        Event::Readable,
+        Event::NeedMore { bytes: 800 },
+        Event::SetBlocked { reasons: 0 },
+    ];
     for event in goes_on {
         report(&mut pool, id, event);
     }
     // A part is decoded, and what is left needs a larger buffer as well.
     pool.decoded(id, 96, 3_000).expect("they are buffered");
     assert_eq!((pool.stats().scheduler.waiting, served(&mut pool)), (2, vec![]));
+}
+
+/// A host that asks for a larger buffer before a frame needs it, and then blocks, has no need for it either.
+#[test]
+fn s55_growth_before_its_need_ends_with_a_block() {
+    for block in [Event::Block { reasons: 1 }, Event::SetBlocked { reasons: 1 }] {
+        let mut config = PoolConfig { lifeline: false, ..PoolConfig::new(4, 4) };
+        config.set_buffer_sizes(&[UNIT, 3 * UNIT]).expect("two sizes");
+        let mut pool = Pool::new(&config).expect("the configuration is allowed");
+        for _ in 0..2 {
+            assert!(matches!(pool.request(0, 50), Ok(Outcome::Granted(_))));
+        }
+        let first = pool.attach(0, 1).expect("there is room");
+        receive(&mut pool, first, UNIT / 2);
+        pool.grow(first, LARGE).expect("it is queued");
+        another_waits(&mut pool);
+        report(&mut pool, first, block);
+        assert_eq!((served(&mut pool), pool.stats().scheduler.waiting), (vec![2], 0), "{block:?}");
+    }
 }
 
 #[test]

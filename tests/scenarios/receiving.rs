@@ -200,6 +200,12 @@ fn s27_decoding_resumes_when_the_last_reason_is_gone() {
         assert_eq!(machine.refuses(Event::Unblock { reasons: 0 }), EventError::NoReasons);
         assert_eq!(machine.refuses(Event::Block { reasons: 0 }), EventError::NoReasons);
         assert!(machine.on(Event::Unblock { reasons: u32::MAX }).has(Action::Decode));
+
+        // A host that keeps the mask itself reports all of it, whatever changed.
+        for (reasons, may_decode) in [(0b01, false), (0b10, false), (0b10, false), (0, true), (0, true)] {
+            assert_eq!(machine.on(Event::SetBlocked { reasons }).has(Action::Decode), may_decode, "{reasons}");
+            assert_eq!(machine.connection.blocked(), reasons);
+        }
     });
 }
 

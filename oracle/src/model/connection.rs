@@ -205,6 +205,7 @@ impl ModelConnection {
             }
             Event::Block { reasons } => self.blocked |= reasons,
             Event::Unblock { reasons } => self.blocked &= !reasons,
+            Event::SetBlocked { reasons } => self.blocked = reasons,
             Event::Yield => self.yielded |= !self.content.is_empty() && !self.failed,
             Event::Wake => self.begin_iteration(),
             Event::PauseRecv => self.paused = true,

@@ -287,7 +287,8 @@ impl System for ModelPool {
             self.counts.consumed_bytes += u64::from(bytes);
             self.advance(id, bytes);
         }
-        let ends = matches!(event, Event::Block { .. } | Event::EndOfStream | Event::TransportError | Event::Fail);
+        let blocks = matches!(event, Event::Block { .. } | Event::SetBlocked { .. });
+        let ends = blocks || matches!(event, Event::EndOfStream | Event::TransportError | Event::Fail);
         let went_on = matches!(event, Event::Consumed { bytes } if bytes > 0);
         Ok(self.conclude(id, did_not_fit || ends || went_on))
     }

@@ -233,6 +233,7 @@ fn event(line: Line<'_>) -> Option<Event> {
         "need-more" => Event::NeedMore { bytes: first },
         "block" => Event::Block { reasons: first },
         "unblock" => Event::Unblock { reasons: first },
+        "set-blocked" => Event::SetBlocked { reasons: first },
         "yield" => Event::Yield,
         "wake" => Event::Wake,
         "pause" => Event::PauseRecv,

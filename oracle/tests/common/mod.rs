@@ -61,6 +61,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         4 => small().prop_map(|bytes| Event::NeedMore { bytes }),
         3 => reasons().prop_map(|reasons| Event::Block { reasons }),
         3 => reasons().prop_map(|reasons| Event::Unblock { reasons }),
+        2 => reasons().prop_map(|reasons| Event::SetBlocked { reasons }),
         2 => Just(Event::Yield),
         3 => Just(Event::Wake),
         1 => Just(Event::PauseRecv),

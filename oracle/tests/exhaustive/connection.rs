@@ -61,6 +61,8 @@ impl Instance for Alone {
             Event::NeedMore { bytes: BUFFER },
             Event::Block { reasons: 1 },
             Event::Unblock { reasons: 1 },
+            Event::SetBlocked { reasons: 0 },
+            Event::SetBlocked { reasons: 1 },
             Event::Yield,
             Event::Wake,
             Event::PauseRecv,
@@ -75,7 +77,7 @@ impl Instance for Alone {
         ];
         // Where the library is not optimised the instance is smaller.
         let is_rare = |event: &Event| {
-            let are_blocked = matches!(event, Event::Block { .. } | Event::Unblock { .. });
+            let are_blocked = matches!(event, Event::Block { .. } | Event::Unblock { .. } | Event::SetBlocked { .. });
             are_blocked || matches!(event, Event::PauseRecv | Event::TransportError | Event::Sync { .. })
         };
         events.into_iter().filter(|event| !cfg!(debug_assertions) || !is_rare(event)).chain(done).collect()

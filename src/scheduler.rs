@@ -199,6 +199,25 @@ impl Scheduler {
         }
     }
 
+    /// Asks for a buffer that is granted at once or not at all: `None` if the request would have to wait. It is never queued,
+    /// and it goes before no request that is.
+    ///
+    /// # Errors
+    ///
+    /// The class, the size or the tenant does not exist; it could never be granted.
+    pub fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, SchedulerError> {
+        let Some(tenant) = request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant)) else {
+            return self.refuse(SchedulerError::StaleTenant);
+        };
+        if let Some(lease) = self.grant_at_once(request, tenant) {
+            return Ok(Some(lease));
+        }
+        match self.admit(request, tenant) {
+            Ok(()) => Ok(None),
+            Err(error) => self.refuse(error),
+        }
+    }
+
     /// As `request_for`, in the name of the tenant at this index of the table.
     pub(crate) fn request_in(&mut self, request: &Request, tenant: u32) -> Result<Outcome, SchedulerError> {
         match self.grant_at_once(request, tenant) {

@@ -6,7 +6,7 @@ mod common;
 use common::{check, config, granted_to, holding, receive, two, waiting};
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{Notice, PoolConfig, PoolError};
-use demuxbuf::scheduler::{Outcome, SchedulerError};
+use demuxbuf::scheduler::{Outcome, Request, SchedulerError};
 
 /// A wait whose frame begins asks in the class of partial frames, and comes before those of new work.
 #[test]
@@ -63,6 +63,34 @@ fn s61_blocked_content_is_shed_after_a_second_lease() {
         notices.any(|notice| matches!(notice, Notice::Receiver { actions, .. } if actions.has(Action::Shed)))
     });
     assert_eq!((shed_ns, a.stats().shed, a.stats().reclaim.sheds_asked), (Some(2_000), 1, 1));
+    check(&a, &b);
+}
+
+/// A request that never queues is granted or not, on whichever thread, and goes before no request that waits.
+#[test]
+fn try_request_is_granted_at_once_or_not_at_all() {
+    let mut config = config(2);
+    (config.scheduler.classes, config.scheduler.reserves[1]) = (2, 1);
+    let (shared_pool, mut a, mut b) = two(&config);
+    let ask = |class| Request::new(class, 7);
+    let lease = a.try_request(&ask(0)).unwrap().expect("a buffer is free");
+    assert_eq!(b.try_request(&ask(1)), Ok(None), "the reserve blocks its class");
+    let Ok(Outcome::Queued(_)) = b.request(1, 8) else { panic!("the reserve blocks its class") };
+    let other = b.try_request(&ask(0)).unwrap().expect("the reserve is for class 0");
+    assert_eq!((a.try_request(&ask(0)), b.try_request(&ask(0))), (Ok(None), Ok(None)));
+    let waiting = waiting(&mut a, 9);
+    assert_eq!(shared_pool.stats().scheduler.waiting, 2, "of requests that queue alone");
+    b.release(lease).expect_err("it is of the other thread");
+    a.release(lease).unwrap();
+    b.release(other).unwrap();
+    // One buffer is assigned to class 0; the other one is free, and the reserve blocks the waiter of class 1.
+    assert_eq!((a.try_request(&ask(1)), b.try_request(&ask(1))), (Ok(None), Ok(None)));
+    assert_eq!((granted_to(&mut a), granted_to(&mut b)), (Some(9), None));
+    let unknown = SchedulerError::UnknownClass { class: 2, classes: 2 };
+    assert_eq!(a.try_request(&ask(2)), Err(unknown.into()));
+    a.handle(waiting, Event::Close).unwrap();
+    drop(shared_pool);
+    assert_eq!(a.try_request(&ask(0)), Err(PoolError::PoolClosed));
     check(&a, &b);
 }
 

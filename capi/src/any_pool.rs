@@ -51,6 +51,7 @@ impl AnyPool {
         fn describe_tenant(&; tenant: TenantId) -> Result<TenantInfo, PoolError>;
         fn request(&mut; class: u8, token: u64) -> Result<Outcome, PoolError>;
         fn request_for(&mut; request: &Request) -> Result<Outcome, PoolError>;
+        fn try_request(&mut; request: &Request) -> Result<Option<LeaseId>, PoolError>;
         fn release_within(&mut; lease: LeaseId, reach: Reach) -> Result<(), PoolError>;
         fn cancel(&mut; wait: WaitId) -> Result<(), PoolError>;
         fn buffer_area(&; lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError>;

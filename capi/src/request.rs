@@ -10,6 +10,7 @@ use super::status::*;
 use core::ffi::c_char;
 use core::mem::offset_of;
 use demuxbuf::memory::Reach;
+use demuxbuf::pool::PoolError;
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, WaitId};
 
 /// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one of the default size, for no
@@ -104,10 +105,49 @@ pub unsafe extern "C" fn demuxbuf_pool_request_for(
     };
     let outcome = pool.with(|pool| {
         // SAFETY: as the module asks.
-        let asked = unsafe { read_request(request) }.and_then(|request| request_in(pool, &request));
-        asked.map_err(|refusal| message.refuse(&refusal))
+        let request = unsafe { read_request(request) };
+        let asked = request.and_then(|request| ask(pool, &request, AnyPool::request_for));
+        let outcome = asked.map_err(|refusal| message.refuse(&refusal))?;
+        Ok(outcome_of(pool, outcome))
     });
     write_outcome(outcome, handle)
+}
+
+/// Asks for a buffer of the host's own that is granted at once or not at all. The request is never queued, so no notice
+/// follows; and it goes before no request that is queued.
+///
+/// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+/// Returns `DEMUXBUF_OK` and writes `*lease`; `DEMUXBUF_STATUS_NONE` if the request would have to wait, and nothing is
+/// written. Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
+/// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant),
+/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted),
+/// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_try_request(
+    pool: *mut demuxbuf_pool,
+    request: *const demuxbuf_request,
+    lease: *mut u64,
+    message: *mut c_char,
+    message_bytes: *mut size_t,
+) -> i32 {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // SAFETY: as the module asks.
+    let (Some(lease), Some(message)) = (unsafe { Out::new(lease) }, unsafe { Message::new(message, message_bytes) })
+    else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let granted = pool.with(|pool| {
+        // SAFETY: as the module asks.
+        let request = unsafe { read_request(request) };
+        let asked = request.and_then(|request| ask(pool, &request, AnyPool::try_request));
+        let granted = asked.map_err(|refusal| message.refuse(&refusal))?;
+        Ok(granted.map_or((DEMUXBUF_STATUS_NONE, 0), |lease| outcome_of(pool, Outcome::Granted(lease))))
+    });
+    match granted {
+        Ok((DEMUXBUF_STATUS_NONE, _)) => DEMUXBUF_STATUS_NONE,
+        granted => write_outcome(granted, lease),
+    }
 }
 
 /// The host's request.
@@ -125,9 +165,13 @@ unsafe fn read_request(request: *const demuxbuf_request) -> Result<demuxbuf_requ
     Ok(request)
 }
 
-/// The status of a request that is taken, and its handle. A number that is too large for the core is no class or size
-/// of any pool, and neither is the largest that it has.
-fn request_in(pool: &mut AnyPool, request: &demuxbuf_request) -> Result<(i32, u64), Refusal> {
+/// Asks for what the struct describes. A number that is too large for the core is no class or size of any pool, and neither
+/// is the largest that it has.
+fn ask<T>(
+    pool: &mut AnyPool,
+    request: &demuxbuf_request,
+    call: impl FnOnce(&mut AnyPool, &Request) -> Result<T, PoolError>,
+) -> Result<T, Refusal> {
     let narrowed = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
     let asked = Request {
         tenant: tenant_of(pool, request.tenant),
@@ -135,9 +179,7 @@ fn request_in(pool: &mut AnyPool, request: &demuxbuf_request) -> Result<(i32, u6
         ..Request::new(narrowed(request.class_index), request.token)
     };
     let demuxbuf_request { class_index, size_index, tenant, .. } = *request;
-    let refusal = |error| Refusal::Request { error, class_index, size_index, tenant };
-    let outcome = pool.request_for(&asked).map_err(refusal)?;
-    Ok(outcome_of(pool, outcome))
+    call(pool, &asked).map_err(|error| Refusal::Request { error, class_index, size_index, tenant })
 }
 
 /// Releases a buffer of the host's own; the next waiter has it in the same step. It may come from any pool of the same

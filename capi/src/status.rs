@@ -10,7 +10,7 @@ use demuxbuf::scheduler::SchedulerError;
 pub const DEMUXBUF_OK: i32 = 0;
 /// Not granted at once: queued, and served later through `demuxbuf_pool_poll_notice`.
 pub const DEMUXBUF_STATUS_QUEUED: i32 = 1;
-/// There is nothing to report.
+/// There is nothing to report, or nothing was granted and the call does not queue.
 pub const DEMUXBUF_STATUS_NONE: i32 = 2;
 /// The connection was never attached.
 pub const DEMUXBUF_ERR_NOT_ATTACHED: i32 = -65536;

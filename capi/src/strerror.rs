@@ -17,7 +17,7 @@ pub(super) fn message(status: i32) -> &'static CStr {
     match status {
         DEMUXBUF_OK => c"done",
         DEMUXBUF_STATUS_QUEUED => c"queued for a buffer",
-        DEMUXBUF_STATUS_NONE => c"nothing to report",
+        DEMUXBUF_STATUS_NONE => c"nothing to report, or nothing granted",
         DEMUXBUF_ERR_NOT_ATTACHED => c"the connection was never attached",
         DEMUXBUF_ERR_ALREADY_ATTACHED => c"the connection is attached already",
         DEMUXBUF_ERR_CLOSED => c"the connection is closed",

@@ -39,7 +39,7 @@
 // Not granted at once: queued, and served later through `demuxbuf_pool_poll_notice`.
 #define DEMUXBUF_STATUS_QUEUED 1
 
-// There is nothing to report.
+// There is nothing to report, or nothing was granted and the call does not queue.
 #define DEMUXBUF_STATUS_NONE 2
 
 // The connection was never attached.
@@ -1106,6 +1106,21 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *handle,
+                                  char *message,
+                                  size_t *message_bytes);
+
+// Asks for a buffer of the host's own that is granted at once or not at all. The request is never queued, so no notice
+// follows; and it goes before no request that is queued.
+//
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+// Returns `DEMUXBUF_OK` and writes `*lease`; `DEMUXBUF_STATUS_NONE` if the request would have to wait, and nothing is
+// written. Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
+// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant),
+// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted),
+// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
+int32_t demuxbuf_pool_try_request(demuxbuf_pool *pool,
+                                  const demuxbuf_request *request,
+                                  uint64_t *lease,
                                   char *message,
                                   size_t *message_bytes);
 

@@ -72,6 +72,46 @@ static void null_is_refused_everywhere(void) {
     demuxbuf_pool_free(NULL);
 }
 
+/* Granted or not, it leaves no wait behind, and no notice follows. */
+static void try_request_never_queues(void) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
+    config.classes = 2;
+    demuxbuf_pool *pool;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    demuxbuf_request request = {.struct_size = sizeof request, .token = 5};
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    uint64_t lease, wait, none;
+    FILL(none);
+    CHECK_NUMBER(demuxbuf_pool_try_request(NULL, &request, &none, NULL, NULL), DEMUXBUF_ERR_NULL);
+    REFUSED(demuxbuf_pool_try_request(pool, NULL, &none, NULL, NULL), pool, DEMUXBUF_ERR_NULL);
+    REFUSED(demuxbuf_pool_try_request(pool, &request, NULL, NULL, NULL), pool, DEMUXBUF_ERR_NULL);
+    request.struct_size--;
+    REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_ERR_STRUCT_SIZE);
+    request.struct_size++, request.reserved = 1;
+    REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_ERR_UNKNOWN_FIELD);
+    request.reserved = 0, request.class_index = 2;
+    REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_ERR_CLASS);
+    request.class_index = 0, request.size_index = 1;
+    REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_ERR_SIZE);
+    request.size_index = 0, request.tenant = 1;
+    REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_ERR_STALE);
+    request.tenant = 0;
+    CHECK_NUMBER(demuxbuf_pool_try_request(pool, &request, &lease, NULL, NULL), DEMUXBUF_OK);
+    REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_STATUS_NONE);
+    CHECK_UNTOUCHED(none);
+    /* The buffer is assigned to the request that queued, and none goes before it. */
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 1, 6, &wait), DEMUXBUF_STATUS_QUEUED);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_STATUS_NONE);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+    CHECK(notice.wait == wait && notice.token == 6);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, notice.lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_try_request(pool, &request, &lease, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
+    demuxbuf_pool_free(pool);
+}
+
 static void defaults_are_as_documented(void) {
     demuxbuf_pool_config config = {.struct_size = sizeof config};
     FILL_SIZED(config);
@@ -386,6 +426,7 @@ static void pool_free_while_busy(void) {
 
 int main(void) {
     null_is_refused_everywhere();
+    try_request_never_queues();
     defaults_are_as_documented();
     config_error_names_the_field();
     no_memory_is_an_error();

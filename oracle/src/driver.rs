@@ -271,6 +271,14 @@ impl<S: System> Driver<S> {
                     Asked::Wait(wait) => Response::Wait(self.waits.add(wait)),
                 }
             }
+            Op::TryRequest { class, size_index, tenant } => {
+                let tenant = tenant.map(|tenant| self.tenants.choose(tenant));
+                let ask = Ask { class, size_index, tenant, token: self.next_token() };
+                match self.system.try_request(ask)? {
+                    Some(lease) => Response::Lease(self.leases.add(lease)),
+                    None => Response::Nothing,
+                }
+            }
             Op::Release { lease } => {
                 let lease = self.leases.choose(lease);
                 self.system.release(lease)?;

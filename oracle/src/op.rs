@@ -87,6 +87,15 @@ pub enum Op {
         /// The tenant; nothing for the default tenant.
         tenant: Option<HandleRef>,
     },
+    /// Ask for a buffer of the host's own, at once or not at all.
+    TryRequest {
+        /// Class of the request.
+        class: u8,
+        /// Which of the pool's sizes.
+        size_index: u8,
+        /// The tenant; nothing for the default tenant.
+        tenant: Option<HandleRef>,
+    },
     /// Release a buffer of the host's own.
     Release {
         /// The buffer.

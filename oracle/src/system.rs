@@ -179,6 +179,8 @@ pub trait System {
     }
     /// Asks for a buffer of the host's own.
     fn request(&mut self, ask: Ask) -> Result<Asked, i32>;
+    /// Asks for a buffer of the host's own, at once or not at all.
+    fn try_request(&mut self, ask: Ask) -> Result<Option<u64>, i32>;
     /// Releases a buffer of the host's own.
     fn release(&mut self, lease: u64) -> Result<(), i32>;
     /// Ends a wait of the host's own.

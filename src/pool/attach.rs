@@ -45,7 +45,7 @@ impl<S: BufferSource> Pool<S> {
         }
         // The receiver's from the start: no thread can use the lease as one of the host's own in between.
         let request = Request { has_deadline: true, ..Request::new(class, token) };
-        let lease = self.source.request_now(&request)?.ok_or(PoolError::NoBufferFree)?;
+        let lease = self.source.try_request(&request)?.ok_or(PoolError::NoBufferFree)?;
         self.touch(lease);
         self.memory.arena_mut().buffer_mut(lease.index())[..bytes.len()].copy_from_slice(bytes);
         self.attach_in_buffer(class, token, LeasedContent { lease, offset: 0, buffered_bytes })

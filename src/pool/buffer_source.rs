@@ -26,7 +26,7 @@ pub trait Source {
     fn request_in(&mut self, request: &Request, tenant: u32) -> Result<Outcome, PoolError>;
     fn request_for(&mut self, request: &Request) -> Result<Outcome, PoolError>;
     /// As `request_for`; `None` if the request would have to wait.
-    fn request_now(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError>;
+    fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError>;
     /// Refuses a larger buffer that could never be granted while its holder keeps `held`.
     fn admit_beside(&mut self, held: u32, request: &Request, tenant: u32) -> Result<(), PoolError>;
     fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError>;
@@ -116,8 +116,8 @@ impl Source for Scheduler {
         Ok(Scheduler::request_for(self, request)?)
     }
 
-    fn request_now(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
-        Ok(Scheduler::request_now(self, request)?)
+    fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
+        Ok(Scheduler::try_request(self, request)?)
     }
 
     fn admit_beside(&mut self, held: u32, request: &Request, tenant: u32) -> Result<(), PoolError> {

@@ -27,20 +27,30 @@ impl<S: BufferSource> Pool<S> {
         let request = Request { has_deadline: false, ..*request };
         // The receivers' places in the table are theirs: each of them may have to wait at any time.
         let host_waits_max = self.config.scheduler.waiters_max - self.config.receivers_max;
-        let outcome = if self.host_waits == host_waits_max {
-            Outcome::Granted(
-                self.source
-                    .request_now(&request)?
-                    .ok_or(SchedulerError::WaitersFull { waiters_max: host_waits_max })?,
-            )
-        } else {
-            self.source.request_for(&request)?
-        };
+        if self.host_waits == host_waits_max {
+            let lease = self.try_request(&request)?;
+            return Ok(Outcome::Granted(lease.ok_or(SchedulerError::WaitersFull { waiters_max: host_waits_max })?));
+        }
+        let outcome = self.source.request_for(&request)?;
         match outcome {
             Outcome::Granted(lease) => self.touch(lease),
             Outcome::Queued(_) => self.host_waits += 1,
         }
         Ok(outcome)
+    }
+
+    /// Asks for a buffer of the host's own that is granted at once or not at all: `None` if the request would have to wait.
+    /// It is never queued, so no notice follows; and it goes before no request that is.
+    ///
+    /// # Errors
+    ///
+    /// The class, the size or the tenant does not exist; it could never be granted; the shared pool is closed.
+    pub fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
+        let lease = self.source.try_request(&Request { has_deadline: false, ..*request })?;
+        if let Some(lease) = lease {
+            self.touch(lease);
+        }
+        Ok(lease)
     }
 
     /// Releases a buffer of the host's own. It is handed to the next waiter in the same step.

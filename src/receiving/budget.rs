@@ -44,7 +44,7 @@ impl Buffers for Budget {
 
     fn take(&mut self) -> Option<u32> {
         let request = Request { has_deadline: false, ..Request::new(self.class, 0) };
-        let lease = self.scheduler.request_now(&request).ok()??;
+        let lease = self.scheduler.try_request(&request).ok()??;
         self.taken += 1;
         Some(lease.index())
     }

@@ -7,20 +7,6 @@ use super::{Class, LeaseId, ReclaimKind, Request, Scheduler, SchedulerError, Ten
 use core::ops::Range;
 
 impl Scheduler {
-    /// As `request_for`; `None` if the request would have to wait.
-    pub(crate) fn request_now(&mut self, request: &Request) -> Result<Option<LeaseId>, SchedulerError> {
-        let Some(tenant) = request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant)) else {
-            return self.refuse(SchedulerError::StaleTenant);
-        };
-        if let Some(lease) = self.grant_at_once(request, tenant) {
-            return Ok(Some(lease));
-        }
-        match self.admit(request, tenant) {
-            Ok(()) => Ok(None),
-            Err(error) => self.refuse(error),
-        }
-    }
-
     /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
     /// here last.
     pub(crate) fn free_to_trim(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {

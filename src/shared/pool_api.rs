@@ -12,7 +12,7 @@ impl SchedulerShard {
     /// # Errors
     ///
     /// As [`SchedulerShard::request`], but for the table of waits.
-    pub(crate) fn request_now(&self, request: &Request) -> Result<Option<LeaseId>, SharedSchedulerError> {
+    pub(crate) fn try_request(&self, request: &Request) -> Result<Option<LeaseId>, SharedSchedulerError> {
         if let Some(lease) = self.take_cached_now(request) {
             return Ok(Some(lease));
         }
@@ -244,7 +244,7 @@ mod tests {
         let shards =
             SharedScheduler::new(&SchedulerConfig { lease_ns: Some(1), ..SchedulerConfig::new(1, 4) }, 3).unwrap();
         let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
-        let Ok(Some(lease)) = a.request_now(&Request { has_deadline: true, ..Request::new(0, 7) }) else {
+        let Ok(Some(lease)) = a.try_request(&Request { has_deadline: true, ..Request::new(0, 7) }) else {
             panic!("a buffer is free");
         };
         (shards, a, b, lease)

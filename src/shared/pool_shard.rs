@@ -105,9 +105,9 @@ impl Source for PoolShard {
         self.request_in(request, 0)
     }
 
-    fn request_now(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
+    fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
         check_request(request)?;
-        let lease = self.shard.request_now(request)?;
+        let lease = self.shard.try_request(request)?;
         if let Some(lease) = lease {
             self.start(lease, request.has_deadline);
         }

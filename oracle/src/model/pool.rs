@@ -207,7 +207,8 @@ impl System for ModelPool {
         if bytes.len() <= SLOT_BYTES && self.smallest_slot().is_some() {
             return self.attach_in_slot(class, token, &known(bytes));
         }
-        let lease = self.scheduler.request_now(Ask::new(class, token), false)?.ok_or(DEMUXBUF_ERR_NO_BUFFER_FREE)?;
+        let lease =
+            self.scheduler.try_request_timed(Ask::new(class, token), false)?.ok_or(DEMUXBUF_ERR_NO_BUFFER_FREE)?;
         self.memory.insert(lease, known(bytes));
         self.adopt(class, token, Taken { lease, offset: 0, buffered_bytes: bytes.len() as u32 })
     }
@@ -374,7 +375,7 @@ impl System for ModelPool {
         let receivers = self.receivers.values().filter(|receiver| receiver.wait.is_some()).count();
         let host_max = self.config.scheduler.waiters_max - self.config.receivers_max;
         let asked = if self.scheduler.waits() - receivers == host_max as usize {
-            Asked::Lease(self.scheduler.request_now(ask, false)?.ok_or(DEMUXBUF_ERR_TABLE_FULL)?)
+            Asked::Lease(self.scheduler.try_request_timed(ask, false)?.ok_or(DEMUXBUF_ERR_TABLE_FULL)?)
         } else {
             self.scheduler.request_timed(ask, false)?
         };
@@ -382,6 +383,12 @@ impl System for ModelPool {
             self.memory.insert(lease, Vec::new());
         }
         Ok(asked)
+    }
+
+    fn try_request(&mut self, ask: Ask) -> Result<Option<u64>, i32> {
+        let lease = self.scheduler.try_request_timed(ask, false)?;
+        self.memory.extend(lease.map(|lease| (lease, Vec::new())));
+        Ok(lease)
     }
 
     fn release(&mut self, lease: u64) -> Result<(), i32> {

@@ -120,9 +120,9 @@ impl ModelScheduler {
     }
 
     /// A buffer, if one may be had without waiting.
-    pub(super) fn request_now(&mut self, ask: Ask, has_deadline: bool) -> Result<Option<u64>, i32> {
+    pub(super) fn try_request_timed(&mut self, ask: Ask, has_deadline: bool) -> Result<Option<u64>, i32> {
         let tenant = self.resolve(ask.tenant)?;
-        self.request_now_as(ask, tenant, has_deadline)
+        self.try_request_as(ask, tenant, has_deadline)
     }
 
     pub(super) fn request_timed(&mut self, ask: Ask, has_deadline: bool) -> Result<Asked, i32> {
@@ -132,7 +132,7 @@ impl ModelScheduler {
 
     /// Requests for a tenant that may be removed already.
     pub(super) fn request_as(&mut self, ask: Ask, tenant: u64, has_deadline: bool) -> Result<Asked, i32> {
-        if let Some(lease) = self.request_now_as(ask, tenant, has_deadline)? {
+        if let Some(lease) = self.try_request_as(ask, tenant, has_deadline)? {
             return Ok(Asked::Lease(lease));
         }
         if self.waits() == self.config.waiters_max as usize {
@@ -159,7 +159,7 @@ impl ModelScheduler {
         Ok(Asked::Wait(id))
     }
 
-    fn request_now_as(&mut self, ask: Ask, tenant: u64, has_deadline: bool) -> Result<Option<u64>, i32> {
+    fn try_request_as(&mut self, ask: Ask, tenant: u64, has_deadline: bool) -> Result<Option<u64>, i32> {
         let units = self.admit(ask, tenant)?;
         let class = usize::from(ask.class);
         let waits_already = self.queued.iter().any(|wait| wait.class == class && wait.tenant == tenant);
@@ -376,6 +376,10 @@ impl Tenant {
 impl System for ModelScheduler {
     fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
         self.request_timed(ask, true)
+    }
+
+    fn try_request(&mut self, ask: Ask) -> Result<Option<u64>, i32> {
+        self.try_request_timed(ask, true)
     }
 
     fn release(&mut self, lease: u64) -> Result<(), i32> {

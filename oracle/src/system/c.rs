@@ -33,6 +33,17 @@ fn c_policy(policy: Policy) -> demuxbuf_policy {
     }
 }
 
+fn c_request(ask: Ask) -> demuxbuf_request {
+    demuxbuf_request {
+        struct_size: size_of::<demuxbuf_request>() as u32,
+        class_index: ask.class.into(),
+        size_index: ask.size_index.into(),
+        reserved: 0,
+        token: ask.token,
+        tenant: ask.tenant.unwrap_or(0),
+    }
+}
+
 /// The status inside a mask, or the mask.
 fn mask(actions: u32) -> Result<u32, i32> {
     if actions & DEMUXBUF_ERROR == 0 { Ok(actions) } else { Err(actions as i32) }
@@ -325,14 +336,7 @@ impl System for CPool {
     }
 
     fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
-        let request = demuxbuf_request {
-            struct_size: size_of::<demuxbuf_request>() as u32,
-            class_index: ask.class.into(),
-            size_index: ask.size_index.into(),
-            reserved: 0,
-            token: ask.token,
-            tenant: ask.tenant.unwrap_or(0),
-        };
+        let request = c_request(ask);
         let mut handle = 0;
         // The shorter of the two calls is used where it suffices.
         let is_default = ask.size_index == 0 && ask.tenant.is_none();
@@ -346,6 +350,16 @@ impl System for CPool {
         match status {
             DEMUXBUF_OK => Ok(Asked::Lease(handle)),
             DEMUXBUF_STATUS_QUEUED => Ok(Asked::Wait(handle)),
+            status => Err(status),
+        }
+    }
+
+    fn try_request(&mut self, ask: Ask) -> Result<Option<u64>, i32> {
+        let mut lease = 0;
+        // SAFETY: our own pool; pointers to locals.
+        match unsafe { demuxbuf_pool_try_request(self.0, &c_request(ask), &mut lease, null_mut(), null_mut()) } {
+            DEMUXBUF_OK => Ok(Some(lease)),
+            DEMUXBUF_STATUS_NONE => Ok(None),
             status => Err(status),
         }
     }

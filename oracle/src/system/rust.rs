@@ -87,6 +87,11 @@ fn code(error: PoolError) -> i32 {
     }
 }
 
+fn request(ask: Ask) -> Request {
+    let Ask { class, size_index, tenant, token } = ask;
+    Request { tenant: tenant.map(TenantId::from_bits), size_index, ..Request::new(class, token) }
+}
+
 fn asked(outcome: Outcome) -> Asked {
     match outcome {
         Outcome::Granted(lease) => Asked::Lease(lease.to_bits()),
@@ -96,9 +101,12 @@ fn asked(outcome: Outcome) -> Asked {
 
 impl System for RustScheduler {
     fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
-        let Ask { class, size_index, tenant, token } = ask;
-        let request = Request { token, tenant: tenant.map(TenantId::from_bits), class, size_index, has_deadline: true };
-        self.0.request_for(&request).map(asked).map_err(scheduler_code)
+        self.0.request_for(&Request { has_deadline: true, ..request(ask) }).map(asked).map_err(scheduler_code)
+    }
+
+    fn try_request(&mut self, ask: Ask) -> Result<Option<u64>, i32> {
+        let granted = self.0.try_request(&Request { has_deadline: true, ..request(ask) });
+        granted.map(|lease| lease.map(LeaseId::to_bits)).map_err(scheduler_code)
     }
 
     fn release(&mut self, lease: u64) -> Result<(), i32> {
@@ -237,10 +245,11 @@ impl System for RustPool {
     }
 
     fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
-        let Ask { class, size_index, tenant, token } = ask;
-        let tenant = tenant.map(TenantId::from_bits);
-        let request = Request { tenant, size_index, ..Request::new(class, token) };
-        self.0.request_for(&request).map(asked).map_err(code)
+        self.0.request_for(&request(ask)).map(asked).map_err(code)
+    }
+
+    fn try_request(&mut self, ask: Ask) -> Result<Option<u64>, i32> {
+        self.0.try_request(&request(ask)).map(|lease| lease.map(LeaseId::to_bits)).map_err(code)
     }
 
     fn release(&mut self, lease: u64) -> Result<(), i32> {

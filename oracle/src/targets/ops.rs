@@ -211,6 +211,9 @@ fn op(line: Line<'_>) -> Option<Op> {
         "request" => {
             Op::Request { class: line.short(0) as u8, size_index: second as u8, tenant: named(line.number(2)) }
         }
+        "try-request" => {
+            Op::TryRequest { class: line.short(0) as u8, size_index: second as u8, tenant: named(line.number(2)) }
+        }
         "release" => Op::Release { lease: first },
         "cancel" => Op::Cancel { wait: first },
         "poll" => Op::PollNotice,

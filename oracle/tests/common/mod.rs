@@ -127,6 +127,7 @@ fn share() -> impl Strategy<Value = Op> {
 fn host_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (class(), size_index(), tenant()).prop_map(|(class, size_index, tenant)| Op::Request { class, size_index, tenant }),
+        2 => (class(), size_index(), tenant()).prop_map(|(class, size_index, tenant)| Op::TryRequest { class, size_index, tenant }),
         6 => which().prop_map(|lease| Op::Release { lease }),
         3 => which().prop_map(|wait| Op::Cancel { wait }),
         6 => Just(Op::PollNotice),

@@ -153,6 +153,9 @@
 // As many receivers are exported and not imported yet as can be.
 #define DEMUXBUF_ERR_EXPORTS_FULL (-55 * 65536)
 
+// The address lies in no buffer of the pool.
+#define DEMUXBUF_ERR_ADDRESS (-56 * 65536)
+
 // `struct_size` is below the size of the struct's first version, or above 4096.
 #define DEMUXBUF_ERR_STRUCT_SIZE (-60 * 65536)
 
@@ -1149,6 +1152,17 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool,
                              uint64_t lease,
                              uint8_t **data,
                              uint32_t *bytes);
+
+// The lease of the buffer that `address` lies in, be it the first byte, the last or one between them: for a host that
+// hands on pointers into its buffers and has to release one. The address is compared, never followed; it may lie in a
+// buffer of any pool of the same `demuxbuf_shared_pool`.
+//
+// Cost: O(1).
+// Returns `DEMUXBUF_OK` and writes `*lease`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ADDRESS` (in no
+// buffer of the pool), `DEMUXBUF_ERR_STALE` (in a buffer that is free, or a receiver's).
+int32_t demuxbuf_pool_lease_of_address(const demuxbuf_pool *pool,
+                                       const void *address,
+                                       uint64_t *lease);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -133,6 +133,7 @@ fn pool_error_names_its_cause() {
         PoolError::NotMovable,
         PoolError::TenantsUnsupported,
         PoolError::ExportsFull,
+        PoolError::UnknownAddress,
         PoolError::Event(EventError::AfterEnd),
     ];
     differ(&errors.iter().map(|error| error as &dyn Display).collect::<Vec<_>>());

@@ -107,6 +107,24 @@ fn buffer_area_of_a_foreign_lease_is_refused() {
     assert_eq!((a.buffer_area(lease).err(), b.buffer_area(lease).err()), (Some(stale), Some(stale)));
 }
 
+/// An address leads to the lease of its buffer on every thread, as long as the lease is the host's own.
+#[test]
+fn lease_of_address_is_found_on_every_thread() {
+    let (_shared_pool, mut a, mut b) = two(&config(2));
+    let Ok(Outcome::Granted(lease)) = a.request(0, 1) else { panic!("a buffer is free") };
+    let address = a.buffer(lease).unwrap()[255..].as_ptr();
+    assert_eq!((a.lease_of_address(address), b.lease_of_address(address)), (Ok(lease), Ok(lease)));
+    let stale = Err(PoolError::Scheduler(SchedulerError::StaleLease));
+    a.release(lease).unwrap();
+    assert_eq!((a.lease_of_address(address), b.lease_of_address(address)), (stale, stale));
+    let id = holding(&mut b, 2, &[2; 100]);
+    let of_receiver = b.data(id).unwrap().as_ptr();
+    assert_eq!((a.lease_of_address(of_receiver), b.lease_of_address(of_receiver)), (stale, stale));
+    let elsewhere = [1; 256];
+    let unknown = Err(PoolError::UnknownAddress);
+    assert_eq!((a.lease_of_address(elsewhere.as_ptr()), b.lease_of_address(elsewhere.as_ptr())), (unknown, unknown));
+}
+
 /// Of a receiver whose connection was exchanged for one that has ended, nothing is imported.
 #[test]
 fn s86_import_refuses_an_ended_connection() {

@@ -55,6 +55,7 @@ impl AnyPool {
         fn release_within(&mut; lease: LeaseId, reach: Reach) -> Result<(), PoolError>;
         fn cancel(&mut; wait: WaitId) -> Result<(), PoolError>;
         fn buffer_area(&; lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError>;
+        fn lease_of_address(&; address: *const u8) -> Result<LeaseId, PoolError>;
         fn nothing_to_poll(&;) -> bool;
         fn poll_notice(&mut;) -> Option<Notice>;
         fn poll_wake(&mut;) -> Option<u32>;

@@ -7,7 +7,7 @@ use super::pool::{class_of, status, tenant_of};
 use super::refusal::{Message, Refusal};
 use super::size_t;
 use super::status::*;
-use core::ffi::c_char;
+use core::ffi::{c_char, c_void};
 use core::mem::offset_of;
 use demuxbuf::memory::Reach;
 use demuxbuf::pool::PoolError;
@@ -241,4 +241,33 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
         }
         Err(status) => status,
     }
+}
+
+/// The lease of the buffer that `address` lies in, be it the first byte, the last or one between them: for a host that
+/// hands on pointers into its buffers and has to release one. The address is compared, never followed; it may lie in a
+/// buffer of any pool of the same `demuxbuf_shared_pool`.
+///
+/// Cost: O(1).
+/// Returns `DEMUXBUF_OK` and writes `*lease`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ADDRESS` (in no
+/// buffer of the pool), `DEMUXBUF_ERR_STALE` (in a buffer that is free, or a receiver's).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_lease_of_address(
+    pool: *const demuxbuf_pool,
+    address: *const c_void,
+    lease: *mut u64,
+) -> i32 {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // SAFETY: as the module asks.
+    let Some(lease) = (unsafe { Out::new(lease) }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    if address.is_null() {
+        return DEMUXBUF_ERR_NULL;
+    }
+    let found = pool.look(|pool| {
+        let found = pool.lease_of_address(address.cast()).map_err(status_of)?;
+        Ok(pool.salted(found.to_bits()))
+    });
+    status(found.map(|found| lease.write(found)))
 }

@@ -86,6 +86,8 @@ pub const DEMUXBUF_ERR_NOT_MOVABLE: i32 = -53 * 65536;
 pub const DEMUXBUF_ERR_TENANTS_UNSUPPORTED: i32 = -54 * 65536;
 /// As many receivers are exported and not imported yet as can be.
 pub const DEMUXBUF_ERR_EXPORTS_FULL: i32 = -55 * 65536;
+/// The address lies in no buffer of the pool.
+pub const DEMUXBUF_ERR_ADDRESS: i32 = -56 * 65536;
 
 /// `struct_size` is below the size of the struct's first version, or above 4096.
 pub const DEMUXBUF_ERR_STRUCT_SIZE: i32 = -60 * 65536;
@@ -105,6 +107,7 @@ pub(super) fn status_of(error: PoolError) -> i32 {
         PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
         PoolError::NoSlotFree => DEMUXBUF_ERR_NO_SLOT_FREE,
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
+        PoolError::UnknownAddress => DEMUXBUF_ERR_ADDRESS,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         PoolError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
@@ -163,7 +166,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 40] = [
+    const NUMBERS: [(i32, i32); 41] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -201,6 +204,7 @@ mod tests {
         (DEMUXBUF_ERR_NOT_MOVABLE, 53),
         (DEMUXBUF_ERR_TENANTS_UNSUPPORTED, 54),
         (DEMUXBUF_ERR_EXPORTS_FULL, 55),
+        (DEMUXBUF_ERR_ADDRESS, 56),
         (DEMUXBUF_ERR_STRUCT_SIZE, 60),
         (DEMUXBUF_ERR_UNKNOWN_FIELD, 61),
         (DEMUXBUF_ERR_EVENT, 62),
@@ -255,6 +259,7 @@ mod tests {
             (PoolError::NotMovable, DEMUXBUF_ERR_NOT_MOVABLE),
             (PoolError::TenantsUnsupported, DEMUXBUF_ERR_TENANTS_UNSUPPORTED),
             (PoolError::ExportsFull, DEMUXBUF_ERR_EXPORTS_FULL),
+            (PoolError::UnknownAddress, DEMUXBUF_ERR_ADDRESS),
         ] {
             assert_eq!(status_of(error), status, "{error}");
         }

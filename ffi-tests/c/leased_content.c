@@ -83,6 +83,45 @@ static void take_and_adopt_keep_the_content(void) {
     demuxbuf_pool_free(pool);
 }
 
+static void lease_of_an_address(void) {
+    demuxbuf_pool *pool = new_pool(3, 2), *other = new_pool(1, 1);
+    uint64_t lease, second, foreign, receiver, found;
+    FILL(found);
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &second), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request(other, 0, 0, &foreign), DEMUXBUF_OK);
+    uint8_t *data = buffer_of(pool, lease), *behind = buffer_of(pool, second);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &receiver), DEMUXBUF_OK);
+    const uint8_t *of_receiver = receive(pool, receiver, 100, 1).data;
+    CHECK_NUMBER(demuxbuf_pool_lease_of_address(NULL, data, &found), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_lease_of_address(pool, NULL, &found), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_lease_of_address(pool, data, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_lease_of_address(pool, &found, &found), DEMUXBUF_ERR_ADDRESS);
+    CHECK_NUMBER(demuxbuf_pool_lease_of_address(pool, buffer_of(other, foreign), &found), DEMUXBUF_ERR_ADDRESS);
+    CHECK_NUMBER(demuxbuf_pool_lease_of_address(pool, of_receiver, &found), DEMUXBUF_ERR_STALE);
+    CHECK_UNTOUCHED(found);
+    for (uint32_t at = 0; at < BUFFER_BYTES; at++) {
+        CHECK_NUMBER(demuxbuf_pool_lease_of_address(pool, data + at, &found), DEMUXBUF_OK);
+        CHECK(found == lease);
+        CHECK_NUMBER(demuxbuf_pool_lease_of_address(pool, behind + at, &found), DEMUXBUF_OK);
+        CHECK(found == second);
+    }
+    FILL(found);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_lease_of_address(pool, data, &found), DEMUXBUF_ERR_STALE);
+    CHECK_UNTOUCHED(found);
+    /* Leased anew it is another lease; what a receiver gave up is the host's. */
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &second), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_lease_of_address(pool, buffer_of(pool, second) + 9, &found), DEMUXBUF_OK);
+    CHECK(found == second && found != lease);
+    demuxbuf_leased_content content;
+    CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_lease_of_address(pool, of_receiver, &found), DEMUXBUF_OK);
+    CHECK(found == content.lease);
+    demuxbuf_pool_free(other);
+    demuxbuf_pool_free(pool);
+}
+
 static void adopt_of_a_requested_buffer(void) {
     demuxbuf_pool *pool = new_pool(1, 1);
     uint64_t receiver;
@@ -247,6 +286,7 @@ static void adopt_of_a_host_buffer(void) {
 
 int main(void) {
     take_and_adopt_keep_the_content();
+    lease_of_an_address();
     adopt_of_a_requested_buffer();
     adopt_of_wrong_content_is_refused();
     receiver_buffer_is_not_the_host_s();

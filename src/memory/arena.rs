@@ -160,6 +160,15 @@ impl Arena {
         self.block.address(&self.range_of(index))
     }
 
+    /// The buffer that an address lies in; the address is compared, never followed. Cost: O(1).
+    pub fn index_at(&self, address: *const u8) -> Option<u32> {
+        let offset = self.block.offset_of(address)?;
+        self.regions.iter().filter(|region| region.count > 0).find_map(|region| {
+            let at = offset.checked_sub(region.offset)? / region.bytes as usize;
+            (at < region.count as usize).then(|| region.first + at as u32)
+        })
+    }
+
     /// Copies part of one buffer to the front of another.
     ///
     /// # Panics
@@ -373,6 +382,28 @@ mod tests {
                 let is_cap_blocked = self.arena.buffer(index).iter().all(|&byte| byte == TrackedArena::content(index));
                 assert!(is_cap_blocked, "buffer {index} with pages of {}", self.page_bytes);
             }
+        }
+    }
+
+    /// Every byte of a buffer leads to it; what lies between the sizes, before or behind all buffers leads nowhere.
+    #[test]
+    fn index_at_finds_the_buffer_of_an_address() {
+        let arena = Arena::with_pages_of(4096, 3, &[4096 * 5, 4096 * 2 + 64, 0, 64]).expect("there is memory");
+        let buffers = arena.regions.iter().map(|region| region.count).sum::<u32>();
+        assert_eq!(buffers, 3 + 7 + 960);
+        let base = arena.address(0).as_ptr().addr();
+        let (end, mut found) = (3 * arena.bytes(), 0);
+        for offset in (0..end).step_by(64) {
+            for address in [base + offset, base + offset + 63] {
+                let index = arena.index_at(core::ptr::without_provenance(address));
+                let inside = |index: &u32| arena.range_of(*index).contains(&offset);
+                assert_eq!(index, (0..buffers).find(inside), "at byte {offset}");
+                found += u32::from(index.is_some());
+            }
+        }
+        assert_eq!(found as usize, 2 * (3 * 320 + 7 * 129 + 960), "each piece of 64 bytes of each buffer, twice");
+        for outside in [base - 1, base + end, 0, usize::MAX] {
+            assert_eq!(arena.index_at(core::ptr::without_provenance(outside)), None);
         }
     }
 

@@ -106,6 +106,12 @@ impl Block {
         unsafe { self.base.add(range.start) }
     }
 
+    /// How far behind the start of the block an address lies, if it lies inside.
+    pub(super) fn offset_of(&self, address: *const u8) -> Option<usize> {
+        let offset = address.addr().checked_sub(self.base.as_ptr().addr())?;
+        (offset < self.bytes).then_some(offset)
+    }
+
     /// Copies a range to where it does not overlap.
     pub(super) fn copy(&mut self, from: Range<usize>, to: usize) {
         let target = to..to + from.len();

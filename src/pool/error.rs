@@ -30,6 +30,8 @@ pub enum PoolError {
     NoSlotFree,
     /// No buffer is held.
     NoBuffer,
+    /// The address lies in no buffer of the pool.
+    UnknownAddress,
     /// More bytes than fit.
     TooManyBytes,
     /// An event that the receiver reports itself.
@@ -61,6 +63,7 @@ impl fmt::Display for PoolError {
             PoolError::NoBufferFree => "no buffer is free",
             PoolError::NoSlotFree => "no parking slot is free",
             PoolError::NoBuffer => "no buffer is held",
+            PoolError::UnknownAddress => "the address lies in no buffer of the pool",
             PoolError::TooManyBytes => "more bytes than fit",
             PoolError::InternalEvent => "the receiver reports this event itself",
             PoolError::PoolClosed => "the shared pool is closed",

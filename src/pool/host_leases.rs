@@ -102,6 +102,20 @@ impl<S: BufferSource> Pool<S> {
         Ok((arena.address(lease.index()), arena.bytes_of(lease.index())))
     }
 
+    /// The lease of the buffer that an address lies in, be it the first byte, the last or one between them: for hosts that
+    /// hand on pointers into their buffers. The address is compared, never followed. Cost: O(1).
+    ///
+    /// # Errors
+    ///
+    /// The address lies in no buffer of the pool; or in one that is free, or a receiver's (a stale lease).
+    pub fn lease_of_address(&self, address: *const u8) -> Result<LeaseId, PoolError> {
+        let buffer = self.memory.arena().index_at(address).ok_or(PoolError::UnknownAddress)?;
+        let lease = self.source.lease_at(buffer);
+        // A number gives no access to the buffer; the calls that do look at the thread of the lease.
+        self.check_host_lease(lease, Reach::ANYWHERE)?;
+        Ok(lease)
+    }
+
     pub(super) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
         self.source.check_host_lease(lease, reach)?;
         match self.table.holder(lease.index()) {

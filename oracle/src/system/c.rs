@@ -301,6 +301,12 @@ impl System for CPool {
         let (mut data, mut bytes) = (null_mut(), 0);
         // SAFETY: our own pool; pointers to locals.
         outcome(unsafe { demuxbuf_pool_buffer(self.0, lease, &mut data, &mut bytes) })?;
+        for address in [data, data.wrapping_add(bytes as usize - 1)] {
+            let mut found = 0;
+            // SAFETY: our own pool; a pointer to a local.
+            let status = unsafe { demuxbuf_pool_lease_of_address(self.0, address.cast(), &mut found) };
+            assert_eq!((status, found), (DEMUXBUF_OK, lease));
+        }
         Ok(cells(data, bytes))
     }
 

@@ -215,7 +215,11 @@ impl System for RustPool {
 
     fn content(&mut self, lease: u64) -> Result<Vec<Cell>, i32> {
         let memory = self.0.buffer(LeaseId::from_bits(lease)).map_err(code)?;
-        Ok(memory.iter().copied().map(Some).collect())
+        let (addresses, content) = (memory.as_ptr_range(), memory.iter().copied().map(Some).collect());
+        for address in [addresses.start, addresses.end.wrapping_sub(1)] {
+            assert_eq!(self.0.lease_of_address(address).map(LeaseId::to_bits), Ok(lease));
+        }
+        Ok(content)
     }
 
     fn describe(&mut self, receiver: u64) -> Result<Info, i32> {

@@ -15,9 +15,9 @@
 //! | life | detached, open, failed, closing, finished | `Attach`, `Fail`, `Close` |
 //! | hold | none, slot, buffer (with capacity and buffered bytes) | `BufferGranted`, `BufferParked`, `BufferReleased`, `Sync` |
 //! | wait | no, queued | `BufferDenied`, `BufferGranted`, `Done(CancelRequest)` |
-//! | readiness | unknown, ready | `Readable`, `Received`, `WouldBlock`, `Sync` (one-shot) |
-//! | receive | none, in flight, taken back (completion) | `Done(Recv)`, `Done(StopRecv)`, `Received`, `WouldBlock`, the end |
-//! | read interest | off, armed (completion: a poll is submitted) | `Done(WantRecv)`, `Done(StopRecv)`, `Readable` (one-shot), `Sync` |
+//! | readiness | unknown, ready | `Readable`, `Received`, `WouldBlock`, `WouldBlockArmed`, `Sync` (one-shot) |
+//! | receive | none, in flight, taken back (completion) | `Done(Recv)`, `Done(StopRecv)`, `Received`, `WouldBlock`, `WouldBlockArmed`, the end |
+//! | read interest | off, armed (completion: a poll is submitted) | `Done(WantRecv)`, `Done(StopRecv)`, `Readable` (one-shot), `WouldBlockArmed`, `Sync` |
 //! | end | open, ended, broken; then reported | `EndOfStream`, `TransportError`, `Done(End)` |
 //! | decoder | free, needing n bytes, blocked by reasons, yielded | `NeedMore`, `Received`, `Block`, `Unblock`, `SetBlocked`, `Yield`, `Wake` |
 //!
@@ -38,7 +38,7 @@
 //! | `BufferParked` | capacity 0 or below the buffered bytes; closed; in flight | holds a slot |
 //! | `BufferReleased` | nothing is held; in flight | holds nothing, buffers nothing |
 //! | `Received` | 0; nothing held; more than the room; after the end; closed and not in flight | the bytes are buffered and no longer count as missing; after `Close` nothing |
-//! | `WouldBlock` | detached | not ready |
+//! | `WouldBlock`, `WouldBlockArmed` | detached | not ready; the second: and read interest is armed |
 //! | `EndOfStream`, `TransportError` | detached | ended or broken (an error outweighs an end that is not reported yet) |
 //! | `Consumed` | more than buffered; from a slot while in flight | buffered less; progress ends the need of bytes, and a request to park or shed |
 //! | `NeedMore` | 0; more than can be counted; closed | needs the reported number of bytes |
@@ -126,7 +126,8 @@ pub struct Connection {
 
 const _: () = assert!(core::mem::size_of::<Connection>() <= 32);
 
-/// The facts in `Connection::flags`.
+/// The facts in `Connection::flags`. The header's inline tests know the place of that field, and the numbers of `WAITING`,
+/// `ENDED` and `BROKEN`.
 mod flag {
     pub(super) const ATTACHED: u32 = 1 << 0;
     pub(super) const CLOSED: u32 = 1 << 1;
@@ -448,5 +449,6 @@ fn matters_when_closed(event: Event) -> bool {
 
 /// Whether the event ends a receive.
 fn is_outcome(event: Event) -> bool {
-    matches!(event, Event::Received { .. } | Event::WouldBlock | Event::EndOfStream | Event::TransportError)
+    let found_nothing = matches!(event, Event::WouldBlock | Event::WouldBlockArmed);
+    found_nothing || matches!(event, Event::Received { .. } | Event::EndOfStream | Event::TransportError)
 }

@@ -235,7 +235,7 @@ fn any_event(rng: &mut Rng) -> Event {
     let reasons = rng.u32(..3);
     match rng.u32(..25) {
         0..=5 => Event::Readable,
-        6 => Event::WouldBlock,
+        6 => [Event::WouldBlock, Event::WouldBlockArmed][rng.usize(..2)],
         7 if rng.u32(..20) == 0 => Event::EndOfStream,
         8 if rng.u32(..20) == 0 => Event::TransportError,
         9 | 10 => Event::Consumed { bytes },

@@ -1,6 +1,6 @@
 //! Sequences after which a connection must still find a way on, or must still come to an end of its loop iteration.
 
-use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
+use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX};
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
 use demuxbuf::pool::{Pool, PoolConfig, PoolError};
@@ -33,6 +33,29 @@ fn needed_bytes_arrive_below_the_resume_threshold() {
         let actions = report(&mut connection, Event::NeedMore { bytes: 10 });
         assert!(actions.has(Action::Recv), "{mode:?}: {actions:?}");
         assert!(!actions.has(Action::StopRecv), "{mode:?}: {actions:?}");
+    }
+}
+
+/// A host that arms read interest as soon as it finds nothing says both in one event, and is where two events lead.
+#[test]
+fn would_block_armed_is_would_block_and_armed() {
+    for mode in Mode::ALL {
+        let mut twice = receiving(Policy { mode, ..Policy::default() }, 30);
+        report(&mut twice, Event::NeedMore { bytes: 10 });
+        let mut once = twice.clone();
+        let actions = report(&mut twice, Event::WouldBlock);
+        if actions.has(Action::WantRecv) {
+            report(&mut twice, Event::done(Action::WantRecv));
+        }
+        let actions = report(&mut once, Event::WouldBlockArmed);
+        assert_eq!((actions, &once), (twice.pending(), &twice), "{mode:?}");
+        assert!(once.is_armed() && !once.is_ready(), "{mode:?}");
+        // Armed where it is not wanted, it is to be turned off.
+        report(&mut once, Event::PauseRecv);
+        report(&mut once, Event::WouldBlockArmed);
+        assert!(mode == Mode::Edge || once.pending().has(Action::StopRecv), "{mode:?}");
+        let detached = Connection::default().handle(Event::WouldBlockArmed);
+        assert_eq!(detached, Err(EventError::NotAttached));
     }
 }
 

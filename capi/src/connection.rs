@@ -10,7 +10,7 @@ use super::refusal::Message;
 use super::size_t;
 use super::status::*;
 use core::ffi::c_char;
-use demuxbuf::connection::{Actions, Connection, Event, EventError, Policy};
+use demuxbuf::connection::{Actions, Connection, EndKind, Event, EventError, Policy};
 
 /// One connection's receive state: a plain value that the host embeds in its own struct. All-zero is not attached. It
 /// may be moved with memcpy while it is not queued, and needs no destructor unless it holds or waits for something.
@@ -21,11 +21,19 @@ use demuxbuf::connection::{Actions, Connection, Event, EventError, Policy};
 pub struct demuxbuf_connection {
     capacity: u32,
     buffered_bytes: u32,
+    /// Of these the inline tests know one.
     state: [u32; 6],
 }
 
 const _: () = assert!(size_of::<demuxbuf_connection>() == 32 && size_of::<Connection>() == 32);
 const _: () = assert!(align_of::<demuxbuf_connection>() == align_of::<Connection>());
+
+/// The byte stream goes on, as far as is known.
+pub const DEMUXBUF_END_KIND_NONE: u32 = 0;
+/// The peer will send no more.
+pub const DEMUXBUF_END_KIND_STREAM: u32 = 1;
+/// The transport failed.
+pub const DEMUXBUF_END_KIND_ERROR: u32 = 2;
 
 /// The connection behind the host's pointer, if it is not NULL.
 ///
@@ -202,6 +210,18 @@ pub unsafe extern "C" fn demuxbuf_connection_received(connection: *mut demuxbuf_
 pub unsafe extern "C" fn demuxbuf_connection_would_block(connection: *mut demuxbuf_connection) -> u32 {
     // SAFETY: as the module asks.
     unsafe { handle(connection, Event::WouldBlock) }
+}
+
+/// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the report
+/// of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot, optimistic;
+/// completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not wanted.
+///
+/// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_connection_would_block_armed(connection: *mut demuxbuf_connection) -> u32 {
+    // SAFETY: as the module asks.
+    unsafe { handle(connection, Event::WouldBlockArmed) }
 }
 
 /// The peer will send no more. In any state, with or without a receive.
@@ -427,6 +447,26 @@ pub unsafe extern "C" fn demuxbuf_connection_buffered_bytes(connection: *const d
 pub unsafe extern "C" fn demuxbuf_connection_capacity(connection: *const demuxbuf_connection) -> u32 {
     // SAFETY: as the module asks.
     guarded_or(0, || unsafe { connection_ref(connection) }.map_or(0, Connection::capacity))
+}
+
+/// Whether and how the byte stream ended, as soon as it is known: `DEMUXBUF_END_KIND_*`, `DEMUXBUF_END_KIND_NONE` for
+/// NULL. Twin of the header's `demuxbuf_connection_end_kind_inline`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_connection_end_kind(connection: *const demuxbuf_connection) -> u32 {
+    // SAFETY: as the module asks.
+    guarded_or(DEMUXBUF_END_KIND_NONE, || match unsafe { connection_ref(connection) }.and_then(Connection::end) {
+        None => DEMUXBUF_END_KIND_NONE,
+        Some(EndKind::Stream) => DEMUXBUF_END_KIND_STREAM,
+        Some(EndKind::Error) => DEMUXBUF_END_KIND_ERROR,
+    })
+}
+
+/// 1 if the connection is queued for a buffer, else 0, and 0 for NULL. Twin of the header's
+/// `demuxbuf_connection_is_waiting_inline`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_connection_is_waiting(connection: *const demuxbuf_connection) -> u8 {
+    // SAFETY: as the module asks.
+    guarded_or(0, || unsafe { connection_ref(connection) }.map_or(0, |connection| connection.is_waiting().into()))
 }
 
 /// Writes everything there is to print about a connection.

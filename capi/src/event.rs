@@ -49,6 +49,8 @@ pub const DEMUXBUF_EVENT_RECLAIM_REQUESTED: u32 = 21;
 pub const DEMUXBUF_EVENT_LEASE_EXPIRED: u32 = 22;
 /// The reasons in the mask `value`, and no others, are why decoding cannot go on; 0 for none.
 pub const DEMUXBUF_EVENT_SET_BLOCKED: u32 = 23;
+/// One receive found nothing, and read interest is armed.
+pub const DEMUXBUF_EVENT_WOULD_BLOCK_ARMED: u32 = 24;
 
 /// `Done` for a mask of actions. A mask with a bit of no action becomes one that is never pending, so that the
 /// connection refuses it, after whatever else is wrong.
@@ -70,6 +72,7 @@ pub(super) fn event_of(number: u32, value: u32) -> Result<Event, i32> {
         DEMUXBUF_EVENT_BUFFER_PARKED => return Ok(Event::BufferParked { capacity: value }),
         DEMUXBUF_EVENT_READABLE => Event::Readable,
         DEMUXBUF_EVENT_WOULD_BLOCK => Event::WouldBlock,
+        DEMUXBUF_EVENT_WOULD_BLOCK_ARMED => Event::WouldBlockArmed,
         DEMUXBUF_EVENT_END_OF_STREAM => Event::EndOfStream,
         DEMUXBUF_EVENT_TRANSPORT_ERROR => Event::TransportError,
         DEMUXBUF_EVENT_YIELD => Event::Yield,
@@ -109,6 +112,7 @@ mod tests {
             (20, Event::BufferReleased),
             (21, Event::ReclaimRequested),
             (22, Event::LeaseExpired),
+            (24, Event::WouldBlockArmed),
         ];
         let counting = [
             (2, Event::Received { bytes: 9 }),
@@ -128,10 +132,10 @@ mod tests {
         for (number, event) in counting {
             assert_eq!(event_of(number, 9), Ok(event));
         }
-        assert_eq!(plain.len() + counting.len(), 23);
+        assert_eq!(plain.len() + counting.len(), 24);
         // Refused by the connection, since no state has all actions pending.
         assert_eq!(event_of(15, 1 << 31), Ok(Event::Done(Actions::ALL)));
-        for number in [0, 24, u32::MAX] {
+        for number in [0, 25, u32::MAX] {
             assert_eq!(event_of(number, 0), Err(DEMUXBUF_ERR_EVENT));
         }
     }

@@ -54,7 +54,7 @@ pub struct demuxbuf_connection_info {
     pub truncated_bytes: u32,
     /// 0 nothing held, 1 a parking slot, 2 a buffer.
     pub hold: u8,
-    /// 0 open, 1 ended, 2 broken.
+    /// `DEMUXBUF_END_KIND_*`: 0 open, 1 ended, 2 broken.
     pub end: u8,
     /// Not 0: queued for a buffer.
     pub waiting: u8,
@@ -121,7 +121,7 @@ pub struct demuxbuf_receiver_info {
     pub truncated_bytes: u32,
     /// 0 nothing held, 1 a parking slot, 2 a buffer.
     pub hold: u8,
-    /// 0 open, 1 ended, 2 broken.
+    /// `DEMUXBUF_END_KIND_*`: 0 open, 1 ended, 2 broken.
     pub end: u8,
     /// Not 0: queued for a buffer.
     pub waiting: u8,

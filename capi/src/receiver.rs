@@ -388,6 +388,18 @@ pub unsafe extern "C" fn demuxbuf_receiver_would_block(pool: *mut demuxbuf_pool,
     unsafe { report(pool, receiver, Event::WouldBlock) }
 }
 
+/// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the report
+/// of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot, optimistic;
+/// completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not wanted.
+///
+/// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_would_block_armed(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    // SAFETY: as the module asks.
+    unsafe { report(pool, receiver, Event::WouldBlockArmed) }
+}
+
 /// The peer will send no more. In any state, with or without a receive.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set

@@ -1,6 +1,8 @@
 //! What a call for a receiver returns.
 
-use super::actions::mask_error;
+use super::actions::{DEMUXBUF_ERROR, mask_error};
+use super::guard::guarded_or;
+use super::status::{DEMUXBUF_ERR_POISONED, DEMUXBUF_OK};
 use core::ptr::NonNull;
 use demuxbuf::connection::Actions;
 
@@ -40,4 +42,20 @@ impl demuxbuf_step {
     pub(super) const fn status(status: i32) -> demuxbuf_step {
         demuxbuf_step { data: core::ptr::null_mut(), bytes: 0, actions: mask_error(status) }
     }
+}
+
+/// The status of a step: `DEMUXBUF_OK` if it has actions to do, or none. Twin of the header's
+/// `demuxbuf_step_status_inline`. Thread rule: any thread, any time.
+#[unsafe(no_mangle)]
+pub extern "C" fn demuxbuf_step_status(step: demuxbuf_step) -> i32 {
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        if step.actions & DEMUXBUF_ERROR != 0 { step.actions as i32 } else { DEMUXBUF_OK }
+    })
+}
+
+/// 1 if the step asks for any of these actions, else 0; 0 for a step that is an error, whatever is asked for. Twin of the
+/// header's `demuxbuf_step_has_inline`. Thread rule: any thread, any time.
+#[unsafe(no_mangle)]
+pub extern "C" fn demuxbuf_step_has(step: demuxbuf_step, actions: u32) -> u8 {
+    guarded_or(0, || (step.actions & DEMUXBUF_ERROR == 0 && step.actions & actions != 0).into())
 }

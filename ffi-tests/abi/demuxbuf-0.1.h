@@ -452,15 +452,8 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
 // The reasons in the mask `value`, and no others, are why decoding cannot go on; 0 for none.
 #define DEMUXBUF_EVENT_SET_BLOCKED 23
 
-// A buffer that leaves or enters a receiver with its content.
-typedef struct {
-  // The buffer; release it with `demuxbuf_pool_release`.
-  uint64_t lease;
-  // Where the content starts in the buffer, in bytes.
-  uint32_t offset;
-  // Length of the content, in bytes.
-  uint32_t buffered_bytes;
-} demuxbuf_leased_content;
+// One receive found nothing, and read interest is armed.
+#define DEMUXBUF_EVENT_WOULD_BLOCK_ARMED 24
 
 // What is to be done now, and where. Returned by value.
 typedef struct {
@@ -482,6 +475,16 @@ typedef struct {
   // With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
   uint32_t actions;
 } demuxbuf_step;
+
+// A buffer that leaves or enters a receiver with its content.
+typedef struct {
+  // The buffer; release it with `demuxbuf_pool_release`.
+  uint64_t lease;
+  // Where the content starts in the buffer, in bytes.
+  uint32_t offset;
+  // Length of the content, in bytes.
+  uint32_t buffered_bytes;
+} demuxbuf_leased_content;
 
 // Everything there is to print about a receiver, and about its connection.
 typedef struct {
@@ -515,7 +518,7 @@ typedef struct {
   uint32_t truncated_bytes;
   // 0 nothing held, 1 a parking slot, 2 a buffer.
   uint8_t hold;
-  // 0 open, 1 ended, 2 broken.
+  // `DEMUXBUF_END_KIND_*`: 0 open, 1 ended, 2 broken.
   uint8_t end;
   // Not 0: queued for a buffer.
   uint8_t waiting;
@@ -579,7 +582,7 @@ typedef struct {
   uint32_t truncated_bytes;
   // 0 nothing held, 1 a parking slot, 2 a buffer.
   uint8_t hold;
-  // 0 open, 1 ended, 2 broken.
+  // `DEMUXBUF_END_KIND_*`: 0 open, 1 ended, 2 broken.
   uint8_t end;
   // Not 0: queued for a buffer.
   uint8_t waiting;
@@ -606,6 +609,15 @@ typedef struct {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+// The status of a step: `DEMUXBUF_OK` if it has actions to do, or none. Twin of the header's
+// `demuxbuf_step_status_inline`. Thread rule: any thread, any time.
+int32_t demuxbuf_step_status(demuxbuf_step step);
+
+// 1 if the step asks for any of these actions, else 0; 0 for a step that is an error, whatever is asked for. Twin of the
+// header's `demuxbuf_step_has_inline`. Thread rule: any thread, any time.
+uint8_t demuxbuf_step_has(demuxbuf_step step,
+                          uint32_t actions);
 
 // Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
 // are copied. `class_index` is that of its requests; `token` comes back with grants. `*receiver` is its handle until
@@ -718,6 +730,15 @@ demuxbuf_step demuxbuf_receiver_received(demuxbuf_pool *pool, uint64_t receiver,
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 demuxbuf_step demuxbuf_receiver_would_block(demuxbuf_pool *pool, uint64_t receiver);
+
+// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the report
+// of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot, optimistic;
+// completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not wanted.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+demuxbuf_step demuxbuf_receiver_would_block_armed(demuxbuf_pool *pool,
+                                                  uint64_t receiver);
 
 // The peer will send no more. In any state, with or without a receive.
 //
@@ -1295,12 +1316,22 @@ int32_t demuxbuf_receiver_import(demuxbuf_pool *pool,
  * Thread rule: one thread at a time per connection. Cost: O(1), no allocation, no system call.
  */
 
+// The byte stream goes on, as far as is known.
+#define DEMUXBUF_END_KIND_NONE 0
+
+// The peer will send no more.
+#define DEMUXBUF_END_KIND_STREAM 1
+
+// The transport failed.
+#define DEMUXBUF_END_KIND_ERROR 2
+
 // One connection's receive state: a plain value that the host embeds in its own struct. All-zero is not attached. It
 // may be moved with memcpy while it is not queued, and needs no destructor unless it holds or waits for something.
 // The fields are private to the library; the header's inline tests read them.
 typedef struct {
   uint32_t capacity;
   uint32_t buffered_bytes;
+  // Of these the inline tests know one.
   uint32_t state[6];
 } demuxbuf_connection;
 
@@ -1377,6 +1408,14 @@ uint32_t demuxbuf_connection_received(demuxbuf_connection *connection,
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
 uint32_t demuxbuf_connection_would_block(demuxbuf_connection *connection);
+
+// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the report
+// of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot, optimistic;
+// completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not wanted.
+//
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
+uint32_t demuxbuf_connection_would_block_armed(demuxbuf_connection *connection);
 
 // The peer will send no more. In any state, with or without a receive.
 //
@@ -1519,6 +1558,14 @@ uint32_t demuxbuf_connection_buffered_bytes(const demuxbuf_connection *connectio
 // Size of what is held, in bytes; 0 if nothing is, and for NULL. Twin of the header's
 // `demuxbuf_connection_capacity_inline`.
 uint32_t demuxbuf_connection_capacity(const demuxbuf_connection *connection);
+
+// Whether and how the byte stream ended, as soon as it is known: `DEMUXBUF_END_KIND_*`, `DEMUXBUF_END_KIND_NONE` for
+// NULL. Twin of the header's `demuxbuf_connection_end_kind_inline`.
+uint32_t demuxbuf_connection_end_kind(const demuxbuf_connection *connection);
+
+// 1 if the connection is queued for a buffer, else 0, and 0 for NULL. Twin of the header's
+// `demuxbuf_connection_is_waiting_inline`.
+uint8_t demuxbuf_connection_is_waiting(const demuxbuf_connection *connection);
 
 // Writes everything there is to print about a connection.
 //
@@ -1777,6 +1824,29 @@ static inline uint32_t demuxbuf_connection_buffered_bytes_inline(const demuxbuf_
 /* Size of what is held, in bytes; 0 if nothing is, and for NULL. Twin: demuxbuf_connection_capacity. */
 static inline uint32_t demuxbuf_connection_capacity_inline(const demuxbuf_connection *connection) {
   return connection != 0 ? connection->capacity : 0u;
+}
+
+/* Whether and how the byte stream ended: DEMUXBUF_END_KIND_*. Twin: demuxbuf_connection_end_kind. */
+static inline uint32_t demuxbuf_connection_end_kind_inline(const demuxbuf_connection *connection) {
+  const uint32_t flags = connection != 0 ? connection->state[3] : 0u;
+  return (flags & 0x2000u) != 0u   ? DEMUXBUF_END_KIND_ERROR
+         : (flags & 0x1000u) != 0u ? DEMUXBUF_END_KIND_STREAM
+                                   : DEMUXBUF_END_KIND_NONE;
+}
+
+/* 1 if the connection is queued for a buffer, else 0. Twin: demuxbuf_connection_is_waiting. */
+static inline uint8_t demuxbuf_connection_is_waiting_inline(const demuxbuf_connection *connection) {
+  return connection != 0 && (connection->state[3] & 0x20u) != 0u;
+}
+
+/* The status of a step: 0 if it has actions to do, or none. Twin: demuxbuf_step_status. */
+static inline int32_t demuxbuf_step_status_inline(demuxbuf_step step) {
+  return demuxbuf_actions_status_inline(step.actions);
+}
+
+/* 1 if the step asks for any of these actions, else 0; 0 for an error. Twin: demuxbuf_step_has. */
+static inline uint8_t demuxbuf_step_has_inline(demuxbuf_step step, uint32_t actions) {
+  return (step.actions & DEMUXBUF_ERROR) == 0u && (step.actions & actions) != 0u;
 }
 
 /* Version of this header, to compare with demuxbuf_version(). */

@@ -8,7 +8,7 @@ static plain_event *const plain_events[] = {
     demuxbuf_connection_readable,    demuxbuf_connection_buffer_denied, demuxbuf_connection_buffer_released,
     demuxbuf_connection_would_block, demuxbuf_connection_end_of_stream, demuxbuf_connection_transport_error,
     demuxbuf_connection_wake,        demuxbuf_connection_pause_recv,    demuxbuf_connection_resume_recv,
-    demuxbuf_connection_fail,        demuxbuf_connection_close,
+    demuxbuf_connection_fail,        demuxbuf_connection_close,         demuxbuf_connection_would_block_armed,
 };
 static number_event *const number_events[] = {
     demuxbuf_connection_buffer_granted, demuxbuf_connection_received,    demuxbuf_connection_consumed,
@@ -42,6 +42,10 @@ static void compare_views(const demuxbuf_connection *connection) {
     CHECK_NUMBER(demuxbuf_connection_capacity_inline(connection), demuxbuf_connection_capacity(connection));
     CHECK_NUMBER(info.buffered_bytes, demuxbuf_connection_buffered_bytes_inline(connection));
     CHECK_NUMBER(info.capacity, demuxbuf_connection_capacity_inline(connection));
+    CHECK_NUMBER(demuxbuf_connection_end_kind_inline(connection), demuxbuf_connection_end_kind(connection));
+    CHECK_NUMBER(demuxbuf_connection_is_waiting_inline(connection), demuxbuf_connection_is_waiting(connection));
+    CHECK_NUMBER(info.end, demuxbuf_connection_end_kind_inline(connection));
+    CHECK_NUMBER(info.waiting, demuxbuf_connection_is_waiting_inline(connection));
     CHECK_NUMBER(info.pending, demuxbuf_connection_pending(connection));
     CHECK_NUMBER(demuxbuf_actions_status_inline(info.pending), DEMUXBUF_OK);
     uint32_t room = (info.pending & DEMUXBUF_RECV) != 0 ? info.capacity - info.buffered_bytes : 0;
@@ -66,6 +70,10 @@ static void null_is_refused_everywhere(void) {
     CHECK_NUMBER(demuxbuf_connection_capacity(NULL), 0);
     CHECK_NUMBER(demuxbuf_connection_buffered_bytes_inline(NULL), 0);
     CHECK_NUMBER(demuxbuf_connection_capacity_inline(NULL), 0);
+    CHECK_NUMBER(demuxbuf_connection_end_kind(NULL), DEMUXBUF_END_KIND_NONE);
+    CHECK_NUMBER(demuxbuf_connection_end_kind_inline(NULL), DEMUXBUF_END_KIND_NONE);
+    CHECK_NUMBER(demuxbuf_connection_is_waiting(NULL), 0);
+    CHECK_NUMBER(demuxbuf_connection_is_waiting_inline(NULL), 0);
 
     demuxbuf_connection connection = {0};
     demuxbuf_connection_info info = {.struct_size = sizeof info};
@@ -397,6 +405,9 @@ static void connection_of_garbage_is_harmless(void) {
             CHECK_NUMBER(demuxbuf_connection_buffered_bytes_inline(&connection),
                          demuxbuf_connection_buffered_bytes(&connection));
             CHECK_NUMBER(demuxbuf_connection_capacity_inline(&connection), demuxbuf_connection_capacity(&connection));
+            CHECK_NUMBER(demuxbuf_connection_end_kind_inline(&connection), demuxbuf_connection_end_kind(&connection));
+            CHECK_NUMBER(demuxbuf_connection_is_waiting_inline(&connection),
+                         demuxbuf_connection_is_waiting(&connection));
         }
     }
 }

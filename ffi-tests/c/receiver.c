@@ -5,10 +5,17 @@ typedef demuxbuf_step plain_event(demuxbuf_pool *, uint64_t);
 typedef demuxbuf_step number_event(demuxbuf_pool *, uint64_t, uint32_t);
 
 static plain_event *const plain_events[] = {
-    demuxbuf_receiver_readable,        demuxbuf_receiver_would_block, demuxbuf_receiver_end_of_stream,
-    demuxbuf_receiver_transport_error, demuxbuf_receiver_wake,        demuxbuf_receiver_pause_recv,
-    demuxbuf_receiver_resume_recv,     demuxbuf_receiver_fail,        demuxbuf_receiver_close,
+    demuxbuf_receiver_readable,
+    demuxbuf_receiver_would_block,
+    demuxbuf_receiver_end_of_stream,
+    demuxbuf_receiver_transport_error,
+    demuxbuf_receiver_wake,
+    demuxbuf_receiver_pause_recv,
+    demuxbuf_receiver_resume_recv,
+    demuxbuf_receiver_fail,
+    demuxbuf_receiver_close,
     demuxbuf_receiver_pending,
+    demuxbuf_receiver_would_block_armed,
 };
 static number_event *const number_events[] = {
     demuxbuf_receiver_received,    demuxbuf_receiver_block, demuxbuf_receiver_unblock,
@@ -208,6 +215,38 @@ static void content_moves_to_the_front_only_to_make_room(void) {
     content = check_step(demuxbuf_receiver_received(pool, receiver, 1), DEMUXBUF_WANT_RECV | DEMUXBUF_DECODE, 5);
     CHECK(content[0] == 60 && content[4] == 64);
     demuxbuf_pool_free(pool);
+}
+
+/* One call instead of two for a host that arms read interest as soon as it finds nothing. */
+static void would_block_and_armed_in_one_call(void) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
+    config.mode = DEMUXBUF_MODE_OPTIMISTIC;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    uint64_t receiver = attach(pool, 0);
+    CHECK((demuxbuf_receiver_pending(pool, receiver).actions & DEMUXBUF_RECV) != 0);
+    check_step(demuxbuf_receiver_would_block(pool, receiver), DEMUXBUF_WANT_RECV, 0);
+    check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV), 0, 0);
+    CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_RECV) != 0);
+    check_step(demuxbuf_receiver_would_block_armed(pool, receiver), 0, 0);
+    check_step(demuxbuf_receiver_pause_recv(pool, receiver), DEMUXBUF_STOP_RECV, 0);
+    demuxbuf_pool_free(pool);
+}
+
+/* A step that is an error asks for nothing, whatever bits it has. */
+static void step_helpers_and_their_twins_agree(void) {
+    for (uint64_t sample = 0; sample <= UINT32_MAX; sample += 65521) {
+        const demuxbuf_step step = {NULL, 0, (uint32_t)sample};
+        const uint32_t asked = (uint32_t)(sample * 2654435761u);
+        CHECK_NUMBER(demuxbuf_step_status_inline(step), demuxbuf_step_status(step));
+        CHECK_NUMBER(demuxbuf_step_status(step), demuxbuf_actions_status(step.actions));
+        CHECK_NUMBER(demuxbuf_step_has_inline(step, asked), demuxbuf_step_has(step, asked));
+        const int is_error = (step.actions & DEMUXBUF_ERROR) != 0;
+        CHECK_NUMBER(demuxbuf_step_has(step, asked), !is_error && (step.actions & asked) != 0);
+    }
+    const demuxbuf_step error = {NULL, 0, UINT32_MAX};
+    CHECK(demuxbuf_step_has_inline(error, UINT32_MAX) == 0 && demuxbuf_step_status_inline(error) == -1);
 }
 
 static void invalid_events_are_refused(void) {
@@ -424,6 +463,8 @@ int main(void) {
     attach_is_checked();
     receive_cycle_is_three_calls();
     content_moves_to_the_front_only_to_make_room();
+    would_block_and_armed_in_one_call();
+    step_helpers_and_their_twins_agree();
     invalid_events_are_refused();
     short_blocked_full_and_ended();
     fail_discards_and_transport_error_ends();

@@ -22,6 +22,7 @@ static const struct {
     EVENT(demuxbuf_connection_resume_recv),
     EVENT(demuxbuf_connection_fail),
     EVENT(demuxbuf_connection_close),
+    EVENT(demuxbuf_connection_would_block_armed),
 };
 static const struct {
     const char *name;
@@ -36,11 +37,17 @@ static const struct {
     const char *name;
     demuxbuf_step (*call)(demuxbuf_pool *, uint64_t);
 } receiver_plain[] = {
-    EVENT(demuxbuf_receiver_readable),      EVENT(demuxbuf_receiver_would_block),
-    EVENT(demuxbuf_receiver_end_of_stream), EVENT(demuxbuf_receiver_transport_error),
-    EVENT(demuxbuf_receiver_wake),          EVENT(demuxbuf_receiver_pause_recv),
-    EVENT(demuxbuf_receiver_resume_recv),   EVENT(demuxbuf_receiver_fail),
-    EVENT(demuxbuf_receiver_close),         EVENT(demuxbuf_receiver_pending),
+    EVENT(demuxbuf_receiver_readable),
+    EVENT(demuxbuf_receiver_would_block),
+    EVENT(demuxbuf_receiver_end_of_stream),
+    EVENT(demuxbuf_receiver_transport_error),
+    EVENT(demuxbuf_receiver_wake),
+    EVENT(demuxbuf_receiver_pause_recv),
+    EVENT(demuxbuf_receiver_resume_recv),
+    EVENT(demuxbuf_receiver_fail),
+    EVENT(demuxbuf_receiver_close),
+    EVENT(demuxbuf_receiver_pending),
+    EVENT(demuxbuf_receiver_would_block_armed),
 };
 static const struct {
     const char *name;

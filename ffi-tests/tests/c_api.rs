@@ -244,9 +244,11 @@ fn functions() -> (BTreeSet<String>, BTreeSet<String>) {
     let mut inline = BTreeSet::new();
     for (end, name) in identifiers(&header) {
         if name.starts_with("demuxbuf_") && header[end..].starts_with('(') {
-            let line = header[..end].lines().last().unwrap_or_default();
-            let set = if line.starts_with("static inline") { &mut inline } else { &mut exported };
-            set.insert(name.to_owned());
+            // An indented line is inside of an inline function, which may call another one.
+            match header[..end].lines().last().unwrap_or_default() {
+                line if line.starts_with("static inline") => inline.insert(name.to_owned()),
+                line => !line.starts_with(' ') && exported.insert(name.to_owned()),
+            };
         }
     }
     (exported, inline)

@@ -19,7 +19,7 @@ pub enum Action {
     CancelRequest = 1 << 3,
     /// Release the buffer; report `BufferReleased`.
     ReleaseBuffer = 1 << 4,
-    /// Receive now, at most `recv_max()` bytes; report `Received`, `WouldBlock`, `EndOfStream` or `TransportError`.
+    /// Receive now, at most `recv_max()` bytes; report `Received`, `WouldBlock` (or `WouldBlockArmed`), `EndOfStream` or `TransportError`.
     Recv = 1 << 5,
     /// Run the decoder; report `Consumed`, and if bytes are left why: `NeedMore`, `Block` or `Yield`.
     Decode = 1 << 6,

@@ -14,6 +14,10 @@ impl Connection {
             Event::BufferReleased => self.drop_hold(),
             Event::Received { bytes } => self.received(bytes),
             Event::WouldBlock => self.clear(flag::READY | flag::FLIGHT),
+            Event::WouldBlockArmed => {
+                self.clear(flag::READY | flag::FLIGHT);
+                self.set(flag::ARMED);
+            }
             Event::EndOfStream => self.end_with(flag::ENDED),
             Event::TransportError => self.end_with(flag::BROKEN),
             Event::Consumed { bytes } => self.consumed(bytes),

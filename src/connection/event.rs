@@ -40,6 +40,9 @@ pub enum Event {
     },
     /// One receive found nothing, or was taken back.
     WouldBlock,
+    /// As `WouldBlock`, and read interest is armed, or its report is to come: one event instead of two for hosts that arm it as
+    /// soon as they find nothing (one-shot, optimistic; completion: that have submitted a poll).
+    WouldBlockArmed,
     /// The peer will send no more, and nothing that it sent is left to receive: a receive brought 0 bytes, or a hang-up
     /// was reported and nothing is unread. With a receive in flight, this is its outcome.
     EndOfStream,

@@ -166,7 +166,10 @@ mod tests {
             },
             7 => Event::NeedMore { bytes: random.u32(1..3000) },
             8 => Event::done([Action::WantRecv, Action::StopRecv, Action::Recv][random.usize(0..3)]),
-            _ => [Event::WouldBlock, Event::Block { reasons: 1 }, Event::Unblock { reasons: 1 }][random.usize(0..3)],
+            _ => {
+                [Event::WouldBlock, Event::WouldBlockArmed, Event::Block { reasons: 1 }, Event::Unblock { reasons: 1 }]
+                    [random.usize(0..4)]
+            }
         }
     }
 

@@ -161,7 +161,8 @@ impl ModelConnection {
                 | Event::Consumed { .. }
                 | Event::Done(_)
         );
-        if let Event::Received { .. } | Event::WouldBlock | Event::EndOfStream | Event::TransportError = event {
+        let found_nothing = matches!(event, Event::WouldBlock | Event::WouldBlockArmed);
+        if found_nothing || matches!(event, Event::Received { .. } | Event::EndOfStream | Event::TransportError) {
             self.flight = Flight::None;
         }
         if self.life == Life::Closed && noise_when_closed {
@@ -194,6 +195,7 @@ impl ModelConnection {
             Event::BufferReleased => self.lose_hold(),
             Event::Received { bytes } => self.receive(bytes, arrived),
             Event::WouldBlock => self.ready = false,
+            Event::WouldBlockArmed => (self.ready, self.armed) = (false, true),
             Event::EndOfStream => self.finish(EndKind::Stream),
             Event::TransportError => self.finish(EndKind::Error),
             Event::Consumed { bytes } => self.consume(bytes),

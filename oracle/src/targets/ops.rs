@@ -230,6 +230,7 @@ fn event(line: Line<'_>) -> Option<Event> {
         "readable" => Event::Readable,
         "received" => Event::Received { bytes: first },
         "would-block" => Event::WouldBlock,
+        "would-block-armed" => Event::WouldBlockArmed,
         "end" => Event::EndOfStream,
         "error" => Event::TransportError,
         "consumed" => Event::Consumed { bytes: first },

@@ -55,6 +55,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         6 => Just(Event::Readable),
         6 => small().prop_map(|bytes| Event::Received { bytes }),
         3 => Just(Event::WouldBlock),
+        2 => Just(Event::WouldBlockArmed),
         1 => Just(Event::EndOfStream),
         1 => Just(Event::TransportError),
         4 => small().prop_map(|bytes| Event::Consumed { bytes }),

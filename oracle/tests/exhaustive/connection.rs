@@ -53,6 +53,7 @@ impl Instance for Alone {
             Event::Received { bytes: 1 },
             Event::Received { bytes: 2 },
             Event::WouldBlock,
+            Event::WouldBlockArmed,
             Event::EndOfStream,
             Event::TransportError,
             Event::Consumed { bytes: 1 },
@@ -78,7 +79,11 @@ impl Instance for Alone {
         // Where the library is not optimised the instance is smaller.
         let is_rare = |event: &Event| {
             let are_blocked = matches!(event, Event::Block { .. } | Event::Unblock { .. } | Event::SetBlocked { .. });
-            are_blocked || matches!(event, Event::PauseRecv | Event::TransportError | Event::Sync { .. })
+            are_blocked
+                || matches!(
+                    event,
+                    Event::WouldBlockArmed | Event::PauseRecv | Event::TransportError | Event::Sync { .. }
+                )
         };
         events.into_iter().filter(|event| !cfg!(debug_assertions) || !is_rare(event)).chain(done).collect()
     }

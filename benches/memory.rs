@@ -8,7 +8,7 @@
 mod support;
 
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, ReceiverId};
 use demuxbuf_ffi_tests::run;
 use serde_json::json;
 use support::{Options, Report, child};
@@ -43,7 +43,7 @@ fn measure(case: &str, connections: u32) -> Result<(), Box<dyn std::error::Error
     let before = [resident_bytes()?, reserved_bytes()?];
     let mut pool = Pool::new(&PoolConfig::new(BUFFERS, connections))?;
     for token in 0..connections {
-        let id = pool.attach(0, token.into())?;
+        let id = pool.attach(&AttachOptions::new(0, token.into()))?;
         pool.handle(id, Event::done(Action::WantRecv))?;
         match case {
             "idle" => {}

@@ -17,7 +17,7 @@
 mod support;
 
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, ReceiverId};
 use serde_json::{Value, json};
 use std::time::Instant;
 use support::{Counted, Options, Report, Samples, child, filled, has_valgrind, rotated};
@@ -185,7 +185,7 @@ impl Crowd {
         let mut pool = Pool::new(&PoolConfig::new(BUFFERS, connections))?;
         let mut first = None;
         for token in 0..u64::from(connections) {
-            let id = pool.attach(0, token)?;
+            let id = pool.attach(&AttachOptions::new(0, token))?;
             pool.handle(id, Event::done(Action::WantRecv))?;
             let first = *first.get_or_insert(id.to_bits());
             assert_eq!(id.to_bits(), first + token, "rows are used in order");

@@ -1,7 +1,7 @@
 //! Decodes frames of one length byte and a payload, of many connections, through a pool of four receive buffers.
 
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use std::io::{ErrorKind, Read};
 use std::time::Instant;
 
@@ -68,7 +68,7 @@ pub(crate) fn serve<T: Read>(
     let mut pool = Pool::new(&config)?;
     let mut connections = Vec::new();
     for (token, transport) in transports.into_iter().enumerate() {
-        let id = pool.attach(0, token as u64)?;
+        let id = pool.attach(&AttachOptions::new(0, token as u64))?;
         connections.push(Connection { id, transport, is_open: true, is_armed: false, is_scheduled: false });
         let actions = pool.pending(id)?;
         run(&mut pool, &mut connections[token], actions, &mut |frame| decoded(token, frame))?;

@@ -54,6 +54,10 @@
 //! | `Done` | not pending | read interest changed, wait ended, or notice seen |
 //! | `Close` | detached | closing |
 //!
+//! [`Connection::set_policy`] changes the policy while the connection is open. With another mode read interest is off, and in a mode
+//! that receives first (optimistic, completion) the connection is ready, unless it ended. It is refused as `Fail` is, and
+//! while a receive is in flight if the mode changes.
+//!
 //! # Actions
 //!
 //! `may read` = open, not ended, not paused, what is buffered can fit, not (blocked, and the policy pauses then or bytes are
@@ -244,6 +248,20 @@ impl Connection {
         Ok(self.pending())
     }
 
+    /// Receives and parks by this policy from now on; returns what is to be done now.
+    ///
+    /// With another mode, read interest counts as off: `WantRecv` asks for it in the new mode, which you register with the
+    /// poller instead of the old one. A mode that receives before it asks (optimistic, completion) does so first.
+    ///
+    /// # Errors
+    ///
+    /// The connection is not attached, or closed; the mode changes while a receive is in flight. Nothing is changed.
+    pub fn set_policy(&mut self, policy: &Policy) -> Result<Actions, EventError> {
+        self.admit_policy(policy)?;
+        self.apply_policy(policy);
+        Ok(self.pending())
+    }
+
     /// As `handle`, for callers that do not need the pending actions.
     #[inline(always)] // see `handle_inline`
     pub(crate) fn apply_event(&mut self, event: Event) -> Result<(), EventError> {
@@ -373,9 +391,14 @@ impl Connection {
     }
 
     /// Whether this is its mode, and its number is one that there is.
-    #[cfg(feature = "std")]
     pub(crate) const fn has_mode(&self, mode: Mode) -> bool {
         (self.flags & flag::MODE) == (mode as u32) << flag::MODE_SHIFT
+    }
+
+    /// Whether the number of its mode is one that there is.
+    #[cfg(feature = "std")]
+    pub(crate) fn has_known_mode(&self) -> bool {
+        Mode::try_from((self.flags >> flag::MODE_SHIFT) as u8).is_ok()
     }
 
     /// Whether the connection was attached; it stays so when it is closed.

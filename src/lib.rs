@@ -31,11 +31,11 @@
 //! # One connection
 //!
 //! ```
-//! use demuxbuf::{Action, Event, Pool, PoolConfig};
+//! use demuxbuf::{Action, AttachOptions, Event, Pool, PoolConfig};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut pool = Pool::new(&PoolConfig::new(64, 100_000))?; // 64 buffers for up to 100,000 connections
-//!     let id = pool.attach(0, 7)?; // class 0; the token 7 is yours and comes back in notices
+//!     let id = pool.attach(&AttachOptions::new(0, 7))?; // class 0; the token 7 is yours and comes back in notices
 //!     let pending = pool.pending(id)?; // `WantRecv`: arm read interest, then report that you did
 //!     pool.handle(id, Event::done(pending))?;
 //!     let actions = pool.handle(id, Event::Readable)?; // your poller reported the socket
@@ -92,7 +92,7 @@ pub mod shared;
 
 pub use config_error::{Allowed, ConfigError};
 pub use connection::{Action, Actions, Event};
-pub use pool::{Notice, Pool, PoolConfig};
+pub use pool::{AttachOptions, Notice, Pool, PoolConfig};
 #[cfg(feature = "std")]
 pub use shared::SharedPool;
 

@@ -6,10 +6,10 @@
 //!
 //! ```
 //! use demuxbuf::connection::{Action, Event};
-//! use demuxbuf::pool::{Pool, PoolConfig};
+//! use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
 //!
 //! let mut pool = Pool::new(&PoolConfig::new(2, 100))?;
-//! let id = pool.attach(0, 7)?;
+//! let id = pool.attach(&AttachOptions::new(0, 7))?;
 //! let actions = pool.handle(id, Event::Readable)?;
 //! assert!(actions.has(Action::Recv));
 //! pool.receive_area(id)?[..5].copy_from_slice(b"hello");
@@ -44,6 +44,7 @@ mod queries;
 mod table;
 mod types;
 
+pub use attach::AttachOptions;
 pub use buffer_source::BufferSource;
 #[cfg(feature = "std")]
 pub(crate) use buffer_source::Source;
@@ -73,6 +74,8 @@ pub struct Pool<S = Scheduler> {
     pub(crate) table: Table,
     /// Waits of the host's own.
     host_waits: u32,
+    /// An attach was refused because the table was full, and asked for a notice.
+    is_attach_awaited: bool,
     pub(crate) config: PoolConfig,
     pub(crate) counts: PoolStats,
     /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its
@@ -108,6 +111,7 @@ impl<S: BufferSource> Pool<S> {
             table: Table::new(config.receivers_max, buffers, stamp)?,
             source,
             host_waits: 0,
+            is_attach_awaited: false,
             config: *config,
             counts: PoolStats::default(),
             is_not_sync: PhantomData,
@@ -334,7 +338,8 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// The next request that had waited and was granted; then the next receiver that is to be shed, so that a waiter is
-    /// granted its buffer. Call it until `None` in each loop iteration.
+    /// granted its buffer; then, if an attach asked for it, that the table of receivers is not full any more. Call it until
+    /// `None` in each loop iteration.
     #[inline]
     pub fn poll_notice(&mut self) -> Option<Notice> {
         if self.nothing_to_poll() { None } else { self.poll_grant_or_reclaim() }
@@ -344,7 +349,7 @@ impl<S: BufferSource> Pool<S> {
     #[doc(hidden)]
     #[inline(always)]
     pub fn nothing_to_poll(&self) -> bool {
-        self.source.nothing_to_poll()
+        self.source.nothing_to_poll() && !self.is_attach_awaited
     }
 
     /// A thread that has something to do and may sleep: it is to call `poll_notice`. Signal it, by an eventfd or its like.
@@ -370,7 +375,9 @@ impl<S: BufferSource> Pool<S> {
                     return Some(notice);
                 }
             } else {
-                let reclaim = self.source.poll_reclaim()?;
+                let Some(reclaim) = self.source.poll_reclaim() else {
+                    return self.poll_attachable();
+                };
                 let asked = self.table.holder(reclaim.lease.index());
                 let index = asked.expect("only receivers have leases with deadlines");
                 if self.spares(index, &reclaim) {

@@ -4,7 +4,7 @@
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
 use demuxbuf::memory::{Memory, MemoryConfig};
-use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{Outcome, Scheduler, SchedulerConfig};
 use demuxbuf::shared::{SharedPool, SharedScheduler};
 use demuxbuf_capi::*;
@@ -311,9 +311,10 @@ impl Busy {
         let _ = unallocating(|| pool.handle(id, Event::Close));
         let bytes = [7; 100];
         let there = rng.usize(..100);
-        let attached = unallocating(|| pool.attach_with(0, at as u64, &bytes[..there]));
-        ids[at] = attached
-            .unwrap_or_else(|_| unallocating(|| pool.attach(0, at as u64)).expect("its row of the table is free"));
+        let attached = unallocating(|| pool.attach_with(&AttachOptions::new(0, at as u64), &bytes[..there]));
+        ids[at] = attached.unwrap_or_else(|_| {
+            unallocating(|| pool.attach(&AttachOptions::new(0, at as u64))).expect("its row of the table is free")
+        });
     }
 
     /// Does what is acknowledged, and receives if there is room.
@@ -355,7 +356,7 @@ fn pool_allocates_nothing_after_the_start() {
         let mut busy =
             Busy { pool, ids: Vec::with_capacity(8), host: Vec::with_capacity(16), rng: Rng::with_seed(mode as u64) };
         for at in 0..8 {
-            busy.ids.push(unallocating(|| busy.pool.attach(0, at)).expect("the table has room"));
+            busy.ids.push(unallocating(|| busy.pool.attach(&AttachOptions::new(0, at))).expect("the table has room"));
         }
         for _ in 0..30_000 {
             busy.step();
@@ -385,7 +386,7 @@ fn moves_between_threads_allocate_nothing() {
     let mut both = [0, 1].map(|index| shared_pool.shard(index).expect("it is free"));
     // The first one has the buffer, the second one waits with a slot, and the third one, which has none, waits.
     let mut ids = [200, 20, 0].map(|bytes| {
-        let id = both[0].attach(0, 0).expect("there is room");
+        let id = both[0].attach(&AttachOptions::new(0, 0)).expect("there is room");
         both[0].handle(id, Event::Readable).expect("it is attached");
         if bytes > 0 {
             both[0].handle(id, Event::Received { bytes }).expect("there is room");
@@ -469,7 +470,16 @@ fn c_calls_allocate_nothing_after_the_start() {
         assert_eq!(demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), std::ptr::null_mut()), DEMUXBUF_OK);
         unallocating(|| {
             let mut receiver = 0;
-            assert_eq!(demuxbuf_receiver_attach(pool, 0, 1, std::ptr::null(), 0, &mut receiver), DEMUXBUF_OK);
+            assert_eq!(
+                demuxbuf_receiver_attach(
+                    pool,
+                    std::ptr::null(),
+                    &mut receiver,
+                    std::ptr::null_mut(),
+                    std::ptr::null_mut()
+                ),
+                DEMUXBUF_OK
+            );
             for _ in 0..100 {
                 let step = demuxbuf_receiver_readable(pool, receiver);
                 assert!(step.actions & DEMUXBUF_RECV != 0 && step.bytes > 13);

@@ -1,7 +1,7 @@
 //! Receives that are submitted and complete later: what they go to is in use until then.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::SchedulerError;
 
 fn pool(buffers: u32) -> Pool {
@@ -22,7 +22,7 @@ fn submit(pool: &mut Pool, id: ReceiverId) -> *mut u8 {
 }
 
 fn attach(pool: &mut Pool, token: u64) -> ReceiverId {
-    let id = pool.attach(0, token).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, token)).expect("there is room");
     assert!(pool.pending(id).expect("it is live").has(Action::Recv), "completion receives without an event");
     id
 }
@@ -66,7 +66,7 @@ fn closed_connection_keeps_its_buffer_in_flight() {
         submit(&mut pool, id);
         let actions = pool.handle(id, Event::Close).expect("close is always allowed");
         assert_eq!(actions, Action::StopRecv.into(), "{outcome:?}");
-        let other = pool.attach(0, 2).expect("there is room");
+        let other = pool.attach(&AttachOptions::new(0, 2)).expect("there is room");
         assert!(!pool.pending(other).expect("it is live").has(Action::RequestBuffer));
         assert_eq!((pool.stats().scheduler.leased, pool.stats().scheduler.waiting), (1, 1));
         pool.check_invariants().expect("the invariants hold");
@@ -139,7 +139,7 @@ fn grant_waits_for_the_receive_into_a_lifeline() {
 }
 
 fn attach_waiting(pool: &mut Pool) -> ReceiverId {
-    let id = pool.attach(0, 2).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 2)).expect("there is room");
     assert!(pool.connection(id).expect("it is live").is_waiting());
     id
 }

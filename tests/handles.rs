@@ -1,7 +1,7 @@
 //! Handles, counters and what the host may do wrong with them: scenarios S84 to S89, as Rust sees them.
 
 use demuxbuf::connection::{Action, Connection, Event};
-use demuxbuf::pool::{BufferSource, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, BufferSource, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 
@@ -26,7 +26,8 @@ fn receive<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, bytes: u32) {
 fn s84_each_of_300_threads_refuses_all_others() {
     let shared_pool = SharedPool::new(&config(2, 2), 300).expect("the configuration is allowed");
     let mut all: Vec<Pool<PoolShard>> = (0..300).map(|index| shared_pool.shard(index).expect("it has none")).collect();
-    let ids: Vec<ReceiverId> = all.iter_mut().map(|pool| pool.attach(0, 0).expect("there is room")).collect();
+    let ids: Vec<ReceiverId> =
+        all.iter_mut().map(|pool| pool.attach(&AttachOptions::new(0, 0)).expect("there is room")).collect();
     for (index, pool) in all.iter_mut().enumerate() {
         for (other, &id) in ids.iter().enumerate() {
             let expected = if other == index { Ok(()) } else { Err(PoolError::Stale) };
@@ -42,12 +43,12 @@ fn s84_remade_shard_refuses_earlier_handles() {
     let mut before: Vec<ReceiverId> = Vec::new();
     for _ in 0..600 {
         let mut pool = shared_pool.shard(1).expect("it has none");
-        let ids = [0, 1].map(|token| pool.attach(0, token).expect("there is room"));
+        let ids = [0, 1].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
         for &id in &before {
             assert_eq!(pool.handle(id, Event::Wake), Err(PoolError::Stale));
         }
         pool.handle(ids[0], Event::Close).expect("it is attached");
-        before.extend([ids[0], pool.attach(0, 2).expect("there is room"), ids[1]]);
+        before.extend([ids[0], pool.attach(&AttachOptions::new(0, 2)).expect("there is room"), ids[1]]);
     }
 }
 
@@ -57,7 +58,7 @@ fn s86_import_of_another_pools_receiver_is_stale() {
     let made = [(); 2].map(|()| SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed"));
     let mut all = made.each_ref().map(|shared_pool| [0, 1].map(|index| shared_pool.shard(index).expect("it has none")));
     let mut moving = all.each_mut().map(|pool| {
-        let id = pool[0].attach(0, 0).expect("there is room");
+        let id = pool[0].attach(&AttachOptions::new(0, 0)).expect("there is room");
         pool[0].export(id).expect("it can move")
     });
     for (at, moving) in moving.iter_mut().enumerate() {
@@ -74,7 +75,7 @@ fn s86_export_is_refused_when_the_table_is_full() {
     let shared_pool = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
     let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
     let export = |from: &mut Pool<PoolShard>| {
-        let id = from.attach(0, 0).expect("there is room");
+        let id = from.attach(&AttachOptions::new(0, 0)).expect("there is room");
         (id, from.export(id))
     };
     let mut moving: Vec<_> = (0..4).map(|_| export(&mut from).1.expect("it can move")).collect();
@@ -91,14 +92,14 @@ fn s86_export_is_refused_when_the_table_is_full() {
 fn s86_import_that_is_refused_loses_nothing() {
     let shared_pool = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
     let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
-    let id = from.attach(0, 7).expect("there is room");
+    let id = from.attach(&AttachOptions::new(0, 7)).expect("there is room");
     receive(&mut from, id, 100);
     let mut moving = from.export(id).expect("it can move");
     moving.class = 1;
     let refused = to.import(&mut moving);
     assert_eq!(refused, Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into()));
     moving.class = 0;
-    let rows = [0, 1].map(|token| to.attach(0, token).expect("there is room"));
+    let rows = [0, 1].map(|token| to.attach(&AttachOptions::new(0, token)).expect("there is room"));
     assert_eq!(to.import(&mut moving), Err(PoolError::ReceiversFull { receivers_max: 2 }));
     let lease = moving.lease;
     to.handle(rows[0], Event::Close).expect("it is attached");
@@ -114,7 +115,7 @@ fn s86_import_that_is_refused_loses_nothing() {
 fn s86_import_refuses_a_closed_or_poisoned_connection() {
     let shared_pool = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
     let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
-    let id = from.attach(0, 7).expect("there is room");
+    let id = from.attach(&AttachOptions::new(0, 7)).expect("there is room");
     let mut moving = from.export(id).expect("it can move");
     let own = moving.connection.clone();
     for other in [Connection::default(), Connection::poisoned()] {
@@ -148,23 +149,24 @@ fn request_for_a_tenant_of_a_shared_pool_is_refused() {
 #[test]
 fn s88_counters_add_up_for_attach_and_adopt() {
     let mut pool = Pool::new(&config(4, 4)).expect("the configuration is allowed");
-    let in_slot = pool.attach_with(0, 0, &[7; 10]).expect("a slot is free");
-    let in_buffer = pool.attach_with(0, 0, &[7; 100]).expect("a buffer is free");
+    let in_slot = pool.attach_with(&AttachOptions::new(0, 0), &[7; 10]).expect("a slot is free");
+    let in_buffer = pool.attach_with(&AttachOptions::new(0, 0), &[7; 100]).expect("a buffer is free");
     assert_eq!((buffered(&pool), pool.stats().received_bytes), (110, 110));
     pool.decoded(in_slot, 10, 0).expect("they are there");
     pool.decoded(in_buffer, 30, 0).expect("they are there");
     let taken = pool.take(in_buffer).expect("it is in a buffer");
     assert_eq!((buffered(&pool), pool.stats().taken_bytes), (0, 70));
-    let adopted = pool.adopt(0, 0, taken).expect("it is the host's");
+    let adopted = pool.adopt(&AttachOptions::new(0, 0), taken).expect("it is the host's");
     assert_eq!((buffered(&pool), pool.stats().received_bytes), (70, 180));
     pool.handle(adopted, Event::Close).expect("it is attached");
     assert_eq!((buffered(&pool), pool.stats().dropped_bytes), (0, 70));
 
     // A refused call counts nothing.
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
-    pool.adopt(0, 0, LeasedContent { lease, offset: 200, buffered_bytes: 57 }).expect_err("it is outside");
-    pool.attach_with(9, 0, &[7; 10]).expect_err("there is no such class");
-    pool.attach_with(0, 0, &[7; 257]).expect_err("it is more than a buffer");
+    pool.adopt(&AttachOptions::new(0, 0), LeasedContent { lease, offset: 200, buffered_bytes: 57 })
+        .expect_err("it is outside");
+    pool.attach_with(&AttachOptions::new(9, 0), &[7; 10]).expect_err("there is no such class");
+    pool.attach_with(&AttachOptions::new(0, 0), &[7; 257]).expect_err("it is more than a buffer");
     assert_eq!((buffered(&pool), pool.stats().received_bytes), (0, 180));
 }
 
@@ -174,7 +176,7 @@ fn s88_counters_add_up_on_both_threads_of_a_move() {
     let shared_pool = SharedPool::new(&config(4, 4), 2).expect("the configuration is allowed");
     let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
     for bytes in [200, 20, 0] {
-        let id = from.attach(0, 0).expect("there is room");
+        let id = from.attach(&AttachOptions::new(0, 0)).expect("there is room");
         if bytes > 0 {
             receive(&mut from, id, bytes);
         }
@@ -212,7 +214,7 @@ fn s89_deadline_ends_with_a_whole_cycle() {
     let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
     let both = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
     let [mut pool, other] = both;
-    let id = pool.attach(0, 1).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
     for _ in 0..4 {
         receive(&mut pool, id, 100);
         assert!(pool.describe(id).expect("it is attached").lease_info.is_some(), "it has a deadline");
@@ -221,7 +223,7 @@ fn s89_deadline_ends_with_a_whole_cycle() {
         assert_eq!(pool.stats().scheduler.leased, 0);
         pool.check_invariants().expect("no deadline is left");
     }
-    let id = pool.attach_with(0, 2, &[7; 100]).expect("a buffer is free");
+    let id = pool.attach_with(&AttachOptions::new(0, 2), &[7; 100]).expect("a buffer is free");
     assert!(pool.describe(id).expect("it is attached").lease_info.is_some(), "so is that of bytes that came along");
     for pool in [&pool, &other] {
         pool.check_invariants().expect("nothing is broken");
@@ -230,7 +232,7 @@ fn s89_deadline_ends_with_a_whole_cycle() {
 
 /// A receiver that holds the only buffer, with a partial frame in it.
 fn holder(pool: &mut Pool<PoolShard>) -> ReceiverId {
-    let id = pool.attach(0, 1).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
     receive(pool, id, 100);
     pool.decoded(id, 0, 100).expect("it is attached");
     id
@@ -251,7 +253,7 @@ fn s89_deadline_moves_with_its_receiver() {
         assert_eq!(both[0].poll_timeout(), None);
 
         // Another waits on the first thread; only the second has a holder to ask.
-        let waiter = both[0].attach(0, 2).expect("there is room");
+        let waiter = both[0].attach(&AttachOptions::new(0, 2)).expect("there is room");
         both[0].handle(waiter, Event::Readable).expect("it is attached");
         // Two leases, in steps of an eighth of one at most.
         for now_ns in (round * 1000..round * 1000 + 40).step_by(2) {
@@ -283,7 +285,7 @@ fn s89_deadline_ends_when_the_host_takes_the_buffer() {
         let taken = both[from].take(id).expect("it is in a buffer");
         check(&both);
         both[from].handle(id, Event::Close).expect("it is attached");
-        let id = both[from].adopt(0, 1, taken).expect("it is the host's");
+        let id = both[from].adopt(&AttachOptions::new(0, 1), taken).expect("it is the host's");
         check(&both);
         both[from].handle(id, Event::Close).expect("it is attached");
         let Ok(Outcome::Granted(lease)) = both[from].request(0, 0) else { panic!("it is free") };

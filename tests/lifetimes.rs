@@ -5,7 +5,7 @@ mod common;
 
 use common::{check, config, granted_to, holding, receive, two, waiting};
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, SchedulerError, WaitId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 use fastrand::Rng;
@@ -87,7 +87,7 @@ fn s58_thread_that_looks_late_keeps_its_grants() {
 fn s80_trim_returns_pages_in_pieces() {
     for (buffers, buffer_bytes, least) in [(100, 4096, 7), (10, 1 << 20, 10), (10, 16 << 20, 10), (20, 256 << 10, 5)] {
         let (shared_pool, mut a, b) = two(&PoolConfig { buffer_bytes, ..PoolConfig::new(buffers, 8) });
-        let held = a.attach(0, 0).unwrap();
+        let held = a.attach(&AttachOptions::new(0, 0)).unwrap();
         a.handle(held, Event::Readable).unwrap();
         let locked = shared_pool.stats().locked;
         a.trim();
@@ -103,7 +103,7 @@ fn live(mut pool: Pool<PoolShard>, mut rng: Rng, left: &Mutex<Vec<LeaseId>>) {
         now_ns += rng.u64(..1_024);
         pool.handle_timeout(now_ns);
         match rng.u32(..8) {
-            0 => ids.extend(pool.attach(0, 0)),
+            0 => ids.extend(pool.attach(&AttachOptions::new(0, 0))),
             1..=3 if !ids.is_empty() => {
                 let id = ids[rng.usize(..ids.len())];
                 if pool.handle(id, Event::Readable).unwrap().has(Action::Recv) {
@@ -178,14 +178,17 @@ fn s82_host_lease_outlives_its_thread() {
     a.buffer(lease).unwrap().fill(7);
     let content = LeasedContent { lease, offset: 0, buffered_bytes: 10 };
     assert_eq!(
-        (b.release(lease), b.adopt(0, 1, content)),
+        (b.release(lease), b.adopt(&AttachOptions::new(0, 1), content)),
         (Err(SchedulerError::StaleLease.into()), Err(SchedulerError::StaleLease.into()))
     );
     assert!(b.buffer(lease).is_err(), "another thread may have borrowed it");
     drop(a);
     let waiter = waiting(&mut b, 5);
     let mut a = shared_pool.shard(0).unwrap();
-    assert_eq!(b.adopt(0, 1, LeasedContent { offset: u32::MAX, ..content }), Err(PoolError::TooManyBytes));
+    assert_eq!(
+        b.adopt(&AttachOptions::new(0, 1), LeasedContent { offset: u32::MAX, ..content }),
+        Err(PoolError::TooManyBytes)
+    );
     assert!(a.buffer(lease).unwrap().iter().all(|&byte| byte == 7));
     assert_eq!((b.release(lease), granted_to(&mut b)), (Err(SchedulerError::StaleLease.into()), None));
     drop(a);
@@ -203,8 +206,8 @@ fn s82_host_lease_outlives_its_thread() {
 fn s83_closed_pool_serves_all_waiters() {
     let config = PoolConfig { slots: 0, ..PoolConfig { buffer_bytes: 256, ..PoolConfig::new(64, 128) } };
     let (shared_pool, mut a, mut b) = two(&config);
-    let held: Vec<_> = (0..2).map(|token| a.attach(0, token).unwrap()).collect();
-    let of_b: Vec<_> = (0..128).map(|token| b.attach(0, token).unwrap()).collect();
+    let held: Vec<_> = (0..2).map(|token| a.attach(&AttachOptions::new(0, token)).unwrap()).collect();
+    let of_b: Vec<_> = (0..128).map(|token| b.attach(&AttachOptions::new(0, token)).unwrap()).collect();
     drop(shared_pool);
     for &id in &held {
         assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv));
@@ -235,7 +238,7 @@ fn s83_requests_after_close_are_refused() {
         let mut config = config(64);
         config.scheduler.waiters_max = waiters_max;
         let (shared_pool, mut a, b) = two(&config);
-        let id = a.attach(0, 1).unwrap();
+        let id = a.attach(&AttachOptions::new(0, 1)).unwrap();
         drop(shared_pool);
         for _ in 0..3 {
             assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv));
@@ -262,16 +265,22 @@ fn s85_refused_adopt_moves_nothing() {
     let (shared_pool, mut a, mut b) = two(&config);
     let Ok(Outcome::Granted(lease)) = a.request(0, 2) else { panic!("a buffer is free") };
     let content = LeasedContent { lease, offset: 0, buffered_bytes: 10 };
-    assert_eq!(a.adopt(9, 1, content), Err(SchedulerError::UnknownClass { class: 9, classes: 1 }.into()));
-    assert_eq!(a.adopt(0, 1, LeasedContent { buffered_bytes: u32::MAX, ..content }), Err(PoolError::TooManyBytes));
+    assert_eq!(
+        a.adopt(&AttachOptions::new(9, 1), content),
+        Err(SchedulerError::UnknownClass { class: 9, classes: 1 }.into())
+    );
+    assert_eq!(
+        a.adopt(&AttachOptions::new(0, 1), LeasedContent { buffered_bytes: u32::MAX, ..content }),
+        Err(PoolError::TooManyBytes)
+    );
     drop(a);
-    let other = b.attach(0, 1).unwrap();
-    assert_eq!(b.adopt(0, 1, content), Err(PoolError::ReceiversFull { receivers_max: 1 }));
+    let other = b.attach(&AttachOptions::new(0, 1)).unwrap();
+    assert_eq!(b.adopt(&AttachOptions::new(0, 1), content), Err(PoolError::ReceiversFull { receivers_max: 1 }));
     let mut a = shared_pool.shard(0).unwrap();
     b.handle(other, Event::Close).unwrap();
-    let id = a.adopt(0, 1, content).unwrap();
+    let id = a.adopt(&AttachOptions::new(0, 1), content).unwrap();
     assert_eq!(
-        (b.adopt(0, 1, content), a.release(lease)),
+        (b.adopt(&AttachOptions::new(0, 1), content), a.release(lease)),
         (Err(SchedulerError::StaleLease.into()), Err(SchedulerError::StaleLease.into()))
     );
     assert_eq!(a.data(id).unwrap().len(), 10);

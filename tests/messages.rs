@@ -134,6 +134,7 @@ fn pool_error_names_its_cause() {
         PoolError::TenantsUnsupported,
         PoolError::ExportsFull,
         PoolError::UnknownAddress,
+        PoolError::Policy { field: "policy.park_bytes", value: 65, max: 64 },
         PoolError::Event(EventError::AfterEnd),
     ];
     differ(&errors.iter().map(|error| error as &dyn Display).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
 //! What model checkers read: numbers that differ between two states if their futures differ, and independent copies.
 
 use demuxbuf::connection::Event;
-use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{
     LeaseId, Outcome, Reclaim, ReclaimKind, Request, Scheduler, SchedulerConfig, TenantConfig, TenantId, WaitId,
 };
@@ -265,7 +265,7 @@ fn numbers(pool: &Pool, all: &[ReceiverId]) -> Vec<u64> {
 fn pool(order: [usize; 2]) -> (Pool, [ReceiverId; 3]) {
     let config = PoolConfig { slots: 2, ..PoolConfig::new(1, 3) };
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
-    let all = [(); 3].map(|()| pool.attach(0, 0).expect("there is room"));
+    let all = [(); 3].map(|()| pool.attach(&AttachOptions::new(0, 0)).expect("there is room"));
     for at in [[0].as_slice(), &order].concat() {
         pool.handle(all[at], Event::Readable).expect("it is attached");
     }

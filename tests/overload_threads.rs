@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "event loops are threads, and a test that waits needs a clock")]
 
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +38,7 @@ impl Loop {
     fn new(pool: Pool<PoolShard>, connections: u64, requests: u64) -> Loop {
         let mut this = Loop { pool, left: HashMap::new(), holding: Vec::new(), served: 0 };
         for token in 0..connections {
-            let id = this.pool.attach(0, token).unwrap();
+            let id = this.pool.attach(&AttachOptions::new(0, token)).unwrap();
             this.left.insert(id, requests);
         }
         this

@@ -3,7 +3,7 @@
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode};
 use demuxbuf::framing::h2;
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
-use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerError, TenantId, WaitId};
 use demuxbuf::{Allowed, ConfigError};
 
@@ -15,7 +15,7 @@ fn pool() -> Pool {
 fn token_comes_back_whole() {
     let mut pool = pool();
     for token in [u64::MAX, 1 << 63, 0x0123_4567_89ab_cdef] {
-        let id = pool.attach(0, token).expect("there is room");
+        let id = pool.attach(&AttachOptions::new(0, token)).expect("there is room");
         assert_eq!(pool.describe(id).expect("it is attached").token, token);
     }
 }
@@ -23,7 +23,7 @@ fn token_comes_back_whole() {
 #[test]
 fn decoder_may_change_buffered_bytes_in_place() {
     let mut pool = pool();
-    let id = pool.attach(0, 0).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
     assert_eq!(pool.data_mut(id), Ok(&mut [][..]), "nothing is held");
     pool.handle(id, Event::Readable).expect("it is attached");
     pool.receive_area(id).expect("it has a buffer")[..3].copy_from_slice(&[1, 2, 3]);
@@ -49,8 +49,9 @@ fn deadline_belongs_to_a_receivers_buffer_only() {
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
     pool.handle_timeout(5);
-    let id =
-        pool.adopt(0, 0, LeasedContent { lease, offset: 0, buffered_bytes: 200 }).expect("the lease is the host's");
+    let id = pool
+        .adopt(&AttachOptions::new(0, 0), LeasedContent { lease, offset: 0, buffered_bytes: 200 })
+        .expect("the lease is the host's");
     (6..=12).for_each(|now_ns| pool.handle_timeout(now_ns));
     let lease_info = |pool: &Pool| pool.describe(id).expect("it is attached").lease_info;
     let adopted = lease_info(&pool).expect("it has a deadline");
@@ -62,7 +63,7 @@ fn deadline_belongs_to_a_receivers_buffer_only() {
     assert_eq!((progressed.held_ns, progressed.idle_ns, progressed.progress_bytes), (7, 0, 3));
 
     // A request waits from here on; the host's own lease is never asked for.
-    let waiting = pool.attach(0, 1).expect("there is room");
+    let waiting = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
     pool.handle(waiting, Event::Readable).expect("it is attached");
     assert!(pool.poll_timeout().is_some());
     pool.take(id).expect("it holds a buffer");
@@ -76,7 +77,7 @@ fn holder_of_an_oversized_frame_is_shed() {
     config.buffer_bytes = 64;
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(10), Some(20));
     let mut pool = Pool::new(&config).expect("the memory is there");
-    let [holder, other] = [7, 8].map(|token| pool.attach(0, token).expect("there is room"));
+    let [holder, other] = [7, 8].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
     pool.handle(holder, Event::Readable).expect("a buffer is free");
     pool.handle(holder, Event::Received { bytes: 9 }).expect("they fit");
     let actions = pool.decoded(holder, 9, 65).expect("they are there");
@@ -100,7 +101,8 @@ fn fresh_grant_is_not_reclaimed_at_once() {
     (config.scheduler.classes, config.scheduler.class_caps[1], config.policy.mode) = (2, 1, Mode::Edge);
     (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(0), Some(10));
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
-    let [holder, other] = [0, 1].map(|class| pool.attach(class, class.into()).expect("there is room"));
+    let [holder, other] =
+        [0, 1].map(|class| pool.attach(&AttachOptions::new(class, class.into())).expect("there is room"));
     pool.handle(holder, Event::Readable).expect("a buffer is free");
     pool.handle(holder, Event::Received { bytes: 9 }).expect("they fit");
     assert!(pool.decoded(holder, 0, 9).expect("that many bytes are missing").has(Action::Recv));
@@ -119,7 +121,7 @@ fn cancel_refuses_the_wait_of_a_receiver() {
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
     let Ok(Outcome::Queued(own)) = pool.request(0, 1) else { panic!("none is free") };
     pool.cancel(own).expect("it is the host's");
-    let id = pool.attach(0, 2).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 2)).expect("there is room");
     pool.handle(id, Event::Readable).expect("it is attached");
     // The receiver's wait has the row of the host's wait, so its handle can be guessed.
     let guesses = (1..9).map(|later| WaitId::from_bits(own.to_bits() + (later << 32)));
@@ -146,12 +148,12 @@ fn handle_is_stale_once_its_row_is_reused() {
     let (mut pool, mut others) = (new(), new());
     let mut used = Vec::new();
     for token in 0..5 {
-        let id = pool.attach(0, token).expect("the row is free");
+        let id = pool.attach(&AttachOptions::new(0, token)).expect("the row is free");
         assert!(!used.contains(&id) && used.iter().all(|&id| pool.pending(id) == Err(PoolError::Stale)));
         assert!(pool.pending(id).is_ok());
         // Nor is it valid before its time: the same row of the other pool is free until now.
         assert_eq!(others.pending(id), Err(PoolError::Stale));
-        let same = others.attach(0, token).expect("the row is free");
+        let same = others.attach(&AttachOptions::new(0, token)).expect("the row is free");
         for (pool, id) in [(&mut pool, id), (&mut others, same)] {
             pool.handle(id, Event::Close).expect("close is always allowed");
         }
@@ -163,15 +165,18 @@ fn handle_is_stale_once_its_row_is_reused() {
 fn attach_is_refused_when_all_rows_are_used() {
     let mut pool = Pool::new(&PoolConfig::new(1, 2)).expect("the configuration is allowed");
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
-    let first = pool.attach(0, 1).expect("there is room");
-    pool.attach(0, 2).expect("there is room");
+    let first = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+    pool.attach(&AttachOptions::new(0, 2)).expect("there is room");
     let content = LeasedContent { lease, offset: 0, buffered_bytes: 8 };
-    assert_eq!(pool.attach(0, 3), Err(PoolError::ReceiversFull { receivers_max: 2 }));
-    assert_eq!(pool.attach_with(0, 3, b"hello"), Err(PoolError::ReceiversFull { receivers_max: 2 }));
-    assert_eq!(pool.adopt(0, 3, content), Err(PoolError::ReceiversFull { receivers_max: 2 }));
+    assert_eq!(pool.attach(&AttachOptions::new(0, 3)), Err(PoolError::ReceiversFull { receivers_max: 2 }));
+    assert_eq!(
+        pool.attach_with(&AttachOptions::new(0, 3), b"hello"),
+        Err(PoolError::ReceiversFull { receivers_max: 2 })
+    );
+    assert_eq!(pool.adopt(&AttachOptions::new(0, 3), content), Err(PoolError::ReceiversFull { receivers_max: 2 }));
     assert_eq!(pool.stats().receivers, 2);
     pool.handle(first, Event::Close).expect("close is always allowed");
-    pool.adopt(0, 3, content).expect("the lease is still the host's");
+    pool.adopt(&AttachOptions::new(0, 3), content).expect("the lease is still the host's");
     assert_eq!(pool.check_invariants(), Ok(()));
 }
 
@@ -182,7 +187,7 @@ fn growth_leaves_the_queue_without_a_need() {
     config.set_buffer_sizes(&[256, 512]).expect("there is a default size");
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
-    let id = pool.attach(0, 7).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 7)).expect("there is room");
     pool.handle(id, Event::Readable).expect("it is open");
     pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
     pool.grow(id, 1).expect("it may wait for one");
@@ -256,7 +261,7 @@ fn out_of_memory_is_only_a_failed_reservation() {
 #[test]
 fn events_of_the_pool_itself_are_refused() {
     let mut pool = pool();
-    let id = pool.attach(0, 0).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
     pool.handle(id, Event::Readable).expect("it is open");
     let before = pool.connection(id).expect("it is attached").clone();
     for event in [
@@ -276,7 +281,7 @@ fn events_of_the_pool_itself_are_refused() {
 #[test]
 fn received_is_refused_while_decoding_is_due() {
     let mut pool = pool();
-    let id = pool.attach(0, 0).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
     let received = |pool: &mut Pool, bytes| pool.handle(id, Event::Received { bytes });
     assert_eq!(received(&mut pool, 1), Err(EventError::NoBuffer.into()));
     pool.handle(id, Event::Readable).expect("it is open");
@@ -291,7 +296,7 @@ fn received_is_refused_while_decoding_is_due() {
 #[test]
 fn compacted_bytes_are_counted() {
     let mut pool = pool();
-    let id = pool.attach(0, 0).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
     for (moved, consumed) in [(0, 80), (120, 100), (340, 420)] {
         pool.handle(id, Event::Readable).expect("it is open");
         // The second time the content is at the front already.
@@ -310,7 +315,7 @@ fn reserve_for_partial_frames_serves_only_those() {
     let mut config = PoolConfig { continuation_class: Some(0), ..PoolConfig::new(2, 4) };
     (config.scheduler.classes, config.scheduler.reserves[1]) = (2, 1);
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
-    let [begun, new] = [7, 8].map(|token| pool.attach(1, token).expect("there is room"));
+    let [begun, new] = [7, 8].map(|token| pool.attach(&AttachOptions::new(1, token)).expect("there is room"));
     for event in [Event::Readable, Event::Received { bytes: 9 }, Event::NeedMore { bytes: 100 }] {
         pool.handle(begun, event).expect("it is open");
     }
@@ -325,10 +330,10 @@ fn reserve_for_partial_frames_serves_only_those() {
 fn receiver_handle_is_refused_as_a_lease() {
     let mut pool = pool();
     let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
-    let first = pool.attach(0, 0).expect("there is room");
+    let first = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
     pool.handle(first, Event::Close).expect("close is always allowed");
     // Row and use are the same as the lease's.
-    let id = pool.attach(0, 0).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
     assert_eq!(pool.release(LeaseId::from_bits(id.to_bits())), Err(SchedulerError::StaleLease.into()));
     pool.release(lease).expect("it is the host's");
 }
@@ -340,7 +345,7 @@ fn s65_largest_default_frame_fits_default_buffer() {
     let frame = [head.encode().as_slice(), &vec![7; h2::MAX_FRAME_SIZE_MIN as usize]].concat();
     for piece_bytes in [1000, frame.len() - 1, frame.len()] {
         let mut pool = Pool::new(&PoolConfig::new(1, 1)).expect("the defaults are allowed");
-        let id = pool.attach(0, 1).expect("there is room");
+        let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
         let mut actions = pool.handle(id, Event::Readable).expect("it is attached");
         for piece in frame.chunks(piece_bytes) {
             if !actions.has(Action::Recv) {

@@ -3,7 +3,7 @@
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX};
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
-use demuxbuf::pool::{Pool, PoolConfig, PoolError};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::{Outcome, SchedulerError};
 
 /// A connection with a buffer of 100 bytes that received this many.
@@ -92,7 +92,7 @@ fn undecoded_bytes_that_cannot_park_receive_on() {
         let mut config = PoolConfig { slots: 0, ..PoolConfig::new(1, 1) };
         config.policy.mode = mode;
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        let id = pool.attach(0, 0).expect("the table has room");
+        let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
         pool.handle(id, Event::Readable).expect("attached");
         pool.handle(id, Event::Received { bytes: 9 }).expect("there is room");
         pool.decoded(id, 0, 100).expect("it fits");
@@ -110,7 +110,7 @@ fn cannot_fit_is_reported_for_an_empty_buffer() {
         let mut config = PoolConfig::new(1, 1);
         config.policy.mode = mode;
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        let id = pool.attach(0, 0).expect("the table has room");
+        let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
         pool.handle(id, Event::Readable).expect("attached");
         pool.handle(id, Event::Received { bytes: 9 }).expect("there is room");
         let actions = pool.decoded(id, 9, BUFFER_BYTES_DEFAULT + 1).expect("as many are buffered");
@@ -147,7 +147,7 @@ fn take_of_every_buffer_ends_the_iteration() {
     let mut config = PoolConfig::new(8, 1);
     config.policy.mode = Mode::Edge;
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
-    let id = pool.attach(0, 0).expect("the table has room");
+    let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
     let mut actions = pool.handle(id, Event::Readable).expect("attached");
     for _ in 0..Policy::READS_PER_WAKE_DEFAULT {
         assert!(actions.has(Action::Recv), "{actions:?}");
@@ -170,7 +170,7 @@ fn host_waits_leave_one_for_each_receiver() {
     }
     assert_eq!((waits.len(), pool.request(0, 0)), (3, Err(SchedulerError::WaitersFull { waiters_max: 3 }.into())));
     for token in 0..3 {
-        let id = pool.attach(0, token).expect("the table has room");
+        let id = pool.attach(&AttachOptions::new(0, token)).expect("the table has room");
         pool.handle(id, Event::Readable).expect("attached");
         assert!(pool.connection(id).expect("attached").is_waiting());
     }
@@ -183,11 +183,14 @@ fn host_waits_leave_one_for_each_receiver() {
 fn adopt_of_few_bytes_needs_no_buffer() {
     let mut pool = Pool::new(&PoolConfig::new(1, 2)).expect("the defaults are allowed");
     assert!(matches!(pool.request(0, 0), Ok(Outcome::Granted(_))));
-    let id = pool.attach_with(0, 0, b"hello").expect("a slot is free");
+    let id = pool.attach_with(&AttachOptions::new(0, 0), b"hello").expect("a slot is free");
     assert!(pool.pending(id).expect("attached").has(Action::Decode));
     assert_eq!(pool.data(id), Ok(b"hello".as_slice()));
-    assert_eq!(pool.attach_with(0, 0, &[0; 65]), Err(PoolError::NoBufferFree));
-    assert_eq!(pool.attach_with(1, 0, b"hello"), Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into()));
+    assert_eq!(pool.attach_with(&AttachOptions::new(0, 0), &[0; 65]), Err(PoolError::NoBufferFree));
+    assert_eq!(
+        pool.attach_with(&AttachOptions::new(1, 0), b"hello"),
+        Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into())
+    );
     assert_eq!(pool.check_invariants(), Ok(()));
     pool.handle(id, Event::Consumed { bytes: 5 }).expect("as many are buffered");
     assert_eq!(pool.stats().slots_in_use, 0);

@@ -5,7 +5,7 @@ mod common;
 
 use common::{check, config, granted_to, holding, receive, two, waiting};
 use demuxbuf::connection::{Action, Event, EventError, Mode, Policy};
-use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerError, TenantConfig, TenantId, WaitId};
 use demuxbuf::shared::{EXPORTS_MAX, ExportedReceiver, PoolShard, SharedPool, SharedPoolError, SharedSchedulerError};
 use demuxbuf_testkit::{Rng, Socket, numbered};
@@ -46,25 +46,25 @@ fn resident_bytes_are_bounded_across_threads() {
 fn adopt_finds_a_buffer_cached_by_another_thread() {
     let (shared_pool, mut a, mut b) = two(&config(2));
     let bytes = |byte| [byte; 100];
-    let first = a.attach_with(0, 1, &bytes(1)).unwrap();
+    let first = a.attach_with(&AttachOptions::new(0, 1), &bytes(1)).unwrap();
     // The cached buffers of thread 0 are called in.
-    let second = b.attach_with(0, 2, &bytes(2)).unwrap();
+    let second = b.attach_with(&AttachOptions::new(0, 2), &bytes(2)).unwrap();
     check(&a, &b);
     assert_eq!((a.data(first).unwrap(), b.data(second).unwrap()), (&bytes(1)[..], &bytes(2)[..]));
     // The call does not wait: no request is queued, and no receiver is attached.
     for pool in [&mut a, &mut b] {
-        assert_eq!(pool.attach_with(0, 3, &bytes(3)), Err(PoolError::NoBufferFree));
+        assert_eq!(pool.attach_with(&AttachOptions::new(0, 3), &bytes(3)), Err(PoolError::NoBufferFree));
         assert_eq!((pool.stats().receivers, pool.stats().scheduler.waiting), (1, 0));
     }
     check(&a, &b);
     a.handle(first, Event::Close).unwrap();
-    let third = b.attach_with(0, 3, &bytes(3)).unwrap();
+    let third = b.attach_with(&AttachOptions::new(0, 3), &bytes(3)).unwrap();
     assert_eq!(b.data(third).unwrap(), bytes(3));
     check(&a, &b);
     // A thread takes a buffer that it cached itself without the lock.
     b.handle(third, Event::Close).unwrap();
     let locked = shared_pool.stats().locked;
-    b.attach_with(0, 4, &bytes(4)).unwrap();
+    b.attach_with(&AttachOptions::new(0, 4), &bytes(4)).unwrap();
     assert_eq!(shared_pool.stats().locked, locked);
     check(&a, &b);
 }
@@ -74,13 +74,16 @@ fn adopt_respects_the_cap_of_its_class() {
     let mut config = config(3);
     config.scheduler.class_caps[0] = 2;
     let (_shared_pool, mut a, mut b) = two(&config);
-    a.attach_with(0, 1, &[1; 100]).unwrap();
-    let second = b.attach_with(0, 2, &[2; 100]).unwrap();
-    assert_eq!(a.attach_with(0, 3, &[3; 100]), Err(PoolError::NoBufferFree));
-    assert_eq!(a.attach_with(1, 3, &[3; 100]), Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into()));
+    a.attach_with(&AttachOptions::new(0, 1), &[1; 100]).unwrap();
+    let second = b.attach_with(&AttachOptions::new(0, 2), &[2; 100]).unwrap();
+    assert_eq!(a.attach_with(&AttachOptions::new(0, 3), &[3; 100]), Err(PoolError::NoBufferFree));
+    assert_eq!(
+        a.attach_with(&AttachOptions::new(1, 3), &[3; 100]),
+        Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into())
+    );
     assert_eq!(a.stats().scheduler.free, 1);
     b.handle(second, Event::Close).unwrap();
-    a.attach_with(0, 3, &[3; 100]).unwrap();
+    a.attach_with(&AttachOptions::new(0, 3), &[3; 100]).unwrap();
     check(&a, &b);
 }
 
@@ -141,7 +144,7 @@ fn shard_refuses_handles_of_another_thread() {
 fn s11_receiver_moves_in_any_state_with_its_content() {
     let (_shared_pool, mut a, mut b) = two(&config(1));
     // Idle, then parked.
-    let idle = a.attach(0, 1).unwrap();
+    let idle = a.attach(&AttachOptions::new(0, 1)).unwrap();
     let id = moves(&mut a, idle, &mut b);
     b.handle(id, Event::Readable).unwrap();
     receive(&mut b, id, b"partial data");
@@ -179,7 +182,7 @@ fn s11_receiver_moves_in_any_state_with_its_content() {
 fn export_refusal_names_its_cause_and_changes_nothing() {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
     let (_shared_pool, mut a, mut b) = two(&PoolConfig { policy, ..config(1) });
-    let id = a.attach(0, 1).unwrap();
+    let id = a.attach(&AttachOptions::new(0, 1)).unwrap();
     assert!(a.pending(id).unwrap().has(Action::Recv));
     a.receive_area(id).unwrap()[..100].fill(1);
     a.handle(id, Event::done(Action::Recv)).unwrap();
@@ -198,10 +201,10 @@ fn export_refusal_names_its_cause_and_changes_nothing() {
     let mut alone = Pool::new(&config(1)).unwrap();
     assert_eq!(alone.poll_wake(), None);
     // An import that is refused can be tried again; one that was done cannot.
-    let id = b.attach(0, 2).unwrap();
+    let id = b.attach(&AttachOptions::new(0, 2)).unwrap();
     let mut exported = b.export(id).unwrap();
     assert_eq!(b.export(id).unwrap_err(), PoolError::Stale);
-    while a.attach(0, 0).is_ok() {}
+    while a.attach(&AttachOptions::new(0, 0)).is_ok() {}
     assert_eq!(a.import(&mut exported).unwrap_err(), PoolError::ReceiversFull { receivers_max: 8 });
     b.import(&mut exported).unwrap();
     assert_eq!(b.import(&mut exported).unwrap_err(), PoolError::Stale);
@@ -213,7 +216,7 @@ fn export_refusal_names_its_cause_and_changes_nothing() {
 fn export_refuses_a_closed_receiver_in_flight() {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
     let (_shared_pool, mut a, b) = two(&PoolConfig { policy, ..config(1) });
-    let id = a.attach(0, 1).unwrap();
+    let id = a.attach(&AttachOptions::new(0, 1)).unwrap();
     a.handle(id, Event::done(Action::Recv)).unwrap();
     a.handle(id, Event::Received { bytes: 100 }).unwrap();
     assert!(a.decoded(id, 0, 100).unwrap().has(Action::Recv));
@@ -272,7 +275,7 @@ fn shared_pool_has_no_tenants() {
     assert_eq!(a.create_tenant(&TenantConfig::default()), Err(PoolError::TenantsUnsupported));
     assert_eq!(a.remove_tenant(tenant), Err(PoolError::TenantsUnsupported));
     assert_eq!(a.describe_tenant(tenant).unwrap_err(), PoolError::TenantsUnsupported);
-    let id = a.attach(0, 1).unwrap();
+    let id = a.attach(&AttachOptions::new(0, 1)).unwrap();
     assert_eq!(a.set_tenant(id, Some(tenant)), Err(PoolError::TenantsUnsupported));
     a.set_tenant(id, None).unwrap();
     assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv), "the buffer is free, as before");
@@ -401,7 +404,7 @@ fn deadline_belongs_to_a_receivers_buffer_only() {
     waiting(&mut b, 2);
     a.handle_timeout(50);
     assert_eq!(a.poll_timeout(), None);
-    let id = a.adopt(0, 1, LeasedContent { lease, offset: 0, buffered_bytes: 200 }).unwrap();
+    let id = a.adopt(&AttachOptions::new(0, 1), LeasedContent { lease, offset: 0, buffered_bytes: 200 }).unwrap();
     a.handle_timeout(57);
     let held_ns = |a: &Pool<PoolShard>| a.describe(id).unwrap().lease_info.map(|lease_info| lease_info.held_ns);
     assert_eq!((held_ns(&a), a.poll_timeout()), (Some(7), Some(1_050)));
@@ -464,14 +467,14 @@ fn closed_pool_refuses_attach_and_serves_the_rest() {
     let (shared_pool, mut a, mut b) = two(&config(1));
     let first = holding(&mut a, 1, &[1; 100]);
     let second = waiting(&mut b, 2);
-    let third = b.attach(0, 3).unwrap();
+    let third = b.attach(&AttachOptions::new(0, 3)).unwrap();
     drop(shared_pool);
-    assert_eq!(a.attach(0, 4), Err(PoolError::PoolClosed));
-    assert_eq!(a.attach_with(0, 4, b"hello"), Err(PoolError::PoolClosed));
-    assert_eq!(a.attach_with(0, 4, &[4; 100]), Err(PoolError::PoolClosed));
+    assert_eq!(a.attach(&AttachOptions::new(0, 4)), Err(PoolError::PoolClosed));
+    assert_eq!(a.attach_with(&AttachOptions::new(0, 4), b"hello"), Err(PoolError::PoolClosed));
+    assert_eq!(a.attach_with(&AttachOptions::new(0, 4), &[4; 100]), Err(PoolError::PoolClosed));
     assert_eq!(a.request(0, 4), Err(PoolError::PoolClosed));
     let content = a.take(first).unwrap();
-    assert_eq!(a.adopt(0, 4, content), Err(PoolError::PoolClosed));
+    assert_eq!(a.adopt(&AttachOptions::new(0, 4), content), Err(PoolError::PoolClosed));
     a.release(content.lease).unwrap();
     assert_eq!(granted_to(&mut b), Some(2));
     receive(&mut b, second, &[2; 100]);
@@ -615,7 +618,7 @@ fn s13_connections_that_move_lose_no_byte() {
                 for connection in (u64::from(index)..CONNECTIONS).step_by(3) {
                     let mut socket = Socket::new(Mode::Level, &[]);
                     socket.send(&numbered(connection, 0..BYTES));
-                    mine.push((pool.attach(0, connection).unwrap(), socket));
+                    mine.push((pool.attach(&AttachOptions::new(0, connection)).unwrap(), socket));
                 }
                 let random = Rng::with_seed(index.into());
                 let index = index as usize;

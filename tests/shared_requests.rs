@@ -4,8 +4,8 @@
 mod common;
 
 use common::{check, config, granted_to, holding, receive, two, waiting};
-use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{Notice, PoolConfig, PoolError};
+use demuxbuf::connection::{Action, Event, Mode, Policy};
+use demuxbuf::pool::{AttachOptions, Notice, PoolConfig, PoolError};
 use demuxbuf::scheduler::{Outcome, Request, SchedulerError};
 
 /// A wait whose frame begins asks in the class of partial frames, and comes before those of new work.
@@ -16,7 +16,7 @@ fn s57_begun_frame_is_served_before_new_work() {
     let (shared_pool, mut a, mut b) = two(&config);
     let holder = holding(&mut a, 1, &[1; 100]);
     let wait = |b: &mut demuxbuf::pool::Pool<_>, token| {
-        let id = b.attach(1, token).unwrap();
+        let id = b.attach(&AttachOptions::new(1, token)).unwrap();
         b.handle(id, Event::Readable).unwrap();
         id
     };
@@ -125,11 +125,23 @@ fn lease_of_address_is_found_on_every_thread() {
     assert_eq!((a.lease_of_address(elsewhere.as_ptr()), b.lease_of_address(elsewhere.as_ptr())), (unknown, unknown));
 }
 
+/// A receiver takes its policy along to another thread, whose pool has another one.
+#[test]
+fn import_keeps_the_policy_of_the_receiver() {
+    let (_shared_pool, mut a, mut b) = two(&config(2));
+    let policy = Policy { mode: Mode::Edge, park_bytes: 9, ..Policy::default() };
+    let id = a.attach(&AttachOptions { policy: Some(policy), ..AttachOptions::new(0, 7) }).unwrap();
+    let mut exported = a.export(id).unwrap();
+    let id = b.import(&mut exported).unwrap();
+    assert_eq!(b.connection(id).unwrap().policy(), policy);
+    check(&a, &b);
+}
+
 /// Of a receiver whose connection was exchanged for one that has ended, nothing is imported.
 #[test]
 fn s86_import_refuses_an_ended_connection() {
     let (_shared_pool, mut a, mut b) = two(&config(1));
-    let id = a.attach(0, 1).unwrap();
+    let id = a.attach(&AttachOptions::new(0, 1)).unwrap();
     let mut exported = a.export(id).unwrap();
     let own = exported.connection.clone();
     exported.connection.handle(Event::Close).unwrap();

@@ -1,7 +1,7 @@
 //! What a shared scheduler counts and caches, on one thread.
 
 use demuxbuf::connection::Event;
-use demuxbuf::pool::{Pool, PoolConfig};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
 use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig};
 use demuxbuf::shared::{SchedulerShard, SharedPool, SharedScheduler};
 
@@ -133,11 +133,11 @@ fn s80_dropped_shard_ends_waits_behind_others() {
 fn attach_with_leaves_other_caches_alone() {
     let shared_pool = SharedPool::new(&PoolConfig { buffer_bytes: 256, ..PoolConfig::new(16, 8) }, 2).unwrap();
     let (mut a, mut b) = (shared_pool.shard(0).unwrap(), shared_pool.shard(1).unwrap());
-    let id = b.attach_with(0, 0, &[7; 100]).unwrap();
+    let id = b.attach_with(&AttachOptions::new(0, 0), &[7; 100]).unwrap();
     b.handle(id, Event::Close).unwrap();
     let cached = shared_pool.stats().cached;
     assert!(cached > 0, "given: it has cached buffers");
-    a.attach_with(0, 0, &[7; 100]).unwrap();
+    a.attach_with(&AttachOptions::new(0, 0), &[7; 100]).unwrap();
     assert!(shared_pool.stats().cached >= cached);
     a.check_invariants().unwrap();
 }
@@ -146,8 +146,8 @@ fn attach_with_leaves_other_caches_alone() {
 fn closed_waiter_counts_as_cancelled() {
     let shared_pool = SharedPool::new(&PoolConfig { lifeline: false, ..PoolConfig::new(1, 8) }, 1).unwrap();
     let mut pool = shared_pool.shard(0).unwrap();
-    pool.attach_with(0, 0, &[7; 100]).unwrap();
-    let id = pool.attach(0, 0).unwrap();
+    pool.attach_with(&AttachOptions::new(0, 0), &[7; 100]).unwrap();
+    let id = pool.attach(&AttachOptions::new(0, 0)).unwrap();
     pool.handle(id, Event::Readable).unwrap();
     assert_eq!((shared_pool.stats().scheduler.waiting, shared_pool.stats().scheduler.cancelled), (1, 0));
     pool.handle(id, Event::Close).unwrap();

@@ -3,7 +3,7 @@
 //! the scenario that the page names.
 
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 
 const BUFFERS: u32 = 8;
 const RECEIVERS_MAX: u32 = 200;
@@ -45,7 +45,7 @@ impl Siege {
     }
 
     fn attach(&mut self, token: u64) -> ReceiverId {
-        let id = self.pool.attach(0, token).expect("there is room");
+        let id = self.pool.attach(&AttachOptions::new(0, token)).expect("there is room");
         self.report(id, Event::done(Action::WantRecv));
         id
     }
@@ -183,7 +183,7 @@ fn open_bytes_at_attach_are_refused_beside_free_slots() {
     siege.hold_all(UNPARKABLE_BYTES);
     let stats = siege.pool.stats();
     assert_eq!(stats.slots_in_use, 0, "all slots are free");
-    let refused = siege.pool.attach_with(0, HONEST, &[7; 200]).expect_err("no buffer is free");
+    let refused = siege.pool.attach_with(&AttachOptions::new(0, HONEST), &[7; 200]).expect_err("no buffer is free");
     assert!(matches!(refused, PoolError::NoBufferFree), "{refused}");
 }
 

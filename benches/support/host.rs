@@ -3,7 +3,7 @@
 
 use super::Error;
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
-use demuxbuf::pool::{BufferSource, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, BufferSource, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::Scheduler;
 use demuxbuf::shared::{PoolShard, SharedPool};
 use std::hint::black_box;
@@ -109,7 +109,7 @@ impl<const MODE: u8, S: HostPool> Host<MODE, S> {
 
     #[inline(always)]
     pub(crate) fn attach(&mut self, index: usize) -> Result<(), Error> {
-        self.ids[index] = self.pool.attach(0, index as u64)?;
+        self.ids[index] = self.pool.attach(&AttachOptions::new(0, index as u64))?;
         let actions = self.pool.pending(self.ids[index])?;
         self.run(index, actions, &mut receive)
     }

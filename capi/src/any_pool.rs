@@ -2,8 +2,9 @@
 //! the rest of it is compiled for each kind.
 
 use core::ptr::NonNull;
+use demuxbuf::connection::{Actions, Policy};
 use demuxbuf::memory::Reach;
-use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, TenantInfo, WaitId};
 use demuxbuf::shared::{ExportedReceiver, PoolShard};
 
@@ -39,8 +40,10 @@ impl AnyPool {
     forward! {
         fn salt(&mut; salt: u32);
         fn salted(&; bits: u64) -> u64;
-        fn attach_with(&mut; class: u8, token: u64, bytes: &[u8]) -> Result<ReceiverId, PoolError>;
-        fn adopt_within(&mut; class: u8, token: u64, content: LeasedContent, reach: Reach) -> Result<ReceiverId, PoolError>;
+        fn attach_with(&mut; options: &AttachOptions, bytes: &[u8]) -> Result<ReceiverId, PoolError>;
+        fn adopt_within(&mut; options: &AttachOptions, content: LeasedContent, reach: Reach) -> Result<ReceiverId, PoolError>;
+        fn set_class(&mut; id: ReceiverId, class: u8) -> Result<(), PoolError>;
+        fn set_policy(&mut; id: ReceiverId, policy: &Policy) -> Result<Actions, PoolError>;
         fn find(&; id: ReceiverId) -> Result<u32, PoolError>;
         fn area(&mut; index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)>;
         fn take(&mut; id: ReceiverId) -> Result<LeasedContent, PoolError>;

@@ -122,6 +122,36 @@ pub unsafe extern "C" fn demuxbuf_connection_init(
     })
 }
 
+/// Receives and parks by this policy from now on, for example after a protocol upgrade. With another mode, read interest
+/// counts as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead of the old
+/// one. A mode that receives before it asks (optimistic, completion) does so first.
+///
+/// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+/// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+/// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
+/// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLOSED`,
+/// `DEMUXBUF_ERR_IN_FLIGHT` (another mode while a receive is in flight).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_connection_set_policy(
+    connection: *mut demuxbuf_connection,
+    policy: *const demuxbuf_policy,
+    message: *mut c_char,
+    message_bytes: *mut size_t,
+) -> u32 {
+    guarded_or(mask_error(DEMUXBUF_ERR_POISONED), || {
+        // SAFETY: as the module asks.
+        let Some(message) = (unsafe { Message::new(message, message_bytes) }) else {
+            return mask_error(DEMUXBUF_ERR_NULL);
+        };
+        // SAFETY: as the module asks.
+        match unsafe { read_policy(policy) } {
+            // SAFETY: as the module asks.
+            Ok(policy) => unsafe { step(connection, |connection| connection.set_policy(&policy)) },
+            Err(refusal) => mask_error(message.refuse(&refusal)),
+        }
+    })
+}
+
 /// The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds
 /// `buffered_bytes` bytes.
 ///

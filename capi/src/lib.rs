@@ -17,6 +17,7 @@
 
 mod actions;
 mod any_pool;
+mod attach;
 mod config;
 mod connection;
 mod event;
@@ -44,6 +45,7 @@ mod tenant;
 mod version;
 
 pub use actions::*;
+pub use attach::*;
 pub use config::*;
 pub use connection::*;
 pub use event::*;

@@ -7,26 +7,33 @@ use super::step::demuxbuf_step;
 use demuxbuf::connection::Action;
 use demuxbuf::pool::Notice;
 
-/// A notification that does not answer one of your own calls: a queued request was granted, or a receiver is to be
-/// shed.
+/// The receiver `receiver` got a buffer that it had waited for, or is to be shed; `step` has what it is to do now.
+pub const DEMUXBUF_NOTICE_RECEIVER: u32 = 1;
+/// The host's own request `wait` was granted: `lease`.
+pub const DEMUXBUF_NOTICE_LEASE: u32 = 2;
+/// A connection can be attached: the table of receivers was full, is not any more, and an attach had asked for this notice
+/// (`notify_if_full`).
+pub const DEMUXBUF_NOTICE_ATTACHABLE: u32 = 3;
+
+/// A notification that does not answer one of your own calls: a queued request was granted, a receiver is to be shed, or
+/// the table of receivers is not full any more.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct demuxbuf_notice {
     /// `sizeof(demuxbuf_notice)`, set before the call; then how many bytes were written.
     pub struct_size: u32,
-    /// Always 0.
-    pub reserved: u32,
-    /// What the host gave at attach or at request.
+    /// `DEMUXBUF_NOTICE_*`.
+    pub kind: u32,
+    /// What the host gave at attach or at request; 0 for `DEMUXBUF_NOTICE_ATTACHABLE`.
     pub token: u64,
-    /// The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 if a request of the host's own was
-    /// served.
+    /// The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 for other kinds.
     pub receiver: u64,
-    /// The host's own buffer; 0 if a receiver got it.
+    /// The host's own buffer; 0 for other kinds.
     pub lease: u64,
-    /// The host's own wait that ended; 0 if a receiver got it.
+    /// The host's own wait that ended; 0 for other kinds.
     pub wait: u64,
-    /// What the receiver is to do now.
+    /// What the receiver is to do now; no actions for other kinds.
     pub step: demuxbuf_step,
 }
 
@@ -71,28 +78,18 @@ unsafe fn poll_notice(pool: InPool, notice: *mut demuxbuf_notice) -> i32 {
         let Some(granted) = pool.poll_notice() else {
             return Ok(None);
         };
+        let none = demuxbuf_notice { step: demuxbuf_step::status(DEMUXBUF_OK), ..demuxbuf_notice::default() };
         Ok(Some(match granted {
             Notice::Receiver { id, token, actions } => {
                 let index = pool.find(id).expect("a receiver that was granted something is attached");
-                demuxbuf_notice {
-                    struct_size: size_of::<demuxbuf_notice>() as u32,
-                    reserved: 0,
-                    token,
-                    receiver: id.to_bits(),
-                    lease: 0,
-                    wait: 0,
-                    step: demuxbuf_step::at(pool.area(index, actions.has(Action::Recv)), actions),
-                }
+                let step = demuxbuf_step::at(pool.area(index, actions.has(Action::Recv)), actions);
+                demuxbuf_notice { kind: DEMUXBUF_NOTICE_RECEIVER, token, receiver: id.to_bits(), step, ..none }
             }
-            Notice::Lease { wait, token, lease } => demuxbuf_notice {
-                struct_size: size_of::<demuxbuf_notice>() as u32,
-                reserved: 0,
-                token,
-                receiver: 0,
-                lease: pool.salted(lease.to_bits()),
-                wait: pool.salted(wait.to_bits()),
-                step: demuxbuf_step::status(DEMUXBUF_OK),
-            },
+            Notice::Lease { wait, token, lease } => {
+                let (wait, lease) = (pool.salted(wait.to_bits()), pool.salted(lease.to_bits()));
+                demuxbuf_notice { kind: DEMUXBUF_NOTICE_LEASE, token, lease, wait, ..none }
+            }
+            Notice::Attachable => demuxbuf_notice { kind: DEMUXBUF_NOTICE_ATTACHABLE, ..none },
             notice => unreachable!("the C API has no form of {notice:?}"),
         }))
     });

@@ -53,11 +53,11 @@ pub(super) unsafe trait Growable: Copy {
 
 /// Makes a C struct `Growable`: the size of its first version is given. The default is all-zero but for `struct_size`.
 macro_rules! growable {
-    ($name:ident, $first_bytes:literal) => {
+    ($name:ident, $first_bytes:expr) => {
         const _: () = assert!(size_of::<$name>() >= $first_bytes);
 
-        // SAFETY: the struct is `repr(C)` and begins with `struct_size`. Its fields are integers, pointers that are not
-        // followed, and structs of them; where one would need padding, there is a reserved field (seen by the test
+        // SAFETY: the struct is `repr(C)` and begins with `struct_size`. Its fields are integers, raw pointers, and
+        // structs of them; where one would need padding, there is a reserved field (seen by the test
         // `structs_that_grow_have_no_padding`, with 64-bit pointers).
         unsafe impl $crate::out::Growable for $name {
             const FIRST_BYTES: usize = $first_bytes;

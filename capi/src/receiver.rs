@@ -3,18 +3,15 @@
 use super::actions::DEMUXBUF_WANT_RECV;
 use super::any_pool::AnyPool;
 use super::event::{done, event_of};
-use super::guard::{InPool, bytes_at, demuxbuf_pool};
+use super::guard::{InPool, demuxbuf_pool};
 use super::info::demuxbuf_receiver_info;
 use super::out::{Out, StructOut};
-use super::pool::{class_of, status, tenant_of};
+use super::pool::{status, tenant_of};
 use super::row_call::{Decoded, Grow, Pending, Refuse, Report, RowCall};
-use super::size_t;
 use super::status::*;
 use super::step::demuxbuf_step;
 use demuxbuf::connection::Event;
-use demuxbuf::memory::Reach;
 use demuxbuf::pool::{BufferSource, LeasedContent, Pool, ReceiverId, Step};
-use demuxbuf::scheduler::LeaseId;
 use demuxbuf::shared::PoolShard;
 
 /// A buffer that leaves or enters a receiver with its content.
@@ -146,85 +143,6 @@ unsafe extern "C" fn shard_done(pool: *mut demuxbuf_pool, receiver: u64, actions
     let slow = || unsafe { report(pool, receiver, done(actions)) };
     // SAFETY: as this function asks.
     unsafe { step_fast(pool, receiver, AnyPool::shard, arm, slow) }
-}
-
-/// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
-/// are copied. `class_index` is that of its requests; `token` comes back with grants. `*receiver` is its handle until
-/// `DEMUXBUF_FINISHED`; call `demuxbuf_receiver_pending` next.
-///
-/// Cost: O(1), and the copy.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
-/// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED`
-/// (the shared pool was freed); nothing is changed then.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_receiver_attach(
-    pool: *mut demuxbuf_pool,
-    class_index: u32,
-    token: u64,
-    bytes: *const u8,
-    length: size_t,
-    receiver: *mut u64,
-) -> i32 {
-    // SAFETY: as the module asks.
-    let pool = unsafe { InPool::new(pool) };
-    // SAFETY: as the module asks.
-    let Some(receiver) = (unsafe { Out::new(receiver) }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    // SAFETY: as the module asks.
-    let bytes = match unsafe { bytes_at(bytes, length) } {
-        Ok(bytes) => bytes,
-        Err(status) => return status,
-    };
-    let attached = pool.with_own(|pool| pool.attach_with(class_of(class_index)?, token, bytes).map_err(status_of));
-    match attached {
-        Ok(id) => {
-            receiver.write(id.to_bits());
-            DEMUXBUF_OK
-        }
-        Err(status) => status,
-    }
-}
-
-/// Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
-/// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool
-/// of the same `demuxbuf_shared_pool`, also from one that was freed.
-///
-/// Of several threads that release or adopt one lease at once, one succeeds.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
-/// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (not a lease of the
-/// host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer), `DEMUXBUF_ERR_WRONG_THREAD`,
-/// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then and the lease stays the host's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_receiver_adopt(
-    pool: *mut demuxbuf_pool,
-    class_index: u32,
-    token: u64,
-    content: *const demuxbuf_leased_content,
-    receiver: *mut u64,
-) -> i32 {
-    // SAFETY: as the module asks.
-    let pool = unsafe { InPool::new(pool) };
-    // SAFETY: as the module asks.
-    let (Some(content), Some(receiver)) = (unsafe { content.as_ref() }, unsafe { Out::new(receiver) }) else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    let adopted = pool.with_own(|pool| {
-        let lease = LeaseId::from_bits(pool.salted(content.lease));
-        let content = LeasedContent { lease, offset: content.offset, buffered_bytes: content.buffered_bytes };
-        let class = class_of(class_index)?;
-        // SAFETY: C has addresses of buffers and no slices, and one thread at a time uses a buffer, as the module asks.
-        let reach = unsafe { Reach::anywhere() };
-        pool.adopt_within(class, token, content, reach).map_err(status_of)
-    });
-    match adopted {
-        Ok(id) => {
-            receiver.write(id.to_bits());
-            DEMUXBUF_OK
-        }
-        Err(status) => status,
-    }
 }
 
 /// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If

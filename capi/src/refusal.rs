@@ -1,7 +1,7 @@
 //! Why a struct of settings is refused, and the message that names the cause.
 //!
 //! Every call that reads such a struct ends with the same two parameters, `message` and `message_bytes`: those that make
-//! a pool or a shared pool, prepare a connection, create a tenant, or request a buffer.
+//! a pool or a shared pool, prepare a connection, attach one or change its policy, create a tenant, or request a buffer.
 
 use super::out::{Out, StructError, Text};
 use super::size_t;
@@ -24,6 +24,8 @@ pub(super) enum Refusal {
         size_index: u32,
         tenant: u64,
     },
+    /// There are to be bytes at NULL.
+    NoBytes,
     NoTag,
     /// For the object itself, or what it shares.
     NoMemory,
@@ -66,6 +68,7 @@ impl fmt::Display for Refusal {
                 error => error.fmt(f),
             },
             Refusal::Request { error, .. } => error.fmt(f),
+            Refusal::NoBytes => f.write_str("bytes is NULL; allowed is that only if length is 0"),
             Refusal::NoTag => write!(f, "{TAGS} pools are alive in the process; allowed are {TAGS}"),
             Refusal::NoMemory => f.write_str("no memory for the pool itself"),
         }
@@ -78,6 +81,7 @@ impl Refusal {
             Refusal::Config(error) if !error.is_out_of_memory() => DEMUXBUF_ERR_CONFIG,
             Refusal::Struct(error) => error.status(),
             Refusal::Pool(error) | Refusal::Request { error, .. } => status_of(*error),
+            Refusal::NoBytes => DEMUXBUF_ERR_NULL,
             Refusal::NoTag => DEMUXBUF_ERR_TOO_MANY_POOLS,
             Refusal::Config(_) | Refusal::NoMemory => DEMUXBUF_ERR_NO_MEMORY,
         }

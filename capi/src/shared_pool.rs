@@ -325,7 +325,16 @@ mod tests {
             );
             assert_eq!(made, DEMUXBUF_OK);
             assert_eq!(demuxbuf_shared_pool_shard(shared_pool, 0, &raw mut pool), DEMUXBUF_OK);
-            assert_eq!(demuxbuf_receiver_attach(pool, 0, 0, core::ptr::null(), 0, &raw mut receiver), DEMUXBUF_OK);
+            assert_eq!(
+                demuxbuf_receiver_attach(
+                    pool,
+                    core::ptr::null(),
+                    &raw mut receiver,
+                    core::ptr::null_mut(),
+                    core::ptr::null_mut()
+                ),
+                DEMUXBUF_OK
+            );
             let address = pool as usize;
             std::thread::spawn(move || {
                 let pool = address as *mut demuxbuf_pool;

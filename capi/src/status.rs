@@ -108,6 +108,7 @@ pub(super) fn status_of(error: PoolError) -> i32 {
         PoolError::NoSlotFree => DEMUXBUF_ERR_NO_SLOT_FREE,
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
         PoolError::UnknownAddress => DEMUXBUF_ERR_ADDRESS,
+        PoolError::Policy { .. } => DEMUXBUF_ERR_RANGE,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         PoolError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
@@ -260,6 +261,7 @@ mod tests {
             (PoolError::TenantsUnsupported, DEMUXBUF_ERR_TENANTS_UNSUPPORTED),
             (PoolError::ExportsFull, DEMUXBUF_ERR_EXPORTS_FULL),
             (PoolError::UnknownAddress, DEMUXBUF_ERR_ADDRESS),
+            (PoolError::Policy { field: "policy.park_bytes", value: 65, max: 64 }, DEMUXBUF_ERR_RANGE),
         ] {
             assert_eq!(status_of(error), status, "{error}");
         }

@@ -138,7 +138,8 @@ static void accept_one(int listener) {
         return;
     }
     *self = (struct connection){.fd = fd, .is_scheduled = self->is_scheduled};
-    demuxbuf_receiver_attach(pool, 0, (uint64_t)(self - connections), NULL, 0, &self->receiver);
+    demuxbuf_attach_options options = {.struct_size = sizeof options, .token = (uint64_t)(self - connections)};
+    demuxbuf_receiver_attach(pool, &options, &self->receiver, NULL, NULL);
     run(self, demuxbuf_receiver_pending(pool, self->receiver));
 }
 

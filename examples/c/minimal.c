@@ -13,7 +13,7 @@ int main(void) {
     if (demuxbuf_pool_new(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
         return fprintf(stderr, "%s\n", message), 1;
     }
-    demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receiver);
+    demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL);
     demuxbuf_step step = demuxbuf_receiver_pending(pool, receiver);
     while (!(step.actions & (DEMUXBUF_END | DEMUXBUF_ERROR))) {
         if (step.actions & DEMUXBUF_RECV) {

@@ -69,8 +69,10 @@ static inline int move_to_pool(demuxbuf_pool *from, uint64_t *receiver, demuxbuf
     int is_readable = (step.actions & DEMUXBUF_RECV) != 0;
     if (is_readable) /* `data` is the room then, not what is buffered */
         step = demuxbuf_receiver_would_block(from, *receiver);
-    if (demuxbuf_receiver_describe(from, *receiver, &info) != DEMUXBUF_OK ||
-        demuxbuf_receiver_attach(to, class_index, info.token, step.data, info.buffered_bytes, &moved) != DEMUXBUF_OK) {
+    int is_known = demuxbuf_receiver_describe(from, *receiver, &info) == DEMUXBUF_OK;
+    demuxbuf_attach_options options = {.struct_size = sizeof options, .class_index = class_index, .token = info.token};
+    options.bytes = step.data, options.length = info.buffered_bytes;
+    if (!is_known || demuxbuf_receiver_attach(to, &options, &moved, NULL, NULL) != DEMUXBUF_OK) {
         if (is_readable)
             demuxbuf_receiver_readable(from, *receiver);
         return 0;

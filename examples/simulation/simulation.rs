@@ -6,7 +6,7 @@
 use crate::crowd::{Crowd, Habit};
 use demuxbuf::connection::{Action, Actions, Event, Mode};
 use demuxbuf::framing::h2::{FrameHeader, kind};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, PoolStats, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolStats, ReceiverId};
 use demuxbuf::scheduler::{TenantConfig, TenantId};
 use demuxbuf_testkit::{EventLoop, Rng, Socket, frame, numbered};
 use hdrhistogram::Histogram;
@@ -204,7 +204,7 @@ impl Simulation {
         if self.now_ns >= self.crowds[self.peers[at].crowd].until_ns {
             return;
         }
-        let id = self.pool.attach(0, at as u64).expect("the table has room for every peer");
+        let id = self.pool.attach(&AttachOptions::new(0, at as u64)).expect("the table has room for every peer");
         self.pool.set_tenant(id, self.peers[at].tenant).expect("tenants stay");
         self.peers[at].id = Some(id);
         let Habit { stays_ns, think_ns, .. } = self.habit(at);

@@ -455,6 +455,16 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
 // One receive found nothing, and read interest is armed.
 #define DEMUXBUF_EVENT_WOULD_BLOCK_ARMED 24
 
+// The receiver `receiver` got a buffer that it had waited for, or is to be shed; `step` has what it is to do now.
+#define DEMUXBUF_NOTICE_RECEIVER 1
+
+// The host's own request `wait` was granted: `lease`.
+#define DEMUXBUF_NOTICE_LEASE 2
+
+// A connection can be attached: the table of receivers was full, is not any more, and an attach had asked for this notice
+// (`notify_if_full`).
+#define DEMUXBUF_NOTICE_ATTACHABLE 3
+
 // What is to be done now, and where. Returned by value.
 typedef struct {
   // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is
@@ -475,6 +485,30 @@ typedef struct {
   // With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
   uint32_t actions;
 } demuxbuf_step;
+
+// What a connection is attached with: a new field has its default if it is 0. Class, tenant and policy can be changed
+// later: `demuxbuf_receiver_set_class`, `_set_tenant`, `_set_policy`.
+typedef struct {
+  // `sizeof(demuxbuf_attach_options)`.
+  uint32_t struct_size;
+  // Class of its requests; 0 is the most critical.
+  uint32_t class_index;
+  // Comes back in notices.
+  uint64_t token;
+  // The tenant that it requests for; 0 for none.
+  uint64_t tenant;
+  // Bytes at `bytes`; 0 for none.
+  uint64_t length;
+  // Not 0: if the table of receivers is full, a notice follows once it is not any more:
+  // `DEMUXBUF_NOTICE_ATTACHABLE`, once, however many calls were refused.
+  uint32_t notify_if_full;
+  // Must be 0.
+  uint32_t reserved;
+  // How it receives and parks; NULL for the policy of the pool. Read by the call alone.
+  const demuxbuf_policy *policy;
+  // What was received already (a protocol upgrade): `length` bytes, which are copied. Read by the call alone.
+  const uint8_t *bytes;
+} demuxbuf_attach_options;
 
 // A buffer that leaves or enters a receiver with its content.
 typedef struct {
@@ -544,23 +578,22 @@ typedef struct {
   uint8_t reserved[4];
 } demuxbuf_receiver_info;
 
-// A notification that does not answer one of your own calls: a queued request was granted, or a receiver is to be
-// shed.
+// A notification that does not answer one of your own calls: a queued request was granted, a receiver is to be shed, or
+// the table of receivers is not full any more.
 typedef struct {
   // `sizeof(demuxbuf_notice)`, set before the call; then how many bytes were written.
   uint32_t struct_size;
-  // Always 0.
-  uint32_t reserved;
-  // What the host gave at attach or at request.
+  // `DEMUXBUF_NOTICE_*`.
+  uint32_t kind;
+  // What the host gave at attach or at request; 0 for `DEMUXBUF_NOTICE_ATTACHABLE`.
   uint64_t token;
-  // The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 if a request of the host's own was
-  // served.
+  // The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 for other kinds.
   uint64_t receiver;
-  // The host's own buffer; 0 if a receiver got it.
+  // The host's own buffer; 0 for other kinds.
   uint64_t lease;
-  // The host's own wait that ended; 0 if a receiver got it.
+  // The host's own wait that ended; 0 for other kinds.
   uint64_t wait;
-  // What the receiver is to do now.
+  // What the receiver is to do now; no actions for other kinds.
   demuxbuf_step step;
 } demuxbuf_notice;
 
@@ -619,36 +652,70 @@ int32_t demuxbuf_step_status(demuxbuf_step step);
 uint8_t demuxbuf_step_has(demuxbuf_step step,
                           uint32_t actions);
 
-// Attaches a connection: empty, or with `length` bytes at `bytes` that are there already (a protocol upgrade), which
-// are copied. `class_index` is that of its requests; `token` comes back with grants. `*receiver` is its handle until
-// `DEMUXBUF_FINISHED`; call `demuxbuf_receiver_pending` next.
+// Attaches a connection. `options` has what it is attached with; NULL is the same as all-zero but for `struct_size`:
+// nothing buffered, class 0, no tenant, the policy of the pool. `*receiver` is its handle until `DEMUXBUF_FINISHED`; call
+// `demuxbuf_receiver_pending` next. `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 //
+// Where no buffer is free for `bytes`, attach without them, and copy them to `data` of the first `DEMUXBUF_RECV` as if
+// they had been received: then the request for the buffer queues.
 // Cost: O(1), and the copy.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
-// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED`
-// (the shared pool was freed); nothing is changed then.
+// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
+// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the
+// tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is
+// below a receiver's first buffer), `DEMUXBUF_ERR_TABLE_FULL` (see `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES`
+// (more than a buffer), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`,
+// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then.
 int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
-                                 uint32_t class_index,
-                                 uint64_t token,
-                                 const uint8_t *bytes,
-                                 size_t length,
-                                 uint64_t *receiver);
+                                 const demuxbuf_attach_options *options,
+                                 uint64_t *receiver,
+                                 char *message,
+                                 size_t *message_bytes);
 
 // Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
-// receiver's then. `*receiver` is its handle; call `demuxbuf_receiver_pending` next. The lease may come from any pool
-// of the same `demuxbuf_shared_pool`, also from one that was freed.
+// receiver's then. `options` as for `demuxbuf_receiver_attach`, with `length` 0. `*receiver` is its handle; call
+// `demuxbuf_receiver_pending` next. The lease may come from any pool of the same `demuxbuf_shared_pool`, also from one
+// that was freed. It counts for the tenant that it was requested for until its end.
 //
 // Of several threads that release or adopt one lease at once, one succeeds.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`,
-// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (not a lease of the
-// host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer), `DEMUXBUF_ERR_WRONG_THREAD`,
-// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then and the lease stays the host's.
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
+// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_RANGE`,
+// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED`, `DEMUXBUF_ERR_TOO_LARGE`, `DEMUXBUF_ERR_TABLE_FULL`,
+// `DEMUXBUF_ERR_STALE` (the tenant, or not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the
+// buffer), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then
+// and the lease stays the host's.
 int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
-                                uint32_t class_index,
-                                uint64_t token,
+                                const demuxbuf_attach_options *options,
                                 const demuxbuf_leased_content *content,
-                                uint64_t *receiver);
+                                uint64_t *receiver,
+                                char *message,
+                                size_t *message_bytes);
+
+// Requests in this class from now on. A request of the receiver that is queued goes to the end of its new class; what is
+// held stays.
+//
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLASS`;
+// nothing is changed then.
+int32_t demuxbuf_receiver_set_class(demuxbuf_pool *pool,
+                                    uint64_t receiver,
+                                    uint32_t class_index);
+
+// Receives and parks by this policy from now on, for example after a protocol upgrade. With another mode, read interest
+// counts as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead of the old
+// one. A mode that receives before it asks (optimistic, completion) does so first.
+//
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
+// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_RANGE` (`park_bytes` is above 64, or `reclaim_bytes` above
+// 4096), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_FLIGHT` (another mode
+// while a receive is in flight).
+demuxbuf_step demuxbuf_receiver_set_policy(demuxbuf_pool *pool,
+                                           uint64_t receiver,
+                                           const demuxbuf_policy *policy,
+                                           char *message,
+                                           size_t *message_bytes);
 
 // Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If
 // none is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait
@@ -1349,6 +1416,20 @@ int32_t demuxbuf_connection_init(demuxbuf_connection *connection,
                                  const demuxbuf_policy *policy,
                                  char *message,
                                  size_t *message_bytes);
+
+// Receives and parks by this policy from now on, for example after a protocol upgrade. With another mode, read interest
+// counts as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead of the old
+// one. A mode that receives before it asks (optimistic, completion) does so first.
+//
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
+// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
+// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_IN_FLIGHT` (another mode while a receive is in flight).
+uint32_t demuxbuf_connection_set_policy(demuxbuf_connection *connection,
+                                        const demuxbuf_policy *policy,
+                                        char *message,
+                                        size_t *message_bytes);
 
 // The connection starts: with `capacity` 0 for no buffer, else with a buffer of any size that already holds
 // `buffered_bytes` bytes.

@@ -49,6 +49,12 @@ static void the_tail_of_an_input_must_be_zero(void) {
     tenant_config.more = 0;
     CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config.it, &tenant, NULL, NULL), DEMUXBUF_OK);
 
+    NEWER(demuxbuf_attach_options) options = {.it = {.struct_size = sizeof options}};
+    options.more = UINT64_C(1) << 40;
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, &options.it, &handle, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    options.more = 0;
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, &options.it, &handle, NULL, NULL), DEMUXBUF_OK);
+
     NEWER(demuxbuf_request) request = {.it = {.struct_size = sizeof request}};
     request.more = 256;
     CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
@@ -101,7 +107,7 @@ static void the_tail_of_an_output_stays(void) {
     PREPARE(tenant_info);
     CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &tenant_info.it), DEMUXBUF_OK);
     CHECK_WRITTEN(tenant_info);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 7, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = 7), &receiver, NULL, NULL), DEMUXBUF_OK);
     PREPARE(info);
     CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info.it), DEMUXBUF_OK);
     CHECK_WRITTEN(info);

@@ -48,7 +48,8 @@ int main(void) {
     CHECK_WRITTEN(tenant_info);
     CHECK_NUMBER(tenant_info.it.weight, 3);
 
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 7, NULL, 0, &receiver), DEMUXBUF_OK);
+    const demuxbuf_attach_options options = {.struct_size = sizeof options, .token = 7};
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, &options, &receiver, NULL, NULL), DEMUXBUF_OK);
     PREPARE(info);
     CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, &info.it), DEMUXBUF_OK);
     CHECK_WRITTEN(info);

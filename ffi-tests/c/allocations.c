@@ -55,9 +55,12 @@ static void call_receiver(demuxbuf_pool *pool) {
     case 1:
         /* Content that is overwritten is released first, or the host would lose it. */
         obey(pool, receiver, demuxbuf_receiver_close(pool, receiver));
-        count(below(3) == 0
-                  ? demuxbuf_receiver_adopt(pool, below(3), slot, &content, &receivers[slot])
-                  : demuxbuf_receiver_attach(pool, below(3), slot, upgrade, below(2) * below(100), &receivers[slot]));
+        count(below(3) == 0 ? demuxbuf_receiver_adopt(pool, OPTIONS(.class_index = below(3), .token = slot), &content,
+                                                      &receivers[slot], NULL, NULL)
+                            : demuxbuf_receiver_attach(pool,
+                                                       OPTIONS(.class_index = below(3), .token = slot, .bytes = upgrade,
+                                                               .length = below(2) * below(100)),
+                                                       &receivers[slot], NULL, NULL));
         break;
     case 2:
         count(demuxbuf_pool_release(pool, content.lease));

@@ -14,6 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef __cplusplus
+/* What a connection is attached with, in place; all else has its default. */
+#define OPTIONS(...) (&(demuxbuf_attach_options){.struct_size = sizeof(demuxbuf_attach_options), __VA_ARGS__})
+#endif
+
 /* Fills outputs before a call that must not write them. */
 #define CHECK_PATTERN 0xA5
 

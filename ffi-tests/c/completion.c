@@ -188,7 +188,9 @@ static void s68_completion_host_submits_and_cancels(int lifeline) {
         self->fd = ends[0];
         self->peer = ends[1];
         make_stream(self);
-        CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, (uint64_t)(self - all), NULL, 0, &self->receiver), DEMUXBUF_OK);
+        CHECK_NUMBER(
+            demuxbuf_receiver_attach(pool, OPTIONS(.token = (uint64_t)(self - all)), &self->receiver, NULL, NULL),
+            DEMUXBUF_OK);
         run(self, demuxbuf_receiver_pending(pool, self->receiver));
     }
     while (open_count > 0) {

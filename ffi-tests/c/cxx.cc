@@ -37,7 +37,7 @@ static void a_receive_cycle_across_both_units() {
     uint64_t receiver = 0;
     CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, nullptr, nullptr), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, nullptr, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, nullptr, &receiver, nullptr, nullptr), DEMUXBUF_OK);
     const demuxbuf_step step = other_receive(pool, receiver);
     CHECK((step.actions & DEMUXBUF_DECODE) != 0 && step.bytes == 5);
     CHECK_SAME(step.data, "bytes", 5);

@@ -35,7 +35,7 @@ struct handles {
 static struct handles handles_of(demuxbuf_pool *pool) {
     struct handles of;
     demuxbuf_tenant_config tenant_config = {.struct_size = sizeof tenant_config, .weight = 1, .cap = UINT32_MAX};
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &of.receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = 1), &of.receiver, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 2, &of.lease), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 3, &of.wait), DEMUXBUF_STATUS_QUEUED);
     CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &of.tenant, NULL, NULL), DEMUXBUF_OK);
@@ -51,7 +51,7 @@ static void check_all_stale(demuxbuf_pool *pool, struct handles of) {
     uint32_t bytes;
     CHECK_REFUSED(demuxbuf_receiver_wake(pool, of.receiver).actions, DEMUXBUF_ERR_STALE);
     CHECK_NUMBER(demuxbuf_pool_buffer(pool, of.lease, &data, &bytes), DEMUXBUF_ERR_STALE);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &handle), DEMUXBUF_ERR_STALE);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &handle, NULL, NULL), DEMUXBUF_ERR_STALE);
     CHECK_NUMBER(demuxbuf_pool_release(pool, of.lease), DEMUXBUF_ERR_STALE);
     CHECK_NUMBER(demuxbuf_pool_cancel(pool, of.wait), DEMUXBUF_ERR_STALE);
     CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, of.tenant, &tenant), DEMUXBUF_ERR_STALE);
@@ -149,7 +149,7 @@ static void s84_each_of_300_threads_refuses_all_others(void) {
     CHECK_NUMBER(demuxbuf_shared_pool_new(&config, THREADS, &shared_pool, NULL, 0), DEMUXBUF_OK);
     for (uint32_t at = 0; at < THREADS; at++) {
         CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, at, &pools[at]), DEMUXBUF_OK);
-        CHECK_NUMBER(demuxbuf_receiver_attach(pools[at], 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_receiver_attach(pools[at], NULL, &receivers[at], NULL, NULL), DEMUXBUF_OK);
     }
     for (int at = 0; at < THREADS; at++) {
         for (int other = 0; other < THREADS; other++) {
@@ -164,7 +164,7 @@ static void s84_each_of_300_threads_refuses_all_others(void) {
     demuxbuf_pool_free(pools[5]);
     CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 5, &pools[5]), DEMUXBUF_OK);
     uint64_t receiver;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pools[5], 0, 0, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pools[5], NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
     CHECK_REFUSED(demuxbuf_receiver_wake(pools[5], receivers[5]).actions, DEMUXBUF_ERR_STALE);
     for (int at = 0; at < THREADS; at++) {
         demuxbuf_pool_free(pools[at]);
@@ -212,7 +212,9 @@ static void check_refused(demuxbuf_pool *pool, demuxbuf_exported_receiver *expor
 static uint64_t new_receiver(demuxbuf_pool *pool, uint32_t bytes, int waits) {
     static const uint8_t content[200];
     uint64_t receiver;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, content, bytes, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(
+        demuxbuf_receiver_attach(pool, OPTIONS(.token = 1, .bytes = content, .length = bytes), &receiver, NULL, NULL),
+        DEMUXBUF_OK);
     if (waits) {
         CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_ERROR) == 0);
     }
@@ -238,6 +240,10 @@ static void s86_copy_of_an_exported_receiver_is_stale(void) {
             /* Of another shared pool, in which one with the same numbers is exported. */
             check_refused(others.b, &exported);
             check_refused(two.b, &other);
+            /* With a mode that there is none of. */
+            exported.connection[5] |= 0xff000000;
+            check_refused(two.b, &exported);
+            exported = copy;
             /* Once it is taken in, no copy is: not on this thread, nor on the one that it came from, nor once it is closed.
          */
             CHECK_NUMBER(demuxbuf_receiver_import(round == 1 ? two.a : two.b, &exported, &receiver), DEMUXBUF_OK);
@@ -333,7 +339,7 @@ static void s87_late_write_into_a_slot_is_ignored(void) {
     demuxbuf_step steps[6];
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     for (int at = 0; at < 6; at++) {
-        CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receivers[at], NULL, NULL), DEMUXBUF_OK);
         steps[at] = demuxbuf_receiver_readable(pool, receivers[at]);
         CHECK(steps[at].data != NULL);
         for (int other = 0; other < at; other++) {
@@ -362,15 +368,17 @@ static void s88_counters_add_up_for_attach_and_adopt(void) {
     demuxbuf_pool *pool = new_pool(2, 2);
     uint64_t receiver;
     demuxbuf_leased_content content;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 10, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.bytes = bytes, .length = 10), &receiver, NULL, NULL),
+                 DEMUXBUF_OK);
     CHECK_NUMBER(buffered_of(pool), 10);
     CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_receiver_decoded(pool, receiver, 10, 0).actions), DEMUXBUF_OK);
     CHECK_NUMBER(buffered_of(pool), 0);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 100, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.bytes = bytes, .length = 100), &receiver, NULL, NULL),
+                 DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), DEMUXBUF_OK);
     CHECK_NUMBER(buffered_of(pool), 0);
     CHECK((demuxbuf_receiver_close(pool, receiver).actions & DEMUXBUF_FINISHED) != 0);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &receiver, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(buffered_of(pool), 100);
     CHECK((demuxbuf_receiver_close(pool, receiver).actions & DEMUXBUF_FINISHED) != 0);
     CHECK_NUMBER(buffered_of(pool), 0);

@@ -50,7 +50,7 @@ static void take_and_adopt_keep_the_content(void) {
     demuxbuf_pool *pool = new_pool(2, 2);
     uint64_t from, to;
     demuxbuf_leased_content content;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &from), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = 1), &from, NULL, NULL), DEMUXBUF_OK);
     demuxbuf_step step = receive(pool, from, 100, 10);
     step = demuxbuf_receiver_decoded(pool, from, 30, 0);
     const uint8_t *place = step.data;
@@ -71,7 +71,7 @@ static void take_and_adopt_keep_the_content(void) {
     const uint8_t *buffer = buffer_of(pool, content.lease);
     CHECK(step.bytes == 5 && (step.data < buffer || step.data >= buffer + BUFFER_BYTES));
 
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 2, &content, &to), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, OPTIONS(.token = 2), &content, &to, NULL, NULL), DEMUXBUF_OK);
     CHECK(to != from);
     step = demuxbuf_receiver_pending(pool, to);
     CHECK((step.actions & DEMUXBUF_DECODE) != 0 && step.data == place && step.bytes == 70);
@@ -91,7 +91,7 @@ static void lease_of_an_address(void) {
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &second), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(other, 0, 0, &foreign), DEMUXBUF_OK);
     uint8_t *data = buffer_of(pool, lease), *behind = buffer_of(pool, second);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = 1), &receiver, NULL, NULL), DEMUXBUF_OK);
     const uint8_t *of_receiver = receive(pool, receiver, 100, 1).data;
     CHECK_NUMBER(demuxbuf_pool_lease_of_address(NULL, data, &found), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_lease_of_address(pool, NULL, &found), DEMUXBUF_ERR_NULL);
@@ -130,7 +130,7 @@ static void adopt_of_a_requested_buffer(void) {
     for (int at = 0; at < 56; at++) {
         buffer_of(pool, content.lease)[200 + at] = (uint8_t)at;
     }
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &receiver, NULL, NULL), DEMUXBUF_OK);
     /* Short of more: what is there moves to the front, and there is room behind it. */
     demuxbuf_step step = demuxbuf_receiver_decoded(pool, receiver, 0, 100);
     step = demuxbuf_receiver_readable(pool, receiver);
@@ -147,31 +147,33 @@ static void adopt_of_wrong_content_is_refused(void) {
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &released), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_release(pool, released), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &holder), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &holder, NULL, NULL), DEMUXBUF_OK);
     receive(pool, holder, 10, 0);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &wait), DEMUXBUF_STATUS_QUEUED);
     const demuxbuf_pool_stats before = stats_of(pool);
     FILL(made);
 
     content = (demuxbuf_leased_content){lease, 0, 10};
-    CHECK_NUMBER(demuxbuf_receiver_adopt(NULL, 0, 0, &content, &made), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, NULL, &made), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(NULL, NULL, &content, &made, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, NULL, &made, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, NULL, NULL, NULL), DEMUXBUF_ERR_NULL);
     const uint32_t wrong_classes[] = {1, 8, 255, 256, UINT32_MAX};
     for (size_t at = 0; at < sizeof wrong_classes / sizeof wrong_classes[0]; at++) {
-        CHECK_NUMBER(demuxbuf_receiver_adopt(pool, wrong_classes[at], 0, &content, &made), DEMUXBUF_ERR_CLASS);
+        CHECK_NUMBER(
+            demuxbuf_receiver_adopt(pool, OPTIONS(.class_index = wrong_classes[at]), &content, &made, NULL, NULL),
+            DEMUXBUF_ERR_CLASS);
     }
     const uint32_t outside[][2] = {{0, BUFFER_BYTES + 1}, {1, BUFFER_BYTES},       {BUFFER_BYTES, 1},
                                    {BUFFER_BYTES + 1, 0}, {UINT32_MAX, 1},         {1, UINT32_MAX},
                                    {UINT32_MAX, 0},       {UINT32_MAX, UINT32_MAX}};
     for (size_t at = 0; at < sizeof outside / sizeof outside[0]; at++) {
         content = (demuxbuf_leased_content){lease, outside[at][0], outside[at][1]};
-        CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &made), DEMUXBUF_ERR_TOO_MANY_BYTES);
+        CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &made, NULL, NULL), DEMUXBUF_ERR_TOO_MANY_BYTES);
     }
     const uint64_t nobodys[] = {0, UINT64_MAX, foreign, released, holder, wait};
     for (size_t at = 0; at < sizeof nobodys / sizeof nobodys[0]; at++) {
         content = (demuxbuf_leased_content){nobodys[at], 0, 10};
-        CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &made), DEMUXBUF_ERR_STALE);
+        CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &made, NULL, NULL), DEMUXBUF_ERR_STALE);
     }
     CHECK_UNTOUCHED(made);
     const demuxbuf_pool_stats after = stats_of(pool);
@@ -190,15 +192,15 @@ static void receiver_buffer_is_not_the_host_s(void) {
     demuxbuf_leased_content content;
     uint8_t *data;
     uint32_t bytes;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
     receive(pool, receiver, 100, 0);
     CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &again), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &again, NULL, NULL), DEMUXBUF_OK);
     FILL(data), FILL(bytes), FILL(receiver);
     const demuxbuf_pool_stats before = stats_of(pool);
     CHECK_NUMBER(demuxbuf_pool_buffer(pool, content.lease, &data, &bytes), DEMUXBUF_ERR_STALE);
     CHECK_NUMBER(demuxbuf_pool_release(pool, content.lease), DEMUXBUF_ERR_STALE);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &receiver), DEMUXBUF_ERR_STALE);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &receiver, NULL, NULL), DEMUXBUF_ERR_STALE);
     CHECK_UNTOUCHED(data);
     CHECK_UNTOUCHED(bytes);
     CHECK_UNTOUCHED(receiver);
@@ -211,10 +213,10 @@ static void adopt_into_a_full_table_changes_nothing(void) {
     demuxbuf_pool *pool = new_pool(1, 1);
     uint64_t receiver, made;
     demuxbuf_leased_content content = {.buffered_bytes = 10};
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &content.lease), DEMUXBUF_OK);
     FILL(made);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &made), DEMUXBUF_ERR_TABLE_FULL);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &made, NULL, NULL), DEMUXBUF_ERR_TABLE_FULL);
     CHECK_UNTOUCHED(made);
     CHECK_NUMBER(demuxbuf_pool_release(pool, content.lease), DEMUXBUF_OK);
     CHECK_NUMBER(stats_of(pool).free, 1);
@@ -226,7 +228,7 @@ static void adopt_of_an_empty_buffer_releases_it(void) {
     uint64_t receiver;
     demuxbuf_leased_content content = {.offset = BUFFER_BYTES, .buffered_bytes = 0};
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &content.lease), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &receiver, NULL, NULL), DEMUXBUF_OK);
     demuxbuf_pool_stats stats = stats_of(pool);
     CHECK(stats.free == 1 && stats.receivers == 1);
     demuxbuf_step step = demuxbuf_receiver_pending(pool, receiver);
@@ -239,7 +241,7 @@ static void adopt_of_a_full_buffer(void) {
     uint64_t receiver;
     demuxbuf_leased_content content = {.offset = 0, .buffered_bytes = BUFFER_BYTES};
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &content.lease), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &content, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &receiver, NULL, NULL), DEMUXBUF_OK);
     demuxbuf_step step = demuxbuf_receiver_pending(pool, receiver);
     CHECK((step.actions & DEMUXBUF_DECODE) != 0 && (step.actions & DEMUXBUF_WANT_RECV) == 0 &&
           step.bytes == BUFFER_BYTES);
@@ -255,7 +257,9 @@ static void attach_with_bytes_decodes_them_first(void) {
         for (uint32_t at = 0; at < length; at++) {
             upgrade[at] = (uint8_t)(length + at);
         }
-        CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 5, upgrade, length, &receiver), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = 5, .bytes = upgrade, .length = length), &receiver,
+                                              NULL, NULL),
+                     DEMUXBUF_OK);
         memset(upgrade, 0, sizeof upgrade);
         demuxbuf_step step = demuxbuf_receiver_pending(pool, receiver);
         CHECK((step.actions & DEMUXBUF_DECODE) != 0 && step.bytes == length);

@@ -38,7 +38,7 @@ static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
 
 static uint64_t attached(demuxbuf_pool *pool, uint64_t token) {
     uint64_t receiver;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = token), &receiver, NULL, NULL), DEMUXBUF_OK);
     return receiver;
 }
 
@@ -92,7 +92,7 @@ static void s82_lease_of_a_freed_pool_is_adopted(void) {
     CHECK_REFUSED(demuxbuf_receiver_received(a, of_a, 10).actions, DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_receiver_take(a, of_a, &content), DEMUXBUF_OK);
     demuxbuf_pool_free(a);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(b, 0, 2, &content, &of_b), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(b, OPTIONS(.token = 2), &content, &of_b, NULL, NULL), DEMUXBUF_OK);
     const demuxbuf_step step = demuxbuf_receiver_pending(b, of_b);
     CHECK(step.bytes == 10 && step.data[0] == 9 && step.data[9] == 9);
     CHECK_NUMBER(demuxbuf_pool_release(b, content.lease), DEMUXBUF_ERR_STALE);
@@ -176,7 +176,7 @@ static int32_t act(int me) {
     uint32_t bytes;
     switch (calls[me]) {
     case RELEASE: return demuxbuf_pool_release(pool, lease);
-    case ADOPT: return demuxbuf_receiver_adopt(pool, 0, 0, &content, &adopted[me]);
+    case ADOPT: return demuxbuf_receiver_adopt(pool, NULL, &content, &adopted[me], NULL, NULL);
     case BUFFER: return demuxbuf_pool_buffer(pool, lease, &data, &bytes);
     case TAKE: return demuxbuf_receiver_take(pool, holder, &taken);
     case CLOSE: return demuxbuf_actions_status_inline(demuxbuf_receiver_close(pool, holder).actions);
@@ -223,7 +223,7 @@ static void prepare(int is_held) {
     CHECK_NUMBER(demuxbuf_pool_request(pools[0], 0, 0, &lease), DEMUXBUF_OK);
     const demuxbuf_leased_content content = {lease, 0, 4};
     if (is_held) {
-        CHECK_NUMBER(demuxbuf_receiver_adopt(pools[0], 0, 0, &content, &holder), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_receiver_adopt(pools[0], NULL, &content, &holder, NULL, NULL), DEMUXBUF_OK);
     }
 }
 

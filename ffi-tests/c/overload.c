@@ -33,7 +33,7 @@ static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
 
 static uint64_t attach(demuxbuf_pool *pool, uint64_t token) {
     uint64_t receiver;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = token), &receiver, NULL, NULL), DEMUXBUF_OK);
     return receiver;
 }
 
@@ -316,7 +316,8 @@ static void s57_wait_follows_the_frame_that_begins(void) {
     demuxbuf_pool *pool = new_pool(&config);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 1, 0, &lease), DEMUXBUF_OK);
     uint64_t receiver;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 1, 7, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.class_index = 1, .token = 7), &receiver, NULL, NULL),
+                 DEMUXBUF_OK);
     receive(pool, receiver, 64, 100);
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
     CHECK(notice.receiver == receiver && stats_of(pool).outstanding_by_class[0] == 1);

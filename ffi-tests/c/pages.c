@@ -93,7 +93,7 @@ static void s78_contents_of_buffers_in_use_stay(uint32_t buffer_bytes, int step,
         CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
     }
     for (int at = 0; at < COUNT; at++) {
-        CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receivers[at], NULL, NULL), DEMUXBUF_OK);
         demuxbuf_step received = demuxbuf_receiver_readable(pool, receivers[at]);
         CHECK(received.data != NULL && received.bytes >= half);
         memset(received.data, 'A' + at % 26, half);
@@ -172,7 +172,7 @@ static void s79_trim_touches_what_was_used(void) {
     advised = 0;
     CHECK(trim(pool) == 0 && advised == 0);
     for (int at = 0; at < 300; at++) {
-        CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receivers[at]), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receivers[at], NULL, NULL), DEMUXBUF_OK);
         CHECK(demuxbuf_receiver_readable(pool, receivers[at]).data != NULL);
     }
     for (int at = 0; at < 300; at++) {

@@ -273,7 +273,7 @@ static void host_buffer_lease(void) {
 static void unknown_handles_are_refused(void) {
     demuxbuf_pool *pool = new_pool(2, 2), *other = new_pool(2, 2);
     uint64_t lease, last, wait, foreign, foreign_last, foreign_wait, receiver, gone;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = 1), &receiver, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &gone), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_release(pool, gone), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 1, &lease), DEMUXBUF_OK);
@@ -416,7 +416,7 @@ static void pool_free_while_busy(void) {
     uint64_t lease, wait, receiver;
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &wait), DEMUXBUF_STATUS_QUEUED);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_actions_status_inline(demuxbuf_receiver_readable(pool, receiver).actions), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
     demuxbuf_pool_stats stats = stats_of(pool);

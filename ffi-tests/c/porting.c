@@ -127,7 +127,7 @@ static void cut_out_counts_as_consumed(void) {
 
 static uint64_t attach(demuxbuf_pool *pool, uint64_t token) {
     uint64_t receiver;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = token), &receiver, NULL, NULL), DEMUXBUF_OK);
     CHECK_REFUSED(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV).actions, DEMUXBUF_OK);
     return receiver;
 }
@@ -184,7 +184,7 @@ static void connection_is_stolen(void) {
     CHECK_NUMBER(step.bytes, 8);
     CHECK_SAME(step.data, "halfmore", 8);
     demuxbuf_shared_pool_free(shared); /* the drain mode of a shared pool: nothing new, what is there goes on */
-    CHECK_NUMBER(demuxbuf_receiver_attach(b, 0, 0, NULL, 0, &receiver), DEMUXBUF_ERR_POOL_CLOSED);
+    CHECK_NUMBER(demuxbuf_receiver_attach(b, NULL, &receiver, NULL, NULL), DEMUXBUF_ERR_POOL_CLOSED);
     CHECK(!is_drained(b));
     CHECK_REFUSED(demuxbuf_receiver_decoded(b, moved, 8, 0).actions, DEMUXBUF_OK);
     CHECK(!is_drained(b)); /* it holds nothing any more, and is still there */
@@ -271,7 +271,7 @@ static void stalls_are_printed(void) {
     demuxbuf_pool *pool = pool_of(&config);
     uint64_t unarmed, holder = attach(pool, 1), waiter = attach(pool, 2);
     CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, SECOND), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &unarmed), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &unarmed, NULL, NULL), DEMUXBUF_OK);
     check_text(printed(pool, unarmed), "0: open, holds nothing, 0 of 0 bytes, pending WANT_RECV");
     char text[101];
     memset(text, 'x', 100);

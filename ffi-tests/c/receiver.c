@@ -39,7 +39,7 @@ static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t receivers, uint32_t bu
 
 static uint64_t attach(demuxbuf_pool *pool, uint64_t token) {
     uint64_t receiver;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = token), &receiver, NULL, NULL), DEMUXBUF_OK);
     return receiver;
 }
 
@@ -106,9 +106,9 @@ static void null_is_refused_everywhere(void) {
     uint64_t receiver = attach(pool, 0), made;
     FILL(made);
     every_call_refuses(NULL, receiver, DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_receiver_attach(NULL, 0, 0, NULL, 0, &made), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, NULL), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 1, &made), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_receiver_attach(NULL, NULL, &made, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, NULL, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.length = 1), &made, NULL, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_receiver_describe(pool, receiver, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, NULL), DEMUXBUF_ERR_NULL);
     CHECK_UNTOUCHED(made);
@@ -146,33 +146,42 @@ static void attach_is_checked(void) {
     FILL(receiver);
     const uint32_t wrong_classes[] = {1, 8, 255, 256, UINT32_MAX};
     for (size_t at = 0; at < sizeof wrong_classes / sizeof wrong_classes[0]; at++) {
-        CHECK_NUMBER(demuxbuf_receiver_attach(pool, wrong_classes[at], 0, NULL, 0, &receiver), DEMUXBUF_ERR_CLASS);
-        CHECK_NUMBER(demuxbuf_receiver_attach(pool, wrong_classes[at], 0, bytes, 3, &receiver), DEMUXBUF_ERR_CLASS);
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.class_index = wrong_classes[at]), &receiver, NULL, NULL),
+                     DEMUXBUF_ERR_CLASS);
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool,
+                                              OPTIONS(.class_index = wrong_classes[at], .bytes = bytes, .length = 3),
+                                              &receiver, NULL, NULL),
+                     DEMUXBUF_ERR_CLASS);
     }
     const size_t too_many[] = {sizeof bytes, UINT32_MAX, (size_t)UINT32_MAX + 1, (size_t)PTRDIFF_MAX + 1, SIZE_MAX};
     for (size_t at = 0; at < sizeof too_many / sizeof too_many[0]; at++) {
-        int32_t status = demuxbuf_receiver_attach(pool, 0, 0, bytes, too_many[at], &receiver);
+        int32_t status =
+            demuxbuf_receiver_attach(pool, OPTIONS(.bytes = bytes, .length = too_many[at]), &receiver, NULL, NULL);
         CHECK_NUMBER(status, DEMUXBUF_ERR_TOO_MANY_BYTES);
     }
     CHECK_UNTOUCHED(receiver);
     CHECK_NUMBER(stats_of(pool).receivers, 0);
     /* An address is not looked at if there are no bytes. */
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes + sizeof bytes, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.bytes = bytes + sizeof bytes), &receiver, NULL, NULL),
+                 DEMUXBUF_OK);
     uint64_t second = attach(pool, 0);
     uint64_t third;
     FILL(third);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &third), DEMUXBUF_ERR_TABLE_FULL);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 3, &third), DEMUXBUF_ERR_TABLE_FULL);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &third, NULL, NULL), DEMUXBUF_ERR_TABLE_FULL);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.bytes = bytes, .length = 3), &third, NULL, NULL),
+                 DEMUXBUF_ERR_TABLE_FULL);
     check_step(demuxbuf_receiver_close(pool, second), DEMUXBUF_FINISHED, 0);
     uint64_t lease;
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     const demuxbuf_pool_stats before = stats_of(pool);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 65, &third), DEMUXBUF_ERR_NO_BUFFER_FREE);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.bytes = bytes, .length = 65), &third, NULL, NULL),
+                 DEMUXBUF_ERR_NO_BUFFER_FREE);
     CHECK_UNTOUCHED(third);
     const demuxbuf_pool_stats after = stats_of(pool);
     CHECK_SAME(&after, &before, sizeof before);
     /* Bytes that fit a slot need no buffer. */
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, bytes, 64, &third), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.bytes = bytes, .length = 64), &third, NULL, NULL),
+                 DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_receiver_pending(pool, third).bytes, 64);
     demuxbuf_pool_free(pool);
 }

@@ -159,7 +159,7 @@ static void walk_receivers(demuxbuf_pool *pool, uint64_t receivers[8]) {
     } else {
         demuxbuf_receiver_close(pool, *receiver);
         demuxbuf_receiver_would_block(pool, *receiver);
-        CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, receiver), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, receiver, NULL, NULL), DEMUXBUF_OK);
     }
 }
 
@@ -171,8 +171,8 @@ static void consume_from_slot_in_flight(void) {
     CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 2), DEMUXBUF_OK);
     config.mode = DEMUXBUF_MODE_COMPLETION;
     CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &holder), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &holder, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
     demuxbuf_receiver_received(pool, receiver, 9);
     demuxbuf_receiver_decoded(pool, receiver, 0, 9);
     CHECK_NUMBER(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV).bytes, 9);

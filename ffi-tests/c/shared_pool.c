@@ -45,7 +45,7 @@ static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
 /* Attaches a receiver and arms its read interest. */
 static uint64_t reading(demuxbuf_pool *pool, uint64_t token) {
     uint64_t receiver;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = token), &receiver, NULL, NULL), DEMUXBUF_OK);
     CHECK_REFUSED(demuxbuf_receiver_readable(pool, receiver).actions, DEMUXBUF_OK);
     return receiver;
 }
@@ -187,10 +187,11 @@ static void release_reaches_a_waiter_of_another_thread(void) {
     demuxbuf_leased_content content;
     CHECK_NUMBER(demuxbuf_receiver_take(two.a, holder, &content), DEMUXBUF_OK);
     uint64_t receiver;
-    CHECK_NUMBER(demuxbuf_receiver_adopt(two.b, 0, 3, &content, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(two.b, OPTIONS(.token = 3), &content, &receiver, NULL, NULL), DEMUXBUF_OK);
     check_data(two.b, receiver, 2, 100);
     CHECK_NUMBER(demuxbuf_pool_release(two.a, content.lease), DEMUXBUF_ERR_STALE);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(two.a, 0, 3, &content, &receiver), DEMUXBUF_ERR_STALE);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(two.a, OPTIONS(.token = 3), &content, &receiver, NULL, NULL),
+                 DEMUXBUF_ERR_STALE);
     free_two(&two);
 }
 
@@ -198,7 +199,7 @@ static void receiver_moves_in_any_state(void) {
     struct two two = new_two(1);
     uint64_t receiver;
     demuxbuf_notice notice = {.struct_size = sizeof notice};
-    CHECK_NUMBER(demuxbuf_receiver_attach(two.a, 0, 9, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(two.a, OPTIONS(.token = 9), &receiver, NULL, NULL), DEMUXBUF_OK);
     receiver = moved(two.a, receiver, two.b); /* idle */
     CHECK_REFUSED(demuxbuf_receiver_readable(two.b, receiver).actions, DEMUXBUF_OK);
     receive(two.b, receiver, 1, 40);
@@ -230,7 +231,7 @@ static void not_movable_is_refused(void) {
     uint64_t receiver, other, refused;
     uint32_t index;
     CHECK_NUMBER(demuxbuf_pool_new(&config, &alone, NULL, 0), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_attach(alone, 0, 0, NULL, 0, &receiver), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(alone, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
     FILL(exported), FILL(refused);
     CHECK_NUMBER(demuxbuf_receiver_export(alone, receiver, &exported), DEMUXBUF_ERR_NOT_SHARED);
     CHECK_NUMBER(demuxbuf_receiver_export(two.a, receiver, &exported), DEMUXBUF_ERR_STALE);
@@ -267,7 +268,7 @@ static void not_movable_is_refused(void) {
     }
     /* A full table. */
     for (int count = 0; count < 4; count++) {
-        CHECK_NUMBER(demuxbuf_receiver_attach(two.a, 0, 0, NULL, 0, &other), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_receiver_attach(two.a, NULL, &other, NULL, NULL), DEMUXBUF_OK);
     }
     CHECK_NUMBER(demuxbuf_receiver_export(two.b, receiver, &exported), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_receiver_import(two.a, &exported, &refused), DEMUXBUF_ERR_TABLE_FULL);
@@ -309,13 +310,14 @@ static void shard_refuses_attach_after_shared_pool_free(void) {
     receive(two.b, waiter, 2, 100);
     demuxbuf_shared_pool_free(two.shared_pool);
     FILL(refused);
-    CHECK_NUMBER(demuxbuf_receiver_attach(two.a, 0, 0, NULL, 0, &refused), DEMUXBUF_ERR_POOL_CLOSED);
-    CHECK_NUMBER(demuxbuf_receiver_attach(two.a, 0, 0, (const uint8_t *)"early", 5, &refused),
-                 DEMUXBUF_ERR_POOL_CLOSED);
+    CHECK_NUMBER(demuxbuf_receiver_attach(two.a, NULL, &refused, NULL, NULL), DEMUXBUF_ERR_POOL_CLOSED);
+    CHECK_NUMBER(
+        demuxbuf_receiver_attach(two.a, OPTIONS(.bytes = (const uint8_t *)"early", .length = 5), &refused, NULL, NULL),
+        DEMUXBUF_ERR_POOL_CLOSED);
     CHECK_NUMBER(demuxbuf_pool_request(two.b, 0, 0, &refused), DEMUXBUF_ERR_POOL_CLOSED);
     demuxbuf_leased_content content;
     CHECK_NUMBER(demuxbuf_receiver_take(two.a, receiver, &content), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(two.b, 0, 0, &content, &refused), DEMUXBUF_ERR_POOL_CLOSED);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(two.b, NULL, &content, &refused, NULL, NULL), DEMUXBUF_ERR_POOL_CLOSED);
     CHECK_UNTOUCHED(refused);
     CHECK_NUMBER(demuxbuf_pool_release(two.a, content.lease), DEMUXBUF_OK);
     /* Those that are there go on. */
@@ -337,8 +339,8 @@ static void *call_from_elsewhere(void *argument) {
     memset(&exported, 0, sizeof exported);
     CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1), DEMUXBUF_ERR_WRONG_THREAD);
     CHECK_NUMBER(demuxbuf_pool_poll_wake(pool, &index), DEMUXBUF_ERR_WRONG_THREAD);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, 0, NULL, 0, &receiver), DEMUXBUF_ERR_WRONG_THREAD);
-    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, 0, 0, &(demuxbuf_leased_content){0}, &receiver),
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_ERR_WRONG_THREAD);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &(demuxbuf_leased_content){0}, &receiver, NULL, NULL),
                  DEMUXBUF_ERR_WRONG_THREAD);
     CHECK_NUMBER(demuxbuf_receiver_export(pool, 0, &exported), DEMUXBUF_ERR_WRONG_THREAD);
     CHECK_NUMBER(demuxbuf_receiver_import(pool, &exported, &receiver), DEMUXBUF_ERR_WRONG_THREAD);

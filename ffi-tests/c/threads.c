@@ -198,7 +198,8 @@ static void live(struct thread *self, int is_first) {
     for (uint64_t connection = self->index; is_first && connection < CONNECTIONS; connection += THREADS) {
         struct mine *const mine = &self->mine[self->count++];
         mine->connection = connection;
-        REQUIRE(demuxbuf_receiver_attach(self->pool, 0, connection, NULL, 0, &mine->receiver) == DEMUXBUF_OK);
+        REQUIRE(demuxbuf_receiver_attach(self->pool, OPTIONS(.token = connection), &mine->receiver, NULL, NULL) ==
+                DEMUXBUF_OK);
     }
     const uint32_t iterations = 1 + check_random(&self->random) % 40;
     for (uint32_t count = 0; count < iterations && atomic_load(&finished) < CONNECTIONS; count++) {

@@ -150,7 +150,8 @@ static void s73_data_is_valid_as_documented(void) {
     config.lease_ns = 1000;
     CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
     for (int at = 0; at < RECEIVERS; at++) {
-        CHECK_NUMBER(demuxbuf_receiver_attach(pool, 0, (uint64_t)at, NULL, 0, &all[at].receiver), DEMUXBUF_OK);
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = (uint64_t)at), &all[at].receiver, NULL, NULL),
+                     DEMUXBUF_OK);
     }
     for (int step = 0; step < STEPS; step++) {
         struct kept *self = &all[below(RECEIVERS)];

@@ -69,6 +69,11 @@ fn overload() {
 }
 
 #[test]
+fn attach() {
+    passes_linked_both_ways(&["attach.c"]);
+}
+
+#[test]
 fn leased_content() {
     passes_linked_both_ways(&["leased_content.c"]);
 }

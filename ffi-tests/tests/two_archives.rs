@@ -27,7 +27,7 @@ int main(void) {
   demuxbuf_pool *pool;
   uint64_t receiver;
   if (demuxbuf_pool_config_init(&config, 4, 10) || demuxbuf_pool_new(&config, &pool, NULL, 0) ||
-      demuxbuf_receiver_attach(pool, 0, 1, NULL, 0, &receiver)) {
+      demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL)) {
     return 1;
   }
   demuxbuf_step step = demuxbuf_receiver_readable(pool, receiver);

@@ -1,6 +1,6 @@
 //! Plays operations on one system.
 
-use crate::system::{Ask, Asked, Cell, Demand, Notice, Step, System, Taken};
+use crate::system::{Ask, Asked, Attach, Cell, Demand, Notice, Step, System, Taken};
 use crate::{HandleRef, Op};
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::scheduler::{LeaseInfo, ReclaimKind, TenantConfig};
@@ -61,6 +61,8 @@ pub enum Response {
         /// Bytes that may be received.
         area: u32,
     },
+    /// A connection can be attached.
+    Attachable,
     /// A tenant was taken in.
     Tenant(usize),
     /// A holder is to return its buffer.
@@ -226,14 +228,15 @@ impl<S: System> Driver<S> {
 
     fn try_play(&mut self, op: Op) -> Result<Reply, i32> {
         match op {
-            Op::Attach { class, bytes } => {
+            Op::Attach { class, bytes, tenant, policy, notify_if_full } => {
                 let (token, bytes) = (self.next_token(), stream(self.sent.len(), 0, bytes.into()));
-                let id = self.system.attach(class, token, &bytes)?;
+                let tenant = tenant.map(|tenant| self.tenants.choose(tenant));
+                let id = self.system.attach(Attach { class, token, tenant, policy, notify_if_full }, &bytes)?;
                 self.attached(id, bytes.len() as u64)
             }
             Op::Adopt { class, lease, offset, buffered_bytes } => {
                 let (token, lease) = (self.next_token(), self.leases.choose(lease));
-                let id = self.system.adopt(class, token, Taken { lease, offset, buffered_bytes })?;
+                let id = self.system.adopt(Attach::new(class, token), Taken { lease, offset, buffered_bytes })?;
                 self.leases.end(lease);
                 self.attached(id, 0)
             }
@@ -255,6 +258,12 @@ impl<S: System> Driver<S> {
             Op::SetTenant { receiver, tenant } => {
                 let tenant = tenant.map(|tenant| self.tenants.choose(tenant));
                 self.system.set_tenant(self.receivers.choose(receiver), tenant).map(|()| Reply::of(Response::Done))
+            }
+            Op::SetClass { receiver, class } => {
+                self.system.set_class(self.receivers.choose(receiver), class).map(|()| Reply::of(Response::Done))
+            }
+            Op::SetPolicy { receiver, policy } => {
+                self.system.set_policy(self.receivers.choose(receiver), policy).map(Reply::from)
             }
             host => self.try_as_host(host),
         }
@@ -374,6 +383,7 @@ impl<S: System> Driver<S> {
     fn poll_notice(&mut self) -> Reply {
         match self.system.poll_notice() {
             None => Reply::of(Response::Nothing),
+            Some(Notice::Attachable) => Reply::of(Response::Attachable),
             Some(Notice::Lease { wait, token, lease }) => {
                 let (wait, lease) = (self.waits.end(wait), self.leases.add(lease));
                 Reply::of(Response::GrantedLease { wait, token, lease })

@@ -53,5 +53,5 @@ pub use receiving_differential::ReceivingDifferential;
 pub use receiving_ops::{Answer, Drawn, DrawnKind, ReceivingOp};
 pub use search::{Explored, Instance, explore};
 pub use system::{
-    Ask, Asked, CConnection, CPool, Cell, Demand, Info, Notice, RustPool, RustScheduler, Step, System, Taken,
+    Ask, Asked, Attach, CConnection, CPool, Cell, Demand, Info, Notice, RustPool, RustScheduler, Step, System, Taken,
 };

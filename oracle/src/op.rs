@@ -1,6 +1,6 @@
 //! What a host may do.
 
-use demuxbuf::connection::Event;
+use demuxbuf::connection::{Event, Policy};
 
 /// Which of the handles of a kind that were given out so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,12 @@ pub enum Op {
         class: u8,
         /// Bytes that are there already.
         bytes: u16,
+        /// The tenant that it requests for; nothing for the default tenant.
+        tenant: Option<HandleRef>,
+        /// Its policy; nothing for that of the pool.
+        policy: Option<Policy>,
+        /// Whether to ask for a notice if the table is full.
+        notify_if_full: bool,
     },
     /// Attach a connection to a buffer of the host's own.
     Adopt {
@@ -77,6 +83,20 @@ pub enum Op {
         receiver: HandleRef,
         /// The tenant; nothing for the default tenant.
         tenant: Option<HandleRef>,
+    },
+    /// Request in another class from now on.
+    SetClass {
+        /// The receiver.
+        receiver: HandleRef,
+        /// The class.
+        class: u8,
+    },
+    /// Receive and park by another policy from now on.
+    SetPolicy {
+        /// The receiver. A connection alone ignores it.
+        receiver: HandleRef,
+        /// The policy.
+        policy: Policy,
     },
     /// Ask for a buffer of the host's own.
     Request {
@@ -146,6 +166,11 @@ pub enum Op {
 }
 
 impl Op {
+    /// `Attach` with nothing buffered, for the default tenant and with the policy of the pool.
+    pub fn attach(class: u8) -> Op {
+        Op::Attach { class, bytes: 0, tenant: None, policy: None, notify_if_full: false }
+    }
+
     /// `Request` for a buffer of the default size for the default tenant.
     pub fn request(class: u8) -> Op {
         Op::Request { class, size_index: 0, tenant: None }

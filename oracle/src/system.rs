@@ -7,7 +7,7 @@ pub use c::{CConnection, CPool};
 pub use rust::{RustPool, RustScheduler};
 
 use crate::Facts;
-use demuxbuf::connection::Event;
+use demuxbuf::connection::{Event, Policy};
 use demuxbuf::pool::PoolStats;
 use demuxbuf::scheduler::{LeaseInfo, ReclaimKind, TenantConfig, TenantInfo, WaitInfo};
 use demuxbuf_capi::{DEMUXBUF_ERR_NULL, DEMUXBUF_ERR_STALE};
@@ -24,6 +24,28 @@ pub struct Step {
     pub area: u32,
     /// What is buffered, if nothing may be received now.
     pub data: Vec<Cell>,
+}
+
+/// What a connection is attached with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// Class of its requests.
+    pub class: u8,
+    /// Comes back with notices.
+    pub token: u64,
+    /// The tenant; nothing for the default tenant.
+    pub tenant: Option<u64>,
+    /// The policy; nothing for that of the pool.
+    pub policy: Option<Policy>,
+    /// Whether to ask for a notice if the table is full.
+    pub notify_if_full: bool,
+}
+
+impl Attach {
+    /// For the default tenant, with the policy of the pool.
+    pub fn new(class: u8, token: u64) -> Attach {
+        Attach { class, token, tenant: None, policy: None, notify_if_full: false }
+    }
 }
 
 /// What is asked for.
@@ -91,6 +113,8 @@ pub enum Notice {
         /// What is to be done.
         step: Step,
     },
+    /// A connection can be attached.
+    Attachable,
     /// The host has a buffer.
     Lease {
         /// The wait that ended.
@@ -126,11 +150,11 @@ pub trait System {
     const COUNTS_REFUSALS: bool = true;
 
     /// Attaches a connection with bytes that are there already; returns its handle.
-    fn attach(&mut self, _class: u8, _token: u64, _bytes: &[u8]) -> Result<u64, i32> {
+    fn attach(&mut self, _with: Attach, _bytes: &[u8]) -> Result<u64, i32> {
         Err(DEMUXBUF_ERR_NULL)
     }
     /// Attaches a connection to a buffer of the host's own; returns its handle.
-    fn adopt(&mut self, _class: u8, _token: u64, _content: Taken) -> Result<u64, i32> {
+    fn adopt(&mut self, _with: Attach, _content: Taken) -> Result<u64, i32> {
         Err(DEMUXBUF_ERR_NULL)
     }
     /// Writes to where a receiver receives, as much as there is room for.
@@ -157,6 +181,14 @@ pub trait System {
     }
     /// The tenant that a receiver requests for from now on.
     fn set_tenant(&mut self, _receiver: u64, _tenant: Option<u64>) -> Result<(), i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// The class that a receiver requests in from now on.
+    fn set_class(&mut self, _receiver: u64, _class: u8) -> Result<(), i32> {
+        Err(DEMUXBUF_ERR_STALE)
+    }
+    /// The policy that a receiver receives and parks by from now on.
+    fn set_policy(&mut self, _receiver: u64, _policy: Policy) -> Result<Step, i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
     /// The memory of a buffer of the host's own.

@@ -5,6 +5,7 @@ mod common;
 use common::trio::{Trio, check_close, check_rest};
 use common::{cases, connection_op, policy};
 use demuxbuf::connection::Event;
+use demuxbuf_oracle::Op;
 use proptest::prelude::*;
 
 proptest! {
@@ -16,11 +17,15 @@ proptest! {
         trio.compare();
         trio.report(Event::Attach { buffered_bytes: 0, capacity: 0 });
         for op in ops {
-            if let Some(event) = trio.event(op) {
+            if let Op::SetPolicy { policy, .. } = op {
+                trio.set_policy(policy);
+            } else if let Some(event) = trio.event(op) {
                 trio.report(event);
-                check_rest(trio.rust.clone(), trio.owes_wake);
-                check_close(trio.rust.clone());
+            } else {
+                continue;
             }
+            check_rest(trio.rust.clone(), trio.owes_wake);
+            check_close(trio.rust.clone());
         }
     }
 }

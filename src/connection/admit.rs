@@ -1,6 +1,6 @@
 //! Which events are let through: the column "refused when" of the table of events.
 
-use super::{Action, Actions, Connection, Event, EventError, Mode, flag};
+use super::{Action, Actions, Connection, Event, EventError, Mode, Policy, flag};
 
 impl Connection {
     /// Refuses what makes no sense. Looks only, so that a refused event changes nothing.
@@ -49,6 +49,13 @@ impl Connection {
             Event::Done(actions) => self.admit_done(actions),
             _ => Ok(()),
         }
+    }
+
+    pub(super) fn admit_policy(&self, policy: &Policy) -> Result<(), EventError> {
+        refuse_if(self.is_poisoned(), EventError::Poisoned)?;
+        refuse_if(!self.has(flag::ATTACHED), EventError::NotAttached)?;
+        self.admit_open()?;
+        refuse_if(self.is_in_flight() && !self.has_mode(policy.mode), EventError::InFlight)
     }
 
     fn admit_attach(&self, buffered_bytes: u32, capacity: u32) -> Result<(), EventError> {

@@ -1,6 +1,6 @@
 //! What an admitted event changes: the column "effect" of the table of events.
 
-use super::{Action, Actions, Connection, Event, Mode, flag};
+use super::{Action, Actions, Connection, Event, Mode, Policy, flag};
 
 impl Connection {
     #[inline(always)] // see `handle_inline`
@@ -43,13 +43,31 @@ impl Connection {
     fn attach(&mut self, buffered_bytes: u32, capacity: u32) {
         *self = Connection::new(self.policy());
         self.set(flag::ATTACHED);
-        // These hosts receive first and ask later.
-        if matches!(self.mode(), Mode::Optimistic | Mode::Completion) {
-            self.set(flag::READY);
-        }
+        self.expect_data();
         self.buffered_bytes = buffered_bytes;
         if capacity > 0 {
             self.hold_as(flag::BUFFER, capacity);
+        }
+    }
+
+    pub(super) fn apply_policy(&mut self, policy: &Policy) {
+        let Policy { mode, reads_per_wake, park_bytes, reclaim_bytes, resume_free_bytes, .. } = *policy;
+        let is_same_mode = self.has_mode(mode);
+        let rules = Connection::new(*policy).flags;
+        self.flags = self.flags & !(flag::MODE | flag::PAUSE_WHEN_BLOCKED) | rules;
+        (self.reads_per_wake, self.resume_free_bytes) = (reads_per_wake, resume_free_bytes);
+        (self.park_bytes, self.reclaim_bytes) = (park_bytes, reclaim_bytes);
+        if !is_same_mode {
+            self.clear(flag::ARMED);
+            self.expect_data();
+        }
+        self.update_room();
+    }
+
+    /// Hosts of these modes receive first and ask later.
+    fn expect_data(&mut self) {
+        if matches!(self.mode(), Mode::Optimistic | Mode::Completion) && !self.has(flag::OVER) {
+            self.set(flag::READY);
         }
     }
 

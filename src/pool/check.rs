@@ -67,7 +67,7 @@ impl<S: BufferSource> Pool<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PoolConfig;
+    use super::super::{AttachOptions, PoolConfig};
     use super::*;
     use crate::connection::{Event, Mode};
     use crate::scheduler::{LeaseId, Outcome};
@@ -83,7 +83,7 @@ mod tests {
             other => panic!("a buffer is free: {other:?}"),
         });
         for (row, lease) in (0..).zip(leases) {
-            let id = pool.attach(0, 0).expect("there is room");
+            let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
             pool.handle(id, Event::done(Action::Recv)).expect("it may receive into its slot");
             pool.release(lease).expect("it is the host's");
             pool.poll_notice().expect("it was handed over");
@@ -91,7 +91,7 @@ mod tests {
                 pool.handle(id, Event::Received { bytes: 5 }).expect("there is room");
             }
         }
-        pool.attach(0, 0).expect("there is room");
+        pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
         assert_eq!(pool.check_invariants(), Ok(()));
         pool
     }

@@ -77,8 +77,9 @@ impl PoolConfig {
         in_range("receivers_max", receivers, 1, u64::from(RECEIVERS_MAX))?;
         // The scheduler has checked that there are not too many.
         in_range("scheduler.waiters_max", waiters, receivers, u64::from(RECEIVERS_MAX))?;
-        in_range("policy.park_bytes", self.policy.park_bytes.into(), 0, SLOT_BYTES as u64)?;
-        in_range("policy.reclaim_bytes", self.policy.reclaim_bytes.into(), 0, SLOT_SIZES[3] as u64)?;
+        for (field, value, max) in policy_limits(&self.policy) {
+            in_range(field, value.into(), 0, max.into())?;
+        }
         in_range("continuation_class", self.continuation_class.unwrap_or(0).into(), 0, classes - 1)?;
         // A receiver whose request could never be granted would wait without end.
         let units = self.scheduler.sizes.get(usize::from(self.first_size_index)).copied().unwrap_or(0);
@@ -130,6 +131,14 @@ impl PoolConfig {
 
 /// The most receivers: the number above and its high bit mean something else in the table.
 const RECEIVERS_MAX: u32 = scheduler::INDEX_MAX;
+
+/// The fields of a receiver's policy that the parking slots limit: name, value and the most that is allowed.
+pub(super) fn policy_limits(policy: &Policy) -> [(&'static str, u32, u32); 2] {
+    [
+        ("policy.park_bytes", policy.park_bytes.into(), SLOT_BYTES as u32),
+        ("policy.reclaim_bytes", policy.reclaim_bytes.into(), SLOT_SIZES[3] as u32),
+    ]
+}
 
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }

@@ -17,6 +17,15 @@ pub enum PoolError {
     Event(EventError),
     /// The buffer held is as large already.
     NotLarger,
+    /// A field of the policy is out of range.
+    Policy {
+        /// The field.
+        field: &'static str,
+        /// What it is.
+        value: u32,
+        /// The most that is allowed.
+        max: u32,
+    },
     /// A buffer is waited for already.
     AlreadyWaiting,
     /// The table of receivers is full.
@@ -57,6 +66,7 @@ impl fmt::Display for PoolError {
             PoolError::Scheduler(error) => return error.fmt(f),
             PoolError::Event(error) => return error.fmt(f),
             PoolError::ReceiversFull { receivers_max } => return write!(f, "all {receivers_max} receivers are in use"),
+            PoolError::Policy { field, value, max } => return write!(f, "{field} is {value}; allowed is 0 to {max}"),
             PoolError::Stale => "the handle is stale or foreign",
             PoolError::NotLarger => "the buffer held is as large already",
             PoolError::AlreadyWaiting => "a buffer is waited for already",

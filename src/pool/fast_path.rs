@@ -88,7 +88,7 @@ impl<S: BufferSource> Pool<S> {
 mod tests {
     use super::*;
     use crate::connection::{Action, Event, Mode};
-    use crate::pool::{PoolConfig, PoolError};
+    use crate::pool::{AttachOptions, PoolConfig, PoolError};
     use crate::scheduler::{Scheduler, TenantConfig};
     use alloc::boxed::Box;
     use alloc::vec;
@@ -118,7 +118,7 @@ mod tests {
     fn attach<S: BufferSource>(pools: Vec<Pool<S>>, homes: &[usize]) -> Side<S> {
         let mut side = Side { pools, receivers: Vec::new(), _keep: Box::new(()) };
         for (token, &home) in (0..).zip(homes) {
-            side.receivers.push((home, side.pools[home].attach(0, token).expect("there is room")));
+            side.receivers.push((home, side.pools[home].attach(&AttachOptions::new(0, token)).expect("there is room")));
         }
         side
     }
@@ -268,7 +268,7 @@ mod tests {
         let mut config = PoolConfig::new(1, 2);
         (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(10), Some(20));
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        let [holder, other] = [7, 8].map(|token| pool.attach(0, token).expect("there is room"));
+        let [holder, other] = [7, 8].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
         for id in [holder, other] {
             pool.handle(id, Event::Readable).expect("it is attached");
         }
@@ -290,7 +290,7 @@ mod tests {
         let tenant_config = TenantConfig { cap: 1, ..TenantConfig::default() };
         let tenant = pool.create_tenant(&tenant_config).expect("there is room");
         pool.request(0, 0).expect("a buffer is free");
-        let [critical, other] = [0, 1].map(|class| pool.attach(class, 0).expect("there is room"));
+        let [critical, other] = [0, 1].map(|class| pool.attach(&AttachOptions::new(class, 0)).expect("there is room"));
         for id in [other, critical] {
             pool.set_tenant(id, Some(tenant)).expect("its cap allows a buffer");
             assert!(pool.try_fast_begin(id).is_none(), "its reserve blocks it, or a request waits");

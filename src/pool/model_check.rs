@@ -13,6 +13,7 @@ impl Clone for Pool<Scheduler> {
             memory: self.memory.clone(),
             table: self.table.clone(),
             host_waits: self.host_waits,
+            is_attach_awaited: self.is_attach_awaited,
             config: self.config,
             counts: self.counts,
             is_not_sync: PhantomData,
@@ -46,7 +47,7 @@ impl Pool<Scheduler> {
             state.extend([name, place, self.table.start(index).into(), class, tenant, granted.into()]);
             self.table.connection(index).state_key(state);
         }
-        state.extend([u64::MAX, self.host_waits.into()]);
+        state.extend([u64::MAX, self.host_waits.into(), self.is_attach_awaited.into()]);
         let waits = |of: WaitId| {
             let waits = |&&(_, index): &&(u64, u32)| self.table.wait(index) == Some(of.index());
             all.iter().find(waits).map_or_else(|| wait(of), |&(name, _)| name)

@@ -3,7 +3,7 @@
 
 use super::table::Place;
 use super::{BufferSource, Notice, Pool, PoolError};
-use crate::connection::{Action, Actions, Event, EventError, Mode};
+use crate::connection::{Action, Actions, Event, EventError};
 use crate::memory::SlotIndex;
 use crate::scheduler::{Grant, LeaseId, Outcome, Reclaim, ReclaimKind, Request, SchedulerError};
 use core::ops::Range;
@@ -78,9 +78,11 @@ impl<S: BufferSource> Pool<S> {
         if blocked != 0 && self.table.connection(index).blocked() == 0 {
             self.start_lease_anew(index);
         }
-        // Only completion hosts have receives in flight.
-        let entered = if self.config.policy.mode == Mode::Completion { self.enter_granted(index) } else { None };
-        let actions = self.review_wait(index, entered.unwrap_or(actions), did_not_fit || may_end_growth(event));
+        if !self.table.has_wait_or_grant(index) {
+            return Ok(self.run_own_actions(index, actions));
+        }
+        let actions = self.enter_granted(index).unwrap_or(actions);
+        let actions = self.review_wait(index, actions, did_not_fit || may_end_growth(event));
         Ok(self.run_own_actions(index, actions))
     }
 
@@ -142,7 +144,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// Does what the machine asks about buffers, until only the host's actions are left. The handle ends with `Finished`.
     #[inline(always)]
-    fn run_own_actions(&mut self, index: u32, pending: Actions) -> Actions {
+    pub(super) fn run_own_actions(&mut self, index: u32, pending: Actions) -> Actions {
         if pending.intersection(OWN_ACTIONS | Action::Finished).is_empty() {
             return pending;
         }
@@ -317,7 +319,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// What has begun is never less critical than what has not.
-    fn request_class(&self, index: u32) -> u8 {
+    pub(super) fn request_class(&self, index: u32) -> u8 {
         let (own, continues) = (self.table.class(index), self.table.connection(index).buffered_bytes() > 0);
         self.config.continuation_class.filter(|_| continues).map_or(own, |class| class.min(own))
     }

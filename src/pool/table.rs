@@ -14,7 +14,9 @@ use crate::connection::Connection;
 use crate::memory::SlotIndex;
 use alloc::vec::Vec;
 use core::fmt;
-use rows::{BufferOwner, CLASS_SHIFT, ExtraState, HIGH_BIT, HoldingRow, IdleRow, NIL, Row, USES, link, owner_of};
+use rows::{
+    BufferOwner, CLASS_MASK, CLASS_SHIFT, ExtraState, HIGH_BIT, HoldingRow, IdleRow, NIL, Row, USES, link, owner_of,
+};
 
 /// A receiver of one [`Pool`](super::Pool): 64 bits for C, refused once the receiver is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -201,6 +203,11 @@ impl Table {
 
     pub(crate) fn class(&self, index: u32) -> u8 {
         self.entries[index as usize].class()
+    }
+
+    pub(crate) fn set_class(&mut self, index: u32, class: u8) {
+        let key = &mut self.entries[index as usize].key;
+        *key = *key & !CLASS_MASK | u32::from(class) << CLASS_SHIFT;
     }
 
     /// Index of the tenant of its requests.

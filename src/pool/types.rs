@@ -5,7 +5,8 @@ use crate::connection::{Actions, Connection};
 use crate::memory::SLOT_SIZES;
 use crate::scheduler::{LeaseId, LeaseInfo, ReclaimStats, SchedulerStats, WaitId};
 
-/// A notification that does not answer one of your own calls: a queued request was granted, or a receiver is to be shed.
+/// A notification that does not answer one of your own calls: a queued request was granted, a receiver is to be shed, or the
+/// table of receivers is not full any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -18,6 +19,9 @@ pub enum Notice {
         /// What is to be done now.
         actions: Actions,
     },
+    /// A connection can be attached: the table of receivers was full, is not any more, and an attach had asked for this
+    /// notice ([`notify_if_full`](super::AttachOptions::notify_if_full)). It comes once, however many were refused.
+    Attachable,
     /// A request of the host's own was served.
     Lease {
         /// The wait that ended; stale now.

@@ -157,10 +157,7 @@ impl Pool<PoolShard> {
         };
         // A poisoned one refuses every event.
         let answers = connection.clone().handle(Event::Wake).is_ok();
-        let is_sound = answers
-            && connection.is_open()
-            && !connection.is_in_flight()
-            && connection.has_mode(self.config.policy.mode);
+        let is_sound = answers && connection.is_open() && !connection.is_in_flight() && connection.has_known_mode();
         let waits = connection.is_waiting() == wait.is_some();
         if is_held && is_sound && waits { Ok(()) } else { Err(PoolError::Stale) }
     }
@@ -172,7 +169,7 @@ impl Pool<PoolShard> {
 mod tests {
     use super::*;
     use crate::connection::{Action, Mode, Policy};
-    use crate::pool::PoolConfig;
+    use crate::pool::{AttachOptions, PoolConfig};
     use crate::scheduler::{Outcome, SchedulerError};
     use crate::shared::SharedPool;
 
@@ -180,7 +177,7 @@ mod tests {
     /// waits, since there are two slots.
     fn some(pool: &mut Pool<PoolShard>) -> [ReceiverId; 5] {
         [0, 200, 20, 64, 1].map(|bytes| {
-            let id = pool.attach(0, 0).expect("there is room");
+            let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
             let is_readable = bytes > 0;
             if is_readable && pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv) {
                 pool.handle(id, Event::Received { bytes }).expect("there is room");
@@ -199,13 +196,6 @@ mod tests {
 
     fn connection_of(buffered_bytes: u32, capacity: u32) -> Connection {
         let mut connection = Connection::default();
-        connection.handle(Event::Attach { buffered_bytes, capacity }).expect("it is not attached");
-        connection
-    }
-
-    fn connection_of_another_mode(like: &Connection) -> Connection {
-        let (buffered_bytes, capacity) = (like.buffered_bytes(), like.capacity());
-        let mut connection = Connection::new(Policy { mode: Mode::Edge, ..like.policy() });
         connection.handle(Event::Attach { buffered_bytes, capacity }).expect("it is not attached");
         connection
     }
@@ -249,8 +239,7 @@ mod tests {
             let mut exported = from.export(id).expect("it can move");
             let before = (exported.connection.clone(), exported.lease, exported.offset, exported.wait, exported.ticket);
             // Each changes one field, so that it does not fit the others.
-            let changes: [fn(&mut ExportedReceiver); 14] = [
-                |exported| exported.connection = connection_of_another_mode(&exported.connection),
+            let changes: [fn(&mut ExportedReceiver); 13] = [
                 |exported| exported.lease = exported.lease.is_none().then(foreign_lease),
                 |exported| exported.wait = exported.wait.is_none().then(foreign_wait),
                 |exported| exported.lease = Some(foreign_lease()),

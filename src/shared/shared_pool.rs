@@ -28,12 +28,12 @@ use core::sync::atomic::{AtomicU32, Ordering};
 ///
 /// ```
 /// use demuxbuf::connection::{Action, Event};
-/// use demuxbuf::pool::PoolConfig;
+/// use demuxbuf::pool::{AttachOptions, PoolConfig};
 /// use demuxbuf::shared::SharedPool;
 ///
 /// let shared_pool = SharedPool::new(&PoolConfig::new(1, 100), 2)?;
 /// let (mut here, mut there) = (shared_pool.shard(0)?, shared_pool.shard(1)?);
-/// let (mine, other) = (here.attach(0, 7)?, there.attach(0, 8)?);
+/// let (mine, other) = (here.attach(&AttachOptions::new(0, 7))?, there.attach(&AttachOptions::new(0, 8))?);
 /// assert!(here.handle(mine, Event::Readable)?.has(Action::Recv));
 /// there.handle(other, Event::Readable)?; // It waits for the one buffer, and may receive a few bytes meanwhile.
 /// here.handle(mine, Event::WouldBlock)?; // The buffer is assigned to the other receiver.

@@ -1,7 +1,7 @@
 //! A shared pool of two threads, and receivers that hold a buffer or wait for one.
 
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 
 pub(crate) fn config(buffers: u32) -> PoolConfig {
@@ -24,7 +24,7 @@ pub(crate) fn check(a: &Pool<PoolShard>, b: &Pool<PoolShard>) {
 
 /// Attaches a receiver that holds a buffer with these bytes in it.
 pub(crate) fn holding(pool: &mut Pool<PoolShard>, token: u64, bytes: &[u8]) -> ReceiverId {
-    let id = pool.attach(0, token).unwrap();
+    let id = pool.attach(&AttachOptions::new(0, token)).unwrap();
     assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
     receive(pool, id, bytes);
     id
@@ -37,7 +37,7 @@ pub(crate) fn receive(pool: &mut Pool<PoolShard>, id: ReceiverId, bytes: &[u8]) 
 
 /// Attaches a receiver that waits.
 pub(crate) fn waiting(pool: &mut Pool<PoolShard>, token: u64) -> ReceiverId {
-    let id = pool.attach(0, token).unwrap();
+    let id = pool.attach(&AttachOptions::new(0, token)).unwrap();
     pool.handle(id, Event::Readable).unwrap();
     assert!(pool.connection(id).unwrap().is_waiting());
     id

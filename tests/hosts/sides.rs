@@ -2,7 +2,7 @@
 
 use super::{BUFFER_BYTES, CONNECTIONS, Settings};
 use demuxbuf::connection::{Actions, Connection, Event};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
 
 /// What a host needs of its side; buffers are no concern of its event loop.
@@ -34,7 +34,9 @@ impl Convenient {
             ..PoolConfig::new(settings.buffers, CONNECTIONS as u32)
         };
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        let ids = (0..CONNECTIONS).map(|at| pool.attach(0, at as u64).expect("the table has room")).collect();
+        let ids = (0..CONNECTIONS)
+            .map(|at| pool.attach(&AttachOptions::new(0, at as u64)).expect("the table has room"))
+            .collect();
         Convenient { pool, ids }
     }
 }

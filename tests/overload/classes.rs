@@ -1,7 +1,7 @@
 //! Classes of a receiver's requests, and the classes, reserves and tenants that a pool may be configured with.
 
 use demuxbuf::connection::Event;
-use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{Scheduler, SchedulerConfig, SchedulerError};
 
 const BEGUN: u8 = 1;
@@ -18,7 +18,7 @@ fn partial_frame_requests_the_more_critical_class() {
         let scheduler = SchedulerConfig { classes: 3, ..SchedulerConfig::new(1, 10) };
         let config = PoolConfig { scheduler, continuation_class: Some(BEGUN), ..PoolConfig::new(1, 10) };
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        let id = pool.attach(own, 0).expect("there is room");
+        let id = pool.attach(&AttachOptions::new(own, 0)).expect("there is room");
         for class in [own, begun] {
             handle(&mut pool, id, &[Event::Readable]);
             let mut out = [0; 8];

@@ -2,7 +2,7 @@
 
 use crate::support::{check, new_scheduler};
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, Scheduler, SchedulerConfig};
 
 /// How a job gets its buffers: a buffer of the least critical class first, then one of each more critical class.
@@ -186,7 +186,8 @@ impl Windows {
         config.slots = if lifeline { requests as u32 + 1 } else { 0 };
         config.policy.park_bytes = if lifeline { 64 } else { 0 };
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        let mut attach = |at: usize| pool.attach(u8::from(at > 0), at as u64).expect("the table has room");
+        let mut attach =
+            |at: usize| pool.attach(&AttachOptions::new(u8::from(at > 0), at as u64)).expect("the table has room");
         let ids = (0..=requests).map(&mut attach).collect();
         Windows { pool, ids, credit: 0, served: vec![false; requests + 1], unread: vec![0; requests + 1] }
     }

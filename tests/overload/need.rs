@@ -1,7 +1,7 @@
 //! A wait lasts as long as its need, and asks in the class of what has arrived by now.
 
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::{BufferSource, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, BufferSource, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{Outcome, SchedulerConfig, SchedulerError};
 use demuxbuf::shared::SharedPool;
 
@@ -40,7 +40,7 @@ fn one_grows(mode: Mode) -> (Pool, ReceiverId) {
     for _ in 0..2 {
         assert!(matches!(pool.request(0, 50), Ok(Outcome::Granted(_))));
     }
-    let first = pool.attach(0, 1).expect("there is room");
+    let first = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
     receive(&mut pool, first, UNIT);
     assert!(report(&mut pool, first, Event::NeedMore { bytes: 900 }).has(Action::CannotFit));
     report(&mut pool, first, Event::done(Action::CannotFit));
@@ -50,7 +50,7 @@ fn one_grows(mode: Mode) -> (Pool, ReceiverId) {
 }
 
 fn another_waits(pool: &mut Pool) {
-    let second = pool.attach(0, 2).expect("there is room");
+    let second = pool.attach(&AttachOptions::new(0, 2)).expect("there is room");
     report(pool, second, Event::Readable);
     let stats = pool.stats().scheduler;
     assert_eq!((stats.free, stats.waiting, served(pool)), (1, 2, vec![]));
@@ -107,7 +107,7 @@ fn s55_growth_before_its_need_ends_with_a_block() {
         for _ in 0..2 {
             assert!(matches!(pool.request(0, 50), Ok(Outcome::Granted(_))));
         }
-        let first = pool.attach(0, 1).expect("there is room");
+        let first = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
         receive(&mut pool, first, UNIT / 2);
         pool.grow(first, LARGE).expect("it is queued");
         another_waits(&mut pool);
@@ -138,7 +138,7 @@ fn s55_deferred_grant_is_passed_on_with_the_need() {
         Ok(Outcome::Granted(lease)) => lease,
         other => panic!("a buffer is free: {other:?}"),
     });
-    let first = pool.attach(0, 1).expect("there is room");
+    let first = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
     receive(&mut pool, first, 100);
     // The host grows it before the frame is known to need that, and receives meanwhile.
     pool.decoded(first, 0, 200).expect("that many bytes are missing");
@@ -148,7 +148,7 @@ fn s55_deferred_grant_is_passed_on_with_the_need() {
         pool.release(lease).expect("it is held");
     }
     assert_eq!((served(&mut pool), pool.stats().scheduler.free), (vec![], 0), "the grant is deferred");
-    let second = pool.attach(0, 2).expect("there is room");
+    let second = pool.attach(&AttachOptions::new(0, 2)).expect("there is room");
     report(&mut pool, second, Event::Readable);
     report(&mut pool, first, Event::Block { reasons: 1 });
     assert_eq!((served(&mut pool), pool.stats().scheduler.free), (vec![2], 2));
@@ -165,7 +165,7 @@ fn frame_begins_while_it_waits<S: BufferSource>(pool: &mut Pool<S>) {
     for _ in 0..2 {
         assert!(matches!(pool.request(1, 50), Ok(Outcome::Granted(_))));
     }
-    let id = pool.attach(1, 1).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(1, 1)).expect("there is room");
     receive(pool, id, 64);
     assert_eq!((pool.stats().scheduler.waiting_by_class[1], pool.stats().lifelines), (1, 1));
     // Whole frames that lie in the slot are decoded before it is known whether one has begun.
@@ -199,7 +199,7 @@ fn s57_wait_that_changes_class_is_the_last_there() {
             other => panic!("a buffer is free: {other:?}"),
         })
         .collect();
-    let id = pool.attach(1, 1).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(1, 1)).expect("there is room");
     receive(&mut pool, id, 64);
     pool.request(0, 10).expect("it is queued");
     pool.decoded(id, 0, 400).expect("that many bytes are missing");
@@ -219,7 +219,7 @@ fn s62_blocked_receivers_do_not_trade_a_buffer() {
         (config.scheduler.park_ns, config.scheduler.lease_ns, config.policy.mode) = (Some(0), Some(2_000), mode);
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
         let ids = [1, 2].map(|token| {
-            let id = pool.attach(0, token).expect("there is room");
+            let id = pool.attach(&AttachOptions::new(0, token)).expect("there is room");
             report(&mut pool, id, Event::Readable);
             receive(&mut pool, id, 10);
             report(&mut pool, id, Event::Block { reasons: 1 });
@@ -263,10 +263,10 @@ fn shed_at<S: BufferSource>(pool: &mut Pool<S>, from_ns: u64, until_ns: u64) -> 
 /// One receiver holds 5,000 bytes that its host blocks at time 0, another one waits.
 fn blocks<S: BufferSource>(pool: &mut Pool<S>) -> ReceiverId {
     pool.handle_timeout(0);
-    let id = pool.attach(0, 1).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
     receive(pool, id, 5_000);
     report(pool, id, Event::Block { reasons: 1 });
-    let other = pool.attach(0, 2).expect("there is room");
+    let other = pool.attach(&AttachOptions::new(0, 2)).expect("there is room");
     report(pool, other, Event::Readable);
     id
 }
@@ -286,7 +286,7 @@ fn s61_on<S: BufferSource>(make: impl Fn() -> (Pool<S>, Option<SharedPool>)) {
     // While no other receiver waits, the host may block it for as long as it likes.
     let (mut pool, _threads) = make();
     pool.handle_timeout(0);
-    let id = pool.attach(0, 1).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
     receive(&mut pool, id, 5_000);
     report(&mut pool, id, Event::Block { reasons: 1 });
     assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), None);
@@ -337,7 +337,7 @@ fn one_grows_alone(units: u32) -> (Pool, ReceiverId) {
         assert!(matches!(pool.request(0, 50), Ok(Outcome::Granted(_))));
     }
     pool.handle_timeout(0);
-    let id = pool.attach(0, 1).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
     receive(&mut pool, id, UNIT);
     report(&mut pool, id, Event::NeedMore { bytes: 900 });
     (pool, id)
@@ -350,7 +350,7 @@ fn s56_receiver_is_not_shed_for_its_own_wait() {
     assert_eq!(shed_at(&mut pool, 0, 9 * LEASE_NS), None);
     assert_eq!((pool.stats().reclaim.parks_asked, pool.stats().reclaim.sheds_asked), (0, 0));
     // Once another receiver waits, its lease expires like that of any holder.
-    let other = pool.attach(0, 2).expect("there is room");
+    let other = pool.attach(&AttachOptions::new(0, 2)).expect("there is room");
     report(&mut pool, other, Event::Readable);
     let shed_ns = shed_at(&mut pool, 9 * LEASE_NS + 1, 12 * LEASE_NS).expect("it makes no progress");
     assert!((9 * LEASE_NS + 700..10 * LEASE_NS + 1).contains(&shed_ns), "{shed_ns}");

@@ -4,7 +4,7 @@
 use crate::support::{check, new_scheduler, queue, release, take};
 use demuxbuf::connection::{Action, Actions, Event, Hold};
 use demuxbuf::memory::{Arena, BUFFER_SIZES_MAX};
-use demuxbuf::pool::{Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerConfig, SchedulerError, TenantConfig};
 
 const MEDIUM: u8 = 0;
@@ -217,7 +217,7 @@ fn receive(pool: &mut Pool, id: ReceiverId, from: usize, count: usize, need_more
 
 /// A receiver that received this many bytes into a small buffer and needs a large one.
 fn misfit(pool: &mut Pool, bytes: usize) -> ReceiverId {
-    let id = pool.attach(0, 1).expect("the table has room");
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("the table has room");
     receive(pool, id, 0, bytes, 20_000);
     assert!(pool.pending(id).expect("the handle is live").has(Action::CannotFit));
     id
@@ -345,7 +345,7 @@ fn refused_growth_changes_nothing() {
     assert_eq!(pool.grow(id, LARGE), Err(SchedulerError::TooLarge { units: 64 }.into()), "more than the budget");
     assert_eq!(pool.grow(id, SMALL), Err(PoolError::NotLarger));
     assert_eq!(pool.grow(id, 3), Err(SchedulerError::UnknownSize { size_index: 3 }.into()));
-    let other = pool.attach(0, 2).expect("the table has room");
+    let other = pool.attach(&AttachOptions::new(0, 2)).expect("the table has room");
     assert_eq!(pool.grow(other, MEDIUM), Err(PoolError::NoBuffer));
     report(&mut pool, other, Event::Close);
     assert_eq!(pool.grow(other, MEDIUM), Err(PoolError::Stale));
@@ -467,7 +467,7 @@ fn grant_trims_free_buffers_of_other_sizes() {
     write_all(&mut pool, 1);
     let ids: Vec<ReceiverId> = (0..BUFFERS.into())
         .map(|token| {
-            let id = pool.attach(0, token).expect("the table has room");
+            let id = pool.attach(&AttachOptions::new(0, token)).expect("the table has room");
             pool.handle(id, Event::Readable).expect("it is attached");
             let area = pool.receive_area(id).expect("it has a buffer");
             assert!(area.len() == 16_384 && area.iter().all(|&byte| byte == 0));

@@ -2,7 +2,7 @@
 
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::memory::{SLOT_SIZES, Slots};
-use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, ReceiverId};
 
 /// Each slot size has a budget of its own; when it is used up, a slot of the next larger size is taken.
 #[test]
@@ -43,7 +43,7 @@ fn pool(slots: [u32; 4]) -> Pool {
 
 /// Four receivers that hold this many bytes each, and this many that wait.
 fn pressed(pool: &mut Pool, bytes: [usize; 4], waiters: u32) -> Vec<ReceiverId> {
-    let attach = |token| pool.attach(0, token).expect("the table has room");
+    let attach = |token| pool.attach(&AttachOptions::new(0, token)).expect("the table has room");
     let ids: Vec<ReceiverId> = (0..4 + u64::from(waiters)).map(attach).collect();
     for (&id, bytes) in ids.iter().zip(bytes) {
         pool.handle(id, Event::Readable).expect("the handle is live");

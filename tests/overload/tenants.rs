@@ -1,7 +1,7 @@
 //! Fair shares: weights, guarantees, borrowing, caps, and tenants that come and go while they are in use.
 
 use crate::support::{check, new_scheduler, queue, release, take};
-use demuxbuf::pool::{Pool, PoolConfig};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
 use demuxbuf::scheduler::{
     LeaseId, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, TenantId, TenantInfo,
 };
@@ -297,7 +297,7 @@ fn tenant_stays_while_receivers_use_it() {
     config.scheduler.tenants_max = 2;
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
     let [first, second] = [(); 2].map(|()| pool.create_tenant(&TenantConfig::default()).expect("there is room"));
-    let [a, b] = [0, 1].map(|token| pool.attach(0, token).expect("the table has room"));
+    let [a, b] = [0, 1].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("the table has room"));
     for id in [a, b] {
         pool.set_tenant(id, Some(first)).expect("it is known");
     }
@@ -344,7 +344,7 @@ fn tenant_cap_below_the_first_buffer_is_refused() {
     (config.first_size_index, config.scheduler.tenants_max) = (1, 2);
     let mut pool = Pool::new(&config).expect("the configuration is allowed");
     let [small, large] = [3, 4].map(|cap| pool.create_tenant(&capped(cap)).expect("there is room"));
-    let id = pool.attach(0, 0).expect("the table has room");
+    let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
     assert_eq!(pool.set_tenant(id, Some(small)), Err(SchedulerError::TooLarge { units: 4 }.into()));
     pool.remove_tenant(small).expect("it is known");
     assert_eq!(pool.describe_tenant(small), Err(SchedulerError::StaleTenant.into()), "no receiver requests for it");

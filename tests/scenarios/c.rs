@@ -56,8 +56,12 @@ impl CPool {
 
     pub(crate) fn attach(&self, token: u64, bytes: &[u8]) -> u64 {
         let mut receiver = 0;
+        let options =
+            demuxbuf_attach_options { token, bytes: bytes.as_ptr(), length: bytes.len() as u64, ..Default::default() };
         // SAFETY: as in `request`; the bytes are a live slice.
-        let status = unsafe { demuxbuf_receiver_attach(self.0, 0, token, bytes.as_ptr(), bytes.len(), &mut receiver) };
+        let status = unsafe {
+            demuxbuf_receiver_attach(self.0, &options, &mut receiver, std::ptr::null_mut(), std::ptr::null_mut())
+        };
         assert_eq!(status, DEMUXBUF_OK);
         self.check();
         receiver

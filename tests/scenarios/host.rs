@@ -2,7 +2,7 @@
 
 use demuxbuf::connection::{Action, Actions, EndKind, Event, Hold, Mode};
 use demuxbuf::framing::h2::{Decoder, FrameHeader, Next, Side, flags, kind};
-use demuxbuf::pool::{LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome};
 use demuxbuf_testkit::{EventLoop, Socket, check_in_flight};
 pub(crate) use demuxbuf_testkit::{data_frame, frame, window_update};
@@ -73,14 +73,14 @@ impl Host {
     /// As [`attach`](Host::attach), of this class.
     pub(crate) fn attach_as(&mut self, class: u8) -> usize {
         let at = self.peers.len();
-        let id = self.pool.attach(class, at as u64).expect("the table has room");
+        let id = self.pool.attach(&AttachOptions::new(class, at as u64)).expect("the table has room");
         self.meet(id)
     }
 
     /// As [`attach`](Host::attach), with bytes that are there already. Nothing is done yet.
     pub(crate) fn attach_with(&mut self, bytes: &[u8]) -> usize {
         let at = self.peers.len();
-        let id = self.pool.attach_with(0, at as u64, bytes).expect("the table has room");
+        let id = self.pool.attach_with(&AttachOptions::new(0, at as u64), bytes).expect("the table has room");
         let at = self.push(id, bytes);
         self.check();
         at
@@ -89,7 +89,7 @@ impl Host {
     /// As [`attach_with`](Host::attach_with), in a buffer of the host's own.
     pub(crate) fn adopt(&mut self, content: LeasedContent) -> usize {
         let at = self.peers.len();
-        let id = self.pool.adopt(0, at as u64, content).expect("the lease is the host's");
+        let id = self.pool.adopt(&AttachOptions::new(0, at as u64), content).expect("the lease is the host's");
         let bytes = self.pool.data(id).expect("the handle is fresh").to_vec();
         let at = self.push(id, &bytes);
         self.check();

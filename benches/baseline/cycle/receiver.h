@@ -93,7 +93,8 @@ static inline demuxbuf_step report_readable(unsigned index) {
 }
 
 static inline void attach(unsigned index) {
-    check(demuxbuf_receiver_attach(pool, 0, index, NULL, 0, &receivers[index]));
+    demuxbuf_attach_options options = {.struct_size = sizeof options, .token = index};
+    check(demuxbuf_receiver_attach(pool, &options, &receivers[index], NULL, NULL));
     run(index, demuxbuf_receiver_pending(pool, receivers[index]));
 }
 

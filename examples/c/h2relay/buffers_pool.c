@@ -7,8 +7,8 @@
 
 static bool attach(struct inlet *inlet, uint32_t class_index, void *token) {
     uint64_t number = (uint64_t)(uintptr_t)token;
-    return demuxbuf_receiver_attach(inlet->buffers->pool, class_index, number, NULL, 0, &inlet->receiver) ==
-           DEMUXBUF_OK;
+    demuxbuf_attach_options options = {.struct_size = sizeof options, .class_index = class_index, .token = number};
+    return demuxbuf_receiver_attach(inlet->buffers->pool, &options, &inlet->receiver, NULL, NULL) == DEMUXBUF_OK;
 }
 
 static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more) {

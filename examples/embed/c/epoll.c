@@ -117,7 +117,9 @@ static void accept_all(int listener) {
         while (self < connections + CONNECTIONS_MAX && self->fd >= 0)
             self++;
         uint64_t receiver, token = (uint64_t)(self - connections);
-        if (token == CONNECTIONS_MAX || demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver) != DEMUXBUF_OK) {
+        demuxbuf_attach_options options = {.struct_size = sizeof options, .token = token};
+        if (token == CONNECTIONS_MAX ||
+            demuxbuf_receiver_attach(pool, &options, &receiver, NULL, NULL) != DEMUXBUF_OK) {
             close(fd);
             continue;
         }

@@ -171,14 +171,14 @@ static void accepted(int fd) {
     submit_accept();
     while (self < connections + CONNECTIONS_MAX && self->fd >= 0)
         self++;
-    uint64_t receiver, token = (uint64_t)(self - connections);
-    if (fd < 0 || token == CONNECTIONS_MAX ||
-        demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver) != DEMUXBUF_OK) {
+    uint64_t made, token = (uint64_t)(self - connections);
+    demuxbuf_attach_options with = {.struct_size = sizeof with, .token = token};
+    if (fd < 0 || token == CONNECTIONS_MAX || demuxbuf_receiver_attach(pool, &with, &made, NULL, NULL) != DEMUXBUF_OK) {
         close(fd);
         return;
     }
-    *self = (struct connection){.receiver = receiver, .fd = fd, .is_open = 1, .is_scheduled = self->is_scheduled};
-    run(self, demuxbuf_receiver_would_block(pool, receiver)); /* in place of a receive that holds a buffer: a poll */
+    *self = (struct connection){.receiver = made, .fd = fd, .is_open = 1, .is_scheduled = self->is_scheduled};
+    run(self, demuxbuf_receiver_would_block(pool, made)); /* in place of a receive that holds a buffer: a poll */
 }
 
 /* Submits, waits, advances the clock, and handles what is complete. */

@@ -119,7 +119,8 @@ static void on_connection(struct evconnlistener *listener, evutil_socket_t fd, s
         self++;
     uint64_t receiver, token = (uint64_t)(self - connections);
     advance_clock();
-    if (token == CONNECTIONS_MAX || demuxbuf_receiver_attach(pool, 0, token, NULL, 0, &receiver) != DEMUXBUF_OK) {
+    demuxbuf_attach_options options = {.struct_size = sizeof options, .token = token};
+    if (token == CONNECTIONS_MAX || demuxbuf_receiver_attach(pool, &options, &receiver, NULL, NULL) != DEMUXBUF_OK) {
         close(fd);
         return;
     }

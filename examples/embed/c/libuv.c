@@ -162,8 +162,9 @@ static void accept_one(void) {
     *self = (struct connection){.is_closing = 1, .is_scheduled = self->is_scheduled};
     uv_tcp_init(loop, &self->stream);
     self->stream.data = self->write.data = self;
+    demuxbuf_attach_options options = {.struct_size = sizeof options, .token = (uint64_t)(self - connections)};
     if (uv_accept((uv_stream_t *)&listener, (uv_stream_t *)&self->stream) != 0 ||
-        demuxbuf_receiver_attach(pool, 0, (uint64_t)(self - connections), NULL, 0, &receiver) != DEMUXBUF_OK) {
+        demuxbuf_receiver_attach(pool, &options, &receiver, NULL, NULL) != DEMUXBUF_OK) {
         uv_close((uv_handle_t *)&self->stream, on_closed);
         return;
     }

@@ -3,7 +3,7 @@
 
 use crate::server::{CONNECTIONS_MAX, Clock, Counts, Echo, SOCKET_FULL, Summary, echo};
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::{BufferSource, Notice, Pool, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, BufferSource, Notice, Pool, PoolError, ReceiverId};
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::io::ErrorKind;
@@ -55,7 +55,7 @@ impl<S: BufferSource + 'static> Host<S> {
             tokio::select! {
                 Ok((stream, _)) = listener.accept() => {
                     let Some(token) = self.free_tokens.borrow_mut().pop() else { continue };
-                    let id = self.pool.borrow_mut().attach(0, token as u64)?;
+                    let id = self.pool.borrow_mut().attach(&AttachOptions::new(0, token as u64))?;
                     tasks.spawn_local(Connection::new(self.clone(), id, token, stream).serve());
                 }
                 Some(ended) = tasks.join_next() => ended??,

@@ -94,6 +94,27 @@ impl ModelConnection {
         Ok(self.pending())
     }
 
+    /// Changes the policy.
+    ///
+    /// # Errors
+    ///
+    /// The docs refuse it; nothing is changed.
+    pub fn set_policy(&mut self, policy: Policy) -> Result<Actions, EventError> {
+        let is_same_mode = policy.mode == self.policy.mode;
+        match self.life {
+            Life::Detached => return Err(EventError::NotAttached),
+            Life::Closed => return Err(EventError::Closed),
+            Life::Open if self.in_flight() && !is_same_mode => return Err(EventError::InFlight),
+            Life::Open => self.policy = policy,
+        }
+        if !is_same_mode {
+            self.armed = false;
+            self.ready |= self.end.is_none() && matches!(policy.mode, Mode::Optimistic | Mode::Completion);
+        }
+        self.refill();
+        Ok(self.pending())
+    }
+
     fn refusal(&self, event: Event) -> Option<EventError> {
         use EventError::*;
         let (buffered_bytes, closed) = (self.buffered_bytes(), self.life == Life::Closed);

@@ -3,11 +3,10 @@
 mod state;
 mod step;
 
-use super::scheduler::DEFAULT_TENANT;
 use super::{ModelConnection, ModelScheduler};
 use crate::check_facts;
-use crate::system::{Ask, Asked, Cell, Info, Notice, Step, System, Taken};
-use demuxbuf::connection::{Action, Event, Hold};
+use crate::system::{Ask, Asked, Attach, Cell, Info, Notice, Step, System, Taken};
+use demuxbuf::connection::{Action, Event, Hold, Policy};
 use demuxbuf::memory::{SLOT_BYTES, SLOT_SIZES};
 use demuxbuf::pool::{PoolConfig, PoolStats};
 use demuxbuf::scheduler::{TenantConfig, TenantInfo, WaitInfo};
@@ -48,6 +47,8 @@ pub struct ModelPool {
     /// Written by the host for the next `Received`.
     arriving: Vec<Cell>,
     next_receiver: u64,
+    /// An attach was refused because the table was full, and asked for a notice.
+    is_attach_awaited: bool,
     counts: PoolStats,
 }
 
@@ -61,6 +62,7 @@ impl ModelPool {
             memory: BTreeMap::new(),
             arriving: Vec::new(),
             next_receiver: 0,
+            is_attach_awaited: false,
             counts: PoolStats::default(),
         }
     }
@@ -134,12 +136,23 @@ impl ModelPool {
         self.scheduler.units_held(lease).expect("a lease in force") * self.unit_bytes()
     }
 
-    fn check_attach(&self, class: u8) -> Result<(), i32> {
-        if usize::from(class) >= self.scheduler.classes() {
-            return Err(DEMUXBUF_ERR_CLASS);
+    /// Checks what a connection is attached with; returns its tenant, which a receiver requests for from now on.
+    fn admit(&mut self, with: Attach) -> Result<u64, i32> {
+        with.policy.map_or(Ok(()), check_policy)?;
+        self.check_class(with.class)?;
+        if self.is_full() {
+            self.is_attach_awaited |= with.notify_if_full;
+            return Err(DEMUXBUF_ERR_TABLE_FULL);
         }
-        let is_full = self.receivers.len() == self.config.receivers_max as usize;
-        if is_full { Err(DEMUXBUF_ERR_TABLE_FULL) } else { Ok(()) }
+        self.scheduler.pin(with.tenant, self.config.first_size_index)
+    }
+
+    fn is_full(&self) -> bool {
+        self.receivers.len() == self.config.receivers_max as usize
+    }
+
+    fn check_class(&self, class: u8) -> Result<(), i32> {
+        if usize::from(class) < self.scheduler.classes() { Ok(()) } else { Err(DEMUXBUF_ERR_CLASS) }
     }
 
     /// How often the budget can be resident: once for all sizes of whole pages, and once for each other.
@@ -153,8 +166,8 @@ impl ModelPool {
         cut.len() as u64 + u64::from(!whole.is_empty())
     }
 
-    fn attach_in_slot(&mut self, class: u8, token: u64, bytes: &[Cell]) -> Result<u64, i32> {
-        let id = self.insert(class, token)?;
+    fn attach_in_slot(&mut self, with: Attach, tenant: u64, bytes: &[Cell]) -> u64 {
+        let id = self.insert(with, tenant);
         let (buffered_bytes, capacity) = (bytes.len() as u32, SLOT_BYTES as u32);
         self.counts.received_bytes += u64::from(buffered_bytes);
         self.at(id)
@@ -162,13 +175,13 @@ impl ModelPool {
             .handle(Event::Attach { buffered_bytes, capacity }, bytes)
             .expect("the content lies inside");
         self.enter_slot(id, 0);
-        Ok(id)
+        id
     }
 
-    fn insert(&mut self, class: u8, token: u64) -> Result<u64, i32> {
-        self.check_attach(class)?;
+    fn insert(&mut self, with: Attach, tenant: u64) -> u64 {
+        let Attach { class, token, policy, .. } = with;
         self.next_receiver += 1;
-        let connection = ModelConnection::new(self.config.policy);
+        let connection = ModelConnection::new(policy.unwrap_or(self.config.policy));
         self.receivers.insert(
             self.next_receiver,
             Receiver {
@@ -181,11 +194,17 @@ impl ModelPool {
                 in_flight: Vec::new(),
                 token,
                 class,
-                tenant: DEFAULT_TENANT,
+                tenant,
             },
         );
-        Ok(self.next_receiver)
+        self.next_receiver
     }
+}
+
+/// A policy that a receiver may have: what is parked has to fit into a slot.
+fn check_policy(policy: Policy) -> Result<(), i32> {
+    let fits = policy.park_bytes <= SLOT_BYTES as u16 && policy.reclaim_bytes <= SLOT_SIZES[3] as u16;
+    if fits { Ok(()) } else { Err(DEMUXBUF_ERR_RANGE) }
 }
 
 fn known(bytes: &[u8]) -> Vec<Cell> {
@@ -193,9 +212,10 @@ fn known(bytes: &[u8]) -> Vec<Cell> {
 }
 
 impl System for ModelPool {
-    fn attach(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<u64, i32> {
+    fn attach(&mut self, with: Attach, bytes: &[u8]) -> Result<u64, i32> {
         if bytes.is_empty() {
-            let id = self.insert(class, token)?;
+            let tenant = self.admit(with)?;
+            let id = self.insert(with, tenant);
             self.apply_event(id, Event::Attach { buffered_bytes: 0, capacity: 0 });
             self.run_own_actions(id);
             return Ok(id);
@@ -203,17 +223,20 @@ impl System for ModelPool {
         if bytes.len() > self.config.buffer_bytes as usize {
             return Err(DEMUXBUF_ERR_TOO_MANY_BYTES);
         }
-        self.check_attach(class)?;
+        let tenant = self.admit(with)?;
         if bytes.len() <= SLOT_BYTES && self.smallest_slot().is_some() {
-            return self.attach_in_slot(class, token, &known(bytes));
+            return Ok(self.attach_in_slot(with, tenant, &known(bytes)));
         }
-        let lease =
-            self.scheduler.try_request_timed(Ask::new(class, token), false)?.ok_or(DEMUXBUF_ERR_NO_BUFFER_FREE)?;
+        let ask = Ask { tenant: with.tenant, ..Ask::new(with.class, with.token) };
+        let granted = self.scheduler.try_request_timed(ask, false);
+        // The receiver that is made next keeps the tenant.
+        self.scheduler.unpin(tenant);
+        let lease = granted?.ok_or(DEMUXBUF_ERR_NO_BUFFER_FREE)?;
         self.memory.insert(lease, known(bytes));
-        self.adopt(class, token, Taken { lease, offset: 0, buffered_bytes: bytes.len() as u32 })
+        self.adopt(with, Taken { lease, offset: 0, buffered_bytes: bytes.len() as u32 })
     }
 
-    fn adopt(&mut self, class: u8, token: u64, content: Taken) -> Result<u64, i32> {
+    fn adopt(&mut self, with: Attach, content: Taken) -> Result<u64, i32> {
         let Taken { lease, offset, buffered_bytes } = content;
         let memory = self.memory.get(&lease).ok_or(DEMUXBUF_ERR_STALE)?;
         let capacity = self.capacity_of(lease);
@@ -227,7 +250,8 @@ impl System for ModelPool {
             .skip(offset as usize)
             .take(buffered_bytes as usize)
             .collect();
-        let id = self.insert(class, token)?;
+        let tenant = self.admit(with)?;
+        let id = self.insert(with, tenant);
         self.memory.remove(&lease);
         self.counts.received_bytes += u64::from(buffered_bytes);
         self.scheduler.start_timing(lease);
@@ -370,6 +394,25 @@ impl System for ModelPool {
         Ok(())
     }
 
+    fn set_class(&mut self, id: u64, class: u8) -> Result<(), i32> {
+        self.find(id)?;
+        self.check_class(class)?;
+        self.at(id).class = class;
+        let Ask { class, .. } = self.ask(id, 0);
+        if let Some(wait) = self.at(id).wait {
+            self.scheduler.reclass(wait, class);
+        }
+        Ok(())
+    }
+
+    fn set_policy(&mut self, id: u64, policy: Policy) -> Result<Step, i32> {
+        self.find(id)?;
+        check_policy(policy)?;
+        self.at(id).connection.set_policy(policy).map_err(|refusal| refusal.code())?;
+        let actions = self.run_own_actions(id);
+        Ok(self.show(id, actions))
+    }
+
     fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
         // One entry is kept for each receiver.
         let receivers = self.receivers.values().filter(|receiver| receiver.wait.is_some()).count();
@@ -412,7 +455,11 @@ impl System for ModelPool {
     fn poll_notice(&mut self) -> Option<Notice> {
         loop {
             let Some(granted) = self.scheduler.poll_notice() else {
-                let demand = self.scheduler.poll_reclaim()?;
+                let Some(demand) = self.scheduler.poll_reclaim() else {
+                    let is_possible = self.is_attach_awaited && !self.is_full();
+                    self.is_attach_awaited &= !is_possible;
+                    return is_possible.then_some(Notice::Attachable);
+                };
                 if self.spares(&demand) {
                     continue;
                 }

@@ -1,7 +1,7 @@
 //! The C API, called as C calls it.
 #![allow(unsafe_code)]
 
-use super::{Ask, Asked, Cell, Info, Notice, Step, System, Taken};
+use super::{Ask, Asked, Attach, Cell, Info, Notice, Step, System, Taken};
 use crate::Facts;
 use demuxbuf::connection::{Event, Policy};
 use demuxbuf::pool::{PoolConfig, PoolStats};
@@ -30,6 +30,17 @@ fn c_policy(policy: Policy) -> demuxbuf_policy {
         reads_per_wake: policy.reads_per_wake,
         pause_when_blocked: policy.pause_when_blocked.into(),
         reserved: 0,
+    }
+}
+
+fn c_options(with: Attach, policy: Option<&demuxbuf_policy>) -> demuxbuf_attach_options {
+    demuxbuf_attach_options {
+        class_index: with.class.into(),
+        token: with.token,
+        tenant: with.tenant.unwrap_or(0),
+        policy: policy.map_or(null(), |policy| policy),
+        notify_if_full: with.notify_if_full.into(),
+        ..Default::default()
     }
 }
 
@@ -105,6 +116,16 @@ impl CConnection {
                 Event::Close => demuxbuf_connection_close(it),
             }
         })
+    }
+
+    /// Changes the policy.
+    ///
+    /// # Errors
+    ///
+    /// The status of the refusal.
+    pub fn set_policy(&mut self, policy: Policy) -> Result<u32, i32> {
+        // SAFETY: pointers to our own connection and to a local.
+        mask(unsafe { demuxbuf_connection_set_policy(&mut self.0, &c_policy(policy), null_mut(), null_mut()) })
     }
 
     /// What is to be done now.
@@ -252,19 +273,33 @@ fn is_closed(pool: *mut demuxbuf_pool, it: u64) -> bool {
 impl System for CPool {
     const COUNTS_REFUSALS: bool = false;
 
-    fn attach(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<u64, i32> {
-        let mut id = 0;
-        let data = if bytes.is_empty() { null() } else { bytes.as_ptr() };
+    fn attach(&mut self, with: Attach, bytes: &[u8]) -> Result<u64, i32> {
+        let (mut id, policy) = (0, with.policy.map(c_policy));
+        let bytes_at = if bytes.is_empty() { null() } else { bytes.as_ptr() };
+        let options =
+            demuxbuf_attach_options { bytes: bytes_at, length: bytes.len() as u64, ..c_options(with, policy.as_ref()) };
         // SAFETY: our own pool; pointers to live data.
-        outcome(unsafe { demuxbuf_receiver_attach(self.0, class.into(), token, data, bytes.len(), &mut id) })?;
+        outcome(unsafe { demuxbuf_receiver_attach(self.0, &options, &mut id, null_mut(), null_mut()) })?;
         Ok(id)
     }
 
-    fn adopt(&mut self, class: u8, token: u64, content: Taken) -> Result<u64, i32> {
+    fn set_class(&mut self, receiver: u64, class: u8) -> Result<(), i32> {
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_receiver_set_class(self.0, receiver, class.into()) })
+    }
+
+    fn set_policy(&mut self, receiver: u64, policy: Policy) -> Result<Step, i32> {
+        // SAFETY: our own pool; a pointer to a local.
+        step(unsafe { demuxbuf_receiver_set_policy(self.0, receiver, &c_policy(policy), null_mut(), null_mut()) })
+    }
+
+    fn adopt(&mut self, with: Attach, content: Taken) -> Result<u64, i32> {
         let Taken { lease, offset, buffered_bytes } = content;
         let (content, mut id) = (demuxbuf_leased_content { lease, offset, buffered_bytes }, 0);
+        let policy = with.policy.map(c_policy);
+        let options = c_options(with, policy.as_ref());
         // SAFETY: our own pool; pointers to locals.
-        outcome(unsafe { demuxbuf_receiver_adopt(self.0, class.into(), token, &content, &mut id) })?;
+        outcome(unsafe { demuxbuf_receiver_adopt(self.0, &options, &content, &mut id, null_mut(), null_mut()) })?;
         Ok(id)
     }
 
@@ -390,11 +425,15 @@ impl System for CPool {
             return None;
         }
         assert_eq!(status, DEMUXBUF_OK);
-        let demuxbuf_notice { token, receiver, lease, wait, step: shown, .. } = notice;
-        if receiver == 0 {
-            return Some(Notice::Lease { wait, token, lease });
-        }
-        Some(Notice::Receiver { id: receiver, token, step: step(shown).expect("a grant carries actions") })
+        let demuxbuf_notice { kind, token, receiver, lease, wait, step: shown, .. } = notice;
+        Some(match kind {
+            DEMUXBUF_NOTICE_RECEIVER => {
+                Notice::Receiver { id: receiver, token, step: step(shown).expect("a grant carries actions") }
+            }
+            DEMUXBUF_NOTICE_LEASE => Notice::Lease { wait, token, lease },
+            DEMUXBUF_NOTICE_ATTACHABLE => Notice::Attachable,
+            kind => unreachable!("no notice has the kind {kind}"),
+        })
     }
 
     fn tick(&mut self, now_ns: u64) {

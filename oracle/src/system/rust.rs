@@ -1,9 +1,9 @@
 //! The Rust API.
 
-use super::{Ask, Asked, Cell, Demand, Info, Notice, Step, System, Taken};
+use super::{Ask, Asked, Attach, Cell, Demand, Info, Notice, Step, System, Taken};
 use crate::Facts;
-use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::{self, LeasedContent, Pool, PoolConfig, PoolError, PoolStats, ReceiverId};
+use demuxbuf::connection::{Action, Actions, Event, Policy};
+use demuxbuf::pool::{self, AttachOptions, LeasedContent, Pool, PoolConfig, PoolError, PoolStats, ReceiverId};
 use demuxbuf::scheduler::{
     self, LeaseId, LeaseInfo, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, WaitId, WaitInfo,
 };
@@ -80,11 +80,17 @@ fn code(error: PoolError) -> i32 {
         PoolError::ReceiversFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
         PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
+        PoolError::Policy { .. } => DEMUXBUF_ERR_RANGE,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         PoolError::Event(error) => error.code(),
         other => unreachable!("no operation leads to {other:?}"),
     }
+}
+
+fn options(with: Attach) -> AttachOptions {
+    let Attach { class, token, tenant, policy, notify_if_full } = with;
+    AttachOptions { class, token, tenant: tenant.map(TenantId::from_bits), policy, notify_if_full }
 }
 
 fn request(ask: Ask) -> Request {
@@ -173,14 +179,24 @@ impl System for RustScheduler {
 }
 
 impl System for RustPool {
-    fn attach(&mut self, class: u8, token: u64, bytes: &[u8]) -> Result<u64, i32> {
-        self.0.attach_with(class, token, bytes).map(ReceiverId::to_bits).map_err(code)
+    fn attach(&mut self, with: Attach, bytes: &[u8]) -> Result<u64, i32> {
+        self.0.attach_with(&options(with), bytes).map(ReceiverId::to_bits).map_err(code)
     }
 
-    fn adopt(&mut self, class: u8, token: u64, content: Taken) -> Result<u64, i32> {
+    fn set_class(&mut self, receiver: u64, class: u8) -> Result<(), i32> {
+        self.0.set_class(ReceiverId::from_bits(receiver), class).map_err(code)
+    }
+
+    fn set_policy(&mut self, receiver: u64, policy: Policy) -> Result<Step, i32> {
+        let id = ReceiverId::from_bits(receiver);
+        let actions = self.0.set_policy(id, &policy).map_err(code)?;
+        Ok(self.show(id, actions))
+    }
+
+    fn adopt(&mut self, with: Attach, content: Taken) -> Result<u64, i32> {
         let Taken { lease, offset, buffered_bytes } = content;
         let content = LeasedContent { lease: LeaseId::from_bits(lease), offset, buffered_bytes };
-        self.0.adopt(class, token, content).map(ReceiverId::to_bits).map_err(code)
+        self.0.adopt(&options(with), content).map(ReceiverId::to_bits).map_err(code)
     }
 
     fn write(&mut self, receiver: u64, bytes: &[u8]) {
@@ -272,6 +288,7 @@ impl System for RustPool {
             pool::Notice::Lease { wait, token, lease } => {
                 Notice::Lease { wait: wait.to_bits(), token, lease: lease.to_bits() }
             }
+            pool::Notice::Attachable => Notice::Attachable,
             notice => unreachable!("the model has no form of {notice:?}"),
         })
     }

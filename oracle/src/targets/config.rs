@@ -3,7 +3,7 @@
 use super::text::{Line, lines};
 use demuxbuf::connection::{Action, Event, Mode};
 use demuxbuf::memory::{Memory, MemoryConfig, SLOT_SIZES};
-use demuxbuf::pool::{Pool, PoolConfig};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
 use demuxbuf::scheduler::{CLASSES_MAX, Outcome, Request, SIZES_MAX, Scheduler};
 
 /// A line for each field. What is not set is small and allowed.
@@ -202,8 +202,9 @@ fn ensure_equal(what: &str, seen: u64, promised: u64) -> Result<(), String> {
 /// Receivers that all get bytes, and decode all but one of them; then they decode the rest and leave.
 fn busy(mut pool: Pool, config: &PoolConfig) -> Result<(), String> {
     let count = (config.receivers_max as usize).min(RECEIVERS_PLAYED);
-    let attached: Result<Vec<_>, _> =
-        (0..count).map(|nth| pool.attach(nth as u8 % config.scheduler.classes, nth as u64)).collect();
+    let attached: Result<Vec<_>, _> = (0..count)
+        .map(|nth| pool.attach(&AttachOptions::new(nth as u8 % config.scheduler.classes, nth as u64)))
+        .collect();
     let attached = attached.map_err(|error| error.to_string())?;
     for turn in 0..3 {
         pool.handle_timeout(turn * 7);

@@ -2,7 +2,7 @@
 
 use super::text::{Line, lines};
 use crate::{Differential, HandleRef, ModelPool, Op, RustPool, System};
-use demuxbuf::connection::{Actions, Event, Mode};
+use demuxbuf::connection::{Actions, Event, Mode, Policy};
 use demuxbuf::memory::SLOT_SIZES;
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::CLASSES_MAX;
@@ -196,7 +196,18 @@ fn named(number: u64) -> Option<HandleRef> {
 fn op(line: Line<'_>) -> Option<Op> {
     let (first, second, third) = (which(line.number(0)), line.short(1), line.short(2));
     Some(match line.word {
-        "attach" => Op::Attach { class: line.short(0) as u8, bytes: second as u16 % 256 },
+        "attach" => {
+            let (class, tenant) = (line.short(0) as u8, named(line.number(2)));
+            let notify_if_full = line.number(3) != 0;
+            Op::Attach { class, bytes: second as u16 % 256, tenant, policy: None, notify_if_full }
+        }
+        "set-class" => Op::SetClass { receiver: first, class: second as u8 },
+        "set-policy" => {
+            let mode = Mode::try_from(second as u8).unwrap_or_default();
+            let policy =
+                Policy { mode, park_bytes: third as u16, reclaim_bytes: line.short(3) as u16, ..Policy::default() };
+            Op::SetPolicy { receiver: first, policy }
+        }
         "adopt" => {
             let (class, lease) = (line.short(0) as u8, which(line.number(1)));
             Op::Adopt { class, lease, offset: third, buffered_bytes: line.short(3) }

@@ -155,15 +155,36 @@ fn obey() -> impl Strategy<Value = Op> {
 
 /// Events that a connection alone gets.
 pub fn connection_op() -> impl Strategy<Value = Op> {
-    prop_oneof![any_event().prop_map(|event| Op::Report { receiver: HandleRef::Live(0), event }), obey()]
+    let receiver = HandleRef::Live(0);
+    prop_oneof![
+        9 => any_event().prop_map(move |event| Op::Report { receiver, event }),
+        9 => obey(),
+        1 => policy().prop_map(move |policy| Op::SetPolicy { receiver, policy }),
+    ]
+}
+
+/// A policy that a pool may refuse.
+fn receiver_policy() -> impl Strategy<Value = Policy> {
+    let limits = prop_oneof![8 => Just((0, 0)), 1 => Just((65, 0)), 1 => Just((0, 4097))];
+    (policy(), limits).prop_map(|(policy, (park_bytes, reclaim_bytes))| Policy {
+        park_bytes: policy.park_bytes.max(park_bytes),
+        reclaim_bytes: policy.reclaim_bytes.max(reclaim_bytes),
+        ..policy
+    })
 }
 
 /// Operations on receivers and their pool.
 pub fn receivers_op() -> impl Strategy<Value = Op> {
     let attached = prop_oneof![4 => Just(0), 2 => 1..70u16, 1 => 60..200u16];
     let content = (class(), which(), 0..70u32, small());
+    let attached_tenant = prop_oneof![4 => Just(None), 1 => tenant()];
+    let attached_policy = prop_oneof![3 => Just(None), 1 => receiver_policy().prop_map(Some)];
     prop_oneof![
-        6 => (class(), attached).prop_map(|(class, bytes)| Op::Attach { class, bytes }),
+        6 => (class(), attached, attached_tenant, attached_policy, any::<bool>()).prop_map(
+            |(class, bytes, tenant, policy, notify_if_full)| Op::Attach { class, bytes, tenant, policy, notify_if_full }
+        ),
+        1 => (which(), class()).prop_map(|(receiver, class)| Op::SetClass { receiver, class }),
+        1 => (which(), receiver_policy()).prop_map(|(receiver, policy)| Op::SetPolicy { receiver, policy }),
         2 => content.prop_map(|(class, lease, offset, buffered_bytes)| Op::Adopt { class, lease, offset, buffered_bytes }),
         20 => (which(), event()).prop_map(|(receiver, event)| Op::Report { receiver, event }),
         1 => (which(), any_event()).prop_map(|(receiver, event)| Op::Report { receiver, event }),

@@ -48,6 +48,20 @@ impl Trio {
         self.compare();
     }
 
+    pub fn set_policy(&mut self, policy: Policy) {
+        let before = (self.rust.clone(), self.c.image());
+        let expected = self.model.set_policy(policy).map(Actions::bits).map_err(|refusal| refusal.code());
+        let seen = self.rust.set_policy(&policy).map(Actions::bits).map_err(|refusal| refusal.code());
+        assert_eq!(seen, expected, "{policy:?} in {before:?}");
+        assert_eq!(self.c.set_policy(policy), seen, "I10: {policy:?} in C");
+        if seen.is_err() {
+            assert_eq!((self.rust.clone(), self.c.image()), before, "I9: {policy:?} was refused");
+        } else {
+            assert_eq!(self.rust.policy(), policy);
+        }
+        self.compare();
+    }
+
     pub fn compare(&self) {
         let facts = self.model.facts();
         assert_eq!(Facts::from(&self.rust), facts, "{:?}", self.rust);

@@ -52,7 +52,7 @@ impl House {
             house.pair.play(Op::CreateTenant { weight, guaranteed, cap }).expect("it is allowed");
         }
         for &(class, _) in roles {
-            house.perform(Op::Attach { class, bytes: 0 }).expect("it is allowed");
+            house.perform(Op::attach(class)).expect("it is allowed");
         }
         house
     }
@@ -137,7 +137,7 @@ impl House {
         ops.extend((leases > 0).then_some(Op::Release { lease: first }));
         if let Some(role) = self.next_role() {
             let (class, _) = self.roles[role];
-            ops.push(Op::Attach { class, bytes: 0 });
+            ops.push(Op::attach(class));
             if leases > 0 {
                 ops.extend([0, 1].map(|offset| Op::Adopt { class, lease: first, offset, buffered_bytes: 1 }));
             }

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::{Notice, Pool, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
 use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Echo, Options, SOCKET_FULL, Summary, echo};
 use mio::net::{TcpListener, TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
@@ -88,7 +88,7 @@ impl Server {
             let Some(token) = self.connections.iter().position(Option::is_none) else { continue };
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut stream, Token(token), interest)?;
-            let id = self.pool.attach(0, token as u64)?;
+            let id = self.pool.attach(&AttachOptions::new(0, token as u64))?;
             self.connections[token] = Some(Connection { id, stream, sent: 0, is_blocked: false });
             let actions = self.pool.pending(id)?;
             self.run(token, actions)?;

@@ -15,6 +15,7 @@ impl ModelPool {
             memory: _,   // values of bytes
             arriving: _, // likewise
             next_receiver: _,
+            is_attach_awaited,
             counts: _,
         } = self;
         let owner = |handle: u64| {
@@ -22,6 +23,7 @@ impl ModelPool {
             receivers.iter().find(has).map_or(HOST, |(&id, _)| receiver(id))
         };
         let names = scheduler.state_key(state, &owner);
+        state.push((*is_attach_awaited).into());
         let mut all: Vec<_> = receivers.iter().map(|(&id, of)| (receiver(id), of)).collect();
         all.sort_unstable_by_key(|&(name, _)| name);
         for (name, of) in all {

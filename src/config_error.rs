@@ -17,6 +17,17 @@ pub enum ConfigError {
         /// What is allowed instead.
         allowed: Allowed,
     },
+    /// Jobs that hold a buffer and ask for another one can wait for each other without end.
+    Deadlock {
+        /// Class of what they hold.
+        holds: u8,
+        /// Class of what they ask for.
+        asks: u8,
+        /// Units that they leave free.
+        free_units: u32,
+        /// Units that have to be free for what they ask for.
+        needed_units: u32,
+    },
     /// The allocator has no such memory.
     OutOfMemory {
         /// The field that sets the size.
@@ -102,6 +113,11 @@ impl fmt::Display for ConfigError {
             ConfigError::Refused { field, index: Some(index), value, allowed } => {
                 write!(f, "{field}[{index}] is {value}{allowed}")
             }
+            ConfigError::Deadlock { holds, asks, free_units, needed_units } => write!(
+                f,
+                "jobs that hold class {holds} and ask for class {asks} can wait without end: they can leave {free_units} \
+                 units free, and class {asks} needs {needed_units}"
+            ),
             ConfigError::OutOfMemory { field, bytes } => write!(f, "{field}: no memory for {bytes} bytes"),
         }
     }

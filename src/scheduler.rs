@@ -67,6 +67,7 @@ mod id;
 mod list;
 #[cfg(feature = "model-check")]
 mod model_check;
+mod nested;
 mod pool_api;
 mod queries;
 mod reclaim;
@@ -87,6 +88,7 @@ pub use config::{CLASSES_MAX, SIZES_MAX, SchedulerConfig};
 pub use crate::config_error::ConfigError;
 pub use error::SchedulerError;
 pub use id::{LeaseId, TenantId, WaitId};
+pub use nested::NestedRequest;
 pub use reclaim::LeaseInfo;
 pub use stats::{ReclaimStats, SchedulerStats};
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};

@@ -4,13 +4,15 @@ use super::guard::guarded_or;
 use super::never;
 use super::out::{StructError, StructOut, growable, read_struct};
 use super::policy::mode_of;
-use super::refusal::Refusal;
+use super::refusal::{Message, Refusal};
+use super::size_t;
 use super::status::*;
-use super::tag::Tag;
+use core::ffi::c_char;
 use core::mem::offset_of;
+use demuxbuf::Allowed;
 use demuxbuf::connection::Policy;
 use demuxbuf::pool::{ConfigError, PoolConfig};
-use demuxbuf::scheduler::{CLASSES_MAX, SIZES_MAX, SchedulerConfig};
+use demuxbuf::scheduler::{CLASSES_MAX, NestedRequest, SIZES_MAX, SchedulerConfig};
 
 /// Classes of requests there can be.
 pub const DEMUXBUF_CLASSES_MAX: usize = 8;
@@ -150,12 +152,95 @@ pub unsafe extern "C" fn demuxbuf_pool_config_init(
     })
 }
 
+/// While a job of the host's holds a buffer of one class, it may ask for one of another.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct demuxbuf_nested_request {
+    /// Class of the buffer that it holds.
+    pub holds: u32,
+    /// Class that it asks in, before it releases that buffer.
+    pub asks: u32,
+}
+
+/// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a pool
+/// with this configuration: for the start of a program, or its tests. `nested` has all `count` pairs that can occur: for a job that holds several
+/// buffers, one for each of them. Jobs that ask for nothing, and receivers, release their buffers by themselves. As a rule, what is asked for is more critical
+/// than what is held, and its reserve is smaller by a buffer at least.
+///
+/// With several sizes any of them may be asked for, so that the answer errs on the safe side. Tenants are not looked at:
+/// a tenant's cap has to leave room for what its own holders ask for. `message` and `message_bytes` are as for
+/// `demuxbuf_pool_new`; the sentence names the first pair that can be part of a deadlock.
+/// Thread rule: any thread. Cost: O(pairs). Returns `DEMUXBUF_OK` if no pair can; `DEMUXBUF_ERR_DEADLOCK`;
+/// `DEMUXBUF_ERR_NULL` (also: `nested` NULL and `count` not 0), `DEMUXBUF_ERR_STRUCT_SIZE`,
+/// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a pool with it is refused, or a class does not exist).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_config_check_nested_requests(
+    config: *const demuxbuf_pool_config,
+    nested: *const demuxbuf_nested_request,
+    count: size_t,
+    message: *mut c_char,
+    message_bytes: *mut size_t,
+) -> i32 {
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: as the module asks.
+        let Some(message) = (unsafe { Message::new(message, message_bytes) }) else {
+            return DEMUXBUF_ERR_NULL;
+        };
+        if config.is_null() || (nested.is_null() && count != 0) {
+            return DEMUXBUF_ERR_NULL;
+        }
+        let check = || {
+            // SAFETY: as the module asks.
+            let config = unsafe { read_config(config, 0)? };
+            // A configuration that is not allowed is refused before the pairs are.
+            config.check_nested_requests(&[])?;
+            let mut pairs = Pairs::default();
+            for at in 0..count {
+                // SAFETY: as the module asks; `at` is below `count`.
+                let pair = unsafe { nested.add(at).read() };
+                pairs.add(at, pair, config.scheduler.classes)?;
+            }
+            Ok(config.check_nested_requests(&pairs.all[..pairs.count])?)
+        };
+        check().map_or_else(|refusal: Refusal| message.refuse(&refusal), |()| DEMUXBUF_OK)
+    })
+}
+
+/// The pairs of the host, each once, in the order in which they came.
+struct Pairs {
+    all: [NestedRequest; CLASSES_MAX * CLASSES_MAX],
+    count: usize,
+}
+
+impl Default for Pairs {
+    fn default() -> Pairs {
+        Pairs { all: [NestedRequest { holds: 0, asks: 0 }; CLASSES_MAX * CLASSES_MAX], count: 0 }
+    }
+}
+
+impl Pairs {
+    fn add(&mut self, index: usize, pair: demuxbuf_nested_request, classes: u8) -> Result<(), ConfigError> {
+        let class = |field, value: u32| {
+            let known = u8::try_from(value).ok().filter(|&class| class < classes);
+            let allowed = Allowed::Range { min: 0, max: u64::from(classes) - 1 };
+            known.ok_or(ConfigError::Refused { field, index: Some(index), value: value.into(), allowed })
+        };
+        let pair = NestedRequest { holds: class("holds", pair.holds)?, asks: class("asks", pair.asks)? };
+        if !self.all[..self.count].contains(&pair) {
+            self.all[self.count] = pair;
+            self.count += 1;
+        }
+        Ok(())
+    }
+}
+
 /// The host's configuration as the core has it, for a pool with this tag.
 ///
 /// # Safety
 ///
 /// `config` is NULL, or valid for reads of as many bytes as its `struct_size` has.
-pub(super) unsafe fn read_config(config: *const demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, Refusal> {
+pub(super) unsafe fn read_config(config: *const demuxbuf_pool_config, tag: u8) -> Result<PoolConfig, Refusal> {
     // What a short configuration lacks has the defaults for its own counts, which every version has.
     // SAFETY: as this function asks.
     let counts = unsafe { read_struct(config, demuxbuf_pool_config::default())? };
@@ -174,7 +259,7 @@ pub(super) unsafe fn read_config(config: *const demuxbuf_pool_config, tag: &Tag)
 }
 
 /// The configuration as the core has it, for a pool with this tag.
-fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, ConfigError> {
+fn to_rust(config: &demuxbuf_pool_config, tag: u8) -> Result<PoolConfig, ConfigError> {
     let wrong = |field, value: u32, min: u64, max: u64| ConfigError::out_of_range(field, value.into(), min, max);
     let policy = Policy {
         mode: mode_of(config.mode)?,
@@ -204,7 +289,7 @@ fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, Confi
             tenants_max: config.tenants_max,
             park_ns: never::from_c(config.park_ns),
             lease_ns: never::from_c(config.lease_ns),
-            tag: tag.low(),
+            tag,
             ..SchedulerConfig::new(config.buffers, config.waiters_max)
         },
         buffer_bytes: config.buffer_bytes,
@@ -226,17 +311,15 @@ fn to_rust(config: &demuxbuf_pool_config, tag: &Tag) -> Result<PoolConfig, Confi
 
 #[cfg(test)]
 mod tests {
-    use super::super::make::new_tag;
     use super::*;
 
     /// The core has `None` for the largest number, and for no other.
     #[test]
     fn uint64_max_is_never_in_both_directions() {
-        let tag = new_tag().ok().expect("there is a tag");
         let mut config = demuxbuf_pool_config::new(2, 2);
         assert_eq!([config.park_ns, config.lease_ns], [u64::MAX; 2]);
         let times = |config: &demuxbuf_pool_config| {
-            let scheduler = to_rust(config, &tag).expect("it can be told apart").scheduler;
+            let scheduler = to_rust(config, 0).expect("it can be told apart").scheduler;
             (scheduler.park_ns, scheduler.lease_ns)
         };
         assert_eq!(times(&config), (None, None));

@@ -57,7 +57,7 @@ pub unsafe extern "C" fn demuxbuf_pool_new(
     let make = || {
         let tag = new_tag()?;
         // SAFETY: as the module asks.
-        let config = unsafe { read_config(config, &tag)? };
+        let config = unsafe { read_config(config, tag.low())? };
         Ok(demuxbuf_pool::new(AnyPool::Own(Pool::new(&config)?), tag))
     };
     new_object(make, pool, message)

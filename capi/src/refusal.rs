@@ -78,6 +78,7 @@ impl fmt::Display for Refusal {
 impl Refusal {
     fn status(&self) -> i32 {
         match self {
+            Refusal::Config(ConfigError::Deadlock { .. }) => DEMUXBUF_ERR_DEADLOCK,
             Refusal::Config(error) if !error.is_out_of_memory() => DEMUXBUF_ERR_CONFIG,
             Refusal::Struct(error) => error.status(),
             Refusal::Pool(error) | Refusal::Request { error, .. } => status_of(*error),

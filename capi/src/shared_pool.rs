@@ -119,7 +119,7 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_new(
     let make = || {
         let tag = new_tag()?;
         // SAFETY: as the module asks.
-        let config = unsafe { read_config(config, &tag)? };
+        let config = unsafe { read_config(config, tag.low())? };
         let inner = SharedPool::new(&config, shards)?;
         Ok::<_, Refusal>(demuxbuf_shared_pool { inner, tag })
     };

@@ -88,6 +88,8 @@ pub const DEMUXBUF_ERR_TENANTS_UNSUPPORTED: i32 = -54 * 65536;
 pub const DEMUXBUF_ERR_EXPORTS_FULL: i32 = -55 * 65536;
 /// The address lies in no buffer of the pool.
 pub const DEMUXBUF_ERR_ADDRESS: i32 = -56 * 65536;
+/// Jobs that hold a buffer and ask for another one can wait for each other without end; the message names the classes.
+pub const DEMUXBUF_ERR_DEADLOCK: i32 = -57 * 65536;
 
 /// `struct_size` is below the size of the struct's first version, or above 4096.
 pub const DEMUXBUF_ERR_STRUCT_SIZE: i32 = -60 * 65536;
@@ -167,7 +169,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 41] = [
+    const NUMBERS: [(i32, i32); 42] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -206,6 +208,7 @@ mod tests {
         (DEMUXBUF_ERR_TENANTS_UNSUPPORTED, 54),
         (DEMUXBUF_ERR_EXPORTS_FULL, 55),
         (DEMUXBUF_ERR_ADDRESS, 56),
+        (DEMUXBUF_ERR_DEADLOCK, 57),
         (DEMUXBUF_ERR_STRUCT_SIZE, 60),
         (DEMUXBUF_ERR_UNKNOWN_FIELD, 61),
         (DEMUXBUF_ERR_EVENT, 62),

@@ -156,6 +156,9 @@
 // The address lies in no buffer of the pool.
 #define DEMUXBUF_ERR_ADDRESS (-56 * 65536)
 
+// Jobs that hold a buffer and ask for another one can wait for each other without end; the message names the classes.
+#define DEMUXBUF_ERR_DEADLOCK (-57 * 65536)
+
 // `struct_size` is below the size of the struct's first version, or above 4096.
 #define DEMUXBUF_ERR_STRUCT_SIZE (-60 * 65536)
 
@@ -315,6 +318,14 @@ typedef struct {
   uint32_t reserved_word;
 } demuxbuf_pool_config;
 
+// While a job of the host's holds a buffer of one class, it may ask for one of another.
+typedef struct {
+  // Class of the buffer that it holds.
+  uint32_t holds;
+  // Class that it asks in, before it releases that buffer.
+  uint32_t asks;
+} demuxbuf_nested_request;
+
 // The settings of one connection. Zero selects the default of every field except `struct_size`.
 typedef struct {
   // `sizeof(demuxbuf_policy)`.
@@ -372,6 +383,23 @@ size_t demuxbuf_actions_str(uint32_t actions,
 int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
                                   uint32_t buffers,
                                   uint32_t receivers_max);
+
+// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a pool
+// with this configuration: for the start of a program, or its tests. `nested` has all `count` pairs that can occur: for a job that holds several
+// buffers, one for each of them. Jobs that ask for nothing, and receivers, release their buffers by themselves. As a rule, what is asked for is more critical
+// than what is held, and its reserve is smaller by a buffer at least.
+//
+// With several sizes any of them may be asked for, so that the answer errs on the safe side. Tenants are not looked at:
+// a tenant's cap has to leave room for what its own holders ask for. `message` and `message_bytes` are as for
+// `demuxbuf_pool_new`; the sentence names the first pair that can be part of a deadlock.
+// Thread rule: any thread. Cost: O(pairs). Returns `DEMUXBUF_OK` if no pair can; `DEMUXBUF_ERR_DEADLOCK`;
+// `DEMUXBUF_ERR_NULL` (also: `nested` NULL and `count` not 0), `DEMUXBUF_ERR_STRUCT_SIZE`,
+// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a pool with it is refused, or a class does not exist).
+int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *config,
+                                                   const demuxbuf_nested_request *nested,
+                                                   size_t count,
+                                                   char *message,
+                                                   size_t *message_bytes);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -46,6 +46,7 @@ static const struct {
     {DEMUXBUF_ERR_TENANTS_UNSUPPORTED, "has no tenants"},
     {DEMUXBUF_ERR_EXPORTS_FULL, "being exported"},
     {DEMUXBUF_ERR_ADDRESS, "in no buffer"},
+    {DEMUXBUF_ERR_DEADLOCK, "wait without end"},
     {DEMUXBUF_ERR_STRUCT_SIZE, "size of any version"},
     {DEMUXBUF_ERR_UNKNOWN_FIELD, "does not know is not 0"},
     {DEMUXBUF_ERR_EVENT, "event does not exist"},
@@ -180,6 +181,7 @@ static void numbers_can_be_negated(void) {
     CHECK_NUMBER(0 - DEMUXBUF_ERR_TENANTS_UNSUPPORTED, 54 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_EXPORTS_FULL, 55 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_ADDRESS, 56 * 65536);
+    CHECK_NUMBER(0 - DEMUXBUF_ERR_DEADLOCK, 57 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_STRUCT_SIZE, 60 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_UNKNOWN_FIELD, 61 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_EVENT, 62 * 65536);

@@ -50,6 +50,18 @@ impl PoolConfig {
         }
     }
 
+    /// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end
+    /// ([`SchedulerConfig::check_nested_requests`](scheduler::SchedulerConfig::check_nested_requests)).
+    ///
+    /// # Errors
+    ///
+    /// The configuration is not allowed; a class does not exist; or [`ConfigError::Deadlock`], with the first pair that can be
+    /// part of a deadlock.
+    pub fn check_nested_requests(&self, nested: &[scheduler::NestedRequest]) -> Result<(), ConfigError> {
+        self.check()?;
+        self.scheduler.check_nested_requests(nested)
+    }
+
     /// Sets the sizes of buffers, in bytes: the default, the one that `scheduler.buffers` counts, then up to three others, 0
     /// for none.
     ///

@@ -10,6 +10,8 @@
 //! 32 MiB, once most of the busy ones had a turn. Setting up the largest crowd takes callgrind a minute for each of the
 //! two.
 //!
+//! A third turn has *prefetch*: for each batch of readable connections the hints are given first, then the events follow.
+//!
 //! No table of handles is read: they follow each other, and a poller would name the next one.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
@@ -29,6 +31,8 @@ const BUFFERS: u32 = 64;
 const BUFFER_BYTES: u32 = 16448;
 /// Connections that are readable together: few enough that the system seldom interrupts what is timed.
 const READABLE: u32 = 1_000;
+/// A poller returns this number of them at once.
+const BATCH: u32 = 50;
 /// So often in one turn.
 const PLAYS: u32 = 10;
 /// Rounds until nearly all of the busy ones of the largest crowd had a turn.
@@ -42,7 +46,7 @@ fn main() -> Result<(), Error> {
         assert_eq!(name, "mix");
         let mut crowd = Crowd::new(connections.parse()?)?;
         for _ in 0..WARM_UP * PLAYS {
-            crowd.play()?;
+            crowd.play(false)?;
         }
         println!("{}", crowd.play_counted()?);
         crowd.check(2 * WARM_UP);
@@ -52,32 +56,34 @@ fn main() -> Result<(), Error> {
     let sizes = CONNECTIONS.map(|connections| options.pick(connections / 100, connections, connections));
     let mut crowds = sizes.into_iter().map(Crowd::new).collect::<Result<Vec<_>, _>>()?;
     let mut bare = sizes.map(Bare::new);
-    let mut samples: Vec<[Samples; 3]> = sizes.iter().map(|_| [(); 3].map(|()| Samples::new())).collect();
+    let mut samples: Vec<[Samples; 5]> = sizes.iter().map(|_| [(); 5].map(|()| Samples::new())).collect();
     for round in 0..warm_up + rounds {
-        let mut times = [[[0.0; 2]; PLAYS as usize]; CONNECTIONS.len()];
-        let mut events = [[0.0; PLAYS as usize]; CONNECTIONS.len()];
-        for turn in rotated(round, 2 * crowds.len()) {
-            let (size, is_bare) = (turn / 2, turn % 2 == 1);
+        // Of the library, of the library with prefetch, and of bare entries.
+        let mut times = [[[0.0; 3]; PLAYS as usize]; CONNECTIONS.len()];
+        let mut events = [[[1.0; 3]; PLAYS as usize]; CONNECTIONS.len()];
+        for turn in rotated(round, 3 * crowds.len()) {
+            let (size, what) = (turn / 3, turn % 3);
             for play in 0..PLAYS as usize {
                 let begin = Instant::now();
-                match is_bare {
-                    true => bare[size].play(),
-                    false => events[size][play] = crowds[size].play()? as f64,
+                match what {
+                    2 => bare[size].play(),
+                    _ => events[size][play][what] = crowds[size].play(what == 1)? as f64,
                 }
-                times[size][play][usize::from(is_bare)] = begin.elapsed().as_nanos() as f64;
+                times[size][play][what] = begin.elapsed().as_nanos() as f64;
             }
         }
         if round < warm_up {
             continue;
         }
         for (size, samples) in samples.iter_mut().enumerate() {
-            for ([time, bare], events) in times[size].into_iter().zip(events[size]) {
-                let all = samples.iter_mut().zip([time, bare, (time - bare).max(0.0)]);
-                all.for_each(|(samples, time)| samples.record(time / events));
+            for ([time, ahead, bare], [events, events_ahead, _]) in times[size].into_iter().zip(events[size]) {
+                let (time, ahead, bare) = (time / events, ahead / events_ahead, bare / events);
+                let all = [time, bare, (time - bare).max(0.0), ahead, ahead / time];
+                samples.iter_mut().zip(all).for_each(|(samples, figure)| samples.record(figure));
             }
         }
     }
-    crowds.iter().for_each(|crowd| crowd.check(warm_up + rounds));
+    crowds.iter().for_each(|crowd| crowd.check(2 * (warm_up + rounds)));
     bare.iter().for_each(|bare| bare.check(warm_up + rounds));
     let is_counted = !options.smoke && has_valgrind();
     let columns = [
@@ -87,6 +93,9 @@ fn main() -> Result<(), Error> {
         "bare entries: ns",
         "the rest: ns",
         "the rest to fewest",
+        "prefetched: ns",
+        "to not prefetched",
+        "prefetched to fewest",
         "instructions",
         "misses of 32 KiB",
         "of 1 MiB",
@@ -95,9 +104,10 @@ fn main() -> Result<(), Error> {
     let mut report = Report::new("scale", &columns, &options);
     report.fact("rounds", rounds);
     for (at, connections) in sizes.into_iter().enumerate() {
-        let [time, bare, rest] = [0, 1, 2].map(|what| samples[at][what].median());
+        let [time, bare, rest, ahead, gain] = [0, 1, 2, 3, 4].map(|what| samples[at][what].median());
         let mut cells = vec![json!(connections), json!(time), json!(time / samples[0][0].median())];
         cells.extend([json!(bare), json!(rest), json!(rest / samples[0][2].median())]);
+        cells.extend([json!(ahead), json!(gain), json!(ahead / samples[0][3].median())]);
         match is_counted.then(|| counts(connections)).transpose()? {
             Some(counts) => cells.extend(counts.map(|count| json!(count))),
             None => cells.extend([(); 4].map(|()| Value::Null)),
@@ -194,16 +204,22 @@ impl Crowd {
         Ok(Crowd { pool, lots: Lots::new(connections), first, events: 0, work: Work::default() })
     }
 
-    /// Returns how many events it took.
-    fn play(&mut self) -> Result<u64, Error> {
+    /// Returns how many events it took. The readable connections come in batches, as a poller returns them; with `is_ahead`
+    /// each batch is prefetched first.
+    fn play(&mut self, is_ahead: bool) -> Result<u64, Error> {
         let before = self.events;
-        for _ in 0..READABLE {
-            let Lot { connection, kind, bytes } = self.lots.draw();
-            let id = ReceiverId::from_bits(self.first + u64::from(connection));
-            match kind {
-                0..7 => self.receive(id, &[bytes])?,
-                7..9 => self.drip(id)?,
-                _ => self.receive(id, &[BUFFER_BYTES, BUFFER_BYTES, BUFFER_BYTES, 700])?,
+        for _ in 0..READABLE / BATCH {
+            let batch: [Lot; BATCH as usize] = std::array::from_fn(|_| self.lots.draw());
+            if is_ahead {
+                batch.iter().for_each(|lot| self.pool.prefetch(self.id_of(lot)));
+            }
+            for lot in batch {
+                let id = self.id_of(&lot);
+                match lot.kind {
+                    0..7 => self.receive(id, &[lot.bytes])?,
+                    7..9 => self.drip(id)?,
+                    _ => self.receive(id, &[BUFFER_BYTES, BUFFER_BYTES, BUFFER_BYTES, 700])?,
+                }
             }
         }
         self.pool.handle_timeout(0);
@@ -213,10 +229,14 @@ impl Crowd {
         }
     }
 
+    fn id_of(&self, lot: &Lot) -> ReceiverId {
+        ReceiverId::from_bits(self.first + u64::from(lot.connection))
+    }
+
     /// As often as to warm up. Callgrind knows it by its name.
     #[inline(never)]
     fn play_counted(&mut self) -> Result<u64, Error> {
-        (0..WARM_UP * PLAYS).map(|_| self.play()).sum()
+        (0..WARM_UP * PLAYS).map(|_| self.play(false)).sum()
     }
 
     /// Ends the program unless the library has counted the same work, and all are at rest.

@@ -32,6 +32,22 @@ fn decoder_may_change_buffered_bytes_in_place() {
     assert_eq!(pool.data(id), Ok(&[1, 9, 3][..]));
 }
 
+/// A hint changes nothing, whatever handle it is given.
+#[test]
+fn prefetch_is_harmless_for_any_handle() {
+    let mut pool = pool();
+    let ids = [1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
+    pool.handle(ids[0], Event::Close).expect("it is attached");
+    let before = (pool.stats(), pool.describe(ids[1]));
+    let mut random = fastrand::Rng::with_seed(8);
+    let numbers = [0, 1, u64::from(u32::MAX), u64::MAX].into_iter().chain((0..1000).map(|_| random.u64(..)));
+    for id in numbers.map(ReceiverId::from_bits).chain(ids) {
+        pool.prefetch(id);
+    }
+    assert_eq!((pool.stats(), pool.describe(ids[1])), before);
+    assert_eq!(pool.check_invariants(), Ok(()));
+}
+
 #[test]
 fn actions_are_a_set() {
     let both = Action::Recv | Action::Decode;

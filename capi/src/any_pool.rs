@@ -45,6 +45,7 @@ impl AnyPool {
         fn set_class(&mut; id: ReceiverId, class: u8) -> Result<(), PoolError>;
         fn set_policy(&mut; id: ReceiverId, policy: &Policy) -> Result<Actions, PoolError>;
         fn find(&; id: ReceiverId) -> Result<u32, PoolError>;
+        fn prefetch(&; id: ReceiverId);
         fn area(&mut; index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)>;
         fn take(&mut; id: ReceiverId) -> Result<LeasedContent, PoolError>;
         fn describe(&; id: ReceiverId) -> Result<ReceiverInfo, PoolError>;

@@ -233,6 +233,24 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     unsafe { step_fast(pool, receiver, AnyPool::own, finish, || shard_decoded(pool, receiver, consumed, need_more)) }
 }
 
+/// A hint that events of this receiver follow soon: the processor fetches its row from memory meanwhile. With more
+/// connections than the caches hold, nearly every event waits for its row otherwise.
+///
+/// When the poller returns a batch, call this for all of its events first, and handle the events then; take batches of at
+/// most about 100 events, since what is fetched has to stay in the first cache until it is used. Fetch your own state of
+/// the connection in the same pass.
+/// Any handle is harmless, a stale one too; so are NULL and a poisoned pool. Nothing is changed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_prefetch(pool: *const demuxbuf_pool, receiver: u64) {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // Without an answer there is nothing to refuse.
+    let _ = pool.with_sound(|pool| {
+        pool.prefetch(ReceiverId::from_bits(receiver));
+        Some(())
+    });
+}
+
 /// What is to be done now, without reporting anything.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status:

@@ -791,6 +791,16 @@ demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
                                         uint32_t consumed,
                                         uint32_t need_more);
 
+// A hint that events of this receiver follow soon: the processor fetches its row from memory meanwhile. With more
+// connections than the caches hold, nearly every event waits for its row otherwise.
+//
+// When the poller returns a batch, call this for all of its events first, and handle the events then; take batches of at
+// most about 100 events, since what is fetched has to stay in the first cache until it is used. Fetch your own state of
+// the connection in the same pass.
+// Any handle is harmless, a stale one too; so are NULL and a poisoned pool. Nothing is changed.
+void demuxbuf_receiver_prefetch(const demuxbuf_pool *pool,
+                                uint64_t receiver);
+
 // What is to be done now, without reporting anything.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status:

@@ -116,6 +116,25 @@ static void null_is_refused_everywhere(void) {
     demuxbuf_pool_free(pool);
 }
 
+/* A hint: harmless for whatever it is given, and nothing is changed by it. */
+static void prefetch_changes_nothing(void) {
+    demuxbuf_pool *pool = new_pool(1, 2, 64, 0);
+    const uint64_t closed = attach(pool, 0), receiver = attach(pool, 1);
+    demuxbuf_receiver_close(pool, closed);
+    const demuxbuf_pool_stats before = stats_of(pool);
+    const demuxbuf_receiver_info info = describe(pool, receiver);
+    const uint64_t any[] = {receiver, closed, 0, 1, UINT32_MAX, UINT64_MAX};
+    for (size_t at = 0; at < sizeof any / sizeof any[0]; at++) {
+        demuxbuf_receiver_prefetch(pool, any[at]);
+        demuxbuf_receiver_prefetch(NULL, any[at]);
+    }
+    const demuxbuf_pool_stats after = stats_of(pool);
+    const demuxbuf_receiver_info now = describe(pool, receiver);
+    CHECK_SAME(&after, &before, sizeof before);
+    CHECK_SAME(&now, &info, sizeof info);
+    demuxbuf_pool_free(pool);
+}
+
 static void unknown_handles_are_refused(void) {
     demuxbuf_pool *pool = new_pool(2, 3, 64, 64), *other = new_pool(2, 3, 64, 64);
     uint64_t closed = attach(pool, 1), kept = attach(pool, 2), foreign = attach(other, 3);
@@ -468,6 +487,7 @@ static void s68_cancelled_receive_leaves_a_poll_pending(void) {
 
 int main(void) {
     null_is_refused_everywhere();
+    prefetch_changes_nothing();
     unknown_handles_are_refused();
     attach_is_checked();
     receive_cycle_is_three_calls();

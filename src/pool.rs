@@ -215,6 +215,9 @@ impl<S: BufferSource> Pool<S> {
 
     /// As [`data`](Pool::data), for decoders that work in place.
     ///
+    /// To take a hole out of the content, move the bytes before the hole up to its end, and report the bytes of the hole as
+    /// `Consumed`: they are at the front then. The same cuts bytes off at the end.
+    ///
     /// # Errors
     ///
     /// The handle is stale or foreign.

@@ -18,10 +18,15 @@ pub struct demuxbuf_step {
     /// Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that
     /// call may move the bytes of any receiver of the pool, also of one that it does not name.
     /// `demuxbuf_receiver_pending` has the new place. These calls never move or free it:
-    /// `demuxbuf_receiver_pending`, `demuxbuf_receiver_describe`, calls for another receiver, calls for the pool
-    /// but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending, pause_recv, resume_recv and yield do not
-    /// either, nor does `demuxbuf_pool_poll_notice` unless it names the receiver. Where a submitted receive goes
+    /// `demuxbuf_receiver_pending`, `_describe`, `_prefetch`, `_set_class`, `_set_tenant`, calls for another receiver,
+    /// calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending, pause_recv, resume_recv, unblock
+    /// and yield do not either, nor does `demuxbuf_pool_poll_notice` unless it names the receiver. block and set_blocked
+    /// end `DEMUXBUF_DECODE`, and may move it: call them when the decoder has returned. Where a submitted receive goes
     /// stays until its outcome.
+    ///
+    /// While `DEMUXBUF_DECODE` is pending the host may write to it, to decode or to change frames in place. To take a
+    /// hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at
+    /// the front then. The same cuts bytes off at the end.
     pub data: *mut u8,
     /// Bytes at `data`: the room to receive into, or what is buffered.
     pub bytes: u32,

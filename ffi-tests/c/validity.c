@@ -80,7 +80,10 @@ static void any_harmless_call(void) {
     struct kept *self = &all[below(RECEIVERS)];
     uint64_t handle, trimmed_bytes;
     static uint64_t now_ns;
-    switch (below(6)) {
+    switch (below(9)) {
+    case 5: CHECK_NUMBER(demuxbuf_receiver_set_class(pool, self->receiver, below(2)), DEMUXBUF_OK); break;
+    case 6: CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, self->receiver, 0), DEMUXBUF_OK); break;
+    case 7: demuxbuf_receiver_prefetch(pool, self->receiver); break;
     case 0: CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now_ns += below(200)), DEMUXBUF_OK); break;
     case 1: CHECK_NUMBER(demuxbuf_receiver_describe(pool, self->receiver, &info), DEMUXBUF_OK); break;
     case 2: CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK); break;
@@ -103,9 +106,10 @@ static void any_call_while_decoding(struct kept *self) {
     if (self->data == NULL || (self->actions & DEMUXBUF_DECODE) == 0) {
         return;
     }
-    uint32_t chosen = below(3);
+    uint32_t chosen = below(4);
     demuxbuf_step step = chosen == 0   ? demuxbuf_receiver_pause_recv(pool, self->receiver)
                          : chosen == 1 ? demuxbuf_receiver_resume_recv(pool, self->receiver)
+                         : chosen == 2 ? demuxbuf_receiver_unblock(pool, self->receiver, 1 + below(9))
                                        : demuxbuf_receiver_report(pool, self->receiver, DEMUXBUF_EVENT_YIELD, 0);
     CHECK(step.data == self->data && step.bytes == self->bytes);
     CHECK_SAME(step.data, self->copy, self->bytes);
@@ -145,6 +149,7 @@ static void s73_data_is_valid_as_documented(void) {
     CHECK_NUMBER(demuxbuf_pool_config_init(&config, 2, RECEIVERS), DEMUXBUF_OK);
     config.buffer_bytes = CONTENT_MAX;
     config.reclaim_bytes = 256;
+    config.classes = 2;
     config.large_slots[0] = 2;
     config.park_ns = 100;
     config.lease_ns = 1000;
@@ -173,8 +178,52 @@ static void s73_data_is_valid_as_documented(void) {
     CHECK(moved_unnamed > 100 && kept_while_decoding > 1000 && kept_in_slots > 100);
 }
 
+/* Any edit of the content, as the host's own copy has it: the bytes before a hole move up to its end, and the hole is
+   consumed. Whatever lies in a slot or in a buffer, and with bytes consumed before it. */
+static void holes_are_closed_in_place(void) {
+    uint64_t receiver;
+    uint8_t expected[301], seen[301];
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
+    config.buffer_bytes = 320;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
+    for (int round = 0; round < 20000; round++) {
+        const uint32_t bytes = 1 + below(300);
+        demuxbuf_step step = demuxbuf_receiver_readable(pool, receiver);
+        CHECK(demuxbuf_step_has(step, DEMUXBUF_RECV) && step.bytes >= bytes);
+        for (uint32_t at = 0; at < bytes; at++) {
+            step.data[at] = expected[at] = (uint8_t)below(256);
+        }
+        step = demuxbuf_receiver_received(pool, receiver, bytes);
+        uint32_t left = bytes, is_parked = below(4) == 0;
+        if (is_parked) { /* a byte is missing: into a slot if it fits, and back */
+            demuxbuf_receiver_decoded(pool, receiver, 0, 1);
+            step = demuxbuf_receiver_readable(pool, receiver);
+            step.data[0] = expected[left++] = 7;
+            step = demuxbuf_receiver_received(pool, receiver, 1);
+        }
+        for (int edit = 0; edit < 3 && left > 1; edit++) {
+            const uint32_t before = below(left), hole = below(left - before), behind = left - before - hole;
+            CHECK(demuxbuf_step_has(step, DEMUXBUF_DECODE) && step.bytes == left);
+            memmove(step.data + hole, step.data, before);
+            memmove(expected + before, expected + before + hole, behind);
+            left -= hole;
+            step.data[hole] ^= 0x55, expected[0] ^= 0x55; /* and a byte is changed */
+            step = demuxbuf_receiver_decoded(pool, receiver, hole, 0);
+            memcpy(seen, step.data, step.bytes);
+            CHECK_NUMBER(step.bytes, left);
+            CHECK_SAME(seen, expected, left);
+        }
+        demuxbuf_receiver_decoded(pool, receiver, left, 0);
+        CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
+    }
+    demuxbuf_pool_free(pool);
+}
+
 int main(void) {
     s73_data_is_valid_as_documented();
+    holes_are_closed_in_place();
     printf("%lu moved unnamed, %lu kept while decoding, %lu kept in slots\n", moved_unnamed, kept_while_decoding,
            kept_in_slots);
     return check_end();

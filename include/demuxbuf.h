@@ -159,6 +159,9 @@
 // Jobs that hold a buffer and ask for another one can wait for each other without end; the message names the classes.
 #define DEMUXBUF_ERR_DEADLOCK (-57 * 65536)
 
+// The configuration did not ask for an audit.
+#define DEMUXBUF_ERR_AUDIT_OFF (-58 * 65536)
+
 // `struct_size` is below the size of the struct's first version, or above 4096.
 #define DEMUXBUF_ERR_STRUCT_SIZE (-60 * 65536)
 
@@ -312,10 +315,10 @@ typedef struct {
   uint8_t reads_per_wake;
   // As in `demuxbuf_policy`.
   uint8_t pause_when_blocked;
+  // Not 0: `demuxbuf_pool_poll_audit` may be called; 24 bytes for each of `receivers_max`.
+  uint8_t audit;
   // Must be 0.
-  uint8_t reserved;
-  // Must be 0.
-  uint32_t reserved_word;
+  uint8_t reserved[4];
 } demuxbuf_pool_config;
 
 // While a job of the host's holds a buffer of one class, it may ask for one of another.
@@ -968,6 +971,62 @@ int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
  * Thread rule, where a function has none of its own: one thread at a time per pool.
  */
 
+// An action is pending, see `actions`.
+#define DEMUXBUF_FINDING_ACTION_UNDONE 1
+
+// `DEMUXBUF_RECV` or `DEMUXBUF_DECODE` was pending at an earlier audit, and nothing happened to the receiver since.
+// With level-triggered read interest that is armed, `DEMUXBUF_RECV` alone may stay pending, and is named only while
+// requests wait.
+#define DEMUXBUF_FINDING_AREA_OUTLIVED 2
+
+// `DEMUXBUF_RESCHEDULE` was reported done in an earlier iteration, and wake did not follow.
+#define DEMUXBUF_FINDING_NOT_WOKEN 3
+
+// `DEMUXBUF_CANNOT_FIT` was reported done in an earlier iteration, and nothing followed.
+#define DEMUXBUF_FINDING_MISFIT_LEFT 4
+
+// A receive in flight was to be cancelled a second ago or more, and its outcome was not reported.
+#define DEMUXBUF_FINDING_OUTCOME_MISSING 5
+
+// A receive in flight has brought nothing for a second or more, and holds a buffer that requests wait for.
+#define DEMUXBUF_FINDING_RECEIVE_IDLE 6
+
+// A receiver was reported in each of `count` iterations, and received nothing.
+#define DEMUXBUF_FINDING_SPINNING 7
+
+// A grant was not picked up with `demuxbuf_pool_poll_notice`.
+#define DEMUXBUF_FINDING_NOTICE_LEFT 8
+
+// The clock was not advanced in this iteration.
+#define DEMUXBUF_FINDING_CLOCK_STOPPED 9
+
+// The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `lease_ns`.
+#define DEMUXBUF_FINDING_OVERSLEPT 10
+
+// Requests wait, nothing was granted for a second or more, and leases have no deadline.
+#define DEMUXBUF_FINDING_NO_DEADLINE 11
+
+// A mistake of the host, as an audit sees it.
+typedef struct {
+  // `sizeof(demuxbuf_finding)`, set before the call; then how many bytes were written.
+  uint32_t struct_size;
+  // One of `DEMUXBUF_FINDING_*`.
+  uint32_t kind;
+  // The receiver; 0 if it is about the pool.
+  uint64_t receiver;
+  // What the host gave at attach, or with the request of its own that was granted; 0 if it is about the pool.
+  uint64_t token;
+  // The time of the first audit in a row that saw it, in the host's nanoseconds.
+  uint64_t since_ns;
+  // How long that was ago, in nanoseconds. 0: it began in this iteration. With `DEMUXBUF_FINDING_OVERSLEPT`: how
+  // long the host slept beyond the timeout.
+  uint64_t age_ns;
+  // Mask of the `DEMUXBUF_*` actions that are undone.
+  uint32_t actions;
+  // Requests that wait, or iterations in a row; 0 where nothing is counted.
+  uint32_t count;
+} demuxbuf_finding;
+
 // What a pool counts. Sizes in bytes, times in nanoseconds.
 typedef struct {
   // `sizeof(demuxbuf_pool_stats)`, set before the call; then how many bytes were written.
@@ -1151,6 +1210,33 @@ int32_t demuxbuf_pool_trim(demuxbuf_pool *pool,
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_INVARIANT` (a defect of the library, or another thread was inside a call).
 int32_t demuxbuf_pool_check_invariants(const demuxbuf_pool *pool);
+
+// What the host left undone. Call it in each loop iteration, as the last thing before you sleep, until it returns
+// `DEMUXBUF_STATUS_NONE`, and print each finding with `demuxbuf_finding_str`. `now_ns` is the time that you would
+// advance the clock to.
+//
+// It finds actions that are undone, memory that is held across iterations, and other mistakes
+// (`DEMUXBUF_FINDING_*`); some of them only if they last from one audit to the next. So sleep for a second at most
+// where you use it. A host without one place where it sleeps prints only what has an `age_ns`.
+//
+// For debugging: a round looks at each receiver, and the first event for each of them after it takes the slow path.
+// The pool's configuration asks for it (`audit`).
+// Thread rule: the pool's thread; another is refused.
+// Returns `DEMUXBUF_OK` and writes `*finding`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_AUDIT_OFF`, and
+// nothing is written.
+int32_t demuxbuf_pool_poll_audit(demuxbuf_pool *pool,
+                                 uint64_t now_ns,
+                                 demuxbuf_finding *finding);
+
+// Writes a finding as one line that names the mistake and what to do, for logs.
+//
+// `bytes` is the room at `buffer`. The text is cut there, always with a closing 0. `buffer` may be NULL.
+// Thread rule: any thread, any time. Returns the room that the whole text needs, with its closing 0; 0 if `finding` is
+// NULL or was not written by `demuxbuf_pool_poll_audit`.
+size_t demuxbuf_finding_str(const demuxbuf_finding *finding,
+                            char *buffer,
+                            size_t bytes);
 
 // Writes everything there is to print about a pool. Needs no buffer, lock or allocation.
 //

@@ -86,6 +86,7 @@
 mod action;
 mod admit;
 mod apply;
+mod audit;
 mod conditions;
 mod event;
 mod fast_path;
@@ -95,6 +96,7 @@ pub use action::{Action, Actions, ActionsIter};
 pub use event::{Event, EventError};
 pub use policy::{Mode, Policy, UnknownMode};
 
+pub(crate) use audit::SinceSeen;
 use conditions::Conditions;
 
 /// One connection's receive state. All-zero ([`Connection::default`]) is not attached.
@@ -157,6 +159,8 @@ mod flag {
     pub(super) const IN_FLIGHT: u32 = 1 << 20;
     /// The host was asked to take it back.
     pub(super) const TAKEN_BACK: u32 = 1 << 21;
+    /// Since the last audit no iteration began for it, no byte was received and none consumed.
+    pub(super) const QUIET: u32 = 1 << 22;
     pub(super) const MODE_SHIFT: u32 = 24;
     pub(super) const HELD: u32 = BUFFER | SLOT;
     pub(super) const ASKED: u32 = RECLAIM | EXPIRED;

@@ -66,6 +66,11 @@
 //! | `arbitrary` | random events and configurations, for fuzzers |
 //! | `model-check` | copies and state keys of pools, for model checkers |
 //!
+//! # What to do when it stalls
+//!
+//! Set [`PoolConfig::audit`] and call [`Pool::poll_audit`] before your thread sleeps: it names the receiver and the action that is
+//! undone, the clock that stands still, and other mistakes ([`pool::FindingKind`]), in one line each.
+//!
 //! # Processes
 //!
 //! After fork(2) a pool of one thread works on in the child, on a copy of the memory. Do not use a shared pool in the

@@ -31,11 +31,13 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod audit;
 mod buffer_source;
 mod check;
 mod config;
 mod error;
 mod fast_path;
+mod finding;
 mod host_leases;
 #[cfg(feature = "model-check")]
 mod model_check;
@@ -52,11 +54,13 @@ pub use config::PoolConfig;
 
 pub use crate::config_error::ConfigError;
 pub use error::PoolError;
+pub use finding::{Finding, FindingKind};
 pub use types::{LeasedContent, Notice, PoolStats, ReceiverInfo};
 
 use crate::connection::{Action, Actions, Connection, Event};
 use crate::memory::Memory;
 use crate::scheduler::{Scheduler, TenantConfig, TenantId};
+use audit::Audit;
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -78,6 +82,7 @@ pub struct Pool<S = Scheduler> {
     is_attach_awaited: bool,
     pub(crate) config: PoolConfig,
     pub(crate) counts: PoolStats,
+    audit: Option<Audit>,
     /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its
     /// fields are.
     is_not_sync: PhantomData<Cell<()>>,
@@ -114,6 +119,7 @@ impl<S: BufferSource> Pool<S> {
             is_attach_awaited: false,
             config: *config,
             counts: PoolStats::default(),
+            audit: Audit::new(config)?,
             is_not_sync: PhantomData,
         })
     }

@@ -8,7 +8,9 @@ use crate::connection::{
 };
 use crate::framing::{fcgi, h2};
 use crate::memory::{Arena, MemoryConfig, SlotError, SlotIndex, Slots};
-use crate::pool::{LeasedContent, Notice, Pool, PoolConfig, PoolError, PoolStats, ReceiverId, ReceiverInfo};
+use crate::pool::{
+    Finding, FindingKind, LeasedContent, Notice, Pool, PoolConfig, PoolError, PoolStats, ReceiverId, ReceiverInfo,
+};
 use crate::scheduler::{
     Grant, LeaseId, LeaseInfo, Outcome, Reclaim, ReclaimKind, ReclaimStats, Request, Scheduler, SchedulerConfig,
     SchedulerError, SchedulerStats, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
@@ -49,6 +51,7 @@ assert_send_and_sync!(Action, Actions, ActionsIter, EndKind, Event, Hold, Mode, 
 assert_send_and_sync!(Notice, LeasedContent, Outcome, Request, Grant, Reclaim, ReclaimKind);
 assert_send_and_sync!(LeaseId, WaitId, TenantId, ReceiverId, SlotIndex);
 assert_send_and_sync!(PoolConfig, SchedulerConfig, MemoryConfig, TenantConfig);
+assert_send_and_sync!(Finding, FindingKind);
 assert_send_and_sync!(PoolStats, SchedulerStats, ReclaimStats, LeaseInfo, WaitInfo, TenantInfo, ReceiverInfo);
 assert_send_and_sync!(PoolError, SchedulerError, EventError, ConfigError, Allowed, SlotError, UnknownMode);
 assert_send_and_sync!(

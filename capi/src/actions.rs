@@ -65,24 +65,30 @@ pub unsafe extern "C" fn demuxbuf_actions_str(actions: u32, buffer: *mut c_char,
         // SAFETY: as the module asks.
         let mut text = unsafe { Text::new(buffer, bytes) };
         // Writing a text never fails.
-        let _ = write_actions(&mut text, actions);
+        let _ = write!(text, "{}", ActionNames(actions));
         text.needed()
     })
 }
 
-fn write_actions(text: &mut Text, actions: u32) -> fmt::Result {
-    if actions & DEMUXBUF_ERROR != 0 {
-        return text.write_str(message(actions as i32).to_str().unwrap_or_default());
-    }
-    let (mut unknown, mut separator) = (actions, "");
-    for (bit, name) in NAMES.into_iter().filter(|(bit, _)| actions & bit != 0) {
-        write!(text, "{separator}{name}")?;
-        (unknown, separator) = (unknown & !bit, "|");
-    }
-    match unknown {
-        0 if actions == 0 => text.write_str("NONE"),
-        0 => Ok(()),
-        bits => write!(text, "{separator}{bits:#x}"),
+/// A mask of actions in words.
+pub(super) struct ActionNames(pub(super) u32);
+
+impl fmt::Display for ActionNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let actions = self.0;
+        if actions & DEMUXBUF_ERROR != 0 {
+            return f.write_str(message(actions as i32).to_str().unwrap_or_default());
+        }
+        let (mut unknown, mut separator) = (actions, "");
+        for (bit, name) in NAMES.into_iter().filter(|(bit, _)| actions & bit != 0) {
+            write!(f, "{separator}{name}")?;
+            (unknown, separator) = (unknown & !bit, "|");
+        }
+        match unknown {
+            0 if actions == 0 => f.write_str("NONE"),
+            0 => Ok(()),
+            bits => write!(f, "{separator}{bits:#x}"),
+        }
     }
 }
 

@@ -4,7 +4,9 @@
 use core::ptr::NonNull;
 use demuxbuf::connection::{Actions, Policy};
 use demuxbuf::memory::Reach;
-use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo};
+use demuxbuf::pool::{
+    AttachOptions, Finding, LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo,
+};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, TenantInfo, WaitId};
 use demuxbuf::shared::{ExportedReceiver, PoolShard};
 
@@ -63,6 +65,7 @@ impl AnyPool {
         fn nothing_to_poll(&;) -> bool;
         fn poll_notice(&mut;) -> Option<Notice>;
         fn poll_wake(&mut;) -> Option<u32>;
+        fn poll_audit(&mut; now_ns: u64) -> Result<Option<Finding>, PoolError>;
         fn handle_timeout(&mut; now_ns: u64);
         fn poll_timeout(&;) -> Option<u64>;
         fn bypass_bound(&;) -> u64;

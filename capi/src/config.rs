@@ -85,10 +85,10 @@ pub struct demuxbuf_pool_config {
     pub reads_per_wake: u8,
     /// As in `demuxbuf_policy`.
     pub pause_when_blocked: u8,
+    /// Not 0: `demuxbuf_pool_poll_audit` may be called; 24 bytes for each of `receivers_max`.
+    pub audit: u8,
     /// Must be 0.
-    pub reserved: u8,
-    /// Must be 0.
-    pub reserved_word: u32,
+    pub reserved: [u8; 4],
 }
 
 growable!(demuxbuf_pool_config, 168);
@@ -122,8 +122,8 @@ impl demuxbuf_pool_config {
             mode: default.policy.mode as u8,
             reads_per_wake: default.policy.reads_per_wake,
             pause_when_blocked: default.policy.pause_when_blocked.into(),
-            reserved: 0,
-            reserved_word: 0,
+            audit: default.audit.into(),
+            reserved: [0; 4],
         }
     }
 }
@@ -247,12 +247,9 @@ pub(super) unsafe fn read_config(config: *const demuxbuf_pool_config, tag: u8) -
     let default = demuxbuf_pool_config::new(counts.buffers, counts.receivers_max);
     // SAFETY: as this function asks.
     let config = unsafe { read_struct(config, default)? };
-    for (value, at) in [
-        (config.reserved.into(), offset_of!(demuxbuf_pool_config, reserved)),
-        (config.reserved_word, offset_of!(demuxbuf_pool_config, reserved_word)),
-    ] {
+    for (at, &value) in (offset_of!(demuxbuf_pool_config, reserved)..).zip(&config.reserved) {
         if value != 0 {
-            return Err(StructError::Unknown { at, value }.into());
+            return Err(StructError::Unknown { at, value: value.into() }.into());
         }
     }
     Ok(to_rust(&config, tag)?)
@@ -300,6 +297,7 @@ fn to_rust(config: &demuxbuf_pool_config, tag: u8) -> Result<PoolConfig, ConfigE
         continuation_class,
         lifeline: config.lifeline != 0,
         policy,
+        audit: config.audit != 0,
     };
     if config.other_buffer_bytes.iter().any(|&bytes| bytes != 0) {
         // A size of 0 in the middle keeps the numbers of those behind it.

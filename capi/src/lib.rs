@@ -18,6 +18,7 @@
 mod actions;
 mod any_pool;
 mod attach;
+mod audit;
 mod config;
 mod connection;
 mod event;
@@ -46,6 +47,7 @@ mod version;
 
 pub use actions::*;
 pub use attach::*;
+pub use audit::*;
 pub use config::*;
 pub use connection::*;
 pub use event::*;

@@ -90,6 +90,8 @@ pub const DEMUXBUF_ERR_EXPORTS_FULL: i32 = -55 * 65536;
 pub const DEMUXBUF_ERR_ADDRESS: i32 = -56 * 65536;
 /// Jobs that hold a buffer and ask for another one can wait for each other without end; the message names the classes.
 pub const DEMUXBUF_ERR_DEADLOCK: i32 = -57 * 65536;
+/// The configuration did not ask for an audit.
+pub const DEMUXBUF_ERR_AUDIT_OFF: i32 = -58 * 65536;
 
 /// `struct_size` is below the size of the struct's first version, or above 4096.
 pub const DEMUXBUF_ERR_STRUCT_SIZE: i32 = -60 * 65536;
@@ -119,6 +121,7 @@ pub(super) fn status_of(error: PoolError) -> i32 {
         PoolError::NotMovable => DEMUXBUF_ERR_NOT_MOVABLE,
         PoolError::TenantsUnsupported => DEMUXBUF_ERR_TENANTS_UNSUPPORTED,
         PoolError::ExportsFull => DEMUXBUF_ERR_EXPORTS_FULL,
+        PoolError::AuditOff => DEMUXBUF_ERR_AUDIT_OFF,
         PoolError::Event(error) => error.code(),
         // A cause without a status is a defect of the library.
         _ => DEMUXBUF_ERR_INVARIANT,
@@ -169,7 +172,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 42] = [
+    const NUMBERS: [(i32, i32); 43] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -209,6 +212,7 @@ mod tests {
         (DEMUXBUF_ERR_EXPORTS_FULL, 55),
         (DEMUXBUF_ERR_ADDRESS, 56),
         (DEMUXBUF_ERR_DEADLOCK, 57),
+        (DEMUXBUF_ERR_AUDIT_OFF, 58),
         (DEMUXBUF_ERR_STRUCT_SIZE, 60),
         (DEMUXBUF_ERR_UNKNOWN_FIELD, 61),
         (DEMUXBUF_ERR_EVENT, 62),
@@ -265,6 +269,7 @@ mod tests {
             (PoolError::ExportsFull, DEMUXBUF_ERR_EXPORTS_FULL),
             (PoolError::UnknownAddress, DEMUXBUF_ERR_ADDRESS),
             (PoolError::Policy { field: "policy.park_bytes", value: 65, max: 64 }, DEMUXBUF_ERR_RANGE),
+            (PoolError::AuditOff, DEMUXBUF_ERR_AUDIT_OFF),
         ] {
             assert_eq!(status_of(error), status, "{error}");
         }

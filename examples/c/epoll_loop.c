@@ -150,7 +150,17 @@ static int timeout_ms(void) {
     return deadline - now > 60000000000u ? 60000 : (int)((deadline - now + 999999) / 1000000);
 }
 
-/* One iteration: wait, clock, events, what was scheduled, notices. */
+/* For debugging: what this host left undone, before it sleeps. A host that does everything prints nothing. */
+static void audit(void) {
+    demuxbuf_finding finding = {.struct_size = sizeof finding};
+    char line[256];
+    while (demuxbuf_pool_poll_audit(pool, now_ns(), &finding) == DEMUXBUF_OK) {
+        demuxbuf_finding_str(&finding, line, sizeof line);
+        fprintf(stderr, "%s\n", line);
+    }
+}
+
+/* One iteration: wait, clock, events, what was scheduled, notices, audit. */
 static void iterate(int listener) {
     struct epoll_event events[EVENTS];
     demuxbuf_notice notice = {.struct_size = sizeof notice};
@@ -175,6 +185,7 @@ static void iterate(int listener) {
     }
     while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)
         run(&connections[notice.token], notice.step);
+    audit();
 }
 
 int main(int argc, char **argv) {
@@ -197,6 +208,7 @@ int main(int argc, char **argv) {
     config.mode = mode;
     config.park_ns = 0;            /* while others wait, a small part of a frame is moved to a slot at once, */
     config.lease_ns = 1000000000u; /* and a connection that holds a buffer without progress for 1 s is closed */
+    config.audit = 1;              /* for debugging: it looks at each receiver in each iteration */
     if (demuxbuf_pool_new(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
         return fprintf(stderr, "%s\n", message), 1;
     }

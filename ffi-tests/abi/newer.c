@@ -92,6 +92,7 @@ static void the_tail_of_an_output_stays(void) {
     NEWER(demuxbuf_connection_info) connection_info;
     NEWER(demuxbuf_tenant_info) tenant_info;
     NEWER(demuxbuf_notice) notice;
+    NEWER(demuxbuf_finding) finding;
     NEWER(demuxbuf_h2_next) next;
     NEWER(demuxbuf_fcgi_record) record;
     demuxbuf_pool *pool;
@@ -101,6 +102,7 @@ static void the_tail_of_an_output_stays(void) {
     CHECK_WRITTEN(config);
     /* The size that was written is one that the library takes. */
     config.it.tenants_max = 1;
+    config.it.audit = 1;
     CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
     const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 3, 0, UINT32_MAX};
     CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant, NULL, NULL), DEMUXBUF_OK);
@@ -118,6 +120,11 @@ static void the_tail_of_an_output_stays(void) {
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice.it), DEMUXBUF_OK);
     CHECK_WRITTEN(notice);
     CHECK_NUMBER(notice.it.token, 2);
+    PREPARE(finding);
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, 1, &finding.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(finding);
+    CHECK(finding.it.kind == DEMUXBUF_FINDING_CLOCK_STOPPED && finding.it.receiver == 0);
+    CHECK(demuxbuf_finding_str(&finding.it, NULL, 0) > 0);
     PREPARE(stats);
     CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats.it), DEMUXBUF_OK);
     CHECK_WRITTEN(stats);

@@ -29,6 +29,7 @@ int main(void) {
     GUARDED(demuxbuf_connection_info) connection_info;
     GUARDED(demuxbuf_tenant_info) tenant_info;
     GUARDED(demuxbuf_notice) notice;
+    GUARDED(demuxbuf_finding) finding;
     GUARDED(demuxbuf_h2_next) next;
     GUARDED(demuxbuf_fcgi_record) record;
     demuxbuf_pool *pool;
@@ -39,6 +40,7 @@ int main(void) {
     CHECK_WRITTEN(config);
     CHECK(config.it.buffers == 1 && config.it.receivers_max == 4 && config.it.park_bytes == 64);
     config.it.tenants_max = 1;
+    config.it.audit = 1;
     CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
 
     const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 3, 0, UINT32_MAX};
@@ -63,6 +65,11 @@ int main(void) {
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice.it), DEMUXBUF_OK);
     CHECK_WRITTEN(notice);
     CHECK(notice.it.token == 9 && notice.it.wait == wait && notice.it.receiver == 0);
+    PREPARE(finding);
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, 1, &finding.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(finding);
+    CHECK(finding.it.kind == DEMUXBUF_FINDING_CLOCK_STOPPED && finding.it.receiver == 0);
+    CHECK(demuxbuf_finding_str(&finding.it, NULL, 0) > 0);
     PREPARE(stats);
     CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats.it), DEMUXBUF_OK);
     CHECK_WRITTEN(stats);

@@ -47,6 +47,7 @@ static const struct {
     {DEMUXBUF_ERR_EXPORTS_FULL, "being exported"},
     {DEMUXBUF_ERR_ADDRESS, "in no buffer"},
     {DEMUXBUF_ERR_DEADLOCK, "wait without end"},
+    {DEMUXBUF_ERR_AUDIT_OFF, "audit"},
     {DEMUXBUF_ERR_STRUCT_SIZE, "size of any version"},
     {DEMUXBUF_ERR_UNKNOWN_FIELD, "does not know is not 0"},
     {DEMUXBUF_ERR_EVENT, "event does not exist"},
@@ -182,6 +183,7 @@ static void numbers_can_be_negated(void) {
     CHECK_NUMBER(0 - DEMUXBUF_ERR_EXPORTS_FULL, 55 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_ADDRESS, 56 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_DEADLOCK, 57 * 65536);
+    CHECK_NUMBER(0 - DEMUXBUF_ERR_AUDIT_OFF, 58 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_STRUCT_SIZE, 60 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_UNKNOWN_FIELD, 61 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_EVENT, 62 * 65536);

@@ -64,6 +64,11 @@ fn s73_validity_of_data() {
 }
 
 #[test]
+fn audit() {
+    passes_linked_both_ways(&["audit.c"]);
+}
+
+#[test]
 fn overload() {
     passes_linked_both_ways(&["overload.c"]);
 }

@@ -25,6 +25,7 @@ impl Server {
         let mut child = Command::new(program)
             .args([mode, &connections.to_string()])
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the program that was just built starts");
         let mut printed = BufReader::new(child.stdout.take().expect("it is a pipe"));
@@ -46,6 +47,9 @@ impl Server {
         let mut line = String::new();
         self.printed.read_line(&mut line).expect("it prints its summary");
         assert!(self.child.wait().expect("it ends").success());
+        let mut named = String::new();
+        self.child.stderr.take().expect("it is a pipe").read_to_string(&mut named).expect("it is text");
+        assert_eq!(named, "", "the audit names nothing");
         let iterations = line.strip_prefix(&format!("{connections} connections, ")).expect("its summary");
         iterations.trim().strip_suffix(" iterations").expect("its summary").parse().expect("a number")
     }

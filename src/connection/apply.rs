@@ -98,7 +98,7 @@ impl Connection {
     #[inline]
     fn begin_iteration(&mut self) {
         self.reads = 0;
-        self.clear(flag::YIELDED | flag::SCHEDULED);
+        self.clear(flag::YIELDED | flag::SCHEDULED | flag::QUIET);
     }
 
     fn yield_iteration(&mut self) {
@@ -109,7 +109,7 @@ impl Connection {
 
     #[inline]
     fn received(&mut self, bytes: u32) {
-        self.clear(flag::FLIGHT);
+        self.clear(flag::FLIGHT | flag::QUIET);
         let filled = bytes == self.room();
         self.buffered_bytes += bytes;
         self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
@@ -141,7 +141,7 @@ impl Connection {
         self.buffered_bytes -= bytes;
         // The decoder went on, so what it needed is behind it.
         self.needed_bytes = 0;
-        self.clear(flag::ASKED);
+        self.clear(flag::ASKED | flag::QUIET);
         if self.buffered_bytes == 0 {
             self.clear(flag::YIELDED);
         }

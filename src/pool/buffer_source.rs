@@ -60,8 +60,13 @@ pub trait Source {
     fn poll_grant(&mut self) -> Option<Grant>;
     fn poll_reclaim(&mut self) -> Option<Reclaim>;
     fn poll_wake(&mut self) -> Option<u32> { None }
+    /// The wait whose grant is the next to be polled. Of a shard, another thread may have assigned it just now.
+    fn next_grant(&self) -> Option<WaitId>;
+    const IS_SHARED: bool;
     fn handle_timeout(&mut self, now_ns: u64);
     fn poll_timeout(&self) -> Option<u64>;
+    /// The host's time at the last advance of the clock; `None` before the first.
+    fn last_advance_ns(&self) -> Option<u64>;
 
     // Tenants: a source without them refuses.
     fn create_tenant(&mut self, _config: &TenantConfig) -> Result<TenantId, PoolError> { Err(PoolError::TenantsUnsupported) }
@@ -208,12 +213,22 @@ impl Source for Scheduler {
         Scheduler::poll_reclaim(self)
     }
 
+    fn next_grant(&self) -> Option<WaitId> {
+        Scheduler::next_grant(self)
+    }
+
+    const IS_SHARED: bool = false;
+
     fn handle_timeout(&mut self, now_ns: u64) {
         Scheduler::handle_timeout(self, now_ns);
     }
 
     fn poll_timeout(&self) -> Option<u64> {
         Scheduler::poll_timeout(self)
+    }
+
+    fn last_advance_ns(&self) -> Option<u64> {
+        Scheduler::last_advance_ns(self)
     }
 
     fn create_tenant(&mut self, config: &TenantConfig) -> Result<TenantId, PoolError> {

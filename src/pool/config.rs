@@ -31,11 +31,13 @@ pub struct PoolConfig {
     pub lifeline: bool,
     /// How each receiver's host receives, and what is parked.
     pub policy: Policy,
+    /// [`poll_audit`](super::Pool::poll_audit) may be called: 24 bytes for each receiver.
+    pub audit: bool,
 }
 
 impl PoolConfig {
     /// Buffers of 16448 bytes, one class, a slot for each receiver, up to 64 undecoded bytes parked, lifeline on,
-    /// level-triggered; as many waits for the host as for receivers.
+    /// level-triggered, no audit; as many waits for the host as for receivers.
     pub fn new(buffers: u32, receivers_max: u32) -> PoolConfig {
         PoolConfig {
             scheduler: scheduler::SchedulerConfig::new(buffers, receivers_max.saturating_mul(2)),
@@ -47,6 +49,7 @@ impl PoolConfig {
             continuation_class: None,
             lifeline: true,
             policy: Policy { park_bytes: SLOT_BYTES as u16, ..Policy::default() },
+            audit: false,
         }
     }
 

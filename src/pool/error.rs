@@ -58,6 +58,8 @@ pub enum PoolError {
     /// As many receivers are exported and not imported yet as can be: 256 of those that wait, and of all
     /// `receivers_max` for each thread.
     ExportsFull,
+    /// The configuration did not ask for an audit.
+    AuditOff,
 }
 
 impl fmt::Display for PoolError {
@@ -82,6 +84,7 @@ impl fmt::Display for PoolError {
             PoolError::NotMovable => "the receiver is parked in a slot too large to move",
             PoolError::TenantsUnsupported => "a shared pool has no tenants",
             PoolError::ExportsFull => "as many receivers are being exported as can be",
+            PoolError::AuditOff => "the configuration did not ask for an audit",
         })
     }
 }

@@ -16,6 +16,7 @@ impl Clone for Pool<Scheduler> {
             is_attach_awaited: self.is_attach_awaited,
             config: self.config,
             counts: self.counts,
+            audit: self.audit.clone(),
             is_not_sync: PhantomData,
         }
     }

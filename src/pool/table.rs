@@ -343,9 +343,14 @@ impl Table {
         self.entries.get(self.split(id).0 as usize)
     }
 
+    /// Rows that were used, by receivers that may be gone.
+    pub(crate) fn rows(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
     /// Those that are attached.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
-        (0..self.entries.len() as u32).filter(|&index| self.connection(index).is_attached())
+        (0..self.rows()).filter(|&index| self.connection(index).is_attached())
     }
 
     #[inline]

@@ -53,6 +53,11 @@ impl Clock {
         self.advanced_ns.unwrap_or(0).checked_add(left_ns)
     }
 
+    /// The host's time at the last advance; `None` before the first.
+    pub(crate) fn last_advance_ns(&self) -> Option<u64> {
+        self.advanced_ns
+    }
+
     /// Whether an advance to this time would move it, or begin it.
     #[cfg(feature = "std")]
     pub(crate) fn is_behind(&self, advanced_ns: u64) -> bool {

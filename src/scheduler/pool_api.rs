@@ -1,6 +1,7 @@
 //! What the pool needs of its scheduler beside the public calls. It knows its indexes to be right.
 
 use super::buffers::Lease;
+use super::list::NIL;
 use super::reclaim::WaiterScope;
 use super::waits::{Wait, WaitState};
 use super::{Class, LeaseId, ReclaimKind, Request, Scheduler, SchedulerError, TenantId, WaitId};
@@ -40,6 +41,17 @@ impl Scheduler {
     /// Free buffers of the default size.
     pub(crate) fn free_buffers(&self) -> u32 {
         self.buffers.free_units() / self.buffers.units_of(0)
+    }
+
+    /// The wait whose grant is the next to be polled.
+    pub(crate) fn next_grant(&self) -> Option<WaitId> {
+        let index = self.assigned.head;
+        (index != NIL).then(|| self.wait_at(index))
+    }
+
+    /// The host's time at the last advance of the clock; `None` before the first.
+    pub(crate) fn last_advance_ns(&self) -> Option<u64> {
+        self.clock.last_advance_ns()
     }
 
     /// The wait at this index.

@@ -1,8 +1,7 @@
 //! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere, and deadlines of
 //! their own.
 
-use super::list::NIL;
-use super::{ConfigError, Deadlines, Scheduler, SchedulerConfig, WaitId};
+use super::{ConfigError, Deadlines, Scheduler, SchedulerConfig};
 
 impl Scheduler {
     /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. The result
@@ -30,12 +29,6 @@ impl Scheduler {
     /// The most grants that bypassed a waiter.
     pub(crate) fn bypass_peak(&self) -> u64 {
         self.stats.bypass_peak
-    }
-
-    /// The wait that the next `poll_grant` ends.
-    pub(crate) fn next_grant(&self) -> Option<WaitId> {
-        let index = self.assigned.head;
-        (index != NIL).then(|| self.wait_at(index))
     }
 
     fn reserve_max(&self) -> u32 {

@@ -160,6 +160,12 @@ impl SchedulerShard {
         self.locked(|state| state.tickets.wait_at(index))
     }
 
+    /// The wait of this shard whose grant is the next to be polled.
+    pub(crate) fn next_grant(&self) -> Option<WaitId> {
+        let is_called = self.shard_state().is_called.load(Ordering::Acquire);
+        if is_called { self.locked(|state| state.tickets.first_grant(self.index)) } else { None }
+    }
+
     /// Waits of this shard.
     pub(crate) fn waits(&self) -> u32 {
         self.locked(|state| state.tickets.iter().filter(|ticket| ticket.home == self.index).count() as u32)

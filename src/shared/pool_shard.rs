@@ -220,6 +220,16 @@ impl Source for PoolShard {
         self.shard.poll_wake()
     }
 
+    fn next_grant(&self) -> Option<WaitId> {
+        self.shard.next_grant()
+    }
+
+    const IS_SHARED: bool = true;
+
+    fn last_advance_ns(&self) -> Option<u64> {
+        self.clock.last_advance_ns()
+    }
+
     fn handle_timeout(&mut self, now_ns: u64) {
         self.clock.advance(now_ns);
         self.shard.handle_timeout(now_ns);

@@ -154,12 +154,14 @@ impl<S: Side> RandomHost<S> {
         for at in 0..CONNECTIONS {
             host.run(at);
         }
-        for _ in 0..ROUNDS_MAX {
+        for round in 0..ROUNDS_MAX {
             if host.streams.iter().all(|stream| stream.is_closed) {
                 assert_eq!(host.side.held(), 0, "nothing is held when all are closed");
                 return host.reached;
             }
             let is_moving = host.iterate();
+            let named = host.side.audit(u64::from(round) * 1_000_000);
+            assert!(named.is_empty(), "{named:?}: {}", host.describe());
             assert!(is_moving || !host.streams.iter().all(Stream::is_quiet), "stuck: {}", host.describe());
         }
         panic!("no end: {}", host.describe());

@@ -2,7 +2,7 @@
 
 use super::{BUFFER_BYTES, CONNECTIONS, Settings};
 use demuxbuf::connection::{Actions, Connection, Event};
-use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, FindingKind, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
 
 /// What a host needs of its side; buffers are no concern of its event loop.
@@ -16,6 +16,10 @@ pub(super) trait Side {
     fn take(&mut self, at: usize) -> Option<Vec<u8>>;
     fn check(&self);
     fn held(&self) -> u32;
+    /// What an audit at this time names.
+    fn audit(&mut self, _now_ns: u64) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The library does everything about buffers.
@@ -31,6 +35,7 @@ impl Convenient {
             slots: settings.slots,
             lifeline: settings.lifeline,
             policy: settings.policy,
+            audit: true,
             ..PoolConfig::new(settings.buffers, CONNECTIONS as u32)
         };
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
@@ -84,6 +89,13 @@ impl Side for Convenient {
     fn held(&self) -> u32 {
         let stats = self.pool.stats();
         stats.scheduler.leased + stats.scheduler.assigned + stats.slots_in_use
+    }
+
+    /// These hosts have neither clock nor deadlines.
+    fn audit(&mut self, now_ns: u64) -> Vec<String> {
+        let findings = core::iter::from_fn(|| self.pool.poll_audit(now_ns).expect("the audit is on"));
+        let is_of_clock = |kind| matches!(kind, FindingKind::ClockStopped | FindingKind::NoDeadline);
+        findings.filter(|finding| !is_of_clock(finding.kind)).map(|finding| finding.to_string()).collect()
     }
 }
 

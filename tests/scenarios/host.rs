@@ -2,7 +2,7 @@
 
 use demuxbuf::connection::{Action, Actions, EndKind, Event, Hold, Mode};
 use demuxbuf::framing::h2::{Decoder, FrameHeader, Next, Side, flags, kind};
-use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, FindingKind, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome};
 use demuxbuf_testkit::{EventLoop, Socket, check_in_flight};
 pub(crate) use demuxbuf_testkit::{data_frame, frame, window_update};
@@ -15,6 +15,7 @@ pub(crate) fn config(mode: Mode, buffers: u32, peers: u32) -> PoolConfig {
     let mut config = PoolConfig::new(buffers, peers);
     config.buffer_bytes = 1024;
     config.policy.mode = mode;
+    config.audit = true;
     config
 }
 
@@ -57,12 +58,13 @@ pub(crate) struct Host {
     /// Buffers of the host's own that it waited for: token and lease.
     pub(crate) leases: Vec<(u64, LeaseId)>,
     mode: Mode,
+    iterations: u64,
 }
 
 impl Host {
     pub(crate) fn new(config: &PoolConfig) -> Host {
         let pool = Pool::new(config).expect("the configuration is allowed");
-        Host { pool, peers: Vec::new(), leases: Vec::new(), mode: config.policy.mode }
+        Host { pool, peers: Vec::new(), leases: Vec::new(), mode: config.policy.mode, iterations: 0 }
     }
 
     /// A new peer of class 0; its first SETTINGS came before.
@@ -235,7 +237,11 @@ impl Host {
 
     /// Loop iterations until nothing happens.
     pub(crate) fn settle(&mut self) {
-        self.run_to_rest(Host::iterate);
+        self.run_to_rest(|host| {
+            let reports = host.iterate();
+            host.audit();
+            reports
+        });
         self.check_rest();
     }
 
@@ -247,6 +253,20 @@ impl Host {
         }
         reports += self.drain_notices();
         reports + self.serve_receives()
+    }
+
+    /// Nothing of an honest host is named, but that this one has neither clock nor deadlines, and leaves a frame that can
+    /// never fit to the test.
+    fn audit(&mut self) {
+        self.iterations += 1;
+        while let Some(finding) = self.pool.poll_audit(self.iterations).expect("the audit is on") {
+            let is_expected = match finding.kind {
+                FindingKind::ClockStopped | FindingKind::NoDeadline => true,
+                FindingKind::MisfitLeft => self.peers[finding.token as usize].misfits > 0,
+                _ => false,
+            };
+            assert!(is_expected, "{finding}");
+        }
     }
 
     /// Reports the outcomes of receives that were submitted in this iteration and are complete already.

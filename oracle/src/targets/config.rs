@@ -32,6 +32,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "reads_per_wake 1",
     "resume_free_bytes max",
     "pause_when_blocked 1",
+    "audit 1",
 ];
 
 /// The most that a run may reserve. A configuration that needs more is not tried here, because it would test the
@@ -88,6 +89,7 @@ fn set(config: &mut PoolConfig, line: Line<'_>) {
         "reads_per_wake" => policy.reads_per_wake = number as u8,
         "resume_free_bytes" => policy.resume_free_bytes = number,
         "pause_when_blocked" => policy.pause_when_blocked = number != 0,
+        "audit" => config.audit = number != 0,
         _ => {}
     }
 }

@@ -1,0 +1,185 @@
+/*
+ * The audit of hosts in C: mistakes made on purpose, and the line that names each. tests/audit.rs has the others; what is
+ * here is about C: statuses, masks, descriptors, growable structs, and texts that are cut.
+ */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { MS = 1000000 };
+
+static uint64_t now_ns;
+
+static demuxbuf_pool *make_pool(uint8_t mode, uint32_t buffers) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, 8), DEMUXBUF_OK);
+    config.mode = mode;
+    config.audit = 1;
+    config.lifeline = 0;
+    config.park_bytes = 0;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    now_ns = MS;
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now_ns), DEMUXBUF_OK);
+    return pool;
+}
+
+static uint64_t attach(demuxbuf_pool *pool, uint64_t token) {
+    uint64_t receiver;
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = token), &receiver, NULL, NULL), DEMUXBUF_OK);
+    demuxbuf_step step = demuxbuf_receiver_pending(pool, receiver);
+    if ((step.actions & DEMUXBUF_WANT_RECV) != 0) {
+        demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV);
+    }
+    return receiver;
+}
+
+/* Ends the iteration with an audit, in which this receiver alone is named, by this line; none with an empty one. */
+static void audit(demuxbuf_pool *pool, uint64_t receiver, uint64_t token, const char *expected) {
+    demuxbuf_finding finding;
+    char line[512], wanted[512];
+    FILL_SIZED(finding);
+    if (expected[0] != 0) {
+        CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, now_ns, &finding), DEMUXBUF_OK);
+        CHECK(finding.receiver == receiver && finding.token == token);
+        size_t needed = demuxbuf_finding_str(&finding, line, sizeof line);
+        CHECK_NUMBER(needed, strlen(line) + 1);
+        snprintf(wanted, sizeof wanted, "receiver %" PRIu64 " (token %" PRIu64 "): %s", receiver, token, expected);
+        if (strcmp(line, wanted) != 0) {
+            fprintf(stderr, "%s\n%s\n", line, wanted);
+        }
+        CHECK(strcmp(line, wanted) == 0);
+    }
+    FILL_SIZED(finding);
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, now_ns, &finding), DEMUXBUF_STATUS_NONE);
+    CHECK_UNTOUCHED_SIZED(finding);
+    now_ns += MS;
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now_ns), DEMUXBUF_OK);
+}
+
+/* The host does not look at the status. */
+static void s66_ignored_error_leaves_an_action_undone(void) {
+    demuxbuf_pool *pool = make_pool(DEMUXBUF_MODE_EDGE, 2);
+    uint64_t receiver = attach(pool, 7);
+    demuxbuf_step step = demuxbuf_receiver_readable(pool, receiver);
+    CHECK_NUMBER(step.actions, DEMUXBUF_RECV);
+    demuxbuf_receiver_received(pool, receiver, step.bytes + 1);
+    audit(pool, receiver, 7, "RECV is undone: receive, then report the outcome, would_block if there was nothing");
+    audit(pool, receiver, 7,
+          "RECV is undone for 1 ms and keeps its memory: receive, then report the outcome, would_block if there was "
+          "nothing");
+    CHECK_NUMBER(demuxbuf_receiver_would_block(pool, receiver).actions, 0);
+    audit(pool, receiver, 7, "");
+    demuxbuf_pool_free(pool);
+}
+
+/* The step of a notice is not looked at. */
+static void ignored_step_of_a_notice_is_named(void) {
+    demuxbuf_pool *pool = make_pool(DEMUXBUF_MODE_LEVEL, 1);
+    uint64_t holder = attach(pool, 7), waiter = attach(pool, 8);
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    CHECK_NUMBER(demuxbuf_receiver_readable(pool, holder).actions, DEMUXBUF_RECV);
+    CHECK_NUMBER(demuxbuf_receiver_readable(pool, waiter).actions, DEMUXBUF_STOP_RECV);
+    CHECK_NUMBER(demuxbuf_receiver_done(pool, waiter, DEMUXBUF_STOP_RECV).actions, 0);
+    CHECK_NUMBER(demuxbuf_receiver_would_block(pool, holder).actions, 0);
+    audit(pool, waiter, 8, "a grant is not picked up: drain poll_notice in each iteration, before you sleep");
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+    audit(pool, waiter, 8,
+          "WANT_RECV|RECV is undone: receive, then report the outcome, would_block if there was nothing");
+    demuxbuf_pool_free(pool);
+}
+
+/* A socket that stays in the poller after STOP_RECV, with no events: its hang-up cannot be masked. */
+static void s72_hang_up_that_is_not_masked_is_named(void) {
+    demuxbuf_pool *pool = make_pool(DEMUXBUF_MODE_LEVEL, 1);
+    int ends[2], poller = epoll_create1(0);
+    uint64_t holder = attach(pool, 7), waiter = attach(pool, 8);
+    struct epoll_event event = {.events = EPOLLIN};
+    CHECK_NUMBER(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    CHECK_NUMBER(epoll_ctl(poller, EPOLL_CTL_ADD, ends[0], &event), 0);
+    demuxbuf_receiver_readable(pool, holder);
+    demuxbuf_receiver_received(pool, holder, 10);
+    demuxbuf_receiver_block(pool, holder, 1);
+    CHECK_NUMBER(demuxbuf_receiver_readable(pool, waiter).actions, DEMUXBUF_STOP_RECV);
+    event.events = 0;
+    CHECK_NUMBER(epoll_ctl(poller, EPOLL_CTL_MOD, ends[0], &event), 0);
+    demuxbuf_receiver_done(pool, waiter, DEMUXBUF_STOP_RECV);
+    close(ends[1]);
+    for (int iterations = 0; iterations < 1000; iterations++) {
+        CHECK_NUMBER(epoll_wait(poller, &event, 1, 1000), 1);
+        demuxbuf_receiver_readable(pool, waiter);
+        if (iterations < 100) {
+            audit(pool, waiter, 8, "");
+        } else { /* that requests wait without a deadline is named too, after a second */
+            demuxbuf_finding finding = {.struct_size = sizeof finding};
+            while (demuxbuf_pool_poll_audit(pool, now_ns, &finding) == DEMUXBUF_OK) {
+                CHECK_NUMBER(finding.kind, DEMUXBUF_FINDING_NO_DEADLINE);
+            }
+            now_ns += MS;
+            demuxbuf_pool_handle_timeout(pool, now_ns);
+        }
+    }
+    demuxbuf_receiver_readable(pool, waiter);
+    demuxbuf_finding finding = {.struct_size = sizeof finding};
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, now_ns, &finding), DEMUXBUF_OK);
+    CHECK(finding.kind == DEMUXBUF_FINDING_NO_DEADLINE && finding.receiver == 0 && finding.count == 1);
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, now_ns, &finding), DEMUXBUF_OK);
+    CHECK(finding.kind == DEMUXBUF_FINDING_SPINNING && finding.receiver == waiter && finding.count == 1000);
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, now_ns, &finding), DEMUXBUF_STATUS_NONE);
+    close(ends[0]);
+    close(poller);
+    demuxbuf_pool_free(pool);
+}
+
+static void refusals_write_nothing(void) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_pool *pool;
+    demuxbuf_finding finding;
+    FILL_SIZED(finding);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 2, 2), DEMUXBUF_OK);
+    CHECK_NUMBER(config.audit, 0);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, 1, &finding), DEMUXBUF_ERR_AUDIT_OFF);
+    demuxbuf_pool_free(pool);
+    pool = make_pool(DEMUXBUF_MODE_LEVEL, 2);
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(NULL, 1, &finding), DEMUXBUF_ERR_NULL);
+    CHECK_UNTOUCHED_SIZED(finding);
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, 1, NULL), DEMUXBUF_ERR_NULL);
+    finding.struct_size = 47;
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, 1, &finding), DEMUXBUF_ERR_STRUCT_SIZE);
+    CHECK_NUMBER(demuxbuf_finding_str(NULL, NULL, 0), 0);
+    CHECK_NUMBER(demuxbuf_finding_str(&finding, NULL, 0), 0);
+    FILL_SIZED(finding);
+    CHECK_NUMBER(demuxbuf_finding_str(&finding, NULL, 0), 0);
+    demuxbuf_pool_free(pool);
+}
+
+static void text_is_cut_at_the_end_of_the_room(void) {
+    demuxbuf_finding finding = {.struct_size = sizeof finding, .kind = DEMUXBUF_FINDING_NOTICE_LEFT};
+    static const char whole[] = "pool: a grant is not picked up: drain poll_notice in each iteration, before you sleep";
+    char line[sizeof whole + 8];
+    memset(line, '.', sizeof line);
+    CHECK_NUMBER(demuxbuf_finding_str(&finding, NULL, 99), sizeof whole);
+    CHECK_NUMBER(demuxbuf_finding_str(&finding, line, 6), sizeof whole);
+    CHECK_SAME(line, "pool:\0.", 7);
+    CHECK_NUMBER(demuxbuf_finding_str(&finding, line, sizeof line), sizeof whole);
+    CHECK(strcmp(line, whole) == 0);
+    for (uint32_t kind = DEMUXBUF_FINDING_ACTION_UNDONE; kind <= DEMUXBUF_FINDING_NO_DEADLINE; kind++) {
+        finding.kind = kind;
+        CHECK(demuxbuf_finding_str(&finding, line, sizeof line) > 40);
+    }
+    finding.kind = DEMUXBUF_FINDING_NO_DEADLINE + 1;
+    CHECK_NUMBER(demuxbuf_finding_str(&finding, line, sizeof line), 0);
+}
+
+int main(void) {
+    s66_ignored_error_leaves_an_action_undone();
+    ignored_step_of_a_notice_is_named();
+    s72_hang_up_that_is_not_masked_is_named();
+    refusals_write_nothing();
+    text_is_cut_at_the_end_of_the_room();
+    return check_end();
+}

@@ -6,7 +6,8 @@
 #   ffi-tests/sanitize.sh [TEST ...]      only these of ffi-tests/tests; without any, those that each can run in time
 #
 # With a nightly toolchain the library is built for AddressSanitizer too. Without one, its own reads and writes are seen
-# only where they go through the C library's functions, and by valgrind, which sees all.
+# only where they go through the C library's functions, and by valgrind, which sees all. For both tools the library has the
+# feature `poison`: an access to memory of a pool that is not lent is an error.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -31,20 +32,24 @@ run_tests() {
   cargo test --quiet -p demuxbuf-ffi-tests $flags -- --nocapture "$@"
 }
 
+cargo clib --quiet --features poison --target-dir target/poison
+poisoning=target/poison/release
+
 echo 'int main(void) { return 0; }' >"$work/empty.c"
 if "${CC:-gcc}" -fsanitize=address,undefined "$work/empty.c" -o "$work/empty" 2>/dev/null && "$work/empty"; then
   # Naming the target keeps the flags away from build scripts, which run without the sanitizer.
   machine=$(rustc -vV | sed -n 's/^host: //p')
   if RUSTFLAGS="-Zsanitizer=address" \
-    cargo +nightly clib --quiet --target "$machine" --target-dir target/asan 2>"$work/nightly"; then
+    cargo +nightly clib --quiet --features poison --target "$machine" --target-dir target/asan 2>"$work/nightly"; then
     export DEMUXBUF_LIBRARY="target/asan/$machine/release"
     echo "AddressSanitizer (programs and library), LeakSanitizer, UndefinedBehaviorSanitizer (programs):"
   else
     echo "the library for AddressSanitizer: skipped, $(tail -n 1 "$work/nightly")"
+    export DEMUXBUF_LIBRARY=$poisoning
     echo "AddressSanitizer, LeakSanitizer, UndefinedBehaviorSanitizer (programs):"
   fi
   # A request for more memory than there is has to be refused as the C library would, not ended.
-  CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
+  CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DPOISONED" \
     ASAN_OPTIONS="allocator_may_return_null=1:detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1" \
     UBSAN_OPTIONS="print_stacktrace=1" run_tests c_api frames tasklet relay
   unset DEMUXBUF_LIBRARY
@@ -56,6 +61,8 @@ fi
 # documented error take minutes there; neither has memory of the library's own that others have not.
 if command -v valgrind >/dev/null; then
   echo "valgrind memcheck:"
+  export DEMUXBUF_LIBRARY=$poisoning
+  CFLAGS=-DPOISONED \
   RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all" \
     run_tests c_api frames -- --skip events_return_only_documented_errors
   echo "valgrind memcheck of the relay with several event loops:"
@@ -66,6 +73,9 @@ if command -v valgrind >/dev/null; then
   }
   RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all" \
     run_tests relay -- threads::threads_release
+  echo "Memory that is not lent, with both tools:"
+  run_tests poison
+  unset DEMUXBUF_LIBRARY
 else
   echo "valgrind memcheck: skipped, it is not installed"
 fi

@@ -317,8 +317,13 @@ typedef struct {
   uint8_t pause_when_blocked;
   // Not 0: `demuxbuf_pool_poll_audit` may be called; 24 bytes for each of `receivers_max`.
   uint8_t audit;
+  // Not 0: buffers and slots are overwritten with zeros when they are released. Costs the size of each, and every event
+  // takes the slow path.
+  uint8_t wipe;
+  // Not 0: buffers and slots are left out of core dumps (madvise(2), `MADV_DONTDUMP`). Linux only; refused elsewhere.
+  uint8_t no_dump;
   // Must be 0.
-  uint8_t reserved[4];
+  uint8_t reserved[2];
 } demuxbuf_pool_config;
 
 // While a job of the host's holds a buffer of one class, it may ask for one of another.

@@ -161,6 +161,8 @@ mod flag {
     pub(super) const TAKEN_BACK: u32 = 1 << 21;
     /// Since the last audit no iteration began for it, no byte was received and none consumed.
     pub(super) const QUIET: u32 = 1 << 22;
+    /// No event takes the fast path.
+    pub(super) const SLOW: u32 = 1 << 23;
     pub(super) const MODE_SHIFT: u32 = 24;
     pub(super) const HELD: u32 = BUFFER | SLOT;
     pub(super) const ASKED: u32 = RECLAIM | EXPIRED;
@@ -169,6 +171,8 @@ mod flag {
     /// What a connection can be without being in any of the states that few ever are in.
     pub(super) const COMMON_FLAGS: u32 = ATTACHED | HELD | READY | ARMED | PAUSE_WHEN_BLOCKED | MODE;
     pub(super) const MODE: u32 = 0xff << MODE_SHIFT;
+    /// What a connection is made with.
+    pub(super) const MADE_WITH: u32 = PAUSE_WHEN_BLOCKED | SLOW | MODE;
 }
 
 /// How the byte stream ended.
@@ -209,6 +213,11 @@ impl Connection {
             reads_per_wake: policy.reads_per_wake,
             padding: [0; 2],
         }
+    }
+
+    /// The same, for a pool that has more to do than the fast path knows.
+    pub(crate) const fn on_slow_path(self) -> Connection {
+        Connection { flags: self.flags | flag::SLOW, ..self }
     }
 
     /// What is left of a connection whose state cannot be trusted: it refuses every event.

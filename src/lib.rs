@@ -65,6 +65,7 @@
 //! | `bytes` | `Buf` and `BufMut` for a buffer |
 //! | `arbitrary` | random events and configurations, for fuzzers |
 //! | `model-check` | copies and state keys of pools, for model checkers |
+//! | `poison` | AddressSanitizer and Valgrind report uses of a pool's memory that is not lent; for debugging |
 //!
 //! # What to do when it stalls
 //!

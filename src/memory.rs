@@ -9,6 +9,7 @@ mod arena;
 mod block;
 #[cfg(feature = "bytes")]
 mod lease;
+pub(crate) mod poison;
 mod reach;
 mod slots;
 
@@ -45,6 +46,17 @@ pub struct MemoryConfig {
     pub buffer_bytes: [u32; BUFFER_SIZES_MAX],
     /// Parking slots of each of the [`SLOT_SIZES`].
     pub slots: [u32; SLOT_SIZES.len()],
+    /// What is done so that the bytes of peers stay where they are needed.
+    pub protection: Protection,
+}
+
+/// What is done so that the bytes of peers stay where they are needed; the default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Protection {
+    /// A buffer or slot is overwritten with zeros when it is released.
+    pub wipe: bool,
+    /// The memory is left out of core dumps (madvise(2), `MADV_DONTDUMP`).
+    pub no_dump: bool,
 }
 
 /// The arena and the slots of one pool.
@@ -54,6 +66,7 @@ pub struct MemoryConfig {
 pub struct Memory {
     arena: Arena,
     slots: Slots,
+    wipes: bool,
 }
 
 impl Memory {
@@ -63,13 +76,13 @@ impl Memory {
     ///
     /// A size is not allowed, or the allocator has no such memory; what had been reserved is freed.
     pub fn new(config: &MemoryConfig) -> Result<Memory, ConfigError> {
-        Ok(Memory { arena: Arena::new(config.buffers, &config.buffer_bytes)?, slots: Slots::new(config.slots)? })
+        Memory::with_arena(Arena::protected(config.buffers, &config.buffer_bytes, config.protection)?, config)
     }
 
     /// Reserves slots only, beside buffers that are there.
-    #[cfg(feature = "std")]
     pub(crate) fn with_arena(arena: Arena, config: &MemoryConfig) -> Result<Memory, ConfigError> {
-        Ok(Memory { arena, slots: Slots::new(config.slots)? })
+        let slots = Slots::protected(config.slots, config.protection)?;
+        Ok(Memory { arena, slots, wipes: config.protection.wipe })
     }
 
     /// The buffers.
@@ -90,6 +103,42 @@ impl Memory {
     /// The parking slots, for writing.
     pub fn slots_mut(&mut self) -> &mut Slots {
         &mut self.slots
+    }
+
+    /// Whether what is released is overwritten.
+    #[inline(always)]
+    pub(crate) fn wipes(&self) -> bool {
+        self.wipes
+    }
+
+    /// A buffer is about to be released: wipes it if that is asked for, and takes it back from memory checkers.
+    #[inline(always)]
+    pub(crate) fn retire_buffer(&mut self, buffer: u32) {
+        if self.wipes {
+            self.wipe_buffer(buffer);
+        }
+        self.arena.lend(buffer, 0..0);
+    }
+
+    /// As `retire_buffer`, of a slot.
+    #[inline(always)]
+    pub(crate) fn retire_slot(&mut self, slot: SlotIndex) {
+        if self.wipes {
+            self.wipe_slot(slot);
+        }
+        self.slots.lend(slot, 0..0);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wipe_buffer(&mut self, buffer: u32) {
+        self.arena.buffer_mut(buffer).fill(0);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wipe_slot(&mut self, slot: SlotIndex) {
+        self.slots.slot_mut(slot).fill(0);
     }
 
     /// Copies undecoded bytes from a buffer to the front of a slot. Cost: the copy.

@@ -39,6 +39,7 @@ mod error;
 mod fast_path;
 mod finding;
 mod host_leases;
+mod lent;
 #[cfg(feature = "model-check")]
 mod model_check;
 mod own_actions;
@@ -58,7 +59,7 @@ pub use finding::{Finding, FindingKind};
 pub use types::{LeasedContent, Notice, PoolStats, ReceiverInfo};
 
 use crate::connection::{Action, Actions, Connection, Event};
-use crate::memory::Memory;
+use crate::memory::{Memory, poison};
 use crate::scheduler::{Scheduler, TenantConfig, TenantId};
 use audit::Audit;
 use core::cell::Cell;
@@ -269,6 +270,7 @@ impl<S: BufferSource> Pool<S> {
                 (self.memory.arena().address(buffer), self.table.start_in(buffer))
             }
         };
+        self.lend_step(index, is_receive);
         let connection = self.table.connection(index);
         let (from, bytes) = match is_receive {
             true => (start + connection.buffered_bytes(), connection.capacity() - connection.buffered_bytes()),
@@ -364,14 +366,16 @@ impl<S: BufferSource> Pool<S> {
     /// `None` in each loop iteration.
     #[inline]
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        if self.nothing_to_poll() { None } else { self.poll_grant_or_reclaim() }
+        let notice = if self.nothing_to_poll() { None } else { self.poll_grant_or_reclaim() };
+        self.take_back_contents();
+        notice
     }
 
     /// Whether there is nothing to poll, as far as a short look shows.
     #[doc(hidden)]
     #[inline(always)]
     pub fn nothing_to_poll(&self) -> bool {
-        self.source.nothing_to_poll() && !self.is_attach_awaited
+        !poison::IS_ON && self.source.nothing_to_poll() && !self.is_attach_awaited
     }
 
     /// A thread that has something to do and may sleep: it is to call `poll_notice`. Signal it, by an eventfd or its like.

@@ -7,7 +7,7 @@ use crate::connection::{
     Action, Actions, ActionsIter, Connection, EndKind, Event, EventError, Hold, Mode, Policy, UnknownMode,
 };
 use crate::framing::{fcgi, h2};
-use crate::memory::{Arena, MemoryConfig, SlotError, SlotIndex, Slots};
+use crate::memory::{Arena, MemoryConfig, Protection, SlotError, SlotIndex, Slots};
 use crate::pool::{
     Finding, FindingKind, LeasedContent, Notice, Pool, PoolConfig, PoolError, PoolStats, ReceiverId, ReceiverInfo,
 };
@@ -50,7 +50,7 @@ assert_send_and_sync!(Scheduler, Connection, Arena, Slots);
 assert_send_and_sync!(Action, Actions, ActionsIter, EndKind, Event, Hold, Mode, Policy);
 assert_send_and_sync!(Notice, LeasedContent, Outcome, Request, Grant, Reclaim, ReclaimKind);
 assert_send_and_sync!(LeaseId, WaitId, TenantId, ReceiverId, SlotIndex);
-assert_send_and_sync!(PoolConfig, SchedulerConfig, MemoryConfig, TenantConfig);
+assert_send_and_sync!(PoolConfig, SchedulerConfig, MemoryConfig, Protection, TenantConfig);
 assert_send_and_sync!(Finding, FindingKind);
 assert_send_and_sync!(PoolStats, SchedulerStats, ReclaimStats, LeaseInfo, WaitInfo, TenantInfo, ReceiverInfo);
 assert_send_and_sync!(PoolError, SchedulerError, EventError, ConfigError, Allowed, SlotError, UnknownMode);

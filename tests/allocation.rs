@@ -3,7 +3,7 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
-use demuxbuf::memory::{Memory, MemoryConfig};
+use demuxbuf::memory::{Memory, MemoryConfig, Protection};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{Outcome, Scheduler, SchedulerConfig};
 use demuxbuf::shared::{SharedPool, SharedScheduler};
@@ -140,7 +140,12 @@ fn s50_failed_allocation_at_start_is_a_clear_error() {
     let scheduler =
         SchedulerConfig { tenants_max: 3, lease_ns: Some(1), park_ns: Some(1), ..SchedulerConfig::new(5, 7) };
     each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:"], || Scheduler::new(&scheduler));
-    let memory = MemoryConfig { buffers: 5, buffer_bytes: [128, 64, 0, 0], slots: [7, 0, 3, 1] };
+    let memory = MemoryConfig {
+        buffers: 5,
+        buffer_bytes: [128, 64, 0, 0],
+        slots: [7, 0, 3, 1],
+        protection: Protection::default(),
+    };
     each_allocation_fails_in_turn(&["buffers:", "slots:"], || Memory::new(&memory));
     let fields = ["buffers:", "waiters_max:", "tenants_max:", "slots:", "receivers_max:", "scheduler.buffers:"];
     each_allocation_fails_in_turn(&fields, || Pool::new(&config(Mode::Level)));

@@ -87,8 +87,13 @@ pub struct demuxbuf_pool_config {
     pub pause_when_blocked: u8,
     /// Not 0: `demuxbuf_pool_poll_audit` may be called; 24 bytes for each of `receivers_max`.
     pub audit: u8,
+    /// Not 0: buffers and slots are overwritten with zeros when they are released. Costs the size of each, and every event
+    /// takes the slow path.
+    pub wipe: u8,
+    /// Not 0: buffers and slots are left out of core dumps (madvise(2), `MADV_DONTDUMP`). Linux only; refused elsewhere.
+    pub no_dump: u8,
     /// Must be 0.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 2],
 }
 
 growable!(demuxbuf_pool_config, 168);
@@ -123,7 +128,9 @@ impl demuxbuf_pool_config {
             reads_per_wake: default.policy.reads_per_wake,
             pause_when_blocked: default.policy.pause_when_blocked.into(),
             audit: default.audit.into(),
-            reserved: [0; 4],
+            wipe: default.wipe.into(),
+            no_dump: default.no_dump.into(),
+            reserved: [0; 2],
         }
     }
 }
@@ -298,6 +305,8 @@ fn to_rust(config: &demuxbuf_pool_config, tag: u8) -> Result<PoolConfig, ConfigE
         lifeline: config.lifeline != 0,
         policy,
         audit: config.audit != 0,
+        wipe: config.wipe != 0,
+        no_dump: config.no_dump != 0,
     };
     if config.other_buffer_bytes.iter().any(|&bytes| bytes != 0) {
         // A size of 0 in the middle keeps the numbers of those behind it.

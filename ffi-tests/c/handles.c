@@ -348,8 +348,10 @@ static void s87_late_write_into_a_slot_is_ignored(void) {
         if (at == 2) {
             CHECK((demuxbuf_receiver_close(pool, receivers[2]).actions & DEMUXBUF_FINISHED) != 0);
             CHECK((demuxbuf_receiver_close(pool, receivers[1]).actions & DEMUXBUF_FINISHED) != 0);
+#ifndef POISONED /* a memory checker would end the program here: ffi-tests/c/poison.c */
             memset(steps[1].data, 0, 64);
             memset(steps[2].data, 0xff, 64);
+#endif
         }
     }
     CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);

@@ -40,15 +40,24 @@ pub fn library() -> &'static Path {
 /// Like [`library`]; the error names the failure and has all output.
 pub fn try_library() -> Result<&'static Path, String> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let build = || {
-        if let Some(folder) = std::env::var_os("DEMUXBUF_LIBRARY") {
-            return Ok(root().join(folder));
-        }
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        try_run(Command::new(cargo).args(["clib", "--quiet"]).current_dir(root()))?;
-        Ok(target().join("release"))
-    };
-    FOLDER.get_or_init(build).as_deref().map_err(Clone::clone)
+    FOLDER.get_or_init(|| build_library(&target(), &[])).as_deref().map_err(Clone::clone)
+}
+
+/// As [`try_library`], with the feature `poison`. A library of `DEMUXBUF_LIBRARY` is taken to have it.
+pub fn poisoning_library() -> Result<PathBuf, String> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOLDER.get_or_init(|| build_library(&target().join("poison"), &["--features", "poison"])).clone()
+}
+
+fn build_library(target: &Path, flags: &[&str]) -> Result<PathBuf, String> {
+    if let Some(folder) = std::env::var_os("DEMUXBUF_LIBRARY") {
+        return Ok(root().join(folder));
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["clib", "--quiet", "--target-dir"]).arg(target).args(flags);
+    try_run(command.current_dir(root()))?;
+    Ok(target.join("release"))
 }
 
 /// A program to build.
@@ -117,6 +126,11 @@ impl Program {
 
     /// Like [`Program::build`]; the error names the failure and has all output.
     pub fn try_build(&self) -> Result<PathBuf, String> {
+        self.try_build_with(try_library()?)
+    }
+
+    /// As [`Program::try_build`], with the library in this folder.
+    pub fn try_build_with(&self, library: &Path) -> Result<PathBuf, String> {
         let is_cxx = self.sources.iter().any(|source| source.extension().is_some_and(|ending| ending == "cc"));
         let (variable, default, standard) =
             if is_cxx { ("CXX", "g++", "-std=c++17") } else { ("CC", "gcc", "-std=c11") };
@@ -129,7 +143,6 @@ impl Program {
         static BUILDS: AtomicU32 = AtomicU32::new(0);
         let build = BUILDS.fetch_add(1, Ordering::Relaxed);
         let unfinished = folder.join(format!("{}.{}.{build}", self.name, std::process::id()));
-        let library = try_library()?;
         let mut command = Command::new(compiler);
         command.arg(standard).args(["-O2", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Iinclude"]);
         command.args(std::env::var("CFLAGS").unwrap_or_default().split_whitespace()).args(&self.flags);

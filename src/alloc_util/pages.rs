@@ -15,6 +15,7 @@ const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 const MADV_DONTNEED: c_int = 4;
 const MADV_HUGEPAGE: c_int = 14;
+const MADV_DONTDUMP: c_int = 16;
 
 /// Size of a page of this machine, in bytes: a power of two.
 #[cfg(all(target_os = "linux", feature = "std", not(miri)))]
@@ -69,6 +70,16 @@ pub(crate) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
 pub(crate) unsafe fn trim(pages: *mut u8, bytes: usize) -> bool {
     // SAFETY: as above.
     unsafe { advise(pages, bytes, MADV_DONTNEED) }
+}
+
+/// Leaves whole pages out of core dumps; returns whether the system does.
+///
+/// # Safety
+///
+/// All of the range is a mapping of the caller's, from its start.
+pub(crate) unsafe fn leave_out_of_dumps(pages: NonNull<u8>, bytes: usize) -> bool {
+    // SAFETY: as above; no content is changed by it.
+    unsafe { advise(pages.as_ptr(), bytes, MADV_DONTDUMP) }
 }
 
 /// Asks for large pages where they fit into this room, which was not touched yet. If there are none it stays as it is.

@@ -41,8 +41,8 @@ impl Connection {
     }
 
     fn attach(&mut self, buffered_bytes: u32, capacity: u32) {
-        *self = Connection::new(self.policy());
-        self.set(flag::ATTACHED);
+        let flags = self.flags & flag::MADE_WITH | flag::ATTACHED;
+        *self = Connection { flags, ..Connection::new(self.policy()) };
         self.expect_data();
         self.buffered_bytes = buffered_bytes;
         if capacity > 0 {

@@ -6,7 +6,7 @@
 //! ([`Arena::touch`]). With one size this never happens. Buffers smaller than a page keep theirs.
 
 use super::block::Block;
-use super::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, BUFFER_SIZES_MAX};
+use super::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, BUFFER_SIZES_MAX, Protection, poison};
 use crate::alloc_util::{pages, reserve};
 use crate::config_error::{Allowed, ConfigError};
 use alloc::vec::Vec;
@@ -53,11 +53,25 @@ impl Arena {
     ///
     /// A size is not allowed, what is needed cannot be counted, or the allocator has no such memory.
     pub fn new(buffers: u32, sizes: &[u32; BUFFER_SIZES_MAX]) -> Result<Arena, ConfigError> {
-        Arena::with_pages_of(pages::page_bytes(), buffers, sizes)
+        Arena::protected(buffers, sizes, Protection::default())
+    }
+
+    /// As `new`, protected like this.
+    pub(crate) fn protected(
+        buffers: u32,
+        sizes: &[u32; BUFFER_SIZES_MAX],
+        protection: Protection,
+    ) -> Result<Arena, ConfigError> {
+        Arena::with_pages_of(pages::page_bytes(), buffers, sizes, protection)
     }
 
     /// As `new`, on a machine with pages of `page_bytes`.
-    fn with_pages_of(page_bytes: usize, buffers: u32, sizes: &[u32; BUFFER_SIZES_MAX]) -> Result<Arena, ConfigError> {
+    fn with_pages_of(
+        page_bytes: usize,
+        buffers: u32,
+        sizes: &[u32; BUFFER_SIZES_MAX],
+        protection: Protection,
+    ) -> Result<Arena, ConfigError> {
         if buffers == 0 {
             return Err(ConfigError::refused("buffers", 0, Allowed::AtLeast(1)));
         }
@@ -77,7 +91,7 @@ impl Arena {
             touched = reserve("buffers", words as u32)?;
             touched.resize(words, 0);
         }
-        let block = Block::new("buffers", buffers, bytes, page_bytes)?;
+        let block = Block::new("buffers", buffers, bytes, page_bytes, protection)?;
         Ok(Arena { block, regions, budget, touched, touched_bytes: 0 })
     }
 
@@ -167,6 +181,14 @@ impl Arena {
             let at = offset.checked_sub(region.offset)? / region.bytes as usize;
             (at < region.count as usize).then(|| region.first + at as u32)
         })
+    }
+
+    /// Lends the host a part of a buffer, and takes the rest back, for memory checkers.
+    #[inline(always)]
+    pub(crate) fn lend(&self, index: u32, part: Range<u32>) {
+        if poison::IS_ON {
+            self.block.lend(&self.range_of(index), part.start as usize..part.end as usize);
+        }
     }
 
     /// Copies part of one buffer to the front of another.
@@ -336,7 +358,8 @@ mod tests {
 
     impl TrackedArena {
         fn new(page_bytes: usize, count: u32, bytes: u32) -> TrackedArena {
-            let arena = Arena::with_pages_of(page_bytes, count, &[bytes, 0, 0, 0]).expect("there is memory");
+            let arena = Arena::with_pages_of(page_bytes, count, &[bytes, 0, 0, 0], Protection::default())
+                .expect("there is memory");
             TrackedArena { arena, page_bytes, free: vec![true; count as usize], used: vec![false; count as usize] }
         }
 
@@ -388,7 +411,8 @@ mod tests {
     /// Every byte of a buffer leads to it; what lies between the sizes, before or behind all buffers leads nowhere.
     #[test]
     fn index_at_finds_the_buffer_of_an_address() {
-        let arena = Arena::with_pages_of(4096, 3, &[4096 * 5, 4096 * 2 + 64, 0, 64]).expect("there is memory");
+        let arena = Arena::with_pages_of(4096, 3, &[4096 * 5, 4096 * 2 + 64, 0, 64], Protection::default())
+            .expect("there is memory");
         let buffers = arena.regions.iter().map(|region| region.count).sum::<u32>();
         assert_eq!(buffers, 3 + 7 + 960);
         let base = arena.address(0).as_ptr().addr();
@@ -462,7 +486,9 @@ mod tests {
     /// The budget once, and once more for each further size that leaves pages cut.
     #[test]
     fn s79_resident_bytes_max_counts_cut_pages() {
-        let most = |sizes| Arena::with_pages_of(4096, 10, &sizes).expect("there is memory").resident_bytes_max();
+        let most = |sizes| {
+            Arena::with_pages_of(4096, 10, &sizes, Protection::default()).expect("there is memory").resident_bytes_max()
+        };
         assert_eq!(most([16_384, 0, 0, 0]), 163_840);
         assert_eq!(most([16_448, 0, 0, 0]), 164_480);
         assert_eq!(most([16_384, 4096, 8192, 65_536]), 163_840);

@@ -5,6 +5,7 @@
 //! the others.
 #![allow(unsafe_code)]
 
+use super::{Protection, poison};
 use crate::alloc_util::pages;
 use crate::config_error::{Allowed, ConfigError};
 use alloc::alloc::{alloc_zeroed, dealloc};
@@ -21,6 +22,7 @@ pub(super) struct Block {
     bytes: usize,
     /// A power of two.
     page_bytes: usize,
+    wipes: bool,
 }
 
 /// Where the memory is from.
@@ -45,9 +47,19 @@ unsafe impl Sync for Block {}
 
 impl Block {
     /// Reserves `bytes` bytes for the `count` pieces of the setting `field`, which an error names.
-    pub(super) fn new(field: &'static str, count: u32, bytes: usize, page_bytes: usize) -> Result<Block, ConfigError> {
+    pub(super) fn new(
+        field: &'static str,
+        count: u32,
+        bytes: usize,
+        page_bytes: usize,
+        protection: Protection,
+    ) -> Result<Block, ConfigError> {
+        let Protection { wipe: wipes, no_dump } = protection;
+        if no_dump && !pages::HAS_MAPS {
+            return Err(ConfigError::refused("no_dump", 1, Allowed::Unsupported));
+        }
         if bytes == 0 {
-            return Ok(Block { base: NonNull::dangling(), allocation: None, bytes, page_bytes });
+            return Ok(Block { base: NonNull::dangling(), allocation: None, bytes, page_bytes, wipes });
         }
         let too_large = ConfigError::refused(field, count.into(), Allowed::Addressable);
         let padded = bytes.checked_add(page_bytes).ok_or(too_large)?;
@@ -55,7 +67,9 @@ impl Block {
         // aligned request each page would be written, and so touched, at start.
         let layout = Layout::from_size_align(padded, 16).map_err(|_| too_large)?;
         let failed = ConfigError::out_of_memory::<u8>(field, padded);
-        let (start, allocation) = if pages::HAS_MAPS && padded >= MAP_BYTES_MIN {
+        // Pages that are left out of dumps have no neighbour of another kind, and unmapped ones no next owner.
+        let is_map = pages::HAS_MAPS && (padded >= MAP_BYTES_MIN || no_dump || wipes);
+        let (start, allocation) = if is_map {
             let start = pages::map(padded).ok_or(failed)?;
             (start, Allocation::Map(start, padded))
         } else {
@@ -65,7 +79,13 @@ impl Block {
         };
         // SAFETY: `align_offset` is below one page, which was added to the size.
         let base = unsafe { start.add(start.as_ptr().align_offset(page_bytes)) };
-        Ok(Block { base, allocation: Some(allocation), bytes, page_bytes })
+        let block = Block { base, allocation: Some(allocation), bytes, page_bytes, wipes };
+        // SAFETY: the whole of the mapping that was made above.
+        if no_dump && !unsafe { pages::leave_out_of_dumps(start, padded) } {
+            return Err(ConfigError::refused("no_dump", 1, Allowed::Unsupported));
+        }
+        block.take_back(&(0..bytes));
+        Ok(block)
     }
 
     /// The same memory once more, for another thread.
@@ -77,14 +97,14 @@ impl Block {
     /// and copying it are uses.
     #[cfg(feature = "std")]
     pub(super) unsafe fn alias(&self) -> Block {
-        Block { base: self.base, allocation: None, bytes: self.bytes, page_bytes: self.page_bytes }
+        Block { base: self.base, allocation: None, bytes: self.bytes, page_bytes: self.page_bytes, wipes: self.wipes }
     }
 
     /// The bytes of a range. Bytes that were never written are zero.
     #[inline]
     pub(super) fn slice(&self, range: Range<usize>) -> &[u8] {
-        let at = self.address(&range);
-        // SAFETY: `address` checks that the range lies inside the allocation, which is initialised and lives as long as
+        let at = self.lend_all(&range);
+        // SAFETY: `lend_all` checks that the range lies inside the allocation, which is initialised and lives as long as
         // `self`. The range is not written while the slice lives: not by `self`, which is borrowed, not by an alias, by the
         // rule of `alias`, and not by C, by the thread rule of the buffer.
         unsafe { core::slice::from_raw_parts(at.as_ptr(), range.len()) }
@@ -93,7 +113,7 @@ impl Block {
     /// As `slice`, for writing.
     #[inline]
     pub(super) fn slice_mut(&mut self, range: Range<usize>) -> &mut [u8] {
-        let at = self.address(&range);
+        let at = self.lend_all(&range);
         // SAFETY: as in `slice`; `self` is not shared, and no alias uses the range meanwhile.
         unsafe { core::slice::from_raw_parts_mut(at.as_ptr(), range.len()) }
     }
@@ -116,9 +136,36 @@ impl Block {
     pub(super) fn copy(&mut self, from: Range<usize>, to: usize) {
         let target = to..to + from.len();
         assert!(from.end <= target.start || target.end <= from.start, "a content is moved to another place");
-        let (source, target) = (self.address(&from), self.address(&target));
+        let (source, target) = (self.lend_all(&from), self.lend_all(&target));
         // SAFETY: both ranges lie inside the allocation and do not overlap, and no alias uses them meanwhile.
         unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), from.len()) };
+    }
+
+    /// Takes a range back from the host, for memory checkers.
+    #[inline(always)]
+    pub(super) fn take_back(&self, range: &Range<usize>) {
+        if poison::IS_ON {
+            // SAFETY: the range lies inside the allocation.
+            unsafe { poison::take_back(self.address(range), range.len()) };
+        }
+    }
+
+    /// Lends a part of a range, and takes the rest back.
+    #[inline(always)]
+    pub(super) fn lend(&self, range: &Range<usize>, part: Range<usize>) {
+        if poison::IS_ON {
+            self.take_back(range);
+            self.lend_all(&(range.start + part.start..range.start + part.end));
+        }
+    }
+
+    /// Lends a range, to the host or to the library itself; returns where it starts.
+    #[inline(always)]
+    fn lend_all(&self, range: &Range<usize>) -> NonNull<u8> {
+        let at = self.address(range);
+        // SAFETY: `address` checks that the range lies inside the allocation.
+        unsafe { poison::lend(at, range.len()) };
+        at
     }
 
     /// Size of the pages that are trimmed, in bytes.
@@ -163,7 +210,8 @@ impl Block {
 impl Clone for Block {
     fn clone(&self) -> Block {
         let mut copy =
-            Block::new("copy", 0, self.bytes, self.page_bytes).expect("there is memory for the copy of a small block");
+            Block::new("copy", 0, self.bytes, self.page_bytes, Protection { wipe: self.wipes, no_dump: false })
+                .expect("there is memory for the copy of a small block");
         copy.slice_mut(0..self.bytes).copy_from_slice(self.slice(0..self.bytes));
         copy
     }
@@ -171,9 +219,20 @@ impl Clone for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
+        if self.allocation.is_some() {
+            self.lend_all(&(0..self.bytes)); // It is no memory of the pool's any more.
+        }
         match self.allocation {
-            // SAFETY: allocated in `new` with this layout.
-            Some(Allocation::Heap(start, layout)) => unsafe { dealloc(start.as_ptr(), layout) },
+            Some(Allocation::Heap(start, layout)) => {
+                if self.wipes {
+                    for at in 0..layout.size() {
+                        // SAFETY: inside the allocation. Volatile, since a compiler may leave out a store before the end.
+                        unsafe { start.as_ptr().add(at).write_volatile(0) };
+                    }
+                }
+                // SAFETY: allocated in `new` with this layout.
+                unsafe { dealloc(start.as_ptr(), layout) };
+            }
             // SAFETY: mapped in `new` with this size.
             Some(Allocation::Map(start, bytes)) => unsafe { pages::unmap(start, bytes) },
             None => {}

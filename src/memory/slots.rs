@@ -16,6 +16,7 @@
 //! Separate slots cost the memory of the partial frames at the peak, and no buffer.
 
 use super::block::Block;
+use super::{Protection, poison};
 use crate::alloc_util::{pages, reserve};
 use crate::config_error::{Allowed, ConfigError};
 use alloc::vec::Vec;
@@ -119,12 +120,17 @@ impl Slots {
     ///
     /// More than [`SLOTS_MAX`] of one size; the allocator has no such memory.
     pub fn new(counts: [u32; SLOT_SIZES.len()]) -> Result<Slots, ConfigError> {
+        Slots::protected(counts, Protection::default())
+    }
+
+    /// As `new`, protected like this.
+    pub(crate) fn protected(counts: [u32; SLOT_SIZES.len()], protection: Protection) -> Result<Slots, ConfigError> {
         Ok(Slots {
             sizes: [
-                Size::new(SLOT_SIZES[0], counts[0])?,
-                Size::new(SLOT_SIZES[1], counts[1])?,
-                Size::new(SLOT_SIZES[2], counts[2])?,
-                Size::new(SLOT_SIZES[3], counts[3])?,
+                Size::new(SLOT_SIZES[0], counts[0], protection)?,
+                Size::new(SLOT_SIZES[1], counts[1], protection)?,
+                Size::new(SLOT_SIZES[2], counts[2], protection)?,
+                Size::new(SLOT_SIZES[3], counts[3], protection)?,
             ],
             in_use_peak: 0,
         })
@@ -188,6 +194,15 @@ impl Slots {
         size.memory.address(&size.range_of(slot.index()))
     }
 
+    /// Lends the host a part of a slot, and takes the rest back, for memory checkers.
+    #[inline(always)]
+    pub(crate) fn lend(&self, slot: SlotIndex, part: Range<u32>) {
+        if poison::IS_ON {
+            let size = &self.sizes[slot.size()];
+            size.memory.lend(&size.range_of(slot.index()), part.start as usize..part.end as usize);
+        }
+    }
+
     /// Size of a slot, in bytes.
     pub fn bytes_of(&self, slot: SlotIndex) -> usize {
         self.sizes[slot.size()].bytes
@@ -234,7 +249,7 @@ impl Slots {
 }
 
 impl Size {
-    fn new(bytes: usize, count: u32) -> Result<Size, ConfigError> {
+    fn new(bytes: usize, count: u32, protection: Protection) -> Result<Size, ConfigError> {
         if count > SLOTS_MAX {
             let large = SLOT_SIZES[1..].iter().position(|&size| size == bytes);
             let field = if large.is_some() { "large_slots" } else { "slots" };
@@ -243,7 +258,7 @@ impl Size {
         }
         let too_large = ConfigError::refused("slots", count.into(), Allowed::Addressable);
         let wanted = (count as usize).checked_mul(bytes).ok_or(too_large)?;
-        let memory = Block::new("slots", count, wanted, pages::page_bytes())?;
+        let memory = Block::new("slots", count, wanted, pages::page_bytes(), protection)?;
         let (taken, next) = (reserve("slots", count.div_ceil(64))?, reserve("slots", count)?);
         Ok(Size { bytes, memory, used: 0, taken, next, free: NIL, count, in_use: 0 })
     }

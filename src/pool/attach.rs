@@ -185,6 +185,7 @@ impl<S: BufferSource> Pool<S> {
 
     fn insert(&mut self, options: &AttachOptions, tenant: u32) -> Result<u32, PoolError> {
         let connection = Connection::new(options.policy.unwrap_or(self.config.policy));
+        let connection = if self.memory.wipes() { connection.on_slow_path() } else { connection };
         let index = self.table.insert(connection, options.class, options.token)?;
         self.table.set_tenant(index, tenant);
         Ok(index)

@@ -2,7 +2,9 @@
 
 use crate::config_error::{Allowed, ConfigError, in_range};
 use crate::connection::Policy;
-use crate::memory::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_SIZES_MAX, MemoryConfig, SLOT_BYTES, SLOT_SIZES};
+use crate::memory::{
+    BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_SIZES_MAX, MemoryConfig, Protection, SLOT_BYTES, SLOT_SIZES,
+};
 use crate::scheduler;
 
 /// The settings of a pool, its scheduler and its memory.
@@ -33,6 +35,10 @@ pub struct PoolConfig {
     pub policy: Policy,
     /// [`poll_audit`](super::Pool::poll_audit) may be called: 24 bytes for each receiver.
     pub audit: bool,
+    /// Buffers and slots are overwritten with zeros when they are released, and every event takes the slow path.
+    pub wipe: bool,
+    /// Buffers and slots are left out of core dumps. Linux only; elsewhere it is refused.
+    pub no_dump: bool,
 }
 
 impl PoolConfig {
@@ -50,6 +56,8 @@ impl PoolConfig {
             lifeline: true,
             policy: Policy { park_bytes: SLOT_BYTES as u16, ..Policy::default() },
             audit: false,
+            wipe: false,
+            no_dump: false,
         }
     }
 
@@ -140,6 +148,7 @@ impl PoolConfig {
             buffers: self.scheduler.buffers,
             buffer_bytes: self.scheduler.sizes.map(|units| units.saturating_mul(unit)),
             slots: [self.slots, a, b, c],
+            protection: Protection { wipe: self.wipe, no_dump: self.no_dump },
         }
     }
 }

@@ -59,7 +59,11 @@ impl<S: BufferSource> Pool<S> {
     #[inline(always)]
     pub fn try_fast_finish(&mut self, id: ReceiverId, bytes: u32) -> Option<Step> {
         let mut holder = self.table.find_holder(id)?;
-        if !holder.connection().may_finish_fast(bytes) || !self.source.try_fast_release(holder.buffer()) {
+        if !holder.connection().may_finish_fast(bytes) {
+            return None;
+        }
+        self.memory.arena().lend(holder.buffer(), 0..0);
+        if !self.source.try_fast_release(holder.buffer()) {
             return None;
         }
         let actions = holder.connection().try_fast_finish();
@@ -80,7 +84,9 @@ impl<S: BufferSource> Pool<S> {
     #[doc(hidden)]
     #[inline(always)]
     pub fn step_memory(&self, step: &Step) -> Option<(NonNull<u8>, u32)> {
-        step.area.as_ref().map(|&StepRange { buffer, bytes }| (self.memory.arena().address(buffer), bytes))
+        let StepRange { buffer, bytes } = *step.area.as_ref()?;
+        self.memory.arena().lend(buffer, 0..bytes);
+        Some((self.memory.arena().address(buffer), bytes))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Buffers of the host's own: requested, waited for and released beside those of receivers.
 
 use super::{BufferSource, Pool, PoolError};
-use crate::memory::Reach;
+use crate::memory::{Reach, poison};
 use crate::scheduler::{LeaseId, Outcome, Request, SchedulerError, WaitId};
 use core::ptr::NonNull;
 
@@ -66,6 +66,12 @@ impl<S: BufferSource> Pool<S> {
     #[doc(hidden)]
     pub fn release_within(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
         self.check_host_lease(lease, reach)?;
+        if poison::IS_ON || self.memory.wipes() {
+            // Of several threads that release it at once one has it, and takes its memory back.
+            self.source.adopt_host_lease(lease, reach)?;
+            self.release_buffer(lease.index());
+            return Ok(());
+        }
         self.source.release_host_lease(lease, reach)
     }
 
@@ -99,6 +105,7 @@ impl<S: BufferSource> Pool<S> {
     pub fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError> {
         self.check_host_lease(lease, Reach::ANYWHERE)?;
         let arena = self.memory.arena();
+        self.lend_buffer(lease.index());
         Ok((arena.address(lease.index()), arena.bytes_of(lease.index())))
     }
 

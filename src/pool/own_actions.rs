@@ -285,7 +285,7 @@ impl<S: BufferSource> Pool<S> {
     pub(super) fn cancel_wait(&mut self, index: u32) {
         if let Some(buffer) = self.table.deferred_grant(index) {
             self.table.set_deferred_grant(index, None);
-            self.source.release_at(buffer);
+            self.release_buffer(buffer);
         }
         if let Some(wait) = self.table.wait(index) {
             self.table.set_wait(index, None);
@@ -303,12 +303,19 @@ impl<S: BufferSource> Pool<S> {
     }
 
     pub(crate) fn give_slot(&mut self, slot: SlotIndex) {
+        self.memory.retire_slot(slot);
         self.memory.slots_mut().give(slot).expect("a receiver's slot is taken");
     }
 
     /// Releases a buffer that the receiver holds no more. If it waits for a larger one, it does not need that now.
     fn leave_buffer(&mut self, index: u32, buffer: u32) {
         self.cancel_wait(index);
+        self.release_buffer(buffer);
+    }
+
+    /// A receiver needs this buffer no more.
+    pub(crate) fn release_buffer(&mut self, buffer: u32) {
+        self.memory.retire_buffer(buffer);
         self.source.release_at(buffer);
     }
 
@@ -364,7 +371,7 @@ impl<S: BufferSource> Pool<S> {
             Place::Buffer(smaller) => {
                 self.counts.grown += 1;
                 self.memory.arena_mut().copy(smaller, content, buffer);
-                self.source.release_at(smaller);
+                self.release_buffer(smaller);
             }
         }
         self.feed(index, Event::BufferGranted { capacity: self.memory.arena().bytes_of(buffer) });

@@ -64,6 +64,7 @@ impl Exports {
     }
 
     /// A receiver is exported. The caller asked [`Tickets::check_room`].
+    #[inline]
     pub(super) fn open(&self, tickets: &mut Tickets) -> Ticket {
         if tickets.free == NIL {
             tickets.entries.push(Entry { uses: 0, next: NIL });

@@ -83,6 +83,7 @@ impl Pool<PoolShard> {
             }
             Place::Buffer(buffer) => {
                 let lease = self.source.lease_at(buffer);
+                self.memory.arena().lend(buffer, 0..0);
                 self.source.export_lease(lease);
                 exported.lease = Some(lease);
             }

@@ -70,7 +70,7 @@ impl SharedPool {
         // While all receivers of all threads are exported, those that took their rows cannot be.
         let exports = Exports::new(config.receivers_max.saturating_mul(shards))?;
         let memory = config.memory();
-        let arena = Arena::new(memory.buffers, &memory.buffer_bytes)?;
+        let arena = Arena::protected(memory.buffers, &memory.buffer_bytes, memory.protection)?;
         let common =
             TryArc::try_new(Common { scheduler, exports, arena, config: *config, shards, made: AtomicU32::new(0) });
         Ok(SharedPool { common: common.ok_or(ConfigError::out_of_memory::<Common>("shards", 1))? })

@@ -2,7 +2,7 @@
 
 use super::text::{Line, lines};
 use demuxbuf::connection::{Action, Event, Mode};
-use demuxbuf::memory::{Memory, MemoryConfig, SLOT_SIZES};
+use demuxbuf::memory::{Memory, MemoryConfig, Protection, SLOT_SIZES};
 use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
 use demuxbuf::scheduler::{CLASSES_MAX, Outcome, Request, SIZES_MAX, Scheduler};
 
@@ -33,6 +33,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "resume_free_bytes max",
     "pause_when_blocked 1",
     "audit 1",
+    "wipe 1",
 ];
 
 /// The most that a run may reserve. A configuration that needs more is not tried here, because it would test the
@@ -90,6 +91,7 @@ fn set(config: &mut PoolConfig, line: Line<'_>) {
         "resume_free_bytes" => policy.resume_free_bytes = number,
         "pause_when_blocked" => policy.pause_when_blocked = number != 0,
         "audit" => config.audit = number != 0,
+        "wipe" => config.wipe = number != 0,
         _ => {}
     }
 }
@@ -147,7 +149,8 @@ fn scheduler_alone(config: &PoolConfig) -> Result<(), String> {
 fn memory_alone(config: &PoolConfig) -> Result<(), String> {
     let [a, b, c] = config.large_slots;
     let (buffers, buffer_bytes) = (config.scheduler.buffers, [config.buffer_bytes, 0, 0, 0]);
-    match Memory::new(&MemoryConfig { buffers, buffer_bytes, slots: [config.slots, a, b, c] }) {
+    let protection = Protection { wipe: config.wipe, no_dump: false };
+    match Memory::new(&MemoryConfig { buffers, buffer_bytes, slots: [config.slots, a, b, c], protection }) {
         Ok(memory) => ensure_equal("bytes reserved", memory.reserved_bytes() as u64, promised_bytes(config)),
         Err(error) => names_a_field(&error.to_string()),
     }

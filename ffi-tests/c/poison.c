@@ -1,0 +1,216 @@
+/*
+ * Memory that is not lent, under AddressSanitizer or Valgrind, with a library that has the feature `poison`: the argument
+ * names the mistake that is made, and the tool ends the program there. `none` makes none, and uses all that is lent.
+ */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <sys/mman.h>
+
+enum { BUFFER = 1024 };
+
+static demuxbuf_pool *pool;
+
+static void make_pool(uint8_t mode, uint32_t buffers) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, 8), DEMUXBUF_OK);
+    config.buffer_bytes = BUFFER;
+    config.mode = mode;
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+}
+
+static uint64_t attach(void) {
+    uint64_t receiver;
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
+    return receiver;
+}
+
+/* A step with room to receive into, all of it written. */
+static demuxbuf_step receive_area(uint64_t receiver) {
+    demuxbuf_step step = demuxbuf_receiver_readable(pool, receiver);
+    CHECK((step.actions & DEMUXBUF_RECV) != 0);
+    memset(step.data, 'r', step.bytes);
+    return step;
+}
+
+/* A step with this much to decode, all of it read and written. */
+static demuxbuf_step received(uint64_t receiver, uint32_t bytes) {
+    receive_area(receiver);
+    demuxbuf_step step = demuxbuf_receiver_received(pool, receiver, bytes);
+    CHECK((step.actions & DEMUXBUF_DECODE) != 0 && step.bytes == bytes);
+    CHECK(step.data[0] == 'r' && step.data[bytes - 1] == 'r');
+    memset(step.data, 'd', bytes);
+    return step;
+}
+
+static uint64_t request(uint8_t **data) {
+    uint64_t lease;
+    uint32_t bytes;
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_buffer(pool, lease, data, &bytes), DEMUXBUF_OK);
+    memset(*data, 'l', bytes);
+    return lease;
+}
+
+/* A host that takes two buffers of its own away, and releases them when all receivers wait. */
+static void shortage(uint64_t receiver, uint8_t **slot) {
+    uint8_t *data;
+    uint64_t leases[2] = {request(&data), request(&data)};
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    demuxbuf_step step = receive_area(receiver); /* into a slot */
+    CHECK_NUMBER(step.bytes, 64);
+    *slot = step.data;
+    step = demuxbuf_receiver_received(pool, receiver, 64);
+    CHECK_NUMBER(demuxbuf_receiver_decoded(pool, receiver, 0, 1).actions & DEMUXBUF_ERROR, 0);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, leases[0]), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+    CHECK((notice.step.actions & DEMUXBUF_RECV) != 0 && notice.step.bytes == BUFFER - 64);
+    memset(notice.step.data, 'r', notice.step.bytes);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, leases[1]), DEMUXBUF_OK);
+}
+
+/* What is lent may be used: by the host, and by the system. */
+static void none(void) {
+    uint64_t receiver = attach(), lease, adopted;
+    uint8_t *data;
+    demuxbuf_leased_content content;
+    demuxbuf_step step = received(receiver, 100);
+    /* A handler that reports while the decoder uses the data. */
+    CHECK(demuxbuf_receiver_pause_recv(pool, receiver).data == step.data);
+    CHECK(demuxbuf_receiver_resume_recv(pool, receiver).data == step.data);
+    memset(step.data, 'd', 100);
+    while (demuxbuf_pool_poll_notice(pool, &(demuxbuf_notice){.struct_size = sizeof(demuxbuf_notice)}) == DEMUXBUF_OK)
+        ;
+    memset(step.data, 'd', 100); /* a decoder that is running keeps it */
+    step = demuxbuf_receiver_decoded(pool, receiver, 10, 5);
+    CHECK(step.bytes == 90 && step.data[0] == 'd' && step.data[89] == 'd');
+    step = receive_area(receiver);
+    CHECK_NUMBER(step.bytes, BUFFER - 90);
+    step = demuxbuf_receiver_received(pool, receiver, 10);
+    CHECK(step.data[0] == 'd' && step.data[99] == 'r');
+    /* The buffer with its content becomes the host's, and a receiver's again. */
+    CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), DEMUXBUF_OK);
+    uint32_t bytes;
+    CHECK_NUMBER(demuxbuf_pool_buffer(pool, content.lease, &data, &bytes), DEMUXBUF_OK);
+    memset(data, 'h', bytes);
+    CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &adopted, NULL, NULL), DEMUXBUF_OK);
+    step = demuxbuf_receiver_pending(pool, adopted);
+    CHECK(step.bytes == 100 && step.data[99] == 'h');
+    demuxbuf_receiver_close(pool, adopted);
+    lease = request(&data);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    shortage(receiver, &data);
+    demuxbuf_receiver_close(pool, receiver);
+    CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
+    demuxbuf_pool_free(pool);
+    /* Memory of a receive in flight stays the system's, whatever is called meanwhile. */
+    make_pool(DEMUXBUF_MODE_COMPLETION, 2);
+    receiver = attach();
+    step = demuxbuf_receiver_pending(pool, receiver);
+    CHECK_NUMBER(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV).actions, 0);
+    demuxbuf_receiver_pause_recv(pool, receiver);
+    demuxbuf_receiver_close(pool, receiver);
+    memset(step.data, 's', step.bytes);
+    CHECK(demuxbuf_receiver_received(pool, receiver, 5).actions == DEMUXBUF_FINISHED);
+    demuxbuf_pool_free(pool);
+    /* Its memory is the allocator's and the system's again. */
+    void *other = malloc(2 * BUFFER);
+    memset(other, 0, 2 * BUFFER);
+    free(other);
+    make_pool(DEMUXBUF_MODE_LEVEL, 1000);
+    demuxbuf_pool_free(pool);
+    for (int at = 0; at < 4; at++) {
+        void *mapped =
+            mmap(NULL, 1000 * BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+        CHECK(mapped != MAP_FAILED);
+        memset(mapped, 0, 1000 * BUFFER);
+    }
+}
+
+static void s87_write_after_release(void) {
+    uint64_t receiver = attach();
+    demuxbuf_step step = received(receiver, 100);
+    demuxbuf_receiver_decoded(pool, receiver, 100, 0);
+    step.data[50] = 'x';
+}
+
+static void s87_write_into_a_slot_that_was_left(void) {
+    uint8_t *slot;
+    shortage(attach(), &slot);
+    slot[8] = 'x';
+}
+
+static void s87_write_into_a_lease_that_was_released(void) {
+    uint8_t *data;
+    CHECK_NUMBER(demuxbuf_pool_release(pool, request(&data)), DEMUXBUF_OK);
+    data[BUFFER - 1] = 'x';
+}
+
+/* The receiver is not named, and its bytes may have moved. */
+static void s73_read_after_poll_notice(void) {
+    uint64_t receiver = attach();
+    received(receiver, 100);
+    demuxbuf_step step = demuxbuf_receiver_decoded(pool, receiver, 0, 1);
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    CHECK(step.data[0] == 'd');
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
+    CHECK(step.data[0] == 'd');
+}
+
+static void read_of_what_was_consumed(void) {
+    uint64_t receiver = attach();
+    demuxbuf_step step = received(receiver, 100);
+    demuxbuf_receiver_decoded(pool, receiver, 64, 1);
+    CHECK(step.data[20] == 'd');
+}
+
+/* The receive wrote behind what it reported. */
+static void write_behind_what_was_received(void) {
+    uint64_t receiver = attach();
+    demuxbuf_step step = received(receiver, 96);
+    step.data[96] = 'x';
+}
+
+static void write_after_close(void) {
+    uint64_t receiver = attach();
+    demuxbuf_step step = received(receiver, 100);
+    demuxbuf_receiver_close(pool, receiver);
+    step.data[0] = 'x';
+}
+
+/* What another receiver holds lies beside it. */
+static void write_beyond_the_buffer(void) {
+    uint64_t first = attach(), second = attach();
+    demuxbuf_step step = receive_area(first), other = receive_area(second);
+    demuxbuf_receiver_received(pool, second, 8);
+    CHECK(other.data == step.data + BUFFER || step.data == other.data + BUFFER);
+    other.data[BUFFER - 1] = 'x';
+}
+
+int main(int argc, char **argv) {
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } mistakes[] = {
+        {"none", none},
+        {"write-after-release", s87_write_after_release},
+        {"slot", s87_write_into_a_slot_that_was_left},
+        {"lease", s87_write_into_a_lease_that_was_released},
+        {"poll-notice", s73_read_after_poll_notice},
+        {"consumed", read_of_what_was_consumed},
+        {"behind", write_behind_what_was_received},
+        {"close", write_after_close},
+        {"beyond", write_beyond_the_buffer},
+    };
+    for (size_t at = 0; argc == 2 && at < sizeof mistakes / sizeof mistakes[0]; at++) {
+        if (strcmp(argv[1], mistakes[at].name) == 0) {
+            make_pool(DEMUXBUF_MODE_LEVEL, 2);
+            mistakes[at].run();
+            return check_end();
+        }
+    }
+    for (size_t at = 0; argc == 1 && at < sizeof mistakes / sizeof mistakes[0]; at++) {
+        puts(mistakes[at].name);
+    }
+    return argc != 1;
+}

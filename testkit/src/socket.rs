@@ -14,6 +14,8 @@ pub struct Socket {
     stream: Vec<u8>,
     /// How much of it the host received.
     received: usize,
+    /// A layer between transport and host, if there is one.
+    layer: Option<Layer>,
     end: Option<EndKind>,
     /// The read interest is armed; completion: a poll is submitted.
     is_armed: bool,
@@ -24,6 +26,15 @@ pub struct Socket {
     rng: Option<Rng>,
 }
 
+/// A layer that takes all that the transport has, and hands it on in pieces, such as a TLS library.
+#[derive(Debug)]
+struct Layer {
+    /// How much of the stream it took, which the poller does not report any more.
+    taken: usize,
+    /// The most that it hands on at a time.
+    piece_bytes: usize,
+}
+
 impl Socket {
     /// A socket with a silent peer, on a transport that does everything as early as it can. The bytes were received
     /// before the library saw the connection.
@@ -32,6 +43,7 @@ impl Socket {
             mode,
             stream: received.to_vec(),
             received: received.len(),
+            layer: None,
             end: None,
             is_armed: false,
             has_changed: false,
@@ -45,6 +57,14 @@ impl Socket {
     /// outruns bytes, reports and outcomes are late, and a cancelled receive may bring bytes all the same.
     pub fn random(mode: Mode, received: &[u8], rng: Rng) -> Socket {
         Socket { rng: Some(rng), ..Socket::new(mode, received) }
+    }
+
+    /// The same behind a layer that reads ahead: a receive brings at most this many bytes, and the first of them takes
+    /// all from the transport.
+    #[must_use]
+    pub fn behind_a_layer(mut self, piece_bytes: usize) -> Socket {
+        self.layer = Some(Layer { taken: self.received, piece_bytes });
+        self
     }
 
     /// How the host receives.
@@ -89,6 +109,12 @@ impl Socket {
         self.unread() > 0 || self.end.is_some()
     }
 
+    /// The poller knows of something: what a layer took from the transport is hidden from it.
+    fn is_reported(&self) -> bool {
+        let seen = self.layer.as_ref().map_or(self.received, |layer| layer.taken);
+        self.stream.len() > seen || self.end.is_some()
+    }
+
     /// Bytes that were sent and not received.
     pub fn unread(&self) -> usize {
         self.stream.len() - self.received
@@ -125,7 +151,7 @@ impl Socket {
             assert!(!self.is_armed && self.in_flight.is_none(), "one poll or receive at a time");
             self.is_armed = true;
             // Registration at an edge-triggered poller reports what is there.
-            self.has_changed |= self.is_readable();
+            self.has_changed |= self.is_reported();
         }
         if actions.has(Action::StopRecv) {
             let is_in_flight = self.in_flight.as_ref().is_some_and(|in_flight| !in_flight.is_cancelled);
@@ -145,7 +171,7 @@ impl Socket {
     pub fn is_due(&self) -> bool {
         match &self.in_flight {
             Some(in_flight) => in_flight.is_cancelled || self.is_readable(),
-            None => self.is_armed && self.is_readable() && (self.mode != Mode::Edge || self.has_changed),
+            None => self.is_armed && self.is_reported() && (self.mode != Mode::Edge || self.has_changed),
         }
     }
 
@@ -209,6 +235,7 @@ impl Socket {
     pub fn consume(&mut self, bytes: usize) {
         self.stream.drain(..bytes);
         self.received -= bytes;
+        self.layer.iter_mut().for_each(|layer| layer.taken -= bytes);
     }
 
     /// The host reports an event.
@@ -241,6 +268,10 @@ impl Socket {
     /// The outcome of a receive with this much room, and which bytes of the stream it brings.
     fn outcome(&mut self, room: usize) -> (Event, Range<usize>) {
         let mut bytes = room.min(self.unread());
+        if let Some(layer) = &mut self.layer {
+            layer.taken = if layer.taken == self.received { self.stream.len() } else { layer.taken };
+            bytes = bytes.min(layer.piece_bytes).min(layer.taken - self.received);
+        }
         if self.end == Some(EndKind::Error) && self.draws(4) {
             bytes = 0;
         } else if bytes > 0 && self.draws(4) {

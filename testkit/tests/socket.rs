@@ -134,3 +134,26 @@ fn readiness_is_reported_as_in_its_mode() {
         assert_eq!(reports(mode), [false, true, false, false]);
     });
 }
+
+/// What a layer took from the transport is not reported, and comes in pieces.
+#[test]
+fn layer_hides_what_it_took() {
+    let mut socket = Socket::new(Mode::Level, &[]).behind_a_layer(2);
+    socket.acknowledge(Action::WantRecv.into());
+    socket.send(b"abc");
+    assert!(socket.poll().is_some(), "nothing is taken yet");
+    let mut area = [0; 3];
+    assert_eq!(socket.receive(&mut area), Event::Received { bytes: 2 });
+    assert_eq!((socket.poll(), socket.is_readable(), socket.unread()), (None, true, 1), "the layer has the rest");
+    socket.send(b"de");
+    assert!(socket.poll().is_some(), "the transport has more");
+    for (event, bytes) in
+        [(Event::Received { bytes: 1 }, &b"c"[..]), (Event::Received { bytes: 2 }, b"de"), (Event::WouldBlock, b"")]
+    {
+        assert_eq!((socket.receive(&mut area), &area[..bytes.len()]), (event, bytes));
+    }
+    socket.finish(EndKind::Stream);
+    assert!(socket.poll().is_some(), "an end is reported");
+    assert_eq!(socket.receive(&mut area), Event::EndOfStream);
+    socket.consume(5);
+}

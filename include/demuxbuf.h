@@ -228,8 +228,7 @@
 #define DEMUXBUF_ERROR 2147483648u
 
 // Level-triggered: reported again for as long as there is something. As in one-shot mode, a receive that brings less
-// than the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
-// optimistic mode.
+// than the room is taken to have emptied the transport, unless the policy has `reads_ahead`.
 #define DEMUXBUF_MODE_LEVEL 0
 
 // Edge-triggered, registered once.
@@ -315,6 +314,8 @@ typedef struct {
   uint8_t reads_per_wake;
   // As in `demuxbuf_policy`.
   uint8_t pause_when_blocked;
+  // As in `demuxbuf_policy`.
+  uint8_t reads_ahead;
   // Not 0: `demuxbuf_pool_poll_audit` may be called; 24 bytes for each of `receivers_max`.
   uint8_t audit;
   // Not 0: buffers and slots are overwritten with zeros when they are released. Costs the size of each, and every event
@@ -323,7 +324,7 @@ typedef struct {
   // Not 0: buffers and slots are left out of core dumps (madvise(2), `MADV_DONTDUMP`). Linux only; refused elsewhere.
   uint8_t no_dump;
   // Must be 0.
-  uint8_t reserved[2];
+  uint8_t reserved;
 } demuxbuf_pool_config;
 
 // While a job of the host's holds a buffer of one class, it may ask for one of another.
@@ -350,8 +351,11 @@ typedef struct {
   uint8_t reads_per_wake;
   // Not 0: stop receiving while decoding is blocked, instead of when the buffer is full.
   uint8_t pause_when_blocked;
-  // Must be 0.
-  uint8_t reserved;
+  // Not 0: a layer between transport and host, such as a TLS library, may hold more bytes than it handed on; or the
+  // transport is TCP with urgent data, at which a receive stops short. Only `would_block` means that there is nothing to
+  // receive, in every mode. `RESCHEDULE` appears in level-triggered mode when the budget of receives is used up. A
+  // waiting connection receives nothing, and a waiting receiver is lent no slot.
+  uint8_t reads_ahead;
 } demuxbuf_policy;
 
 #ifdef __cplusplus

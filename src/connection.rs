@@ -27,6 +27,11 @@
 //! brought nothing. Then the machine is not ready, so `WantRecv` is pending as soon as bytes could be accepted: submit
 //! a poll. A poll holds no buffer. When the poll completes, report `Readable`, and `Recv` asks for the next receive.
 //!
+//! **Layers that read ahead.** A layer between transport and host, such as a TLS library, takes more from the transport
+//! than it hands on, and the poller does not report the rest. With [`Policy::reads_ahead`] only `WouldBlock` ends
+//! readiness, in every mode. Such a layer takes a whole record from the transport for whatever it is asked for, so
+//! a waiting connection receives nothing: not into a slot either.
+//!
 //! # Events
 //!
 //! | event | refused when | effect |
@@ -37,7 +42,7 @@
 //! | `BufferDenied` | queued; a buffer is held; closed | queued |
 //! | `BufferParked` | capacity 0 or below the buffered bytes; closed; in flight | holds a slot |
 //! | `BufferReleased` | nothing is held; in flight | holds nothing, buffers nothing |
-//! | `Received` | 0; nothing held; more than the room; after the end; closed and not in flight | the bytes are buffered and no longer count as missing; after `Close` nothing |
+//! | `Received` | 0; nothing held; more than the room; after the end; closed and not in flight | the bytes are buffered and no longer count as missing; level, one-shot: not ready if they are less than the room, unless the layer reads ahead; after `Close` nothing |
 //! | `WouldBlock`, `WouldBlockArmed` | detached | not ready; the second: and read interest is armed |
 //! | `EndOfStream`, `TransportError` | detached | ended or broken (an error outweighs an end that is not reported yet) |
 //! | `Consumed` | more than buffered; from a slot while in flight | buffered less; progress ends the need of bytes, and a request to park or shed |
@@ -63,7 +68,8 @@
 //! `may read` = open, not ended, not paused, what is buffered can fit, not (blocked, and the policy pauses then or bytes are
 //! in a slot).
 //! `room` = a buffer that is not full, or a slot that is not full, or nothing held; the last two only while a
-//! better buffer is not being waited for in vain (a slot with room is good enough, nothing is not).
+//! better buffer is not being waited for in vain (a slot with room is good enough, nothing is not; under a layer that
+//! reads ahead, neither is).
 //!
 //! | action | pending while |
 //! |---|---|
@@ -72,13 +78,13 @@
 //! | `CancelRequest` | queued and `RequestBuffer` would not be wanted |
 //! | `Decode` | bytes are buffered and the decoder is free; not in a slot while in flight |
 //! | `Discard` | bytes are buffered and failed, or the end is reported; not in a slot while in flight |
-//! | `Recv` | may read, ready, within budget, a buffer with room (or a slot with room while queued), nothing to decode first, none in flight |
+//! | `Recv` | may read, ready, within budget, a buffer with room (or a slot with room while queued, unless the layer reads ahead), nothing to decode first, none in flight |
 //! | `CannotFit` | needs more than the buffer has room for; not blocked; until seen |
 //! | `End` | ended; nothing is buffered, or more bytes are needed; not blocked; until seen |
 //! | `ReleaseBuffer` | a buffer or slot is held, empty, not too small, nothing is to be received into it now or in flight |
 //! | `Park` | a buffer holds bytes that cannot be decoded now, and no receive is in flight: at most `park_bytes` and the last receive ran dry, or at most `reclaim_bytes` and the pool asks |
 //! | `Shed` | the lease expired with what cannot be parked; until progress or seen |
-//! | `Reschedule` | the budget of the loop iteration is used up and there is work that no read interest would wake for; until seen |
+//! | `Reschedule` | the budget of the loop iteration is used up and there is work that no read interest would wake for (level: only under a layer that reads ahead); until seen |
 //! | `Finished` | closed, nothing held, not queued |
 
 #![forbid(unsafe_code)]
@@ -164,15 +170,19 @@ mod flag {
     /// No event takes the fast path.
     pub(super) const SLOW: u32 = 1 << 23;
     pub(super) const MODE_SHIFT: u32 = 24;
+    /// Only `WouldBlock` means that there is nothing to receive.
+    pub(super) const READS_AHEAD: u32 = 1 << 28;
     pub(super) const HELD: u32 = BUFFER | SLOT;
     pub(super) const ASKED: u32 = RECLAIM | EXPIRED;
     pub(super) const FLIGHT: u32 = IN_FLIGHT | TAKEN_BACK;
     pub(super) const OVER: u32 = ENDED | BROKEN;
     /// What a connection can be without being in any of the states that few ever are in.
-    pub(super) const COMMON_FLAGS: u32 = ATTACHED | HELD | READY | ARMED | PAUSE_WHEN_BLOCKED | MODE;
-    pub(super) const MODE: u32 = 0xff << MODE_SHIFT;
+    pub(super) const COMMON_FLAGS: u32 = ATTACHED | HELD | READY | ARMED | SETTINGS;
+    pub(super) const MODE: u32 = 0xf << MODE_SHIFT;
     /// What a connection is made with.
-    pub(super) const MADE_WITH: u32 = PAUSE_WHEN_BLOCKED | SLOW | MODE;
+    pub(super) const MADE_WITH: u32 = SETTINGS | SLOW;
+    /// What the policy sets.
+    pub(super) const SETTINGS: u32 = PAUSE_WHEN_BLOCKED | READS_AHEAD | MODE;
 }
 
 /// How the byte stream ended.
@@ -200,13 +210,14 @@ impl Connection {
     /// A connection with this policy, not attached yet.
     pub const fn new(policy: Policy) -> Connection {
         let pause = if policy.pause_when_blocked { flag::PAUSE_WHEN_BLOCKED } else { 0 };
+        let reads_ahead = if policy.reads_ahead { flag::READS_AHEAD } else { 0 };
         Connection {
             capacity: 0,
             buffered_bytes: 0,
             needed_bytes: 0,
             blocked: 0,
             resume_free_bytes: policy.resume_free_bytes,
-            flags: pause | (policy.mode as u32) << flag::MODE_SHIFT,
+            flags: pause | reads_ahead | (policy.mode as u32) << flag::MODE_SHIFT,
             park_bytes: policy.park_bytes,
             reclaim_bytes: policy.reclaim_bytes,
             reads: 0,
@@ -411,7 +422,7 @@ impl Connection {
     /// Whether the number of its mode is one that there is.
     #[cfg(feature = "std")]
     pub(crate) fn has_known_mode(&self) -> bool {
-        Mode::try_from((self.flags >> flag::MODE_SHIFT) as u8).is_ok()
+        Mode::try_from(((self.flags & flag::MODE) >> flag::MODE_SHIFT) as u8).is_ok()
     }
 
     /// Whether the connection was attached; it stays so when it is closed.
@@ -449,7 +460,13 @@ impl Connection {
             reclaim_bytes: self.reclaim_bytes,
             resume_free_bytes: self.resume_free_bytes,
             pause_when_blocked: self.has(flag::PAUSE_WHEN_BLOCKED),
+            reads_ahead: self.reads_ahead(),
         }
+    }
+
+    /// Whether a layer between transport and host may hold more bytes than it handed on.
+    pub(crate) const fn reads_ahead(&self) -> bool {
+        self.has(flag::READS_AHEAD)
     }
 
     /// Whether reading could be accepted now, were there something to read: what the read interest follows.

@@ -85,6 +85,8 @@ pub struct demuxbuf_pool_config {
     pub reads_per_wake: u8,
     /// As in `demuxbuf_policy`.
     pub pause_when_blocked: u8,
+    /// As in `demuxbuf_policy`.
+    pub reads_ahead: u8,
     /// Not 0: `demuxbuf_pool_poll_audit` may be called; 24 bytes for each of `receivers_max`.
     pub audit: u8,
     /// Not 0: buffers and slots are overwritten with zeros when they are released. Costs the size of each, and every event
@@ -93,7 +95,7 @@ pub struct demuxbuf_pool_config {
     /// Not 0: buffers and slots are left out of core dumps (madvise(2), `MADV_DONTDUMP`). Linux only; refused elsewhere.
     pub no_dump: u8,
     /// Must be 0.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
 }
 
 growable!(demuxbuf_pool_config, 168);
@@ -127,10 +129,11 @@ impl demuxbuf_pool_config {
             mode: default.policy.mode as u8,
             reads_per_wake: default.policy.reads_per_wake,
             pause_when_blocked: default.policy.pause_when_blocked.into(),
+            reads_ahead: default.policy.reads_ahead.into(),
             audit: default.audit.into(),
             wipe: default.wipe.into(),
             no_dump: default.no_dump.into(),
-            reserved: [0; 2],
+            reserved: 0,
         }
     }
 }
@@ -254,10 +257,9 @@ pub(super) unsafe fn read_config(config: *const demuxbuf_pool_config, tag: u8) -
     let default = demuxbuf_pool_config::new(counts.buffers, counts.receivers_max);
     // SAFETY: as this function asks.
     let config = unsafe { read_struct(config, default)? };
-    for (at, &value) in (offset_of!(demuxbuf_pool_config, reserved)..).zip(&config.reserved) {
-        if value != 0 {
-            return Err(StructError::Unknown { at, value: value.into() }.into());
-        }
+    if config.reserved != 0 {
+        let at = offset_of!(demuxbuf_pool_config, reserved);
+        return Err(StructError::Unknown { at, value: config.reserved.into() }.into());
     }
     Ok(to_rust(&config, tag)?)
 }
@@ -272,6 +274,7 @@ fn to_rust(config: &demuxbuf_pool_config, tag: u8) -> Result<PoolConfig, ConfigE
         reclaim_bytes: config.reclaim_bytes,
         resume_free_bytes: config.resume_free_bytes,
         pause_when_blocked: config.pause_when_blocked != 0,
+        reads_ahead: config.reads_ahead != 0,
     };
     let classes = u8::try_from(config.classes).map_err(|_| wrong("classes", config.classes, 1, 8))?;
     let last = |count: usize| count as u64 - 1;

@@ -1,14 +1,12 @@
 //! How a connection receives and what is parked.
 
-use super::out::{StructError, growable, read_struct};
+use super::out::{growable, read_struct};
 use super::refusal::Refusal;
-use core::mem::offset_of;
 use demuxbuf::connection::{Mode, Policy};
 use demuxbuf::pool::ConfigError;
 
 /// Level-triggered: reported again for as long as there is something. As in one-shot mode, a receive that brings less
-/// than the room is taken to have emptied the transport: a layer that reads ahead, such as a TLS library, needs edge or
-/// optimistic mode.
+/// than the room is taken to have emptied the transport, unless the policy has `reads_ahead`.
 pub const DEMUXBUF_MODE_LEVEL: u8 = 0;
 /// Edge-triggered, registered once.
 pub const DEMUXBUF_MODE_EDGE: u8 = 1;
@@ -38,8 +36,11 @@ pub struct demuxbuf_policy {
     pub reads_per_wake: u8,
     /// Not 0: stop receiving while decoding is blocked, instead of when the buffer is full.
     pub pause_when_blocked: u8,
-    /// Must be 0.
-    pub reserved: u8,
+    /// Not 0: a layer between transport and host, such as a TLS library, may hold more bytes than it handed on; or the
+    /// transport is TCP with urgent data, at which a receive stops short. Only `would_block` means that there is nothing to
+    /// receive, in every mode. `RESCHEDULE` appears in level-triggered mode when the budget of receives is used up. A
+    /// waiting connection receives nothing, and a waiting receiver is lent no slot.
+    pub reads_ahead: u8,
 }
 
 growable!(demuxbuf_policy, 16);
@@ -58,10 +59,6 @@ pub(super) fn mode_of(mode: u8) -> Result<Mode, ConfigError> {
 pub(super) unsafe fn read_policy(policy: *const demuxbuf_policy) -> Result<Policy, Refusal> {
     // SAFETY: as this function asks.
     let policy = unsafe { read_struct(policy, demuxbuf_policy::default())? };
-    if policy.reserved != 0 {
-        let at = offset_of!(demuxbuf_policy, reserved);
-        return Err(StructError::Unknown { at, value: policy.reserved.into() }.into());
-    }
     Ok(Policy {
         mode: mode_of(policy.mode)?,
         reads_per_wake: policy.reads_per_wake,
@@ -69,5 +66,6 @@ pub(super) unsafe fn read_policy(policy: *const demuxbuf_policy) -> Result<Polic
         reclaim_bytes: policy.reclaim_bytes,
         resume_free_bytes: policy.resume_free_bytes,
         pause_when_blocked: policy.pause_when_blocked != 0,
+        reads_ahead: policy.reads_ahead != 0,
     })
 }

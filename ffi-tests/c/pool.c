@@ -216,8 +216,7 @@ static void config_error_names_the_field(void) {
     REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, sizeof(demuxbuf_pool_config) - 1, "is ");
     REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, 4097, "is 4097");
     REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, UINT32_MAX, "4294967295");
-    REFUSE_FIELD_AS(DEMUXBUF_ERR_UNKNOWN_FIELD, reserved[0], 7, "is 7");
-    REFUSE_FIELD_AS(DEMUXBUF_ERR_UNKNOWN_FIELD, reserved[1], 7, "is 7");
+    REFUSE_FIELD_AS(DEMUXBUF_ERR_UNKNOWN_FIELD, reserved, 7, "is 7");
     REFUSE_FIELD(mode, 5, "5");
     REFUSE_FIELD(mode, 255, "255");
     REFUSE_FIELD(park_bytes, 65, "65");

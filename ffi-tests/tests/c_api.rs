@@ -59,6 +59,11 @@ fn completion() {
 }
 
 #[test]
+fn layers_that_read_ahead() {
+    passes_linked_both_ways(&["reads_ahead.c"]);
+}
+
+#[test]
 fn s73_validity_of_data() {
     passes_linked_both_ways(&["validity.c"]);
 }

@@ -54,7 +54,7 @@ impl Connection {
         let Policy { mode, reads_per_wake, park_bytes, reclaim_bytes, resume_free_bytes, .. } = *policy;
         let is_same_mode = self.has_mode(mode);
         let rules = Connection::new(*policy).flags;
-        self.flags = self.flags & !(flag::MODE | flag::PAUSE_WHEN_BLOCKED) | rules;
+        self.flags = self.flags & !flag::SETTINGS | rules;
         (self.reads_per_wake, self.resume_free_bytes) = (reads_per_wake, resume_free_bytes);
         (self.park_bytes, self.reclaim_bytes) = (park_bytes, reclaim_bytes);
         if !is_same_mode {
@@ -114,15 +114,12 @@ impl Connection {
         self.buffered_bytes += bytes;
         self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
         self.reads = self.reads.saturating_add(1);
-        match self.mode() {
-            // A receive that filled what was offered may have left more behind. One that did not ran dry, and
-            // read interest of these modes reports again whatever came since.
-            Mode::Level | Mode::OneShot if filled => self.set(flag::READY),
-            Mode::Level | Mode::OneShot => self.clear(flag::READY),
-            // These modes report a change only once. An end that arrived with the bytes is part of that report, so
-            // another receive has to look for it.
-            Mode::Edge | Mode::Optimistic | Mode::Completion => self.set(flag::READY),
-        }
+        // A receive that filled what was offered may have left more behind. In level-triggered and one-shot mode another
+        // ran dry, and read interest reports again whatever came since. The other modes report a change only once: an end
+        // that arrived with the bytes is part of that report, so another receive has to look for it. What a layer that
+        // reads ahead holds is not reported in any mode.
+        self.clear(flag::READY);
+        self.set(if filled | self.asks_again() { flag::READY } else { 0 });
         self.update_room();
     }
 

@@ -16,7 +16,7 @@ impl Connection {
     }
 
     pub(super) fn mode(&self) -> Mode {
-        Mode::try_from((self.flags >> flag::MODE_SHIFT) as u8).unwrap_or_default()
+        Mode::try_from(((self.flags & flag::MODE) >> flag::MODE_SHIFT) as u8).unwrap_or_default()
     }
 
     pub(super) const fn room(&self) -> u32 {
@@ -31,7 +31,7 @@ impl Connection {
     pub(super) fn has_room(&self) -> bool {
         match self.hold() {
             Hold::Buffer => !self.has(flag::FULL),
-            Hold::Slot => !(self.has(flag::FULL) && self.has(flag::WAITING)),
+            Hold::Slot => !(self.has(flag::FULL | flag::READS_AHEAD) && self.has(flag::WAITING)),
             Hold::None => !self.has(flag::WAITING),
         }
     }
@@ -102,20 +102,21 @@ impl Conditions {
         // iterations; a new request waits for the budget of the next one.
         let lacks_buffer = may_read & ready & !has_buffer;
         let buffer = lacks_buffer & (waiting | (in_budget & !has_work & !in_flight));
-        let receivable = has_buffer | (has_slot & waiting);
+        // A slot to receive into until the buffer comes, but not under a layer that reads ahead. It is worth keeping while it
+        // is empty: the next bytes go there. An empty buffer that is too small stays until the host has seen to it: the
+        // next would be no larger.
+        let lifeline = has_slot & waiting & !c.reads_ahead();
+        let receivable = has_buffer | lifeline;
         let unread = receivable & may_read & ready & !in_flight & !c.has(flag::FULL) & !has_work;
         let receive = unread & in_budget;
 
         let end = over & !c.has(flag::END_SEEN) & !blocked & (empty | (needs_more & !failed));
         let accepts = may_read & c.has_room();
         let (interest, reports_again) = match c.mode() {
-            Mode::Level => (accepts, true),
+            Mode::Level => (accepts, !c.reads_ahead()),
             Mode::OneShot | Mode::Optimistic | Mode::Completion => (accepts & !ready, false),
             Mode::Edge => (!over, false),
         };
-        // An empty slot is worth keeping while a buffer is waited for: the next bytes go there. An empty buffer that is
-        // too small stays until the host has seen to it: the next would be no larger.
-        let lifeline = has_slot & waiting & buffer;
         let wants_room = unread | (lacks_buffer & !waiting & !has_work);
         Conditions {
             accepts,
@@ -130,7 +131,7 @@ impl Conditions {
             end,
             cannot_fit: misfit & !blocked & !c.has(flag::MISFIT_SEEN),
             park: has_buffer & !in_flight & (needs_more | blocked) & !misfit & !end && c.may_park(ready & may_read),
-            release: (has_buffer | has_slot) & empty & !misfit & !in_flight & !receive & !lifeline,
+            release: (has_buffer | has_slot) & empty & !misfit & !in_flight & !receive & !(lifeline & buffer),
             next_iteration: (c.has(flag::YIELDED) & !needs_more & !blocked)
                 | (!reports_again & !in_budget & wants_room),
         }

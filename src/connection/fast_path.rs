@@ -11,8 +11,8 @@ use super::{Action, Actions, Connection, Mode, flag};
 /// One of these is set in the modes whose read interest is off after its first report.
 const SINGLE_REPORT: u32 =
     (Mode::OneShot as u32 & Mode::Optimistic as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
-/// Set in the modes that go on receiving until there is nothing.
-const ASKS_AGAIN: u32 = (Mode::Edge as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
+/// Set in the modes that go on receiving until there is nothing, and under a layer that reads ahead.
+const ASKS_AGAIN: u32 = (Mode::Edge as u32 | Mode::Completion as u32) << flag::MODE_SHIFT | flag::READS_AHEAD;
 
 const _: () = assert!(ASKS_AGAIN & (Mode::Optimistic as u32) << flag::MODE_SHIFT != 0);
 const _: () = assert!(ASKS_AGAIN & (Mode::OneShot as u32) << flag::MODE_SHIFT == 0);
@@ -23,6 +23,12 @@ impl Connection {
     #[inline(always)]
     pub(super) const fn is_single_report(&self) -> bool {
         self.has(SINGLE_REPORT)
+    }
+
+    /// Whether only `WouldBlock` ends readiness.
+    #[inline(always)]
+    pub(super) const fn asks_again(&self) -> bool {
+        self.has(ASKS_AGAIN)
     }
 
     /// Whether it is eligible.
@@ -160,7 +166,7 @@ impl Connection {
         (self.buffered_bytes, self.needed_bytes) = (buffered_bytes as u32, 0);
         self.reads += u8::from(self.reads < u8::MAX);
         self.clear(flag::READY);
-        if self.has(ASKS_AGAIN) {
+        if self.asks_again() {
             self.set(flag::READY);
         }
         Some(self.with_interest(Action::Decode.into()))
@@ -197,7 +203,8 @@ mod tests {
     /// Too many for Miri.
     fn for_each_common(mut look: impl FnMut(&Connection)) {
         for mode in Mode::ALL {
-            for word in 0..1 << 22 {
+            let words = (0..1 << 22).flat_map(|word| [0, flag::READS_AHEAD].map(|reads_ahead| word | reads_ahead));
+            for word in words {
                 let flags = word | (mode as u32) << flag::MODE_SHIFT;
                 let empty = Connection { flags, park_bytes: 3, reclaim_bytes: 5, ..Connection::default() };
                 if !empty.has_only_common_flags() {
@@ -242,8 +249,9 @@ mod tests {
         // Bytes that it may need: any number without a buffer, else what there is room for.
         let (in_buffer, in_slot) =
             ((0..CAPACITY).map(|buffered_bytes| CAPACITY - buffered_bytes + 1).sum::<u32>(), CAPACITY * (CAPACITY + 2));
-        // Ready or not, armed or not, pausing when blocked or not; holding nothing, a slot, a buffer, or both.
-        assert_eq!(count, 5 * 3 * 8 * ((CAPACITY + 2) + in_slot + 2 * in_buffer));
+        // Ready or not, armed or not, pausing when blocked or not, reading ahead or not; holding nothing, a slot, a buffer,
+        // or both.
+        assert_eq!(count, 5 * 3 * 16 * ((CAPACITY + 2) + in_slot + 2 * in_buffer));
     }
 
     #[test]
@@ -326,9 +334,9 @@ mod tests {
                 }
             }
         });
-        // Of each mode, number of reads, and read interest, pausing when blocked or not, and readiness.
+        // Of each mode, number of reads, and read interest, pausing when blocked or not, reading ahead or not, and readiness.
         let (all, reads) = (CAPACITY + 2, READS.len() as u32);
-        let of_each = 5 * reads * 8;
+        let of_each = 5 * reads * 16;
         let shorts = |buffered_bytes| CAPACITY - buffered_bytes + 1;
         let fitting = (0..CAPACITY).map(shorts).sum::<u32>();
         assert_eq!(taken[0], of_each * (all + CAPACITY * all + 2 * fitting));

@@ -9,8 +9,8 @@ use core::fmt;
 #[non_exhaustive]
 pub enum Mode {
     /// Level-triggered read interest (`poll`, `epoll` without flags): reports again while there is something to
-    /// receive. A receive that brings less than the room is taken to have emptied the transport, here and in `OneShot`.
-    /// A layer that reads ahead, such as a TLS library, needs `Edge` or `Optimistic`.
+    /// receive. A receive that brings less than the room is taken to have emptied the transport, here and in `OneShot`,
+    /// unless a layer [reads ahead](Policy::reads_ahead).
     #[default]
     Level = 0,
     /// Edge-triggered read interest (`EPOLLET`), registered once: reports once for each change, so the machine
@@ -83,6 +83,12 @@ pub struct Policy {
     pub resume_free_bytes: u32,
     /// Stop receiving while decoding is blocked, instead of when the buffer is full.
     pub pause_when_blocked: bool,
+    /// A layer between transport and host, such as a TLS library, may hold more bytes than it handed on; or the transport
+    /// is TCP with urgent data, at which a receive stops short. Only `WouldBlock` means that there is nothing to receive,
+    /// in level-triggered and one-shot mode too. `Reschedule` appears in level-triggered mode when the budget of receives
+    /// is used up. A waiting connection receives nothing, not even into a slot, because the layer would take a whole
+    /// record from the transport for it.
+    pub reads_ahead: bool,
 }
 
 impl Policy {

@@ -112,12 +112,12 @@ mod tests {
     const RECEIVERS: u32 = 3;
 
     /// Two buffers of 4096 bytes or four of 2048, of which receivers ask for the smaller ones first; with deadlines.
-    fn config(mode: Mode, sizes: &[u32]) -> PoolConfig {
+    fn config(mode: Mode, sizes: &[u32], reads_ahead: bool) -> PoolConfig {
         let mut config = PoolConfig::new(2, RECEIVERS);
         config.set_buffer_sizes(sizes).expect("the sizes are allowed");
         config.first_size_index = sizes.len() as u8 - 1;
         (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(10), Some(20));
-        config.policy.mode = mode;
+        (config.policy.mode, config.policy.reads_ahead) = (mode, reads_ahead);
         config
     }
 
@@ -130,8 +130,8 @@ mod tests {
     }
 
     /// A pool of one thread. The first receiver requests in the name of a tenant.
-    fn own(mode: Mode, sizes: &[u32]) -> Side<Scheduler> {
-        let mut config = config(mode, sizes);
+    fn own(mode: Mode, sizes: &[u32], reads_ahead: bool) -> Side<Scheduler> {
+        let mut config = config(mode, sizes, reads_ahead);
         config.scheduler.tenants_max = 1;
         let mut side = attach(vec![Pool::new(&config).expect("the configuration is allowed")], &[0; 3]);
         let tenant_config = TenantConfig { cap: 1, ..TenantConfig::default() };
@@ -144,7 +144,7 @@ mod tests {
     #[cfg(feature = "std")]
     #[cfg(not(loom))]
     fn shared(mode: Mode) -> Side<crate::shared::PoolShard> {
-        let config = config(mode, &[4096]);
+        let config = config(mode, &[4096], false);
         let shared_pool = crate::shared::SharedPool::new(&config, 2).expect("the configuration is allowed");
         let pools = [0, 1].map(|shard| shared_pool.shard(shard).expect("it is free"));
         Side { _keep: Box::new(shared_pool), ..attach(pools.into(), &[0, 0, 1]) }
@@ -252,8 +252,12 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         let sizes: [&[u32]; 2] = [&[4096], &[4096, 2048]];
         for (mode, sizes) in Mode::ALL.into_iter().flat_map(|mode| sizes.map(|sizes| (mode, sizes))) {
-            let taken = compare(&mut random, 20, || own(mode, sizes));
-            assert!(taken.iter().all(|&taken| taken > 0), "{mode:?} {sizes:?}: {taken:?}");
+            for reads_ahead in [false, true] {
+                // Then a receiver that holds something is seldom without more to receive.
+                let rounds = if reads_ahead { 60 } else { 20 };
+                let taken = compare(&mut random, rounds, || own(mode, sizes, reads_ahead));
+                assert!(taken.iter().all(|&taken| taken > 0), "{mode:?} {sizes:?} {reads_ahead}: {taken:?}");
+            }
         }
     }
 

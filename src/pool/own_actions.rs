@@ -343,9 +343,11 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    /// A receiver that waits with nothing held gets a slot to receive into meanwhile.
+    /// A receiver that waits with nothing held gets a slot to receive into meanwhile; under a layer that reads ahead it
+    /// would receive nothing.
     fn lend_lifeline(&mut self, index: u32) {
-        if !self.config.lifeline || self.table.place(index) != Place::Nowhere {
+        let is_of_use = self.config.lifeline && !self.table.connection(index).reads_ahead();
+        if !is_of_use || self.table.place(index) != Place::Nowhere {
             return;
         }
         if let Some(slot) = self.memory.slots_mut().take_smallest() {

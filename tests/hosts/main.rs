@@ -42,6 +42,7 @@ impl Settings {
             reclaim_bytes: 0,
             resume_free_bytes: [0, 40, 1000][rng.usize(..3)],
             pause_when_blocked: rng.bool(),
+            reads_ahead: rng.bool(),
         };
         let (buffers, slots) = (rng.u32(1..4), rng.u32(..=CONNECTIONS as u32));
         Settings { seed, policy, buffers, slots, lifeline: rng.bool() }
@@ -69,7 +70,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn draw(rng: &mut Rng, mode: Mode) -> Stream {
+    fn draw(rng: &mut Rng, policy: &Policy) -> Stream {
         let mut ends = Vec::new();
         for _ in 0..rng.usize(..12) {
             let largest = if one_in(rng, 20) { BUFFER_BYTES * 2 } else { BUFFER_BYTES };
@@ -82,8 +83,9 @@ impl Stream {
         if all > 0 && one_in(rng, 3) {
             script.truncate(all - rng.usize(..all.min(20)));
         }
+        let socket = Socket::random(policy.mode, &[], rng.fork());
         Stream {
-            socket: Socket::random(mode, &[], rng.fork()),
+            socket: if policy.reads_ahead { socket.behind_a_layer(100) } else { socket },
             script,
             ends,
             sent: 0,
@@ -149,7 +151,7 @@ struct RandomHost<S> {
 impl<S: Side> RandomHost<S> {
     fn run_all(settings: Settings, side: S) -> Reached {
         let mut rng = Rng::with_seed(settings.seed ^ 0x5eed);
-        let streams = (0..CONNECTIONS).map(|_| Stream::draw(&mut rng, settings.policy.mode)).collect();
+        let streams = (0..CONNECTIONS).map(|_| Stream::draw(&mut rng, &settings.policy)).collect();
         let mut host = RandomHost { side, streams, rng, settings, reached: Reached::new() };
         for at in 0..CONNECTIONS {
             host.run(at);

@@ -127,6 +127,14 @@ impl Host {
         self.peers.len() - 1
     }
 
+    /// Puts a layer that reads ahead between the transport of a new peer and this host, which hands on at most this many
+    /// bytes at a time.
+    pub(crate) fn put_layer(&mut self, at: usize, piece_bytes: usize) {
+        let peer = &mut self.peers[at];
+        let socket = std::mem::replace(&mut peer.socket, Socket::new(self.mode, &[]));
+        peer.socket = socket.behind_a_layer(piece_bytes);
+    }
+
     /// The peer sends; the host reports nothing before its next loop iteration.
     pub(crate) fn send(&mut self, at: usize, bytes: &[u8]) {
         self.peers[at].socket.send(bytes);

@@ -7,6 +7,7 @@
 mod c;
 mod ending;
 mod host;
+mod layers;
 mod machine;
 mod overload;
 mod receiving;

@@ -257,8 +257,8 @@ impl ModelConnection {
         self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
         self.reads += 1;
         // Level-triggered and renewed one-shot interest report again by themselves; other modes receive until
-        // `WouldBlock`.
-        self.ready = filled || !matches!(self.policy.mode, Mode::Level | Mode::OneShot);
+        // `WouldBlock`, and so do all under a layer that holds what no poller reports.
+        self.ready = filled || self.policy.reads_ahead || !matches!(self.policy.mode, Mode::Level | Mode::OneShot);
         self.refill();
     }
 
@@ -511,6 +511,11 @@ impl ModelConnection {
         self.flight == Flight::TakenBack
     }
 
+    /// Whether a layer between transport and host may hold more bytes than it handed on.
+    pub fn reads_ahead(&self) -> bool {
+        self.policy.reads_ahead
+    }
+
     /// Whether the connection is attached and not closed.
     pub fn is_open(&self) -> bool {
         self.life == Life::Open
@@ -530,11 +535,12 @@ impl ModelConnection {
         self.capacity - self.buffered_bytes()
     }
 
-    /// A buffer that is not full; a slot that is not full, or nothing, unless a buffer is waited for in vain.
+    /// A buffer that is not full; a slot that is not full, or nothing, unless a buffer is waited for in vain. A layer that
+    /// reads ahead is asked for nothing meanwhile, whatever the slot has room for.
     fn has_room(&self) -> bool {
         match self.hold {
             Hold::None => !self.waiting,
-            Hold::Slot => !(self.waiting && self.full),
+            Hold::Slot => !(self.waiting && (self.full || self.policy.reads_ahead)),
             Hold::Buffer => !self.full,
         }
     }
@@ -607,7 +613,7 @@ impl ModelConnection {
 
     /// A receive, but for the budget.
     fn has_unread(&self) -> bool {
-        let place = self.hold == Hold::Buffer || (self.hold == Hold::Slot && self.waiting);
+        let place = self.hold == Hold::Buffer || self.has_lifeline();
         self.may_read() && self.ready && place && !self.full && !self.has_work() && !self.in_flight()
     }
 
@@ -640,15 +646,18 @@ impl ModelConnection {
 
     /// An empty hold is kept only to receive into it, or because the next buffer would be too small as well.
     fn keeps_empty(&self) -> bool {
-        self.is_misfit()
-            || self.in_flight()
-            || self.receives()
-            || (self.hold == Hold::Slot && self.waiting && self.lacks_buffer())
+        self.is_misfit() || self.in_flight() || self.receives() || (self.has_lifeline() && self.lacks_buffer())
+    }
+
+    /// A slot to receive into until the buffer comes.
+    fn has_lifeline(&self) -> bool {
+        self.hold == Hold::Slot && self.waiting && !self.policy.reads_ahead
     }
 
     fn waits_for_iteration(&self) -> bool {
         let decode = self.yielded && self.needed_bytes == 0 && !self.is_blocked();
         let receive = self.has_unread() || (self.lacks_buffer() && !self.waiting && !self.has_work());
-        decode || (self.policy.mode != Mode::Level && !self.in_budget() && receive)
+        let reported_again = self.policy.mode == Mode::Level && !self.policy.reads_ahead;
+        decode || (!reported_again && !self.in_budget() && receive)
     }
 }

@@ -29,7 +29,7 @@ fn c_policy(policy: Policy) -> demuxbuf_policy {
         mode: policy.mode as u8,
         reads_per_wake: policy.reads_per_wake,
         pause_when_blocked: policy.pause_when_blocked.into(),
-        reserved: 0,
+        reads_ahead: policy.reads_ahead.into(),
     }
 }
 
@@ -184,6 +184,7 @@ impl CPool {
         (c.lifeline, c.mode, c.reads_per_wake) = (config.lifeline.into(), policy.mode, policy.reads_per_wake);
         (c.park_bytes, c.reclaim_bytes) = (policy.park_bytes, policy.reclaim_bytes);
         (c.resume_free_bytes, c.pause_when_blocked) = (policy.resume_free_bytes, policy.pause_when_blocked);
+        c.reads_ahead = policy.reads_ahead;
         let mut pool = null_mut();
         // SAFETY: pointers to locals; no message is asked for.
         let status = unsafe { demuxbuf_pool_new(&c, &mut pool, null_mut(), null_mut()) };

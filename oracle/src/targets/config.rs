@@ -34,6 +34,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "pause_when_blocked 1",
     "audit 1",
     "wipe 1",
+    "reads_ahead 1",
 ];
 
 /// The most that a run may reserve. A configuration that needs more is not tried here, because it would test the
@@ -92,6 +93,7 @@ fn set(config: &mut PoolConfig, line: Line<'_>) {
         "pause_when_blocked" => policy.pause_when_blocked = number != 0,
         "audit" => config.audit = number != 0,
         "wipe" => config.wipe = number != 0,
+        "reads_ahead" => policy.reads_ahead = number != 0,
         _ => {}
     }
 }

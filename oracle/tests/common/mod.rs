@@ -27,14 +27,18 @@ pub fn policy() -> impl Strategy<Value = Policy> {
     let park_bytes = prop::sample::select(vec![0, 1, 8, 63, 64]);
     let resume_free_bytes = prop::sample::select(vec![0, 1, 10, 64, 1000]);
     let reclaim_bytes = prop::sample::select(vec![0, 5, 64, 200]);
-    (mode, 0..4u8, park_bytes, reclaim_bytes, resume_free_bytes, any::<bool>()).prop_map(
-        |(mode, reads_per_wake, park_bytes, reclaim_bytes, resume_free_bytes, pause_when_blocked)| Policy {
-            mode,
-            reads_per_wake,
-            park_bytes,
-            reclaim_bytes,
-            resume_free_bytes,
-            pause_when_blocked,
+    let (pause_when_blocked, reads_ahead) = (any::<bool>(), any::<bool>());
+    (mode, 0..4u8, park_bytes, reclaim_bytes, resume_free_bytes, pause_when_blocked, reads_ahead).prop_map(
+        |(mode, reads_per_wake, park_bytes, reclaim_bytes, resume_free_bytes, pause_when_blocked, reads_ahead)| {
+            Policy {
+                mode,
+                reads_per_wake,
+                park_bytes,
+                reclaim_bytes,
+                resume_free_bytes,
+                pause_when_blocked,
+                reads_ahead,
+            }
         },
     )
 }

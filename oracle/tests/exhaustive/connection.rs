@@ -170,7 +170,7 @@ const STATES: [&str; 10] = [
     "is closed",
 ];
 
-fn run(mode: Mode) {
+fn run(mode: Mode, reads_ahead: bool) {
     let policy = Policy {
         mode,
         reads_per_wake: 1,
@@ -178,11 +178,13 @@ fn run(mode: Mode) {
         reclaim_bytes: 2,
         resume_free_bytes: 2,
         pause_when_blocked: false,
+        reads_ahead,
     };
     let flight = (mode == Mode::Completion).then_some("is in flight");
     let rare = RARE_STATES.into_iter().filter(|_| !cfg!(debug_assertions));
     let sometimes: Vec<_> = Action::ALL.into_iter().map(name).chain(STATES).chain(rare).chain(flight).collect();
-    close(&format!("a connection alone, {mode:?}"), &Alone::new(policy), &sometimes);
+    let layer = if reads_ahead { " under a layer that reads ahead" } else { "" };
+    close(&format!("a connection alone, {mode:?}{layer}"), &Alone::new(policy), &sometimes);
 }
 
 /// If they were counted elsewhere, states that differ would count as one, and the search would shrink unnoticed.
@@ -209,25 +211,48 @@ fn state_key_counts_every_read() {
 
 #[test]
 fn level_triggered() {
-    run(Mode::Level);
+    run(Mode::Level, false);
 }
 
 #[test]
 fn edge_triggered() {
-    run(Mode::Edge);
+    run(Mode::Edge, false);
 }
 
 #[test]
 fn one_shot() {
-    run(Mode::OneShot);
+    run(Mode::OneShot, false);
 }
 
 #[test]
 fn optimistic() {
-    run(Mode::Optimistic);
+    run(Mode::Optimistic, false);
 }
 
 #[test]
 fn completion() {
-    run(Mode::Completion);
+    run(Mode::Completion, false);
+}
+
+/// In the modes in which it makes a difference to readiness; the others are searched in release builds.
+#[test]
+fn level_triggered_reading_ahead() {
+    run(Mode::Level, true);
+}
+
+#[test]
+fn one_shot_reading_ahead() {
+    run(Mode::OneShot, true);
+}
+
+#[test]
+#[cfg(not(debug_assertions))]
+fn edge_triggered_reading_ahead() {
+    run(Mode::Edge, true);
+}
+
+#[test]
+#[cfg(not(debug_assertions))]
+fn completion_reading_ahead() {
+    run(Mode::Completion, true);
 }

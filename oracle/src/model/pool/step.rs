@@ -98,7 +98,8 @@ impl ModelPool {
             Asked::Wait(wait) => {
                 self.at(id).wait = Some(wait);
                 self.apply_event(id, Event::BufferDenied);
-                let lifeline = self.smallest_slot().filter(|_| self.config.lifeline);
+                let is_of_use = self.config.lifeline && !self.at(id).connection.reads_ahead();
+                let lifeline = self.smallest_slot().filter(|_| is_of_use);
                 if let Some(slot) = lifeline.filter(|_| self.at(id).connection.hold() == Hold::None) {
                     self.counts.lifelines += 1;
                     self.enter_slot(id, slot);

@@ -11,6 +11,17 @@ enum {
     SLOTS_KIB = CONNECTIONS_MAX * 64 / 1024 + 1,
 };
 
+static inline uint8_t embed_mode(const embed_options *options) {
+    return strcmp(options->trigger, "edge") == 0    ? DEMUXBUF_MODE_EDGE
+           : strcmp(options->trigger, "level") == 0 ? DEMUXBUF_MODE_LEVEL
+                                                    : DEMUXBUF_MODE_ONE_SHOT;
+}
+
+static inline uint32_t embed_epoll_flag(const embed_options *options) {
+    uint8_t mode = embed_mode(options);
+    return mode == DEMUXBUF_MODE_EDGE ? (uint32_t)EPOLLET : mode == DEMUXBUF_MODE_ONE_SHOT ? (uint32_t)EPOLLONESHOT : 0;
+}
+
 /* All memory to receive into, buffers and slots together, is within --memory-kib. */
 static inline demuxbuf_pool *embed_pool(const embed_options *options, uint8_t mode) {
     uint32_t shares = (uint32_t)((options->memory_kib - SLOTS_KIB) * 1024 / SHARE_BYTES);
@@ -20,6 +31,8 @@ static inline demuxbuf_pool *embed_pool(const embed_options *options, uint8_t mo
     size_t message_bytes = sizeof message;
     demuxbuf_pool_config_init(&config, shares, CONNECTIONS_MAX);
     config.mode = mode;
+    config.reads_ahead = options->reads_ahead;
+    config.pause_when_blocked = options->pause_when_blocked;
     config.park_ns = 0;          /* while others wait, a partial frame of up to 4096 bytes moves to a slot at once, */
     config.lease_ns = LEASE_NS;  /* and a connection that holds a buffer without progress for 1 s is closed */
     config.reclaim_bytes = 4096; /* what is parked on demand; above that only the lease helps */

@@ -159,11 +159,10 @@ static void iterate(int listener) {
 }
 
 int main(int argc, char **argv) {
-    embed_options options = embed_parse(argc, argv, "level");
-    int is_edge = strcmp(options.trigger, "edge") == 0;
+    embed_options options = embed_parse(argc, argv, "level|edge");
     int signals = embed_signals();
-    trigger = is_edge ? (uint32_t)EPOLLET : 0;
-    pool = embed_pool(&options, is_edge ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL);
+    trigger = embed_epoll_flag(&options);
+    pool = embed_pool(&options, embed_mode(&options));
     for (int at = 0; at < CONNECTIONS_MAX; at++)
         connections[at].fd = -1;
     poller = epoll_create1(EPOLL_CLOEXEC);

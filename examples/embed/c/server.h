@@ -32,7 +32,8 @@ enum {
 
 typedef struct {
     unsigned long port, memory_kib;
-    const char *trigger; /* NULL for a program that has no such option */
+    const char *trigger;                     /* NULL for a program that has no such option */
+    uint8_t reads_ahead, pause_when_blocked; /* as in the policy, which a program may set */
 } embed_options;
 
 /* Wake-ups of the loop, and how often a frame found the socket full. */
@@ -63,17 +64,27 @@ static inline unsigned long embed_number(const char *name, const char *text, uns
     return value;
 }
 
-/* With a wrong option, prints what is allowed and exits with status 2. */
-static inline embed_options embed_parse(int argc, char **argv, const char *trigger) {
+/* Whether the text is one of these words, between which there is a bar. */
+static inline int embed_is_one_of(const char *text, const char *words) {
+    size_t length = strlen(text);
+    for (; words != NULL; words = strchr(words, '|') != NULL ? strchr(words, '|') + 1 : NULL) {
+        if (length > 0 && strncmp(words, text, length) == 0 && (words[length] == '|' || words[length] == 0))
+            return 1;
+    }
+    return 0;
+}
+
+/* With a wrong option, prints what is allowed and exits with status 2. `triggers` are those that the program has. */
+static inline embed_options embed_parse(int argc, char **argv, const char *triggers) {
     static const struct option known[] = {
         {"port", 1, NULL, 'p'}, {"memory-kib", 1, NULL, 'm'}, {"trigger", 1, NULL, 't'}, {0}};
-    embed_options options = {.memory_kib = 1024, .trigger = trigger};
+    embed_options options = {.memory_kib = 1024, .trigger = triggers != NULL ? "level" : NULL};
     for (int found; (found = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (found == 'p') {
             options.port = embed_number("port", optarg, 0, 65535);
         } else if (found == 'm') {
             options.memory_kib = embed_number("memory-kib", optarg, MEMORY_KIB_MIN, MEMORY_KIB_MAX);
-        } else if (found == 't' && trigger != NULL && (!strcmp(optarg, "level") || !strcmp(optarg, "edge"))) {
+        } else if (found == 't' && embed_is_one_of(optarg, triggers)) {
             options.trigger = optarg;
         } else {
             optind = argc + 1; /* getopt_long has named an option that it does not know */
@@ -81,8 +92,8 @@ static inline embed_options embed_parse(int argc, char **argv, const char *trigg
         }
     }
     if (optind != argc) {
-        fprintf(stderr, "usage: %s [--port 0..65535, 0 for any] [--memory-kib %d..%d]%s\n", argv[0], MEMORY_KIB_MIN,
-                MEMORY_KIB_MAX, trigger != NULL ? " [--trigger level|edge]" : "");
+        fprintf(stderr, "usage: %s [--port 0..65535, 0 for any] [--memory-kib %d..%d]%s%s\n", argv[0], MEMORY_KIB_MIN,
+                MEMORY_KIB_MAX, triggers != NULL ? " --trigger " : "", triggers != NULL ? triggers : "");
         exit(2);
     }
     return options;

@@ -6,4 +6,6 @@
 pub mod frames;
 pub mod load;
 pub mod server;
+pub mod stream;
 pub mod tasks;
+pub mod tls;

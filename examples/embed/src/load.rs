@@ -1,13 +1,13 @@
 //! Clients of every kind for one server. The honest ones compare each byte that comes back.
 
 use crate::frames::{HEADER_BYTES, PAYLOAD_BYTES_MAX, any_frame, frame, many_frames, small_frames};
+use crate::stream::{Endpoint, Stream};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -47,6 +47,9 @@ pub struct Load {
     /// Seconds after which the run has failed.
     #[arg(long, default_value_t = 300)]
     pub patience_s: u64,
+    /// Certificate of a server that speaks TLS, in PEM form.
+    #[arg(long)]
+    pub certificate: Option<PathBuf>,
 }
 
 /// What the honest clients compared, and the partial frames that are still connected.
@@ -55,7 +58,7 @@ pub struct Outcome {
     /// Bytes that came back to honest clients, each of them as it was sent.
     pub compared_bytes: u64,
     /// Connections with a part of a frame. They stay until this is dropped.
-    pub partial: Vec<TcpStream>,
+    pub partial: Vec<Stream>,
 }
 
 /// How an honest client behaves.
@@ -113,23 +116,24 @@ type Compared = Result<u64, Failure>;
 /// A byte that came back differs, an echo ended early or did not come in time, or the server refused a connection.
 pub async fn run(address: SocketAddr, load: &Load) -> Result<Outcome, Failure> {
     let patience = Duration::from_secs(load.patience_s);
+    let endpoint = Endpoint::new(address, load.certificate.as_deref())?;
     let all = async {
         let mut partial = Vec::new();
         for client in 0..load.partial {
-            partial.push(send_partial(address, PARTIAL_BYTES[client % PARTIAL_BYTES.len()]).await?);
+            partial.push(send_partial(&endpoint, PARTIAL_BYTES[client % PARTIAL_BYTES.len()]).await?);
         }
         let mut clients = JoinSet::new();
         for client in 0..load.honest.max(load.resets).max(load.oversized) {
             let mut random = fastrand::Rng::with_seed(load.seed.wrapping_add(client as u64));
             if client < load.honest {
                 let habit = if load.steady { Habit::Steady } else { Habit::of(client) };
-                clients.spawn(honest(address, client, habit, random.fork()));
+                clients.spawn(honest(endpoint.clone(), client, habit, random.fork()));
             }
             if client < load.resets {
-                clients.spawn(reset(address, client, random.fork()));
+                clients.spawn(reset(endpoint.clone(), client, random.fork()));
             }
             if client < load.oversized {
-                clients.spawn(oversized(address, random.fork()));
+                clients.spawn(oversized(endpoint.clone(), random.fork()));
             }
         }
         let mut compared_bytes = 0;
@@ -147,14 +151,15 @@ pub async fn run(address: SocketAddr, load: &Load) -> Result<Outcome, Failure> {
 /// # Errors
 ///
 /// The server refuses the connection.
-pub async fn send_partial(address: SocketAddr, bytes: usize) -> Result<TcpStream, Failure> {
-    let mut stream = TcpStream::connect(address).await?;
+pub async fn send_partial(endpoint: &Endpoint, bytes: usize) -> Result<Stream, Failure> {
+    let mut stream = endpoint.connect(None).await?;
     stream.write_all(&frame(&mut fastrand::Rng::with_seed(bytes as u64), PAYLOAD_BYTES_MAX)[..bytes]).await?;
+    stream.flush().await?;
     Ok(stream)
 }
 
 /// Connects, sends, compares, ends with a half-close, every second time inside of a frame, and reads to the end.
-async fn honest(address: SocketAddr, client: usize, habit: Habit, mut random: fastrand::Rng) -> Compared {
+async fn honest(endpoint: Endpoint, client: usize, habit: Habit, mut random: fastrand::Rng) -> Compared {
     let frames: Vec<Vec<u8>> = match habit {
         // Hundreds of frames in one buffer, all of which must come back although nothing follows them.
         Habit::Steady if client % 2 == 0 => (0..3).map(|_| small_frames(&mut random)).collect(),
@@ -166,11 +171,12 @@ async fn honest(address: SocketAddr, client: usize, habit: Habit, mut random: fa
     };
     let tail = if client % 2 == 1 { frame(&mut random, 300)[..200].to_vec() } else { Vec::new() };
     let at = |error: Failure| Failure(format!("honest client {client} ({habit:?}): {error}"));
-    echo(address, habit, &frames, &tail).await.map_err(at)
+    echo(&endpoint, habit, &frames, &tail).await.map_err(at)
 }
 
-async fn echo(address: SocketAddr, habit: Habit, frames: &[Vec<u8>], tail: &[u8]) -> Compared {
-    let (mut reader, mut writer) = connect(address, habit == Habit::LateReader).await?.into_split();
+async fn echo(endpoint: &Endpoint, habit: Habit, frames: &[Vec<u8>], tail: &[u8]) -> Compared {
+    let socket_bytes = (habit == Habit::LateReader).then_some(SMALL_SOCKET_BYTES);
+    let (mut reader, mut writer) = split(endpoint.connect(socket_bytes).await?);
     let mut compared_bytes = 0;
     if habit == Habit::LateReader {
         let flooded_bytes = flood(&mut writer, &frames[0]).await?;
@@ -191,7 +197,7 @@ async fn echo(address: SocketAddr, habit: Habit, frames: &[Vec<u8>], tail: &[u8]
     }
     if habit == Habit::Steady {
         for frame in frames {
-            writer.write_all(frame).await?;
+            write_all(&mut writer, frame).await?;
             compared_bytes += compare(&mut reader, frame).await?;
         }
         finish(&mut writer, tail).await?;
@@ -207,20 +213,15 @@ async fn echo(address: SocketAddr, habit: Habit, frames: &[Vec<u8>], tail: &[u8]
     compared
 }
 
-async fn connect(address: SocketAddr, has_small_sockets: bool) -> Result<TcpStream, Failure> {
-    let socket = TcpSocket::new_v4()?;
-    if has_small_sockets {
-        socket.set_recv_buffer_size(SMALL_SOCKET_BYTES)?;
-        socket.set_send_buffer_size(SMALL_SOCKET_BYTES)?;
-    }
-    let stream = socket.connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+/// Writes all, also what TLS has kept.
+async fn write_all(writer: &mut WriteHalf<Stream>, bytes: &[u8]) -> io::Result<()> {
+    writer.write_all(bytes).await?;
+    writer.flush().await
 }
 
 /// Sends the same frames again and again without reading, until the sockets are full and the server stops receiving.
 /// Returns how many bytes were sent.
-async fn flood(writer: &mut OwnedWriteHalf, frames: &[u8]) -> Result<usize, Failure> {
+async fn flood(writer: &mut WriteHalf<Stream>, frames: &[u8]) -> Result<usize, Failure> {
     let mut sent = 0;
     while sent < FLOODS_MAX * frames.len() {
         match timeout(STUCK, writer.write(&frames[sent % frames.len()..])).await {
@@ -231,34 +232,34 @@ async fn flood(writer: &mut OwnedWriteHalf, frames: &[u8]) -> Result<usize, Fail
     Err(Failure(format!("the server takes in {sent} bytes of which it can send nothing")))
 }
 
-async fn send(writer: &mut OwnedWriteHalf, habit: Habit, frames: &[Vec<u8>]) -> Result<(), Failure> {
+async fn send(writer: &mut WriteHalf<Stream>, habit: Habit, frames: &[Vec<u8>]) -> Result<(), Failure> {
     for frame in frames {
         match habit {
             Habit::Trickle => {
                 for piece in frame.chunks(if frame.len() > 100 { 100 } else { 7 }) {
-                    writer.write_all(piece).await?;
+                    write_all(writer, piece).await?;
                     sleep(Duration::from_millis(2)).await;
                 }
             }
             Habit::Pause => {
                 let (first, second) = frame.split_at(frame.len() / 2);
-                writer.write_all(first).await?;
+                write_all(writer, first).await?;
                 sleep(Duration::from_millis(50)).await;
-                writer.write_all(second).await?;
+                write_all(writer, second).await?;
             }
-            _ => writer.write_all(frame).await?,
+            _ => write_all(writer, frame).await?,
         }
     }
     Ok(())
 }
 
-async fn finish(writer: &mut OwnedWriteHalf, tail: &[u8]) -> Result<(), Failure> {
-    writer.write_all(tail).await?;
+async fn finish(writer: &mut WriteHalf<Stream>, tail: &[u8]) -> Result<(), Failure> {
+    write_all(writer, tail).await?;
     Ok(writer.shutdown().await?)
 }
 
 /// Reads as many bytes as were sent and compares each.
-async fn compare(reader: &mut OwnedReadHalf, sent: &[u8]) -> Compared {
+async fn compare(reader: &mut ReadHalf<Stream>, sent: &[u8]) -> Compared {
     let mut at = 0;
     let mut seen = vec![0; 65_536];
     while at < sent.len() {
@@ -278,7 +279,7 @@ async fn compare(reader: &mut OwnedReadHalf, sent: &[u8]) -> Compared {
 }
 
 /// The same, and nothing follows but the end of the stream.
-async fn compare_to_end(reader: &mut OwnedReadHalf, sent: &[u8]) -> Compared {
+async fn compare_to_end(reader: &mut ReadHalf<Stream>, sent: &[u8]) -> Compared {
     let compared_bytes = compare(reader, sent).await?;
     match reader.read(&mut [0]).await {
         Ok(0) => Ok(compared_bytes),
@@ -289,19 +290,20 @@ async fn compare_to_end(reader: &mut OwnedReadHalf, sent: &[u8]) -> Compared {
 
 /// Ends with a reset: at once, with an unread echo inside of a frame, while the server cannot send, or after an end of
 /// stream. The server may close the connection first.
-async fn reset(address: SocketAddr, client: usize, mut random: fastrand::Rng) -> Compared {
-    let mut stream = connect(address, true).await?;
+async fn reset(endpoint: Endpoint, client: usize, mut random: fastrand::Rng) -> Compared {
+    let mut stream = endpoint.connect(Some(SMALL_SOCKET_BYTES)).await?;
     let (whole, part) = (any_frame(&mut random), frame(&mut random, 5000));
     match client % 4 {
         0 => {}
         1 => {
             stream.write_all(&[&whole, &part[..1000]].concat()).await?;
-            stream.readable().await?;
+            stream.flush().await?;
+            stream.tcp().readable().await?;
         }
         2 => {
-            let (reader, mut writer) = stream.into_split();
+            let (reader, mut writer) = split(stream);
             flood(&mut writer, &many_frames(&mut random, FLOOD_BYTES)).await?;
-            stream = reader.reunite(writer).expect("both are halves of one stream");
+            stream = reader.unsplit(writer);
         }
         _ => {
             stream.write_all(&[&whole, &part[..1000]].concat()).await?;
@@ -309,18 +311,18 @@ async fn reset(address: SocketAddr, client: usize, mut random: fastrand::Rng) ->
         }
     }
     let linger = Some(Duration::ZERO);
-    rustix::net::sockopt::set_socket_linger(&stream, linger).map_err(io::Error::from)?;
+    rustix::net::sockopt::set_socket_linger(stream.tcp(), linger).map_err(io::Error::from)?;
     Ok(0)
 }
 
 /// A frame that no buffer can hold follows one that fits: that one comes back, and the server closes.
-async fn oversized(address: SocketAddr, mut random: fastrand::Rng) -> Compared {
+async fn oversized(endpoint: Endpoint, mut random: fastrand::Rng) -> Compared {
     let fits = frame(&mut random, PAYLOAD_BYTES_MAX);
     for length in [PAYLOAD_BYTES_MAX as u32 + 1, u32::MAX] {
-        let (mut reader, mut writer) = TcpStream::connect(address).await?.into_split();
-        writer.write_all(&fits).await?;
+        let (mut reader, mut writer) = split(endpoint.connect(None).await?);
+        write_all(&mut writer, &fits).await?;
         compare(&mut reader, &fits).await?;
-        writer.write_all(&[&length.to_be_bytes()[..], &fits[HEADER_BYTES..100]].concat()).await?;
+        write_all(&mut writer, &[&length.to_be_bytes()[..], &fits[HEADER_BYTES..100]].concat()).await?;
         // It may close before it has received all, which is a reset.
         match reader.read(&mut [0]).await {
             Ok(0) => {}

@@ -4,8 +4,12 @@
 
 #[path = "servers/checks.rs"]
 mod checks;
+#[path = "servers/client.rs"]
+mod client;
 #[path = "servers/process.rs"]
 mod process;
+#[path = "servers/tls_checks.rs"]
+mod tls_checks;
 
 use process::Server;
 
@@ -81,3 +85,82 @@ server!(
     Server::rust(env!("CARGO_BIN_EXE_embed-tokio-threads"), &[]).map(|server| Server { least_kib: 256, ..server }),
     &[(&["--threads", "17"], "16"), (&["--memory-kib", "160"], "need")]
 );
+
+/// The tests of records, of a server that speaks TLS: whether it counts them in the kernel, and whether a receive may have
+/// to write first.
+macro_rules! records {
+    ($name:ident, $server:expr, $counts:expr, $writes_first:expr) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn s69_drains_records_of_every_size() {
+                let _ = $server.map(|server| tls_checks::drains_records_of_every_size(&server));
+            }
+
+            #[test]
+            fn sleeps_beside_half_records() {
+                let _ = $server.map(|server| tls_checks::sleeps_beside_half_records(&server, $counts));
+            }
+
+            #[test]
+            fn truncation_is_no_end() {
+                let _ = $server.map(|server| tls_checks::truncation_is_no_end(&server));
+            }
+
+            #[test]
+            fn s70_sleeps_beside_key_updates_it_cannot_answer() {
+                let check = tls_checks::sleeps_beside_key_updates_it_cannot_answer;
+                let _ = $server.map(|server| check(&server, $writes_first));
+            }
+        }
+    };
+}
+
+/// OpenSSL on epoll with these options.
+fn openssl(options: &'static [&'static str]) -> Option<Server> {
+    Server::c("embed/c/openssl", &["openssl"], options).map(Server::with_identity)
+}
+
+fn rustls() -> Option<Server> {
+    Server::rust(env!("CARGO_BIN_EXE_embed-rustls"), &[]).map(Server::with_identity)
+}
+
+server!(
+    openssl_level,
+    openssl(&[]),
+    &[
+        (&["--trigger", "sideways"], "level|edge|one-shot"),
+        (&["--records", "some"], "whole|any|ahead"),
+        (&["--socket-kib", "65537"], "65536"),
+        (&["--key", "none.pem"], "PEM"),
+    ]
+);
+server!(openssl_edge, openssl(&["--trigger", "edge"]), &[(&["--trigger", "leve"], "level|edge|one-shot")]);
+server!(openssl_one_shot, openssl(&["--trigger", "one-shot"]), &[(&["--trigger", ""], "level|edge|one-shot")]);
+server!(openssl_ahead, openssl(&["--records", "ahead"]), &[(&["--records", ""], "whole|any|ahead")]);
+server!(mio_rustls, rustls(), &[(&["--key", "none.pem"], "PEM")]);
+
+records!(openssl_level_records, openssl(&[]), true, true);
+records!(openssl_edge_records, openssl(&["--trigger", "edge"]), true, true);
+records!(openssl_one_shot_records, openssl(&["--trigger", "one-shot"]), true, true);
+records!(openssl_level_any, openssl(&["--records", "any"]), false, true);
+records!(openssl_one_shot_any, openssl(&["--trigger", "one-shot", "--records", "any"]), false, true);
+records!(openssl_level_ahead, openssl(&["--records", "ahead"]), false, true);
+records!(openssl_edge_ahead, openssl(&["--trigger", "edge", "--records", "ahead"]), false, true);
+records!(openssl_one_shot_ahead, openssl(&["--trigger", "one-shot", "--records", "ahead"]), false, true);
+records!(rustls_records, rustls(), false, false);
+
+/// The kernel cannot hold some records, and is read as soon as it is full.
+#[test]
+fn openssl_serves_a_crowd_from_small_sockets() {
+    for options in [&["--socket-kib", "0"][..], &["--socket-kib", "0", "--trigger", "edge"]] {
+        let _ = openssl(options).map(|server| checks::serves_a_crowd(&server));
+    }
+}
+
+#[test]
+fn half_records_cost_no_read_buffer() {
+    let Some((counting, plain)) = openssl(&[]).zip(openssl(&["--records", "any"])) else { return };
+    tls_checks::half_records_cost_no_read_buffer(&counting, &plain);
+}

@@ -1,12 +1,13 @@
 //! What every server must do.
 
-use crate::process::{PATIENCE, Server};
+use crate::client::Client;
+use crate::process::{PATIENCE, Running, Server};
 use demuxbuf_embed::frames::{frame, many_frames};
 use demuxbuf_embed::load::{self, Load};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{SendFlags, send};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::Shutdown;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,26 +16,28 @@ const AMPLE_KIB: u64 = 8192;
 /// Less than 200 partial frames need.
 const SCARCE_KIB: u64 = 512;
 
-fn run_load(address: SocketAddr, load: &Load) -> load::Outcome {
+fn run_load(running: &Running, load: Load) -> load::Outcome {
+    let load = Load { certificate: running.certificate.clone(), ..load };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(load::run(address, load)).unwrap_or_else(|error| panic!("{error}"))
+    runtime.block_on(load::run(running.address, &load)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The wake-ups for deadlines since then: while memory is short, each thread advances the clock eight times a second. A
 /// server that spins has tens of thousands more.
-fn timed_wakeups(began: Instant) -> u64 {
+pub(crate) fn timed_wakeups(began: Instant) -> u64 {
     50 * (began.elapsed().as_secs() + 1)
 }
 
 fn load() -> Load {
-    Load { honest: 200, partial: 0, resets: 40, oversized: 10, steady: false, seed: 1, patience_s: PATIENCE.as_secs() }
+    let patience_s = PATIENCE.as_secs();
+    Load { honest: 200, partial: 0, resets: 40, oversized: 10, steady: false, seed: 1, patience_s, certificate: None }
 }
 
 /// 200 honest clients, resets and frames that do not fit: all bytes come back.
 pub(crate) fn serves_a_crowd(server: &Server) {
     let began = Instant::now();
     let Some(running) = server.start(AMPLE_KIB) else { return };
-    let outcome = run_load(running.address, &load());
+    let outcome = run_load(&running, load());
     let statistics = running.stop();
     println!("{} bytes compared, {statistics:?}", outcome.compared_bytes);
     assert_eq!(statistics.get("shed"), 0, "memory was scarce: {statistics:?}");
@@ -47,25 +50,21 @@ pub(crate) fn serves_a_crowd(server: &Server) {
 /// frames are held.
 pub(crate) fn outlives_partial_frames(server: &Server) {
     let Some(running) = server.start(SCARCE_KIB) else { return };
-    let outcome = run_load(running.address, &Load { honest: 60, partial: 200, resets: 20, steady: true, ..load() });
+    let outcome = run_load(&running, Load { honest: 60, partial: 200, resets: 20, steady: true, ..load() });
     assert_eq!(outcome.partial.len(), 200);
     let statistics = running.stop();
     println!("{} bytes compared, {statistics:?}", outcome.compared_bytes);
     assert!(statistics.get("queued") > 0 && statistics.get("shed") > 0, "no shortage: {statistics:?}");
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
-    let client = TcpStream::connect(address).expect("it listens");
-    client.set_read_timeout(Some(PATIENCE)).expect("a time limit");
-    client
-}
-
-/// Sends a frame, so that the server knows this client, and waits for the echo, but for its last byte.
-fn greet(mut client: &TcpStream) {
+/// Sends a frame, so that the server knows this client, and waits for the echo; without TLS, but for its last byte.
+fn greet(client: &mut Client) {
     let greeting = frame(&mut fastrand::Rng::with_seed(1), 20);
     client.write_all(&greeting).expect("the server reads");
     client.read_exact(&mut vec![0; greeting.len() - 1]).expect("the echo");
-    client.peek(&mut [0]).expect("its last byte");
+    if let Client::Plain(socket) = client {
+        socket.peek(&mut [0]).expect("its last byte");
+    }
 }
 
 /// Silent peers, peers that hold all memory with partial frames, that wait for memory, and that hang up or send an urgent
@@ -75,23 +74,23 @@ pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
     let Some(running) = server.start(server.least_kib) else { return };
     let partial = frame(&mut fastrand::Rng::with_seed(2), 9000);
     let buffers_max = server.least_kib as usize * 1024 / 16_448;
-    let clients: Vec<TcpStream> = (0..buffers_max + 8).map(|_| connect(running.address)).collect();
-    clients.iter().for_each(greet);
+    let mut clients: Vec<Client> = (0..buffers_max + 8).map(|_| Client::connect(&running)).collect();
+    clients.iter_mut().for_each(greet);
     // The first hold, the others wait.
-    let (waiting, holding) = clients.split_at(8);
-    for mut client in holding.iter().chain(waiting) {
+    let (waiting, holding) = clients.split_at_mut(8);
+    for client in holding.iter_mut().chain(&mut *waiting) {
         client.write_all(&partial[..5000]).expect("the server reads");
         sleep(Duration::from_millis(5));
     }
     for (at, client) in waiting.iter().enumerate() {
         match at % 3 {
-            0 => client.shutdown(Shutdown::Write).expect("it is open"),
-            1 => set_socket_linger(client, Some(Duration::ZERO)).expect("an option of TCP"),
-            _ => _ = send(client, b"!", SendFlags::OOB).expect("there is room for a byte"),
+            0 => client.socket().shutdown(Shutdown::Write).expect("it is open"),
+            1 => set_socket_linger(client.socket(), Some(Duration::ZERO)).expect("an option of TCP"),
+            _ => _ = send(client.socket(), b"!", SendFlags::OOB).expect("there is room for a byte"),
         }
     }
     for client in holding {
-        send(client, b"!", SendFlags::OOB).expect("there is room for a byte");
+        send(client.socket(), b"!", SendFlags::OOB).expect("there is room for a byte");
     }
     let stay = clients.into_iter().enumerate().filter(|(at, _)| *at >= 8 || at % 3 != 1).collect::<Vec<_>>();
     sleep(Duration::from_millis(1000));
@@ -107,15 +106,15 @@ pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
 pub(crate) fn forgets_waiting_peers_that_reset(server: &Server, holders: usize) {
     let Some(running) = server.start(server.least_kib) else { return };
     let partial = frame(&mut fastrand::Rng::with_seed(2), 9000);
-    let mut clients: Vec<TcpStream> = (0..holders + 8).map(|_| connect(running.address)).collect();
-    clients.iter().for_each(greet);
-    for mut client in &clients {
+    let mut clients: Vec<Client> = (0..holders + 8).map(|_| Client::connect(&running)).collect();
+    clients.iter_mut().for_each(greet);
+    for client in &mut clients {
         client.write_all(&partial[..5000]).expect("the server reads");
         sleep(Duration::from_millis(5));
     }
     sleep(Duration::from_millis(200));
     for client in clients.drain(holders..) {
-        set_socket_linger(&client, Some(Duration::ZERO)).expect("an option of TCP");
+        set_socket_linger(client.socket(), Some(Duration::ZERO)).expect("an option of TCP");
     }
     sleep(Duration::from_millis(2500));
     let statistics = running.stop();
@@ -126,8 +125,8 @@ pub(crate) fn forgets_waiting_peers_that_reset(server: &Server, holders: usize) 
 
 /// Sends the same frames again and again without reading, until nothing was written for a while. Returns how many
 /// bytes were sent.
-fn flood(mut client: &TcpStream, frames: &[u8]) -> usize {
-    client.set_write_timeout(Some(Duration::from_millis(200))).expect("a time limit");
+fn flood(client: &mut Client, frames: &[u8]) -> usize {
+    client.socket().set_write_timeout(Some(Duration::from_millis(200))).expect("a time limit");
     let mut sent = 0;
     while sent < 200 * frames.len() {
         match client.write(&frames[sent % frames.len()..]) {
@@ -145,9 +144,11 @@ pub(crate) fn sleeps_beside_peers_that_do_not_read(server: &Server) {
     let began = Instant::now();
     let Some(running) = server.start(AMPLE_KIB) else { return };
     let frames = many_frames(&mut fastrand::Rng::with_seed(3), 300_000);
-    let mut clients: Vec<TcpStream> = (0..4).map(|_| connect(running.address)).collect();
-    let sent: Vec<usize> = clients.iter().map(|client| flood(client, &frames)).collect();
-    clients[0].shutdown(Shutdown::Write).expect("it is open");
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(&running)).collect();
+    let sent: Vec<usize> = clients.iter_mut().map(|client| flood(client, &frames)).collect();
+    if let Client::Plain(socket) = &clients[0] {
+        socket.shutdown(Shutdown::Write).expect("it is open");
+    }
     let mut seen = vec![0; frames.len()];
     for client in [0, 3] {
         for _ in 0..sent[client] / frames.len() {
@@ -161,7 +162,7 @@ pub(crate) fn sleeps_beside_peers_that_do_not_read(server: &Server) {
     clients[3].write_all(&frames[sent[3] % frames.len()..]).expect("the server reads");
     clients[3].read_exact(&mut seen).expect("the echo");
     assert!(seen == frames, "another byte came back");
-    set_socket_linger(&clients[1], Some(Duration::ZERO)).expect("an option of TCP");
+    set_socket_linger(clients[1].socket(), Some(Duration::ZERO)).expect("an option of TCP");
     clients.remove(1);
     sleep(Duration::from_millis(1000));
     let statistics = running.stop();

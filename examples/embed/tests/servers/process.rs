@@ -1,12 +1,15 @@
 //! A server in a process of its own.
 
+use demuxbuf_embed::stream::SERVER_NAME;
 use demuxbuf_ffi_tests::{Program, skip, system_library};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,6 +27,29 @@ pub(crate) struct Server {
     pub(crate) options: &'static [&'static str],
     /// The least memory that it takes, in KiB.
     pub(crate) least_kib: u64,
+    /// It speaks TLS with what this folder has.
+    pub(crate) identity: Option<&'static Path>,
+}
+
+/// A certificate and its key, `certificate.pem` and `key.pem`, in a folder that is made once for each place of builds.
+fn identity() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("embed-identity");
+        if folder.exists() {
+            return folder;
+        }
+        let made = folder.with_extension(std::process::id().to_string());
+        let signed = rcgen::generate_simple_self_signed([SERVER_NAME.to_owned()]).expect("a certificate");
+        fs::create_dir_all(&made).expect("a folder");
+        fs::write(made.join("certificate.pem"), signed.cert.pem()).expect("a file");
+        fs::write(made.join("key.pem"), signed.key_pair.serialize_pem()).expect("a file");
+        // Another process may have been faster.
+        if fs::rename(&made, &folder).is_err() {
+            fs::remove_dir_all(&made).expect("it is there");
+        }
+        folder
+    })
 }
 
 impl Server {
@@ -40,17 +66,26 @@ impl Server {
         let name = source.rsplit_once('/').expect("a folder and a file").1;
         let path = format!("examples/{source}.c");
         let program = Program { flags, ..Program::new(&format!("embed-{name}"), &[&path]) }.build();
-        Some(Server { program, options, least_kib: LEAST_KIB })
+        Some(Server { program, options, least_kib: LEAST_KIB, identity: None })
+    }
+
+    /// The same server, which speaks TLS.
+    pub(crate) fn with_identity(self) -> Server {
+        Server { identity: Some(identity()), ..self }
     }
 
     /// A program of `examples/embed/src/bin`.
     pub(crate) fn rust(program: &str, options: &'static [&'static str]) -> Option<Server> {
-        Some(Server { program: program.into(), options, least_kib: LEAST_KIB })
+        Some(Server { program: program.into(), options, least_kib: LEAST_KIB, identity: None })
     }
 
     /// The command, with these further options.
     pub(crate) fn command(&self, options: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
+        if let Some(folder) = self.identity {
+            command.arg("--certificate").arg(folder.join("certificate.pem"));
+            command.arg("--key").arg(folder.join("key.pem"));
+        }
         command.args(self.options).args(options);
         command
     }
@@ -74,7 +109,8 @@ impl Server {
             return None;
         }
         let port: u16 = line.strip_prefix("port ").expect("its port").trim().parse().expect("a number");
-        Some(Running { child, printed, address: (Ipv4Addr::LOCALHOST, port).into(), memory_kib })
+        let certificate = self.identity.map(|folder| folder.join("certificate.pem"));
+        Some(Running { child, printed, address: (Ipv4Addr::LOCALHOST, port).into(), memory_kib, certificate })
     }
 }
 
@@ -84,9 +120,26 @@ pub(crate) struct Running {
     printed: BufReader<ChildStdout>,
     pub(crate) address: SocketAddr,
     memory_kib: u64,
+    /// Of a server that speaks TLS.
+    pub(crate) certificate: Option<PathBuf>,
 }
 
 impl Running {
+    /// Processor time of the process so far, in ticks of 10 ms.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let line = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let (_, behind_name) = line.rsplit_once(')').expect("its name");
+        let fields: Vec<&str> = behind_name.split_whitespace().collect();
+        [11, 12].iter().map(|&at| fields[at].parse::<u64>().expect("a number")).sum()
+    }
+
+    /// Memory of the process that is in use, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// Ends it by a signal, whatever is connected; returns its statistics, which show that nothing is left behind.
     pub(crate) fn stop(mut self) -> Statistics {
         let pid = Pid::from_child(&self.child);

@@ -73,7 +73,7 @@ static demuxbuf_step receive(struct connection *self, demuxbuf_step step) {
         demuxbuf_receiver_pause_recv(pool, self->receiver);
         return demuxbuf_receiver_would_block(pool, self->receiver);
     case SSL_ERROR_ZERO_RETURN: /* the close_notify */ return demuxbuf_receiver_end_of_stream(pool, self->receiver);
-    default: /* among them an end without close_notify, which any machine on the way can make */
+    default: /* among them an end without close_notify, which any machine between the two can make */
         truncated += ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
         self->is_broken = 1;
         return demuxbuf_receiver_transport_error(pool, self->receiver);

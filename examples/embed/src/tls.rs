@@ -53,7 +53,7 @@ pub enum Outcome {
     WritesFirst,
     /// The end, with a close_notify.
     End,
-    /// The end without one, which any machine on the way can make.
+    /// The end without one, which any machine between the two can make.
     Truncated,
     /// An error.
     Broken,

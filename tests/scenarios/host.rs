@@ -259,8 +259,14 @@ impl Host {
         if self.pool.stats().scheduler.waiting > 0 {
             reports += self.cancel_idle_receives();
         }
-        reports += self.drain_notices();
-        reports + self.serve_receives()
+        // What is complete may have released a buffer, which is a notice of another peer.
+        loop {
+            let more = self.drain_notices() + self.serve_receives();
+            reports += more;
+            if more == 0 {
+                return reports;
+            }
+        }
     }
 
     /// Nothing of an honest host is named, but that this one has neither clock nor deadlines, and leaves a frame that can

@@ -411,3 +411,49 @@ fn borrow_has_a_place_whatever_the_host_requests() {
     assert!(!actions.has(Action::Shed));
     assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[9; 200][..]), Ok(())));
 }
+
+#[test]
+fn requests_of_the_host_leave_enough_to_receivers() {
+    // One header buffer and three more.
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 4) };
+    let refused = |change: fn(&mut SchedulerConfig)| {
+        let mut requests = SchedulerConfig::new(2, 1);
+        requests.classes = 2;
+        change(&mut requests);
+        ReceivingPool::with_requests(&config, Policy::default(), &requests)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(refused(|requests| requests.reserves[1] = 4), Ok(()));
+    assert_eq!(refused(|requests| requests.reserves[1] = 5), Err("reserves[1] is 5; allowed is 0 to 4".into()));
+    assert_eq!(refused(|requests| requests.class_caps = [1, 4, 1, 1, 1, 1, 1, 1]), Ok(()));
+    assert_eq!(refused(|requests| requests.class_caps[1] = 3), Err("class_caps[1] is 3; allowed is 4 or more".into()));
+    for (classes, message) in [(0, "classes is 0; allowed is 1 to 8"), (9, "classes is 9; allowed is 1 to 8")] {
+        let requests = SchedulerConfig { classes, ..SchedulerConfig::new(2, 1) };
+        let error =
+            ReceivingPool::with_requests(&config, Policy::default(), &requests).expect_err("there are 8 at most");
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+/// Receivers may have no more than their cap, however much is free.
+#[test]
+fn cap_of_receivers_is_kept() {
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(12 * 256, 8) };
+    let mut requests = SchedulerConfig::new(2, 1);
+    (requests.classes, requests.class_caps[1]) = (2, 5);
+    let mut pool = ReceivingPool::with_requests(&config, Policy::default(), &requests).expect("it is allowed");
+    // The receive buffer and two header buffers are among the five.
+    assert_eq!(pool.memory().free_buffers(), 2);
+    for token in 0..3 {
+        let id = pool.attach(token, false).expect("there is room");
+        pool.handle(id, Event::Readable).expect("it is attached");
+        let room = pool.receive_area(id).expect("it is attached").len() as u32;
+        if room > 0 {
+            pool.handle(id, Event::Received { bytes: room }).expect("there is room");
+            pool.handle(id, Event::Block { reasons: 1 }).expect("it is attached");
+        }
+        assert_eq!(pool.check_invariants(), Ok(()));
+    }
+    assert_eq!(pool.memory().free_buffers(), 1);
+}

@@ -1,7 +1,9 @@
 //! Buffers out of the budget that the host's own requests have as well: a scheduler decides between them.
 
+use super::Split;
 use super::buffers::Buffers;
-use crate::config_error::ConfigError;
+use super::config::OTHERS_MIN;
+use crate::config_error::{Allowed, ConfigError};
 use crate::scheduler::{Request, Scheduler, SchedulerConfig};
 
 /// One budget for receivers and for requests of the host's own. Receivers use it as requests of the least critical class.
@@ -15,10 +17,23 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(config: &SchedulerConfig) -> Result<Budget, ConfigError> {
-        let class = config.classes - 1;
-        let reserve = config.reserves[usize::from(class)];
-        Ok(Budget { scheduler: Scheduler::new(config)?, class, reserve, taken: 0 })
+    /// A budget of as many buffers as memory is split into.
+    pub(super) fn new(requests: &SchedulerConfig, split: &Split) -> Result<Budget, ConfigError> {
+        let scheduler = Scheduler::new(requests)?;
+        let class = requests.classes - 1;
+        let at = usize::from(class);
+        let (reserve, cap) = (requests.reserves[at], requests.class_caps[at]);
+        let least = split.header_buffers + OTHERS_MIN;
+        let refused =
+            |field, value: u32, allowed| ConfigError::Refused { field, index: Some(at), value: value.into(), allowed };
+        if reserve > split.buffers - least {
+            let allowed = Allowed::Range { min: 0, max: (split.buffers - least).into() };
+            return Err(refused("reserves", reserve, allowed));
+        }
+        if cap < least {
+            return Err(refused("class_caps", cap, Allowed::AtLeast(least.into())));
+        }
+        Ok(Budget { scheduler, class, reserve, taken: 0 })
     }
 
     /// A buffer that a receiver had is the host's own lease from now on.
@@ -34,8 +49,10 @@ impl Budget {
 
 impl Buffers for Budget {
     fn free(&self) -> u32 {
-        let is_free = self.scheduler.would_grant(self.class);
-        if is_free { self.scheduler.free_buffers() - self.reserve } else { 0 }
+        if !self.scheduler.would_grant(self.class) {
+            return 0;
+        }
+        (self.scheduler.free_buffers() - self.reserve).min(self.scheduler.left_of_cap(self.class))
     }
 
     fn taken(&self) -> u32 {

@@ -11,7 +11,7 @@ const BUFFER_BYTES_MIN: u32 = 2 * HEADER_BYTES;
 /// A pool has at least this number of buffers.
 const BUFFERS_MIN: u32 = 8;
 /// Beside header buffers: the receive buffer, and two to keep.
-const OTHERS_MIN: u32 = 3;
+pub(super) const OTHERS_MIN: u32 = 3;
 /// Grace and limit of blocked content are at least this, so that an eighth is not 0.
 const NS_MIN: u64 = 8;
 

@@ -49,7 +49,8 @@ impl ReceivingPool {
     }
 
     /// As `new`, for a host that requests buffers of its own: their classes, reserves, caps, tenants and waits. The number of buffers is that
-    /// of the memory, and of one size. Receivers have the least critical class.
+    /// of the memory, and of one size. Receivers have the least critical class, whose reserve and cap must leave them the receive
+    /// buffer, the header buffers and two more.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl ReceivingPool {
         let table = Table::new(config.receivers_max, 0, Stamp::new(requests.tag))?;
         // Whatever is left undecoded is kept at once.
         let policy = Policy { park_bytes: 0, reclaim_bytes: 0, ..policy };
-        let memory = Receiving::with_buffers(config, Budget::new(&requests)?)?;
+        let memory = Receiving::with_buffers(config, Budget::new(&requests, &split)?)?;
         Ok(ReceivingPool { memory, table, policy, counts: Counts::default(), host_leases, scheduled })
     }
 

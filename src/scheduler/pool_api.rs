@@ -38,6 +38,13 @@ impl Scheduler {
         self.stats.waiting > 0 && self.classes.iter().any(is_wanted)
     }
 
+    /// How many more units a class may have outstanding.
+    #[inline]
+    pub(crate) fn left_of_cap(&self, class: u8) -> u32 {
+        let Class { cap, outstanding, .. } = self.classes[usize::from(class)];
+        cap - outstanding
+    }
+
     /// Free buffers of the default size.
     pub(crate) fn free_buffers(&self) -> u32 {
         self.buffers.free_units() / self.buffers.units_of(0)

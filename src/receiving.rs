@@ -62,7 +62,7 @@ use borrow::Borrow;
 use buffers::{Buffers, FreeList};
 use cells::Cells;
 use heap::Heaps;
-use keeper::{Keeper, Keepers, List, Place, Row};
+use keeper::{Keeper, Keepers, List, Place, Row, Standing};
 
 /// Numbers of receivers, keepers and buffers are below it.
 const NIL: u32 = u32::MAX;
@@ -304,6 +304,11 @@ impl<B: Buffers> Receiving<B> {
     fn known(&self, receiver: u32) -> Option<&Keeper> {
         let keeper = self.rows[receiver as usize].keeper;
         (keeper != NIL).then(|| &self.keepers[keeper])
+    }
+
+    /// Whether it waits for its peer, or for nothing.
+    pub(super) fn is_resting(&self, receiver: u32) -> bool {
+        self.known(receiver).is_none_or(|keeper| keeper.standing == Standing::Resting)
     }
 
     /// Whether it claims, and whether what it keeps waits for the host.

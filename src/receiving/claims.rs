@@ -40,6 +40,12 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
+    /// A receiver that rests waits for room from now on, whether there is any or not.
+    pub(super) fn claim_anew(&mut self, receiver: u32) {
+        let keeper = self.keeper(receiver);
+        self.claim(keeper, true);
+    }
+
     pub(super) fn enqueue_claim(&mut self, keeper: u32) {
         let queue = if self.is_in_credit(keeper) { Queue::CreditedClaims } else { Queue::Claims };
         let deadline_ns = self.deadline_ns(keeper);

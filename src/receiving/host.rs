@@ -113,6 +113,7 @@ impl ReceivingPool {
     pub fn take(&mut self, id: ReceiverId) -> Result<LeasedContent, PoolError> {
         let index = self.table.find(id)?;
         self.leave_fast_path();
+        self.follow_shed(index);
         if self.table.connection(index).buffered_bytes() == 0 {
             return Err(PoolError::NoBuffer);
         }

@@ -118,6 +118,7 @@ impl ReceivingPool {
     /// As `handle`, of the receiver in this row, the slow path.
     pub(super) fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
         self.leave_fast_path();
+        self.follow_shed(index);
         match event {
             Event::Attach { .. }
             | Event::BufferGranted { .. }
@@ -134,11 +135,14 @@ impl ReceivingPool {
                 // A receiver is to be shed until it is closed.
                 let mut own = if self.memory.is_shed(index) { Action::Shed.into() } else { Actions::NONE };
                 let pending = self.table.connection(index).pending();
-                if actions.has(Action::Reschedule) && self.is_late(index, pending) {
-                    self.scheduled.set(index, true);
+                let is_scheduled = actions.has(Action::Reschedule) && self.is_late(index, pending);
+                if is_scheduled {
                     own |= Action::Reschedule;
                 }
                 self.apply(index, Event::Done(actions.without(own)))?;
+                if is_scheduled {
+                    self.scheduled.set(index, true);
+                }
             }
             event => self.apply(index, event)?,
         }
@@ -216,7 +220,12 @@ impl ReceivingPool {
             let is_to_receive = self.table.connection(index).buffered_bytes() == 0;
             return Ok(if is_to_receive { self.memory.receive_buffer_mut() } else { &mut [] });
         }
-        Ok(self.memory.receive_area(index).expect("it is attached"))
+        Ok(if self.is_to_receive(index) { self.memory.receive_area(index).expect("it is attached") } else { &mut [] })
+    }
+
+    /// Not if a borrow is open only because the host has to see a frame that does not fit.
+    fn is_to_receive(&self, index: u32) -> bool {
+        self.table.connection(index).pending().has(Action::Recv)
     }
 
     /// The next receiver that something happened to without an event of its own: it may receive, or is to be shed.
@@ -323,7 +332,10 @@ impl ReceivingPool {
                 return Err("I2: the machine knows what is held");
             }
             let waits = facts.claim_since_ns.is_some() || facts.is_off;
-            if connection.is_waiting() != waits && !facts.is_borrowing {
+            // A claim goes on while the host is to ask again in the next loop iteration.
+            let asks = connection.pending().has(Action::RequestBuffer);
+            let is_known = if connection.is_waiting() { waits } else { !waits || asks };
+            if !is_known && !facts.is_borrowing {
                 return Err("I2: the machine knows what is waited for");
             }
         }
@@ -343,7 +355,8 @@ impl ReceivingPool {
     }
 
     fn receive(&mut self, index: u32, bytes: u32) -> Result<(), PoolError> {
-        if self.memory.borrowed(index).is_none_or(|borrowed| bytes > borrowed.max_bytes) && bytes > 0 {
+        let borrowed = self.memory.borrowed(index).filter(|_| self.is_to_receive(index));
+        if borrowed.is_none_or(|borrowed| bytes > borrowed.max_bytes) && bytes > 0 {
             return Err(PoolError::TooManyBytes);
         }
         self.apply(index, Event::Received { bytes })?;
@@ -360,6 +373,7 @@ impl ReceivingPool {
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
         self.leave_fast_path();
+        self.follow_shed(index);
         // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
         let mut trial = self.table.connection(index).clone();
         trial.apply_event(Event::Consumed { bytes: consumed_bytes })?;

@@ -25,6 +25,18 @@ impl ReceivingPool {
         self.follow_hold(index);
     }
 
+    /// The host calls before the notice.
+    pub(super) fn follow_shed(&mut self, index: u32) {
+        if self.is_shed_unseen(index) {
+            self.shed(index);
+        }
+    }
+
+    /// What it kept is gone, and the machine does not know yet.
+    fn is_shed_unseen(&self, index: u32) -> bool {
+        self.memory.is_shed(index) && self.table.connection(index).buffered_bytes() > 0
+    }
+
     /// What the host is to do now.
     pub(super) fn pending_at(&self, index: u32) -> Actions {
         self.host_actions(index, self.table.connection(index).pending())
@@ -32,6 +44,9 @@ impl ReceivingPool {
 
     /// What is left for the host of what is pending.
     fn host_actions(&self, index: u32, pending: Actions) -> Actions {
+        if self.is_shed_unseen(index) {
+            return Action::Shed.into();
+        }
         const OWN: Actions = Actions::of(&[
             Action::RequestBuffer,
             Action::CancelRequest,
@@ -82,6 +97,11 @@ impl ReceivingPool {
         }
         if let Some(borrowed) = self.memory.borrowed(index) {
             return self.reconcile_borrow(index, borrowed, pending, usable_bytes);
+        }
+        if self.table.connection(index).is_waiting() && self.memory.is_resting(index) {
+            // What it kept is gone, and its claim with that, but not its need.
+            self.memory.claim_anew(index);
+            return true;
         }
         if self.memory.is_idle(index) {
             return pending.has(Action::RequestBuffer) && self.begin(index, is_reported);
@@ -247,9 +267,11 @@ impl ReceivingPool {
 
     /// What is kept waits for the host, or for its peer, as the machine has it.
     fn follow_held(&mut self, index: u32) -> bool {
-        let keeps = self.table.connection(index).buffered_bytes() > 0;
+        let connection = self.table.connection(index);
+        let keeps = connection.buffered_bytes() > 0;
         let (_, was_held) = self.memory.waits(index);
-        let is_held = keeps && self.rest(index, 0) == Rest::Held;
+        // While it waits for room, it goes on waiting: there the host sees a frame that does not fit.
+        let is_held = keeps && !connection.is_waiting() && self.rest(index, 0) == Rest::Held;
         if keeps && is_held != was_held {
             self.memory.hold(index, is_held).expect("it does not borrow");
             return true;

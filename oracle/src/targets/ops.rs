@@ -237,7 +237,7 @@ fn op(line: Line<'_>) -> Option<Op> {
     })
 }
 
-fn event(line: Line<'_>) -> Option<Event> {
+pub(super) fn event(line: Line<'_>) -> Option<Event> {
     let (first, second) = (line.short(1), line.short(2));
     Some(match line.word {
         "readable" => Event::Readable,

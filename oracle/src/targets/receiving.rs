@@ -1,0 +1,476 @@
+//! Receivers on the memory model, by its public calls alone: whatever is called in whatever order, bytes come out as they
+//! went in, what is refused changes nothing, and nothing is held when all is over.
+
+use super::ops::event;
+use super::text::{Line, lines};
+use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
+use demuxbuf::pool::{LeasedContent, Notice, PoolError, ReceiverId};
+use demuxbuf::receiving::{ReceivingConfig, ReceivingPool, Totals};
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerConfig, WaitId};
+
+/// Lines of the configuration, wherever they are; then operations.
+pub(super) const EXAMPLES: &[&str] = &[
+    "buffers 9",
+    "bytes 256",
+    "receivers 4",
+    "mode 1",
+    "reads 1",
+    "resume 10",
+    "pause-when-blocked",
+    "grace-ms 80",
+    "blocked-ms 80",
+    "waits 2",
+    "classes 2",
+    "reserve 1 1",
+    "cap 1 8",
+    "attach 0",
+    "attach 0",
+    "attach-with 0 70",
+    "adopt 0 0 10 70",
+    "take 0",
+    "request 0",
+    "release 0",
+    "cancel 0",
+    "poll",
+    "drain",
+    "later 5",
+    "later 200",
+    "later 10",
+    "wait 20",
+    "tick 5",
+    "obey 0 0 70",
+    "obey 0 1 70",
+    "obey 0 2 70",
+    "obey 0 3 200",
+    "obey 1 0 200",
+    "obey 2 2 1",
+    "obey 3 3 70",
+    "decoded 0 5 9 20",
+    "readable 0",
+    "readable 1",
+    "readable 2",
+    "received 0 70",
+    "would-block 0",
+    "end 0",
+    "error 0",
+    "consumed 0 5",
+    "need-more 0 5",
+    "need-more 0 300",
+    "block 0 1",
+    "unblock 0 1",
+    "yield 0",
+    "wake 0",
+    "pause 0",
+    "continue 0",
+    "fail 0",
+    "done 0 1",
+    "close 0",
+    "granted 0 64",
+    "reclaim-requested 0",
+    "sync 0 5 64 0 0 0",
+];
+
+const MS: u64 = 1_000_000;
+
+pub(super) fn run(text: &[u8]) -> Result<(), String> {
+    let mut play = Play::new(text)?;
+    for line in lines(text) {
+        play.step(line).and_then(|()| play.check()).map_err(|broken| format!("{line:?}: {broken}"))?;
+    }
+    play.finish()
+}
+
+struct Receiver {
+    id: ReceiverId,
+    token: u64,
+    /// What was received and not decoded.
+    undecoded: Vec<u8>,
+}
+
+/// What must be the same after a call that was refused.
+type Seen = (Vec<(Connection, Actions)>, u64, Totals, u32);
+
+struct Play {
+    pool: ReceivingPool,
+    buffer_bytes: u32,
+    /// Free buffers before anything happened.
+    free: u32,
+    now_ns: u64,
+    receivers: Vec<Receiver>,
+    closed: Vec<ReceiverId>,
+    leases: Vec<(LeaseId, Vec<u8>)>,
+    waits: Vec<(WaitId, u64)>,
+    tokens: u64,
+    /// The next byte that a peer sends.
+    next: u8,
+    dropped: u64,
+}
+
+impl Play {
+    fn new(text: &[u8]) -> Result<Play, String> {
+        let (config, policy, requests) = config(text);
+        let pool = ReceivingPool::with_requests(&config, policy, &requests)
+            .map_err(|error| format!("an allowed configuration: {error}"))?;
+        Ok(Play {
+            free: pool.memory().free_buffers(),
+            pool,
+            buffer_bytes: config.buffer_bytes,
+            now_ns: 0,
+            receivers: Vec::new(),
+            closed: Vec::new(),
+            leases: Vec::new(),
+            waits: Vec::new(),
+            tokens: 0,
+            next: 0,
+            dropped: 0,
+        })
+    }
+
+    fn step(&mut self, line: Line<'_>) -> Result<(), String> {
+        let (first, second) = (line.short(0) as usize, line.short(1));
+        match line.word {
+            "attach" => self.attach(first % 2 == 1, 0),
+            "attach-with" => self.attach(first % 2 == 1, second % (self.buffer_bytes + 2)),
+            "adopt" => self.adopt(first, second as usize, line.short(2), line.short(3)),
+            "take" => self.take(first),
+            "request" => self.request(first as u8),
+            "release" => self.release(first),
+            "cancel" => self.cancel(first),
+            "poll" => self.poll().map(|_| ()),
+            "drain" => self.drain(),
+            // Milliseconds.
+            "later" => self.tick(self.now_ns.saturating_add(line.number(0).saturating_mul(MS))),
+            // Nothing happens for this many loop iterations.
+            "wait" => (0..first % 32).try_for_each(|_| self.tick(self.now_ns.saturating_add(10 * MS))),
+            "tick" => self.tick(line.number(0)),
+            "obey" => self.obey(first, second, line.short(2)),
+            "decoded" => self.decoded(first, second, line.short(2), line.short(3)),
+            _ => event(line).map_or(Ok(()), |event| self.report(first, event)),
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        let of = |receiver: &Receiver| {
+            let pending = self.pool.pending(receiver.id).expect("it is attached");
+            let connection = self.pool.connection(receiver.id).expect("it is attached").clone();
+            // One that is shed may learn of that by any call.
+            if pending.has(Action::Shed) { (Connection::default(), Action::Shed.into()) } else { (connection, pending) }
+        };
+        let receivers = self.receivers.iter().map(of).collect();
+        (receivers, self.pool.counts().received_bytes, self.pool.totals(), self.pool.memory().free_buffers())
+    }
+
+    /// Whether a call was let through; one that was refused changed nothing.
+    fn ended<T>(&self, before: &Seen, outcome: Result<T, PoolError>) -> Result<Option<T>, String> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(_) if self.seen() == *before => Ok(None),
+            Err(error) => Err(format!("refused with a change: {error}: {before:?}, {:?}", self.seen())),
+        }
+    }
+
+    fn which(&self, nth: usize) -> Option<usize> {
+        nth.checked_rem(self.receivers.len())
+    }
+
+    fn sent(&mut self, bytes: u32) -> Vec<u8> {
+        let sent = (0..bytes).map(|at| self.next.wrapping_add(at as u8)).collect();
+        self.next = self.next.wrapping_add(bytes as u8).wrapping_add(1);
+        sent
+    }
+
+    fn attach(&mut self, unknown_length: bool, bytes: u32) -> Result<(), String> {
+        self.tokens += 1;
+        let (before, token, undecoded) = (self.seen(), self.tokens, self.sent(bytes));
+        let outcome = self.pool.attach_with(token, unknown_length, &undecoded);
+        if let Some(id) = self.ended(&before, outcome)? {
+            self.receivers.push(Receiver { id, token, undecoded });
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, unknown_length: usize, nth: usize, offset: u32, buffered_bytes: u32) -> Result<(), String> {
+        let Some(nth) = nth.checked_rem(self.leases.len()) else { return Ok(()) };
+        self.tokens += 1;
+        let (before, token, lease) = (self.seen(), self.tokens, self.leases[nth].0);
+        let outcome = self.pool.adopt(token, unknown_length % 2 == 1, LeasedContent { lease, offset, buffered_bytes });
+        if let Some(id) = self.ended(&before, outcome)? {
+            let (_, content) = self.leases.remove(nth);
+            let undecoded = content[offset as usize..][..buffered_bytes as usize].to_vec();
+            self.receivers.push(Receiver { id, token, undecoded });
+            refused(self.pool.release(lease))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, nth: usize) -> Result<(), String> {
+        let Some(at) = self.which(nth) else { return Ok(()) };
+        let before = self.seen();
+        let outcome = self.pool.take(self.receivers[at].id);
+        // Content that may be evicted makes room, also if that is not enough.
+        let Ok(content) = outcome else { return Ok(()) };
+        let LeasedContent { lease, offset, buffered_bytes } = content;
+        let buffer = self.pool.buffer(lease).map_err(|error| error.to_string())?;
+        let taken = &buffer[offset as usize..][..buffered_bytes as usize];
+        if taken != self.receivers[at].undecoded {
+            return Err(format!("{taken:?} left; undecoded was {:?}, {before:?}", self.receivers[at].undecoded));
+        }
+        self.receivers[at].undecoded.clear();
+        self.lease(lease)
+    }
+
+    /// The host has a buffer of its own, and writes to it.
+    fn lease(&mut self, lease: LeaseId) -> Result<(), String> {
+        let content = self.sent(self.buffer_bytes);
+        self.pool.buffer(lease).map_err(|error| error.to_string())?.copy_from_slice(&content);
+        self.leases.push((lease, content));
+        Ok(())
+    }
+
+    fn request(&mut self, class: u8) -> Result<(), String> {
+        self.tokens += 1;
+        match self.pool.request(&Request::new(class, self.tokens)) {
+            Ok(Outcome::Granted(lease)) => self.lease(lease),
+            Ok(Outcome::Queued(wait)) => {
+                self.waits.push((wait, self.tokens));
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn release(&mut self, nth: usize) -> Result<(), String> {
+        let Some(nth) = nth.checked_rem(self.leases.len()) else { return Ok(()) };
+        let (lease, _) = self.leases.remove(nth);
+        self.pool.release(lease).map_err(|error| error.to_string())?;
+        refused(self.pool.release(lease))
+    }
+
+    fn cancel(&mut self, nth: usize) -> Result<(), String> {
+        let Some(nth) = nth.checked_rem(self.waits.len()) else { return Ok(()) };
+        let (wait, _) = self.waits.remove(nth);
+        self.pool.cancel(wait).map_err(|error| error.to_string())
+    }
+
+    fn tick(&mut self, now_ns: u64) -> Result<(), String> {
+        self.now_ns = self.now_ns.max(now_ns);
+        self.pool.handle_timeout(now_ns);
+        Ok(())
+    }
+
+    /// Whether there was a notice.
+    fn poll(&mut self) -> Result<bool, String> {
+        match self.pool.poll_notice() {
+            None => return Ok(false),
+            Some(Notice::Lease { wait, token, lease }) => {
+                let nth = self.waits.iter().position(|&known| known == (wait, token)).ok_or("an unknown wait")?;
+                self.waits.remove(nth);
+                self.lease(lease)?;
+            }
+            Some(Notice::Receiver { id, token, actions }) => {
+                let is_known = self.receivers.iter().any(|receiver| (receiver.id, receiver.token) == (id, token));
+                if !is_known || self.pool.pending(id) != Ok(actions) || actions.is_empty() {
+                    return Err(format!("a notice of {id:?} with {actions:?}"));
+                }
+            }
+            Some(notice) => return Err(format!("{notice:?}")),
+        }
+        Ok(true)
+    }
+
+    /// Each receiver, each trial and each wait is named a few times at most.
+    fn drain(&mut self) -> Result<(), String> {
+        for _ in 0..4 * (self.receivers.len() + self.waits.len()) + 64 {
+            if !self.poll()? {
+                return Ok(());
+            }
+            self.check()?;
+        }
+        Err("the notices have no end".into())
+    }
+
+    /// Does one of the things that are asked for.
+    fn obey(&mut self, nth: usize, choice: u32, amount: u32) -> Result<(), String> {
+        let Some(at) = self.which(nth) else { return Ok(()) };
+        let Receiver { id, ref undecoded, .. } = self.receivers[at];
+        let (actions, there) = (self.pool.pending(id).expect("it is attached"), undecoded.len() as u32);
+        let outcomes = actions.intersection(Actions::ACKNOWLEDGED);
+        if actions.has(Action::Shed) && choice % 2 == 0 {
+            return self.report(at, Event::Close);
+        }
+        if !outcomes.is_empty() && choice % 8 != 7 {
+            return self.report(at, Event::Done(outcomes));
+        }
+        if actions.has(Action::Decode) {
+            return match choice % 8 {
+                0 => self.decoded(at, there, 0, 0),
+                1 => self.decoded(at, amount % (there + 1), 1 + amount % self.buffer_bytes, 0),
+                2 => self.decoded(at, 0, 1 + amount % self.buffer_bytes, amount),
+                3 => self.report(at, Event::Consumed { bytes: amount % (there + 1) }),
+                4 => self.report(at, Event::Block { reasons: 1 }),
+                5 => self.report(at, Event::Yield),
+                6 => self.report(at, Event::NeedMore { bytes: 1 }),
+                _ => self.decoded(at, 0, (self.buffer_bytes - there).max(1), 0),
+            };
+        }
+        if actions.has(Action::Recv) {
+            let room = self.pool.receive_area(id).expect("it is attached").len() as u32;
+            let bytes = [room, 1 + amount % room, 1][choice as usize % 3];
+            return self.report(at, if choice < 6 { Event::Received { bytes } } else { Event::WouldBlock });
+        }
+        self.report(at, [Event::Readable, Event::Wake, Event::Unblock { reasons: 1 }][choice as usize % 3])
+    }
+
+    fn report(&mut self, nth: usize, event: Event) -> Result<(), String> {
+        let Some(at) = self.which(nth) else { return Ok(()) };
+        let (before, id) = (self.seen(), self.receivers[at].id);
+        let received = match event {
+            Event::Received { bytes } => self.receive(id, bytes),
+            _ => Vec::new(),
+        };
+        let outcome = self.pool.handle(id, event);
+        let Some(actions) = self.ended(&before, outcome)? else { return Ok(()) };
+        let receiver = &mut self.receivers[at];
+        match event {
+            Event::Received { bytes } if bytes as usize != received.len() => {
+                return Err(format!("{bytes} bytes are accepted, room was for {}", received.len()));
+            }
+            Event::Received { .. } => receiver.undecoded.extend(received),
+            Event::Consumed { bytes } => drop(receiver.undecoded.drain(..bytes as usize)),
+            Event::Close if !actions.has(Action::Finished) => return Err("it does not finish".into()),
+            Event::Close => {
+                let receiver = self.receivers.remove(at);
+                self.dropped += receiver.undecoded.len() as u64;
+                self.closed.push(receiver.id);
+                return refused(self.pool.handle(receiver.id, Event::Readable));
+            }
+            _ => {}
+        }
+        if self.pool.pending(id) != Ok(actions) {
+            return Err(format!("{actions:?} returned, {:?} pending", self.pool.pending(id)));
+        }
+        Ok(())
+    }
+
+    /// As many of these bytes as there is room for.
+    fn receive(&mut self, id: ReceiverId, bytes: u32) -> Vec<u8> {
+        let room = self.pool.receive_area(id).expect("it is attached").len() as u32;
+        let sent = self.sent(bytes.min(room));
+        self.pool.receive_area(id).expect("it is attached")[..sent.len()].copy_from_slice(&sent);
+        sent
+    }
+
+    fn decoded(&mut self, nth: usize, consumed: u32, needed: u32, usable: u32) -> Result<(), String> {
+        let Some(at) = self.which(nth) else { return Ok(()) };
+        let before = self.seen();
+        let outcome = self.pool.decoded(self.receivers[at].id, consumed, needed, usable);
+        if self.ended(&before, outcome)?.is_some() {
+            self.receivers[at].undecoded.drain(..consumed as usize);
+        }
+        Ok(())
+    }
+
+    /// What must hold after every call.
+    fn check(&mut self) -> Result<(), String> {
+        self.pool.check_invariants().map_err(|broken| format!("{broken}: {:?}", self.seen()))?;
+        for receiver in &mut self.receivers {
+            let Receiver { id, ref mut undecoded, .. } = *receiver;
+            let connection = self.pool.connection(id).map_err(|error| error.to_string())?;
+            let pending = self.pool.pending(id).map_err(|error| error.to_string())?;
+            let data = self.pool.data(id).map_err(|error| error.to_string())?;
+            let may_be_lost = pending.has(Action::Shed) || connection.is_failed() || connection.end().is_some();
+            if data.is_empty() && may_be_lost {
+                self.dropped += undecoded.len() as u64;
+                undecoded.clear();
+            }
+            if data != undecoded {
+                return Err(format!("{data:?} is there, undecoded are {undecoded:?}: {connection:?}, {pending:?}"));
+            }
+            if pending.has(Action::Decode) && data.is_empty() {
+                return Err("nothing is to be decoded".into());
+            }
+            let room = self.pool.receive_area(id).map_err(|error| error.to_string())?.len();
+            if pending.has(Action::Recv) != (room > 0) {
+                return Err(format!("room for {room} bytes, {pending:?}"));
+            }
+        }
+        for (lease, content) in &self.leases {
+            if self.pool.buffer(*lease).map_err(|error| error.to_string())? != content {
+                return Err(format!("{lease:?} was written to"));
+            }
+        }
+        match self.closed.iter().find(|&&id| self.pool.pending(id).is_ok()) {
+            Some(id) => Err(format!("{id:?} was closed")),
+            None => Ok(()),
+        }
+    }
+
+    /// All is over, in one order or the other; then everything is free again.
+    fn finish(&mut self) -> Result<(), String> {
+        self.drain()?;
+        while !self.receivers.is_empty() {
+            self.report(self.tokens as usize, Event::Close)?;
+            self.check()?;
+            self.release(0)?;
+            self.check()?;
+        }
+        while !self.leases.is_empty() || !self.waits.is_empty() {
+            self.release(0)?;
+            self.cancel(1)?;
+            self.drain()?;
+        }
+        self.check()?;
+        let (memory, counts) = (self.pool.memory(), self.pool.counts());
+        let cells: u32 = memory.cells().map(|(_, cells)| cells).sum();
+        if (memory.free_buffers(), cells, counts.dropped_bytes) == (self.free, 0, self.dropped) {
+            return Ok(());
+        }
+        let (free, all, dropped) = (memory.free_buffers(), self.free, self.dropped);
+        Err(format!("{free} of {all} buffers are free, {cells} cells in use, {dropped} bytes were dropped: {counts:?}"))
+    }
+}
+
+fn refused<T>(outcome: Result<T, PoolError>) -> Result<(), String> {
+    if outcome.is_err() { Ok(()) } else { Err("a handle that is over is accepted".into()) }
+}
+
+/// An allowed configuration, small enough that a few lines exhaust it.
+fn config(text: &[u8]) -> (ReceivingConfig, Policy, SchedulerConfig) {
+    let (mut buffer_bytes, mut buffers, mut receivers_max) = (256, 8, 4);
+    let (mut grace_ns, mut blocked_ns, mut policy) = (80 * MS, 80 * MS, Policy::default());
+    let mut requests = SchedulerConfig::new(1, 2);
+    for line in lines(text) {
+        let (number, class) = (line.short(0), line.short(0) as usize % 4);
+        match line.word {
+            "buffers" => buffers = 8 + u64::from(number % 16),
+            "bytes" => buffer_bytes = 128 + number / 64 % 20 * 64,
+            "receivers" => receivers_max = 1 + number.wrapping_sub(1) % 12,
+            "mode" => policy.mode = Mode::try_from((number % 4) as u8).unwrap_or_default(),
+            "reads" => policy.reads_per_wake = number as u8 % 4,
+            "resume" => policy.resume_free_bytes = number,
+            "pause-when-blocked" => policy.pause_when_blocked = true,
+            "grace-ms" => grace_ns = (line.number(0) * MS).max(8),
+            "blocked-ms" => blocked_ns = (line.number(0) * MS).max(8),
+            "waits" => requests.waiters_max = number % 4,
+            "classes" => requests.classes = 1 + number.wrapping_sub(1) as u8 % 4,
+            "reserve" => requests.reserves[class] = line.short(1) % 8,
+            "cap" => requests.class_caps[class] = line.short(1).max(1),
+            _ => {}
+        }
+    }
+    for class in usize::from(requests.classes)..requests.reserves.len() {
+        requests.reserves[class] = 0;
+    }
+    let config = ReceivingConfig {
+        buffer_bytes,
+        frame_grace_ns: grace_ns,
+        blocked_ns,
+        ..ReceivingConfig::new(buffers * u64::from(buffer_bytes), receivers_max)
+    };
+    // Receivers have the last class, and need the header buffers and three more.
+    let split = config.split().expect("memory can be split");
+    let (last, least) = (usize::from(requests.classes) - 1, split.header_buffers + 3);
+    requests.reserves[last] = requests.reserves[last].min(split.buffers - least);
+    requests.class_caps[last] = requests.class_caps[last].max(least);
+    (config, policy, requests)
+}

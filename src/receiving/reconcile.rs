@@ -192,10 +192,12 @@ impl ReceivingPool {
         self.policy.mode != Mode::Edge && self.table.connection(index).buffered_bytes() == 0
     }
 
-    /// Something is there to be received, also for a receiver that waits.
+    /// Something is there to be received, also for a receiver that waits. An edge may be late: what it was reported for may have been
+    /// received since. So only the report of one that waits is certain.
     pub(super) fn readable(&mut self, index: u32) -> Actions {
-        let actions = self.reconcile_reported(index, 0, true);
-        let waits = self.table.connection(index).is_waiting() && !self.memory.is_shed(index);
+        let waited = self.table.connection(index).is_waiting();
+        let actions = self.reconcile_reported(index, 0, self.policy.mode != Mode::Edge);
+        let waits = waited && self.table.connection(index).is_waiting() && !self.memory.is_shed(index);
         if waits && self.memory.borrowed(index).is_none() && self.begin(index, true) {
             return self.reconcile(index);
         }

@@ -581,3 +581,31 @@ fn cap_of_receivers_is_kept() {
     }
     assert_eq!(pool.memory().free_buffers(), 1);
 }
+
+/// What the first edge was reported for may have been received before the report was looked at.
+#[test]
+fn time_of_a_frame_does_not_run_from_a_late_edge() {
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 8) };
+    let policy = Policy { mode: Mode::Edge, ..Policy::default() };
+    let mut pool = ReceivingPool::new(&config, policy).expect("the configuration is allowed");
+    while let Ok(Outcome::Granted(_)) = pool.request(&Request::new(0, 0)) {}
+    pool.handle_timeout(0);
+    let ids: Vec<ReceiverId> = (0..5).map(|token| pool.attach(token, false).expect("there is room")).collect();
+    let (&client, others) = ids.split_last().expect("there are five");
+    // Nothing is free but four small cells, and these are filled.
+    for &other in others {
+        receive(&mut pool, other, &[1; 64], 1);
+    }
+    assert!(!pool.handle(client, Event::Readable).expect("it is attached").has(Action::Recv));
+    let mut tried = Vec::new();
+    for step in 1..=20 {
+        pool.handle_timeout(step * 100 * MS);
+        if step == 9 {
+            pool.handle(client, Event::Readable).expect("it is attached");
+        }
+        while let Some(notice) = pool.poll_notice() {
+            tried.extend(matches!(notice, Notice::Receiver { id, .. } if id == client).then_some(step));
+        }
+    }
+    assert_eq!(tried, [20], "its frame began with the second edge, and has 1 s and 31 ms");
+}

@@ -5,7 +5,8 @@ use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
 use demuxbuf::memory::{Memory, MemoryConfig, Protection};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
-use demuxbuf::scheduler::{Outcome, Scheduler, SchedulerConfig};
+use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
+use demuxbuf::scheduler::{Outcome, Request, Scheduler, SchedulerConfig};
 use demuxbuf::shared::{SharedPool, SharedScheduler};
 use demuxbuf_capi::*;
 use demuxbuf_testkit::Rng;
@@ -384,6 +385,67 @@ fn pool_allocates_nothing_after_the_start() {
 }
 
 /// However often receivers move between threads: what they waited for and held leaves no row behind.
+/// Eight buffers of 256 bytes for 12 receivers, and 3 waits of the host's own.
+fn receiving_pool(mode: Mode) -> Result<ReceivingPool, demuxbuf::ConfigError> {
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 12) };
+    let policy = Policy { mode, ..Policy::default() };
+    ReceivingPool::with_requests(&config, policy, &SchedulerConfig::new(1, 3))
+}
+
+#[test]
+fn memory_model_allocates_nothing_after_the_start() {
+    let fields = ["buffers:", "waiters_max:", "tenants_max:", "memory_bytes:", "receivers_max:"];
+    each_allocation_fails_in_turn(&fields, || receiving_pool(Mode::Level));
+    for mode in [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic] {
+        let mut pool = receiving_pool(mode).expect("the configuration is allowed");
+        let mut rng = Rng::with_seed(mode as u64);
+        // The host has most of it.
+        for _ in 0..5 {
+            unallocating(|| pool.request(&Request::new(0, 0))).expect("it is free");
+        }
+        let mut ids = [(); 12].map(|()| unallocating(|| pool.attach(0, false)).expect("the table has room"));
+        let mut held = None;
+        for step in 0..100_000 {
+            let at = rng.usize(..ids.len());
+            let id = ids[at];
+            let event = any_event(&mut rng);
+            let bytes = rng.u32(1..256);
+            unallocating(|| {
+                let room = pool.receive_area(id).map_or(0, |area| area.len() as u32);
+                let event = if room > 0 { Event::Received { bytes: bytes.min(room) } } else { event };
+                let is_closed = pool.handle(id, event).is_ok_and(|actions| actions.has(Action::Finished));
+                let is_over = |actions: Actions| actions.has(Action::Shed) || actions.has(Action::CannotFit);
+                if !is_closed && (step % 64 == 0 || pool.pending(id).is_ok_and(is_over)) {
+                    pool.handle(id, Event::Close).expect("it is attached");
+                }
+                let _ = pool.decoded(id, 0, bytes / 3 + 1, 0);
+                if pool.pending(id).is_err() {
+                    let there = [7; 200];
+                    let attached = pool.attach_with(0, bytes % 2 == 0, &there[..bytes as usize % 200]);
+                    ids[at] = attached.unwrap_or_else(|_| pool.attach(0, false).expect("there is room"));
+                }
+                match held.take() {
+                    Some(lease) => pool.release(lease).expect("it is the host's"),
+                    None if bytes < 3 => held = pool.take(id).ok().map(|content| content.lease),
+                    None => {}
+                }
+                let asked = if bytes % 8 == 0 { pool.request(&Request::new(0, 0)).ok() } else { None };
+                if let Some(Outcome::Granted(lease)) = asked {
+                    pool.release(lease).expect("it is the host's");
+                }
+                pool.handle_timeout(step * 5_000_000);
+                while let Some(notice) = pool.poll_notice() {
+                    if let Notice::Lease { lease, .. } = notice {
+                        pool.release(lease).expect("it is the host's");
+                    }
+                }
+            });
+        }
+        let totals = pool.totals();
+        assert!([totals.claims, totals.copied_bytes, totals.evicted].iter().all(|&count| count > 20), "{totals:?}");
+    }
+}
+
 #[test]
 fn moves_between_threads_allocate_nothing() {
     let config = PoolConfig { buffer_bytes: 256, slots: 4, ..PoolConfig::new(1, 4) };

@@ -210,7 +210,8 @@ impl ReceivingPool {
             After::Receive { max_bytes } => {
                 // A trial has a number of receives of its own.
                 self.feed(index, Event::Wake);
-                if self.policy.mode == Mode::Level {
+                let connection = self.table.connection(index);
+                if connection.capacity() >= connection.buffered_bytes() + max_bytes {
                     self.feed(index, Event::Readable);
                 } else {
                     self.grant(index, max_bytes);

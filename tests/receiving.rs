@@ -609,3 +609,24 @@ fn time_of_a_frame_does_not_run_from_a_late_edge() {
     }
     assert_eq!(tried, [20], "its frame began with the second edge, and has 1 s and 31 ms");
 }
+
+/// Content that is past its deadline may be evicted, but not for a host that takes it: what the host gets is what was sent.
+#[test]
+fn take_evicts_others_and_not_what_is_taken() {
+    let mut pool = pool_of_eight(0);
+    pool.handle_timeout(0);
+    let [taken, beside, whole] = [1, 2, 3].map(|token| pool.attach(token, false).expect("there is room"));
+    // Two share a buffer that is cut in halves, the third has one for itself.
+    for (id, fill, bytes) in [(taken, 1, 100), (beside, 2, 100), (whole, 3, 200)] {
+        receive(&mut pool, id, &vec![fill; bytes], 10);
+    }
+    while let Ok(Outcome::Granted(_)) = pool.request(&Request::new(0, 0)) {}
+    for step in 1..=12 {
+        pool.handle_timeout(step * 125 * MS);
+    }
+    let LeasedContent { lease, offset, buffered_bytes } = pool.take(taken).expect("others make room for it");
+    let buffer = pool.buffer(lease).expect("it is the host's");
+    assert_eq!(buffer[offset as usize..][..buffered_bytes as usize], [1; 100]);
+    let is_shed = [taken, beside, whole].map(|id| pool.pending(id).expect("it is attached").has(Action::Shed));
+    assert_eq!((is_shed, pool.check_invariants()), ([false, true, true], Ok(())));
+}

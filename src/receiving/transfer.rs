@@ -2,7 +2,7 @@
 
 use super::borrow::{Lender, Purpose};
 use super::buffers::Buffers;
-use super::keeper::Place;
+use super::keeper::{Place, Standing};
 use super::{NIL, Receiving};
 
 /// Content in a buffer.
@@ -60,19 +60,17 @@ impl<B: Buffers> Receiving<B> {
             return None;
         }
         let bytes = self.keepers[keeper].kept_bytes;
-        let (from, start) = self.where_is(keeper);
         let lender = self.borrows.get(self.keepers[keeper].borrow as usize).map(|borrow| borrow.lender);
         let is_whole = matches!(self.keepers[keeper].place, Place::Whole { .. });
-        let content = if lender == Some(Lender::Thread) {
-            self.receive_buffer = self.take_free()?;
-            self.is_receive_buffer_lent = false;
-            Content { buffer: from, start: start as u32, bytes }
-        } else if lender.is_some() || is_whole {
-            Content { buffer: from, start: start as u32, bytes }
+        let (buffer, start) = if lender.is_some() || is_whole {
+            let (buffer, start) = self.where_is(keeper);
+            if lender == Some(Lender::Thread) {
+                self.receive_buffer = self.take_free()?;
+                self.is_receive_buffer_lent = false;
+            }
+            (buffer, start as u32)
         } else {
-            let buffer = self.take_free()?;
-            self.move_bytes((from, start), bytes, (buffer, 0));
-            Content { buffer, start: 0, bytes }
+            (self.copy_out(keeper)?, 0)
         };
         self.settle_charge(keeper);
         // The buffer is not the receiver's any more.
@@ -86,11 +84,25 @@ impl<B: Buffers> Receiving<B> {
         self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
         self.drop_content(keeper);
         let state = &mut self.keepers[keeper];
-        state.standing = super::keeper::Standing::Resting;
+        state.standing = Standing::Resting;
         state.is_kept_for_good = false;
         (state.needed_bytes, state.usable_bytes) = (0, 0);
         self.forget_if_idle(keeper);
-        Some(content)
+        Some(Content { buffer, start, bytes })
+    }
+
+    /// Copies what is in a cell to the front of a free buffer. `None` if none is free.
+    fn copy_out(&mut self, keeper: u32) -> Option<u32> {
+        // It may not be evicted to make room for itself.
+        self.heaps.remove(keeper, &mut self.keepers);
+        let Some(buffer) = self.take_free() else {
+            self.rest(keeper);
+            return None;
+        };
+        // What was evicted may have moved it.
+        let from = self.where_is(keeper);
+        self.move_bytes(from, self.keepers[keeper].kept_bytes, (buffer, 0));
+        Some(buffer)
     }
 
     /// A free buffer; content that may be evicted makes room for it.

@@ -630,3 +630,19 @@ fn take_evicts_others_and_not_what_is_taken() {
     let is_shed = [taken, beside, whole].map(|id| pool.pending(id).expect("it is attached").has(Action::Shed));
     assert_eq!((is_shed, pool.check_invariants()), ([false, true, true], Ok(())));
 }
+
+#[test]
+fn borrow_has_a_place_whatever_the_host_takes() {
+    let mut pool = pool_of_eight(0);
+    let [kept, id] = [1, 2].map(|token| pool.attach(token, false).expect("there is room"));
+    receive(&mut pool, kept, &[1; 20], 10);
+    assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+    while pool.memory().free_buffers() > 1 {
+        pool.request(&Request::new(0, 0)).expect("a buffer is free");
+    }
+    assert_eq!(pool.take(kept), Err(PoolError::NoBufferFree), "the last one is for what is borrowed");
+    pool.receive_area(id).expect("it is attached")[..200].fill(9);
+    pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
+    assert!(!pool.decoded(id, 0, 56, 0).expect("it is attached").has(Action::Shed));
+    assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[9; 200][..]), Ok(())));
+}

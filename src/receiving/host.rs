@@ -117,6 +117,7 @@ impl ReceivingPool {
         if self.table.connection(index).buffered_bytes() == 0 {
             return Err(PoolError::NoBuffer);
         }
+        self.memory.secure_borrow();
         let Content { buffer, start, bytes } = self.memory.take(index).ok_or(PoolError::NoBufferFree)?;
         self.memory.buffers_mut().give_away();
         let lease = self.memory.buffers().scheduler.lease_at(buffer);

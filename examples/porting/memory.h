@@ -1,6 +1,6 @@
 /* Buffers of a host's own, and the queue for them, as a proxy has them before it uses the library. */
-#ifndef EMBED_MEMORY_H
-#define EMBED_MEMORY_H
+#ifndef PORTING_MEMORY_H
+#define PORTING_MEMORY_H
 
 #include <stdint.h>
 #include <stdlib.h>

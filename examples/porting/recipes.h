@@ -1,6 +1,6 @@
 /* Pieces of proxies that docs/porting.md shows. ffi-tests/c/porting.c tests each. */
-#ifndef RECIPES_H
-#define RECIPES_H
+#ifndef PORTING_RECIPES_H
+#define PORTING_RECIPES_H
 
 #include <demuxbuf.h>
 #include <stdio.h>

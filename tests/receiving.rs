@@ -428,9 +428,14 @@ fn plain_connections_keep_nothing() {
 
 /// A pool of eight buffers, of which a host can have those that receivers do not need.
 fn pool_of_eight(waiters_max: u32) -> ReceivingPool {
+    pool_of_eight_in(Mode::default(), waiters_max)
+}
+
+fn pool_of_eight_in(mode: Mode, waiters_max: u32) -> ReceivingPool {
     let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 8) };
     let requests = SchedulerConfig::new(1, waiters_max);
-    ReceivingPool::with_requests(&config, Policy::default(), &requests).expect("the configuration is allowed")
+    ReceivingPool::with_requests(&config, Policy { mode, ..Policy::default() }, &requests)
+        .expect("the configuration is allowed")
 }
 
 /// The receiver receives these bytes, and its decoder needs more.
@@ -645,4 +650,39 @@ fn borrow_has_a_place_whatever_the_host_takes() {
     pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
     assert!(!pool.decoded(id, 0, 56, 0).expect("it is attached").has(Action::Shed));
     assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[9; 200][..]), Ok(())));
+}
+
+/// A decoder may need bytes of which none is there yet. The receive of a trial begins with one byte then, and goes on.
+#[test]
+fn trial_goes_on_when_nothing_was_kept() {
+    in_modes(&MODES, |mode| {
+        let mut pool = pool_of_eight_in(mode, 0);
+        pool.handle_timeout(0);
+        let id = pool.attach(0, false).expect("there is room");
+        assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+        pool.handle(id, Event::Received { bytes: 5 }).expect("there is room");
+        pool.decoded(id, 5, 141, 0).expect("they are buffered");
+        pool.handle(id, Event::WouldBlock).expect("it is attached");
+        // No cell of 64 bytes is left, and no buffer.
+        for token in 1..5 {
+            let other = pool.attach(token, false).expect("there is room");
+            receive(&mut pool, other, &[1; 20], 10);
+            pool.handle(other, Event::WouldBlock).expect("it is attached");
+        }
+        while let Ok(Outcome::Granted(_)) = pool.request(&Request::new(0, 0)) {}
+        pool.handle_timeout(1);
+        assert!(!pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv), "it claims");
+        for step in 1..=26 {
+            pool.handle_timeout(1 + step * 125 * MS);
+        }
+        let is_trial =
+            |notice: &Notice| matches!(notice, Notice::Receiver { token: 0, actions, .. } if actions.has(Action::Recv));
+        assert!(std::iter::from_fn(|| pool.poll_notice()).any(|notice| is_trial(&notice)), "its deadline has come");
+        for (bytes, needed) in [(1, 140), (140, 0)] {
+            assert_eq!(pool.receive_area(id).expect("it is attached").len(), bytes as usize);
+            pool.handle(id, Event::Received { bytes }).expect("there is room");
+            let actions = pool.decoded(id, 141 * u32::from(needed == 0), needed, 0).expect("they are buffered");
+            assert_eq!((actions.has(Action::Recv), pool.check_invariants()), (needed > 0, Ok(())));
+        }
+    });
 }

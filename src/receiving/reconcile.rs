@@ -6,13 +6,14 @@ use crate::connection::{Action, Actions, Event, Hold, Mode};
 impl ReceivingPool {
     /// The receiver may receive. The machine sees that much room, so that it knows when a receive filled it. It sees the whole
     /// buffer that the receive goes to if a poller reports again what a filled receive leaves, or if a cell has less room than
-    /// the frame needs, since the frame does fit.
+    /// the frame needs, since the frame does fit. A machine that sees as much already goes on with a report.
     pub(super) fn grant(&mut self, index: u32, max_bytes: u32) {
         let connection = self.table.connection(index);
         let is_partial = self.policy.mode == Mode::Level || connection.needed_bytes() > max_bytes;
         let capacity =
             if is_partial { self.memory.config().buffer_bytes } else { connection.buffered_bytes() + max_bytes };
-        self.feed(index, Event::BufferGranted { capacity });
+        let has_room = connection.hold() == Hold::Buffer && connection.capacity() >= capacity;
+        self.feed(index, if has_room { Event::Readable } else { Event::BufferGranted { capacity } });
     }
 
     /// The memory model dropped what the receiver kept.

@@ -686,3 +686,26 @@ fn trial_goes_on_when_nothing_was_kept() {
         }
     });
 }
+
+/// What a receiver claims ends with what is taken; what is there to be received is claimed anew.
+#[test]
+fn take_leaves_a_receiver_that_claims_on_its_way() {
+    in_modes(&MODES, |mode| {
+        let mut pool = pool_of_eight_in(mode, 0);
+        let id = pool.attach(0, false).expect("there is room");
+        let mut leases = Vec::new();
+        while pool.memory().free_buffers() > 1 {
+            let outcome = pool.request(&Request::new(0, 0)).expect("a buffer is free");
+            leases.extend(if let Outcome::Granted(lease) = outcome { Some(lease) } else { None });
+        }
+        receive(&mut pool, id, &[1; 64], 100);
+        pool.handle(id, Event::Readable).expect("it is attached");
+        assert!(pool.memory().facts(0).expect("it is attached").claim_since_ns.is_some(), "its cell is full");
+        leases.push(pool.take(id).expect("a buffer is free").lease);
+        assert_eq!(pool.check_invariants(), Ok(()));
+        let mut goes_on = pool.pending(id).expect("it is attached").has(Action::Recv);
+        leases.into_iter().for_each(|lease| pool.release(lease).expect("it is the host's"));
+        goes_on |= pool.poll_notice().is_some();
+        assert!(goes_on, "{:?}", pool.connection(id));
+    });
+}

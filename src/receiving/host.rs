@@ -123,6 +123,11 @@ impl ReceivingPool {
         let lease = self.memory.buffers().scheduler.lease_at(buffer);
         self.set_host_lease(lease, true);
         self.counts.taken_bytes += u64::from(bytes);
+        if self.table.connection(index).is_waiting() {
+            // The claim has ended with what was kept. The machine is to ask anew, not to wait on.
+            let capacity = self.memory.config().buffer_bytes;
+            self.feed(index, Event::BufferGranted { capacity });
+        }
         self.feed(index, Event::BufferReleased);
         self.reconcile(index);
         Ok(LeasedContent { lease, offset: start, buffered_bytes: bytes })

@@ -528,6 +528,17 @@ fn request_of_the_host_evicts_what_is_kept_too_long() {
 }
 
 #[test]
+fn request_for_a_size_that_is_not_there_is_refused() {
+    let mut pool = pool_of_eight(1);
+    let free = pool.memory().free_buffers();
+    for size_index in [1, 3, u8::MAX] {
+        let refused = pool.request(&Request { size_index, ..Request::new(0, 0) });
+        assert_eq!(refused, Err(SchedulerError::UnknownSize { size_index }.into()));
+    }
+    assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (free, Ok(())));
+}
+
+#[test]
 fn borrow_has_a_place_whatever_the_host_requests() {
     let mut pool = pool_of_eight(1);
     let id = pool.attach(1, false).expect("there is room");

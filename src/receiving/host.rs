@@ -11,10 +11,11 @@ impl ReceivingPool {
     ///
     /// # Errors
     ///
-    /// The class or the tenant does not exist; it could never be granted; it would have to wait, and the table of waits is full.
+    /// The class, the size or the tenant does not exist; it could never be granted; it would have to wait, and the table of
+    /// waits is full.
     pub fn request(&mut self, request: &Request) -> Result<Outcome, PoolError> {
         self.leave_fast_path();
-        let request = Request { has_deadline: false, size_index: 0, ..*request };
+        let request = Request { has_deadline: false, ..*request };
         self.memory.secure_borrow();
         let outcome = self.memory.buffers_mut().scheduler.request_for(&request)?;
         if let Outcome::Granted(lease) = outcome {

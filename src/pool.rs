@@ -56,7 +56,7 @@ pub use config::PoolConfig;
 pub use crate::config_error::ConfigError;
 pub use error::PoolError;
 pub use finding::{Finding, FindingKind};
-pub use types::{LeasedContent, Notice, PoolStats, ReceiverInfo};
+pub use types::{LeasedContent, MemoryModelStats, Notice, PoolStats, ReceiverInfo};
 
 use crate::connection::{Action, Actions, Connection, Event};
 use crate::memory::{Memory, poison};

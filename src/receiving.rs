@@ -14,7 +14,8 @@
 //! | `keep.rs` | what happens to undecoded bytes when a borrow ends |
 //! | `claims.rs` | grants, trials, notices |
 //! | `eviction.rs` | content that goes for the sake of a claim |
-//! | `pool.rs`, `reconcile.rs`, `host.rs` | connections and memory together; buffers of the host's own |
+//! | `pool.rs`, `reconcile.rs` | connections and memory together |
+//! | `attach.rs`, `host.rs`, `queries.rs` | how receivers come; buffers of the host's own; what there is to know |
 //! | `light.rs`, `fast_path.rs` | the common cycle |
 //! | `transfer.rs` | content that comes and goes with its buffer |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
@@ -23,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attach;
 mod bits;
 mod borrow;
 mod budget;
@@ -41,6 +43,7 @@ mod keep;
 mod keeper;
 mod light;
 mod pool;
+mod queries;
 mod reconcile;
 mod sizes;
 #[cfg(test)]
@@ -61,6 +64,7 @@ use alloc::vec::Vec;
 use borrow::Borrow;
 use buffers::{Buffers, FreeList};
 use cells::Cells;
+use core::ptr::NonNull;
 use heap::Heaps;
 use keeper::{Keeper, Keepers, List, Place, Row, Standing};
 
@@ -239,6 +243,29 @@ impl<B: Buffers> Receiving<B> {
         Ok(&mut self.arena.buffer_mut(borrow.buffer)[start..start + borrow.max_bytes as usize])
     }
 
+    /// Where a receiver may receive (`is_receive`), or what is undecoded, without a borrow: an address and a length, `None`
+    /// if that is 0.
+    pub(super) fn area(&self, receiver: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
+        let keeper = self.row(receiver).ok()?.keeper;
+        if keeper == NIL {
+            return None;
+        }
+        let state = &self.keepers[keeper];
+        if is_receive {
+            let borrow = self.borrows.get(state.borrow as usize)?;
+            return self.area_in(borrow.buffer, (borrow.start + state.kept_bytes) as usize, borrow.max_bytes);
+        }
+        let (buffer, start) = self.where_is(keeper);
+        self.area_in(buffer, start, state.kept_bytes)
+    }
+
+    /// A part of a buffer, `None` if it is empty.
+    #[inline(always)]
+    pub(super) fn area_in(&self, buffer: u32, start: usize, bytes: u32) -> Option<(NonNull<u8>, u32)> {
+        let at = NonNull::new(self.arena.address(buffer).as_ptr().wrapping_add(start))?;
+        (bytes > 0).then_some((at, bytes))
+    }
+
     /// What is known of a receiver.
     ///
     /// # Errors
@@ -279,6 +306,10 @@ impl<B: Buffers> Receiving<B> {
         &mut self.buffers
     }
 
+    pub(super) fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
     pub(super) fn arena_mut(&mut self) -> &mut Arena {
         &mut self.arena
     }
@@ -309,6 +340,19 @@ impl<B: Buffers> Receiving<B> {
     /// Whether it waits for its peer, or for nothing.
     pub(super) fn is_resting(&self, receiver: u32) -> bool {
         self.known(receiver).is_none_or(|keeper| keeper.standing == Standing::Resting)
+    }
+
+    /// Why it was shed, if it was.
+    pub(super) fn shed_reason(&self, receiver: u32) -> Option<ShedReason> {
+        match self.known(receiver)?.standing {
+            Standing::Shed { reason } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// For how long it has claimed, in nanoseconds of pool time.
+    pub(super) fn claim_age_ns(&self, receiver: u32) -> Option<u64> {
+        Some(self.clock.now_ns() - self.known(receiver)?.claim_since_ns()?)
     }
 
     /// Whether it claims, and whether what it keeps waits for the host.

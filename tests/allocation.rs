@@ -6,7 +6,7 @@ use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
 use demuxbuf::memory::{Memory, MemoryConfig, Protection};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
-use demuxbuf::scheduler::{Outcome, Request, Scheduler, SchedulerConfig};
+use demuxbuf::scheduler::{Outcome, Scheduler, SchedulerConfig};
 use demuxbuf::shared::{SharedPool, SharedScheduler};
 use demuxbuf_capi::*;
 use demuxbuf_testkit::Rng;
@@ -401,9 +401,10 @@ fn memory_model_allocates_nothing_after_the_start() {
         let mut rng = Rng::with_seed(mode as u64);
         // The host has most of it.
         for _ in 0..5 {
-            unallocating(|| pool.request(&Request::new(0, 0))).expect("it is free");
+            unallocating(|| pool.request(0, 0)).expect("it is free");
         }
-        let mut ids = [(); 12].map(|()| unallocating(|| pool.attach(0, false)).expect("the table has room"));
+        let mut ids =
+            [(); 12].map(|()| unallocating(|| pool.attach(&AttachOptions::new(0, 0))).expect("the table has room"));
         let mut held = None;
         for step in 0..100_000 {
             let at = rng.usize(..ids.len());
@@ -421,15 +422,19 @@ fn memory_model_allocates_nothing_after_the_start() {
                 let _ = pool.decoded(id, 0, bytes / 3 + 1, 0);
                 if pool.pending(id).is_err() {
                     let there = [7; 200];
-                    let attached = pool.attach_with(0, bytes % 2 == 0, &there[..bytes as usize % 200]);
-                    ids[at] = attached.unwrap_or_else(|_| pool.attach(0, false).expect("there is room"));
+                    let attached = pool.attach_with(
+                        &AttachOptions { unknown_length: bytes % 2 == 0, ..AttachOptions::new(0, 0) },
+                        &there[..bytes as usize % 200],
+                    );
+                    ids[at] =
+                        attached.unwrap_or_else(|_| pool.attach(&AttachOptions::new(0, 0)).expect("there is room"));
                 }
                 match held.take() {
                     Some(lease) => pool.release(lease).expect("it is the host's"),
                     None if bytes < 3 => held = pool.take(id).ok().map(|content| content.lease),
                     None => {}
                 }
-                let asked = if bytes % 8 == 0 { pool.request(&Request::new(0, 0)).ok() } else { None };
+                let asked = if bytes % 8 == 0 { pool.request(0, 0).ok() } else { None };
                 if let Some(Outcome::Granted(lease)) = asked {
                     pool.release(lease).expect("it is the host's");
                 }

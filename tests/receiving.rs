@@ -4,9 +4,9 @@
 //! is decoded in the time that the pool promises, and no loop iteration is without end.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
-use demuxbuf::pool::{LeasedContent, Notice, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, PoolError, ReceiverId};
 use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
-use demuxbuf::scheduler::{Outcome, Request, SchedulerConfig, SchedulerError};
+use demuxbuf::scheduler::{Outcome, Request, SchedulerConfig, SchedulerError, TenantConfig};
 use demuxbuf_testkit::{EventLoop, Rng, Socket, in_modes};
 
 const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
@@ -164,7 +164,10 @@ impl Host {
     }
 
     fn connect(&mut self, at: usize) {
-        let id = self.pool.attach(at as u64, self.manners.needs_one).expect("the table has room");
+        let id = self
+            .pool
+            .attach(&AttachOptions { unknown_length: self.manners.needs_one, ..AttachOptions::new(0, at as u64) })
+            .expect("the table has room");
         let client = &mut self.clients[at];
         client.id = Some(id);
         client.socket = Socket::new(self.mode, &[]);
@@ -410,7 +413,8 @@ fn plain_connections_keep_nothing() {
     let config = ReceivingConfig::new(1 << 20, 1000);
     let mut pool = ReceivingPool::new(&config, Policy::default()).expect("the configuration is allowed");
     let free = pool.memory().free_buffers();
-    let ids: Vec<ReceiverId> = (0..1000).map(|token| pool.attach(token, false).expect("there is room")).collect();
+    let ids: Vec<ReceiverId> =
+        (0..1000).map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room")).collect();
     for &id in &ids {
         let actions = pool.handle(id, Event::Readable).expect("it is attached");
         assert!(actions.has(Action::Recv));
@@ -451,7 +455,7 @@ fn content_leaves_with_a_buffer_and_comes_back() {
     let mut pool = pool_of_eight(1);
     let free = pool.memory().free_buffers();
     for bytes in [[7; 20].as_slice(), &[8; 200]] {
-        let id = pool.attach(1, false).expect("there is room");
+        let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
         assert_eq!(pool.take(id), Err(PoolError::NoBuffer));
         receive(&mut pool, id, bytes, 10);
         let content = pool.take(id).expect("a buffer is free");
@@ -459,9 +463,9 @@ fn content_leaves_with_a_buffer_and_comes_back() {
         assert_eq!(&pool.buffer(lease).expect("it is the host's")[offset as usize..][..buffered_bytes as usize], bytes);
         assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[][..]), Ok(())));
         let too_long = LeasedContent { buffered_bytes: 257 - offset, ..content };
-        assert_eq!(pool.adopt(2, false, too_long), Err(PoolError::TooManyBytes));
-        let other = pool.adopt(2, false, content).expect("the lease is the host's");
-        assert_eq!(pool.adopt(3, false, content), Err(SchedulerError::StaleLease.into()));
+        assert_eq!(pool.adopt(&AttachOptions::new(0, 2), too_long), Err(PoolError::TooManyBytes));
+        let other = pool.adopt(&AttachOptions::new(0, 2), content).expect("the lease is the host's");
+        assert_eq!(pool.adopt(&AttachOptions::new(0, 3), content), Err(SchedulerError::StaleLease.into()));
         assert_eq!(pool.release(lease), Err(SchedulerError::StaleLease.into()), "it is the receiver's");
         assert!(pool.pending(other).expect("it is attached").has(Action::Decode));
         assert_eq!((pool.data(other), pool.check_invariants()), (Ok(bytes), Ok(())));
@@ -475,7 +479,7 @@ fn content_leaves_with_a_buffer_and_comes_back() {
 #[test]
 fn bytes_from_before_are_decoded_first() {
     let mut pool = pool_of_eight(1);
-    let id = pool.attach_with(1, false, b"upgraded").expect("there is room");
+    let id = pool.attach_with(&AttachOptions::new(0, 1), b"upgraded").expect("there is room");
     assert!(pool.pending(id).expect("it is attached").has(Action::Decode));
     assert_eq!(pool.data(id), Ok(&b"upgraded"[..]));
     // What is borrowed when the clock is advanced is kept, and can be decoded in the next loop iteration.
@@ -484,28 +488,28 @@ fn bytes_from_before_are_decoded_first() {
     pool.handle(id, Event::Wake).expect("it is attached");
     assert!(pool.pending(id).expect("it is attached").has(Action::Decode));
     pool.decoded(id, 8, 0, 0).expect("they are buffered");
-    assert_eq!(pool.attach_with(2, false, &[0; 257]), Err(PoolError::TooManyBytes));
+    assert_eq!(pool.attach_with(&AttachOptions::new(0, 2), &[0; 257]), Err(PoolError::TooManyBytes));
     // Nothing is free that a decoder could leave bytes in.
-    let leases: Vec<_> = std::iter::from_fn(|| match pool.request(&Request::new(0, 0)) {
+    let leases: Vec<_> = std::iter::from_fn(|| match pool.request(0, 0) {
         Ok(Outcome::Granted(lease)) => Some(lease),
         _ => None,
     })
     .collect();
-    assert_eq!(pool.attach_with(2, false, b"more"), Err(PoolError::NoBufferFree));
+    assert_eq!(pool.attach_with(&AttachOptions::new(0, 2), b"more"), Err(PoolError::NoBufferFree));
     assert_eq!(pool.check_invariants(), Ok(()));
     for lease in leases {
         pool.release(lease).expect("it is the host's");
     }
-    pool.attach_with(2, false, b"more").expect("there is room again");
+    pool.attach_with(&AttachOptions::new(0, 2), b"more").expect("there is room again");
 }
 
 #[test]
 fn request_of_the_host_evicts_what_is_kept_too_long() {
     let mut pool = pool_of_eight(2);
-    let [slow, other] = [1, 2].map(|token| pool.attach(token, false).expect("there is room"));
+    let [slow, other] = [1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
     pool.handle_timeout(0);
     receive(&mut pool, slow, &[1; 200], 56);
-    while let Ok(Outcome::Granted(_)) = pool.request(&Request::new(0, 0)) {}
+    while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
     // The request that waits may not take the place of what is borrowed now.
     let mut now_ns = 0;
     for _ in 0..7 {
@@ -532,7 +536,7 @@ fn request_for_a_size_that_is_not_there_is_refused() {
     let mut pool = pool_of_eight(1);
     let free = pool.memory().free_buffers();
     for size_index in [1, 3, u8::MAX] {
-        let refused = pool.request(&Request { size_index, ..Request::new(0, 0) });
+        let refused = pool.request_for(&Request { size_index, ..Request::new(0, 0) });
         assert_eq!(refused, Err(SchedulerError::UnknownSize { size_index }.into()));
     }
     assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (free, Ok(())));
@@ -541,10 +545,10 @@ fn request_for_a_size_that_is_not_there_is_refused() {
 #[test]
 fn borrow_has_a_place_whatever_the_host_requests() {
     let mut pool = pool_of_eight(1);
-    let id = pool.attach(1, false).expect("there is room");
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
     assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
     assert_eq!(pool.receive_area(id).expect("it is attached").len(), 256);
-    while let Ok(Outcome::Granted(_)) = pool.request(&Request::new(0, 0)) {}
+    while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
     pool.receive_area(id).expect("it is attached")[..200].fill(9);
     pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
     let actions = pool.decoded(id, 0, 56, 0).expect("it is attached");
@@ -586,7 +590,7 @@ fn cap_of_receivers_is_kept() {
     // The receive buffer and two header buffers are among the five.
     assert_eq!(pool.memory().free_buffers(), 2);
     for token in 0..3 {
-        let id = pool.attach(token, false).expect("there is room");
+        let id = pool.attach(&AttachOptions::new(0, token)).expect("there is room");
         pool.handle(id, Event::Readable).expect("it is attached");
         let room = pool.receive_area(id).expect("it is attached").len() as u32;
         if room > 0 {
@@ -604,9 +608,10 @@ fn time_of_a_frame_does_not_run_from_a_late_edge() {
     let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 8) };
     let policy = Policy { mode: Mode::Edge, ..Policy::default() };
     let mut pool = ReceivingPool::new(&config, policy).expect("the configuration is allowed");
-    while let Ok(Outcome::Granted(_)) = pool.request(&Request::new(0, 0)) {}
+    while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
     pool.handle_timeout(0);
-    let ids: Vec<ReceiverId> = (0..5).map(|token| pool.attach(token, false).expect("there is room")).collect();
+    let ids: Vec<ReceiverId> =
+        (0..5).map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room")).collect();
     let (&client, others) = ids.split_last().expect("there are five");
     // Nothing is free but four small cells, and these are filled.
     for &other in others {
@@ -631,12 +636,13 @@ fn time_of_a_frame_does_not_run_from_a_late_edge() {
 fn take_evicts_others_and_not_what_is_taken() {
     let mut pool = pool_of_eight(0);
     pool.handle_timeout(0);
-    let [taken, beside, whole] = [1, 2, 3].map(|token| pool.attach(token, false).expect("there is room"));
+    let [taken, beside, whole] =
+        [1, 2, 3].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
     // Two share a buffer that is cut in halves, the third has one for itself.
     for (id, fill, bytes) in [(taken, 1, 100), (beside, 2, 100), (whole, 3, 200)] {
         receive(&mut pool, id, &vec![fill; bytes], 10);
     }
-    while let Ok(Outcome::Granted(_)) = pool.request(&Request::new(0, 0)) {}
+    while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
     for step in 1..=12 {
         pool.handle_timeout(step * 125 * MS);
     }
@@ -650,11 +656,11 @@ fn take_evicts_others_and_not_what_is_taken() {
 #[test]
 fn borrow_has_a_place_whatever_the_host_takes() {
     let mut pool = pool_of_eight(0);
-    let [kept, id] = [1, 2].map(|token| pool.attach(token, false).expect("there is room"));
+    let [kept, id] = [1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
     receive(&mut pool, kept, &[1; 20], 10);
     assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
     while pool.memory().free_buffers() > 1 {
-        pool.request(&Request::new(0, 0)).expect("a buffer is free");
+        pool.request(0, 0).expect("a buffer is free");
     }
     assert_eq!(pool.take(kept), Err(PoolError::NoBufferFree), "the last one is for what is borrowed");
     pool.receive_area(id).expect("it is attached")[..200].fill(9);
@@ -669,18 +675,18 @@ fn trial_goes_on_when_nothing_was_kept() {
     in_modes(&MODES, |mode| {
         let mut pool = pool_of_eight_in(mode, 0);
         pool.handle_timeout(0);
-        let id = pool.attach(0, false).expect("there is room");
+        let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
         assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
         pool.handle(id, Event::Received { bytes: 5 }).expect("there is room");
         pool.decoded(id, 5, 141, 0).expect("they are buffered");
         pool.handle(id, Event::WouldBlock).expect("it is attached");
         // No cell of 64 bytes is left, and no buffer.
         for token in 1..5 {
-            let other = pool.attach(token, false).expect("there is room");
+            let other = pool.attach(&AttachOptions::new(0, token)).expect("there is room");
             receive(&mut pool, other, &[1; 20], 10);
             pool.handle(other, Event::WouldBlock).expect("it is attached");
         }
-        while let Ok(Outcome::Granted(_)) = pool.request(&Request::new(0, 0)) {}
+        while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
         pool.handle_timeout(1);
         assert!(!pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv), "it claims");
         for step in 1..=26 {
@@ -703,10 +709,10 @@ fn trial_goes_on_when_nothing_was_kept() {
 fn take_leaves_a_receiver_that_claims_on_its_way() {
     in_modes(&MODES, |mode| {
         let mut pool = pool_of_eight_in(mode, 0);
-        let id = pool.attach(0, false).expect("there is room");
+        let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
         let mut leases = Vec::new();
         while pool.memory().free_buffers() > 1 {
-            let outcome = pool.request(&Request::new(0, 0)).expect("a buffer is free");
+            let outcome = pool.request(0, 0).expect("a buffer is free");
             leases.extend(if let Outcome::Granted(lease) = outcome { Some(lease) } else { None });
         }
         receive(&mut pool, id, &[1; 64], 100);
@@ -719,4 +725,71 @@ fn take_leaves_a_receiver_that_claims_on_its_way() {
         goes_on |= pool.poll_notice().is_some();
         assert!(goes_on, "{:?}", pool.connection(id));
     });
+}
+
+#[test]
+fn host_learns_what_this_pool_has_not() {
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 2) };
+    let requests = SchedulerConfig { classes: 2, tenants_max: 1, ..SchedulerConfig::new(1, 1) };
+    let mut pool = ReceivingPool::with_requests(&config, Policy::default(), &requests).expect("it is allowed");
+    let tenant = pool.create_tenant(&TenantConfig { cap: 1, ..TenantConfig::default() }).expect("there is room");
+    let usual = AttachOptions::new(0, 1);
+    let completion = Policy { mode: Mode::Completion, ..Policy::default() };
+    let policy_error = PoolError::Policy { field: "policy.mode", value: 4, max: 3 };
+    for (options, error) in [
+        (AttachOptions { tenant: Some(tenant), ..usual }, PoolError::TenantsUnsupported),
+        (AttachOptions { policy: Some(completion), ..usual }, policy_error),
+        (AttachOptions { class: 2, ..usual }, SchedulerError::UnknownClass { class: 2, classes: 2 }.into()),
+    ] {
+        assert_eq!(pool.attach(&options), Err(error));
+        assert_eq!(pool.stats().receivers, 0);
+    }
+    let id = pool.attach(&AttachOptions { class: 1, ..usual }).expect("there is room");
+    assert_eq!(pool.describe(id).map(|info| (info.class, info.token, info.shed_reason)), Ok((1, 1, None)));
+    assert_eq!(pool.set_class(id, 0), Ok(()));
+    assert_eq!(pool.set_class(id, 2), Err(SchedulerError::UnknownClass { class: 2, classes: 2 }.into()));
+    assert_eq!(pool.describe(id).map(|info| info.class), Ok(0));
+    assert_eq!(
+        (pool.set_tenant(id, None), pool.set_tenant(id, Some(tenant))),
+        (Ok(()), Err(PoolError::TenantsUnsupported))
+    );
+    assert_eq!(pool.set_policy(id, &completion), Err(policy_error));
+    // The table is full once: a notice follows.
+    pool.attach(&usual).expect("there is room");
+    let full = PoolError::ReceiversFull { receivers_max: 2 };
+    assert_eq!(pool.attach(&AttachOptions { notify_if_full: true, ..usual }), Err(full));
+    assert_eq!(pool.poll_notice(), None);
+    pool.handle(id, Event::Close).expect("it is attached");
+    assert_eq!((pool.poll_notice(), pool.poll_notice()), (Some(Notice::Attachable), None));
+    // Of its own the host has tenants, and one size.
+    let asked = Request { tenant: Some(tenant), ..Request::new(0, 5) };
+    let larger = Request { size_index: 1, ..asked };
+    assert_eq!(pool.request_for(&larger), Err(SchedulerError::UnknownSize { size_index: 1 }.into()));
+    let lease = pool.try_request(&asked).expect("it is allowed").expect("one is free");
+    assert_eq!(
+        (pool.try_request(&asked), pool.describe_tenant(tenant).map(|info| info.outstanding_units)),
+        (Ok(None), Ok(1))
+    );
+    let (at, bytes) = pool.buffer_area(lease).expect("it is the host's");
+    assert_eq!((bytes, pool.buffer(lease).map(|buffer| buffer.as_mut_ptr())), (256, Ok(at.as_ptr())));
+    let last = at.as_ptr().wrapping_add(255);
+    assert_eq!(pool.lease_of_address(last), Ok(lease));
+    assert_eq!(pool.lease_of_address(&raw const bytes as *const u8), Err(PoolError::UnknownAddress));
+    let of_receivers = SchedulerError::StaleLease.into();
+    assert_eq!(pool.lease_of_address(last.wrapping_add(1)), Err(of_receivers));
+    pool.release(lease).expect("it is the host's");
+    assert_eq!((pool.lease_of_address(last), pool.check_invariants()), (Err(of_receivers), Ok(())));
+}
+
+#[test]
+fn statistics_have_the_counts_of_the_memory_model() {
+    let mut pool = pool_of_eight(0);
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+    receive(&mut pool, id, &[1; 200], 56);
+    let stats = pool.stats();
+    assert_eq!((stats.scheduler.capacity, stats.scheduler.free), (8, pool.memory().free_buffers()));
+    assert_eq!((stats.received_bytes, stats.receivers, stats.receivers_max, stats.memory_bytes), (200, 1, 8, 2048));
+    assert_eq!(stats.memory_model.copied_bytes, pool.totals().copied_bytes);
+    assert_eq!(stats.memory_model.wait_ns_max, pool.memory().config().wait_ns_max());
+    assert_eq!((stats.shed, stats.memory_model.claims), (0, 0));
 }

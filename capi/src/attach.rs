@@ -95,6 +95,7 @@ impl ReadOptions {
             tenant: tenant_of(pool, self.options.tenant),
             policy: self.policy,
             notify_if_full: self.options.notify_if_full != 0,
+            unknown_length: false,
         }
     }
 

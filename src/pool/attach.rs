@@ -23,12 +23,14 @@ pub struct AttachOptions {
     pub policy: Option<Policy>,
     /// If the table of receivers is full, a notice follows once it is not any more: [`Notice::Attachable`].
     pub notify_if_full: bool,
+    /// Its decoder reports only that it needs more, not how much. For a pool on the memory model, which gives room by it.
+    pub unknown_length: bool,
 }
 
 impl AttachOptions {
     /// A receiver of the default tenant, with the policy of the pool.
     pub const fn new(class: u8, token: u64) -> AttachOptions {
-        AttachOptions { class, token, tenant: None, policy: None, notify_if_full: false }
+        AttachOptions { class, token, tenant: None, policy: None, notify_if_full: false, unknown_length: false }
     }
 }
 

@@ -40,6 +40,7 @@ impl<S: BufferSource> Pool<S> {
             wait_age_ns: wait.map_or(0, |wait| wait.age_ns),
             bypasses: wait.map_or(0, |wait| wait.bypasses),
             lease_info,
+            shed_reason: None,
         })
     }
 

@@ -3,6 +3,7 @@
 use super::ReceiverId;
 use crate::connection::{Actions, Connection};
 use crate::memory::SLOT_SIZES;
+use crate::receiving::ShedReason;
 use crate::scheduler::{LeaseId, LeaseInfo, ReclaimStats, SchedulerStats, WaitId};
 
 /// A notification that does not answer one of your own calls: a queued request was granted, a receiver is to be shed, or the
@@ -93,6 +94,32 @@ pub struct PoolStats {
     pub taken_bytes: u64,
     /// The most bytes of buffers and slots that can be resident, but for rounding up to pages.
     pub memory_bytes: u64,
+    /// Of a pool on the memory model.
+    pub memory_model: MemoryModelStats,
+}
+
+/// What a pool on the memory model ([`receiving`](crate::receiving)) counts beside; zeros for other pools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryModelStats {
+    /// Claims that began: receivers that had to wait for room.
+    pub claims: u64,
+    /// Claims that were granted.
+    pub grants: u64,
+    /// Claims that came to their deadline.
+    pub trials: u64,
+    /// Receivers that were shed at the deadline of their claim.
+    pub shed_at_deadline: u64,
+    /// Receivers whose content was evicted.
+    pub evicted: u64,
+    /// Receivers whose decoder left bytes for which there was no place.
+    pub shed_for_memory: u64,
+    /// The longest claim that ended, in nanoseconds of pool time.
+    pub longest_claim_ns: u64,
+    /// The longest that a claim lasts, in nanoseconds of pool time, whatever other receivers do.
+    pub wait_ns_max: u64,
+    /// Bytes copied between cells and buffers.
+    pub copied_bytes: u64,
 }
 
 /// Everything there is to print about a receiver.
@@ -111,4 +138,6 @@ pub struct ReceiverInfo {
     pub bypasses: u64,
     /// How it gets on with the buffer it holds; `None` if it holds none or leases have no deadline.
     pub lease_info: Option<LeaseInfo>,
+    /// Why it was shed, in a pool on the memory model.
+    pub shed_reason: Option<ShedReason>,
 }

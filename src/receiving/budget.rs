@@ -1,8 +1,8 @@
 //! Buffers out of the budget that the host's own requests have as well: a scheduler decides between them.
 
-use super::Split;
 use super::buffers::Buffers;
 use super::config::OTHERS_MIN;
+use super::{Receiving, Split};
 use crate::config_error::{Allowed, ConfigError};
 use crate::scheduler::{Request, Scheduler, SchedulerConfig};
 
@@ -34,6 +34,11 @@ impl Budget {
             return Err(refused("class_caps", cap, Allowed::AtLeast(least.into())));
         }
         Ok(Budget { scheduler, class, reserve, taken: 0 })
+    }
+
+    /// Classes of requests; receivers have the last.
+    pub(super) fn classes(&self) -> u8 {
+        self.class + 1
     }
 
     /// A buffer that a receiver had is the host's own lease from now on.
@@ -73,5 +78,13 @@ impl Buffers for Budget {
 
     fn is_wanted(&self) -> bool {
         self.scheduler.is_wanted()
+    }
+}
+
+impl Receiving<Budget> {
+    /// Returns the pages of free buffers to the operating system, and reports how many bytes.
+    pub(super) fn trim(&mut self) -> usize {
+        let rows = 0..self.buffers.scheduler.buffers_max();
+        self.arena.trim(self.buffers.scheduler.free_to_trim(rows))
     }
 }

@@ -75,6 +75,13 @@ impl<B: Buffers> Receiving<B> {
         self.poll_shed().or_else(|| self.poll_claims()).or_else(|| self.poll_off()).or_else(|| self.poll_shed())
     }
 
+    /// Whether there is nothing that `poll` could report, as far as a short look shows, and no receiver waits.
+    #[inline(always)]
+    pub(super) fn nothing_to_poll(&self) -> bool {
+        let nobody_claims = self.heaps.is_empty(Queue::CreditedClaims) && self.heaps.is_empty(Queue::Claims);
+        nobody_claims && self.shed.first().is_none() && self.off.first().is_none()
+    }
+
     fn poll_shed(&mut self) -> Option<Notice> {
         let keeper = self.shed.first()?;
         self.shed.remove(keeper, &mut self.keepers);

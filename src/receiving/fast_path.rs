@@ -4,11 +4,13 @@
 use super::ReceivingPool;
 use crate::connection::Actions;
 use crate::pool::ReceiverId;
+use core::ptr::NonNull;
 
 impl ReceivingPool {
     /// A connection that holds nothing is readable, and borrows the receive buffer.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(super) fn try_fast_begin(&mut self, id: ReceiverId) -> Option<Actions> {
+    pub fn try_fast_begin(&mut self, id: ReceiverId) -> Option<Actions> {
         let capacity = self.memory.config().buffer_bytes;
         let mut idle = self.table.find_idle(id)?;
         if self.scheduled.has_any()
@@ -21,8 +23,9 @@ impl ReceivingPool {
     }
 
     /// It has received what its decoder can go on with, and there is room left.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(super) fn try_fast_receive(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
+    pub fn try_fast_receive(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
         let mut idle = self.table.find_idle(id)?;
         if !self.memory.borrows_lightly(idle.index()) || idle.connection().buffered_bytes() > 0 {
             return None;
@@ -33,8 +36,9 @@ impl ReceivingPool {
     }
 
     /// All of it is decoded, and nothing more is there to be received.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(super) fn try_fast_finish(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
+    pub fn try_fast_finish(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
         let mut idle = self.table.find_idle(id)?;
         if !self.memory.borrows_lightly(idle.index()) || !idle.connection().may_finish_fast(bytes) {
             return None;
@@ -46,9 +50,24 @@ impl ReceivingPool {
     }
 
     /// Read interest of a connection that holds nothing is armed again.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(super) fn try_fast_arm(&mut self, id: ReceiverId) -> Option<Actions> {
+    pub fn try_fast_arm(&mut self, id: ReceiverId) -> Option<Actions> {
         self.table.find_idle(id)?.connection_mut().try_fast_arm()
+    }
+
+    /// What is received lightly, or may be, after a step of the fast path, for C: as [`area`](ReceivingPool::area).
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn light_area(&self, bytes: u32) -> Option<(NonNull<u8>, u32)> {
+        self.memory.receive_buffer_area(bytes)
+    }
+
+    /// Size of a buffer, in bytes.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn buffer_bytes(&self) -> u32 {
+        self.memory.config().buffer_bytes
     }
 
     /// Before anything but the common cycle: a light borrow is a full one from now on.
@@ -64,11 +83,12 @@ impl ReceivingPool {
 mod tests {
     use super::*;
     use crate::connection::{Action, Event, Mode, Policy};
-    use crate::pool::PoolError;
+    use crate::pool::{AttachOptions, PoolError};
     use crate::receiving::ReceivingConfig;
     use alloc::vec::Vec;
 
     const RECEIVERS: u32 = 6;
+    const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
 
     fn pool(mode: Mode) -> ReceivingPool {
         let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, RECEIVERS) };
@@ -106,14 +126,15 @@ mod tests {
     }
 
     /// How often each of the fast paths applied.
-    fn compare(mode: Mode, random: &mut fastrand::Rng) -> [u32; 4] {
+    fn compare(mode: Mode, changes_mode: bool, random: &mut fastrand::Rng) -> [u32; 4] {
         let mut taken = [0; 4];
         for _ in 0..40 {
             let (mut fast, mut slow) = (pool(mode), pool(mode));
             let ids: Vec<ReceiverId> = (0..RECEIVERS.into())
                 .map(|token| {
-                    let id = fast.attach(token, token == 5).expect("there is room");
-                    assert_eq!(slow.attach(token, token == 5), Ok(id));
+                    let options = AttachOptions { unknown_length: token == 5, ..AttachOptions::new(0, token) };
+                    let id = fast.attach(&options).expect("there is room");
+                    assert_eq!(slow.attach(&options), Ok(id));
                     id
                 })
                 .collect();
@@ -132,6 +153,10 @@ mod tests {
                 };
                 way.into_iter().for_each(|way| taken[way] += 1);
                 assert_eq!(by_fast_path, handle_slowly(&mut slow, id, event), "{event:?}");
+                if changes_mode && random.u8(0..10) == 0 {
+                    let policy = Policy { mode: MODES[random.usize(0..4)], ..Policy::default() };
+                    assert_eq!(fast.set_policy(id, &policy), slow.set_policy(id, &policy), "{policy:?}");
+                }
                 if random.u8(0..20) == 0 {
                     now_ns += random.u64(0..400_000_000);
                     fast.handle_timeout(now_ns);
@@ -154,6 +179,17 @@ mod tests {
                         (slow.pending(id), slow.data(id).map(<[u8]>::len))
                     );
                     let index = fast.table.find(id).expect("it is attached");
+                    for pool in [&mut fast, &mut slow] {
+                        let place = |bytes: &[u8]| (!bytes.is_empty()).then_some((bytes.as_ptr(), bytes.len() as u32));
+                        let of = |area: Option<(NonNull<u8>, u32)>| {
+                            area.map(|(at, bytes)| (at.as_ptr().cast_const(), bytes))
+                        };
+                        assert_eq!(of(pool.area(index, false)), pool.data(id).map(place).expect("it is attached"));
+                        let area = of(pool.area(index, true));
+                        assert_eq!(area, pool.receive_area(id).map(|area| place(area)).expect("it is attached"));
+                        let receives = pool.pending(id).expect("it is attached").has(Action::Recv);
+                        assert!(!receives || area.is_some(), "{event:?}");
+                    }
                     let credit = |pool: &ReceivingPool| pool.memory.facts(index).map(|facts| facts.credit_bytes);
                     assert_eq!(credit(&fast), credit(&slow));
                 }
@@ -166,11 +202,19 @@ mod tests {
     #[cfg_attr(miri, ignore)] // it takes minutes
     fn fast_path_equals_slow_path() {
         let mut random = fastrand::Rng::with_seed(1);
-        for mode in [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic] {
-            let taken = compare(mode, &mut random);
+        for mode in MODES {
+            let taken = compare(mode, false, &mut random);
             // An edge-triggered host never finishes on the fast path: it looks for more.
             let never = usize::from(matches!(mode, Mode::Edge | Mode::Optimistic));
             assert!(taken.iter().filter(|&&taken| taken > 20).count() >= 4 - never, "{mode:?}: {taken:?}");
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)] // it takes minutes
+    fn fast_path_equals_slow_path_when_the_mode_changes() {
+        let mut random = fastrand::Rng::with_seed(2);
+        let taken = compare(Mode::Level, true, &mut random);
+        assert!(taken.iter().all(|&taken| taken > 20), "{taken:?}");
     }
 }

@@ -1,27 +1,58 @@
-//! Buffers of the host's own: requested, waited for, released, and passed to and from receivers with their content.
+//! Buffers of the host's own: requested, waited for, released, and taken from receivers with their content.
 
 use super::ReceivingPool;
 use super::transfer::Content;
 use crate::connection::Event;
+use crate::memory::Reach;
 use crate::pool::{LeasedContent, Notice, PoolError, ReceiverId};
-use crate::scheduler::{LeaseId, Outcome, Request, SchedulerError, WaitId};
+use crate::scheduler::{LeaseId, Outcome, Request, SchedulerError, TenantConfig, TenantId, WaitId};
+use core::ptr::NonNull;
 
 impl ReceivingPool {
-    /// Asks for a buffer of the host's own.
+    /// Asks for a buffer of the host's own, of the default tenant.
     ///
     /// # Errors
     ///
-    /// The class, the size or the tenant does not exist; it could never be granted; it would have to wait, and the table of
-    /// waits is full.
-    pub fn request(&mut self, request: &Request) -> Result<Outcome, PoolError> {
-        self.leave_fast_path();
+    /// As [`request_for`](ReceivingPool::request_for).
+    pub fn request(&mut self, class: u8, token: u64) -> Result<Outcome, PoolError> {
+        self.request_for(&Request::new(class, token))
+    }
+
+    /// Asks for a buffer of the host's own, in the name of any tenant.
+    ///
+    /// # Errors
+    ///
+    /// The class, the size (there is one) or the tenant does not exist; it could never be granted; it would have to wait, and
+    /// the table of waits is full.
+    pub fn request_for(&mut self, request: &Request) -> Result<Outcome, PoolError> {
+        self.secure_borrow();
         let request = Request { has_deadline: false, ..*request };
-        self.memory.secure_borrow();
         let outcome = self.memory.buffers_mut().scheduler.request_for(&request)?;
         if let Outcome::Granted(lease) = outcome {
             self.set_host_lease(lease, true);
         }
         Ok(outcome)
+    }
+
+    /// Asks for a buffer of the host's own that is granted at once or not at all: `None` if the request would have to wait.
+    ///
+    /// # Errors
+    ///
+    /// The class, the size (there is one) or the tenant does not exist; it could never be granted.
+    pub fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
+        self.secure_borrow();
+        let request = Request { has_deadline: false, ..*request };
+        let lease = self.memory.buffers_mut().scheduler.try_request(&request)?;
+        if let Some(lease) = lease {
+            self.set_host_lease(lease, true);
+        }
+        Ok(lease)
+    }
+
+    /// What is received now may need a place, which no request takes.
+    fn secure_borrow(&mut self) {
+        self.leave_fast_path();
+        self.memory.secure_borrow();
     }
 
     /// Releases a buffer of the host's own. The next waiter has it in the same step.
@@ -34,6 +65,12 @@ impl ReceivingPool {
         self.set_host_lease(lease, false);
         self.memory.buffers_mut().scheduler.release_at(lease.index());
         Ok(())
+    }
+
+    /// As `release`: no thread but this one has leases.
+    #[doc(hidden)]
+    pub fn release_within(&mut self, lease: LeaseId, _reach: Reach) -> Result<(), PoolError> {
+        self.release(lease)
     }
 
     /// Ends a wait. If a buffer was assigned to it, the next waiter has it in the same step.
@@ -55,55 +92,42 @@ impl ReceivingPool {
         Ok(self.memory.arena_mut().buffer_mut(lease.index()))
     }
 
-    /// Attaches a connection with bytes that are there already (a protocol upgrade): they are copied. `Decode` is pending
-    /// then.
-    ///
-    /// # Errors
-    ///
-    /// The table is full; the bytes do not fit into a buffer; there is no room for what a decoder may leave of them. Nothing
-    /// is changed.
-    pub fn attach_with(&mut self, token: u64, unknown_length: bool, bytes: &[u8]) -> Result<ReceiverId, PoolError> {
-        if bytes.is_empty() {
-            return self.attach(token, unknown_length);
-        }
-        let buffered_bytes = u32::try_from(bytes.len()).map_err(|_| PoolError::TooManyBytes)?;
-        if buffered_bytes > self.memory.config().buffer_bytes {
-            return Err(PoolError::TooManyBytes);
-        }
-        let index = self.insert(token, unknown_length)?;
-        if !self.memory.receive_earlier(index, bytes) {
-            self.memory.close(index).expect("it is attached");
-            self.table.remove(index);
-            return Err(PoolError::NoBufferFree);
-        }
-        Ok(self.begin_attached(index, buffered_bytes))
-    }
-
-    /// Attaches a connection to a leased buffer and the content in it, without copying. The lease is the receiver's.
-    ///
-    /// # Errors
-    ///
-    /// The lease is stale or not the host's; the content does not lie inside the buffer; the table is full. The lease stays the
-    /// host's then.
-    pub fn adopt(&mut self, token: u64, unknown_length: bool, content: LeasedContent) -> Result<ReceiverId, PoolError> {
-        let LeasedContent { lease, offset, buffered_bytes } = content;
+    /// As [`buffer`](ReceivingPool::buffer), for C: without a borrow.
+    #[doc(hidden)]
+    pub fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError> {
         self.check_host_lease(lease)?;
-        let end = offset.checked_add(buffered_bytes).ok_or(PoolError::TooManyBytes)?;
-        if end > self.memory.config().buffer_bytes {
-            return Err(PoolError::TooManyBytes);
-        }
-        let index = self.insert(token, unknown_length)?;
-        self.set_host_lease(lease, false);
-        self.memory.buffers_mut().adopt_buffer();
-        self.memory.adopt(index, Content { buffer: lease.index(), start: offset, bytes: buffered_bytes });
-        Ok(self.begin_attached(index, buffered_bytes))
+        Ok((self.memory.arena().address(lease.index()), self.memory.config().buffer_bytes))
     }
 
-    fn begin_attached(&mut self, index: u32, buffered_bytes: u32) -> ReceiverId {
-        self.counts.received_bytes += u64::from(buffered_bytes);
-        self.feed(index, Event::Attach { buffered_bytes, capacity: buffered_bytes });
-        self.reconcile(index);
-        self.table.id(index)
+    /// The lease of the buffer that an address lies in, be it the first byte, the last or one between them. The address is
+    /// compared, never followed. Cost: O(1).
+    ///
+    /// # Errors
+    ///
+    /// The address lies in no buffer of the pool; or in one that is free, or a receiver's (a stale lease).
+    pub fn lease_of_address(&self, address: *const u8) -> Result<LeaseId, PoolError> {
+        let buffer = self.memory.arena().index_at(address).ok_or(PoolError::UnknownAddress)?;
+        let lease = self.memory.buffers().scheduler.lease_at(buffer);
+        self.check_host_lease(lease)?;
+        Ok(lease)
+    }
+
+    /// Takes a tenant in, for requests of the host's own. Cost: O(1).
+    ///
+    /// # Errors
+    ///
+    /// A field of the share is out of range; the table of tenants is full.
+    pub fn create_tenant(&mut self, tenant_config: &TenantConfig) -> Result<TenantId, PoolError> {
+        Ok(self.memory.buffers_mut().scheduler.create_tenant(tenant_config)?)
+    }
+
+    /// Removes a tenant. It goes away with its last lease and wait.
+    ///
+    /// # Errors
+    ///
+    /// The tenant is stale or foreign.
+    pub fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), PoolError> {
+        Ok(self.memory.buffers_mut().scheduler.remove_tenant(tenant)?)
     }
 
     /// Takes what a receiver has not decoded away from it, with a buffer: the lease is the host's. Reading goes on.
@@ -141,12 +165,12 @@ impl ReceivingPool {
         Some(Notice::Lease { wait: grant.wait, token: grant.token, lease: grant.lease })
     }
 
-    fn check_host_lease(&self, lease: LeaseId) -> Result<(), PoolError> {
+    pub(super) fn check_host_lease(&self, lease: LeaseId) -> Result<(), PoolError> {
         self.memory.buffers().scheduler.check_lease(lease)?;
         if self.host_leases.get(lease.index()) { Ok(()) } else { Err(SchedulerError::StaleLease.into()) }
     }
 
-    fn set_host_lease(&mut self, lease: LeaseId, is_host_lease: bool) {
+    pub(super) fn set_host_lease(&mut self, lease: LeaseId, is_host_lease: bool) {
         self.host_leases.set(lease.index(), is_host_lease);
     }
 }

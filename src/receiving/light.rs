@@ -8,6 +8,7 @@ use super::borrow::Purpose;
 use super::buffers::Buffers;
 use super::credit::CREDIT_MAX;
 use super::{NIL, Receiving};
+use core::ptr::NonNull;
 
 impl<B: Buffers> Receiving<B> {
     /// Lends the receive buffer lightly, all of it, if the receiver is idle and nothing is scarce.
@@ -54,6 +55,12 @@ impl<B: Buffers> Receiving<B> {
         if received_bytes > 0 {
             self.received(receiver, received_bytes).expect("as many fit into a buffer");
         }
+    }
+
+    /// The first bytes of the receive buffer, without a borrow.
+    #[inline(always)]
+    pub(super) fn receive_buffer_area(&self, bytes: u32) -> Option<(NonNull<u8>, u32)> {
+        self.area_in(self.receive_buffer, 0, bytes)
     }
 
     /// The receive buffer, for writing.

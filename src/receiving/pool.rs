@@ -23,6 +23,8 @@ pub struct ReceivingPool {
     pub(super) host_leases: Bits,
     /// Receivers whose hosts know that there is no buffer to borrow in this loop iteration.
     pub(super) scheduled: Bits,
+    /// An attach was refused because the table was full, and asked for a notice.
+    pub(super) is_attach_awaited: bool,
 }
 
 /// Bytes that came and went. What is buffered is what was received, less the others.
@@ -50,7 +52,7 @@ impl ReceivingPool {
 
     /// As `new`, for a host that requests buffers of its own: their classes, reserves, caps, tenants and waits. The number of buffers is that
     /// of the memory, and of one size. Receivers have the least critical class, whose reserve and cap must leave them the receive
-    /// buffer, the header buffers and two more.
+    /// buffer, the header buffers and two more. `waiters_max` is all for the host: receivers claim.
     ///
     /// # Errors
     ///
@@ -69,30 +71,16 @@ impl ReceivingPool {
         let host_leases = Bits::new("memory_bytes", split.buffers)?;
         let scheduled = Bits::new("receivers_max", config.receivers_max)?;
         let table = Table::new(config.receivers_max, 0, Stamp::new(requests.tag))?;
-        // Whatever is left undecoded is kept at once.
-        let policy = Policy { park_bytes: 0, reclaim_bytes: 0, ..policy };
         let memory = Receiving::with_buffers(config, Budget::new(&requests, &split)?)?;
-        Ok(ReceivingPool { memory, table, policy, counts: Counts::default(), host_leases, scheduled })
-    }
-
-    /// Attaches a connection with nothing buffered. `token` comes back in notices.
-    ///
-    /// # Errors
-    ///
-    /// The table is full.
-    pub fn attach(&mut self, token: u64, unknown_length: bool) -> Result<ReceiverId, PoolError> {
-        let index = self.insert(token, unknown_length)?;
-        self.feed(index, Event::Attach { buffered_bytes: 0, capacity: 0 });
-        self.reconcile(index);
-        Ok(self.table.id(index))
-    }
-
-    pub(super) fn insert(&mut self, token: u64, unknown_length: bool) -> Result<u32, PoolError> {
-        self.leave_fast_path();
-        let index = self.table.insert(Connection::new(self.policy), 0, token)?;
-        self.scheduled.set(index, false);
-        self.memory.attach(index, unknown_length).expect("the row is free");
-        Ok(index)
+        Ok(ReceivingPool {
+            memory,
+            table,
+            policy: without_parking(&policy),
+            counts: Counts::default(),
+            host_leases,
+            scheduled,
+            is_attach_awaited: false,
+        })
     }
 
     /// Reports what happened to a connection; returns what the host is to do now. The handle ends with `Finished`.
@@ -116,7 +104,8 @@ impl ReceivingPool {
     }
 
     /// As `handle`, of the receiver in this row, the slow path.
-    pub(super) fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
+    #[doc(hidden)]
+    pub fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
         self.leave_fast_path();
         self.follow_shed(index);
         match event {
@@ -129,7 +118,7 @@ impl ReceivingPool {
             | Event::LeaseExpired
             | Event::Sync { .. } => return Err(PoolError::InternalEvent),
             Event::Received { bytes } => self.receive(index, bytes)?,
-            Event::Consumed { bytes } => return self.consume(index, bytes, 0, 0),
+            Event::Consumed { bytes } => return self.consume_usable(index, bytes, 0, 0),
             Event::Close => return self.close(index),
             Event::Done(actions) => {
                 // A receiver is to be shed until it is closed.
@@ -174,7 +163,7 @@ impl ReceivingPool {
         let fast = if needed_bytes == 0 { self.try_fast_finish(id, consumed_bytes) } else { None };
         match fast {
             Some(actions) => Ok(actions),
-            None => self.consume(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes),
+            None => self.consume_usable(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes),
         }
     }
 
@@ -229,8 +218,22 @@ impl ReceivingPool {
     }
 
     /// The next receiver that something happened to without an event of its own: it may receive, or is to be shed.
-    /// Call it until `None` in each loop iteration, and serve each receiver before the next call.
+    /// Then, if an attach asked for it, that the table of receivers is not full any more. Call it until `None` in each loop iteration,
+    /// and serve each receiver before the next call.
+    #[inline]
     pub fn poll_notice(&mut self) -> Option<Notice> {
+        if self.nothing_to_poll() { None } else { self.poll_lease_or_receiver() }
+    }
+
+    /// Whether there is nothing to poll, as far as a short look shows.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn nothing_to_poll(&self) -> bool {
+        let requests = &self.memory.buffers().scheduler;
+        self.memory.nothing_to_poll() && requests.nothing_to_poll() && !self.is_attach_awaited
+    }
+
+    fn poll_lease_or_receiver(&mut self) -> Option<Notice> {
         self.leave_fast_path();
         loop {
             if let Some(lease) = self.poll_lease() {
@@ -238,7 +241,7 @@ impl ReceivingPool {
             }
             // What was evicted may have served a request.
             let Some(notice) = self.memory.poll() else {
-                return self.poll_lease();
+                return self.poll_lease().or_else(|| self.poll_attachable());
             };
             let index = match notice {
                 MemoryNotice::Shed { receiver, .. } => {
@@ -365,7 +368,13 @@ impl ReceivingPool {
         Ok(())
     }
 
-    fn consume(
+    /// As `decoded`, of the receiver in this row, the slow path.
+    #[doc(hidden)]
+    pub fn consume(&mut self, index: u32, bytes: u32, need_more: u32) -> Result<Actions, PoolError> {
+        self.consume_usable(index, bytes, need_more, 0)
+    }
+
+    fn consume_usable(
         &mut self,
         index: u32,
         consumed_bytes: u32,
@@ -419,4 +428,9 @@ impl ReceivingPool {
         self.table.remove(index);
         Ok(actions)
     }
+}
+
+/// What is left undecoded is kept at once, whatever a policy has about parking.
+pub(super) fn without_parking(policy: &Policy) -> Policy {
+    Policy { park_bytes: 0, reclaim_bytes: 0, ..*policy }
 }

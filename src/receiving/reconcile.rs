@@ -9,7 +9,7 @@ impl ReceivingPool {
     /// the frame needs, since the frame does fit. A machine that sees as much already goes on with a report.
     pub(super) fn grant(&mut self, index: u32, max_bytes: u32) {
         let connection = self.table.connection(index);
-        let is_partial = self.policy.mode == Mode::Level || connection.needed_bytes() > max_bytes;
+        let is_partial = connection.policy().mode == Mode::Level || connection.needed_bytes() > max_bytes;
         let capacity =
             if is_partial { self.memory.config().buffer_bytes } else { connection.buffered_bytes() + max_bytes };
         let has_room = connection.hold() == Hold::Buffer && connection.capacity() >= capacity;
@@ -38,8 +38,9 @@ impl ReceivingPool {
         self.memory.is_shed(index) && self.table.connection(index).buffered_bytes() > 0
     }
 
-    /// What the host is to do now.
-    pub(super) fn pending_at(&self, index: u32) -> Actions {
+    /// As `pending`, of the receiver in this row.
+    #[doc(hidden)]
+    pub fn pending_at(&self, index: u32) -> Actions {
         self.host_actions(index, self.table.connection(index).pending())
     }
 
@@ -190,14 +191,15 @@ impl ReceivingPool {
 
     /// Whether a poller reports what is there once more, of a receiver that keeps nothing.
     fn reports_again(&self, index: u32) -> bool {
-        self.policy.mode != Mode::Edge && self.table.connection(index).buffered_bytes() == 0
+        let connection = self.table.connection(index);
+        connection.policy().mode != Mode::Edge && connection.buffered_bytes() == 0
     }
 
     /// Something is there to be received, also for a receiver that waits. An edge may be late: what it was reported for may have been
     /// received since. So only the report of one that waits is certain.
     pub(super) fn readable(&mut self, index: u32) -> Actions {
         let waited = self.table.connection(index).is_waiting();
-        let actions = self.reconcile_reported(index, 0, self.policy.mode != Mode::Edge);
+        let actions = self.reconcile_reported(index, 0, self.table.connection(index).policy().mode != Mode::Edge);
         let waits = waited && self.table.connection(index).is_waiting() && !self.memory.is_shed(index);
         if waits && self.memory.borrowed(index).is_none() && self.begin(index, true) {
             return self.reconcile(index);

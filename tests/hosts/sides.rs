@@ -112,7 +112,9 @@ impl Borrowing {
         let config =
             ReceivingConfig { buffer_bytes: BUFFER_BYTES, ..ReceivingConfig::new(memory_bytes, CONNECTIONS as u32) };
         let mut pool = ReceivingPool::new(&config, settings.policy).expect("the configuration is allowed");
-        let ids = (0..CONNECTIONS).map(|at| pool.attach(at as u64, false).expect("the table has room")).collect();
+        let ids = (0..CONNECTIONS)
+            .map(|at| pool.attach(&AttachOptions::new(0, at as u64)).expect("the table has room"))
+            .collect();
         Borrowing { pool, ids }
     }
 }

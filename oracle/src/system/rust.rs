@@ -90,7 +90,14 @@ fn code(error: PoolError) -> i32 {
 
 fn options(with: Attach) -> AttachOptions {
     let Attach { class, token, tenant, policy, notify_if_full } = with;
-    AttachOptions { class, token, tenant: tenant.map(TenantId::from_bits), policy, notify_if_full }
+    AttachOptions {
+        class,
+        token,
+        tenant: tenant.map(TenantId::from_bits),
+        policy,
+        notify_if_full,
+        unknown_length: false,
+    }
 }
 
 fn request(ask: Ask) -> Request {

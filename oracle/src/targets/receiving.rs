@@ -4,9 +4,9 @@
 use super::ops::event;
 use super::text::{Line, lines};
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
-use demuxbuf::pool::{LeasedContent, Notice, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, PoolError, ReceiverId};
 use demuxbuf::receiving::{ReceivingConfig, ReceivingPool, Totals};
-use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerConfig, WaitId};
+use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, WaitId};
 
 /// Lines of the configuration, wherever they are; then operations.
 pub(super) const EXAMPLES: &[&str] = &[
@@ -182,7 +182,8 @@ impl Play {
     fn attach(&mut self, unknown_length: bool, bytes: u32) -> Result<(), String> {
         self.tokens += 1;
         let (before, token, undecoded) = (self.seen(), self.tokens, self.sent(bytes));
-        let outcome = self.pool.attach_with(token, unknown_length, &undecoded);
+        let outcome =
+            self.pool.attach_with(&AttachOptions { unknown_length, ..AttachOptions::new(0, token) }, &undecoded);
         if let Some(id) = self.ended(&before, outcome)? {
             self.receivers.push(Receiver { id, token, undecoded });
         }
@@ -193,7 +194,10 @@ impl Play {
         let Some(nth) = nth.checked_rem(self.leases.len()) else { return Ok(()) };
         self.tokens += 1;
         let (before, token, lease) = (self.seen(), self.tokens, self.leases[nth].0);
-        let outcome = self.pool.adopt(token, unknown_length % 2 == 1, LeasedContent { lease, offset, buffered_bytes });
+        let outcome = self.pool.adopt(
+            &AttachOptions { unknown_length: unknown_length % 2 == 1, ..AttachOptions::new(0, token) },
+            LeasedContent { lease, offset, buffered_bytes },
+        );
         if let Some(id) = self.ended(&before, outcome)? {
             let (_, content) = self.leases.remove(nth);
             let undecoded = content[offset as usize..][..buffered_bytes as usize].to_vec();
@@ -229,7 +233,7 @@ impl Play {
 
     fn request(&mut self, class: u8) -> Result<(), String> {
         self.tokens += 1;
-        match self.pool.request(&Request::new(class, self.tokens)) {
+        match self.pool.request(class, self.tokens) {
             Ok(Outcome::Granted(lease)) => self.lease(lease),
             Ok(Outcome::Queued(wait)) => {
                 self.waits.push((wait, self.tokens));

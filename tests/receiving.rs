@@ -793,3 +793,38 @@ fn statistics_have_the_counts_of_the_memory_model() {
     assert_eq!(stats.memory_model.wait_ns_max, pool.memory().config().wait_ns_max());
     assert_eq!((stats.shed, stats.memory_model.claims), (0, 0));
 }
+
+/// Content is evicted for the sake of another receiver; the host may call for the one that lost it before it has polled the
+/// notice.
+#[test]
+fn evicted_receiver_takes_calls_before_its_notice() {
+    for case in 0..4 {
+        let mut pool = pool_of_eight(1);
+        let [first, second, third] =
+            [0, 1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
+        pool.handle_timeout(0);
+        receive(&mut pool, first, &[1; 200], 56);
+        receive(&mut pool, second, &[2; 200], 56);
+        while pool.try_request(&Request::new(0, 0)).expect("the class exists").is_some() {}
+        for step in 1..12 {
+            pool.handle_timeout(step * 125 * MS);
+        }
+        receive(&mut pool, third, &[3; 64], 100);
+        assert!(!pool.handle(third, Event::Readable).expect("it is attached").has(Action::Recv));
+        let notice = pool.poll_notice().expect("there is room for the third");
+        assert!(matches!(notice, Notice::Receiver { id, actions, .. } if id == third && actions.has(Action::Recv)));
+        assert_eq!((pool.totals().evicted, pool.check_invariants()), (2, Ok(())));
+        match case {
+            0 => assert!(pool.handle(first, Event::Close).expect("it is attached").has(Action::Finished)),
+            1 => assert!(pool.decoded(first, 200, 0, 0).is_err(), "there is nothing left"),
+            2 => assert_eq!(pool.take(first), Err(PoolError::NoBuffer)),
+            _ => assert!(pool.set_policy(first, &Policy::default()).expect("it is allowed").has(Action::Shed)),
+        }
+        assert_eq!((pool.check_invariants(), pool.counts().dropped_bytes), (Ok(()), 200), "case {case}");
+        if case > 0 {
+            assert!(pool.pending(first).expect("it is attached").has(Action::Shed));
+        }
+        while pool.poll_notice().is_some() {}
+        assert_eq!((pool.check_invariants(), pool.counts().dropped_bytes), (Ok(()), 400), "case {case}");
+    }
+}

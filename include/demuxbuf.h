@@ -495,6 +495,15 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 // One receive found nothing, and read interest is armed.
 #define DEMUXBUF_EVENT_WOULD_BLOCK_ARMED 24
 
+// Its frame was not whole at its deadline, and there was no place for it.
+#define DEMUXBUF_SHED_REASON_DEADLINE 1
+
+// Its deadline had passed, and another receiver or a request of the host's own needed the place.
+#define DEMUXBUF_SHED_REASON_EVICTED 2
+
+// Its decoder left bytes for which there was no place.
+#define DEMUXBUF_SHED_REASON_MEMORY 3
+
 // The receiver `receiver` got a buffer that it had waited for, or is to be shed; `step` has what it is to do now.
 #define DEMUXBUF_NOTICE_RECEIVER 1
 
@@ -519,6 +528,8 @@ typedef struct {
   // and yield do not either, nor does `demuxbuf_pool_poll_notice` unless it names the receiver. block and set_blocked
   // end `DEMUXBUF_DECODE`, and may move it: call them when the decoder has returned. Where a submitted receive goes
   // stays until its outcome.
+  //
+  // A pool on the memory model has a rule of its own (`demuxbuf_pool_new_with_memory`).
   //
   // While `DEMUXBUF_DECODE` is pending the host may write to it, to decode or to change frames in place. To take a
   // hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at
@@ -547,8 +558,9 @@ typedef struct {
   // Not 0: if the table of receivers is full, a notice follows once it is not any more:
   // `DEMUXBUF_NOTICE_ATTACHABLE`, once, however many calls were refused.
   uint32_t notify_if_full;
-  // Must be 0.
-  uint32_t reserved;
+  // Not 0: its decoder reports only that it needs more, not how much. A pool of `demuxbuf_pool_new_with_memory` gives
+  // room by it; for other pools it makes no difference.
+  uint32_t unknown_length;
   // How it receives and parks; NULL for the policy of the pool. Read by the call alone.
   const demuxbuf_policy *policy;
   // What was received already (a protocol upgrade): `length` bytes, which are copied. Read by the call alone.
@@ -619,8 +631,10 @@ typedef struct {
   uint8_t yielded;
   // Not 0: a receive was submitted and is not complete.
   uint8_t in_flight;
+  // `DEMUXBUF_SHED_REASON_*`: why it was shed on the memory model; 0 if it was not, and for other pools.
+  uint8_t shed_reason;
   // Always 0.
-  uint8_t reserved[4];
+  uint8_t reserved[3];
 } demuxbuf_receiver_info;
 
 // A notification that does not answer one of your own calls: a queued request was granted, a receiver is to be shed, or
@@ -706,11 +720,12 @@ uint8_t demuxbuf_step_has(demuxbuf_step step,
 // Cost: O(1), and the copy.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
-// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the
-// tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is
-// below a receiver's first buffer), `DEMUXBUF_ERR_TABLE_FULL` (see `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES`
-// (more than a buffer), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`,
-// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then.
+// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy; on the memory model, completion),
+// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool,
+// or for a receiver on the memory model),
+// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer), `DEMUXBUF_ERR_TABLE_FULL` (see
+// `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these
+// bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then.
 int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
                                  const demuxbuf_attach_options *options,
                                  uint64_t *receiver,
@@ -754,8 +769,8 @@ int32_t demuxbuf_receiver_set_class(demuxbuf_pool *pool,
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
 // `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_RANGE` (`park_bytes` is above 64, or `reclaim_bytes` above
-// 4096), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_FLIGHT` (another mode
-// while a receive is in flight).
+// 4096; on the memory model, completion), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_IN_FLIGHT` (another mode while a receive is in flight).
 demuxbuf_step demuxbuf_receiver_set_policy(demuxbuf_pool *pool,
                                            uint64_t receiver,
                                            const demuxbuf_policy *policy,
@@ -780,7 +795,7 @@ demuxbuf_step demuxbuf_receiver_grow(demuxbuf_pool *pool,
 // Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
-// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
+// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool, or for a receiver on the memory model),
 // `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
 int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
                                      uint64_t receiver,
@@ -791,7 +806,7 @@ int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
 // Call `demuxbuf_receiver_pending` next.
 // Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot),
-// `DEMUXBUF_ERR_IN_FLIGHT`.
+// `DEMUXBUF_ERR_NO_BUFFER_FREE` (on the memory model: none that the content could leave with), `DEMUXBUF_ERR_IN_FLIGHT`.
 int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
                                uint64_t receiver,
                                demuxbuf_leased_content *content);
@@ -1015,6 +1030,51 @@ int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
 // Requests wait, nothing was granted for a second or more, and leases have no deadline.
 #define DEMUXBUF_FINDING_NO_DEADLINE 11
 
+// The settings of a pool on the memory model. Fill it with `demuxbuf_memory_config_init`, then change what you want
+// otherwise.
+typedef struct {
+  // `sizeof(demuxbuf_memory_config)`.
+  uint32_t struct_size;
+  // The most receivers at once.
+  uint32_t receivers_max;
+  // All memory for received bytes and for buffers of the host's own: the hard cap. Rounded down to whole buffers, of
+  // which there must be 8, and 3 beside those that are cut for partial frames of up to 64 bytes.
+  uint64_t memory_bytes;
+  // While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length allows
+  // (8192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts for.
+  uint64_t frame_grace_ns;
+  // While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
+  uint64_t blocked_ns;
+  // Size of a buffer, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
+  // multiple of 64; from 128 to 16777216.
+  uint32_t buffer_bytes;
+  // The most waits of the host's own requests at once. Receivers need none.
+  uint32_t waiters_max;
+  // Classes of the host's requests, from 1 to 8; class 0 is the most critical. Receivers use memory in the last.
+  uint32_t classes;
+  // As in `demuxbuf_pool_config`.
+  uint32_t class_burst;
+  // As in `demuxbuf_pool_config`; that of the last class has to leave receivers the buffer to receive into, those for
+  // the smallest cells and two more.
+  uint32_t reserves[DEMUXBUF_CLASSES_MAX];
+  // As in `demuxbuf_pool_config`; that of the last class is at least as many.
+  uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
+  // The most tenants at once, for the host's own requests.
+  uint32_t tenants_max;
+  // As in `demuxbuf_policy`, of the receivers.
+  uint32_t resume_free_bytes;
+  // One of `DEMUXBUF_MODE_*`, but not `DEMUXBUF_MODE_COMPLETION`.
+  uint8_t mode;
+  // As in `demuxbuf_policy`.
+  uint8_t reads_per_wake;
+  // As in `demuxbuf_policy`.
+  uint8_t pause_when_blocked;
+  // Must be 0.
+  uint8_t reserved;
+  // Must be 0.
+  uint32_t reserved_word;
+} demuxbuf_memory_config;
+
 // A mistake of the host, as an audit sees it.
 typedef struct {
   // `sizeof(demuxbuf_finding)`, set before the call; then how many bytes were written.
@@ -1122,6 +1182,25 @@ typedef struct {
   // The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once
   // more for each further size of which a buffer is not a whole number of pages.
   uint64_t memory_bytes;
+  // Of a pool on the memory model, as all fields from here on: claims that began, of receivers that had to wait for
+  // room. 0 for other pools.
+  uint64_t claims;
+  // Claims that were granted.
+  uint64_t grants;
+  // Claims that came to their deadline.
+  uint64_t trials;
+  // Receivers that were shed at the deadline of their claim.
+  uint64_t shed_at_deadline;
+  // Receivers whose content was evicted.
+  uint64_t evicted;
+  // Receivers whose decoder left bytes for which there was no place.
+  uint64_t shed_for_memory;
+  // The longest claim that ended, in nanoseconds of the pool's clock.
+  uint64_t longest_claim_ns;
+  // The longest that a claim lasts, in nanoseconds of the pool's clock, whatever other receivers do.
+  uint64_t wait_ns_max;
+  // Bytes copied between cells and buffers.
+  uint64_t copied_bytes;
 } demuxbuf_pool_stats;
 
 // What a tenant may have. Counts are buffers of the default size.
@@ -1219,6 +1298,37 @@ int32_t demuxbuf_pool_trim(demuxbuf_pool *pool,
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_INVARIANT` (a defect of the library, or another thread was inside a call).
 int32_t demuxbuf_pool_check_invariants(const demuxbuf_pool *pool);
+
+// Fills the settings: buffers of 16448 bytes, a grace of 1 s for frames, 2 s for what the host blocks, one class,
+// `receivers_max` waits for the host's own requests, no tenants, level-triggered. Set `struct_size` before the call.
+//
+// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is
+// written.
+int32_t demuxbuf_memory_config_init(demuxbuf_memory_config *config,
+                                    uint64_t memory_bytes,
+                                    uint32_t receivers_max);
+
+// Makes a pool on the memory model and reserves everything it will ever need: receivers borrow a buffer to receive and
+// decode, keep only what is left of a partial frame, and wait for room no longer than `wait_ns_max` of
+// `demuxbuf_pool_stats`. The host owns it, frees it with `demuxbuf_pool_free`, and uses it with the same calls as any
+// pool, with these differences:
+//
+// Where RECV or DECODE is pending, `data` of the step is valid until the next event for this receiver, and no longer than
+// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
+// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
+// `demuxbuf_receiver_grow` is refused (there is one size), so is a receiver's tenant (`DEMUXBUF_ERR_TENANTS_UNSUPPORTED`),
+// the mode completion, and moving receivers to other threads; its class makes no difference. What a policy has about
+// parking makes none either.
+//
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+// Thread rule: any thread; the pool is then for one thread at a time.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
+// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`; `DEMUXBUF_ERR_POISONED` (a defect of
+// the library); nothing stays reserved then and `*pool` is not written.
+int32_t demuxbuf_pool_new_with_memory(const demuxbuf_memory_config *config,
+                                      demuxbuf_pool **pool,
+                                      char *message,
+                                      size_t *message_bytes);
 
 // What the host left undone. Call it in each loop iteration, as the last thing before you sleep, until it returns
 // `DEMUXBUF_STATUS_NONE`, and print each finding with `demuxbuf_finding_str`. `now_ns` is the time that you would

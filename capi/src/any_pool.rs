@@ -1,5 +1,5 @@
-//! What a `demuxbuf_pool` is: the pool of one thread, or that of a thread of a shared pool. Each call is one match, and
-//! the rest of it is compiled for each kind.
+//! What a `demuxbuf_pool` is: the pool of one thread, that of a thread of a shared pool, or one on the memory model. Each
+//! call is one match, and the rest of it is compiled for each kind.
 
 use core::ptr::NonNull;
 use demuxbuf::connection::{Actions, Policy};
@@ -7,6 +7,7 @@ use demuxbuf::memory::Reach;
 use demuxbuf::pool::{
     AttachOptions, Finding, LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo,
 };
+use demuxbuf::receiving::ReceivingPool;
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, TenantInfo, WaitId};
 use demuxbuf::shared::{ExportedReceiver, PoolShard};
 
@@ -14,6 +15,7 @@ use demuxbuf::shared::{ExportedReceiver, PoolShard};
 pub(super) enum AnyPool {
     Own(Pool),
     Shard(Pool<PoolShard>),
+    Memory(ReceivingPool),
 }
 
 macro_rules! each {
@@ -21,11 +23,12 @@ macro_rules! each {
         match $any {
             AnyPool::Own($pool) => $call,
             AnyPool::Shard($pool) => $call,
+            AnyPool::Memory($pool) => $call,
         }
     };
 }
 
-/// Methods that are those of [`Pool`].
+/// Methods that are those of [`Pool`], and of [`ReceivingPool`] too.
 macro_rules! forward {
     ($(fn $name:ident(&$($mutable:ident)?; $($argument:ident: $type:ty),*) $(-> $output:ty)?;)*) => {
         $(
@@ -93,7 +96,7 @@ impl AnyPool {
     pub(super) fn own(&mut self) -> Option<&mut Pool> {
         match self {
             AnyPool::Own(pool) => Some(pool),
-            AnyPool::Shard(_) => None,
+            AnyPool::Shard(_) | AnyPool::Memory(_) => None,
         }
     }
 
@@ -101,7 +104,7 @@ impl AnyPool {
     #[inline(always)]
     pub(super) fn shard(&mut self) -> Option<&mut Pool<PoolShard>> {
         match self {
-            AnyPool::Own(_) => None,
+            AnyPool::Own(_) | AnyPool::Memory(_) => None,
             AnyPool::Shard(pool) => Some(pool),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::any_pool::AnyPool;
 use super::guard::{InPool, bytes_at, demuxbuf_pool};
-use super::out::{Out, StructError, growable, read_struct};
+use super::out::{Out, growable, read_struct};
 use super::policy::{demuxbuf_policy, read_policy};
 use super::pool::{class_of, status, tenant_of};
 use super::receiver::demuxbuf_leased_content;
@@ -11,7 +11,6 @@ use super::size_t;
 use super::status::*;
 use super::step::demuxbuf_step;
 use core::ffi::c_char;
-use core::mem::offset_of;
 use demuxbuf::connection::{Action, Policy};
 use demuxbuf::memory::Reach;
 use demuxbuf::pool::{AttachOptions, ConfigError, LeasedContent, PoolError, ReceiverId};
@@ -36,8 +35,9 @@ pub struct demuxbuf_attach_options {
     /// Not 0: if the table of receivers is full, a notice follows once it is not any more:
     /// `DEMUXBUF_NOTICE_ATTACHABLE`, once, however many calls were refused.
     pub notify_if_full: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// Not 0: its decoder reports only that it needs more, not how much. A pool of `demuxbuf_pool_new_with_memory` gives
+    /// room by it; for other pools it makes no difference.
+    pub unknown_length: u32,
     /// How it receives and parks; NULL for the policy of the pool. Read by the call alone.
     pub policy: *const demuxbuf_policy,
     /// What was received already (a protocol upgrade): `length` bytes, which are copied. Read by the call alone.
@@ -63,10 +63,6 @@ impl ReadOptions {
         }
         // SAFETY: as this function asks.
         let options = unsafe { read_struct(options, default)? };
-        if options.reserved != 0 {
-            let at = offset_of!(demuxbuf_attach_options, reserved);
-            return Err(StructError::Unknown { at, value: options.reserved }.into());
-        }
         let policy = match options.policy.is_null() {
             true => None,
             // SAFETY: as this function asks.
@@ -95,7 +91,7 @@ impl ReadOptions {
             tenant: tenant_of(pool, self.options.tenant),
             policy: self.policy,
             notify_if_full: self.options.notify_if_full != 0,
-            unknown_length: false,
+            unknown_length: self.options.unknown_length != 0,
         }
     }
 
@@ -114,11 +110,12 @@ impl ReadOptions {
 /// Cost: O(1), and the copy.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
-/// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the
-/// tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is
-/// below a receiver's first buffer), `DEMUXBUF_ERR_TABLE_FULL` (see `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES`
-/// (more than a buffer), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`,
-/// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then.
+/// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy; on the memory model, completion),
+/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool,
+/// or for a receiver on the memory model),
+/// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer), `DEMUXBUF_ERR_TABLE_FULL` (see
+/// `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these
+/// bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_attach(
     pool: *mut demuxbuf_pool,
@@ -221,8 +218,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_class(pool: *mut demuxbuf_pool, r
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
 /// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_RANGE` (`park_bytes` is above 64, or `reclaim_bytes` above
-/// 4096), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_FLIGHT` (another mode
-/// while a receive is in flight).
+/// 4096; on the memory model, completion), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
+/// `DEMUXBUF_ERR_IN_FLIGHT` (another mode while a receive is in flight).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_policy(
     pool: *mut demuxbuf_pool,

@@ -3,6 +3,7 @@
 use super::out::growable;
 use demuxbuf::connection::Connection;
 use demuxbuf::pool::ReceiverInfo;
+use demuxbuf::receiving::ShedReason;
 
 /// One of the two structs: the fields of a connection that both have, and those that only this one has.
 macro_rules! info {
@@ -143,8 +144,10 @@ pub struct demuxbuf_receiver_info {
     pub yielded: u8,
     /// Not 0: a receive was submitted and is not complete.
     pub in_flight: u8,
+    /// `DEMUXBUF_SHED_REASON_*`: why it was shed on the memory model; 0 if it was not, and for other pools.
+    pub shed_reason: u8,
     /// Always 0.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 3],
 }
 
 impl demuxbuf_receiver_info {
@@ -160,9 +163,25 @@ impl demuxbuf_receiver_info {
             held_ns: lease_info.held_ns,
             idle_ns: lease_info.idle_ns,
             progress_bytes: lease_info.progress_bytes,
-            reserved: [0; 4],
+            shed_reason: receiver.shed_reason.map_or(0, shed_reason),
+            reserved: [0; 3],
         )
     }
 }
 
 growable!(demuxbuf_receiver_info, 96);
+
+/// Its frame was not whole at its deadline, and there was no place for it.
+pub const DEMUXBUF_SHED_REASON_DEADLINE: u8 = 1;
+/// Its deadline had passed, and another receiver or a request of the host's own needed the place.
+pub const DEMUXBUF_SHED_REASON_EVICTED: u8 = 2;
+/// Its decoder left bytes for which there was no place.
+pub const DEMUXBUF_SHED_REASON_MEMORY: u8 = 3;
+
+fn shed_reason(reason: ShedReason) -> u8 {
+    match reason {
+        ShedReason::Deadline => DEMUXBUF_SHED_REASON_DEADLINE,
+        ShedReason::Evicted => DEMUXBUF_SHED_REASON_EVICTED,
+        ShedReason::Memory => DEMUXBUF_SHED_REASON_MEMORY,
+    }
+}

@@ -43,7 +43,7 @@ unsafe fn step(pool: *mut demuxbuf_pool, receiver: u64, call: impl RowCall) -> d
 /// The fast path, if the pool is of this kind, for the events of every receive and a `DEMUXBUF_WANT_RECV` that is done.
 /// Where it does not apply, `otherwise` goes on: for a pool of one thread that is the fast path of a shard, in a call
 /// of its own with the convention of C, which leaves the arguments where they are and costs the other kind no register.
-/// After that the slow path reports what is wrong, if anything is.
+/// After that the slow path, which has that of a pool on the memory model, reports what is wrong, if anything is.
 ///
 /// # Safety
 ///
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_grow(
 /// Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
-/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
+/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool, or for a receiver on the memory model),
 /// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, receiver: u64, tenant: u64) -> i32 {
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, 
 /// Call `demuxbuf_receiver_pending` next.
 /// Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot),
-/// `DEMUXBUF_ERR_IN_FLIGHT`.
+/// `DEMUXBUF_ERR_NO_BUFFER_FREE` (on the memory model: none that the content could leave with), `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_take(
     pool: *mut demuxbuf_pool,

@@ -95,9 +95,28 @@ pub struct demuxbuf_pool_stats {
     /// The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once
     /// more for each further size of which a buffer is not a whole number of pages.
     pub memory_bytes: u64,
+    /// Of a pool on the memory model, as all fields from here on: claims that began, of receivers that had to wait for
+    /// room. 0 for other pools.
+    pub claims: u64,
+    /// Claims that were granted.
+    pub grants: u64,
+    /// Claims that came to their deadline.
+    pub trials: u64,
+    /// Receivers that were shed at the deadline of their claim.
+    pub shed_at_deadline: u64,
+    /// Receivers whose content was evicted.
+    pub evicted: u64,
+    /// Receivers whose decoder left bytes for which there was no place.
+    pub shed_for_memory: u64,
+    /// The longest claim that ended, in nanoseconds of the pool's clock.
+    pub longest_claim_ns: u64,
+    /// The longest that a claim lasts, in nanoseconds of the pool's clock, whatever other receivers do.
+    pub wait_ns_max: u64,
+    /// Bytes copied between cells and buffers.
+    pub copied_bytes: u64,
 }
 
-growable!(demuxbuf_pool_stats, 328);
+growable!(demuxbuf_pool_stats, 400);
 
 /// Writes everything there is to print about a pool. Needs no buffer, lock or allocation.
 ///
@@ -163,6 +182,15 @@ impl demuxbuf_pool_stats {
             dropped_bytes: stats.dropped_bytes,
             taken_bytes: stats.taken_bytes,
             memory_bytes: stats.memory_bytes,
+            claims: stats.memory_model.claims,
+            grants: stats.memory_model.grants,
+            trials: stats.memory_model.trials,
+            shed_at_deadline: stats.memory_model.shed_at_deadline,
+            evicted: stats.memory_model.evicted,
+            shed_for_memory: stats.memory_model.shed_for_memory,
+            longest_claim_ns: stats.memory_model.longest_claim_ns,
+            wait_ns_max: stats.memory_model.wait_ns_max,
+            copied_bytes: stats.memory_model.copied_bytes,
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct demuxbuf_step {
     /// end `DEMUXBUF_DECODE`, and may move it: call them when the decoder has returned. Where a submitted receive goes
     /// stays until its outcome.
     ///
+    /// A pool on the memory model has a rule of its own (`demuxbuf_pool_new_with_memory`).
+    ///
     /// While `DEMUXBUF_DECODE` is pending the host may write to it, to decode or to change frames in place. To take a
     /// hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at
     /// the front then. The same cuts bytes off at the end.

@@ -22,7 +22,7 @@ const SECTIONS: [(&str, &[&str], &str); 8] = [
     ),
     (
         "The pool",
-        &["pool", "audit", "stats", "tenant"],
+        &["pool", "memory_config", "audit", "stats", "tenant"],
         "Its life, its clock, its counts and its tenants.\n\
          Thread rule, where a function has none of its own: one thread at a time per pool.",
     ),

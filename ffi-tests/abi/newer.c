@@ -22,6 +22,7 @@
     } while (0)
 
 static NEWER(demuxbuf_pool_config) config;
+static NEWER(demuxbuf_memory_config) memory_config;
 
 static void the_tail_of_an_input_must_be_zero(void) {
     demuxbuf_pool *pool, *made;
@@ -42,6 +43,17 @@ static void the_tail_of_an_input_must_be_zero(void) {
              sizeof(demuxbuf_pool_config));
     CHECK(strcmp(message, expected) == 0 && room == strlen(expected) + 1);
     CHECK_UNTOUCHED(made);
+
+    PREPARE(memory_config);
+    CHECK_NUMBER(demuxbuf_memory_config_init(&memory_config.it, 8 * 16448, 4), DEMUXBUF_OK);
+    CHECK_WRITTEN(memory_config);
+    memory_config.it.struct_size = sizeof memory_config;
+    memory_config.more = 1;
+    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&memory_config.it, &made, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    CHECK_UNTOUCHED(made);
+    memory_config.more = 0;
+    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&memory_config.it, &made, NULL, NULL), DEMUXBUF_OK);
+    demuxbuf_pool_free(made);
 
     NEWER(demuxbuf_tenant_config) tenant_config = {.it = {sizeof tenant_config, 1, 0, UINT32_MAX}};
     tenant_config.more = UINT64_C(1) << 63;

@@ -24,6 +24,7 @@
 
 int main(void) {
     GUARDED(demuxbuf_pool_config) config;
+    GUARDED(demuxbuf_memory_config) memory_config;
     GUARDED(demuxbuf_pool_stats) stats;
     GUARDED(demuxbuf_receiver_info) info;
     GUARDED(demuxbuf_connection_info) connection_info;
@@ -74,6 +75,18 @@ int main(void) {
     CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats.it), DEMUXBUF_OK);
     CHECK_WRITTEN(stats);
     CHECK(stats.it.buffers == 1 && stats.it.leased == 1 && stats.it.receivers == 1 && stats.it.memory_bytes >= 16448);
+    demuxbuf_pool_free(pool);
+
+    PREPARE(memory_config);
+    CHECK_NUMBER(demuxbuf_memory_config_init(&memory_config.it, 8 * 16448 + 1, 4), DEMUXBUF_OK);
+    CHECK_WRITTEN(memory_config);
+    CHECK(memory_config.it.memory_bytes == 8 * 16448 + 1 && memory_config.it.receivers_max == 4);
+    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&memory_config.it, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, &options, &receiver, NULL, NULL), DEMUXBUF_OK);
+    PREPARE(stats);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(stats);
+    CHECK(stats.it.buffers == 8 && stats.it.receivers == 1 && stats.it.wait_ns_max > 1000000000);
     demuxbuf_pool_free(pool);
 
     demuxbuf_connection connection;

@@ -105,7 +105,14 @@ impl Program {
     pub fn counted(mut self) -> Program {
         const ALLOCATOR: [&str; 9] =
             ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "mmap", "mmap64", "munmap", "free"];
-        const MAKERS: [&str; 5] = ["pool_new", "pool_free", "shared_pool_new", "shared_pool_shard", "shared_pool_free"];
+        const MAKERS: [&str; 6] = [
+            "pool_new",
+            "pool_new_with_memory",
+            "pool_free",
+            "shared_pool_new",
+            "shared_pool_shard",
+            "shared_pool_free",
+        ];
         let makers = MAKERS.iter().map(|name| format!("demuxbuf_{name}"));
         let wrapped = ALLOCATOR.iter().map(|name| (*name).to_owned()).chain(makers);
         self.flags.extend(wrapped.map(|name| format!("-Wl,--wrap={name}")));

@@ -84,6 +84,11 @@ fn attach() {
 }
 
 #[test]
+fn memory() {
+    passes_linked_both_ways(&["memory.c"]);
+}
+
+#[test]
 fn leased_content() {
     passes_linked_both_ways(&["leased_content.c"]);
 }

@@ -4,13 +4,11 @@
 use super::ReceivingPool;
 use crate::connection::Actions;
 use crate::pool::ReceiverId;
-use core::ptr::NonNull;
 
 impl ReceivingPool {
     /// A connection that holds nothing is readable, and borrows the receive buffer.
-    #[doc(hidden)]
     #[inline(always)]
-    pub fn try_fast_begin(&mut self, id: ReceiverId) -> Option<Actions> {
+    pub(super) fn try_fast_begin(&mut self, id: ReceiverId) -> Option<Actions> {
         let capacity = self.memory.config().buffer_bytes;
         let mut idle = self.table.find_idle(id)?;
         if self.scheduled.has_any()
@@ -23,9 +21,8 @@ impl ReceivingPool {
     }
 
     /// It has received what its decoder can go on with, and there is room left.
-    #[doc(hidden)]
     #[inline(always)]
-    pub fn try_fast_receive(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
+    pub(super) fn try_fast_receive(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
         let mut idle = self.table.find_idle(id)?;
         if !self.memory.borrows_lightly(idle.index()) || idle.connection().buffered_bytes() > 0 {
             return None;
@@ -36,9 +33,8 @@ impl ReceivingPool {
     }
 
     /// All of it is decoded, and nothing more is there to be received.
-    #[doc(hidden)]
     #[inline(always)]
-    pub fn try_fast_finish(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
+    pub(super) fn try_fast_finish(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
         let mut idle = self.table.find_idle(id)?;
         if !self.memory.borrows_lightly(idle.index()) || !idle.connection().may_finish_fast(bytes) {
             return None;
@@ -50,24 +46,9 @@ impl ReceivingPool {
     }
 
     /// Read interest of a connection that holds nothing is armed again.
-    #[doc(hidden)]
     #[inline(always)]
-    pub fn try_fast_arm(&mut self, id: ReceiverId) -> Option<Actions> {
+    pub(super) fn try_fast_arm(&mut self, id: ReceiverId) -> Option<Actions> {
         self.table.find_idle(id)?.connection_mut().try_fast_arm()
-    }
-
-    /// What is received lightly, or may be, after a step of the fast path, for C: as [`area`](ReceivingPool::area).
-    #[doc(hidden)]
-    #[inline(always)]
-    pub fn light_area(&self, bytes: u32) -> Option<(NonNull<u8>, u32)> {
-        self.memory.receive_buffer_area(bytes)
-    }
-
-    /// Size of a buffer, in bytes.
-    #[doc(hidden)]
-    #[inline(always)]
-    pub fn buffer_bytes(&self) -> u32 {
-        self.memory.config().buffer_bytes
     }
 
     /// Before anything but the common cycle: a light borrow is a full one from now on.
@@ -86,6 +67,7 @@ mod tests {
     use crate::pool::{AttachOptions, PoolError};
     use crate::receiving::ReceivingConfig;
     use alloc::vec::Vec;
+    use core::ptr::NonNull;
 
     const RECEIVERS: u32 = 6;
     const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];

@@ -220,7 +220,6 @@ impl ReceivingPool {
     /// The next receiver that something happened to without an event of its own: it may receive, or is to be shed.
     /// Then, if an attach asked for it, that the table of receivers is not full any more. Call it until `None` in each loop iteration,
     /// and serve each receiver before the next call.
-    #[inline]
     pub fn poll_notice(&mut self) -> Option<Notice> {
         if self.nothing_to_poll() { None } else { self.poll_lease_or_receiver() }
     }

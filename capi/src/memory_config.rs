@@ -1,0 +1,208 @@
+//! A pool on the memory model: its settings, and how it is made.
+
+use super::any_pool::AnyPool;
+use super::config::DEMUXBUF_CLASSES_MAX;
+use super::guard::{demuxbuf_pool, guarded_or};
+use super::make::{new_object, new_tag};
+use super::out::{Out, StructError, StructOut, growable, read_struct};
+use super::policy::mode_of;
+use super::refusal::{Message, Refusal};
+use super::size_t;
+use super::status::*;
+use core::ffi::c_char;
+use core::mem::offset_of;
+use demuxbuf::connection::Policy;
+use demuxbuf::pool::ConfigError;
+use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
+use demuxbuf::scheduler::SchedulerConfig;
+
+/// The settings of a pool on the memory model. Fill it with `demuxbuf_memory_config_init`, then change what you want
+/// otherwise.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct demuxbuf_memory_config {
+    /// `sizeof(demuxbuf_memory_config)`.
+    pub struct_size: u32,
+    /// The most receivers at once.
+    pub receivers_max: u32,
+    /// All memory for received bytes and for buffers of the host's own: the hard cap. Rounded down to whole buffers, of
+    /// which there must be 8, and 3 beside those that are cut for partial frames of up to 64 bytes.
+    pub memory_bytes: u64,
+    /// While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length allows
+    /// (8192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts for.
+    pub frame_grace_ns: u64,
+    /// While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
+    pub blocked_ns: u64,
+    /// Size of a buffer, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
+    /// multiple of 64; from 128 to 16777216.
+    pub buffer_bytes: u32,
+    /// The most waits of the host's own requests at once. Receivers need none.
+    pub waiters_max: u32,
+    /// Classes of the host's requests, from 1 to 8; class 0 is the most critical. Receivers use memory in the last.
+    pub classes: u32,
+    /// As in `demuxbuf_pool_config`.
+    pub class_burst: u32,
+    /// As in `demuxbuf_pool_config`; that of the last class has to leave receivers the buffer to receive into, those for
+    /// the smallest cells and two more.
+    pub reserves: [u32; DEMUXBUF_CLASSES_MAX],
+    /// As in `demuxbuf_pool_config`; that of the last class is at least as many.
+    pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],
+    /// The most tenants at once, for the host's own requests.
+    pub tenants_max: u32,
+    /// As in `demuxbuf_policy`, of the receivers.
+    pub resume_free_bytes: u32,
+    /// One of `DEMUXBUF_MODE_*`, but not `DEMUXBUF_MODE_COMPLETION`.
+    pub mode: u8,
+    /// As in `demuxbuf_policy`.
+    pub reads_per_wake: u8,
+    /// As in `demuxbuf_policy`.
+    pub pause_when_blocked: u8,
+    /// Must be 0.
+    pub reserved: u8,
+    /// Must be 0.
+    pub reserved_word: u32,
+}
+
+growable!(demuxbuf_memory_config, 128);
+
+impl demuxbuf_memory_config {
+    /// The settings that the core takes for these numbers.
+    fn new(memory_bytes: u64, receivers_max: u32) -> demuxbuf_memory_config {
+        let default = ReceivingConfig::new(memory_bytes, receivers_max);
+        let (requests, policy) = (SchedulerConfig::new(1, receivers_max), Policy::default());
+        demuxbuf_memory_config {
+            struct_size: size_of::<demuxbuf_memory_config>() as u32,
+            receivers_max,
+            memory_bytes,
+            frame_grace_ns: default.frame_grace_ns,
+            blocked_ns: default.blocked_ns,
+            buffer_bytes: default.buffer_bytes,
+            waiters_max: requests.waiters_max,
+            classes: requests.classes.into(),
+            class_burst: requests.class_burst,
+            reserves: requests.reserves,
+            class_caps: requests.class_caps,
+            tenants_max: requests.tenants_max,
+            resume_free_bytes: policy.resume_free_bytes,
+            mode: policy.mode as u8,
+            reads_per_wake: policy.reads_per_wake,
+            pause_when_blocked: policy.pause_when_blocked.into(),
+            reserved: 0,
+            reserved_word: 0,
+        }
+    }
+}
+
+/// Fills the settings: buffers of 16448 bytes, a grace of 1 s for frames, 2 s for what the host blocks, one class,
+/// `receivers_max` waits for the host's own requests, no tenants, level-triggered. Set `struct_size` before the call.
+///
+/// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is
+/// written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_memory_config_init(
+    config: *mut demuxbuf_memory_config,
+    memory_bytes: u64,
+    receivers_max: u32,
+) -> i32 {
+    guarded_or(DEMUXBUF_ERR_POISONED, || {
+        // SAFETY: as the module asks.
+        match unsafe { StructOut::new(config) } {
+            Ok(config) => {
+                config.write(demuxbuf_memory_config::new(memory_bytes, receivers_max));
+                DEMUXBUF_OK
+            }
+            Err(status) => status,
+        }
+    })
+}
+
+/// Makes a pool on the memory model and reserves everything it will ever need: receivers borrow a buffer to receive and
+/// decode, keep only what is left of a partial frame, and wait for room no longer than `wait_ns_max` of
+/// `demuxbuf_pool_stats`. The host owns it, frees it with `demuxbuf_pool_free`, and uses it with the same calls as any
+/// pool, with these differences:
+///
+/// Where RECV or DECODE is pending, `data` of the step is valid until the next event for this receiver, and no longer than
+/// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
+/// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
+/// `demuxbuf_receiver_grow` is refused (there is one size), so is a receiver's tenant (`DEMUXBUF_ERR_TENANTS_UNSUPPORTED`),
+/// the mode completion, and moving receivers to other threads; its class makes no difference. What a policy has about
+/// parking makes none either.
+///
+/// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+/// Thread rule: any thread; the pool is then for one thread at a time.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
+/// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`; `DEMUXBUF_ERR_POISONED` (a defect of
+/// the library); nothing stays reserved then and `*pool` is not written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_new_with_memory(
+    config: *const demuxbuf_memory_config,
+    pool: *mut *mut demuxbuf_pool,
+    message: *mut c_char,
+    message_bytes: *mut size_t,
+) -> i32 {
+    // SAFETY: as the module asks.
+    let (Some(pool), Some(message)) = (unsafe { Out::new(pool) }, unsafe { Message::new(message, message_bytes) })
+    else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let make = || {
+        let tag = new_tag()?;
+        // SAFETY: as the module asks.
+        let config = unsafe { read_config(config)? };
+        Ok(demuxbuf_pool::new(AnyPool::Memory(to_pool(&config, tag.low())?), tag))
+    };
+    new_object(make, pool, message)
+}
+
+/// The host's settings.
+///
+/// # Safety
+///
+/// `config` is NULL, or valid for reads of as many bytes as its `struct_size` has.
+unsafe fn read_config(config: *const demuxbuf_memory_config) -> Result<demuxbuf_memory_config, Refusal> {
+    // What short settings lack has the defaults for their own numbers, which every version has.
+    // SAFETY: as this function asks.
+    let numbers = unsafe { read_struct(config, demuxbuf_memory_config::default())? };
+    let default = demuxbuf_memory_config::new(numbers.memory_bytes, numbers.receivers_max);
+    // SAFETY: as this function asks.
+    let config = unsafe { read_struct(config, default)? };
+    for (value, at) in [
+        (config.reserved.into(), offset_of!(demuxbuf_memory_config, reserved)),
+        (config.reserved_word, offset_of!(demuxbuf_memory_config, reserved_word)),
+    ] {
+        if value != 0 {
+            return Err(StructError::Unknown { at, value }.into());
+        }
+    }
+    Ok(config)
+}
+
+/// The pool with these settings.
+fn to_pool(config: &demuxbuf_memory_config, tag: u8) -> Result<ReceivingPool, ConfigError> {
+    let memory = ReceivingConfig {
+        buffer_bytes: config.buffer_bytes,
+        frame_grace_ns: config.frame_grace_ns,
+        blocked_ns: config.blocked_ns,
+        ..ReceivingConfig::new(config.memory_bytes, config.receivers_max)
+    };
+    let policy = Policy {
+        mode: mode_of(config.mode)?,
+        reads_per_wake: config.reads_per_wake,
+        resume_free_bytes: config.resume_free_bytes,
+        pause_when_blocked: config.pause_when_blocked != 0,
+        ..Policy::default()
+    };
+    let classes = u8::try_from(config.classes)
+        .map_err(|_| ConfigError::out_of_range("classes", config.classes.into(), 1, DEMUXBUF_CLASSES_MAX as u64))?;
+    let requests = SchedulerConfig {
+        classes,
+        reserves: config.reserves,
+        class_caps: config.class_caps,
+        class_burst: config.class_burst,
+        tenants_max: config.tenants_max,
+        tag,
+        ..SchedulerConfig::new(1, config.waiters_max)
+    };
+    ReceivingPool::with_requests(&memory, policy, &requests)
+}

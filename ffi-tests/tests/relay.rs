@@ -23,7 +23,7 @@ use std::time::Duration;
 #[test]
 fn frames_pass_unchanged_in_any_split() {
     let (from_client, from_backend) = ([PREFACE, &one_of_each()].concat(), one_of_each());
-    for mode in MODES {
+    for mode in MODES.into_iter().chain([MEMORY]) {
         let bench = Bench::start(mode);
         let mut pairs: Vec<_> = (1..from_client.len()).map(|split| (split, bench.pair())).collect();
         for (split, (client, backend)) in &mut pairs {
@@ -60,7 +60,7 @@ fn frames_pass_unchanged_in_any_split() {
 #[test]
 fn frames_pass_one_byte_at_a_time() {
     let bytes = [PREFACE, &one_of_each()].concat();
-    for mode in MODES {
+    for mode in MODES.into_iter().chain([MEMORY]) {
         let bench = Bench::start(mode);
         let (mut client, mut backend) = bench.pair();
         for byte in &bytes {
@@ -88,7 +88,13 @@ fn large_body(seed: u64, bytes: usize) -> Vec<u8> {
 #[test]
 fn large_bodies_pass_in_both_directions() {
     let (up, down) = (large_body(1, 6_000_000), large_body(2, 6_000_000));
-    let more: [&[&str]; 3] = [&["--buffers", "2"], &["--buffers", "2", "--park", "0"], &["--buffer-size", "192"]];
+    let more: [&[&str]; 5] = [
+        MEMORY,
+        &["--memory-model", "--buffers", "8", "--edge-triggered"],
+        &["--buffers", "2"],
+        &["--buffers", "2", "--park", "0"],
+        &["--buffer-size", "192"],
+    ];
     for mode in MODES.into_iter().chain(more) {
         let bench = Bench::start(mode);
         let (client, backend) = bench.open_pair();
@@ -408,7 +414,7 @@ fn statistics_always_have_every_key() {
         leased assigned waiting leased_peak waiting_peak slots slots_in_use parked unparked lifelines granted_at_once \
         granted_by_handoff cancelled received_bytes dropped_bytes memory_bytes receive_bytes_used \
         client_buffers_held backend_buffers_held shed parked_on_demand parks_asked sheds_asked bypass_peak bypass_bound \
-        tenants slots_in_use_64 slots_in_use_256 slots_in_use_1024 slots_in_use_4096 lease_ms goaway_sent protocol_errors oversized_headers requests \
+        claims trials shed_at_deadline evicted shed_for_memory longest_claim_ns wait_ns_max tenants slots_in_use_64 slots_in_use_256 slots_in_use_1024 slots_in_use_4096 lease_ms goaway_sent protocol_errors oversized_headers requests \
         responses_ended frames_client_data frames_client_headers frames_client_priority frames_client_rst_stream \
         frames_client_settings frames_client_push_promise frames_client_ping frames_client_goaway \
         frames_client_window_update frames_client_continuation frames_client_other frames_backend_data \
@@ -500,6 +506,48 @@ fn memory_options_divide_memory() {
     assert!(message.contains("--buffers is \"2\"; allowed is none with --memory-kib"), "{message}");
     let message = refused_with(&[&backend[..], &["--memory-kib", "64", "--static-buffers"]].concat());
     assert!(message.contains("--memory-kib is \"64\"; allowed is none with --static-buffers"), "{message}");
+}
+
+#[test]
+fn memory_model_has_the_memory_of_its_options() {
+    let options = ["--connections", "100", "--memory-model"];
+    let (buffers, slots, bytes) = reserved(&[&options[..], &["--memory-kib", "200"]].concat());
+    assert_eq!((buffers, slots, bytes), (12, 0, 12 * 16448));
+    assert_eq!(reserved(&[&options[..], &["--buffers", "20"]].concat()), (20, 0, 20 * 16448));
+    let backend = ["--backend", "127.0.0.1:1", "--memory-model"];
+    for (others, sentence) in [
+        (["--threads", "2"], "--threads is \"2\"; allowed is 1 with --memory-model"),
+        (["--tenant", "address"], "--tenant is \"address\"; allowed is none with --memory-model"),
+    ] {
+        let message = refused_with(&[&backend[..], &others].concat());
+        assert!(message.contains(sentence), "{message}");
+    }
+    let message = refused_with(&[&backend[..], &["--static-buffers"]].concat());
+    assert!(message.contains("--static-buffers is given; allowed is none with --memory-model"), "{message}");
+    // Too little is refused by the library.
+    let output = command().args(backend).args(["--buffers", "7"]).output().expect("the relay starts");
+    let message = String::from_utf8(output.stderr).expect("text");
+    assert!(message.contains("memory_bytes is 115136; allowed is"), "{message}");
+}
+
+/// Partial frames in all of the memory are shed for others, and a client that sends whole frames is served meanwhile.
+#[test]
+fn partial_frames_are_shed_on_the_memory_model() {
+    let bench = Bench::start(&["--memory-model", "--buffers", "8", "--lease-ms", "200"]);
+    let stopped: Vec<_> = (0..12)
+        .map(|_| {
+            let (mut client, backend) = bench.open_pair();
+            client.write_all(&frame(HEADERS, 0, 1, &[1; 12_000])[..9000]).expect("the relay reads");
+            (client, backend)
+        })
+        .collect();
+    let (mut client, mut backend) = bench.open_pair();
+    while bench.relay.stats().get("shed") < 4 {
+        pass(&mut client, &mut backend, &frame(DATA, 0, 1, &[7; 3000]));
+    }
+    drop((stopped, client, backend));
+    let stats = bench.relay.stop();
+    assert!(stats.get("claims") > 0 && stats.get("longest_claim_ns") <= stats.get("wait_ns_max"), "{stats:?}");
 }
 
 fn refused_with(arguments: &[&str]) -> String {

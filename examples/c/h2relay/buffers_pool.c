@@ -146,6 +146,22 @@ static demuxbuf_pool_config config_of(const struct options *options) {
     return config;
 }
 
+/* The memory of the buffers, for a pool on the memory model. */
+static demuxbuf_memory_config memory_config_of(const struct options *options) {
+    demuxbuf_memory_config config = {.struct_size = sizeof config};
+    uint64_t bytes = (uint64_t)options->buffers * options->buffer_bytes;
+    demuxbuf_memory_config_init(&config, bytes, 2 * options->connections_max);
+    config.buffer_bytes = options->buffer_bytes;
+    config.waiters_max = 0;
+    config.classes = CLASSES;
+    config.mode = options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL;
+    if (options->lease_ms > 0) {
+        config.frame_grace_ns = options->lease_ms * UINT64_C(1000000);
+        config.blocked_ns = 2 * config.frame_grace_ns;
+    }
+    return config;
+}
+
 bool buffers_open_shared_pool(demuxbuf_shared_pool **shared_pool, const struct options *options, char *message,
                               size_t message_bytes) {
     demuxbuf_pool_config config = config_of(options);
@@ -155,6 +171,10 @@ bool buffers_open_shared_pool(demuxbuf_shared_pool **shared_pool, const struct o
 bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shared_pool *shared_pool,
                        uint32_t thread, char *message, size_t message_bytes) {
     *buffers = (struct buffers){.kind = &POOL, .is_shared = shared_pool != NULL};
+    if (options->memory_model) {
+        demuxbuf_memory_config config = memory_config_of(options);
+        return demuxbuf_pool_new_with_memory(&config, &buffers->pool, message, &message_bytes) == DEMUXBUF_OK;
+    }
     if (shared_pool == NULL) {
         demuxbuf_pool_config config = config_of(options);
         return demuxbuf_pool_new(&config, &buffers->pool, message, &message_bytes) == DEMUXBUF_OK;

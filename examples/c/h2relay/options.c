@@ -22,6 +22,12 @@ static const char USAGE[] =
     "  --buffer-size BYTES   size of each: a multiple of 64, 64 to 16777216 (default 16448)\n"
     "  --memory-kib N        instead of --buffers: as many as fit into this memory beside the parking slots, which\n"
     "                        get the rest; 1 to 4294967295\n"
+    "  --memory-model        receivers share the memory of --memory-kib or --buffers by the memory model: only "
+    "partial\n"
+    "                        frames keep some of it, and each wait for it ends at a known time; no parking, one "
+    "thread,\n"
+    "                        no tenants; --lease-ms is the grace of a frame while memory is short, and twice that is\n"
+    "                        the time for a peer that does not read\n"
     "  --park BYTES          largest partial frame to park, 0 to 4096; up to 64 at once, more only while others wait;\n"
     "                        0 turns parking and lifeline off (default 4096)\n"
     "  --slot-percent N      memory for slots of each size above 64 bytes (256, 1024, 4096, as --park needs them), in\n"
@@ -50,6 +56,7 @@ enum {
     BUFFERS,
     BUFFER_SIZE,
     MEMORY_KIB,
+    MEMORY_MODEL,
     PARK,
     SLOT_PERCENT,
     LEASE_MS,
@@ -71,6 +78,7 @@ static const struct option LONG_OPTIONS[] = {
     {"buffers", required_argument, NULL, BUFFERS},
     {"buffer-size", required_argument, NULL, BUFFER_SIZE},
     {"memory-kib", required_argument, NULL, MEMORY_KIB},
+    {"memory-model", no_argument, NULL, MEMORY_MODEL},
     {"park", required_argument, NULL, PARK},
     {"slot-percent", required_argument, NULL, SLOT_PERCENT},
     {"lease-ms", required_argument, NULL, LEASE_MS},
@@ -167,6 +175,7 @@ static void parse_option(struct options *options, int option, const char *value)
     case BUFFERS: options->buffers = parse_number("buffers", value, 1, BUFFERS_MAX, 1); break;
     case BUFFER_SIZE: options->buffer_bytes = parse_number("buffer-size", value, 64, 16777216, 64); break;
     case MEMORY_KIB: options->memory_kib = parse_number("memory-kib", value, 1, UINT32_MAX, 1); break;
+    case MEMORY_MODEL: options->memory_model = true; break;
     case PARK: options->park_bytes = (uint16_t)parse_number("park", value, 0, 4096, 1); break;
     case SLOT_PERCENT: options->slot_percent = parse_number("slot-percent", value, 0, 100, 1); break;
     case LEASE_MS: options->lease_ms = parse_number("lease-ms", value, 0, 3600000, 1); break;
@@ -187,6 +196,12 @@ static void parse_option(struct options *options, int option, const char *value)
     }
 }
 
+/* There is nothing beside the buffers; the library refuses too few of them. */
+static uint32_t buffers_without_slots(const struct options *options) {
+    uint64_t buffers = (uint64_t)options->memory_kib * 1024 / options->buffer_bytes;
+    return buffers > BUFFERS_MAX ? BUFFERS_MAX : buffers == 0 ? 1 : (uint32_t)buffers;
+}
+
 /* Either is given, and the other follows from it. */
 static void set_buffers(struct options *options) {
     if (options->memory_kib == 0) {
@@ -202,7 +217,7 @@ static void set_buffers(struct options *options) {
         fprintf(stderr, "h2relay: --buffers is \"%u\"; allowed is none with --memory-kib\n", options->buffers);
         exit(2);
     }
-    options->buffers = budget_buffers(options);
+    options->buffers = options->memory_model ? buffers_without_slots(options) : budget_buffers(options);
     if (options->buffers == 0) {
         fprintf(stderr,
                 "h2relay: --memory-kib is \"%u\"; allowed is a number from %llu on with --connections %u, --threads %u "
@@ -230,6 +245,26 @@ static void check_tenant(const struct options *options) {
     if (options->threads > 1 && options->tenant != TENANT_NONE) {
         fprintf(stderr, "h2relay: --tenant is \"%s\"; allowed is none with --threads %u\n",
                 TENANT_NAMES[options->tenant], options->threads);
+        exit(2);
+    }
+}
+
+/* A pool on the memory model is for one thread, and its receivers have no tenants. */
+static void check_memory_model(const struct options *options) {
+    if (!options->memory_model) {
+        return;
+    }
+    if (options->threads > 1) {
+        fprintf(stderr, "h2relay: --threads is \"%u\"; allowed is 1 with --memory-model\n", options->threads);
+        exit(2);
+    }
+    if (options->tenant != TENANT_NONE) {
+        fprintf(stderr, "h2relay: --tenant is \"%s\"; allowed is none with --memory-model\n",
+                TENANT_NAMES[options->tenant]);
+        exit(2);
+    }
+    if (options->static_buffers) {
+        fputs("h2relay: --static-buffers is given; allowed is none with --memory-model\n", stderr);
         exit(2);
     }
 }
@@ -263,4 +298,5 @@ void options_parse(struct options *options, int argc, char **argv) {
     set_buffers(options);
     set_reserve(options);
     check_tenant(options);
+    check_memory_model(options);
 }

@@ -28,6 +28,7 @@ struct options {
     uint32_t buffers;
     uint32_t buffer_bytes;
     uint32_t memory_kib;   /* of buffers and slots; 0: what they need */
+    bool memory_model;     /* receivers share the memory of the buffers by the memory model */
     uint32_t slot_percent; /* memory of each size of larger slots, in percent of the buffers' */
     uint16_t park_bytes;
     uint32_t lease_ms; /* 0 for no deadline */

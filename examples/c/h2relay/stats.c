@@ -114,6 +114,13 @@ static void add_buffers(struct figures *figures, struct relay *relay) {
     add(figures, "received_bytes", stats.received_bytes);
     add(figures, "dropped_bytes", stats.dropped_bytes);
     add(figures, "memory_bytes", stats.memory_bytes - counted_bytes);
+    add(figures, "claims", stats.claims);
+    add(figures, "trials", stats.trials);
+    add(figures, "shed_at_deadline", stats.shed_at_deadline);
+    add(figures, "evicted", stats.evicted);
+    add(figures, "shed_for_memory", stats.shed_for_memory);
+    add_once(figures, relay, "longest_claim_ns", stats.longest_claim_ns);
+    add_once(figures, relay, "wait_ns_max", stats.wait_ns_max);
     add(figures, "receive_bytes_used", held.bytes);
     add(figures, "client_buffers_held", held.client_buffers);
     add(figures, "backend_buffers_held", held.backend_buffers);

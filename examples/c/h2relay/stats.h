@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-enum { FIGURES_MAX = 96, NAME_BYTES = 40 };
+enum { FIGURES_MAX = 112, NAME_BYTES = 40 };
 
 struct figure {
     char name[NAME_BYTES];

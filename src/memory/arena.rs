@@ -410,6 +410,7 @@ mod tests {
 
     /// Every byte of a buffer leads to it; what lies between the sizes, before or behind all buffers leads nowhere.
     #[test]
+    #[cfg_attr(miri, ignore)] // it takes minutes
     fn index_at_finds_the_buffer_of_an_address() {
         let arena = Arena::with_pages_of(4096, 3, &[4096 * 5, 4096 * 2 + 64, 0, 64], Protection::default())
             .expect("there is memory");

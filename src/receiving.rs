@@ -259,10 +259,11 @@ impl<B: Buffers> Receiving<B> {
         self.area_in(buffer, start, state.kept_bytes)
     }
 
-    /// A part of a buffer, `None` if it is empty.
+    /// A part of a buffer, which the host is lent, `None` if it is empty.
     #[inline(always)]
     pub(super) fn area_in(&self, buffer: u32, start: usize, bytes: u32) -> Option<(NonNull<u8>, u32)> {
         let at = NonNull::new(self.arena.address(buffer).as_ptr().wrapping_add(start))?;
+        self.arena.lend(buffer, start as u32..start as u32 + bytes);
         (bytes > 0).then_some((at, bytes))
     }
 

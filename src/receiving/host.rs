@@ -96,7 +96,9 @@ impl ReceivingPool {
     #[doc(hidden)]
     pub fn buffer_area(&self, lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError> {
         self.check_host_lease(lease)?;
-        Ok((self.memory.arena().address(lease.index()), self.memory.config().buffer_bytes))
+        let buffer_bytes = self.memory.config().buffer_bytes;
+        self.memory.arena().lend(lease.index(), 0..buffer_bytes);
+        Ok((self.memory.arena().address(lease.index()), buffer_bytes))
     }
 
     /// The lease of the buffer that an address lies in, be it the first byte, the last or one between them. The address is

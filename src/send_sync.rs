@@ -9,11 +9,13 @@ use crate::connection::{
 use crate::framing::{fcgi, h2};
 use crate::memory::{Arena, MemoryConfig, Protection, SlotError, SlotIndex, Slots};
 use crate::pool::{
-    Finding, FindingKind, LeasedContent, Notice, Pool, PoolConfig, PoolError, PoolStats, ReceiverId, ReceiverInfo,
+    AttachOptions, Finding, FindingKind, LeasedContent, MemoryModelStats, Notice, Pool, PoolConfig, PoolError,
+    PoolStats, ReceiverId, ReceiverInfo,
 };
+use crate::receiving::{self, Receiving, ReceivingPool};
 use crate::scheduler::{
-    Grant, LeaseId, LeaseInfo, Outcome, Reclaim, ReclaimKind, ReclaimStats, Request, Scheduler, SchedulerConfig,
-    SchedulerError, SchedulerStats, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
+    Grant, LeaseId, LeaseInfo, NestedRequest, Outcome, Reclaim, ReclaimKind, ReclaimStats, Request, Scheduler,
+    SchedulerConfig, SchedulerError, SchedulerStats, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
 };
 use crate::{Allowed, ConfigError};
 
@@ -45,7 +47,11 @@ macro_rules! assert_send_and_not_sync {
     };
 }
 
-assert_send_and_not_sync!(Pool);
+assert_send_and_not_sync!(Pool, ReceivingPool);
+assert_send_and_sync!(Receiving, AttachOptions, MemoryModelStats, NestedRequest);
+assert_send_and_sync!(receiving::ReceivingConfig, receiving::ReceivingError, receiving::Split, receiving::Counts);
+assert_send_and_sync!(receiving::After, receiving::Begin, receiving::Borrowed, receiving::Facts, receiving::Notice);
+assert_send_and_sync!(receiving::Rest, receiving::ShedReason, receiving::Totals);
 assert_send_and_sync!(Scheduler, Connection, Arena, Slots);
 assert_send_and_sync!(Action, Actions, ActionsIter, EndKind, Event, Hold, Mode, Policy);
 assert_send_and_sync!(Notice, LeasedContent, Outcome, Request, Grant, Reclaim, ReclaimKind);

@@ -11,6 +11,8 @@ use crate::config_error::{Allowed, ConfigError};
 use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
 use crate::pool::{Notice, PoolError, ReceiverId, Stamp, Table};
 use crate::scheduler::SchedulerConfig;
+use core::cell::Cell;
+use core::marker::PhantomData;
 
 /// A pool of one thread whose receivers borrow to receive and keep only partial frames.
 #[derive(Debug)]
@@ -25,6 +27,9 @@ pub struct ReceivingPool {
     pub(super) scheduled: Bits,
     /// An attach was refused because the table was full, and asked for a notice.
     pub(super) is_attach_awaited: bool,
+    /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its fields
+    /// are.
+    is_not_sync: PhantomData<Cell<()>>,
 }
 
 /// Bytes that came and went. What is buffered is what was received, less the others.
@@ -80,6 +85,7 @@ impl ReceivingPool {
             host_leases,
             scheduled,
             is_attach_awaited: false,
+            is_not_sync: PhantomData,
         })
     }
 

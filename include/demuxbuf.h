@@ -147,7 +147,7 @@
 // The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
 #define DEMUXBUF_ERR_NOT_MOVABLE (-53 * 65536)
 
-// The pool is shared, and shared pools have no tenants.
+// A shared pool has no tenants, and a receiver on the memory model has none.
 #define DEMUXBUF_ERR_TENANTS_UNSUPPORTED (-54 * 65536)
 
 // As many receivers are exported and not imported yet as can be.
@@ -159,7 +159,7 @@
 // Jobs that hold a buffer and ask for another one can wait for each other without end; the message names the classes.
 #define DEMUXBUF_ERR_DEADLOCK (-57 * 65536)
 
-// The configuration did not ask for an audit.
+// The configuration did not ask for an audit, or the pool is on the memory model, which has none.
 #define DEMUXBUF_ERR_AUDIT_OFF (-58 * 65536)
 
 // `struct_size` is below the size of the struct's first version, or above 4096.
@@ -397,9 +397,10 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
                                   uint32_t receivers_max);
 
 // Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a pool
-// with this configuration: for the start of a program, or its tests. `nested` has all `count` pairs that can occur: for a job that holds several
-// buffers, one for each of them. Jobs that ask for nothing, and receivers, release their buffers by themselves. As a rule, what is asked for is more critical
-// than what is held, and its reserve is smaller by a buffer at least.
+// with this configuration: for the start of a program, or its tests. `nested` has all `count` pairs that can occur: for a
+// job that holds several buffers, one for each of them. Jobs that ask for nothing, and receivers, release their buffers
+// by themselves. As a rule, what is asked for is more critical than what is held, and its reserve is smaller by a buffer
+// at least.
 //
 // With several sizes any of them may be asked for, so that the answer errs on the safe side. Tenants are not looked at:
 // a tenant's cap has to leave room for what its own holders ask for. `message` and `message_bytes` are as for
@@ -1317,8 +1318,8 @@ int32_t demuxbuf_memory_config_init(demuxbuf_memory_config *config,
 // the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
 // the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
 // `demuxbuf_receiver_grow` is refused (there is one size), so is a receiver's tenant (`DEMUXBUF_ERR_TENANTS_UNSUPPORTED`),
-// the mode completion, and moving receivers to other threads; its class makes no difference. What a policy has about
-// parking makes none either.
+// the mode completion, moving receivers to other threads, and the audit; a receiver's class makes no difference. What a
+// policy has about parking makes none either.
 //
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Thread rule: any thread; the pool is then for one thread at a time.

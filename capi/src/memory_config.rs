@@ -126,8 +126,8 @@ pub unsafe extern "C" fn demuxbuf_memory_config_init(
 /// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
 /// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
 /// `demuxbuf_receiver_grow` is refused (there is one size), so is a receiver's tenant (`DEMUXBUF_ERR_TENANTS_UNSUPPORTED`),
-/// the mode completion, and moving receivers to other threads; its class makes no difference. What a policy has about
-/// parking makes none either.
+/// the mode completion, moving receivers to other threads, and the audit; a receiver's class makes no difference. What a
+/// policy has about parking makes none either.
 ///
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Thread rule: any thread; the pool is then for one thread at a time.

@@ -82,7 +82,7 @@ pub const DEMUXBUF_ERR_TOO_MANY_POOLS: i32 = -51 * 65536;
 pub const DEMUXBUF_ERR_NO_SLOT_FREE: i32 = -52 * 65536;
 /// The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
 pub const DEMUXBUF_ERR_NOT_MOVABLE: i32 = -53 * 65536;
-/// The pool is shared, and shared pools have no tenants.
+/// A shared pool has no tenants, and a receiver on the memory model has none.
 pub const DEMUXBUF_ERR_TENANTS_UNSUPPORTED: i32 = -54 * 65536;
 /// As many receivers are exported and not imported yet as can be.
 pub const DEMUXBUF_ERR_EXPORTS_FULL: i32 = -55 * 65536;
@@ -90,7 +90,7 @@ pub const DEMUXBUF_ERR_EXPORTS_FULL: i32 = -55 * 65536;
 pub const DEMUXBUF_ERR_ADDRESS: i32 = -56 * 65536;
 /// Jobs that hold a buffer and ask for another one can wait for each other without end; the message names the classes.
 pub const DEMUXBUF_ERR_DEADLOCK: i32 = -57 * 65536;
-/// The configuration did not ask for an audit.
+/// The configuration did not ask for an audit, or the pool is on the memory model, which has none.
 pub const DEMUXBUF_ERR_AUDIT_OFF: i32 = -58 * 65536;
 
 /// `struct_size` is below the size of the struct's first version, or above 4096.

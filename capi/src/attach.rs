@@ -4,7 +4,7 @@ use super::any_pool::AnyPool;
 use super::guard::{InPool, bytes_at, demuxbuf_pool};
 use super::out::{Out, growable, read_struct};
 use super::policy::{demuxbuf_policy, read_policy};
-use super::pool::{class_of, status, tenant_of};
+use super::pool::{narrowed, status, tenant_of};
 use super::receiver::demuxbuf_leased_content;
 use super::refusal::{Message, Refusal};
 use super::size_t;
@@ -83,10 +83,9 @@ impl ReadOptions {
         )
     }
 
-    /// A number that is too large for the core is no class of any pool, and neither is the largest that it has.
     fn for_pool(&self, pool: &AnyPool) -> AttachOptions {
         AttachOptions {
-            class: u8::try_from(self.options.class_index).unwrap_or(u8::MAX),
+            class: narrowed(self.options.class_index),
             token: self.options.token,
             tenant: tenant_of(pool, self.options.tenant),
             policy: self.policy,
@@ -204,10 +203,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_class(pool: *mut demuxbuf_pool, r
     // SAFETY: as the module asks.
     let pool = unsafe { InPool::new(pool) };
     let id = ReceiverId::from_bits(receiver);
-    status(pool.with(|pool| {
-        pool.find(id).map_err(status_of)?;
-        pool.set_class(id, class_of(class_index)?).map_err(status_of)
-    }))
+    status(pool.with(|pool| pool.set_class(id, narrowed(class_index)).map_err(status_of)))
 }
 
 /// Receives and parks by this policy from now on, for example after a protocol upgrade. With another mode, read interest

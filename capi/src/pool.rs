@@ -23,6 +23,12 @@ pub(super) fn size_of_index(size: u32) -> Result<u8, i32> {
     u8::try_from(size).map_err(|_| DEMUXBUF_ERR_SIZE)
 }
 
+/// A class or size as C passes it. A number that is too large for the core is no class or size of any pool, and neither is the
+/// largest that the core has.
+pub(super) fn narrowed(number: u32) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
 /// A tenant as C passes it: 0 for none.
 pub(super) fn tenant_of(pool: &AnyPool, tenant: u64) -> Option<TenantId> {
     (tenant != 0).then_some(TenantId::from_bits(pool.salted(tenant)))

@@ -3,7 +3,7 @@
 use super::any_pool::AnyPool;
 use super::guard::{InPool, demuxbuf_pool};
 use super::out::{Out, StructError, growable, read_struct};
-use super::pool::{class_of, status, tenant_of};
+use super::pool::{class_of, narrowed, status, tenant_of};
 use super::refusal::{Message, Refusal};
 use super::size_t;
 use super::status::*;
@@ -165,14 +165,12 @@ unsafe fn read_request(request: *const demuxbuf_request) -> Result<demuxbuf_requ
     Ok(request)
 }
 
-/// Asks for what the struct describes. A number that is too large for the core is no class or size of any pool, and neither
-/// is the largest that it has.
+/// Asks for what the struct describes.
 fn ask<T>(
     pool: &mut AnyPool,
     request: &demuxbuf_request,
     call: impl FnOnce(&mut AnyPool, &Request) -> Result<T, PoolError>,
 ) -> Result<T, Refusal> {
-    let narrowed = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
     let asked = Request {
         tenant: tenant_of(pool, request.tenant),
         size_index: narrowed(request.size_index),

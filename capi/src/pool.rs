@@ -90,8 +90,8 @@ pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
 
 /// Advances the pool's clock to this time, in monotonic nanoseconds; once in each loop iteration, before the events.
 /// The first call is the origin: what began before it has its time counted from there. One call is worth at most an
-/// eighth of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look
-/// idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
+/// eighth of `lease_ns` (on the memory model, of `frame_grace_ns`), the rest does not count (`clock_skipped_ns`): a pause
+/// of the process makes no receiver look idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
 #[unsafe(no_mangle)]

@@ -64,7 +64,7 @@ pub struct demuxbuf_pool_stats {
     /// Times a clock went backwards.
     pub clock_backwards: u64,
     /// Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
-    /// In a shared pool, of this thread's clock.
+    /// In a shared pool, of this thread's clock. 0 on the memory model, whose steps are those of `frame_grace_ns`.
     pub clock_skipped_ns: u64,
     /// Partial frames moved from a buffer to a slot.
     pub parked: u64,

@@ -1152,7 +1152,7 @@ typedef struct {
   // Times a clock went backwards.
   uint64_t clock_backwards;
   // Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
-  // In a shared pool, of this thread's clock.
+  // In a shared pool, of this thread's clock. 0 on the memory model, whose steps are those of `frame_grace_ns`.
   uint64_t clock_skipped_ns;
   // Partial frames moved from a buffer to a slot.
   uint64_t parked;
@@ -1266,8 +1266,8 @@ void demuxbuf_pool_free(demuxbuf_pool *pool);
 
 // Advances the pool's clock to this time, in monotonic nanoseconds; once in each loop iteration, before the events.
 // The first call is the origin: what began before it has its time counted from there. One call is worth at most an
-// eighth of `lease_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look
-// idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
+// eighth of `lease_ns` (on the memory model, of `frame_grace_ns`), the rest does not count (`clock_skipped_ns`): a pause
+// of the process makes no receiver look idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
 int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,

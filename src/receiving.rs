@@ -19,6 +19,8 @@
 //! | `light.rs`, `fast_path.rs` | the common cycle |
 //! | `transfer.rs` | content that comes and goes with its buffer |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
+//! | `types.rs`, `error.rs` | what goes in and comes out; why a call is refused |
+//! | `bits.rs`, `check.rs` | one bit for each row; the invariants |
 //!
 //! It decides by bytes and numbers alone: what a connection does with an answer is for its state machine.
 
@@ -334,7 +336,7 @@ impl<B: Buffers> Receiving<B> {
     /// What is known of a receiver that is not idle.
     #[inline]
     fn known(&self, receiver: u32) -> Option<&Keeper> {
-        let keeper = self.rows[receiver as usize].keeper;
+        let keeper = self.rows.get(receiver as usize)?.keeper;
         (keeper != NIL).then(|| &self.keepers[keeper])
     }
 

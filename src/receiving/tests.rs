@@ -58,6 +58,7 @@ fn refused_call_changes_nothing() {
     assert_eq!(core.attach(0, true), Err(ReceivingError::Attached));
     assert_eq!([core.attach(4, false), core.close(2).map(|_| ())], [Err(ReceivingError::UnknownReceiver); 2]);
     assert_eq!(core.begin(3), Err(ReceivingError::UnknownReceiver));
+    assert_eq!([core.borrowed(3), core.borrowed(4)], [None; 2]);
     assert_eq!(core.received(0, 1), Err(ReceivingError::NotBorrowing));
     assert_eq!([core.dry(0), core.decoded(0, 0, Rest::Held)], [Err(ReceivingError::NotBorrowing); 2]);
     assert_eq!(core.decode(0), Err(ReceivingError::NothingToDecode));

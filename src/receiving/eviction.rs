@@ -28,7 +28,7 @@ impl<B: Buffers> Receiving<B> {
         true
     }
 
-    /// A receiver loses its place; `poll` brings the notice.
+    /// A receiver loses its place; `poll` brings the notice, unless it is the answer to a report of its own.
     pub(super) fn shed_receiver(&mut self, keeper: u32, reason: ShedReason) {
         match reason {
             ShedReason::Deadline => self.totals.shed_at_deadline += 1,

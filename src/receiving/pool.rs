@@ -93,8 +93,8 @@ impl ReceivingPool {
     ///
     /// # Errors
     ///
-    /// The handle is stale or foreign; the event makes no sense, or is one that the pool reports by itself. Nothing is
-    /// changed.
+    /// The handle is stale or foreign; the event makes no sense, or is one that the pool reports by itself; bytes that are
+    /// kept are consumed while there is no buffer to decode them in. Nothing is changed.
     pub fn handle(&mut self, id: ReceiverId, event: Event) -> Result<Actions, PoolError> {
         let fast = match event {
             Event::Readable => self.try_fast_begin(id),

@@ -42,7 +42,7 @@ pub enum After {
         /// At least 1.
         max_bytes: u32,
     },
-    /// The receiver lost its place; `poll` brings the notice.
+    /// The receiver lost its place: close it. There is no notice of it.
     Shed {
         /// Why.
         reason: ShedReason,

@@ -187,9 +187,7 @@ impl<B: Buffers> Receiving<B> {
         let keeper = row.keeper;
         let mut dropped = 0;
         if keeper != NIL {
-            dropped = self.drop_content(keeper);
-            self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
-            self.end_claim(keeper);
+            dropped = self.drop_all(keeper);
             self.keepers.remove(keeper);
         }
         self.rows[receiver as usize] = Row::default();
@@ -402,14 +400,20 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// Takes everything from a receiver but its row and its place in a list. Returns how many undecoded bytes were dropped.
-    fn drop_content(&mut self, keeper: u32) -> u32 {
+    /// Takes everything from a receiver but its row: what it borrows, keeps and waits for. Returns how many undecoded bytes
+    /// were dropped.
+    fn drop_all(&mut self, keeper: u32) -> u32 {
+        self.end_claim(keeper);
+        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
         self.heaps.remove(keeper, &mut self.keepers);
         self.end_borrow(keeper);
         self.settle_charge(keeper);
         self.free_place(keeper);
         let state = &mut self.keepers[keeper];
+        state.standing = Standing::Resting;
+        state.is_kept_for_good = false;
         state.start_ns = None;
+        (state.needed_bytes, state.usable_bytes) = (0, 0);
         core::mem::take(&mut state.kept_bytes)
     }
 }

@@ -324,12 +324,7 @@ impl<B: Buffers> Receiving<B> {
         if keeper == NIL || self.keepers[keeper].is_shed() {
             return Ok(0);
         }
-        self.end_claim(keeper);
-        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
-        let dropped_bytes = self.drop_content(keeper);
-        let state = &mut self.keepers[keeper];
-        state.standing = Standing::Resting;
-        state.is_kept_for_good = false;
+        let dropped_bytes = self.drop_all(keeper);
         self.forget_if_idle(keeper);
         Ok(dropped_bytes)
     }

@@ -35,13 +35,8 @@ impl<B: Buffers> Receiving<B> {
             ShedReason::Evicted => self.totals.evicted += 1,
             ShedReason::Memory => self.totals.shed_for_memory += 1,
         }
-        self.end_claim(keeper);
-        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
-        self.drop_content(keeper);
-        let state = &mut self.keepers[keeper];
-        state.standing = Standing::Shed { reason };
-        state.is_kept_for_good = false;
-        (state.needed_bytes, state.usable_bytes) = (0, 0);
+        self.drop_all(keeper);
+        self.keepers[keeper].standing = Standing::Shed { reason };
         self.shed.push(keeper, &mut self.keepers);
     }
 }

@@ -155,13 +155,8 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// Ends a borrow whose buffer is the receiver's no more.
-    pub(super) fn forget_borrow(&mut self, keeper: u32) {
-        self.close_borrow(keeper);
-    }
-
     /// Ends a borrow; what to do with its buffer is for the caller.
-    fn close_borrow(&mut self, keeper: u32) -> Borrow {
+    pub(super) fn close_borrow(&mut self, keeper: u32) -> Borrow {
         let at = core::mem::replace(&mut self.keepers[keeper].borrow, NIL);
         let borrow = self.borrows.swap_remove(at as usize);
         if let Some(moved) = self.borrows.get(at as usize) {

@@ -2,7 +2,7 @@
 
 use super::borrow::{Lender, Purpose};
 use super::buffers::Buffers;
-use super::keeper::{Place, Standing};
+use super::keeper::Place;
 use super::{NIL, Receiving};
 
 /// Content in a buffer.
@@ -75,18 +75,12 @@ impl<B: Buffers> Receiving<B> {
         self.settle_charge(keeper);
         // The buffer is not the receiver's any more.
         if self.keepers[keeper].borrow != NIL {
-            self.forget_borrow(keeper);
+            self.close_borrow(keeper);
         }
         if is_whole {
             self.keepers[keeper].place = Place::Nowhere;
         }
-        self.end_claim(keeper);
-        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
-        self.drop_content(keeper);
-        let state = &mut self.keepers[keeper];
-        state.standing = Standing::Resting;
-        state.is_kept_for_good = false;
-        (state.needed_bytes, state.usable_bytes) = (0, 0);
+        self.drop_all(keeper);
         self.forget_if_idle(keeper);
         Some(Content { buffer, start, bytes })
     }

@@ -345,10 +345,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// Why it was shed, if it was.
     pub(super) fn shed_reason(&self, receiver: u32) -> Option<ShedReason> {
-        match self.known(receiver)?.standing {
-            Standing::Shed { reason } => Some(reason),
-            _ => None,
-        }
+        self.known(receiver)?.shed_reason()
     }
 
     /// For how long it has claimed, in nanoseconds of pool time.
@@ -356,11 +353,14 @@ impl<B: Buffers> Receiving<B> {
         Some(self.clock.now_ns() - self.known(receiver)?.claim_since_ns()?)
     }
 
-    /// Whether it claims, and whether what it keeps waits for the host.
-    pub(super) fn waits(&self, receiver: u32) -> (bool, bool) {
-        let known = self.known(receiver);
-        let claims = known.is_some_and(|keeper| keeper.claim_since_ns().is_some());
-        (claims, known.is_some_and(|keeper| keeper.held_since_ns().is_some()))
+    /// Whether it claims.
+    pub(super) fn is_claiming(&self, receiver: u32) -> bool {
+        self.known(receiver).is_some_and(|keeper| keeper.claim_since_ns().is_some())
+    }
+
+    /// Whether what it keeps waits for the host.
+    pub(super) fn is_held(&self, receiver: u32) -> bool {
+        self.known(receiver).is_some_and(|keeper| keeper.held_since_ns().is_some())
     }
 
     /// Counts of all receivers since the beginning.

@@ -86,10 +86,7 @@ impl<B: Buffers> Receiving<B> {
         let keeper = self.shed.first()?;
         self.shed.remove(keeper, &mut self.keepers);
         let state = &self.keepers[keeper];
-        match state.standing {
-            Standing::Shed { reason } => Some(Notice::Shed { receiver: state.receiver, reason }),
-            _ => None,
-        }
+        state.shed_reason().map(|reason| Notice::Shed { receiver: state.receiver, reason })
     }
 
     fn poll_claims(&mut self) -> Option<Notice> {

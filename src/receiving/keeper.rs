@@ -102,7 +102,11 @@ impl Keeper {
     }
 
     pub(super) fn is_shed(&self) -> bool {
-        matches!(self.standing, Standing::Shed { .. })
+        self.shed_reason().is_some()
+    }
+
+    pub(super) fn shed_reason(&self) -> Option<ShedReason> {
+        if let Standing::Shed { reason } = self.standing { Some(reason) } else { None }
     }
 
     pub(super) fn claim_since_ns(&self) -> Option<u64> {

@@ -14,8 +14,8 @@ impl<B: Buffers> Receiving<B> {
     /// Lends the receive buffer lightly, all of it, if the receiver is idle and nothing is scarce.
     #[inline(always)]
     pub(super) fn try_lend_lightly(&mut self, receiver: u32) -> bool {
-        let is_idle = self.rows[receiver as usize].keeper == NIL;
-        let may_lend = is_idle && !self.is_receive_buffer_lent && self.buffers.free() > self.split.reserve;
+        let may_lend =
+            self.is_idle(receiver) && !self.is_receive_buffer_lent && self.buffers.free() > self.split.reserve;
         if may_lend {
             self.is_receive_buffer_lent = true;
             self.light = receiver;

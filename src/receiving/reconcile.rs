@@ -263,8 +263,9 @@ impl ReceivingPool {
 
     /// A receiver claims only while there may be something to be received.
     pub(super) fn follow_wait(&mut self, index: u32, pending: Actions) -> bool {
-        let (claims, _) = self.memory.waits(index);
-        let is_over = claims && !self.table.connection(index).is_waiting() && !pending.has(Action::RequestBuffer);
+        let is_over = self.memory.is_claiming(index)
+            && !self.table.connection(index).is_waiting()
+            && !pending.has(Action::RequestBuffer);
         if is_over {
             self.memory.cancel(index).expect("it is attached");
         }
@@ -275,10 +276,9 @@ impl ReceivingPool {
     fn follow_held(&mut self, index: u32) -> bool {
         let connection = self.table.connection(index);
         let keeps = connection.buffered_bytes() > 0;
-        let (_, was_held) = self.memory.waits(index);
         // While it waits for room, it goes on waiting: there the host sees a frame that does not fit.
         let is_held = keeps && !connection.is_waiting() && self.rest(index, 0) == Rest::Held;
-        if keeps && is_held != was_held {
+        if keeps && is_held != self.memory.is_held(index) {
             self.memory.hold(index, is_held).expect("it does not borrow");
             return true;
         }

@@ -62,13 +62,14 @@ use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
 use crate::memory::{Arena, BUFFER_SIZES_MAX};
 use crate::scheduler::Clock;
+use crate::scheduler::list::List;
 use alloc::vec::Vec;
 use borrow::Borrow;
 use buffers::{Buffers, FreeList};
 use cells::Cells;
 use core::ptr::NonNull;
 use heap::Heaps;
-use keeper::{Keeper, Keepers, List, Place, Row, Standing};
+use keeper::{Keeper, Keepers, Place, Row, Standing};
 
 /// Numbers of receivers, keepers and buffers are below it.
 const NIL: u32 = u32::MAX;
@@ -145,8 +146,8 @@ impl<B: Buffers> Receiving<B> {
             keepers,
             heaps: Heaps::new(config.receivers_max)?,
             borrows: reserve("memory_bytes", split.buffers)?,
-            off: List::default(),
-            shed: List::default(),
+            off: List::EMPTY,
+            shed: List::EMPTY,
             clock: Clock::new(Some(config.frame_grace_ns)),
             before_ns: 0,
             trials_left: PER_ITERATION,

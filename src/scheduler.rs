@@ -64,7 +64,7 @@ mod clock;
 mod config;
 mod error;
 mod id;
-mod list;
+pub(crate) mod list;
 #[cfg(feature = "model-check")]
 mod model_check;
 mod nested;

@@ -142,7 +142,7 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn borrow(&mut self, keeper: u32, purpose: Purpose, max_bytes: u32) {
         self.heaps.remove(keeper, &mut self.keepers);
         if self.keepers[keeper].is_off() {
-            self.off.remove(keeper, &mut self.keepers);
+            self.keepers.unlink(&mut self.off, keeper);
             self.keepers[keeper].standing = Standing::Resting;
         }
         let kept_bytes = self.keepers[keeper].kept_bytes;
@@ -303,7 +303,7 @@ impl<B: Buffers> Receiving<B> {
         }
         self.end_claim(keeper);
         if self.keepers[keeper].is_off() {
-            self.off.remove(keeper, &mut self.keepers);
+            self.keepers.unlink(&mut self.off, keeper);
             self.keepers[keeper].standing = Standing::Resting;
         }
         let state = &mut self.keepers[keeper];
@@ -388,7 +388,7 @@ impl<B: Buffers> Receiving<B> {
     /// A receiver that is shed by its own report needs no notice.
     fn acknowledge_shed(&mut self, keeper: u32, after: After) -> After {
         if let After::Shed { .. } = after {
-            self.shed.remove(keeper, &mut self.keepers);
+            self.keepers.unlink(&mut self.shed, keeper);
         }
         after
     }

@@ -3,8 +3,7 @@
 use super::borrow::Lender;
 use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
-use super::keeper::Queue;
-use super::keeper::{Place, Standing};
+use super::keeper::{Keeper, Place, Queue, Standing};
 use super::{NIL, Receiving};
 
 impl<B: Buffers> Receiving<B> {
@@ -18,7 +17,18 @@ impl<B: Buffers> Receiving<B> {
         if !self.heaps.is_consistent(&self.keepers) {
             return Err("I2: every entry of a heap is where its keeper says, behind its parent");
         }
+        self.check_lists()?;
         self.keepers.iter().try_for_each(|(at, _)| self.check_keeper(at))
+    }
+
+    fn check_lists(&self) -> Result<(), &'static str> {
+        let is_sound =
+            self.keepers.is_sound(&self.off, Keeper::is_off) && self.keepers.is_sound(&self.shed, Keeper::is_shed);
+        let off = self.keepers.iter().filter(|(_, keeper)| keeper.is_off()).count();
+        if !is_sound || off != self.off.len as usize {
+            return Err("I2: those that are off are listed, and those that were shed until their notice");
+        }
+        Ok(())
     }
 
     fn check_buffers(&self) -> Result<(), &'static str> {

@@ -66,7 +66,7 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn turn_off(&mut self, keeper: u32) {
         if !self.keepers[keeper].is_off() {
             self.keepers[keeper].standing = Standing::Off;
-            self.off.push(keeper, &mut self.keepers);
+            self.keepers.push(&mut self.off, keeper);
         }
     }
 
@@ -79,12 +79,12 @@ impl<B: Buffers> Receiving<B> {
     #[inline(always)]
     pub(super) fn nothing_to_poll(&self) -> bool {
         let nobody_claims = self.heaps.is_empty(Queue::CreditedClaims) && self.heaps.is_empty(Queue::Claims);
-        nobody_claims && self.shed.first().is_none() && self.off.first().is_none()
+        nobody_claims && self.shed.is_empty() && self.off.is_empty()
     }
 
     fn poll_shed(&mut self) -> Option<Notice> {
         let keeper = self.shed.first()?;
-        self.shed.remove(keeper, &mut self.keepers);
+        self.keepers.unlink(&mut self.shed, keeper);
         let state = &self.keepers[keeper];
         state.shed_reason().map(|reason| Notice::Shed { receiver: state.receiver, reason })
     }
@@ -154,7 +154,7 @@ impl<B: Buffers> Receiving<B> {
     fn poll_off(&mut self) -> Option<Notice> {
         let first = self.off.first().filter(|_| self.borrows.is_empty());
         let keeper = first.filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()))?;
-        self.off.remove(keeper, &mut self.keepers);
+        self.keepers.unlink(&mut self.off, keeper);
         let state = &mut self.keepers[keeper];
         state.standing = Standing::Resting;
         Some(Notice::Resume { receiver: state.receiver })
@@ -162,7 +162,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// When to advance the clock and poll at the latest, in the host's time; `None` if there is nothing to wait for.
     pub fn poll_timeout(&self) -> Option<u64> {
-        if self.shed.first().is_some() || self.first_due().is_some() {
+        if !self.shed.is_empty() || self.first_due().is_some() {
             return self.clock.host_ns(0);
         }
         let firsts = [Queue::CreditedClaims, Queue::Claims].map(|queue| self.heaps.first(queue));

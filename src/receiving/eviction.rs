@@ -37,6 +37,6 @@ impl<B: Buffers> Receiving<B> {
         }
         self.drop_all(keeper);
         self.keepers[keeper].standing = Standing::Shed { reason };
-        self.shed.push(keeper, &mut self.keepers);
+        self.keepers.push(&mut self.shed, keeper);
     }
 }

@@ -5,6 +5,7 @@ use super::sizes::Size;
 use super::types::ShedReason;
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
+use crate::scheduler::list::{Linked, Links, List};
 use alloc::vec::Vec;
 use core::ops::{Index, IndexMut};
 
@@ -91,9 +92,8 @@ pub(super) struct Keeper {
     pub(super) is_kept_for_good: bool,
     /// Its claim began without any byte that is known to be there.
     pub(super) is_guess: bool,
-    /// In a list of receivers that are off or were shed; `next` also in the list of free keepers.
-    next: u32,
-    previous: u32,
+    /// In a list of receivers that are off or were shed; `next` also in the stack of free keepers.
+    links: Links,
 }
 
 impl Keeper {
@@ -123,50 +123,13 @@ impl Keeper {
     }
 }
 
-/// Receivers in the order in which they came, linked through their keepers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct List {
-    first: u32,
-    last: u32,
-}
-
-impl Default for List {
-    fn default() -> List {
-        List { first: NIL, last: NIL }
-    }
-}
-
-impl List {
-    pub(super) fn first(&self) -> Option<u32> {
-        (self.first != NIL).then_some(self.first)
+impl Linked for Keeper {
+    fn links(&self) -> &Links {
+        &self.links
     }
 
-    pub(super) fn push(&mut self, keeper: u32, keepers: &mut Keepers) {
-        (keepers[keeper].previous, keepers[keeper].next) = (self.last, NIL);
-        match self.last {
-            NIL => self.first = keeper,
-            last => keepers[last].next = keeper,
-        }
-        self.last = keeper;
-    }
-
-    /// Removes a keeper that is in this list.
-    pub(super) fn remove(&mut self, keeper: u32, keepers: &mut Keepers) {
-        let Keeper { previous, next, .. } = keepers[keeper];
-        match previous {
-            NIL => self.first = next,
-            previous => keepers[previous].next = next,
-        }
-        match next {
-            NIL => self.last = previous,
-            next => keepers[next].previous = previous,
-        }
-        (keepers[keeper].previous, keepers[keeper].next) = (NIL, NIL);
-    }
-
-    /// Whether it has this keeper.
-    pub(super) fn contains(&self, keeper: u32, keepers: &Keepers) -> bool {
-        self.first == keeper || keepers[keeper].previous != NIL
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
     }
 }
 
@@ -197,8 +160,7 @@ impl Keepers {
             queued: None,
             is_kept_for_good: false,
             is_guess: false,
-            next: NIL,
-            previous: NIL,
+            links: Links::NONE,
         };
         if self.free == NIL {
             // Inside what was reserved: a receiver has at most one.
@@ -206,7 +168,7 @@ impl Keepers {
             return self.keepers.len() as u32 - 1;
         }
         let at = self.free;
-        self.free = core::mem::replace(&mut self[at], keeper).next;
+        self.free = core::mem::replace(&mut self[at], keeper).links.next;
         at
     }
 
@@ -215,17 +177,34 @@ impl Keepers {
         let free = self.free;
         let state = &mut self[keeper];
         state.receiver = NIL;
-        state.next = free;
+        state.links.next = free;
         self.free = keeper;
     }
 
     /// Takes a keeper out of the list that it is in, if it is in one.
     pub(super) fn unlist(&mut self, keeper: u32, off: &mut List, shed: &mut List) {
         match self[keeper].standing {
-            Standing::Off => off.remove(keeper, self),
-            Standing::Shed { .. } if shed.contains(keeper, self) => shed.remove(keeper, self),
+            Standing::Off => self.unlink(off, keeper),
+            // Else its notice came.
+            Standing::Shed { .. } if shed.head == keeper || self[keeper].links.prev != NIL => self.unlink(shed, keeper),
             _ => {}
         }
+    }
+
+    /// Puts a keeper that is in no list behind all others of this one.
+    pub(super) fn push(&mut self, list: &mut List, keeper: u32) {
+        list.push_back(&mut self.keepers, keeper);
+    }
+
+    /// Takes a keeper out of this list.
+    pub(super) fn unlink(&mut self, list: &mut List, keeper: u32) {
+        list.unlink(&mut self.keepers, keeper);
+        self[keeper].links = Links::NONE;
+    }
+
+    /// Whether a list is linked soundly, and has only keepers in use for which `belongs` holds.
+    pub(super) fn is_sound(&self, list: &List, belongs: impl Fn(&Keeper) -> bool) -> bool {
+        list.is_sound(&self.keepers, |_, keeper| keeper.receiver != NIL && belongs(keeper))
     }
 
     /// Those in use, with their numbers.

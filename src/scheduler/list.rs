@@ -1,42 +1,46 @@
 //! Lists through a table: doubly linked by index, so that an entry leaves from anywhere in O(1), in safe Rust.
 
 /// No entry.
-pub(super) const NIL: u32 = u32::MAX;
+pub(crate) const NIL: u32 = u32::MAX;
 
 /// The neighbours of an entry in the one list it may be in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Links {
-    pub(super) next: u32,
-    pub(super) prev: u32,
+pub(crate) struct Links {
+    pub(crate) next: u32,
+    pub(crate) prev: u32,
 }
 
 impl Links {
-    pub(super) const NONE: Links = Links { next: NIL, prev: NIL };
+    pub(crate) const NONE: Links = Links { next: NIL, prev: NIL };
 }
 
 /// An entry of a table that can be in a list. `RING` tells apart the lists an entry can be in at the same time.
-pub(super) trait Linked<const RING: usize = 0> {
+pub(crate) trait Linked<const RING: usize = 0> {
     fn links(&self) -> &Links;
     fn links_mut(&mut self) -> &mut Links;
 }
 
 /// First in, first out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct List<const RING: usize = 0> {
-    pub(super) head: u32,
-    pub(super) tail: u32,
-    pub(super) len: u32,
+pub(crate) struct List<const RING: usize = 0> {
+    pub(crate) head: u32,
+    pub(crate) tail: u32,
+    pub(crate) len: u32,
 }
 
 impl<const RING: usize> List<RING> {
-    pub(super) const EMPTY: Self = List { head: NIL, tail: NIL, len: 0 };
+    pub(crate) const EMPTY: Self = List { head: NIL, tail: NIL, len: 0 };
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.head == NIL
     }
 
+    pub(crate) fn first(&self) -> Option<u32> {
+        (!self.is_empty()).then_some(self.head)
+    }
+
     #[inline]
-    pub(super) fn push_back<T: Linked<RING>>(&mut self, table: &mut [T], index: u32) {
+    pub(crate) fn push_back<T: Linked<RING>>(&mut self, table: &mut [T], index: u32) {
         *table[index as usize].links_mut() = Links { next: NIL, prev: self.tail };
         match self.tail {
             NIL => self.head = index,
@@ -47,7 +51,7 @@ impl<const RING: usize> List<RING> {
     }
 
     #[inline]
-    pub(super) fn unlink<T: Linked<RING>>(&mut self, table: &mut [T], index: u32) {
+    pub(crate) fn unlink<T: Linked<RING>>(&mut self, table: &mut [T], index: u32) {
         let Links { next, prev } = *table[index as usize].links();
         match prev {
             NIL => self.head = next,
@@ -61,19 +65,19 @@ impl<const RING: usize> List<RING> {
     }
 
     /// The entries from the front.
-    pub(super) fn iter<T: Linked<RING>>(self, table: &[T]) -> impl Iterator<Item = u32> {
+    pub(crate) fn iter<T: Linked<RING>>(self, table: &[T]) -> impl Iterator<Item = u32> {
         let link = |index: u32| (index != NIL).then_some(index);
-        core::iter::successors(link(self.head), move |&index| link(table[index as usize].links().next))
+        core::iter::successors(self.first(), move |&index| link(table[index as usize].links().next))
     }
 
     /// The place of an entry, from 1; 0 if it is not in the list.
     #[cfg(feature = "model-check")]
-    pub(super) fn place_of<T: Linked<RING>>(self, table: &[T], index: u32) -> u64 {
+    pub(crate) fn place_of<T: Linked<RING>>(self, table: &[T], index: u32) -> u64 {
         self.iter(table).position(|entry| entry == index).map_or(0, |at| at as u64 + 1)
     }
 
     /// Whether the links are those of a list of `len` entries for which `belongs` holds; for tests.
-    pub(super) fn is_sound<T: Linked<RING>>(&self, table: &[T], belongs: impl Fn(u32, &T) -> bool) -> bool {
+    pub(crate) fn is_sound<T: Linked<RING>>(&self, table: &[T], belongs: impl Fn(u32, &T) -> bool) -> bool {
         let (mut at, mut prev, mut seen) = (self.head, NIL, 0);
         while at != NIL && seen <= self.len {
             let Some(entry) = table.get(at as usize) else {

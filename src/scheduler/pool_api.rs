@@ -1,7 +1,6 @@
 //! What the pool needs of its scheduler beside the public calls. It knows its indexes to be right.
 
 use super::buffers::Lease;
-use super::list::NIL;
 use super::reclaim::WaiterScope;
 use super::waits::{Wait, WaitState};
 use super::{Class, LeaseId, ReclaimKind, Request, Scheduler, SchedulerError, TenantId, WaitId};
@@ -52,8 +51,7 @@ impl Scheduler {
 
     /// The wait whose grant is the next to be polled.
     pub(crate) fn next_grant(&self) -> Option<WaitId> {
-        let index = self.assigned.head;
-        (index != NIL).then(|| self.wait_at(index))
+        self.assigned.first().map(|index| self.wait_at(index))
     }
 
     /// The host's time at the last advance of the clock; `None` before the first.

@@ -126,6 +126,36 @@ fn shed_receiver_takes_nothing_but_close() {
 }
 
 #[test]
+fn receiver_that_is_off_can_be_cancelled() {
+    let mut core = core(4);
+    core.advance(0);
+    let short = |needed_bytes| Rest::Short { needed_bytes, usable_bytes: 0 };
+    // The first has a header cell; the second cuts a buffer into two cells of 128.
+    for (receiver, bytes, needed_bytes) in [(0, 64, 64), (1, 100, 100)] {
+        core.attach(receiver, false).expect("the row is free");
+        core.begin(receiver).expect("it is attached");
+        core.received(receiver, bytes).expect("there is room");
+        core.decoded(receiver, 0, short(needed_bytes)).expect("it is buffered");
+    }
+    let leased = [(); 5].map(|()| core.lease().expect("it is free"));
+    assert_eq!(core.begin(0), Ok(Begin::Claimed));
+    for step in 1..=9 {
+        core.advance(step * 125 * MS);
+    }
+    assert_eq!(core.poll(), Some(Notice::Trial { receiver: 0, max_bytes: 64 }));
+    assert_eq!(core.dry(0), Ok(After::Ended));
+    // It has the other cell of 128 for good, and its frame is longer.
+    assert_eq!(core.begin(0), Ok(Begin::Receive { max_bytes: 64 }));
+    core.received(0, 64).expect("there is room");
+    assert_eq!(core.decoded(0, 0, short(50)), Ok(After::Ended));
+    assert_eq!((core.begin(0), core.check_invariants()), (Ok(Begin::Off), Ok(())));
+    core.cancel(0).expect("it is attached");
+    assert_eq!(core.check_invariants(), Ok(()));
+    leased.into_iter().for_each(|buffer| core.release(buffer));
+    assert_eq!(core.poll(), None, "it waits for nothing");
+}
+
+#[test]
 fn messages_name_what_was_wrong() {
     let wrong = ReceivingError::WrongLength { bytes: 300, max_bytes: 256 };
     assert_eq!(alloc::format!("{wrong}"), "300 bytes reported, allowed are 1 to 256");

@@ -141,10 +141,7 @@ impl<B: Buffers> Receiving<B> {
     /// The receiver uses a buffer from now on, with its content at the front.
     pub(super) fn borrow(&mut self, keeper: u32, purpose: Purpose, max_bytes: u32) {
         self.heaps.remove(keeper, &mut self.keepers);
-        if self.keepers[keeper].is_off() {
-            self.keepers.unlink(&mut self.off, keeper);
-            self.keepers[keeper].standing = Standing::Resting;
-        }
+        self.end_off(keeper);
         let kept_bytes = self.keepers[keeper].kept_bytes;
         let (from, from_start) = self.where_is(keeper);
         let (buffer, lender) = match self.keepers[keeper].place {
@@ -302,10 +299,7 @@ impl<B: Buffers> Receiving<B> {
             return Ok(());
         }
         self.end_claim(keeper);
-        if self.keepers[keeper].is_off() {
-            self.keepers.unlink(&mut self.off, keeper);
-            self.keepers[keeper].standing = Standing::Resting;
-        }
+        self.end_off(keeper);
         let state = &mut self.keepers[keeper];
         if state.kept_bytes == 0 {
             (state.start_ns, state.is_guess) = (None, false);

@@ -70,6 +70,14 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
+    /// It does not wait for the end of shortage any more, if it did.
+    pub(super) fn end_off(&mut self, keeper: u32) {
+        if self.keepers[keeper].is_off() {
+            self.keepers.unlink(&mut self.off, keeper);
+            self.keepers[keeper].standing = Standing::Resting;
+        }
+    }
+
     /// What a receiver is to learn that did not ask. Poll until there is nothing, after the events of a loop iteration.
     pub fn poll(&mut self) -> Option<Notice> {
         self.poll_shed().or_else(|| self.poll_claims()).or_else(|| self.poll_off()).or_else(|| self.poll_shed())
@@ -154,10 +162,8 @@ impl<B: Buffers> Receiving<B> {
     fn poll_off(&mut self) -> Option<Notice> {
         let first = self.off.first().filter(|_| self.borrows.is_empty());
         let keeper = first.filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()))?;
-        self.keepers.unlink(&mut self.off, keeper);
-        let state = &mut self.keepers[keeper];
-        state.standing = Standing::Resting;
-        Some(Notice::Resume { receiver: state.receiver })
+        self.end_off(keeper);
+        Some(Notice::Resume { receiver: self.keepers[keeper].receiver })
     }
 
     /// When to advance the clock and poll at the latest, in the host's time; `None` if there is nothing to wait for.

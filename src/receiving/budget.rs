@@ -57,7 +57,8 @@ impl Buffers for Budget {
         if !self.scheduler.would_grant(self.class) {
             return 0;
         }
-        (self.scheduler.free_buffers() - self.reserve).min(self.scheduler.left_of_cap(self.class))
+        // There is one size, so a unit is a buffer.
+        (self.scheduler.free_units() - self.reserve).min(self.scheduler.left_of_cap(self.class))
     }
 
     fn taken(&self) -> u32 {

@@ -44,9 +44,10 @@ impl Scheduler {
         cap - outstanding
     }
 
-    /// Free buffers of the default size.
-    pub(crate) fn free_buffers(&self) -> u32 {
-        self.buffers.free_units() / self.buffers.units_of(0)
+    /// Free units.
+    #[inline]
+    pub(crate) fn free_units(&self) -> u32 {
+        self.buffers.free_units()
     }
 
     /// The wait whose grant is the next to be polled.

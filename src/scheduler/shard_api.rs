@@ -16,6 +16,11 @@ impl Scheduler {
         if self.needs_all() { 0 } else { (self.buffers.free_units() - self.reserve_max()) / self.buffers.units_of(0) }
     }
 
+    /// Free buffers of the default size.
+    pub(crate) fn free_buffers(&self) -> u32 {
+        self.buffers.free_units() / self.buffers.units_of(0)
+    }
+
     /// Waits queued, by class.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = u32> {
         self.classes.iter().map(|class| class.waiting)

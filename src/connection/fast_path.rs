@@ -71,8 +71,8 @@ impl Connection {
         if self.flags & (flag::ARMED | SINGLE_REPORT) == flag::ARMED {
             return actions; // It is on and stays on.
         }
-        let is_over = self.is_single_report() && self.has(flag::READY);
-        match (!is_over, self.has(flag::ARMED)) {
+        let is_wanted = !self.is_single_report() || !self.has(flag::READY);
+        match (is_wanted, self.has(flag::ARMED)) {
             (true, false) => actions | Action::WantRecv,
             (false, true) => actions | Action::StopRecv,
             _ => actions,

@@ -1,0 +1,226 @@
+//! Buffers of the host's own: requests, content that it takes and adopts, and what stays for the receivers.
+
+use crate::{MODES, MS, pool_of_eight, pool_of_eight_in, receive};
+use demuxbuf::connection::{Action, Event, Mode, Policy};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, PoolError};
+use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
+use demuxbuf::scheduler::{Outcome, Request, SchedulerConfig, SchedulerError, TenantConfig};
+use demuxbuf_testkit::in_modes;
+
+#[test]
+fn content_leaves_with_a_buffer_and_comes_back() {
+    let mut pool = pool_of_eight(1);
+    let free = pool.memory().free_buffers();
+    for bytes in [[7; 20].as_slice(), &[8; 200]] {
+        let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+        assert_eq!(pool.take(id), Err(PoolError::NoBuffer));
+        receive(&mut pool, id, bytes, 10);
+        let content = pool.take(id).expect("a buffer is free");
+        let LeasedContent { lease, offset, buffered_bytes } = content;
+        assert_eq!(&pool.buffer(lease).expect("it is the host's")[offset as usize..][..buffered_bytes as usize], bytes);
+        assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[][..]), Ok(())));
+        let too_long = LeasedContent { buffered_bytes: 257 - offset, ..content };
+        assert_eq!(pool.adopt(&AttachOptions::new(0, 2), too_long), Err(PoolError::TooManyBytes));
+        let other = pool.adopt(&AttachOptions::new(0, 2), content).expect("the lease is the host's");
+        assert_eq!(pool.adopt(&AttachOptions::new(0, 3), content), Err(SchedulerError::StaleLease.into()));
+        assert_eq!(pool.release(lease), Err(SchedulerError::StaleLease.into()), "it is the receiver's");
+        assert!(pool.pending(other).expect("it is attached").has(Action::Decode));
+        assert_eq!((pool.data(other), pool.check_invariants()), (Ok(bytes), Ok(())));
+        for id in [id, other] {
+            assert!(pool.handle(id, Event::Close).expect("it is attached").has(Action::Finished));
+        }
+        assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (free, Ok(())));
+    }
+}
+
+/// Content that is past its deadline may be evicted, but not for a host that takes it: what the host gets is what was sent.
+#[test]
+fn take_evicts_others_and_not_what_is_taken() {
+    let mut pool = pool_of_eight(0);
+    pool.handle_timeout(0);
+    let [taken, beside, whole] =
+        [1, 2, 3].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
+    // Two share a buffer that is cut in halves, the third has one for itself.
+    for (id, fill, bytes) in [(taken, 1, 100), (beside, 2, 100), (whole, 3, 200)] {
+        receive(&mut pool, id, &vec![fill; bytes], 10);
+    }
+    while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
+    for step in 1..=12 {
+        pool.handle_timeout(step * 125 * MS);
+    }
+    let LeasedContent { lease, offset, buffered_bytes } = pool.take(taken).expect("others make room for it");
+    let buffer = pool.buffer(lease).expect("it is the host's");
+    assert_eq!(buffer[offset as usize..][..buffered_bytes as usize], [1; 100]);
+    let is_shed = [taken, beside, whole].map(|id| pool.pending(id).expect("it is attached").has(Action::Shed));
+    assert_eq!((is_shed, pool.check_invariants()), ([false, true, true], Ok(())));
+}
+
+/// What a receiver claims ends with what is taken; what is there to be received is claimed anew.
+#[test]
+fn take_leaves_a_receiver_that_claims_on_its_way() {
+    in_modes(&MODES, |mode| {
+        let mut pool = pool_of_eight_in(mode, 0);
+        let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
+        let mut leases = Vec::new();
+        while pool.memory().free_buffers() > 1 {
+            let outcome = pool.request(0, 0).expect("a buffer is free");
+            leases.extend(if let Outcome::Granted(lease) = outcome { Some(lease) } else { None });
+        }
+        receive(&mut pool, id, &[1; 64], 100);
+        pool.handle(id, Event::Readable).expect("it is attached");
+        assert!(pool.memory().facts(0).expect("it is attached").claim_since_ns.is_some(), "its cell is full");
+        leases.push(pool.take(id).expect("a buffer is free").lease);
+        assert_eq!(pool.check_invariants(), Ok(()));
+        let mut goes_on = pool.pending(id).expect("it is attached").has(Action::Recv);
+        leases.into_iter().for_each(|lease| pool.release(lease).expect("it is the host's"));
+        goes_on |= pool.poll_notice().is_some();
+        assert!(goes_on, "{:?}", pool.connection(id));
+    });
+}
+
+#[test]
+fn borrow_has_a_place_whatever_the_host_requests() {
+    let mut pool = pool_of_eight(1);
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+    assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+    assert_eq!(pool.receive_area(id).expect("it is attached").len(), 256);
+    while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
+    pool.receive_area(id).expect("it is attached")[..200].fill(9);
+    pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
+    let actions = pool.decoded(id, 0, 56, 0).expect("it is attached");
+    assert!(!actions.has(Action::Shed));
+    assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[9; 200][..]), Ok(())));
+}
+
+#[test]
+fn borrow_has_a_place_whatever_the_host_takes() {
+    let mut pool = pool_of_eight(0);
+    let [kept, id] = [1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
+    receive(&mut pool, kept, &[1; 20], 10);
+    assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+    while pool.memory().free_buffers() > 1 {
+        pool.request(0, 0).expect("a buffer is free");
+    }
+    assert_eq!(pool.take(kept), Err(PoolError::NoBufferFree), "the last one is for what is borrowed");
+    pool.receive_area(id).expect("it is attached")[..200].fill(9);
+    pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
+    assert!(!pool.decoded(id, 0, 56, 0).expect("it is attached").has(Action::Shed));
+    assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[9; 200][..]), Ok(())));
+}
+
+#[test]
+fn requests_of_the_host_leave_enough_to_receivers() {
+    // One header buffer and three more.
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 4) };
+    let refused = |change: fn(&mut SchedulerConfig)| {
+        let mut requests = SchedulerConfig::new(2, 1);
+        requests.classes = 2;
+        change(&mut requests);
+        ReceivingPool::with_requests(&config, Policy::default(), &requests)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(refused(|requests| requests.reserves[1] = 4), Ok(()));
+    assert_eq!(refused(|requests| requests.reserves[1] = 5), Err("reserves[1] is 5; allowed is 0 to 4".into()));
+    assert_eq!(refused(|requests| requests.class_caps = [1, 4, 1, 1, 1, 1, 1, 1]), Ok(()));
+    assert_eq!(refused(|requests| requests.class_caps[1] = 3), Err("class_caps[1] is 3; allowed is 4 or more".into()));
+    for (classes, message) in [(0, "classes is 0; allowed is 1 to 8"), (9, "classes is 9; allowed is 1 to 8")] {
+        let requests = SchedulerConfig { classes, ..SchedulerConfig::new(2, 1) };
+        let error =
+            ReceivingPool::with_requests(&config, Policy::default(), &requests).expect_err("there are 8 at most");
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+#[test]
+fn request_of_the_host_evicts_what_is_kept_too_long() {
+    let mut pool = pool_of_eight(2);
+    let [slow, other] = [1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
+    pool.handle_timeout(0);
+    receive(&mut pool, slow, &[1; 200], 56);
+    while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
+    // The request that waits may not take the place of what is borrowed now.
+    let mut now_ns = 0;
+    for _ in 0..7 {
+        now_ns += 125 * MS;
+        pool.handle_timeout(now_ns);
+        assert_eq!(pool.poll_notice(), None, "it has not passed its deadline");
+    }
+    for _ in 0..4 {
+        now_ns += 125 * MS;
+        pool.handle_timeout(now_ns);
+    }
+    let notices: Vec<_> = std::iter::from_fn(|| pool.poll_notice()).collect();
+    let is_shed = |notice: &Notice| matches!(notice, Notice::Receiver { id, actions, .. } if *id == slow && actions.has(Action::Shed));
+    let is_lease = |notice: &Notice| matches!(notice, Notice::Lease { .. });
+    assert!(notices.iter().any(is_shed) && notices.iter().any(is_lease), "{notices:?}");
+    assert_eq!(pool.check_invariants(), Ok(()));
+    // The header cells and the receive buffer are the receivers' own.
+    assert!(pool.handle(other, Event::Readable).expect("it is attached").has(Action::Recv));
+    assert_eq!(pool.receive_area(other).expect("it is attached").len(), 64);
+}
+
+#[test]
+fn request_for_a_size_that_is_not_there_is_refused() {
+    let mut pool = pool_of_eight(1);
+    let free = pool.memory().free_buffers();
+    for size_index in [1, 3, u8::MAX] {
+        let refused = pool.request_for(&Request { size_index, ..Request::new(0, 0) });
+        assert_eq!(refused, Err(SchedulerError::UnknownSize { size_index }.into()));
+    }
+    assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (free, Ok(())));
+}
+
+#[test]
+fn host_learns_what_this_pool_has_not() {
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 2) };
+    let requests = SchedulerConfig { classes: 2, tenants_max: 1, ..SchedulerConfig::new(1, 1) };
+    let mut pool = ReceivingPool::with_requests(&config, Policy::default(), &requests).expect("it is allowed");
+    let tenant = pool.create_tenant(&TenantConfig { cap: 1, ..TenantConfig::default() }).expect("there is room");
+    let usual = AttachOptions::new(0, 1);
+    let completion = Policy { mode: Mode::Completion, ..Policy::default() };
+    let policy_error = PoolError::Policy { field: "policy.mode", value: 4, max: 3 };
+    for (options, error) in [
+        (AttachOptions { tenant: Some(tenant), ..usual }, PoolError::TenantsUnsupported),
+        (AttachOptions { policy: Some(completion), ..usual }, policy_error),
+        (AttachOptions { class: 2, ..usual }, SchedulerError::UnknownClass { class: 2, classes: 2 }.into()),
+    ] {
+        assert_eq!(pool.attach(&options), Err(error));
+        assert_eq!(pool.stats().receivers, 0);
+    }
+    let id = pool.attach(&AttachOptions { class: 1, ..usual }).expect("there is room");
+    assert_eq!(pool.describe(id).map(|info| (info.class, info.token, info.shed_reason)), Ok((1, 1, None)));
+    assert_eq!(pool.set_class(id, 0), Ok(()));
+    assert_eq!(pool.set_class(id, 2), Err(SchedulerError::UnknownClass { class: 2, classes: 2 }.into()));
+    assert_eq!(pool.describe(id).map(|info| info.class), Ok(0));
+    assert_eq!(
+        (pool.set_tenant(id, None), pool.set_tenant(id, Some(tenant))),
+        (Ok(()), Err(PoolError::TenantsUnsupported))
+    );
+    assert_eq!(pool.set_policy(id, &completion), Err(policy_error));
+    // The table is full once: a notice follows.
+    pool.attach(&usual).expect("there is room");
+    let full = PoolError::ReceiversFull { receivers_max: 2 };
+    assert_eq!(pool.attach(&AttachOptions { notify_if_full: true, ..usual }), Err(full));
+    assert_eq!(pool.poll_notice(), None);
+    pool.handle(id, Event::Close).expect("it is attached");
+    assert_eq!((pool.poll_notice(), pool.poll_notice()), (Some(Notice::Attachable), None));
+    // Of its own the host has tenants, and one size.
+    let asked = Request { tenant: Some(tenant), ..Request::new(0, 5) };
+    let larger = Request { size_index: 1, ..asked };
+    assert_eq!(pool.request_for(&larger), Err(SchedulerError::UnknownSize { size_index: 1 }.into()));
+    let lease = pool.try_request(&asked).expect("it is allowed").expect("one is free");
+    assert_eq!(
+        (pool.try_request(&asked), pool.describe_tenant(tenant).map(|info| info.outstanding_units)),
+        (Ok(None), Ok(1))
+    );
+    let (at, bytes) = pool.buffer_area(lease).expect("it is the host's");
+    assert_eq!((bytes, pool.buffer(lease).map(|buffer| buffer.as_mut_ptr())), (256, Ok(at.as_ptr())));
+    let last = at.as_ptr().wrapping_add(255);
+    assert_eq!(pool.lease_of_address(last), Ok(lease));
+    assert_eq!(pool.lease_of_address(&raw const bytes as *const u8), Err(PoolError::UnknownAddress));
+    let of_receivers = SchedulerError::StaleLease.into();
+    assert_eq!(pool.lease_of_address(last.wrapping_add(1)), Err(of_receivers));
+    pool.release(lease).expect("it is the host's");
+    assert_eq!((pool.lease_of_address(last), pool.check_invariants()), (Err(of_receivers), Ok(())));
+}

@@ -1,0 +1,33 @@
+//! Pools on the memory model: a whole host in shortage, and single cases.
+
+mod leases;
+mod receivers;
+mod shortage;
+
+use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
+use demuxbuf::pool::ReceiverId;
+use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
+use demuxbuf::scheduler::SchedulerConfig;
+
+const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
+const MS: u64 = 1_000_000;
+
+/// A pool of eight buffers, of which a host can have those that receivers do not need.
+fn pool_of_eight(waiters_max: u32) -> ReceivingPool {
+    pool_of_eight_in(Mode::default(), waiters_max)
+}
+
+fn pool_of_eight_in(mode: Mode, waiters_max: u32) -> ReceivingPool {
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 8) };
+    let requests = SchedulerConfig::new(1, waiters_max);
+    ReceivingPool::with_requests(&config, Policy { mode, ..Policy::default() }, &requests)
+        .expect("the configuration is allowed")
+}
+
+/// The receiver receives these bytes, and its decoder needs more.
+fn receive(pool: &mut ReceivingPool, id: ReceiverId, bytes: &[u8], needed: u32) -> Actions {
+    assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+    pool.receive_area(id).expect("it is attached")[..bytes.len()].copy_from_slice(bytes);
+    pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).expect("there is room");
+    pool.decoded(id, 0, needed, 0).expect("it is attached")
+}

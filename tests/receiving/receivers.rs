@@ -1,0 +1,191 @@
+//! What receivers are lent, keep and lose: borrows, caps, claims, trials and evictions.
+
+use crate::{MODES, MS, pool_of_eight, pool_of_eight_in, receive};
+use demuxbuf::connection::{Action, Connection, Event, Mode, Policy};
+use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
+use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
+use demuxbuf::scheduler::{Outcome, Request, SchedulerConfig};
+use demuxbuf_testkit::in_modes;
+
+#[test]
+fn plain_connections_keep_nothing() {
+    let config = ReceivingConfig::new(1 << 20, 1000);
+    let mut pool = ReceivingPool::new(&config, Policy::default()).expect("the configuration is allowed");
+    let free = pool.memory().free_buffers();
+    let ids: Vec<ReceiverId> =
+        (0..1000).map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room")).collect();
+    for &id in &ids {
+        let actions = pool.handle(id, Event::Readable).expect("it is attached");
+        assert!(actions.has(Action::Recv));
+        let area = pool.receive_area(id).expect("it is attached");
+        assert_eq!(area.len(), 16_448);
+        area[..5].copy_from_slice(b"hello");
+        assert!(pool.handle(id, Event::Received { bytes: 5 }).expect("there is room").has(Action::Decode));
+        assert_eq!(pool.data(id), Ok(&b"hello"[..]));
+        pool.decoded(id, 5, 0, 0).expect("it is attached");
+        assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (free, Ok(())));
+    }
+    assert_eq!(pool.totals().copied_bytes, 0);
+    assert_eq!(pool.connection(ids[0]).map(Connection::buffered_bytes), Ok(0));
+}
+
+#[test]
+fn bytes_from_before_are_decoded_first() {
+    let mut pool = pool_of_eight(1);
+    let id = pool.attach_with(&AttachOptions::new(0, 1), b"upgraded").expect("there is room");
+    assert!(pool.pending(id).expect("it is attached").has(Action::Decode));
+    assert_eq!(pool.data(id), Ok(&b"upgraded"[..]));
+    // What is borrowed when the clock is advanced is kept, and can be decoded in the next loop iteration.
+    pool.handle_timeout(1);
+    assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&b"upgraded"[..]), Ok(())));
+    pool.handle(id, Event::Wake).expect("it is attached");
+    assert!(pool.pending(id).expect("it is attached").has(Action::Decode));
+    pool.decoded(id, 8, 0, 0).expect("they are buffered");
+    assert_eq!(pool.attach_with(&AttachOptions::new(0, 2), &[0; 257]), Err(PoolError::TooManyBytes));
+    // Nothing is free that a decoder could leave bytes in.
+    let leases: Vec<_> = std::iter::from_fn(|| match pool.request(0, 0) {
+        Ok(Outcome::Granted(lease)) => Some(lease),
+        _ => None,
+    })
+    .collect();
+    assert_eq!(pool.attach_with(&AttachOptions::new(0, 2), b"more"), Err(PoolError::NoBufferFree));
+    assert_eq!(pool.check_invariants(), Ok(()));
+    for lease in leases {
+        pool.release(lease).expect("it is the host's");
+    }
+    pool.attach_with(&AttachOptions::new(0, 2), b"more").expect("there is room again");
+}
+
+/// Receivers may have no more than their cap, however much is free.
+#[test]
+fn cap_of_receivers_is_kept() {
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(12 * 256, 8) };
+    let mut requests = SchedulerConfig::new(2, 1);
+    (requests.classes, requests.class_caps[1]) = (2, 5);
+    let mut pool = ReceivingPool::with_requests(&config, Policy::default(), &requests).expect("it is allowed");
+    // The receive buffer and two header buffers are among the five.
+    assert_eq!(pool.memory().free_buffers(), 2);
+    for token in 0..3 {
+        let id = pool.attach(&AttachOptions::new(0, token)).expect("there is room");
+        pool.handle(id, Event::Readable).expect("it is attached");
+        let room = pool.receive_area(id).expect("it is attached").len() as u32;
+        if room > 0 {
+            pool.handle(id, Event::Received { bytes: room }).expect("there is room");
+            pool.handle(id, Event::Block { reasons: 1 }).expect("it is attached");
+        }
+        assert_eq!(pool.check_invariants(), Ok(()));
+    }
+    assert_eq!(pool.memory().free_buffers(), 1);
+}
+
+/// What the first edge was reported for may have been received before the report was looked at.
+#[test]
+fn time_of_a_frame_does_not_run_from_a_late_edge() {
+    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 8) };
+    let policy = Policy { mode: Mode::Edge, ..Policy::default() };
+    let mut pool = ReceivingPool::new(&config, policy).expect("the configuration is allowed");
+    while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
+    pool.handle_timeout(0);
+    let ids: Vec<ReceiverId> =
+        (0..5).map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room")).collect();
+    let (&client, others) = ids.split_last().expect("there are five");
+    // Nothing is free but four small cells, and these are filled.
+    for &other in others {
+        receive(&mut pool, other, &[1; 64], 1);
+    }
+    assert!(!pool.handle(client, Event::Readable).expect("it is attached").has(Action::Recv));
+    let mut tried = Vec::new();
+    for step in 1..=20 {
+        pool.handle_timeout(step * 100 * MS);
+        if step == 9 {
+            pool.handle(client, Event::Readable).expect("it is attached");
+        }
+        while let Some(notice) = pool.poll_notice() {
+            tried.extend(matches!(notice, Notice::Receiver { id, .. } if id == client).then_some(step));
+        }
+    }
+    assert_eq!(tried, [20], "its frame began with the second edge, and has 1 s and 31 ms");
+}
+
+/// A decoder may need bytes of which none is there yet. The receive of a trial begins with one byte then, and goes on.
+#[test]
+fn trial_goes_on_when_nothing_was_kept() {
+    in_modes(&MODES, |mode| {
+        let mut pool = pool_of_eight_in(mode, 0);
+        pool.handle_timeout(0);
+        let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
+        assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+        pool.handle(id, Event::Received { bytes: 5 }).expect("there is room");
+        pool.decoded(id, 5, 141, 0).expect("they are buffered");
+        pool.handle(id, Event::WouldBlock).expect("it is attached");
+        // No cell of 64 bytes is left, and no buffer.
+        for token in 1..5 {
+            let other = pool.attach(&AttachOptions::new(0, token)).expect("there is room");
+            receive(&mut pool, other, &[1; 20], 10);
+            pool.handle(other, Event::WouldBlock).expect("it is attached");
+        }
+        while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
+        pool.handle_timeout(1);
+        assert!(!pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv), "it claims");
+        for step in 1..=26 {
+            pool.handle_timeout(1 + step * 125 * MS);
+        }
+        let is_trial =
+            |notice: &Notice| matches!(notice, Notice::Receiver { token: 0, actions, .. } if actions.has(Action::Recv));
+        assert!(std::iter::from_fn(|| pool.poll_notice()).any(|notice| is_trial(&notice)), "its deadline has come");
+        for (bytes, needed) in [(1, 140), (140, 0)] {
+            assert_eq!(pool.receive_area(id).expect("it is attached").len(), bytes as usize);
+            pool.handle(id, Event::Received { bytes }).expect("there is room");
+            let actions = pool.decoded(id, 141 * u32::from(needed == 0), needed, 0).expect("they are buffered");
+            assert_eq!((actions.has(Action::Recv), pool.check_invariants()), (needed > 0, Ok(())));
+        }
+    });
+}
+
+/// Content is evicted for the sake of another receiver; the host may call for the one that lost it before it has polled the
+/// notice.
+#[test]
+fn evicted_receiver_takes_calls_before_its_notice() {
+    for case in 0..4 {
+        let mut pool = pool_of_eight(1);
+        let [first, second, third] =
+            [0, 1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
+        pool.handle_timeout(0);
+        receive(&mut pool, first, &[1; 200], 56);
+        receive(&mut pool, second, &[2; 200], 56);
+        while pool.try_request(&Request::new(0, 0)).expect("the class exists").is_some() {}
+        for step in 1..12 {
+            pool.handle_timeout(step * 125 * MS);
+        }
+        receive(&mut pool, third, &[3; 64], 100);
+        assert!(!pool.handle(third, Event::Readable).expect("it is attached").has(Action::Recv));
+        let notice = pool.poll_notice().expect("there is room for the third");
+        assert!(matches!(notice, Notice::Receiver { id, actions, .. } if id == third && actions.has(Action::Recv)));
+        assert_eq!((pool.totals().evicted, pool.check_invariants()), (2, Ok(())));
+        match case {
+            0 => assert!(pool.handle(first, Event::Close).expect("it is attached").has(Action::Finished)),
+            1 => assert!(pool.decoded(first, 200, 0, 0).is_err(), "there is nothing left"),
+            2 => assert_eq!(pool.take(first), Err(PoolError::NoBuffer)),
+            _ => assert!(pool.set_policy(first, &Policy::default()).expect("it is allowed").has(Action::Shed)),
+        }
+        assert_eq!((pool.check_invariants(), pool.counts().dropped_bytes), (Ok(()), 200), "case {case}");
+        if case > 0 {
+            assert!(pool.pending(first).expect("it is attached").has(Action::Shed));
+        }
+        while pool.poll_notice().is_some() {}
+        assert_eq!((pool.check_invariants(), pool.counts().dropped_bytes), (Ok(()), 400), "case {case}");
+    }
+}
+
+#[test]
+fn statistics_have_the_counts_of_the_memory_model() {
+    let mut pool = pool_of_eight(0);
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+    receive(&mut pool, id, &[1; 200], 56);
+    let stats = pool.stats();
+    assert_eq!((stats.scheduler.capacity, stats.scheduler.free), (8, pool.memory().free_buffers()));
+    assert_eq!((stats.received_bytes, stats.receivers, stats.receivers_max, stats.memory_bytes), (200, 1, 8, 2048));
+    assert_eq!(stats.memory_model.copied_bytes, pool.totals().copied_bytes);
+    assert_eq!(stats.memory_model.wait_ns_max, pool.memory().config().wait_ns_max());
+    assert_eq!((stats.shed, stats.memory_model.claims), (0, 0));
+}

@@ -1,5 +1,5 @@
-//! What the Rust servers have in common: options, the pool's settings, the echo of a frame, and
-//! the statistics at the end.
+//! What the Rust servers have in common: options, the pool's settings, the signals that end them, the echo of a frame,
+//! and the statistics at the end.
 
 use crate::frames::HEADER_BYTES;
 use clap::{Parser, error::ErrorKind};
@@ -7,6 +7,7 @@ use demuxbuf::connection::Mode;
 use demuxbuf::pool::{PoolConfig, PoolStats};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,19 @@ impl Options {
         listener.set_nonblocking(true)?;
         Ok(listener)
     }
+}
+
+/// A descriptor that is readable once the process is to end, for a loop that waits for descriptors.
+///
+/// # Errors
+///
+/// The system has no more descriptors.
+pub fn signals() -> io::Result<UnixStream> {
+    let (receiver, sender) = UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGINT, sender.try_clone()?)?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, sender)?;
+    receiver.set_nonblocking(true)?;
+    Ok(receiver)
 }
 
 /// How far the frame at the front got.

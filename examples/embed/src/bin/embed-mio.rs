@@ -3,11 +3,11 @@
 use clap::Parser;
 use demuxbuf::connection::{Action, Actions, Event, Mode};
 use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
-use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Echo, Options, SOCKET_FULL, Summary, echo};
+use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Echo, Options, SOCKET_FULL, Summary, echo, signals};
 use mio::net::{TcpListener, TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use std::error::Error;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -156,15 +156,6 @@ fn decode(pool: &mut Pool, connection: &mut Connection, counts: &mut Counts) -> 
     }
 }
 
-/// A descriptor that is readable once the process is to end.
-fn signals() -> io::Result<UnixStream> {
-    let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
-    signal_hook::low_level::pipe::register(signal_hook::consts::SIGINT, sender.try_clone()?)?;
-    signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, sender)?;
-    receiver.set_nonblocking(true)?;
-    Ok(UnixStream::from_std(receiver))
-}
-
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let options = Options::parse();
     let mut server = Server {
@@ -175,7 +166,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         scheduled: Vec::new(),
         counts: Counts::default(),
     };
-    let mut signals = signals()?;
+    let mut signals = UnixStream::from_std(signals()?);
     let mut listener = TcpListener::from_std(options.listen()?);
     server.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     server.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;

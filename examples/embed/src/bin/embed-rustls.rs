@@ -4,13 +4,13 @@
 use clap::Parser;
 use demuxbuf::connection::{Action, Actions, Event, Mode};
 use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
-use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Echo, Options, SOCKET_FULL, Summary, echo};
+use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Echo, Options, SOCKET_FULL, Summary, echo, signals};
 use demuxbuf_embed::tls::{Identity, Outcome, TlsStream};
 use mio::net::{TcpListener, TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use rustls::ServerConfig;
 use std::error::Error;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,15 +213,6 @@ fn decode(
     }
 }
 
-/// A descriptor that is readable once the process is to end.
-fn signals() -> io::Result<UnixStream> {
-    let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
-    signal_hook::low_level::pipe::register(signal_hook::consts::SIGINT, sender.try_clone()?)?;
-    signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, sender)?;
-    receiver.set_nonblocking(true)?;
-    Ok(UnixStream::from_std(receiver))
-}
-
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let options = AllOptions::parse();
     let mut pool_config = options.common.pool_config(Mode::Edge, 1);
@@ -237,7 +228,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         truncated: 0,
         config: options.identity.server_config(),
     };
-    let mut signals = signals()?;
+    let mut signals = UnixStream::from_std(signals()?);
     let mut listener = TcpListener::from_std(options.common.listen()?);
     server.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     server.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;

@@ -258,10 +258,7 @@ static void iterate(int listener) {
 int main(int argc, char **argv) {
     embed_options options = embed_parse(argc, argv, NULL);
     int signals = embed_signals();
-    if (!memory_open(&memory, options.memory_kib * 1024, BUFFER_BYTES, on_assigned)) {
-        fprintf(stderr, "--memory-kib is %lu; there is less memory\n", options.memory_kib);
-        return 1;
-    }
+    memory_open(&memory, &options, on_assigned);
     poller = epoll_create1(EPOLL_CLOEXEC);
     int listener = embed_listen(&options);
     embed_arm(poller, listener, EPOLLIN, &listener_tag);
@@ -272,11 +269,5 @@ int main(int argc, char **argv) {
         if (self->fd != 0)
             run(self, drop(self));
     }
-    stats.leased = memory.leased;
-    stats.assigned = memory.assigned;
-    stats.waiting = memory.waiting;
-    stats.queued = memory.queued;
-    stats.memory_bytes = memory.memory_bytes;
-    free(memory.arena);
-    return embed_print(&stats, &counts);
+    return memory_finish(&memory, &stats, &counts);
 }

@@ -2,9 +2,7 @@
 #ifndef PORTING_MEMORY_H
 #define PORTING_MEMORY_H
 
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "../embed/c/server.h"
 #include <sys/queue.h>
 
 struct waiter {
@@ -36,14 +34,19 @@ static void memory_release(struct memory *self, uint8_t *buffer) {
     self->assigned_to(next);
 }
 
-static int memory_open(struct memory *self, size_t bytes, size_t buffer_bytes, void (*assigned_to)(struct waiter *)) {
-    *self = (struct memory){.assigned_to = assigned_to, .memory_bytes = bytes / buffer_bytes * buffer_bytes};
+/* Buffers of all memory of --memory-kib. */
+static void memory_open(struct memory *self, const embed_options *options, void (*assigned_to)(struct waiter *)) {
+    size_t buffers = options->memory_kib * 1024 / BUFFER_BYTES;
+    *self = (struct memory){.assigned_to = assigned_to, .memory_bytes = buffers * BUFFER_BYTES};
     TAILQ_INIT(&self->waiters);
     self->arena = malloc(self->memory_bytes);
-    self->leased = (uint32_t)(bytes / buffer_bytes);
-    for (size_t at = 0; self->arena != NULL && at < bytes / buffer_bytes; at++)
-        memory_release(self, self->arena + at * buffer_bytes);
-    return self->arena != NULL;
+    if (self->arena == NULL) {
+        fprintf(stderr, "--memory-kib is %lu; there is less memory\n", options->memory_kib);
+        exit(1);
+    }
+    self->leased = (uint32_t)buffers;
+    for (size_t at = 0; at < buffers; at++)
+        memory_release(self, self->arena + at * BUFFER_BYTES);
 }
 
 /* A buffer, or NULL: the waiter is queued. */
@@ -79,6 +82,17 @@ static void memory_cancel(struct memory *self, struct waiter *waiter) {
         TAILQ_REMOVE(&self->waiters, waiter, link);
         self->waiting--;
     }
+}
+
+/* The statistics at the end, to which those of the memory are added; it is freed. Returns the exit status. */
+static int memory_finish(struct memory *self, embed_stats *stats, const embed_counts *counts) {
+    stats->leased = self->leased;
+    stats->assigned = self->assigned;
+    stats->waiting = self->waiting;
+    stats->queued = self->queued;
+    stats->memory_bytes = self->memory_bytes;
+    free(self->arena);
+    return embed_print(stats, counts);
 }
 
 #endif

@@ -4,7 +4,7 @@ use demuxbuf_oracle::targets::{TARGETS, Target};
 use fastrand::Rng;
 use std::panic::catch_unwind;
 
-/// Enough to come upon each fault that was found so.
+/// Some seconds. The faults that were found so are seeds of the target; not all of them show again in this number of texts.
 const TEXTS: u64 = 2_500;
 
 /// Numbers at which things change.

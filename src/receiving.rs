@@ -45,6 +45,7 @@ mod keep;
 mod keeper;
 mod light;
 mod pool;
+mod pool_config;
 mod queries;
 mod reconcile;
 mod sizes;
@@ -56,6 +57,7 @@ mod types;
 pub use config::{ReceivingConfig, Split};
 pub use error::ReceivingError;
 pub use pool::{Counts, ReceivingPool};
+pub use pool_config::PoolConfig;
 pub use types::{After, Begin, Borrowed, Facts, Notice, Rest, ShedReason, Totals};
 
 use crate::alloc_util::reserve;

@@ -49,7 +49,13 @@ macro_rules! assert_send_and_not_sync {
 
 assert_send_and_not_sync!(Pool, ReceivingPool);
 assert_send_and_sync!(Receiving, AttachOptions, MemoryModelStats, NestedRequest);
-assert_send_and_sync!(receiving::ReceivingConfig, receiving::ReceivingError, receiving::Split, receiving::Counts);
+assert_send_and_sync!(
+    receiving::PoolConfig,
+    receiving::ReceivingConfig,
+    receiving::ReceivingError,
+    receiving::Split,
+    receiving::Counts
+);
 assert_send_and_sync!(receiving::After, receiving::Begin, receiving::Borrowed, receiving::Facts, receiving::Notice);
 assert_send_and_sync!(receiving::Rest, receiving::ShedReason, receiving::Totals);
 assert_send_and_sync!(Scheduler, Connection, Arena, Slots);

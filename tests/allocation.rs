@@ -5,7 +5,7 @@ use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
 use demuxbuf::memory::{Memory, MemoryConfig, Protection};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
-use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
+use demuxbuf::receiving::{self, ReceivingPool};
 use demuxbuf::scheduler::{Outcome, Scheduler, SchedulerConfig};
 use demuxbuf::shared::{SharedPool, SharedScheduler};
 use demuxbuf_capi::*;
@@ -387,9 +387,13 @@ fn pool_allocates_nothing_after_the_start() {
 /// However often receivers move between threads: what they waited for and held leaves no row behind.
 /// Eight buffers of 256 bytes for 12 receivers, and 3 waits of the host's own.
 fn receiving_pool(mode: Mode) -> Result<ReceivingPool, demuxbuf::ConfigError> {
-    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 12) };
     let policy = Policy { mode, ..Policy::default() };
-    ReceivingPool::with_requests(&config, policy, &SchedulerConfig::new(1, 3))
+    ReceivingPool::new(&receiving::PoolConfig {
+        buffer_bytes: 256,
+        waiters_max: 3,
+        policy,
+        ..receiving::PoolConfig::new(8 * 256, 12)
+    })
 }
 
 #[test]
@@ -419,7 +423,7 @@ fn memory_model_allocates_nothing_after_the_start() {
                 if !is_closed && (step % 64 == 0 || pool.pending(id).is_ok_and(is_over)) {
                     pool.handle(id, Event::Close).expect("it is attached");
                 }
-                let _ = pool.decoded(id, 0, bytes / 3 + 1, 0);
+                let _ = pool.decoded(id, 0, bytes / 3 + 1);
                 if pool.pending(id).is_err() {
                     let there = [7; 200];
                     let attached = pool.attach_with(

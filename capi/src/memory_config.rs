@@ -13,8 +13,7 @@ use core::ffi::c_char;
 use core::mem::offset_of;
 use demuxbuf::connection::Policy;
 use demuxbuf::pool::ConfigError;
-use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
-use demuxbuf::scheduler::SchedulerConfig;
+use demuxbuf::receiving::{PoolConfig, ReceivingPool};
 
 /// The settings of a pool on the memory model. Fill it with `demuxbuf_memory_config_init`, then change what you want
 /// otherwise.
@@ -69,8 +68,8 @@ growable!(demuxbuf_memory_config, 128);
 impl demuxbuf_memory_config {
     /// The settings that the core takes for these numbers.
     fn new(memory_bytes: u64, receivers_max: u32) -> demuxbuf_memory_config {
-        let default = ReceivingConfig::new(memory_bytes, receivers_max);
-        let (requests, policy) = (SchedulerConfig::new(1, receivers_max), Policy::default());
+        let default = PoolConfig::new(memory_bytes, receivers_max);
+        let policy = default.policy;
         demuxbuf_memory_config {
             struct_size: size_of::<demuxbuf_memory_config>() as u32,
             receivers_max,
@@ -78,12 +77,12 @@ impl demuxbuf_memory_config {
             frame_grace_ns: default.frame_grace_ns,
             blocked_ns: default.blocked_ns,
             buffer_bytes: default.buffer_bytes,
-            waiters_max: requests.waiters_max,
-            classes: requests.classes.into(),
-            class_burst: requests.class_burst,
-            reserves: requests.reserves,
-            class_caps: requests.class_caps,
-            tenants_max: requests.tenants_max,
+            waiters_max: default.waiters_max,
+            classes: default.classes.into(),
+            class_burst: default.class_burst,
+            reserves: default.reserves,
+            class_caps: default.class_caps,
+            tenants_max: default.tenants_max,
             resume_free_bytes: policy.resume_free_bytes,
             mode: policy.mode as u8,
             reads_per_wake: policy.reads_per_wake,
@@ -180,12 +179,6 @@ unsafe fn read_config(config: *const demuxbuf_memory_config) -> Result<demuxbuf_
 
 /// The pool with these settings.
 fn to_pool(config: &demuxbuf_memory_config, tag: u8) -> Result<ReceivingPool, ConfigError> {
-    let memory = ReceivingConfig {
-        buffer_bytes: config.buffer_bytes,
-        frame_grace_ns: config.frame_grace_ns,
-        blocked_ns: config.blocked_ns,
-        ..ReceivingConfig::new(config.memory_bytes, config.receivers_max)
-    };
     let policy = Policy {
         mode: mode_of(config.mode)?,
         reads_per_wake: config.reads_per_wake,
@@ -195,14 +188,18 @@ fn to_pool(config: &demuxbuf_memory_config, tag: u8) -> Result<ReceivingPool, Co
     };
     let classes = u8::try_from(config.classes)
         .map_err(|_| ConfigError::out_of_range("classes", config.classes.into(), 1, DEMUXBUF_CLASSES_MAX as u64))?;
-    let requests = SchedulerConfig {
+    ReceivingPool::new(&PoolConfig {
+        buffer_bytes: config.buffer_bytes,
+        frame_grace_ns: config.frame_grace_ns,
+        blocked_ns: config.blocked_ns,
+        waiters_max: config.waiters_max,
         classes,
         reserves: config.reserves,
         class_caps: config.class_caps,
         class_burst: config.class_burst,
         tenants_max: config.tenants_max,
         tag,
-        ..SchedulerConfig::new(1, config.waiters_max)
-    };
-    ReceivingPool::with_requests(&memory, policy, &requests)
+        policy,
+        ..PoolConfig::new(config.memory_bytes, config.receivers_max)
+    })
 }

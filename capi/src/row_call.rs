@@ -75,7 +75,7 @@ impl RowPool for ReceivingPool {
     #[cold]
     #[inline(never)]
     fn decoded(&mut self, id: ReceiverId, _index: u32, bytes: u32, need_more: u32) -> Result<Actions, PoolError> {
-        ReceivingPool::decoded(self, id, bytes, need_more, 0)
+        ReceivingPool::decoded(self, id, bytes, need_more)
     }
 
     fn grow_at(&mut self, index: u32, size_index: u8) -> Result<Actions, PoolError> {

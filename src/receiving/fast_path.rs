@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::connection::{Action, Event, Mode, Policy};
     use crate::pool::{AttachOptions, PoolError};
-    use crate::receiving::ReceivingConfig;
+    use crate::receiving::PoolConfig;
     use alloc::vec::Vec;
     use core::ptr::NonNull;
 
@@ -73,8 +73,9 @@ mod tests {
     const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
 
     fn pool(mode: Mode) -> ReceivingPool {
-        let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, RECEIVERS) };
-        ReceivingPool::new(&config, Policy { mode, ..Policy::default() }).expect("the configuration is allowed")
+        let policy = Policy { mode, ..Policy::default() };
+        ReceivingPool::new(&PoolConfig { buffer_bytes: 256, policy, ..PoolConfig::new(8 * 256, RECEIVERS) })
+            .expect("the configuration is allowed")
     }
 
     /// A random event: one that the pending actions ask for, or any, also one that is refused.

@@ -6,11 +6,10 @@
 use super::bits::Bits;
 use super::budget::Budget;
 use super::buffers::Buffers;
-use super::{Begin, Notice as MemoryNotice, Receiving, ReceivingConfig, Totals};
+use super::{Begin, Notice as MemoryNotice, PoolConfig, Receiving, Totals};
 use crate::config_error::{Allowed, ConfigError};
 use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
 use crate::pool::{Notice, PoolError, ReceiverId, Stamp, Table};
-use crate::scheduler::SchedulerConfig;
 use core::cell::Cell;
 use core::marker::PhantomData;
 
@@ -51,36 +50,22 @@ impl ReceivingPool {
     /// # Errors
     ///
     /// A setting is out of range, memory is too small to be split, or could not be reserved; the mode is completion.
-    pub fn new(config: &ReceivingConfig, policy: Policy) -> Result<ReceivingPool, ConfigError> {
-        ReceivingPool::with_requests(config, policy, &SchedulerConfig::new(1, 0))
-    }
-
-    /// As `new`, for a host that requests buffers of its own: their classes, reserves, caps, tenants and waits. The number of buffers is that
-    /// of the memory, and of one size. Receivers have the least critical class, whose reserve and cap must leave them the receive
-    /// buffer, the header buffers and two more. `waiters_max` is all for the host: receivers claim.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](ReceivingPool::new).
-    pub fn with_requests(
-        config: &ReceivingConfig,
-        policy: Policy,
-        requests: &SchedulerConfig,
-    ) -> Result<ReceivingPool, ConfigError> {
-        if policy.mode == Mode::Completion {
+    pub fn new(config: &PoolConfig) -> Result<ReceivingPool, ConfigError> {
+        let mode = config.policy.mode;
+        if mode == Mode::Completion {
             let allowed = Allowed::Range { min: 0, max: Mode::Optimistic as u64 };
-            return Err(ConfigError::refused("policy.mode", policy.mode as u64, allowed));
+            return Err(ConfigError::refused("policy.mode", mode as u64, allowed));
         }
         let split = config.split()?;
-        let requests = SchedulerConfig { buffers: split.buffers, sizes: [1, 0, 0, 0], ..*requests };
         let host_leases = Bits::new("memory_bytes", split.buffers)?;
         let scheduled = Bits::new("receivers_max", config.receivers_max)?;
-        let table = Table::new(config.receivers_max, 0, Stamp::new(requests.tag))?;
-        let memory = Receiving::with_buffers(config, Budget::new(&requests, &split)?)?;
+        let table = Table::new(config.receivers_max, 0, Stamp::new(config.tag))?;
+        let budget = Budget::new(&config.requests(split.buffers), &split)?;
+        let memory = Receiving::with_buffers(&config.memory(), budget)?;
         Ok(ReceivingPool {
             memory,
             table,
-            policy: without_parking(&policy),
+            policy: without_parking(&config.policy),
             counts: Counts::default(),
             host_leases,
             scheduled,
@@ -153,13 +138,22 @@ impl ReceivingPool {
         Ok(self.reconcile(index))
     }
 
-    /// The decoder consumed bytes, and needs more if `needed_bytes` is not 0: at least these, and at most `usable_bytes` at once
-    /// (0 for the same).
+    /// `Consumed`, and `NeedMore` if `needed_bytes` is not 0, in one step: either both are taken or none.
     ///
     /// # Errors
     ///
     /// As [`handle`](ReceivingPool::handle).
-    pub fn decoded(
+    pub fn decoded(&mut self, id: ReceiverId, consumed_bytes: u32, needed_bytes: u32) -> Result<Actions, PoolError> {
+        self.decoded_usable(id, consumed_bytes, needed_bytes, 0)
+    }
+
+    /// As `decoded`, of a decoder that can use up to `usable_bytes` at once, though `needed_bytes` help (0 for the same): where
+    /// memory is short, the next receive takes as many.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](ReceivingPool::handle).
+    pub fn decoded_usable(
         &mut self,
         id: ReceiverId,
         consumed_bytes: u32,

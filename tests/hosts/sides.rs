@@ -3,7 +3,7 @@
 use super::{BUFFER_BYTES, CONNECTIONS, Settings};
 use demuxbuf::connection::{Actions, Connection, Event};
 use demuxbuf::pool::{AttachOptions, FindingKind, Notice, Pool, PoolConfig, ReceiverId};
-use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
+use demuxbuf::receiving::{self, ReceivingPool};
 
 /// What a host needs of its side; buffers are no concern of its event loop.
 pub(super) trait Side {
@@ -109,9 +109,12 @@ pub(super) struct Borrowing {
 impl Borrowing {
     pub(super) fn new(settings: &Settings) -> Borrowing {
         let memory_bytes = (8 + u64::from(settings.buffers)) * u64::from(BUFFER_BYTES);
-        let config =
-            ReceivingConfig { buffer_bytes: BUFFER_BYTES, ..ReceivingConfig::new(memory_bytes, CONNECTIONS as u32) };
-        let mut pool = ReceivingPool::new(&config, settings.policy).expect("the configuration is allowed");
+        let config = receiving::PoolConfig {
+            buffer_bytes: BUFFER_BYTES,
+            policy: settings.policy,
+            ..receiving::PoolConfig::new(memory_bytes, CONNECTIONS as u32)
+        };
+        let mut pool = ReceivingPool::new(&config).expect("the configuration is allowed");
         let ids = (0..CONNECTIONS)
             .map(|at| pool.attach(&AttachOptions::new(0, at as u64)).expect("the table has room"))
             .collect();

@@ -3,8 +3,8 @@
 use crate::{MODES, MS, pool_of_eight, pool_of_eight_in, receive};
 use demuxbuf::connection::{Action, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, PoolError};
-use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
-use demuxbuf::scheduler::{Outcome, Request, SchedulerConfig, SchedulerError, TenantConfig};
+use demuxbuf::receiving::{PoolConfig, ReceivingPool};
+use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantConfig};
 use demuxbuf_testkit::in_modes;
 
 #[test]
@@ -87,7 +87,7 @@ fn borrow_has_a_place_whatever_the_host_requests() {
     while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
     pool.receive_area(id).expect("it is attached")[..200].fill(9);
     pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
-    let actions = pool.decoded(id, 0, 56, 0).expect("it is attached");
+    let actions = pool.decoded(id, 0, 56).expect("it is attached");
     assert!(!actions.has(Action::Shed));
     assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[9; 200][..]), Ok(())));
 }
@@ -104,30 +104,24 @@ fn borrow_has_a_place_whatever_the_host_takes() {
     assert_eq!(pool.take(kept), Err(PoolError::NoBufferFree), "the last one is for what is borrowed");
     pool.receive_area(id).expect("it is attached")[..200].fill(9);
     pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
-    assert!(!pool.decoded(id, 0, 56, 0).expect("it is attached").has(Action::Shed));
+    assert!(!pool.decoded(id, 0, 56).expect("it is attached").has(Action::Shed));
     assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[9; 200][..]), Ok(())));
 }
 
 #[test]
 fn requests_of_the_host_leave_enough_to_receivers() {
     // One header buffer and three more.
-    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 4) };
-    let refused = |change: fn(&mut SchedulerConfig)| {
-        let mut requests = SchedulerConfig::new(2, 1);
-        requests.classes = 2;
-        change(&mut requests);
-        ReceivingPool::with_requests(&config, Policy::default(), &requests)
-            .map(|_| ())
-            .map_err(|error| error.to_string())
-    };
-    assert_eq!(refused(|requests| requests.reserves[1] = 4), Ok(()));
-    assert_eq!(refused(|requests| requests.reserves[1] = 5), Err("reserves[1] is 5; allowed is 0 to 4".into()));
-    assert_eq!(refused(|requests| requests.class_caps = [1, 4, 1, 1, 1, 1, 1, 1]), Ok(()));
-    assert_eq!(refused(|requests| requests.class_caps[1] = 3), Err("class_caps[1] is 3; allowed is 4 or more".into()));
+    let config = PoolConfig { buffer_bytes: 256, waiters_max: 1, ..PoolConfig::new(8 * 256, 4) };
+    let refused = |config: PoolConfig| ReceivingPool::new(&config).map(|_| ()).map_err(|error| error.to_string());
+    let config = PoolConfig { classes: 2, ..config };
+    let reserved = |buffers| PoolConfig { reserves: [0, buffers, 0, 0, 0, 0, 0, 0], ..config };
+    assert_eq!(refused(reserved(4)), Ok(()));
+    assert_eq!(refused(reserved(5)), Err("reserves[1] is 5; allowed is 0 to 4".into()));
+    let capped = |buffers| PoolConfig { class_caps: [1, buffers, 1, 1, 1, 1, 1, 1], ..config };
+    assert_eq!(refused(capped(4)), Ok(()));
+    assert_eq!(refused(capped(3)), Err("class_caps[1] is 3; allowed is 4 or more".into()));
     for (classes, message) in [(0, "classes is 0; allowed is 1 to 8"), (9, "classes is 9; allowed is 1 to 8")] {
-        let requests = SchedulerConfig { classes, ..SchedulerConfig::new(2, 1) };
-        let error =
-            ReceivingPool::with_requests(&config, Policy::default(), &requests).expect_err("there are 8 at most");
+        let error = ReceivingPool::new(&PoolConfig { classes, ..config }).expect_err("there are 8 at most");
         assert_eq!(error.to_string(), message);
     }
 }
@@ -173,9 +167,8 @@ fn request_for_a_size_that_is_not_there_is_refused() {
 
 #[test]
 fn host_learns_what_this_pool_has_not() {
-    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 2) };
-    let requests = SchedulerConfig { classes: 2, tenants_max: 1, ..SchedulerConfig::new(1, 1) };
-    let mut pool = ReceivingPool::with_requests(&config, Policy::default(), &requests).expect("it is allowed");
+    let config = PoolConfig { buffer_bytes: 256, classes: 2, tenants_max: 1, ..PoolConfig::new(8 * 256, 2) };
+    let mut pool = ReceivingPool::new(&config).expect("it is allowed");
     let tenant = pool.create_tenant(&TenantConfig { cap: 1, ..TenantConfig::default() }).expect("there is room");
     let usual = AttachOptions::new(0, 1);
     let completion = Policy { mode: Mode::Completion, ..Policy::default() };

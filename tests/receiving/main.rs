@@ -6,8 +6,7 @@ mod shortage;
 
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use demuxbuf::pool::ReceiverId;
-use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
-use demuxbuf::scheduler::SchedulerConfig;
+use demuxbuf::receiving::{PoolConfig, ReceivingPool};
 
 const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
 const MS: u64 = 1_000_000;
@@ -18,10 +17,9 @@ fn pool_of_eight(waiters_max: u32) -> ReceivingPool {
 }
 
 fn pool_of_eight_in(mode: Mode, waiters_max: u32) -> ReceivingPool {
-    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 8) };
-    let requests = SchedulerConfig::new(1, waiters_max);
-    ReceivingPool::with_requests(&config, Policy { mode, ..Policy::default() }, &requests)
-        .expect("the configuration is allowed")
+    let policy = Policy { mode, ..Policy::default() };
+    let config = PoolConfig { buffer_bytes: 256, waiters_max, policy, ..PoolConfig::new(8 * 256, 8) };
+    ReceivingPool::new(&config).expect("the configuration is allowed")
 }
 
 /// The receiver receives these bytes, and its decoder needs more.
@@ -29,5 +27,5 @@ fn receive(pool: &mut ReceivingPool, id: ReceiverId, bytes: &[u8], needed: u32) 
     assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
     pool.receive_area(id).expect("it is attached")[..bytes.len()].copy_from_slice(bytes);
     pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).expect("there is room");
-    pool.decoded(id, 0, needed, 0).expect("it is attached")
+    pool.decoded(id, 0, needed).expect("it is attached")
 }

@@ -3,14 +3,14 @@
 use crate::{MODES, MS, pool_of_eight, pool_of_eight_in, receive};
 use demuxbuf::connection::{Action, Connection, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
-use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
-use demuxbuf::scheduler::{Outcome, Request, SchedulerConfig};
+use demuxbuf::receiving::{PoolConfig, ReceivingPool};
+use demuxbuf::scheduler::{Outcome, Request};
 use demuxbuf_testkit::in_modes;
 
 #[test]
 fn plain_connections_keep_nothing() {
-    let config = ReceivingConfig::new(1 << 20, 1000);
-    let mut pool = ReceivingPool::new(&config, Policy::default()).expect("the configuration is allowed");
+    let config = PoolConfig::new(1 << 20, 1000);
+    let mut pool = ReceivingPool::new(&config).expect("the configuration is allowed");
     let free = pool.memory().free_buffers();
     let ids: Vec<ReceiverId> =
         (0..1000).map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room")).collect();
@@ -22,7 +22,7 @@ fn plain_connections_keep_nothing() {
         area[..5].copy_from_slice(b"hello");
         assert!(pool.handle(id, Event::Received { bytes: 5 }).expect("there is room").has(Action::Decode));
         assert_eq!(pool.data(id), Ok(&b"hello"[..]));
-        pool.decoded(id, 5, 0, 0).expect("it is attached");
+        pool.decoded(id, 5, 0).expect("it is attached");
         assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (free, Ok(())));
     }
     assert_eq!(pool.totals().copied_bytes, 0);
@@ -40,7 +40,7 @@ fn bytes_from_before_are_decoded_first() {
     assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&b"upgraded"[..]), Ok(())));
     pool.handle(id, Event::Wake).expect("it is attached");
     assert!(pool.pending(id).expect("it is attached").has(Action::Decode));
-    pool.decoded(id, 8, 0, 0).expect("they are buffered");
+    pool.decoded(id, 8, 0).expect("they are buffered");
     assert_eq!(pool.attach_with(&AttachOptions::new(0, 2), &[0; 257]), Err(PoolError::TooManyBytes));
     // Nothing is free that a decoder could leave bytes in.
     let leases: Vec<_> = std::iter::from_fn(|| match pool.request(0, 0) {
@@ -59,10 +59,9 @@ fn bytes_from_before_are_decoded_first() {
 /// Receivers may have no more than their cap, however much is free.
 #[test]
 fn cap_of_receivers_is_kept() {
-    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(12 * 256, 8) };
-    let mut requests = SchedulerConfig::new(2, 1);
-    (requests.classes, requests.class_caps[1]) = (2, 5);
-    let mut pool = ReceivingPool::with_requests(&config, Policy::default(), &requests).expect("it is allowed");
+    let mut config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(12 * 256, 8) };
+    (config.classes, config.class_caps[1]) = (2, 5);
+    let mut pool = ReceivingPool::new(&config).expect("it is allowed");
     // The receive buffer and two header buffers are among the five.
     assert_eq!(pool.memory().free_buffers(), 2);
     for token in 0..3 {
@@ -81,9 +80,9 @@ fn cap_of_receivers_is_kept() {
 /// What the first edge was reported for may have been received before the report was looked at.
 #[test]
 fn time_of_a_frame_does_not_run_from_a_late_edge() {
-    let config = ReceivingConfig { buffer_bytes: 256, ..ReceivingConfig::new(8 * 256, 8) };
     let policy = Policy { mode: Mode::Edge, ..Policy::default() };
-    let mut pool = ReceivingPool::new(&config, policy).expect("the configuration is allowed");
+    let config = PoolConfig { buffer_bytes: 256, policy, ..PoolConfig::new(8 * 256, 8) };
+    let mut pool = ReceivingPool::new(&config).expect("the configuration is allowed");
     while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
     pool.handle_timeout(0);
     let ids: Vec<ReceiverId> =
@@ -116,7 +115,7 @@ fn trial_goes_on_when_nothing_was_kept() {
         let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
         assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
         pool.handle(id, Event::Received { bytes: 5 }).expect("there is room");
-        pool.decoded(id, 5, 141, 0).expect("they are buffered");
+        pool.decoded(id, 5, 141).expect("they are buffered");
         pool.handle(id, Event::WouldBlock).expect("it is attached");
         // No cell of 64 bytes is left, and no buffer.
         for token in 1..5 {
@@ -136,7 +135,7 @@ fn trial_goes_on_when_nothing_was_kept() {
         for (bytes, needed) in [(1, 140), (140, 0)] {
             assert_eq!(pool.receive_area(id).expect("it is attached").len(), bytes as usize);
             pool.handle(id, Event::Received { bytes }).expect("there is room");
-            let actions = pool.decoded(id, 141 * u32::from(needed == 0), needed, 0).expect("they are buffered");
+            let actions = pool.decoded(id, 141 * u32::from(needed == 0), needed).expect("they are buffered");
             assert_eq!((actions.has(Action::Recv), pool.check_invariants()), (needed > 0, Ok(())));
         }
     });
@@ -164,7 +163,7 @@ fn evicted_receiver_takes_calls_before_its_notice() {
         assert_eq!((pool.totals().evicted, pool.check_invariants()), (2, Ok(())));
         match case {
             0 => assert!(pool.handle(first, Event::Close).expect("it is attached").has(Action::Finished)),
-            1 => assert!(pool.decoded(first, 200, 0, 0).is_err(), "there is nothing left"),
+            1 => assert!(pool.decoded(first, 200, 0).is_err(), "there is nothing left"),
             2 => assert_eq!(pool.take(first), Err(PoolError::NoBuffer)),
             _ => assert!(pool.set_policy(first, &Policy::default()).expect("it is allowed").has(Action::Shed)),
         }

@@ -6,7 +6,7 @@
 use crate::{MODES, MS};
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, Notice, ReceiverId};
-use demuxbuf::receiving::{ReceivingConfig, ReceivingPool};
+use demuxbuf::receiving::{PoolConfig, ReceivingPool};
 use demuxbuf_testkit::{EventLoop, Rng, Socket, in_modes};
 
 /// One loop iteration.
@@ -116,13 +116,13 @@ impl Host {
     fn new(mode: Mode, seed: u64) -> Host {
         let manners = Manners::draw(seed);
         let receivers_max = (HONEST + OTHERS) as u32;
-        let config = ReceivingConfig {
+        let config = PoolConfig {
             buffer_bytes: BUFFER_BYTES,
-            ..ReceivingConfig::new(BUFFERS * u64::from(BUFFER_BYTES), receivers_max)
+            policy: Policy { mode, ..Policy::default() },
+            ..PoolConfig::new(BUFFERS * u64::from(BUFFER_BYTES), receivers_max)
         };
-        let policy = Policy { mode, ..Policy::default() };
         let mut host = Host {
-            pool: ReceivingPool::new(&config, policy).expect("the configuration is allowed"),
+            pool: ReceivingPool::new(&config).expect("the configuration is allowed"),
             mode,
             manners,
             iterations: 0,
@@ -343,7 +343,7 @@ impl EventLoop for Host {
         }
         drop(frames);
         client.socket.consume(consumed);
-        self.pool.decoded(id, consumed as u32, needed as u32, 0).expect("it is as the pool has it");
+        self.pool.decoded(id, consumed as u32, needed as u32).expect("it is as the pool has it");
         if needed > 0 || consumed == data.len() {
             return;
         }

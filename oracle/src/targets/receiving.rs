@@ -3,10 +3,10 @@
 
 use super::ops::event;
 use super::text::{Line, lines};
-use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
+use demuxbuf::connection::{Action, Actions, Connection, Event, Mode};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, PoolError, ReceiverId};
-use demuxbuf::receiving::{ReceivingConfig, ReceivingPool, Totals};
-use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, WaitId};
+use demuxbuf::receiving::{PoolConfig, ReceivingPool, Totals};
+use demuxbuf::scheduler::{LeaseId, Outcome, WaitId};
 
 /// Lines of the configuration, wherever they are; then operations.
 pub(super) const EXAMPLES: &[&str] = &[
@@ -108,9 +108,8 @@ struct Play {
 
 impl Play {
     fn new(text: &[u8]) -> Result<Play, String> {
-        let (config, policy, requests) = config(text);
-        let pool = ReceivingPool::with_requests(&config, policy, &requests)
-            .map_err(|error| format!("an allowed configuration: {error}"))?;
+        let config = config(text);
+        let pool = ReceivingPool::new(&config).map_err(|error| format!("an allowed configuration: {error}"))?;
         Ok(Play {
             free: pool.memory().free_buffers(),
             pool,
@@ -367,7 +366,7 @@ impl Play {
     fn decoded(&mut self, nth: usize, consumed: u32, needed: u32, usable: u32) -> Result<(), String> {
         let Some(at) = self.which(nth) else { return Ok(()) };
         let before = self.seen();
-        let outcome = self.pool.decoded(self.receivers[at].id, consumed, needed, usable);
+        let outcome = self.pool.decoded_usable(self.receivers[at].id, consumed, needed, usable);
         if self.ended(&before, outcome)?.is_some() {
             self.receivers[at].undecoded.drain(..consumed as usize);
         }
@@ -439,42 +438,37 @@ fn refused<T>(outcome: Result<T, PoolError>) -> Result<(), String> {
 }
 
 /// An allowed configuration, small enough that a few lines exhaust it.
-fn config(text: &[u8]) -> (ReceivingConfig, Policy, SchedulerConfig) {
-    let (mut buffer_bytes, mut buffers, mut receivers_max) = (256, 8, 4);
-    let (mut grace_ns, mut blocked_ns, mut policy) = (80 * MS, 80 * MS, Policy::default());
-    let mut requests = SchedulerConfig::new(1, 2);
+fn config(text: &[u8]) -> PoolConfig {
+    let mut buffers = 8;
+    let (buffer_bytes, frame_grace_ns, blocked_ns, waiters_max) = (256, 80 * MS, 80 * MS, 2);
+    let mut config = PoolConfig { buffer_bytes, frame_grace_ns, blocked_ns, waiters_max, ..PoolConfig::new(0, 4) };
     for line in lines(text) {
         let (number, class) = (line.short(0), line.short(0) as usize % 4);
         match line.word {
             "buffers" => buffers = 8 + u64::from(number % 16),
-            "bytes" => buffer_bytes = 128 + number / 64 % 20 * 64,
-            "receivers" => receivers_max = 1 + number.wrapping_sub(1) % 12,
-            "mode" => policy.mode = Mode::try_from((number % 4) as u8).unwrap_or_default(),
-            "reads" => policy.reads_per_wake = number as u8 % 4,
-            "resume" => policy.resume_free_bytes = number,
-            "pause-when-blocked" => policy.pause_when_blocked = true,
-            "grace-ms" => grace_ns = (line.number(0) * MS).max(8),
-            "blocked-ms" => blocked_ns = (line.number(0) * MS).max(8),
-            "waits" => requests.waiters_max = number % 4,
-            "classes" => requests.classes = 1 + number.wrapping_sub(1) as u8 % 4,
-            "reserve" => requests.reserves[class] = line.short(1) % 8,
-            "cap" => requests.class_caps[class] = line.short(1).max(1),
+            "bytes" => config.buffer_bytes = 128 + number / 64 % 20 * 64,
+            "receivers" => config.receivers_max = 1 + number.wrapping_sub(1) % 12,
+            "mode" => config.policy.mode = Mode::try_from((number % 4) as u8).unwrap_or_default(),
+            "reads" => config.policy.reads_per_wake = number as u8 % 4,
+            "resume" => config.policy.resume_free_bytes = number,
+            "pause-when-blocked" => config.policy.pause_when_blocked = true,
+            "grace-ms" => config.frame_grace_ns = (line.number(0) * MS).max(8),
+            "blocked-ms" => config.blocked_ns = (line.number(0) * MS).max(8),
+            "waits" => config.waiters_max = number % 4,
+            "classes" => config.classes = 1 + number.wrapping_sub(1) as u8 % 4,
+            "reserve" => config.reserves[class] = line.short(1) % 8,
+            "cap" => config.class_caps[class] = line.short(1).max(1),
             _ => {}
         }
     }
-    for class in usize::from(requests.classes)..requests.reserves.len() {
-        requests.reserves[class] = 0;
+    for class in usize::from(config.classes)..config.reserves.len() {
+        config.reserves[class] = 0;
     }
-    let config = ReceivingConfig {
-        buffer_bytes,
-        frame_grace_ns: grace_ns,
-        blocked_ns,
-        ..ReceivingConfig::new(buffers * u64::from(buffer_bytes), receivers_max)
-    };
+    config.memory_bytes = buffers * u64::from(config.buffer_bytes);
     // Receivers have the last class, and need the header buffers and three more.
     let split = config.split().expect("memory can be split");
-    let (last, least) = (usize::from(requests.classes) - 1, split.header_buffers + 3);
-    requests.reserves[last] = requests.reserves[last].min(split.buffers - least);
-    requests.class_caps[last] = requests.class_caps[last].max(least);
-    (config, policy, requests)
+    let (last, least) = (usize::from(config.classes) - 1, split.header_buffers + 3);
+    config.reserves[last] = config.reserves[last].min(split.buffers - least);
+    config.class_caps[last] = config.class_caps[last].max(least);
+    config
 }

@@ -1,0 +1,100 @@
+//! The settings of a pool: those of its memory, of the host's own requests, and how its receivers receive.
+
+use super::{ReceivingConfig, Split};
+use crate::config_error::ConfigError;
+use crate::connection::Policy;
+use crate::scheduler::SchedulerConfig;
+
+// The lengths of arrays are numbers: rustc 1.95 fails on a closure that captures a field whose length is a constant.
+/// The settings of a pool. Memory and the number of receivers are enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// All memory for received bytes and for buffers of the host's own, in bytes: the hard cap. Rounded down to whole
+    /// buffers, of which there must be 8, and 3 beside those that are cut for partial frames of up to 64 bytes.
+    pub memory_bytes: u64,
+    /// The most receivers at once.
+    pub receivers_max: u32,
+    /// Size of a buffer, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
+    /// multiple of 64.
+    pub buffer_bytes: u32,
+    /// While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length allows
+    /// (8,192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts for.
+    pub frame_grace_ns: u64,
+    /// While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
+    pub blocked_ns: u64,
+    /// The most waits of the host's own requests at once; with 0, what is not granted at once is refused. Receivers need none.
+    pub waiters_max: u32,
+    /// Classes of the host's requests, 1 to 8. Class 0 is the most critical; receivers use memory in the last.
+    pub classes: u8,
+    /// As [`SchedulerConfig::reserves`]. That of the last class has to leave receivers the buffer to receive into, those for the
+    /// smallest cells, and two more.
+    pub reserves: [u32; 8],
+    /// As [`SchedulerConfig::class_caps`]. That of the last class is at least what its reserve has to leave.
+    pub class_caps: [u32; 8],
+    /// As [`SchedulerConfig::class_burst`].
+    pub class_burst: u32,
+    /// The most tenants at once, beside the one of those that name none.
+    pub tenants_max: u32,
+    /// As [`SchedulerConfig::tag`].
+    pub tag: u8,
+    /// How each receiver's host receives, unless its attach says otherwise.
+    pub policy: Policy,
+}
+
+impl PoolConfig {
+    /// Buffers of 16,448 bytes; a grace of 1 s; content held for at most 2 s in shortage; one class without reserve or cap, as many
+    /// waits as receivers, no tenants; level-triggered.
+    pub fn new(memory_bytes: u64, receivers_max: u32) -> PoolConfig {
+        let memory = ReceivingConfig::new(memory_bytes, receivers_max);
+        let requests = SchedulerConfig::new(1, receivers_max);
+        PoolConfig {
+            memory_bytes,
+            receivers_max,
+            buffer_bytes: memory.buffer_bytes,
+            frame_grace_ns: memory.frame_grace_ns,
+            blocked_ns: memory.blocked_ns,
+            waiters_max: requests.waiters_max,
+            classes: requests.classes,
+            reserves: requests.reserves,
+            class_caps: requests.class_caps,
+            class_burst: requests.class_burst,
+            tenants_max: requests.tenants_max,
+            tag: requests.tag,
+            policy: Policy::default(),
+        }
+    }
+
+    /// How memory is split.
+    ///
+    /// # Errors
+    ///
+    /// A setting of the memory is out of range, or memory is too small.
+    pub fn split(&self) -> Result<Split, ConfigError> {
+        self.memory().split()
+    }
+
+    /// The longest that a receiver waits for memory, in nanoseconds of pool time, whatever others do.
+    pub fn wait_ns_max(&self) -> u64 {
+        self.memory().wait_ns_max()
+    }
+
+    /// Those of the memory.
+    pub(super) fn memory(&self) -> ReceivingConfig {
+        let PoolConfig { memory_bytes, receivers_max, buffer_bytes, frame_grace_ns, blocked_ns, .. } = *self;
+        ReceivingConfig { memory_bytes, receivers_max, buffer_bytes, frame_grace_ns, blocked_ns }
+    }
+
+    /// Those of the scheduler, which decides on this number of buffers.
+    pub(super) fn requests(&self, buffers: u32) -> SchedulerConfig {
+        let PoolConfig { classes, reserves, class_caps, class_burst, tenants_max, tag, .. } = *self;
+        SchedulerConfig {
+            classes,
+            reserves,
+            class_caps,
+            class_burst,
+            tenants_max,
+            tag,
+            ..SchedulerConfig::new(buffers, self.waiters_max)
+        }
+    }
+}

@@ -13,8 +13,10 @@
 //! | `borrow.rs` | from `begin` to the decoder's report |
 //! | `keep.rs` | what happens to undecoded bytes when a borrow ends |
 //! | `claims.rs` | grants, trials, notices |
+//! | `flight.rs` | receives that are submitted, and complete later |
 //! | `eviction.rs` | content that goes for the sake of a claim |
 //! | `pool.rs`, `reconcile.rs` | connections and memory together |
+//! | `completion.rs` | receives in flight, of those |
 //! | `attach.rs`, `host.rs`, `queries.rs` | how receivers come; buffers of the host's own; what there is to know |
 //! | `light.rs`, `fast_path.rs` | the common cycle |
 //! | `transfer.rs` | content that comes and goes with its buffer |
@@ -34,11 +36,13 @@ mod buffers;
 mod cells;
 mod check;
 mod claims;
+mod completion;
 mod config;
 mod credit;
 mod error;
 mod eviction;
 mod fast_path;
+mod flight;
 mod heap;
 mod host;
 mod keep;
@@ -70,6 +74,7 @@ use borrow::Borrow;
 use buffers::{Buffers, FreeList};
 use cells::Cells;
 use core::ptr::NonNull;
+use flight::Flights;
 use heap::Heaps;
 use keeper::{Keeper, Keepers, Place, Row, Standing};
 
@@ -95,7 +100,10 @@ pub struct Receiving<B = FreeList> {
     rows: Vec<Row>,
     keepers: Keepers,
     heaps: Heaps,
+    /// The first are open, the others in flight.
     borrows: Vec<Borrow>,
+    open_borrows: u32,
+    flights: Flights,
     /// Receivers that are off.
     off: List,
     /// Receivers that were shed, of which no notice came yet.
@@ -148,6 +156,8 @@ impl<B: Buffers> Receiving<B> {
             keepers,
             heaps: Heaps::new(config.receivers_max)?,
             borrows: reserve("memory_bytes", split.buffers)?,
+            open_borrows: 0,
+            flights: Flights::NONE,
             off: List::EMPTY,
             shed: List::EMPTY,
             clock: Clock::new(Some(config.frame_grace_ns)),
@@ -173,28 +183,33 @@ impl<B: Buffers> Receiving<B> {
             self.rows.resize(receiver as usize + 1, Row::default());
         }
         let row = &mut self.rows[receiver as usize];
-        if row.is_attached {
+        // The receive of the one before may be in flight.
+        if row.is_attached || row.keeper != NIL {
             return Err(ReceivingError::Attached);
         }
         *row = Row { is_attached: true, unknown_length, ..Row::default() };
         Ok(())
     }
 
-    /// The receiver is gone; what it borrowed, kept and claimed ends. Returns how many undecoded bytes were dropped.
+    /// The receiver is gone; what it borrowed, kept and claimed ends. Returns how many undecoded bytes were dropped. If its receive
+    /// is in flight, the buffer of that and the row are in use until [`complete`](Receiving::complete).
     ///
     /// # Errors
     ///
     /// There is no such receiver.
     pub fn close(&mut self, receiver: u32) -> Result<u32, ReceivingError> {
-        let row = self.row(receiver)?;
-        let keeper = row.keeper;
-        let mut dropped = 0;
-        if keeper != NIL {
-            dropped = self.drop_all(keeper);
-            self.keepers.remove(keeper);
-        }
+        let keeper = self.row(receiver)?.keeper;
         self.rows[receiver as usize] = Row::default();
-        Ok(dropped)
+        if keeper == NIL {
+            return Ok(0);
+        }
+        if self.is_in_flight(keeper) {
+            self.rows[receiver as usize].keeper = keeper;
+            return Ok(self.close_in_flight(keeper));
+        }
+        let dropped_bytes = self.drop_all(keeper);
+        self.keepers.remove(keeper);
+        Ok(dropped_bytes)
     }
 
     /// A buffer for the host's own use; content that may be evicted makes room for it. `None` if there is none.
@@ -293,6 +308,7 @@ impl<B: Buffers> Receiving<B> {
             is_off: keeper.is_off(),
             is_kept_for_good: keeper.is_kept_for_good,
             is_shed: keeper.is_shed(),
+            is_in_flight: self.is_in_flight(row.keeper),
         })
     }
 

@@ -19,6 +19,7 @@ pub struct Checked<S> {
     /// By receiver: what it holds, and how much it received in all.
     held: BTreeMap<u32, Held>,
     leases: u32,
+    advances: u64,
     /// Host time of the last advance, and pool time, now and before that advance.
     now_ns: Option<u64>,
     pool_ns: u64,
@@ -33,6 +34,7 @@ struct Limits {
     config: ReceivingConfig,
     buffers: u32,
     reserve: u32,
+    in_flight_max: u32,
     header_cells: u32,
     /// Sizes of cells, and how many of them a buffer has.
     sizes: Vec<(u32, u32)>,
@@ -44,6 +46,9 @@ struct Held {
     received: u64,
     unknown_length: bool,
     is_shed: bool,
+    submits: bool,
+    /// The advance before its receive was submitted, of one that is in flight and not taken back.
+    submitted: Option<u64>,
 }
 
 impl<S: ReceivingSystem> Checked<S> {
@@ -58,6 +63,7 @@ impl<S: ReceivingSystem> Checked<S> {
             config,
             buffers: model.usable_buffers(),
             reserve: model.reserve(),
+            in_flight_max: model.in_flight_max(),
             header_cells: model.header_cells(),
             sizes: model.sizes(),
         };
@@ -66,6 +72,7 @@ impl<S: ReceivingSystem> Checked<S> {
             limits,
             held: BTreeMap::new(),
             leases: 0,
+            advances: 0,
             now_ns: None,
             pool_ns: 0,
             pool_ns_before: 0,
@@ -96,8 +103,11 @@ impl<S: ReceivingSystem> Checked<S> {
             ReceivingOp::Received { receiver, bytes } => self.next_bytes(receiver, bytes),
             _ => Vec::new(),
         };
+        let is_in_flight = op
+            .receiver()
+            .is_some_and(|receiver| self.held.contains_key(&receiver) && self.system.facts(receiver).in_flight);
         let answer = op.play(&mut self.system, &bytes);
-        self.note(op, answer, &bytes);
+        self.note(op, answer, &bytes, is_in_flight);
         self.check(&before, op, answer).map_err(|rule| format!("after {op:?}, answered {answer:?}: {rule}"))?;
         Ok(answer)
     }
@@ -107,20 +117,28 @@ impl<S: ReceivingSystem> Checked<S> {
     }
 
     /// Keeps the list.
-    fn note(&mut self, op: ReceivingOp, answer: Answer, bytes: &[u8]) {
+    fn note(&mut self, op: ReceivingOp, answer: Answer, bytes: &[u8], was_in_flight: bool) {
         match op {
             ReceivingOp::Attach { receiver, unknown_length } => {
                 self.held.insert(receiver, Held { unknown_length, ..Held::default() });
             }
-            ReceivingOp::Close { receiver } => {
+            ReceivingOp::Close { receiver } if was_in_flight => {
+                let held = self.held.get_mut(&receiver).expect("it is attached");
+                held.bytes.clear();
+                held.submitted = None;
+            }
+            ReceivingOp::Close { receiver } | ReceivingOp::Complete { receiver } => {
                 self.held.remove(&receiver);
+            }
+            ReceivingOp::SetSubmits { receiver, submits } => {
+                self.held.get_mut(&receiver).expect("it is attached").submits = submits;
             }
             ReceivingOp::Received { receiver, .. } => {
                 let held = self.held.get_mut(&receiver).expect("it is attached");
                 held.bytes.extend_from_slice(bytes);
                 held.received += bytes.len() as u64;
             }
-            ReceivingOp::Decoded { receiver, consumed, .. } => {
+            ReceivingOp::Decoded { receiver, consumed, .. } | ReceivingOp::Consume { receiver, bytes: consumed } => {
                 self.held.get_mut(&receiver).expect("it is attached").bytes.drain(..consumed as usize);
             }
             ReceivingOp::Advance { now_ns } => self.note_advance(now_ns),
@@ -128,6 +146,7 @@ impl<S: ReceivingSystem> Checked<S> {
             ReceivingOp::Release => self.leases -= 1,
             _ => {}
         }
+        self.note_flight(op, answer, was_in_flight);
         for (&receiver, held) in &mut self.held {
             if !held.is_shed && self.system.facts(receiver).shed {
                 held.is_shed = true;
@@ -136,8 +155,25 @@ impl<S: ReceivingSystem> Checked<S> {
         }
     }
 
+    fn note_flight(&mut self, op: ReceivingOp, answer: Answer, was_in_flight: bool) {
+        let submitted = match op {
+            ReceivingOp::Submit { .. } | ReceivingOp::Consume { .. } => Some(self.advances),
+            ReceivingOp::Received { .. } | ReceivingOp::Dry { .. } | ReceivingOp::End { .. } if was_in_flight => None,
+            ReceivingOp::Poll => {
+                if let Answer::Notice(Some(Notice::TakeBack { receiver })) = answer {
+                    self.held.get_mut(&receiver).expect("it is attached").submitted = None;
+                }
+                return;
+            }
+            _ => return,
+        };
+        let held = op.receiver().and_then(|receiver| self.held.get_mut(&receiver));
+        held.expect("it is attached").submitted = submitted;
+    }
+
     fn note_advance(&mut self, now_ns: u64) {
         let step_ns_max = self.limits.config.frame_grace_ns / 8;
+        self.advances += 1;
         self.pool_ns_before = self.pool_ns;
         self.pool_ns += self.now_ns.map_or(0, |last| now_ns.saturating_sub(last).min(step_ns_max));
         self.now_ns = self.now_ns.max(Some(now_ns));
@@ -174,6 +210,8 @@ impl<S: ReceivingSystem> Checked<S> {
         if facts.shed {
             return Ok(());
         }
+        ensure(!facts.in_flight || facts.borrowed, "in flight without a borrow")?;
+        ensure(!facts.in_flight || facts.held_since.is_none(), "held content has a receive in flight")?;
         ensure(facts.kept as usize == held.bytes.len(), "the number of bytes differs")?;
         ensure(facts.kept <= self.limits.config.buffer_bytes, "more than a buffer is kept")?;
         ensure(facts.borrowed || facts.cell_bytes >= facts.kept, "the cell is smaller than what is kept")?;
@@ -196,29 +234,57 @@ impl<S: ReceivingSystem> Checked<S> {
     /// Everything that is used is in the budget, and counted once.
     fn check_memory(&self, totals: &Totals, all: &[(u32, Facts)]) -> Result<(), String> {
         let whole = self.limits.config.buffer_bytes;
-        let mut used = self.leases + totals.free;
-        for (&(size, count), &(expected, of_buffer)) in totals.cells.iter().zip(&self.limits.sizes) {
+        let borrowing = all.iter().filter(|(_, facts)| facts.borrowed && facts.cell_bytes != whole).count() as u32;
+        let borrowed = self.borrowed_buffers(totals).ok_or(format!("more than there is: {totals:?}"))?;
+        for (&(size, count), &(expected, _)) in totals.cells.iter().zip(&self.limits.sizes) {
             let owned = all.iter().filter(|(_, facts)| facts.cell_bytes == size).count();
             ensure(size == expected && owned == count as usize, &format!("{owned} cells of {size} bytes: {totals:?}"))?;
-            used += if size == 64 { 0 } else { count.div_ceil(of_buffer) };
         }
         ensure(totals.cells[0].1 <= self.limits.header_cells, "too many cells of 64 bytes")?;
-        let borrowing = all.iter().filter(|(_, facts)| facts.borrowed && facts.cell_bytes != whole).count() as u32;
-        let borrowed = self.limits.buffers.checked_sub(used).ok_or(format!("more than there is: {totals:?}"))?;
         let is_counted = borrowed == borrowing || borrowed + 1 == borrowing;
         ensure(is_counted, &format!("{borrowed} buffers are borrowed, by {borrowing}: {totals:?}"))
     }
 
+    /// Buffers that are neither free, leased nor cut: those that are borrowed, but for the receive buffer.
+    fn borrowed_buffers(&self, totals: &Totals) -> Option<u32> {
+        let sizes = totals.cells.iter().zip(&self.limits.sizes).filter(|((size, _), _)| *size > 64);
+        let cut: u32 = sizes.map(|(&(_, count), &(_, of_buffer))| count.div_ceil(of_buffer)).sum();
+        self.limits.buffers.checked_sub(self.leases + totals.free + cut)
+    }
+
+    /// As many receives are in flight as may be, and the receiver submits its own.
+    fn is_at_limit(&self, receiver: u32, all: &[(u32, Facts)]) -> bool {
+        let in_flight = all.iter().filter(|(_, facts)| facts.in_flight).count() as u32;
+        self.held[&receiver].submits && in_flight >= self.limits.in_flight_max
+    }
+
+    /// What waits has a receive in flight taken back, unless it was submitted in this iteration.
+    fn check_flights(&self, claims: bool, all: &[(u32, Facts)], is_first: bool) -> Result<(), String> {
+        let waits = claims || is_first || all.iter().any(|(_, facts)| facts.off);
+        let old = self.held.iter().find(|(_, held)| held.submitted.is_some_and(|advance| advance < self.advances));
+        ensure(!waits || old.is_none(), &format!("a receive in flight could be taken back: {old:?}"))
+    }
+
     /// A poll that brings nothing leaves nothing that could be done.
     fn check_rest(&self, totals: &Totals, all: &[(u32, Facts)]) -> Result<(), String> {
-        if all.iter().any(|(_, facts)| facts.borrowed) {
+        if all.iter().any(|(_, facts)| facts.borrowed && !facts.in_flight) {
             return Ok(());
         }
         let mut off = all.iter().filter(|(_, facts)| facts.off).peekable();
         let none_is_off = off.peek().is_none();
-        let one_is_short = off.any(|(receiver, facts)| totals.free <= self.floor(*receiver, facts));
+        let one_is_short = off
+            .any(|(receiver, facts)| totals.free <= self.floor(*receiver, facts) || self.is_at_limit(*receiver, all));
         ensure(none_is_off || one_is_short, &format!("a receiver is off, and there is room: {totals:?}"))?;
-        let claims: Vec<_> = all.iter().filter(|(_, facts)| facts.claim_since.is_some()).collect();
+        let whole = self.limits.config.buffer_bytes;
+        let borrowing = all.iter().filter(|(_, facts)| facts.borrowed && facts.cell_bytes != whole).count() as u32;
+        let is_first = self.borrowed_buffers(totals) != Some(borrowing);
+        let is_any_claim = all.iter().any(|(_, facts)| facts.claim_since.is_some());
+        self.check_flights(is_any_claim, all, is_first)?;
+        let claims: Vec<_> = all.iter().filter(|(_, facts)| facts.claim_since.is_some() && !facts.borrowed).collect();
+        if is_first && totals.free < 2 {
+            // There is nothing to borrow.
+            return Ok(());
+        }
         if totals.trials - self.trials_before < EACH_ITERATION_MAX {
             let due = claims.iter().find(|(receiver, facts)| self.deadline(*receiver, facts) <= Some(self.pool_ns));
             ensure(due.is_none(), &format!("a trial is due: {due:?}"))?;
@@ -229,7 +295,10 @@ impl<S: ReceivingSystem> Checked<S> {
         let Some((receiver, facts)) = claims.iter().min_by_key(order) else {
             return Ok(());
         };
-        let length = self.length(*receiver, facts);
+        if self.is_at_limit(*receiver, all) {
+            return Ok(());
+        }
+        let length = if self.held[receiver].submits { whole } else { self.length(*receiver, facts) };
         let at = self.limits.sizes.iter().skip(1).position(|&(size, _)| size >= length).expect("a buffer fits") + 1;
         let has_hole = totals.cells[at].1 % self.limits.sizes[at].1 != 0;
         let has_room = has_hole || totals.free > self.floor(*receiver, facts);
@@ -322,6 +391,22 @@ impl<S: ReceivingSystem> ReceivingSystem for Checked<S> {
             Answer::After(after) => after,
             answer => unreachable!("{answer:?}"),
         }
+    }
+
+    fn set_submits(&mut self, receiver: u32, submits: bool) {
+        self.demand(ReceivingOp::SetSubmits { receiver, submits });
+    }
+
+    fn submit(&mut self, receiver: u32) {
+        self.demand(ReceivingOp::Submit { receiver });
+    }
+
+    fn consume(&mut self, receiver: u32, bytes: u32) {
+        self.demand(ReceivingOp::Consume { receiver, bytes });
+    }
+
+    fn complete(&mut self, receiver: u32) {
+        self.demand(ReceivingOp::Complete { receiver });
     }
 
     fn decode(&mut self, receiver: u32) -> bool {

@@ -12,6 +12,8 @@ pub struct CoreReceiving {
     core: Receiving,
     config: ReceivingConfig,
     attached: BTreeSet<u32>,
+    /// Receivers that were closed with a receive in flight.
+    closed: BTreeSet<u32>,
     /// The host's buffers.
     leased: Vec<u32>,
 }
@@ -23,11 +25,18 @@ impl CoreReceiving {
     ///
     /// The configuration is not allowed.
     pub fn new(config: ReceivingConfig) -> Result<CoreReceiving, String> {
-        let ReceivingConfig { memory_bytes, buffer_bytes, receivers_max, frame_grace_ns, blocked_ns } = config;
-        let settings =
-            receiving::ReceivingConfig { memory_bytes, receivers_max, buffer_bytes, frame_grace_ns, blocked_ns };
+        let ReceivingConfig { memory_bytes, buffer_bytes, receivers_max, frame_grace_ns, blocked_ns, in_flight_max } =
+            config;
+        let settings = receiving::ReceivingConfig {
+            memory_bytes,
+            receivers_max,
+            buffer_bytes,
+            frame_grace_ns,
+            blocked_ns,
+            in_flight_max,
+        };
         let core = Receiving::new(&settings).map_err(|refusal| refusal.to_string())?;
-        Ok(CoreReceiving { core, config, attached: BTreeSet::new(), leased: Vec::new() })
+        Ok(CoreReceiving { core, config, attached: BTreeSet::new(), closed: BTreeSet::new(), leased: Vec::new() })
     }
 }
 
@@ -63,9 +72,12 @@ impl ReceivingSystem for CoreReceiving {
     }
 
     fn close(&mut self, receiver: u32) {
-        let kept = self.facts(receiver).kept;
+        let Facts { kept, in_flight, .. } = self.facts(receiver);
         assert_eq!(self.core.close(receiver).expect(LEGAL), kept, "bytes dropped by `close`");
         self.attached.remove(&receiver);
+        if in_flight {
+            self.closed.insert(receiver);
+        }
     }
 
     fn begin(&mut self, receiver: u32) -> Begin {
@@ -83,6 +95,23 @@ impl ReceivingSystem for CoreReceiving {
 
     fn dry(&mut self, receiver: u32) -> After {
         after(self.core.dry(receiver).expect(LEGAL))
+    }
+
+    fn set_submits(&mut self, receiver: u32, submits: bool) {
+        self.core.set_submits(receiver, submits).expect(LEGAL);
+    }
+
+    fn submit(&mut self, receiver: u32) {
+        self.core.submit(receiver).expect(LEGAL);
+    }
+
+    fn consume(&mut self, receiver: u32, bytes: u32) {
+        self.core.consume(receiver, bytes).expect(LEGAL);
+    }
+
+    fn complete(&mut self, receiver: u32) {
+        self.core.complete(receiver).expect(LEGAL);
+        self.closed.remove(&receiver);
     }
 
     fn decode(&mut self, receiver: u32) -> bool {
@@ -112,6 +141,7 @@ impl ReceivingSystem for CoreReceiving {
             receiving::Notice::Trial { receiver, max_bytes } => Notice::Trial { receiver, max: max_bytes },
             receiving::Notice::Granted { receiver, max_bytes } => Notice::Granted { receiver, max: max_bytes },
             receiving::Notice::Resume { receiver } => Notice::Resume { receiver },
+            receiving::Notice::TakeBack { receiver } => Notice::TakeBack { receiver },
         })
     }
 
@@ -130,10 +160,16 @@ impl ReceivingSystem for CoreReceiving {
     }
 
     fn data(&self, receiver: u32) -> Vec<u8> {
+        if self.closed.contains(&receiver) {
+            return Vec::new();
+        }
         self.core.content(receiver).expect(LEGAL).to_vec()
     }
 
     fn facts(&self, receiver: u32) -> Facts {
+        if self.closed.contains(&receiver) {
+            return Facts { closed: true, borrowed: true, in_flight: true, ..Facts::default() };
+        }
         let facts = self.core.facts(receiver).expect(LEGAL);
         if facts.is_shed {
             return Facts { shed: true, ..Facts::default() };
@@ -150,6 +186,8 @@ impl ReceivingSystem for CoreReceiving {
             held_since: facts.held_since_ns,
             off: facts.is_off,
             kept_for_good: facts.is_kept_for_good,
+            in_flight: facts.is_in_flight,
+            closed: false,
             shed: false,
         }
     }

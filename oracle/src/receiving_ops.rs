@@ -13,6 +13,10 @@ pub enum ReceivingOp {
     BeginUnreported { receiver: u32 },
     Received { receiver: u32, bytes: u32 },
     Dry { receiver: u32 },
+    SetSubmits { receiver: u32, submits: bool },
+    Submit { receiver: u32 },
+    Consume { receiver: u32, bytes: u32 },
+    Complete { receiver: u32 },
     Decode { receiver: u32 },
     Decoded { receiver: u32, consumed: u32, rest: Rest },
     End { receiver: u32 },
@@ -32,6 +36,10 @@ impl ReceivingOp {
             | ReceivingOp::BeginUnreported { receiver }
             | ReceivingOp::Received { receiver, .. }
             | ReceivingOp::Dry { receiver }
+            | ReceivingOp::SetSubmits { receiver, .. }
+            | ReceivingOp::Submit { receiver }
+            | ReceivingOp::Consume { receiver, .. }
+            | ReceivingOp::Complete { receiver }
             | ReceivingOp::Decode { receiver }
             | ReceivingOp::Decoded { receiver, .. }
             | ReceivingOp::End { receiver } => Some(receiver),
@@ -48,6 +56,10 @@ impl ReceivingOp {
             ReceivingOp::BeginUnreported { receiver } => return Answer::Begin(system.begin_unreported(receiver)),
             ReceivingOp::Received { receiver, .. } => system.received(receiver, bytes),
             ReceivingOp::Dry { receiver } => return Answer::After(system.dry(receiver)),
+            ReceivingOp::SetSubmits { receiver, submits } => system.set_submits(receiver, submits),
+            ReceivingOp::Submit { receiver } => system.submit(receiver),
+            ReceivingOp::Consume { receiver, bytes } => system.consume(receiver, bytes),
+            ReceivingOp::Complete { receiver } => system.complete(receiver),
             ReceivingOp::Decode { receiver } => return Answer::Done(system.decode(receiver)),
             ReceivingOp::Decoded { receiver, consumed, rest } => {
                 return Answer::After(system.decoded(receiver, consumed, rest));
@@ -86,6 +98,8 @@ pub enum DrawnKind {
     Guess,
     /// A receive that brings nothing.
     Dry,
+    /// A receive is submitted, or something happens while it is in flight.
+    Submit,
     /// The end of the stream.
     End,
     /// Time passes.
@@ -114,8 +128,10 @@ impl Drawn {
     pub fn resolve(self, model: &ModelReceiving, now_ns: u64) -> Option<ReceivingOp> {
         let receivers = model.attached();
         // Mostly a receiver that borrows goes on, so that borrows end.
-        let borrowing = receivers.iter().copied().filter(|&receiver| model.facts(receiver).borrowed);
-        let borrowing: Vec<u32> = borrowing.filter(|_| self.rest % 4 != 0 && self.kind == DrawnKind::Obey).collect();
+        let borrows = |receiver| model.facts(receiver).borrowed && !model.facts(receiver).in_flight;
+        let borrowing = receivers.iter().copied().filter(|&receiver| borrows(receiver));
+        let goes_on = self.rest % 4 != 0 && matches!(self.kind, DrawnKind::Obey | DrawnKind::Submit);
+        let borrowing: Vec<u32> = borrowing.filter(|_| goes_on).collect();
         let among = if borrowing.is_empty() { &receivers } else { &borrowing };
         let receiver = among.get(usize::from(self.receiver) % among.len().max(1)).copied();
         match self.kind {
@@ -124,7 +140,11 @@ impl Drawn {
                 let unknown_length = self.amount % 8 == 0;
                 model.may_attach(receiver).then_some(ReceivingOp::Attach { receiver, unknown_length })
             }
-            DrawnKind::Close => receiver.map(|receiver| ReceivingOp::Close { receiver }),
+            DrawnKind::Close => {
+                let receiver = receiver.filter(|&receiver| model.legal(receiver).close)?;
+                Some(ReceivingOp::Close { receiver })
+            }
+            DrawnKind::Submit => self.submit(model, receiver?),
             DrawnKind::Obey => self.obey(model, receiver?),
             DrawnKind::Guess => {
                 let receiver = receiver.filter(|&receiver| model.legal(receiver).begin)?;
@@ -155,8 +175,25 @@ impl Drawn {
         }
     }
 
+    fn submit(self, model: &ModelReceiving, receiver: u32) -> Option<ReceivingOp> {
+        let legal = model.legal(receiver);
+        let bytes = share(self.amount, legal.consume_max);
+        if legal.submit {
+            Some(ReceivingOp::Submit { receiver })
+        } else if legal.complete {
+            Some(ReceivingOp::Complete { receiver })
+        } else if bytes > 0 {
+            Some(ReceivingOp::Consume { receiver, bytes })
+        } else {
+            legal.set_submits.then_some(ReceivingOp::SetSubmits { receiver, submits: self.rest % 4 < 3 })
+        }
+    }
+
     fn obey(self, model: &ModelReceiving, receiver: u32) -> Option<ReceivingOp> {
         let legal = model.legal(receiver);
+        if legal.complete {
+            return Some(ReceivingOp::Complete { receiver });
+        }
         if legal.receive_max > 0 {
             let bytes = share(self.amount, legal.receive_max).max(1);
             return Some(ReceivingOp::Received { receiver, bytes });

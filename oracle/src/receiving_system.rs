@@ -15,13 +15,15 @@ pub struct ReceivingConfig {
     pub frame_grace_ns: u64,
     /// How long the host may hold content in shortage.
     pub blocked_ns: u64,
+    /// The most receives in flight, trials aside; 0 for an eighth of the buffers, at least 1.
+    pub in_flight_max: u32,
 }
 
 impl ReceivingConfig {
     /// With the default times, and the default buffers of 16,448 bytes.
     pub fn new(memory_bytes: u64, receivers_max: u32) -> ReceivingConfig {
-        let (frame_grace_ns, blocked_ns) = (1_000_000_000, 2_000_000_000);
-        ReceivingConfig { memory_bytes, buffer_bytes: 16_448, receivers_max, frame_grace_ns, blocked_ns }
+        let (frame_grace_ns, blocked_ns, in_flight_max) = (1_000_000_000, 2_000_000_000, 0);
+        ReceivingConfig { memory_bytes, buffer_bytes: 16_448, receivers_max, frame_grace_ns, blocked_ns, in_flight_max }
     }
 
     /// No claim waits longer, in pool time.
@@ -127,6 +129,11 @@ pub enum Notice {
         /// The receiver.
         receiver: u32,
     },
+    /// Its receive in flight is to be cancelled.
+    TakeBack {
+        /// The receiver.
+        receiver: u32,
+    },
 }
 
 /// Everything that can be seen of a receiver, but for its bytes.
@@ -152,6 +159,10 @@ pub struct Facts {
     pub off: bool,
     /// It makes no second claim for its frame.
     pub kept_for_good: bool,
+    /// Its receive is in flight.
+    pub in_flight: bool,
+    /// It was closed, and its receive is in flight; nothing else is set then.
+    pub closed: bool,
     /// It waits to be closed; nothing else is set then.
     pub shed: bool,
 }
@@ -189,6 +200,14 @@ pub trait ReceivingSystem {
     fn received(&mut self, receiver: u32, bytes: &[u8]);
     /// A receive brought nothing.
     fn dry(&mut self, receiver: u32) -> After;
+    /// Its receives are submitted from now on, or are not; none is allowed now.
+    fn set_submits(&mut self, receiver: u32, submits: bool);
+    /// The receive that was answered last is in flight; the outcome is `received`, `dry` or `end`.
+    fn submit(&mut self, receiver: u32);
+    /// Bytes from before the receive in flight are consumed: at least one.
+    fn consume(&mut self, receiver: u32, bytes: u32);
+    /// The outcome of a receive whose receiver was closed.
+    fn complete(&mut self, receiver: u32);
     /// Held content is decoded again; false: there is nothing to borrow now.
     fn decode(&mut self, receiver: u32) -> bool;
     /// The decoder's report, after a receive or `decode`.

@@ -58,6 +58,11 @@ impl Reached {
             (_, Answer::Begin(Begin::Claimed)) => self.note("a claim", 1),
             (_, Answer::Notice(Some(Notice::Resume { .. }))) => self.note("a resume", 1),
             (_, Answer::After(After::Receive { .. })) => self.note("a trial that receives again", 1),
+            (ReceivingOp::Submit { receiver }, _) if claims(receiver) => self.note("a claim in flight", 1),
+            (ReceivingOp::Submit { .. }, _) => self.note("in flight", 1),
+            (ReceivingOp::Consume { .. }, _) => self.note("consumed in flight", 1),
+            (ReceivingOp::Complete { .. }, _) => self.note("an outcome after the close", 1),
+            (_, Answer::Notice(Some(Notice::TakeBack { .. }))) => self.note("taken back", 1),
             (ReceivingOp::Lease, Answer::Done(false)) => self.note("no lease", 1),
             (ReceivingOp::Decode { .. }, Answer::Done(false)) => self.note("no decode", 1),
             (ReceivingOp::Decoded { receiver, .. }, Answer::After(After::Ended)) if claims(receiver) => {
@@ -95,7 +100,9 @@ fn random_calls_reach_every_rule() {
     println!("{:?}", reached.0);
     let names = ["later", "off", "a claim", "a resume", "a trial that receives again", "no lease", "no decode"];
     let outcomes = ["a claim that goes on", "kept for good", "shed for memory", "shed at the deadline", "evicted"];
-    for name in names.into_iter().chain(outcomes).chain(["a trial", "a grant"]) {
+    let in_flight =
+        ["in flight", "a claim in flight", "consumed in flight", "an outcome after the close", "taken back"];
+    for name in names.into_iter().chain(outcomes).chain(in_flight).chain(["a trial", "a grant"]) {
         assert!(reached.0.get(name).is_some_and(|&count| count > 0), "{name}: {:?}", reached.0);
     }
 }

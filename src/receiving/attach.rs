@@ -4,7 +4,7 @@
 use super::ReceivingPool;
 use super::pool::without_parking;
 use super::transfer::Content;
-use crate::connection::{Actions, Connection, Event, Mode, Policy};
+use crate::connection::{Actions, Connection, Event, Policy};
 use crate::memory::Reach;
 use crate::pool::{AttachOptions, LeasedContent, Notice, PoolError, ReceiverId};
 use crate::scheduler::{SchedulerError, TenantId};
@@ -15,8 +15,7 @@ impl ReceivingPool {
     ///
     /// # Errors
     ///
-    /// The class does not exist; there is a tenant, which receivers do not have; the mode of the policy is completion; the
-    /// table is full. Nothing is changed.
+    /// The class does not exist; there is a tenant, which receivers do not have; the table is full. Nothing is changed.
     pub fn attach(&mut self, options: &AttachOptions) -> Result<ReceiverId, PoolError> {
         let index = self.insert(options)?;
         Ok(self.begin_attached(index, 0))
@@ -104,13 +103,13 @@ impl ReceivingPool {
     ///
     /// # Errors
     ///
-    /// The receiver is stale or foreign; it is closed; the mode is completion. Nothing is changed.
+    /// The receiver is stale or foreign; it is closed; the mode changes while a receive is in flight. Nothing is changed.
     pub fn set_policy(&mut self, id: ReceiverId, policy: &Policy) -> Result<Actions, PoolError> {
         let index = self.table.find(id)?;
-        check_policy(policy)?;
         self.leave_fast_path();
         self.follow_shed(index);
         self.table.connection_mut(index).set_policy(&without_parking(policy))?;
+        self.follow_mode(index, policy);
         Ok(self.reconcile(index))
     }
 
@@ -122,9 +121,6 @@ impl ReceivingPool {
     }
 
     fn insert(&mut self, options: &AttachOptions) -> Result<u32, PoolError> {
-        if let Some(policy) = &options.policy {
-            check_policy(policy)?;
-        }
         self.check_class(options.class)?;
         check_tenant(options.tenant)?;
         let room = self.table.check_free();
@@ -135,6 +131,7 @@ impl ReceivingPool {
         let index = self.table.insert(Connection::new(policy), options.class, options.token)?;
         self.scheduled.set(index, false);
         self.memory.attach(index, options.unknown_length).expect("the row is free");
+        self.follow_mode(index, &policy);
         Ok(index)
     }
 
@@ -153,10 +150,4 @@ impl ReceivingPool {
 
 fn check_tenant(tenant: Option<TenantId>) -> Result<(), PoolError> {
     tenant.map_or(Ok(()), |_| Err(PoolError::TenantsUnsupported))
-}
-
-/// Refuses completion: what is submitted would need a buffer for as long as nothing comes.
-fn check_policy(policy: &Policy) -> Result<(), PoolError> {
-    let (value, max) = (policy.mode as u32, Mode::Optimistic as u32);
-    if policy.mode == Mode::Completion { Err(PoolError::Policy { field: "policy.mode", value, max }) } else { Ok(()) }
 }

@@ -2,6 +2,7 @@
 
 use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
+use super::flight::Flight;
 use super::keeper::{Place, Standing};
 use super::types::{After, Begin, Borrowed, Rest, ShedReason};
 use super::{NIL, Receiving, ReceivingError};
@@ -29,6 +30,9 @@ pub(super) struct Borrow {
     /// The last receive brought all that was allowed.
     is_filled: bool,
     receives: u8,
+    pub(super) flight: Flight,
+    /// It counts as one of the receives in flight, of which there is a most.
+    pub(super) is_counted: bool,
 }
 
 /// The owner of a borrowed buffer.
@@ -55,7 +59,8 @@ pub(super) enum Purpose {
 
 impl Borrow {
     pub(super) fn describe(&self) -> Borrowed {
-        Borrowed { max_bytes: self.max_bytes, is_unreported: self.is_unreported }
+        let is_in_flight = self.flight != Flight::No;
+        Borrowed { max_bytes: self.max_bytes, is_unreported: self.is_unreported, is_in_flight }
     }
 }
 
@@ -131,6 +136,10 @@ impl<B: Buffers> Receiving<B> {
             let has_plenty = free > self.split.reserve || kept_bytes == 0;
             return Some(if has_plenty { self.config.buffer_bytes - kept_bytes } else { self.exact_bytes(keeper) });
         }
+        let owns_buffer = matches!(state.place, Place::Whole { .. });
+        if self.may_not_submit(keeper) || (self.submits(keeper) && !owns_buffer) {
+            return None;
+        }
         let room = match state.place {
             Place::Nowhere if self.cells.has_header_cell() => return Some(HEADER_BYTES),
             place => self.cell_bytes(place) - kept_bytes,
@@ -151,8 +160,8 @@ impl<B: Buffers> Receiving<B> {
         };
         self.is_receive_buffer_lent |= lender == Lender::Thread;
         self.move_bytes((from, from_start), kept_bytes, (buffer, 0));
-        self.keepers[keeper].borrow = self.borrows.len() as u32;
-        self.borrows.push(Borrow {
+        let is_counted = purpose != Purpose::Decode && self.submits(keeper);
+        self.list_borrow(Borrow {
             keeper,
             buffer,
             start: 0,
@@ -164,6 +173,8 @@ impl<B: Buffers> Receiving<B> {
             is_unreported: purpose == Purpose::Decode,
             is_filled: false,
             receives: 0,
+            flight: Flight::No,
+            is_counted,
         });
     }
 
@@ -182,11 +193,13 @@ impl<B: Buffers> Receiving<B> {
     /// The receiver may not receive, or not as many bytes.
     pub fn received(&mut self, receiver: u32, bytes: u32) -> Result<(), ReceivingError> {
         let keeper = self.borrower(receiver)?;
+        let max_bytes = self.borrows[self.keepers[keeper].borrow as usize].max_bytes;
+        if bytes == 0 || bytes > max_bytes {
+            return Err(ReceivingError::WrongLength { bytes, max_bytes });
+        }
+        self.land(keeper);
         let state = &mut self.keepers[keeper];
         let borrow = &mut self.borrows[state.borrow as usize];
-        if bytes == 0 || bytes > borrow.max_bytes {
-            return Err(ReceivingError::WrongLength { bytes, max_bytes: borrow.max_bytes });
-        }
         borrow.is_filled = bytes == borrow.max_bytes;
         borrow.before_bytes = state.kept_bytes;
         borrow.max_bytes = 0;
@@ -205,11 +218,11 @@ impl<B: Buffers> Receiving<B> {
     /// The receiver may not receive.
     pub fn dry(&mut self, receiver: u32) -> Result<After, ReceivingError> {
         let keeper = self.borrower(receiver)?;
-        let borrow = &mut self.borrows[self.keepers[keeper].borrow as usize];
-        if borrow.max_bytes == 0 {
+        if self.borrows[self.keepers[keeper].borrow as usize].max_bytes == 0 {
             return Err(ReceivingError::NotReceiving);
         }
-        borrow.is_filled = false;
+        self.land(keeper);
+        self.borrows[self.keepers[keeper].borrow as usize].is_filled = false;
         let after = self.review(keeper, false);
         Ok(self.acknowledge_shed(keeper, after))
     }
@@ -308,7 +321,7 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
-    /// Drops what is undecoded, and ends what the receiver waits for. Returns how many bytes were dropped.
+    /// Drops what is undecoded, and ends what the receiver waits for, but for a receive in flight. Returns how many bytes were dropped.
     ///
     /// # Errors
     ///
@@ -318,13 +331,18 @@ impl<B: Buffers> Receiving<B> {
         if keeper == NIL || self.keepers[keeper].is_shed() {
             return Ok(0);
         }
+        if self.is_in_flight(keeper) {
+            let dropped_bytes = self.keepers[keeper].kept_bytes;
+            self.consume_in_flight(keeper, dropped_bytes);
+            return Ok(dropped_bytes);
+        }
         let dropped_bytes = self.drop_all(keeper);
         self.forget_if_idle(keeper);
         Ok(dropped_bytes)
     }
 
     /// The decoder consumed this number of bytes from the front of what is borrowed, and goes on; a receive that was allowed is not any
-    /// more.
+    /// more, unless it is in flight.
     ///
     /// # Errors
     ///
@@ -334,6 +352,10 @@ impl<B: Buffers> Receiving<B> {
         let max_bytes = self.keepers[keeper].kept_bytes;
         if bytes > max_bytes {
             return Err(ReceivingError::WrongLength { bytes, max_bytes });
+        }
+        if self.is_in_flight(keeper) {
+            self.consume_in_flight(keeper, bytes);
+            return Ok(());
         }
         let borrow = &mut self.borrows[self.keepers[keeper].borrow as usize];
         borrow.is_unreported = true;
@@ -466,6 +488,7 @@ impl<B: Buffers> Receiving<B> {
         if self.keepers[keeper].is_shed() {
             return Err(ReceivingError::Shed);
         }
+        self.land(keeper);
         self.set_held(keeper);
         self.keepers[keeper].start_ns = None;
         if self.keepers[keeper].borrow != NIL {
@@ -475,9 +498,10 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
-    /// Ends all borrows, as they are, and moves the clock.
+    /// Ends all borrows but those in flight, as they are, and moves the clock.
     pub fn advance(&mut self, now_ns: u64) {
         while self.end_first_borrow().is_some() {}
+        self.begin_iteration();
         self.before_ns = self.clock.now_ns();
         self.clock.advance(now_ns);
         (self.trials_left, self.evictions_left) = (super::PER_ITERATION, super::PER_ITERATION);
@@ -497,11 +521,11 @@ impl<B: Buffers> Receiving<B> {
     }
 
     fn first_borrow(&self) -> Option<&Borrow> {
-        self.borrows.iter().min_by_key(|borrow| self.keepers[borrow.keeper].receiver)
+        self.borrows[..self.open_borrows as usize].iter().min_by_key(|borrow| self.keepers[borrow.keeper].receiver)
     }
 
     /// The keeper of a receiver that borrows.
-    fn borrower(&self, receiver: u32) -> Result<u32, ReceivingError> {
+    pub(super) fn borrower(&self, receiver: u32) -> Result<u32, ReceivingError> {
         let keeper = self.row(receiver)?.keeper;
         if keeper == NIL || self.keepers[keeper].borrow == NIL {
             return Err(ReceivingError::NotBorrowing);

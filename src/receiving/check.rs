@@ -3,7 +3,7 @@
 use super::borrow::Lender;
 use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
-use super::keeper::{Keeper, Place, Queue, Standing};
+use super::keeper::{Keeper, Place, Queue, Row, Standing};
 use super::{NIL, Receiving};
 
 impl<B: Buffers> Receiving<B> {
@@ -18,6 +18,7 @@ impl<B: Buffers> Receiving<B> {
             return Err("I2: every entry of a heap is where its keeper says, behind its parent");
         }
         self.check_lists()?;
+        self.check_flights()?;
         self.keepers.iter().try_for_each(|(at, _)| self.check_keeper(at))
     }
 
@@ -52,7 +53,9 @@ impl<B: Buffers> Receiving<B> {
 
     fn check_keeper(&self, at: u32) -> Result<(), &'static str> {
         let state = &self.keepers[at];
-        if self.rows.get(state.receiver as usize).is_none_or(|row| !row.is_attached || row.keeper != at) {
+        let has_row =
+            |row: &Row| row.keeper == at && (row.is_attached || (self.is_in_flight(at) && state.kept_bytes == 0));
+        if !self.rows.get(state.receiver as usize).is_some_and(has_row) {
             return Err("I2: a keeper belongs to the receiver that has it");
         }
         if let Place::Cell { size, index } = state.place {

@@ -55,6 +55,7 @@ impl<B: Buffers> Receiving<B> {
     /// The claim is over, whatever came of it, if there is one.
     pub(super) fn end_claim(&mut self, keeper: u32) {
         if let Some(since_ns) = self.keepers[keeper].claim_since_ns() {
+            self.flights.claims -= u32::from(self.is_in_flight(keeper));
             self.heaps.remove(keeper, &mut self.keepers);
             self.keepers[keeper].standing = Standing::Resting;
             let lasted_ns = self.clock.now_ns() - since_ns;
@@ -80,14 +81,19 @@ impl<B: Buffers> Receiving<B> {
 
     /// What a receiver is to learn that did not ask. Poll until there is nothing, after the events of a loop iteration.
     pub fn poll(&mut self) -> Option<Notice> {
-        self.poll_shed().or_else(|| self.poll_claims()).or_else(|| self.poll_off()).or_else(|| self.poll_shed())
+        self.poll_shed()
+            .or_else(|| self.poll_claims())
+            .or_else(|| self.poll_off())
+            .or_else(|| self.poll_in_flight())
+            .or_else(|| self.poll_shed())
     }
 
     /// Whether there is nothing that `poll` could report, as far as a short look shows, and no receiver waits.
     #[inline(always)]
     pub(super) fn nothing_to_poll(&self) -> bool {
         let nobody_claims = self.heaps.is_empty(Queue::CreditedClaims) && self.heaps.is_empty(Queue::Claims);
-        nobody_claims && self.shed.is_empty() && self.off.is_empty()
+        let none_in_flight = self.open_borrows as usize == self.borrows.len();
+        nobody_claims && none_in_flight && self.shed.is_empty() && self.off.is_empty()
     }
 
     fn poll_shed(&mut self) -> Option<Notice> {
@@ -99,18 +105,25 @@ impl<B: Buffers> Receiving<B> {
 
     fn poll_claims(&mut self) -> Option<Notice> {
         while self.buffers.is_wanted() && self.evict() {}
-        if !self.borrows.is_empty() {
+        if self.open_borrows > 0 {
             return None;
         }
-        if let Some(keeper) = self.first_due().filter(|_| self.trials_left > 0) {
+        if let Some(keeper) = self.first_due().filter(|&keeper| self.trials_left > 0 && self.may_borrow(keeper)) {
             self.trials_left -= 1;
             self.totals.trials += 1;
             let (receiver, max_bytes) = self.serve(keeper, Purpose::Trial);
             return Some(Notice::Trial { receiver, max_bytes });
         }
         let keeper = self.first_claim()?;
-        let (floor, size) = (self.floor(keeper), self.cells.sizes.fitting_above_header(self.length_bytes(keeper)));
-        while !self.has_room(size, floor) {
+        if self.may_not_submit(keeper) {
+            return None;
+        }
+        let floor = self.floor(keeper);
+        let size = match self.submits(keeper) {
+            true => self.cells.sizes.whole(),
+            false => self.cells.sizes.fitting_above_header(self.length_bytes(keeper)),
+        };
+        while !self.has_room(size, floor) || !self.may_borrow(keeper) {
             if !self.evict() {
                 return None;
             }
@@ -132,6 +145,11 @@ impl<B: Buffers> Receiving<B> {
         };
         self.borrow(keeper, purpose, max_bytes);
         (self.keepers[keeper].receiver, max_bytes)
+    }
+
+    /// Whether there is a buffer to borrow: not if a receive is in flight in the receive buffer, and nothing is free.
+    fn may_borrow(&self, keeper: u32) -> bool {
+        !self.flights.has_receive_buffer || self.free_while_borrowing(keeper).is_some()
     }
 
     fn has_room(&self, size: u8, floor: u32) -> bool {
@@ -160,7 +178,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     fn poll_off(&mut self) -> Option<Notice> {
-        let first = self.off.first().filter(|_| self.borrows.is_empty());
+        let first = self.off.first().filter(|_| self.open_borrows == 0);
         let keeper = first.filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()))?;
         self.end_off(keeper);
         Some(Notice::Resume { receiver: self.keepers[keeper].receiver })
@@ -168,13 +186,17 @@ impl<B: Buffers> Receiving<B> {
 
     /// When to advance the clock and poll at the latest, in the host's time; `None` if there is nothing to wait for.
     pub fn poll_timeout(&self) -> Option<u64> {
-        if !self.shed.is_empty() || self.first_due().is_some() {
+        let flights_due_ns = self.flights_due_ns();
+        let is_trial_due = self.first_due().is_some_and(|keeper| self.may_borrow(keeper));
+        if !self.shed.is_empty() || is_trial_due || flights_due_ns == Some(0) {
             return self.clock.host_ns(0);
         }
         let firsts = [Queue::CreditedClaims, Queue::Claims].map(|queue| self.heaps.first(queue));
         let first = firsts.into_iter().flatten().min().map(|first| first.deadline_ns);
+        // One that is due waits for the receive buffer.
+        let first = first.map(|deadline_ns| if deadline_ns > self.clock.now_ns() { deadline_ns } else { u64::MAX });
         let may_evict = self.free_buffers() <= self.split.reserve && !self.heaps.is_empty(Queue::Evictable);
-        let due_ns = first.or(may_evict.then_some(u64::MAX))?;
+        let due_ns = first.or(flights_due_ns).or(may_evict.then_some(u64::MAX))?;
         self.clock.host_ns(due_ns)
     }
 }

@@ -37,6 +37,9 @@ pub struct ReceivingConfig {
     pub frame_grace_ns: u64,
     /// How long the host may hold content in shortage, in nanoseconds.
     pub blocked_ns: u64,
+    /// The most receives that are in flight at once, of receivers that submit them; 0 for an eighth of the buffers, and at least
+    /// 1.
+    pub in_flight_max: u32,
 }
 
 /// How memory is split, in buffers.
@@ -52,6 +55,8 @@ pub struct Split {
     pub reserve: u32,
     /// Receivers at most.
     pub receivers_max: u32,
+    /// Receives in flight at most, at least 1.
+    pub in_flight_max: u32,
 }
 
 impl ReceivingConfig {
@@ -63,6 +68,7 @@ impl ReceivingConfig {
             buffer_bytes: BUFFER_BYTES_DEFAULT,
             frame_grace_ns: 1_000_000_000,
             blocked_ns: 2_000_000_000,
+            in_flight_max: 0,
         }
     }
 
@@ -91,12 +97,14 @@ impl ReceivingConfig {
         }
         let most = u64::from(INDEX_MAX) * u64::from(buffer_bytes);
         in_range("memory_bytes", memory_bytes, 0, most)?;
+        in_range("in_flight_max", self.in_flight_max.into(), 0, buffers)?;
         Ok(Split {
             buffers: buffers as u32,
             header_buffers: header_buffers as u32,
             header_cells: header_cells as u32,
             reserve: buffers as u32 / 8,
             receivers_max,
+            in_flight_max: if self.in_flight_max > 0 { self.in_flight_max } else { (buffers as u32 / 8).max(1) },
         })
     }
 

@@ -53,7 +53,9 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn credit_bytes(&self, keeper: u32) -> i32 {
         let state = &self.keepers[keeper];
         let settled = self.rows[state.receiver as usize].credit_bytes;
-        let cell_bytes = self.cell_bytes(state.place);
+        // A receive in flight counts as a whole buffer.
+        let is_in_flight = state.borrow != NIL && self.is_in_flight(keeper);
+        let cell_bytes = if is_in_flight { self.config.buffer_bytes } else { self.cell_bytes(state.place) };
         if cell_bytes <= HEADER_BYTES {
             return settled;
         }
@@ -84,9 +86,10 @@ impl<B: Buffers> Receiving<B> {
         self.credit_bytes(keeper) >= cell_bytes.saturating_mul(2).min(CREDIT_MAX as u32) as i32
     }
 
-    /// A receive might leave bytes for which there is no room, while this number of buffers is free.
+    /// A receive might leave bytes for which there is no room, while this number of buffers is free; or it would be one too many
+    /// in flight.
     pub(super) fn is_in_shortage(&self, keeper: u32, free: u32) -> bool {
-        free == 0 || (free <= self.split.reserve && !self.is_in_credit(keeper))
+        free == 0 || (free <= self.split.reserve && !self.is_in_credit(keeper)) || self.may_not_submit(keeper)
     }
 
     /// Free buffers that are not for this receiver.

@@ -22,6 +22,8 @@ pub enum ReceivingError {
     Full,
     /// No receive is allowed now: decode and report first.
     NotReceiving,
+    /// A receive is in flight: its outcome comes first.
+    InFlight,
     /// Nothing was received that was not reported on.
     NothingToDecode,
     /// More bytes than were allowed, or none.
@@ -46,6 +48,7 @@ impl fmt::Display for ReceivingError {
             ReceivingError::Held => f.write_str("the receiver has content that waits for the host: decode it first"),
             ReceivingError::Full => f.write_str("the receiver keeps as many bytes as a buffer has"),
             ReceivingError::NotReceiving => f.write_str("no receive is allowed now: report what the decoder did first"),
+            ReceivingError::InFlight => f.write_str("a receive is in flight: report its outcome first"),
             ReceivingError::NothingToDecode => f.write_str("the decoder has reported on all that was received"),
             ReceivingError::WrongLength { bytes, max_bytes } => {
                 write!(f, "{bytes} bytes reported, allowed are 1 to {max_bytes}")

@@ -136,11 +136,12 @@ impl ReceivingPool {
     ///
     /// # Errors
     ///
-    /// The handle is stale or foreign; nothing is undecoded; no buffer is free that it could leave with. Nothing is changed.
+    /// The handle is stale or foreign; a receive is in flight; nothing is undecoded; no buffer is free that it could leave with. Nothing is changed.
     pub fn take(&mut self, id: ReceiverId) -> Result<LeasedContent, PoolError> {
         let index = self.table.find(id)?;
         self.leave_fast_path();
         self.follow_shed(index);
+        self.check_not_in_flight(index)?;
         if self.table.connection(index).buffered_bytes() == 0 {
             return Err(PoolError::NoBuffer);
         }

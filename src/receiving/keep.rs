@@ -157,11 +157,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// Ends a borrow; what to do with its buffer is for the caller.
     pub(super) fn close_borrow(&mut self, keeper: u32) -> Borrow {
-        let at = core::mem::replace(&mut self.keepers[keeper].borrow, NIL);
-        let borrow = self.borrows.swap_remove(at as usize);
-        if let Some(moved) = self.borrows.get(at as usize) {
-            self.keepers[moved.keeper].borrow = at;
-        }
+        let borrow = self.unlist_borrow(keeper);
         if borrow.lender == Lender::Thread {
             self.is_receive_buffer_lent = false;
         }

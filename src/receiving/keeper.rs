@@ -19,11 +19,13 @@ pub(super) struct Row {
     pub(super) is_attached: bool,
     /// Its decoder only reports that it needs more.
     pub(super) unknown_length: bool,
+    /// Its receives are submitted, and complete later.
+    pub(super) submits: bool,
 }
 
 impl Default for Row {
     fn default() -> Row {
-        Row { keeper: NIL, credit_bytes: 0, is_attached: false, unknown_length: false }
+        Row { keeper: NIL, credit_bytes: 0, is_attached: false, unknown_length: false, submits: false }
     }
 }
 
@@ -92,7 +94,7 @@ pub(super) struct Keeper {
     pub(super) is_kept_for_good: bool,
     /// Its claim began without any byte that is known to be there.
     pub(super) is_guess: bool,
-    /// In a list of receivers that are off or were shed; `next` also in the stack of free keepers.
+    /// In a list of receivers that are off, were shed, or have a receive in flight; `next` also in the stack of free keepers.
     links: Links,
 }
 

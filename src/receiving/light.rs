@@ -11,11 +11,13 @@ use super::{NIL, Receiving};
 use core::ptr::NonNull;
 
 impl<B: Buffers> Receiving<B> {
-    /// Lends the receive buffer lightly, all of it, if the receiver is idle and nothing is scarce.
+    /// Lends the receive buffer lightly, all of it, if the receiver is idle and does not submit, and nothing is scarce.
     #[inline(always)]
     pub(super) fn try_lend_lightly(&mut self, receiver: u32) -> bool {
-        let may_lend =
-            self.is_idle(receiver) && !self.is_receive_buffer_lent && self.buffers.free() > self.split.reserve;
+        let may_lend = self.is_idle(receiver)
+            && !self.rows[receiver as usize].submits
+            && !self.is_receive_buffer_lent
+            && self.buffers.free() > self.split.reserve;
         if may_lend {
             self.is_receive_buffer_lent = true;
             self.light = receiver;

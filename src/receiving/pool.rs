@@ -7,8 +7,8 @@ use super::bits::Bits;
 use super::budget::Budget;
 use super::buffers::Buffers;
 use super::{Begin, Notice as MemoryNotice, PoolConfig, Receiving, Totals};
-use crate::config_error::{Allowed, ConfigError};
-use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
+use crate::config_error::ConfigError;
+use crate::connection::{Action, Actions, Connection, Event, Hold, Policy};
 use crate::pool::{Notice, PoolError, ReceiverId, Stamp, Table};
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -49,13 +49,8 @@ impl ReceivingPool {
     ///
     /// # Errors
     ///
-    /// A setting is out of range, memory is too small to be split, or could not be reserved; the mode is completion.
+    /// A setting is out of range, memory is too small to be split, or could not be reserved.
     pub fn new(config: &PoolConfig) -> Result<ReceivingPool, ConfigError> {
-        let mode = config.policy.mode;
-        if mode == Mode::Completion {
-            let allowed = Allowed::Range { min: 0, max: Mode::Optimistic as u64 };
-            return Err(ConfigError::refused("policy.mode", mode as u64, allowed));
-        }
         let split = config.split()?;
         let host_leases = Bits::new("memory_bytes", split.buffers)?;
         let scheduled = Bits::new("receivers_max", config.receivers_max)?;
@@ -108,6 +103,7 @@ impl ReceivingPool {
             | Event::ReclaimRequested
             | Event::LeaseExpired
             | Event::Sync { .. } => return Err(PoolError::InternalEvent),
+            event if !self.table.connection(index).is_open() => return self.handle_closed(index, event),
             Event::Received { bytes } => self.receive(index, bytes)?,
             Event::Consumed { bytes } => return self.consume_usable(index, bytes, 0, 0),
             Event::Close => return self.close(index),
@@ -122,6 +118,9 @@ impl ReceivingPool {
                 self.apply(index, Event::Done(actions.without(own)))?;
                 if is_scheduled {
                     self.scheduled.set(index, true);
+                }
+                if actions.has(Action::Recv) {
+                    self.submit(index);
                 }
             }
             event => self.apply(index, event)?,
@@ -195,6 +194,9 @@ impl ReceivingPool {
         if self.memory.borrows_lightly(index) {
             return Ok(&self.memory.receive_buffer()[..self.table.connection(index).buffered_bytes() as usize]);
         }
+        if !self.table.connection(index).is_open() {
+            return Ok(&[]);
+        }
         Ok(self.memory.content(index).expect("it is attached"))
     }
 
@@ -251,6 +253,10 @@ impl ReceivingPool {
                     self.grant(receiver, max_bytes);
                     receiver
                 }
+                MemoryNotice::TakeBack { receiver } => {
+                    self.take_back(receiver);
+                    receiver
+                }
                 MemoryNotice::Resume { receiver } => match self.memory.begin(receiver) {
                     Ok(Begin::Receive { max_bytes }) => {
                         self.grant(receiver, max_bytes);
@@ -268,7 +274,7 @@ impl ReceivingPool {
     }
 
     /// Advances the clock to this time, in monotonic nanoseconds, before the events of a loop iteration. What is still borrowed is
-    /// kept.
+    /// kept, but for receives in flight, which stay where they are.
     pub fn handle_timeout(&mut self, now_ns: u64) {
         self.leave_fast_path();
         while let Some(receiver) = self.memory.end_first_borrow() {
@@ -312,6 +318,9 @@ impl ReceivingPool {
         self.memory.check_invariants()?;
         let mut buffered_bytes = 0;
         for index in self.table.iter() {
+            if self.check_in_flight(index)? {
+                continue;
+            }
             let (connection, facts) =
                 (self.table.connection(index), self.memory.facts(index).map_err(|_| "I2: a row without memory")?);
             buffered_bytes += u64::from(connection.buffered_bytes());
@@ -357,7 +366,8 @@ impl ReceivingPool {
     }
 
     fn receive(&mut self, index: u32, bytes: u32) -> Result<(), PoolError> {
-        let borrowed = self.memory.borrowed(index).filter(|_| self.is_to_receive(index));
+        let may_receive = self.is_to_receive(index) || self.table.connection(index).is_in_flight();
+        let borrowed = self.memory.borrowed(index).filter(|_| may_receive);
         if borrowed.is_none_or(|borrowed| bytes > borrowed.max_bytes) && bytes > 0 {
             return Err(PoolError::TooManyBytes);
         }
@@ -380,6 +390,7 @@ impl ReceivingPool {
         needed_bytes: u32,
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
+        self.check_open(index)?;
         self.leave_fast_path();
         self.follow_shed(index);
         // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
@@ -419,6 +430,9 @@ impl ReceivingPool {
         self.counts.dropped_bytes += u64::from(self.memory.close(index).expect("it is attached"));
         if self.table.connection(index).is_waiting() {
             self.feed(index, Event::done(Action::CancelRequest));
+        }
+        if self.table.connection(index).is_in_flight() {
+            return Ok(self.table.connection(index).pending());
         }
         if self.table.connection(index).hold() != Hold::None {
             self.feed(index, Event::BufferReleased);

@@ -22,6 +22,9 @@ pub struct PoolConfig {
     pub frame_grace_ns: u64,
     /// While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
     pub blocked_ns: u64,
+    /// The most receives that are in flight at once, of receivers whose mode is completion; 0 for an eighth of the buffers, and
+    /// at least 1.
+    pub in_flight_max: u32,
     /// The most waits of the host's own requests at once; with 0, what is not granted at once is refused. Receivers need none.
     pub waiters_max: u32,
     /// Classes of the host's requests, 1 to 8. Class 0 is the most critical; receivers use memory in the last.
@@ -53,6 +56,7 @@ impl PoolConfig {
             buffer_bytes: memory.buffer_bytes,
             frame_grace_ns: memory.frame_grace_ns,
             blocked_ns: memory.blocked_ns,
+            in_flight_max: memory.in_flight_max,
             waiters_max: requests.waiters_max,
             classes: requests.classes,
             reserves: requests.reserves,
@@ -80,8 +84,9 @@ impl PoolConfig {
 
     /// Those of the memory.
     pub(super) fn memory(&self) -> ReceivingConfig {
-        let PoolConfig { memory_bytes, receivers_max, buffer_bytes, frame_grace_ns, blocked_ns, .. } = *self;
-        ReceivingConfig { memory_bytes, receivers_max, buffer_bytes, frame_grace_ns, blocked_ns }
+        let PoolConfig { memory_bytes, receivers_max, buffer_bytes, frame_grace_ns, blocked_ns, in_flight_max, .. } =
+            *self;
+        ReceivingConfig { memory_bytes, receivers_max, buffer_bytes, frame_grace_ns, blocked_ns, in_flight_max }
     }
 
     /// Those of the scheduler, which decides on this number of buffers.

@@ -127,6 +127,9 @@ impl ReceivingPool {
 
     /// As `reconcile_once`, of a receiver that borrows.
     fn reconcile_borrow(&mut self, index: u32, borrowed: Borrowed, pending: Actions, usable_bytes: u32) -> bool {
+        if borrowed.is_in_flight {
+            return self.reconcile_in_flight(index, pending);
+        }
         if pending.has(Action::Discard) {
             self.discard(index);
             return true;
@@ -145,7 +148,7 @@ impl ReceivingPool {
         true
     }
 
-    fn discard(&mut self, index: u32) {
+    pub(super) fn discard(&mut self, index: u32) {
         let bytes = self.memory.discard(index).expect("it is attached");
         self.counts.dropped_bytes += u64::from(bytes);
         self.feed(index, Event::Consumed { bytes });
@@ -207,7 +210,7 @@ impl ReceivingPool {
         actions
     }
 
-    fn follow(&mut self, index: u32, after: After) {
+    pub(super) fn follow(&mut self, index: u32, after: After) {
         match after {
             After::Ended => {}
             After::Receive { max_bytes } => {

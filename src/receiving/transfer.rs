@@ -111,6 +111,7 @@ impl<B: Buffers> Receiving<B> {
         if self.is_receive_buffer_lent && self.buffers.free() == 1 {
             let borrow = self.borrows.iter_mut().find(|borrow| borrow.lender == Lender::Thread);
             borrow.expect("a receiver borrows it").lender = Lender::Pool;
+            self.flights.has_receive_buffer = false;
             self.receive_buffer = self.buffers.take().expect("one is free");
             self.is_receive_buffer_lent = false;
         }

@@ -89,6 +89,11 @@ pub enum Notice {
         /// Its row.
         receiver: u32,
     },
+    /// Others wait for the buffer of its receive in flight: cancel that, and report its outcome.
+    TakeBack {
+        /// Its row.
+        receiver: u32,
+    },
 }
 
 /// What is left to be reported of a borrow.
@@ -98,6 +103,8 @@ pub struct Borrowed {
     pub max_bytes: u32,
     /// The decoder has not reported on what is there.
     pub is_unreported: bool,
+    /// Its receive is in flight.
+    pub is_in_flight: bool,
 }
 
 /// What is known of one receiver.
@@ -125,6 +132,8 @@ pub struct Facts {
     pub is_kept_for_good: bool,
     /// Whether it was shed.
     pub is_shed: bool,
+    /// Whether its receive is in flight.
+    pub is_in_flight: bool,
 }
 
 /// Counts since the beginning.

@@ -131,12 +131,14 @@ const REACHED_MIN: [(&str, u32); 8] = [
     ("submitted", 1_000),
     ("cancelled", 300),
     ("cancelled late", 100),
-    ("decoded", 50),
-    ("emptied", 10),
     ("granted", 5),
     ("failed", 10),
     ("closed", 10),
+    ("decoded", 50),
+    ("emptied", 10),
 ];
+/// Over borrowed memory: a borrow ends with what could be decoded later, so that no receive is in flight behind that.
+const REACHED_MIN_BORROWING: usize = 6;
 
 type Reached = BTreeMap<&'static str, u32>;
 
@@ -454,11 +456,11 @@ impl<S: Side> EventLoop for RandomHost<S> {
 }
 
 fn try_all(run: fn(Settings) -> Reached) {
-    try_modes(&Mode::ALL, run);
+    try_and_reach(REACHED_MIN.len(), run);
 }
 
-fn try_modes(modes: &[Mode], run: fn(Settings) -> Reached) {
-    in_modes(modes, |mode| {
+fn try_and_reach(least: usize, run: fn(Settings) -> Reached) {
+    in_modes(&Mode::ALL, |mode| {
         let mut all = Reached::new();
         for seed in 0..SEEDS {
             let settings = Settings::draw(seed, mode);
@@ -469,8 +471,9 @@ fn try_modes(modes: &[Mode], run: fn(Settings) -> Reached) {
         if cfg!(miri) {
             return;
         }
-        let enough = REACHED_MIN.iter().filter(|(what, least)| all.get(what) >= Some(least)).count();
-        assert_eq!(enough, if mode == Mode::Completion { REACHED_MIN.len() } else { 0 }, "{all:?}");
+        let is_enough = |(what, times): &&(&'static str, u32)| all.get(what) >= Some(times);
+        let enough = REACHED_MIN[..least].iter().filter(is_enough).count();
+        assert_eq!(enough, if mode == Mode::Completion { least } else { 0 }, "{all:?}");
     });
 }
 
@@ -486,6 +489,5 @@ fn host_with_its_own_buffers_finishes_in_every_mode() {
 
 #[test]
 fn host_over_borrowed_memory_finishes_in_every_mode() {
-    let modes = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
-    try_modes(&modes, |settings| RandomHost::run_all(settings, Borrowing::new(&settings)));
+    try_and_reach(REACHED_MIN_BORROWING, |settings| RandomHost::run_all(settings, Borrowing::new(&settings)));
 }

@@ -174,4 +174,10 @@ impl Side for Borrowing {
             - split.header_buffers
             - memory.free_buffers()
     }
+
+    /// An iteration is over. There is no audit.
+    fn audit(&mut self, now_ns: u64) -> Vec<String> {
+        self.pool.handle_timeout(now_ns);
+        Vec::new()
+    }
 }

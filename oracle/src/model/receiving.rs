@@ -1,6 +1,7 @@
 //! The model of the receiving memory: kept bytes are vectors, each order is that of sorting all receivers, and free buffers
 //! are counted each time.
 
+mod flight;
 mod key;
 mod legal;
 mod memory;
@@ -9,6 +10,7 @@ mod service;
 pub use legal::Legal;
 
 use crate::receiving_system::{After, Begin, Facts, Notice, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals};
+use flight::Flight;
 use std::collections::BTreeMap;
 
 /// Credit is between this and its negative.
@@ -46,11 +48,18 @@ struct Borrow {
     receives: u32,
     /// Undecoded bytes before the last receive.
     before: u32,
+    /// Its receive is in flight.
+    flight: Option<Flight>,
+    /// It counts against `in_flight_max`.
+    counted: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Receiver {
     unknown_length: bool,
+    submits: bool,
+    /// It is closed, and a receive is in flight.
+    closed: bool,
     bytes: Vec<u8>,
     /// Which of the sizes.
     cell: Option<usize>,
@@ -77,6 +86,8 @@ impl Receiver {
     fn new(unknown_length: bool, now: u64) -> Receiver {
         Receiver {
             unknown_length,
+            submits: false,
+            closed: false,
             bytes: Vec::new(),
             cell: None,
             borrow: None,
@@ -107,6 +118,8 @@ pub struct ModelReceiving {
     /// Buffers that are free when nothing is used, and how many of them only receivers in credit may use.
     usable_buffers: u32,
     reserve: u32,
+    /// Receives in flight at most, trials aside.
+    in_flight_max: u32,
     /// Cells of 64 bytes.
     header_cells: u32,
     /// Sizes of cells, ascending; the first is that of the header buffers.
@@ -118,6 +131,8 @@ pub struct ModelReceiving {
     /// Pool time, and that before the last advance.
     now: u64,
     before: u64,
+    /// Advances.
+    iteration: u64,
     /// Of this iteration.
     trials_left: u32,
     evictions_left: u32,
@@ -138,6 +153,7 @@ impl ModelReceiving {
             config,
             usable_buffers: split.buffers - 1 - split.header_buffers,
             reserve: split.buffers / 8,
+            in_flight_max: split.in_flight_max,
             header_cells: split.header_cells,
             sizes: split.sizes,
             receivers: BTreeMap::new(),
@@ -145,6 +161,7 @@ impl ModelReceiving {
             advanced_at: None,
             now: 0,
             before: 0,
+            iteration: 0,
             trials_left: EACH_ITERATION_MAX,
             evictions_left: EACH_ITERATION_MAX,
             next_place: 0,
@@ -155,6 +172,11 @@ impl ModelReceiving {
     /// Buffers of which only receivers in credit may use the last.
     pub fn reserve(&self) -> u32 {
         self.reserve
+    }
+
+    /// Receives in flight at most, trials aside.
+    pub fn in_flight_max(&self) -> u32 {
+        self.in_flight_max
     }
 
     /// Buffers that are free when nothing is used.
@@ -242,9 +264,10 @@ impl ModelReceiving {
 
     fn borrow(&mut self, id: u32, place: Place, purpose: Purpose, max: u32) {
         let receiver = self.receiver_mut(id);
-        let before = receiver.kept();
+        let (before, counted) = (receiver.kept(), receiver.submits && max > 0);
         receiver.off = None;
-        receiver.borrow = Some(Borrow { place, purpose, max, asked: max, brought: 0, receives: 0, before });
+        let (brought, receives, flight) = (0, 0, None);
+        receiver.borrow = Some(Borrow { place, purpose, max, asked: max, brought, receives, before, flight, counted });
     }
 
     /// Something is there: what waited before was a guess.
@@ -265,13 +288,14 @@ impl ModelReceiving {
         let kept = receiver.kept();
         let room = self.config.buffer_bytes - kept;
         let cell_room = receiver.cell.map(|cell| self.sizes[cell] - kept);
+        let may_be_short = !receiver.submits || (receiver.cell == Some(self.sizes.len() - 1) && !self.is_at_limit(id));
         let (max, ends_claim) = if !self.is_in_shortage(id, free) && free > self.reserve {
             (room, true)
         } else if !self.is_in_shortage(id, free) {
             (if kept == 0 { room } else { self.exact(id) }, true)
-        } else if let Some(cell_room) = cell_room.filter(|&cell_room| cell_room > 0) {
+        } else if let Some(cell_room) = cell_room.filter(|&cell_room| cell_room > 0 && may_be_short) {
             (self.exact(id).min(cell_room), false)
-        } else if cell_room.is_none() && self.has_room(0, 0) {
+        } else if cell_room.is_none() && may_be_short && self.has_room(0, 0) {
             (64, false)
         } else if self.receiver(id).kept_for_good {
             let place = self.take_place();
@@ -374,7 +398,7 @@ impl ModelReceiving {
     /// Ends what is borrowed when the clock is advanced.
     fn end_borrows(&mut self) {
         let borrowing: Vec<u32> =
-            self.live().filter(|(_, receiver)| receiver.borrow.is_some()).map(|(id, _)| id).collect();
+            self.live().filter(|(_, receiver)| receiver.borrows_openly()).map(|(id, _)| id).collect();
         for id in borrowing {
             let may_receive = self.receiver(id).borrow.is_some_and(|borrow| borrow.max > 0);
             let after = if may_receive { self.end_dry(id) } else { self.decoded(id, 0, Rest::Held) };
@@ -393,6 +417,9 @@ impl ReceivingSystem for ModelReceiving {
 
     fn close(&mut self, receiver: u32) {
         self.end_claim(receiver);
+        if self.receiver(receiver).is_in_flight() {
+            return self.close_in_flight(receiver);
+        }
         self.receivers.remove(&receiver);
     }
 
@@ -408,6 +435,7 @@ impl ReceivingSystem for ModelReceiving {
 
     fn received(&mut self, id: u32, bytes: &[u8]) {
         let now = self.now;
+        self.end_flight(id);
         self.end_guess(id);
         let receiver = self.receiver_mut(id);
         let before = receiver.kept();
@@ -425,7 +453,25 @@ impl ReceivingSystem for ModelReceiving {
     }
 
     fn dry(&mut self, id: u32) -> After {
+        self.end_flight(id);
         self.end_dry(id)
+    }
+
+    fn set_submits(&mut self, receiver: u32, submits: bool) {
+        self.receiver_mut(receiver).submits = submits;
+    }
+
+    fn submit(&mut self, receiver: u32) {
+        self.begin_flight(receiver);
+    }
+
+    fn consume(&mut self, receiver: u32, bytes: u32) {
+        self.consume_before(receiver, bytes);
+    }
+
+    fn complete(&mut self, receiver: u32) {
+        let closed = self.receivers.remove(&receiver);
+        assert!(closed.is_some_and(|receiver| receiver.closed), "receiver {receiver} was not closed in flight");
     }
 
     fn decode(&mut self, id: u32) -> bool {
@@ -466,6 +512,7 @@ impl ReceivingSystem for ModelReceiving {
     }
 
     fn end(&mut self, id: u32) {
+        self.end_flight(id);
         self.hold(id);
         let receiver = self.receiver_mut(id);
         (receiver.start, receiver.is_guess, receiver.ended) = (None, false, true);
@@ -477,6 +524,8 @@ impl ReceivingSystem for ModelReceiving {
 
     fn advance(&mut self, now_ns: u64) {
         self.end_borrows();
+        self.free_receive_buffer();
+        self.iteration += 1;
         let step_max = self.step_ns_max();
         self.before = self.now;
         self.now += self.advanced_at.map_or(0, |last| now_ns.saturating_sub(last).min(step_max));
@@ -515,6 +564,9 @@ impl ReceivingSystem for ModelReceiving {
         if receiver.shed.is_some() {
             return Facts { shed: true, ..Facts::default() };
         }
+        if receiver.closed {
+            return Facts { closed: true, borrowed: true, in_flight: true, ..Facts::default() };
+        }
         Facts {
             kept: receiver.kept(),
             needed: receiver.needed,
@@ -526,6 +578,8 @@ impl ReceivingSystem for ModelReceiving {
             held_since: receiver.held_since,
             off: receiver.off.is_some(),
             kept_for_good: receiver.kept_for_good,
+            in_flight: receiver.is_in_flight(),
+            closed: false,
             shed: false,
         }
     }

@@ -375,6 +375,7 @@ impl<S: ReceivingSystem> Simulation<S> {
         while let Some(notice) = self.system.poll() {
             self.calls += 1;
             match notice {
+                Notice::TakeBack { .. } => unreachable!("nothing is submitted"),
                 Notice::Shed { receiver, reason } => self.shed(receiver as usize, reason),
                 Notice::Resume { receiver } => self.receive_on(receiver as usize),
                 Notice::Granted { receiver, max } | Notice::Trial { receiver, max } => {

@@ -8,13 +8,14 @@ use proptest::prelude::*;
 pub fn receiving_config() -> impl Strategy<Value = ReceivingConfig> {
     let buffer_bytes = prop_oneof![3 => Just(128), 1 => Just(192), 2 => Just(256), 2 => Just(576), 1 => Just(2_112), 1 => Just(16_448)];
     let ns = || prop_oneof![1 => Just(8), 1 => Just(1_000_000), 4 => Just(1_000_000_000)];
-    (buffer_bytes, 8..13u64, 1..16u32, ns(), ns()).prop_map(
-        |(buffer_bytes, buffers, receivers_max, frame_grace_ns, blocked_ns)| ReceivingConfig {
+    (buffer_bytes, 8..13u64, 1..16u32, ns(), ns(), 0..4u32).prop_map(
+        |(buffer_bytes, buffers, receivers_max, frame_grace_ns, blocked_ns, in_flight_max)| ReceivingConfig {
             memory_bytes: buffers * u64::from(buffer_bytes) + 63,
             buffer_bytes,
             receivers_max,
             frame_grace_ns,
             blocked_ns,
+            in_flight_max,
         },
     )
 }
@@ -26,7 +27,9 @@ pub fn prelude(config: ReceivingConfig, free: u32) -> Vec<ReceivingOp> {
     let attach = |receiver| ReceivingOp::Attach { receiver, unknown_length: receiver % 8 == 7 };
     let attached = (0..config.receivers_max).map(attach);
     let leased = (free..buffers).map(|_| ReceivingOp::Lease);
-    [ReceivingOp::Advance { now_ns: 0 }].into_iter().chain(attached).chain(leased).collect()
+    let submits = (0..config.receivers_max).filter(|receiver| receiver % 4 >= 2);
+    let submits = submits.map(|receiver| ReceivingOp::SetSubmits { receiver, submits: true });
+    [ReceivingOp::Advance { now_ns: 0 }].into_iter().chain(attached).chain(submits).chain(leased).collect()
 }
 
 /// What comes after them: the host releases all, and serves what is noticed until there is nothing. Peers send nothing.
@@ -42,9 +45,9 @@ pub fn wind_up(
     loop {
         match play(ReceivingOp::Poll)? {
             Answer::Notice(Some(Notice::Shed { receiver, .. })) => play(ReceivingOp::Close { receiver })?,
-            Answer::Notice(Some(Notice::Trial { receiver, .. } | Notice::Granted { receiver, .. })) => {
-                play(ReceivingOp::Dry { receiver })?
-            }
+            Answer::Notice(Some(
+                Notice::Trial { receiver, .. } | Notice::Granted { receiver, .. } | Notice::TakeBack { receiver },
+            )) => play(ReceivingOp::Dry { receiver })?,
             Answer::Notice(Some(Notice::Resume { .. })) => Answer::Nothing,
             _ => return Ok(()),
         };
@@ -59,6 +62,7 @@ pub fn drawn() -> impl Strategy<Value = Drawn> {
         60 => Just(DrawnKind::Obey),
         2 => Just(DrawnKind::Guess),
         4 => Just(DrawnKind::Dry),
+        16 => Just(DrawnKind::Submit),
         1 => Just(DrawnKind::End),
         16 => Just(DrawnKind::Advance),
         18 => Just(DrawnKind::Poll),

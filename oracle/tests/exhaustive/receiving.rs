@@ -70,6 +70,7 @@ impl House {
             receivers_max: scope.receivers,
             frame_grace_ns: GRACE_NS,
             blocked_ns: GRACE_NS / 4,
+            in_flight_max: 0,
         };
         let model = ModelReceiving::new(config).expect("it is allowed");
         let checked = Checked::new(model, config).expect("it is allowed");
@@ -183,6 +184,7 @@ impl House {
                 self.receive(receiver, max, arrived, false)?;
             }
             Notice::Resume { .. } => self.seen.push("a resume"),
+            Notice::TakeBack { .. } => self.seen.push("a receive taken back"),
         }
         Ok(true)
     }

@@ -37,6 +37,7 @@ impl ModelReceiving {
                 u64::from(receiver.shed.is_some()),
                 u64::from(self.is_in_credit(id)),
             ]);
+            self.flight_key(id, state);
         }
     }
 }

@@ -20,6 +20,14 @@ pub struct Legal {
     pub ended: bool,
     /// `close`.
     pub close: bool,
+    /// `set_submits`.
+    pub set_submits: bool,
+    /// `submit`.
+    pub submit: bool,
+    /// `consume` with at most this much.
+    pub consume_max: u32,
+    /// `complete`.
+    pub complete: bool,
 }
 
 impl ModelReceiving {
@@ -30,6 +38,9 @@ impl ModelReceiving {
         };
         if receiver.shed.is_some() {
             return Legal { close: true, ..Legal::default() };
+        }
+        if receiver.closed {
+            return Legal { complete: true, ..Legal::default() };
         }
         let is_held = receiver.held_since.is_some();
         let has_room = receiver.kept() < self.config.buffer_bytes;
@@ -42,6 +53,10 @@ impl ModelReceiving {
             end: !receiver.ended,
             ended: receiver.ended,
             close: true,
+            set_submits: receive_max == 0,
+            submit: receiver.submits && receive_max > 0 && !receiver.is_in_flight(),
+            consume_max: if receiver.is_in_flight() { receiver.kept() } else { 0 },
+            complete: false,
         }
     }
 

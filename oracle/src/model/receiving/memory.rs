@@ -8,12 +8,14 @@ pub(super) struct Split {
     pub(super) buffers: u32,
     pub(super) header_buffers: u32,
     pub(super) header_cells: u32,
+    pub(super) in_flight_max: u32,
     pub(super) sizes: Vec<u32>,
 }
 
 impl Split {
     pub(super) fn new(config: &ReceivingConfig) -> Result<Split, String> {
-        let ReceivingConfig { memory_bytes, buffer_bytes, receivers_max, frame_grace_ns, blocked_ns } = *config;
+        let ReceivingConfig { memory_bytes, buffer_bytes, receivers_max, frame_grace_ns, blocked_ns, in_flight_max } =
+            *config;
         if buffer_bytes < 128 || buffer_bytes % 64 != 0 {
             return Err(format!("buffer_bytes is {buffer_bytes}; at least 128 and a multiple of 64 is allowed"));
         }
@@ -30,7 +32,11 @@ impl Split {
                 "memory_bytes has {buffers} buffers of {buffer_bytes} bytes; at least {least} are needed"
             ));
         }
-        Ok(Split { buffers, header_buffers, header_cells, sizes: sizes(buffer_bytes) })
+        if in_flight_max > buffers {
+            return Err(format!("in_flight_max is {in_flight_max}; at most {buffers} is allowed"));
+        }
+        let in_flight_max = if in_flight_max == 0 { 1.max(buffers / 8) } else { in_flight_max };
+        Ok(Split { buffers, header_buffers, header_cells, in_flight_max, sizes: sizes(buffer_bytes) })
     }
 }
 
@@ -96,7 +102,10 @@ impl ModelReceiving {
     /// The charge for its cell that is not settled yet.
     fn charge(&self, id: u32) -> i64 {
         let receiver = self.receiver(id);
-        let cell_bytes = receiver.cell.filter(|&cell| cell > 0).map_or(0, |cell| self.sizes[cell]);
+        let cell_bytes = match receiver.is_in_flight() {
+            true => self.config.buffer_bytes,
+            false => receiver.cell.filter(|&cell| cell > 0).map_or(0, |cell| self.sizes[cell]),
+        };
         let charge = u128::from(cell_bytes) * u128::from(self.now - receiver.charged_at) / 1_000_000_000;
         charge.min(1 << 40) as i64
     }
@@ -118,7 +127,7 @@ impl ModelReceiving {
 
     /// With this number of free buffers.
     pub(super) fn is_in_shortage(&self, id: u32, free: u32) -> bool {
-        free == 0 || (free <= self.reserve && !self.is_in_credit(id))
+        free == 0 || (free <= self.reserve && !self.is_in_credit(id)) || self.is_at_limit(id)
     }
 
     /// How many buffers must be left for others.

@@ -1,6 +1,6 @@
 //! Claims, trials and notices.
 
-use super::{ModelReceiving, Place, Purpose, Receiver};
+use super::{ModelReceiving, Purpose, Receiver};
 use crate::receiving_system::Notice;
 use std::cmp::Reverse;
 
@@ -11,6 +11,7 @@ impl ModelReceiving {
             .or_else(|| self.next_trial())
             .or_else(|| self.next_grant())
             .or_else(|| self.next_resume())
+            .or_else(|| self.next_take_back())
             .or_else(|| self.next_shed())
     }
 
@@ -40,6 +41,7 @@ impl ModelReceiving {
             return None;
         }
         let id = *self.due().first()?;
+        self.place_to_borrow(id)?;
         self.trials_left -= 1;
         self.counts.trials += 1;
         let max = self.exact(id);
@@ -47,19 +49,24 @@ impl ModelReceiving {
         Some(Notice::Trial { receiver: id, max })
     }
 
-    fn is_borrowed(&self) -> bool {
-        self.live().any(|(_, receiver)| receiver.borrow.is_some())
+    pub(super) fn is_borrowed(&self) -> bool {
+        self.live().any(|(_, receiver)| receiver.borrows_openly())
     }
 
     /// The claim that is granted before all others.
     pub(super) fn first_claim(&self) -> Option<u32> {
-        let claims = self.live().filter(|(_, receiver)| receiver.claim_since.is_some());
+        let waits = |receiver: &Receiver| receiver.claim_since.is_some() && receiver.borrow.is_none();
+        let claims = self.live().filter(|(_, receiver)| waits(receiver));
         claims.map(|(id, _)| id).min_by_key(|&id| (Reverse(self.is_in_credit(id)), self.deadline(id), id))
     }
 
     /// Whether there is room for a claim.
     pub(super) fn is_grantable(&self, id: u32) -> bool {
-        self.has_room(self.size_for(self.length(id), true), self.floor(id))
+        let size = match self.receiver(id).submits {
+            true => self.sizes.len() - 1,
+            false => self.size_for(self.length(id), true),
+        };
+        self.has_room(size, self.floor(id)) && self.place_to_borrow(id).is_some()
     }
 
     fn next_grant(&mut self) -> Option<Notice> {
@@ -67,6 +74,9 @@ impl ModelReceiving {
             return None;
         }
         let id = self.first_claim()?;
+        if self.is_at_limit(id) {
+            return None;
+        }
         while !self.is_grantable(id) {
             if !self.evict(None) {
                 return None;
@@ -81,8 +91,7 @@ impl ModelReceiving {
 
     /// A claim gets a borrow.
     fn serve(&mut self, id: u32, purpose: Purpose, max: u32) {
-        let has_whole_cell = self.receiver(id).cell == Some(self.sizes.len() - 1);
-        let place = if has_whole_cell { Place::OwnCell } else { Place::ReceiveBuffer };
+        let (place, _) = self.place_to_borrow(id).expect("there is a buffer to borrow");
         self.borrow(id, place, purpose, max);
     }
 
@@ -103,7 +112,10 @@ impl ModelReceiving {
     pub(super) fn next_advance(&self) -> Option<u64> {
         let last = self.advanced_at.unwrap_or(0);
         let is_shed = self.receivers.values().any(|receiver| matches!(receiver.shed, Some((_, Some(_)))));
-        if is_shed || !self.due().is_empty() {
+        let take_back = self.wants_take_back();
+        let trial = self.due().first().copied();
+        let is_trial_blocked = |id| self.is_receive_buffer_in_flight() && self.place_to_borrow(id).is_none();
+        if is_shed || take_back == Some(true) || trial.is_some_and(|id| !is_trial_blocked(id)) {
             return Some(last);
         }
         let waits = |receiver: &Receiver| receiver.claim_since.is_some() && receiver.borrow.is_none();
@@ -113,7 +125,10 @@ impl ModelReceiving {
         let is_kept = |receiver: &Receiver| receiver.borrow.is_none() && receiver.cell.is_some_and(|cell| cell > 0);
         let keeps = is_low && self.live().any(|(_, receiver)| is_kept(receiver));
         let step_max = self.step_ns_max();
-        let until_deadline = deadline.map(|deadline| (deadline - self.now).min(step_max));
-        until_deadline.or(keeps.then_some(step_max)).map(|left| last + left)
+        let until_deadline = deadline.map(|deadline| match deadline.saturating_sub(self.now) {
+            0 => step_max,
+            left => left.min(step_max),
+        });
+        until_deadline.or((keeps || take_back.is_some()).then_some(step_max)).map(|left| last + left)
     }
 }

@@ -1,7 +1,7 @@
 //! Buffers of the host's own: requests, content that it takes and adopts, and what stays for the receivers.
 
 use crate::{MODES, MS, pool_of_eight, pool_of_eight_in, receive};
-use demuxbuf::connection::{Action, Event, Mode, Policy};
+use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, PoolError};
 use demuxbuf::receiving::{PoolConfig, ReceivingPool};
 use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantConfig};
@@ -171,11 +171,8 @@ fn host_learns_what_this_pool_has_not() {
     let mut pool = ReceivingPool::new(&config).expect("it is allowed");
     let tenant = pool.create_tenant(&TenantConfig { cap: 1, ..TenantConfig::default() }).expect("there is room");
     let usual = AttachOptions::new(0, 1);
-    let completion = Policy { mode: Mode::Completion, ..Policy::default() };
-    let policy_error = PoolError::Policy { field: "policy.mode", value: 4, max: 3 };
     for (options, error) in [
         (AttachOptions { tenant: Some(tenant), ..usual }, PoolError::TenantsUnsupported),
-        (AttachOptions { policy: Some(completion), ..usual }, policy_error),
         (AttachOptions { class: 2, ..usual }, SchedulerError::UnknownClass { class: 2, classes: 2 }.into()),
     ] {
         assert_eq!(pool.attach(&options), Err(error));
@@ -190,7 +187,6 @@ fn host_learns_what_this_pool_has_not() {
         (pool.set_tenant(id, None), pool.set_tenant(id, Some(tenant))),
         (Ok(()), Err(PoolError::TenantsUnsupported))
     );
-    assert_eq!(pool.set_policy(id, &completion), Err(policy_error));
     // The table is full once: a notice follows.
     pool.attach(&usual).expect("there is room");
     let full = PoolError::ReceiversFull { receivers_max: 2 };

@@ -109,7 +109,7 @@ impl ReadOptions {
 /// Cost: O(1), and the copy.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
-/// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy; on the memory model, completion),
+/// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy),
 /// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool,
 /// or for a receiver on the memory model),
 /// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer), `DEMUXBUF_ERR_TABLE_FULL` (see
@@ -214,7 +214,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_class(pool: *mut demuxbuf_pool, r
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
 /// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_RANGE` (`park_bytes` is above 64, or `reclaim_bytes` above
-/// 4096; on the memory model, completion), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
+/// 4096), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
 /// `DEMUXBUF_ERR_IN_FLIGHT` (another mode while a receive is in flight).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_policy(

@@ -51,7 +51,7 @@ pub struct demuxbuf_memory_config {
     pub tenants_max: u32,
     /// As in `demuxbuf_policy`, of the receivers.
     pub resume_free_bytes: u32,
-    /// One of `DEMUXBUF_MODE_*`, but not `DEMUXBUF_MODE_COMPLETION`.
+    /// One of `DEMUXBUF_MODE_*`.
     pub mode: u8,
     /// As in `demuxbuf_policy`.
     pub reads_per_wake: u8,
@@ -59,8 +59,10 @@ pub struct demuxbuf_memory_config {
     pub pause_when_blocked: u8,
     /// Must be 0.
     pub reserved: u8,
-    /// Must be 0.
-    pub reserved_word: u32,
+    /// The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
+    /// eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
+    /// one more if need be.
+    pub in_flight_max: u32,
 }
 
 growable!(demuxbuf_memory_config, 128);
@@ -88,7 +90,7 @@ impl demuxbuf_memory_config {
             reads_per_wake: policy.reads_per_wake,
             pause_when_blocked: policy.pause_when_blocked.into(),
             reserved: 0,
-            reserved_word: 0,
+            in_flight_max: 0,
         }
     }
 }
@@ -125,8 +127,10 @@ pub unsafe extern "C" fn demuxbuf_memory_config_init(
 /// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
 /// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
 /// `demuxbuf_receiver_grow` is refused (there is one size), so is a receiver's tenant (`DEMUXBUF_ERR_TENANTS_UNSUPPORTED`),
-/// the mode completion, moving receivers to other threads, and the audit; a receiver's class makes no difference. What a
-/// policy has about parking makes none either.
+/// moving receivers to other threads, and the audit; a receiver's class makes no difference. What a policy has about parking
+/// makes none either. A receive in flight (completion) is not bound to the loop iteration: its `data` is in use until its
+/// outcome. While others wait, `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration
+/// in which they were submitted.
 ///
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Thread rule: any thread; the pool is then for one thread at a time.
@@ -166,13 +170,9 @@ unsafe fn read_config(config: *const demuxbuf_memory_config) -> Result<demuxbuf_
     let default = demuxbuf_memory_config::new(numbers.memory_bytes, numbers.receivers_max);
     // SAFETY: as this function asks.
     let config = unsafe { read_struct(config, default)? };
-    for (value, at) in [
-        (config.reserved.into(), offset_of!(demuxbuf_memory_config, reserved)),
-        (config.reserved_word, offset_of!(demuxbuf_memory_config, reserved_word)),
-    ] {
-        if value != 0 {
-            return Err(StructError::Unknown { at, value }.into());
-        }
+    if config.reserved != 0 {
+        let at = offset_of!(demuxbuf_memory_config, reserved);
+        return Err(StructError::Unknown { at, value: config.reserved.into() }.into());
     }
     Ok(config)
 }
@@ -192,6 +192,7 @@ fn to_pool(config: &demuxbuf_memory_config, tag: u8) -> Result<ReceivingPool, Co
         buffer_bytes: config.buffer_bytes,
         frame_grace_ns: config.frame_grace_ns,
         blocked_ns: config.blocked_ns,
+        in_flight_max: config.in_flight_max,
         waiters_max: config.waiters_max,
         classes,
         reserves: config.reserves,

@@ -721,7 +721,7 @@ uint8_t demuxbuf_step_has(demuxbuf_step step,
 // Cost: O(1), and the copy.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
-// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy; on the memory model, completion),
+// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy),
 // `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool,
 // or for a receiver on the memory model),
 // `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer), `DEMUXBUF_ERR_TABLE_FULL` (see
@@ -770,7 +770,7 @@ int32_t demuxbuf_receiver_set_class(demuxbuf_pool *pool,
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
 // `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_RANGE` (`park_bytes` is above 64, or `reclaim_bytes` above
-// 4096; on the memory model, completion), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
+// 4096), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
 // `DEMUXBUF_ERR_IN_FLIGHT` (another mode while a receive is in flight).
 demuxbuf_step demuxbuf_receiver_set_policy(demuxbuf_pool *pool,
                                            uint64_t receiver,
@@ -1064,7 +1064,7 @@ typedef struct {
   uint32_t tenants_max;
   // As in `demuxbuf_policy`, of the receivers.
   uint32_t resume_free_bytes;
-  // One of `DEMUXBUF_MODE_*`, but not `DEMUXBUF_MODE_COMPLETION`.
+  // One of `DEMUXBUF_MODE_*`.
   uint8_t mode;
   // As in `demuxbuf_policy`.
   uint8_t reads_per_wake;
@@ -1072,8 +1072,10 @@ typedef struct {
   uint8_t pause_when_blocked;
   // Must be 0.
   uint8_t reserved;
-  // Must be 0.
-  uint32_t reserved_word;
+  // The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
+  // eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
+  // one more if need be.
+  uint32_t in_flight_max;
 } demuxbuf_memory_config;
 
 // A mistake of the host, as an audit sees it.
@@ -1318,8 +1320,10 @@ int32_t demuxbuf_memory_config_init(demuxbuf_memory_config *config,
 // the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
 // the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
 // `demuxbuf_receiver_grow` is refused (there is one size), so is a receiver's tenant (`DEMUXBUF_ERR_TENANTS_UNSUPPORTED`),
-// the mode completion, moving receivers to other threads, and the audit; a receiver's class makes no difference. What a
-// policy has about parking makes none either.
+// moving receivers to other threads, and the audit; a receiver's class makes no difference. What a policy has about parking
+// makes none either. A receive in flight (completion) is not bound to the loop iteration: its `data` is in use until its
+// outcome. While others wait, `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration
+// in which they were submitted.
 //
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Thread rule: any thread; the pool is then for one thread at a time.

@@ -97,7 +97,7 @@ fn in_flight_memory_is_not_used_for_anything_else() {
         receive(&mut pool, other, &[step as u8; 50], 100);
         pool.decoded(other, 50, 0).expect("they are buffered");
         check(&pool, &[&socket]);
-        assert_eq!((notices(&mut pool), free(&pool)), (vec![], before - 1), "nobody waits");
+        assert_eq!((notices(&mut pool), free(&pool)), (vec![], before - 1), "nothing waits");
     }
     for event in [Event::PauseRecv, Event::Fail, Event::Wake, Event::Readable] {
         let actions = pool.handle(id, event).expect("the event is allowed");
@@ -263,7 +263,7 @@ fn bytes_of_a_cancelled_receive_are_decoded() {
 /// With no buffer free, a trial has the receive buffer, also in flight: other receivers wait until it is taken back, or until
 /// a buffer is free that takes its place.
 #[test]
-fn trial_in_flight_keeps_the_receive_buffer_no_longer_than_needed() {
+fn trial_in_flight_gives_the_receive_buffer_back() {
     for is_released in [false, true] {
         let (mut pool, mut socket) = (pool(0), socket());
         let level = AttachOptions { policy: Some(Policy::default()), ..AttachOptions::new(0, 2) };
@@ -302,7 +302,7 @@ fn trial_in_flight_keeps_the_receive_buffer_no_longer_than_needed() {
 
 /// No memory is promised by the rules of one mode and used by those of another.
 #[test]
-fn receive_that_was_allowed_is_asked_for_anew_in_another_mode() {
+fn allowed_receive_ends_when_the_mode_changes() {
     let mut pool = pool(0);
     let id = attach(&mut pool, 1);
     assert!(pool.pending(id).expect("it is attached").has(Action::Recv));

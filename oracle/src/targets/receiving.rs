@@ -14,6 +14,8 @@ pub(super) const EXAMPLES: &[&str] = &[
     "bytes 256",
     "receivers 4",
     "mode 1",
+    "mode 4",
+    "in-flight 2",
     "reads 1",
     "resume 10",
     "pause-when-blocked",
@@ -65,6 +67,8 @@ pub(super) const EXAMPLES: &[&str] = &[
     "fail 0",
     "done 0 1",
     "close 0",
+    "submit 0",
+    "submit 1",
     "granted 0 64",
     "reclaim-requested 0",
     "sync 0 5 64 0 0 0",
@@ -85,6 +89,9 @@ struct Receiver {
     token: u64,
     /// What was received and not decoded.
     undecoded: Vec<u8>,
+    /// What the system has written for a receive in flight.
+    in_flight: Option<Vec<u8>>,
+    is_closed: bool,
 }
 
 /// What must be the same after a call that was refused.
@@ -132,6 +139,7 @@ impl Play {
             "attach-with" => self.attach(first % 2 == 1, second % (self.buffer_bytes + 2)),
             "adopt" => self.adopt(first, second as usize, line.short(2), line.short(3)),
             "take" => self.take(first),
+            "submit" => self.report(first, Event::done(Action::Recv)),
             "request" => self.request(first as u8),
             "release" => self.release(first),
             "cancel" => self.cancel(first),
@@ -184,7 +192,7 @@ impl Play {
         let outcome =
             self.pool.attach_with(&AttachOptions { unknown_length, ..AttachOptions::new(0, token) }, &undecoded);
         if let Some(id) = self.ended(&before, outcome)? {
-            self.receivers.push(Receiver { id, token, undecoded });
+            self.receivers.push(Receiver { id, token, undecoded, in_flight: None, is_closed: false });
         }
         Ok(())
     }
@@ -200,7 +208,7 @@ impl Play {
         if let Some(id) = self.ended(&before, outcome)? {
             let (_, content) = self.leases.remove(nth);
             let undecoded = content[offset as usize..][..buffered_bytes as usize].to_vec();
-            self.receivers.push(Receiver { id, token, undecoded });
+            self.receivers.push(Receiver { id, token, undecoded, in_flight: None, is_closed: false });
             refused(self.pool.release(lease))?;
         }
         Ok(())
@@ -295,7 +303,8 @@ impl Play {
     /// Does one of the things that are asked for.
     fn obey(&mut self, nth: usize, choice: u32, amount: u32) -> Result<(), String> {
         let Some(at) = self.which(nth) else { return Ok(()) };
-        let Receiver { id, ref undecoded, .. } = self.receivers[at];
+        let Receiver { id, ref undecoded, ref in_flight, .. } = self.receivers[at];
+        let room = in_flight.as_ref().map_or(0, Vec::len) as u32;
         let (actions, there) = (self.pool.pending(id).expect("it is attached"), undecoded.len() as u32);
         let outcomes = actions.intersection(Actions::ACKNOWLEDGED);
         if actions.has(Action::Shed) && choice % 2 == 0 {
@@ -303,6 +312,14 @@ impl Play {
         }
         if !outcomes.is_empty() && choice % 8 != 7 {
             return self.report(at, Event::Done(outcomes));
+        }
+        if room > 0 {
+            return match choice % 8 {
+                0..3 => self.report(at, Event::Received { bytes: [room, 1 + amount % room, 1][choice as usize % 3] }),
+                3 => self.report(at, Event::WouldBlock),
+                4 => self.decoded(at, amount % (there + 1), amount % 2, 0),
+                _ => Ok(()),
+            };
         }
         if actions.has(Action::Decode) {
             return match choice % 8 {
@@ -319,6 +336,9 @@ impl Play {
         if actions.has(Action::Recv) {
             let room = self.pool.receive_area(id).expect("it is attached").len() as u32;
             let bytes = [room, 1 + amount % room, 1][choice as usize % 3];
+            if choice >= 3 && self.report(at, Event::done(Action::Recv)).is_ok() && self.is_in_flight(at) {
+                return Ok(());
+            }
             return self.report(at, if choice < 6 { Event::Received { bytes } } else { Event::WouldBlock });
         }
         self.report(at, [Event::Readable, Event::Wake, Event::Unblock { reasons: 1 }][choice as usize % 3])
@@ -328,18 +348,28 @@ impl Play {
         let Some(at) = self.which(nth) else { return Ok(()) };
         let (before, id) = (self.seen(), self.receivers[at].id);
         let received = match event {
-            Event::Received { bytes } => self.receive(id, bytes),
+            Event::Received { bytes } => self.receive(at, bytes),
+            Event::Done(actions) if actions.has(Action::Recv) => self.receive(at, self.buffer_bytes),
             _ => Vec::new(),
         };
         let outcome = self.pool.handle(id, event);
         let Some(actions) = self.ended(&before, outcome)? else { return Ok(()) };
+        let is_in_flight = self.is_in_flight(at);
         let receiver = &mut self.receivers[at];
+        let was_in_flight = receiver.in_flight.take_if(|_| !is_in_flight).is_some();
         match event {
+            Event::Done(actions) if actions.has(Action::Recv) => receiver.in_flight = Some(received),
+            _ if receiver.is_closed && was_in_flight => return self.finished(at, event, actions),
+            _ if receiver.is_closed => {}
             Event::Received { bytes } if bytes as usize != received.len() => {
                 return Err(format!("{bytes} bytes are accepted, room was for {}", received.len()));
             }
             Event::Received { .. } => receiver.undecoded.extend(received),
             Event::Consumed { bytes } => drop(receiver.undecoded.drain(..bytes as usize)),
+            Event::Close if is_in_flight => {
+                receiver.is_closed = true;
+                self.dropped += std::mem::take(&mut receiver.undecoded).len() as u64;
+            }
             Event::Close if !actions.has(Action::Finished) => return Err("it does not finish".into()),
             Event::Close => {
                 let receiver = self.receivers.remove(at);
@@ -355,8 +385,29 @@ impl Play {
         Ok(())
     }
 
-    /// As many of these bytes as there is room for.
-    fn receive(&mut self, id: ReceiverId, bytes: u32) -> Vec<u8> {
+    /// A receiver that was closed has had the outcome of its receive.
+    fn finished(&mut self, at: usize, event: Event, actions: Actions) -> Result<(), String> {
+        let receiver = self.receivers.remove(at);
+        self.closed.push(receiver.id);
+        if let Event::Received { bytes } = event {
+            self.dropped += u64::from(bytes);
+        }
+        if actions != Action::Finished.into() {
+            return Err(format!("{event:?} of a closed receiver: {actions:?}"));
+        }
+        refused(self.pool.handle(receiver.id, Event::Readable))
+    }
+
+    fn is_in_flight(&self, at: usize) -> bool {
+        self.pool.connection(self.receivers[at].id).is_ok_and(Connection::is_in_flight)
+    }
+
+    /// As many of these bytes as there is room for; those of a receive in flight were written when it was submitted.
+    fn receive(&mut self, at: usize, bytes: u32) -> Vec<u8> {
+        let Receiver { id, ref in_flight, .. } = self.receivers[at];
+        if let Some(written) = in_flight {
+            return written[..(bytes as usize).min(written.len())].to_vec();
+        }
         let room = self.pool.receive_area(id).expect("it is attached").len() as u32;
         let sent = self.sent(bytes.min(room));
         self.pool.receive_area(id).expect("it is attached")[..sent.len()].copy_from_slice(&sent);
@@ -377,11 +428,12 @@ impl Play {
     fn check(&mut self) -> Result<(), String> {
         self.pool.check_invariants().map_err(|broken| format!("{broken}: {:?}", self.seen()))?;
         for receiver in &mut self.receivers {
-            let Receiver { id, ref mut undecoded, .. } = *receiver;
+            let Receiver { id, ref mut undecoded, is_closed, .. } = *receiver;
             let connection = self.pool.connection(id).map_err(|error| error.to_string())?;
             let pending = self.pool.pending(id).map_err(|error| error.to_string())?;
             let data = self.pool.data(id).map_err(|error| error.to_string())?;
-            let may_be_lost = pending.has(Action::Shed) || connection.is_failed() || connection.end().is_some();
+            let may_be_lost =
+                is_closed || pending.has(Action::Shed) || connection.is_failed() || connection.end().is_some();
             if data.is_empty() && may_be_lost {
                 self.dropped += undecoded.len() as u64;
                 undecoded.clear();
@@ -412,7 +464,9 @@ impl Play {
     fn finish(&mut self) -> Result<(), String> {
         self.drain()?;
         while !self.receivers.is_empty() {
-            self.report(self.tokens as usize, Event::Close)?;
+            let at = self.tokens as usize % self.receivers.len();
+            let event = if self.receivers[at].is_closed { Event::WouldBlock } else { Event::Close };
+            self.report(at, event)?;
             self.check()?;
             self.release(0)?;
             self.check()?;
@@ -448,7 +502,8 @@ fn config(text: &[u8]) -> PoolConfig {
             "buffers" => buffers = 8 + u64::from(number % 16),
             "bytes" => config.buffer_bytes = 128 + number / 64 % 20 * 64,
             "receivers" => config.receivers_max = 1 + number.wrapping_sub(1) % 12,
-            "mode" => config.policy.mode = Mode::try_from((number % 4) as u8).unwrap_or_default(),
+            "mode" => config.policy.mode = Mode::try_from((number % 5) as u8).unwrap_or_default(),
+            "in-flight" => config.in_flight_max = number % 4,
             "reads" => config.policy.reads_per_wake = number as u8 % 4,
             "resume" => config.policy.resume_free_bytes = number,
             "pause-when-blocked" => config.policy.pause_when_blocked = true,

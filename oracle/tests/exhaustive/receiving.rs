@@ -20,6 +20,8 @@ struct Scope {
     is_leasing: bool,
     /// Decoders may hold whole frames.
     is_holding: bool,
+    /// The first receiver submits its receives.
+    is_submitting: bool,
     /// Steps of the clock in *G*.
     steps: u64,
 }
@@ -42,6 +44,11 @@ enum Op {
     },
     /// The next notice; a receive that it allows brings this.
     Poll {
+        arrived: Arrived,
+    },
+    /// The outcome of a receive in flight.
+    Land {
+        receiver: u32,
         arrived: Arrived,
     },
     /// Held content is decoded.
@@ -79,6 +86,9 @@ impl House {
         for receiver in 0..scope.receivers {
             house.perform(ReceivingOp::Attach { receiver, unknown_length: false }).expect("a rule is broken");
         }
+        if scope.is_submitting {
+            house.submit_from_now_on(0).expect("a rule is broken");
+        }
         for _ in 0..scope.leases {
             house.perform(ReceivingOp::Lease).expect("a rule is broken");
         }
@@ -93,8 +103,20 @@ impl House {
         self.checked.facts(receiver).kept
     }
 
-    /// Receives and reports until the borrow is over.
+    fn submit_from_now_on(&mut self, receiver: u32) -> Result<(), String> {
+        self.perform(ReceivingOp::SetSubmits { receiver, submits: true }).map(drop)
+    }
+
+    /// Receives and reports until the borrow is over, or submits.
     fn receive(&mut self, receiver: u32, max: u32, arrived: Arrived, holds: bool) -> Result<(), String> {
+        if self.scope.is_submitting && receiver == 0 {
+            self.seen.push("in flight");
+            return self.perform(ReceivingOp::Submit { receiver }).map(drop);
+        }
+        self.complete(receiver, max, arrived, holds)
+    }
+
+    fn complete(&mut self, receiver: u32, max: u32, arrived: Arrived, holds: bool) -> Result<(), String> {
         let rest = FRAME_BYTES - self.kept(receiver);
         let bytes = match arrived {
             Arrived::Nothing => 0,
@@ -132,7 +154,8 @@ impl House {
     /// Another peer comes for one that was shed.
     fn replace(&mut self, receiver: u32) -> Result<(), String> {
         self.perform(ReceivingOp::Close { receiver })?;
-        self.perform(ReceivingOp::Attach { receiver, unknown_length: false }).map(drop)
+        self.perform(ReceivingOp::Attach { receiver, unknown_length: false })?;
+        if self.scope.is_submitting && receiver == 0 { self.submit_from_now_on(0) } else { Ok(()) }
     }
 
     fn step(&mut self, op: Op) -> Result<(), String> {
@@ -147,6 +170,10 @@ impl House {
                 _ => Ok(()),
             },
             Op::Poll { arrived } => self.poll(arrived).map(drop),
+            Op::Land { receiver, arrived } => {
+                let max = self.checked.system.legal(receiver).receive_max;
+                self.complete(receiver, max, arrived, false)
+            }
             Op::Unblock { receiver } => {
                 self.perform(ReceivingOp::Decode { receiver })?;
                 self.report(receiver, false).map(drop)
@@ -201,6 +228,10 @@ impl Instance for House {
         let mut ops = vec![Op::Advance];
         for receiver in 0..self.scope.receivers {
             let legal = self.checked.system.legal(receiver);
+            if self.checked.facts(receiver).in_flight {
+                let outcomes = [Arrived::Nothing, Arrived::Part, Arrived::Rest];
+                ops.extend(outcomes.map(|arrived| Op::Land { receiver, arrived }));
+            }
             if legal.begin && self.checked.facts(receiver).claim_since.is_none() {
                 ops.push(Op::Serve { receiver, arrived: Arrived::Part, holds: false });
                 ops.push(Op::Serve { receiver, arrived: Arrived::Rest, holds: false });
@@ -245,9 +276,13 @@ impl Instance for House {
     /// Peers send nothing more: each claim is settled within its time.
     fn finish(mut self) -> Result<(), String> {
         let step_ns = GRACE_NS / 8 / self.scope.steps;
-        for _ in 0..=self.config.wait_ns_max() / step_ns {
+        // The outcome of a trial in flight is one step later.
+        for _ in 0..=self.config.wait_ns_max() / step_ns + u64::from(self.scope.is_submitting) {
             while self.poll(Arrived::Nothing)? {}
             self.step(Op::Advance)?;
+            if self.checked.facts(0).in_flight {
+                self.step(Op::Land { receiver: 0, arrived: Arrived::Nothing })?;
+            }
         }
         while self.poll(Arrived::Nothing)? {}
         match self.claims() {
@@ -263,12 +298,20 @@ const EVERYTHING: [&str; 5] = ["a claim", "a grant", "a trial", "evicted", "kept
 /// trial.
 #[test]
 fn receiving_closes_with_three_receivers() {
-    let scope = Scope { receivers: 3, leases: 5, is_leasing: false, is_holding: false, steps: 1 };
+    let scope = Scope { receivers: 3, leases: 5, is_leasing: false, is_holding: false, is_submitting: false, steps: 1 };
     close("three receivers, one buffer free", &House::new(scope), &["a claim", "a trial", "evicted", "kept for good"]);
 }
 
 #[test]
 fn receiving_closes_with_a_host_that_leases() {
-    let scope = Scope { receivers: 2, leases: 4, is_leasing: true, is_holding: true, steps: 2 };
+    let scope = Scope { receivers: 2, leases: 4, is_leasing: true, is_holding: true, is_submitting: false, steps: 2 };
     close("two receivers, and a host", &House::new(scope), &EVERYTHING);
+}
+
+/// A receive in flight is taken back for the sake of the other receiver, a trial in flight has the receive buffer, and nothing
+/// is lost.
+#[test]
+fn receiving_closes_with_receives_in_flight() {
+    let scope = Scope { receivers: 2, leases: 5, is_leasing: true, is_holding: false, is_submitting: true, steps: 1 };
+    close("two receivers, one of which submits", &House::new(scope), &["in flight", "a receive taken back", "a trial"]);
 }

@@ -1,7 +1,7 @@
 //! Claims, trials and notices.
 
-use super::{ModelReceiving, Purpose, Receiver};
-use crate::receiving_system::Notice;
+use super::{ModelReceiving, Purpose, Receiver, TRIAL_RECEIVES_MAX};
+use crate::receiving_system::{After, Notice, Reason};
 use std::cmp::Reverse;
 
 impl ModelReceiving {
@@ -93,6 +93,50 @@ impl ModelReceiving {
     fn serve(&mut self, id: u32, purpose: Purpose, max: u32) {
         let (place, _) = self.place_to_borrow(id).expect("there is a buffer to borrow");
         self.borrow(id, place, purpose, max);
+    }
+
+    /// Section 6, 7 and 8: what follows when nothing is left, or the decoder reported what is.
+    pub(super) fn after_report(&mut self, id: u32, consumed: u32) -> After {
+        let receiver = self.receiver(id);
+        let borrow = receiver.borrow.expect("a report ends a borrow");
+        let is_done = consumed > 0 || receiver.held_since.is_some() || receiver.bytes.is_empty();
+        let has_room = receiver.kept() < self.config.buffer_bytes;
+        if borrow.purpose == Purpose::Trial && !is_done {
+            if borrow.brought == borrow.asked && has_room && borrow.receives < TRIAL_RECEIVES_MAX {
+                let max = self.exact(id);
+                let borrow = self.receiver_mut(id).borrow.as_mut().expect("it borrows");
+                (borrow.max, borrow.asked) = (max, max);
+                return After::Receive { max };
+            }
+            return self.end_trial(id);
+        }
+        let leaves_partial_frame = receiver.held_since.is_none() && !receiver.bytes.is_empty();
+        self.receiver_mut(id).borrow = None;
+        if borrow.purpose == Purpose::Grant && leaves_partial_frame && self.keep(id, self.length(id)) {
+            return After::Ended;
+        }
+        match self.keep_leftovers(id) {
+            true => After::Ended,
+            false => {
+                self.shed(id, Reason::Memory, None);
+                After::Shed { reason: Reason::Memory }
+            }
+        }
+    }
+
+    /// Section 8, of a trial that brought no frame.
+    fn end_trial(&mut self, id: u32) -> After {
+        self.receiver_mut(id).borrow = None;
+        if self.deadline(id) > Some(self.now) && self.keep(id, 0) {
+            return After::Ended;
+        }
+        if self.keep(id, self.length(id)) {
+            self.end_claim(id);
+            self.receiver_mut(id).kept_for_good = true;
+            return After::Ended;
+        }
+        self.shed(id, Reason::Deadline, None);
+        After::Shed { reason: Reason::Deadline }
     }
 
     fn next_resume(&mut self) -> Option<Notice> {

@@ -191,6 +191,17 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
+    /// Whether a layer between the receiver and its transport takes whole records, from now on.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver.
+    pub fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool) -> Result<(), ReceivingError> {
+        self.row(receiver)?;
+        self.rows[receiver as usize].reads_ahead = reads_ahead;
+        Ok(())
+    }
+
     /// The receiver is gone; what it borrowed, kept and claimed ends. Returns how many undecoded bytes were dropped. If its receive
     /// is in flight, the buffer of that and the row are in use until [`complete`](Receiving::complete).
     ///

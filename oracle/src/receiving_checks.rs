@@ -364,6 +364,10 @@ impl<S: ReceivingSystem> ReceivingSystem for Checked<S> {
         self.demand(ReceivingOp::Attach { receiver, unknown_length });
     }
 
+    fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool) {
+        self.demand(ReceivingOp::SetReadsAhead { receiver, reads_ahead });
+    }
+
     fn close(&mut self, receiver: u32) {
         self.demand(ReceivingOp::Close { receiver });
     }

@@ -71,6 +71,10 @@ impl ReceivingSystem for CoreReceiving {
         self.attached.insert(receiver);
     }
 
+    fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool) {
+        self.core.set_reads_ahead(receiver, reads_ahead).expect(LEGAL);
+    }
+
     fn close(&mut self, receiver: u32) {
         let Facts { kept, in_flight, .. } = self.facts(receiver);
         assert_eq!(self.core.close(receiver).expect(LEGAL), kept, "bytes dropped by `close`");

@@ -8,6 +8,7 @@ use crate::receiving_system::{After, Begin, Notice, ReceivingSystem, Rest};
 #[allow(missing_docs)]
 pub enum ReceivingOp {
     Attach { receiver: u32, unknown_length: bool },
+    SetReadsAhead { receiver: u32, reads_ahead: bool },
     Close { receiver: u32 },
     Begin { receiver: u32 },
     BeginUnreported { receiver: u32 },
@@ -31,6 +32,7 @@ impl ReceivingOp {
     pub fn receiver(self) -> Option<u32> {
         match self {
             ReceivingOp::Attach { receiver, .. }
+            | ReceivingOp::SetReadsAhead { receiver, .. }
             | ReceivingOp::Close { receiver }
             | ReceivingOp::Begin { receiver }
             | ReceivingOp::BeginUnreported { receiver }
@@ -51,6 +53,7 @@ impl ReceivingOp {
     pub fn play(self, system: &mut impl ReceivingSystem, bytes: &[u8]) -> Answer {
         match self {
             ReceivingOp::Attach { receiver, unknown_length } => system.attach(receiver, unknown_length),
+            ReceivingOp::SetReadsAhead { receiver, reads_ahead } => system.set_reads_ahead(receiver, reads_ahead),
             ReceivingOp::Close { receiver } => system.close(receiver),
             ReceivingOp::Begin { receiver } => return Answer::Begin(system.begin(receiver)),
             ReceivingOp::BeginUnreported { receiver } => return Answer::Begin(system.begin_unreported(receiver)),
@@ -90,6 +93,8 @@ pub enum Answer {
 pub enum DrawnKind {
     /// A receiver is attached.
     Attach,
+    /// A layer that reads ahead comes or goes.
+    ReadAhead,
     /// A receiver is closed.
     Close,
     /// What the receiver is about to do: it receives, decodes or begins.
@@ -145,6 +150,10 @@ impl Drawn {
                 Some(ReceivingOp::Close { receiver })
             }
             DrawnKind::Submit => self.submit(model, receiver?),
+            DrawnKind::ReadAhead => {
+                let reads_ahead = self.amount % 2 == 0;
+                receiver.map(|receiver| ReceivingOp::SetReadsAhead { receiver, reads_ahead })
+            }
             DrawnKind::Obey => self.obey(model, receiver?),
             DrawnKind::Guess => {
                 let receiver = receiver.filter(|&receiver| model.legal(receiver).begin)?;

@@ -190,6 +190,8 @@ pub struct Totals {
 pub trait ReceivingSystem {
     /// A receiver begins to use the memory.
     fn attach(&mut self, receiver: u32, unknown_length: bool);
+    /// Whether a layer takes whole records for it, from now on; `false` when it begins.
+    fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool);
     /// It ceases to; its number is free again.
     fn close(&mut self, receiver: u32);
     /// It is readable, has no held content, and does not borrow.

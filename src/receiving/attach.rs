@@ -110,6 +110,7 @@ impl ReceivingPool {
         self.follow_shed(index);
         self.table.connection_mut(index).set_policy(&without_parking(policy))?;
         self.follow_mode(index, policy);
+        self.memory.set_reads_ahead(index, policy.reads_ahead).expect("it is attached");
         Ok(self.reconcile(index))
     }
 
@@ -132,6 +133,7 @@ impl ReceivingPool {
         self.scheduled.set(index, false);
         self.memory.attach(index, options.unknown_length).expect("the row is free");
         self.follow_mode(index, &policy);
+        self.memory.set_reads_ahead(index, policy.reads_ahead).expect("it is attached");
         Ok(index)
     }
 

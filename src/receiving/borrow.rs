@@ -140,8 +140,10 @@ impl<B: Buffers> Receiving<B> {
         if self.may_not_submit(keeper) || (self.submits(keeper) && !owns_buffer) {
             return None;
         }
+        let reads_ahead = self.rows[state.receiver as usize].reads_ahead;
         let room = match state.place {
-            Place::Nowhere if self.cells.has_header_cell() => return Some(HEADER_BYTES),
+            Place::Nowhere if self.cells.has_header_cell() && !reads_ahead => return Some(HEADER_BYTES),
+            place if reads_ahead && self.cell_bytes(place) < self.length_bytes(keeper) => 0,
             place => self.cell_bytes(place) - kept_bytes,
         };
         (room > 0).then(|| room.min(self.exact_bytes(keeper)))

@@ -21,11 +21,20 @@ pub(super) struct Row {
     pub(super) unknown_length: bool,
     /// Its receives are submitted, and complete later.
     pub(super) submits: bool,
+    /// A layer takes a whole record from its transport, whatever it is asked for.
+    pub(super) reads_ahead: bool,
 }
 
 impl Default for Row {
     fn default() -> Row {
-        Row { keeper: NIL, credit_bytes: 0, is_attached: false, unknown_length: false, submits: false }
+        Row {
+            keeper: NIL,
+            credit_bytes: 0,
+            is_attached: false,
+            unknown_length: false,
+            submits: false,
+            reads_ahead: false,
+        }
     }
 }
 

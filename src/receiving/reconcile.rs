@@ -1,15 +1,16 @@
 //! What happens inside a step: the machine and the memory model ask things of each other, until only the host's actions are left.
 
 use super::{After, Begin, Borrowed, ReceivingPool, Rest};
-use crate::connection::{Action, Actions, Event, Hold, Mode};
+use crate::connection::{Action, Actions, Event, Hold, Mode, Policy};
 
 impl ReceivingPool {
     /// The receiver may receive. The machine sees that much room, so that it knows when a receive filled it. It sees the whole
-    /// buffer that the receive goes to if a poller reports again what a filled receive leaves, or if a cell has less room than
+    /// buffer that the receive goes to if a poller reports again what a filled receive leaves (not of a layer that reads ahead), or if a cell has less room than
     /// the frame needs, since the frame does fit. A machine that sees as much already goes on with a report.
     pub(super) fn grant(&mut self, index: u32, max_bytes: u32) {
         let connection = self.table.connection(index);
-        let is_partial = connection.policy().mode == Mode::Level || connection.needed_bytes() > max_bytes;
+        let Policy { mode, reads_ahead, .. } = connection.policy();
+        let is_partial = (mode == Mode::Level && !reads_ahead) || connection.needed_bytes() > max_bytes;
         let capacity =
             if is_partial { self.memory.config().buffer_bytes } else { connection.buffered_bytes() + max_bytes };
         let has_room = connection.hold() == Hold::Buffer && connection.capacity() >= capacity;
@@ -195,7 +196,8 @@ impl ReceivingPool {
     /// Whether a poller reports what is there once more, of a receiver that keeps nothing.
     fn reports_again(&self, index: u32) -> bool {
         let connection = self.table.connection(index);
-        connection.policy().mode != Mode::Edge && connection.buffered_bytes() == 0
+        let Policy { mode, reads_ahead, .. } = connection.policy();
+        mode != Mode::Edge && !reads_ahead && connection.buffered_bytes() == 0
     }
 
     /// Something is there to be received, also for a receiver that waits. An edge may be late: what it was reported for may have been

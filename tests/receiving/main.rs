@@ -1,6 +1,7 @@
 //! Pools on the memory model: a whole host in shortage, and single cases.
 
 mod completion;
+mod layers;
 mod leases;
 mod receivers;
 mod shortage;
@@ -18,7 +19,10 @@ fn pool_of_eight(waiters_max: u32) -> ReceivingPool {
 }
 
 fn pool_of_eight_in(mode: Mode, waiters_max: u32) -> ReceivingPool {
-    let policy = Policy { mode, ..Policy::default() };
+    pool_of_eight_with(Policy { mode, ..Policy::default() }, waiters_max)
+}
+
+fn pool_of_eight_with(policy: Policy, waiters_max: u32) -> ReceivingPool {
     let config = PoolConfig { buffer_bytes: 256, waiters_max, policy, ..PoolConfig::new(8 * 256, 8) };
     ReceivingPool::new(&config).expect("the configuration is allowed")
 }

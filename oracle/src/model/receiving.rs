@@ -60,6 +60,7 @@ struct Receiver {
     submits: bool,
     /// It is closed, and a receive is in flight.
     closed: bool,
+    reads_ahead: bool,
     bytes: Vec<u8>,
     /// Which of the sizes.
     cell: Option<usize>,
@@ -88,6 +89,7 @@ impl Receiver {
             unknown_length,
             submits: false,
             closed: false,
+            reads_ahead: false,
             bytes: Vec::new(),
             cell: None,
             borrow: None,
@@ -293,9 +295,11 @@ impl ModelReceiving {
             (room, true)
         } else if !self.is_in_shortage(id, free) {
             (if kept == 0 { room } else { self.exact(id) }, true)
-        } else if let Some(cell_room) = cell_room.filter(|&cell_room| cell_room > 0 && may_be_short) {
+        } else if let Some(cell_room) =
+            cell_room.filter(|&cell_room| cell_room > 0 && may_be_short && self.may_fill_cell(id))
+        {
             (self.exact(id).min(cell_room), false)
-        } else if cell_room.is_none() && may_be_short && self.has_room(0, 0) {
+        } else if cell_room.is_none() && may_be_short && !receiver.reads_ahead && self.has_room(0, 0) {
             (64, false)
         } else if self.receiver(id).kept_for_good {
             let place = self.take_place();
@@ -314,6 +318,12 @@ impl ModelReceiving {
         }
         self.borrow(id, place, Purpose::Plain, max);
         Begin::Receive { max }
+    }
+
+    /// A receiver that reads ahead receives into its cell only what completes its length.
+    fn may_fill_cell(&self, id: u32) -> bool {
+        let receiver = self.receiver(id);
+        !receiver.reads_ahead || receiver.cell.is_some_and(|cell| self.length(id) <= self.sizes[cell])
     }
 
     /// A borrow without a receive, or with one that brought nothing.
@@ -369,6 +379,10 @@ impl ReceivingSystem for ModelReceiving {
     fn attach(&mut self, receiver: u32, unknown_length: bool) {
         let attached = Receiver::new(unknown_length, self.now);
         assert!(self.receivers.insert(receiver, attached).is_none(), "receiver {receiver} is attached already");
+    }
+
+    fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool) {
+        self.receiver_mut(receiver).reads_ahead = reads_ahead;
     }
 
     fn close(&mut self, receiver: u32) {

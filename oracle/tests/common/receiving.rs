@@ -58,6 +58,7 @@ pub fn wind_up(
 pub fn drawn() -> impl Strategy<Value = Drawn> {
     let kind = prop_oneof![
         4 => Just(DrawnKind::Attach),
+        2 => Just(DrawnKind::ReadAhead),
         1 => Just(DrawnKind::Close),
         60 => Just(DrawnKind::Obey),
         2 => Just(DrawnKind::Guess),

@@ -61,7 +61,7 @@ pub use types::{LeasedContent, MemoryModelStats, Notice, PoolStats, ReceiverInfo
 use crate::connection::{Action, Actions, Connection, Event};
 use crate::memory::{Memory, poison};
 use crate::scheduler::{Scheduler, TenantConfig, TenantId};
-use audit::Audit;
+pub(crate) use audit::{Audit, Audited, LeftNotice, PoolState};
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -120,7 +120,7 @@ impl<S: BufferSource> Pool<S> {
             is_attach_awaited: false,
             config: *config,
             counts: PoolStats::default(),
-            audit: Audit::new(config)?,
+            audit: Audit::new(config.audit, config.receivers_max)?,
             is_not_sync: PhantomData,
         })
     }

@@ -17,7 +17,7 @@
 //! | `eviction.rs` | content that goes for the sake of a claim |
 //! | `pool.rs`, `reconcile.rs` | connections and memory together |
 //! | `completion.rs` | receives in flight, of those |
-//! | `attach.rs`, `host.rs`, `queries.rs` | how receivers come; buffers of the host's own; what there is to know |
+//! | `attach.rs`, `host.rs`, `queries.rs`, `audit.rs` | how receivers come; buffers of the host's own; what there is to know |
 //! | `light.rs`, `fast_path.rs` | the common cycle |
 //! | `transfer.rs` | content that comes and goes with its buffer |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod audit;
 mod bits;
 mod borrow;
 mod budget;
@@ -396,6 +397,11 @@ impl<B: Buffers> Receiving<B> {
     /// Counts of all receivers since the beginning.
     pub fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// The host's time at the last advance of the clock.
+    pub(super) fn last_advance_ns(&self) -> Option<u64> {
+        self.clock.last_advance_ns()
     }
 
     /// Free buffers.

@@ -4,7 +4,7 @@
 //! connection; an event takes the mark away ([`SinceSeen`]). So the next audit knows what is as it was.
 
 use super::own_actions::host_actions;
-use super::{BufferSource, Finding, FindingKind, Pool, PoolConfig, PoolError, ReceiverId};
+use super::{BufferSource, Finding, FindingKind, Pool, PoolError, ReceiverId, Table};
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
 use crate::connection::{Action, Actions, Connection, Hold, Mode, SinceSeen};
@@ -21,6 +21,59 @@ const PATIENCE_NS: u64 = 1_000_000_000;
 
 /// Parts of a lease that the host may sleep beyond `poll_timeout`.
 const OVERSLEPT_PER_LEASE: u64 = 8;
+
+/// A pool, as an audit looks at it.
+pub(crate) trait Audited {
+    fn table(&self) -> &Table;
+
+    fn table_mut(&mut self) -> &mut Table;
+
+    fn state(&self) -> PoolState;
+
+    /// When the host is to advance the clock.
+    fn timeout_ns(&self) -> Option<u64>;
+
+    /// The actions of a receiver that are undone, of which an earlier audit saw these, if nothing happened to it since.
+    fn undone_actions(&self, row: u32, before: Actions) -> Actions;
+
+    /// Whether `Reschedule` was done and `Wake` is still to be reported.
+    fn awaits_wake(&self, row: u32) -> bool;
+
+    /// Whether `CannotFit` was done and the frame at the front still cannot fit.
+    fn is_misfit_left(&self, row: u32) -> bool;
+
+    /// Whether the poller reports once more what these undone actions are about.
+    fn is_reported_again(&self, row: u32, actions: Actions) -> bool;
+}
+
+/// How a pool is before its host sleeps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PoolState {
+    /// The host's time at the last advance of the clock.
+    pub(crate) advance_ns: Option<u64>,
+    /// How long the host may sleep beyond `poll_timeout`, in nanoseconds; `None` for any time.
+    pub(crate) slack_ns: Option<u64>,
+    /// Requests that wait.
+    pub(crate) waiting: u32,
+    /// Requests that were granted since the beginning.
+    pub(crate) grants: u64,
+    /// Every wait ends at a known time.
+    pub(crate) has_deadlines: bool,
+    /// The next that `poll_notice` would bring.
+    pub(crate) notice: Option<LeftNotice>,
+    /// Another thread may have left the notice after the host looked.
+    pub(crate) is_shared: bool,
+}
+
+/// What `poll_notice` would bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeftNotice {
+    /// The wait that it ends, if it ends one.
+    pub(crate) wait: Option<WaitId>,
+    /// The receiver; `None` for a request of the host's own.
+    pub(crate) receiver: Option<ReceiverId>,
+    pub(crate) token: u64,
+}
 
 /// What the audit remembers.
 #[cfg_attr(feature = "model-check", derive(Clone))]
@@ -78,22 +131,93 @@ struct Last {
     timeout_ns: Option<u64>,
     waiting: u32,
     grants: u64,
-    grant: Option<WaitId>,
+    notice: Option<LeftNotice>,
     /// Since when each of the findings about the pool stands.
     clock_ns: Option<u64>,
     stuck_ns: Option<u64>,
-    grant_ns: u64,
+    notice_ns: u64,
 }
 
 impl Audit {
-    /// Reserves all that it will need, if the configuration asks for it.
-    pub(super) fn new(config: &PoolConfig) -> Result<Option<Audit>, ConfigError> {
-        if !config.audit {
+    /// Reserves all that it will need, if it is on.
+    pub(crate) fn new(is_on: bool, receivers_max: u32) -> Result<Option<Audit>, ConfigError> {
+        if !is_on {
             return Ok(None);
         }
-        let seen = reserve("receivers_max", config.receivers_max)?;
+        let seen = reserve("receivers_max", receivers_max)?;
         Ok(Some(Audit { seen, round: None, last: Last::default() }))
     }
+
+    /// The next finding of the round, `None` at its end.
+    pub(crate) fn poll(&mut self, pool: &mut impl Audited, now_ns: u64) -> Option<Finding> {
+        let mut round = self.round.take().unwrap_or_else(|| Round::begin(&pool.state(), &mut self.last, now_ns));
+        let mut found = round.of_pool.iter_mut().find_map(Option::take);
+        while found.is_none() && round.row < pool.table().rows() {
+            found = self.look_at(pool, round.row, &round);
+            round.row += 1;
+        }
+        if found.is_some() {
+            self.round = Some(round);
+        } else {
+            self.last.timeout_ns = pool.timeout_ns();
+        }
+        found
+    }
+
+    fn look_at(&mut self, pool: &mut impl Audited, row: u32, round: &Round) -> Option<Finding> {
+        let receiver = pool.table().id(row);
+        let before = self.seen.get(row as usize).copied().filter(|before| before.receiver == receiver);
+        if !pool.table().connection(row).is_attached() {
+            return None;
+        }
+        let since = pool.table_mut().connection_mut(row).mark_seen();
+        let same = before.filter(|_| since == SinceSeen::Nothing).map_or(Actions::NONE, |before| before.actions);
+        let actions = expected_actions(pool.table().connection(row), pool.undone_actions(row, same));
+        let condition = Condition::of(pool, row, actions);
+        let now = Seen::next(before, since, receiver, condition, actions, round.now_ns);
+        store(&mut self.seen, row, now);
+        let holds = pool.table().connection(row).hold() != Hold::None;
+        let (kind, count) = now.kind(pool.is_reported_again(row, actions), holds, round)?;
+        let age_ns = round.now_ns.saturating_sub(now.since_ns);
+        let (receiver, token) = (Some(receiver), pool.table().token(row));
+        Some(Finding { kind, receiver, token, actions, since_ns: now.since_ns, age_ns, count })
+    }
+}
+
+impl Round {
+    fn begin(state: &PoolState, last: &mut Last, now_ns: u64) -> Round {
+        let &PoolState { advance_ns, grants, notice, .. } = state;
+        let waiting = state.waiting.min(last.waiting);
+        let is_stopped = advance_ns == last.advance_ns && now_ns > last.now_ns;
+        last.clock_ns = is_stopped.then(|| last.clock_ns.or(advance_ns).unwrap_or(now_ns));
+        let is_stuck = waiting > 0 && grants == last.grants && !state.has_deadlines;
+        last.stuck_ns = is_stuck.then(|| last.stuck_ns.unwrap_or(last.now_ns));
+        let is_same_notice = notice.is_some() && notice == last.notice;
+        last.notice_ns = if is_same_notice { last.notice_ns } else { now_ns };
+        let left = notice.filter(|_| is_same_notice || !state.is_shared);
+        let of_pool = [
+            last.clock_ns.map(|since_ns| Finding::of_pool(FindingKind::ClockStopped, since_ns, now_ns)),
+            overslept(state, last, now_ns),
+            left.map(|LeftNotice { receiver, token, .. }| Finding {
+                receiver,
+                token,
+                ..Finding::of_pool(FindingKind::NoticeLeft, last.notice_ns, now_ns)
+            }),
+            last.stuck_ns.filter(|&since_ns| now_ns.saturating_sub(since_ns) >= PATIENCE_NS).map(|since_ns| Finding {
+                count: state.waiting,
+                ..Finding::of_pool(FindingKind::NoDeadline, since_ns, now_ns)
+            }),
+        ];
+        *last = Last { now_ns, advance_ns, waiting: state.waiting, grants, notice, ..*last };
+        Round { now_ns, waiting, of_pool, row: 0 }
+    }
+}
+
+fn overslept(state: &PoolState, last: &Last, now_ns: u64) -> Option<Finding> {
+    let due_ns = last.timeout_ns?.max(last.advance_ns?);
+    let slack_ns = state.slack_ns?;
+    let age_ns = state.advance_ns?.checked_sub(due_ns).filter(|&late_ns| late_ns > slack_ns)?;
+    Some(Finding { age_ns, ..Finding::of_pool(FindingKind::Overslept, due_ns, now_ns) })
 }
 
 impl<S: BufferSource> Pool<S> {
@@ -103,101 +227,78 @@ impl<S: BufferSource> Pool<S> {
     /// for a second at most where you use it.
     ///
     /// For debugging: a round looks at each receiver, and the first event for each of them after it is a slower one. Where
-    /// [`PoolConfig::audit`] is not set it costs nothing.
+    /// [`PoolConfig::audit`](super::PoolConfig::audit) is not set it costs nothing.
     ///
     /// # Errors
     ///
     /// The configuration did not ask for an audit.
     pub fn poll_audit(&mut self, now_ns: u64) -> Result<Option<Finding>, PoolError> {
         let mut audit = self.audit.take().ok_or(PoolError::AuditOff)?;
-        let found = self.audit_on(&mut audit, now_ns);
+        let found = audit.poll(self, now_ns);
         self.audit = Some(audit);
         Ok(found)
     }
 
-    fn audit_on(&mut self, audit: &mut Audit, now_ns: u64) -> Option<Finding> {
-        let mut round = audit.round.take().unwrap_or_else(|| self.begin_round(&mut audit.last, now_ns));
-        let mut found = round.of_pool.iter_mut().find_map(Option::take);
-        while found.is_none() && round.row < self.table.rows() {
-            found = self.look_at(round.row, &mut audit.seen, &round);
-            round.row += 1;
-        }
-        if found.is_some() {
-            audit.round = Some(round);
-        } else {
-            audit.last.timeout_ns = self.poll_timeout();
-        }
-        found
-    }
-
-    fn begin_round(&self, last: &mut Last, now_ns: u64) -> Round {
-        let stats = self.source.stats();
-        let grants = stats.granted_at_once + stats.granted_by_handoff;
-        let waiting = stats.waiting.min(last.waiting);
-        let advance_ns = self.source.last_advance_ns();
-        let is_stopped = advance_ns == last.advance_ns && now_ns > last.now_ns;
-        last.clock_ns = is_stopped.then(|| last.clock_ns.or(advance_ns).unwrap_or(now_ns));
-        let is_stuck = waiting > 0 && grants == last.grants && self.config.scheduler.lease_ns.is_none();
-        last.stuck_ns = is_stuck.then(|| last.stuck_ns.unwrap_or(last.now_ns));
-        let grant = self.source.next_grant();
-        let is_same_grant = grant.is_some() && grant == last.grant;
-        last.grant_ns = if is_same_grant { last.grant_ns } else { now_ns };
-        let of_pool = [
-            last.clock_ns.map(|since_ns| Finding::of_pool(FindingKind::ClockStopped, since_ns, now_ns)),
-            self.overslept(last, advance_ns, now_ns),
-            // Of a shard, another thread may have assigned it after the host looked, and signals this one.
-            grant.filter(|_| is_same_grant || !S::IS_SHARED).map(|wait| self.grant_left(wait, last.grant_ns, now_ns)),
-            last.stuck_ns.filter(|&since_ns| now_ns.saturating_sub(since_ns) >= PATIENCE_NS).map(|since_ns| Finding {
-                count: stats.waiting,
-                ..Finding::of_pool(FindingKind::NoDeadline, since_ns, now_ns)
-            }),
-        ];
-        *last = Last { now_ns, advance_ns, waiting: stats.waiting, grants, grant, ..*last };
-        Round { now_ns, waiting, of_pool, row: 0 }
-    }
-
-    fn overslept(&self, last: &Last, advance_ns: Option<u64>, now_ns: u64) -> Option<Finding> {
-        let due_ns = last.timeout_ns?.max(last.advance_ns?);
-        let slack_ns = self.config.scheduler.lease_ns? / OVERSLEPT_PER_LEASE;
-        let age_ns = advance_ns?.checked_sub(due_ns).filter(|&late_ns| late_ns > slack_ns)?;
-        Some(Finding { age_ns, ..Finding::of_pool(FindingKind::Overslept, due_ns, now_ns) })
-    }
-
-    /// A grant that nothing picked up; a receiver's has its row as the token.
-    fn grant_left(&self, wait: WaitId, since_ns: u64, now_ns: u64) -> Finding {
-        let found = Finding::of_pool(FindingKind::NoticeLeft, since_ns, now_ns);
-        match self.source.describe_wait(wait) {
+    /// What a grant that nothing picked up is for; a receiver's has its row as the token.
+    fn left_notice(&self, wait: WaitId) -> LeftNotice {
+        let (receiver, token) = match self.source.describe_wait(wait) {
             Ok(wait) if wait.has_deadline => {
                 let row = wait.token as u32;
-                Finding { receiver: Some(self.table.id(row)), token: self.table.token(row), ..found }
+                (Some(self.table.id(row)), self.table.token(row))
             }
-            Ok(wait) => Finding { token: wait.token, ..found },
-            Err(_) => found,
-        }
-    }
-
-    fn look_at(&mut self, row: u32, seen: &mut Vec<Seen>, round: &Round) -> Option<Finding> {
-        let receiver = self.table.id(row);
-        let before = seen.get(row as usize).copied().filter(|before| before.receiver == receiver);
-        if !self.table.connection(row).is_attached() {
-            return None;
-        }
-        let since = self.table.connection_mut(row).mark_seen();
-        let connection = self.table.connection(row);
-        let actions = expected_actions(connection);
-        let condition = Condition::of(connection, actions);
-        let now = Seen::next(before, since, receiver, condition, actions, round.now_ns);
-        store(seen, row, now);
-        let (kind, count) = now.kind(connection, round)?;
-        let age_ns = round.now_ns.saturating_sub(now.since_ns);
-        let (receiver, token) = (Some(receiver), self.table.token(row));
-        Some(Finding { kind, receiver, token, actions, since_ns: now.since_ns, age_ns, count })
+            Ok(wait) => (None, wait.token),
+            Err(_) => (None, 0),
+        };
+        LeftNotice { wait: Some(wait), receiver, token }
     }
 }
 
-/// What an honest host does before it sleeps. A socket that was registered once, edge-triggered, may stay registered.
-fn expected_actions(connection: &Connection) -> Actions {
-    let actions = host_actions(connection.pending());
+impl<S: BufferSource> Audited for Pool<S> {
+    fn table(&self) -> &Table {
+        &self.table
+    }
+
+    fn table_mut(&mut self) -> &mut Table {
+        &mut self.table
+    }
+
+    fn state(&self) -> PoolState {
+        let (stats, lease_ns) = (self.source.stats(), self.config.scheduler.lease_ns);
+        PoolState {
+            advance_ns: self.source.last_advance_ns(),
+            slack_ns: lease_ns.map(|lease_ns| lease_ns / OVERSLEPT_PER_LEASE),
+            waiting: stats.waiting,
+            grants: stats.granted_at_once + stats.granted_by_handoff,
+            has_deadlines: lease_ns.is_some(),
+            notice: self.source.next_grant().map(|wait| self.left_notice(wait)),
+            is_shared: S::IS_SHARED,
+        }
+    }
+
+    fn timeout_ns(&self) -> Option<u64> {
+        self.poll_timeout()
+    }
+
+    fn undone_actions(&self, row: u32, _before: Actions) -> Actions {
+        host_actions(self.table.connection(row).pending())
+    }
+
+    fn awaits_wake(&self, row: u32) -> bool {
+        self.table.connection(row).awaits_wake()
+    }
+
+    fn is_misfit_left(&self, row: u32) -> bool {
+        self.table.connection(row).is_misfit_left()
+    }
+
+    fn is_reported_again(&self, row: u32, actions: Actions) -> bool {
+        let connection = self.table.connection(row);
+        actions == Action::Recv.into() && connection.is_armed() && connection.policy().mode == Mode::Level
+    }
+}
+
+/// What an honest host does of this before it sleeps. A socket that was registered once, edge-triggered, may stay registered.
+fn expected_actions(connection: &Connection, actions: Actions) -> Actions {
     if connection.policy().mode == Mode::Edge { actions.without(Action::StopRecv.into()) } else { actions }
 }
 
@@ -217,12 +318,13 @@ impl Finding {
 }
 
 impl Condition {
-    fn of(connection: &Connection, actions: Actions) -> Condition {
+    fn of(pool: &impl Audited, row: u32, actions: Actions) -> Condition {
+        let connection = pool.table().connection(row);
         if !actions.is_empty() {
             Condition::Undone
-        } else if connection.awaits_wake() {
+        } else if pool.awaits_wake(row) {
             Condition::Scheduled
-        } else if connection.is_misfit_left() {
+        } else if pool.is_misfit_left(row) {
             Condition::Misfit
         } else if connection.is_taken_back() {
             Condition::TakenBack
@@ -261,13 +363,13 @@ impl Seen {
     }
 
     /// The mistake, if it is one, and how many there are of what it counts.
-    fn kind(&self, connection: &Connection, round: &Round) -> Option<(FindingKind, u32)> {
+    fn kind(&self, is_reported_again: bool, holds: bool, round: &Round) -> Option<(FindingKind, u32)> {
         let age_ns = round.now_ns.saturating_sub(self.since_ns);
         let is_old = age_ns > 0;
         let if_old = |kind| is_old.then_some((kind, 0));
         let if_overdue = |kind, count| (age_ns >= PATIENCE_NS).then_some((kind, count));
         match self.condition {
-            Condition::Undone => self.undone(connection, is_old, round),
+            Condition::Undone => self.undone(is_reported_again, is_old && holds, round),
             Condition::Scheduled => if_old(FindingKind::NotWoken),
             Condition::Misfit => if_old(FindingKind::MisfitLeft),
             Condition::TakenBack => if_overdue(FindingKind::OutcomeMissing, 0),
@@ -279,12 +381,10 @@ impl Seen {
         }
     }
 
-    fn undone(&self, connection: &Connection, is_old: bool, round: &Round) -> Option<(FindingKind, u32)> {
+    fn undone(&self, is_reported_again: bool, has_held: bool, round: &Round) -> Option<(FindingKind, u32)> {
         let has_area = self.actions.has(Action::Recv) || self.actions.has(Action::Decode);
         // The poller reports it again, so the host may come back to it then; but it holds a buffer.
-        let is_reported_again =
-            self.actions == Action::Recv.into() && connection.is_armed() && connection.policy().mode == Mode::Level;
-        match (is_old && has_area, is_reported_again) {
+        match (has_held && has_area, is_reported_again) {
             (true, true) if round.waiting == 0 => None,
             (true, _) => Some((FindingKind::AreaOutlived, 0)),
             (false, true) => None,

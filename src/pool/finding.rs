@@ -50,7 +50,7 @@ pub enum FindingKind {
     NoticeLeft = 8,
     /// The clock was not advanced in this iteration.
     ClockStopped = 9,
-    /// The host slept beyond `poll_timeout`, by more than an eighth of `lease_ns`.
+    /// The host slept beyond `poll_timeout`, by more than an eighth of `lease_ns`; on the memory model, of `frame_grace_ns`.
     Overslept = 10,
     /// Requests wait, nothing was granted for a second or more, and leases have no deadline.
     NoDeadline = 11,

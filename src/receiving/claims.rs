@@ -177,6 +177,23 @@ impl<B: Buffers> Receiving<B> {
         self.heaps.first(Queue::Claims).map(|first| first.keeper)
     }
 
+    /// Receivers that claim.
+    pub(super) fn claims(&self) -> u32 {
+        self.heaps.len(Queue::CreditedClaims) + self.heaps.len(Queue::Claims)
+    }
+
+    /// The receiver that `poll` would try, grant or resume, as far as a look shows that changes nothing.
+    pub(super) fn next_served(&self) -> Option<u32> {
+        let firsts = [Queue::CreditedClaims, Queue::Claims].map(|queue| self.heaps.first(queue));
+        let due = self.first_due().filter(|_| self.trials_left > 0);
+        let granted = firsts.into_iter().flatten().next().map(|first| first.keeper).filter(|&keeper| {
+            self.has_room(self.cells.sizes.fitting_above_header(self.length_bytes(keeper)), self.floor(keeper))
+        });
+        let resumed = self.off.first().filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()));
+        let keeper = due.or(granted).or(resumed).filter(|_| self.borrows.is_empty())?;
+        Some(self.keepers[keeper].receiver)
+    }
+
     fn poll_off(&mut self) -> Option<Notice> {
         let first = self.off.first().filter(|_| self.open_borrows == 0);
         let keeper = first.filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()))?;

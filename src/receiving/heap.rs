@@ -32,6 +32,10 @@ impl Heaps {
         self.heaps[queue as usize].first().copied()
     }
 
+    pub(super) fn len(&self, queue: Queue) -> u32 {
+        self.heaps[queue as usize].len() as u32
+    }
+
     pub(super) fn is_empty(&self, queue: Queue) -> bool {
         self.heaps[queue as usize].is_empty()
     }

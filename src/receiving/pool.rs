@@ -9,7 +9,7 @@ use super::buffers::Buffers;
 use super::{Begin, Notice as MemoryNotice, PoolConfig, Receiving, Totals};
 use crate::config_error::ConfigError;
 use crate::connection::{Action, Actions, Connection, Event, Hold, Policy};
-use crate::pool::{Notice, PoolError, ReceiverId, Stamp, Table};
+use crate::pool::{Audit, Notice, PoolError, ReceiverId, Stamp, Table};
 use core::cell::Cell;
 use core::marker::PhantomData;
 
@@ -26,6 +26,7 @@ pub struct ReceivingPool {
     pub(super) scheduled: Bits,
     /// An attach was refused because the table was full, and asked for a notice.
     pub(super) is_attach_awaited: bool,
+    pub(super) audit: Option<Audit>,
     /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its fields
     /// are.
     is_not_sync: PhantomData<Cell<()>>,
@@ -65,6 +66,7 @@ impl ReceivingPool {
             host_leases,
             scheduled,
             is_attach_awaited: false,
+            audit: Audit::new(config.audit, config.receivers_max)?,
             is_not_sync: PhantomData,
         })
     }

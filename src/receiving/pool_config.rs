@@ -42,11 +42,13 @@ pub struct PoolConfig {
     pub tag: u8,
     /// How each receiver's host receives, unless its attach says otherwise.
     pub policy: Policy,
+    /// [`poll_audit`](super::ReceivingPool::poll_audit) may be called: 24 bytes for each receiver.
+    pub audit: bool,
 }
 
 impl PoolConfig {
     /// Buffers of 16,448 bytes; a grace of 1 s; content held for at most 2 s in shortage; one class without reserve or cap, as many
-    /// waits as receivers, no tenants; level-triggered.
+    /// waits as receivers, no tenants; level-triggered, no audit.
     pub fn new(memory_bytes: u64, receivers_max: u32) -> PoolConfig {
         let memory = ReceivingConfig::new(memory_bytes, receivers_max);
         let requests = SchedulerConfig::new(1, receivers_max);
@@ -65,6 +67,7 @@ impl PoolConfig {
             tenants_max: requests.tenants_max,
             tag: requests.tag,
             policy: Policy::default(),
+            audit: false,
         }
     }
 

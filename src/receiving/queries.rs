@@ -2,7 +2,7 @@
 
 use super::{ReceivingPool, Totals};
 use crate::connection::Actions;
-use crate::pool::{Finding, MemoryModelStats, PoolError, PoolStats, ReceiverId, ReceiverInfo};
+use crate::pool::{MemoryModelStats, PoolError, PoolStats, ReceiverId, ReceiverInfo};
 use crate::scheduler::{SchedulerError, TenantId, TenantInfo};
 use core::ptr::NonNull;
 
@@ -131,16 +131,6 @@ impl ReceivingPool {
     #[doc(hidden)]
     pub fn poll_wake(&mut self) -> Option<u32> {
         None
-    }
-
-    /// This pool has no audit.
-    ///
-    /// # Errors
-    ///
-    /// Always.
-    #[doc(hidden)]
-    pub fn poll_audit(&mut self, _now_ns: u64) -> Result<Option<Finding>, PoolError> {
-        Err(PoolError::AuditOff)
     }
 
     /// Returns the pages of free buffers to the operating system, and reports how many bytes, as

@@ -156,7 +156,7 @@ impl ReceivingPool {
     }
 
     /// The frame at the front fits into no buffer.
-    fn is_misfit(&self, index: u32) -> bool {
+    pub(super) fn is_misfit(&self, index: u32) -> bool {
         let connection = self.table.connection(index);
         let is_receiving = connection.end().is_none() && !connection.is_failed();
         let length_bytes = connection.buffered_bytes().saturating_add(connection.needed_bytes());

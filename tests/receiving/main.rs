@@ -1,5 +1,6 @@
 //! Pools on the memory model: a whole host in shortage, and single cases.
 
+mod audit;
 mod completion;
 mod layers;
 mod leases;

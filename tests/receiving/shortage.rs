@@ -119,6 +119,7 @@ impl Host {
         let config = PoolConfig {
             buffer_bytes: BUFFER_BYTES,
             policy: Policy { mode, ..Policy::default() },
+            audit: seed == 0,
             ..PoolConfig::new(BUFFERS * u64::from(BUFFER_BYTES), receivers_max)
         };
         let mut host = Host {
@@ -244,6 +245,10 @@ impl Host {
             self.drain_notices();
         }
         self.pool.check_invariants().expect("the invariants hold");
+        // The plain host leaves nothing undone.
+        let named: Vec<_> =
+            core::iter::from_fn(|| self.pool.poll_audit(self.now_ns).ok().flatten()).map(|it| it.to_string()).collect();
+        assert_eq!(named, [""; 0], "named by the audit");
         for client in &self.clients[..HONEST] {
             // A frame is waited for once the one before it is decoded.
             let front = client.whole.front().filter(|_| client.blocked_until_ns == 0);

@@ -114,10 +114,7 @@ impl Memory {
     /// A buffer is about to be released: wipes it if that is asked for, and takes it back from memory checkers.
     #[inline(always)]
     pub(crate) fn retire_buffer(&mut self, buffer: u32) {
-        if self.wipes {
-            self.wipe_buffer(buffer);
-        }
-        self.arena.lend(buffer, 0..0);
+        self.arena.retire(buffer, self.wipes);
     }
 
     /// As `retire_buffer`, of a slot.
@@ -127,12 +124,6 @@ impl Memory {
             self.wipe_slot(slot);
         }
         self.slots.lend(slot, 0..0);
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn wipe_buffer(&mut self, buffer: u32) {
-        self.arena.buffer_mut(buffer).fill(0);
     }
 
     #[cold]

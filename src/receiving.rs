@@ -19,6 +19,7 @@
 //! | `completion.rs` | receives in flight, of those |
 //! | `attach.rs`, `host.rs`, `queries.rs`, `audit.rs` | how receivers come; buffers of the host's own; what there is to know |
 //! | `light.rs`, `fast_path.rs` | the common cycle |
+//! | `protection.rs` | what is not needed any more is wiped, and taken back from memory checkers |
 //! | `transfer.rs` | content that comes and goes with its buffer |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
 //! | `types.rs`, `error.rs` | what goes in and comes out; why a call is refused |
@@ -51,6 +52,7 @@ mod keeper;
 mod light;
 mod pool;
 mod pool_config;
+mod protection;
 mod queries;
 mod reconcile;
 mod sizes;
@@ -67,7 +69,7 @@ pub use types::{After, Begin, Borrowed, Facts, Notice, Rest, ShedReason, Totals}
 
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
-use crate::memory::{Arena, BUFFER_SIZES_MAX};
+use crate::memory::{Arena, BUFFER_SIZES_MAX, Protection};
 use crate::scheduler::Clock;
 use crate::scheduler::list::List;
 use alloc::vec::Vec;
@@ -90,6 +92,8 @@ pub struct Receiving<B = FreeList> {
     config: ReceivingConfig,
     split: Split,
     arena: Arena,
+    /// What is not needed any more is overwritten.
+    wipes: bool,
     buffers: B,
     /// What the host leased by `lease`.
     leased: u32,
@@ -128,17 +132,21 @@ impl Receiving {
     /// A setting is out of range, memory is too small to be split, or the allocator has no such memory.
     pub fn new(config: &ReceivingConfig) -> Result<Receiving, ConfigError> {
         let buffers = FreeList::new(&config.split()?)?;
-        Receiving::with_buffers(config, buffers)
+        Receiving::with_buffers(config, buffers, Protection::default())
     }
 }
 
 impl<B: Buffers> Receiving<B> {
     /// As `new`, with all buffers of the arena from elsewhere. None is in use yet.
-    pub(crate) fn with_buffers(config: &ReceivingConfig, mut buffers: B) -> Result<Receiving<B>, ConfigError> {
+    pub(crate) fn with_buffers(
+        config: &ReceivingConfig,
+        mut buffers: B,
+        protection: Protection,
+    ) -> Result<Receiving<B>, ConfigError> {
         let split = config.split()?;
         let mut sizes = [0; BUFFER_SIZES_MAX];
         sizes[0] = config.buffer_bytes;
-        let arena = Arena::new(split.buffers, &sizes)?;
+        let arena = Arena::protected(split.buffers, &sizes, protection)?;
         let rows = reserve("receivers_max", config.receivers_max)?;
         let keepers = Keepers::new(config.receivers_max)?;
         let mut take = || buffers.take().expect("all of them are free");
@@ -147,6 +155,7 @@ impl<B: Buffers> Receiving<B> {
         Ok(Receiving {
             config: *config,
             arena,
+            wipes: protection.wipe,
             buffers,
             leased: 0,
             receive_buffer,
@@ -237,7 +246,7 @@ impl<B: Buffers> Receiving<B> {
     /// A buffer that the host leased is free again.
     pub fn release(&mut self, buffer: u32) {
         self.leased -= 1;
-        self.buffers.give(buffer);
+        self.give(buffer);
     }
 
     /// What is undecoded, wherever it is. What a receiver keeps may move with each call that is not about reading.

@@ -191,6 +191,22 @@ impl Arena {
         }
     }
 
+    /// What is in a buffer is not needed any more: it is overwritten if the pool `wipes`, and taken back from memory checkers.
+    #[inline(always)]
+    pub(crate) fn retire(&mut self, index: u32, wipes: bool) {
+        if wipes {
+            self.wipe(index, 0..self.bytes_of(index) as usize);
+        }
+        self.lend(index, 0..0);
+    }
+
+    /// Overwrites a part of a buffer with zeros.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn wipe(&mut self, index: u32, part: Range<usize>) {
+        self.buffer_mut(index)[part].fill(0);
+    }
+
     /// Copies part of one buffer to the front of another.
     ///
     /// # Panics

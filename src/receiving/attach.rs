@@ -129,7 +129,9 @@ impl ReceivingPool {
         room?;
         self.leave_fast_path();
         let policy = options.policy.map_or(self.policy, |policy| without_parking(&policy));
-        let index = self.table.insert(Connection::new(policy), options.class, options.token)?;
+        let connection = Connection::new(policy);
+        let connection = if self.memory.wipes() { connection.on_slow_path() } else { connection };
+        let index = self.table.insert(connection, options.class, options.token)?;
         self.scheduled.set(index, false);
         self.memory.attach(index, options.unknown_length).expect("the row is free");
         self.follow_mode(index, &policy);

@@ -185,6 +185,8 @@ impl<B: Buffers> Receiving<B> {
         if bytes > 0 && from != to {
             self.totals.copied_bytes += u64::from(bytes);
             self.arena.move_bytes(from, bytes as usize, to);
+            self.take_back(from.0);
+            self.take_back(to.0);
         }
     }
 

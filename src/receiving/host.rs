@@ -63,6 +63,7 @@ impl ReceivingPool {
     pub fn release(&mut self, lease: LeaseId) -> Result<(), PoolError> {
         self.check_host_lease(lease)?;
         self.set_host_lease(lease, false);
+        self.memory.retire(lease.index());
         self.memory.buffers_mut().scheduler.release_at(lease.index());
         Ok(())
     }

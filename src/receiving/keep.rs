@@ -41,15 +41,14 @@ impl<B: Buffers> Receiving<B> {
             let borrow = self.close_borrow(keeper);
             match &mut self.keepers[keeper].place {
                 Place::Whole { start, .. } => *start = borrow.start,
-                Place::Cell { size, index } => {
-                    let to = self.cells.locate(*size, *index);
+                &mut Place::Cell { size, index } => {
+                    let to = self.cells.locate(size, index);
+                    self.retire_cell(size, to);
                     self.move_bytes((borrow.buffer, borrow.start as usize), kept_bytes, to);
                 }
                 Place::Nowhere => {}
             }
-            if borrow.lender == Lender::Pool {
-                self.buffers.give(borrow.buffer);
-            }
+            self.end_use(&borrow);
             return true;
         }
         self.settle_charge(keeper);
@@ -116,19 +115,27 @@ impl<B: Buffers> Receiving<B> {
             let to = self.cells.locate(size, index);
             self.move_bytes((buffer, start as usize), kept_bytes, to);
             self.keepers[keeper].place = Place::Cell { size, index };
+            if lender == Lender::Thread {
+                self.retire(buffer);
+            } else if to.0 == buffer {
+                self.wipe_around(size, to);
+            }
         }
-        spare.into_iter().chain(left_over).for_each(|buffer| self.buffers.give(buffer));
+        spare.into_iter().chain(left_over).for_each(|buffer| self.give(buffer));
     }
 
     /// Frees a cell; returns the buffer that is emptied by that.
     fn free_cell(&mut self, size: Size, index: u32) -> Option<u32> {
+        let place = self.cells.locate(size, index);
         let freed = self.cells.free(size, index);
+        self.retire_cell(size, place);
         if let Some(Move { owner, from, to }) = freed.moved {
             self.keepers[owner].place = Place::Cell { size, index };
             // What its owner has borrowed is elsewhere now.
             if self.keepers[owner].borrow == NIL {
                 self.move_bytes(from, self.keepers[owner].kept_bytes, to);
             }
+            self.retire_cell(size, from);
         }
         freed.emptied
     }
@@ -141,7 +148,7 @@ impl<B: Buffers> Receiving<B> {
             Place::Whole { buffer, .. } => Some(buffer),
         };
         if let Some(buffer) = freed {
-            self.buffers.give(buffer);
+            self.give(buffer);
         }
     }
 
@@ -149,9 +156,7 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn end_borrow(&mut self, keeper: u32) {
         if self.keepers[keeper].borrow != NIL {
             let borrow = self.close_borrow(keeper);
-            if borrow.lender == Lender::Pool {
-                self.buffers.give(borrow.buffer);
-            }
+            self.end_use(&borrow);
         }
     }
 

@@ -45,6 +45,7 @@ impl<B: Buffers> Receiving<B> {
         row.credit_bytes = (row.credit_bytes + consumed_bytes as i32).min(CREDIT_MAX);
         self.light = NIL;
         self.is_receive_buffer_lent = false;
+        self.take_back(self.receive_buffer);
     }
 
     /// What the light borrower received is this much, from the front of the receive buffer: it borrows like any other now.

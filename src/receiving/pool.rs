@@ -9,6 +9,7 @@ use super::buffers::Buffers;
 use super::{Begin, Notice as MemoryNotice, PoolConfig, Receiving, Totals};
 use crate::config_error::ConfigError;
 use crate::connection::{Action, Actions, Connection, Event, Hold, Policy};
+use crate::memory::{Protection, poison};
 use crate::pool::{Audit, Notice, PoolError, ReceiverId, Stamp, Table};
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -57,7 +58,8 @@ impl ReceivingPool {
         let scheduled = Bits::new("receivers_max", config.receivers_max)?;
         let table = Table::new(config.receivers_max, 0, Stamp::new(config.tag))?;
         let budget = Budget::new(&config.requests(split.buffers), &split)?;
-        let memory = Receiving::with_buffers(&config.memory(), budget)?;
+        let protection = Protection { wipe: config.wipe, no_dump: config.no_dump };
+        let memory = Receiving::with_buffers(&config.memory(), budget, protection)?;
         Ok(ReceivingPool {
             memory,
             table,
@@ -233,11 +235,12 @@ impl ReceivingPool {
     #[inline(always)]
     pub fn nothing_to_poll(&self) -> bool {
         let requests = &self.memory.buffers().scheduler;
-        self.memory.nothing_to_poll() && requests.nothing_to_poll() && !self.is_attach_awaited
+        !poison::IS_ON && self.memory.nothing_to_poll() && requests.nothing_to_poll() && !self.is_attach_awaited
     }
 
     fn poll_lease_or_receiver(&mut self) -> Option<Notice> {
         self.leave_fast_path();
+        self.memory.take_back_kept();
         loop {
             if let Some(lease) = self.poll_lease() {
                 return Some(lease);
@@ -287,6 +290,7 @@ impl ReceivingPool {
             let pending = self.table.connection(receiver).pending();
             self.follow_wait(receiver, pending);
         }
+        self.memory.take_back_kept();
         self.memory.advance(now_ns);
         self.memory.buffers_mut().scheduler.handle_timeout(now_ns);
     }

@@ -44,6 +44,11 @@ pub struct PoolConfig {
     pub policy: Policy,
     /// [`poll_audit`](super::ReceivingPool::poll_audit) may be called: 24 bytes for each receiver.
     pub audit: bool,
+    /// What receivers and the host have no use for any more is overwritten with zeros: buffers, cells, and the receive buffer after
+    /// each use. Every event takes the slow path.
+    pub wipe: bool,
+    /// The memory is left out of core dumps. Linux only; elsewhere it is refused.
+    pub no_dump: bool,
 }
 
 impl PoolConfig {
@@ -68,6 +73,8 @@ impl PoolConfig {
             tag: requests.tag,
             policy: Policy::default(),
             audit: false,
+            wipe: false,
+            no_dump: false,
         }
     }
 

@@ -37,7 +37,7 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn adopt(&mut self, receiver: u32, content: Content) {
         let Content { buffer, start, bytes } = content;
         if bytes == 0 {
-            return self.buffers.give(buffer);
+            return self.give(buffer);
         }
         let keeper = self.keeper(receiver);
         self.settle_charge(keeper);

@@ -4,6 +4,7 @@ mod audit;
 mod completion;
 mod layers;
 mod leases;
+mod protection;
 mod receivers;
 mod shortage;
 

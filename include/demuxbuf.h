@@ -159,7 +159,7 @@
 // Jobs that hold a buffer and ask for another one can wait for each other without end; the message names the classes.
 #define DEMUXBUF_ERR_DEADLOCK (-57 * 65536)
 
-// The configuration did not ask for an audit, or the pool is on the memory model, which has none.
+// The configuration did not ask for an audit.
 #define DEMUXBUF_ERR_AUDIT_OFF (-58 * 65536)
 
 // `struct_size` is below the size of the struct's first version, or above 4096.
@@ -824,6 +824,18 @@ demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
                                         uint32_t consumed,
                                         uint32_t need_more);
 
+// As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help: payload
+// that is passed on in pieces needs 1, and can use all of it. On the memory model the next receive takes as many while
+// memory is short; elsewhere it makes no difference. 0 for the same as `need_more`.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL` and the
+// others of `demuxbuf_receiver_decoded`.
+demuxbuf_step demuxbuf_receiver_decoded_usable(demuxbuf_pool *pool,
+                                               uint64_t receiver,
+                                               uint32_t consumed,
+                                               uint32_t need_more,
+                                               uint32_t usable);
+
 // A hint that events of this receiver follow soon: the processor fetches its row from memory meanwhile. With more
 // connections than the caches hold, nearly every event waits for its row otherwise.
 //
@@ -1025,7 +1037,8 @@ int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
 // The clock was not advanced in this iteration.
 #define DEMUXBUF_FINDING_CLOCK_STOPPED 9
 
-// The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `lease_ns`.
+// The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `lease_ns`; on the memory model, of
+// `frame_grace_ns`.
 #define DEMUXBUF_FINDING_OVERSLEPT 10
 
 // Requests wait, nothing was granted for a second or more, and leases have no deadline.
@@ -1070,12 +1083,23 @@ typedef struct {
   uint8_t reads_per_wake;
   // As in `demuxbuf_policy`.
   uint8_t pause_when_blocked;
+  // As in `demuxbuf_policy`.
+  uint8_t reads_ahead;
+  // Not 0: `demuxbuf_pool_poll_audit` may be called.
+  uint8_t audit;
+  // Not 0: what is not needed any more is overwritten with zeros: buffers, the pieces of them that hold partial frames,
+  // and the receive buffer after each use. Every event takes the slow path.
+  uint8_t wipe;
+  // Not 0: the memory is left out of core dumps. Linux only.
+  uint8_t no_dump;
   // Must be 0.
   uint8_t reserved;
   // The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
   // eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
   // one more if need be.
   uint32_t in_flight_max;
+  // Must be 0.
+  uint32_t reserved_word;
 } demuxbuf_memory_config;
 
 // A mistake of the host, as an audit sees it.
@@ -1320,7 +1344,7 @@ int32_t demuxbuf_memory_config_init(demuxbuf_memory_config *config,
 // the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
 // the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
 // `demuxbuf_receiver_grow` is refused (there is one size), so is a receiver's tenant (`DEMUXBUF_ERR_TENANTS_UNSUPPORTED`),
-// moving receivers to other threads, and the audit; a receiver's class makes no difference. What a policy has about parking
+// and moving receivers to other threads; a receiver's class makes no difference. What a policy has about parking
 // makes none either. A receive in flight (completion) is not bound to the loop iteration: its `data` is in use until its
 // outcome. While others wait, `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration
 // in which they were submitted.

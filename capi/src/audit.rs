@@ -29,7 +29,8 @@ pub const DEMUXBUF_FINDING_SPINNING: u32 = 7;
 pub const DEMUXBUF_FINDING_NOTICE_LEFT: u32 = 8;
 /// The clock was not advanced in this iteration.
 pub const DEMUXBUF_FINDING_CLOCK_STOPPED: u32 = 9;
-/// The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `lease_ns`.
+/// The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `lease_ns`; on the memory model, of
+/// `frame_grace_ns`.
 pub const DEMUXBUF_FINDING_OVERSLEPT: u32 = 10;
 /// Requests wait, nothing was granted for a second or more, and leases have no deadline.
 pub const DEMUXBUF_FINDING_NO_DEADLINE: u32 = 11;

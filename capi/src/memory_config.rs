@@ -57,15 +57,26 @@ pub struct demuxbuf_memory_config {
     pub reads_per_wake: u8,
     /// As in `demuxbuf_policy`.
     pub pause_when_blocked: u8,
+    /// As in `demuxbuf_policy`.
+    pub reads_ahead: u8,
+    /// Not 0: `demuxbuf_pool_poll_audit` may be called.
+    pub audit: u8,
+    /// Not 0: what is not needed any more is overwritten with zeros: buffers, the pieces of them that hold partial frames,
+    /// and the receive buffer after each use. Every event takes the slow path.
+    pub wipe: u8,
+    /// Not 0: the memory is left out of core dumps. Linux only.
+    pub no_dump: u8,
     /// Must be 0.
     pub reserved: u8,
     /// The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
     /// eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
     /// one more if need be.
     pub in_flight_max: u32,
+    /// Must be 0.
+    pub reserved_word: u32,
 }
 
-growable!(demuxbuf_memory_config, 128);
+growable!(demuxbuf_memory_config, 136);
 
 impl demuxbuf_memory_config {
     /// The settings that the core takes for these numbers.
@@ -89,8 +100,13 @@ impl demuxbuf_memory_config {
             mode: policy.mode as u8,
             reads_per_wake: policy.reads_per_wake,
             pause_when_blocked: policy.pause_when_blocked.into(),
+            reads_ahead: policy.reads_ahead.into(),
+            audit: default.audit.into(),
+            wipe: default.wipe.into(),
+            no_dump: default.no_dump.into(),
             reserved: 0,
             in_flight_max: 0,
+            reserved_word: 0,
         }
     }
 }
@@ -127,7 +143,7 @@ pub unsafe extern "C" fn demuxbuf_memory_config_init(
 /// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
 /// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
 /// `demuxbuf_receiver_grow` is refused (there is one size), so is a receiver's tenant (`DEMUXBUF_ERR_TENANTS_UNSUPPORTED`),
-/// moving receivers to other threads, and the audit; a receiver's class makes no difference. What a policy has about parking
+/// and moving receivers to other threads; a receiver's class makes no difference. What a policy has about parking
 /// makes none either. A receive in flight (completion) is not bound to the loop iteration: its `data` is in use until its
 /// outcome. While others wait, `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration
 /// in which they were submitted.
@@ -170,9 +186,13 @@ unsafe fn read_config(config: *const demuxbuf_memory_config) -> Result<demuxbuf_
     let default = demuxbuf_memory_config::new(numbers.memory_bytes, numbers.receivers_max);
     // SAFETY: as this function asks.
     let config = unsafe { read_struct(config, default)? };
-    if config.reserved != 0 {
-        let at = offset_of!(demuxbuf_memory_config, reserved);
-        return Err(StructError::Unknown { at, value: config.reserved.into() }.into());
+    for (value, at) in [
+        (config.reserved.into(), offset_of!(demuxbuf_memory_config, reserved)),
+        (config.reserved_word, offset_of!(demuxbuf_memory_config, reserved_word)),
+    ] {
+        if value != 0 {
+            return Err(StructError::Unknown { at, value }.into());
+        }
     }
     Ok(config)
 }
@@ -184,6 +204,7 @@ fn to_pool(config: &demuxbuf_memory_config, tag: u8) -> Result<ReceivingPool, Co
         reads_per_wake: config.reads_per_wake,
         resume_free_bytes: config.resume_free_bytes,
         pause_when_blocked: config.pause_when_blocked != 0,
+        reads_ahead: config.reads_ahead != 0,
         ..Policy::default()
     };
     let classes = u8::try_from(config.classes)
@@ -201,6 +222,9 @@ fn to_pool(config: &demuxbuf_memory_config, tag: u8) -> Result<ReceivingPool, Co
         tenants_max: config.tenants_max,
         tag,
         policy,
+        audit: config.audit != 0,
+        wipe: config.wipe != 0,
+        no_dump: config.no_dump != 0,
         ..PoolConfig::new(config.memory_bytes, config.receivers_max)
     })
 }

@@ -7,7 +7,7 @@ use super::guard::{InPool, demuxbuf_pool};
 use super::info::demuxbuf_receiver_info;
 use super::out::{Out, StructOut};
 use super::pool::{status, tenant_of};
-use super::row_call::{Decoded, Grow, Pending, Refuse, Report, RowCall};
+use super::row_call::{Decoded, DecodedUsable, Grow, Pending, Refuse, Report, RowCall};
 use super::status::*;
 use super::step::demuxbuf_step;
 use demuxbuf::connection::Event;
@@ -231,6 +231,24 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     };
     // SAFETY: as the module asks.
     unsafe { step_fast(pool, receiver, AnyPool::own, finish, || shard_decoded(pool, receiver, consumed, need_more)) }
+}
+
+/// As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help: payload
+/// that is passed on in pieces needs 1, and can use all of it. On the memory model the next receive takes as many while
+/// memory is short; elsewhere it makes no difference. 0 for the same as `need_more`.
+///
+/// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL` and the
+/// others of `demuxbuf_receiver_decoded`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_decoded_usable(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    consumed: u32,
+    need_more: u32,
+    usable: u32,
+) -> demuxbuf_step {
+    // SAFETY: as the module asks.
+    unsafe { step(pool, receiver, DecodedUsable { consumed, need_more, usable }) }
 }
 
 /// A hint that events of this receiver follow soon: the processor fetches its row from memory meanwhile. With more

@@ -15,6 +15,7 @@ pub(super) trait RowPool {
     fn area(&mut self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)>;
     fn handle(&mut self, id: ReceiverId, index: u32, event: Event) -> Result<Actions, PoolError>;
     fn decoded(&mut self, id: ReceiverId, index: u32, bytes: u32, need_more: u32) -> Result<Actions, PoolError>;
+    fn decoded_usable(&mut self, id: ReceiverId, index: u32, report: DecodedUsable) -> Result<Actions, PoolError>;
     fn grow_at(&mut self, index: u32, size_index: u8) -> Result<Actions, PoolError>;
     fn pending_at(&self, index: u32) -> Actions;
 }
@@ -39,6 +40,11 @@ impl<S: BufferSource> RowPool for Pool<S> {
     #[inline(always)]
     fn decoded(&mut self, _id: ReceiverId, index: u32, bytes: u32, need_more: u32) -> Result<Actions, PoolError> {
         self.consume(index, bytes, need_more)
+    }
+
+    /// A receive takes all that there is room for.
+    fn decoded_usable(&mut self, _id: ReceiverId, index: u32, report: DecodedUsable) -> Result<Actions, PoolError> {
+        self.consume(index, report.consumed, report.need_more)
     }
 
     #[inline(always)]
@@ -78,6 +84,10 @@ impl RowPool for ReceivingPool {
         ReceivingPool::decoded(self, id, bytes, need_more)
     }
 
+    fn decoded_usable(&mut self, id: ReceiverId, _index: u32, report: DecodedUsable) -> Result<Actions, PoolError> {
+        ReceivingPool::decoded_usable(self, id, report.consumed, report.need_more, report.usable)
+    }
+
     fn grow_at(&mut self, index: u32, size_index: u8) -> Result<Actions, PoolError> {
         ReceivingPool::grow_at(self, index, size_index)
     }
@@ -111,6 +121,18 @@ impl RowCall for Decoded {
     #[inline(always)]
     fn run(self, pool: &mut impl RowPool, id: ReceiverId, index: u32) -> Result<Actions, i32> {
         pool.decoded(id, index, self.consumed, self.need_more).map_err(status_of)
+    }
+}
+
+pub(super) struct DecodedUsable {
+    pub(super) consumed: u32,
+    pub(super) need_more: u32,
+    pub(super) usable: u32,
+}
+
+impl RowCall for DecodedUsable {
+    fn run(self, pool: &mut impl RowPool, id: ReceiverId, index: u32) -> Result<Actions, i32> {
+        pool.decoded_usable(id, index, self).map_err(status_of)
     }
 }
 

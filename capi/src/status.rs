@@ -90,7 +90,7 @@ pub const DEMUXBUF_ERR_EXPORTS_FULL: i32 = -55 * 65536;
 pub const DEMUXBUF_ERR_ADDRESS: i32 = -56 * 65536;
 /// Jobs that hold a buffer and ask for another one can wait for each other without end; the message names the classes.
 pub const DEMUXBUF_ERR_DEADLOCK: i32 = -57 * 65536;
-/// The configuration did not ask for an audit, or the pool is on the memory model, which has none.
+/// The configuration did not ask for an audit.
 pub const DEMUXBUF_ERR_AUDIT_OFF: i32 = -58 * 65536;
 
 /// `struct_size` is below the size of the struct's first version, or above 4096.

@@ -426,6 +426,52 @@ static void every_byte_is_decoded_in_order(void) {
     demuxbuf_pool_free(pool);
 }
 
+/* In shortage a receive takes what the decoder could use, and no more than its cell has room for. */
+static void decoder_names_what_it_can_use(void) {
+    static const uint32_t usable_and_room[][2] = {{0, 1}, {1, 1}, {30, 30}, {500, 54}};
+    for (size_t at = 0; at < sizeof usable_and_room / sizeof usable_and_room[0]; at++) {
+        new_pool(8);
+        uint64_t receiver = attach(1), leases[8];
+        receive(receiver, may_receive(receiver, BUFFER_BYTES), 'u', 10);
+        demuxbuf_step step = demuxbuf_receiver_decoded_usable(pool, receiver, 0, 1, usable_and_room[at][0]);
+        CHECK_NUMBER(demuxbuf_step_status(step), DEMUXBUF_OK);
+        lease_all(leases);
+        may_receive(receiver, usable_and_room[at][1]);
+        CHECK_NUMBER(demuxbuf_step_status(demuxbuf_receiver_decoded_usable(pool, receiver, 11, 0, 0)),
+                     DEMUXBUF_ERR_TOO_MANY_BYTES);
+        demuxbuf_pool_free(pool);
+    }
+}
+
+/* Settings that the other tests do not have. */
+static void settings_have_their_effect(void) {
+    demuxbuf_memory_config config = settings(8);
+    demuxbuf_finding finding = {.struct_size = sizeof finding};
+    uint64_t leases[8];
+    CHECK_NUMBER(config.audit | config.wipe | config.no_dump | config.reads_ahead, 0);
+    config.audit = config.wipe = config.reads_ahead = 1;
+    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, MS), DEMUXBUF_OK);
+    uint64_t receiver = attach(7);
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, MS, &finding), DEMUXBUF_OK);
+    CHECK(finding.kind == DEMUXBUF_FINDING_ACTION_UNDONE && finding.receiver == receiver && finding.token == 7);
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, MS, &finding), DEMUXBUF_STATUS_NONE);
+    /* The receive buffer is wiped after each use. */
+    demuxbuf_step step = receive(receiver, may_receive(receiver, BUFFER_BYTES), 'w', 100);
+    decoded(receiver, 100, 0);
+    CHECK(step.data[0] == 0 && step.data[99] == 0);
+    /* Under a layer that reads ahead a receiver receives nothing in shortage, not even 64 bytes. */
+    CHECK_NUMBER(demuxbuf_receiver_would_block(pool, receiver).actions & DEMUXBUF_ERROR, 0);
+    lease_all(leases);
+    CHECK_NUMBER(demuxbuf_receiver_readable(pool, receiver).actions & (DEMUXBUF_ERROR | DEMUXBUF_RECV), 0);
+    demuxbuf_pool_free(pool);
+#ifdef __linux__
+    config.no_dump = 1;
+    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    demuxbuf_pool_free(pool);
+#endif
+}
+
 int main(void) {
     whole_frames_keep_nothing();
     frame_that_trickles_is_whole();
@@ -435,6 +481,8 @@ int main(void) {
     data_stays_while_others_go_on();
     content_leaves_and_comes();
     what_it_cannot_do_is_refused();
+    decoder_names_what_it_can_use();
+    settings_have_their_effect();
     every_byte_is_decoded_in_order();
     return check_end();
 }

@@ -264,6 +264,21 @@ impl<B: Buffers> Receiving<B> {
         Ok(if kept_bytes == 0 { &[] } else { &self.arena.buffer(buffer)[start..start + kept_bytes] })
     }
 
+    /// As [`content`](Receiving::content), for decoders that work in place.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver.
+    pub fn content_mut(&mut self, receiver: u32) -> Result<&mut [u8], ReceivingError> {
+        let keeper = self.row(receiver)?.keeper;
+        if keeper == NIL {
+            return Ok(&mut []);
+        }
+        let kept_bytes = self.keepers[keeper].kept_bytes as usize;
+        let (buffer, start) = self.where_is(keeper);
+        Ok(if kept_bytes == 0 { &mut [] } else { &mut self.arena.buffer_mut(buffer)[start..start + kept_bytes] })
+    }
+
     /// Where to receive: as many bytes as were allowed; none if the receiver may not receive now.
     ///
     /// # Errors

@@ -204,6 +204,23 @@ impl ReceivingPool {
         Ok(self.memory.content(index).expect("it is attached"))
     }
 
+    /// As [`data`](ReceivingPool::data), for decoders that work in place.
+    ///
+    /// To take a hole out of the content, move the bytes before the hole up to its end, and report the bytes of the hole as
+    /// `Consumed`: they are at the front then. The same cuts bytes off at the end.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn data_mut(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
+        let index = self.table.find(id)?;
+        if self.memory.borrows_lightly(index) {
+            let buffered_bytes = self.table.connection(index).buffered_bytes() as usize;
+            return Ok(&mut self.memory.receive_buffer_mut()[..buffered_bytes]);
+        }
+        Ok(self.memory.content_mut(index).expect("it is attached"))
+    }
+
     /// Where to receive now: exactly as many bytes as may come, none unless `Recv` is pending.
     ///
     /// # Errors

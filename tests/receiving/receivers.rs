@@ -29,6 +29,34 @@ fn plain_connections_keep_nothing() {
     assert_eq!(pool.connection(ids[0]).map(Connection::buffered_bytes), Ok(0));
 }
 
+/// A frame of which the decoder takes the middle out, and what is left of it then, wherever that is.
+#[test]
+fn decoder_works_in_place() {
+    let mut pool = pool_of_eight(0);
+    let [beside, id] = [1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
+    receive(&mut pool, beside, b"beside", 10);
+    assert_eq!(pool.data_mut(id), Ok(&mut [][..]), "nothing is buffered");
+    pool.handle(id, Event::Readable).expect("it is attached");
+    pool.receive_area(id).expect("it is attached")[..10].copy_from_slice(b"hello-hole");
+    pool.handle(id, Event::Received { bytes: 10 }).expect("there is room");
+    assert_eq!(pool.data(id), Ok(&b"hello-hole"[..]));
+    let data = pool.data_mut(id).expect("it is attached");
+    data.copy_within(0..5, 1);
+    data[9] = b'y';
+    pool.decoded(id, 1, 3).expect("they are buffered");
+    // What is left is kept in a cell.
+    assert_eq!(pool.data(id), Ok(&b"helloholy"[..]));
+    pool.data_mut(id).expect("it is attached")[..2].copy_from_slice(b"je");
+    assert_eq!(pool.data(id), Ok(&b"jelloholy"[..]));
+    // And behind that, in a borrow that is none of the common ones.
+    pool.handle(id, Event::Readable).expect("it is attached");
+    pool.receive_area(id).expect("it is attached")[..3].copy_from_slice(b"day");
+    pool.handle(id, Event::Received { bytes: 3 }).expect("there is room");
+    pool.data_mut(id).expect("it is attached")[9] = b'b';
+    assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&b"jelloholybay"[..]), Ok(())));
+    assert_eq!(pool.data(beside), Ok(&b"beside"[..]));
+}
+
 #[test]
 fn bytes_from_before_are_decoded_first() {
     let mut pool = pool_of_eight(1);

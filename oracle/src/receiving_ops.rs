@@ -152,7 +152,8 @@ impl Drawn {
             DrawnKind::Submit => self.submit(model, receiver?),
             DrawnKind::ReadAhead => {
                 let reads_ahead = self.amount % 2 == 0;
-                receiver.map(|receiver| ReceivingOp::SetReadsAhead { receiver, reads_ahead })
+                let receiver = receiver.filter(|&receiver| model.legal(receiver).close)?;
+                Some(ReceivingOp::SetReadsAhead { receiver, reads_ahead })
             }
             DrawnKind::Obey => self.obey(model, receiver?),
             DrawnKind::Guess => {

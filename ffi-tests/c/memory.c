@@ -145,6 +145,8 @@ static void refusals_have_the_numbers(void) {
     refused(&config, "receivers_max is 0; allowed is 1 to 536870911");
     demuxbuf_pool *made;
     FILL(made);
+    config = settings(8), config.reserved_word = 1;
+    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &made, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     config = settings(8), config.reserved = 1;
     CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &made, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     config = settings(8), config.struct_size--;

@@ -293,9 +293,7 @@ impl<B: Buffers> Receiving<B> {
         let untouched = in_flight.iter().filter(|borrow| borrow.flight != Flight::TakenBack).count();
         let is_untouched =
             |borrow: &Borrow| matches!(borrow.flight, Flight::Since(then) if then <= self.flights.iteration);
-        let belongs = |keeper: &super::Keeper| {
-            self.borrows.get(keeper.borrow as usize).is_some_and(|borrow| is_untouched(borrow))
-        };
+        let belongs = |keeper: &super::Keeper| self.borrows.get(keeper.borrow as usize).is_some_and(is_untouched);
         if !self.keepers.is_sound(&self.flights.untouched, belongs) || untouched != self.flights.untouched.len as usize
         {
             return Err("I2: receives in flight that are not taken back are listed");

@@ -14,6 +14,7 @@
 //! | `keep.rs` | what happens to undecoded bytes when a borrow ends |
 //! | `claims.rs` | grants, trials, notices |
 //! | `flight.rs` | receives that are submitted, and complete later |
+//! | `tenants.rs` | what each tenant's receivers keep and wait for |
 //! | `eviction.rs` | content that goes for the sake of a claim |
 //! | `pool.rs`, `reconcile.rs` | connections and memory together |
 //! | `completion.rs` | receives in flight, of those |
@@ -56,11 +57,14 @@ mod protection;
 mod queries;
 mod reconcile;
 mod sizes;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod transfer;
 mod types;
 
+#[doc(hidden)]
+pub use budget::Budget;
 pub use config::{ReceivingConfig, Split};
 pub use error::ReceivingError;
 pub use pool::{Counts, ReceivingPool};
@@ -80,6 +84,7 @@ use core::ptr::NonNull;
 use flight::Flights;
 use heap::Heaps;
 use keeper::{Keeper, Keepers, Place, Row, Standing};
+use tenants::Tenants;
 
 /// Numbers of receivers, keepers and buffers are below it.
 const NIL: u32 = u32::MAX;
@@ -109,8 +114,10 @@ pub struct Receiving<B = FreeList> {
     borrows: Vec<Borrow>,
     open_borrows: u32,
     flights: Flights,
-    /// Receivers that are off.
-    off: List,
+    /// What waits by tenant, and receivers that are off.
+    tenants: Tenants,
+    /// How many are off.
+    off: u32,
     /// Receivers that were shed, of which no notice came yet.
     shed: List,
     clock: Clock,
@@ -156,7 +163,6 @@ impl<B: Buffers> Receiving<B> {
             config: *config,
             arena,
             wipes: protection.wipe,
-            buffers,
             leased: 0,
             receive_buffer,
             is_receive_buffer_lent: false,
@@ -168,7 +174,8 @@ impl<B: Buffers> Receiving<B> {
             borrows: reserve("memory_bytes", split.buffers)?,
             open_borrows: 0,
             flights: Flights::NONE,
-            off: List::EMPTY,
+            tenants: Tenants::new(config.receivers_max, buffers.tenants_max())?,
+            off: 0,
             shed: List::EMPTY,
             clock: Clock::new(Some(config.frame_grace_ns)),
             before_ns: 0,
@@ -176,6 +183,7 @@ impl<B: Buffers> Receiving<B> {
             evictions_left: PER_ITERATION,
             totals: Totals::default(),
             split,
+            buffers,
         })
     }
 
@@ -198,6 +206,7 @@ impl<B: Buffers> Receiving<B> {
             return Err(ReceivingError::Attached);
         }
         *row = Row { is_attached: true, unknown_length, ..Row::default() };
+        self.set_tenant(receiver, 0);
         Ok(())
     }
 
@@ -464,8 +473,8 @@ impl<B: Buffers> Receiving<B> {
     /// were dropped.
     fn drop_all(&mut self, keeper: u32) -> u32 {
         self.end_claim(keeper);
-        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
-        self.heaps.remove(keeper, &mut self.keepers);
+        self.unlist(keeper);
+        self.dequeue(keeper);
         self.end_borrow(keeper);
         self.settle_charge(keeper);
         self.free_place(keeper);

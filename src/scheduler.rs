@@ -64,6 +64,7 @@ mod clock;
 mod config;
 mod error;
 mod id;
+mod kept;
 pub(crate) mod list;
 #[cfg(feature = "model-check")]
 mod model_check;
@@ -91,6 +92,8 @@ pub use id::{LeaseId, TenantId, WaitId};
 pub use nested::NestedRequest;
 pub use reclaim::LeaseInfo;
 pub use stats::{ReclaimStats, SchedulerStats};
+#[doc(hidden)]
+pub use tenants::LoadOrder;
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 

@@ -110,8 +110,7 @@ impl ReadOptions {
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
 /// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy),
-/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool,
-/// or for a receiver on the memory model),
+/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
 /// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer), `DEMUXBUF_ERR_TABLE_FULL` (see
 /// `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these
 /// bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then.
@@ -146,7 +145,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_attach(
 /// Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
 /// receiver's then. `options` as for `demuxbuf_receiver_attach`, with `length` 0. `*receiver` is its handle; call
 /// `demuxbuf_receiver_pending` next. The lease may come from any pool of the same `demuxbuf_shared_pool`, also from one
-/// that was freed. It counts for the tenant that it was requested for until its end.
+/// that was freed. It counts for the tenant that it was requested for until its end; on the memory model for that of the
+/// receiver.
 ///
 /// Of several threads that release or adopt one lease at once, one succeeds.
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.

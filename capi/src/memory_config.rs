@@ -47,7 +47,7 @@ pub struct demuxbuf_memory_config {
     pub reserves: [u32; DEMUXBUF_CLASSES_MAX],
     /// As in `demuxbuf_pool_config`; that of the last class is at least as many.
     pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],
-    /// The most tenants at once, for the host's own requests.
+    /// The most tenants at once.
     pub tenants_max: u32,
     /// As in `demuxbuf_policy`, of the receivers.
     pub resume_free_bytes: u32,
@@ -142,11 +142,11 @@ pub unsafe extern "C" fn demuxbuf_memory_config_init(
 /// Where RECV or DECODE is pending, `data` of the step is valid until the next event for this receiver, and no longer than
 /// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
 /// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
-/// `demuxbuf_receiver_grow` is refused (there is one size), so is a receiver's tenant (`DEMUXBUF_ERR_TENANTS_UNSUPPORTED`),
-/// and moving receivers to other threads; a receiver's class makes no difference. What a policy has about parking
-/// makes none either. A receive in flight (completion) is not bound to the loop iteration: its `data` is in use until its
-/// outcome. While others wait, `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration
-/// in which they were submitted.
+/// A tenant holds what its receivers keep, beside the host's own buffers in its name: see `demuxbuf_tenant_config`.
+/// `demuxbuf_receiver_grow` is refused (there is one size), so is moving receivers to other threads; a
+/// receiver's class makes no difference. What a policy has about parking makes none either. A receive in flight
+/// (completion) is not bound to the loop iteration: its `data` is in use until its outcome. While others wait,
+/// `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration in which they were submitted.
 ///
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Thread rule: any thread; the pool is then for one thread at a time.

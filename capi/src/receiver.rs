@@ -166,10 +166,11 @@ pub unsafe extern "C" fn demuxbuf_receiver_grow(
     unsafe { step(pool, receiver, Grow { size_index }) }
 }
 
-/// Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is.
+/// Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is; on the
+/// memory model it counts for the new tenant.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
-/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool, or for a receiver on the memory model),
+/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
 /// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, receiver: u64, tenant: u64) -> i32 {

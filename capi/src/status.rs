@@ -82,7 +82,7 @@ pub const DEMUXBUF_ERR_TOO_MANY_POOLS: i32 = -51 * 65536;
 pub const DEMUXBUF_ERR_NO_SLOT_FREE: i32 = -52 * 65536;
 /// The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
 pub const DEMUXBUF_ERR_NOT_MOVABLE: i32 = -53 * 65536;
-/// A shared pool has no tenants, and a receiver on the memory model has none.
+/// A shared pool has no tenants.
 pub const DEMUXBUF_ERR_TENANTS_UNSUPPORTED: i32 = -54 * 65536;
 /// As many receivers are exported and not imported yet as can be.
 pub const DEMUXBUF_ERR_EXPORTS_FULL: i32 = -55 * 65536;

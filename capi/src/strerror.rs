@@ -52,9 +52,7 @@ pub(super) fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_TOO_MANY_POOLS => c"as many pools are alive as the process can have",
         DEMUXBUF_ERR_NO_SLOT_FREE => c"no parking slot is free",
         DEMUXBUF_ERR_NOT_MOVABLE => c"the receiver is parked in a slot too large to move",
-        DEMUXBUF_ERR_TENANTS_UNSUPPORTED => {
-            c"a shared pool has no tenants, and a receiver on the memory model has none"
-        }
+        DEMUXBUF_ERR_TENANTS_UNSUPPORTED => c"a shared pool has no tenants",
         DEMUXBUF_ERR_EXPORTS_FULL => c"as many receivers are being exported as can be",
         DEMUXBUF_ERR_ADDRESS => c"the address lies in no buffer of the pool",
         DEMUXBUF_ERR_DEADLOCK => c"jobs that hold a buffer and ask for another one can wait without end",

@@ -17,11 +17,14 @@ use demuxbuf::scheduler::{TenantConfig, TenantId};
 pub struct demuxbuf_tenant_config {
     /// `sizeof(demuxbuf_tenant_config)`.
     pub struct_size: u32,
-    /// Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
+    /// Share of the grants of a class, relative to the other tenants that wait: 1 to 1000. On the memory model, what its
+    /// receivers and leases hold is divided by it.
     pub weight: u32,
-    /// Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile.
+    /// Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile. On the memory
+    /// model, while it holds no more, nothing of it is evicted before its deadline.
     pub guaranteed: u32,
-    /// The most buffers it may have; UINT32_MAX for no cap.
+    /// The most buffers it may have; UINT32_MAX for no cap. On the memory model its receivers may keep less than a buffer
+    /// more for each that borrows.
     pub cap: u32,
 }
 
@@ -38,7 +41,8 @@ pub struct demuxbuf_tenant_info {
     pub weight: u32,
     /// Grants it got.
     pub granted: u64,
-    /// What it has outstanding, in units of the pool's budget: buffers, if there is one size.
+    /// What it has outstanding, in units of the pool's budget: buffers, if there is one size. On the memory
+    /// model, with what its receivers keep, rounded up.
     pub outstanding_units: u32,
     /// Its requests that wait.
     pub waiting: u32,

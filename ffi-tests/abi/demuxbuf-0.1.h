@@ -147,7 +147,7 @@
 // The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
 #define DEMUXBUF_ERR_NOT_MOVABLE (-53 * 65536)
 
-// A shared pool has no tenants, and a receiver on the memory model has none.
+// A shared pool has no tenants.
 #define DEMUXBUF_ERR_TENANTS_UNSUPPORTED (-54 * 65536)
 
 // As many receivers are exported and not imported yet as can be.
@@ -722,8 +722,7 @@ uint8_t demuxbuf_step_has(demuxbuf_step step,
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
 // `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy),
-// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool,
-// or for a receiver on the memory model),
+// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
 // `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer), `DEMUXBUF_ERR_TABLE_FULL` (see
 // `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these
 // bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then.
@@ -736,7 +735,8 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
 // Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
 // receiver's then. `options` as for `demuxbuf_receiver_attach`, with `length` 0. `*receiver` is its handle; call
 // `demuxbuf_receiver_pending` next. The lease may come from any pool of the same `demuxbuf_shared_pool`, also from one
-// that was freed. It counts for the tenant that it was requested for until its end.
+// that was freed. It counts for the tenant that it was requested for until its end; on the memory model for that of the
+// receiver.
 //
 // Of several threads that release or adopt one lease at once, one succeeds.
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
@@ -793,10 +793,11 @@ demuxbuf_step demuxbuf_receiver_grow(demuxbuf_pool *pool,
                                      uint64_t receiver,
                                      uint32_t size_index);
 
-// Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is.
+// Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is; on the
+// memory model it counts for the new tenant.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
-// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool, or for a receiver on the memory model),
+// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
 // `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
 int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
                                      uint64_t receiver,
@@ -1073,7 +1074,7 @@ typedef struct {
   uint32_t reserves[DEMUXBUF_CLASSES_MAX];
   // As in `demuxbuf_pool_config`; that of the last class is at least as many.
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
-  // The most tenants at once, for the host's own requests.
+  // The most tenants at once.
   uint32_t tenants_max;
   // As in `demuxbuf_policy`, of the receivers.
   uint32_t resume_free_bytes;
@@ -1234,11 +1235,14 @@ typedef struct {
 typedef struct {
   // `sizeof(demuxbuf_tenant_config)`.
   uint32_t struct_size;
-  // Share of the grants of a class, relative to the other tenants that wait: 1 to 1000.
+  // Share of the grants of a class, relative to the other tenants that wait: 1 to 1000. On the memory model, what its
+  // receivers and leases hold is divided by it.
   uint32_t weight;
-  // Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile.
+  // Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile. On the memory
+  // model, while it holds no more, nothing of it is evicted before its deadline.
   uint32_t guaranteed;
-  // The most buffers it may have; UINT32_MAX for no cap.
+  // The most buffers it may have; UINT32_MAX for no cap. On the memory model its receivers may keep less than a buffer
+  // more for each that borrows.
   uint32_t cap;
 } demuxbuf_tenant_config;
 
@@ -1250,7 +1254,8 @@ typedef struct {
   uint32_t weight;
   // Grants it got.
   uint64_t granted;
-  // What it has outstanding, in units of the pool's budget: buffers, if there is one size.
+  // What it has outstanding, in units of the pool's budget: buffers, if there is one size. On the memory
+  // model, with what its receivers keep, rounded up.
   uint32_t outstanding_units;
   // Its requests that wait.
   uint32_t waiting;
@@ -1343,11 +1348,11 @@ int32_t demuxbuf_memory_config_init(demuxbuf_memory_config *config,
 // Where RECV or DECODE is pending, `data` of the step is valid until the next event for this receiver, and no longer than
 // the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
 // the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
-// `demuxbuf_receiver_grow` is refused (there is one size), so is a receiver's tenant (`DEMUXBUF_ERR_TENANTS_UNSUPPORTED`),
-// and moving receivers to other threads; a receiver's class makes no difference. What a policy has about parking
-// makes none either. A receive in flight (completion) is not bound to the loop iteration: its `data` is in use until its
-// outcome. While others wait, `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration
-// in which they were submitted.
+// A tenant holds what its receivers keep, beside the host's own buffers in its name: see `demuxbuf_tenant_config`.
+// `demuxbuf_receiver_grow` is refused (there is one size), so is moving receivers to other threads; a
+// receiver's class makes no difference. What a policy has about parking makes none either. A receive in flight
+// (completion) is not bound to the loop iteration: its `data` is in use until its outcome. While others wait,
+// `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration in which they were submitted.
 //
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Thread rule: any thread; the pool is then for one thread at a time.

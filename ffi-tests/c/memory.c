@@ -311,6 +311,31 @@ static void content_leaves_and_comes(void) {
     demuxbuf_pool_free(pool);
 }
 
+static void tenant_holds_what_its_receivers_keep(void) {
+    new_pool(8);
+    const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 1, 0, 1};
+    demuxbuf_tenant_info info = {.struct_size = sizeof info};
+    uint64_t tenant, lease, receiver;
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.tenant = tenant), &receiver, NULL, NULL), DEMUXBUF_OK);
+    receive(receiver, may_receive(receiver, BUFFER_BYTES), 3, 100);
+    decoded(receiver, 0, 100);
+    const demuxbuf_request request = {.struct_size = sizeof request, .tenant = tenant};
+    CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &info), DEMUXBUF_OK);
+    CHECK_NUMBER(info.outstanding_units, 1);
+    CHECK_NUMBER(demuxbuf_pool_try_request(pool, &request, &lease, NULL, NULL), DEMUXBUF_STATUS_NONE);
+    CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, receiver, 0), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_try_request(pool, &request, &lease, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, receiver, tenant), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_remove_tenant(pool, tenant), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &info), DEMUXBUF_OK);
+    CHECK(info.outstanding_units == 1 && info.retiring);
+    CHECK_NUMBER(demuxbuf_receiver_close(pool, receiver).actions, DEMUXBUF_FINISHED);
+    CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &info), DEMUXBUF_ERR_STALE);
+    demuxbuf_pool_free(pool);
+}
+
 static void what_it_cannot_do_is_refused(void) {
     new_pool(8);
     const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 1, 0, 1};
@@ -318,12 +343,10 @@ static void what_it_cannot_do_is_refused(void) {
     CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant, NULL, NULL), DEMUXBUF_OK);
     const uint64_t receiver = attach(1);
     FILL(made);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.tenant = tenant), &made, NULL, NULL),
-                 DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.tenant = tenant + 1), &made, NULL, NULL), DEMUXBUF_ERR_STALE);
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.class_index = 1), &made, NULL, NULL), DEMUXBUF_ERR_CLASS);
     CHECK_UNTOUCHED(made);
-    CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, receiver, tenant), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
-    CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, receiver, 0), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, receiver, tenant + 1), DEMUXBUF_ERR_STALE);
     CHECK_REFUSED(demuxbuf_receiver_grow(pool, receiver, 0).actions, DEMUXBUF_ERR_NOT_LARGER);
     CHECK_REFUSED(demuxbuf_receiver_grow(pool, receiver, 1).actions, DEMUXBUF_ERR_SIZE);
     CHECK_REFUSED(demuxbuf_receiver_readable(pool, receiver + 1).actions, DEMUXBUF_ERR_STALE);
@@ -482,6 +505,7 @@ int main(void) {
     claim_is_granted_with_room();
     data_stays_while_others_go_on();
     content_leaves_and_comes();
+    tenant_holds_what_its_receivers_keep();
     what_it_cannot_do_is_refused();
     decoder_names_what_it_can_use();
     settings_have_their_effect();

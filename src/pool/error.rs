@@ -53,7 +53,7 @@ pub enum PoolError {
     NotShared,
     /// The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
     NotMovable,
-    /// The pool is shared, or a receiver of a pool on the memory model is to have a tenant.
+    /// The pool is shared.
     TenantsUnsupported,
     /// As many receivers are exported and not imported yet as can be: 256 of those that wait, and of all
     /// `receivers_max` for each thread.
@@ -82,9 +82,7 @@ impl fmt::Display for PoolError {
             PoolError::WrongThread => "the pool is bound to another thread",
             PoolError::NotShared => "the pool is not shared by threads",
             PoolError::NotMovable => "the receiver is parked in a slot too large to move",
-            PoolError::TenantsUnsupported => {
-                "a shared pool has no tenants, and a receiver on the memory model has none"
-            }
+            PoolError::TenantsUnsupported => "a shared pool has no tenants",
             PoolError::ExportsFull => "as many receivers are being exported as can be",
             PoolError::AuditOff => "the configuration did not ask for an audit",
         })

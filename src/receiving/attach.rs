@@ -15,7 +15,7 @@ impl ReceivingPool {
     ///
     /// # Errors
     ///
-    /// The class does not exist; there is a tenant, which receivers do not have; the table is full. Nothing is changed.
+    /// The class does not exist; the tenant is stale or foreign; the table is full. Nothing is changed.
     pub fn attach(&mut self, options: &AttachOptions) -> Result<ReceiverId, PoolError> {
         let index = self.insert(options)?;
         Ok(self.begin_attached(index, 0))
@@ -39,6 +39,7 @@ impl ReceivingPool {
         let index = self.insert(options)?;
         if !self.memory.receive_earlier(index, bytes) {
             self.memory.close(index).expect("it is attached");
+            self.leave_tenant(index);
             self.table.remove(index);
             return Err(PoolError::NoBufferFree);
         }
@@ -88,14 +89,28 @@ impl ReceivingPool {
         Ok(())
     }
 
-    /// Receivers have no tenant.
+    /// Its tenant from now on, which holds what it keeps; `None` for the default tenant.
     ///
     /// # Errors
     ///
-    /// The receiver is stale or foreign; there is a tenant.
+    /// The receiver or the tenant is stale or foreign. Nothing is changed.
     pub fn set_tenant(&mut self, id: ReceiverId, tenant: Option<TenantId>) -> Result<(), PoolError> {
-        self.table.find(id)?;
-        check_tenant(tenant)
+        let index = self.table.find(id)?;
+        let tenant = self.memory.buffers_mut().scheduler.pin_tenant(tenant, 0)?;
+        self.leave_fast_path();
+        self.move_to_tenant(index, tenant);
+        Ok(())
+    }
+
+    /// A receiver belongs to a tenant that was pinned for it.
+    fn move_to_tenant(&mut self, index: u32, tenant: u32) {
+        let before = self.memory.set_tenant(index, tenant);
+        self.memory.buffers_mut().scheduler.unpin_tenant(before);
+    }
+
+    /// A receiver has no tenant any more, so that one that was removed may go away.
+    pub(super) fn leave_tenant(&mut self, index: u32) {
+        self.move_to_tenant(index, 0);
     }
 
     /// Receives by this policy from now on ([`Connection::set_policy`]); returns what the host is to do now. What it has about
@@ -123,10 +138,10 @@ impl ReceivingPool {
 
     fn insert(&mut self, options: &AttachOptions) -> Result<u32, PoolError> {
         self.check_class(options.class)?;
-        check_tenant(options.tenant)?;
         let room = self.table.check_free();
         self.is_attach_awaited |= options.notify_if_full && room.is_err();
         room?;
+        let tenant = self.memory.buffers_mut().scheduler.pin_tenant(options.tenant, 0)?;
         self.leave_fast_path();
         let policy = options.policy.map_or(self.policy, |policy| without_parking(&policy));
         let connection = Connection::new(policy);
@@ -134,6 +149,7 @@ impl ReceivingPool {
         let index = self.table.insert(connection, options.class, options.token)?;
         self.scheduled.set(index, false);
         self.memory.attach(index, options.unknown_length).expect("the row is free");
+        self.memory.set_tenant(index, tenant);
         self.follow_mode(index, &policy);
         self.memory.set_reads_ahead(index, policy.reads_ahead).expect("it is attached");
         Ok(index)
@@ -150,8 +166,4 @@ impl ReceivingPool {
         let classes = self.memory.buffers().classes();
         if class < classes { Ok(()) } else { Err(SchedulerError::UnknownClass { class, classes }.into()) }
     }
-}
-
-fn check_tenant(tenant: Option<TenantId>) -> Result<(), PoolError> {
-    tenant.map_or(Ok(()), |_| Err(PoolError::TenantsUnsupported))
 }

@@ -151,7 +151,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// The receiver uses a buffer from now on, with its content at the front.
     pub(super) fn borrow(&mut self, keeper: u32, purpose: Purpose, max_bytes: u32) {
-        self.heaps.remove(keeper, &mut self.keepers);
+        self.dequeue(keeper);
         self.end_off(keeper);
         let kept_bytes = self.keepers[keeper].kept_bytes;
         let (from, from_start) = self.where_is(keeper);
@@ -283,7 +283,7 @@ impl<B: Buffers> Receiving<B> {
         if is_held {
             self.set_held(keeper);
         } else {
-            self.heaps.remove(keeper, &mut self.keepers);
+            self.dequeue(keeper);
             self.end_hold(keeper);
         }
         self.rest(keeper);
@@ -292,9 +292,9 @@ impl<B: Buffers> Receiving<B> {
 
     /// What is kept waits for the host; if there is nothing, so does nothing.
     fn set_held(&mut self, keeper: u32) {
-        self.heaps.remove(keeper, &mut self.keepers);
+        self.dequeue(keeper);
         self.end_claim(keeper);
-        self.keepers.unlist(keeper, &mut self.off, &mut self.shed);
+        self.unlist(keeper);
         let now_ns = self.clock.now_ns();
         let state = &mut self.keepers[keeper];
         state.is_kept_for_good = false;

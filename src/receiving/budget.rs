@@ -1,14 +1,20 @@
 //! Buffers out of the budget that the host's own requests have as well: a scheduler decides between them.
 
-use super::buffers::Buffers;
+#[cfg(feature = "model-check")]
+use super::ReceivingConfig;
+use super::buffers::{Buffers, LoadOrder};
 use super::config::OTHERS_MIN;
 use super::{Receiving, Split};
 use crate::config_error::{Allowed, ConfigError};
+#[cfg(feature = "model-check")]
+use crate::memory::Protection;
+#[cfg(feature = "model-check")]
+use crate::scheduler::TenantConfig;
 use crate::scheduler::{Request, Scheduler, SchedulerConfig};
 
 /// One budget for receivers and for requests of the host's own. Receivers use it as requests of the least critical class.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     pub(super) scheduler: Scheduler,
     /// The class of receivers, and its reserve.
     class: u8,
@@ -19,7 +25,10 @@ pub(super) struct Budget {
 impl Budget {
     /// A budget of as many buffers as memory is split into.
     pub(super) fn new(requests: &SchedulerConfig, split: &Split) -> Result<Budget, ConfigError> {
-        let scheduler = Scheduler::new(requests)?;
+        let mut scheduler = Scheduler::new(requests)?;
+        if requests.tenants_max > 0 {
+            scheduler.count_kept(split.buffer_bytes)?;
+        }
         let class = requests.classes - 1;
         let at = usize::from(class);
         let (reserve, cap) = (requests.reserves[at], requests.class_caps[at]);
@@ -80,9 +89,71 @@ impl Buffers for Budget {
     fn is_wanted(&self) -> bool {
         self.scheduler.is_wanted()
     }
+
+    fn has_waiters(&self) -> bool {
+        self.scheduler.has_waiters()
+    }
+
+    fn tenants_max(&self) -> u32 {
+        self.scheduler.tenants_max()
+    }
+
+    fn keep(&mut self, tenant: u32, less_bytes: u32, more_bytes: u32) {
+        self.scheduler.keep(tenant, less_bytes, more_bytes);
+    }
+
+    fn kept_bytes(&self, tenant: u32) -> u64 {
+        self.scheduler.kept_bytes(tenant)
+    }
+
+    fn set_wants(&mut self, tenant: u32, order: LoadOrder, wants: bool) {
+        self.scheduler.set_wants(tenant, order, wants);
+    }
+
+    fn first_in(&self, order: LoadOrder) -> Option<u32> {
+        self.scheduler.first_in(order)
+    }
+
+    fn next_to_evict(&self, claimant: u32, less_bytes: u32, more_bytes: u32) -> Option<u32> {
+        self.scheduler.next_to_evict(claimant, less_bytes, more_bytes)
+    }
+
+    fn is_capped(&self, tenant: u32) -> bool {
+        self.scheduler.is_capped(tenant)
+    }
+
+    fn may_exchange(&self, tenant: u32, less_bytes: u32) -> bool {
+        self.scheduler.may_exchange(tenant, less_bytes)
+    }
+
+    fn move_lease(&mut self, buffer: u32, tenant: u32) {
+        self.scheduler.move_lease(buffer, tenant);
+    }
 }
 
 impl Receiving<Budget> {
+    /// As `new`, with these tenants, whose numbers begin at 1. For comparisons with a model.
+    ///
+    /// # Errors
+    ///
+    /// As `new`; a share is out of range.
+    #[cfg(feature = "model-check")]
+    #[doc(hidden)]
+    pub fn with_tenants(
+        config: &ReceivingConfig,
+        tenants: &[TenantConfig],
+    ) -> Result<Receiving<Budget>, alloc::string::String> {
+        use alloc::string::ToString;
+        let split = config.split().map_err(|error| error.to_string())?;
+        let requests = SchedulerConfig { tenants_max: tenants.len() as u32, ..SchedulerConfig::new(split.buffers, 0) };
+        let mut budget = Budget::new(&requests, &split).map_err(|error| error.to_string())?;
+        for share in tenants {
+            let tenant = budget.scheduler.create_tenant(share).map_err(|error| error.to_string())?;
+            budget.scheduler.pin_tenant(Some(tenant), 0).map_err(|error| error.to_string())?;
+        }
+        Receiving::with_buffers(config, budget, Protection::default()).map_err(|error| error.to_string())
+    }
+
     /// Returns the pages of free buffers to the operating system, and reports how many bytes.
     pub(super) fn trim(&mut self) -> usize {
         let rows = 0..self.buffers.scheduler.buffers_max();

@@ -5,6 +5,8 @@ use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
 use alloc::vec::Vec;
 
+pub(super) use crate::scheduler::LoadOrder;
+
 /// The buffers that receivers may use. Their numbers are those of the arena.
 pub trait Buffers {
     /// How many may be taken now, one after the other.
@@ -21,6 +23,50 @@ pub trait Buffers {
 
     /// Whether a request of the host's own waits that content may be evicted for.
     fn is_wanted(&self) -> bool;
+
+    /// Whether requests of the host's own wait.
+    fn has_waiters(&self) -> bool {
+        false
+    }
+
+    /// The most tenants beside the default one. Where it is 0, none of the calls below is made.
+    fn tenants_max(&self) -> u32 {
+        0
+    }
+
+    /// A cell of a receiver of this tenant had `less_bytes`, and has `more_bytes`.
+    fn keep(&mut self, _tenant: u32, _less_bytes: u32, _more_bytes: u32) {}
+
+    /// What is counted by `keep`.
+    fn kept_bytes(&self, _tenant: u32) -> u64 {
+        0
+    }
+
+    /// Whether a tenant belongs into an order, as far as what it holds allows.
+    fn set_wants(&mut self, _tenant: u32, _order: LoadOrder, _wants: bool) {}
+
+    /// The first tenant in an order.
+    fn first_in(&self, _order: LoadOrder) -> Option<u32> {
+        None
+    }
+
+    /// The tenant whose content may go before its deadline, so that a cell of the claimant has another size.
+    fn next_to_evict(&self, _claimant: u32, _less_bytes: u32, _more_bytes: u32) -> Option<u32> {
+        None
+    }
+
+    /// Whether a tenant holds as much as it may.
+    fn is_capped(&self, _tenant: u32) -> bool {
+        false
+    }
+
+    /// Whether a tenant may have a lease more if its receivers keep this much less.
+    fn may_exchange(&self, _tenant: u32, _less_bytes: u32) -> bool {
+        true
+    }
+
+    /// A taken buffer counts as a lease of this tenant from now on; the default tenant's are not counted.
+    fn move_lease(&mut self, _buffer: u32, _tenant: u32) {}
 }
 
 /// Buffers that only receivers use.

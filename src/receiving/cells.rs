@@ -153,8 +153,15 @@ mod tests {
 
     /// Two buffers of header cells, of which three cells are used; buffers of 1,024 bytes: four cells of 256, two of 512.
     fn cells() -> Cells {
-        let split =
-            Split { buffers: 12, header_buffers: 2, header_cells: 3, reserve: 1, receivers_max: 9, in_flight_max: 1 };
+        let split = Split {
+            buffers: 12,
+            header_buffers: 2,
+            header_cells: 3,
+            reserve: 1,
+            receivers_max: 9,
+            in_flight_max: 1,
+            buffer_bytes: 1024,
+        };
         let mut header_buffers = 1..;
         Cells::new(1024, &split, || header_buffers.next().expect("there are more")).expect("there is memory")
     }

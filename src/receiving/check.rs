@@ -19,14 +19,16 @@ impl<B: Buffers> Receiving<B> {
         }
         self.check_lists()?;
         self.check_flights()?;
+        self.check_tenants()?;
         self.keepers.iter().try_for_each(|(at, _)| self.check_keeper(at))
     }
 
     fn check_lists(&self) -> Result<(), &'static str> {
-        let is_sound =
-            self.keepers.is_sound(&self.off, Keeper::is_off) && self.keepers.is_sound(&self.shed, Keeper::is_shed);
+        let is_sound = self.tenants.off().all(|off| self.keepers.is_sound(off, Keeper::is_off))
+            && self.keepers.is_sound(&self.shed, Keeper::is_shed);
         let off = self.keepers.iter().filter(|(_, keeper)| keeper.is_off()).count();
-        if !is_sound || off != self.off.len as usize {
+        let listed = self.tenants.off().map(|off| off.len).sum::<u32>();
+        if !is_sound || off != self.off as usize || listed != self.off {
             return Err("I2: those that are off are listed, and those that were shed until their notice");
         }
         Ok(())

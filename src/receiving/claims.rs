@@ -1,7 +1,7 @@
 //! Claims: which receivers wait, in which order they are served, and what happens at their deadline.
 
 use super::borrow::Purpose;
-use super::buffers::Buffers;
+use super::buffers::{Buffers, LoadOrder};
 use super::keeper::Queue;
 use super::keeper::Standing;
 use super::types::Notice;
@@ -19,7 +19,7 @@ impl<B: Buffers> Receiving<B> {
         state.standing = Standing::Claiming { since_ns: now_ns };
         state.is_guess = !is_reported && state.kept_bytes == 0;
         self.totals.claims += 1;
-        self.heaps.remove(keeper, &mut self.keepers);
+        self.dequeue(keeper);
         self.enqueue_claim(keeper);
     }
 
@@ -34,7 +34,7 @@ impl<B: Buffers> Receiving<B> {
         if let Standing::Claiming { since_ns } = &mut state.standing {
             *since_ns = now_ns;
             if state.borrow == NIL {
-                self.heaps.remove(keeper, &mut self.keepers);
+                self.dequeue(keeper);
                 self.enqueue_claim(keeper);
             }
         }
@@ -49,14 +49,14 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn enqueue_claim(&mut self, keeper: u32) {
         let queue = if self.is_in_credit(keeper) { Queue::CreditedClaims } else { Queue::Claims };
         let deadline_ns = self.deadline_ns(keeper);
-        self.heaps.insert(queue, keeper, deadline_ns, &mut self.keepers);
+        self.enqueue(queue, keeper, deadline_ns);
     }
 
     /// The claim is over, whatever came of it, if there is one.
     pub(super) fn end_claim(&mut self, keeper: u32) {
         if let Some(since_ns) = self.keepers[keeper].claim_since_ns() {
             self.flights.claims -= u32::from(self.is_in_flight(keeper));
-            self.heaps.remove(keeper, &mut self.keepers);
+            self.dequeue(keeper);
             self.keepers[keeper].standing = Standing::Resting;
             let lasted_ns = self.clock.now_ns() - since_ns;
             self.totals.longest_claim_ns = self.totals.longest_claim_ns.max(lasted_ns);
@@ -67,16 +67,28 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn turn_off(&mut self, keeper: u32) {
         if !self.keepers[keeper].is_off() {
             self.keepers[keeper].standing = Standing::Off;
-            self.keepers.push(&mut self.off, keeper);
+            let tenant = self.tenant(self.keepers[keeper].receiver);
+            self.keepers.push(self.tenants.off_mut(tenant), keeper);
+            self.off += 1;
+            self.note_off(tenant);
         }
     }
 
     /// It does not wait for the end of shortage any more, if it did.
     pub(super) fn end_off(&mut self, keeper: u32) {
         if self.keepers[keeper].is_off() {
-            self.keepers.unlink(&mut self.off, keeper);
+            let tenant = self.tenant(self.keepers[keeper].receiver);
+            self.keepers.unlink(self.tenants.off_mut(tenant), keeper);
+            self.off -= 1;
+            self.note_off(tenant);
             self.keepers[keeper].standing = Standing::Resting;
         }
+    }
+
+    /// Takes a keeper out of the list that it is in, if it is in one.
+    pub(super) fn unlist(&mut self, keeper: u32) {
+        self.end_off(keeper);
+        self.keepers.unlist_shed(keeper, &mut self.shed);
     }
 
     /// What a receiver is to learn that did not ask. Poll until there is nothing, after the events of a loop iteration.
@@ -93,7 +105,7 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn nothing_to_poll(&self) -> bool {
         let nobody_claims = self.heaps.is_empty(Queue::CreditedClaims) && self.heaps.is_empty(Queue::Claims);
         let none_in_flight = self.open_borrows as usize == self.borrows.len();
-        nobody_claims && none_in_flight && self.shed.is_empty() && self.off.is_empty()
+        nobody_claims && none_in_flight && self.shed.is_empty() && self.off == 0
     }
 
     fn poll_shed(&mut self) -> Option<Notice> {
@@ -124,7 +136,7 @@ impl<B: Buffers> Receiving<B> {
             false => self.cells.sizes.fitting_above_header(self.length_bytes(keeper)),
         };
         while !self.has_room(size, floor) || !self.may_borrow(keeper) {
-            if !self.evict() {
+            if !self.evict() && !self.evict_for(keeper, size) {
                 return None;
             }
         }
@@ -164,17 +176,18 @@ impl<B: Buffers> Receiving<B> {
         (first.deadline_ns <= self.clock.now_ns()).then_some(first.keeper)
     }
 
-    /// The claim that is next: in credit first, then the earliest deadline.
+    /// The claim that is next: of the tenant that comes first, in credit first, then the earliest deadline.
     fn first_claim(&mut self) -> Option<u32> {
+        let tenant = self.first_tenant(LoadOrder::Claiming)?;
         // While it waits, its credit only falls.
-        while let Some(first) = self.heaps.first(Queue::CreditedClaims) {
+        while let Some(first) = self.first_claim_of(tenant, true) {
             if self.is_in_credit(first.keeper) {
                 return Some(first.keeper);
             }
-            self.heaps.remove(first.keeper, &mut self.keepers);
-            self.heaps.insert(Queue::Claims, first.keeper, first.deadline_ns, &mut self.keepers);
+            self.dequeue(first.keeper);
+            self.enqueue(Queue::Claims, first.keeper, first.deadline_ns);
         }
-        self.heaps.first(Queue::Claims).map(|first| first.keeper)
+        self.first_claim_of(tenant, false).map(|first| first.keeper)
     }
 
     /// Receivers that claim.
@@ -184,18 +197,25 @@ impl<B: Buffers> Receiving<B> {
 
     /// The receiver that `poll` would try, grant or resume, as far as a look shows that changes nothing.
     pub(super) fn next_served(&self) -> Option<u32> {
-        let firsts = [Queue::CreditedClaims, Queue::Claims].map(|queue| self.heaps.first(queue));
         let due = self.first_due().filter(|_| self.trials_left > 0);
-        let granted = firsts.into_iter().flatten().next().map(|first| first.keeper).filter(|&keeper| {
+        let claim = self
+            .first_tenant(LoadOrder::Claiming)
+            .and_then(|tenant| self.first_claim_of(tenant, true).or_else(|| self.first_claim_of(tenant, false)));
+        let granted = claim.map(|first| first.keeper).filter(|&keeper| {
             self.has_room(self.cells.sizes.fitting_above_header(self.length_bytes(keeper)), self.floor(keeper))
         });
-        let resumed = self.off.first().filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()));
+        let off = self.first_tenant(LoadOrder::Off).and_then(|tenant| self.tenants.first_off(tenant));
+        let resumed = off.filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()));
         let keeper = due.or(granted).or(resumed).filter(|_| self.borrows.is_empty())?;
         Some(self.keepers[keeper].receiver)
     }
 
     fn poll_off(&mut self) -> Option<Notice> {
-        let first = self.off.first().filter(|_| self.open_borrows == 0);
+        if self.off == 0 || self.open_borrows > 0 {
+            return None;
+        }
+        let tenant = self.first_tenant(LoadOrder::Off)?;
+        let first = self.tenants.first_off(tenant);
         let keeper = first.filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()))?;
         self.end_off(keeper);
         Some(Notice::Resume { receiver: self.keepers[keeper].receiver })

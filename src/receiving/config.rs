@@ -57,6 +57,8 @@ pub struct Split {
     pub receivers_max: u32,
     /// Receives in flight at most, at least 1.
     pub in_flight_max: u32,
+    /// Size of a buffer, in bytes.
+    pub buffer_bytes: u32,
 }
 
 impl ReceivingConfig {
@@ -105,6 +107,7 @@ impl ReceivingConfig {
             reserve: buffers as u32 / 8,
             receivers_max,
             in_flight_max: if self.in_flight_max > 0 { self.in_flight_max } else { (buffers as u32 / 8).max(1) },
+            buffer_bytes,
         })
     }
 

@@ -89,7 +89,10 @@ impl<B: Buffers> Receiving<B> {
     /// A receive might leave bytes for which there is no room, while this number of buffers is free; or it would be one too many
     /// in flight.
     pub(super) fn is_in_shortage(&self, keeper: u32, free: u32) -> bool {
-        free == 0 || (free <= self.split.reserve && !self.is_in_credit(keeper)) || self.may_not_submit(keeper)
+        free == 0
+            || (free <= self.split.reserve && !self.is_in_credit(keeper))
+            || self.may_not_submit(keeper)
+            || self.is_capped(self.keepers[keeper].receiver)
     }
 
     /// Free buffers that are not for this receiver.

@@ -5,6 +5,7 @@ use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
 use super::keeper::Queue;
 use super::keeper::Standing;
+use super::sizes::Size;
 use super::types::ShedReason;
 
 impl<B: Buffers> Receiving<B> {
@@ -13,7 +14,7 @@ impl<B: Buffers> Receiving<B> {
         let state = &self.keepers[keeper];
         if state.queued.is_none() && self.cell_bytes(state.place) > HEADER_BYTES {
             let deadline_ns = self.deadline_ns(keeper);
-            self.heaps.insert(Queue::Evictable, keeper, deadline_ns, &mut self.keepers);
+            self.enqueue(Queue::Evictable, keeper, deadline_ns);
         }
     }
 
@@ -21,6 +22,23 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn evict(&mut self) -> bool {
         let first = self.heaps.first(Queue::Evictable).filter(|first| first.deadline_ns <= self.before_ns);
         let Some(first) = first.filter(|_| self.evictions_left > 0) else {
+            return false;
+        };
+        self.evictions_left -= 1;
+        self.shed_receiver(first.keeper, ShedReason::Evicted);
+        true
+    }
+
+    /// Sheds a receiver of the tenant that holds most, if it holds much more than the tenant of a claimant would with a cell of
+    /// this size.
+    pub(super) fn evict_for(&mut self, claimant: u32, size: Size) -> bool {
+        if !self.tenants.is_used() || self.evictions_left == 0 {
+            return false;
+        }
+        let (less_bytes, more_bytes) = (self.counted_bytes(claimant), self.cells.sizes.bytes(size));
+        let tenant = self.tenant(self.keepers[claimant].receiver);
+        let victim = self.buffers.next_to_evict(tenant, less_bytes, more_bytes);
+        let Some(first) = victim.and_then(|victim| self.tenants.first_content(victim)) else {
             return false;
         };
         self.evictions_left -= 1;

@@ -160,7 +160,9 @@ impl<B: Buffers> Receiving<B> {
         let borrow = self.borrow_mut(keeper);
         if borrow.lender == Lender::Receiver {
             borrow.lender = Lender::Pool;
+            let counted_bytes = self.counted_bytes(keeper);
             self.keepers[keeper].place = Place::Nowhere;
+            self.recount(keeper, counted_bytes);
         }
         self.free_place(keeper);
         let state = &mut self.keepers[keeper];
@@ -212,7 +214,7 @@ impl<B: Buffers> Receiving<B> {
     fn is_waited_for(&self) -> bool {
         let is_claimed = [Queue::CreditedClaims, Queue::Claims].into_iter().any(|queue| !self.heaps.is_empty(queue));
         let is_settling = self.flights.claims > 0 || self.flights.has_receive_buffer;
-        is_claimed || is_settling || !self.off.is_empty() || self.buffers.is_wanted()
+        is_claimed || is_settling || self.off > 0 || self.buffers.is_wanted()
     }
 
     /// The next receive that the host is to cancel for the sake of others.

@@ -16,7 +16,7 @@ pub(super) struct Heaps {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
     pub(super) deadline_ns: u64,
-    receiver: u32,
+    pub(super) receiver: u32,
     pub(super) keeper: u32,
 }
 
@@ -52,24 +52,30 @@ impl Heaps {
     }
 
     /// Adds a keeper that is in no heap.
-    pub(super) fn insert(&mut self, queue: Queue, keeper: u32, deadline_ns: u64, keepers: &mut Keepers) {
+    pub(super) fn insert(&mut self, queue: Queue, keeper: u32, deadline_ns: u64, keepers: &mut Keepers) -> Entry {
         let heap = &mut self.heaps[queue as usize];
-        heap.push(Entry { deadline_ns, receiver: keepers[keeper].receiver, keeper });
+        let entry = Entry { deadline_ns, receiver: keepers[keeper].receiver, keeper };
+        heap.push(entry);
         let at = heap.len() - 1;
         sift_up(heap, queue, at, keepers);
+        entry
     }
 
-    /// Removes a keeper from the heap that it is in, if it is in one.
-    pub(super) fn remove(&mut self, keeper: u32, keepers: &mut Keepers) {
-        let Some((queue, at)) = keepers[keeper].queued.take() else {
-            return;
-        };
+    /// The deadline of a keeper that is in a heap.
+    pub(super) fn deadline_ns(&self, keeper: u32, keepers: &Keepers) -> u64 {
+        keepers[keeper].queued.map_or(0, |(queue, at)| self.heaps[queue as usize][at as usize].deadline_ns)
+    }
+
+    /// Removes a keeper from the heap that it is in, if it is in one: which it was.
+    pub(super) fn remove(&mut self, keeper: u32, keepers: &mut Keepers) -> Option<Queue> {
+        let (queue, at) = keepers[keeper].queued.take()?;
         let (heap, at) = (&mut self.heaps[queue as usize], at as usize);
         heap.swap_remove(at);
         if at < heap.len() {
             let at = sift_up(heap, queue, at, keepers);
             sift_down(heap, queue, at, keepers);
         }
+        Some(queue)
     }
 }
 

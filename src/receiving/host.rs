@@ -115,7 +115,7 @@ impl ReceivingPool {
         Ok(lease)
     }
 
-    /// Takes a tenant in, for requests of the host's own. Cost: O(1).
+    /// Takes a tenant in, for receivers and for requests of the host's own. Cost: O(1).
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl ReceivingPool {
         Ok(self.memory.buffers_mut().scheduler.create_tenant(tenant_config)?)
     }
 
-    /// Removes a tenant. It goes away with its last lease and wait.
+    /// Removes a tenant. It goes away with its last receiver, lease and wait.
     ///
     /// # Errors
     ///
@@ -137,7 +137,8 @@ impl ReceivingPool {
     ///
     /// # Errors
     ///
-    /// The handle is stale or foreign; a receive is in flight; nothing is undecoded; no buffer is free that it could leave with. Nothing is changed.
+    /// The handle is stale or foreign; a receive is in flight; nothing is undecoded; no buffer is free that it could leave
+    /// with, or the receiver's tenant may have none. Nothing is changed.
     pub fn take(&mut self, id: ReceiverId) -> Result<LeasedContent, PoolError> {
         let index = self.table.find(id)?;
         self.leave_fast_path();

@@ -52,9 +52,11 @@ impl<B: Buffers> Receiving<B> {
             return true;
         }
         self.settle_charge(keeper);
+        let counted_bytes = self.counted_bytes(keeper);
         let borrow = self.close_borrow(keeper);
         let emptied = self.leave_place(keeper, borrow.lender);
         self.enter(keeper, size, borrow, emptied);
+        self.recount(keeper, counted_bytes);
         true
     }
 
@@ -70,6 +72,9 @@ impl<B: Buffers> Receiving<B> {
         let free = self.free_buffers() + u32::from(borrows_free);
         if let Some(own) = own_fits.filter(|&own| own == smallest || free <= self.split.reserve) {
             return Some(own);
+        }
+        if want_bytes > 0 && self.is_capped(state.receiver) {
+            return own_fits;
         }
         let whole = self.cells.sizes.whole();
         let own_empties = own.is_some_and(|own| own == whole || self.cells.empties_with_one_less(own));
@@ -142,6 +147,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// Frees the place of a receiver, whatever is in it; its charge was settled.
     pub(super) fn free_place(&mut self, keeper: u32) {
+        let counted_bytes = self.counted_bytes(keeper);
         let freed = match core::mem::replace(&mut self.keepers[keeper].place, Place::Nowhere) {
             Place::Nowhere => None,
             Place::Cell { size, index } => self.free_cell(size, index),
@@ -150,6 +156,7 @@ impl<B: Buffers> Receiving<B> {
         if let Some(buffer) = freed {
             self.give(buffer);
         }
+        self.recount(keeper, counted_bytes);
     }
 
     /// Ends a borrow, if there is one; what was in it is lost.

@@ -192,13 +192,10 @@ impl Keepers {
         self.free = keeper;
     }
 
-    /// Takes a keeper out of the list that it is in, if it is in one.
-    pub(super) fn unlist(&mut self, keeper: u32, off: &mut List, shed: &mut List) {
-        match self[keeper].standing {
-            Standing::Off => self.unlink(off, keeper),
-            // Else its notice came.
-            Standing::Shed { .. } if shed.head == keeper || self[keeper].links.prev != NIL => self.unlink(shed, keeper),
-            _ => {}
+    /// Takes a keeper that was shed out of the list of those that were, if its notice did not come yet.
+    pub(super) fn unlist_shed(&mut self, keeper: u32, shed: &mut List) {
+        if self[keeper].is_shed() && (shed.head == keeper || self[keeper].links.prev != NIL) {
+            self.unlink(shed, keeper);
         }
     }
 

@@ -17,7 +17,8 @@ impl<B: Buffers> Receiving<B> {
         let may_lend = self.is_idle(receiver)
             && !self.rows[receiver as usize].submits
             && !self.is_receive_buffer_lent
-            && self.buffers.free() > self.split.reserve;
+            && self.buffers.free() > self.split.reserve
+            && !self.is_capped(receiver);
         if may_lend {
             self.is_receive_buffer_lent = true;
             self.light = receiver;

@@ -461,6 +461,7 @@ impl ReceivingPool {
             self.feed(index, Event::BufferReleased);
         }
         let actions = self.table.connection(index).pending();
+        self.leave_tenant(index);
         self.table.remove(index);
         Ok(actions)
     }

@@ -42,6 +42,9 @@ impl<B: Buffers> Receiving<B> {
         let keeper = self.keeper(receiver);
         self.settle_charge(keeper);
         self.keepers[keeper].place = Place::Whole { buffer, start };
+        self.recount(keeper, 0);
+        // The lease counts no more.
+        self.move_lease(buffer, 0);
         self.begin_content(keeper, bytes);
         self.borrow(keeper, Purpose::Decode, 0);
     }
@@ -53,13 +56,17 @@ impl<B: Buffers> Receiving<B> {
         state.start_ns = Some(now_ns);
     }
 
-    /// The content of a receiver leaves with a buffer. `None` if it has none, or if there is no buffer for it.
+    /// The content of a receiver leaves with a buffer. `None` if it has none, or if there is no buffer for it, or its tenant may have none.
     pub(super) fn take(&mut self, receiver: u32) -> Option<Content> {
         let keeper = self.row(receiver).ok()?.keeper;
         if keeper == NIL || self.keepers[keeper].kept_bytes == 0 {
             return None;
         }
-        let bytes = self.keepers[keeper].kept_bytes;
+        let (bytes, counted_bytes) = (self.keepers[keeper].kept_bytes, self.counted_bytes(keeper));
+        let tenant = self.tenant(receiver);
+        if self.tenants.is_used() && !self.buffers.may_exchange(tenant, counted_bytes) {
+            return None;
+        }
         let lender = self.borrows.get(self.keepers[keeper].borrow as usize).map(|borrow| borrow.lender);
         let is_whole = matches!(self.keepers[keeper].place, Place::Whole { .. });
         let (buffer, start) = if lender.is_some() || is_whole {
@@ -77,8 +84,10 @@ impl<B: Buffers> Receiving<B> {
         if self.keepers[keeper].borrow != NIL {
             self.close_borrow(keeper);
         }
+        self.move_lease(buffer, tenant);
         if is_whole {
             self.keepers[keeper].place = Place::Nowhere;
+            self.recount(keeper, counted_bytes);
         }
         self.drop_all(keeper);
         self.forget_if_idle(keeper);
@@ -88,7 +97,7 @@ impl<B: Buffers> Receiving<B> {
     /// Copies what is in a cell to the front of a free buffer. `None` if none is free.
     fn copy_out(&mut self, keeper: u32) -> Option<u32> {
         // It may not be evicted to make room for itself.
-        self.heaps.remove(keeper, &mut self.keepers);
+        self.dequeue(keeper);
         let Some(buffer) = self.take_free() else {
             self.rest(keeper);
             return None;

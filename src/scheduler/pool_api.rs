@@ -33,8 +33,8 @@ impl Scheduler {
 
     /// Whether more free buffers might serve a waiter.
     pub(crate) fn is_wanted(&self) -> bool {
-        let is_wanted = |class: &Class| class.waiting > 0 && class.outstanding < class.cap;
-        self.stats.waiting > 0 && self.classes.iter().any(is_wanted)
+        let is_wanted = |(at, class): (usize, &Class)| self.tenants.is_ready(at) && class.outstanding < class.cap;
+        self.stats.waiting > 0 && self.classes.iter().enumerate().any(is_wanted)
     }
 
     /// How many more units a class may have outstanding.

@@ -230,7 +230,7 @@ impl Scheduler {
 
     /// A tenant has more or less outstanding.
     #[inline]
-    fn limit(&mut self, tenant: u32) {
+    pub(super) fn limit(&mut self, tenant: u32) {
         if self.stats.waiting > 0 && self.tenants.limit(self.waits.table(), tenant) {
             self.note_cap_blocked(tenant);
         }

@@ -1,8 +1,11 @@
-//! The registry of tenants: what each may have, has outstanding and waits for. `fair_queue` has the order of turns.
+//! The registry of tenants: what each may have, has outstanding and waits for. `fair_queue` has the order of turns,
+//! `loads` that of what receivers keep.
 
 mod fair_queue;
+mod loads;
 
 pub(super) use fair_queue::Turn;
+pub use loads::LoadOrder;
 
 use super::config::{CLASSES_MAX, SIZES_MAX, SchedulerConfig};
 use super::ensure;
@@ -11,6 +14,7 @@ use super::list::NIL;
 use super::waits::Wait;
 use alloc::vec::Vec;
 use fair_queue::{Flow, Rings};
+use loads::Loads;
 
 /// The largest weight of a tenant.
 pub const WEIGHT_MAX: u32 = 1_000;
@@ -19,12 +23,15 @@ pub const WEIGHT_MAX: u32 = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct TenantConfig {
-    /// Share of a class's grants, relative to the other tenants that wait: 1 to [`WEIGHT_MAX`].
+    /// Share of a class's grants, relative to the other tenants that wait: 1 to [`WEIGHT_MAX`]. On the memory model, what
+    /// its receivers and leases hold is divided by it.
     pub weight: u32,
     /// Buffers it gets before the tenants that have their guaranteed share already. While it does not want them others
-    /// borrow them; the next that are released are its own again. All guarantees together are at most the pool.
+    /// borrow them; the next that are released are its own again. All guarantees together are at most the pool. On the memory
+    /// model, while it holds no more, nothing of it is evicted before its deadline.
     pub guaranteed: u32,
-    /// The most buffers it may have; `u32::MAX` for no cap.
+    /// The most buffers it may have; `u32::MAX` for no cap. On the memory model its receivers may keep less than a buffer
+    /// more for each that borrows.
     pub cap: u32,
 }
 
@@ -41,7 +48,8 @@ pub struct TenantInfo {
     /// Its share.
     pub weight: u32,
     /// What it has outstanding, in units of the pool's smallest common size (see
-    /// [`SchedulerConfig::sizes`](super::SchedulerConfig)).
+    /// [`SchedulerConfig::sizes`](super::SchedulerConfig)). On the memory model, with what its receivers keep, in whole
+    /// buffers, rounded up.
     pub outstanding_units: u32,
     /// Its requests that wait.
     pub waiting: u32,
@@ -68,6 +76,8 @@ pub(super) struct Tenant {
     guaranteed: u32,
     cap: u32,
     outstanding: u32,
+    /// What its receivers keep, in units, rounded up.
+    kept: u32,
     waiting: u32,
     /// Receivers and requests that name it: it stays for as long as there are any.
     pinned: u32,
@@ -95,6 +105,7 @@ pub(super) struct Tenants {
     /// Units that are guaranteed to all tenants together.
     guaranteed: u32,
     weight_peak: u32,
+    loads: Loads,
 }
 
 impl Tenants {
@@ -112,6 +123,7 @@ impl Tenants {
             burst: config.class_burst,
             guaranteed: 0,
             weight_peak: 1,
+            loads: Loads::NONE,
         };
         all.add(TenantConfig::default());
         all
@@ -148,6 +160,7 @@ impl Tenants {
         tenant.guaranteed = 0;
         tenant.life = Life::Retiring;
         self.place_all(waits, index);
+        self.reorder(index);
         self.free_if_done(index);
     }
 
@@ -179,7 +192,7 @@ impl Tenants {
         let known = entry.generation == tenant.generation() && entry.life != Life::Free && tenant.index() != 0;
         known.then_some(TenantInfo {
             weight: entry.weight,
-            outstanding_units: entry.outstanding,
+            outstanding_units: entry.used(),
             waiting: entry.waiting,
             granted: entry.granted,
             is_retiring: entry.life == Life::Retiring,
@@ -216,7 +229,7 @@ impl Tenants {
     pub(super) fn may_take(&self, tenant: u32, units: u32) -> bool {
         tenant == DEFAULT_TENANT || {
             let tenant = &self.tenants[tenant as usize];
-            units <= tenant.cap.saturating_sub(tenant.outstanding)
+            units <= tenant.cap.saturating_sub(tenant.used())
         }
     }
 
@@ -233,6 +246,7 @@ impl Tenants {
             let entry = &mut self.tenants[tenant as usize];
             entry.outstanding += units;
             entry.granted += 1;
+            self.reorder(tenant);
         }
     }
 
@@ -241,8 +255,18 @@ impl Tenants {
     pub(super) fn gave(&mut self, tenant: u32, units: u32) {
         if tenant != DEFAULT_TENANT {
             self.tenants[tenant as usize].outstanding -= units;
+            self.reorder(tenant);
             self.free_if_done(tenant);
         }
+    }
+
+    /// Units that one tenant has outstanding are another's from now on.
+    pub(super) fn move_units(&mut self, from: u32, to: u32, units: u32) {
+        if to != DEFAULT_TENANT {
+            self.tenants[to as usize].outstanding += units;
+            self.reorder(to);
+        }
+        self.gave(from, units);
     }
 
     /// Walks everything; for tests. `outstanding` and `waiting` count a tenant's units and waits independently,
@@ -266,11 +290,12 @@ impl Tenants {
             (all_outstanding, all_waiting) = (all_outstanding + tenant.outstanding, all_waiting + tenant.waiting);
             ensure(tenant.outstanding <= tenant.cap, "a tenant never has more outstanding than its cap")?;
             let gone = tenant.life == Life::Free;
-            let is_unused = index != DEFAULT_TENANT && tenant.outstanding + tenant.waiting + tenant.pinned == 0;
+            let is_unused = index != DEFAULT_TENANT && tenant.used() + tenant.waiting + tenant.pinned == 0;
             ensure(!gone || is_unused, "I2: a tenant in use is not gone")?;
         }
         ensure((all_outstanding, all_waiting) == in_all, "what the tenants have outstanding and wait for is all")?;
-        self.check_flows(waits)
+        self.check_flows(waits)?;
+        self.check_loads()
     }
 }
 
@@ -292,6 +317,11 @@ impl Tenant {
         self.cap != u32::MAX || self.guaranteed > 0
     }
 
+    /// Units that it has outstanding, or its receivers keep.
+    fn used(&self) -> u32 {
+        self.outstanding + self.kept
+    }
+
     fn new(tenant_config: TenantConfig, generation: Generation) -> Tenant {
         Tenant {
             granted: 0,
@@ -301,6 +331,7 @@ impl Tenant {
             guaranteed: tenant_config.guaranteed,
             cap: tenant_config.cap,
             outstanding: 0,
+            kept: 0,
             waiting: 0,
             pinned: 0,
             life: Life::Live,

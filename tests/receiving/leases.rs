@@ -171,10 +171,9 @@ fn host_learns_what_this_pool_has_not() {
     let mut pool = ReceivingPool::new(&config).expect("it is allowed");
     let tenant = pool.create_tenant(&TenantConfig { cap: 1, ..TenantConfig::default() }).expect("there is room");
     let usual = AttachOptions::new(0, 1);
-    for (options, error) in [
-        (AttachOptions { tenant: Some(tenant), ..usual }, PoolError::TenantsUnsupported),
-        (AttachOptions { class: 2, ..usual }, SchedulerError::UnknownClass { class: 2, classes: 2 }.into()),
-    ] {
+    for (options, error) in
+        [(AttachOptions { class: 2, ..usual }, SchedulerError::UnknownClass { class: 2, classes: 2 }.into())]
+    {
         assert_eq!(pool.attach(&options), Err(error));
         assert_eq!(pool.stats().receivers, 0);
     }
@@ -183,10 +182,6 @@ fn host_learns_what_this_pool_has_not() {
     assert_eq!(pool.set_class(id, 0), Ok(()));
     assert_eq!(pool.set_class(id, 2), Err(SchedulerError::UnknownClass { class: 2, classes: 2 }.into()));
     assert_eq!(pool.describe(id).map(|info| info.class), Ok(0));
-    assert_eq!(
-        (pool.set_tenant(id, None), pool.set_tenant(id, Some(tenant))),
-        (Ok(()), Err(PoolError::TenantsUnsupported))
-    );
     // The table is full once: a notice follows.
     pool.attach(&usual).expect("there is room");
     let full = PoolError::ReceiversFull { receivers_max: 2 };

@@ -7,6 +7,7 @@ mod leases;
 mod protection;
 mod receivers;
 mod shortage;
+mod tenants;
 
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use demuxbuf::pool::ReceiverId;

@@ -259,8 +259,8 @@ impl Tenants {
         if !tenant.is_limited() {
             return (true, false);
         }
-        let open = self.need(waits, flow as u32) <= tenant.cap.saturating_sub(tenant.outstanding);
-        (open, open && tenant.outstanding < tenant.guaranteed)
+        let open = self.need(waits, flow as u32) <= tenant.cap.saturating_sub(tenant.used());
+        (open, open && tenant.used() < tenant.guaranteed)
     }
 
     /// Puts a flow into the rings it belongs to.

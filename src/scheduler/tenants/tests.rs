@@ -106,3 +106,70 @@ fn a_flow_stands_in_the_rings_of_its_class() {
         ],
     );
 }
+
+/// The first two tenants have receivers that keep something, claim and are off; a buffer has 100 bytes.
+fn loaded() -> Scheduler {
+    let mut scheduler = scheduler();
+    scheduler.count_kept(100).expect("there is memory");
+    for (tenant, kept_bytes) in [(0, 150), (1, 250), (2, 300)] {
+        scheduler.keep(tenant, 0, kept_bytes);
+        for order in [LoadOrder::Claiming, LoadOrder::Off, LoadOrder::Evictable] {
+            scheduler.set_wants(tenant, order, true);
+        }
+    }
+    assert_eq!(scheduler.check_tenants(), Ok(()));
+    scheduler
+}
+
+#[test]
+fn tenants_are_ordered_by_load() {
+    let mut scheduler = loaded();
+    let firsts = |scheduler: &Scheduler| {
+        [LoadOrder::Claiming, LoadOrder::Off, LoadOrder::Evictable].map(|order| scheduler.first_in(order))
+    };
+    assert_eq!(firsts(&scheduler), [Some(0), Some(0), Some(2)]);
+    // At the same load the lowest number is first.
+    scheduler.keep(1, 0, 50);
+    assert_eq!(firsts(&scheduler), [Some(0), Some(0), Some(1)]);
+    scheduler.keep(0, 0, 150);
+    assert_eq!(firsts(&scheduler), [Some(0), Some(0), Some(0)]);
+    scheduler.keep(0, 0, 1);
+    assert_eq!(firsts(&scheduler), [Some(1), Some(1), Some(0)]);
+    // At its cap it is not served.
+    scheduler.tenants.tenants[1].cap = 3;
+    scheduler.keep(1, 0, 0);
+    assert_eq!(firsts(&scheduler), [Some(2), Some(2), Some(0)]);
+    scheduler.set_wants(2, LoadOrder::Claiming, false);
+    assert_eq!(firsts(&scheduler), [Some(0), Some(2), Some(0)]);
+    // Content of one that holds no more than a buffer, or its guarantee of two, stays.
+    for (tenant, kept_bytes, others) in [(0, 100, Some(1)), (1, 200, Some(2)), (2, 100, None)] {
+        let less_bytes = scheduler.kept_bytes(tenant) as u32 - kept_bytes;
+        scheduler.keep(tenant, less_bytes, 0);
+        assert_eq!(scheduler.first_in(LoadOrder::Evictable), others);
+    }
+    assert_eq!(scheduler.check_tenants(), Ok(()));
+}
+
+#[test]
+fn content_goes_for_a_tenant_that_holds_less() {
+    let mut scheduler = loaded();
+    // The claimant holds 150 bytes, and the one that holds most 300.
+    assert_eq!(scheduler.next_to_evict(0, 100, 99), Some(2));
+    assert_eq!(scheduler.next_to_evict(0, 100, 100), None);
+    assert_eq!(scheduler.next_to_evict(2, 300, 0), None, "it is its own");
+    scheduler.tenants.tenants[2].weight = 2;
+    assert_eq!(scheduler.next_to_evict(0, 100, 24), Some(2));
+    assert_eq!(scheduler.next_to_evict(0, 100, 25), None);
+}
+
+#[test]
+fn wrong_orders_by_load_are_named() {
+    let named = |rule: &str, breaks: fn(&mut Scheduler)| {
+        let mut scheduler = loaded();
+        breaks(&mut scheduler);
+        assert_eq!(scheduler.check_tenants(), Err(rule));
+    };
+    named("what receivers keep counts in whole buffers", |scheduler| scheduler.tenants.tenants[1].kept += 1);
+    named("the order of tenants by load is sound", |scheduler| scheduler.tenants.tenants[0].weight = 0);
+    named("each tenant is in the orders by load that it belongs to", |scheduler| scheduler.tenants.tenants[0].cap = 1);
+}

@@ -4,7 +4,7 @@
 
 use clap::{Parser, ValueEnum};
 use demuxbuf_oracle::policy::{Case, KINDS, MS, Outcome, S, Settings, Simulation, Summary, all_cases, few_cases};
-use demuxbuf_oracle::receiving_system::{ReceivingConfig, ReceivingSystem};
+use demuxbuf_oracle::receiving_system::{ReceivingConfig, ReceivingSystem, TenantShare};
 use demuxbuf_oracle::{CoreReceiving, ModelReceiving};
 
 /// Honest clients of thirteen kinds and attackers on one event loop. Prints how many requests of each kind were answered,
@@ -38,6 +38,12 @@ struct Arguments {
     /// The host receives for two receivers at once, and leases buffers.
     #[arg(long)]
     nesting: bool,
+    /// Attackers are of a tenant of their own.
+    #[arg(long)]
+    apart: bool,
+    /// The most buffers that tenant may keep.
+    #[arg(long)]
+    cap: Option<u32>,
     /// A line for each run.
     #[arg(long)]
     detail: bool,
@@ -104,10 +110,12 @@ fn play<S: ReceivingSystem>(
     seed: u64,
     new: &impl Fn(ReceivingConfig) -> Result<S, String>,
 ) -> Result<Outcome, String> {
-    let &Arguments { seconds, honest_each, nesting: is_nesting, .. } = arguments;
-    let settings = Settings { honest_each, attackers, case, seconds, seed, is_nesting };
+    let &Arguments { seconds, honest_each, nesting: is_nesting, apart: are_apart, cap, .. } = arguments;
+    let settings = Settings { honest_each, attackers, case, seconds, seed, is_nesting, are_apart };
+    let share = TenantShare { cap, ..TenantShare::DEFAULT };
     let config = ReceivingConfig {
         blocked_ns: arguments.blocked_ms * MS,
+        tenants: are_apart.then_some([share, TenantShare::DEFAULT]),
         // The same split with and without attackers.
         ..ReceivingConfig::new(
             1_024 * arguments.memory_kib,

@@ -44,6 +44,7 @@ struct Limits {
 struct Held {
     bytes: Vec<u8>,
     received: u64,
+    tenant: usize,
     unknown_length: bool,
     is_shed: bool,
     submits: bool,
@@ -122,6 +123,9 @@ impl<S: ReceivingSystem> Checked<S> {
             ReceivingOp::Attach { receiver, unknown_length } => {
                 self.held.insert(receiver, Held { unknown_length, ..Held::default() });
             }
+            ReceivingOp::SetTenant { receiver, tenant } => {
+                self.held.get_mut(&receiver).expect("it is attached").tenant = tenant as usize;
+            }
             ReceivingOp::Close { receiver } if was_in_flight => {
                 let held = self.held.get_mut(&receiver).expect("it is attached");
                 held.bytes.clear();
@@ -194,7 +198,8 @@ impl<S: ReceivingSystem> Checked<S> {
         }
         self.check_memory(&totals, &all)?;
         let shed = |totals: &Totals| totals.shed.iter().sum::<u64>();
-        if shed(&totals) > shed(before) && before.free > self.limits.reserve {
+        let has_cap = self.limits.config.tenants.is_some_and(|tenants| tenants.iter().any(|share| share.cap.is_some()));
+        if shed(&totals) > shed(before) && before.free > self.limits.reserve && !has_cap {
             return Err(format!("shed without shortage: {before:?}"));
         }
         let is_polled_out = op == ReceivingOp::Poll && answer == Answer::Notice(None);
@@ -272,8 +277,10 @@ impl<S: ReceivingSystem> Checked<S> {
         }
         let mut off = all.iter().filter(|(_, facts)| facts.off).peekable();
         let none_is_off = off.peek().is_none();
-        let one_is_short = off
-            .any(|(receiver, facts)| totals.free <= self.floor(*receiver, facts) || self.is_at_limit(*receiver, all));
+        let one_is_short = off.any(|(receiver, facts)| {
+            let is_low = totals.free <= self.floor(*receiver, facts);
+            is_low || self.is_at_limit(*receiver, all) || self.is_capped(totals, *receiver)
+        });
         ensure(none_is_off || one_is_short, &format!("a receiver is off, and there is room: {totals:?}"))?;
         let whole = self.limits.config.buffer_bytes;
         let borrowing = all.iter().filter(|(_, facts)| facts.borrowed && facts.cell_bytes != whole).count() as u32;
@@ -292,7 +299,14 @@ impl<S: ReceivingSystem> Checked<S> {
         let order = |(receiver, facts): &&&(u32, Facts)| {
             (!self.is_in_credit(*receiver, facts), self.deadline(*receiver, facts), *receiver)
         };
-        let Some((receiver, facts)) = claims.iter().min_by_key(order) else {
+        let by_load = |one: &&&(u32, Facts), other: &&&(u32, Facts)| {
+            let [one_load, other_load] = [one, other].map(|claim| self.load(totals, claim.0));
+            one_load.partial_cmp(&other_load).expect("they are numbers")
+        };
+        let granted = claims.iter().filter(|(receiver, _)| !self.is_capped(totals, *receiver));
+        let Some((receiver, facts)) =
+            granted.min_by(|one, other| by_load(one, other).then_with(|| order(one).cmp(&order(other))))
+        else {
             return Ok(());
         };
         if self.is_at_limit(*receiver, all) {
@@ -306,6 +320,19 @@ impl<S: ReceivingSystem> Checked<S> {
         let may_evict = totals.evictions - self.evictions_before < EACH_ITERATION_MAX;
         let victim = all.iter().find(|(receiver, facts)| may_evict && self.may_be_evicted(*receiver, facts));
         ensure(victim.is_none(), &format!("{victim:?} could be evicted for the claim of {receiver}"))
+    }
+
+    /// Whether the tenant of a receiver holds as much as it may.
+    fn is_capped(&self, totals: &Totals, receiver: u32) -> bool {
+        let tenant = self.held[&receiver].tenant;
+        let cap = self.limits.config.share(tenant).cap;
+        cap.is_some_and(|cap| totals.held[tenant] >= u64::from(cap) * u64::from(self.limits.config.buffer_bytes))
+    }
+
+    /// The load of the tenant of a receiver, with its number as a last digit.
+    fn load(&self, totals: &Totals, receiver: u32) -> (f64, usize) {
+        let tenant = self.held[&receiver].tenant;
+        (totals.held[tenant] as f64 / f64::from(self.limits.config.share(tenant).weight), tenant)
     }
 
     fn deadline(&self, receiver: u32, facts: &Facts) -> Option<u64> {
@@ -366,6 +393,10 @@ impl<S: ReceivingSystem> ReceivingSystem for Checked<S> {
 
     fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool) {
         self.demand(ReceivingOp::SetReadsAhead { receiver, reads_ahead });
+    }
+
+    fn set_tenant(&mut self, receiver: u32, tenant: u32) {
+        self.demand(ReceivingOp::SetTenant { receiver, tenant });
     }
 
     fn close(&mut self, receiver: u32) {

@@ -1,7 +1,8 @@
 //! The core behind the calls that are compared.
 
 use crate::receiving_system::{After, Begin, Facts, Notice, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals};
-use demuxbuf::receiving::{self, Receiving, ShedReason};
+use demuxbuf::receiving::{self, Budget, Receiving, ShedReason};
+use demuxbuf::scheduler::TenantConfig;
 use std::collections::BTreeSet;
 
 const LEGAL: &str = "a legal call";
@@ -9,7 +10,7 @@ const LEGAL: &str = "a legal call";
 /// The core.
 #[derive(Debug)]
 pub struct CoreReceiving {
-    core: Receiving,
+    core: Receiving<Budget>,
     config: ReceivingConfig,
     attached: BTreeSet<u32>,
     /// Receivers that were closed with a receive in flight.
@@ -25,8 +26,15 @@ impl CoreReceiving {
     ///
     /// The configuration is not allowed.
     pub fn new(config: ReceivingConfig) -> Result<CoreReceiving, String> {
-        let ReceivingConfig { memory_bytes, buffer_bytes, receivers_max, frame_grace_ns, blocked_ns, in_flight_max } =
-            config;
+        let ReceivingConfig {
+            memory_bytes,
+            buffer_bytes,
+            receivers_max,
+            frame_grace_ns,
+            blocked_ns,
+            in_flight_max,
+            tenants,
+        } = config;
         let settings = receiving::ReceivingConfig {
             memory_bytes,
             receivers_max,
@@ -35,8 +43,25 @@ impl CoreReceiving {
             blocked_ns,
             in_flight_max,
         };
-        let core = Receiving::new(&settings).map_err(|refusal| refusal.to_string())?;
+        let tenants = tenants.iter().flatten().map(|share| TenantConfig {
+            weight: share.weight,
+            guaranteed: share.guaranteed,
+            cap: share.cap.unwrap_or(u32::MAX),
+        });
+        let tenants: Vec<TenantConfig> = tenants.collect();
+        let core = Receiving::with_tenants(&settings, &tenants).map_err(|refusal| refusal.to_string())?;
         Ok(CoreReceiving { core, config, attached: BTreeSet::new(), closed: BTreeSet::new(), leased: Vec::new() })
+    }
+}
+
+impl CoreReceiving {
+    /// What a tenant holds. Without tenants nothing is counted, and all that is kept is the default tenant's.
+    fn held(&self, tenant: u32) -> u64 {
+        if self.config.tenants.is_some() {
+            return self.core.kept_bytes(tenant);
+        }
+        let cells = self.attached.iter().map(|&receiver| self.facts(receiver).cell_bytes);
+        cells.filter(|&cell_bytes| tenant == 0 && cell_bytes > 64).map(u64::from).sum()
     }
 }
 
@@ -73,6 +98,10 @@ impl ReceivingSystem for CoreReceiving {
 
     fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool) {
         self.core.set_reads_ahead(receiver, reads_ahead).expect(LEGAL);
+    }
+
+    fn set_tenant(&mut self, receiver: u32, tenant: u32) {
+        self.core.set_tenant(receiver, tenant);
     }
 
     fn close(&mut self, receiver: u32) {
@@ -202,6 +231,7 @@ impl ReceivingSystem for CoreReceiving {
         let wholes = self.attached.iter().filter(|&&receiver| self.facts(receiver).cell_bytes == whole).count() as u32;
         Totals {
             free: self.core.free_buffers(),
+            held: [0, 1, 2].map(|tenant| self.held(tenant)),
             cells: self.core.cells().chain([(whole, wholes)]).collect(),
             evictions: totals.evicted,
             trials: totals.trials,

@@ -9,6 +9,7 @@ use crate::receiving_system::{After, Begin, Notice, ReceivingSystem, Rest};
 pub enum ReceivingOp {
     Attach { receiver: u32, unknown_length: bool },
     SetReadsAhead { receiver: u32, reads_ahead: bool },
+    SetTenant { receiver: u32, tenant: u32 },
     Close { receiver: u32 },
     Begin { receiver: u32 },
     BeginUnreported { receiver: u32 },
@@ -33,6 +34,7 @@ impl ReceivingOp {
         match self {
             ReceivingOp::Attach { receiver, .. }
             | ReceivingOp::SetReadsAhead { receiver, .. }
+            | ReceivingOp::SetTenant { receiver, .. }
             | ReceivingOp::Close { receiver }
             | ReceivingOp::Begin { receiver }
             | ReceivingOp::BeginUnreported { receiver }
@@ -54,6 +56,7 @@ impl ReceivingOp {
         match self {
             ReceivingOp::Attach { receiver, unknown_length } => system.attach(receiver, unknown_length),
             ReceivingOp::SetReadsAhead { receiver, reads_ahead } => system.set_reads_ahead(receiver, reads_ahead),
+            ReceivingOp::SetTenant { receiver, tenant } => system.set_tenant(receiver, tenant),
             ReceivingOp::Close { receiver } => system.close(receiver),
             ReceivingOp::Begin { receiver } => return Answer::Begin(system.begin(receiver)),
             ReceivingOp::BeginUnreported { receiver } => return Answer::Begin(system.begin_unreported(receiver)),
@@ -95,6 +98,8 @@ pub enum DrawnKind {
     Attach,
     /// A layer that reads ahead comes or goes.
     ReadAhead,
+    /// A receiver comes to another tenant.
+    Tenant,
     /// A receiver is closed.
     Close,
     /// What the receiver is about to do: it receives, decodes or begins.
@@ -144,6 +149,11 @@ impl Drawn {
                 let receiver = u32::from(self.receiver) % model.receivers_max();
                 let unknown_length = self.amount % 8 == 0;
                 model.may_attach(receiver).then_some(ReceivingOp::Attach { receiver, unknown_length })
+            }
+            DrawnKind::Tenant => {
+                let receiver = receiver.filter(|&receiver| model.legal(receiver).close)?;
+                let tenant = if model.has_tenants() { u32::from(self.amount % 3) } else { 0 };
+                Some(ReceivingOp::SetTenant { receiver, tenant })
             }
             DrawnKind::Close => {
                 let receiver = receiver.filter(|&receiver| model.legal(receiver).close)?;

@@ -17,13 +17,44 @@ pub struct ReceivingConfig {
     pub blocked_ns: u64,
     /// The most receives in flight, trials aside; 0 for an eighth of the buffers, at least 1.
     pub in_flight_max: u32,
+    /// Tenants beside the default one, numbers 1 and 2.
+    pub tenants: Option<[TenantShare; 2]>,
+}
+
+/// What a tenant may have, in whole buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantShare {
+    /// What it holds is divided by this: at least 1.
+    pub weight: u32,
+    /// What it holds is not evicted before its deadline if it is at most this.
+    pub guaranteed: u32,
+    /// When it holds this, its receivers are in shortage.
+    pub cap: Option<u32>,
+}
+
+impl TenantShare {
+    /// That of the default tenant.
+    pub const DEFAULT: TenantShare = TenantShare { weight: 1, guaranteed: 0, cap: None };
 }
 
 impl ReceivingConfig {
     /// With the default times, and the default buffers of 16,448 bytes.
     pub fn new(memory_bytes: u64, receivers_max: u32) -> ReceivingConfig {
         let (frame_grace_ns, blocked_ns, in_flight_max) = (1_000_000_000, 2_000_000_000, 0);
-        ReceivingConfig { memory_bytes, buffer_bytes: 16_448, receivers_max, frame_grace_ns, blocked_ns, in_flight_max }
+        ReceivingConfig {
+            memory_bytes,
+            buffer_bytes: 16_448,
+            receivers_max,
+            frame_grace_ns,
+            blocked_ns,
+            in_flight_max,
+            tenants: None,
+        }
+    }
+
+    /// That of the tenant of this number.
+    pub fn share(&self, tenant: usize) -> TenantShare {
+        self.tenants.filter(|_| tenant > 0).map_or(TenantShare::DEFAULT, |tenants| tenants[tenant - 1])
     }
 
     /// No claim waits longer, in pool time.
@@ -174,6 +205,8 @@ pub struct Totals {
     pub free: u32,
     /// Sizes of cells, ascending, and how many of each are used.
     pub cells: Vec<(u32, u32)>,
+    /// What each tenant holds, in bytes.
+    pub held: [u64; 3],
     /// Receivers that were evicted.
     pub evictions: u64,
     /// Trials that were given.
@@ -192,6 +225,8 @@ pub trait ReceivingSystem {
     fn attach(&mut self, receiver: u32, unknown_length: bool);
     /// Whether a layer takes whole records for it, from now on; `false` when it begins.
     fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool);
+    /// It belongs to this tenant from now on; before the first such call to the default one, 0.
+    fn set_tenant(&mut self, receiver: u32, tenant: u32);
     /// It ceases to; its number is free again.
     fn close(&mut self, receiver: u32);
     /// It is readable, has no held content, and does not borrow.

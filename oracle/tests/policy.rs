@@ -4,14 +4,17 @@
 mod common;
 
 use common::cases;
-use demuxbuf_oracle::policy::{Behaviour, Case, KINDS, MS, Outcome, Settings, Simulation, all_cases, few_cases};
-use demuxbuf_oracle::receiving_system::{ReceivingConfig, ReceivingSystem};
+use demuxbuf_oracle::policy::{
+    Behaviour, Case, KINDS, MS, Outcome, Settings, Simulation, Summary, all_cases, few_cases,
+};
+use demuxbuf_oracle::receiving_system::{ReceivingConfig, ReceivingSystem, TenantShare};
 use demuxbuf_oracle::{Checked, CoreReceiving, ModelReceiving};
 use proptest::prelude::*;
 
 fn config(buffers: u64, settings: &Settings) -> ReceivingConfig {
     let receivers = Simulation::<CoreReceiving>::receivers(settings);
-    ReceivingConfig::new(buffers * 16_448, receivers)
+    let tenants = settings.are_apart.then_some([TenantShare::DEFAULT; 2]);
+    ReceivingConfig { tenants, ..ReceivingConfig::new(buffers * 16_448, receivers) }
 }
 
 fn play<S: ReceivingSystem>(system: S, config: ReceivingConfig, settings: Settings) -> Outcome {
@@ -32,12 +35,21 @@ fn check(outcome: &Outcome, config: &ReceivingConfig) -> Result<(), String> {
     }
 }
 
-/// The attacks in small: 9 buffers, 150 attackers. Model and core make the same of them, to the last request.
+/// The attacks in small: 9 buffers, 150 attackers, in one tenant with the honest clients or in one of their own. Model and core make
+/// the same of them, to the last request.
 #[test]
 fn policy_holds_under_each_attack_in_small() {
-    let settings = |case| Settings { honest_each: 1, attackers: 150, case, seconds: 3, seed: 1, is_nesting: false };
-    for case in few_cases().into_iter().step_by(3) {
-        let settings = settings(case);
+    let settings = |case, are_apart| Settings {
+        honest_each: 1,
+        attackers: 150,
+        case,
+        seconds: 3,
+        seed: 1,
+        is_nesting: false,
+        are_apart,
+    };
+    for (number, case) in few_cases().into_iter().step_by(3).enumerate() {
+        let settings = settings(case, number % 2 == 0);
         let config = config(9, &settings);
         let seen = play(CoreReceiving::new(config).expect("it is allowed"), config, settings);
         check(&seen, &config).unwrap_or_else(|broken| panic!("{case:?}: {broken}"));
@@ -46,12 +58,27 @@ fn policy_holds_under_each_attack_in_small() {
     }
 }
 
+/// Attackers that have a tenant of their own make no honest client wait longer, where that tenant has a cap.
+#[test]
+fn policy_holds_off_attackers_in_a_capped_tenant() {
+    for case in few_cases() {
+        let quiet =
+            Settings { honest_each: 1, attackers: 0, case, seconds: 3, seed: 1, is_nesting: false, are_apart: true };
+        let settings = Settings { attackers: 600, ..quiet };
+        let capped = TenantShare { cap: Some(20), ..TenantShare::DEFAULT };
+        let config = ReceivingConfig { tenants: Some([capped, TenantShare::DEFAULT]), ..config(63, &settings) };
+        let outcome = |settings| play(CoreReceiving::new(config).expect("it is allowed"), config, settings);
+        let summary = Summary::new(&[outcome(settings)], &outcome(quiet));
+        assert_eq!((summary.undisturbed, summary.honest_shed), ((1, 1), 0), "{case:?}: {summary:?}");
+    }
+}
+
 fn any_settings() -> impl Strategy<Value = (u64, Settings)> {
     let case = prop::sample::select(all_cases());
     (8..14u64, 1..3u32, 0..24u32, case, 0..1_000u64, any::<bool>()).prop_map(
         |(buffers, honest_each, attackers, case, seed, is_nesting)| {
             let case = Case { is_mixed: case.is_mixed || seed % 2 == 0, ..case };
-            (buffers, Settings { honest_each, attackers, case, seconds: 3, seed, is_nesting })
+            (buffers, Settings { honest_each, attackers, case, seconds: 3, seed, is_nesting, are_apart: seed % 3 == 0 })
         },
     )
 }

@@ -55,6 +55,9 @@ impl Reached {
         match (op, answer) {
             (_, Answer::Begin(Begin::Later)) => self.note("later", 1),
             (_, Answer::Begin(Begin::Off)) => self.note("off", 1),
+            (_, Answer::Begin(Begin::Claimed)) if checked.totals().free > checked.system.reserve() => {
+                self.note("a claim of a capped tenant", 1);
+            }
             (_, Answer::Begin(Begin::Claimed)) => self.note("a claim", 1),
             (_, Answer::Notice(Some(Notice::Resume { .. }))) => self.note("a resume", 1),
             (_, Answer::After(After::Receive { .. })) => self.note("a trial that receives again", 1),
@@ -85,12 +88,14 @@ fn random_calls_reach_every_rule() {
     for _ in 0..1_500 {
         let (config, free, all) = strategy.new_tree(&mut runner).expect("nothing is filtered").current();
         let checked = play_all(config, free, &all, &mut |checked, op, answer| reached.note_all(checked, op, answer));
-        let totals = checked.expect("no rule is broken").totals();
+        let checked = checked.expect("no rule is broken");
+        let totals = checked.totals();
         let [memory, deadline, evicted] = totals.shed;
         for (what, count) in [
             ("shed for memory", memory),
             ("shed at the deadline", deadline),
             ("evicted", evicted),
+            ("evicted for another tenant", checked.system.evictions_for_tenants()),
             ("a trial", totals.trials),
             ("a grant", totals.grants),
         ] {
@@ -102,7 +107,8 @@ fn random_calls_reach_every_rule() {
     let outcomes = ["a claim that goes on", "kept for good", "shed for memory", "shed at the deadline", "evicted"];
     let in_flight =
         ["in flight", "a claim in flight", "consumed in flight", "an outcome after the close", "taken back"];
-    for name in names.into_iter().chain(outcomes).chain(in_flight).chain(["a trial", "a grant"]) {
+    let tenants = ["a claim of a capped tenant", "evicted for another tenant"];
+    for name in names.into_iter().chain(outcomes).chain(in_flight).chain(tenants).chain(["a trial", "a grant"]) {
         assert!(reached.0.get(name).is_some_and(|&count| count > 0), "{name}: {:?}", reached.0);
     }
 }

@@ -6,6 +6,7 @@ mod key;
 mod legal;
 mod memory;
 mod service;
+mod tenants;
 
 pub use legal::Legal;
 
@@ -56,6 +57,7 @@ struct Borrow {
 
 #[derive(Clone, Debug)]
 struct Receiver {
+    tenant: usize,
     unknown_length: bool,
     submits: bool,
     /// It is closed, and a receive is in flight.
@@ -86,6 +88,7 @@ struct Receiver {
 impl Receiver {
     fn new(unknown_length: bool, now: u64) -> Receiver {
         Receiver {
+            tenant: 0,
             unknown_length,
             submits: false,
             closed: false,
@@ -141,6 +144,8 @@ pub struct ModelReceiving {
     /// The next place in an order.
     next_place: u64,
     counts: Totals,
+    /// Evictions by a claim of another tenant, before the deadline.
+    evictions_for_tenants: u64,
 }
 
 impl ModelReceiving {
@@ -168,6 +173,7 @@ impl ModelReceiving {
             evictions_left: EACH_ITERATION_MAX,
             next_place: 0,
             counts: Totals::default(),
+            evictions_for_tenants: 0,
         })
     }
 
@@ -385,6 +391,10 @@ impl ReceivingSystem for ModelReceiving {
         self.receiver_mut(receiver).reads_ahead = reads_ahead;
     }
 
+    fn set_tenant(&mut self, receiver: u32, tenant: u32) {
+        self.move_to_tenant(receiver, tenant as usize);
+    }
+
     fn close(&mut self, receiver: u32) {
         self.end_claim(receiver);
         if self.receiver(receiver).is_in_flight() {
@@ -556,6 +566,7 @@ impl ReceivingSystem for ModelReceiving {
 
     fn totals(&self) -> Totals {
         let cells = (0..self.sizes.len()).map(|size| (self.sizes[size], self.cells(size))).collect();
-        Totals { free: self.free(), cells, ..self.counts.clone() }
+        let held = [0, 1, 2].map(|tenant| self.held(tenant));
+        Totals { free: self.free(), cells, held, ..self.counts.clone() }
     }
 }

@@ -30,6 +30,8 @@ pub struct Settings {
     pub seed: u64,
     /// The host receives for three receivers before it decodes for the first, and leases buffers for itself.
     pub is_nesting: bool,
+    /// Attackers are of tenant 1, honest clients of the default one.
+    pub are_apart: bool,
 }
 
 /// Something that happens to a client.
@@ -242,6 +244,9 @@ impl<S: ReceivingSystem> Simulation<S> {
         if !self.clients[client].is_attached {
             self.clients[client].is_attached = true;
             self.system.attach(client as u32, false);
+            if self.settings.are_apart && self.clients[client].kind.is_none() {
+                self.system.set_tenant(client as u32, 1);
+            }
         }
         let now = self.now;
         let state = &mut self.clients[client];

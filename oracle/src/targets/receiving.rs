@@ -6,7 +6,7 @@ use super::text::{Line, lines};
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, PoolError, ReceiverId};
 use demuxbuf::receiving::{PoolConfig, ReceivingPool, Totals};
-use demuxbuf::scheduler::{LeaseId, Outcome, WaitId};
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, WaitId};
 
 /// Lines of the configuration, wherever they are; then operations.
 pub(super) const EXAMPLES: &[&str] = &[
@@ -22,6 +22,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "grace-ms 80",
     "blocked-ms 80",
     "waits 2",
+    "tenants 2",
     "classes 2",
     "reserve 1 1",
     "cap 1 8",
@@ -31,6 +32,14 @@ pub(super) const EXAMPLES: &[&str] = &[
     "adopt 0 0 10 70",
     "take 0",
     "request 0",
+    "request-in 0 1",
+    "tenant 1 0 max",
+    "tenant 2 1 2",
+    "remove-tenant 0",
+    "belong 0 1",
+    "belong 1 2",
+    "belong 2 1",
+    "belong 3 0",
     "release 0",
     "cancel 0",
     "poll",
@@ -107,6 +116,7 @@ struct Play {
     closed: Vec<ReceiverId>,
     leases: Vec<(LeaseId, Vec<u8>)>,
     waits: Vec<(WaitId, u64)>,
+    tenants: Vec<TenantId>,
     tokens: u64,
     /// The next byte that a peer sends.
     next: u8,
@@ -126,6 +136,7 @@ impl Play {
             closed: Vec::new(),
             leases: Vec::new(),
             waits: Vec::new(),
+            tenants: Vec::new(),
             tokens: 0,
             next: 0,
             dropped: 0,
@@ -140,7 +151,11 @@ impl Play {
             "adopt" => self.adopt(first, second as usize, line.short(2), line.short(3)),
             "take" => self.take(first),
             "submit" => self.report(first, Event::done(Action::Recv)),
-            "request" => self.request(first as u8),
+            "request" => self.request(first as u8, 0),
+            "request-in" => self.request(first as u8, second as usize),
+            "tenant" => self.create_tenant(line.short(0), second, line.short(2)),
+            "remove-tenant" => self.remove_tenant(first),
+            "belong" => self.belong(first, second as usize),
             "release" => self.release(first),
             "cancel" => self.cancel(first),
             "poll" => self.poll().map(|_| ()),
@@ -238,9 +253,32 @@ impl Play {
         Ok(())
     }
 
-    fn request(&mut self, class: u8) -> Result<(), String> {
+    fn create_tenant(&mut self, weight: u32, guaranteed: u32, cap: u32) -> Result<(), String> {
+        self.tenants.extend(self.pool.create_tenant(&TenantConfig { weight, guaranteed, cap }));
+        Ok(())
+    }
+
+    fn remove_tenant(&mut self, nth: usize) -> Result<(), String> {
+        let Some(nth) = nth.checked_rem(self.tenants.len()) else { return Ok(()) };
+        let tenant = self.tenants.remove(nth);
+        self.pool.remove_tenant(tenant).map_err(|error| error.to_string())?;
+        refused(self.pool.remove_tenant(tenant))
+    }
+
+    /// The tenant of this number, from 1; else none.
+    fn tenant(&self, nth: usize) -> Option<TenantId> {
+        nth.checked_sub(1).and_then(|nth| self.tenants.get(nth)).copied()
+    }
+
+    fn belong(&mut self, nth: usize, tenant: usize) -> Result<(), String> {
+        let (Some(at), tenant) = (self.which(nth), self.tenant(tenant)) else { return Ok(()) };
+        self.pool.set_tenant(self.receivers[at].id, tenant).map_err(|error| error.to_string())
+    }
+
+    fn request(&mut self, class: u8, tenant: usize) -> Result<(), String> {
         self.tokens += 1;
-        match self.pool.request(class, self.tokens) {
+        let request = Request { tenant: self.tenant(tenant), ..Request::new(class, self.tokens) };
+        match self.pool.request_for(&request) {
             Ok(Outcome::Granted(lease)) => self.lease(lease),
             Ok(Outcome::Queued(wait)) => {
                 self.waits.push((wait, self.tokens));
@@ -476,6 +514,10 @@ impl Play {
             self.cancel(1)?;
             self.drain()?;
         }
+        while let Some(&tenant) = self.tenants.last() {
+            self.remove_tenant(self.tenants.len() - 1)?;
+            refused(self.pool.describe_tenant(tenant))?;
+        }
         self.check()?;
         let (memory, counts) = (self.pool.memory(), self.pool.counts());
         let cells: u32 = memory.cells().map(|(_, cells)| cells).sum();
@@ -510,6 +552,7 @@ fn config(text: &[u8]) -> PoolConfig {
             "grace-ms" => config.frame_grace_ns = (line.number(0) * MS).max(8),
             "blocked-ms" => config.blocked_ns = (line.number(0) * MS).max(8),
             "waits" => config.waiters_max = number % 4,
+            "tenants" => config.tenants_max = number % 4,
             "classes" => config.classes = 1 + number.wrapping_sub(1) as u8 % 4,
             "reserve" => config.reserves[class] = line.short(1) % 8,
             "cap" => config.class_caps[class] = line.short(1).max(1),

@@ -2,7 +2,7 @@
 //! between two advances, and every time at which they do it.
 
 use crate::{close, hash_of};
-use demuxbuf_oracle::receiving_system::{After, Begin, Notice, ReceivingConfig, ReceivingSystem, Rest};
+use demuxbuf_oracle::receiving_system::{After, Begin, Notice, ReceivingConfig, ReceivingSystem, Rest, TenantShare};
 use demuxbuf_oracle::{Answer, Checked, Instance, ModelReceiving, ReceivingOp};
 
 /// The length of each frame: more than a cell of 64 bytes.
@@ -24,7 +24,20 @@ struct Scope {
     is_submitting: bool,
     /// Steps of the clock in *G*.
     steps: u64,
+    /// The receivers of odd numbers are of a tenant of their own.
+    tenants: Option<[TenantShare; 2]>,
 }
+
+/// Two receivers that only receive, and decoders that take whole frames.
+const SMALL: Scope = Scope {
+    receivers: 2,
+    leases: 5,
+    is_leasing: false,
+    is_holding: false,
+    is_submitting: false,
+    steps: 1,
+    tenants: None,
+};
 
 /// What a receive brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,13 +91,14 @@ impl House {
             frame_grace_ns: GRACE_NS,
             blocked_ns: GRACE_NS / 4,
             in_flight_max: 0,
+            tenants: scope.tenants,
         };
         let model = ModelReceiving::new(config).expect("it is allowed");
         let checked = Checked::new(model, config).expect("it is allowed");
         let mut house = House { checked, config, scope, now_ns: 0, seen: Vec::new() };
         house.perform(ReceivingOp::Advance { now_ns: 0 }).expect("a rule is broken");
         for receiver in 0..scope.receivers {
-            house.perform(ReceivingOp::Attach { receiver, unknown_length: false }).expect("a rule is broken");
+            house.attach(receiver).expect("a rule is broken");
         }
         if scope.is_submitting {
             house.submit_from_now_on(0).expect("a rule is broken");
@@ -154,12 +168,27 @@ impl House {
     /// Another peer comes for one that was shed.
     fn replace(&mut self, receiver: u32) -> Result<(), String> {
         self.perform(ReceivingOp::Close { receiver })?;
-        self.perform(ReceivingOp::Attach { receiver, unknown_length: false })?;
+        self.attach(receiver)?;
         if self.scope.is_submitting && receiver == 0 { self.submit_from_now_on(0) } else { Ok(()) }
+    }
+
+    fn attach(&mut self, receiver: u32) -> Result<(), String> {
+        self.perform(ReceivingOp::Attach { receiver, unknown_length: false })?;
+        let tenant = if self.scope.tenants.is_some() { receiver % 2 } else { 0 };
+        self.perform(ReceivingOp::SetTenant { receiver, tenant }).map(drop)
     }
 
     fn step(&mut self, op: Op) -> Result<(), String> {
         self.seen.clear();
+        let before = self.checked.system.evictions_for_tenants();
+        let stepped = self.step_at(op);
+        if self.checked.system.evictions_for_tenants() > before {
+            self.seen.push("evicted for another tenant");
+        }
+        stepped
+    }
+
+    fn step_at(&mut self, op: Op) -> Result<(), String> {
         match op {
             Op::Serve { receiver, arrived, holds } => match self.perform(ReceivingOp::Begin { receiver })? {
                 Answer::Begin(Begin::Receive { max }) => self.receive(receiver, max, arrived, holds),
@@ -298,13 +327,13 @@ const EVERYTHING: [&str; 5] = ["a claim", "a grant", "a trial", "evicted", "kept
 /// trial.
 #[test]
 fn receiving_closes_with_three_receivers() {
-    let scope = Scope { receivers: 3, leases: 5, is_leasing: false, is_holding: false, is_submitting: false, steps: 1 };
+    let scope = Scope { receivers: 3, leases: 5, ..SMALL };
     close("three receivers, one buffer free", &House::new(scope), &["a claim", "a trial", "evicted", "kept for good"]);
 }
 
 #[test]
 fn receiving_closes_with_a_host_that_leases() {
-    let scope = Scope { receivers: 2, leases: 4, is_leasing: true, is_holding: true, is_submitting: false, steps: 2 };
+    let scope = Scope { receivers: 2, leases: 4, is_leasing: true, is_holding: true, steps: 2, ..SMALL };
     close("two receivers, and a host", &House::new(scope), &EVERYTHING);
 }
 
@@ -312,6 +341,14 @@ fn receiving_closes_with_a_host_that_leases() {
 /// is lost.
 #[test]
 fn receiving_closes_with_receives_in_flight() {
-    let scope = Scope { receivers: 2, leases: 5, is_leasing: true, is_holding: false, is_submitting: true, steps: 1 };
+    let scope = Scope { receivers: 2, leases: 5, is_leasing: true, is_submitting: true, ..SMALL };
     close("two receivers, one of which submits", &House::new(scope), &["in flight", "a receive taken back", "a trial"]);
+}
+
+/// The default tenant, of two receivers, loses what it holds to the other before its deadline.
+#[test]
+fn receiving_closes_with_two_tenants() {
+    let heavy = TenantShare { weight: 2, guaranteed: 0, cap: Some(1) };
+    let scope = Scope { receivers: 2, leases: 4, tenants: Some([heavy, TenantShare::DEFAULT]), ..SMALL };
+    close("three receivers of two tenants", &House::new(scope), &["a claim", "a grant", "evicted for another tenant"]);
 }

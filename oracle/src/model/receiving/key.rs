@@ -22,6 +22,7 @@ impl ModelReceiving {
             let shed = |id: u32| self.receiver(id).shed.and_then(|(_, notice)| notice);
             state.extend([
                 u64::from(id),
+                receiver.tenant as u64,
                 u64::from(receiver.kept()),
                 u64::from(receiver.needed),
                 u64::from(receiver.usable),

@@ -14,8 +14,15 @@ pub(super) struct Split {
 
 impl Split {
     pub(super) fn new(config: &ReceivingConfig) -> Result<Split, String> {
-        let ReceivingConfig { memory_bytes, buffer_bytes, receivers_max, frame_grace_ns, blocked_ns, in_flight_max } =
-            *config;
+        let ReceivingConfig {
+            memory_bytes,
+            buffer_bytes,
+            receivers_max,
+            frame_grace_ns,
+            blocked_ns,
+            in_flight_max,
+            ..
+        } = *config;
         if buffer_bytes < 128 || buffer_bytes % 64 != 0 {
             return Err(format!("buffer_bytes is {buffer_bytes}; at least 128 and a multiple of 64 is allowed"));
         }
@@ -127,7 +134,8 @@ impl ModelReceiving {
 
     /// With this number of free buffers.
     pub(super) fn is_in_shortage(&self, id: u32, free: u32) -> bool {
-        free == 0 || (free <= self.reserve && !self.is_in_credit(id)) || self.is_at_limit(id)
+        let is_capped = self.is_capped(self.receiver(id).tenant);
+        free == 0 || (free <= self.reserve && !self.is_in_credit(id)) || self.is_at_limit(id) || is_capped
     }
 
     /// How many buffers must be left for others.
@@ -157,6 +165,9 @@ impl ModelReceiving {
         let fits = own.is_some_and(|own| self.sizes[own] >= bytes);
         if fits && (own == Some(smallest) || self.free() <= self.reserve) {
             return true;
+        }
+        if want > 0 && self.is_capped(self.receiver(id).tenant) {
+            return fits;
         }
         // Where there would be room if its own cell were free.
         self.receiver_mut(id).cell = None;

@@ -55,18 +55,21 @@ impl ModelReceiving {
 
     /// The claim that is granted before all others.
     pub(super) fn first_claim(&self) -> Option<u32> {
-        let waits = |receiver: &Receiver| receiver.claim_since.is_some() && receiver.borrow.is_none();
-        let claims = self.live().filter(|(_, receiver)| waits(receiver));
-        claims.map(|(id, _)| id).min_by_key(|&id| (Reverse(self.is_in_credit(id)), self.deadline(id), id))
+        let claims = self.served_first(|receiver| receiver.claim_since.is_some() && receiver.borrow.is_none());
+        claims.into_iter().min_by_key(|&id| (Reverse(self.is_in_credit(id)), self.deadline(id), id))
+    }
+
+    /// The *k* of a claim.
+    fn claimed_size(&self, id: u32) -> usize {
+        match self.receiver(id).submits {
+            true => self.sizes.len() - 1,
+            false => self.size_for(self.length(id), true),
+        }
     }
 
     /// Whether there is room for a claim.
     pub(super) fn is_grantable(&self, id: u32) -> bool {
-        let size = match self.receiver(id).submits {
-            true => self.sizes.len() - 1,
-            false => self.size_for(self.length(id), true),
-        };
-        self.has_room(size, self.floor(id)) && self.place_to_borrow(id).is_some()
+        self.has_room(self.claimed_size(id), self.floor(id)) && self.place_to_borrow(id).is_some()
     }
 
     fn next_grant(&mut self) -> Option<Notice> {
@@ -78,7 +81,7 @@ impl ModelReceiving {
             return None;
         }
         while !self.is_grantable(id) {
-            if !self.evict(None) {
+            if !self.evict(None) && !self.evict_for(id, self.claimed_size(id)) {
                 return None;
             }
         }
@@ -143,7 +146,8 @@ impl ModelReceiving {
         if self.is_borrowed() {
             return None;
         }
-        let off = self.live().filter_map(|(id, receiver)| receiver.off.map(|place| (place, id)));
+        let off = self.served_first(|receiver| receiver.off.is_some());
+        let off = off.into_iter().map(|id| (self.receiver(id).off, id));
         let (_, id) = off.min()?;
         if self.is_in_shortage(id, self.free()) {
             return None;

@@ -43,8 +43,12 @@ impl ModelReceiving {
         let flight = self.new_flight();
         let receiver = self.receiver_mut(id);
         receiver.start = receiver.start.filter(|_| !receiver.bytes.is_empty() || receiver.claim_since.is_some());
-        receiver.borrow.as_mut().expect("a receive was allowed").flight = Some(flight);
-        self.free_receive_buffer();
+        let borrow = receiver.borrow.as_mut().expect("a receive was allowed");
+        borrow.flight = Some(flight);
+        // That of another waits for the next advance.
+        if borrow.place == Place::ReceiveBuffer {
+            self.free_receive_buffer();
+        }
     }
 
     /// A free buffer takes the place of a receive buffer that is in flight.

@@ -362,7 +362,7 @@ impl ReceivingPool {
                 (false, 0) => Hold::None,
                 (false, _) => Hold::Slot,
             };
-            if connection.hold() != hold {
+            if connection.hold() != hold && !self.is_misfit_seen(index) {
                 return Err("I2: the machine knows what is held");
             }
             let waits = facts.claim_since_ns.is_some() || facts.is_off;
@@ -442,8 +442,11 @@ impl ReceivingPool {
             if !is_borrowed {
                 return Err(PoolError::NoBufferFree);
             }
-            let capacity = self.table.connection(index).buffered_bytes();
-            self.feed(index, Event::BufferGranted { capacity });
+            // The machine sees one already if what it has is a frame that does not fit.
+            if self.table.connection(index).hold() != Hold::Buffer {
+                let capacity = self.table.connection(index).buffered_bytes();
+                self.feed(index, Event::BufferGranted { capacity });
+            }
         }
         Ok(())
     }

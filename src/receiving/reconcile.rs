@@ -163,6 +163,11 @@ impl ReceivingPool {
         is_receiving && connection.needed_bytes() > 0 && length_bytes > self.memory.config().buffer_bytes
     }
 
+    /// The machine holds what it takes for the buffer that a frame does not fit into.
+    pub(super) fn is_misfit_seen(&self, index: u32) -> bool {
+        self.table.connection(index).hold() == Hold::Buffer && self.is_misfit(index)
+    }
+
     /// The machine has to see that the frame does not fit into a whole buffer, whatever the room was; `false` if it does.
     fn show_misfit(&mut self, index: u32) -> bool {
         let (connection, buffer_bytes) = (self.table.connection(index), self.memory.config().buffer_bytes);
@@ -243,9 +248,11 @@ impl ReceivingPool {
         }
     }
 
-    /// The machine holds a buffer while the receiver borrows, a slot while it keeps bytes, else nothing.
+    /// The machine holds a buffer while the receiver borrows, a slot while it keeps bytes, else nothing. But it goes on to see a frame
+    /// that does not fit, or it would report that in each loop iteration.
     pub(super) fn follow_hold(&mut self, index: u32) {
-        if self.table.connection(index).hold() == Hold::None || self.memory.borrowed(index).is_some() {
+        let is_none = self.table.connection(index).hold() == Hold::None;
+        if is_none || self.memory.borrowed(index).is_some() || self.is_misfit_seen(index) {
             return;
         }
         let connection = self.table.connection(index);

@@ -1,7 +1,7 @@
 //! What receivers are lent, keep and lose: borrows, caps, claims, trials and evictions.
 
 use crate::{MODES, MS, pool_of_eight, pool_of_eight_in, receive};
-use demuxbuf::connection::{Action, Connection, Event, Mode, Policy};
+use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
 use demuxbuf::receiving::{PoolConfig, ReceivingPool};
 use demuxbuf::scheduler::{Outcome, Request};
@@ -215,4 +215,32 @@ fn statistics_have_the_counts_of_the_memory_model() {
     assert_eq!(stats.memory_model.copied_bytes, pool.totals().copied_bytes);
     assert_eq!(stats.memory_model.wait_ns_max, pool.memory().config().wait_ns_max());
     assert_eq!((stats.shed, stats.memory_model.claims), (0, 0));
+}
+
+/// The host has seen it and does nothing about it: no loop iteration reports it anew.
+#[test]
+fn frame_that_does_not_fit_is_reported_once() {
+    in_modes(&MODES, |mode| {
+        for received in [20, 256] {
+            let mut pool = pool_of_eight_in(mode, 0);
+            let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+            let interest = pool.pending(id).expect("it is attached").intersection(Action::WantRecv.into());
+            pool.handle(id, Event::done(interest)).expect("it is pending");
+            let actions = receive(&mut pool, id, &vec![1; received], 300);
+            assert!(actions.has(Action::CannotFit));
+            let done = actions.intersection(Action::CannotFit | Action::StopRecv);
+            pool.handle(id, Event::done(done)).expect("they are pending");
+            for iteration in 1..4 {
+                pool.handle_timeout(iteration * MS);
+                assert_eq!((pool.pending(id), pool.check_invariants()), (Ok(Actions::NONE), Ok(())));
+                for event in [Event::Wake, Event::Readable] {
+                    assert_eq!(pool.handle(id, event), Ok(Actions::NONE), "{event:?}");
+                }
+            }
+            // A decoder that drops the frame piece by piece after all goes on.
+            pool.decoded(id, received as u32, 0).expect("they are there");
+            assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[][..]), Ok(())));
+            assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+        }
+    });
 }

@@ -21,7 +21,9 @@ impl<B: Buffers> Receiving<B> {
     /// changed, if there is no buffer to borrow, or no room for what its decoder may leave.
     pub(super) fn receive_earlier(&mut self, receiver: u32, bytes: &[u8]) -> bool {
         let keeper = self.keeper(receiver);
-        let has_room = self.free_while_borrowing(keeper).is_some_and(|free| free > 0);
+        let (smallest, whole) = (self.cells.sizes.fitting(bytes.len() as u32), self.cells.sizes.whole());
+        let has_hole = || (smallest..whole).any(|size| self.cells.has_hole(size, false));
+        let has_room = self.free_while_borrowing(keeper).is_some_and(|free| free > 0 || has_hole());
         if has_room {
             self.borrow(keeper, Purpose::Decode, 0);
             let buffer = self.borrows[self.keepers[keeper].borrow as usize].buffer;

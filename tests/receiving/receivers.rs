@@ -76,12 +76,16 @@ fn bytes_from_before_are_decoded_first() {
         _ => None,
     })
     .collect();
-    assert_eq!(pool.attach_with(&AttachOptions::new(0, 2), b"more"), Err(PoolError::NoBufferFree));
+    assert_eq!(pool.attach_with(&AttachOptions::new(0, 2), &[0; 65]), Err(PoolError::NoBufferFree));
     assert_eq!(pool.check_invariants(), Ok(()));
+    // One of the smallest cells is enough for a few.
+    let few = pool.attach_with(&AttachOptions::new(0, 2), b"more").expect("there is room");
+    assert!(!pool.decoded(few, 0, 1).expect("they are buffered").has(Action::Shed));
+    assert_eq!((pool.data(few), pool.check_invariants()), (Ok(&b"more"[..]), Ok(())));
     for lease in leases {
         pool.release(lease).expect("it is the host's");
     }
-    pool.attach_with(&AttachOptions::new(0, 2), b"more").expect("there is room again");
+    pool.attach_with(&AttachOptions::new(0, 3), &[0; 65]).expect("there is room again");
 }
 
 /// Receivers may have no more than their cap, however much is free.

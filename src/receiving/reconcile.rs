@@ -238,10 +238,10 @@ impl ReceivingPool {
     fn rest(&self, index: u32, usable_bytes: u32) -> Rest {
         let connection = self.table.connection(index);
         let (buffered_bytes, needed_bytes) = (connection.buffered_bytes(), connection.needed_bytes());
-        let fits = !self.is_misfit(index);
+        let waits_for_host = connection.blocked() > 0 || connection.is_paused() || connection.end().is_some();
         if buffered_bytes == 0 {
             Rest::Nothing
-        } else if needed_bytes > 0 && connection.blocked() == 0 && connection.end().is_none() && fits {
+        } else if needed_bytes > 0 && !waits_for_host && !self.is_misfit(index) {
             Rest::Short { needed_bytes, usable_bytes }
         } else {
             Rest::Held

@@ -248,3 +248,28 @@ fn frame_that_does_not_fit_is_reported_once() {
         }
     });
 }
+
+/// What the peer of a receiver with paused read interest sends stays in the kernel: it is not its peer that is late.
+#[test]
+fn pause_stops_the_clock_of_a_frame() {
+    in_modes(&MODES, |mode| {
+        for is_paused in [false, true] {
+            let mut pool = pool_of_eight_in(mode, 1);
+            pool.handle_timeout(0);
+            let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+            receive(&mut pool, id, &[1; 200], 56);
+            if is_paused {
+                pool.handle(id, Event::PauseRecv).expect("it is attached");
+            }
+            while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
+            // Its deadline is after 1.031 s; content that waits for the host has 2 s.
+            let mut shed_at = Vec::new();
+            for step in 1..=18 {
+                pool.handle_timeout(step * 125 * MS);
+                let is_shed = |notice| matches!(notice, Notice::Receiver { actions, .. } if actions.has(Action::Shed));
+                shed_at.extend(std::iter::from_fn(|| pool.poll_notice()).any(is_shed).then_some(step));
+            }
+            assert_eq!((shed_at, pool.check_invariants()), (vec![if is_paused { 17 } else { 10 }], Ok(())));
+        }
+    });
+}

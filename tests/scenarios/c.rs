@@ -2,22 +2,44 @@
 #![allow(unsafe_code, reason = "the C functions are unsafe to call")]
 
 use demuxbuf_capi::*;
+use demuxbuf_testkit::data_frame;
 
 /// A pool made and freed through the C API.
 pub(crate) struct CPool(*mut demuxbuf_pool);
 
 impl CPool {
-    /// A pool with these changes to the defaults.
-    pub(crate) fn new(buffers: u32, receivers: u32, change: impl Fn(&mut demuxbuf_pool_config)) -> CPool {
+    /// A pool of eight buffers of 1024 bytes, with these changes.
+    pub(crate) fn new(receivers: u32, change: impl Fn(&mut demuxbuf_memory_config)) -> CPool {
         let mut pool = std::ptr::null_mut();
-        // SAFETY: all-zero is a configuration, and every pointer is to a live local.
+        // SAFETY: the struct says its size, and every pointer is to a live local.
         unsafe {
-            let mut config = demuxbuf_pool_config::default();
-            assert_eq!(demuxbuf_pool_config_init(&mut config, buffers, receivers), DEMUXBUF_OK);
+            let mut config = demuxbuf_memory_config::default();
+            assert_eq!(demuxbuf_memory_config_init(&mut config, 8 * 1024, receivers), DEMUXBUF_OK);
+            config.buffer_bytes = 1024;
             change(&mut config);
-            assert_eq!(demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), std::ptr::null_mut()), DEMUXBUF_OK);
+            let status = demuxbuf_pool_new_with_memory(&config, &mut pool, std::ptr::null_mut(), std::ptr::null_mut());
+            assert_eq!(status, DEMUXBUF_OK);
         }
         CPool(pool)
+    }
+
+    /// Takes all buffers that the host can have.
+    pub(crate) fn take_all_buffers(&self) -> Vec<u64> {
+        let free = self.stats().free;
+        let granted = |(status, lease)| {
+            assert_eq!(status, DEMUXBUF_OK);
+            lease
+        };
+        (0..free).map(|token| granted(self.request(0, token.into()))).collect()
+    }
+
+    /// With no buffer free, a receiver gets the first bytes of a frame, and waits for room.
+    pub(crate) fn wait(&self, receiver: u64) {
+        self.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
+        self.receive(receiver, &data_frame(300)[..64]).expect("a cell is free");
+        self.decoded(receiver, 0, 236).expect("the frame is not whole");
+        self.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
+        assert_ne!(self.describe(receiver).waiting, 0);
     }
 
     /// The lease or the wait, with the status.
@@ -112,6 +134,13 @@ impl CPool {
         let step = unsafe { demuxbuf_receiver_block(self.0, receiver, reasons) };
         self.check();
         result_of(step.actions)
+    }
+
+    pub(crate) fn describe(&self, receiver: u64) -> demuxbuf_receiver_info {
+        let mut info = demuxbuf_receiver_info::default();
+        // SAFETY: as in `request`.
+        assert_eq!(unsafe { demuxbuf_receiver_describe(self.0, receiver, &mut info) }, DEMUXBUF_OK);
+        info
     }
 
     pub(crate) fn stats(&self) -> demuxbuf_pool_stats {

@@ -1,12 +1,15 @@
 //! Scenarios of the end of a connection.
 
 use crate::c;
-use crate::host::{Host, STREAM_FULL, bare_config, config, data_frame, frame, window_update};
+use crate::host::{FREE, Host, MS, STREAM_FULL, config, data_frame, frame, in_pool_modes, window_update};
 use crate::machine::{Machine, in_all_modes};
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, EventError, Hold, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side, flags, kind};
 use demuxbuf::pool::PoolError;
+use demuxbuf::receiving::Facts;
+use demuxbuf::scheduler::LeaseId;
 use demuxbuf_capi::*;
+use demuxbuf_testkit::EventLoop;
 use std::collections::HashSet;
 
 const ENDS: [EndKind; 2] = [EndKind::Stream, EndKind::Error];
@@ -35,8 +38,8 @@ fn client_stream() -> (Vec<u8>, Vec<usize>) {
 #[test]
 fn s34_whole_frames_are_decoded_before_the_end() {
     for end in ENDS {
-        in_all_modes(|mode| {
-            let mut host = Host::new(&config(mode, 2, 2));
+        in_pool_modes(|mode| {
+            let mut host = Host::new(&config(mode, 2));
             let peer = host.attach();
             // More than one buffer, in one go with the end behind it.
             for _ in 0..30 {
@@ -71,11 +74,11 @@ fn s34_whole_frames_are_decoded_before_the_end() {
 fn s35_end_inside_a_frame_reports_truncated_bytes() {
     let (stream, lengths) = client_stream();
     for end in ENDS {
-        in_all_modes(|mode| {
+        in_pool_modes(|mode| {
             // Cut everywhere: in the preface, in headers, before and after a pad length, in payloads, between the
             // pieces of a header block.
             for cut in 0..=stream.len() {
-                let mut host = Host::new(&config(mode, 1, 1));
+                let mut host = Host::new(&config(mode, 1));
                 let peer = host.attach();
                 host.peers[peer].decoder = Decoder::new(Side::Client);
                 host.send(peer, &stream[..cut]);
@@ -97,11 +100,11 @@ fn s35_end_inside_a_frame_reports_truncated_bytes() {
 #[test]
 fn s36_end_that_comes_with_data_is_seen() {
     for end in ENDS {
-        in_all_modes(|mode| {
+        in_pool_modes(|mode| {
             // On a frame boundary, with the last free byte of the buffer, and around it; whole and broken off.
             for (sent, whole) in [(13, 13), (1024, 1024), (1023, 1023), (1024, 1025), (1023, 1024), (700, 900)] {
                 for together in [true, false] {
-                    let mut host = Host::new(&bare_config(mode, 1, 1));
+                    let mut host = Host::new(&config(mode, 1));
                     let peer = host.attach();
                     host.send(peer, &data_frame(whole)[..sent]);
                     if !together {
@@ -126,62 +129,61 @@ fn s36_end_that_comes_with_data_is_seen() {
 #[test]
 fn s37_end_is_seen_without_a_buffer() {
     for end in ENDS {
-        // The end comes by an event of its own while the peer waits, with and without a lifeline.
-        in_all_modes(|mode| {
-            for lifeline in [false, true] {
-                let mut settings = config(mode, 1, 2);
-                settings.lifeline = lifeline;
-                let mut host = Host::new(&settings);
-                let leases = host.take_all_buffers(0);
-                let peer = host.attach();
-                host.send(peer, &data_frame(500));
-                host.settle();
-                host.on(peer, Event::Readable);
-                host.settle();
-                assert!(host.is_waiting(peer));
-                let actions = host.hang_up(peer, end);
-                assert!(!host.is_waiting(peer), "it leaves the queue at once");
-                assert!(actions.has(Action::End), "and the end is seen at once");
-                host.resume(peer);
-                assert_eq!(host.peers[peer].ends.len(), 1);
-                host.release(leases[0]);
-                assert_eq!(host.pool.stats().scheduler.free, 1, "nothing was assigned to it");
-            }
+        // The end comes by an event of its own while the peer waits.
+        in_pool_modes(|mode| {
+            let mut host = Host::new(&config(mode, 2));
+            let leases = host.take_all_buffers(0);
+            let peer = host.attach();
+            host.send(peer, &data_frame(500));
+            host.settle();
+            host.on(peer, Event::Readable);
+            host.settle();
+            assert!(host.is_waiting(peer));
+            let actions = host.hang_up(peer, end);
+            assert!(!host.is_waiting(peer), "it waits no more at once");
+            assert!(actions.has(Action::End), "and the end is seen at once");
+            host.resume(peer);
+            assert_eq!(host.peers[peer].ends.len(), 1);
+            leases.into_iter().for_each(|lease| host.release(lease));
+            assert_eq!((host.pool.poll_notice(), host.held()), (None, (0, 0, 0)), "it is granted nothing");
         });
 
-        // The end comes by a receive through the lifeline, which is all that some loops have.
-        in_all_modes(|mode| {
-            let mut host = Host::new(&config(mode, 1, 2));
+        // The end comes by a receive into one of the smallest cells, which is all that some loops have.
+        in_pool_modes(|mode| {
+            let mut host = Host::new(&config(mode, 2));
             host.take_all_buffers(0);
             let peer = host.attach();
             host.send(peer, &window_update());
             host.finish(peer, end);
             host.settle();
             assert_eq!((host.peers[peer].frames.len(), host.peers[peer].ends.as_slice()), (1, [(end, 0)].as_slice()));
-            assert_eq!(host.held(), (1, 0, 0));
+            assert_eq!(host.held(), (FREE, 0, 0));
         });
 
-        // While parked, with no buffer free any more.
-        in_all_modes(|mode| {
-            let mut host = Host::new(&config(mode, 1, 2));
+        // While a partial frame is kept, with no buffer free any more.
+        in_pool_modes(|mode| {
+            let mut host = Host::new(&config(mode, 2));
             let peer = host.attach();
             host.send(peer, &data_frame(100)[..40]);
             host.settle();
-            host.cancel_idle_receives();
             assert_eq!(host.held(), (0, 0, 1));
             host.take_all_buffers(0);
             host.finish(peer, end);
             host.settle();
             assert_eq!(host.peers[peer].ends, [(end, 40)]);
-            assert_eq!(host.held(), (1, 0, 0), "it waits for nothing, and the partial frame is gone once it was seen");
+            assert_eq!(
+                host.held(),
+                (FREE, 0, 0),
+                "it waits for nothing, and the partial frame is gone once it was seen"
+            );
         });
     }
 }
 
 #[test]
 fn s38_error_is_final_after_decodable_frames() {
-    in_all_modes(|mode| {
-        let mut host = Host::new(&config(mode, 2, 2));
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&config(mode, 2));
         let peer = host.attach();
         host.block(peer);
         host.send(peer, &data_frame(100));
@@ -223,8 +225,8 @@ fn s39_end_during_a_block_waits_for_the_frames() {
     for end in ENDS {
         // Whole frames only, or with a part behind them; small enough to be parked, and not.
         for (frames, part) in [(1, 0), (3, 0), (8, 0), (1, 5), (8, 150)] {
-            in_all_modes(|mode| {
-                let mut host = Host::new(&config(mode, 2, 2));
+            in_pool_modes(|mode| {
+                let mut host = Host::new(&config(mode, 2));
                 let peer = host.attach();
                 host.block(peer);
                 for _ in 0..frames {
@@ -339,20 +341,27 @@ fn s40_close_in_every_state_finishes() {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Situation {
     Idle,
-    Holding,
+    /// With undecoded bytes in the buffer that it borrows.
+    Borrowing,
+    /// With a partial frame in a cell of 64 bytes, or in a buffer of its own.
+    KeepingLittle,
+    KeepingMuch,
+    /// For room.
     Waiting,
-    WaitingWithContent,
-    Assigned,
-    Parked,
+    /// It borrows to receive what it waited for.
+    Granted,
+    /// Its content was evicted, and its notice was not polled.
+    Evicted,
 }
 
-const SITUATIONS: [Situation; 6] = [
+const SITUATIONS: [Situation; 7] = [
     Situation::Idle,
-    Situation::Holding,
+    Situation::Borrowing,
+    Situation::KeepingLittle,
+    Situation::KeepingMuch,
     Situation::Waiting,
-    Situation::WaitingWithContent,
-    Situation::Assigned,
-    Situation::Parked,
+    Situation::Granted,
+    Situation::Evicted,
 ];
 
 fn every_combination_through_the_receivers() {
@@ -362,15 +371,13 @@ fn every_combination_through_the_receivers() {
         Event::Fail,
         Event::EndOfStream,
         Event::TransportError,
-        Event::ReclaimRequested,
-        Event::LeaseExpired,
         Event::Wake,
     ];
-    in_all_modes(|mode| {
+    in_pool_modes(|mode| {
         for situation in SITUATIONS {
             for first in twists {
                 for second in twists {
-                    let (mut host, peer) = host_in(mode, situation);
+                    let (mut host, peer, leases) = host_in(mode, situation);
                     for event in [first, second] {
                         match event {
                             Event::EndOfStream => host.hang_up(peer, EndKind::Stream),
@@ -381,16 +388,10 @@ fn every_combination_through_the_receivers() {
                     let id = host.peers[peer].id;
                     host.close(peer);
                     assert_eq!(host.pool.handle(id, Event::Close), Err(PoolError::Stale));
-                    assert_eq!(host.pool.poll_notice(), None, "{situation:?}: no grant to the dead");
+                    assert_eq!(host.pool.poll_notice(), None, "{situation:?}: no notice of the dead");
+                    assert_eq!(host.held(), (leases.len() as u32, 0, 0), "{situation:?}: nothing leaks");
                     let stats = host.pool.stats();
-                    assert_eq!((stats.slots_in_use, stats.scheduler.waiting, stats.receivers), (0, 0, 0));
-                    let by_host =
-                        if matches!(situation, Situation::Waiting | Situation::WaitingWithContent) { 1 } else { 0 };
-                    assert_eq!(
-                        (stats.scheduler.leased, stats.scheduler.assigned),
-                        (by_host, 0),
-                        "{situation:?}: nothing leaks"
-                    );
+                    assert_eq!(stats.receivers, 0);
                     assert_eq!(stats.received_bytes, stats.dropped_bytes, "every byte is accounted for");
                 }
             }
@@ -398,75 +399,87 @@ fn every_combination_through_the_receivers() {
     });
 }
 
-/// A host with one buffer and one peer in this state.
-fn host_in(mode: Mode, situation: Situation) -> (Host, usize) {
-    let mut host = Host::new(&config(mode, 1, 1));
+/// A host with one peer in this state, and what buffers the host has.
+fn host_in(mode: Mode, situation: Situation) -> (Host, usize, Vec<LeaseId>) {
+    let mut host = Host::new(&config(mode, 2));
     let peer = host.attach();
-    let leases = match situation {
-        Situation::Waiting | Situation::Assigned => host.take_after_idling(),
+    let mut leases = match situation {
+        Situation::Waiting | Situation::Granted => host.take_all_buffers(0),
         _ => Vec::new(),
     };
-    match situation {
-        Situation::Idle => {}
-        Situation::Holding => host.send(peer, &data_frame(300)[..200]),
-        Situation::Waiting | Situation::Assigned => host.send(peer, &data_frame(300)),
-        Situation::WaitingWithContent | Situation::Parked => host.send(peer, &data_frame(300)[..30]),
+    let bytes = match situation {
+        Situation::Idle => 0,
+        Situation::KeepingLittle => 30,
+        Situation::Waiting | Situation::Granted => 300,
+        Situation::Borrowing | Situation::KeepingMuch | Situation::Evicted => 600,
+    };
+    host.send(peer, &data_frame(800)[..bytes]);
+    if situation == Situation::Borrowing {
+        host.receive_only(peer);
+        return (host, peer, leases);
     }
     host.settle();
-    if situation == Situation::Parked || situation == Situation::WaitingWithContent {
-        host.cancel_idle_receives();
-        assert_eq!(host.held(), (0, 0, 1));
+    match situation {
+        Situation::Granted => {
+            leases.drain(..2).for_each(|lease| host.release(lease));
+            assert_eq!(host.first_grant(), Some(peer));
+        }
+        Situation::Evicted => {
+            leases = host.take_buffers(0, 1);
+            host.pass(2_000 * MS);
+            // Another one waits, and makes room for itself.
+            let other = host.attach();
+            host.send(other, &data_frame(300));
+            host.serve_socket(other);
+            host.serve_socket(other);
+            assert!(host.is_waiting(other), "given: there is no room");
+            assert_eq!(host.first_grant(), Some(other));
+            host.close(other);
+        }
+        _ => {}
     }
-    if situation == Situation::WaitingWithContent {
-        host.take_all_buffers(0);
-        host.send(peer, &data_frame(300)[30..]);
-        host.settle();
-    }
-    if situation == Situation::Assigned {
-        host.release(leases[0]);
-    }
-    let info = host.pool.connection(host.peers[peer].id).expect("the handle is live");
-    let waits = matches!(situation, Situation::Waiting | Situation::WaitingWithContent | Situation::Assigned);
-    assert_eq!(info.is_waiting(), waits, "{situation:?}");
-    if situation == Situation::Holding {
-        assert_eq!(info.hold(), Hold::Buffer);
-    }
-    (host, peer)
+    let facts = host.pool.memory().facts(0).expect("it is attached");
+    let is_so = match situation {
+        Situation::Idle => facts == Facts::default(),
+        Situation::Borrowing | Situation::Granted => facts.is_borrowing,
+        Situation::KeepingLittle => facts.cell_bytes == 64,
+        Situation::KeepingMuch => facts.cell_bytes == 1024,
+        Situation::Waiting => facts.claim_since_ns.is_some(),
+        Situation::Evicted => facts.is_shed,
+    };
+    assert!(is_so, "{situation:?}: {facts:?}");
+    (host, peer, leases)
 }
 
 fn every_combination_through_c() {
-    for situation in SITUATIONS {
+    for situation in
+        [Situation::Idle, Situation::KeepingLittle, Situation::KeepingMuch, Situation::Waiting, Situation::Granted]
+    {
         for blocked in [false, true] {
-            let pool = c::CPool::new(1, 1, |_| {});
+            let pool = c::CPool::new(1, |_| {});
             let receiver = pool.attach(1, &[]);
-            let waits = matches!(situation, Situation::Waiting | Situation::Assigned);
-            let lease = if waits { pool.request(0, 2).1 } else { 0 };
-            if situation != Situation::Idle {
+            let waits = matches!(situation, Situation::Waiting | Situation::Granted);
+            let mut leases = if waits { pool.take_all_buffers() } else { Vec::new() };
+            if waits {
+                pool.wait(receiver);
+            } else if situation != Situation::Idle {
                 pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
-                let bytes = if situation == Situation::Holding { 200 } else { 30 };
-                pool.receive(receiver, &data_frame(300)[..bytes]).expect("there is room");
-                pool.decoded(receiver, 0, 300 - bytes as u32).expect("the frame is not whole");
+                let bytes = if situation == Situation::KeepingMuch { 600 } else { 30 };
+                pool.receive(receiver, &data_frame(800)[..bytes]).expect("there is room");
+                pool.decoded(receiver, 0, 800 - bytes as u32).expect("the frame is not whole");
             }
-            let mut held_by_host = u32::from(situation == Situation::Waiting);
-            if situation == Situation::WaitingWithContent {
-                assert_eq!(pool.request(0, 2).0, DEMUXBUF_OK);
-                held_by_host = 1;
-                pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
-            }
-            if situation == Situation::Assigned {
-                // Level-triggered: there is more, so it still waits.
-                pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
-                assert_eq!(pool.release(lease), DEMUXBUF_OK);
-                assert_eq!(pool.stats().assigned, 1);
+            if situation == Situation::Granted {
+                leases.drain(..2).for_each(|lease| assert_eq!(pool.release(lease), DEMUXBUF_OK));
+                assert!(pool.poll_notice().is_some_and(|notice| notice.step.actions & DEMUXBUF_RECV != 0));
             }
             if blocked {
                 pool.block(receiver, 1).expect("the handle is live");
             }
             assert_eq!(pool.step(demuxbuf_receiver_close, receiver), Ok(DEMUXBUF_FINISHED), "{situation:?}");
             assert_eq!(pool.step(demuxbuf_receiver_close, receiver), Err(DEMUXBUF_ERR_STALE));
+            assert!(pool.poll_notice().is_none());
             let stats = pool.stats();
-            assert_eq!((stats.leased, stats.assigned), (held_by_host, 0), "{situation:?}");
-            assert_eq!((stats.waiting, stats.slots_in_use, stats.receivers), (0, 0, 0), "{situation:?}");
+            assert_eq!((stats.free, stats.receivers), (FREE - leases.len() as u32, 0), "{situation:?}");
         }
     }
 

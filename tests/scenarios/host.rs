@@ -1,31 +1,39 @@
 //! A small proxy over the sockets of the test kit: it does the actions of the machine and nothing else.
 
-use demuxbuf::connection::{Action, Actions, EndKind, Event, Hold, Mode};
+use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, Hold, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, FrameHeader, Next, Side, flags, kind};
-use demuxbuf::pool::{AttachOptions, FindingKind, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, ReceiverId};
+use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
 use demuxbuf::scheduler::{LeaseId, Outcome};
-use demuxbuf_testkit::{EventLoop, Socket, check_in_flight};
+use demuxbuf_testkit::{EventLoop, Socket, check_in_flight, in_modes};
 pub(crate) use demuxbuf_testkit::{data_frame, frame, window_update};
 
 /// Why the test's decoder is blocked.
 pub(crate) const STREAM_FULL: u32 = 1;
 
-/// Settings for this many buffers and peers in this mode; buffers of 1024 bytes.
-pub(crate) fn config(mode: Mode, buffers: u32, peers: u32) -> PoolConfig {
-    let mut config = PoolConfig::new(buffers, peers);
-    config.buffer_bytes = 1024;
-    config.policy.mode = mode;
-    config.audit = true;
-    config
+/// Buffers of a small pool. One is the receive buffer, one has the cells of 64 bytes; one is the reserve.
+pub(crate) const BUFFERS: u32 = 8;
+/// Those of a small pool that are for whatever comes.
+pub(crate) const FREE: u32 = BUFFERS - 2;
+pub(crate) const MS: u64 = 1_000_000;
+/// The most that one advance of the clock counts for, with the default grace.
+const STEP_NS: u64 = 125 * MS;
+
+/// Runs a scenario once for each mode of a pool.
+pub(crate) fn in_pool_modes(scenario: impl Fn(Mode)) {
+    in_modes(&[Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic], scenario);
 }
 
-/// As [`config`], but nothing is parked and no peer receives without a buffer.
-pub(crate) fn bare_config(mode: Mode, buffers: u32, peers: u32) -> PoolConfig {
-    let mut config = config(mode, buffers, peers);
-    config.policy.park_bytes = 0;
-    config.lifeline = false;
-    config.slots = 0;
-    config
+/// Settings for this many peers in this mode, with eight buffers of 1024 bytes.
+pub(crate) fn config(mode: Mode, peers: u32) -> PoolConfig {
+    config_of(mode, BUFFERS, 1024, peers)
+}
+
+/// Settings for this many buffers, of this size.
+pub(crate) fn config_of(mode: Mode, buffers: u32, buffer_bytes: u32, peers: u32) -> PoolConfig {
+    let policy = Policy { mode, ..Policy::default() };
+    let memory_bytes = u64::from(buffers) * u64::from(buffer_bytes);
+    PoolConfig { buffer_bytes, policy, ..PoolConfig::new(memory_bytes, peers) }
 }
 
 /// One peer, its transport and its decoder.
@@ -35,11 +43,15 @@ pub(crate) struct Peer {
     is_closing: bool,
     is_closed: bool,
     is_failed: bool,
+    /// The pool had no place for it, so it was closed.
+    pub(crate) is_shed: bool,
     pub(crate) decoder: Decoder,
     /// DATA is passed on as it arrives instead of frame by frame.
     pub(crate) passes_data: bool,
     /// What is left of a DATA frame that is being passed on.
     data_left: u32,
+    /// The decoder takes one byte at a time, whatever it is, and needs one more.
+    pub(crate) takes_bytes: bool,
     /// Frames decoded before the decoder yields.
     pub(crate) frames_per_run: usize,
     /// The decoder is blocked before each frame while this is set.
@@ -58,13 +70,16 @@ pub(crate) struct Host {
     /// Buffers of the host's own that it waited for: token and lease.
     pub(crate) leases: Vec<(u64, LeaseId)>,
     mode: Mode,
-    iterations: u64,
+    /// Buffers that were free at first.
+    free: u32,
+    pub(crate) now_ns: u64,
 }
 
 impl Host {
     pub(crate) fn new(config: &PoolConfig) -> Host {
         let pool = Pool::new(config).expect("the configuration is allowed");
-        Host { pool, peers: Vec::new(), leases: Vec::new(), mode: config.policy.mode, iterations: 0 }
+        let (free, mode) = (pool.memory().free_buffers(), config.policy.mode);
+        Host { pool, peers: Vec::new(), leases: Vec::new(), mode, free, now_ns: 0 }
     }
 
     /// A new peer of class 0; its first SETTINGS came before.
@@ -113,9 +128,11 @@ impl Host {
             is_closing: false,
             is_closed: false,
             is_failed: false,
+            is_shed: false,
             decoder,
             passes_data: false,
             data_left: 0,
+            takes_bytes: false,
             frames_per_run: usize::MAX,
             is_blocked: false,
             frames: Vec::new(),
@@ -195,21 +212,19 @@ impl Host {
 
     /// Takes all buffers that this class can have; they are the host's.
     pub(crate) fn take_all_buffers(&mut self, class: u8) -> Vec<LeaseId> {
-        let mut leases = Vec::new();
-        while let Outcome::Granted(lease) = self.request(class, u64::MAX) {
-            leases.push(lease);
-            let stats = self.pool.stats().scheduler;
-            if stats.free == 0 {
-                return leases;
-            }
-        }
-        panic!("the class can take every buffer");
+        self.take_buffers(class, 0)
     }
 
-    /// As [`take_all_buffers`](Host::take_all_buffers), with idle receives cancelled before.
-    pub(crate) fn take_after_idling(&mut self) -> Vec<LeaseId> {
-        self.cancel_idle_receives();
-        self.take_all_buffers(0)
+    /// Takes buffers for the host until this number is left to receivers.
+    pub(crate) fn take_buffers(&mut self, class: u8, left: u32) -> Vec<LeaseId> {
+        let mut leases = Vec::new();
+        while self.pool.memory().free_buffers() > left {
+            match self.request(class, u64::MAX) {
+                Outcome::Granted(lease) => leases.push(lease),
+                Outcome::Queued(_) => panic!("the class can take every buffer"),
+            }
+        }
+        leases
     }
 
     pub(crate) fn release(&mut self, lease: LeaseId) {
@@ -238,6 +253,13 @@ impl Host {
         self.report_and_run(at, event);
     }
 
+    /// Receives what the peer has sent, and does nothing with it.
+    pub(crate) fn receive_only(&mut self, at: usize) {
+        let event = self.peers[at].socket.poll().expect("it is readable");
+        self.report(at, event);
+        self.receive(at);
+    }
+
     /// Does what is pending.
     pub(crate) fn resume(&mut self, at: usize) {
         self.run(at);
@@ -245,41 +267,32 @@ impl Host {
 
     /// Loop iterations until nothing happens.
     pub(crate) fn settle(&mut self) {
-        self.run_to_rest(|host| {
-            let reports = host.iterate();
-            host.audit();
-            reports
-        });
+        self.run_to_rest(Host::iterate);
         self.check_rest();
+    }
+
+    /// This much time passes, in iterations that are as far apart as the clock counts.
+    pub(crate) fn pass(&mut self, mut ns: u64) {
+        while ns > 0 {
+            let step_ns = ns.min(STEP_NS);
+            self.now_ns += step_ns;
+            ns -= step_ns;
+            self.iterate();
+        }
     }
 
     /// One loop iteration; returns how much was reported.
     pub(crate) fn iterate(&mut self) -> usize {
+        self.pool.handle_timeout(self.now_ns);
+        self.check();
         let mut reports = self.serve_sockets() + self.serve_receives();
-        if self.pool.stats().scheduler.waiting > 0 {
-            reports += self.cancel_idle_receives();
-        }
-        // What is complete may have released a buffer, which is a notice of another peer.
+        // What is complete may have made room, which is a notice of another peer.
         loop {
             let more = self.drain_notices() + self.serve_receives();
             reports += more;
             if more == 0 {
                 return reports;
             }
-        }
-    }
-
-    /// Nothing of an honest host is named, but that this one has neither clock nor deadlines, and leaves a frame that can
-    /// never fit to the test.
-    fn audit(&mut self) {
-        self.iterations += 1;
-        while let Some(finding) = self.pool.poll_audit(self.iterations).expect("the audit is on") {
-            let is_expected = match finding.kind {
-                FindingKind::ClockStopped | FindingKind::NoDeadline => true,
-                FindingKind::MisfitLeft => self.peers[finding.token as usize].misfits > 0,
-                _ => false,
-            };
-            assert!(is_expected, "{finding}");
         }
     }
 
@@ -298,19 +311,6 @@ impl Host {
         }
     }
 
-    /// Cancels submitted receives that found nothing, as a host does when the pool is exhausted.
-    pub(crate) fn cancel_idle_receives(&mut self) -> usize {
-        let mut cancelled = 0;
-        for at in 0..self.peers.len() {
-            if self.socket(at).is_some_and(Socket::cancel) {
-                cancelled += 1;
-                let outcome = self.peers[at].socket.poll().expect("the receive is cancelled");
-                self.on(at, outcome);
-            }
-        }
-        cancelled
-    }
-
     /// What must hold after every step.
     pub(crate) fn check(&self) {
         self.pool.check_invariants().expect("the invariants hold");
@@ -320,7 +320,8 @@ impl Host {
             let connection = self.pool.connection(peer.id).expect("the handle is live");
             assert_eq!(connection.is_armed(), peer.socket.is_armed(), "read interest is as the machine believes");
             assert_eq!(connection.is_in_flight(), peer.socket.is_submitted(), "the machine knows what is in flight");
-            if !peer.is_failed && !peer.is_closing && peer.ends.is_empty() {
+            let is_shed = self.pool.pending(peer.id).expect("the handle is live").has(Action::Shed);
+            if !peer.is_failed && !peer.is_closing && !is_shed && peer.ends.is_empty() {
                 let data = self.pool.data(peer.id).expect("the handle is live");
                 assert!(data == peer.socket.buffered(), "I5: order and content never change");
             }
@@ -349,10 +350,15 @@ impl Host {
         }
     }
 
-    /// What is held and waited for: leased buffers, waits, slots in use.
+    /// What is held and waited for: buffers that are not free, peers that wait for room, peers that keep bytes.
     pub(crate) fn held(&self) -> (u32, u32, u32) {
-        let stats = self.pool.stats();
-        (stats.scheduler.leased + stats.scheduler.assigned, stats.scheduler.waiting, stats.slots_in_use)
+        let count = |holds: fn(&Connection) -> bool| {
+            let open = self.peers.iter().filter(|peer| !peer.is_closed);
+            let connections = open.map(|peer| self.pool.connection(peer.id).expect("the handle is live"));
+            connections.filter(|&connection| holds(connection)).count() as u32
+        };
+        let buffers = self.free - self.pool.memory().free_buffers();
+        (buffers, count(Connection::is_waiting), count(|connection| connection.buffered_bytes() > 0))
     }
 
     pub(crate) fn is_waiting(&self, at: usize) -> bool {
@@ -388,6 +394,10 @@ impl EventLoop for Host {
     }
 
     fn acknowledge(&mut self, at: usize, actions: Actions) {
+        if actions.has(Action::Shed) {
+            self.peers[at].is_shed = true;
+            return self.close(at);
+        }
         let peer = &mut self.peers[at];
         peer.socket.acknowledge(actions);
         for action in actions.iter() {
@@ -412,7 +422,7 @@ impl EventLoop for Host {
         peer.decodes += 1;
         let data = self.pool.data(peer.id).expect("the handle is live");
         let (mut taken, mut need_more, mut decoded) = (0, 0, 0);
-        while taken < data.len() && decoded < peer.frames_per_run && !peer.is_blocked {
+        while taken < data.len() && decoded < peer.frames_per_run && !peer.is_blocked && !peer.takes_bytes {
             match peer.decode_next(&data[taken..]) {
                 Ok(bytes) => taken += bytes,
                 Err(missing) => {
@@ -421,6 +431,9 @@ impl EventLoop for Host {
                 }
             }
             decoded += 1;
+        }
+        if peer.takes_bytes && !peer.is_blocked {
+            (taken, need_more) = (1, 1);
         }
         let (is_blocked, is_done) = (peer.is_blocked, taken == data.len() || need_more > 0);
         peer.socket.follow(Event::Consumed { bytes: taken as u32 });

@@ -1,17 +1,17 @@
 //! Scenarios of a layer between transport and host that reads ahead, such as a TLS library.
 
-use crate::host::{Host, config, data_frame};
+use crate::host::{Host, config, data_frame, in_pool_modes};
 use crate::machine::{Machine, in_all_modes, in_modes};
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
-use demuxbuf::pool::PoolConfig;
+use demuxbuf::receiving::PoolConfig;
 
 /// Fifty frames of 100 bytes.
 fn frames() -> Vec<u8> {
     data_frame(100).repeat(50)
 }
 
-fn config_of_a_layer(mode: Mode, buffers: u32, peers: u32) -> PoolConfig {
-    let mut config = config(mode, buffers, peers);
+fn config_of_a_layer(mode: Mode, peers: u32) -> PoolConfig {
+    let mut config = config(mode, peers);
     config.policy.reads_ahead = true;
     config
 }
@@ -28,8 +28,8 @@ fn drain(config: &PoolConfig) -> Host {
 
 #[test]
 fn s69_layer_that_reads_ahead_is_drained() {
-    in_all_modes(|mode| {
-        let mut host = drain(&config_of_a_layer(mode, 1, 1));
+    in_pool_modes(|mode| {
+        let mut host = drain(&config_of_a_layer(mode, 1));
         host.settle();
         let peer = &host.peers[0];
         assert_eq!((peer.frames.len(), peer.undecoded()), (50, 0), "the layer is drained");
@@ -37,7 +37,7 @@ fn s69_layer_that_reads_ahead_is_drained() {
         assert!(peer.receives <= 19, "{} receives, so it spins", peer.receives);
     });
     in_modes(&[Mode::Level, Mode::OneShot], |mode| {
-        assert!(drain(&config(mode, 1, 1)).peers[0].undecoded() > 4000, "given: the setting makes the difference");
+        assert!(drain(&config(mode, 1)).peers[0].undecoded() > 4000, "given: the setting makes the difference");
     });
 }
 
@@ -45,8 +45,8 @@ fn s69_layer_that_reads_ahead_is_drained() {
 #[test]
 fn s69_layer_is_drained_after_a_block() {
     for pause_when_blocked in [false, true] {
-        in_all_modes(|mode| {
-            let mut config = config_of_a_layer(mode, 1, 1);
+        in_pool_modes(|mode| {
+            let mut config = config_of_a_layer(mode, 1);
             config.policy.pause_when_blocked = pause_when_blocked;
             let mut host = Host::new(&config);
             let peer = host.attach();
@@ -109,42 +109,6 @@ fn s70_receive_that_has_to_write_sleeps() {
         machine.on(Event::ResumeRecv);
         assert!(machine.on(Event::Readable).has(Action::RequestBuffer));
         assert!(machine.on(Event::BufferGranted { capacity: 1000 }).has(Action::Recv), "it goes on");
-    });
-}
-
-/// Peers that wait for a buffer: one with nothing, one with a parked partial frame. Returns how often they received while
-/// they waited, and how many lifelines there were.
-fn wait_under_a_layer(config: &PoolConfig) -> (usize, u64) {
-    let mut host = Host::new(config);
-    let peers = [host.attach(), host.attach()];
-    peers.iter().for_each(|&peer| host.put_layer(peer, 300));
-    host.send(peers[1], &frames()[..20]);
-    host.settle();
-    assert_eq!(host.buffered_bytes(peers[1]), 20, "given: parked");
-    let leases = host.take_after_idling();
-    let before: usize = host.peers.iter().map(|peer| peer.receives).sum();
-    host.send(peers[0], &frames());
-    host.send(peers[1], &frames()[20..]);
-    host.settle();
-    assert!(peers.iter().all(|&peer| host.is_waiting(peer)));
-    let receives = host.peers.iter().map(|peer| peer.receives).sum::<usize>() - before;
-    leases.into_iter().for_each(|lease| host.release(lease));
-    host.settle();
-    host.cancel_idle_receives();
-    assert!(host.peers.iter().all(|peer| (peer.frames.len(), peer.undecoded()) == (50, 0)), "all are served");
-    (receives, host.pool.stats().lifelines)
-}
-
-/// A receive of the 44 bytes that are free in a slot would move a whole record out of the kernel, to where no bound is.
-#[test]
-fn s71_waiter_under_a_layer_receives_nothing() {
-    in_all_modes(|mode| {
-        assert_eq!(wait_under_a_layer(&config_of_a_layer(mode, 1, 2)), (0, 0));
-    });
-    // In these modes the layer is drained without the setting, too.
-    in_modes(&[Mode::Edge, Mode::Optimistic], |mode| {
-        let (receives, lifelines) = wait_under_a_layer(&config(mode, 1, 2));
-        assert!(receives >= 2 && lifelines > 0, "given: the setting makes the difference");
     });
 }
 

@@ -1,22 +1,18 @@
 //! Scenarios of attack and overload.
 
 use crate::c;
-use crate::host::{Host, bare_config, config, data_frame, frame, window_update};
-use crate::machine::in_all_modes;
-use demuxbuf::connection::{Event, Hold, Mode};
+use crate::host::{BUFFERS, FREE, Host, config, config_of, data_frame, frame, in_pool_modes, window_update};
+use demuxbuf::connection::{Event, Mode};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX, flags, kind};
-use demuxbuf::pool::PoolConfig;
+use demuxbuf::receiving::PoolConfig;
 use demuxbuf_capi::*;
 
-const CAP: u32 = 4;
-const ATTACKERS: u32 = 10 * CAP;
-const HONEST: u32 = CAP;
+const ATTACKERS: u32 = 10 * BUFFERS;
+const HONEST: u32 = BUFFERS;
 
 /// Every frame fits, also the largest, with its header.
 fn roomy_config(mode: Mode) -> PoolConfig {
-    let mut settings = config(mode, CAP, ATTACKERS + HONEST);
-    settings.buffer_bytes = 16_448;
-    settings
+    config_of(mode, BUFFERS, 16_448, ATTACKERS + HONEST)
 }
 
 /// Attackers that each send the bytes of `bytes_of` and stay.
@@ -60,11 +56,9 @@ fn honest_are_served(host: &mut Host) {
 
 #[test]
 fn s41_partial_frame_headers_hold_no_buffer() {
-    in_all_modes(|mode| {
+    in_pool_modes(|mode| {
         let mut host = attack(&roomy_config(mode), |attacker| beginning(1 + attacker as usize % 8));
-        host.cancel_idle_receives();
-        assert_eq!(host.held(), (0, 0, ATTACKERS), "a small slot each, and no buffer");
-        assert_eq!(host.pool.stats().scheduler.free, CAP);
+        assert_eq!(host.held(), (0, 0, ATTACKERS), "a small cell each, and no buffer");
         honest_are_served(&mut host);
 
         // They go on byte by byte: still nothing.
@@ -75,20 +69,9 @@ fn s41_partial_frame_headers_hold_no_buffer() {
             }
             host.settle();
         }
-        host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, ATTACKERS));
         honest_are_still_served(&mut host);
     });
-
-    // Without parking the test sees the stall.
-    let mut settings = bare_config(Mode::Level, CAP, ATTACKERS + HONEST);
-    settings.buffer_bytes = 16_448;
-    let mut host = attack(&settings, |attacker| beginning(1 + attacker as usize % 8));
-    assert_eq!(host.held(), (CAP, ATTACKERS - CAP, 0));
-    let honest = host.attach();
-    host.send(honest, &data_frame(100));
-    host.settle();
-    assert!(host.peers[honest].frames.is_empty());
 }
 
 fn honest_are_still_served(host: &mut Host) {
@@ -101,49 +84,57 @@ fn honest_are_still_served(host: &mut Host) {
     }
 }
 
-/// The first half of S42: what fits into a slot. Longer partial frames need leases with deadlines.
 #[test]
 fn s42_start_of_the_largest_frame_holds_no_buffer() {
-    in_all_modes(|mode| {
-        for bytes in [9, 10, 63, 64] {
+    in_pool_modes(|mode| {
+        // One byte more than a cell of 64 bytes has lies in one of 256: 64 of them are one buffer.
+        for (bytes, buffers) in [(9, 0), (10, 0), (63, 0), (64, 0), (65, 2), (100, 2)] {
             let mut host = attack(&roomy_config(mode), |_| beginning(bytes));
-            host.cancel_idle_receives();
-            assert_eq!(host.held(), (0, 0, ATTACKERS), "{bytes} bytes are parked");
+            assert_eq!(host.held(), (buffers, 0, ATTACKERS), "{bytes} bytes are in small cells");
             honest_are_served(&mut host);
         }
-        // One byte more cannot be parked, and is not: it is in a buffer, or waits for one with a full slot.
-        let mut host = attack(&roomy_config(mode), |_| beginning(65));
-        host.cancel_idle_receives();
-        assert_eq!(host.held(), (CAP, ATTACKERS - CAP, ATTACKERS - CAP));
+    });
+}
+
+/// Where attackers fill memory, others are served in time.
+#[test]
+fn s43_more_than_each_size_of_cell_is_served_around() {
+    in_pool_modes(|mode| {
+        for cell_bytes in [64, 256, 1024, 4096, 8192] {
+            let mut host = attack(&roomy_config(mode), |_| data_frame(16_000)[..=cell_bytes].to_vec());
+            let honest = host.attach();
+            host.send(honest, &data_frame(9_000));
+            if cell_bytes > 64 {
+                host.settle();
+                assert!(host.peers[honest].frames.is_empty(), "given: memory is short");
+                host.pass(host.pool.memory().config().wait_ns_max());
+            }
+            host.settle();
+            assert_eq!(host.peers[honest].frames.len(), 1, "{cell_bytes}");
+        }
     });
 }
 
 #[test]
 fn s44_service_recovers_when_attackers_leave() {
-    in_all_modes(|mode| {
-        // Parked by the library; and in the worst case they hold every buffer and the rest is queued.
-        let mut bare = bare_config(mode, CAP, ATTACKERS + HONEST);
-        bare.buffer_bytes = 16_448;
-        for settings in [roomy_config(mode), bare] {
-            for bytes in [5, 64] {
-                let mut host = attack(&settings, |_| beginning(bytes));
-                let honest: Vec<usize> = (0..HONEST).map(|_| host.attach()).collect();
-                for &peer in &honest {
-                    host.send(peer, &data_frame(9_000));
-                    host.settle();
-                }
-                for attacker in 0..ATTACKERS as usize {
-                    host.close(attacker);
-                }
-                // Each peer that still waited owns a buffer now, before a single loop iteration.
-                let stats = host.pool.stats();
-                assert_eq!((stats.scheduler.waiting, stats.slots_in_use), (0, 0));
-                host.iterate();
-                assert!(honest.iter().all(|&peer| host.peers[peer].frames.len() == 1), "full service at once");
+    in_pool_modes(|mode| {
+        // In the smallest cells; and in the worst case they fill all buffers, and the rest of them waits.
+        for bytes in [5, 64, 4097, 16_000] {
+            let mut host = attack(&roomy_config(mode), |_| data_frame(16_100)[..bytes].to_vec());
+            assert!(bytes <= 64 || (host.held().0 >= FREE - 1 && host.held().1 > 0), "{:?}", host.held());
+            let honest: Vec<usize> = (0..HONEST).map(|_| host.attach()).collect();
+            for &peer in &honest {
+                host.send(peer, &data_frame(9_000));
                 host.settle();
-                host.cancel_idle_receives();
-                assert_eq!((host.held(), host.pool.stats().scheduler.free), ((0, 0, 0), CAP));
             }
+            for attacker in 0..ATTACKERS as usize {
+                host.close(attacker);
+            }
+            assert_eq!(host.held().0, 0, "all is free in the step of the last one");
+            host.iterate();
+            assert!(honest.iter().all(|&peer| host.peers[peer].frames.len() == 1), "full service at once");
+            host.settle();
+            assert_eq!(host.held(), (0, 0, 0));
         }
     });
 }
@@ -156,10 +147,10 @@ fn s47_small_control_frames_need_no_buffer() {
         frame(kind::SETTINGS, flags::ACK, 0, &[]),
         frame(kind::PING, 0, 0, &[1; 8]),
     ];
-    in_all_modes(|mode| {
-        let mut host = Host::new(&config(mode, 2, 1));
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&config(mode, 1));
         let peer = host.attach();
-        let leases = host.take_after_idling();
+        let leases = host.take_all_buffers(0);
         // One by one, many at once (more than a slot), and byte by byte.
         let mut expected = 0;
         for frame in &control {
@@ -178,7 +169,7 @@ fn s47_small_control_frames_need_no_buffer() {
         }
         expected += control.len();
         assert_eq!(host.peers[peer].frames.len(), expected);
-        assert_eq!(host.pool.stats().scheduler.granted_by_handoff, 0, "without a pool buffer");
+        assert_eq!(host.pool.totals().claims, 0, "without a buffer of its own");
 
         // Then a large frame needs the buffer that they free.
         host.send(peer, &window_update());
@@ -190,25 +181,25 @@ fn s47_small_control_frames_need_no_buffer() {
         }
         host.settle();
         assert_eq!(host.peers[peer].frames.len(), expected + 2);
-        host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, 0));
     });
 
     // The other direction of the deadlock: every buffer is blocked for want of exactly these frames.
-    in_all_modes(|mode| {
-        let mut host = Host::new(&config(mode, CAP, CAP + 1));
-        for _ in 0..CAP {
+    in_pool_modes(|mode| {
+        const REQUESTS: u32 = 2 * FREE;
+        let mut host = Host::new(&config(mode, REQUESTS + 1));
+        for _ in 0..REQUESTS {
             let peer = host.attach();
             host.block(peer);
-            host.send(peer, &data_frame(500));
+            host.send(peer, &data_frame(700));
         }
         host.settle();
-        assert_eq!(host.held().0, CAP);
+        assert!(host.held().0 >= FREE - 1, "given: memory is short");
         let backend = host.attach();
         host.send(backend, &window_update());
         host.settle();
         assert_eq!(host.peers[backend].frames.len(), 1);
-        for peer in 0..CAP as usize {
+        for peer in 0..REQUESTS as usize {
             host.unblock(peer);
             host.resume(peer);
         }
@@ -219,41 +210,37 @@ fn s47_small_control_frames_need_no_buffer() {
 
 #[test]
 fn s48_statistics_are_answered_without_a_buffer() {
-    let mut host = Host::new(&bare_config(Mode::Level, 2, 3));
-    let leases = host.take_all_buffers(0);
+    let mut host = Host::new(&config(Mode::Level, 3));
+    let mut leases = host.take_all_buffers(0);
     let peer = host.attach();
     host.send(peer, &data_frame(100));
     host.settle();
     let stats = host.pool.stats();
-    assert_eq!(
-        (stats.scheduler.capacity, stats.scheduler.free, stats.scheduler.leased, stats.scheduler.waiting),
-        (2, 0, 2, 1)
-    );
-    assert_eq!(stats.memory_bytes, 2 * 1024);
+    assert_eq!((stats.scheduler.capacity, stats.scheduler.free, stats.scheduler.leased), (BUFFERS, 0, BUFFERS));
+    assert_eq!((stats.memory_bytes, stats.memory_model.claims), (u64::from(BUFFERS) * 1024, 1));
     let info = host.pool.describe(host.peers[peer].id).expect("the handle is live");
     assert!(info.connection.is_waiting());
     assert_eq!(host.pool.stats(), stats, "asking changes nothing");
-    host.release(leases[0]);
+    leases.drain(..2).for_each(|lease| host.release(lease));
     host.settle();
     assert_eq!(host.peers[peer].frames.len(), 1);
 
-    let pool = c::CPool::new(1, 1, |config| config.lifeline = 0);
-    let (status, lease) = pool.request(0, 1);
-    assert_eq!(status, DEMUXBUF_OK);
+    let pool = c::CPool::new(1, |_| {});
+    let leases = pool.take_all_buffers();
     let receiver = pool.attach(2, &[]);
-    pool.step(demuxbuf_receiver_readable, receiver).expect("the handle is live");
+    pool.wait(receiver);
     let stats = pool.stats();
-    assert_eq!((stats.buffers, stats.free, stats.leased, stats.waiting, stats.receivers), (1, 0, 1, 1, 1));
+    assert_eq!((stats.buffers, stats.free, stats.leased, stats.receivers), (BUFFERS, 0, BUFFERS, 1));
     assert_eq!(pool.stats(), stats, "asking changes nothing");
-    assert_eq!(pool.release(lease), DEMUXBUF_OK);
-    assert_eq!(pool.stats().assigned, 1);
+    leases[..2].iter().for_each(|&lease| assert_eq!(pool.release(lease), DEMUXBUF_OK));
+    assert!(pool.poll_notice().is_some_and(|notice| notice.step.actions & DEMUXBUF_RECV != 0));
 }
 
 #[test]
 fn s49_announcement_changes_nothing_that_is_held() {
     let head = FrameHeader { length: MAX_FRAME_SIZE_MAX, stream_id: 1, kind: kind::DATA, flags: 0 };
-    in_all_modes(|mode| {
-        let mut host = Host::new(&config(mode, 2, 2));
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&config(mode, 2));
         let reserved = host.pool.stats().memory_bytes;
         // Waited for as a whole, it can never fit, which is reported at once.
         let waits = host.attach();
@@ -261,8 +248,7 @@ fn s49_announcement_changes_nothing_that_is_held() {
         host.send(waits, &head.encode());
         host.settle();
         assert_eq!((host.peers[waits].misfits, host.buffered_bytes(waits)), (1, 9), "9 bytes came, 9 are held");
-        let connection = host.pool.connection(host.peers[waits].id).expect("the handle is live");
-        assert_eq!((connection.hold(), connection.capacity()), (Hold::Buffer, 1024));
+        assert_eq!(host.held(), (0, 0, 1), "in one of the smallest cells");
         host.on(waits, Event::Fail);
         host.settle();
 
@@ -278,7 +264,6 @@ fn s49_announcement_changes_nothing_that_is_held() {
             assert!(connection.capacity() <= 1024);
         }
         assert_eq!(host.peers[passes].undecoded(), 0);
-        host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, 0), "nothing is kept for the 16 megabytes to come");
         assert_eq!(host.pool.stats().memory_bytes, reserved);
     });

@@ -1,7 +1,7 @@
 //! Scenarios of receiving and decoding.
 
 use crate::c;
-use crate::host::{Host, STREAM_FULL, bare_config, config, data_frame, frame, window_update};
+use crate::host::{Host, STREAM_FULL, config, config_of, data_frame, frame, in_pool_modes, window_update};
 use crate::machine::{Machine, in_all_modes, in_modes};
 use demuxbuf::connection::{Action, Event, EventError, Mode, Policy};
 use demuxbuf::framing::h2::kind;
@@ -17,8 +17,8 @@ fn policy(mode: Mode) -> Policy {
 fn s21_decoding_resumes_at_once_after_a_block() {
     // Small enough to be parked while it is blocked, and too large for that.
     for size in [20, 300] {
-        in_all_modes(|mode| {
-            let mut host = Host::new(&config(mode, 2, 2));
+        in_pool_modes(|mode| {
+            let mut host = Host::new(&config(mode, 2));
             let peer = host.attach();
             host.block(peer);
             host.send(peer, &data_frame(size));
@@ -36,8 +36,8 @@ fn s21_decoding_resumes_at_once_after_a_block() {
 #[test]
 fn s22_needed_bytes_sleep_until_bytes_arrive() {
     for (first, size) in [(20, 60), (200, 300)] {
-        in_all_modes(|mode| {
-            let mut host = Host::new(&config(mode, 2, 2));
+        in_pool_modes(|mode| {
+            let mut host = Host::new(&config(mode, 2));
             let peer = host.attach();
             host.send(peer, &data_frame(size)[..first]);
             host.settle();
@@ -57,8 +57,8 @@ fn s22_needed_bytes_sleep_until_bytes_arrive() {
 
 #[test]
 fn s23_needs_bytes_and_blocked_are_two_states() {
-    in_all_modes(|mode| {
-        let mut host = Host::new(&config(mode, 2, 2));
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&config(mode, 2));
         let peer = host.attach();
         for round in 0..10 {
             // Blocked with a whole frame: goes on without an event.
@@ -94,10 +94,10 @@ fn s23_needs_bytes_and_blocked_are_two_states() {
 
 #[test]
 fn s24_full_receive_is_not_the_last() {
-    in_all_modes(|mode| {
+    in_pool_modes(|mode| {
         // Exactly one buffer, with more behind it that arrived at the same time.
         for behind in [0, 13, 1024, 3000] {
-            let mut host = Host::new(&bare_config(mode, 1, 1));
+            let mut host = Host::new(&config(mode, 1));
             let peer = host.attach();
             host.peers[peer].passes_data = true;
             host.send(peer, &data_frame(1024 + behind));
@@ -121,8 +121,8 @@ fn s24_full_receive_is_not_the_last() {
 
 #[test]
 fn s25_frame_that_can_never_fit_is_reported_once() {
-    in_all_modes(|mode| {
-        let mut host = Host::new(&bare_config(mode, 1, 1));
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&config(mode, 1));
         let peer = host.attach();
         host.send(peer, &data_frame(1025)[..1024]);
         host.settle();
@@ -133,7 +133,7 @@ fn s25_frame_that_can_never_fit_is_reported_once() {
         }
         assert_eq!(host.peers[peer].misfits, 1);
 
-        let mut host = Host::new(&bare_config(mode, 1, 1));
+        let mut host = Host::new(&config(mode, 1));
         let peer = host.attach();
         host.send(peer, &data_frame(1024)[..1023]);
         host.settle();
@@ -154,10 +154,10 @@ fn s25_frame_that_can_never_fit_is_reported_once() {
 #[test]
 fn s26_only_bytes_that_arrived_are_skipped() {
     let long = data_frame(5000);
-    in_all_modes(|mode| {
+    in_pool_modes(|mode| {
         // The announced 5,000 bytes arrive in pieces; what follows them must still be found.
         for piece in [1, 9, 10, 700, 1024, 4999] {
-            let mut host = Host::new(&config(mode, 1, 1));
+            let mut host = Host::new(&config(mode, 1));
             let peer = host.attach();
             host.peers[peer].passes_data = true;
             let stream = [long.as_slice(), &frame(kind::PING, 0, 0, &[7; 8])].concat();
@@ -211,8 +211,8 @@ fn s27_decoding_resumes_when_the_last_reason_is_gone() {
 
 #[test]
 fn s28_flags_follow_dropped_content() {
-    in_all_modes(|mode| {
-        let mut host = Host::new(&config(mode, 2, 2));
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&config(mode, 2));
         let peer = host.attach();
         host.block(peer);
         host.send(peer, &data_frame(2000));
@@ -224,7 +224,6 @@ fn s28_flags_follow_dropped_content() {
         host.send(peer, &data_frame(3000));
         host.settle();
         assert_eq!(host.pool.stats().dropped_bytes, 5000, "what arrives is dropped, so that receiving goes on");
-        host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, 0));
 
         // Nothing of "full", "blocked", "short" or "yielded" is left.
@@ -254,8 +253,8 @@ fn s28_flags_follow_dropped_content() {
 
 #[test]
 fn s29_full_buffer_restarts_when_transmit_drains() {
-    in_all_modes(|mode| {
-        let mut host = Host::new(&config(mode, 1, 1));
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&config(mode, 1));
         let peer = host.attach();
         host.peers[peer].passes_data = true;
         host.block(peer);
@@ -309,7 +308,7 @@ fn s30_room_test_and_offer_are_one_number() {
 
     // Content that is not at the front leaves less room behind it than there is in all. A report of bytes that
     // were received elsewhere is refused, and nothing is lost.
-    let mut host = Host::new(&config(Mode::Level, 1, 1));
+    let mut host = Host::new(&config(Mode::Level, 1));
     let peer = host.attach();
     host.block(peer);
     host.send(peer, &data_frame(1024));
@@ -321,15 +320,15 @@ fn s30_room_test_and_offer_are_one_number() {
     assert_eq!(refused, Err(PoolError::TooManyBytes));
     assert_eq!(host.pool.describe(id), before);
     host.check();
-    let pool = c::CPool::new(1, 1, |config| config.buffer_bytes = 128);
+    let pool = c::CPool::new(1, |config| config.buffer_bytes = 128);
     let receiver = pool.attach(1, &data_frame(128));
     pool.decoded(receiver, 9, 0).expect("9 bytes are there");
     assert_eq!(pool.received(receiver, 9), Err(DEMUXBUF_ERR_TOO_MANY_BYTES));
     assert!(pool.decoded(receiver, 119, 0).is_ok(), "the pool is as it was");
 
     // Receiving and decoding do not alternate byte by byte.
-    in_all_modes(|mode| {
-        let mut settings = bare_config(mode, 1, 1);
+    in_pool_modes(|mode| {
+        let mut settings = config(mode, 1);
         settings.policy.resume_free_bytes = 512;
         let mut host = Host::new(&settings);
         let peer = host.attach();
@@ -344,10 +343,9 @@ fn s30_room_test_and_offer_are_one_number() {
 
 #[test]
 fn s31_tiny_frames_do_not_delay_other_connections() {
-    in_all_modes(|mode| {
-        let mut settings = config(mode, 4, 2);
+    in_pool_modes(|mode| {
+        let mut settings = config_of(mode, 8, 16_384, 2);
         settings.policy.reads_per_wake = 3;
-        settings.buffer_bytes = 16_384;
         let mut host = Host::new(&settings);
         let (flood, neighbour) = (host.attach(), host.attach());
         host.peers[flood].frames_per_run = 32;
@@ -368,8 +366,8 @@ fn s31_tiny_frames_do_not_delay_other_connections() {
     });
 
     // A transport that is never empty gets this many receives in each loop iteration.
-    in_all_modes(|mode| {
-        let mut settings = bare_config(mode, 1, 1);
+    in_pool_modes(|mode| {
+        let mut settings = config(mode, 1);
         settings.policy.reads_per_wake = 3;
         let mut host = Host::new(&settings);
         let peer = host.attach();
@@ -389,8 +387,8 @@ fn s31_tiny_frames_do_not_delay_other_connections() {
 
 #[test]
 fn s32_reading_resumes_after_a_full_buffer_is_taken() {
-    in_all_modes(|mode| {
-        let mut host = Host::new(&config(mode, 2, 1));
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&config(mode, 1));
         let peer = host.attach();
         host.peers[peer].passes_data = true;
         host.block(peer);
@@ -408,7 +406,6 @@ fn s32_reading_resumes_after_a_full_buffer_is_taken() {
         host.settle();
         assert_eq!(host.peers[peer].undecoded(), 0, "reading went on into another buffer");
         host.release(content.lease);
-        host.cancel_idle_receives();
         assert_eq!(host.held(), (0, 0, 0));
     });
 
@@ -427,8 +424,8 @@ fn s32_reading_resumes_after_a_full_buffer_is_taken() {
 #[test]
 fn s33_bytes_at_attach_are_decoded_at_once() {
     for size in [20, 300] {
-        in_all_modes(|mode| {
-            let mut host = Host::new(&config(mode, 2, 2));
+        in_pool_modes(|mode| {
+            let mut host = Host::new(&config(mode, 2));
             let peer = host.attach_with(&data_frame(size));
             assert!(host.pool.pending(host.peers[peer].id).is_ok_and(|actions| actions.has(Action::Decode)));
             host.resume(peer);
@@ -447,8 +444,8 @@ fn s33_bytes_at_attach_are_decoded_at_once() {
     }
 
     // A partial frame is adopted; the rest of the frame arrives later.
-    in_all_modes(|mode| {
-        let mut host = Host::new(&config(mode, 2, 2));
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&config(mode, 2));
         let peer = host.attach_with(&data_frame(200)[..150]);
         host.resume(peer);
         host.settle();
@@ -458,8 +455,8 @@ fn s33_bytes_at_attach_are_decoded_at_once() {
     });
 
     // Few bytes need no buffer.
-    in_all_modes(|mode| {
-        let mut host = Host::new(&config(mode, 1, 1));
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&config(mode, 1));
         host.take_all_buffers(0);
         let peer = host.attach_with(&window_update());
         host.resume(peer);
@@ -474,7 +471,7 @@ fn s33_bytes_at_attach_are_decoded_at_once() {
     }
     let (_, mask) = c::Connection::attached(3, 5);
     assert_ne!(mask & DEMUXBUF_DECODE, 0);
-    let pool = c::CPool::new(1, 1, |_| {});
+    let pool = c::CPool::new(1, |_| {});
     let receiver = pool.attach(1, &window_update());
     let mask = pool.step(demuxbuf_receiver_pending, receiver);
     assert!(mask.is_ok_and(|mask| mask & DEMUXBUF_DECODE != 0));

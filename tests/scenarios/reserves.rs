@@ -1,8 +1,8 @@
 //! Scenarios of the wait queue in which buffers are needed to get buffers back.
 
-use crate::host::{Host, config, data_frame};
-use crate::machine::in_all_modes;
-use demuxbuf::connection::{Action, Event};
+use crate::host::{Host, config, data_frame, in_pool_modes};
+use demuxbuf::connection::{Action, Event, Mode};
+use demuxbuf::receiving::PoolConfig;
 use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig};
 
 /// Class of requests that finish work that was begun.
@@ -14,6 +14,13 @@ fn two_classes(buffers: u32, waiters: u32, reserve: u32) -> SchedulerConfig {
     let mut config = SchedulerConfig::new(buffers, waiters);
     config.classes = 2;
     config.reserves[usize::from(NEW)] = reserve;
+    config
+}
+
+/// A pool whose receivers and new work leave one buffer to critical work.
+fn with_reserve(mode: Mode, peers: u32) -> PoolConfig {
+    let mut config = PoolConfig { classes: 2, ..config(mode, peers) };
+    config.reserves[usize::from(NEW)] = 1;
     config
 }
 
@@ -67,22 +74,19 @@ fn s14_jobs_that_need_a_second_buffer_all_finish() {
 
 #[test]
 fn s15_transmit_side_always_finds_a_buffer() {
-    in_all_modes(|mode| {
-        let mut settings = config(mode, 4, 8);
-        settings.scheduler.classes = 2;
-        settings.scheduler.reserves[usize::from(NEW)] = 1;
-        let mut host = Host::new(&settings);
-        for _ in 0..8 {
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&with_reserve(mode, 16));
+        for _ in 0..16 {
             let peer = host.attach_as(NEW);
             // Each request waits for something only a response can free.
             host.block(peer);
             host.send(peer, &data_frame(500));
         }
         host.settle();
-        let stats = host.pool.stats().scheduler;
-        assert_eq!((stats.outstanding_by_class[usize::from(NEW)], stats.free), (3, 1), "all but the reserve are held");
+        while let Outcome::Granted(_) = host.request(NEW, 0) {}
+        assert_eq!(host.pool.stats().scheduler.free, 1, "all but the reserve are held");
 
-        for peer in 0..8 {
+        for peer in 0..16 {
             let Outcome::Granted(response) = host.request(CRITICAL, 0) else {
                 panic!("transmit always finds a buffer");
             };
@@ -90,11 +94,9 @@ fn s15_transmit_side_always_finds_a_buffer() {
             assert!(host.unblock(peer).has(Action::Decode) || host.buffered_bytes(peer) < 500);
             host.resume(peer);
             host.settle();
-            host.cancel_idle_receives();
-            host.settle();
         }
         assert!(host.peers.iter().all(|peer| peer.frames.len() == 1), "all requests were served");
-        assert_eq!(host.held(), (0, 0, 0));
+        assert_eq!((host.held().1, host.held().2), (0, 0));
     });
 }
 
@@ -127,19 +129,20 @@ fn s16_reserve_buffer_in_long_use_blocks_no_request() {
     scheduler.release(slow).expect("the slow peer held it all the time");
     assert_eq!(scheduler.stats().free, 4);
 
-    in_all_modes(|mode| {
-        let mut settings = config(mode, 3, 3);
-        settings.scheduler.classes = 2;
-        settings.scheduler.reserves[usize::from(NEW)] = 1;
-        let mut host = Host::new(&settings);
-        let leases = host.take_all_buffers(CRITICAL);
-        let (slow, peer) = (leases[0], host.attach_as(NEW));
+    in_pool_modes(|mode| {
+        let mut host = Host::new(&with_reserve(mode, 3));
+        let mut leases = host.take_all_buffers(NEW);
+        let Outcome::Granted(slow) = host.request(CRITICAL, 0) else { panic!("the reserve is for this class") };
+        let peer = host.attach_as(NEW);
         host.send(peer, &data_frame(500));
         host.settle();
-        host.release(leases[1]);
-        host.settle();
-        assert!(host.peers[peer].frames.is_empty(), "the last one is the reserve");
-        host.release(leases[2]);
+        // Two that stay free: the reserve of the other class, and that of receivers without credit.
+        for _ in 0..2 {
+            host.release(leases.remove(0));
+            host.settle();
+            assert!(host.peers[peer].frames.is_empty());
+        }
+        host.release(leases.remove(0));
         host.settle();
         assert_eq!(host.peers[peer].frames.len(), 1, "although the slow peer has the reserve");
         host.on(peer, Event::Wake);

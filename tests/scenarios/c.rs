@@ -114,6 +114,26 @@ impl CPool {
         result_of(step.actions)
     }
 
+    /// Where the content is that is to be decoded, and its length.
+    pub(crate) fn data(&self, receiver: u64) -> (*mut u8, u32) {
+        // SAFETY: as in `request`.
+        let step = unsafe { demuxbuf_receiver_pending(self.0, receiver) };
+        assert!(step.actions & DEMUXBUF_DECODE != 0);
+        (step.data, step.bytes)
+    }
+
+    /// Changes the content in place.
+    pub(crate) fn change<T>(&self, receiver: u64, change: impl FnOnce(&mut [u8]) -> T) -> T {
+        let (data, bytes) = self.data(receiver);
+        // SAFETY: while `Decode` is pending the content is the host's to read and to write.
+        change(unsafe { std::slice::from_raw_parts_mut(data, bytes as usize) })
+    }
+
+    /// A copy of the content.
+    pub(crate) fn content(&self, receiver: u64) -> Vec<u8> {
+        self.change(receiver, |content| content.to_vec())
+    }
+
     /// Reports bytes that were not copied.
     pub(crate) fn received(&self, receiver: u64, bytes: u32) -> Result<u32, i32> {
         // SAFETY: as in `request`.

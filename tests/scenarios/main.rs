@@ -7,6 +7,7 @@
 mod buffers;
 mod c;
 mod ending;
+mod handling;
 mod host;
 mod layers;
 mod machine;

@@ -7,6 +7,7 @@
 mod buffers;
 mod c;
 mod ending;
+mod fairness;
 mod handling;
 mod host;
 mod layers;

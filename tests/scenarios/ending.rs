@@ -1,7 +1,7 @@
 //! Scenarios of the end of a connection.
 
 use crate::c;
-use crate::host::{FREE, Host, MS, STREAM_FULL, config, data_frame, frame, in_pool_modes, window_update};
+use crate::host::{FREE, Host, MS, STREAM_FULL, config, data_frame, frame, in_polled_modes, window_update};
 use crate::machine::{Machine, in_all_modes};
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, EventError, Hold, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side, flags, kind};
@@ -38,7 +38,7 @@ fn client_stream() -> (Vec<u8>, Vec<usize>) {
 #[test]
 fn s34_whole_frames_are_decoded_before_the_end() {
     for end in ENDS {
-        in_pool_modes(|mode| {
+        in_all_modes(|mode| {
             let mut host = Host::new(&config(mode, 2));
             let peer = host.attach();
             // More than one buffer, in one go with the end behind it.
@@ -74,7 +74,7 @@ fn s34_whole_frames_are_decoded_before_the_end() {
 fn s35_end_inside_a_frame_reports_truncated_bytes() {
     let (stream, lengths) = client_stream();
     for end in ENDS {
-        in_pool_modes(|mode| {
+        in_all_modes(|mode| {
             // Cut everywhere: in the preface, in headers, before and after a pad length, in payloads, between the
             // pieces of a header block.
             for cut in 0..=stream.len() {
@@ -100,7 +100,7 @@ fn s35_end_inside_a_frame_reports_truncated_bytes() {
 #[test]
 fn s36_end_that_comes_with_data_is_seen() {
     for end in ENDS {
-        in_pool_modes(|mode| {
+        in_all_modes(|mode| {
             // On a frame boundary, with the last free byte of the buffer, and around it; whole and broken off.
             for (sent, whole) in [(13, 13), (1024, 1024), (1023, 1023), (1024, 1025), (1023, 1024), (700, 900)] {
                 for together in [true, false] {
@@ -130,7 +130,7 @@ fn s36_end_that_comes_with_data_is_seen() {
 fn s37_end_is_seen_without_a_buffer() {
     for end in ENDS {
         // The end comes by an event of its own while the peer waits.
-        in_pool_modes(|mode| {
+        in_polled_modes(|mode| {
             let mut host = Host::new(&config(mode, 2));
             let leases = host.take_all_buffers(0);
             let peer = host.attach();
@@ -149,7 +149,7 @@ fn s37_end_is_seen_without_a_buffer() {
         });
 
         // The end comes by a receive into one of the smallest cells, which is all that some loops have.
-        in_pool_modes(|mode| {
+        in_polled_modes(|mode| {
             let mut host = Host::new(&config(mode, 2));
             host.take_all_buffers(0);
             let peer = host.attach();
@@ -161,7 +161,7 @@ fn s37_end_is_seen_without_a_buffer() {
         });
 
         // While a partial frame is kept, with no buffer free any more.
-        in_pool_modes(|mode| {
+        in_polled_modes(|mode| {
             let mut host = Host::new(&config(mode, 2));
             let peer = host.attach();
             host.send(peer, &data_frame(100)[..40]);
@@ -182,7 +182,7 @@ fn s37_end_is_seen_without_a_buffer() {
 
 #[test]
 fn s38_error_is_final_after_decodable_frames() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2));
         let peer = host.attach();
         host.block(peer);
@@ -225,7 +225,7 @@ fn s39_end_during_a_block_waits_for_the_frames() {
     for end in ENDS {
         // Whole frames only, or with a part behind them; small enough to be parked, and not.
         for (frames, part) in [(1, 0), (3, 0), (8, 0), (1, 5), (8, 150)] {
-            in_pool_modes(|mode| {
+            in_all_modes(|mode| {
                 let mut host = Host::new(&config(mode, 2));
                 let peer = host.attach();
                 host.block(peer);
@@ -373,7 +373,7 @@ fn every_combination_through_the_receivers() {
         Event::TransportError,
         Event::Wake,
     ];
-    in_pool_modes(|mode| {
+    in_polled_modes(|mode| {
         for situation in SITUATIONS {
             for first in twists {
                 for second in twists {

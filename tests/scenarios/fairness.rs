@@ -1,6 +1,7 @@
-//! Scenarios of time and fairness: those who wait among those who never finish.
+//! Scenarios of time and fairness: peers that wait among peers that never finish.
 
-use crate::host::{FREE, Host, MS, STREAM_FULL, config, config_of, data_frame, in_pool_modes};
+use crate::host::{FREE, Host, MS, STREAM_FULL, config, config_of, data_frame, in_polled_modes};
+use crate::machine::in_all_modes;
 use demuxbuf::connection::{EndKind, Event, Mode};
 use demuxbuf::pool::AttachOptions;
 use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
@@ -81,7 +82,7 @@ fn is_claiming(host: &Host, row: u32) -> bool {
 
 #[test]
 fn s51_busy_holders_do_not_end_service() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         // Each frame is finished soon, and with it comes the beginning of the next one.
         let mut host = Host::new(&config(mode, 22));
         let holders = hold(&mut host, 20, 600, 800);
@@ -98,7 +99,7 @@ fn s51_busy_holders_do_not_end_service() {
         assert!(frames > 100 && host.pool.totals().claims > 10, "given: they are busy, and memory is short");
     });
     // Sixty peers at 250 bytes in a second.
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 61));
         let honest = host.attach();
         let mut slow = Vec::new();
@@ -124,7 +125,7 @@ fn s51_busy_holders_do_not_end_service() {
 #[test]
 fn s52_byte_before_each_deadline_renews_nothing() {
     // The host lets one byte of a full buffer go, shortly before the time that it may hold the rest is over.
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 7));
         for _ in 0..6 {
             let holder = host.attach();
@@ -151,7 +152,7 @@ fn s52_byte_before_each_deadline_renews_nothing() {
         }
     });
     // The peer sends one byte for each that is decoded.
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2));
         let holder = host.attach();
         host.peers[holder].takes_bytes = true;
@@ -175,7 +176,7 @@ fn s52_byte_before_each_deadline_renews_nothing() {
 
 #[test]
 fn s53_pause_of_the_process_counts_as_one_step() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         for pause_ns in [10_000 * MS, 3_600_000 * MS, u64::MAX / 2] {
             let mut host = Host::new(&config(mode, 8));
             host.iterate();
@@ -188,7 +189,7 @@ fn s53_pause_of_the_process_counts_as_one_step() {
             host.iterate();
             host.iterate();
             assert_eq!(host.pool.describe(host.peers[waiter].id).map(|info| info.wait_age_ns), Ok(125 * MS));
-            assert!(host.peers.iter().all(|peer| !peer.is_shed), "nobody is shed for it");
+            assert!(host.peers.iter().all(|peer| !peer.is_shed), "no peer is shed for it");
             host.send(waiter, &data_frame(700)[650..]);
             for &holder in &holders {
                 host.send(holder, &data_frame(800)[600..]);
@@ -201,7 +202,7 @@ fn s53_pause_of_the_process_counts_as_one_step() {
 
 #[test]
 fn s54_first_advance_is_the_origin_of_time() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 8));
         hold(&mut host, FREE as usize - 1, 600, 800);
         let waiter = host.attach();
@@ -212,7 +213,7 @@ fn s54_first_advance_is_the_origin_of_time() {
         host.now_ns = 864_000_000 * MS;
         host.iterate();
         host.iterate();
-        assert!(host.peers.iter().all(|peer| !peer.is_shed), "nobody is shed");
+        assert!(host.peers.iter().all(|peer| !peer.is_shed), "no peer is shed");
         assert_eq!(host.pool.describe(host.peers[waiter].id).map(|info| info.wait_age_ns), Ok(0));
         for row in 0..FREE {
             assert_eq!(host.pool.memory().facts(row).map(|facts| facts.start_ns), Ok(Some(0)), "no frame is older");
@@ -240,7 +241,7 @@ fn s55_claim_ends_with_its_need() {
         },
         |host| host.close(0),
     ];
-    in_pool_modes(|mode| {
+    in_polled_modes(|mode| {
         for (at, end) in ends.iter().enumerate() {
             let (mut host, mut leases) = two_waiting(mode);
             assert!(is_claiming(&host, 0));
@@ -253,8 +254,8 @@ fn s55_claim_ends_with_its_need() {
 }
 
 #[test]
-fn s56_nobody_is_shed_without_a_trial() {
-    in_pool_modes(|mode| {
+fn s56_no_peer_is_shed_without_a_trial() {
+    in_all_modes(|mode| {
         for is_whole in [true, false] {
             let mut host = Host::new(&config(mode, 2));
             host.take_all_buffers(0);
@@ -276,7 +277,7 @@ fn s56_nobody_is_shed_without_a_trial() {
 
 #[test]
 fn s57_order_follows_what_has_arrived() {
-    in_pool_modes(|mode| {
+    in_polled_modes(|mode| {
         for has_begun in [false, true] {
             let mut host = Host::new(&config(mode, 18));
             let mut leases = host.take_all_buffers(0);
@@ -312,8 +313,8 @@ fn s57_order_follows_what_has_arrived() {
 }
 
 #[test]
-fn s58_grant_that_nobody_uses_passes_on() {
-    in_pool_modes(|mode| {
+fn s58_unused_grant_passes_on() {
+    in_polled_modes(|mode| {
         let (mut host, mut leases) = two_waiting(mode);
         make_room(&mut host, &mut leases);
         assert_eq!(host.first_grant(), Some(0));
@@ -377,7 +378,7 @@ fn s60_content_of_a_full_pool_fits_an_equal_one() {
 
 #[test]
 fn s61_blocked_content_is_shed_late_and_in_shortage() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         for is_short in [false, true] {
             let mut host = Host::new(&config(mode, 1));
             host.iterate();
@@ -399,7 +400,7 @@ fn s61_blocked_content_is_shed_late_and_in_shortage() {
 
 #[test]
 fn s62_blocked_receivers_trade_nothing() {
-    in_pool_modes(|mode| {
+    in_polled_modes(|mode| {
         let mut host = Host::new(&config(mode, 14));
         for at in 0..14 {
             let peer = host.attach();
@@ -439,7 +440,7 @@ enum Habit {
 }
 
 #[test]
-fn s63_partial_frames_of_every_size_delay_nobody_further() {
+fn s63_partial_frames_of_every_size_keep_the_bound() {
     let habits = [Habit::Static, Habit::Drips, Habit::OneByte, Habit::BackToBack, Habit::Reconnects, Habit::Blocked];
     for bytes in [1, 8, 9, 64, 65, 256, 257, 512, 513, 900] {
         for habit in habits {
@@ -453,7 +454,7 @@ const ATTACKERS: usize = 60;
 
 /// Attackers, each with a habit and a number of bytes, and an honest peer among them.
 fn besiege(manner: &dyn Fn(usize) -> (Habit, usize)) {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, ATTACKERS as u32 + 2));
         let honest = host.attach();
         let begin = |host: &mut Host, at: usize| {
@@ -489,7 +490,7 @@ fn besiege(manner: &dyn Fn(usize) -> (Habit, usize)) {
 
 #[test]
 fn s64_time_that_the_host_takes_does_not_count() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         for is_paused in [false, true] {
             let mut host = Host::new(&config(mode, 2));
             host.iterate();

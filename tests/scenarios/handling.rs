@@ -1,7 +1,7 @@
 //! Scenarios of what a host does with bytes while it decodes, and of connections that move.
 
 use crate::c::CPool;
-use crate::host::{FREE, Host, config, data_frame, frame, in_pool_modes};
+use crate::host::{FREE, Host, config, data_frame, frame, in_polled_modes};
 use demuxbuf::connection::{Action, Event, Mode};
 use demuxbuf::framing::h2::{Decoder, FrameHeader, Next, Side, flags, kind};
 use demuxbuf::pool::{AttachOptions, PoolError, ReceiverId};
@@ -12,7 +12,7 @@ use std::sync::mpsc;
 
 #[test]
 fn s74_pause_while_decoding_leaves_the_bytes() {
-    in_pool_modes(|mode| {
+    in_polled_modes(|mode| {
         // In the receive buffer, with and without kept bytes in front, and in a buffer of its own.
         for kept in [0, 40, 600] {
             let mut host = Host::new(&config(mode, 1));
@@ -141,57 +141,60 @@ fn give_up(pool: &mut Pool, id: ReceiverId) -> Moving {
     Moving { content, needed_bytes }
 }
 
+/// The thread that takes connections over, each with what is still in its socket.
+fn take_over(settings: &PoolConfig, moving: mpsc::Receiver<(Moving, Vec<u8>)>) {
+    let mut pool = Pool::new(settings).expect("the configuration is allowed");
+    for (Moving { content, needed_bytes }, unread) in moving {
+        let attach = |pool: &mut Pool| pool.attach_with(&AttachOptions::new(0, 1), &content);
+        if content.len() > 64 {
+            // The thief is short of memory: it has the bytes all the same, and tries again.
+            let leases: Vec<_> = (0..FREE).map(|at| pool.try_request(&Request::new(0, at.into()))).collect();
+            assert_eq!(attach(&mut pool), Err(PoolError::NoBufferFree));
+            for lease in leases {
+                pool.release(lease.expect("it is allowed").expect("one is free")).expect("it is the host's");
+            }
+        }
+        let id = attach(&mut pool).expect("there is room");
+        if !content.is_empty() {
+            assert!(pool.pending(id).is_ok_and(|actions| actions.has(Action::Decode)), "at once");
+            pool.decoded(id, 0, needed_bytes).expect("it is buffered");
+        }
+        if !unread.is_empty() {
+            receive(&mut pool, id, &unread);
+        }
+        assert_eq!(pool.data(id), Ok(&data_frame(900)[..]));
+        pool.decoded(id, 900, 0).expect("the frame is whole");
+        give_up(&mut pool, id);
+    }
+}
+
 #[test]
 fn s76_moved_connection_loses_nothing() {
-    in_pool_modes(|mode| {
-        let settings = PoolConfig { tag: 1, ..config(mode, 4) };
-        let (to_thief, moving) = mpsc::channel::<(Moving, Vec<u8>)>();
-        let thief = std::thread::spawn(move || {
-            let mut pool = Pool::new(&settings).expect("the configuration is allowed");
-            for (Moving { content, needed_bytes }, unread) in moving {
-                let attach = |pool: &mut Pool| pool.attach_with(&AttachOptions::new(0, 1), &content);
-                if content.len() > 64 {
-                    // The thief is short of memory: it has the bytes all the same, and tries again.
-                    let leases: Vec<_> = (0..FREE).map(|at| pool.try_request(&Request::new(0, at.into()))).collect();
-                    assert_eq!(attach(&mut pool), Err(PoolError::NoBufferFree));
-                    for lease in leases {
-                        pool.release(lease.expect("it is allowed").expect("one is free")).expect("it is the host's");
+    in_polled_modes(|mode| {
+        std::thread::scope(|scope| {
+            let settings = PoolConfig { tag: 1, ..config(mode, 4) };
+            let (to_thief, moving) = mpsc::channel();
+            scope.spawn(move || take_over(&settings, moving));
+            for (received, claims) in [(0, false), (40, false), (64, true), (200, false), (600, false), (900, false)] {
+                let mut pool = Pool::new(&config(mode, 4)).expect("the configuration is allowed");
+                let leases: Vec<_> = (0..if claims { FREE } else { 0 }).map(|at| pool.request(0, at.into())).collect();
+                assert!(leases.iter().all(Result::is_ok));
+                let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+                if received > 0 {
+                    receive(&mut pool, id, &data_frame(900)[..received]);
+                    if received < 900 {
+                        pool.decoded(id, 0, 900 - received as u32).expect("it is buffered");
                     }
                 }
-                let id = attach(&mut pool).expect("there is room");
-                if !content.is_empty() {
-                    assert!(pool.pending(id).is_ok_and(|actions| actions.has(Action::Decode)), "at once");
-                    pool.decoded(id, 0, needed_bytes).expect("it is buffered");
+                if claims {
+                    pool.handle(id, Event::Readable).expect("it is attached");
+                    assert!(pool.connection(id).is_ok_and(|connection| connection.is_waiting()));
                 }
-                if !unread.is_empty() {
-                    receive(&mut pool, id, &unread);
-                }
-                assert_eq!(pool.data(id), Ok(&data_frame(900)[..]));
-                pool.decoded(id, 900, 0).expect("the frame is whole");
-                give_up(&mut pool, id);
+                let moving = give_up(&mut pool, id);
+                assert_eq!(pool.data(id), Err(PoolError::Stale), "its handle is dead here");
+                assert_eq!(pool.poll_notice(), None, "and nothing is granted to it");
+                to_thief.send((moving, data_frame(900)[received..].to_vec())).expect("the thread lives");
             }
         });
-        for (received, claims) in [(0, false), (40, false), (64, true), (200, false), (600, false), (900, false)] {
-            let mut pool = Pool::new(&config(mode, 4)).expect("the configuration is allowed");
-            let leases: Vec<_> = (0..if claims { FREE } else { 0 }).map(|at| pool.request(0, at.into())).collect();
-            assert!(leases.iter().all(Result::is_ok));
-            let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
-            if received > 0 {
-                receive(&mut pool, id, &data_frame(900)[..received]);
-                if received < 900 {
-                    pool.decoded(id, 0, 900 - received as u32).expect("it is buffered");
-                }
-            }
-            if claims {
-                pool.handle(id, Event::Readable).expect("it is attached");
-                assert!(pool.connection(id).is_ok_and(|connection| connection.is_waiting()));
-            }
-            let moving = give_up(&mut pool, id);
-            assert_eq!(pool.data(id), Err(PoolError::Stale), "its handle is dead here");
-            assert_eq!(pool.poll_notice(), None, "and nothing is granted to it");
-            to_thief.send((moving, data_frame(900)[received..].to_vec())).expect("the thread lives");
-        }
-        drop(to_thief);
-        thief.join().expect("nothing was lost");
     });
 }

@@ -19,8 +19,9 @@ pub(crate) const MS: u64 = 1_000_000;
 /// The most that one advance of the clock counts for, with the default grace.
 const STEP_NS: u64 = 125 * MS;
 
-/// Runs a scenario once for each mode of a pool.
-pub(crate) fn in_pool_modes(scenario: impl Fn(Mode)) {
+/// Runs a scenario once for each mode in which a receive has its outcome at once, so that the smallest cells may take it in
+/// shortage.
+pub(crate) fn in_polled_modes(scenario: impl Fn(Mode)) {
     in_modes(&[Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic], scenario);
 }
 
@@ -260,9 +261,10 @@ impl Host {
         self.receive(at);
     }
 
-    /// Does what is pending.
+    /// Does what is pending, and what is complete at once.
     pub(crate) fn resume(&mut self, at: usize) {
         self.run(at);
+        self.serve_receives();
     }
 
     /// Loop iterations until nothing happens.
@@ -466,6 +468,11 @@ impl EventLoop for Host {
 
     fn before_receive(&mut self, at: usize) {
         self.peers[at].receives += 1;
+    }
+
+    /// Where nothing is there, a poll is submitted instead, which needs no buffer.
+    fn submits(&mut self, at: usize) -> bool {
+        self.mode == Mode::Completion && self.peers[at].socket.is_readable()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Scenarios of a layer between transport and host that reads ahead, such as a TLS library.
 
-use crate::host::{Host, config, data_frame, in_pool_modes};
+use crate::host::{Host, config, data_frame};
 use crate::machine::{Machine, in_all_modes, in_modes};
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use demuxbuf::receiving::PoolConfig;
@@ -28,7 +28,7 @@ fn drain(config: &PoolConfig) -> Host {
 
 #[test]
 fn s69_layer_that_reads_ahead_is_drained() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = drain(&config_of_a_layer(mode, 1));
         host.settle();
         let peer = &host.peers[0];
@@ -45,7 +45,7 @@ fn s69_layer_that_reads_ahead_is_drained() {
 #[test]
 fn s69_layer_is_drained_after_a_block() {
     for pause_when_blocked in [false, true] {
-        in_pool_modes(|mode| {
+        in_all_modes(|mode| {
             let mut config = config_of_a_layer(mode, 1);
             config.policy.pause_when_blocked = pause_when_blocked;
             let mut host = Host::new(&config);

@@ -1,7 +1,8 @@
 //! Scenarios of attack and overload.
 
 use crate::c;
-use crate::host::{BUFFERS, FREE, Host, config, config_of, data_frame, frame, in_pool_modes, window_update};
+use crate::host::{BUFFERS, FREE, Host, config, config_of, data_frame, frame, in_polled_modes, window_update};
+use crate::machine::in_all_modes;
 use demuxbuf::connection::{Event, Mode};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX, flags, kind};
 use demuxbuf::receiving::PoolConfig;
@@ -56,7 +57,7 @@ fn honest_are_served(host: &mut Host) {
 
 #[test]
 fn s41_partial_frame_headers_hold_no_buffer() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = attack(&roomy_config(mode), |attacker| beginning(1 + attacker as usize % 8));
         assert_eq!(host.held(), (0, 0, ATTACKERS), "a small cell each, and no buffer");
         honest_are_served(&mut host);
@@ -86,7 +87,7 @@ fn honest_are_still_served(host: &mut Host) {
 
 #[test]
 fn s42_start_of_the_largest_frame_holds_no_buffer() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         // One byte more than a cell of 64 bytes has lies in one of 256: 64 of them are one buffer.
         for (bytes, buffers) in [(9, 0), (10, 0), (63, 0), (64, 0), (65, 2), (100, 2)] {
             let mut host = attack(&roomy_config(mode), |_| beginning(bytes));
@@ -99,7 +100,7 @@ fn s42_start_of_the_largest_frame_holds_no_buffer() {
 /// Where attackers fill memory, others are served in time.
 #[test]
 fn s43_more_than_each_size_of_cell_is_served_around() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         for cell_bytes in [64, 256, 1024, 4096, 8192] {
             let mut host = attack(&roomy_config(mode), |_| data_frame(16_000)[..=cell_bytes].to_vec());
             let honest = host.attach();
@@ -117,7 +118,7 @@ fn s43_more_than_each_size_of_cell_is_served_around() {
 
 #[test]
 fn s44_service_recovers_when_attackers_leave() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         // In the smallest cells; and in the worst case they fill all buffers, and the rest of them waits.
         for bytes in [5, 64, 4097, 16_000] {
             let mut host = attack(&roomy_config(mode), |_| data_frame(16_100)[..bytes].to_vec());
@@ -147,7 +148,7 @@ fn s47_small_control_frames_need_no_buffer() {
         frame(kind::SETTINGS, flags::ACK, 0, &[]),
         frame(kind::PING, 0, 0, &[1; 8]),
     ];
-    in_pool_modes(|mode| {
+    in_polled_modes(|mode| {
         let mut host = Host::new(&config(mode, 1));
         let peer = host.attach();
         let leases = host.take_all_buffers(0);
@@ -185,7 +186,7 @@ fn s47_small_control_frames_need_no_buffer() {
     });
 
     // The other direction of the deadlock: every buffer is blocked for want of exactly these frames.
-    in_pool_modes(|mode| {
+    in_polled_modes(|mode| {
         const REQUESTS: u32 = 2 * FREE;
         let mut host = Host::new(&config(mode, REQUESTS + 1));
         for _ in 0..REQUESTS {
@@ -239,7 +240,7 @@ fn s48_statistics_are_answered_without_a_buffer() {
 #[test]
 fn s49_announcement_changes_nothing_that_is_held() {
     let head = FrameHeader { length: MAX_FRAME_SIZE_MAX, stream_id: 1, kind: kind::DATA, flags: 0 };
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2));
         let reserved = host.pool.stats().memory_bytes;
         // Waited for as a whole, it can never fit, which is reported at once.

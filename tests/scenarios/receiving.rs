@@ -1,7 +1,7 @@
 //! Scenarios of receiving and decoding.
 
 use crate::c;
-use crate::host::{Host, STREAM_FULL, config, config_of, data_frame, frame, in_pool_modes, window_update};
+use crate::host::{Host, STREAM_FULL, config, config_of, data_frame, frame, window_update};
 use crate::machine::{Machine, in_all_modes, in_modes};
 use demuxbuf::connection::{Action, Event, EventError, Mode, Policy};
 use demuxbuf::framing::h2::kind;
@@ -17,7 +17,7 @@ fn policy(mode: Mode) -> Policy {
 fn s21_decoding_resumes_at_once_after_a_block() {
     // Small enough to be parked while it is blocked, and too large for that.
     for size in [20, 300] {
-        in_pool_modes(|mode| {
+        in_all_modes(|mode| {
             let mut host = Host::new(&config(mode, 2));
             let peer = host.attach();
             host.block(peer);
@@ -36,7 +36,7 @@ fn s21_decoding_resumes_at_once_after_a_block() {
 #[test]
 fn s22_needed_bytes_sleep_until_bytes_arrive() {
     for (first, size) in [(20, 60), (200, 300)] {
-        in_pool_modes(|mode| {
+        in_all_modes(|mode| {
             let mut host = Host::new(&config(mode, 2));
             let peer = host.attach();
             host.send(peer, &data_frame(size)[..first]);
@@ -57,7 +57,7 @@ fn s22_needed_bytes_sleep_until_bytes_arrive() {
 
 #[test]
 fn s23_needs_bytes_and_blocked_are_two_states() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2));
         let peer = host.attach();
         for round in 0..10 {
@@ -94,7 +94,7 @@ fn s23_needs_bytes_and_blocked_are_two_states() {
 
 #[test]
 fn s24_full_receive_is_not_the_last() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         // Exactly one buffer, with more behind it that arrived at the same time.
         for behind in [0, 13, 1024, 3000] {
             let mut host = Host::new(&config(mode, 1));
@@ -121,7 +121,7 @@ fn s24_full_receive_is_not_the_last() {
 
 #[test]
 fn s25_frame_that_can_never_fit_is_reported_once() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 1));
         let peer = host.attach();
         host.send(peer, &data_frame(1025)[..1024]);
@@ -154,7 +154,7 @@ fn s25_frame_that_can_never_fit_is_reported_once() {
 #[test]
 fn s26_only_bytes_that_arrived_are_skipped() {
     let long = data_frame(5000);
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         // The announced 5,000 bytes arrive in pieces; what follows them must still be found.
         for piece in [1, 9, 10, 700, 1024, 4999] {
             let mut host = Host::new(&config(mode, 1));
@@ -211,7 +211,7 @@ fn s27_decoding_resumes_when_the_last_reason_is_gone() {
 
 #[test]
 fn s28_flags_follow_dropped_content() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2));
         let peer = host.attach();
         host.block(peer);
@@ -253,7 +253,7 @@ fn s28_flags_follow_dropped_content() {
 
 #[test]
 fn s29_full_buffer_restarts_when_transmit_drains() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 1));
         let peer = host.attach();
         host.peers[peer].passes_data = true;
@@ -327,7 +327,7 @@ fn s30_room_test_and_offer_are_one_number() {
     assert!(pool.decoded(receiver, 119, 0).is_ok(), "the pool is as it was");
 
     // Receiving and decoding do not alternate byte by byte.
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut settings = config(mode, 1);
         settings.policy.resume_free_bytes = 512;
         let mut host = Host::new(&settings);
@@ -343,7 +343,7 @@ fn s30_room_test_and_offer_are_one_number() {
 
 #[test]
 fn s31_tiny_frames_do_not_delay_other_connections() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut settings = config_of(mode, 8, 16_384, 2);
         settings.policy.reads_per_wake = 3;
         let mut host = Host::new(&settings);
@@ -366,7 +366,7 @@ fn s31_tiny_frames_do_not_delay_other_connections() {
     });
 
     // A transport that is never empty gets this many receives in each loop iteration.
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut settings = config(mode, 1);
         settings.policy.reads_per_wake = 3;
         let mut host = Host::new(&settings);
@@ -387,7 +387,7 @@ fn s31_tiny_frames_do_not_delay_other_connections() {
 
 #[test]
 fn s32_reading_resumes_after_a_full_buffer_is_taken() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 1));
         let peer = host.attach();
         host.peers[peer].passes_data = true;
@@ -424,7 +424,7 @@ fn s32_reading_resumes_after_a_full_buffer_is_taken() {
 #[test]
 fn s33_bytes_at_attach_are_decoded_at_once() {
     for size in [20, 300] {
-        in_pool_modes(|mode| {
+        in_all_modes(|mode| {
             let mut host = Host::new(&config(mode, 2));
             let peer = host.attach_with(&data_frame(size));
             assert!(host.pool.pending(host.peers[peer].id).is_ok_and(|actions| actions.has(Action::Decode)));
@@ -444,7 +444,7 @@ fn s33_bytes_at_attach_are_decoded_at_once() {
     }
 
     // A partial frame is adopted; the rest of the frame arrives later.
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 2));
         let peer = host.attach_with(&data_frame(200)[..150]);
         host.resume(peer);
@@ -455,7 +455,7 @@ fn s33_bytes_at_attach_are_decoded_at_once() {
     });
 
     // Few bytes need no buffer.
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&config(mode, 1));
         host.take_all_buffers(0);
         let peer = host.attach_with(&window_update());

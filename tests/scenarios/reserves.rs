@@ -1,6 +1,7 @@
 //! Scenarios of the wait queue in which buffers are needed to get buffers back.
 
-use crate::host::{Host, config, data_frame, in_pool_modes};
+use crate::host::{Host, config, data_frame};
+use crate::machine::in_all_modes;
 use demuxbuf::connection::{Action, Event, Mode};
 use demuxbuf::receiving::PoolConfig;
 use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig};
@@ -74,7 +75,7 @@ fn s14_jobs_that_need_a_second_buffer_all_finish() {
 
 #[test]
 fn s15_transmit_side_always_finds_a_buffer() {
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&with_reserve(mode, 16));
         for _ in 0..16 {
             let peer = host.attach_as(NEW);
@@ -129,7 +130,7 @@ fn s16_reserve_buffer_in_long_use_blocks_no_request() {
     scheduler.release(slow).expect("the slow peer held it all the time");
     assert_eq!(scheduler.stats().free, 4);
 
-    in_pool_modes(|mode| {
+    in_all_modes(|mode| {
         let mut host = Host::new(&with_reserve(mode, 3));
         let mut leases = host.take_all_buffers(NEW);
         let Outcome::Granted(slow) = host.request(CRITICAL, 0) else { panic!("the reserve is for this class") };

@@ -112,6 +112,40 @@ fn s70_receive_that_has_to_write_sleeps() {
     });
 }
 
+/// Peers that wait for room: one with nothing, one with a partial frame in a small cell. Returns how often they received while
+/// they waited.
+fn wait_under_a_layer(config: &PoolConfig) -> usize {
+    let mut host = Host::new(config);
+    let peers = [host.attach(), host.attach()];
+    peers.iter().for_each(|&peer| host.put_layer(peer, 300));
+    host.send(peers[1], &frames()[..20]);
+    host.settle();
+    assert_eq!((host.buffered_bytes(peers[1]), host.held()), (20, (0, 0, 1)), "given: a partial frame");
+    let leases = host.take_all_buffers(0);
+    let before: usize = host.peers.iter().map(|peer| peer.receives).sum();
+    host.send(peers[0], &frames());
+    host.send(peers[1], &frames()[20..]);
+    host.settle();
+    assert!(peers.iter().all(|&peer| host.is_waiting(peer)));
+    let receives = host.peers.iter().map(|peer| peer.receives).sum::<usize>() - before;
+    leases.into_iter().for_each(|lease| host.release(lease));
+    host.settle();
+    assert!(host.peers.iter().all(|peer| (peer.frames.len(), peer.undecoded()) == (50, 0)), "all are served");
+    receives
+}
+
+/// A receive of the 44 bytes that are free in a cell would move a whole record out of the kernel, to where no bound is.
+#[test]
+fn s71_waiter_under_a_layer_receives_nothing() {
+    in_all_modes(|mode| {
+        assert_eq!(wait_under_a_layer(&config_of_a_layer(mode, 2)), 0);
+    });
+    // In these modes the layer is drained without the setting, too.
+    in_modes(&[Mode::Edge, Mode::Optimistic], |mode| {
+        assert!(wait_under_a_layer(&config(mode, 2)) >= 2, "given: the setting makes the difference");
+    });
+}
+
 /// A host with slots of its own that lends one all the same is asked to take it back.
 #[test]
 fn s71_lent_slot_is_returned() {

@@ -64,9 +64,7 @@ impl Audited for ReceivingPool {
         if is_late && !put_off.is_empty() {
             return put_off;
         }
-        // The machine sees a frame that does not fit only while it is borrowed.
-        let is_unseen = self.is_misfit(row) && self.memory.borrowed(row).is_none() && !self.memory.is_shed(row);
-        if is_unseen { Action::CannotFit.into() } else { self.pending_at(row) }
+        self.pending_at(row)
     }
 
     fn awaits_wake(&self, row: u32) -> bool {

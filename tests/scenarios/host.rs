@@ -2,7 +2,7 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, Hold, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, FrameHeader, Next, Side, flags, kind};
-use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, ReceiverId};
+use demuxbuf::pool::{AttachOptions, FindingKind, LeasedContent, Notice, ReceiverId};
 use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
 use demuxbuf::scheduler::{LeaseId, Outcome};
 use demuxbuf_testkit::{EventLoop, Socket, check_in_flight, in_modes};
@@ -34,7 +34,7 @@ pub(crate) fn config(mode: Mode, peers: u32) -> PoolConfig {
 pub(crate) fn config_of(mode: Mode, buffers: u32, buffer_bytes: u32, peers: u32) -> PoolConfig {
     let policy = Policy { mode, ..Policy::default() };
     let memory_bytes = u64::from(buffers) * u64::from(buffer_bytes);
-    PoolConfig { buffer_bytes, policy, ..PoolConfig::new(memory_bytes, peers) }
+    PoolConfig { buffer_bytes, policy, audit: true, ..PoolConfig::new(memory_bytes, peers) }
 }
 
 /// One peer, its transport and its decoder.
@@ -74,13 +74,14 @@ pub(crate) struct Host {
     /// Buffers that were free at first.
     free: u32,
     pub(crate) now_ns: u64,
+    iterations: u64,
 }
 
 impl Host {
     pub(crate) fn new(config: &PoolConfig) -> Host {
         let pool = Pool::new(config).expect("the configuration is allowed");
         let (free, mode) = (pool.memory().free_buffers(), config.policy.mode);
-        Host { pool, peers: Vec::new(), leases: Vec::new(), mode, free, now_ns: 0 }
+        Host { pool, peers: Vec::new(), leases: Vec::new(), mode, free, now_ns: 0, iterations: 0 }
     }
 
     /// A new peer of class 0; its first SETTINGS came before.
@@ -269,7 +270,11 @@ impl Host {
 
     /// Loop iterations until nothing happens.
     pub(crate) fn settle(&mut self) {
-        self.run_to_rest(Host::iterate);
+        self.run_to_rest(|host| {
+            let reports = host.iterate();
+            host.audit();
+            reports
+        });
         self.check_rest();
     }
 
@@ -295,6 +300,20 @@ impl Host {
             if more == 0 {
                 return reports;
             }
+        }
+    }
+
+    /// Nothing of an honest host is named, but that the clock of this one stands still or leaps as the test likes, and that it
+    /// leaves a frame that can never fit to the test.
+    fn audit(&mut self) {
+        self.iterations += 1;
+        while let Some(finding) = self.pool.poll_audit(self.iterations).expect("the audit is on") {
+            let is_expected = match finding.kind {
+                FindingKind::ClockStopped | FindingKind::Overslept => true,
+                FindingKind::MisfitLeft => self.peers[finding.token as usize].misfits > 0,
+                _ => false,
+            };
+            assert!(is_expected, "{finding}");
         }
     }
 

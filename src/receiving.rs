@@ -25,6 +25,7 @@
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
 //! | `types.rs`, `error.rs` | what goes in and comes out; why a call is refused |
 //! | `bits.rs`, `check.rs` | one bit for each row; the invariants |
+//! | `model_check.rs` | numbers for all that the future depends on |
 //!
 //! It decides by bytes and numbers alone: what a connection does with an answer is for its state machine.
 
@@ -51,6 +52,8 @@ mod host;
 mod keep;
 mod keeper;
 mod light;
+#[cfg(feature = "model-check")]
+mod model_check;
 mod pool;
 mod pool_config;
 mod protection;
@@ -92,6 +95,7 @@ const NIL: u32 = u32::MAX;
 /// The receivers of one thread, and the memory that they share.
 ///
 /// A receiver is named by its row, below `receivers_max`; the caller chooses rows and makes handles of them.
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub struct Receiving<B = FreeList> {
     config: ReceivingConfig,

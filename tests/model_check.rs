@@ -1,10 +1,13 @@
 //! What model checkers read: numbers that differ between two states if their futures differ, and independent copies.
 
 use demuxbuf::connection::Event;
-use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, ReceiverId};
+use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
 use demuxbuf::scheduler::{
     LeaseId, Outcome, Reclaim, ReclaimKind, Request, Scheduler, SchedulerConfig, TenantConfig, TenantId, WaitId,
 };
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 const PARK_NS: u64 = 10;
 const LEASE_NS: u64 = 20;
@@ -254,61 +257,228 @@ fn state_key_differs_by_turn_of_capped_tenants() {
     assert_eq!((first.asked(), second.asked()), (Some((0, ReclaimKind::Park)), Some((1, ReclaimKind::Park))));
 }
 
-fn numbers(pool: &Pool, all: &[ReceiverId]) -> Vec<u64> {
-    let mut state = Vec::new();
-    let number = |id| all.iter().position(|&known| known == id).expect("it is known") as u64;
-    pool.state_key(&mut state, &number, &|wait| 100 + wait.to_bits(), &|lease| 100 + lease.to_bits());
-    state
+/// Eight buffers of 256 bytes, of which one is cut into cells for partial frames of up to 64 bytes.
+fn pool() -> Pool {
+    Pool::new(&PoolConfig { buffer_bytes: 256, ..PoolConfig::new(8 * 256, 3) }).expect("the configuration is allowed")
 }
 
-/// The first receiver holds the only buffer. The others wait in this order, and two of the three can have a slot.
-fn pool(order: [usize; 2]) -> (Pool, [ReceiverId; 3]) {
-    let config = PoolConfig { slots: 2, ..PoolConfig::new(1, 3) };
-    let mut pool = Pool::new(&config).expect("the configuration is allowed");
-    let all = [(); 3].map(|()| pool.attach(&AttachOptions::new(0, 0)).expect("there is room"));
-    for at in [[0].as_slice(), &order].concat() {
-        pool.handle(all[at], Event::Readable).expect("it is attached");
+const STEP_NS: u64 = 125_000_000;
+
+/// A pool and what its host knows of it.
+#[derive(Clone)]
+struct Host {
+    pool: Pool,
+    /// By token.
+    ids: [ReceiverId; 3],
+    leases: Vec<LeaseId>,
+    waits: Vec<WaitId>,
+    now_ns: u64,
+}
+
+impl Host {
+    fn new(now_ns: u64) -> Host {
+        let mut pool = pool();
+        pool.handle_timeout(now_ns);
+        let ids = [0, 1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
+        Host { pool, ids, leases: Vec::new(), waits: Vec::new(), now_ns }
     }
-    (pool, all)
+
+    /// A host that leaves this number of free buffers to receivers.
+    fn with_free(now_ns: u64, free: u32) -> Host {
+        let mut host = Host::new(now_ns);
+        while host.pool.memory().free_buffers() > free {
+            host.request();
+        }
+        host
+    }
+
+    fn request(&mut self) -> bool {
+        match self.pool.request(0, 0) {
+            Ok(Outcome::Granted(lease)) => self.leases.push(lease),
+            Ok(Outcome::Queued(wait)) => self.waits.push(wait),
+            Err(_) => return false,
+        }
+        true
+    }
+
+    fn handle(&mut self, role: usize, event: Event) -> String {
+        format!("{:?}", self.pool.handle(self.ids[role], event))
+    }
+
+    /// Receives at most as many bytes; the decoder consumes some of them and needs more.
+    fn receive(&mut self, role: usize, bytes: u32, consumed: u32, needed: u32) -> String {
+        let first = self.handle(role, Event::Readable);
+        let room = self.pool.receive_area(self.ids[role]).expect("it is attached").len() as u32;
+        let bytes = bytes.min(room);
+        let second = if bytes > 0 { self.handle(role, Event::Received { bytes }) } else { String::new() };
+        format!("{first} {room} {second} {:?}", self.pool.decoded(self.ids[role], consumed, needed))
+    }
+
+    fn advance(&mut self, step_ns: u64) {
+        self.now_ns += step_ns;
+        self.pool.handle_timeout(self.now_ns);
+    }
+
+    /// What is to be polled, with names instead of handles.
+    fn poll(&mut self) -> String {
+        let mut all = String::new();
+        while let Some(notice) = self.pool.poll_notice() {
+            all += &match notice {
+                Notice::Receiver { token, actions, .. } => format!("{token} {actions:?} "),
+                Notice::Lease { wait, lease, .. } => {
+                    let at = self.waits.iter().position(|&known| known == wait).expect("it is the host's");
+                    self.waits.remove(at);
+                    self.leases.push(lease);
+                    format!("wait {at} ")
+                }
+                notice => format!("{notice:?} "),
+            };
+        }
+        all
+    }
+
+    /// A random call, and its answer.
+    fn play(&mut self, random: &mut fastrand::Rng) -> String {
+        let (role, kind, at) = (random.usize(0..3), random.u8(0..16), random.usize(0..8));
+        let (bytes, needed) = (random.choice([20, 64, 200]), random.choice([1, 200]));
+        let (bytes, needed) = (bytes.expect("there are three"), needed.expect("there are two"));
+        let id = self.ids[role];
+        match kind {
+            0..=4 => self.receive(role, bytes, 0, needed),
+            5 => self.receive(role, bytes, bytes, 0),
+            6 => self.handle(role, Event::WouldBlock),
+            7 => self.handle(role, Event::Block { reasons: 1 }) + &self.handle(role, Event::Unblock { reasons: 1 }),
+            8 => self.handle(role, Event::Block { reasons: 1 }),
+            9 => self.request().to_string(),
+            10 if !self.leases.is_empty() => {
+                let lease = self.leases.remove(at % self.leases.len());
+                format!("{:?}", self.pool.release(lease))
+            }
+            11 => match self.pool.take(id) {
+                Ok(LeasedContent { lease, offset, buffered_bytes }) => {
+                    self.leases.push(lease);
+                    format!("{offset} {buffered_bytes}")
+                }
+                Err(error) => error.to_string(),
+            },
+            12 => {
+                let closed = self.handle(role, Event::Close);
+                self.ids[role] = self.pool.attach(&AttachOptions::new(0, role as u64)).expect("its row is free");
+                closed
+            }
+            13 => self.poll(),
+            _ => {
+                self.advance([STEP_NS, 8 * STEP_NS][at % 2]);
+                self.poll()
+            }
+        }
+    }
+
+    /// What can be seen of it, with times as ages.
+    fn look(&self) -> String {
+        let receivers = self.ids.map(|id| {
+            let pending = self.pool.pending(id).expect("it is attached");
+            (pending, self.pool.data(id).map(<[u8]>::len), self.pool.describe(id).map(|info| info.shed_reason))
+        });
+        let timeout_ns = self.pool.poll_timeout().map(|at_ns| at_ns - self.now_ns);
+        format!("{receivers:?} {timeout_ns:?} {}", self.pool.memory().free_buffers())
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        let mut state = Vec::new();
+        let receiver = |id| self.ids.iter().position(|&known| known == id).expect("it is known") as u64;
+        let wait = |wait| self.waits.iter().position(|&known| known == wait).expect("it is known") as u64;
+        let lease = |lease| self.leases.iter().position(|&known| known == lease).expect("it is known") as u64;
+        self.pool.state_key(&mut state, &receiver, &wait, &lease);
+        state
+    }
 }
 
-/// Receives into a buffer or a slot.
-fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) {
-    pool.receive_area(id).expect("it is to receive")[..bytes.len()].copy_from_slice(bytes);
-    pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).expect("there is room");
+/// Two receivers hold all cells, and one of 64 bytes is full: they claim in this order.
+fn two_claim(order: [usize; 2]) -> Host {
+    let mut host = Host::with_free(0, 0);
+    for role in order {
+        host.receive(role, 64, 0, 100);
+        host.handle(role, Event::Readable);
+        host.advance(STEP_NS);
+    }
+    host
 }
 
 #[test]
 fn state_key_differs_by_receiver_queue_and_content() {
-    let (first, all) = pool([1, 2]);
-    let (second, _) = pool([2, 1]);
-    assert_eq!(numbers(&first, &all), numbers(&pool([1, 2]).0, &all));
-    assert_ne!(numbers(&first, &all), numbers(&second, &all));
+    let [mut first, mut second] = [two_claim([1, 2]), two_claim([2, 1])];
+    assert_eq!(first.numbers(), two_claim([1, 2]).numbers());
+    assert_ne!(first.numbers(), second.numbers());
+    let granted = |host: &mut Host| {
+        host.leases.iter().for_each(|&lease| host.pool.release(lease).expect("it is the host's"));
+        host.pool.poll_notice().map(|notice| if let Notice::Receiver { token, .. } = notice { token } else { 9 })
+    };
+    assert_eq!((granted(&mut first.clone()), granted(&mut second)), (Some(1), Some(2)));
 
-    let mut blocked = first.clone();
-    blocked.handle(all[0], Event::Block { reasons: 1 }).expect("it is attached");
-    assert_ne!(numbers(&first, &all), numbers(&blocked, &all));
+    let before = first.numbers();
+    first.handle(0, Event::Block { reasons: 1 });
+    assert_ne!(first.numbers(), before);
 }
+
+/// What decides between receivers that wait must be part of the key: pools that were led to the same key in different ways
+/// answer alike from then on, whatever is asked of them.
+#[test]
+fn pools_with_the_same_state_key_answer_alike() {
+    let mut random = fastrand::Rng::with_seed(1);
+    // With how often each was compared.
+    let mut seen: HashMap<Vec<u64>, (Host, u32)> = HashMap::new();
+    let mut compared = 0;
+    for round in 0..PLAYED {
+        let mut host = Host::with_free(round, random.u32(0..3));
+        for _ in 0..random.u32(1..12) {
+            host.play(&mut random);
+            let (other, times) = match seen.entry(host.numbers()) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    entry.insert((host.clone(), 0));
+                    continue;
+                }
+            };
+            *times += 1;
+            if *times > 3 {
+                continue;
+            }
+            compared += 1;
+            let (mut host, mut other) = (host.clone(), other.clone());
+            let mut calls = fastrand::Rng::with_seed(random.u64(..));
+            for _ in 0..24 {
+                assert_eq!(host.look(), other.look());
+                let mut same_calls = calls.clone();
+                assert_eq!(host.play(&mut calls), other.play(&mut same_calls));
+                assert_eq!(host.numbers(), other.numbers());
+            }
+        }
+    }
+    assert!(compared > PLAYED / 4 && seen.len() as u64 > PLAYED, "{compared} of {}", seen.len());
+}
+
+const PLAYED: u64 = if cfg!(miri) { 20 } else { 3_000 };
 
 #[test]
 fn clone_answers_alike_and_is_independent() {
-    let (mut origin, all) = pool([1, 2]);
-    receive(&mut origin, all[0], b"in a buffer");
-    origin.handle(all[0], Event::WouldBlock).expect("it is attached");
-    receive(&mut origin, all[1], b"in a slot");
+    let mut origin = two_claim([1, 2]);
+    origin.receive(0, 30, 0, 100);
     let mut fork = origin.clone();
-    let before = numbers(&origin, &all);
-    assert_eq!(numbers(&fork, &all), before);
+    let before = origin.numbers();
+    assert_eq!(fork.numbers(), before);
 
-    let play = |pool: &mut Pool| {
-        let read = all.map(|id| pool.data(id).map(<[u8]>::to_vec));
-        pool.data_mut(all[1]).expect("it holds a slot").fill(b'x');
-        let decoded = pool.decoded(all[0], 11, 0);
-        (read, decoded, pool.poll_notice(), numbers(pool, &all), pool.check_invariants())
+    let play = |host: &mut Host| {
+        let read = host.ids.map(|id| host.pool.data(id).map(<[u8]>::to_vec));
+        for lease in host.leases.drain(..) {
+            host.pool.buffer(lease).expect("it is the host's").fill(b'x');
+            host.pool.release(lease).expect("it is the host's");
+        }
+        (read, host.poll(), host.look(), host.numbers(), host.pool.check_invariants())
     };
     let answers = play(&mut fork);
-    assert!(answers.2.is_some(), "a receiver is granted a buffer");
+    assert!(!answers.1.is_empty(), "a receiver is granted room");
     assert_ne!(answers.3, before);
-    assert_eq!(numbers(&origin, &all), before, "the origin is unchanged");
+    assert_eq!(origin.numbers(), before, "the origin is unchanged");
     assert_eq!(play(&mut origin), answers);
 }

@@ -353,6 +353,13 @@ impl Table {
         (0..self.rows()).filter(|&index| self.connection(index).is_attached())
     }
 
+    /// Free rows, in the order in which they are used again.
+    #[cfg(feature = "model-check")]
+    pub(crate) fn free_rows(&self) -> impl Iterator<Item = u32> {
+        let link = |index: u32| (index != NIL).then_some(index);
+        core::iter::successors(link(self.free_entry), move |&index| link(self.entries[index as usize].link))
+    }
+
     #[inline]
     fn wait_word(&self, index: u32) -> u32 {
         let Row { key, link, .. } = self.entries[index as usize];

@@ -5,6 +5,7 @@ use crate::config_error::ConfigError;
 use alloc::vec::Vec;
 
 /// Bits that are all 0 at first.
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Bits {
     words: Vec<u64>,

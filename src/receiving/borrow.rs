@@ -62,6 +62,15 @@ impl Borrow {
         let is_in_flight = self.flight != Flight::No;
         Borrowed { max_bytes: self.max_bytes, is_unreported: self.is_unreported, is_in_flight }
     }
+
+    /// All of it that the future depends on, for model checkers.
+    #[cfg(feature = "model-check")]
+    pub(super) fn state_key(&self, state: &mut alloc::vec::Vec<u64>) {
+        let Borrow { start, max_bytes, before_bytes, consumed_bytes, .. } = *self;
+        state.extend([start, max_bytes, before_bytes, consumed_bytes].map(u64::from));
+        state.extend([self.lender as u64, self.purpose as u64, self.receives.into()]);
+        state.extend([self.is_unreported, self.is_filled, self.is_counted].map(u64::from));
+    }
 }
 
 impl<B: Buffers> Receiving<B> {

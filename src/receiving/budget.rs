@@ -13,6 +13,7 @@ use crate::scheduler::TenantConfig;
 use crate::scheduler::{Request, Scheduler, SchedulerConfig};
 
 /// One budget for receivers and for requests of the host's own. Receivers use it as requests of the least critical class.
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub struct Budget {
     pub(super) scheduler: Scheduler,

@@ -11,6 +11,7 @@ use crate::config_error::ConfigError;
 use alloc::vec::Vec;
 
 /// The cells of all sizes but whole buffers.
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Cells {
     pub(super) sizes: Sizes,
@@ -20,6 +21,7 @@ pub(super) struct Cells {
 }
 
 /// The cells of one size.
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug, Default)]
 struct Kind {
     bytes: u32,

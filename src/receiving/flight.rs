@@ -18,6 +18,7 @@ pub(super) enum Flight {
 }
 
 /// What is known of all receives in flight.
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Flights {
     /// Borrows that count against the most there may be.
@@ -35,6 +36,16 @@ pub(super) struct Flights {
 impl Flights {
     pub(super) const NONE: Flights =
         Flights { counted: 0, claims: 0, has_receive_buffer: false, untouched: List::EMPTY, iteration: 0 };
+
+    /// Whether a receive is in flight, and was in the last iteration, for model checkers.
+    #[cfg(feature = "model-check")]
+    pub(super) fn flight_key(&self, flight: Flight) -> [u64; 2] {
+        match flight {
+            Flight::No => [0, 0],
+            Flight::Since(iteration) => [1, u64::from(iteration < self.iteration)],
+            Flight::TakenBack => [2, 0],
+        }
+    }
 }
 
 impl<B: Buffers> Receiving<B> {

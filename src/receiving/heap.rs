@@ -7,6 +7,7 @@ use crate::config_error::ConfigError;
 use alloc::vec::Vec;
 
 /// The heaps; a keeper is in at most one of them.
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Heaps {
     heaps: [Vec<Entry>; 3],
@@ -34,6 +35,12 @@ impl Heaps {
 
     pub(super) fn len(&self, queue: Queue) -> u32 {
         self.heaps[queue as usize].len() as u32
+    }
+
+    /// The deadline of the entry at this place of a heap.
+    #[cfg(feature = "model-check")]
+    pub(super) fn deadline_ns(&self, queue: Queue, at: u32) -> u64 {
+        self.heaps[queue as usize][at as usize].deadline_ns
     }
 
     pub(super) fn is_empty(&self, queue: Queue) -> bool {

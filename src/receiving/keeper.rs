@@ -145,6 +145,7 @@ impl Linked for Keeper {
 }
 
 /// All keepers.
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Keepers {
     keepers: Vec<Keeper>,
@@ -208,6 +209,12 @@ impl Keepers {
     pub(super) fn unlink(&mut self, list: &mut List, keeper: u32) {
         list.unlink(&mut self.keepers, keeper);
         self[keeper].links = Links::NONE;
+    }
+
+    /// The place of a keeper in a list, from 1; 0 if it is not in it.
+    #[cfg(feature = "model-check")]
+    pub(super) fn place_in(&self, list: List, keeper: u32) -> u64 {
+        list.place_of(&self.keepers, keeper)
     }
 
     /// Whether a list is linked soundly, and has only keepers in use for which `belongs` holds.

@@ -15,6 +15,7 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 
 /// A pool of one thread whose receivers borrow to receive and keep only partial frames.
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub struct ReceivingPool {
     pub(super) memory: Receiving<Budget>,

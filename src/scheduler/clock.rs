@@ -82,7 +82,7 @@ impl Clock {
 
     /// Whether it was advanced yet.
     #[cfg(feature = "model-check")]
-    pub(super) fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.advanced_ns.is_some()
     }
 }

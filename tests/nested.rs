@@ -1,7 +1,7 @@
 //! Jobs that hold one buffer and ask for another one: the check of a configuration against every reachable state.
 
 use demuxbuf::ConfigError;
-use demuxbuf::pool::PoolConfig;
+use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
 use demuxbuf::scheduler::{LeaseId, NestedRequest, Outcome, Request, Scheduler, SchedulerConfig};
 use std::collections::BTreeSet;
 
@@ -43,15 +43,43 @@ fn cap_of_holders_prevents_a_deadlock() {
 
 #[test]
 fn wrong_pairs_and_configurations_are_refused() {
-    let mut pool = PoolConfig::new(4, 4);
-    pool.scheduler.classes = 9;
-    let refused = pool.check_nested_requests(&[pair(9, 9)]).expect_err("there are at most 8");
+    let pool = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(8 * 256, 4) };
+    let refused = PoolConfig { classes: 9, ..pool }.check_nested_requests(&[pair(9, 9)]);
+    let refused = refused.expect_err("there are at most 8");
     assert!(refused.to_string().contains("classes is 9"), "{refused}");
-    let pool = PoolConfig { buffer_bytes: 128, ..PoolConfig::new(4, 4) };
+    assert!(PoolConfig { memory_bytes: 1, ..pool }.check_nested_requests(&[]).is_err(), "it is too small");
     assert_eq!(pool.check_nested_requests(&[]), Ok(()));
     assert!(matches!(pool.check_nested_requests(&[pair(0, 0)]), Err(ConfigError::Deadlock { holds: 0, asks: 0, .. })));
     let texts = [pair(0, 1), pair(7, 0)].map(|wrong| pool.check_nested_requests(&[wrong]).unwrap_err().to_string());
     assert_eq!(texts, ["asks[0] is 1; allowed is 0 to 0", "holds[0] is 7; allowed is 0 to 0"]);
+}
+
+/// The receive buffer and one that is cut for the smallest cells are never free: no job holds them, and none is served by them.
+#[test]
+fn buffers_of_receivers_serve_no_job() {
+    let mut config = PoolConfig { buffer_bytes: 256, classes: 2, ..PoolConfig::new(8 * 256, 4) };
+    let nested = [pair(1, 0)];
+    // Six are left. A cap of the last class counts those two as well.
+    for (cap, can_deadlock) in [(8, true), (7, false)] {
+        config.class_caps[1] = cap;
+        assert_eq!(config.check_nested_requests(&nested).is_err(), can_deadlock, "{cap}");
+        let mut pool = Pool::new(&config).expect("the configuration is allowed");
+        let mut jobs = 0;
+        while pool.try_request(&Request::new(1, 0)).expect("the class exists").is_some() {
+            jobs += 1;
+        }
+        let is_stuck = pool.try_request(&Request::new(0, 0)).expect("the class exists").is_none();
+        assert_eq!((jobs, is_stuck), (cap - 2, can_deadlock));
+    }
+    (config.class_caps[1], config.reserves[1]) = (8, 1);
+    assert_eq!(config.check_nested_requests(&nested), Ok(()));
+    // A reserve that leaves nothing but these two would let its class wait without end.
+    let reserve = |reserve| PoolConfig { reserves: [reserve, 0, 0, 0, 0, 0, 0, 0], ..config };
+    let refused = Pool::new(&reserve(6)).expect_err("six are left");
+    assert_eq!(reserve(6).check_nested_requests(&[]), Err(refused));
+    assert_eq!(refused.to_string(), "reserves[0] is 6; allowed is 0 to 5");
+    let mut pool = Pool::new(&reserve(5)).expect("the configuration is allowed");
+    assert!(matches!(pool.request(0, 0), Ok(Outcome::Granted(_))));
 }
 
 /// With several sizes, a more critical class that waits for a large buffer keeps others from what is free.

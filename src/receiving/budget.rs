@@ -26,24 +26,43 @@ pub struct Budget {
 impl Budget {
     /// A budget of as many buffers as memory is split into.
     pub(super) fn new(requests: &SchedulerConfig, split: &Split) -> Result<Budget, ConfigError> {
+        Budget::check(requests, split)?;
         let mut scheduler = Scheduler::new(requests)?;
         if requests.tenants_max > 0 {
             scheduler.count_kept(split.buffer_bytes)?;
         }
         let class = requests.classes - 1;
-        let at = usize::from(class);
-        let (reserve, cap) = (requests.reserves[at], requests.class_caps[at]);
+        Ok(Budget {
+            scheduler,
+            class,
+            reserve: requests.reserves[usize::from(class)],
+            taken: 0,
+        })
+    }
+
+    /// Whether each class can be granted a buffer beside those that receivers always have, and receivers have enough.
+    pub(super) fn check(requests: &SchedulerConfig, split: &Split) -> Result<(), ConfigError> {
+        requests.check()?;
+        let last = usize::from(requests.classes) - 1;
         let least = split.header_buffers + OTHERS_MIN;
-        let refused =
-            |field, value: u32, allowed| ConfigError::Refused { field, index: Some(at), value: value.into(), allowed };
-        if reserve > split.buffers - least {
-            let allowed = Allowed::Range { min: 0, max: (split.buffers - least).into() };
-            return Err(refused("reserves", reserve, allowed));
+        let refused = |field, at, value: u32, allowed| ConfigError::Refused {
+            field,
+            index: Some(at),
+            value: value.into(),
+            allowed,
+        };
+        for (at, &reserve) in requests.reserves[..=last].iter().enumerate() {
+            let left = if at == last { least } else { split.buffers_of_receivers() + 1 };
+            let max = split.buffers - left;
+            if reserve > max {
+                return Err(refused("reserves", at, reserve, Allowed::Range { min: 0, max: max.into() }));
+            }
         }
+        let cap = requests.class_caps[last];
         if cap < least {
-            return Err(refused("class_caps", cap, Allowed::AtLeast(least.into())));
+            return Err(refused("class_caps", last, cap, Allowed::AtLeast(least.into())));
         }
-        Ok(Budget { scheduler, class, reserve, taken: 0 })
+        Ok(())
     }
 
     /// Classes of requests; receivers have the last.

@@ -61,6 +61,13 @@ pub struct Split {
     pub buffer_bytes: u32,
 }
 
+impl Split {
+    /// Buffers that receivers always have: the receive buffer, and header buffers.
+    pub(super) fn buffers_of_receivers(&self) -> u32 {
+        1 + self.header_buffers
+    }
+}
+
 impl ReceivingConfig {
     /// Buffers of 16,448 bytes; a grace of 1 s; content held for at most 2 s in shortage.
     pub fn new(memory_bytes: u64, receivers_max: u32) -> ReceivingConfig {

@@ -1,9 +1,10 @@
 //! The settings of a pool: those of its memory, of the host's own requests, and how its receivers receive.
 
+use super::budget::Budget;
 use super::{ReceivingConfig, Split};
 use crate::config_error::ConfigError;
 use crate::connection::Policy;
-use crate::scheduler::SchedulerConfig;
+use crate::scheduler::{NestedRequest, SchedulerConfig};
 
 // The lengths of arrays are numbers: rustc 1.95 fails on a closure that captures a field whose length is a constant.
 /// The settings of a pool. Memory and the number of receivers are enough.
@@ -29,8 +30,8 @@ pub struct PoolConfig {
     pub waiters_max: u32,
     /// Classes of the host's requests, 1 to 8. Class 0 is the most critical; receivers use memory in the last.
     pub classes: u8,
-    /// As [`SchedulerConfig::reserves`]. That of the last class has to leave receivers the buffer to receive into, those for the
-    /// smallest cells, and two more.
+    /// As [`SchedulerConfig::reserves`]. Each has to leave one buffer beside those that receivers always have: the one to receive
+    /// into, and those for the smallest cells. That of the last class has to leave two.
     pub reserves: [u32; 8],
     /// As [`SchedulerConfig::class_caps`]. That of the last class is at least what its reserve has to leave.
     pub class_caps: [u32; 8],
@@ -90,6 +91,25 @@ impl PoolConfig {
     /// The longest that a receiver waits for memory, in nanoseconds of pool time, whatever others do.
     pub fn wait_ns_max(&self) -> u64 {
         self.memory().wait_ns_max()
+    }
+
+    /// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end
+    /// ([`SchedulerConfig::check_nested_requests`]). What receivers always have is left out; all else is evicted for a request
+    /// in time.
+    ///
+    /// # Errors
+    ///
+    /// The configuration is not allowed; a class does not exist; or [`ConfigError::Deadlock`], with the first pair that can be
+    /// part of a deadlock.
+    pub fn check_nested_requests(&self, nested: &[NestedRequest]) -> Result<(), ConfigError> {
+        let split = self.split()?;
+        let always = split.buffers_of_receivers();
+        let mut requests = self.requests(split.buffers);
+        Budget::check(&requests, &split)?;
+        requests.buffers -= always;
+        let cap = &mut requests.class_caps[usize::from(self.classes) - 1];
+        *cap = cap.saturating_sub(always);
+        requests.check_nested_requests(nested)
     }
 
     /// Those of the memory.

@@ -566,7 +566,10 @@ fn config(text: &[u8]) -> PoolConfig {
     // Receivers have the last class, and need the header buffers and three more.
     let split = config.split().expect("memory can be split");
     let (last, least) = (usize::from(config.classes) - 1, split.header_buffers + 3);
-    config.reserves[last] = config.reserves[last].min(split.buffers - least);
+    for (class, reserve) in config.reserves.iter_mut().enumerate() {
+        // Another class needs one beside those that receivers always have.
+        *reserve = (*reserve).min(split.buffers - if class == last { least } else { least - 1 });
+    }
     config.class_caps[last] = config.class_caps[last].max(least);
     config
 }

@@ -3,7 +3,7 @@
 use super::{ReceivingPool, Totals};
 use crate::connection::Actions;
 use crate::pool::{MemoryModelStats, PoolError, PoolStats, ReceiverId, ReceiverInfo};
-use crate::scheduler::{SchedulerError, TenantId, TenantInfo};
+use crate::scheduler::{SchedulerError, TenantId, TenantInfo, WaitId, WaitInfo};
 use core::ptr::NonNull;
 
 impl ReceivingPool {
@@ -111,6 +111,15 @@ impl ReceivingPool {
             lease_info: None,
             shed_reason: self.memory.shed_reason(index),
         })
+    }
+
+    /// How a wait of the host's own stands.
+    ///
+    /// # Errors
+    ///
+    /// The wait is stale or foreign.
+    pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError> {
+        Ok(self.memory.buffers().scheduler.describe_wait(wait)?)
     }
 
     /// How a tenant stands, also while it is going away.

@@ -1,7 +1,7 @@
 //! Handles, counters and what the host may do wrong with them: scenarios S84 to S89, as Rust sees them.
 
 use demuxbuf::connection::{Action, Connection, Event};
-use demuxbuf::pool::{AttachOptions, BufferSource, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 
@@ -10,13 +10,13 @@ fn config(buffers: u32, receivers_max: u32) -> PoolConfig {
 }
 
 /// Bytes that are buffered, according to the counters.
-fn buffered<S: BufferSource>(pool: &Pool<S>) -> u64 {
+fn buffered(pool: &Pool<PoolShard>) -> u64 {
     pool.check_invariants().expect("nothing is broken");
     let stats = pool.stats();
     stats.received_bytes - stats.consumed_bytes - stats.dropped_bytes - stats.taken_bytes
 }
 
-fn receive<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, bytes: u32) {
+fn receive(pool: &mut Pool<PoolShard>, id: ReceiverId, bytes: u32) {
     pool.handle(id, Event::Readable).expect("it is attached");
     pool.handle(id, Event::Received { bytes }).expect("there is room");
 }
@@ -143,31 +143,6 @@ fn request_for_a_tenant_of_a_shared_pool_is_refused() {
             let _ = pool.request(0, 0);
         }
     }
-}
-
-/// Whichever way bytes come in, they are counted once, and leave once.
-#[test]
-fn s88_counters_add_up_for_attach_and_adopt() {
-    let mut pool = Pool::new(&config(4, 4)).expect("the configuration is allowed");
-    let in_slot = pool.attach_with(&AttachOptions::new(0, 0), &[7; 10]).expect("a slot is free");
-    let in_buffer = pool.attach_with(&AttachOptions::new(0, 0), &[7; 100]).expect("a buffer is free");
-    assert_eq!((buffered(&pool), pool.stats().received_bytes), (110, 110));
-    pool.decoded(in_slot, 10, 0).expect("they are there");
-    pool.decoded(in_buffer, 30, 0).expect("they are there");
-    let taken = pool.take(in_buffer).expect("it is in a buffer");
-    assert_eq!((buffered(&pool), pool.stats().taken_bytes), (0, 70));
-    let adopted = pool.adopt(&AttachOptions::new(0, 0), taken).expect("it is the host's");
-    assert_eq!((buffered(&pool), pool.stats().received_bytes), (70, 180));
-    pool.handle(adopted, Event::Close).expect("it is attached");
-    assert_eq!((buffered(&pool), pool.stats().dropped_bytes), (0, 70));
-
-    // A refused call counts nothing.
-    let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
-    pool.adopt(&AttachOptions::new(0, 0), LeasedContent { lease, offset: 200, buffered_bytes: 57 })
-        .expect_err("it is outside");
-    pool.attach_with(&AttachOptions::new(9, 0), &[7; 10]).expect_err("there is no such class");
-    pool.attach_with(&AttachOptions::new(0, 0), &[7; 257]).expect_err("it is more than a buffer");
-    assert_eq!((buffered(&pool), pool.stats().received_bytes), (0, 180));
 }
 
 /// A receiver that moves takes its bytes out of the counters of one thread and into those of the other.

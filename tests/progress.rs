@@ -2,9 +2,36 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX};
-use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
-use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, PoolError};
+use demuxbuf::pool::{AttachOptions, PoolError, ReceiverId};
+use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
 use demuxbuf::scheduler::{Outcome, SchedulerError};
+
+/// The modes of connections that are polled.
+const POLLED: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
+
+/// Eight buffers of 256 bytes.
+fn pool(mode: Mode, receivers_max: u32) -> Pool {
+    let policy = Policy { mode, ..Policy::default() };
+    let config = PoolConfig { buffer_bytes: 256, policy, waiters_max: 3, ..PoolConfig::new(8 * 256, receivers_max) };
+    Pool::new(&config).expect("the configuration is allowed")
+}
+
+/// The host has every buffer that receivers do not always have.
+fn exhaust(pool: &mut Pool) {
+    while pool.memory().free_buffers() > 0 {
+        pool.request(0, 0).expect("a buffer is free");
+    }
+}
+
+/// Receives as much as there is room for, at most this number of bytes; returns how many.
+fn receive(pool: &mut Pool, id: ReceiverId, bytes: u32) -> u32 {
+    pool.handle(id, Event::Readable).expect("attached");
+    let bytes = bytes.min(pool.receive_area(id).expect("attached").len() as u32);
+    if bytes > 0 {
+        pool.handle(id, Event::Received { bytes }).expect("there is room");
+    }
+    bytes
+}
 
 /// A connection with a buffer of 100 bytes that received this many.
 fn receiving(policy: Policy, bytes: u32) -> Connection {
@@ -87,44 +114,6 @@ fn yield_without_work_ends_with_the_reschedule() {
 }
 
 #[test]
-fn undecoded_bytes_that_cannot_park_receive_on() {
-    for mode in [Mode::Level, Mode::Edge] {
-        let mut config = PoolConfig { slots: 0, ..PoolConfig::new(1, 1) };
-        config.policy.mode = mode;
-        let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
-        pool.handle(id, Event::Readable).expect("attached");
-        pool.handle(id, Event::Received { bytes: 9 }).expect("there is room");
-        pool.decoded(id, 0, 100).expect("it fits");
-        pool.handle(id, Event::ReclaimRequested).expect("attached");
-        let actions = pool.handle(id, Event::Readable).expect("attached");
-        assert!(actions.has(Action::Recv), "{mode:?}: {actions:?}");
-        assert_eq!(pool.receive_area(id).map(|area| area.len()), Ok(BUFFER_BYTES_DEFAULT as usize - 9));
-    }
-}
-
-/// A frame too large for any buffer is reported even if nothing of it is left in the buffer.
-#[test]
-fn cannot_fit_is_reported_for_an_empty_buffer() {
-    for mode in Mode::ALL {
-        let mut config = PoolConfig::new(1, 1);
-        config.policy.mode = mode;
-        let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
-        pool.handle(id, Event::Readable).expect("attached");
-        pool.handle(id, Event::Received { bytes: 9 }).expect("there is room");
-        let actions = pool.decoded(id, 9, BUFFER_BYTES_DEFAULT + 1).expect("as many are buffered");
-        assert!(actions.has(Action::CannotFit), "{mode:?}: {actions:?}");
-        pool.handle(id, Event::done(Action::CannotFit)).expect("it is pending");
-        assert!(!pool.handle(id, Event::Readable).expect("attached").has(Action::CannotFit), "{mode:?}: once");
-        let actions = pool.handle(id, Event::Fail).expect("attached");
-        assert!(actions.has(Action::Recv), "{mode:?}: what follows is received to be discarded: {actions:?}");
-        pool.handle(id, Event::Close).expect("attached");
-        assert_eq!(pool.stats().scheduler.leased, 0);
-    }
-}
-
-#[test]
 fn reclaim_request_survives_a_sync() {
     let policy = Policy { park_bytes: 64, ..Policy::default() };
     for (buffered_bytes, event, action) in
@@ -139,61 +128,6 @@ fn reclaim_request_survives_a_sync() {
         assert!(report(&mut connection, sync(buffered_bytes)).has(action), "{event:?}: nothing was decoded");
         assert!(!report(&mut connection, sync(buffered_bytes - 1)).has(action), "{event:?}: something was decoded");
     }
-}
-
-/// A host that takes each buffer as soon as it is full still reaches `Reschedule`.
-#[test]
-fn take_of_every_buffer_ends_the_iteration() {
-    let mut config = PoolConfig::new(8, 1);
-    config.policy.mode = Mode::Edge;
-    let mut pool = Pool::new(&config).expect("the configuration is allowed");
-    let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
-    let mut actions = pool.handle(id, Event::Readable).expect("attached");
-    for _ in 0..Policy::READS_PER_WAKE_DEFAULT {
-        assert!(actions.has(Action::Recv), "{actions:?}");
-        pool.handle(id, Event::Received { bytes: BUFFER_BYTES_DEFAULT }).expect("there is room");
-        let content = pool.take(id).expect("a buffer is held");
-        pool.release(content.lease).expect("the lease is the host's");
-        actions = pool.pending(id).expect("attached");
-    }
-    assert!(!actions.has(Action::Recv), "{actions:?}");
-    assert!(actions.has(Action::Reschedule), "{actions:?}");
-}
-
-#[test]
-fn host_waits_leave_one_for_each_receiver() {
-    let mut pool = Pool::new(&PoolConfig::new(1, 3)).expect("the defaults are allowed");
-    assert!(matches!(pool.request(0, 0), Ok(Outcome::Granted(_))));
-    let mut waits = Vec::new();
-    while let Ok(Outcome::Queued(wait)) = pool.request(0, 0) {
-        waits.push(wait);
-    }
-    assert_eq!((waits.len(), pool.request(0, 0)), (3, Err(SchedulerError::WaitersFull { waiters_max: 3 }.into())));
-    for token in 0..3 {
-        let id = pool.attach(&AttachOptions::new(0, token)).expect("the table has room");
-        pool.handle(id, Event::Readable).expect("attached");
-        assert!(pool.connection(id).expect("attached").is_waiting());
-    }
-    pool.cancel(waits[0]).expect("the wait is the host's");
-    assert!(matches!(pool.request(0, 0), Ok(Outcome::Queued(_))));
-    assert_eq!(pool.check_invariants(), Ok(()));
-}
-
-#[test]
-fn adopt_of_few_bytes_needs_no_buffer() {
-    let mut pool = Pool::new(&PoolConfig::new(1, 2)).expect("the defaults are allowed");
-    assert!(matches!(pool.request(0, 0), Ok(Outcome::Granted(_))));
-    let id = pool.attach_with(&AttachOptions::new(0, 0), b"hello").expect("a slot is free");
-    assert!(pool.pending(id).expect("attached").has(Action::Decode));
-    assert_eq!(pool.data(id), Ok(b"hello".as_slice()));
-    assert_eq!(pool.attach_with(&AttachOptions::new(0, 0), &[0; 65]), Err(PoolError::NoBufferFree));
-    assert_eq!(
-        pool.attach_with(&AttachOptions::new(1, 0), b"hello"),
-        Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into())
-    );
-    assert_eq!(pool.check_invariants(), Ok(()));
-    pool.handle(id, Event::Consumed { bytes: 5 }).expect("as many are buffered");
-    assert_eq!(pool.stats().slots_in_use, 0);
 }
 
 #[test]
@@ -215,4 +149,104 @@ fn block_stops_receiving_only_by_policy() {
         );
         assert!(report(&mut connection, Event::Unblock { reasons: 1 }).has(Action::Decode));
     }
+}
+
+/// A partial frame goes on where memory is short: up to the end of its cell, and no further before there is room.
+#[test]
+fn partial_frame_receives_on_in_its_cell() {
+    for mode in POLLED {
+        let mut pool = pool(mode, 1);
+        let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
+        assert_eq!(receive(&mut pool, id, 9), 9);
+        pool.decoded(id, 0, 100).expect("it fits");
+        pool.handle_timeout(0);
+        exhaust(&mut pool);
+        assert_eq!(receive(&mut pool, id, 100), 64 - 9, "{mode:?}");
+        let actions = pool.decoded(id, 0, 45).expect("it fits");
+        assert!(!actions.has(Action::Recv), "{mode:?}: {actions:?}");
+        assert_eq!((receive(&mut pool, id, 100), pool.check_invariants()), (0, Ok(())), "{mode:?}");
+        assert!(pool.connection(id).expect("attached").is_waiting(), "{mode:?}");
+    }
+}
+
+/// A frame too large for any buffer is reported even if nothing of it is left.
+#[test]
+fn cannot_fit_is_reported_for_an_empty_buffer() {
+    for mode in POLLED {
+        let mut pool = pool(mode, 1);
+        let free = pool.memory().free_buffers();
+        let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
+        assert_eq!(receive(&mut pool, id, 9), 9);
+        let actions = pool.decoded(id, 9, 257).expect("as many are buffered");
+        assert!(actions.has(Action::CannotFit), "{mode:?}: {actions:?}");
+        pool.handle(id, Event::done(Action::CannotFit)).expect("it is pending");
+        assert!(!pool.handle(id, Event::Readable).expect("attached").has(Action::CannotFit), "{mode:?}: once");
+        let actions = pool.handle(id, Event::Fail).expect("attached");
+        assert!(actions.has(Action::Recv), "{mode:?}: what follows is received to be discarded: {actions:?}");
+        pool.handle(id, Event::Close).expect("attached");
+        assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (free, Ok(())));
+    }
+}
+
+/// A host that takes each buffer as soon as it is full still reaches `Reschedule`.
+#[test]
+fn take_of_every_buffer_ends_the_iteration() {
+    let mut pool = pool(Mode::Edge, 1);
+    let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
+    let mut actions = pool.handle(id, Event::Readable).expect("attached");
+    for _ in 0..Policy::READS_PER_WAKE_DEFAULT {
+        assert!(actions.has(Action::Recv), "{actions:?}");
+        pool.handle(id, Event::Received { bytes: 256 }).expect("there is room");
+        let content = pool.take(id).expect("a buffer is held");
+        pool.release(content.lease).expect("the lease is the host's");
+        actions = pool.pending(id).expect("attached");
+    }
+    assert!(!actions.has(Action::Recv), "{actions:?}");
+    assert!(actions.has(Action::Reschedule), "{actions:?}");
+}
+
+/// However many requests of the host's own wait, receivers wait beside them, and a full table refuses only the host.
+#[test]
+fn waits_of_the_host_keep_none_from_receivers() {
+    let mut pool = pool(Mode::Level, 5);
+    exhaust(&mut pool);
+    let mut waits = Vec::new();
+    while let Ok(Outcome::Queued(wait)) = pool.request(0, 0) {
+        waits.push(wait);
+    }
+    assert_eq!((waits.len(), pool.request(0, 0)), (3, Err(SchedulerError::WaitersFull { waiters_max: 3 }.into())));
+    // Four small cells are free.
+    for (token, expected_bytes) in [64, 64, 64, 64, 0].into_iter().enumerate() {
+        let id = pool.attach(&AttachOptions::new(0, token as u64)).expect("the table has room");
+        let bytes = receive(&mut pool, id, 100);
+        assert_eq!(bytes, expected_bytes);
+        if bytes > 0 {
+            pool.decoded(id, 0, 100).expect("it fits");
+            assert_eq!(receive(&mut pool, id, 100), 0);
+        }
+        assert!(pool.connection(id).expect("attached").is_waiting());
+    }
+    pool.cancel(waits[0]).expect("the wait is the host's");
+    assert!(matches!(pool.request(0, 0), Ok(Outcome::Queued(_))));
+    assert_eq!(pool.check_invariants(), Ok(()));
+}
+
+/// Bytes from before the attach need a place for what a decoder may leave of them, and no more.
+#[test]
+fn attach_with_few_bytes_needs_no_buffer() {
+    let mut pool = pool(Mode::Level, 2);
+    while pool.memory().free_buffers() > 1 {
+        pool.request(0, 0).expect("a buffer is free");
+    }
+    let id = pool.attach_with(&AttachOptions::new(0, 0), b"hello").expect("there is room");
+    assert!(pool.pending(id).expect("attached").has(Action::Decode));
+    assert_eq!(pool.data(id), Ok(b"hello".as_slice()));
+    assert_eq!(
+        pool.attach_with(&AttachOptions::new(1, 0), b"hello"),
+        Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into())
+    );
+    pool.decoded(id, 0, 100).expect("they are buffered");
+    exhaust(&mut pool);
+    assert_eq!(pool.attach_with(&AttachOptions::new(0, 0), &[0; 65]), Err(PoolError::NoBufferFree));
+    assert_eq!((pool.data(id), pool.check_invariants()), (Ok(b"hello".as_slice()), Ok(())));
 }

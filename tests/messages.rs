@@ -2,7 +2,8 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Policy};
 use demuxbuf::memory::{Arena, BUFFER_SIZES_MAX, SlotError};
-use demuxbuf::pool::{Pool, PoolConfig, PoolError};
+use demuxbuf::pool::PoolError;
+use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
 use demuxbuf::scheduler::{
     LeaseId, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, TenantId, WaitId,
 };
@@ -32,12 +33,6 @@ fn config_error_names_field_value_and_limit() {
     assert_eq!(text, "park_ns is 9; allowed is 0 to lease_ns, 5");
     let text = refused(|config| (config.buffers, config.sizes[0]) = (1 << 22, 1 << 12));
     assert_eq!(text, "buffers is 4194304 of sizes[0] = 4096 units; allowed is what 32 bits can count, of all sizes");
-    let mut config = PoolConfig::new(2, 2);
-    config.scheduler.sizes[0] = 3;
-    assert_eq!(
-        Pool::new(&config).unwrap_err().to_string(),
-        "buffer_bytes is 16448; allowed is a multiple of scheduler.sizes[0], 3"
-    );
     let mut sizes = [0; BUFFER_SIZES_MAX];
     sizes[0] = 4096;
     assert_eq!(Arena::new(0, &sizes).unwrap_err().to_string(), "buffers is 0; allowed is 1 or more");
@@ -46,12 +41,26 @@ fn config_error_names_field_value_and_limit() {
         too_large.to_string(),
         format!("buffers is 7; allowed is what fits into {} bytes, all sizes together", isize::MAX)
     );
-    let slots = |slots, large_slots| {
-        let config = PoolConfig { slots, large_slots, ..PoolConfig::new(2, 2) };
+}
+
+/// The same of a pool: what is too little or too much, and how much it has to be.
+#[test]
+fn pool_config_error_names_field_value_and_limit() {
+    let refused = |change: fn(&mut PoolConfig)| {
+        let mut config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(8 * 256, 4) };
+        change(&mut config);
         Pool::new(&config).unwrap_err().to_string()
     };
-    assert_eq!(slots(1 << 28, [0; 3]), "slots is 268435456; allowed is 0 to 268435455");
-    assert_eq!(slots(0, [0, 1 << 28, 0]), "large_slots[1] is 268435456; allowed is 0 to 268435455");
+    assert_eq!(refused(|config| config.memory_bytes -= 1), "memory_bytes is 2047; allowed is 2048 or more");
+    // Cells of 64 bytes for an eighth of memory are set aside, and three buffers beside them.
+    let with_many = refused(|config| (config.memory_bytes, config.receivers_max) = (7 * 256, 1_000_000));
+    assert_eq!(with_many, "memory_bytes is 1792; allowed is 2048 or more");
+    let buffer_bytes = "allowed is a multiple of 64 from 128 to 16777216";
+    assert_eq!(refused(|config| config.buffer_bytes = 64), format!("buffer_bytes is 64; {buffer_bytes}"));
+    assert_eq!(refused(|config| config.buffer_bytes = 300), format!("buffer_bytes is 300; {buffer_bytes}"));
+    assert_eq!(refused(|config| config.receivers_max = 0), "receivers_max is 0; allowed is 1 to 536870911");
+    let grace_ns = refused(|config| config.frame_grace_ns = 7);
+    assert_eq!(grace_ns, format!("frame_grace_ns is 7; allowed is 8 to {}", u64::MAX / 4));
 }
 
 #[test]
@@ -95,7 +104,7 @@ fn shared_scheduler_error_names_its_cause() {
     let others = [SharedSchedulerError::ExportsFull, SharedSchedulerError::WrongThread, SharedSchedulerError::Closed];
     differ(&[&unknown, &in_use, &elsewhere, &not_exported, &of_pool, &others[0], &others[1], &others[2]]);
 
-    let shared_pool = SharedPool::new(&PoolConfig::new(1, 1), 1).unwrap();
+    let shared_pool = SharedPool::new(&demuxbuf::pool::PoolConfig::new(1, 1), 1).unwrap();
     shared_pool.close();
     let closed = shared_pool.shard(0).unwrap_err();
     assert_eq!(closed.to_string(), SharedSchedulerError::Closed.to_string());
@@ -135,6 +144,7 @@ fn pool_error_names_its_cause() {
         PoolError::ExportsFull,
         PoolError::UnknownAddress,
         PoolError::Policy { field: "policy.park_bytes", value: 65, max: 64 },
+        PoolError::AuditOff,
         PoolError::Event(EventError::AfterEnd),
     ];
     differ(&errors.iter().map(|error| error as &dyn Display).collect::<Vec<_>>());

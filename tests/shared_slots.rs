@@ -359,3 +359,35 @@ fn set_policy_resumes_a_full_buffer() {
     let policy = Policy { resume_free_bytes: 100, ..Policy::default() };
     assert!(pool.set_policy(id, &policy).expect("it is open").has(Action::Recv));
 }
+
+#[test]
+fn undecoded_bytes_that_cannot_park_receive_on() {
+    for mode in [Mode::Level, Mode::Edge] {
+        let mut config = PoolConfig { slots: 0, ..PoolConfig::new(1, 1) };
+        config.policy.mode = mode;
+        let (_shared_pool, mut pool) = shard(&config);
+        let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
+        pool.handle(id, Event::Readable).expect("attached");
+        pool.handle(id, Event::Received { bytes: 9 }).expect("there is room");
+        pool.decoded(id, 0, 100).expect("it fits");
+        pool.handle(id, Event::ReclaimRequested).expect("attached");
+        let actions = pool.handle(id, Event::Readable).expect("attached");
+        assert!(actions.has(Action::Recv), "{mode:?}: {actions:?}");
+        assert_eq!(pool.receive_area(id).map(|area| area.len()), Ok(BUFFER_BYTES_DEFAULT as usize - 9));
+    }
+}
+
+#[test]
+fn config_error_names_slots_and_sizes() {
+    let slots = |slots, large_slots| {
+        let config = PoolConfig { slots, large_slots, ..PoolConfig::new(2, 2) };
+        let shared_pool = SharedPool::new(&config, 1).expect("each shard has slots of its own");
+        shared_pool.shard(0).unwrap_err().to_string()
+    };
+    assert_eq!(slots(1 << 28, [0; 3]), "slots is 268435456; allowed is 0 to 268435455");
+    assert_eq!(slots(0, [0, 1 << 28, 0]), "large_slots[1] is 268435456; allowed is 0 to 268435455");
+    let mut config = PoolConfig::new(2, 2);
+    config.scheduler.sizes[0] = 3;
+    let refused = SharedPool::new(&config, 1).unwrap_err().to_string();
+    assert_eq!(refused, "buffer_bytes is 16448; allowed is a multiple of scheduler.sizes[0], 3");
+}

@@ -1,7 +1,8 @@
-//! Decodes frames of one length byte and a payload, of many connections, through a pool of four receive buffers.
+//! Decodes frames of one length byte and a payload, of many connections, in 4 KiB of receive memory.
 
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
+use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
 use std::io::{ErrorKind, Read};
 use std::time::Instant;
 
@@ -61,10 +62,9 @@ pub(crate) fn serve<T: Read>(
     transports: impl IntoIterator<Item = T>,
     mut decoded: impl FnMut(usize, &[u8]),
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut config = PoolConfig::new(4, 1000); // four buffers for up to 1000 connections
+    let mut config = PoolConfig::new(4096, 1000); // 4 KiB for up to 1000 connections
+    config.buffer_bytes = 256; // the longest frame, with its header
     config.policy.mode = mode;
-    config.scheduler.park_ns = Some(0); // while others wait, a small part of a frame is moved to a slot at once,
-    config.scheduler.lease_ns = Some(1_000_000_000); // and a holder without progress for 1 s is closed
     let mut pool = Pool::new(&config)?;
     let mut connections = Vec::new();
     for (token, transport) in transports.into_iter().enumerate() {

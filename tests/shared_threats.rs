@@ -1,9 +1,10 @@
-//! The open threats of docs/threats.md, as the code is today: each test shows what an attacker achieves. A test here that
+//! The open threats of docs/threats.md to shared pools, as the code is today: each test shows what an attacker achieves. A test here that
 //! fails is good news: the weakness is gone, or smaller. Then change the page with the code, and turn the test into one of
 //! the scenario that the page names.
 
 use demuxbuf::connection::{Action, Actions, Event};
 use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::shared::{PoolShard, SharedPool};
 
 const BUFFERS: u32 = 8;
 const RECEIVERS_MAX: u32 = 200;
@@ -24,7 +25,8 @@ fn hardened() -> PoolConfig {
 
 /// A pool, its attackers and one honest client.
 struct Siege {
-    pool: Pool,
+    pool: Pool<PoolShard>,
+    _shared_pool: SharedPool,
     now_ns: u64,
     /// Tokens of receivers that were shed.
     shed: Vec<u64>,
@@ -33,9 +35,10 @@ struct Siege {
 
 impl Siege {
     fn new(config: &PoolConfig) -> Siege {
-        let mut pool = Pool::new(config).expect("the configuration is allowed");
+        let shared_pool = SharedPool::new(config, 1).expect("the configuration is allowed");
+        let mut pool = shared_pool.shard(0).expect("it has none");
         pool.handle_timeout(0);
-        Siege { pool, now_ns: 0, shed: Vec::new(), is_honest_served: false }
+        Siege { pool, _shared_pool: shared_pool, now_ns: 0, shed: Vec::new(), is_honest_served: false }
     }
 
     fn report(&mut self, id: ReceiverId, event: Event) -> Actions {

@@ -4,6 +4,7 @@
 
 use demuxbuf::ConfigError;
 use demuxbuf::framing::fcgi::*;
+use demuxbuf::receiving::PoolConfig;
 use demuxbuf_capi::*;
 
 const SERVER: Side = Side::WebServer;
@@ -62,7 +63,7 @@ fn numbers_are_those_of_the_specification() {
     assert_eq!((HEAD_BYTES, RECORD_BYTES_MAX), (8, 65_798));
     assert_eq!((MAX_DISCRETE_BYTES_MIN, MAX_DISCRETE_BYTES_DEFAULT), (271, 16_448));
     // A buffer of the default size holds what the default lets through.
-    assert!(demuxbuf::PoolConfig::new(1, 1).buffer_bytes >= MAX_DISCRETE_BYTES_DEFAULT);
+    assert!(PoolConfig::new(1 << 20, 1).buffer_bytes >= MAX_DISCRETE_BYTES_DEFAULT);
 }
 
 #[test]

@@ -31,10 +31,11 @@
 //! # One connection
 //!
 //! ```
-//! use demuxbuf::{Action, AttachOptions, Event, Pool, PoolConfig};
+//! use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+//! use demuxbuf::{Action, AttachOptions, Event};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let mut pool = Pool::new(&PoolConfig::new(64, 100_000))?; // 64 buffers for up to 100,000 connections
+//!     let mut pool = Pool::new(&PoolConfig::new(1 << 20, 100_000))?; // 1 MiB for up to 100,000 connections
 //!     let id = pool.attach(&AttachOptions::new(0, 7))?; // class 0; the token 7 is yours and comes back in notices
 //!     let pending = pool.pending(id)?; // `WantRecv`: arm read interest, then report that you did
 //!     pool.handle(id, Event::done(pending))?;
@@ -44,7 +45,7 @@
 //!     let actions = pool.handle(id, Event::Received { bytes: 6 })?;
 //!     assert!(actions.has(Action::Decode));
 //!     println!("{}", String::from_utf8_lossy(&pool.data(id)?[1..]));
-//!     pool.decoded(id, 6, 0)?; // 6 bytes were consumed and none are missing: the buffer is back in the pool
+//!     pool.decoded(id, 6, 0)?; // 6 bytes were consumed and none are missing: nothing is kept
 //!     Ok(())
 //! }
 //! ```

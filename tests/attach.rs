@@ -1,13 +1,10 @@
 //! What a connection is attached with, what of it can be changed later, and the notice that follows a full table.
 
-use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
+use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
 use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
 use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
 use demuxbuf::scheduler::Outcome;
-
-/// The modes of connections that are polled.
-const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
 
 fn pool(receivers_max: u32) -> Pool {
     let memory_bytes = 8 * u64::from(BUFFER_BYTES_DEFAULT);
@@ -35,10 +32,10 @@ fn granted_to(pool: &mut Pool) -> Option<u64> {
 fn attach_takes_a_policy_of_its_own() {
     let mut pool = pool(8);
     let plain = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
-    for mode in MODES {
+    for mode in Mode::ALL {
         let options = AttachOptions { policy: of_mode(mode), ..AttachOptions::new(0, 1) };
         let id = pool.attach(&options).expect("there is room");
-        let receives_first = mode == Mode::Optimistic;
+        let receives_first = matches!(mode, Mode::Optimistic | Mode::Completion);
         let actions = pool.pending(id).expect("it is attached");
         assert_eq!((actions.has(Action::Recv), actions.has(Action::WantRecv)), (receives_first, !receives_first));
         let bytes = pool.attach_with(&options, &[7; 10]).expect("there is room");
@@ -57,8 +54,8 @@ fn attach_takes_a_policy_of_its_own() {
 /// After an upgrade to a layer that reads ahead: read interest is asked for in the new mode.
 #[test]
 fn set_policy_asks_for_read_interest_in_another_mode() {
-    for from in MODES {
-        for to in MODES.into_iter().filter(|&to| to != from) {
+    for from in Mode::ALL {
+        for to in Mode::ALL.into_iter().filter(|&to| to != from) {
             let mut pool = pool(2);
             let options = AttachOptions { policy: of_mode(from), ..AttachOptions::new(0, 0) };
             let id = pool.attach(&options).expect("there is room");
@@ -66,7 +63,7 @@ fn set_policy_asks_for_read_interest_in_another_mode() {
             report(&mut pool, id, Event::done(Action::WantRecv));
             let policy = Policy { mode: to, ..Policy::default() };
             let actions = pool.set_policy(id, &policy).expect("it is open");
-            let receives_first = to == Mode::Optimistic;
+            let receives_first = matches!(to, Mode::Optimistic | Mode::Completion);
             assert_eq!(actions.has(Action::Recv), receives_first, "{from:?} {to:?}");
             let actions = report(&mut pool, id, Event::WouldBlock);
             assert!(actions.has(Action::WantRecv), "{from:?} {to:?}");
@@ -127,4 +124,20 @@ fn attachable_comes_after_the_grants() {
     assert!(matches!(pool.poll_notice(), Some(Notice::Lease { .. })));
     assert_eq!(granted_to(&mut pool), Some(2));
     assert_eq!((pool.poll_notice(), pool.poll_notice()), (Some(Notice::Attachable), None));
+}
+
+#[test]
+fn set_policy_keeps_the_mode_during_a_receive() {
+    let mut pool = pool(1);
+    let options = AttachOptions { policy: of_mode(Mode::Completion), ..AttachOptions::new(0, 0) };
+    let id = pool.attach(&options).expect("there is room");
+    report(&mut pool, id, Event::done(Action::Recv));
+    let before = pool.connection(id).expect("it is attached").clone();
+    assert_eq!(pool.set_policy(id, &Policy::default()), Err(PoolError::Event(EventError::InFlight)));
+    assert_eq!((pool.connection(id), pool.check_invariants()), (Ok(&before), Ok(())));
+    let same_mode = Policy { mode: Mode::Completion, pause_when_blocked: true, ..Policy::default() };
+    pool.set_policy(id, &same_mode).expect("the mode stays");
+    report(&mut pool, id, Event::WouldBlock);
+    pool.set_policy(id, &Policy::default()).expect("nothing is in flight");
+    assert_eq!(pool.check_invariants(), Ok(()));
 }

@@ -44,7 +44,7 @@ const CONNECTIONS: usize = 40;
 
 #[test]
 fn s67_minimal_example_drains_in_every_mode() {
-    for mode in [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic] {
+    for mode in Mode::ALL {
         let (done, end) = mpsc::channel();
         let served = thread::spawn(move || (drain(mode), done.send(()).expect("the receiver exists")));
         // A loop that stalls never ends, and one that panics sends nothing.

@@ -26,6 +26,23 @@ fn token_comes_back_whole() {
     }
 }
 
+#[test]
+fn decoder_may_change_buffered_bytes_in_place() {
+    let mut pool = pool();
+    let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
+    assert_eq!(pool.data_mut(id), Ok(&mut [][..]), "nothing is held");
+    pool.handle(id, Event::Readable).expect("it is attached");
+    pool.receive_area(id).expect("it is to receive")[..3].copy_from_slice(&[1, 2, 3]);
+    pool.handle(id, Event::Received { bytes: 3 }).expect("there is room");
+    pool.data_mut(id).expect("it is attached")[1] = 9;
+    assert_eq!(pool.data(id), Ok(&[1, 9, 3][..]));
+    // A hole: what lies before it moves up to its end, and its bytes are consumed at the front.
+    pool.data_mut(id).expect("it is attached").copy_within(0..1, 1);
+    pool.decoded(id, 1, 0).expect("it is buffered");
+    assert_eq!(pool.data(id), Ok(&[1, 3][..]));
+    assert_eq!((pool.stats().received_bytes, pool.stats().consumed_bytes, pool.check_invariants()), (3, 1, Ok(())));
+}
+
 /// A hint changes nothing, whatever handle it is given.
 #[test]
 fn prefetch_is_harmless_for_any_handle() {

@@ -32,12 +32,7 @@ impl Budget {
             scheduler.count_kept(split.buffer_bytes)?;
         }
         let class = requests.classes - 1;
-        Ok(Budget {
-            scheduler,
-            class,
-            reserve: requests.reserves[usize::from(class)],
-            taken: 0,
-        })
+        Ok(Budget { scheduler, class, reserve: requests.reserves[usize::from(class)], taken: 0 })
     }
 
     /// Whether each class can be granted a buffer beside those that receivers always have, and receivers have enough.

@@ -37,12 +37,6 @@ impl Heaps {
         self.heaps[queue as usize].len() as u32
     }
 
-    /// The deadline of the entry at this place of a heap.
-    #[cfg(feature = "model-check")]
-    pub(super) fn deadline_ns(&self, queue: Queue, at: u32) -> u64 {
-        self.heaps[queue as usize][at as usize].deadline_ns
-    }
-
     pub(super) fn is_empty(&self, queue: Queue) -> bool {
         self.heaps[queue as usize].is_empty()
     }

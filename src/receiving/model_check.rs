@@ -47,6 +47,7 @@ impl<B: Buffers> Receiving<B> {
         state.push(row.credit_bytes as u64);
         let is_light = self.borrows_lightly(receiver);
         state.extend([row.unknown_length, row.submits, row.reads_ahead, is_light].map(u64::from));
+        state.push(self.tenants.of(receiver).into());
         if row.keeper == NIL {
             state.push(u64::MAX);
             return;
@@ -58,7 +59,8 @@ impl<B: Buffers> Receiving<B> {
         state.extend(self.place_key(keeper));
         state.extend(self.standing_key(row.keeper));
         state.push(start_ns.map_or(u64::MAX, |start_ns| self.age_ns(start_ns)));
-        let queued = keeper.queued.map(|(queue, at)| [queue as u64, self.age_ns(self.heaps.deadline_ns(queue, at))]);
+        let deadline_ns = self.heaps.deadline_ns(row.keeper, &self.keepers);
+        let queued = keeper.queued.map(|(queue, _)| [queue as u64, self.age_ns(deadline_ns)]);
         state.extend(queued.unwrap_or([u64::MAX; 2]));
         match self.borrows.get(keeper.borrow as usize) {
             Some(borrow) => {
@@ -83,7 +85,10 @@ impl<B: Buffers> Receiving<B> {
         match self.keepers[at].standing {
             Standing::Resting => [0, 0],
             Standing::Claiming { since_ns } => [1, self.age_ns(since_ns)],
-            Standing::Off => [2, self.keepers.place_in(self.off, at)],
+            Standing::Off => {
+                let off = self.tenants.off_of(self.tenants.of(self.keepers[at].receiver));
+                [2, self.keepers.place_in(off, at)]
+            }
             Standing::Held { since_ns } => [3, self.age_ns(since_ns)],
             Standing::Shed { reason } => [4 + reason as u64, self.keepers.place_in(self.shed, at)],
         }

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 
 /// What is known of receivers by tenant.
 #[derive(Debug)]
+#[cfg_attr(feature = "model-check", derive(Clone))]
 pub(super) struct Tenants {
     /// The tenant of each row. Rows above have the default one.
     of_rows: Vec<u32>,
@@ -39,6 +40,7 @@ const EMPTY: Group = Group { credited_claims: NIL, claims: NIL, content: NIL, of
 
 /// Heaps through one table. Numbers above it are no node.
 #[derive(Debug)]
+#[cfg_attr(feature = "model-check", derive(Clone))]
 struct Nodes(Vec<Node>);
 
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +96,12 @@ impl Tenants {
     /// The first receiver of a tenant that is off.
     pub(super) fn first_off(&self, tenant: u32) -> Option<u32> {
         self.groups[tenant as usize].off.first()
+    }
+
+    /// Receivers of a tenant that are off.
+    #[cfg(feature = "model-check")]
+    pub(super) fn off_of(&self, tenant: u32) -> List {
+        self.groups[tenant as usize].off
     }
 
     /// All lists of receivers that are off.

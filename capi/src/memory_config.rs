@@ -1,19 +1,15 @@
-//! A pool on the memory model: its settings, and how it is made.
+//! The settings of a pool on the memory model.
 
-use super::any_pool::AnyPool;
 use super::config::DEMUXBUF_CLASSES_MAX;
-use super::guard::{demuxbuf_pool, guarded_or};
-use super::make::{new_object, new_tag};
-use super::out::{Out, StructError, StructOut, growable, read_struct};
+use super::guard::guarded_or;
+use super::out::{StructError, StructOut, growable, read_struct};
 use super::policy::mode_of;
-use super::refusal::{Message, Refusal};
-use super::size_t;
+use super::refusal::Refusal;
 use super::status::*;
-use core::ffi::c_char;
 use core::mem::offset_of;
 use demuxbuf::connection::Policy;
 use demuxbuf::pool::ConfigError;
-use demuxbuf::receiving::{PoolConfig, ReceivingPool};
+use demuxbuf::receiving::PoolConfig;
 
 /// The settings of a pool on the memory model. Fill it with `demuxbuf_memory_config_init`, then change what you want
 /// otherwise.
@@ -134,52 +130,12 @@ pub unsafe extern "C" fn demuxbuf_memory_config_init(
     })
 }
 
-/// Makes a pool on the memory model and reserves everything it will ever need: receivers borrow a buffer to receive and
-/// decode, keep only what is left of a partial frame, and wait for room no longer than `wait_ns_max` of
-/// `demuxbuf_pool_stats`. The host owns it, frees it with `demuxbuf_pool_free`, and uses it with the same calls as any
-/// pool, with these differences:
-///
-/// Where RECV or DECODE is pending, `data` of the step is valid until the next event for this receiver, and no longer than
-/// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
-/// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
-/// A tenant holds what its receivers keep, beside the host's own buffers in its name: see `demuxbuf_tenant_config`.
-/// `demuxbuf_receiver_grow` is refused (there is one size), so is moving receivers to other threads; a
-/// receiver's class makes no difference. What a policy has about parking makes none either. A receive in flight
-/// (completion) is not bound to the loop iteration: its `data` is in use until its outcome. While others wait,
-/// `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration in which they were submitted.
-///
-/// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
-/// Thread rule: any thread; the pool is then for one thread at a time.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
-/// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`; `DEMUXBUF_ERR_POISONED` (a defect of
-/// the library); nothing stays reserved then and `*pool` is not written.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_new_with_memory(
-    config: *const demuxbuf_memory_config,
-    pool: *mut *mut demuxbuf_pool,
-    message: *mut c_char,
-    message_bytes: *mut size_t,
-) -> i32 {
-    // SAFETY: as the module asks.
-    let (Some(pool), Some(message)) = (unsafe { Out::new(pool) }, unsafe { Message::new(message, message_bytes) })
-    else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    let make = || {
-        let tag = new_tag()?;
-        // SAFETY: as the module asks.
-        let config = unsafe { read_config(config)? };
-        Ok(demuxbuf_pool::new(AnyPool::Memory(to_pool(&config, tag.low())?), tag))
-    };
-    new_object(make, pool, message)
-}
-
-/// The host's settings.
+/// The host's settings as the core has them, for a pool with this tag.
 ///
 /// # Safety
 ///
 /// `config` is NULL, or valid for reads of as many bytes as its `struct_size` has.
-unsafe fn read_config(config: *const demuxbuf_memory_config) -> Result<demuxbuf_memory_config, Refusal> {
+pub(super) unsafe fn read(config: *const demuxbuf_memory_config, tag: u8) -> Result<PoolConfig, Refusal> {
     // What short settings lack has the defaults for their own numbers, which every version has.
     // SAFETY: as this function asks.
     let numbers = unsafe { read_struct(config, demuxbuf_memory_config::default())? };
@@ -194,11 +150,11 @@ unsafe fn read_config(config: *const demuxbuf_memory_config) -> Result<demuxbuf_
             return Err(StructError::Unknown { at, value }.into());
         }
     }
-    Ok(config)
+    Ok(to_rust(&config, tag)?)
 }
 
-/// The pool with these settings.
-fn to_pool(config: &demuxbuf_memory_config, tag: u8) -> Result<ReceivingPool, ConfigError> {
+/// The settings as the core has them, for a pool with this tag.
+fn to_rust(config: &demuxbuf_memory_config, tag: u8) -> Result<PoolConfig, ConfigError> {
     let policy = Policy {
         mode: mode_of(config.mode)?,
         reads_per_wake: config.reads_per_wake,
@@ -209,7 +165,7 @@ fn to_pool(config: &demuxbuf_memory_config, tag: u8) -> Result<ReceivingPool, Co
     };
     let classes = u8::try_from(config.classes)
         .map_err(|_| ConfigError::out_of_range("classes", config.classes.into(), 1, DEMUXBUF_CLASSES_MAX as u64))?;
-    ReceivingPool::new(&PoolConfig {
+    Ok(PoolConfig {
         buffer_bytes: config.buffer_bytes,
         frame_grace_ns: config.frame_grace_ns,
         blocked_ns: config.blocked_ns,

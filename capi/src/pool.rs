@@ -4,6 +4,7 @@ use super::any_pool::AnyPool;
 use super::config::{demuxbuf_pool_config, read_config};
 use super::guard::{InPool, demuxbuf_pool, guarded_or};
 use super::make::{new_object, new_tag};
+use super::memory_config::{self, demuxbuf_memory_config};
 use super::never;
 use super::out::Out;
 use super::refusal::Message;
@@ -11,6 +12,7 @@ use super::size_t;
 use super::status::*;
 use core::ffi::c_char;
 use demuxbuf::pool::Pool;
+use demuxbuf::receiving::ReceivingPool;
 use demuxbuf::scheduler::TenantId;
 
 /// A class as C passes it, or the error for one that cannot exist.
@@ -65,6 +67,46 @@ pub unsafe extern "C" fn demuxbuf_pool_new(
         // SAFETY: as the module asks.
         let config = unsafe { read_config(config, tag.low())? };
         Ok(demuxbuf_pool::new(AnyPool::Own(Pool::new(&config)?), tag))
+    };
+    new_object(make, pool, message)
+}
+
+/// Makes a pool on the memory model and reserves everything it will ever need: receivers borrow a buffer to receive and
+/// decode, keep only what is left of a partial frame, and wait for room no longer than `wait_ns_max` of
+/// `demuxbuf_pool_stats`. The host owns it, frees it with `demuxbuf_pool_free`, and uses it with the same calls as any
+/// pool, with these differences:
+///
+/// Where RECV or DECODE is pending, `data` of the step is valid until the next event for this receiver, and no longer than
+/// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
+/// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
+/// A tenant holds what its receivers keep, beside the host's own buffers in its name: see `demuxbuf_tenant_config`.
+/// `demuxbuf_receiver_grow` is refused (there is one size), so is moving receivers to other threads; a
+/// receiver's class makes no difference. What a policy has about parking makes none either. A receive in flight
+/// (completion) is not bound to the loop iteration: its `data` is in use until its outcome. While others wait,
+/// `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration in which they were submitted.
+///
+/// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+/// Thread rule: any thread; the pool is then for one thread at a time.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
+/// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`; `DEMUXBUF_ERR_POISONED` (a defect of
+/// the library); nothing stays reserved then and `*pool` is not written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_new_with_memory(
+    config: *const demuxbuf_memory_config,
+    pool: *mut *mut demuxbuf_pool,
+    message: *mut c_char,
+    message_bytes: *mut size_t,
+) -> i32 {
+    // SAFETY: as the module asks.
+    let (Some(pool), Some(message)) = (unsafe { Out::new(pool) }, unsafe { Message::new(message, message_bytes) })
+    else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let make = || {
+        let tag = new_tag()?;
+        // SAFETY: as the module asks.
+        let config = unsafe { memory_config::read(config, tag.low())? };
+        Ok(demuxbuf_pool::new(AnyPool::Memory(ReceivingPool::new(&config)?), tag))
     };
     new_object(make, pool, message)
 }

@@ -10,7 +10,7 @@ const RENEW: &str = "DEMUXBUF_RENEW_HEADER=1 cargo test --test header";
 const SECTIONS: [(&str, &[&str], &str); 8] = [
     (
         "Start",
-        &["status", "strerror", "version", "actions", "policy", "config", "guard"],
+        &["status", "strerror", "version", "actions", "policy", "config", "memory_config", "nested", "guard"],
         "Statuses, actions, and how a pool is configured. The functions here work on no object: any thread may call them\n\
          at any time.",
     ),
@@ -22,7 +22,7 @@ const SECTIONS: [(&str, &[&str], &str); 8] = [
     ),
     (
         "The pool",
-        &["pool", "memory_config", "audit", "stats", "tenant"],
+        &["pool", "audit", "stats", "tenant"],
         "Its life, its clock, its counts and its tenants.\n\
          Thread rule, where a function has none of its own: one thread at a time per pool.",
     ),

@@ -327,6 +327,64 @@ typedef struct {
   uint8_t reserved;
 } demuxbuf_pool_config;
 
+// The settings of a pool on the memory model. Fill it with `demuxbuf_memory_config_init`, then change what you want
+// otherwise.
+typedef struct {
+  // `sizeof(demuxbuf_memory_config)`.
+  uint32_t struct_size;
+  // The most receivers at once.
+  uint32_t receivers_max;
+  // All memory for received bytes and for buffers of the host's own: the hard cap. Rounded down to whole buffers, of
+  // which there must be 8, and 3 beside those that are cut for partial frames of up to 64 bytes.
+  uint64_t memory_bytes;
+  // While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length allows
+  // (8192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts for.
+  uint64_t frame_grace_ns;
+  // While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
+  uint64_t blocked_ns;
+  // Size of a buffer, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
+  // multiple of 64; from 128 to 16777216.
+  uint32_t buffer_bytes;
+  // The most waits of the host's own requests at once. Receivers need none.
+  uint32_t waiters_max;
+  // Classes of the host's requests, from 1 to 8; class 0 is the most critical. Receivers use memory in the last.
+  uint32_t classes;
+  // As in `demuxbuf_pool_config`.
+  uint32_t class_burst;
+  // As in `demuxbuf_pool_config`. Receivers always have the buffer to receive into and those for the smallest cells. Of
+  // the others, a class has to leave one beside its reserve, the last class two.
+  uint32_t reserves[DEMUXBUF_CLASSES_MAX];
+  // As in `demuxbuf_pool_config`; that of the last class is at least as many.
+  uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
+  // The most tenants at once.
+  uint32_t tenants_max;
+  // As in `demuxbuf_policy`, of the receivers.
+  uint32_t resume_free_bytes;
+  // One of `DEMUXBUF_MODE_*`.
+  uint8_t mode;
+  // As in `demuxbuf_policy`.
+  uint8_t reads_per_wake;
+  // As in `demuxbuf_policy`.
+  uint8_t pause_when_blocked;
+  // As in `demuxbuf_policy`.
+  uint8_t reads_ahead;
+  // Not 0: `demuxbuf_pool_poll_audit` may be called.
+  uint8_t audit;
+  // Not 0: what is not needed any more is overwritten with zeros: buffers, the pieces of them that hold partial frames,
+  // and the receive buffer after each use. Every event takes the slow path.
+  uint8_t wipe;
+  // Not 0: the memory is left out of core dumps. Linux only.
+  uint8_t no_dump;
+  // Must be 0.
+  uint8_t reserved;
+  // The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
+  // eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
+  // one more if need be.
+  uint32_t in_flight_max;
+  // Must be 0.
+  uint32_t reserved_word;
+} demuxbuf_memory_config;
+
 // While a job of the host's holds a buffer of one class, it may ask for one of another.
 typedef struct {
   // Class of the buffer that it holds.
@@ -396,18 +454,37 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
                                   uint32_t buffers,
                                   uint32_t receivers_max);
 
+// Fills the settings: buffers of 16448 bytes, a grace of 1 s for frames, 2 s for what the host blocks, one class,
+// `receivers_max` waits for the host's own requests, no tenants, level-triggered. Set `struct_size` before the call.
+//
+// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is
+// written.
+int32_t demuxbuf_memory_config_init(demuxbuf_memory_config *config,
+                                    uint64_t memory_bytes,
+                                    uint32_t receivers_max);
+
 // Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a pool
-// with this configuration: for the start of a program, or its tests. `nested` has all `count` pairs that can occur: for a
+// with these settings: for the start of a program, or its tests. `nested` has all `count` pairs that can occur: for a
 // job that holds several buffers, one for each of them. Jobs that ask for nothing, and receivers, release their buffers
 // by themselves. As a rule, what is asked for is more critical than what is held, and its reserve is smaller by a buffer
 // at least.
 //
-// With several sizes any of them may be asked for, so that the answer errs on the safe side. Tenants are not looked at:
-// a tenant's cap has to leave room for what its own holders ask for. `message` and `message_bytes` are as for
-// `demuxbuf_pool_new`; the sentence names the first pair that can be part of a deadlock.
+// Tenants are not looked at: a tenant's cap has to leave room for what its own holders ask for. `message` and
+// `message_bytes` are as for `demuxbuf_pool_new`; the sentence names the first pair that can be part of a deadlock.
 // Thread rule: any thread. Cost: O(pairs). Returns `DEMUXBUF_OK` if no pair can; `DEMUXBUF_ERR_DEADLOCK`;
 // `DEMUXBUF_ERR_NULL` (also: `nested` NULL and `count` not 0), `DEMUXBUF_ERR_STRUCT_SIZE`,
-// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a pool with it is refused, or a class does not exist).
+// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a setting is not allowed, or a class does not exist).
+int32_t demuxbuf_memory_config_check_nested_requests(const demuxbuf_memory_config *config,
+                                                     const demuxbuf_nested_request *nested,
+                                                     size_t count,
+                                                     char *message,
+                                                     size_t *message_bytes);
+
+// As `demuxbuf_memory_config_check_nested_requests`, for a pool that threads share.
+//
+// Thread rule: any thread. Cost: O(pairs). Returns `DEMUXBUF_OK` if no pair can; `DEMUXBUF_ERR_DEADLOCK`;
+// `DEMUXBUF_ERR_NULL` (also: `nested` NULL and `count` not 0), `DEMUXBUF_ERR_STRUCT_SIZE`,
+// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a setting is not allowed, or a class does not exist).
 int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *config,
                                                    const demuxbuf_nested_request *nested,
                                                    size_t count,
@@ -1045,64 +1122,6 @@ int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
 // Requests wait, nothing was granted for a second or more, and leases have no deadline.
 #define DEMUXBUF_FINDING_NO_DEADLINE 11
 
-// The settings of a pool on the memory model. Fill it with `demuxbuf_memory_config_init`, then change what you want
-// otherwise.
-typedef struct {
-  // `sizeof(demuxbuf_memory_config)`.
-  uint32_t struct_size;
-  // The most receivers at once.
-  uint32_t receivers_max;
-  // All memory for received bytes and for buffers of the host's own: the hard cap. Rounded down to whole buffers, of
-  // which there must be 8, and 3 beside those that are cut for partial frames of up to 64 bytes.
-  uint64_t memory_bytes;
-  // While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length allows
-  // (8192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts for.
-  uint64_t frame_grace_ns;
-  // While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
-  uint64_t blocked_ns;
-  // Size of a buffer, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
-  // multiple of 64; from 128 to 16777216.
-  uint32_t buffer_bytes;
-  // The most waits of the host's own requests at once. Receivers need none.
-  uint32_t waiters_max;
-  // Classes of the host's requests, from 1 to 8; class 0 is the most critical. Receivers use memory in the last.
-  uint32_t classes;
-  // As in `demuxbuf_pool_config`.
-  uint32_t class_burst;
-  // As in `demuxbuf_pool_config`; that of the last class has to leave receivers the buffer to receive into, those for
-  // the smallest cells and two more.
-  uint32_t reserves[DEMUXBUF_CLASSES_MAX];
-  // As in `demuxbuf_pool_config`; that of the last class is at least as many.
-  uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
-  // The most tenants at once.
-  uint32_t tenants_max;
-  // As in `demuxbuf_policy`, of the receivers.
-  uint32_t resume_free_bytes;
-  // One of `DEMUXBUF_MODE_*`.
-  uint8_t mode;
-  // As in `demuxbuf_policy`.
-  uint8_t reads_per_wake;
-  // As in `demuxbuf_policy`.
-  uint8_t pause_when_blocked;
-  // As in `demuxbuf_policy`.
-  uint8_t reads_ahead;
-  // Not 0: `demuxbuf_pool_poll_audit` may be called.
-  uint8_t audit;
-  // Not 0: what is not needed any more is overwritten with zeros: buffers, the pieces of them that hold partial frames,
-  // and the receive buffer after each use. Every event takes the slow path.
-  uint8_t wipe;
-  // Not 0: the memory is left out of core dumps. Linux only.
-  uint8_t no_dump;
-  // Must be 0.
-  uint8_t reserved;
-  // The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
-  // eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
-  // one more if need be.
-  uint32_t in_flight_max;
-  // Must be 0.
-  uint32_t reserved_word;
-} demuxbuf_memory_config;
-
 // A mistake of the host, as an audit sees it.
 typedef struct {
   // `sizeof(demuxbuf_finding)`, set before the call; then how many bytes were written.
@@ -1284,6 +1303,30 @@ int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
                           char *message,
                           size_t *message_bytes);
 
+// Makes a pool on the memory model and reserves everything it will ever need: receivers borrow a buffer to receive and
+// decode, keep only what is left of a partial frame, and wait for room no longer than `wait_ns_max` of
+// `demuxbuf_pool_stats`. The host owns it, frees it with `demuxbuf_pool_free`, and uses it with the same calls as any
+// pool, with these differences:
+//
+// Where RECV or DECODE is pending, `data` of the step is valid until the next event for this receiver, and no longer than
+// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
+// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
+// A tenant holds what its receivers keep, beside the host's own buffers in its name: see `demuxbuf_tenant_config`.
+// `demuxbuf_receiver_grow` is refused (there is one size), so is moving receivers to other threads; a
+// receiver's class makes no difference. What a policy has about parking makes none either. A receive in flight
+// (completion) is not bound to the loop iteration: its `data` is in use until its outcome. While others wait,
+// `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration in which they were submitted.
+//
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+// Thread rule: any thread; the pool is then for one thread at a time.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
+// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`; `DEMUXBUF_ERR_POISONED` (a defect of
+// the library); nothing stays reserved then and `*pool` is not written.
+int32_t demuxbuf_pool_new_with_memory(const demuxbuf_memory_config *config,
+                                      demuxbuf_pool **pool,
+                                      char *message,
+                                      size_t *message_bytes);
+
 // Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
 //
 // Of a pool of `demuxbuf_shared_pool_shard`, the buffers of the receivers go to the other threads: call
@@ -1330,39 +1373,6 @@ int32_t demuxbuf_pool_trim(demuxbuf_pool *pool,
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_INVARIANT` (a defect of the library, or another thread was inside a call).
 int32_t demuxbuf_pool_check_invariants(const demuxbuf_pool *pool);
-
-// Fills the settings: buffers of 16448 bytes, a grace of 1 s for frames, 2 s for what the host blocks, one class,
-// `receivers_max` waits for the host's own requests, no tenants, level-triggered. Set `struct_size` before the call.
-//
-// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is
-// written.
-int32_t demuxbuf_memory_config_init(demuxbuf_memory_config *config,
-                                    uint64_t memory_bytes,
-                                    uint32_t receivers_max);
-
-// Makes a pool on the memory model and reserves everything it will ever need: receivers borrow a buffer to receive and
-// decode, keep only what is left of a partial frame, and wait for room no longer than `wait_ns_max` of
-// `demuxbuf_pool_stats`. The host owns it, frees it with `demuxbuf_pool_free`, and uses it with the same calls as any
-// pool, with these differences:
-//
-// Where RECV or DECODE is pending, `data` of the step is valid until the next event for this receiver, and no longer than
-// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
-// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
-// A tenant holds what its receivers keep, beside the host's own buffers in its name: see `demuxbuf_tenant_config`.
-// `demuxbuf_receiver_grow` is refused (there is one size), so is moving receivers to other threads; a
-// receiver's class makes no difference. What a policy has about parking makes none either. A receive in flight
-// (completion) is not bound to the loop iteration: its `data` is in use until its outcome. While others wait,
-// `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration in which they were submitted.
-//
-// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
-// Thread rule: any thread; the pool is then for one thread at a time.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
-// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`; `DEMUXBUF_ERR_POISONED` (a defect of
-// the library); nothing stays reserved then and `*pool` is not written.
-int32_t demuxbuf_pool_new_with_memory(const demuxbuf_memory_config *config,
-                                      demuxbuf_pool **pool,
-                                      char *message,
-                                      size_t *message_bytes);
 
 // What the host left undone. Call it in each loop iteration, as the last thing before you sleep, until it returns
 // `DEMUXBUF_STATUS_NONE`, and print each finding with `demuxbuf_finding_str`. `now_ns` is the time that you would

@@ -1,6 +1,5 @@
 //! The settings of a pool on the memory model.
 
-use super::config::DEMUXBUF_CLASSES_MAX;
 use super::guard::guarded_or;
 use super::out::{StructError, StructOut, growable, read_struct};
 use super::policy::mode_of;
@@ -10,6 +9,11 @@ use core::mem::offset_of;
 use demuxbuf::connection::Policy;
 use demuxbuf::pool::ConfigError;
 use demuxbuf::receiving::PoolConfig;
+use demuxbuf::scheduler::CLASSES_MAX;
+
+/// Classes of requests there can be.
+pub const DEMUXBUF_CLASSES_MAX: usize = 8;
+const _: () = assert!(DEMUXBUF_CLASSES_MAX == CLASSES_MAX);
 
 /// The settings of a pool on the memory model. Fill it with `demuxbuf_memory_config_init`, then change what you want
 /// otherwise.

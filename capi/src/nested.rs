@@ -1,9 +1,9 @@
 //! Whether requests of jobs that hold buffers can wait for each other without end.
 
-use super::config::{demuxbuf_pool_config, read_config};
 use super::guard::guarded_or;
 use super::memory_config::{self, demuxbuf_memory_config};
 use super::refusal::{Message, Refusal};
+use super::shared_config::{self, demuxbuf_pool_config};
 use super::size_t;
 use super::status::*;
 use core::ffi::c_char;
@@ -70,7 +70,7 @@ pub unsafe extern "C" fn demuxbuf_pool_config_check_nested_requests(
     guarded_or(DEMUXBUF_ERR_POISONED, || {
         let read = || {
             // SAFETY: as the module asks.
-            let config = unsafe { read_config(config, 0)? };
+            let config = unsafe { shared_config::read(config, 0)? };
             Ok((config.scheduler.classes, move |pairs: &[NestedRequest]| config.check_nested_requests(pairs)))
         };
         // SAFETY: as the module asks.

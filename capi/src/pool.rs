@@ -1,13 +1,13 @@
 //! The pool with its memory, for hosts that have no allocator of their own.
 
 use super::any_pool::AnyPool;
-use super::config::{demuxbuf_pool_config, read_config};
 use super::guard::{InPool, demuxbuf_pool, guarded_or};
 use super::make::{new_object, new_tag};
 use super::memory_config::{self, demuxbuf_memory_config};
 use super::never;
 use super::out::Out;
 use super::refusal::Message;
+use super::shared_config::{self, demuxbuf_pool_config};
 use super::size_t;
 use super::status::*;
 use core::ffi::c_char;
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn demuxbuf_pool_new(
     let make = || {
         let tag = new_tag()?;
         // SAFETY: as the module asks.
-        let config = unsafe { read_config(config, tag.low())? };
+        let config = unsafe { shared_config::read(config, tag.low())? };
         Ok(demuxbuf_pool::new(AnyPool::Own(Pool::new(&config)?), tag))
     };
     new_object(make, pool, message)

@@ -1,12 +1,12 @@
 //! One pool for several threads, and receivers that move between them.
 
 use super::any_pool::AnyPool;
-use super::config::{demuxbuf_pool_config, read_config};
 use super::guard::{InPool, demuxbuf_pool, guarded, guarded_or};
 use super::make::{new_object, new_tag};
 use super::out::Out;
 use super::pool::status;
 use super::refusal::{Message, Refusal};
+use super::shared_config::{self, demuxbuf_pool_config};
 use super::size_t;
 use super::status::*;
 use super::tag::Tag;
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_new(
     let make = || {
         let tag = new_tag()?;
         // SAFETY: as the module asks.
-        let config = unsafe { read_config(config, tag.low())? };
+        let config = unsafe { shared_config::read(config, tag.low())? };
         let inner = SharedPool::new(&config, shards)?;
         Ok::<_, Refusal>(demuxbuf_shared_pool { inner, tag })
     };

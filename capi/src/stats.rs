@@ -1,8 +1,8 @@
 //! What a pool counts.
 
 use super::any_pool::AnyPool;
-use super::config::DEMUXBUF_CLASSES_MAX;
 use super::guard::{InPool, demuxbuf_pool};
+use super::memory_config::DEMUXBUF_CLASSES_MAX;
 use super::out::{StructOut, growable};
 use super::pool::status;
 

@@ -256,6 +256,64 @@
 // at a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
 typedef struct demuxbuf_pool demuxbuf_pool;
 
+// The settings of a pool on the memory model. Fill it with `demuxbuf_memory_config_init`, then change what you want
+// otherwise.
+typedef struct {
+  // `sizeof(demuxbuf_memory_config)`.
+  uint32_t struct_size;
+  // The most receivers at once.
+  uint32_t receivers_max;
+  // All memory for received bytes and for buffers of the host's own: the hard cap. Rounded down to whole buffers, of
+  // which there must be 8, and 3 beside those that are cut for partial frames of up to 64 bytes.
+  uint64_t memory_bytes;
+  // While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length allows
+  // (8192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts for.
+  uint64_t frame_grace_ns;
+  // While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
+  uint64_t blocked_ns;
+  // Size of a buffer, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
+  // multiple of 64; from 128 to 16777216.
+  uint32_t buffer_bytes;
+  // The most waits of the host's own requests at once. Receivers need none.
+  uint32_t waiters_max;
+  // Classes of the host's requests, from 1 to 8; class 0 is the most critical. Receivers use memory in the last.
+  uint32_t classes;
+  // As in `demuxbuf_pool_config`.
+  uint32_t class_burst;
+  // As in `demuxbuf_pool_config`. Receivers always have the buffer to receive into and those for the smallest cells. Of
+  // the others, a class has to leave one beside its reserve, the last class two.
+  uint32_t reserves[DEMUXBUF_CLASSES_MAX];
+  // As in `demuxbuf_pool_config`; that of the last class is at least as many.
+  uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
+  // The most tenants at once.
+  uint32_t tenants_max;
+  // As in `demuxbuf_policy`, of the receivers.
+  uint32_t resume_free_bytes;
+  // One of `DEMUXBUF_MODE_*`.
+  uint8_t mode;
+  // As in `demuxbuf_policy`.
+  uint8_t reads_per_wake;
+  // As in `demuxbuf_policy`.
+  uint8_t pause_when_blocked;
+  // As in `demuxbuf_policy`.
+  uint8_t reads_ahead;
+  // Not 0: `demuxbuf_pool_poll_audit` may be called.
+  uint8_t audit;
+  // Not 0: what is not needed any more is overwritten with zeros: buffers, the pieces of them that hold partial frames,
+  // and the receive buffer after each use. Every event takes the slow path.
+  uint8_t wipe;
+  // Not 0: the memory is left out of core dumps. Linux only.
+  uint8_t no_dump;
+  // Must be 0.
+  uint8_t reserved;
+  // The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
+  // eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
+  // one more if need be.
+  uint32_t in_flight_max;
+  // Must be 0.
+  uint32_t reserved_word;
+} demuxbuf_memory_config;
+
 // The settings of a pool. Fill it with `demuxbuf_pool_config_init`, then change what you want otherwise.
 typedef struct {
   // `sizeof(demuxbuf_pool_config)`.
@@ -327,64 +385,6 @@ typedef struct {
   uint8_t reserved;
 } demuxbuf_pool_config;
 
-// The settings of a pool on the memory model. Fill it with `demuxbuf_memory_config_init`, then change what you want
-// otherwise.
-typedef struct {
-  // `sizeof(demuxbuf_memory_config)`.
-  uint32_t struct_size;
-  // The most receivers at once.
-  uint32_t receivers_max;
-  // All memory for received bytes and for buffers of the host's own: the hard cap. Rounded down to whole buffers, of
-  // which there must be 8, and 3 beside those that are cut for partial frames of up to 64 bytes.
-  uint64_t memory_bytes;
-  // While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length allows
-  // (8192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts for.
-  uint64_t frame_grace_ns;
-  // While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
-  uint64_t blocked_ns;
-  // Size of a buffer, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
-  // multiple of 64; from 128 to 16777216.
-  uint32_t buffer_bytes;
-  // The most waits of the host's own requests at once. Receivers need none.
-  uint32_t waiters_max;
-  // Classes of the host's requests, from 1 to 8; class 0 is the most critical. Receivers use memory in the last.
-  uint32_t classes;
-  // As in `demuxbuf_pool_config`.
-  uint32_t class_burst;
-  // As in `demuxbuf_pool_config`. Receivers always have the buffer to receive into and those for the smallest cells. Of
-  // the others, a class has to leave one beside its reserve, the last class two.
-  uint32_t reserves[DEMUXBUF_CLASSES_MAX];
-  // As in `demuxbuf_pool_config`; that of the last class is at least as many.
-  uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
-  // The most tenants at once.
-  uint32_t tenants_max;
-  // As in `demuxbuf_policy`, of the receivers.
-  uint32_t resume_free_bytes;
-  // One of `DEMUXBUF_MODE_*`.
-  uint8_t mode;
-  // As in `demuxbuf_policy`.
-  uint8_t reads_per_wake;
-  // As in `demuxbuf_policy`.
-  uint8_t pause_when_blocked;
-  // As in `demuxbuf_policy`.
-  uint8_t reads_ahead;
-  // Not 0: `demuxbuf_pool_poll_audit` may be called.
-  uint8_t audit;
-  // Not 0: what is not needed any more is overwritten with zeros: buffers, the pieces of them that hold partial frames,
-  // and the receive buffer after each use. Every event takes the slow path.
-  uint8_t wipe;
-  // Not 0: the memory is left out of core dumps. Linux only.
-  uint8_t no_dump;
-  // Must be 0.
-  uint8_t reserved;
-  // The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
-  // eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
-  // one more if need be.
-  uint32_t in_flight_max;
-  // Must be 0.
-  uint32_t reserved_word;
-} demuxbuf_memory_config;
-
 // While a job of the host's holds a buffer of one class, it may ask for one of another.
 typedef struct {
   // Class of the buffer that it holds.
@@ -444,6 +444,15 @@ size_t demuxbuf_actions_str(uint32_t actions,
                             char *buffer,
                             size_t bytes);
 
+// Fills the settings: buffers of 16448 bytes, a grace of 1 s for frames, 2 s for what the host blocks, one class,
+// `receivers_max` waits for the host's own requests, no tenants, level-triggered. Set `struct_size` before the call.
+//
+// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is
+// written.
+int32_t demuxbuf_memory_config_init(demuxbuf_memory_config *config,
+                                    uint64_t memory_bytes,
+                                    uint32_t receivers_max);
+
 // Fills a configuration: `buffers` of 16448 bytes, `receivers_max` receivers with a parking slot each and as many
 // waits again for the host, one class, partial frames of up to 64 bytes parked, lifeline on, level-triggered. Set
 // `struct_size` before the call.
@@ -453,15 +462,6 @@ size_t demuxbuf_actions_str(uint32_t actions,
 int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
                                   uint32_t buffers,
                                   uint32_t receivers_max);
-
-// Fills the settings: buffers of 16448 bytes, a grace of 1 s for frames, 2 s for what the host blocks, one class,
-// `receivers_max` waits for the host's own requests, no tenants, level-triggered. Set `struct_size` before the call.
-//
-// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is
-// written.
-int32_t demuxbuf_memory_config_init(demuxbuf_memory_config *config,
-                                    uint64_t memory_bytes,
-                                    uint32_t receivers_max);
 
 // Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a pool
 // with these settings: for the start of a program, or its tests. `nested` has all `count` pairs that can occur: for a

@@ -1,6 +1,7 @@
-//! The configuration of a pool, and what is allowed in it.
+//! The settings of pools whose receivers hold buffers and parking slots, such as those that threads share.
 
 use super::guard::guarded_or;
+use super::memory_config::DEMUXBUF_CLASSES_MAX;
 use super::never;
 use super::out::{StructError, StructOut, growable, read_struct};
 use super::policy::mode_of;
@@ -10,10 +11,6 @@ use core::mem::offset_of;
 use demuxbuf::connection::Policy;
 use demuxbuf::pool::{ConfigError, PoolConfig};
 use demuxbuf::scheduler::{CLASSES_MAX, SIZES_MAX, SchedulerConfig};
-
-/// Classes of requests there can be.
-pub const DEMUXBUF_CLASSES_MAX: usize = 8;
-const _: () = assert!(DEMUXBUF_CLASSES_MAX == CLASSES_MAX);
 
 /// Sizes of buffers there can be beside the default.
 pub const DEMUXBUF_OTHER_SIZES_MAX: usize = 3;
@@ -164,7 +161,7 @@ pub unsafe extern "C" fn demuxbuf_pool_config_init(
 /// # Safety
 ///
 /// `config` is NULL, or valid for reads of as many bytes as its `struct_size` has.
-pub(super) unsafe fn read_config(config: *const demuxbuf_pool_config, tag: u8) -> Result<PoolConfig, Refusal> {
+pub(super) unsafe fn read(config: *const demuxbuf_pool_config, tag: u8) -> Result<PoolConfig, Refusal> {
     // What a short configuration lacks has the defaults for its own counts, which every version has.
     // SAFETY: as this function asks.
     let counts = unsafe { read_struct(config, demuxbuf_pool_config::default())? };

@@ -231,11 +231,11 @@ mod tests {
         let next = demuxbuf_h2_next::default();
         let mut records = demuxbuf_fcgi_decoder::default();
         let mut record = demuxbuf_fcgi_record::default();
-        let (mut info, mut config) = (demuxbuf_connection_info::default(), demuxbuf_pool_config::default());
+        let (mut info, mut config) = (demuxbuf_connection_info::default(), demuxbuf_memory_config::default());
         // SAFETY: every pointer is NULL or to a local that lives.
         unsafe {
             for status in [
-                with_panic(|| demuxbuf_pool_config_init(&mut config, 1, 1)),
+                with_panic(|| demuxbuf_memory_config_init(&mut config, 1 << 20, 1)),
                 with_panic(|| demuxbuf_connection_init(&mut connection, core::ptr::null(), null_mut(), null_mut())),
                 with_panic(|| demuxbuf_connection_describe(&connection, &mut info)),
                 with_panic(|| demuxbuf_connection_pending(&connection)) as i32,
@@ -276,9 +276,10 @@ mod tests {
         refused(core::ptr::null(), DEMUXBUF_ERR_NULL);
         // SAFETY: NULL is allowed.
         assert!(unsafe { InPool::new(core::ptr::null()) }.parts().is_none(), "a release build looks only here");
-        let pool = demuxbuf::pool::Pool::new(&demuxbuf::pool::PoolConfig::new(1, 1)).expect("the defaults are allowed");
+        let config = demuxbuf::receiving::PoolConfig::new(1 << 20, 1);
+        let pool = demuxbuf::receiving::ReceivingPool::new(&config).expect("the defaults are allowed");
         let tag = super::super::make::new_tag().ok().expect("there is a tag");
-        let pool = demuxbuf_pool::new(super::AnyPool::Own(pool), tag).bound_to_this_thread();
+        let pool = demuxbuf_pool::new(super::AnyPool::Memory(pool), tag).bound_to_this_thread();
         let address = core::ptr::from_ref(&pool).expose_provenance();
         let other = std::thread::spawn(move || {
             refused(core::ptr::with_exposed_provenance(address), DEMUXBUF_ERR_WRONG_THREAD);

@@ -212,13 +212,13 @@ mod tests {
     use super::super::notice::demuxbuf_pool_poll_notice;
     use super::super::receiver::demuxbuf_receiver_readable;
     use super::*;
-    use demuxbuf::pool::PoolConfig;
+    use demuxbuf::receiving::PoolConfig;
 
     #[test]
     fn panic_poisons_the_pool_and_it_can_still_be_freed() {
-        let pool = Pool::new(&PoolConfig::new(1, 1)).expect("the defaults are allowed");
-        let pool =
-            Box::into_raw(Box::new(demuxbuf_pool::new(AnyPool::Own(pool), new_tag().ok().expect("there is a tag"))));
+        let pool = ReceivingPool::new(&PoolConfig::new(1 << 20, 1)).expect("the defaults are allowed");
+        let tag = new_tag().ok().expect("there is a tag");
+        let pool = Box::into_raw(Box::new(demuxbuf_pool::new(AnyPool::Memory(pool), tag)));
         // SAFETY: the pointer is the pool made above, until the end of this function.
         let guard = unsafe { InPool::new(pool) };
         assert_eq!(guard.with_sound(|_| -> Option<()> { panic!("caught by the guard") }), Err(DEMUXBUF_ERR_POISONED));

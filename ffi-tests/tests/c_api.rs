@@ -119,6 +119,11 @@ fn pages() {
 }
 
 #[test]
+fn shared_config() {
+    passes_linked_both_ways(&["shared_config.c"]);
+}
+
+#[test]
 fn shared_pool() {
     passes_linked_both_ways(&["shared_pool.c"]);
 }

@@ -393,6 +393,8 @@ impl ReceivingPool {
         let may_receive = self.is_to_receive(index) || self.table.connection(index).is_in_flight();
         let borrowed = self.memory.borrowed(index).filter(|_| may_receive);
         if borrowed.is_none_or(|borrowed| bytes > borrowed.max_bytes) && bytes > 0 {
+            // The machine knows whether there is another reason.
+            self.table.connection(index).clone().apply_event(Event::Received { bytes })?;
             return Err(PoolError::TooManyBytes);
         }
         self.apply(index, Event::Received { bytes })?;

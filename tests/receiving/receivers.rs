@@ -1,7 +1,7 @@
 //! What receivers are lent, keep and lose: borrows, caps, claims, trials and evictions.
 
 use crate::{MODES, MS, pool_of_eight, pool_of_eight_in, receive};
-use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
+use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
 use demuxbuf::receiving::{PoolConfig, ReceivingPool};
 use demuxbuf::scheduler::{Outcome, Request};
@@ -55,6 +55,22 @@ fn decoder_works_in_place() {
     pool.data_mut(id).expect("it is attached")[9] = b'b';
     assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&b"jelloholybay"[..]), Ok(())));
     assert_eq!(pool.data(beside), Ok(&b"beside"[..]));
+}
+
+#[test]
+fn received_unasked_is_refused_by_its_cause() {
+    let mut pool = pool_of_eight(1);
+    let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
+    let received = |pool: &mut ReceivingPool, bytes| pool.handle(id, Event::Received { bytes });
+    assert_eq!(received(&mut pool, 1), Err(EventError::NoBuffer.into()));
+    pool.handle(id, Event::Readable).expect("it is attached");
+    assert_eq!(received(&mut pool, 0), Err(EventError::ZeroBytes.into()));
+    assert_eq!(received(&mut pool, 257), Err(EventError::TooManyBytes.into()));
+    received(&mut pool, 10).expect("there is room");
+    assert_eq!(received(&mut pool, 1), Err(PoolError::TooManyBytes), "it is to decode");
+    pool.handle(id, Event::EndOfStream).expect("it is attached");
+    assert_eq!(received(&mut pool, 1), Err(EventError::AfterEnd.into()));
+    assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[0; 10][..]), Ok(())));
 }
 
 #[test]

@@ -238,8 +238,11 @@ static void claim_is_granted_with_room(void) {
     uint64_t leases[8];
     new_pool(8);
     CHECK_NUMBER(lease_all(leases), 6);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1000), DEMUXBUF_OK);
     const uint64_t receiver = attach(2);
     claim(receiver, 5);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1500), DEMUXBUF_OK);
+    CHECK_NUMBER(describe(receiver).wait_age_ns, 500);
     demuxbuf_notice notice = {.struct_size = sizeof notice};
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
     CHECK_NUMBER(demuxbuf_pool_release(pool, leases[0]), DEMUXBUF_OK);

@@ -11,8 +11,9 @@ static void nested_requests_are_checked(void) {
     size_t room = sizeof message;
     CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 2, message, &room), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 3, message, &room), DEMUXBUF_ERR_DEADLOCK);
-    CHECK(strcmp(message, "jobs that hold class 2 and ask for class 1 can wait without end: they can leave 1 units free, "
-                          "and class 1 needs 2") == 0);
+    CHECK(strcmp(message,
+                 "jobs that hold class 2 and ask for class 1 can wait without end: they can leave 1 units free, "
+                 "and class 1 needs 2") == 0);
     CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 4, NULL, NULL), DEMUXBUF_ERR_CONFIG);
     CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(NULL, nested, 2, NULL, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, NULL, 1, NULL, NULL), DEMUXBUF_ERR_NULL);
@@ -134,7 +135,8 @@ static void no_memory_is_an_error(void) {
     FILL(pool);
     demuxbuf_pool_config_init(&config, 1u << 23, 1);
     config.buffer_bytes = 1u << 24;
-    CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 1, &pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NO_MEMORY);
+    CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 1, &pool, message, &(size_t){sizeof message}),
+                 DEMUXBUF_ERR_NO_MEMORY);
     CHECK_UNTOUCHED(pool);
     CHECK(strstr(message, "buffers") != NULL && strstr(message, "no memory") != NULL);
 }

@@ -124,6 +124,11 @@ fn shared_config() {
 }
 
 #[test]
+fn shared_receivers() {
+    passes_linked_both_ways(&["shared_receiver.c"]);
+}
+
+#[test]
 fn shared_pool() {
     passes_linked_both_ways(&["shared_pool.c"]);
 }

@@ -421,6 +421,11 @@ impl<B: Buffers> Receiving<B> {
         Some(self.clock.now_ns() - self.known(receiver)?.claim_since_ns()?)
     }
 
+    /// Time that did not count, because one advance of the clock was worth less, in nanoseconds.
+    pub(super) fn clock_skipped_ns(&self) -> u64 {
+        self.clock.skipped_ns()
+    }
+
     /// Whether it claims.
     pub(super) fn is_claiming(&self, receiver: u32) -> bool {
         self.known(receiver).is_some_and(|keeper| keeper.claim_since_ns().is_some())

@@ -3,7 +3,7 @@
 use super::{ReceivingPool, Totals};
 use crate::connection::Actions;
 use crate::pool::{MemoryModelStats, PoolError, PoolStats, ReceiverId, ReceiverInfo};
-use crate::scheduler::{SchedulerError, TenantId, TenantInfo, WaitId, WaitInfo};
+use crate::scheduler::{ReclaimStats, SchedulerError, TenantId, TenantInfo, WaitId, WaitInfo};
 use core::ptr::NonNull;
 
 impl ReceivingPool {
@@ -66,7 +66,7 @@ impl ReceivingPool {
         let Totals { shed_at_deadline, evicted, shed_for_memory, .. } = self.memory.totals();
         PoolStats {
             scheduler: scheduler.stats(),
-            reclaim: scheduler.reclaim_stats(),
+            reclaim: ReclaimStats { clock_skipped_ns: self.memory.clock_skipped_ns(), ..scheduler.reclaim_stats() },
             receivers: self.table.len(),
             receivers_max: self.memory.config().receivers_max,
             shed: shed_at_deadline + evicted + shed_for_memory,

@@ -235,6 +235,12 @@ fn statistics_have_the_counts_of_the_memory_model() {
     assert_eq!(stats.memory_model.copied_bytes, pool.totals().copied_bytes);
     assert_eq!(stats.memory_model.wait_ns_max, pool.memory().config().wait_ns_max());
     assert_eq!((stats.shed, stats.memory_model.claims), (0, 0));
+    // An advance is worth an eighth of the grace.
+    pool.handle_timeout(5);
+    pool.handle_timeout(5 + 125 * MS);
+    assert_eq!(pool.stats().reclaim.clock_skipped_ns, 0);
+    pool.handle_timeout(5 + 1_000 * MS);
+    assert_eq!(pool.stats().reclaim.clock_skipped_ns, 750 * MS);
 }
 
 /// The host has seen it and does nothing about it: no loop iteration reports it anew.

@@ -129,6 +129,11 @@ fn shared_receivers() {
 }
 
 #[test]
+fn shared_overload() {
+    passes_linked_both_ways(&["shared_overload.c"]);
+}
+
+#[test]
 fn shared_pool() {
     passes_linked_both_ways(&["shared_pool.c"]);
 }

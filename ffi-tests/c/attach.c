@@ -1,13 +1,12 @@
 /* What a connection is attached with, what of it is changed later, and the notice that follows a full table. */
-#include "check.h"
+#include "pools.h"
 
-static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t receivers) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    demuxbuf_pool *pool;
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
-    config.buffer_bytes = 256, config.classes = 2, config.tenants_max = 1, config.lifeline = 0, config.slots = 0;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
-    return pool;
+enum { BUFFER_BYTES = 256, LEASES = 6 };
+
+static demuxbuf_pool *new_pool(uint32_t receivers) {
+    demuxbuf_memory_config config = config_of(LEASES, receivers, BUFFER_BYTES);
+    config.classes = 2;
+    return pool_of(&config);
 }
 
 static uint64_t attach(demuxbuf_pool *pool, const demuxbuf_attach_options *options) {
@@ -30,7 +29,7 @@ static demuxbuf_receiver_info describe(const demuxbuf_pool *pool, uint64_t recei
 }
 
 static void null_options_are_the_defaults(void) {
-    demuxbuf_pool *pool = new_pool(1, 2);
+    demuxbuf_pool *pool = new_pool(2);
     const uint64_t receivers[] = {attach(pool, NULL), attach(pool, OPTIONS(.token = 0))};
     for (int at = 0; at < 2; at++) {
         const demuxbuf_receiver_info info = describe(pool, receivers[at]);
@@ -56,7 +55,7 @@ static void check_refused(demuxbuf_pool *pool, const demuxbuf_attach_options *op
 
 /* What is refused is named, with its value and what is allowed. */
 static void refusals_have_messages(void) {
-    demuxbuf_pool *pool = new_pool(1, 1);
+    demuxbuf_pool *pool = new_pool(1);
     demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = 5};
     static const uint8_t byte = 1;
     const struct {
@@ -64,7 +63,6 @@ static void refusals_have_messages(void) {
         const char *message;
     } cases[] = {
         {{.class_index = 258}, "class_index is 258; allowed is 0 to 1"},
-        {{.tenant = 9}, "tenant is 0x9; allowed is 0 or a tenant of this pool"},
         {{.policy = &policy}, "mode is 5; allowed is 0 to 4"},
         {{.length = 3}, "bytes is NULL; allowed is that only if length is 0"},
         {{.bytes = &byte, .length = 257}, "more bytes than fit"},
@@ -78,17 +76,11 @@ static void refusals_have_messages(void) {
         CHECK(demuxbuf_receiver_attach(pool, &options, &made, message, &room) < 0);
         CHECK(strcmp(message, cases[at].message) == 0 && room == strlen(message) + 1);
     }
-    const uint64_t receiver = attach(pool, NULL);
-    char message[120];
-    size_t room = sizeof message;
-    policy.mode = 0, policy.park_bytes = 65;
-    CHECK_REFUSED(demuxbuf_receiver_set_policy(pool, receiver, &policy, message, &room).actions, DEMUXBUF_ERR_RANGE);
-    CHECK(strcmp(message, "policy.park_bytes is 65; allowed is 0 to 64") == 0);
     demuxbuf_pool_free(pool);
 }
 
 static void wrong_options_are_refused(void) {
-    demuxbuf_pool *pool = new_pool(1, 1);
+    demuxbuf_pool *pool = new_pool(1);
     demuxbuf_policy policy = {.struct_size = sizeof policy};
     demuxbuf_attach_options options = {.struct_size = sizeof options, .policy = &policy};
     options.struct_size--;
@@ -97,17 +89,11 @@ static void wrong_options_are_refused(void) {
     check_refused(pool, &options, DEMUXBUF_ERR_STRUCT_SIZE);
     policy.struct_size++, policy.mode = 5;
     check_refused(pool, &options, DEMUXBUF_ERR_CONFIG);
-    policy.mode = 0, policy.park_bytes = 65;
-    check_refused(pool, &options, DEMUXBUF_ERR_RANGE);
-    policy.park_bytes = 64, policy.reclaim_bytes = 4097;
-    check_refused(pool, &options, DEMUXBUF_ERR_RANGE);
-    policy.reclaim_bytes = 4096, options.class_index = 2;
+    policy.mode = 0, options.class_index = 2;
     check_refused(pool, &options, DEMUXBUF_ERR_CLASS);
     options.class_index = 256;
     check_refused(pool, &options, DEMUXBUF_ERR_CLASS);
-    options.class_index = 1, options.tenant = 1;
-    check_refused(pool, &options, DEMUXBUF_ERR_STALE);
-    options.tenant = 0, options.unknown_length = 1;
+    options.class_index = 1, options.unknown_length = 1;
     /* Bytes beside a buffer that has content are a mistake. */
     uint64_t made, lease;
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
@@ -126,7 +112,7 @@ static void wrong_options_are_refused(void) {
 
 /* A plaintext connection and one behind a layer that reads ahead, in one pool; the first is upgraded. */
 static void policy_is_of_each_receiver(void) {
-    demuxbuf_pool *pool = new_pool(2, 2);
+    demuxbuf_pool *pool = new_pool(2);
     demuxbuf_policy edge = {.struct_size = sizeof edge, .mode = DEMUXBUF_MODE_EDGE};
     const uint64_t plain = attach(pool, NULL), ahead = attach(pool, OPTIONS(.token = 1, .policy = &edge));
     edge.mode = 5; /* it was read by the call alone */
@@ -136,9 +122,6 @@ static void policy_is_of_each_receiver(void) {
     edge.mode = DEMUXBUF_MODE_EDGE;
     CHECK_REFUSED(demuxbuf_receiver_set_policy(NULL, plain, &edge, NULL, NULL).actions, DEMUXBUF_ERR_NULL);
     CHECK_REFUSED(demuxbuf_receiver_set_policy(pool, 0, &edge, NULL, NULL).actions, DEMUXBUF_ERR_STALE);
-    edge.park_bytes = 65;
-    CHECK_REFUSED(demuxbuf_receiver_set_policy(pool, plain, &edge, NULL, NULL).actions, DEMUXBUF_ERR_RANGE);
-    edge.park_bytes = 0;
     CHECK_NUMBER(demuxbuf_receiver_done(pool, plain, DEMUXBUF_WANT_RECV).actions, 0);
     CHECK_NUMBER(demuxbuf_receiver_set_policy(pool, plain, &edge, NULL, NULL).actions, DEMUXBUF_WANT_RECV);
     CHECK_NUMBER(describe(pool, plain).mode, DEMUXBUF_MODE_EDGE);
@@ -155,36 +138,22 @@ static void policy_is_of_each_receiver(void) {
     CHECK_REFUSED(demuxbuf_connection_set_policy(&connection, &edge, NULL, NULL), DEMUXBUF_ERR_CLOSED);
 }
 
-static void class_and_tenant_are_of_each_receiver(void) {
-    demuxbuf_pool *pool = new_pool(1, 3);
-    const demuxbuf_tenant_config capped = {sizeof capped, 1, 0, 1};
-    demuxbuf_tenant_info info = {.struct_size = sizeof info};
-    demuxbuf_notice notice = {.struct_size = sizeof notice};
-    uint64_t tenant;
-    CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &capped, &tenant, NULL, NULL), DEMUXBUF_OK);
-    const uint64_t holder = attach(pool, OPTIONS(.tenant = tenant, .bytes = (const uint8_t *)"held", .length = 4));
-    CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &info), DEMUXBUF_OK);
-    CHECK_NUMBER(info.outstanding_units, 1);
-    const uint64_t first = attach(pool, OPTIONS(.class_index = 1, .token = 1));
-    const uint64_t second = attach(pool, OPTIONS(.class_index = 1, .token = 2));
-    demuxbuf_receiver_readable(pool, first);
-    demuxbuf_receiver_readable(pool, second);
+static void class_is_of_each_receiver(void) {
+    demuxbuf_pool *pool = new_pool(2);
+    const uint64_t first = attach(pool, OPTIONS(.class_index = 1)), second = attach(pool, OPTIONS(.class_index = 1));
     CHECK_NUMBER(demuxbuf_receiver_set_class(NULL, second, 0), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_receiver_set_class(pool, 0, 0), DEMUXBUF_ERR_STALE);
     CHECK_NUMBER(demuxbuf_receiver_set_class(pool, second, 2), DEMUXBUF_ERR_CLASS);
     CHECK_NUMBER(demuxbuf_receiver_set_class(pool, second, 256), DEMUXBUF_ERR_CLASS);
     CHECK_NUMBER(demuxbuf_receiver_set_class(pool, second, 0), DEMUXBUF_OK);
-    CHECK_NUMBER(describe(pool, second).class_index, 0);
-    demuxbuf_receiver_close(pool, holder);
-    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
-    CHECK(notice.kind == DEMUXBUF_NOTICE_RECEIVER && notice.token == 2 && notice.receiver == second);
+    CHECK(describe(pool, first).class_index == 1 && describe(pool, second).class_index == 0);
     stats_of(pool);
     demuxbuf_pool_free(pool);
 }
 
 /* A host that accepts no more while the table is full learns once when it can go on. */
 static void full_table_is_followed_by_one_notice(void) {
-    demuxbuf_pool *pool = new_pool(1, 1);
+    demuxbuf_pool *pool = new_pool(1);
     demuxbuf_notice notice = {.struct_size = sizeof notice};
     uint64_t receiver = attach(pool, NULL), made, lease, wait;
     FILL(made);
@@ -206,6 +175,7 @@ static void full_table_is_followed_by_one_notice(void) {
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
     attach(pool, OPTIONS(.notify_if_full = 1));
     /* The other kind. */
+    leave_free(pool, 1);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 7, &wait), DEMUXBUF_STATUS_QUEUED);
     CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
@@ -215,22 +185,41 @@ static void full_table_is_followed_by_one_notice(void) {
     demuxbuf_pool_free(pool);
 }
 
-/* Where no buffer is free for bytes that were read already, they are given to the first receive, which waits for one. */
-static void bytes_without_a_buffer_are_given_to_the_first_receive(void) {
-    demuxbuf_pool *pool = new_pool(1, 1);
+/*
+ * Where no buffer is free for bytes that were read already, they are given to the first receives as far as there is room,
+ * and the receiver waits for more.
+ */
+static void bytes_without_a_buffer_are_given_to_the_first_receives(void) {
+    demuxbuf_pool *pool = new_pool(1);
     demuxbuf_notice notice = {.struct_size = sizeof notice};
-    static const uint8_t bytes[] = "read before attach";
-    uint64_t lease, receiver;
-    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+    uint8_t bytes[100];
+    uint64_t leases[2], receiver;
+    leave_free(pool, 2);
+    for (int at = 0; at < 100; at++) {
+        bytes[at] = (uint8_t)at;
+    }
+    for (int at = 0; at < 2; at++) {
+        CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &leases[at]), DEMUXBUF_OK);
+    }
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.bytes = bytes, .length = sizeof bytes), &receiver, NULL, NULL),
                  DEMUXBUF_ERR_NO_BUFFER_FREE);
     receiver = attach(pool, OPTIONS(.token = 3));
-    CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_RECV) == 0);
-    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    demuxbuf_step step = demuxbuf_receiver_readable(pool, receiver);
+    CHECK(demuxbuf_step_has(step, DEMUXBUF_RECV) && step.bytes == 64);
+    memcpy(step.data, bytes, 64);
+    step = demuxbuf_receiver_received(pool, receiver, 64);
+    CHECK(demuxbuf_step_has(step, DEMUXBUF_DECODE) && step.bytes == 64);
+    step = demuxbuf_receiver_decoded(pool, receiver, 0, 36);
+    step = demuxbuf_receiver_readable(pool, receiver);
+    CHECK(!demuxbuf_step_has(step, DEMUXBUF_RECV) && describe(pool, receiver).waiting == 1);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
+    for (int at = 0; at < 2; at++) {
+        CHECK_NUMBER(demuxbuf_pool_release(pool, leases[at]), DEMUXBUF_OK);
+    }
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
-    CHECK(notice.token == 3 && demuxbuf_step_has(notice.step, DEMUXBUF_RECV));
-    memcpy(notice.step.data, bytes, sizeof bytes);
-    const demuxbuf_step step = demuxbuf_receiver_received(pool, receiver, sizeof bytes);
+    CHECK(notice.token == 3 && demuxbuf_step_has(notice.step, DEMUXBUF_RECV) && notice.step.bytes >= 36);
+    memcpy(notice.step.data, bytes + 64, 36);
+    step = demuxbuf_receiver_received(pool, receiver, 36);
     CHECK(demuxbuf_step_has(step, DEMUXBUF_DECODE) && step.bytes == sizeof bytes);
     CHECK_SAME(step.data, bytes, sizeof bytes);
     demuxbuf_pool_free(pool);
@@ -241,8 +230,8 @@ int main(void) {
     refusals_have_messages();
     wrong_options_are_refused();
     policy_is_of_each_receiver();
-    class_and_tenant_are_of_each_receiver();
+    class_is_of_each_receiver();
     full_table_is_followed_by_one_notice();
-    bytes_without_a_buffer_are_given_to_the_first_receive();
+    bytes_without_a_buffer_are_given_to_the_first_receives();
     return check_end();
 }

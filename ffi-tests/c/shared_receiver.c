@@ -146,7 +146,56 @@ static void s68_cancelled_receive_leaves_a_poll_pending(void) {
     free_shard(shard);
 }
 
+/* What a policy has about parking is checked, and changes nothing if it is wrong. */
+static void wrong_policies_are_refused(void) {
+    const struct shard shard = new_pool(1, 2, 128, 64);
+    demuxbuf_pool *pool = shard.pool;
+    demuxbuf_policy policy = {.struct_size = sizeof policy, .park_bytes = 65};
+    const uint64_t receiver = attach(pool, 1);
+    uint64_t made;
+    char message[120];
+    size_t room = sizeof message;
+    FILL(made);
+    CHECK_REFUSED(demuxbuf_receiver_set_policy(pool, receiver, &policy, message, &room).actions, DEMUXBUF_ERR_RANGE);
+    CHECK(strcmp(message, "policy.park_bytes is 65; allowed is 0 to 64") == 0);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.policy = &policy), &made, NULL, NULL), DEMUXBUF_ERR_RANGE);
+    policy.park_bytes = 64, policy.reclaim_bytes = 4097;
+    CHECK_REFUSED(demuxbuf_receiver_set_policy(pool, receiver, &policy, NULL, NULL).actions, DEMUXBUF_ERR_RANGE);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.policy = &policy), &made, NULL, NULL), DEMUXBUF_ERR_RANGE);
+    CHECK_UNTOUCHED(made);
+    CHECK_NUMBER(stats_of(pool).receivers, 1);
+    policy.reclaim_bytes = 4096;
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.policy = &policy), &made, NULL, NULL), DEMUXBUF_OK);
+    free_shard(shard);
+}
+
+/* A request that waits goes to the end of the receiver's new class. */
+static void class_is_of_each_receiver(void) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 3), DEMUXBUF_OK);
+    config.classes = 2, config.lifeline = 0;
+    const struct shard shard = new_shard(&config);
+    demuxbuf_pool *pool = shard.pool;
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    uint64_t receivers[2], lease;
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
+    for (uint64_t at = 0; at < 2; at++) {
+        CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.class_index = 1, .token = at), &receivers[at], NULL, NULL),
+                     DEMUXBUF_OK);
+        demuxbuf_receiver_readable(pool, receivers[at]);
+    }
+    CHECK_NUMBER(demuxbuf_receiver_set_class(pool, receivers[1], 2), DEMUXBUF_ERR_CLASS);
+    CHECK_NUMBER(demuxbuf_receiver_set_class(pool, receivers[1], 0), DEMUXBUF_OK);
+    CHECK_NUMBER(describe(pool, receivers[1]).class_index, 0);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
+    CHECK(notice.kind == DEMUXBUF_NOTICE_RECEIVER && notice.token == 1 && notice.receiver == receivers[1]);
+    free_shard(shard);
+}
+
 int main(void) {
+    wrong_policies_are_refused();
+    class_is_of_each_receiver();
     small_partial_frame_is_parked_and_unparked();
     release_grants_the_waiter();
     in_flight_receive_offers_no_memory_again();

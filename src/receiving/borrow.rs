@@ -158,7 +158,7 @@ impl<B: Buffers> Receiving<B> {
         (room > 0).then(|| room.min(self.exact_bytes(keeper)))
     }
 
-    /// The receiver uses a buffer from now on, with its content at the front.
+    /// The receiver uses a buffer from now on, to receive with its content at the front.
     pub(super) fn borrow(&mut self, keeper: u32, purpose: Purpose, max_bytes: u32) {
         self.dequeue(keeper);
         self.end_off(keeper);
@@ -170,12 +170,14 @@ impl<B: Buffers> Receiving<B> {
             _ => (self.receive_buffer, Lender::Thread),
         };
         self.is_receive_buffer_lent |= lender == Lender::Thread;
-        self.move_bytes((from, from_start), kept_bytes, (buffer, 0));
+        // In front of what is received there is nothing else. What is only decoded stays where it is in a buffer of its own.
+        let start = if lender == Lender::Receiver && purpose == Purpose::Decode { from_start } else { 0 };
+        self.move_bytes((from, from_start), kept_bytes, (buffer, start));
         let is_counted = purpose != Purpose::Decode && self.submits(keeper);
         self.list_borrow(Borrow {
             keeper,
             buffer,
-            start: 0,
+            start: start as u32,
             lender,
             purpose,
             max_bytes,

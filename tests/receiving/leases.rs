@@ -33,6 +33,28 @@ fn content_leaves_with_a_buffer_and_comes_back() {
     }
 }
 
+/// Wherever it begins in its buffer.
+#[test]
+fn content_that_comes_with_its_buffer_is_not_copied() {
+    let mut pool = pool_of_eight(1);
+    let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
+    pool.buffer(lease).expect("it is the host's")[100..250].fill(7);
+    let place = pool.buffer(lease).expect("it is the host's")[100..].as_ptr();
+    let content = LeasedContent { lease, offset: 100, buffered_bytes: 150 };
+    let id = pool.adopt(&AttachOptions::new(0, 2), content).expect("the lease is the host's");
+    assert_eq!(pool.data(id).map(<[u8]>::as_ptr), Ok(place));
+    // It stays there while the host holds it, and moves to the front to make room.
+    pool.handle(id, Event::Block { reasons: 1 }).expect("it is attached");
+    pool.handle(id, Event::Unblock { reasons: 1 }).expect("it is attached");
+    assert_eq!((pool.data(id).map(<[u8]>::as_ptr), pool.totals().copied_bytes), (Ok(place), 0));
+    pool.decoded(id, 10, 100).expect("it is attached");
+    assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+    pool.receive_area(id).expect("it is attached")[..100].fill(8);
+    pool.handle(id, Event::Received { bytes: 100 }).expect("there is room");
+    assert_eq!(pool.data(id), Ok(&[[7; 140].as_slice(), &[8; 100]].concat()[..]));
+    assert_eq!(pool.check_invariants(), Ok(()));
+}
+
 /// Content that is past its deadline may be evicted, but not for a host that takes it: what the host gets is what was sent.
 #[test]
 fn take_evicts_others_and_not_what_is_taken() {

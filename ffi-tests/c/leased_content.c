@@ -1,16 +1,11 @@
-/* Buffers that leave and enter a receiver with what is in them, without a copy; and bytes that are there at the start.
-   */
-#include "check.h"
+/* Buffers that leave and enter a receiver with what is in them, without a copy; and bytes that are there at the start. */
+#include "pools.h"
 
-enum { BUFFER_BYTES = 256 };
+enum { BUFFER_BYTES = 256, LEASES = 6 };
 
-static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t receivers) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    demuxbuf_pool *pool;
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
-    config.buffer_bytes = BUFFER_BYTES;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-    return pool;
+static demuxbuf_pool *new_pool(uint32_t receivers) {
+    const demuxbuf_memory_config config = config_of(LEASES, receivers, BUFFER_BYTES);
+    return pool_of(&config);
 }
 
 static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
@@ -47,7 +42,7 @@ static void check_content(const uint8_t *data, uint32_t bytes, uint8_t first) {
 }
 
 static void take_and_adopt_keep_the_content(void) {
-    demuxbuf_pool *pool = new_pool(2, 2);
+    demuxbuf_pool *pool = new_pool(2);
     uint64_t from, to;
     demuxbuf_leased_content content;
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = 1), &from, NULL, NULL), DEMUXBUF_OK);
@@ -61,7 +56,7 @@ static void take_and_adopt_keep_the_content(void) {
     CHECK(buffer_of(pool, content.lease) + content.offset == place);
     check_content(place, 70, 40);
     demuxbuf_pool_stats stats = stats_of(pool);
-    CHECK(stats.taken_bytes == 70 && stats.leased == 1 && stats.dropped_bytes == 0);
+    CHECK(stats.taken_bytes == 70 && stats.free == LEASES - 1 && stats.dropped_bytes == 0);
     /* It is gone; reading goes on into another buffer. */
     demuxbuf_leased_content nothing;
     FILL(nothing);
@@ -79,12 +74,13 @@ static void take_and_adopt_keep_the_content(void) {
     /* The lease is the receiver's now. */
     CHECK_NUMBER(demuxbuf_pool_release(pool, content.lease), DEMUXBUF_ERR_STALE);
     demuxbuf_receiver_decoded(pool, to, 70, 0);
-    CHECK_NUMBER(stats_of(pool).leased, 1);
+    stats = stats_of(pool);
+    CHECK(stats.free == LEASES && stats.copied_bytes == 0);
     demuxbuf_pool_free(pool);
 }
 
 static void lease_of_an_address(void) {
-    demuxbuf_pool *pool = new_pool(3, 2), *other = new_pool(1, 1);
+    demuxbuf_pool *pool = new_pool(2), *other = new_pool(1);
     uint64_t lease, second, foreign, receiver, found;
     FILL(found);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
@@ -123,7 +119,7 @@ static void lease_of_an_address(void) {
 }
 
 static void adopt_of_a_requested_buffer(void) {
-    demuxbuf_pool *pool = new_pool(1, 1);
+    demuxbuf_pool *pool = new_pool(1);
     uint64_t receiver;
     demuxbuf_leased_content content = {.offset = 200, .buffered_bytes = 56};
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &content.lease), DEMUXBUF_OK);
@@ -142,7 +138,7 @@ static void adopt_of_a_requested_buffer(void) {
 }
 
 static void adopt_of_wrong_content_is_refused(void) {
-    demuxbuf_pool *pool = new_pool(2, 2), *other = new_pool(1, 1);
+    demuxbuf_pool *pool = new_pool(2), *other = new_pool(1);
     uint64_t lease, foreign, released, holder, wait, made;
     demuxbuf_leased_content content;
     CHECK_NUMBER(demuxbuf_pool_request(other, 0, 0, &foreign), DEMUXBUF_OK);
@@ -150,7 +146,7 @@ static void adopt_of_wrong_content_is_refused(void) {
     CHECK_NUMBER(demuxbuf_pool_release(pool, released), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &holder, NULL, NULL), DEMUXBUF_OK);
-    receive(pool, holder, 10, 0);
+    leave_free(pool, 0);
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &wait), DEMUXBUF_STATUS_QUEUED);
     const demuxbuf_pool_stats before = stats_of(pool);
     FILL(made);
@@ -189,7 +185,7 @@ static void adopt_of_wrong_content_is_refused(void) {
 }
 
 static void receiver_buffer_is_not_the_host_s(void) {
-    demuxbuf_pool *pool = new_pool(1, 2);
+    demuxbuf_pool *pool = new_pool(2);
     uint64_t receiver, again;
     demuxbuf_leased_content content;
     uint8_t *data;
@@ -212,7 +208,7 @@ static void receiver_buffer_is_not_the_host_s(void) {
 }
 
 static void adopt_into_a_full_table_changes_nothing(void) {
-    demuxbuf_pool *pool = new_pool(1, 1);
+    demuxbuf_pool *pool = new_pool(1);
     uint64_t receiver, made;
     demuxbuf_leased_content content = {.buffered_bytes = 10};
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
@@ -221,25 +217,25 @@ static void adopt_into_a_full_table_changes_nothing(void) {
     CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &made, NULL, NULL), DEMUXBUF_ERR_TABLE_FULL);
     CHECK_UNTOUCHED(made);
     CHECK_NUMBER(demuxbuf_pool_release(pool, content.lease), DEMUXBUF_OK);
-    CHECK_NUMBER(stats_of(pool).free, 1);
+    CHECK_NUMBER(stats_of(pool).free, LEASES);
     demuxbuf_pool_free(pool);
 }
 
 static void adopt_of_an_empty_buffer_releases_it(void) {
-    demuxbuf_pool *pool = new_pool(1, 1);
+    demuxbuf_pool *pool = new_pool(1);
     uint64_t receiver;
     demuxbuf_leased_content content = {.offset = BUFFER_BYTES, .buffered_bytes = 0};
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &content.lease), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_receiver_adopt(pool, NULL, &content, &receiver, NULL, NULL), DEMUXBUF_OK);
     demuxbuf_pool_stats stats = stats_of(pool);
-    CHECK(stats.free == 1 && stats.receivers == 1);
+    CHECK(stats.free == LEASES && stats.receivers == 1);
     demuxbuf_step step = demuxbuf_receiver_pending(pool, receiver);
     CHECK(step.data == NULL && step.bytes == 0);
     demuxbuf_pool_free(pool);
 }
 
 static void adopt_of_a_full_buffer(void) {
-    demuxbuf_pool *pool = new_pool(1, 1);
+    demuxbuf_pool *pool = new_pool(1);
     uint64_t receiver;
     demuxbuf_leased_content content = {.offset = 0, .buffered_bytes = BUFFER_BYTES};
     CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &content.lease), DEMUXBUF_OK);
@@ -252,7 +248,7 @@ static void adopt_of_a_full_buffer(void) {
 
 /* A protocol upgrade: bytes that another reader received are the first to decode. */
 static void attach_with_bytes_decodes_them_first(void) {
-    demuxbuf_pool *pool = new_pool(1, 1);
+    demuxbuf_pool *pool = new_pool(1);
     uint8_t upgrade[BUFFER_BYTES];
     uint64_t receiver;
     for (uint32_t length = 1; length <= BUFFER_BYTES; length++) {

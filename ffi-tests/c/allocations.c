@@ -1,16 +1,16 @@
 /*
- * Nothing is allocated after demuxbuf_pool_new: a random host makes every call there is, right and wrong, while
+ * Nothing is allocated after a pool was made: a random host makes every call there is, right and wrong, while
  * `counted.c` counts what the library asks of the C library.
  */
-#include "check.h"
 #include "counted.h"
+#include "pools.h"
 
-enum { RECEIVERS = 24, LEASES = 4, WAITS = 8, STEPS = 400000 };
+enum { RECEIVERS = 24, LEASES = 8, WAITS = 8, STEPS = 1000000 };
 
 /* The handles of the host. Handles stay in their arrays after they ended, so that stale ones are used too. */
 static uint64_t receivers[RECEIVERS], leases[LEASES], waits[WAITS];
 static demuxbuf_leased_content content;
-static uint64_t seed = 88172645463325252u;
+static uint64_t seed = 88172645463325252u, now_ns;
 static unsigned long done, refused;
 
 static uint32_t below(uint32_t limit) {
@@ -37,7 +37,7 @@ static void obey(demuxbuf_pool *pool, uint64_t receiver, demuxbuf_step step) {
         step = below(8) == 0 ? demuxbuf_receiver_would_block(pool, receiver)
                              : demuxbuf_receiver_received(pool, receiver, bytes);
     } else if ((step.actions & DEMUXBUF_DECODE) != 0) {
-        step = demuxbuf_receiver_decoded(pool, receiver, 1 + below(step.bytes), below(3) * 7);
+        step = demuxbuf_receiver_decoded(pool, receiver, below(2) * (1 + below(step.bytes)), below(3) * below(100));
     }
     uint32_t reported = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_END | DEMUXBUF_SHED | DEMUXBUF_RESCHEDULE |
                         DEMUXBUF_CANNOT_FIT;
@@ -94,21 +94,34 @@ static void call_pool(demuxbuf_pool *pool) {
     uint64_t handle, number;
     uint8_t *data;
     uint32_t bytes;
-    switch (below(12)) {
+    switch (below(16)) {
     case 0: {
         uint32_t slot = below(LEASES);
-        count(demuxbuf_pool_release(pool, leases[slot]));
+        if (below(4) == 0) {
+            count(demuxbuf_pool_release(pool, leases[slot]));
+        }
         int32_t status = demuxbuf_pool_request(pool, below(3), 0, &handle);
         count(status);
         if (status >= 0) {
-            *(status == DEMUXBUF_OK ? &leases[slot] : &waits[below(WAITS)]) = handle;
+            uint64_t *at = status == DEMUXBUF_OK ? &leases[slot] : &waits[below(WAITS)];
+            /* What is overwritten ends before, or the host would lose it. */
+            count(status == DEMUXBUF_OK ? demuxbuf_pool_release(pool, *at) : demuxbuf_pool_cancel(pool, *at));
+            *at = handle;
         }
         break;
     }
-    case 1: count(demuxbuf_pool_release(pool, leases[below(LEASES)])); break;
+    case 1:
+        if (below(4) == 0) {
+            count(demuxbuf_pool_release(pool, leases[below(LEASES)]));
+        }
+        break;
     case 2: count(demuxbuf_pool_cancel(pool, waits[below(WAITS)])); break;
     case 3: count(demuxbuf_pool_buffer(pool, leases[below(LEASES)], &data, &bytes)); break;
-    case 4: count(demuxbuf_pool_handle_timeout(pool, below(1000000))); break;
+    case 4:
+    case 10:
+    case 11:
+    case 12:
+    case 13: count(demuxbuf_pool_handle_timeout(pool, now_ns += below(10000000))); break;
     case 5: count(demuxbuf_pool_poll_timeout(pool) > 0 ? DEMUXBUF_OK : DEMUXBUF_ERR_RANGE); break;
     case 6: count(demuxbuf_pool_bypass_bound(pool, &number)); break;
     case 7: count(demuxbuf_pool_get_stats(pool, &stats)); break;
@@ -146,15 +159,12 @@ static void call_the_rest(void) {
 }
 
 int main(void) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    demuxbuf_pool *pool;
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 3, RECEIVERS), DEMUXBUF_OK);
-    config.buffer_bytes = 4096;
+    demuxbuf_memory_config config = config_of(6, RECEIVERS, 256);
     config.classes = 2;
     config.reserves[1] = 1;
-    config.slots = RECEIVERS / 2;
-    config.waiters_max = RECEIVERS + WAITS;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    config.waiters_max = WAITS;
+    config.frame_grace_ns = config.blocked_ns = 20000000;
+    demuxbuf_pool *pool = pool_of(&config);
     /* The counters count: a pool is several pieces. */
     const unsigned long allocated = counted_allocations();
     CHECK(allocated >= 3);
@@ -179,9 +189,10 @@ int main(void) {
     demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
     CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
     CHECK(stats.granted_at_once > 100 && stats.granted_by_handoff > 100 && stats.cancelled > 100);
-    CHECK(stats.parked > 100 && stats.unparked > 100 && stats.lifelines > 100 && stats.compactions > 100);
+    CHECK(stats.claims > 100 && stats.grants > 5 && stats.trials > 10 && stats.copied_bytes > 100);
+    CHECK(stats.evicted > 10 && stats.shed_at_deadline > 10);
     CHECK(stats.received_bytes > 100 && stats.dropped_bytes > 100 && stats.taken_bytes > 100);
-    CHECK(stats.waiting_peak > 5 && stats.leased_peak == 3 && done > 100000 && refused > 10000);
+    CHECK(stats.waiting_peak > 5 && stats.leased_peak == stats.buffers && done > 100000 && refused > 10000);
 
     demuxbuf_pool_free(pool);
     CHECK_NUMBER(counted_allocations(), allocated);
@@ -189,9 +200,9 @@ int main(void) {
     CHECK_NUMBER(counted_frees(), allocated);
 
     /* The same without such memory: the system has refused the arena, and the rest is freed. */
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1u << 23, 1), DEMUXBUF_OK);
+    config.memory_bytes = UINT64_C(1) << 47;
     config.buffer_bytes = 1u << 24;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_ERR_NO_MEMORY);
+    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, NULL, 0), DEMUXBUF_ERR_NO_MEMORY);
     CHECK_NUMBER(counted_refused(), 1);
     CHECK(counted_allocations() > allocated);
     CHECK_NUMBER(counted_frees(), counted_allocations());

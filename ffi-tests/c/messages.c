@@ -2,7 +2,8 @@
  * The messages of every call that reads a struct of settings: each names the field, its value and what is allowed, fits
  * into the room that there is, and the call reports how much room it needs.
  */
-#include "check.h"
+#include "pools.h"
+#include "shard.h"
 
 enum { ROOM = 160 };
 
@@ -16,7 +17,7 @@ typedef int32_t call(const void *settings, char *message, size_t *message_bytes)
 static int32_t make_pool(const void *settings, char *message, size_t *message_bytes) {
     demuxbuf_pool *made;
     FILL(made);
-    const int32_t status = demuxbuf_pool_new(settings, &made, message, message_bytes);
+    const int32_t status = demuxbuf_pool_new_with_memory(settings, &made, message, message_bytes);
     CHECK_UNTOUCHED(made);
     return status;
 }
@@ -117,7 +118,7 @@ static void each_call_names_what_is_wrong_with_a_struct(void) {
         call *made;
         uint32_t bytes;
     } calls[] = {
-        {make_pool, sizeof(demuxbuf_pool_config)},
+        {make_pool, sizeof(demuxbuf_memory_config)},
         {make_shared_pool, sizeof(demuxbuf_pool_config)},
         {init_connection, sizeof(demuxbuf_policy)},
         {create_tenant, sizeof(demuxbuf_tenant_config)},
@@ -157,14 +158,13 @@ static void tenant_names_the_field(void) {
     tenant.weight = 1001;
     refused(create_tenant, &tenant, DEMUXBUF_ERR_RANGE, "weight is 1001; allowed is 1 to 1000");
     tenant.weight = 1;
-    tenant.guaranteed = 5;
-    refused(create_tenant, &tenant, DEMUXBUF_ERR_RANGE, "guaranteed is 5; allowed is 0 to 4");
+    tenant.guaranteed = 9;
+    refused(create_tenant, &tenant, DEMUXBUF_ERR_RANGE, "guaranteed is 9; allowed is 0 to 8");
     tenant.guaranteed = 0;
     tenant.cap = 0;
     refused(create_tenant, &tenant, DEMUXBUF_ERR_RANGE, "cap is 0; allowed is 1 to 4294967295");
     tenant.cap = UINT32_MAX;
-    refused(create_shared_tenant, &tenant, DEMUXBUF_ERR_TENANTS_UNSUPPORTED,
-            "a shared pool has no tenants, and a receiver on the memory model has none");
+    refused(create_shared_tenant, &tenant, DEMUXBUF_ERR_TENANTS_UNSUPPORTED, "a shared pool has no tenants");
     taken(create_tenant, &tenant);
     refused(create_tenant, &tenant, DEMUXBUF_ERR_TABLE_FULL, "all 2 tenants are in use");
 }
@@ -193,22 +193,21 @@ static void request_names_the_field(void) {
     }
     demuxbuf_request asked = {.struct_size = sizeof asked, .tenant = 0x1234};
     refused(request, &asked, DEMUXBUF_ERR_STALE, "tenant is 0x1234; allowed is 0 or a tenant of this pool");
-    refused(request_shared, &asked, DEMUXBUF_ERR_TENANTS_UNSUPPORTED,
-            "a shared pool has no tenants, and a receiver on the memory model has none");
+    refused(request_shared, &asked, DEMUXBUF_ERR_TENANTS_UNSUPPORTED, "a shared pool has no tenants");
     asked.tenant = 0;
     taken(request, &asked);
     taken(request_shared, &asked);
 }
 
 int main(void) {
-    demuxbuf_shared_pool *shared_pool;
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 4, 4), DEMUXBUF_OK);
-    config.classes = 2;
-    CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 1, &shared_pool, NULL, NULL), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 0, &shard), DEMUXBUF_OK);
+    demuxbuf_pool_config shared_config = {.struct_size = sizeof shared_config};
+    demuxbuf_memory_config config = config_of(6, 4, 256);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&shared_config, 4, 4), DEMUXBUF_OK);
+    shared_config.classes = config.classes = 2;
     config.tenants_max = 2;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    const struct shard of_shared = new_shard(&shared_config);
+    shard = of_shared.pool;
+    pool = pool_of(&config);
     each_call_names_what_is_wrong_with_a_struct();
     policy_names_the_field();
     tenant_names_the_field();
@@ -216,7 +215,6 @@ int main(void) {
     CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_check_invariants(shard), DEMUXBUF_OK);
     demuxbuf_pool_free(pool);
-    demuxbuf_pool_free(shard);
-    demuxbuf_shared_pool_free(shared_pool);
+    free_shard(of_shared);
     return check_end();
 }

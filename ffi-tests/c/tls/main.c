@@ -3,7 +3,7 @@
  * write first. The peer is OpenSSL, too. The certificate is made here, and not looked at.
  */
 #define _GNU_SOURCE
-#include "../check.h"
+#include "../pools.h"
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
@@ -58,7 +58,7 @@ static SSL *end_on(SSL_CTX *made, int fd) {
 
 static struct host start(uint8_t mode, uint8_t reads_ahead) {
     struct host self = {0};
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_memory_config config = config_of(6, 4, BUFFER_BYTES);
     CHECK_NUMBER(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, self.ends), 0);
     self.server = end_on(context(TLS_server_method()), self.ends[0]);
     self.client = end_on(context(TLS_client_method()), self.ends[1]);
@@ -68,11 +68,9 @@ static struct host start(uint8_t mode, uint8_t reads_ahead) {
         SSL_do_handshake(i % 2 != 0 ? self.server : self.client);
     }
     CHECK(SSL_is_init_finished(self.client) && SSL_is_init_finished(self.server));
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 4, 4), DEMUXBUF_OK);
-    config.buffer_bytes = BUFFER_BYTES;
     config.mode = mode;
     config.reads_ahead = reads_ahead;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &self.pool, NULL, NULL), DEMUXBUF_OK);
+    self.pool = pool_of(&config);
     demuxbuf_attach_options options = {.struct_size = sizeof options, .token = 1};
     CHECK_NUMBER(demuxbuf_receiver_attach(self.pool, &options, &self.receiver, NULL, NULL), DEMUXBUF_OK);
     return self;

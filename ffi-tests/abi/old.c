@@ -4,7 +4,8 @@
  */
 #include "demuxbuf-0.1.h"
 
-#include "../c/check.h"
+#include "../c/pools.h"
+#include "../c/shard.h"
 
 /* The struct that a call writes, and behind it what the call must not write. */
 #define GUARDED(type)                                                                                                  \
@@ -23,8 +24,8 @@
     } while (0)
 
 int main(void) {
-    GUARDED(demuxbuf_pool_config) config;
-    GUARDED(demuxbuf_memory_config) memory_config;
+    GUARDED(demuxbuf_memory_config) config;
+    GUARDED(demuxbuf_pool_config) shared_config;
     GUARDED(demuxbuf_pool_stats) stats;
     GUARDED(demuxbuf_receiver_info) info;
     GUARDED(demuxbuf_connection_info) connection_info;
@@ -37,12 +38,12 @@ int main(void) {
     uint64_t receiver, tenant, lease, wait;
 
     PREPARE(config);
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config.it, 1, 4), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_memory_config_init(&config.it, 8 * 16448 + 1, 4), DEMUXBUF_OK);
     CHECK_WRITTEN(config);
-    CHECK(config.it.buffers == 1 && config.it.receivers_max == 4 && config.it.park_bytes == 64);
+    CHECK(config.it.memory_bytes == 8 * 16448 + 1 && config.it.receivers_max == 4);
     config.it.tenants_max = 1;
-    config.it.audit = 1;
-    CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
+    leave_free(pool, 1);
 
     const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 3, 0, UINT32_MAX};
     CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant, NULL, NULL), DEMUXBUF_OK);
@@ -66,28 +67,29 @@ int main(void) {
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice.it), DEMUXBUF_OK);
     CHECK_WRITTEN(notice);
     CHECK(notice.it.token == 9 && notice.it.wait == wait && notice.it.receiver == 0);
+    PREPARE(stats);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats.it), DEMUXBUF_OK);
+    CHECK_WRITTEN(stats);
+    CHECK(stats.it.buffers == 8 && stats.it.leased == 8 && stats.it.receivers == 1);
+    CHECK(stats.it.memory_bytes >= 8 * 16448 && stats.it.wait_ns_max > 1000000000);
+    demuxbuf_pool_free(pool);
+
+    PREPARE(shared_config);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&shared_config.it, 1, 4), DEMUXBUF_OK);
+    CHECK_WRITTEN(shared_config);
+    CHECK(shared_config.it.buffers == 1 && shared_config.it.receivers_max == 4 && shared_config.it.park_bytes == 64);
+    shared_config.it.audit = 1;
+    const struct shard shard = new_shard(&shared_config.it);
     PREPARE(finding);
-    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, 1, &finding.it), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_poll_audit(shard.pool, 1, &finding.it), DEMUXBUF_OK);
     CHECK_WRITTEN(finding);
     CHECK(finding.it.kind == DEMUXBUF_FINDING_CLOCK_STOPPED && finding.it.receiver == 0);
     CHECK(demuxbuf_finding_str(&finding.it, NULL, 0) > 0);
     PREPARE(stats);
-    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats.it), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(shard.pool, &stats.it), DEMUXBUF_OK);
     CHECK_WRITTEN(stats);
-    CHECK(stats.it.buffers == 1 && stats.it.leased == 1 && stats.it.receivers == 1 && stats.it.memory_bytes >= 16448);
-    demuxbuf_pool_free(pool);
-
-    PREPARE(memory_config);
-    CHECK_NUMBER(demuxbuf_memory_config_init(&memory_config.it, 8 * 16448 + 1, 4), DEMUXBUF_OK);
-    CHECK_WRITTEN(memory_config);
-    CHECK(memory_config.it.memory_bytes == 8 * 16448 + 1 && memory_config.it.receivers_max == 4);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&memory_config.it, &pool, NULL, NULL), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, &options, &receiver, NULL, NULL), DEMUXBUF_OK);
-    PREPARE(stats);
-    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats.it), DEMUXBUF_OK);
-    CHECK_WRITTEN(stats);
-    CHECK(stats.it.buffers == 8 && stats.it.receivers == 1 && stats.it.wait_ns_max > 1000000000);
-    demuxbuf_pool_free(pool);
+    CHECK(stats.it.buffers == 1 && stats.it.leased == 0 && stats.it.slots == 4);
+    free_shard(shard);
 
     demuxbuf_connection connection;
     const demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_EDGE};

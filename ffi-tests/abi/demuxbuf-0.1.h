@@ -895,7 +895,8 @@ int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_TOO_MANY_BYTES`,
+// `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE` (on the memory model: `DEMUXBUF_DECODE` is not pending, and
+// no buffer is free to decode in),
 // `DEMUXBUF_ERR_IN_FLIGHT` (from a parking slot), `DEMUXBUF_ERR_CLOSED`.
 demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
                                         uint64_t receiver,
@@ -1046,7 +1047,7 @@ demuxbuf_step demuxbuf_receiver_done(demuxbuf_pool *pool,
 // event that counts nothing), `DEMUXBUF_ERR_INTERNAL_EVENT` (a buffer event: the pool drives these); or, as the
 // event has it: `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_NO_BUFFER`,
 // `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_NO_REASONS`, `DEMUXBUF_ERR_AFTER_END`,
-// `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_IN_FLIGHT`.
+// `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_NO_BUFFER_FREE`, `DEMUXBUF_ERR_IN_FLIGHT`.
 demuxbuf_step demuxbuf_receiver_report(demuxbuf_pool *pool,
                                        uint64_t receiver,
                                        uint32_t event,

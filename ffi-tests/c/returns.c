@@ -2,7 +2,8 @@
  * Which errors can each event function return? Random walks through all of them print each pair that is seen, for a
  * test to compare with what the header documents. Last comes the number of calls.
  */
-#include "check.h"
+#include "pools.h"
+#include "shard.h"
 
 #define EVENT(name)                                                                                                    \
     { #name, name }
@@ -166,11 +167,11 @@ static void walk_receivers(demuxbuf_pool *pool, uint64_t receivers[8]) {
 /* Nothing leaves a parking slot while a receive is in flight into it: so rare that the walk does not always come by. */
 static void consume_from_slot_in_flight(void) {
     demuxbuf_pool_config config = {.struct_size = sizeof config};
-    demuxbuf_pool *pool;
     uint64_t holder, receiver;
     CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 2), DEMUXBUF_OK);
     config.mode = DEMUXBUF_MODE_COMPLETION;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    const struct shard shard = new_shard(&config);
+    demuxbuf_pool *pool = shard.pool;
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &holder, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
     demuxbuf_receiver_received(pool, receiver, 9);
@@ -178,31 +179,59 @@ static void consume_from_slot_in_flight(void) {
     CHECK_NUMBER(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV).bytes, 9);
     note("demuxbuf_receiver_decoded", demuxbuf_receiver_decoded(pool, receiver, 1, 0).actions);
     note("demuxbuf_receiver_report", demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_CONSUMED, 1).actions);
+    free_shard(shard);
+}
+
+/* Nothing is decoded while there is no buffer for it: the one to receive into is another receiver's. */
+static void consume_without_a_buffer(void) {
+    const demuxbuf_memory_config config = config_of(6, 2, 128);
+    demuxbuf_pool *pool = pool_of(&config);
+    uint64_t keeps, receives;
+    leave_free(pool, 0);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &keeps, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receives, NULL, NULL), DEMUXBUF_OK);
+    demuxbuf_receiver_readable(pool, keeps);
+    demuxbuf_receiver_received(pool, keeps, 9);
+    CHECK_REFUSED(demuxbuf_receiver_block(pool, keeps, 1).actions, DEMUXBUF_OK);
+    CHECK((demuxbuf_receiver_readable(pool, receives).actions & DEMUXBUF_RECV) != 0);
+    note("demuxbuf_receiver_decoded", demuxbuf_receiver_decoded(pool, keeps, 1, 0).actions);
+    note("demuxbuf_receiver_report", demuxbuf_receiver_report(pool, keeps, DEMUXBUF_EVENT_CONSUMED, 1).actions);
+    CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
     demuxbuf_pool_free(pool);
 }
 
-static void walk_pool(uint8_t mode, int steps) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    demuxbuf_pool *pool;
+static void walk_pool(demuxbuf_pool *pool, int steps) {
     uint64_t receivers[8] = {0};
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 3, 8), DEMUXBUF_OK);
-    config.buffer_bytes = 64;
-    config.mode = mode;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
     for (int step = 0; step < steps; step++) {
         walk_receivers(pool, receivers);
         CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
     }
-    demuxbuf_pool_free(pool);
+}
+
+static void walk_pools(void) {
+    const demuxbuf_memory_config config = config_of(6, 8, 128);
+    demuxbuf_pool_config shared_config = {.struct_size = sizeof shared_config};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&shared_config, 3, 8), DEMUXBUF_OK);
+    shared_config.buffer_bytes = 64;
+    shared_config.mode = DEMUXBUF_MODE_COMPLETION;
+    for (uint32_t left = 0; left <= 1; left++) {
+        demuxbuf_pool *pool = pool_of(&config);
+        leave_free(pool, left);
+        walk_pool(pool, 200000);
+        demuxbuf_pool_free(pool);
+    }
+    const struct shard shard = new_shard(&shared_config);
+    walk_pool(shard.pool, 2000000);
+    free_shard(shard);
 }
 
 int main(void) {
     for (int walk = 0; walk < 4000; walk++) {
         walk_connection((uint8_t)(walk % 5));
     }
-    walk_pool(DEMUXBUF_MODE_LEVEL, 200000);
-    walk_pool(DEMUXBUF_MODE_COMPLETION, 2000000);
+    walk_pools();
     consume_from_slot_in_flight();
+    consume_without_a_buffer();
     for (int at = 0; at < FUNCTIONS; at++) {
         for (int status = 1; status < ERRORS; status++) {
             if (seen[at][status]) {

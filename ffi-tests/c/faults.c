@@ -3,8 +3,8 @@
  * `limits`, every mapping does, as the limit of the address space grows step by step. Each time there is a clear error,
  * nothing is written, and everything is freed.
  */
-#include "check.h"
 #include "counted.h"
+#include "pools.h"
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -17,15 +17,15 @@ static demuxbuf_shared_pool *shared_pool;
 static char messages[MESSAGES_MAX][MESSAGE_BYTES];
 static unsigned long messages_count;
 
-static int32_t make_pool(const demuxbuf_pool_config *config, void **made, char *message) {
-    return demuxbuf_pool_new(config, (demuxbuf_pool **)made, message, &(size_t){MESSAGE_BYTES});
+static int32_t make_pool(const void *config, void **made, char *message) {
+    return demuxbuf_pool_new_with_memory(config, (demuxbuf_pool **)made, message, &(size_t){MESSAGE_BYTES});
 }
 
 static void free_pool(void *made) {
     demuxbuf_pool_free(made);
 }
 
-static int32_t make_shards(const demuxbuf_pool_config *config, void **made, char *message) {
+static int32_t make_shards(const void *config, void **made, char *message) {
     return demuxbuf_shared_pool_new(config, 3, (demuxbuf_shared_pool **)made, message, &(size_t){MESSAGE_BYTES});
 }
 
@@ -34,14 +34,14 @@ static void free_shards(void *made) {
 }
 
 /* This call has no sentence, only its status. */
-static int32_t make_thread(const demuxbuf_pool_config *config, void **made, char *message) {
+static int32_t make_thread(const void *config, void **made, char *message) {
     (void)config;
     (void)message;
     return demuxbuf_shared_pool_shard(shared_pool, 1, (demuxbuf_pool **)made);
 }
 
 struct maker {
-    int32_t (*make)(const demuxbuf_pool_config *config, void **made, char *message);
+    int32_t (*make)(const void *config, void **made, char *message);
     void (*free)(void *made);
     int has_messages;
 };
@@ -63,7 +63,7 @@ static void note(const char *message) {
  * Makes one; if it is refused, as it must be when memory is and only then: nothing is written or kept. Returns whether
  * it was made.
  */
-static int make_one(const struct maker *maker, const demuxbuf_pool_config *config) {
+static int make_one(const struct maker *maker, const void *config) {
     char message[MESSAGE_BYTES] = "";
     void *made;
     FILL(made);
@@ -87,7 +87,7 @@ static int make_one(const struct maker *maker, const demuxbuf_pool_config *confi
     return status == DEMUXBUF_OK;
 }
 
-static void each_allocation_fails(const struct maker *maker, const demuxbuf_pool_config *config) {
+static void each_allocation_fails(const struct maker *maker, const void *config) {
     messages_count = 0;
     for (int for_ever = 0; for_ever < 2; for_ever++) {
         unsigned long succeed = 0;
@@ -104,7 +104,7 @@ static void each_allocation_fails(const struct maker *maker, const demuxbuf_pool
     CHECK(!maker->has_messages || messages_count >= 3);
 }
 
-static demuxbuf_pool_config some_config(uint32_t buffers) {
+static demuxbuf_pool_config shared_config(uint32_t buffers) {
     demuxbuf_pool_config config = {.struct_size = sizeof config};
     CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, 16), DEMUXBUF_OK);
     config.lease_ns = 1000;
@@ -114,15 +114,13 @@ static demuxbuf_pool_config some_config(uint32_t buffers) {
 }
 
 static void allocations_fail_in_turn(void) {
-    const demuxbuf_pool_config common = some_config(7);
-    demuxbuf_pool_config large = common;
-    large.tenants_max = 4;
-    large.other_buffer_bytes[0] = 64;
-    large.other_buffer_bytes[2] = 65536;
-    each_allocation_fails(&pool_maker, &large);
-    each_allocation_fails(&shards_maker, &common);
-    CHECK_NUMBER(demuxbuf_shared_pool_new(&common, 3, &shared_pool, NULL, 0), DEMUXBUF_OK);
-    each_allocation_fails(&thread_maker, &common);
+    const demuxbuf_pool_config shared = shared_config(7);
+    demuxbuf_memory_config config = config_of(6, 16, 16448);
+    config.tenants_max = 4;
+    each_allocation_fails(&pool_maker, &config);
+    each_allocation_fails(&shards_maker, &shared);
+    CHECK_NUMBER(demuxbuf_shared_pool_new(&shared, 3, &shared_pool, NULL, 0), DEMUXBUF_OK);
+    each_allocation_fails(&thread_maker, &shared);
     demuxbuf_shared_pool_free(shared_pool);
 }
 
@@ -136,8 +134,7 @@ static unsigned long mapped_pages(void) {
 }
 
 /* The arena is larger than the free memory of the C library, so it has to be mapped; so are the larger tables. */
-static void every_mapping_fails_in_turn(const struct maker *maker) {
-    const demuxbuf_pool_config config = some_config(4096);
+static void every_mapping_fails_in_turn(const struct maker *maker, const void *config) {
     const unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE), before = mapped_pages();
     struct rlimit old, limit;
     CHECK(getrlimit(RLIMIT_AS, &old) == 0);
@@ -146,7 +143,7 @@ static void every_mapping_fails_in_turn(const struct maker *maker) {
         limit = old;
         limit.rlim_cur = (before + more) * page;
         CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
-        *(make_one(maker, &config) ? &made : &refused) += 1;
+        *(make_one(maker, config) ? &made : &refused) += 1;
         CHECK(setrlimit(RLIMIT_AS, &old) == 0);
     }
     /* It takes more than its arena until it can be made; the C library keeps little free memory afterwards. */
@@ -157,8 +154,10 @@ static void every_mapping_fails_in_turn(const struct maker *maker) {
 int main(int count, char **arguments) {
     allocations_fail_in_turn();
     if (count > 1 && strcmp(arguments[1], "limits") == 0) {
-        every_mapping_fails_in_turn(&pool_maker);
-        every_mapping_fails_in_turn(&shards_maker);
+        const demuxbuf_memory_config config = config_of(4096, 16, 16448);
+        const demuxbuf_pool_config shared = shared_config(4096);
+        every_mapping_fails_in_turn(&pool_maker, &config);
+        every_mapping_fails_in_turn(&shards_maker, &shared);
     }
     return check_end();
 }

@@ -1,9 +1,11 @@
 /*
- * How long `data` of a step is valid: until the next event for its receiver, and no longer than the next
- * demuxbuf_pool_poll_notice, which may move what it does not name. Random calls on receivers that compete for two
- * buffers.
+ * How long `data` of a step is valid. Of a pool of one thread, while RECV or DECODE is pending: until the next event for
+ * its receiver, and no longer than the next advance of the clock. Of one that threads share: until the next event for its
+ * receiver, and no longer than the next demuxbuf_pool_poll_notice, which may move what it does not name. Random calls on
+ * receivers that compete for two buffers.
  */
-#include "check.h"
+#include "pools.h"
+#include "shard.h"
 
 enum { RECEIVERS = 6, STEPS = 200000, CONTENT_MAX = 4096 };
 
@@ -18,7 +20,7 @@ struct kept {
 static struct kept all[RECEIVERS];
 static demuxbuf_pool *pool;
 static uint64_t seed = 3;
-static unsigned long moved_unnamed, kept_while_decoding, kept_in_slots;
+static unsigned long moved_unnamed, kept_while_decoding, kept_in_slots, kept_while_others_went_on, shed;
 
 static uint32_t below(uint32_t limit) {
     return check_random(&seed) % limit;
@@ -144,7 +146,7 @@ static void drain(void) {
     }
 }
 
-static void s73_data_is_valid_as_documented(void) {
+static void s73_data_of_a_shared_pool_is_valid_as_documented(void) {
     demuxbuf_pool_config config = {.struct_size = sizeof config};
     CHECK_NUMBER(demuxbuf_pool_config_init(&config, 2, RECEIVERS), DEMUXBUF_OK);
     config.buffer_bytes = CONTENT_MAX;
@@ -153,7 +155,8 @@ static void s73_data_is_valid_as_documented(void) {
     config.large_slots[0] = 2;
     config.park_ns = 100;
     config.lease_ns = 1000;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    const struct shard shard = new_shard(&config);
+    pool = shard.pool;
     for (int at = 0; at < RECEIVERS; at++) {
         CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = (uint64_t)at), &all[at].receiver, NULL, NULL),
                      DEMUXBUF_OK);
@@ -174,19 +177,110 @@ static void s73_data_is_valid_as_documented(void) {
         }
         all_are_unchanged();
     }
-    demuxbuf_pool_free(pool);
+    free_shard(shard);
     CHECK(moved_unnamed > 100 && kept_while_decoding > 1000 && kept_in_slots > 100);
 }
 
+/* What it has open stays, whatever happens to others. */
+static void open_data_is_unchanged(void) {
+    for (struct kept *self = all; self < all + RECEIVERS; self++) {
+        if ((self->actions & (DEMUXBUF_RECV | DEMUXBUF_DECODE)) != 0) {
+            const demuxbuf_step step = demuxbuf_receiver_pending(pool, self->receiver);
+            CHECK(step.actions == self->actions && step.data == (self->data != NULL ? self->data : self->area));
+            if (self->data != NULL) {
+                CHECK_SAME(step.data, self->copy, self->bytes);
+            }
+            kept_while_others_went_on++;
+        }
+    }
+}
+
+/* Calls that end no receiver's data. */
+static void any_call_but_the_clock(const struct kept *self) {
+    demuxbuf_receiver_info info = {.struct_size = sizeof info};
+    demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
+    uint64_t handle, trimmed_bytes;
+    switch (below(7)) {
+    case 0: CHECK_NUMBER(demuxbuf_receiver_describe(pool, self->receiver, &info), DEMUXBUF_OK); break;
+    case 1: CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK); break;
+    case 2: CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK); break;
+    case 3: CHECK_NUMBER(demuxbuf_pool_trim(pool, &trimmed_bytes), DEMUXBUF_OK); break;
+    case 4: CHECK_NUMBER(demuxbuf_receiver_set_class(pool, self->receiver, below(2)), DEMUXBUF_OK); break;
+    case 5: demuxbuf_receiver_prefetch(pool, self->receiver); break;
+    default:
+        switch (demuxbuf_pool_request(pool, 0, RECEIVERS, &handle)) {
+        case DEMUXBUF_OK: CHECK_NUMBER(demuxbuf_pool_release(pool, handle), DEMUXBUF_OK); break;
+        case DEMUXBUF_STATUS_QUEUED: CHECK_NUMBER(demuxbuf_pool_cancel(pool, handle), DEMUXBUF_OK); break;
+        default: CHECK(0);
+        }
+    }
+}
+
+static void attach_anew(struct kept *self) {
+    const uint64_t token = (uint64_t)(self - all);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = token), &self->receiver, NULL, NULL), DEMUXBUF_OK);
+    keep(self, demuxbuf_receiver_pending(pool, self->receiver));
+}
+
+static void any_event_or_close(struct kept *self) {
+    const demuxbuf_step now = demuxbuf_receiver_pending(pool, self->receiver);
+    if ((now.actions & DEMUXBUF_SHED) != 0) {
+        CHECK((demuxbuf_receiver_close(pool, self->receiver).actions & DEMUXBUF_FINISHED) != 0);
+        attach_anew(self);
+        shed++;
+    } else {
+        keep(self, any_event(self, now));
+    }
+}
+
+/* The next loop iteration: what is not decoded yet is kept, and notices name those that go on. */
+static void begin_iteration(uint64_t now_ns) {
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now_ns), DEMUXBUF_OK);
+    for (struct kept *self = all; self < all + RECEIVERS; self++) {
+        keep(self, demuxbuf_receiver_wake(pool, self->receiver));
+    }
+    while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
+        if (notice.receiver != 0) {
+            keep(&all[notice.token], notice.step);
+        } else {
+            CHECK_NUMBER(demuxbuf_pool_release(pool, notice.lease), DEMUXBUF_OK);
+        }
+        open_data_is_unchanged();
+    }
+}
+
+static void s73_data_is_valid_as_documented(void) {
+    demuxbuf_memory_config config = config_of(6, RECEIVERS, 256);
+    uint64_t now_ns = 0;
+    config.classes = 2;
+    pool = pool_of(&config);
+    leave_free(pool, 2);
+    for (struct kept *self = all; self < all + RECEIVERS; self++) {
+        attach_anew(self);
+    }
+    for (int step = 0; step < STEPS; step++) {
+        struct kept *self = &all[below(RECEIVERS)];
+        switch (below(8)) {
+        case 0: begin_iteration(now_ns += below(100000000)); break;
+        case 1:
+        case 2: any_call_but_the_clock(self); break;
+        default: any_event_or_close(self); break;
+        }
+        open_data_is_unchanged();
+    }
+    CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
+    demuxbuf_pool_free(pool);
+    CHECK(kept_while_others_went_on > 100000 && shed > 10);
+}
+
 /* Any edit of the content, as the host's own copy has it: the bytes before a hole move up to its end, and the hole is
-   consumed. Whatever lies in a slot or in a buffer, and with bytes consumed before it. */
+   consumed. Whatever was kept before, and with bytes consumed before it. */
 static void holes_are_closed_in_place(void) {
     uint64_t receiver;
     uint8_t expected[301], seen[301];
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 1), DEMUXBUF_OK);
-    config.buffer_bytes = 320;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    const demuxbuf_memory_config config = config_of(6, 1, 320);
+    pool = pool_of(&config);
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
     for (int round = 0; round < 20000; round++) {
         const uint32_t bytes = 1 + below(300);
@@ -196,8 +290,8 @@ static void holes_are_closed_in_place(void) {
             step.data[at] = expected[at] = (uint8_t)below(256);
         }
         step = demuxbuf_receiver_received(pool, receiver, bytes);
-        uint32_t left = bytes, is_parked = below(4) == 0;
-        if (is_parked) { /* a byte is missing: into a slot if it fits, and back */
+        uint32_t left = bytes;
+        if (below(4) == 0) { /* a byte is missing: what is there is kept, and comes back */
             demuxbuf_receiver_decoded(pool, receiver, 0, 1);
             step = demuxbuf_receiver_readable(pool, receiver);
             step.data[0] = expected[left++] = 7;
@@ -222,6 +316,7 @@ static void holes_are_closed_in_place(void) {
 }
 
 int main(void) {
+    s73_data_of_a_shared_pool_is_valid_as_documented();
     s73_data_is_valid_as_documented();
     holes_are_closed_in_place();
     printf("%lu moved unnamed, %lu kept while decoding, %lu kept in slots\n", moved_unnamed, kept_while_decoding,

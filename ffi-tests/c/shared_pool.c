@@ -1,11 +1,11 @@
 /* A pool that threads share: what each function does and refuses, on one thread; then another thread's calls. */
-#include "check.h"
+#include "pools.h"
 
 #include <pthread.h>
 
 #define BUFFER_BYTES 256
 
-static demuxbuf_pool_config config_of(uint32_t buffers) {
+static demuxbuf_pool_config shared_config(uint32_t buffers) {
     demuxbuf_pool_config config = {.struct_size = sizeof config};
     CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, 4), DEMUXBUF_OK);
     config.buffer_bytes = BUFFER_BYTES;
@@ -20,7 +20,7 @@ struct two {
 };
 
 static struct two new_two(uint32_t buffers) {
-    const demuxbuf_pool_config config = config_of(buffers);
+    const demuxbuf_pool_config config = shared_config(buffers);
     struct two two;
     CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &two.shared_pool, NULL, 0), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_shared_pool_shard(two.shared_pool, 0, &two.a), DEMUXBUF_OK);
@@ -82,7 +82,7 @@ static uint64_t moved(demuxbuf_pool *from, uint64_t receiver, demuxbuf_pool *to)
 }
 
 static void null_is_refused_everywhere(void) {
-    const demuxbuf_pool_config config = config_of(1);
+    const demuxbuf_pool_config config = shared_config(1);
     struct two two = new_two(1);
     demuxbuf_shared_pool *shared_pool;
     demuxbuf_pool *pool;
@@ -110,7 +110,7 @@ static void null_is_refused_everywhere(void) {
 }
 
 static void config_error_is_explained(void) {
-    demuxbuf_pool_config config = config_of(4);
+    demuxbuf_pool_config config = shared_config(4);
     demuxbuf_shared_pool *shared_pool;
     char message[128];
     FILL(shared_pool);
@@ -224,13 +224,12 @@ static void receiver_moves_in_any_state(void) {
 }
 
 static void not_movable_is_refused(void) {
-    demuxbuf_pool_config config = config_of(2);
+    const demuxbuf_memory_config config = config_of(6, 1, 256);
     struct two two = new_two(2);
-    demuxbuf_pool *alone;
+    demuxbuf_pool *alone = pool_of(&config);
     demuxbuf_exported_receiver exported;
     uint64_t receiver, other, refused;
     uint32_t index;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &alone, NULL, 0), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_receiver_attach(alone, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
     FILL(exported), FILL(refused);
     CHECK_NUMBER(demuxbuf_receiver_export(alone, receiver, &exported), DEMUXBUF_ERR_NOT_SHARED);

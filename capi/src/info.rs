@@ -15,7 +15,6 @@ macro_rules! info {
             capacity: connection.capacity(),
             needed_bytes: connection.needed_bytes(),
             blocked: connection.blocked(),
-            pending: connection.pending().bits(),
             truncated_bytes: connection.truncated_bytes(),
             hold: connection.hold() as u8,
             end: connection.end().map_or(0, |end| 1 + end as u8),
@@ -81,7 +80,7 @@ pub struct demuxbuf_connection_info {
 
 impl demuxbuf_connection_info {
     pub(super) fn of(connection: &Connection) -> demuxbuf_connection_info {
-        info!(demuxbuf_connection_info, connection)
+        info!(demuxbuf_connection_info, connection, pending: connection.pending().bits())
     }
 }
 
@@ -156,6 +155,7 @@ impl demuxbuf_receiver_info {
         info!(
             demuxbuf_receiver_info,
             &receiver.connection,
+            pending: receiver.pending.bits(),
             class_index: receiver.class.into(),
             token: receiver.token,
             wait_age_ns: receiver.wait_age_ns,

@@ -408,6 +408,7 @@ static demuxbuf_step go_on(struct peer *self, int peer, demuxbuf_step step, uint
 static void serve(struct peer *self, int peer, demuxbuf_step step, uint64_t *random) {
     for (int times = 0; times < 20; times++) {
         CHECK_NUMBER(demuxbuf_step_status(step), DEMUXBUF_OK);
+        CHECK_NUMBER(describe(self->receiver).pending, step.actions);
         if (demuxbuf_step_has(step, DEMUXBUF_SHED | DEMUXBUF_CANNOT_FIT)) {
             CHECK(demuxbuf_step_has(demuxbuf_receiver_close(pool, self->receiver), DEMUXBUF_FINISHED));
             *self = (struct peer){.receiver = attach((uint64_t)peer)};

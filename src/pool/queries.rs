@@ -34,6 +34,7 @@ impl<S: BufferSource> Pool<S> {
             Place::Slot(_) | Place::Nowhere => None,
         };
         Ok(ReceiverInfo {
+            pending: self.pending_at(index),
             connection: self.table.connection(index).clone(),
             token: self.table.token(index),
             class: self.table.class(index),

@@ -128,6 +128,8 @@ pub struct MemoryModelStats {
 pub struct ReceiverInfo {
     /// The connection's state.
     pub connection: Connection,
+    /// What the host is to do now.
+    pub pending: Actions,
     /// What the host gave at `attach`.
     pub token: u64,
     /// Class of its requests.

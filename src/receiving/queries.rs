@@ -103,6 +103,7 @@ impl ReceivingPool {
     pub fn describe(&self, id: ReceiverId) -> Result<ReceiverInfo, PoolError> {
         let index = self.table.find(id)?;
         Ok(ReceiverInfo {
+            pending: self.pending_at(index),
             connection: self.table.connection(index).clone(),
             token: self.table.token(index),
             class: self.table.class(index),

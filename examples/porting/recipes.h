@@ -9,22 +9,20 @@
 /* Classes of a two-sided proxy. Whatever a holder may ask for while it holds is more critical than what it holds. */
 enum proxy_class {
     TO_CLIENT,   /* to send a response from; the client drains it, nothing more is asked for */
-    FROM_SERVER, /* to receive a response into; asks for TO_CLIENT */
+    FROM_SERVER, /* to collect a response in; asks for TO_CLIENT */
     TO_SERVER,   /* to send a request from; asks for FROM_SERVER */
-    PARTIAL,     /* to receive what is missing of a request; asks for TO_SERVER */
-    NEW,         /* to receive a new request into; asks for TO_SERVER */
+    RECEIVED,    /* the last: of receivers, and for what is taken from them; asks for TO_SERVER */
     PROXY_CLASSES
 };
 
 /* For 16 buffers and more. */
-static inline void set_classes(demuxbuf_pool_config *config) {
-    uint32_t step = config->buffers < 64 ? 1 : config->buffers / 32;
+static inline void set_classes(demuxbuf_memory_config *config) {
+    uint32_t buffers = (uint32_t)(config->memory_bytes / config->buffer_bytes), step = buffers < 64 ? 1 : buffers / 32;
     config->classes = PROXY_CLASSES;
-    config->continuation_class = PARTIAL;
-    for (uint32_t class_index = TO_CLIENT; class_index <= PARTIAL; class_index++)
+    for (uint32_t class_index = TO_CLIENT; class_index <= TO_SERVER; class_index++)
         config->reserves[class_index] = class_index * step; /* close together: each class that finishes has a step */
-    config->reserves[NEW] = config->buffers * 9 / 20;       /* new work ends at 55 % */
-    config->class_caps[TO_CLIENT] = config->buffers / 2;    /* clients that do not read leave the other half */
+    config->reserves[RECEIVED] = buffers * 2 / 5;           /* new work ends at 60 % */
+    config->class_caps[TO_CLIENT] = buffers / 2;            /* clients that do not read leave the other half */
 }
 
 /* Cuts bytes out of the middle of what is buffered, in a buffer of the host's own. The machine only counts: bytes that
@@ -35,8 +33,8 @@ static inline uint32_t cut_out(demuxbuf_connection *machine, uint8_t *data, uint
     return demuxbuf_connection_consumed(machine, bytes);
 }
 
-/* Hands the frame at the front on in the buffer that it was received into. 0: it must be copied, because it lies in a
-   parking slot, or because a part of the next frame is behind it, whose rest will arrive in another buffer. */
+/* Hands the frame at the front on in the buffer that it was received into. 0: it must be copied, because no buffer is free
+   in place of this one, or because a part of the next frame is behind it, whose rest will arrive in another buffer. */
 static inline int hand_on(demuxbuf_pool *pool, uint64_t receiver, const demuxbuf_step *step, uint32_t frame,
                           demuxbuf_leased_content *content) {
     return step->bytes == frame && demuxbuf_receiver_take(pool, receiver, content) == DEMUXBUF_OK;
@@ -82,17 +80,19 @@ static inline int move_to_pool(demuxbuf_pool *from, uint64_t *receiver, demuxbuf
     return 1;
 }
 
-/* Once no connection is accepted any more: whether the last one is gone. Memory that is free meanwhile goes back. */
+/* Once no connection is accepted any more: whether the last one is gone, and no request of the host's own waits. Memory
+   that is free meanwhile goes back. */
 static inline int is_drained(demuxbuf_pool *pool) {
     demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
     uint64_t trimmed_bytes;
     demuxbuf_pool_trim(pool, &trimmed_bytes);
-    return demuxbuf_pool_get_stats(pool, &stats) == DEMUXBUF_OK && stats.receivers + stats.leased + stats.waiting == 0;
+    return demuxbuf_pool_get_stats(pool, &stats) == DEMUXBUF_OK && stats.receivers + stats.waiting == 0;
 }
 
 /* What a connection waits for, in one line. */
 static inline void print_receiver(FILE *log, const demuxbuf_pool *pool, uint64_t receiver) {
-    static const char *const holds[] = {"nothing", "a slot", "a buffer"}, *const ends[] = {"open", "ended", "broken"};
+    static const char *const ends[] = {"open", "ended", "broken"}, *const holds[] = {"nothing", "a part", "a buffer"};
+    static const char *const sheds[] = {"", ", shed at its deadline", ", evicted", ", shed for memory"};
     demuxbuf_receiver_info info = {.struct_size = sizeof info};
     char actions[200];
     if (demuxbuf_receiver_describe(pool, receiver, &info) != DEMUXBUF_OK)
@@ -106,10 +106,8 @@ static inline void print_receiver(FILE *log, const demuxbuf_pool *pool, uint64_t
         fprintf(log, ", blocked by %#x", info.blocked);
     if (info.waiting)
         fprintf(log, ", queued for %llu ms", (unsigned long long)info.wait_age_ns / 1000000);
-    if (info.hold == 2)
-        fprintf(log, ", idle for %llu ms", (unsigned long long)info.idle_ns / 1000000);
-    fprintf(log, "%s%s%s%s\n", info.armed ? ", armed" : "", info.paused ? ", paused" : "", info.full ? ", full" : "",
-            info.yielded ? ", yielded" : "");
+    fprintf(log, "%s%s%s%s%s\n", info.armed ? ", armed" : "", info.paused ? ", paused" : "", info.full ? ", full" : "",
+            info.yielded ? ", yielded" : "", sheds[info.shed_reason]);
 }
 
 /* What a pool is short of, in one line. */
@@ -117,9 +115,10 @@ static inline void print_pool(FILE *log, const demuxbuf_pool *pool) {
     demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
     if (demuxbuf_pool_get_stats(pool, &stats) != DEMUXBUF_OK)
         return;
-    fprintf(log, "%u of %u buffers free, %u leased, %u assigned; %u wait; %u receivers, %u of %u slots; %llu shed\n",
-            stats.free, stats.buffers, stats.leased, stats.assigned, stats.waiting, stats.receivers, stats.slots_in_use,
-            stats.slots, (unsigned long long)stats.shed);
+    fprintf(log, "%u of %u buffers free, %u assigned; %u wait; %u receivers; longest wait %llu of %llu ms; %llu shed\n",
+            stats.free, stats.buffers, stats.assigned, stats.waiting, stats.receivers,
+            (unsigned long long)stats.longest_claim_ns / 1000000, (unsigned long long)stats.wait_ns_max / 1000000,
+            (unsigned long long)stats.shed);
 }
 
 #endif

@@ -1,10 +1,10 @@
 /* What docs/porting.md shows beside the steps: each piece of `examples/porting/recipes.h` does what the page promises. */
-#include "check.h"
+#include "pools.h"
 #include "../../examples/porting/recipes.h"
 
-enum { JOBS = 300, SECOND = 1000000000 };
+enum { JOBS = 300, BUFFER_BYTES = 16448, MS = 1000000 };
 
-static const enum proxy_class ORDER_OF_JOB[] = {NEW, TO_SERVER, FROM_SERVER, TO_CLIENT};
+static const enum proxy_class ORDER_OF_JOB[] = {RECEIVED, TO_SERVER, FROM_SERVER, TO_CLIENT};
 enum { LEASES_OF_JOB = sizeof ORDER_OF_JOB / sizeof *ORDER_OF_JOB };
 
 /* A request of a client that goes through the proxy. It keeps every buffer until it has its last one. */
@@ -13,15 +13,10 @@ struct job {
     int held, waits;
 };
 
-static demuxbuf_pool *pool_of(const demuxbuf_pool_config *config) {
-    demuxbuf_pool *pool;
-    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, NULL), DEMUXBUF_OK);
-    return pool;
-}
-
-static demuxbuf_pool_config config_of(uint32_t buffers, uint32_t receivers_max) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers_max), DEMUXBUF_OK);
+/* All memory in this number of buffers. */
+static demuxbuf_memory_config config_in(uint32_t buffers, uint32_t receivers_max) {
+    demuxbuf_memory_config config = {.struct_size = sizeof config};
+    CHECK_NUMBER(demuxbuf_memory_config_init(&config, (uint64_t)buffers * BUFFER_BYTES, receivers_max), DEMUXBUF_OK);
     return config;
 }
 
@@ -55,7 +50,7 @@ static int step_of(demuxbuf_pool *pool, struct job *jobs, uint64_t at, const enu
 }
 
 /* Jobs in random order; returns how many are done when none can go on. */
-static int jobs_done(const demuxbuf_pool_config *config, const enum proxy_class *order, uint64_t seed) {
+static int jobs_done(const demuxbuf_memory_config *config, const enum proxy_class *order, uint64_t seed) {
     static struct job jobs[JOBS];
     demuxbuf_pool *pool = pool_of(config);
     memset(jobs, 0, sizeof jobs);
@@ -74,11 +69,11 @@ static int jobs_done(const demuxbuf_pool_config *config, const enum proxy_class 
 /* 300 jobs that hold up to four buffers each finish with 16 buffers and more; with one class for all they lock each other
    out, and so they do with the order upside down. */
 static void two_sided_jobs_finish(void) {
-    static const enum proxy_class one_class[] = {NEW, NEW, NEW, NEW};
-    static const enum proxy_class upside_down[] = {TO_CLIENT, FROM_SERVER, TO_SERVER, NEW};
+    static const enum proxy_class one_class[] = {RECEIVED, RECEIVED, RECEIVED, RECEIVED};
+    static const enum proxy_class upside_down[] = {TO_CLIENT, FROM_SERVER, TO_SERVER, RECEIVED};
     static const uint32_t buffers[] = {16, 17, 31, 64, 100};
     for (uint64_t seed = 1; seed <= 5; seed++) {
-        demuxbuf_pool_config config = config_of(buffers[seed - 1], JOBS);
+        demuxbuf_memory_config config = config_in(buffers[seed - 1], JOBS);
         set_classes(&config);
         CHECK_NUMBER(jobs_done(&config, ORDER_OF_JOB, seed), JOBS);
         CHECK(jobs_done(&config, one_class, seed) < JOBS);
@@ -88,19 +83,26 @@ static void two_sided_jobs_finish(void) {
 
 /* Each class asks only for more critical ones, and has more than theirs to leave. */
 static void classes_keep_their_rules(void) {
-    demuxbuf_pool_config config = config_of(64, 10);
+    demuxbuf_memory_config config = config_in(64, 10);
+    demuxbuf_nested_request nested[LEASES_OF_JOB * LEASES_OF_JOB];
+    size_t pairs = 0;
     set_classes(&config);
     for (int at = 1; at < LEASES_OF_JOB; at++) {
         CHECK(ORDER_OF_JOB[at] < ORDER_OF_JOB[at - 1]);
         CHECK(config.reserves[ORDER_OF_JOB[at]] < config.reserves[ORDER_OF_JOB[at - 1]]);
     }
-    CHECK_NUMBER(config.reserves[NEW], 28);
-    CHECK_NUMBER(config.reserves[PARTIAL], 6);
+    CHECK_NUMBER(config.reserves[RECEIVED], 25);
+    CHECK_NUMBER(config.reserves[TO_SERVER], 4);
+    for (int holds = 0; holds < LEASES_OF_JOB; holds++) {
+        for (int asks = holds + 1; asks < LEASES_OF_JOB; asks++)
+            nested[pairs++] = (demuxbuf_nested_request){ORDER_OF_JOB[holds], ORDER_OF_JOB[asks]};
+    }
+    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, nested, pairs, NULL, NULL), DEMUXBUF_OK);
 }
 
 /* Responses to clients that do not read leave buffers for all other classes. */
 static void responses_leave_room(void) {
-    demuxbuf_pool_config config = config_of(64, 100);
+    demuxbuf_memory_config config = config_in(64, 100);
     set_classes(&config);
     demuxbuf_pool *pool = pool_of(&config);
     uint64_t handle;
@@ -141,7 +143,7 @@ static demuxbuf_step receive(demuxbuf_pool *pool, uint64_t receiver, const char 
 
 /* A frame alone in its buffer leaves with it; one with bytes behind it stays. */
 static void frame_is_handed_on_in_place(void) {
-    demuxbuf_pool_config config = config_of(2, 4);
+    const demuxbuf_memory_config config = config_of(6, 4, BUFFER_BYTES);
     demuxbuf_pool *pool = pool_of(&config);
     uint64_t receiver = attach(pool, 0);
     demuxbuf_leased_content content = {0};
@@ -164,9 +166,10 @@ static void frame_is_handed_on_in_place(void) {
 
 /* A connection with a part of a frame goes to another thread; nothing is lost, and the poller learns of it. */
 static void connection_is_stolen(void) {
-    demuxbuf_pool_config config = config_of(4, 4);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
     demuxbuf_shared_pool *shared;
     demuxbuf_pool *a, *b;
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 4, 4), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_shared_pool_shard(shared, 0, &a), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_shared_pool_shard(shared, 1, &b), DEMUXBUF_OK);
@@ -210,34 +213,39 @@ static void queued_machine_moves(void) {
     CHECK_NUMBER(demuxbuf_connection_resume_recv(&there), DEMUXBUF_WANT_RECV | DEMUXBUF_REQUEST_BUFFER);
 }
 
-/* Between two pools, in every state of its content: none, in a slot, in a buffer, with a receive asked for. */
+/* Between two pools, in every state of its content: none, little, more, with a receive asked for, or to be decoded. */
 static void connection_moves_to_a_new_pool(void) {
     static const char *const CONTENTS[] = {"", "half",
-                                           "a part of a frame that is longer than a parking slot of 64 bytes.."};
-    demuxbuf_pool_config config = config_of(1, 4);
-    for (size_t content = 0; content < sizeof CONTENTS / sizeof *CONTENTS; content++) {
-        for (int is_readable = 0; is_readable < 2; is_readable++) {
+                                           "a part of a frame that is longer than the smallest cells of 64 bytes.."};
+    const demuxbuf_memory_config config = config_of(6, 4, BUFFER_BYTES);
+    for (int content = 0; content < 3; content++) {
+        for (int state = 0; state < 3; state++) {
+            const int is_readable = state == 1, is_decoding = state == 2 && content > 0;
             uint32_t bytes = (uint32_t)strlen(CONTENTS[content]);
             demuxbuf_pool *from = pool_of(&config), *to = pool_of(&config);
             uint64_t receiver = attach(from, 7), other = attach(to, 8);
+            leave_free(to, 1);
             if (bytes > 0) {
                 receive(from, receiver, CONTENTS[content]);
-                demuxbuf_receiver_decoded(from, receiver, 0, 30);
+                if (!is_decoding)
+                    demuxbuf_receiver_decoded(from, receiver, 0, 30);
             }
             if (is_readable)
                 CHECK((demuxbuf_receiver_readable(from, receiver).actions & DEMUXBUF_RECV) != 0);
-            /* The only buffer there is in use, so that only what fits into a slot has room. */
+            /* The buffer to receive into is in use, and the last one is for what is left in it: there is no room. */
             CHECK((receive(to, other, "x").actions & DEMUXBUF_DECODE) != 0);
-            CHECK_NUMBER(move_to_pool(from, &receiver, to, 0), bytes <= 64);
+            CHECK_NUMBER(move_to_pool(from, &receiver, to, 0), bytes == 0);
             CHECK_REFUSED(demuxbuf_receiver_decoded(to, other, 1, 0).actions, DEMUXBUF_OK);
-            if (bytes > 64) /* it stays as it was, readable or not */
+            if (bytes > 0) { /* it stays as it was, readable or not */
                 CHECK_NUMBER((demuxbuf_receiver_pending(from, receiver).actions & DEMUXBUF_RECV) != 0, is_readable);
-            if (bytes > 64)
+                CHECK_NUMBER((demuxbuf_receiver_pending(from, receiver).actions & DEMUXBUF_DECODE) != 0, is_decoding);
                 CHECK(move_to_pool(from, &receiver, to, 0));
+            }
             demuxbuf_step step = demuxbuf_receiver_pending(to, receiver);
             CHECK_NUMBER((step.actions & DEMUXBUF_DECODE) != 0, bytes > 0);
             CHECK(bytes == 0 || (step.bytes == bytes && memcmp(step.data, CONTENTS[content], bytes) == 0));
             CHECK(is_drained(from));
+            CHECK_NUMBER(demuxbuf_pool_check_invariants(from), DEMUXBUF_OK);
             CHECK_NUMBER(demuxbuf_pool_check_invariants(to), DEMUXBUF_OK);
             demuxbuf_pool_free(from);
             demuxbuf_pool_free(to);
@@ -266,39 +274,47 @@ static void check_text(const char *text, const char *expected) {
 
 /* Each line of the table "what to look at when it stalls". */
 static void stalls_are_printed(void) {
-    demuxbuf_pool_config config = config_of(1, 4);
-    config.lease_ns = SECOND;
+    const demuxbuf_memory_config config = config_of(6, 4, BUFFER_BYTES);
     demuxbuf_pool *pool = pool_of(&config);
-    uint64_t unarmed, holder = attach(pool, 1), waiter = attach(pool, 2);
-    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, SECOND), DEMUXBUF_OK);
+    uint64_t unarmed, keeps = attach(pool, 1), waiter = attach(pool, 2);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1000 * MS), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &unarmed, NULL, NULL), DEMUXBUF_OK);
     check_text(printed(pool, unarmed), "0: open, holds nothing, 0 of 0 bytes, pending WANT_RECV");
     char text[101];
     memset(text, 'x', 100);
     text[100] = 0;
-    receive(pool, holder, text);
-    check_text(printed(pool, holder),
-               "1: open, holds a buffer, 100 of 16448 bytes, pending DECODE, idle for 0 ms, armed");
-    demuxbuf_receiver_decoded(pool, holder, 0, 1);
-    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, SECOND + SECOND / 10), DEMUXBUF_OK);
-    check_text(printed(pool, holder),
-               "1: open, holds a buffer, 100 of 16448 bytes, pending NONE, needs 1, idle for 100 ms, armed");
-    demuxbuf_receiver_block(pool, holder, 4);
-    check_text(printed(pool, holder), "1: open, holds a buffer, 100 of 16448 bytes, pending NONE, needs 1, blocked by "
-                                      "0x4, idle for 100 ms, armed");
-    demuxbuf_receiver_pause_recv(pool, holder);
-    CHECK(strstr(printed(pool, holder), "pending STOP_RECV") != NULL &&
-          strstr(printed(pool, holder), ", paused") != NULL);
+    receive(pool, keeps, text);
+    check_text(printed(pool, keeps), "1: open, holds a buffer, 100 of 16448 bytes, pending DECODE, armed");
+    demuxbuf_receiver_decoded(pool, keeps, 0, 1);
+    check_text(printed(pool, keeps), "1: open, holds a part, 100 of 16448 bytes, pending NONE, needs 1, armed");
+    demuxbuf_receiver_block(pool, keeps, 4);
+    check_text(printed(pool, keeps),
+               "1: open, holds a part, 100 of 16448 bytes, pending STOP_RECV, needs 1, blocked by 0x4, armed");
+    demuxbuf_receiver_pause_recv(pool, keeps);
+    CHECK(strstr(printed(pool, keeps), "pending STOP_RECV") != NULL &&
+          strstr(printed(pool, keeps), ", paused") != NULL);
+    leave_free(pool, 0);
+    CHECK((demuxbuf_receiver_readable(pool, waiter).actions & DEMUXBUF_RECV) != 0);
+    demuxbuf_receiver_received(pool, waiter, 64);
+    demuxbuf_receiver_decoded(pool, waiter, 0, 2000);
     demuxbuf_receiver_readable(pool, waiter);
-    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, SECOND + SECOND / 5), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1100 * MS), DEMUXBUF_OK);
     CHECK(strstr(printed(pool, waiter), ", queued for 100 ms") != NULL);
     FILE *log = tmpfile();
     print_pool(log, pool);
     rewind(log);
     char line[400];
     CHECK(fgets(line, sizeof line, log) != NULL);
+    check_text(line, "0 of 8 buffers free, 0 assigned; 0 wait; 3 receivers; longest wait 0 of 3132 ms; 0 shed\n");
     fclose(log);
-    check_text(line, "0 of 1 buffers free, 1 leased, 0 assigned; 1 wait; 3 receivers, 1 of 4 slots; 0 shed\n");
+    /* Its last receive, which brings nothing. */
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    for (uint64_t now_ms = 1200; demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_STATUS_NONE; now_ms += 100)
+        CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now_ms * MS), DEMUXBUF_OK);
+    CHECK_NUMBER(notice.receiver, waiter);
+    demuxbuf_receiver_would_block(pool, waiter);
+    CHECK(strstr(printed(pool, waiter), "SHED") != NULL);
+    CHECK(strstr(printed(pool, waiter), ", shed at its deadline") != NULL);
     demuxbuf_pool_free(pool);
 }
 

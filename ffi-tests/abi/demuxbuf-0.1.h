@@ -280,8 +280,8 @@ typedef struct {
   uint32_t classes;
   // As in `demuxbuf_pool_config`.
   uint32_t class_burst;
-  // As in `demuxbuf_pool_config`. Receivers always have the buffer to receive into and those for the smallest cells. Of
-  // the others, a class has to leave one beside its reserve, the last class two.
+  // As in `demuxbuf_pool_config`; that of the last class has to leave receivers the buffer to receive into, those for
+  // the smallest cells and two more.
   uint32_t reserves[DEMUXBUF_CLASSES_MAX];
   // As in `demuxbuf_pool_config`; that of the last class is at least as many.
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];

@@ -119,9 +119,13 @@ impl<B: Buffers> Receiving<B> {
     }
 
     fn begin_at(&mut self, keeper: u32, is_reported: bool) -> Begin {
-        let Some(free) = self.free_while_borrowing(keeper) else {
+        let Some(mut free) = self.free_while_borrowing(keeper) else {
             return Begin::Later;
         };
+        if free == 0 {
+            self.evict_for_receive(keeper);
+            free = self.free_buffers();
+        }
         if let Some(max_bytes) = self.allowed_bytes(keeper, free) {
             if !self.is_in_shortage(keeper, free) {
                 self.end_claim(keeper);

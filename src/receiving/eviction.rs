@@ -1,4 +1,4 @@
-//! Content that goes for the sake of a claim, and receivers that are shed.
+//! Content that goes for the sake of others, and receivers that are shed.
 
 use super::Receiving;
 use super::buffers::Buffers;
@@ -44,6 +44,19 @@ impl<B: Buffers> Receiving<B> {
         self.evictions_left -= 1;
         self.shed_receiver(first.keeper, ShedReason::Evicted);
         true
+    }
+
+    /// No buffer is free for what a receive may leave: what others hold beyond its deadline goes, or all would receive no more
+    /// than 64 bytes at once for as long as they please.
+    pub(super) fn evict_for_receive(&mut self, keeper: u32) {
+        let is_evictable = matches!(self.keepers[keeper].queued, Some((Queue::Evictable, _)));
+        if is_evictable {
+            self.dequeue(keeper);
+        }
+        while self.free_buffers() == 0 && self.evict() {}
+        if is_evictable {
+            self.make_evictable(keeper);
+        }
     }
 
     /// A receiver loses its place; `poll` brings the notice, unless it is the answer to a report of its own.

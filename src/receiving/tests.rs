@@ -125,6 +125,69 @@ fn shed_receiver_takes_nothing_but_close() {
     assert_eq!((core.close(0), core.check_invariants()), (Ok(0), Ok(())));
 }
 
+/// Held content that fills the memory is no claim's rival, where decoders consume the 64 bytes that others receive at once.
+#[test]
+fn receive_without_a_free_buffer_evicts_what_is_late() {
+    let mut core = core(4);
+    core.advance(0);
+    for receiver in 0..3 {
+        core.attach(receiver, false).expect("the row is free");
+    }
+    // The third is in credit.
+    for _ in 0..2 {
+        core.begin(2).expect("it is attached");
+        core.received(2, 256).expect("there is room");
+        core.decoded(2, 256, Rest::Nothing).expect("it is buffered");
+    }
+    // Two hold a buffer each, the host has the others.
+    for receiver in [0, 1] {
+        core.begin(receiver).expect("it is attached");
+        core.received(receiver, 200).expect("there is room");
+        assert_eq!(core.decoded(receiver, 0, Rest::Held), Ok(After::Ended));
+    }
+    while core.free_buffers() > 0 {
+        core.lease().expect("it is free");
+    }
+    assert_eq!(core.begin(2), Ok(Begin::Receive { max_bytes: 64 }));
+    core.received(2, 64).expect("there is room");
+    core.decoded(2, 64, Rest::Nothing).expect("it is buffered");
+    // The second is decoded in time, and held anew.
+    for step in 1..=17 {
+        core.advance(step * 125 * MS);
+        if step == 8 {
+            assert_eq!(core.decode(1), Ok(true));
+            assert_eq!(core.decoded(1, 1, Rest::Held), Ok(After::Ended));
+        }
+    }
+    assert_eq!(core.begin(2), Ok(Begin::Receive { max_bytes: 256 }));
+    core.dry(2).expect("it borrows");
+    let shed = [0, 1].map(|receiver| core.facts(receiver).expect("it is attached").is_shed);
+    assert_eq!((shed, core.totals().evicted, core.check_invariants()), ([true, false], 1, Ok(())));
+    assert_eq!(core.poll(), Some(Notice::Shed { receiver: 0, reason: ShedReason::Evicted }));
+}
+
+/// Only what others hold goes for a receive.
+#[test]
+fn receive_does_not_evict_its_own_content() {
+    let mut core = core(2);
+    core.advance(0);
+    core.attach(0, false).expect("the row is free");
+    core.begin(0).expect("it is attached");
+    core.received(0, 200).expect("there is room");
+    core.decoded(0, 0, Rest::Short { needed_bytes: 56, usable_bytes: 0 }).expect("it is buffered");
+    while core.free_buffers() > 0 {
+        core.lease().expect("it is free");
+    }
+    for step in 1..=10 {
+        core.advance(step * 125 * MS);
+    }
+    assert_eq!(core.begin(0), Ok(Begin::Receive { max_bytes: 56 }));
+    core.dry(0).expect("it borrows");
+    assert_eq!((core.totals().evicted, core.check_invariants()), (0, Ok(())));
+    // The host's own requests evict it still.
+    assert!(core.lease().is_some() && core.facts(0).expect("it is attached").is_shed);
+}
+
 #[test]
 fn receiver_that_is_off_can_be_cancelled() {
     let mut core = core(4);

@@ -289,9 +289,12 @@ impl ModelReceiving {
 
     /// Section 6; a claim that begins so is a guess or not.
     fn begin_as(&mut self, id: u32, is_guess: bool) -> Begin {
-        let Some((place, free)) = self.place_to_borrow(id) else {
+        let Some((place, mut free)) = self.place_to_borrow(id) else {
             return Begin::Later;
         };
+        while free == 0 && self.evict(Some(id)) {
+            free = self.free();
+        }
         let receiver = self.receiver(id);
         let kept = receiver.kept();
         let room = self.config.buffer_bytes - kept;

@@ -4,13 +4,11 @@
 mod attack;
 mod bound;
 mod classes;
-#[path = "../../examples/simulation/crowd.rs"]
 mod crowd;
 mod deadlines;
 mod deadlock;
 mod need;
 mod never;
-#[path = "../../examples/simulation/simulation.rs"]
 mod simulation;
 mod sizes;
 mod slots;

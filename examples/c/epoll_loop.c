@@ -1,4 +1,4 @@
-/* An echo server on epoll: frames of two length bytes and a payload, four receive buffers for up to 1000 connections.
+/* An echo server on epoll: frames of two length bytes and a payload, 160 KiB to receive into for up to 1000 connections.
    Usage: epoll_loop level|edge|one-shot|optimistic COUNT; it prints its port and ends after COUNT connections. */
 #define _GNU_SOURCE
 #include <demuxbuf.h>
@@ -160,7 +160,7 @@ static void audit(void) {
     }
 }
 
-/* One iteration: wait, clock, events, what was scheduled, notices, audit. */
+/* One iteration: wait, clock, what was scheduled, events, notices, audit. */
 static void iterate(int listener) {
     struct epoll_event events[EVENTS];
     demuxbuf_notice notice = {.struct_size = sizeof notice};
@@ -170,6 +170,11 @@ static void iterate(int listener) {
     memcpy(due, scheduled, sizeof due);
     scheduled_count = 0;
     demuxbuf_pool_handle_timeout(pool, now_ns());
+    for (int at = 0; at < due_count; at++) {
+        due[at]->is_scheduled = 0;
+        if (due[at]->fd >= 0)
+            run(due[at], demuxbuf_receiver_wake(pool, due[at]->receiver));
+    }
     for (int at = 0; at < ready; at++) {
         struct connection *self = events[at].data.ptr;
         if (self == NULL) {
@@ -177,11 +182,6 @@ static void iterate(int listener) {
         } else if (self->fd >= 0) { /* it may have been closed in this iteration */
             report(self, events[at].events);
         }
-    }
-    for (int at = 0; at < due_count; at++) {
-        due[at]->is_scheduled = 0;
-        if (due[at]->fd >= 0)
-            run(due[at], demuxbuf_receiver_wake(pool, due[at]->receiver));
     }
     while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)
         run(&connections[notice.token], notice.step);
@@ -193,7 +193,7 @@ int main(int argc, char **argv) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    demuxbuf_memory_config config = {.struct_size = sizeof config};
     char message[128];
     size_t message_bytes = sizeof message;
     unsigned long iterations = 0;
@@ -204,12 +204,10 @@ int main(int argc, char **argv) {
         return fprintf(stderr, "usage: %s MODE CONNECTIONS\n", argv[0]), 2;
     trigger = mode == DEMUXBUF_MODE_LEVEL ? 0 : mode == DEMUXBUF_MODE_EDGE ? (uint32_t)EPOLLET : (uint32_t)EPOLLONESHOT;
 
-    demuxbuf_pool_config_init(&config, 4, CONNECTIONS_MAX);
+    demuxbuf_memory_config_init(&config, 160 << 10, CONNECTIONS_MAX);
     config.mode = mode;
-    config.park_ns = 0;            /* while others wait, a small part of a frame is moved to a slot at once, */
-    config.lease_ns = 1000000000u; /* and a connection that holds a buffer without progress for 1 s is closed */
-    config.audit = 1;              /* for debugging: it looks at each receiver in each iteration */
-    if (demuxbuf_pool_new(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
+    config.audit = 1; /* for debugging: it looks at each receiver in each iteration */
+    if (demuxbuf_pool_new_with_memory(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
         return fprintf(stderr, "%s\n", message), 1;
     }
     for (int at = 0; at < CONNECTIONS_MAX; at++)

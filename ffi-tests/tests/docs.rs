@@ -56,7 +56,7 @@ fn minimal_host_decodes_frames_in_pieces() {
         .spawn()
         .expect("the program that was just built starts");
     let mut input = host.stdin.take().expect("standard input is a pipe");
-    // A length of 255 is the largest frame; 300 frames go through the four buffers many times.
+    // A length of 255 is the largest frame; 300 frames go through the pool many times.
     let mut expected = String::new();
     let mut sent = Vec::new();
     for frame in 0..300_u32 {

@@ -154,21 +154,23 @@ fn s67_epoll_loop_optimistic() {
     s67_echo(MODES[3]);
 }
 
-/// Four peers hold all four buffers with a part of a frame; four others wait, and reset. Until the holders leave, the
-/// loop has nothing to do.
+/// Peers hold all memory with a part of a frame; four others wait, and reset. Until the holders leave, the loop has nothing
+/// to do but to advance the clock.
 #[test]
 fn s72_hang_up_of_a_waiting_peer_does_not_spin() {
+    // Two halves of each of the six buffers that others leave.
+    const HOLDERS: usize = 12;
     let program = Program::new("epoll_loop_hang_up", &["examples/c/epoll_loop.c"]).build();
     for mode in MODES {
-        let server = Server::start(&program, mode, 8);
+        let server = Server::start(&program, mode, HOLDERS + 4);
         let waiters: Vec<TcpStream> = (0..4).map(|_| server.connect()).collect();
         for mut client in &waiters {
             client.write_all(&frame(10, 0)).expect("the server reads");
             wait_for(client, 12);
         }
-        let holders: Vec<TcpStream> = (0..4).map(|_| server.connect()).collect();
+        let holders: Vec<TcpStream> = (0..HOLDERS).map(|_| server.connect()).collect();
         for mut client in &holders {
-            client.write_all(&frame(9000, 0)[..2000]).expect("the server reads");
+            client.write_all(&frame(9000, 0)[..5000]).expect("the server reads");
         }
         sleep(Duration::from_millis(100));
         for mut client in &waiters {
@@ -178,7 +180,7 @@ fn s72_hang_up_of_a_waiting_peer_does_not_spin() {
         drop(waiters); // with 12 bytes unread: they are reset
         sleep(Duration::from_millis(300));
         drop(holders);
-        let iterations = server.end(8);
+        let iterations = server.end(HOLDERS + 4);
         println!("{mode}: {iterations} iterations");
         assert!(iterations < 200, "{mode}: {iterations} iterations");
     }

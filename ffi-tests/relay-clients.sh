@@ -127,7 +127,7 @@ run_relay() { # TITLE RUNNER REQUESTS OPTION...
     wait "$relay" || status=$?
     relay=
     [ "$status" -eq 0 ] || fail "the relay ended with $status"
-    expect leased -eq 0
+    expect receive_bytes_used -eq 0
     expect misuses -eq 0
     expect protocol_errors -eq 0
     expect oversized_headers -eq 0
@@ -162,9 +162,9 @@ start_server
 
 run_relay "pool, level-triggered" "" 20000
 run_relay "pool, edge-triggered" "" 20000 --edge-triggered
-run_relay "pool of 4 buffers" "" 20000 --buffers 4
-run_relay "pool of 4 buffers, 2 threads" "" 20000 --buffers 4 --threads 2
-run_relay "pool of 4 buffers without parking, edge-triggered" "" 20000 --buffers 4 --park 0 --edge-triggered
+run_relay "pool of 8 buffers" "" 20000 --memory-kib 129
+run_relay "pool of 8 buffers, edge-triggered" "" 20000 --memory-kib 129 --edge-triggered
+run_relay "pool of 7 buffers, 2 threads" "" 20000 --memory-kib 129 --threads 2
 run_relay "static buffers, level-triggered" "" 20000 --static-buffers
 run_relay "static buffers, edge-triggered" "" 20000 --static-buffers --edge-triggered
 if has valgrind; then run_valgrind; fi

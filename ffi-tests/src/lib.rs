@@ -86,7 +86,6 @@ impl Program {
             "main",
             "crew",
             "options",
-            "budget",
             "loop",
             "relay",
             "transfer",

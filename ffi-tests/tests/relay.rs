@@ -23,7 +23,7 @@ use std::time::Duration;
 #[test]
 fn frames_pass_unchanged_in_any_split() {
     let (from_client, from_backend) = ([PREFACE, &one_of_each()].concat(), one_of_each());
-    for mode in MODES.into_iter().chain([MEMORY]) {
+    for mode in MODES {
         let bench = Bench::start(mode);
         let mut pairs: Vec<_> = (1..from_client.len()).map(|split| (split, bench.pair())).collect();
         for (split, (client, backend)) in &mut pairs {
@@ -60,7 +60,7 @@ fn frames_pass_unchanged_in_any_split() {
 #[test]
 fn frames_pass_one_byte_at_a_time() {
     let bytes = [PREFACE, &one_of_each()].concat();
-    for mode in MODES.into_iter().chain([MEMORY]) {
+    for mode in MODES {
         let bench = Bench::start(mode);
         let (mut client, mut backend) = bench.pair();
         for byte in &bytes {
@@ -88,12 +88,11 @@ fn large_body(seed: u64, bytes: usize) -> Vec<u8> {
 #[test]
 fn large_bodies_pass_in_both_directions() {
     let (up, down) = (large_body(1, 6_000_000), large_body(2, 6_000_000));
-    let more: [&[&str]; 5] = [
-        MEMORY,
-        &["--memory-model", "--buffers", "8", "--edge-triggered"],
-        &["--buffers", "2"],
-        &["--buffers", "2", "--park", "0"],
-        &["--buffer-size", "192"],
+    let more: [&[&str]; 4] = [
+        LITTLE,
+        &["--memory-kib", "129", "--edge-triggered"],
+        &["--memory-kib", "129", "--threads", "2"],
+        &["--memory-kib", "2", "--buffer-size", "192"],
     ];
     for mode in MODES.into_iter().chain(more) {
         let bench = Bench::start(mode);
@@ -296,7 +295,7 @@ fn oversized_headers_pass_in_pieces() {
         assert_eq!(stats.get("oversized_headers"), 4);
         assert_eq!((stats.get("protocol_errors"), stats.get("dropped_bytes")), (0, 0));
 
-        let bench = Bench::start(&[mode, &["--buffer-size", "64"]].concat());
+        let bench = Bench::start(&[mode, &["--buffer-size", "128"]].concat());
         let (mut client, mut backend) = bench.open_pair();
         let many = [one_of_each(), bytes.clone(), frame(SETTINGS, 0, 0, &[0; 600])].concat();
         pass(&mut client, &mut backend, &many);
@@ -389,6 +388,16 @@ fn clients_above_the_limit_are_refused() {
 }
 
 #[test]
+fn relay_listens_at_each_address() {
+    let mut bench = Bench::start(&["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
+    let _first = bench.open_pair();
+    bench.relay.turn_to_next_address();
+    let _second = bench.open_pair();
+    assert_eq!(bench.relay.stats().get("connections"), 2);
+    bench.relay.stop();
+}
+
+#[test]
 fn clients_without_descriptors_are_refused() {
     let mut few = std::process::Command::new("sh");
     few.args(["-c", "ulimit -n 24; exec \"$0\" \"$@\""]).arg(program());
@@ -411,18 +420,18 @@ fn clients_without_descriptors_are_refused() {
 #[test]
 fn statistics_always_have_every_key() {
     let keys = "uptime_ns connections connections_peak connections_total refused receivers buffers buffer_bytes free \
-        leased assigned waiting leased_peak waiting_peak slots slots_in_use parked unparked lifelines granted_at_once \
-        granted_by_handoff cancelled received_bytes dropped_bytes memory_bytes receive_bytes_used \
-        client_buffers_held backend_buffers_held shed parked_on_demand parks_asked sheds_asked bypass_peak bypass_bound \
-        claims trials shed_at_deadline evicted shed_for_memory longest_claim_ns wait_ns_max tenants slots_in_use_64 slots_in_use_256 slots_in_use_1024 slots_in_use_4096 lease_ms goaway_sent protocol_errors oversized_headers requests \
-        responses_ended frames_client_data frames_client_headers frames_client_priority frames_client_rst_stream \
-        frames_client_settings frames_client_push_promise frames_client_ping frames_client_goaway \
-        frames_client_window_update frames_client_continuation frames_client_other frames_backend_data \
-        frames_backend_headers frames_backend_priority frames_backend_rst_stream frames_backend_settings \
-        frames_backend_push_promise frames_backend_ping frames_backend_goaway frames_backend_window_update \
-        frames_backend_continuation frames_backend_other threads wakes iterations epoll_ctl_calls recv_calls send_calls rss_bytes";
+        leased assigned leased_peak waiting keeping grace_ms granted_by_handoff received_bytes dropped_bytes \
+        memory_bytes receive_bytes_used client_buffers_held backend_buffers_held shed claims grants trials \
+        shed_at_deadline evicted shed_for_memory longest_claim_ns wait_ns_max tenants goaway_sent protocol_errors \
+        oversized_headers requests responses_ended frames_client_data frames_client_headers frames_client_priority \
+        frames_client_rst_stream frames_client_settings frames_client_push_promise frames_client_ping \
+        frames_client_goaway frames_client_window_update frames_client_continuation frames_client_other \
+        frames_backend_data frames_backend_headers frames_backend_priority frames_backend_rst_stream \
+        frames_backend_settings frames_backend_push_promise frames_backend_ping frames_backend_goaway \
+        frames_backend_window_update frames_backend_continuation frames_backend_other threads wakes iterations \
+        epoll_ctl_calls recv_calls send_calls rss_bytes";
     for mode in MODES {
-        let bench = Bench::start(&[mode, &["--park", "64"]].concat());
+        let bench = Bench::start(mode);
         let (mut client, _backend) = bench.open_pair();
         client.write_all(&frame(HEADERS, 0, 1, &[1; 500])[..300]).expect("the relay reads");
         let stats = bench.relay.wait_for("a partial frame", |stats| stats.get("receive_bytes_used") == 300);
@@ -430,10 +439,23 @@ fn statistics_always_have_every_key() {
             stats.get(key);
         }
         let is_static = mode.contains(&"--static-buffers");
-        assert_eq!(stats.get("client_buffers_held"), 1);
-        assert_eq!(stats.get("backend_buffers_held"), u64::from(is_static));
-        assert_eq!(stats.get("leased"), if is_static { 2 } else { 1 });
-        let slots = stats.get("slots") * 64;
+        let is_shared = mode.contains(&"--threads");
+        // On the memory model a cell keeps it.
+        let held = ["keeping", "client_buffers_held", "backend_buffers_held"].map(|key| stats.get(key));
+        assert_eq!(
+            held,
+            if is_static {
+                [0, 1, 1]
+            } else if is_shared {
+                [0, 1, 0]
+            } else {
+                [1, 0, 0]
+            },
+            "{mode:?}"
+        );
+        assert_eq!(stats.get("wait_ns_max") > 0, !is_static && !is_shared);
+        // Slots are the rest of a shared pool.
+        let slots = if is_shared { 2 * 1024 * 64 } else { 0 };
         assert_eq!(stats.get("memory_bytes"), stats.get("buffers") * stats.get("buffer_bytes") + slots);
         assert!(stats.get("rss_bytes") > 0 && stats.get("uptime_ns") > 0);
         // An end in the middle of everything is orderly too.
@@ -467,87 +489,35 @@ fn statistics_text_equals_json() {
     }
 }
 
-/// The memory that a relay with these options has reserved: buffers, slots, and the bytes of both.
-fn reserved(options: &[&str]) -> (u64, u64, u64) {
-    let relay = Relay::start("127.0.0.1:1".parse().expect("an address"), options);
-    let stats = relay.stop();
-    (stats.get("buffers"), stats.get("slots"), stats.get("memory_bytes"))
+/// The buffers that a relay with these options has reserved, and all of its memory.
+fn reserved(options: &[&str]) -> (u64, u64) {
+    let stats = Relay::start("127.0.0.1:1".parse().expect("an address"), options).stop();
+    (stats.get("buffers"), stats.get("memory_bytes"))
 }
 
 #[test]
-fn memory_options_divide_memory() {
-    // As many buffers as fit with their slots, and the rest goes to slots: never more than was allowed.
-    for options in
-        ["", "--threads 3", "--park 64", "--park 0", "--slot-percent 10", "--slot-percent 0 --buffer-size 512"]
-    {
-        let options: Vec<_> = options.split_whitespace().chain(["--connections", "500"]).collect();
-        for kib in [700, 1500, 20_000] {
-            let (buffers, slots, bytes) = reserved(&[&options[..], &["--memory-kib", &kib.to_string()]].concat());
-            let with = |buffers: u64| reserved(&[&options[..], &["--buffers", &buffers.to_string()]].concat());
-            let (_, slots_without, bytes_without) = with(buffers);
-            let (_, _, bytes_of_more) = with(buffers + 1);
-            // A slot of each size on each thread is less than one whole.
-            let room = 3 * (256 + 1024 + 4096);
-            let about = format!("{options:?} of {kib}: {buffers} buffers, {slots} slots, {bytes} bytes");
-            assert!(bytes <= kib * 1024 && bytes_of_more + room > kib * 1024, "{about}, {bytes_of_more} with one more");
-            assert!(slots >= slots_without && bytes >= bytes_without, "{about}, {bytes_without} without");
-        }
-    }
-    // The slots of 64 bytes, one buffer, and one of 256 in what is left.
-    assert_eq!(reserved(&["--connections", "100", "--memory-kib", "29"]), (1, 200 + 1, 64 * 200 + 16448 + 256));
+fn memory_is_that_of_the_options() {
+    assert_eq!(reserved(&[]), (63, 63 * 16448));
+    assert_eq!(reserved(&["--memory-kib", "200"]), (12, 12 * 16448));
+    assert_eq!(reserved(&["--memory-kib", "200", "--buffer-size", "512"]), (400, 400 * 512));
+    // An eighth of the memory of a shared pool is slots, at most one of 64 bytes for each receiver.
+    assert_eq!(reserved(&["--memory-kib", "200", "--threads", "2"]), (10, 10 * 16448 + 400 * 64));
     assert_eq!(
-        reserved(&["--connections", "100", "--buffers", "10", "--slot-percent", "5", "--park", "256"]).1,
-        200 + 32
+        reserved(&["--memory-kib", "200", "--threads", "2", "--connections", "50"]),
+        (11, 11 * 16448 + 200 * 64)
     );
-    let backend = ["--backend", "127.0.0.1:1", "--connections", "100"];
-    let message = refused_with(&[&backend[..], &["--memory-kib", "28"]].concat());
-    assert!(message.contains("--memory-kib is \"28\"; allowed is a number from 29 on"), "{message}");
-    let message = refused_with(&[&backend[..], &["--memory-kib", "64", "--buffers", "2"]].concat());
-    assert!(message.contains("--buffers is \"2\"; allowed is none with --memory-kib"), "{message}");
+    let backend = ["--backend", "127.0.0.1:1"];
     let message = refused_with(&[&backend[..], &["--memory-kib", "64", "--static-buffers"]].concat());
     assert!(message.contains("--memory-kib is \"64\"; allowed is none with --static-buffers"), "{message}");
-}
-
-#[test]
-fn memory_model_has_the_memory_of_its_options() {
-    let options = ["--connections", "100", "--memory-model"];
-    let (buffers, slots, bytes) = reserved(&[&options[..], &["--memory-kib", "200"]].concat());
-    assert_eq!((buffers, slots, bytes), (12, 0, 12 * 16448));
-    assert_eq!(reserved(&[&options[..], &["--buffers", "20"]].concat()), (20, 0, 20 * 16448));
-    let backend = ["--backend", "127.0.0.1:1", "--memory-model"];
-    for (others, sentence) in [
-        (["--threads", "2"], "--threads is \"2\"; allowed is 1 with --memory-model"),
-        (["--tenant", "address"], "--tenant is \"address\"; allowed is none with --memory-model"),
-    ] {
-        let message = refused_with(&[&backend[..], &others].concat());
-        assert!(message.contains(sentence), "{message}");
-    }
-    let message = refused_with(&[&backend[..], &["--static-buffers"]].concat());
-    assert!(message.contains("--static-buffers is given; allowed is none with --memory-model"), "{message}");
     // Too little is refused by the library.
-    let output = command().args(backend).args(["--buffers", "7"]).output().expect("the relay starts");
-    let message = String::from_utf8(output.stderr).expect("text");
-    assert!(message.contains("memory_bytes is 115136; allowed is"), "{message}");
-}
-
-/// Partial frames in all of the memory are shed for others, and a client that sends whole frames is served meanwhile.
-#[test]
-fn partial_frames_are_shed_on_the_memory_model() {
-    let bench = Bench::start(&["--memory-model", "--buffers", "8", "--lease-ms", "200"]);
-    let stopped: Vec<_> = (0..12)
-        .map(|_| {
-            let (mut client, backend) = bench.open_pair();
-            client.write_all(&frame(HEADERS, 0, 1, &[1; 12_000])[..9000]).expect("the relay reads");
-            (client, backend)
-        })
-        .collect();
-    let (mut client, mut backend) = bench.open_pair();
-    while bench.relay.stats().get("shed") < 4 {
-        pass(&mut client, &mut backend, &frame(DATA, 0, 1, &[7; 3000]));
+    for (options, sentence) in [
+        (&["--memory-kib", "128"][..], "memory_bytes is 131072; allowed is"),
+        (&["--memory-kib", "16", "--threads", "2"], "buffers is 0; allowed is"),
+    ] {
+        let output = command().args(backend).args(options).output().expect("the relay starts");
+        let message = String::from_utf8(output.stderr).expect("text");
+        assert!(output.status.code() == Some(1) && message.contains(sentence), "{message}");
     }
-    drop((stopped, client, backend));
-    let stats = bench.relay.stop();
-    assert!(stats.get("claims") > 0 && stats.get("longest_claim_ns") <= stats.get("wait_ns_max"), "{stats:?}");
 }
 
 fn refused_with(arguments: &[&str]) -> String {
@@ -560,17 +530,13 @@ fn refused_with(arguments: &[&str]) -> String {
 fn bad_command_line_names_what_is_allowed() {
     let backend = ["--backend", "127.0.0.1:1"];
     for (option, value, allowed) in [
-        ("--buffers", "0", "from 1 to 1000000"),
-        ("--buffers", "-1", "from 1 to 1000000"),
-        ("--buffers", "many", "from 1 to 1000000"),
-        ("--buffer-size", "100", "a multiple of 64 from 64 to 16777216"),
-        ("--park", "4097", "from 0 to 4096"),
+        ("--buffer-size", "100", "a multiple of 64 from 128 to 16777216"),
         ("--memory-kib", "0", "from 1 to 4294967295"),
-        ("--slot-percent", "101", "from 0 to 100"),
+        ("--memory-kib", "-1", "from 1 to 4294967295"),
+        ("--memory-kib", "many", "from 1 to 4294967295"),
         ("--tenant", "port", "none, listener or address"),
         ("--tenants", "0", "from 1 to 1000000"),
-        ("--class-reserve", "64", "from 0 to 63"),
-        ("--lease-ms", "3600001", "from 0 to 3600000"),
+        ("--grace-ms", "3600001", "from 1 to 3600000"),
         ("--connections", "99999999999999999999", "from 1 to 1000000"),
         ("--threads", "257", "from 1 to 256"),
         ("--listen", "nowhere", "HOST:PORT"),

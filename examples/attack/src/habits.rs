@@ -18,7 +18,7 @@ use crate::wire::{Answers, begun, opening, request};
 const STAY_MAX: Duration = Duration::from_millis(100);
 const LEAVER_BYTES: usize = 3000;
 
-/// A request's field of no meaning, and how much of the request comes first: more than can be parked.
+/// A request's field of no meaning, and how much of the request comes first: what is kept takes half a buffer.
 const FILL_BYTES: usize = 5000;
 const FIRST_PIECE_BYTES: usize = 4500;
 

@@ -74,7 +74,8 @@ fn allow_descriptors(options: &Options) -> Result<(), String> {
     for name in options.attacks() {
         let connections = plan::connections(&name.bands(options));
         descriptors::allow(connections, spare).map_err(|error| {
-            let option = if name == Name::Overload { "--buffers, with ten clients for each" } else { "--connections" };
+            let option =
+                if name == Name::Overload { "--memory-kib, with ten clients for each buffer" } else { "--connections" };
             format!("{} and {option}: {error}", name.text())
         })?;
     }

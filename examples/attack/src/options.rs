@@ -7,7 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use demuxbuf_demo::output::Output;
 
-use crate::plan::{BUFFERS_MAX, NETWORKS_MAX, Name};
+use crate::plan::{MEMORY_KIB_MAX, MEMORY_KIB_MIN, NETWORKS_MAX, Name};
 
 /// Hostile connections of every kind against `h2relay` or another HTTP/2 server, and what honest clients get meanwhile.
 /// Exits with status 0 only if honest clients were served
@@ -17,26 +17,27 @@ pub(crate) struct Options {
     /// Hostile connections
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = count(100_000))]
     pub(crate) connections: usize,
-    /// Networks (/24) that they come from, which are tenants for the relay; a flood comes from one
+    /// Networks (/24) that they come from; a flood comes from one
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(NETWORKS_MAX as u64))]
     pub(crate) networks: usize,
     /// Honest clients, each from a network of its own
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = count(250))]
     pub(crate) honest: usize,
-    /// Receive buffers in the relay's pool; `overload` has up to ten clients for each, also against another target
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(BUFFERS_MAX as u64))]
-    pub(crate) buffers: usize,
-    /// Without progress for so long, a holder of one of the relay's buffers is closed while others wait
-    #[arg(long, value_name = "MS", default_value_t = 500, conflicts_with = "target")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=60_000))]
-    pub(crate) lease_ms: u64,
+    /// Receive memory of the relay; `overload` has up to ten clients for each buffer in it, also against another target
+    #[arg(long, value_name = "KIB", default_value_t = 1024)]
+    #[arg(value_parser = clap::value_parser!(u64).range(MEMORY_KIB_MIN..=MEMORY_KIB_MAX))]
+    pub(crate) memory_kib: u64,
     /// For how long each attack lasts once all attackers are there, and longer until each honest client has asked for
     /// something meanwhile
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// After this many seconds an honest client gives a request up
-    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     patience: u64,
+    /// Do not judge how long a receiver waited for room, nor how many requests an overload left: on a busy machine, other
+    /// programs have a part in both
+    #[arg(long)]
+    pub(crate) no_latency: bool,
     /// Only this attack; may be given more than once [default: each of them]
     #[arg(long = "attack", value_name = "NAME")]
     attacks: Vec<Name>,
@@ -112,10 +113,10 @@ mod tests {
     fn bad_option_value_names_option_and_range() {
         for (option, value, allowed) in [
             ("--connections", "100001", "1..=100000"),
-            ("--buffers", "6501", "1..=6500"),
+            ("--memory-kib", "128", "129..=100000"),
+            ("--memory-kib", "100001", "129..=100000"),
             ("--networks", "65025", "1..=65024"),
             ("--honest", "251", "1..=250"),
-            ("--lease-ms", "0", "1..=60000"),
             ("--attack", "bribery", "slow-readers"),
             ("--target", "nowhere", "socket address"),
             ("--path", "/", "--target"),
@@ -132,10 +133,8 @@ mod tests {
         let parse = |arguments: &[&str]| {
             Options::try_parse_from(["attack", "--target", "127.0.0.1:8080"].iter().chain(arguments))
         };
-        for (arguments, named) in [(&["--lease-ms", "100"], "--lease-ms"), (&["--", "--quiet"], "RELAY ARGUMENT")] {
-            let error = parse(arguments).expect_err(named).to_string();
-            assert!(error.contains("--target") && error.contains(named), "{error}");
-        }
-        parse(&["--buffers", "8", "--networks", "4", "--path", "/index.html"]).expect("they are for any target");
+        let error = parse(&["--", "--quiet"]).expect_err("RELAY ARGUMENT").to_string();
+        assert!(error.contains("--target") && error.contains("RELAY ARGUMENT"), "{error}");
+        parse(&["--memory-kib", "200", "--networks", "4", "--path", "/index.html"]).expect("they are for any target");
     }
 }

@@ -78,7 +78,8 @@ fn panels(report: &Report) -> Vec<Panel> {
             (BLUE, shift(*begin, points.map(|at| (at.time_s, at.buffers_in_use.unwrap_or(0) as f64)).collect()))
         };
         panels.push(panel("Receive buffers in use", "buffers", attacks().map(in_use).collect(), Vec::new()));
-        panels[2].top = panels[2].top.max(report.buffers as f64 * 1.1);
+        let buffers = report.attacks.iter().filter_map(|attack| attack.relay.map(|relay| relay.buffers)).max();
+        panels[2].top = panels[2].top.max(buffers.unwrap_or(0) as f64 * 1.1);
     }
     let connected = |(begin, attack): (&f64, &Attack)| {
         (VERMILION, shift(*begin, attack.samples.iter().map(|at| (at.time_s, at.attackers as f64)).collect()))

@@ -19,6 +19,9 @@ const CONNECTS_PER_SECOND: usize = 500;
 /// A header block that with its head just fits a buffer of the usual size, so that it is kept until it is whole.
 pub(crate) const LARGE_FRAME: u32 = 16_000;
 
+/// The size of a buffer, if nothing else is said.
+const BUFFER_BYTES: u64 = 16_448;
+
 /// The steps of an overload, as multiples of the requests that the buffers are enough for.
 pub(crate) const LOADS: [f64; 5] = [1.0, 1.2, 2.0, LOAD_MAX, 1.0];
 const LOAD_MAX: f64 = 5.0;
@@ -28,8 +31,15 @@ const CLIENTS_PER_BUFFER: f64 = 2.0;
 
 /// The networks from 127.1.0 on; one client of the largest overload comes from each.
 pub(crate) const NETWORKS_MAX: usize = 254 * 256;
-pub(crate) const BUFFERS_MAX: usize = 6500;
-const _: () = assert!(BUFFERS_MAX as f64 * CLIENTS_PER_BUFFER * LOAD_MAX <= NETWORKS_MAX as f64);
+/// The least that a relay takes, and as much as there are networks for.
+pub(crate) const MEMORY_KIB_MIN: u64 = (8 * BUFFER_BYTES).div_ceil(1024);
+pub(crate) const MEMORY_KIB_MAX: u64 = 100_000;
+const _: () = assert!(buffers(MEMORY_KIB_MAX) as f64 * CLIENTS_PER_BUFFER * LOAD_MAX <= NETWORKS_MAX as f64);
+
+/// Buffers in this memory.
+const fn buffers(memory_kib: u64) -> u64 {
+    memory_kib * 1024 / BUFFER_BYTES
+}
 
 /// Time between the two pieces of a request, during which it has a buffer in use.
 pub(crate) const REQUEST_LASTS: Duration = Duration::from_millis(20);
@@ -48,7 +58,7 @@ pub(crate) enum Name {
     /// 1025 bytes of a large frame
     #[value(name = "partial-1025")]
     Partial1025,
-    /// 4097 bytes of a large frame, more than can be parked
+    /// 4097 bytes of a large frame
     #[value(name = "partial-4097")]
     Partial4097,
     /// 100 bytes of a frame of 16 MiB
@@ -142,7 +152,7 @@ fn each(count: usize, per_second: usize) -> Duration {
 /// Honest clients with this multiple of the requests that the relay's buffers are enough for, each from a network of
 /// its own.
 pub(crate) fn load(factor: f64, options: &Options) -> Band {
-    let count = (factor * CLIENTS_PER_BUFFER * options.buffers as f64).round() as usize;
+    let count = (factor * CLIENTS_PER_BUFFER * buffers(options.memory_kib) as f64).round() as usize;
     Band { habit: Habit::Requests { pause_max: 2 * REQUEST_LASTS }, count, networks: count }
 }
 
@@ -184,22 +194,22 @@ mod tests {
         }
         let load = load(LOAD_MAX, &options);
         seen.extend(networks((0..load.count).map(|number| load.source(number))));
-        assert_eq!(seen.len(), 250 + 640);
+        assert_eq!(seen.len(), 250 + 630);
     }
 
     #[test]
     fn overload_clients_have_own_networks() {
-        let options = Options::parse_from(["attack", "--buffers", &BUFFERS_MAX.to_string()]);
+        let options = Options::parse_from(["attack", "--memory-kib", &MEMORY_KIB_MAX.to_string()]);
         let load = load(LOAD_MAX, &options);
         let honest = networks((0..250).map(honest_source));
         let crowd = networks((0..load.count).map(|number| load.source(number)));
-        assert_eq!((load.count, crowd.len()), (65_000, 65_000));
+        assert_eq!((load.count, crowd.len()), (62_250, 62_250));
         assert!(honest.is_disjoint(&crowd));
     }
 
     #[test]
     fn overload_counts_its_clients() {
-        let options = Options::parse_from(["attack", "--connections", "50", "--buffers", "300"]);
+        let options = Options::parse_from(["attack", "--connections", "50", "--memory-kib", "4830"]);
         let counts = [Name::Drip, Name::Overload, Name::All].map(|name| connections(&name.bands(&options)));
         assert_eq!(counts, [50, 3000, 45]);
     }

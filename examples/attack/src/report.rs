@@ -27,9 +27,7 @@ pub(crate) struct Report {
     pub(crate) networks: usize,
     pub(crate) honest_clients: usize,
     /// The relay's, or what an overload of another target reckons with.
-    pub(crate) buffers: usize,
-    /// The relay's.
-    pub(crate) lease_ms: Option<u64>,
+    pub(crate) memory_kib: u64,
     pub(crate) request_time_limit_ms: f64,
     pub(crate) attacks: Vec<Attack>,
 }
@@ -78,7 +76,8 @@ pub(crate) struct Point {
 impl Report {
     pub(crate) fn new(options: &Options, scenes: Vec<Scene>) -> Report {
         let attacks: Vec<Attack> = scenes.into_iter().map(|scene| Attack::new(options, scene)).collect();
-        let complaints: Vec<String> = attacks.iter().flat_map(|attack| attack.complaints(options.patience())).collect();
+        let complaints: Vec<String> =
+            attacks.iter().flat_map(|attack| attack.complaints(options.patience(), !options.no_latency)).collect();
         let sent = attacks.iter().flat_map(Attack::parts).map(|part| part.sent).sum();
         let all = format!("All {} honest requests were served; no honest connection was shed.", thousands(sent));
         Report {
@@ -88,8 +87,7 @@ impl Report {
             connections: options.connections,
             networks: options.networks,
             honest_clients: options.honest,
-            buffers: options.buffers,
-            lease_ms: options.target.is_none().then_some(options.lease_ms),
+            memory_kib: options.memory_kib,
             request_time_limit_ms: milliseconds(options.patience()),
             attacks,
         }
@@ -157,7 +155,7 @@ impl Attack {
     }
 
     /// The failures of service to honest clients, a sentence for each.
-    fn complaints(&self, patience: Duration) -> Vec<String> {
+    fn complaints(&self, patience: Duration, judges_latency: bool) -> Vec<String> {
         let mut complaints = Vec::new();
         let mut complain = |is_wrong: bool, what: String| {
             if is_wrong {
@@ -176,11 +174,11 @@ impl Attack {
         );
         complain(self.during.sent == 0, "no honest request was begun under attack; use more --seconds".into());
         complain(self.full_service_after_ms.is_none(), "service did not come back".into());
-        if let Some(relay) = &self.relay {
-            let (peak, max) = (relay.bypass_peak, relay.bypass_bound);
-            complain(peak > max, format!("{peak} bypasses of one waiter; the bound is {max}"));
+        if let Some(relay) = self.relay.as_ref().filter(|_| judges_latency) {
+            let [longest, most] = relay.waits_ms();
+            complain(longest > most, format!("a receiver waited {longest:.0} ms for room; the bound is {most:.0} ms"));
         }
-        if let [enough, more @ ..] = &self.loads[..] {
+        if let ([enough, more @ ..], true) = (&self.loads[..], judges_latency) {
             let least = more.iter().map(|load| load.served_per_second).fold(f64::INFINITY, f64::min);
             let before = enough.served_per_second;
             complain(
@@ -239,7 +237,12 @@ mod tests {
             attackers_shed: 3,
             attackers_closed: 2,
             full_service_after_ms: Some(1.0),
-            relay: Some(Statistics { bypass_peak: 7, bypass_bound: 7, shed: 3, ..Statistics::default() }),
+            relay: Some(Statistics {
+                longest_claim_ns: 7_000_000,
+                wait_ns_max: 7_000_000,
+                shed: 3,
+                ..Statistics::default()
+            }),
             resident_bytes_peak: None,
             samples: Vec::new(),
             requests: Vec::new(),
@@ -248,7 +251,7 @@ mod tests {
 
     #[test]
     fn report_names_each_failure() {
-        assert_eq!(attack().complaints(PATIENCE), Vec::<String>::new());
+        assert_eq!(attack().complaints(PATIENCE, true), Vec::<String>::new());
         type Spoil = fn(&mut Attack);
         let wrongs: [(Spoil, &str); 10] = [
             (|attack| attack.before = requests(Outcome::TimedOut), "1 honest request not answered within 3 s"),
@@ -257,8 +260,8 @@ mod tests {
             (|attack| attack.during = Requests::count([].iter()), "use more --seconds"),
             (|attack| attack.full_service_after_ms = None, "service did not come back"),
             (
-                |attack| attack.relay.as_mut().expect("there is one").bypass_peak = 8,
-                "8 bypasses of one waiter; the bound is 7",
+                |attack| attack.relay.as_mut().expect("there is one").longest_claim_ns = 8_000_000,
+                "a receiver waited 8 ms for room; the bound is 7 ms",
             ),
             (|attack| attack.loads.push(load(499.0)), "only 499 requests a second of 1000"),
             (|attack| attack.loads[1].shed = 2, "2 honest connections shed"),
@@ -268,9 +271,11 @@ mod tests {
         for (spoil, named) in wrongs {
             let mut attack = attack();
             spoil(&mut attack);
-            let complaints = attack.complaints(PATIENCE);
+            let complaints = attack.complaints(PATIENCE, true);
             let [complaint] = &complaints[..] else { panic!("one complaint about {named:?}: {complaints:?}") };
             assert!(complaint.starts_with("drip: ") && complaint.contains(named), "{complaint}");
+            let is_latency = ["for room", "requests a second"].iter().any(|words| complaint.contains(words));
+            assert_eq!(attack.complaints(PATIENCE, false).is_empty(), is_latency, "{complaint}");
         }
     }
 }

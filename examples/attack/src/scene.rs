@@ -302,18 +302,10 @@ impl Monitor {
     }
 }
 
-/// Tenants for all networks, and descriptors for all connections.
+/// The relay's defaults, but for its memory and room for all connections.
 fn relay_arguments(options: &Options, name: Name) -> Vec<String> {
-    let bands = name.bands(options);
-    let connections = options.honest + plan::connections(&bands) + SPARE_CONNECTIONS;
-    let tenants = options.honest + bands.iter().map(|band| band.networks).max().expect("an attack has a band");
-    let numbers = [
-        ("--buffers", options.buffers.to_string()),
-        ("--lease-ms", options.lease_ms.to_string()),
-        ("--connections", connections.to_string()),
-        ("--tenant", "address".into()),
-        ("--tenants", tenants.to_string()),
-    ];
-    let arguments = numbers.into_iter().flat_map(|(option, value)| [option.into(), value]);
+    let connections = options.honest + plan::connections(&name.bands(options)) + SPARE_CONNECTIONS;
+    let numbers = [("--memory-kib", options.memory_kib), ("--connections", connections as u64)];
+    let arguments = numbers.into_iter().flat_map(|(option, value)| [option.into(), value.to_string()]);
     arguments.chain(options.relay_arguments.iter().cloned()).collect()
 }

@@ -16,8 +16,11 @@ pub(crate) fn table(report: &Report) -> String {
         report.target,
         counted(report.honest_clients, "honest client")
     );
-    if let Some(lease_ms) = report.lease_ms {
-        let _ = writeln!(table, "{}; a lease of {lease_ms} ms", counted(report.buffers, "receive buffer"));
+    let relay = report.attacks.iter().find_map(|attack| attack.relay.as_ref());
+    if let Some(relay) = relay {
+        let [_, most_ms] = relay.waits_ms();
+        let kib = thousands(report.memory_kib);
+        let _ = writeln!(table, "{kib} KiB of receive memory; a receiver waits for room for {most_ms:.0} ms at most");
     } else {
         table.push_str(
             "its buffers and waits are unknown; a connection is shed if it got a GOAWAY with ENHANCE_YOUR_CALM\n",
@@ -25,8 +28,8 @@ pub(crate) fn table(report: &Report) -> String {
     }
     table.push_str(
         "
-                                                | honest requests under attack, latency in ms    | honest     | attackers    | full    | bypasses
-                        | served of sent       p50     p99         max   | shed  lost | shed  closed | service |  peak of W
+                                                | honest requests under attack, latency in ms    | honest     | attackers    | full    | longest
+                        | served of sent       p50     p99         max   | shed  lost | shed  closed | service | wait
 ",
     );
     for attack in &report.attacks {
@@ -50,11 +53,9 @@ fn line(attack: &Attack) -> String {
     let Requests { served, sent, p50_ms, p99_ms, max_ms, .. } = attack.during;
     let [p50, p99, max] = [p50_ms, p99_ms, max_ms].map(|time| time.map_or("-".into(), |time| format!("{time:.1}")));
     let after = attack.full_service_after_ms.map_or("never".into(), |after| format!("{after:.0} ms"));
-    let passed = attack.relay.as_ref();
-    let passed =
-        passed.map_or("-".into(), |relay| format!("{:>5} of {}", relay.bypass_peak, thousands(relay.bypass_bound)));
+    let longest = attack.relay.as_ref().map_or("-".into(), |relay| format!("{:.0} ms", relay.waits_ms()[0]));
     format!(
-        "{:<12} {:>6}      | {:>6} of {:<6}  {p50:>8} {p99:>8} {max:>8}   | {:>4} {:>5} | {:>6} {:>5} | {after:>7} | {passed}",
+        "{:<12} {:>6}      | {:>6} of {:<6}  {p50:>8} {p99:>8} {max:>8}   | {:>4} {:>5} | {:>6} {:>5} | {after:>7} | {longest:>7}",
         attack.name,
         thousands(attack.attackers),
         thousands(served),

@@ -12,10 +12,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Responses come before new work: what a backend sends frees memory, what a client sends asks for more. In between is
-   what a partial frame misses, since only the whole frame frees what its beginning holds. */
-enum { CLASS_BACKEND = 0, CLASS_PARTIAL = 1, CLASS_CLIENT = 2, CLASSES = 3 };
-
 struct buffers;
 
 /* The receiving half of one socket. */
@@ -52,22 +48,19 @@ enum inlet_event {
 
 /* The functions of a kind of buffers. */
 struct buffers_kind {
-    /* False if there is no memory or no place for one more. The token comes back with grants. */
-    bool (*attach)(struct inlet *inlet, uint32_t class_index, void *token);
-    /* Requests in the name of this tenant from now on; 0 for the default tenant. */
-    void (*set_tenant)(struct inlet *inlet, uint64_t tenant);
+    /* False if there is no memory or no place for one more. `tenant` is 0 for the default tenant; the token comes back
+       with notices. */
+    bool (*attach)(struct inlet *inlet, uint64_t tenant, void *token);
     /* The tenant's number, or 0 if there is no place for one more. */
     uint64_t (*create_tenant)(struct buffers *buffers);
     void (*remove_tenant)(struct buffers *buffers, uint64_t tenant);
     demuxbuf_step (*report)(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more);
-    /* True if a queued request was granted, or a receiver is to be shed: writes its token, and the actions. */
+    /* True if a receiver that waited may receive, or is to be shed: writes its token, and the actions. */
     bool (*poll_notice)(struct buffers *buffers, void **token, demuxbuf_step *step);
     void (*handle_timeout)(struct buffers *buffers, uint64_t now_ns);
     uint64_t (*poll_timeout)(struct buffers *buffers);
     void (*describe)(struct inlet *inlet, demuxbuf_receiver_info *info);
     void (*get_stats)(struct buffers *buffers, demuxbuf_pool_stats *stats);
-    /* The most grants that may pass one that waits. */
-    uint64_t (*bypass_bound)(struct buffers *buffers);
     /* True if another thread is to be woken, which has something to pick up: writes which one. */
     bool (*poll_wake)(struct buffers *buffers, uint32_t *thread);
     void (*close)(struct buffers *buffers);

@@ -1,13 +1,10 @@
 #include "buffers.h"
 
-#include "budget.h"
-
 #include <stdio.h>
-#include <string.h>
 
-static bool attach(struct inlet *inlet, uint32_t class_index, void *token) {
-    uint64_t number = (uint64_t)(uintptr_t)token;
-    demuxbuf_attach_options options = {.struct_size = sizeof options, .class_index = class_index, .token = number};
+static bool attach(struct inlet *inlet, uint64_t tenant, void *token) {
+    demuxbuf_attach_options options = {
+        .struct_size = sizeof options, .tenant = tenant, .token = (uint64_t)(uintptr_t)token};
     return demuxbuf_receiver_attach(inlet->buffers->pool, &options, &inlet->receiver, NULL, NULL) == DEMUXBUF_OK;
 }
 
@@ -56,31 +53,16 @@ static void describe(struct inlet *inlet, demuxbuf_receiver_info *info) {
     demuxbuf_receiver_describe(inlet->buffers->pool, inlet->receiver, info);
 }
 
-static void set_tenant(struct inlet *inlet, uint64_t tenant) {
-    demuxbuf_receiver_set_tenant(inlet->buffers->pool, inlet->receiver, tenant);
-}
-
-/* All tenants have the same weight, and may have what the others leave. As long as there is a buffer for each tenant,
-   one is guaranteed to each: a tenant without a buffer comes before tenants that have some. */
+/* All tenants have the same weight, and may have what the others leave. */
 static uint64_t create_tenant(struct buffers *buffers) {
-    demuxbuf_tenant_config tenant_config = {
-        .struct_size = sizeof tenant_config, .weight = 1, .guaranteed = 1, .cap = UINT32_MAX};
+    demuxbuf_tenant_config tenant_config = {.struct_size = sizeof tenant_config, .weight = 1, .cap = UINT32_MAX};
     uint64_t tenant = 0;
-    if (demuxbuf_pool_create_tenant(buffers->pool, &tenant_config, &tenant, NULL, NULL) != DEMUXBUF_OK) {
-        tenant_config.guaranteed = 0;
-        demuxbuf_pool_create_tenant(buffers->pool, &tenant_config, &tenant, NULL, NULL);
-    }
+    demuxbuf_pool_create_tenant(buffers->pool, &tenant_config, &tenant, NULL, NULL);
     return tenant;
 }
 
 static void remove_tenant(struct buffers *buffers, uint64_t tenant) {
     demuxbuf_pool_remove_tenant(buffers->pool, tenant);
-}
-
-static uint64_t bypass_bound(struct buffers *buffers) {
-    uint64_t grants = 0;
-    demuxbuf_pool_bypass_bound(buffers->pool, &grants);
-    return grants;
 }
 
 static bool poll_wake(struct buffers *buffers, uint32_t *thread) {
@@ -98,7 +80,6 @@ static void close_pool(struct buffers *buffers) {
 
 static const struct buffers_kind POOL = {
     .attach = attach,
-    .set_tenant = set_tenant,
     .create_tenant = create_tenant,
     .remove_tenant = remove_tenant,
     .report = report,
@@ -107,77 +88,63 @@ static const struct buffers_kind POOL = {
     .poll_timeout = poll_timeout,
     .describe = describe,
     .get_stats = get_stats,
-    .bypass_bound = bypass_bound,
     .poll_wake = poll_wake,
     .close = close_pool,
 };
 
-static void set_parking(demuxbuf_pool_config *config, const struct options *options) {
-    struct slots slots = budget_slots(options);
-    config->lifeline = options->park_bytes > 0;
-    config->slots = slots.small;
-    memcpy(config->large_slots, slots.large, sizeof config->large_slots);
-    config->park_bytes = options->park_bytes < 64 ? options->park_bytes : 64;
-    config->reclaim_bytes = options->park_bytes;
+static uint8_t mode_of(const struct options *options) {
+    return options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL;
 }
 
-static demuxbuf_pool_config config_of(const struct options *options) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    demuxbuf_pool_config_init(&config, options->buffers, 2 * options->connections_max);
+static uint64_t memory_bytes_of(const struct options *options) {
+    return (uint64_t)options->memory_kib * 1024;
+}
+
+/* A client and a backend for each connection. */
+static uint32_t receivers_of(const struct options *options) {
+    return 2 * options->connections_max;
+}
+
+static demuxbuf_memory_config config_of(const struct options *options) {
+    demuxbuf_memory_config config = {.struct_size = sizeof config};
+    demuxbuf_memory_config_init(&config, memory_bytes_of(options), receivers_of(options));
     config.buffer_bytes = options->buffer_bytes;
-    config.classes = CLASSES;
-    config.continuation_class = CLASS_PARTIAL;
-    config.reserves[CLASS_PARTIAL] = (options->class_reserve + 1) / 2;
-    config.reserves[CLASS_CLIENT] = options->class_reserve;
-    /* Responses for clients that do not read must not take all buffers that requests could have: as many buffers as
-       clients leave free are theirs. */
-    if (options->buffers > 2 * options->class_reserve) {
-        config.class_caps[CLASS_BACKEND] = options->buffers - 2 * options->class_reserve;
-    }
-    config.mode = options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL;
-    set_parking(&config, options);
-    if (options->lease_ms > 0) {
-        config.lease_ns = options->lease_ms * UINT64_C(1000000);
-        config.park_ns = config.lease_ns / 4;
-    }
-    if (options->tenant != TENANT_NONE) {
-        config.tenants_max = options->tenants_max;
-    }
+    config.frame_grace_ns = options->grace_ms * UINT64_C(1000000);
+    config.blocked_ns = 2 * config.frame_grace_ns;
+    config.mode = mode_of(options);
+    /* All buffers are for receiving. */
+    config.waiters_max = 0;
+    config.tenants_max = options->tenant == TENANT_NONE ? 0 : options->tenants_max;
     return config;
 }
 
-/* The memory of the buffers, for a pool on the memory model. */
-static demuxbuf_memory_config memory_config_of(const struct options *options) {
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
-    uint64_t bytes = (uint64_t)options->buffers * options->buffer_bytes;
-    demuxbuf_memory_config_init(&config, bytes, 2 * options->connections_max);
+/* A shared pool is not on the memory model: an eighth of the memory is slots of 64 bytes at most, the rest buffers, and
+   a partial frame of more than 64 bytes holds a buffer until its grace is over and others wait. */
+static demuxbuf_pool_config shared_config_of(const struct options *options) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    uint64_t slots_max = memory_bytes_of(options) / (8 * 64 * options->threads);
+    uint32_t slots = slots_max < receivers_of(options) ? (uint32_t)slots_max : receivers_of(options);
+    uint64_t buffers = (memory_bytes_of(options) - (uint64_t)slots * 64 * options->threads) / options->buffer_bytes;
+    demuxbuf_pool_config_init(&config, buffers < UINT32_MAX ? (uint32_t)buffers : UINT32_MAX, receivers_of(options));
+    config.slots = slots;
     config.buffer_bytes = options->buffer_bytes;
-    config.waiters_max = 0;
-    config.classes = CLASSES;
-    config.mode = options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL;
-    if (options->lease_ms > 0) {
-        config.frame_grace_ns = options->lease_ms * UINT64_C(1000000);
-        config.blocked_ns = 2 * config.frame_grace_ns;
-    }
+    config.lease_ns = options->grace_ms * UINT64_C(1000000);
+    config.mode = mode_of(options);
     return config;
 }
 
 bool buffers_open_shared_pool(demuxbuf_shared_pool **shared_pool, const struct options *options, char *message,
                               size_t message_bytes) {
-    demuxbuf_pool_config config = config_of(options);
+    demuxbuf_pool_config config = shared_config_of(options);
     return demuxbuf_shared_pool_new(&config, options->threads, shared_pool, message, &message_bytes) == DEMUXBUF_OK;
 }
 
 bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shared_pool *shared_pool,
                        uint32_t thread, char *message, size_t message_bytes) {
     *buffers = (struct buffers){.kind = &POOL, .is_shared = shared_pool != NULL};
-    if (options->memory_model) {
-        demuxbuf_memory_config config = memory_config_of(options);
-        return demuxbuf_pool_new_with_memory(&config, &buffers->pool, message, &message_bytes) == DEMUXBUF_OK;
-    }
     if (shared_pool == NULL) {
-        demuxbuf_pool_config config = config_of(options);
-        return demuxbuf_pool_new(&config, &buffers->pool, message, &message_bytes) == DEMUXBUF_OK;
+        demuxbuf_memory_config config = config_of(options);
+        return demuxbuf_pool_new_with_memory(&config, &buffers->pool, message, &message_bytes) == DEMUXBUF_OK;
     }
     int32_t status = demuxbuf_shared_pool_shard(shared_pool, thread, &buffers->pool);
     snprintf(message, message_bytes, "%s", demuxbuf_strerror(status));

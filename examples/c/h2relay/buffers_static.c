@@ -45,8 +45,9 @@ static demuxbuf_step step_of(struct inlet *inlet, uint32_t actions) {
     return step;
 }
 
-static bool attach(struct inlet *inlet, uint32_t class_index, void *token) {
-    (void)class_index;
+/* No receiver waits, so no tenant has a share. */
+static bool attach(struct inlet *inlet, uint64_t tenant, void *token) {
+    (void)tenant;
     (void)token;
     struct buffers *buffers = inlet->buffers;
     inlet->own.memory = malloc(buffers->buffer_bytes);
@@ -60,7 +61,6 @@ static bool attach(struct inlet *inlet, uint32_t class_index, void *token) {
     stats->receivers++;
     stats->buffers++;
     stats->leased++;
-    stats->granted_at_once++;
     stats->leased_peak = stats->leased > stats->leased_peak ? stats->leased : stats->leased_peak;
     stats->memory_bytes += buffers->buffer_bytes;
     return true;
@@ -151,12 +151,6 @@ static void describe(struct inlet *inlet, demuxbuf_receiver_info *info) {
     info->capacity = inlet->buffers->buffer_bytes;
 }
 
-/* No request waits, so no tenant has a share. */
-static void set_tenant(struct inlet *inlet, uint64_t tenant) {
-    (void)inlet;
-    (void)tenant;
-}
-
 static uint64_t create_tenant(struct buffers *buffers) {
     (void)buffers;
     return 0;
@@ -165,11 +159,6 @@ static uint64_t create_tenant(struct buffers *buffers) {
 static void remove_tenant(struct buffers *buffers, uint64_t tenant) {
     (void)buffers;
     (void)tenant;
-}
-
-static uint64_t bypass_bound(struct buffers *buffers) {
-    (void)buffers;
-    return 0;
 }
 
 static bool poll_wake(struct buffers *buffers, uint32_t *thread) {
@@ -188,7 +177,6 @@ static void close_static(struct buffers *buffers) {
 
 static const struct buffers_kind STATIC = {
     .attach = attach,
-    .set_tenant = set_tenant,
     .create_tenant = create_tenant,
     .remove_tenant = remove_tenant,
     .report = report,
@@ -197,7 +185,6 @@ static const struct buffers_kind STATIC = {
     .poll_timeout = poll_timeout,
     .describe = describe,
     .get_stats = get_stats,
-    .bypass_bound = bypass_bound,
     .poll_wake = poll_wake,
     .close = close_static,
 };

@@ -19,22 +19,17 @@ enum tenant_kind {
     TENANT_ADDRESS,  /* that of the network it came from: /24 of IPv4, /48 of IPv6 */
 };
 
-enum { LISTENERS_MAX = 16, THREADS_MAX = 256, BUFFERS_MAX = 1000000 };
+enum { LISTENERS_MAX = 16, THREADS_MAX = 256 };
 
 struct options {
     struct address listen[LISTENERS_MAX];
     uint32_t listeners;
     struct address backend;
-    uint32_t buffers;
+    uint32_t memory_kib; /* all memory of the pool */
     uint32_t buffer_bytes;
-    uint32_t memory_kib;   /* of buffers and slots; 0: what they need */
-    bool memory_model;     /* receivers share the memory of the buffers by the memory model */
-    uint32_t slot_percent; /* memory of each size of larger slots, in percent of the buffers' */
-    uint16_t park_bytes;
-    uint32_t lease_ms; /* 0 for no deadline */
+    uint32_t grace_ms; /* of a frame, while memory is short */
     enum tenant_kind tenant;
     uint32_t tenants_max;
-    uint32_t class_reserve; /* buffers that new work leaves free */
     uint32_t connections_max;
     uint32_t threads;
     bool static_buffers;

@@ -70,6 +70,15 @@ static void say_farewell(struct endpoint *endpoint, uint32_t error_code) {
     }
 }
 
+static const char *reason_of(uint8_t shed_reason) {
+    switch (shed_reason) {
+    case DEMUXBUF_SHED_REASON_DEADLINE: return "was not whole at its deadline, and there was no room to keep it";
+    case DEMUXBUF_SHED_REASON_EVICTED: return "was kept beyond its deadline, and others needed the room";
+    case DEMUXBUF_SHED_REASON_MEMORY: return "could not be passed on, and there was no room to keep it";
+    default: return "held a buffer beyond its deadline, and others waited";
+    }
+}
+
 static void log_shed(struct relay *relay, struct endpoint *endpoint) {
     enum { LINES_PER_SECOND = 10 };
     struct shed_log *log = &relay->shed_log;
@@ -93,12 +102,9 @@ static void log_shed(struct relay *relay, struct endpoint *endpoint) {
         getnameinfo((const struct sockaddr *)&client.storage, client.bytes, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV);
     }
-    fprintf(stderr,
-            "h2relay: shed client %s port %s: what its %s sent holds a buffer for %llu ms, %llu ms without progress; "
-            "%u bytes buffered, %llu passed on; %llu not logged since the last line\n",
-            host, port, endpoint == &endpoint->pair->client ? "side" : "backend",
-            (unsigned long long)(info.held_ns / 1000000u), (unsigned long long)(info.idle_ns / 1000000u),
-            info.buffered_bytes, (unsigned long long)info.progress_bytes, (unsigned long long)log->suppressed);
+    fprintf(stderr, "h2relay: shed client %s port %s: what its %s sent %s; %llu not logged since the last line\n", host,
+            port, endpoint == &endpoint->pair->client ? "side" : "backend", reason_of(info.shed_reason),
+            (unsigned long long)log->suppressed);
     log->suppressed = 0;
 }
 
@@ -167,10 +173,9 @@ static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, st
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     endpoint->registration = (struct registration){.fd = -1, .on_events = on_socket};
-    if (!relay->buffers.kind->attach(&endpoint->inlet, is_backend ? CLASS_BACKEND : CLASS_CLIENT, endpoint)) {
+    if (!relay->buffers.kind->attach(&endpoint->inlet, tenant_number(pair->tenant), endpoint)) {
         return false;
     }
-    relay->buffers.kind->set_tenant(&endpoint->inlet, tenant_number(pair->tenant));
     endpoint->registration.fd = fd;
     return true;
 }
@@ -472,7 +477,7 @@ static void run_scheduled(struct relay *relay) {
     }
 }
 
-/* Requests that were granted, and receivers to shed. A bounded number, so that sockets do not wait for them. */
+/* Receivers that waited, and receivers to shed. A bounded number, so that sockets do not wait for them. */
 static void drain_notices(struct relay *relay) {
     void *token;
     demuxbuf_step step;
@@ -500,12 +505,12 @@ void relay_iterate(struct relay *relay) {
     loop_wait(&relay->loop, deadline_ns(relay));
     relay->counts.iterations++;
     uint64_t now_ns = loop_now_ns();
-    /* Before anything is granted: a lease that began at the time of the last iteration would look as old as the poll.
-       */
+    /* Before anything is received: the pool ends here what the last iteration left, in the time of that iteration. */
     relay->buffers.kind->handle_timeout(&relay->buffers, now_ns);
     listen_again(relay, now_ns);
-    loop_dispatch(&relay->loop);
+    /* What found no buffer in the last iteration comes before what is new. */
     run_scheduled(relay);
+    loop_dispatch(&relay->loop);
     drain_notices(relay);
     end_lingering(relay, now_ns);
     free_closed(relay);

@@ -140,7 +140,7 @@ void relay_keep_descriptor(struct relay *relay);
 /* For the transfer. Both close a pair; only its memory lives until the end of the iteration. */
 void pair_close(struct pair *pair);
 
-/* Closes a pair because this endpoint holds a buffer that others wait for. The client gets a GOAWAY, if possible. */
+/* Closes a pair because this endpoint holds memory that others wait for. The client gets a GOAWAY, if possible. */
 void pair_shed(struct pair *pair, struct endpoint *endpoint);
 
 /* Sends a GOAWAY to one side and closes the other. The first side is closed too once it has left, or after a short

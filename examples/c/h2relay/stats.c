@@ -7,10 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Bytes and buffers held now, by the side that sent them. */
+/* What receivers have and want now. */
 struct held {
     uint64_t client_buffers;
     uint64_t backend_buffers;
+    uint64_t keeping; /* receivers that keep a part of a frame without a buffer */
+    uint64_t waiting; /* receivers that wait for room */
     uint64_t bytes;
 };
 
@@ -50,6 +52,8 @@ static uint64_t look_at(struct endpoint *endpoint, struct held *held) {
     }
     endpoint->inlet.buffers->kind->describe(&endpoint->inlet, &info);
     held->bytes += info.buffered_bytes;
+    held->keeping += info.hold == 1 && info.buffered_bytes > 0 ? 1 : 0;
+    held->waiting += info.waiting != 0 ? 1 : 0;
     return info.hold == 2 ? 1 : 0;
 }
 
@@ -87,34 +91,18 @@ static void add_buffers(struct figures *figures, struct relay *relay) {
     add_pool(figures, relay, "free", stats.free);
     add_pool(figures, relay, "leased", stats.leased);
     add_pool(figures, relay, "assigned", stats.assigned);
-    add_pool(figures, relay, "waiting", stats.waiting);
     add_pool(figures, relay, "leased_peak", stats.leased_peak);
-    add_pool(figures, relay, "waiting_peak", stats.waiting_peak);
-    add(figures, "slots", stats.slots);
-    add(figures, "slots_in_use", stats.slots_in_use);
-    add(figures, "slots_in_use_64", stats.slots_in_use_by_size[0]);
-    add(figures, "slots_in_use_256", stats.slots_in_use_by_size[1]);
-    add(figures, "slots_in_use_1024", stats.slots_in_use_by_size[2]);
-    add(figures, "slots_in_use_4096", stats.slots_in_use_by_size[3]);
-    add_once(figures, relay, "lease_ms", relay->options->lease_ms);
-    add_pool(figures, relay, "bypass_peak", stats.bypass_peak);
-    add_pool(figures, relay, "bypass_bound", relay->buffers.kind->bypass_bound(&relay->buffers));
-    add(figures, "parks_asked", stats.parks_asked);
-    add(figures, "sheds_asked", stats.sheds_asked);
-    add(figures, "parked", stats.parked);
-    add(figures, "parked_on_demand", stats.parked_on_demand);
-    add(figures, "unparked", stats.unparked);
-    add(figures, "park_refused", stats.park_refused);
-    add(figures, "lifelines", stats.lifelines);
-    add_pool(figures, relay, "granted_at_once", stats.granted_at_once);
+    add(figures, "waiting", held.waiting);
+    add(figures, "keeping", held.keeping);
+    add_once(figures, relay, "grace_ms", relay->options->grace_ms);
     add_pool(figures, relay, "granted_by_handoff", stats.granted_by_handoff);
-    add_pool(figures, relay, "cancelled", stats.cancelled);
     add(figures, "compactions", stats.compactions);
     add(figures, "compacted_bytes", stats.compacted_bytes);
     add(figures, "received_bytes", stats.received_bytes);
     add(figures, "dropped_bytes", stats.dropped_bytes);
     add(figures, "memory_bytes", stats.memory_bytes - counted_bytes);
     add(figures, "claims", stats.claims);
+    add(figures, "grants", stats.grants);
     add(figures, "trials", stats.trials);
     add(figures, "shed_at_deadline", stats.shed_at_deadline);
     add(figures, "evicted", stats.evicted);

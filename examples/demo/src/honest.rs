@@ -16,8 +16,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::server::{LARGEST_BODY_BYTES, pattern, read_body};
 
-/// Real clients come and go: after this many requests a client opens a new connection, which must be served under
-/// attack too.
+/// Real clients come and go: after this many requests a client leaves, and opens a new connection for its next one, which
+/// must be served under attack too.
 const REQUESTS_PER_CONNECTION: u64 = 50;
 
 /// More than two receive buffers of the usual size, less than a client's first flow-control window.
@@ -122,9 +122,6 @@ async fn client(clients: Clients, number: usize, log: Log, is_over: impl Fn() ->
         if is_over() {
             break;
         }
-        if request % REQUESTS_PER_CONNECTION == 0 {
-            session = None;
-        }
         let attempt = attempt(&mut session, &clients, number, request);
         let mut outcome = match timeout(clients.patience, attempt).await {
             Ok(Ok(())) => Outcome::Served,
@@ -136,6 +133,9 @@ async fn client(clients: Clients, number: usize, log: Log, is_over: impl Fn() ->
             if let Some(session) = session.take() {
                 outcome = session.explain(outcome).await;
             }
+        }
+        if (request + 1) % REQUESTS_PER_CONNECTION == 0 {
+            session = None;
         }
         let patience = clients.patience;
         log.lock().expect("no client panics").push(Attempt { client: number, began, lasted, patience, outcome });

@@ -1,4 +1,5 @@
-//! `cargo demo`: what half-sent frames do to a relay with few receive buffers, without and with parking.
+//! `cargo demo`: what half-sent frames do to a relay with little receive memory, with a buffer for each connection and on
+//! the memory model.
 //!
 //! Builds the library and `h2relay`, lets honest HTTP/2 clients work through it beside connections that send part of
 //! a frame and stay, twice, and prints, writes and draws what happened. It exits with 0 only if all honest requests
@@ -19,9 +20,7 @@ use demuxbuf_demo::{descriptors, interruptible, relay};
 
 use crate::options::Options;
 use crate::report::Report;
-
-/// The largest partial frame that the second run parks; every attacker sends less.
-const PARK_BYTES: u32 = 64;
+use crate::run::Memory;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -52,7 +51,8 @@ fn demonstrate(options: &Options) -> Result<ExitCode, String> {
 }
 
 async fn both(options: &Options, program: &Path) -> Result<[run::Run; 2], String> {
-    let off = run::run(options, program, 0).await.map_err(|error| format!("parking off: {error}"))?;
-    let on = run::run(options, program, PARK_BYTES).await.map_err(|error| format!("parking on: {error}"))?;
-    Ok([off, on])
+    let run = async |memory: Memory| {
+        run::run(options, program, memory).await.map_err(|error| format!("{}: {error}", memory.name()))
+    };
+    Ok([run(Memory::BufferEach).await?, run(Memory::Model).await?])
 }

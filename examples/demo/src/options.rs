@@ -6,20 +6,19 @@ use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use demuxbuf_demo::output::Output;
 
-/// Honest HTTP/2 clients beside connections that send part of a frame and stay, through `h2relay`: first with parking
-/// off, then on
+use crate::run::{CLIENTS, PLACE_BYTES};
+
+/// Honest HTTP/2 clients beside connections that send part of a frame and stay, through `h2relay`: first with a buffer
+/// for each connection and direction, then on the memory model
 #[derive(Clone, Debug, Parser)]
 #[command(name = "cargo demo", bin_name = "cargo demo", version)]
 pub(crate) struct Options {
     /// Connections that each send part of a frame and stay
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = count(100_000))]
     pub(crate) connections: usize,
-    /// Receive buffers in the relay's pool
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(65_536))]
-    pub(crate) buffers: usize,
-    /// The relay's event-loop threads, which share the pool
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(256))]
-    pub(crate) threads: usize,
+    /// Receive memory of the relay. With a buffer each, it takes as many connections as that is enough for
+    #[arg(long, value_name = "KIB", default_value_t = 1024, value_parser = memory_kib())]
+    pub(crate) memory_kib: u64,
     /// Length of each of the two runs; the honest clients are alone for the first fifth of it. On a slow machine both
     /// go on until each honest client has asked for something
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -53,6 +52,12 @@ impl Options {
     }
 }
 
+/// With a buffer each, there is a place for each honest client, and one more.
+fn memory_kib() -> RangedU64ValueParser<u64> {
+    let least = (CLIENTS as u64 + 1) * PLACE_BYTES / 1024 + 1;
+    RangedU64ValueParser::new().range(least..=1 << 20)
+}
+
 fn count(largest: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=largest)
 }
@@ -71,8 +76,7 @@ mod tests {
     fn bad_option_value_names_option_and_range() {
         for (option, value, allowed) in [
             ("--connections", "0", "1..=100000"),
-            ("--buffers", "65537", "1..=65536"),
-            ("--threads", "0", "1..=256"),
+            ("--memory-kib", "546", "547..=1048576"),
             ("--seconds", "0", "1..=600"),
             ("--patience", "0", "1..=600"),
             ("--json", "report.svg", "must not end in .svg"),

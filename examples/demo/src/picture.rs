@@ -1,4 +1,4 @@
-//! The picture: buffers in use, waiters and requests served over time, both runs on the same scales.
+//! The picture: connections, buffers in use and requests served over time, both runs on the same scales.
 
 use demuxbuf_demo::drawing::{
     self, Area, BLUE, Drawn, FAINT_TEXT, GRID, SHADE, SIDE_PIXELS, TEXT, VERMILION, draw_grid, letters,
@@ -29,10 +29,10 @@ struct Panel {
 
 /// The picture as SVG.
 pub(crate) fn draw(report: &Report) -> Result<String, String> {
-    let title =
-        format!("{} on {}", counted(report.connections, "half-sent frame"), counted(report.buffers, "receive buffer"));
+    let (frames, kib) = (counted(report.connections, "half-sent frame"), thousands(report.memory_kib));
+    let title = format!("{frames} in {kib} KiB of receive memory");
     let subtitle = format!(
-        "Each attacker sends part of a frame and stays. Served under attack: {}.",
+        "Each attacker sends part of a frame and stays. Requests served under attack: {}.",
         report.runs.each_ref().map(served_under_attack).join(", ")
     );
     drawing::draw(SIZE, HEAD_PIXELS, [&title, &subtitle], |head, diagrams| {
@@ -48,25 +48,21 @@ pub(crate) fn draw(report: &Report) -> Result<String, String> {
 
 fn panels(report: &Report) -> [Panel; 3] {
     let lines = |line: &dyn Fn(&RunReport) -> Vec<(f64, f64)>| report.runs.each_ref().map(line);
-    let buffers = report.buffers as f64;
+    let buffers = (report.memory_kib * 1024 / report.buffer_bytes) as f64;
     [
+        Panel {
+            title: "Clients connected; those beyond the memory are refused, and come again".into(),
+            unit: "clients",
+            least_top: 10.0,
+            bound: None,
+            lines: lines(&|run| run.samples.iter().map(|point| (point.time_s, point.connections as f64)).collect()),
+        },
         Panel {
             title: "Receive buffers in use".into(),
             unit: "buffers",
             least_top: buffers,
-            bound: Some((
-                buffers,
-                format!("all {}; the relay keeps some for what the server sends", thousands(report.buffers as u64)),
-            )),
+            bound: Some((buffers, format!("all {buffers}"))),
             lines: lines(&|run| run.samples.iter().map(|point| (point.time_s, point.buffers_in_use as f64)).collect()),
-        },
-        Panel {
-            title: "Waiting for a buffer, attackers and honest clients (a connection can wait in both directions)"
-                .into(),
-            unit: "waiters",
-            least_top: 10.0,
-            bound: None,
-            lines: lines(&|run| run.samples.iter().map(|point| (point.time_s, point.waiting as f64)).collect()),
         },
         Panel {
             title: format!("Honest requests served ({} clients)", report.honest_clients),
@@ -103,7 +99,7 @@ fn draw_legend(area: &Area, report: &Report) -> Drawn {
 
 fn served_under_attack(run: &RunReport) -> String {
     let (served, sent) = (run.under_attack.served, run.under_attack.sent);
-    format!("{} of {} requests with {}", thousands(served), thousands(sent), run.name)
+    format!("{} of {} ({})", thousands(served), thousands(sent), run.name)
 }
 
 fn draw_panel(area: &Area, panel: &Panel, report: &Report, is_last: bool) -> Drawn {

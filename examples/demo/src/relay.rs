@@ -30,29 +30,23 @@ pub struct Statistics {
     pub refused: u64,
     /// Receive buffers, in use or not.
     pub buffers: u64,
-    /// Event loops, which share them.
-    pub threads: u64,
     /// Size of each.
     pub buffer_bytes: u64,
     /// Buffers not in use.
     pub free: u64,
-    /// Waits for a buffer.
+    /// Receivers that wait for room.
     pub waiting: u64,
-    /// The most waits at once.
-    pub waiting_peak: u64,
-    /// Parking slots in use.
-    pub slots_in_use: u64,
-    /// Times that undecoded bytes were parked because other requests waited.
-    pub parked_on_demand: u64,
-    /// Buffers that hold what clients sent.
-    pub client_buffers_held: u64,
-    /// Reserved by the library for buffers and slots.
+    /// Receivers that keep part of a frame, and have no buffer.
+    pub keeping: u64,
+    /// Bytes received and not passed on yet.
+    pub receive_bytes_used: u64,
+    /// Reserved for received bytes.
     pub memory_bytes: u64,
-    /// The most grants that bypassed one waiter.
-    pub bypass_peak: u64,
-    /// The most that ever may, *W*.
-    pub bypass_bound: u64,
-    /// Connections that were closed because others waited for their buffer.
+    /// The longest that a receiver waited for room.
+    pub longest_claim_ns: u64,
+    /// The longest that one ever may.
+    pub wait_ns_max: u64,
+    /// Connections that were closed because others waited for room.
     pub shed: u64,
 }
 
@@ -60,6 +54,11 @@ impl Statistics {
     /// Buffers in use.
     pub fn in_use(&self) -> u64 {
         self.buffers - self.free
+    }
+
+    /// The longest that a receiver waited for room, and the longest that one ever may, in milliseconds.
+    pub fn waits_ms(&self) -> [f64; 2] {
+        [self.longest_claim_ns, self.wait_ns_max].map(|ns| ns as f64 / 1e6)
     }
 }
 

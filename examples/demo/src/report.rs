@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::options::Options;
-use crate::run::{CLIENTS, Run, Sample, name};
+use crate::run::{CLIENTS, Run, Sample};
 
 /// The report, as written to `report.json`.
 #[derive(Debug, Serialize)]
@@ -19,21 +19,19 @@ pub(crate) struct Report {
     pub(crate) passed: bool,
     pub(crate) verdict: String,
     pub(crate) connections: usize,
-    pub(crate) buffers: usize,
+    pub(crate) memory_kib: u64,
     /// From the relay's statistics.
-    pub(crate) threads: u64,
     pub(crate) buffer_bytes: u64,
     pub(crate) seconds: f64,
     pub(crate) honest_clients: usize,
     pub(crate) request_time_limit_ms: f64,
-    /// Parking off, then on.
+    /// With a buffer each, then on the memory model.
     pub(crate) runs: [RunReport; 2],
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct RunReport {
     pub(crate) name: &'static str,
-    pub(crate) park_bytes: u32,
     pub(crate) attack_began_s: f64,
     pub(crate) attack_complete_s: f64,
     /// Requests begun before the first attacker came.
@@ -42,8 +40,6 @@ pub(crate) struct RunReport {
     pub(crate) attackers_coming: Requests,
     /// Requests begun with all attackers in place.
     pub(crate) under_attack: Requests,
-    /// Attackers that the relay has not closed.
-    pub(crate) attackers_connected: usize,
     /// The relay with the honest clients gone and the attackers still there.
     pub(crate) relay: Statistics,
     /// Its memory of the same moment, as the kernel counts it.
@@ -56,8 +52,9 @@ pub(crate) struct RunReport {
 pub(crate) struct Point {
     pub(crate) time_s: f64,
     pub(crate) connections: u64,
+    pub(crate) refused: u64,
     pub(crate) buffers_in_use: u64,
-    pub(crate) slots_in_use: u64,
+    pub(crate) keeping: u64,
     pub(crate) waiting: u64,
     pub(crate) served: u64,
     pub(crate) unserved: u64,
@@ -66,15 +63,14 @@ pub(crate) struct Point {
 
 impl Report {
     pub(crate) fn new(options: &Options, runs: [Run; 2]) -> Report {
-        let Statistics { threads, buffer_bytes, .. } = runs[1].settled.relay;
+        let Statistics { buffer_bytes, .. } = runs[1].settled.relay;
         let runs = runs.map(RunReport::new);
         let (passed, verdict) = judge(&runs[1], options.patience());
         Report {
             passed,
             verdict,
             connections: options.connections,
-            buffers: options.buffers,
-            threads,
+            memory_kib: options.memory_kib,
             buffer_bytes,
             seconds: options.length().as_secs_f64(),
             honest_clients: CLIENTS,
@@ -95,14 +91,12 @@ impl RunReport {
             Requests::count(run.attempts.iter().filter(is_inside))
         };
         RunReport {
-            name: name(run.park_bytes),
-            park_bytes: run.park_bytes,
+            name: run.memory.name(),
             attack_began_s: since_begin(began),
             attack_complete_s: since_begin(complete),
             before_attack: requests(None, Some(began)),
             attackers_coming: requests(Some(began), Some(complete)),
             under_attack: requests(Some(complete), None),
-            attackers_connected: run.attackers_connected,
             relay: run.settled.relay,
             resident_bytes: run.settled.resident_bytes,
             samples: run.samples.iter().map(Point::new).collect(),
@@ -115,8 +109,9 @@ impl Point {
         Point {
             time_s: sample.at.as_secs_f64(),
             connections: sample.relay.connections,
+            refused: sample.relay.refused,
             buffers_in_use: sample.relay.in_use(),
-            slots_in_use: sample.relay.slots_in_use,
+            keeping: sample.relay.keeping,
             waiting: sample.relay.waiting,
             served: sample.served,
             unserved: sample.unserved,
@@ -137,19 +132,20 @@ fn judge(run: &RunReport, patience: Duration) -> (bool, String) {
         return (false, format!("Nothing is shown: {why}; use more --seconds."));
     }
     if served == sent {
-        return (true, format!("With parking on, all {} honest requests were served.", thousands(sent)));
+        return (true, format!("On the memory model, all {} honest requests were served.", thousands(sent)));
     }
     let (timed_out, failed) = (thousands(sum(|part| part.timed_out)), thousands(sum(|part| part.failed + part.shed)));
     let why = format!("{timed_out} had no answer within {} s, {failed} failed", patience.as_secs());
     let first = parts.iter().find_map(|part| part.first_failure.as_ref());
     let first = first.map_or(String::new(), |first| format!(" (the first: {first})"));
     let (unserved, sent) = (thousands(sent - served), thousands(sent));
-    (false, format!("With parking on, {unserved} of {sent} honest requests were not served: {why}{first}."))
+    (false, format!("On the memory model, {unserved} of {sent} honest requests were not served: {why}{first}."))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::Memory;
     use demuxbuf_demo::honest::Outcome;
 
     const PATIENCE: Duration = Duration::from_secs(3);
@@ -163,14 +159,12 @@ mod tests {
     fn run(under_attack: &[Attempt]) -> RunReport {
         let calm = attempts(100, Duration::from_millis(1), &Outcome::Served);
         RunReport {
-            name: name(64),
-            park_bytes: 64,
+            name: Memory::Model.name(),
             attack_began_s: 0.2,
             attack_complete_s: 0.3,
             before_attack: Requests::count(calm.iter()),
             attackers_coming: Requests::count([].iter()),
             under_attack: Requests::count(under_attack.iter()),
-            attackers_connected: 50,
             relay: Statistics::default(),
             resident_bytes: 0,
             samples: Vec::new(),
@@ -182,7 +176,7 @@ mod tests {
         let mut under_attack = attempts(900, Duration::from_millis(1), &Outcome::Served);
         assert_eq!(
             judge(&run(&under_attack), PATIENCE),
-            (true, "With parking on, all 1,000 honest requests were served.".into())
+            (true, "On the memory model, all 1,000 honest requests were served.".into())
         );
 
         under_attack.extend(attempts(1, PATIENCE, &Outcome::TimedOut));

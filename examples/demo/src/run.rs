@@ -29,7 +29,10 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 /// Connections beyond the attackers: the honest clients', and those that the relay has not yet seen closed.
 pub(crate) const SPARE_CONNECTIONS: usize = 1024;
 
-/// Once the honest clients are gone, the relay has this long to see it; what is held then is held by the attackers.
+/// What a connection takes with a buffer each: one of the relay's usual size for each direction.
+pub(crate) const PLACE_BYTES: u64 = 2 * 16_448;
+
+/// Once the honest clients are gone, the relay has this long to see it; what is kept then is kept of the attackers.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often that, and what the honest clients have done, is looked for.
@@ -54,28 +57,41 @@ pub(crate) struct Attack {
     pub(crate) complete: Instant,
 }
 
+/// How the relay of a run uses its receive memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// A buffer for each connection and direction, and no more connections than there is memory for.
+    BufferEach,
+    /// The memory model.
+    Model,
+}
+
+impl Memory {
+    /// The name of a run, on the screen and in the picture.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Memory::BufferEach => "a buffer each",
+            Memory::Model => "memory model",
+        }
+    }
+}
+
 /// All that was seen in one run.
 #[derive(Debug)]
 pub(crate) struct Run {
-    pub(crate) park_bytes: u32,
+    pub(crate) memory: Memory,
     pub(crate) began: Instant,
     pub(crate) attack: Attack,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) samples: Vec<Sample>,
     /// With the honest clients gone and the attackers still there.
     pub(crate) settled: Sample,
-    pub(crate) attackers_connected: usize,
-}
-
-/// The name of a run, on the screen and in the picture.
-pub(crate) fn name(park_bytes: u32) -> &'static str {
-    if park_bytes == 0 { "parking off" } else { "parking on" }
 }
 
 /// Carries out one run; everything that it started has ended when it returns, whether in an error or not.
-pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> Result<Run, String> {
+pub(crate) async fn run(options: &Options, program: &Path, memory: Memory) -> Result<Run, String> {
     let server = Server::start(MAX_FRAME_BYTES).map_err(|error| format!("the server cannot start: {error}"))?;
-    let relay = Relay::start(program, server.address, &arguments(options, park_bytes)).await?;
+    let relay = Relay::start(program, server.address, &arguments(options, memory)).await?;
     let began = Instant::now();
     let log = Log::default();
     let (target, patience) = (relay.address, options.patience());
@@ -90,15 +106,16 @@ pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> R
     };
     clients.spawn(honest::work(honest, log.clone(), is_over));
 
-    let (mut attackers, address, seen) = (Attackers::default(), relay.address, log.clone());
+    let (mut attackers, address, seen) = (None, relay.address, log.clone());
     let attack = async {
         sleep(options.calm()).await;
         while !have_all_asked(&seen, CLIENTS, began) {
             sleep(LOOK_EVERY).await;
         }
         let attack_began = Instant::now();
-        for _ in 0..options.connections {
-            attackers.add(address).await.map_err(|error| error.to_string())?;
+        let attackers = attackers.insert(Attackers::start(address, options.connections));
+        while !attackers.have_arrived()? {
+            sleep(LOOK_EVERY).await;
         }
         let complete = *is_complete.get_or_init(Instant::now);
         while let Some(ended) = clients.join_next().await {
@@ -107,33 +124,32 @@ pub(crate) async fn run(options: &Options, program: &Path, park_bytes: u32) -> R
         Ok::<_, String>(Attack { began: attack_began, complete })
     };
     let mut monitor =
-        Monitor { options, park_bytes, began, relay, log, samples: Vec::new(), progress: Progress::default() };
+        Monitor { options, memory, began, relay, log, samples: Vec::new(), progress: Progress::default() };
     let attack = tokio::select! {
         attack = attack => attack.map_err(|error| monitor.relay.check().err().unwrap_or(error))?,
         error = monitor.sample_on() => return Err(error),
     };
-    let attackers_connected = attackers.still_connected();
-    let settled = monitor.settle(attackers_connected as u64).await?;
+    let settled = monitor.settle().await?;
+    drop(attackers);
     let Monitor { relay, log, samples, .. } = monitor;
     relay.stop().await?;
     let attempts = std::mem::take(&mut *log.lock().expect("no client panics"));
-    Ok(Run { park_bytes, began, attack, attempts, samples, settled, attackers_connected })
+    Ok(Run { memory, began, attack, attempts, samples, settled })
 }
 
-/// No client is shed, so that only parking makes the difference.
-fn arguments(options: &Options, park_bytes: u32) -> Vec<String> {
-    let connections = (options.connections + SPARE_CONNECTIONS).to_string();
-    let (buffers, park_bytes) = (options.buffers.to_string(), park_bytes.to_string());
-    let threads = options.threads.to_string();
-    let values = [("buffers", buffers.as_str()), ("park", &park_bytes), ("lease-ms", "0")];
-    let values = values.into_iter().chain([("connections", connections.as_str()), ("threads", &threads)]);
-    values.flat_map(|(option, value)| [format!("--{option}"), value.into()]).collect()
+fn arguments(options: &Options, memory: Memory) -> Vec<String> {
+    let (kib, connections) = (options.memory_kib, options.connections + SPARE_CONNECTIONS);
+    let line = match memory {
+        Memory::BufferEach => format!("--static-buffers --connections {}", kib * 1024 / PLACE_BYTES),
+        Memory::Model => format!("--memory-kib {kib} --connections {connections}"),
+    };
+    line.split(' ').map(String::from).collect()
 }
 
 /// Looks at a run while it goes on.
 struct Monitor<'a> {
     options: &'a Options,
-    park_bytes: u32,
+    memory: Memory,
     began: Instant,
     relay: Relay,
     log: Log,
@@ -158,13 +174,13 @@ impl Monitor<'_> {
         }
     }
 
-    /// Waits until the relay has only this many attackers, and has received all their bytes.
-    async fn settle(&mut self, attackers: u64) -> Result<Sample, String> {
-        let began = Instant::now();
+    /// Waits until the relay has no honest client any more, and has received all that the attackers sent.
+    async fn settle(&mut self) -> Result<Sample, String> {
+        let (began, attackers) = (Instant::now(), self.options.connections as u64);
         loop {
             let sample = self.sample().await?;
-            let Statistics { connections, client_buffers_held, waiting, slots_in_use, .. } = sample.relay;
-            let is_settled = connections <= attackers && client_buffers_held + waiting + slots_in_use >= attackers;
+            let Statistics { connections, keeping, .. } = sample.relay;
+            let is_settled = connections <= attackers && (self.memory == Memory::BufferEach || keeping == attackers);
             if is_settled || began.elapsed() >= SETTLE_LIMIT {
                 return Ok(sample);
             }
@@ -188,15 +204,15 @@ impl Monitor<'_> {
 
     fn line(&self, sample: &Sample) -> String {
         let relay = &sample.relay;
-        let (run, name) = (if self.park_bytes == 0 { 1 } else { 2 }, name(self.park_bytes));
+        let (run, name) = (if self.memory == Memory::BufferEach { 1 } else { 2 }, self.memory.name());
         let time = match self.options.length() {
             length if sample.at <= length => format!("{:.1} of {} s", sample.at.as_secs_f64(), length.as_secs()),
             _ => "last answers".into(),
         };
         let (connections, in_use) = (relay.connections, relay.in_use());
-        let (waiting, served, unserved) = (relay.waiting, sample.served, sample.unserved);
+        let (refused, served, unserved) = (relay.refused, sample.served, sample.unserved);
         format!(
-            "run {run} of 2, {name}: {time} | {connections} connections | {in_use} of {} buffers in use | {waiting} waiting | \
+            "run {run} of 2, {name}: {time} | {connections} connections | {refused} refused | {in_use} of {} buffers in use | \
              {CLIENTS} clients: {served} served, {unserved} not",
             relay.buffers
         )

@@ -12,20 +12,15 @@ const VALUE_COLUMNS: usize = 18;
 
 /// The table; its last line has no line end.
 pub(crate) fn table(report: &Report) -> String {
-    let shared = match report.threads {
-        1 => String::new(),
-        threads => format!(", shared by {threads} threads"),
-    };
     let mut table = format!(
-        "{} that send part of a frame and stay; {} honest clients; {} of {} bytes{shared}\n\n",
+        "{} that send part of a frame and stay; {} honest clients; {} KiB of receive memory\n\n",
         counted(report.connections, "connection"),
         report.honest_clients,
-        counted(report.buffers, "receive buffer"),
-        thousands(report.buffer_bytes)
+        thousands(report.memory_kib)
     );
     let mut row = |label: &str, value: &dyn Fn(&RunReport) -> String| {
-        let [off, on] = report.runs.each_ref().map(value);
-        let _ = writeln!(table, "{label:<LABEL_COLUMNS$}{off:>VALUE_COLUMNS$}{on:>VALUE_COLUMNS$}");
+        let [each, model] = report.runs.each_ref().map(value);
+        let _ = writeln!(table, "{label:<LABEL_COLUMNS$}{each:>VALUE_COLUMNS$}{model:>VALUE_COLUMNS$}");
     };
     row("", &|run| run.name.into());
     row("", &|_| "-".repeat(VALUE_COLUMNS - 2));
@@ -36,19 +31,18 @@ pub(crate) fn table(report: &Report) -> String {
     row("                        under attack", &|run| of(run.under_attack.served, run.under_attack.sent));
     row("latency under attack *, median", &|run| latency(&run.under_attack, run.under_attack.p50_ms, report));
     row("                        99th percentile", &|run| latency(&run.under_attack, run.under_attack.p99_ms, report));
-    row("attackers still connected", &|run| thousands(run.attackers_connected as u64));
-    row("buffers held by the attackers", &|run| of(run.relay.client_buffers_held, report.buffers as u64));
-    row("buffers free, some kept for the server's side", &|run| of(run.relay.free, report.buffers as u64));
-    row("parking slots in use", &|run| thousands(run.relay.slots_in_use));
-    row("waiting for a buffer **", &|run| thousands(run.relay.waiting));
+    row("attackers connected at the end", &|run| of(run.relay.connections, report.connections as u64));
+    row("connections refused **", &|run| thousands(run.relay.refused));
+    row("bytes of partial frames at the end", &|run| thousands(run.relay.receive_bytes_used));
+    row("buffers for them, and to receive into", &|run| of(run.relay.in_use(), run.relay.buffers));
     row("relay's resident memory (kernel)", &|run| bytes(run.resident_bytes as f64));
     row("                        per connection", &|run| {
         bytes(run.resident_bytes as f64 / run.relay.connections.max(1) as f64)
     });
-    row("receive memory reserved by the library", &|run| bytes(run.relay.memory_bytes as f64));
+    row("receive memory reserved", &|run| bytes(run.relay.memory_bytes as f64));
     let _ = write!(
         table,
-        "\n * a request that was not served counts as its time limit, {:.1} s\n** a connection can wait in both directions",
+        "\n * a request that was not served counts as its time limit, {:.1} s\n** for lack of memory; those that are refused come again",
         report.request_time_limit_ms / 1e3
     );
     table

@@ -22,74 +22,59 @@ fn number(value: &Value, path: &str) -> u64 {
 }
 
 #[test]
-fn parking_serves_all_honest_clients() {
-    starve_and_serve(1);
-}
-
-#[test]
-fn parking_serves_all_honest_clients_on_threads() {
-    assert!(starve_and_serve(2).contains("16,448 bytes, shared by 2 threads"));
-}
-
-/// Runs the demo on this many threads; returns its output.
-fn starve_and_serve(threads: u64) -> String {
+fn memory_model_serves_all_honest_clients() {
     let folder = tempfile::tempdir().expect("a folder");
     let report = folder.path().join("figures.json");
-    // Without service each client waits for its whole patience; on a busy machine all need some.
-    let output = demo(&["--connections", "50", "--buffers", "4", "--seconds", "2", "--patience", "20", "--threads"])
-        .args([&threads.to_string(), "--json"])
+    // On a busy machine each client needs some patience.
+    let output = demo(&["--connections", "100", "--memory-kib", "640", "--seconds", "4", "--patience", "20"])
+        .arg("--json")
         .arg(&report)
         .output()
         .expect("the demo starts");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
-    assert!(out.contains("With parking on, all"), "{out}");
-    assert!(err.contains("run 1 of 2, parking off") && err.contains("run 2 of 2, parking on"), "{err}");
+    assert!(out.contains("On the memory model, all"), "{out}");
+    assert!(err.contains("run 1 of 2, a buffer each") && err.contains("run 2 of 2, memory model"), "{err}");
 
     let text = fs::read_to_string(&report).expect("the report is at the path of --json");
     let report: Value = serde_json::from_str(&text).expect("the report is JSON");
     assert_eq!(report["passed"], true);
-    assert_eq!(["/connections", "/buffers", "/threads"].map(|path| number(&report, path)), [50, 4, threads]);
-    let [off, on] = [&report["runs"][0], &report["runs"][1]];
-    assert_eq!([number(off, "/park_bytes"), number(on, "/park_bytes")], [0, 64]);
-
+    assert_eq!(["/connections", "/memory_kib"].map(|path| number(&report, path)), [100, 640]);
+    let [each, model] = [&report["runs"][0], &report["runs"][1]];
     for part in ["before_attack", "attackers_coming", "under_attack"] {
-        let requests = &on[part];
+        let requests = &model[part];
         assert_eq!(requests["served"], requests["sent"], "{part}: {requests}");
     }
-    assert!(number(on, "/under_attack/sent") >= 16, "every client: {}", on["under_attack"]);
-    assert!(on["under_attack"]["p50_ms"].as_f64() <= on["under_attack"]["p99_ms"].as_f64());
-    assert!(number(off, "/before_attack/served") >= 16, "every client: {}", off["before_attack"]);
-    // Each client is starved at the latest in the first request that it begins with all attackers in place.
-    let starved = ["before_attack", "attackers_coming", "under_attack"].map(|part| number(&off[part], "/timed_out"));
-    assert!(starved.iter().sum::<u64>() >= 16, "every client: {starved:?}");
+    assert!(number(model, "/under_attack/sent") >= 16, "every client: {}", model["under_attack"]);
+    assert!(model["under_attack"]["p50_ms"].as_f64() <= model["under_attack"]["p99_ms"].as_f64());
+    assert!(number(each, "/before_attack/served") >= 16, "every client: {}", each["before_attack"]);
+    // Clients that leave find their places taken when they come back.
+    let lost = ["attackers_coming", "under_attack"].map(|part| number(&each[part], "/failed"));
+    assert!(lost.iter().sum::<u64>() >= 16, "every client: {lost:?}");
 
-    // The relay keeps some of the four for what the server sends; every attacker has one of the others or waits.
-    let (held, waiting) = (number(off, "/relay/client_buffers_held"), number(off, "/relay/waiting"));
-    assert!((1..=4).contains(&held) && held + waiting >= 50, "{}", off["relay"]);
-    assert_eq!(number(on, "/relay/client_buffers_held"), 0, "{}", on["relay"]);
-    assert_eq!(number(on, "/relay/waiting"), 0, "{}", on["relay"]);
-    for run in [off, on] {
-        assert_eq!(number(run, "/attackers_connected"), 50);
-        assert_eq!(number(run, "/relay/buffers"), 4);
-        assert!(number(run, "/relay/memory_bytes") >= 4 * number(&report, "/buffer_bytes"));
+    let figures = |run: &Value, names: [&str; 3]| names.map(|name| number(run, &format!("/relay/{name}")));
+    let bytes = 640 * 1024;
+    assert_eq!(figures(model, ["connections", "keeping", "refused"]), [100, 100, 0], "{}", model["relay"]);
+    let [connections, keeping, refused] = figures(each, ["connections", "keeping", "refused"]);
+    assert!(connections == bytes / (2 * 16448) && keeping == 0 && refused > 0, "{}", each["relay"]);
+    for run in [each, model] {
+        assert!(number(run, "/relay/memory_bytes") <= bytes, "{}", run["relay"]);
         assert!(number(run, "/resident_bytes") > 0);
         let samples = run["samples"].as_array().expect("samples");
-        assert!(samples.len() >= 2, "{} samples in 2 s", samples.len());
+        assert!(samples.len() >= 2, "{} samples in 4 s", samples.len());
         assert!(samples.windows(2).all(|pair| pair[0]["time_s"].as_f64() < pair[1]["time_s"].as_f64()));
     }
 
     let picture = fs::read_to_string(folder.path().join("figures.svg")).expect("the picture lies beside the report");
-    for words in ["50 half-sent frames on 4 receive buffers", "parking off", "parking on", "Honest requests served"] {
+    for words in ["100 half-sent frames in 640 KiB", "a buffer each", "memory model", "Honest requests served"] {
         assert!(picture.contains(words), "{words:?} is in the picture");
     }
-    out.into_owned()
 }
 
 #[test]
 fn bad_option_value_starts_nothing() {
     for (arguments, code, error) in [
-        (["--buffers", "none"], 2, "invalid value 'none' for '--buffers <N>'"),
+        (["--memory-kib", "none"], 2, "invalid value 'none' for '--memory-kib <KIB>'"),
         (["--seconds", "0"], 2, "0 is not in 1..=600"),
         (["--json", "/proc/no/report.json"], 1, "demo: /proc/no"),
         (["--json", "/"], 2, "it must name a file"),
@@ -115,7 +100,7 @@ fn missing_compiler_is_named() {
 #[test]
 fn interrupt_ends_the_relay_too() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut process = demo(&["--connections", "5", "--buffers", "2", "--seconds", "600", "--json"])
+    let mut process = demo(&["--connections", "5", "--seconds", "600", "--json"])
         .arg(folder.path().join("report.json"))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

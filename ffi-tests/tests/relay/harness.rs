@@ -1,7 +1,7 @@
 //! A relay that runs, and a backend that a test plays itself.
 
 use demuxbuf_ffi_tests::Program;
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
+use rustix::net::sockopt;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -18,8 +18,13 @@ pub(crate) const POOLS: [&[&str]; 3] = [&[], &["--edge-triggered"], &["--threads
 pub(crate) const MODES: [&[&str]; 5] =
     [POOLS[0], POOLS[1], POOLS[2], &["--static-buffers"], &["--static-buffers", "--edge-triggered"]];
 
-/// A pool on the memory model.
-pub(crate) const MEMORY: &[&str] = &["--memory-model"];
+/// The least memory that a pool of one thread takes, for 8 buffers.
+pub(crate) const LITTLE: &[&str] = &["--memory-kib", "129"];
+
+/// This mode with little memory. Static buffers have no limit.
+pub(crate) fn with_little(mode: &[&'static str]) -> Vec<&'static str> {
+    if mode.contains(&"--static-buffers") { mode.to_vec() } else { [mode, LITTLE].concat() }
+}
 
 /// Nothing in these tests takes that long, however busy the machine is; what does is stuck.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,7 +45,7 @@ impl Stats {
         // On the memory model some buffers are always in use: to receive into, and for the smallest cells.
         let in_use = if self.get("wait_ns_max") > 0 { self.get("leased") } else { 0 };
         assert!(in_use <= 1 + self.get("buffers") / 8 + 1, "{self:?}");
-        let at_rest = ["connections", "receivers", "assigned", "waiting", "slots_in_use"];
+        let at_rest = ["connections", "receivers", "assigned", "waiting", "keeping"];
         let at_rest = at_rest.into_iter().chain(["receive_bytes_used", "client_buffers_held", "backend_buffers_held"]);
         for key in at_rest.chain(["misuses"]) {
             assert_eq!(self.get(key), 0, "{key} at rest: {self:?}");
@@ -88,8 +93,8 @@ impl Relay {
     pub(crate) fn start_as(mut command: Command, backend: SocketAddr, options: &[&str]) -> Relay {
         let folder = tempfile::tempdir().expect("a temporary folder");
         command.args(["--quiet", "--backend", &backend.to_string(), "--json"]).arg(folder.path().join("stats.json"));
-        // On a busy machine a client may pause for long; it is shed only where a test's options set a deadline.
-        command.args(["--lease-ms", "3600000"]);
+        // On a busy machine a client may pause for long; it is shed only where a test's options set a grace.
+        command.args(["--grace-ms", "3600000"]);
         let mut child = command.args(options).stdout(Stdio::piped()).spawn().expect("the relay starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let address = next_address(&mut stdout);
@@ -146,7 +151,7 @@ impl Relay {
         }
     }
 
-    /// Lets `time` pass while the relay is woken often. Of one long sleep, only an eighth of a lease would count.
+    /// Lets `time` pass while the relay is woken often. Of one long sleep, only an eighth of the grace would count.
     pub(crate) fn pass_time(&self, time: Duration) {
         let start = Instant::now();
         while start.elapsed() < time {
@@ -206,14 +211,6 @@ impl Bench {
     /// A client's socket.
     pub(crate) fn client(&self) -> TcpStream {
         patient(TcpStream::connect(self.relay.address()).expect("the relay listens"))
-    }
-
-    /// As [`Bench::pair`], for a client with this address.
-    pub(crate) fn pair_from(&self, source: [u8; 4]) -> (TcpStream, TcpStream) {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a descriptor");
-        bind(&socket, &SocketAddr::from((source, 0))).expect("all of 127.0.0.0/8 is ours");
-        connect(&socket, &self.relay.address()).expect("the relay listens");
-        (patient(TcpStream::from(socket)), self.accept())
     }
 
     /// The backend's socket of the client that connected first and has none yet.

@@ -1,6 +1,6 @@
 //! What a receiver keeps for its host and its decoder, and the handles, events and configurations that are refused.
 
-use demuxbuf::connection::{Action, Actions, Event};
+use demuxbuf::connection::{Action, Actions, Event, EventError};
 use demuxbuf::framing::h2;
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, PoolError, ReceiverId};

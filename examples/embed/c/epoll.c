@@ -42,7 +42,7 @@ static demuxbuf_step receive(struct connection *self, demuxbuf_step step) {
                              : demuxbuf_receiver_transport_error(pool, self->receiver);
 }
 
-/* Sends the frame at the front from where it lies. What does not go out stays in the buffer, and decoding is blocked. */
+/* Sends the frame at the front from where it lies. What does not go out is kept, and decoding is blocked. */
 static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
     uint32_t frame = embed_frame_bytes(step.data, step.bytes);
     if (step.bytes < frame)
@@ -128,7 +128,7 @@ static void accept_all(int listener) {
     }
 }
 
-/* One iteration: wait, clock, events, what was scheduled, notices. */
+/* One iteration: wait, clock, what was scheduled, events, notices. */
 static void iterate(int listener) {
     struct epoll_event events[EVENTS];
     demuxbuf_notice notice = {.struct_size = sizeof notice};
@@ -139,6 +139,11 @@ static void iterate(int listener) {
     memcpy(due, scheduled, sizeof due);
     scheduled_count = 0;
     demuxbuf_pool_handle_timeout(pool, embed_now_ns());
+    for (int at = 0; at < due_count; at++) {
+        due[at]->is_scheduled = 0;
+        if (due[at]->fd >= 0)
+            run(due[at], demuxbuf_receiver_wake(pool, due[at]->receiver));
+    }
     for (int at = 0; at < ready; at++) {
         struct connection *self = events[at].data.ptr;
         if (events[at].data.ptr == &listener_tag) {
@@ -148,11 +153,6 @@ static void iterate(int listener) {
         } else if (self->fd >= 0) { /* it may have been closed in this iteration */
             report(self, events[at].events);
         }
-    }
-    for (int at = 0; at < due_count; at++) {
-        due[at]->is_scheduled = 0;
-        if (due[at]->fd >= 0)
-            run(due[at], demuxbuf_receiver_wake(pool, due[at]->receiver));
     }
     while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)
         run(&connections[notice.token], notice.step);

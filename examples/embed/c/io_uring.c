@@ -54,8 +54,7 @@ static void submit_receive(struct connection *self, demuxbuf_step step) {
 }
 
 /* Waits for room. A poll for POLLOUT completes at once when the peer has ended its stream, again and again: the ring
-   cannot mask POLLRDHUP. A send of the next few bytes, which are copied, does not; the rest of the frame stays in its
-   buffer, where the library may move it meanwhile. */
+   cannot mask POLLRDHUP. A send of the next few bytes, which are copied, does not; the library keeps the rest. */
 static void submit_send(struct connection *self, const uint8_t *rest, uint32_t bytes) {
     struct io_uring_sqe *sqe = entry();
     uint32_t probe_bytes = bytes < PROBE_BYTES ? bytes : PROBE_BYTES;
@@ -88,7 +87,7 @@ static void drop(struct connection *self) {
     close_if_complete(self);
 }
 
-/* Sends the frame at the front from where it lies. What does not go out stays in the buffer, and decoding is blocked. */
+/* Sends the frame at the front from where it lies. What does not go out is kept, and decoding is blocked. */
 static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
     uint32_t frame = embed_frame_bytes(step.data, step.bytes);
     if (step.bytes < frame)
@@ -181,13 +180,14 @@ static void accepted(int fd) {
     run(self, demuxbuf_receiver_would_block(pool, made)); /* in place of a receive that holds a buffer: a poll */
 }
 
-/* Submits, waits, advances the clock, and handles what is complete. */
-static void wait_and_complete(int timeout_ms) {
+/* Submits, waits, advances the clock if this is the first time in the iteration, and handles what is complete. */
+static void wait_and_complete(int timeout_ms, int is_first) {
     struct __kernel_timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000ll};
     struct io_uring_cqe *cqe;
     io_uring_submit_and_wait_timeout(&ring, &cqe, 1, &timeout, NULL);
     counts.wakeups++;
-    demuxbuf_pool_handle_timeout(pool, embed_now_ns());
+    if (is_first)
+        demuxbuf_pool_handle_timeout(pool, embed_now_ns());
     while (io_uring_peek_cqe(&ring, &cqe) == 0) {
         enum op op = cqe->user_data % OPS;
         struct connection *self = &connections[cqe->user_data / OPS];
@@ -209,14 +209,14 @@ static void iterate(void) {
     int due_count = scheduled_count;
     memcpy(due, scheduled, sizeof due);
     scheduled_count = 0;
-    wait_and_complete(due_count > 0 ? 0 : embed_timeout_ms(demuxbuf_pool_poll_timeout(pool)));
+    wait_and_complete(due_count > 0 ? 0 : embed_timeout_ms(demuxbuf_pool_poll_timeout(pool)), 1);
     for (int at = 0; at < due_count; at++) {
         due[at]->is_scheduled = 0;
         if (due[at]->is_open)
             run(due[at], demuxbuf_receiver_wake(pool, due[at]->receiver));
     }
     if (io_uring_sq_ready(&ring) > 0) /* bytes in a socket are no progress before they are received */
-        wait_and_complete(0);
+        wait_and_complete(0, 0);
     while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)
         run(&connections[notice.token], notice.step);
 }
@@ -243,7 +243,7 @@ int main(int argc, char **argv) {
         if (self->is_open)
             drop(self);
         while (self->fd >= 0)
-            wait_and_complete(1000);
+            wait_and_complete(1000, 1);
     }
     io_uring_queue_exit(&ring);
     return embed_finish(pool, &counts);

@@ -16,11 +16,14 @@ static struct connection connections[CONNECTIONS_MAX], *scheduled[CONNECTIONS_MA
 static demuxbuf_pool *pool;
 static embed_counts counts;
 static struct event_base *base;
-static int scheduled_count, is_stopping;
+static int scheduled_count, is_clock_advanced, is_stopping;
 
-/* libevent calls back from inside of its poll, so each callback begins with this. */
+/* Once in an iteration, before anything else: libevent calls back from inside of its poll, so each callback begins with
+   this. */
 static void advance_clock(void) {
-    demuxbuf_pool_handle_timeout(pool, embed_now_ns());
+    if (!is_clock_advanced)
+        demuxbuf_pool_handle_timeout(pool, embed_now_ns());
+    is_clock_advanced = 1;
 }
 
 /* The events are freed before the descriptor is closed: libevent must not find it reused. */
@@ -40,7 +43,7 @@ static demuxbuf_step receive(struct connection *self, demuxbuf_step step) {
                              : demuxbuf_receiver_transport_error(pool, self->receiver);
 }
 
-/* Sends the frame at the front from where it lies. What does not go out stays in the buffer, and decoding is blocked. */
+/* Sends the frame at the front from where it lies. What does not go out is kept, and decoding is blocked. */
 static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
     uint32_t frame = embed_frame_bytes(step.data, step.bytes);
     if (step.bytes < frame)
@@ -134,9 +137,9 @@ static void on_connection(struct evconnlistener *listener, evutil_socket_t fd, s
     run(self, demuxbuf_receiver_pending(pool, receiver));
 }
 
+/* The iteration does what there is to do. */
 static void on_deadline(evutil_socket_t fd, short events, void *argument) {
     (void)fd, (void)events, (void)argument;
-    advance_clock();
 }
 
 static void on_signal(evutil_socket_t number, short events, void *argument) {
@@ -151,9 +154,10 @@ static void iterate(struct event *deadline) {
     struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
     event_add(deadline, &timeout);
     memcpy(due, scheduled, sizeof due);
-    scheduled_count = 0;
+    scheduled_count = is_clock_advanced = 0;
     event_base_loop(base, due_count > 0 ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
     counts.wakeups++;
+    advance_clock();
     for (int at = 0; at < due_count; at++) {
         due[at]->is_scheduled = 0;
         if (due[at]->fd >= 0)

@@ -1,5 +1,5 @@
-/* An echo server on libuv streams, in level-triggered mode: WANT_RECV starts reading, STOP_RECV stops it, and a RECV stays
-   pending until libuv asks where to read to (`on_alloc`). It ends with SIGTERM or SIGINT. */
+/* An echo server on libuv streams, level-triggered. libuv reports what is readable, and a RECV reads from the socket
+   itself, since a notice brings one too. It ends with SIGTERM or SIGINT. */
 #include "embed.h"
 #include <uv.h>
 
@@ -9,7 +9,7 @@ struct connection {
     uint64_t receiver;
     uv_tcp_t stream;
     uv_write_t write;
-    int is_open, is_closing, is_scheduled;
+    int fd, is_open, is_closing, is_scheduled;
     uint32_t sent; /* how much of the frame at the front is sent */
     char probe[PROBE_BYTES];
 };
@@ -23,17 +23,16 @@ static uv_timer_t deadline;
 static uv_prepare_t before_poll;
 static uv_idle_t rescheduled; /* active while a connection is scheduled, so that the loop does not sleep */
 static uv_signal_t signals[2];
-static int scheduled_count, is_accept_pending;
+static int scheduled_count, is_clock_advanced, is_accept_pending;
 
-static void accept_one(void);
-static void on_alloc(uv_handle_t *, size_t, uv_buf_t *);
+static void accept_one(void), on_written(uv_write_t *, int);
 static void on_read(uv_stream_t *, ssize_t, const uv_buf_t *);
-static void on_written(uv_write_t *, int);
 
-/* There is no hook between the poll and its first callback, so each callback begins with this. It reads no clock: libuv
-   did so after the poll. */
+/* Once in an iteration, before anything else: each callback begins with this. libuv read the clock after the poll. */
 static void advance_clock(void) {
-    demuxbuf_pool_handle_timeout(pool, uv_now(loop) * 1000000u);
+    if (!is_clock_advanced)
+        demuxbuf_pool_handle_timeout(pool, uv_now(loop) * 1000000u);
+    is_clock_advanced = 1;
 }
 
 static void on_closed(uv_handle_t *handle) {
@@ -50,8 +49,15 @@ static void drop(struct connection *self) {
     uv_close((uv_handle_t *)&self->stream, on_closed);
 }
 
-/* libuv has no wait for room. A write of the next few bytes, which are copied, stands for it: the rest of the frame stays
-   in its buffer, where the library may move it meanwhile. */
+static demuxbuf_step receive(struct connection *self, demuxbuf_step step) {
+    ssize_t got = read(self->fd, step.data, step.bytes);
+    return got > 0           ? demuxbuf_receiver_received(pool, self->receiver, (uint32_t)got)
+           : got == 0        ? demuxbuf_receiver_end_of_stream(pool, self->receiver)
+           : errno == EAGAIN ? demuxbuf_receiver_would_block(pool, self->receiver)
+                             : demuxbuf_receiver_transport_error(pool, self->receiver);
+}
+
+/* libuv has no wait for room. A write of the next few bytes, which are copied, stands for it. The library keeps the rest. */
 static demuxbuf_step wait_for_room(struct connection *self, const uint8_t *rest, uint32_t bytes) {
     uv_buf_t probe = uv_buf_init(self->probe, bytes < PROBE_BYTES ? bytes : PROBE_BYTES);
     memcpy(self->probe, rest, probe.len);
@@ -84,7 +90,13 @@ static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
     return demuxbuf_receiver_decoded(pool, self->receiver, frame, 0);
 }
 
-/* Does the pending actions of one connection but RECV, until it waits or is closed. */
+/* libuv gets no buffer (UV_ENOBUFS), so that it reads nothing and only reports. */
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
+    (void)handle, (void)suggested;
+    *buffer = uv_buf_init(NULL, 0);
+}
+
+/* Does the pending actions of one connection, until it waits or is closed. */
 static void run(struct connection *self, demuxbuf_step step) {
     const uint32_t notices = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE;
     uv_stream_t *stream = (uv_stream_t *)&self->stream;
@@ -97,6 +109,8 @@ static void run(struct connection *self, demuxbuf_step step) {
         } else if ((step.actions & (DEMUXBUF_END | DEMUXBUF_SHED | DEMUXBUF_CANNOT_FIT)) != 0) {
             drop(self);
             return;
+        } else if ((step.actions & DEMUXBUF_RECV) != 0) {
+            step = receive(self, step);
         } else if ((step.actions & DEMUXBUF_DECODE) != 0) {
             step = frames++ < FRAMES_PER_ITERATION
                        ? decode(self, step)
@@ -117,26 +131,11 @@ static void run(struct connection *self, demuxbuf_step step) {
     }
 }
 
-/* The socket is readable: here RECV is done, if it is pending. Everything else waits for `on_read`, which libuv calls next
-   in any case, and which must still be set then: reading must not be stopped here. */
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
-    struct connection *self = handle->data;
-    (void)suggested;
-    advance_clock();
-    demuxbuf_step step = demuxbuf_receiver_readable(pool, self->receiver);
-    int receives = (step.actions & DEMUXBUF_RECV) != 0;
-    *buffer = uv_buf_init(receives ? (char *)step.data : NULL, receives ? step.bytes : 0); /* nothing is UV_ENOBUFS */
-}
-
-static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buffer) {
+static void on_read(uv_stream_t *stream, ssize_t status, const uv_buf_t *buffer) {
     struct connection *self = stream->data;
-    (void)buffer;
+    (void)status, (void)buffer;
     advance_clock();
-    run(self, got > 0             ? demuxbuf_receiver_received(pool, self->receiver, (uint32_t)got)
-              : got == UV_ENOBUFS ? demuxbuf_receiver_pending(pool, self->receiver)
-              : got == 0          ? demuxbuf_receiver_would_block(pool, self->receiver)
-              : got == UV_EOF     ? demuxbuf_receiver_end_of_stream(pool, self->receiver)
-                                  : demuxbuf_receiver_transport_error(pool, self->receiver));
+    run(self, demuxbuf_receiver_readable(pool, self->receiver));
 }
 
 static void on_written(uv_write_t *request, int status) {
@@ -171,6 +170,7 @@ static void accept_one(void) {
     self->is_closing = 0;
     self->is_open = 1;
     self->receiver = receiver;
+    uv_fileno((uv_handle_t *)&self->stream, &self->fd);
     run(self, demuxbuf_receiver_pending(pool, receiver));
 }
 
@@ -195,19 +195,20 @@ static void on_rescheduled(uv_idle_t *handle) {
 }
 
 static void on_deadline(uv_timer_t *handle) {
-    (void)handle;
-    advance_clock();
+    (void)handle; /* the iteration does what there is to do */
 }
 
-/* The last thing before the loop sleeps: notices, then how long to sleep. */
+/* The last thing in an iteration, before the loop sleeps: notices, then how long to sleep. */
 static void on_prepare(uv_prepare_t *handle) {
     demuxbuf_notice notice = {.struct_size = sizeof notice};
     (void)handle;
     counts.wakeups++;
+    advance_clock();
     while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)
         run(&connections[notice.token], notice.step);
-    uint64_t deadline_ns = demuxbuf_pool_poll_timeout(pool), now_ns = uv_now(loop) * 1000000u;
-    uint64_t wait_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0; /* on the clock of timers, not on a later one */
+    is_clock_advanced = 0;
+    uint64_t deadline_ns = demuxbuf_pool_poll_timeout(pool), now_ns = uv_now(loop) * 1000000u; /* as for timers */
+    uint64_t wait_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
     uv_timer_start(&deadline, on_deadline, wait_ns / 1000000 + (wait_ns % 1000000 != 0), 0);
     if (scheduled_count > 0)
         uv_idle_start(&rescheduled, on_rescheduled);

@@ -80,7 +80,7 @@ static demuxbuf_step receive(struct connection *self, demuxbuf_step step) {
     }
 }
 
-/* Sends the frame at the front from where it lies. What does not go out stays in the buffer, and decoding is blocked. */
+/* Sends the frame at the front from where it lies. What does not go out is kept, and decoding is blocked. */
 static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
     uint32_t frame = embed_frame_bytes(step.data, step.bytes);
     if (step.bytes < frame)

@@ -41,9 +41,9 @@ typedef struct {
     uint64_t wakeups, blocked;
 } embed_counts;
 
-/* What is left behind at the end, bytes, and connections that had to wait or were closed for others. */
+/* What is left behind at the end, bytes, and how often a connection had to wait or was closed for others. */
 typedef struct {
-    uint32_t leased, assigned, waiting, receivers, slots_in_use;
+    uint32_t leased, assigned, waiting, receivers;
     uint64_t memory_bytes, received_bytes, consumed_bytes, dropped_bytes, queued, shed;
 } embed_stats;
 
@@ -162,7 +162,6 @@ static inline int embed_print(const embed_stats *stats, const embed_counts *coun
         {"assigned", stats->assigned},
         {"waiting", stats->waiting},
         {"receivers", stats->receivers},
-        {"slots_in_use", stats->slots_in_use},
         {"memory_bytes", stats->memory_bytes},
         {"received_bytes", stats->received_bytes},
         {"consumed_bytes", stats->consumed_bytes},
@@ -174,7 +173,8 @@ static inline int embed_print(const embed_stats *stats, const embed_counts *coun
     };
     for (size_t line = 0; line < sizeof lines / sizeof *lines; line++)
         printf("%s %llu\n", lines[line].name, (unsigned long long)lines[line].number);
-    return stats->leased + stats->assigned + stats->waiting + stats->receivers + stats->slots_in_use != 0;
+    return stats->leased + stats->assigned + stats->waiting + stats->receivers != 0 ||
+           stats->received_bytes != stats->consumed_bytes + stats->dropped_bytes;
 }
 
 #endif

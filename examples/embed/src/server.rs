@@ -2,9 +2,10 @@
 //! and the statistics at the end.
 
 use crate::frames::HEADER_BYTES;
-use clap::{Parser, error::ErrorKind};
+use clap::Parser;
 use demuxbuf::connection::Mode;
-use demuxbuf::pool::{PoolConfig, PoolStats};
+use demuxbuf::pool::PoolStats;
+use demuxbuf::receiving::PoolConfig;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -16,12 +17,6 @@ pub const CONNECTIONS_MAX: usize = 1000;
 /// The reason of `Block`: the peer does not read its echo.
 pub const SOCKET_FULL: u32 = 1;
 const BUFFER_BYTES: u32 = 16_448;
-const LEASE_NS: u64 = 1_000_000_000;
-/// A buffer and a parking slot of each size. Each connection has a slot of 64 bytes beside these.
-const SHARE_BYTES: u64 = BUFFER_BYTES as u64 + 256 + 1024 + 4096;
-const SLOTS_BYTES: u64 = 64 * CONNECTIONS_MAX as u64;
-/// Fewer buffers than that serve no crowd.
-const SHARES_MIN: u64 = 4;
 
 /// An echo server for frames of four bytes of length, big-endian, and a payload. It ends with SIGTERM or SIGINT.
 #[derive(Clone, Debug, Parser)]
@@ -29,7 +24,7 @@ pub struct Options {
     /// Port on the loopback address; 0 for any, which is printed.
     #[arg(long, default_value_t = 0)]
     pub port: u16,
-    /// The most memory to receive into, buffers and parking slots together.
+    /// The most memory to receive into.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(160..=1_048_576))]
     pub memory_kib: u64,
 }
@@ -66,25 +61,10 @@ impl Clock {
 }
 
 impl Options {
-    /// The settings of a pool for this number of threads, within `--memory-kib`. Prints what is allowed and exits with status 2
-    /// if that is too little for the threads.
-    pub fn pool_config(&self, mode: Mode, threads: u32) -> PoolConfig {
-        let slots_bytes = SLOTS_BYTES * u64::from(threads);
-        let shares = (self.memory_kib * 1024).saturating_sub(slots_bytes) / SHARE_BYTES;
-        let shares_min = SHARES_MIN.max(threads.into());
-        if shares < shares_min {
-            let min = (slots_bytes + shares_min * SHARE_BYTES).div_ceil(1024);
-            let message = format!("--memory-kib is {}; {threads} threads need {min} to 1048576", self.memory_kib);
-            clap::Error::raw(ErrorKind::ValueValidation, message + "\n").exit();
-        }
-        let mut config = PoolConfig::new(shares as u32, CONNECTIONS_MAX as u32);
+    /// The settings of a pool within `--memory-kib`.
+    pub fn pool_config(&self, mode: Mode) -> PoolConfig {
+        let mut config = PoolConfig::new(self.memory_kib * 1024, CONNECTIONS_MAX as u32);
         config.policy.mode = mode;
-        // While others wait, a partial frame of up to 4,096 bytes moves to a slot at once, and a connection that holds a
-        // buffer without progress for 1 s is closed.
-        config.policy.reclaim_bytes = 4096;
-        config.large_slots = [shares as u32 / threads; 3];
-        config.scheduler.park_ns = Some(0);
-        config.scheduler.lease_ns = Some(LEASE_NS);
         config
     }
 
@@ -161,7 +141,6 @@ impl Summary {
         let Summary(mut stats, mut counts) = other;
         stats.memory_bytes += self.0.memory_bytes - u64::from(self.0.scheduler.capacity) * u64::from(BUFFER_BYTES);
         stats.receivers += self.0.receivers;
-        stats.slots_in_use += self.0.slots_in_use;
         stats.shed += self.0.shed;
         stats.received_bytes += self.0.received_bytes;
         stats.consumed_bytes += self.0.consumed_bytes;
@@ -174,19 +153,20 @@ impl Summary {
     /// Prints all as `name number`. Status 0 if nothing was left behind.
     pub fn finish(self) -> ExitCode {
         let Summary(stats, counts) = self;
+        // On the memory model some buffers are always leased, to receive into.
+        let leased = if stats.memory_model.wait_ns_max > 0 { 0 } else { stats.scheduler.leased };
         let left = [
-            ("leased", stats.scheduler.leased),
+            ("leased", leased),
             ("assigned", stats.scheduler.assigned),
             ("waiting", stats.scheduler.waiting),
             ("receivers", stats.receivers),
-            ("slots_in_use", stats.slots_in_use),
         ];
         let others = [
             ("memory_bytes", stats.memory_bytes),
             ("received_bytes", stats.received_bytes),
             ("consumed_bytes", stats.consumed_bytes),
             ("dropped_bytes", stats.dropped_bytes),
-            ("queued", stats.scheduler.queued),
+            ("queued", stats.memory_model.claims + stats.scheduler.queued),
             ("shed", stats.shed),
             ("blocked", counts.blocked),
             ("wakeups", counts.wakeups),

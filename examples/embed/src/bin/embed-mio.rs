@@ -2,7 +2,8 @@
 
 use clap::Parser;
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
+use demuxbuf::receiving::ReceivingPool as Pool;
 use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Echo, Options, SOCKET_FULL, Summary, echo, signals};
 use mio::net::{TcpListener, TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
@@ -95,7 +96,7 @@ impl Server {
         }
     }
 
-    /// One iteration: wait, clock, events, what was scheduled, notices. Returns whether to go on.
+    /// One iteration: wait, clock, what was scheduled, events, notices. Returns whether to go on.
     fn iterate(&mut self, listener: &TcpListener, events: &mut Events) -> Result<bool, Box<dyn Error>> {
         match self.poll.poll(events, self.timeout()) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
@@ -103,6 +104,9 @@ impl Server {
         }
         let due = std::mem::take(&mut self.scheduled);
         self.pool.handle_timeout(self.clock.now_ns());
+        for token in due {
+            self.report(token, Event::Wake)?;
+        }
         for event in events.iter() {
             match event.token() {
                 LISTENER => self.accept(listener)?,
@@ -117,9 +121,6 @@ impl Server {
                     }
                 }
             }
-        }
-        for token in due {
-            self.report(token, Event::Wake)?;
         }
         while let Some(notice) = self.pool.poll_notice() {
             if let Notice::Receiver { token, actions, .. } = notice {
@@ -138,7 +139,7 @@ impl Server {
     }
 }
 
-/// What is not sent stays in the buffer, and decoding is blocked.
+/// What is not sent is kept, and decoding is blocked.
 fn decode(pool: &mut Pool, connection: &mut Connection, counts: &mut Counts) -> Result<Actions, PoolError> {
     let id = connection.id;
     match echo(pool.data(id)?, &mut connection.sent, |bytes| connection.stream.write(bytes)) {
@@ -160,7 +161,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let options = Options::parse();
     let mut server = Server {
         poll: Poll::new()?,
-        pool: Pool::new(&options.pool_config(Mode::Edge, 1))?,
+        pool: Pool::new(&options.pool_config(Mode::Edge))?,
         clock: Clock::start(),
         connections: (0..CONNECTIONS_MAX).map(|_| None).collect(),
         scheduled: Vec::new(),

@@ -3,7 +3,8 @@
 
 use clap::Parser;
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
+use demuxbuf::receiving::ReceivingPool as Pool;
 use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Echo, Options, SOCKET_FULL, Summary, echo, signals};
 use demuxbuf_embed::tls::{Identity, Outcome, TlsStream};
 use mio::net::{TcpListener, TcpStream, UnixStream};
@@ -149,7 +150,7 @@ impl Server {
         }
     }
 
-    /// One iteration: wait, clock, events, what was scheduled, notices. Returns whether to go on.
+    /// One iteration: wait, clock, what was scheduled, events, notices. Returns whether to go on.
     fn iterate(&mut self, listener: &TcpListener, events: &mut Events) -> Result<bool, Box<dyn Error>> {
         match self.poll.poll(events, self.timeout()) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
@@ -157,6 +158,9 @@ impl Server {
         }
         let due = std::mem::take(&mut self.scheduled);
         self.pool.handle_timeout(self.clock.now_ns());
+        for token in due {
+            self.report(token, Event::Wake)?;
+        }
         for event in events.iter() {
             match event.token() {
                 LISTENER => self.accept(listener)?,
@@ -170,9 +174,6 @@ impl Server {
                     }
                 }
             }
-        }
-        for token in due {
-            self.report(token, Event::Wake)?;
         }
         while let Some(notice) = self.pool.poll_notice() {
             if let Notice::Receiver { token, actions, .. } = notice {
@@ -191,7 +192,7 @@ impl Server {
     }
 }
 
-/// What is not sent stays in the buffer, and decoding is blocked.
+/// What is not sent is kept, and decoding is blocked.
 fn decode(
     pool: &mut Pool,
     id: ReceiverId,
@@ -215,7 +216,7 @@ fn decode(
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let options = AllOptions::parse();
-    let mut pool_config = options.common.pool_config(Mode::Edge, 1);
+    let mut pool_config = options.common.pool_config(Mode::Edge);
     pool_config.policy.reads_ahead = true;
     let mut server = Server {
         poll: Poll::new()?,

@@ -1,9 +1,10 @@
 //! An echo server on tokio, on several threads, each with a shard of a shared pool. [`demuxbuf_embed::tasks`] has its loop.
 
-use clap::Parser;
+use clap::{Parser, error::ErrorKind};
 use demuxbuf::connection::Mode;
+use demuxbuf::pool::PoolConfig;
 use demuxbuf::shared::SharedPool;
-use demuxbuf_embed::server::{Options, Summary};
+use demuxbuf_embed::server::{CONNECTIONS_MAX, Options, Summary};
 use demuxbuf_embed::tasks::Host;
 use std::error::Error;
 use std::net::TcpListener as StdListener;
@@ -59,6 +60,20 @@ fn serve_or_exit(common: &Common, thread: u32) -> Summary {
     })
 }
 
+/// A shared pool is not on the memory model: an eighth of the memory is slots for partial frames of up to 64 bytes, the rest
+/// is buffers, and what holds one without progress for 1 s is closed while others wait.
+fn pool_config(options: &Options, threads: u32) -> PoolConfig {
+    let slots = (options.memory_kib * 1024 / (8 * 64 * u64::from(threads))).min(CONNECTIONS_MAX as u64) as u32;
+    let slots_bytes = u64::from(slots * threads) * 64;
+    let mut config = PoolConfig::new(0, CONNECTIONS_MAX as u32);
+    config.slots = slots;
+    config.scheduler.buffers = ((options.memory_kib * 1024 - slots_bytes) / u64::from(config.buffer_bytes)) as u32;
+    config.scheduler.lease_ns = Some(1_000_000_000);
+    // tokio's read interest lasts from one `WouldBlock` to the next report: one-shot.
+    config.policy.mode = Mode::OneShot;
+    config
+}
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let ThreadsOptions { common: options, threads } = ThreadsOptions::parse();
     let runtime = runtime()?;
@@ -66,8 +81,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (sender, stop) = watch::channel(());
     let common = Common {
-        // tokio's read interest lasts from one `WouldBlock` to the next report: one-shot.
-        shared_pool: SharedPool::new(&options.pool_config(Mode::OneShot, threads), threads)?,
+        shared_pool: SharedPool::new(&pool_config(&options, threads), threads).unwrap_or_else(|error| {
+            let message = format!("--memory-kib is {}: {error}\n", options.memory_kib);
+            clap::Error::raw(ErrorKind::ValueValidation, message).exit()
+        }),
         listener: options.listen()?,
         signals: Arc::new((0..threads).map(|_| Notify::new()).collect()),
         stop,

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use demuxbuf::connection::Mode;
-use demuxbuf::pool::Pool;
+use demuxbuf::receiving::ReceivingPool as Pool;
 use demuxbuf_embed::server::Options;
 use demuxbuf_embed::tasks::Host;
 use std::error::Error;
@@ -22,7 +22,7 @@ async fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         }
     };
     // tokio's read interest lasts from one `WouldBlock` to the next report: one-shot.
-    let pool = Pool::new(&options.pool_config(Mode::OneShot, 1))?;
+    let pool = Pool::new(&options.pool_config(Mode::OneShot))?;
     let host = Host::new(pool, 0, Arc::new(vec![Notify::new()]));
     host.serve(TcpListener::from_std(options.listen()?)?, stop).await?;
     host.check_invariants()?;

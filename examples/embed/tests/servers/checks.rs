@@ -73,8 +73,9 @@ pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
     let began = Instant::now();
     let Some(running) = server.start(server.least_kib) else { return };
     let partial = frame(&mut fastrand::Rng::with_seed(2), 9000);
-    let buffers_max = server.least_kib as usize * 1024 / 16_448;
-    let mut clients: Vec<Client> = (0..buffers_max + 8).map(|_| Client::connect(&running)).collect();
+    // Two halves of each buffer, at most.
+    let holders_max = 2 * server.least_kib as usize * 1024 / 16_448;
+    let mut clients: Vec<Client> = (0..holders_max + 8).map(|_| Client::connect(&running)).collect();
     clients.iter_mut().for_each(greet);
     // The first hold, the others wait.
     let (waiting, holding) = clients.split_at_mut(8);

@@ -1,0 +1,134 @@
+//! A connection of the servers on tokio: what it does at once, and what it waits for.
+
+use crate::pools::HostPool;
+use crate::server::{Counts, Echo, SOCKET_FULL, echo};
+use demuxbuf::connection::{Action, Actions, Event};
+use demuxbuf::pool::{PoolError, ReceiverId};
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    id: ReceiverId,
+    stream: TcpStream,
+    state: RefCell<State>,
+    /// A notice was served.
+    noticed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How much of the frame at the front is sent.
+    sent: usize,
+    wants_receive: bool,
+    is_blocked: bool,
+    is_scheduled: bool,
+    is_over: bool,
+}
+
+/// Counts these too.
+pub(crate) fn count(counts: &Cell<Counts>, wakeups: u64, blocked: u64) {
+    let before = counts.get();
+    counts.set(Counts { wakeups: before.wakeups + wakeups, blocked: before.blocked + blocked });
+}
+
+impl Peer {
+    pub(crate) fn new(id: ReceiverId, stream: TcpStream) -> Peer {
+        Peer { id, stream, state: RefCell::default(), noticed: Notify::new() }
+    }
+
+    pub(crate) fn id(&self) -> ReceiverId {
+        self.id
+    }
+
+    /// It is to be closed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.borrow().is_over
+    }
+
+    /// Ends its wait: another task did something for it.
+    pub(crate) fn notify(&self) {
+        self.noticed.notify_one();
+    }
+
+    /// Does the pending actions, until the connection waits or is to be closed.
+    pub(crate) fn run<P: HostPool>(
+        &self,
+        pool: &mut P,
+        counts: &Cell<Counts>,
+        mut actions: Actions,
+    ) -> Result<(), PoolError> {
+        let mut state = self.state.borrow_mut();
+        let notices = Action::WantRecv | Action::StopRecv | Action::Reschedule;
+        loop {
+            if !actions.intersection(Action::End | Action::Shed | Action::CannotFit).is_empty() {
+                state.is_over = true;
+                return Ok(());
+            } else if actions.has(Action::Recv) {
+                let event = match self.stream.try_read(pool.receive_area(self.id)?) {
+                    Ok(0) => Event::EndOfStream,
+                    Ok(bytes) => Event::Received { bytes: bytes as u32 },
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => Event::WouldBlock,
+                    Err(_) => Event::TransportError,
+                };
+                actions = pool.handle(self.id, event)?;
+            } else if actions.has(Action::Decode) {
+                actions = self.decode(pool, counts, &mut state)?;
+            } else if !actions.intersection(notices).is_empty() {
+                state.wants_receive |= actions.has(Action::WantRecv);
+                state.wants_receive &= !actions.has(Action::StopRecv);
+                state.is_scheduled |= actions.has(Action::Reschedule);
+                actions = pool.handle(self.id, Event::done(actions.intersection(notices)))?;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What is not sent is kept, and decoding is blocked.
+    fn decode<P: HostPool>(
+        &self,
+        pool: &mut P,
+        counts: &Cell<Counts>,
+        state: &mut State,
+    ) -> Result<Actions, PoolError> {
+        match echo(pool.data(self.id)?, &mut state.sent, |bytes| self.stream.try_write(bytes)) {
+            Echo::Sent(frame_bytes) => pool.decoded(self.id, frame_bytes, 0),
+            Echo::Needs(bytes) => pool.decoded(self.id, 0, bytes),
+            Echo::Full => {
+                state.is_blocked = true;
+                count(counts, 0, 1);
+                pool.handle(self.id, Event::Block { reasons: SOCKET_FULL })
+            }
+            Echo::Broken => {
+                pool.handle(self.id, Event::Fail)?; // what is buffered is of no use any more
+                pool.handle(self.id, Event::TransportError)
+            }
+        }
+    }
+
+    /// Waits for what can bring the connection on; `None` if a notice was served.
+    pub(crate) async fn wait(&self) -> Option<Event> {
+        let State { wants_receive, is_blocked, is_scheduled, .. } = *self.state.borrow();
+        if is_scheduled {
+            self.state.borrow_mut().is_scheduled = false;
+            yield_now().await;
+            return Some(Event::Wake);
+        }
+        tokio::select! {
+            _ = self.stream.readable(), if wants_receive => {
+                self.state.borrow_mut().wants_receive = false; // one-shot
+                Some(Event::Readable)
+            }
+            _ = self.stream.writable(), if is_blocked => {
+                self.state.borrow_mut().is_blocked = false;
+                Some(Event::Unblock { reasons: SOCKET_FULL })
+            }
+            () = self.noticed.notified() => None,
+        }
+    }
+}

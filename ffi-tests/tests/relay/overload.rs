@@ -107,3 +107,94 @@ fn partial_frames_go_on_or_are_shed() {
         bench.relay.stop();
     }
 }
+
+#[test]
+fn tenant_lives_while_it_has_connections() {
+    for kind in ["address", "none"] {
+        let bench = Bench::start(&["--tenant", kind, "--tenants", "3"]);
+        let first = [bench.pair_from([127, 0, 1, 1]), bench.pair_from([127, 0, 1, 200])];
+        let others: Vec<_> = (2..7).map(|net| bench.pair_from([127, 0, net, 1])).collect();
+        let expected = |count| if kind == "none" { 0 } else { count };
+        bench.relay.wait_for("as many as there may be", |stats| stats.get("tenants") == expected(3));
+        // Clients without a place for their tenant are served as the default tenant.
+        for (mut client, mut backend) in others {
+            pass(&mut client, &mut backend, &client_opening());
+        }
+        let alone = |stats: &Stats| stats.get("connections") == 2;
+        assert_eq!(bench.relay.wait_for("the first", alone).get("tenants"), expected(1));
+        let [first, second] = first;
+        drop(first);
+        bench.relay.wait_for("one connection", |stats| stats.get("connections") == 1);
+        assert_eq!(bench.relay.stats().get("tenants"), expected(1));
+        drop(second);
+        assert_eq!(bench.relay.wait_for("no connection", |stats| stats.get("connections") == 0).get("tenants"), 0);
+        bench.relay.stop();
+    }
+}
+
+/// The part of a large frame that a client sends: no buffer has room for two.
+const PART_BYTES: u64 = 9000;
+
+fn large() -> Vec<u8> {
+    frame(HEADERS, END_HEADERS, 1, &[1; 12_000])
+}
+
+/// Whether of each client the part is received, or its first 64 bytes, and the client waits.
+fn are_settled(stats: &Stats, clients: u64) -> bool {
+    let [waiting, used] = ["waiting", "receive_bytes_used"].map(|key| stats.get(key));
+    waiting <= clients && used == PART_BYTES * (clients - waiting) + 64 * waiting
+}
+
+/// How many clients of the flood must end their frames before this client is served.
+fn releases_needed(bench: &Bench, flood: &mut [(TcpStream, TcpStream)], honest: (TcpStream, TcpStream)) -> u64 {
+    for (count, (client, backend)) in (1..).zip(flood.iter_mut()) {
+        pass(client, backend, &client_opening());
+        client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
+        // One after the other, so that they are served in this order.
+        bench.relay.wait_for("its place", |stats| are_settled(stats, count));
+    }
+    let (mut client, mut backend) = honest;
+    pass(&mut client, &mut backend, &client_opening());
+    client.write_all(&large()).expect("the kernel takes it");
+    let count = flood.len() as u64;
+    bench.relay.wait_for("the last one", |stats| are_settled(stats, count + 1));
+    for (released, (client, backend_of_flood)) in (1..).zip(flood) {
+        client.write_all(&large()[PART_BYTES as usize..]).expect("the relay reads");
+        expect(backend_of_flood, &large());
+        let left = count - released;
+        bench.relay.wait_for("the next one", |stats| are_settled(stats, left) || are_settled(stats, left + 1));
+        if has_arrived(&backend) {
+            expect(&mut backend, &large());
+            return released;
+        }
+    }
+    panic!("it was not served at all");
+}
+
+#[test]
+fn tenant_flood_does_not_delay_another_tenant() {
+    for (kind, most, least) in [("none", 20, 8), ("address", 2, 1)] {
+        let bench = Bench::start(&[LITTLE, &["--tenant", kind]].concat());
+        let mut flood: Vec<_> = (1..=20).map(|host| bench.pair_from([127, 0, 1, host])).collect();
+        let honest = bench.pair_from([127, 0, 2, 1]);
+        let releases = releases_needed(&bench, &mut flood, honest);
+        assert!((least..=most).contains(&releases), "tenant {kind}: {releases}");
+        drop(flood);
+        bench.relay.stop();
+    }
+}
+
+#[test]
+fn tenant_by_listener() {
+    let mut bench = Bench::start(&["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--tenant", "listener"]);
+    let first = [bench.pair(), bench.pair_from([127, 0, 9, 1])];
+    assert_eq!(bench.relay.stats().get("tenants"), 1);
+    bench.relay.turn_to_next_address();
+    let second = bench.open_pair();
+    assert_eq!(bench.relay.stats().get("tenants"), 2);
+    drop(first);
+    bench.relay.wait_for("one listener's end", |stats| stats.get("tenants") == 1);
+    drop(second);
+    bench.relay.wait_for("the other's end", |stats| stats.get("tenants") == 0);
+    bench.relay.stop();
+}

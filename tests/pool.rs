@@ -242,14 +242,14 @@ fn received_is_refused_where_none_was_allowed() {
     let received = |pool: &mut Pool, bytes| pool.handle(id, Event::Received { bytes });
     assert_eq!(received(&mut pool, 1), Err(EventError::NoBuffer.into()), "it is not readable");
     pool.handle(id, Event::Readable).expect("it is open");
-    assert_eq!(received(&mut pool, BUFFER_BYTES_DEFAULT + 1), Err(PoolError::TooManyBytes));
+    assert_eq!(received(&mut pool, BUFFER_BYTES_DEFAULT + 1), Err(EventError::TooManyBytes.into()));
     received(&mut pool, 100).expect("there is room");
     pool.decoded(id, 40, 0).expect("that many bytes are buffered");
-    assert_eq!(received(&mut pool, BUFFER_BYTES_DEFAULT - 59), Err(PoolError::TooManyBytes));
+    assert_eq!(received(&mut pool, BUFFER_BYTES_DEFAULT - 59), Err(EventError::TooManyBytes.into()));
     pool.decoded(id, 0, 20).expect("more is missing");
     pool.handle(id, Event::Readable).expect("it is open");
     assert_eq!(pool.receive_area(id).map(|area| area.len() as u32), Ok(BUFFER_BYTES_DEFAULT - 60));
-    assert_eq!(received(&mut pool, BUFFER_BYTES_DEFAULT - 59), Err(PoolError::TooManyBytes));
+    assert_eq!(received(&mut pool, BUFFER_BYTES_DEFAULT - 59), Err(EventError::TooManyBytes.into()));
     received(&mut pool, BUFFER_BYTES_DEFAULT - 60).expect("there is room behind it");
     assert_eq!((pool.stats().received_bytes, pool.check_invariants()), (u64::from(BUFFER_BYTES_DEFAULT) + 40, Ok(())));
 }
